@@ -1,0 +1,3 @@
+module github.com/gyre-events/gyre
+
+go 1.26
