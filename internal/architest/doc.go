@@ -1,0 +1,13 @@
+// Package architest is the architecture as tests; it has no other code.
+//
+// imports_test.go holds the table of who may import whom. A package that is not in
+// the table fails, and so does an import that the table does not allow: changing the
+// architecture starts by changing the table, where a reviewer sees it.
+//
+// style_test.go holds the budgets that keep code readable, for functions, files,
+// interfaces and structs, and the few things that are never done: init functions,
+// package-level loggers, packages named after nothing.
+//
+// Both read the source of every file, whatever its build constraints, and need no
+// package to compile. Nested modules are not looked at.
+package architest

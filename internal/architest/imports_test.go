@@ -1,0 +1,218 @@
+package architest
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Third-party modules, by the name of their import path.
+const (
+	bbolt      = "go.etcd.io/bbolt"
+	memberlist = "github.com/hashicorp/memberlist"
+	pgx        = "github.com/jackc/pgx/v5"
+	sys        = "golang.org/x/sys"
+	wazero     = "github.com/tetratelabs/wazero"
+	websocket  = "github.com/gorilla/websocket"
+)
+
+// row says what a package may import beside the standard library. Entries with a
+// dot in their first element are modules and stand for every package in them; the
+// others are packages of this module.
+type row struct {
+	imports []string
+	tests   []string // what its tests may import beyond imports and forTests
+	any     bool     // nothing is forbidden: the edges, where everything is put together
+	testing bool     // the package itself is test code, written as a package to be shared
+}
+
+// table is the architecture. A key that ends in "/..." stands for every package
+// under it that has no row of its own.
+var table = map[string]row{
+	"core":            {},
+	"core/memory":     {imports: []string{"core"}},
+	"core/disk":       {imports: []string{"core", bbolt, sys}},
+	"core/postgres":   {imports: []string{"core", pgx}},
+	"core/delivery":   {imports: []string{"core"}},
+	"core/enginetest": {imports: []string{"core"}, testing: true},
+	"core/logtest":    {imports: []string{"core"}, testing: true},
+
+	"wsapi":           {imports: []string{"core", "wsapi/wire", "wsapi/dashboard", websocket}, tests: []string{"sdk"}},
+	"wsapi/wire":      {imports: []string{"core"}},
+	"wsapi/dashboard": {},
+
+	"cluster": {imports: []string{"core", "wsapi/wire", memberlist, pgx}},
+
+	"plugins":      {imports: []string{"core", "plugins/abi", "plugins/wasm"}},
+	"plugins/abi":  {imports: []string{"core"}},
+	"plugins/wasm": {imports: []string{"core", "plugins/abi", wazero}},
+
+	"sdk":        {imports: []string{"core", "wsapi/wire", websocket}, tests: []string{"wsapi"}},
+	"sdk/plugin": {},
+
+	"runtime": {imports: []string{
+		"core", "core/memory", "core/disk", "core/postgres", "core/delivery",
+		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "plugins", "sdk",
+	}},
+
+	"cmd/...":      {any: true},
+	"examples/...": {any: true},
+
+	"internal/architest":  {},
+	"internal/bench":      {any: true},
+	"internal/testbudget": {},
+}
+
+// forTests is what every test may import.
+var forTests = []string{
+	"core", "core/memory", "core/enginetest", "core/logtest",
+	"github.com/google/go-cmp",
+	"github.com/rogpeppe/go-internal",
+	"go.uber.org/goleak",
+	"pgregory.net/rapid",
+}
+
+// owners names the packages that may be coupled to a module. It guards the table:
+// adding the module to another row is not enough to spread it.
+var owners = map[string][]string{
+	bbolt:      {"core/disk"},
+	memberlist: {"cluster"},
+	pgx:        {"core/postgres", "cluster"},
+	wazero:     {"plugins/wasm"},
+	websocket:  {"wsapi", "sdk"},
+}
+
+// strangers never import each other, in whole or in part, with the exceptions.
+var (
+	strangers          = []string{"cluster", "plugins", "wsapi"}
+	strangerExceptions = map[string]string{"cluster": "wsapi/wire"}
+)
+
+func TestImports(t *testing.T) {
+	for _, f := range sources(t) {
+		r, ok := rowOf(f.dir())
+		if !ok {
+			t.Errorf("%s: package %q has no row in the table of internal/architest/imports_test.go;"+
+				" changing the architecture starts there", f.name, f.dir())
+			continue
+		}
+		for _, spec := range f.ast.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.allows(f, imported) {
+				t.Errorf("%s:%d: package %q may not import %q (the table is in internal/architest/imports_test.go)",
+					f.name, f.line(spec.Pos()), f.dir(), imported)
+			}
+		}
+	}
+}
+
+// rowOf finds the row of a package: its own, or else that of the nearest folder
+// above it that has one with "/...".
+func rowOf(pkg string) (row, bool) {
+	if r, ok := table[pkg]; ok {
+		return r, true
+	}
+	for dir := pkg; dir != ""; {
+		if r, ok := table[dir+"/..."]; ok {
+			return r, true
+		}
+		dir = dir[:max(0, strings.LastIndexByte(dir, '/'))]
+	}
+	return row{}, false
+}
+
+// allows says whether a file of the row's package may import a path.
+func (r row) allows(f sourceFile, imported string) bool {
+	if imported == "C" {
+		return false // one static binary, built for any platform from any other
+	}
+	first, _, _ := strings.Cut(imported, "/")
+	if !strings.Contains(first, ".") || r.any {
+		return true
+	}
+	own, isOwn := strings.CutPrefix(imported, modulePath+"/")
+	names := r.imports
+	if f.isTest() || r.testing {
+		names = slices.Concat(names, forTests, r.tests)
+		// An external test imports the package that it tests.
+		if isOwn && own == f.dir() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		if isOwn {
+			return own == name
+		}
+		return imported == name || strings.HasPrefix(imported, name+"/")
+	})
+}
+
+func TestTableKeepsTheSeams(t *testing.T) {
+	for pkg, r := range table {
+		if len(r.imports) > 0 && pkg == "core" {
+			t.Errorf("core imports %v; it may import the standard library only", r.imports)
+		}
+		for _, name := range slices.Concat(r.imports, r.tests) {
+			if who, ok := owners[name]; ok && !slices.Contains(who, pkg) {
+				t.Errorf("%s imports %s, which belongs to %v only", pkg, name, who)
+			}
+			from, to := stranger(pkg), stranger(name)
+			if from != "" && to != "" && from != to && strangerExceptions[from] != name {
+				t.Errorf("%s imports %s; %v do not import each other", pkg, name, strangers)
+			}
+		}
+	}
+}
+
+// stranger is the one of strangers that a package belongs to, or "".
+func stranger(pkg string) string {
+	top, _, _ := strings.Cut(pkg, "/")
+	if slices.Contains(strangers, top) {
+		return top
+	}
+	return ""
+}
+
+func TestRowsAllowWhatTheySay(t *testing.T) {
+	cases := []struct {
+		file, imported string
+		want           bool
+	}{
+		{"core/log.go", "context", true},
+		{"core/log.go", "C", false},
+		{"core/log.go", bbolt, false},
+		{"core/log.go", modulePath + "/core/memory", false},
+		{"core/log_test.go", modulePath + "/core/memory", true},
+		{"core/log_test.go", modulePath + "/core", true},
+		{"core/log_test.go", "pgregory.net/rapid", true},
+		{"core/disk/log.go", modulePath + "/core", true},
+		{"core/disk/log.go", "golang.org/x/sys/unix", true},
+		{"core/disk/log.go", "golang.org/x/system", false},
+		{"core/disk/log.go", modulePath + "/core/memory", false},
+		{"core/enginetest/suite.go", "github.com/google/go-cmp/cmp", true},
+		{"core/postgres/pool.go", pgx + "/pgxpool", true},
+		{"sdk/log.go", modulePath + "/wsapi", false},
+		{"sdk/log_test.go", modulePath + "/wsapi", true},
+		{"cluster/router.go", modulePath + "/wsapi/wire", true},
+		{"cluster/router.go", modulePath + "/wsapi", false},
+		{"cmd/gyre/main.go", "github.com/spf13/cobra", true},
+	}
+	for _, c := range cases {
+		f := sourceFile{name: c.file}
+		r, ok := rowOf(f.dir())
+		if !ok {
+			t.Errorf("%s has no row", f.dir())
+			continue
+		}
+		if got := r.allows(f, c.imported); got != c.want {
+			t.Errorf("%s importing %q: allowed = %v, want %v", c.file, c.imported, got, c.want)
+		}
+	}
+	if _, ok := rowOf("corelike"); ok {
+		t.Error("an unknown package has a row")
+	}
+}
