@@ -1,0 +1,64 @@
+# make        what there is to make
+# make test   everything a change must pass; CI runs exactly this
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOL     := go tool -modfile=tools/go.mod
+FUZZTIME ?= 30s
+PKG      ?= ./...
+
+# CI never takes a result from the test cache.
+TESTFLAGS ?= $(if $(filter true,$(CI)),-count=1)
+
+# Every target is phony: some share their name with a folder.
+.PHONY: help run build test lint fmt bench soak fuzz cover vuln clean cluster docs
+
+help: ## list the targets (the default)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build, then serve on 127.0.0.1:4973 with the data in ./data
+	bin/gyre serve --data ./data
+
+build: ## build bin/gyre
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gyre ./cmd/gyre
+
+test: ## set up what tests need, lint, then test with the race detector and a time budget
+	@mkdir -p build
+	scripts/test-deps.sh > build/test.env
+	@$(MAKE) --no-print-directory lint
+	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 10m $(TESTFLAGS) $(PKG)
+
+lint: ## run the linters and check the formatting
+	$(TOOL) golangci-lint run $(PKG)
+
+fmt: ## format the code
+	$(TOOL) golangci-lint fmt
+
+bench: ## measure, and write build/bench.json
+	@mkdir -p build
+	go run ./internal/bench -out build/bench.json
+
+soak: ## crash, torture and soak tests at their full length (over an hour)
+	GYRE_SOAK=1 go test -count=1 -timeout 80m -run 'Soak|Crash|Torture' $(PKG)
+
+fuzz: ## fuzz every decoder, each for FUZZTIME (30s)
+	scripts/fuzz.sh $(FUZZTIME) $(PKG)
+
+cover: ## measure test coverage, and write build/cover.html
+	@mkdir -p build
+	go test -coverpkg=./... -coverprofile=build/cover.out $(PKG)
+	@go tool cover -html=build/cover.out -o build/cover.html
+	@go tool cover -func=build/cover.out | tail -n 1
+
+vuln: ## look for known vulnerabilities in what gyre calls (needs the network)
+	$(TOOL) govulncheck $(PKG)
+
+clean: ## remove bin and build; ./data stays
+	rm -rf bin build
+
+# The names are taken: without these lines make would find the folder of that
+# name up to date, and say that all is well.
+cluster docs:
+	@echo "make $@: there is nothing to make yet" >&2; exit 1

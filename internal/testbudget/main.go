@@ -1,0 +1,138 @@
+// Command testbudget runs `go test` and holds its packages to a time budget.
+//
+//	go run ./internal/testbudget -race -timeout 10m ./...
+//
+// Arguments and output are those of `go test`. After it come the seconds that each
+// group of packages took beside those it may take. The exit status is not zero when
+// a test failed or a group took too long: a suite that nobody waits for is a suite
+// that nobody runs, and it gets there a second at a time.
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"sort"
+	"strings"
+	"time"
+)
+
+const modulePath = "github.com/gyre-events/gyre"
+
+// budgets bounds the time that a folder's packages take together, with the race
+// detector, on two cores. Every other top-level folder has defaultBudget.
+var budgets = map[string]time.Duration{
+	"core": 3 * time.Minute,
+}
+
+const defaultBudget = time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testbudget:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs `go test args...`, copies its output to w as it comes, and appends the
+// table. It returns an error when the tests failed or a group is over its budget.
+func run(ctx context.Context, args []string, w io.Writer) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	spent, copyErr := copyResults(w, out)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("go test: %w", err)
+	}
+	if copyErr != nil {
+		return fmt.Errorf("copy output: %w", copyErr)
+	}
+	if over := report(w, spent); len(over) > 0 {
+		return fmt.Errorf("over the time budget: %s", strings.Join(over, ", "))
+	}
+	return nil
+}
+
+// copyResults copies the output of `go test` line by line and adds up, for each
+// group, what its packages took.
+func copyResults(w io.Writer, r io.Reader) (map[string]time.Duration, error) {
+	spent := make(map[string]time.Duration)
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if pkg, took, ok := parseResult(line); ok {
+			spent[group(pkg)] += took
+		}
+		if _, err := io.WriteString(w, line); err != nil {
+			return spent, err
+		}
+		if err == io.EOF {
+			return spent, nil
+		}
+		if err != nil {
+			return spent, err
+		}
+	}
+}
+
+// parseResult reads a package's closing line, "ok  \tpackage\t1.234s" or the same
+// with FAIL. A result from the cache took no time.
+func parseResult(line string) (pkg string, took time.Duration, ok bool) {
+	fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+	if len(fields) < 3 || (strings.TrimSpace(fields[0]) != "ok" && fields[0] != "FAIL") {
+		return "", 0, false
+	}
+	pkg, ok = strings.CutPrefix(fields[1], modulePath+"/")
+	if !ok {
+		return "", 0, false
+	}
+	if fields[2] == "(cached)" {
+		return pkg, 0, true
+	}
+	took, err := time.ParseDuration(fields[2])
+	return pkg, took, err == nil
+}
+
+// group is the top-level folder of a package.
+func group(pkg string) string {
+	top, _, _ := strings.Cut(pkg, "/")
+	return top
+}
+
+// report prints the table and returns the groups that are over their budget.
+func report(w io.Writer, spent map[string]time.Duration) (over []string) {
+	groups := make([]string, 0, len(spent))
+	for g := range spent {
+		groups = append(groups, g)
+	}
+	sort.Strings(groups)
+
+	fmt.Fprintf(w, "\n%-20s %10s %10s\n", "time budget", "took", "may take")
+	for _, g := range groups {
+		limit, ok := budgets[g]
+		if !ok {
+			limit = defaultBudget
+		}
+		verdict := ""
+		if spent[g] > limit {
+			verdict = "  OVER"
+			over = append(over, g)
+		}
+		fmt.Fprintf(w, "%-20s %9.1fs %9.0fs%s\n", g+"/...", spent[g].Seconds(), limit.Seconds(), verdict)
+	}
+	return over
+}

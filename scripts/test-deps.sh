@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Checks what the tests need, and installs it where it may.
+#
+#   stdout  NAME=value lines for the environment of the tests
+#   stderr  words for a person
+#
+# It may install when it runs as root on a machine with apt-get, unless
+# GYRE_NO_INSTALL=1. What is still missing then is named together with the way to
+# get it: with CI=true that is a failure, elsewhere the tests that need it are
+# left out. Without Go itself nothing goes.
+#
+# One function for each dependency, called at the end of this file.
+set -euo pipefail
+
+min_go=1.26
+failed=0
+
+say() { echo "test-deps: $*" >&2; }
+
+# lacking WHAT HOW-TO-GET-IT: a dependency that some tests can do without.
+lacking() {
+  say "$1 is missing. $2"
+  if [ "${CI:-}" = true ]; then
+    failed=1
+  fi
+}
+
+# install PACKAGE...: fails when installing is not possible or not allowed.
+install() {
+  if [ "$(id -u)" != 0 ] || [ "${GYRE_NO_INSTALL:-}" = 1 ] || ! command -v apt-get >/dev/null; then
+    return 1
+  fi
+  say "installing $*"
+  {
+    apt-get update -q &&
+      DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+  } </dev/null >&2
+}
+
+# at_least HAVE WANT: compares version numbers.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+need_go() {
+  local how="Install Go $min_go or newer: https://go.dev/doc/install"
+  if ! command -v go >/dev/null; then
+    say "Go is missing. $how"
+    exit 1
+  fi
+  local have
+  have=$(go env GOVERSION)
+  have=${have#go}
+  if ! at_least "${have%%[!0-9.]*}" "$min_go"; then
+    say "Go $have is too old. $how"
+    exit 1
+  fi
+}
+
+# The race detector is linked by a C compiler.
+need_c_compiler() {
+  local cc
+  cc=$(go env CC)
+  if ! command -v "$cc" >/dev/null && ! { install gcc libc6-dev && command -v "$cc" >/dev/null; }; then
+    lacking "a C compiler ($cc)" \
+      "The race detector needs one: apt-get install gcc libc6-dev, or set CC. Testing without it."
+    echo "GYRE_TEST_RACE="
+    return
+  fi
+  # Go turns cgo off by itself when it finds no compiler, and leaves it off when told to.
+  echo "CGO_ENABLED=1"
+  echo "GYRE_TEST_RACE=-race"
+}
+
+need_go
+need_c_compiler
+exit "$failed"
