@@ -1,0 +1,132 @@
+package core
+
+import "iter"
+
+// Batch is an immutable run of encoded events in reading order: what one step wrote,
+// or one page of a read. Copies share the bytes. The zero Batch is empty.
+type Batch struct {
+	// Block holds Count encoded events back to back (codec.go).
+	Block []byte
+	Count int
+	// First and Last are the positions of the first and the last event.
+	First, Last uint64
+}
+
+// Events decodes the events one by one, in place. It panics on a malformed
+// record: whoever makes a Batch from outside bytes uses ParseBatch.
+func (b Batch) Events() iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		for rest := b.Block; len(rest) > 0; {
+			var e Event
+			n, err := DecodeEvent(rest, &e)
+			if err != nil {
+				panic("core: batch with a malformed event")
+			}
+			if !yield(e) {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
+// Slice decodes all events.
+func (b Batch) Slice() []Event {
+	events := make([]Event, 0, b.Count)
+	for e := range b.Events() {
+		events = append(events, e)
+	}
+	return events
+}
+
+// ParseBatch checks that block is exactly count events and makes it a Batch,
+// which takes the block over.
+func ParseBatch(block []byte, count int) (Batch, error) {
+	b := Batch{Block: block, Count: count}
+	seen := 0
+	for rest := block; len(rest) > 0; seen++ {
+		var e Event
+		n, err := DecodeEvent(rest, &e)
+		if err != nil {
+			return Batch{}, err
+		}
+		if seen == 0 {
+			b.First = e.Position
+		}
+		b.Last = e.Position
+		rest = rest[n:]
+	}
+	if seen != count {
+		return Batch{}, errMalformedEvent
+	}
+	return b, nil
+}
+
+// Add appends one encoded event to a Batch that is still being built by its only
+// owner.
+func (b *Batch) Add(encoded []byte, position uint64) {
+	if b.Count == 0 {
+		b.First = position
+	}
+	b.Block = append(b.Block, encoded...)
+	b.Count++
+	b.Last = position
+}
+
+// Cut splits off the first events that fit l, at least one if there is any.
+// Both parts share the bytes of b.
+func (b Batch) Cut(l Limit) (head, tail Batch) {
+	if b.Count <= l.Events && len(b.Block) <= l.Bytes {
+		return b, Batch{}
+	}
+	end, count := 0, 0
+	var last eventHead
+	for end < len(b.Block) && count < l.Events {
+		h, ok := decodeHead(b.Block[end:])
+		if !ok {
+			panic("core: batch with a malformed event")
+		}
+		if count > 0 && end+h.size > l.Bytes {
+			break
+		}
+		end += h.size
+		count++
+		last = h
+	}
+	if count == 0 {
+		return Batch{}, b
+	}
+	head = Batch{Block: b.Block[:end:end], Count: count, First: b.First, Last: last.position}
+	tail = Batch{Block: b.Block[end:], Count: b.Count - count, Last: b.Last}
+	if tail.Count > 0 {
+		next, _ := decodeHead(tail.Block)
+		tail.First = next.position
+	}
+	return head, tail
+}
+
+// after drops the events at or below position.
+func (b Batch) after(position uint64) Batch {
+	for b.Count > 0 && b.First <= position {
+		h, ok := decodeHead(b.Block)
+		if !ok {
+			panic("core: batch with a malformed event")
+		}
+		b.Block = b.Block[h.size:]
+		b.Count--
+		if b.Count > 0 {
+			next, _ := decodeHead(b.Block)
+			b.First = next.position
+		}
+	}
+	if b.Count == 0 {
+		return Batch{}
+	}
+	return b
+}
+
+// Limit bounds a page or a delivery. Bytes may be passed by a single event.
+type Limit struct {
+	Events int
+	Bytes  int
+}

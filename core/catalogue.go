@@ -1,0 +1,308 @@
+package core
+
+import "slices"
+
+// Code names one kind of error. It is stable: clients branch on it.
+type Code string
+
+// Error makes a Code a target of errors.Is.
+func (c Code) Error() string { return string(c) }
+
+// Info is the catalogue's entry. An unknown code gets that of internal.
+func (c Code) Info() CodeInfo {
+	if i, ok := catalogue[c]; ok {
+		i.Code = c
+		return i
+	}
+	i := catalogue[CodeInternal]
+	i.Code = c
+	return i
+}
+
+// Known reports whether the catalogue has c.
+func (c Code) Known() bool { _, ok := catalogue[c]; return ok }
+
+// Codes lists the catalogue in alphabetical order.
+func Codes() []Code {
+	codes := make([]Code, 0, len(catalogue))
+	for c := range catalogue {
+		codes = append(codes, c)
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+// Class groups codes by what a caller can do; it decides the CLI's exit code.
+type Class uint8
+
+// The classes.
+const (
+	ClassOther Class = iota
+	ClassUsage
+	ClassNotFound
+	ClassConflict
+	ClassDenied
+	ClassUnavailable
+	ClassTimeout
+	ClassNotClean
+	ClassInterrupted
+)
+
+// CodeInfo is what the catalogue says of a code, the same wherever it shows.
+type CodeInfo struct {
+	Code      Code
+	Class     Class
+	Status    int    // of HTTP
+	Retryable bool   // the same request may succeed later, unchanged
+	Title     string // what it means, in one line
+	Fix       string // what to do
+}
+
+// The codes.
+const (
+	CodeWrongExpectedVersion Code = "wrong_expected_version"
+	CodeDuplicateEvent       Code = "duplicate_event"
+	CodeRecordConflict       Code = "record_conflict"
+	CodeUnknownOutcome       Code = "unknown_outcome"
+
+	CodeStreamNotFound Code = "stream_not_found"
+	CodeEventNotFound  Code = "event_not_found"
+	CodeNotFound       Code = "not_found"
+
+	CodeEmptyAppend            Code = "empty_append"
+	CodeInvalidStreamName      Code = "invalid_stream_name"
+	CodeReservedStreamName     Code = "reserved_stream_name"
+	CodeInvalidEventType       Code = "invalid_event_type"
+	CodeInvalidEventID         Code = "invalid_event_id"
+	CodeInvalidEventTime       Code = "invalid_event_time"
+	CodeInvalidContentType     Code = "invalid_content_type"
+	CodeInvalidData            Code = "invalid_data"
+	CodeInvalidMetadata        Code = "invalid_metadata"
+	CodeInvalidExpectedVersion Code = "invalid_expected_version"
+	CodeInvalidCursor          Code = "invalid_cursor"
+	CodeLogChanged             Code = "log_changed"
+	CodeInvalidFilter          Code = "invalid_filter"
+	CodeInvalidRequest         Code = "invalid_request"
+	CodeEventTooLarge          Code = "event_too_large"
+	CodeCommitTooLarge         Code = "commit_too_large"
+	CodeBodyTooLarge           Code = "body_too_large"
+	CodeFrameTooLarge          Code = "frame_too_large"
+
+	CodeUnknownOp            Code = "unknown_op"
+	CodeHelloRequired        Code = "hello_required"
+	CodeHelloTimeout         Code = "hello_timeout"
+	CodeDuplicateRequest     Code = "duplicate_request"
+	CodeDuplicateSub         Code = "duplicate_sub"
+	CodeTooManySubs          Code = "too_many_subs"
+	CodeTooManyRequests      Code = "too_many_requests"
+	CodeTooManyConnections   Code = "too_many_connections"
+	CodeVersionUnsupported   Code = "version_unsupported"
+	CodeProtocolError        Code = "protocol_error"
+	CodeSlowWriter           Code = "slow_writer"
+	CodePingTimeout          Code = "ping_timeout"
+	CodeMethodNotAllowed     Code = "method_not_allowed"
+	CodeNotAcceptable        Code = "not_acceptable"
+	CodeUnsupportedMediaType Code = "unsupported_media_type"
+
+	CodeHostNotAllowed   Code = "host_not_allowed"
+	CodeOriginNotAllowed Code = "origin_not_allowed"
+	CodeInsecureListen   Code = "insecure_listen"
+	CodeInvalidConfig    Code = "invalid_config"
+
+	CodeStoreReadOnly Code = "store_read_only"
+	CodeStoreFull     Code = "store_full"
+	CodeStoreLocked   Code = "store_locked"
+	CodeStoreCorrupt  Code = "store_corrupt"
+	CodeStoreNewer    Code = "store_newer"
+	CodeStoreClosed   Code = "store_closed"
+	CodeNotClean      Code = "not_clean"
+
+	CodeOverloaded   Code = "overloaded"
+	CodeShuttingDown Code = "shutting_down"
+	CodeUnavailable  Code = "unavailable"
+	CodeTimeout      Code = "timeout"
+	CodeCanceled     Code = "canceled"
+	CodeInternal     Code = "internal"
+)
+
+// catalogue is the one list of what can go wrong. Titles and fixes are written
+// for the person who reads them in a terminal.
+var catalogue = map[Code]CodeInfo{
+	CodeWrongExpectedVersion: {Class: ClassConflict, Status: 409,
+		Title: "The stream is at another version",
+		Fix:   "Read the events after the version you knew, decide again, and append with the new version as expect."},
+	CodeDuplicateEvent: {Class: ClassConflict, Status: 409,
+		Title: "An event id is already in the log, elsewhere or in another order",
+		Fix:   "Give new events new ids. To retry an append, send the same events with the same ids in the same order to the same streams."},
+	CodeRecordConflict: {Class: ClassConflict, Status: 409,
+		Title: "The record is at another revision",
+		Fix:   "Read the record again and decide on its new value."},
+	CodeUnknownOutcome: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "It is not known whether the append was written",
+		Fix:   "Send the same events with the same ids again: if they were written you get the first result, else they are written now."},
+
+	CodeStreamNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "The stream has no events",
+		Fix:   "Check the name (gyre streams ls --prefix …); names are case-sensitive. A follow waits for a stream that is not there yet."},
+	CodeEventNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "No event has this id",
+		Fix:   "Check the id; it is the one of the event, not its correlation id."},
+	CodeNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "There is nothing at this path",
+		Fix:   "See /openapi.json for the paths. A '/' inside a stream name is written %2F."},
+
+	CodeEmptyAppend: {Class: ClassUsage, Status: 400,
+		Title: "An append without events",
+		Fix:   "Send at least one event. To test a stream's version without writing to it, use a check beside another append."},
+	CodeInvalidStreamName: {Class: ClassUsage, Status: 400,
+		Title: "Not a stream name",
+		Fix:   "Use 1 to 512 bytes of valid UTF-8 without control characters."},
+	CodeReservedStreamName: {Class: ClassUsage, Status: 400,
+		Title: "Names that begin with '$' belong to the server",
+		Fix:   "Choose a name that does not begin with '$'. $all can be read, not written."},
+	CodeInvalidEventType: {Class: ClassUsage, Status: 400,
+		Title: "Not an event type",
+		Fix:   "Every event needs a type of 1 to 256 bytes of valid UTF-8 without control characters."},
+	CodeInvalidEventID: {Class: ClassUsage, Status: 400,
+		Title: "Not an event id",
+		Fix:   "Send a UUID such as 0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11, or none at all to have the server make one."},
+	CodeInvalidEventTime: {Class: ClassUsage, Status: 400,
+		Title: "Not a time the log can keep",
+		Fix:   "Use RFC 3339, for example 2026-11-23T10:00:00Z, between the years 1678 and 2261."},
+	CodeInvalidContentType: {Class: ClassUsage, Status: 400,
+		Title: "Not a content type",
+		Fix:   "Use a media type of at most 256 bytes, such as application/octet-stream."},
+	CodeInvalidData: {Class: ClassUsage, Status: 400,
+		Title: "The event's data is not what it says it is",
+		Fix:   "Send one valid JSON value as data, or bytes as dataBase64 with a contentType."},
+	CodeInvalidMetadata: {Class: ClassUsage, Status: 400,
+		Title: "The event's metadata is not a JSON object",
+		Fix:   "Send an object; correlation_id and causation_id in it are strings of at most 128 bytes."},
+	CodeInvalidExpectedVersion: {Class: ClassUsage, Status: 400,
+		Title: "Not an expected version",
+		Fix:   `Use a whole number from 0 (0 = the stream is empty or absent), "any", "no_stream" or "stream_exists".`},
+	CodeInvalidCursor: {Class: ClassUsage, Status: 400,
+		Title: "Not a cursor or start of this log",
+		Fix:   "Use a cursor exactly as the server gave it, or start, end, a position, a version or a time."},
+	CodeLogChanged: {Class: ClassConflict, Status: 409,
+		Title: "The cursor belongs to another log",
+		Fix:   "The log was restored or replaced since the cursor was given. Follow from the start, or from a time, and treat what you have seen as old."},
+	CodeInvalidFilter: {Class: ClassUsage, Status: 400,
+		Title: "Not a filter",
+		Fix:   "Give at most 64 patterns of streams and of types; '*' stands for any run of characters."},
+	CodeInvalidRequest: {Class: ClassUsage, Status: 400,
+		Title: "The request is not well formed",
+		Fix:   "The detail names the field. /openapi.json and /asyncapi.json have the shapes."},
+	CodeEventTooLarge: {Class: ClassUsage, Status: 413,
+		Title: "An event is larger than 1 MiB",
+		Fix:   "Put large content in an object store and its address in the event."},
+	CodeCommitTooLarge: {Class: ClassUsage, Status: 413,
+		Title: "An append is larger than 10,000 events or 4 MiB",
+		Fix:   "Split it. What must be written together has to fit one append."},
+	CodeBodyTooLarge: {Class: ClassUsage, Status: 413,
+		Title: "The request's body is too large",
+		Fix:   "Send less at once; GET /v1/server lists the limits."},
+	CodeFrameTooLarge: {Class: ClassUsage, Status: 413,
+		Title: "A WebSocket message is too large",
+		Fix:   "Send smaller messages; the welcome message and GET /v1/server list the limits."},
+
+	CodeUnknownOp: {Class: ClassUsage, Status: 400,
+		Title: "The server does not know this op",
+		Fix:   "Compare welcome.features with what the client needs; /asyncapi.json lists the ops."},
+	CodeHelloRequired: {Class: ClassUsage, Status: 400,
+		Title: "The first message must be hello",
+		Fix:   `Send {"op":"hello","id":1} first.`},
+	CodeHelloTimeout: {Class: ClassTimeout, Status: 408,
+		Title: "No hello came in time",
+		Fix:   "Send hello within 5 seconds of connecting."},
+	CodeDuplicateRequest: {Class: ClassUsage, Status: 400,
+		Title: "The request id is still in use on this connection",
+		Fix:   "Count ids up; an id is free again once it was answered."},
+	CodeDuplicateSub: {Class: ClassUsage, Status: 400,
+		Title: "The sub number is in use on this connection",
+		Fix:   "Choose another number, or unsubscribe the first."},
+	CodeTooManySubs: {Class: ClassUnavailable, Status: 429,
+		Title: "Too many follows on one connection",
+		Fix:   "Unsubscribe what is not needed, or open another connection; welcome.limits.subs is the limit."},
+	CodeTooManyRequests: {Class: ClassUnavailable, Status: 429, Retryable: true,
+		Title: "Too many requests in flight",
+		Fix:   "Wait for answers before sending more; welcome.limits.inflight is the limit."},
+	CodeTooManyConnections: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The node has no room for another connection",
+		Fix:   "Close what is not needed, or raise the node's limit."},
+	CodeVersionUnsupported: {Class: ClassUsage, Status: 400,
+		Title: "No common protocol version",
+		Fix:   "Offer gyre.v1.json or gyre.v1.bin as the WebSocket subprotocol."},
+	CodeProtocolError: {Class: ClassUsage, Status: 400,
+		Title: "The peer broke the protocol",
+		Fix:   "The detail says where; /asyncapi.json has the rules."},
+	CodeSlowWriter: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The client does not read its socket",
+		Fix:   "Read continuously, and use credit to bound what is sent."},
+	CodePingTimeout: {Class: ClassTimeout, Status: 408, Retryable: true,
+		Title: "The client did not answer a ping",
+		Fix:   "Answer ping with pong; reconnect and resume from the last cursor."},
+	CodeMethodNotAllowed: {Class: ClassUsage, Status: 405,
+		Title: "This path does not take this method",
+		Fix:   "The Allow header and /openapi.json list the methods."},
+	CodeNotAcceptable: {Class: ClassUsage, Status: 406,
+		Title: "None of the accepted media types can be served",
+		Fix:   "Accept application/json, application/x-ndjson or text/event-stream."},
+	CodeUnsupportedMediaType: {Class: ClassUsage, Status: 415,
+		Title: "The body's media type or encoding is not supported",
+		Fix:   "Send application/json or application/x-ndjson, not compressed."},
+
+	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
+		Title: "The request names a host this node does not serve",
+		Fix:   "Call the node by the address it listens on, or add the name with --allow-host."},
+	CodeOriginNotAllowed: {Class: ClassDenied, Status: 403,
+		Title: "Web pages of this origin may not call this node",
+		Fix:   "Add the page's origin with --allow-origin, if you trust it."},
+	CodeInsecureListen: {Class: ClassUsage, Status: 400,
+		Title: "The address can be reached from other machines, and there is no authentication",
+		Fix:   "Listen on 127.0.0.1, or say --insecure if every machine that can reach the address may read and write everything."},
+	CodeInvalidConfig: {Class: ClassUsage, Status: 400,
+		Title: "The configuration is not valid",
+		Fix:   "The detail names the key; gyre serve --help lists the keys."},
+
+	CodeStoreReadOnly: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The store cannot write at the moment",
+		Fix:   "Nothing acknowledged is lost and reads go on. See /readyz for the cause; the node tries again by itself."},
+	CodeStoreFull: {Class: ClassUnavailable, Status: 507, Retryable: true,
+		Title: "The disk is full",
+		Fix:   "Free space on the disk of --data. Nothing acknowledged is lost; the node writes again by itself once there is room."},
+	CodeStoreLocked: {Class: ClassUnavailable, Status: 503,
+		Title: "Another process uses this data directory",
+		Fix:   "Stop the other node first, or choose another --data."},
+	CodeStoreCorrupt: {Class: ClassNotClean, Status: 500,
+		Title: "The data on disk is damaged",
+		Fix:   "Run gyre verify --data DIR to see all of it. Restore the named file from a backup; --rebuild mends everything but the log itself."},
+	CodeStoreNewer: {Class: ClassOther, Status: 500,
+		Title: "The data was written by a newer gyre",
+		Fix:   "Run the newer version again; it knows this format."},
+	CodeStoreClosed: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The store is closed",
+		Fix:   "The node is stopping; send the request to another, or again once it is back."},
+	CodeNotClean: {Class: ClassNotClean, Status: 500,
+		Title: "The check found something wrong",
+		Fix:   "The report lists what; gyre verify --rebuild mends everything that is derived from the log."},
+
+	CodeOverloaded: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The node has more work than it can take",
+		Fix:   "Try again after a moment, with fewer requests at once."},
+	CodeShuttingDown: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The node is shutting down",
+		Fix:   "Send the request to another node, or again once this one is back."},
+	CodeUnavailable: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The node cannot be reached",
+		Fix:   "Check that it runs (gyre serve) and that --server names its address."},
+	CodeTimeout: {Class: ClassTimeout, Status: 504, Retryable: true,
+		Title: "No answer in time",
+		Fix:   "Try again. An append may have been written: send the same ids again and nothing is written twice."},
+	CodeCanceled: {Class: ClassInterrupted, Status: 499, Retryable: true,
+		Title: "The caller gave up",
+		Fix:   "An append may have been written all the same: send the same ids again and nothing is written twice."},
+	CodeInternal: {Class: ClassOther, Status: 500,
+		Title: "An error that should not happen",
+		Fix:   "Look in the server's log and report it with what you did."},
+}

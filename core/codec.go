@@ -1,0 +1,277 @@
+package core
+
+import (
+	"encoding/binary"
+	"errors"
+	"unsafe"
+)
+
+// An encoded event, as the log keeps it and as binary frames carry it:
+//
+//	uvarint length of what follows
+//	uvarint position | uvarint version | i64le recorded, Unix µs | 16 B id
+//	lp stream | lp type | u8 format | lp metadata | [lp fields] | data …
+//
+// lp is a uvarint length and that many bytes. The low four bits of format are
+// a Format; bit 7 says that optional fields follow the metadata, each as
+// u16le tag | u16le length | bytes. Readers pass over tags they do not know.
+//
+// Position and version are assigned by the engine, so an event is encoded
+// once, under its lock, and the same bytes serve the disk, the tail and every
+// binary connection.
+
+// Tags of optional fields. Values are never reused.
+const (
+	fieldTime        = 1 // i64le Unix µs: the event's own time, where it is not the recorded one
+	fieldContentType = 2 // text
+	fieldIncarnation = 3 // u32le, where it is not 1
+	// Reserved: 4 tags, 5 link origin, 6 subject, 7 shredded.
+)
+
+const (
+	formatMask   = 0x0f
+	formatFields = 0x80
+
+	// fixedBytes bounds the bytes outside its strings and data:
+	// six lengths, two numbers, the time, the id, the format and the fields
+	// of fixed size.
+	fixedBytes = 8*binary.MaxVarintLen64 + 8 + 16 + 1 + (4 + 8) + 4 + (4 + 4)
+)
+
+var errMalformedEvent = errors.New("malformed event")
+
+// Placement is what the engine decides about an event when it records it.
+type Placement struct {
+	Stream      string
+	Version     uint64
+	Position    uint64
+	Recorded    int64 // Unix µs
+	Incarnation uint32
+	ID          ID // the event's, or the one made for it
+}
+
+// MaxEncodedBytes bounds the size of e encoded in stream.
+func MaxEncodedBytes(stream string, e *NewEvent) int {
+	return fixedBytes + len(stream) + len(e.Type) + len(e.ContentType) + len(e.Metadata) + len(e.Data)
+}
+
+// EncodeEvent appends e, placed at p, to dst.
+func EncodeEvent(dst []byte, p Placement, e *NewEvent) []byte {
+	ownTime := micros(e.Time)
+	hasTime := !e.Time.IsZero() && ownTime != p.Recorded
+	fields := 0
+	if hasTime {
+		fields += 4 + 8
+	}
+	if e.ContentType != "" {
+		fields += 4 + len(e.ContentType)
+	}
+	if p.Incarnation > 1 {
+		fields += 4 + 4
+	}
+	n := uvarintLen(p.Position) + uvarintLen(p.Version) + 8 + 16 +
+		lpLen(len(p.Stream)) + lpLen(len(e.Type)) + 1 + lpLen(len(e.Metadata)) + len(e.Data)
+	if fields > 0 {
+		n += lpLen(fields)
+	}
+
+	dst = binary.AppendUvarint(dst, uint64(n))
+	dst = binary.AppendUvarint(dst, p.Position)
+	dst = binary.AppendUvarint(dst, p.Version)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(p.Recorded))
+	dst = append(dst, p.ID[:]...)
+	dst = appendLP(dst, p.Stream)
+	dst = appendLP(dst, e.Type)
+	if fields == 0 {
+		dst = append(dst, byte(e.Format))
+		dst = appendLP(dst, e.Metadata)
+		return append(dst, e.Data...)
+	}
+	dst = append(dst, byte(e.Format)|formatFields)
+	dst = appendLP(dst, e.Metadata)
+	dst = binary.AppendUvarint(dst, uint64(fields))
+	if hasTime {
+		dst = appendField(dst, fieldTime, 8)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(ownTime))
+	}
+	if e.ContentType != "" {
+		dst = appendField(dst, fieldContentType, len(e.ContentType))
+		dst = append(dst, e.ContentType...)
+	}
+	if p.Incarnation > 1 {
+		dst = appendField(dst, fieldIncarnation, 4)
+		dst = binary.LittleEndian.AppendUint32(dst, p.Incarnation)
+	}
+	return append(dst, e.Data...)
+}
+
+// DecodeEvent decodes the first event of b into e, without copying: e points
+// into b. It returns the encoded length. Malformed input of any kind is an
+// error and never a panic.
+func DecodeEvent(b []byte, e *Event) (int, error) {
+	body, n, ok := takeLP(b)
+	if !ok {
+		return 0, errMalformedEvent
+	}
+	size := n
+	d := decoder{b: body, ok: true}
+	e.Position = d.uvarint()
+	e.Version = d.uvarint()
+	recorded := int64(d.uint64())
+	copy(e.ID[:], d.take(16))
+	e.Stream = stringOf(d.lp())
+	e.Type = stringOf(d.lp())
+	format := d.byte()
+	e.Metadata = d.lp()
+	e.Recorded = fromMicros(recorded)
+	e.Time = e.Recorded
+	e.Format = Format(format & formatMask)
+	e.ContentType = ""
+	e.Incarnation = 1
+	if format&formatFields != 0 {
+		d.ok = decodeFields(d.lp(), e) && d.ok
+	}
+	if !d.ok || e.Format > Bytes {
+		return 0, errMalformedEvent
+	}
+	e.Data = d.b
+	e.Raw = b[:size:size]
+	return size, nil
+}
+
+func decodeFields(b []byte, e *Event) bool {
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return false
+		}
+		tag, n := binary.LittleEndian.Uint16(b), int(binary.LittleEndian.Uint16(b[2:]))
+		if len(b) < 4+n {
+			return false
+		}
+		v := b[4 : 4+n]
+		switch {
+		case tag == fieldTime && n == 8:
+			e.Time = fromMicros(int64(binary.LittleEndian.Uint64(v)))
+		case tag == fieldContentType:
+			e.ContentType = stringOf(v)
+		case tag == fieldIncarnation && n == 4:
+			e.Incarnation = binary.LittleEndian.Uint32(v)
+		case tag == fieldTime || tag == fieldIncarnation:
+			return false
+		}
+		b = b[4+n:]
+	}
+	return true
+}
+
+// eventHead is what the tail needs to route an event: its encoded length,
+// position, version, stream and type.
+type eventHead struct {
+	size              int
+	position, version uint64
+	stream, typ       string
+}
+
+func decodeHead(b []byte) (h eventHead, ok bool) {
+	body, n, ok := takeLP(b)
+	if !ok {
+		return h, false
+	}
+	d := decoder{b: body, ok: true}
+	h.size = n
+	h.position = d.uvarint()
+	h.version = d.uvarint()
+	d.take(8 + 16)
+	h.stream = stringOf(d.lp())
+	h.typ = stringOf(d.lp())
+	return h, d.ok
+}
+
+// decoder takes values off the front of b and remembers whether all were
+// there.
+type decoder struct {
+	b  []byte
+	ok bool
+}
+
+func (d *decoder) take(n int) []byte {
+	if len(d.b) < n {
+		d.ok, d.b = false, nil
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if v := d.take(1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
+func (d *decoder) uint64() uint64 {
+	if v := d.take(8); v != nil {
+		return binary.LittleEndian.Uint64(v)
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.ok, d.b = false, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) lp() []byte {
+	v, n, ok := takeLP(d.b)
+	if !ok {
+		d.ok, d.b = false, nil
+		return nil
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// takeLP splits a length-prefixed value off b; n is its whole length.
+func takeLP(b []byte) (v []byte, n int, ok bool) {
+	l, k := binary.Uvarint(b)
+	if k <= 0 || l > uint64(len(b)-k) {
+		return nil, 0, false
+	}
+	n = k + int(l)
+	return b[k:n:n], n, true
+}
+
+func appendLP[T ~string | ~[]byte](dst []byte, v T) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(v)))
+	return append(dst, v...)
+}
+
+func appendField(dst []byte, tag uint16, n int) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, tag)
+	return binary.LittleEndian.AppendUint16(dst, uint16(n))
+}
+
+func lpLen(n int) int { return uvarintLen(uint64(n)) + n }
+
+func uvarintLen(v uint64) int {
+	n := 1
+	for v >= 0x80 {
+		v >>= 7
+		n++
+	}
+	return n
+}
+
+// stringOf is b as a string without a copy. Batches are immutable from the
+// moment they can be read, which is what makes this sound.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// MaxNumber bounds versions and positions: what a JSON number holds exactly.
+const MaxNumber = 1<<53 - 1

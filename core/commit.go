@@ -1,0 +1,280 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Commit is the one way to write: all of it happens, or nothing (P6). Its
+// elements are applied in order, each seeing the ones before it, and events
+// take positions in the order they stand in. The same stream may be named more
+// than once.
+type Commit struct {
+	Appends []Append
+	Checks  []Check
+	Records []RecordOp
+}
+
+// Append adds events to the end of a stream.
+type Append struct {
+	Stream string
+	Expect Expect
+	Events []NewEvent
+}
+
+// Check is an expectation about a stream that the Commit need not write.
+type Check struct {
+	Stream string
+	Expect Expect
+}
+
+// RecordOp puts or deletes a record: a small value under a key of a table,
+// such as a checkpoint. A record's revision is 1 when it is first put and
+// rises by 1 with each put; it is 0 where there is none.
+type RecordOp struct {
+	Table, Key string
+	// Expect is compared with the record's revision: AnyVersion, NoStream
+	// (there is no record), StreamExists (there is one) or the revision.
+	Expect Expect
+	Delete bool
+	Value  []byte
+}
+
+// Expect is an expected version: a number ≥ 0 (0 = the stream has no events),
+// AnyVersion, NoStream or StreamExists.
+type Expect int64
+
+// The expected versions that are not numbers. The values are those of the
+// binary protocol.
+const (
+	AnyVersion   Expect = -1
+	NoStream     Expect = -2
+	StreamExists Expect = -3
+)
+
+// Holds reports whether a stream at version satisfies x.
+func (x Expect) Holds(version uint64) bool {
+	switch x {
+	case AnyVersion:
+		return true
+	case NoStream:
+		return version == 0
+	case StreamExists:
+		return version > 0
+	}
+	return x >= 0 && uint64(x) == version
+}
+
+// String is the form used on the wire and on the command line.
+func (x Expect) String() string {
+	switch x {
+	case AnyVersion:
+		return "any"
+	case NoStream:
+		return "no_stream"
+	case StreamExists:
+		return "stream_exists"
+	}
+	return strconv.FormatInt(int64(x), 10)
+}
+
+// ParseExpect is the inverse of String.
+func ParseExpect(s string) (Expect, error) {
+	switch s {
+	case "any":
+		return AnyVersion, nil
+	case "no_stream":
+		return NoStream, nil
+	case "stream_exists":
+		return StreamExists, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n > MaxNumber {
+		return 0, Errorf(CodeInvalidExpectedVersion, "%q is not an expected version", clip(s))
+	}
+	return Expect(n), nil
+}
+
+// Result tells where a Commit's events are.
+type Result struct {
+	// Appends has one entry for each of the Commit's.
+	Appends []Appended
+	// Position is that of the last event; 0 in a Commit without events.
+	Position uint64
+	// Duplicate says that all events had been written before, by an earlier
+	// try, and that nothing was written now. Appends tells where.
+	Duplicate bool
+}
+
+// Appended tells where the events of one Append are.
+type Appended struct {
+	FirstVersion  uint64
+	LastVersion   uint64
+	FirstPosition uint64
+	LastPosition  uint64
+}
+
+// Count is the number of events.
+func (a Appended) Count() int { return int(a.LastVersion - a.FirstVersion + 1) }
+
+// Validate checks everything that does not need the log, so that a bad Commit
+// changes nothing (P12). The error names the element.
+func (c *Commit) Validate() error {
+	if len(c.Appends) == 0 && len(c.Records) == 0 {
+		return Errorf(CodeEmptyAppend, "the append has no events")
+	}
+	if len(c.Checks) > MaxCommitChecks {
+		e := Errorf(CodeCommitTooLarge, "%d checks, the limit is %d", len(c.Checks), MaxCommitChecks)
+		e.Limit = MaxCommitChecks
+		return e
+	}
+	events, bytes := 0, 0
+	for i := range c.Appends {
+		a := &c.Appends[i]
+		if err := a.validate(); err != nil {
+			return atElement(err, i)
+		}
+		events += len(a.Events)
+		for j := range a.Events {
+			bytes += a.Events[j].size()
+		}
+	}
+	for i := range c.Checks {
+		if err := validateTarget(c.Checks[i].Stream, c.Checks[i].Expect); err != nil {
+			return atElement(err, len(c.Appends)+i)
+		}
+	}
+	for i := range c.Records {
+		n, err := c.Records[i].validate()
+		if err != nil {
+			return err
+		}
+		bytes += n
+	}
+	return validateSize(events, bytes)
+}
+
+func validateSize(events, bytes int) error {
+	if events > MaxCommitEvents {
+		e := Errorf(CodeCommitTooLarge, "%d events in one append, the limit is %d", events, MaxCommitEvents)
+		e.Limit = MaxCommitEvents
+		return e
+	}
+	if bytes > MaxCommitBytes {
+		e := Errorf(CodeCommitTooLarge, "%d bytes in one append, the limit is %d", bytes, MaxCommitBytes)
+		e.Limit = MaxCommitBytes
+		return e
+	}
+	return nil
+}
+
+func atElement(err *Error, i int) *Error {
+	err.Element = &i
+	return err
+}
+
+func (a *Append) validate() *Error {
+	if err := validateTarget(a.Stream, a.Expect); err != nil {
+		return err
+	}
+	if len(a.Events) == 0 {
+		e := Errorf(CodeEmptyAppend, "the append to stream %q has no events", clip(a.Stream))
+		e.Stream = a.Stream
+		return e
+	}
+	for i := range a.Events {
+		if err := a.Events[i].validate(); err != nil {
+			err.Detail = fmt.Sprintf("event %d of stream %q: %s", i, clip(a.Stream), err.Detail)
+			err.Stream = a.Stream
+			return err
+		}
+	}
+	return nil
+}
+
+func validateTarget(stream string, x Expect) *Error {
+	if err := ValidateStream(stream); err != nil {
+		return err
+	}
+	if x < StreamExists || x > MaxNumber {
+		e := Errorf(CodeInvalidExpectedVersion, "%d is not an expected version", int64(x))
+		e.Stream = stream
+		return e
+	}
+	return nil
+}
+
+// earliest and latest bound event times: what int64 nanoseconds can hold, so
+// that no client in any language has to refuse them.
+var (
+	earliest = time.Unix(0, math.MinInt64)
+	latest   = time.Unix(0, math.MaxInt64)
+)
+
+func (e *NewEvent) validate() *Error {
+	switch {
+	case e.Type == "" || len(e.Type) > MaxEventTypeBytes || !printable(e.Type):
+		return Errorf(CodeInvalidEventType, "%q is not an event type", clip(e.Type))
+	case e.Format > Bytes:
+		return Errorf(CodeInvalidData, "data format %d is not supported", e.Format)
+	case len(e.ContentType) > MaxContentTypeBytes || !printable(e.ContentType):
+		return Errorf(CodeInvalidContentType, "%q is not a content type", clip(e.ContentType))
+	case e.Format == JSON && len(e.Data) == 0:
+		return Errorf(CodeInvalidData, "a JSON event needs data; null is a value")
+	case !e.Time.IsZero() && (e.Time.Before(earliest) || e.Time.After(latest)):
+		return Errorf(CodeInvalidEventTime, "%s is out of range", e.Time.Format(time.RFC3339))
+	case e.size() > MaxEventBytes:
+		err := Errorf(CodeEventTooLarge, "data and metadata are %d bytes, the limit is %d", e.size(), MaxEventBytes)
+		err.Limit = MaxEventBytes
+		return err
+	}
+	return nil
+}
+
+func (r *RecordOp) validate() (size int, err error) {
+	size = len(r.Table) + len(r.Key)
+	if r.Table == "" || r.Key == "" || size > MaxRecordKeyBytes || !printable(r.Table) || !utf8.ValidString(r.Key) {
+		return 0, Errorf(CodeInvalidRequest, "%q/%q is not a record's table and key", clip(r.Table), clip(r.Key))
+	}
+	if len(r.Value) > MaxRecordValueBytes {
+		return 0, Errorf(CodeCommitTooLarge, "record %q/%q has %d bytes, the limit is %d", clip(r.Table), clip(r.Key), len(r.Value), MaxRecordValueBytes)
+	}
+	return size + len(r.Value), nil
+}
+
+// ValidateStream checks the name of a stream that is to be written.
+func ValidateStream(name string) *Error {
+	if name != "" && name[0] == '$' {
+		e := Errorf(CodeReservedStreamName, "stream %q cannot be written", clip(name))
+		e.Stream = name
+		return e
+	}
+	if name == "" || len(name) > MaxStreamNameBytes || !printable(name) {
+		return Errorf(CodeInvalidStreamName, "%q is not a stream name", clip(name))
+	}
+	return nil
+}
+
+// printable reports whether s is valid UTF-8 without control characters.
+func printable(s string) bool {
+	ascii := true
+	for i := range len(s) {
+		c := s[i]
+		if c < 0x20 || c == 0x7f {
+			return false
+		}
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	if ascii {
+		return true
+	}
+	for _, r := range s {
+		if r >= 0x80 && r < 0xa0 {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}

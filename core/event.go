@@ -1,0 +1,66 @@
+package core
+
+import (
+	"time"
+)
+
+// Event is one recorded event. Its strings and slices point into the Batch it
+// was read from and must not be modified; they stay valid for as long as they
+// are held, but hold the whole Batch in memory. Clone what is kept for long.
+type Event struct {
+	Stream   string
+	Version  uint64 // in Stream: 1, 2, 3, …
+	Position uint64 // in the log
+	ID       ID
+	Type     string
+
+	// Time is the event's own time: what the client gave, else Recorded.
+	Time time.Time
+	// Recorded is the server's time. It never decreases with Position.
+	Recorded time.Time
+
+	// Incarnation tells which life of the stream the event belongs to.
+	Incarnation uint32
+
+	Format      Format
+	ContentType string // only where Format does not say it; "" otherwise
+	Data        []byte
+	Metadata    []byte // a JSON object, or empty
+
+	// Raw is the event's record in the log's own encoding (codec.go).
+	Raw []byte
+}
+
+// Format says how Data is encoded.
+type Format uint8
+
+// The data formats. The values are part of the wire and file formats.
+const (
+	JSON  Format = 0 // one JSON value, number literals kept as written
+	Bytes Format = 1 // anything else
+)
+
+// NewEvent is an event to append.
+type NewEvent struct {
+	// ID identifies the event for idempotent retries (P5). The zero ID asks
+	// the server for a fresh one, which cannot be retried safely.
+	ID   ID
+	Type string
+	// Time overrides the event's own time, for imports. Zero means "now".
+	Time        time.Time
+	Format      Format
+	ContentType string
+	// Data is stored as it is. Whoever takes it from outside checks that the
+	// Data of a JSON event is JSON, and Metadata a JSON object or empty.
+	Data     []byte
+	Metadata []byte
+}
+
+// size is what an event counts against MaxEventBytes and MaxCommitBytes.
+func (e *NewEvent) size() int { return len(e.Data) + len(e.Metadata) }
+
+// micros converts a time to the resolution that is stored.
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+// fromMicros is the inverse of micros, in UTC.
+func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }

@@ -1,0 +1,76 @@
+package core
+
+import "strings"
+
+// Filter chooses events. An event matches if its stream matches one of
+// Streams and its type one of Types; an empty list matches everything. A
+// pattern is matched whole, and '*' stands for any run of characters.
+type Filter struct {
+	Streams []string
+	Types   []string
+}
+
+// IsZero reports whether f matches everything.
+func (f *Filter) IsZero() bool { return len(f.Streams) == 0 && len(f.Types) == 0 }
+
+// Match reports whether an event of that stream and type matches.
+func (f *Filter) Match(stream, typ string) bool {
+	return matchAny(f.Streams, stream) && matchAny(f.Types, typ)
+}
+
+// Validate checks f, which comes from a client.
+func (f *Filter) Validate() error {
+	for _, list := range [][]string{f.Streams, f.Types} {
+		if len(list) > MaxFilterPatterns {
+			return Errorf(CodeInvalidFilter, "%d patterns, the limit is %d", len(list), MaxFilterPatterns)
+		}
+		for _, p := range list {
+			if p == "" || len(p) > MaxStreamNameBytes || !printable(p) {
+				return Errorf(CodeInvalidFilter, "%q is not a pattern", clip(p))
+			}
+		}
+	}
+	return nil
+}
+
+// key is equal for filters that are written the same; the tail evaluates
+// those together.
+func (f *Filter) key() string {
+	return strings.Join(f.Streams, "\x00") + "\x01" + strings.Join(f.Types, "\x00")
+}
+
+func matchAny(patterns []string, s string) bool {
+	if len(patterns) == 0 {
+		return true
+	}
+	for _, p := range patterns {
+		if matchGlob(p, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchGlob takes time linear in s for each '*' at most: it never goes back
+// before the last one.
+func matchGlob(pattern, s string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return s == pattern
+	}
+	if !strings.HasPrefix(s, head) {
+		return false
+	}
+	s = s[len(head):]
+	for {
+		part, more, star := strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(s, part)
+		}
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s, rest = s[i+len(part):], more
+	}
+}

@@ -1,0 +1,22 @@
+package core
+
+// Limits of what may be written. They are told to clients by GET /v1/server.
+const (
+	MaxEventBytes       = 1 << 20 // data and metadata of one event
+	MaxCommitBytes      = 4 << 20 // data and metadata of one Commit
+	MaxCommitEvents     = 10_000
+	MaxCommitChecks     = 1_000
+	MaxStreamNameBytes  = 512
+	MaxEventTypeBytes   = 256
+	MaxContentTypeBytes = 256
+	MaxRecordKeyBytes   = 1 << 10 // table and key of a record
+	MaxRecordValueBytes = 1 << 20
+	MaxReadEvents       = 1_000 // of one page
+	DefaultReadEvents   = 100
+	MaxPageBytes        = 4 << 20 // of one page; one event may pass it
+	MaxFilterPatterns   = 64
+)
+
+// All is the name that reads every event in commit order. Names that begin
+// with '$' are reserved and cannot be written.
+const All = "$all"

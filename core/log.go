@@ -1,0 +1,163 @@
+package core
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// Log is everything that can be read or written: the Store of this process, a
+// node at the other end of a connection, later a router in front of many. All
+// methods are safe for concurrent use. Every error is an *Error or wraps the
+// context's.
+type Log interface {
+	// Append makes c durable, all of it or nothing (P4, P6), or answers why
+	// not. When ctx ends first the answer is unknown_outcome, which is safe to
+	// retry if the events have ids (P5).
+	Append(ctx context.Context, c Commit) (Result, error)
+
+	// Read answers one page of a stream or of $all. A stream without events is
+	// stream_not_found; a range without events is an empty page.
+	Read(ctx context.Context, r ReadRequest) (Page, error)
+
+	// Follow starts a reader that keeps its own place: first what is stored,
+	// then what comes, in order and without a gap (P8). It waits for a stream
+	// that is not there yet.
+	Follow(ctx context.Context, f FollowRequest) (Follower, error)
+}
+
+// ReadRequest asks for a page.
+type ReadRequest struct {
+	// Stream is a name, or All.
+	Stream string
+	// From is the first version, or position of $all, to return, inclusive. 0
+	// means the first; when Backward, 0 means the last.
+	From     uint64
+	Backward bool
+	// Limit defaults to DefaultReadEvents and MaxPageBytes and is capped at
+	// MaxReadEvents and MaxPageBytes.
+	Limit Limit
+}
+
+// Page is the answer to a ReadRequest.
+type Page struct {
+	Batch
+	// Next is the From of the next page in the same direction.
+	Next uint64
+	// End says that there is nothing further in this direction for now.
+	End bool
+	// Version is that of the stream, or the head position of $all, when the
+	// page was read.
+	Version uint64
+	// Head is the position up to which the page is complete: everything of
+	// the stream at or below it and at or after From is in this page or, if
+	// not End, in the following ones.
+	Head uint64
+}
+
+// FollowRequest says what to follow and from where.
+type FollowRequest struct {
+	// Stream is a name, or All.
+	Stream string
+	From   From
+	Filter Filter
+}
+
+// From is the place to begin after: what is delivered comes after it. The
+// zero From is the start.
+type From struct {
+	Kind FromKind
+	N    uint64    // of AfterPosition and AfterVersion
+	Log  string    // of AfterPosition: the log's identity if known (a cursor)
+	Time time.Time // of FromTime: the first event recorded at or after it
+}
+
+// FromKind is a way to name a place.
+type FromKind uint8
+
+// The kinds of From.
+const (
+	FromStart FromKind = iota
+	FromEnd
+	AfterPosition
+	AfterVersion // only where Stream is a name
+	FromTime
+)
+
+// Follower is one reader's place. It is used by one goroutine at a time, apart
+// from Close.
+type Follower interface {
+	// Next waits for something to tell: events, at most max of them, a change
+	// of state, or progress without events. It ends with ctx, with the log,
+	// or with Close.
+	Next(ctx context.Context, max Limit) (Delivery, error)
+	// Close ends the follow and a Next that is waiting. It is safe to call
+	// more than once.
+	Close() error
+}
+
+// Delivery is what a Follower tells.
+type Delivery struct {
+	Batch
+	// Cursor is the position up to which everything that matches has been
+	// delivered; a follow resumed after it misses and repeats nothing.
+	Cursor uint64
+	// Head is the log's last position when this was made.
+	Head uint64
+	// Live says that the reader has seen everything up to Head and is told
+	// new events as they come; the first Delivery says where it stands.
+	Live bool
+}
+
+// Lag is how many positions the reader is behind.
+func (d Delivery) Lag() uint64 { return d.Head - min(d.Cursor, d.Head) }
+
+// ReadAll reads from any Log page by page until the end.
+func ReadAll(ctx context.Context, log Log, r ReadRequest) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			page, err := log.Read(ctx, r)
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			for e := range page.Events() {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if page.End {
+				return
+			}
+			r.From = page.Next
+		}
+	}
+}
+
+// followLimit is what FollowEvents asks for at a time.
+var followLimit = Limit{Events: MaxReadEvents, Bytes: 256 << 10}
+
+// FollowEvents follows any Log event by event until ctx ends, the caller
+// breaks off, or the log ends it.
+func FollowEvents(ctx context.Context, log Log, f FollowRequest) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		follower, err := log.Follow(ctx, f)
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		defer follower.Close()
+		for {
+			d, err := follower.Next(ctx, followLimit)
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			for e := range d.Events() {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+}
