@@ -48,7 +48,7 @@ need_go() {
   fi
   local have
   have=$(go env GOVERSION)
-  have=${have#go}
+  have=${have##*go}
   if ! at_least "${have%%[!0-9.]*}" "$min_go"; then
     say "Go $have is too old. $how"
     exit 1
