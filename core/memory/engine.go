@@ -1,0 +1,180 @@
+package memory
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+var _ core.Engine = (*Engine)(nil)
+
+// Engine keeps a log in memory.
+type Engine struct {
+	log string
+
+	// mu protects the fields below.
+	mu     sync.RWMutex
+	closed bool
+	// events are the encoded events. Invariant: events[p-1] has position p.
+	events [][]byte
+	// streams has the positions of every stream's events. Invariant:
+	// streams[s][v-1] is the position of version v.
+	streams map[string][]uint64
+	// ids has the place of every event. Invariant: len(ids) == len(events).
+	ids      map[core.ID]place
+	records  map[recordKey]core.Record
+	recorded int64 // of the last event, Unix µs
+	bytes    int64 // of events
+}
+
+// place is where an event is.
+type place struct {
+	stream            string
+	version, position uint64
+}
+
+type recordKey struct{ table, key string }
+
+// New makes an Engine with an empty log.
+func New() *Engine {
+	return &Engine{
+		log:     strings.ToLower(rand.Text()[:12]),
+		streams: make(map[string][]uint64),
+		ids:     make(map[core.ID]place),
+		records: make(map[recordKey]core.Record),
+	}
+}
+
+// Read answers a page of a stream or of $all.
+func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return core.Page{}, errClosed()
+	}
+	// number is what the stream counts by: versions, or positions of $all.
+	last := uint64(len(e.events))
+	event := func(number uint64) (encoded []byte, position uint64) { return e.events[number-1], number }
+	if r.Stream != core.All {
+		positions := e.streams[r.Stream]
+		if len(positions) == 0 {
+			return core.Page{}, core.NewStreamNotFound(r.Stream)
+		}
+		last = uint64(len(positions))
+		event = func(number uint64) ([]byte, uint64) {
+			p := positions[number-1]
+			return e.events[p-1], p
+		}
+	}
+
+	page := core.Page{Version: last, Head: uint64(len(e.events))}
+	add := func(number uint64) bool {
+		encoded, position := event(number)
+		full := page.Count >= r.Limit.Events || page.Count > 0 && len(page.Block)+len(encoded) > r.Limit.Bytes
+		if !full {
+			page.Add(encoded, position)
+		}
+		return !full
+	}
+	if r.Backward {
+		n := r.From
+		if n == 0 || n > last {
+			n = last
+		}
+		for n > 0 && add(n) {
+			n--
+		}
+		page.Next, page.End = n, n == 0
+		return page, nil
+	}
+	n := max(r.From, 1)
+	for n <= last && add(n) {
+		n++
+	}
+	page.Next, page.End = n, n > last
+	return page, nil
+}
+
+// Event finds an event by its id.
+func (e *Engine) Event(_ context.Context, id core.ID) (core.Event, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return core.Event{}, errClosed()
+	}
+	p, ok := e.ids[id]
+	if !ok {
+		err := core.Errorf(core.CodeEventNotFound, "no event has the id %s", id)
+		err.EventID = id
+		return core.Event{}, err
+	}
+	var event core.Event
+	if _, err := core.DecodeEvent(e.events[p.position-1], &event); err != nil {
+		return core.Event{}, core.Errorf(core.CodeInternal, "decode the event at position %d: %w", p.position, err)
+	}
+	return event, nil
+}
+
+// Streams lists streams by name.
+func (e *Engine) Streams(_ context.Context, r core.StreamsRequest) (core.StreamsPage, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return core.StreamsPage{}, errClosed()
+	}
+	var names []string
+	for name := range e.streams {
+		if strings.HasPrefix(name, r.Prefix) && name > r.After {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	page := core.StreamsPage{End: len(names) <= r.Limit}
+	for _, name := range names[:min(len(names), r.Limit)] {
+		page.Streams = append(page.Streams, core.StreamInfo{Name: name, Version: e.version(name)})
+	}
+	return page, nil
+}
+
+// Records lists the records of a table by key.
+func (e *Engine) Records(_ context.Context, r core.RecordsRequest) ([]core.Record, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return nil, errClosed()
+	}
+	var records []core.Record
+	for k, record := range e.records {
+		if k.table != r.Table || k.key <= r.After || !strings.HasPrefix(k.key, r.Prefix) {
+			continue
+		}
+		if r.Key == "" || r.Key == k.key {
+			records = append(records, record)
+		}
+	}
+	slices.SortFunc(records, func(a, b core.Record) int { return strings.Compare(a.Key, b.Key) })
+	return records[:min(len(records), r.Limit)], nil
+}
+
+// State tells what the log is.
+func (e *Engine) State() core.State {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return core.State{Log: e.log, Head: uint64(len(e.events)), Bytes: e.bytes}
+}
+
+// Close lets go of everything.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	return nil
+}
+
+func (e *Engine) version(stream string) uint64 { return uint64(len(e.streams[stream])) }
+
+func errClosed() *core.Error { return core.Errorf(core.CodeStoreClosed, "the store is closed") }
