@@ -1,0 +1,26 @@
+// Package sdk is the Go client of a Gyre node, and itself a core.Log: what works
+// with the store of the same process works with a node at the other end of a
+// WebSocket.
+//
+//	client, err := sdk.Dial(ctx, "localhost:4973", sdk.Options{})
+//	result, err := client.Append(ctx, core.Commit{Appends: []core.Append{{
+//		Stream: "order-42", Expect: core.AnyVersion,
+//		Events: []core.NewEvent{{Type: "OrderPaid", Data: []byte(`{"amount":10}`)}},
+//	}}})
+//	for event, err := range core.FollowEvents(ctx, client, core.FollowRequest{Stream: core.All}) {
+//		…
+//	}
+//
+// It promises:
+//
+//   - One connection carries everything. When it breaks it is made again, with
+//     jittered and growing pauses, until Close; Options.OnState watches.
+//   - Follows go on after the last event that arrived, without a gap or a repeat.
+//   - Appends in flight are sent again. The client gives ids to events that have
+//     none before it first sends them, so nothing is written twice (P5).
+//   - Errors are *core.Error, as the server had them.
+//   - Every queue has a bound: a follow's is its credit, an append waits for a slot.
+//
+// Everything exported is safe for concurrent use, a Follower by one goroutine at a
+// time.
+package sdk
