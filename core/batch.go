@@ -105,6 +105,41 @@ func (b Batch) Cut(l Limit) (head, tail Batch) {
 	return head, tail
 }
 
+// joinAfter is what the batches have after position, cut to limit: as it is
+// where it comes from one batch, a copy where it comes from several.
+func joinAfter(batches []Batch, position uint64, limit Limit) Batch {
+	var parts []Batch
+	left := limit
+	for _, b := range batches {
+		part, rest := b.after(position).Cut(left)
+		if len(parts) > 0 && len(part.Block) > left.Bytes {
+			break // Cut gives at least one event, which is for the next time
+		}
+		if part.Count > 0 {
+			parts = append(parts, part)
+		}
+		left = Limit{left.Events - part.Count, left.Bytes - len(part.Block)}
+		if rest.Count > 0 || left.Events <= 0 || left.Bytes <= 0 {
+			break
+		}
+	}
+	switch len(parts) {
+	case 0:
+		return Batch{}
+	case 1:
+		return parts[0]
+	}
+	out := Batch{First: parts[0].First, Last: parts[len(parts)-1].Last}
+	for _, p := range parts {
+		out.Count += p.Count
+	}
+	out.Block = make([]byte, 0, limit.Bytes-left.Bytes)
+	for _, p := range parts {
+		out.Block = append(out.Block, p.Block...)
+	}
+	return out
+}
+
 // after drops the events at or below position.
 func (b Batch) after(position uint64) Batch {
 	for b.Count > 0 && b.First <= position {

@@ -146,7 +146,7 @@ func FollowEvents(ctx context.Context, log Log, f FollowRequest) iter.Seq2[Event
 			yield(Event{}, err)
 			return
 		}
-		defer follower.Close()
+		defer func() { _ = follower.Close() }()
 		for {
 			d, err := follower.Next(ctx, followLimit)
 			if err != nil {

@@ -1,0 +1,265 @@
+package core
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// lanes is how many steps may be under way at once: while one waits for
+	// its fsync, the next is verified and encoded.
+	lanes = 2
+
+	// The bounds of a group. A single Commit always fits.
+	maxGroupCommits = 1024
+	maxGroupEvents  = 16 * 1024
+	maxGroupBytes   = 4 << 20
+
+	// maxQueuedCommits bounds the queue beside its bytes.
+	maxQueuedCommits = 16 * 1024
+)
+
+// committer makes groups of the Commits that wait and takes them to the
+// engine. There is no timer: a group is what arrived while the steps before it
+// ran. Each lane is one goroutine, started in newCommitter and gone when stop
+// returns.
+type committer struct {
+	engine   Engine
+	tail     *tail
+	maxBytes int
+	running  sync.WaitGroup
+
+	mu sync.Mutex // protects the fields below
+	// work is signalled when a lane may find something to take.
+	work sync.Cond
+	// room is closed, and made anew, when Commits leave a full queue.
+	room    chan struct{}
+	closed  bool
+	queue   []*pending // in order of arrival
+	bytes   int        // of queue
+	waiting int        // submitters that wait for room
+	busy    [lanes]slots
+
+	commits, events, conflicts, duplicates, failures, steps atomic.Uint64
+}
+
+// pending is a Commit on its way.
+type pending struct {
+	ctx     context.Context
+	commit  Commit
+	touched touched
+	events  int
+	bytes   int
+	done    func(Result, error)
+}
+
+func newCommitter(engine Engine, tail *tail, maxBytes int) *committer {
+	c := &committer{engine: engine, tail: tail, maxBytes: maxBytes, room: make(chan struct{})}
+	c.work.L = &c.mu
+	for lane := range lanes {
+		c.running.Go(func() { c.run(lane) })
+	}
+	return c
+}
+
+// submit queues a validated Commit.
+func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error)) {
+	p := &pending{ctx: ctx, commit: commit, touched: commit.touches(), done: done}
+	for i := range commit.Appends {
+		p.events += len(commit.Appends[i].Events)
+		for j := range commit.Appends[i].Events {
+			p.bytes += commit.Appends[i].Events[j].size()
+		}
+	}
+	for i := range commit.Records {
+		p.bytes += len(commit.Records[i].Value)
+	}
+	if err := c.enqueue(p); err != nil {
+		c.commits.Add(1)
+		c.failures.Add(1)
+		done(Result{}, err)
+	}
+}
+
+// enqueue waits for room in the queue.
+func (c *committer) enqueue(p *pending) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.closed && len(c.queue) > 0 && (c.bytes+p.bytes > c.maxBytes || len(c.queue) >= maxQueuedCommits) {
+		room := c.room
+		c.waiting++
+		c.mu.Unlock()
+		var err error
+		select {
+		case <-room:
+		case <-p.ctx.Done():
+			err = Errorf(CodeOverloaded, "the queue of appends stayed full (%w)", context.Cause(p.ctx))
+		}
+		c.mu.Lock()
+		c.waiting--
+		if err != nil {
+			return err
+		}
+	}
+	if c.closed {
+		return Errorf(CodeStoreClosed, "the store is closed")
+	}
+	c.queue = append(c.queue, p)
+	c.bytes += p.bytes
+	c.work.Signal()
+	return nil
+}
+
+// run is the life of a lane.
+func (c *committer) run(lane int) {
+	var group []*pending
+	var commits []*Commit
+	for {
+		group = c.take(lane, group[:0])
+		if group == nil {
+			return
+		}
+		group = c.withdraw(group)
+		commits = commits[:0]
+		for _, p := range group {
+			commits = append(commits, &p.commit)
+		}
+		// The step belongs to all its callers: none of their contexts ends it.
+		step := c.engine.Commit(context.Background(), commits)
+		c.steps.Add(1)
+		c.tail.publish(step.Written)
+		c.release(lane)
+		c.events.Add(uint64(step.Written.Count))
+		for i, p := range group {
+			c.answer(p, step.Outcomes[i])
+		}
+		clear(group)
+		clear(commits)
+	}
+}
+
+// take waits for Commits that do not touch what the other lanes work on, and
+// removes a group of them from the queue. It is nil when the committer stops.
+func (c *committer) take(lane int, group []*pending) []*pending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if c.closed {
+			return nil
+		}
+		if group = c.pick(lane, group); len(group) > 0 {
+			break
+		}
+		c.work.Wait()
+	}
+	if c.waiting > 0 {
+		close(c.room)
+		c.room = make(chan struct{})
+	}
+	if len(c.queue) > 0 {
+		c.work.Signal() // there may be work for another lane too
+	}
+	return group
+}
+
+// pick moves the next group from the queue to group. A Commit that must wait
+// for another lane holds back the later ones that share a slot with it.
+// c.mu is held.
+func (c *committer) pick(lane int, group []*pending) []*pending {
+	var blocked slots
+	for other := range c.busy {
+		for i, w := range c.busy[other] {
+			blocked[i] |= w
+		}
+	}
+	events, bytes := 0, 0
+	kept := c.queue[:0]
+	for i, p := range c.queue {
+		full := len(group) > 0 && (len(group) == maxGroupCommits || events+p.events > maxGroupEvents || bytes+p.bytes > maxGroupBytes)
+		if full {
+			kept = append(kept, c.queue[i:]...)
+			break
+		}
+		if blocked.meets(p.touched) {
+			blocked.add(p.touched)
+			kept = append(kept, p)
+			continue
+		}
+		c.bytes -= p.bytes
+		group = append(group, p)
+		c.busy[lane].add(p.touched)
+		events += p.events
+		bytes += p.bytes
+	}
+	clear(c.queue[len(kept):])
+	c.queue = kept
+	return group
+}
+
+// withdraw answers the Commits whose callers gave up before a step began with
+// them, and returns the others.
+func (c *committer) withdraw(group []*pending) []*pending {
+	kept := group[:0]
+	for _, p := range group {
+		if err := p.ctx.Err(); err != nil {
+			c.answer(p, Outcome{Err: AsError(err)})
+			continue
+		}
+		kept = append(kept, p)
+	}
+	clear(group[len(kept):])
+	return kept
+}
+
+// release lets others at what the lane worked on.
+func (c *committer) release(lane int) {
+	c.mu.Lock()
+	c.busy[lane] = slots{}
+	if len(c.queue) > 0 {
+		c.work.Broadcast()
+	}
+	c.mu.Unlock()
+}
+
+func (c *committer) answer(p *pending, o Outcome) {
+	c.commits.Add(1)
+	switch {
+	case o.Err == nil && o.Result.Duplicate:
+		c.duplicates.Add(1)
+	case o.Err != nil && AsError(o.Err).Info().Class == ClassConflict:
+		c.conflicts.Add(1)
+	case o.Err != nil:
+		c.failures.Add(1)
+	}
+	p.done(o.Result, o.Err)
+}
+
+func (c *committer) stats() Stats {
+	c.mu.Lock()
+	queued := len(c.queue)
+	c.mu.Unlock()
+	return Stats{
+		Commits: c.commits.Load(), Events: c.events.Load(), Conflicts: c.conflicts.Load(),
+		Duplicates: c.duplicates.Load(), Failures: c.failures.Load(), Steps: c.steps.Load(),
+		Queued: queued,
+	}
+}
+
+// stop answers what is queued and waits for the steps under way.
+func (c *committer) stop() {
+	c.mu.Lock()
+	c.closed = true
+	queue := c.queue
+	c.queue, c.bytes = nil, 0
+	close(c.room)
+	c.room = make(chan struct{})
+	c.work.Broadcast()
+	c.mu.Unlock()
+	for _, p := range queue {
+		c.commits.Add(1)
+		c.failures.Add(1)
+		p.done(Result{}, Errorf(CodeStoreClosed, "the store was closed before the append was written"))
+	}
+	c.running.Wait()
+}

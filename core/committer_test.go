@@ -1,0 +1,213 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
+)
+
+// gated is an engine whose steps wait at a gate, so that a test can look at
+// what the committer does meanwhile.
+type gated struct {
+	core.Engine
+	begun chan []*core.Commit // each step, when it begins
+	pass  chan struct{}       // one value lets one step go on
+}
+
+func newGated() *gated {
+	return &gated{Engine: memory.New(), begun: make(chan []*core.Commit, 16), pass: make(chan struct{}, 16)}
+}
+
+func (g *gated) Commit(ctx context.Context, group []*core.Commit) core.Step {
+	g.begun <- append([]*core.Commit(nil), group...)
+	<-g.pass
+	return g.Engine.Commit(ctx, group)
+}
+
+func one(stream string) core.Commit {
+	return core.Commit{Appends: []core.Append{{
+		Stream: stream, Expect: core.AnyVersion,
+		Events: []core.NewEvent{{Type: "T", Format: core.Bytes, Data: []byte("x")}},
+	}}}
+}
+
+// While one stream's step is under way, another stream's may begin, but none
+// with the same stream.
+func TestStepsUnderWayShareNoStream(t *testing.T) {
+	g := newGated()
+	s := core.NewStore(g, core.StoreConfig{})
+	defer s.Close()
+	defer close(g.pass)
+	var done sync.WaitGroup
+	submit := func(stream string) {
+		done.Add(1)
+		s.Submit(t.Context(), one(stream), func(_ core.Result, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			done.Done()
+		})
+	}
+	submit("a")
+	first := <-g.begun
+	submit("a")
+	submit("b")
+	submit("a")
+	second := <-g.begun
+	if len(first) != 1 || len(second) != 1 || second[0].Appends[0].Stream != "b" {
+		t.Fatalf("steps began with %d and %d Commits, the second with %q", len(first), len(second), second[0].Appends[0].Stream)
+	}
+	g.pass <- struct{}{}
+	g.pass <- struct{}{}
+	if third := <-g.begun; len(third) != 2 {
+		t.Fatalf("the third step has %d Commits, want both of stream a that waited", len(third))
+	}
+	g.pass <- struct{}{}
+	done.Wait()
+}
+
+// Pipelined appends to one stream are applied in the order they were
+// submitted in: each expects the version the one before it makes.
+func TestSubmitKeepsTheOrderOfAStream(t *testing.T) {
+	s := core.NewStore(memory.New(), core.StoreConfig{})
+	defer s.Close()
+	const n = 2000
+	var done sync.WaitGroup
+	for i := range n {
+		done.Add(2)
+		for _, stream := range []string{"a", "b"} {
+			c := one(stream)
+			c.Appends[0].Expect = core.Expect(i)
+			s.Submit(t.Context(), c, func(r core.Result, err error) {
+				defer done.Done()
+				if err != nil || r.Appends[0].LastVersion != uint64(i+1) {
+					t.Errorf("append %d to %s: %+v, %v", i, stream, r, err)
+				}
+			})
+		}
+	}
+	done.Wait()
+	if stats := s.Stats(); stats.Events != 2*n || stats.Steps >= 2*n {
+		t.Errorf("%d events in %d steps", stats.Events, stats.Steps)
+	}
+}
+
+func TestAFullQueueWaitsForItsCaller(t *testing.T) {
+	g := newGated()
+	s := core.NewStore(g, core.StoreConfig{QueueBytes: 1})
+	defer s.Close()
+	defer close(g.pass)
+	ignore := func(core.Result, error) {}
+	s.Submit(t.Context(), one("a"), ignore)
+	<-g.begun
+	s.Submit(t.Context(), one("a"), ignore) // waits in the queue, which is full now
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	answers := make(chan error, 1)
+	s.Submit(ctx, one("b"), func(_ core.Result, err error) { answers <- err })
+	if err := <-answers; !errors.Is(err, core.CodeOverloaded) {
+		t.Errorf("a full queue answers %v", err)
+	}
+}
+
+func TestCallersWhoGiveUp(t *testing.T) {
+	g := newGated()
+	s := core.NewStore(g, core.StoreConfig{})
+	defer s.Close()
+	defer close(g.pass)
+	ctx, cancel := context.WithCancel(t.Context())
+	answers := make(chan error, 2)
+	s.Submit(ctx, one("a"), func(_ core.Result, err error) { answers <- err })
+	<-g.begun
+	s.Submit(ctx, one("a"), func(_ core.Result, err error) { answers <- err })
+	cancel()
+	if _, err := s.Append(ctx, one("a")); !errors.Is(err, core.CodeUnknownOutcome) {
+		t.Errorf("a wait that ended answers %v", err)
+	}
+	g.pass <- struct{}{}
+	if err := <-answers; err != nil {
+		t.Errorf("a step that was begun answers %v", err)
+	}
+	if err := <-answers; !errors.Is(err, core.CodeCanceled) {
+		t.Errorf("a Commit withdrawn in the queue answers %v", err)
+	}
+	if head := s.State().Head; head != 1 {
+		t.Errorf("%d events were written, want 1", head)
+	}
+}
+
+func TestCloseAnswersEveryone(t *testing.T) {
+	g := newGated()
+	s := core.NewStore(g, core.StoreConfig{})
+	answers := make(chan error, 2)
+	s.Submit(t.Context(), one("a"), func(_ core.Result, err error) { answers <- err })
+	<-g.begun
+	s.Submit(t.Context(), one("a"), func(_ core.Result, err error) { answers <- err })
+	f, err := s.Follow(t.Context(), core.FollowRequest{Stream: core.All})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := f.Next(t.Context(), core.Limit{}); err != nil || !d.Live {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	followed := make(chan error, 1)
+	go func() { _, err := f.Next(t.Context(), core.Limit{}); followed <- err }()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	if err := <-answers; !errors.Is(err, core.CodeStoreClosed) {
+		t.Errorf("the queued Commit is answered %v", err)
+	}
+	if err := <-followed; !errors.Is(err, core.CodeStoreClosed) {
+		t.Errorf("the follow ended with %v", err)
+	}
+	g.pass <- struct{}{}
+	if err := <-answers; err != nil {
+		t.Errorf("the step under way is answered %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Append(t.Context(), one("a")); !errors.Is(err, core.CodeStoreClosed) {
+		t.Errorf("an append after Close answers %v", err)
+	}
+	if s.Close() != nil {
+		t.Error("a second Close")
+	}
+}
+
+// BenchmarkStoreAppend is the committer's own cost: the engine in memory has
+// nothing to wait for.
+func BenchmarkStoreAppend(b *testing.B) {
+	for _, appenders := range []int{1, 64} {
+		b.Run(fmt.Sprint(appenders), func(b *testing.B) {
+			s := core.NewStore(memory.New(), core.StoreConfig{})
+			defer s.Close()
+			data := make([]byte, 300)
+			var running sync.WaitGroup
+			b.ReportAllocs()
+			b.ResetTimer()
+			for a := range appenders {
+				running.Go(func() {
+					stream := fmt.Sprint("s", a)
+					for range b.N / appenders {
+						_, err := s.Append(context.Background(), core.Commit{Appends: []core.Append{{
+							Stream: stream, Expect: core.AnyVersion,
+							Events: []core.NewEvent{{ID: core.NewID(), Type: "T", Format: core.Bytes, Data: data}},
+						}}})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			running.Wait()
+		})
+	}
+}

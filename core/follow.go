@@ -1,0 +1,363 @@
+package core
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	// progressEvery is after how many positions without a match a reader that
+	// catches up is told its place; progressAfter, after how long one that
+	// waits at the head is.
+	progressEvery = 10_000
+	progressAfter = 15 * time.Second
+
+	// scanBytes is how much a filtered reader reads from storage at a time.
+	scanBytes = 1 << 20
+)
+
+// follower is a Follower of a Store. While it is behind it reads pages from
+// storage, or from the tail where that reaches back far enough; at the head it
+// waits in the tail's index. It keeps its place and nothing else, so a slow
+// reader costs nobody anything.
+type follower struct {
+	store  *Store
+	stream string // All, or a name
+	filter *Filter
+	key    string // of filter; "" where there is none
+
+	position uint64 // everything up to here has been delivered or does not match
+	version  uint64 // of the stream, at position; 0 for All
+	told     uint64 // position of the last Delivery
+	begun    bool   // whether there was one
+	live     bool   // what the last one said
+
+	closed    context.Context
+	close     context.CancelFunc
+	closeOnce sync.Once
+}
+
+// Follow is Log.Follow.
+func (s *Store) Follow(ctx context.Context, r FollowRequest) (Follower, error) {
+	if err := validateReadable(r.Stream); err != nil {
+		return nil, err
+	}
+	if err := r.Filter.Validate(); err != nil {
+		return nil, err
+	}
+	f := &follower{store: s, stream: r.Stream, filter: &r.Filter}
+	if !r.Filter.IsZero() {
+		f.key = r.Filter.key()
+	}
+	if err := f.start(ctx, r.From); err != nil {
+		return nil, err
+	}
+	f.told = f.position
+	f.closed, f.close = context.WithCancel(s.closing)
+	s.followers.Add(1)
+	return f, nil
+}
+
+// Close is Follower.Close.
+func (f *follower) Close() error {
+	f.closeOnce.Do(func() {
+		f.close()
+		f.store.followers.Add(-1)
+	})
+	return nil
+}
+
+// Next is Follower.Next.
+func (f *follower) Next(ctx context.Context, limit Limit) (Delivery, error) {
+	limit.Events, limit.Bytes = max(limit.Events, 1), max(limit.Bytes, 1)
+	for overdue := false; ; {
+		if err := f.ended(ctx); err != nil {
+			return Delivery{}, err
+		}
+		batch, at, err := f.advance(ctx, limit)
+		if err != nil {
+			return Delivery{}, err
+		}
+		if d, ok := f.deliver(batch, at, overdue); ok {
+			return d, nil
+		}
+		if f.position < at.head {
+			continue
+		}
+		if overdue, err = f.wait(ctx); err != nil {
+			return Delivery{}, err
+		}
+	}
+}
+
+// ended says why Next cannot go on, if so.
+func (f *follower) ended(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return AsError(ctx.Err())
+	case f.store.closing.Err() != nil:
+		return context.Cause(f.store.closing)
+	case f.closed.Err() != nil:
+		return Errorf(CodeCanceled, "the follow was closed")
+	}
+	return nil
+}
+
+// deliver decides whether there is something to tell, and notes that it was.
+func (f *follower) deliver(batch Batch, at place, overdue bool) (Delivery, bool) {
+	live := f.position >= at.head || f.live && at.inTail
+	changed := live != f.live || !f.begun
+	passed := f.position - f.told
+	if batch.Count == 0 && !changed && passed < progressEvery && !(overdue && passed > 0) {
+		return Delivery{}, false
+	}
+	f.begun, f.live, f.told = true, live, f.position
+	return Delivery{Batch: batch, Cursor: f.position, Head: max(at.head, f.position), Live: live}, true
+}
+
+// place is where a step forward was read from.
+type place struct {
+	head   uint64
+	inTail bool // from memory, or at the head
+}
+
+// advance moves the follower forward by one read and returns what matched.
+func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, error) {
+	batches, head, ok := f.store.tail.from(f.position)
+	if ok {
+		return f.fromTail(batches, limit), place{head, true}, nil
+	}
+	var batch Batch
+	var err error
+	if f.stream == All {
+		batch, err = f.readAll(ctx, limit)
+	} else {
+		batch, err = f.readStream(ctx, limit)
+	}
+	return batch, place{head, false}, err
+}
+
+// fromTail takes what matches from the batches, which hold every event after
+// the follower's position.
+func (f *follower) fromTail(batches []Batch, limit Limit) Batch {
+	if f.stream == All && f.key == "" {
+		out := joinAfter(batches, f.position, limit)
+		f.position = max(f.position, out.Last)
+		return out
+	}
+	var out Batch
+	for _, b := range batches {
+		if !f.choose(&out, b.after(f.position), limit) {
+			break
+		}
+	}
+	return out
+}
+
+// choose adds to out what matches in b, and moves the follower past what it
+// looked at. It is false when out is full.
+func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
+	for rest := b.Block; len(rest) > 0; {
+		h, ok := decodeHead(rest)
+		if !ok {
+			panic("core: batch with a malformed event")
+		}
+		if (f.stream == All || f.stream == h.stream) && f.filter.Match(h.stream, h.typ) {
+			if out.Count > 0 && (out.Count >= limit.Events || len(out.Block)+h.size > limit.Bytes) {
+				return false
+			}
+			out.Add(rest[:h.size], h.position)
+		}
+		if f.stream == h.stream {
+			f.version = h.version
+		}
+		f.position = h.position
+		rest = rest[h.size:]
+	}
+	return true
+}
+
+// readAll reads the next page of $all from storage.
+func (f *follower) readAll(ctx context.Context, limit Limit) (Batch, error) {
+	r := ReadRequest{Stream: All, From: f.position + 1, Limit: limit}
+	if f.key != "" {
+		r.Limit = Limit{Events: MaxReadEvents, Bytes: scanBytes}
+	}
+	page, err := f.store.Read(ctx, r)
+	if err != nil {
+		return Batch{}, err
+	}
+	return f.takePage(page, limit), nil
+}
+
+// readStream reads the next page of the stream from storage.
+func (f *follower) readStream(ctx context.Context, limit Limit) (Batch, error) {
+	head := f.store.engine.State().Head // before the read: it vouches for no more
+	page, err := f.store.Read(ctx, ReadRequest{Stream: f.stream, From: f.version + 1, Limit: limit})
+	if isNotFound(err) {
+		f.position = max(f.position, head)
+		return Batch{}, nil
+	}
+	if err != nil {
+		return Batch{}, err
+	}
+	return f.takePage(page, limit), nil
+}
+
+// takePage takes what matches from a page and moves the follower past what it
+// looked at: all of the page, and at its end all that the page vouches for.
+func (f *follower) takePage(page Page, limit Limit) Batch {
+	out := page.Batch
+	if f.key != "" {
+		out = Batch{}
+		if !f.choose(&out, page.Batch, limit) {
+			return out
+		}
+	} else if page.Count > 0 {
+		f.position = page.Last
+		f.version += uint64(page.Count) // of no meaning for All
+	}
+	if page.End {
+		f.position = max(f.position, page.Head)
+	}
+	return out
+}
+
+// wait waits at the head until there is an event that may match. It is overdue
+// when none came for so long that the reader should be told its place.
+func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
+	w := &waiter{stream: f.stream, filter: f.filter, woken: make(chan uint64, 1)}
+	var late <-chan time.Time
+	if f.stream == All {
+		w.filterKey = f.key
+	}
+	if f.stream != All || f.key != "" {
+		timer := time.NewTimer(progressAfter)
+		defer timer.Stop()
+		late = timer.C
+	}
+	if !f.store.tail.wait(w, f.position) {
+		return false, nil
+	}
+	select {
+	case before := <-w.woken:
+		f.position = max(f.position, before)
+		return false, nil
+	case <-late:
+	case <-ctx.Done():
+	case <-f.closed.Done():
+	}
+	head := f.store.tail.leave(w)
+	select {
+	case before := <-w.woken: // in the meantime
+		head = before
+	default:
+	}
+	f.position = max(f.position, head)
+	return true, f.ended(ctx)
+}
+
+// start finds the position and version to begin after.
+func (f *follower) start(ctx context.Context, from From) error {
+	state := f.store.State()
+	switch from.Kind {
+	case FromStart:
+		return nil
+	case FromEnd:
+		return f.startAt(ctx, state.Head)
+	case AfterPosition:
+		if from.Log != "" && from.Log != state.Log {
+			return Errorf(CodeLogChanged, "the cursor is of log %q, this is log %q", clip(from.Log), state.Log)
+		}
+		if from.N > state.Head {
+			return Errorf(CodeInvalidCursor, "position %d is ahead of the log's head %d", from.N, state.Head)
+		}
+		return f.startAt(ctx, from.N)
+	case AfterVersion:
+		return f.startAfterVersion(ctx, from.N)
+	case FromTime:
+		position, err := f.store.positionBefore(ctx, from.Time, state.Head)
+		if err != nil {
+			return err
+		}
+		return f.startAt(ctx, position)
+	}
+	return Errorf(CodeInvalidCursor, "%d is not a kind of start", from.Kind)
+}
+
+func (f *follower) startAt(ctx context.Context, position uint64) (err error) {
+	f.position = position
+	if f.stream != All {
+		f.version, err = f.store.versionAt(ctx, f.stream, position)
+	}
+	return err
+}
+
+func (f *follower) startAfterVersion(ctx context.Context, version uint64) error {
+	if f.stream == All {
+		return Errorf(CodeInvalidCursor, "$all has positions, not versions")
+	}
+	if version == 0 {
+		return nil
+	}
+	page, err := f.store.Read(ctx, ReadRequest{Stream: f.stream, From: min(version, MaxNumber), Limit: Limit{Events: 1}})
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	if page.Count == 0 {
+		return Errorf(CodeInvalidCursor, "stream %q is at version %d, the start is after version %d", clip(f.stream), page.Version, version)
+	}
+	f.version, f.position = version, page.First
+	return nil
+}
+
+// versionAt is the stream's version when the log was at position.
+func (s *Store) versionAt(ctx context.Context, stream string, position uint64) (uint64, error) {
+	last, err := s.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: Limit{Events: 1}})
+	if isNotFound(err) || err == nil && last.Count == 0 {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if last.Last <= position {
+		return last.Version, nil
+	}
+	after, err := searchUint(1, last.Version, func(version uint64) (bool, error) {
+		page, err := s.Read(ctx, ReadRequest{Stream: stream, From: version, Limit: Limit{Events: 1}})
+		return err == nil && page.First > position, err
+	})
+	return after - 1, err
+}
+
+// positionBefore is the position before the first event recorded at or after
+// t; head if there is none.
+func (s *Store) positionBefore(ctx context.Context, t time.Time, head uint64) (uint64, error) {
+	at, err := searchUint(1, head+1, func(position uint64) (bool, error) {
+		page, err := s.Read(ctx, ReadRequest{Stream: All, From: position, Limit: Limit{Events: 1}})
+		if err != nil || page.Count == 0 {
+			return true, err
+		}
+		return !page.Slice()[0].Recorded.Before(t), nil
+	})
+	return at - 1, err
+}
+
+// searchUint finds the least n in [low, high) for which is holds, or high; is
+// holds for all numbers from some on.
+func searchUint(low, high uint64, is func(uint64) (bool, error)) (uint64, error) {
+	for low < high {
+		mid := low + (high-low)/2
+		yes, err := is(mid)
+		if err != nil {
+			return low, err
+		}
+		if yes {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return low, nil
+}

@@ -1,0 +1,236 @@
+package core
+
+import (
+	"slices"
+	"sort"
+	"sync"
+)
+
+// tail keeps the newest events in memory and wakes the followers that wait for
+// more. What it keeps is contiguous: it ends at the head and has every event
+// back to its first.
+type tail struct {
+	maxBytes int
+
+	mu sync.Mutex // protects the fields below
+	// batches are in position order without a gap. Elements are never
+	// changed, so a reader may keep a subslice after releasing mu.
+	batches []Batch
+	bytes   int // of batches
+	dropped int // batches whose memory a copy would free
+	// end is the last position that was published: the head as followers see
+	// it.
+	end uint64
+	// early holds what lanes published ahead of an earlier step.
+	early   []Batch
+	waiters waiters
+}
+
+func newTail(maxBytes int, head uint64) *tail {
+	return &tail{maxBytes: maxBytes, end: head, waiters: makeWaiters()}
+}
+
+// maxEarly bounds the batches that wait for one that comes before them.
+const maxEarly = 64
+
+// publish adds what a step wrote and wakes who waits for it. Steps of two
+// lanes may arrive in either order; they are put right here.
+func (t *tail) publish(b Batch) {
+	if b.Count == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b.First > t.end+1 && len(t.early) < maxEarly {
+		t.early = append(t.early, b)
+		return
+	}
+	for b.Count > 0 {
+		t.add(b)
+		b = t.takeEarly()
+	}
+}
+
+// takeEarly removes and returns the batch that follows the head, and forgets
+// those that a new beginning has overtaken. mu is held.
+func (t *tail) takeEarly() (next Batch) {
+	t.early = slices.DeleteFunc(t.early, func(b Batch) bool {
+		if b.First == t.end+1 {
+			next = b
+		}
+		return b.First <= t.end+1
+	})
+	return next
+}
+
+// add appends b. Where there is a gap before it, the tail begins anew with b
+// and everyone who waits is sent to storage for what is missing; a batch that
+// such a beginning has overtaken is in storage already. mu is held.
+func (t *tail) add(b Batch) {
+	if b.First <= t.end {
+		return
+	}
+	if b.First > t.end+1 {
+		t.batches, t.bytes, t.dropped = nil, 0, 0
+		t.waiters.wakeAll(t.end)
+	}
+	t.batches = append(t.batches, b)
+	t.bytes += len(b.Block)
+	for t.bytes > t.maxBytes && len(t.batches) > 1 {
+		t.bytes -= len(t.batches[0].Block)
+		t.batches = t.batches[1:]
+		t.dropped++
+	}
+	if t.dropped > len(t.batches) {
+		t.batches, t.dropped = slices.Clone(t.batches), 0
+	}
+	t.end = b.Last
+	t.waiters.wake(b)
+}
+
+// from returns the batches that hold every event after position, if the tail
+// reaches back that far. They are shared: the first may begin earlier.
+func (t *tail) from(position uint64) (batches []Batch, head uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if position >= t.end {
+		return nil, t.end, true
+	}
+	if len(t.batches) == 0 || position+1 < t.batches[0].First {
+		return nil, t.end, false
+	}
+	i := sort.Search(len(t.batches), func(i int) bool { return t.batches[i].Last > position })
+	return t.batches[i:], t.end, true
+}
+
+// wait registers w unless there is something after position already.
+func (t *tail) wait(w *waiter, position uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if position < t.end {
+		return false
+	}
+	t.waiters.add(w)
+	return true
+}
+
+// leave takes w back and reports the head: nothing up to there was for w,
+// unless it was woken.
+func (t *tail) leave(w *waiter) (head uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiters.remove(w)
+	return t.end
+}
+
+// waiter is one follower at the head. It waits for all events, for those of a
+// stream, or for those that match a filter.
+type waiter struct {
+	stream    string // All, or a name
+	filter    *Filter
+	filterKey string // "" where there is no filter
+
+	// woken receives the position before the first event that matched. It has
+	// room for one: a waiter is removed when it is woken.
+	woken chan uint64
+}
+
+// waiters indexes waiters by what they wait for, so that an event wakes those
+// it is for and no other. The tail's mu protects it.
+type waiters struct {
+	all      map[*waiter]struct{}
+	byStream map[string]map[*waiter]struct{}
+	byFilter map[string]map[*waiter]struct{} // filters written the same are evaluated once
+}
+
+func makeWaiters() waiters {
+	return waiters{
+		all:      map[*waiter]struct{}{},
+		byStream: map[string]map[*waiter]struct{}{},
+		byFilter: map[string]map[*waiter]struct{}{},
+	}
+}
+
+// group is the index w belongs in, and its key there.
+func (ws *waiters) group(w *waiter) (index map[string]map[*waiter]struct{}, key string) {
+	if w.stream != All {
+		return ws.byStream, w.stream
+	}
+	return ws.byFilter, w.filterKey
+}
+
+func (ws *waiters) add(w *waiter) {
+	if w.stream == All && w.filterKey == "" {
+		ws.all[w] = struct{}{}
+		return
+	}
+	index, key := ws.group(w)
+	if index[key] == nil {
+		index[key] = map[*waiter]struct{}{}
+	}
+	index[key][w] = struct{}{}
+}
+
+func (ws *waiters) remove(w *waiter) {
+	if w.stream == All && w.filterKey == "" {
+		delete(ws.all, w)
+		return
+	}
+	index, key := ws.group(w)
+	delete(index[key], w)
+	if len(index[key]) == 0 {
+		delete(index, key)
+	}
+}
+
+// wake wakes, and removes, everyone b has an event for.
+func (ws *waiters) wake(b Batch) {
+	for w := range ws.all {
+		w.woken <- b.First - 1
+	}
+	clear(ws.all)
+	if len(ws.byStream) == 0 && len(ws.byFilter) == 0 {
+		return
+	}
+	for rest := b.Block; len(rest) > 0; {
+		h, ok := decodeHead(rest)
+		if !ok {
+			panic("core: batch with a malformed event")
+		}
+		rest = rest[h.size:]
+		ws.wakeGroup(ws.byStream, h.stream, h.position-1)
+		for key, group := range ws.byFilter {
+			if anyOf(group).filter.Match(h.stream, h.typ) {
+				ws.wakeGroup(ws.byFilter, key, h.position-1)
+			}
+		}
+	}
+}
+
+// wakeAll wakes, and removes, everyone.
+func (ws *waiters) wakeAll(position uint64) {
+	for w := range ws.all {
+		w.woken <- position
+	}
+	clear(ws.all)
+	for _, index := range []map[string]map[*waiter]struct{}{ws.byStream, ws.byFilter} {
+		for key := range index {
+			ws.wakeGroup(index, key, position)
+		}
+	}
+}
+
+// wakeGroup wakes, and removes, those under a key of an index.
+func (ws *waiters) wakeGroup(index map[string]map[*waiter]struct{}, key string, position uint64) {
+	for w := range index[key] {
+		w.woken <- position
+	}
+	delete(index, key)
+}
+
+func anyOf(group map[*waiter]struct{}) *waiter {
+	for w := range group {
+		return w
+	}
+	return nil
+}
