@@ -142,20 +142,18 @@ func joinAfter(batches []Batch, position uint64, limit Limit) Batch {
 
 // after drops the events at or below position.
 func (b Batch) after(position uint64) Batch {
-	for b.Count > 0 && b.First <= position {
-		h, ok := decodeHead(b.Block)
+	if b.Last <= position {
+		return Batch{}
+	}
+	for b.First <= position {
+		h, _ := decodeHead(b.Block)
+		b.Block = b.Block[h.size:]
+		b.Count--
+		next, ok := decodeHead(b.Block)
 		if !ok {
 			panic("core: batch with a malformed event")
 		}
-		b.Block = b.Block[h.size:]
-		b.Count--
-		if b.Count > 0 {
-			next, _ := decodeHead(b.Block)
-			b.First = next.position
-		}
-	}
-	if b.Count == 0 {
-		return Batch{}
+		b.First = next.position
 	}
 	return b
 }
