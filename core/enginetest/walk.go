@@ -1,0 +1,268 @@
+package enginetest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+var walkTests = []test{{"all", "walk", walk}}
+
+// walkSteps is the length of a walk at full length.
+const walkSteps = 20_000
+
+func soaking() bool { return os.Getenv("GYRE_SOAK") == "1" }
+
+// scaled is n at full length, and a twentieth of it otherwise.
+func scaled(n int) int {
+	if soaking() {
+		return n
+	}
+	return n / 20
+}
+
+// walk does random things to an engine and compares every answer with the model's.
+func walk(s *suite) {
+	w := newWalker(s)
+	for range scaled(walkSteps) {
+		w.step()
+	}
+	w.compareAll()
+}
+
+type walker struct {
+	s       *suite
+	model   *model
+	rand    *rand.Rand
+	seed    uint64
+	steps   int
+	history []*core.Commit // some that were sent, to be sent again
+}
+
+func newWalker(s *suite) *walker {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("GYRE_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			s.Fatalf("GYRE_SEED: %v", err)
+		}
+	}
+	return &walker{s: s, model: newModel(), rand: rand.New(rand.NewPCG(seed, 0)), seed: seed}
+}
+
+func (w *walker) fatal(err error) {
+	w.s.Helper()
+	w.s.Fatalf("step %d of the walk with GYRE_SEED=%d: %v", w.steps, w.seed, err)
+}
+
+// step commits one group and reads a little.
+func (w *walker) step() {
+	w.s.Helper()
+	w.steps++
+	var group []*core.Commit
+	for range 1 + w.rand.IntN(4) {
+		group = append(group, w.commit())
+	}
+	step := w.s.group(group...)
+	rest := step.Written.Slice()
+	for i, c := range group {
+		var err error
+		if rest, err = w.model.take(c, step.Outcomes[i], rest); err != nil {
+			w.fatal(fmt.Errorf("commit %d of %d, %+v: %w", i, len(group), *c, err))
+		}
+	}
+	w.read()
+	if w.steps%50 == 0 {
+		w.compareLists()
+	}
+}
+
+// chance is true in n of 100 cases.
+func (w *walker) chance(n int) bool { return w.rand.IntN(100) < n }
+
+func (w *walker) stream() string { return []string{"a", "b", "b/1", "c", "ü", "z"}[w.rand.IntN(6)] }
+
+func (w *walker) commit() *core.Commit {
+	c := &core.Commit{}
+	if len(w.history) > 0 && w.chance(20) {
+		c = w.retry()
+	} else {
+		for range w.rand.IntN(4) {
+			stream := w.stream()
+			c.Appends = append(c.Appends, core.Append{Stream: stream, Expect: w.expect(stream), Events: w.events()})
+		}
+	}
+	if w.chance(20) {
+		stream := w.stream()
+		c.Checks = append(c.Checks, core.Check{Stream: stream, Expect: w.expect(stream)})
+	}
+	for len(c.Records) < 4 && (w.chance(20) || len(c.Appends)+len(c.Records) == 0) {
+		c.Records = append(c.Records, w.recordOp())
+	}
+	w.history = append(w.history, c)
+	if len(w.history) > 40 {
+		w.history = w.history[1:]
+	}
+	return c
+}
+
+// expect mostly holds.
+func (w *walker) expect(stream string) core.Expect {
+	switch n := w.rand.IntN(20); n {
+	case 0:
+		return core.NoStream
+	case 1, 2:
+		return core.StreamExists
+	case 3:
+		return core.Expect(w.rand.IntN(5))
+	case 4, 5, 6, 7, 8:
+		return core.Expect(len(w.model.streams[stream]))
+	}
+	return core.AnyVersion
+}
+
+func (w *walker) events() []core.NewEvent {
+	events := make([]core.NewEvent, 1+w.rand.IntN(4))
+	for i := range events {
+		e := newEvent()
+		switch {
+		case w.chance(10):
+			e.ID = core.ID{}
+		case w.chance(3) && len(w.model.events) > 0:
+			e.ID = w.model.events[w.rand.IntN(len(w.model.events))].ID
+		}
+		switch {
+		case w.chance(5):
+			e.Time = time.UnixMicro(w.rand.Int64N(1 << 50))
+		case w.chance(5):
+			e.Format, e.ContentType, e.Data = core.Bytes, "text/plain", make([]byte, w.rand.IntN(2000))
+		case w.chance(5):
+			e.Metadata = nil
+		}
+		events[i] = e
+	}
+	return events
+}
+
+// retry is an earlier Commit again, whole or in part, or with more to it.
+func (w *walker) retry() *core.Commit {
+	old := w.history[w.rand.IntN(len(w.history))]
+	c := &core.Commit{Records: slices.Clone(old.Records)}
+	for _, a := range old.Appends {
+		a.Events = slices.Clone(a.Events)
+		if w.chance(50) {
+			a.Expect = w.expect(a.Stream)
+		}
+		switch n := len(a.Events); {
+		case w.chance(5):
+			continue
+		case w.chance(5) && n > 1:
+			a.Events = a.Events[1:]
+		case w.chance(5) && n > 1:
+			a.Events = a.Events[:n-1]
+		case w.chance(5):
+			a.Events = append(a.Events, w.events()...)
+		case w.chance(2):
+			slices.Reverse(a.Events)
+		case w.chance(2):
+			a.Stream = w.stream()
+		}
+		c.Appends = append(c.Appends, a)
+	}
+	if w.chance(3) {
+		slices.Reverse(c.Appends)
+	}
+	return c
+}
+
+func (w *walker) recordOp() core.RecordOp {
+	op := core.RecordOp{
+		Table:  []string{"t", "u"}[w.rand.IntN(2)],
+		Key:    []string{"k", "k/1", "k/2", "l"}[w.rand.IntN(4)],
+		Expect: core.AnyVersion,
+		Delete: w.chance(20),
+	}
+	if !op.Delete {
+		op.Value = fmt.Append(nil, w.rand.Uint32())
+	}
+	if w.chance(50) {
+		op.Expect = core.Expect(w.model.records[op.Table+"\x00"+op.Key].Revision)
+	} else if w.chance(10) {
+		op.Expect = core.Expect(w.rand.IntN(4) - 3)
+	}
+	return op
+}
+
+// read compares a page from anywhere.
+func (w *walker) read() {
+	w.s.Helper()
+	r := core.ReadRequest{Stream: core.All, Backward: w.chance(50), Limit: core.Limit{Events: 1 + w.rand.IntN(30), Bytes: 1 + w.rand.IntN(5000)}}
+	all := w.model.events
+	if w.chance(70) {
+		r.Stream = w.stream()
+		all = w.model.streams[r.Stream]
+	}
+	r.From = uint64(w.rand.IntN(len(all) + 3))
+	page, err := w.s.engine.Read(w.s.ctx(), r)
+	if len(all) == 0 && r.Stream != core.All {
+		if !errors.Is(err, core.CodeStreamNotFound) {
+			w.fatal(fmt.Errorf("read %+v: %v, want stream_not_found", r, err))
+		}
+		return
+	}
+	if err == nil {
+		err = checkPage(r, page, all, uint64(len(w.model.events)))
+	}
+	if err != nil {
+		w.fatal(fmt.Errorf("read %+v: %w", r, err))
+	}
+}
+
+// compareLists compares streams, records and an event found by its id.
+func (w *walker) compareLists() {
+	w.s.Helper()
+	var streams []core.StreamInfo
+	for name, events := range w.model.streams {
+		streams = append(streams, core.StreamInfo{Name: name, Version: uint64(len(events))})
+	}
+	slices.SortFunc(streams, func(a, b core.StreamInfo) int { return cmp.Compare(a.Name, b.Name) })
+	if got := w.s.streams(core.StreamsRequest{Limit: 1 + w.rand.IntN(10)}); !slices.Equal(got, streams) {
+		w.fatal(fmt.Errorf("streams %v, want %v", got, streams))
+	}
+	for _, table := range []string{"t", "u"} {
+		var want []core.Record
+		for k, r := range w.model.records {
+			if strings.HasPrefix(k, table+"\x00") {
+				want = append(want, r)
+			}
+		}
+		slices.SortFunc(want, func(a, b core.Record) int { return cmp.Compare(a.Key, b.Key) })
+		got, err := w.s.engine.Records(w.s.ctx(), core.RecordsRequest{Table: table, Limit: 100})
+		if err != nil || !sameRecords(got, want) {
+			w.fatal(fmt.Errorf("records of %s: %v, %w, want %v", table, got, err, want))
+		}
+	}
+	if n := len(w.model.events); n > 0 {
+		want := w.model.events[w.rand.IntN(n)]
+		if got, err := w.s.engine.Event(w.s.ctx(), want.ID); err != nil || !sameRaw(got, want) {
+			w.fatal(fmt.Errorf("event %s: %+v, %w", want.ID, got, err))
+		}
+	}
+}
+
+// compareAll compares the whole log.
+func (w *walker) compareAll() {
+	w.s.Helper()
+	w.compareLists()
+	if got := w.s.read(core.All, false); !slices.EqualFunc(got, w.model.events, sameRaw) {
+		w.fatal(fmt.Errorf("$all has %d events, want %d, or differs", len(got), len(w.model.events)))
+	}
+}
