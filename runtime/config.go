@@ -1,0 +1,144 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// The engines.
+const (
+	EngineDisk   = "disk"   // a log of segment files in Data; the default
+	EngineMemory = "memory" // nothing survives the process
+)
+
+// Defaults of a Config.
+const (
+	DefaultListen = "127.0.0.1:4973"
+	DefaultData   = "data"
+
+	defaultMaxConnections = 10_000
+	lookupTimeout         = 5 * time.Second
+)
+
+// Config says what node to run. The zero value is a good one.
+type Config struct {
+	// Listen is the host and port to serve on; the default is DefaultListen.
+	// Port 0 takes a free one, which Node.Addr tells.
+	Listen string
+	// Data is the directory of the disk engine; the default is DefaultData. It
+	// is made if it is not there.
+	Data string
+	// Engine is EngineDisk, the default, or EngineMemory.
+	Engine string
+	// Insecure allows a Listen address that other machines can reach. There is
+	// no authentication: whoever reaches it may read and write everything.
+	Insecure bool
+	// AllowHosts are the names, beside loopback ones and the address that the
+	// node listens on, by which requests may call this node.
+	AllowHosts []string
+	// AllowOrigins are the origins, beside the node's own, whose web pages may
+	// call this node.
+	AllowOrigins []string
+	// MaxConnections bounds the open connections; further ones wait to be
+	// accepted. The default is 10,000.
+	MaxConnections int
+	// SegmentBytes is the size of the disk engine's files; 0 leaves it to the
+	// engine. Tests make it small.
+	SegmentBytes int64
+	// Version is what the node tells about itself.
+	Version string
+	// Logger gets what happens; the default discards it.
+	Logger *slog.Logger
+}
+
+// withDefaults fills in what was left out.
+func (c Config) withDefaults() Config {
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if c.Data == "" {
+		c.Data = DefaultData
+	}
+	if c.Engine == "" {
+		c.Engine = EngineDisk
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = defaultMaxConnections
+	}
+	if c.Version == "" {
+		c.Version = "devel"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// validate checks a Config that has its defaults.
+func (c Config) validate(ctx context.Context) error {
+	if c.Engine != EngineDisk && c.Engine != EngineMemory {
+		return core.Errorf(core.CodeInvalidConfig, "engine %q is neither disk nor memory", c.Engine)
+	}
+	if c.MaxConnections < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "max connections is %d", c.MaxConnections)
+	}
+	if c.SegmentBytes < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "segment bytes is %d", c.SegmentBytes)
+	}
+	for _, o := range c.AllowOrigins {
+		if !strings.Contains(o, "://") {
+			return core.Errorf(core.CodeInvalidConfig, "allow-origin %q is not an origin, such as https://app.example.com", o)
+		}
+	}
+	for _, h := range c.AllowHosts {
+		if h == "" || strings.ContainsAny(h, "/ ") {
+			return core.Errorf(core.CodeInvalidConfig, "allow-host %q is not a host name", h)
+		}
+	}
+	return c.validateListen(ctx)
+}
+
+func (c Config) validateListen(ctx context.Context) error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return core.Errorf(core.CodeInvalidConfig, "listen %q is not of the form host:port", c.Listen)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return core.Errorf(core.CodeInvalidConfig, "listen %q: %q is not a port", c.Listen, port)
+	}
+	if c.Insecure {
+		return nil
+	}
+	loopback, err := isLoopback(ctx, host)
+	if err != nil {
+		return core.Errorf(core.CodeInvalidConfig, "listen %q: %w", c.Listen, err)
+	}
+	if !loopback {
+		return core.Errorf(core.CodeInsecureListen, "%s can be reached from other machines", c.Listen)
+	}
+	return nil
+}
+
+// isLoopback reports whether only this machine can reach host.
+func isLoopback(ctx context.Context, host string) (bool, error) {
+	if host == "" || strings.Contains(host, "%") {
+		return false, nil
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback(), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupIP(ctx, "ip", host)
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(ips, func(ip net.IP) bool { return !ip.IsLoopback() }), nil
+}

@@ -1,0 +1,24 @@
+// Package runtime puts a node together and runs it, and does nothing else: it
+// opens the engine, serves it with a core.Store, serves the Store with wsapi,
+// and takes it all down again in the opposite order.
+//
+// It can be imported: tests and programs that embed Gyre run nodes in-process.
+//
+//	node, err := runtime.Start(ctx, runtime.Config{Engine: runtime.EngineMemory, Listen: "127.0.0.1:0"})
+//	if err != nil {
+//		return err
+//	}
+//	defer node.Close(context.Background())
+//	client, err := sdk.Dial(ctx, node.URL(), sdk.Options{})
+//
+// # Promises
+//
+//   - Start returns a node that answers requests, or an error and nothing left behind.
+//   - Without Insecure a node listens on loopback addresses only, since there is no
+//     authentication.
+//   - Close stops taking requests, finishes those under way, and closes the store, in
+//     that order and before its context ends. When it returns, no goroutine of the node
+//     is left.
+//
+// A Node's methods are safe for concurrent use.
+package runtime

@@ -1,0 +1,139 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+const (
+	// A client that opens a connection and says nothing must not hold it.
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// Gyre's own requests have a few hundred bytes of headers; proxies add some.
+	maxHeaderBytes = 64 << 10
+)
+
+// Node is a running node.
+type Node struct {
+	config   Config
+	logger   *slog.Logger
+	store    *core.Store
+	api      *wsapi.API
+	server   *http.Server
+	listener net.Listener
+
+	serving sync.WaitGroup
+	failed  chan error
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Start runs a node until Close. ctx bounds the start only. The error is
+// invalid_config (also where the address is taken), insecure_listen, or the engine's.
+func Start(ctx context.Context, config Config) (*Node, error) {
+	config = config.withDefaults()
+	if err := config.validate(ctx); err != nil {
+		return nil, err
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", config.Listen)
+	if err != nil {
+		return nil, core.Errorf(core.CodeInvalidConfig, "listen: %w", err)
+	}
+	engine, err := openEngine(ctx, config)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	n := &Node{
+		config:   config,
+		logger:   config.Logger,
+		store:    core.NewStore(engine, core.StoreConfig{}),
+		listener: listener,
+		failed:   make(chan error, 1),
+	}
+	if n.api, err = wsapi.New(n.apiConfig()); err != nil {
+		return nil, errors.Join(err, listener.Close(), n.store.Close())
+	}
+	n.serve()
+	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),
+		slog.String("engine", config.Engine), slog.Uint64("head", n.store.State().Head))
+	return n, nil
+}
+
+func (n *Node) apiConfig() wsapi.Config {
+	hosts := n.config.AllowHosts
+	if host, _, err := net.SplitHostPort(n.config.Listen); err == nil && host != "" {
+		hosts = append([]string{host}, hosts...)
+	}
+	return wsapi.Config{
+		Store:        n.store,
+		Logger:       n.logger,
+		AllowHosts:   hosts,
+		AllowOrigins: n.config.AllowOrigins,
+		Version:      n.config.Version,
+	}
+}
+
+// serve starts the goroutine that accepts; Close waits for it.
+func (n *Node) serve() {
+	n.server = &http.Server{
+		Handler:           n.api,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
+	}
+	n.serving.Go(func() {
+		err := n.server.Serve(newLimitListener(n.listener, n.config.MaxConnections))
+		if !errors.Is(err, http.ErrServerClosed) {
+			n.failed <- fmt.Errorf("serve %s: %w", n.Addr(), err)
+		}
+	})
+}
+
+// Addr is the address that the node listens on.
+func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// URL is where clients of this machine reach the node.
+func (n *Node) URL() string {
+	addr, ok := n.listener.Addr().(*net.TCPAddr)
+	if ok && addr.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", addr.Port)
+	}
+	return "http://" + n.Addr()
+}
+
+// Store is the node's store, for users in the same process. It ends with the node.
+func (n *Node) Store() *core.Store { return n.store }
+
+// Failed tells, once, why the node can serve no more. It still has to be closed.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Close takes the node down. What is under way has until ctx ends; what was
+// acknowledged is safe in any case. Later calls give the answer of the first.
+func (n *Node) Close(ctx context.Context) error {
+	n.closeOnce.Do(func() {
+		n.closeErr = errors.Join(n.api.Close(ctx), n.closeServer(ctx), n.store.Close())
+		n.logger.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("head", n.store.State().Head))
+	})
+	return n.closeErr
+}
+
+func (n *Node) closeServer(ctx context.Context) error {
+	err := n.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, n.server.Close())
+	}
+	n.serving.Wait()
+	return err
+}

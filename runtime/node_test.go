@@ -1,0 +1,162 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start runs a node for a test and stops it after it.
+func start(t *testing.T, c runtime.Config) *runtime.Node {
+	t.Helper()
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	node, err := runtime.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, node) })
+	return node
+}
+
+func stop(t *testing.T, node *runtime.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := node.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// get answers the status and the body of a GET request.
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
+}
+
+func TestNodeServesAndStops(t *testing.T) {
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory})
+	if status, _ := get(t, node.URL()+"/livez"); status != http.StatusOK {
+		t.Errorf("livez: %d", status)
+	}
+	if !strings.HasPrefix(node.URL(), "http://127.0.0.1:") || !strings.HasSuffix(node.URL(), node.Addr()) {
+		t.Errorf("url %q, address %q", node.URL(), node.Addr())
+	}
+	stop(t, node)
+	if conn, err := net.Dial("tcp", node.Addr()); err == nil {
+		conn.Close()
+		t.Error("a stopped node still listens")
+	}
+	_, err := node.Store().Append(t.Context(), commit("s", "A"))
+	if !errors.Is(err, core.CodeStoreClosed) {
+		t.Errorf("append to a stopped node: %v", err)
+	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	taken := start(t, runtime.Config{Engine: runtime.EngineMemory})
+	for name, c := range map[string]struct {
+		config runtime.Config
+		code   core.Code
+	}{
+		"every address":         {runtime.Config{Listen: "0.0.0.0:0"}, core.CodeInsecureListen},
+		"every address, unsaid": {runtime.Config{Listen: ":0"}, core.CodeInsecureListen},
+		"every IPv6 address":    {runtime.Config{Listen: "[::]:0"}, core.CodeInsecureListen},
+		"another machine's":     {runtime.Config{Listen: "192.0.2.1:4973"}, core.CodeInsecureListen},
+		"no port":               {runtime.Config{Listen: "127.0.0.1"}, core.CodeInvalidConfig},
+		"port of letters":       {runtime.Config{Listen: "127.0.0.1:http"}, core.CodeInvalidConfig},
+		"port out of range":     {runtime.Config{Listen: "127.0.0.1:70000"}, core.CodeInvalidConfig},
+		"taken address":         {runtime.Config{Listen: taken.Addr(), Engine: runtime.EngineMemory}, core.CodeInvalidConfig},
+		"unknown engine":        {runtime.Config{Engine: "floppy"}, core.CodeInvalidConfig},
+		"origin without scheme": {runtime.Config{AllowOrigins: []string{"example.com"}}, core.CodeInvalidConfig},
+		"host with a path":      {runtime.Config{AllowHosts: []string{"a/b"}}, core.CodeInvalidConfig},
+	} {
+		t.Run(name, func(t *testing.T) {
+			node, err := runtime.Start(t.Context(), c.config)
+			if err == nil {
+				stop(t, node)
+			}
+			if !errors.Is(err, c.code) {
+				t.Errorf("error %v, want %s", err, c.code)
+			}
+		})
+	}
+}
+
+func TestLoopbackNamesAreFine(t *testing.T) {
+	for _, listen := range []string{"localhost:0", "[::1]:0", "127.0.0.2:0"} {
+		node, err := runtime.Start(t.Context(), runtime.Config{Listen: listen, Engine: runtime.EngineMemory})
+		if err != nil {
+			if strings.HasPrefix(listen, "[::1]") && strings.Contains(err.Error(), "assign requested address") {
+				continue // a machine without IPv6
+			}
+			t.Errorf("%s: %v", listen, err)
+			continue
+		}
+		stop(t, node)
+	}
+}
+
+func TestInsecureIsSaid(t *testing.T) {
+	node := start(t, runtime.Config{Listen: "0.0.0.0:0", Insecure: true, Engine: runtime.EngineMemory})
+	if !strings.HasPrefix(node.URL(), "http://127.0.0.1:") {
+		t.Errorf("url %q is not one to call", node.URL())
+	}
+	if status, _ := get(t, node.URL()+"/livez"); status != http.StatusOK {
+		t.Errorf("livez: %d", status)
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory, MaxConnections: 1})
+	first, err := net.Dial("tcp", node.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The one connection is in use: a second is not answered until it ends.
+	answered := make(chan int, 1)
+	go func() {
+		status, _ := get(t, node.URL()+"/livez")
+		answered <- status
+	}()
+	if _, err := io.WriteString(first, "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(first); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("second connection: %d", status)
+	}
+}
+
+func commit(stream, typ string) core.Commit {
+	return core.Commit{Appends: []core.Append{{
+		Stream: stream, Expect: core.AnyVersion,
+		Events: []core.NewEvent{{Type: typ, Data: []byte(`{}`)}},
+	}}}
+}
