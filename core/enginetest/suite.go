@@ -138,7 +138,13 @@ func (s *suite) write(stream string, n int) []core.NewEvent {
 }
 
 // refused checks that an outcome is an error of the code, from the element.
-func (s *suite) refused(o core.Outcome, code core.Code, element int) *core.Error {
+func (s *suite) refused(o core.Outcome, code core.Code, element int) {
+	s.Helper()
+	_ = s.refusal(o, code, element)
+}
+
+// refusal is refused, for those who look at the error further.
+func (s *suite) refusal(o core.Outcome, code core.Code, element int) *core.Error {
 	s.Helper()
 	var err *core.Error
 	if !errors.As(o.Err, &err) || err.Code != code {
@@ -153,7 +159,7 @@ func (s *suite) refused(o core.Outcome, code core.Code, element int) *core.Error
 // wrongVersion checks that an outcome is wrong_expected_version with the numbers.
 func (s *suite) wrongVersion(o core.Outcome, element int, stream string, expected core.Expect, actual uint64) {
 	s.Helper()
-	err := s.refused(o, core.CodeWrongExpectedVersion, element)
+	err := s.refusal(o, core.CodeWrongExpectedVersion, element)
 	if err.Stream != stream || err.Expected == nil || *err.Expected != expected || err.Actual == nil || *err.Actual != actual {
 		s.Errorf("%v: stream %q, expected %v, actual %v, want %q, %v, %d",
 			err, err.Stream, deref(err.Expected), deref(err.Actual), stream, expected, actual)
