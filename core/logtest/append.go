@@ -65,7 +65,7 @@ var appendTests = []test{
 		e := newEvent()
 		s.must(appendTo("a", core.AnyVersion, e))
 		_, err := s.log.Append(s.ctx, appendTo("b", core.AnyVersion, newEvent(), e))
-		if e2 := s.refused(err, core.CodeDuplicateEvent); e2.EventID != e.ID || e2.Stream != "b" {
+		if e2 := s.refusal(err, core.CodeDuplicateEvent); e2.EventID != e.ID || e2.Stream != "b" {
 			s.Errorf("%v: id %s, stream %q", e2, e2.EventID, e2.Stream)
 		}
 	}},
@@ -93,7 +93,7 @@ var appendTests = []test{
 		for i := range results {
 			if errs[i] == nil {
 				won++
-			} else if e := s.refused(errs[i], core.CodeWrongExpectedVersion); e.Actual == nil || *e.Actual != 3 {
+			} else if e := s.refusal(errs[i], core.CodeWrongExpectedVersion); e.Actual == nil || *e.Actual != 3 {
 				s.Errorf("%v: actual %v", e, deref(e.Actual))
 			}
 		}
@@ -146,7 +146,7 @@ var appendTests = []test{
 func (s *suite) wrongVersion(c core.Commit, element int, stream string, expected core.Expect, actual uint64) {
 	s.Helper()
 	_, err := s.log.Append(s.ctx, c)
-	e := s.refused(err, core.CodeWrongExpectedVersion)
+	e := s.refusal(err, core.CodeWrongExpectedVersion)
 	if e.Stream != stream || e.Expected == nil || *e.Expected != expected || e.Actual == nil || *e.Actual != actual {
 		s.Errorf("%v: stream %q, expected %v, actual %v", e, e.Stream, deref(e.Expected), deref(e.Actual))
 	}

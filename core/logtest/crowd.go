@@ -69,7 +69,7 @@ var crowdTests = []test{
 			readers = append(readers, r)
 			r.untilLive() // and from here on it does not read
 		}
-		for range 40 { // more than any buffer on the way should have room for
+		for range 20 { // more than any buffer on the way should have room for
 			events := newEvents(10)
 			for i := range events {
 				events[i].Format, events[i].Data = core.Bytes, make([]byte, 60_000)

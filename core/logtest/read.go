@@ -11,7 +11,7 @@ var readTests = []test{
 	{"C01_unknown_stream", func(s *suite) {
 		s.write("a", 1)
 		_, err := s.log.Read(s.ctx, core.ReadRequest{Stream: "b"})
-		if e := s.refused(err, core.CodeStreamNotFound); e.Stream != "b" {
+		if e := s.refusal(err, core.CodeStreamNotFound); e.Stream != "b" {
 			s.Errorf("%v: stream %q", e, e.Stream)
 		}
 		for _, err := range core.ReadAll(s.ctx, s.log, core.ReadRequest{Stream: "b", Backward: true}) {

@@ -78,8 +78,14 @@ func (s *suite) writeEvent(stream string, events ...core.NewEvent) []core.ID {
 	return ids
 }
 
-// refused checks that err has the code, and answers it with what it carries.
-func (s *suite) refused(err error, code core.Code) *core.Error {
+// refused checks that err has the code.
+func (s *suite) refused(err error, code core.Code) {
+	s.Helper()
+	_ = s.refusal(err, code)
+}
+
+// refusal is refused, for those who look at what the error carries.
+func (s *suite) refusal(err error, code core.Code) *core.Error {
 	s.Helper()
 	var e *core.Error
 	if !errors.Is(err, code) || !errors.As(err, &e) {
