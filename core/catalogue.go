@@ -89,6 +89,7 @@ const (
 	CodeFrameTooLarge          Code = "frame_too_large"
 
 	CodeUnknownOp            Code = "unknown_op"
+	CodeNotSupported         Code = "not_supported"
 	CodeHelloRequired        Code = "hello_required"
 	CodeHelloTimeout         Code = "hello_timeout"
 	CodeDuplicateRequest     Code = "duplicate_request"
@@ -209,6 +210,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeUnknownOp: {Class: ClassUsage, Status: 400,
 		Title: "The server does not know this op",
 		Fix:   "Compare welcome.features with what the client needs; /asyncapi.json lists the ops."},
+	CodeNotSupported: {Class: ClassUsage, Status: 501,
+		Title: "This server cannot do that yet",
+		Fix:   "Compare welcome.features, or features of GET /v1/server, with what the client needs."},
 	CodeHelloRequired: {Class: ClassUsage, Status: 400,
 		Title: "The first message must be hello",
 		Fix:   `Send {"op":"hello","id":1} first.`},

@@ -3,8 +3,24 @@ package sdk
 import (
 	"context"
 	"crypto/tls"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
+)
+
+const (
+	// requestTimeout bounds a request whose context has no deadline.
+	requestTimeout = 30 * time.Second
+	// inflightBytes bounds the appends that wait for an answer: they are kept, to
+	// be sent again if the connection breaks.
+	inflightBytes = 32 << 20
+
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = 5 * time.Second
 )
 
 // Options are how to reach a node. The zero value is good for a local one.
@@ -17,24 +33,187 @@ type Options struct {
 	JSON bool
 	// TLS is for wss and https URLs; nil is Go's default.
 	TLS *tls.Config
-	// OnState is told when the connection comes and goes. It must not block.
+	// OnState is told when the connection comes and goes. It must not block, nor
+	// call the Client.
 	OnState func(State)
 }
 
 // State is what a Client tells of its connection.
 type State struct {
 	Connected bool
-	Err       error // why it is not
+	Err       error // why it is not; nil after Close
 }
 
 // Client is a core.Log at the other end of a connection.
-type Client struct{ url string }
+type Client struct {
+	options Options
+	address address
+	http    *http.Client
+	window  window
+	lastID  atomic.Uint64
+	// frameLimit is how large a message the server takes.
+	frameLimit int
 
-// Dial connects to a node: an http, https, ws or wss URL, host:port, or :port of
-// this machine. ctx bounds the first connect only.
-func Dial(ctx context.Context, url string, o Options) (*Client, error) {
-	return nil, core.Errorf(core.CodeUnavailable, "%s cannot be reached: the client is not complete", url)
+	closing context.Context
+	close   context.CancelFunc
+	running sync.WaitGroup
+
+	mu      sync.Mutex // protects the fields below
+	session *session   // nil while there is no connection
+	calls   map[uint64]*call
+	follows map[uint64]*follower
+	failed  *core.Error // why there will be no connection any more
 }
 
-// Close ends the connection, and every call and follow with it.
-func (c *Client) Close() error { return nil }
+var _ core.Log = (*Client)(nil)
+
+// Dial connects to a node: an http, https, ws or wss URL, host:port, or :port of
+// this machine. ctx bounds the first connect only. The error is unavailable if
+// nobody answers there.
+func Dial(ctx context.Context, url string, o Options) (*Client, error) {
+	at, err := parseAddress(url)
+	if err != nil {
+		return nil, err
+	}
+	if o.Name == "" {
+		o.Name = "gyre-go"
+	}
+	c := &Client{
+		options: o, address: at, calls: map[uint64]*call{}, follows: map[uint64]*follower{},
+		http: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.TLS, IdleConnTimeout: time.Minute}},
+	}
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.window = window{maxCount: max(1, s.welcome.Limits.Inflight), maxBytes: inflightBytes}
+	c.frameLimit = s.welcome.Limits.Frame
+	c.closing, c.close = context.WithCancel(context.Background())
+	c.attach(s)
+	c.running.Go(func() { c.run(s) })
+	c.running.Go(c.watchDeadlines)
+	return c, nil
+}
+
+// Close ends the connection, and every call and follow with it. It returns when
+// the client's goroutines are gone.
+func (c *Client) Close() error {
+	c.close()
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s != nil {
+		s.goodbye()
+	}
+	c.running.Wait()
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// run keeps the client connected. It is the reader of each session in turn.
+func (c *Client) run(s *session) {
+	for s != nil {
+		c.tell(State{Connected: true})
+		var writing sync.WaitGroup
+		writing.Go(s.write)
+		err := s.read(c)
+		_ = s.conn.Close() // it is over either way
+		writing.Wait()
+		c.detach()
+		s = c.again(s, err)
+	}
+}
+
+// again makes the next session; nil when there is to be none.
+func (c *Client) again(old *session, err error) *session {
+	pause := old.comeBackIn()
+	for try := 0; ; try++ {
+		if c.closing.Err() != nil {
+			c.fail(core.Errorf(core.CodeCanceled, "the client was closed"))
+			c.tell(State{})
+			return nil
+		}
+		e := core.AsError(err)
+		c.tell(State{Err: e})
+		if !e.Info().Retryable {
+			c.fail(e)
+			return nil
+		}
+		if pause == 0 {
+			pause = backoff(try)
+		}
+		select {
+		case <-time.After(pause):
+		case <-c.closing.Done():
+			continue
+		}
+		pause = 0
+		ctx, cancel := context.WithTimeout(c.closing, writeTimeout)
+		var s *session
+		s, err = c.connect(ctx)
+		cancel()
+		if err == nil {
+			c.attach(s)
+			return s
+		}
+	}
+}
+
+// backoff is how long to wait before a try: anything up to twice the last.
+func backoff(try int) time.Duration {
+	ceiling := min(maxBackoff, minBackoff<<min(try, 10))
+	return minBackoff/5 + rand.N(ceiling)
+}
+
+func (c *Client) tell(s State) {
+	if c.options.OnState != nil {
+		c.options.OnState(s)
+	}
+}
+
+// attach puts a session to use: what waits for an answer is sent again, in order,
+// and the follows go on.
+func (c *Client) attach(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session = s
+	for _, call := range c.inOrder() {
+		call.batch = core.Batch{}
+		s.send(call.binary, call.message)
+	}
+	for _, f := range c.follows {
+		c.subscribe(f)
+	}
+	if c.closing.Err() != nil {
+		s.goodbye()
+	}
+}
+
+// detach notes that there is no session.
+func (c *Client) detach() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session = nil
+	for id, call := range c.calls {
+		if call.follow != nil { // attach subscribes anew
+			delete(c.calls, id)
+		}
+	}
+}
+
+// fail ends everything that waits, and what comes later.
+func (c *Client) fail(e *core.Error) {
+	c.mu.Lock()
+	c.failed = e
+	calls := c.inOrder()
+	clear(c.calls)
+	follows := c.follows
+	c.follows = map[uint64]*follower{}
+	c.mu.Unlock()
+	for _, call := range calls {
+		call.finish(c, answer{err: call.lost(e)})
+	}
+	for _, f := range follows {
+		f.end(e)
+	}
+}

@@ -1,0 +1,174 @@
+package sdk
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// call is a request that waits for its answer. Who removes it from Client.calls
+// finishes it.
+type call struct {
+	id       uint64
+	binary   bool
+	message  []byte // encoded, to be sent again on the next connection
+	deadline time.Time
+	isAppend bool
+	follow   *follower // of a subscribe
+	stop     func() bool
+	batch    core.Batch // of a read: the events that came ahead of the ok
+	done     func(answer)
+}
+
+// answer is what a request was answered with: one of the fields.
+type answer struct {
+	err    error
+	ok     *wire.OK
+	batch  core.Batch // with the ok of a read
+	result wire.Result
+}
+
+// lost is the error of a call that will get no answer because of cause.
+func (k *call) lost(cause *core.Error) *core.Error {
+	if k.isAppend {
+		return core.Errorf(core.CodeUnknownOutcome, "the append was sent and not answered: %w", cause)
+	}
+	return cause
+}
+
+func (k *call) finish(c *Client, a answer) {
+	if k.stop != nil {
+		k.stop()
+	}
+	if k.follow == nil {
+		c.window.release(len(k.message))
+	}
+	k.done(a)
+}
+
+// start sends a request. ctx ends the wait for its answer, with done called then.
+func (c *Client) start(ctx context.Context, k *call) {
+	k.deadline = time.Now().Add(requestTimeout)
+	if d, ok := ctx.Deadline(); ok {
+		k.deadline = d.Add(time.Second) // ctx itself is more precise
+	}
+	if err := c.window.acquire(ctx, len(k.message)); err != nil {
+		k.done(answer{err: core.AsError(err)})
+		return
+	}
+	c.mu.Lock()
+	if c.failed != nil {
+		failed := c.failed
+		c.mu.Unlock()
+		k.finish(c, answer{err: failed})
+		return
+	}
+	c.calls[k.id] = k
+	if ctx.Done() != nil {
+		k.stop = context.AfterFunc(ctx, func() { c.abandon(k, core.AsError(ctx.Err())) })
+	}
+	if c.session != nil {
+		c.session.send(k.binary, k.message)
+	}
+	c.mu.Unlock()
+}
+
+// abandon ends a call without its answer.
+func (c *Client) abandon(k *call, cause *core.Error) {
+	c.mu.Lock()
+	if c.calls[k.id] != k {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.calls, k.id)
+	if c.session != nil {
+		c.session.send(false, wire.Encode(nil, &wire.Cancel{ID: k.id}))
+	}
+	c.mu.Unlock()
+	k.finish(c, answer{err: k.lost(cause)})
+}
+
+// answered finishes the call of an answer. One that is not known was abandoned.
+func (c *Client) answered(id uint64, a answer) {
+	c.mu.Lock()
+	k := c.calls[id]
+	if k == nil || k.follow == nil && isGoodbye(a.err) {
+		c.mu.Unlock()
+		return // a node that shuts down has not taken it: the next connection will
+	}
+	delete(c.calls, id)
+	a.batch = k.batch
+	c.mu.Unlock()
+	k.finish(c, a)
+}
+
+func isGoodbye(err error) bool {
+	return err != nil && core.AsError(err).Code == core.CodeShuttingDown
+}
+
+// page notes events that answer a read.
+func (c *Client) page(id uint64, b core.Batch) {
+	c.mu.Lock()
+	if k := c.calls[id]; k != nil {
+		k.batch = b
+	}
+	c.mu.Unlock()
+}
+
+// ok takes an answer in JSON.
+func (c *Client) ok(m *wire.OK) error {
+	a := answer{ok: m}
+	if len(m.Events) > 0 {
+		b, err := batchOf(m.Events)
+		if err != nil {
+			return err
+		}
+		c.page(m.ID, b)
+	}
+	c.answered(m.ID, a)
+	return nil
+}
+
+// inOrder are the calls in the order they were made. c.mu is held.
+func (c *Client) inOrder() []*call {
+	return slices.SortedFunc(maps.Values(c.calls), func(a, b *call) int { return cmp.Compare(a.id, b.id) })
+}
+
+// watchDeadlines ends calls that wait for longer than they may.
+func (c *Client) watchDeadlines() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-c.closing.Done():
+			return
+		}
+		now := time.Now()
+		var late []*call
+		c.mu.Lock()
+		for _, k := range c.calls {
+			if k.deadline.Before(now) {
+				late = append(late, k)
+			}
+		}
+		c.mu.Unlock()
+		for _, k := range late {
+			c.abandon(k, core.Errorf(core.CodeTimeout, "no answer in %s", requestTimeout))
+		}
+	}
+}
+
+// timeoutMs is what is left of ctx, to be told to the server; 0 = its default.
+func timeoutMs(ctx context.Context) int64 {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return max(1, time.Until(d).Milliseconds())
+}

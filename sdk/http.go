@@ -1,0 +1,115 @@
+package sdk
+
+import (
+	"context"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// maxAnswer bounds what is read of an HTTP answer.
+const maxAnswer = 16 << 20
+
+// ServerInfo is what a node tells of itself.
+type ServerInfo struct {
+	Version  string      `json:"version"`
+	Node     string      `json:"node"`
+	Log      string      `json:"log"`
+	Head     uint64      `json:"head"`
+	Bytes    int64       `json:"bytes"`
+	ReadOnly *wire.Error `json:"readOnly"`
+	Features []string    `json:"features"`
+}
+
+// Server asks the node what it is.
+func (c *Client) Server(ctx context.Context) (ServerInfo, error) {
+	var info ServerInfo
+	return info, c.get(ctx, "/v1/server", nil, &info)
+}
+
+// Event finds an event by its id, or answers event_not_found.
+func (c *Client) Event(ctx context.Context, id core.ID) (core.Event, error) {
+	var r wire.Recorded
+	if err := c.get(ctx, "/v1/events/"+id.String(), nil, &r); err != nil {
+		return core.Event{}, err
+	}
+	return r.CoreEvent()
+}
+
+// Streams lists streams in the byte order of their names.
+func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.StreamsPage, error) {
+	query := url.Values{}
+	if r.Prefix != "" {
+		query.Set("prefix", r.Prefix)
+	}
+	if r.After != "" {
+		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
+	}
+	if r.Limit > 0 {
+		query.Set("limit", strconv.Itoa(min(r.Limit, core.MaxReadEvents)))
+	}
+	var body struct {
+		Streams []struct {
+			Name    string `json:"name"`
+			Version uint64 `json:"version"`
+		} `json:"streams"`
+		End bool `json:"end"`
+	}
+	if err := c.get(ctx, "/v1/streams", query, &body); err != nil {
+		return core.StreamsPage{}, err
+	}
+	page := core.StreamsPage{End: body.End}
+	for _, s := range body.Streams {
+		page.Streams = append(page.Streams, core.StreamInfo{Name: s.Name, Version: s.Version})
+	}
+	return page, nil
+}
+
+// get asks over HTTP.
+func (c *Client) get(ctx context.Context, path string, query url.Values, to any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.address.http+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return core.AsError(ctx.Err())
+		}
+		return core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", c.address.http, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		if problem := problemOf(answer); problem != nil {
+			return problem
+		}
+		return core.Errorf(core.CodeUnavailable, "%s answered %s", c.address.http, answer.Status)
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return core.Errorf(core.CodeUnavailable, "the answer broke off: %w", err)
+	}
+	if err := json.Unmarshal(body, to); err != nil {
+		return core.Errorf(core.CodeProtocolError, "the answer cannot be understood: %w", err)
+	}
+	return nil
+}
+
+// problemOf is the error of an answer, if it is one of ours.
+func problemOf(answer *http.Response) *core.Error {
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+	var e wire.Error
+	if err != nil || json.Unmarshal(body, &e) != nil || !e.Code.Known() {
+		return nil
+	}
+	return e.Err()
+}

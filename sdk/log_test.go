@@ -1,0 +1,63 @@
+package sdk_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/logtest"
+	"github.com/gyre-events/gyre/core/memory"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+// serve serves a store on a loopback port for as long as the test lasts.
+func serve(t testing.TB, store *core.Store, limits wsapi.Limits) (url string) {
+	t.Helper()
+	api, err := wsapi.New(wsapi.Config{Store: store, Version: "test", Node: "n1", Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(api)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := api.Close(ctx); err != nil {
+			t.Errorf("close the API: %v", err)
+		}
+		server.Close()
+	})
+	return server.URL
+}
+
+// newStore is an empty log in memory.
+func newStore(t testing.TB) *core.Store {
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// dial connects a client for as long as the test lasts.
+func dial(t testing.TB, url string, o sdk.Options) *sdk.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, err := sdk.Dial(ctx, url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestClientIsALog(t *testing.T) {
+	for name, options := range map[string]sdk.Options{"bin": {}, "json": {JSON: true}} {
+		t.Run(name, func(t *testing.T) {
+			logtest.Run(t, func(t testing.TB) core.Log {
+				return dial(t, serve(t, newStore(t), wsapi.Limits{}), options)
+			})
+		})
+	}
+}

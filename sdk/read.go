@@ -1,0 +1,47 @@
+package sdk
+
+import (
+	"context"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// Read is core.Log.Read.
+func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return core.Page{}, core.AsError(err)
+	}
+	m := &wire.ReadRequest{
+		ID: c.lastID.Add(1) + 1, Stream: r.Stream, From: r.From,
+		Limit: r.Limit.Events, Bytes: r.Limit.Bytes, TimeoutMs: timeoutMs(ctx),
+	}
+	if r.Backward {
+		m.Dir = "backward"
+	}
+	answers := make(chan answer, 1)
+	c.start(ctx, &call{id: m.ID, message: wire.Encode(nil, m), done: func(a answer) { answers <- a }})
+	a := <-answers // start sees to it that one comes when ctx ends
+	if a.err != nil {
+		return core.Page{}, a.err
+	}
+	if a.ok == nil {
+		return core.Page{}, core.Errorf(core.CodeProtocolError, "a read was answered like an append")
+	}
+	return core.Page{Batch: a.batch, Next: a.ok.Next, End: a.ok.End, Version: a.ok.Version, Head: a.ok.Head}, nil
+}
+
+// batchOf makes a batch of event objects.
+func batchOf(texts []jsontext.Value) (core.Batch, error) {
+	var b core.Batch
+	for _, text := range texts {
+		e, err := wire.DecodeEvent(text)
+		if err != nil {
+			return b, err
+		}
+		b.Add(e.Raw, e.Position)
+	}
+	return b, nil
+}

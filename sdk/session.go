@@ -1,0 +1,351 @@
+package sdk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	writeTimeout = 10 * time.Second
+	// maxJoined is up to where binary frames are joined into one message.
+	maxJoined = 256 << 10
+	// maxMessage bounds what a server may send at once.
+	maxMessage = 16 << 20
+	// keptBytes is the largest buffer kept for the next message.
+	keptBytes = 512 << 10
+)
+
+// session is one connection, from welcome to its end. read and write are its two
+// goroutines; everyone else puts messages into the queue.
+type session struct {
+	conn    *websocket.Conn
+	bin     bool
+	welcome wire.Welcome
+	wake    chan struct{}
+	gone    chan struct{} // closed by the reader when it ends
+
+	mu      sync.Mutex // protects the fields below
+	queue   []byte
+	entries []entry
+	away    time.Duration // what goaway said; 0 = nothing
+}
+
+// entry is one message: the next n bytes of the queue.
+type entry struct {
+	binary bool
+	n      int
+}
+
+// connect makes a connection and says hello.
+func (c *Client) connect(ctx context.Context) (*session, error) {
+	protocol := wire.Bin
+	if c.options.JSON {
+		protocol = wire.JSON
+	}
+	dialer := websocket.Dialer{
+		Proxy:            http.ProxyFromEnvironment,
+		HandshakeTimeout: writeTimeout,
+		Subprotocols:     []string{protocol},
+		TLSClientConfig:  c.options.TLS,
+		ReadBufferSize:   32 << 10,
+		WriteBufferSize:  16 << 10,
+	}
+	conn, answer, err := dialer.DialContext(ctx, c.address.ws, nil)
+	if err != nil {
+		return nil, dialError(c.address.http, answer, err)
+	}
+	s := &session{conn: conn, bin: conn.Subprotocol() == wire.Bin, wake: make(chan struct{}, 1), gone: make(chan struct{})}
+	if err := s.greet(ctx, &c.options); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// dialError is why there is no connection: the server's reason, if it gave one.
+func dialError(where string, answer *http.Response, err error) error {
+	if answer != nil {
+		// What could be read of the body of a refused handshake is in answer.
+		if problem := problemOf(answer); problem != nil {
+			return problem
+		}
+	}
+	return core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", where, err)
+}
+
+// greet says hello and waits for welcome.
+func (s *session) greet(ctx context.Context, o *Options) error {
+	by := time.Now().Add(writeTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(by) {
+		by = d
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
+	defer stop()
+	hello := wire.Encode(nil, &wire.Hello{ID: 1, Client: &wire.Agent{Name: o.Name, Version: o.Version}, Accept: &wire.Accept{Batch: true}})
+	_ = s.conn.SetWriteDeadline(by) // it fails only where the write does
+	_ = s.conn.SetReadDeadline(by)
+	err := s.conn.WriteMessage(websocket.TextMessage, hello)
+	if err != nil {
+		return core.Errorf(core.CodeUnavailable, "the connection broke: %w", err)
+	}
+	s.conn.SetReadLimit(maxMessage)
+	_, text, err := s.conn.ReadMessage()
+	if err != nil {
+		return closeError(err)
+	}
+	_, m, err := wire.DecodeServer(text)
+	switch m := m.(type) {
+	case *wire.Welcome:
+		s.welcome = *m
+		return nil
+	case *wire.Failure:
+		return m.Error.Err()
+	}
+	return core.Errorf(core.CodeProtocolError, "hello was answered with something else: %w", err)
+}
+
+// closeError is the end of a connection as an error. Those that are not Retryable
+// are not worth coming back from.
+func closeError(err error) *core.Error {
+	var c *websocket.CloseError
+	if !errors.As(err, &c) {
+		return core.Errorf(core.CodeUnavailable, "the connection broke: %w", err)
+	}
+	_, name, _ := strings.Cut(c.Text, " ")
+	switch code := core.Code(name); {
+	case c.Code >= 4500 && c.Code <= 4999 && code.Known():
+		return core.Errorf(code, "the server closed the connection: %d", c.Code)
+	case c.Code >= 4500 && c.Code <= 4999,
+		c.Code == websocket.CloseMessageTooBig, c.Code == websocket.CloseInvalidFramePayloadData, c.Code == websocket.CloseProtocolError:
+		return core.Errorf(core.CodeProtocolError, "the server closed the connection: %d %s", c.Code, c.Text)
+	}
+	return core.Errorf(core.CodeUnavailable, "the server closed the connection: %d %s", c.Code, c.Text)
+}
+
+// send queues a message. It copies it.
+func (s *session) send(binary bool, message []byte) {
+	s.mu.Lock()
+	last := len(s.entries) - 1
+	if binary && last >= 0 && s.entries[last].binary && s.entries[last].n+len(message) <= maxJoined {
+		s.entries[last].n += len(message)
+	} else {
+		s.entries = append(s.entries, entry{binary, len(message)})
+	}
+	s.queue = append(s.queue, message...)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write is the writer. It ends with the reader, and ends the reader when the
+// socket cannot be written to.
+func (s *session) write() {
+	interval := time.Duration(s.welcome.Ping.IntervalMs) * time.Millisecond
+	if interval <= 0 {
+		interval = 25 * time.Second
+	}
+	ping := time.NewTicker(interval)
+	defer ping.Stop()
+	var queue []byte
+	var entries []entry
+	for pings := uint64(1); ; {
+		select {
+		case <-s.gone:
+			return
+		case <-ping.C:
+			s.send(false, wire.Encode(nil, &wire.Ping{N: pings}))
+			pings++
+		case <-s.wake:
+		}
+		s.mu.Lock()
+		queue, s.queue = s.queue, queue[:0]
+		entries, s.entries = s.entries, entries[:0]
+		s.mu.Unlock()
+		rest := queue
+		for _, e := range entries {
+			if err := s.writeMessage(e.binary, rest[:e.n]); err != nil {
+				_ = s.conn.Close()
+				return
+			}
+			rest = rest[e.n:]
+		}
+		if cap(queue) > keptBytes {
+			queue = nil
+		}
+	}
+}
+
+func (s *session) writeMessage(binary bool, message []byte) error {
+	kind := websocket.TextMessage
+	if binary {
+		kind = websocket.BinaryMessage
+	}
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	return s.conn.WriteMessage(kind, message)
+}
+
+// read is the reader: it hands what comes to the client until the connection ends.
+func (s *session) read(c *Client) error {
+	defer close(s.gone)
+	silence := time.Duration(s.welcome.Ping.IntervalMs+s.welcome.Ping.TimeoutMs) * time.Millisecond
+	if silence <= 0 {
+		silence = 35 * time.Second
+	}
+	var buf []byte
+	for {
+		if err := s.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
+			return closeError(err)
+		}
+		if c.closing.Err() != nil { // do not undo what goodbye has set
+			_ = s.conn.SetReadDeadline(time.Now().Add(time.Second))
+		}
+		kind, r, err := s.conn.NextReader()
+		if err != nil {
+			return closeError(err)
+		}
+		if buf, err = readInto(buf[:0], r); err != nil {
+			return closeError(err)
+		}
+		if kind == websocket.BinaryMessage {
+			err = s.frames(c, buf)
+		} else {
+			err = s.texts(c, buf)
+		}
+		if err != nil {
+			return err
+		}
+		if cap(buf) > keptBytes {
+			buf = nil
+		}
+	}
+}
+
+// readInto is io.ReadAll into a buffer that is there.
+func readInto(buf []byte, r io.Reader) ([]byte, error) {
+	for {
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, max(4<<10, len(buf)))
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, io.EOF) {
+			return buf, nil
+		}
+		if err != nil {
+			return buf, err
+		}
+	}
+}
+
+// frames hands on a binary message.
+func (s *session) frames(c *Client, message []byte) error {
+	var results []wire.Result
+	frames := wire.NewFrames(message)
+	for owned := false; ; {
+		kind, ok := frames.Kind()
+		if !ok {
+			return nil
+		}
+		switch kind {
+		case wire.FrameResults:
+			var err error
+			if results, err = frames.Results(results[:0], c.window.maxCount); err != nil {
+				return err
+			}
+			for _, r := range results {
+				c.answered(r.ID, answer{result: r})
+			}
+		case wire.FrameEvents:
+			if !owned { // events stay in the message
+				frames = frames.Clone()
+				owned = true
+			}
+			e, err := frames.Events()
+			if err != nil {
+				return err
+			}
+			if e.Answer {
+				c.page(e.Sub, e.Batch)
+			} else {
+				c.events(e.Sub, delivery(e.Batch), len(e.Batch.Block))
+			}
+		default:
+			return frames.Unknown()
+		}
+	}
+}
+
+// texts hands on a text message: one JSON object, or several on lines of their own.
+func (s *session) texts(c *Client, message []byte) error {
+	for len(message) > 0 {
+		text, rest, _ := bytes.Cut(message, []byte{'\n'})
+		message = rest
+		_, m, err := wire.DecodeServer(text)
+		if err != nil {
+			return err
+		}
+		if err := s.text(c, m, len(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) text(c *Client, m wire.Message, size int) error {
+	switch m := m.(type) {
+	case *wire.OK:
+		return c.ok(m)
+	case *wire.Failure:
+		if m.ID != 0 {
+			c.answered(m.ID, answer{err: m.Error.Err()})
+		}
+	case *wire.Events:
+		d, err := deliveryOf(m)
+		if err != nil {
+			return err
+		}
+		c.events(m.Sub, d, size)
+	case *wire.Status:
+		c.status(m)
+	case *wire.End:
+		c.ended(m.Sub, m.Error.Err())
+	case *wire.Ping:
+		s.send(false, wire.Encode(nil, &wire.Pong{N: m.N}))
+	case *wire.Goaway:
+		s.mu.Lock()
+		s.away = time.Duration(max(m.ReconnectInMs, 1)) * time.Millisecond
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// comeBackIn is when the server wants us back; 0 if it did not say.
+func (s *session) comeBackIn() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.away
+}
+
+// goodbye ends the session from our side. The server answers with its close frame.
+func (s *session) goodbye() {
+	by := time.Now().Add(time.Second)
+	// If it cannot be written, the connection is over anyway.
+	_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), by)
+	_ = s.conn.SetReadDeadline(by)
+}

@@ -1,0 +1,167 @@
+package wsapi
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// appendCall is an append on its way. It has room for what most of them are, one
+// event for one stream, so that they need no other memory.
+type appendCall struct {
+	call
+	conn    *conn
+	started time.Time
+	tx      bool
+
+	appends [1]core.Append
+	events  [1]core.NewEvent
+}
+
+// dispatchFrames acts on the frames of a binary message.
+func (c *conn) dispatchFrames(message []byte) error {
+	if !c.welcomed.Load() {
+		return closeWith(closeHello, core.Errorf(core.CodeHelloRequired, "the first message was not hello"))
+	}
+	if !c.bin {
+		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
+	}
+	// Events point into the message for as long as they wait to be written.
+	frames := wire.NewFrames(bytes.Clone(message))
+	for {
+		kind, ok := frames.Kind()
+		if !ok {
+			return nil
+		}
+		var err error
+		switch kind {
+		case wire.FrameAppend:
+			err = c.appendFrame(&frames)
+		case wire.FrameCredit:
+			var credit wire.Credit
+			if credit, err = frames.Credit(); err == nil {
+				c.credit(&credit)
+			}
+		default:
+			err = frames.Unknown()
+		}
+		if err != nil {
+			return closeWith(closeProtocol, err)
+		}
+	}
+}
+
+// appendFrame takes an APPEND frame. An error means that the frames after it
+// cannot be found.
+func (c *conn) appendFrame(frames *wire.Frames) error {
+	a := &appendCall{conn: c}
+	f := wire.AppendFrame{Append: core.Append{Events: a.events[:0]}}
+	err := frames.Append(&f)
+	if err != nil && core.AsError(err).Code == core.CodeProtocolError {
+		return err
+	}
+	if err != nil {
+		c.refuse(f.ID, err)
+		return nil
+	}
+	a.appends[0] = f.Append
+	c.submit(a, f.ID, f.Timeout.Milliseconds(), core.Commit{Appends: a.appends[:]})
+	return nil
+}
+
+// appendText takes an append in JSON.
+func (c *conn) appendText(m *wire.AppendRequest) {
+	a := &appendCall{conn: c, tx: m.Tx != nil}
+	commit, err := m.Commit()
+	if err != nil {
+		c.refuse(m.ID, err)
+		return
+	}
+	c.submit(a, m.ID, m.TimeoutMs, commit)
+}
+
+// submit hands an append to the Store, in the order the appends came in.
+func (c *conn) submit(a *appendCall, id uint64, timeoutMs int64, commit core.Commit) {
+	a.started = time.Now()
+	deadline, err := c.deadline(a.started, timeoutMs)
+	if err != nil {
+		c.refuse(id, err)
+		return
+	}
+	a.call = call{id: id, deadline: deadline, isAppend: true}
+	if c.admit(&a.call) {
+		c.api.config.Store.Submit(c.ctx, commit, a.done)
+	}
+}
+
+// done is called by the Store with the answer. It does not wait.
+func (a *appendCall) done(r core.Result, err error) {
+	c := a.conn
+	c.api.metrics.appended(r, err, time.Since(a.started))
+	if !c.calls.finish(&a.call) {
+		return
+	}
+	if err != nil {
+		c.refuse(a.id, err)
+		return
+	}
+	if c.bin && !a.tx && !r.Duplicate && r.Appends[0].Count() == 1 {
+		c.out.result(wire.Result{ID: a.id, Version: r.Appends[0].LastVersion, Position: r.Position})
+		return
+	}
+	c.out.text(appendOK(make([]byte, 0, 128), a.id, r, a.tx))
+}
+
+// appendOK encodes the answer to an append.
+func appendOK(dst []byte, id uint64, r core.Result, tx bool) []byte {
+	dst = append(dst, `{"op":"ok","id":`...)
+	dst = strconv.AppendUint(dst, id, 10)
+	dst = append(dst, ',')
+	dst = appendResult(dst, r, tx)
+	return append(dst, '}')
+}
+
+// appendResult encodes the fields of an append's answer, the same in a reply and
+// in an HTTP body.
+func appendResult(dst []byte, r core.Result, tx bool) []byte {
+	count := 0
+	for i := range r.Appends {
+		count += r.Appends[i].Count()
+	}
+	if !tx {
+		dst = append(dst, `"version":`...)
+		dst = strconv.AppendUint(dst, r.Appends[0].LastVersion, 10)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"position":`...)
+	dst = strconv.AppendUint(dst, r.Position, 10)
+	dst = append(dst, `,"count":`...)
+	dst = strconv.AppendInt(dst, int64(count), 10)
+	if r.Duplicate {
+		dst = append(dst, `,"duplicate":true`...)
+	}
+	if tx {
+		dst = append(dst, `,"appends":[`...)
+		for i := range r.Appends {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendAppended(dst, &r.Appends[i])
+		}
+		dst = append(dst, ']')
+	}
+	return dst
+}
+
+func appendAppended(dst []byte, a *core.Appended) []byte {
+	dst = append(dst, `{"version":`...)
+	dst = strconv.AppendUint(dst, a.LastVersion, 10)
+	dst = append(dst, `,"position":`...)
+	dst = strconv.AppendUint(dst, a.LastPosition, 10)
+	dst = append(dst, `,"count":`...)
+	dst = strconv.AppendInt(dst, int64(a.Count()), 10)
+	return append(dst, '}')
+}

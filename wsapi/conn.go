@@ -1,0 +1,247 @@
+package wsapi
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	// helloBytes bounds the first message, before we know who speaks.
+	helloBytes = 8 << 10
+	// goodbye is how long a peer has to answer our close frame.
+	goodbye = time.Second
+)
+
+// conn is one WebSocket connection. run reads, write writes, the goroutines of subs
+// and reads belong to it too; running counts them all but run itself.
+type conn struct {
+	api    *API
+	socket socket
+	bin    bool
+	out    *outbox
+	calls  *calls
+	subs   *subs
+	reads  chan struct{} // a place for each read that runs
+
+	ctx     context.Context // ends with the connection
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	heard    atomic.Int64 // Unix nanoseconds of the last sign of life
+	welcomed atomic.Bool
+	draining atomic.Bool // no new requests
+	shut     atomic.Bool // a close frame is on its way: incoming messages are dropped
+
+	endMu sync.Mutex
+	end   *closing // why the server ends it; nil if it did not
+}
+
+// newConn makes a connection; its socket is set by the caller.
+func newConn(a *API, bin bool) *conn {
+	c := &conn{api: a, bin: bin, out: newOutbox(a.config.Limits.Queue)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.calls = newCalls(a.config.Limits.Inflight, c.out.notify)
+	c.subs = newSubs(a.config.Limits.Subs)
+	c.reads = make(chan struct{}, a.config.Limits.Reads)
+	return c
+}
+
+// run is the reader, and the life of the connection.
+func (c *conn) run() {
+	c.running.Go(c.write)
+	err := c.read()
+	if end := closingOf(err, c.welcomed.Load()); end != nil {
+		c.close(end)
+	}
+	if c.ending() != nil {
+		c.awaitGoodbye()
+	}
+	c.cancel()
+	c.out.close()
+	c.running.Wait()
+	c.socket.hangUp()
+	c.api.closed(c, closeLabel(c.ending(), err))
+}
+
+// read takes messages in until the connection ends.
+func (c *conn) read() error {
+	limits := &c.api.config.Limits
+	c.socket.readBy(time.Now().Add(limits.Hello))
+	for {
+		limit := limits.Frame
+		if !c.welcomed.Load() {
+			limit = helloBytes
+		}
+		binary, message, err := c.socket.read(limit)
+		if err != nil {
+			return err
+		}
+		if c.shut.Load() {
+			message.free()
+			return nil
+		}
+		// Every message may have an answer: who does not read does not get to ask.
+		if err := c.out.waitRoom(c.ctx); err != nil {
+			return err
+		}
+		err = c.dispatch(binary, message.b)
+		message.free()
+		if err != nil {
+			return err
+		}
+		c.hear()
+	}
+}
+
+// hear notes a sign of life of the peer.
+func (c *conn) hear() {
+	if !c.welcomed.Load() {
+		return
+	}
+	now := time.Now()
+	c.heard.Store(now.UnixNano())
+	limits := &c.api.config.Limits
+	c.socket.readBy(now.Add(limits.PingEvery + limits.PingTimeout))
+	if c.shut.Load() { // do not undo what close has set
+		c.socket.readBy(now.Add(goodbye))
+	}
+}
+
+// close ends the connection from our side: the writer says what there is to say,
+// then goodbye, and the reader waits for the peer's.
+func (c *conn) close(end *closing) {
+	c.endMu.Lock()
+	first := c.end == nil
+	if first {
+		c.end = end
+	}
+	c.endMu.Unlock()
+	if !first {
+		return
+	}
+	if end.err != nil {
+		c.out.text(wire.Encode(nil, &wire.Failure{Error: wire.NewError(end.err)}))
+	}
+	c.out.close()
+}
+
+func (c *conn) ending() *closing {
+	c.endMu.Lock()
+	defer c.endMu.Unlock()
+	return c.end
+}
+
+// awaitGoodbye drops what still comes until the peer has closed, too: hanging up
+// on unread data would take our last words from it.
+func (c *conn) awaitGoodbye() {
+	c.shut.Store(true)
+	c.socket.readBy(time.Now().Add(goodbye))
+	for range 1000 {
+		_, message, err := c.socket.read(helloBytes)
+		switch {
+		case err == nil:
+			message.free()
+		case !errors.Is(err, errMessageTooLarge):
+			return
+		}
+	}
+}
+
+// write is the writer: it alone writes to the socket. It also watches the clock,
+// for pings and for requests that take too long.
+func (c *conn) write() {
+	limits := &c.api.config.Limits
+	ping := time.NewTicker(limits.PingEvery)
+	defer ping.Stop()
+	deadline := time.NewTimer(time.Hour)
+	defer deadline.Stop()
+	var l load
+	var pings uint64
+	for {
+		select {
+		case <-c.out.wake:
+		case <-ping.C:
+			pings++
+			c.ping(pings)
+		case <-deadline.C:
+			c.expire(time.Now())
+		}
+		if next := c.calls.nextDeadline(); !next.IsZero() {
+			deadline.Reset(time.Until(next))
+		}
+		for c.out.take(&l) {
+			if err := c.send(&l); err != nil {
+				c.broken(err)
+				return
+			}
+		}
+		if c.out.isClosed() {
+			c.sayGoodbye()
+			return
+		}
+	}
+}
+
+// send writes all of l.
+func (c *conn) send(l *load) error {
+	rest := l.arena.b
+	for _, e := range l.entries {
+		if err := c.socket.write(e.binary, rest[:e.n], c.writeBy()); err != nil {
+			return err
+		}
+		rest = rest[e.n:]
+	}
+	c.out.written(l)
+	return nil
+}
+
+func (c *conn) writeBy() time.Time { return time.Now().Add(c.api.config.Limits.IOTimeout) }
+
+// ping asks for a sign of life after a time of silence, in both ways there are:
+// browsers do not see the protocol's own, proxies do not see ours.
+func (c *conn) ping(n uint64) {
+	silence := time.Since(time.Unix(0, c.heard.Load()))
+	if !c.welcomed.Load() || silence < c.api.config.Limits.PingEvery/2 {
+		return
+	}
+	c.out.text(wire.Encode(nil, &wire.Ping{N: n}))
+	// If it cannot be written, the next message cannot either.
+	_ = c.socket.ping(c.writeBy())
+}
+
+// broken ends a connection that cannot be written to.
+func (c *conn) broken(err error) {
+	if isTimeout(err) {
+		c.close(closeWith(closeSlowWriter, core.Errorf(core.CodeSlowWriter, "the socket was blocked")))
+		c.socket.sayClose(closeSlowWriter, "4001 slow_writer", time.Now())
+	}
+	c.out.close()
+	c.cancel()
+	c.socket.hangUp()
+}
+
+// sayGoodbye sends the close frame.
+func (c *conn) sayGoodbye() {
+	code, reason := websocket.CloseNormalClosure, ""
+	if end := c.ending(); end != nil {
+		code, reason = end.code, end.reason()
+	}
+	c.socket.sayClose(code, reason, c.writeBy())
+	c.shut.Store(true)
+	c.socket.readBy(time.Now().Add(goodbye))
+}
+
+// drain says goaway and takes no new requests.
+func (c *conn) drain(reconnectInMs int64) {
+	if !c.draining.Swap(true) {
+		c.out.text(wire.Encode(nil, &wire.Goaway{Reason: "shutdown", ReconnectInMs: reconnectInMs}))
+	}
+}

@@ -1,0 +1,160 @@
+package wsapi
+
+import (
+	"bytes"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gorilla/websocket"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// creditEvents and creditBytes are what a client need not give beyond: more in
+// flight makes nothing faster.
+const (
+	creditEvents = 4096
+	creditBytes  = 8 << 20
+)
+
+// features are the parts of the protocol that this server has.
+func features() []string { return []string{"filters", "follow", "tx"} }
+
+// dispatch acts on one WebSocket message. An error ends the connection.
+func (c *conn) dispatch(binary bool, message []byte) error {
+	if binary {
+		return c.dispatchFrames(message)
+	}
+	if !utf8.Valid(message) {
+		return &closing{code: websocket.CloseInvalidFramePayloadData}
+	}
+	if bytes.IndexByte(message, '\n') < 0 {
+		return c.dispatchText(message)
+	}
+	// Several messages, or one written over several lines.
+	dec := jsontext.NewDecoder(bytes.NewReader(message))
+	for dec.PeekKind() != jsontext.KindInvalid {
+		text, err := dec.ReadValue()
+		if err != nil {
+			break
+		}
+		if err := c.dispatchText(text); err != nil {
+			return err
+		}
+	}
+	if rest := bytes.TrimSpace(message[dec.InputOffset():]); len(rest) > 0 {
+		return c.dispatchText(rest)
+	}
+	return nil
+}
+
+func (c *conn) dispatchText(text []byte) error {
+	head, m, err := wire.DecodeClient(text)
+	if !c.welcomed.Load() {
+		return c.greet(head, m, err)
+	}
+	if err != nil {
+		c.refuse(head.ID, err)
+		return nil
+	}
+	switch m := m.(type) {
+	case *wire.Hello:
+		c.refuse(m.ID, core.Errorf(core.CodeInvalidRequest, "hello was said before"))
+	case *wire.AppendRequest:
+		c.appendText(m)
+	case *wire.ReadRequest:
+		c.startRead(m)
+	case *wire.Subscribe:
+		c.subscribe(m)
+	case *wire.Credit:
+		c.credit(m)
+	case *wire.Unsubscribe:
+		c.unsubscribe(m)
+	case *wire.Cancel:
+		c.cancelCall(m.ID)
+	case *wire.Ping:
+		c.out.text(wire.Encode(nil, &wire.Pong{N: m.N}))
+	}
+	return nil
+}
+
+// greet takes the first message, which must be hello.
+func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
+	hello, ok := m.(*wire.Hello)
+	if !ok {
+		if err != nil && head.Op == "hello" {
+			return closeWith(closeProtocol, err)
+		}
+		return closeWith(closeHello, core.Errorf(core.CodeHelloRequired, "the first message was not hello"))
+	}
+	if hello.ID == 0 {
+		return closeWith(closeProtocol, core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1"))
+	}
+	limits := &c.api.config.Limits
+	c.welcomed.Store(true)
+	batch := hello.Accept != nil && hello.Accept.Batch
+	c.out.text(wire.Encode(nil, &wire.Welcome{
+		ID:      hello.ID,
+		Server:  wire.Server{Version: c.api.config.Version, Node: c.api.config.Node},
+		Session: core.NewID().String(),
+		Log:     c.api.config.Store.State().Log,
+		Limits: wire.Limits{
+			Frame: limits.Frame, Subs: limits.Subs, Inflight: limits.Inflight,
+			CreditEvents: creditEvents, CreditBytes: creditBytes,
+		},
+		Ping:     wire.PingPlan{IntervalMs: limits.PingEvery.Milliseconds(), TimeoutMs: limits.PingTimeout.Milliseconds()},
+		Batch:    batch,
+		Features: features(),
+		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
+	}))
+	c.out.joinText(batch)
+	return nil
+}
+
+// refuse answers a request, or a message without an id, with an error.
+func (c *conn) refuse(id uint64, err error) {
+	c.api.logInternal(err)
+	c.out.text(wire.Encode(nil, &wire.Failure{ID: id, Error: wire.NewError(err)}))
+}
+
+// cancelCall ends a request early.
+func (c *conn) cancelCall(id uint64) {
+	if call := c.calls.take(id); call != nil {
+		if call.cancel != nil {
+			call.cancel()
+		}
+		c.refuse(id, core.Errorf(core.CodeCanceled, "the client canceled the request"))
+	}
+}
+
+// expire answers the requests that took too long.
+func (c *conn) expire(now time.Time) {
+	for _, call := range c.calls.expired(now) {
+		if call.cancel != nil {
+			call.cancel()
+		}
+		c.refuse(call.id, call.timedOut())
+	}
+}
+
+// admit takes a request in; if it cannot, it has answered it.
+func (c *conn) admit(call *call) bool {
+	if c.draining.Load() {
+		c.refuse(call.id, core.Errorf(core.CodeShuttingDown, "the node is shutting down"))
+		return false
+	}
+	if err := c.calls.add(call); err != nil {
+		c.refuse(call.id, err)
+		return false
+	}
+	return true
+}
+
+// deadline is the time of a request's timeoutMs.
+func (c *conn) deadline(now time.Time, timeoutMs int64) (time.Time, error) {
+	limits := &c.api.config.Limits
+	d, err := wire.ClientTimeout(timeoutMs, limits.Request, limits.MaxRequest)
+	return now.Add(d), err
+}

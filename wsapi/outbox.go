@@ -1,0 +1,216 @@
+package wsapi
+
+import (
+	"context"
+	"sync"
+
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	// maxMessage is up to where messages are joined into one.
+	maxMessage = 64 << 10
+	// maxKeptArena is the largest arena that is kept for use by others.
+	maxKeptArena = 512 << 10
+	// resultBytes is what a result counts for before it is encoded.
+	resultBytes = 16
+)
+
+// outbox is what waits to be written to one connection, in order. Whoever has
+// something to say appends it; the connection's writer takes all there is at once,
+// so that many replies become few writes. An empty outbox holds no memory.
+type outbox struct {
+	limit int           // bytes beyond which nobody who can wait may add
+	wake  chan struct{} // tells the writer that there is something; holds 1
+
+	mu      sync.Mutex // protects the fields below
+	arena   *arena
+	entries []entry
+	results []wire.Result
+	queued  int           // bytes taken in and not yet written
+	room    chan struct{} // closed when there is room again; nil if nobody waits
+	closed  bool          // nothing more is taken in
+	batch   bool          // text messages may be joined by line breaks
+}
+
+// entry is one WebSocket message: the next n bytes of the arena.
+type entry struct {
+	binary bool
+	n      int
+}
+
+// arena is a buffer that many use in turn: the bytes of entries, back to back, or
+// a message that was read.
+type arena struct{ b []byte }
+
+var arenas = sync.Pool{New: func() any { return new(arena) }}
+
+// free gives a back. A large one is not worth keeping.
+func (a *arena) free() {
+	if cap(a.b) <= maxKeptArena {
+		a.b = a.b[:0]
+		arenas.Put(a)
+	}
+}
+
+func newOutbox(limit int) *outbox {
+	return &outbox{limit: limit, wake: make(chan struct{}, 1)}
+}
+
+// joinText allows text messages to be joined from now on.
+func (o *outbox) joinText(batch bool) {
+	o.mu.Lock()
+	o.batch = batch
+	o.mu.Unlock()
+}
+
+// text adds a JSON message. It copies msg.
+func (o *outbox) text(msg []byte) { o.add(false, nil, msg) }
+
+// frame adds a binary frame of two parts. It copies them.
+func (o *outbox) frame(header, block []byte) { o.add(true, header, block) }
+
+// subText and subFrame add for a sub, unless it is over by now: what comes after
+// the answer to an unsubscribe would be taken for the next sub of that number.
+func (o *outbox) subText(s *sub, msg []byte)            { o.addFor(s, false, nil, msg) }
+func (o *outbox) subFrame(s *sub, header, block []byte) { o.addFor(s, true, header, block) }
+
+func (o *outbox) add(binary bool, header, body []byte) { o.addFor(nil, binary, header, body) }
+
+func (o *outbox) addFor(s *sub, binary bool, header, body []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || s != nil && s.over {
+		return
+	}
+	if o.arena == nil {
+		o.arena = arenas.Get().(*arena)
+	}
+	n := len(header) + len(body)
+	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary == binary &&
+		(binary || o.batch) && o.entries[last].n+n < maxMessage {
+		if !binary {
+			o.arena.b = append(o.arena.b, '\n')
+			n++
+		}
+		o.entries[last].n += n
+	} else {
+		o.entries = append(o.entries, entry{binary, n})
+	}
+	o.arena.b = append(append(o.arena.b, header...), body...)
+	o.queued += n
+	o.notify()
+}
+
+// result adds the answer to an append; those that wait together become one frame.
+func (o *outbox) result(r wire.Result) {
+	o.mu.Lock()
+	if !o.closed {
+		o.results = append(o.results, r)
+		o.queued += resultBytes
+		o.notify()
+	}
+	o.mu.Unlock()
+}
+
+func (o *outbox) notify() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// endSub makes s say nothing more.
+func (o *outbox) endSub(s *sub) {
+	o.mu.Lock()
+	s.over = true
+	o.mu.Unlock()
+}
+
+// waitRoom waits until less than the limit is queued.
+func (o *outbox) waitRoom(ctx context.Context) error {
+	for {
+		o.mu.Lock()
+		if o.queued < o.limit || o.closed {
+			o.mu.Unlock()
+			return ctx.Err()
+		}
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// load is what the writer takes out at once.
+type load struct {
+	arena   *arena
+	entries []entry
+}
+
+// take moves everything into l, whose entries are used again. It reports whether
+// there was anything.
+func (o *outbox) take(l *load) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.results) > 0 {
+		o.addResults()
+	}
+	l.arena, o.arena = o.arena, nil
+	l.entries, o.entries = o.entries, l.entries[:0]
+	return len(l.entries) > 0
+}
+
+func (o *outbox) addResults() {
+	if o.arena == nil {
+		o.arena = arenas.Get().(*arena)
+	}
+	before := len(o.arena.b)
+	o.arena.b = wire.AppendResults(o.arena.b, o.results)
+	n := len(o.arena.b) - before
+	o.queued += n - len(o.results)*resultBytes
+	o.results = o.results[:0]
+	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary {
+		o.entries[last].n += n
+	} else {
+		o.entries = append(o.entries, entry{true, n})
+	}
+}
+
+// written tells that l is done with.
+func (o *outbox) written(l *load) {
+	n := len(l.arena.b)
+	l.arena.free()
+	l.arena = nil
+	o.mu.Lock()
+	o.queued -= n
+	if o.room != nil && o.queued < o.limit {
+		close(o.room)
+		o.room = nil
+	}
+	o.mu.Unlock()
+}
+
+// close takes nothing more in and lets nobody wait. What is there can be taken.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+	o.notify()
+}
+
+func (o *outbox) isClosed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed && len(o.entries) == 0 && len(o.results) == 0
+}

@@ -1,0 +1,64 @@
+package wsapi
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// retryAfterSeconds is what 429 and 503 say: long enough to let a queue drain,
+// short enough not to be noticed after a restart.
+const retryAfterSeconds = 1
+
+// problem is the body of an error, as of RFC 9457.
+type problem struct {
+	Type     string `json:"type"`
+	Instance string `json:"instance"`
+	*wire.Error
+}
+
+// problem answers a request with an error.
+func (a *API) problem(w http.ResponseWriter, r *http.Request, err error) {
+	a.problemWith(w, r, err, 0)
+}
+
+// problemWith is problem with a status of its own.
+func (a *API) problemWith(w http.ResponseWriter, r *http.Request, err error, status int) {
+	instance := "urn:uuid:" + core.NewID().String()
+	e := wire.NewError(err)
+	if e.Code == core.CodeInternal {
+		a.config.Logger.ErrorContext(r.Context(), "request failed", "code", e.Code, "instance", instance,
+			"method", r.Method, "path", r.URL.Path, "error", err, "cause", core.AsError(err).Unwrap())
+	}
+	if status != 0 {
+		e.Status = status
+	}
+	body, err := json.Marshal(problem{Type: baseURL(r) + wire.DocPath(e.Code), Instance: instance, Error: e})
+	if err != nil {
+		http.Error(w, string(e.Code), e.Status)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Del("ETag")
+	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	}
+	w.WriteHeader(e.Status)
+	// A client that is gone does not read it.
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// baseURL is the address under which the client reached us.
+func baseURL(r *http.Request) string {
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	return scheme + r.Host
+}

@@ -1,0 +1,121 @@
+package wsapi
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// pageBytes bounds a page that is answered as one message, well below the limit of
+// a frame however it is encoded.
+const pageBytes = 1 << 20
+
+// startRead answers a read, from a goroutine of its own: reads wait for the disk,
+// and the requests behind them should not.
+func (c *conn) startRead(m *wire.ReadRequest) {
+	r, err := readRequest(m)
+	if err != nil {
+		c.refuse(m.ID, err)
+		return
+	}
+	deadline, err := c.deadline(time.Now(), m.TimeoutMs)
+	if err != nil {
+		c.refuse(m.ID, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	call := &call{id: m.ID, deadline: deadline, cancel: cancel}
+	if !c.admit(call) {
+		cancel()
+		return
+	}
+	c.running.Go(func() {
+		defer cancel()
+		c.answerRead(ctx, call, r)
+	})
+}
+
+func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
+	r := core.ReadRequest{Stream: m.Stream, From: m.From}
+	switch {
+	case m.Limit < 0 || m.Bytes < 0 || m.From > core.MaxNumber:
+		return r, core.Errorf(core.CodeInvalidRequest, "from and limit are whole numbers from 0 to 2^53-1")
+	case m.Dir == "backward":
+		r.Backward = true
+	case m.Dir != "" && m.Dir != "forward":
+		return r, core.Errorf(core.CodeInvalidRequest, `dir is "forward" or "backward"`)
+	}
+	r.Limit.Events = min(m.Limit, core.MaxReadEvents)
+	r.Limit.Bytes = pageBytes
+	if m.Bytes > 0 {
+		r.Limit.Bytes = min(m.Bytes, pageBytes)
+	}
+	return r, nil
+}
+
+func (c *conn) answerRead(ctx context.Context, call *call, r core.ReadRequest) {
+	select {
+	case c.reads <- struct{}{}:
+		defer func() { <-c.reads }()
+	case <-ctx.Done():
+		return // whoever canceled it has answered
+	}
+	page, err := c.api.config.Store.Read(ctx, r)
+	if err == nil {
+		c.api.metrics.read(page.Count)
+		err = c.out.waitRoom(ctx)
+	}
+	if !c.calls.finish(call) {
+		return
+	}
+	if err != nil {
+		c.refuse(call.id, err)
+		return
+	}
+	reply := arenas.Get().(*arena)
+	defer reply.free()
+	reply.b = append(reply.b, `{"op":"ok","id":`...)
+	reply.b = strconv.AppendUint(reply.b, call.id, 10)
+	if c.bin {
+		if page.Count > 0 {
+			var header [32]byte
+			c.out.frame(wire.AppendEventsHeader(header[:0], call.id, true, page.Count), page.Block)
+		}
+	} else {
+		reply.b = append(reply.b, `,"events":`...)
+		reply.b = appendEvents(reply.b, page.Batch)
+	}
+	reply.b = append(reply.b, ',')
+	reply.b = appendPageEnd(reply.b, &page)
+	reply.b = append(reply.b, `,"head":`...)
+	reply.b = strconv.AppendUint(reply.b, page.Head, 10)
+	reply.b = append(reply.b, '}')
+	c.out.text(reply.b)
+}
+
+// appendEvents encodes the event objects of a batch as an array.
+func appendEvents(dst []byte, b core.Batch) []byte {
+	dst = append(dst, '[')
+	first := true
+	for e := range b.Events() {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = wire.AppendEventJSON(dst, &e)
+	}
+	return append(dst, ']')
+}
+
+// appendPageEnd encodes what a page says beside its events.
+func appendPageEnd(dst []byte, page *core.Page) []byte {
+	dst = append(dst, `"next":`...)
+	dst = strconv.AppendUint(dst, page.Next, 10)
+	dst = append(dst, `,"end":`...)
+	dst = strconv.AppendBool(dst, page.End)
+	dst = append(dst, `,"version":`...)
+	return strconv.AppendUint(dst, page.Version, 10)
+}

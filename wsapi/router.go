@@ -1,0 +1,208 @@
+package wsapi
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// route is one operation of the HTTP API. openapi.json has the same list.
+type route struct {
+	method, path string
+	handle       func(*API, http.ResponseWriter, *http.Request) error
+	query        []string // the parameters it knows
+	drained      bool     // also served while the node shuts down
+}
+
+// routes is the HTTP API.
+func routes() []route {
+	return []route{
+		{method: "GET", path: "/v1/ws", handle: (*API).webSocket},
+		{method: "GET", path: "/v1/server", handle: (*API).server, drained: true},
+		{method: "GET", path: "/livez", handle: (*API).livez, drained: true},
+		{method: "GET", path: "/readyz", handle: (*API).readyz, query: []string{"verbose"}, drained: true},
+		{method: "GET", path: "/healthz", handle: (*API).readyz, query: []string{"verbose"}, drained: true},
+		{method: "GET", path: "/metrics", handle: (*API).serveMetrics, query: []string{"name[]"}, drained: true},
+	}
+}
+
+// router finds the route of a request. Unlike ServeMux alone it answers a wrong
+// path and a wrong method in our own words, and redirects nobody.
+type router struct {
+	api *API
+	mux *http.ServeMux
+}
+
+// methods are the routes of one path.
+type methods map[string]*route
+
+// ServeHTTP is never called: a methods is only looked up.
+func (methods) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+func newRouter(a *API) *router {
+	rt := &router{api: a, mux: http.NewServeMux()}
+	paths := map[string]methods{}
+	for _, r := range routes() {
+		if paths[r.path] == nil {
+			paths[r.path] = methods{}
+			pattern := r.path
+			if pattern == "/" {
+				pattern = "/{$}"
+			}
+			rt.mux.Handle(pattern, paths[r.path])
+		}
+		paths[r.path][r.method] = &r
+	}
+	return rt
+}
+
+// find is the route of r, and the pattern of its path for the metrics.
+func (rt *router) find(r *http.Request) (*route, string, error) {
+	escaped := r.URL.EscapedPath()
+	notFound := core.Errorf(core.CodeNotFound, "there is nothing at %s", clip(r.URL.Path))
+	if clean := path.Clean(escaped); clean != escaped {
+		return nil, "", notFound
+	}
+	h, pattern := rt.mux.Handler(r)
+	byMethod, ok := h.(methods)
+	if !ok {
+		return nil, "", notFound
+	}
+	method := r.Method
+	if _, ok := byMethod[method]; !ok && method == http.MethodHead {
+		method = http.MethodGet
+	}
+	found := byMethod[method]
+	if found == nil {
+		return nil, pattern, core.Errorf(core.CodeMethodNotAllowed, "%s takes %s, not %s", clip(r.URL.Path), byMethod.allow(), clip(r.Method))
+	}
+	return found, pattern, nil
+}
+
+// allow is the value of the Allow header.
+func (m methods) allow() string {
+	names := []string{http.MethodOptions}
+	for name := range m {
+		names = append(names, name)
+		if name == http.MethodGet && m[http.MethodHead] == nil {
+			names = append(names, http.MethodHead)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// ServeHTTP is the whole API, from / on.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	pattern, err := a.serve(rec, r)
+	if err != nil && !rec.begun() {
+		a.problem(rec, r, err)
+	}
+	if pattern == "" {
+		pattern = "unknown"
+	}
+	a.metrics.answered(pattern, r.Method, rec.status(), time.Since(started))
+}
+
+func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
+	found, pattern, routeErr := a.router.find(r)
+	ws := pattern == "/v1/ws"
+	reading := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	if err := a.guard.check(r, ws || !reading); err != nil {
+		return pattern, err
+	}
+	a.shareWith(w, r)
+	if r.Method == http.MethodOptions && pattern != "" {
+		return pattern, a.options(w, r)
+	}
+	if routeErr != nil {
+		if core.AsError(routeErr).Code == core.CodeMethodNotAllowed {
+			h, _ := a.router.mux.Handler(r)
+			w.Header().Set("Allow", h.(methods).allow())
+		}
+		return pattern, routeErr
+	}
+	if a.draining.Load() && !found.drained {
+		return pattern, core.Errorf(core.CodeShuttingDown, "the node is shutting down")
+	}
+	for name := range r.URL.Query() {
+		if !slices.Contains(found.query, name) {
+			return pattern, core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", clip(name))
+		}
+	}
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return pattern, core.Errorf(core.CodeInvalidRequest, "the query cannot be read")
+	}
+	// The mux knows the wildcards' values only after it has matched for itself.
+	_, matched := a.router.mux.Handler(r)
+	setPathValues(r, matched)
+	return pattern, found.handle(a, w, r)
+}
+
+// setPathValues takes the values of a pattern's wildcards from the path. The mux
+// does it only for handlers that it calls.
+func setPathValues(r *http.Request, pattern string) {
+	parts := strings.Split(r.URL.EscapedPath(), "/")
+	for i, p := range strings.Split(pattern, "/") {
+		if name, ok := strings.CutPrefix(p, "{"); ok && i < len(parts) {
+			if v, err := url.PathUnescape(parts[i]); err == nil {
+				r.SetPathValue(strings.TrimSuffix(name, "}"), v)
+			}
+		}
+	}
+}
+
+// shareWith lets pages of the listed origins read the answer.
+func (a *API) shareWith(w http.ResponseWriter, r *http.Request) {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	w.Header().Add("Vary", "Origin")
+	if a.guard.listed(origin) {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		w.Header().Set("Access-Control-Expose-Headers", "ETag, Location, Link, Retry-After")
+	}
+}
+
+// options answers which methods a path takes, and a browser's preflight.
+func (a *API) options(w http.ResponseWriter, r *http.Request) error {
+	h, _ := a.router.mux.Handler(r)
+	allow := h.(methods).allow()
+	w.Header().Set("Allow", allow)
+	if a.guard.listed(r.Header.Get("Origin")) {
+		w.Header().Set("Access-Control-Allow-Methods", allow)
+		w.Header().Set("Access-Control-Allow-Headers", "Content-Type, If-Match, If-None-Match, Last-Event-ID, Gyre-Timeout")
+		w.Header().Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// timeout gives a request its deadline: Gyre-Timeout in milliseconds.
+func (a *API) timeout(r *http.Request) (context.Context, context.CancelFunc, error) {
+	var ms int64
+	if text := r.Header.Get("Gyre-Timeout"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n <= 0 {
+			return nil, nil, core.Errorf(core.CodeInvalidRequest, "Gyre-Timeout %q is not a whole number of milliseconds", clip(text))
+		}
+		ms = n
+	}
+	d, err := wire.ClientTimeout(ms, a.config.Limits.Request, a.config.Limits.MaxRequest)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), d)
+	return ctx, cancel, nil
+}

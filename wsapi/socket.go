@@ -1,0 +1,110 @@
+package wsapi
+
+import (
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// socket is a WebSocket as a connection uses it. One goroutine reads and one
+// writes; hangUp and readBy may be called from others.
+type socket interface {
+	// read waits for the next message, which the caller frees. Beyond limit bytes
+	// it fails with errMessageTooLarge, and the next can still be read.
+	read(limit int) (binary bool, message *arena, err error)
+	// write sends one message as one frame.
+	write(binary bool, message []byte, by time.Time) error
+	// ping sends a protocol-level ping.
+	ping(by time.Time) error
+	// sayClose sends a close frame; nothing can be written after it.
+	sayClose(code int, reason string, by time.Time)
+	// readBy sets the deadline of reads, also of one that waits.
+	readBy(t time.Time)
+	// hangUp ends the connection at once.
+	hangUp()
+}
+
+var errMessageTooLarge = errors.New("message too large")
+
+// gorilla is a socket of package websocket.
+type gorilla struct{ conn *websocket.Conn }
+
+// writeBuffers are shared by all connections: an idle one has none.
+var writeBuffers = new(sync.Pool)
+
+const writeBufferBytes = 4 << 10
+
+func newGorilla(conn *websocket.Conn, heard func()) gorilla {
+	pong := conn.PingHandler()
+	conn.SetPingHandler(func(data string) error { heard(); return pong(data) })
+	conn.SetPongHandler(func(string) error { heard(); return nil })
+	// We answer a close frame with our own words (conn.go).
+	conn.SetCloseHandler(func(int, string) error { return nil })
+	return gorilla{conn}
+}
+
+func (g gorilla) read(limit int) (bool, *arena, error) {
+	kind, r, err := g.conn.NextReader()
+	if err != nil {
+		return false, nil, err
+	}
+	// Only now that there is a message does the connection take a buffer.
+	message := arenas.Get().(*arena)
+	buf := message.b
+	for {
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, max(512, len(buf)))
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		message.b = buf
+		switch {
+		case len(buf) > limit:
+			message.free()
+			return false, nil, errMessageTooLarge
+		case errors.Is(err, io.EOF):
+			return kind == websocket.BinaryMessage, message, nil
+		case err != nil:
+			message.free()
+			return false, nil, err
+		}
+	}
+}
+
+func (g gorilla) write(binary bool, message []byte, by time.Time) error {
+	kind := websocket.TextMessage
+	if binary {
+		kind = websocket.BinaryMessage
+	}
+	if err := g.conn.SetWriteDeadline(by); err != nil {
+		return err
+	}
+	return g.conn.WriteMessage(kind, message)
+}
+
+func (g gorilla) ping(by time.Time) error {
+	return g.conn.WriteControl(websocket.PingMessage, nil, by)
+}
+
+func (g gorilla) sayClose(code int, reason string, by time.Time) {
+	// A peer that is gone does not hear it.
+	_ = g.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), by)
+}
+
+func (g gorilla) readBy(t time.Time) {
+	// It fails only where the next read does.
+	_ = g.conn.SetReadDeadline(t)
+}
+
+func (g gorilla) hangUp() { _ = g.conn.Close() }
+
+// isTimeout tells a deadline from other ends of a connection.
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}

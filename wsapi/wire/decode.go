@@ -1,0 +1,189 @@
+package wire
+
+import (
+	"bytes"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Message is one text message.
+type Message any
+
+// newMessage makes the struct of an op, per side; nil for one that is unknown.
+func newClientMessage(op string) Message {
+	switch op {
+	case "hello":
+		return new(Hello)
+	case "append":
+		return new(AppendRequest)
+	case "read":
+		return new(ReadRequest)
+	case "subscribe":
+		return new(Subscribe)
+	case "credit":
+		return new(Credit)
+	case "unsubscribe":
+		return new(Unsubscribe)
+	case "cancel":
+		return new(Cancel)
+	}
+	return newCommonMessage(op)
+}
+
+func newServerMessage(op string) Message {
+	switch op {
+	case "welcome":
+		return new(Welcome)
+	case "ok":
+		return new(OK)
+	case "error":
+		return new(Failure)
+	case "events":
+		return new(Events)
+	case "status":
+		return new(Status)
+	case "end":
+		return new(End)
+	case "goaway":
+		return new(Goaway)
+	}
+	return newCommonMessage(op)
+}
+
+func newCommonMessage(op string) Message {
+	switch op {
+	case "ping":
+		return new(Ping)
+	case "pong":
+		return new(Pong)
+	}
+	return nil
+}
+
+// Head is what every message has, as far as it could be read.
+type Head struct {
+	Op string `json:"op"`
+	ID uint64 `json:"id"`
+}
+
+// DecodeClient decodes a message of a client. The Head is filled in as far as
+// possible, so that even an error can be answered to the request it is about.
+func DecodeClient(text []byte) (Head, Message, error) { return decode(text, newClientMessage) }
+
+// DecodeServer decodes a message of a server. An op that is not known is no
+// error: the Message is nil.
+func DecodeServer(text []byte) (Head, Message, error) {
+	h, m, err := decode(text, newServerMessage)
+	if err != nil && core.AsError(err).Code == core.CodeUnknownOp {
+		return h, nil, nil
+	}
+	return h, m, err
+}
+
+func decode(text []byte, newMessage func(string) Message) (Head, Message, error) {
+	h := peekHead(text)
+	if h.ID > core.MaxNumber {
+		return Head{}, nil, core.Errorf(core.CodeInvalidRequest, "id is at most 2^53-1")
+	}
+	if h.Op == "" {
+		return h, nil, notAMessage(text)
+	}
+	m := newMessage(h.Op)
+	if m == nil {
+		return h, nil, core.Errorf(core.CodeUnknownOp, "op %q is not known", clip(h.Op))
+	}
+	if err := json.Unmarshal(text, m); err != nil {
+		return h, nil, requestError(err)
+	}
+	return h, m, nil
+}
+
+// notAMessage says why a text without an op is refused.
+func notAMessage(text []byte) error {
+	var v struct {
+		Op *string `json:"op"`
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		return requestError(err)
+	}
+	return core.Errorf(core.CodeInvalidRequest, `a message is an object with an "op"`)
+}
+
+// peekHead reads op and id, wherever they stand. Clients put them first, so it
+// does not look far.
+func peekHead(text []byte) (h Head) {
+	dec := getDecoder(text)
+	defer putDecoder(dec)
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != jsontext.KindBeginObject {
+		return h
+	}
+	for seen := 0; seen < 2 && dec.PeekKind() == jsontext.KindString; {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return h
+		}
+		switch name.String() {
+		case "op":
+			seen++
+			if dec.PeekKind() != jsontext.KindString {
+				return h
+			}
+			t, err := dec.ReadToken()
+			if err != nil {
+				return h
+			}
+			h.Op = t.String()
+		case "id":
+			seen++
+			v, err := dec.ReadValue()
+			if err != nil || json.Unmarshal(v, &h.ID) != nil {
+				h.ID = 0
+				continue
+			}
+		default:
+			if dec.SkipValue() != nil {
+				return h
+			}
+		}
+	}
+	return h
+}
+
+// ClientTimeout is the duration of a timeoutMs, or the default where it is 0.
+func ClientTimeout(ms int64, def, max time.Duration) (time.Duration, error) {
+	if ms < 0 {
+		return 0, core.Errorf(core.CodeInvalidRequest, "timeoutMs is a whole number of milliseconds, at least 1")
+	}
+	if ms == 0 {
+		return def, nil
+	}
+	if ms > int64(max/time.Millisecond) {
+		return max, nil
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+// headDecoder is a JSON decoder over a reader, to be used again.
+type headDecoder struct {
+	*jsontext.Decoder
+	text bytes.Reader
+}
+
+var headDecoders = sync.Pool{New: func() any { return &headDecoder{Decoder: new(jsontext.Decoder)} }}
+
+func getDecoder(text []byte) *headDecoder {
+	d := headDecoders.Get().(*headDecoder)
+	d.text.Reset(text)
+	d.Reset(&d.text)
+	return d
+}
+
+func putDecoder(d *headDecoder) {
+	d.text.Reset(nil)
+	headDecoders.Put(d)
+}

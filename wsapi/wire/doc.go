@@ -1,0 +1,54 @@
+// Package wire is the form of what crosses the network: the event object and the
+// messages in JSON, and the binary frames. It has no goroutines and does no I/O.
+//
+// It promises:
+//
+//   - There is one event object, the same in WebSocket messages, HTTP bodies, event
+//     streams, exports and the command's output (AppendEventJSON).
+//   - JSON data comes back with its number literals as they were written.
+//   - Every decoder answers malformed input with an *core.Error, never a panic, and
+//     refuses duplicate keys and invalid UTF-8.
+//   - An error crosses the wire and is rebuilt with all its fields.
+//
+// # Binary frames
+//
+// A binary WebSocket message of gyre.v1.bin is one or more frames, back to back.
+// uvarint and zigzag are those of Protocol Buffers, lp is a uvarint length and that
+// many bytes, u8 is one byte. Numbers are at most 2^53−1. Bits of flags that are
+// not named here are zero; bits 0 and 1 are kept for a codec, and nothing but 0 (no
+// compression) is understood.
+//
+//	0x01 EVENTS   u8 0x01 | u8 flags | uvarint sub | uvarint count | count × event
+//	              flags bit 2: reserved for deliveries of named subscriptions
+//	              flags bit 3: the events answer a read, and the number is the id of
+//	              its request; the ok with next, end, version and head follows
+//	0x02 APPEND   u8 0x02 | u8 flags | uvarint id | [uvarint timeoutMs] |
+//	              zigzag expect | lp stream | uvarint count | count × record
+//	              flags bit 3: there is a timeoutMs
+//	              expect: −1 any, −2 no_stream, −3 stream_exists, else the version
+//	0x03 RESULTS  u8 0x03 | u8 flags | uvarint ranges | ranges × (
+//	              uvarint id | uvarint n | uvarint version | uvarint position)
+//	              the requests id … id+n−1 each wrote one event, the i-th of them
+//	              at version+i and position+i; none was a duplicate
+//	0x04          reserved for ACK
+//	0x05 CREDIT   u8 0x05 | u8 flags | uvarint sub | uvarint events | uvarint bytes
+//
+//	event         uvarint length of what follows | uvarint position | uvarint version |
+//	              i64le recorded, Unix µs | 16 B id | lp stream | lp type | u8 format |
+//	              lp metadata | [lp fields] | data
+//	record        uvarint length of what follows | 16 B id, all zero = none | lp type |
+//	              u8 format | lp metadata | [lp fields] | data
+//	format        bits 0-3: 0 JSON, 1 bytes; bit 7: there are fields
+//	fields        each u16le tag | u16le length | bytes; unknown tags are passed over
+//	              1 the event's own time, i64le Unix µs; 2 content type, text;
+//	              3 incarnation, u32le
+//
+// An event is exactly as the log keeps it (core/codec.go), so that the bytes on
+// disk, in the tail and on every binary connection are the same. Frames are
+// delimited by what they hold: a reader goes through the records by their lengths.
+// testdata/frames.json has examples.
+//
+// RESULTS answers appends of a single event only; others, duplicates and errors
+// are answered in JSON. A read on such a connection is answered by EVENTS with
+// bit 3, if there are events, and then by its ok without events.
+package wire

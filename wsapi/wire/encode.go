@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Encode appends a message of this package to dst, with its op set. The data and
+// metadata of events in it have been checked (CheckEvent).
+func Encode(dst []byte, m Message) []byte {
+	setOp(m)
+	text, err := json.Marshal(m, jsontext.PreserveRawStrings(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		panic("wire: a message that cannot be encoded: " + err.Error())
+	}
+	return append(dst, text...)
+}
+
+func setOp(m Message) {
+	switch m := m.(type) {
+	case *Hello:
+		m.Op = "hello"
+	case *AppendRequest:
+		m.Op = "append"
+	case *ReadRequest:
+		m.Op = "read"
+	case *Subscribe:
+		m.Op = "subscribe"
+	case *Credit:
+		m.Op = "credit"
+	case *Unsubscribe:
+		m.Op = "unsubscribe"
+	case *Cancel:
+		m.Op = "cancel"
+	case *Ping:
+		m.Op = "ping"
+	case *Pong:
+		m.Op = "pong"
+	case *Welcome:
+		m.Op = "welcome"
+	case *OK:
+		m.Op = "ok"
+	case *Failure:
+		m.Op = "error"
+	case *Events:
+		m.Op = "events"
+	case *Status:
+		m.Op = "status"
+	case *End:
+		m.Op = "end"
+	case *Goaway:
+		m.Op = "goaway"
+	default:
+		panic("wire: not a message")
+	}
+}

@@ -1,0 +1,124 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Error is the error object of every reply and problem: a core.Error with what the
+// catalogue says of its code.
+type Error struct {
+	Code      core.Code `json:"code"`
+	Status    int       `json:"status,omitzero"`
+	Title     string    `json:"title,omitzero"`
+	Detail    string    `json:"detail,omitzero"`
+	Fix       string    `json:"fix,omitzero"`
+	Retryable bool      `json:"retryable"`
+	Doc       string    `json:"doc,omitzero"`
+
+	Stream   string  `json:"stream,omitzero"`
+	Expected *Expect `json:"expected,omitzero"`
+	Actual   *uint64 `json:"actual,omitzero"`
+	EventID  ID      `json:"eventId,omitzero"`
+	Element  *int    `json:"element,omitzero"`
+	Limit    int64   `json:"limit,omitzero"`
+	Offset   *int64  `json:"offset,omitzero"`
+}
+
+// NewError makes the object. Of an error that is not a core.Error only its kind
+// leaves the server.
+func NewError(err error) *Error {
+	e := core.AsError(err)
+	info := e.Info()
+	return &Error{
+		Code: e.Code, Status: info.Status, Title: info.Title, Detail: validText(e.Detail), Fix: info.Fix,
+		Retryable: info.Retryable, Doc: DocPath(e.Code),
+		Stream: validText(e.Stream), Expected: (*Expect)(e.Expected), Actual: e.Actual, EventID: ID(e.EventID),
+		Element: e.Element, Limit: e.Limit, Offset: e.Offset,
+	}
+}
+
+// DocPath is where a node explains a code.
+func DocPath(code core.Code) string { return "/docs/errors/" + string(code) }
+
+// Err is the error that the server had. A code that this side does not know stays
+// as it is.
+func (e *Error) Err() *core.Error {
+	c := core.Errorf(e.Code, "%s", e.Detail)
+	c.Stream, c.Expected, c.Actual, c.EventID = e.Stream, (*core.Expect)(e.Expected), e.Actual, core.ID(e.EventID)
+	c.Element, c.Limit, c.Offset = e.Element, e.Limit, e.Offset
+	return c
+}
+
+// validText keeps an error that quotes bad input from being bad output.
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}
+
+// requestError is what a client is told of a text that was not understood.
+func requestError(err error) *core.Error {
+	var typed *core.Error
+	var semantic *json.SemanticError
+	switch {
+	case errors.As(err, &typed):
+		return typed
+	case errors.As(err, &semantic):
+		where := string(semantic.JSONPointer)
+		if where == "" {
+			where = "the message"
+		}
+		if errors.Is(err, json.ErrUnknownName) {
+			return core.Errorf(core.CodeInvalidRequest, "%s is not a field that is known", clip(where))
+		}
+		if semantic.JSONValue != nil && len(semantic.JSONValue) <= 80 {
+			return core.Errorf(core.CodeInvalidRequest, "%s cannot be %s", clip(where), semantic.JSONValue)
+		}
+		return core.Errorf(core.CodeInvalidRequest, "%s cannot be %s", clip(where), kindName(semantic.JSONKind))
+	}
+	return core.Errorf(core.CodeInvalidRequest, "not valid JSON: %s", syntaxOf(err))
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case jsontext.KindBeginObject:
+		return "an object"
+	case jsontext.KindBeginArray:
+		return "an array"
+	case jsontext.KindInvalid:
+		return "what it is"
+	}
+	return "a " + k.String()
+}
+
+// syntaxOf says what is wrong with a text and where.
+func syntaxOf(err error) string {
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return "a name stands twice in one object"
+	case errors.As(err, &syntax):
+		if syntax.Err == nil {
+			return fmt.Sprintf("at byte %d", syntax.ByteOffset)
+		}
+		return fmt.Sprintf("%s at byte %d", validText(syntax.Err.Error()), syntax.ByteOffset)
+	}
+	return "it ends too early"
+}
+
+// clip shortens what a client sent for use in a message.
+func clip(s string) string {
+	const max = 80
+	if len(s) > max {
+		s = s[:max] + "…"
+	}
+	return validText(s)
+}

@@ -1,0 +1,303 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// The kinds of binary frames.
+const (
+	FrameEvents  = 0x01
+	FrameAppend  = 0x02
+	FrameResults = 0x03
+	FrameCredit  = 0x05
+)
+
+const (
+	flagCodec   = 0x03 // bits 0 and 1
+	flagAnswer  = 0x08 // of EVENTS
+	flagTimeout = 0x08 // of APPEND
+)
+
+// AppendFrame is an append of events to one stream.
+type AppendFrame struct {
+	ID      uint64
+	Timeout time.Duration // 0 = none given
+	Append  core.Append
+}
+
+// EventsFrame is a run of events: of a sub or, if Answer, of the page that answers
+// the request with that number.
+type EventsFrame struct {
+	Sub    uint64
+	Answer bool
+	Batch  core.Batch
+}
+
+// Result answers one append of a single event.
+type Result struct {
+	ID, Version, Position uint64
+}
+
+// AppendEventsHeader appends an EVENTS frame without its block, which follows.
+func AppendEventsHeader(dst []byte, sub uint64, answer bool, count int) []byte {
+	flags := byte(0)
+	if answer {
+		flags = flagAnswer
+	}
+	dst = append(dst, FrameEvents, flags)
+	dst = binary.AppendUvarint(dst, sub)
+	return binary.AppendUvarint(dst, uint64(count))
+}
+
+// AppendAppend appends an APPEND frame.
+func AppendAppend(dst []byte, f *AppendFrame) []byte {
+	if f.Timeout > 0 {
+		dst = append(dst, FrameAppend, flagTimeout)
+		dst = binary.AppendUvarint(dst, f.ID)
+		dst = binary.AppendUvarint(dst, uint64(max(1, f.Timeout.Milliseconds())))
+	} else {
+		dst = append(dst, FrameAppend, 0)
+		dst = binary.AppendUvarint(dst, f.ID)
+	}
+	dst = binary.AppendVarint(dst, int64(f.Append.Expect))
+	dst = binary.AppendUvarint(dst, uint64(len(f.Append.Stream)))
+	dst = append(dst, f.Append.Stream...)
+	dst = binary.AppendUvarint(dst, uint64(len(f.Append.Events)))
+	for i := range f.Append.Events {
+		dst = core.EncodeNewEvent(dst, &f.Append.Events[i])
+	}
+	return dst
+}
+
+// AppendResults appends a RESULTS frame; results that count up together become one
+// range.
+func AppendResults(dst []byte, results []Result) []byte {
+	ranges := 0
+	for i := range results {
+		if i == 0 || !follows(results[i-1], results[i]) {
+			ranges++
+		}
+	}
+	dst = append(dst, FrameResults, 0)
+	dst = binary.AppendUvarint(dst, uint64(ranges))
+	for i := 0; i < len(results); {
+		end := i + 1
+		for end < len(results) && follows(results[end-1], results[end]) {
+			end++
+		}
+		dst = binary.AppendUvarint(dst, results[i].ID)
+		dst = binary.AppendUvarint(dst, uint64(end-i))
+		dst = binary.AppendUvarint(dst, results[i].Version)
+		dst = binary.AppendUvarint(dst, results[i].Position)
+		i = end
+	}
+	return dst
+}
+
+func follows(a, b Result) bool {
+	return b.ID == a.ID+1 && b.Version == a.Version+1 && b.Position == a.Position+1
+}
+
+// AppendCredit appends a CREDIT frame.
+func AppendCredit(dst []byte, c Credit) []byte {
+	dst = append(dst, FrameCredit, 0)
+	dst = binary.AppendUvarint(dst, c.Sub)
+	dst = binary.AppendUvarint(dst, uint64(c.Events))
+	return binary.AppendUvarint(dst, uint64(c.Bytes))
+}
+
+// Frames takes the frames of a binary message one after another. What it decodes
+// points into the message.
+type Frames struct{ rest []byte }
+
+// NewFrames reads message, which is taken over.
+func NewFrames(message []byte) Frames { return Frames{rest: message} }
+
+// Clone copies what is left, so that the message can be used again.
+func (f *Frames) Clone() Frames { return Frames{rest: bytes.Clone(f.rest)} }
+
+// Kind is that of the next frame; false at the end.
+func (f *Frames) Kind() (byte, bool) {
+	if len(f.rest) == 0 {
+		return 0, false
+	}
+	return f.rest[0], true
+}
+
+// header takes kind and flags.
+func (f *Frames) header(known byte) (flags byte, err error) {
+	if len(f.rest) < 2 {
+		return 0, errCut
+	}
+	flags = f.rest[1]
+	if flags&flagCodec != 0 {
+		return 0, core.Errorf(core.CodeProtocolError, "a compressed frame, and no compression was agreed on")
+	}
+	if flags&^known != 0 {
+		return 0, core.Errorf(core.CodeProtocolError, "flags %#x of a frame of kind %d are not known", flags, f.rest[0])
+	}
+	f.rest = f.rest[2:]
+	return flags, nil
+}
+
+var errCut = core.Errorf(core.CodeProtocolError, "a binary frame is cut short or malformed")
+
+// number takes a uvarint of at most 2^53-1.
+func (f *Frames) number() (uint64, error) {
+	v, n := binary.Uvarint(f.rest)
+	if n <= 0 || v > core.MaxNumber {
+		return 0, errCut
+	}
+	f.rest = f.rest[n:]
+	return v, nil
+}
+
+// numbers takes several.
+func (f *Frames) numbers(to ...*uint64) error {
+	for _, p := range to {
+		v, err := f.number()
+		if err != nil {
+			return err
+		}
+		*p = v
+	}
+	return nil
+}
+
+// Unknown is the error for a kind that is not expected here.
+func (f *Frames) Unknown() error {
+	return core.Errorf(core.CodeProtocolError, "a binary frame of kind %#x is not known here", f.rest[0])
+}
+
+// Append takes an APPEND frame into a, whose Append.Events is used again. An error
+// that is not protocol_error is about this append only, and the next frame can be
+// taken.
+func (f *Frames) Append(a *AppendFrame) error {
+	flags, err := f.header(flagTimeout)
+	if err != nil {
+		return err
+	}
+	var timeoutMs, count uint64
+	if a.ID, err = f.number(); err != nil {
+		return err
+	}
+	if flags&flagTimeout != 0 {
+		if timeoutMs, err = f.number(); err != nil {
+			return err
+		}
+	}
+	a.Timeout = time.Duration(min(timeoutMs, maxTimeoutMs)) * time.Millisecond
+	expect, n := binary.Varint(f.rest)
+	if n <= 0 {
+		return errCut
+	}
+	f.rest = f.rest[n:]
+	a.Append.Expect = core.Expect(expect)
+	nameLen, err := f.number()
+	if err != nil || nameLen > uint64(len(f.rest)) {
+		return errCut
+	}
+	a.Append.Stream = string(f.rest[:nameLen])
+	f.rest = f.rest[nameLen:]
+	if err := f.numbers(&count); err != nil {
+		return err
+	}
+	return f.records(a, count)
+}
+
+// maxTimeoutMs keeps a time.Duration from overflowing.
+const maxTimeoutMs = 1 << 40
+
+func (f *Frames) records(a *AppendFrame, count uint64) error {
+	// A record has at least 19 bytes: what is not there is not allocated for.
+	if count > uint64(len(f.rest)) {
+		return errCut
+	}
+	a.Append.Events = a.Append.Events[:0]
+	var bad error
+	for i := range count {
+		var e core.NewEvent
+		n, err := core.DecodeNewEvent(f.rest, &e)
+		if err != nil {
+			return errCut
+		}
+		f.rest = f.rest[n:]
+		if err := CheckEvent(&e); err != nil && bad == nil {
+			typed := core.AsError(err)
+			bad = core.Errorf(typed.Code, "event %d: %s", i, typed.Detail)
+		}
+		a.Append.Events = append(a.Append.Events, e)
+	}
+	return bad
+}
+
+// Events takes an EVENTS frame.
+func (f *Frames) Events() (EventsFrame, error) {
+	var e EventsFrame
+	flags, err := f.header(flagAnswer)
+	if err != nil {
+		return e, err
+	}
+	e.Answer = flags&flagAnswer != 0
+	var count uint64
+	if err := f.numbers(&e.Sub, &count); err != nil {
+		return e, err
+	}
+	if count > uint64(len(f.rest)) {
+		return e, errCut
+	}
+	end := 0
+	for range count {
+		size, n := binary.Uvarint(f.rest[end:])
+		if n <= 0 || size > uint64(len(f.rest)-end-n) {
+			return e, errCut
+		}
+		end += n + int(size)
+	}
+	e.Batch, err = core.ParseBatch(f.rest[:end:end], int(count))
+	if err != nil {
+		return e, errCut
+	}
+	f.rest = f.rest[end:]
+	return e, nil
+}
+
+// Results takes a RESULTS frame and appends to results what it says. At most limit
+// results are taken, so that a few bytes cannot ask for much memory.
+func (f *Frames) Results(results []Result, limit int) ([]Result, error) {
+	if _, err := f.header(0); err != nil {
+		return results, err
+	}
+	ranges, err := f.number()
+	if err != nil {
+		return results, err
+	}
+	for range ranges {
+		var first Result
+		var n uint64
+		if err := f.numbers(&first.ID, &n, &first.Version, &first.Position); err != nil {
+			return results, err
+		}
+		if n > uint64(limit-len(results)) {
+			return results, core.Errorf(core.CodeProtocolError, "more results than requests")
+		}
+		for i := range n {
+			results = append(results, Result{first.ID + i, first.Version + i, first.Position + i})
+		}
+	}
+	return results, nil
+}
+
+// Credit takes a CREDIT frame.
+func (f *Frames) Credit() (Credit, error) {
+	var sub, events, size uint64
+	if _, err := f.header(0); err != nil {
+		return Credit{}, err
+	}
+	err := f.numbers(&sub, &events, &size)
+	return Credit{Op: "credit", Sub: sub, Events: int64(events), Bytes: int64(size)}, err
+}

@@ -1,0 +1,232 @@
+package wire
+
+import "github.com/go-json-experiment/json/jsontext"
+
+// The subprotocols, in the server's order of preference.
+const (
+	Bin  = "gyre.v1.bin"
+	JSON = "gyre.v1.json"
+)
+
+// The messages of a client. Unknown fields are ignored.
+type (
+	// Hello is the first message of a connection.
+	Hello struct {
+		Op     string  `json:"op"`
+		ID     uint64  `json:"id"`
+		Client *Agent  `json:"client,omitzero"`
+		Accept *Accept `json:"accept,omitzero"`
+	}
+
+	// AppendRequest is one append, or a transaction of several with checks.
+	AppendRequest struct {
+		Op        string    `json:"op"`
+		ID        uint64    `json:"id"`
+		Stream    *string   `json:"stream,omitzero"`
+		Expect    *Expect   `json:"expect,omitzero"`
+		Events    []Event   `json:"events,omitzero"`
+		Tx        []Element `json:"tx,omitzero"`
+		Checks    []Check   `json:"checks,omitzero"`
+		TimeoutMs int64     `json:"timeoutMs,omitzero"`
+	}
+
+	// ReadRequest asks for a page.
+	ReadRequest struct {
+		Op        string `json:"op"`
+		ID        uint64 `json:"id"`
+		Stream    string `json:"stream"`
+		From      uint64 `json:"from,omitzero"`
+		Dir       string `json:"dir,omitzero"`
+		Limit     int    `json:"limit,omitzero"`
+		Bytes     int    `json:"bytes,omitzero"`
+		TimeoutMs int64  `json:"timeoutMs,omitzero"`
+	}
+
+	// Subscribe starts a follow.
+	Subscribe struct {
+		Op           string  `json:"op"`
+		ID           uint64  `json:"id"`
+		Sub          uint64  `json:"sub"`
+		Stream       string  `json:"stream,omitzero"`
+		From         *From   `json:"from,omitzero"`
+		Filter       *Filter `json:"filter,omitzero"`
+		Credit       *Amount `json:"credit,omitzero"`
+		MaxBatch     int     `json:"maxBatch,omitzero"`
+		Subscription string  `json:"subscription,omitzero"`
+		TimeoutMs    int64   `json:"timeoutMs,omitzero"`
+	}
+
+	// Credit allows a sub more.
+	Credit struct {
+		Op     string `json:"op"`
+		Sub    uint64 `json:"sub"`
+		Events int64  `json:"events"`
+		Bytes  int64  `json:"bytes"`
+	}
+
+	// Unsubscribe ends a sub.
+	Unsubscribe struct {
+		Op  string `json:"op"`
+		ID  uint64 `json:"id"`
+		Sub uint64 `json:"sub"`
+	}
+
+	// Cancel ends a request early; that one is then answered canceled.
+	Cancel struct {
+		Op string `json:"op"`
+		ID uint64 `json:"id"`
+	}
+)
+
+// Ping asks the peer for a Pong with the same number; both sides send it.
+type (
+	Ping struct {
+		Op string `json:"op"`
+		N  uint64 `json:"n"`
+	}
+	Pong struct {
+		Op string `json:"op"`
+		N  uint64 `json:"n"`
+	}
+)
+
+// The messages of a server.
+type (
+	// Welcome answers Hello.
+	Welcome struct {
+		Op       string   `json:"op"`
+		ID       uint64   `json:"id"`
+		Server   Server   `json:"server"`
+		Session  string   `json:"session"`
+		Log      string   `json:"log"`
+		Limits   Limits   `json:"limits"`
+		Ping     PingPlan `json:"ping"`
+		Batch    bool     `json:"batch"`
+		Features []string `json:"features"`
+		Time     Time     `json:"time"`
+	}
+
+	// OK answers a request. Which fields it has depends on the request.
+	OK struct {
+		Op string `json:"op"`
+		ID uint64 `json:"id"`
+
+		// Of an append. Version is of the last event; with a transaction it is
+		// in Appends, which has one entry for each element.
+		Version   uint64     `json:"version,omitzero"` // of a read: of the stream, or the head of $all
+		Position  uint64     `json:"position,omitzero"`
+		Count     int        `json:"count,omitzero"`
+		Duplicate bool       `json:"duplicate,omitzero"`
+		Appends   []Appended `json:"appends,omitzero"`
+
+		// Of a read.
+		Events []jsontext.Value `json:"events,omitzero"`
+		Next   uint64           `json:"next,omitzero"`
+		End    bool             `json:"end,omitzero"`
+
+		// Of a subscribe.
+		Sub    uint64 `json:"sub,omitzero"`
+		Cursor string `json:"cursor,omitzero"`
+		Live   bool   `json:"live,omitzero"`
+		Head   uint64 `json:"head,omitzero"` // of a read, too
+	}
+
+	// Failure answers a request that was refused, or, without an id, a message
+	// that was not understood.
+	Failure struct {
+		Op    string `json:"op"`
+		ID    uint64 `json:"id,omitzero"`
+		Error *Error `json:"error"`
+	}
+
+	// Events carries events of a sub.
+	Events struct {
+		Op     string           `json:"op"`
+		Sub    uint64           `json:"sub"`
+		Events []jsontext.Value `json:"events"`
+		Cursor string           `json:"cursor"`
+	}
+
+	// Status tells where a sub stands: live, catchup or checkpoint.
+	Status struct {
+		Op     string `json:"op"`
+		Sub    uint64 `json:"sub"`
+		State  string `json:"state"`
+		Cursor string `json:"cursor"`
+		Head   uint64 `json:"head"`
+		Lag    uint64 `json:"lag,omitzero"`
+		Reason string `json:"reason,omitzero"`
+	}
+
+	// End says that a sub is over.
+	End struct {
+		Op        string `json:"op"`
+		Sub       uint64 `json:"sub"`
+		Error     *Error `json:"error"`
+		Cursor    string `json:"cursor,omitzero"`
+		Retryable bool   `json:"retryable"`
+	}
+
+	// Goaway says that the connection will be closed, and when to come back.
+	Goaway struct {
+		Op            string   `json:"op"`
+		Reason        string   `json:"reason"`
+		ReconnectInMs int64    `json:"reconnectInMs"`
+		Nodes         []string `json:"nodes,omitzero"`
+	}
+)
+
+// The states of Status.
+const (
+	StateLive       = "live"
+	StateCatchup    = "catchup"
+	StateCheckpoint = "checkpoint"
+)
+
+// Parts of messages.
+type (
+	Agent struct {
+		Name    string `json:"name"`
+		Version string `json:"version,omitzero"`
+	}
+	Accept struct {
+		Batch bool `json:"batch,omitzero"`
+	}
+	Element struct {
+		Stream string  `json:"stream"`
+		Expect *Expect `json:"expect,omitzero"`
+		Events []Event `json:"events"`
+	}
+	Check struct {
+		Stream string  `json:"stream"`
+		Expect *Expect `json:"expect"`
+	}
+	Filter struct {
+		Types   []string `json:"types,omitzero"`
+		Streams []string `json:"streams,omitzero"`
+	}
+	Amount struct {
+		Events int64 `json:"events"`
+		Bytes  int64 `json:"bytes,omitzero"`
+	}
+	Server struct {
+		Version string `json:"version"`
+		Node    string `json:"node"`
+	}
+	Limits struct {
+		Frame        int   `json:"frame"`
+		Subs         int   `json:"subs"`
+		Inflight     int   `json:"inflight"`
+		CreditEvents int64 `json:"creditEvents"`
+		CreditBytes  int64 `json:"creditBytes"`
+	}
+	PingPlan struct {
+		IntervalMs int64 `json:"intervalMs"`
+		TimeoutMs  int64 `json:"timeoutMs"`
+	}
+	Appended struct {
+		Version  uint64 `json:"version"`
+		Position uint64 `json:"position"`
+		Count    int    `json:"count"`
+	}
+)
