@@ -96,12 +96,12 @@ func (b Batch) Cut(l Limit) (head, tail Batch) {
 	if count == 0 {
 		return Batch{}, b
 	}
-	head = Batch{Block: b.Block[:end:end], Count: count, First: b.First, Last: last.position}
-	tail = Batch{Block: b.Block[end:], Count: b.Count - count, Last: b.Last}
-	if tail.Count > 0 {
-		next, _ := decodeHead(tail.Block)
-		tail.First = next.position
+	if count == b.Count {
+		return b, Batch{}
 	}
+	head = Batch{Block: b.Block[:end:end], Count: count, First: b.First, Last: last.position}
+	next, _ := decodeHead(b.Block[end:])
+	tail = Batch{Block: b.Block[end:], Count: b.Count - count, First: next.position, Last: b.Last}
 	return head, tail
 }
 

@@ -148,11 +148,10 @@ func (c *Commit) Validate() error {
 		}
 	}
 	for i := range c.Records {
-		n, err := c.Records[i].validate()
-		if err != nil {
-			return err
+		if err := c.Records[i].validate(); err != nil {
+			return atElement(err, len(c.Appends)+len(c.Checks)+i)
 		}
-		bytes += n
+		bytes += c.Records[i].size()
 	}
 	return validateSize(events, bytes)
 }
@@ -234,15 +233,23 @@ func (e *NewEvent) validate() *Error {
 	return nil
 }
 
-func (r *RecordOp) validate() (size int, err error) {
-	size = len(r.Table) + len(r.Key)
-	if r.Table == "" || r.Key == "" || size > MaxRecordKeyBytes || !printable(r.Table) || !utf8.ValidString(r.Key) {
-		return 0, Errorf(CodeInvalidRequest, "%q/%q is not a record's table and key", clip(r.Table), clip(r.Key))
+// size is what a record counts against MaxCommitBytes.
+func (r *RecordOp) size() int { return len(r.Table) + len(r.Key) + len(r.Value) }
+
+func (r *RecordOp) validate() *Error {
+	name := len(r.Table) + len(r.Key)
+	switch {
+	case r.Table == "" || r.Key == "" || name > MaxRecordKeyBytes || !printable(r.Table) || !utf8.ValidString(r.Key):
+		return Errorf(CodeInvalidRequest, "%q/%q is not a record's table and key", clip(r.Table), clip(r.Key))
+	case r.Expect < StreamExists || r.Expect > MaxNumber:
+		return Errorf(CodeInvalidExpectedVersion, "%d is not an expected revision", int64(r.Expect))
+	case len(r.Value) > MaxRecordValueBytes:
+		err := Errorf(CodeCommitTooLarge, "record %q/%q has %d bytes, the limit is %d",
+			clip(r.Table), clip(r.Key), len(r.Value), MaxRecordValueBytes)
+		err.Limit = MaxRecordValueBytes
+		return err
 	}
-	if len(r.Value) > MaxRecordValueBytes {
-		return 0, Errorf(CodeCommitTooLarge, "record %q/%q has %d bytes, the limit is %d", clip(r.Table), clip(r.Key), len(r.Value), MaxRecordValueBytes)
-	}
-	return size + len(r.Value), nil
+	return nil
 }
 
 // ValidateStream checks the name of a stream that is to be written.

@@ -18,10 +18,10 @@ type Error struct {
 	Detail string
 
 	Stream   string  // the stream it is about
-	Expected *Expect // of wrong_expected_version
-	Actual   *uint64 // version, of wrong_expected_version
+	Expected *Expect // of wrong_expected_version and record_conflict
+	Actual   *uint64 // version or revision, of the same
 	EventID  ID      // of duplicate_event, event_not_found
-	Element  *int    // which append or check of a Commit, from 0
+	Element  *int    // which append, check or record of a Commit, counted on in that order from 0
 	Limit    int64   // of the *_too_large and too_many_* codes
 	Offset   *int64  // in the log file, of store_corrupt
 
