@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -130,13 +131,13 @@ func (e *Engine) apply(c *core.Commit, written *core.Batch) core.Result {
 		result.Position = a.LastPosition
 	}
 	for _, op := range c.Records {
-		k := recordKey{op.Table, op.Key}
+		k := recordKey{strings.Clone(op.Table), strings.Clone(op.Key)}
 		if op.Delete {
 			delete(e.records, k)
 			continue
 		}
 		e.records[k] = core.Record{
-			Key:      op.Key,
+			Key:      k.key,
 			Revision: e.records[k].Revision + 1,
 			Value:    bytes.Clone(op.Value),
 		}
@@ -145,12 +146,13 @@ func (e *Engine) apply(c *core.Commit, written *core.Batch) core.Result {
 }
 
 func (e *Engine) append(a *core.Append, written *core.Batch) core.Appended {
-	result := core.Appended{FirstVersion: e.version(a.Stream) + 1, FirstPosition: uint64(len(e.events)) + 1}
+	stream := strings.Clone(a.Stream) // what was sent may be part of something larger
+	result := core.Appended{FirstVersion: e.version(stream) + 1, FirstPosition: uint64(len(e.events)) + 1}
 	for i := range a.Events {
 		event := &a.Events[i]
 		p := core.Placement{
-			Stream:      a.Stream,
-			Version:     e.version(a.Stream) + 1,
+			Stream:      stream,
+			Version:     e.version(stream) + 1,
 			Position:    uint64(len(e.events)) + 1,
 			Recorded:    e.recorded,
 			Incarnation: 1,
@@ -159,10 +161,10 @@ func (e *Engine) append(a *core.Append, written *core.Batch) core.Appended {
 		if p.ID.IsZero() {
 			p.ID = core.NewID()
 		}
-		encoded := core.EncodeEvent(make([]byte, 0, core.MaxEncodedBytes(a.Stream, event)), p, event)
+		encoded := core.EncodeEvent(make([]byte, 0, core.MaxEncodedBytes(stream, event)), p, event)
 		e.events = append(e.events, encoded)
-		e.streams[a.Stream] = append(e.streams[a.Stream], p.Position)
-		e.ids[p.ID] = place{a.Stream, p.Version, p.Position}
+		e.streams[stream] = append(e.streams[stream], p.Position)
+		e.ids[p.ID] = place{stream, p.Version, p.Position}
 		e.bytes += int64(len(encoded))
 		written.Add(encoded, p.Position)
 		result.LastVersion, result.LastPosition = p.Version, p.Position
