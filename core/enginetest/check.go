@@ -192,6 +192,9 @@ func (s *suite) streams(r core.StreamsRequest) []core.StreamInfo {
 		if len(page.Streams) > r.Limit {
 			s.Fatalf("list streams %+v: %d of them", r, len(page.Streams))
 		}
+		if len(page.Streams) > 0 && page.Streams[0].Name <= r.After {
+			s.Fatalf("list streams %+v: begins with %q", r, page.Streams[0].Name)
+		}
 		got = append(got, page.Streams...)
 		if page.End {
 			return got
