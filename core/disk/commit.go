@@ -1,0 +1,277 @@
+package disk
+
+import (
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// writer is what the one goroutine that writes, the owner of Engine.mu, keeps
+// from step to step.
+type writer struct {
+	table    *memtable // of the segment that is written
+	header   segmentHeader
+	capacity int64 // of the segment, as far as it is prepared
+	last     mark  // after everything decided so far, written or not
+	builder  frameBuilder
+	decision decision
+	now      int64 // the recorded time of this step
+}
+
+// ticketed is what a step waits for, if it has to wait.
+type ticketed struct {
+	ticket
+	wait bool
+}
+
+// write decides a group and hands its frames to the system; what is left is
+// the sync. An error means that the outcome of all of it is unknown.
+func (e *Engine) write(group []*core.Commit) (core.Step, ticketed, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w := &e.writer
+	if e.appender.failure() != nil {
+		if err := e.resume(); err != nil {
+			return core.FailStep(group, err), ticketed{}, nil
+		}
+	}
+	step := core.Step{Outcomes: make([]core.Outcome, len(group))}
+	w.now = max(time.Now().UnixMicro(), w.last.recorded)
+	slab := make([]core.Appended, countAppends(group))
+	for i, c := range group {
+		n := len(c.Appends)
+		step.Outcomes[i] = e.commit(c, slab[:n:n], &step.Written)
+		slab = slab[n:]
+		if err := e.appender.failure(); err != nil {
+			return step, ticketed{}, err
+		}
+	}
+	if err := e.flush(&step.Written); err != nil {
+		return step, ticketed{}, err
+	}
+	t := ticketed{ticket: e.appender.now()}
+	// A refusal or a duplicate may rest on what another step has written but
+	// not synced, so it waits, too.
+	t.wait = e.appender.durable.Load().end < t.end
+	return step, t, nil
+}
+
+func countAppends(group []*core.Commit) (n int) {
+	for _, c := range group {
+		n += len(c.Appends)
+	}
+	return n
+}
+
+// commit decides one Commit and, unless it is refused, adds its frame. placed
+// has room for its Appends.
+func (e *Engine) commit(c *core.Commit, placed []core.Appended, written *core.Batch) core.Outcome {
+	duplicate, err := e.decide(c)
+	if err != nil {
+		return core.Outcome{Err: err}
+	}
+	if duplicate != nil {
+		return core.Outcome{Result: *duplicate}
+	}
+	number := e.writer.header.number
+	if err := e.makeRoom(maxFrameBytes(c), written); err != nil {
+		return core.Outcome{Err: err}
+	}
+	if e.writer.header.number != number {
+		e.writer.decision.unplace() // the streams have no entries in the new table yet
+	}
+	e.encode(c, placed)
+	position := uint64(0)
+	if len(placed) > 0 {
+		position = placed[len(placed)-1].LastPosition
+	}
+	return core.Outcome{Result: core.Result{Appends: placed, Position: position}}
+}
+
+// maxFrameBytes bounds the frame of c.
+func maxFrameBytes(c *core.Commit) int64 {
+	n := frameHeaderBytes + frameAlign
+	for i := range c.Appends {
+		a := &c.Appends[i]
+		for j := range a.Events {
+			n += eventPrefixBytes + core.MaxEncodedBytes(a.Stream, &a.Events[j])
+		}
+	}
+	for i := range c.Records {
+		r := &c.Records[i]
+		n += maxChangeOverhead + len(r.Table) + len(r.Key) + len(r.Value)
+	}
+	return int64(n)
+}
+
+// encode adds c's frame to the builder and its events to the index. They can
+// be found there by the next Commit at once, and by readers when they are
+// durable.
+func (e *Engine) encode(c *core.Commit, placed []core.Appended) {
+	w := &e.writer
+	b, d := &w.builder, &w.decision
+	b.begin(frameHeader{
+		first: w.last.head + 1, durable: e.appender.durable.Load().end, recorded: w.now,
+	})
+	changes := e.records.changes(c.Records)
+	b.records(changes)
+	p := core.Placement{Position: w.last.head, Recorded: w.now, Incarnation: 1}
+	n := 0
+	for i := range c.Appends {
+		a, place := &c.Appends[i], &d.places[d.placeOf[i]]
+		placed[i] = core.Appended{FirstVersion: place.last + 1, FirstPosition: p.Position + 1}
+		p.Stream, p.Version = a.Stream, place.last
+		for j := range a.Events {
+			p.Position++
+			p.Version++
+			p.ID = d.ids[n]
+			b.event(p, &a.Events[j])
+			n++
+		}
+		place.last = p.Version
+		placed[i].LastVersion, placed[i].LastPosition = p.Version, p.Position
+	}
+	start := b.start
+	end := b.finish()
+	w.enter(c, at(w.header.number, b.base+int64(start)))
+	w.last = mark{end: at(w.header.number, end), head: p.Position, recorded: w.now}
+	e.records.stage(w.last.end, changes)
+}
+
+// enter adds the events of the frame that was just built, at o, to the index.
+func (w *writer) enter(c *core.Commit, o offset) {
+	d, t := &w.decision, w.table
+	offs := w.builder.frameOffs()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	position := w.last.head + 1
+	t.samples.frame(position, o)
+	n := 0
+	for i := range c.Appends {
+		place := &d.places[d.placeOf[i]]
+		if place.stream == nil {
+			place.stream = t.stream(place.name, place.before)
+		}
+		for range c.Appends[i].Events {
+			off := offs[n]
+			t.add(place.stream, off)
+			t.addID(&d.ids[n], d.hashes[n], off)
+			t.samples.event(position, at(w.header.number, int64(off)), uint32(len(offs)-n))
+			position++
+			n++
+		}
+	}
+}
+
+// makeRoom sees to it that a frame of n bytes fits the segment. A frame that
+// is larger than a whole segment gets one of its own, which grows with it.
+func (e *Engine) makeRoom(n int64, written *core.Batch) error {
+	w := &e.writer
+	if w.builder.end()+n <= w.capacity || w.last.end.byte() == headerBytes {
+		return nil
+	}
+	if err := e.keeper.blocked(); err != nil && !e.keeper.due() {
+		return cannotWrite(err)
+	}
+	if err := e.flush(written); err != nil {
+		return err
+	}
+	if err := e.appender.wait(e.appender.now(), 0); err != nil {
+		return err
+	}
+	if err := e.begin(w.last); err != nil {
+		e.keeper.block(err)
+		return cannotWrite(err)
+	}
+	return nil
+}
+
+// flush writes the frames that were built, and adds their events to written.
+func (e *Engine) flush(written *core.Batch) error {
+	w := &e.writer
+	b := &w.builder
+	if len(b.buf) == 0 {
+		return nil
+	}
+	b.batch(written)
+	if err := e.appender.write(b.buf, w.last); err != nil {
+		return err
+	}
+	b.reset(w.last.end.byte(), w.header.salt)
+	return nil
+}
+
+// begin goes on in a new segment, whose header says that the one before
+// validly ends at m.
+func (e *Engine) begin(m mark) error {
+	w := &e.writer
+	number := m.end.segment() + 1
+	file, err := e.prepare.take(number)
+	if err != nil {
+		return err
+	}
+	h := segmentHeader{
+		number: number, salt: uint32(randomUint64()), log: e.id, key: e.key,
+		prevEnd: m.end.byte(), first: m.head + 1, recorded: m.recorded,
+	}
+	if err := beginSegment(file, &h); err != nil {
+		_ = file.Close()
+		return err
+	}
+	table := newMemtable(&h, w.table.ids.used)
+	e.index.seal(m.end, table, h.salt)
+	e.use(file, h, table, mark{at(number, headerBytes), m.head, m.recorded})
+	e.keeper.clear()
+	return nil
+}
+
+// use makes file the segment that is written; it is durable up to m.
+func (e *Engine) use(file File, h segmentHeader, table *memtable, m mark) {
+	w := &e.writer
+	e.appender.start(file, h, m)
+	w.table, w.header, w.last = table, h, m
+	w.capacity = max(e.config.SegmentBytes, m.end.byte())
+	w.builder.reset(m.end.byte(), h.salt)
+	e.prepare.ask(h.number + 1)
+}
+
+// resume goes on after a write or a sync has failed: what was not durable is
+// forgotten, and a new segment begun. It must be called with mu held.
+func (e *Engine) resume() error {
+	failed := e.appender.failure()
+	if failed == nil {
+		return nil
+	}
+	if e.keeper.blocked() != nil && !e.keeper.due() {
+		return cannotWrite(failed)
+	}
+	m := *e.appender.durable.Load()
+	w := &e.writer
+	w.table.cut(m.end.byte())
+	e.records.rollback()
+	w.last = m
+	w.builder.reset(m.end.byte(), w.header.salt)
+	if err := e.begin(m); err != nil {
+		e.keeper.block(err)
+		return cannotWrite(err)
+	}
+	e.logger.Warn("the log goes on in a new segment after an error",
+		"error", failed, "segment", segmentName(w.header.number))
+	return nil
+}
+
+// end closes the log with an empty frame, if it can still be written.
+func (w *writer) end(a *appender) {
+	if a.failure() != nil || w.last.end.byte() == headerBytes {
+		return
+	}
+	b := &w.builder
+	b.reset(w.last.end.byte(), w.header.salt)
+	b.begin(frameHeader{first: w.last.head + 1, durable: a.durable.Load().end, recorded: w.last.recorded})
+	end := b.finish()
+	m := mark{at(w.header.number, end), w.last.head, w.last.recorded}
+	if a.write(b.buf, m) == nil {
+		// Whatever comes of it, all that was acknowledged is before it.
+		_ = a.wait(a.now(), 0)
+	}
+}

@@ -1,0 +1,167 @@
+package disk
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Engine is the log in one directory. It is a core.Engine.
+type Engine struct {
+	fs     FS
+	dir    string
+	config Config
+	logger *slog.Logger
+	lock   io.Closer
+
+	id       string // the log's identity
+	key      hashKey
+	appender *appender
+	files    *segmentFiles
+	index    *index
+	records  *recordStore
+	prepare  *preparer
+	keeper   *keeper
+
+	closing atomic.Bool
+	life    sync.RWMutex // held by every call for reading, by Close for writing
+
+	// mu makes one writer at a time. It is not held during the sync of a step.
+	mu sync.Mutex
+	// mu protects the fields below.
+	writer writer
+}
+
+var _ core.Engine = (*Engine)(nil)
+
+// enter begins a call; the caller calls life.RUnlock if there is no error.
+func (e *Engine) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return core.AsError(err)
+	}
+	e.life.RLock()
+	if e.closing.Load() {
+		e.life.RUnlock()
+		return core.Errorf(core.CodeStoreClosed, "the store is closed")
+	}
+	return nil
+}
+
+// State is core.Engine's.
+func (e *Engine) State() core.State {
+	m := e.appender.durable.Load()
+	s := core.State{Log: e.id, Head: m.head, Bytes: e.index.view.Load().bytesBefore(m.end)}
+	if err := e.appender.failure(); err != nil {
+		s.ReadOnly = cannotWrite(err)
+	} else if err := e.keeper.blocked(); err != nil {
+		s.ReadOnly = cannotWrite(err)
+	}
+	return s
+}
+
+// cannotWrite is the answer while the disk refuses: the system's words, and no
+// paths.
+func cannotWrite(err error) *core.Error {
+	if isFull(err) {
+		return core.Errorf(core.CodeStoreFull, "%s", reason(err))
+	}
+	return core.Errorf(core.CodeStoreReadOnly, "%s", reason(err))
+}
+
+// Close is core.Engine's. It ends the log with an empty frame, which says that
+// everything before it was durable: damage to a log that was closed is then
+// told apart from a write that was cut off.
+func (e *Engine) Close() error {
+	if e.closing.Swap(true) {
+		e.life.Lock() // returns when the other Close is done
+		defer e.life.Unlock()
+		return nil
+	}
+	e.appender.hurry()
+	e.index.hurry()
+	e.life.Lock()
+	defer e.life.Unlock()
+	e.keeper.close()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.writer.end(e.appender)
+	e.prepare.close()
+	return e.release()
+}
+
+// release gives back what Open took, whether or not it came to its end.
+func (e *Engine) release() error {
+	var err error
+	if e.records != nil {
+		err = e.records.close()
+	}
+	if e.appender != nil {
+		e.appender.close()
+	}
+	if e.index != nil {
+		e.index.close()
+	}
+	if e.files != nil {
+		e.files.close()
+	}
+	if e.lock != nil {
+		if lockErr := e.lock.Close(); err == nil {
+			err = lockErr
+		}
+	}
+	return err
+}
+
+func (e *Engine) logDir() string   { return filepath.Join(e.dir, "log") }
+func (e *Engine) indexDir() string { return filepath.Join(e.dir, "index") }
+
+// lazyFor is how long a Commit without events waits for one with events to
+// ride with: checkpoints are many and nobody waits for a single one.
+const lazyFor = 50 * time.Millisecond
+
+// Commit is core.Engine's.
+//
+// A Commit's Checks and the expectations of its Records are about the state
+// before the Commit; those of its Appends see the Appends before them.
+func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
+	if err := e.enter(ctx); err != nil {
+		return core.FailStep(group, err)
+	}
+	defer e.life.RUnlock()
+	if err := e.index.room(ctx, &e.closing); err != nil {
+		return core.FailStep(group, err)
+	}
+	step, t, err := e.write(group)
+	if err == nil && t.wait {
+		patience := time.Duration(0)
+		if step.Written.Count == 0 {
+			patience = lazyFor
+		}
+		err = e.appender.wait(t.ticket, patience)
+		if err != nil {
+			e.keeper.mend()
+		}
+	}
+	if err != nil {
+		return unknown(step, err)
+	}
+	return step
+}
+
+// unknown is the answer to a step that may or may not be on the disk. It is
+// for refusals, too: they may have been given because of what is unknown.
+func unknown(step core.Step, err error) core.Step {
+	for i := range step.Outcomes {
+		step.Outcomes[i] = core.Outcome{
+			Err: core.Errorf(core.CodeUnknownOutcome, "the disk answered: %s", reason(err)),
+		}
+	}
+	step.Written = core.Batch{}
+	return step
+}

@@ -1,0 +1,261 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// index finds events by stream and version, by id and by position. It is
+// derived from the log: tables in memory for the newest segments, runs on disk
+// for the others, a view that says which. Two goroutines keep it: the flusher
+// turns the tables of sealed segments into runs, the merger makes many small
+// runs into few large ones.
+type index struct {
+	fs     FS
+	dir    string
+	key    hashKey
+	logger *slog.Logger
+	cache  versionCache
+
+	view atomic.Pointer[view]
+
+	mu      sync.Mutex // one changes the view at a time
+	changed sync.Cond  // the view did, or closing
+	closing bool       // under mu
+}
+
+// maxSealed bounds the tables that wait for the flusher, and so the memory
+// that a burst of writes takes; maxUnmerged does it for runs that wait for the
+// merger, each of which a look-up may have to ask.
+const (
+	maxSealed   = 1 << 20
+	maxUnmerged = 48
+)
+
+func newIndex(fs FS, dir string, key hashKey, logger *slog.Logger) *index {
+	ix := &index{fs: fs, dir: dir, key: key, logger: logger}
+	ix.changed.L = &ix.mu
+	ix.view.Store(&view{})
+	return ix
+}
+
+// change replaces the view by a changed copy. It must be called with mu held.
+func (ix *index) change(f func(v *view)) {
+	v := *ix.view.Load()
+	f(&v)
+	ix.view.Store(&v)
+	ix.changed.Broadcast()
+}
+
+// seal says that the segment that is written ends at end, and that table is
+// the next one's.
+func (ix *index) seal(end offset, table *memtable, salt uint32) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.change(func(v *view) {
+		v.segments = slices.Clone(v.segments)
+		last := &v.segments[len(v.segments)-1]
+		last.end = end.byte()
+		v.segments = append(v.segments, segment{
+			number: table.segment, salt: salt, first: table.first,
+			end: math.MaxInt64, before: last.before + last.end,
+		})
+		v.tables = append(slices.Clone(v.tables), table)
+	})
+}
+
+// room waits until the goroutines behind the writer have caught up.
+func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
+	behind := func(v *view) bool { return len(v.tables) > maxSealed+1 || len(v.runs) > maxUnmerged }
+	if !behind(ix.view.Load()) {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() {
+		ix.mu.Lock()
+		defer ix.mu.Unlock()
+		ix.changed.Broadcast()
+	})
+	defer stop()
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	for behind(ix.view.Load()) {
+		switch {
+		case ctx.Err() != nil:
+			return core.AsError(ctx.Err())
+		case closing.Load():
+			return core.Errorf(core.CodeStoreClosed, "the store is closed")
+		}
+		ix.changed.Wait()
+	}
+	return nil
+}
+
+// hurry wakes whoever waits for room; there will be none.
+func (ix *index) hurry() {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.closing = true
+	ix.changed.Broadcast()
+}
+
+// consult runs a look-up, again if the index moved on under it.
+func (ix *index) consult(look func() error) error {
+	for {
+		err := look()
+		if !errors.Is(err, errRetired) {
+			return err
+		}
+	}
+}
+
+// versionForWriter is the version of a stream after everything that was
+// decided so far, and its entry in the segment's table if it has one.
+func (e *Engine) versionForWriter(name string) (*memStream, uint64, error) {
+	if s := e.writer.table.streams[name]; s != nil {
+		return s, s.last, nil
+	}
+	v := e.index.view.Load()
+	for k := len(v.tables) - 2; k >= 0; k-- {
+		// Nobody adds to a sealed table any more.
+		if s := v.tables[k].streams[name]; s != nil {
+			return nil, s.last, nil
+		}
+	}
+	var version uint64
+	err := e.index.consult(func() (err error) {
+		version, err = e.index.versionOnDisk(e.index.view.Load(), name)
+		return err
+	})
+	return nil, version, err
+}
+
+// anyKnown reports whether the log may have one of d's given ids.
+func (e *Engine) anyKnown(d *decision) (bool, error) {
+	v := e.index.view.Load()
+	for k := len(v.tables) - 1; k >= 0; k-- {
+		t := v.tables[k]
+		// The flusher retires tables; it cannot while their lock is held.
+		t.mu.RLock()
+		known := t.window.meets(d.window) && t.ids.hasAny(d.given)
+		retired := t.retired
+		t.mu.RUnlock()
+		if known {
+			return true, nil
+		}
+		if retired {
+			return e.anyKnown(d)
+		}
+	}
+	for k := len(v.runs) - 1; k >= 0; k-- {
+		if !v.runs[k].window.meets(d.window) {
+			continue
+		}
+		if known, err := v.runs[k].hasAny(d.given); known || err != nil {
+			return known, err
+		}
+	}
+	return false, nil
+}
+
+// placesOfID appends where events with an id of this hash are, before end.
+func (v *view) placesOfID(offs []offset, hash uint64, end offset) ([]offset, error) {
+	for k := len(v.tables) - 1; k >= 0; k-- {
+		t := v.tables[k]
+		t.mu.RLock()
+		found, retired := t.ids.find(nil, hash), t.retired
+		t.mu.RUnlock()
+		if retired {
+			return nil, errRetired
+		}
+		for _, off := range found {
+			if o := at(t.segment, int64(off)); o < end {
+				offs = append(offs, o)
+			}
+		}
+	}
+	for k := len(v.runs) - 1; k >= 0; k-- {
+		var err error
+		if offs, err = v.runs[k].findID(offs, hash); err != nil {
+			return nil, err
+		}
+	}
+	return offs, nil
+}
+
+// eventForWriter finds an event by id among everything that was decided so
+// far.
+func (e *Engine) eventForWriter(id *core.ID, hash uint64) (core.Event, bool, error) {
+	return e.eventByID(id, hash, math.MaxUint64, func(o offset) ([]byte, bool) {
+		w := &e.writer
+		if o.segment() != w.header.number {
+			return nil, false
+		}
+		return w.builder.holds(o.byte())
+	})
+}
+
+// Event is core.Engine's.
+func (e *Engine) Event(ctx context.Context, id core.ID) (core.Event, error) {
+	if err := e.enter(ctx); err != nil {
+		return core.Event{}, err
+	}
+	defer e.life.RUnlock()
+	end := e.appender.durable.Load().end
+	ev, ok, err := e.eventByID(&id, e.key.id(&id), end, func(offset) ([]byte, bool) { return nil, false })
+	if err == nil && !ok {
+		notFound := core.Errorf(core.CodeEventNotFound, "no event has the id %s", id)
+		notFound.EventID = id
+		err = notFound
+	}
+	return ev, err
+}
+
+// eventByID finds the event before end that has an id; unwritten gives the
+// bytes of the log that are not in a file yet.
+func (e *Engine) eventByID(id *core.ID, hash uint64, end offset, unwritten func(offset) ([]byte, bool)) (ev core.Event, ok bool, err error) {
+	err = e.index.consult(func() error {
+		v := e.index.view.Load()
+		offs, err := v.placesOfID(nil, hash, end)
+		if err != nil {
+			return err
+		}
+		for _, o := range offs {
+			encoded, err := e.encodedAt(v, o, unwritten)
+			if err != nil {
+				return err
+			}
+			if !decode(encoded, &ev) {
+				return corrupt(o, "an event is malformed")
+			}
+			if ok = ev.ID == *id; ok {
+				return nil
+			}
+		}
+		return nil
+	})
+	return ev, ok, err
+}
+
+// encodedAt is a copy of the event at o.
+func (e *Engine) encodedAt(v *view, o offset, unwritten func(offset) ([]byte, bool)) ([]byte, error) {
+	if b, ok := unwritten(o); ok {
+		b = b[eventPrefixBytes:]
+		return slices.Clone(b[:eventSize(b)]), nil
+	}
+	file, err := e.files.acquire(o.segment())
+	if err != nil {
+		return nil, cannotRead(err)
+	}
+	defer e.files.release(file)
+	w := takeWindow(file, math.MaxInt64, guessBytes)
+	defer w.giveBack()
+	encoded, err := eventIn(w, o, v.segment(o.segment()).salt)
+	return slices.Clone(encoded), err
+}

@@ -1,0 +1,165 @@
+package disk
+
+import (
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// memtable is the index of one segment while it has none on disk. Only the
+// owner of Engine.mu changes it, with mu held as well; so that owner reads it
+// without mu, and everyone else with it.
+type memtable struct {
+	segment uint32
+	first   uint64 // position of the segment's first event
+	key     hashKey
+
+	mu      sync.RWMutex
+	streams map[string]*memStream
+	ids     idTable
+	window  idWindow
+	samples samples
+	retired bool // its run is on disk; only streams is kept, as a cache of versions
+
+	slab  []memStream // memStreams are made many at a time,
+	posts []uint32    // and so are the beginnings of their postings
+}
+
+// memStream is what one segment has of a stream: versions base+1 … base+len(offs).
+type memStream struct {
+	name string
+	base uint64
+	last uint64   // base + len(offs), also when they are gone
+	offs []uint32 // where its events are, in version order
+}
+
+func newMemtable(h *segmentHeader, expectedEvents int) *memtable {
+	return &memtable{
+		segment: h.number, first: h.first, key: h.key,
+		streams: make(map[string]*memStream),
+		ids:     newIDTable(expectedEvents),
+		window:  newIDWindow(),
+	}
+}
+
+// stream returns the entry of a stream, making it where the segment has none:
+// its version before the segment is base.
+func (m *memtable) stream(name string, base uint64) *memStream {
+	if s := m.streams[name]; s != nil {
+		return s
+	}
+	if len(m.slab) == 0 {
+		m.slab = make([]memStream, 128)
+	}
+	s := &m.slab[0]
+	m.slab = m.slab[1:]
+	s.name, s.base, s.last = strings.Clone(name), base, base
+	m.streams[s.name] = s
+	return s
+}
+
+// add records the next event of s.
+func (m *memtable) add(s *memStream, off uint32) {
+	if cap(s.offs) == 0 {
+		const few = 4
+		if len(m.posts) < few {
+			m.posts = make([]uint32, 256*few)
+		}
+		s.offs, m.posts = m.posts[:0:few], m.posts[few:]
+	}
+	s.offs = append(s.offs, off)
+	s.last++
+}
+
+func (m *memtable) addID(id *core.ID, hash uint64, off uint32) {
+	m.ids.add(hash, off)
+	m.window.add(id)
+}
+
+// addEvent is for replays: it takes everything from the event itself.
+func (m *memtable) addEvent(off int64, e *core.Event, left uint32) error {
+	s := m.stream(e.Stream, e.Version-1)
+	if s.last+1 != e.Version {
+		return corrupt(at(m.segment, off), "stream %q goes on with version %d where %d is due", e.Stream, e.Version, s.last+1)
+	}
+	m.add(s, uint32(off))
+	m.addID(&e.ID, m.key.id(&e.ID), uint32(off))
+	m.samples.event(e.Position, at(m.segment, off), left)
+	return nil
+}
+
+// cut drops everything at or behind byte off of the segment.
+func (m *memtable) cut(off int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, s := range m.streams {
+		n := sort.Search(len(s.offs), func(i int) bool { return int64(s.offs[i]) >= off })
+		s.offs = s.offs[:n]
+		s.last = s.base + uint64(n)
+		if n == 0 {
+			delete(m.streams, name)
+		}
+	}
+	m.ids.cut(uint32(off))
+	m.samples.cut(at(m.segment, off))
+}
+
+// retire lets go of everything but the versions.
+func (m *memtable) retire() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.streams {
+		s.offs = nil
+	}
+	m.ids, m.samples, m.posts = idTable{slots: make([]idSlot, 1)}, nil, nil
+	m.retired = true
+}
+
+// sample says where in the log a position is, so that a reader can begin near
+// it: at a frame's header when left is 0, else at an event, with that many
+// events left in its frame, itself included.
+type sample struct {
+	position uint64
+	at       offset
+	left     uint32
+}
+
+// samples are in position order, sampleEveryBytes apart or a little more.
+type samples []sample
+
+// sampleEveryBytes is what a read at any position may have to pass over.
+const sampleEveryBytes = 32 << 10
+
+func (s *samples) due(o offset) bool {
+	return len(*s) == 0 || o-(*s)[len(*s)-1].at >= sampleEveryBytes
+}
+
+// frame notes a frame header if it is time for a sample.
+func (s *samples) frame(position uint64, o offset) {
+	if s.due(o) {
+		*s = append(*s, sample{position, o, 0})
+	}
+}
+
+// event notes an event inside a frame.
+func (s *samples) event(position uint64, o offset, left uint32) {
+	if s.due(o) {
+		*s = append(*s, sample{position, o, left})
+	}
+}
+
+func (s *samples) cut(o offset) {
+	n := sort.Search(len(*s), func(i int) bool { return (*s)[i].at >= o })
+	*s = (*s)[:n]
+}
+
+// before finds the last sample at or before position.
+func (s samples) before(position uint64) (sample, bool) {
+	n := sort.Search(len(s), func(i int) bool { return s[i].position > position })
+	if n == 0 {
+		return sample{}, false
+	}
+	return s[n-1], true
+}

@@ -1,0 +1,22 @@
+package disk
+
+import "fmt"
+
+// offset is a place in the log: the number of a segment in the upper 32 bits,
+// the byte in its file in the lower. Offsets grow along the log.
+type offset uint64
+
+func at(segment uint32, b int64) offset { return offset(segment)<<32 | offset(uint32(b)) }
+
+func (o offset) segment() uint32 { return uint32(o >> 32) }
+func (o offset) byte() int64     { return int64(uint32(o)) }
+
+func (o offset) String() string { return fmt.Sprintf("%s+%d", segmentName(o.segment()), o.byte()) }
+
+// mark is a state of the log between two frames: where it ends, the position
+// of its last event, and when that was recorded (Unix µs).
+type mark struct {
+	end      offset
+	head     uint64
+	recorded int64
+}

@@ -1,0 +1,371 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Open opens the log in a directory, or begins one there. Errors: store_locked
+// if another process has it, store_newer, store_corrupt with the offset if
+// something acknowledged is damaged. A write that was cut off is repaired.
+func Open(ctx context.Context, config Config) (*Engine, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{fs: config.FS, dir: config.Dir, config: config, logger: config.Logger}
+	if err := e.open(ctx); err != nil {
+		_ = e.release()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *Engine) open(ctx context.Context) error {
+	if err := e.takeLock(); err != nil {
+		return err
+	}
+	e.files = newSegmentFiles(e.fs, e.logDir())
+	e.appender = newAppender(e.fs, e.logDir())
+	headers, err := readLog(e.fs, e.logDir())
+	if err != nil {
+		return err
+	}
+	if len(headers) == 0 {
+		h, err := createLog(e.fs, e.logDir(), e.config.SegmentBytes)
+		if err != nil {
+			return openError(err)
+		}
+		headers = append(headers, h)
+	}
+	e.id, e.key = headers[0].log, headers[0].key
+	e.index = newIndex(e.fs, e.indexDir(), e.key, e.logger)
+	return e.recover(ctx, headers)
+}
+
+// takeLock makes the directories and takes the lock.
+func (e *Engine) takeLock() error {
+	for _, dir := range []string{e.dir, e.logDir(), e.indexDir()} {
+		if err := e.fs.MakeDir(dir); err != nil {
+			return openError(err)
+		}
+	}
+	lock, err := e.fs.Lock(filepath.Join(e.dir, "lock"))
+	var locked *lockedError
+	if errors.As(err, &locked) {
+		return core.Errorf(core.CodeStoreLocked, "the data directory is %s", locked)
+	}
+	if err != nil {
+		return openError(err)
+	}
+	e.lock = lock
+	return nil
+}
+
+// openError is for what the system refuses while the log is opened.
+func openError(err error) error {
+	var known *core.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	if isFull(err) {
+		return core.Errorf(core.CodeStoreFull, "cannot open the log: %s", reason(err))
+	}
+	return core.Errorf(core.CodeUnavailable, "cannot open the log: %w", err)
+}
+
+// readLog lists the segments and reads their headers. It removes what was
+// being prepared: files that have no header yet.
+func readLog(fs FS, dir string) ([]segmentHeader, error) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return nil, openError(err)
+	}
+	var headers []segmentHeader
+	for i, name := range names {
+		if strings.HasSuffix(name, ".tmp") {
+			if err := fs.Remove(filepath.Join(dir, name)); err != nil {
+				return nil, openError(err)
+			}
+			continue
+		}
+		number, ok := parseSegmentName(name)
+		if !ok {
+			continue
+		}
+		h, begun, err := readHeader(fs, filepath.Join(dir, name), number)
+		if err != nil {
+			return nil, err
+		}
+		if !begun {
+			if lastSegment(names[i+1:]) {
+				if err := removeUnbegun(fs, dir, name); err != nil {
+					return nil, openError(err)
+				}
+				continue
+			}
+			return nil, corrupt(at(number, 0), "the segment header is missing")
+		}
+		headers = append(headers, h)
+	}
+	return headers, checkChain(headers)
+}
+
+// removeUnbegun removes a segment that has no header. The removal is durable
+// before the name is used again.
+func removeUnbegun(fs FS, dir, name string) error {
+	if err := fs.Remove(filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return fs.SyncDir(dir)
+}
+
+func lastSegment(following []string) bool {
+	for _, name := range following {
+		if _, ok := parseSegmentName(name); ok {
+			return false
+		}
+	}
+	return true
+}
+
+// readHeader reads a segment's header. begun is false if it was never
+// written in full, which is when nothing follows it either: a header is synced
+// before the first frame is written.
+func readHeader(fs FS, name string, number uint32) (h segmentHeader, begun bool, err error) {
+	file, err := fs.OpenFile(name, os.O_RDONLY)
+	if err != nil {
+		return h, false, openError(err)
+	}
+	defer file.Close()
+	sector := make([]byte, headerBytes)
+	n, err := file.ReadAt(sector, 0)
+	if err != nil && err != io.EOF {
+		return h, false, openError(err)
+	}
+	h, headerErr := decodeSegmentHeader(sector[:n], number)
+	if headerErr == nil || errors.Is(headerErr, core.CodeStoreNewer) {
+		return h, true, headerErr
+	}
+	empty, err := emptyAfterHeader(file)
+	if err != nil {
+		return h, false, openError(err)
+	}
+	if empty {
+		return h, false, nil
+	}
+	return h, true, headerErr
+}
+
+func emptyAfterHeader(file File) (bool, error) {
+	size, err := file.Size()
+	if err != nil {
+		return false, err
+	}
+	w := newWindow(file, size, scanStrideBytes)
+	for o := int64(headerBytes); o < size; {
+		b, err := w.at(o, scanStrideBytes)
+		if err != nil {
+			return false, err
+		}
+		if lastNonZero(b) >= 0 {
+			return false, nil
+		}
+		o += int64(max(len(b), 1))
+	}
+	return true, nil
+}
+
+// checkChain checks that the segments are those of one log, and all of them.
+func checkChain(headers []segmentHeader) error {
+	for i := range headers {
+		h := &headers[i]
+		switch {
+		case i == 0 && h.number != 1:
+			return corrupt(at(h.number, 0), "the segments before this one are missing")
+		case i > 0 && h.number != headers[i-1].number+1:
+			return corrupt(at(h.number, 0), "a segment before this one is missing")
+		case i > 0 && (h.log != headers[0].log || h.key != headers[0].key):
+			return corrupt(at(h.number, 0), "the segment is another log's")
+		case i > 0 && (h.prevEnd < headerBytes || h.first < headers[i-1].first):
+			return corrupt(at(h.number, 0), "the segment header does not follow from the one before")
+		}
+	}
+	return nil
+}
+
+// createLog begins a new log with its first segment.
+func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
+	h := segmentHeader{
+		number: 1, salt: uint32(randomUint64()), log: newLogIdentity(),
+		key: hashKey{randomUint64(), randomUint64()}, first: 1,
+	}
+	file, err := prepareSegment(fs, dir, 1, segmentBytes)
+	if err != nil {
+		return h, err
+	}
+	defer file.Close()
+	return h, beginSegment(file, &h)
+}
+
+// recover brings the index up to the log, cuts off what a crash left of the
+// last write, and makes ready to write.
+func (e *Engine) recover(ctx context.Context, headers []segmentHeader) error {
+	v := describe(headers)
+	e.index.view.Store(v)
+	var err error
+	if e.records, err = openRecords(e.dir, e.id, e.logger); err != nil {
+		return err
+	}
+	for i := range headers[:len(headers)-1] {
+		if err := ctx.Err(); err != nil {
+			return core.AsError(err)
+		}
+		if err := e.replay(&headers[i], v.segments[i].end, headers[i+1].first); err != nil {
+			return err
+		}
+	}
+	return e.recoverLast(&headers[len(headers)-1])
+}
+
+// describe is the view of a log without any index.
+func describe(headers []segmentHeader) *view {
+	v := &view{segments: make([]segment, len(headers))}
+	before := int64(0)
+	for i := range headers {
+		end := int64(math.MaxInt64)
+		if i+1 < len(headers) {
+			end = headers[i+1].prevEnd
+		}
+		v.segments[i] = segment{number: headers[i].number, salt: headers[i].salt, first: headers[i].first, end: end, before: before}
+		before += end
+	}
+	return v
+}
+
+// replay makes the table of a sealed segment from its frames.
+func (e *Engine) replay(h *segmentHeader, end int64, next uint64) error {
+	file, err := e.files.acquire(h.number)
+	if err != nil {
+		return openError(err)
+	}
+	defer e.files.release(file)
+	r := newReplay(h, e.records)
+	got, err := scanSealed(file, end, *h, r.visitor())
+	if err != nil {
+		return err
+	}
+	if got != next {
+		return corrupt(at(h.number, end), "position %d is due in the next segment, which begins with %d", got, next)
+	}
+	e.index.view.Load().tables = append(e.index.view.Load().tables, r.table)
+	return nil
+}
+
+// recoverLast finds the end of the log and goes on from there.
+func (e *Engine) recoverLast(h *segmentHeader) error {
+	file, err := e.fs.OpenFile(filepath.Join(e.logDir(), segmentName(h.number)), os.O_RDWR)
+	if err != nil {
+		return openError(err)
+	}
+	r := newReplay(h, e.records)
+	t, err := scanTail(file, *h, r.visitor())
+	if err == nil && t.garbage > t.end {
+		e.logger.Warn("cutting off a write that was not finished",
+			"segment", segmentName(h.number), "at", t.end, "bytes", t.garbage-t.end)
+		// Zeros, so that no frame of this write can ever be taken for one of
+		// a later write.
+		err = overwrite(file, t.end, t.garbage)
+	}
+	if err != nil {
+		_ = file.Close()
+		return openError(err)
+	}
+	v := e.index.view.Load()
+	v.tables = append(v.tables, r.table)
+	e.prepare = newPreparer(func(number uint32) (File, error) {
+		return prepareSegment(e.fs, e.logDir(), number, e.config.SegmentBytes)
+	})
+	e.keeper = newKeeper(e.tryAgain)
+	e.appender.onDurable = func(m mark) { e.records.publish(m.end) }
+	m := mark{end: at(h.number, t.end), head: t.next - 1, recorded: max(h.recorded, r.recorded)}
+	e.use(file, *h, r.table, m)
+	e.records.publish(m.end)
+	return nil
+}
+
+// overwrite fills a range of a file with zeros, durably.
+func overwrite(file File, from, to int64) error {
+	for o := from; o < to; o += int64(len(zeros)) {
+		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), to-o)], o); err != nil {
+			return err
+		}
+	}
+	return file.Datasync()
+}
+
+// tryAgain is the keeper's: it goes on in a new segment if the log is stuck.
+func (e *Engine) tryAgain() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing.Load() {
+		return nil
+	}
+	if e.appender.failure() != nil {
+		return e.resume()
+	}
+	if e.keeper.blocked() == nil {
+		return nil
+	}
+	w := &e.writer
+	if err := e.appender.wait(e.appender.now(), 0); err != nil {
+		return err
+	}
+	if err := e.begin(w.last); err != nil {
+		e.keeper.block(err)
+		return err
+	}
+	return nil
+}
+
+// replay collects what the frames of a segment say.
+type replay struct {
+	table    *memtable
+	records  *recordStore
+	left     uint32
+	recorded int64
+	frameEnd offset
+	event    core.Event
+}
+
+func newReplay(h *segmentHeader, records *recordStore) *replay {
+	return &replay{table: newMemtable(h, 0), records: records}
+}
+
+func (r *replay) visitor() visitor {
+	return visitor{
+		frame: func(o int64, h *frameHeader) {
+			r.left, r.recorded = h.events, h.recorded
+			r.frameEnd = at(r.table.segment, o+h.size())
+			r.table.samples.frame(h.first, at(r.table.segment, o))
+		},
+		event: func(o int64, encoded []byte) error {
+			if !decode(encoded, &r.event) {
+				return corrupt(at(r.table.segment, o), "an event is malformed")
+			}
+			err := r.table.addEvent(o, &r.event, r.left)
+			r.left--
+			return err
+		},
+		record: func(o int64, c recordChange) error {
+			r.records.replay(r.frameEnd, c)
+			return nil
+		},
+	}
+}

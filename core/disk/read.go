@@ -1,0 +1,421 @@
+package disk
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// errRetired says that a part of the index was replaced under a reader.
+var errRetired = errors.New("the index has moved on")
+
+// Read is core.Engine's.
+func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
+	if err := e.enter(ctx); err != nil {
+		return core.Page{}, err
+	}
+	defer e.life.RUnlock()
+	if r.Stream == core.All {
+		return e.readAll(r)
+	}
+	return e.readStream(r)
+}
+
+func (e *Engine) readStream(r core.ReadRequest) (core.Page, error) {
+	var page core.Page
+	err := e.index.consult(func() error {
+		m := e.appender.durable.Load()
+		v := e.index.view.Load()
+		version, err := v.version(e.index, r.Stream, m)
+		if err != nil {
+			return err
+		}
+		if version == 0 {
+			return core.NewStreamNotFound(r.Stream)
+		}
+		page = core.Page{Version: version, Head: m.head}
+		lo, n := span(&page, r, version)
+		if n == 0 {
+			return nil
+		}
+		offs := make([]offset, n)
+		if err := v.postings(e.index, r.Stream, lo, offs); err != nil {
+			return err
+		}
+		g := gatherer{engine: e, view: v, page: &page, limit: r.Limit, stream: r.Stream, lo: lo}
+		if err := g.gather(offs, r.Backward); err != nil {
+			return err
+		}
+		finish(&page, r.Backward, version, g.next)
+		return nil
+	})
+	return page, err
+}
+
+// span is the range of numbers that a page may have at most, of a stream or
+// log whose last is last. If it has none, the page is complete as it is.
+func span(page *core.Page, r core.ReadRequest, last uint64) (lo uint64, n int) {
+	limit := uint64(r.Limit.Events)
+	if r.Backward {
+		hi := last
+		if r.From > 0 {
+			hi = min(r.From, last)
+		}
+		if hi == 0 {
+			page.End = true
+			return 0, 0
+		}
+		n := min(limit, hi)
+		return hi - n + 1, int(n)
+	}
+	lo = max(r.From, 1)
+	if lo > last {
+		page.Next, page.End = r.From, true
+		return 0, 0
+	}
+	return lo, int(min(limit, last-lo+1))
+}
+
+// finish sets where the next page begins: next is the number of the first
+// event that is not in this one.
+func finish(page *core.Page, backward bool, last, next uint64) {
+	page.Next = next
+	if backward {
+		page.End = next == 0
+	} else {
+		page.End = next > last
+	}
+}
+
+// gatherer reads events of one stream whose places are known.
+type gatherer struct {
+	engine *Engine
+	view   *view
+	page   *core.Page
+	limit  core.Limit
+	stream string
+	lo     uint64 // version of the first offset
+	next   uint64 // version that the page stopped before
+	full   bool
+}
+
+// Events whose places are near are read at once: up to nearBytes of something
+// else costs less to read than another call costs.
+const (
+	nearBytes   = 8 << 10
+	groupBytes  = 256 << 10
+	guessBytes  = 1 << 10 // of the last event of a group
+	headerGuess = eventPrefixBytes + binary.MaxVarintLen64
+)
+
+// gather adds the events at offs, which grow, to the page, in order or
+// backward, until the page is full.
+func (g *gatherer) gather(offs []offset, backward bool) error {
+	if backward {
+		g.next = g.lo + uint64(len(offs)) - 1
+		for hi := len(offs); hi > 0 && !g.full; {
+			lo := hi - 1
+			for lo > 0 && joins(offs[lo-1], offs[lo], offs[hi-1]) {
+				lo--
+			}
+			if err := g.group(offs[lo:hi], g.lo+uint64(lo), true); err != nil {
+				return err
+			}
+			hi = lo
+		}
+		return nil
+	}
+	g.next = g.lo
+	for lo := 0; lo < len(offs) && !g.full; {
+		hi := lo + 1
+		for hi < len(offs) && joins(offs[hi-1], offs[hi], offs[lo]) {
+			hi++
+		}
+		if err := g.group(offs[lo:hi], g.lo+uint64(lo), false); err != nil {
+			return err
+		}
+		lo = hi
+	}
+	return nil
+}
+
+// joins reports whether the neighbours a and b may be read at once, in a group
+// that reaches to far on the other side.
+func joins(a, b, far offset) bool {
+	return a.segment() == b.segment() && b-a <= nearBytes && max(a, b, far)-min(a, b, far) <= groupBytes
+}
+
+// group reads the events at offs with as few calls as it takes; version is the
+// first one's.
+func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
+	number := offs[0].segment()
+	file, err := g.engine.files.acquire(number)
+	if err != nil {
+		return cannotRead(err)
+	}
+	defer g.engine.files.release(file)
+	w := takeWindow(file, math.MaxInt64, int(offs[len(offs)-1]-offs[0])+guessBytes)
+	defer w.giveBack()
+	salt := g.view.segment(number).salt
+	for i := range offs {
+		if backward {
+			i = len(offs) - 1 - i
+		}
+		if backward && i == len(offs)-1 {
+			// Fill the window from the front, for all of the group.
+			if _, err := w.at(offs[0].byte(), int(offs[i]-offs[0])+1); err != nil {
+				return cannotRead(err)
+			}
+		}
+		encoded, err := eventIn(w, offs[i], salt)
+		if err != nil {
+			return err
+		}
+		if g.page.Count > 0 && len(g.page.Block)+len(encoded) > g.limit.Bytes {
+			g.full = true
+			return nil
+		}
+		if err := g.add(encoded, offs[i], version+uint64(i)); err != nil {
+			return err
+		}
+		if backward {
+			g.next--
+		} else {
+			g.next++
+		}
+	}
+	return nil
+}
+
+// add checks that the index has told the truth and adds the event.
+func (g *gatherer) add(encoded []byte, o offset, version uint64) error {
+	var ev core.Event
+	if !decode(encoded, &ev) {
+		return corrupt(o, "an event is malformed")
+	}
+	if ev.Version != version || ev.Stream != g.stream {
+		return &indexError{at: o}
+	}
+	if g.page.Block == nil {
+		guess := len(encoded) * 5 / 4 * max(1, int(min(g.page.Version, uint64(g.limit.Events))))
+		g.page.Block = make([]byte, 0, max(len(encoded), min(guess, g.limit.Bytes)))
+	}
+	g.page.Add(encoded, ev.Position)
+	return nil
+}
+
+// eventIn reads the event at o and verifies its checksum.
+func eventIn(w *window, o offset, salt uint32) ([]byte, error) {
+	b, err := w.at(o.byte(), headerGuess)
+	if err != nil {
+		return nil, cannotRead(err)
+	}
+	if len(b) <= eventPrefixBytes {
+		return nil, corrupt(o, "an event is cut off")
+	}
+	size := eventSize(b[eventPrefixBytes:])
+	if size <= 0 {
+		return nil, corrupt(o, "an event is damaged")
+	}
+	if b, err = w.at(o.byte(), eventPrefixBytes+size); err != nil {
+		return nil, cannotRead(err)
+	}
+	if len(b) < eventPrefixBytes+size {
+		return nil, corrupt(o, "an event is cut off")
+	}
+	encoded := b[eventPrefixBytes:]
+	if crc32.Update(salt, castagnoli, encoded) != binary.LittleEndian.Uint32(b) {
+		return nil, corrupt(o, "an event is damaged")
+	}
+	return encoded, nil
+}
+
+// cannotRead is the answer when the system cannot read the log.
+func cannotRead(err error) error {
+	var known *core.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return core.Errorf(core.CodeUnavailable, "the disk answered: %s", reason(err))
+}
+
+// windows are used again: a page needs one for a moment.
+var windows = sync.Pool{New: func() any { return new(window) }}
+
+// maxPooledBytes keeps a rare huge event from staying in memory.
+const maxPooledBytes = 2 * scanStrideBytes
+
+func takeWindow(file File, end int64, stride int) *window {
+	w := windows.Get().(*window)
+	w.file, w.end, w.stride, w.start, w.buf = file, end, stride, 0, w.buf[:0]
+	return w
+}
+
+func (w *window) giveBack() {
+	w.file = nil
+	if cap(w.buf) <= maxPooledBytes {
+		windows.Put(w)
+	}
+}
+
+// readAll reads $all. Positions have no gaps as yet, so the page's range is
+// known before it is read.
+func (e *Engine) readAll(r core.ReadRequest) (core.Page, error) {
+	m := e.appender.durable.Load()
+	v := e.index.view.Load()
+	page := core.Page{Version: m.head, Head: m.head}
+	lo, n := span(&page, r, m.head)
+	if n == 0 {
+		return page, nil
+	}
+	w := &walker{engine: e, view: v, page: &page, limit: r.Limit}
+	if !r.Backward {
+		next, err := w.walk(lo, lo+uint64(n)-1)
+		finish(&page, false, m.head, next)
+		return page, err
+	}
+	next, err := w.walkBack(lo, lo+uint64(n)-1)
+	finish(&page, true, m.head, next)
+	return page, err
+}
+
+// walker reads events by position.
+type walker struct {
+	engine *Engine
+	view   *view
+	page   *core.Page
+	limit  core.Limit
+	ends   []int // of each event in the page's block, if not nil
+	full   bool
+}
+
+// walkStrideBytes is read at once: enough for a page, not much too much.
+const walkStrideBytes = 128 << 10
+
+// walk adds the events from lo to hi to the page until it is full, and returns
+// the position of the first that it has not.
+func (w *walker) walk(lo, hi uint64) (next uint64, err error) {
+	s := w.view.sample(lo)
+	next = lo
+	for next <= hi {
+		if s, next, err = w.walkSegment(s, next, hi); err != nil || w.full {
+			return next, err
+		}
+	}
+	return next, nil
+}
+
+// walkSegment goes on from s to the end of its segment. The sample that it
+// returns is the beginning of the next.
+func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) {
+	seg := w.view.segment(s.at.segment())
+	file, err := w.engine.files.acquire(seg.number)
+	if err != nil {
+		return s, next, cannotRead(err)
+	}
+	defer w.engine.files.release(file)
+	win := takeWindow(file, seg.end, walkStrideBytes)
+	defer win.giveBack()
+	o, left, position := s.at.byte(), s.left, s.position
+	for position <= hi {
+		if left == 0 {
+			o = align(o)
+			if o >= seg.end {
+				break
+			}
+			if o, left, err = enterFrame(win, seg, o); err != nil {
+				return s, next, err
+			}
+			continue
+		}
+		encoded, err := eventIn(win, at(seg.number, o), seg.salt)
+		if err != nil {
+			return s, next, err
+		}
+		if position >= next {
+			if positionOf(encoded) != position {
+				return s, next, corrupt(at(seg.number, o), "an event is not at its position %d", position)
+			}
+			if !w.take(encoded, position) {
+				w.full = true
+				return s, next, nil
+			}
+			next++
+		}
+		o += int64(eventPrefixBytes + len(encoded))
+		left--
+		position++
+	}
+	if position > hi {
+		return s, next, nil
+	}
+	return sample{position: position, at: at(seg.number+1, headerBytes)}, next, nil
+}
+
+// enterFrame reads the frame header at o and returns where its events are, and
+// how many.
+func enterFrame(win *window, seg *segment, o int64) (int64, uint32, error) {
+	b, err := win.at(o, frameHeaderBytes)
+	if err != nil {
+		return 0, 0, cannotRead(err)
+	}
+	h, ok := decodeFrameHeader(b, seg.salt, o)
+	if !ok {
+		return 0, 0, corrupt(at(seg.number, o), "a frame header is damaged")
+	}
+	return o + frameHeaderBytes + int64(h.recordsBytes), h.events, nil
+}
+
+func positionOf(encoded []byte) uint64 {
+	_, k := binary.Uvarint(encoded)
+	position, _ := binary.Uvarint(encoded[max(k, 0):])
+	return position
+}
+
+// take adds an event to the page; false says that there is no room.
+func (w *walker) take(encoded []byte, position uint64) bool {
+	if w.page.Count > 0 && len(w.page.Block)+len(encoded) > w.limit.Bytes {
+		return false
+	}
+	if w.page.Block == nil {
+		guess := len(encoded) * 9 / 8 * w.limit.Events
+		w.page.Block = make([]byte, 0, max(len(encoded), min(guess, w.limit.Bytes)))
+	}
+	w.page.Add(encoded, position)
+	if w.ends != nil {
+		w.ends = append(w.ends, len(w.page.Block))
+	}
+	return true
+}
+
+// walkBack adds the events from hi down to lo. It reads forward from one
+// sample to the next and turns each piece around.
+func (w *walker) walkBack(lo, hi uint64) (next uint64, err error) {
+	page, limit := w.page, w.limit
+	for hi >= lo {
+		from := max(lo, w.view.sample(hi).position)
+		var piece core.Page
+		w.page, w.ends, w.limit = &piece, []int{0}, core.Limit{Events: int(hi - from + 1), Bytes: math.MaxInt}
+		if _, err := w.walk(from, hi); err != nil {
+			return hi, err
+		}
+		for i := piece.Count; i > 0; i-- {
+			encoded := piece.Block[w.ends[i-1]:w.ends[i]]
+			if page.Count > 0 && len(page.Block)+len(encoded) > limit.Bytes {
+				return hi, nil
+			}
+			if page.Block == nil {
+				page.Block = slices.Grow(page.Block, min(len(piece.Block), limit.Bytes))
+			}
+			page.Add(encoded, hi)
+			hi--
+		}
+	}
+	return hi, nil
+}

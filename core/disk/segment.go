@@ -1,0 +1,143 @@
+package disk
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// The segment header, FORMAT.md "Segments". It has a sector of its own, which
+// is written and synced before any frame and never again.
+const (
+	headerBytes = 4096
+	// formatVersion is written to every segment. Readers refuse a greater one.
+	formatVersion = 1
+
+	segmentMagic = "GYRESEG\x00"
+	headerUsed   = 128 // of headerBytes; the rest is zero
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// segmentHeader says what a segment is and how the one before it ended.
+type segmentHeader struct {
+	number   uint32
+	salt     uint32 // seeds every checksum of the segment
+	log      string // identity, at most maxLogBytes
+	key      hashKey
+	prevEnd  int64  // valid length of the segment before; 0 in the first
+	first    uint64 // position that the segment's first event has or will have
+	recorded int64  // the last recorded time before this segment
+}
+
+const maxLogBytes = 24
+
+// Layout of the header.
+const (
+	hdrMagic    = 0
+	hdrVersion  = 8
+	hdrChecksum = 12 // CRC32C of the sector with this field zero
+	hdrNumber   = 16
+	hdrSalt     = 20
+	hdrPrevEnd  = 24
+	hdrFirst    = 32
+	hdrRecorded = 40
+	hdrKey      = 48 // 16 bytes
+	hdrLog      = 64 // length byte and up to maxLogBytes
+)
+
+func (h *segmentHeader) encode() []byte {
+	b := make([]byte, headerBytes)
+	le := binary.LittleEndian
+	copy(b[hdrMagic:], segmentMagic)
+	le.PutUint32(b[hdrVersion:], formatVersion)
+	le.PutUint32(b[hdrNumber:], h.number)
+	le.PutUint32(b[hdrSalt:], h.salt)
+	le.PutUint64(b[hdrPrevEnd:], uint64(h.prevEnd))
+	le.PutUint64(b[hdrFirst:], h.first)
+	le.PutUint64(b[hdrRecorded:], uint64(h.recorded))
+	le.PutUint64(b[hdrKey:], h.key[0])
+	le.PutUint64(b[hdrKey+8:], h.key[1])
+	b[hdrLog] = byte(len(h.log))
+	copy(b[hdrLog+1:hdrLog+1+maxLogBytes], h.log)
+	le.PutUint32(b[hdrChecksum:], crc32.Checksum(b, castagnoli))
+	return b
+}
+
+// decodeSegmentHeader reads the header sector of segment number. A version
+// that is greater than ours is told before anything else is believed.
+func decodeSegmentHeader(b []byte, number uint32) (segmentHeader, error) {
+	var h segmentHeader
+	if len(b) < headerBytes || string(b[:len(segmentMagic)]) != segmentMagic {
+		return h, corrupt(at(number, 0), "the segment header is damaged")
+	}
+	b = b[:headerBytes]
+	le := binary.LittleEndian
+	sum := le.Uint32(b[hdrChecksum:])
+	crc := crc32.Update(0, castagnoli, b[:hdrChecksum])
+	crc = crc32.Update(crc, castagnoli, []byte{0, 0, 0, 0})
+	crc = crc32.Update(crc, castagnoli, b[hdrChecksum+4:])
+	if crc != sum {
+		return h, corrupt(at(number, 0), "the segment header is damaged")
+	}
+	if v := le.Uint32(b[hdrVersion:]); v > formatVersion {
+		return h, core.Errorf(core.CodeStoreNewer, "segment %s has format %d, this gyre reads up to %d", segmentName(number), v, formatVersion)
+	}
+	h = segmentHeader{
+		number: le.Uint32(b[hdrNumber:]), salt: le.Uint32(b[hdrSalt:]),
+		prevEnd: int64(le.Uint64(b[hdrPrevEnd:])), first: le.Uint64(b[hdrFirst:]),
+		recorded: int64(le.Uint64(b[hdrRecorded:])),
+		key:      hashKey{le.Uint64(b[hdrKey:]), le.Uint64(b[hdrKey+8:])},
+	}
+	n := int(b[hdrLog])
+	if n > maxLogBytes || h.number != number {
+		return h, corrupt(at(number, 0), "the segment header is another file's")
+	}
+	h.log = string(b[hdrLog+1 : hdrLog+1+n])
+	return h, nil
+}
+
+func segmentName(number uint32) string { return fmt.Sprintf("%010d.seg", number) }
+
+// parseSegmentName is the inverse of segmentName.
+func parseSegmentName(name string) (uint32, bool) {
+	digits, ok := strings.CutSuffix(name, ".seg")
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if !ok || err != nil || n == 0 || segmentName(uint32(n)) != name {
+		return 0, false
+	}
+	return uint32(n), true
+}
+
+// newLogIdentity makes a word that no other log has: 16 letters and digits.
+func newLogIdentity() string {
+	const letters = "abcdefghijklmnopqrstuvwxyz234567"
+	b := make([]byte, 16)
+	r := randomUint64()
+	for i := range b {
+		if i == 12 {
+			r = randomUint64()
+		}
+		b[i] = letters[r&31]
+		r >>= 5
+	}
+	return string(b)
+}
+
+// randomUint64 comes from the runtime's generator, which the operating system
+// seeds.
+func randomUint64() uint64 { return rand.Uint64() }
+
+// corrupt is the refusal of damaged data. The detail names the file, Offset is
+// the byte in it.
+func corrupt(o offset, format string, args ...any) *core.Error {
+	e := core.Errorf(core.CodeStoreCorrupt, "%s at byte %d of log/%s", fmt.Sprintf(format, args...), o.byte(), segmentName(o.segment()))
+	b := o.byte()
+	e.Offset = &b
+	return e
+}
