@@ -124,7 +124,7 @@ func (c *Client) page(id uint64, b core.Batch) {
 func (c *Client) ok(m *wire.OK) error {
 	a := answer{ok: m}
 	if len(m.Events) > 0 {
-		b, err := batchOf(m.Events)
+		b, err := m.Batch()
 		if err != nil {
 			return err
 		}

@@ -313,7 +313,7 @@ func delivery(b core.Batch) core.Delivery { return core.Delivery{Batch: b, Curso
 
 // deliveryOf is what an events message says.
 func deliveryOf(m *wire.Events) (core.Delivery, error) {
-	b, err := batchOf(m.Events)
+	b, err := m.Batch()
 	if err != nil {
 		return core.Delivery{}, err
 	}

@@ -8,8 +8,6 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -98,7 +96,7 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, to any)
 	if err != nil {
 		return core.Errorf(core.CodeUnavailable, "the answer broke off: %w", err)
 	}
-	if err := json.Unmarshal(body, to); err != nil {
+	if err := wire.Unmarshal(body, to); err != nil {
 		return core.Errorf(core.CodeProtocolError, "the answer cannot be understood: %w", err)
 	}
 	return nil
@@ -108,7 +106,7 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, to any)
 func problemOf(answer *http.Response) *core.Error {
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	var e wire.Error
-	if err != nil || json.Unmarshal(body, &e) != nil || !e.Code.Known() {
+	if err != nil || wire.Unmarshal(body, &e) != nil || !e.Code.Known() {
 		return nil
 	}
 	return e.Err()

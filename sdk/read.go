@@ -3,8 +3,6 @@ package sdk
 import (
 	"context"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -31,17 +29,4 @@ func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 		return core.Page{}, core.Errorf(core.CodeProtocolError, "a read was answered like an append")
 	}
 	return core.Page{Batch: a.batch, Next: a.ok.Next, End: a.ok.End, Version: a.ok.Version, Head: a.ok.Head}, nil
-}
-
-// batchOf makes a batch of event objects.
-func batchOf(texts []jsontext.Value) (core.Batch, error) {
-	var b core.Batch
-	for _, text := range texts {
-		e, err := wire.DecodeEvent(text)
-		if err != nil {
-			return b, err
-		}
-		b.Add(e.Raw, e.Position)
-	}
-	return b, nil
 }

@@ -1,11 +1,9 @@
 package wsapi
 
 import (
-	"bytes"
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gorilla/websocket"
 
 	"github.com/gyre-events/gyre/core"
@@ -30,22 +28,10 @@ func (c *conn) dispatch(binary bool, message []byte) error {
 	if !utf8.Valid(message) {
 		return &closing{code: websocket.CloseInvalidFramePayloadData}
 	}
-	if bytes.IndexByte(message, '\n') < 0 {
-		return c.dispatchText(message)
-	}
-	// Several messages, or one written over several lines.
-	dec := jsontext.NewDecoder(bytes.NewReader(message))
-	for dec.PeekKind() != jsontext.KindInvalid {
-		text, err := dec.ReadValue()
-		if err != nil {
-			break
-		}
+	for text := range wire.Texts(message) {
 		if err := c.dispatchText(text); err != nil {
 			return err
 		}
-	}
-	if rest := bytes.TrimSpace(message[dec.InputOffset():]); len(rest) > 0 {
-		return c.dispatchText(rest)
 	}
 	return nil
 }

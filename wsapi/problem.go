@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -37,7 +35,7 @@ func (a *API) problemWith(w http.ResponseWriter, r *http.Request, err error, sta
 	if status != 0 {
 		e.Status = status
 	}
-	body, err := json.Marshal(problem{Type: baseURL(r) + wire.DocPath(e.Code), Instance: instance, Error: e})
+	body, err := wire.Marshal(problem{Type: baseURL(r) + wire.DocPath(e.Code), Instance: instance, Error: e})
 	if err != nil {
 		http.Error(w, string(e.Code), e.Status)
 		return

@@ -24,12 +24,20 @@ type route struct {
 
 // routes is the HTTP API.
 func routes() []route {
+	reading := []string{"from", "limit", "dir", "cursor", "types", "streams"}
 	return []route{
 		{method: "GET", path: "/v1/ws", handle: (*API).webSocket},
 		{method: "GET", path: "/v1/server", handle: (*API).server, drained: true},
 		{method: "GET", path: "/livez", handle: (*API).livez, drained: true},
 		{method: "GET", path: "/readyz", handle: (*API).readyz, query: []string{"verbose"}, drained: true},
 		{method: "GET", path: "/healthz", handle: (*API).readyz, query: []string{"verbose"}, drained: true},
+		{method: "GET", path: "/v1/streams", handle: (*API).streams, query: []string{"prefix", "cursor", "limit"}},
+		{method: "POST", path: "/v1/streams/{stream}/events", handle: (*API).appendEvents, query: []string{"expect"}},
+		{method: "GET", path: "/v1/streams/{stream}/events", handle: (*API).readStream, query: reading},
+		{method: "HEAD", path: "/v1/streams/{stream}/events", handle: (*API).head},
+		{method: "GET", path: "/v1/events", handle: (*API).readAll, query: reading},
+		{method: "GET", path: "/v1/events/{id}", handle: (*API).event},
+		{method: "POST", path: "/v1/transactions", handle: (*API).transaction},
 		{method: "GET", path: "/metrics", handle: (*API).serveMetrics, query: []string{"name[]"}, drained: true},
 	}
 }
@@ -103,7 +111,7 @@ func (m methods) allow() string {
 // ServeHTTP is the whole API, from / on.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	rec := &recorder{ResponseWriter: w}
+	rec := newRecorder(w, a.config.Limits.IOTimeout)
 	pattern, err := a.serve(rec, r)
 	if err != nil && !rec.begun() {
 		a.problem(rec, r, err)

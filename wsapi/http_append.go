@@ -1,0 +1,274 @@
+package wsapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	// maxBody bounds the body of a request: a Commit of 4 MiB with room for names
+	// and base64.
+	maxBody = 6 << 20
+	// bodyTime is how long a body may take to come.
+	bodyTime = 30 * time.Second
+
+	typeJSON        = "application/json"
+	typeNDJSON      = "application/x-ndjson"
+	typeEventStream = "text/event-stream"
+)
+
+// appendEvents is POST /v1/streams/{stream}/events.
+func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
+	stream := r.PathValue("stream")
+	expect, precondition, err := a.expected(r)
+	if err != nil {
+		return a.refusePrecondition(w, r, err)
+	}
+	events, err := eventsOf(w, r)
+	if err != nil {
+		return err
+	}
+	commit := core.Commit{Appends: []core.Append{{Stream: stream, Expect: expect, Events: events}}}
+	result, err := a.append(r, commit)
+	switch {
+	case precondition && errors.Is(err, core.CodeWrongExpectedVersion):
+		a.problemWith(w, r, err, http.StatusPreconditionFailed)
+		return nil
+	case err != nil:
+		return err
+	}
+	first := result.Appends[0].FirstVersion
+	h := w.Header()
+	h.Set("ETag", etag(a.config.Store.State().Log, 1, result.Appends[0].LastVersion))
+	h.Set("Location", "/v1/streams/"+url.PathEscape(stream)+"/events?from="+strconv.FormatUint(first, 10)+
+		"&limit="+strconv.Itoa(min(result.Appends[0].Count(), core.MaxReadEvents)))
+	return writeResult(w, result, false)
+}
+
+// transaction is POST /v1/transactions.
+func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
+	body, kind, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	if kind != typeJSON {
+		return core.Errorf(core.CodeUnsupportedMediaType, "a transaction is application/json")
+	}
+	var t transactionBody
+	if err := wire.UnmarshalStrict(body, &t); err != nil {
+		return err
+	}
+	commit, err := wire.Transaction(t.Tx, t.Checks)
+	if err != nil {
+		return err
+	}
+	result, err := a.append(r, commit)
+	if err != nil {
+		return err
+	}
+	return writeResult(w, result, true)
+}
+
+// transactionBody is several appends and checks, all or nothing.
+type transactionBody struct {
+	Tx     []wire.Element `json:"tx"`
+	Checks []wire.Check   `json:"checks,omitzero"`
+}
+
+func (a *API) append(r *http.Request, commit core.Commit) (core.Result, error) {
+	ctx, cancel, err := a.timeout(r)
+	if err != nil {
+		return core.Result{}, err
+	}
+	defer cancel()
+	started := time.Now()
+	result, err := a.config.Store.Append(ctx, commit)
+	a.metrics.appended(result, err, time.Since(started))
+	return result, err
+}
+
+// writeResult answers an append: 201, or 200 if it had been written before.
+func writeResult(w http.ResponseWriter, result core.Result, tx bool) error {
+	status := http.StatusCreated
+	if result.Duplicate {
+		status = http.StatusOK
+	}
+	body := appendResult([]byte{'{'}, result, tx)
+	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, err := w.Write(append(body, '}', '\n'))
+	return err
+}
+
+// eventsOf reads the events of a body: one object, an array, or NDJSON.
+func eventsOf(w http.ResponseWriter, r *http.Request) ([]core.NewEvent, error) {
+	body, kind, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	if kind == typeNDJSON {
+		return eventLines(body)
+	}
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {
+		var events []wire.Event
+		if err := wire.UnmarshalStrict(body, &events); err != nil {
+			return nil, err
+		}
+		return wire.NewEvents(events)
+	}
+	var event wire.Event
+	if err := wire.UnmarshalStrict(body, &event); err != nil {
+		return nil, err
+	}
+	return wire.NewEvents([]wire.Event{event})
+}
+
+func eventLines(body []byte) ([]core.NewEvent, error) {
+	var events []core.NewEvent
+	number := 0
+	for line := range bytes.Lines(body) {
+		number++
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		var event wire.Event
+		err := wire.UnmarshalStrict(line, &event)
+		var n core.NewEvent
+		if err == nil {
+			n, err = event.NewEvent()
+		}
+		if err != nil {
+			e := core.AsError(err)
+			return nil, core.Errorf(e.Code, "line %d: %s", number, e.Detail)
+		}
+		events = append(events, n)
+	}
+	return events, nil
+}
+
+// readBody reads a body, and says whether it is JSON or NDJSON.
+func readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string, err error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, "", core.Errorf(core.CodeUnsupportedMediaType, "content encoding %q is not supported", clip(encoding))
+	}
+	if kind, err = bodyKind(r.Header.Get("Content-Type")); err != nil {
+		return nil, "", err
+	}
+	if r.ContentLength > maxBody {
+		return nil, "", bodyTooLarge()
+	}
+	control := http.NewResponseController(w)
+	// Not every ResponseWriter has deadlines; the server's have.
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = control.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, "", bodyTooLarge()
+	case err != nil && isTimeout(err):
+		return nil, "", core.Errorf(core.CodeTimeout, "the body did not come within %s", bodyTime)
+	case err != nil:
+		return nil, "", core.Errorf(core.CodeInvalidRequest, "the body cannot be read: %w", err)
+	}
+	return body, kind, nil
+}
+
+func bodyTooLarge() error {
+	e := core.Errorf(core.CodeBodyTooLarge, "the body is larger than %d bytes", maxBody)
+	e.Limit = maxBody
+	return e
+}
+
+func bodyKind(contentType string) (string, error) {
+	if contentType == "" {
+		return typeJSON, nil
+	}
+	kind, params, err := mime.ParseMediaType(contentType)
+	if charset, ok := params["charset"]; err == nil && (!ok || strings.EqualFold(charset, "utf-8")) {
+		switch kind {
+		case typeJSON:
+			return typeJSON, nil
+		case typeNDJSON, "application/ndjson", "application/jsonl":
+			return typeNDJSON, nil
+		}
+	}
+	return "", core.Errorf(core.CodeUnsupportedMediaType, "content type %q is not supported", clip(contentType))
+}
+
+// expected is what the request expects of the stream. A precondition is one of the
+// headers, whose failure is 412; the query's is 409.
+func (a *API) expected(r *http.Request) (x core.Expect, precondition bool, err error) {
+	match, none := r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
+	query := r.URL.Query()["expect"]
+	if len(match)+len(none)+len(query) > 1 {
+		return 0, false, core.Errorf(core.CodeInvalidRequest, "a request has at most one of expect, If-Match and If-None-Match")
+	}
+	switch {
+	case len(query) == 1:
+		x, err = core.ParseExpect(query[0])
+		return x, false, err
+	case len(none) == 1:
+		if none[0] != "*" {
+			return 0, true, core.Errorf(core.CodeInvalidRequest, "If-None-Match of an append can only be *")
+		}
+		return core.NoStream, true, nil
+	case len(match) == 1 && match[0] == "*":
+		return core.StreamExists, true, nil
+	case len(match) == 1:
+		log, version, ok := parseETag(match[0])
+		if !ok {
+			return 0, true, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not an ETag of this server", clip(match[0]))
+		}
+		if log != a.config.Store.State().Log {
+			return 0, true, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", clip(match[0]))
+		}
+		return core.Expect(version), true, nil
+	}
+	return core.AnyVersion, false, nil
+}
+
+// refusePrecondition answers a precondition that cannot hold with 412.
+func (a *API) refusePrecondition(w http.ResponseWriter, r *http.Request, err error) error {
+	if !errors.Is(err, core.CodeLogChanged) {
+		return err
+	}
+	a.problemWith(w, r, err, http.StatusPreconditionFailed)
+	return nil
+}
+
+// etag names a state of a stream: <log>-<incarnation>-<version>.
+func etag(log string, incarnation uint32, version uint64) string {
+	return `"` + log + "-" + strconv.FormatUint(uint64(incarnation), 10) + "-" + strconv.FormatUint(version, 10) + `"`
+}
+
+func parseETag(s string) (log string, version uint64, ok bool) {
+	s, ok = strings.CutPrefix(s, `"`)
+	s, ok2 := strings.CutSuffix(s, `"`)
+	parts := strings.Split(s, "-")
+	if !ok || !ok2 || len(parts) != 3 || parts[1] != "1" {
+		return "", 0, false
+	}
+	version, err := strconv.ParseUint(parts[2], 10, 64)
+	return parts[0], version, err == nil && version <= core.MaxNumber
+}
+
+// longContext is the context of something long: it ends with the request and
+// with the API.
+func (a *API) longContext(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(a.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}

@@ -1,0 +1,360 @@
+package wsapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// readStream is GET /v1/streams/{stream}/events.
+func (a *API) readStream(w http.ResponseWriter, r *http.Request) error {
+	return a.readAny(w, r, r.PathValue("stream"))
+}
+
+// readAll is GET /v1/events: the same of $all.
+func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
+	return a.readAny(w, r, core.All)
+}
+
+func (a *API) readAny(w http.ResponseWriter, r *http.Request, stream string) error {
+	w.Header().Add("Vary", "Accept")
+	kind := accepted(r.Header.Values("Accept"), typeJSON, typeNDJSON, typeEventStream)
+	switch kind {
+	case typeJSON:
+		return a.page(w, r, stream)
+	case typeNDJSON:
+		return a.lines(w, r, stream)
+	case typeEventStream:
+		return a.tail(w, r, stream)
+	}
+	return core.Errorf(core.CodeNotAcceptable, "none of %q can be served", clip(strings.Join(r.Header.Values("Accept"), ", ")))
+}
+
+// accepted is the first of the client's media ranges that is offered, or "".
+func accepted(accept []string, offers ...string) string {
+	if len(accept) == 0 {
+		return offers[0]
+	}
+	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+		kind, params, _ := strings.Cut(part, ";")
+		kind = strings.ToLower(strings.TrimSpace(kind))
+		if strings.Contains(params, "q=0") && !strings.Contains(params, "q=0.") {
+			continue
+		}
+		for _, offer := range offers {
+			if kind == offer || kind == "*/*" || strings.HasSuffix(kind, "/*") && strings.HasPrefix(offer, kind[:len(kind)-1]) {
+				return offer
+			}
+		}
+	}
+	return ""
+}
+
+// pageQuery takes from, limit and dir from the query.
+func pageQuery(q url.Values, maxLimit int) (core.ReadRequest, error) {
+	var r core.ReadRequest
+	if err := only(q, "from", "limit", "dir"); err != nil {
+		return r, err
+	}
+	from, err := number(q, "from", core.MaxNumber)
+	if err != nil {
+		return r, err
+	}
+	limit, err := number(q, "limit", uint64(maxLimit))
+	if err != nil {
+		return r, err
+	}
+	if q.Has("limit") && limit == 0 {
+		return r, core.Errorf(core.CodeInvalidRequest, "limit is at least 1")
+	}
+	r.From, r.Limit.Events = from, int(limit)
+	switch dir := q.Get("dir"); dir {
+	case "", "forward":
+	case "backward":
+		r.Backward = true
+	default:
+		return r, core.Errorf(core.CodeInvalidRequest, `dir %q is neither "forward" nor "backward"`, clip(dir))
+	}
+	return r, nil
+}
+
+// only refuses the parameters of other representations of the same path.
+func only(q url.Values, names ...string) error {
+	for name, values := range q {
+		known := false
+		for _, n := range names {
+			known = known || n == name
+		}
+		if !known {
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not for this media type", clip(name))
+		}
+		if len(values) > 1 {
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q stands there twice", clip(name))
+		}
+	}
+	return nil
+}
+
+// number is a query parameter from 0 to max; 0 where it is not given.
+func number(q url.Values, name string, max uint64) (uint64, error) {
+	if !q.Has(name) {
+		return 0, nil
+	}
+	text := q.Get(name)
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n > max {
+		return 0, core.Errorf(core.CodeInvalidRequest, "%s %q is not a whole number from 0 to %d", name, clip(text), max)
+	}
+	return n, nil
+}
+
+// page answers one page.
+func (a *API) page(w http.ResponseWriter, r *http.Request, stream string) error {
+	request, err := pageQuery(r.URL.Query(), core.MaxReadEvents)
+	if err != nil {
+		return err
+	}
+	request.Stream = stream
+	ctx, cancel, err := a.timeout(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	page, err := a.config.Store.Read(ctx, request)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	tag := etag(a.config.Store.State().Log, 1, page.Version)
+	h.Set("ETag", tag)
+	h.Set("Cache-Control", "private, no-cache")
+	if matches(r.Header.Values("If-None-Match"), tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	a.metrics.read(page.Count)
+	addLinks(h, r, &request, &page)
+	body := arenas.Get().(*arena)
+	defer body.free()
+	body.b = append(body.b, `{"events":`...)
+	body.b = appendEvents(body.b, page.Batch)
+	body.b = append(body.b, ',')
+	body.b = appendPageEnd(body.b, &page)
+	body.b = append(body.b, '}', '\n')
+	h.Set("Content-Type", typeJSON)
+	h.Set("Content-Length", strconv.Itoa(len(body.b)))
+	_, err = w.Write(body.b)
+	return err
+}
+
+// writeWithin gives the next write its deadline.
+func (a *API) writeWithin(w http.ResponseWriter) {
+	// Not every ResponseWriter has deadlines; the server's have.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.config.Limits.IOTimeout))
+}
+
+// matches reports whether an If-None-Match names the tag.
+func matches(values []string, tag string) bool {
+	for _, v := range strings.Split(strings.Join(values, ","), ",") {
+		v = strings.TrimPrefix(strings.TrimSpace(v), "W/")
+		if v == tag || v == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// addLinks adds the neighbours of a page.
+func addLinks(h http.Header, r *http.Request, request *core.ReadRequest, page *core.Page) {
+	limit := request.Limit.Events
+	if limit == 0 {
+		limit = core.DefaultReadEvents
+	}
+	link := func(from uint64, rel string) {
+		q := url.Values{"from": {strconv.FormatUint(from, 10)}, "limit": {strconv.Itoa(limit)}}
+		if request.Backward {
+			q.Set("dir", "backward")
+		}
+		h.Add("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="`+rel+`"`)
+	}
+	if !page.End {
+		link(page.Next, "next")
+	}
+	switch n := uint64(limit); {
+	case request.Backward && request.From != 0 && request.From < page.Version:
+		link(min(request.From+n, page.Version), "prev")
+	case !request.Backward && request.From > 1:
+		link(request.From-min(n, request.From-1), "prev")
+	}
+}
+
+// head is HEAD /v1/streams/{stream}/events: where the stream ends.
+func (a *API) head(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel, err := a.timeout(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	page, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: r.PathValue("stream"), Backward: true, Limit: core.Limit{Events: 1}})
+	if err != nil {
+		return err
+	}
+	state := a.config.Store.State()
+	h := w.Header()
+	h.Set("ETag", etag(state.Log, 1, page.Version))
+	h.Set("Gyre-Version", strconv.FormatUint(page.Version, 10))
+	h.Set("Gyre-Head", strconv.FormatUint(page.Head, 10))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", typeJSON)
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// linesLimit is what lines reads at a time.
+var linesLimit = core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10}
+
+// lines answers events one a line, as fast as the client takes them, and at last a
+// line that says how it ended.
+func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error {
+	request, err := pageQuery(r.URL.Query(), core.MaxNumber)
+	if err != nil {
+		return err
+	}
+	request.Stream = stream
+	left := request.Limit.Events
+	if left == 0 {
+		left = core.MaxNumber
+	}
+	ctx, cancel := a.longContext(r)
+	defer cancel()
+	page, err := a.readLines(ctx, &request, left)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", typeNDJSON)
+	h.Set("Cache-Control", "private, no-store")
+	h.Set("X-Accel-Buffering", "no")
+	out := bufio.NewWriterSize(w, 32<<10)
+	for {
+		a.writeWithin(w)
+		a.metrics.read(page.Count)
+		var line []byte
+		for e := range page.Events() {
+			line = append(wire.AppendEventJSON(line[:0], &e), '\n')
+			if _, err := out.Write(line); err != nil {
+				return err
+			}
+		}
+		left -= page.Count
+		if page.End || left == 0 {
+			line = append(appendPageEnd(append(line[:0], `{"$end":{`...), &page), "}}\n"...)
+			_, _ = out.Write(line) // Flush has the error
+			return out.Flush()
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		request.From = page.Next
+		if page, err = a.readLines(ctx, &request, left); err != nil {
+			return endLines(out, err)
+		}
+	}
+}
+
+func (a *API) readLines(ctx context.Context, request *core.ReadRequest, left int) (core.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.config.Limits.Request)
+	defer cancel()
+	request.Limit = core.Limit{Events: min(left, linesLimit.Events), Bytes: linesLimit.Bytes}
+	page, err := a.config.Store.Read(ctx, *request)
+	if err != nil && a.ctx.Err() != nil {
+		err = core.Errorf(core.CodeShuttingDown, "the node is shutting down")
+	}
+	return page, err
+}
+
+// endLines ends lines that have begun with an error.
+func endLines(out *bufio.Writer, err error) error {
+	body, marshalErr := wire.Marshal(map[string]any{"$end": map[string]any{"error": wire.NewError(err)}})
+	if marshalErr != nil {
+		return marshalErr
+	}
+	_, _ = out.Write(append(body, '\n')) // Flush has the error
+	return out.Flush()
+}
+
+// event is GET /v1/events/{id}.
+func (a *API) event(w http.ResponseWriter, r *http.Request) error {
+	id, err := core.ParseID(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel, err := a.timeout(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	e, err := a.config.Store.Event(ctx, id)
+	if err != nil {
+		return err
+	}
+	a.metrics.read(1)
+	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Cache-Control", "private, no-cache")
+	_, err = w.Write(append(wire.AppendEventJSON(nil, &e), '\n'))
+	return err
+}
+
+// streamsPage is the body of GET /v1/streams.
+type streamsPage struct {
+	Streams []streamInfo `json:"streams"`
+	Cursor  string       `json:"cursor,omitzero"` // of the next page
+	End     bool         `json:"end"`
+}
+
+type streamInfo struct {
+	Name    string `json:"name"`
+	Version uint64 `json:"version"`
+}
+
+// streams is GET /v1/streams.
+func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	if err := only(q, "prefix", "cursor", "limit"); err != nil {
+		return err
+	}
+	limit, err := number(q, "limit", core.MaxReadEvents)
+	if err != nil {
+		return err
+	}
+	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
+	if err != nil {
+		return core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", clip(q.Get("cursor")))
+	}
+	ctx, cancel, err := a.timeout(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	page, err := a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: q.Get("prefix"), After: string(after), Limit: int(limit)})
+	if err != nil {
+		return err
+	}
+	body := streamsPage{Streams: make([]streamInfo, 0, len(page.Streams)), End: page.End}
+	for _, s := range page.Streams {
+		body.Streams = append(body.Streams, streamInfo(s))
+	}
+	if n := len(page.Streams); n > 0 && !page.End {
+		body.Cursor = base64.RawURLEncoding.EncodeToString([]byte(page.Streams[n-1].Name))
+	}
+	w.Header().Set("Cache-Control", "private, no-store")
+	return writeJSON(w, http.StatusOK, body)
+}

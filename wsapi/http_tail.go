@@ -1,0 +1,201 @@
+package wsapi
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// tailLimit is what tail takes at a time.
+var tailLimit = core.Limit{Events: core.MaxReadEvents, Bytes: maxEventsText}
+
+// tail answers with server-sent events, until the client or the node goes: what is
+// stored after from, then what comes. The id of each is a cursor, with which a
+// browser resumes by itself.
+func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error {
+	request, err := tailQuery(r, stream)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.longContext(r)
+	defer cancel()
+	follower, err := a.config.Store.Follow(ctx, request)
+	if err != nil {
+		return err
+	}
+	t := &tailer{api: a, w: w, log: a.config.Store.State().Log, deliveries: make(chan told)}
+	h := w.Header()
+	h.Set("Content-Type", typeEventStream)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+
+	var reading sync.WaitGroup
+	reading.Go(func() { t.read(ctx, follower) })
+	err = t.write(ctx)
+	cancel()
+	_ = follower.Close() // it only ends the wait
+	reading.Wait()
+	return err
+}
+
+// tailQuery takes the start and the filter from a request.
+func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
+	q := r.URL.Query()
+	f := core.FollowRequest{Stream: stream}
+	if err := only(q, "from", "cursor", "types", "streams"); err != nil {
+		return f, err
+	}
+	f.Filter = core.Filter{Types: list(q, "types"), Streams: list(q, "streams")}
+	cursor := q.Get("cursor")
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		cursor = last // a browser that comes back knows better than its URL
+	} else if q.Has("cursor") && q.Has("from") {
+		return f, core.Errorf(core.CodeInvalidRequest, "a start is from or cursor, not both")
+	}
+	if cursor != "" {
+		c, err := core.ParseCursor(cursor)
+		f.From = c.From()
+		return f, err
+	}
+	switch from := q.Get("from"); from {
+	case "", "start":
+		return f, nil
+	case "end":
+		f.From.Kind = core.FromEnd
+		return f, nil
+	}
+	n, err := number(q, "from", core.MaxNumber)
+	if err != nil || n <= 1 {
+		return f, err
+	}
+	// from is the first to come, a From the last not to.
+	f.From = core.From{Kind: core.AfterVersion, N: n - 1}
+	if stream == core.All {
+		f.From.Kind = core.AfterPosition
+	}
+	return f, nil
+}
+
+// list is a query parameter of patterns, separated by commas.
+func list(q url.Values, name string) []string {
+	if q.Get(name) == "" {
+		return nil
+	}
+	return strings.Split(q.Get(name), ",")
+}
+
+// tailer is one event stream: read takes deliveries from the follower, write sends
+// them and keeps the connection awake.
+type tailer struct {
+	api        *API
+	w          http.ResponseWriter
+	log        string
+	live       bool
+	deliveries chan told
+}
+
+// told is what the follower told.
+type told struct {
+	core.Delivery
+	err error
+}
+
+func (t *tailer) read(ctx context.Context, follower core.Follower) {
+	for {
+		d, err := follower.Next(ctx, tailLimit)
+		select {
+		case t.deliveries <- told{d, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (t *tailer) write(ctx context.Context) error {
+	heartbeat := time.NewTicker(t.api.config.Limits.Heartbeat)
+	defer heartbeat.Stop()
+	text := []byte("retry: 1000\n\n")
+	for {
+		if err := t.send(text); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-heartbeat.C:
+			text = append(text[:0], ":\n\n"...)
+		case d := <-t.deliveries:
+			if d.err != nil {
+				t.api.logInternal(d.err)
+				return t.end(text[:0], d.err)
+			}
+			heartbeat.Reset(t.api.config.Limits.Heartbeat)
+			text = t.append(text[:0], &d.Delivery)
+		}
+	}
+}
+
+// send writes text, and flushes it.
+func (t *tailer) send(text []byte) error {
+	t.api.writeWithin(t.w)
+	if _, err := t.w.Write(text); err != nil {
+		return err
+	}
+	return http.NewResponseController(t.w).Flush()
+}
+
+// append encodes a delivery.
+func (t *tailer) append(dst []byte, d *core.Delivery) []byte {
+	t.api.metrics.read(d.Count)
+	for e := range d.Events() {
+		dst = t.appendID(dst, e.Position)
+		dst = append(dst, "data: "...)
+		dst = wire.AppendEventJSON(dst, &e)
+		dst = append(dst, "\n\n"...)
+	}
+	state := wire.StateCheckpoint
+	switch {
+	case d.Live != t.live && d.Live:
+		state = wire.StateLive
+	case d.Live != t.live:
+		state = wire.StateCatchup
+	case d.Cursor == d.Last:
+		return dst
+	}
+	t.live = d.Live
+	dst = append(dst, "event: status\n"...)
+	dst = t.appendID(dst, d.Cursor)
+	dst = append(dst, `data: {"state":"`+state+`","cursor":"`...)
+	dst = append(dst, core.Cursor{Log: t.log, Position: d.Cursor}.String()...)
+	dst = append(dst, `","head":`...)
+	dst = strconv.AppendUint(dst, d.Head, 10)
+	return append(dst, "}\n\n"...)
+}
+
+func (t *tailer) appendID(dst []byte, position uint64) []byte {
+	dst = append(dst, "id: "...)
+	dst = append(dst, core.Cursor{Log: t.log, Position: position}.String()...)
+	return append(dst, '\n')
+}
+
+// end tells why the stream ends. The browser will come back.
+func (t *tailer) end(dst []byte, err error) error {
+	body, marshalErr := wire.Marshal(wire.NewError(err))
+	if marshalErr != nil {
+		return marshalErr
+	}
+	dst = append(dst, "event: end\ndata: "...)
+	dst = append(dst, body...)
+	return t.send(append(dst, "\n\n"...))
+}
