@@ -98,14 +98,14 @@ func (e *Engine) Close() error {
 // release gives back what Open took, whether or not it came to its end.
 func (e *Engine) release() error {
 	var err error
+	if e.index != nil {
+		e.index.close() // the flusher tells the records what it has sealed
+	}
 	if e.records != nil {
 		err = e.records.close()
 	}
 	if e.appender != nil {
 		e.appender.close()
-	}
-	if e.index != nil {
-		e.index.close()
 	}
 	if e.files != nil {
 		e.files.close()

@@ -26,17 +26,29 @@ type index struct {
 
 	view atomic.Pointer[view]
 
+	// rebuild makes the runs of some segments anew from the log.
+	rebuild func(first, last uint32) ([]*run, error)
+	// reading is held for reading by look-ups. Who has taken a run out of the
+	// view takes it for writing, once, and may then close the run.
+	reading sync.RWMutex
+	// working is held by who replaces runs: the merger, or who found damage.
+	working sync.Mutex
+
 	mu      sync.Mutex // one changes the view at a time
 	changed sync.Cond  // the view did, or closing
-	closing bool       // under mu
+
+	// mu protects the fields below.
+	closing bool
+	failed  error // why the last table could not be made a run
+	done    sync.WaitGroup
 }
 
 // maxSealed bounds the tables that wait for the flusher, and so the memory
-// that a burst of writes takes; maxUnmerged does it for runs that wait for the
-// merger, each of which a look-up may have to ask.
+// that a burst of writes takes; maxUnmerged does it for the runs that wait for
+// the merger, each of which a look-up may have to ask.
 const (
-	maxSealed   = 1 << 20
-	maxUnmerged = 48
+	maxSealed   = 4
+	maxUnmerged = 64
 )
 
 func newIndex(fs FS, dir string, key hashKey, logger *slog.Logger) *index {
@@ -91,6 +103,8 @@ func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
 			return core.AsError(ctx.Err())
 		case closing.Load():
 			return core.Errorf(core.CodeStoreClosed, "the store is closed")
+		case ix.failed != nil:
+			return cannotWrite(ix.failed)
 		}
 		ix.changed.Wait()
 	}
@@ -105,15 +119,31 @@ func (ix *index) hurry() {
 	ix.changed.Broadcast()
 }
 
-// consult runs a look-up, again if the index moved on under it.
+// consult runs a look-up, again if the index moved on under it, and again
+// after a run that turned out to be damaged has been made anew.
 func (ix *index) consult(look func() error) error {
-	for {
+	for tries := 0; ; tries++ {
+		ix.reading.RLock()
 		err := look()
-		if !errors.Is(err, errRetired) {
+		ix.reading.RUnlock()
+		var damage *damagedRun
+		switch {
+		case errors.Is(err, errRetired):
+		case errors.As(err, &damage):
+			if tries == maxHeals {
+				return core.Errorf(core.CodeStoreCorrupt, "%w", err)
+			}
+			if err := ix.heal(damage); err != nil {
+				return err
+			}
+		default:
 			return err
 		}
 	}
 }
+
+// maxHeals ends a look-up on a disk that damages whatever is written to it.
+const maxHeals = 3
 
 // versionForWriter is the version of a stream after everything that was
 // decided so far, and its entry in the segment's table if it has one.
@@ -137,20 +167,25 @@ func (e *Engine) versionForWriter(name string) (*memStream, uint64, error) {
 }
 
 // anyKnown reports whether the log may have one of d's given ids.
-func (e *Engine) anyKnown(d *decision) (bool, error) {
-	v := e.index.view.Load()
+func (e *Engine) anyKnown(d *decision) (known bool, err error) {
+	err = e.index.consult(func() error {
+		known, err = e.index.view.Load().anyKnown(d)
+		return err
+	})
+	return known, err
+}
+
+func (v *view) anyKnown(d *decision) (bool, error) {
 	for k := len(v.tables) - 1; k >= 0; k-- {
 		t := v.tables[k]
-		// The flusher retires tables; it cannot while their lock is held.
-		t.mu.RLock()
-		known := t.window.meets(d.window) && t.ids.hasAny(d.given)
-		retired := t.retired
+		t.mu.RLock() // the flusher may retire it
+		known, retired := t.window.meets(d.window) && t.ids.hasAny(d.given), t.retired
 		t.mu.RUnlock()
+		if retired {
+			return false, errRetired
+		}
 		if known {
 			return true, nil
-		}
-		if retired {
-			return e.anyKnown(d)
 		}
 	}
 	for k := len(v.runs) - 1; k >= 0; k-- {

@@ -223,13 +223,8 @@ func (e *Engine) recover(ctx context.Context, headers []segmentHeader) error {
 	if e.records, err = openRecords(e.dir, e.id, e.logger); err != nil {
 		return err
 	}
-	for i := range headers[:len(headers)-1] {
-		if err := ctx.Err(); err != nil {
-			return core.AsError(err)
-		}
-		if err := e.replay(&headers[i], v.segments[i].end, headers[i+1].first); err != nil {
-			return err
-		}
+	if err := e.openIndex(ctx, sealedSegments(headers)); err != nil {
+		return err
 	}
 	return e.recoverLast(&headers[len(headers)-1])
 }
@@ -247,25 +242,6 @@ func describe(headers []segmentHeader) *view {
 		before += end
 	}
 	return v
-}
-
-// replay makes the table of a sealed segment from its frames.
-func (e *Engine) replay(h *segmentHeader, end int64, next uint64) error {
-	file, err := e.files.acquire(h.number)
-	if err != nil {
-		return openError(err)
-	}
-	defer e.files.release(file)
-	r := newReplay(h, e.records)
-	got, err := scanSealed(file, end, *h, r.visitor())
-	if err != nil {
-		return err
-	}
-	if got != next {
-		return corrupt(at(h.number, end), "position %d is due in the next segment, which begins with %d", got, next)
-	}
-	e.index.view.Load().tables = append(e.index.view.Load().tables, r.table)
-	return nil
 }
 
 // recoverLast finds the end of the log and goes on from there.
@@ -297,6 +273,8 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	m := mark{end: at(h.number, t.end), head: t.next - 1, recorded: max(h.recorded, r.recorded)}
 	e.use(file, *h, r.table, m)
 	e.records.publish(m.end)
+	e.index.rebuild = e.rebuildRuns
+	e.index.start(e.id, e.records.sealed)
 	return nil
 }
 

@@ -95,7 +95,9 @@ func (s *recordStore) rollback() {
 	defer s.mu.Unlock()
 	s.pending = s.pending[:0]
 }
-func (s *recordStore) close() error { return nil }
+func (s *recordStore) applied() offset   { return 0 }
+func (s *recordStore) sealed(end offset) {}
+func (s *recordStore) close() error      { return nil }
 
 // Records is core.Engine's.
 func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {

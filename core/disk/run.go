@@ -1,22 +1,395 @@
 package disk
 
-type run struct {
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A run is the index of some adjacent segments in one immutable file, FORMAT.md
+// "Runs": blocks of 4 KiB, each with its checksum, and sections that are held
+// in memory, each with one.
+const (
+	blockBytes      = 4096
+	postingsInBlock = (blockBytes - 8) / 8
+	idsInBlock      = (blockBytes - 8) / 16
+	runMagic        = "GYRERUN\x00"
+	runVersion      = 1
+)
+
+// The sections of a run, in the order they have in the file.
+const (
+	sectionPostings = iota // blocks
+	sectionIDs             // blocks
+	sectionStreams         // blocks
+	sectionNameFences
+	sectionIDFences
+	sectionIDBloom
+	sectionNameBloom
+	sectionSamples
+	sections
+)
+
+// section is a part of a run's file. The checksum is of those that are loaded
+// as a whole.
+type section struct {
+	at, bytes int64
+	sum       uint32
+}
+
+// runHeader is the first block of a run.
+type runHeader struct {
+	log           string
+	first, last   uint32 // segments
 	firstPosition uint64
-	samples       samples
+	nextPosition  uint64 // behind the last
+	end           offset // of the last segment
+	events        uint64
 	window        idWindow
+	sections      [sections]section
 }
 
-func (r *run) hasAny(hashes []uint64) (bool, error)                { return false, nil }
-func (r *run) findID(offs []offset, hash uint64) ([]offset, error) { return offs, nil }
-func (r *run) postingsOf(name string, hash, lo, hi uint64, offs []offset) (uint64, error) {
-	return hi, nil
+// run is an open run. Everything but the blocks is in memory.
+type run struct {
+	runHeader
+	file File
+	name string
+
+	nameFences []string // the first name of each streams block
+	idFences   []uint64 // the first hash of each ids block
+	ids, names bloom
+	samples    samples
 }
 
-type versionCache struct{}
+// runStream is what a run has of a stream.
+type runStream struct {
+	name         string
+	first, count uint64 // versions
+	posting      uint64 // index of the first
+}
 
-func (ix *index) versionOnDisk(v *view, name string) (uint64, error) { return 0, nil }
-func (ix *index) close()                                             {}
+func (s *runStream) last() uint64 { return s.first + s.count - 1 }
 
-type indexError struct{ at offset }
+// damagedRun says that a run cannot be believed; it is made anew.
+type damagedRun struct {
+	run  *run
+	name string
+	at   int64
+	what string
+}
 
-func (e *indexError) Error() string { return "index damaged" }
+func (e *damagedRun) Error() string {
+	return fmt.Sprintf("index/%s is damaged at byte %d: %s", e.name, e.at, e.what)
+}
+
+func (r *run) damaged(at int64, what string) error { return &damagedRun{r, r.name, at, what} }
+
+func runName(first, last uint32) string { return fmt.Sprintf("%010d-%010d.run", first, last) }
+
+func parseRunName(name string) (first, last uint32, ok bool) {
+	a, b, ok := strings.Cut(strings.TrimSuffix(name, ".run"), "-")
+	x, errA := strconv.ParseUint(a, 10, 32)
+	y, errB := strconv.ParseUint(b, 10, 32)
+	first, last = uint32(x), uint32(y)
+	return first, last, ok && errA == nil && errB == nil && first > 0 && first <= last && runName(first, last) == name
+}
+
+func (h *runHeader) encode() []byte {
+	le := binary.LittleEndian
+	b := append(make([]byte, 0, blockBytes), runMagic...)
+	b = le.AppendUint32(b, runVersion)
+	b = le.AppendUint32(b, 0) // the checksum
+	b = le.AppendUint32(le.AppendUint32(b, h.first), h.last)
+	for _, v := range []uint64{h.firstPosition, h.nextPosition, uint64(h.end), h.events, h.window.first, h.window.last, h.window.others} {
+		b = le.AppendUint64(b, v)
+	}
+	for _, s := range h.sections {
+		b = le.AppendUint64(le.AppendUint64(b, uint64(s.at)), uint64(s.bytes))
+		b = le.AppendUint32(b, s.sum)
+	}
+	b = append(b, byte(len(h.log)))
+	b = append(b, h.log...)
+	b = b[:blockBytes]
+	le.PutUint32(b[12:], crc32.Checksum(b[16:], castagnoli))
+	return b
+}
+
+func decodeRunHeader(b []byte) (h runHeader, ok bool) {
+	le := binary.LittleEndian
+	if len(b) != blockBytes || string(b[:8]) != runMagic || le.Uint32(b[8:]) != runVersion || le.Uint32(b[12:]) != crc32.Checksum(b[16:], castagnoli) {
+		return h, false
+	}
+	h.first, h.last = le.Uint32(b[16:]), le.Uint32(b[20:])
+	b = b[24:]
+	for _, p := range []*uint64{&h.firstPosition, &h.nextPosition, (*uint64)(&h.end), &h.events, &h.window.first, &h.window.last, &h.window.others} {
+		*p = le.Uint64(b)
+		b = b[8:]
+	}
+	for i := range h.sections {
+		h.sections[i] = section{int64(le.Uint64(b)), int64(le.Uint64(b[8:])), le.Uint32(b[16:])}
+		b = b[20:]
+	}
+	n := int(b[0])
+	if n > maxLogBytes {
+		return h, false
+	}
+	h.log = string(b[1 : 1+n])
+	return h, true
+}
+
+// openRun opens a run and loads what is held in memory.
+func openRun(fs FS, dir, name string) (*run, error) {
+	file, err := fs.OpenFile(filepath.Join(dir, name), os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{file: file, name: name}
+	if err := r.load(); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *run) load() error {
+	b := make([]byte, blockBytes)
+	if err := r.read(b, 0); err != nil {
+		return err
+	}
+	var ok bool
+	if r.runHeader, ok = decodeRunHeader(b); !ok {
+		return r.damaged(0, "the header")
+	}
+	for i := sectionNameFences; i < sections; i++ {
+		s := r.sections[i]
+		size, err := r.file.Size()
+		if err != nil {
+			return err
+		}
+		if s.at < 0 || s.bytes < 0 || s.at+s.bytes > size {
+			return r.damaged(0, "a section lies outside the file")
+		}
+		b := make([]byte, s.bytes)
+		if err := r.read(b, s.at); err != nil {
+			return err
+		}
+		if crc32.Checksum(b, castagnoli) != s.sum || !r.decodeSection(i, b) {
+			return r.damaged(s.at, "a section")
+		}
+	}
+	return nil
+}
+
+func (r *run) decodeSection(i int, b []byte) (ok bool) {
+	switch i {
+	case sectionNameFences:
+		for len(b) > 0 {
+			var name []byte
+			if name, b, ok = takeLP(b); !ok {
+				return false
+			}
+			r.nameFences = append(r.nameFences, string(name))
+		}
+	case sectionIDFences:
+		for ; len(b) >= 8; b = b[8:] {
+			r.idFences = append(r.idFences, binary.LittleEndian.Uint64(b))
+		}
+	case sectionIDBloom:
+		r.ids, ok = decodeBloom(b)
+		return ok
+	case sectionNameBloom:
+		r.names, ok = decodeBloom(b)
+		return ok
+	case sectionSamples:
+		r.samples, ok = decodeSamples(b)
+		return ok
+	}
+	return len(b) == 0 || i == sectionNameFences
+}
+
+const sampleBytes = 20
+
+func (s samples) encode() []byte {
+	le := binary.LittleEndian
+	b := make([]byte, 0, sampleBytes*len(s))
+	for _, x := range s {
+		b = le.AppendUint64(le.AppendUint64(b, x.position), uint64(x.at))
+		b = le.AppendUint32(b, x.left)
+	}
+	return b
+}
+
+func decodeSamples(b []byte) (samples, bool) {
+	le := binary.LittleEndian
+	s := make(samples, 0, len(b)/sampleBytes)
+	for ; len(b) >= sampleBytes; b = b[sampleBytes:] {
+		s = append(s, sample{le.Uint64(b), offset(le.Uint64(b[8:])), le.Uint32(b[16:])})
+	}
+	return s, len(b) == 0
+}
+
+// blocks are used again: a look-up needs one for a moment.
+var blocks = sync.Pool{New: func() any { return new([blockBytes]byte) }}
+
+// block reads the i-th block of a section and verifies it.
+func (r *run) block(b *[blockBytes]byte, kind int, i int64) error {
+	s := r.sections[kind]
+	o := s.at + i*blockBytes
+	if i < 0 || (i+1)*blockBytes > s.bytes {
+		return r.damaged(s.at, "a block is referred to that is not there")
+	}
+	if err := r.read(b[:], o); err != nil {
+		return err
+	}
+	if !validBlock(b[:], o) {
+		return r.damaged(o, "a block")
+	}
+	return nil
+}
+
+// blockSum is the checksum of a block, which covers its place as well.
+func blockSum(b []byte, o int64) uint32 {
+	return crc32.Update(uint32(o/blockBytes), castagnoli, b[4:])
+}
+
+func validBlock(b []byte, o int64) bool {
+	return binary.LittleEndian.Uint32(b) == blockSum(b, o)
+}
+
+// read fills b. A run that cannot be read is as good as damaged: what is in it
+// can be made anew elsewhere on the disk.
+func (r *run) read(b []byte, o int64) error {
+	n, err := r.file.ReadAt(b, o)
+	switch {
+	case n == len(b):
+		return nil
+	case err == nil || err == io.EOF:
+		return r.damaged(o, "the file ends")
+	}
+	return r.damaged(o, reason(err))
+}
+
+// stream finds what the run has of a stream.
+func (r *run) stream(name string, hash uint64) (s runStream, ok bool, err error) {
+	if !r.names.has(hash) {
+		return s, false, nil
+	}
+	i := sort.Search(len(r.nameFences), func(i int) bool { return r.nameFences[i] > name }) - 1
+	if i < 0 {
+		return s, false, nil
+	}
+	b := blocks.Get().(*[blockBytes]byte)
+	defer blocks.Put(b)
+	if err := r.block(b, sectionStreams, int64(i)); err != nil {
+		return s, false, err
+	}
+	for it := (blockStreams{b: b}); it.next(); {
+		if string(it.name) == name {
+			return it.stream(), true, nil
+		}
+	}
+	return s, false, nil
+}
+
+// blockStreams goes through the entries of a streams block:
+//
+//	u32 checksum | u32 bytes used | { lp name | uvarint incarnation, first version, count, posting } …
+type blockStreams struct {
+	b    *[blockBytes]byte
+	at   int
+	name []byte
+	vals [4]uint64
+}
+
+func (it *blockStreams) next() bool {
+	used := int(binary.LittleEndian.Uint32(it.b[4:]))
+	it.at = max(it.at, 8)
+	if used > blockBytes || it.at >= used {
+		return false
+	}
+	rest := it.b[it.at:used]
+	name, rest, ok := takeLP(rest)
+	if !ok {
+		return false
+	}
+	it.name = name
+	for i := range it.vals {
+		v, n := binary.Uvarint(rest)
+		if n <= 0 {
+			return false
+		}
+		it.vals[i], rest = v, rest[n:]
+	}
+	it.at = used - len(rest)
+	return true
+}
+
+func (it *blockStreams) stream() runStream {
+	return runStream{string(it.name), it.vals[1], it.vals[2], it.vals[3]}
+}
+
+// postingsOf fills in what the run has of a stream's versions lo to hi. It
+// returns the last version that is below the run's; hi if the run has none.
+func (r *run) postingsOf(name string, hash, lo, hi uint64, offs []offset) (below uint64, err error) {
+	s, ok, err := r.stream(name, hash)
+	if err != nil || !ok || s.first > hi {
+		return hi, err
+	}
+	b := blocks.Get().(*[blockBytes]byte)
+	defer blocks.Put(b)
+	loaded := int64(-1)
+	for version := max(lo, s.first); version <= min(hi, s.last()); version++ {
+		k := s.posting + version - s.first
+		if want := int64(k / postingsInBlock); want != loaded {
+			if err := r.block(b, sectionPostings, want); err != nil {
+				return hi, err
+			}
+			loaded = want
+		}
+		offs[version-lo] = offset(binary.LittleEndian.Uint64(b[8+8*(k%postingsInBlock):]))
+	}
+	return s.first - 1, nil
+}
+
+// hasAny reports whether the run has one of the hashes of ids. The filter is
+// asked for all of them first, so that its cache misses overlap.
+func (r *run) hasAny(hashes []uint64) (bool, error) {
+	for _, h := range hashes {
+		if !r.ids.has(h) {
+			continue
+		}
+		if found, err := r.findID(nil, h); err != nil || len(found) > 0 {
+			return len(found) > 0, err
+		}
+	}
+	return false, nil
+}
+
+// findID appends the places of the events whose ids have a hash.
+func (r *run) findID(offs []offset, hash uint64) ([]offset, error) {
+	if !r.ids.has(hash) {
+		return offs, nil
+	}
+	// Equal hashes may begin in the block before the one whose fence is equal.
+	i := max(sort.Search(len(r.idFences), func(i int) bool { return r.idFences[i] >= hash })-1, 0)
+	b := blocks.Get().(*[blockBytes]byte)
+	defer blocks.Put(b)
+	for ; i < len(r.idFences) && r.idFences[i] <= hash; i++ {
+		if err := r.block(b, sectionIDs, int64(i)); err != nil {
+			return offs, err
+		}
+		n := min(int(binary.LittleEndian.Uint32(b[4:])), idsInBlock)
+		k := sort.Search(n, func(k int) bool { return binary.LittleEndian.Uint64(b[8+16*k:]) >= hash })
+		for ; k < n && binary.LittleEndian.Uint64(b[8+16*k:]) == hash; k++ {
+			offs = append(offs, offset(binary.LittleEndian.Uint64(b[16+16*k:])))
+		}
+	}
+	return offs, nil
+}

@@ -1,0 +1,67 @@
+package disk
+
+import (
+	"slices"
+	"strings"
+)
+
+// writeRun makes the run of one sealed segment from its table. next and end
+// are of the segment's end.
+func (ix *index) writeRun(t *memtable, next uint64, end offset, log string) (*run, error) {
+	head := runHeader{
+		log: log, first: t.segment, last: t.segment, firstPosition: t.first, nextPosition: next,
+		end: end, events: next - t.first, window: t.window,
+	}
+	w, err := newRunWriter(ix.fs, ix.dir, ix.key, head, len(t.streams))
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range t.sorted() {
+		w.stream(s.name, s.base+1, uint64(len(s.offs)))
+		for _, off := range s.offs {
+			w.posting(at(t.segment, int64(off)))
+		}
+	}
+	for _, id := range t.ids.sorted() {
+		w.id(id.hash, at(t.segment, int64(id.off)))
+	}
+	return w.finish(t.samples)
+}
+
+// sorted are the streams by name. The table is sealed.
+func (t *memtable) sorted() []*memStream {
+	all := make([]*memStream, 0, len(t.streams))
+	for _, s := range t.streams {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *memStream) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// sorted are the entries by hash, equal ones by offset. The slots are nearly
+// in order as they are, for a hash's slot is its upper bits: only neighbours
+// that collided stand wrong, and at the very beginning what has wrapped around.
+func (t *idTable) sorted() []idSlot {
+	all := make([]idSlot, 0, t.used)
+	var wrapped []idSlot
+	for i, s := range t.slots {
+		switch {
+		case s.off == 0:
+		case int(s.hash>>t.shift) > i:
+			wrapped = append(wrapped, s)
+		default:
+			all = append(all, s)
+		}
+	}
+	all = append(all, wrapped...)
+	for i := 1; i < len(all); i++ {
+		s := all[i]
+		k := i
+		for k > 0 && (s.hash < all[k-1].hash || s.hash == all[k-1].hash && s.off < all[k-1].off) {
+			all[k] = all[k-1]
+			k--
+		}
+		all[k] = s
+	}
+	return all
+}

@@ -1,0 +1,259 @@
+package disk
+
+import (
+	"encoding/binary"
+	"sort"
+)
+
+// mergeRuns makes one run of adjacent ones. It streams: what it holds in
+// memory is a block of each, the new filters and samples.
+//
+// It is also a check: the versions of a stream must go on from one run to the
+// next. twice, if not nil, is told of hashes that are there more than once.
+func (ix *index) mergeRuns(runs []*run, dir string, twice func(a, b offset) error) (*run, error) {
+	head := runs[0].runHeader
+	last := runs[len(runs)-1]
+	head.last, head.nextPosition, head.end = last.last, last.nextPosition, last.end
+	head.events, head.window = 0, newIDWindow()
+	streams, all := 0, samples(nil)
+	for _, r := range runs {
+		head.events += r.events
+		head.window.merge(r.window)
+		streams += len(r.nameFences) * int(r.streamsPerBlock())
+		all = append(all, r.samples...)
+	}
+	w, err := newRunWriter(ix.fs, dir, ix.key, head, streams)
+	if err != nil {
+		return nil, err
+	}
+	err = mergeStreams(w, runs)
+	if err == nil {
+		err = mergeIDs(w, runs, twice)
+	}
+	if err != nil {
+		w.abandon()
+		return nil, err
+	}
+	return w.finish(all)
+}
+
+// streamsPerBlock estimates from the filter, which was made for their number.
+func (r *run) streamsPerBlock() uint64 {
+	if len(r.nameFences) == 0 {
+		return 0
+	}
+	return r.names.lines*lineBits/bloomBitsPerKey/uint64(len(r.nameFences)) + 1
+}
+
+func mergeStreams(w *runWriter, runs []*run) error {
+	cursors := make([]*streamCursor, len(runs))
+	for i, r := range runs {
+		cursors[i] = newStreamCursor(r, "")
+		if err := cursors[i].next(); err != nil {
+			return err
+		}
+	}
+	for {
+		least := leastName(cursors)
+		if least == nil {
+			return nil
+		}
+		name, first, count, due := least.stream.name, least.stream.first, uint64(0), least.stream.first
+		for _, c := range cursors {
+			if !c.done && c.stream.name == name {
+				if c.stream.first != due {
+					return c.run.damaged(0, "a stream does not go on where the run before ends")
+				}
+				count += c.stream.count
+				due += c.stream.count
+			}
+		}
+		w.stream(name, first, count)
+		for _, c := range cursors {
+			if c.done || c.stream.name != name {
+				continue
+			}
+			if err := c.postings.copy(w, c.stream.posting, c.stream.count); err != nil {
+				return err
+			}
+			if err := c.next(); err != nil {
+				return err
+			}
+		}
+		if w.err != nil {
+			return w.err
+		}
+	}
+}
+
+func leastName(cursors []*streamCursor) *streamCursor {
+	var least *streamCursor
+	for _, c := range cursors {
+		if !c.done && (least == nil || c.stream.name < least.stream.name) {
+			least = c
+		}
+	}
+	return least
+}
+
+// streamCursor goes through the streams of a run by name.
+type streamCursor struct {
+	run      *run
+	stream   runStream
+	done     bool
+	entries  blockStreams
+	block    int64 // that is read next
+	reader   blockReader
+	postings postingReader
+}
+
+// newStreamCursor stands before the block that has the first name ≥ from, or
+// the names before it.
+func newStreamCursor(r *run, from string) *streamCursor {
+	c := &streamCursor{run: r, reader: newBlockReader(r, sectionStreams), postings: postingReader{newBlockReader(r, sectionPostings)}}
+	c.block = int64(max(sort.Search(len(r.nameFences), func(i int) bool { return r.nameFences[i] > from })-1, 0))
+	return c
+}
+
+func (c *streamCursor) next() error {
+	for c.entries.b == nil || !c.entries.next() {
+		if c.block == int64(len(c.run.nameFences)) {
+			c.done = true
+			return nil
+		}
+		b, err := c.reader.block(c.block)
+		if err != nil {
+			return err
+		}
+		c.entries = blockStreams{b: b}
+		c.block++
+	}
+	c.stream = c.entries.stream()
+	return nil
+}
+
+// blockReader reads the blocks of a section in order, many at a time.
+type blockReader struct {
+	run   *run
+	kind  int
+	buf   []byte
+	first int64 // block in buf
+}
+
+func newBlockReader(r *run, kind int) blockReader { return blockReader{run: r, kind: kind} }
+
+const blockReaderBlocks = 16
+
+func (b *blockReader) block(i int64) (*[blockBytes]byte, error) {
+	s := b.run.sections[b.kind]
+	if i < b.first || i >= b.first+int64(len(b.buf)/blockBytes) {
+		n := min(blockReaderBlocks, s.bytes/blockBytes-i)
+		if i < 0 || n <= 0 {
+			return nil, b.run.damaged(s.at, "a block is referred to that is not there")
+		}
+		if b.buf == nil {
+			b.buf = make([]byte, 0, blockReaderBlocks*blockBytes)
+		}
+		b.buf = b.buf[:n*blockBytes]
+		if err := b.run.read(b.buf, s.at+i*blockBytes); err != nil {
+			b.buf = b.buf[:0]
+			return nil, err
+		}
+		b.first = i
+		for k := range n {
+			if o := s.at + (i+k)*blockBytes; !validBlock(b.buf[k*blockBytes:(k+1)*blockBytes], o) {
+				b.buf = b.buf[:0]
+				return nil, b.run.damaged(o, "a block")
+			}
+		}
+	}
+	return (*[blockBytes]byte)(b.buf[(i-b.first)*blockBytes:]), nil
+}
+
+type postingReader struct{ blockReader }
+
+// copy writes n postings from index from on.
+func (p *postingReader) copy(w *runWriter, from, n uint64) error {
+	for k := from; k < from+n; {
+		b, err := p.block(int64(k / postingsInBlock))
+		if err != nil {
+			return err
+		}
+		for i := k % postingsInBlock; i < postingsInBlock && k < from+n; i++ {
+			w.posting(offset(binary.LittleEndian.Uint64(b[8+8*i:])))
+			k++
+		}
+	}
+	return nil
+}
+
+// idCursor goes through the ids of a run by hash.
+type idCursor struct {
+	reader blockReader
+	hash   uint64
+	at     offset
+	block  int64
+	b      *[blockBytes]byte
+	i, n   int
+	done   bool
+}
+
+func (c *idCursor) next() error {
+	if c.i == c.n {
+		if c.block == int64(len(c.reader.run.idFences)) {
+			c.done = true
+			return nil
+		}
+		var err error
+		if c.b, err = c.reader.block(c.block); err != nil {
+			return err
+		}
+		c.block++
+		c.i, c.n = 0, min(int(binary.LittleEndian.Uint32(c.b[4:])), idsInBlock)
+		if c.n == 0 {
+			return c.reader.run.damaged(0, "an empty block")
+		}
+	}
+	c.hash = binary.LittleEndian.Uint64(c.b[8+16*c.i:])
+	c.at = offset(binary.LittleEndian.Uint64(c.b[16+16*c.i:]))
+	c.i++
+	return nil
+}
+
+func mergeIDs(w *runWriter, runs []*run, twice func(a, b offset) error) error {
+	cursors := make([]*idCursor, 0, len(runs))
+	for _, r := range runs {
+		c := &idCursor{reader: newBlockReader(r, sectionIDs)}
+		if err := c.next(); err != nil {
+			return err
+		}
+		if !c.done {
+			cursors = append(cursors, c)
+		}
+	}
+	var hash uint64
+	var before offset // 0 = none yet
+	for len(cursors) > 0 {
+		k := 0
+		for i := 1; i < len(cursors); i++ {
+			if cursors[i].hash < cursors[k].hash {
+				k = i
+			}
+		}
+		c := cursors[k]
+		if twice != nil && before != 0 && c.hash == hash {
+			if err := twice(before, c.at); err != nil {
+				return err
+			}
+		}
+		hash, before = c.hash, c.at
+		w.id(c.hash, c.at)
+		if err := c.next(); err != nil {
+			return err
+		}
+		if c.done {
+			cursors = append(cursors[:k], cursors[k+1:]...)
+		}
+	}
+	return w.err
+}
