@@ -81,6 +81,10 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// Validate checks a Config as Start does: the error is invalid_config or
+// insecure_listen.
+func (c Config) Validate(ctx context.Context) error { return c.withDefaults().validate(ctx) }
+
 // validate checks a Config that has its defaults.
 func (c Config) validate(ctx context.Context) error {
 	if c.Engine != EngineDisk && c.Engine != EngineMemory {

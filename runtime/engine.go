@@ -4,13 +4,19 @@ import (
 	"context"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/memory"
 )
 
-// openEngine opens what the Store stands on.
+// openEngine opens what the Store stands on. The disk engine may have to look
+// through the end of its log first, after a crash.
 func openEngine(ctx context.Context, c Config) (core.Engine, error) {
 	if c.Engine == EngineMemory {
 		return memory.New(), nil
 	}
-	return nil, core.Errorf(core.CodeInvalidConfig, "engine %s is not there yet", c.Engine)
+	engine, err := disk.Open(ctx, disk.Config{Dir: c.Data, SegmentBytes: c.SegmentBytes, Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return engine, nil
 }

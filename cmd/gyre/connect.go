@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+const defaultTimeout = 30 * time.Second
+
+// talks gives cmd the flags of a command that talks to a node.
+func (a *app) talks(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&a.server, "server", "", "URL, host:port or :port of the node (env GYRE_SERVER, default http://"+runtime.DefaultListen+")")
+	cmd.Flags().DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
+	return cmd
+}
+
+// serverURL is the node to talk to.
+func (a *app) serverURL() string {
+	if a.server != "" {
+		return a.server
+	}
+	if s := a.getenv("GYRE_SERVER"); s != "" {
+		return s
+	}
+	return "http://" + runtime.DefaultListen
+}
+
+// withClient runs f with a connection to the node.
+func (a *app) withClient(ctx context.Context, f func(*sdk.Client) error) error {
+	client, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	err = f(client)
+	if closeErr := client.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// dial connects to the node.
+func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	client, err := sdk.Dial(ctx, a.serverURL(), sdk.Options{Name: "gyre-cli", Version: version})
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, core.Errorf(core.CodeTimeout, "%s did not answer within %s", a.serverURL(), a.timeout)
+	}
+	return client, err
+}
+
+// request bounds the wait for one answer.
+func (a *app) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, a.timeout)
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+)
+
+const doctorHelp = `Check what a node needs, and whether one answers: the configuration, the address, the data
+directory, how long the disk takes to make a write durable, the server, and the clock. It
+takes the flags of gyre serve. The exit code is 8 if a check fails.`
+
+const (
+	// An append waits for one fsync or more; from here on that is what a user feels.
+	slowSync = 100 * time.Millisecond
+	// Clocks that differ by more make times of events hard to understand.
+	maxClockSkew = 5 * time.Second
+	syncSamples  = 20
+	syncBytes    = 4 << 10
+)
+
+func newDoctor(a *app) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check the configuration, the disk and the server",
+		Long:  doctorHelp,
+		Example: `  gyre doctor
+  gyre doctor --config gyre.yaml -o json`,
+		Args: takes(0, 0),
+	}
+	f.register(cmd)
+	a.talks(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.doctor(cmd, &f)
+	}
+	return cmd
+}
+
+// finding is the outcome of one check, as it is printed.
+type finding struct {
+	Check  string `json:"check"`
+	Passed bool   `json:"passed"`
+	Detail string `json:"detail"`
+}
+
+func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
+	ctx := cmd.Context()
+	server, serverErr := a.askServer(ctx)
+	checks := []struct {
+		name string
+		run  func() (string, error)
+	}{
+		{"config", func() (string, error) {
+			if err := a.settings(cmd); err != nil {
+				return "", err
+			}
+			return "understood", f.node.Validate(ctx)
+		}},
+		{"address", func() (string, error) { return checkAddress(ctx, f.node.Listen, serverErr == nil) }},
+		{"data", func() (string, error) { return checkData(f.node) }},
+		{"disk", func() (string, error) { return checkDisk(f.node) }},
+		{"server", func() (string, error) { return server.words(a.serverURL()), serverErr }},
+		{"clock", func() (string, error) { return checkClock(server) }},
+	}
+	var found []finding
+	for _, c := range checks {
+		detail, err := c.run()
+		if err != nil {
+			detail = core.AsError(err).Detail
+			if coded := (*core.Error)(nil); !errors.As(err, &coded) {
+				detail = err.Error()
+			}
+		}
+		found = append(found, finding{c.name, err == nil, detail})
+	}
+	if err := a.printFindings(found); err != nil {
+		return err
+	}
+	failed := len(slices.DeleteFunc(found, func(f finding) bool { return f.Passed }))
+	if failed > 0 {
+		err := core.Errorf(core.CodeNotClean, "%d of %d checks failed", failed, len(checks))
+		return &advised{err, "The FAILED lines say what is wrong."}
+	}
+	return nil
+}
+
+func (a *app) printFindings(found []finding) error {
+	if a.output == asJSON || a.output == asNDJSON {
+		return printList(a, found, nil, nil)
+	}
+	for _, f := range found {
+		verdict := "FAILED"
+		if f.Passed {
+			verdict = "PASSED"
+		}
+		if _, err := fmt.Fprintf(a.stdout, "%s  %-8s %s\n", verdict, f.Check, f.Detail); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer is what the server said.
+type answer struct {
+	Version string `json:"version"`
+	date    time.Time
+	asked   time.Time
+}
+
+func (s answer) words(url string) string { return fmt.Sprintf("%s runs gyre %s", url, s.Version) }
+
+// askServer asks the node for its version, over plain HTTP: it answers that also to
+// whom it does not let in further.
+func (a *app) askServer(ctx context.Context) (answer, error) {
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	url := httpURL(a.serverURL()) + "/v1/server"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return answer{}, fmt.Errorf("%s answers %s", url, res.Status)
+	}
+	var s answer
+	if err := json.NewDecoder(http.MaxBytesReader(nil, res.Body, 1<<20)).Decode(&s); err != nil {
+		return answer{}, fmt.Errorf("%s is not a gyre node: %w", url, err)
+	}
+	s.asked = time.Now()
+	s.date, err = http.ParseTime(res.Header.Get("Date"))
+	return s, err
+}
+
+// httpURL is the HTTP form of what --server takes.
+func httpURL(server string) string {
+	for ws, http := range map[string]string{"ws://": "http://", "wss://": "https://"} {
+		if rest, ok := strings.CutPrefix(server, ws); ok {
+			server = http + rest
+		}
+	}
+	if strings.HasPrefix(server, ":") {
+		server = "127.0.0.1" + server
+	}
+	if !strings.Contains(server, "://") {
+		server = "http://" + server
+	}
+	return strings.TrimSuffix(server, "/")
+}
+
+func checkAddress(ctx context.Context, listen string, serverRuns bool) (string, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", listen)
+	if err == nil {
+		return listen + " is free", l.Close()
+	}
+	if serverRuns {
+		return listen + " is in use, and a node runs", nil
+	}
+	return "", err
+}
+
+// dataDir is the directory of the data, or the nearest one above it that is there.
+func dataDir(c runtime.Config) (dir string, there bool, err error) {
+	dir, err = filepath.Abs(c.Data)
+	for there = true; err == nil; there = false {
+		info, statErr := os.Stat(dir)
+		if statErr == nil && !info.IsDir() {
+			return "", false, fmt.Errorf("%s is not a directory", dir)
+		}
+		if statErr == nil || !errors.Is(statErr, os.ErrNotExist) {
+			return dir, there, statErr
+		}
+		dir = filepath.Dir(dir)
+	}
+	return dir, there, err
+}
+
+func checkData(c runtime.Config) (string, error) {
+	if c.Engine == runtime.EngineMemory {
+		return "kept in memory", nil
+	}
+	dir, there, err := dataDir(c)
+	if err != nil {
+		return "", err
+	}
+	file, err := os.CreateTemp(dir, "doctor-*.tmp")
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(file.Close(), os.Remove(file.Name()))
+	if there {
+		return dir + " can be written", err
+	}
+	return c.Data + " is not there yet and can be made in " + dir, err
+}
+
+// checkDisk measures what an append waits for: a write that is made durable.
+func checkDisk(c runtime.Config) (detail string, err error) {
+	if c.Engine == runtime.EngineMemory {
+		return "not used", nil
+	}
+	dir, _, err := dataDir(c)
+	if err != nil {
+		return "", err
+	}
+	file, err := os.CreateTemp(dir, "doctor-*.tmp")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
+	var took []time.Duration
+	block := make([]byte, syncBytes)
+	for range syncSamples {
+		began := time.Now()
+		if _, err := file.Write(block); err != nil {
+			return "", err
+		}
+		if err := file.Sync(); err != nil {
+			return "", err
+		}
+		took = append(took, time.Since(began))
+	}
+	l := latencyOf(took)
+	detail = fmt.Sprintf("fsync takes %.2f ms (p90 %.2f ms)", l.P50, l.P90)
+	if l.P50 > float64(slowSync/time.Millisecond) {
+		return "", fmt.Errorf("%s, which is slow: every append waits for one", detail)
+	}
+	return detail, nil
+}
+
+func checkClock(s answer) (string, error) {
+	if s.date.IsZero() {
+		return "not compared: no server", nil
+	}
+	// The server's date is in whole seconds.
+	skew := s.asked.Sub(s.date) - time.Second/2
+	if skew.Abs() > maxClockSkew {
+		return "", fmt.Errorf("this clock and the server's differ by %s", skew.Round(time.Second))
+	}
+	return "agrees with the server's", nil
+}

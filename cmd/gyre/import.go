@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+const importHelp = `Append the events of a file, in its order, to the streams they name. FILE has one JSON
+object a line: "stream", "type", "data", and if you like "id", "time" and "metadata"; it may
+be compressed with gzip. What gyre export and gyre read -o ndjson print can be imported;
+version, position and recorded are passed over, since they are given anew.
+
+Events keep their id and time. An import can be interrupted at any moment and run again:
+events that are there already are skipped by their id. Events without an id get a new one,
+and are written again by a second run.`
+
+func newImport(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "import FILE|-",
+		Short: "Append the events of a file",
+		Long:  importHelp,
+		Example: `  gyre import events.ndjson.gz
+  gyre export --server old:4973 | gyre import -`,
+		Args: takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.importFile(cmd.Context(), args[0])
+		},
+	}
+	return a.talks(cmd)
+}
+
+// imported is how much was written, as it is printed.
+type imported struct {
+	Written   int64   `json:"written"`
+	Skipped   int64   `json:"skipped"`
+	WithoutID int64   `json:"withoutId"`
+	Seconds   float64 `json:"seconds"`
+}
+
+func (a *app) importFile(ctx context.Context, name string) error {
+	in, err := a.openLines(name)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	return a.withClient(ctx, func(client *sdk.Client) error { return a.importLines(ctx, client, in) })
+}
+
+func (a *app) importLines(ctx context.Context, log core.Log, in *lineReader) error {
+	im := &importer{log: log, name: in.name, request: a.request}
+	meter := a.newMeter("import", in.size)
+	err := im.run(ctx, in, func(read int64) { meter.set(read, im.done.Written+im.done.Skipped) })
+	meter.finish()
+	im.done.Seconds = math.Round(meter.elapsed().Seconds()*1000) / 1000
+	a.tellImported(im.done, meter.elapsed(), err)
+	if err != nil || a.output == "" || a.output == asTable {
+		return err
+	}
+	return json.NewEncoder(a.stdout).Encode(im.done)
+}
+
+// tellImported prints the summary line, also of an import that failed.
+func (a *app) tellImported(done imported, took time.Duration, err error) {
+	fmt.Fprintf(a.stderr, "%s events written, %s skipped, %s, %s\n",
+		comma(done.Written), comma(done.Skipped), clock(took), rate(done.Written+done.Skipped, took))
+	if done.WithoutID > 0 {
+		fmt.Fprintf(a.stderr, "%s of them had no id: importing them again writes them again\n", comma(done.WithoutID))
+	}
+	if err != nil {
+		fmt.Fprintln(a.stderr, "Not everything was imported. Run the same command again to go on; what is there is skipped.")
+	}
+}
+
+// The bounds of one Commit of an import: large enough that the wait for the disk
+// does not count, small enough that an interruption is quick.
+const (
+	batchEvents = 1000
+	batchBytes  = 2 << 20
+	// Batches read ahead while one is being written.
+	batchesAhead = 2
+)
+
+// entry is one line of an import.
+type entry struct {
+	stream string
+	event  core.NewEvent
+	line   int
+}
+
+// batch is a run of lines that are written together.
+type batch struct {
+	entries []entry
+	read    int64 // of the file, after them
+	// noIDs of the entries came without an id.
+	noIDs int64
+}
+
+// importer writes batches one after another. There is never more than one under
+// way: the server keeps the order of Commits per stream only, and $all is to have
+// the order of the file.
+type importer struct {
+	log     core.Log
+	name    string // of the file
+	request func(context.Context) (context.Context, context.CancelFunc)
+	done    imported
+}
+
+// run imports all of in. One goroutine reads ahead; run waits for it.
+func (im *importer) run(ctx context.Context, in *lineReader, told func(read int64)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	batches := make(chan batch, batchesAhead)
+	var cutting sync.WaitGroup
+	var cutErr error
+	cutting.Go(func() {
+		defer close(batches)
+		cutErr = cut(ctx, in, batches)
+	})
+	err := im.writeAll(ctx, batches, told)
+	cancel()
+	cutting.Wait()
+	if err == nil {
+		err = cutErr
+	}
+	return err
+}
+
+func (im *importer) writeAll(ctx context.Context, batches <-chan batch, told func(read int64)) error {
+	for b := range batches {
+		if err := im.write(ctx, b.entries); err != nil {
+			return err
+		}
+		im.done.WithoutID += b.noIDs
+		told(b.read)
+	}
+	return ctx.Err()
+}
+
+// write writes entries as one Commit. When some of them are known and some are not,
+// which is what an interrupted import leaves, it goes on with the halves.
+func (im *importer) write(ctx context.Context, entries []entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// A Commit that was begun is waited for: then the count is right.
+	wait, cancel := im.request(context.WithoutCancel(ctx))
+	result, err := im.log.Append(wait, commitOf(entries))
+	cancel()
+	n := len(entries)
+	switch {
+	case err == nil && result.Duplicate:
+		im.done.Skipped += int64(n)
+		return nil
+	case err == nil:
+		im.done.Written += int64(n)
+		return nil
+	case n == 1:
+		return &lineError{im.name, entries[0].line, err}
+	case errors.Is(err, core.CodeDuplicateEvent):
+		if err := im.write(ctx, entries[:n/2]); err != nil {
+			return err
+		}
+		return im.write(ctx, entries[n/2:])
+	}
+	return err
+}
+
+// commitOf appends the entries in their order, neighbours of one stream together.
+func commitOf(entries []entry) core.Commit {
+	var c core.Commit
+	for i := range entries {
+		e := &entries[i]
+		last := len(c.Appends) - 1
+		if last < 0 || c.Appends[last].Stream != e.stream {
+			c.Appends = append(c.Appends, core.Append{Stream: e.stream, Expect: core.AnyVersion})
+			last++
+		}
+		c.Appends[last].Events = append(c.Appends[last].Events, e.event)
+	}
+	return c
+}
+
+// cut makes batches of the lines until the end, a bad line or the end of ctx. A
+// batch with a bad line is not sent.
+func cut(ctx context.Context, in *lineReader, out chan<- batch) error {
+	var b batch
+	bytes := 0
+	send := func() bool {
+		if len(b.entries) == 0 {
+			return true
+		}
+		b.read = in.read
+		select {
+		case out <- b:
+			b, bytes = batch{}, 0
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for in.next() {
+		e, err := newEntry(in)
+		if err != nil {
+			return in.at(err)
+		}
+		size := len(e.event.Data) + len(e.event.Metadata)
+		if len(b.entries) == batchEvents || bytes+size > batchBytes {
+			if !send() {
+				return ctx.Err()
+			}
+		}
+		if e.event.ID.IsZero() {
+			e.event.ID = core.NewID()
+			b.noIDs++
+		}
+		b.entries = append(b.entries, e)
+		bytes += size
+	}
+	if in.err != nil {
+		return in.err
+	}
+	if !send() {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// newEntry decodes and checks the current line.
+func newEntry(in *lineReader) (entry, error) {
+	stream, event, err := decodeImport(in.line)
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{stream: stream, event: event, line: in.number}
+	c := commitOf([]entry{e})
+	return e, c.Validate()
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker; see the Makefile.
+var version = "devel"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the work in an orderly way. It also gives the signals
+	// their usual effect back, so that a second one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program, without the process around it.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: &patientReader{ctx, stdin}, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	return a.report(ctx, err)
+}
+
+// patientReader reads from a source that may never have anything, such as a
+// terminal, and gives up when ctx ends. The read below it then goes on until the
+// process ends: nothing can stop it.
+type patientReader struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (r *patientReader) Read(p []byte) (int, error) {
+	type answer struct {
+		n   int
+		err error
+	}
+	// The caller may use p again when the read below is still under way.
+	own := make([]byte, len(p))
+	answers := make(chan answer, 1)
+	go func() {
+		n, err := r.from.Read(own)
+		answers <- answer{n, err}
+	}()
+	select {
+	case <-r.ctx.Done():
+		return 0, r.ctx.Err()
+	case a := <-answers:
+		return copy(p, own[:a.n]), a.err
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/progress"
+)
+
+// plainEvery is how often long work says where it is when nobody watches a
+// terminal.
+const plainEvery = 5 * time.Second
+
+// meter shows how far long work is: a bar on a terminal, else a line every few
+// seconds. It is used by one goroutine.
+type meter struct {
+	w       io.Writer
+	label   string
+	total   int64
+	started time.Time
+
+	// With a terminal.
+	tracker  *progress.Tracker
+	rendered sync.WaitGroup
+
+	// Without one.
+	lastLine time.Time
+}
+
+// newMeter starts showing. total is in whatever units set is called with; 0 means
+// that it is not known.
+func (a *app) newMeter(label string, total int64) *meter {
+	m := &meter{w: a.stderr, label: label, total: total, started: time.Now(), lastLine: time.Now()}
+	if !isTerminal(a.stderr) {
+		return m
+	}
+	w := progress.NewWriter()
+	w.SetOutputWriter(a.stderr)
+	w.SetAutoStop(true)
+	w.SetUpdateFrequency(100 * time.Millisecond)
+	w.SetTrackerLength(30)
+	w.SetStyle(progress.StyleBlocks)
+	w.Style().Visibility.Value = false
+	w.Style().Visibility.ETA = total > 0
+	m.tracker = &progress.Tracker{Message: label, Total: total, RemoveOnCompletion: true}
+	w.AppendTracker(m.tracker)
+	m.rendered.Go(w.Render)
+	return m
+}
+
+// set tells how far the work is, and how many events that makes.
+func (m *meter) set(done, events int64) {
+	if m.tracker != nil {
+		if m.total > 0 {
+			// The last step is finish's: a tracker at its total stops itself.
+			m.tracker.SetValue(min(done, m.total-1))
+		}
+		m.tracker.UpdateMessage(fmt.Sprintf("%s: %s events", m.label, comma(events)))
+		return
+	}
+	if time.Since(m.lastLine) < plainEvery {
+		return
+	}
+	m.lastLine = time.Now()
+	percent := ""
+	if m.total > 0 {
+		percent = fmt.Sprintf(" (%d%%)", done*100/m.total)
+	}
+	fmt.Fprintf(m.w, "%s: %s events%s, %s\n", m.label, comma(events), percent, rate(events, m.elapsed()))
+}
+
+// elapsed is the time since the work began.
+func (m *meter) elapsed() time.Duration { return time.Since(m.started) }
+
+// finish takes the bar away and returns when nothing writes any more. It may be
+// called more than once.
+func (m *meter) finish() {
+	if m.tracker == nil {
+		return
+	}
+	m.tracker.MarkAsDone()
+	m.rendered.Wait()
+}

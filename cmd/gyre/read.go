@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+const readHelp = `Print events of a stream, or of $all, in order. --from is the first version to print (or
+the first position of $all); with --backward, where to begin going down.`
+
+func newRead(a *app) *cobra.Command {
+	var from uint64
+	var limit int
+	var backward bool
+	cmd := &cobra.Command{
+		Use:   "read STREAM|'$all'",
+		Short: "Print the events of a stream",
+		Long:  readHelp,
+		Example: `  gyre read order-1
+  gyre read order-1 --backward --limit 1
+  gyre read '$all' --from 1000 -o ndjson`,
+		Args: takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if limit < 1 {
+				return usagef("--limit 100").because("--limit is at least 1")
+			}
+			r := core.ReadRequest{Stream: args[0], From: from, Backward: backward}
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				return a.read(cmd.Context(), client, r, limit)
+			})
+		},
+	}
+	cmd.Flags().Uint64Var(&from, "from", 0, "first version, or position of $all (default the first; the last with --backward)")
+	cmd.Flags().IntVar(&limit, "limit", core.DefaultReadEvents, "how many events at most")
+	cmd.Flags().BoolVar(&backward, "backward", false, "newest first")
+	return a.talks(cmd)
+}
+
+// read prints up to limit events, a page at a time.
+func (a *app) read(ctx context.Context, log core.Log, r core.ReadRequest, limit int) error {
+	p := a.newEventPrinter(r.Stream)
+	for left := limit; ; {
+		r.Limit.Events = min(left, core.MaxReadEvents)
+		page, err := a.readPage(ctx, log, r)
+		if err != nil {
+			return err
+		}
+		for e := range page.Events() {
+			if err := p.print(&e); err != nil {
+				return err
+			}
+		}
+		left -= page.Count
+		r.From = page.Next
+		if page.End || left <= 0 {
+			if err := p.close(); err != nil {
+				return err
+			}
+			if !page.End {
+				a.tellMore(r)
+			}
+			return nil
+		}
+	}
+}
+
+func (a *app) readPage(ctx context.Context, log core.Log, r core.ReadRequest) (core.Page, error) {
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	return log.Read(ctx, r)
+}
+
+// tellMore says how to get what the limit left out.
+func (a *app) tellMore(r core.ReadRequest) {
+	direction := ""
+	if r.Backward {
+		direction = " --backward"
+	}
+	fmt.Fprintf(a.stderr, "There are more: gyre read %s --from %d%s\n", shellQuote(r.Stream), r.From, direction)
+}
+
+// shellQuote makes s one word of a shell.
+func shellQuote(s string) string {
+	plain := strings.IndexFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./:@", r)
+	}) < 0
+	if plain && s != "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// app is what every command has at hand.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+
+	output  outputFormat  // -o; "" is the command's own default
+	server  string        // --server
+	timeout time.Duration // --timeout, of one request
+}
+
+const rootHelp = `Gyre is an event store: applications append events to streams and read them back,
+and followers get every event, in order.
+
+  gyre serve                                     run a node on 127.0.0.1:4973
+  gyre append order-1 OrderPlaced '{"total":10}' append an event to a stream
+  gyre read order-1                              read it back
+  gyre tail                                      watch events as they come
+
+Exit codes: 0 ok · 1 other error · 2 usage · 3 not found · 4 conflict · 5 denied ·
+6 unavailable · 7 timeout · 8 not clean (verify, doctor) · 130 interrupted.
+
+stdout is data, everything else goes to stderr. -o json prints one JSON value, -o ndjson
+one object a line.`
+
+func newRoot(a *app) *cobra.Command {
+	root := group(&cobra.Command{
+		Use:           "gyre",
+		Short:         "An event store, and the tool to talk to it",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	})
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s --help", cmd.CommandPath()).because("%v", err)
+	})
+	root.PersistentFlags().VarP(&a.output, "output", "o", "how to print: table, json or ndjson")
+	root.AddCommand(
+		newServe(a), newAppend(a), newRead(a), newTail(a), newStreams(a),
+		newImport(a), newExport(a), newBench(a),
+		newDoctor(a), newExplain(a), newVersion(a),
+	)
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
+// group makes cmd one that only has commands below it: alone it prints its help,
+// and with a word that is none of them it says so.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		try := cmd.CommandPath() + " --help"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			for i := range near {
+				near[i] = cmd.CommandPath() + " " + near[i]
+			}
+			try = strings.Join(near, ", or ")
+		}
+		return usagef("%s", try).because("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return cmd
+}
+
+// takes checks the number of arguments; usage names them as the help does.
+func takes(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && len(args) <= most {
+			return nil
+		}
+		what := fmt.Sprintf("%d arguments", len(args))
+		if len(args) == 1 {
+			what = "1 argument"
+		}
+		if len(args) == 0 {
+			what = "no arguments"
+		}
+		return usagef("%s --help", cmd.CommandPath()).because("%s does not go with %q", what, cmd.UseLine())
+	}
+}
+
+// isTerminal reports whether a person sees w.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"gyre": main})
+}
+
+// TestScripts runs testdata/script. Beside testscript's own commands there are
+//
+//	node [ARG...]        starts gyre serve on a free port, in its own process, and sets
+//	                     GYRE_SERVER; its log is node.log
+//	end SIGNAL [CODE]    ends it: INT, TERM or KILL, and its exit code
+//	exits CODE ARG...    runs gyre, which is to exit with CODE
+//	interrupt CODE ARG…  runs gyre, sends SIGINT after its first line of output
+//	silence              sets GYRE_SERVER to an address that accepts and never answers
+//	denial               sets GYRE_SERVER to one that answers 403 to everything
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("GYRE_UPDATE") != "",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"node":      startNode,
+			"end":       endNode,
+			"exits":     exits,
+			"interrupt": interrupt,
+			"silence":   silence,
+			"denial":    denial,
+		},
+		Setup: func(env *testscript.Env) error {
+			env.Values["nodes"] = &nodes{running: map[string]*process{}}
+			env.Setenv("GYRE_SERVER", "http://127.0.0.1:1") // nobody's: a script starts its own
+			return nil
+		},
+	})
+}
+
+// process is a gyre serve of a test.
+type process struct {
+	cmd *exec.Cmd
+	url string
+	// logged ends when the process has closed its stderr.
+	logged sync.WaitGroup
+}
+
+// nodes are those of one script. Scripts run one command at a time.
+type nodes struct{ running map[string]*process }
+
+func nodesOf(ts *testscript.TestScript) *nodes { return ts.Value("nodes").(*nodes) }
+
+// serve starts gyre serve and returns when it listens. What it logs goes to logFile.
+func serve(dir string, env []string, logFile string, args ...string) (*process, error) {
+	gyre, err := exec.LookPath("gyre")
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cmd: exec.Command(gyre, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)}
+	p.cmd.Dir, p.cmd.Env = dir, env
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(logFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	urls := make(chan string, 1)
+	p.logged.Go(func() {
+		defer log.Close()
+		defer close(urls)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			fmt.Fprintln(log, lines.Text())
+			var line struct{ Msg, URL string }
+			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
+				urls <- line.URL
+			}
+		}
+	})
+	url, ok := <-urls
+	if !ok {
+		_, err := p.end(syscall.SIGKILL)
+		text, _ := os.ReadFile(logFile)
+		return nil, fmt.Errorf("gyre serve did not start (%v): %s", err, text)
+	}
+	p.url = url
+	return p, nil
+}
+
+// end sends a signal and returns the exit code, -1 after a kill.
+func (p *process) end(s syscall.Signal) (int, error) {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return 0, err
+	}
+	p.logged.Wait()
+	err := p.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return 0, err
+	}
+	return p.cmd.ProcessState.ExitCode(), nil
+}
+
+func startNode(ts *testscript.TestScript, neg bool, args []string) {
+	p, err := serve(ts.MkAbs("."), environment(ts), ts.MkAbs("node.log"), args...)
+	ts.Check(err)
+	nodes := nodesOf(ts)
+	if nodes.running["node"] != nil {
+		ts.Fatalf("there is a node already")
+	}
+	nodes.running["node"] = p
+	ts.Defer(func() {
+		if nodes.running["node"] == p {
+			_, _ = p.end(syscall.SIGKILL)
+		}
+	})
+	ts.Setenv("GYRE_SERVER", p.url)
+}
+
+func endNode(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+	if len(args) == 0 || len(args) > 2 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: end INT|TERM|KILL [CODE]")
+	}
+	nodes := nodesOf(ts)
+	p := nodes.running["node"]
+	if p == nil {
+		ts.Fatalf("no node")
+	}
+	nodes.running["node"] = nil
+	code, err := p.end(signals[args[0]])
+	ts.Check(err)
+	if len(args) == 2 && strconv.Itoa(code) != args[1] {
+		ts.Fatalf("the node's exit code is %d, want %s", code, args[1])
+	}
+}
+
+// gyre makes a command of the script's directory and environment.
+func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
+	path, err := exec.LookPath("gyre")
+	ts.Check(err)
+	cmd := exec.Command(path, args...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = environment(ts)
+	return cmd
+}
+
+// environment is what of the script's environment the processes of the commands
+// above get.
+func environment(ts *testscript.TestScript) []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "GYRE_SERVER", "GYRE_DATA"} {
+		env = append(env, name+"="+ts.Getenv(name))
+	}
+	return env
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE ARG...")
+	}
+	cmd := gyre(ts, args[1:])
+	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
+	}
+	if code := cmd.ProcessState.ExitCode(); strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: interrupt CODE ARG...")
+	}
+	cmd := gyre(ts, args[1:])
+	cmd.Stderr = ts.Stderr()
+	stdout, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	out := bufio.NewReader(stdout)
+	first, err := out.ReadString('\n')
+	ts.Check(err)
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	rest, err := io.ReadAll(out)
+	ts.Check(err)
+	_, err = io.WriteString(ts.Stdout(), first+string(rest))
+	ts.Check(err)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func silence(ts *testscript.TestScript, neg bool, args []string) {
+	// What is never accepted stays in the system's queue, connected.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv("GYRE_SERVER", "http://"+l.Addr().String())
+}
+
+func denial(ts *testscript.TestScript, neg bool, args []string) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"code":"host_not_allowed","status":403,"title":"no","detail":"this node is not called that"}`)
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv("GYRE_SERVER", s.URL)
+}

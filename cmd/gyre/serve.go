@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+)
+
+// stopWithin is how long a node may take to finish what is under way.
+const stopWithin = 8 * time.Second
+
+const serveHelp = `Run a node until it gets SIGINT or SIGTERM. It then finishes what is under way and
+exits with 0; a second signal ends it at once. What was acknowledged is on disk either way.
+
+Every flag can also be set in the environment (GYRE_LISTEN, GYRE_ALLOW_HOST, …) and, under
+the flag's name, in the YAML file of --config:
+
+  listen: 127.0.0.1:4973
+  data: /var/lib/gyre
+  log-level: warn
+  allow-host: [events.internal]
+
+A flag wins over the environment, the environment over the file.`
+
+// serveFlags are the flags of gyre serve.
+type serveFlags struct {
+	node     runtime.Config
+	logLevel slog.Level
+	config   string
+}
+
+func newServe(a *app) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long:  serveHelp,
+		Example: `  gyre serve
+  gyre serve --engine memory --listen 127.0.0.1:0
+  gyre serve --config gyre.yaml`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.settings(cmd); err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), f)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *serveFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.node.Listen, "listen", runtime.DefaultListen, "host:port to serve on")
+	flags.StringVar(&f.node.Data, "data", runtime.DefaultData, "directory of the data")
+	flags.StringVar(&f.node.Engine, "engine", runtime.EngineDisk, "disk, or memory to keep nothing")
+	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")
+	flags.StringVar(&f.config, "config", "", "YAML file with these flags")
+	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
+	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "further host name to be called by (repeat)")
+	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call (repeat)")
+	flags.Int64Var(&f.node.SegmentBytes, "segment-bytes", 0, "size of a log file; for tests")
+	if err := flags.MarkHidden("segment-bytes"); err != nil {
+		panic(err) // the line above makes the flag
+	}
+}
+
+// serve runs a node until ctx ends.
+func (a *app) serve(ctx context.Context, f serveFlags) error {
+	f.node.Version = version
+	f.node.Logger = newLogger(a.stderr, f.logLevel)
+	node, err := runtime.Start(ctx, f.node)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(a.stderr, banner(node, f.node))
+	var failed error
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.stderr, "Stopping; a second signal ends the process at once.")
+	case failed = <-node.Failed():
+	}
+	// The work's context has ended; finishing has a deadline of its own.
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if err := node.Close(stopping); err != nil {
+		f.node.Logger.LogAttrs(stopping, slog.LevelError, "close", slog.Any("error", err))
+		return core.Errorf(core.CodeInternal, "close: %w", err)
+	}
+	return failed
+}
+
+// newLogger logs text for a person, else JSON.
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// banner says what runs and what to do with it.
+func banner(node *runtime.Node, c runtime.Config) string {
+	data := "in memory: gone when the node stops"
+	if c.Engine == runtime.EngineDisk {
+		data = c.Data
+		if abs, err := filepath.Abs(c.Data); err == nil {
+			data = abs
+		}
+	}
+	url := node.URL()
+	at := ""
+	if node.Addr() != runtime.DefaultListen {
+		at = " --server " + strings.TrimPrefix(url, "http://")
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nGyre %s\n", c.Version)
+	fmt.Fprintf(&b, "  data       %s\n", data)
+	fmt.Fprintf(&b, "  HTTP       %s\n", url)
+	fmt.Fprintf(&b, "  WebSocket  %s/v1/ws\n", strings.Replace(url, "http://", "ws://", 1))
+	fmt.Fprintf(&b, "  metrics    %s/metrics\n", url)
+	if c.Insecure {
+		b.WriteString("  INSECURE   whoever reaches this address may read and write everything\n")
+	}
+	b.WriteString("\nTry, in another terminal:\n")
+	fmt.Fprintf(&b, "  gyre append order-1 OrderPlaced '{\"total\":10}'%s\n", at)
+	fmt.Fprintf(&b, "  gyre tail '$all' --from start%s\n", at)
+	fmt.Fprintf(&b, "  curl -s %s/v1/streams/order-1/events\n\n", url)
+	return b.String()
+}
+
+// levelFlag makes a slog.Level a flag.
+type levelFlag struct{ level *slog.Level }
+
+func (f *levelFlag) Set(s string) error { return f.level.UnmarshalText([]byte(s)) }
+func (f *levelFlag) String() string {
+	if f.level == nil {
+		return ""
+	}
+	return strings.ToLower(f.level.String())
+}
+func (f *levelFlag) Type() string { return "level" }

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// settings fills the flags that the command line leaves out: from GYRE_* in the
+// environment, else from the YAML file that --config names. A key is a flag's name
+// in each of them, so that there is one set of names and one check of values.
+func (a *app) settings(cmd *cobra.Command) error {
+	if err := a.fromEnvironment(cmd); err != nil {
+		return err
+	}
+	file, err := cmd.Flags().GetString("config")
+	if err != nil || file == "" {
+		return err
+	}
+	return fromFile(cmd, file)
+}
+
+// envName is the environment's name for a flag: GYRE_LOG_LEVEL for log-level.
+func envName(flag string) string {
+	return "GYRE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+func (a *app) fromEnvironment(cmd *cobra.Command) error {
+	var failed error
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		v := a.getenv(envName(f.Name))
+		if v == "" || f.Changed || failed != nil {
+			return
+		}
+		if err := cmd.Flags().Set(f.Name, v); err != nil {
+			failed = core.Errorf(core.CodeInvalidConfig, "%s: %q is not a value for it: %w", envName(f.Name), v, err)
+		}
+	})
+	return failed
+}
+
+func fromFile(cmd *cobra.Command, name string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return core.Errorf(core.CodeInvalidConfig, "%w", err)
+	}
+	var keys map[string]yaml.Node
+	if err := yaml.Unmarshal(text, &keys); err != nil {
+		return core.Errorf(core.CodeInvalidConfig, "%s: %w", name, err)
+	}
+	known := settingNames(cmd)
+	for key, node := range keys {
+		at := fmt.Sprintf("%s:%d", name, node.Line)
+		if !slices.Contains(known, key) {
+			hint := ""
+			if near := nearest(key, known); near != "" {
+				hint = fmt.Sprintf("; did you mean %q?", near)
+			}
+			return core.Errorf(core.CodeInvalidConfig, "%s: unknown key %q%s", at, key, hint)
+		}
+		if cmd.Flags().Changed(key) {
+			continue
+		}
+		if err := setFromYAML(cmd.Flags().Lookup(key), &node); err != nil {
+			return core.Errorf(core.CodeInvalidConfig, "%s: %s: %w", at, key, err)
+		}
+	}
+	return nil
+}
+
+// settingNames are the flags that a file may set.
+func settingNames(cmd *cobra.Command) []string {
+	var names []string
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "config" && f.Name != "help" {
+			names = append(names, f.Name)
+		}
+	})
+	return names
+}
+
+// setFromYAML gives a flag one value, or a list where the flag takes one.
+func setFromYAML(f *pflag.Flag, node *yaml.Node) error {
+	if list, ok := f.Value.(pflag.SliceValue); ok && node.Kind == yaml.SequenceNode {
+		var values []string
+		if err := node.Decode(&values); err != nil {
+			return err
+		}
+		return list.Replace(values)
+	}
+	var v string
+	if err := node.Decode(&v); err != nil {
+		return fmt.Errorf("not a single value")
+	}
+	if err := f.Value.Set(v); err != nil {
+		return fmt.Errorf("%q is not a value for it: %w", v, err)
+	}
+	return nil
+}
+
+// nearest is the name most like s, or "" if none is like it.
+func nearest(s string, names []string) string {
+	best, least := "", 0
+	for _, n := range names {
+		d := distance(s, n)
+		if d <= max(len(s), len(n))/2 && (best == "" || d < least) {
+			best, least = n, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to add, remove or change to make a of b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+func newStreams(a *app) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "streams",
+		Short: "List streams, and tell about one",
+	})
+	cmd.AddCommand(newStreamsLs(a), newStreamsInfo(a))
+	return cmd
+}
+
+// listedStream is a stream of the list, as it is printed.
+type listedStream struct {
+	Stream  string `json:"stream"`
+	Version uint64 `json:"version"`
+}
+
+func newStreamsLs(a *app) *cobra.Command {
+	var prefix string
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List streams by name, with their versions",
+		Example: "  gyre streams ls --prefix order-",
+		Args:    takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var list []listedStream
+			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
+				list, err = a.listStreams(cmd.Context(), client, prefix)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return printList(a, list, []string{"stream", "version"}, func(s listedStream) []string {
+				return []string{cell(s.Stream, core.MaxStreamNameBytes), fmt.Sprint(s.Version)}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "only names that begin so")
+	return a.talks(cmd)
+}
+
+// listStreams gets all pages.
+func (a *app) listStreams(ctx context.Context, client *sdk.Client, prefix string) ([]listedStream, error) {
+	var list []listedStream
+	r := core.StreamsRequest{Prefix: prefix, Limit: core.MaxReadEvents}
+	for {
+		page, err := a.streamsPage(ctx, client, r)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range page.Streams {
+			list = append(list, listedStream{s.Name, s.Version})
+			r.After = s.Name
+		}
+		if page.End || len(page.Streams) == 0 {
+			return list, nil
+		}
+	}
+}
+
+func (a *app) streamsPage(ctx context.Context, client *sdk.Client, r core.StreamsRequest) (core.StreamsPage, error) {
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	return client.Streams(ctx, r)
+}
+
+// streamInfo tells about one stream, as it is printed.
+type streamInfo struct {
+	Stream  string    `json:"stream"`
+	Version uint64    `json:"version"`
+	First   eventInfo `json:"first"`
+	Last    eventInfo `json:"last"`
+}
+
+type eventInfo struct {
+	Position uint64 `json:"position"`
+	Type     string `json:"type"`
+	Time     string `json:"time"`
+	Recorded string `json:"recorded"`
+}
+
+func newStreamsInfo(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "info STREAM",
+		Short:   "Tell a stream's version, and its first and last event",
+		Example: "  gyre streams info order-1",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var info streamInfo
+			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
+				info, err = a.streamInfo(cmd.Context(), client, args[0])
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return printOne(a, info, streamInfo.words)
+		},
+	}
+	return a.talks(cmd)
+}
+
+func (a *app) streamInfo(ctx context.Context, log core.Log, stream string) (streamInfo, error) {
+	info := streamInfo{Stream: stream}
+	for _, end := range []struct {
+		backward bool
+		event    *eventInfo
+	}{{false, &info.First}, {true, &info.Last}} {
+		page, err := a.readPage(ctx, log, core.ReadRequest{Stream: stream, Backward: end.backward, Limit: core.Limit{Events: 1}})
+		if err != nil {
+			return info, err
+		}
+		info.Version = page.Version
+		for e := range page.Events() {
+			*end.event = eventInfo{e.Position, e.Type, wire.FormatTime(e.Time), wire.FormatTime(e.Recorded)}
+		}
+	}
+	return info, nil
+}
+
+func (i streamInfo) words() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "stream   %s\n", cell(i.Stream, core.MaxStreamNameBytes))
+	fmt.Fprintf(&b, "version  %d\n", i.Version)
+	fmt.Fprintf(&b, "first    %s  %s  position %d\n", i.First.Time, i.First.Type, i.First.Position)
+	fmt.Fprintf(&b, "last     %s  %s  position %d", i.Last.Time, i.Last.Type, i.Last.Position)
+	return b.String()
+}
