@@ -38,6 +38,10 @@ func routes() []route {
 		{method: "GET", path: "/v1/events", handle: (*API).readAll, query: reading},
 		{method: "GET", path: "/v1/events/{id}", handle: (*API).event},
 		{method: "POST", path: "/v1/transactions", handle: (*API).transaction},
+		{method: "GET", path: "/", handle: (*API).landing},
+		{method: "GET", path: "/openapi.json", handle: (*API).serveOpenAPI, drained: true},
+		{method: "GET", path: "/asyncapi.json", handle: (*API).serveAsyncAPI, drained: true},
+		{method: "GET", path: "/docs/errors/{code}", handle: (*API).explain, drained: true},
 		{method: "GET", path: "/metrics", handle: (*API).serveMetrics, query: []string{"name[]"}, drained: true},
 	}
 }

@@ -14,56 +14,32 @@ import (
 // Message is one text message.
 type Message any
 
-// newMessage makes the struct of an op, per side; nil for one that is unknown.
-func newClientMessage(op string) Message {
-	switch op {
-	case "hello":
-		return new(Hello)
-	case "append":
-		return new(AppendRequest)
-	case "read":
-		return new(ReadRequest)
-	case "subscribe":
-		return new(Subscribe)
-	case "credit":
-		return new(Credit)
-	case "unsubscribe":
-		return new(Unsubscribe)
-	case "cancel":
-		return new(Cancel)
+// clientMessages and serverMessages are the ops of each side. asyncapi.json has
+// the same.
+var (
+	clientMessages = map[string]func() Message{
+		"hello":       func() Message { return new(Hello) },
+		"append":      func() Message { return new(AppendRequest) },
+		"read":        func() Message { return new(ReadRequest) },
+		"subscribe":   func() Message { return new(Subscribe) },
+		"credit":      func() Message { return new(Credit) },
+		"unsubscribe": func() Message { return new(Unsubscribe) },
+		"cancel":      func() Message { return new(Cancel) },
+		"ping":        func() Message { return new(Ping) },
+		"pong":        func() Message { return new(Pong) },
 	}
-	return newCommonMessage(op)
-}
-
-func newServerMessage(op string) Message {
-	switch op {
-	case "welcome":
-		return new(Welcome)
-	case "ok":
-		return new(OK)
-	case "error":
-		return new(Failure)
-	case "events":
-		return new(Events)
-	case "status":
-		return new(Status)
-	case "end":
-		return new(End)
-	case "goaway":
-		return new(Goaway)
+	serverMessages = map[string]func() Message{
+		"welcome": func() Message { return new(Welcome) },
+		"ok":      func() Message { return new(OK) },
+		"error":   func() Message { return new(Failure) },
+		"events":  func() Message { return new(Events) },
+		"status":  func() Message { return new(Status) },
+		"end":     func() Message { return new(End) },
+		"goaway":  func() Message { return new(Goaway) },
+		"ping":    func() Message { return new(Ping) },
+		"pong":    func() Message { return new(Pong) },
 	}
-	return newCommonMessage(op)
-}
-
-func newCommonMessage(op string) Message {
-	switch op {
-	case "ping":
-		return new(Ping)
-	case "pong":
-		return new(Pong)
-	}
-	return nil
-}
+)
 
 // Head is what every message has, as far as it could be read.
 type Head struct {
@@ -73,19 +49,19 @@ type Head struct {
 
 // DecodeClient decodes a message of a client. The Head is filled in as far as
 // possible, so that even an error can be answered to the request it is about.
-func DecodeClient(text []byte) (Head, Message, error) { return decode(text, newClientMessage) }
+func DecodeClient(text []byte) (Head, Message, error) { return decode(text, clientMessages) }
 
 // DecodeServer decodes a message of a server. An op that is not known is no
 // error: the Message is nil.
 func DecodeServer(text []byte) (Head, Message, error) {
-	h, m, err := decode(text, newServerMessage)
+	h, m, err := decode(text, serverMessages)
 	if err != nil && core.AsError(err).Code == core.CodeUnknownOp {
 		return h, nil, nil
 	}
 	return h, m, err
 }
 
-func decode(text []byte, newMessage func(string) Message) (Head, Message, error) {
+func decode(text []byte, messages map[string]func() Message) (Head, Message, error) {
 	h := peekHead(text)
 	if h.ID > core.MaxNumber {
 		return Head{}, nil, core.Errorf(core.CodeInvalidRequest, "id is at most 2^53-1")
@@ -93,10 +69,11 @@ func decode(text []byte, newMessage func(string) Message) (Head, Message, error)
 	if h.Op == "" {
 		return h, nil, notAMessage(text)
 	}
-	m := newMessage(h.Op)
-	if m == nil {
+	newMessage := messages[h.Op]
+	if newMessage == nil {
 		return h, nil, core.Errorf(core.CodeUnknownOp, "op %q is not known", clip(h.Op))
 	}
+	m := newMessage()
 	if err := json.Unmarshal(text, m); err != nil {
 		return h, nil, requestError(err)
 	}

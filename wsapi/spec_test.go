@@ -1,0 +1,148 @@
+package wsapi
+
+import (
+	"encoding/json"
+	"flag"
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+var update = flag.Bool("update", false, "write the catalogue's codes into the API descriptions")
+
+type openAPIDocument struct {
+	Paths      map[string]map[string]operation `json:"paths"`
+	Components struct {
+		Schemas map[string]struct {
+			Properties map[string]json.RawMessage `json:"properties"`
+			Enum       []string                   `json:"enum"`
+		} `json:"schemas"`
+	} `json:"components"`
+}
+
+type operation struct {
+	OperationID string `json:"operationId"`
+	Parameters  []struct{ Name, In string }
+}
+
+func parseDocument(t *testing.T, text []byte) openAPIDocument {
+	t.Helper()
+	var doc openAPIDocument
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestOpenAPIHasTheRoutes(t *testing.T) {
+	doc := parseDocument(t, openAPI)
+	var code, documented []string
+	for _, r := range routes() {
+		code = append(code, r.method+" "+r.path)
+	}
+	ids := map[string]bool{}
+	for path, operations := range doc.Paths {
+		for method, o := range operations {
+			documented = append(documented, strings.ToUpper(method)+" "+path)
+			if o.OperationID == "" || ids[o.OperationID] {
+				t.Errorf("%s %s: operation id %q is none or not unique", method, path, o.OperationID)
+			}
+			ids[o.OperationID] = true
+		}
+	}
+	slices.Sort(code)
+	slices.Sort(documented)
+	if !slices.Equal(code, documented) {
+		t.Errorf("the code has\n%s\nopenapi.json has\n%s", strings.Join(code, "\n"), strings.Join(documented, "\n"))
+	}
+}
+
+func TestOpenAPIHasTheParameters(t *testing.T) {
+	doc := parseDocument(t, openAPI)
+	wildcard := regexp.MustCompile(`\{(\w+)\}`)
+	for _, r := range routes() {
+		var query, inPath, wildcards []string
+		for _, p := range doc.Paths[r.path][strings.ToLower(r.method)].Parameters {
+			switch p.In {
+			case "query":
+				query = append(query, p.Name)
+			case "path":
+				inPath = append(inPath, p.Name)
+			}
+		}
+		for _, m := range wildcard.FindAllStringSubmatch(r.path, -1) {
+			wildcards = append(wildcards, m[1])
+		}
+		known := slices.Clone(r.query)
+		slices.Sort(known)
+		slices.Sort(query)
+		if !slices.Equal(known, query) || !slices.Equal(wildcards, inPath) {
+			t.Errorf("%s %s: the code has %v and %v, openapi.json has %v and %v", r.method, r.path, known, wildcards, query, inPath)
+		}
+	}
+}
+
+func TestOpenAPIHasTheBodies(t *testing.T) {
+	doc := parseDocument(t, openAPI)
+	for name, typ := range map[string]reflect.Type{
+		"NewEvent":    reflect.TypeFor[wire.Event](),
+		"Error":       reflect.TypeFor[wire.Error](),
+		"Element":     reflect.TypeFor[wire.Element](),
+		"Check":       reflect.TypeFor[wire.Check](),
+		"Appended":    reflect.TypeFor[wire.Appended](),
+		"Transaction": reflect.TypeFor[transactionBody](),
+		"Streams":     reflect.TypeFor[streamsPage](),
+		"Server":      reflect.TypeFor[serverInfo](),
+	} {
+		var fields []string
+		for f := range typ.Fields() {
+			field, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			fields = append(fields, field)
+		}
+		slices.Sort(fields)
+		if documented := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties)); !slices.Equal(fields, documented) {
+			t.Errorf("%s: the code has %v, openapi.json has %v", name, fields, documented)
+		}
+	}
+}
+
+// TestDescriptionsHaveTheCodes holds the enum of error codes to the catalogue. After
+// a change there: go test ./wsapi -run Codes -update
+func TestDescriptionsHaveTheCodes(t *testing.T) {
+	for file, text := range map[string][]byte{"docs/openapi.json": openAPI, "docs/asyncapi.json": asyncAPI} {
+		if *update {
+			text = withCodes(t, text)
+			if err := os.WriteFile(file, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var codes []core.Code
+		for _, c := range parseDocument(t, text).Components.Schemas["ErrorCode"].Enum {
+			codes = append(codes, core.Code(c))
+		}
+		if !slices.Equal(codes, core.Codes()) {
+			t.Errorf("%s: ErrorCode is not core's catalogue; run go test ./wsapi -run Codes -update", file)
+		}
+	}
+}
+
+// withCodes puts the catalogue's codes in place of the enum.
+func withCodes(t *testing.T, text []byte) []byte {
+	enum := regexp.MustCompile(`(?s)("ErrorCode": \{\s*"type": "string",\s*"enum": \[\n)(\s*)[^\]]*?(\n\s*\])`)
+	m := enum.FindSubmatchIndex(text)
+	if m == nil {
+		t.Fatal("no ErrorCode enum")
+	}
+	var lines []string
+	for _, c := range core.Codes() {
+		lines = append(lines, string(text[m[4]:m[5]])+`"`+string(c)+`"`)
+	}
+	return slices.Concat(text[:m[3]], []byte(strings.Join(lines, ",\n")), text[m[6]:])
+}
