@@ -80,7 +80,11 @@ func (e *Engine) commit(c *core.Commit, placed []core.Appended, written *core.Ba
 	if e.writer.header.number != number {
 		e.writer.decision.unplace() // the streams have no entries in the new table yet
 	}
-	e.encode(c, placed)
+	changes, err := e.records.changes(c.Records)
+	if err != nil {
+		return core.Outcome{Err: err}
+	}
+	e.encode(c, changes, placed)
 	position := uint64(0)
 	if len(placed) > 0 {
 		position = placed[len(placed)-1].LastPosition
@@ -107,13 +111,12 @@ func maxFrameBytes(c *core.Commit) int64 {
 // encode adds c's frame to the builder and its events to the index. They can
 // be found there by the next Commit at once, and by readers when they are
 // durable.
-func (e *Engine) encode(c *core.Commit, placed []core.Appended) {
+func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Appended) {
 	w := &e.writer
 	b, d := &w.builder, &w.decision
 	b.begin(frameHeader{
 		first: w.last.head + 1, durable: e.appender.durable.Load().end, recorded: w.now,
 	})
-	changes := e.records.changes(c.Records)
 	b.records(changes)
 	p := core.Placement{Position: w.last.head, Recorded: w.now, Incarnation: 1}
 	n := 0

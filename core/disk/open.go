@@ -33,7 +33,7 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	e.files = newSegmentFiles(e.fs, e.logDir())
 	e.appender = newAppender(e.fs, e.logDir())
-	headers, err := readLog(e.fs, e.logDir())
+	headers, err := readLog(e.fs, e.logDir(), true)
 	if err != nil {
 		return err
 	}
@@ -80,16 +80,16 @@ func openError(err error) error {
 	return core.Errorf(core.CodeUnavailable, "cannot open the log: %w", err)
 }
 
-// readLog lists the segments and reads their headers. It removes what was
-// being prepared: files that have no header yet.
-func readLog(fs FS, dir string) ([]segmentHeader, error) {
+// readLog lists the segments and reads their headers. With tidy, it removes what
+// was being prepared: files that have no header yet.
+func readLog(fs FS, dir string, tidy bool) ([]segmentHeader, error) {
 	names, err := fs.List(dir)
 	if err != nil {
 		return nil, openError(err)
 	}
 	var headers []segmentHeader
 	for i, name := range names {
-		if strings.HasSuffix(name, ".tmp") {
+		if strings.HasSuffix(name, ".tmp") && tidy {
 			if err := fs.Remove(filepath.Join(dir, name)); err != nil {
 				return nil, openError(err)
 			}
@@ -104,13 +104,15 @@ func readLog(fs FS, dir string) ([]segmentHeader, error) {
 			return nil, err
 		}
 		if !begun {
-			if lastSegment(names[i+1:]) {
+			if !lastSegment(names[i+1:]) {
+				return nil, corrupt(at(number, 0), "the segment header is missing")
+			}
+			if tidy {
 				if err := removeUnbegun(fs, dir, name); err != nil {
 					return nil, openError(err)
 				}
-				continue
 			}
-			return nil, corrupt(at(number, 0), "the segment header is missing")
+			continue
 		}
 		headers = append(headers, h)
 	}
@@ -219,10 +221,13 @@ func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 func (e *Engine) recover(ctx context.Context, headers []segmentHeader) error {
 	v := describe(headers)
 	e.index.view.Store(v)
-	var err error
-	if e.records, err = openRecords(e.dir, e.id, e.logger); err != nil {
+	// The end of the last segment is not known yet, but what was flushed to
+	// the database was durable, so it is in a segment that is there.
+	db, err := openRecordDB(e.fs, e.dir, e.id, at(headers[len(headers)-1].number, math.MaxUint32))
+	if err != nil {
 		return err
 	}
+	e.records = newRecordStore(db, e.logger)
 	if err := e.openIndex(ctx, sealedSegments(headers)); err != nil {
 		return err
 	}
@@ -275,6 +280,7 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	e.records.publish(m.end)
 	e.index.rebuild = e.rebuildRuns
 	e.index.start(e.id, e.records.sealed)
+	e.records.start()
 	return nil
 }
 

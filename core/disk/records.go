@@ -3,101 +3,189 @@ package disk
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 
 	"github.com/gyre-events/gyre/core"
 )
 
+// recordStore has the records as of the log's end. The newest changes are in
+// memory, in three steps: pending while they are not durable, then fresh, then
+// flushing while a transaction takes them to the database. The log has all of
+// them, so none of this needs to survive.
 type recordStore struct {
-	mu      sync.Mutex
-	overlay map[string]recordChange
-	pending []stagedChange
+	logger *slog.Logger
+	db     recordDB
+
+	mu sync.Mutex
+	// mu protects the fields below. Later ones are older.
+	pending  []pendingChange
+	fresh    map[string]recordChange
+	flushing map[string]recordChange
+
+	bytes   int    // of fresh
+	flushed offset // the database has all changes before it
+	seen    offset // fresh has those after it and before this
+	logged  int64  // bytes of changes since the last snapshot
+	wanted  bool   // a flush
+	closing bool
+
+	wake sync.Cond // wanted or closing
+	done sync.WaitGroup
 }
 
-type stagedChange struct {
+// pendingChange is a change whose frame ends at end.
+type pendingChange struct {
 	end offset
 	recordChange
 }
 
-func openRecords(dir, log string, logger *slog.Logger) (*recordStore, error) {
-	return &recordStore{overlay: make(map[string]recordChange)}, nil
+const (
+	// freshBytes of changes are kept before they go to the database.
+	freshBytes = 4 << 20
+	// snapshotBytes of changes are logged between two snapshots.
+	snapshotBytes = 64 << 20
+)
+
+// newRecordStore serves what db has and the log adds.
+func newRecordStore(db recordDB, logger *slog.Logger) *recordStore {
+	s := &recordStore{logger: logger, db: db, fresh: make(map[string]recordChange), flushed: db.applied, seen: db.applied}
+	s.wake.L = &s.mu
+	return s
 }
+
+// recordKey orders records by table, then key. No table has a zero byte.
 func recordKey(table, key string) string { return table + "\x00" + key }
 
-func (s *recordStore) revision(table, key string) uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := len(s.pending) - 1; i >= 0; i-- {
-		if s.pending[i].table == table && s.pending[i].key == key {
-			return s.pending[i].revision
-		}
-	}
-	return s.overlay[recordKey(table, key)].revision
-}
+// check checks what the operations expect, against the records after
+// everything decided so far. element is the number of the first.
 func (s *recordStore) check(ops []core.RecordOp, element int) error {
 	for i := range ops {
-		o := &ops[i]
-		if rev := s.revision(o.Table, o.Key); !o.Expect.Holds(rev) {
-			err := core.Errorf(core.CodeRecordConflict, "record %q/%q is at revision %d, expected %s", o.Table, o.Key, rev, o.Expect)
-			element += i
-			err.Element = &element
+		op := &ops[i]
+		revision, err := s.revision(op.Table, op.Key)
+		if err != nil {
 			return err
+		}
+		if !op.Expect.Holds(revision) {
+			e := core.Errorf(core.CodeRecordConflict, "record %q/%q is at revision %d, expected %s", op.Table, op.Key, revision, op.Expect)
+			element += i
+			e.Element = &element
+			return e
 		}
 	}
 	return nil
 }
-func (s *recordStore) changes(ops []core.RecordOp) []recordChange {
-	var cs []recordChange
-	for i := range ops {
-		o := &ops[i]
-		rev := s.revision(o.Table, o.Key)
-		for k := range cs {
-			if cs[k].table == o.Table && cs[k].key == o.Key {
-				rev = cs[k].revision
-			}
-		}
-		c := recordChange{table: o.Table, key: o.Key}
-		if !o.Delete {
-			c.revision, c.value = rev+1, slices.Clone(o.Value)
-		}
-		cs = append(cs, c)
-	}
-	return cs
-}
-func (s *recordStore) stage(end offset, cs []recordChange) {
+
+// revision is that of a record after everything decided so far.
+func (s *recordStore) revision(table, key string) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range cs {
-		s.pending = append(s.pending, stagedChange{end, c})
+	for i := len(s.pending) - 1; i >= 0; i-- {
+		if p := &s.pending[i]; p.table == table && p.key == key {
+			return p.revision, nil
+		}
+	}
+	k := recordKey(table, key)
+	if c, ok := s.fresh[k]; ok {
+		return c.revision, nil
+	}
+	if c, ok := s.flushing[k]; ok {
+		return c.revision, nil
+	}
+	return s.db.revision(k)
+}
+
+// changes are what the operations do, in their order.
+func (s *recordStore) changes(ops []core.RecordOp) ([]recordChange, error) {
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	changes := make([]recordChange, 0, len(ops))
+	last := make(map[string]uint64, len(ops))
+	for i := range ops {
+		op := &ops[i]
+		k := recordKey(op.Table, op.Key)
+		revision, ok := last[k]
+		if !ok {
+			var err error
+			if revision, err = s.revision(op.Table, op.Key); err != nil {
+				return nil, err
+			}
+		}
+		c := recordChange{table: strings.Clone(op.Table), key: strings.Clone(op.Key)}
+		if !op.Delete {
+			c.revision, c.value = revision+1, slices.Clone(op.Value)
+		}
+		last[k] = c.revision
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+// stage notes the changes of a frame that ends at end and is not durable yet.
+func (s *recordStore) stage(end offset, changes []recordChange) {
+	if len(changes) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range changes {
+		s.pending = append(s.pending, pendingChange{end, c})
 	}
 }
-func (s *recordStore) replay(end offset, c recordChange) { s.stage(end, []recordChange{c}) }
+
+// replay notes a change found in the log.
+func (s *recordStore) replay(end offset, c recordChange) {
+	if end > s.applied() {
+		s.stage(end, []recordChange{c})
+	}
+}
+
+// publish makes the changes up to end readable: they are durable.
 func (s *recordStore) publish(end offset) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
 	for n < len(s.pending) && s.pending[n].end <= end {
 		c := s.pending[n].recordChange
-		if c.revision == 0 {
-			delete(s.overlay, recordKey(c.table, c.key))
-		} else {
-			s.overlay[recordKey(c.table, c.key)] = c
-		}
+		s.fresh[recordKey(c.table, c.key)] = c
+		size := maxChangeOverhead + len(c.table) + len(c.key) + len(c.value)
+		s.bytes += size
+		s.logged += int64(size)
 		n++
 	}
 	s.pending = slices.Delete(s.pending, 0, n)
+	s.seen = max(s.seen, end)
+	if s.bytes >= freshBytes {
+		s.wanted = true
+		s.wake.Broadcast()
+	}
 }
+
+// rollback forgets what was not durable.
 func (s *recordStore) rollback() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending = s.pending[:0]
 }
-func (s *recordStore) applied() offset   { return 0 }
-func (s *recordStore) sealed(end offset) {}
-func (s *recordStore) close() error      { return nil }
+
+// sealed has everything so far written to the database, so that the replay at
+// the next open is bounded by what the index needs as well.
+func (s *recordStore) sealed(offset) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = true
+	s.wake.Broadcast()
+}
+
+// applied is the end of the frames whose changes the store has.
+func (s *recordStore) applied() offset {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
+}
 
 // Records is core.Engine's.
 func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {
@@ -105,15 +193,127 @@ func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) ([]core.Rec
 		return nil, err
 	}
 	defer e.life.RUnlock()
-	s := e.records
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	return e.records.list(r)
+}
+
+// list merges what is in memory over what is in the database. It takes the
+// first picture first: a flush in between moves changes to the database, where
+// the older picture of them wins.
+func (s *recordStore) list(r core.RecordsRequest) ([]core.Record, error) {
+	newest := s.inMemory(r)
+	keys := slices.Sorted(maps.Keys(newest))
 	var out []core.Record
-	for _, c := range s.overlay {
-		if c.table == r.Table && (r.Key == "" || c.key == r.Key) && strings.HasPrefix(c.key, r.Prefix) && c.key > r.After {
-			out = append(out, core.Record{Key: c.key, Revision: c.revision, Value: c.value})
+	add := func(key string, c recordChange) {
+		if c.revision > 0 && len(out) < r.Limit {
+			out = append(out, core.Record{Key: key, Revision: c.revision, Value: c.value})
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
-	return out[:min(len(out), r.Limit)], nil
+	err := s.db.scan(r, func(key string, c recordChange) bool {
+		for len(keys) > 0 && keys[0] < key {
+			add(keys[0], newest[keys[0]])
+			keys = keys[1:]
+		}
+		if len(keys) > 0 && keys[0] == key {
+			c, keys = newest[key], keys[1:]
+		}
+		add(key, c)
+		return len(out) < r.Limit
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		add(k, newest[k])
+	}
+	return out, nil
+}
+
+// inMemory are the changes that r asks for, by key.
+func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := make(map[string]recordChange)
+	for _, m := range []map[string]recordChange{s.flushing, s.fresh} {
+		for _, c := range m {
+			if c.table == r.Table && asked(r, c.key) {
+				found[c.key] = c
+			}
+		}
+	}
+	return found
+}
+
+func asked(r core.RecordsRequest, key string) bool {
+	if r.Key != "" {
+		return key == r.Key
+	}
+	return strings.HasPrefix(key, r.Prefix) && key > r.After
+}
+
+// start begins the goroutine that keeps the database up.
+func (s *recordStore) start() { s.done.Go(s.run) }
+
+func (s *recordStore) run() {
+	for s.await() {
+		if err := s.flush(); err != nil {
+			s.logger.Warn("the records cannot be written to their database; they stay in memory and the log", "error", err)
+		}
+	}
+}
+
+// await waits until there is something to flush; false means closing.
+func (s *recordStore) await() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closing && !s.wanted {
+		s.wake.Wait()
+	}
+	s.wanted = false
+	return !s.closing
+}
+
+// flush takes the fresh changes to the database, in one transaction together
+// with how far in the log they reach.
+func (s *recordStore) flush() error {
+	s.mu.Lock()
+	if s.seen == s.flushed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.flushing, s.fresh, s.bytes = s.fresh, make(map[string]recordChange), 0
+	changes, end := s.flushing, s.seen
+	s.mu.Unlock()
+
+	err := s.db.apply(changes, end)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		// Back to where they were, under what came meanwhile.
+		maps.Copy(s.flushing, s.fresh)
+		s.fresh, s.flushing = s.flushing, nil
+		return err
+	}
+	s.flushing, s.flushed = nil, end
+	if s.logged >= snapshotBytes {
+		s.logged = 0
+		s.mu.Unlock()
+		err = s.db.writeSnapshot()
+		s.mu.Lock()
+	}
+	return err
+}
+
+// close ends the goroutine and closes the database.
+func (s *recordStore) close() error {
+	s.mu.Lock()
+	s.closing = true
+	s.wake.Broadcast()
+	s.mu.Unlock()
+	s.done.Wait()
+	flushErr := s.flush()
+	if flushErr != nil {
+		s.logger.Warn("the records cannot be written to their database; the log has them", "error", flushErr)
+	}
+	return s.db.close()
 }

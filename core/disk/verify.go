@@ -1,0 +1,469 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// VerifyOptions chooses what Verify does.
+type VerifyOptions struct {
+	// Rebuild makes everything that is derived from the log anew. The log
+	// itself is never changed.
+	Rebuild bool
+}
+
+// Report is what Verify found.
+type Report struct {
+	Log      string // identity
+	Segments int
+	Events   uint64
+	Streams  uint64
+	Records  uint64
+	Bytes    int64 // of the log
+	// Tail is how many bytes a write that was cut off has left behind the
+	// log's end. It is no problem: the next Open removes them.
+	Tail     int64
+	Problems []Problem
+	Rebuilt  bool
+}
+
+// Clean reports whether nothing is wrong.
+func (r *Report) Clean() bool { return len(r.Problems) == 0 }
+
+// Problem is something that is not as it should be.
+type Problem struct {
+	File   string // in the data directory
+	Offset int64  // in the file
+	Detail string
+	// Derived says that it can be mended with Rebuild. Else the log itself is
+	// damaged, and only a backup helps.
+	Derived bool
+}
+
+func (p Problem) String() string { return fmt.Sprintf("%s+%d: %s", p.File, p.Offset, p.Detail) }
+
+// Verify checks a log that no process has open: every frame and checksum, the
+// order of positions and versions, that no id is there twice, and that what is
+// derived from the log, index and records, says the same as the log. Errors
+// are store_locked, store_newer and those of the disk; what is wrong with the
+// data is in the Report.
+func Verify(ctx context.Context, config Config, options VerifyOptions) (Report, error) {
+	if err := config.validate(); err != nil {
+		return Report{}, err
+	}
+	if _, err := config.FS.List(filepath.Join(config.Dir, "log")); err != nil {
+		return Report{}, core.Errorf(core.CodeUnavailable, "there is no log in the data directory: %w", err)
+	}
+	e := &Engine{fs: config.FS, dir: config.Dir, config: config, logger: config.Logger}
+	defer func() { _ = e.release() }()
+	if err := e.takeLock(); err != nil {
+		return Report{}, err
+	}
+	v := &verifier{engine: e, ctx: ctx}
+	err := v.run(options)
+	v.removeWork()
+	return v.report, err
+}
+
+// verifier makes the index of the log once more, in a directory of its own,
+// and compares. Making it checks the log.
+type verifier struct {
+	engine *Engine
+	ctx    context.Context
+	report Report
+
+	sealed []sealedSegment
+	fresh  []*run                  // of every segment, the last one's too
+	latest map[string]recordChange // records as the log has them
+}
+
+func (v *verifier) workDir() string { return filepath.Join(v.engine.dir, "verify.tmp") }
+
+func (v *verifier) run(options VerifyOptions) error {
+	e := v.engine
+	headers, err := readLog(e.fs, e.logDir(), false)
+	if err != nil {
+		return v.problem(err)
+	}
+	if len(headers) == 0 {
+		return nil
+	}
+	e.id, e.key = headers[0].log, headers[0].key
+	e.files = newSegmentFiles(e.fs, e.logDir())
+	e.index = newIndex(e.fs, v.workDir(), e.key, e.logger)
+	e.index.view.Store(describe(headers))
+	v.report.Log, v.report.Segments = e.id, len(headers)
+	v.sealed = sealedSegments(headers)
+	v.latest = make(map[string]recordChange)
+	v.removeWork()
+	if err := e.fs.MakeDir(v.workDir()); err != nil {
+		return openError(err)
+	}
+	if err := v.checkLog(&headers[len(headers)-1]); err != nil {
+		return err
+	}
+	if !v.report.Clean() {
+		return nil // nothing can be compared with a damaged log
+	}
+	if err := v.checkIndex(); err != nil {
+		return err
+	}
+	if err := v.checkRecords(); err != nil {
+		return err
+	}
+	if options.Rebuild {
+		return v.rebuild()
+	}
+	return nil
+}
+
+// problem puts damage into the report; any other error it returns.
+func (v *verifier) problem(err error) error {
+	var damage *damagedRun
+	var known *core.Error
+	switch {
+	case errors.As(err, &damage):
+		v.add(Problem{"index/" + damage.name, damage.at, damage.what + " is damaged", true})
+	case errors.As(err, &known) && known.Code == core.CodeStoreCorrupt:
+		p := Problem{File: "log", Detail: known.Detail}
+		if known.Offset != nil {
+			p.Offset = *known.Offset
+			if _, name, ok := strings.Cut(known.Detail, " of log/"); ok {
+				p.File = "log/" + name
+			}
+		}
+		v.add(p)
+	default:
+		return err
+	}
+	return nil
+}
+
+func (v *verifier) add(p Problem) { v.report.Problems = append(v.report.Problems, p) }
+
+// checkLog goes through all segments, and through the index it makes of them.
+func (v *verifier) checkLog(last *segmentHeader) error {
+	e := v.engine
+	total := e.index.view.Load().bytesBefore(at(last.number, 0))
+	for i := range v.sealed {
+		if err := v.ctx.Err(); err != nil {
+			return core.AsError(err)
+		}
+		s := &v.sealed[i]
+		r := newReplay(&s.header, nil)
+		err := e.replay(s, v.visitor(r))
+		if err == nil {
+			err = v.keep(r, s.next, at(s.header.number, s.end))
+		}
+		if err := v.problem(err); err != nil {
+			return err
+		}
+		v.report.Bytes += s.end
+		e.config.Progress(v.report.Bytes, total)
+	}
+	if err := v.problem(v.checkLast(last)); err != nil || !v.report.Clean() {
+		return err
+	}
+	return v.problem(v.checkWhole())
+}
+
+func (v *verifier) checkLast(h *segmentHeader) error {
+	e := v.engine
+	file, err := e.files.acquire(h.number)
+	if err != nil {
+		return openError(err)
+	}
+	defer e.files.release(file)
+	r := newReplay(h, nil)
+	t, err := scanTail(file, *h, v.visitor(r))
+	if err != nil {
+		return openError(err)
+	}
+	v.report.Bytes += t.end
+	v.report.Tail = max(t.garbage-t.end, 0)
+	return v.keep(r, t.next, at(h.number, t.end))
+}
+
+// visitor is r's, with the records kept here.
+func (v *verifier) visitor(r *replay) visitor {
+	visit := r.visitor()
+	visit.record = func(_ int64, c recordChange) error {
+		if c.revision == 0 {
+			delete(v.latest, recordKey(c.table, c.key))
+		} else {
+			v.latest[recordKey(c.table, c.key)] = c
+		}
+		return nil
+	}
+	return visit
+}
+
+// keep writes the run of a segment into the work directory.
+func (v *verifier) keep(r *replay, next uint64, end offset) error {
+	v.report.Events += next - r.table.first
+	run, err := v.engine.index.writeRun(r.table, next, end, v.engine.id)
+	if err == nil {
+		v.fresh = append(v.fresh, run)
+	}
+	return err
+}
+
+// checkWhole merges everything into one run: that is where it shows whether
+// the versions of each stream go on from segment to segment, and whether an id
+// is there twice.
+func (v *verifier) checkWhole() error {
+	whole, err := v.engine.index.mergeRuns(v.fresh, v.workDir(), v.twice)
+	var damage *damagedRun
+	if errors.As(err, &damage) {
+		// The runs were only just written, so it is the log that is wrong.
+		v.add(Problem{File: "log", Detail: "the versions of a stream have a gap"})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer whole.file.Close()
+	v.report.Records = uint64(len(v.latest))
+	for c := newStreamCursor(whole, ""); ; v.report.Streams++ {
+		if err := c.next(); err != nil || c.done {
+			return err
+		}
+		if c.stream.first != 1 {
+			v.add(Problem{File: "log", Detail: fmt.Sprintf("stream %q begins with version %d", c.stream.name, c.stream.first)})
+		}
+	}
+}
+
+// twice compares the events at two places whose ids have one hash.
+func (v *verifier) twice(a, b offset) error {
+	var ids [2]core.ID
+	for i, o := range []offset{a, b} {
+		encoded, err := v.engine.encodedAt(v.engine.index.view.Load(), o, func(offset) ([]byte, bool) { return nil, false })
+		if err != nil {
+			return err
+		}
+		var ev core.Event
+		if !decode(encoded, &ev) {
+			return corrupt(o, "an event is malformed")
+		}
+		ids[i] = ev.ID
+	}
+	if ids[0] == ids[1] {
+		v.add(Problem{File: "log/" + segmentName(b.segment()), Offset: b.byte(), Detail: fmt.Sprintf("event id %s is also at %s", ids[0], a)})
+	}
+	return nil
+}
+
+// checkIndex compares every run with one made of the same segments. A run is
+// determined by them to the byte.
+func (v *verifier) checkIndex() error {
+	e := v.engine
+	dir := filepath.Join(e.dir, "index")
+	names, err := e.fs.List(dir)
+	if err != nil {
+		return openError(err)
+	}
+	for _, name := range names {
+		if _, _, ok := parseRunName(name); !ok {
+			continue
+		}
+		if err := v.ctx.Err(); err != nil {
+			return core.AsError(err)
+		}
+		r, err := openRun(e.fs, dir, name)
+		if err == nil {
+			err = v.compareRun(r)
+			_ = r.file.Close()
+		}
+		if err := v.problem(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verifier) compareRun(r *run) error {
+	if !r.fits(v.sealed, v.engine.id) {
+		return r.damaged(0, "what it says of its segments")
+	}
+	same := v.fresh[r.first-1]
+	if r.first != r.last {
+		merged, err := v.engine.index.mergeRuns(v.fresh[r.first-1:r.last], v.workDir(), nil)
+		if err != nil {
+			return err
+		}
+		defer merged.file.Close()
+		same = merged
+	}
+	return compareFiles(r, same)
+}
+
+func compareFiles(r, want *run) error {
+	a, b := newWindow(r.file, math.MaxInt64, scanStrideBytes), newWindow(want.file, math.MaxInt64, scanStrideBytes)
+	for o := int64(0); ; {
+		x, err := a.at(o, scanStrideBytes)
+		if err != nil {
+			return r.damaged(o, reason(err))
+		}
+		y, err := b.at(o, scanStrideBytes)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(x, y) {
+			n := 0
+			for n < min(len(x), len(y)) && x[n] == y[n] {
+				n++
+			}
+			return r.damaged(o+int64(n), "what differs from the log")
+		}
+		if o += int64(len(x)); len(x) < scanStrideBytes {
+			return nil
+		}
+	}
+}
+
+// checkRecords compares the database with the log, as far as the database
+// reaches; what comes behind is the business of the next Open.
+func (v *verifier) checkRecords() error {
+	e := v.engine
+	if _, err := os.Stat(filepath.Join(e.dir, recordFile)); os.IsNotExist(err) {
+		return nil
+	}
+	wrong := func(detail string) { v.add(Problem{File: recordFile, Detail: detail, Derived: true}) }
+	end := v.fresh[len(v.fresh)-1].end
+	db := recordDB{dir: e.dir, fs: e.fs, log: e.id}
+	if err := db.open(end); err != nil {
+		wrong(err.Error())
+		return nil
+	}
+	defer func() { _ = db.close() }()
+	// What the log has behind the database's end is laid over it, as at open.
+	merged, err := v.recordsOf(&db)
+	if err != nil {
+		wrong(err.Error())
+		return nil
+	}
+	if len(merged) != len(v.latest) {
+		wrong(fmt.Sprintf("it has %d records, the log %d", len(merged), len(v.latest)))
+		return nil
+	}
+	for k, c := range v.latest {
+		if m, ok := merged[k]; !ok || m.revision != c.revision || !bytes.Equal(m.value, c.value) {
+			wrong(fmt.Sprintf("record %q/%q differs from the log", c.table, c.key))
+		}
+	}
+	return nil
+}
+
+// recordsOf is what the database has, and the log behind it.
+func (v *verifier) recordsOf(db *recordDB) (map[string]recordChange, error) {
+	merged, err := db.all()
+	if err != nil {
+		return nil, err
+	}
+	lay := func(end offset, c recordChange) {
+		if end <= db.applied {
+			return
+		}
+		if k := recordKey(c.table, c.key); c.revision == 0 {
+			delete(merged, k)
+		} else {
+			merged[k] = c
+		}
+	}
+	for i := range v.sealed {
+		s := &v.sealed[i]
+		if at(s.header.number, s.end) <= db.applied {
+			continue
+		}
+		if err := v.engine.replay(s, recordVisitor(&s.header, lay)); err != nil {
+			return nil, err
+		}
+	}
+	last := v.fresh[len(v.fresh)-1]
+	h, _, err := readHeader(v.engine.fs, filepath.Join(v.engine.logDir(), segmentName(last.last)), last.last)
+	if err != nil {
+		return nil, err
+	}
+	file, err := v.engine.files.acquire(last.last)
+	if err != nil {
+		return nil, err
+	}
+	defer v.engine.files.release(file)
+	_, err = scanSealed(file, last.end.byte(), h, recordVisitor(&h, lay))
+	return merged, err
+}
+
+// recordVisitor tells of each change with the end of its frame.
+func recordVisitor(h *segmentHeader, visit func(end offset, c recordChange)) visitor {
+	var end offset
+	return visitor{
+		frame:  func(o int64, f *frameHeader) { end = at(h.number, o+f.size()) },
+		record: func(_ int64, c recordChange) error { visit(end, c); return nil },
+	}
+}
+
+// rebuild replaces the index by the one that was just made, and the records by
+// those of the log.
+func (v *verifier) rebuild() error {
+	e := v.engine
+	dir := filepath.Join(e.dir, "index")
+	names, err := e.fs.List(dir)
+	if err != nil {
+		return openError(err)
+	}
+	for _, name := range names {
+		if err := e.fs.Remove(filepath.Join(dir, name)); err != nil {
+			return openError(err)
+		}
+	}
+	for _, r := range v.fresh[:len(v.sealed)] {
+		if err := e.fs.Rename(filepath.Join(v.workDir(), r.name), filepath.Join(dir, r.name)); err != nil {
+			return openError(err)
+		}
+	}
+	if err := e.fs.SyncDir(dir); err != nil {
+		return openError(err)
+	}
+	if err := os.Remove(filepath.Join(e.dir, recordFile)); err != nil && !os.IsNotExist(err) {
+		return openError(err)
+	}
+	db := recordDB{dir: e.dir, fs: e.fs, log: e.id}
+	if err := db.openFile(); err != nil {
+		return openError(err)
+	}
+	err = db.apply(v.latest, v.fresh[len(v.fresh)-1].end)
+	if closeErr := db.close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return openError(err)
+	}
+	v.report.Problems = slices.DeleteFunc(v.report.Problems, func(p Problem) bool { return p.Derived })
+	v.report.Rebuilt = true
+	return nil
+}
+
+// removeWork removes the work directory's files.
+func (v *verifier) removeWork() {
+	for _, r := range v.fresh {
+		_ = r.file.Close()
+	}
+	names, err := v.engine.fs.List(v.workDir())
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		_ = v.engine.fs.Remove(filepath.Join(v.workDir(), name))
+	}
+	_ = v.engine.fs.Remove(v.workDir())
+}
