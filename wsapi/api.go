@@ -6,12 +6,17 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
+
+// lastWords is how long Close waits, after its time is up, for close frames to go
+// out.
+const lastWords = 250 * time.Millisecond
 
 // API serves a Store over WebSocket and HTTP.
 type API struct {
@@ -82,6 +87,11 @@ func (a *API) Close(ctx context.Context) error {
 	case <-gone:
 		return nil
 	case <-ctx.Done():
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-time.After(lastWords):
 	}
 	for _, c := range conns {
 		c.socket.hangUp()

@@ -28,7 +28,9 @@ type node struct {
 func newNode(t testing.TB, config wsapi.Config) *node {
 	t.Helper()
 	n := &node{t: t, store: core.NewStore(memory.New(), core.StoreConfig{})}
-	config.Store = n.store
+	if config.Store == nil {
+		config.Store = n.store
+	}
 	var err error
 	if n.api, err = wsapi.New(config); err != nil {
 		t.Fatal(err)
