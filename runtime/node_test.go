@@ -160,3 +160,82 @@ func commit(stream, typ string) core.Commit {
 		Events: []core.NewEvent{{Type: typ, Data: []byte(`{}`)}},
 	}}}
 }
+
+func TestRestartKeepsData(t *testing.T) {
+	config := runtime.Config{Data: t.TempDir(), SegmentBytes: 1 << 20}
+	first := start(t, config)
+	result, err := first.Store().Append(t.Context(), commit("s", "A"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One directory, one node.
+	if second, err := runtime.Start(t.Context(), runtime.Config{Listen: "127.0.0.1:0", Data: config.Data}); !errors.Is(err, core.CodeStoreLocked) {
+		if err == nil {
+			stop(t, second)
+		}
+		t.Errorf("a second node of the same data: %v", err)
+	}
+	log := first.Store().State().Log
+	stop(t, first)
+
+	again := start(t, config)
+	page, err := again.Store().Read(t.Context(), core.ReadRequest{Stream: core.All})
+	if err != nil || page.Count != 1 || page.Last != result.Position {
+		t.Errorf("after a restart: %d events up to %d, %v", page.Count, page.Last, err)
+	}
+	if got := again.Store().State().Log; got != log {
+		t.Errorf("the log is %q, was %q", got, log)
+	}
+}
+
+func TestReadyUntilClosed(t *testing.T) {
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory})
+	if status, body := get(t, node.URL()+"/readyz"); status != http.StatusOK {
+		t.Fatalf("readyz: %d %s", status, body)
+	}
+	// An event stream that is open keeps nobody from stopping.
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, node.URL()+"/v1/streams/$all/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	events, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	if events.StatusCode != http.StatusOK {
+		t.Fatalf("event stream: %d", events.StatusCode)
+	}
+	began := time.Now()
+	stop(t, node)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestCloseGivesRequestsUp(t *testing.T) {
+	node, err := runtime.Start(t.Context(), runtime.Config{Listen: "127.0.0.1:0", Engine: runtime.EngineMemory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", node.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// The rest of the body never comes.
+	head := "POST /v1/streams/s/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n["
+	if _, err := io.WriteString(conn, head); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := get(t, node.URL()+"/livez"); status != http.StatusOK {
+		t.Fatalf("livez: %d", status)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if err := node.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("close: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,9 @@ func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	client, err := sdk.Dial(ctx, a.serverURL(), sdk.Options{Name: "gyre-cli", Version: version})
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	// The socket's own deadline may pass a moment before that of the context.
+	var late net.Error
+	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout()) {
 		return nil, core.Errorf(core.CodeTimeout, "%s did not answer within %s", a.serverURL(), a.timeout)
 	}
 	return client, err

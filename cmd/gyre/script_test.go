@@ -19,7 +19,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// raceOptions are for the processes of the tests. With the race detector each would
+// wait for a second before it ends, for reports that come late.
+const raceOptions = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
+	if err := os.Setenv("GORACE", raceOptions); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"gyre": main})
 }
 
@@ -48,6 +55,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Values["nodes"] = &nodes{running: map[string]*process{}}
+			env.Setenv("GORACE", raceOptions)
 			env.Setenv("GYRE_SERVER", "http://127.0.0.1:1") // nobody's: a script starts its own
 			return nil
 		},
@@ -67,13 +75,13 @@ type nodes struct{ running map[string]*process }
 
 func nodesOf(ts *testscript.TestScript) *nodes { return ts.Value("nodes").(*nodes) }
 
-// serve starts gyre serve and returns when it listens. What it logs goes to logFile.
+// serve starts gyre serve, with small files unless args say otherwise, and returns when it listens. What it logs goes to logFile.
 func serve(dir string, env []string, logFile string, args ...string) (*process, error) {
 	gyre, err := exec.LookPath("gyre")
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(gyre, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)}
+	p := &process{cmd: exec.Command(gyre, append([]string{"serve", "--listen", "127.0.0.1:0", "--segment-bytes", "1048576"}, args...)...)}
 	p.cmd.Dir, p.cmd.Env = dir, env
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -170,7 +178,7 @@ func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
 // above get.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "GYRE_SERVER", "GYRE_DATA"} {
+	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_DATA"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

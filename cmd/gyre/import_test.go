@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// TestImportInterrupted stops an import in the middle with SIGINT and runs it again.
+func TestImportInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	lines := importLines(2*batchEvents + 500)
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = node.cmd.Process.Kill() })
+
+	first := exec.Command("gyre", "import", "-", "--server", node.url)
+	var stderr bytes.Buffer
+	first.Stderr = &stderr
+	stdin, err := first.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(stdin, strings.Join(lines, "")); err != nil {
+		t.Fatal(err)
+	}
+	// The import waits for more: two batches are written, the third is not full.
+	mustRun(t, "tail", "--from", "start", "--limit", strconv.Itoa(2*batchEvents), "--server", node.url)
+	if err := first.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait()
+	if code := first.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d", code, exitInterrupted)
+	}
+	for _, want := range []string{"2,000 events written, 0 skipped", "Run the same command again", "Interrupted."} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("no %q in %s", want, &stderr)
+		}
+	}
+
+	file := filepath.Join(dir, "events.ndjson")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, words := mustRun(t, "import", file, "--server", node.url)
+	if !strings.Contains(words, "500 events written, 2,000 skipped") {
+		t.Errorf("the second import says %s", words)
+	}
+	checkExport(t, node.url, lines)
+	if code, err := node.end(syscall.SIGTERM); code != 0 || err != nil {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+}
+
+// TestImportIntoMixture imports where every other event is there already, so that no
+// half of a batch is all known or all new until it is one event.
+func TestImportIntoMixture(t *testing.T) {
+	dir := t.TempDir()
+	lines := importLines(200)
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
+	var half []string
+	for i := 0; i < len(lines); i += 2 {
+		half = append(half, lines[i])
+	}
+	for _, step := range []struct {
+		lines []string
+		want  string
+	}{
+		{half, "100 events written, 0 skipped"},
+		{lines, "100 events written, 100 skipped"},
+		{lines, "0 events written, 200 skipped"},
+	} {
+		file := filepath.Join(dir, "events.ndjson")
+		if err := os.WriteFile(file, []byte(strings.Join(step.lines, "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, words := mustRun(t, "import", file, "--server", node.url); !strings.Contains(words, step.want) {
+			t.Errorf("want %q: %s", step.want, words)
+		}
+	}
+}
+
+// importLines makes lines that change streams now and then, as real ones do.
+func importLines(n int) []string {
+	lines := make([]string, n)
+	for i := range lines {
+		lines[i] = fmt.Sprintf(`{"stream":"s-%d","id":"%s","type":"T","time":"2020-01-02T03:04:05Z","data":{"n":%d}}`+"\n", i/3%7, core.NewID(), i)
+	}
+	return lines
+}
+
+// checkExport checks that the export has the lines in their order.
+func checkExport(t *testing.T, url string, lines []string) {
+	t.Helper()
+	out, _ := mustRun(t, "export", "--server", url)
+	got := strings.SplitAfter(out, "\n")
+	if len(got) != len(lines)+1 {
+		t.Fatalf("%d events, want %d", len(got)-1, len(lines))
+	}
+	for i, line := range lines {
+		data := line[strings.Index(line, `"data":`):strings.LastIndex(line, "}")]
+		stream := line[:strings.IndexByte(line, ',')]
+		if !strings.HasPrefix(got[i], stream) || !strings.Contains(got[i], data) || !strings.Contains(got[i], fmt.Sprintf(`"position":%d,`, i+1)) {
+			t.Fatalf("line %d is %swant %s", i+1, got[i], line)
+		}
+	}
+}
+
+// mustRun runs gyre, which is to exit with 0.
+func mustRun(t *testing.T, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, words bytes.Buffer
+	cmd := exec.Command("gyre", args...)
+	cmd.Stdout, cmd.Stderr = &out, &words
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("gyre %s: %v: %s", strings.Join(args, " "), err, &words)
+	}
+	return out.String(), words.String()
+}
