@@ -61,7 +61,7 @@ func newAppend(a *app) *cobra.Command {
 	flags.BoolVar(&f.bytes, "bytes", false, "DATA is bytes, not JSON")
 	flags.StringVar(&f.contentType, "content-type", "", "what the bytes are (default application/octet-stream)")
 	flags.StringVar(&f.file, "file", "", "file of events, one JSON object a line; - for stdin")
-	return a.talks(cmd)
+	return a.completeStream(a.talks(cmd))
 }
 
 // appended is what was written, as it is printed.

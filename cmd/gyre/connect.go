@@ -13,7 +13,12 @@ import (
 	"github.com/gyre-events/gyre/sdk"
 )
 
-const defaultTimeout = 30 * time.Second
+const (
+	defaultTimeout = 30 * time.Second
+	// completeTimeout is how long a person who has pressed Tab waits.
+	completeTimeout = 300 * time.Millisecond
+	completeNames   = 50
+)
 
 // talks gives cmd the flags of a command that talks to a node.
 func (a *app) talks(cmd *cobra.Command) *cobra.Command {
@@ -57,6 +62,28 @@ func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
 		return nil, core.Errorf(core.CodeTimeout, "%s did not answer within %s", a.serverURL(), a.timeout)
 	}
 	return client, err
+}
+
+// completeStream makes the shell complete the name of a stream, the first argument.
+func (a *app) completeStream(cmd *cobra.Command) *cobra.Command {
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+		defer cancel()
+		var names []string
+		// Without a node there is nothing to offer, and nobody to tell.
+		_ = a.withClient(ctx, func(client *sdk.Client) error {
+			page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, Limit: completeNames})
+			for _, s := range page.Streams {
+				names = append(names, s.Name)
+			}
+			return err
+		})
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+	return cmd
 }
 
 // request bounds the wait for one answer.

@@ -38,7 +38,7 @@ func newExport(a *app) *cobra.Command {
 			})
 		},
 	}
-	return a.talks(cmd)
+	return a.completeStream(a.talks(cmd))
 }
 
 func (a *app) export(ctx context.Context, log core.Log, stream string) error {

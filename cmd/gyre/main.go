@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 )
 
@@ -23,7 +24,7 @@ func main() {
 
 // run is the whole program, without the process around it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: &patientReader{ctx, stdin}, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	a := &app{program: programName(os.Args[0]), stdin: &patientReader{ctx, stdin}, stdout: stdout, stderr: stderr, getenv: os.Getenv}
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -31,6 +32,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	return a.report(ctx, err)
+}
+
+// programName is what to type to run this again: the name alone if it was found
+// on the PATH, or a relative path such as bin/gyre.
+func programName(arg0 string) string {
+	if filepath.IsAbs(arg0) {
+		return filepath.Base(arg0)
+	}
+	return arg0
 }
 
 // patientReader reads from a source that may never have anything, such as a

@@ -39,7 +39,7 @@ func newRead(a *app) *cobra.Command {
 	cmd.Flags().Uint64Var(&from, "from", 0, "first version, or position of $all (default the first; the last with --backward)")
 	cmd.Flags().IntVar(&limit, "limit", core.DefaultReadEvents, "how many events at most")
 	cmd.Flags().BoolVar(&backward, "backward", false, "newest first")
-	return a.talks(cmd)
+	return a.completeStream(a.talks(cmd))
 }
 
 // read prints up to limit events, a page at a time.

@@ -13,6 +13,7 @@ import (
 
 // app is what every command has at hand.
 type app struct {
+	program        string // how it was called, for commands to copy
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string

@@ -83,7 +83,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(a.stderr, banner(node, f.node))
+	fmt.Fprint(a.stderr, banner(a.program, node, f.node))
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -110,7 +110,7 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 }
 
 // banner says what runs and what to do with it.
-func banner(node *runtime.Node, c runtime.Config) string {
+func banner(gyre string, node *runtime.Node, c runtime.Config) string {
 	data := "in memory: gone when the node stops"
 	if c.Engine == runtime.EngineDisk {
 		data = c.Data
@@ -133,8 +133,8 @@ func banner(node *runtime.Node, c runtime.Config) string {
 		b.WriteString("  INSECURE   whoever reaches this address may read and write everything\n")
 	}
 	b.WriteString("\nTry, in another terminal:\n")
-	fmt.Fprintf(&b, "  gyre append order-1 OrderPlaced '{\"total\":10}'%s\n", at)
-	fmt.Fprintf(&b, "  gyre tail '$all' --from start%s\n", at)
+	fmt.Fprintf(&b, "  %s append order-1 OrderPlaced '{\"total\":10}'%s\n", gyre, at)
+	fmt.Fprintf(&b, "  %s tail '$all' --from start%s\n", gyre, at)
 	fmt.Fprintf(&b, "  curl -s %s/v1/streams/order-1/events\n\n", url)
 	return b.String()
 }

@@ -111,7 +111,7 @@ func newStreamsInfo(a *app) *cobra.Command {
 			return printOne(a, info, streamInfo.words)
 		},
 	}
-	return a.talks(cmd)
+	return a.completeStream(a.talks(cmd))
 }
 
 func (a *app) streamInfo(ctx context.Context, log core.Log, stream string) (streamInfo, error) {

@@ -60,7 +60,7 @@ func newTail(a *app) *cobra.Command {
 	flags.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	flags.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
 	flags.IntVar(&f.limit, "limit", 0, "stop after so many events (default never)")
-	return a.talks(cmd)
+	return a.completeStream(a.talks(cmd))
 }
 
 // parseFrom reads --from. A number is the first event to print; a From says what to
