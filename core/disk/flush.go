@@ -12,7 +12,7 @@ func (ix *index) writeRun(t *memtable, next uint64, end offset, log string) (*ru
 		log: log, first: t.segment, last: t.segment, firstPosition: t.first, nextPosition: next,
 		end: end, events: next - t.first, window: t.window,
 	}
-	w, err := newRunWriter(ix.fs, ix.dir, ix.key, head, len(t.streams))
+	w, err := newRunWriter(ix.fs, ix.dir, ix.key, head)
 	if err != nil {
 		return nil, err
 	}

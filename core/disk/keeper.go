@@ -10,12 +10,12 @@ import (
 // interval is over.
 type keeper struct {
 	try func() error // begins a new segment; takes Engine.mu
-	now func() time.Time
 
-	mu    sync.Mutex
-	err   error // nil while all is well
-	next  time.Time
-	pause time.Duration
+	mu       sync.Mutex
+	maxPause time.Duration
+	err      error // nil while all is well
+	next     time.Time
+	pause    time.Duration
 
 	wake chan struct{} // capacity 1: something has failed
 	quit chan struct{}
@@ -25,11 +25,11 @@ type keeper struct {
 // The intervals between two tries.
 const (
 	firstPause = 50 * time.Millisecond
-	maxPause   = 5 * time.Second
+	lastPause  = 5 * time.Second
 )
 
 func newKeeper(try func() error) *keeper {
-	k := &keeper{try: try, now: time.Now, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+	k := &keeper{try: try, maxPause: lastPause, wake: make(chan struct{}, 1), quit: make(chan struct{})}
 	k.done.Go(k.run)
 	return k
 }
@@ -66,8 +66,8 @@ func (k *keeper) mend() {
 func (k *keeper) block(err error) {
 	k.mu.Lock()
 	k.err = err
-	k.pause = min(max(2*k.pause, firstPause), maxPause)
-	k.next = k.now().Add(k.pause)
+	k.pause = min(max(2*k.pause, firstPause), k.maxPause)
+	k.next = time.Now().Add(k.pause)
 	k.mu.Unlock()
 	k.mend()
 }
@@ -90,13 +90,13 @@ func (k *keeper) blocked() error {
 func (k *keeper) due() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.now().Before(k.next)
+	return !time.Now().Before(k.next)
 }
 
 func (k *keeper) interval() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return max(k.pause, firstPause)
+	return max(k.pause, min(firstPause, k.maxPause))
 }
 
 func (k *keeper) close() {

@@ -113,7 +113,7 @@ func (m *memtable) retire() {
 	for _, s := range m.streams {
 		s.offs = nil
 	}
-	m.ids, m.samples, m.posts = idTable{slots: make([]idSlot, 1)}, nil, nil
+	m.ids, m.samples, m.posts = idTable{slots: make([]idSlot, 1), shift: 64}, nil, nil
 	m.retired = true
 }
 

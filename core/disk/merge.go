@@ -15,14 +15,13 @@ func (ix *index) mergeRuns(runs []*run, dir string, twice func(a, b offset) erro
 	last := runs[len(runs)-1]
 	head.last, head.nextPosition, head.end = last.last, last.nextPosition, last.end
 	head.events, head.window = 0, newIDWindow()
-	streams, all := 0, samples(nil)
+	var all samples
 	for _, r := range runs {
 		head.events += r.events
 		head.window.merge(r.window)
-		streams += len(r.nameFences) * int(r.streamsPerBlock())
 		all = append(all, r.samples...)
 	}
-	w, err := newRunWriter(ix.fs, dir, ix.key, head, streams)
+	w, err := newRunWriter(ix.fs, dir, ix.key, head)
 	if err != nil {
 		return nil, err
 	}
@@ -35,14 +34,6 @@ func (ix *index) mergeRuns(runs []*run, dir string, twice func(a, b offset) erro
 		return nil, err
 	}
 	return w.finish(all)
-}
-
-// streamsPerBlock estimates from the filter, which was made for their number.
-func (r *run) streamsPerBlock() uint64 {
-	if len(r.nameFences) == 0 {
-		return 0
-	}
-	return r.names.lines*lineBits/bloomBitsPerKey/uint64(len(r.nameFences)) + 1
 }
 
 func mergeStreams(w *runWriter, runs []*run) error {

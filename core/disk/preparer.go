@@ -38,17 +38,20 @@ func (p *preparer) ask(number uint32) {
 	}
 }
 
-// take returns the file of a segment, waiting until it is made.
+// take returns the file of a segment, waiting until it is made. What went
+// wrong while it was made ahead may be over: then it is tried once more.
 func (p *preparer) take(number uint32) (File, error) {
 	for {
+		ahead := p.asked
 		p.ask(number)
-		asked := p.asked
 		r := <-p.ready
 		p.asked = 0
-		if asked == number || r.err != nil {
+		switch {
+		case ahead == 0, r.err == nil && ahead == number:
 			return r.file, r.err
+		case r.err == nil:
+			_ = r.file.Close()
 		}
-		_ = r.file.Close()
 	}
 }
 

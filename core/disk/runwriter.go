@@ -23,12 +23,12 @@ type runWriter struct {
 	postings, ids, streams blockWriter
 	nextPosting            uint64
 	nameFences, idFences   []byte
-	idBloom, nameBloom     bloom
+	idBloom                bloom
+	names                  []uint64 // hashes, for a filter of just the right size
 }
 
-// newRunWriter begins the file of a run with as many events as head says;
-// streams is at least how many streams there will be.
-func newRunWriter(fs FS, dir string, key hashKey, head runHeader, streams int) (*runWriter, error) {
+// newRunWriter begins the file of a run with as many events as head says.
+func newRunWriter(fs FS, dir string, key hashKey, head runHeader) (*runWriter, error) {
 	w := &runWriter{fs: fs, dir: dir, key: key, head: head, name: runName(head.first, head.last)}
 	file, err := fs.OpenFile(w.temporary(), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
@@ -42,7 +42,7 @@ func newRunWriter(fs FS, dir string, key hashKey, head runHeader, streams int) (
 	w.ids = newBlockWriter(file, o, idsInBlock*16)
 	o += inBlocks(head.events, idsInBlock)
 	w.streams = newBlockWriter(file, o, blockBytes-8)
-	w.idBloom, w.nameBloom = newBloom(int(head.events)), newBloom(streams)
+	w.idBloom = newBloom(int(head.events))
 	return w, nil
 }
 
@@ -59,7 +59,7 @@ func (w *runWriter) stream(name string, first, count uint64) {
 		w.nameFences = appendLP(w.nameFences, name)
 	}
 	w.nextPosting += count
-	w.nameBloom.add(w.key.name(name))
+	w.names = append(w.names, w.key.name(name))
 }
 
 const maxStreamEntryBytes = 1024
@@ -84,8 +84,12 @@ func (w *runWriter) finish(s samples) (*run, error) {
 			w.err = b.err
 		}
 	}
+	nameBloom := newBloom(len(w.names))
+	for _, hash := range w.names {
+		nameBloom.add(hash)
+	}
 	o := w.streams.end()
-	memory := [...][]byte{w.nameFences, w.idFences, w.idBloom.encode(), w.nameBloom.encode(), s.encode()}
+	memory := [...][]byte{w.nameFences, w.idFences, w.idBloom.encode(), nameBloom.encode(), s.encode()}
 	for i, b := range memory {
 		w.head.sections[sectionNameFences+i] = section{o, int64(len(b)), crc32.Checksum(b, castagnoli)}
 		w.write(b, o)

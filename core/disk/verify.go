@@ -221,7 +221,7 @@ func (v *verifier) keep(r *replay, next uint64, end offset) error {
 // the versions of each stream go on from segment to segment, and whether an id
 // is there twice.
 func (v *verifier) checkWhole() error {
-	whole, err := v.engine.index.mergeRuns(v.fresh, v.workDir(), v.twice)
+	whole, err := v.mergeWhole()
 	var damage *damagedRun
 	if errors.As(err, &damage) {
 		// The runs were only just written, so it is the log that is wrong.
@@ -240,6 +240,27 @@ func (v *verifier) checkWhole() error {
 		if c.stream.first != 1 {
 			v.add(Problem{File: "log", Detail: fmt.Sprintf("stream %q begins with version %d", c.stream.name, c.stream.first)})
 		}
+	}
+}
+
+// mergeAtOnce bounds the memory of a merge; a run takes some 200 KiB in it.
+const mergeAtOnce = 64
+
+func (v *verifier) mergeWhole() (*run, error) {
+	runs := v.fresh
+	for {
+		var merged []*run
+		for group := range slices.Chunk(runs, mergeAtOnce) {
+			r, err := v.engine.index.mergeRuns(group, v.workDir(), v.twice)
+			if err != nil {
+				return nil, err
+			}
+			merged = append(merged, r)
+		}
+		if len(merged) == 1 {
+			return merged[0], nil
+		}
+		runs = merged
 	}
 }
 

@@ -1,0 +1,413 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// rounds is n with GYRE_SOAK=1, else a twentieth of it.
+func rounds(n int) int {
+	if os.Getenv("GYRE_SOAK") != "" {
+		return n
+	}
+	return max(n/20, 1)
+}
+
+var everything = core.Limit{Events: core.MaxReadEvents, Bytes: core.MaxPageBytes}
+
+// readAll reads a stream or $all to its end.
+func readAll(t testing.TB, e *Engine, stream string) []core.Event {
+	t.Helper()
+	var events []core.Event
+	for ev, err := range core.ReadAll(context.Background(), engineLog{e}, core.ReadRequest{Stream: stream, Limit: everything}) {
+		if errors.Is(err, core.CodeStreamNotFound) {
+			return nil
+		}
+		if err != nil {
+			t.Fatalf("read %s: %v", stream, err)
+		}
+		events = append(events, ev)
+	}
+	return events
+}
+
+// engineLog is as much of a core.Log as core.ReadAll needs.
+type engineLog struct{ *Engine }
+
+func (engineLog) Append(context.Context, core.Commit) (core.Result, error) { panic("not used") }
+func (engineLog) Follow(context.Context, core.FollowRequest) (core.Follower, error) {
+	panic("not used")
+}
+
+// history is what a test has tried to write, and what it was told.
+type history struct {
+	random  *rand.Rand
+	commits []*tried
+}
+
+type tried struct {
+	commit *core.Commit
+	known  bool // acknowledged, or refused for good: otherwise unknown
+}
+
+func (h *history) next() *core.Commit {
+	c := &core.Commit{}
+	for range 1 + h.random.IntN(2) {
+		a := core.Append{Stream: fmt.Sprintf("s-%d", h.random.IntN(5)), Expect: core.AnyVersion}
+		for range 1 + h.random.IntN(4) {
+			data := make([]byte, h.random.IntN(3000))
+			for i := range data {
+				data[i] = byte(h.random.Uint32())
+			}
+			a.Events = append(a.Events, core.NewEvent{ID: core.NewID(), Type: "t", Format: core.Bytes, Data: data})
+		}
+		c.Appends = append(c.Appends, a)
+	}
+	if h.random.IntN(3) == 0 {
+		c.Records = append(c.Records, core.RecordOp{Table: "t", Key: fmt.Sprint(h.random.IntN(4)), Expect: core.AnyVersion, Value: c.Appends[0].Events[0].ID[:]})
+	}
+	return c
+}
+
+// write sends a group and notes the answers.
+func (h *history) write(t testing.TB, e *Engine, n int) {
+	t.Helper()
+	var group []*core.Commit
+	for range n {
+		group = append(group, h.next())
+	}
+	h.send(t, e, group)
+}
+
+func (h *history) send(t testing.TB, e *Engine, group []*core.Commit) {
+	t.Helper()
+	for i, o := range e.Commit(context.Background(), group).Outcomes {
+		switch {
+		case o.Err == nil:
+			h.commits = append(h.commits, &tried{group[i], true})
+		case errors.Is(o.Err, core.CodeUnknownOutcome):
+			h.commits = append(h.commits, &tried{group[i], false})
+		case errors.Is(o.Err, core.CodeStoreFull), errors.Is(o.Err, core.CodeStoreReadOnly), errors.Is(o.Err, core.CodeStoreClosed):
+			// Nothing of it may ever be seen; it is in no list.
+		default:
+			t.Fatalf("commit: %v", o.Err)
+		}
+	}
+}
+
+// check compares a log with the history: what was acknowledged is there, what
+// is not known is there whole or not at all, and nothing else is.
+func (h *history) check(t testing.TB, e *Engine) {
+	t.Helper()
+	byID := map[core.ID]core.Event{}
+	versions := map[string]uint64{}
+	for i, ev := range readAll(t, e, core.All) {
+		if ev.Position != uint64(i)+1 {
+			t.Fatalf("event %d is at position %d", i, ev.Position)
+		}
+		if versions[ev.Stream]++; ev.Version != versions[ev.Stream] {
+			t.Fatalf("stream %s goes on with version %d after %d", ev.Stream, ev.Version, versions[ev.Stream]-1)
+		}
+		if _, ok := byID[ev.ID]; ok {
+			t.Fatalf("event %s is there twice", ev.ID)
+		}
+		byID[ev.ID] = ev
+	}
+	explained := 0
+	for i, c := range h.commits {
+		explained += c.check(t, i, byID)
+	}
+	if explained != len(byID) {
+		t.Fatalf("%d events are there, %d of them were sent and not refused", len(byID), explained)
+	}
+	for stream, version := range versions {
+		if got := readAll(t, e, stream); uint64(len(got)) != version {
+			t.Fatalf("stream %s has %d events, %d in $all", stream, len(got), version)
+		}
+	}
+}
+
+// check returns how many events of the Commit are there.
+func (c *tried) check(t testing.TB, i int, byID map[core.ID]core.Event) int {
+	t.Helper()
+	there, all, last := 0, 0, uint64(0)
+	for _, a := range c.commit.Appends {
+		for _, sent := range a.Events {
+			all++
+			ev, ok := byID[sent.ID]
+			if !ok {
+				continue
+			}
+			there++
+			if ev.Stream != a.Stream || !bytes.Equal(ev.Data, sent.Data) || last > 0 && ev.Position != last+1 {
+				t.Fatalf("commit %d: event %s is another than was sent", i, sent.ID)
+			}
+			last = ev.Position
+		}
+	}
+	if there != 0 && there != all {
+		t.Fatalf("commit %d: %d of %d events are there", i, there, all)
+	}
+	if c.known && there == 0 {
+		t.Fatalf("commit %d was acknowledged and is gone", i)
+	}
+	return there
+}
+
+func openOn(t testing.TB, fs FS, dir string) (*Engine, error) {
+	t.Helper()
+	e, err := Open(context.Background(), Config{Dir: dir, FS: fs, SegmentBytes: testSegmentBytes})
+	if err == nil {
+		e.keeper.mu.Lock()
+		e.keeper.maxPause = time.Millisecond
+		e.keeper.mu.Unlock()
+	}
+	return e, err
+}
+
+// TestPowerLoss writes, loses power at any call, opens what is left, and goes
+// on from there.
+func TestPowerLoss(t *testing.T) {
+	for round := range rounds(4000) {
+		seed := uint64(time.Now().UnixNano())
+		random := rand.New(rand.NewPCG(seed, uint64(round)))
+		powerLoss(t, seed, random)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
+	dir := t.TempDir()
+	fs := newFaultFS()
+	h := &history{random: random}
+	for life := range 4 {
+		e, err := openOn(t, fs, dir)
+		if err != nil {
+			t.Fatalf("seed %d, life %d: %v", seed, life, err)
+		}
+		h.check(t, e)
+		// What is not known is sent again; either way it is there once then.
+		for _, c := range h.commits {
+			if !c.known {
+				o := e.Commit(context.Background(), []*core.Commit{c.commit}).Outcomes[0]
+				if o.Err != nil {
+					t.Fatalf("seed %d: sending again: %v", seed, o.Err)
+				}
+				c.known = true
+			}
+		}
+		stop := fs.calls + random.IntN(150)
+		fs.mu.Lock()
+		fs.fault = func(call int, op, name string) error {
+			if call >= stop {
+				fs.dead = true
+				return errPowerLoss
+			}
+			return nil
+		}
+		fs.mu.Unlock()
+		for range 30 {
+			h.write(t, e, 1+random.IntN(6))
+		}
+		after := fs.crash(random)
+		if err := e.Close(); err != nil {
+			t.Logf("close: %v", err)
+		}
+		fs = after
+	}
+	e, err := openOn(t, fs, dir)
+	if err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	defer e.Close()
+	h.check(t, e)
+	if t.Failed() {
+		t.Logf("seed %d", seed)
+	}
+}
+
+// TestEveryFault fails each call once, and all from it on for a while, and
+// demands that the engine goes on by itself.
+func TestEveryFault(t *testing.T) {
+	faults := []error{syscall.EIO, syscall.ENOSPC}
+	step := 7
+	if os.Getenv("GYRE_SOAK") != "" {
+		step = 1
+	}
+	for call := 1; call < 180; call += step {
+		for _, lasting := range []int{1, 20} {
+			for _, fault := range faults {
+				faultAt(t, call, lasting, fault)
+			}
+		}
+	}
+}
+
+func faultAt(t *testing.T, call, lasting int, fault error) {
+	t.Helper()
+	dir := t.TempDir()
+	fs := newFaultFS()
+	fs.fault = func(n int, op, name string) error {
+		if n >= call && n < call+lasting {
+			return fault
+		}
+		return nil
+	}
+	h := &history{random: rand.New(rand.NewPCG(uint64(call), 1))}
+	e, err := openOn(t, fs, dir)
+	if err != nil {
+		fs = fs.crash(h.random)
+		if e, err = openOn(t, fs, dir); err != nil {
+			t.Fatalf("call %d: open after a failed open: %v", call, err)
+		}
+	}
+	for range 40 {
+		h.write(t, e, 2)
+	}
+	h.check(t, e)
+	// Sending again works once the disk does.
+	deadline := time.Now().Add(20 * time.Second)
+	for _, c := range h.commits {
+		for !c.known {
+			o := e.Commit(context.Background(), []*core.Commit{c.commit}).Outcomes[0]
+			c.known = o.Err == nil
+			if time.Now().After(deadline) {
+				t.Fatalf("call %d: the log stays read-only: %v", call, o.Err)
+			}
+		}
+	}
+	if err := e.State().ReadOnly; err != nil {
+		h.write(t, e, 1)
+		if err := e.State().ReadOnly; err != nil && lasting == 1 {
+			t.Fatalf("call %d: still read-only: %v", call, err)
+		}
+	}
+	h.check(t, e)
+	if err := e.Close(); err != nil {
+		t.Fatalf("call %d: close: %v", call, err)
+	}
+	fs.mu.Lock()
+	fs.fault = nil
+	fs.mu.Unlock()
+	if e, err = openOn(t, fs, dir); err != nil {
+		t.Fatalf("call %d: reopen: %v", call, err)
+	}
+	defer e.Close()
+	h.check(t, e)
+}
+
+// written makes a log of a few Commits in one segment and says where each
+// frame ends.
+func written(t *testing.T, dir string) (fs *faultFS, name string, h *history, ends []int64) {
+	t.Helper()
+	fs = newFaultFS()
+	h = &history{random: rand.New(rand.NewPCG(1, 2))}
+	e, err := openOn(t, fs, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		h.write(t, e, 1)
+		ends = append(ends, e.appender.durable.Load().end.byte())
+	}
+	fs2 := fs.clone() // before Close adds its empty frame
+	delete(fs2.names, filepath.Join(dir, "log", segmentName(2)))
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fs2, filepath.Join(dir, "log", segmentName(1)), h, ends
+}
+
+// TestCutAnywhere cuts the last segment off at every byte: what was whole
+// before is there, and nothing else.
+func TestCutAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	fs, name, h, ends := written(t, dir)
+	data := fs.contents(name)
+	step := int64(rounds(20))
+	for cut := int64(0); cut < ends[len(ends)-1]; cut += 21 - step {
+		zeroed := bytes.Clone(data)
+		clear(zeroed[cut:])
+		for _, variant := range [][]byte{data[:cut], zeroed} {
+			left := fs.clone()
+			left.set(name, variant)
+			e, err := openOn(t, left, dir)
+			if err != nil {
+				t.Fatalf("cut at %d: %v", cut, err)
+			}
+			n := 0
+			for n < len(ends) && ends[n] <= cut {
+				n++
+			}
+			if cut < headerBytes {
+				n = 0
+			}
+			t.Logf("cut at %d of %v, %d frames, %d bytes", cut, ends, n, len(variant))
+			(&history{commits: h.commits[:n]}).checkAtLeast(t, e, h)
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// checkAtLeast checks that everything of h is there, and nothing that is not
+// in all.
+func (h *history) checkAtLeast(t testing.TB, e *Engine, all *history) {
+	t.Helper()
+	full := &history{}
+	for i, c := range all.commits {
+		full.commits = append(full.commits, &tried{c.commit, i < len(h.commits)})
+	}
+	full.check(t, e)
+}
+
+// TestFlipAnywhere flips each byte of the last segment: the log opens with
+// whole Commits, or is refused with the place. It never has a wrong event.
+func TestFlipAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	fs, name, h, ends := written(t, dir)
+	data := fs.contents(name)
+	refused := 0
+	step := int64(rounds(20))
+	for o := int64(0); o < ends[len(ends)-1]; o += 14 - min(step, 13) {
+		if o > 200 && o < headerBytes-200 {
+			continue
+		}
+		left := fs.clone()
+		damaged := bytes.Clone(data)
+		damaged[o] ^= 1 << (o % 8)
+		left.set(name, damaged)
+		e, err := openOn(t, left, dir)
+		if err != nil {
+			var known *core.Error
+			if !errors.As(err, &known) || known.Code != core.CodeStoreCorrupt && known.Code != core.CodeStoreNewer || known.Code == core.CodeStoreCorrupt && known.Offset == nil {
+				t.Fatalf("byte %d: %v", o, err)
+			}
+			refused++
+			continue
+		}
+		if last := ends[len(ends)-2]; o < last {
+			t.Fatalf("byte %d: damage before an acknowledged frame went unseen", o)
+		}
+		(&history{}).checkAtLeast(t, e, h)
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused == 0 {
+		t.Fatal("no damage was refused")
+	}
+}
