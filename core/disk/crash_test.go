@@ -354,7 +354,6 @@ func TestCutAnywhere(t *testing.T) {
 			if cut < headerBytes {
 				n = 0
 			}
-			t.Logf("cut at %d of %v, %d frames, %d bytes", cut, ends, n, len(variant))
 			(&history{commits: h.commits[:n]}).checkAtLeast(t, e, h)
 			if err := e.Close(); err != nil {
 				t.Fatal(err)

@@ -298,7 +298,7 @@ func (h *faultHandle) Close() error { return nil }
 func (f *faultFS) set(name string, data []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.names[name] = &faultFile{data: data, unsynced: map[int64][]byte{}, size: int64(len(data))}
+	f.names[name] = &faultFile{data: slices.Clone(data), unsynced: map[int64][]byte{}, size: int64(len(data))}
 	f.disk[name] = f.names[name]
 }
 
