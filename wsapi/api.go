@@ -72,7 +72,7 @@ func (a *API) Close(ctx context.Context) error {
 	conns := a.connections()
 	for _, c := range conns {
 		// Not all at once: the next node, or this one again, has to take them.
-		c.drain(500 + rand.Int64N(2000))
+		c.drain(200 + rand.Int64N(1000))
 	}
 	for _, c := range conns {
 		c.calls.wait(ctx)

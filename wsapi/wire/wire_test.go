@@ -1,0 +1,372 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+var update = flag.Bool("update", false, "write testdata")
+
+var id = core.ID{0x01, 0x93, 0xb6, 0xb0, 0x6f, 0x3e, 0x7c, 0xc1, 0x9d, 0x2b, 0x5c, 0x8f, 0x0a, 0x2e, 0x4d, 0x11}
+
+// recorded makes an event as the log has it.
+func recorded(t testing.TB, p core.Placement, n core.NewEvent) core.Event {
+	t.Helper()
+	var e core.Event
+	if p.ID.IsZero() {
+		p.ID = id
+	}
+	if _, err := core.DecodeEvent(core.EncodeEvent(nil, p, &n), &e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func events(t testing.TB) []core.Event {
+	at := time.Date(2026, 11, 23, 10, 0, 0, 123_000_000, time.UTC)
+	place := func(stream string, n uint64) core.Placement {
+		return core.Placement{Stream: stream, Version: n, Position: n + 100, Recorded: at.UnixMicro(), Incarnation: 1}
+	}
+	return []core.Event{
+		recorded(t, place("order-42", 1), core.NewEvent{Type: "OrderPaid", Data: []byte(`{"amount":1.10,"big":1E400}`), Metadata: []byte(`{"correlation_id":"c"}`)}),
+		recorded(t, place(`a"b\c/ü`, 2), core.NewEvent{Type: "日本", Time: at.Add(-time.Hour), Data: []byte("null")}),
+		recorded(t, place("b", 3), core.NewEvent{Type: "B", Format: core.Bytes, ContentType: "image/png", Data: []byte{0, 0xff}}),
+		recorded(t, place("b", 4), core.NewEvent{Type: "B", Format: core.Bytes}),
+	}
+}
+
+func TestEventObject(t *testing.T) {
+	want := []string{
+		`{"stream":"order-42","version":1,"position":101,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"OrderPaid","time":"2026-11-23T10:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","data":{"amount":1.10,"big":1E400},"metadata":{"correlation_id":"c"}}`,
+		`{"stream":"a\"b\\c/ü","version":2,"position":102,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"日本","time":"2026-11-23T09:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","data":null,"metadata":{}}`,
+		`{"stream":"b","version":3,"position":103,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"B","time":"2026-11-23T10:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","dataBase64":"AP8=","contentType":"image/png","metadata":{}}`,
+		`{"stream":"b","version":4,"position":104,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"B","time":"2026-11-23T10:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","dataBase64":"","metadata":{}}`,
+	}
+	for i, e := range events(t) {
+		got := wire.AppendEventJSON(nil, &e)
+		if string(got) != want[i] {
+			t.Errorf("got  %s\nwant %s", got, want[i])
+		}
+		back, err := wire.DecodeEvent(got)
+		if err != nil || !bytes.Equal(back.Raw, e.Raw) {
+			t.Errorf("%s came back as %+v, %v", got, back, err)
+		}
+	}
+	multi := recorded(t, core.Placement{Stream: "s", Version: 1, Position: 1}, core.NewEvent{Type: "A", Data: []byte("{\r\n  \"a\": \"\\n\"\n}")})
+	if got := wire.AppendEventJSON(nil, &multi); bytes.ContainsAny(got, "\r\n") || !bytes.Contains(got, []byte(`{  "a": "\n"}`)) {
+		t.Errorf("an event on several lines: %s", got)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	for nanos, want := range map[int64]string{0: "1970-01-01T00:00:00Z", 100_000_000: "1970-01-01T00:00:00.1Z", 123_456_789: "1970-01-01T00:00:00.123456Z"} {
+		if got := wire.FormatTime(time.Unix(0, nanos)); got != want {
+			t.Errorf("%d: %s, want %s", nanos, got, want)
+		}
+	}
+}
+
+// TestErrorsComeBack sends every code of the catalogue, with every field, through
+// the wire.
+func TestErrorsComeBack(t *testing.T) {
+	x, actual, element, offset := core.NoStream, uint64(7), 3, int64(99)
+	for _, code := range core.Codes() {
+		sent := core.Errorf(code, "it happened to %d", 5)
+		sent.Stream, sent.Expected, sent.Actual, sent.EventID = "s", &x, &actual, id
+		sent.Element, sent.Limit, sent.Offset = &element, 10, &offset
+		text := wire.Encode(nil, &wire.Failure{ID: 1, Error: wire.NewError(sent)})
+		_, m, err := wire.DecodeServer(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.(*wire.Failure).Error.Err(); !reflect.DeepEqual(got, sent) {
+			t.Errorf("%s came back as %+v", text, got)
+		}
+		if info := code.Info(); !bytes.Contains(text, []byte(`"code":"`+string(code)+`"`)) || info.Fix == "" || info.Title == "" || info.Status == 0 {
+			t.Errorf("%s", text)
+		}
+	}
+	secret := wire.Encode(nil, &wire.Failure{Error: wire.NewError(errors.New("open /etc/secret: denied"))})
+	if bytes.Contains(secret, []byte("secret")) || !bytes.Contains(secret, []byte(`"internal"`)) {
+		t.Errorf("an error that is not ours: %s", secret)
+	}
+	if bad := wire.Encode(nil, &wire.Failure{Error: wire.NewError(core.Errorf(core.CodeInternal, "\xff"))}); !json.Valid(bad) {
+		t.Errorf("an error with invalid text: %s", bad)
+	}
+}
+
+func TestUnknownIsIgnoredFromTheServer(t *testing.T) {
+	if _, m, err := wire.DecodeServer([]byte(`{"op":"later","x":1}`)); m != nil || err != nil {
+		t.Errorf("an op from the future: %v, %v", m, err)
+	}
+	if _, m, err := wire.DecodeServer([]byte(`{"x":{"y":[]},"id":4,"op":"ok","z":2,"version":3}`)); err != nil || m.(*wire.OK).ID != 4 || m.(*wire.OK).Version != 3 {
+		t.Errorf("fields from the future: %+v, %v", m, err)
+	}
+}
+
+// vector is a golden frame: what it says, and its bytes.
+type vector struct {
+	Name  string          `json:"name"`
+	Hex   string          `json:"hex"`
+	Means json.RawMessage `json:"means"`
+}
+
+func vectors(t testing.TB) []vector {
+	var out []vector
+	add := func(name string, frame []byte, means any) {
+		text, err := json.Marshal(means)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, vector{name, hex.EncodeToString(frame), text})
+	}
+	list := events(t)
+	var block []byte
+	var objects []json.RawMessage
+	for i := range list {
+		block = append(block, list[i].Raw...)
+		objects = append(objects, wire.AppendEventJSON(nil, &list[i]))
+	}
+	add("events of sub 7", append(wire.AppendEventsHeader(nil, 7, false, len(list)), block...), map[string]any{"kind": 1, "sub": 7, "events": objects})
+	add("events that answer read 300", append(wire.AppendEventsHeader(nil, 300, true, 1), list[0].Raw...), map[string]any{"kind": 1, "answer": 300, "events": objects[:1]})
+	news := []core.NewEvent{
+		{ID: id, Type: "OrderPaid", Data: []byte(`{"amount":1.10}`), Metadata: []byte(`{"a":1}`)},
+		{Type: "B", Format: core.Bytes, ContentType: "image/png", Data: []byte{0, 0xff}, Time: time.UnixMicro(-1).UTC()},
+	}
+	for name, x := range map[string]core.Expect{"any": core.AnyVersion} {
+		add("append expecting "+name, wire.AppendAppend(nil, &wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Expect: x, Events: news}}),
+			map[string]any{"kind": 2, "id": 2, "stream": "order-42", "expect": name, "events": []wire.Event{wire.FromNewEvent(&news[0]), wire.FromNewEvent(&news[1])}})
+	}
+	add("append expecting version 300, within 1.5 s", wire.AppendAppend(nil, &wire.AppendFrame{ID: 128, Timeout: 1500 * time.Millisecond,
+		Append: core.Append{Stream: "ü", Expect: 300, Events: news[:1]}}),
+		map[string]any{"kind": 2, "id": 128, "timeoutMs": 1500, "stream": "ü", "expect": 300, "events": []wire.Event{wire.FromNewEvent(&news[0])}})
+	add("results", wire.AppendResults(nil, []wire.Result{{ID: 2, Version: 5, Position: 10}, {ID: 3, Version: 6, Position: 11}, {ID: 9, Version: 1, Position: 300}}),
+		map[string]any{"kind": 3, "ranges": []map[string]any{{"id": 2, "n": 2, "version": 5, "position": 10}, {"id": 9, "n": 1, "version": 1, "position": 300}}})
+	add("credit", wire.AppendCredit(nil, wire.Credit{Sub: 7, Events: 128, Bytes: 1 << 20}), map[string]any{"kind": 5, "sub": 7, "events": 128, "bytes": 1 << 20})
+	return out
+}
+
+// TestFramesAreAsWritten compares the encoders with testdata/frames.json, which
+// clients in other languages test against, too.
+func TestFramesAreAsWritten(t *testing.T) {
+	const file = "testdata/frames.json"
+	got, err := json.MarshalIndent(vectors(t), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the frames are not those of %s; the wire format is fixed, so this is a mistake", file)
+	}
+}
+
+// TestFramesFollowEachOther decodes all golden frames from one message, and none
+// of them cut short.
+func TestFramesFollowEachOther(t *testing.T) {
+	var message []byte
+	for _, v := range vectors(t) {
+		frame, err := hex.DecodeString(v.Hex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		message = append(message, frame...)
+		for cut := 1; cut < len(frame); cut++ {
+			f := wire.NewFrames(frame[:cut])
+			if err := takeFrame(&f, nil); err == nil {
+				t.Errorf("%s, cut to %d of %d bytes, was taken", v.Name, cut, len(frame))
+			}
+		}
+	}
+	f := wire.NewFrames(message)
+	var again []byte
+	for {
+		if _, ok := f.Kind(); !ok {
+			break
+		}
+		if err := takeFrame(&f, &again); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(again, message) {
+		t.Errorf("frames that were decoded and encoded again are different:\n%x\n%x", again, message)
+	}
+}
+
+// takeFrame decodes a frame and, if again is not nil, encodes it there.
+func takeFrame(f *wire.Frames, again *[]byte) error {
+	kind, _ := f.Kind()
+	var out []byte
+	switch kind {
+	case wire.FrameEvents:
+		e, err := f.Events()
+		if err != nil {
+			return err
+		}
+		out = append(wire.AppendEventsHeader(nil, e.Sub, e.Answer, e.Batch.Count), e.Batch.Block...)
+	case wire.FrameAppend:
+		var a wire.AppendFrame
+		if err := f.Append(&a); err != nil {
+			return err
+		}
+		out = wire.AppendAppend(nil, &a)
+	case wire.FrameResults:
+		r, err := f.Results(nil, 1000)
+		if err != nil {
+			return err
+		}
+		out = wire.AppendResults(nil, r)
+	case wire.FrameCredit:
+		c, err := f.Credit()
+		if err != nil {
+			return err
+		}
+		out = wire.AppendCredit(nil, c)
+	default:
+		return f.Unknown()
+	}
+	if again != nil {
+		*again = append(*again, out...)
+	}
+	return nil
+}
+
+func TestFramesAskForNoMemory(t *testing.T) {
+	for name, frame := range map[string][]byte{
+		"events":  {1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"append":  {2, 0, 1, 1, 1, 's', 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"results": {3, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1},
+		"stream":  {2, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+	} {
+		f := wire.NewFrames(frame)
+		if err := takeFrame(&f, nil); !errors.Is(err, core.CodeProtocolError) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzBinaryFrame(f *testing.F) {
+	for _, v := range vectors(f) {
+		frame, err := hex.DecodeString(v.Hex)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(frame)
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		frames := wire.NewFrames(message)
+		for {
+			kind, ok := frames.Kind()
+			if !ok {
+				return
+			}
+			err := takeFrame(&frames, new([]byte))
+			switch {
+			case kind == wire.FrameAppend && err != nil && !errors.Is(err, core.CodeProtocolError):
+				continue // the frame is whole, the append is refused
+			case err != nil:
+				var e *core.Error
+				if !errors.As(err, &e) || !e.Code.Known() {
+					t.Fatalf("%v", err)
+				}
+				return
+			}
+		}
+	})
+}
+
+func FuzzEventJSON(f *testing.F) {
+	for _, e := range events(f) {
+		f.Add(wire.AppendEventJSON(nil, &e))
+	}
+	f.Add([]byte(`{"stream":"s","version":1,"position":1,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"","recorded":"0000-01-01T00:00:00Z","data":"\u2028"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		e, err := wire.DecodeEvent(text)
+		if err != nil {
+			var typed *core.Error
+			if !errors.As(err, &typed) || !typed.Code.Known() {
+				t.Fatal(err)
+			}
+			return
+		}
+		again := wire.AppendEventJSON(nil, &e)
+		if bytes.ContainsAny(again, "\r\n") {
+			t.Fatalf("%q", again)
+		}
+		back, err := wire.DecodeEvent(again)
+		if err != nil {
+			t.Fatalf("%s: %v", again, err)
+		}
+		if third := wire.AppendEventJSON(nil, &back); !bytes.Equal(third, again) {
+			t.Fatalf("%s\n%s", again, third)
+		}
+	})
+}
+
+func FuzzMessage(f *testing.F) {
+	for _, text := range []string{
+		`{"op":"hello","id":1,"client":{"name":"x"},"accept":{"batch":true}}`,
+		`{"op":"append","id":2,"stream":"s","expect":"any","events":[{"type":"A","data":1,"metadata":{"correlation_id":"x"}}]}`,
+		`{"op":"append","id":2,"tx":[{"stream":"s","expect":5,"events":[{"type":"A","dataBase64":"AA=="}]}],"checks":[{"stream":"t","expect":0}]}`,
+		`{"op":"read","id":3,"stream":"$all","from":7,"dir":"backward","limit":10}`,
+		`{"op":"subscribe","id":4,"sub":1,"stream":"s","from":{"cursor":"k3f9.10"},"filter":{"types":["A*"]},"credit":{"events":1,"bytes":2}}`,
+		`{"op":"subscribe","id":4,"sub":1,"stream":"s","from":{"time":"2026-11-23T10:00:00Z"}}`,
+		`{"op":"error","id":1,"error":{"code":"wrong_expected_version","expected":"any","actual":7,"retryable":false}}`,
+		`{"op":"events","sub":1,"events":[{}],"cursor":"a.1"}`,
+		"{\"op\":\"ping\",\n\"n\":1}\n{\"op\":\"pong\"}",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		for text := range wire.Texts(message) {
+			for _, decode := range []func([]byte) (wire.Head, wire.Message, error){wire.DecodeClient, wire.DecodeServer} {
+				_, m, err := decode(text)
+				var e *core.Error
+				if err != nil && (!errors.As(err, &e) || !e.Code.Known()) {
+					t.Fatalf("%s: %v", text, err)
+				}
+				if err != nil && strings.Contains(err.Error(), "wire.") {
+					t.Fatalf("%s: the error names a Go type: %v", text, err)
+				}
+				if a, ok := m.(*wire.AppendRequest); ok && err == nil {
+					if commit, err := a.Commit(); err == nil {
+						if _, err := wire.NewAppendRequest(1, &commit); err != nil {
+							t.Fatalf("%s: %v", text, err)
+						}
+					}
+				}
+				if m != nil && err == nil && decodeIsClient(m) {
+					wire.Encode(nil, m)
+				}
+			}
+		}
+	})
+}
+
+// decodeIsClient tells the messages that this side encodes itself.
+func decodeIsClient(m wire.Message) bool {
+	switch m.(type) {
+	case *wire.AppendRequest, *wire.Events, *wire.OK:
+		return false
+	}
+	return true
+}
