@@ -52,7 +52,8 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	}
 	engine, err := openEngine(ctx, config)
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		_ = listener.Close() // it has accepted nothing
+		return nil, err
 	}
 	n := &Node{
 		config:   config,
@@ -62,7 +63,8 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		failed:   make(chan error, 1),
 	}
 	if n.api, err = wsapi.New(n.apiConfig()); err != nil {
-		return nil, errors.Join(err, listener.Close(), n.store.Close())
+		_ = listener.Close()
+		return nil, errors.Join(err, n.store.Close())
 	}
 	n.serve()
 	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -74,6 +75,10 @@ func (c *crasher) round(t *testing.T) {
 	}
 	if code, err := node.end(syscall.SIGTERM); code != 0 || err != nil {
 		t.Errorf("the node stopped with exit code %d, %v", code, err)
+	}
+	out, err := exec.Command("gyre", "verify", "--data", filepath.Join(c.dir, "data")).CombinedOutput()
+	if err != nil {
+		t.Errorf("verify: %v: %s", err, out)
 	}
 }
 

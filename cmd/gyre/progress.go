@@ -52,12 +52,17 @@ func (a *app) newMeter(label string, total int64) *meter {
 
 // set tells how far the work is, and how many events that makes.
 func (m *meter) set(done, events int64) {
+	m.show(done, fmt.Sprintf("%s events, %s", comma(events), rate(events, m.elapsed())))
+}
+
+// show tells how far the work is, in words too.
+func (m *meter) show(done int64, words string) {
 	if m.tracker != nil {
 		if m.total > 0 {
 			// The last step is finish's: a tracker at its total stops itself.
 			m.tracker.SetValue(min(done, m.total-1))
 		}
-		m.tracker.UpdateMessage(fmt.Sprintf("%s: %s events", m.label, comma(events)))
+		m.tracker.UpdateMessage(m.label + ": " + words)
 		return
 	}
 	if time.Since(m.lastLine) < plainEvery {
@@ -66,9 +71,9 @@ func (m *meter) set(done, events int64) {
 	m.lastLine = time.Now()
 	percent := ""
 	if m.total > 0 {
-		percent = fmt.Sprintf(" (%d%%)", done*100/m.total)
+		percent = fmt.Sprintf(", %d%%", done*100/m.total)
 	}
-	fmt.Fprintf(m.w, "%s: %s events%s, %s\n", m.label, comma(events), percent, rate(events, m.elapsed()))
+	fmt.Fprintf(m.w, "%s: %s%s\n", m.label, words, percent)
 }
 
 // elapsed is the time since the work began.

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 //	exits CODE ARG...    runs gyre, which is to exit with CODE
 //	interrupt CODE ARG…  runs gyre, sends SIGINT after its first line of output
 //	silence              sets GYRE_SERVER to an address that accepts and never answers
+//	damage FILE OFFSET   changes a byte of the first file that matches
 //	denial               sets GYRE_SERVER to one that answers 403 to everything
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -51,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"exits":     exits,
 			"interrupt": interrupt,
 			"silence":   silence,
+			"damage":    damage,
 			"denial":    denial,
 		},
 		Setup: func(env *testscript.Env) error {
@@ -221,6 +224,28 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	if code := cmd.ProcessState.ExitCode(); strconv.Itoa(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: damage FILE OFFSET")
+	}
+	offset, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	files, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(files) == 0 {
+		ts.Fatalf("no file matches %s", args[0])
+	}
+	file, err := os.OpenFile(files[0], os.O_RDWR, 0)
+	ts.Check(err)
+	defer file.Close()
+	b := make([]byte, 1)
+	_, err = file.ReadAt(b, offset)
+	ts.Check(err)
+	b[0] ^= 0xff
+	_, err = file.WriteAt(b, offset)
+	ts.Check(err)
 }
 
 func silence(ts *testscript.TestScript, neg bool, args []string) {

@@ -33,17 +33,16 @@ func envName(flag string) string {
 }
 
 func (a *app) fromEnvironment(cmd *cobra.Command) error {
-	var failed error
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		v := a.getenv(envName(f.Name))
-		if v == "" || f.Changed || failed != nil {
-			return
+	for _, name := range append(settingNames(), "config") {
+		v := a.getenv(envName(name))
+		if v == "" || cmd.Flags().Changed(name) {
+			continue
 		}
-		if err := cmd.Flags().Set(f.Name, v); err != nil {
-			failed = core.Errorf(core.CodeInvalidConfig, "%s: %q is not a value for it: %w", envName(f.Name), v, err)
+		if err := cmd.Flags().Set(name, v); err != nil {
+			return core.Errorf(core.CodeInvalidConfig, "%s: %q is not a value for it: %w", envName(name), v, err)
 		}
-	})
-	return failed
+	}
+	return nil
 }
 
 func fromFile(cmd *cobra.Command, name string) error {
@@ -55,7 +54,7 @@ func fromFile(cmd *cobra.Command, name string) error {
 	if err := yaml.Unmarshal(text, &keys); err != nil {
 		return core.Errorf(core.CodeInvalidConfig, "%s: %w", name, err)
 	}
-	known := settingNames(cmd)
+	known := settingNames()
 	for key, node := range keys {
 		at := fmt.Sprintf("%s:%d", name, node.Line)
 		if !slices.Contains(known, key) {
@@ -75,11 +74,13 @@ func fromFile(cmd *cobra.Command, name string) error {
 	return nil
 }
 
-// settingNames are the flags that a file may set.
-func settingNames(cmd *cobra.Command) []string {
+// settingNames are the flags that a file may set: those of gyre serve.
+func settingNames() []string {
 	var names []string
-	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Name != "config" && f.Name != "help" {
+	var cmd cobra.Command
+	new(serveFlags).register(&cmd)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "config" {
 			names = append(names, f.Name)
 		}
 	})

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/disk"
+	"github.com/gyre-events/gyre/runtime"
+)
+
+const verifyHelp = `Check the data of a node that does not run: every checksum of the log, the order of versions
+and positions, that no event is there twice, and that the index and the records say what the
+log says. The log is never changed. --rebuild makes everything else anew from it.
+
+The exit code is 8 if something is wrong, or still wrong after --rebuild.`
+
+func newVerify(a *app) *cobra.Command {
+	var data string
+	var options disk.VerifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check the data of a node that does not run",
+		Long:  verifyHelp,
+		Example: `  gyre verify --data ./data
+  gyre verify --data ./data --rebuild`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if v := a.getenv(envName("data")); v != "" && !cmd.Flags().Changed("data") {
+				data = v
+			}
+			return a.verify(cmd.Context(), data, options)
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", runtime.DefaultData, "directory of the data (env GYRE_DATA)")
+	cmd.Flags().BoolVar(&options.Rebuild, "rebuild", false, "make the index and the records anew")
+	return cmd
+}
+
+// verified is what was found, as it is printed.
+type verified struct {
+	Data     string    `json:"data"`
+	Clean    bool      `json:"clean"`
+	Rebuilt  bool      `json:"rebuilt"`
+	Log      string    `json:"log"`
+	Events   uint64    `json:"events"`
+	Streams  uint64    `json:"streams"`
+	Records  uint64    `json:"records"`
+	Segments int       `json:"segments"`
+	Bytes    int64     `json:"bytes"`
+	Tail     int64     `json:"tailBytes"`
+	Problems []problem `json:"problems"`
+}
+
+type problem struct {
+	File    string `json:"file"`
+	Offset  int64  `json:"offset"`
+	Detail  string `json:"detail"`
+	Derived bool   `json:"derived"`
+}
+
+func (a *app) verify(ctx context.Context, data string, options disk.VerifyOptions) error {
+	label := "verify"
+	if options.Rebuild {
+		label = "rebuild"
+	}
+	meter := a.newMeter(label, 0)
+	defer meter.finish()
+	report, err := disk.Verify(ctx, disk.Config{Dir: data, Progress: func(done, total int64) {
+		meter.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
+	}}, options)
+	meter.finish()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "%s events checked, %s, %s, %s\n", comma(report.Events), megabytes(report.Bytes),
+		clock(meter.elapsed()), rate(int64(report.Events), meter.elapsed()))
+	found := foundBy(data, &report)
+	if err := printOne(a, found, verified.words); err != nil {
+		return err
+	}
+	return found.verdict()
+}
+
+func foundBy(data string, r *disk.Report) verified {
+	found := verified{
+		Data: data, Clean: r.Clean(), Rebuilt: r.Rebuilt, Log: r.Log,
+		Events: r.Events, Streams: r.Streams, Records: r.Records, Segments: r.Segments,
+		Bytes: r.Bytes, Tail: r.Tail, Problems: []problem{},
+	}
+	for _, p := range r.Problems {
+		found.Problems = append(found.Problems, problem(p))
+	}
+	return found
+}
+
+// verdict is not_clean if something is still wrong.
+func (v verified) verdict() error {
+	if v.Clean {
+		return nil
+	}
+	err := core.Errorf(core.CodeNotClean, "%d problems in %s", len(v.Problems), v.Data)
+	if len(v.Problems) == 1 {
+		err = core.Errorf(core.CodeNotClean, "1 problem in %s", v.Data)
+	}
+	for _, p := range v.Problems {
+		if !p.Derived {
+			return &advised{err, "The log itself is damaged: restore the data from a backup. Keep what is there; the log is never changed by a check."}
+		}
+	}
+	return &advised{err, fmt.Sprintf("gyre verify --data %s --rebuild; the log is whole, and the rest is made from it.", shellQuote(v.Data))}
+}
+
+func (v verified) words() string {
+	var b strings.Builder
+	verdict := "NOT CLEAN"
+	if v.Clean {
+		verdict = "clean"
+	}
+	fmt.Fprintf(&b, "%s: %s\n", v.Data, verdict)
+	fmt.Fprintf(&b, "  log       %s\n", v.Log)
+	fmt.Fprintf(&b, "  events    %s in %s streams\n", comma(v.Events), comma(v.Streams))
+	fmt.Fprintf(&b, "  records   %s\n", comma(v.Records))
+	fmt.Fprintf(&b, "  segments  %d, %s", v.Segments, megabytes(v.Bytes))
+	if v.Tail > 0 {
+		fmt.Fprintf(&b, "\n  tail      %s bytes of a write that was cut off; the next start removes them", comma(v.Tail))
+	}
+	if v.Rebuilt {
+		b.WriteString("\n  rebuilt   index and records, from the log")
+	}
+	for _, p := range v.Problems {
+		fmt.Fprintf(&b, "\nPROBLEM   %s at byte %d: %s", p.File, p.Offset, p.Detail)
+	}
+	return b.String()
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
