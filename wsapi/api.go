@@ -31,8 +31,9 @@ type API struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup // the connections
 
-	mu    sync.Mutex
+	mu    sync.Mutex // protects the fields below
 	conns map[*conn]struct{}
+	taken int // places: of conns, and of handshakes under way
 }
 
 // New makes an API. It serves at once; Close ends it.
@@ -94,6 +95,7 @@ func (a *API) Close(ctx context.Context) error {
 	case <-time.After(lastWords):
 	}
 	for _, c := range conns {
+		c.cancel()
 		c.socket.hangUp()
 	}
 	<-gone
@@ -121,24 +123,34 @@ func (a *API) webSocket(w http.ResponseWriter, r *http.Request) error {
 	if !known {
 		return core.Errorf(core.CodeVersionUnsupported, "none of the offered subprotocols is known")
 	}
-	a.mu.Lock()
-	full := len(a.conns) >= a.config.Limits.Connections
-	a.mu.Unlock()
-	if full {
+	if !a.takePlace(1) {
 		e := core.Errorf(core.CodeTooManyConnections, "%d connections are open", a.config.Limits.Connections)
 		e.Limit = int64(a.config.Limits.Connections)
 		return e
 	}
 	ws, err := a.upgrader.Upgrade(w, r, nil)
 	if err != nil {
+		a.takePlace(-1)
 		return nil // the upgrader has answered
 	}
 	c := newConn(a, bin)
 	c.socket = newGorilla(ws, c.hear)
 	if !a.opened(c) {
+		a.takePlace(-1)
 		c.socket.hangUp()
 	}
 	return nil
+}
+
+// takePlace takes a place for a connection, or gives one back.
+func (a *API) takePlace(n int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n > 0 && a.taken >= a.config.Limits.Connections {
+		return false
+	}
+	a.taken += n
+	return true
 }
 
 // opened registers and starts a connection, unless the API is closing.
@@ -159,6 +171,7 @@ func (a *API) opened(c *conn) bool {
 func (a *API) closed(c *conn, label string) {
 	a.mu.Lock()
 	delete(a.conns, c)
+	a.taken--
 	a.mu.Unlock()
 	a.metrics.connections.Dec()
 	a.metrics.closes.WithLabelValues(label).Inc()

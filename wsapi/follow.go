@@ -193,7 +193,7 @@ func (s *sub) run(ctx context.Context, call *call, r core.FollowRequest) {
 		c.refuse(call.id, err)
 		return
 	}
-	defer follower.Close()
+	defer func() { _ = follower.Close() }() // it only ends the wait
 	c.out.text(s.accepted(call.id, r.From, state.Head))
 	cursor, err := s.follow(ctx, follower)
 	if ctx.Err() != nil {
