@@ -2,6 +2,8 @@ package core
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -10,6 +12,9 @@ const (
 	// lanes is how many steps may be under way at once: while one waits for
 	// its fsync, the next is verified and encoded.
 	lanes = 2
+
+	// overlapBytes is what has to wait for a second step to begin beside one.
+	overlapBytes = 64 << 10
 
 	// The bounds of a group. A single Commit always fits.
 	maxGroupCommits = 1024
@@ -39,9 +44,16 @@ type committer struct {
 	queue   []*pending // in order of arrival
 	bytes   int        // of queue
 	waiting int        // submitters that wait for room
-	busy    [lanes]slots
+	busy    [lanes]step
 
 	commits, events, conflicts, duplicates, failures, steps atomic.Uint64
+}
+
+// step is what a lane works on, from take to release. The zero step is none.
+type step struct {
+	slots slots
+	bytes int
+	begun bool
 }
 
 // pending is a Commit on its way.
@@ -126,13 +138,13 @@ func (c *committer) run(lane int) {
 			commits = append(commits, &p.commit)
 		}
 		// The step belongs to all its callers: none of their contexts ends it.
-		step := c.engine.Commit(context.Background(), commits)
+		done := c.engine.Commit(context.Background(), commits)
 		c.steps.Add(1)
-		c.tail.publish(step.Written)
+		c.publish(lane, done)
 		c.release(lane)
-		c.events.Add(uint64(step.Written.Count))
+		c.events.Add(uint64(done.Written.Count))
 		for i, p := range group {
-			c.answer(p, step.Outcomes[i])
+			c.answer(p, done.Outcomes[i])
 		}
 		clear(group)
 		clear(commits)
@@ -148,8 +160,10 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 		if c.closed {
 			return nil
 		}
-		if group = c.pick(lane, group); len(group) > 0 {
-			break
+		if c.worthwhile() {
+			if group = c.pick(lane, group); len(group) > 0 {
+				break
+			}
 		}
 		c.work.Wait()
 	}
@@ -163,20 +177,34 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 	return group
 }
 
+// worthwhile reports whether to begin a step now. Beside another step only a
+// large one is: its own work then overlaps with the other's sync. Small groups
+// that were begun as soon as anything is there would stay small, and each
+// costs a sync. c.mu is held.
+func (c *committer) worthwhile() bool {
+	for i := range c.busy {
+		if c.busy[i].begun && c.bytes < overlapBytes {
+			return false
+		}
+	}
+	return len(c.queue) > 0
+}
+
 // pick moves the next group from the queue to group. A Commit that must wait
 // for another lane holds back the later ones that share a slot with it.
 // c.mu is held.
 func (c *committer) pick(lane int, group []*pending) []*pending {
 	var blocked slots
 	for other := range c.busy {
-		for i, w := range c.busy[other] {
+		for i, w := range c.busy[other].slots {
 			blocked[i] |= w
 		}
 	}
-	events, bytes := 0, 0
+	mine := &c.busy[lane]
+	events := 0
 	kept := c.queue[:0]
 	for i, p := range c.queue {
-		full := len(group) > 0 && (len(group) == maxGroupCommits || events+p.events > maxGroupEvents || bytes+p.bytes > maxGroupBytes)
+		full := len(group) > 0 && (len(group) == maxGroupCommits || events+p.events > maxGroupEvents || mine.bytes+p.bytes > maxGroupBytes)
 		if full {
 			kept = append(kept, c.queue[i:]...)
 			break
@@ -188,9 +216,10 @@ func (c *committer) pick(lane int, group []*pending) []*pending {
 		}
 		c.bytes -= p.bytes
 		group = append(group, p)
-		c.busy[lane].add(p.touched)
+		mine.slots.add(p.touched)
+		mine.begun = true
+		mine.bytes += p.bytes
 		events += p.events
-		bytes += p.bytes
 	}
 	clear(c.queue[len(kept):])
 	c.queue = kept
@@ -212,10 +241,28 @@ func (c *committer) withdraw(group []*pending) []*pending {
 	return kept
 }
 
+// publish takes what a step wrote to the tail, and tells it which other steps
+// were under way then: what they wrote may come before this.
+func (c *committer) publish(lane int, done Step) {
+	var others laneSet
+	c.mu.Lock()
+	for i := range c.busy {
+		if i != lane && c.busy[i].begun {
+			others |= 1 << i
+		}
+	}
+	c.mu.Unlock()
+	c.tail.publish(lane, done.Written, others)
+	if slices.ContainsFunc(done.Outcomes, func(o Outcome) bool { return errors.Is(o.Err, CodeUnknownOutcome) }) {
+		// It may have been written all the same: then storage has it.
+		c.tail.skipTo(c.engine.State().Head)
+	}
+}
+
 // release lets others at what the lane worked on.
 func (c *committer) release(lane int) {
 	c.mu.Lock()
-	c.busy[lane] = slots{}
+	c.busy[lane] = step{}
 	if len(c.queue) > 0 {
 		c.work.Broadcast()
 	}

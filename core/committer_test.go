@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
@@ -94,6 +96,49 @@ func TestSubmitKeepsTheOrderOfAStream(t *testing.T) {
 	done.Wait()
 	if stats := s.Stats(); stats.Events != 2*n || stats.Steps >= 2*n {
 		t.Errorf("%d events in %d steps", stats.Events, stats.Steps)
+	}
+}
+
+// forgetful is an engine that writes its second step and says it does not know.
+type forgetful struct {
+	core.Engine
+	steps atomic.Int32
+}
+
+func (f *forgetful) Commit(ctx context.Context, group []*core.Commit) core.Step {
+	done := f.Engine.Commit(ctx, group)
+	if f.steps.Add(1) == 2 {
+		return core.FailStep(group, core.Errorf(core.CodeUnknownOutcome, "the answer was lost"))
+	}
+	return done
+}
+
+// What was written although nobody was told reaches followers all the same,
+// and does not hold up what comes after it.
+func TestFollowersSeeWhatAStepLostSightOf(t *testing.T) {
+	for _, appends := range []int{2, 5} {
+		s := core.NewStore(&forgetful{Engine: memory.New()}, core.StoreConfig{})
+		f, err := s.Follow(t.Context(), core.FollowRequest{Stream: core.All})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range appends {
+			if _, err := s.Append(t.Context(), one("a")); err != nil && (i != 1 || !errors.Is(err, core.CodeUnknownOutcome)) {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		for seen := 0; seen < appends; {
+			d, err := f.Next(ctx, core.Limit{Events: 100, Bytes: 1 << 20})
+			if err != nil {
+				t.Fatalf("after %d of %d events: %v", seen, appends, err)
+			}
+			seen += d.Count
+		}
+		cancel()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -20,11 +20,22 @@ type tail struct {
 	dropped int // batches whose memory a copy would free
 	// end is the last position that was published: the head as followers see
 	// it.
-	end uint64
-	// early holds what lanes published ahead of an earlier step.
-	early   []Batch
+	end     uint64
+	early   []early
 	waiters waiters
 }
+
+// early is a batch that came before the one that precedes it, because the step
+// of another lane is not done.
+type early struct {
+	Batch
+	// awaits are the steps that were under way when it came. When all of them
+	// are done and the gap is still there, it is one for good.
+	awaits laneSet
+}
+
+// laneSet is a set of lanes, a bit each.
+type laneSet uint
 
 func newTail(maxBytes int, head uint64) *tail {
 	return &tail{maxBytes: maxBytes, end: head, waiters: makeWaiters()}
@@ -33,34 +44,54 @@ func newTail(maxBytes int, head uint64) *tail {
 // maxEarly bounds the batches that wait for one that comes before them.
 const maxEarly = 64
 
-// publish adds what a step wrote and wakes who waits for it. Steps of two
-// lanes may arrive in either order; they are put right here.
-func (t *tail) publish(b Batch) {
-	if b.Count == 0 {
-		return
-	}
+// publish adds what the step of a lane wrote, if anything, and wakes who waits
+// for it. Steps may arrive in another order than that of their positions;
+// others are those still under way.
+func (t *tail) publish(lane int, b Batch, others laneSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if b.First > t.end+1 && len(t.early) < maxEarly {
-		t.early = append(t.early, b)
-		return
+	for i := range t.early {
+		t.early[i].awaits &^= 1 << lane
 	}
-	for b.Count > 0 {
-		t.add(b)
-		b = t.takeEarly()
+	if b.Count > 0 {
+		t.early = append(t.early, early{b, others})
+	}
+	for len(t.early) > 0 {
+		i := t.earliest()
+		next := t.early[i]
+		if next.First > t.end+1 && next.awaits != 0 && len(t.early) <= maxEarly {
+			return
+		}
+		t.early = slices.Delete(t.early, i, i+1)
+		t.add(next.Batch)
 	}
 }
 
-// takeEarly removes and returns the batch that follows the head, and forgets
-// those that a new beginning has overtaken. mu is held.
-func (t *tail) takeEarly() (next Batch) {
-	t.early = slices.DeleteFunc(t.early, func(b Batch) bool {
-		if b.First == t.end+1 {
-			next = b
+func (t *tail) earliest() (least int) {
+	for i := range t.early {
+		if t.early[i].First < t.early[least].First {
+			least = i
 		}
-		return b.First <= t.end+1
-	})
-	return next
+	}
+	return least
+}
+
+// skipTo moves the head to one that storage has reached without telling the
+// tail; who waits is sent to storage for what is missing.
+func (t *tail) skipTo(head uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if head > t.end {
+		t.restart()
+		t.end = head
+	}
+}
+
+// restart forgets what is kept and sends everyone who waits to storage for
+// what comes after the head. mu is held.
+func (t *tail) restart() {
+	t.batches, t.bytes, t.dropped = nil, 0, 0
+	t.waiters.wakeAll(t.end)
 }
 
 // add appends b. Where there is a gap before it, the tail begins anew with b
@@ -71,8 +102,7 @@ func (t *tail) add(b Batch) {
 		return
 	}
 	if b.First > t.end+1 {
-		t.batches, t.bytes, t.dropped = nil, 0, 0
-		t.waiters.wakeAll(t.end)
+		t.restart()
 	}
 	t.batches = append(t.batches, b)
 	t.bytes += len(b.Block)
