@@ -48,7 +48,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", config.Listen)
 	if err != nil {
-		return nil, core.Errorf(core.CodeInvalidConfig, "listen: %w", err)
+		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
 	}
 	engine, err := openEngine(ctx, config)
 	if err != nil {

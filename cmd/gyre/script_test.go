@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script. Beside testscript's own commands there are
 //
 //	node [ARG...]        starts gyre serve on a free port, in its own process, and sets
-//	                     GYRE_SERVER; its log is node.log
+//	                     GYRE_SERVER and ADDRESS; its log is node.log
 //	end SIGNAL [CODE]    ends it: INT, TERM or KILL, and its exit code
 //	exits CODE ARG...    runs gyre, which is to exit with CODE
 //	interrupt CODE ARG…  runs gyre, sends SIGINT after its first line of output
@@ -147,6 +148,7 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	})
 	ts.Setenv("GYRE_SERVER", p.url)
+	ts.Setenv("ADDRESS", strings.TrimPrefix(p.url, "http://"))
 }
 
 func endNode(ts *testscript.TestScript, neg bool, args []string) {

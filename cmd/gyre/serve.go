@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,7 +82,10 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	f.node.Version = version
 	f.node.Logger = newLogger(a.stderr, f.logLevel)
 	node, err := runtime.Start(ctx, f.node)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return &advised{err, "Another node or program listens there; stop it, or choose another address with --listen."}
+	case err != nil:
 		return err
 	}
 	fmt.Fprint(a.stderr, banner(a.program, node, f.node))

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestReadme runs the session of README.md and compares what it prints.
+func TestReadme(t *testing.T) {
+	dir := t.TempDir()
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
+	ran := 0
+	for _, step := range session(t) {
+		var got string
+		switch {
+		case strings.HasPrefix(step.command, "bin/gyre tail"):
+			continue // it has no end
+		case strings.HasPrefix(step.command, "bin/gyre "):
+			cmd := exec.Command("sh", "-c", strings.TrimPrefix(step.command, "bin/"))
+			cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url)
+			out, _ := cmd.CombinedOutput() // some are refused, as the text shows
+			got = string(out)
+		case strings.HasPrefix(step.command, "curl "):
+			got = fetch(t, node.url+strings.Trim(strings.TrimPrefix(step.command, "curl -s 'localhost:4973"), "'"))
+		default:
+			t.Errorf("what is %q?", step.command)
+		}
+		ran++
+		if !matches(step.output, got) {
+			t.Errorf("$ %s\nprints\n%s\nREADME.md says\n%s", step.command, got, step.output)
+		}
+	}
+	if ran < 5 {
+		t.Errorf("the session has %d commands", ran)
+	}
+}
+
+// step is a command of the session with what it prints.
+type step struct{ command, output string }
+
+func session(t *testing.T) []step {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "```console\n")
+	block, _, _ := strings.Cut(after, "```")
+	var steps []step
+	for _, line := range strings.SplitAfter(block, "\n") {
+		if command, ok := strings.CutPrefix(line, "$ "); ok {
+			steps = append(steps, step{command: strings.TrimSpace(command)})
+		} else if len(steps) > 0 {
+			steps[len(steps)-1].output += line
+		}
+	}
+	return steps
+}
+
+// matches compares but for times, and for what the text leaves out with "…".
+func matches(want, got string) bool {
+	times := regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+Z`)
+	spaces := regexp.MustCompile(` +`)
+	plain := func(s string) string {
+		return spaces.ReplaceAllString(times.ReplaceAllString(strings.TrimSpace(s), "TIME"), " ")
+	}
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(plain(want)), "…", ".*")
+	return regexp.MustCompile("^" + pattern + "$").MatchString(plain(got))
+}
+
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
