@@ -48,7 +48,9 @@ func TestStepsUnderWayShareNoStream(t *testing.T) {
 	var done sync.WaitGroup
 	submit := func(stream string) {
 		done.Add(1)
-		s.Submit(t.Context(), one(stream), func(_ core.Result, err error) {
+		c := one(stream)
+		c.Appends[0].Events[0].Data = make([]byte, 100<<10) // worth a step beside another
+		s.Submit(t.Context(), c, func(_ core.Result, err error) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -71,6 +73,24 @@ func TestStepsUnderWayShareNoStream(t *testing.T) {
 	}
 	g.pass <- struct{}{}
 	done.Wait()
+}
+
+// Small appends wait for the step under way and then go together.
+func TestSmallAppendsShareAStep(t *testing.T) {
+	g := newGated()
+	s := core.NewStore(g, core.StoreConfig{})
+	defer s.Close()
+	defer close(g.pass)
+	ignore := func(core.Result, error) {}
+	s.Submit(t.Context(), one("a"), ignore)
+	<-g.begun
+	for _, stream := range []string{"b", "c", "d"} {
+		s.Submit(t.Context(), one(stream), ignore)
+	}
+	g.pass <- struct{}{}
+	if second := <-g.begun; len(second) != 3 {
+		t.Errorf("the second step has %d Commits, want 3", len(second))
+	}
 }
 
 // Pipelined appends to one stream are applied in the order they were
