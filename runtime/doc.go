@@ -16,9 +16,9 @@
 //   - Start returns a node that answers requests, or an error and nothing left behind.
 //   - Without Insecure a node listens on loopback addresses only, since there is no
 //     authentication.
-//   - Close stops taking requests, finishes those under way, and closes the store, in
-//     that order and before its context ends. When it returns, no goroutine of the node
-//     is left.
+//   - Close stops taking requests, finishes those under way for as long as its context
+//     lasts, and closes the store, in that order. When it returns, no goroutine of the
+//     node is left.
 //
 // A Node's methods are safe for concurrent use.
 package runtime

@@ -121,11 +121,15 @@ func (n *Node) Store() *core.Store { return n.store }
 // Failed tells, once, why the node can serve no more. It still has to be closed.
 func (n *Node) Failed() <-chan error { return n.failed }
 
-// Close takes the node down. What is under way has until ctx ends; what was
-// acknowledged is safe in any case. Later calls give the answer of the first.
+// Close takes the node down. What is under way has until ctx ends and is cut off
+// then, which is no error: what was acknowledged is safe in any case. The error is
+// the store's. Later calls give the answer of the first.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() {
-		n.closeErr = errors.Join(n.api.Close(ctx), n.closeServer(ctx), n.store.Close())
+		if err := errors.Join(n.api.Close(ctx), n.closeServer(ctx)); err != nil {
+			n.logger.LogAttrs(ctx, slog.LevelWarn, "cut off what did not end in time", slog.Any("error", err))
+		}
+		n.closeErr = n.store.Close()
 		n.logger.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("head", n.store.State().Head))
 	})
 	return n.closeErr

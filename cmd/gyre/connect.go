@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -55,13 +56,29 @@ func (a *app) withClient(ctx context.Context, f func(*sdk.Client) error) error {
 func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
-	client, err := sdk.Dial(ctx, a.serverURL(), sdk.Options{Name: "gyre-cli", Version: version})
+	client, err := sdk.Dial(ctx, a.serverURL(), sdk.Options{Name: "gyre-cli", Version: version, OnState: a.tellState()})
 	// The socket's own deadline may pass a moment before that of the context.
 	var late net.Error
 	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout()) {
 		return nil, core.Errorf(core.CodeTimeout, "%s did not answer within %s", a.serverURL(), a.timeout)
 	}
 	return client, err
+}
+
+// tellState says on stderr when the connection is lost, since the client tries for
+// ever to get it back, and when it is there again.
+func (a *app) tellState() func(sdk.State) {
+	lost := false
+	return func(s sdk.State) {
+		switch {
+		case s.Err != nil && !lost:
+			lost = true
+			fmt.Fprintf(a.stderr, "Lost the connection (%s); trying again.\n", core.AsError(s.Err).Detail)
+		case s.Connected && lost:
+			lost = false
+			fmt.Fprintln(a.stderr, "Connected again.")
+		}
+	}
 }
 
 // completeStream makes the shell complete the name of a stream, the first argument.

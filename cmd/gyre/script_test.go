@@ -70,6 +70,8 @@ func TestScripts(t *testing.T) {
 type process struct {
 	cmd *exec.Cmd
 	url string
+	// stopping is closed when the process says that it stops.
+	stopping chan struct{}
 	// logged ends when the process has closed its stderr.
 	logged sync.WaitGroup
 }
@@ -85,7 +87,7 @@ func serve(dir string, env []string, logFile string, args ...string) (*process, 
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(gyre, append([]string{"serve", "--listen", "127.0.0.1:0", "--segment-bytes", "1048576"}, args...)...)}
+	p := &process{cmd: exec.Command(gyre, append([]string{"serve", "--listen", "127.0.0.1:0", "--segment-bytes", "1048576"}, args...)...), stopping: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, env
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -107,6 +109,9 @@ func serve(dir string, env []string, logFile string, args ...string) (*process, 
 			var line struct{ Msg, URL string }
 			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
 				urls <- line.URL
+			}
+			if strings.HasPrefix(lines.Text(), "Stopping;") {
+				close(p.stopping)
 			}
 		}
 	})
