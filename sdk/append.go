@@ -11,14 +11,15 @@ import (
 
 // Append is core.Log.Append.
 func (c *Client) Append(ctx context.Context, commit core.Commit) (core.Result, error) {
-	type outcome struct {
-		result core.Result
-		err    error
+	k, err := c.newAppend(ctx, &commit)
+	if err != nil {
+		return core.Result{}, err
 	}
-	outcomes := make(chan outcome, 1)
-	c.Submit(ctx, commit, func(r core.Result, err error) { outcomes <- outcome{r, err} })
-	o := <-outcomes // Submit sees to it that one comes when ctx ends
-	return o.result, o.err
+	a := c.wait(ctx, k)
+	if a.err != nil {
+		return core.Result{}, a.err
+	}
+	return resultOf(&a, countsOf(&commit))
 }
 
 // Submit sends an append and returns; done is called once with the answer, from
@@ -31,10 +32,8 @@ func (c *Client) Submit(ctx context.Context, commit core.Commit, done func(core.
 		done(core.Result{}, err)
 		return
 	}
-	counts := make([]int, len(commit.Appends))
-	for i := range commit.Appends {
-		counts[i] = len(commit.Appends[i].Events)
-	}
+	k.watched = true
+	counts := countsOf(&commit)
 	k.done = func(a answer) {
 		if a.err != nil {
 			done(core.Result{}, a.err)
@@ -103,6 +102,15 @@ func identify(commit *core.Commit) {
 			commit.Appends[i].Events[j].ID = core.NewID()
 		}
 	}
+}
+
+// countsOf are the numbers of events of each element.
+func countsOf(commit *core.Commit) []int {
+	counts := make([]int, len(commit.Appends))
+	for i := range commit.Appends {
+		counts[i] = len(commit.Appends[i].Events)
+	}
+	return counts
 }
 
 // resultOf is the answer as a core.Result. counts are the events of each element.

@@ -20,6 +20,7 @@ type call struct {
 	deadline time.Time
 	isAppend bool
 	follow   *follower // of a subscribe
+	watched  bool      // ends with its context although nobody waits for it
 	stop     func() bool
 	batch    core.Batch // of a read: the events that came ahead of the ok
 	done     func(answer)
@@ -51,7 +52,28 @@ func (k *call) finish(c *Client, a answer) {
 	k.done(a)
 }
 
-// start sends a request. ctx ends the wait for its answer, with done called then.
+// wait sends a request and waits for its answer, or for the end of ctx.
+func (c *Client) wait(ctx context.Context, k *call) answer {
+	answers := make(chan answer, 1)
+	k.done = func(a answer) { answers <- a }
+	c.start(ctx, k)
+	select {
+	case a := <-answers:
+		return a
+	case <-ctx.Done():
+		c.abandon(k, core.AsError(ctx.Err()))
+		return <-answers
+	}
+}
+
+// watch sees to it that a call ends with ctx where nobody waits for it.
+func (c *Client) watch(ctx context.Context, k *call) {
+	if ctx.Done() != nil {
+		k.stop = context.AfterFunc(ctx, func() { c.abandon(k, core.AsError(ctx.Err())) })
+	}
+}
+
+// start sends a request, once there is room for it.
 func (c *Client) start(ctx context.Context, k *call) {
 	k.deadline = time.Now().Add(requestTimeout)
 	if d, ok := ctx.Deadline(); ok {
@@ -69,13 +91,17 @@ func (c *Client) start(ctx context.Context, k *call) {
 		return
 	}
 	c.calls[k.id] = k
-	if ctx.Done() != nil {
-		k.stop = context.AfterFunc(ctx, func() { c.abandon(k, core.AsError(ctx.Err())) })
+	if k.watched {
+		c.watch(ctx, k)
 	}
-	if c.session != nil {
-		c.session.send(k.binary, k.message)
+	s, alone := c.session, len(c.calls) == 1
+	if s != nil && !alone {
+		s.send(k.binary, k.message)
 	}
 	c.mu.Unlock()
+	if s != nil && alone {
+		s.sendNow(k.binary, k.message)
+	}
 }
 
 // abandon ends a call without its answer.

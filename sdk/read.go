@@ -19,9 +19,7 @@ func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 	if r.Backward {
 		m.Dir = "backward"
 	}
-	answers := make(chan answer, 1)
-	c.start(ctx, &call{id: m.ID, message: wire.Encode(nil, m), done: func(a answer) { answers <- a }})
-	a := <-answers // start sees to it that one comes when ctx ends
+	a := c.wait(ctx, &call{id: m.ID, message: wire.Encode(nil, m)})
 	if a.err != nil {
 		return core.Page{}, a.err
 	}

@@ -23,6 +23,9 @@ const (
 	maxJoined = 256 << 10
 	// maxMessage bounds what a server may send at once.
 	maxMessage = 16 << 20
+	// hearEvery is the part of the time of silence within which a second message
+	// changes nothing: a deadline is not moved for every message.
+	hearEvery = 20
 	// keptBytes is the largest buffer kept for the next message.
 	keptBytes = 512 << 10
 )
@@ -35,6 +38,8 @@ type session struct {
 	welcome wire.Welcome
 	wake    chan struct{}
 	gone    chan struct{} // closed by the reader when it ends
+
+	writing sync.Mutex // held by who writes to the socket
 
 	mu      sync.Mutex // protects the fields below
 	queue   []byte
@@ -151,6 +156,26 @@ func (s *session) send(binary bool, message []byte) {
 	}
 }
 
+// sendNow writes a message itself, if nobody else has anything to write: that spares
+// a lone request the way through the writer. It may wait for the socket.
+func (s *session) sendNow(binary bool, message []byte) {
+	if !s.writing.TryLock() {
+		s.send(binary, message)
+		return
+	}
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	busy := len(s.entries) > 0
+	s.mu.Unlock()
+	if busy {
+		s.send(binary, message)
+		return
+	}
+	if err := s.writeMessage(binary, message); err != nil {
+		_ = s.conn.Close() // the reader notices, and the client comes back
+	}
+}
+
 // write is the writer. It ends with the reader, and ends the reader when the
 // socket cannot be written to.
 func (s *session) write() {
@@ -171,22 +196,34 @@ func (s *session) write() {
 			pings++
 		case <-s.wake:
 		}
-		s.mu.Lock()
-		queue, s.queue = s.queue, queue[:0]
-		entries, s.entries = s.entries, entries[:0]
-		s.mu.Unlock()
-		rest := queue
-		for _, e := range entries {
-			if err := s.writeMessage(e.binary, rest[:e.n]); err != nil {
-				_ = s.conn.Close()
-				return
-			}
-			rest = rest[e.n:]
+		var err error
+		if queue, entries, err = s.writeQueue(queue, entries); err != nil {
+			_ = s.conn.Close()
+			return
 		}
 		if cap(queue) > keptBytes {
 			queue = nil
 		}
 	}
+}
+
+// writeQueue writes all that is queued. It leaves its buffers for what comes and
+// returns those it took, to be left the next time.
+func (s *session) writeQueue(queue []byte, entries []entry) ([]byte, []entry, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	queue, s.queue = s.queue, queue[:0]
+	entries, s.entries = s.entries, entries[:0]
+	s.mu.Unlock()
+	rest := queue
+	for _, e := range entries {
+		if err := s.writeMessage(e.binary, rest[:e.n]); err != nil {
+			return nil, nil, err
+		}
+		rest = rest[e.n:]
+	}
+	return queue, entries, nil
 }
 
 func (s *session) writeMessage(binary bool, message []byte) error {
@@ -208,9 +245,13 @@ func (s *session) read(c *Client) error {
 		silence = 35 * time.Second
 	}
 	var buf []byte
+	var heard time.Time // when the deadline was last moved
 	for {
-		if err := s.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
-			return closeError(err)
+		if now := time.Now(); now.Sub(heard) > silence/hearEvery {
+			heard = now
+			if err := s.conn.SetReadDeadline(now.Add(silence)); err != nil {
+				return closeError(err)
+			}
 		}
 		if c.closing.Err() != nil { // do not undo what goodbye has set
 			_ = s.conn.SetReadDeadline(time.Now().Add(time.Second))

@@ -32,7 +32,7 @@ type calls struct {
 
 	mu   sync.Mutex // protects the fields below
 	byID map[uint64]*call
-	next time.Time     // no deadline is before it; zero if there is none
+	next time.Time     // when to look for late calls: no deadline is before it; zero = never
 	idle chan struct{} // closed when the last call is done; nil if nobody waits
 }
 
@@ -94,13 +94,11 @@ func (cs *calls) remove(c *call) {
 	}
 }
 
-// nextDeadline is a time before which no deadline passes.
+// nextDeadline is a time before which no deadline passes. It stays when calls are
+// answered: to look once in vain is cheaper than to set a timer for every call.
 func (cs *calls) nextDeadline() time.Time {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if len(cs.byID) == 0 {
-		cs.next = time.Time{}
-	}
 	return cs.next
 }
 

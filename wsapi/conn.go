@@ -16,6 +16,9 @@ import (
 const (
 	// helloBytes bounds the first message, before we know who speaks.
 	helloBytes = 8 << 10
+	// hearEvery is the part of the ping timeout within which a second sign of life
+	// changes nothing: a deadline is not moved for every message.
+	hearEvery = 20
 	// goodbye is how long a peer has to answer our close frame.
 	goodbye = time.Second
 )
@@ -107,8 +110,11 @@ func (c *conn) hear() {
 		return
 	}
 	now := time.Now()
-	c.heard.Store(now.UnixNano())
 	limits := &c.api.config.Limits
+	if now.UnixNano()-c.heard.Load() < int64(limits.PingTimeout/hearEvery) {
+		return
+	}
+	c.heard.Store(now.UnixNano())
 	c.socket.readBy(now.Add(limits.PingEvery + limits.PingTimeout))
 	if c.shut.Load() { // do not undo what close has set
 		c.socket.readBy(now.Add(goodbye))
@@ -165,6 +171,7 @@ func (c *conn) write() {
 	defer deadline.Stop()
 	var l load
 	var pings uint64
+	var armed time.Time // what deadline is set to
 	for {
 		select {
 		case <-c.out.wake:
@@ -174,8 +181,9 @@ func (c *conn) write() {
 		case <-deadline.C:
 			c.expire(time.Now())
 		}
-		if next := c.calls.nextDeadline(); !next.IsZero() {
+		if next := c.calls.nextDeadline(); !next.IsZero() && !next.Equal(armed) {
 			deadline.Reset(time.Until(next))
+			armed = next
 		}
 		for c.out.take(&l) {
 			if err := c.send(&l); err != nil {
