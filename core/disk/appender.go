@@ -209,10 +209,19 @@ func prepareSegment(fs FS, dir string, number uint32, size int64) (File, error) 
 	return file, nil
 }
 
+// fillSyncBytes is how much is filled between two syncs. The disk is busy with
+// it for a moment, and the steps of that moment wait.
+const fillSyncBytes = 4 << 20
+
 func fill(file File, size int64) error {
 	for o := int64(0); o < size; o += int64(len(zeros)) {
 		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), size-o)], o); err != nil {
 			return err
+		}
+		if o%fillSyncBytes == 0 {
+			if err := file.Datasync(); err != nil {
+				return err
+			}
 		}
 	}
 	return file.Sync()

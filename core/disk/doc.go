@@ -1,4 +1,71 @@
 // Package disk is the embedded storage engine: an append-only log in a
 // directory of its own, with everything that finds events in it derived from
-// the log and rebuilt when it is lost.
+// the log and made anew when it is lost. One Engine has the directory to
+// itself.
+//
+//	engine, err := disk.Open(ctx, disk.Config{Dir: "data"})
+//	store := core.NewStore(engine, core.StoreConfig{})
+//
+// # Promises
+//
+//   - What was acknowledged was synced, and is found after any crash (P4). A
+//     Commit is one frame with checksums, so it is found whole or not at all (P6).
+//   - Damage to anything acknowledged is refused with the file and the byte. It
+//     is never skipped, and no read gives another event than was written: each
+//     event has a checksum of its own, which every read verifies.
+//   - After a failed write or sync, nothing is believed that the disk did not
+//     confirm before. The callers get unknown_outcome, the file is given up, and
+//     the log goes on by itself in a new segment.
+//   - The index and the records on disk are checked wherever they are read. A
+//     damaged one costs time, never a wrong answer.
+//   - Memory does not grow with the log, apart from 2 bytes an event of filters
+//     and fences, nor does the time that an append takes.
+//
+// FORMAT.md is the specification of all files, and says why each power cut is
+// safe.
+//
+// # Life of a Commit
+//
+//	Commit ─► decide ─► encode ─► WriteAt ─┬─► wait: fdatasync, one for all ─► answer
+//	          (decide.go) (commit.go)      │         (appender.go)
+//	          └── under Engine.mu ─────────┘
+//
+//  1. decide looks the ids up, finds the streams' versions, checks what the
+//     Commit expects. It sees what was decided before, durable or not.
+//  2. encode lays the frame into a buffer and enters its events into the
+//     memtable (memtable.go), where the next decision finds them.
+//  3. The group's frames are written with one call. When the segment is full,
+//     the next one, prepared ahead (preparer.go), is begun.
+//  4. Without Engine.mu, the caller waits until the log is durable behind its
+//     frames. The first to come syncs for all that was written by then; another
+//     step is decided meanwhile.
+//  5. The durable mark moves. Readers load it first and see nothing behind it.
+//
+// # Reading
+//
+// A reader loads the mark, then the view (view.go): which memtables and runs
+// know which segments. Both are immutable or append-only, so it needs no lock
+// but the brief ones of memtables. A stream's page comes from its postings, a
+// page of $all from the nearest sample on.
+//
+//	newest ◄──────────────────────────────────────────────► oldest
+//	memtable │ memtables, sealed │ run │ run │    run    │      run
+//	         └─ flusher makes runs ─┘   └─ merger: 8 become 1 ─┘
+//
+// # Concurrency
+//
+// All methods of Engine are safe for concurrent use. One goroutine at a time
+// decides and writes, as the owner of Engine.mu. Locks are taken in this order:
+// Engine.life, Engine.mu, index.working, index.mu, index.reading, and last those
+// of a memtable, the appender, the records, the keeper, which call nothing that
+// takes another.
+//
+//	goroutine   owner          what it does                              ends
+//	preparer    preparer       fills the next segment with zeros         preparer.close
+//	flusher     index          makes runs of sealed memtables            index.close
+//	merger      index          merges runs                               index.close
+//	records     recordStore    takes changes to records.db, snapshots    recordStore.close
+//	keeper      keeper         tries to go on after the disk has failed  keeper.close
+//
+// Engine.Close calls these and returns when all have ended.
 package disk
