@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNumbersForPeople(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{comma(0), "0"}, {comma(999), "999"}, {comma(1000), "1,000"}, {comma(1234567), "1,234,567"},
+		{rate(0, 0), "0/s"}, {rate(999, time.Second), "999/s"}, {rate(1500, time.Second), "1.5k/s"},
+		{rate(101_518, 2*time.Second), "51k/s"}, {rate(999_600, time.Second), "1.0M/s"},
+		{clock(0), "00:00"}, {clock(61 * time.Second), "01:01"}, {clock(100 * time.Minute), "100:00"},
+		{shellQuote("order-1"), "order-1"}, {shellQuote("$all"), "'$all'"}, {shellQuote("a'b"), `'a'\''b'`}, {shellQuote(""), "''"},
+		{cell("a\nb\x1b[31m\u0085c", 20), "a b [31m c"}, {cell("abcdef", 4), "abc…"}, {cell("äöü", 3), "äöü"},
+		{nearest("lisen", []string{"data", "listen"}), "listen"}, {nearest("xyz", []string{"data"}), ""},
+	} {
+		if c.got != c.want {
+			t.Errorf("%q, want %q", c.got, c.want)
+		}
+	}
+}
+
+func TestLatencies(t *testing.T) {
+	var samples []time.Duration
+	for i := range 1000 {
+		samples = append(samples, time.Duration(1000-i)*time.Millisecond)
+	}
+	want := latency{P50: 500, P90: 900, P99: 990, P999: 999, Max: 1000}
+	if got := latencyOf(samples); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	one := latency{P50: 1, P90: 1, P99: 1, P999: 1, Max: 1}
+	if got := latencyOf(samples[:1]); got != one {
+		t.Errorf("%+v, want %+v", got, one)
+	}
+	if got := latencyOf(nil); got != (latency{}) {
+		t.Errorf("%+v of nothing", got)
+	}
+}
+
+func TestMeterWithoutTerminal(t *testing.T) {
+	var stderr bytes.Buffer
+	a := &app{stderr: &stderr}
+	m := a.newMeter("import", 200)
+	m.set(10, 1000)
+	if stderr.Len() > 0 {
+		t.Errorf("says %q at once", &stderr)
+	}
+	m.lastLine = m.lastLine.Add(-plainEvery)
+	m.set(50, 5000)
+	m.set(60, 6000)
+	m.finish()
+	if got := stderr.String(); !strings.HasPrefix(got, "import: 5,000 events, ") || !strings.HasSuffix(got, "/s, 25%\n") {
+		t.Errorf("says %q", got)
+	}
+}
+
+func TestLinesAreBounded(t *testing.T) {
+	for name, c := range map[string]struct{ in, want string }{
+		"too long":      {`{"stream":"s"}` + "\n" + strings.Repeat("x", maxLineBytes+1), "stdin:2: event_too_large"},
+		"broken gzip":   {"\x1f\x8bnot really", "read stdin: gzip"},
+		"cut off gzip":  {"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", "read stdin after line 0: unexpected EOF"},
+		"empty":         {"", ""},
+		"one character": {"\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &app{stdin: strings.NewReader(c.in)}
+			in, err := a.openLines("-")
+			if err == nil {
+				for in.next() {
+				}
+				err = in.err
+			}
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func FuzzDecodeImport(f *testing.F) {
+	f.Add([]byte(`{"stream":"s","id":"00000000-0000-4000-8000-000000000001","type":"T","time":"2020-01-02T03:04:05Z","data":{"n":1.0},"metadata":{"a":"b"}}`))
+	f.Add([]byte(`{"stream":"s","version":1,"position":2,"type":"T","recorded":"x","dataBase64":"aGVsbG8=","contentType":"text/plain"}`))
+	f.Add([]byte(`{"stream":`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		stream, e, err := decodeImport(line)
+		if err == nil && (stream == "" || e.Data == nil && e.Format == 0) {
+			t.Errorf("%q is taken as %q, %+v", line, stream, e)
+		}
+	})
+}
