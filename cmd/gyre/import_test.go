@@ -12,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -97,6 +100,59 @@ func TestImportIntoMixture(t *testing.T) {
 			t.Errorf("want %q: %s", step.want, words)
 		}
 	}
+}
+
+// TestSampleComesBack imports the sample of the examples and compares each event of
+// the export with its line.
+func TestSampleComesBack(t *testing.T) {
+	const sample = "../../examples/temporal-sample.ndjson"
+	dir := t.TempDir()
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"), "--segment-bytes", "65536")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
+	if _, words := mustRun(t, "import", sample, "--server", node.url); !strings.Contains(words, "2,000 events written") {
+		t.Errorf("the import says %s", words)
+	}
+	text, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split(strings.TrimSpace(string(text)), "\n")
+	out, _ := mustRun(t, "export", "--server", node.url)
+	got := strings.Split(strings.TrimSpace(out), "\n")
+	if len(got) != len(want) {
+		t.Fatalf("%d events, want %d", len(got), len(want))
+	}
+	for i := range want {
+		exported := canonical(t, got[i])
+		for member, value := range canonical(t, want[i]) {
+			if string(exported[member]) != string(value) {
+				t.Fatalf("line %d: %s is %s, want %s", i+1, member, exported[member], value)
+			}
+		}
+	}
+	// Once more, it is all there.
+	if _, words := mustRun(t, "import", sample, "--server", node.url); !strings.Contains(words, "0 events written, 2,000 skipped") {
+		t.Errorf("the second import says %s", words)
+	}
+}
+
+// canonical are the members of an object, each as RFC 8785 writes it.
+func canonical(t *testing.T, line string) map[string]jsontext.Value {
+	t.Helper()
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal([]byte(line), &members); err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range members {
+		if err := v.Canonicalize(); err != nil {
+			t.Fatal(err)
+		}
+		members[name] = v
+	}
+	return members
 }
 
 // importLines makes lines that change streams now and then, as real ones do.
