@@ -431,3 +431,27 @@ func TestFlipAnywhere(t *testing.T) {
 		t.Fatal("no damage was refused")
 	}
 }
+
+// TestClosedLogVouches damages the last frame of a log that was closed: that is
+// no write that was cut off.
+func TestClosedLogVouches(t *testing.T) {
+	dir := t.TempDir()
+	fs := newFaultFS()
+	h := &history{random: rand.New(rand.NewPCG(1, 2))}
+	e, err := openOn(t, fs, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write(t, e, 1)
+	end := e.appender.durable.Load().end.byte()
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "log", segmentName(1))
+	data := fs.contents(name)
+	data[end-10] ^= 1
+	fs.set(name, data)
+	if _, err := openOn(t, fs, dir); !errors.Is(err, core.CodeStoreCorrupt) {
+		t.Fatalf("open: %v", err)
+	}
+}

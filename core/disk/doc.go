@@ -26,20 +26,20 @@
 //
 // # Life of a Commit
 //
-//	Commit ─► decide ─► encode ─► WriteAt ─┬─► wait: fdatasync, one for all ─► answer
-//	          (decide.go) (commit.go)      │         (appender.go)
-//	          └── under Engine.mu ─────────┘
+//		Commit ─► decide ─► encode ─► WriteAt ─┬─► wait: fdatasync, one for all ─► answer
+//		          (decide.go) (commit.go)      │         (appender.go)
+//		          └── under Engine.mu ─────────┘
 //
-//  1. decide looks the ids up, finds the streams' versions, checks what the
-//     Commit expects. It sees what was decided before, durable or not.
-//  2. encode lays the frame into a buffer and enters its events into the
-//     memtable (memtable.go), where the next decision finds them.
-//  3. The group's frames are written with one call. When the segment is full,
-//     the next one, prepared ahead (preparer.go), is begun.
-//  4. Without Engine.mu, the caller waits until the log is durable behind its
-//     frames. The first to come syncs for all that was written by then; another
-//     step is decided meanwhile.
-//  5. The durable mark moves. Readers load it first and see nothing behind it.
+//	 1. decide looks the ids up, finds the streams' versions, checks what the
+//	    Commit expects. It sees what was decided before, durable or not.
+//	 2. encode lays the frame into a buffer and enters its events into the
+//	    memtable (memtable.go), where the next decision finds them.
+//	 3. The group's frames are written with one call. When the segment is full,
+//	    the next one, prepared ahead (preparer.go), is begun.
+//	 4. Without Engine.mu, the caller waits until the log is durable behind its
+//	    frames. The first to come syncs for all that was written by then; another
+//	    step is decided meanwhile.
+//	 5. The durable mark moves. Readers load it first and see nothing behind it.
 //
 // # Reading
 //

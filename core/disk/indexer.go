@@ -64,7 +64,7 @@ func (ix *index) rest(d time.Duration) bool {
 }
 
 // retryIndex is how long the index waits after the disk refused it something.
-const retryIndex = time.Second
+const retryIndex = 250 * time.Millisecond
 
 // flushAll is the flusher.
 func (ix *index) flushAll(log string, sealed func(end offset)) {

@@ -38,8 +38,8 @@ func newScanner(file File, end int64, h segmentHeader, v visitor) *scanner {
 // stands. The error is one of reading or of the visitor, not of the frames.
 func (s *scanner) scan() error {
 	for {
-		h, body, err := s.frameAt(s.at)
-		if err != nil || body == nil {
+		h, body, ok, err := s.frameAt(s.at)
+		if err != nil || !ok {
 			return err
 		}
 		if h.first != s.next {
@@ -53,27 +53,27 @@ func (s *scanner) scan() error {
 	}
 }
 
-// frameAt returns the header and the body of the frame at o, or a nil body if
+// frameAt returns the header and the body of the frame at o; ok is false if
 // there is none that is valid.
-func (s *scanner) frameAt(o int64) (frameHeader, []byte, error) {
+func (s *scanner) frameAt(o int64) (h frameHeader, body []byte, ok bool, err error) {
 	b, err := s.w.at(o, frameHeaderBytes)
 	if err != nil {
-		return frameHeader{}, nil, err
+		return h, nil, false, err
 	}
-	h, ok := decodeFrameHeader(b, s.header.salt, o)
+	h, ok = decodeFrameHeader(b, s.header.salt, o)
 	if !ok || o+h.size() > s.w.end {
 		s.invalid = "a frame header is damaged or missing"
-		return h, nil, nil
+		return h, nil, false, nil
 	}
-	body, err := s.w.at(o+frameHeaderBytes, int(h.size()-frameHeaderBytes))
+	body, err = s.w.at(o+frameHeaderBytes, int(h.size()-frameHeaderBytes))
 	if err != nil {
-		return h, nil, err
+		return h, nil, false, err
 	}
 	if !h.checkBody(body, s.header.salt) {
 		s.invalid = "a frame is damaged"
-		return h, nil, nil
+		return h, nil, false, nil
 	}
-	return h, body, nil
+	return h, body, true, nil
 }
 
 // checkBody verifies all that follows the header, the padding too: nothing of
@@ -153,11 +153,11 @@ func scanTail(file File, h segmentHeader, v visitor) (tail, error) {
 		}
 		stride := int64(len(b))
 		for _, i := range candidates(b) {
-			f, body, err := s.frameAt(o + i)
+			f, _, ok, err := s.frameAt(o + i)
 			if err != nil {
 				return t, err
 			}
-			if body != nil {
+			if ok {
 				durable = max(durable, f.durable)
 			}
 		}

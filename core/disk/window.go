@@ -23,7 +23,7 @@ func newWindow(file io.ReaderAt, end int64, stride int) *window {
 func (w *window) at(o int64, n int) ([]byte, error) {
 	n = int(min(int64(n), max(w.end-o, 0)))
 	if n == 0 {
-		return nil, nil
+		return []byte{}, nil
 	}
 	if o >= w.start && o+int64(n) <= w.start+int64(len(w.buf)) {
 		return w.buf[o-w.start:][:n], nil
