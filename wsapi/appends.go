@@ -36,6 +36,9 @@ func (c *conn) dispatchFrames(message []byte) error {
 		if !ok {
 			return nil
 		}
+		if err := c.out.waitRoom(c.ctx); err != nil {
+			return err
+		}
 		var err error
 		switch kind {
 		case wire.FrameAppend:

@@ -266,6 +266,15 @@ func (n *node) raw(text string) net.Conn {
 	return c
 }
 
+func TestSlowBodiesAreCutOff(t *testing.T) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{IOTimeout: 50 * time.Millisecond}})
+	c := n.raw("POST /v1/streams/s/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"type\":")
+	if text, err := io.ReadAll(c); err != nil || !bytes.Contains(text, []byte(`"code":"timeout"`)) {
+		t.Errorf("answered %q, %v", text, err)
+	}
+	n.headIs(0)
+}
+
 func TestSlowHeadersAreCutOff(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	c := n.raw("GET /livez HTTP/1.1\r\nHost: localhost\r\nX")

@@ -59,7 +59,7 @@ type Limits struct {
 	Hello       time.Duration // from connect to hello: 5 s
 	Request     time.Duration // a request's deadline where it names none: 30 s
 	MaxRequest  time.Duration // the longest it may name: 5 min
-	IOTimeout   time.Duration // a blocked write, or a body that does not come: 10 s, 30 s for a body
+	IOTimeout   time.Duration // a write that is blocked: 10 s; a body may take three times as long
 	PingEvery   time.Duration // silence before a ping: 25 s
 	PingTimeout time.Duration // silence after a ping: 10 s
 	Heartbeat   time.Duration // between the comments of an idle event stream: 15 s

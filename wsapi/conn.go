@@ -91,10 +91,6 @@ func (c *conn) read() error {
 			message.free()
 			return nil
 		}
-		// Every message may have an answer: who does not read does not get to ask.
-		if err := c.out.waitRoom(c.ctx); err != nil {
-			return err
-		}
 		err = c.dispatch(binary, message.b)
 		message.free()
 		if err != nil {

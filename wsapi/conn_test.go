@@ -292,6 +292,20 @@ func TestWSStalledFollowDisturbsNobody(t *testing.T) {
 	}
 }
 
+func TestWSManyMessagesInOne(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	p := n.greeted()
+	const count = 20_000 // their answers are much more than the out-queue takes
+	p.say(strings.Repeat("{}\n", count))
+	for range count {
+		p.refused("{}", 0, "invalid_request")
+	}
+	p.say(`{"op":"ping","n":1}`)
+	if m := p.hear(); m["op"] != "pong" {
+		t.Errorf("heard %v", m)
+	}
+}
+
 func TestWSBatchesText(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	p := n.connect()

@@ -29,6 +29,10 @@ func (c *conn) dispatch(binary bool, message []byte) error {
 		return &closing{code: websocket.CloseInvalidFramePayloadData}
 	}
 	for text := range wire.Texts(message) {
+		// Each has an answer: who does not read does not get to ask.
+		if err := c.out.waitRoom(c.ctx); err != nil {
+			return err
+		}
 		if err := c.dispatchText(text); err != nil {
 			return err
 		}

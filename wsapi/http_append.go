@@ -20,8 +20,8 @@ const (
 	// maxBody bounds the body of a request: a Commit of 4 MiB with room for names
 	// and base64.
 	maxBody = 6 << 20
-	// bodyTime is how long a body may take to come.
-	bodyTime = 30 * time.Second
+	// bodyPatience is how many times Limits.IOTimeout a body may take to come.
+	bodyPatience = 3
 
 	typeJSON        = "application/json"
 	typeNDJSON      = "application/x-ndjson"
@@ -35,7 +35,7 @@ func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return a.refusePrecondition(w, r, err)
 	}
-	events, err := eventsOf(w, r)
+	events, err := a.eventsOf(w, r)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 
 // transaction is POST /v1/transactions.
 func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
-	body, kind, err := readBody(w, r)
+	body, kind, err := a.readBody(w, r)
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func writeResult(w http.ResponseWriter, result core.Result, tx bool) error {
 }
 
 // eventsOf reads the events of a body: one object, an array, or NDJSON.
-func eventsOf(w http.ResponseWriter, r *http.Request) ([]core.NewEvent, error) {
-	body, kind, err := readBody(w, r)
+func (a *API) eventsOf(w http.ResponseWriter, r *http.Request) ([]core.NewEvent, error) {
+	body, kind, err := a.readBody(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func eventLines(body []byte) ([]core.NewEvent, error) {
 }
 
 // readBody reads a body, and says whether it is JSON or NDJSON.
-func readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string, err error) {
+func (a *API) readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string, err error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, "", core.Errorf(core.CodeUnsupportedMediaType, "content encoding %q is not supported", clip(encoding))
 	}
@@ -171,15 +171,20 @@ func readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string,
 	}
 	control := http.NewResponseController(w)
 	// Not every ResponseWriter has deadlines; the server's have.
-	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
+	patience := bodyPatience * a.config.Limits.IOTimeout
+	_ = control.SetReadDeadline(time.Now().Add(patience))
 	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = control.SetReadDeadline(time.Time{})
+	if err == nil {
+		// Otherwise it stays: the server reads what is left of a body before it
+		// answers, and must not wait for it.
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, "", bodyTooLarge()
 	case err != nil && isTimeout(err):
-		return nil, "", core.Errorf(core.CodeTimeout, "the body did not come within %s", bodyTime)
+		return nil, "", core.Errorf(core.CodeTimeout, "the body did not come within %s", patience)
 	case err != nil:
 		return nil, "", core.Errorf(core.CodeInvalidRequest, "the body cannot be read: %w", err)
 	}

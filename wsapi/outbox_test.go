@@ -1,0 +1,92 @@
+package wsapi
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+func TestOutboxJoinsWhatMayBeJoined(t *testing.T) {
+	o := newOutbox(100)
+	o.text([]byte("a"))
+	o.text([]byte("b"))
+	o.joinText(true)
+	o.text([]byte("c"))
+	o.frame([]byte("d"), []byte("e"))
+	o.frame([]byte("f"), nil)
+	o.result(wire.Result{ID: 2, Version: 1, Position: 1})
+	o.result(wire.Result{ID: 3, Version: 2, Position: 2})
+	var l load
+	if !o.take(&l) {
+		t.Fatal("nothing there")
+	}
+	var got []string
+	rest := l.arena.b
+	for _, e := range l.entries {
+		got = append(got, string(rest[:e.n]))
+		rest = rest[e.n:]
+	}
+	if want := "a|b\nc|def\x03\x00\x01\x02\x02\x01\x01"; strings.Join(got, "|") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	o.written(&l)
+	if o.queued != 0 || o.take(&l) {
+		t.Errorf("%d bytes are left", o.queued)
+	}
+}
+
+func TestOutboxMakesThoseWaitWhoCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox(100)
+		o.text([]byte(strings.Repeat("x", 100)))
+		var l load
+		ended := make(chan error)
+		go func() { ended <- o.waitRoom(t.Context()) }()
+		synctest.Wait()
+		o.take(&l)
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("there was room before anything was written")
+		default:
+		}
+		o.written(&l)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+
+		o.text([]byte(strings.Repeat("x", 100)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := o.waitRoom(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waited until %v", err)
+		}
+		go func() { ended <- o.waitRoom(t.Context()) }()
+		synctest.Wait()
+		o.close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		o.text([]byte("after the end"))
+		if o.queued != 100 {
+			t.Error("something was taken in after the end")
+		}
+	})
+}
+
+func TestOutboxKeepsASubThatIsOverSilent(t *testing.T) {
+	o := newOutbox(100)
+	s := &sub{}
+	o.subText(s, []byte("1"))
+	o.endSub(s)
+	o.subText(s, []byte("2"))
+	o.subFrame(s, []byte("3"), nil)
+	if o.queued != 1 {
+		t.Errorf("%d bytes, want 1", o.queued)
+	}
+}
