@@ -10,8 +10,10 @@ import (
 // Third-party modules, by the name of their import path.
 const (
 	bbolt      = "go.etcd.io/bbolt"
+	jsonv2     = "github.com/go-json-experiment/json"
 	memberlist = "github.com/hashicorp/memberlist"
 	pgx        = "github.com/jackc/pgx/v5"
+	prometheus = "github.com/prometheus/client_golang"
 	sys        = "golang.org/x/sys"
 	wazero     = "github.com/tetratelabs/wazero"
 	websocket  = "github.com/gorilla/websocket"
@@ -38,8 +40,8 @@ var table = map[string]row{
 	"core/enginetest": {imports: []string{"core"}, testing: true},
 	"core/logtest":    {imports: []string{"core"}, testing: true},
 
-	"wsapi":           {imports: []string{"core", "wsapi/wire", "wsapi/dashboard", websocket}, tests: []string{"sdk"}},
-	"wsapi/wire":      {imports: []string{"core"}},
+	"wsapi":           {imports: []string{"core", "wsapi/wire", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk"}},
+	"wsapi/wire":      {imports: []string{"core", jsonv2}},
 	"wsapi/dashboard": {},
 
 	"cluster": {imports: []string{"core", "wsapi/wire", memberlist, pgx}},

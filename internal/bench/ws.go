@@ -1,0 +1,389 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+const (
+	inFlight    = 256
+	connections = 64
+	wsLog       = 1_000_000 // events in the log that follows read
+)
+
+// benchWS measures a node through its WebSocket, with client and node in one
+// process, so that they share its cores.
+func benchWS(b *bench) error {
+	node, err := runtime.Start(b.ctx, runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "ws")})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = node.Close(context.Background()) }()
+	for _, measure := range []func(*bench, *runtime.Node) error{
+		benchWSAppends, benchLatency, benchWSFollow, benchSlowReader,
+	} {
+		if err := measure(b, node); err != nil {
+			return err
+		}
+	}
+	return benchIdleFollowers(b)
+}
+
+func benchWSAppends(b *bench, node *runtime.Node) error {
+	client, err := sdk.Dial(b.ctx, node.URL(), sdk.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	inProcess := &load{log: node.Store(), perCommit: 1, appenders: inFlight}
+	p, err := pair(rounds,
+		func() (float64, error) { return pipeline(b.ctx, client, window) },
+		func() (float64, error) { return inProcess.run(b.ctx, 0, window) })
+	if err != nil {
+		return err
+	}
+	p.note = "floor: 256 concurrent appenders in the process"
+	b.atLeast("ws/append/pipelined256", "events/s", p, 0.4)
+	return benchConnections(b, node)
+}
+
+// benchConnections measures many connections with one append in flight each,
+// against a bare echo on as many.
+func benchConnections(b *bench, node *runtime.Node) error {
+	clients, err := dialMany(b.ctx, node.URL(), connections)
+	defer closeAll(clients)
+	if err != nil {
+		return err
+	}
+	echo, err := startEcho(connections)
+	if err != nil {
+		return err
+	}
+	defer echo.close()
+	p, err := pair(rounds,
+		func() (float64, error) { return appendEach(b.ctx, clients, window) },
+		func() (float64, error) { return echo.run(eventBytes, window) })
+	if err != nil {
+		return err
+	}
+	p.note = "floor: bare WebSocket echo of the same bytes, nothing stored"
+	b.atLeast("ws/append/conns64", "events/s", p, 0.5)
+	return nil
+}
+
+func dialMany(ctx context.Context, url string, n int) ([]*sdk.Client, error) {
+	var clients []*sdk.Client
+	for range n {
+		c, err := sdk.Dial(ctx, url, sdk.Options{})
+		if err != nil {
+			return clients, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, nil
+}
+
+func closeAll(clients []*sdk.Client) {
+	for _, c := range clients {
+		_ = c.Close()
+	}
+}
+
+// pipeline keeps 256 single-event appends in flight on one connection.
+func pipeline(ctx context.Context, client *sdk.Client, d time.Duration) (float64, error) {
+	slots := make(chan struct{}, inFlight)
+	var failure atomic.Pointer[error]
+	var written atomic.Int64
+	begin := time.Now()
+	for n := 0; time.Since(begin) < d && failure.Load() == nil; n++ {
+		slots <- struct{}{}
+		client.Submit(ctx, core.Commit{Appends: []core.Append{{
+			Stream: fmt.Sprintf("pipeline-%03d", n%inFlight), Expect: core.AnyVersion, Events: newEvents(1),
+		}}}, func(_ core.Result, err error) {
+			if err != nil {
+				failure.Store(&err)
+			}
+			written.Add(1)
+			<-slots
+		})
+	}
+	for range inFlight {
+		slots <- struct{}{}
+	}
+	if err := failure.Load(); err != nil {
+		return 0, *err
+	}
+	return perSecond(int(written.Load()), begin), nil
+}
+
+// appendEach has every client append one event at a time.
+func appendEach(ctx context.Context, clients []*sdk.Client, d time.Duration) (float64, error) {
+	var running sync.WaitGroup
+	var total atomic.Int64
+	errs := make([]error, len(clients))
+	begin := time.Now()
+	for i, c := range clients {
+		running.Go(func() {
+			l := &load{log: c, perCommit: 1}
+			for time.Since(begin) < d && errs[i] == nil {
+				errs[i] = l.append(ctx)
+				total.Add(1)
+			}
+		})
+	}
+	running.Wait()
+	return perSecond(int(total.Load()), begin), errors.Join(errs...)
+}
+
+// benchLatency measures, at 1,000 appends a second, the time from an append to
+// its arrival at a follower on another connection.
+func benchLatency(b *bench, node *runtime.Node) error {
+	clients, err := dialMany(b.ctx, node.URL(), 2)
+	defer closeAll(clients)
+	if err != nil {
+		return err
+	}
+	loop, err := newSyncLoop(b.dir, eventBytes, 1<<20)
+	if err != nil {
+		return err
+	}
+	defer loop.close()
+	var latencies, syncs []time.Duration
+	for range rounds {
+		got, err := latencyRun(b.ctx, clients[0], clients[1], 1000)
+		if err != nil {
+			return err
+		}
+		latencies = append(latencies, got...)
+		for range 200 {
+			begin := time.Now()
+			if err := loop.step(); err != nil {
+				return err
+			}
+			syncs = append(syncs, time.Since(begin))
+		}
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	sync := ms(quantile(syncs, 0.5))
+	note := fmt.Sprintf("bar: the limit and one fsync of %.2f ms", sync)
+	b.atMost("ws/latency/p50", "ms", ms(quantile(latencies, 0.5)), 1+sync, note)
+	b.atMost("ws/latency/p99", "ms", ms(quantile(latencies, 0.99)), 5+sync, note)
+	return nil
+}
+
+// latencyRun appends n events at 1,000 a second and times their arrival.
+func latencyRun(ctx context.Context, writer, reader *sdk.Client, n int) ([]time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	follower, err := reader.Follow(ctx, core.FollowRequest{Stream: core.All, From: core.From{Kind: core.FromEnd}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = follower.Close() }()
+	if _, err := follower.Next(ctx, core.Limit{Events: 1, Bytes: 1}); err != nil { // it is at the end
+		return nil, err
+	}
+	sent := make([]atomic.Int64, n)
+	failed := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for i := range n {
+			<-tick.C
+			event := core.NewEvent{ID: core.NewID(), Type: "Timed", Data: strconv.AppendInt(nil, int64(i), 10), Metadata: nil}
+			sent[i].Store(time.Now().UnixNano())
+			writer.Submit(ctx, core.Commit{Appends: []core.Append{{Stream: "timed", Expect: core.AnyVersion, Events: []core.NewEvent{event}}}},
+				func(_ core.Result, err error) {
+					if err != nil {
+						cancel()
+						select {
+						case failed <- err:
+						default:
+						}
+					}
+				})
+		}
+	}()
+	var latencies []time.Duration
+	for len(latencies) < n {
+		d, err := follower.Next(ctx, core.Limit{Events: 100, Bytes: 64 << 10})
+		if err != nil {
+			return nil, errors.Join(err, drained(failed))
+		}
+		now := time.Now().UnixNano()
+		for e := range d.Events() {
+			i, err := strconv.Atoi(string(e.Data))
+			if err != nil {
+				return nil, err
+			}
+			latencies = append(latencies, time.Duration(now-sent[i].Load()))
+		}
+	}
+	return latencies, nil
+}
+
+func drained(failed chan error) error {
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// benchWSFollow measures following from storage over one connection against a
+// bare connection that carries the same bytes.
+func benchWSFollow(b *bench, node *runtime.Node) error {
+	fill := &load{log: node.Store(), perCommit: 1000, appenders: 2}
+	if _, err := fill.run(b.ctx, b.n(wsLog), 0); err != nil {
+		return err
+	}
+	pipe, err := startPipe()
+	if err != nil {
+		return err
+	}
+	defer pipe.close()
+	for _, c := range []struct {
+		name string
+		json bool
+		bar  float64
+	}{{"ws/follow/bin", false, 0.5}, {"ws/follow/json", true, 0}} {
+		client, err := sdk.Dial(b.ctx, node.URL(), sdk.Options{JSON: c.json})
+		if err != nil {
+			return err
+		}
+		p, err := pair(rounds,
+			func() (float64, error) { return followFor(b.ctx, client, window) },
+			func() (float64, error) { return pipe.run(window) })
+		_ = client.Close()
+		if err != nil {
+			return err
+		}
+		p.note = "floor: bare WebSocket, the same bytes in 64 KiB messages"
+		b.atLeast(c.name, "events/s", p, c.bar)
+		if last := &b.results[len(b.results)-1]; c.bar > 0 && last.Value >= 400_000 {
+			last.Holds = true // the bar is either this rate or the ratio
+		}
+	}
+	return nil
+}
+
+// benchSlowReader measures what 99 followers get with and without a hundredth
+// that has stopped reading.
+func benchSlowReader(b *bench, node *runtime.Node) error {
+	clients, err := dialMany(b.ctx, node.URL(), 100)
+	defer closeAll(clients)
+	if err != nil {
+		return err
+	}
+	events := b.n(20_000)
+	others := func() (float64, error) { return followAll(b.ctx, clients[1:], events) }
+	p, err := pair(rounds, func() (float64, error) {
+		stalled, err := clients[0].Follow(b.ctx, core.FollowRequest{Stream: core.All})
+		if err != nil {
+			return 0, err
+		}
+		defer func() { _ = stalled.Close() }()
+		return others()
+	}, others)
+	if err != nil {
+		return err
+	}
+	p.note = "floor: the same 99 followers without the stalled one"
+	b.atLeast("ws/follow/one_of_100_stalled", "events/s", p, 0.9)
+	return nil
+}
+
+// followAll has every client follow the first n events at once.
+func followAll(ctx context.Context, clients []*sdk.Client, n int) (float64, error) {
+	var running sync.WaitGroup
+	errs := make([]error, len(clients))
+	begin := time.Now()
+	for i, c := range clients {
+		running.Go(func() { errs[i] = followCount(ctx, c, n) })
+	}
+	running.Wait()
+	return perSecond(n*len(clients), begin), errors.Join(errs...)
+}
+
+func followCount(ctx context.Context, log core.Log, n int) error {
+	follower, err := log.Follow(ctx, core.FollowRequest{Stream: core.All})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = follower.Close() }()
+	for seen := 0; seen < n; {
+		d, err := follower.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10})
+		if err != nil {
+			return err
+		}
+		seen += d.Count
+	}
+	return nil
+}
+
+// benchIdleFollowers measures what 2,000 followers that wait at the head cost
+// a node that runs in a process of its own.
+func benchIdleFollowers(b *bench) error {
+	const idle = 2000
+	server, err := startChild(b.ctx, "serve", filepath.Join(b.dir, "idle"))
+	if err != nil {
+		return err
+	}
+	defer server.kill()
+	var url string
+	if err := server.read(&url); err != nil {
+		return err
+	}
+	pid := strconv.Itoa(server.cmd.Process.Pid)
+	before, err := statusMiB(pid, "VmRSS")
+	if err != nil {
+		return err
+	}
+	clients, err := dialMany(b.ctx, url, idle)
+	defer closeAll(clients)
+	if err != nil {
+		return err
+	}
+	for _, c := range clients {
+		follower, err := c.Follow(b.ctx, core.FollowRequest{Stream: core.All, From: core.From{Kind: core.FromEnd}})
+		if err != nil {
+			return err
+		}
+		if d, err := follower.Next(b.ctx, core.Limit{Events: 1, Bytes: 1}); err != nil || !d.Live {
+			return fmt.Errorf("a follower at the end is not live: %w", err)
+		}
+	}
+	after, err := statusMiB(pid, "VmRSS")
+	if err != nil {
+		return err
+	}
+	b.atMost("ws/idle_followers2000", "MiB", after-before, 100, "resident memory of the node")
+	return nil
+}
+
+// childServe runs a node until its standard input closes.
+func childServe(ctx context.Context, args []string) error {
+	node, err := runtime.Start(ctx, runtime.Config{Listen: "127.0.0.1:0", Data: args[0]})
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(node.URL()); err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return node.Close(ctx)
+}
