@@ -28,7 +28,8 @@ const (
 // TestCrash kills a node with SIGKILL at a random moment of full load and starts it
 // again, round after round on the same log. What was acknowledged is there (P4),
 // what was not is there once after it was sent again (P5), versions and positions
-// have no gap (P1), and the files are clean. 200 rounds with GYRE_SOAK=1.
+// have no gap (P1), and the files are clean, also as the kill left them. Each fourth
+// round stops the node with SIGTERM instead. 200 rounds with GYRE_SOAK=1.
 func TestCrash(t *testing.T) {
 	rounds := 10
 	if os.Getenv("GYRE_SOAK") != "" {
@@ -37,7 +38,7 @@ func TestCrash(t *testing.T) {
 	c := &crasher{dir: t.TempDir(), seen: map[core.ID]place{}}
 	c.args = []string{"--data", filepath.Join(c.dir, "data"), "--segment-bytes", fmt.Sprint(crashSegmentBytes)}
 	for round := range rounds {
-		c.round(t)
+		c.round(t, round%4 == 3)
 		if t.Failed() {
 			t.Fatalf("in round %d of %d", round+1, rounds)
 		}
@@ -59,9 +60,10 @@ type crasher struct {
 }
 
 // round runs load, kills the node in it, and checks what a new one has.
-func (c *crasher) round(t *testing.T) {
+func (c *crasher) round(t *testing.T, orderly bool) {
 	node := c.start(t)
-	acked, lost := c.load(t, node)
+	acked, lost := c.load(t, node, orderly)
+	c.verify(t)
 
 	node = c.start(t)
 	client := dialNode(t, node.url)
@@ -76,6 +78,11 @@ func (c *crasher) round(t *testing.T) {
 	if code, err := node.end(syscall.SIGTERM); code != 0 || err != nil {
 		t.Errorf("the node stopped with exit code %d, %v", code, err)
 	}
+	c.verify(t)
+}
+
+func (c *crasher) verify(t *testing.T) {
+	t.Helper()
 	out, err := exec.Command("gyre", "verify", "--data", filepath.Join(c.dir, "data")).CombinedOutput()
 	if err != nil {
 		t.Errorf("verify: %v: %s", err, out)
@@ -103,9 +110,9 @@ func dialNode(t *testing.T, url string) *sdk.Client {
 	return client
 }
 
-// load appends from several goroutines until the node is killed, and answers what
-// was acknowledged and what was not.
-func (c *crasher) load(t *testing.T, node *process) (map[core.ID]place, []core.Commit) {
+// load appends from several goroutines until the node is killed or stopped, and
+// answers what was acknowledged and what was not.
+func (c *crasher) load(t *testing.T, node *process, orderly bool) (map[core.ID]place, []core.Commit) {
 	client := dialNode(t, node.url)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -127,8 +134,12 @@ func (c *crasher) load(t *testing.T, node *process) (map[core.ID]place, []core.C
 		})
 	}
 	<-time.NewTimer(time.Duration(rand.Int64N(int64(maxKillDelay)))).C
-	if _, err := node.end(syscall.SIGKILL); err != nil {
-		t.Error(err)
+	signal, want := syscall.SIGKILL, -1
+	if orderly {
+		signal, want = syscall.SIGTERM, exitOK
+	}
+	if code, err := node.end(signal); err != nil || code != want {
+		t.Errorf("exit code %d, %v, want %d", code, err, want)
 	}
 	// The client would wait for the node to come back.
 	cancel()
