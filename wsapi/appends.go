@@ -107,6 +107,7 @@ func (a *appendCall) done(r core.Result, err error) {
 	if !c.calls.finish(&a.call) {
 		return
 	}
+	defer c.calls.settle()
 	if err != nil {
 		c.refuse(a.id, err)
 		return

@@ -9,7 +9,7 @@ import (
 )
 
 // call is a request that waits for its answer. Whoever takes it out of calls
-// first answers it: the Store, its deadline, or op cancel.
+// first answers it, and then settles it: the Store, its deadline, or op cancel.
 type call struct {
 	id       uint64
 	deadline time.Time
@@ -33,7 +33,9 @@ type calls struct {
 	mu   sync.Mutex // protects the fields below
 	byID map[uint64]*call
 	next time.Time     // when to look for late calls: no deadline is before it; zero = never
-	idle chan struct{} // closed when the last call is done; nil if nobody waits
+	idle chan struct{} // closed when the last call is settled; nil if nobody waits
+	// answering counts the calls that were taken out and are not settled yet.
+	answering int
 }
 
 func newCalls(limit int, kick func()) *calls {
@@ -88,7 +90,15 @@ func (cs *calls) take(id uint64) *call {
 // remove is called with mu held.
 func (cs *calls) remove(c *call) {
 	delete(cs.byID, c.id)
-	if len(cs.byID) == 0 && cs.idle != nil {
+	cs.answering++
+}
+
+// settle tells that the answer to a call that was taken out is in the outbox.
+func (cs *calls) settle() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.answering--
+	if len(cs.byID) == 0 && cs.answering == 0 && cs.idle != nil {
 		close(cs.idle)
 		cs.idle = nil
 	}
@@ -122,10 +132,10 @@ func (cs *calls) expired(now time.Time) []*call {
 	return late
 }
 
-// wait waits until there are no calls.
+// wait waits until all calls are answered.
 func (cs *calls) wait(ctx context.Context) {
 	cs.mu.Lock()
-	if len(cs.byID) == 0 {
+	if len(cs.byID) == 0 && cs.answering == 0 {
 		cs.mu.Unlock()
 		return
 	}

@@ -116,6 +116,7 @@ func (c *conn) cancelCall(id uint64) {
 			call.cancel()
 		}
 		c.refuse(id, core.Errorf(core.CodeCanceled, "the client canceled the request"))
+		c.calls.settle()
 	}
 }
 
@@ -126,6 +127,7 @@ func (c *conn) expire(now time.Time) {
 			call.cancel()
 		}
 		c.refuse(call.id, call.timedOut())
+		c.calls.settle()
 	}
 }
 

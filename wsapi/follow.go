@@ -101,6 +101,7 @@ func (c *conn) subscribe(m *wire.Subscribe) {
 		cancel()
 		if c.calls.finish(call) {
 			c.refuse(m.ID, err)
+			c.calls.settle()
 		}
 		return
 	}
@@ -191,10 +192,12 @@ func (s *sub) run(ctx context.Context, call *call, r core.FollowRequest) {
 	if err != nil {
 		c.subs.remove(s)
 		c.refuse(call.id, err)
+		c.calls.settle()
 		return
 	}
 	defer func() { _ = follower.Close() }() // it only ends the wait
 	c.out.text(s.accepted(call.id, r.From, state.Head))
+	c.calls.settle()
 	cursor, err := s.follow(ctx, follower)
 	if ctx.Err() != nil {
 		return // unsubscribed, or the connection is gone

@@ -27,6 +27,9 @@ func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
 func (a *API) readAny(w http.ResponseWriter, r *http.Request, stream string) error {
 	w.Header().Add("Vary", "Accept")
 	kind := accepted(r.Header.Values("Accept"), typeJSON, typeNDJSON, typeEventStream)
+	if kind != "" && r.Method == http.MethodHead {
+		kind = typeJSON // the others would read on and on for nobody
+	}
 	switch kind {
 	case typeJSON:
 		return a.page(w, r, stream)

@@ -208,6 +208,50 @@ func TestHTTPPreconditions(t *testing.T) {
 	n.headIs(5)
 }
 
+// stuck is a store that takes no appends: one waits until its caller gives up.
+type stuck struct{ *core.Store }
+
+func (s stuck) Append(ctx context.Context, _ core.Commit) (core.Result, error) {
+	<-ctx.Done()
+	return core.Result{}, core.Errorf(core.CodeUnknownOutcome, "the wait ended: %w", ctx.Err())
+}
+
+func (s stuck) State() core.State {
+	state := s.Store.State()
+	state.ReadOnly = core.Errorf(core.CodeStoreFull, "no space left on /data")
+	return state
+}
+
+func TestHTTPWhileTheStoreIsStuck(t *testing.T) {
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	defer store.Close()
+	n := newNode(t, wsapi.Config{Store: stuck{store}})
+	a := n.do("POST", "/v1/streams/s/events", `{"type":"A","data":1}`, "Gyre-Timeout: 1").want(t, 503)
+	if f := a.fields(t); f["code"] != "unknown_outcome" || f["retryable"] != true || a.Header.Get("Retry-After") == "" {
+		t.Errorf("%v %s", a.Header, a.body)
+	}
+	if a := n.do("GET", "/readyz", "").want(t, 503); !bytes.Contains(a.body, []byte("store_full: no space left")) {
+		t.Errorf("readyz: %s", a.body)
+	}
+	n.do("GET", "/livez", "").want(t, 200)
+	if f := n.do("GET", "/v1/server", "").want(t, 200).fields(t); f["readOnly"].(map[string]any)["code"] != "store_full" {
+		t.Errorf("server: %v", f)
+	}
+	if a := n.do("GET", "/", "").want(t, 200); !bytes.Contains(a.body, []byte("Not writable")) {
+		t.Errorf("landing: %s", a.body)
+	}
+}
+
+func TestHTTPHeadOfAFollowEnds(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	for _, accept := range []string{"text/event-stream", "application/x-ndjson", "application/json"} {
+		a := n.do("HEAD", "/v1/events", "", "Accept: "+accept).want(t, 200)
+		if a.Header.Get("ETag") == "" || len(a.body) > 0 {
+			t.Errorf("%s: %v %s", accept, a.Header, a.body)
+		}
+	}
+}
+
 func TestHTTPTransaction(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	a := n.do("POST", "/v1/transactions", `{"tx":[

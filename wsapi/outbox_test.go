@@ -51,8 +51,8 @@ func TestOutboxMakesThoseWaitWhoCan(t *testing.T) {
 		o.take(&l)
 		synctest.Wait()
 		select {
-		case <-ended:
-			t.Error("there was room before anything was written")
+		case err := <-ended:
+			t.Errorf("there was room before anything was written (%v)", err)
 		default:
 		}
 		o.written(&l)

@@ -71,6 +71,7 @@ func (c *conn) answerRead(ctx context.Context, call *call, r core.ReadRequest) {
 	if !c.calls.finish(call) {
 		return
 	}
+	defer c.calls.settle()
 	if err != nil {
 		c.refuse(call.id, err)
 		return
