@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -453,5 +454,55 @@ func TestClosedLogVouches(t *testing.T) {
 	fs.set(name, data)
 	if _, err := openOn(t, fs, dir); !errors.Is(err, core.CodeStoreCorrupt) {
 		t.Fatalf("open: %v", err)
+	}
+}
+
+// TestDiskFull lets the disk fill up: what fits goes on, then Commits are
+// refused without a trace, reads go on, and with room the log goes on by
+// itself.
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	fs := newFaultFS()
+	e, err := openOn(t, fs, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := func(err error) {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		fs.fault = func(call int, op, name string) error {
+			if strings.HasSuffix(name, ".tmp") {
+				return err
+			}
+			return nil
+		}
+	}
+	full(syscall.ENOSPC)
+	h := &history{random: rand.New(rand.NewPCG(8, 8))}
+	refused := 0
+	for range 200 {
+		before := len(h.commits)
+		h.write(t, e, 1)
+		if len(h.commits) == before {
+			refused++
+		}
+	}
+	if refused == 0 || len(h.commits) == 0 || !errors.Is(e.State().ReadOnly, core.CodeStoreFull) {
+		t.Fatalf("%d refused, %d written, %v", refused, len(h.commits), e.State().ReadOnly)
+	}
+	h.check(t, e)
+	full(nil)
+	deadline := time.Now().Add(20 * time.Second)
+	for before := len(h.commits); len(h.commits) == before; h.write(t, e, 1) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the log stays read-only: %v", e.State().ReadOnly)
+		}
+	}
+	if err := e.State().ReadOnly; err != nil {
+		t.Fatal(err)
+	}
+	h.check(t, e)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -144,11 +144,9 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 			patience = lazyFor
 		}
 		err = e.appender.wait(t.ticket, patience)
-		if err != nil {
-			e.keeper.mend()
-		}
 	}
 	if err != nil {
+		e.keeper.mend()
 		return unknown(step, err)
 	}
 	return step

@@ -29,3 +29,7 @@ func open(t testing.TB, config Config) *Engine {
 func TestConformance(t *testing.T) {
 	enginetest.Run(t, func(t testing.TB) core.Engine { return open(t, Config{}) })
 }
+
+func TestSoak(t *testing.T) {
+	enginetest.Soak(t, func(t testing.TB) core.Engine { return open(t, Config{}) })
+}

@@ -100,7 +100,7 @@ func (osFS) Lock(name string) (io.Closer, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		pid := make([]byte, 20)
 		n, _ := f.ReadAt(pid, 0)
-		f.Close()
+		_ = f.Close()
 		if err == unix.EWOULDBLOCK {
 			return nil, &lockedError{pid: string(pid[:n])}
 		}

@@ -46,75 +46,75 @@ func newMemtable(h *segmentHeader, expectedEvents int) *memtable {
 
 // stream returns the entry of a stream, making it where the segment has none:
 // its version before the segment is base.
-func (m *memtable) stream(name string, base uint64) *memStream {
-	if s := m.streams[name]; s != nil {
+func (t *memtable) stream(name string, base uint64) *memStream {
+	if s := t.streams[name]; s != nil {
 		return s
 	}
-	if len(m.slab) == 0 {
-		m.slab = make([]memStream, 128)
+	if len(t.slab) == 0 {
+		t.slab = make([]memStream, 128)
 	}
-	s := &m.slab[0]
-	m.slab = m.slab[1:]
+	s := &t.slab[0]
+	t.slab = t.slab[1:]
 	s.name, s.base, s.last = strings.Clone(name), base, base
-	m.streams[s.name] = s
+	t.streams[s.name] = s
 	return s
 }
 
 // add records the next event of s.
-func (m *memtable) add(s *memStream, off uint32) {
+func (t *memtable) add(s *memStream, off uint32) {
 	if cap(s.offs) == 0 {
 		const few = 4
-		if len(m.posts) < few {
-			m.posts = make([]uint32, 256*few)
+		if len(t.posts) < few {
+			t.posts = make([]uint32, 256*few)
 		}
-		s.offs, m.posts = m.posts[:0:few], m.posts[few:]
+		s.offs, t.posts = t.posts[:0:few], t.posts[few:]
 	}
 	s.offs = append(s.offs, off)
 	s.last++
 }
 
-func (m *memtable) addID(id *core.ID, hash uint64, off uint32) {
-	m.ids.add(hash, off)
-	m.window.add(id)
+func (t *memtable) addID(id *core.ID, hash uint64, off uint32) {
+	t.ids.add(hash, off)
+	t.window.add(id)
 }
 
 // addEvent is for replays: it takes everything from the event itself.
-func (m *memtable) addEvent(off int64, e *core.Event, left uint32) error {
-	s := m.stream(e.Stream, e.Version-1)
+func (t *memtable) addEvent(off int64, e *core.Event, left uint32) error {
+	s := t.stream(e.Stream, e.Version-1)
 	if s.last+1 != e.Version {
-		return corrupt(at(m.segment, off), "stream %q goes on with version %d where %d is due", e.Stream, e.Version, s.last+1)
+		return corrupt(at(t.segment, off), "stream %q goes on with version %d where %d is due", e.Stream, e.Version, s.last+1)
 	}
-	m.add(s, uint32(off))
-	m.addID(&e.ID, m.key.id(&e.ID), uint32(off))
-	m.samples.event(e.Position, at(m.segment, off), left)
+	t.add(s, uint32(off))
+	t.addID(&e.ID, t.key.id(&e.ID), uint32(off))
+	t.samples.event(e.Position, at(t.segment, off), left)
 	return nil
 }
 
 // cut drops everything at or behind byte off of the segment.
-func (m *memtable) cut(off int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for name, s := range m.streams {
+func (t *memtable) cut(off int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, s := range t.streams {
 		n := sort.Search(len(s.offs), func(i int) bool { return int64(s.offs[i]) >= off })
 		s.offs = s.offs[:n]
 		s.last = s.base + uint64(n)
 		if n == 0 {
-			delete(m.streams, name)
+			delete(t.streams, name)
 		}
 	}
-	m.ids.cut(uint32(off))
-	m.samples.cut(at(m.segment, off))
+	t.ids.cut(uint32(off))
+	t.samples.cut(at(t.segment, off))
 }
 
 // retire lets go of everything but the versions.
-func (m *memtable) retire() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.streams {
+func (t *memtable) retire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.streams {
 		s.offs = nil
 	}
-	m.ids, m.samples, m.posts = idTable{slots: make([]idSlot, 1), shift: 64}, nil, nil
-	m.retired = true
+	t.ids, t.samples, t.posts = idTable{slots: make([]idSlot, 1), shift: 64}, nil, nil
+	t.retired = true
 }
 
 // sample says where in the log a position is, so that a reader can begin near

@@ -145,7 +145,7 @@ func readHeader(fs FS, name string, number uint32) (h segmentHeader, begun bool,
 	if err != nil {
 		return h, false, openError(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	sector := make([]byte, headerBytes)
 	n, err := file.ReadAt(sector, 0)
 	if err != nil && err != io.EOF {
@@ -212,7 +212,7 @@ func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 	if err != nil {
 		return h, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	return h, beginSegment(file, &h)
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/gyre-events/gyre/core"
@@ -167,8 +166,8 @@ func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
 		if backward {
 			i = len(offs) - 1 - i
 		}
-		if backward && i == len(offs)-1 {
-			// Fill the window from the front, for all of the group.
+		if backward && (len(w.buf) == 0 || offs[i].byte() < w.start) {
+			// Fill the window from the front: what is read next lies before.
 			if _, err := w.at(offs[0].byte(), int(offs[i]-offs[0])+1); err != nil {
 				return cannotRead(err)
 			}
@@ -262,160 +261,4 @@ func (w *window) giveBack() {
 	if cap(w.buf) <= maxPooledBytes {
 		windows.Put(w)
 	}
-}
-
-// readAll reads $all. Positions have no gaps as yet, so the page's range is
-// known before it is read.
-func (e *Engine) readAll(r core.ReadRequest) (core.Page, error) {
-	m := e.appender.durable.Load()
-	v := e.index.view.Load()
-	page := core.Page{Version: m.head, Head: m.head}
-	lo, n := span(&page, r, m.head)
-	if n == 0 {
-		return page, nil
-	}
-	w := &walker{engine: e, view: v, page: &page, limit: r.Limit}
-	if !r.Backward {
-		next, err := w.walk(lo, lo+uint64(n)-1)
-		finish(&page, false, m.head, next)
-		return page, err
-	}
-	next, err := w.walkBack(lo, lo+uint64(n)-1)
-	finish(&page, true, m.head, next)
-	return page, err
-}
-
-// walker reads events by position.
-type walker struct {
-	engine *Engine
-	view   *view
-	page   *core.Page
-	limit  core.Limit
-	ends   []int // of each event in the page's block, if not nil
-	full   bool
-}
-
-// walkStrideBytes is read at once: enough for a page, not much too much.
-const walkStrideBytes = 128 << 10
-
-// walk adds the events from lo to hi to the page until it is full, and returns
-// the position of the first that it has not.
-func (w *walker) walk(lo, hi uint64) (next uint64, err error) {
-	s := w.view.sample(lo)
-	next = lo
-	for next <= hi {
-		if s, next, err = w.walkSegment(s, next, hi); err != nil || w.full {
-			return next, err
-		}
-	}
-	return next, nil
-}
-
-// walkSegment goes on from s to the end of its segment. The sample that it
-// returns is the beginning of the next.
-func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) {
-	seg := w.view.segment(s.at.segment())
-	file, err := w.engine.files.acquire(seg.number)
-	if err != nil {
-		return s, next, cannotRead(err)
-	}
-	defer w.engine.files.release(file)
-	win := takeWindow(file, seg.end, walkStrideBytes)
-	defer win.giveBack()
-	o, left, position := s.at.byte(), s.left, s.position
-	for position <= hi {
-		if left == 0 {
-			o = align(o)
-			if o >= seg.end {
-				break
-			}
-			if o, left, err = enterFrame(win, seg, o); err != nil {
-				return s, next, err
-			}
-			continue
-		}
-		encoded, err := eventIn(win, at(seg.number, o), seg.salt)
-		if err != nil {
-			return s, next, err
-		}
-		if position >= next {
-			if positionOf(encoded) != position {
-				return s, next, corrupt(at(seg.number, o), "an event is not at its position %d", position)
-			}
-			if !w.take(encoded, position) {
-				w.full = true
-				return s, next, nil
-			}
-			next++
-		}
-		o += int64(eventPrefixBytes + len(encoded))
-		left--
-		position++
-	}
-	if position > hi {
-		return s, next, nil
-	}
-	return sample{position: position, at: at(seg.number+1, headerBytes)}, next, nil
-}
-
-// enterFrame reads the frame header at o and returns where its events are, and
-// how many.
-func enterFrame(win *window, seg *segment, o int64) (int64, uint32, error) {
-	b, err := win.at(o, frameHeaderBytes)
-	if err != nil {
-		return 0, 0, cannotRead(err)
-	}
-	h, ok := decodeFrameHeader(b, seg.salt, o)
-	if !ok {
-		return 0, 0, corrupt(at(seg.number, o), "a frame header is damaged")
-	}
-	return o + frameHeaderBytes + int64(h.recordsBytes), h.events, nil
-}
-
-func positionOf(encoded []byte) uint64 {
-	_, k := binary.Uvarint(encoded)
-	position, _ := binary.Uvarint(encoded[max(k, 0):])
-	return position
-}
-
-// take adds an event to the page; false says that there is no room.
-func (w *walker) take(encoded []byte, position uint64) bool {
-	if w.page.Count > 0 && len(w.page.Block)+len(encoded) > w.limit.Bytes {
-		return false
-	}
-	if w.page.Block == nil {
-		guess := len(encoded) * 9 / 8 * w.limit.Events
-		w.page.Block = make([]byte, 0, max(len(encoded), min(guess, w.limit.Bytes)))
-	}
-	w.page.Add(encoded, position)
-	if w.ends != nil {
-		w.ends = append(w.ends, len(w.page.Block))
-	}
-	return true
-}
-
-// walkBack adds the events from hi down to lo. It reads forward from one
-// sample to the next and turns each piece around.
-func (w *walker) walkBack(lo, hi uint64) (next uint64, err error) {
-	page, limit := w.page, w.limit
-	for hi >= lo {
-		from := max(lo, w.view.sample(hi).position)
-		var piece core.Page
-		w.page, w.ends, w.limit = &piece, []int{0}, core.Limit{Events: int(hi - from + 1), Bytes: math.MaxInt}
-		if _, err := w.walk(from, hi); err != nil {
-			return hi, err
-		}
-		for i := piece.Count; i > 0; i-- {
-			encoded := piece.Block[w.ends[i-1]:w.ends[i]]
-			if page.Count > 0 && len(page.Block)+len(encoded) > limit.Bytes {
-				return hi, nil
-			}
-			if page.Block == nil {
-				page.Block = slices.Grow(page.Block, min(len(piece.Block), limit.Bytes))
-			}
-			page.Add(encoded, hi)
-			hi--
-		}
-	}
-	return hi, nil
 }

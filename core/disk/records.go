@@ -22,6 +22,7 @@ type recordStore struct {
 	mu sync.Mutex
 	// mu protects the fields below. Later ones are older.
 	pending  []pendingChange
+	newest   map[string]pendingRevision // of each record that is pending
 	fresh    map[string]recordChange
 	flushing map[string]recordChange
 
@@ -42,6 +43,12 @@ type pendingChange struct {
 	recordChange
 }
 
+// pendingRevision is a record's revision after its last pending change.
+type pendingRevision struct {
+	end      offset
+	revision uint64
+}
+
 const (
 	// freshBytes of changes are kept before they go to the database.
 	freshBytes = 4 << 20
@@ -51,7 +58,7 @@ const (
 
 // newRecordStore serves what db has and the log adds.
 func newRecordStore(db recordDB, logger *slog.Logger) *recordStore {
-	s := &recordStore{logger: logger, db: db, fresh: make(map[string]recordChange), flushed: db.applied, seen: db.applied}
+	s := &recordStore{logger: logger, db: db, newest: make(map[string]pendingRevision), fresh: make(map[string]recordChange), flushed: db.applied, seen: db.applied}
 	s.wake.L = &s.mu
 	return s
 }
@@ -82,12 +89,10 @@ func (s *recordStore) check(ops []core.RecordOp, element int) error {
 func (s *recordStore) revision(table, key string) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := len(s.pending) - 1; i >= 0; i-- {
-		if p := &s.pending[i]; p.table == table && p.key == key {
-			return p.revision, nil
-		}
-	}
 	k := recordKey(table, key)
+	if p, ok := s.newest[k]; ok {
+		return p.revision, nil
+	}
 	if c, ok := s.fresh[k]; ok {
 		return c.revision, nil
 	}
@@ -133,6 +138,7 @@ func (s *recordStore) stage(end offset, changes []recordChange) {
 	defer s.mu.Unlock()
 	for _, c := range changes {
 		s.pending = append(s.pending, pendingChange{end, c})
+		s.newest[recordKey(c.table, c.key)] = pendingRevision{end, c.revision}
 	}
 }
 
@@ -150,7 +156,11 @@ func (s *recordStore) publish(end offset) {
 	n := 0
 	for n < len(s.pending) && s.pending[n].end <= end {
 		c := s.pending[n].recordChange
-		s.fresh[recordKey(c.table, c.key)] = c
+		k := recordKey(c.table, c.key)
+		s.fresh[k] = c
+		if s.newest[k].end <= end {
+			delete(s.newest, k)
+		}
 		size := maxChangeOverhead + len(c.table) + len(c.key) + len(c.value)
 		s.bytes += size
 		s.logged += int64(size)
@@ -169,6 +179,7 @@ func (s *recordStore) rollback() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending = s.pending[:0]
+	clear(s.newest)
 }
 
 // sealed has everything so far written to the database, so that the replay at

@@ -41,7 +41,9 @@ func (d *recordDB) writeSnapshot() error {
 			return err
 		}
 		w := &snapshotWriter{file: file}
-		w.add(snapshotHeader(d.log, o))
+		if err := w.add(snapshotHeader(d.log, o)); err != nil {
+			return err
+		}
 		err = tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
 			table, key, _ := strings.Cut(string(k), "\x00")
 			revision, n := binary.Uvarint(v)
@@ -156,7 +158,7 @@ func (d *recordDB) readSnapshot(o offset) (map[string]recordChange, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	size, err := file.Size()
 	if err != nil {
 		return nil, err

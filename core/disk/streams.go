@@ -69,20 +69,30 @@ func (t *memtable) list(r core.StreamsRequest, end offset) []core.StreamInfo {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	var found []core.StreamInfo
+	cut := func() {
+		slices.SortFunc(found, func(a, b core.StreamInfo) int { return strings.Compare(a.Name, b.Name) })
+		found = found[:min(len(found), r.Limit+1)]
+	}
+	last := "" // once known: no name behind it is in the page
 	for name, s := range t.streams {
-		if name <= r.After || !strings.HasPrefix(name, r.Prefix) {
+		if name <= r.After || !strings.HasPrefix(name, r.Prefix) || last != "" && name > last {
 			continue
 		}
 		version := s.last
 		if end.segment() == t.segment {
 			version = s.base + uint64(visible(s.offs, t.segment, end))
 		}
-		if version > 0 {
-			found = append(found, core.StreamInfo{Name: name, Version: version})
+		if version == 0 {
+			continue
+		}
+		found = append(found, core.StreamInfo{Name: name, Version: version})
+		if len(found) > 4*(r.Limit+1) {
+			cut()
+			last = found[len(found)-1].Name
 		}
 	}
-	slices.SortFunc(found, func(a, b core.StreamInfo) int { return strings.Compare(a.Name, b.Name) })
-	return found[:min(len(found), r.Limit+1)]
+	cut()
+	return found
 }
 
 // listed is one part in a merge: a table's list or a run's cursor.
