@@ -20,6 +20,9 @@ import (
 const (
 	crashWorkers = 8
 	crashStreams = 3 // fewer than workers: they meet in them
+	// Every round goes through the whole log; a new one is begun now and then, so that
+	// many rounds do not take ever longer.
+	crashRoundsPerLog = 25
 	// Small segments make a round go through several.
 	crashSegmentBytes = 64 << 10
 	maxKillDelay      = 400 * time.Millisecond
@@ -35,15 +38,20 @@ func TestCrash(t *testing.T) {
 	if os.Getenv("GYRE_SOAK") != "" {
 		rounds = 200
 	}
-	c := &crasher{dir: t.TempDir(), seen: map[core.ID]place{}}
-	c.args = []string{"--data", filepath.Join(c.dir, "data"), "--segment-bytes", fmt.Sprint(crashSegmentBytes)}
+	var c *crasher
+	events := 0
 	for round := range rounds {
+		if round%crashRoundsPerLog == 0 {
+			c = newCrasher(t.TempDir())
+		}
+		before := len(c.seen)
 		c.round(t, round%4 == 3)
+		events += len(c.seen) - before
 		if t.Failed() {
 			t.Fatalf("in round %d of %d", round+1, rounds)
 		}
 	}
-	t.Logf("%d rounds, %d events", rounds, len(c.seen))
+	t.Logf("%d rounds, %d events", rounds, events)
 }
 
 // place is where an event was acknowledged to be.
@@ -57,6 +65,11 @@ type crasher struct {
 	dir  string
 	args []string
 	seen map[core.ID]place // every event of the log
+}
+
+func newCrasher(dir string) *crasher {
+	args := []string{"--data", filepath.Join(dir, "data"), "--segment-bytes", fmt.Sprint(crashSegmentBytes)}
+	return &crasher{dir: dir, args: args, seen: map[core.ID]place{}}
 }
 
 // round runs load, kills the node in it, and checks what a new one has.
