@@ -196,12 +196,20 @@ func (c *conn) write() {
 
 // send writes all of l.
 func (c *conn) send(l *load) error {
+	// A block and its header have to be in one piece, to be one frame.
+	joined := arenas.Get().(*arena)
+	defer joined.free()
 	rest := l.arena.b
 	for _, e := range l.entries {
-		if err := c.socket.write(e.binary, rest[:e.n], c.writeBy()); err != nil {
+		message := rest[:e.n]
+		rest = rest[e.n:]
+		if e.block != nil {
+			joined.b = append(append(joined.b[:0], message...), e.block...)
+			message = joined.b
+		}
+		if err := c.socket.write(e.binary, message, c.writeBy()); err != nil {
 			return err
 		}
-		rest = rest[e.n:]
 	}
 	c.out.written(l)
 	return nil

@@ -10,6 +10,9 @@ import (
 const (
 	// maxMessage is up to where messages are joined into one.
 	maxMessage = 64 << 10
+	// minBlock is from where the events of a frame are not copied into the queue:
+	// many connections may wait to be sent the same.
+	minBlock = 16 << 10
 	// maxKeptArena is the largest arena that is kept for use by others.
 	maxKeptArena = 512 << 10
 	// resultBytes is what a result counts for before it is encoded.
@@ -33,10 +36,11 @@ type outbox struct {
 	batch   bool          // text messages may be joined by line breaks
 }
 
-// entry is one WebSocket message: the next n bytes of the arena.
+// entry is one WebSocket message: the next n bytes of the arena, and the block.
 type entry struct {
 	binary bool
 	n      int
+	block  []byte
 }
 
 // arena is a buffer that many use in turn: the bytes of entries, back to back, or
@@ -67,7 +71,7 @@ func (o *outbox) joinText(batch bool) {
 // text adds a JSON message. It copies msg.
 func (o *outbox) text(msg []byte) { o.add(false, nil, msg) }
 
-// frame adds a binary frame of two parts. It copies them.
+// frame adds a binary frame of two parts. The block is immutable, and may be kept.
 func (o *outbox) frame(header, block []byte) { o.add(true, header, block) }
 
 // subText and subFrame add for a sub, unless it is over by now: what comes after
@@ -87,7 +91,14 @@ func (o *outbox) addFor(s *sub, binary bool, header, body []byte) {
 		o.arena = arenas.Get().(*arena)
 	}
 	n := len(header) + len(body)
-	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary == binary &&
+	if binary && len(body) >= minBlock {
+		o.arena.b = append(o.arena.b, header...)
+		o.entries = append(o.entries, entry{true, len(header), body})
+		o.queued += n
+		o.notify()
+		return
+	}
+	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary == binary && o.entries[last].block == nil &&
 		(binary || o.batch) && o.entries[last].n+n < maxMessage {
 		if !binary {
 			o.arena.b = append(o.arena.b, '\n')
@@ -95,7 +106,7 @@ func (o *outbox) addFor(s *sub, binary bool, header, body []byte) {
 		}
 		o.entries[last].n += n
 	} else {
-		o.entries = append(o.entries, entry{binary, n})
+		o.entries = append(o.entries, entry{binary, n, nil})
 	}
 	o.arena.b = append(append(o.arena.b, header...), body...)
 	o.queued += n
@@ -176,16 +187,20 @@ func (o *outbox) addResults() {
 	n := len(o.arena.b) - before
 	o.queued += n - len(o.results)*resultBytes
 	o.results = o.results[:0]
-	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary {
+	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary && o.entries[last].block == nil {
 		o.entries[last].n += n
 	} else {
-		o.entries = append(o.entries, entry{true, n})
+		o.entries = append(o.entries, entry{true, n, nil})
 	}
 }
 
 // written tells that l is done with.
 func (o *outbox) written(l *load) {
 	n := len(l.arena.b)
+	for i := range l.entries {
+		n += len(l.entries[i].block)
+	}
+	clear(l.entries)
 	l.arena.free()
 	l.arena = nil
 	o.mu.Lock()

@@ -35,6 +35,16 @@ func TestOutboxJoinsWhatMayBeJoined(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	o.written(&l)
+
+	block := make([]byte, minBlock)
+	o.frame([]byte("g"), nil)
+	o.frame([]byte("h"), block)
+	o.frame([]byte("i"), nil)
+	o.result(wire.Result{ID: 2, Version: 1, Position: 1})
+	if !o.take(&l) || len(l.entries) != 3 || &l.entries[1].block[0] != &block[0] || l.entries[2].n != 1+7 {
+		t.Errorf("%d messages: the block was copied, or something was joined with it", len(l.entries))
+	}
+	o.written(&l)
 	if o.queued != 0 || o.take(&l) {
 		t.Errorf("%d bytes are left", o.queued)
 	}
