@@ -48,6 +48,12 @@ func newAppender(fs FS, dir string) *appender {
 func (a *appender) start(file File, h segmentHeader, m mark) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for a.syncing {
+		a.changed.Wait()
+	}
+	if a.file != nil {
+		_ = a.file.Close() // all that was acknowledged of it is durable
+	}
 	if a.failed != nil {
 		a.generation++
 	}
@@ -154,6 +160,13 @@ func (a *appender) fail(err error) {
 		a.failed = err
 	}
 	a.changed.Broadcast()
+}
+
+// giveUp is fail for those who do not hold mu.
+func (a *appender) giveUp(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fail(err)
 }
 
 // failure is why the file was given up, or nil.

@@ -218,6 +218,9 @@ func (e *Engine) begin(m mark) error {
 		prevEnd: m.end.byte(), first: m.head + 1, recorded: m.recorded,
 	}
 	if err := beginSegment(file, &h); err != nil {
+		// The header may be on the disk all the same. What it says of the
+		// segment before has to stay true, so nothing is added there.
+		e.appender.giveUp(err)
 		_ = file.Close()
 		return err
 	}

@@ -211,10 +211,15 @@ func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
 		}
 		fs.mu.Lock()
 		stop := fs.calls + random.IntN(150)
+		chance := rand.New(rand.NewPCG(seed, uint64(life)))
+		flaky := random.IntN(2) == 0
 		fs.fault = func(call int, op, name string) error {
 			if call >= stop {
 				fs.dead = true
 				return errPowerLoss
+			}
+			if flaky && chance.IntN(30) == 0 {
+				return syscall.EIO
 			}
 			return nil
 		}
@@ -222,11 +227,21 @@ func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
 		for range 30 {
 			h.write(t, e, 1+random.IntN(6))
 		}
-		after := fs.crash(random)
+		after := fs
+		if random.IntN(3) > 0 {
+			after = fs.crash(random)
+		} else {
+			fs.mu.Lock()
+			fs.dead = true // only the process is: what it wrote is in the cache
+			fs.mu.Unlock()
+		}
 		if err := e.Close(); err != nil {
 			t.Logf("close: %v", err)
 		}
 		fs = after
+		fs.mu.Lock()
+		fs.dead, fs.fault = false, nil
+		fs.mu.Unlock()
 	}
 	e, err := openOn(t, fs, dir)
 	if err != nil {

@@ -257,12 +257,8 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	}
 	r := newReplay(h, e.records)
 	t, err := scanTail(file, *h, r.visitor())
-	if err == nil && t.garbage > t.end {
-		e.logger.Warn("cutting off a write that was not finished",
-			"segment", segmentName(h.number), "at", t.end, "bytes", t.garbage-t.end)
-		// Zeros, so that no frame of this write can ever be taken for one of
-		// a later write.
-		err = overwrite(file, t.end, t.garbage)
+	if err == nil {
+		err = e.settleTail(file, h, t)
 	}
 	if err != nil {
 		_ = file.Close()
@@ -284,10 +280,27 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	return nil
 }
 
-// overwrite fills a range of a file with zeros, durably.
-func overwrite(file File, from, to int64) error {
-	for o := from; o < to; o += int64(len(zeros)) {
-		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), to-o)], o); err != nil {
+// settleTail makes the disk agree with what was found: the frames that no
+// other frame knows to be durable are written once more, and what is behind
+// them is filled with zeros. A process that was killed leaves frames that only
+// the system's cache has, and after a sync that failed the cache may call them
+// written when they are not; readers and retries are about to rely on them.
+func (e *Engine) settleTail(file File, h *segmentHeader, t tail) error {
+	again := make([]byte, t.end-t.durable)
+	if _, err := file.ReadAt(again, t.durable); err != nil && err != io.EOF {
+		return err
+	}
+	if _, err := file.WriteAt(again, t.durable); err != nil {
+		return err
+	}
+	if t.garbage > t.end {
+		e.logger.Warn("cutting off a write that was not finished",
+			"segment", segmentName(h.number), "at", t.end, "bytes", t.garbage-t.end)
+	}
+	// Zeros, so that no frame of this write can ever be taken for one of a
+	// later write.
+	for o := t.end; o < t.garbage; o += int64(len(zeros)) {
+		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), t.garbage-o)], o); err != nil {
 			return err
 		}
 	}

@@ -122,6 +122,7 @@ func (s *scanner) deliver(h *frameHeader, body []byte) error {
 type tail struct {
 	end     int64 // behind the last valid frame
 	garbage int64 // behind the last byte that is not zero; ≤ end if all are
+	durable int64 // up to here some frame knows the segment to be durable
 	next    uint64
 }
 
@@ -134,11 +135,21 @@ func scanTail(file File, h segmentHeader, v visitor) (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
+	known, visitFrame := offset(0), v.frame
+	v.frame = func(o int64, f *frameHeader) {
+		known = max(known, f.durable)
+		if visitFrame != nil {
+			visitFrame(o, f)
+		}
+	}
 	s := newScanner(file, size, h, v)
 	if err := s.scan(); err != nil {
 		return tail{}, err
 	}
-	t := tail{end: s.at, next: s.next}
+	t := tail{end: s.at, next: s.next, durable: headerBytes}
+	if known.segment() == h.number {
+		t.durable = known.byte()
+	}
 	damage, durable := s.invalid, at(h.number, s.at)
 	for o := s.at; o < size; {
 		b, err := s.w.at(o, scanStrideBytes)
