@@ -126,3 +126,26 @@ func BenchmarkReadAll(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
 }
+
+// BenchmarkStream100 reads streams of 100 events that are spread over the log.
+func BenchmarkStream100(b *testing.B) {
+	e := open(b, Config{SegmentBytes: defaultSegmentBytes})
+	defer e.Close()
+	data := make([]byte, benchDataBytes)
+	const streams = 3000
+	for range 100 {
+		c := &core.Commit{}
+		for i := range streams {
+			c.Appends = append(c.Appends, core.Append{Stream: fmt.Sprint("s", i), Expect: core.AnyVersion, Events: []core.NewEvent{benchEvent(data)}})
+		}
+		if o := e.Commit(context.Background(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
+			b.Fatal(o.Err)
+		}
+	}
+	for b.Loop() {
+		r := core.ReadRequest{Stream: fmt.Sprint("s", rand.IntN(streams)), Limit: core.Limit{Events: 100, Bytes: core.MaxPageBytes}}
+		if p, err := e.Read(context.Background(), r); err != nil || p.Count != 100 {
+			b.Fatal(p.Count, err)
+		}
+	}
+}
