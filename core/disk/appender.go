@@ -62,8 +62,8 @@ func (a *appender) start(file File, h segmentHeader, m mark) {
 	a.changed.Broadcast()
 }
 
-// write puts frames behind what is written; m is the state after them. It must
-// be called with Engine.mu held.
+// write puts frames behind what is written; m is the state after them, and
+// zeros may follow them. It must be called with Engine.mu held.
 func (a *appender) write(frames []byte, m mark) error {
 	a.mu.Lock()
 	file, from, err := a.file, a.written.end, a.failed
@@ -222,19 +222,18 @@ func prepareSegment(fs FS, dir string, number uint32, size int64) (File, error) 
 	return file, nil
 }
 
-// fillSyncBytes is how much is filled between two syncs. The disk is busy with
-// it for a moment, and the steps of that moment wait.
-const fillSyncBytes = 4 << 20
-
+// fill makes file size zeros long, durably.
 func fill(file File, size int64) error {
-	for o := int64(0); o < size; o += int64(len(zeros)) {
-		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), size-o)], o); err != nil {
+	var done int64
+	if f, ok := file.(osFile); ok {
+		var err error
+		if done, err = f.writeZeros(size); err != nil {
 			return err
 		}
-		if o%fillSyncBytes == 0 {
-			if err := file.Datasync(); err != nil {
-				return err
-			}
+	}
+	for o := done; o < size; o += int64(len(zeros)) {
+		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), size-o)], o); err != nil {
+			return err
 		}
 	}
 	return file.Sync()

@@ -197,6 +197,7 @@ func (e *Engine) flush(written *core.Batch) error {
 		return nil
 	}
 	b.batch(written)
+	b.fillPage()
 	if err := e.appender.write(b.buf, w.last); err != nil {
 		return err
 	}

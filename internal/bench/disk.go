@@ -137,7 +137,7 @@ func (l *load) run(ctx context.Context, n int, d time.Duration) (float64, error)
 func (l *load) append(ctx context.Context) error {
 	n := l.commits.Add(1)
 	_, err := l.log.Append(ctx, core.Commit{Appends: []core.Append{{
-		Stream: fmt.Sprintf("order-%07d", n/100*64+n%64),
+		Stream: fmt.Sprintf("order-%07d", n/6400*64+n%64),
 		Expect: core.AnyVersion,
 		Events: newEvents(l.perCommit),
 	}}})
