@@ -13,9 +13,6 @@ const (
 	// its fsync, the next is verified and encoded.
 	lanes = 2
 
-	// overlapBytes is what has to wait for a second step to begin beside one.
-	overlapBytes = 64 << 10
-
 	// The bounds of a group. A single Commit always fits.
 	maxGroupCommits = 1024
 	maxGroupEvents  = 16 * 1024
@@ -177,13 +174,12 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 	return group
 }
 
-// worthwhile reports whether to begin a step now. Beside another step only a
-// large one is: its own work then overlaps with the other's sync. Small groups
-// that were begun as soon as anything is there would stay small, and each
-// costs a sync. c.mu is held.
+// worthwhile reports whether to begin a step now. Beside another step it has
+// to be at least as large: groups that are begun as soon as anything is there
+// would stay small, and each costs a sync. c.mu is held.
 func (c *committer) worthwhile() bool {
 	for i := range c.busy {
-		if c.busy[i].begun && c.bytes < overlapBytes {
+		if c.busy[i].begun && c.bytes < c.busy[i].bytes {
 			return false
 		}
 	}

@@ -49,7 +49,6 @@ func TestStepsUnderWayShareNoStream(t *testing.T) {
 	submit := func(stream string) {
 		done.Add(1)
 		c := one(stream)
-		c.Appends[0].Events[0].Data = make([]byte, 100<<10) // worth a step beside another
 		s.Submit(t.Context(), c, func(_ core.Result, err error) {
 			if err != nil {
 				t.Error(err)
@@ -75,14 +74,16 @@ func TestStepsUnderWayShareNoStream(t *testing.T) {
 	done.Wait()
 }
 
-// Small appends wait for the step under way and then go together.
+// What is less than the step under way waits for it, and then goes together.
 func TestSmallAppendsShareAStep(t *testing.T) {
 	g := newGated()
 	s := core.NewStore(g, core.StoreConfig{})
 	defer s.Close()
 	defer close(g.pass)
 	ignore := func(core.Result, error) {}
-	s.Submit(t.Context(), one("a"), ignore)
+	large := one("a")
+	large.Appends[0].Events[0].Data = make([]byte, 1000)
+	s.Submit(t.Context(), large, ignore)
 	<-g.begun
 	for _, stream := range []string{"b", "c", "d"} {
 		s.Submit(t.Context(), one(stream), ignore)

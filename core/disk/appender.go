@@ -101,8 +101,10 @@ func (a *appender) now() ticket {
 
 // wait returns once t is durable, or with the reason why it may never be. The
 // first to come syncs for all whose frames were written by then. With
-// patience, it first waits that long for another to do it.
-func (a *appender) wait(t ticket, patience time.Duration) error {
+// patience, it first waits that long for another to do it. Who has waited for
+// a sync that came too early lets the writer finish before the next, so that
+// it is for both; writer is the lock of who writes.
+func (a *appender) wait(t ticket, patience time.Duration, writer sync.Locker) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	patient := patience > 0
@@ -115,6 +117,7 @@ func (a *appender) wait(t ticket, patience time.Duration) error {
 		})
 		defer timer.Stop()
 	}
+	tooEarly := false
 	for {
 		switch {
 		case a.generation != t.generation:
@@ -125,15 +128,35 @@ func (a *appender) wait(t ticket, patience time.Duration) error {
 			return a.failed
 		case a.syncing, patient && !a.closing:
 			a.changed.Wait()
+			tooEarly = true
+		case tooEarly:
+			tooEarly = false
+			a.mu.Unlock()
+			writer.Lock()
+			//lint:ignore SA2001 whoever had it has written now
+			writer.Unlock()
+			a.mu.Lock()
 		default:
-			a.sync()
+			a.syncNow()
 		}
 	}
 }
 
-// sync makes what is written durable. It must be called with mu held, and
+// syncWritten makes everything written so far durable. It must be called with
+// Engine.mu held.
+func (a *appender) syncWritten() error {
+	return a.wait(a.now(), 0, noLock{})
+}
+
+// noLock is for a caller who is the writer.
+type noLock struct{}
+
+func (noLock) Lock()   {}
+func (noLock) Unlock() {}
+
+// syncNow makes what is written durable. It must be called with mu held, and
 // gives it back while it waits for the disk.
-func (a *appender) sync() {
+func (a *appender) syncNow() {
 	a.syncing = true
 	file, m := a.file, a.written
 	a.mu.Unlock()

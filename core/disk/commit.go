@@ -179,7 +179,7 @@ func (e *Engine) makeRoom(n int64, written *core.Batch) error {
 	if err := e.flush(written); err != nil {
 		return err
 	}
-	if err := e.appender.wait(e.appender.now(), 0); err != nil {
+	if err := e.appender.syncWritten(); err != nil {
 		return err
 	}
 	if err := e.begin(w.last); err != nil {
@@ -279,6 +279,6 @@ func (w *writer) end(a *appender) {
 	m := mark{at(w.header.number, end), w.last.head, w.last.recorded}
 	if a.write(b.buf, m) == nil {
 		// Whatever comes of it, all that was acknowledged is before it.
-		_ = a.wait(a.now(), 0)
+		_ = a.syncWritten()
 	}
 }

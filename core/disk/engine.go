@@ -143,7 +143,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 		if step.Written.Count == 0 {
 			patience = lazyFor
 		}
-		err = e.appender.wait(t.ticket, patience)
+		err = e.appender.wait(t.ticket, patience, &e.mu)
 	}
 	if err != nil {
 		e.keeper.mend()

@@ -321,7 +321,7 @@ func (e *Engine) tryAgain() error {
 		return nil
 	}
 	w := &e.writer
-	if err := e.appender.wait(e.appender.now(), 0); err != nil {
+	if err := e.appender.syncWritten(); err != nil {
 		return err
 	}
 	if err := e.begin(w.last); err != nil {
