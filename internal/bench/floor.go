@@ -10,14 +10,19 @@ import (
 
 // syncLoop is the floor of appending: write the same bytes, then fdatasync,
 // into a file whose blocks were allocated and zeroed before the clock started.
+// Like that of any append, the place that is written is not in the page cache
+// yet.
 type syncLoop struct {
 	file   *os.File
-	chunk  []byte
+	chunk  []byte // with a page of zeros behind
+	step   int64
 	offset int64
 	size   int64
 }
 
-// newSyncLoop prepares a file for size bytes of chunks of chunkBytes.
+const pageBytes = 4096
+
+// newSyncLoop prepares a file for size bytes in chunks of chunkBytes.
 func newSyncLoop(dir string, chunkBytes int, size int64) (*syncLoop, error) {
 	f, err := os.Create(filepath.Join(dir, "floor"))
 	if err != nil {
@@ -32,11 +37,14 @@ func newSyncLoop(dir string, chunkBytes int, size int64) (*syncLoop, error) {
 	if err := f.Sync(); err != nil {
 		return nil, err
 	}
-	chunk := make([]byte, chunkBytes)
-	for i := range chunk {
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return nil, err
+	}
+	chunk := make([]byte, chunkBytes+pageBytes)
+	for i := range chunkBytes {
 		chunk[i] = byte(i * 7)
 	}
-	return &syncLoop{file: f, chunk: chunk, size: size}, nil
+	return &syncLoop{file: f, chunk: chunk, step: int64(chunkBytes), size: size}, nil
 }
 
 func (l *syncLoop) close() {
@@ -44,27 +52,40 @@ func (l *syncLoop) close() {
 	_ = os.Remove(l.file.Name())
 }
 
-// step is one write and one fdatasync; at the end of the file it begins again.
-func (l *syncLoop) step() error {
-	if l.offset+int64(len(l.chunk)) > l.size {
+// write is one write and one fdatasync; at the end of the file it begins again.
+// The write goes on to the end of its page, with zeros: otherwise the system
+// would have to read the page first, which is not the floor.
+func (l *syncLoop) write() error {
+	if l.offset+l.step > l.size {
 		l.offset = 0
 	}
-	if _, err := l.file.WriteAt(l.chunk, l.offset); err != nil {
+	end := (l.offset + l.step + pageBytes - 1) &^ (pageBytes - 1)
+	if _, err := l.file.WriteAt(l.chunk[:end-l.offset], l.offset); err != nil {
 		return err
 	}
-	l.offset += int64(len(l.chunk))
+	l.offset += l.step
 	return unix.Fdatasync(int(l.file.Fd()))
 }
 
-// run makes steps of n events each for at least d and returns events a second.
-func (l *syncLoop) run(n int, d time.Duration) (float64, error) {
+// appendFloor prepares a file and appends to it in steps of perSync events: as
+// many as n events need, or for d if n is 0. It returns events a second.
+func appendFloor(dir string, perSync, n int, d time.Duration) (float64, error) {
+	size := int64(floorFileBytes)
+	if n > 0 {
+		size = int64(n+perSync) * eventBytes
+	}
+	loop, err := newSyncLoop(dir, perSync*eventBytes, size)
+	if err != nil {
+		return 0, err
+	}
+	defer loop.close()
 	begin := time.Now()
 	steps := 0
-	for time.Since(begin) < d {
-		if err := l.step(); err != nil {
+	for n > 0 && steps*perSync < n || n == 0 && time.Since(begin) < d {
+		if err := loop.write(); err != nil {
 			return 0, err
 		}
 		steps++
 	}
-	return perSecond(steps*n, begin), nil
+	return perSecond(steps*perSync, begin), nil
 }

@@ -170,7 +170,7 @@ func benchLatency(b *bench, node *runtime.Node) error {
 		latencies = append(latencies, got...)
 		for range 200 {
 			begin := time.Now()
-			if err := loop.step(); err != nil {
+			if err := loop.write(); err != nil {
 				return err
 			}
 			syncs = append(syncs, time.Since(begin))
