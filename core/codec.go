@@ -13,7 +13,7 @@ import (
 //	lp stream | lp type | u8 format | lp metadata | [lp fields] | data …
 //
 // lp is a uvarint length and that many bytes. The low four bits of format are
-// a Format; bit 7 says that optional fields follow the metadata, each as
+// a Format, bits 4 to 6 are zero; bit 7 says that optional fields follow the metadata, each as
 // u16le tag | u16le length | bytes. Readers pass over tags they do not know.
 //
 // Position and version are assigned by the engine, so an event is encoded
@@ -29,8 +29,9 @@ const (
 )
 
 const (
-	formatMask   = 0x0f
-	formatFields = 0x80
+	formatMask     = 0x0f
+	formatReserved = 0x70 // zero, until they mean something
+	formatFields   = 0x80
 
 	// fixedBytes bounds the bytes outside its strings and data:
 	// six lengths, two numbers, the time, the id, the format and the fields
@@ -131,7 +132,7 @@ func DecodeEvent(b []byte, e *Event) (int, error) {
 	if format&formatFields != 0 {
 		d.ok = decodeFields(d.lp(), e) && d.ok
 	}
-	if !d.ok || e.Format > Bytes {
+	if !d.ok || e.Format > Bytes || format&formatReserved != 0 {
 		return 0, errMalformedEvent
 	}
 	e.Data = d.b

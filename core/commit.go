@@ -131,6 +131,11 @@ func (c *Commit) Validate() error {
 		e.Limit = MaxCommitChecks
 		return e
 	}
+	if len(c.Records) > MaxCommitRecords {
+		e := Errorf(CodeCommitTooLarge, "%d records, the limit is %d", len(c.Records), MaxCommitRecords)
+		e.Limit = MaxCommitRecords
+		return e
+	}
 	events, bytes := 0, 0
 	for i := range c.Appends {
 		a := &c.Appends[i]
@@ -195,7 +200,7 @@ func (a *Append) validate() *Error {
 }
 
 func validateTarget(stream string, x Expect) *Error {
-	if err := ValidateStream(stream); err != nil {
+	if err := validateStream(stream); err != nil {
 		return err
 	}
 	if x < StreamExists || x > MaxNumber {
@@ -253,7 +258,14 @@ func (r *RecordOp) validate() *Error {
 }
 
 // ValidateStream checks the name of a stream that is to be written.
-func ValidateStream(name string) *Error {
+func ValidateStream(name string) error {
+	if err := validateStream(name); err != nil {
+		return err
+	}
+	return nil
+}
+
+func validateStream(name string) *Error {
 	if name != "" && name[0] == '$' {
 		e := Errorf(CodeReservedStreamName, "stream %q cannot be written", clip(name))
 		e.Stream = name

@@ -44,10 +44,15 @@ func (e *Error) Is(target error) bool {
 // Info is the catalogue's entry of e's code.
 func (e *Error) Info() CodeInfo { return e.Code.Info() }
 
-// Errorf makes an Error of a code. A %w verb keeps the cause.
+// Errorf makes an Error of a code. %w verbs keep their causes.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Detail: err.Error(), cause: errors.Unwrap(err)}
+	e := &Error{Code: code, Detail: err.Error()}
+	switch err.(type) {
+	case interface{ Unwrap() error }, interface{ Unwrap() []error }:
+		e.cause = err
+	}
+	return e
 }
 
 // AsError is err as an Error: itself where it is one, the deadline and cancel

@@ -47,7 +47,7 @@ func TestErrorfKeepsItsCause(t *testing.T) {
 		t.Errorf("%+v has a cause", e)
 	}
 	e = Errorf(CodeUnavailable, "%w and %w", io.EOF, context.Canceled)
-	if !errors.Is(e, CodeUnavailable) {
+	if !errors.Is(e, CodeUnavailable) || !errors.Is(e, io.EOF) || !errors.Is(e, context.Canceled) {
 		t.Errorf("%+v", e)
 	}
 }

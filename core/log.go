@@ -69,7 +69,7 @@ type From struct {
 	Kind FromKind
 	N    uint64    // of AfterPosition and AfterVersion
 	Log  string    // of AfterPosition: the log's identity if known (a cursor)
-	Time time.Time // of FromTime: the first event recorded at or after it
+	Time time.Time // of FromTime: the first event recorded at or after it; the end if there is none
 }
 
 // FromKind is a way to name a place.

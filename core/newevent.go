@@ -66,7 +66,7 @@ func DecodeNewEvent(b []byte, e *NewEvent) (int, error) {
 		d.ok = decodeFields(d.lp(), &f) && d.ok
 		e.Time, e.ContentType = f.Time, f.ContentType
 	}
-	if !d.ok {
+	if !d.ok || format&formatReserved != 0 {
 		return 0, errMalformedEvent
 	}
 	e.Data = d.b

@@ -159,10 +159,7 @@ func validateReadable(stream string) error {
 	if stream == All {
 		return nil
 	}
-	if err := ValidateStream(stream); err != nil {
-		return err
-	}
-	return nil
+	return ValidateStream(stream)
 }
 
 // isNotFound reports whether err says that a stream has no events.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -134,9 +135,17 @@ func closeError(err error) *core.Error {
 		return core.Errorf(code, "the server closed the connection: %d", c.Code)
 	case c.Code >= 4500 && c.Code <= 4999,
 		c.Code == websocket.CloseMessageTooBig, c.Code == websocket.CloseInvalidFramePayloadData, c.Code == websocket.CloseProtocolError:
-		return core.Errorf(core.CodeProtocolError, "the server closed the connection: %d %s", c.Code, c.Text)
+		return core.Errorf(core.CodeProtocolError, "the server closed the connection: %s", closeText(c))
 	}
-	return core.Errorf(core.CodeUnavailable, "the server closed the connection: %d %s", c.Code, c.Text)
+	return core.Errorf(core.CodeUnavailable, "the server closed the connection: %s", closeText(c))
+}
+
+// closeText is what the server said, which begins with the code if it is Gyre.
+func closeText(c *websocket.CloseError) string {
+	if c.Code >= 4000 && c.Text != "" {
+		return c.Text
+	}
+	return fmt.Sprintf("%d %s", c.Code, c.Text)
 }
 
 // send queues a message. It copies it.
