@@ -80,6 +80,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	return wsapi.Config{
 		Store:        n.store,
 		Logger:       n.logger,
+		Registry:     newRegistry(n.store),
 		AllowHosts:   hosts,
 		AllowOrigins: n.config.AllowOrigins,
 		Version:      n.config.Version,

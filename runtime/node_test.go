@@ -240,3 +240,23 @@ func TestCloseGivesRequestsUp(t *testing.T) {
 		t.Errorf("close: %v after %s", err, time.Since(began))
 	}
 }
+
+func TestNodeTellsWhatItsStoreDid(t *testing.T) {
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory})
+	c := core.Commit{Appends: []core.Append{{Stream: "s", Expect: 0, Events: []core.NewEvent{{Type: "T", Data: []byte("1")}}}}}
+	if _, err := node.Store().Append(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Store().Append(t.Context(), c); !errors.Is(err, core.CodeWrongExpectedVersion) {
+		t.Fatal(err)
+	}
+	_, text := get(t, node.URL()+"/metrics")
+	for _, line := range []string{
+		"gyre_store_commits_total 2", "gyre_store_events_total 1", "gyre_store_conflicts_total 1",
+		"gyre_store_read_only 0", "gyre_log_head_position 1", "go_goroutines ",
+	} {
+		if !strings.Contains(text, "\n"+line) {
+			t.Errorf("/metrics has no %q", line)
+		}
+	}
+}

@@ -55,7 +55,7 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery",
-		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "plugins", "sdk",
+		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "plugins", "sdk", prometheus,
 	}},
 
 	"cmd/...":      {any: true},
