@@ -33,6 +33,9 @@ const (
 	formatReserved = 0x70 // zero, until they mean something
 	formatFields   = 0x80
 
+	// fieldHeaderBytes are a field's tag and length.
+	fieldHeaderBytes = 4
+
 	// fixedBytes bounds the bytes outside its strings and data:
 	// six lengths, two numbers, the time, the id, the format and the fields
 	// of fixed size.
@@ -58,23 +61,13 @@ func MaxEncodedBytes(stream string, e *NewEvent) int {
 
 // EncodeEvent appends e, placed at p, to dst.
 func EncodeEvent(dst []byte, p Placement, e *NewEvent) []byte {
-	ownTime := micros(e.Time)
-	hasTime := !e.Time.IsZero() && ownTime != p.Recorded
-	fields := 0
-	if hasTime {
-		fields += 4 + 8
+	o := optional{contentType: e.ContentType, incarnation: p.Incarnation}
+	if !e.Time.IsZero() {
+		o.time = micros(e.Time)
+		o.hasTime = o.time != p.Recorded
 	}
-	if e.ContentType != "" {
-		fields += 4 + len(e.ContentType)
-	}
-	if p.Incarnation > 1 {
-		fields += 4 + 4
-	}
-	n := uvarintLen(p.Position) + uvarintLen(p.Version) + 8 + 16 +
-		lpLen(len(p.Stream)) + lpLen(len(e.Type)) + 1 + lpLen(len(e.Metadata)) + len(e.Data)
-	if fields > 0 {
-		n += lpLen(fields)
-	}
+	fields := o.size()
+	n := uvarintLen(p.Position) + uvarintLen(p.Version) + 8 + 16 + lpLen(len(p.Stream)) + payloadLen(e, fields)
 
 	dst = binary.AppendUvarint(dst, uint64(n))
 	dst = binary.AppendUvarint(dst, p.Position)
@@ -82,6 +75,21 @@ func EncodeEvent(dst []byte, p Placement, e *NewEvent) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(p.Recorded))
 	dst = append(dst, p.ID[:]...)
 	dst = appendLP(dst, p.Stream)
+	return appendPayload(dst, e, &o, fields)
+}
+
+// payloadLen is the length of what appendPayload appends.
+func payloadLen(e *NewEvent, fields int) int {
+	n := lpLen(len(e.Type)) + 1 + lpLen(len(e.Metadata)) + len(e.Data)
+	if fields > 0 {
+		n += lpLen(fields)
+	}
+	return n
+}
+
+// appendPayload appends what a client says of an event: lp type | u8 format |
+// lp metadata | [lp fields] | data. fields is the size of o.
+func appendPayload(dst []byte, e *NewEvent, o *optional, fields int) []byte {
 	dst = appendLP(dst, e.Type)
 	if fields == 0 {
 		dst = append(dst, byte(e.Format))
@@ -91,19 +99,45 @@ func EncodeEvent(dst []byte, p Placement, e *NewEvent) []byte {
 	dst = append(dst, byte(e.Format)|formatFields)
 	dst = appendLP(dst, e.Metadata)
 	dst = binary.AppendUvarint(dst, uint64(fields))
-	if hasTime {
-		dst = appendField(dst, fieldTime, 8)
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(ownTime))
-	}
-	if e.ContentType != "" {
-		dst = appendField(dst, fieldContentType, len(e.ContentType))
-		dst = append(dst, e.ContentType...)
-	}
-	if p.Incarnation > 1 {
-		dst = appendField(dst, fieldIncarnation, 4)
-		dst = binary.LittleEndian.AppendUint32(dst, p.Incarnation)
-	}
+	dst = o.append(dst)
 	return append(dst, e.Data...)
+}
+
+// optional are an event's optional fields.
+type optional struct {
+	time        int64 // Unix µs, if hasTime
+	hasTime     bool
+	contentType string // "" = none
+	incarnation uint32 // 0 or 1 = none
+}
+
+func (o *optional) size() (n int) {
+	if o.hasTime {
+		n += fieldHeaderBytes + 8
+	}
+	if o.contentType != "" {
+		n += fieldHeaderBytes + len(o.contentType)
+	}
+	if o.incarnation > 1 {
+		n += fieldHeaderBytes + 4
+	}
+	return n
+}
+
+func (o *optional) append(dst []byte) []byte {
+	if o.hasTime {
+		dst = appendField(dst, fieldTime, 8)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(o.time))
+	}
+	if o.contentType != "" {
+		dst = appendField(dst, fieldContentType, len(o.contentType))
+		dst = append(dst, o.contentType...)
+	}
+	if o.incarnation > 1 {
+		dst = appendField(dst, fieldIncarnation, 4)
+		dst = binary.LittleEndian.AppendUint32(dst, o.incarnation)
+	}
+	return dst
 }
 
 // DecodeEvent decodes the first event of b into e, without copying: e points

@@ -12,38 +12,14 @@ import (
 
 // EncodeNewEvent appends e to dst.
 func EncodeNewEvent(dst []byte, e *NewEvent) []byte {
-	fields := 0
-	if !e.Time.IsZero() {
-		fields += 4 + 8
+	o := optional{contentType: e.ContentType, hasTime: !e.Time.IsZero()}
+	if o.hasTime {
+		o.time = micros(e.Time)
 	}
-	if e.ContentType != "" {
-		fields += 4 + len(e.ContentType)
-	}
-	n := 16 + lpLen(len(e.Type)) + 1 + lpLen(len(e.Metadata)) + len(e.Data)
-	if fields > 0 {
-		n += lpLen(fields)
-	}
-
-	dst = binary.AppendUvarint(dst, uint64(n))
+	fields := o.size()
+	dst = binary.AppendUvarint(dst, uint64(16+payloadLen(e, fields)))
 	dst = append(dst, e.ID[:]...)
-	dst = appendLP(dst, e.Type)
-	if fields == 0 {
-		dst = append(dst, byte(e.Format))
-		dst = appendLP(dst, e.Metadata)
-		return append(dst, e.Data...)
-	}
-	dst = append(dst, byte(e.Format)|formatFields)
-	dst = appendLP(dst, e.Metadata)
-	dst = binary.AppendUvarint(dst, uint64(fields))
-	if !e.Time.IsZero() {
-		dst = appendField(dst, fieldTime, 8)
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(micros(e.Time)))
-	}
-	if e.ContentType != "" {
-		dst = appendField(dst, fieldContentType, len(e.ContentType))
-		dst = append(dst, e.ContentType...)
-	}
-	return append(dst, e.Data...)
+	return appendPayload(dst, e, &o, fields)
 }
 
 // DecodeNewEvent decodes the first such event of b into e, without copying: e
