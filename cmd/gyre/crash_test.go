@@ -85,6 +85,9 @@ func (c *crasher) round(t *testing.T, orderly bool) {
 	}
 	c.resend(t, client, lost)
 	c.check(t, client)
+	if t.Failed() {
+		c.explain(t, node)
+	}
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
@@ -100,6 +103,17 @@ func (c *crasher) verify(t *testing.T) {
 	if err != nil {
 		t.Errorf("verify: %v: %s", err, out)
 	}
+}
+
+// explain ends a node that did not do what it should and shows what it was
+// doing: SIGQUIT makes it print its goroutines.
+func (c *crasher) explain(t *testing.T, node *process) {
+	_, _ = node.end(syscall.SIGQUIT)
+	text, err := os.ReadFile(filepath.Join(c.dir, "node.log"))
+	if err != nil {
+		t.Error(err)
+	}
+	t.Fatalf("the node: %s", text)
 }
 
 func (c *crasher) start(t *testing.T) *process {
