@@ -84,17 +84,21 @@ func awaitMerges(t testing.TB, e *Engine) {
 	defer timer.Stop()
 	deadline := time.Now().Add(20 * time.Second)
 	ix.mu.Lock()
-	defer ix.mu.Unlock()
 	for {
 		v := ix.view.Load()
 		if len(v.tables) == 1 && mergeable(v.runs) == nil {
-			return
+			break
 		}
 		if time.Now().After(deadline) {
+			ix.mu.Unlock()
 			t.Fatalf("%d tables and %d runs are left", len(v.tables), len(v.runs))
 		}
 		ix.changed.Wait()
 	}
+	ix.mu.Unlock()
+	// The merger removes what it has replaced before it lets go of this.
+	ix.working.Lock()
+	defer ix.working.Unlock()
 }
 
 // same compares everything that can be read.
