@@ -31,9 +31,9 @@ const (
 // appendEvents is POST /v1/streams/{stream}/events.
 func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 	stream := r.PathValue("stream")
-	expect, precondition, err := a.expected(r)
+	expect, precondition, err := a.expected(r, stream)
 	if err != nil {
-		return a.refusePrecondition(w, r, err)
+		return a.refuseAppend(w, r, precondition, err)
 	}
 	events, err := a.eventsOf(w, r)
 	if err != nil {
@@ -41,16 +41,12 @@ func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	commit := core.Commit{Appends: []core.Append{{Stream: stream, Expect: expect, Events: events}}}
 	result, err := a.append(r, commit)
-	switch {
-	case precondition && errors.Is(err, core.CodeWrongExpectedVersion):
-		a.problemWith(w, r, err, http.StatusPreconditionFailed)
-		return nil
-	case err != nil:
-		return err
+	if err != nil {
+		return a.refuseAppend(w, r, precondition, err)
 	}
 	first := result.Appends[0].FirstVersion
 	h := w.Header()
-	h.Set("ETag", etag(a.config.Store.State().Log, 1, result.Appends[0].LastVersion))
+	h.Set("ETag", etag(a.config.Store.State().Log, result.Appends[0].LastVersion))
 	h.Set("Location", "/v1/streams/"+url.PathEscape(stream)+"/events?from="+strconv.FormatUint(first, 10)+
 		"&limit="+strconv.Itoa(min(result.Appends[0].Count(), core.MaxReadEvents)))
 	return writeResult(w, result, false)
@@ -211,63 +207,6 @@ func bodyKind(contentType string) (string, error) {
 		}
 	}
 	return "", core.Errorf(core.CodeUnsupportedMediaType, "content type %q is not supported", clip(contentType))
-}
-
-// expected is what the request expects of the stream. A precondition is one of the
-// headers, whose failure is 412; the query's is 409.
-func (a *API) expected(r *http.Request) (x core.Expect, precondition bool, err error) {
-	match, none := r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
-	query := r.URL.Query()["expect"]
-	if len(match)+len(none)+len(query) > 1 {
-		return 0, false, core.Errorf(core.CodeInvalidRequest, "a request has at most one of expect, If-Match and If-None-Match")
-	}
-	switch {
-	case len(query) == 1:
-		x, err = core.ParseExpect(query[0])
-		return x, false, err
-	case len(none) == 1:
-		if none[0] != "*" {
-			return 0, true, core.Errorf(core.CodeInvalidRequest, "If-None-Match of an append can only be *")
-		}
-		return core.NoStream, true, nil
-	case len(match) == 1 && match[0] == "*":
-		return core.StreamExists, true, nil
-	case len(match) == 1:
-		log, version, ok := parseETag(match[0])
-		if !ok {
-			return 0, true, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not an ETag of this server", clip(match[0]))
-		}
-		if log != a.config.Store.State().Log {
-			return 0, true, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", clip(match[0]))
-		}
-		return core.Expect(version), true, nil
-	}
-	return core.AnyVersion, false, nil
-}
-
-// refusePrecondition answers a precondition that cannot hold with 412.
-func (a *API) refusePrecondition(w http.ResponseWriter, r *http.Request, err error) error {
-	if !errors.Is(err, core.CodeLogChanged) {
-		return err
-	}
-	a.problemWith(w, r, err, http.StatusPreconditionFailed)
-	return nil
-}
-
-// etag names a state of a stream: <log>-<incarnation>-<version>.
-func etag(log string, incarnation uint32, version uint64) string {
-	return `"` + log + "-" + strconv.FormatUint(uint64(incarnation), 10) + "-" + strconv.FormatUint(version, 10) + `"`
-}
-
-func parseETag(s string) (log string, version uint64, ok bool) {
-	s, ok = strings.CutPrefix(s, `"`)
-	s, ok2 := strings.CutSuffix(s, `"`)
-	parts := strings.Split(s, "-")
-	if !ok || !ok2 || len(parts) != 3 || parts[1] != "1" {
-		return "", 0, false
-	}
-	version, err := strconv.ParseUint(parts[2], 10, 64)
-	return parts[0], version, err == nil && version <= core.MaxNumber
 }
 
 // longContext is the context of something long: it ends with the request and

@@ -136,7 +136,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream string) error 
 		return err
 	}
 	h := w.Header()
-	tag := etag(a.config.Store.State().Log, 1, page.Version)
+	tag := etag(a.config.Store.State().Log, page.Version)
 	h.Set("ETag", tag)
 	h.Set("Cache-Control", "private, no-cache")
 	if matches(r.Header.Values("If-None-Match"), tag) {
@@ -162,17 +162,6 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream string) error 
 func (a *API) writeWithin(w http.ResponseWriter) {
 	// Not every ResponseWriter has deadlines; the server's have.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.config.Limits.IOTimeout))
-}
-
-// matches reports whether an If-None-Match names the tag.
-func matches(values []string, tag string) bool {
-	for _, v := range strings.Split(strings.Join(values, ","), ",") {
-		v = strings.TrimPrefix(strings.TrimSpace(v), "W/")
-		if v == tag || v == "*" {
-			return true
-		}
-	}
-	return false
 }
 
 // addLinks adds the neighbours of a page.
@@ -212,7 +201,7 @@ func (a *API) head(w http.ResponseWriter, r *http.Request) error {
 	}
 	state := a.config.Store.State()
 	h := w.Header()
-	h.Set("ETag", etag(state.Log, 1, page.Version))
+	h.Set("ETag", etag(state.Log, page.Version))
 	h.Set("Gyre-Version", strconv.FormatUint(page.Version, 10))
 	h.Set("Gyre-Head", strconv.FormatUint(page.Head, 10))
 	h.Set("Cache-Control", "no-store")

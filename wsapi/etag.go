@@ -1,0 +1,93 @@
+package wsapi
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// An ETag names a state of a stream: "<log>-<incarnation>-<version>". It is the same
+// for every representation of that state, so a page's can be used to append.
+
+// incarnation is every stream's: the log has no way yet to delete a stream, and so
+// none to begin another life of it. What says otherwise was not made by this server.
+const incarnation = "1"
+
+func etag(log string, version uint64) string {
+	return `"` + log + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + `"`
+}
+
+// expectedByTag is what If-Match expects of a stream. A tag of another log is
+// log_changed; any other that this server cannot have given, a weak one too, is
+// wrong_expected_version: it names a state that the stream is not at.
+func expectedByTag(tag, stream, log string) (core.Expect, error) {
+	opaque, isTag := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
+	opaque, closed := strings.CutSuffix(opaque, `"`)
+	if !isTag || !closed || strings.Contains(opaque, `"`) {
+		return 0, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", clip(tag))
+	}
+	parts := strings.Split(opaque, "-")
+	if len(parts) == 3 && parts[0] != log {
+		return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", clip(tag))
+	}
+	if len(parts) == 3 {
+		version, err := strconv.ParseUint(parts[2], 10, 64)
+		if err == nil && version <= core.MaxNumber && tag == etag(log, version) {
+			return core.Expect(version), nil
+		}
+	}
+	e := core.Errorf(core.CodeWrongExpectedVersion, "If-Match %q names no state of stream %q", clip(tag), clip(stream))
+	e.Stream = stream
+	return 0, e
+}
+
+// matches reports whether an If-None-Match names the tag.
+func matches(values []string, tag string) bool {
+	for _, v := range strings.Split(strings.Join(values, ","), ",") {
+		v = strings.TrimPrefix(strings.TrimSpace(v), "W/")
+		if v == tag || v == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// expected is what the request expects of the stream. A precondition is one of the
+// headers, whose failure is 412; the query's is 409.
+func (a *API) expected(r *http.Request, stream string) (x core.Expect, precondition bool, err error) {
+	match, none := r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
+	query := r.URL.Query()["expect"]
+	if len(match)+len(none)+len(query) > 1 {
+		return 0, false, core.Errorf(core.CodeInvalidRequest, "a request has at most one of expect, If-Match and If-None-Match")
+	}
+	switch {
+	case len(query) == 1:
+		x, err = core.ParseExpect(query[0])
+		return x, false, err
+	case len(none) == 1:
+		if none[0] != "*" {
+			return 0, true, core.Errorf(core.CodeInvalidRequest, "If-None-Match of an append can only be *")
+		}
+		return core.NoStream, true, nil
+	case len(match) == 1 && match[0] == "*":
+		return core.StreamExists, true, nil
+	case len(match) == 1:
+		x, err = expectedByTag(match[0], stream, a.config.Store.State().Log)
+		return x, true, err
+	}
+	return core.AnyVersion, false, nil
+}
+
+// refuseAppend answers an append's error: 412 where a precondition did not hold.
+func (a *API) refuseAppend(w http.ResponseWriter, r *http.Request, precondition bool, err error) error {
+	switch core.AsError(err).Code {
+	case core.CodeWrongExpectedVersion, core.CodeLogChanged:
+		if precondition {
+			a.problemWith(w, r, err, http.StatusPreconditionFailed)
+			return nil
+		}
+	}
+	return err
+}
