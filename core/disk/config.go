@@ -19,8 +19,9 @@ type Config struct {
 	// FS is the file system; nil means the operating system's. The records
 	// database is always in the latter.
 	FS FS
-	// Progress is told how far a long Open or Verify is, in bytes of the log.
-	// It is called from one goroutine.
+	// Progress is told how far Open or Verify is, in bytes of the log: after
+	// each segment but the last, until done is total. It is called by the
+	// goroutine that called them, which waits for it.
 	Progress func(done, total int64)
 }
 

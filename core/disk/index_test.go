@@ -295,3 +295,47 @@ func TestRecordsAreRebuilt(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenTellsProgress opens a log with its index, without, and with a part of it.
+func TestOpenTellsProgress(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Config{Dir: dir, SegmentBytes: minSegmentBytes})
+	(&history{random: rand.New(rand.NewPCG(3, 3))}).write(t, e, 60)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, lose := range map[string]func(runs []string) []string{
+		"nothing lost":   func([]string) []string { return nil },
+		"all lost":       func(runs []string) []string { return runs },
+		"the first lost": func(runs []string) []string { return runs[:1] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			runs, err := filepath.Glob(filepath.Join(dir, "index", "*.run"))
+			if err != nil || len(runs) == 0 {
+				t.Fatalf("%d runs, %v", len(runs), err)
+			}
+			for _, run := range lose(runs) {
+				if err := os.Remove(run); err != nil {
+					t.Fatal(err)
+				}
+			}
+			calls, last, of := 0, int64(0), int64(-1)
+			e, err := Open(t.Context(), Config{Dir: dir, SegmentBytes: minSegmentBytes, Progress: func(done, total int64) {
+				if done <= last || done > total {
+					t.Errorf("%d of %d after %d", done, total, last)
+				}
+				calls, last, of = calls+1, done, total
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			awaitMerges(t, e)
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if calls < 2 || last != of {
+				t.Errorf("%d calls, the last told %d of %d", calls, last, of)
+			}
+		})
+	}
+}

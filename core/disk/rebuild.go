@@ -51,7 +51,8 @@ func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment) error {
 		return err
 	}
 	v := e.index.view.Load()
-	total := e.index.view.Load().bytesBefore(at(uint32(len(sealed)+1), 0))
+	total := v.bytesBefore(at(uint32(len(sealed)+1), 0))
+	told := func(s *sealedSegment) { e.config.Progress(v.segment(s.header.number).before+s.end, total) }
 	for i := 0; i < len(sealed); {
 		if err := ctx.Err(); err != nil {
 			return core.AsError(err)
@@ -65,6 +66,7 @@ func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment) error {
 				if err := e.replayRecords(&sealed[i]); err != nil {
 					return err
 				}
+				told(&sealed[i])
 			}
 			continue
 		}
@@ -76,7 +78,7 @@ func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment) error {
 			return err
 		}
 		i++
-		e.config.Progress(v.segment(s.header.number).before+s.end, total)
+		told(s)
 	}
 	return nil
 }
