@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -202,6 +203,63 @@ func TestDamagedIndex(t *testing.T) {
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPostings writes streams on both sides of what stands inline in an entry,
+// and beyond a block, and merges them: every range of versions is found.
+func TestPostings(t *testing.T) {
+	ix := newIndex(osFS{}, t.TempDir(), hashKey{1, 2}, slog.New(slog.DiscardHandler))
+	counts := []uint64{1, maxInline - 1, maxInline, maxInline + 1, 3 * postingsInBlock}
+	place := func(segment uint32, stream int, version uint64) offset {
+		return at(segment, int64(headerBytes+1000*version+uint64(stream)))
+	}
+	var runs []*run
+	for segment := uint32(1); segment <= 2; segment++ {
+		head := runHeader{log: "l", first: segment, last: segment, firstPosition: 1, nextPosition: 1, events: 4 * postingsInBlock, window: newIDWindow()}
+		w, err := newRunWriter(ix.fs, ix.dir, ix.key, head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range counts {
+			first := uint64(segment-1)*n + 1
+			w.stream(fmt.Sprint("s", i), first, n)
+			for version := first; version < first+n; version++ {
+				w.posting(place(segment, i, version))
+			}
+		}
+		r, err := w.finish(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.file.Close()
+		runs = append(runs, r)
+	}
+	merged, err := ix.mergeRuns(runs, ix.dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer merged.file.Close()
+	for i, n := range counts {
+		name := fmt.Sprint("s", i)
+		hash := ix.key.name(name)
+		last, ok, err := merged.lastVersion(name, hash)
+		if err != nil || !ok || last != 2*n {
+			t.Fatalf("stream of %d: version %d, %v, %v", 2*n, last, ok, err)
+		}
+		for _, span := range [][2]uint64{{1, 2 * n}, {n, n + 1}, {2 * n, 2 * n}} {
+			offs := make([]offset, span[1]-span[0]+1)
+			if below, err := merged.postingsOf(name, hash, span[0], span[1], offs); err != nil || below != 0 {
+				t.Fatalf("postings: below %d, %v", below, err)
+			}
+			for k, got := range offs {
+				version := span[0] + uint64(k)
+				segment := uint32(1 + (version-1)/n)
+				if want := place(segment, i, version); got != want {
+					t.Fatalf("stream of %d, version %d: at %v, want %v", 2*n, version, got, want)
+				}
+			}
+		}
 	}
 }
 

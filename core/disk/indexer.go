@@ -9,10 +9,10 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// mergeRatio is how many runs of a level become one of the next. Eight keeps
-// the runs that a look-up may ask below 8 per level, and writes each entry of
-// the index once per level.
-const mergeRatio = 8
+// mergeRatio is how many runs of a level become one of the next. Four keeps the
+// runs that a look-up may have to ask below four per level; the index is then
+// written once per level, which beside the log itself cannot be measured.
+const mergeRatio = 4
 
 // maxRetiredStreams bounds the retired tables that are kept as a cache of
 // versions; an entry takes about 100 bytes.

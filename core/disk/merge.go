@@ -64,7 +64,7 @@ func mergeStreams(w *runWriter, runs []*run) error {
 			if c.done || c.stream.name != name {
 				continue
 			}
-			if err := c.postings.copy(w, c.stream.posting, c.stream.count); err != nil {
+			if err := c.copyPostings(w); err != nil {
 				return err
 			}
 			if err := c.next(); err != nil {
@@ -119,7 +119,22 @@ func (c *streamCursor) next() error {
 		c.entries = blockStreams{b: b}
 		c.block++
 	}
-	c.stream = c.entries.stream()
+	var ok bool
+	if c.stream, ok = c.entries.stream(); !ok {
+		return c.run.damaged(c.run.sections[sectionStreams].at, "an entry")
+	}
+	return nil
+}
+
+// copyPostings writes those of the stream that the cursor stands at.
+func (c *streamCursor) copyPostings(w *runWriter) error {
+	s := &c.stream
+	if s.inline == nil {
+		return c.postings.copy(w, s.posting, s.count)
+	}
+	if !s.decodeInline(s.first, s.last(), func(_ uint64, o offset) { w.posting(o) }) {
+		return c.run.damaged(c.run.sections[sectionStreams].at, "an entry")
+	}
 	return nil
 }
 

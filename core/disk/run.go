@@ -21,7 +21,7 @@ const (
 	postingsInBlock = (blockBytes - 8) / 8
 	idsInBlock      = (blockBytes - 8) / 16
 	runMagic        = "GYRERUN\x00"
-	runVersion      = 1
+	runVersion      = 2
 )
 
 // The sections of a run, in the order they have in the file.
@@ -68,14 +68,38 @@ type run struct {
 	samples    samples
 }
 
-// runStream is what a run has of a stream.
+// runStream is what a run has of a stream. The postings of a stream with few
+// events stand in its entry: they are found with one read instead of two.
 type runStream struct {
 	name         string
 	first, count uint64 // versions
-	posting      uint64 // index of the first
+	posting      uint64 // index of the first, if not inline
+	inline       []byte // the postings of a stream with at most maxInline events
 }
 
+// maxInline keeps a block of entries from having only a few streams.
+const maxInline = 16
+
 func (s *runStream) last() uint64 { return s.first + s.count - 1 }
+
+// decodeInline fills in the postings of the versions lo to hi and reports
+// whether all were there.
+func (s *runStream) decodeInline(lo, hi uint64, fill func(version uint64, o offset)) bool {
+	b := s.inline
+	var o offset
+	for version := s.first; version <= hi; version++ {
+		delta, n := binary.Uvarint(b)
+		if n <= 0 {
+			return false
+		}
+		b = b[n:]
+		o += offset(delta)
+		if version >= lo {
+			fill(version, o)
+		}
+	}
+	return true
+}
 
 // damagedRun says that a run cannot be believed; it is made anew.
 type damagedRun struct {
@@ -276,8 +300,9 @@ func (r *run) read(b []byte, o int64) error {
 	return r.damaged(o, reason(err))
 }
 
-// stream finds what the run has of a stream.
-func (r *run) stream(name string, hash uint64) (s runStream, ok bool, err error) {
+// stream finds what the run has of a stream. The result refers to b, which is
+// overwritten.
+func (r *run) stream(b *[blockBytes]byte, name string, hash uint64) (s runStream, ok bool, err error) {
 	if !r.names.has(hash) {
 		return s, false, nil
 	}
@@ -285,27 +310,41 @@ func (r *run) stream(name string, hash uint64) (s runStream, ok bool, err error)
 	if i < 0 {
 		return s, false, nil
 	}
-	b := blocks.Get().(*[blockBytes]byte)
-	defer blocks.Put(b)
 	if err := r.block(b, sectionStreams, int64(i)); err != nil {
 		return s, false, err
 	}
 	for it := (blockStreams{b: b}); it.next(); {
 		if string(it.name) == name {
-			return it.stream(), true, nil
+			s, ok = it.stream()
+			if !ok {
+				err = r.damaged(r.sections[sectionStreams].at+int64(i)*blockBytes, "an entry")
+			}
+			return s, ok, err
 		}
 	}
 	return s, false, nil
 }
 
+// lastVersion is the newest version of a stream in the run.
+func (r *run) lastVersion(name string, hash uint64) (version uint64, ok bool, err error) {
+	b := blocks.Get().(*[blockBytes]byte)
+	defer blocks.Put(b)
+	s, ok, err := r.stream(b, name, hash)
+	return s.last(), ok, err
+}
+
 // blockStreams goes through the entries of a streams block:
 //
-//	u32 checksum | u32 bytes used | { lp name | uvarint incarnation, first version, count, posting } …
+//	u32 checksum | u32 bytes used | { lp name | lp entry } …
+//
+// An entry is: uvarint incarnation, first version, count, and either the index
+// of the first posting or, of up to maxInline events, the postings themselves,
+// each as the uvarint difference from the one before.
 type blockStreams struct {
-	b    *[blockBytes]byte
-	at   int
-	name []byte
-	vals [4]uint64
+	b     *[blockBytes]byte
+	at    int
+	name  []byte
+	entry []byte
 }
 
 func (it *blockStreams) next() bool {
@@ -314,38 +353,64 @@ func (it *blockStreams) next() bool {
 	if used > blockBytes || it.at >= used {
 		return false
 	}
-	rest := it.b[it.at:used]
-	name, rest, ok := takeLP(rest)
+	name, rest, ok := takeLP(it.b[it.at:used])
 	if !ok {
 		return false
 	}
-	it.name = name
-	for i := range it.vals {
-		v, n := binary.Uvarint(rest)
-		if n <= 0 {
-			return false
-		}
-		it.vals[i], rest = v, rest[n:]
+	entry, rest, ok := takeLP(rest)
+	if !ok {
+		return false
 	}
-	it.at = used - len(rest)
+	it.name, it.entry, it.at = name, entry, used-len(rest)
 	return true
 }
 
-func (it *blockStreams) stream() runStream {
-	return runStream{string(it.name), it.vals[1], it.vals[2], it.vals[3]}
+// stream decodes the entry, which is referred to.
+func (it *blockStreams) stream() (s runStream, ok bool) {
+	var incarnation uint64
+	b := it.entry
+	for _, v := range []*uint64{&incarnation, &s.first, &s.count} {
+		if b, ok = takeUvarint(b, v); !ok {
+			return s, false
+		}
+	}
+	s.name = string(it.name)
+	if s.count <= maxInline {
+		s.inline = b
+		return s, true
+	}
+	b, ok = takeUvarint(b, &s.posting)
+	return s, ok && len(b) == 0
+}
+
+// takeUvarint takes a number from the front of b.
+func takeUvarint(b []byte, v *uint64) (rest []byte, ok bool) {
+	x, n := binary.Uvarint(b)
+	if n <= 0 {
+		return b, false
+	}
+	*v = x
+	return b[n:], true
 }
 
 // postingsOf fills in what the run has of a stream's versions lo to hi. It
 // returns the last version that is below the run's; hi if the run has none.
 func (r *run) postingsOf(name string, hash, lo, hi uint64, offs []offset) (below uint64, err error) {
-	s, ok, err := r.stream(name, hash)
+	b := blocks.Get().(*[blockBytes]byte)
+	defer blocks.Put(b)
+	s, ok, err := r.stream(b, name, hash)
 	if err != nil || !ok || s.first > hi {
 		return hi, err
 	}
-	b := blocks.Get().(*[blockBytes]byte)
-	defer blocks.Put(b)
+	first, last := max(lo, s.first), min(hi, s.last())
+	if s.inline != nil {
+		if !s.decodeInline(first, last, func(version uint64, o offset) { offs[version-lo] = o }) {
+			return hi, r.damaged(r.sections[sectionStreams].at, "an entry")
+		}
+		return s.first - 1, nil
+	}
 	loaded := int64(-1)
-	for version := max(lo, s.first); version <= min(hi, s.last()); version++ {
+	for version := first; version <= last; version++ {
 		k := s.posting + version - s.first
 		if want := int64(k / postingsInBlock); want != loaded {
 			if err := r.block(b, sectionPostings, want); err != nil {

@@ -8,9 +8,10 @@ import (
 )
 
 // runWriter writes a run in one pass: the streams in the order of their names,
-// each with its postings, and the ids in the order of their hashes. The sizes
-// of the first two sections follow from the number of events, so all three are
-// written side by side.
+// each with its postings, and the ids in the order of their hashes. How large
+// the first two sections are at most follows from the number of events, so all
+// three are written side by side; what the first leaves free is a hole in the
+// file.
 type runWriter struct {
 	fs   FS
 	dir  string
@@ -22,6 +23,7 @@ type runWriter struct {
 
 	postings, ids, streams blockWriter
 	nextPosting            uint64
+	inline                 inlineStream
 	nameFences, idFences   []byte
 	idBloom                bloom
 	names                  []uint64 // hashes, for a filter of just the right size
@@ -48,25 +50,55 @@ func newRunWriter(fs FS, dir string, key hashKey, head runHeader) (*runWriter, e
 
 func (w *runWriter) temporary() string { return filepath.Join(w.dir, w.name+".tmp") }
 
+// inlineStream is a stream whose entry waits for its postings.
+type inlineStream struct {
+	name  string
+	entry []byte // is used again
+	left  uint64 // postings
+	last  offset
+}
+
 // stream begins the next stream; count postings follow.
 func (w *runWriter) stream(name string, first, count uint64) {
-	var entry [maxStreamEntryBytes]byte
-	b := appendLP(entry[:0], name)
-	for _, v := range [...]uint64{1, first, count, w.nextPosting} {
-		b = binary.AppendUvarint(b, v)
+	entry := w.inline.entry[:0]
+	for _, v := range [...]uint64{1, first, count} {
+		entry = binary.AppendUvarint(entry, v)
 	}
-	if w.streams.add(b) {
+	w.names = append(w.names, w.key.name(name))
+	if count <= maxInline {
+		w.inline = inlineStream{name: name, entry: entry, left: count}
+		return
+	}
+	entry = binary.AppendUvarint(entry, w.nextPosting)
+	w.entry(name, entry)
+	w.inline.entry = entry
+	w.nextPosting += count
+}
+
+// posting adds the place of the stream's next event.
+func (w *runWriter) posting(o offset) {
+	p := &w.inline
+	if p.left == 0 {
+		w.postings.add64(uint64(o))
+		return
+	}
+	p.entry = binary.AppendUvarint(p.entry, uint64(o-p.last))
+	p.last = o
+	if p.left--; p.left == 0 {
+		w.entry(p.name, p.entry)
+	}
+}
+
+func (w *runWriter) entry(name string, entry []byte) {
+	var buf [maxStreamEntryBytes]byte
+	b := appendLP(buf[:0], name)
+	b = binary.AppendUvarint(b, uint64(len(entry)))
+	if w.streams.add(append(b, entry...)) {
 		w.nameFences = appendLP(w.nameFences, name)
 	}
-	w.nextPosting += count
-	w.names = append(w.names, w.key.name(name))
 }
 
 const maxStreamEntryBytes = 1024
-
-func (w *runWriter) posting(o offset) {
-	w.postings.add64(uint64(o))
-}
 
 func (w *runWriter) id(hash uint64, o offset) {
 	if w.ids.add128(hash, uint64(o)) {

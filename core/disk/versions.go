@@ -65,13 +65,13 @@ func (ix *index) versionOnDisk(v *view, name string) (uint64, error) {
 		if len(v.retired) > 0 && r.first >= v.retired[len(v.retired)-1].segment {
 			continue
 		}
-		s, found, err := r.stream(name, hash)
+		version, found, err := r.lastVersion(name, hash)
 		if err != nil {
 			return 0, err
 		}
 		if found {
-			ix.cache.put(strings.Clone(name), cachedVersion{s.last(), newest})
-			return s.last(), nil
+			ix.cache.put(strings.Clone(name), cachedVersion{version, newest})
+			return version, nil
 		}
 	}
 	return 0, nil
