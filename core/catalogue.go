@@ -118,6 +118,7 @@ const (
 	CodeStoreClosed   Code = "store_closed"
 	CodeNotClean      Code = "not_clean"
 
+	CodeStarting     Code = "starting"
 	CodeOverloaded   Code = "overloaded"
 	CodeShuttingDown Code = "shutting_down"
 	CodeUnavailable  Code = "unavailable"
@@ -291,6 +292,9 @@ var catalogue = map[Code]CodeInfo{
 		Title: "The check found something wrong",
 		Fix:   "The report lists what; gyre verify --rebuild mends everything that is derived from the log."},
 
+	CodeStarting: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The node is not ready yet",
+		Fix:   "Try again in a moment; /readyz says when it is ready, and the node's log how far it is."},
 	CodeOverloaded: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node has more work than it can take",
 		Fix:   "Try again after a moment, with fewer requests at once."},

@@ -56,6 +56,9 @@ type Config struct {
 	Version string
 	// Logger gets what happens; the default discards it.
 	Logger *slog.Logger
+	// Progress is told, by the goroutine of Start, how far the opening of the
+	// log is, in bytes of it.
+	Progress func(done, total int64)
 }
 
 // withDefaults fills in what was left out.
@@ -77,6 +80,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Progress == nil {
+		c.Progress = func(done, total int64) {}
 	}
 	return c
 }

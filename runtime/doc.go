@@ -14,6 +14,7 @@
 // # Promises
 //
 //   - Start returns a node that answers requests, or an error and nothing left behind.
+//     Until it returns, /livez is 200 and everything else 503 with code starting.
 //   - Without Insecure a node listens on loopback addresses only, since there is no
 //     authentication.
 //   - Close stops taking requests, finishes those under way for as long as its context

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -20,6 +21,8 @@ const (
 	idleTimeout       = 2 * time.Minute
 	// Gyre's own requests have a few hundred bytes of headers; proxies add some.
 	maxHeaderBytes = 64 << 10
+	// What is under way when a start fails is an answer of a few bytes.
+	abortWithin = time.Second
 )
 
 // Node is a running node.
@@ -27,18 +30,20 @@ type Node struct {
 	config   Config
 	logger   *slog.Logger
 	store    *core.Store
-	api      *wsapi.API
 	server   *http.Server
 	listener net.Listener
 
-	serving sync.WaitGroup
-	failed  chan error
+	starting wsapi.Starting            // answers until there is an API
+	api      atomic.Pointer[wsapi.API] // nil while the log is being opened
+	serving  sync.WaitGroup
+	failed   chan error
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// Start runs a node until Close. ctx bounds the start only. The error is
+// Start runs a node until Close. ctx bounds the start only, which may take minutes
+// after a crash: meanwhile the node answers that it is starting. The error is
 // invalid_config (also where the address is taken), insecure_listen, or the engine's.
 func Start(ctx context.Context, config Config) (*Node, error) {
 	config = config.withDefaults()
@@ -50,26 +55,44 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
 	}
-	engine, err := openEngine(ctx, config)
-	if err != nil {
-		_ = listener.Close() // it has accepted nothing
+	n := &Node{config: config, logger: config.Logger, listener: listener, failed: make(chan error, 1)}
+	n.serve()
+	if err := n.open(ctx); err != nil {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWithin)
+		defer cancel()
+		_ = n.closeServer(stopping) // it has said no more than that it is starting
 		return nil, err
 	}
-	n := &Node{
-		config:   config,
-		logger:   config.Logger,
-		store:    core.NewStore(engine, core.StoreConfig{}),
-		listener: listener,
-		failed:   make(chan error, 1),
-	}
-	if n.api, err = wsapi.New(n.apiConfig()); err != nil {
-		_ = listener.Close()
-		return nil, errors.Join(err, n.store.Close())
-	}
-	n.serve()
 	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),
 		slog.String("engine", config.Engine), slog.Uint64("head", n.store.State().Head))
 	return n, nil
+}
+
+// open opens the engine, and puts the API in front of it.
+func (n *Node) open(ctx context.Context) error {
+	engine, err := openEngine(ctx, n.config, func(done, total int64) {
+		n.starting.Progress(done, total)
+		n.config.Progress(done, total)
+	})
+	if err != nil {
+		return err
+	}
+	n.store = core.NewStore(engine, core.StoreConfig{})
+	api, err := wsapi.New(n.apiConfig())
+	if err != nil {
+		return errors.Join(err, n.store.Close())
+	}
+	n.api.Store(api)
+	return nil
+}
+
+// handle is the node's http.Handler.
+func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
+	if api := n.api.Load(); api != nil {
+		api.ServeHTTP(w, r)
+		return
+	}
+	n.starting.ServeHTTP(w, r)
 }
 
 func (n *Node) apiConfig() wsapi.Config {
@@ -90,7 +113,7 @@ func (n *Node) apiConfig() wsapi.Config {
 // serve starts the goroutine that accepts; Close waits for it.
 func (n *Node) serve() {
 	n.server = &http.Server{
-		Handler:           n.api,
+		Handler:           http.HandlerFunc(n.handle),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -127,7 +150,7 @@ func (n *Node) Failed() <-chan error { return n.failed }
 // the store's. Later calls give the answer of the first.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() {
-		if err := errors.Join(n.api.Close(ctx), n.closeServer(ctx)); err != nil {
+		if err := errors.Join(n.api.Load().Close(ctx), n.closeServer(ctx)); err != nil {
 			n.logger.LogAttrs(ctx, slog.LevelWarn, "cut off what did not end in time", slog.Any("error", err))
 		}
 		n.closeErr = n.store.Close()

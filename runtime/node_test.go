@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -259,4 +261,88 @@ func TestNodeTellsWhatItsStoreDid(t *testing.T) {
 			t.Errorf("/metrics has no %q", line)
 		}
 	}
+}
+
+// longData makes the data of a node whose next start has several segments to read.
+func longData(t *testing.T) string {
+	t.Helper()
+	config := runtime.Config{Data: t.TempDir(), SegmentBytes: 64 << 10}
+	node := start(t, config)
+	event := core.NewEvent{Type: "A", Data: []byte(`"` + strings.Repeat("x", 32<<10) + `"`)}
+	for range 8 {
+		c := core.Commit{Appends: []core.Append{{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{event}}}}
+		if _, err := node.Store().Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(t, node)
+	if err := os.RemoveAll(filepath.Join(config.Data, "index")); err != nil {
+		t.Fatal(err)
+	}
+	return config.Data
+}
+
+// TestAnswersWhileStarting asks a node from within its start, when it has read a part
+// of its log.
+func TestAnswersWhileStarting(t *testing.T) {
+	config := runtime.Config{Listen: freeAddress(t), Data: longData(t)}
+	calls := 0
+	url := "http://" + config.Listen
+	config.Progress = func(done, total int64) {
+		if calls++; calls > 1 {
+			return
+		}
+		for path, want := range map[string]struct {
+			status int
+			body   string
+		}{
+			"/livez":          {http.StatusOK, "ok\n"},
+			"/readyz":         {http.StatusServiceUnavailable, "not ready\nstarting: the node is opening its log, and has read 0 of 0 MB\n"},
+			"/healthz":        {http.StatusServiceUnavailable, "not ready\n"},
+			"/v1/events":      {http.StatusServiceUnavailable, `"code":"starting"`},
+			"/v1/ws":          {http.StatusServiceUnavailable, `"code":"starting"`},
+			"/v1/streams/s/e": {http.StatusServiceUnavailable, `"retryable":true`},
+		} {
+			if status, body := get(t, url+path); status != want.status || !strings.Contains(body, want.body) {
+				t.Errorf("%s while starting: %d %s", path, status, body)
+			}
+		}
+		if done <= 0 || done > total {
+			t.Errorf("%d of %d", done, total)
+		}
+	}
+	node := start(t, config)
+	if calls == 0 {
+		t.Fatal("no progress was told")
+	}
+	if status, body := get(t, node.URL()+"/readyz"); status != http.StatusOK {
+		t.Errorf("readyz once it has started: %d %s", status, body)
+	}
+}
+
+// TestInterruptedStart ends the context of a start that has begun to read the log.
+func TestInterruptedStart(t *testing.T) {
+	config := runtime.Config{Listen: freeAddress(t), Data: longData(t)}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	config.Progress = func(_, _ int64) { cancel() }
+	node, err := runtime.Start(ctx, config)
+	if err == nil {
+		stop(t, node)
+	}
+	if !errors.Is(err, core.CodeCanceled) {
+		t.Errorf("a start whose context ended: %v", err)
+	}
+	start(t, config) // neither the address nor the data is held
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

@@ -9,7 +9,7 @@
 //     waiting for each other.
 //   - A follow costs its reader's cursor: what is sent is bounded by the client's
 //     credit and by the connection's out-queue, never buffered beyond.
-//   - Every wait has a deadline, every queue a bound (limits.go).
+//   - Every wait has a deadline, every queue a bound (Limits).
 //
 // # Goroutines
 //

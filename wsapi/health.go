@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,13 +25,17 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 		reasons = append(reasons, core.AsError(err).Error())
 	}
 	if len(reasons) > 0 {
-		w.Header().Set("Retry-After", "1")
-		return writeText(w, http.StatusServiceUnavailable, "not ready\n"+strings.Join(reasons, "\n")+"\n")
+		return writeNotReady(w, reasons...)
 	}
 	if r.URL.Query().Has("verbose") {
 		return writeText(w, http.StatusOK, "ok\n[+] running\n[+] taking requests\n[+] log writable\n")
 	}
 	return writeText(w, http.StatusOK, "ok\n")
+}
+
+func writeNotReady(w http.ResponseWriter, reasons ...string) error {
+	w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	return writeText(w, http.StatusServiceUnavailable, "not ready\n"+strings.Join(reasons, "\n")+"\n")
 }
 
 func writeText(w http.ResponseWriter, status int, text string) error {

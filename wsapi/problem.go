@@ -26,12 +26,20 @@ func (a *API) problem(w http.ResponseWriter, r *http.Request, err error) {
 
 // problemWith is problem with a status of its own.
 func (a *API) problemWith(w http.ResponseWriter, r *http.Request, err error, status int) {
-	instance := "urn:uuid:" + core.NewID().String()
-	e := wire.NewError(err)
-	if e.Code == core.CodeInternal {
+	instance := newInstance()
+	if e := core.AsError(err); e.Code == core.CodeInternal {
 		a.config.Logger.ErrorContext(r.Context(), "request failed", "code", e.Code, "instance", instance,
-			"method", r.Method, "path", r.URL.Path, "error", err, "cause", core.AsError(err).Unwrap())
+			"method", r.Method, "path", r.URL.Path, "error", err, "cause", e.Unwrap())
 	}
+	writeProblem(w, r, err, instance, status)
+}
+
+// newInstance names one answer, so that it can be found in the log.
+func newInstance() string { return "urn:uuid:" + core.NewID().String() }
+
+// writeProblem writes the body and headers of an error; status 0 is the code's.
+func writeProblem(w http.ResponseWriter, r *http.Request, err error, instance string, status int) {
+	e := wire.NewError(err)
 	if status != 0 {
 		e.Status = status
 	}

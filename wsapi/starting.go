@@ -1,0 +1,42 @@
+package wsapi
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Starting is an http.Handler for the time before there is a Store, since opening a
+// log after a crash may take minutes: /livez answers that the process lives, so that
+// nobody ends it for being slow, and everything else, /readyz too, is answered 503
+// with code starting. Safe for concurrent use; the zero value is ready.
+type Starting struct {
+	done, total atomic.Int64
+}
+
+// Progress tells how far the opening is, in bytes of the log.
+func (s *Starting) Progress(done, total int64) {
+	s.total.Store(total)
+	s.done.Store(done)
+}
+
+func (s *Starting) err() *core.Error {
+	if total := s.total.Load(); total > 0 {
+		return core.Errorf(core.CodeStarting, "the node is opening its log, and has read %d of %d MB", s.done.Load()/1e6, total/1e6)
+	}
+	return core.Errorf(core.CodeStarting, "the node is opening its log")
+}
+
+// ServeHTTP is part of http.Handler.
+func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A client that is gone does not read the answer.
+	switch r.URL.Path {
+	case "/livez":
+		_ = writeText(w, http.StatusOK, "ok\n")
+	case "/readyz", "/healthz":
+		_ = writeNotReady(w, s.err().Error())
+	default:
+		writeProblem(w, r, s.err(), newInstance(), 0)
+	}
+}
