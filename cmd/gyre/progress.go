@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
 )
 
 // plainEvery is how often long work says where it is when nobody watches a
@@ -44,7 +47,10 @@ func (a *app) newMeter(label string, total int64) *meter {
 	w.SetStyle(progress.StyleBlocks)
 	w.Style().Visibility.Value = false
 	w.Style().Visibility.ETA = total > 0
-	m.tracker = &progress.Tracker{Message: label, Total: total, RemoveOnCompletion: true}
+	if columns, _, err := term.GetSize(int(a.stderr.(*os.File).Fd())); err == nil {
+		w.SetTerminalWidth(columns) // a line that wraps could not be taken back
+	}
+	m.tracker = &progress.Tracker{Message: label, Total: total}
 	w.AppendTracker(m.tracker)
 	m.rendered.Go(w.Render)
 	return m
@@ -79,12 +85,15 @@ func (m *meter) show(done int64, words string) {
 // elapsed is the time since the work began.
 func (m *meter) elapsed() time.Duration { return time.Since(m.started) }
 
-// finish takes the bar away and returns when nothing writes any more. It may be
-// called more than once.
+// finish takes the bar away and returns when nothing writes any more. It may be called
+// more than once, show no more after it.
 func (m *meter) finish() {
 	if m.tracker == nil {
 		return
 	}
 	m.tracker.MarkAsDone()
 	m.rendered.Wait()
+	m.tracker = nil
+	// What was rendered last is one line that says "done".
+	fmt.Fprint(m.w, text.CursorUp.Sprint()+text.EraseLine.Sprint())
 }

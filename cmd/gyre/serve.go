@@ -81,7 +81,10 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 func (a *app) serve(ctx context.Context, f serveFlags) error {
 	f.node.Version = version
 	f.node.Logger = newLogger(a.stderr, f.logLevel)
+	opening := a.newOpening(f.node.Logger)
+	f.node.Progress = opening.show
 	node, err := runtime.Start(ctx, f.node)
+	opening.finish()
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return &advised{err, "Another node or program listens there; stop it, or choose another address with --listen."}
@@ -103,6 +106,49 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return core.Errorf(core.CodeInternal, "close: %w", err)
 	}
 	return failed
+}
+
+// opening shows how far a node is with opening its log, if that takes long enough for
+// someone to wonder: a bar on a terminal, else a line of the log now and then.
+type opening struct {
+	app     *app
+	logger  *slog.Logger
+	bar     *meter    // from noticeable on, on a terminal
+	nextLog time.Time // elsewhere
+	began   time.Time
+}
+
+// noticeable is from when on a person who started a node wants to know what it does.
+const noticeable = time.Second
+
+func (a *app) newOpening(logger *slog.Logger) *opening {
+	now := time.Now()
+	return &opening{app: a, logger: logger, began: now, nextLog: now.Add(plainEvery)}
+}
+
+// show is called with bytes of the log.
+func (o *opening) show(done, total int64) {
+	switch {
+	case done == total:
+		o.finish() // before the log says more
+	case !isTerminal(o.app.stderr):
+		if now := time.Now(); !now.Before(o.nextLog) {
+			o.nextLog = now.Add(plainEvery)
+			o.logger.Info("opening the log", "doneBytes", done, "totalBytes", total)
+		}
+	case time.Since(o.began) >= noticeable:
+		if o.bar == nil {
+			o.bar = o.app.newMeter("opening the log", total)
+		}
+		o.bar.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
+	}
+}
+
+// finish takes the bar away. It may be called more than once.
+func (o *opening) finish() {
+	if o.bar != nil {
+		o.bar.finish()
+	}
 }
 
 // newLogger logs text for a person, else JSON.

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// onTerminal runs f with a terminal of 80 columns, and returns what was written to it.
+func onTerminal(t *testing.T, f func(terminal *os.File)) string {
+	t.Helper()
+	keeper, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keeper.Close()
+	if err := unix.IoctlSetPointerInt(int(keeper.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(keeper.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
+		t.Fatal(err)
+	}
+	var seen strings.Builder
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		_, _ = io.Copy(&seen, keeper) // ends with EIO when the terminal is closed
+	})
+	f(terminal)
+	terminal.Close()
+	reading.Wait()
+	return seen.String()
+}
+
+// screen is what a terminal shows after text, as far as a bar uses it.
+func screen(text string) []string {
+	lines := []string{""}
+	at := 0
+	for text != "" {
+		switch {
+		case strings.HasPrefix(text, "\x1b[A"):
+			at, text = max(at-1, 0), text[3:]
+		case strings.HasPrefix(text, "\x1b[K"):
+			lines[at], text = "", text[3:]
+		case text[0] == '\n':
+			if at++; at == len(lines) {
+				lines = append(lines, "")
+			}
+			text = text[1:]
+		default:
+			if text[0] != '\r' {
+				lines[at] += text[:1]
+			}
+			text = text[1:]
+		}
+	}
+	return lines
+}
+
+func TestBarKeepsToItsLine(t *testing.T) {
+	text := onTerminal(t, func(terminal *os.File) {
+		a := &app{stderr: terminal}
+		m := a.newMeter("import of a file with a long name", 1000)
+		for done := range int64(40) {
+			m.set(done*25, done*25)
+			time.Sleep(10 * time.Millisecond) // the bar is drawn every 100 ms
+		}
+		m.finish()
+		m.finish()
+		fmt.Fprintln(terminal, "1,000 events")
+	})
+	if lines := screen(text); len(lines) != 2 || lines[0] != "1,000 events" || strings.Count(text, "import of") < 3 {
+		t.Errorf("the screen shows %q after %q", lines, text)
+	}
+}
+
+func TestOpeningHasABar(t *testing.T) {
+	text := onTerminal(t, func(terminal *os.File) {
+		a := &app{stderr: terminal}
+		o := a.newOpening(newLogger(terminal, slog.LevelInfo))
+		o.show(1e6, 8e6) // too early to matter
+		if o.bar != nil {
+			t.Error("a bar at once")
+		}
+		o.began = o.began.Add(-noticeable)
+		for done := int64(2e6); done <= 8e6; done += 2e6 {
+			o.show(done, 8e6)
+			time.Sleep(120 * time.Millisecond)
+		}
+		o.logger.Info("listening")
+		o.finish()
+	})
+	if lines := screen(text); len(lines) != 2 || !strings.Contains(lines[0], "msg=listening") || !strings.Contains(text, "║ [") || !strings.Contains(text, "4.0 MB of") {
+		t.Errorf("the screen shows %q after %q", lines, text)
+	}
+}
