@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -80,11 +81,12 @@ func (a *app) append(ctx context.Context, c core.Commit) error {
 	}
 	var result core.Result
 	err := a.withClient(ctx, func(client *sdk.Client) (err error) {
-		ctx, cancel := a.request(ctx)
-		defer cancel()
-		result, err = client.Append(ctx, c)
+		result, err = a.appendOnce(ctx, client, c)
 		return err
 	})
+	if events := c.Appends[0].Events; errors.Is(err, core.CodeUnknownOutcome) && len(events) == 1 {
+		return &advised{err, fmt.Sprintf("Repeat the command with --id %s: if the event was written you are told where, else it is written now.", events[0].ID)}
+	}
 	if err != nil {
 		return err
 	}

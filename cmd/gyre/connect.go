@@ -16,6 +16,9 @@ import (
 
 const (
 	defaultTimeout = 30 * time.Second
+	// serverEarly is how much earlier than here a deadline may end at the server,
+	// which is told what is left of it in whole milliseconds.
+	serverEarly = time.Millisecond
 	// completeTimeout is how long a person who has pressed Tab waits.
 	completeTimeout = 300 * time.Millisecond
 	completeNames   = 50
@@ -68,14 +71,11 @@ func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
 // tellState says on stderr when the connection is lost, since the client tries for
 // ever to get it back, and when it is there again.
 func (a *app) tellState() func(sdk.State) {
-	lost := false
 	return func(s sdk.State) {
 		switch {
-		case s.Err != nil && !lost:
-			lost = true
+		case s.Err != nil && !a.lost.Swap(true):
 			fmt.Fprintf(a.stderr, "Lost the connection (%s); trying again.\n", core.AsError(s.Err).Detail)
-		case s.Connected && lost:
-			lost = false
+		case s.Connected && a.lost.Swap(false):
 			fmt.Fprintln(a.stderr, "Connected again.")
 		}
 	}
@@ -106,4 +106,15 @@ func (a *app) completeStream(cmd *cobra.Command) *cobra.Command {
 // request bounds the wait for one answer.
 func (a *app) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, a.timeout)
+}
+
+// appendOnce appends within the time of a request.
+func (a *app) appendOnce(ctx context.Context, log core.Log, c core.Commit) (core.Result, error) {
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	result, err := log.Append(ctx, c)
+	if by, _ := ctx.Deadline(); errors.Is(err, core.CodeUnknownOutcome) && time.Until(by) <= serverEarly && !a.lost.Load() {
+		err = &lateError{err}
+	}
+	return result, err
 }

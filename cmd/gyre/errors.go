@@ -6,9 +6,10 @@ import (
 	"fmt"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// The exit codes. They are documented in the root command's help.
+// The exit codes. The root command's help documents them.
 const (
 	exitOK          = 0
 	exitOther       = 1
@@ -62,44 +63,80 @@ type advised struct {
 
 func (e *advised) Unwrap() error { return e.error }
 
-// report prints err and returns the exit code for it.
-func (a *app) report(ctx context.Context, err error) int {
-	var usage *usageError
-	if errors.As(err, &usage) {
-		fmt.Fprintf(a.stderr, "Error: %s\nTry: %s\n", usage.detail, usage.try)
-		return exitUsage
-	}
-	if ctx.Err() != nil {
-		// Whatever the error says, its reason is the signal.
-		fmt.Fprintln(a.stderr, "Interrupted.")
-		return exitInterrupted
-	}
-	var coded *core.Error
-	if !errors.As(err, &coded) {
-		if !errors.Is(err, context.DeadlineExceeded) {
-			fmt.Fprintf(a.stderr, "Error: %v\n", err)
-			return exitOther
-		}
-		coded = core.AsError(err)
-	}
-	info := coded.Info()
-	try := info.Fix
-	var better *advised
-	if errors.As(err, &better) {
-		try, err = better.try, better.error
-	}
-	fmt.Fprintf(a.stderr, "Error: %s\nTry: %s\nMore: gyre explain %s\n", detailOf(err, coded), try, coded.Code)
-	return exitCodes[info.Class]
+// lateError is an error because a deadline ended. Whatever code tells what became of
+// the work, the exit code tells that.
+type lateError struct{ error }
+
+func (e *lateError) Unwrap() error { return e.error }
+
+// failure is an error as it is reported.
+type failure struct {
+	*wire.Error        // as the API's problem documents have it
+	exit        int    // code
+	words       string // for a person
 }
 
-// detailOf is what err says, without the code that the last line names.
-func detailOf(err error, coded *core.Error) string {
-	if direct, ok := err.(*core.Error); ok {
-		return direct.Detail
+// report prints err and returns the exit code for it.
+func (a *app) report(ctx context.Context, err error) int {
+	f := failureOf(ctx, err)
+	if a.output == asJSON || a.output == asNDJSON {
+		text, err := wire.Marshal(f.Error)
+		if err == nil {
+			f.words = string(text) + "\n"
+		}
 	}
-	var at *lineError
-	if errors.As(err, &at) {
-		return fmt.Sprintf("%s: %s", at.where(), coded.Detail)
+	fmt.Fprint(a.stderr, f.words)
+	return f.exit
+}
+
+func failureOf(ctx context.Context, err error) failure {
+	var usage *usageError
+	var coded *core.Error
+	switch {
+	case errors.As(err, &usage):
+		e := wire.NewError(core.Errorf(core.CodeInvalidRequest, "%s", usage.detail))
+		e.Fix = usage.try
+		return failure{e, exitUsage, fmt.Sprintf("Error: %s\nTry: %s\n", e.Detail, e.Fix)}
+	case ctx.Err() != nil:
+		// Whatever the error says, its reason is the signal.
+		e := wire.NewError(core.Errorf(core.CodeCanceled, "interrupted"))
+		return failure{e, exitInterrupted, "Interrupted.\n"}
+	case errors.As(err, &coded) || errors.Is(err, context.DeadlineExceeded):
+		return codedFailure(err)
+	}
+	e := wire.NewError(err)
+	e.Detail, e.Fix = err.Error(), "" // it is ours: there is nothing to hide, and no server's log
+	return failure{e, exitOther, fmt.Sprintf("Error: %s\n", e.Detail)}
+}
+
+// codedFailure is for an error of the catalogue.
+func codedFailure(err error) failure {
+	coded := core.AsError(err)
+	e := wire.NewError(coded)
+	var better *advised
+	if errors.As(err, &better) {
+		e.Fix = better.try
+	}
+	e.Detail = detailOf(err, coded)
+	exit := exitCodes[coded.Info().Class]
+	var late *lateError
+	if errors.As(err, &late) {
+		exit = exitTimeout
+	}
+	return failure{e, exit, fmt.Sprintf("Error: %s\nTry: %s\nMore: gyre explain %s\n", e.Detail, e.Fix, e.Code)}
+}
+
+// detailOf is what err says, without the code, which is told beside it.
+func detailOf(err error, coded *core.Error) string {
+	switch e := err.(type) {
+	case *core.Error:
+		return e.Detail
+	case *advised:
+		return detailOf(e.error, coded)
+	case *lateError:
+		return detailOf(e.error, coded)
+	case *lineError:
+		return fmt.Sprintf("%s: %s", e.where(), coded.Detail)
 	}
 	return err.Error()
 }

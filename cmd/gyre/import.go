@@ -57,7 +57,7 @@ func (a *app) importFile(ctx context.Context, name string) error {
 }
 
 func (a *app) importLines(ctx context.Context, log core.Log, in *lineReader) error {
-	im := &importer{log: log, name: in.name, request: a.request}
+	im := &importer{app: a, log: log, name: in.name}
 	meter := a.newMeter("import", in.size)
 	err := im.run(ctx, in, func(read int64) { meter.set(read, im.done.Written+im.done.Skipped) })
 	meter.finish()
@@ -109,10 +109,10 @@ type batch struct {
 // way: the server keeps the order of Commits per stream only, and $all is to have
 // the order of the file.
 type importer struct {
-	log     core.Log
-	name    string // of the file
-	request func(context.Context) (context.Context, context.CancelFunc)
-	done    imported
+	app  *app
+	log  core.Log
+	name string // of the file
+	done imported
 }
 
 // run imports all of in. One goroutine reads ahead; run waits for it.
@@ -153,9 +153,7 @@ func (im *importer) write(ctx context.Context, entries []entry) error {
 		return err
 	}
 	// A Commit that was begun is waited for: then the count is right.
-	wait, cancel := im.request(context.WithoutCancel(ctx))
-	result, err := im.log.Append(wait, commitOf(entries))
-	cancel()
+	result, err := im.app.appendOnce(context.WithoutCancel(ctx), im.log, commitOf(entries))
 	n := len(entries)
 	switch {
 	case err == nil && result.Duplicate:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/pflag"
 )
 
 // outputFormat is the value of -o.
@@ -39,6 +40,17 @@ func (f *outputFormat) String() string { return string(*f) }
 
 // Type is part of pflag.Value.
 func (f *outputFormat) Type() string { return "table|json|ndjson" }
+
+// outputOf is the -o among args, wherever it stands and whatever is wrong with the rest.
+func outputOf(args []string) outputFormat {
+	var f outputFormat
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.ParseErrorsAllowlist.UnknownFlags = true
+	flags.Usage = func() {}
+	flags.VarP(&f, "output", "o", "")
+	_ = flags.Parse(args) // the command has told what is wrong
+	return f
+}
 
 // printList prints items: rows of a table, one JSON array, or an object a line.
 func printList[T any](a *app, items []T, header []string, row func(T) []string) error {

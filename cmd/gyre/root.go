@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 // app is what every command has at hand.
 type app struct {
 	program        string // how it was called, for commands to copy
+	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
@@ -21,6 +23,7 @@ type app struct {
 	output  outputFormat  // -o; "" is the command's own default
 	server  string        // --server
 	timeout time.Duration // --timeout, of one request
+	lost    atomic.Bool   // the connection to the node, for now
 }
 
 const rootHelp = `Gyre is an event store: applications append events to streams and read them back,
@@ -34,8 +37,13 @@ and followers get every event, in order.
 Exit codes: 0 ok · 1 other error · 2 usage · 3 not found · 4 conflict · 5 denied ·
 6 unavailable · 7 timeout · 8 not clean (verify, doctor) · 130 interrupted.
 
+An append whose outcome is not known, code unknown_outcome, exits with 7 if the time of
+--timeout was over, and with 6 if the connection was lost or the node could not tell. It may
+have been written: repeat it with the same --id, and it is written once.
+
 stdout is data, everything else goes to stderr. -o json prints one JSON value, -o ndjson
-one object a line.`
+one object a line; with either, an error is one JSON object, the last line of stderr, with
+code, detail, fix and the other fields of the HTTP API's problems.`
 
 func newRoot(a *app) *cobra.Command {
 	root := group(&cobra.Command{
@@ -49,6 +57,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		a.output = outputOf(a.args) // it may stand behind what is wrong
 		return usagef("%s --help", cmd.CommandPath()).because("%v", err)
 	})
 	root.PersistentFlags().VarP(&a.output, "output", "o", "how to print: table, json or ndjson")

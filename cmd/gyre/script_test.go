@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,13 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
+	"github.com/gyre-events/gyre/wsapi"
 )
 
 // raceOptions are for the processes of the tests. With the race detector each would
@@ -42,6 +48,8 @@ func TestMain(m *testing.M) {
 //	silence              sets GYRE_SERVER to an address that accepts and never answers
 //	damage FILE OFFSET   changes a byte of the first file that matches
 //	denial               sets GYRE_SERVER to one that answers 403 to everything
+//	stall [hangup]       sets GYRE_SERVER to a node that takes appends and never answers,
+//	                     or is gone for good from the first one on
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -56,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"silence":   silence,
 			"damage":    damage,
 			"denial":    denial,
+			"stall":     stall,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Values["nodes"] = &nodes{running: map[string]*process{}}
@@ -271,4 +280,65 @@ func denial(ts *testscript.TestScript, neg bool, args []string) {
 	}))
 	ts.Defer(s.Close)
 	ts.Setenv("GYRE_SERVER", s.URL)
+}
+
+// stalled is a store that takes appends and never answers.
+type stalled struct {
+	*core.Store
+	taken func()
+}
+
+func (s stalled) Submit(context.Context, core.Commit, func(core.Result, error)) { s.taken() }
+
+func stall(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	cut := &cutListener{Listener: l}
+	store := stalled{core.NewStore(memory.New(), core.StoreConfig{}), func() {}}
+	switch {
+	case len(args) == 1 && args[0] == "hangup":
+		store.taken = cut.cut
+	case len(args) > 0:
+		ts.Fatalf("usage: stall [hangup]")
+	}
+	api, err := wsapi.New(wsapi.Config{Store: store})
+	ts.Check(err)
+	server := &http.Server{Handler: api}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(cut) })
+	ts.Defer(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = api.Close(ctx)
+		_ = server.Close()
+		serving.Wait()
+		_ = store.Close()
+	})
+	ts.Setenv("GYRE_SERVER", "http://"+l.Addr().String())
+}
+
+// cutListener is a listener that can break all its connections, and itself.
+type cutListener struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (l *cutListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.mu.Lock()
+		l.conns = append(l.conns, c)
+		l.mu.Unlock()
+	}
+	return c, err
+}
+
+func (l *cutListener) cut() {
+	_ = l.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
 }
