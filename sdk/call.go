@@ -37,7 +37,7 @@ type answer struct {
 // lost is the error of a call that will get no answer because of cause.
 func (k *call) lost(cause *core.Error) *core.Error {
 	if k.isAppend {
-		return core.Errorf(core.CodeUnknownOutcome, "the append was sent and not answered: %w", cause)
+		return core.Errorf(core.CodeUnknownOutcome, "the append was not answered: %w", cause)
 	}
 	return cause
 }
@@ -79,8 +79,11 @@ func (c *Client) start(ctx context.Context, k *call) {
 	if d, ok := ctx.Deadline(); ok {
 		k.deadline = d.Add(time.Second) // ctx itself is more precise
 	}
-	if err := c.window.acquire(ctx, len(k.message)); err != nil {
-		k.done(answer{err: core.AsError(err)})
+	if err := c.window.acquire(ctx, k.deadline, len(k.message)); err != nil {
+		c.mu.Lock()
+		e := c.explained(core.AsError(err))
+		c.mu.Unlock()
+		k.done(answer{err: e})
 		return
 	}
 	c.mu.Lock()
@@ -94,14 +97,25 @@ func (c *Client) start(ctx context.Context, k *call) {
 	if k.watched {
 		c.watch(ctx, k)
 	}
-	s, alone := c.session, len(c.calls) == 1
-	if s != nil && !alone {
+	s, direct := c.session, len(c.calls) == 1 && len(k.message) <= maxDirect
+	if s != nil && !direct {
 		s.send(k.binary, k.message)
 	}
 	c.mu.Unlock()
-	if s != nil && alone {
-		s.sendNow(k.binary, k.message)
+	if s != nil && direct {
+		s.sendNow(k.deadline, k.binary, k.message)
 	}
+}
+
+// explained is why a request ended without an answer: where there is no
+// connection, the reason for that, too. c.mu is held.
+func (c *Client) explained(cause *core.Error) *core.Error {
+	if c.down == nil {
+		return cause
+	}
+	e := *cause
+	e.Detail += "; there is no connection: " + c.down.Detail
+	return &e
 }
 
 // abandon ends a call without its answer.
@@ -115,6 +129,7 @@ func (c *Client) abandon(k *call, cause *core.Error) {
 	if c.session != nil {
 		c.session.send(false, wire.Encode(nil, &wire.Cancel{ID: k.id}))
 	}
+	cause = c.explained(cause)
 	c.mu.Unlock()
 	k.finish(c, answer{err: k.lost(cause)})
 }

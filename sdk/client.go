@@ -58,8 +58,9 @@ type Client struct {
 	close   context.CancelFunc
 	running sync.WaitGroup
 
-	mu      sync.Mutex // protects the fields below
-	session *session   // nil while there is no connection
+	mu      sync.Mutex  // protects the fields below
+	session *session    // nil while there is no connection
+	down    *core.Error // why there is none; nil while there is
 	calls   map[uint64]*call
 	follows map[uint64]*follower
 	failed  *core.Error // why there will be no connection any more
@@ -119,7 +120,6 @@ func (c *Client) run(s *session) {
 		err := s.read(c)
 		_ = s.conn.Close() // it is over either way
 		writing.Wait()
-		c.detach()
 		s = c.again(s, err)
 	}
 }
@@ -128,12 +128,13 @@ func (c *Client) run(s *session) {
 func (c *Client) again(old *session, err error) *session {
 	pause := old.comeBackIn()
 	for try := 0; ; try++ {
+		e := core.AsError(err)
+		c.detach(e)
 		if c.closing.Err() != nil {
 			c.fail(core.Errorf(core.CodeCanceled, "the client was closed"))
 			c.tell(State{})
 			return nil
 		}
-		e := core.AsError(err)
 		c.tell(State{Err: e})
 		if !e.Info().Retryable {
 			c.fail(e)
@@ -176,7 +177,7 @@ func (c *Client) tell(s State) {
 func (c *Client) attach(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session = s
+	c.session, c.down = s, nil
 	for _, call := range c.inOrder() {
 		call.batch = core.Batch{}
 		s.send(call.binary, call.message)
@@ -189,11 +190,11 @@ func (c *Client) attach(s *session) {
 	}
 }
 
-// detach notes that there is no session.
-func (c *Client) detach() {
+// detach notes that there is no session, and why.
+func (c *Client) detach(why *core.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session = nil
+	c.session, c.down = nil, why
 	for id, call := range c.calls {
 		if call.follow != nil { // attach subscribes anew
 			delete(c.calls, id)

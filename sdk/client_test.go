@@ -7,15 +7,18 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -262,17 +265,29 @@ func TestCursorOfAnotherLogEndsTheFollow(t *testing.T) {
 func TestCallsEndWithTheirContext(t *testing.T) {
 	r := &restarting{t: t, store: newStore(t)}
 	r.start()
-	c := dial(t, r.addr, sdk.Options{})
+	lost := make(chan struct{})
+	lose := sync.OnceFunc(func() { close(lost) })
+	c := dial(t, r.addr, sdk.Options{OnState: func(s sdk.State) {
+		if !s.Connected {
+			lose()
+		}
+	}})
 	r.stop(t.Context())
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := c.Append(ctx, one("s", core.AnyVersion, "1")); !errors.Is(err, core.CodeUnknownOutcome) {
+	<-lost
+	soon := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	// Each says that it did not wait for an answer, but for a connection.
+	const why = "there is no connection: "
+	if _, err := c.Append(soon(), one("s", core.AnyVersion, "1")); !errors.Is(err, core.CodeUnknownOutcome) || !strings.Contains(err.Error(), why) {
 		t.Errorf("append: %v", err)
 	}
-	if _, err := c.Read(ctx, core.ReadRequest{Stream: "s"}); !errors.Is(err, core.CodeTimeout) {
+	if _, err := c.Read(soon(), core.ReadRequest{Stream: "s"}); !errors.Is(err, core.CodeTimeout) || !strings.Contains(err.Error(), why) {
 		t.Errorf("read: %v", err)
 	}
-	if _, err := c.Follow(ctx, core.FollowRequest{Stream: "s"}); !errors.Is(err, core.CodeTimeout) {
+	if _, err := c.Follow(soon(), core.FollowRequest{Stream: "s"}); !errors.Is(err, core.CodeTimeout) || !strings.Contains(err.Error(), why) {
 		t.Errorf("follow: %v", err)
 	}
 	if _, err := c.Server(t.Context()); !errors.Is(err, core.CodeUnavailable) {
@@ -289,6 +304,40 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	}
 	if _, err := c.Read(t.Context(), core.ReadRequest{Stream: "s"}); !errors.Is(err, core.CodeCanceled) {
 		t.Errorf("read after Close: %v", err)
+	}
+}
+
+// TestDialEndsWithItsContext: whoever gives up does not wait for a server that
+// accepts and then says nothing, at whatever stage it falls silent.
+func TestDialEndsWithItsContext(t *testing.T) {
+	upgrader := websocket.Upgrader{Subprotocols: []string{wire.Bin}}
+	for name, upgrade := range map[string]bool{"before the upgrade": false, "before welcome": true} {
+		t.Run(name, func(t *testing.T) {
+			ctx, giveUp := context.WithCancel(t.Context())
+			defer giveUp()
+			silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !upgrade {
+					giveUp()
+					<-r.Context().Done()
+					return
+				}
+				conn, err := upgrader.Upgrade(w, r, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				if _, _, err = conn.ReadMessage(); err != nil {
+					t.Errorf("no hello: %v", err)
+				}
+				giveUp()
+				_, _, _ = conn.ReadMessage()
+			}))
+			defer silent.Close()
+			if _, err := sdk.Dial(ctx, silent.URL, sdk.Options{}); !errors.Is(err, core.CodeCanceled) {
+				t.Errorf("dialed until %v", err)
+			}
+		})
 	}
 }
 

@@ -60,6 +60,11 @@ func (c *Client) Follow(ctx context.Context, r core.FollowRequest) (core.Followe
 		begun: make(chan struct{}), wake: make(chan struct{}, 1), events: creditEvents, bytes: creditBytes,
 	}
 	f.begin = sync.OnceFunc(func() { close(f.begun) })
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
 	c.mu.Lock()
 	if c.failed != nil {
 		c.mu.Unlock()
@@ -74,7 +79,9 @@ func (c *Client) Follow(ctx context.Context, r core.FollowRequest) (core.Followe
 	case <-f.begun:
 	case <-ctx.Done():
 		_ = f.Close()
-		return nil, core.AsError(ctx.Err())
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return nil, c.explained(core.AsError(ctx.Err()))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,6 +30,11 @@ const (
 	hearEvery = 20
 	// keptBytes is the largest buffer kept for the next message.
 	keptBytes = 512 << 10
+	// socketBuffer is how much the writer gives to the system at once.
+	socketBuffer = 16 << 10
+	// maxDirect bounds the messages that a caller writes itself. Any system's
+	// buffer takes as much at once, unless the other side has stopped reading.
+	maxDirect = socketBuffer
 )
 
 // session is one connection, from welcome to its end. read and write are its two
@@ -54,34 +60,56 @@ type entry struct {
 	n      int
 }
 
-// connect makes a connection and says hello.
+// connect makes a connection and says hello. Each stage ends with ctx, also where
+// the other side accepts and then says nothing.
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	protocol := wire.Bin
 	if c.options.JSON {
 		protocol = wire.JSON
 	}
+	letGo := func() bool { return true }
 	dialer := websocket.Dialer{
+		NetDialContext: func(dialing context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(dialing, network, address)
+			if err == nil {
+				letGo = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			}
+			return conn, err
+		},
 		Proxy:            http.ProxyFromEnvironment,
 		HandshakeTimeout: writeTimeout,
 		Subprotocols:     []string{protocol},
 		TLSClientConfig:  c.options.TLS,
 		ReadBufferSize:   32 << 10,
-		WriteBufferSize:  16 << 10,
+		WriteBufferSize:  socketBuffer,
 	}
 	conn, answer, err := dialer.DialContext(ctx, c.address.ws, nil)
 	if err != nil {
-		return nil, dialError(c.address.http, answer, err)
+		letGo()
+		return nil, dialError(ctx, c.address.http, answer, err)
 	}
-	s := &session{conn: conn, bin: conn.Subprotocol() == wire.Bin, wake: make(chan struct{}, 1), gone: make(chan struct{})}
-	if err := s.greet(ctx, &c.options); err != nil {
+	s := newSession(conn)
+	err = s.greet(ctx, &c.options)
+	if !letGo() {
+		err = dialError(ctx, c.address.http, nil, context.Cause(ctx))
+	}
+	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// dialError is why there is no connection: the server's reason, if it gave one.
-func dialError(where string, answer *http.Response, err error) error {
+func newSession(conn *websocket.Conn) *session {
+	return &session{conn: conn, bin: conn.Subprotocol() == wire.Bin, wake: make(chan struct{}, 1), gone: make(chan struct{})}
+}
+
+// dialError is why there is no connection: that nobody wants it any more, or the
+// server's reason, if it gave one.
+func dialError(ctx context.Context, where string, answer *http.Response, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return core.AsError(ctx.Err())
+	}
 	if answer != nil {
 		// What could be read of the body of a refused handshake is in answer.
 		if problem := problemOf(answer); problem != nil {
@@ -97,8 +125,6 @@ func (s *session) greet(ctx context.Context, o *Options) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(by) {
 		by = d
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
-	defer stop()
 	hello := wire.Encode(nil, &wire.Hello{ID: 1, Client: &wire.Agent{Name: o.Name, Version: o.Version}, Accept: &wire.Accept{Batch: true}})
 	_ = s.conn.SetWriteDeadline(by) // it fails only where the write does
 	_ = s.conn.SetReadDeadline(by)
@@ -166,8 +192,9 @@ func (s *session) send(binary bool, message []byte) {
 }
 
 // sendNow writes a message itself, if nobody else has anything to write: that spares
-// a lone request the way through the writer. It may wait for the socket.
-func (s *session) sendNow(binary bool, message []byte) {
+// a lone request the way through the writer. It waits only for a socket whose other
+// side has stopped reading, and gives the connection up rather than wait beyond by.
+func (s *session) sendNow(by time.Time, binary bool, message []byte) {
 	if !s.writing.TryLock() {
 		s.send(binary, message)
 		return
@@ -180,7 +207,10 @@ func (s *session) sendNow(binary bool, message []byte) {
 		s.send(binary, message)
 		return
 	}
-	if err := s.writeMessage(binary, message); err != nil {
+	if limit := time.Now().Add(writeTimeout); limit.Before(by) {
+		by = limit
+	}
+	if err := s.writeMessage(by, binary, message); err != nil {
 		_ = s.conn.Close() // the reader notices, and the client comes back
 	}
 }
@@ -227,7 +257,7 @@ func (s *session) writeQueue(queue []byte, entries []entry) ([]byte, []entry, er
 	s.mu.Unlock()
 	rest := queue
 	for _, e := range entries {
-		if err := s.writeMessage(e.binary, rest[:e.n]); err != nil {
+		if err := s.writeMessage(time.Now().Add(writeTimeout), e.binary, rest[:e.n]); err != nil {
 			return nil, nil, err
 		}
 		rest = rest[e.n:]
@@ -235,12 +265,12 @@ func (s *session) writeQueue(queue []byte, entries []entry) ([]byte, []entry, er
 	return queue, entries, nil
 }
 
-func (s *session) writeMessage(binary bool, message []byte) error {
+func (s *session) writeMessage(by time.Time, binary bool, message []byte) error {
 	kind := websocket.TextMessage
 	if binary {
 		kind = websocket.BinaryMessage
 	}
-	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := s.conn.SetWriteDeadline(by); err != nil {
 		return err
 	}
 	return s.conn.WriteMessage(kind, message)

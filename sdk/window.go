@@ -3,6 +3,9 @@ package sdk
 import (
 	"context"
 	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 // window bounds what is sent and not yet answered, in requests and in bytes. A
@@ -15,7 +18,9 @@ type window struct {
 	free         chan struct{} // closed when something is released; nil if nobody waits
 }
 
-func (w *window) acquire(ctx context.Context, bytes int) error {
+// acquire waits for room until ctx ends or the time is by.
+func (w *window) acquire(ctx context.Context, by time.Time, bytes int) error {
+	var late <-chan time.Time
 	for {
 		w.mu.Lock()
 		if w.count == 0 || w.count < w.maxCount && w.bytes+bytes <= w.maxBytes {
@@ -29,8 +34,13 @@ func (w *window) acquire(ctx context.Context, bytes int) error {
 		}
 		free := w.free
 		w.mu.Unlock()
+		if late == nil {
+			late = time.After(time.Until(by))
+		}
 		select {
 		case <-free:
+		case <-late:
+			return core.Errorf(core.CodeTimeout, "there was no room among the requests in flight")
 		case <-ctx.Done():
 			return ctx.Err()
 		}

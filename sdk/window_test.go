@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 func TestWindowBoundsRequestsAndBytes(t *testing.T) {
@@ -14,7 +16,7 @@ func TestWindowBoundsRequestsAndBytes(t *testing.T) {
 		acquire := func(bytes int) error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			return w.acquire(ctx, bytes)
+			return w.acquire(ctx, time.Now().Add(time.Minute), bytes)
 		}
 		// A single request always fits, and then nothing does.
 		if err := acquire(1000); err != nil {
@@ -32,11 +34,15 @@ func TestWindowBoundsRequestsAndBytes(t *testing.T) {
 		}
 		// Who waits gets what is released.
 		waiting := make(chan error)
-		go func() { waiting <- w.acquire(t.Context(), 50) }()
+		go func() { waiting <- w.acquire(t.Context(), time.Now().Add(time.Minute), 50) }()
 		synctest.Wait()
 		w.release(50)
 		if err := <-waiting; err != nil {
 			t.Error(err)
+		}
+		// Nobody waits for ever, also without a deadline of the caller's.
+		if err := w.acquire(context.Background(), time.Now().Add(time.Minute), 51); !errors.Is(err, core.CodeTimeout) {
+			t.Errorf("nothing is released: %v", err)
 		}
 	})
 }
