@@ -103,7 +103,7 @@ func (p *eventTable) close() error {
 	if p.all {
 		header = []string{"position", "stream", "version", "time", "type", "data"}
 	}
-	return printTable(p.out, header, p.rows)
+	return printTable(p.out, header, p.rows, nil)
 }
 
 // dataCell is what a row shows of an event's data.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,29 +53,93 @@ func outputOf(args []string) outputFormat {
 	return f
 }
 
-// printList prints items: rows of a table, one JSON array, or an object a line.
+// list prints items that come in parts, keeping none: rows of a table, one JSON array,
+// or an object a line.
+type list[T any] struct {
+	app    *app
+	header []string
+	row    func(T) []string
+
+	printed int
+	widths  []int // of the table's columns so far
+}
+
+// printList prints items that are all there.
 func printList[T any](a *app, items []T, header []string, row func(T) []string) error {
-	switch a.output {
-	case asJSON:
-		if items == nil {
-			items = []T{}
-		}
-		return printJSON(a.stdout, items)
-	case asNDJSON:
-		enc := json.NewEncoder(a.stdout)
-		enc.SetEscapeHTML(false)
-		for i := range items {
-			if err := enc.Encode(items[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+	l := list[T]{app: a, header: header, row: row}
+	if err := l.print(items); err != nil {
+		return err
 	}
+	return l.close()
+}
+
+// print prints the next items.
+func (l *list[T]) print(items []T) error {
+	if l.app.output != asJSON && l.app.output != asNDJSON {
+		return l.printRows(items)
+	}
+	out := bufio.NewWriter(l.app.stdout)
+	for i := range items {
+		text, err := l.encode(items[i])
+		if err != nil {
+			return err
+		}
+		l.printed++
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// encode is an item with what stands before it in its format.
+func (l *list[T]) encode(item T) ([]byte, error) {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if l.app.output == asNDJSON {
+		err := enc.Encode(item)
+		return text.Bytes(), err
+	}
+	text.WriteString(",\n  ")
+	if l.printed == 0 {
+		text.Reset()
+		text.WriteString("[\n  ")
+	}
+	enc.SetIndent("  ", "  ")
+	err := enc.Encode(item)
+	return bytes.TrimRight(text.Bytes(), "\n"), err
+}
+
+func (l *list[T]) printRows(items []T) error {
 	rows := make([][]string, len(items))
 	for i := range items {
-		rows[i] = row(items[i])
+		rows[i] = l.row(items[i])
 	}
-	return printTable(a.stdout, header, rows)
+	header := l.header
+	if l.printed > 0 {
+		header = nil
+	}
+	// The next part's columns are at least as wide: most often they are in line.
+	l.widths = columnWidths(l.widths, header, rows)
+	if len(rows) == 0 && l.printed > 0 {
+		return nil
+	}
+	l.printed += len(rows)
+	return printTable(l.app.stdout, header, rows, l.widths)
+}
+
+// close prints what ends the list.
+func (l *list[T]) close() error {
+	end := ""
+	switch {
+	case l.app.output == asJSON && l.printed == 0:
+		end = "[]\n"
+	case l.app.output == asJSON:
+		end = "\n]\n"
+	}
+	_, err := io.WriteString(l.app.stdout, end)
+	return err
 }
 
 // printOne prints one object: as JSON, or as the line or lines that words makes.
@@ -98,8 +163,9 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// printTable prints columns without lines: easy to read, and to cut.
-func printTable(w io.Writer, header []string, rows [][]string) error {
+// printTable prints columns without lines: easy to read, and to cut. They have at
+// least these widths; a nil header is left out.
+func printTable(w io.Writer, header []string, rows [][]string, widths []int) error {
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
@@ -107,7 +173,14 @@ func printTable(w io.Writer, header []string, rows [][]string) error {
 	style.Format.Header = text.FormatUpper
 	t.SetStyle(style)
 	t.SuppressTrailingSpaces()
-	t.AppendHeader(tableRow(header))
+	var columns []table.ColumnConfig
+	for i, width := range widths {
+		columns = append(columns, table.ColumnConfig{Number: i + 1, WidthMin: width})
+	}
+	t.SetColumnConfigs(columns)
+	if header != nil {
+		t.AppendHeader(tableRow(header))
+	}
 	for _, r := range rows {
 		t.AppendRow(tableRow(r))
 	}
@@ -117,6 +190,19 @@ func printTable(w io.Writer, header []string, rows [][]string) error {
 		return err
 	}
 	return out.Flush()
+}
+
+// columnWidths are the widths of a table with these rows, at least those it has.
+func columnWidths(widths []int, header []string, rows [][]string) []int {
+	for _, r := range append(rows[:len(rows):len(rows)], header) {
+		for i, c := range r {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], text.StringWidthWithoutEscSequences(c))
+		}
+	}
+	return widths
 }
 
 func tableRow(cells []string) table.Row {

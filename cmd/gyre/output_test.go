@@ -23,6 +23,36 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
+// TestListInParts prints a list in parts and in one, which is to make no difference but
+// for the width that a table's column has before a longer value came.
+func TestListInParts(t *testing.T) {
+	items := []listedStream{{"a", 1}, {"a-longer-name", 22}, {"b", 3}, {"\"<c>\"", 4}}
+	row := func(s listedStream) []string { return []string{s.Stream, comma(s.Version)} }
+	header := []string{"stream", "version"}
+	for _, format := range []outputFormat{asTable, asJSON, asNDJSON} {
+		var whole, parts bytes.Buffer
+		if err := printList(&app{stdout: &whole, output: format}, items, header, row); err != nil {
+			t.Fatal(err)
+		}
+		l := list[listedStream]{app: &app{stdout: &parts, output: format}, header: header, row: row}
+		for _, part := range [][]listedStream{items[:2], {}, items[2:3], items[3:], {}} {
+			if err := l.print(part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.close(); err != nil {
+			t.Fatal(err)
+		}
+		if parts.String() != whole.String() {
+			t.Errorf("%s: in parts\n%s\nin one\n%s", format, &parts, &whole)
+		}
+	}
+	var empty bytes.Buffer
+	if err := printList[listedStream](&app{stdout: &empty, output: asJSON}, nil, header, row); err != nil || empty.String() != "[]\n" {
+		t.Errorf("an empty list is %q, %v", &empty, err)
+	}
+}
+
 func TestLatencies(t *testing.T) {
 	var samples []time.Duration
 	for i := range 1000 {

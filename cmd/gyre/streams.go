@@ -29,45 +29,57 @@ type listedStream struct {
 
 func newStreamsLs(a *app) *cobra.Command {
 	var prefix string
+	var limit int
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List streams by name, with their versions",
-		Example: "  gyre streams ls --prefix order-",
-		Args:    takes(0, 0),
+		Short:   "List streams by name, with their versions: how many events they have",
+		Example: `  gyre streams ls --prefix order-
+  gyre streams ls -o ndjson | jq -r 'select(.version > 100).stream'`,
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var list []listedStream
-			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
-				list, err = a.listStreams(cmd.Context(), client, prefix)
-				return err
-			})
-			if err != nil {
-				return err
+			if limit < 0 {
+				return usagef("--limit 100").because("--limit %d is less than 0", limit)
 			}
-			return printList(a, list, []string{"stream", "version"}, func(s listedStream) []string {
-				return []string{cell(s.Stream, core.MaxStreamNameBytes), fmt.Sprint(s.Version)}
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				return a.listStreams(cmd.Context(), client, prefix, limit)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&prefix, "prefix", "", "only names that begin so")
+	cmd.Flags().IntVar(&limit, "limit", 0, "how many streams at most (default all)")
 	return a.talks(cmd)
 }
 
-// listStreams gets all pages.
-func (a *app) listStreams(ctx context.Context, client *sdk.Client, prefix string) ([]listedStream, error) {
-	var list []listedStream
-	r := core.StreamsRequest{Prefix: prefix, Limit: core.MaxReadEvents}
+// listStreams prints a page after another, up to limit if it is not 0.
+func (a *app) listStreams(ctx context.Context, client *sdk.Client, prefix string, limit int) error {
+	streams := list[listedStream]{app: a, header: []string{"stream", "version"}, row: func(s listedStream) []string {
+		return []string{cell(s.Stream, core.MaxStreamNameBytes), fmt.Sprint(s.Version)}
+	}}
+	r := core.StreamsRequest{Prefix: prefix}
 	for {
+		r.Limit = core.MaxReadEvents
+		if limit > 0 {
+			r.Limit = min(limit-streams.printed, r.Limit)
+		}
 		page, err := a.streamsPage(ctx, client, r)
 		if err != nil {
-			return nil, err
+			return err
 		}
+		items := make([]listedStream, 0, len(page.Streams))
 		for _, s := range page.Streams {
-			list = append(list, listedStream{s.Name, s.Version})
+			items = append(items, listedStream{s.Name, s.Version})
 			r.After = s.Name
 		}
-		if page.End || len(page.Streams) == 0 {
-			return list, nil
+		if err := streams.print(items); err != nil {
+			return err
+		}
+		if page.End || len(items) == 0 {
+			return streams.close()
+		}
+		if streams.printed == limit {
+			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
+			return streams.close()
 		}
 	}
 }
