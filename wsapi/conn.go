@@ -100,9 +100,10 @@ func (c *conn) read() error {
 	}
 }
 
-// hear notes a sign of life of the peer.
+// hear notes a sign of life of the peer. Before hello and after our goodbye it gives
+// no more time: a peer that only pings would stay for ever.
 func (c *conn) hear() {
-	if !c.welcomed.Load() {
+	if !c.welcomed.Load() || c.shut.Load() {
 		return
 	}
 	now := time.Now()

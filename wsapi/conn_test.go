@@ -1,9 +1,12 @@
 package wsapi_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +127,43 @@ func TestWSPings(t *testing.T) {
 	text, err := io.ReadAll(c)
 	if err != nil || !strings.Contains(string(text), "4002 ping_timeout") {
 		t.Errorf("ended with %q, %v", text, err)
+	}
+}
+
+// TestWSPingsDoNotPutOffTheEnd: a peer that does not answer our close frame is hung
+// up on, also if it goes on to send pings.
+func TestWSPingsDoNotPutOffTheEnd(t *testing.T) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{PingTimeout: 20 * time.Millisecond}}) // counts signs of life every millisecond
+	c := n.raw("GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	buf := make([]byte, 4096)
+	if _, err := c.Read(buf); err != nil { // the handshake is done
+		t.Fatal(err)
+	}
+	for _, text := range []string{`{"op":"hello","id":1}`, "\xff"} {
+		if _, err := io.WriteString(c, string([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0})+text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() {
+		text, err := io.ReadAll(c)
+		if !bytes.Contains(text, []byte("\x88\x06\x03\xef1007")) {
+			t.Errorf("no close frame in %q", text)
+		}
+		ended <- err
+	}()
+	ping := time.NewTicker(50 * time.Millisecond)
+	defer ping.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the connection is still there: %v", err)
+			}
+			return
+		case <-ping.C:
+			_, _ = c.Write([]byte{0x89, 0x80, 0, 0, 0, 0}) // fails once it is over
+		}
 	}
 }
 
