@@ -252,10 +252,10 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "The Allow header and /openapi.json list the methods."},
 	CodeNotAcceptable: {Class: ClassUsage, Status: 406,
 		Title: "None of the accepted media types can be served",
-		Fix:   "Accept application/json, application/x-ndjson or text/event-stream."},
+		Fix:   "Accept application/json, application/x-ndjson, text/event-stream or application/cloudevents-batch+json."},
 	CodeUnsupportedMediaType: {Class: ClassUsage, Status: 415,
 		Title: "The body's media type or encoding is not supported",
-		Fix:   "Send application/json or application/x-ndjson, not compressed."},
+		Fix:   "Send application/json, application/x-ndjson or a CloudEvent, not compressed."},
 
 	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
 		Title: "The request names a host this node does not serve",

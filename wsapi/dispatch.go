@@ -18,7 +18,7 @@ const (
 )
 
 // features are the parts of the protocol that this server has.
-func features() []string { return []string{"filters", "follow", "tx"} }
+func features() []string { return []string{"cloudevents", "filters", "follow", "tx"} }
 
 // dispatch acts on one WebSocket message. An error ends the connection.
 func (c *conn) dispatch(binary bool, message []byte) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/cloudevents"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -26,6 +27,11 @@ const (
 	typeJSON        = "application/json"
 	typeNDJSON      = "application/x-ndjson"
 	typeEventStream = "text/event-stream"
+	typeCloudEvent  = "application/cloudevents+json"
+	typeCloudBatch  = "application/cloudevents-batch+json"
+	// binaryCloudEvent is no media type: the attributes are headers, and the body
+	// is of any type.
+	binaryCloudEvent = "a CloudEvent in binary mode"
 )
 
 // appendEvents is POST /v1/streams/{stream}/events.
@@ -35,7 +41,7 @@ func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return a.refuseAppend(w, r, precondition, err)
 	}
-	events, err := a.eventsOf(w, r)
+	events, err := a.eventsOf(w, r, stream)
 	if err != nil {
 		return err
 	}
@@ -108,15 +114,30 @@ func writeResult(w http.ResponseWriter, result core.Result, tx bool) error {
 	return err
 }
 
-// eventsOf reads the events of a body: one object, an array, or NDJSON.
-func (a *API) eventsOf(w http.ResponseWriter, r *http.Request) ([]core.NewEvent, error) {
+// eventsOf reads the events of a body.
+func (a *API) eventsOf(w http.ResponseWriter, r *http.Request, stream string) ([]core.NewEvent, error) {
 	body, kind, err := a.readBody(w, r)
 	if err != nil {
 		return nil, err
 	}
-	if kind == typeNDJSON {
+	var event core.NewEvent
+	switch kind {
+	case typeNDJSON:
 		return eventLines(body)
+	case typeCloudBatch:
+		return cloudevents.DecodeBatch(body, stream)
+	case typeCloudEvent:
+		event, err = cloudevents.Decode(body, stream)
+	case binaryCloudEvent:
+		event, err = cloudevents.DecodeBinary(r.Header, body, stream)
+	default:
+		return eventObjects(body)
 	}
+	return []core.NewEvent{event}, err
+}
+
+// eventObjects reads one object or an array of them.
+func eventObjects(body []byte) ([]core.NewEvent, error) {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {
 		var events []wire.Event
 		if err := wire.UnmarshalStrict(body, &events); err != nil {
@@ -154,12 +175,12 @@ func eventLines(body []byte) ([]core.NewEvent, error) {
 	return events, nil
 }
 
-// readBody reads a body, and says whether it is JSON or NDJSON.
+// readBody reads a body, and says of what kind it is.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string, err error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return nil, "", core.Errorf(core.CodeUnsupportedMediaType, "content encoding %q is not supported", clip(encoding))
 	}
-	if kind, err = bodyKind(r.Header.Get("Content-Type")); err != nil {
+	if kind, err = bodyKind(r.Header); err != nil {
 		return nil, "", err
 	}
 	if r.ContentLength > maxBody {
@@ -193,18 +214,21 @@ func bodyTooLarge() error {
 	return e
 }
 
-func bodyKind(contentType string) (string, error) {
-	if contentType == "" {
-		return typeJSON, nil
-	}
+// bodyKind is the kind of a body: one of the media types, or binaryCloudEvent.
+func bodyKind(h http.Header) (string, error) {
+	contentType := h.Get("Content-Type")
 	kind, params, err := mime.ParseMediaType(contentType)
-	if charset, ok := params["charset"]; err == nil && (!ok || strings.EqualFold(charset, "utf-8")) {
-		switch kind {
-		case typeJSON:
-			return typeJSON, nil
-		case typeNDJSON, "application/ndjson", "application/jsonl":
-			return typeNDJSON, nil
-		}
+	charset, ok := params["charset"]
+	isText := err == nil && (!ok || strings.EqualFold(charset, "utf-8"))
+	switch {
+	case isText && (kind == typeCloudEvent || kind == typeCloudBatch):
+		return kind, nil
+	case cloudevents.IsBinary(h) && !strings.HasPrefix(kind, "application/cloudevents"):
+		return binaryCloudEvent, nil
+	case contentType == "" || isText && kind == typeJSON:
+		return typeJSON, nil
+	case isText && (kind == typeNDJSON || kind == "application/ndjson" || kind == "application/jsonl"):
+		return typeNDJSON, nil
 	}
 	return "", core.Errorf(core.CodeUnsupportedMediaType, "content type %q is not supported", clip(contentType))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/cloudevents"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -26,13 +27,15 @@ func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) readAny(w http.ResponseWriter, r *http.Request, stream string) error {
 	w.Header().Add("Vary", "Accept")
-	kind := accepted(r.Header.Values("Accept"), typeJSON, typeNDJSON, typeEventStream)
+	kind := accepted(r.Header.Values("Accept"), typeJSON, typeNDJSON, typeEventStream, typeCloudBatch)
 	if kind != "" && r.Method == http.MethodHead {
 		kind = typeJSON // the others would read on and on for nobody
 	}
 	switch kind {
 	case typeJSON:
-		return a.page(w, r, stream)
+		return a.page(w, r, stream, typeJSON, appendPage)
+	case typeCloudBatch:
+		return a.page(w, r, stream, typeCloudBatch, appendCloudBatch)
 	case typeNDJSON:
 		return a.lines(w, r, stream)
 	case typeEventStream:
@@ -119,8 +122,8 @@ func number(q url.Values, name string, max uint64) (uint64, error) {
 	return n, nil
 }
 
-// page answers one page.
-func (a *API) page(w http.ResponseWriter, r *http.Request, stream string) error {
+// page answers one page, in a form that encode makes.
+func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string, encode func(dst []byte, page *core.Page) []byte) error {
 	request, err := pageQuery(r.URL.Query(), core.MaxReadEvents)
 	if err != nil {
 		return err
@@ -147,15 +150,26 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream string) error 
 	addLinks(h, r, &request, &page)
 	body := arenas.Get().(*arena)
 	defer body.free()
-	body.b = append(body.b, `{"events":`...)
-	body.b = appendEvents(body.b, page.Batch)
-	body.b = append(body.b, ',')
-	body.b = appendPageEnd(body.b, &page)
-	body.b = append(body.b, '}', '\n')
-	h.Set("Content-Type", typeJSON)
+	body.b = append(encode(body.b, &page), '\n')
+	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body.b)))
 	_, err = w.Write(body.b)
 	return err
+}
+
+// appendPage encodes a page as an object.
+func appendPage(dst []byte, page *core.Page) []byte {
+	dst = append(dst, `{"events":`...)
+	dst = appendEvents(dst, page.Batch)
+	dst = append(dst, ',')
+	dst = appendPageEnd(dst, page)
+	return append(dst, '}')
+}
+
+// appendCloudBatch encodes a page as a batch of CloudEvents. Only the headers tell
+// what comes after it.
+func appendCloudBatch(dst []byte, page *core.Page) []byte {
+	return cloudevents.AppendBatch(dst, page.Batch)
 }
 
 // writeWithin gives the next write its deadline.

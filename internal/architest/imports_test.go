@@ -40,9 +40,10 @@ var table = map[string]row{
 	"core/enginetest": {imports: []string{"core"}, testing: true},
 	"core/logtest":    {imports: []string{"core"}, testing: true},
 
-	"wsapi":           {imports: []string{"core", "wsapi/wire", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk"}},
-	"wsapi/wire":      {imports: []string{"core", jsonv2}},
-	"wsapi/dashboard": {},
+	"wsapi":             {imports: []string{"core", "wsapi/wire", "wsapi/cloudevents", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk"}},
+	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
+	"wsapi/wire":        {imports: []string{"core", jsonv2}},
+	"wsapi/dashboard":   {},
 
 	"cluster": {imports: []string{"core", "wsapi/wire", memberlist, pgx}},
 
