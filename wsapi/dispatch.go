@@ -1,6 +1,7 @@
 package wsapi
 
 import (
+	"context"
 	"time"
 	"unicode/utf8"
 
@@ -142,6 +143,23 @@ func (c *conn) admit(call *call) bool {
 		return false
 	}
 	return true
+}
+
+// begin takes in a request that gets a goroutine and a context of its own, which ends
+// with call.cancel. If it cannot, it has answered it, and call is nil.
+func (c *conn) begin(id uint64, timeoutMs int64) (context.Context, *call) {
+	deadline, err := c.deadline(time.Now(), timeoutMs)
+	if err != nil {
+		c.refuse(id, err)
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	call := &call{id: id, deadline: deadline, cancel: cancel}
+	if !c.admit(call) {
+		cancel()
+		return nil, nil
+	}
+	return ctx, call
 }
 
 // deadline is the time of a request's timeoutMs.

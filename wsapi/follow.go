@@ -5,7 +5,6 @@ import (
 	"math"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -85,20 +84,13 @@ func (c *conn) subscribe(m *wire.Subscribe) {
 		c.refuse(m.ID, err)
 		return
 	}
-	deadline, err := c.deadline(time.Now(), m.TimeoutMs)
-	if err != nil {
-		c.refuse(m.ID, err)
+	ctx, call := c.begin(m.ID, m.TimeoutMs)
+	if call == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	s.cancel = cancel
-	call := &call{id: m.ID, deadline: deadline, cancel: cancel}
-	if !c.admit(call) {
-		cancel()
-		return
-	}
+	s.cancel = call.cancel
 	if err := c.subs.add(s); err != nil {
-		cancel()
+		call.cancel()
 		if c.calls.finish(call) {
 			c.refuse(m.ID, err)
 			c.calls.settle()
@@ -108,7 +100,7 @@ func (c *conn) subscribe(m *wire.Subscribe) {
 	c.running.Go(func() {
 		c.api.metrics.follows.Inc()
 		defer c.api.metrics.follows.Dec()
-		defer cancel()
+		defer call.cancel()
 		defer c.subs.remove(s)
 		s.run(ctx, call, request)
 	})

@@ -3,7 +3,6 @@ package wsapi
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -21,19 +20,12 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 		c.refuse(m.ID, err)
 		return
 	}
-	deadline, err := c.deadline(time.Now(), m.TimeoutMs)
-	if err != nil {
-		c.refuse(m.ID, err)
-		return
-	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	call := &call{id: m.ID, deadline: deadline, cancel: cancel}
-	if !c.admit(call) {
-		cancel()
+	ctx, call := c.begin(m.ID, m.TimeoutMs)
+	if call == nil {
 		return
 	}
 	c.running.Go(func() {
-		defer cancel()
+		defer call.cancel()
 		c.answerRead(ctx, call, r)
 	})
 }
