@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -150,19 +151,32 @@ func (c *committer) run(lane int) {
 
 // take waits for Commits that do not touch what the other lanes work on, and
 // removes a group of them from the queue. It is nil when the committer stops.
+//
+// Before it does so it yields once. The first Commit to arrive wakes the lane;
+// goroutines that are as ready to submit would otherwise come too late and need
+// a sync of their own. Nobody being ready, yielding costs nothing.
 func (c *committer) take(lane int, group []*pending) []*pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for {
-		if c.closed {
+	yielded := false
+	for len(group) == 0 {
+		switch {
+		case c.closed:
 			return nil
-		}
-		if c.worthwhile() {
-			if group = c.pick(lane, group); len(group) > 0 {
-				break
+		case !c.worthwhile():
+			c.work.Wait()
+			yielded = false
+		case !yielded:
+			c.mu.Unlock()
+			runtime.Gosched()
+			c.mu.Lock()
+			yielded = true
+		default:
+			if group = c.pick(lane, group); len(group) == 0 {
+				c.work.Wait()
+				yielded = false
 			}
 		}
-		c.work.Wait()
 	}
 	if c.waiting > 0 {
 		close(c.room)
