@@ -118,6 +118,11 @@ const (
 	CodeStoreClosed   Code = "store_closed"
 	CodeNotClean      Code = "not_clean"
 
+	CodeStoreUnavailable Code = "store_unavailable"
+	CodeStoreDenied      Code = "store_denied"
+	CodeSchemaOutdated   Code = "schema_outdated"
+	CodeStaleEpoch       Code = "stale_epoch"
+
 	CodeStarting     Code = "starting"
 	CodeOverloaded   Code = "overloaded"
 	CodeShuttingDown Code = "shutting_down"
@@ -288,6 +293,18 @@ var catalogue = map[Code]CodeInfo{
 	CodeStoreClosed: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The store is closed",
 		Fix:   "The node is stopping; send the request to another, or again once it is back."},
+	CodeStoreUnavailable: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The database cannot be reached",
+		Fix:   "Check that PostgreSQL runs and that --postgres names its host, port and database. A running node connects again by itself."},
+	CodeStoreDenied: {Class: ClassDenied, Status: 503,
+		Title: "The database refuses the node's user",
+		Fix:   "Check user and password of --postgres. The user needs CREATE on the database, or all rights on the store's schema and what is in it."},
+	CodeSchemaOutdated: {Class: ClassOther, Status: 500,
+		Title: "The store's schema is older than this gyre",
+		Fix:   "Run gyre migrate up, or start the node without --migrate=false."},
+	CodeStaleEpoch: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The node's view of the cluster is over",
+		Fix:   "Nothing was written. Send the request again; the node has to learn the new view first."},
 	CodeNotClean: {Class: ClassNotClean, Status: 500,
 		Title: "The check found something wrong",
 		Fix:   "The report lists what; gyre verify --rebuild mends everything that is derived from the log."},

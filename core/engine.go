@@ -37,6 +37,15 @@ type Engine interface {
 	Close() error
 }
 
+// HeadWatcher is what an Engine is, too, whose log others write to: nodes that
+// share a database. The Store learns of their events through it.
+type HeadWatcher interface {
+	// WaitHead waits until the log's head is greater than after, or the log's
+	// identity another than log, and answers the head. It is prompt while somebody
+	// waits, and free while nobody does.
+	WaitHead(ctx context.Context, log string, after uint64) (head uint64, err error)
+}
+
 // Step is the outcome of a group.
 type Step struct {
 	// Outcomes has one entry for each Commit of the group.

@@ -70,6 +70,27 @@ need_c_compiler() {
   echo "GYRE_TEST_RACE=-race"
 }
 
+# A server's programs, to start private servers from; or a server that is there.
+need_postgres() {
+  if [ -n "${GYRE_TEST_POSTGRES:-}" ] || has_postgres || { install postgresql && has_postgres; }; then
+    return
+  fi
+  lacking "PostgreSQL (initdb, pg_ctl)" \
+    "Install the server, apt-get install postgresql, or set GYRE_TEST_POSTGRES to the URL of one to test on. Testing without it."
+}
+
+# has_postgres looks where internal/pgtest looks.
+has_postgres() {
+  local dir
+  for dir in /usr/lib/postgresql/*/bin "$(pg_config --bindir 2>/dev/null)" "$(dirname "$(command -v initdb || echo /none)")"; do
+    if [ -x "$dir/initdb" ] && [ -x "$dir/pg_ctl" ]; then
+      return 0
+    fi
+  done
+  return 1
+}
+
 need_go
 need_c_compiler
+need_postgres
 exit "$failed"

@@ -35,7 +35,7 @@ var table = map[string]row{
 	"core":            {},
 	"core/memory":     {imports: []string{"core"}},
 	"core/disk":       {imports: []string{"core", bbolt, sys}},
-	"core/postgres":   {imports: []string{"core", pgx}},
+	"core/postgres":   {imports: []string{"core", pgx}, tests: []string{"internal/pgtest"}},
 	"core/delivery":   {imports: []string{"core"}},
 	"core/enginetest": {imports: []string{"core"}, testing: true},
 	"core/logtest":    {imports: []string{"core"}, testing: true},
@@ -64,6 +64,7 @@ var table = map[string]row{
 
 	"internal/architest":  {},
 	"internal/bench":      {any: true},
+	"internal/pgtest":     {imports: []string{pgx}, testing: true},
 	"internal/testbudget": {},
 }
 
@@ -81,7 +82,7 @@ var forTests = []string{
 var owners = map[string][]string{
 	bbolt:      {"core/disk"},
 	memberlist: {"cluster"},
-	pgx:        {"core/postgres", "cluster"},
+	pgx:        {"core/postgres", "cluster", "internal/pgtest"},
 	wazero:     {"plugins/wasm"},
 	websocket:  {"wsapi", "sdk"},
 }

@@ -1,0 +1,332 @@
+package postgres
+
+import (
+	"encoding/binary"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// callParams is how many parameters commit_group has.
+const callParams = 23
+
+// call is what commit_group is asked for, beside the plan.
+type call struct {
+	epoch uint64
+	// fresh are the streams that may not be there yet, by number.
+	fresh []int
+	// look has the ids of the events looked up before anything is written.
+	look bool
+	// probe asks for what the plan needs to know, locks and makes its streams and
+	// records, and writes nothing.
+	probe bool
+}
+
+// encode puts the parameters of commit_group for p.
+func (c *call) encode(out *params, p *plan) {
+	out.reset()
+	out.int8(c.epoch)
+	c.encodeStreams(out, p)
+	c.encodeRecords(out, p)
+	out.bool(c.look)
+	encodeOthers(out, p, c.probe)
+	events := 0
+	if !c.probe {
+		events = p.count(true)
+	}
+	if events == 0 {
+		for len(out.ends) < callParams {
+			out.null()
+		}
+		return
+	}
+	encodePlaces(out, p, events)
+	encodeContents(out, p, events)
+}
+
+func (c *call) encodeStreams(out *params, p *plan) {
+	if len(p.streams) == 0 {
+		for range 4 {
+			out.null()
+		}
+		return
+	}
+	out.array(oidText, len(p.streams))
+	for i := range p.streams {
+		elementBytes(out, p.streams[i].name)
+	}
+	out.end(false)
+	if len(c.fresh) == 0 {
+		out.null()
+	} else {
+		out.array(oidText, len(c.fresh))
+		for _, i := range c.fresh {
+			elementBytes(out, p.streams[i].name)
+		}
+		out.end(false)
+	}
+	if c.probe || p.unbound() {
+		out.null()
+		out.null()
+		return
+	}
+	for _, low := range []bool{true, false} {
+		out.array(oidInt8, len(p.streams))
+		for i := range p.streams {
+			switch s := &p.streams[i]; {
+			case !s.needed:
+				out.elementNull()
+			case low:
+				out.elementInt8(s.bounds.low)
+			default:
+				out.elementInt8(s.bounds.high)
+			}
+		}
+		out.end(false)
+	}
+}
+
+// unbound reports whether all streams are to be written, whatever their
+// versions.
+func (p *plan) unbound() bool {
+	for i := range p.streams {
+		if !p.streams[i].needed || p.streams[i].bounds != anything {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *call) encodeRecords(out *params, p *plan) {
+	if len(p.records) == 0 {
+		for range 7 {
+			out.null()
+		}
+		return
+	}
+	each := func(oid uint32, element func(r *record)) {
+		out.array(oid, len(p.records))
+		for i := range p.records {
+			element(&p.records[i])
+		}
+		out.end(false)
+	}
+	each(oidText, func(r *record) { elementBytes(out, r.key.table) })
+	each(oidBytea, func(r *record) { elementBytes(out, r.key.key) })
+	if c.probe {
+		each(oidInt8, func(r *record) { out.elementInt8(anything.low) })
+		each(oidInt8, func(r *record) { out.elementInt8(anything.high) })
+		each(oidBool, func(r *record) { out.elementBool(false) })
+		each(oidInt8, func(r *record) { out.elementInt8(0) })
+		each(oidBytea, func(r *record) { out.elementNull() })
+		return
+	}
+	each(oidInt8, func(r *record) { out.elementInt8(r.bounds.low) })
+	each(oidInt8, func(r *record) { out.elementInt8(r.bounds.high) })
+	each(oidBool, func(r *record) { out.elementBool(r.reset) })
+	each(oidInt8, func(r *record) { out.elementInt8(r.add) })
+	each(oidBytea, func(r *record) { elementBytes(out, r.value) })
+}
+
+// count is the number of events of the entries that are to be written, or of
+// the others.
+func (p *plan) count(write bool) (n int) {
+	for i := range p.entries {
+		if p.entries[i].write == write {
+			n += len(p.entries[i].ids)
+		}
+	}
+	return n
+}
+
+// encodeOthers puts the ids of events that are not to be written, or all ids.
+func encodeOthers(out *params, p *plan, all bool) {
+	n := p.count(false)
+	if all {
+		n += p.count(true)
+	}
+	if n == 0 {
+		out.null()
+		return
+	}
+	out.array(oidUUID, n)
+	for i := range p.entries {
+		if e := &p.entries[i]; all || !e.write {
+			for j := range e.ids {
+				elementBytes(out, e.ids[j][:])
+			}
+		}
+	}
+	out.end(false)
+}
+
+// encodePlaces puts the stream, offset and id of each event.
+func encodePlaces(out *params, p *plan, n int) {
+	out.array(oidInt4, n)
+	p.eachAppend(func(e *entry, i int) {
+		for range e.commit.Appends[i].Events {
+			out.elementInt4(uint32(e.streams[i] + 1))
+		}
+	})
+	out.end(false)
+	added := make([]uint32, len(p.streams))
+	out.array(oidInt4, n)
+	p.eachAppend(func(e *entry, i int) {
+		for range e.commit.Appends[i].Events {
+			added[e.streams[i]]++
+			out.elementInt4(added[e.streams[i]])
+		}
+	})
+	out.end(false)
+	out.array(oidUUID, n)
+	for i := range p.entries {
+		if e := &p.entries[i]; e.write {
+			for j := range e.ids {
+				elementBytes(out, e.ids[j][:])
+			}
+		}
+	}
+	out.end(false)
+}
+
+// encodeContents puts what was sent of each event. A column that no event has
+// is one NULL.
+func encodeContents(out *params, p *plan, n int) {
+	var hasTime, hasType, hasMetadata bool
+	p.eachEvent(func(e *core.NewEvent) {
+		hasTime = hasTime || !e.Time.IsZero()
+		hasType = hasType || e.ContentType != ""
+		hasMetadata = hasMetadata || len(e.Metadata) > 0
+	})
+	column := func(has bool, oid uint32, element func(e *core.NewEvent)) {
+		if !has {
+			out.null()
+			return
+		}
+		out.array(oid, n)
+		p.eachEvent(element)
+		out.end(false)
+	}
+	column(hasTime, oidTimestamptz, func(e *core.NewEvent) {
+		if e.Time.IsZero() {
+			out.elementNull()
+			return
+		}
+		out.elementInt8(timestamp(e.Time))
+	})
+	column(true, oidInt2, func(e *core.NewEvent) { out.elementInt2(uint16(e.Format)) })
+	column(true, oidText, func(e *core.NewEvent) { elementBytes(out, e.Type) })
+	column(hasType, oidText, func(e *core.NewEvent) {
+		if e.ContentType == "" {
+			out.elementNull()
+			return
+		}
+		elementBytes(out, e.ContentType)
+	})
+	column(hasMetadata, oidBytea, func(e *core.NewEvent) {
+		if len(e.Metadata) == 0 {
+			out.elementNull()
+			return
+		}
+		elementBytes(out, e.Metadata)
+	})
+	column(true, oidBytea, func(e *core.NewEvent) { elementBytes(out, e.Data) })
+}
+
+// eachAppend visits the Appends that are to be written, in order.
+func (p *plan) eachAppend(visit func(e *entry, i int)) {
+	for i := range p.entries {
+		if e := &p.entries[i]; e.write {
+			for j := range e.commit.Appends {
+				visit(e, j)
+			}
+		}
+	}
+}
+
+// eachEvent visits the events that are to be written, in order.
+func (p *plan) eachEvent(visit func(e *core.NewEvent)) {
+	p.eachAppend(func(e *entry, i int) {
+		events := e.commit.Appends[i].Events
+		for j := range events {
+			visit(&events[j])
+		}
+	})
+}
+
+// answer is what commit_group tells.
+type answer struct {
+	written  bool
+	head     uint64 // before the first event
+	recorded int64  // Unix µs
+	waited   uint32 // until the log row was locked, µs
+	found    found
+	// there says which streams there are.
+	there []bool
+}
+
+// answerColumns is how many columns commit_group's row has.
+const answerColumns = 10
+
+// decode reads the row that commit_group answered for p.
+func (a *answer) decode(row [][]byte, p *plan) error {
+	if len(row) != answerColumns || len(row[0]) != 1 {
+		return errMalformed
+	}
+	*a = answer{written: row[0][0] != 0}
+	if row[1] != nil && row[2] != nil && row[3] != nil {
+		if len(row[1]) != 8 || len(row[2]) != 8 || len(row[3]) != 4 {
+			return errMalformed
+		}
+		a.head = binary.BigEndian.Uint64(row[1])
+		a.recorded = int64(binary.BigEndian.Uint64(row[2])) + epoch2000
+		a.waited = binary.BigEndian.Uint32(row[3])
+	}
+	list, err := elements(row[4])
+	if err != nil {
+		return err
+	}
+	a.there = make([]bool, len(list))
+	for i := range list {
+		a.there[i] = list[i] != nil
+	}
+	if a.found.versions, err = numbers(row[4]); err != nil {
+		return err
+	}
+	if a.found.revisions, err = numbers(row[5]); err != nil {
+		return err
+	}
+	if len(list) != len(p.streams) || len(a.found.revisions) != len(p.records) {
+		return errMalformed
+	}
+	return a.decodeIDs(row[6:])
+}
+
+func (a *answer) decodeIDs(columns [][]byte) error {
+	ids, err := elements(columns[0])
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	streams, err := elements(columns[1])
+	if err != nil {
+		return err
+	}
+	versions, err := numbers(columns[2])
+	if err != nil {
+		return err
+	}
+	positions, err := numbers(columns[3])
+	if err != nil {
+		return err
+	}
+	if len(streams) != len(ids) || len(versions) != len(ids) || len(positions) != len(ids) {
+		return errMalformed
+	}
+	a.found.ids = make(map[core.ID]place, len(ids))
+	for i := range ids {
+		if len(ids[i]) != len(core.ID{}) {
+			return errMalformed
+		}
+		a.found.ids[core.ID(ids[i])] = place{string(streams[i]), versions[i], positions[i]}
+	}
+	return nil
+}

@@ -1,0 +1,344 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+const (
+	// maxTries is how often a group is sent in the hope that it fits; then it is
+	// decided under its locks.
+	maxTries = 3
+
+	// lookFirstGroups is for how many groups ids are looked up first after one of
+	// them was known: retries come in numbers.
+	lookFirstGroups = 100
+
+	// The pause before a group is sent again to a server that did not take it
+	// grows from the first to the last.
+	firstPause = 5 * time.Millisecond
+	lastPause  = 500 * time.Millisecond
+)
+
+// Commit is core.Engine's. COMMIT.md says how it works.
+//
+// A Commit whose events turn out to have been written by a try of its own that
+// was cut off is answered as a duplicate: what it wrote is not in the step.
+func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
+	if err := e.enter(ctx); err != nil {
+		return core.FailStep(group, err)
+	}
+	defer e.life.RUnlock()
+	if len(group) == 0 {
+		return core.Step{}
+	}
+	s := &step{
+		engine: e, plan: newPlan(group), outcomes: make([]core.Outcome, len(group)),
+		patience: time.Now().Add(e.config.Patience), pause: firstPause,
+	}
+	s.run()
+	return core.Step{Outcomes: s.outcomes, Written: s.written}
+}
+
+// step is one call of Commit.
+type step struct {
+	engine   *Engine
+	plan     *plan
+	outcomes []core.Outcome
+	written  core.Batch
+
+	look     bool   // ids first: some were known, or a try may have been written
+	doubt    bool   // a try was cut off, and nothing is known of it
+	backend  uint32 // that the last try was sent to
+	patience time.Time
+	pause    time.Duration
+}
+
+// run tries until every Commit has its answer.
+func (s *step) run() {
+	var known *found
+	for try := 0; len(s.plan.entries) > 0; {
+		s.plan.choose(known)
+		if known != nil && !s.plan.writes() {
+			s.settle(&answer{found: *known}, known)
+			return
+		}
+		a, err := s.send(try >= maxTries)
+		if err != nil {
+			known = nil
+			if !s.again(err) {
+				return
+			}
+			continue
+		}
+		s.doubt = false
+		try++
+		if a.written {
+			s.settle(a, known)
+			return
+		}
+		known = &a.found
+	}
+}
+
+// settle answers every Commit that is left. before is what storage told when
+// some were left out, if that was not now.
+func (s *step) settle(a *answer, before *found) {
+	st := s.plan.settle(&a.found, a.head)
+	s.written.Block = make([]byte, 0, s.plan.maxEncodedBytes())
+	last := mark{}
+	encode := func(p core.Placement, ev *core.NewEvent) {
+		p.Recorded = a.recorded
+		w := &s.written
+		w.Block = core.EncodeEvent(w.Block, p, ev)
+		if w.Count == 0 {
+			w.First = p.Position
+		}
+		w.Count++
+		w.Last = p.Position
+		last = mark{p.Position, p.ID}
+	}
+	for i := range s.plan.entries {
+		en := &s.plan.entries[i]
+		if en.write {
+			s.outcomes[en.index].Result = st.written(en, encode)
+			continue
+		}
+		first, err := st.refusal(en)
+		if first == nil && err == nil && before != nil {
+			// What refused it has changed since, and nothing that was written now
+			// depends on it: it was refused first.
+			first, err = s.plan.settle(before, 0).refusal(en)
+		}
+		switch {
+		case first != nil:
+			s.outcomes[en.index].Result = *first
+		case err != nil:
+			s.outcomes[en.index].Err = err
+		default:
+			s.outcomes[en.index].Err = core.Errorf(core.CodeInternal, "a commit was left out for no reason")
+		}
+	}
+	s.plan.entries = nil
+	s.engine.log.advance(last.position, last)
+}
+
+// send runs the plan on the server, in one flush, or, to hold it, in a
+// conversation under locks.
+func (s *step) send(hold bool) (*answer, error) {
+	e := s.engine
+	ctx, cancel := context.WithTimeout(e.hurry, e.config.CallTimeout)
+	defer cancel()
+	var a *answer
+	err := on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) (err error) {
+		s.backend = c.PgConn().PID()
+		if hold {
+			a, err = s.hold(ctx, c)
+		} else {
+			a, err = s.call(ctx, c, &call{fresh: e.names.missing(s.plan, true), look: s.lookFirst()})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.mended()
+	return a, nil
+}
+
+func (s *step) lookFirst() bool {
+	e := s.engine
+	if s.look {
+		return true
+	}
+	if e.lookFirst.Load() > 0 {
+		e.lookFirst.Add(-1)
+		return true
+	}
+	return false
+}
+
+// buffers for the parameters of a call are used again.
+var paramsPool = sync.Pool{New: func() any { return new(params) }}
+
+// maxPooledParams keeps a rare huge buffer from staying in memory.
+const maxPooledParams = 8 << 20
+
+// call calls commit_group.
+func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, error) {
+	e := s.engine
+	what.epoch = e.epoch
+	p := paramsPool.Get().(*params)
+	defer func() {
+		if cap(p.buf) <= maxPooledParams {
+			paramsPool.Put(p)
+		}
+	}()
+	what.encode(p, s.plan)
+	begun := time.Now()
+	results, err := e.flush(ctx, c, send{e.sql.commit, p.values()})
+	if err != nil {
+		return nil, &acquireError{err}
+	}
+	a, malformed := new(answer), errMalformed
+	for results.NextResult() {
+		for r := results.ResultReader(); r.NextRow(); {
+			malformed = a.decode(r.Values(), s.plan)
+		}
+	}
+	if err := results.Close(); err != nil {
+		return nil, err
+	}
+	if malformed != nil {
+		return nil, malformed
+	}
+	if a.written && a.recorded != 0 && e.config.Locked != nil {
+		e.config.Locked(time.Since(begun) - time.Duration(a.waited)*time.Microsecond)
+	}
+	e.names.note(s.plan, a.there, what.fresh)
+	if len(a.found.ids) > 0 {
+		e.lookFirst.Store(lookFirstGroups)
+	}
+	return a, nil
+}
+
+// hold asks for the facts, keeps the locks while the group is decided, and
+// writes what holds: nobody can be faster.
+func (s *step) hold(ctx context.Context, c *pgx.Conn) (*answer, error) {
+	if _, err := c.PgConn().Exec(ctx, "BEGIN").ReadAll(); err != nil {
+		return nil, &acquireError{err}
+	}
+	a, err := s.call(ctx, c, &call{fresh: s.engine.names.missing(s.plan, false), probe: true})
+	if err != nil {
+		return nil, &acquireError{err} // nothing but locks so far
+	}
+	a.written = false
+	facts := a.found
+	s.plan.choose(&facts)
+	end := "ROLLBACK"
+	if s.plan.writes() {
+		if a, err = s.call(ctx, c, &call{}); err != nil {
+			return nil, &acquireError{err}
+		}
+		if a.written {
+			end = "COMMIT"
+		}
+	}
+	_, err = c.PgConn().Exec(ctx, end).ReadAll()
+	return a, err
+}
+
+// again prepares the next try after err, or answers everything that is left
+// and is false.
+func (s *step) again(err error) bool {
+	e := s.engine
+	if fateOf(err) == unknownFate && !errors.Is(err, errMalformed) {
+		s.doubt = true
+		s.look = true
+		s.giveUpRecords(err)
+		e.endBackend(s.backend)
+		s.patience = later(s.patience, time.Now().Add(e.config.Patience))
+	}
+	switch state := stateOf(err); {
+	case e.lostStatement(err):
+		return true
+	case isKnownID(err):
+		s.look = true
+		e.lookFirst.Store(lookFirstGroups)
+		return true
+	case state == stateDeadlock, state == stateSerialization:
+		return s.wait(err)
+	case state == stateLockTimeout:
+		e.freeLocks()
+		return s.wait(err)
+	case state == stateReadOnly:
+		e.steps.Reset() // to look for the server that takes writes
+		return s.wait(err)
+	case state == "" || isPassing(err):
+		return s.wait(err)
+	}
+	s.fail(err)
+	return false
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// isPassing reports whether the same call may succeed in a moment.
+func isPassing(err error) bool {
+	code := asError(err).Code
+	return code == core.CodeStoreUnavailable || code == core.CodeTimeout
+}
+
+// wait pauses before the next try, unless patience has run out.
+func (s *step) wait(err error) bool {
+	e := s.engine
+	var known *core.Error
+	if errors.As(err, &known) && known.Code != core.CodeStoreReadOnly || errors.Is(err, errMalformed) {
+		s.fail(err)
+		return false
+	}
+	e.noteProblem(asError(err))
+	if time.Now().After(s.patience) {
+		s.fail(err)
+		return false
+	}
+	select {
+	case <-e.closing.Done():
+		s.fail(errClosed())
+		return false
+	case <-time.After(s.pause):
+	}
+	s.pause = min(2*s.pause, lastPause)
+	return true
+}
+
+// fail answers everything that is left.
+func (s *step) fail(err error) {
+	answer := asError(err)
+	if s.doubt {
+		answer = core.Errorf(core.CodeUnknownOutcome, "the connection to PostgreSQL broke before it answered (%w)", err)
+	} else if answer.Info().Class == core.ClassUnavailable {
+		s.engine.noteProblem(answer)
+	}
+	for i := range s.plan.entries {
+		s.outcomes[s.plan.entries[i].index] = core.Outcome{Err: answer}
+	}
+	s.plan.entries = nil
+}
+
+// giveUpRecords answers the Commits of a try that was cut off that have no
+// event to find them by. Sent again they might be applied twice.
+func (s *step) giveUpRecords(err error) {
+	answer := core.Errorf(core.CodeUnknownOutcome, "the connection to PostgreSQL broke before it answered (%w)", err)
+	s.plan.drop(func(en *entry) bool {
+		if !en.write || len(en.ids) > 0 {
+			return false
+		}
+		s.outcomes[en.index] = core.Outcome{Err: answer}
+		return true
+	})
+}
+
+// noteProblem remembers, and logs once, why the log takes no Commits.
+func (e *Engine) noteProblem(err *core.Error) {
+	if before := e.log.fail(err); before == nil || before.Code != err.Code {
+		e.config.Logger.Warn("the store takes no appends at the moment", "error", err)
+	}
+}
+
+func (e *Engine) mended() {
+	if e.log.fail(nil) != nil {
+		e.config.Logger.Info("the store takes appends again")
+	}
+}

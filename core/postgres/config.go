@@ -1,0 +1,154 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Config says where a store is and how it is used.
+type Config struct {
+	// URL is how to connect: postgres://user:password@host:port/database?…, with
+	// everything libpq knows, among it sslmode and other TLS parameters, and
+	// several hosts. Only a server that takes writes is used, so that with several
+	// hosts a node finds the new primary after a fail-over.
+	// default_query_exec_mode=exec does without prepared statements.
+	URL string
+	// Store is the name of the store: the schema it is in. "" means gyre.
+	Store string
+	// Node is told to the server as part of application_name, for people who look
+	// at pg_stat_activity.
+	Node string
+	// NoMigrate refuses a schema that is behind with schema_outdated, where it
+	// would otherwise be migrated.
+	NoMigrate bool
+	// ReadConns bounds the connections that reads use; 0 means 8. Commits have
+	// three of their own, so that no reader can hold them up.
+	ReadConns int
+	// CallTimeout bounds each call to the server; 0 means 30 s. A Commit may take
+	// several.
+	CallTimeout time.Duration
+	// Patience is for how long a Commit tries again while the server cannot be
+	// reached or does not take writes; 0 means 10 s.
+	Patience time.Duration
+	// Logger is told of what people should know: migrations, fail-overs, stuck
+	// writers. Nil means nobody.
+	Logger *slog.Logger
+	// Locked is told for how long each step held the log row: from the moment it
+	// had the lock until the commit was acknowledged. Nil means nobody.
+	Locked func(time.Duration)
+}
+
+const (
+	defaultStore       = "gyre"
+	defaultReadConns   = 8
+	defaultCallTimeout = 30 * time.Second
+	defaultPatience    = 10 * time.Second
+
+	// stepConns are one for each of two steps, and one for the watch over the head
+	// and for stuck writers.
+	stepConns = 3
+
+	connectTimeout = 5 * time.Second
+)
+
+// storeName is what a store may be called: a schema name that needs no quotes
+// anywhere and cannot be one of PostgreSQL's.
+var storeName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
+
+func (c *Config) validate() error {
+	if c.URL == "" {
+		return core.Errorf(core.CodeInvalidConfig, "the URL of the PostgreSQL server is not set")
+	}
+	if c.Store == "" {
+		c.Store = defaultStore
+	}
+	if !storeName.MatchString(c.Store) || len(c.Store) > 2 && c.Store[:3] == "pg_" {
+		return core.Errorf(core.CodeInvalidConfig, "%q is not a store's name: a letter, then letters, digits and '_', 48 at most, all lower-case", c.Store)
+	}
+	if c.ReadConns == 0 {
+		c.ReadConns = defaultReadConns
+	}
+	if c.CallTimeout == 0 {
+		c.CallTimeout = defaultCallTimeout
+	}
+	if c.Patience == 0 {
+		c.Patience = defaultPatience
+	}
+	if c.ReadConns < 0 || c.CallTimeout < 0 || c.Patience < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "%d read connections, a call timeout of %s and a patience of %s cannot be", c.ReadConns, c.CallTimeout, c.Patience)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// applicationName is the same for all nodes of a store up to its last part.
+func (c *Config) applicationName() string {
+	name := applicationPrefix(c.Store) + c.Node
+	return name[:min(len(name), 63)]
+}
+
+func applicationPrefix(store string) string { return "gyre/" + store + "/" }
+
+// pool makes the configuration of a pool. No connection is made.
+func (c *Config) pool() (*pgxpool.Config, error) {
+	p, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, badURL(err)
+	}
+	c.harden(&p.ConnConfig.Config)
+	p.HealthCheckPeriod = 15 * time.Second
+	p.PingTimeout = connectTimeout
+	return p, nil
+}
+
+// harden sets what every connection needs.
+func (c *Config) harden(p *pgconn.Config) {
+	if p.ConnectTimeout == 0 {
+		p.ConnectTimeout = connectTimeout
+	}
+	p.RuntimeParams["application_name"] = c.applicationName()
+	if p.ValidateConnect == nil {
+		p.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	validate := p.ValidateConnect
+	p.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		err := validate(ctx, conn)
+		var notPg *pgconn.PgError
+		if err != nil && ctx.Err() == nil && !errors.As(err, &notPg) && !conn.IsClosed() {
+			return core.Errorf(core.CodeStoreReadOnly, "the server takes no writes (%w)", err)
+		}
+		return err
+	}
+}
+
+// connect makes a connection outside the pools.
+func (c *Config) connect(ctx context.Context) (*pgx.Conn, error) {
+	p, err := pgx.ParseConfig(c.URL)
+	if err != nil {
+		return nil, badURL(err)
+	}
+	c.harden(&p.Config)
+	conn, err := pgx.ConnectConfig(ctx, p)
+	if err != nil {
+		return nil, asError(err)
+	}
+	return conn, nil
+}
+
+// badURL is the answer to a URL that cannot be parsed. The driver leaves the
+// password out of what it says.
+func badURL(err error) error {
+	return core.Errorf(core.CodeInvalidConfig, "not a PostgreSQL URL: %s", fmt.Sprint(err))
+}

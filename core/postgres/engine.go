@@ -1,0 +1,127 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Engine is the log in one schema. It is a core.Engine and a core.HeadWatcher.
+type Engine struct {
+	config Config
+	sql    *statements
+	steps  *pgxpool.Pool // for Commits and the watch
+	reads  *pgxpool.Pool
+
+	epoch uint64
+	log   logState
+	names *nameCache
+
+	// lookFirst is for how many more groups ids are looked up before writing.
+	lookFirst atomic.Int32
+	// unnamed says that prepared statements get lost.
+	unnamed atomic.Bool
+
+	life    sync.RWMutex    // held by every call for reading, by Close for writing
+	closing context.Context // ends what waits
+	close   context.CancelFunc
+	hurry   context.Context // ends steps, some time after closing
+	kill    context.CancelFunc
+	poll    poller
+}
+
+var (
+	_ core.Engine      = (*Engine)(nil)
+	_ core.HeadWatcher = (*Engine)(nil)
+)
+
+// closeGrace is for how long Close lets steps go on.
+const closeGrace = 5 * time.Second
+
+// enter begins a call; the caller calls life.RUnlock if there is no error.
+func (e *Engine) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return core.AsError(err)
+	}
+	e.life.RLock()
+	if e.closing.Err() != nil {
+		e.life.RUnlock()
+		return errClosed()
+	}
+	return nil
+}
+
+func errClosed() *core.Error { return core.Errorf(core.CodeStoreClosed, "the store is closed") }
+
+// State is core.Engine's. It asks nobody: the head is the last one that was
+// seen.
+func (e *Engine) State() core.State { return e.log.state() }
+
+// Close is core.Engine's.
+func (e *Engine) Close() error {
+	e.close()
+	late := time.AfterFunc(closeGrace, e.kill)
+	defer late.Stop()
+	e.life.Lock()
+	defer e.life.Unlock()
+	e.poll.running.Wait()
+	e.steps.Close()
+	e.reads.Close()
+	return nil
+}
+
+// read runs a call that changes nothing on a connection for reads, and once
+// more if the connection turned out to be broken.
+func (e *Engine) read(ctx context.Context, call func(ctx context.Context, c *pgx.Conn) error) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.life.RUnlock()
+	bounded, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
+	defer cancel()
+	defer context.AfterFunc(e.closing, cancel)()
+	var err error
+	for range 3 {
+		err = on(bounded, e.reads, call)
+		if err == nil {
+			return nil
+		}
+		var answered *core.Error
+		if errors.As(err, &answered) || bounded.Err() != nil {
+			break
+		}
+		if !e.lostStatement(err) && fateOf(err) != unknownFate {
+			break
+		}
+	}
+	switch {
+	case e.closing.Err() != nil:
+		return errClosed()
+	case ctx.Err() != nil:
+		return core.AsError(ctx.Err())
+	}
+	return asError(err)
+}
+
+// on runs call on a connection of the pool.
+func on(ctx context.Context, pool *pgxpool.Pool, call func(ctx context.Context, c *pgx.Conn) error) error {
+	c, err := pool.Acquire(ctx)
+	if err != nil {
+		return &acquireError{err}
+	}
+	defer c.Release()
+	return call(ctx, c.Conn())
+}
+
+// acquireError says that there was no connection, so that nothing was sent.
+type acquireError struct{ err error }
+
+func (e *acquireError) Error() string { return e.err.Error() }
+func (e *acquireError) Unwrap() error { return e.err }

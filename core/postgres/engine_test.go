@@ -1,0 +1,37 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/enginetest"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// open makes an engine on a store of its own.
+func open(t testing.TB) core.Engine {
+	server := pgtest.Shared(t)
+	return openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
+}
+
+func openStore(t testing.TB, config postgres.Config) *postgres.Engine {
+	t.Helper()
+	if config.Node == "" {
+		config.Node = t.Name()
+	}
+	engine, err := postgres.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return engine
+}
+
+func TestEngine(t *testing.T) { enginetest.Run(t, open) }
+
+func TestEngineSoak(t *testing.T) { enginetest.Soak(t, open) }

@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// SQLSTATEs that mean something here.
+const (
+	stateEpochOver = "GY001" // raised by commit_group
+
+	stateUniqueViolation     = "23505"
+	stateReadOnly            = "25006"
+	stateNoStatement         = "26000"
+	stateStatementThere      = "42P05"
+	stateWrongAuthentication = "28000"
+	stateWrongPassword       = "28P01"
+	stateNoDatabase          = "3D000"
+	stateSerialization       = "40001"
+	stateDeadlock            = "40P01"
+	stateNoPrivilege         = "42501"
+	stateDiskFull            = "53100"
+	stateLockTimeout         = "55P03"
+	stateCanceled            = "57014"
+	stateDamaged             = "XX001"
+	stateIndexDamaged        = "XX002"
+)
+
+// stateOf is the SQLSTATE of an error that the server answered, or "".
+func stateOf(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// fate is what an error leaves of a call that might have changed something.
+type fate int
+
+const (
+	nothingDone fate = iota // nothing of it was done
+	unknownFate             // nobody can tell
+)
+
+// fateOf tells what became of a call that failed.
+func fateOf(err error) fate {
+	if pgconn.SafeToRetry(err) {
+		return nothingDone
+	}
+	// An error ends the transaction before it commits. A fatal one may come
+	// between the commit and its acknowledgement.
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.SeverityUnlocalized == "ERROR" {
+		return nothingDone
+	}
+	var a *acquireError
+	if errors.As(err, &a) {
+		return nothingDone
+	}
+	return unknownFate
+}
+
+// isKnownID reports whether an event's id turned out to be taken.
+func isKnownID(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == stateUniqueViolation && e.ConstraintName == "events_id"
+}
+
+// asError is err as an Error of the catalogue. What the driver says of a
+// connection may name hosts and users, never a password.
+func asError(err error) *core.Error {
+	var known *core.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return core.Errorf(codeOf(e), "PostgreSQL answered: %s (%s)", e.Message, e.Code)
+	}
+	var network net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return core.AsError(err)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return core.Errorf(core.CodeTimeout, "PostgreSQL did not answer in time")
+	}
+	return core.Errorf(core.CodeStoreUnavailable, "PostgreSQL cannot be reached: %s", reason(err))
+}
+
+// codeOf is the code of what the server answered.
+func codeOf(e *pgconn.PgError) core.Code {
+	switch e.Code {
+	case stateEpochOver:
+		return core.CodeStaleEpoch
+	case stateReadOnly:
+		return core.CodeStoreReadOnly
+	case stateWrongAuthentication, stateWrongPassword, stateNoPrivilege:
+		return core.CodeStoreDenied
+	case stateDiskFull:
+		return core.CodeStoreFull
+	case stateCanceled, stateLockTimeout:
+		return core.CodeTimeout
+	case stateDamaged, stateIndexDamaged:
+		return core.CodeStoreCorrupt
+	case stateNoDatabase:
+		return core.CodeStoreUnavailable
+	}
+	switch e.Code[:min(2, len(e.Code))] {
+	case "08", "53", "57":
+		return core.CodeStoreUnavailable
+	case "58":
+		return core.CodeStoreReadOnly
+	}
+	return core.CodeInternal
+}
+
+// reason is what the driver says without the configuration it says it of.
+func reason(err error) string {
+	var c *pgconn.ConnectError
+	if errors.As(err, &c) && c.Unwrap() != nil {
+		err = c.Unwrap()
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}

@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"sync"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// logState is what the engine knows of the log: hints, but for the identity.
+type logState struct {
+	mu sync.Mutex // protects the fields below
+	id string
+	// head is the greatest position that is known to be committed.
+	head uint64
+	// last is the last event that is known to be committed, to recognize the log
+	// by after a fail-over.
+	last mark
+	// changed is closed, and made anew, when head or id change.
+	changed chan struct{}
+	waiting int         // in WaitHead
+	problem *core.Error // why it takes no Commits; nil if it does
+	bytes   int64
+}
+
+// mark is an event.
+type mark struct {
+	position uint64
+	id       core.ID
+}
+
+func (l *logState) state() core.State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := core.State{Log: l.id, Head: l.head, Bytes: l.bytes}
+	if l.problem != nil {
+		s.ReadOnly = l.problem
+	}
+	return s
+}
+
+// advance notes that the log of that identity has reached a head.
+func (l *logState) advance(head uint64, last mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last.position > l.last.position {
+		l.last = last
+	}
+	if head > l.head {
+		l.head = head
+		l.wake()
+	}
+}
+
+// wake wakes who waits. mu is held.
+func (l *logState) wake() {
+	if l.waiting > 0 {
+		close(l.changed)
+		l.changed = make(chan struct{})
+	}
+}
+
+// known is what a connection to the log has to find.
+func (l *logState) known() (id string, last mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.id, l.last
+}
+
+// replace notes that the log is another one now.
+func (l *logState) replace(id string, head uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.id == id {
+		l.head = max(l.head, head)
+	} else {
+		l.id, l.head, l.last = id, head, mark{}
+	}
+	l.wake()
+}
+
+// fail notes why the log takes no Commits; nil that it does.
+func (l *logState) fail(problem *core.Error) (before *core.Error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, l.problem = l.problem, problem
+	return before
+}

@@ -1,0 +1,237 @@
+package postgres
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Migrations are files that are applied in the order of their numbers, all that
+// are missing in one transaction. They expand first and contract later, so that
+// nodes of two neighbouring versions can work on one schema: each says which
+// migration a node has to know to work with the schema after it.
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// Migration is one version of the schema.
+type Migration struct {
+	Version int
+	Name    string
+	// Least is the newest migration that a node has to know to work with the schema
+	// after this one.
+	Least int
+	// SQL is what it does, for one store.
+	SQL string
+	// Applied is when; zero if it is not.
+	Applied time.Time
+}
+
+// Migrations lists what this version of Gyre knows, with the SQL for a store.
+func Migrations(store string) ([]Migration, error) {
+	config := Config{URL: "-", Store: store}
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	return migrationsOf(config.Store)
+}
+
+var leastLine = regexp.MustCompile(`(?m)^-- least: ([0-9]+)$`)
+
+func migrationsOf(schema string) ([]Migration, error) {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	var list []Migration
+	for i, name := range names {
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		m := Migration{Version: i + 1, Least: i + 1, SQL: strings.ReplaceAll(string(text), "{schema}", schema)}
+		m.Name = strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql")
+		if number, rest, _ := strings.Cut(m.Name, "_"); number != fmt.Sprintf("%04d", m.Version) || rest == "" {
+			return nil, fmt.Errorf("migration %s should be number %04d", name, m.Version)
+		}
+		if least := leastLine.FindStringSubmatch(m.SQL); least != nil {
+			m.Least, _ = strconv.Atoi(least[1])
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// Migrate applies what is missing. It is safe to call from several nodes at
+// once.
+func Migrate(ctx context.Context, config Config) error {
+	if err := config.validate(); err != nil {
+		return err
+	}
+	config.NoMigrate = false
+	if err := prepare(ctx, &config); err != nil {
+		return asError(err)
+	}
+	return nil
+}
+
+// Status lists the migrations that this version of Gyre knows, and when they
+// were applied, and the number of the newest that was, which may be one that is
+// not known.
+func Status(ctx context.Context, config Config) (known []Migration, newest int, err error) {
+	if err := config.validate(); err != nil {
+		return nil, 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
+	defer cancel()
+	c, err := config.connect(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	if known, err = migrationsOf(config.Store); err != nil {
+		return nil, 0, err
+	}
+	applied, err := readApplied(ctx, c, config.Store)
+	if err != nil {
+		return nil, 0, asError(err)
+	}
+	for i := range known {
+		known[i].Applied = applied.at[known[i].Version]
+	}
+	return known, applied.newest, nil
+}
+
+// applied is what a schema says of itself.
+type applied struct {
+	at     map[int]time.Time
+	newest int
+	least  int // that a node has to know
+}
+
+func readApplied(ctx context.Context, c *pgx.Conn, schema string) (applied, error) {
+	a := applied{at: make(map[int]time.Time)}
+	var there bool
+	if err := c.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, schema+".migrations").Scan(&there); err != nil || !there {
+		return a, err
+	}
+	rows, err := c.Query(ctx, `SELECT version, least, applied FROM `+schema+`.migrations`)
+	if err != nil {
+		return a, err
+	}
+	var version, least int
+	var at time.Time
+	_, err = pgx.ForEachRow(rows, []any{&version, &least, &at}, func() error {
+		a.at[version] = at
+		a.newest, a.least = max(a.newest, version), max(a.least, least)
+		return nil
+	})
+	return a, err
+}
+
+// check compares a schema with what this version knows.
+func (a applied) check(schema string, known int) error {
+	if a.least > known {
+		return core.Errorf(core.CodeStoreNewer, "store %q is at migration %d and needs a node that knows %d; this one knows %d",
+			schema, a.newest, a.least, known)
+	}
+	return nil
+}
+
+func checkSchema(ctx context.Context, c *pgx.Conn, schema string) error {
+	known, err := migrationsOf(schema)
+	if err != nil {
+		return err
+	}
+	a, err := readApplied(ctx, c, schema)
+	if err != nil {
+		return err
+	}
+	if a.newest < len(known) {
+		return core.Errorf(core.CodeSchemaOutdated, "store %q is at migration %d of %d", schema, a.newest, len(known))
+	}
+	return a.check(schema, len(known))
+}
+
+// migrate applies what is missing, in one transaction and alone.
+func migrate(ctx context.Context, c *pgx.Conn, schema string, logger *slog.Logger) error {
+	known, err := migrationsOf(schema)
+	if err != nil {
+		return err
+	}
+	a, err := readApplied(ctx, c, schema)
+	if err != nil {
+		return err
+	}
+	if a.newest >= len(known) {
+		return a.check(schema, len(known))
+	}
+	tx, err := c.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	// A lock of the transaction, as a lock of the session would be lost in a pooler.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('gyre migrations of ' || $1, 0))`, schema); err != nil {
+		return err
+	}
+	if a, err = readApplied(ctx, c, schema); err != nil {
+		return err
+	}
+	if err := a.check(schema, len(known)); err != nil {
+		return err
+	}
+	if a.newest == 0 {
+		if err := createSchema(ctx, tx, schema); err != nil {
+			return err
+		}
+	}
+	for _, m := range known[min(a.newest, len(known)):] {
+		if err := apply(ctx, tx, schema, m); err != nil {
+			return err
+		}
+		logger.Info("migrated the store", "store", schema, "migration", m.Name)
+	}
+	return tx.Commit(ctx)
+}
+
+const createMigrations = `CREATE TABLE {schema}.migrations (
+  version integer NOT NULL PRIMARY KEY,
+  name    text NOT NULL,
+  least   integer NOT NULL, -- the migration that a node has to know from here on
+  applied timestamptz NOT NULL DEFAULT now()
+)`
+
+// createSchema makes the schema, unless somebody did who may.
+func createSchema(ctx context.Context, tx pgx.Tx, schema string) error {
+	var there bool
+	if err := tx.QueryRow(ctx, `SELECT to_regnamespace($1) IS NOT NULL`, schema).Scan(&there); err != nil {
+		return err
+	}
+	if !there {
+		if _, err := tx.Exec(ctx, `CREATE SCHEMA `+schema); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, strings.ReplaceAll(createMigrations, "{schema}", schema))
+	return err
+}
+
+func apply(ctx context.Context, tx pgx.Tx, schema string, m Migration) error {
+	// Without parameters: several statements go in one text.
+	if _, err := tx.Conn().PgConn().Exec(ctx, m.SQL).ReadAll(); err != nil {
+		return fmt.Errorf("migration %s: %w", m.Name, err)
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO `+schema+`.migrations (version, name, least) VALUES ($1, $2, $3)`, m.Version, m.Name, m.Least)
+	return err
+}

@@ -1,0 +1,264 @@
+-- A store: one log with its streams, events and records in one schema.
+--
+-- Names in braces are replaced: {schema} by the schema's quoted name. A
+-- migration's first line of the form "-- least: N" says which version a node has
+-- to know to work with the schema after it; without one it is the migration's own.
+-- least: 1
+
+-- One row. It is the sequencer, by its lock, and the fence, by its epoch. epoch is
+-- the key, so that changing it takes the one lock that nothing shares.
+CREATE TABLE {schema}.log (
+  epoch    bigint NOT NULL PRIMARY KEY,
+  id       text NOT NULL,                    -- the log's identity; part of cursors
+  head     bigint NOT NULL DEFAULT 0,        -- positions up to here are not given again
+  recorded timestamptz NOT NULL DEFAULT '-infinity', -- nothing is recorded before it
+  one      boolean NOT NULL DEFAULT true UNIQUE CHECK (one)
+);
+INSERT INTO {schema}.log (epoch, id)
+  VALUES (1, left(translate(gen_random_uuid()::text, '-', ''), 12));
+
+-- A row is one life of a stream, and the lock of everything about it. Its version
+-- is that of its last event: the column only says which ones are not given again
+-- when events were removed.
+CREATE TABLE {schema}.streams (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name        text COLLATE "C" NOT NULL UNIQUE,
+  incarnation integer NOT NULL DEFAULT 1,
+  version     bigint NOT NULL DEFAULT 0
+);
+
+-- The log. Nothing in it is ever updated.
+CREATE TABLE {schema}.events (
+  position     bigint NOT NULL PRIMARY KEY,
+  stream       bigint NOT NULL,
+  version      bigint NOT NULL,
+  recorded     timestamptz NOT NULL,
+  time         timestamptz,                  -- where it is not the recorded one
+  id           uuid NOT NULL,
+  format       smallint NOT NULL,            -- 0 JSON, 1 anything else
+  type         text NOT NULL,
+  content_type text,                         -- where the format does not say it
+  metadata     bytea,                        -- a JSON object, as it was sent
+  data         bytea NOT NULL
+);
+CREATE UNIQUE INDEX events_stream_version ON {schema}.events (stream, version);
+CREATE UNIQUE INDEX events_id ON {schema}.events (id);
+
+-- Records. Revision 0 is a row that is locked to be written: no other transaction
+-- ever sees one.
+CREATE TABLE {schema}.records (
+  tbl      text COLLATE "C" NOT NULL,
+  key      bytea NOT NULL,
+  revision bigint NOT NULL DEFAULT 0,
+  value    bytea NOT NULL DEFAULT '',
+  PRIMARY KEY (tbl, key)
+);
+
+-- commit_group writes a group of Commits or nothing, and tells what it found.
+-- COMMIT.md explains it. Its settings make every plan the one it was written for,
+-- whatever the tables' statistics say at the moment.
+CREATE FUNCTION {schema}.commit_group(
+  p_epoch        bigint,
+  -- Streams, in the order of their names. p_fresh are those that may have to be
+  -- made; p_low and p_high bound the versions, and NULL in p_low marks a stream
+  -- whose version is only to be told. No p_low: any version will do, for all.
+  p_names        text[],
+  p_fresh        text[],
+  p_low          bigint[],
+  p_high         bigint[],
+  -- Records, in the order of their tables and keys, and bounds of their revisions.
+  -- A record ends at p_add puts after its revision, or after 0 where p_reset.
+  p_tables       text[],
+  p_keys         bytea[],
+  p_revision_low bigint[],
+  p_revision_high bigint[],
+  p_reset        boolean[],
+  p_add          bigint[],
+  p_values       bytea[],
+  -- Ids. p_look: look up those of the events before writing. p_others are looked
+  -- up in any case.
+  p_look         boolean,
+  p_others       uuid[],
+  -- Events, in order: the number of the stream in p_names, how many versions after
+  -- its present one, and what was sent.
+  p_stream       integer[],
+  p_offset       integer[],
+  p_id           uuid[],
+  p_time         timestamptz[],
+  p_format       smallint[],
+  p_type         text[],
+  p_content_type text[],
+  p_metadata     bytea[],
+  p_data         bytea[],
+  OUT o_written   boolean,
+  OUT o_head      bigint,      -- before the first event
+  OUT o_recorded  timestamptz,
+  OUT o_waited    integer,     -- until the log row was locked, µs
+  OUT o_versions  bigint[],    -- before; NULL for a stream that is not there
+  OUT o_revisions bigint[],    -- before; 0 or NULL for a record that is not there
+  OUT o_ids       uuid[],      -- those of the ids that are known, and their places
+  OUT o_id_streams   text[],
+  OUT o_id_versions  bigint[],
+  OUT o_id_positions bigint[]
+) LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_bitmapscan = off
+SET jit = off
+SET lock_timeout = '500ms'
+AS $$
+DECLARE
+  v_made   bigint[];
+  v_ids    bigint[];
+  v_floors bigint[];
+  v_count  integer := cardinality(p_id);
+  v_look   boolean := p_look;
+BEGIN
+  o_written := true;
+
+  -- 1. What is not there yet is made, before anything is locked.
+  IF p_fresh IS NOT NULL THEN
+    WITH made AS (
+      INSERT INTO {schema}.streams (name)
+      SELECT f.name FROM unnest(p_fresh) f(name)
+      WHERE NOT EXISTS (SELECT FROM {schema}.streams s WHERE s.name = f.name)
+      ORDER BY f.name COLLATE "C"
+      ON CONFLICT (name) DO NOTHING
+      RETURNING id)
+    SELECT array_agg(made.id) INTO v_made FROM made;
+  END IF;
+  IF p_tables IS NOT NULL THEN
+    INSERT INTO {schema}.records (tbl, key)
+    SELECT x.tbl, x.key
+    FROM (SELECT unnest(p_tables) COLLATE "C" AS tbl, unnest(p_keys) AS key) x
+    WHERE NOT EXISTS (SELECT FROM {schema}.records r WHERE r.tbl = x.tbl AND r.key = x.key)
+    ORDER BY x.tbl, x.key
+    ON CONFLICT (tbl, key) DO NOTHING;
+  END IF;
+
+  -- 2. Streams are locked, in the order of their names. The next statement sees
+  -- all that the former holders of the locks have written.
+  IF p_names IS NOT NULL THEN
+    SELECT array_agg(l.id), array_agg(l.version) INTO v_ids, v_floors
+    FROM (SELECT s.id, s.version
+          FROM unnest(p_names) WITH ORDINALITY n(name, ord)
+          JOIN {schema}.streams s ON s.name = n.name
+          ORDER BY n.ord
+          FOR NO KEY UPDATE OF s) l;
+    IF cardinality(v_ids) IS DISTINCT FROM cardinality(p_names) THEN
+      SELECT array_agg(s.id ORDER BY n.ord), array_agg(s.version ORDER BY n.ord) INTO v_ids, v_floors
+      FROM unnest(p_names) WITH ORDINALITY n(name, ord)
+      LEFT JOIN {schema}.streams s ON s.name = n.name AND s.id = ANY (v_ids);
+      o_written := p_low IS NOT NULL;
+    END IF;
+    SELECT array_agg(greatest(x.floor, (
+        SELECT e.version FROM {schema}.events e WHERE e.stream = x.id ORDER BY e.version DESC LIMIT 1)))
+    INTO o_versions
+    FROM (SELECT unnest(v_ids) AS id, unnest(v_floors) AS floor) x;
+    IF p_low IS NOT NULL THEN
+      o_written := NOT EXISTS (
+        SELECT FROM (SELECT unnest(o_versions) AS version, unnest(p_low) AS low, unnest(p_high) AS high) x
+        WHERE x.low IS NOT NULL AND (x.version BETWEEN x.low AND x.high) IS NOT TRUE);
+    END IF;
+  END IF;
+
+  -- 3. Records, in the order of their tables and keys.
+  IF p_tables IS NOT NULL THEN
+    SELECT array_agg(l.revision) INTO o_revisions
+    FROM (SELECT r.revision
+          FROM unnest(p_tables, p_keys) WITH ORDINALITY n(tbl, key, ord)
+          JOIN {schema}.records r ON r.tbl = n.tbl AND r.key = n.key
+          ORDER BY n.ord
+          FOR NO KEY UPDATE OF r) l;
+    IF cardinality(o_revisions) IS DISTINCT FROM cardinality(p_tables) THEN
+      o_written := false; -- one was deleted since step 1
+      SELECT array_agg(r.revision ORDER BY n.ord) INTO o_revisions
+      FROM unnest(p_tables, p_keys) WITH ORDINALITY n(tbl, key, ord)
+      LEFT JOIN {schema}.records r ON r.tbl = n.tbl AND r.key = n.key;
+    END IF;
+    o_written := o_written AND NOT EXISTS (
+      SELECT FROM (SELECT unnest(o_revisions) AS revision,
+                          unnest(p_revision_low) AS low, unnest(p_revision_high) AS high) x
+      WHERE (x.revision BETWEEN x.low AND x.high) IS NOT TRUE);
+  END IF;
+
+  -- Ids are looked up where they may matter: where they have been met before, and
+  -- where an expectation does not hold.
+  IF v_look OR NOT o_written OR p_others IS NOT NULL THEN
+    SELECT array_agg(e.id), array_agg(s.name), array_agg(e.version), array_agg(e.position)
+    INTO o_ids, o_id_streams, o_id_versions, o_id_positions
+    FROM unnest(CASE WHEN v_look OR NOT o_written THEN p_id || p_others ELSE p_others END) n(id)
+    JOIN {schema}.events e ON e.id = n.id
+    JOIN {schema}.streams s ON s.id = e.stream;
+    o_written := o_written AND NOT coalesce(v_look AND o_ids && p_id, false);
+  END IF;
+
+  IF NOT o_written THEN
+    DELETE FROM {schema}.streams s WHERE s.id = ANY (v_made);
+    DELETE FROM {schema}.records r USING unnest(p_tables, p_keys) n(tbl, key)
+    WHERE r.tbl = n.tbl AND r.key = n.key AND r.revision = 0;
+    RETURN;
+  END IF;
+
+  IF p_tables IS NOT NULL THEN
+    UPDATE {schema}.records r
+    SET revision = CASE WHEN x.reset THEN 0 ELSE r.revision END + x.add, value = x.value
+    FROM (SELECT unnest(p_tables) AS tbl, unnest(p_keys) AS key, unnest(p_reset) AS reset,
+                 unnest(p_add) AS add, unnest(p_values) AS value) x
+    WHERE r.tbl = x.tbl AND r.key = x.key AND x.add > 0;
+    DELETE FROM {schema}.records r
+    USING (SELECT unnest(p_tables) AS tbl, unnest(p_keys) AS key, unnest(p_reset) AS reset, unnest(p_add) AS add) x
+    WHERE r.tbl = x.tbl AND r.key = x.key AND x.add = 0 AND (x.reset OR r.revision = 0);
+  END IF;
+
+  -- 4. The log row. From here to the end of the transaction nobody else gives
+  -- positions; who changes the epoch waits for us, or we for them.
+  IF v_count IS NULL THEN
+    PERFORM FROM {schema}.log l WHERE l.epoch = p_epoch FOR KEY SHARE;
+  ELSE
+    PERFORM FROM {schema}.log l WHERE l.epoch = p_epoch FOR NO KEY UPDATE;
+  END IF;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'epoch % is over', p_epoch USING ERRCODE = 'GY001';
+  END IF;
+  IF v_count IS NULL THEN
+    RETURN;
+  END IF;
+  o_waited := extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000;
+  SELECT greatest(l.head, e.position), greatest(l.recorded, e.recorded, clock_timestamp())
+  INTO o_head, o_recorded
+  FROM {schema}.log l
+  LEFT JOIN LATERAL (
+    SELECT e.position, e.recorded FROM {schema}.events e ORDER BY e.position DESC LIMIT 1) e ON true;
+
+  -- 5. The events.
+  INSERT INTO {schema}.events
+    (position, stream, version, recorded, time, id, format, type, content_type, metadata, data)
+  SELECT o_head + x.n, v_ids[x.stream], o_versions[x.stream] + x.off, o_recorded,
+         x.time, x.id, x.format, x.type, x.content_type, x.metadata, x.data
+  FROM (SELECT generate_series(1, v_count) AS n, unnest(p_stream) AS stream, unnest(p_offset) AS off,
+               unnest(p_time) AS time, unnest(p_id) AS id, unnest(p_format) AS format, unnest(p_type) AS type,
+               unnest(p_content_type) AS content_type, unnest(p_metadata) AS metadata, unnest(p_data) AS data) x;
+END
+$$;
+
+-- What people who query with SQL see.
+CREATE FUNCTION {schema}.json_or_null(p bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+BEGIN
+  RETURN convert_from(p, 'UTF8')::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+  RETURN NULL; -- a zero character or a number that jsonb cannot hold
+END
+$$;
+
+CREATE VIEW {schema}.events_json AS
+SELECT e.position, s.name AS stream, e.version, e.id, e.type,
+       coalesce(e.time, e.recorded) AS time,
+       CASE WHEN e.format = 0 THEN {schema}.json_or_null(e.data) END AS data,
+       {schema}.json_or_null(e.metadata) AS metadata,
+       {schema}.json_or_null(e.metadata) ->> 'correlation_id' AS correlation_id,
+       {schema}.json_or_null(e.metadata) ->> 'causation_id' AS causation_id
+FROM {schema}.events e
+JOIN {schema}.streams s ON s.id = e.stream;

@@ -1,0 +1,377 @@
+package postgres
+
+import (
+	"slices"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// plan turns a group of Commits into what storage is asked for, and what
+// storage answers into what becomes of each Commit. It does no I/O. COMMIT.md
+// says how the two go together.
+type plan struct {
+	entries []entry
+	streams []stream // in the order of their names
+	records []record // in the order of their tables and keys
+
+	used map[core.ID]struct{} // ids of the events to write
+	undo undo
+}
+
+// entry is one Commit of the group that is not answered yet.
+type entry struct {
+	index  int // in the group
+	commit *core.Commit
+	ids    []core.ID // of its events, in order; those that were not given are made
+	// Where in plan.streams are the streams of the Appends, then the Checks; in
+	// plan.records, the records.
+	streams []int
+	records []int
+
+	write   bool // it is to be written, as far as is known
+	refused bool // not, because of what it expects
+}
+
+// stream is one that the group names.
+type stream struct {
+	name   string
+	bounds bounds // what its version has to be before the group
+	added  uint64 // events of the group, so far
+	needed bool   // something that is to be written rests on it
+}
+
+// record is one that the group names.
+type record struct {
+	key    recordKey
+	bounds bounds // what its revision has to be before the group
+	reset  bool   // deleted by the group, so far
+	add    uint64 // puts since
+	value  []byte // of the last put
+}
+
+type recordKey struct{ table, key string }
+
+// found is what storage tells about a plan's streams, records and ids, as of
+// one moment.
+type found struct {
+	versions  []uint64 // by number in plan.streams
+	revisions []uint64 // by number in plan.records
+	ids       map[core.ID]place
+}
+
+// place is where an event is.
+type place struct {
+	stream            string
+	version, position uint64
+}
+
+// undo is how things were before an entry that turned out not to fit.
+type undo struct {
+	streams []savedStream
+	records []savedRecord
+}
+
+type savedStream struct {
+	at     int
+	before stream
+}
+
+type savedRecord struct {
+	at     int
+	before record
+}
+
+func newPlan(group []*core.Commit) *plan {
+	p := &plan{entries: make([]entry, len(group))}
+	streams := make(map[string]int)
+	records := make(map[recordKey]int)
+	for i, c := range group {
+		p.entries[i] = newEntry(i, c)
+		for _, name := range names(c) {
+			streams[name] = 0
+		}
+		for _, op := range c.Records {
+			records[recordKey{op.Table, op.Key}] = 0
+		}
+	}
+	for name := range streams {
+		p.streams = append(p.streams, stream{name: name})
+	}
+	slices.SortFunc(p.streams, func(a, b stream) int { return compare(a.name, b.name) })
+	for i := range p.streams {
+		streams[p.streams[i].name] = i
+	}
+	for key := range records {
+		p.records = append(p.records, record{key: key})
+	}
+	slices.SortFunc(p.records, func(a, b record) int {
+		if n := compare(a.key.table, b.key.table); n != 0 {
+			return n
+		}
+		return compare(a.key.key, b.key.key)
+	})
+	for i := range p.records {
+		records[p.records[i].key] = i
+	}
+	for i := range p.entries {
+		e := &p.entries[i]
+		for _, name := range names(e.commit) {
+			e.streams = append(e.streams, streams[name])
+		}
+		for _, op := range e.commit.Records {
+			e.records = append(e.records, records[recordKey{op.Table, op.Key}])
+		}
+	}
+	return p
+}
+
+// names are the streams of c's Appends, then of its Checks.
+func names(c *core.Commit) []string {
+	out := make([]string, 0, len(c.Appends)+len(c.Checks))
+	for i := range c.Appends {
+		out = append(out, c.Appends[i].Stream)
+	}
+	for i := range c.Checks {
+		out = append(out, c.Checks[i].Stream)
+	}
+	return out
+}
+
+func newEntry(index int, c *core.Commit) entry {
+	n := 0
+	for i := range c.Appends {
+		n += len(c.Appends[i].Events)
+	}
+	e := entry{index: index, commit: c, ids: make([]core.ID, 0, n)}
+	for i := range c.Appends {
+		for j := range c.Appends[i].Events {
+			id := c.Appends[i].Events[j].ID
+			if id.IsZero() {
+				id = core.NewID()
+			}
+			e.ids = append(e.ids, id)
+		}
+	}
+	return e
+}
+
+// choose decides what to write. Without f that is everything that can hold
+// whatever storage has; with f, what holds there. Of what is not written
+// because of what it expects, the bounds keep the reasons true.
+func (p *plan) choose(f *found) {
+	p.begin(func(i int) bounds { return f.version(i) }, func(i int) bounds { return f.revision(i) })
+	for i := range p.entries {
+		e := &p.entries[i]
+		e.write, e.refused = false, false
+		if p.repeats(e, f) {
+			continue
+		}
+		e.write = p.admit(e)
+		e.refused = !e.write
+		if e.write {
+			for _, id := range e.ids {
+				p.used[id] = struct{}{}
+			}
+		}
+	}
+	if f != nil {
+		p.loosen(f)
+	}
+}
+
+// loosen makes the bounds as wide as they can be: what is written may find
+// streams at other versions than f's, unless a refusal rests on them.
+func (p *plan) loosen(f *found) {
+	bindStreams, bindRecords := make([]bool, len(p.streams)), make([]bool, len(p.records))
+	for i := range p.entries {
+		if e := &p.entries[i]; e.refused {
+			for _, k := range e.streams {
+				bindStreams[k] = true
+			}
+			for _, k := range e.records {
+				bindRecords[k] = true
+			}
+		}
+	}
+	pick := func(bind []bool, known func(int) bounds) func(int) bounds {
+		return func(i int) bounds {
+			if bind[i] {
+				return known(i)
+			}
+			return anything
+		}
+	}
+	p.begin(pick(bindStreams, f.version), pick(bindRecords, f.revision))
+	for i := range p.entries {
+		if e := &p.entries[i]; e.write {
+			p.admit(e)
+		}
+	}
+}
+
+// begin is the state before the first entry.
+func (p *plan) begin(version, revision func(i int) bounds) {
+	for i := range p.streams {
+		s := &p.streams[i]
+		s.bounds, s.added, s.needed = version(i), 0, false
+	}
+	for i := range p.records {
+		r := &p.records[i]
+		r.bounds, r.reset, r.add, r.value = revision(i), false, 0, nil
+	}
+	if p.used == nil {
+		p.used = make(map[core.ID]struct{})
+	}
+	clear(p.used)
+}
+
+// repeats reports whether e uses an id that f knows, that an entry before it
+// writes, or that it has twice itself.
+func (p *plan) repeats(e *entry, f *found) bool {
+	for i, id := range e.ids {
+		if _, ok := p.used[id]; ok {
+			return true
+		}
+		if f != nil {
+			if _, ok := f.ids[id]; ok {
+				return true
+			}
+		}
+		if len(e.ids) <= few && slices.Contains(e.ids[:i], id) {
+			return true
+		}
+	}
+	return len(e.ids) > few && hasTwice(e.ids)
+}
+
+// few is up to where comparing all with all is faster than a map.
+const few = 16
+
+func hasTwice(ids []core.ID) bool {
+	seen := make(map[core.ID]struct{}, len(ids))
+	for _, id := range ids {
+		seen[id] = struct{}{}
+	}
+	return len(seen) < len(ids)
+}
+
+// admit narrows the bounds to those in which e holds after the entries before
+// it. It changes nothing, and is false, if there are none.
+func (p *plan) admit(e *entry) bool {
+	p.undo.streams, p.undo.records = p.undo.streams[:0], p.undo.records[:0]
+	if p.admitStreams(e) && p.admitRecords(e) {
+		return true
+	}
+	for _, s := range slices.Backward(p.undo.streams) {
+		p.streams[s.at] = s.before
+	}
+	for _, r := range slices.Backward(p.undo.records) {
+		p.records[r.at] = r.before
+	}
+	return false
+}
+
+// admitStreams takes Checks first: they are about the state before the Commit.
+func (p *plan) admitStreams(e *entry) bool {
+	c := e.commit
+	for i := range c.Checks {
+		if !p.admitStream(e.streams[len(c.Appends)+i], c.Checks[i].Expect, 0) {
+			return false
+		}
+	}
+	for i := range c.Appends {
+		if !p.admitStream(e.streams[i], c.Appends[i].Expect, len(c.Appends[i].Events)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *plan) admitStream(at int, x core.Expect, events int) bool {
+	s := &p.streams[at]
+	p.undo.streams = append(p.undo.streams, savedStream{at, *s})
+	s.bounds = s.bounds.narrow(x, s.added)
+	s.added += uint64(events)
+	s.needed = true
+	return !s.bounds.empty()
+}
+
+// admitRecords tests all expectations, which are about the state before the
+// Commit, and then applies the operations in order.
+func (p *plan) admitRecords(e *entry) bool {
+	for i, op := range e.commit.Records {
+		r := &p.records[e.records[i]]
+		p.undo.records = append(p.undo.records, savedRecord{e.records[i], *r})
+		if r.reset {
+			if !op.Expect.Holds(r.add) {
+				return false
+			}
+			continue
+		}
+		if r.bounds = r.bounds.narrow(op.Expect, r.add); r.bounds.empty() {
+			return false
+		}
+	}
+	for i, op := range e.commit.Records {
+		r := &p.records[e.records[i]]
+		if op.Delete {
+			r.reset, r.add, r.value = true, 0, nil
+			continue
+		}
+		r.add++
+		r.value = op.Value
+	}
+	return true
+}
+
+// writes reports whether anything is to be written.
+func (p *plan) writes() bool {
+	return slices.ContainsFunc(p.entries, func(e entry) bool { return e.write })
+}
+
+// maxEncodedBytes bounds the size of the events to write, encoded.
+func (p *plan) maxEncodedBytes() (n int) {
+	p.eachAppend(func(e *entry, i int) {
+		a := &e.commit.Appends[i]
+		for j := range a.Events {
+			n += core.MaxEncodedBytes(a.Stream, &a.Events[j])
+		}
+	})
+	return n
+}
+
+// drop takes entries out that have been answered.
+func (p *plan) drop(answered func(e *entry) bool) {
+	kept := p.entries[:0]
+	for i := range p.entries {
+		if e := p.entries[i]; !answered(&e) {
+			kept = append(kept, e)
+		}
+	}
+	p.entries = kept
+}
+
+func (f *found) version(i int) bounds {
+	if f == nil {
+		return anything
+	}
+	return exactly(f.versions[i])
+}
+
+func (f *found) revision(i int) bounds {
+	if f == nil {
+		return anything
+	}
+	return exactly(f.revisions[i])
+}
+
+// compare is the byte order of names, which is PostgreSQL's collation "C".
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,182 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// The watch over the head asks the server as often as it is worth it: seldom
+// when nobody waits, at shorter intervals the more happens when somebody does. It
+// is one look at the end of an index, and takes no lock.
+const (
+	pollIdle   = time.Second
+	pollFast   = 2 * time.Millisecond
+	pollSlow   = 50 * time.Millisecond
+	pollFailed = 250 * time.Millisecond
+	// sizeEvery is how often the size of the log is asked for.
+	sizeEvery = 30 * time.Second
+)
+
+// poller is the goroutine that watches the head. Open starts it, Close waits
+// for it.
+type poller struct {
+	running sync.WaitGroup
+	// hurry ends a pause early: somebody waits.
+	hurry chan struct{}
+}
+
+// WaitHead is core.HeadWatcher's.
+func (e *Engine) WaitHead(ctx context.Context, log string, after uint64) (uint64, error) {
+	if err := e.enter(ctx); err != nil {
+		return 0, err
+	}
+	e.life.RUnlock() // Close ends the wait below
+	for {
+		head, changed, ok := e.log.await(log, after)
+		if ok {
+			return head, nil
+		}
+		select {
+		case e.poll.hurry <- struct{}{}:
+		default:
+		}
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = core.AsError(ctx.Err())
+		case <-e.closing.Done():
+			err = errClosed()
+		}
+		e.log.leave()
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// await registers somebody who waits, unless there is something to tell.
+func (l *logState) await(log string, after uint64) (head uint64, changed <-chan struct{}, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.head > after || l.id != log {
+		return l.head, nil, true
+	}
+	l.waiting++
+	return 0, l.changed, false
+}
+
+func (l *logState) leave() {
+	l.mu.Lock()
+	l.waiting--
+	l.mu.Unlock()
+}
+
+func (l *logState) awaited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting > 0
+}
+
+// run watches until the engine closes.
+func (e *Engine) run() {
+	interval := pollSlow
+	sized := time.Time{}
+	for {
+		moved, err := e.look()
+		switch {
+		case err != nil:
+			interval = pollFailed
+		case moved:
+			interval = pollFast
+		default:
+			interval = min(2*interval, pollSlow)
+		}
+		if time.Since(sized) > sizeEvery && err == nil {
+			e.measure()
+			sized = time.Now()
+		}
+		if !e.pause(interval) {
+			return
+		}
+	}
+}
+
+// pause waits for the interval, or longer if nobody waits for the head.
+func (e *Engine) pause(interval time.Duration) bool {
+	hurry := e.poll.hurry
+	if e.log.awaited() {
+		hurry = nil
+	} else {
+		interval = max(interval, pollIdle)
+	}
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-hurry:
+	case <-e.closing.Done():
+		return false
+	}
+	return true
+}
+
+// look asks for the head, and reports whether it has moved.
+func (e *Engine) look() (moved bool, err error) {
+	ctx, cancel := context.WithTimeout(e.closing, e.config.CallTimeout)
+	defer cancel()
+	var id string
+	var head uint64
+	var last mark
+	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
+		var position *uint64
+		var event *[16]byte
+		err := c.QueryRow(ctx, `
+			SELECT l.id, greatest(l.head, e.position), e.position, e.id FROM `+e.config.Store+`.log l
+			LEFT JOIN LATERAL (
+				SELECT e.position, e.id FROM `+e.config.Store+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`).
+			Scan(&id, &head, &position, &event)
+		if err == nil && position != nil && event != nil {
+			last = mark{*position, core.ID(*event)}
+		}
+		return err
+	})
+	if err != nil {
+		if e.closing.Err() == nil && !e.lostStatement(err) {
+			e.noteProblem(asError(err))
+		}
+		return false, err
+	}
+	before := e.log.state()
+	if id != before.Log {
+		// Another node has found that the log lost its tail.
+		e.log.replace(id, head)
+		return true, nil
+	}
+	e.log.advance(head, last)
+	if before.ReadOnly != nil {
+		e.mended()
+	}
+	return head > before.Head, nil
+}
+
+// measure asks for the size of the log.
+func (e *Engine) measure() {
+	ctx, cancel := context.WithTimeout(e.closing, e.config.CallTimeout)
+	defer cancel()
+	var bytes int64
+	err := on(ctx, e.reads, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
+			JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, e.config.Store).Scan(&bytes)
+	})
+	if err == nil {
+		e.log.mu.Lock()
+		e.log.bytes = bytes
+		e.log.mu.Unlock()
+	}
+}

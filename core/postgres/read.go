@@ -1,0 +1,333 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Read is core.Engine's. The head is read first, the events after it in the
+// same flush: they are on a later snapshot, which has everything up to that
+// head, and what is beyond is left for the next page.
+func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (page core.Page, err error) {
+	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		page, err = e.readPage(ctx, c, r)
+		return err
+	})
+	return page, err
+}
+
+func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, r core.ReadRequest) (core.Page, error) {
+	results, err := e.flush(ctx, c, e.pageQuery(&r)...)
+	if err != nil {
+		return core.Page{}, &acquireError{err}
+	}
+	g := gatherer{request: &r, names: e.names}
+	if results.NextResult() {
+		err = g.takeHead(results.ResultReader())
+	}
+	if err == nil && results.NextResult() {
+		err = g.takeRows(results.ResultReader())
+	}
+	if closeErr := results.Close(); closeErr != nil {
+		return core.Page{}, closeErr
+	}
+	if err == nil && len(g.waiting) > 0 {
+		err = e.name(ctx, c, &g)
+	}
+	if err != nil {
+		return core.Page{}, err
+	}
+	g.finish()
+	e.log.advance(g.page.Head, mark{})
+	return g.page, nil
+}
+
+// maxLimit bounds a page's number of events and bytes as storage is asked for
+// them.
+const maxLimit = 1 << 30
+
+// pageQuery is what a page is asked for with: the head, then the events.
+func (e *Engine) pageQuery(r *core.ReadRequest) []send {
+	from := r.From
+	if r.From == 0 && r.Backward {
+		from = core.MaxNumber
+	}
+	values := [][]byte{int8Of(from), int8Of(uint64(min(r.Limit.Events, maxLimit))), int8Of(uint64(min(r.Limit.Bytes, maxLimit)))}
+	if r.Stream == core.All {
+		if r.Backward {
+			return []send{{e.sql.head, nil}, {e.sql.allBackward, values}}
+		}
+		return []send{{e.sql.head, nil}, {e.sql.allForward, values}}
+	}
+	name := []byte(r.Stream)
+	values = append(values, name)
+	if r.Backward {
+		return []send{{e.sql.streamHead, [][]byte{name}}, {e.sql.streamBackward, values}}
+	}
+	return []send{{e.sql.streamHead, [][]byte{name}}, {e.sql.streamForward, values}}
+}
+
+func int8Of(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// uint64Of reads an int8; NULL is 0.
+func uint64Of(v []byte) uint64 {
+	if len(v) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(v)
+}
+
+// gatherer makes a page of rows.
+type gatherer struct {
+	request *core.ReadRequest
+	names   *nameCache
+	page    core.Page
+	// Of a stream; 0 for $all.
+	stream uint64
+	life   life
+
+	rows    int   // that came
+	full    bool  // an event did not fit
+	waiting []row // for the name of a stream, from the first that has none on
+}
+
+// row is an event as it is stored.
+type row struct {
+	position, stream, version uint64
+	recorded                  int64 // Unix µs
+	id                        core.ID
+	event                     core.NewEvent
+}
+
+// takeHead takes the row about the log and the stream.
+func (g *gatherer) takeHead(r *pgconn.ResultReader) error {
+	there := false
+	for r.NextRow() {
+		v := r.Values()
+		there = true
+		g.page.Head = uint64Of(v[0])
+		g.page.Version = g.page.Head
+		if g.request.Stream != core.All {
+			g.stream, g.page.Version = uint64Of(v[1]), uint64Of(v[2])
+			g.life = life{name: g.request.Stream}
+			if len(v[3]) == 4 {
+				g.life.incarnation = binary.BigEndian.Uint32(v[3])
+			}
+		}
+	}
+	if _, err := r.Close(); err != nil {
+		return err
+	}
+	switch {
+	case !there:
+		return core.Errorf(core.CodeStoreCorrupt, "the log has no row")
+	case g.page.Version == 0 && g.request.Stream != core.All:
+		return core.NewStreamNotFound(g.request.Stream)
+	}
+	return nil
+}
+
+// takeRows takes the events, but for those that were written after the head
+// was read. The driver uses its memory again for the next row: what a row points
+// to is copied, into the page or, while a name is missing, aside.
+func (g *gatherer) takeRows(r *pgconn.ResultReader) error {
+	for r.NextRow() {
+		var w row
+		if err := w.scan(r.Values()); err != nil {
+			return err
+		}
+		if g.later(&w) {
+			continue
+		}
+		g.rows++
+		l, named := g.lifeOf(w.stream)
+		if !named || len(g.waiting) > 0 {
+			g.waiting = append(g.waiting, w.clone())
+			continue
+		}
+		g.add(&w, l)
+	}
+	_, err := r.Close()
+	return err
+}
+
+// later reports whether an event was written after the head was read.
+func (g *gatherer) later(w *row) bool {
+	return w.position > g.page.Head || g.stream != 0 && (w.stream != g.stream || w.version > g.page.Version)
+}
+
+func (g *gatherer) lifeOf(stream uint64) (life, bool) {
+	if g.stream != 0 {
+		return g.life, true
+	}
+	return g.names.life(stream)
+}
+
+// add encodes an event into the page, if it fits.
+func (g *gatherer) add(w *row, l life) {
+	if g.full {
+		return
+	}
+	p := &g.page.Batch
+	if p.Block == nil {
+		// Events are of one size mostly; what is too little grows.
+		guess := core.MaxEncodedBytes(l.name, &w.event) * min(g.request.Limit.Events, core.MaxReadEvents)
+		p.Block = make([]byte, 0, min(guess, g.request.Limit.Bytes, core.MaxPageBytes))
+	}
+	size := len(p.Block)
+	p.Block = core.EncodeEvent(p.Block, core.Placement{
+		Stream: l.name, Version: w.version, Position: w.position, Recorded: w.recorded, Incarnation: l.incarnation, ID: w.id,
+	}, &w.event)
+	if p.Count > 0 && len(p.Block) > g.request.Limit.Bytes {
+		p.Block, g.full = p.Block[:size], true
+		return
+	}
+	if p.Count == 0 {
+		p.First = w.position
+	}
+	p.Count++
+	p.Last = w.position
+	g.page.Next = w.version
+	if g.stream == 0 {
+		g.page.Next = w.position
+	}
+}
+
+// finish says where the next page begins. Up to here, page.Next is the number
+// of the last event.
+func (g *gatherer) finish() {
+	p, r := &g.page, g.request
+	// The server cuts a page by the bytes of data, which are fewer than those
+	// of the page.
+	exhausted := !g.full && g.rows < r.Limit.Events && len(p.Block) < r.Limit.Bytes
+	switch {
+	case r.Backward && p.Count == 0:
+		p.End = true
+	case r.Backward:
+		p.Next--
+		p.End = exhausted || p.Next == 0
+	case p.Count == 0:
+		p.Next, p.End = max(r.From, 1), true
+	default:
+		p.Next++
+		p.End = exhausted || p.Next > p.Version
+	}
+	if r.Backward && p.End {
+		p.Next = 0
+	}
+}
+
+// eventColumnCount is how many columns an event is selected with.
+const eventColumnCount = 11
+
+// scan reads a row without copying: w points into v.
+func (w *row) scan(v [][]byte) error {
+	if len(v) != eventColumnCount || len(v[0]) != 8 || len(v[1]) != 8 || len(v[2]) != 8 || len(v[3]) != 8 ||
+		len(v[5]) != len(core.ID{}) || len(v[6]) != 2 {
+		return errMalformed
+	}
+	w.position, w.stream, w.version = uint64Of(v[0]), uint64Of(v[1]), uint64Of(v[2])
+	w.recorded = int64(uint64Of(v[3])) + epoch2000
+	if v[4] != nil {
+		w.event.Time = time.UnixMicro(int64(uint64Of(v[4])) + epoch2000)
+	}
+	w.id = core.ID(v[5])
+	w.event.Format = core.Format(binary.BigEndian.Uint16(v[6]))
+	w.event.Type = unsafe.String(unsafe.SliceData(v[7]), len(v[7]))
+	w.event.ContentType = unsafe.String(unsafe.SliceData(v[8]), len(v[8]))
+	w.event.Metadata, w.event.Data = v[9], v[10]
+	return nil
+}
+
+// clone is w with bytes of its own.
+func (w *row) clone() row {
+	c := *w
+	c.event.Type, c.event.ContentType = strings.Clone(w.event.Type), strings.Clone(w.event.ContentType)
+	c.event.Metadata, c.event.Data = slices.Clone(w.event.Metadata), slices.Clone(w.event.Data)
+	return c
+}
+
+// name asks for the names of the streams that g's rows wait for, and adds them
+// to the page.
+func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
+	var ids []int64
+	for i := range g.waiting {
+		if _, ok := e.names.life(g.waiting[i].stream); !ok && !slices.Contains(ids, int64(g.waiting[i].stream)) {
+			ids = append(ids, int64(g.waiting[i].stream))
+		}
+	}
+	lives, err := e.lives(ctx, c, ids)
+	if err != nil {
+		return err
+	}
+	for i := range g.waiting {
+		w := &g.waiting[i]
+		l, ok := lives[w.stream]
+		if !ok {
+			l, ok = e.names.life(w.stream)
+		}
+		if !ok {
+			return core.Errorf(core.CodeStoreCorrupt, "the event at position %d is of stream %d, which is not there", w.position, w.stream)
+		}
+		g.add(w, l)
+	}
+	return nil
+}
+
+// lives asks for streams by their ids, and remembers them.
+func (e *Engine) lives(ctx context.Context, c *pgx.Conn, ids []int64) (map[uint64]life, error) {
+	rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.Store+`.streams WHERE id = ANY ($1)`, ids)
+	if err != nil {
+		return nil, err
+	}
+	lives := make(map[uint64]life, len(ids))
+	var id uint64
+	var l life
+	_, err = pgx.ForEachRow(rows, []any{&id, &l.name, &l.incarnation}, func() error {
+		lives[id] = l
+		e.names.addLife(id, l)
+		return nil
+	})
+	return lives, err
+}
+
+// Event is core.Engine's.
+func (e *Engine) Event(ctx context.Context, id core.ID) (event core.Event, err error) {
+	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		results, err := e.flush(ctx, c, send{e.sql.event, [][]byte{id[:]}})
+		if err != nil {
+			return &acquireError{err}
+		}
+		g := gatherer{request: &core.ReadRequest{Stream: core.All, Limit: core.Limit{Events: 1}}, names: e.names}
+		g.page.Head = core.MaxNumber
+		if results.NextResult() {
+			err = g.takeRows(results.ResultReader())
+		}
+		if closeErr := results.Close(); closeErr != nil {
+			return closeErr
+		}
+		if err == nil && len(g.waiting) > 0 {
+			err = e.name(ctx, c, &g)
+		}
+		if err != nil {
+			return err
+		}
+		if g.page.Count == 0 {
+			missing := core.Errorf(core.CodeEventNotFound, "no event has the id %s", id)
+			missing.EventID = id
+			return missing
+		}
+		_, err = core.DecodeEvent(g.page.Block, &event)
+		return err
+	})
+	return event, err
+}

@@ -1,0 +1,163 @@
+package postgres
+
+import "github.com/gyre-events/gyre/core"
+
+// settlement answers the entries of a plan one by one, in order, by what
+// storage has told, as if each had come alone after the ones before it.
+type settlement struct {
+	plan  *plan
+	found *found
+
+	head      uint64   // position of the last event so far
+	added     []uint64 // events written so far, by stream
+	revisions []uint64 // so far, by record
+	// places are those of the events written so far, kept where an entry may
+	// ask for them.
+	places map[core.ID]place
+}
+
+// settle begins with the state that f describes and a log that ends at head.
+func (p *plan) settle(f *found, head uint64) *settlement {
+	s := &settlement{plan: p, found: f, head: head}
+	s.added = make([]uint64, len(p.streams))
+	s.revisions = append(s.revisions, f.revisions...)
+	for i := range p.entries {
+		if !p.entries[i].write {
+			s.places = make(map[core.ID]place)
+			break
+		}
+	}
+	return s
+}
+
+// written applies an entry that was written. place is told every event.
+func (s *settlement) written(e *entry, place func(core.Placement, *core.NewEvent)) core.Result {
+	c := e.commit
+	result := core.Result{Appends: make([]core.Appended, len(c.Appends))}
+	ids := e.ids
+	for i := range c.Appends {
+		at := e.streams[i]
+		p := core.Placement{
+			Stream: c.Appends[i].Stream, Version: s.found.versions[at] + s.added[at],
+			Position: s.head, Incarnation: 1,
+		}
+		placed := core.Appended{FirstVersion: p.Version + 1, FirstPosition: p.Position + 1}
+		for j := range c.Appends[i].Events {
+			p.Version++
+			p.Position++
+			p.ID, ids = ids[0], ids[1:]
+			place(p, &c.Appends[i].Events[j])
+			s.remember(p)
+		}
+		placed.LastVersion, placed.LastPosition = p.Version, p.Position
+		s.head = p.Position
+		s.added[at] += uint64(placed.Count())
+		result.Appends[i], result.Position = placed, p.Position
+	}
+	for i, op := range c.Records {
+		if op.Delete {
+			s.revisions[e.records[i]] = 0
+		} else {
+			s.revisions[e.records[i]]++
+		}
+	}
+	return result
+}
+
+func (s *settlement) remember(p core.Placement) {
+	if s.places != nil {
+		s.places[p.ID] = place{p.Stream, p.Version, p.Position}
+	}
+}
+
+// refusal says why an entry was not written: it was before, and this is the
+// result, or an error. Neither means that it might be written now.
+func (s *settlement) refusal(e *entry) (first *core.Result, err error) {
+	if first, err := s.lookUp(e); first != nil || err != nil {
+		return first, err
+	}
+	return nil, s.verify(e)
+}
+
+func (s *settlement) placeOf(id core.ID) (place, bool) {
+	if p, ok := s.places[id]; ok {
+		return p, true
+	}
+	p, ok := s.found.ids[id]
+	return p, ok
+}
+
+// lookUp compares the ids of e with the log's (P5).
+func (s *settlement) lookUp(e *entry) (*core.Result, error) {
+	c := e.commit
+	first := core.Result{Duplicate: true, Appends: make([]core.Appended, len(c.Appends))}
+	sent := make(map[core.ID]bool, len(e.ids))
+	isRetry := len(c.Appends) > 0
+	var known *core.Error
+	rest := e.ids
+	for i := range c.Appends {
+		a := &c.Appends[i]
+		ids := rest[:len(a.Events)]
+		rest = rest[len(a.Events):]
+		for j, id := range ids {
+			p, isKnown := s.placeOf(id)
+			if known == nil && (isKnown || sent[id]) {
+				known = atElement(core.NewDuplicateEvent(a.Stream, id), i)
+			}
+			sent[id] = true
+			placed := &first.Appends[i]
+			if j == 0 {
+				placed.FirstVersion, placed.FirstPosition = p.version, p.position
+			}
+			isRetry = isRetry && isKnown && p.stream == a.Stream &&
+				p.version == placed.FirstVersion+uint64(j) && p.position > first.Position
+			placed.LastVersion, placed.LastPosition = p.version, p.position
+			first.Position = p.position
+		}
+	}
+	switch {
+	case isRetry:
+		return &first, nil
+	case known != nil:
+		return nil, known
+	}
+	return nil, nil
+}
+
+// verify evaluates what e expects.
+func (s *settlement) verify(e *entry) error {
+	c := e.commit
+	var added map[int]uint64 // by the Appends of e so far
+	for i := range c.Appends {
+		a, at := &c.Appends[i], e.streams[i]
+		version := s.found.versions[at] + s.added[at] + added[at]
+		if !a.Expect.Holds(version) {
+			return atElement(core.NewWrongVersion(a.Stream, a.Expect, version), i)
+		}
+		if added == nil {
+			added = make(map[int]uint64, len(c.Appends))
+		}
+		added[at] += uint64(len(a.Events))
+	}
+	for i := range c.Checks {
+		x, at := &c.Checks[i], e.streams[len(c.Appends)+i]
+		if version := s.found.versions[at] + s.added[at]; !x.Expect.Holds(version) {
+			return atElement(core.NewWrongVersion(x.Stream, x.Expect, version), len(c.Appends)+i)
+		}
+	}
+	for i := range c.Records {
+		op, revision := &c.Records[i], s.revisions[e.records[i]]
+		if !op.Expect.Holds(revision) {
+			err := core.Errorf(core.CodeRecordConflict, "record %q of table %q is at revision %d, expected %s",
+				op.Key, op.Table, revision, op.Expect)
+			err.Expected, err.Actual = &op.Expect, &revision
+			return atElement(err, len(c.Appends)+len(c.Checks)+i)
+		}
+	}
+	return nil
+}
+
+func atElement(err *core.Error, i int) *core.Error {
+	err.Element = &i
+	return err
+}

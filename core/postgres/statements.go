@@ -1,0 +1,111 @@
+package postgres
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// statement is one of those that matter for speed: prepared once on each
+// connection, with parameters and results in binary.
+type statement struct{ name, sql string }
+
+// statements are those of one store.
+type statements struct {
+	commit                        statement
+	head, streamHead              statement
+	allForward, allBackward       statement
+	streamForward, streamBackward statement
+	event                         statement
+}
+
+const (
+	// settings make the plan of what follows in the same flush the one that the
+	// statement was written for, whatever the statistics say. They end with the
+	// transaction, so that a connection pooler does not notice.
+	settings = `set_config('plan_cache_mode', 'force_generic_plan', true),
+		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+		set_config('enable_sort', 'off', true)`
+
+	headOfLog     = `greatest(l.head, (SELECT e.position FROM {schema}.events e ORDER BY e.position DESC LIMIT 1))`
+	lastOfStream  = `greatest(s.version, (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1))`
+	eventColumns  = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data`
+	streamByName  = `stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $4) AND `
+	selectHead    = `SELECT ` + headOfLog + `, ` + settings + ` FROM {schema}.log l`
+	selectStream  = `SELECT ` + headOfLog + `, s.id, ` + lastOfStream + `, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
+	selectByID    = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1`
+	pageOfEvents1 = `SELECT ` + eventColumns + ` FROM (
+		SELECT *, sum(octet_length(data)) OVER (ORDER BY `
+	pageOfEvents2 = ` ROWS UNBOUNDED PRECEDING) - octet_length(data) AS before FROM {schema}.events WHERE `
+	pageOfEvents3 = ` LIMIT $2) e WHERE e.before < $3`
+)
+
+// pageOfEvents selects events up to a number of them, and of bytes: those with
+// less data before them.
+func pageOfEvents(where, order string) string {
+	return pageOfEvents1 + order + pageOfEvents2 + where + " ORDER BY " + order + pageOfEvents3
+}
+
+func newStatements(schema string) *statements {
+	named := func(name, sql string) statement {
+		return statement{"gyre_" + name, strings.ReplaceAll(sql, "{schema}", schema)}
+	}
+	args := make([]string, callParams)
+	for i := range args {
+		args[i] = "$" + strconv.Itoa(i+1)
+	}
+	return &statements{
+		commit:         named("commit", "SELECT * FROM {schema}.commit_group("+strings.Join(args, ", ")+")"),
+		head:           named("head", selectHead),
+		streamHead:     named("stream_head", selectStream),
+		allForward:     named("all_forward", pageOfEvents("position >= $1", "position")),
+		allBackward:    named("all_backward", pageOfEvents("position <= $1", "position DESC")),
+		streamForward:  named("stream_forward", pageOfEvents(streamByName+"version >= $1", "version")),
+		streamBackward: named("stream_backward", pageOfEvents(streamByName+"version <= $1", "version DESC")),
+		event:          named("event", selectByID),
+	}
+}
+
+// inBinary is the format of every parameter and result.
+var inBinary = []int16{1}
+
+// send is a statement with its parameters.
+type send struct {
+	statement
+	values [][]byte
+}
+
+// flush sends statements in one flush, which is one transaction.
+func (e *Engine) flush(ctx context.Context, c *pgx.Conn, list ...send) (*pgconn.MultiResultReader, error) {
+	var batch pgconn.Batch
+	unnamed := e.unnamed.Load()
+	for _, s := range list {
+		if unnamed {
+			batch.ExecParams(s.sql, s.values, nil, inBinary, inBinary)
+			continue
+		}
+		if _, err := c.Prepare(ctx, s.name, s.sql); err != nil {
+			return nil, err
+		}
+		batch.ExecPrepared(s.name, s.values, inBinary, inBinary)
+	}
+	return c.PgConn().ExecBatch(ctx, &batch), nil
+}
+
+// lostStatement reports whether err says that a prepared statement is not
+// there, or there already: a pooler gives each transaction another connection.
+// From then on nothing is prepared. Such an error comes before anything is
+// done.
+func (e *Engine) lostStatement(err error) bool {
+	state := stateOf(err)
+	if state != stateNoStatement && state != stateStatementThere {
+		return false
+	}
+	if !e.unnamed.Swap(true) {
+		e.config.Logger.Info("prepared statements get lost on the way to the server; doing without")
+	}
+	return true
+}
