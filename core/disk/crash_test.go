@@ -172,6 +172,9 @@ func openOn(t testing.TB, fs FS, dir string) (*Engine, error) {
 		e.keeper.mu.Lock()
 		e.keeper.maxPause = time.Millisecond
 		e.keeper.mu.Unlock()
+		e.index.mu.Lock()
+		e.index.pause = time.Millisecond
+		e.index.mu.Unlock()
 	}
 	return e, err
 }
@@ -304,11 +307,11 @@ func faultAt(t *testing.T, call, lasting int, fault error) {
 			}
 		}
 	}
-	if err := e.State().ReadOnly; err != nil {
-		h.write(t, e, 1)
-		if err := e.State().ReadOnly; err != nil && lasting == 1 {
-			t.Fatalf("call %d: still read-only: %v", call, err)
+	for e.State().ReadOnly != nil {
+		if time.Now().After(deadline) {
+			t.Fatalf("call %d: still read-only: %v", call, e.State().ReadOnly)
 		}
+		h.write(t, e, 1)
 	}
 	h.check(t, e)
 	if err := e.Close(); err != nil {
@@ -519,5 +522,60 @@ func TestDiskFull(t *testing.T) {
 	h.check(t, e)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestIndexThatCannotBeMerged: a disk that takes the small runs and not the large
+// ones lets the index fall behind. Writers are then told so, and do not wait.
+func TestIndexThatCannotBeMerged(t *testing.T) {
+	fs := newFaultFS()
+	e, err := openOn(t, fs, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuseMerged := func(err error) {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		fs.fault = func(_ int, _, name string) error {
+			first, last, ok := parseRunName(strings.TrimSuffix(filepath.Base(name), ".tmp"))
+			if ok && first < last {
+				return err
+			}
+			return nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	written := 0
+	write := func() error { // a segment each time
+		o := e.Commit(ctx, []*core.Commit{{Appends: []core.Append{{
+			Stream: "s", Expect: core.AnyVersion,
+			Events: []core.NewEvent{{Type: "t", Format: core.Bytes, Data: make([]byte, testSegmentBytes)}},
+		}}}}).Outcomes[0]
+		if o.Err == nil {
+			written++
+		}
+		return o.Err
+	}
+	refuseMerged(syscall.ENOSPC)
+	for err == nil {
+		err = write()
+	}
+	if !errors.Is(err, core.CodeStoreFull) || !errors.Is(e.State().ReadOnly, core.CodeStoreFull) || written < maxUnmerged {
+		t.Fatalf("after %d Commits: %v; read-only: %v", written, err, e.State().ReadOnly)
+	}
+	refuseMerged(nil)
+	for err != nil && ctx.Err() == nil {
+		err = write()
+	}
+	if err != nil {
+		t.Fatalf("the log stays read-only: %v", err)
+	}
+	awaitMerges(t, e)
+	if got := len(readAll(t, e, core.All)); got != written || e.State().ReadOnly != nil {
+		t.Errorf("%d events are there, %d were written; read-only: %v", got, written, e.State().ReadOnly)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
 	}
 }

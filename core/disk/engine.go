@@ -61,6 +61,8 @@ func (e *Engine) State() core.State {
 		s.ReadOnly = cannotWrite(err)
 	} else if err := e.keeper.blocked(); err != nil {
 		s.ReadOnly = cannotWrite(err)
+	} else if err := e.index.failure(); err != nil {
+		s.ReadOnly = cannotWrite(err)
 	}
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -38,9 +39,11 @@ type index struct {
 	changed sync.Cond  // the view did, or closing
 
 	// mu protects the fields below.
-	closing bool
-	failed  error // why the last table could not be made a run
-	done    sync.WaitGroup
+	closing     bool
+	flushFailed error         // why the oldest table could not be made a run the last time
+	mergeFailed error         // why runs could not be merged the last time
+	pause       time.Duration // before the next try then
+	done        sync.WaitGroup
 }
 
 // maxSealed bounds the tables that wait for the flusher, and so the memory
@@ -52,7 +55,7 @@ const (
 )
 
 func newIndex(fs FS, dir string, key hashKey, logger *slog.Logger) *index {
-	ix := &index{fs: fs, dir: dir, key: key, logger: logger}
+	ix := &index{fs: fs, dir: dir, key: key, logger: logger, pause: retryIndex}
 	ix.changed.L = &ix.mu
 	ix.view.Store(&view{})
 	return ix
@@ -83,10 +86,16 @@ func (ix *index) seal(end offset, table *memtable, salt uint32) {
 	})
 }
 
-// room waits until the goroutines behind the writer have caught up.
+// flusherBehind and mergerBehind say that more has been written than the one or the
+// other has got done with.
+func (v *view) flusherBehind() bool { return len(v.tables) > maxSealed+1 }
+func (v *view) mergerBehind() bool  { return len(v.runs) > maxUnmerged }
+func (v *view) behind() bool        { return v.flusherBehind() || v.mergerBehind() }
+
+// room waits until the goroutines behind the writer have caught up. If one cannot,
+// the answer is why: nobody knows for how long.
 func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
-	behind := func(v *view) bool { return len(v.tables) > maxSealed+1 || len(v.runs) > maxUnmerged }
-	if !behind(ix.view.Load()) {
+	if !ix.view.Load().behind() {
 		return nil
 	}
 	stop := context.AfterFunc(ctx, func() {
@@ -97,18 +106,41 @@ func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
 	defer stop()
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	for behind(ix.view.Load()) {
+	for ix.view.Load().behind() {
 		switch {
 		case ctx.Err() != nil:
 			return core.AsError(ctx.Err())
 		case closing.Load():
 			return core.Errorf(core.CodeStoreClosed, "the store is closed")
-		case ix.failed != nil:
-			return cannotWrite(ix.failed)
+		}
+		if err := ix.refusal(); err != nil {
+			return cannotWrite(err)
 		}
 		ix.changed.Wait()
 	}
 	return nil
+}
+
+// refusal is why who is behind cannot catch up, or nil. mu is held.
+func (ix *index) refusal() error {
+	v := ix.view.Load()
+	switch {
+	case v.flusherBehind() && ix.flushFailed != nil:
+		return ix.flushFailed
+	case v.mergerBehind():
+		return ix.mergeFailed
+	}
+	return nil
+}
+
+// failure is refusal for those who do not hold mu.
+func (ix *index) failure() error {
+	if !ix.view.Load().behind() {
+		return nil
+	}
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	return ix.refusal()
 }
 
 // hurry wakes whoever waits for room; there will be none.

@@ -46,17 +46,17 @@ func (ix *index) await(ready func(v *view) bool) bool {
 }
 
 // rest waits a while before the next try; false means closing.
-func (ix *index) rest(d time.Duration) bool {
+func (ix *index) rest() bool {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
 	over := false
-	timer := time.AfterFunc(d, func() {
+	timer := time.AfterFunc(ix.pause, func() {
 		ix.mu.Lock()
 		defer ix.mu.Unlock()
 		over = true
 		ix.changed.Broadcast()
 	})
 	defer timer.Stop()
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
 	for !ix.closing && !over {
 		ix.changed.Wait()
 	}
@@ -75,13 +75,13 @@ func (ix *index) flushAll(log string, sealed func(end offset)) {
 		r, err := ix.writeRun(t, next.first, end, log)
 		if err != nil {
 			ix.logger.Warn("the index of a segment cannot be written", "segment", segmentName(t.segment), "error", err)
-			ix.fail(err)
-			if !ix.rest(retryIndex) {
+			ix.fail(&ix.flushFailed, err)
+			if !ix.rest() {
 				return
 			}
 			continue
 		}
-		ix.fail(nil)
+		ix.fail(&ix.flushFailed, nil)
 		ix.mu.Lock()
 		ix.change(func(v *view) {
 			v.runs = append(slices.Clone(v.runs), r)
@@ -94,11 +94,12 @@ func (ix *index) flushAll(log string, sealed func(end offset)) {
 	}
 }
 
-// fail notes why the flusher cannot go on, for those who wait for it.
-func (ix *index) fail(err error) {
+// fail notes in why that the flusher or the merger cannot go on, or with nil that it
+// can again, for those who wait for it.
+func (ix *index) fail(why *error, err error) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.failed = err
+	*why = err
 	ix.changed.Broadcast()
 }
 
@@ -123,9 +124,10 @@ func (ix *index) mergeAll() {
 		if errors.As(err, &damage) {
 			err = ix.heal(damage)
 		}
+		ix.fail(&ix.mergeFailed, err)
 		if err != nil {
 			ix.logger.Warn("the index cannot be merged", "error", err)
-			if !ix.rest(retryIndex) {
+			if !ix.rest() {
 				return
 			}
 		}
