@@ -262,11 +262,22 @@ func (c *committer) publish(lane int, done Step) {
 		}
 	}
 	c.mu.Unlock()
+	if c.tail.isShared() {
+		state := c.engine.State()
+		c.tail.keep(state.Log, state.Head)
+	}
 	c.tail.publish(lane, done.Written, others)
 	if slices.ContainsFunc(done.Outcomes, func(o Outcome) bool { return errors.Is(o.Err, CodeUnknownOutcome) }) {
 		// It may have been written all the same: then storage has it.
 		c.tail.skipTo(c.engine.State().Head)
 	}
+}
+
+// underWay reports whether a step is.
+func (c *committer) underWay() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.busy[:], func(s step) bool { return s.begun })
 }
 
 // release lets others at what the lane worked on.

@@ -26,6 +26,7 @@ type follower struct {
 	stream string // All, or a name
 	filter *Filter
 	key    string // of filter; "" where there is none
+	log    string // identity of the log
 
 	position uint64 // everything up to here has been delivered or does not match
 	version  uint64 // of the stream, at position; 0 for All
@@ -101,7 +102,7 @@ func (f *follower) ended(ctx context.Context) error {
 	case f.closed.Err() != nil:
 		return Errorf(CodeCanceled, "the follow was closed")
 	}
-	return nil
+	return f.store.checkLog(f.log)
 }
 
 // deliver decides whether there is something to tell, and notes that it was.
@@ -134,6 +135,9 @@ func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, erro
 		batch, err = f.readAll(ctx, limit)
 	} else {
 		batch, err = f.readStream(ctx, limit)
+	}
+	if err == nil {
+		err = f.store.checkLog(f.log) // it may have been read from another
 	}
 	return batch, place{head, false}, err
 }
@@ -260,7 +264,14 @@ func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
 
 // start finds the position and version to begin after.
 func (f *follower) start(ctx context.Context, from From) error {
-	state := f.store.State()
+	state, err := f.store.freshState(ctx)
+	if err != nil {
+		return err
+	}
+	f.log = state.Log
+	if f.store.watch != nil {
+		f.store.watch.follow(state.Head)
+	}
 	switch from.Kind {
 	case FromStart:
 		return nil

@@ -14,6 +14,7 @@ type Store struct {
 	engine    Engine
 	committer *committer
 	tail      *tail
+	watch     *watch // nil unless others write to the log, too
 	followers atomic.Int64
 
 	closing   context.Context // ends followers and waits when the Store closes
@@ -44,8 +45,12 @@ func NewStore(engine Engine, config StoreConfig) *Store {
 	}
 	s := &Store{engine: engine}
 	s.closing, s.close = context.WithCancelCause(context.Background())
-	s.tail = newTail(config.TailBytes, engine.State().Head)
+	state := engine.State()
+	s.tail = newTail(config.TailBytes, state.Log, state.Head)
 	s.committer = newCommitter(engine, s.tail, config.QueueBytes)
+	if log, ok := engine.(HeadWatcher); ok {
+		s.watch = newWatch(s, log)
+	}
 	return s
 }
 
@@ -143,6 +148,9 @@ func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.close(Errorf(CodeStoreClosed, "the store is closed"))
 		s.committer.stop()
+		if s.watch != nil {
+			s.watch.wait()
+		}
 		s.closeErr = s.engine.Close()
 	})
 	return s.closeErr

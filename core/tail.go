@@ -12,7 +12,15 @@ import (
 type tail struct {
 	maxBytes int
 
+	// gaps has room for one: an early batch waits for what others wrote.
+	gaps chan struct{}
+
 	mu sync.Mutex // protects the fields below
+	// log is the identity of the log that this is the tail of.
+	log string
+	// followed says whether somebody misses what is not in the tail; nil unless
+	// others write to the log, too.
+	followed func() bool
 	// batches are in position order without a gap. Elements are never
 	// changed, so a reader may keep a subslice after releasing mu.
 	batches []Batch
@@ -37,8 +45,29 @@ type early struct {
 // laneSet is a set of lanes, a bit each.
 type laneSet uint
 
-func newTail(maxBytes int, head uint64) *tail {
-	return &tail{maxBytes: maxBytes, end: head, waiters: makeWaiters()}
+func newTail(maxBytes int, log string, head uint64) *tail {
+	return &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1)}
+}
+
+// share says that others write to the log, too. It is called before anything
+// else.
+func (t *tail) share(followed func() bool) {
+	t.mu.Lock()
+	t.followed = followed
+	t.mu.Unlock()
+}
+
+func (t *tail) isShared() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.followed != nil
+}
+
+// place is where the tail ends, in which log.
+func (t *tail) place() (log string, end uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.log, t.end
 }
 
 // maxEarly bounds the batches that wait for one that comes before them.
@@ -56,15 +85,93 @@ func (t *tail) publish(lane int, b Batch, others laneSet) {
 	if b.Count > 0 {
 		t.early = append(t.early, early{b, others})
 	}
+	t.takeEarly()
+}
+
+// takeEarly adds the early batches whose time has come. mu is held.
+func (t *tail) takeEarly() {
 	for len(t.early) > 0 {
 		i := t.earliest()
 		next := t.early[i]
-		if next.First > t.end+1 && next.awaits != 0 && len(t.early) <= maxEarly {
+		if next.First > t.end+1 && len(t.early) <= maxEarly && t.mayFill(next.awaits) {
 			return
 		}
 		t.early = slices.Delete(t.early, i, i+1)
 		t.add(next.Batch)
 	}
+}
+
+// mayFill reports whether a gap may still be filled: by a step under way, or with
+// what others wrote, if anybody misses it. mu is held.
+func (t *tail) mayFill(awaits laneSet) bool {
+	if awaits != 0 {
+		return true
+	}
+	if t.followed == nil || !t.followed() {
+		return false
+	}
+	select {
+	case t.gaps <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// missing is the position up to which the tail lacks something, as far as it
+// knows.
+func (t *tail) missing() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.early) == 0 {
+		return t.end
+	}
+	return t.early[t.earliest()].First - 1
+}
+
+// fill adds a page of what follows the tail, and moves its end as far as the
+// page vouches for.
+func (t *tail) fill(page Page) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if page.Count > 0 {
+		t.add(page.Batch)
+	}
+	if page.End {
+		// Up to the head nothing more is there. What a step of ours has written
+		// beyond the last event that came is not in the page.
+		upTo := page.Head
+		if len(t.early) > 0 {
+			upTo = min(upTo, t.early[t.earliest()].First-1)
+		}
+		t.end = max(t.end, upTo)
+	}
+	t.takeEarly()
+}
+
+// giveUp begins anew after a position: what is missing up to there comes from
+// storage.
+func (t *tail) giveUp(position uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if position > t.end {
+		t.restart()
+		t.end = position
+	}
+	t.takeEarly()
+}
+
+// keep reports whether the tail is of that log. If not, it begins anew at the
+// log's head.
+func (t *tail) keep(log string, head uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.log == log {
+		return true
+	}
+	t.restart()
+	t.early = nil
+	t.log, t.end = log, head
+	return false
 }
 
 func (t *tail) earliest() (least int) {
@@ -95,10 +202,10 @@ func (t *tail) restart() {
 }
 
 // add appends b. Where there is a gap before it, the tail begins anew with b
-// and everyone who waits is sent to storage for what is missing; a batch that
-// such a beginning has overtaken is in storage already. mu is held.
+// and everyone who waits is sent to storage for what is missing; what such a
+// beginning has overtaken is in storage already. mu is held.
 func (t *tail) add(b Batch) {
-	if b.First <= t.end {
+	if b = b.after(t.end); b.Count == 0 {
 		return
 	}
 	if b.First > t.end+1 {
