@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,11 @@ const (
 	// Small segments make a round go through several.
 	crashSegmentBytes = 64 << 10
 	maxKillDelay      = 400 * time.Millisecond
+	// The work of a node that was told to stop may take stopWithin, closing the log
+	// comes after it.
+	stopLatest = stopWithin + 20*time.Second
+	// verifyLatest is more than verify takes for a log of any round.
+	verifyLatest = time.Minute
 )
 
 // TestCrash kills a node with SIGKILL at a random moment of full load and starts it
@@ -79,41 +85,66 @@ func (c *crasher) round(t *testing.T, orderly bool) {
 	c.verify(t)
 
 	node = c.start(t)
-	client := dialNode(t, node.url)
+	client := c.dial(t, node)
 	for id, p := range acked {
 		c.seen[id] = p
 	}
-	c.resend(t, client, lost)
-	c.check(t, client)
+	c.resend(node.life, t, client, lost)
+	c.check(node.life, t, client)
 	if t.Failed() {
 		c.explain(t, node)
 	}
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
-	if code, err := node.end(syscall.SIGTERM); code != 0 || err != nil {
-		t.Errorf("the node stopped with exit code %d, %v", code, err)
-	}
+	c.end(t, node, syscall.SIGTERM, exitOK)
 	c.verify(t)
 }
 
 func (c *crasher) verify(t *testing.T) {
 	t.Helper()
-	out, err := exec.Command("gyre", "verify", "--data", filepath.Join(c.dir, "data")).CombinedOutput()
-	if err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), verifyLatest)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "gyre", "verify", "--data", filepath.Join(c.dir, "data"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // it prints its goroutines
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("verify: %v: %s", err, out)
 	}
 }
 
-// explain ends a node that did not do what it should and shows what it was
-// doing: SIGQUIT makes it print its goroutines.
+// end ends the node with a signal and checks its exit code. One that does not end
+// prints its goroutines.
+func (c *crasher) end(t *testing.T, node *process, signal syscall.Signal, want int) {
+	t.Helper()
+	late := node.dumpAfter(stopLatest)
+	defer late.Stop()
+	if code, err := node.end(signal); err != nil || code != want {
+		t.Fatalf("after %s the node ended with exit code %d, %v, want %d; it said: %s", signal, code, err, want, c.log())
+	}
+}
+
+// explain ends a node that did not do what it should, and shows what it was doing
+// and what we were: SIGQUIT makes it print its goroutines.
 func (c *crasher) explain(t *testing.T, node *process) {
-	_, _ = node.end(syscall.SIGQUIT)
-	text, err := os.ReadFile(filepath.Join(c.dir, "node.log"))
-	if err != nil {
+	t.Helper()
+	if node.life.Err() != nil {
+		t.Error("the node ended by itself, or somebody else ended it")
+	}
+	var ours strings.Builder
+	if err := pprof.Lookup("goroutine").WriteTo(&ours, 2); err != nil {
 		t.Error(err)
 	}
-	t.Fatalf("the node: %s", text)
+	code, err := node.end(syscall.SIGQUIT)
+	t.Fatalf("the node ended with exit code %d, %v; it said: %s\nThe test: %s", code, err, c.log(), &ours)
+}
+
+// log is what the last node has said.
+func (c *crasher) log() string {
+	text, err := os.ReadFile(filepath.Join(c.dir, "node.log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 func (c *crasher) start(t *testing.T) *process {
@@ -126,13 +157,14 @@ func (c *crasher) start(t *testing.T) *process {
 	return node
 }
 
-func dialNode(t *testing.T, url string) *sdk.Client {
+func (c *crasher) dial(t *testing.T, node *process) *sdk.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	client, err := sdk.Dial(ctx, url, sdk.Options{})
+	client, err := sdk.Dial(ctx, node.url, sdk.Options{})
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		c.explain(t, node)
 	}
 	return client
 }
@@ -140,7 +172,7 @@ func dialNode(t *testing.T, url string) *sdk.Client {
 // load appends from several goroutines until the node is killed or stopped, and
 // answers what was acknowledged and what was not.
 func (c *crasher) load(t *testing.T, node *process, orderly bool) (map[core.ID]place, []core.Commit) {
-	client := dialNode(t, node.url)
+	client := c.dial(t, node)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	acks := make([]map[core.ID]place, crashWorkers)
@@ -165,9 +197,7 @@ func (c *crasher) load(t *testing.T, node *process, orderly bool) (map[core.ID]p
 	if orderly {
 		signal, want = syscall.SIGTERM, exitOK
 	}
-	if code, err := node.end(signal); err != nil || code != want {
-		t.Errorf("exit code %d, %v, want %d", code, err, want)
-	}
+	c.end(t, node, signal, want)
 	// The client would wait for the node to come back.
 	cancel()
 	workers.Wait()
@@ -206,8 +236,8 @@ func note(places map[core.ID]place, c core.Commit, r core.Result) {
 }
 
 // resend sends what was not answered again, as a client would, and twice.
-func (c *crasher) resend(t *testing.T, client *sdk.Client, lost []core.Commit) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+func (c *crasher) resend(ctx context.Context, t *testing.T, client *sdk.Client, lost []core.Commit) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for _, l := range lost {
 		if len(l.Appends) == 0 {
@@ -215,7 +245,7 @@ func (c *crasher) resend(t *testing.T, client *sdk.Client, lost []core.Commit) {
 		}
 		first, err := client.Append(ctx, l)
 		if err != nil {
-			t.Errorf("send again: %v", err)
+			t.Errorf("send again: %v (%v)", err, context.Cause(ctx))
 			continue
 		}
 		second, err := client.Append(ctx, l)
@@ -227,13 +257,13 @@ func (c *crasher) resend(t *testing.T, client *sdk.Client, lost []core.Commit) {
 }
 
 // check compares the whole log with what it has to have.
-func (c *crasher) check(t *testing.T, client *sdk.Client) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+func (c *crasher) check(ctx context.Context, t *testing.T, client *sdk.Client) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	position, versions, found := uint64(0), map[string]uint64{}, 0
 	for e, err := range core.ReadAll(ctx, client, core.ReadRequest{Stream: core.All}) {
 		if err != nil {
-			t.Error(err)
+			t.Errorf("read: %v (%v)", err, context.Cause(ctx))
 			return
 		}
 		position++

@@ -81,8 +81,21 @@ type process struct {
 	url string
 	// stopping is closed when the process says that it stops.
 	stopping chan struct{}
-	// logged ends when the process has closed its stderr.
-	logged sync.WaitGroup
+	// life ends when the process has closed its stderr, and all it said is logged.
+	life context.Context
+}
+
+// errEnded is the cause of the end of a process's life. A test that did not end the
+// process learns by it that somebody else did.
+var errEnded = errors.New("the node has ended")
+
+// startWithin is more than any start of a node takes in a test.
+const startWithin = time.Minute
+
+// dumpAfter makes the process print its goroutines, and end, if nobody stops it in
+// time.
+func (p *process) dumpAfter(d time.Duration) *time.Timer {
+	return time.AfterFunc(d, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) })
 }
 
 // nodes are those of one script. Scripts run one command at a time.
@@ -90,7 +103,8 @@ type nodes struct{ running map[string]*process }
 
 func nodesOf(ts *testscript.TestScript) *nodes { return ts.Value("nodes").(*nodes) }
 
-// serve starts gyre serve, with small files unless args say otherwise, and returns when it listens. What it logs goes to logFile.
+// serve starts gyre serve, with small files unless args say otherwise, and returns when
+// it listens. What it logs goes to logFile.
 func serve(dir string, env []string, logFile string, args ...string) (*process, error) {
 	gyre, err := exec.LookPath("gyre")
 	if err != nil {
@@ -110,7 +124,10 @@ func serve(dir string, env []string, logFile string, args ...string) (*process, 
 		return nil, errors.Join(err, log.Close())
 	}
 	urls := make(chan string, 1)
-	p.logged.Go(func() {
+	life, ended := context.WithCancelCause(context.Background())
+	p.life = life
+	go func() { // who ends the process waits for it
+		defer ended(errEnded)
 		defer log.Close()
 		defer close(urls)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
@@ -123,8 +140,10 @@ func serve(dir string, env []string, logFile string, args ...string) (*process, 
 				close(p.stopping)
 			}
 		}
-	})
+	}()
+	late := p.dumpAfter(startWithin)
 	url, ok := <-urls
+	late.Stop()
 	if !ok {
 		_, err := p.end(syscall.SIGKILL)
 		text, _ := os.ReadFile(logFile)
@@ -139,7 +158,7 @@ func (p *process) end(s syscall.Signal) (int, error) {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
 	}
-	p.logged.Wait()
+	<-p.life.Done()
 	err := p.cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
