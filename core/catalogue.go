@@ -105,6 +105,12 @@ const (
 	CodeNotAcceptable        Code = "not_acceptable"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 
+	CodeSubscriptionOptionsDiffer Code = "subscription_options_differ"
+	CodeSubscriptionInUse         Code = "subscription_in_use"
+	CodeTooManySubscribers        Code = "too_many_subscribers"
+	CodeLeaseLost                 Code = "lease_lost"
+	CodeUnexpectedAck             Code = "unexpected_ack"
+
 	CodeHostNotAllowed   Code = "host_not_allowed"
 	CodeOriginNotAllowed Code = "origin_not_allowed"
 	CodeInsecureListen   Code = "insecure_listen"
@@ -261,6 +267,22 @@ var catalogue = map[Code]CodeInfo{
 	CodeUnsupportedMediaType: {Class: ClassUsage, Status: 415,
 		Title: "The body's media type or encoding is not supported",
 		Fix:   "Send application/json, application/x-ndjson or a CloudEvent, not compressed."},
+
+	CodeSubscriptionOptionsDiffer: {Class: ClassConflict, Status: 409,
+		Title: "The subscription exists with other options",
+		Fix:   "Leave the options out to join it as it is, or change or delete the subscription first."},
+	CodeSubscriptionInUse: {Class: ClassConflict, Status: 409, Retryable: true,
+		Title: "The subscription has its one subscriber already",
+		Fix:   "Wait until that one has left, or raise the subscription's concurrencyLimit to have several."},
+	CodeTooManySubscribers: {Class: ClassConflict, Status: 409, Retryable: true,
+		Title: "The subscription has as many subscribers as it may",
+		Fix:   "Wait until one has left, or raise the subscription's concurrencyLimit."},
+	CodeLeaseLost: {Class: ClassConflict, Status: 409,
+		Title: "The subscriber's lease has ended",
+		Fix:   "Subscribe again. What was not acked is delivered again, to you or to another subscriber."},
+	CodeUnexpectedAck: {Class: ClassConflict, Status: 409,
+		Title: "An event that is not in flight to this subscriber",
+		Fix:   "It was acked before, or its time to ack ran out and it is delivered again. The other positions of the request were taken; do not send them again."},
 
 	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
 		Title: "The request names a host this node does not serve",

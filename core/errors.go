@@ -25,6 +25,8 @@ type Error struct {
 	Limit    int64   // of the *_too_large and too_many_* codes
 	Offset   *int64  // in the log file, of store_corrupt
 
+	Positions []uint64 // of unexpected_ack
+
 	cause error
 }
 
