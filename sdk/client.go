@@ -31,6 +31,10 @@ type Options struct {
 	// JSON asks for gyre.v1.json, which can be read on the wire, instead of
 	// gyre.v1.bin.
 	JSON bool
+	// Compress asks the server to compress the events it sends, where it can: for
+	// slow networks. It takes time at both ends. Appends are sent as they are, since
+	// the next node that they may be sent to again need not understand it.
+	Compress bool
 	// TLS is for wss and https URLs; nil is Go's default.
 	TLS *tls.Config
 	// OnState is told when the connection comes and goes. It must not block, nor

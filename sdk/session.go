@@ -125,7 +125,11 @@ func (s *session) greet(ctx context.Context, o *Options) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(by) {
 		by = d
 	}
-	hello := wire.Encode(nil, &wire.Hello{ID: 1, Client: &wire.Agent{Name: o.Name, Version: o.Version}, Accept: &wire.Accept{Batch: true}})
+	accept := &wire.Accept{Batch: true}
+	if o.Compress {
+		accept.Compress = []string{wire.Deflate}
+	}
+	hello := wire.Encode(nil, &wire.Hello{ID: 1, Client: &wire.Agent{Name: o.Name, Version: o.Version}, Accept: accept})
 	_ = s.conn.SetWriteDeadline(by) // it fails only where the write does
 	_ = s.conn.SetReadDeadline(by)
 	err := s.conn.WriteMessage(websocket.TextMessage, hello)
@@ -336,7 +340,11 @@ func readInto(buf []byte, r io.Reader) ([]byte, error) {
 // frames hands on a binary message.
 func (s *session) frames(c *Client, message []byte) error {
 	var results []wire.Result
-	frames := wire.NewFrames(message)
+	inflateLimit := 0
+	if s.welcome.Compress == wire.Deflate {
+		inflateLimit = maxMessage
+	}
+	frames := wire.NewFrames(message, inflateLimit)
 	for owned := false; ; {
 		kind, ok := frames.Kind()
 		if !ok {

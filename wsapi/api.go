@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type API struct {
 	metrics  *metrics
 	router   *router
 	guard    guard
+	deflater *wire.Deflater
 	upgrader websocket.Upgrader
 
 	draining atomic.Bool
@@ -43,6 +45,7 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{config: config, guard: newGuard(&config), conns: map[*conn]struct{}{}}
+	a.deflater = wire.NewDeflater(runtime.GOMAXPROCS(0)) // more at once gain nothing
 	a.metrics, err = newMetrics(&a.config)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"context"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -19,7 +20,7 @@ const (
 )
 
 // features are the parts of the protocol that this server has.
-func features() []string { return []string{"cloudevents", "filters", "follow", "tx"} }
+func features() []string { return []string{"cloudevents", "compress", "filters", "follow", "tx"} }
 
 // dispatch acts on one WebSocket message. An error ends the connection.
 func (c *conn) dispatch(binary bool, message []byte) error {
@@ -85,7 +86,13 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	}
 	limits := &c.api.config.Limits
 	c.welcomed.Store(true)
-	batch := hello.Accept != nil && hello.Accept.Batch
+	batch, compress := false, ""
+	if accept := hello.Accept; accept != nil {
+		batch = accept.Batch
+		if c.bin && slices.Contains(accept.Compress, wire.Deflate) {
+			compress, c.deflate = wire.Deflate, true
+		}
+	}
 	c.out.text(wire.Encode(nil, &wire.Welcome{
 		ID:      hello.ID,
 		Server:  wire.Server{Version: c.api.config.Version, Node: c.api.config.Node},
@@ -97,6 +104,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		},
 		Ping:     wire.PingPlan{IntervalMs: limits.PingEvery.Milliseconds(), TimeoutMs: limits.PingTimeout.Milliseconds()},
 		Batch:    batch,
+		Compress: compress,
 		Features: features(),
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
 	}))

@@ -291,9 +291,10 @@ func (s *sub) spend(events, bytes int) {
 
 // sendFrame sends a delivery as one EVENTS frame.
 func (s *sub) sendFrame(d *core.Delivery) {
-	var header [32]byte
+	var space [64]byte
 	s.spend(d.Count, len(d.Block))
-	s.conn.out.subFrame(s, wire.AppendEventsHeader(header[:0], s.num, false, d.Count), d.Block)
+	header, block := s.conn.eventsFrame(space[:0], s.num, false, &d.Batch)
+	s.conn.out.subFrame(s, header, block)
 }
 
 // sendText sends a delivery in as many messages as the bound and the credit ask

@@ -74,8 +74,9 @@ func (c *conn) answerRead(ctx context.Context, call *call, r core.ReadRequest) {
 	reply.b = strconv.AppendUint(reply.b, call.id, 10)
 	if c.bin {
 		if page.Count > 0 {
-			var header [32]byte
-			c.out.frame(wire.AppendEventsHeader(header[:0], call.id, true, page.Count), page.Block)
+			var space [64]byte
+			header, block := c.eventsFrame(space[:0], call.id, true, &page.Batch)
+			c.out.frame(header, block)
 		}
 	} else {
 		reply.b = append(reply.b, `,"events":`...)
@@ -87,6 +88,17 @@ func (c *conn) answerRead(ctx context.Context, call *call, r core.ReadRequest) {
 	reply.b = strconv.AppendUint(reply.b, page.Head, 10)
 	reply.b = append(reply.b, '}')
 	c.out.text(reply.b)
+}
+
+// eventsFrame is an EVENTS frame in two parts, the header appended to dst. The block is
+// compressed where that was agreed on and is worth it.
+func (c *conn) eventsFrame(dst []byte, number uint64, answer bool, b *core.Batch) (header, block []byte) {
+	if c.deflate {
+		if coded, ok := c.api.deflater.Block(b.Block); ok {
+			return wire.AppendDeflatedHeader(dst, number, answer, b.Count, len(b.Block), len(coded)), coded
+		}
+	}
+	return wire.AppendEventsHeader(dst, number, answer, b.Count), b.Block
 }
 
 // appendEvents encodes the event objects of a batch as an array.

@@ -28,6 +28,7 @@ const (
 func (a *app) talks(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&a.server, "server", "", "URL, host:port or :port of the node (env GYRE_SERVER, default http://"+runtime.DefaultListen+")")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
+	cmd.Flags().BoolVar(&a.compress, "compress", false, "have the node compress the events it sends, for slow networks")
 	return cmd
 }
 
@@ -59,7 +60,7 @@ func (a *app) withClient(ctx context.Context, f func(*sdk.Client) error) error {
 func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
-	client, err := sdk.Dial(ctx, a.serverURL(), sdk.Options{Name: "gyre-cli", Version: version, OnState: a.tellState()})
+	client, err := sdk.Dial(ctx, a.serverURL(), sdk.Options{Name: "gyre-cli", Version: version, Compress: a.compress, OnState: a.tellState()})
 	// The socket's own deadline may pass a moment before that of the context.
 	var late net.Error
 	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout()) {

@@ -20,10 +20,11 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 
-	output  outputFormat  // -o; "" is the command's own default
-	server  string        // --server
-	timeout time.Duration // --timeout, of one request
-	lost    atomic.Bool   // the connection to the node, for now
+	output   outputFormat  // -o; "" is the command's own default
+	server   string        // --server
+	timeout  time.Duration // --timeout, of one request
+	compress bool          // --compress
+	lost     atomic.Bool   // the connection to the node, for now
 }
 
 const rootHelp = `Gyre is an event store: applications append events to streams and read them back,

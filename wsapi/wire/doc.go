@@ -15,15 +15,16 @@
 // A binary WebSocket message of gyre.v1.bin is one or more frames, back to back.
 // uvarint and zigzag are those of Protocol Buffers, lp is a uvarint length and that
 // many bytes, u8 is one byte. Numbers are at most 2^53−1. Bits of flags that are
-// not named here are zero; bits 0 and 1 are kept for a codec, and nothing but 0 (no
-// compression) is understood.
+// not named here are zero.
 //
 //	0x01 EVENTS   u8 0x01 | u8 flags | uvarint sub | uvarint count | count × event
+//	              flags bits 0 and 1: the codec
 //	              flags bit 2: reserved for deliveries of named subscriptions
 //	              flags bit 3: the events answer a read, and the number is the id of
 //	              its request; the ok with next, end, version and head follows
 //	0x02 APPEND   u8 0x02 | u8 flags | uvarint id | [uvarint timeoutMs] |
 //	              zigzag expect | lp stream | uvarint count | count × record
+//	              flags bits 0 and 1: the codec
 //	              flags bit 3: there is a timeoutMs
 //	              expect: −1 any, −2 no_stream, −3 stream_exists, else the version
 //	0x03 RESULTS  u8 0x03 | u8 flags | uvarint ranges | ranges × (
@@ -47,6 +48,19 @@
 // disk, in the tail and on every binary connection are the same. Frames are
 // delimited by what they hold: a reader goes through the records by their lengths.
 // testdata/frames.json has examples.
+//
+// # Compression
+//
+// A codec of 0 is none; 1 is raw DEFLATE; 2 is kept for zstd, and 3 is not used. With
+// codec 1 the events or records of a frame are
+//
+//	uvarint bytes of them | uvarint bytes that follow | raw DEFLATE (RFC 1951)
+//
+// Only the frames of a connection on which it was agreed have a codec: the client names
+// "deflate-raw" in accept.compress of hello, and the server in compress of welcome.
+// Either side then compresses what it wants to. Before they are compressed, the blocks
+// of one message have together no more bytes than a message may (limits.frame), so
+// that a small message cannot ask for much; credit counts bytes before compression.
 //
 // RESULTS answers appends of a single event only; others, duplicates and errors
 // are answered in JSON. A read on such a connection is answered by EVENTS with

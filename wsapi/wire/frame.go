@@ -18,6 +18,7 @@ const (
 
 const (
 	flagCodec   = 0x03 // bits 0 and 1
+	flagDeflate = 0x01 // of EVENTS and APPEND, the one codec
 	flagAnswer  = 0x08 // of EVENTS
 	flagTimeout = 0x08 // of APPEND
 )
@@ -44,9 +45,20 @@ type Result struct {
 
 // AppendEventsHeader appends an EVENTS frame without its block, which follows.
 func AppendEventsHeader(dst []byte, sub uint64, answer bool, count int) []byte {
-	flags := byte(0)
+	return appendEventsHeader(dst, 0, sub, answer, count)
+}
+
+// AppendDeflatedHeader is AppendEventsHeader for a block of raw bytes that a Deflater
+// has made coded bytes of.
+func AppendDeflatedHeader(dst []byte, sub uint64, answer bool, count, raw, coded int) []byte {
+	dst = appendEventsHeader(dst, flagDeflate, sub, answer, count)
+	dst = binary.AppendUvarint(dst, uint64(raw))
+	return binary.AppendUvarint(dst, uint64(coded))
+}
+
+func appendEventsHeader(dst []byte, flags byte, sub uint64, answer bool, count int) []byte {
 	if answer {
-		flags = flagAnswer
+		flags |= flagAnswer
 	}
 	dst = append(dst, FrameEvents, flags)
 	dst = binary.AppendUvarint(dst, sub)
@@ -112,13 +124,25 @@ func AppendCredit(dst []byte, c Credit) []byte {
 
 // Frames takes the frames of a binary message one after another. What it decodes
 // points into the message.
-type Frames struct{ rest []byte }
+type Frames struct {
+	rest []byte
+	// Compressed blocks may have mayInflate bytes more in sum, of inflateLimit.
+	mayInflate, inflateLimit int
+}
 
-// NewFrames reads message, which is taken over.
-func NewFrames(message []byte) Frames { return Frames{rest: message} }
+// NewFrames reads message, which is taken over. The compressed blocks in it may have
+// inflateLimit bytes together when they are not compressed any more; 0 means that
+// no compression was agreed on.
+func NewFrames(message []byte, inflateLimit int) Frames {
+	return Frames{rest: message, mayInflate: inflateLimit, inflateLimit: inflateLimit}
+}
 
 // Clone copies what is left, so that the message can be used again.
-func (f *Frames) Clone() Frames { return Frames{rest: bytes.Clone(f.rest)} }
+func (f *Frames) Clone() Frames {
+	clone := *f
+	clone.rest = bytes.Clone(f.rest)
+	return clone
+}
 
 // Kind is that of the next frame; false at the end.
 func (f *Frames) Kind() (byte, bool) {
@@ -134,7 +158,7 @@ func (f *Frames) header(known byte) (flags byte, err error) {
 		return 0, errCut
 	}
 	flags = f.rest[1]
-	if flags&flagCodec != 0 {
+	if flags&flagCodec != 0 && f.inflateLimit == 0 {
 		return 0, core.Errorf(core.CodeProtocolError, "a compressed frame, and no compression was agreed on")
 	}
 	if flags&^known != 0 {
@@ -145,6 +169,32 @@ func (f *Frames) header(known byte) (flags byte, err error) {
 }
 
 var errCut = core.Errorf(core.CodeProtocolError, "a binary frame is cut short or malformed")
+
+// block is where the events or records of a frame begin. A compressed block is all of
+// them; else they go up to where they end, and sized is false. A block that is too
+// large is passed over.
+func (f *Frames) block(flags byte) (block []byte, sized bool, err error) {
+	if flags&flagCodec == 0 {
+		return f.rest, false, nil
+	}
+	var raw, coded uint64
+	if err := f.numbers(&raw, &coded); err != nil {
+		return nil, true, err
+	}
+	if coded > uint64(len(f.rest)) {
+		return nil, true, errCut
+	}
+	compressed := f.rest[:coded]
+	f.rest = f.rest[coded:]
+	if raw > uint64(f.mayInflate) {
+		e := core.Errorf(core.CodeFrameTooLarge, "a compressed frame has %d bytes; those of a message may have %d in sum", raw, f.inflateLimit)
+		e.Limit = int64(f.inflateLimit)
+		return nil, true, e
+	}
+	f.mayInflate -= int(raw)
+	block, err = inflate(compressed, int(raw))
+	return block, true, err
+}
 
 // number takes a uvarint of at most 2^53-1.
 func (f *Frames) number() (uint64, error) {
@@ -177,7 +227,7 @@ func (f *Frames) Unknown() error {
 // that is not protocol_error is about this append only, and the next frame can be
 // taken.
 func (f *Frames) Append(a *AppendFrame) error {
-	flags, err := f.header(flagTimeout)
+	flags, err := f.header(flagTimeout | flagDeflate)
 	if err != nil {
 		return err
 	}
@@ -206,39 +256,51 @@ func (f *Frames) Append(a *AppendFrame) error {
 	if err := f.numbers(&count); err != nil {
 		return err
 	}
-	return f.records(a, count)
+	block, sized, err := f.block(flags)
+	if err != nil {
+		return err
+	}
+	rest, err := records(block, a, count)
+	switch {
+	case !sized:
+		f.rest = rest
+	case len(rest) > 0:
+		return errCut
+	}
+	return err
 }
 
 // maxTimeoutMs keeps a time.Duration from overflowing.
 const maxTimeoutMs = 1 << 40
 
-func (f *Frames) records(a *AppendFrame, count uint64) error {
+// records takes the events of an append, and returns what is behind them.
+func records(block []byte, a *AppendFrame, count uint64) (rest []byte, err error) {
 	// A record has at least 19 bytes: what is not there is not allocated for.
-	if count > uint64(len(f.rest)) {
-		return errCut
+	if count > uint64(len(block)) {
+		return nil, errCut
 	}
 	a.Append.Events = a.Append.Events[:0]
 	var bad error
 	for i := range count {
 		var e core.NewEvent
-		n, err := core.DecodeNewEvent(f.rest, &e)
+		n, err := core.DecodeNewEvent(block, &e)
 		if err != nil {
-			return errCut
+			return nil, errCut
 		}
-		f.rest = f.rest[n:]
+		block = block[n:]
 		if err := CheckEvent(&e); err != nil && bad == nil {
 			typed := core.AsError(err)
 			bad = core.Errorf(typed.Code, "event %d: %s", i, typed.Detail)
 		}
 		a.Append.Events = append(a.Append.Events, e)
 	}
-	return bad
+	return block, bad
 }
 
 // Events takes an EVENTS frame.
 func (f *Frames) Events() (EventsFrame, error) {
 	var e EventsFrame
-	flags, err := f.header(flagAnswer)
+	flags, err := f.header(flagAnswer | flagDeflate)
 	if err != nil {
 		return e, err
 	}
@@ -247,22 +309,28 @@ func (f *Frames) Events() (EventsFrame, error) {
 	if err := f.numbers(&e.Sub, &count); err != nil {
 		return e, err
 	}
-	if count > uint64(len(f.rest)) {
+	block, sized, err := f.block(flags)
+	if err != nil {
+		return e, err
+	}
+	if count > uint64(len(block)) {
 		return e, errCut
 	}
 	end := 0
 	for range count {
-		size, n := binary.Uvarint(f.rest[end:])
-		if n <= 0 || size > uint64(len(f.rest)-end-n) {
+		size, n := binary.Uvarint(block[end:])
+		if n <= 0 || size > uint64(len(block)-end-n) {
 			return e, errCut
 		}
 		end += n + int(size)
 	}
-	e.Batch, err = core.ParseBatch(f.rest[:end:end], int(count))
-	if err != nil {
+	e.Batch, err = core.ParseBatch(block[:end:end], int(count))
+	if err != nil || sized && end < len(block) {
 		return e, errCut
 	}
-	f.rest = f.rest[end:]
+	if !sized {
+		f.rest = block[end:]
+	}
 	return e, nil
 }
 

@@ -102,6 +102,7 @@ type (
 		Limits   Limits   `json:"limits"`
 		Ping     PingPlan `json:"ping"`
 		Batch    bool     `json:"batch"`
+		Compress string   `json:"compress,omitzero"` // the codec of frames from now on
 		Features []string `json:"features"`
 		Time     Time     `json:"time"`
 	}
@@ -190,7 +191,8 @@ type (
 		Version string `json:"version,omitzero"`
 	}
 	Accept struct {
-		Batch bool `json:"batch,omitzero"`
+		Batch    bool     `json:"batch,omitzero"`
+		Compress []string `json:"compress,omitzero"` // codecs, the best first
 	}
 	Element struct {
 		Stream string  `json:"stream"`

@@ -191,13 +191,13 @@ func TestFramesFollowEachOther(t *testing.T) {
 		}
 		message = append(message, frame...)
 		for cut := 1; cut < len(frame); cut++ {
-			f := wire.NewFrames(frame[:cut])
+			f := wire.NewFrames(frame[:cut], 0)
 			if err := takeFrame(&f, nil); err == nil {
 				t.Errorf("%s, cut to %d of %d bytes, was taken", v.Name, cut, len(frame))
 			}
 		}
 	}
-	f := wire.NewFrames(message)
+	f := wire.NewFrames(message, 0)
 	var again []byte
 	for {
 		if _, ok := f.Kind(); !ok {
@@ -257,7 +257,7 @@ func TestFramesAskForNoMemory(t *testing.T) {
 		"results": {3, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1},
 		"stream":  {2, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
 	} {
-		f := wire.NewFrames(frame)
+		f := wire.NewFrames(frame, 0)
 		if err := takeFrame(&f, nil); !errors.Is(err, core.CodeProtocolError) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -270,10 +270,12 @@ func FuzzBinaryFrame(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(frame)
+		f.Add(frame, 0)
 	}
-	f.Fuzz(func(t *testing.T, message []byte) {
-		frames := wire.NewFrames(message)
+	block := records(2)
+	f.Add(deflatedAppend(9, 2, deflated(f, block), len(block)), 1<<20)
+	f.Fuzz(func(t *testing.T, message []byte, inflateLimit int) {
+		frames := wire.NewFrames(message, max(0, inflateLimit%(1<<20)))
 		for {
 			kind, ok := frames.Kind()
 			if !ok {
