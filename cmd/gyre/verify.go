@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -73,6 +74,9 @@ func (a *app) verify(ctx context.Context, data string, options disk.VerifyOption
 		meter.show(done, fmt.Sprintf("%s of %s", megabytes(done), megabytes(total)))
 	}}, options)
 	meter.finish()
+	if errors.Is(err, core.CodeUnavailable) {
+		return &advised{err, "Check the path of --data, and that you may read what is there."}
+	}
 	if err != nil {
 		return err
 	}
