@@ -26,5 +26,5 @@
 // IdleTimeout (120 s) and leaves ReadTimeout and WriteTimeout at zero: a follow may
 // last for weeks. Bodies and answers have deadlines of their own (Limits.IOTimeout),
 // set through http.ResponseController. http.Server.Shutdown knows nothing of
-// WebSockets: call API.Close first.
+// WebSockets: call API.Close first. Until the Store is open, Starting answers.
 package wsapi
