@@ -126,7 +126,7 @@ func (s *step) settle(a *answer, before *found) {
 		}
 	}
 	s.plan.entries = nil
-	s.engine.log.advance(last.position, last)
+	s.engine.log.append(last)
 }
 
 // send runs the plan on the server, in one flush, or, to hold it, in a

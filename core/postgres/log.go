@@ -38,7 +38,7 @@ func (l *logState) state() core.State {
 	return s
 }
 
-// advance notes that the log of that identity has reached a head.
+// advance notes that the log has reached a head, and wakes who waits for it.
 func (l *logState) advance(head uint64, last mark) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,6 +49,17 @@ func (l *logState) advance(head uint64, last mark) {
 		l.head = head
 		l.wake()
 	}
+}
+
+// append notes what a step of this engine has written. Nobody is woken: its
+// Store has the events.
+func (l *logState) append(last mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last.position > l.last.position {
+		l.last = last
+	}
+	l.head = max(l.head, last.position)
 }
 
 // wake wakes who waits. mu is held.

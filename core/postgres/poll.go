@@ -15,7 +15,7 @@ import (
 // is one look at the end of an index, and takes no lock.
 const (
 	pollIdle   = time.Second
-	pollFast   = 2 * time.Millisecond
+	pollFast   = 5 * time.Millisecond
 	pollSlow   = 50 * time.Millisecond
 	pollFailed = 250 * time.Millisecond
 	// sizeEvery is how often the size of the log is asked for.

@@ -42,6 +42,7 @@ type group struct {
 
 var groups = []group{
 	{"disk", benchDisk},
+	{"postgres", benchPostgres},
 	{"ws", benchWS},
 	{"growth", benchGrowth},
 }
@@ -145,6 +146,13 @@ func (b *bench) atLeast(name, unit string, p paired, bar float64) {
 		r.Bar, r.Holds = &bar, ratio >= bar
 	}
 	b.add(r)
+}
+
+// atMostTimes records a value, of which less is better, whose ratio to its floor
+// must not pass bar.
+func (b *bench) atMostTimes(name, unit string, p paired, bar float64) {
+	floor, ratio := p.floor(), p.ratio()
+	b.add(Result{Name: name, Value: p.value(), Unit: unit, Floor: &floor, Ratio: &ratio, Bar: &bar, Holds: ratio <= bar, Note: p.note})
 }
 
 // atMost records a value that must not pass bar.
