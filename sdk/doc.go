@@ -20,6 +20,8 @@
 //     none before it first sends them, so nothing is written twice (P5).
 //   - Errors are *core.Error, as the server had them.
 //   - Every queue has a bound: a follow's is its credit, an append waits for a slot.
+//   - Every call ends with its context, one without a deadline after 30 s. If there was
+//     no connection then, the error says why.
 //
 // Everything exported is safe for concurrent use, a Follower by one goroutine at a
 // time.
