@@ -1,0 +1,37 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Script is the SQL that brings a store from a migration, 0 where there is nothing,
+// to the newest one, in one transaction: what Migrate does, for someone who applies
+// it by hand. Applied twice it fails and changes nothing.
+func Script(store string, from int) (string, error) {
+	known, err := Migrations(store)
+	if err != nil {
+		return "", err
+	}
+	if from < 0 || from > len(known) {
+		return "", core.Errorf(core.CodeInvalidRequest, "there is no migration %d; the newest is %d", from, len(known))
+	}
+	if store == "" {
+		store = defaultStore
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "-- Store %s, from migration %d to %d.\nBEGIN;\n", store, from, len(known))
+	fmt.Fprintf(&b, "SELECT pg_advisory_xact_lock(hashtextextended('gyre migrations of %s', 0));\n", store)
+	if from == 0 {
+		fmt.Fprintf(&b, "CREATE SCHEMA IF NOT EXISTS %s;\n", store)
+		b.WriteString(strings.ReplaceAll(createMigrations, "{schema}", store) + ";\n")
+	}
+	for _, m := range known[from:] {
+		fmt.Fprintf(&b, "\n-- Migration %s.\n%s\n", m.Name, strings.TrimSpace(m.SQL))
+		fmt.Fprintf(&b, "INSERT INTO %s.migrations (version, name, least) VALUES (%d, '%s', %d);\n", store, m.Version, m.Name, m.Least)
+	}
+	b.WriteString("COMMIT;\n")
+	return b.String(), nil
+}

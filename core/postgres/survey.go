@@ -1,0 +1,215 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// surveySamples is how often a survey measures what varies.
+const surveySamples = 20
+
+// Survey is what a server tells someone who wants to know whether a store is well
+// kept there. It has facts; what to think of them is the reader's.
+type Survey struct {
+	Version     int    // 150004 for 15.4
+	VersionName string // as the server writes it
+	Encoding    string // of the database
+	Standby     bool   // the server follows another one
+	ReadOnly    bool   // it takes no writes, as a standby or by a setting
+	// Settings has fsync, synchronous_commit, full_page_writes and
+	// synchronous_standby_names.
+	Settings map[string]string
+	// Missing are the privileges that the user lacks to create the store, or to use
+	// the one that is there.
+	Missing []string
+	// Connections that the user may still open.
+	Connections int
+	// Ahead is how much the server's clock is ahead of this machine's.
+	Ahead time.Duration
+	// Pooler says that something like PgBouncer is between here and the server.
+	Pooler bool
+	// Encrypted says that the connection has TLS, Local that it stays in the machine.
+	Encrypted, Local bool
+	// RoundTrips are times of the smallest query, Commits of the smallest transaction
+	// that the server has to make durable. There are none where it takes no writes.
+	RoundTrips, Commits []time.Duration
+}
+
+// NodeConns is how many connections a node with this Config opens at most.
+func (c Config) NodeConns() int {
+	if c.ReadConns == 0 {
+		c.ReadConns = defaultReadConns
+	}
+	return c.ReadConns + stepConns
+}
+
+// Inspect surveys the server that config leads to, with a server that takes no
+// writes if there is no other. It changes nothing; its transactions leave a few
+// bytes in the server's write-ahead log.
+func Inspect(ctx context.Context, config Config) (Survey, error) {
+	if err := config.validate(); err != nil {
+		return Survey{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
+	defer cancel()
+	c, err := config.connectAny(ctx)
+	if err != nil {
+		return Survey{}, asError(err)
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	var s Survey
+	for _, ask := range []func(context.Context, *pgx.Conn) error{s.askServer, s.askConnections, s.askTimes} {
+		if err := ask(ctx, c); err != nil {
+			return Survey{}, asError(err)
+		}
+	}
+	if s.Missing, err = missingPrivileges(ctx, c, config.Store); err != nil {
+		return Survey{}, asError(err)
+	}
+	return s, nil
+}
+
+// connectAny makes a connection, to a server without writes if need be. It needs
+// no prepared statements, which poolers may lose.
+func (c *Config) connectAny(ctx context.Context) (*pgx.Conn, error) {
+	p, err := pgx.ParseConfig(c.URL)
+	if err != nil {
+		return nil, badURL(err)
+	}
+	p.DefaultQueryExecMode = pgx.QueryExecModeExec
+	c.harden(&p.Config)
+	conn, err := pgx.ConnectConfig(ctx, p)
+	if err != nil && errors.Is(asError(err), core.CodeStoreReadOnly) {
+		p.ValidateConnect = nil
+		conn, err = pgx.ConnectConfig(ctx, p)
+	}
+	return conn, err
+}
+
+func (s *Survey) askServer(ctx context.Context, c *pgx.Conn) error {
+	s.Settings = make(map[string]string)
+	var pid uint32
+	err := c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+		current_setting('server_encoding'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', pg_backend_pid()`).
+		Scan(&s.Version, &s.VersionName, &s.Encoding, &s.Standby, &s.ReadOnly, &pid)
+	if err != nil {
+		return err
+	}
+	// A pooler tells a number of its own when it is connected to.
+	s.Pooler = pid != c.PgConn().PID()
+	conn := c.PgConn().Conn()
+	_, s.Encrypted = conn.(*tls.Conn)
+	s.Local = isLocal(conn.RemoteAddr())
+	rows, err := c.Query(ctx, `SELECT n, current_setting(n)
+		FROM unnest('{fsync,synchronous_commit,full_page_writes,synchronous_standby_names}'::text[]) n`)
+	if err != nil {
+		return err
+	}
+	var name, value string
+	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+		s.Settings[name] = value
+		return nil
+	})
+	return err
+}
+
+// askConnections counts what the server, the database and the user leave.
+func (s *Survey) askConnections(ctx context.Context, c *pgx.Conn) error {
+	return c.QueryRow(ctx, `
+		WITH used AS (
+		  SELECT count(*) AS server, count(*) FILTER (WHERE datname = current_database()) AS database,
+		         count(*) FILTER (WHERE usename = current_user) AS role
+		  FROM pg_stat_activity WHERE datname IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend')
+		SELECT greatest(0, least(
+		  current_setting('max_connections')::int - u.server
+		    - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END,
+		  CASE WHEN d.datconnlimit < 0 OR r.rolsuper THEN NULL ELSE d.datconnlimit - u.database END,
+		  CASE WHEN r.rolconnlimit < 0 OR r.rolsuper THEN NULL ELSE r.rolconnlimit - u.role END))::int
+		FROM used u, pg_roles r, pg_database d
+		WHERE r.rolname = current_user AND d.datname = current_database()`).Scan(&s.Connections)
+}
+
+// askTimes measures, and compares the clocks by the quickest answer.
+func (s *Survey) askTimes(ctx context.Context, c *pgx.Conn) error {
+	quickest := time.Duration(-1)
+	for range surveySamples {
+		var there time.Time
+		begun := time.Now()
+		if err := c.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&there); err != nil {
+			return err
+		}
+		took := time.Since(begun)
+		s.RoundTrips = append(s.RoundTrips, took)
+		if quickest < 0 || took < quickest {
+			quickest, s.Ahead = took, there.Sub(begun.Add(took/2))
+		}
+	}
+	if s.ReadOnly {
+		return nil
+	}
+	for range surveySamples {
+		begun := time.Now()
+		// A message to nobody: the smallest thing whose commit waits for the disk.
+		if _, err := c.Exec(ctx, `SELECT pg_logical_emit_message(true, 'gyre', '')`); err != nil {
+			return err
+		}
+		s.Commits = append(s.Commits, time.Since(begun))
+	}
+	return nil
+}
+
+// missingPrivileges are those to create a store, or to use the one that is there.
+func missingPrivileges(ctx context.Context, c *pgx.Conn, store string) ([]string, error) {
+	rows, err := c.Query(ctx, `
+		WITH the AS (SELECT to_regnamespace($1)::oid AS schema),
+		needed AS (
+		  SELECT 'CREATE on database ' || current_database() AS what, has_database_privilege(current_database(), 'CREATE') AS has
+		  FROM the WHERE schema IS NULL
+		  UNION ALL
+		  SELECT p || ' on schema ' || $1, has_schema_privilege(schema, p)
+		  FROM the, unnest(CASE WHEN EXISTS (SELECT FROM pg_class WHERE relnamespace = schema AND relname = 'log')
+		    THEN '{USAGE}'::text[] ELSE '{USAGE,CREATE}' END) p
+		  WHERE schema IS NOT NULL
+		  UNION ALL
+		  SELECT p || ' on ' || $1 || '.' || c.relname, has_table_privilege(c.oid, p)
+		  FROM the, pg_class c, unnest(CASE c.relname
+		    WHEN 'migrations' THEN '{SELECT}'::text[] WHEN 'log' THEN '{SELECT,UPDATE}'
+		    WHEN 'events' THEN '{SELECT,INSERT}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
+		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records'))
+		SELECT what FROM needed WHERE NOT has`, store)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+func isLocal(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
+}
+
+// CheckSchema answers whether this version of Gyre can use the store as it is:
+// schema_outdated, store_newer, or nil.
+func CheckSchema(ctx context.Context, config Config) error {
+	if err := config.validate(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
+	defer cancel()
+	c, err := config.connectAny(ctx)
+	if err != nil {
+		return asError(err)
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	if err := checkSchema(ctx, c, config.Store); err != nil {
+		return asError(err)
+	}
+	return nil
+}
