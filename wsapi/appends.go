@@ -47,6 +47,11 @@ func (c *conn) dispatchFrames(message []byte) error {
 		switch kind {
 		case wire.FrameAppend:
 			err = c.appendFrame(&frames)
+		case wire.FrameAck:
+			var ack wire.Ack
+			if ack, err = frames.Ack(); err == nil {
+				c.refuse(ack.ID, errNoNamed)
+			}
 		case wire.FrameCredit:
 			var credit wire.Credit
 			if credit, err = frames.Credit(); err == nil {

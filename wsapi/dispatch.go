@@ -64,6 +64,12 @@ func (c *conn) dispatchText(text []byte) error {
 		c.credit(m)
 	case *wire.Unsubscribe:
 		c.unsubscribe(m)
+	case *wire.Ack:
+		c.refuse(m.ID, errNoNamed)
+	case *wire.Nack:
+		c.refuse(m.ID, errNoNamed)
+	case *wire.Extend:
+		c.refuse(m.ID, errNoNamed)
 	case *wire.Cancel:
 		c.cancelCall(m.ID)
 	case *wire.Ping:

@@ -19,6 +19,8 @@ const (
 	unlimited = math.MaxInt64 / 2
 )
 
+var errNoNamed = core.Errorf(core.CodeNotSupported, "this server has no named subscriptions")
+
 // sub is one follow of a connection. Its goroutine (run) reads ahead by what there
 // is credit and room for, and otherwise keeps the follower's place only.
 type sub struct {
@@ -111,7 +113,7 @@ func (c *conn) newSub(m *wire.Subscribe) (*sub, core.FollowRequest, error) {
 	r := core.FollowRequest{Stream: m.Stream}
 	switch {
 	case m.Subscription != "":
-		return nil, r, core.Errorf(core.CodeNotSupported, "this server has no named subscriptions")
+		return nil, r, errNoNamed
 	case m.Sub == 0 || m.Sub > core.MaxNumber:
 		return nil, r, core.Errorf(core.CodeInvalidRequest, "sub is a number from 1 to 2^53-1")
 	case m.MaxBatch < 0:

@@ -17,9 +17,11 @@
 // many bytes, u8 is one byte. Numbers are at most 2^53−1. Bits of flags that are
 // not named here are zero.
 //
-//	0x01 EVENTS   u8 0x01 | u8 flags | uvarint sub | uvarint count | count × event
+//	0x01 EVENTS   u8 0x01 | u8 flags | uvarint sub | uvarint count |
+//	              [count × uvarint attempt] | count × event
 //	              flags bits 0 and 1: the codec
-//	              flags bit 2: reserved for deliveries of named subscriptions
+//	              flags bit 2: deliveries of a named subscription, with how often each
+//	              event was sent, this time included
 //	              flags bit 3: the events answer a read, and the number is the id of
 //	              its request; the ok with next, end, version and head follows
 //	0x02 APPEND   u8 0x02 | u8 flags | uvarint id | [uvarint timeoutMs] |
@@ -31,7 +33,12 @@
 //	              uvarint id | uvarint n | uvarint version | uvarint position)
 //	              the requests id … id+n−1 each wrote one event, the i-th of them
 //	              at version+i and position+i; none was a duplicate
-//	0x04          reserved for ACK
+//	0x04 ACK      u8 0x04 | u8 flags | uvarint id | uvarint sub | uvarint count |
+//	              count × uvarint position
+//	              id: of the request, to be answered by ok or error; 0 = none, and
+//	              then only an error comes
+//	              flags bit 3: there is one position, and what was sent before that
+//	              event is acked, too
 //	0x05 CREDIT   u8 0x05 | u8 flags | uvarint sub | uvarint events | uvarint bytes
 //
 //	event         uvarint length of what follows | uvarint position | uvarint version |

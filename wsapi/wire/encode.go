@@ -30,6 +30,12 @@ func setOp(m Message) {
 		m.Op = "credit"
 	case *Unsubscribe:
 		m.Op = "unsubscribe"
+	case *Ack:
+		m.Op = "ack"
+	case *Nack:
+		m.Op = "nack"
+	case *Extend:
+		m.Op = "extend"
 	case *Cancel:
 		m.Op = "cancel"
 	case *Ping:

@@ -13,14 +13,17 @@ const (
 	FrameEvents  = 0x01
 	FrameAppend  = 0x02
 	FrameResults = 0x03
+	FrameAck     = 0x04
 	FrameCredit  = 0x05
 )
 
 const (
-	flagCodec   = 0x03 // bits 0 and 1
-	flagDeflate = 0x01 // of EVENTS and APPEND, the one codec
-	flagAnswer  = 0x08 // of EVENTS
-	flagTimeout = 0x08 // of APPEND
+	flagCodec      = 0x03 // bits 0 and 1
+	flagDeflate    = 0x01 // of EVENTS and APPEND, the one codec
+	flagDeliveries = 0x04 // of EVENTS
+	flagAnswer     = 0x08 // of EVENTS
+	flagTimeout    = 0x08 // of APPEND
+	flagUpTo       = 0x08 // of ACK
 )
 
 // AppendFrame is an append of events to one stream.
@@ -36,6 +39,8 @@ type EventsFrame struct {
 	Sub    uint64
 	Answer bool
 	Batch  core.Batch
+	// Attempts has one for each event of a named subscription; nil for others.
+	Attempts []uint64
 }
 
 // Result answers one append of a single event.
@@ -54,6 +59,28 @@ func AppendDeflatedHeader(dst []byte, sub uint64, answer bool, count, raw, coded
 	dst = appendEventsHeader(dst, flagDeflate, sub, answer, count)
 	dst = binary.AppendUvarint(dst, uint64(raw))
 	return binary.AppendUvarint(dst, uint64(coded))
+}
+
+// AppendDeliveriesHeader appends an EVENTS frame of a named subscription without its
+// block, which follows: the events that are sent for those times.
+func AppendDeliveriesHeader(dst []byte, sub uint64, attempts []uint64) []byte {
+	return appendNumbers(appendEventsHeader(dst, flagDeliveries, sub, false, len(attempts)), attempts)
+}
+
+// AppendDeflatedDeliveriesHeader is AppendDeliveriesHeader for a block of raw bytes
+// that a Deflater has made coded bytes of.
+func AppendDeflatedDeliveriesHeader(dst []byte, sub uint64, attempts []uint64, raw, coded int) []byte {
+	dst = appendEventsHeader(dst, flagDeliveries|flagDeflate, sub, false, len(attempts))
+	dst = appendNumbers(dst, attempts)
+	dst = binary.AppendUvarint(dst, uint64(raw))
+	return binary.AppendUvarint(dst, uint64(coded))
+}
+
+func appendNumbers(dst []byte, numbers []uint64) []byte {
+	for _, n := range numbers {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	return dst
 }
 
 func appendEventsHeader(dst []byte, flags byte, sub uint64, answer bool, count int) []byte {
@@ -218,6 +245,21 @@ func (f *Frames) numbers(to ...*uint64) error {
 	return nil
 }
 
+// list takes so many numbers.
+func (f *Frames) list(count uint64) ([]uint64, error) {
+	// Each has at least a byte: what is not there is not allocated for.
+	if count > uint64(len(f.rest)) {
+		return nil, errCut
+	}
+	list := make([]uint64, count)
+	for i := range list {
+		if err := f.numbers(&list[i]); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
 // Unknown is the error for a kind that is not expected here.
 func (f *Frames) Unknown() error {
 	return core.Errorf(core.CodeProtocolError, "a binary frame of kind %#x is not known here", f.rest[0])
@@ -300,7 +342,7 @@ func records(block []byte, a *AppendFrame, count uint64) (rest []byte, err error
 // Events takes an EVENTS frame.
 func (f *Frames) Events() (EventsFrame, error) {
 	var e EventsFrame
-	flags, err := f.header(flagAnswer | flagDeflate)
+	flags, err := f.header(flagAnswer | flagDeliveries | flagDeflate)
 	if err != nil {
 		return e, err
 	}
@@ -308,6 +350,11 @@ func (f *Frames) Events() (EventsFrame, error) {
 	var count uint64
 	if err := f.numbers(&e.Sub, &count); err != nil {
 		return e, err
+	}
+	if flags&flagDeliveries != 0 {
+		if e.Attempts, err = f.list(count); err != nil {
+			return e, err
+		}
 	}
 	block, sized, err := f.block(flags)
 	if err != nil {

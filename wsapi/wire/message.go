@@ -42,18 +42,24 @@ type (
 		TimeoutMs int64  `json:"timeoutMs,omitzero"`
 	}
 
-	// Subscribe starts a follow.
+	// Subscribe starts a follow, or joins a named subscription.
 	Subscribe struct {
-		Op           string  `json:"op"`
-		ID           uint64  `json:"id"`
-		Sub          uint64  `json:"sub"`
-		Stream       string  `json:"stream,omitzero"`
-		From         *From   `json:"from,omitzero"`
-		Filter       *Filter `json:"filter,omitzero"`
-		Credit       *Amount `json:"credit,omitzero"`
-		MaxBatch     int     `json:"maxBatch,omitzero"`
-		Subscription string  `json:"subscription,omitzero"`
-		TimeoutMs    int64   `json:"timeoutMs,omitzero"`
+		Op        string  `json:"op"`
+		ID        uint64  `json:"id"`
+		Sub       uint64  `json:"sub"`
+		Stream    string  `json:"stream,omitzero"`
+		From      *From   `json:"from,omitzero"`
+		Filter    *Filter `json:"filter,omitzero"`
+		Credit    *Amount `json:"credit,omitzero"`
+		MaxBatch  int     `json:"maxBatch,omitzero"`
+		TimeoutMs int64   `json:"timeoutMs,omitzero"`
+
+		// Of a named subscription, which has a stream, a from and a filter in its
+		// Options: those that it is created with, or must have.
+		Subscription string         `json:"subscription,omitzero"`
+		Consumer     string         `json:"consumer,omitzero"`
+		Ack          string         `json:"ack,omitzero"` // "explicit" is all there is
+		Options      jsontext.Value `json:"options,omitzero"`
 	}
 
 	// Credit allows a sub more.

@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -15,8 +13,6 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
-
-var update = flag.Bool("update", false, "write testdata")
 
 var id = core.ID{0x01, 0x93, 0xb6, 0xb0, 0x6f, 0x3e, 0x7c, 0xc1, 0x9d, 0x2b, 0x5c, 0x8f, 0x0a, 0x2e, 0x4d, 0x11}
 
@@ -115,83 +111,21 @@ func TestUnknownIsIgnoredFromTheServer(t *testing.T) {
 	}
 }
 
-// vector is a golden frame: what it says, and its bytes.
-type vector struct {
-	Name  string          `json:"name"`
-	Hex   string          `json:"hex"`
-	Means json.RawMessage `json:"means"`
-}
-
-func vectors(t testing.TB) []vector {
-	var out []vector
-	add := func(name string, frame []byte, means any) {
-		text, err := json.Marshal(means)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, vector{name, hex.EncodeToString(frame), text})
-	}
-	list := events(t)
-	var block []byte
-	var objects []json.RawMessage
-	for i := range list {
-		block = append(block, list[i].Raw...)
-		objects = append(objects, wire.AppendEventJSON(nil, &list[i]))
-	}
-	add("events of sub 7", append(wire.AppendEventsHeader(nil, 7, false, len(list)), block...), map[string]any{"kind": 1, "sub": 7, "events": objects})
-	add("events that answer read 300", append(wire.AppendEventsHeader(nil, 300, true, 1), list[0].Raw...), map[string]any{"kind": 1, "answer": 300, "events": objects[:1]})
-	news := []core.NewEvent{
-		{ID: id, Type: "OrderPaid", Data: []byte(`{"amount":1.10}`), Metadata: []byte(`{"a":1}`)},
-		{Type: "B", Format: core.Bytes, ContentType: "image/png", Data: []byte{0, 0xff}, Time: time.UnixMicro(-1).UTC()},
-	}
-	for name, x := range map[string]core.Expect{"any": core.AnyVersion} {
-		add("append expecting "+name, wire.AppendAppend(nil, &wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Expect: x, Events: news}}),
-			map[string]any{"kind": 2, "id": 2, "stream": "order-42", "expect": name, "events": []wire.Event{wire.FromNewEvent(&news[0]), wire.FromNewEvent(&news[1])}})
-	}
-	add("append expecting version 300, within 1.5 s", wire.AppendAppend(nil, &wire.AppendFrame{ID: 128, Timeout: 1500 * time.Millisecond,
-		Append: core.Append{Stream: "ü", Expect: 300, Events: news[:1]}}),
-		map[string]any{"kind": 2, "id": 128, "timeoutMs": 1500, "stream": "ü", "expect": 300, "events": []wire.Event{wire.FromNewEvent(&news[0])}})
-	add("results", wire.AppendResults(nil, []wire.Result{{ID: 2, Version: 5, Position: 10}, {ID: 3, Version: 6, Position: 11}, {ID: 9, Version: 1, Position: 300}}),
-		map[string]any{"kind": 3, "ranges": []map[string]any{{"id": 2, "n": 2, "version": 5, "position": 10}, {"id": 9, "n": 1, "version": 1, "position": 300}}})
-	add("credit", wire.AppendCredit(nil, wire.Credit{Sub: 7, Events: 128, Bytes: 1 << 20}), map[string]any{"kind": 5, "sub": 7, "events": 128, "bytes": 1 << 20})
-	return out
-}
-
-// TestFramesAreAsWritten compares the encoders with testdata/frames.json, which
-// clients in other languages test against, too.
-func TestFramesAreAsWritten(t *testing.T) {
-	const file = "testdata/frames.json"
-	got, err := json.MarshalIndent(vectors(t), "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("the frames are not those of %s; the wire format is fixed, so this is a mistake", file)
-	}
-}
-
 // TestFramesFollowEachOther decodes all golden frames from one message, and none
 // of them cut short.
 func TestFramesFollowEachOther(t *testing.T) {
 	var message []byte
-	for _, v := range vectors(t) {
+	const inflateLimit = 1 << 20
+	for _, v := range frameVectors(t) {
 		frame, err := hex.DecodeString(v.Hex)
 		if err != nil {
 			t.Fatal(err)
 		}
-		message = append(message, frame...)
+		if !v.compressed {
+			message = append(message, frame...)
+		}
 		for cut := 1; cut < len(frame); cut++ {
-			f := wire.NewFrames(frame[:cut], 0)
+			f := wire.NewFrames(frame[:cut], inflateLimit)
 			if err := takeFrame(&f, nil); err == nil {
 				t.Errorf("%s, cut to %d of %d bytes, was taken", v.Name, cut, len(frame))
 			}
@@ -222,7 +156,10 @@ func takeFrame(f *wire.Frames, again *[]byte) error {
 		if err != nil {
 			return err
 		}
-		out = append(wire.AppendEventsHeader(nil, e.Sub, e.Answer, e.Batch.Count), e.Batch.Block...)
+		if out = wire.AppendEventsHeader(nil, e.Sub, e.Answer, e.Batch.Count); e.Attempts != nil {
+			out = wire.AppendDeliveriesHeader(nil, e.Sub, e.Attempts)
+		}
+		out = append(out, e.Batch.Block...)
 	case wire.FrameAppend:
 		var a wire.AppendFrame
 		if err := f.Append(&a); err != nil {
@@ -235,6 +172,12 @@ func takeFrame(f *wire.Frames, again *[]byte) error {
 			return err
 		}
 		out = wire.AppendResults(nil, r)
+	case wire.FrameAck:
+		a, err := f.Ack()
+		if err != nil {
+			return err
+		}
+		out = wire.AppendAck(nil, &a)
 	case wire.FrameCredit:
 		c, err := f.Credit()
 		if err != nil {
@@ -252,10 +195,14 @@ func takeFrame(f *wire.Frames, again *[]byte) error {
 
 func TestFramesAskForNoMemory(t *testing.T) {
 	for name, frame := range map[string][]byte{
-		"events":  {1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"append":  {2, 0, 1, 1, 1, 's', 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"results": {3, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1},
-		"stream":  {2, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"events":            {1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"append":            {2, 0, 1, 1, 1, 's', 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"results":           {3, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1},
+		"attempts":          {1, 4, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"ack":               {4, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"ack up to two":     {4, 8, 1, 1, 2, 3, 4},
+		"ack up to nothing": {4, 8, 1, 1, 1, 0},
+		"stream":            {2, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
 	} {
 		f := wire.NewFrames(frame, 0)
 		if err := takeFrame(&f, nil); !errors.Is(err, core.CodeProtocolError) {
@@ -265,12 +212,12 @@ func TestFramesAskForNoMemory(t *testing.T) {
 }
 
 func FuzzBinaryFrame(f *testing.F) {
-	for _, v := range vectors(f) {
+	for _, v := range frameVectors(f) {
 		frame, err := hex.DecodeString(v.Hex)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(frame, 0)
+		f.Add(frame, 1<<20)
 	}
 	block := records(2)
 	f.Add(deflatedAppend(9, 2, deflated(f, block), len(block)), 1<<20)
@@ -330,6 +277,10 @@ func FuzzMessage(f *testing.F) {
 		`{"op":"append","id":2,"stream":"s","expect":"any","events":[{"type":"A","data":1,"metadata":{"correlation_id":"x"}}]}`,
 		`{"op":"append","id":2,"tx":[{"stream":"s","expect":5,"events":[{"type":"A","dataBase64":"AA=="}]}],"checks":[{"stream":"t","expect":0}]}`,
 		`{"op":"read","id":3,"stream":"$all","from":7,"dir":"backward","limit":10}`,
+		`{"op":"subscribe","id":6,"sub":2,"subscription":"billing","consumer":"w1","ack":"explicit","options":{"stream":"s","bufferSize":8}}`,
+		`{"op":"ack","id":7,"sub":2,"positions":[1,2]}`,
+		`{"op":"nack","sub":2,"positions":[1],"action":"retry","delayMs":0,"reason":"x"}`,
+		`{"op":"extend","id":7,"sub":2,"positions":[1],"ms":30000}`,
 		`{"op":"subscribe","id":4,"sub":1,"stream":"s","from":{"cursor":"k3f9.10"},"filter":{"types":["A*"]},"credit":{"events":1,"bytes":2}}`,
 		`{"op":"subscribe","id":4,"sub":1,"stream":"s","from":{"time":"2026-11-23T10:00:00Z"}}`,
 		`{"op":"error","id":1,"error":{"code":"wrong_expected_version","expected":"any","actual":7,"retryable":false}}`,

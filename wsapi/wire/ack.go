@@ -1,0 +1,78 @@
+package wire
+
+import (
+	"encoding/binary"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// The messages of a client about deliveries of a named subscription. Those with an
+// id are answered by ok or error, those without by an error only.
+type (
+	// Ack finishes events: those at Positions, or all that were sent up to and
+	// including the one at UpTo.
+	Ack struct {
+		Op        string   `json:"op"`
+		ID        uint64   `json:"id,omitzero"`
+		Sub       uint64   `json:"sub"`
+		Positions []uint64 `json:"positions,omitzero"`
+		UpTo      uint64   `json:"upTo,omitzero"`
+	}
+
+	// Nack says that events could not be handled, and what is to become of them:
+	// retry, park, skip or stop.
+	Nack struct {
+		Op        string   `json:"op"`
+		ID        uint64   `json:"id,omitzero"`
+		Sub       uint64   `json:"sub"`
+		Positions []uint64 `json:"positions"`
+		Action    string   `json:"action"`
+		DelayMs   *int64   `json:"delayMs,omitzero"` // of retry; absent = the subscription's policy
+		Reason    string   `json:"reason,omitzero"`
+	}
+
+	// Extend asks for more time to ack events.
+	Extend struct {
+		Op        string   `json:"op"`
+		ID        uint64   `json:"id,omitzero"`
+		Sub       uint64   `json:"sub"`
+		Positions []uint64 `json:"positions"`
+		Ms        int64    `json:"ms"`
+	}
+)
+
+// AppendAck appends an ACK frame.
+func AppendAck(dst []byte, a *Ack) []byte {
+	flags, positions := byte(0), a.Positions
+	if a.UpTo != 0 {
+		flags, positions = flagUpTo, []uint64{a.UpTo}
+	}
+	dst = append(dst, FrameAck, flags)
+	dst = binary.AppendUvarint(dst, a.ID)
+	dst = binary.AppendUvarint(dst, a.Sub)
+	dst = binary.AppendUvarint(dst, uint64(len(positions)))
+	return appendNumbers(dst, positions)
+}
+
+// Ack takes an ACK frame.
+func (f *Frames) Ack() (Ack, error) {
+	a := Ack{Op: "ack"}
+	flags, err := f.header(flagUpTo)
+	if err != nil {
+		return a, err
+	}
+	var count uint64
+	if err := f.numbers(&a.ID, &a.Sub, &count); err != nil {
+		return a, err
+	}
+	if a.Positions, err = f.list(count); err != nil {
+		return a, err
+	}
+	if flags&flagUpTo != 0 {
+		if count != 1 || a.Positions[0] == 0 {
+			return a, core.Errorf(core.CodeProtocolError, "an ACK up to %d positions", count)
+		}
+		a.UpTo, a.Positions = a.Positions[0], nil
+	}
+	return a, nil
+}

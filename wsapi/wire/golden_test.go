@@ -1,0 +1,304 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"maps"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// The golden files in testdata hold every frame and every message as this package
+// writes it. Clients in other languages test against them, too.
+
+var update = flag.Bool("update", false, "write testdata")
+
+// frameVector is a golden frame: what it says, in the terms of JSON messages, and its
+// bytes.
+type frameVector struct {
+	Name  string         `json:"name"`
+	Hex   string         `json:"hex"`
+	Means jsontext.Value `json:"means"`
+	// compressed frames are not written the same by everyone.
+	compressed bool
+}
+
+// messageVector is a golden text message.
+type messageVector struct {
+	Name string `json:"name"`
+	From string `json:"from"` // client or server
+	Text string `json:"text"`
+}
+
+// object is what a vector means.
+type object map[string]any
+
+func frameVectors(t testing.TB) []frameVector {
+	var out []frameVector
+	add := func(name string, frame []byte, means object) {
+		text, err := json.Marshal(means, json.Deterministic(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, frameVector{name, hex.EncodeToString(frame), text, means["compress"] != nil})
+	}
+	list := events(t)
+	var block []byte
+	var objects []jsontext.Value
+	for i := range list {
+		block = append(block, list[i].Raw...)
+		objects = append(objects, wire.AppendEventJSON(nil, &list[i]))
+	}
+	add("events of sub 7", append(wire.AppendEventsHeader(nil, 7, false, len(list)), block...), object{"kind": 1, "sub": 7, "events": objects})
+	add("events that answer read 300", append(wire.AppendEventsHeader(nil, 300, true, 1), list[0].Raw...), object{"kind": 1, "answer": 300, "events": objects[:1]})
+	add("deliveries, the second for the 300th time", append(wire.AppendDeliveriesHeader(nil, 7, []uint64{1, 300, 1, 2}), block...),
+		object{"kind": 1, "sub": 7, "events": objects, "attempts": []int{1, 300, 1, 2}})
+	coded := stored(block)
+	add("compressed events", append(wire.AppendDeflatedHeader(nil, 7, false, len(list), len(block), len(coded)), coded...),
+		object{"kind": 1, "sub": 7, "events": objects, "compress": wire.Deflate})
+	add("compressed deliveries", append(wire.AppendDeflatedDeliveriesHeader(nil, 7, []uint64{1, 2, 3, 300}, len(block), len(coded)), coded...),
+		object{"kind": 1, "sub": 7, "events": objects, "attempts": []int{1, 2, 3, 300}, "compress": wire.Deflate})
+
+	news := newEvents()
+	write := func(name string, f wire.AppendFrame, expect any) {
+		means := object{"kind": 2, "id": f.ID, "stream": f.Append.Stream, "expect": expect}
+		objects := []wire.Event{}
+		for i := range f.Append.Events {
+			objects = append(objects, wire.FromNewEvent(&f.Append.Events[i]))
+		}
+		means["events"] = objects
+		if f.Timeout > 0 {
+			means["timeoutMs"] = f.Timeout.Milliseconds()
+		}
+		add(name, wire.AppendAppend(nil, &f), means)
+	}
+	for _, x := range []core.Expect{core.AnyVersion, core.NoStream, core.StreamExists} {
+		write("append expecting "+x.String(), wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Expect: x, Events: news}}, x.String())
+	}
+	write("append expecting version 0", wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Events: news[:1]}}, 0)
+	write("append expecting version 300, within 1.5 s", wire.AppendFrame{ID: 128, Timeout: 1500 * time.Millisecond,
+		Append: core.Append{Stream: "ü", Expect: 300, Events: news[:1]}}, 300)
+	write("append expecting the largest version", wire.AppendFrame{ID: core.MaxNumber,
+		Append: core.Append{Stream: "s", Expect: core.MaxNumber, Events: news[:1]}}, uint64(core.MaxNumber))
+
+	add("results", wire.AppendResults(nil, []wire.Result{{ID: 2, Version: 5, Position: 10}, {ID: 3, Version: 6, Position: 11}, {ID: 9, Version: 1, Position: 300}}),
+		object{"kind": 3, "ranges": []object{{"id": 2, "n": 2, "version": 5, "position": 10}, {"id": 9, "n": 1, "version": 1, "position": 300}}})
+	add("ack of two", wire.AppendAck(nil, &wire.Ack{ID: 300, Sub: 7, Positions: []uint64{1, 1 << 40}}),
+		object{"kind": 4, "id": 300, "sub": 7, "positions": []int{1, 1 << 40}})
+	add("ack up to one, with no answer", wire.AppendAck(nil, &wire.Ack{Sub: 7, UpTo: 300}), object{"kind": 4, "id": 0, "sub": 7, "upTo": 300})
+	add("credit", wire.AppendCredit(nil, wire.Credit{Sub: 7, Events: 128, Bytes: 1 << 20}), object{"kind": 5, "sub": 7, "events": 128, "bytes": 1 << 20})
+	return out
+}
+
+// newEvents are two events to append.
+func newEvents() []core.NewEvent {
+	return []core.NewEvent{
+		{ID: id, Type: "OrderPaid", Data: []byte(`{"amount":1.10}`), Metadata: []byte(`{"a":1}`)},
+		{Type: "B", Format: core.Bytes, ContentType: "image/png", Data: []byte{0, 0xff}, Time: time.UnixMicro(-1).UTC()},
+	}
+}
+
+// stored is text as raw DEFLATE that does not compress: the one form of it that does
+// not depend on the compressor.
+func stored(text []byte) []byte {
+	n := uint16(len(text))
+	return append([]byte{1, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, text...)
+}
+
+func messageVectors(t testing.TB) []messageVector {
+	var out []messageVector
+	add := func(name, from string, m wire.Message) {
+		out = append(out, messageVector{name, from, string(wire.Encode(nil, m))})
+	}
+	for _, v := range clientVectors(t) {
+		add(v.name, "client", v.m)
+	}
+	for _, v := range serverVectors(t) {
+		add(v.name, "server", v.m)
+	}
+	return out
+}
+
+type named struct {
+	name string
+	m    wire.Message
+}
+
+func clientVectors(t testing.TB) []named {
+	appendOf := func(id uint64, c core.Commit) wire.Message {
+		m, err := wire.NewAppendRequest(id, &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	news, delay := newEvents(), int64(5000)
+	within := appendOf(3, core.Commit{Appends: []core.Append{{Stream: "order-42", Expect: 3, Events: news[:1]}}}).(*wire.AppendRequest)
+	within.TimeoutMs = 1500
+	from := func(f core.From) *wire.From { return (*wire.From)(&f) }
+	at := time.Date(2026, 11, 23, 10, 0, 0, 123_000_000, time.UTC)
+	credit := &wire.Amount{Events: 256, Bytes: 1 << 20}
+	return []named{
+		{"hello", &wire.Hello{ID: 1, Client: &wire.Agent{Name: "gyre-js", Version: "1.0.0"}, Accept: &wire.Accept{Batch: true, Compress: []string{wire.Deflate}}}},
+		{"append", appendOf(2, core.Commit{Appends: []core.Append{{Stream: "order-42", Expect: core.NoStream, Events: news}}})},
+		{"append within 1.5 s", within},
+		{"transaction", appendOf(4, core.Commit{
+			Appends: []core.Append{{Stream: "a", Expect: core.AnyVersion, Events: news[:1]}, {Stream: "b", Expect: core.StreamExists, Events: news[1:]}},
+			Checks:  []core.Check{{Stream: "c", Expect: 0}},
+		})},
+		{"read", &wire.ReadRequest{ID: 5, Stream: "order-42", From: 3, Limit: 100}},
+		{"read backward", &wire.ReadRequest{ID: 5, Stream: core.All, Dir: "backward", Bytes: 1000, TimeoutMs: 1500}},
+		{"subscribe from the start", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{}), Credit: credit}},
+		{"subscribe from the end", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.FromEnd}), Credit: credit}},
+		{"subscribe after a cursor", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.Cursor{Log: "k3f9", Position: 10012}.From()),
+			Filter: &wire.Filter{Streams: []string{"order-*"}, Types: []string{"Order*"}}, Credit: credit}},
+		{"subscribe after a position", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.AfterPosition, N: 7}), Credit: credit}},
+		{"subscribe after a version", &wire.Subscribe{ID: 6, Sub: 1, Stream: "s", From: from(core.From{Kind: core.AfterVersion, N: 7}), Credit: credit}},
+		{"subscribe from a time", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.FromTime, Time: at}), Credit: credit}},
+		{"subscribe to a named subscription", &wire.Subscribe{ID: 6, Sub: 2, Subscription: "billing", Consumer: "w1", Ack: "explicit",
+			Options: jsontext.Value(`{"stream":"$all","filter":{"types":["Order*"]},"bufferSize":8}`), Credit: credit}},
+		{"credit", &wire.Credit{Sub: 1, Events: 128, Bytes: 524288}},
+		{"unsubscribe", &wire.Unsubscribe{ID: 7, Sub: 1}},
+		{"ack of two", &wire.Ack{ID: 8, Sub: 2, Positions: []uint64{10020, 10021}}},
+		{"ack up to one", &wire.Ack{ID: 8, Sub: 2, UpTo: 10021}},
+		{"nack to retry later", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "retry", DelayMs: &delay, Reason: "db down"}},
+		{"nack to retry at once", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "retry", DelayMs: new(int64)}},
+		{"nack to park", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "park"}},
+		{"extend", &wire.Extend{ID: 10, Sub: 2, Positions: []uint64{10023}, Ms: 30000}},
+		{"cancel", &wire.Cancel{ID: 11}},
+		{"ping", &wire.Ping{N: 17}},
+		{"pong", &wire.Pong{N: 17}},
+	}
+}
+
+func serverVectors(t testing.TB) []named {
+	var objects, sent []jsontext.Value
+	for _, e := range events(t) {
+		objects = append(objects, wire.AppendEventJSON(nil, &e))
+	}
+	for _, o := range objects {
+		sent = append(sent, append(o[:len(o)-1:len(o)-1], `,"attempt":2}`...))
+	}
+	refused := core.NewWrongVersion("order-42", 3, 5)
+	element := 1
+	refused.Element = &element
+	known := core.NewDuplicateEvent("order-42", id)
+	large := core.Errorf(core.CodeFrameTooLarge, "too large")
+	large.Limit = 5242880
+	changed := core.Errorf(core.CodeLogChanged, "the cursor is of log %q", "k3f9")
+	at := time.Date(2026, 11, 23, 10, 0, 0, 123_000_000, time.UTC)
+	failure := func(id uint64, err error) wire.Message { return &wire.Failure{ID: id, Error: wire.NewError(err)} }
+	return []named{
+		{"welcome", &wire.Welcome{ID: 1, Server: wire.Server{Version: "1.0.0", Node: "n1"}, Session: id.String(), Log: "k3f9",
+			Limits: wire.Limits{Frame: 5242880, Subs: 128, Inflight: 256, CreditEvents: 4096, CreditBytes: 8388608},
+			Ping:   wire.PingPlan{IntervalMs: 25000, TimeoutMs: 10000}, Batch: true, Compress: wire.Deflate, Features: []string{"follow", "tx"}, Time: wire.Time(at)}},
+		{"ok of an append", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1}},
+		{"ok of a duplicate", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1, Duplicate: true}},
+		{"ok of a transaction", &wire.OK{ID: 4, Position: 12, Count: 3, Appends: []wire.Appended{{Version: 2, Position: 11, Count: 2}, {Version: 1, Position: 12, Count: 1}}}},
+		{"ok of a read", &wire.OK{ID: 5, Events: objects, Next: 5, End: true, Version: 4, Head: 104}},
+		{"ok of a subscribe", &wire.OK{ID: 6, Sub: 1, Cursor: "k3f9.10012", Head: 20500}},
+		{"ok of an ack", &wire.OK{ID: 8}},
+		{"error of a wrong version", failure(2, refused)},
+		{"error of a duplicate", failure(2, known)},
+		{"error of a limit", failure(2, large)},
+		{"error about no request", failure(0, core.Errorf(core.CodeInvalidRequest, "what?"))},
+		{"events", &wire.Events{Sub: 1, Events: objects, Cursor: "k3f9.105"}},
+		{"deliveries", &wire.Events{Sub: 2, Events: sent, Cursor: "k3f9.104"}},
+		{"status live", &wire.Status{Sub: 1, State: wire.StateLive, Cursor: "k3f9.20500", Head: 20500}},
+		{"status catchup", &wire.Status{Sub: 1, State: wire.StateCatchup, Cursor: "k3f9.20500", Head: 21400, Lag: 900, Reason: "slow"}},
+		{"status checkpoint", &wire.Status{Sub: 1, State: wire.StateCheckpoint, Cursor: "k3f9.31000", Head: 31000}},
+		{"end", &wire.End{Sub: 1, Error: wire.NewError(changed), Cursor: "k3f9.31000"}},
+		{"goaway", &wire.Goaway{Reason: "shutdown", ReconnectInMs: 1500, Nodes: []string{"wss://n2"}}},
+		{"ping", &wire.Ping{N: 17}},
+		{"pong", &wire.Pong{N: 17}},
+	}
+}
+
+// TestFramesAreAsWritten and TestMessagesAreAsWritten compare the encoders with the
+// golden files.
+func TestFramesAreAsWritten(t *testing.T) {
+	golden(t, "testdata/frames.json", frameVectors(t))
+}
+
+func TestMessagesAreAsWritten(t *testing.T) {
+	vectors := messageVectors(t)
+	golden(t, "testdata/messages.json", vectors)
+	seen := map[string]map[string]bool{"client": {}, "server": {}}
+	for _, v := range vectors {
+		decode := wire.DecodeClient
+		if v.From == "server" {
+			decode = wire.DecodeServer
+		}
+		head, m, err := decode([]byte(v.Text))
+		if err != nil || m == nil {
+			t.Fatalf("%s: %v", v.Name, err)
+		}
+		seen[v.From][head.Op] = true
+		if again := string(wire.Encode(nil, m)); again != v.Text {
+			t.Errorf("%s, decoded and encoded again:\n%s\n%s", v.Name, again, v.Text)
+		}
+	}
+	// asyncapi.json has every op there is, by another test.
+	for operation, ops := range map[string]map[string]bool{"fromClient": seen["client"], "fromServer": seen["server"]} {
+		for _, op := range documentedOps(t, operation) {
+			if !ops[op] {
+				t.Errorf("%s of %s has no vector; there are %v", op, operation, slices.Sorted(maps.Keys(ops)))
+			}
+		}
+	}
+}
+
+// documentedOps are the ops of one side in asyncapi.json.
+func documentedOps(t *testing.T, operation string) []string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/asyncapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Operations map[string]struct {
+			Messages []struct {
+				Ref string `json:"$ref"`
+			} `json:"messages"`
+		} `json:"operations"`
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	var ops []string
+	for _, m := range doc.Operations[operation].Messages {
+		ops = append(ops, m.Ref[len("#/channels/ws/messages/"):])
+	}
+	return ops
+}
+
+// golden compares vectors with a file, or writes it.
+func golden(t *testing.T, file string, vectors any) {
+	t.Helper()
+	got, err := json.Marshal(vectors, jsontext.WithIndent(" "), jsontext.PreserveRawStrings(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("what is written is not what %s has; the wire format is fixed, so this is a mistake", file)
+	}
+}
