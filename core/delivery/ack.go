@@ -1,0 +1,260 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Ack finishes events. The error is lease_lost if the lease has ended, and then
+// nothing happens. It is unexpected_ack, with the positions, for those that are not
+// in flight under the lease: acked already, timed out since, or never sent to it.
+// The others of the call are acked all the same.
+func (m *Machine) Ack(now time.Time, l Lease, positions []uint64) error {
+	return m.each(now, l, positions, m.ack)
+}
+
+// AckUpTo finishes everything that was sent under the lease before the event at
+// position, and the event. What was sent after it, such as an event with a lower
+// position that came back, is not acked. The error is as Ack's; if the event itself
+// is not in flight under the lease, nothing is acked.
+func (m *Machine) AckUpTo(now time.Time, l Lease, position uint64) error {
+	s, err := m.subs.of(l)
+	if err != nil {
+		return err
+	}
+	e := m.inFlightTo(s, position)
+	if e == nil {
+		return unexpected([]uint64{position})
+	}
+	m.tick(now)
+	last := e.serial
+	for i := s.sent.head; i < s.sent.tail && s.sent.at(i).serial <= last; i++ {
+		if x := s.sent.at(i); !x.dead() {
+			m.ack(x.e)
+		}
+	}
+	s.trim()
+	return nil
+}
+
+// Nack says that a subscriber could not handle an event.
+type Nack struct {
+	Action Action
+	// Delay is how long ActionRetry rests; ByPolicy leaves that to the
+	// subscription.
+	Delay  time.Duration
+	Reason string
+}
+
+// Action is what is to become of an event that was not handled.
+type Action string
+
+// The actions.
+const (
+	ActionRetry Action = "retry" // it is sent again, unless it has failed too often
+	ActionPark  Action = "park"  // it is set aside
+	ActionSkip  Action = "skip"  // it is passed over
+	ActionStop  Action = "stop"  // the subscription stops, and sends it again when it is resumed
+)
+
+// ByPolicy is the Nack.Delay that leaves the rest to the subscription's Retry.
+const ByPolicy time.Duration = -1
+
+// Nack gives events back. The errors are Ack's, and invalid_request for what is no
+// Nack, when nothing happens.
+func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error {
+	if n.Delay > maxDuration {
+		return core.Errorf(core.CodeInvalidRequest, "delay is %s, it may be up to %s", n.Delay, maxDuration)
+	}
+	n.Reason = clip(n.Reason)
+	switch n.Action {
+	case ActionRetry:
+		return m.each(now, l, positions, func(e *entry) { m.fail(e, CauseNack, n.Reason, n.Delay) })
+	case ActionPark:
+		return m.each(now, l, positions, func(e *entry) {
+			m.note(e, CauseNack, n.Reason)
+			m.unsend(e)
+			m.park(e, CauseNack, n.Reason)
+		})
+	case ActionSkip:
+		return m.each(now, l, positions, func(e *entry) {
+			m.unsend(e)
+			m.skip(e)
+		})
+	case ActionStop:
+		return m.each(now, l, positions, func(e *entry) {
+			m.note(e, CauseNack, n.Reason)
+			m.unsend(e)
+			m.requeue(e)
+			m.Stop(n.Reason)
+		})
+	}
+	return core.Errorf(core.CodeInvalidRequest, "action is %q, it may be retry, park, skip or stop", clip(string(n.Action)))
+}
+
+// Extend gives a subscriber at least d from now to ack events. The errors are
+// Ack's, and invalid_request for a time that cannot be given.
+func (m *Machine) Extend(now time.Time, l Lease, positions []uint64, d time.Duration) error {
+	if d <= 0 || d > maxDuration {
+		return core.Errorf(core.CodeInvalidRequest, "the extension is %s, it may be up to %s", d, maxDuration)
+	}
+	return m.each(now, l, positions, func(e *entry) {
+		present := e.sentAt + m.opts.ackTimeout()
+		if e.timer != 0 {
+			present = e.deadline
+		}
+		if at := m.now + instant(d); at > present {
+			m.setTimer(e, at)
+		}
+	})
+}
+
+// Leave ends a lease. What was in flight is sent again, in order, before anything
+// newer. Clean is a subscriber that said goodbye; otherwise its attempts have
+// failed, and may be too many by that. The error is lease_lost if it has ended
+// before.
+func (m *Machine) Leave(now time.Time, l Lease, clean bool) error {
+	s, err := m.subs.of(l)
+	if err != nil {
+		return err
+	}
+	m.tick(now)
+	for i := s.sent.head; i < s.sent.tail; i++ {
+		x := s.sent.at(i)
+		switch {
+		case x.dead():
+		case clean:
+			e := x.e
+			m.unsend(e)
+			m.requeue(e)
+		default:
+			m.fail(x.e, CauseLost, "", 0)
+		}
+	}
+	m.subs.remove(s)
+	if len(m.subs.all) == 0 {
+		m.Flush()
+	}
+	return nil
+}
+
+// each does something to every event at positions that is in flight under a lease.
+func (m *Machine) each(now time.Time, l Lease, positions []uint64, do func(*entry)) error {
+	s, err := m.subs.of(l)
+	if err != nil {
+		return err
+	}
+	m.tick(now)
+	var others []uint64
+	for _, position := range positions {
+		if e := m.inFlightTo(s, position); e != nil {
+			do(e)
+		} else {
+			others = append(others, position)
+		}
+	}
+	s.trim()
+	return unexpected(others)
+}
+
+// inFlightTo is the entry of a position that is in flight to a subscriber, or nil.
+// A parked event may be in the window still, finished, while it is replayed.
+func (m *Machine) inFlightTo(s *subscriber, position uint64) *entry {
+	if e := m.window.find(position); e != nil && e.holder == s {
+		return e
+	}
+	if e := m.aside.replays[position]; e != nil && e.holder == s {
+		return e
+	}
+	return nil
+}
+
+// unexpected is the error for positions that are not in flight, or nil for none.
+func unexpected(positions []uint64) error {
+	if len(positions) == 0 {
+		return nil
+	}
+	const few = 10
+	e := core.Errorf(core.CodeUnexpectedAck, "not in flight under this lease: %d", positions)
+	if n := len(positions); n > few {
+		e = core.Errorf(core.CodeUnexpectedAck, "not in flight under this lease: %d and %d more", positions[:few], n-few)
+	}
+	e.Positions = positions
+	return e
+}
+
+func (m *Machine) ack(e *entry) {
+	s := e.holder
+	s.acked++
+	s.lastAck = m.now
+	m.totals.acked++
+	m.totals.ackTime += m.now - e.sentAt
+	m.unsend(e)
+	m.settle(e)
+}
+
+func (m *Machine) skip(e *entry) {
+	m.totals.skipped++
+	m.settle(e)
+}
+
+// settle ends an entry that needs nothing more.
+func (m *Machine) settle(e *entry) {
+	if e.replay {
+		m.remove(e)
+		return
+	}
+	m.finish(e)
+}
+
+func (m *Machine) timeOut(e *entry) { m.fail(e, CauseTimeout, "", ByPolicy) }
+
+// fail ends an attempt. Unless it was one too many, the event is sent again after
+// the rest.
+func (m *Machine) fail(e *entry, cause Cause, reason string, rest time.Duration) {
+	m.note(e, cause, reason)
+	m.unsend(e)
+	e.past.failed++
+	if e.past.failed >= m.opts.Retry.Max {
+		m.giveUp(e)
+		return
+	}
+	if rest < 0 {
+		rest = m.opts.Retry.backoff(e.past.failed)
+	}
+	if rest == 0 {
+		m.requeue(e)
+		return
+	}
+	m.enter(e, resting)
+	m.setTimer(e, m.now+instant(rest))
+}
+
+// note remembers a failure of an entry in flight.
+func (m *Machine) note(e *entry, cause Cause, reason string) {
+	m.totals.failed++
+	e.history().add(Failure{
+		At: m.wall(m.now), Attempt: e.attempt, Consumer: e.holder.consumer, Cause: cause, Reason: reason})
+}
+
+// giveUp does what the policy says after the last attempt.
+func (m *Machine) giveUp(e *entry) {
+	last := e.past.failures[len(e.past.failures)-1]
+	why := string(last.Cause)
+	if last.Reason != "" {
+		why += ": " + last.Reason
+	}
+	switch m.opts.Retry.Then {
+	case ThenPark:
+		m.park(e, CauseRetries, why)
+	case ThenSkip:
+		m.skip(e)
+	case ThenStop:
+		failed := e.past.failed
+		e.past.failed = 0 // whoever resumes has seen to it
+		m.requeue(e)
+		m.Stop(fmt.Sprintf("event %d failed %d times, the last time: %s", e.Position, failed, why))
+	}
+}

@@ -1,0 +1,220 @@
+package delivery
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// checkRules checks, without regard to how the model came to it, what is promised
+// of deliveries.
+func (w *walk) checkRules(sends map[Lease][]Delivery) {
+	md := w.model
+	for _, events := range sends {
+		for _, d := range events {
+			if md.over[d.Position] && md.replayOf(d.Position) == nil {
+				w.Fatalf("event %d is sent after it was finished", d.Position)
+			}
+		}
+	}
+	busy := map[string]uint64{}
+	for _, f := range md.all() {
+		if f.state != inFlight || !f.ordered {
+			continue
+		}
+		if other, ok := busy[f.Key]; ok {
+			w.Fatalf("events %d and %d of key %s are in flight together", other, f.Position, f.Key)
+		}
+		busy[f.Key] = f.Position
+		for _, before := range md.window {
+			if before.ordered && before.Key == f.Key && before.Position < f.Position {
+				w.Fatalf("event %d of key %s is in flight before %d is finished", f.Position, f.Key, before.Position)
+			}
+		}
+	}
+	if md.mode == running && md.willing() != nil && md.sendable() != nil {
+		w.Fatalf("event %d waits, and someone is willing", md.sendable().Position)
+	}
+	if md.mode == running && len(md.workers) > 0 != (w.m.State() == CatchUp || w.m.State() == Live) {
+		w.Fatalf("the state is %s", w.m.State())
+	}
+}
+
+// checkStore checks a new store, and that there is one when it is time.
+func (w *walk) checkStore() {
+	md, s := w.model, w.out.Store
+	if s == nil {
+		if w.store != nil || w.now.Before(w.retryAt) {
+			return
+		}
+		if md.count(parking, removing) > 0 {
+			w.Fatal("something is to be parked, and not stored")
+		}
+		passed := 0
+		for _, e := range w.log {
+			if e.match && e.Position > w.m.store.checkpoint && e.Position <= md.floor(nil) {
+				passed++
+			}
+		}
+		if passed >= w.config.Options.CheckpointThreshold {
+			w.Fatalf("%d events are to be stored", passed)
+		}
+		return
+	}
+	if w.store != nil || w.now.Before(w.retryAt) {
+		w.Fatalf("it is too early to store %+v", s)
+	}
+	if want := md.floor(s.Park); s.Checkpoint != want {
+		w.Fatalf("P9: stores checkpoint %d, want %d", s.Checkpoint, want)
+	}
+	if len(s.Park)+len(s.Remove) != md.count(parking, removing) {
+		w.Fatalf("stores %+v, want %d parked and %d removed", s, md.count(parking), md.count(removing))
+	}
+	for _, p := range s.Park {
+		ok := false
+		for _, f := range md.all() {
+			ok = ok || f.Position == p.Position && f.state == parking && f.attempt == p.Attempts && f.Key == p.Key
+		}
+		if !ok {
+			w.Fatalf("parks %+v", p)
+		}
+	}
+	for _, r := range s.Remove {
+		if f := md.replayOf(r.Position); f == nil || f.state != removing {
+			w.Fatalf("removes %+v", r)
+		}
+	}
+	w.store = s
+}
+
+// checkRead checks the bounds of reading, and that there is reading where it is
+// needed.
+func (w *walk) checkRead() {
+	md, l := w.model, w.out.Read
+	bytes, longest := 0, 0
+	for _, f := range md.window {
+		bytes += len(f.Raw)
+		longest = max(longest, len(f.Raw))
+	}
+	span := w.m.window.slots.len()
+	if len(md.window) > w.config.Window.Events || bytes > w.config.Window.Bytes+longest || span > spanFactor*w.config.Window.Events {
+		w.Fatalf("the window has %d events, %d unfinished, with %d bytes", span, len(md.window), bytes)
+	}
+	if len(md.window)+l.Events > w.config.Window.Events || l.Events > 0 && span+w.m.store.unstored()+l.Events > spanFactor*w.config.Window.Events {
+		w.Fatalf("asks for %d events beside %d, %d of them unfinished", l.Events, span, len(md.window))
+	}
+	credit := false
+	for _, who := range md.workers {
+		credit = credit || who.credit.some()
+	}
+	if (md.mode != running || !credit) && l != (core.Limit{}) {
+		w.Fatalf("asks for %+v, and nobody wants any", l)
+	}
+	if md.mode == running && credit && l == (core.Limit{}) && md.sendable() == nil &&
+		len(md.window) < w.config.Window.Events && bytes < w.config.Window.Bytes && span+w.m.store.unstored() < spanFactor*w.config.Window.Events {
+		w.Fatal("does not read, and has nothing to send")
+	}
+}
+
+// checkWake checks that the machine wakes when the model has something to do.
+func (w *walk) checkWake() {
+	var first time.Time
+	for _, f := range w.model.all() {
+		if (f.state == inFlight || f.state == resting) && (first.IsZero() || f.due.Before(first)) {
+			first = f.due
+		}
+	}
+	if !first.IsZero() && (w.out.Wake.IsZero() || w.out.Wake.After(first)) {
+		w.Fatalf("wakes at %v, want %v", w.out.Wake, first)
+	}
+	if !w.out.Wake.IsZero() && !w.out.Wake.After(w.now) {
+		w.Fatalf("wakes at %v, it is %v", w.out.Wake, w.now)
+	}
+}
+
+// check holds a machine to what its fields promise, after an Advance.
+func (m *Machine) check() error {
+	var counts [states]int
+	unfinished, bytes, last := 0, 0, uint64(0)
+	q := &m.window.slots
+	for i := q.head; i < q.tail; i++ {
+		s := q.at(i)
+		if s.position <= last {
+			return fmt.Errorf("slot %d after %d", s.position, last)
+		}
+		last = s.position
+		if s.e == nil {
+			continue
+		}
+		if s.e.index != i || s.e.Position != s.position || s.e.replay {
+			return fmt.Errorf("slot %d has %+v", s.position, s.e)
+		}
+		counts[s.e.state]++
+		unfinished++
+		bytes += len(s.e.Raw)
+	}
+	replayBytes := 0
+	for position, e := range m.aside.replays {
+		if e.Position != position || !e.replay {
+			return fmt.Errorf("replay %d has %+v", position, e)
+		}
+		counts[e.state]++
+		replayBytes += len(e.Raw)
+	}
+	if counts != m.counts || unfinished != m.window.unfinished || bytes != m.window.bytes || replayBytes != m.aside.bytes {
+		return fmt.Errorf("counted %v, %d events of %d and %d bytes; the machine has %v, %d, %d, %d",
+			counts, unfinished, bytes, replayBytes, m.counts, m.window.unfinished, m.window.bytes, m.aside.bytes)
+	}
+	if len(m.aside.parking) != counts[parking] || len(m.aside.removing) != counts[removing] {
+		return fmt.Errorf("%d parking, %d removing of %v", len(m.aside.parking), len(m.aside.removing), counts)
+	}
+	if q.head < q.tail && q.at(q.head).e == nil {
+		return fmt.Errorf("a finished event is first in the window")
+	}
+	return m.checkSides(counts)
+}
+
+// checkSides checks what hangs on the entries: lanes, what is ready, and what was
+// sent to whom.
+func (m *Machine) checkSides(counts [states]int) error {
+	inLanes := 0
+	for key, l := range m.lanes.byKey {
+		for e := l.head; e != nil; e = e.next {
+			inLanes++
+			if e.Key != key || e.lane != l || e != l.head && e.state != waiting || e.next == nil && l.tail != e {
+				return fmt.Errorf("lane %s has %+v", key, e)
+			}
+		}
+	}
+	if inLanes > m.window.unfinished+len(m.aside.replays) {
+		return fmt.Errorf("%d entries in lanes", inLanes)
+	}
+	seen := map[*entry]bool{}
+	for _, e := range m.ready {
+		if e.state != waiting || seen[e] || e.lane != nil && e.lane.head != e {
+			return fmt.Errorf("ready: %+v", e)
+		}
+		seen[e] = true
+	}
+	sent := 0
+	for _, s := range m.subs.all {
+		inFlight := 0
+		for i := s.sent.head; i < s.sent.tail; i++ {
+			if x := s.sent.at(i); !x.dead() {
+				inFlight++
+			}
+		}
+		if inFlight != s.inFlight || s.sent.len() > 2*m.opts.BufferSize+100 || inFlight > m.opts.BufferSize {
+			return fmt.Errorf("subscriber %d has %d of %d in flight, says %d", s.lease, inFlight, s.sent.len(), s.inFlight)
+		}
+		sent += inFlight
+	}
+	if sent != counts[inFlight] {
+		return fmt.Errorf("%d are in flight to someone, %d in all", sent, counts[inFlight])
+	}
+	if bound := 2*(m.room.Events+m.room.Events/replayShare) + 200; len(m.timers) > bound {
+		return fmt.Errorf("%d timers", len(m.timers))
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package delivery
+
+// dispatch sends what may be sent to who is willing: always the event with the
+// lowest position, so that one that comes back comes before newer ones, and always
+// to the subscriber with the fewest in flight.
+func (m *Machine) dispatch() {
+	s := &m.subs
+	for _, sub := range s.all {
+		clear(sub.out)
+		sub.out = sub.out[:0]
+	}
+	s.sends = s.sends[:0]
+	if !m.delivers() {
+		return
+	}
+	s.willing = s.willing[:0]
+	for _, sub := range s.all {
+		if sub.willing(m.opts.BufferSize) {
+			s.willing.push(sub)
+		}
+	}
+	for len(s.willing) > 0 {
+		e := m.nextToSend()
+		if e == nil {
+			break
+		}
+		sub := s.willing[0]
+		m.send(e, sub)
+		if sub.willing(m.opts.BufferSize) {
+			s.willing.fix(0)
+		} else {
+			s.willing.pop()
+		}
+	}
+	for _, sub := range s.all {
+		if len(sub.out) > 0 {
+			s.sends = append(s.sends, Send{sub.lease, sub.out})
+		}
+	}
+}
+
+// nextToSend takes the entry with the lowest position that may be sent.
+func (m *Machine) nextToSend() *entry {
+	e := m.window.first()
+	if len(m.ready) > 0 && (e == nil || m.ready[0].before(e)) {
+		return m.ready.pop()
+	}
+	if e != nil {
+		m.window.next++
+	}
+	return e
+}
+
+func (m *Machine) send(e *entry, s *subscriber) {
+	m.enter(e, inFlight)
+	e.attempt++
+	e.holder, e.serial, e.sentAt = s, m.nextSerial(), m.now
+	s.credit.spend(len(e.Raw))
+	s.inFlight++
+	s.served = e.serial
+	s.sent.push(sent{e, e.serial})
+	s.out = append(s.out, Delivery{e.Position, e.attempt, e.Raw})
+	m.totals.sent++
+	if e.attempt > 1 {
+		m.totals.redelivered++
+	}
+}
+
+// unsend takes an entry back from who has it.
+func (m *Machine) unsend(e *entry) {
+	e.holder.inFlight--
+	e.holder, e.serial, e.timer = nil, 0, 0
+}
+
+// line puts an entry into its lane.
+func (m *Machine) line(e *entry) {
+	if !m.lanes.insert(e) {
+		return
+	}
+	if e.next != nil {
+		m.unready(e.next)
+	}
+	m.ready.push(e)
+}
+
+// unready takes a waiting entry from among the ready.
+func (m *Machine) unready(e *entry) {
+	m.ready.filter(func(o *entry) bool { return o != e })
+}
+
+// requeue makes an entry wait again that was sent before. It is the first of its
+// lane, if it has one, unless a replay with a lower position came meanwhile.
+func (m *Machine) requeue(e *entry) {
+	m.enter(e, waiting)
+	e.timer = 0
+	if e.next != nil && e.next.before(e) {
+		m.leaveLane(e)
+		m.line(e)
+		return
+	}
+	m.ready.push(e)
+}
+
+// finish ends an entry: it is acked, skipped, or parked in storage.
+func (m *Machine) finish(e *entry) {
+	m.leaveLane(e)
+	m.window.finish(e)
+	m.drop(e)
+}
+
+// leaveLane lets the next event of an entry's key go.
+func (m *Machine) leaveLane(e *entry) {
+	if e.lane == nil {
+		return
+	}
+	if first := m.lanes.leave(e); first != nil && first.state == waiting {
+		m.ready.push(first)
+	}
+}
+
+func (m *Machine) drop(e *entry) {
+	m.counts[e.state]--
+	m.pool.put(e)
+}
+
+// setTimer gives an entry a timer in place of the one it may have.
+func (m *Machine) setTimer(e *entry, at instant) {
+	const few = 16
+	if len(m.timers) > 2*(m.window.unfinished+len(m.aside.replays))+few {
+		m.timers.filter(func(t timer) bool { return !t.dead() })
+	}
+	e.timer, e.deadline = m.nextSerial(), at
+	m.timers.push(timer{at, e.timer, e})
+}
+
+// expire ends the rests and fails the attempts whose time is over.
+func (m *Machine) expire() {
+	for len(m.timers) > 0 && m.timers[0].at <= m.now {
+		t := m.timers.pop()
+		switch {
+		case t.dead():
+		case t.e.state == resting:
+			m.requeue(t.e)
+		default:
+			m.timeOut(t.e)
+		}
+	}
+	for _, s := range m.subs.all {
+		for i := s.untimed(); i < s.sent.tail; i = s.untimed() {
+			e := s.sent.at(i).e
+			if e.sentAt+m.opts.ackTimeout() > m.now {
+				break
+			}
+			m.timeOut(e)
+		}
+		s.trim()
+	}
+}
+
+// wake is when expire or nextStore will have something to do.
+func (m *Machine) wake() instant {
+	if m.mode == lost {
+		return never
+	}
+	for len(m.timers) > 0 && m.timers[0].dead() {
+		m.timers.pop()
+	}
+	at := m.storeAt()
+	if len(m.timers) > 0 {
+		at = min(at, m.timers[0].at)
+	}
+	for _, s := range m.subs.all {
+		if i := s.untimed(); i < s.sent.tail {
+			at = min(at, s.sent.at(i).e.sentAt+m.opts.ackTimeout())
+		}
+	}
+	return at
+}

@@ -1,0 +1,243 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Machine delivers the events of one subscription. It is used by one goroutine at
+// a time. Make one with New.
+type Machine struct {
+	opts  Options
+	room  core.Limit
+	epoch time.Time
+	now   instant // Invariant: never decreases
+
+	mode   mode
+	reason string // why it is stopped
+
+	window window
+	pool   pool
+	ready  heap[*entry] // waiting entries that may be sent, but for those from window.next on
+	lanes  lanes
+	timers heap[timer]
+	aside  aside
+	subs   subscribers
+	store  storage
+
+	counts [states]int // entries in each state
+	totals totals
+	serial uint64 // the last number given to a send or a timer
+
+	live     bool // what the last Feed said
+	caughtUp bool // nothing was left to send when it was live, and since
+	told     State
+}
+
+// Config is what a machine begins with.
+type Config struct {
+	Options Options // valid ones
+	// Checkpoint is the stored one. The first Feed has what comes after it.
+	Checkpoint uint64
+	// Parked has the subscription's parked events: those beyond Checkpoint, which
+	// are not delivered again, and with HoldKey all of them, for their keys.
+	Parked []ParkedRef
+	// Lease is a number that no lease of an earlier machine of the subscription
+	// has reached, such as the time in nanoseconds. Leases are counted from there.
+	Lease Lease
+	// Window bounds what is read and not finished. Zero fields mean the default.
+	Window core.Limit
+}
+
+// ParkedRef names a parked event.
+type ParkedRef struct {
+	Position uint64
+	Key      string // as its Item had it
+}
+
+const (
+	// windowBytes bounds the events that are read and not finished.
+	windowBytes = 16 << 20
+
+	// leastWindow and mostWindow bound their number. Between them it is twice
+	// what all subscribers can have in flight.
+	leastWindow = 1 << 12
+	mostWindow  = 1 << 16
+
+	// spanFactor is how many events may be held in the window for each that may
+	// be unfinished there: that many, at most, are delivered again to whoever owns
+	// the subscription next, because one before them took long.
+	spanFactor = 8
+)
+
+// New makes a machine at now. The subscription is idle until someone joins.
+func New(now time.Time, c Config) *Machine {
+	m := &Machine{opts: c.Options, room: c.Window, epoch: now, told: Idle}
+	if m.room.Events <= 0 {
+		m.room.Events = min(max(2*m.opts.ConcurrencyLimit*m.opts.BufferSize, leastWindow), mostWindow)
+	}
+	if m.room.Bytes <= 0 {
+		m.room.Bytes = windowBytes
+	}
+	m.lanes = makeLanes()
+	m.window.cursor, m.window.passed = c.Checkpoint, c.Checkpoint
+	m.store = makeStorage(c.Checkpoint)
+	m.subs.lease = c.Lease
+	m.aside = makeAside()
+	for _, p := range c.Parked {
+		if p.Position > c.Checkpoint {
+			m.aside.beyond[p.Position] = struct{}{}
+		}
+		if m.opts.holdsKeys() {
+			m.aside.hold(p.Key, 1, 0)
+		}
+	}
+	if m.opts.Paused {
+		m.mode = paused
+	}
+	return m
+}
+
+// mode is what the machine was told to do.
+type mode uint8
+
+const (
+	running mode = iota
+	paused
+	stopped
+	lost
+)
+
+// State is how a subscription is, as people see it.
+type State string
+
+// The states.
+const (
+	Idle    State = "idle"    // it has no subscriber
+	CatchUp State = "catchup" // it is behind the head
+	Live    State = "live"    // it has sent everything, and sends what comes
+	Paused  State = "paused"  // it was paused
+	Stopped State = "stopped" // it stopped itself; there is a reason
+	Lost    State = "lost"    // another node owns it; this machine does nothing any more
+)
+
+// State is how the subscription is.
+func (m *Machine) State() State {
+	switch {
+	case m.mode == lost:
+		return Lost
+	case m.mode == stopped:
+		return Stopped
+	case m.mode == paused:
+		return Paused
+	case len(m.subs.all) == 0:
+		return Idle
+	case m.caughtUp:
+		return Live
+	}
+	return CatchUp
+}
+
+// Reason is why it is stopped.
+func (m *Machine) Reason() string { return m.reason }
+
+// Output is what a host has to do after Advance. Its slices are good until the
+// next call of Advance; Store is until the call of Stored that answers it.
+type Output struct {
+	// Sends has something for each subscriber that gets events.
+	Sends []Send
+	// Store is one Commit to make, or nil. Stored has to be called when it is done.
+	Store *Store
+	// State is the present one, Changed whether Advance told another one before.
+	// Who tells subscribers does so after the Sends.
+	State   State
+	Changed bool
+	// Read is how much may be read and fed, zero for nothing now. While it is not
+	// zero one read should be under way. What an earlier Advance said holds until
+	// it is fed, even if this one says less.
+	Read core.Limit
+	// Wake is when to call Advance, if nothing else happens before; zero is never.
+	Wake time.Time
+}
+
+// Send is events for one subscriber.
+type Send struct {
+	Lease  Lease
+	Events []Delivery
+}
+
+// Delivery is one event, sent once.
+type Delivery struct {
+	Position uint64
+	Attempt  int // how often this machine has sent it, this time included
+	Raw      []byte
+}
+
+// Advance does what time and the inputs since the last call have made possible.
+// Called again at once it does nothing.
+func (m *Machine) Advance(now time.Time) Output {
+	m.tick(now)
+	if m.mode == lost {
+		return m.output(nil)
+	}
+	m.expire()
+	m.dispatch()
+	m.store.passed += m.window.sweep(m.store.checkpoint)
+	m.caughtUp = m.caughtUp || m.live && m.counts[waiting] == 0
+	return m.output(m.nextStore())
+}
+
+func (m *Machine) output(store *Store) Output {
+	o := Output{Sends: m.subs.sends, Store: store, State: m.State(), Read: m.toRead()}
+	o.Changed = o.State != m.told
+	m.told = o.State
+	if at := m.wake(); at != never {
+		o.Wake = m.wall(at)
+	}
+	return o
+}
+
+// tick takes notice of the time.
+func (m *Machine) tick(now time.Time) { m.now = max(m.now, instant(now.Sub(m.epoch))) }
+
+func (m *Machine) wall(at instant) time.Time { return m.epoch.Add(time.Duration(at)) }
+
+// next is a serial number.
+func (m *Machine) nextSerial() uint64 {
+	m.serial++
+	return m.serial
+}
+
+// enter moves an entry to another state.
+func (m *Machine) enter(e *entry, s state) {
+	m.counts[e.state]--
+	m.counts[s]++
+	e.state = s
+}
+
+// Pause stops sending and reading until Resume. Events in flight stay so, and may
+// be acked. The checkpoint is stored.
+func (m *Machine) Pause() {
+	if m.mode == running {
+		m.mode = paused
+		m.Flush()
+	}
+}
+
+// Stop is Pause for a reason that someone has to look at.
+func (m *Machine) Stop(reason string) {
+	if m.mode != lost {
+		m.mode, m.reason = stopped, clip(reason)
+		m.Flush()
+	}
+}
+
+// Resume ends Pause and Stop.
+func (m *Machine) Resume() {
+	if m.mode != lost {
+		m.mode, m.reason = running, ""
+	}
+}
+
+func (m *Machine) delivers() bool { return m.mode == running && len(m.subs.all) > 0 }

@@ -1,0 +1,291 @@
+package delivery
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// model is what a machine has to do, in the plainest way: a list of events, each
+// with what became of it, searched from the front for everything.
+type model struct {
+	o    Options
+	room core.Limit
+
+	now     time.Time
+	mode    mode
+	cursor  uint64
+	window  []*fate // unfinished, in order
+	replays []*fate // in no order
+	over    map[uint64]bool
+	beyond  map[uint64]bool
+	parked  map[uint64]string // keys by position, as far as the machine knows
+	workers []*worker
+	serial  int
+}
+
+// fate is what became of an event.
+type fate struct {
+	Item
+	replay  bool
+	ordered bool // it keeps to the order of its key
+	state   state
+	attempt int
+	failed  int
+	holder  *worker
+	sent    int // serial of the send
+	due     time.Time
+}
+
+// worker is one subscriber.
+type worker struct {
+	lease  Lease
+	credit Credit
+	served int
+}
+
+func newModel(now time.Time, c Config) *model {
+	md := &model{o: c.Options, room: c.Window, now: now, cursor: c.Checkpoint,
+		over: map[uint64]bool{}, beyond: map[uint64]bool{}, parked: map[uint64]string{}}
+	for _, p := range c.Parked {
+		md.parked[p.Position] = p.Key
+		md.beyond[p.Position] = p.Position > c.Checkpoint
+	}
+	if c.Options.Paused {
+		md.mode = paused
+	}
+	return md
+}
+
+func (md *model) next() int {
+	md.serial++
+	return md.serial
+}
+
+func (md *model) all() []*fate { return slices.Concat(md.window, md.replays) }
+
+func (md *model) inFlight(w *worker) (fates []*fate) {
+	for _, f := range md.all() {
+		if f.holder == w {
+			fates = append(fates, f)
+		}
+	}
+	slices.SortFunc(fates, func(a, b *fate) int { return cmp.Compare(a.sent, b.sent) })
+	return fates
+}
+
+func (md *model) find(w *worker, position uint64) *fate {
+	for _, f := range md.inFlight(w) {
+		if f.Position == position {
+			return f
+		}
+	}
+	return nil
+}
+
+func (md *model) replayOf(position uint64) *fate {
+	for _, f := range md.replays {
+		if f.Position == position {
+			return f
+		}
+	}
+	return nil
+}
+
+func (md *model) unfinished(position uint64) bool {
+	return slices.ContainsFunc(md.window, func(f *fate) bool { return f.Position == position })
+}
+
+func (md *model) feed(items []Item, cursor uint64) {
+	for _, it := range items {
+		if md.beyond[it.Position] {
+			md.over[it.Position] = true
+			continue
+		}
+		f := &fate{Item: it}
+		md.window = append(md.window, f)
+		if it.Fault != "" || md.holds(it.Key) {
+			md.park(f)
+		} else {
+			f.ordered = md.o.partitioned()
+		}
+	}
+	md.cursor = cursor
+}
+
+// holds says whether there is something parked of a key that is not replayed.
+func (md *model) holds(key string) bool {
+	if !md.o.holdsKeys() {
+		return false
+	}
+	for position, of := range md.parked {
+		if of == key && md.replayOf(position) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (md *model) park(f *fate) {
+	f.state = parking
+	if !f.replay {
+		md.parked[f.Position] = f.Key
+	}
+	if !md.o.holdsKeys() || !f.ordered {
+		return
+	}
+	for _, o := range md.all() {
+		if o != f && o.ordered && o.Key == f.Key {
+			o.ordered = false
+			if o.replay {
+				md.forget(o)
+			} else {
+				md.park(o)
+			}
+		}
+	}
+}
+
+func (md *model) forget(f *fate) {
+	md.replays = slices.DeleteFunc(md.replays, func(o *fate) bool { return o == f })
+}
+
+// end finishes an event that was acked, skipped or dropped.
+func (md *model) end(f *fate) {
+	f.holder = nil
+	if f.replay {
+		f.state, f.ordered = removing, false
+		return
+	}
+	md.over[f.Position] = true
+	md.window = slices.DeleteFunc(md.window, func(o *fate) bool { return o == f })
+}
+
+// fail ends an attempt, and says whether the event was skipped by that.
+func (md *model) fail(f *fate, rest time.Duration) (skipped bool) {
+	f.holder = nil
+	f.failed++
+	if f.failed < md.o.Retry.Max {
+		if rest < 0 {
+			ms := md.o.Retry.MinMs
+			for range f.failed - 1 {
+				ms = min(2*ms, md.o.Retry.MaxMs)
+			}
+			rest = time.Duration(ms) * time.Millisecond
+		}
+		f.state, f.due = resting, md.now.Add(rest)
+		if rest == 0 {
+			f.state = waiting
+		}
+		return false
+	}
+	switch md.o.Retry.Then {
+	case ThenPark:
+		md.park(f)
+	case ThenSkip:
+		md.end(f)
+		return true
+	case ThenStop:
+		f.state, f.failed = waiting, 0
+		md.mode = stopped
+	}
+	return false
+}
+
+// advance does what Machine.Advance has to, and returns what is sent.
+func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []uint64) {
+	md.now = now
+	for _, f := range md.all() {
+		switch {
+		case f.state == resting && !f.due.After(now):
+			f.state = waiting
+		case f.state == inFlight && !f.due.After(now):
+			if md.fail(f, ByPolicy) {
+				skipped = append(skipped, f.Position)
+			}
+		}
+	}
+	sends = map[Lease][]Delivery{}
+	for md.mode == running {
+		w, f := md.willing(), md.sendable()
+		if w == nil || f == nil {
+			break
+		}
+		f.attempt++
+		f.state, f.holder, f.sent = inFlight, w, md.next()
+		f.due = now.Add(time.Duration(md.o.AckTimeoutMs) * time.Millisecond)
+		w.served = f.sent
+		w.credit.Events--
+		w.credit.Bytes -= int64(len(f.Raw))
+		sends[w.lease] = append(sends[w.lease], Delivery{Position: f.Position, Attempt: f.attempt})
+	}
+	return sends, skipped
+}
+
+// willing is who is to get the next event.
+func (md *model) willing() (best *worker) {
+	for _, w := range md.workers {
+		if w.credit.Events <= 0 || w.credit.Bytes <= 0 || len(md.inFlight(w)) >= md.o.BufferSize {
+			continue
+		}
+		if best == nil || cmp.Or(cmp.Compare(len(md.inFlight(w)), len(md.inFlight(best))), cmp.Compare(w.served, best.served)) < 0 {
+			best = w
+		}
+	}
+	return best
+}
+
+// sendable is the next event to be sent.
+func (md *model) sendable() (best *fate) {
+	for _, f := range md.all() {
+		if f.state == waiting && (best == nil || f.Position < best.Position) && !md.blocked(f) {
+			best = f
+		}
+	}
+	return best
+}
+
+// blocked says that another event of the key is to be finished first.
+func (md *model) blocked(f *fate) bool {
+	return f.ordered && slices.ContainsFunc(md.all(), func(o *fate) bool {
+		return o != f && o.ordered && o.Key == f.Key && (o.state != waiting || o.Position < f.Position)
+	})
+}
+
+// floor is where the checkpoint may be when the events at some positions are
+// parked.
+func (md *model) floor(parks []Parked) uint64 {
+	for _, f := range md.window {
+		if !slices.ContainsFunc(parks, func(p Parked) bool { return p.Position == f.Position }) {
+			return f.Position - 1
+		}
+	}
+	return md.cursor
+}
+
+// stored takes notice of a store.
+func (md *model) stored(s *Store) {
+	for _, p := range s.Park {
+		if f := md.replayOf(p.Position); f != nil && f.state == parking {
+			md.forget(f)
+		} else {
+			md.over[p.Position] = true
+			md.window = slices.DeleteFunc(md.window, func(f *fate) bool { return f.Position == p.Position })
+		}
+	}
+	for _, r := range s.Remove {
+		md.forget(md.replayOf(r.Position))
+		delete(md.parked, r.Position)
+	}
+}
+
+func (md *model) count(states ...state) (n int) {
+	for _, f := range md.all() {
+		if slices.Contains(states, f.state) {
+			n++
+		}
+	}
+	return n
+}
