@@ -152,3 +152,9 @@ func (c *Config) connect(ctx context.Context) (*pgx.Conn, error) {
 func badURL(err error) error {
 	return core.Errorf(core.CodeInvalidConfig, "not a PostgreSQL URL: %s", fmt.Sprint(err))
 }
+
+// unnamed reports whether the URL asks to do without prepared statements.
+func (c *Config) unnamed() bool {
+	p, err := pgx.ParseConfig(c.URL)
+	return err == nil && p.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement
+}

@@ -24,6 +24,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		return nil, asError(err)
 	}
 	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache()}
+	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
 	e.poll.hurry = make(chan struct{}, 1)
 	e.closing, e.close = context.WithCancel(context.Background())

@@ -12,6 +12,9 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
+// MinServerVersion is the oldest PostgreSQL that will do, as Survey.Version has it.
+const MinServerVersion = minServerVersion
+
 // surveySamples is how often a survey measures what varies.
 const surveySamples = 20
 
