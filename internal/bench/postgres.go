@@ -160,7 +160,8 @@ func (p *pgBench) single() error {
 	return nil
 }
 
-// stores measures three Stores on one log against one, with the same callers.
+// stores measures three Stores on one log against one, each with the same number
+// of callers.
 func (p *pgBench) stores() error {
 	p.progress("postgres/append/stores3: %d rounds", rounds)
 	logs := []core.Log{p.store}
@@ -172,7 +173,7 @@ func (p *pgBench) stores() error {
 		defer func() { _ = store.Close() }()
 		logs = append(logs, store)
 	}
-	three := &pgLoad{logs: logs, appenders: pgClients, commit: singleCommit}
+	three := &pgLoad{logs: logs, appenders: len(logs) * pgClients, commit: singleCommit}
 	one := &pgLoad{logs: logs[:1], appenders: pgClients, commit: singleCommit}
 	p.locked.take()
 	m, err := pair(rounds,
