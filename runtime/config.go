@@ -10,18 +10,22 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
 )
 
 // The engines.
 const (
-	EngineDisk   = "disk"   // a log of segment files in Data; the default
-	EngineMemory = "memory" // nothing survives the process
+	EngineDisk     = "disk"     // a log of segment files in Data
+	EngineMemory   = "memory"   // nothing survives the process
+	EnginePostgres = "postgres" // a schema of a PostgreSQL database
 )
 
 // Defaults of a Config.
 const (
 	DefaultListen = "127.0.0.1:4973"
 	DefaultData   = "data"
+	// DefaultPostgresWait is for a command that is started together with its database.
+	DefaultPostgresWait = 30 * time.Second
 
 	defaultMaxConnections = 10_000
 	lookupTimeout         = 5 * time.Second
@@ -33,10 +37,16 @@ type Config struct {
 	// Port 0 takes a free one, which Node.Addr tells.
 	Listen string
 	// Data is the directory of the disk engine; the default is DefaultData. It
-	// is made if it is not there.
+	// is made if it is not there. The other engines do not use it.
 	Data string
-	// Engine is EngineDisk, the default, or EngineMemory.
+	// Engine is one of the engines. The default is EnginePostgres where there is a
+	// Postgres.URL, and EngineDisk where there is none.
 	Engine string
+	// Postgres is for EnginePostgres only. Start sets its Node and Logger.
+	Postgres postgres.Config
+	// PostgresWait is for how long Start tries again when the server cannot be reached
+	// or takes no writes. 0 means once.
+	PostgresWait time.Duration
 	// Insecure allows a Listen address that other machines can reach. There is
 	// no authentication: whoever reaches it may read and write everything.
 	Insecure bool
@@ -71,6 +81,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Engine == "" {
 		c.Engine = EngineDisk
+		if c.Postgres.URL != "" {
+			c.Engine = EnginePostgres
+		}
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = defaultMaxConnections
@@ -93,8 +106,8 @@ func (c Config) Validate(ctx context.Context) error { return c.withDefaults().va
 
 // validate checks a Config that has its defaults.
 func (c Config) validate(ctx context.Context) error {
-	if c.Engine != EngineDisk && c.Engine != EngineMemory {
-		return core.Errorf(core.CodeInvalidConfig, "engine %q is neither disk nor memory", c.Engine)
+	if err := c.validateEngine(); err != nil {
+		return err
 	}
 	if c.MaxConnections < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "max connections is %d", c.MaxConnections)
@@ -113,6 +126,26 @@ func (c Config) validate(ctx context.Context) error {
 		}
 	}
 	return c.validateListen(ctx)
+}
+
+func (c Config) validateEngine() error {
+	switch c.Engine {
+	case EngineDisk, EngineMemory:
+		if c.Postgres.URL != "" {
+			return core.Errorf(core.CodeInvalidConfig, "engine %s and the URL of a PostgreSQL server contradict each other: leave one of them out", c.Engine)
+		}
+		if c.Postgres.Store != "" || c.Postgres.NoMigrate {
+			return core.Errorf(core.CodeInvalidConfig, "store and migrate are for PostgreSQL, and the engine is %s", c.Engine)
+		}
+		return nil
+	case EnginePostgres:
+		if c.PostgresWait < 0 {
+			return core.Errorf(core.CodeInvalidConfig, "postgres-wait is %s", c.PostgresWait)
+		}
+		_, err := c.Postgres.Target()
+		return err
+	}
+	return core.Errorf(core.CodeInvalidConfig, "engine %q is none of disk, memory, postgres", c.Engine)
 }
 
 func (c Config) validateListen(ctx context.Context) error {

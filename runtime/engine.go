@@ -2,21 +2,83 @@ package runtime
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/memory"
+	"github.com/gyre-events/gyre/core/postgres"
 )
 
-// openEngine opens what the Store stands on. The disk engine may have to read
-// much of its log first, after a crash, and tells progress how far it is.
-func openEngine(ctx context.Context, c Config, progress func(done, total int64)) (core.Engine, error) {
-	if c.Engine == EngineMemory {
+const (
+	// A server that is just starting is not kept waiting, and one that is not there
+	// not flooded.
+	postgresRetryEvery = time.Second
+	postgresLogEvery   = 5 * time.Second
+)
+
+// openEngine opens what the Store stands on, and tells n.starting how far that is:
+// the disk engine may have to read much of its log first, after a crash, and
+// PostgreSQL may not be there yet.
+func (n *Node) openEngine(ctx context.Context) (core.Engine, error) {
+	c := n.config
+	switch c.Engine {
+	case EngineMemory:
 		return memory.New(), nil
+	case EnginePostgres:
+		return n.openPostgres(ctx)
 	}
-	engine, err := disk.Open(ctx, disk.Config{Dir: c.Data, SegmentBytes: c.SegmentBytes, Logger: c.Logger, Progress: progress})
+	engine, err := disk.Open(ctx, disk.Config{Dir: c.Data, SegmentBytes: c.SegmentBytes, Logger: c.Logger, Progress: func(done, total int64) {
+		n.starting.Progress(done, total)
+		c.Progress(done, total)
+	}})
 	if err != nil {
 		return nil, err
 	}
 	return engine, nil
+}
+
+// openPostgres opens the store, and tries again for a while where the server may be
+// starting, too.
+func (n *Node) openPostgres(ctx context.Context) (core.Engine, error) {
+	c := n.config.Postgres
+	c.Node, c.Logger = nodeName(n.Addr()), n.logger
+	until := time.Now().Add(n.config.PostgresWait)
+	nextLog := time.Time{}
+	for {
+		engine, err := postgres.Open(ctx, c)
+		if err == nil {
+			return engine, nil
+		}
+		now := time.Now()
+		comes := errors.Is(err, core.CodeStoreUnavailable) || errors.Is(err, core.CodeStoreReadOnly) || errors.Is(err, core.CodeTimeout)
+		if !comes || !now.Before(until) || ctx.Err() != nil {
+			return nil, err
+		}
+		n.starting.Waiting(err)
+		if !now.Before(nextLog) {
+			nextLog = now.Add(postgresLogEvery)
+			n.logger.LogAttrs(ctx, slog.LevelWarn, "waiting for PostgreSQL", slog.Any("error", err),
+				slog.Int("atMostSeconds", int(until.Sub(now).Seconds())))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, core.AsError(ctx.Err())
+		case <-time.After(min(postgresRetryEvery, until.Sub(now))):
+		}
+	}
+}
+
+// nodeName tells the nodes of one store apart in pg_stat_activity.
+func nodeName(addr string) string {
+	host, err := os.Hostname()
+	_, port, splitErr := net.SplitHostPort(addr)
+	if err != nil || splitErr != nil {
+		return addr
+	}
+	return net.JoinHostPort(host, port)
 }

@@ -43,8 +43,9 @@ type Node struct {
 }
 
 // Start runs a node until Close. ctx bounds the start only, which may take minutes
-// after a crash: meanwhile the node answers that it is starting. The error is
-// invalid_config (also where the address is taken), insecure_listen, or the engine's.
+// after a crash, or as long as PostgresWait: meanwhile the node answers that it is
+// starting. The error is invalid_config (also where the address is taken),
+// insecure_listen, or the engine's.
 func Start(ctx context.Context, config Config) (*Node, error) {
 	config = config.withDefaults()
 	if err := config.validate(ctx); err != nil {
@@ -70,10 +71,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 
 // open opens the engine, and puts the API in front of it.
 func (n *Node) open(ctx context.Context) error {
-	engine, err := openEngine(ctx, n.config, func(done, total int64) {
-		n.starting.Progress(done, total)
-		n.config.Progress(done, total)
-	})
+	engine, err := n.openEngine(ctx)
 	if err != nil {
 		return err
 	}

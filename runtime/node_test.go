@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/runtime"
 )
 
@@ -93,6 +94,11 @@ func TestStartRefuses(t *testing.T) {
 		"port out of range":     {runtime.Config{Listen: "127.0.0.1:70000"}, core.CodeInvalidConfig},
 		"taken address":         {runtime.Config{Listen: taken.Addr(), Engine: runtime.EngineMemory}, core.CodeInvalidConfig},
 		"unknown engine":        {runtime.Config{Engine: "floppy"}, core.CodeInvalidConfig},
+		"postgres without URL":  {runtime.Config{Engine: runtime.EnginePostgres}, core.CodeInvalidConfig},
+		"two engines":           {runtime.Config{Engine: runtime.EngineDisk, Postgres: postgres.Config{URL: "postgres://db/x"}}, core.CodeInvalidConfig},
+		"store on a disk":       {runtime.Config{Postgres: postgres.Config{Store: "orders"}}, core.CodeInvalidConfig},
+		"bad URL":               {runtime.Config{Postgres: postgres.Config{URL: "http://db/x"}}, core.CodeInvalidConfig},
+		"no server":             {runtime.Config{Listen: "127.0.0.1:0", Postgres: postgres.Config{URL: "postgres://127.0.0.1:1/x"}}, core.CodeStoreUnavailable},
 		"origin without scheme": {runtime.Config{AllowOrigins: []string{"example.com"}}, core.CodeInvalidConfig},
 		"host with a path":      {runtime.Config{AllowHosts: []string{"a/b"}}, core.CodeInvalidConfig},
 	} {

@@ -8,11 +8,12 @@ import (
 )
 
 // Starting is an http.Handler for the time before there is a Store, since opening a
-// log after a crash may take minutes: /livez answers that the process lives, so that
+// log after a crash may take minutes, and a database may come later: /livez answers that the process lives, so that
 // nobody ends it for being slow, and everything else, /readyz too, is answered 503
 // with code starting. Safe for concurrent use; the zero value is ready.
 type Starting struct {
 	done, total atomic.Int64
+	waiting     atomic.Pointer[core.Error]
 }
 
 // Progress tells how far the opening is, in bytes of the log.
@@ -21,7 +22,13 @@ func (s *Starting) Progress(done, total int64) {
 	s.done.Store(done)
 }
 
+// Waiting tells why the log cannot be opened yet.
+func (s *Starting) Waiting(why error) { s.waiting.Store(core.AsError(why)) }
+
 func (s *Starting) err() *core.Error {
+	if why := s.waiting.Load(); why != nil {
+		return core.Errorf(core.CodeStarting, "the node waits for its database (%w)", why)
+	}
 	if total := s.total.Load(); total > 0 {
 		return core.Errorf(core.CodeStarting, "the node is opening its log, and has read %d of %d MB", s.done.Load()/1e6, total/1e6)
 	}

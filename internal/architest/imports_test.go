@@ -57,7 +57,7 @@ var table = map[string]row{
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery",
 		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "plugins", "sdk", prometheus,
-	}},
+	}, tests: []string{"internal/pgtest"}},
 
 	"cmd/...":      {any: true},
 	"examples/...": {any: true},
