@@ -81,6 +81,7 @@ const (
 	CodeInvalidExpectedVersion Code = "invalid_expected_version"
 	CodeInvalidCursor          Code = "invalid_cursor"
 	CodeLogChanged             Code = "log_changed"
+	CodeLogMismatch            Code = "log_mismatch"
 	CodeInvalidFilter          Code = "invalid_filter"
 	CodeInvalidRequest         Code = "invalid_request"
 	CodeEventTooLarge          Code = "event_too_large"
@@ -200,6 +201,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeLogChanged: {Class: ClassConflict, Status: 409,
 		Title: "The cursor belongs to another log",
 		Fix:   "The log was restored or replaced since the cursor was given. Follow from the start, or from a time, and treat what you have seen as old."},
+	CodeLogMismatch: {Class: ClassConflict, Status: 409,
+		Title: "The target of a copy has other events than the source",
+		Fix:   "Copy to an empty log, or to the one that an earlier copy of the same source began, and let nobody else write to it."},
 	CodeInvalidFilter: {Class: ClassUsage, Status: 400,
 		Title: "Not a filter",
 		Fix:   "Give at most 64 patterns of streams and of types; '*' stands for any run of characters."},

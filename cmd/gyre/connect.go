@@ -56,15 +56,17 @@ func (a *app) withClient(ctx context.Context, f func(*sdk.Client) error) error {
 	return err
 }
 
-// dial connects to the node.
-func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
+// dial connects to the node of --server.
+func (a *app) dial(ctx context.Context) (*sdk.Client, error) { return a.dialTo(ctx, a.serverURL()) }
+
+func (a *app) dialTo(ctx context.Context, url string) (*sdk.Client, error) {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
-	client, err := sdk.Dial(ctx, a.serverURL(), sdk.Options{Name: "gyre-cli", Version: version, Compress: a.compress, OnState: a.tellState()})
+	client, err := sdk.Dial(ctx, url, sdk.Options{Name: "gyre-cli", Version: version, Compress: a.compress, OnState: a.tellState()})
 	// The socket's own deadline may pass a moment before that of the context.
 	var late net.Error
 	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout()) {
-		return nil, core.Errorf(core.CodeTimeout, "%s did not answer within %s", a.serverURL(), a.timeout)
+		return nil, core.Errorf(core.CodeTimeout, "%s did not answer within %s", url, a.timeout)
 	}
 	return client, err
 }

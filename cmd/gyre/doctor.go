@@ -20,8 +20,13 @@ import (
 )
 
 const doctorHelp = `Check what a node needs, and whether one answers: the configuration, the address, the data
-directory, how long the disk takes to make a write durable, the server, and the clock. It
-takes the flags of gyre serve. The exit code is 8 if a check fails.`
+directory, how long the disk takes to make a write durable, the server, and the clock. With
+--postgres it checks the database instead of the disk: version, encoding, privileges, settings
+that endanger what was acknowledged, its clock, how long answers and commits take, what is
+between, and the store's schema. It takes the flags of gyre serve, and changes nothing.
+
+PASSED is well, WARN works and could be better, FAILED is not. The exit code is 8 if a check
+fails.`
 
 const (
 	// An append waits for one fsync or more; from here on that is what a user feels.
@@ -36,10 +41,11 @@ func newDoctor(a *app) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check the configuration, the disk and the server",
+		Short: "Check the configuration, the disk or database, and the server",
 		Long:  doctorHelp,
 		Example: `  gyre doctor
-  gyre doctor --config gyre.yaml -o json`,
+  gyre doctor --config gyre.yaml -o json
+  gyre doctor --postgres postgres://gyre@db.internal/shop`,
 		Args: takes(0, 0),
 	}
 	f.register(cmd)
@@ -54,19 +60,23 @@ func newDoctor(a *app) *cobra.Command {
 type finding struct {
 	Check  string `json:"check"`
 	Passed bool   `json:"passed"`
-	Detail string `json:"detail"`
+	// Warning says that it passed, and that something could be better.
+	Warning bool   `json:"warning,omitempty"`
+	Detail  string `json:"detail"`
+	Fix     string `json:"fix,omitempty"`
 }
 
 func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
 	ctx := cmd.Context()
 	server, serverErr := a.askServer(ctx)
+	configErr := f.settle(a, cmd)
 	checks := []struct {
 		name string
 		run  func() (string, error)
 	}{
 		{"config", func() (string, error) {
-			if err := a.settings(cmd); err != nil {
-				return "", err
+			if configErr != nil {
+				return "", configErr
 			}
 			return "understood", f.node.Validate(ctx)
 		}},
@@ -78,40 +88,69 @@ func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
 	}
 	var found []finding
 	for _, c := range checks {
-		detail, err := c.run()
-		if err != nil {
-			detail = core.AsError(err).Detail
-			if coded := (*core.Error)(nil); !errors.As(err, &coded) {
-				detail = err.Error()
-			}
+		if needsDisk := c.name == "data" || c.name == "disk"; needsDisk && f.node.Postgres.URL != "" {
+			continue
 		}
-		found = append(found, finding{c.name, err == nil, detail})
+		detail, err := c.run()
+		found = append(found, findingOf(c.name, detail, err))
+	}
+	if found[0].Passed && f.node.Postgres.URL != "" {
+		found = append(found, a.checkDatabase(ctx, f.node.Postgres)...)
 	}
 	if err := a.printFindings(found); err != nil {
 		return err
 	}
+	all := len(found)
 	failed := len(slices.DeleteFunc(found, func(f finding) bool { return f.Passed }))
 	if failed > 0 {
-		err := core.Errorf(core.CodeNotClean, "%d of %d checks failed", failed, len(checks))
+		err := core.Errorf(core.CodeNotClean, "%d of %d checks failed", failed, all)
 		return &advised{err, "The FAILED lines say what is wrong."}
 	}
 	return nil
+}
+
+// findingOf is the outcome of a check that passed with a detail, or failed.
+func findingOf(name, detail string, err error) finding {
+	if err == nil {
+		return finding{Check: name, Passed: true, Detail: detail}
+	}
+	detail = core.AsError(err).Detail
+	if coded := (*core.Error)(nil); !errors.As(err, &coded) {
+		detail = err.Error()
+	}
+	return finding{Check: name, Detail: detail}
 }
 
 func (a *app) printFindings(found []finding) error {
 	if a.output == asJSON || a.output == asNDJSON {
 		return printList(a, found, nil, nil)
 	}
+	width := 8
 	for _, f := range found {
-		verdict := "FAILED"
-		if f.Passed {
-			verdict = "PASSED"
+		width = max(width, len(f.Check))
+	}
+	for _, f := range found {
+		if _, err := fmt.Fprintf(a.stdout, "%-6s  %-*s %s\n", f.verdict(), width, f.Check, f.Detail); err != nil {
+			return err
 		}
-		if _, err := fmt.Fprintf(a.stdout, "%s  %-8s %s\n", verdict, f.Check, f.Detail); err != nil {
+		if f.Fix == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(a.stdout, "        %-*s Try: %s\n", width, "", f.Fix); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (f finding) verdict() string {
+	switch {
+	case !f.Passed:
+		return "FAILED"
+	case f.Warning:
+		return "WARN"
+	}
+	return "PASSED"
 }
 
 // answer is what the server said.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,8 +85,6 @@ func (a *app) tellImported(done imported, took time.Duration, err error) {
 const (
 	batchEvents = 1000
 	batchBytes  = 2 << 20
-	// Batches read ahead while one is being written.
-	batchesAhead = 2
 )
 
 // entry is one line of an import.
@@ -115,35 +112,18 @@ type importer struct {
 	done imported
 }
 
-// run imports all of in. One goroutine reads ahead; run waits for it.
+// run imports all of in.
 func (im *importer) run(ctx context.Context, in *lineReader, told func(read int64)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	batches := make(chan batch, batchesAhead)
-	var cutting sync.WaitGroup
-	var cutErr error
-	cutting.Go(func() {
-		defer close(batches)
-		cutErr = cut(ctx, in, batches)
-	})
-	err := im.writeAll(ctx, batches, told)
-	cancel()
-	cutting.Wait()
-	if err == nil {
-		err = cutErr
-	}
-	return err
-}
-
-func (im *importer) writeAll(ctx context.Context, batches <-chan batch, told func(read int64)) error {
-	for b := range batches {
+	return readAhead(ctx, func(ctx context.Context, batches chan<- batch) error {
+		return cut(ctx, in, batches)
+	}, func(b batch) error {
 		if err := im.write(ctx, b.entries); err != nil {
 			return err
 		}
 		im.done.WithoutID += b.noIDs
 		told(b.read)
-	}
-	return ctx.Err()
+		return nil
+	})
 }
 
 // write writes entries as one Commit. When some of them are known and some are not,

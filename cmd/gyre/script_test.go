@@ -50,9 +50,12 @@ func TestMain(m *testing.M) {
 //	denial               sets GYRE_SERVER to one that answers 403 to everything
 //	stall [hangup]       sets GYRE_SERVER to a node that takes appends and never answers,
 //	                     or is gone for good from the first one on
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+func TestScripts(t *testing.T) { testscript.Run(t, scripts("testdata/script")) }
+
+// scripts are those of a directory, with the commands above.
+func scripts(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("GYRE_UPDATE") != "",
@@ -72,7 +75,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GYRE_SERVER", "http://127.0.0.1:1") // nobody's: a script starts its own
 			return nil
 		},
-	})
+	}
 }
 
 // process is a gyre serve of a test.
@@ -216,7 +219,7 @@ func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
 // above get.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_DATA"} {
+	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

@@ -31,13 +31,20 @@ the flag's name, in the YAML file of --config:
   log-level: warn
   allow-host: [events.internal]
 
-A flag wins over the environment, the environment over the file.`
+A flag wins over the environment, the environment over the file.
+
+With --postgres everything is kept in a PostgreSQL database, in the schema that --store names,
+and nothing in --data. A password is best put into GYRE_POSTGRES, PGPASSWORD or ~/.pgpass: who
+may list the processes of a machine sees the flags. A server that cannot be reached is waited
+for, for --postgres-wait; a node that has started stays, whatever becomes of it.`
 
 // serveFlags are the flags of gyre serve.
 type serveFlags struct {
 	node     runtime.Config
+	database databaseFlags
 	logLevel slog.Level
 	config   string
+	hasData  bool // --data was set, by whatever means
 }
 
 func newServe(a *app) *cobra.Command {
@@ -48,10 +55,11 @@ func newServe(a *app) *cobra.Command {
 		Long:  serveHelp,
 		Example: `  gyre serve
   gyre serve --engine memory --listen 127.0.0.1:0
+  gyre serve --postgres postgres://gyre@db.internal/shop
   gyre serve --config gyre.yaml`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.settings(cmd); err != nil {
+			if err := f.settle(a, cmd); err != nil {
 				return err
 			}
 			return a.serve(cmd.Context(), f)
@@ -65,7 +73,12 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.node.Listen, "listen", runtime.DefaultListen, "host:port to serve on")
 	flags.StringVar(&f.node.Data, "data", runtime.DefaultData, "directory of the data")
-	flags.StringVar(&f.node.Engine, "engine", runtime.EngineDisk, "disk, or memory to keep nothing")
+	flags.StringVar(&f.node.Engine, "engine", "", "disk, memory to keep nothing, or postgres (default disk, or postgres with --postgres)")
+	f.database.register(cmd)
+	flags.BoolVar(&f.database.migrate, "migrate", true, "bring the store's schema up to date first; else one that is not is refused")
+	flags.IntVar(&f.database.config.ReadConns, "postgres-conns", defaultReadConns, "connections for reads; commits have 3 more")
+	flags.DurationVar(&f.database.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "how long to wait for one answer of PostgreSQL")
+	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait for a PostgreSQL that cannot be reached at the start")
 	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")
 	flags.StringVar(&f.config, "config", "", "YAML file with these flags")
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
@@ -75,6 +88,17 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	if err := flags.MarkHidden("segment-bytes"); err != nil {
 		panic(err) // the line above makes the flag
 	}
+}
+
+// settle makes the configuration of the node complete.
+func (f *serveFlags) settle(a *app, cmd *cobra.Command) error {
+	if err := a.settings(cmd); err != nil {
+		return err
+	}
+	f.node.Postgres = f.database.config
+	f.node.Postgres.NoMigrate = !f.database.migrate
+	f.hasData = cmd.Flags().Changed("data")
+	return nil
 }
 
 // serve runs a node until ctx ends.
@@ -91,7 +115,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	case err != nil:
 		return err
 	}
-	fmt.Fprint(a.stderr, banner(a.program, node, f.node))
+	fmt.Fprint(a.stderr, banner(a.program, node, f))
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -161,14 +185,8 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 }
 
 // banner says what runs and what to do with it.
-func banner(gyre string, node *runtime.Node, c runtime.Config) string {
-	data := "in memory: gone when the node stops"
-	if c.Engine == runtime.EngineDisk {
-		data = c.Data
-		if abs, err := filepath.Abs(c.Data); err == nil {
-			data = abs
-		}
-	}
+func banner(gyre string, node *runtime.Node, f serveFlags) string {
+	c := f.node
 	url := node.URL()
 	at := ""
 	if node.Addr() != runtime.DefaultListen {
@@ -176,7 +194,7 @@ func banner(gyre string, node *runtime.Node, c runtime.Config) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nGyre %s\n", c.Version)
-	fmt.Fprintf(&b, "  data       %s\n", data)
+	b.WriteString(whereKept(f))
 	fmt.Fprintf(&b, "  HTTP       %s\n", url)
 	fmt.Fprintf(&b, "  WebSocket  %s/v1/ws\n", strings.Replace(url, "http://", "ws://", 1))
 	fmt.Fprintf(&b, "  metrics    %s/metrics\n", url)
@@ -188,6 +206,29 @@ func banner(gyre string, node *runtime.Node, c runtime.Config) string {
 	fmt.Fprintf(&b, "  %s tail '$all' --from start%s\n", gyre, at)
 	fmt.Fprintf(&b, "  curl -s %s/v1/streams/order-1/events\n\n", url)
 	return b.String()
+}
+
+// whereKept says where the events are.
+func whereKept(f serveFlags) string {
+	data := f.node.Data
+	if abs, err := filepath.Abs(data); err == nil {
+		data = abs
+	}
+	if f.node.Postgres.URL != "" {
+		target, err := f.node.Postgres.Target()
+		if err != nil {
+			return "" // it was checked before
+		}
+		text := fmt.Sprintf("  database   %s\n  store      %s\n", target, target.Store)
+		if f.hasData {
+			text += fmt.Sprintf("  data       %s is not used: everything is in the database\n", data)
+		}
+		return text
+	}
+	if f.node.Engine == runtime.EngineMemory {
+		data = "in memory: gone when the node stops"
+	}
+	return fmt.Sprintf("  data       %s\n", data)
 }
 
 // levelFlag makes a slog.Level a flag.

@@ -15,7 +15,8 @@ import (
 
 // settings fills the flags that the command line leaves out: from GYRE_* in the
 // environment, else from the YAML file that --config names. A key is a flag's name
-// in each of them, so that there is one set of names and one check of values.
+// in each of them, so that there is one set of names and one check of values. What
+// the command has no flag for is passed over.
 func (a *app) settings(cmd *cobra.Command) error {
 	if err := a.fromEnvironment(cmd); err != nil {
 		return err
@@ -35,7 +36,7 @@ func envName(flag string) string {
 func (a *app) fromEnvironment(cmd *cobra.Command) error {
 	for _, name := range append(settingNames(), "config") {
 		v := a.getenv(envName(name))
-		if v == "" || cmd.Flags().Changed(name) {
+		if v == "" || cmd.Flags().Lookup(name) == nil || cmd.Flags().Changed(name) {
 			continue
 		}
 		if err := cmd.Flags().Set(name, v); err != nil {
@@ -64,12 +65,14 @@ func fromFile(cmd *cobra.Command, name string) error {
 			}
 			return core.Errorf(core.CodeInvalidConfig, "%s: unknown key %q%s", at, key, hint)
 		}
-		if cmd.Flags().Changed(key) {
+		flag := cmd.Flags().Lookup(key)
+		if flag == nil || flag.Changed {
 			continue
 		}
-		if err := setFromYAML(cmd.Flags().Lookup(key), &node); err != nil {
+		if err := setFromYAML(flag, &node); err != nil {
 			return core.Errorf(core.CodeInvalidConfig, "%s: %s: %w", at, key, err)
 		}
+		flag.Changed = true
 	}
 	return nil
 }

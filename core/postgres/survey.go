@@ -66,7 +66,7 @@ func Inspect(ctx context.Context, config Config) (Survey, error) {
 	if err != nil {
 		return Survey{}, asError(err)
 	}
-	defer c.Close(context.WithoutCancel(ctx))
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // nothing waits in it
 	var s Survey
 	for _, ask := range []func(context.Context, *pgx.Conn) error{s.askServer, s.askConnections, s.askTimes} {
 		if err := ask(ctx, c); err != nil {
@@ -210,7 +210,7 @@ func CheckSchema(ctx context.Context, config Config) error {
 	if err != nil {
 		return asError(err)
 	}
-	defer c.Close(context.WithoutCancel(ctx))
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // nothing waits in it
 	if err := checkSchema(ctx, c, config.Store); err != nil {
 		return asError(err)
 	}

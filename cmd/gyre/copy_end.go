@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/disk"
+	"github.com/gyre-events/gyre/core/postgres"
+)
+
+// endFlags say which log is an end of a copy.
+type endFlags struct{ where, store string }
+
+// logEnd is an end of a copy.
+type logEnd struct {
+	core.Log
+	name  string // for people
+	close func() error
+}
+
+// explain says which end an error is of.
+func (l *logEnd) explain(err error) error { return ofEnd(l.name, err) }
+
+func ofEnd(name string, err error) error {
+	var coded *core.Error
+	if !errors.As(err, &coded) {
+		return err
+	}
+	at := *coded
+	at.Detail = name + ": " + coded.Detail
+	return &at
+}
+
+// openEnd opens the log of an end. The source has to be there; the target is made.
+func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, error) {
+	isSource := flag == "--from"
+	switch {
+	case postgres.IsURL(f.where):
+		return a.openStore(ctx, postgres.Config{URL: f.where, Store: f.store, Node: "copy", NoMigrate: isSource}, flag)
+	case f.store != "":
+		return nil, usagef("leave %s-store out", flag).because("%s is no PostgreSQL database, and has no stores", flag)
+	case strings.Contains(f.where, "://"):
+		client, err := a.dialTo(ctx, f.where)
+		if err != nil {
+			return nil, ofEnd(flag, err)
+		}
+		return &logEnd{client, f.where, client.Close}, nil
+	}
+	return a.openDirectory(ctx, f.where, isSource)
+}
+
+func (a *app) openStore(ctx context.Context, config postgres.Config, flag string) (*logEnd, error) {
+	target, err := config.Target()
+	if err != nil {
+		return nil, ofEnd(flag, err)
+	}
+	engine, err := postgres.Open(ctx, config)
+	if err != nil {
+		return nil, ofEnd(flag, err)
+	}
+	store := core.NewStore(engine, core.StoreConfig{})
+	return &logEnd{store, fmt.Sprintf("store %s of %s", target.Store, target), store.Close}, nil
+}
+
+func (a *app) openDirectory(ctx context.Context, dir string, isSource bool) (*logEnd, error) {
+	if _, err := os.Stat(filepath.Join(dir, "log")); isSource && err != nil {
+		return nil, usagef("check the path of --from; it is what gyre serve --data names").because("%s has no log: %v", dir, err)
+	}
+	logger := newLogger(a.stderr, slog.LevelWarn)
+	opening := a.newOpening(logger)
+	engine, err := disk.Open(ctx, disk.Config{Dir: dir, Logger: logger, Progress: opening.show})
+	opening.finish()
+	if err != nil {
+		return nil, ofEnd(dir, err)
+	}
+	store := core.NewStore(engine, core.StoreConfig{})
+	return &logEnd{store, dir, store.Close}, nil
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
+)
+
+// Defaults that help shows, and the engine has, too.
+const (
+	defaultReadConns   = 8
+	defaultCallTimeout = 30 * time.Second
+)
+
+// databaseFlags are the flags of commands that use a PostgreSQL database.
+type databaseFlags struct {
+	config  postgres.Config
+	migrate bool // of gyre serve
+}
+
+func (f *databaseFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.config.URL, "postgres", "", "URL of a PostgreSQL database to keep everything in (env GYRE_POSTGRES)")
+	flags.StringVar(&f.config.Store, "store", "", "name of the store, which is a schema of the database (default gyre)")
+}
+
+// settle completes the flags of a command that needs a database.
+func (f *databaseFlags) settle(a *app, cmd *cobra.Command) (postgres.Target, error) {
+	if err := a.settings(cmd); err != nil {
+		return postgres.Target{}, err
+	}
+	if f.config.URL == "" {
+		return postgres.Target{}, &advised{
+			core.Errorf(core.CodeInvalidConfig, "no PostgreSQL database is given"),
+			cmd.CommandPath() + " --postgres postgres://USER@HOST/DATABASE, or GYRE_POSTGRES in the environment.",
+		}
+	}
+	return f.config.Target()
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core/postgres"
+)
+
+const migrateHelp = `Look at the schema of a store in PostgreSQL, and bring it up to date. gyre serve does that
+by itself unless it is told --migrate=false. All that is missing is applied in one transaction,
+by one at a time; nodes of the version before go on working beside it.
+
+NEEDS is the migration that a node has to know to work with the schema after this one.`
+
+func newMigrate(a *app) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the schema of a store in PostgreSQL up to date",
+		Long:  migrateHelp,
+		Example: `  gyre migrate status --postgres postgres://gyre@db.internal/shop
+  gyre migrate up --postgres postgres://gyre@db.internal/shop --store orders
+  gyre migrate sql --store orders | psql postgres://admin@db.internal/shop`,
+	})
+	cmd.AddCommand(newMigrateUp(a), newMigrateStatus(a), newMigrateSQL(a))
+	return cmd
+}
+
+func newMigrateUp(a *app) *cobra.Command {
+	return a.withDatabase(&cobra.Command{
+		Use:   "up",
+		Short: "Apply the migrations that are missing",
+		Long:  "Apply the migrations that are missing, and make the store if it is not there.",
+	}, a.migrateUp)
+}
+
+func newMigrateStatus(a *app) *cobra.Command {
+	return a.withDatabase(&cobra.Command{
+		Use:   "status",
+		Short: "List the migrations, and when they were applied",
+	}, a.migrateStatus)
+}
+
+func newMigrateSQL(a *app) *cobra.Command {
+	var store string
+	var from int
+	cmd := &cobra.Command{
+		Use:   "sql",
+		Short: "Print the SQL of the migrations, to apply it by hand",
+		Long: `Print the SQL that makes a store, or brings it up to date, in one transaction, for someone who
+wants to read it or to apply it as another user. It asks no database. --from is the newest
+migration that is applied; gyre migrate status tells.`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.output != "" {
+				return usagef("gyre migrate status -o %s", a.output).because("SQL is printed as it is")
+			}
+			if err := a.settings(cmd); err != nil {
+				return err
+			}
+			script, err := postgres.Script(store, from)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(a.stdout, script)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&store, "store", "", "name of the store, which is a schema of the database (default gyre)")
+	cmd.Flags().IntVar(&from, "from", 0, "migration that the store is at; 0 where there is none")
+	cmd.Flags().String("config", "", "YAML file with flags of gyre serve")
+	return cmd
+}
+
+// withDatabase completes a command that works on a store's schema.
+func (a *app) withDatabase(cmd *cobra.Command, run func(context.Context, postgres.Config, postgres.Target) error) *cobra.Command {
+	var f databaseFlags
+	f.register(cmd)
+	cmd.Flags().DurationVar(&f.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "how long all of it may take")
+	cmd.Flags().String("config", "", "YAML file with flags of gyre serve")
+	cmd.Args = takes(0, 0)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		target, err := f.settle(a, cmd)
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), f.config, target)
+	}
+	return cmd
+}
+
+// migration is one as it is printed.
+type migration struct {
+	Version int        `json:"version"`
+	Name    string     `json:"name"`
+	Needs   int        `json:"needs"`
+	Applied *time.Time `json:"applied"`
+}
+
+func (a *app) migrateUp(ctx context.Context, config postgres.Config, target postgres.Target) error {
+	_, before, err := postgres.Status(ctx, config)
+	if err != nil {
+		return err
+	}
+	if err := postgres.Migrate(ctx, config); err != nil {
+		return err
+	}
+	list, now, err := postgres.Status(ctx, config)
+	if err != nil {
+		return err
+	}
+	if a.output == asJSON || a.output == asNDJSON {
+		return a.printMigrations(list)
+	}
+	said := "is up to date"
+	if now > before {
+		said = "was brought up to date"
+	}
+	_, err = fmt.Fprintf(a.stdout, "store %s of %s %s: it is at migration %d\n", target.Store, target, said, now)
+	return err
+}
+
+func (a *app) migrateStatus(ctx context.Context, config postgres.Config, target postgres.Target) error {
+	list, newest, err := postgres.Status(ctx, config)
+	if err != nil {
+		return err
+	}
+	if err := a.printMigrations(list); err != nil {
+		return err
+	}
+	switch {
+	case newest > len(list):
+		fmt.Fprintf(a.stderr, "Store %s is at migration %d, which a newer gyre made.\n", target.Store, newest)
+		return postgres.CheckSchema(ctx, config)
+	case newest < len(list):
+		fmt.Fprintln(a.stderr, "gyre migrate up applies what is missing, and so does the next start of a node.")
+	}
+	return nil
+}
+
+func (a *app) printMigrations(list []postgres.Migration) error {
+	rows := make([]migration, len(list))
+	for i, m := range list {
+		rows[i] = migration{Version: m.Version, Name: m.Name, Needs: m.Least}
+		if !m.Applied.IsZero() {
+			at := m.Applied.UTC()
+			rows[i].Applied = &at
+		}
+	}
+	return printList(a, rows, []string{"version", "name", "needs", "applied"}, func(m migration) []string {
+		applied := "not yet"
+		if m.Applied != nil {
+			applied = m.Applied.Format(time.RFC3339)
+		}
+		return []string{strconv.Itoa(m.Version), m.Name, strconv.Itoa(m.Needs), applied}
+	})
+}

@@ -1,0 +1,154 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// nobodysSecret is the password of the users that tests make.
+const nobodysSecret = "tell-nobody"
+
+// TestPostgresScripts runs testdata/postgres against a real server, POSTGRES, each
+// script with the name of a STORE that is not there. Beside the commands of
+// TestScripts there are
+//
+//	sql TEXT    runs SQL as the server's superuser, and prints what it answers
+//	user NAME   makes a user of the database without privileges; sets NAME to its name
+//	            and NAME_URL to a URL
+func TestPostgresScripts(t *testing.T) {
+	server := pgtest.Shared(t)
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := scripts("testdata/postgres")
+	setup := params.Setup
+	params.Setup = func(env *testscript.Env) error {
+		env.Setenv("POSTGRES", server.URL)
+		env.Setenv("STORE", server.Store(t))
+		env.Setenv("EXAMPLES", examples)
+		return setup(env)
+	}
+	params.Cmds["sql"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: sql TEXT")
+		}
+		answer, err := query(server, args[0])
+		ts.Check(err)
+		_, err = ts.Stdout().Write(answer)
+		ts.Check(err)
+	}
+	params.Cmds["user"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: user NAME")
+		}
+		name, url := newUser(t, server)
+		ts.Setenv(args[0], name)
+		ts.Setenv(args[0]+"_URL", url)
+	}
+	params.Condition = func(c string) (bool, error) {
+		if c == "ours" { // the server, so that we know how it is set up
+			return os.Getenv("GYRE_TEST_POSTGRES") == "", nil
+		}
+		return false, fmt.Errorf("unknown condition %q", c)
+	}
+	testscript.Run(t, params)
+}
+
+// query runs SQL and prints the rows, with tabs between values.
+func query(server *pgtest.Server, sql string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, err := pgx.Connect(ctx, server.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close(ctx)
+	results, err := c.PgConn().Exec(ctx, sql).ReadAll()
+	var out bytes.Buffer
+	for _, r := range results {
+		for _, row := range r.Rows {
+			out.Write(append(bytes.Join(row, []byte("\t")), '\n'))
+		}
+	}
+	return out.Bytes(), err
+}
+
+// newUser makes a user that is gone when the test ends, with all that is theirs.
+func newUser(t *testing.T, server *pgtest.Server) (name, address string) {
+	name = fmt.Sprintf("user_%x", rand.Uint64())
+	server.Exec(t, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, nobodysSecret))
+	t.Cleanup(func() { server.Exec(t, fmt.Sprintf("DROP OWNED BY %s CASCADE; DROP ROLE %[1]s", name)) })
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(name, nobodysSecret)
+	return name, u.String()
+}
+
+// TestPostgresDocs runs the queries of docs/postgres.md, which are about the events of
+// examples.
+func TestPostgresDocs(t *testing.T) {
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	node := servePostgres(t, server.URL, store)
+	runOn(t, node, "import", "../../examples/temporal-sample.ndjson")
+	text, err := os.ReadFile("../../docs/postgres.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := strings.Split(string(text), "```sql\n")[1:]
+	if len(queries) < 3 {
+		t.Fatalf("docs/postgres.md has %d queries", len(queries))
+	}
+	for _, q := range queries {
+		q, _, _ = strings.Cut(q, "```")
+		answer, err := query(server, strings.ReplaceAll(q, "gyre.", store+"."))
+		if err != nil || len(answer) == 0 {
+			t.Errorf("%s\nanswers %q, %v", q, answer, err)
+		}
+	}
+}
+
+// servePostgres starts a node on a store, in its own process.
+func servePostgres(t *testing.T, url, store string, args ...string) *process {
+	t.Helper()
+	dir := t.TempDir()
+	args = append([]string{"--postgres", url, "--store", store}, args...)
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
+	return node
+}
+
+// runOn runs gyre against a node, and answers what it prints.
+func runOn(t *testing.T, node *process, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "gyre", args...)
+	cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("gyre %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
