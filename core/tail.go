@@ -148,18 +148,6 @@ func (t *tail) fill(page Page) {
 	t.takeEarly()
 }
 
-// giveUp begins anew after a position: what is missing up to there comes from
-// storage.
-func (t *tail) giveUp(position uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if position > t.end {
-		t.restart()
-		t.end = position
-	}
-	t.takeEarly()
-}
-
 // keep reports whether the tail is of that log. If not, it begins anew at the
 // log's head.
 func (t *tail) keep(log string, head uint64) bool {
@@ -184,7 +172,8 @@ func (t *tail) earliest() (least int) {
 }
 
 // skipTo moves the head to one that storage has reached without telling the
-// tail; who waits is sent to storage for what is missing.
+// tail, if it is not there; who waits is sent to storage for what is missing.
+// Then it takes what waited for that.
 func (t *tail) skipTo(head uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -192,6 +181,7 @@ func (t *tail) skipTo(head uint64) {
 		t.restart()
 		t.end = head
 	}
+	t.takeEarly()
 }
 
 // restart forgets what is kept and sends everyone who waits to storage for

@@ -111,23 +111,20 @@ func (w *watch) fill(ctx context.Context, to uint64) {
 	ctx, cancel := context.WithTimeout(ctx, fillWithin)
 	defer cancel()
 	t := w.store.tail
+	defer t.skipTo(to)
 	for {
 		_, end := t.place()
-		if end >= to {
+		if end >= to || to-end > fillEvents {
 			return
-		}
-		if to-end > fillEvents {
-			break
 		}
 		page, err := w.store.engine.Read(ctx, ReadRequest{
 			Stream: All, From: end + 1, Limit: Limit{Events: MaxReadEvents, Bytes: MaxPageBytes},
 		})
 		if err != nil || page.End && page.Head < to {
-			break
+			return
 		}
 		t.fill(page)
 	}
-	t.giveUp(to)
 }
 
 // recognize reports whether the log is the one that the tail is of. If not, its
