@@ -41,6 +41,10 @@ func newCopy(a *app) *cobra.Command {
 			if from.where == "" || to.where == "" {
 				return usagef("gyre copy --from ./data --to postgres://…").because("a copy needs both --from and --to")
 			}
+			if err := a.fromEnvironment(cmd); err != nil {
+				return err
+			}
+			from.segmentBytes = to.segmentBytes
 			return a.copy(cmd.Context(), from, to)
 		},
 	}
@@ -50,6 +54,7 @@ func newCopy(a *app) *cobra.Command {
 	flags.StringVar(&to.where, "to", "", "directory or URL to copy to")
 	flags.StringVar(&to.store, "to-store", "", "store to copy to, where --to is a PostgreSQL database (default gyre)")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
+	addSegmentBytes(flags, &to.segmentBytes)
 	return cmd
 }
 

@@ -15,7 +15,10 @@ import (
 )
 
 // endFlags say which log is an end of a copy.
-type endFlags struct{ where, store string }
+type endFlags struct {
+	where, store string
+	segmentBytes int64 // of a directory
+}
 
 // logEnd is an end of a copy.
 type logEnd struct {
@@ -52,7 +55,7 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 		}
 		return &logEnd{client, f.where, client.Close}, nil
 	}
-	return a.openDirectory(ctx, f.where, isSource)
+	return a.openDirectory(ctx, f, isSource)
 }
 
 func (a *app) openStore(ctx context.Context, config postgres.Config, flag string) (*logEnd, error) {
@@ -68,13 +71,14 @@ func (a *app) openStore(ctx context.Context, config postgres.Config, flag string
 	return &logEnd{store, fmt.Sprintf("store %s of %s", target.Store, target), store.Close}, nil
 }
 
-func (a *app) openDirectory(ctx context.Context, dir string, isSource bool) (*logEnd, error) {
+func (a *app) openDirectory(ctx context.Context, f endFlags, isSource bool) (*logEnd, error) {
+	dir := f.where
 	if _, err := os.Stat(filepath.Join(dir, "log")); isSource && err != nil {
 		return nil, usagef("check the path of --from; it is what gyre serve --data names").because("%s has no log: %v", dir, err)
 	}
 	logger := newLogger(a.stderr, slog.LevelWarn)
 	opening := a.newOpening(logger)
-	engine, err := disk.Open(ctx, disk.Config{Dir: dir, Logger: logger, Progress: opening.show})
+	engine, err := disk.Open(ctx, disk.Config{Dir: dir, SegmentBytes: f.segmentBytes, Logger: logger, Progress: opening.show})
 	opening.finish()
 	if err != nil {
 		return nil, ofEnd(dir, err)

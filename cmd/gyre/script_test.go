@@ -109,7 +109,12 @@ func nodesOf(ts *testscript.TestScript) *nodes { return ts.Value("nodes").(*node
 // serve starts gyre serve, with small files unless args say otherwise, and returns when
 // it listens. What it logs goes to logFile.
 func serve(dir string, env []string, logFile string, args ...string) (*process, error) {
-	gyre, err := exec.LookPath("gyre")
+	return serveWith("gyre", dir, env, logFile, args...)
+}
+
+// serveWith is serve with a gyre of another version.
+func serveWith(program, dir string, env []string, logFile string, args ...string) (*process, error) {
+	gyre, err := exec.LookPath(program)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +224,7 @@ func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
 // above get.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE"} {
+	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE", "GYRE_SEGMENT_BYTES"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

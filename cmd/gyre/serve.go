@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/runtime"
@@ -84,7 +85,12 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
 	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "further host name to be called by (repeat)")
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call (repeat)")
-	flags.Int64Var(&f.node.SegmentBytes, "segment-bytes", 0, "size of a log file; for tests")
+	addSegmentBytes(flags, &f.node.SegmentBytes)
+}
+
+// addSegmentBytes adds a flag that nobody but tests needs.
+func addSegmentBytes(flags *pflag.FlagSet, n *int64) {
+	flags.Int64Var(n, "segment-bytes", 0, "size of a log file; for tests")
 	if err := flags.MarkHidden("segment-bytes"); err != nil {
 		panic(err) // the line above makes the flag
 	}
