@@ -125,6 +125,18 @@ func (m *Machine) Credit(l Lease, more Credit) error {
 	return nil
 }
 
+// EndCredit takes back what is left of a subscriber's credit: nothing more is sent
+// until Credit gives some. Whoever fetches once needs it, since what comes later would
+// be sent to nobody. The error is lease_lost if the lease has ended.
+func (m *Machine) EndCredit(l Lease) error {
+	s, err := m.subs.of(l)
+	if err != nil {
+		return err
+	}
+	s.credit = Credit{}
+	return nil
+}
+
 // of is the subscriber with a lease; the error is lease_lost.
 func (s *subscribers) of(l Lease) (*subscriber, error) {
 	for _, sub := range s.all {
