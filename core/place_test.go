@@ -1,0 +1,40 @@
+package core_test
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+func TestFromInJSON(t *testing.T) {
+	at := time.Date(2026, 11, 23, 8, 0, 0, 500_000_000, time.UTC)
+	for text, want := range map[string]core.From{
+		`"start"`:                           {},
+		`"end"`:                             {Kind: core.FromEnd},
+		`{"position":7}`:                    {Kind: core.AfterPosition, N: 7},
+		`{"version":0}`:                     {Kind: core.AfterVersion},
+		`{"cursor":"a.9"}`:                  {Kind: core.AfterPosition, N: 9, Log: "a"},
+		`{"time":"2026-11-23T08:00:00.5Z"}`: {Kind: core.FromTime, Time: at},
+	} {
+		var got core.From
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+		back, err := json.Marshal(want)
+		if err != nil || string(back) != text {
+			t.Errorf("%+v: %s, %v", want, back, err)
+		}
+	}
+	for _, text := range []string{
+		`7`, `"middle"`, `[]`, `{}`, `{"position":1,"version":1}`, `{"position":-1}`, `{"position":1.5}`,
+		`{"position":"1"}`, `{"position":9007199254740992}`, `{"Position":1}`, `{"time":"yesterday"}`, `{"time":1}`, `{"cursor":"x"}`,
+	} {
+		var got core.From
+		if err := json.Unmarshal([]byte(text), &got); !errors.Is(err, core.CodeInvalidCursor) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+}
