@@ -111,6 +111,9 @@ const (
 	CodeTooManySubscribers        Code = "too_many_subscribers"
 	CodeLeaseLost                 Code = "lease_lost"
 	CodeUnexpectedAck             Code = "unexpected_ack"
+	CodeSubscriptionNotFound      Code = "subscription_not_found"
+	CodeSubscriptionInterrupted   Code = "subscription_interrupted"
+	CodeInvalidExpression         Code = "invalid_expression"
 
 	CodeHostNotAllowed   Code = "host_not_allowed"
 	CodeOriginNotAllowed Code = "origin_not_allowed"
@@ -272,6 +275,15 @@ var catalogue = map[Code]CodeInfo{
 		Title: "The body's media type or encoding is not supported",
 		Fix:   "Send application/json, application/x-ndjson or a CloudEvent, not compressed."},
 
+	CodeSubscriptionNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "There is no such subscription",
+		Fix:   "Check the name, or subscribe to create it."},
+	CodeSubscriptionInterrupted: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The subscription was reset, or moved to another owner",
+		Fix:   "Subscribe again. What was not acked is delivered again."},
+	CodeInvalidExpression: {Class: ClassUsage, Status: 400,
+		Title: "Not an expression that can be used here",
+		Fix:   "The detail says where. Expressions are CEL over stream, type, version, position, id, time, recorded, data and metadata; that of a filter is a bool."},
 	CodeSubscriptionOptionsDiffer: {Class: ClassConflict, Status: 409,
 		Title: "The subscription exists with other options",
 		Fix:   "Leave the options out to join it as it is, or change or delete the subscription first."},

@@ -32,15 +32,16 @@ type row struct {
 // table is the architecture. A key that ends in "/..." stands for every package
 // under it that has no row of its own.
 var table = map[string]row{
-	"core":            {},
-	"core/memory":     {imports: []string{"core"}},
-	"core/disk":       {imports: []string{"core", bbolt, sys}},
-	"core/postgres":   {imports: []string{"core", pgx}, tests: []string{"internal/pgtest"}},
-	"core/delivery":   {imports: []string{"core"}},
-	"core/enginetest": {imports: []string{"core"}, testing: true},
-	"core/logtest":    {imports: []string{"core"}, testing: true},
+	"core":               {},
+	"core/memory":        {imports: []string{"core"}},
+	"core/disk":          {imports: []string{"core", bbolt, sys}},
+	"core/postgres":      {imports: []string{"core", pgx}, tests: []string{"internal/pgtest"}},
+	"core/delivery":      {imports: []string{"core"}},
+	"core/subscriptions": {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/subscriptions/expression"}},
+	"core/enginetest":    {imports: []string{"core"}, testing: true},
+	"core/logtest":       {imports: []string{"core"}, testing: true},
 
-	"wsapi":             {imports: []string{"core", "wsapi/wire", "wsapi/cloudevents", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk"}},
+	"wsapi":             {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", "wsapi/cloudevents", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk", "core/subscriptions/expression"}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
 	"wsapi/wire":        {imports: []string{"core", jsonv2}},
 	"wsapi/dashboard":   {},
@@ -51,11 +52,11 @@ var table = map[string]row{
 	"plugins/abi":  {imports: []string{"core"}},
 	"plugins/wasm": {imports: []string{"core", "plugins/abi", wazero}},
 
-	"sdk":        {imports: []string{"core", "wsapi/wire", websocket}, tests: []string{"wsapi"}},
+	"sdk":        {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", websocket}, tests: []string{"wsapi"}},
 	"sdk/plugin": {},
 
 	"runtime": {imports: []string{
-		"core", "core/memory", "core/disk", "core/postgres", "core/delivery",
+		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/subscriptions", "core/subscriptions/expression",
 		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "plugins", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest"}},
 

@@ -1,0 +1,42 @@
+// Package subscriptions makes named, durable subscriptions of delivery machines: it
+// keeps their definitions, checkpoints and parked events in the log's records, reads
+// the log for them, and gives subscribers what they are sent. An [Owner] does so for
+// the subscriptions that its node owns.
+//
+// It promises, beside what a delivery.Machine does:
+//
+//   - What is stored of a subscription moves forward only, and only by its owner: every
+//     Commit names the revision that it follows (P9). An owner that another has
+//     overtaken ends, and its subscribers are told to come back.
+//   - A parked event is stored before anything passes it. The event stays in the log;
+//     its record has the reason, the attempts and their failures.
+//   - An event that its filter, key or map fails on is parked with the reason, and
+//     never skipped.
+//   - A subscription that is deleted and created again never meets what was left.
+//   - Subscribers pull: a slow one costs its buffer, and only its own subscription.
+//
+// # The life of a delivery
+//
+//  1. The reader of the host (one goroutine) reads as much as the machine asks for from
+//     a core.Follower, which has filtered by stream and type already. Unless there are
+//     expressions, keys or a map, events are not decoded: items are places in the block
+//     that was read.
+//  2. It feeds them to the machine, under the host's lock, and carries out what follows:
+//     sends go to the pending block of a subscriber. Events that lie behind each other
+//     stay one block, which is not copied.
+//  3. Next, called by the subscriber's goroutine, takes the block, and the connection
+//     sends it as it is.
+//  4. An ack is applied by the goroutine that brings it, and leads to the next sends
+//     there and then.
+//  5. The checkpoint that it allows is the keeper's (one goroutine) to store: one Commit
+//     at a time, with everything that was finished meanwhile. Commits without events
+//     are cheap (they ride on others), and nobody waits for them.
+//
+// A host begins with the first subscriber, or with work on the subscription such as
+// pausing it, and ends some seconds after the last has left and everything is stored.
+//
+// # Concurrency
+//
+// Everything exported is safe for concurrent use but Subscriber.Next, which is one
+// goroutine's at a time. Work on one subscription as a whole is done one at a time.
+package subscriptions

@@ -1,0 +1,331 @@
+package subscriptions
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// host carries out what the machine of one subscription says, at its owner. An input
+// is applied by the goroutine that brings it, under mu, with all that follows from it
+// but I/O: an ack leads to sends without another goroutine. Two goroutines do the
+// I/O: reader (reader.go) and keeper (keeper.go); a third comes when there is
+// something to replay (replay.go). running counts them, end ends them.
+//
+//	subscribers ──► machine ──► pending of each subscriber ──► Next
+//	  the log ──► reader ──►│   ▲
+//	                        └─► keeper ──► Commit
+type host struct {
+	owner *Owner
+	life  *life
+	shape *shape
+	kick  chan struct{} // holds 1: the keeper has something to do
+	read  chan struct{} // holds 1: the reader has
+	rest  chan struct{} // holds 1: the replayer has
+
+	ctx     context.Context // ends with the host
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu      sync.Mutex // protects the fields below
+	machine *delivery.Machine
+	// subs are those that have joined, by their leases.
+	subs map[delivery.Lease]*subscriber
+	todo todo
+	// saved is what is stored, and saves is closed, and made anew, with each Commit.
+	saved    progress
+	revision uint64 // of saved
+	saves    chan struct{}
+	replays  replays
+	reading  bool  // there is a reader
+	ended    error // why there is nothing to apply to any more
+}
+
+// todo is what the machine has said and is not done.
+type todo struct {
+	read  core.Limit // for the reader
+	store *delivery.Store
+	wake  time.Time
+	told  delivery.State
+	idle  time.Time // since when there is no subscriber; zero while there is one
+}
+
+// idleFor is how long a host stays without subscribers: whoever fetches now and then
+// does not start it each time.
+const idleFor = 5 * time.Second
+
+// newHost begins what is stored of a subscription. Its goroutines are started as they
+// are needed.
+func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
+	shape, err := newShape(&l.Definition, o.config.Compile)
+	if err != nil {
+		return nil, err
+	}
+	p, revision, err := o.records.progress(ctx, l.ID)
+	if err != nil {
+		return nil, err
+	}
+	state := o.store.State()
+	if p.Log != state.Log || p.Checkpoint > state.Head {
+		return nil, core.Errorf(core.CodeLogChanged,
+			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.name), p.Checkpoint, p.Log, state.Log, state.Head)
+	}
+	refs, err := o.parkedRefs(ctx, l, p.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	h := &host{
+		owner: o, life: l, shape: shape,
+		kick: make(chan struct{}, 1), read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
+		subs: map[delivery.Lease]*subscriber{}, saves: make(chan struct{}),
+		saved: p, revision: revision, replays: makeReplays(),
+	}
+	h.ctx, h.cancel = context.WithCancel(o.ctx)
+	now := time.Now()
+	options := l.Definition.Options
+	options.Paused = p.Mode == paused
+	h.machine = delivery.New(now, delivery.Config{
+		Options: options, Checkpoint: p.Checkpoint, Parked: refs,
+		Lease: delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
+	})
+	if p.Mode == stopped {
+		h.machine.Stop(p.Reason)
+	}
+	h.todo.idle = now
+	h.advance(now)
+	return h, nil
+}
+
+// parkedRefs are what a machine has to know of parked events.
+func (o *Owner) parkedRefs(ctx context.Context, l *life, checkpoint uint64) (refs []delivery.ParkedRef, err error) {
+	if l.Definition.OnPark == delivery.HoldKey {
+		checkpoint = 0
+	}
+	err = o.records.parkedAfter(ctx, l.ID, checkpoint, func(position uint64, p *parkedEvent) (bool, error) {
+		refs = append(refs, delivery.ParkedRef{Position: position, Key: p.Key})
+		return true, nil
+	})
+	return refs, err
+}
+
+// advance carries out what inputs have made possible. mu is held.
+func (h *host) advance(now time.Time) {
+	out := h.machine.Advance(now)
+	for i := range out.Sends {
+		s := h.subs[out.Sends[i].Lease]
+		for j := range out.Sends[i].Events {
+			s.pending.add(&out.Sends[i].Events[j])
+		}
+		s.wake()
+	}
+	t := &h.todo
+	if out.Changed || out.State != t.told {
+		t.told = out.State
+		for _, s := range h.subs {
+			s.wake()
+		}
+	}
+	if out.Read != t.read {
+		if t.read = out.Read; t.read.Events > 0 {
+			wake(h.read)
+		}
+	}
+	if out.Store != nil {
+		t.store = out.Store
+	}
+	sooner := !out.Wake.IsZero() && (t.wake.IsZero() || out.Wake.Before(t.wake))
+	if sooner {
+		t.wake = out.Wake
+	}
+	if out.Store != nil || sooner || modeOf(out.State) != h.saved.Mode || out.State == delivery.Lost {
+		wake(h.kick)
+	}
+	if h.replays.wanted {
+		wake(h.rest)
+	}
+}
+
+// wake fills a channel that holds 1.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// head is the log's last position.
+func (h *host) head() uint64 { return h.owner.store.State().Head }
+
+// join begins a lease.
+func (h *host) join(r *JoinRequest) (*subscriber, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended != nil {
+		return nil, h.ended
+	}
+	now := time.Now()
+	lease, err := h.machine.Join(r.Consumer, r.Credit)
+	if err != nil {
+		return nil, err
+	}
+	s := &subscriber{host: h, lease: lease, detached: r.Detached, more: make(chan struct{}, 1)}
+	if s.detached {
+		s.until = now.Add(r.Wait + h.ackTimeout())
+		wake(h.kick)
+	}
+	h.subs[lease] = s
+	h.todo.idle = time.Time{}
+	if !h.reading {
+		h.reading = true
+		h.run(h.readLog)
+	}
+	h.replays.seek()
+	h.startReplays()
+	h.advance(now)
+	return s, nil
+}
+
+func (h *host) ackTimeout() time.Duration {
+	return time.Duration(h.life.Definition.AckTimeoutMs) * time.Millisecond
+}
+
+// attached is the detached subscriber with a lease.
+func (h *host) attached(lease uint64) (*subscriber, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.subs[delivery.Lease(lease)]; s != nil && s.detached {
+		return s, nil
+	}
+	return nil, core.Errorf(core.CodeLeaseLost, "lease %d has ended", lease)
+}
+
+// leave ends a lease. mu is held.
+func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
+	if s.gone != nil {
+		return
+	}
+	s.gone = why
+	s.pending = pending{}
+	s.wake()
+	delete(h.subs, s.lease)
+	// Where the machine is lost, the lease has ended already.
+	_ = h.machine.Leave(now, s.lease, clean)
+	if len(h.subs) == 0 {
+		h.todo.idle = now
+		wake(h.kick)
+	}
+	h.advance(now)
+}
+
+// leaveAnswered ends a detached lease of which everything is answered. mu is held.
+func (h *host) leaveAnswered(s *subscriber, now time.Time) {
+	if s.detached && s.gone == nil && s.told != "" && h.inFlight(s.lease) == 0 {
+		h.leave(s, true, now, core.Errorf(core.CodeLeaseLost, "everything sent under the lease was answered"))
+	}
+}
+
+func (h *host) inFlight(lease delivery.Lease) int {
+	for _, s := range h.machine.Info(time.Now(), 0).Subscribers {
+		if s.Lease == lease {
+			return s.InFlight
+		}
+	}
+	return 0
+}
+
+// dismiss has all subscribers leave.
+func (h *host) dismiss(why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for _, s := range h.subs {
+		h.leave(s, true, now, why)
+	}
+}
+
+// busy says that somebody needs the host.
+func (h *host) busy() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subs) > 0 || !h.settled()
+}
+
+// settled says that everything is stored that can be. mu is held.
+func (h *host) settled() bool {
+	return h.machine.Settled() && h.saved.Mode == modeOf(h.machine.State())
+}
+
+// awaitSettled waits until everything is stored that can be, or the host has ended.
+func (h *host) awaitSettled(ctx context.Context) error {
+	return h.await(ctx, h.settled)
+}
+
+// await waits until a Commit has made something true. The error is why the host has
+// ended before, or that ctx has.
+func (h *host) await(ctx context.Context, done func() bool) error {
+	for {
+		h.mu.Lock()
+		ended, saves := h.ended, h.saves
+		ok := ended == nil && done()
+		h.mu.Unlock()
+		if ok || ended != nil {
+			return ended
+		}
+		select {
+		case <-saves:
+		case <-h.ctx.Done():
+		case <-ctx.Done():
+			return core.AsError(ctx.Err())
+		}
+	}
+}
+
+// end ends the host for all subscribers. Its goroutines end then; running tells when.
+func (h *host) end(why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended != nil {
+		return
+	}
+	h.ended = why
+	for _, s := range h.subs {
+		s.gone = why
+		s.pending = pending{}
+		s.wake()
+	}
+	clear(h.subs)
+	h.cancel()
+}
+
+// run starts a goroutine of the host. mu is held, or nobody has the host yet.
+func (h *host) run(f func()) {
+	h.owner.running.Add(1)
+	h.running.Go(func() {
+		defer h.owner.running.Done()
+		f()
+	})
+}
+
+// stop is end, and waits until the host's goroutines are gone.
+func (h *host) stop(why error) {
+	h.end(why)
+	h.running.Wait()
+}
+
+// endFor is end for an error of a goroutine.
+func (h *host) endFor(err error) {
+	if h.ctx.Err() != nil {
+		err = core.Errorf(core.CodeShuttingDown, "the node is shutting down")
+	}
+	h.end(err)
+}
+
+// failed says that an error is not about storage being away for a while.
+func failed(err error) bool {
+	info := core.AsError(err).Info()
+	return !info.Retryable || errors.Is(err, core.CodeStoreClosed)
+}

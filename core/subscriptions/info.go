@@ -1,0 +1,185 @@
+package subscriptions
+
+import (
+	"context"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// Info is what an operator sees of a subscription. Its JSON form is the API's.
+type Info struct {
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Definition
+
+	State      delivery.State `json:"state"`
+	Reason     string         `json:"reason,omitempty"` // of stopped
+	Start      uint64         `json:"start"`            // the position that from was
+	Checkpoint uint64         `json:"checkpoint"`
+	// Lag is how many positions the checkpoint is behind the head: no fewer than
+	// events. LagSeconds is the age of the oldest unfinished event.
+	Lag        uint64  `json:"lag"`
+	LagSeconds float64 `json:"lagSeconds"`
+	InFlight   int     `json:"inFlight"`
+	Waiting    int     `json:"waiting"` // read and not sent
+	Resting    int     `json:"resting"` // failed, to be sent again
+	Parked     int     `json:"parked"`
+
+	Totals      Totals           `json:"totals"`
+	Subscribers []SubscriberInfo `json:"subscribers"`
+}
+
+// Totals count since the subscription is active on this node.
+type Totals struct {
+	Sent        uint64  `json:"sent"` // attempts
+	Redelivered uint64  `json:"redelivered"`
+	Acked       uint64  `json:"acked"`
+	Failed      uint64  `json:"failed"` // attempts
+	Skipped     uint64  `json:"skipped"`
+	Parked      uint64  `json:"parked"`
+	AckSeconds  float64 `json:"ackSeconds"` // from send to ack, summed over acked
+}
+
+// SubscriberInfo is one subscriber.
+type SubscriberInfo struct {
+	Consumer string     `json:"consumer,omitempty"`
+	Lease    uint64     `json:"lease"`
+	InFlight int        `json:"inFlight"`
+	Acked    uint64     `json:"acked"`
+	LastAck  *time.Time `json:"lastAck,omitempty"`
+	// Credit is how many events it is ready to be sent; absent if without bound.
+	Credit *int64 `json:"credit,omitempty"`
+}
+
+// Info tells of a subscription, or subscription_not_found.
+func (o *Owner) Info(ctx context.Context, name string) (Info, error) {
+	if err := ValidateName(name); err != nil {
+		return Info{}, err
+	}
+	l, err := o.records.life(ctx, name)
+	if err != nil {
+		return Info{}, err
+	}
+	return o.info(ctx, l, o.hostOf(l))
+}
+
+// ListRequest asks for a page of subscriptions.
+type ListRequest struct {
+	Prefix string
+	After  string // the last name of the page before
+	Limit  int    // core.DefaultReadEvents if 0, core.MaxReadEvents at most
+}
+
+// ListPage is the answer, in the order of names.
+type ListPage struct {
+	Subscriptions []Info `json:"subscriptions"`
+	End           bool   `json:"end"`
+}
+
+// List tells of many subscriptions.
+func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
+	if r.Limit <= 0 {
+		r.Limit = core.DefaultReadEvents
+	}
+	r.Limit = min(r.Limit, core.MaxReadEvents)
+	found, err := o.store.Records(ctx, core.RecordsRequest{Table: definitionsTable, Prefix: r.Prefix, After: r.After, Limit: r.Limit})
+	if err != nil {
+		return ListPage{}, err
+	}
+	page := ListPage{Subscriptions: make([]Info, 0, len(found)), End: len(found) < r.Limit}
+	for i := range found {
+		l := &life{name: found[i].Key}
+		if err := decode(definitionsTable, &found[i], l); err != nil {
+			return ListPage{}, err
+		}
+		info, err := o.info(ctx, l, o.hostOf(l))
+		if core.AsError(err) != nil && core.AsError(err).Code == core.CodeSubscriptionNotFound {
+			continue // it was deleted meanwhile
+		}
+		if err != nil {
+			return ListPage{}, err
+		}
+		page.Subscriptions = append(page.Subscriptions, info)
+	}
+	return page, nil
+}
+
+// hostOf is the host of a life, if it has one.
+func (o *Owner) hostOf(l *life) *host {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if sl := o.slots[l.name]; sl != nil && sl.host != nil && sl.host.life.ID == l.ID {
+		return sl.host
+	}
+	return nil
+}
+
+// info tells of a life and its host, which may be nil.
+func (o *Owner) info(ctx context.Context, l *life, h *host) (Info, error) {
+	i := Info{Name: l.name, Created: l.Created, Start: l.Start, Definition: l.Definition, Subscribers: []SubscriberInfo{}}
+	if h != nil && h.describe(&i) {
+		return i, nil
+	}
+	p, _, err := o.records.progress(ctx, l.ID)
+	if err != nil {
+		return Info{}, err
+	}
+	head := o.store.State().Head
+	i.State, i.Reason = delivery.Idle, p.Reason
+	switch p.Mode {
+	case paused:
+		i.State = delivery.Paused
+	case stopped:
+		i.State = delivery.Stopped
+	}
+	i.Paused = p.Mode == paused
+	i.Checkpoint, i.Parked, i.Lag = p.Checkpoint, p.Parked, head-min(p.Checkpoint, head)
+	i.LagSeconds, err = o.lagSeconds(ctx, l, p.Checkpoint)
+	return i, err
+}
+
+// lagSeconds is the age of the first event of the stream behind the checkpoint, where
+// no machine knows it.
+func (o *Owner) lagSeconds(ctx context.Context, l *life, checkpoint uint64) (float64, error) {
+	from := core.From{Kind: core.AfterPosition, N: min(checkpoint, o.store.State().Head)}
+	filter := core.Filter{Streams: l.Definition.Filter.Streams, Types: l.Definition.Filter.Types}
+	follower, err := o.store.Follow(ctx, core.FollowRequest{Stream: l.Definition.Stream, From: from, Filter: filter})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = follower.Close() }() // it only ends the wait
+	d, err := follower.Next(ctx, core.Limit{Events: 1, Bytes: 1})
+	if err != nil || d.Count == 0 {
+		return 0, err
+	}
+	return max(0, time.Since(d.Slice()[0].Recorded).Seconds()), nil
+}
+
+// describe fills in what the machine knows; it is false if the host has ended.
+func (h *host) describe(i *Info) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended != nil {
+		return false
+	}
+	m := h.machine.Info(time.Now(), h.head())
+	i.State, i.Reason, i.Paused = m.State, m.Reason, m.State == delivery.Paused
+	i.Checkpoint, i.Lag, i.LagSeconds = m.Checkpoint, m.Lag, m.LagTime.Seconds()
+	i.InFlight, i.Waiting, i.Resting, i.Parked = m.InFlight, m.Waiting, m.Resting, h.saved.Parked
+	t := &m.Totals
+	i.Totals = Totals{t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime.Seconds()}
+	for _, s := range m.Subscribers {
+		info := SubscriberInfo{Consumer: s.Consumer, Lease: uint64(s.Lease), InFlight: s.InFlight, Acked: s.Acked}
+		if !s.LastAck.IsZero() {
+			at := moment(s.LastAck)
+			info.LastAck = &at
+		}
+		if s.Credit.Events != delivery.Unlimited {
+			info.Credit = &s.Credit.Events
+		}
+		i.Subscribers = append(i.Subscribers, info)
+	}
+	return true
+}

@@ -1,0 +1,280 @@
+package subscriptions
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// Put creates a subscription. If there is one with the same definition that is the
+// answer, created is false; if with another, the error is
+// subscription_options_differ. Others are invalid_request, invalid_filter,
+// invalid_cursor and invalid_expression.
+func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info, created bool, err error) {
+	sl, err := o.enter(ctx, name)
+	if err != nil {
+		return Info{}, false, err
+	}
+	defer o.leave(name, sl)
+	l, err := o.records.life(ctx, name)
+	switch {
+	case errors.Is(err, core.CodeSubscriptionNotFound):
+		l, err = o.create(ctx, name, d)
+		created = true
+	case err == nil:
+		err = l.Definition.Same(d)
+	}
+	if err != nil {
+		return Info{}, false, err
+	}
+	info, err = o.info(ctx, l, sl.host)
+	return info, created, err
+}
+
+// findOrCreate is the definition of a name. The slot is held.
+func (o *Owner) findOrCreate(ctx context.Context, name string, d *Definition) (*life, error) {
+	l, err := o.records.life(ctx, name)
+	if !errors.Is(err, core.CodeSubscriptionNotFound) {
+		return l, err
+	}
+	if d == nil {
+		def := DefaultDefinition()
+		d = &def
+	}
+	return o.create(ctx, name, d)
+}
+
+// create writes a definition and its first progress. The slot is held.
+func (o *Owner) create(ctx context.Context, name string, d *Definition) (*life, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	if _, err := newShape(d, o.config.Compile); err != nil {
+		return nil, err
+	}
+	start, err := o.resolve(ctx, d.Stream, d.From)
+	if err != nil {
+		return nil, err
+	}
+	l := &life{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, name: name, revision: 1}
+	p := progress{Log: o.store.State().Log, Checkpoint: start, Mode: running, Writer: o.id}
+	if d.Paused {
+		p.Mode = paused
+	}
+	definition, err := put(definitionsTable, name, core.NoStream, l)
+	if err != nil {
+		return nil, err
+	}
+	first, err := put(progressTable, l.ID, core.NoStream, &p)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.commit(ctx, definition, first); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// resolve is the position that a place is now.
+func (o *Owner) resolve(ctx context.Context, stream string, from core.From) (uint64, error) {
+	follower, err := o.store.Follow(ctx, core.FollowRequest{Stream: stream, From: from})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = follower.Close() }() // it only ends the wait
+	// The first answer comes at once, and says where the follow stands.
+	d, err := follower.Next(ctx, core.Limit{Events: 1, Bytes: 1})
+	if err != nil {
+		return 0, err
+	}
+	if from.Kind == core.FromStart {
+		return 0, nil
+	}
+	if d.Count > 0 {
+		return d.First - 1, nil
+	}
+	return d.Cursor, nil
+}
+
+// commit writes records. A record_conflict is that of another owner.
+func (o *Owner) commit(ctx context.Context, ops ...core.RecordOp) error {
+	_, err := o.store.Append(ctx, core.Commit{Records: ops})
+	if errors.Is(err, core.CodeRecordConflict) {
+		return core.Errorf(core.CodeSubscriptionInterrupted, "another owner has changed the subscription (%w)", err)
+	}
+	return err
+}
+
+// Pause stops delivery until Resume; what is in flight may be acked. The error is
+// subscription_not_found.
+func (o *Owner) Pause(ctx context.Context, name string) error {
+	return o.control(ctx, name, paused, (*delivery.Machine).Pause)
+}
+
+// Resume ends Pause, and the stop of a subscription that has stopped itself. The
+// error is subscription_not_found.
+func (o *Owner) Resume(ctx context.Context, name string) error {
+	return o.control(ctx, name, running, (*delivery.Machine).Resume)
+}
+
+// control changes the mode of a machine, and waits until that is stored.
+func (o *Owner) control(ctx context.Context, name string, want mode, input func(*delivery.Machine)) error {
+	return o.withHost(ctx, name, func(h *host) error {
+		h.mu.Lock()
+		input(h.machine)
+		h.advance(time.Now())
+		// A stopped machine stays so when it is paused.
+		if modeOf(h.machine.State()) == stopped {
+			want = stopped
+		}
+		h.mu.Unlock()
+		return h.await(ctx, func() bool { return h.saved.Mode == want })
+	})
+}
+
+// withHost does something with the host of a subscription that exists.
+func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error) error {
+	sl, err := o.enter(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer o.leave(name, sl)
+	h, err := o.hosted(ctx, sl, func() (*life, error) { return o.records.life(ctx, name) })
+	if err != nil {
+		return err
+	}
+	return do(h)
+}
+
+// Reset moves the checkpoint: what comes after the place is delivered, again or not
+// at all. Subscribers are ended with subscription_interrupted, and may join again.
+// Parked events stay parked. The errors are subscription_not_found, invalid_cursor and
+// log_changed.
+func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
+	sl, err := o.enter(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer o.leave(name, sl)
+	l, err := o.records.life(ctx, name)
+	if err != nil {
+		return err
+	}
+	position, err := o.resolve(ctx, l.Definition.Stream, to)
+	if err != nil {
+		return err
+	}
+	why := core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was reset", clip(name))
+	if err := o.unhost(sl, why); err != nil {
+		return err
+	}
+	return o.retry(func() error {
+		p, revision, err := o.records.progress(ctx, l.ID)
+		if err != nil {
+			return err
+		}
+		p.Checkpoint, p.Log, p.Writer, p.Serial = position, o.store.State().Log, o.id, 0
+		op, err := put(progressTable, l.ID, core.Expect(revision), &p)
+		if err != nil {
+			return err
+		}
+		return o.commit(ctx, op)
+	})
+}
+
+// Delete ends a subscription and forgets everything about it. Subscribers are ended
+// with subscription_not_found. Deleting one that is not there is no error.
+func (o *Owner) Delete(ctx context.Context, name string) error {
+	sl, err := o.enter(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer o.leave(name, sl)
+	why := core.Errorf(core.CodeSubscriptionNotFound, "subscription %q was deleted", clip(name))
+	if err := o.unhost(sl, why); err != nil {
+		return err
+	}
+	err = o.retry(func() error { return o.remove(ctx, name) })
+	if errors.Is(err, core.CodeSubscriptionNotFound) {
+		return nil
+	}
+	wake(o.sweep)
+	return err
+}
+
+// remove deletes what makes a subscription, at once. What is parked of it is swept
+// later; the record of the removal says so until then.
+func (o *Owner) remove(ctx context.Context, name string) error {
+	l, err := o.records.life(ctx, name)
+	if err != nil {
+		return err
+	}
+	_, revision, err := o.records.progress(ctx, l.ID)
+	if err != nil {
+		return err
+	}
+	return o.commit(ctx,
+		core.RecordOp{Table: definitionsTable, Key: name, Expect: core.Expect(l.revision), Delete: true},
+		core.RecordOp{Table: progressTable, Key: l.ID, Expect: core.Expect(revision), Delete: true},
+		core.RecordOp{Table: removalsTable, Key: l.ID, Expect: core.AnyVersion})
+}
+
+// retry does something again that met the last Commit of a host that was ended.
+func (o *Owner) retry(do func() error) (err error) {
+	for range 3 {
+		if err = do(); !errors.Is(err, core.CodeSubscriptionInterrupted) {
+			return err
+		}
+	}
+	return err
+}
+
+// sweepRemovals deletes what is left of deleted subscriptions, also of those that an
+// earlier process deleted.
+func (o *Owner) sweepRemovals() {
+	var later <-chan time.Time
+	for {
+		select {
+		case <-o.sweep:
+		case <-later:
+		case <-o.ctx.Done():
+			return
+		}
+		later = nil
+		if err := o.sweepAll(); err != nil && o.ctx.Err() == nil {
+			o.config.Logger.Warn("sweeping deleted subscriptions", "error", err)
+			later = time.After(mostRest)
+		}
+	}
+}
+
+func (o *Owner) sweepAll() error {
+	return o.records.each(o.ctx, removalsTable, "", "", func(removal *core.Record) (bool, error) {
+		for _, table := range []string{parkedTable, replaysTable} {
+			if err := o.sweepTable(table, removal.Key); err != nil {
+				return false, err
+			}
+		}
+		return true, o.commit(o.ctx, core.RecordOp{Table: removalsTable, Key: removal.Key, Expect: core.AnyVersion, Delete: true})
+	})
+}
+
+// sweepTable deletes a life's records of a table, page by page.
+func (o *Owner) sweepTable(table, life string) error {
+	for {
+		page, err := o.store.Records(o.ctx, core.RecordsRequest{Table: table, Prefix: life + "/", Limit: core.MaxReadEvents})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		ops := make([]core.RecordOp, len(page))
+		for i := range page {
+			ops[i] = core.RecordOp{Table: table, Key: page[i].Key, Expect: core.AnyVersion, Delete: true}
+		}
+		if err := o.commit(o.ctx, ops...); err != nil {
+			return err
+		}
+	}
+}

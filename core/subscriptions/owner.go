@@ -1,0 +1,305 @@
+package subscriptions
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// Store is what an Owner stands on: the node's core.Store.
+type Store interface {
+	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
+	Append(ctx context.Context, c core.Commit) (core.Result, error)
+	Read(ctx context.Context, r core.ReadRequest) (core.Page, error)
+	Follow(ctx context.Context, f core.FollowRequest) (core.Follower, error)
+	Event(ctx context.Context, id core.ID) (core.Event, error)
+	Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error)
+	State() core.State
+}
+
+var _ Store = (*core.Store)(nil)
+
+// Config is what an Owner needs. Store is required.
+type Config struct {
+	Store Store
+	// Compile makes programs of expressions; without it definitions have none.
+	Compile Compiler
+	// Logger gets what nobody is answered; nil discards it.
+	Logger *slog.Logger
+	// MaxActive bounds the subscriptions that have subscribers at a time; 10,000
+	// if 0.
+	MaxActive int
+}
+
+// Owner owns the subscriptions of a node: it keeps what is stored of them, and hosts
+// those that have subscribers.
+type Owner struct {
+	config  Config
+	store   Store
+	records records
+	id      string // of this Owner, in what it stores
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // the goroutines of hosts, and the sweeper
+	sweep   chan struct{}  // holds 1: something was deleted
+
+	mu     sync.Mutex // protects the fields below
+	slots  map[string]*slot
+	closed bool
+}
+
+// slot is the place of a name, while somebody works on it or it is hosted. Work on a
+// subscription as a whole (creating, joining, resetting, deleting) is done by who
+// holds its slot, one at a time.
+type slot struct {
+	held  chan struct{} // holds 1 while somebody does
+	users int           // who holds it or wants to; Owner.mu protects it
+	host  *host         // nil if it is not hosted; written with both slot and Owner.mu held
+}
+
+// New makes an Owner. Its goroutines end in Close.
+func New(config Config) (*Owner, error) {
+	if config.Store == nil {
+		return nil, errors.New("subscriptions: no store")
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.MaxActive == 0 {
+		config.MaxActive = 10_000
+	}
+	o := &Owner{
+		config: config, store: config.Store, records: records{config.Store}, id: core.NewID().String(),
+		slots: map[string]*slot{}, sweep: make(chan struct{}, 1),
+	}
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	wake(o.sweep) // what an earlier Owner left
+	o.running.Go(o.sweepRemovals)
+	return o, nil
+}
+
+// JoinRequest is who wants to be a subscriber.
+type JoinRequest struct {
+	Name string
+	// Definition is what the subscription is created with if there is none, or must
+	// have; nil is the default one, or whichever it has.
+	Definition *Definition
+	// Consumer is a name for people.
+	Consumer string
+	Credit   delivery.Credit
+
+	// Detached is a subscriber without a connection: it gets one batch. Its lease
+	// ends when that is answered, or with the time to ack, counted from the end of
+	// Wait.
+	Detached bool
+	Wait     time.Duration
+	// Lease is that of a detached one, to be found again; the other fields but Name
+	// have no meaning then.
+	Lease uint64
+}
+
+// Join begins a lease. The errors are those of Put, subscription_in_use and
+// too_many_subscribers; and lease_lost where a Lease is to be found again.
+func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
+	if r.Lease != 0 {
+		return o.attach(ctx, &r)
+	}
+	sl, err := o.enter(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer o.leave(r.Name, sl)
+	h, err := o.hosted(ctx, sl, func() (*life, error) { return o.findOrCreate(ctx, r.Name, r.Definition) })
+	if err != nil {
+		return nil, err
+	}
+	if r.Definition != nil {
+		if err := h.life.Definition.Same(r.Definition); err != nil {
+			return nil, err
+		}
+	}
+	s, err := h.join(&r)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (o *Owner) attach(ctx context.Context, r *JoinRequest) (Subscriber, error) {
+	sl, err := o.enter(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer o.leave(r.Name, sl)
+	if sl.host == nil {
+		return nil, core.Errorf(core.CodeLeaseLost, "lease %d has ended", r.Lease)
+	}
+	s, err := sl.host.attached(r.Lease)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// enter waits for the slot of a name. leave has to be called.
+func (o *Owner) enter(ctx context.Context, name string) (*slot, error) {
+	if err := ValidateName(name); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return nil, errClosed()
+	}
+	sl := o.slots[name]
+	if sl == nil {
+		sl = &slot{held: make(chan struct{}, 1)}
+		o.slots[name] = sl
+	}
+	sl.users++
+	o.mu.Unlock()
+	select {
+	case sl.held <- struct{}{}:
+		return sl, nil
+	case <-ctx.Done():
+		o.drop(name, sl)
+		return nil, core.AsError(ctx.Err())
+	}
+}
+
+func (o *Owner) leave(name string, sl *slot) {
+	<-sl.held
+	o.drop(name, sl)
+}
+
+func (o *Owner) drop(name string, sl *slot) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sl.users--
+	o.tidy(name, sl)
+}
+
+// tidy forgets a slot that nobody uses. mu is held.
+func (o *Owner) tidy(name string, sl *slot) {
+	if sl.users == 0 && (sl.host == nil || sl.host.ctx.Err() != nil) {
+		delete(o.slots, name)
+	}
+}
+
+// forget takes notice of a host that has ended by itself.
+func (o *Owner) forget(h *host) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if sl := o.slots[h.life.name]; sl != nil && sl.host == h {
+		o.tidy(h.life.name, sl)
+	}
+}
+
+func errClosed() error { return core.Errorf(core.CodeShuttingDown, "the node is shutting down") }
+
+// hosted is the host of a slot, begun if there is none. The slot is held.
+func (o *Owner) hosted(ctx context.Context, sl *slot, find func() (*life, error)) (*host, error) {
+	if h := sl.host; h != nil && h.ctx.Err() == nil {
+		return h, nil
+	}
+	if err := o.unhost(sl, nil); err != nil {
+		return nil, err
+	}
+	l, err := find()
+	if err != nil {
+		return nil, err
+	}
+	h, err := o.newHost(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	active := 0
+	for _, other := range o.slots {
+		if other.host != nil {
+			active++
+		}
+	}
+	switch {
+	case o.closed:
+		err = errClosed()
+	case active >= o.config.MaxActive:
+		err = core.Errorf(core.CodeOverloaded, "%d subscriptions are active, which is the limit", active)
+	default:
+		sl.host = h
+		h.run(h.keep)
+		return h, nil
+	}
+	h.end(err)
+	return nil, err
+}
+
+// unhost ends the host of a slot, if there is one, for a reason. The slot is held.
+func (o *Owner) unhost(sl *slot, why error) error {
+	if sl.host == nil {
+		return nil
+	}
+	sl.host.stop(why)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sl.host = nil
+	if o.closed {
+		return errClosed()
+	}
+	return nil
+}
+
+// retire ends a host that nobody needs, and reports whether it could.
+func (o *Owner) retire(h *host) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sl := o.slots[h.life.name]
+	if o.closed || sl == nil || sl.host != h || sl.users > 0 || h.busy() {
+		return false
+	}
+	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", clip(h.life.name)))
+	delete(o.slots, h.life.name)
+	return true
+}
+
+// hosts are those of now.
+func (o *Owner) hosts() (hosts []*host) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, sl := range o.slots {
+		if sl.host != nil {
+			hosts = append(hosts, sl.host)
+		}
+	}
+	return hosts
+}
+
+// Close ends all subscribers with shutting_down, stores the checkpoints, as far as
+// that is done before ctx ends, and returns when the Owner's goroutines are gone.
+// Later calls of any method are answered shutting_down.
+func (o *Owner) Close(ctx context.Context) error {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	hosts := o.hosts()
+	for _, h := range hosts {
+		h.dismiss(errClosed())
+	}
+	var err error
+	for _, h := range hosts {
+		err = errors.Join(err, h.awaitSettled(ctx))
+	}
+	for _, h := range hosts {
+		h.end(errClosed())
+	}
+	o.cancel()
+	o.running.Wait()
+	return err
+}

@@ -1,0 +1,220 @@
+package subscriptions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// What is stored of subscriptions, all of it by Commits:
+//
+//	table                      key              value        written by
+//	subscriptions              name             definition   who creates it, once
+//	subscription_state         life             progress     the owner, compare-and-set
+//	subscription_parked        life/position    parkedEvent  the owner, with the progress
+//	subscription_replays       life/position    nothing      who asks for a replay
+//	subscription_removals      life             nothing      who deletes it
+//
+// A life is the time of a subscription from its creation to its deletion. It has an
+// id of its own, so that a subscription that is created again never meets what
+// another of its name has left.
+const (
+	definitionsTable = "subscriptions"
+	progressTable    = "subscription_state"
+	parkedTable      = "subscription_parked"
+	replaysTable     = "subscription_replays"
+	removalsTable    = "subscription_removals"
+)
+
+// life is the record of a definition.
+type life struct {
+	ID         string     `json:"id"`
+	Created    time.Time  `json:"created"`
+	Start      uint64     `json:"start"` // the position that From was when it was created
+	Definition Definition `json:"definition"`
+
+	name     string
+	revision uint64
+}
+
+// progress is what changes of a subscription.
+type progress struct {
+	Log        string `json:"log"` // that Checkpoint is a position of
+	Checkpoint uint64 `json:"checkpoint"`
+	Parked     int    `json:"parked"` // number of records
+	Mode       mode   `json:"mode"`
+	Reason     string `json:"reason,omitempty"` // of Stopped
+	// Writer and Serial tell who has written this, so that an owner whose Commit
+	// was not answered knows its own.
+	Writer string `json:"writer"`
+	Serial uint64 `json:"serial"`
+}
+
+// mode is what a subscription was told to do.
+type mode string
+
+const (
+	running mode = "running"
+	paused  mode = "paused"
+	stopped mode = "stopped"
+)
+
+// modeOf is the mode of a machine.
+func modeOf(s delivery.State) mode {
+	switch s {
+	case delivery.Paused:
+		return paused
+	case delivery.Stopped:
+		return stopped
+	}
+	return running
+}
+
+// parkedEvent is the record of a parked event. The event itself is in the log.
+type parkedEvent struct {
+	Key            string             `json:"key,omitempty"`
+	RecordedMicros int64              `json:"recorded"`
+	At             time.Time          `json:"at"`
+	Cause          delivery.Cause     `json:"cause"`
+	Reason         string             `json:"reason,omitempty"`
+	Attempts       int                `json:"attempts"`
+	Failures       []delivery.Failure `json:"failures,omitempty"`
+}
+
+// maxParkedBytes bounds the record of a parked event, so that as many as a machine
+// parks at once fit a Commit.
+const maxParkedBytes = 14 << 10
+
+// encodeParked forgets the oldest failures where all of them are too long.
+func encodeParked(p *delivery.Parked) ([]byte, error) {
+	r := parkedEvent{
+		Key: p.Key, RecordedMicros: p.RecordedMicros, At: moment(p.At), Cause: p.Cause, Reason: p.Reason,
+		Attempts: p.Attempts, Failures: p.Failures,
+	}
+	for {
+		value, err := json.Marshal(&r)
+		if err != nil || len(value) <= maxParkedBytes || len(r.Failures) == 0 {
+			return value, err
+		}
+		r.Failures = r.Failures[1:]
+	}
+}
+
+// positionKey is life/position, in the order of positions.
+func positionKey(life string, position uint64) string {
+	return fmt.Sprintf("%s/%016x", life, position)
+}
+
+// keyPosition is the inverse of positionKey.
+func keyPosition(key string) (uint64, error) {
+	_, digits, _ := strings.Cut(key, "/")
+	position, err := strconv.ParseUint(digits, 16, 64)
+	if err != nil {
+		return 0, core.Errorf(core.CodeInternal, "the record %q of a parked event: %w", key, err)
+	}
+	return position, nil
+}
+
+// records reads and writes them.
+type records struct{ store Store }
+
+// get is one record; ok is false if there is none.
+func (r records) get(ctx context.Context, table, key string, value any) (revision uint64, ok bool, err error) {
+	found, err := r.store.Records(ctx, core.RecordsRequest{Table: table, Key: key, Limit: 1})
+	if err != nil || len(found) == 0 {
+		return 0, false, err
+	}
+	if err := decode(table, &found[0], value); err != nil {
+		return 0, false, err
+	}
+	return found[0].Revision, true, nil
+}
+
+func decode(table string, record *core.Record, value any) error {
+	if err := json.Unmarshal(record.Value, value); err != nil {
+		return core.Errorf(core.CodeInternal, "the record %s/%s: %w", table, record.Key, err)
+	}
+	return nil
+}
+
+// life is the definition of a name, or subscription_not_found.
+func (r records) life(ctx context.Context, name string) (*life, error) {
+	l := &life{name: name}
+	revision, ok, err := r.get(ctx, definitionsTable, name, l)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no subscription %q", clip(name))
+	}
+	l.revision = revision
+	return l, nil
+}
+
+func (r records) progress(ctx context.Context, life string) (p progress, revision uint64, err error) {
+	revision, ok, err := r.get(ctx, progressTable, life, &p)
+	if err == nil && !ok {
+		err = core.Errorf(core.CodeSubscriptionNotFound, "the subscription was deleted")
+	}
+	return p, revision, err
+}
+
+// parkedAfter calls do for each parked event of a life behind a position, in order,
+// until it is false.
+func (r records) parkedAfter(ctx context.Context, life string, position uint64, do func(position uint64, p *parkedEvent) (bool, error)) error {
+	return r.each(ctx, parkedTable, life+"/", positionKey(life, position), func(record *core.Record) (bool, error) {
+		var p parkedEvent
+		at, err := keyPosition(record.Key)
+		if err == nil {
+			err = decode(parkedTable, record, &p)
+		}
+		if err != nil {
+			return false, err
+		}
+		return do(at, &p)
+	})
+}
+
+// each calls do for each record with a prefix behind a key, in order, until it is
+// false.
+func (r records) each(ctx context.Context, table, prefix, after string, do func(*core.Record) (bool, error)) error {
+	for {
+		page, err := r.store.Records(ctx, core.RecordsRequest{Table: table, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			if more, err := do(&page[i]); err != nil || !more {
+				return err
+			}
+		}
+		if len(page) < core.MaxReadEvents {
+			return nil
+		}
+		after = page[len(page)-1].Key
+	}
+}
+
+// event reads the event at a position; ok is false if it is no longer there.
+func (r records) event(ctx context.Context, position uint64) (b core.Batch, ok bool, err error) {
+	page, err := r.store.Read(ctx, core.ReadRequest{Stream: core.All, From: position, Limit: core.Limit{Events: 1}})
+	if err != nil || page.Count == 0 || page.First != position {
+		return core.Batch{}, false, err
+	}
+	return page.Batch, true, nil
+}
+
+// put is an operation that writes a value in JSON.
+func put(table, key string, expect core.Expect, value any) (core.RecordOp, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return core.RecordOp{}, core.Errorf(core.CodeInternal, "the record %s/%s: %w", table, key, err)
+	}
+	return core.RecordOp{Table: table, Key: key, Expect: expect, Value: text}, nil
+}

@@ -1,0 +1,216 @@
+package subscriptions
+
+import (
+	"context"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// Subscriber is one consumer's time with a subscription. Next is used by one
+// goroutine at a time, everything else is safe for concurrent use.
+//
+// When the subscription ends under it, Next answers why, and the other calls
+// lease_lost.
+type Subscriber interface {
+	// Next waits for something to tell: events, at most max of them, or how the
+	// subscription is. The first call tells that at once.
+	Next(ctx context.Context, max core.Limit) (Delivery, error)
+	// Ack finishes events, by their positions. The errors are lease_lost, and
+	// unexpected_ack for those that are not in flight; the others are acked.
+	Ack(positions []uint64) error
+	// AckUpTo finishes an event and everything that was sent before it.
+	AckUpTo(position uint64) error
+	// Nack gives events back; the errors are those of Ack, and invalid_request.
+	Nack(positions []uint64, n delivery.Nack) error
+	// Extend gives at least d from now to ack events; the errors are Nack's.
+	Extend(positions []uint64, d time.Duration) error
+	// Credit adds to what may be sent.
+	Credit(more delivery.Credit) error
+	// Leave ends it, and gives back what is in flight. Clean is a goodbye;
+	// otherwise its attempts have failed. Later calls do nothing.
+	Leave(clean bool)
+}
+
+// Delivery is what a Subscriber is told.
+type Delivery struct {
+	// Batch has the events, in the order they were sent in, which is that of
+	// positions but for those that come back.
+	core.Batch
+	// Attempts has one for each event: how often it was sent.
+	Attempts []uint64
+
+	// State is how the subscription is after the events, and Reason why it is
+	// Stopped. Changed says that the Delivery before told another State.
+	State   delivery.State
+	Reason  string
+	Changed bool
+
+	Checkpoint uint64 // stored
+	Head       uint64 // of the log
+	Lease      uint64 // that the events were sent under
+}
+
+// Lag is how many positions the checkpoint is behind.
+func (d *Delivery) Lag() uint64 { return d.Head - min(d.Checkpoint, d.Head) }
+
+// subscriber is a Subscriber of a host.
+type subscriber struct {
+	host  *host
+	lease delivery.Lease
+	more  chan struct{} // holds 1: there is something to tell
+
+	detached bool
+
+	// host.mu protects the fields below.
+	pending pending
+	told    delivery.State
+	gone    error     // why it has ended
+	until   time.Time // when a detached one ends
+}
+
+// pending is what was sent and not taken by Next.
+type pending struct {
+	block    []byte
+	attempts []uint64
+	first    uint64
+	last     uint64
+	shared   bool // block is a part of what the machine sent
+}
+
+// add copies nothing as long as each event lies behind the one before it, as those
+// of one read do.
+func (p *pending) add(d *delivery.Delivery) {
+	n := len(p.block)
+	switch {
+	case n == 0:
+		p.block, p.shared, p.first = d.Raw, true, d.Position
+	case p.shared && adjacent(p.block, d.Raw):
+		p.block = p.block[:n+len(d.Raw)]
+	default:
+		if p.shared {
+			p.block = append(make([]byte, 0, 2*(n+len(d.Raw))), p.block...)
+			p.shared = false
+		}
+		p.block = append(p.block, d.Raw...)
+	}
+	p.attempts = append(p.attempts, uint64(d.Attempt))
+	p.last = d.Position
+}
+
+// adjacent says that b lies behind a in the same block.
+func adjacent(a, b []byte) bool {
+	n := len(a)
+	return n+len(b) <= cap(a) && &a[:n+1][n] == &b[0]
+}
+
+// take removes as much as a limit allows, at least one event.
+func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
+	all := core.Batch{Block: p.block[:len(p.block):len(p.block)], Count: len(p.attempts), First: p.first, Last: p.last}
+	batch, rest := all.Cut(core.Limit{Events: max(limit.Events, 1), Bytes: max(limit.Bytes, 1)})
+	attempts := p.attempts[:batch.Count:batch.Count]
+	*p = pending{block: rest.Block, attempts: p.attempts[batch.Count:], first: rest.First, last: rest.Last, shared: true}
+	return batch, attempts
+}
+
+// Next is Subscriber.Next.
+func (s *subscriber) Next(ctx context.Context, limit core.Limit) (Delivery, error) {
+	for {
+		if d, err := s.next(limit); err != nil || d.Count > 0 || d.Changed {
+			return d, err
+		}
+		select {
+		case <-s.more:
+		case <-ctx.Done():
+			return Delivery{}, core.AsError(ctx.Err())
+		}
+	}
+}
+
+// next is what there is to tell now.
+func (s *subscriber) next(limit core.Limit) (Delivery, error) {
+	h := s.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone != nil {
+		return Delivery{}, s.gone
+	}
+	d := Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease)}
+	if len(s.pending.attempts) > 0 {
+		d.Batch, d.Attempts = s.pending.take(limit)
+		if s.detached {
+			_ = h.machine.EndCredit(s.lease) // what came later would come to nobody
+		}
+	}
+	if len(s.pending.attempts) > 0 {
+		return d, nil // the state is told after the rest
+	}
+	if d.State = h.machine.State(); d.State != s.told {
+		s.told, d.Changed, d.Reason = d.State, true, h.machine.Reason()
+	}
+	return d, nil
+}
+
+// wake tells Next to look.
+func (s *subscriber) wake() {
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+}
+
+// Ack is Subscriber.Ack.
+func (s *subscriber) Ack(positions []uint64) error {
+	return s.apply(func(m *delivery.Machine, now time.Time) error { return m.Ack(now, s.lease, positions) })
+}
+
+// AckUpTo is Subscriber.AckUpTo.
+func (s *subscriber) AckUpTo(position uint64) error {
+	return s.apply(func(m *delivery.Machine, now time.Time) error { return m.AckUpTo(now, s.lease, position) })
+}
+
+// Nack is Subscriber.Nack.
+func (s *subscriber) Nack(positions []uint64, n delivery.Nack) error {
+	return s.apply(func(m *delivery.Machine, now time.Time) error { return m.Nack(now, s.lease, positions, n) })
+}
+
+// Extend is Subscriber.Extend.
+func (s *subscriber) Extend(positions []uint64, d time.Duration) error {
+	return s.apply(func(m *delivery.Machine, now time.Time) error {
+		if s.detached {
+			if until := now.Add(d); until.After(s.until) {
+				s.until = until
+			}
+		}
+		return m.Extend(now, s.lease, positions, d)
+	})
+}
+
+// Credit is Subscriber.Credit.
+func (s *subscriber) Credit(more delivery.Credit) error {
+	return s.apply(func(m *delivery.Machine, _ time.Time) error { return m.Credit(s.lease, more) })
+}
+
+// apply is one input, and what follows from it.
+func (s *subscriber) apply(input func(m *delivery.Machine, now time.Time) error) error {
+	h := s.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone != nil {
+		return core.Errorf(core.CodeLeaseLost, "the subscriber has ended: %w", s.gone)
+	}
+	now := time.Now()
+	err := input(h.machine, now)
+	h.advance(now)
+	h.leaveAnswered(s, now)
+	return err
+}
+
+// Leave is Subscriber.Leave.
+func (s *subscriber) Leave(clean bool) {
+	h := s.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leave(s, clean, time.Now(), core.Errorf(core.CodeCanceled, "the subscriber has left"))
+}
