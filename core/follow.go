@@ -241,7 +241,7 @@ func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
 		defer timer.Stop()
 		late = timer.C
 	}
-	if !f.store.tail.wait(w, f.position) {
+	if !f.store.tail.wait(w, f.log, f.position) {
 		return false, nil
 	}
 	select {

@@ -230,11 +230,12 @@ func (t *tail) from(position uint64) (batches []Batch, head uint64, ok bool) {
 	return t.batches[i:], t.end, true
 }
 
-// wait registers w unless there is something after position already.
-func (t *tail) wait(w *waiter, position uint64) bool {
+// wait registers w unless there is something after position already, or the log
+// is another one by now.
+func (t *tail) wait(w *waiter, log string, position uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if position < t.end {
+	if position < t.end || log != t.log {
 		return false
 	}
 	t.waiters.add(w)

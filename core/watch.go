@@ -47,6 +47,7 @@ func (w *watch) wait() { w.running.Wait() }
 
 // follow is called when a follow begins. head is the log's, just read.
 func (w *watch) follow(head uint64) {
+	w.store.recognize()
 	if w.store.followers.Load() == 0 {
 		w.store.tail.skipTo(head) // nobody misses what is between
 	}
