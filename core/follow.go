@@ -57,6 +57,9 @@ func (s *Store) Follow(ctx context.Context, r FollowRequest) (Follower, error) {
 	f.told = f.position
 	f.closed, f.close = context.WithCancel(s.closing)
 	s.followers.Add(1)
+	if s.watch != nil {
+		s.watch.follow()
+	}
 	return f, nil
 }
 
@@ -270,7 +273,7 @@ func (f *follower) start(ctx context.Context, from From) error {
 	}
 	f.log = state.Log
 	if f.store.watch != nil {
-		f.store.watch.follow(state.Head)
+		f.store.watch.prepare(state.Head)
 	}
 	switch from.Kind {
 	case FromStart:

@@ -45,12 +45,16 @@ func newWatch(s *Store, log HeadWatcher) *watch {
 
 func (w *watch) wait() { w.running.Wait() }
 
-// follow is called when a follow begins. head is the log's, just read.
-func (w *watch) follow(head uint64) {
+// prepare is called before a follow begins. head is the log's, just read.
+func (w *watch) prepare(head uint64) {
 	w.store.recognize()
 	if w.store.followers.Load() == 0 {
 		w.store.tail.skipTo(head) // nobody misses what is between
 	}
+}
+
+// follow is called when a follow has begun and is counted.
+func (w *watch) follow() {
 	select {
 	case w.begun <- struct{}{}:
 	default:

@@ -166,6 +166,38 @@ func TestCursorOfAnotherStore(t *testing.T) {
 	}
 }
 
+// TestOnlyFollowerSeesWhatOthersWrite follows once, and again after it has
+// stopped, while nothing else happens at its Store: what another writes comes.
+func TestOnlyFollowerSeesWhatOthersWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := newDatabase()
+		a, b := core.NewStore(db.session(), core.StoreConfig{}), core.NewStore(db.session(), core.StoreConfig{})
+		defer a.Close()
+		defer b.Close()
+		for n := range uint64(20) {
+			f, err := b.Follow(t.Context(), core.FollowRequest{Stream: core.All, From: core.From{Kind: core.FromEnd}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if _, err := a.Append(t.Context(), one("a")); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			for d := (core.Delivery{}); d.Count == 0 && err == nil; {
+				if d, err = f.Next(ctx, core.Limit{Events: 1, Bytes: 1}); d.Count > 0 && d.First != n+1 {
+					t.Errorf("position %d, want %d", d.First, n+1)
+				}
+			}
+			cancel()
+			f.Close()
+			if err != nil {
+				t.Fatalf("follow %d: %v", n, err)
+			}
+		}
+	})
+}
+
 // TestFollowOfALogThatWasReplaced ends with log_changed, at the head and behind
 // it, and a new one works.
 func TestFollowOfALogThatWasReplaced(t *testing.T) {
