@@ -142,6 +142,7 @@ func clientVectors(t testing.TB) []named {
 		return m
 	}
 	news, delay := newEvents(), int64(5000)
+	news[1].ID = core.ID{0: 1, 15: 2}
 	within := appendOf(3, core.Commit{Appends: []core.Append{{Stream: "order-42", Expect: 3, Events: news[:1]}}}).(*wire.AppendRequest)
 	within.TimeoutMs = 1500
 	from := func(f core.From) *wire.From { return (*wire.From)(&f) }

@@ -1,0 +1,315 @@
+import { parseAddress } from "./address.js";
+import { abortError, broken, type Expect, GyreError } from "./errors.js";
+import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
+import { Follow, type FollowOptions } from "./follow.js";
+import { appendFrame } from "./frames.js";
+import { type Answer, type ConnectionState, type Limits, Link, requestMs } from "./link.js";
+import { appendText, type Check, decodeEvent, type PreparedAppend, readText } from "./messages.js";
+import type { WebSocketConstructor } from "./session.js";
+import { type SubscribeOptions, Subscriber } from "./subscriber.js";
+import { utf8, wellFormed } from "./text.js";
+
+const version = "0.0.0";
+
+/** How to reach a node. */
+export interface ConnectOptions extends Limits {
+  /** Who calls, for the server; "gyre-js" if absent. */
+  name?: string | undefined;
+  /** Speak gyre.v1.json, which can be read on the wire, instead of gyre.v1.bin. */
+  json?: boolean | undefined;
+  /** Have the server compress the events it sends, where both can: for slow networks. It takes time at both ends. */
+  compress?: boolean | undefined;
+  /** What makes WebSockets, if not the platform's: Node before 22 has none, and takes that of package ws. */
+  WebSocket?: WebSocketConstructor | undefined;
+  /** Is told when the connection comes and goes. */
+  onState?: ((s: ConnectionState) => void) | undefined;
+}
+
+/** How to append. */
+export interface AppendOptions extends Limits {
+  /** The version that the stream has to be at; "any" if absent. */
+  expect?: Expect | undefined;
+}
+
+/** Where appended events are. */
+export interface Appended {
+  /** The version of the last event. */
+  readonly version: number;
+  /** The position of the last event. */
+  readonly position: number;
+  /** How many events there are. */
+  readonly count: number;
+}
+
+/** The answer to an append. */
+export interface AppendResult extends Appended {
+  /** The events had been written before, by an earlier try; nothing was written now. */
+  readonly duplicate: boolean;
+}
+
+/** An append of a transaction. */
+export interface Append {
+  stream: string;
+  events: readonly NewEvent[];
+  /** The version that the stream has to be at; "any" if absent. */
+  expect?: Expect | undefined;
+}
+
+/** How to write a transaction. */
+export interface TransactOptions extends Limits {
+  /** What has to be true of other streams. */
+  checks?: readonly Check[] | undefined;
+}
+
+/** The answer to a transaction. */
+export interface TransactResult {
+  /** One for each append. */
+  readonly appends: readonly Appended[];
+  /** The position of the last event. */
+  readonly position: number;
+  /** The events had been written before; nothing was written now. */
+  readonly duplicate: boolean;
+}
+
+/** Where to read, and in which direction. */
+export interface ReadRange {
+  /** The first version, or position of "$all", inclusive. Absent or 0: the first, or the last when backward. */
+  from?: number | undefined;
+  /** From later to earlier. */
+  backward?: boolean | undefined;
+}
+
+/** How to read a page. */
+export interface ReadOptions extends ReadRange, Limits {
+  /** How many events it may have: 100 if absent, at most 1000. */
+  limit?: number | undefined;
+  /** How many bytes of events it may have; one event may pass it. */
+  bytes?: number | undefined;
+}
+
+/** How to read all of a stream. */
+export interface ReadAllOptions extends ReadRange, Limits {
+  /** How many events to ask for at a time: 500 if absent, at most 1000. */
+  pageSize?: number | undefined;
+}
+
+/** A part of a stream. */
+export interface Page {
+  readonly events: readonly RecordedEvent[];
+  /** The from of the next page in the same direction. */
+  readonly next: number;
+  /** There is nothing further in this direction, for now. */
+  readonly end: boolean;
+  /** The version of the stream, or the head of "$all". */
+  readonly version: number;
+  /** The position of the log up to which the page is complete. */
+  readonly head: number;
+}
+
+/** What a node tells of itself. */
+export interface ServerInfo {
+  readonly version: string;
+  readonly node: string;
+  /** The identity of the log. */
+  readonly log: string;
+  /** The last position of the log. */
+  readonly head: number;
+  readonly features: readonly string[];
+}
+
+/** Which streams to list. */
+export interface StreamsOptions extends Limits {
+  /** What the names have to begin with. */
+  prefix?: string | undefined;
+  /** The name to begin after. */
+  after?: string | undefined;
+  /** How many: 100 if absent, at most 1000. */
+  limit?: number | undefined;
+}
+
+/** A part of the list of streams, in the byte order of their names. */
+export interface StreamsPage {
+  readonly streams: readonly { readonly name: string; readonly version: number }[];
+  /** There are no more. */
+  readonly end: boolean;
+}
+
+/**
+ * Connects to a node: an http, https, ws or wss URL, or host:port. It rejects with
+ * unavailable if nobody answers there; from then on the client comes back by itself.
+ */
+export async function connect(url: string, o: ConnectOptions = {}): Promise<Client> {
+  const address = parseAddress(url);
+  const WebSocket = o.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
+  if (WebSocket === undefined) {
+    throw new GyreError("invalid_config", 'this platform has no WebSocket; pass one: import { WebSocket } from "ws"');
+  }
+  const { name = "gyre-js", json = false, compress = false } = o;
+  const link = new Link(address, { url: address.ws, WebSocket, name, version, json, compress }, o.onState);
+  const timeout = AbortSignal.timeout(limits(o).timeoutMs ?? requestMs);
+  await link.dial(o.signal ? AbortSignal.any([o.signal, timeout]) : timeout);
+  return new Client(link);
+}
+
+/**
+ * A client of a node, made by {@link connect}. One connection carries everything. When
+ * it breaks it is made again, with jittered and growing pauses, until close: follows go
+ * on after the last event that arrived, and appends in flight are sent again with the
+ * ids they have, so that nothing is written twice. Errors are {@link GyreError}.
+ */
+export class Client {
+  readonly #link: Link;
+
+  /** @internal */
+  constructor(link: Link) {
+    this.#link = link;
+  }
+
+  /** Whether there is a connection at the moment. */
+  get connected(): boolean {
+    return this.#link.connected;
+  }
+
+  /**
+   * Appends events to a stream, all or none. Appends to one stream are applied in the
+   * order of the calls; there is no need to wait for the one before. Without an answer
+   * it rejects with unknown_outcome: whoever tries again with events that have ids
+   * writes nothing twice.
+   */
+  async append(stream: string, events: NewEvent | readonly NewEvent[], o: AppendOptions = {}): Promise<AppendResult> {
+    const list = Array.isArray(events) ? (events as readonly NewEvent[]) : [events as NewEvent];
+    const append = { stream, events: list, expect: o.expect };
+    const { position, duplicate, appends } = await this.#write([append], [], o);
+    return { ...(appends[0] as Appended), position, duplicate };
+  }
+
+  /** Appends to several streams, with checks of others, all or nothing. */
+  transact(appends: readonly Append[], o: TransactOptions = {}): Promise<TransactResult> {
+    return this.#write(appends, o.checks ?? [], o);
+  }
+
+  async #write(appends: readonly Append[], checks: readonly Check[], o: Limits): Promise<TransactResult> {
+    const prepared = appends.map(prepareAppend);
+    for (const c of checks) {
+      wellFormed(c.stream, "invalid_stream_name", "a stream's name");
+      checkExpect(c.expect);
+    }
+    const counts = prepared.map((a) => a.events.length);
+    const only = checks.length === 0 && prepared.length === 1 ? prepared[0] : undefined;
+    const l = limits(o);
+    const answer = await this.#link.request({
+      ...l,
+      append: true,
+      encode: (id) => (only && this.#link.bin ? appendFrame(id, only, l.timeoutMs) : appendText(id, prepared, checks, l.timeoutMs)),
+    });
+    return resultOf(answer, counts);
+  }
+
+  /** Reads a page of a stream, or of "$all". A stream without events is stream_not_found. */
+  async read(stream: string, o: ReadOptions = {}): Promise<Page> {
+    wellFormed(stream, "invalid_stream_name", "a stream's name");
+    for (const n of [o.from, o.limit, o.bytes]) {
+      if (n !== undefined && !(Number.isSafeInteger(n) && n >= 0)) {
+        throw new GyreError("invalid_request", `${n} is not a whole number from 0 to 2^53-1`);
+      }
+    }
+    const l = limits(o);
+    const { ok, events } = await this.#link.request({ ...l, encode: (id) => readText(id, { ...o, stream, timeoutMs: l.timeoutMs }) });
+    if (ok === undefined) throw broken("a read was answered like an append");
+    const { next = 0, end = false, version = 0, head = 0 } = ok;
+    return { events: events ?? [], next, end, version, head };
+  }
+
+  /** Reads the events of a stream, or of "$all", page by page up to the end that there is when it gets there. */
+  async *readAll(stream: string, o: ReadAllOptions = {}): AsyncGenerator<RecordedEvent, void, undefined> {
+    for (let from = o.from; ; ) {
+      const page = await this.read(stream, { ...o, limit: o.pageSize ?? 500, from });
+      yield* page.events;
+      if (page.end) return;
+      from = page.next;
+    }
+  }
+
+  /**
+   * Follows a stream, or "$all": what is stored, then what comes. It waits for a stream
+   * that is not there yet. What is wrong is told to who takes the events.
+   */
+  follow(stream: string, o: FollowOptions = {}): Follow {
+    wellFormed(stream, "invalid_stream_name", "a stream's name");
+    if (o.signal?.aborted) throw abortError(o.signal);
+    return new Follow(this.#link, stream, o);
+  }
+
+  /** Joins a named subscription, or creates it. What is wrong is told to who takes the deliveries. */
+  subscribe(subscription: string, o: SubscribeOptions = {}): Subscriber {
+    if (o.signal?.aborted) throw abortError(o.signal);
+    return new Subscriber(this.#link, subscription, o);
+  }
+
+  /** Asks the node what it is. */
+  async server(o: Limits = {}): Promise<ServerInfo> {
+    return JSON.parse(await this.#link.get("/v1/server", limits(o))) as ServerInfo;
+  }
+
+  /** Finds an event by its id; event_not_found if there is none. */
+  async event(id: string, o: Limits = {}): Promise<RecordedEvent> {
+    return decodeEvent(await this.#link.get(`/v1/events/${encodeURIComponent(id)}`, limits(o)));
+  }
+
+  /** Lists streams. */
+  async streams(o: StreamsOptions = {}): Promise<StreamsPage> {
+    const query = new URLSearchParams();
+    if (o.prefix) query.set("prefix", o.prefix);
+    if (o.after) query.set("cursor", base64URL(o.after));
+    if (o.limit !== undefined) query.set("limit", String(o.limit));
+    const { streams, end } = JSON.parse(await this.#link.get(`/v1/streams?${query}`, limits(o))) as StreamsPage;
+    return { streams: streams.map(({ name, version }) => ({ name, version })), end };
+  }
+
+  /** Ends the connection, and every call, follow and subscriber with it: they reject with canceled, appends with unknown_outcome. */
+  close(): Promise<void> {
+    return this.#link.close();
+  }
+}
+
+function prepareAppend(a: Append): PreparedAppend {
+  const { stream, expect = "any" } = a;
+  wellFormed(stream, "invalid_stream_name", "a stream's name");
+  checkExpect(expect);
+  if (a.events.length === 0)
+    throw new GyreError("empty_append", `the append to stream ${JSON.stringify(stream)} has no events`, { stream });
+  return { stream, expect, events: a.events.map(prepare) };
+}
+
+function checkExpect(x: Expect): void {
+  if (typeof x === "number" ? Number.isSafeInteger(x) && x >= 0 : x === "any" || x === "no_stream" || x === "stream_exists") return;
+  throw new GyreError("invalid_expected_version", `${JSON.stringify(x)} is not an expected version`);
+}
+
+/** The limits of a request alone, checked. */
+function limits(o: Limits): Limits {
+  const { signal, timeoutMs } = o;
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= Number.MAX_SAFE_INTEGER)) {
+    throw new GyreError("invalid_request", `timeoutMs is ${timeoutMs}, it is more than 0`);
+  }
+  return { signal, timeoutMs: timeoutMs && Math.ceil(timeoutMs) };
+}
+
+/** The answer to an append; counts are the events of each element. */
+function resultOf({ ok, result }: Answer, counts: number[]): TransactResult {
+  if (ok === undefined) {
+    if (result === undefined) throw broken("an append was answered with nothing");
+    return { appends: [{ ...result, count: 1 }], position: result.position, duplicate: false };
+  }
+  const { position = 0, duplicate = false, version = 0 } = ok;
+  const appends = ok.appends ?? [{ version, position, count: counts[0] as number }];
+  if (appends.length !== counts.length) throw broken(`an append of ${counts.length} elements was answered for ${appends.length}`);
+  return { appends, position, duplicate };
+}
+
+function base64URL(s: string): string {
+  return btoa(String.fromCharCode(...utf8(s)))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replace(/=+$/, "");
+}

@@ -1,0 +1,179 @@
+/** The codes that Gyre's error catalogue has. GET /docs/errors/CODE of a node explains each. */
+export type KnownErrorCode =
+  | "body_too_large"
+  | "canceled"
+  | "commit_too_large"
+  | "duplicate_event"
+  | "duplicate_request"
+  | "duplicate_sub"
+  | "empty_append"
+  | "event_not_found"
+  | "event_too_large"
+  | "frame_too_large"
+  | "hello_required"
+  | "hello_timeout"
+  | "host_not_allowed"
+  | "insecure_listen"
+  | "internal"
+  | "invalid_config"
+  | "invalid_content_type"
+  | "invalid_cursor"
+  | "invalid_data"
+  | "invalid_event_id"
+  | "invalid_event_time"
+  | "invalid_event_type"
+  | "invalid_expected_version"
+  | "invalid_filter"
+  | "invalid_metadata"
+  | "invalid_request"
+  | "invalid_stream_name"
+  | "lease_lost"
+  | "log_changed"
+  | "method_not_allowed"
+  | "not_acceptable"
+  | "not_clean"
+  | "not_found"
+  | "not_supported"
+  | "origin_not_allowed"
+  | "overloaded"
+  | "ping_timeout"
+  | "protocol_error"
+  | "record_conflict"
+  | "reserved_stream_name"
+  | "schema_outdated"
+  | "shutting_down"
+  | "slow_writer"
+  | "stale_epoch"
+  | "starting"
+  | "store_closed"
+  | "store_corrupt"
+  | "store_denied"
+  | "store_full"
+  | "store_locked"
+  | "store_newer"
+  | "store_read_only"
+  | "store_unavailable"
+  | "stream_not_found"
+  | "subscription_in_use"
+  | "subscription_options_differ"
+  | "timeout"
+  | "too_many_connections"
+  | "too_many_requests"
+  | "too_many_subs"
+  | "too_many_subscribers"
+  | "unavailable"
+  | "unexpected_ack"
+  | "unknown_op"
+  | "unknown_outcome"
+  | "unsupported_media_type"
+  | "version_unsupported"
+  | "wrong_expected_version";
+
+/** A code of the catalogue, or one of a newer server. */
+export type ErrorCode = KnownErrorCode | (string & Record<never, never>);
+
+/** An expected version: a number (0 = the stream is empty or absent), or a word. */
+export type Expect = number | "any" | "no_stream" | "stream_exists";
+
+/** What an error says beside its code and detail, each where the code has use for it. */
+export interface ErrorFields {
+  /** The stream that it is about. */
+  readonly stream?: string;
+  /** Of wrong_expected_version: what the append expected. */
+  readonly expected?: Expect;
+  /** Of wrong_expected_version: the version that the stream is at. */
+  readonly actual?: number;
+  /** Of duplicate_event and event_not_found. */
+  readonly eventId?: string;
+  /** Which append or check of a transaction, from 0. */
+  readonly element?: number;
+  /** Of the *_too_large and too_many_* codes. */
+  readonly limit?: number;
+  /** Of unexpected_ack: which of the positions were not in flight. */
+  readonly positions?: readonly number[];
+  /** What the code means, in one line. */
+  readonly title?: string;
+  /** What to do. */
+  readonly fix?: string;
+  /** The HTTP status of the code. */
+  readonly status?: number;
+}
+
+/** The error object of the protocol. */
+export interface ErrorObject extends ErrorFields {
+  readonly code: ErrorCode;
+  readonly detail?: string;
+  readonly retryable?: boolean;
+}
+
+// Of the codes that this side gives itself, those where the same request may
+// succeed later, unchanged. What a server answers says it itself.
+const retryable: ReadonlySet<string> = new Set<KnownErrorCode>([
+  "canceled",
+  "timeout",
+  "too_many_requests",
+  "unavailable",
+  "unknown_outcome",
+]);
+
+/**
+ * Every error of this package. Branch on `code`:
+ *
+ * ```ts
+ * catch (e) {
+ *   if (GyreError.is(e, "wrong_expected_version")) retryFrom(e.actual);
+ *   else throw e;
+ * }
+ * ```
+ */
+export class GyreError extends Error implements ErrorFields {
+  override readonly name: string = "GyreError";
+  /** What kind of error it is. Stable. */
+  readonly code: ErrorCode;
+  /** What happened, with values; for people. */
+  readonly detail: string;
+  /** Whether the same request may succeed later, unchanged. */
+  readonly retryable: boolean;
+  declare readonly stream?: string;
+  declare readonly expected?: Expect;
+  declare readonly actual?: number;
+  declare readonly eventId?: string;
+  declare readonly element?: number;
+  declare readonly limit?: number;
+  declare readonly positions?: readonly number[];
+  declare readonly title?: string;
+  declare readonly fix?: string;
+  declare readonly status?: number;
+
+  constructor(code: ErrorCode, detail: string, fields?: Partial<ErrorObject> & { cause?: unknown }) {
+    super(`${code}: ${detail}`, fields && "cause" in fields ? { cause: fields.cause } : undefined);
+    const { cause: _, ...others } = fields ?? {};
+    Object.assign(this, others);
+    this.code = code;
+    this.detail = detail;
+    this.retryable = fields?.retryable ?? retryable.has(code);
+  }
+
+  /** Whether a caught value is a GyreError, of one of the codes if any are named. */
+  static is(e: unknown, ...codes: ErrorCode[]): e is GyreError {
+    return e instanceof GyreError && (codes.length === 0 || codes.includes(e.code));
+  }
+}
+
+/** The error that the server had. */
+export function errorOf(o: ErrorObject): GyreError {
+  return new GyreError(o.code, o.detail ?? "", o);
+}
+
+/** An error that says that the other side broke the protocol. */
+export function broken(detail: string): GyreError {
+  return new GyreError("protocol_error", detail);
+}
+
+/** What the end of a signal means. */
+export function abortError(signal: AbortSignal): GyreError {
+  const cause: unknown = signal.reason;
+  return cause instanceof Error && cause.name === "TimeoutError"
+    ? new GyreError("timeout", "the deadline passed before the answer was there", { cause })
+    : new GyreError("canceled", "the caller gave up", { cause });
+}

@@ -1,0 +1,305 @@
+// The binary frames of gyre.v1.bin. Their layout is in wsapi/wire/doc.go; go test
+// writes examples of each into wsapi/wire/testdata.
+
+import { broken, type Expect, type GyreError } from "./errors.js";
+import { type PreparedEvent, RecordedEvent } from "./event.js";
+import type { AckTarget, Amount, PreparedAppend } from "./messages.js";
+import { textOf, utf8 } from "./text.js";
+
+const kindEvents = 1;
+const kindAppend = 2;
+const kindResults = 3;
+const kindAck = 4;
+const kindCredit = 5;
+
+const flagDeflate = 0x01;
+const flagDeliveries = 0x04; // of EVENTS
+const flag3 = 0x08; // of EVENTS: an answer; of APPEND: a timeout; of ACK: up to
+
+const formatBytes = 1;
+const formatFields = 0x80;
+const fieldTime = 1;
+const fieldContentType = 2;
+
+const words = { any: -1, no_stream: -2, stream_exists: -3 } as const;
+
+/** Appends to bytes that grow. */
+class Writer {
+  #b: Uint8Array;
+  #n = 0;
+
+  constructor(size: number) {
+    this.#b = new Uint8Array(size);
+  }
+
+  bytes(b: ArrayLike<number>): void {
+    if (this.#n + b.length > this.#b.length) {
+      const grown = new Uint8Array(2 * (this.#n + b.length));
+      grown.set(this.done());
+      this.#b = grown;
+    }
+    this.#b.set(b, this.#n);
+    this.#n += b.length;
+  }
+
+  /** A uvarint. Beyond 2^53 it takes what a double holds, such as twice a version. */
+  uvarint(v: number): void {
+    const b: number[] = [];
+    for (; v >= 0x80; v = Math.floor(v / 0x80)) b.push((v % 0x80) | 0x80);
+    b.push(v);
+    this.bytes(b);
+  }
+
+  lp(b: Uint8Array): void {
+    this.uvarint(b.length);
+    this.bytes(b);
+  }
+
+  done(): Uint8Array {
+    return this.#b.subarray(0, this.#n);
+  }
+}
+
+/** An APPEND frame. */
+export function appendFrame(id: number, a: PreparedAppend, timeoutMs: number | undefined): Uint8Array {
+  const w = new Writer(256);
+  w.bytes([kindAppend, timeoutMs === undefined ? 0 : flag3]);
+  w.uvarint(id);
+  if (timeoutMs !== undefined) w.uvarint(timeoutMs);
+  w.uvarint(zigzag(a.expect));
+  w.lp(utf8(a.stream));
+  w.uvarint(a.events.length);
+  for (const e of a.events) w.lp(record(e));
+  return w.done();
+}
+
+function zigzag(x: Expect): number {
+  const n = typeof x === "number" ? x : words[x];
+  return n < 0 ? -2 * n - 1 : 2 * n;
+}
+
+function record(e: PreparedEvent): Uint8Array {
+  const fields = new Writer(16);
+  if (e.micros !== undefined) {
+    const time = new DataView(new ArrayBuffer(12));
+    time.setUint16(0, fieldTime, true);
+    time.setUint16(2, 8, true);
+    time.setBigInt64(4, e.micros, true);
+    fields.bytes(new Uint8Array(time.buffer));
+  }
+  if (e.contentType !== "") {
+    const text = utf8(e.contentType);
+    fields.bytes([fieldContentType, 0, text.length & 0xff, text.length >> 8]);
+    fields.bytes(text);
+  }
+  const data = typeof e.data === "string" ? utf8(e.data) : e.data;
+  const hasFields = fields.done().length > 0;
+  const w = new Writer(data.length + 256);
+  w.bytes(e.idBytes);
+  w.lp(utf8(e.type));
+  w.bytes([(typeof e.data === "string" ? 0 : formatBytes) | (hasFields ? formatFields : 0)]);
+  w.lp(utf8(e.metadata));
+  if (hasFields) w.lp(fields.done());
+  w.bytes(data);
+  return w.done();
+}
+
+/** An ACK frame. */
+export function ackFrame(id: number, sub: number, t: AckTarget): Uint8Array {
+  const upTo = "upTo" in t;
+  const positions = upTo ? [t.upTo] : t.positions;
+  const w = new Writer(16 + 8 * positions.length);
+  w.bytes([kindAck, upTo ? flag3 : 0]);
+  for (const n of [id, sub, positions.length, ...positions]) w.uvarint(n);
+  return w.done();
+}
+
+/** A CREDIT frame. */
+export function creditFrame(sub: number, c: Amount): Uint8Array {
+  const w = new Writer(24);
+  w.bytes([kindCredit, 0]);
+  for (const n of [sub, c.events, c.bytes]) w.uvarint(n);
+  return w.done();
+}
+
+/** A run of events: of a sub or, if answer, of the page that answers that request. */
+export interface EventsFrame {
+  kind: 1;
+  sub: number;
+  answer: boolean;
+  events: RecordedEvent[];
+  attempts: number[] | undefined;
+  /** The bytes of the events, which credit counts. */
+  bytes: number;
+}
+
+/** The requests id … id+n−1 each wrote one event, from version and position on. */
+export interface ResultRange {
+  id: number;
+  n: number;
+  version: number;
+  position: number;
+}
+
+/** A frame of a server. */
+export type ServerFrame = EventsFrame | { kind: 3; ranges: ResultRange[] };
+
+/** Makes bytes of a compressed block that says how many it has. */
+export type Inflate = (coded: Uint8Array, raw: number) => Promise<Uint8Array>;
+
+/**
+ * The frames of a message, in order. A frame with a compressed block comes as a
+ * promise; the next may be taken at once. Compressed blocks may have inflateLimit bytes
+ * together; 0 means that no compression was agreed on.
+ */
+export function* frames(message: Uint8Array, inflateLimit: number, inflate: Inflate): Generator<ServerFrame | Promise<ServerFrame>> {
+  const r = new Reader(message);
+  while (!r.atEnd) {
+    const kind = r.byte();
+    const flags = r.byte();
+    if (kind === kindResults && flags === 0) {
+      yield { kind, ranges: Array.from({ length: r.count(4) }, () => resultRange(r)) };
+      continue;
+    }
+    if (kind !== kindEvents || (flags & ~(flagDeflate | flagDeliveries | flag3)) !== 0) {
+      throw broken(`a binary frame of kind ${kind} with flags ${flags} is not known here`);
+    }
+    const frame: EventsFrame = { kind, sub: r.uvarint(), answer: (flags & flag3) !== 0, events: [], attempts: undefined, bytes: 0 };
+    const compressed = (flags & flagDeflate) !== 0;
+    // What is not there is not allocated for: an event has 29 bytes or more.
+    const count = r.count(compressed ? 0 : 1);
+    if ((flags & flagDeliveries) !== 0) frame.attempts = r.list(count);
+    if (!compressed) {
+      yield fill(frame, r, count);
+      continue;
+    }
+    const raw = r.uvarint();
+    const coded = r.take(r.uvarint());
+    inflateLimit -= raw;
+    if (inflateLimit < 0) throw broken("a compressed frame is larger than was agreed on, or compression was not");
+    yield inflate(coded, raw).then((block) => {
+      const inner = new Reader(block);
+      fill(frame, inner, count);
+      if (!inner.atEnd) throw cut();
+      return frame;
+    });
+  }
+}
+
+function resultRange(r: Reader): ResultRange {
+  return { id: r.uvarint(), n: r.uvarint(), version: r.uvarint(), position: r.uvarint() };
+}
+
+function fill(f: EventsFrame, r: Reader, count: number): EventsFrame {
+  const start = r.at;
+  for (let i = 0; i < count; i++) f.events.push(event(new Reader(r.lp())));
+  f.bytes = r.at - start;
+  return f;
+}
+
+function event(r: Reader): RecordedEvent {
+  const position = r.uvarint();
+  const version = r.uvarint();
+  const recorded = r.int64();
+  const id = r.take(16);
+  const stream = textOf(r.lp());
+  const type = textOf(r.lp());
+  const format = r.byte();
+  const metadata = r.lp();
+  let time = recorded;
+  let contentType = "";
+  if ((format & formatFields) !== 0) {
+    for (const fields = new Reader(r.lp()); !fields.atEnd; ) {
+      const tag = fields.uint16();
+      const value = new Reader(fields.take(fields.uint16()));
+      if (tag === fieldTime) time = value.int64();
+      if (tag === fieldContentType) contentType = textOf(value.rest());
+    }
+  }
+  const dataFormat = format & ~formatFields;
+  if (dataFormat > formatBytes) throw cut();
+  return new RecordedEvent({
+    stream,
+    version,
+    position,
+    type,
+    contentType,
+    json: dataFormat === 0,
+    id,
+    recorded,
+    time,
+    data: r.rest(),
+    metadata,
+  });
+}
+
+function cut(): GyreError {
+  return broken("a binary frame is cut short or malformed");
+}
+
+/** Takes values off the front of bytes. What is not there is protocol_error. */
+class Reader {
+  at = 0;
+  readonly #b: Uint8Array;
+  readonly #v: DataView;
+
+  constructor(b: Uint8Array) {
+    this.#b = b;
+    this.#v = new DataView(b.buffer, b.byteOffset, b.length);
+  }
+
+  get atEnd(): boolean {
+    return this.at === this.#b.length;
+  }
+
+  take(n: number): Uint8Array {
+    if (n > this.#b.length - this.at) throw cut();
+    this.at += n;
+    return this.#b.subarray(this.at - n, this.at);
+  }
+
+  rest(): Uint8Array {
+    return this.take(this.#b.length - this.at);
+  }
+
+  byte(): number {
+    return this.take(1)[0] as number;
+  }
+
+  uint16(): number {
+    this.take(2);
+    return this.#v.getUint16(this.at - 2, true);
+  }
+
+  int64(): bigint {
+    this.take(8);
+    return this.#v.getBigInt64(this.at - 8, true);
+  }
+
+  /** A uvarint of at most 2^53−1. */
+  uvarint(): number {
+    let v = 0;
+    for (let scale = 1; ; scale *= 0x80) {
+      const b = this.byte();
+      v += (b & 0x7f) * scale;
+      if (v > Number.MAX_SAFE_INTEGER || scale > 2 ** 56) throw cut();
+      if (b < 0x80) return v;
+    }
+  }
+
+  lp(): Uint8Array {
+    return this.take(this.uvarint());
+  }
+
+  /** A number of things that have so many bytes each, or more. */
+  count(each: number): number {
+    const n = this.uvarint();
+    if (n * each > this.#b.length - this.at) throw cut();
+    return n;
+  }
+
+  list(n: number): number[] {
+    if (n > this.#b.length - this.at) throw cut();
+    return Array.from({ length: n }, () => this.uvarint());
+  }
+}

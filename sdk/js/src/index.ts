@@ -1,0 +1,37 @@
+/**
+ * Client of Gyre, an event store.
+ *
+ * ```ts
+ * const gyre = await connect("http://127.0.0.1:4973");
+ * await gyre.append("order-42", { type: "OrderPaid", data: { amount: 10 } });
+ * for await (const e of gyre.follow("$all")) console.log(e.position, e.type, e.data);
+ * ```
+ *
+ * @packageDocumentation
+ */
+export {
+  type Append,
+  type Appended,
+  type AppendOptions,
+  type AppendResult,
+  Client,
+  type ConnectOptions,
+  connect,
+  type Page,
+  type ReadAllOptions,
+  type ReadOptions,
+  type ReadRange,
+  type ServerInfo,
+  type StreamsOptions,
+  type StreamsPage,
+  type TransactOptions,
+  type TransactResult,
+} from "./client.js";
+export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreError, type KnownErrorCode } from "./errors.js";
+export { type EventObject, type NewEvent, type NewEventHead, RecordedEvent } from "./event.js";
+export { type Batch, Follow, type FollowOptions } from "./follow.js";
+export { newId } from "./id.js";
+export type { ConnectionState, Limits } from "./link.js";
+export type { Check, Filter, From, NackAction } from "./messages.js";
+export type { WebSocketConstructor, WebSocketEventLike, WebSocketLike } from "./session.js";
+export { Delivery, type NackOptions, type SubscribeOptions, Subscriber, type SubscriptionOptions } from "./subscriber.js";

@@ -1,0 +1,476 @@
+import type { Address } from "./address.js";
+import { abortError, broken, type ErrorObject, errorOf, GyreError } from "./errors.js";
+import type { RecordedEvent } from "./event.js";
+import { creditFrame, type ServerFrame } from "./frames.js";
+import { type Amount, cancelText, creditText, type OK, type ServerMessage, type Status, unsubscribeText } from "./messages.js";
+import { type Receiver, Session, type SessionOptions } from "./session.js";
+import { utf8Length } from "./text.js";
+import { Window } from "./window.js";
+
+/** Bounds a request that has no timeout of its own. */
+export const requestMs = 30_000;
+/** Bounds the appends that wait for an answer: they are kept, to be sent again if the connection breaks. */
+const inflightBytes = 32 << 20;
+/** A timer of more than that fires at once. */
+const maxTimerMs = 2 ** 31 - 1;
+const minBackoffMs = 50;
+const maxBackoffMs = 5000;
+
+/** What bounds a request. */
+export interface Limits {
+  /** Ends the request early: it rejects with canceled or, an append, with unknown_outcome. */
+  signal?: AbortSignal | undefined;
+  /** How long it may take, in ms; 30,000 if absent. The server is told, too. */
+  timeoutMs?: number | undefined;
+}
+
+/** What a client tells of its connection. */
+export interface ConnectionState {
+  readonly connected: boolean;
+  /** Why it is not; absent after close. */
+  readonly error?: GyreError;
+}
+
+/** A follow, or a subscriber of a named subscription, as the link sees it. */
+export interface Sub {
+  /** Unique among those of this client. */
+  readonly num: number;
+  /** Whether the server has accepted it once. */
+  readonly accepted: boolean;
+  /** The subscribe to send, with all credit there is. */
+  subscribe(id: number): string;
+  accept(ok: OK, log: string): void;
+  take(events: RecordedEvent[], attempts: number[] | undefined, cursor: string | undefined, bytes: number): void;
+  status(s: Status): void;
+  /** The connection is gone; subscribe will be called for the next. */
+  lost(): void;
+  /** It is over. */
+  end(why: GyreError): void;
+}
+
+/** An answer to a request. */
+export interface Answer {
+  ok?: OK;
+  /** Of a read. */
+  events?: RecordedEvent[];
+  /** Of an append of one event. */
+  result?: { version: number; position: number };
+}
+
+export interface Request extends Limits {
+  encode(id: number): string | Uint8Array;
+  /** Without an answer its outcome is not known. */
+  append?: boolean;
+  /** It means something on the present connection only. */
+  once?: boolean;
+}
+
+/** A request that waits for its answer. Who removes it from calls settles it. */
+interface Call {
+  id: number;
+  message: string | Uint8Array;
+  append: boolean;
+  once: boolean;
+  sub?: Sub;
+  events?: RecordedEvent[];
+  settle(a: Answer | GyreError): void;
+}
+
+/** What one client has to do with its node: a connection at a time, what waits for answers, and subs. */
+export class Link implements Receiver {
+  readonly #address: Address;
+  readonly #options: SessionOptions;
+  readonly #onState: ((s: ConnectionState) => void) | undefined;
+  readonly #calls = new Map<number, Call>();
+  readonly #subs = new Map<number, Sub>();
+  readonly #closing = new AbortController();
+  #window!: Window;
+  #frameLimit = 0;
+  #lastId = 1; // hello's
+  #session: Session | undefined;
+  #down: GyreError | undefined; // why there is no session
+  #failed: GyreError | undefined; // why there will be none any more
+  #running: Promise<void> | undefined;
+  /** Ends a pause between two tries. */
+  #hurry: (() => void) | undefined;
+
+  constructor(address: Address, options: SessionOptions, onState: ((s: ConnectionState) => void) | undefined) {
+    this.#address = address;
+    this.#options = options;
+    this.#onState = onState;
+  }
+
+  /** Makes the first connection. */
+  async dial(signal: AbortSignal): Promise<void> {
+    const s = await this.#connect(signal);
+    this.#window = new Window(s.welcome.limits.inflight, inflightBytes);
+    this.#frameLimit = s.welcome.limits.frame;
+    this.#attach(s);
+    this.#running = this.#run(s);
+  }
+
+  /** The identity of the log; undefined while there is no connection. */
+  get log(): string | undefined {
+    return this.#session?.welcome.log;
+  }
+
+  get bin(): boolean {
+    return !this.#options.json;
+  }
+
+  get connected(): boolean {
+    return this.#session !== undefined;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#hurry?.();
+    await this.#session?.goodbye();
+    await this.#running;
+  }
+
+  async #connect(signal: AbortSignal): Promise<Session> {
+    try {
+      return await Session.open(this.#options, this, signal);
+    } catch (err) {
+      if (!GyreError.is(err, "unavailable") || signal.aborted) throw err;
+      throw (await this.#whyRefused(signal)) ?? err;
+    }
+  }
+
+  /** Asks over HTTP why there is no connection: a WebSocket does not tell the server's reason. */
+  async #whyRefused(signal: AbortSignal): Promise<GyreError | undefined> {
+    try {
+      const r = await fetch(`${this.#address.http}/v1/server`, { signal: AbortSignal.any([signal, AbortSignal.timeout(requestMs)]) });
+      return r.ok ? undefined : problemOf(await r.json());
+    } catch (cause) {
+      const origin = "location" in globalThis ? ", or does not allow this page's origin" : "";
+      return new GyreError("unavailable", `${this.#address.http} cannot be reached${origin}`, { cause });
+    }
+  }
+
+  /** Keeps the client connected until it is closed, or the server wants no more of it. */
+  async #run(first: Session): Promise<void> {
+    for (let s: Session | undefined = first; s !== undefined; ) {
+      this.#tell({ connected: true });
+      s = await this.#again(s, await s.ended);
+    }
+  }
+
+  /** Makes the next session; undefined when there is to be none. */
+  async #again(old: Session, error: GyreError): Promise<Session | undefined> {
+    let pause = old.comeBackInMs;
+    for (let attempt = 0; ; attempt++) {
+      this.#detach(error);
+      if (this.#closing.signal.aborted) {
+        this.#fail(new GyreError("canceled", "the client was closed"));
+        this.#tell({ connected: false });
+        return undefined;
+      }
+      this.#tell({ connected: false, error });
+      if (!error.retryable) {
+        this.#fail(error);
+        return undefined;
+      }
+      await this.#pause(pause ?? backoff(attempt));
+      pause = undefined;
+      if (this.#closing.signal.aborted) continue;
+      try {
+        const s = await this.#connect(this.#closing.signal);
+        this.#attach(s);
+        return s;
+      } catch (err) {
+        error = err as GyreError;
+      }
+    }
+  }
+
+  /** Waits, but no longer than until the network is back or the client is closed. */
+  async #pause(ms: number): Promise<void> {
+    const target = globalThis as Partial<EventTarget>;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      target.addEventListener?.("online", this.#hurry);
+    });
+    target.removeEventListener?.("online", this.#hurry as () => void);
+    this.#hurry = undefined;
+  }
+
+  #tell(s: ConnectionState): void {
+    // What the callback throws is not ours to handle, nor may it end the loop.
+    if (this.#onState !== undefined) queueMicrotask(() => this.#onState?.(s));
+  }
+
+  /** Puts a session to use: what waits for an answer is sent again, in order, and the subs go on. */
+  #attach(s: Session): void {
+    this.#session = s;
+    this.#down = undefined;
+    for (const call of this.#calls.values()) {
+      delete call.events;
+      s.send(call.message);
+    }
+    for (const sub of this.#subs.values()) this.#subscribe(sub);
+  }
+
+  #detach(why: GyreError): void {
+    this.#session = undefined;
+    this.#down = why;
+    for (const call of [...this.#calls.values()]) {
+      if (call.sub !== undefined || call.once) {
+        this.#calls.delete(call.id);
+        if (call.once) call.settle(why);
+      }
+    }
+    for (const sub of this.#subs.values()) sub.lost();
+  }
+
+  /** Ends everything that waits, and what comes later. */
+  #fail(why: GyreError): void {
+    this.#failed = why;
+    const calls = [...this.#calls.values()];
+    const subs = [...this.#subs.values()];
+    this.#calls.clear();
+    this.#subs.clear();
+    for (const call of calls) call.settle(lost(call, why));
+    for (const sub of subs) sub.end(why);
+  }
+
+  /** Sends a request, once there is room for it, and waits for its answer. */
+  request(r: Request): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const { signal } = r;
+      if (signal?.aborted) throw abortError(signal);
+      const id = ++this.#lastId;
+      const message = r.encode(id);
+      const size = typeof message === "string" ? utf8Length(message) : message.length;
+      if (size > this.#frameLimit) {
+        const detail = `the request takes a message of ${size} bytes, the server's limit is ${this.#frameLimit}`;
+        throw new GyreError("frame_too_large", detail, { limit: this.#frameLimit });
+      }
+      const timeoutMs = Math.min(r.timeoutMs ?? requestMs, maxTimerMs);
+      const timer = setTimeout(() => abandon(new GyreError("timeout", `no answer in ${timeoutMs} ms`)), timeoutMs);
+      const aborted = () => abandon(abortError(signal as AbortSignal));
+      signal?.addEventListener("abort", aborted);
+      let leave: (() => void) | undefined;
+      let settled = false;
+      const call: Call = {
+        id,
+        message,
+        append: r.append === true,
+        once: r.once === true,
+        settle: (a) => {
+          settled = true;
+          clearTimeout(timer);
+          signal?.removeEventListener("abort", aborted);
+          leave?.();
+          if (a instanceof GyreError) reject(a);
+          else resolve(a);
+        },
+      };
+      const abandon = (why: GyreError) => this.#abandon(call, this.#explained(why));
+      try {
+        leave = this.#window.enter(size, () => this.#start(call));
+      } catch (err) {
+        call.settle(err as GyreError);
+        return;
+      }
+      if (settled) leave(); // it was, before there was anything to leave
+    });
+  }
+
+  #start(call: Call): void {
+    if (this.#failed !== undefined) {
+      call.settle(this.#failed);
+    } else if (this.#session === undefined && call.once) {
+      call.settle(this.#explained(new GyreError("unavailable", "the request was about a connection that is gone")));
+    } else {
+      this.#calls.set(call.id, call);
+      this.#session?.send(call.message);
+    }
+  }
+
+  /** Ends a call without its answer. */
+  #abandon(call: Call, why: GyreError): void {
+    if (this.#calls.delete(call.id)) {
+      this.#session?.send(cancelText(call.id));
+      call.settle(lost(call, why));
+    } else {
+      call.settle(why); // it was not sent yet
+    }
+  }
+
+  /** Why a request ended without an answer: where there is no connection, the reason for that, too. */
+  #explained(why: GyreError): GyreError {
+    if (this.#down === undefined) return why;
+    return new GyreError(why.code, `${why.detail}; there is no connection: ${this.#down.detail}`, { cause: why.cause ?? this.#down });
+  }
+
+  /** Begins a sub. It goes on over connections until it ends or leaves. */
+  join(make: (num: number) => Sub): void {
+    const sub = make(++this.#lastId);
+    if (this.#failed !== undefined) {
+      sub.end(this.#failed);
+      return;
+    }
+    this.#subs.set(sub.num, sub);
+    this.#subscribe(sub);
+  }
+
+  /** Ends a sub from this side. */
+  leave(sub: Sub): void {
+    if (this.#subs.delete(sub.num)) this.#session?.send(unsubscribeText(++this.#lastId, sub.num));
+  }
+
+  /** Lets the server send a sub more. Without a connection the next subscribe gives all. */
+  credit(sub: Sub, c: Amount): void {
+    this.#session?.send(this.bin ? creditFrame(sub.num, c) : creditText(sub.num, c));
+  }
+
+  /** A reason with that of having no connection. */
+  explain(why: GyreError): GyreError {
+    return this.#explained(why);
+  }
+
+  #subscribe(sub: Sub): void {
+    const s = this.#session;
+    if (s === undefined) return;
+    const id = ++this.#lastId;
+    const timer = setTimeout(() => this.#abandonSub(id), requestMs);
+    const call: Call = {
+      id,
+      message: sub.subscribe(id),
+      append: false,
+      once: false,
+      sub,
+      settle: (a) => {
+        clearTimeout(timer);
+        if (a instanceof GyreError) this.#ended(sub, a);
+        else if (a.ok !== undefined) sub.accept(a.ok, s.welcome.log);
+      },
+    };
+    s.ended.then(() => clearTimeout(timer));
+    this.#calls.set(id, call);
+    s.send(call.message);
+  }
+
+  #abandonSub(id: number): void {
+    const call = this.#calls.get(id);
+    if (call !== undefined) this.#abandon(call, new GyreError("timeout", `no answer in ${requestMs} ms`));
+  }
+
+  /** Takes the server's end of a sub. One that may be begun again is, after a pause; the first subscribe is the caller's to repeat. */
+  #ended(sub: Sub, why: GyreError): void {
+    if (this.#subs.get(sub.num) !== sub) return;
+    const leaving = why.code === "shutting_down";
+    if (!(sub.accepted && why.retryable) && !leaving && why.code !== "too_many_requests") {
+      this.#subs.delete(sub.num);
+      sub.end(why);
+      return;
+    }
+    sub.lost();
+    if (leaving) return; // the next connection will do it
+    const s = this.#session;
+    setTimeout(
+      () => {
+        if (this.#subs.get(sub.num) === sub && this.#session === s) this.#subscribe(sub);
+      },
+      minBackoffMs * (1 + 5 * Math.random()),
+    );
+  }
+
+  #answered(id: number, a: Answer | GyreError): void {
+    const call = this.#calls.get(id);
+    // A node that shuts down has not taken a request: the next connection will.
+    if (call === undefined || (call.sub === undefined && GyreError.is(a, "shutting_down"))) return;
+    this.#calls.delete(id);
+    if (!(a instanceof GyreError) && call.events !== undefined) a.events = call.events;
+    call.settle(a);
+  }
+
+  #page(id: number, events: RecordedEvent[]): void {
+    const call = this.#calls.get(id);
+    if (call !== undefined) call.events = events;
+  }
+
+  /** Receiver. */
+  frame(f: ServerFrame): void {
+    if (f.kind === 1) {
+      if (f.answer) this.#page(f.sub, f.events);
+      else this.#subs.get(f.sub)?.take(f.events, f.attempts, undefined, f.bytes);
+      return;
+    }
+    for (const r of f.ranges) {
+      if (r.n > this.#calls.size) throw broken("more results than requests");
+      for (let i = 0; i < r.n; i++) this.#answered(r.id + i, { result: { version: r.version + i, position: r.position + i } });
+    }
+  }
+
+  /** Receiver. */
+  message(m: ServerMessage, text: string): void {
+    switch (m.op) {
+      case "ok":
+        if (m.events !== undefined) this.#page(m.id, m.events);
+        this.#answered(m.id, { ok: m });
+        break;
+      case "error":
+        if (m.id !== undefined) this.#answered(m.id, errorOf(m.error));
+        break;
+      case "events":
+        this.#subs.get(m.sub)?.take(m.events, m.attempts, m.cursor, utf8Length(text));
+        break;
+      case "status":
+        this.#subs.get(m.sub)?.status(m);
+        break;
+      case "end": {
+        const sub = this.#subs.get(m.sub);
+        if (sub !== undefined) this.#ended(sub, errorOf(m.error));
+      }
+    }
+  }
+
+  /** Asks over HTTP; the answer's text. */
+  async get(path: string, limits: Limits): Promise<string> {
+    const where = this.#address.http;
+    const timeout = AbortSignal.timeout(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs));
+    const signal = AbortSignal.any([timeout, this.#closing.signal, ...(limits.signal ? [limits.signal] : [])]);
+    try {
+      const r = await fetch(where + path, { signal });
+      const text = await r.text();
+      if (r.ok) return text;
+      throw problemOf(parsed(text)) ?? new GyreError("unavailable", `${where} answered ${r.status}`);
+    } catch (err) {
+      if (err instanceof GyreError) throw err;
+      if (signal.aborted) throw abortError(signal);
+      throw new GyreError("unavailable", `${where} cannot be reached`, { cause: err });
+    }
+  }
+}
+
+/** The error of a call that will get no answer. */
+function lost(call: Call, why: GyreError): GyreError {
+  if (!call.append) return why;
+  return new GyreError("unknown_outcome", `the append was not answered: ${why.detail}`, { cause: why });
+}
+
+/** How long to wait before a try: anything up to twice the last. */
+function backoff(attempt: number): number {
+  return minBackoffMs / 5 + Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempt);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The error of an HTTP answer, if it is one of ours. */
+function problemOf(body: unknown): GyreError | undefined {
+  const o = body as Partial<ErrorObject> | null | undefined;
+  return typeof o?.code === "string" ? errorOf(o as ErrorObject) : undefined;
+}

@@ -1,0 +1,257 @@
+// The text messages of gyre.v1, which go test writes into wsapi/wire/testdata.
+
+import { broken, type ErrorObject, type Expect, GyreError } from "./errors.js";
+import { type PreparedEvent, RecordedEvent } from "./event.js";
+import { elementsOf, membersOf, toBase64 } from "./text.js";
+import { formatTime } from "./time.js";
+
+/** Which events are wanted. An empty or absent list matches everything; '*' stands for any run of characters. */
+export interface Filter {
+  /** Patterns of stream names; at most 64. */
+  streams?: readonly string[];
+  /** Patterns of event types; at most 64. */
+  types?: readonly string[];
+}
+
+/**
+ * Where to begin: what is delivered comes after it. A cursor is a place in one
+ * particular log, as a Follow gave it; a time means the first event recorded at or
+ * after it.
+ */
+export type From =
+  | "start"
+  | "end"
+  | { readonly cursor: string }
+  | { readonly position: number }
+  | { readonly version: number }
+  | { readonly time: string };
+
+export interface PreparedAppend {
+  stream: string;
+  expect: Expect;
+  events: PreparedEvent[];
+}
+
+/** An expectation about a stream that a transaction does not write. */
+export interface Check {
+  stream: string;
+  expect: Expect;
+}
+
+export interface Amount {
+  events: number;
+  bytes: number;
+}
+
+export function helloText(name: string, version: string, compress: readonly string[]): string {
+  const accept = compress.length > 0 ? { batch: true, compress } : { batch: true };
+  return JSON.stringify({ op: "hello", id: 1, client: { name, version }, accept });
+}
+
+export function appendText(
+  id: number,
+  appends: readonly PreparedAppend[],
+  checks: readonly Check[],
+  timeoutMs: number | undefined,
+): string {
+  const end = timeoutMs === undefined ? "}" : `,"timeoutMs":${timeoutMs}}`;
+  const elements = appends.map(
+    (a) => `"stream":${JSON.stringify(a.stream)},"expect":${JSON.stringify(a.expect)},"events":[${a.events.map(newEventText).join(",")}]`,
+  );
+  if (elements.length === 1 && checks.length === 0) return `{"op":"append","id":${id},${elements[0]}${end}`;
+  const tail = checks.length === 0 ? "" : `,"checks":${JSON.stringify(checks.map(({ stream, expect }) => ({ stream, expect })))}`;
+  return `{"op":"append","id":${id},"tx":[${elements.map((e) => `{${e}}`).join(",")}]${tail}${end}`;
+}
+
+function newEventText(e: PreparedEvent): string {
+  let s = `{"id":"${e.id}","type":${JSON.stringify(e.type)}`;
+  if (e.micros !== undefined) s += `,"time":"${formatTime(e.micros)}"`;
+  s += typeof e.data === "string" ? `,"data":${e.data}` : `,"dataBase64":"${toBase64(e.data)}"`;
+  if (e.contentType !== "") s += `,"contentType":${JSON.stringify(e.contentType)}`;
+  if (e.metadata !== "") s += `,"metadata":${e.metadata}`;
+  return `${s}}`;
+}
+
+export interface ReadFields {
+  stream: string;
+  from?: number | undefined;
+  backward?: boolean | undefined;
+  limit?: number | undefined;
+  bytes?: number | undefined;
+  timeoutMs?: number | undefined;
+}
+
+export function readText(id: number, r: ReadFields): string {
+  return JSON.stringify({
+    op: "read",
+    id,
+    stream: r.stream,
+    from: r.from || undefined,
+    dir: r.backward ? "backward" : undefined,
+    limit: r.limit,
+    bytes: r.bytes,
+    timeoutMs: r.timeoutMs,
+  });
+}
+
+export interface FollowFields {
+  stream: string;
+  from: From;
+  filter?: Filter | undefined;
+  credit: Amount;
+}
+
+export function followText(id: number, sub: number, f: FollowFields): string {
+  return JSON.stringify({
+    op: "subscribe",
+    id,
+    sub,
+    stream: f.stream,
+    from: f.from,
+    filter: f.filter && { types: f.filter.types, streams: f.filter.streams },
+    credit: f.credit,
+  });
+}
+
+export interface NamedFields {
+  subscription: string;
+  consumer?: string | undefined;
+  options?: object | undefined;
+  credit: Amount;
+}
+
+export function namedText(id: number, sub: number, f: NamedFields): string {
+  const { credit, subscription, consumer, options } = f;
+  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, consumer, ack: "explicit", options });
+}
+
+export function creditText(sub: number, c: Amount): string {
+  return JSON.stringify({ op: "credit", sub, events: c.events, bytes: c.bytes });
+}
+
+export function unsubscribeText(id: number, sub: number): string {
+  return JSON.stringify({ op: "unsubscribe", id, sub });
+}
+
+/** What an ack is about: events by position, or all up to one. */
+export type AckTarget = { readonly positions: readonly number[] } | { readonly upTo: number };
+
+export function ackText(id: number, sub: number, t: AckTarget): string {
+  return JSON.stringify({ op: "ack", id, sub, ...t });
+}
+
+/** What is to become of events that were not handled: sent again, set aside, passed over, or the subscription stops. */
+export type NackAction = "retry" | "park" | "skip" | "stop";
+
+export interface NackFields {
+  action: NackAction;
+  delayMs?: number | undefined;
+  reason?: string | undefined;
+}
+
+export function nackText(id: number, sub: number, positions: readonly number[], n: NackFields): string {
+  return JSON.stringify({ op: "nack", id, sub, positions, action: n.action, delayMs: n.delayMs, reason: n.reason });
+}
+
+export function extendText(id: number, sub: number, positions: readonly number[], ms: number): string {
+  return JSON.stringify({ op: "extend", id, sub, positions, ms });
+}
+
+export function cancelText(id: number): string {
+  return JSON.stringify({ op: "cancel", id });
+}
+
+export function pingText(op: "ping" | "pong", n: number): string {
+  return JSON.stringify({ op, n });
+}
+
+export interface Welcome {
+  op: "welcome";
+  server: { version: string; node: string };
+  session: string;
+  log: string;
+  limits: { frame: number; subs: number; inflight: number; creditEvents: number; creditBytes: number };
+  ping: { intervalMs: number; timeoutMs: number };
+  compress?: string;
+  features: string[];
+}
+
+export interface OK {
+  op: "ok";
+  id: number;
+  version?: number;
+  position?: number;
+  count?: number;
+  duplicate?: boolean;
+  appends?: { version: number; position: number; count: number }[];
+  events?: RecordedEvent[];
+  next?: number;
+  end?: boolean;
+  cursor?: string;
+  head?: number;
+}
+
+export interface Status {
+  op: "status";
+  sub: number;
+  state: "live" | "catchup" | "checkpoint";
+  cursor: string;
+  head: number;
+}
+
+/** Messages of a server. Those of other ops are passed over. */
+export type ServerMessage =
+  | Welcome
+  | OK
+  | Status
+  | { op: "error"; id?: number; error: ErrorObject }
+  | { op: "events"; sub: number; events: RecordedEvent[]; attempts?: number[]; cursor: string }
+  | { op: "end"; sub: number; error: ErrorObject }
+  | { op: "goaway"; reason: string; reconnectInMs: number; nodes?: string[] }
+  | { op: "ping" | "pong"; n: number };
+
+const serverOps: ReadonlySet<unknown> = new Set(["welcome", "ok", "error", "events", "status", "end", "goaway", "ping", "pong"]);
+
+/** Decodes a message of a server; undefined if its op is not known. What is malformed is protocol_error. */
+export function decodeMessage(text: string): ServerMessage | undefined {
+  let m: Record<string, unknown>;
+  try {
+    m = JSON.parse(text) as Record<string, unknown>;
+  } catch (cause) {
+    throw new GyreError("protocol_error", "a message is not JSON", { cause });
+  }
+  if (m === null || typeof m !== "object" || typeof m["op"] !== "string") throw broken('a message is an object with an "op"');
+  if (!serverOps.has(m["op"])) return undefined;
+  if (Array.isArray(m["events"])) {
+    const parsed = m["events"] as Record<string, unknown>[];
+    const texts = elementsOf(membersOf(text).get("events") as string);
+    m["events"] = parsed.map((e, i) => eventOf(e, texts[i] as string));
+    if (m["op"] === "events" && parsed[0]?.["attempt"] !== undefined) m["attempts"] = parsed.map((e) => e["attempt"] ?? 1);
+  }
+  return m as unknown as ServerMessage;
+}
+
+/** An event object of a text, which keeps its data's literals. */
+export function decodeEvent(text: string): RecordedEvent {
+  return eventOf(JSON.parse(text) as Record<string, unknown>, text);
+}
+
+function eventOf(o: Record<string, unknown>, text: string): RecordedEvent {
+  const strings = ["stream", "id", "type", "time", "recorded"].every((k) => typeof o[k] === "string");
+  if (!strings || typeof o["version"] !== "number" || typeof o["position"] !== "number") throw broken("an event is malformed");
+  const written = membersOf(text);
+  const json = written.has("data");
+  return new RecordedEvent({
+    stream: o["stream"] as string,
+    version: o["version"],
+    position: o["position"],
+    type: o["type"] as string,
+    contentType: (o["contentType"] as string | undefined) ?? "",
+    json,
+    id: o["id"] as string,
+    recorded: o["recorded"] as string,
+    time: o["time"] as string,
+    data: json ? (written.get("data") as string) : ((o["dataBase64"] as string | undefined) ?? ""),
+    metadata: written.get("metadata") ?? "{}",
+  });
+}

@@ -1,0 +1,335 @@
+import { abortError, GyreError } from "./errors.js";
+import { type EventObject, RecordedEvent } from "./event.js";
+import { defaultCredit } from "./follow.js";
+import { ackFrame } from "./frames.js";
+import { bound, Deferred, Inbox } from "./inbox.js";
+import { type Link, requestMs, type Sub } from "./link.js";
+import {
+  type AckTarget,
+  ackText,
+  extendText,
+  type Filter,
+  type From,
+  type NackAction,
+  type NackFields,
+  nackText,
+  namedText,
+  type OK,
+  type Status,
+} from "./messages.js";
+
+/** The definition of a subscription. What is absent has the server's default. */
+export interface SubscriptionOptions {
+  /** A stream's name, or "$all", which is the default. */
+  stream?: string;
+  /** Where a new subscription begins; "start" if absent. */
+  from?: From;
+  /** Which events are wanted. Others are passed over, and the checkpoint with them. */
+  filter?: Filter & {
+    /** An expression over an event. */
+    expr?: string;
+  };
+  /** Chooses what of an event is delivered. */
+  map?: unknown;
+  /** What events have to have in common to be delivered in order, one at a time: "none", "stream", … */
+  partitionBy?: string;
+  /** How many subscribers there may be; 1 by default. */
+  concurrencyLimit?: number;
+  /** How many events may be in flight to one subscriber. */
+  bufferSize?: number;
+  /** How long finished events may wait for the checkpoint to be stored, in ms; 0 = for the threshold. */
+  checkpointAfterMs?: number;
+  /** After how many finished events the checkpoint is stored. */
+  checkpointThreshold?: number;
+  /** How long a subscriber has for an event, in ms. */
+  ackTimeoutMs?: number;
+  /** What happens after failed attempts. */
+  retry?: {
+    /** How many attempts may fail. */
+    max?: number;
+    /** The rest after the first, in ms; it doubles with each. */
+    minMs?: number;
+    /** The longest rest, in ms. */
+    maxMs?: number;
+    /** What becomes of the event then. */
+    then?: "park" | "skip" | "stop";
+  };
+  /** What happens to later events of a parked event's key. */
+  onPark?: "continue" | "hold_key";
+  /** Begin without delivering anything. */
+  paused?: boolean;
+}
+
+/** How to join a named subscription. */
+export interface SubscribeOptions {
+  /** Creates the subscription if there is none; else they have to be those it has. Absent: as it is. */
+  options?: SubscriptionOptions | undefined;
+  /** Who this subscriber is, for people who look at the subscription. */
+  consumer?: string | undefined;
+  /** Ends it: who waits for deliveries gets canceled. */
+  signal?: AbortSignal | undefined;
+  /** How long it may take to join, in ms; 30,000 if absent. */
+  timeoutMs?: number | undefined;
+  /** How far the server may be ahead of who takes the deliveries, within the bufferSize of the subscription. */
+  credit?: { readonly events?: number; readonly bytes?: number } | undefined;
+}
+
+/** What a nack may say beside what is to become of the event. */
+export interface NackOptions {
+  /** Of retry: in how many ms it is sent again. Absent, the subscription's policy says. */
+  delayMs?: number | undefined;
+  /** Why, for people; kept with the event. */
+  reason?: string | undefined;
+}
+
+/**
+ * An event of a named subscription, to be acked or nacked. Each call settles when the
+ * server has answered: it rejects with lease_lost if the connection it came on is gone
+ * or with unexpected_ack if its time ran out; it is then delivered again. A rejection
+ * that nobody looks at is no error, since nothing is lost by it.
+ */
+export class Delivery extends RecordedEvent {
+  /** How often the event was sent, this time included. */
+  readonly attempt: number;
+  readonly #lease: Lease;
+
+  /** @internal */
+  constructor(e: RecordedEvent, attempt: number, lease: Lease) {
+    super(RecordedEvent.partsOf(e));
+    this.attempt = attempt;
+    this.#lease = lease;
+  }
+
+  /** Finishes the event. Acks of one turn of the event loop are sent as one. */
+  ack(): Promise<void> {
+    return this.#lease.ack(this.position);
+  }
+
+  /** Finishes it, and everything that was sent to this subscriber before it. */
+  ackUpTo(): Promise<void> {
+    return this.#lease.ackUpTo(this.position);
+  }
+
+  /** Gives it back, to be sent again, set aside, passed over, or to stop the subscription. */
+  nack(action: NackAction, o: NackOptions = {}): Promise<void> {
+    return this.#lease.nack([this.position], { action, ...o });
+  }
+
+  /** Takes longer: at least so many ms from now. */
+  extend(ms: number): Promise<void> {
+    return this.#lease.extend([this.position], ms);
+  }
+
+  /** The event object, with the attempt. */
+  override toJSON(): EventObject & { attempt: number } {
+    return { ...super.toJSON(), attempt: this.attempt };
+  }
+}
+
+/**
+ * A connected consumer of a named subscription. It outlives connections: after a break
+ * it joins again, and what was not acked is delivered again. Take its deliveries with
+ * `for await`, in one loop at a time; leaving the loop leaves the subscription.
+ */
+export class Subscriber implements AsyncIterable<Delivery> {
+  readonly #sub: NamedSub;
+
+  /** @internal */
+  constructor(link: Link, subscription: string, o: SubscribeOptions) {
+    let sub: NamedSub | undefined;
+    link.join((num) => {
+      sub = new NamedSub(link, num, subscription, o);
+      return sub;
+    });
+    this.#sub = sub as NamedSub;
+  }
+
+  /** Whether everything stored was sent. */
+  get live(): boolean {
+    return this.#sub.live;
+  }
+
+  /** Settles when the server has let this subscriber in. */
+  started(): Promise<void> {
+    return this.#sub.begun.promise;
+  }
+
+  /** The deliveries, one by one. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Delivery, void, undefined> {
+    try {
+      for (;;) {
+        const a = await this.#sub.inbox.next();
+        if (a === undefined) return;
+        for (const d of a.events) {
+          // What came on a connection that is gone since comes again.
+          if (this.#sub.holds(d)) yield d;
+        }
+      }
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Leaves the subscription. What was not acked goes to the others, or waits. */
+  close(): void {
+    this.#sub.leave(undefined);
+  }
+}
+
+/** One connection's time with a subscription: what was sent in it can be answered in it only. */
+class Lease {
+  held = true;
+  readonly #link: Link;
+  readonly #sub: number;
+  #acks: { positions: number[]; answers: Deferred[] } | undefined;
+
+  constructor(link: Link, sub: number) {
+    this.#link = link;
+    this.#sub = sub;
+  }
+
+  ack(position: number): Promise<void> {
+    if (this.#acks === undefined) {
+      this.#acks = { positions: [], answers: [] };
+      queueMicrotask(() => this.#flush());
+    }
+    const answer = new Deferred();
+    this.#acks.positions.push(position);
+    this.#acks.answers.push(answer);
+    return answer.promise;
+  }
+
+  #flush(): void {
+    const acks = this.#acks;
+    if (acks === undefined) return;
+    this.#acks = undefined;
+    const { positions, answers } = acks;
+    this.#ask(this.#ackOf({ positions })).then(
+      () => answers.forEach((a) => a.resolve()),
+      (why: GyreError) => {
+        // The others of the request were taken.
+        const refused = why.code === "unexpected_ack" && why.positions !== undefined ? new Set(why.positions) : undefined;
+        answers.forEach((a, i) => (refused?.has(positions[i] as number) === false ? a.resolve() : a.reject(why)));
+      },
+    );
+  }
+
+  ackUpTo(position: number): Promise<void> {
+    return this.#request(this.#ackOf({ upTo: position }));
+  }
+
+  #ackOf(t: AckTarget): (id: number) => string | Uint8Array {
+    return (id) => (this.#link.bin ? ackFrame(id, this.#sub, t) : ackText(id, this.#sub, t));
+  }
+
+  nack(positions: readonly number[], n: NackFields): Promise<void> {
+    return this.#request((id) => nackText(id, this.#sub, positions, n));
+  }
+
+  extend(positions: readonly number[], ms: number): Promise<void> {
+    return this.#request((id) => extendText(id, this.#sub, positions, ms));
+  }
+
+  /** Sends a request, after the acks that were asked for before it. */
+  #request(encode: (id: number) => string | Uint8Array): Promise<void> {
+    this.#flush();
+    const answer = this.#ask(encode);
+    answer.catch(() => {});
+    return answer;
+  }
+
+  async #ask(encode: (id: number) => string | Uint8Array): Promise<void> {
+    if (!this.held) throw leaseLost();
+    try {
+      await this.#link.request({ encode, once: true });
+    } catch (cause) {
+      throw this.held ? cause : leaseLost(cause);
+    }
+  }
+}
+
+function leaseLost(cause?: unknown): GyreError {
+  return new GyreError("lease_lost", "the connection that the event came on is gone; it is delivered again", { cause });
+}
+
+class NamedSub implements Sub {
+  readonly num: number;
+  readonly inbox: Inbox<Delivery>;
+  readonly begun = new Deferred();
+  accepted = false;
+  live = false;
+  readonly #link: Link;
+  readonly #subscription: string;
+  readonly #options: SubscribeOptions;
+  readonly #limits: ReturnType<typeof bound>;
+  readonly #leases = new WeakMap<Delivery, Lease>();
+  #lease: Lease;
+  #head = 0;
+
+  constructor(link: Link, num: number, subscription: string, o: SubscribeOptions) {
+    this.num = num;
+    this.#link = link;
+    this.#subscription = subscription;
+    this.#options = o;
+    this.#lease = new Lease(link, num);
+    this.inbox = new Inbox({ ...defaultCredit, ...o.credit }, (c) => link.credit(this, c));
+    this.#limits = bound(
+      o.signal,
+      o.timeoutMs ?? requestMs,
+      () => this.leave(abortError(o.signal as AbortSignal)),
+      () => this.leave(link.explain(new GyreError("timeout", "the subscription was not joined in time"))),
+    );
+  }
+
+  subscribe(id: number): string {
+    const { consumer, options } = this.#options;
+    return namedText(id, this.num, { subscription: this.#subscription, consumer, options, credit: this.inbox.allowance() });
+  }
+
+  accept(ok: OK): void {
+    this.accepted = true;
+    this.#head = ok.head ?? 0;
+    this.#limits.begun();
+    this.begun.resolve();
+  }
+
+  take(events: RecordedEvent[], attempts: number[] | undefined, cursor: string | undefined, bytes: number): void {
+    const deliveries = events.map((e, i) => {
+      const d = new Delivery(e, attempts?.[i] ?? 1, this.#lease);
+      this.#leases.set(d, this.#lease);
+      return d;
+    });
+    this.inbox.push({ events: deliveries, bytes, cursor: cursor ?? "", head: this.#head, live: this.live });
+  }
+
+  /** Whether a delivery can still be answered. */
+  holds(d: Delivery): boolean {
+    return this.#leases.get(d)?.held === true;
+  }
+
+  status(s: Status): void {
+    this.#head = s.head;
+    if (s.state !== "checkpoint") this.live = s.state === "live";
+  }
+
+  lost(): void {
+    this.live = false;
+    this.#lease.held = false;
+    this.#lease = new Lease(this.#link, this.num);
+    this.inbox.clear();
+  }
+
+  end(why: GyreError | undefined): void {
+    this.#limits.over();
+    this.#lease.held = false;
+    this.inbox.end(why);
+    this.begun.reject(why ?? new GyreError("canceled", "the subscription was left"));
+  }
+
+  /** Ends it from this side, at once. */
+  leave(why: GyreError | undefined): void {
+    this.inbox.clear();
+    this.#link.leave(this);
+    this.end(why);
+  }
+}

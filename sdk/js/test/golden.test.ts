@@ -1,0 +1,247 @@
+// Holds this client to the files that the server's tests write: every frame and every
+// message there is.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { inflate } from "../dist/deflate.js";
+import type { PreparedEvent, RecordedEvent } from "../dist/event.js";
+import * as frames from "../dist/frames.js";
+import { parseId } from "../dist/id.js";
+import { GyreError } from "../dist/index.js";
+import * as messages from "../dist/messages.js";
+import { elementsOf, fromBase64, membersOf } from "../dist/text.js";
+import { parseTime } from "../dist/time.js";
+
+const testdata = new URL("../../../wsapi/wire/testdata/", import.meta.url);
+const framesText = readFileSync(new URL("frames.json", testdata), "utf8");
+const messagesText = readFileSync(new URL("messages.json", testdata), "utf8");
+
+interface EventMeans {
+  id?: string;
+  type: string;
+  time?: string;
+  data?: unknown;
+  dataBase64?: string;
+  contentType?: string;
+  metadata?: object;
+}
+
+interface FrameMeans {
+  kind: number;
+  id: number;
+  sub: number;
+  answer?: number;
+  events: EventMeans[];
+  attempts?: number[];
+  stream: string;
+  expect: number | "any";
+  timeoutMs?: number;
+  ranges: frames.ResultRange[];
+  positions?: number[];
+  upTo?: number;
+  bytes: number;
+}
+
+/** The vectors of frames.json; their meaning also as it is written. */
+const frameVectors = elementsOf(framesText).map((text) => {
+  const written = membersOf(membersOf(text).get("means") as string);
+  const { name, hex, means } = JSON.parse(text) as { name: string; hex: string; means: FrameMeans };
+  return { name, bytes: new Uint8Array(Buffer.from(hex, "hex")), means, events: elementsOf(written.get("events") ?? "[]") };
+});
+
+/** JSON without the spaces between its tokens. */
+const compact = (text: string) => text.replace(/("(?:[^"\\]|\\.)*")|\s+/g, "$1");
+
+/** A new event as a vector says it, with no id where it says none. */
+function newEvent(o: EventMeans, written: string): PreparedEvent {
+  const members = membersOf(written);
+  return {
+    id: o.id ?? "",
+    idBytes: o.id === undefined ? new Uint8Array(16) : parseId(o.id),
+    type: o.type,
+    micros: o.time === undefined ? undefined : parseTime(o.time),
+    data: o.dataBase64 === undefined ? compact(members.get("data") as string) : fromBase64(o.dataBase64),
+    contentType: o.contentType ?? "",
+    metadata: compact(members.get("metadata") ?? ""),
+  };
+}
+
+/** Holds a decoded event to its event object, down to its number literals. */
+function checkEvent(e: RecordedEvent, written: string): void {
+  const { attempt: _, ...o } = JSON.parse(written);
+  const members = membersOf(written);
+  assert.deepEqual(e.toJSON(), o);
+  assert.equal(e.isJSON, members.has("data"));
+  if (e.isJSON) assert.equal(compact(e.dataText), compact(members.get("data") as string));
+  assert.equal(compact(e.metadataText), compact(members.get("metadata") as string));
+}
+
+async function decodeAll(message: Uint8Array, limit = 1 << 20): Promise<frames.ServerFrame[]> {
+  const all: frames.ServerFrame[] = [];
+  for (const f of frames.frames(message, limit, inflate)) all.push(await f);
+  return all;
+}
+
+for (const { name, bytes, means, events } of frameVectors) {
+  test(`frame: ${name}`, async () => {
+    switch (means.kind) {
+      case 1: {
+        const [f, ...others] = (await decodeAll(bytes)) as frames.EventsFrame[];
+        assert.ok(f);
+        assert.equal(others.length, 0);
+        assert.equal(f.sub, means.answer ?? means.sub);
+        assert.equal(f.answer, means.answer !== undefined);
+        assert.deepEqual(f.attempts, means.attempts);
+        assert.equal(f.events.length, events.length);
+        f.events.forEach((e, i) => checkEvent(e, events[i] as string));
+        break;
+      }
+      case 2: {
+        const prepared = means.events.map((e, i) => newEvent(e, events[i] as string));
+        const { id, stream, expect, timeoutMs } = means;
+        assert.deepEqual(frames.appendFrame(id, { stream, expect, events: prepared }, timeoutMs), bytes);
+        break;
+      }
+      case 3:
+        assert.deepEqual(await decodeAll(bytes), [{ kind: 3, ranges: means.ranges }]);
+        break;
+      case 4: {
+        const target = means.upTo === undefined ? { positions: means.positions ?? [] } : { upTo: means.upTo };
+        assert.deepEqual(frames.ackFrame(means.id, means.sub, target), bytes);
+        break;
+      }
+      case 5:
+        assert.deepEqual(frames.creditFrame(means.sub, { events: means.events as unknown as number, bytes: means.bytes }), bytes);
+        break;
+      default:
+        assert.fail(`frames of kind ${means.kind} are not known here`);
+    }
+  });
+}
+
+const fromServer = frameVectors.filter(({ means }) => means.kind === 1 || means.kind === 3);
+
+test("frames of one message follow each other", async () => {
+  const message = Buffer.concat(fromServer.map((v) => v.bytes));
+  const decoded = await decodeAll(new Uint8Array(message));
+  assert.deepEqual(
+    decoded.map((f) => f.kind),
+    fromServer.map((v) => v.means.kind),
+  );
+});
+
+test("frames that are cut short, damaged or too large are refused", async () => {
+  const refused = (message: Uint8Array, limit?: number) => assert.rejects(decodeAll(message, limit), { code: "protocol_error" });
+  for (const { bytes } of fromServer) {
+    for (let cut = 1; cut < bytes.length; cut++) await refused(bytes.subarray(0, cut));
+  }
+  const compressed = fromServer.filter((v) => (v.bytes[1] as number) & 1);
+  assert.equal(compressed.length, 2);
+  for (const { bytes } of compressed) {
+    await refused(bytes, 0);
+    await refused(bytes, 100);
+    await refused(bytes.with(bytes.length - 1, 0xff).with(20, 0xff));
+  }
+  await refused(new Uint8Array([9, 0]));
+  await refused(new Uint8Array([1, 0x80, 1, 0]));
+  await refused(new Uint8Array([1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+  await refused(new Uint8Array([1, 4, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+  await refused(new Uint8Array([3, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+  await refused(new Uint8Array([1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0]));
+});
+
+const id1 = "0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11";
+const prepared = (e: EventMeans) => newEvent(e, JSON.stringify(e));
+const news = [
+  newEvent(
+    { id: id1, type: "OrderPaid", data: 0, metadata: { a: 1 } },
+    `{"data":{"amount":1.10},"metadata":{"a":1}}`, // the literal 1.10 is not JavaScript's
+  ),
+  prepared({
+    id: "01000000-0000-0000-0000-000000000002",
+    type: "B",
+    time: "1969-12-31T23:59:59.999999Z",
+    dataBase64: "AP8=",
+    contentType: "image/png",
+  }),
+] as const;
+const credit = { events: 256, bytes: 1 << 20 };
+const follow = (from: messages.From, filter?: messages.Filter, stream = "$all") =>
+  messages.followText(6, 1, { stream, from, filter, credit });
+
+/** How this client writes each message of a client, by the name of its vector. */
+const written: Record<string, () => string> = {
+  hello: () => messages.helloText("gyre-js", "1.0.0", ["deflate-raw"]),
+  append: () => messages.appendText(2, [{ stream: "order-42", expect: "no_stream", events: [...news] }], [], undefined),
+  "append within 1.5 s": () => messages.appendText(3, [{ stream: "order-42", expect: 3, events: [news[0]] }], [], 1500),
+  transaction: () =>
+    messages.appendText(
+      4,
+      [
+        { stream: "a", expect: "any", events: [news[0]] },
+        { stream: "b", expect: "stream_exists", events: [news[1]] },
+      ],
+      [{ stream: "c", expect: 0 }],
+      undefined,
+    ),
+  read: () => messages.readText(5, { stream: "order-42", from: 3, limit: 100 }),
+  "read backward": () => messages.readText(5, { stream: "$all", from: 0, backward: true, bytes: 1000, timeoutMs: 1500 }),
+  "subscribe from the start": () => follow("start"),
+  "subscribe from the end": () => follow("end"),
+  "subscribe after a cursor": () => follow({ cursor: "k3f9.10012" }, { streams: ["order-*"], types: ["Order*"] }),
+  "subscribe after a position": () => follow({ position: 7 }),
+  "subscribe after a version": () => follow({ version: 7 }, undefined, "s"),
+  "subscribe from a time": () => follow({ time: "2026-11-23T10:00:00.123Z" }),
+  "subscribe to a named subscription": () =>
+    messages.namedText(6, 2, {
+      subscription: "billing",
+      consumer: "w1",
+      options: { stream: "$all", filter: { types: ["Order*"] }, bufferSize: 8 },
+      credit,
+    }),
+  credit: () => messages.creditText(1, { events: 128, bytes: 524288 }),
+  unsubscribe: () => messages.unsubscribeText(7, 1),
+  "ack of two": () => messages.ackText(8, 2, { positions: [10020, 10021] }),
+  "ack up to one": () => messages.ackText(8, 2, { upTo: 10021 }),
+  "nack to retry later": () => messages.nackText(9, 2, [10022], { action: "retry", delayMs: 5000, reason: "db down" }),
+  "nack to retry at once": () => messages.nackText(9, 2, [10022], { action: "retry", delayMs: 0 }),
+  "nack to park": () => messages.nackText(9, 2, [10022], { action: "park" }),
+  extend: () => messages.extendText(10, 2, [10023], 30000),
+  cancel: () => messages.cancelText(11),
+  ping: () => messages.pingText("ping", 17),
+  pong: () => messages.pingText("pong", 17),
+};
+
+for (const { name, from, text } of JSON.parse(messagesText) as { name: string; from: string; text: string }[]) {
+  test(`message of a ${from}: ${name}`, () => {
+    if (from === "client") {
+      assert.equal(written[name]?.(), text);
+      return;
+    }
+    const m = messages.decodeMessage(text);
+    const plain = JSON.parse(text);
+    assert.ok(m);
+    if (plain.events === undefined) {
+      assert.deepEqual(m, plain);
+    } else {
+      const events = (m as { events: RecordedEvent[] }).events;
+      elementsOf(membersOf(text).get("events") as string).forEach((t, i) => checkEvent(events[i] as RecordedEvent, t));
+      assert.equal(events.length, plain.events.length);
+      assert.deepEqual((m as { attempts?: number[] }).attempts, name === "deliveries" ? [2, 2, 2, 2] : undefined);
+      const { events: _, ...rest } = plain;
+      assert.deepEqual({ ...m, events: undefined, attempts: undefined }, { ...rest, events: undefined, attempts: undefined });
+    }
+  });
+}
+
+test("messages from the future are passed over, broken ones refused", () => {
+  assert.equal(messages.decodeMessage('{"op":"later","x":1}'), undefined);
+  for (const text of ["", "null", "1", "[]", "{}", '{"op":1}', '{"op":"ok","events":[{}]}', '{"op":"events","events":[1]}']) {
+    assert.throws(
+      () => messages.decodeMessage(text),
+      (e) => GyreError.is(e, "protocol_error"),
+      text,
+    );
+  }
+});

@@ -1,0 +1,85 @@
+// Real nodes to test against.
+
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { WebSocket as WS } from "ws";
+import { type Client, type ConnectOptions, connect } from "../dist/index.js";
+
+/** The gyre to test against; test/run.mjs builds it. */
+export const gyre = process.env["GYRE_TEST_BIN"] ?? join(import.meta.dirname, "gyre");
+
+/** How long a test may wait for what has to come. */
+export const patience = 20_000;
+
+/** A node of its own, on a port that it keeps when it is started again. */
+export class Node {
+  /** As http://host:port. */
+  url = "";
+  readonly #args: string[];
+  #listen = "127.0.0.1:0";
+  #process: ChildProcess | undefined;
+
+  private constructor(args: string[]) {
+    this.#args = args;
+  }
+
+  /** Starts a node that ends with the test; with engine disk it keeps its data while it does not run. */
+  static async start(t: TestContext, engine: "memory" | "disk", ...flags: string[]): Promise<Node> {
+    const data = mkdtempSync(join(tmpdir(), "gyre-js-"));
+    const node = new Node(["serve", "--engine", engine, "--data", data, "--log-level", "error", ...flags]);
+    t.after(async () => {
+      await node.kill();
+      rmSync(data, { recursive: true, force: true });
+    });
+    await node.start();
+    return node;
+  }
+
+  async start(): Promise<void> {
+    const child = spawn(gyre, [...this.#args, "--listen", this.#listen], { stdio: ["ignore", "ignore", "pipe"] });
+    this.#process = child;
+    let said = "";
+    child.stderr.setEncoding("utf8");
+    for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
+      said += text;
+      const url = /HTTP\s+(http:\S+)/.exec(said)?.[1];
+      if (url !== undefined) {
+        this.url = url;
+        this.#listen = url.slice("http://".length);
+        child.stderr.resume();
+        return;
+      }
+    }
+    assert.fail(`gyre serve ended: ${said}`);
+  }
+
+  /** kill -9. */
+  kill(): Promise<void> {
+    return this.#end("SIGKILL");
+  }
+
+  /** Lets it finish what is under way. */
+  stop(): Promise<void> {
+    return this.#end("SIGTERM");
+  }
+
+  async #end(signal: "SIGKILL" | "SIGTERM"): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, "exit");
+    child.kill(signal);
+    await gone;
+  }
+
+  /** A client of it that ends with the test. */
+  async client(t: TestContext, o: ConnectOptions = {}): Promise<Client> {
+    const c = await connect(this.url, { WebSocket: WS, timeoutMs: patience, ...o });
+    t.after(() => c.close());
+    return c;
+  }
+}
