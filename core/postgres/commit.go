@@ -42,7 +42,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 		engine: e, plan: newPlan(group), outcomes: make([]core.Outcome, len(group)),
 		patience: time.Now().Add(e.config.Patience), pause: firstPause,
 	}
-	s.run()
+	s.run(ctx)
 	return core.Step{Outcomes: s.outcomes, Written: s.written}
 }
 
@@ -60,8 +60,9 @@ type step struct {
 	pause    time.Duration
 }
 
-// run tries until every Commit has its answer.
-func (s *step) run() {
+// run tries until every Commit has its answer. ctx ends what waits between two
+// tries.
+func (s *step) run(ctx context.Context) {
 	var known *found
 	for try := 0; len(s.plan.entries) > 0; {
 		s.plan.choose(known)
@@ -72,7 +73,7 @@ func (s *step) run() {
 		a, err := s.send(try >= maxTries)
 		if err != nil {
 			known = nil
-			if !s.again(err) {
+			if !s.again(ctx, err) {
 				return
 			}
 			continue
@@ -236,7 +237,7 @@ func (s *step) hold(ctx context.Context, c *pgx.Conn) (*answer, error) {
 
 // again prepares the next try after err, or answers everything that is left
 // and is false.
-func (s *step) again(err error) bool {
+func (s *step) again(ctx context.Context, err error) bool {
 	e := s.engine
 	if fateOf(err) == unknownFate && !errors.Is(err, errMalformed) {
 		s.doubt = true
@@ -253,15 +254,15 @@ func (s *step) again(err error) bool {
 		e.lookFirst.Store(lookFirstGroups)
 		return true
 	case state == stateDeadlock, state == stateSerialization:
-		return s.wait(err)
+		return s.wait(ctx, err)
 	case state == stateLockTimeout:
 		e.freeLocks()
-		return s.wait(err)
+		return s.wait(ctx, err)
 	case state == stateReadOnly:
 		e.steps.Reset() // to look for the server that takes writes
-		return s.wait(err)
+		return s.wait(ctx, err)
 	case state == "" || isPassing(err):
-		return s.wait(err)
+		return s.wait(ctx, err)
 	}
 	s.fail(err)
 	return false
@@ -281,14 +282,16 @@ func isPassing(err error) bool {
 }
 
 // wait pauses before the next try, unless patience has run out.
-func (s *step) wait(err error) bool {
+func (s *step) wait(ctx context.Context, err error) bool {
 	e := s.engine
 	var known *core.Error
 	if errors.As(err, &known) && known.Code != core.CodeStoreReadOnly || errors.Is(err, errMalformed) {
 		s.fail(err)
 		return false
 	}
-	e.noteProblem(asError(err))
+	if answer := asError(err); answer.Info().Class == core.ClassUnavailable {
+		e.noteProblem(answer)
+	}
 	if time.Now().After(s.patience) {
 		s.fail(err)
 		return false
@@ -296,6 +299,9 @@ func (s *step) wait(err error) bool {
 	select {
 	case <-e.closing.Done():
 		s.fail(errClosed())
+		return false
+	case <-ctx.Done():
+		s.fail(ctx.Err())
 		return false
 	case <-time.After(s.pause):
 	}
@@ -337,6 +343,7 @@ func (e *Engine) noteProblem(err *core.Error) {
 	}
 }
 
+// mended notes that the log takes Commits.
 func (e *Engine) mended() {
 	if e.log.fail(nil) != nil {
 		e.config.Logger.Info("the store takes appends again")

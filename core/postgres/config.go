@@ -108,10 +108,15 @@ func (c *Config) pool() (*pgxpool.Config, error) {
 		return nil, badURL(err)
 	}
 	c.harden(&p.ConnConfig.Config)
+	p.ConnConfig.DefaultQueryExecMode = nothingPrepared
 	p.HealthCheckPeriod = 15 * time.Second
 	p.PingTimeout = connectTimeout
 	return p, nil
 }
+
+// nothingPrepared is how statements are sent that do not matter for speed. Those
+// that do are prepared by name (statements.go).
+const nothingPrepared = pgx.QueryExecModeExec
 
 // harden sets what every connection needs.
 func (c *Config) harden(p *pgconn.Config) {
@@ -140,6 +145,7 @@ func (c *Config) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, badURL(err)
 	}
 	c.harden(&p.Config)
+	p.DefaultQueryExecMode = nothingPrepared
 	conn, err := pgx.ConnectConfig(ctx, p)
 	if err != nil {
 		return nil, asError(err)

@@ -72,8 +72,11 @@ func (e *Engine) Close() error {
 	e.life.Lock()
 	defer e.life.Unlock()
 	e.poll.running.Wait()
-	e.steps.Close()
-	e.reads.Close()
+	for _, pool := range []*pgxpool.Pool{e.steps, e.reads} {
+		if pool != nil { // Open came that far
+			pool.Close()
+		}
+	}
 	return nil
 }
 

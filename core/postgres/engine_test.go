@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -33,5 +34,20 @@ func openStore(t testing.TB, config postgres.Config) *postgres.Engine {
 }
 
 func TestEngine(t *testing.T) { enginetest.Run(t, open) }
+
+// TestEngineIsDurable has a store for each folder of the suite.
+func TestEngineIsDurable(t *testing.T) {
+	server := pgtest.Shared(t)
+	var mu sync.Mutex
+	stores := make(map[string]string)
+	enginetest.RunDurable(t, func(t testing.TB, dir string) core.Engine {
+		mu.Lock()
+		defer mu.Unlock()
+		if stores[dir] == "" {
+			stores[dir] = server.Store(t)
+		}
+		return openStore(t, postgres.Config{URL: server.URL, Store: stores[dir]})
+	})
+}
 
 func TestEngineSoak(t *testing.T) { enginetest.Soak(t, open) }

@@ -107,6 +107,8 @@ func codeOf(e *pgconn.PgError) core.Code {
 		return core.CodeStoreFull
 	case stateCanceled, stateLockTimeout:
 		return core.CodeTimeout
+	case stateDeadlock, stateSerialization:
+		return core.CodeOverloaded
 	case stateDamaged, stateIndexDamaged:
 		return core.CodeStoreCorrupt
 	case stateNoDatabase:

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"sync"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -19,6 +20,7 @@ type logState struct {
 	changed chan struct{}
 	waiting int         // in WaitHead
 	problem *core.Error // why it takes no Commits; nil if it does
+	failed  time.Time   // when that was last found
 	bytes   int64
 }
 
@@ -93,6 +95,19 @@ func (l *logState) replace(id string, head uint64) {
 func (l *logState) fail(problem *core.Error) (before *core.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before, l.problem = l.problem, problem
+	before, l.problem, l.failed = l.problem, problem, time.Now()
 	return before
+}
+
+// doubtFor is for how long a problem is believed that no Commit has met again.
+const doubtFor = 5 * time.Second
+
+// mayMend reports whether there is a problem that a look at the log disproves:
+// that it cannot be reached, or one that was found some time ago. A full disk shows
+// when something is written, and nothing may be as long as the node says that it
+// cannot.
+func (l *logState) mayMend() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.problem != nil && (l.problem.Code == core.CodeStoreUnavailable || time.Since(l.failed) > doubtFor)
 }

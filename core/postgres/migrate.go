@@ -121,8 +121,11 @@ type applied struct {
 
 func readApplied(ctx context.Context, c *pgx.Conn, schema string) (applied, error) {
 	a := applied{at: make(map[int]time.Time)}
+	// The catalog itself is asked: to_regclass may answer from a cache that does not
+	// know yet what another node has just made.
 	var there bool
-	if err := c.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, schema+".migrations").Scan(&there); err != nil || !there {
+	if err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname = 'migrations')`, schema).Scan(&there); err != nil || !there {
 		return a, err
 	}
 	rows, err := c.Query(ctx, `SELECT version, least, applied FROM `+schema+`.migrations`)
@@ -215,7 +218,7 @@ const createMigrations = `CREATE TABLE {schema}.migrations (
 // createSchema makes the schema, unless somebody did who may.
 func createSchema(ctx context.Context, tx pgx.Tx, schema string) error {
 	var there bool
-	if err := tx.QueryRow(ctx, `SELECT to_regnamespace($1) IS NOT NULL`, schema).Scan(&there); err != nil {
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, schema).Scan(&there); err != nil {
 		return err
 	}
 	if !there {

@@ -103,6 +103,8 @@ func (e *Engine) connect(ctx context.Context) error {
 // the log gets another identity: cursors of the old one are refused, and follows
 // end with log_changed.
 func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
+	defer cancel()
 	known, last := e.log.known()
 	for {
 		var id string

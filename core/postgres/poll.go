@@ -159,7 +159,7 @@ func (e *Engine) look() (moved bool, err error) {
 		return true, nil
 	}
 	e.log.advance(head, last)
-	if before.ReadOnly != nil {
+	if e.log.mayMend() {
 		e.mended()
 	}
 	return head > before.Head, nil

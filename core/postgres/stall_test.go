@@ -305,4 +305,3 @@ func TestLongTransactionCostsNothing(t *testing.T) {
 		t.Errorf("an append took %s at first, %s after 1,200 more", first, last)
 	}
 }
-

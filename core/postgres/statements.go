@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -50,8 +52,12 @@ func pageOfEvents(where, order string) string {
 }
 
 func newStatements(schema string) *statements {
+	// A pooler may lend a connection on which another node has prepared statements,
+	// of another store or version: the name says what is meant, in full.
 	named := func(name, sql string) statement {
-		return statement{"gyre_" + name, strings.ReplaceAll(sql, "{schema}", schema)}
+		sql = strings.ReplaceAll(sql, "{schema}", schema)
+		sum := sha256.Sum256([]byte(sql))
+		return statement{"gyre_" + name + "_" + hex.EncodeToString(sum[:12]), sql}
 	}
 	args := make([]string, callParams)
 	for i := range args {

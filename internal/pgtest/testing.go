@@ -58,7 +58,7 @@ func must(t testing.TB, err error) {
 // test ends.
 func (s *Server) Store(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprintf("test_%x", rand.Uint64())
+	name := fmt.Sprintf("test_%016x", rand.Uint64())
 	t.Cleanup(func() { s.Exec(t, "DROP SCHEMA IF EXISTS "+name+" CASCADE") })
 	return name
 }

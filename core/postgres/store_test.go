@@ -1,0 +1,91 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/logtest"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+func TestStoreIsALog(t *testing.T) {
+	logtest.Run(t, func(t testing.TB) core.Log {
+		server := pgtest.Shared(t)
+		store := core.NewStore(openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)}), core.StoreConfig{})
+		t.Cleanup(func() { store.Close() })
+		return store
+	})
+}
+
+// TestOpenAtOnce has several nodes find a schema that is not there yet. It is
+// made once, and Status tells.
+func TestOpenAtOnce(t *testing.T) {
+	server := pgtest.Shared(t)
+	config := postgres.Config{URL: server.URL, Store: server.Store(t)}
+	known, newest, err := postgres.Status(t.Context(), config)
+	if err != nil || newest != 0 || len(known) == 0 || !known[0].Applied.IsZero() {
+		t.Errorf("before: %v, %d, %v", known, newest, err)
+	}
+	logs := make([]string, 4)
+	var running sync.WaitGroup
+	for i := range logs {
+		running.Go(func() {
+			engine, err := postgres.Open(t.Context(), config)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			logs[i] = engine.State().Log
+			engine.Close()
+		})
+	}
+	running.Wait()
+	for _, log := range logs {
+		if log != logs[0] || log == "" {
+			t.Errorf("the nodes found the logs %v", logs)
+		}
+	}
+	known, newest, err = postgres.Status(t.Context(), config)
+	if err != nil || newest != len(known) || known[newest-1].Applied.IsZero() {
+		t.Errorf("after: %v, %d, %v", known, newest, err)
+	}
+	config.NoMigrate = true
+	openStore(t, config)
+}
+
+// TestView asks the queries of the package's documentation.
+func TestView(t *testing.T) {
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	for i, e := range []core.NewEvent{
+		{Type: "A", Data: []byte(`{"total":1.10}`), Metadata: []byte(`{"correlation_id":"c-17","causation_id":"d"}`)},
+		{Type: "A", Data: []byte(`{"total":"\u0000"}`), Metadata: []byte(`{"correlation_id":"c-17"}`)},
+		{Type: "B", Format: core.Bytes, Data: []byte{0xff}},
+		{Type: "C", Data: []byte(`1E400000`)},
+	} {
+		c := &core.Commit{Appends: []core.Append{{Stream: fmt.Sprint("order-", i%2), Expect: core.AnyVersion, Events: []core.NewEvent{e}}}}
+		if o := engine.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+	c := server.Connect(t)
+	for sql, want := range map[string]string{
+		`SELECT string_agg(type || n, ' ' ORDER BY type) FROM (SELECT type, count(*) AS n FROM %s.events_json GROUP BY type) x`: "A2 B1 C1",
+		`SELECT string_agg(version || ' ' || coalesce(data ->> 'total', '-'), ', ' ORDER BY version)
+			FROM %s.events_json WHERE stream = 'order-0'`: "1 1.10, 2 -",
+		`SELECT string_agg(position || stream || type, ' ' ORDER BY position)
+			FROM %s.events_json WHERE correlation_id = 'c-17'`: "1order-0A 2order-1A",
+		`SELECT string_agg(position::text, ' ') FROM %s.events_json WHERE data IS NULL AND position > 1`: "2 3 4",
+		`SELECT causation_id FROM %s.events_json WHERE position = 1`:                                     "d",
+	} {
+		var got string
+		if err := c.QueryRow(context.Background(), fmt.Sprintf(sql, store)).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", sql, got, err, want)
+		}
+	}
+}
