@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,4 +40,16 @@ func (f *databaseFlags) settle(a *app, cmd *cobra.Command) (postgres.Target, err
 		}
 	}
 	return f.config.Target()
+}
+
+// adviseOnDatabase gives an error advice for someone whose command begins with a
+// database, where the catalogue's is for a node that runs.
+func adviseOnDatabase(err error) error {
+	switch {
+	case errors.Is(err, core.CodeStoreReadOnly):
+		return &advised{err, "Name the primary, or all servers: postgres://host1:5432,host2:5432/…; gyre doctor says why a server takes no writes."}
+	case errors.Is(err, core.CodeTimeout):
+		return &advised{err, "Check that PostgreSQL is what listens there, and that nothing on the way drops what is sent; --postgres-timeout waits longer."}
+	}
+	return err
 }

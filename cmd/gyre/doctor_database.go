@@ -28,7 +28,10 @@ func (a *app) checkDatabase(ctx context.Context, config postgres.Config) []findi
 	}
 	found := append([]finding{{Check: "postgres", Passed: true, Detail: target.String() + " answers"}},
 		judge(&s, config)...)
-	return append(found, a.checkSchema(ctx, config))
+	if s.ReadOnly {
+		return found // its schema is what the primary has
+	}
+	return append(found, checkSchema(ctx, config))
 }
 
 // judge says what to think of a survey. It is in the order in which one would mend
@@ -138,7 +141,7 @@ func judgeEncryption(s *postgres.Survey) finding {
 }
 
 // checkSchema says how the store's schema is.
-func (a *app) checkSchema(ctx context.Context, config postgres.Config) finding {
+func checkSchema(ctx context.Context, config postgres.Config) finding {
 	known, newest, err := postgres.Status(ctx, config)
 	if err != nil {
 		return findingOf("schema", "", err)

@@ -89,7 +89,7 @@ func (a *app) withDatabase(cmd *cobra.Command, run func(context.Context, postgre
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), f.config, target)
+		return adviseOnDatabase(run(cmd.Context(), f.config, target))
 	}
 	return cmd
 }

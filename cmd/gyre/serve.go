@@ -118,6 +118,8 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return &advised{err, "Another node or program listens there; stop it, or choose another address with --listen."}
+	case err != nil && f.node.Postgres.URL != "":
+		return adviseOnDatabase(err)
 	case err != nil:
 		return err
 	}
