@@ -27,7 +27,7 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 		if err != nil {
 			return err
 		}
-		page, err = core.StreamsPage{End: true}, nil
+		page = core.StreamsPage{End: true}
 		var s core.StreamInfo
 		_, err = pgx.ForEachRow(rows, []any{&s.Name, &s.Version}, func() error {
 			if len(page.Streams) == r.Limit {

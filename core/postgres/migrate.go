@@ -98,7 +98,7 @@ func Status(ctx context.Context, config Config) (known []Migration, newest int, 
 	if err != nil {
 		return nil, 0, err
 	}
-	defer c.Close(context.WithoutCancel(ctx))
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
 	if known, err = migrationsOf(config.Store); err != nil {
 		return nil, 0, err
 	}

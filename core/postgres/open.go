@@ -46,7 +46,7 @@ func prepare(ctx context.Context, config *Config) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close(context.WithoutCancel(ctx))
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
 	var version int
 	var name, encoding, fsync, commit string
 	err = c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_version'),
