@@ -1,0 +1,57 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// TestDiskFull fills the disk that the tables are on: appends answer store_full,
+// reads go on, and once there is room the store takes appends again by itself. It
+// mounts a small file system, which takes root.
+func TestDiskFull(t *testing.T) {
+	owner, err := user.Lookup("postgres")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("only root can mount a small disk for the user postgres")
+	}
+	dir, err := os.MkdirTemp("", "gyre-small-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=12m,mode=0700,uid=%s,gid=%s", owner.Uid, owner.Gid)); err != nil {
+		t.Skip("cannot mount: ", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	server := pgtest.Private(t)
+	server.Exec(t, "CREATE TABLESPACE small LOCATION '"+dir+"'")
+	engine := openStore(t, postgres.Config{URL: server.URL + "&default_tablespace=small", Store: "small"})
+
+	written := 0
+	for err = nil; err == nil && written < 100_000; {
+		if err = appendTo(engine, "a", core.AnyVersion, 500).Err; err == nil {
+			written += 500
+		}
+	}
+	if !errors.Is(err, core.CodeStoreFull) || !errors.Is(engine.State().ReadOnly, core.CodeStoreFull) {
+		t.Fatalf("after %d events: %v, state %v", written, err, engine.State().ReadOnly)
+	}
+	if log := readLog(t, engine); len(log) != written {
+		t.Errorf("%d events, %d were acknowledged", len(log), written)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	appendWithin(t, engine, time.Second)
+	if err := engine.State().ReadOnly; err != nil {
+		t.Errorf("with room again the state is %v", err)
+	}
+}
