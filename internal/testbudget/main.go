@@ -27,7 +27,8 @@ const modulePath = "github.com/gyre-events/gyre"
 // detector, on two cores. Every other top-level folder has defaultBudget.
 var budgets = map[string]time.Duration{
 	"core": 3 * time.Minute,
-	"sdk":  2 * time.Minute, // the suite for Logs in two encodings, and a server that comes and goes
+	"cmd":  90 * time.Second, // real processes, over real disks and databases
+	"sdk":  2 * time.Minute,  // the suite for Logs in two encodings, and a server that comes and goes
 }
 
 const defaultBudget = time.Minute
