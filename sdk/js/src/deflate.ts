@@ -16,7 +16,7 @@ export function canInflate(): boolean {
   }
 }
 
-/** A compressed block of raw bytes. What is not, exactly, is protocol_error. */
+/** A compressed block of raw bytes. What does not come to as many is protocol_error. */
 export async function inflate(coded: Uint8Array, raw: number): Promise<Uint8Array> {
   const bad = (cause?: unknown) => new GyreError("protocol_error", "a compressed block is damaged, or not of the size it says", { cause });
   if (raw > coded.length * maxRatio) throw bad();

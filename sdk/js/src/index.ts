@@ -27,7 +27,8 @@ export {
   type TransactOptions,
   type TransactResult,
 } from "./client.js";
-export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreError, type KnownErrorCode } from "./errors.js";
+export type { KnownErrorCode } from "./codes.js";
+export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreError } from "./errors.js";
 export { type EventObject, type NewEvent, type NewEventHead, RecordedEvent } from "./event.js";
 export { type Batch, Follow, type FollowOptions } from "./follow.js";
 export { newId } from "./id.js";

@@ -1,4 +1,5 @@
-import { GyreError, type KnownErrorCode } from "./errors.js";
+import type { KnownErrorCode } from "./codes.js";
+import { GyreError } from "./errors.js";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
