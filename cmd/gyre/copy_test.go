@@ -71,18 +71,18 @@ func eventsOf(t *testing.T, log core.Log) []core.Event {
 }
 
 func TestCopyInterrupted(t *testing.T) {
-	source := sourceLog(t, 4*batchEvents+500)
+	source := sourceLog(t, 4*copyEvents+500)
 	target := core.NewStore(memory.New(), core.StoreConfig{})
 	defer target.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done, said, err := copyTo(ctx, source, &before{target, 3, cancel})
 	// What was begun is finished: then the count is right.
-	if !errors.Is(err, context.Canceled) || done.Copied != 3*batchEvents || !strings.Contains(said, "Run the same command again") {
+	if !errors.Is(err, context.Canceled) || done.Copied != 3*copyEvents || !strings.Contains(said, "Run the same command again") {
 		t.Fatalf("%+v, %v: %s", done, err, said)
 	}
 	done, said, err = copyTo(t.Context(), source, target)
-	if err != nil || done.Before != 3*batchEvents || done.Copied != batchEvents+500 || done.Head != 4*batchEvents+500 {
+	if err != nil || done.Before != 3*copyEvents || done.Copied != copyEvents+500 || done.Head != 4*copyEvents+500 {
 		t.Fatalf("%+v, %v: %s", done, err, said)
 	}
 	got := eventsOf(t, target)
@@ -99,8 +99,8 @@ func TestCopyInterrupted(t *testing.T) {
 // TestCopyBesideAnother has somebody else write to the target in the middle: to a
 // stream of the copy, to another one, and an event of the copy.
 func TestCopyBesideAnother(t *testing.T) {
-	source := sourceLog(t, 3*batchEvents)
-	last := eventsOf(t, source)[3*batchEvents-1]
+	source := sourceLog(t, 3*copyEvents)
+	last := eventsOf(t, source)[3*copyEvents-1]
 	for name, a := range map[string]core.Append{
 		"stream":         {Stream: "s-0", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "X", Data: []byte("1")}}},
 		"another stream": {Stream: "x", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "X", Data: []byte("1")}}},
