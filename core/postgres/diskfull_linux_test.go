@@ -18,6 +18,7 @@ import (
 // reads go on, and once there is room the store takes appends again by itself. It
 // mounts a small file system, which takes root.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	owner, err := user.Lookup("postgres")
 	if err != nil || os.Geteuid() != 0 {
 		t.Skip("only root can mount a small disk for the user postgres")

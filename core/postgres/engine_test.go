@@ -37,6 +37,7 @@ func TestEngine(t *testing.T) { enginetest.Run(t, open) }
 
 // TestEngineIsDurable has a store for each folder of the suite.
 func TestEngineIsDurable(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Shared(t)
 	var mu sync.Mutex
 	stores := make(map[string]string)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestStoreIsALog(t *testing.T) {
+	t.Parallel()
 	logtest.Run(t, func(t testing.TB) core.Log {
 		server := pgtest.Shared(t)
 		store := core.NewStore(openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)}), core.StoreConfig{})

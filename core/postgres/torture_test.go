@@ -22,6 +22,7 @@ import (
 // once and in order, nothing that was acknowledged is missing, and nothing waits
 // for the open transaction.
 func TestTortureNeverSkips(t *testing.T) {
+	t.Parallel()
 	runs, length := 1, 5*time.Second
 	if soaking() {
 		runs, length = 20, 30*time.Second
