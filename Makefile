@@ -9,6 +9,9 @@ TOOL     := go tool -modfile=tools/go.mod
 FUZZTIME ?= 30s
 PKG      ?= ./...
 
+# The client for JavaScript, where PKG includes it.
+JS := $(if $(filter ./... ./sdk/...,$(PKG)),scripts/js.sh,:)
+
 # CI never takes a result from the test cache.
 TESTFLAGS ?= $(if $(filter true,$(CI)),-count=1)
 
@@ -28,13 +31,15 @@ test: ## set up what tests need, lint, then test with the race detector and a ti
 	@mkdir -p build
 	scripts/test-deps.sh > build/test.env
 	@$(MAKE) --no-print-directory lint
-	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 10m $(TESTFLAGS) $(PKG)
+	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 10m $(TESTFLAGS) $(PKG); $(JS) test
 
 lint: ## run the linters and check the formatting
 	$(TOOL) golangci-lint run $(PKG)
+	$(JS) lint
 
 fmt: ## format the code
 	$(TOOL) golangci-lint fmt
+	$(JS) fmt
 
 bench: ## measure, and write build/bench.json
 	@mkdir -p build
@@ -57,7 +62,7 @@ vuln: ## look for known vulnerabilities in what gyre calls (needs the network)
 	  echo "make vuln: NOT CHECKED. The list of vulnerabilities comes from https://vuln.go.dev; where that cannot be reached, say make vuln VULNDB=file:///path/of/a/copy" >&2; exit $$status; }
 
 clean: ## remove bin and build; ./data stays
-	rm -rf bin build
+	rm -rf bin build sdk/js/build sdk/js/dist
 
 # The names are taken: without these lines make would find the folder of that
 # name up to date, and say that all is well.

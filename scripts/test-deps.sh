@@ -13,6 +13,7 @@
 set -euo pipefail
 
 min_go=1.26
+min_node=20.12 # scripts/js.sh, and engines of sdk/js/package.json
 failed=0
 
 say() { echo "test-deps: $*" >&2; }
@@ -90,7 +91,44 @@ has_postgres() {
   return 1
 }
 
+# Node and npm, for sdk/js. Older distributions have a Node that is too old.
+need_node() {
+  local offered
+  if has_node; then
+    return
+  fi
+  offered=$(apt-cache policy nodejs 2>/dev/null | awk '/Candidate:/ { print $2 }')
+  if at_least "${offered%%[!0-9.]*}" "$min_node" && install nodejs npm && has_node; then
+    return
+  fi
+  lacking "Node $min_node with npm" "Install it: https://nodejs.org/en/download. Testing without sdk/js."
+}
+
+has_node() {
+  local have
+  have=$(node --version 2>/dev/null) && at_least "${have#v}" "$min_node" && command -v npm >/dev/null
+}
+
+# A browser, for the tests of sdk/js that run in one.
+need_chromium() {
+  local browser
+  for browser in "${GYRE_TEST_CHROMIUM:-}" chromium chromium-browser google-chrome; do
+    if command -v "$browser" >/dev/null; then
+      echo "GYRE_TEST_CHROMIUM=$(command -v "$browser")"
+      return
+    fi
+  done
+  if install chromium && command -v chromium >/dev/null; then
+    echo "GYRE_TEST_CHROMIUM=$(command -v chromium)"
+    return
+  fi
+  lacking "Chromium" \
+    "Install it, apt-get install chromium, or set GYRE_TEST_CHROMIUM to a browser like it. Testing without."
+}
+
 need_go
 need_c_compiler
 need_postgres
+need_node
+need_chromium
 exit "$failed"
