@@ -10,6 +10,7 @@ import (
 // Third-party modules, by the name of their import path.
 const (
 	bbolt      = "go.etcd.io/bbolt"
+	celgo      = "cel.dev/cel-go"
 	jsonv2     = "github.com/go-json-experiment/json"
 	memberlist = "github.com/hashicorp/memberlist"
 	pgx        = "github.com/jackc/pgx/v5"
@@ -32,14 +33,15 @@ type row struct {
 // table is the architecture. A key that ends in "/..." stands for every package
 // under it that has no row of its own.
 var table = map[string]row{
-	"core":               {},
-	"core/memory":        {imports: []string{"core"}},
-	"core/disk":          {imports: []string{"core", bbolt, sys}},
-	"core/postgres":      {imports: []string{"core", pgx}, tests: []string{"internal/pgtest"}},
-	"core/delivery":      {imports: []string{"core"}},
-	"core/subscriptions": {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/subscriptions/expression"}},
-	"core/enginetest":    {imports: []string{"core"}, testing: true},
-	"core/logtest":       {imports: []string{"core"}, testing: true},
+	"core":                          {},
+	"core/memory":                   {imports: []string{"core"}},
+	"core/disk":                     {imports: []string{"core", bbolt, sys}},
+	"core/postgres":                 {imports: []string{"core", pgx}, tests: []string{"internal/pgtest"}},
+	"core/delivery":                 {imports: []string{"core"}},
+	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/subscriptions/expression"}},
+	"core/subscriptions/expression": {imports: []string{"core", "core/subscriptions", celgo}},
+	"core/enginetest":               {imports: []string{"core"}, testing: true},
+	"core/logtest":                  {imports: []string{"core"}, testing: true},
 
 	"wsapi":             {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", "wsapi/cloudevents", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk", "core/subscriptions/expression"}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
@@ -82,6 +84,7 @@ var forTests = []string{
 // adding the module to another row is not enough to spread it.
 var owners = map[string][]string{
 	bbolt:      {"core/disk"},
+	celgo:      {"core/subscriptions/expression"},
 	memberlist: {"cluster"},
 	pgx:        {"core/postgres", "cluster", "internal/pgtest"},
 	wazero:     {"plugins/wasm"},
