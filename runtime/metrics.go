@@ -5,15 +5,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
-// newRegistry has the metrics of the process and of the store; the API adds
-// its own.
-func newRegistry(store *core.Store) *prometheus.Registry {
+// newRegistry has the metrics of the process, of the store and of subscriptions; the
+// API adds its own.
+func newRegistry(store *core.Store, subs *subscriptions.Owner) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newSubscriptionMetrics(subs),
 	)
 	for _, m := range []struct {
 		name, help string

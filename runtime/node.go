@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/core/subscriptions/expression"
 	"github.com/gyre-events/gyre/wsapi"
 )
 
@@ -30,6 +32,7 @@ type Node struct {
 	config   Config
 	logger   *slog.Logger
 	store    *core.Store
+	subs     *subscriptions.Owner
 	server   *http.Server
 	listener net.Listener
 
@@ -76,9 +79,13 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.store = core.NewStore(engine, core.StoreConfig{})
-	api, err := wsapi.New(n.apiConfig())
+	n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.Compile, Logger: n.logger})
 	if err != nil {
 		return errors.Join(err, n.store.Close())
+	}
+	api, err := wsapi.New(n.apiConfig())
+	if err != nil {
+		return errors.Join(err, n.subs.Close(ctx), n.store.Close())
 	}
 	n.api.Store(api)
 	return nil
@@ -99,12 +106,13 @@ func (n *Node) apiConfig() wsapi.Config {
 		hosts = append([]string{host}, hosts...)
 	}
 	return wsapi.Config{
-		Store:        n.store,
-		Logger:       n.logger,
-		Registry:     newRegistry(n.store),
-		AllowHosts:   hosts,
-		AllowOrigins: n.config.AllowOrigins,
-		Version:      n.config.Version,
+		Store:         n.store,
+		Subscriptions: n.subs,
+		Logger:        n.logger,
+		Registry:      newRegistry(n.store, n.subs),
+		AllowHosts:    hosts,
+		AllowOrigins:  n.config.AllowOrigins,
+		Version:       n.config.Version,
 	}
 }
 
@@ -140,6 +148,10 @@ func (n *Node) URL() string {
 // Store is the node's store, for users in the same process. It ends with the node.
 func (n *Node) Store() *core.Store { return n.store }
 
+// Subscriptions are those of the node, for users in the same process. They end with
+// the node.
+func (n *Node) Subscriptions() *subscriptions.Owner { return n.subs }
+
 // Failed tells, once, why the node can serve no more. It still has to be closed.
 func (n *Node) Failed() <-chan error { return n.failed }
 
@@ -148,7 +160,7 @@ func (n *Node) Failed() <-chan error { return n.failed }
 // the store's. Later calls give the answer of the first.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() {
-		if err := errors.Join(n.api.Load().Close(ctx), n.closeServer(ctx)); err != nil {
+		if err := errors.Join(n.api.Load().Close(ctx), n.closeServer(ctx), n.subs.Close(ctx)); err != nil {
 			n.logger.LogAttrs(ctx, slog.LevelWarn, "cut off what did not end in time", slog.Any("error", err))
 		}
 		n.closeErr = n.store.Close()

@@ -50,7 +50,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 		case wire.FrameAck:
 			var ack wire.Ack
 			if ack, err = frames.Ack(); err == nil {
-				c.refuse(ack.ID, errNoNamed)
+				c.ack(&ack)
 			}
 		case wire.FrameCredit:
 			var credit wire.Credit

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
 // Store is what the API serves: the node's core.Store, or a router before many.
@@ -23,9 +24,34 @@ type Store interface {
 
 var _ Store = (*core.Store)(nil)
 
+// Subscriptions are what the API serves of named subscriptions: those of the node's
+// subscriptions.Owner, or a router before many.
+type Subscriptions interface {
+	Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error)
+	Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error)
+	Info(ctx context.Context, name string) (subscriptions.Info, error)
+	List(ctx context.Context, r subscriptions.ListRequest) (subscriptions.ListPage, error)
+	Delete(ctx context.Context, name string) error
+	SubscriptionControls
+}
+
+// SubscriptionControls are an operator's.
+type SubscriptionControls interface {
+	Pause(ctx context.Context, name string) error
+	Resume(ctx context.Context, name string) error
+	Reset(ctx context.Context, name string, to core.From) error
+	Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error)
+	Replay(ctx context.Context, name string, which subscriptions.Selection) (int, error)
+	Drop(ctx context.Context, name string, which subscriptions.Selection) (int, error)
+}
+
+var _ Subscriptions = (*subscriptions.Owner)(nil)
+
 // Config is what an API needs. Store is required, the rest has defaults.
 type Config struct {
 	Store Store
+	// Subscriptions may be nil: then there are none.
+	Subscriptions Subscriptions
 
 	// Logger gets what nobody is answered: nil discards it.
 	Logger *slog.Logger

@@ -20,7 +20,13 @@ const (
 )
 
 // features are the parts of the protocol that this server has.
-func features() []string { return []string{"cloudevents", "compress", "filters", "follow", "tx"} }
+func (a *API) features() []string {
+	list := []string{"cloudevents", "compress", "filters", "follow"}
+	if a.config.Subscriptions != nil {
+		list = append(list, "subscriptions")
+	}
+	return append(list, "tx")
+}
 
 // dispatch acts on one WebSocket message. An error ends the connection.
 func (c *conn) dispatch(binary bool, message []byte) error {
@@ -65,11 +71,11 @@ func (c *conn) dispatchText(text []byte) error {
 	case *wire.Unsubscribe:
 		c.unsubscribe(m)
 	case *wire.Ack:
-		c.refuse(m.ID, errNoNamed)
+		c.ack(m)
 	case *wire.Nack:
-		c.refuse(m.ID, errNoNamed)
+		c.nack(m)
 	case *wire.Extend:
-		c.refuse(m.ID, errNoNamed)
+		c.extend(m)
 	case *wire.Cancel:
 		c.cancelCall(m.ID)
 	case *wire.Ping:
@@ -111,7 +117,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		Ping:     wire.PingPlan{IntervalMs: limits.PingEvery.Milliseconds(), TimeoutMs: limits.PingTimeout.Milliseconds()},
 		Batch:    batch,
 		Compress: compress,
-		Features: features(),
+		Features: c.api.features(),
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
 	}))
 	c.out.joinText(batch)

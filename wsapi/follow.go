@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -19,10 +21,9 @@ const (
 	unlimited = math.MaxInt64 / 2
 )
 
-var errNoNamed = core.Errorf(core.CodeNotSupported, "this server has no named subscriptions")
-
-// sub is one follow of a connection. Its goroutine (run) reads ahead by what there
-// is credit and room for, and otherwise keeps the follower's place only.
+// sub is one follow of a connection, or one lease of a named subscription. Its
+// goroutine (run) reads ahead by what there is credit and room for, and otherwise
+// keeps the follower's place only.
 type sub struct {
 	conn     *conn
 	num      uint64
@@ -30,15 +31,37 @@ type sub struct {
 	maxBatch int
 	cancel   context.CancelFunc
 	log      string // the log's identity, for cursors
-	live     bool   // what the client was told; owned by run
 
 	over bool // protected by outbox.mu
 
-	mu     sync.Mutex // protects events and bytes
+	mu     sync.Mutex // protects the fields below
 	events int64      // credit
 	bytes  int64      // credit; below zero after an event that was larger
-	more   chan struct{}
+	// named is the lease, once there is one; nil for a follow. It counts credit
+	// itself.
+	named subscriptions.Subscriber
+
+	more chan struct{}
 }
+
+// source is where a sub has its events from.
+type source interface {
+	// next waits for something to tell, of at most limit events.
+	next(ctx context.Context, limit core.Limit) (parcel, error)
+	// close ends what was begun for it.
+	close()
+}
+
+// parcel is what a source tells at a time.
+type parcel struct {
+	core.Batch
+	attempts []uint64 // of a named subscription: one for each event
+	cursor   uint64
+	status   *wire.Status // what to tell after the events; nil if they tell it all
+}
+
+// opening is how a sub gets its source.
+type opening func(ctx context.Context, s *sub) (source, error)
 
 // subs are the follows of one connection.
 type subs struct {
@@ -79,9 +102,13 @@ func (ss *subs) remove(s *sub) {
 	}
 }
 
-// subscribe starts a follow.
+// subscribe starts a follow, or joins a named subscription.
 func (c *conn) subscribe(m *wire.Subscribe) {
-	s, request, err := c.newSub(m)
+	s, err := c.newSub(m)
+	var open opening
+	if err == nil {
+		open, err = c.opening(m)
+	}
 	if err != nil {
 		c.refuse(m.ID, err)
 		return
@@ -104,47 +131,65 @@ func (c *conn) subscribe(m *wire.Subscribe) {
 		defer c.api.metrics.follows.Dec()
 		defer call.cancel()
 		defer c.subs.remove(s)
-		s.run(ctx, call, request)
+		s.run(ctx, call, open)
 	})
 }
 
-func (c *conn) newSub(m *wire.Subscribe) (*sub, core.FollowRequest, error) {
+func (c *conn) newSub(m *wire.Subscribe) (*sub, error) {
 	s := &sub{conn: c, num: m.Sub, maxBatch: core.MaxReadEvents, more: make(chan struct{}, 1)}
-	r := core.FollowRequest{Stream: m.Stream}
 	switch {
-	case m.Subscription != "":
-		return nil, r, errNoNamed
 	case m.Sub == 0 || m.Sub > core.MaxNumber:
-		return nil, r, core.Errorf(core.CodeInvalidRequest, "sub is a number from 1 to 2^53-1")
+		return nil, core.Errorf(core.CodeInvalidRequest, "sub is a number from 1 to 2^53-1")
 	case m.MaxBatch < 0:
-		return nil, r, core.Errorf(core.CodeInvalidRequest, "maxBatch is at least 1")
+		return nil, core.Errorf(core.CodeInvalidRequest, "maxBatch is at least 1")
+	case m.Credit != nil && (m.Credit.Events < 0 || m.Credit.Bytes < 0):
+		return nil, core.Errorf(core.CodeInvalidRequest, "credit is not negative")
 	}
 	if m.MaxBatch > 0 {
 		s.maxBatch = min(m.MaxBatch, core.MaxReadEvents)
 	}
-	if m.From != nil {
-		r.From = core.From(*m.From)
-	}
-	if m.Filter != nil {
-		r.Filter = core.Filter{Streams: m.Filter.Streams, Types: m.Filter.Types}
-	}
-	s.events, s.bytes, s.auto = unlimited, unlimited, m.Credit == nil
-	if m.Credit != nil {
-		if m.Credit.Events < 0 || m.Credit.Bytes < 0 {
-			return nil, r, core.Errorf(core.CodeInvalidRequest, "credit is not negative")
-		}
+	s.events, s.bytes, s.auto = unlimited, unlimited, m.Credit == nil || m.Subscription != ""
+	if !s.auto {
 		s.events = min(m.Credit.Events, unlimited)
 		if m.Credit.Bytes > 0 {
 			s.bytes = min(m.Credit.Bytes, unlimited)
 		}
 	}
-	return s, r, nil
+	return s, nil
+}
+
+// opening says what a subscribe asks for.
+func (c *conn) opening(m *wire.Subscribe) (opening, error) {
+	if m.Subscription != "" {
+		return c.joining(m)
+	}
+	r := core.FollowRequest{Stream: m.Stream}
+	if m.From != nil {
+		r.From = *m.From
+	}
+	if m.Filter != nil {
+		r.Filter = core.Filter{Streams: m.Filter.Streams, Types: m.Filter.Types}
+	}
+	return func(ctx context.Context, s *sub) (source, error) {
+		follower, err := c.api.config.Store.Follow(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		return &followed{sub: s, Follower: follower, from: r.From}, nil
+	}, nil
 }
 
 // credit allows a sub more. One that is over, or never was, is no error.
 func (c *conn) credit(m *wire.Credit) {
 	s := c.subs.get(m.Sub)
-	if s == nil || s.auto || m.Events < 0 || m.Bytes < 0 {
+	if s == nil || m.Events < 0 || m.Bytes < 0 {
+		return
+	}
+	if named := s.lease(); named != nil {
+		_ = named.Credit(delivery.Credit{Events: m.Events, Bytes: m.Bytes}) // that it has ended is told by end
+		return
+	}
+	if s.auto {
 		return
 	}
 	s.mu.Lock()
@@ -165,6 +210,9 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 	}
 	if s := c.subs.get(m.Sub); s != nil {
 		c.out.endSub(s)
+		if named := s.lease(); named != nil {
+			named.Leave(true)
+		}
 		s.cancel()
 		c.subs.remove(s)
 	}
@@ -172,14 +220,14 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 }
 
 // run is the life of a sub.
-func (s *sub) run(ctx context.Context, call *call, r core.FollowRequest) {
+func (s *sub) run(ctx context.Context, call *call, open opening) {
 	c := s.conn
 	state := c.api.config.Store.State()
 	s.log = state.Log
-	follower, err := c.api.config.Store.Follow(ctx, r)
+	src, err := open(ctx, s)
 	if !c.calls.finish(call) {
 		if err == nil {
-			_ = follower.Close()
+			src.close()
 		}
 		return
 	}
@@ -189,10 +237,10 @@ func (s *sub) run(ctx context.Context, call *call, r core.FollowRequest) {
 		c.calls.settle()
 		return
 	}
-	defer func() { _ = follower.Close() }() // it only ends the wait
-	c.out.text(s.accepted(call.id, r.From, state.Head))
+	defer src.close()
+	c.out.text(s.accepted(call.id, src, state.Head))
 	c.calls.settle()
-	cursor, err := s.follow(ctx, follower)
+	cursor, err := s.pass(ctx, src)
 	if ctx.Err() != nil {
 		return // unsubscribed, or the connection is gone
 	}
@@ -204,25 +252,17 @@ func (s *sub) run(ctx context.Context, call *call, r core.FollowRequest) {
 
 // accepted encodes the answer to a subscribe. The cursor is left out where only
 // the first delivery will tell it. live is said by a status, once it is known.
-func (s *sub) accepted(id uint64, from core.From, head uint64) []byte {
+func (s *sub) accepted(id uint64, src source, head uint64) []byte {
 	dst := append(make([]byte, 0, 128), `{"op":"ok","id":`...)
 	dst = strconv.AppendUint(dst, id, 10)
 	dst = append(dst, `,"sub":`...)
 	dst = strconv.AppendUint(dst, s.num, 10)
-	place, known := uint64(0), true
-	switch from.Kind {
-	case core.FromStart:
-	case core.FromEnd:
-		place = head
-	case core.AfterPosition:
-		place = from.N
-	default:
-		known = false
-	}
-	if known {
-		dst = append(dst, `,"cursor":"`...)
-		dst = append(dst, s.cursor(place)...)
-		dst = append(dst, '"')
+	if f, ok := src.(*followed); ok {
+		if place, known := f.place(head); known {
+			dst = append(dst, `,"cursor":"`...)
+			dst = append(dst, s.cursor(place)...)
+			dst = append(dst, '"')
+		}
 	}
 	dst = append(dst, `,"head":`...)
 	dst = strconv.AppendUint(dst, head, 10)
@@ -233,28 +273,31 @@ func (s *sub) cursor(position uint64) string {
 	return core.Cursor{Log: s.log, Position: position}.String()
 }
 
-// follow passes on what the follower tells, until one of both ends. It returns the
+// pass passes on what the source tells, until one of both ends. It returns the
 // cursor to go on from.
-func (s *sub) follow(ctx context.Context, follower core.Follower) (cursor string, err error) {
+func (s *sub) pass(ctx context.Context, src source) (cursor string, err error) {
 	for {
 		limit, err := s.allowed(ctx)
 		if err != nil {
 			return cursor, err
 		}
-		d, err := follower.Next(ctx, limit)
+		p, err := src.next(ctx, limit)
 		if err != nil {
 			return cursor, err
 		}
-		if d.Count > 0 {
-			s.conn.api.metrics.read(d.Count)
+		if p.Count > 0 {
+			s.conn.api.metrics.read(p.Count)
 			if s.conn.bin {
-				s.sendFrame(&d)
-			} else if err := s.sendText(ctx, &d); err != nil {
+				s.sendFrame(&p)
+			} else if err := s.sendText(ctx, &p); err != nil {
 				return cursor, err
 			}
 		}
-		cursor = s.cursor(d.Cursor)
-		s.tell(&d, cursor)
+		cursor = s.cursor(p.cursor)
+		if p.status != nil {
+			p.status.Sub, p.status.Cursor = s.num, cursor
+			s.conn.out.subText(s, wire.Encode(nil, p.status))
+		}
 	}
 }
 
@@ -291,51 +334,57 @@ func (s *sub) spend(events, bytes int) {
 	s.mu.Unlock()
 }
 
-// sendFrame sends a delivery as one EVENTS frame.
-func (s *sub) sendFrame(d *core.Delivery) {
+// sendFrame sends a parcel as one EVENTS frame.
+func (s *sub) sendFrame(p *parcel) {
 	var space [64]byte
-	s.spend(d.Count, len(d.Block))
-	header, block := s.conn.eventsFrame(space[:0], s.num, false, &d.Batch)
+	s.spend(p.Count, len(p.Block))
+	header, block := s.conn.deliveriesFrame(space[:0], s.num, p)
 	s.conn.out.subFrame(s, header, block)
 }
 
-// sendText sends a delivery in as many messages as the bound and the credit ask
+// sendText sends a parcel in as many messages as the bound and the credit ask
 // for: in JSON it may be larger than it was.
-func (s *sub) sendText(ctx context.Context, d *core.Delivery) error {
+func (s *sub) sendText(ctx context.Context, p *parcel) error {
 	message := arenas.Get().(*arena)
 	defer message.free()
-	for rest := d.Batch; rest.Count > 0; {
+	for rest := *p; rest.Count > 0; {
 		limit, err := s.allowed(ctx)
 		if err != nil {
 			return err
 		}
 		var count int
 		var last uint64
-		message.b, count, last = s.appendText(message.b[:0], rest, limit)
-		if count == rest.Count {
-			last = d.Cursor
+		message.b, count, last = s.appendText(message.b[:0], &rest, limit)
+		if count == rest.Count || p.attempts != nil {
+			last = p.cursor
 		}
 		message.b = append(message.b, `],"cursor":"`...)
 		message.b = append(message.b, s.cursor(last)...)
 		message.b = append(message.b, '"', '}')
 		s.spend(count, len(message.b))
 		s.conn.out.subText(s, message.b)
-		_, rest = rest.Cut(core.Limit{Events: count, Bytes: math.MaxInt})
+		_, rest.Batch = rest.Cut(core.Limit{Events: count, Bytes: math.MaxInt})
+		if p.attempts != nil {
+			rest.attempts = rest.attempts[count:]
+		}
 	}
 	return nil
 }
 
 // appendText begins a message with as many events as limit allows, at least one.
-func (s *sub) appendText(dst []byte, b core.Batch, limit core.Limit) (text []byte, count int, last uint64) {
+func (s *sub) appendText(dst []byte, p *parcel, limit core.Limit) (text []byte, count int, last uint64) {
 	dst = append(dst, `{"op":"events","sub":`...)
 	dst = strconv.AppendUint(dst, s.num, 10)
 	dst = append(dst, `,"events":[`...)
-	for e := range b.Events() {
+	for e := range p.Events() {
 		before := len(dst)
 		if count > 0 {
 			dst = append(dst, ',')
 		}
 		dst = wire.AppendEventJSON(dst, &e)
+		if p.attempts != nil {
+			dst = wire.AppendAttempt(dst, p.attempts[count])
+		}
 		if count == limit.Events || count > 0 && len(dst) > limit.Bytes {
 			return dst[:before], count, last
 		}
@@ -345,19 +394,50 @@ func (s *sub) appendText(dst []byte, b core.Batch, limit core.Limit) (text []byt
 	return dst, count, last
 }
 
+// followed is the source of a follow.
+type followed struct {
+	core.Follower
+	sub  *sub
+	from core.From
+	live bool // what the client was told
+}
+
+// place is where the follow begins, where that is known.
+func (f *followed) place(head uint64) (position uint64, known bool) {
+	switch f.from.Kind {
+	case core.FromStart:
+		return 0, true
+	case core.FromEnd:
+		return head, true
+	case core.AfterPosition:
+		return f.from.N, true
+	}
+	return 0, false
+}
+
+func (f *followed) next(ctx context.Context, limit core.Limit) (parcel, error) {
+	d, err := f.Next(ctx, limit)
+	if err != nil {
+		return parcel{}, err
+	}
+	return parcel{Batch: d.Batch, cursor: d.Cursor, status: f.tell(&d)}, nil
+}
+
+func (f *followed) close() { _ = f.Close() } // it only ends the wait
+
 // tell says how the follow stands, where the events do not.
-func (s *sub) tell(d *core.Delivery, cursor string) {
-	status := wire.Status{Sub: s.num, Cursor: cursor, Head: d.Head, Lag: d.Lag()}
+func (f *followed) tell(d *core.Delivery) *wire.Status {
+	status := &wire.Status{Head: d.Head, Lag: d.Lag()}
 	switch {
-	case d.Live && !s.live:
+	case d.Live && !f.live:
 		status.State = wire.StateLive
-	case !d.Live && s.live:
+	case !d.Live && f.live:
 		status.State, status.Reason = wire.StateCatchup, "slow"
-	case d.Count == 0 || s.conn.bin && d.Cursor > d.Last:
+	case d.Count == 0 || f.sub.conn.bin && d.Cursor > d.Last:
 		status.State = wire.StateCheckpoint
 	default:
-		return
+		return nil
 	}
-	s.live = d.Live
-	s.conn.out.subText(s, wire.Encode(nil, &status))
+	f.live = d.Live
+	return status
 }

@@ -98,7 +98,7 @@ func (a *API) server(w http.ResponseWriter, _ *http.Request) error {
 			Body: maxBody, Frame: l.Frame, Connections: l.Connections, Subs: l.Subs, Inflight: l.Inflight,
 			RequestMs: l.Request.Milliseconds(), MaxRequestMs: l.MaxRequest.Milliseconds(),
 		},
-		Features: features(),
+		Features: a.features(),
 	}
 	if state.ReadOnly != nil {
 		info.ReadOnly = wire.NewError(state.ReadOnly)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/core/subscriptions/expression"
 	"github.com/gyre-events/gyre/wsapi"
 )
 
@@ -21,6 +23,7 @@ import (
 type node struct {
 	t     testing.TB
 	store *core.Store
+	subs  *subscriptions.Owner
 	api   *wsapi.API
 	http  *httptest.Server
 }
@@ -32,6 +35,10 @@ func newNode(t testing.TB, config wsapi.Config) *node {
 		config.Store = n.store
 	}
 	var err error
+	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.Compile}); err != nil {
+		t.Fatal(err)
+	}
+	config.Subscriptions = n.subs
 	if n.api, err = wsapi.New(config); err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +52,9 @@ func newNode(t testing.TB, config wsapi.Config) *node {
 			t.Errorf("close the API: %v", err)
 		}
 		n.http.Close()
+		if err := n.subs.Close(ctx); err != nil {
+			t.Errorf("close the subscriptions: %v", err)
+		}
 		_ = n.store.Close()
 	})
 	return n

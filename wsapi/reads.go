@@ -101,16 +101,35 @@ func (c *conn) eventsFrame(dst []byte, number uint64, answer bool, b *core.Batch
 	return wire.AppendEventsHeader(dst, number, answer, b.Count), b.Block
 }
 
+// deliveriesFrame is eventsFrame for a sub, with the attempts of a named subscription.
+func (c *conn) deliveriesFrame(dst []byte, sub uint64, p *parcel) (header, block []byte) {
+	if p.attempts == nil {
+		return c.eventsFrame(dst, sub, false, &p.Batch)
+	}
+	if c.deflate {
+		if coded, ok := c.api.deflater.Block(p.Block); ok {
+			return wire.AppendDeflatedDeliveriesHeader(dst, sub, p.attempts, len(p.Block), len(coded)), coded
+		}
+	}
+	return wire.AppendDeliveriesHeader(dst, sub, p.attempts), p.Block
+}
+
 // appendEvents encodes the event objects of a batch as an array.
-func appendEvents(dst []byte, b core.Batch) []byte {
+func appendEvents(dst []byte, b core.Batch) []byte { return appendAttempts(dst, &parcel{Batch: b}) }
+
+// appendAttempts is appendEvents, with the attempts of a named subscription.
+func appendAttempts(dst []byte, p *parcel) []byte {
 	dst = append(dst, '[')
-	first := true
-	for e := range b.Events() {
-		if !first {
+	i := 0
+	for e := range p.Events() {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
-		first = false
 		dst = wire.AppendEventJSON(dst, &e)
+		if p.attempts != nil {
+			dst = wire.AppendAttempt(dst, p.attempts[i])
+		}
+		i++
 	}
 	return append(dst, ']')
 }

@@ -65,6 +65,14 @@ func AppendEventJSON(dst []byte, e *core.Event) []byte {
 	return append(dst, '}')
 }
 
+// AppendAttempt puts into the event object at the end of dst how often the event was
+// sent.
+func AppendAttempt(dst []byte, attempt uint64) []byte {
+	dst = append(dst[:len(dst)-1], `,"attempt":`...)
+	dst = strconv.AppendUint(dst, attempt, 10)
+	return append(dst, '}')
+}
+
 // appendString appends s quoted. The names in the log are valid UTF-8; what is
 // not is replaced.
 func appendString(dst []byte, s string) []byte {

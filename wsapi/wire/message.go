@@ -154,7 +154,8 @@ type (
 		Cursor string           `json:"cursor"`
 	}
 
-	// Status tells where a sub stands: live, catchup or checkpoint.
+	// Status tells where a sub stands: live, catchup or checkpoint; a named one may be
+	// paused or stopped, too. The cursor of a named one is its stored checkpoint.
 	Status struct {
 		Op     string `json:"op"`
 		Sub    uint64 `json:"sub"`
@@ -188,6 +189,8 @@ const (
 	StateLive       = "live"
 	StateCatchup    = "catchup"
 	StateCheckpoint = "checkpoint"
+	StatePaused     = "paused"
+	StateStopped    = "stopped"
 )
 
 // Parts of messages.

@@ -1,0 +1,190 @@
+package wsapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+)
+
+// fetchBody asks for events of a subscription, for a client without a connection.
+type fetchBody struct {
+	Max      int            `json:"max,omitzero"`    // events; 100 if 0
+	WaitMs   int64          `json:"waitMs,omitzero"` // for the first of them
+	Consumer string         `json:"consumer,omitzero"`
+	Options  jsontext.Value `json:"options,omitzero"` // as in op subscribe
+}
+
+// fetch is POST /v1/subscriptions/{subscription}/fetch.
+func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
+	name, subs, ctx, cancel, err := a.named(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	var body fetchBody
+	if err := a.jsonBody(w, r, &body); err != nil {
+		return err
+	}
+	request, err := a.fetchRequest(name, &body)
+	if err != nil {
+		return err
+	}
+	lease, err := subs.Join(ctx, request)
+	if err != nil {
+		return err
+	}
+	d, err := a.firstDelivery(ctx, lease, request.Wait)
+	if err != nil || d.Count == 0 {
+		lease.Leave(true)
+	}
+	if err != nil {
+		return err
+	}
+	a.metrics.read(d.Count)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", typeJSON)
+	if _, err := w.Write(append(appendFetched(nil, &d), '\n')); err != nil {
+		lease.Leave(true) // nobody has them
+		return err
+	}
+	return nil
+}
+
+func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequest, error) {
+	r := subscriptions.JoinRequest{Name: name, Consumer: body.Consumer, Detached: true}
+	wait, err := milliseconds("waitMs", body.WaitMs)
+	switch {
+	case err != nil:
+		return r, err
+	case body.Max < 0 || body.Max > core.MaxReadEvents:
+		return r, core.Errorf(core.CodeInvalidRequest, "max is from 1 to %d", core.MaxReadEvents)
+	case len(body.Consumer) > maxConsumerBytes:
+		return r, core.Errorf(core.CodeInvalidRequest, "consumer has at most %d bytes", maxConsumerBytes)
+	}
+	if len(body.Options) > 0 && string(body.Options) != "null" {
+		if r.Definition, err = definitionOf(body.Options); err != nil {
+			return r, err
+		}
+	}
+	r.Wait = min(wait, a.config.Limits.MaxRequest)
+	r.Credit = delivery.Credit{Events: int64(body.Max), Bytes: pageBytes}
+	if body.Max == 0 {
+		r.Credit.Events = core.DefaultReadEvents
+	}
+	return r, nil
+}
+
+// firstDelivery waits for events, but not longer than is asked for. None is no error.
+func (a *API) firstDelivery(ctx context.Context, lease subscriptions.Subscriber, wait time.Duration) (subscriptions.Delivery, error) {
+	// What is there already has to be read from the log before it can be sent.
+	const least = 100 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, max(wait, least))
+	defer cancel()
+	stop := context.AfterFunc(a.ctx, cancel) // nobody waits while the node shuts down
+	defer stop()
+	var last subscriptions.Delivery
+	for {
+		d, err := lease.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: core.MaxPageBytes})
+		switch {
+		case ctx.Err() != nil && (errors.Is(err, core.CodeTimeout) || errors.Is(err, core.CodeCanceled)):
+			return last, nil
+		case err != nil || d.Count > 0:
+			return d, err
+		case d.State != delivery.CatchUp && wait == 0:
+			return d, nil
+		}
+		last = d
+	}
+}
+
+// appendFetched encodes the answer to a fetch. Without events there is no lease.
+func appendFetched(dst []byte, d *subscriptions.Delivery) []byte {
+	dst = append(dst, '{')
+	if d.Count > 0 {
+		dst = append(dst, `"lease":`...)
+		dst = strconv.AppendUint(dst, d.Lease, 10)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"events":`...)
+	dst = appendAttempts(dst, &parcel{Batch: d.Batch, attempts: d.Attempts})
+	dst = append(dst, `,"state":"`...)
+	dst = append(dst, d.State...)
+	dst = append(dst, `","checkpoint":`...)
+	dst = strconv.AppendUint(dst, d.Checkpoint, 10)
+	dst = append(dst, `,"lag":`...)
+	dst = strconv.AppendUint(dst, d.Lag(), 10)
+	return append(dst, '}')
+}
+
+// ackBody answers what was fetched.
+type ackBody struct {
+	Lease     uint64   `json:"lease"`
+	Positions []uint64 `json:"positions,omitzero"`
+	UpTo      uint64   `json:"upTo,omitzero"`
+}
+
+type nackBody struct {
+	Lease     uint64   `json:"lease"`
+	Positions []uint64 `json:"positions"`
+	Action    string   `json:"action"`
+	DelayMs   *int64   `json:"delayMs,omitzero"`
+	Reason    string   `json:"reason,omitzero"`
+}
+
+type extendBody struct {
+	Lease     uint64   `json:"lease"`
+	Positions []uint64 `json:"positions"`
+	Ms        int64    `json:"ms"`
+}
+
+// ackFetched is POST /v1/subscriptions/{subscription}/ack.
+func (a *API) ackFetched(w http.ResponseWriter, r *http.Request) error {
+	var b ackBody
+	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return ack(l, b.Positions, b.UpTo) })
+}
+
+// nackFetched is POST /v1/subscriptions/{subscription}/nack.
+func (a *API) nackFetched(w http.ResponseWriter, r *http.Request) error {
+	var b nackBody
+	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error {
+		return nack(l, b.Positions, b.Action, b.DelayMs, b.Reason)
+	})
+}
+
+// extendFetched is POST /v1/subscriptions/{subscription}/extend.
+func (a *API) extendFetched(w http.ResponseWriter, r *http.Request) error {
+	var b extendBody
+	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return extend(l, b.Positions, b.Ms) })
+}
+
+// answerFetched reads a body and does what it says under its lease.
+func (a *API) answerFetched(w http.ResponseWriter, r *http.Request, body any, lease *uint64, do func(subscriptions.Subscriber) error) error {
+	name, subs, ctx, cancel, err := a.named(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := a.jsonBody(w, r, body); err != nil {
+		return err
+	}
+	if *lease == 0 {
+		return core.Errorf(core.CodeInvalidRequest, "lease is missing; fetch answers it")
+	}
+	l, err := subs.Join(ctx, subscriptions.JoinRequest{Name: name, Lease: *lease})
+	if err != nil {
+		return err
+	}
+	if err := do(l); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,164 @@
+package wsapi
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// named is the subscription of a request, the API's subscriptions, and the request's
+// deadline.
+func (a *API) named(r *http.Request) (name string, subs Subscriptions, ctx context.Context, cancel context.CancelFunc, err error) {
+	if a.config.Subscriptions == nil {
+		return "", nil, nil, nil, errNoNamed()
+	}
+	ctx, cancel, err = a.timeout(r)
+	return r.PathValue("subscription"), a.config.Subscriptions, ctx, cancel, err
+}
+
+// jsonBody reads a body into v. An empty one leaves v as it is.
+func (a *API) jsonBody(w http.ResponseWriter, r *http.Request, v any) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	body, kind, err := a.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	if kind != typeJSON {
+		return core.Errorf(core.CodeUnsupportedMediaType, "the body is application/json")
+	}
+	return wire.UnmarshalStrict(body, v)
+}
+
+// subscriptionsPage is the body of GET /v1/subscriptions.
+type subscriptionsPage struct {
+	Subscriptions []subscriptions.Info `json:"subscriptions"`
+	Cursor        string               `json:"cursor,omitzero"` // of the next page
+	End           bool                 `json:"end"`
+}
+
+// listSubscriptions is GET /v1/subscriptions.
+func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
+	_, subs, ctx, cancel, err := a.named(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	q := r.URL.Query()
+	if err := only(q, "prefix", "cursor", "limit"); err != nil {
+		return err
+	}
+	limit, err := number(q, "limit", core.MaxReadEvents)
+	if err != nil {
+		return err
+	}
+	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
+	if err != nil {
+		return core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", clip(q.Get("cursor")))
+	}
+	page, err := subs.List(ctx, subscriptions.ListRequest{Prefix: q.Get("prefix"), After: string(after), Limit: int(limit)})
+	if err != nil {
+		return err
+	}
+	body := subscriptionsPage{Subscriptions: page.Subscriptions, End: page.End}
+	if n := len(page.Subscriptions); n > 0 && !page.End {
+		body.Cursor = base64.RawURLEncoding.EncodeToString([]byte(page.Subscriptions[n-1].Name))
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return writeJSON(w, http.StatusOK, body)
+}
+
+// putSubscription is PUT /v1/subscriptions/{subscription}.
+func (a *API) putSubscription(w http.ResponseWriter, r *http.Request) error {
+	name, subs, ctx, cancel, err := a.named(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	d := subscriptions.DefaultDefinition()
+	if err := a.jsonBody(w, r, &d); err != nil {
+		return err
+	}
+	info, created, err := subs.Put(ctx, name, &d)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+		w.Header().Set("Location", "/v1/subscriptions/"+url.PathEscape(name))
+	}
+	return writeJSON(w, status, info)
+}
+
+// getSubscription is GET /v1/subscriptions/{subscription}.
+func (a *API) getSubscription(w http.ResponseWriter, r *http.Request) error {
+	return a.controlSubscription(w, r, func(Subscriptions, context.Context, string) error { return nil })
+}
+
+// deleteSubscription is DELETE /v1/subscriptions/{subscription}.
+func (a *API) deleteSubscription(w http.ResponseWriter, r *http.Request) error {
+	name, subs, ctx, cancel, err := a.named(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := subs.Delete(ctx, name); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// pauseSubscription is POST /v1/subscriptions/{subscription}/pause.
+func (a *API) pauseSubscription(w http.ResponseWriter, r *http.Request) error {
+	return a.controlSubscription(w, r, Subscriptions.Pause)
+}
+
+// resumeSubscription is POST /v1/subscriptions/{subscription}/resume.
+func (a *API) resumeSubscription(w http.ResponseWriter, r *http.Request) error {
+	return a.controlSubscription(w, r, Subscriptions.Resume)
+}
+
+// resetBody is where a subscription is to go on, exclusive.
+type resetBody struct {
+	To *wire.From `json:"to"`
+}
+
+// resetSubscription is POST /v1/subscriptions/{subscription}/reset.
+func (a *API) resetSubscription(w http.ResponseWriter, r *http.Request) error {
+	return a.controlSubscription(w, r, func(subs Subscriptions, ctx context.Context, name string) error {
+		var body resetBody
+		if err := a.jsonBody(w, r, &body); err != nil {
+			return err
+		}
+		if body.To == nil {
+			return core.Errorf(core.CodeInvalidRequest, "to is missing: say where the subscription is to go on")
+		}
+		return subs.Reset(ctx, name, *body.To)
+	})
+}
+
+// controlSubscription does something to a subscription and answers how it is then.
+func (a *API) controlSubscription(w http.ResponseWriter, r *http.Request, do func(Subscriptions, context.Context, string) error) error {
+	name, subs, ctx, cancel, err := a.named(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := do(subs, ctx, name); err != nil {
+		return err
+	}
+	info, err := subs.Info(ctx, name)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return writeJSON(w, http.StatusOK, info)
+}
