@@ -19,11 +19,13 @@ type call struct {
 	message  []byte // encoded, to be sent again on the next connection
 	deadline time.Time
 	isAppend bool
-	follow   *follower // of a subscribe
-	watched  bool      // ends with its context although nobody waits for it
-	stop     func() bool
-	batch    core.Batch // of a read: the events that came ahead of the ok
-	done     func(answer)
+	// bound is one that has a meaning on its connection only, such as a subscribe: it
+	// takes no room, and is not sent again.
+	bound   bool
+	watched bool // ends with its context although nobody waits for it
+	stop    func() bool
+	batch   core.Batch // of a read: the events that came ahead of the ok
+	done    func(answer)
 }
 
 // answer is what a request was answered with: one of the fields.
@@ -46,7 +48,7 @@ func (k *call) finish(c *Client, a answer) {
 	if k.stop != nil {
 		k.stop()
 	}
-	if k.follow == nil {
+	if !k.bound {
 		c.window.release(len(k.message))
 	}
 	k.done(a)
@@ -138,7 +140,7 @@ func (c *Client) abandon(k *call, cause *core.Error) {
 func (c *Client) answered(id uint64, a answer) {
 	c.mu.Lock()
 	k := c.calls[id]
-	if k == nil || k.follow == nil && isGoodbye(a.err) {
+	if k == nil || !k.bound && isGoodbye(a.err) {
 		c.mu.Unlock()
 		return // a node that shuts down has not taken it: the next connection will
 	}

@@ -66,7 +66,7 @@ type Client struct {
 	session *session    // nil while there is no connection
 	down    *core.Error // why there is none; nil while there is
 	calls   map[uint64]*call
-	follows map[uint64]*follower
+	subs    map[uint64]sub
 	failed  *core.Error // why there will be no connection any more
 }
 
@@ -84,7 +84,7 @@ func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 		o.Name = "gyre-go"
 	}
 	c := &Client{
-		options: o, address: at, calls: map[uint64]*call{}, follows: map[uint64]*follower{},
+		options: o, address: at, calls: map[uint64]*call{}, subs: map[uint64]sub{},
 		http: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.TLS, IdleConnTimeout: time.Minute}},
 	}
 	s, err := c.connect(ctx)
@@ -177,7 +177,7 @@ func (c *Client) tell(s State) {
 }
 
 // attach puts a session to use: what waits for an answer is sent again, in order,
-// and the follows go on.
+// and follows and subscribers go on.
 func (c *Client) attach(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,7 +186,7 @@ func (c *Client) attach(s *session) {
 		call.batch = core.Batch{}
 		s.send(call.binary, call.message)
 	}
-	for _, f := range c.follows {
+	for _, f := range c.subs {
 		c.subscribe(f)
 	}
 	if c.closing.Err() != nil {
@@ -200,9 +200,12 @@ func (c *Client) detach(why *core.Error) {
 	defer c.mu.Unlock()
 	c.session, c.down = nil, why
 	for id, call := range c.calls {
-		if call.follow != nil { // attach subscribes anew
+		if call.bound {
 			delete(c.calls, id)
 		}
+	}
+	for _, f := range c.subs {
+		f.interrupted(why) // attach subscribes anew
 	}
 }
 
@@ -212,13 +215,13 @@ func (c *Client) fail(e *core.Error) {
 	c.failed = e
 	calls := c.inOrder()
 	clear(c.calls)
-	follows := c.follows
-	c.follows = map[uint64]*follower{}
+	subs := c.subs
+	c.subs = map[uint64]sub{}
 	c.mu.Unlock()
 	for _, call := range calls {
 		call.finish(c, answer{err: call.lost(e)})
 	}
-	for _, f := range follows {
+	for _, f := range subs {
 		f.end(e)
 	}
 }

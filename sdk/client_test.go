@@ -128,16 +128,18 @@ func TestAddresses(t *testing.T) {
 // restarting is a node whose API and listener can be replaced, on the same address
 // and with the same log.
 type restarting struct {
-	t      *testing.T
-	store  *core.Store
-	addr   string
-	api    *wsapi.API
-	server *httptest.Server
+	t     testing.TB
+	store *core.Store
+	// subscriptions are what it serves of named ones; nil is none.
+	subscriptions wsapi.Subscriptions
+	addr          string
+	api           *wsapi.API
+	server        *httptest.Server
 }
 
 func (r *restarting) start() {
 	r.t.Helper()
-	api, err := wsapi.New(wsapi.Config{Store: r.store})
+	api, err := wsapi.New(wsapi.Config{Store: r.store, Subscriptions: r.subscriptions})
 	if err != nil {
 		r.t.Fatal(err)
 	}

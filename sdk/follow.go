@@ -2,9 +2,7 @@ package sdk
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -20,12 +18,11 @@ const (
 // follower is a core.Follower. What the server sends waits in its queue, bounded by
 // the credit.
 type follower struct {
-	client  *Client
-	num     uint64
-	request core.FollowRequest
-	begun   chan struct{} // closed by begin: the server has answered, or never will
-	begin   func()
-	wake    chan struct{} // tells Next that there is something; holds 1
+	client *Client
+	num    uint64
+	what   core.FollowRequest
+	start
+	wake chan struct{} // tells Next that there is something; holds 1
 
 	mu       sync.Mutex // protects the fields below
 	accepted bool
@@ -56,32 +53,11 @@ func (c *Client) Follow(ctx context.Context, r core.FollowRequest) (core.Followe
 		return nil, err
 	}
 	f := &follower{
-		client: c, num: c.lastID.Add(1), request: r,
-		begun: make(chan struct{}), wake: make(chan struct{}, 1), events: creditEvents, bytes: creditBytes,
+		client: c, num: c.lastID.Add(1), what: r,
+		start: newStart(), wake: make(chan struct{}, 1), events: creditEvents, bytes: creditBytes,
 	}
-	f.begin = sync.OnceFunc(func() { close(f.begun) })
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-	}
-	c.mu.Lock()
-	if c.failed != nil {
-		c.mu.Unlock()
-		return nil, c.failed
-	}
-	c.follows[f.num] = f
-	if c.session != nil {
-		c.subscribe(f)
-	}
-	c.mu.Unlock()
-	select {
-	case <-f.begun:
-	case <-ctx.Done():
-		_ = f.Close()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return nil, c.explained(core.AsError(ctx.Err()))
+	if err := c.begin(ctx, f.num, f, &f.start); err != nil {
+		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,19 +67,17 @@ func (c *Client) Follow(ctx context.Context, r core.FollowRequest) (core.Followe
 	return f, nil
 }
 
-// subscribe sends a subscribe for f, with all credit that its queue leaves. c.mu
-// is held, and there is a session.
-func (c *Client) subscribe(f *follower) {
+// request is part of sub. It gives all credit that the queue leaves.
+func (f *follower) request(*session) *wire.Subscribe {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := &wire.Subscribe{ID: c.lastID.Add(1) + 1, Sub: f.num, Stream: f.request.Stream}
-	from := wire.From(f.request.From)
+	m := &wire.Subscribe{Sub: f.num, Stream: f.what.Stream, From: &f.what.From}
 	if f.known {
-		from = wire.From(core.Cursor{Log: f.log, Position: f.position}.From())
+		from := core.Cursor{Log: f.log, Position: f.position}.From()
+		m.From = &from
 	}
-	m.From = &from
-	if !f.request.Filter.IsZero() {
-		m.Filter = &wire.Filter{Streams: f.request.Filter.Streams, Types: f.request.Filter.Types}
+	if !f.what.Filter.IsZero() {
+		m.Filter = &wire.Filter{Streams: f.what.Filter.Streams, Types: f.what.Filter.Types}
 	}
 	queued, bytes := 0, 0
 	for i := range f.queue {
@@ -112,60 +86,26 @@ func (c *Client) subscribe(f *follower) {
 	}
 	m.Credit = &wire.Amount{Events: int64(max(0, creditEvents-queued)), Bytes: int64(max(1, creditBytes-bytes))}
 	f.events, f.bytes = 0, 0
-	log := c.session.welcome.Log
-	k := &call{id: m.ID, follow: f, deadline: time.Now().Add(requestTimeout), message: wire.Encode(nil, m)}
-	k.done = func(a answer) { f.answered(a, log) }
-	c.calls[m.ID] = k
-	c.session.send(false, k.message)
+	return m
 }
 
-// answered takes the answer to a subscribe to that log.
-func (f *follower) answered(a answer, log string) {
-	if a.err != nil || a.ok == nil {
-		f.client.ended(f.num, core.AsError(a.err))
-		return
-	}
+// answered is part of sub.
+func (f *follower) answered(ok *wire.OK, log string) {
 	f.mu.Lock()
 	f.accepted, f.log = true, log
-	f.head = max(f.head, a.ok.Head)
-	if cursor, err := core.ParseCursor(a.ok.Cursor); err == nil && !f.known {
+	f.head = max(f.head, ok.Head)
+	if cursor, err := core.ParseCursor(ok.Cursor); err == nil && !f.known {
 		f.known, f.position = true, cursor.Position
 	}
 	f.mu.Unlock()
-	f.begin()
+	f.done()
 }
 
-// ended takes the server's end of a follow. One that may be begun again is, after
-// a pause; the first subscribe is the caller's to repeat.
-func (c *Client) ended(num uint64, err *core.Error) {
-	c.mu.Lock()
-	f := c.follows[num]
-	if f == nil {
-		c.mu.Unlock()
-		return
-	}
+// interrupted is part of sub: the follow goes on where it was.
+func (f *follower) interrupted(err *core.Error) (again bool) {
 	f.mu.Lock()
-	again := f.accepted && err.Info().Retryable ||
-		err.Code == core.CodeShuttingDown || err.Code == core.CodeTooManyRequests
-	f.mu.Unlock()
-	if !again {
-		delete(c.follows, num)
-		c.mu.Unlock()
-		f.end(err)
-		return
-	}
-	s := c.session
-	c.mu.Unlock()
-	if err.Code == core.CodeShuttingDown {
-		return // the next connection will do it
-	}
-	time.AfterFunc(minBackoff+rand.N(5*minBackoff), func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.follows[num] == f && c.session == s && s != nil {
-			c.subscribe(f)
-		}
-	})
+	defer f.mu.Unlock()
+	return f.accepted && err.Info().Retryable
 }
 
 // end makes Next fail once the queue is empty.
@@ -175,13 +115,14 @@ func (f *follower) end(err error) {
 		f.err = err
 	}
 	f.mu.Unlock()
-	f.begin()
-	f.notify()
+	f.done()
+	notify(f.wake)
 }
 
-func (f *follower) notify() {
+// notify fills a channel that holds 1.
+func notify(wake chan struct{}) {
 	select {
-	case f.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
@@ -239,12 +180,8 @@ func (f *follower) take(limit core.Limit) (d core.Delivery, credit *wire.Credit,
 func (c *Client) giveCredit(credit *wire.Credit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch s := c.session; {
-	case s == nil:
-	case s.bin:
-		s.send(true, wire.AppendCredit(nil, *credit))
-	default:
-		s.send(false, wire.Encode(nil, credit))
+	if c.session != nil {
+		c.session.sendCredit(credit)
 	}
 }
 
@@ -252,11 +189,8 @@ func (c *Client) giveCredit(credit *wire.Credit) {
 func (f *follower) Close() error {
 	c := f.client
 	c.mu.Lock()
-	if c.follows[f.num] == f {
-		delete(c.follows, f.num)
-		if c.session != nil {
-			c.session.send(false, wire.Encode(nil, &wire.Unsubscribe{ID: c.lastID.Add(1) + 1, Sub: f.num}))
-		}
+	if s := c.remove(f.num); s != nil {
+		s.send(false, wire.Encode(nil, &wire.Unsubscribe{ID: c.lastID.Add(1) + 1, Sub: f.num}))
 	}
 	c.mu.Unlock()
 	f.mu.Lock()
@@ -266,34 +200,23 @@ func (f *follower) Close() error {
 	return nil
 }
 
-// follow finds the follow of a sub; nil if it is over.
-func (c *Client) follow(num uint64) *follower {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.follows[num]
-}
-
-// events takes events of a sub.
-func (c *Client) events(num uint64, d core.Delivery, bytes int) {
-	f := c.follow(num)
-	if f == nil {
-		return
-	}
+// receive is part of sub.
+func (f *follower) receive(p parcel) {
+	d := core.Delivery{Batch: p.batch, Cursor: p.cursor}
 	f.mu.Lock()
 	f.known, f.position = true, d.Cursor
 	f.head = max(f.head, d.Cursor)
 	d.Head, d.Live = f.head, f.live
-	f.queue = append(f.queue, item{Delivery: d, events: d.Count, bytes: bytes})
+	f.queue = append(f.queue, item{Delivery: d, events: d.Count, bytes: p.bytes})
 	f.mu.Unlock()
-	f.notify()
+	notify(f.wake)
 }
 
-// status takes what the server says of a sub's place. Of several that wait in the
-// queue only the last means anything.
-func (c *Client) status(m *wire.Status) {
-	f := c.follow(m.Sub)
+// told is part of sub. Of several that wait in the queue only the last means
+// anything.
+func (f *follower) told(m *wire.Status) {
 	cursor, err := core.ParseCursor(m.Cursor)
-	if f == nil || err != nil {
+	if err != nil {
 		return
 	}
 	f.mu.Lock()
@@ -312,18 +235,5 @@ func (c *Client) status(m *wire.Status) {
 		f.queue = append(f.queue, told)
 	}
 	f.mu.Unlock()
-	f.notify()
-}
-
-// delivery is what an EVENTS frame says.
-func delivery(b core.Batch) core.Delivery { return core.Delivery{Batch: b, Cursor: b.Last} }
-
-// deliveryOf is what an events message says.
-func deliveryOf(m *wire.Events) (core.Delivery, error) {
-	b, err := m.Batch()
-	if err != nil {
-		return core.Delivery{}, err
-	}
-	cursor, err := core.ParseCursor(m.Cursor)
-	return core.Delivery{Batch: b, Cursor: cursor.Position}, err
+	notify(f.wake)
 }

@@ -1,12 +1,12 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -50,9 +50,7 @@ func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.Strea
 	if r.After != "" {
 		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
 	}
-	if r.Limit > 0 {
-		query.Set("limit", strconv.Itoa(min(r.Limit, core.MaxReadEvents)))
-	}
+	setLimit(query, r.Limit)
 	var body struct {
 		Streams []struct {
 			Name    string `json:"name"`
@@ -72,21 +70,48 @@ func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.Strea
 
 // get asks over HTTP.
 func (c *Client) get(ctx context.Context, path string, query url.Values, to any) error {
+	_, err := c.do(ctx, http.MethodGet, path, query, nil, to)
+	return err
+}
+
+// do asks over HTTP. body and to are in JSON, nil for none; the answer's status is one of
+// success.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body, to any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.address.http+path+"?"+query.Encode(), nil)
+	var content io.Reader
+	if body != nil {
+		text, err := wire.Marshal(body)
+		if err != nil {
+			return 0, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
+		}
+		content = bytes.NewReader(text)
+	}
+	where := c.address.http + path
+	if len(query) > 0 {
+		where += "?" + query.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, where, content)
 	if err != nil {
-		return core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
+		return 0, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
 		if ctx.Err() != nil {
-			return core.AsError(ctx.Err())
+			return 0, core.AsError(ctx.Err())
 		}
-		return core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", c.address.http, err)
+		return 0, core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", c.address.http, err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
+	return answer.StatusCode, c.take(answer, to)
+}
+
+// take decodes an answer.
+func (c *Client) take(answer *http.Response, to any) error {
+	if answer.StatusCode >= http.StatusMultipleChoices {
 		if problem := problemOf(answer); problem != nil {
 			return problem
 		}
@@ -95,6 +120,9 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, to any)
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
 		return core.Errorf(core.CodeUnavailable, "the answer broke off: %w", err)
+	}
+	if to == nil {
+		return nil
 	}
 	if err := wire.Unmarshal(body, to); err != nil {
 		return core.Errorf(core.CodeProtocolError, "the answer cannot be understood: %w", err)

@@ -195,6 +195,15 @@ func (s *session) send(binary bool, message []byte) {
 	}
 }
 
+// sendCredit queues a credit in the session's form.
+func (s *session) sendCredit(credit *wire.Credit) {
+	if s.bin {
+		s.send(true, wire.AppendCredit(nil, *credit))
+	} else {
+		s.send(false, wire.Encode(nil, credit))
+	}
+}
+
 // sendNow writes a message itself, if nobody else has anything to write: that spares
 // a lone request the way through the writer. It waits only for a socket whose other
 // side has stopped reading, and gives the connection up rather than wait beyond by.
@@ -371,7 +380,7 @@ func (s *session) frames(c *Client, message []byte) error {
 			if e.Answer {
 				c.page(e.Sub, e.Batch)
 			} else {
-				c.events(e.Sub, delivery(e.Batch), len(e.Batch.Block))
+				c.receive(e.Sub, parcel{batch: e.Batch, attempts: e.Attempts, cursor: e.Batch.Last, bytes: len(e.Batch.Block)})
 			}
 		default:
 			return frames.Unknown()
@@ -404,13 +413,15 @@ func (s *session) text(c *Client, m wire.Message, size int) error {
 			c.answered(m.ID, answer{err: m.Error.Err()})
 		}
 	case *wire.Events:
-		d, err := deliveryOf(m)
+		p, err := parcelOf(m, size)
 		if err != nil {
 			return err
 		}
-		c.events(m.Sub, d, size)
+		c.receive(m.Sub, p)
 	case *wire.Status:
-		c.status(m)
+		if f := c.sub(m.Sub); f != nil {
+			f.told(m)
+		}
 	case *wire.End:
 		c.ended(m.Sub, m.Error.Err())
 	case *wire.Ping:

@@ -55,7 +55,7 @@ func stalled(t *testing.T) *session {
 // idle is a client without goroutines: it neither reads, nor connects again.
 func idle() *Client {
 	return &Client{
-		calls: map[uint64]*call{}, follows: map[uint64]*follower{}, closing: context.Background(),
+		calls: map[uint64]*call{}, subs: map[uint64]sub{}, closing: context.Background(),
 		window: window{maxCount: 8, maxBytes: 8 << 20}, frameLimit: 8 << 20,
 	}
 }

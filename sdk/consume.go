@@ -1,0 +1,80 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// Handler handles an event. If it returns nil the event is acked; if a *Refusal, what
+// that says becomes of it; and after any other error it is sent again, as the
+// subscription's policy says.
+type Handler func(ctx context.Context, d Delivery) error
+
+// Refusal is the error of a Handler that says what is to become of the event.
+type Refusal delivery.Nack
+
+// Error is part of error.
+func (r *Refusal) Error() string { return string(r.Action) + ": " + r.Reason }
+
+// Consume handles events by so many workers until ctx ends or the subscription does, and
+// answers why. Handlers that run then may finish, and their events are acked: their
+// context has the values of ctx, and does not end with it.
+//
+// With partitions, the server keeps the order of each key whatever the number of
+// workers. Without, they are in order with one worker only.
+//
+// An event that is sent again because its connection was lost may be handled while the
+// handler of the earlier time still runs.
+func (s *Subscriber) Consume(ctx context.Context, workers int, handle Handler) error {
+	handling := context.WithoutCancel(ctx)
+	events := make(chan Deliveries)
+	var running sync.WaitGroup
+	for range max(workers, 1) {
+		running.Go(func() {
+			for one := range events {
+				for d := range one.Events() {
+					reply(d, handle(handling, d))
+				}
+				s.handled(one.lease, one.Count, one.credit)
+			}
+		})
+	}
+	err := s.distribute(ctx, events)
+	close(events)
+	running.Wait()
+	s.flush()
+	return err
+}
+
+// distribute gives each worker that is free an event.
+func (s *Subscriber) distribute(ctx context.Context, to chan<- Deliveries) error {
+	for {
+		one, err := s.next(ctx, core.Limit{Events: 1, Bytes: 1})
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- one:
+		case <-ctx.Done():
+			return core.AsError(ctx.Err())
+		}
+	}
+}
+
+// reply answers a delivery as its handler says. That the lease is lost is no concern of
+// the loop: the event comes again.
+func reply(d Delivery, err error) {
+	var refusal *Refusal
+	switch {
+	case err == nil:
+		_ = d.Ack()
+	case errors.As(err, &refusal):
+		_ = d.Nack(delivery.Nack(*refusal))
+	default:
+		_ = d.Nack(delivery.Nack{Action: delivery.ActionRetry, Delay: delivery.ByPolicy, Reason: err.Error()})
+	}
+}

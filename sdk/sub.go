@@ -1,0 +1,181 @@
+package sdk
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// sub is what a server sends events for: a follower or a Subscriber. It outlives
+// connections. None of its methods blocks.
+type sub interface {
+	// request is the subscribe that begins it on a session, each time anew, without
+	// the id. Client.mu is held.
+	request(s *session) *wire.Subscribe
+	// answered takes the answer of a node that has that log.
+	answered(ok *wire.OK, log string)
+	receive(p parcel)
+	told(m *wire.Status)
+	// interrupted takes the end that the server or its connection has brought, and
+	// says whether to begin again.
+	interrupted(err *core.Error) (again bool)
+	// end is the last that it is told.
+	end(err error)
+}
+
+// parcel is the events of one frame or message.
+type parcel struct {
+	batch    core.Batch
+	attempts []uint64     // of deliveries in a frame
+	message  *wire.Events // that it is of; nil for a frame
+	cursor   uint64
+	bytes    int // of credit that they took
+}
+
+// start is the time until the first answer to a subscribe.
+type start struct {
+	begun chan struct{} // closed by done: the server has answered, or never will
+	done  func()
+}
+
+func newStart() start {
+	begun := make(chan struct{})
+	return start{begun, sync.OnceFunc(func() { close(begun) })}
+}
+
+// begin begins a sub, and waits until it is answered. Whether it was accepted is the
+// sub's to know.
+func (c *Client) begin(ctx context.Context, num uint64, f sub, first *start) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
+	c.mu.Lock()
+	if c.failed != nil {
+		defer c.mu.Unlock()
+		return c.failed
+	}
+	c.subs[num] = f
+	if c.session != nil {
+		c.subscribe(f)
+	}
+	c.mu.Unlock()
+	select {
+	case <-first.begun:
+		return nil
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.remove(num); s != nil {
+		s.send(false, wire.Encode(nil, &wire.Unsubscribe{ID: c.lastID.Add(1) + 1, Sub: num}))
+	}
+	return c.explained(core.AsError(ctx.Err()))
+}
+
+// remove forgets a sub, and returns the session that knows it still, if any. c.mu is
+// held.
+func (c *Client) remove(num uint64) *session {
+	if c.subs[num] == nil {
+		return nil
+	}
+	delete(c.subs, num)
+	return c.session
+}
+
+// subscribe sends a subscribe for f. c.mu is held, and there is a session.
+func (c *Client) subscribe(f sub) {
+	m := f.request(c.session)
+	m.ID = c.lastID.Add(1) + 1
+	num, log := m.Sub, c.session.welcome.Log
+	k := &call{id: m.ID, bound: true, deadline: time.Now().Add(requestTimeout), message: wire.Encode(nil, m)}
+	k.done = func(a answer) {
+		if a.err != nil || a.ok == nil {
+			c.ended(num, core.AsError(a.err))
+			return
+		}
+		f.answered(a.ok, log)
+	}
+	c.calls[m.ID] = k
+	c.session.send(false, k.message)
+}
+
+// ended takes the server's end of a sub. One that may be begun again is, after a
+// pause; the first subscribe is the caller's to repeat.
+func (c *Client) ended(num uint64, err *core.Error) {
+	c.mu.Lock()
+	f := c.subs[num]
+	if f == nil {
+		c.mu.Unlock()
+		return
+	}
+	again := f.interrupted(err) || err.Code == core.CodeShuttingDown || err.Code == core.CodeTooManyRequests
+	if !again {
+		delete(c.subs, num)
+		c.mu.Unlock()
+		f.end(err)
+		return
+	}
+	s := c.session
+	c.mu.Unlock()
+	if err.Code == core.CodeShuttingDown {
+		return // the next connection will do it
+	}
+	time.AfterFunc(minBackoff+rand.N(5*minBackoff), func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.subs[num] == f && c.session == s && s != nil {
+			c.subscribe(f)
+		}
+	})
+}
+
+// sub finds the sub of a number; nil if it is over.
+func (c *Client) sub(num uint64) sub {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.subs[num]
+}
+
+// receive hands on what came for a sub.
+func (c *Client) receive(num uint64, p parcel) {
+	if f := c.sub(num); f != nil {
+		f.receive(p)
+	}
+}
+
+// parcelOf is what an events message says, of so many bytes.
+func parcelOf(m *wire.Events, size int) (parcel, error) {
+	b, err := m.Batch()
+	if err != nil {
+		return parcel{}, err
+	}
+	cursor, err := core.ParseCursor(m.Cursor)
+	if err != nil {
+		return parcel{}, err
+	}
+	return parcel{batch: b, message: m, cursor: cursor.Position, bytes: size}, nil
+}
+
+// tries says how often each event was sent, as the frame or the message has it.
+func (p *parcel) tries() ([]uint64, error) {
+	if p.message == nil {
+		return p.attempts, nil
+	}
+	attempts := make([]uint64, len(p.message.Events))
+	for i, text := range p.message.Events {
+		var d struct {
+			Attempt uint64 `json:"attempt"`
+		}
+		if err := wire.Unmarshal(text, &d); err != nil {
+			return nil, err
+		}
+		attempts[i] = d.Attempt
+	}
+	return attempts, nil
+}

@@ -1,0 +1,99 @@
+package sdk_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+// BenchmarkSubscribe handles 100,000 stored events, with an ack for each, beside a
+// follow of the same; an op is one event.
+func BenchmarkSubscribe(b *testing.B) {
+	n := startNode(b)
+	const stored = 100_000
+	for range stored / 1000 {
+		c := event("s")
+		for range 999 {
+			c.Appends[0].Events = append(c.Appends[0].Events, event("s").Appends[0].Events[0])
+		}
+		if _, err := n.store.Append(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c := dial(b, n.addr, sdk.Options{})
+	b.Run("follow", func(b *testing.B) {
+		for left := b.N; left > 0; {
+			left -= catchUp(b, c, min(left, stored))
+		}
+	})
+	for _, buffer := range []int{64, 256, 1024} {
+		o := sdk.SubscribeOptions{Definition: definition(func(d *subscriptions.Definition) { d.BufferSize = buffer })}
+		name := fmt.Sprintf("bench-%d", buffer)
+		b.Run(fmt.Sprintf("batches/buffer=%d", buffer), func(b *testing.B) {
+			each(b, n, c, name, o, func(s *sdk.Subscriber, count int) {
+				for count > 0 {
+					d, err := s.Next(b.Context(), core.Limit{Events: 64, Bytes: 1 << 20})
+					if err != nil {
+						b.Fatal(err)
+					}
+					for range d.Events() {
+						count--
+					}
+					if err := d.Ack(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+		b.Run(fmt.Sprintf("events/buffer=%d", buffer), func(b *testing.B) {
+			each(b, n, c, name, o, func(s *sdk.Subscriber, count int) {
+				for d, err := range s.Events(b.Context()) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					if err := d.Ack(); err != nil {
+						b.Fatal(err)
+					}
+					if count--; count == 0 {
+						break
+					}
+				}
+			})
+		})
+		b.Run(fmt.Sprintf("consume/buffer=%d", buffer), func(b *testing.B) {
+			each(b, n, c, name, o, func(s *sdk.Subscriber, count int) {
+				ctx, stop := context.WithCancel(b.Context())
+				defer stop()
+				_ = s.Consume(ctx, 1, func(context.Context, sdk.Delivery) error {
+					if count--; count == 0 {
+						stop()
+					}
+					return nil
+				})
+			})
+		})
+	}
+}
+
+// each goes through b.N events from the first on, as often as it takes.
+func each(b *testing.B, n *node, c *sdk.Client, name string, o sdk.SubscribeOptions, handle func(s *sdk.Subscriber, count int)) {
+	b.ReportAllocs()
+	for left := b.N; left > 0; left -= 100_000 {
+		b.StopTimer()
+		s := subscribe(b, c, name, o)
+		b.StartTimer()
+		handle(s, min(left, 100_000))
+		b.StopTimer()
+		if err := s.Close(within(b)); err != nil {
+			b.Fatal(err)
+		}
+		if err := n.owner.Delete(b.Context(), name); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
