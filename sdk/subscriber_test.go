@@ -55,19 +55,24 @@ func (n *node) fill(t testing.TB, events, streams int) {
 	}
 }
 
-// stored waits until the checkpoint of a subscription is stored up to position.
-func (n *node) stored(t testing.TB, name string, position uint64) {
+// await waits until something is so of a subscription.
+func (n *node) await(t testing.TB, name string, is func(*subscriptions.Info) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		info, err := n.owner.Info(t.Context(), name)
-		if err == nil && info.Checkpoint >= position {
+		if err == nil && is(&info) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the checkpoint is at %d, want %d (%v)", info.Checkpoint, position, err)
+			t.Fatalf("it never came to it: %+v, %v", info, err)
 		}
-		time.Sleep(time.Millisecond)
 	}
+}
+
+// stored waits until the checkpoint of a subscription is stored up to position.
+func (n *node) stored(t testing.TB, name string, position uint64) {
+	t.Helper()
+	n.await(t, name, func(i *subscriptions.Info) bool { return i.Checkpoint >= position })
 }
 
 func within(t testing.TB) context.Context {
@@ -420,16 +425,7 @@ func TestAckThatIsTooLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for {
-		info, err := n.owner.Info(t.Context(), "slow")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.Resting == 1 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	n.await(t, "slow", func(i *subscriptions.Info) bool { return i.Resting == 1 })
 	if err := d.Ack(); err != nil {
 		t.Error(err)
 	}
@@ -575,6 +571,7 @@ func TestParkedAreReplayedAndDropped(t *testing.T) {
 	if got := []uint64{<-replayed, <-replayed}; !slices.Equal(got, []uint64{4, 6}) {
 		t.Errorf("replayed %d", got)
 	}
+	n.await(t, "poisoned", func(i *subscriptions.Info) bool { return i.Parked == 1 }) // the others' acks are stored
 	for _, which := range []subscriptions.Selection{{}, {All: true, Positions: []uint64{3}}} {
 		if _, err := all.Drop(ctx, "poisoned", which); !errors.Is(err, core.CodeInvalidRequest) {
 			t.Errorf("drop of %+v: %v", which, err)
