@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
 	"sort"
 	"strings"
 	"time"
@@ -24,11 +25,15 @@ import (
 const modulePath = "github.com/gyre-events/gyre"
 
 // budgets bounds the time that a folder's packages take together, with the race
-// detector, on two cores. Every other top-level folder has defaultBudget.
+// detector, on two cores. A folder's does not count what has a budget of its own
+// below it. Every other top-level folder has defaultBudget.
 var budgets = map[string]time.Duration{
-	"core": 3 * time.Minute,
-	"cmd":  90 * time.Second, // real processes, over real disks and databases
-	"sdk":  2 * time.Minute,  // the suite for Logs in two encodings, and a server that comes and goes
+	"core":               3 * time.Minute,
+	"core/delivery":      time.Minute,
+	"core/postgres":      3 * time.Minute,
+	"core/subscriptions": time.Minute,
+	"cmd":                90 * time.Second, // real processes, over real disks and databases
+	"sdk":                2 * time.Minute,  // the suite for Logs in two encodings, and a server that comes and goes
 }
 
 const defaultBudget = time.Minute
@@ -109,10 +114,14 @@ func parseResult(line string) (pkg string, took time.Duration, ok bool) {
 	return pkg, took, err == nil
 }
 
-// group is the top-level folder of a package.
+// group is the folder that a package is counted in: the nearest that has a budget,
+// or else the top-level one.
 func group(pkg string) string {
-	top, _, _ := strings.Cut(pkg, "/")
-	return top
+	for folder := pkg; ; folder = path.Dir(folder) {
+		if _, ok := budgets[folder]; ok || !strings.Contains(folder, "/") {
+			return folder
+		}
+	}
 }
 
 // report prints the table and returns the groups that are over their budget.
