@@ -188,19 +188,19 @@ func TestCallersWhoGiveUp(t *testing.T) {
 	defer s.Close()
 	defer close(g.pass)
 	ctx, cancel := context.WithCancel(t.Context())
-	answers := make(chan error, 2)
-	s.Submit(ctx, one("a"), func(_ core.Result, err error) { answers <- err })
+	begun, queued := make(chan error, 1), make(chan error, 1)
+	s.Submit(ctx, one("a"), func(_ core.Result, err error) { begun <- err })
 	<-g.begun
-	s.Submit(ctx, one("a"), func(_ core.Result, err error) { answers <- err })
+	s.Submit(ctx, one("a"), func(_ core.Result, err error) { queued <- err })
 	cancel()
 	if _, err := s.Append(ctx, one("a")); !errors.Is(err, core.CodeUnknownOutcome) {
 		t.Errorf("a wait that ended answers %v", err)
 	}
 	g.pass <- struct{}{}
-	if err := <-answers; err != nil {
+	if err := <-begun; err != nil {
 		t.Errorf("a step that was begun answers %v", err)
 	}
-	if err := <-answers; !errors.Is(err, core.CodeCanceled) {
+	if err := <-queued; !errors.Is(err, core.CodeCanceled) {
 		t.Errorf("a Commit withdrawn in the queue answers %v", err)
 	}
 	if head := s.State().Head; head != 1 {
