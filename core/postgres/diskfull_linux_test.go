@@ -31,7 +31,11 @@ func TestDiskFull(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=12m,mode=0700,uid=%s,gid=%s", owner.Uid, owner.Gid)); err != nil {
 		t.Skip("cannot mount: ", err)
 	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
 	server := pgtest.Private(t)
 	server.Exec(t, "CREATE TABLESPACE small LOCATION '"+dir+"'")
 	engine := openStore(t, postgres.Config{URL: server.URL + "&default_tablespace=small", Store: "small"})
