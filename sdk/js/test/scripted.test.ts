@@ -333,6 +333,7 @@ for (const json of [false, true]) {
     const second = await peer.greet();
     const again = await second.message("subscribe");
     assert.equal(again["subscription"], "billing");
+    assert.deepEqual(again["credit"], { events: 4096, bytes: 2 << 20 }, "what was not taken is forgotten");
     await assert.rejects(unanswered, { code: "lease_lost" });
     await assert.rejects(d1.nack("retry"), { code: "lease_lost" });
     // Its place may be taken for a while by itself: it tries again.
