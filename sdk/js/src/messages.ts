@@ -194,7 +194,8 @@ export interface OK {
 export interface Status {
   op: "status";
   sub: number;
-  state: "live" | "catchup" | "checkpoint";
+  /** Named subscriptions can be paused and stopped, too. */
+  state: "live" | "catchup" | "checkpoint" | "paused" | "stopped";
   cursor: string;
   head: number;
 }

@@ -1,0 +1,82 @@
+// Named subscriptions of a real node.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Delivery, GyreError } from "../dist/index.js";
+import { Node } from "./node.js";
+
+for (const json of [false, true]) {
+  const mode = json ? "json" : "bin";
+
+  test(`acks, nacks and options: ${mode}`, async (t) => {
+    const node = await Node.start(t, "memory");
+    const c = await node.client(t, { json });
+    await c.append(
+      "s",
+      Array.from({ length: 6 }, (_, i) => ({ type: i % 2 ? "Odd" : "Even", data: i })),
+    );
+    const options = { stream: "s", filter: { types: ["Even"] }, bufferSize: 2 };
+    const subscriber = c.subscribe("evens", { options, consumer: "w1" });
+    await subscriber.started();
+    await assert.rejects(c.subscribe("evens", { options: { bufferSize: 3 } }).started(), { code: "subscription_options_differ" });
+    await assert.rejects(c.subscribe("evens").started(), { code: "subscription_in_use", retryable: true });
+    const seen: [number, number][] = [];
+    for await (const d of subscriber) {
+      seen.push([d.data as number, d.attempt]);
+      if (d.data === 2 && d.attempt === 1) {
+        await d.extend(60_000);
+        await d.nack("retry", { delayMs: 0, reason: "not yet" });
+      } else {
+        await d.ack();
+        await assert.rejects(d.ack(), { code: "unexpected_ack", positions: [d.position] });
+      }
+      if (seen.length === 4) break;
+    }
+    assert.deepEqual(
+      seen.toSorted((a, b) => a[0] - b[0]),
+      [
+        [0, 1],
+        [2, 1],
+        [2, 2],
+        [4, 1],
+      ],
+    );
+  });
+
+  test(`kill -9 while events are worked on: ${mode}`, async (t) => {
+    const node = await Node.start(t, "disk");
+    const [c, worker] = [await node.client(t), await node.client(t, { json })];
+    const [rounds, each] = [4, 50];
+    const total = rounds * each;
+    const subscriber = worker.subscribe("work", { options: { stream: "s", bufferSize: 10 } });
+    const deliveries: AsyncIterator<Delivery> = subscriber[Symbol.asyncIterator]();
+    await subscriber.started();
+    // An ack that was answered may be lost by a crash of the server, and its event come
+    // again; what may not be is an event that never comes, or comes before an earlier one.
+    const acked = new Set<number>();
+    let first = 0;
+    const ackUntil = async (size: number) => {
+      while (acked.size < size) {
+        const d = (await deliveries.next()).value as Delivery;
+        assert.ok(d.version <= first + 1, `event ${d.version} comes before ${first + 1}`);
+        first = Math.max(first, d.version);
+        await d.ack().then(
+          () => acked.add(d.version),
+          (e: unknown) => assert.ok(GyreError.is(e, "lease_lost"), String(e)),
+        );
+      }
+    };
+    for (let round = 0; round < rounds; round++) {
+      await c.append(
+        "s",
+        Array.from({ length: each }, (_, i) => ({ type: "A", data: i })),
+      );
+      await ackUntil(round * each + each / 2);
+      const working = ackUntil((round + 1) * each);
+      await node.kill();
+      await node.start();
+      await working;
+    }
+    assert.equal(first, total);
+  });
+}
