@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// TestReadme runs the session of README.md and compares what it prints.
+// TestReadme runs the sessions of README.md, one after another, and compares what they
+// print.
 func TestReadme(t *testing.T) {
 	dir := t.TempDir()
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"))
@@ -41,8 +42,8 @@ func TestReadme(t *testing.T) {
 			t.Errorf("$ %s\nprints\n%s\nREADME.md says\n%s", step.command, got, step.output)
 		}
 	}
-	if ran < 5 {
-		t.Errorf("the session has %d commands", ran)
+	if ran < 10 {
+		t.Errorf("the sessions have %d commands", ran)
 	}
 }
 
@@ -55,14 +56,15 @@ func session(t *testing.T) []step {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(text), "```console\n")
-	block, _, _ := strings.Cut(after, "```")
 	var steps []step
-	for _, line := range strings.SplitAfter(block, "\n") {
-		if command, ok := strings.CutPrefix(line, "$ "); ok {
-			steps = append(steps, step{command: strings.TrimSpace(command)})
-		} else if len(steps) > 0 {
-			steps[len(steps)-1].output += line
+	for _, after := range strings.Split(string(text), "```console\n")[1:] {
+		block, _, _ := strings.Cut(after, "```")
+		for _, line := range strings.SplitAfter(block, "\n") {
+			if command, ok := strings.CutPrefix(line, "$ "); ok {
+				steps = append(steps, step{command: strings.TrimSpace(command)})
+			} else if len(steps) > 0 {
+				steps[len(steps)-1].output += line
+			}
 		}
 	}
 	return steps

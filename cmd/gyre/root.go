@@ -34,6 +34,7 @@ and followers get every event, in order.
   gyre append order-1 OrderPlaced '{"total":10}' append an event to a stream
   gyre read order-1                              read it back
   gyre tail                                      watch events as they come
+  gyre subscribe billing --exec ./bill.sh        run a command for each, until it succeeds
 
 Exit codes: 0 ok · 1 other error · 2 usage · 3 not found · 4 conflict · 5 denied ·
 6 unavailable · 7 timeout · 8 not clean (verify, doctor) · 130 interrupted.
@@ -64,6 +65,7 @@ func newRoot(a *app) *cobra.Command {
 	root.PersistentFlags().VarP(&a.output, "output", "o", "how to print: table, json or ndjson")
 	root.AddCommand(
 		newServe(a), newAppend(a), newRead(a), newTail(a), newStreams(a),
+		newSubscribe(a), newSubscriptions(a),
 		newImport(a), newExport(a), newCopy(a), newMigrate(a), newVerify(a), newBench(a),
 		newDoctor(a), newExplain(a), newVersion(a),
 	)

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const subscribeHelp = `Subscribe to a named subscription, and handle its events until interrupted. A subscription
+that is not there is created as the flags say, and begins with the first event; one that is
+there is joined if it is so. Without any of these flags it is joined as it is.
+
+--exec runs a command for each event, by sh -c. It gets the event on stdin, one JSON object
+on a line that ends with a newline, with the number of the attempt in "attempt". Its exit
+code says what becomes of the event:
+
+  0      it is acknowledged, and not sent again
+  100    it is parked: set aside, to be looked at and replayed (gyre subscriptions parked)
+  else   it is sent again after a rest; so it is when the command takes longer than
+         --handler-timeout and is killed, or ends by a signal
+
+With 126 and 127, by which a shell says that there is no such command, gyre subscribe ends,
+too. What the command prints on stdout goes to stdout, what it prints on stderr to stderr
+with the event's position before each line; its last line is kept with a parked event.
+--workers runs as many commands at a time.
+
+Without --exec, events are printed, as gyre tail does it, and acknowledged when they are
+written.
+
+On Ctrl-C or SIGTERM, commands that run may finish, their events are acknowledged, and those
+that wait go to other subscribers: exit code 0. --until-caught-up ends so, too, once
+everything that was in the log when the subscription came to its end is handled, and the
+checkpoint stored; then an interrupt is exit code 130. A second signal ends at once.
+
+Other exit codes: 1 the command cannot be run, or the subscription has stopped itself while
+--until-caught-up waits · 3 the subscription was deleted meanwhile · 4 it has another
+definition, or as many subscribers as it may · as in gyre --help for the rest.
+
+` + definitionHelp
+
+// subscribeFlags are the flags of gyre subscribe, but for those of the definition.
+type subscribeFlags struct {
+	exec           string
+	workers        int
+	handlerTimeout time.Duration
+	untilCaughtUp  bool
+	consumer       string
+	define         definitionFlags
+}
+
+func newSubscribe(a *app) *cobra.Command {
+	var f subscribeFlags
+	cmd := &cobra.Command{
+		Use:   "subscribe NAME",
+		Short: "Handle the events of a subscription, with a command for each",
+		Long:  subscribeHelp,
+		Example: `  gyre subscribe billing --types 'Order*' --partition-by stream --workers 4 --exec ./bill.sh
+  gyre subscribe billing --until-caught-up --exec ./bill.sh
+  gyre subscribe audit -o ndjson >>audit.ndjson`,
+		Args: takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(a, cmd); err != nil {
+				return err
+			}
+			o := sdk.SubscribeOptions{Consumer: f.consumer}
+			if f.define.given() {
+				d, err := f.define.definition()
+				if err != nil {
+					return err
+				}
+				o.Definition = d
+			}
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				return a.subscribe(cmd.Context(), client, args[0], o, &f)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.exec, "exec", "", "command to run for each event (default: print it)")
+	flags.IntVar(&f.workers, "workers", 1, "how many commands run at a time")
+	flags.DurationVar(&f.handlerTimeout, "handler-timeout", 30*time.Second, "how long a command may take")
+	flags.BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when everything is handled that is there")
+	flags.StringVar(&f.consumer, "consumer", "", "name of this subscriber (default host and process id)")
+	f.define.register(cmd)
+	return a.completeSubscription(a.talks(cmd))
+}
+
+// check refuses flags that make no sense together, and fills in what is left out.
+func (f *subscribeFlags) check(a *app, cmd *cobra.Command) error {
+	switch {
+	case f.exec == "" && (cmd.Flags().Changed("workers") || cmd.Flags().Changed("handler-timeout")):
+		return usagef("--exec ./handle.sh").because("--workers and --handler-timeout are about --exec")
+	case f.workers < 1:
+		return usagef("--workers %d", runtime.NumCPU()).because("--workers %d is less than 1", f.workers)
+	case f.handlerTimeout <= 0:
+		return usagef("--handler-timeout 30s").because("--handler-timeout %s is not a time", f.handlerTimeout)
+	case a.output == asJSON:
+		return usagef("-o ndjson").because("a subscription has no end, so it cannot be one JSON value")
+	}
+	if f.consumer == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "?"
+		}
+		f.consumer = fmt.Sprintf("%s/%d", host, os.Getpid())
+	}
+	return nil
+}
+
+// caughtUp is the cause of the end that --until-caught-up asks for.
+type caughtUp struct{ head uint64 }
+
+func (e *caughtUp) Error() string { return fmt.Sprintf("caught up at position %d", e.head) }
+
+// consumption is one run of gyre subscribe.
+type consumption struct {
+	app    *app
+	client *sdk.Client
+	name   string
+	// live gets the log's head when the subscription is live for the first time.
+	live chan uint64
+	// end ends the run, with a cause.
+	end context.CancelCauseFunc
+
+	acked, parked, failed atomic.Int64
+}
+
+func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o sdk.SubscribeOptions, f *subscribeFlags) error {
+	working, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	c := &consumption{app: a, client: client, name: name, live: make(chan uint64, 1), end: end}
+	o.OnStatus = func(s sdk.Status) { c.told(s, f.untilCaughtUp) }
+	o.OnRefused = func(err error) { fmt.Fprintf(a.stderr, "Too late: %s\n", core.AsError(err).Detail) }
+	if f.exec != "" {
+		o.Ahead = f.workers // what a worker is not free for is another's
+	}
+	sub, err := c.join(ctx, o)
+	if err != nil {
+		return err
+	}
+	var watching sync.WaitGroup
+	if f.untilCaughtUp {
+		watching.Go(func() { end(c.awaitCaughtUp(working)) })
+	}
+	if f.exec != "" {
+		err = c.run(working, sub, f)
+	} else {
+		err = c.print(working, sub)
+	}
+	end(err)
+	watching.Wait()
+	err = c.finish(ctx, sub, context.Cause(working))
+	if ctx.Err() != nil && !f.untilCaughtUp && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil // the way it ends
+	}
+	return err
+}
+
+// join subscribes within the time of a request.
+func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (*sdk.Subscriber, error) {
+	ctx, cancel := c.app.request(ctx)
+	defer cancel()
+	return c.client.Subscribe(ctx, c.name, o)
+}
+
+// told tells a person how the subscription is.
+func (c *consumption) told(s sdk.Status, untilCaughtUp bool) {
+	switch s.State {
+	case delivery.Live:
+		select {
+		case c.live <- s.Head:
+		default:
+		}
+	case delivery.Paused:
+		fmt.Fprintf(c.app.stderr, "Paused; gyre subscriptions resume %s goes on.\n", c.name)
+	case delivery.Stopped:
+		err := fmt.Errorf("the subscription has stopped: %s; gyre subscriptions resume %s goes on", s.Reason, c.name)
+		if untilCaughtUp {
+			c.end(err) // it will not
+			return
+		}
+		fmt.Fprintf(c.app.stderr, "Waiting: %v.\n", err)
+	}
+}
+
+// finish leaves, and says how it went. cause is why the work ended.
+func (c *consumption) finish(ctx context.Context, sub *sdk.Subscriber, cause error) error {
+	leaving, cancel := c.app.request(context.WithoutCancel(ctx))
+	defer cancel()
+	if err := sub.Close(leaving); err != nil {
+		return err
+	}
+	if n := c.acked.Load() + c.parked.Load() + c.failed.Load(); n > 0 && c.app.output == "" {
+		fmt.Fprintf(c.app.stderr, "Handled %s: %s acknowledged, %s parked, %s failed.\n",
+			comma(n), comma(c.acked.Load()), comma(c.parked.Load()), comma(c.failed.Load()))
+	}
+	var caught *caughtUp
+	if errors.As(cause, &caught) {
+		return c.awaitStored(leaving, caught.head)
+	}
+	return cause
+}
+
+// askEvery is how often the checkpoint is looked at.
+const askEvery = 50 * time.Millisecond
+
+// awaitCaughtUp waits until the subscription is live, and everything is finished that was
+// in the log then. It answers with a *caughtUp.
+func (c *consumption) awaitCaughtUp(ctx context.Context) error {
+	var head uint64
+	select {
+	case head = <-c.live:
+	case <-ctx.Done():
+		return core.AsError(ctx.Err())
+	}
+	err := c.poll(ctx, func(i *subscriptions.Info) bool {
+		// What is finished and not stored is stored when we leave.
+		return i.Checkpoint >= head || i.InFlight+i.Waiting+i.Resting == 0
+	})
+	if err != nil {
+		return err
+	}
+	return &caughtUp{head}
+}
+
+// awaitStored waits until the checkpoint is at a position.
+func (c *consumption) awaitStored(ctx context.Context, position uint64) error {
+	return c.poll(ctx, func(i *subscriptions.Info) bool { return i.Checkpoint >= position })
+}
+
+// poll asks how the subscription is until something is so. While the node is away it
+// goes on asking.
+func (c *consumption) poll(ctx context.Context, is func(*subscriptions.Info) bool) error {
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		info, err := c.client.Subscriptions().Info(ctx, c.name)
+		switch {
+		case ctx.Err() != nil:
+			return core.AsError(ctx.Err())
+		case err != nil && !core.AsError(err).Info().Retryable:
+			return err
+		case err == nil && is(&info):
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// print prints events, and acks them when they are written.
+func (c *consumption) print(ctx context.Context, sub *sdk.Subscriber) error {
+	out := bufio.NewWriter(c.app.stdout)
+	var line []byte
+	for {
+		batch, err := sub.Next(ctx, core.Limit{Events: core.DefaultReadEvents, Bytes: 256 << 10})
+		if err != nil {
+			return err
+		}
+		for d := range batch.Events() {
+			if c.app.output == asNDJSON {
+				line = deliveryJSON(line[:0], &d)
+			} else {
+				line = append(tailLine(line[:0], &d.Event), '\n')
+			}
+			if _, err := out.Write(line); err != nil {
+				return err
+			}
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		if batch.Ack() == nil { // else they come again
+			c.acked.Add(int64(batch.Count))
+		}
+	}
+}
+
+// deliveryJSON appends the event object of a delivery, on a line.
+func deliveryJSON(dst []byte, d *sdk.Delivery) []byte {
+	return append(wire.AppendAttempt(wire.AppendEventJSON(dst, &d.Event), d.Attempt), '\n')
+}

@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// maxNameCell is how much of a subscription's name a row shows: all of it.
+const maxNameCell = 256
+
+func newSubscriptions(a *app) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:     "subscriptions",
+		Aliases: []string{"subs"},
+		Short:   "Manage named subscriptions, and what they have parked",
+	})
+	cmd.AddCommand(
+		newSubscriptionsList(a), newSubscriptionsInfo(a), newSubscriptionsCreate(a),
+		newSubscriptionsControl(a, "pause", "Stop delivery; what is in flight may still be acknowledged", sdk.Subscriptions.Pause),
+		newSubscriptionsControl(a, "resume", "Go on after a pause, or after it has stopped itself", sdk.Subscriptions.Resume),
+		newSubscriptionsReset(a), newSubscriptionsDelete(a),
+		newSubscriptionsParked(a), newSubscriptionsReplay(a), newSubscriptionsDrop(a),
+	)
+	return cmd
+}
+
+// manage runs f with the subscriptions of the node, within the time of one request.
+func (a *app) manage(ctx context.Context, f func(context.Context, sdk.Subscriptions) error) error {
+	return a.withClient(ctx, func(client *sdk.Client) error {
+		ctx, cancel := a.request(ctx)
+		defer cancel()
+		return f(ctx, client.Subscriptions())
+	})
+}
+
+// completeSubscription makes the shell complete the name of a subscription, the first
+// argument.
+func (a *app) completeSubscription(cmd *cobra.Command) *cobra.Command {
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+		defer cancel()
+		var names []string
+		// Without a node there is nothing to offer, and nobody to tell.
+		_ = a.manage(ctx, func(ctx context.Context, all sdk.Subscriptions) error {
+			page, err := all.List(ctx, subscriptions.ListRequest{Prefix: prefix, Limit: completeNames})
+			for i := range page.Subscriptions {
+				names = append(names, page.Subscriptions[i].Name)
+			}
+			return err
+		})
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+	return cmd
+}
+
+func newSubscriptionsList(a *app) *cobra.Command {
+	var prefix string
+	var limit int
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List subscriptions by name, with how far they are",
+		Example: `  gyre subscriptions list
+  gyre subscriptions list -o ndjson | jq -r 'select(.lag > 1000).name'`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usagef("--limit 100").because("--limit %d is less than 0", limit)
+			}
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				return a.listSubscriptions(cmd.Context(), client.Subscriptions(), prefix, limit)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "only names that begin so")
+	cmd.Flags().IntVar(&limit, "limit", 0, "how many at most (default all)")
+	return a.talks(cmd)
+}
+
+// listSubscriptions prints a page after another, up to limit if it is not 0.
+func (a *app) listSubscriptions(ctx context.Context, all sdk.Subscriptions, prefix string, limit int) error {
+	out := list[subscriptions.Info]{
+		app: a, header: []string{"name", "state", "stream", "checkpoint", "lag", "in flight", "parked", "subscribers"}, row: subscriptionRow,
+	}
+	r := subscriptions.ListRequest{Prefix: prefix}
+	for {
+		r.Limit = core.MaxReadEvents
+		if limit > 0 {
+			r.Limit = min(limit-out.printed, r.Limit)
+		}
+		page, err := func() (subscriptions.ListPage, error) {
+			ctx, cancel := a.request(ctx)
+			defer cancel()
+			return all.List(ctx, r)
+		}()
+		if err != nil {
+			return err
+		}
+		if err := out.print(page.Subscriptions); err != nil {
+			return err
+		}
+		if n := len(page.Subscriptions); !page.End && n > 0 {
+			r.After = page.Subscriptions[n-1].Name
+		} else {
+			return out.close()
+		}
+		if out.printed == limit {
+			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
+			return out.close()
+		}
+	}
+}
+
+func subscriptionRow(i subscriptions.Info) []string {
+	return []string{
+		cell(i.Name, maxNameCell), string(i.State), cell(i.Stream, streamWidth), strconv.FormatUint(i.Checkpoint, 10),
+		strconv.FormatUint(i.Lag, 10), strconv.Itoa(i.InFlight), strconv.Itoa(i.Parked), strconv.Itoa(len(i.Subscribers)),
+	}
+}
+
+func newSubscriptionsInfo(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "info NAME",
+		Short:   "Tell how a subscription is, and who subscribes to it",
+		Example: "  gyre subscriptions info billing",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
+				return a.printInfo(ctx, all, args[0])
+			})
+		},
+	}
+	return a.completeSubscription(a.talks(cmd))
+}
+
+// printInfo prints how a subscription is.
+func (a *app) printInfo(ctx context.Context, all sdk.Subscriptions, name string) error {
+	info, err := all.Info(ctx, name)
+	if err != nil {
+		return err
+	}
+	return printOne(a, info, infoWords)
+}
+
+func infoWords(i subscriptions.Info) string {
+	var b strings.Builder
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("name", "%s", cell(i.Name, maxNameCell))
+	state := string(i.State)
+	if i.Reason != "" {
+		state += ": " + cell(i.Reason, maxReasonBytes)
+	}
+	row("state", "%s", state)
+	row("stream", "%s", cell(i.Stream, core.MaxStreamNameBytes))
+	for _, f := range []struct {
+		name string
+		list []string
+	}{{"types", i.Filter.Types}, {"streams", i.Filter.Streams}} {
+		if len(f.list) > 0 {
+			row(f.name, "%s", cell(strings.Join(f.list, ", "), dataWidth))
+		}
+	}
+	if i.Filter.Expr != "" {
+		row("where", "%s", cell(i.Filter.Expr, dataWidth))
+	}
+	row("partition by", "%s", cell(i.PartitionBy, dataWidth))
+	row("checkpoint", "%d, lag %d (%s)", i.Checkpoint, i.Lag, seconds(i.LagSeconds))
+	row("events", "%d in flight, %d waiting, %d resting, %d parked", i.InFlight, i.Waiting, i.Resting, i.Parked)
+	row("retry", "%d attempts, then %s", i.Retry.Max, i.Retry.Then)
+	row("subscribers", "%d of %d", len(i.Subscribers), i.ConcurrencyLimit)
+	for _, s := range i.Subscribers {
+		last := "never"
+		if s.LastAck != nil {
+			last = wire.FormatTime(*s.LastAck)
+		}
+		row("", "%s  %d in flight, %d acknowledged, last %s", cell(s.Consumer, streamWidth), s.InFlight, s.Acked, last)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// seconds writes a number of them the short way.
+func seconds(s float64) string {
+	return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
+}
+
+const createHelp = `Create a subscription, without subscribing to it. If there is one with the same definition
+nothing changes; if with another, the exit code is 4.
+
+--file takes the definition in JSON, as the HTTP API has it, instead of the flags.
+
+` + definitionHelp
+
+func newSubscriptionsCreate(a *app) *cobra.Command {
+	var define definitionFlags
+	var paused bool
+	var file string
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a subscription",
+		Long:  createHelp,
+		Example: `  gyre subscriptions create billing --types 'Order*' --partition-by stream --concurrency 4
+  gyre subscriptions create audit --file audit.json`,
+		Args: takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if file != "" && (define.given() || paused) {
+				return usagef("gyre subscriptions create --help").because("--file has the whole definition; give no other flags of it")
+			}
+			var d *subscriptions.Definition
+			var err error
+			if file != "" {
+				d, err = a.definitionOf(file)
+			} else if d, err = define.definition(); err == nil {
+				d.Paused = paused
+			}
+			if err != nil {
+				return err
+			}
+			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
+				info, created, err := all.Put(ctx, args[0], d)
+				if err != nil {
+					return err
+				}
+				return printOne(a, info, func(i subscriptions.Info) string {
+					if !created {
+						return fmt.Sprintf("already there: %s, checkpoint %d", cell(i.Name, maxNameCell), i.Checkpoint)
+					}
+					return fmt.Sprintf("created %s: it begins after position %d", cell(i.Name, maxNameCell), i.Start)
+				})
+			})
+		},
+	}
+	define.register(cmd)
+	cmd.Flags().BoolVar(&paused, "paused", false, "deliver nothing until it is resumed")
+	cmd.Flags().StringVar(&file, "file", "", "file with the definition in JSON; - for stdin")
+	return a.talks(cmd)
+}
+
+// newSubscriptionsControl is pause or resume.
+func newSubscriptionsControl(a *app, verb, short string, do func(sdk.Subscriptions, context.Context, string) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     verb + " NAME",
+		Short:   short,
+		Example: "  gyre subscriptions " + verb + " billing",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
+				if err := do(all, ctx, args[0]); err != nil {
+					return err
+				}
+				return a.printState(ctx, all, args[0])
+			})
+		},
+	}
+	return a.completeSubscription(a.talks(cmd))
+}
+
+// printState prints how a subscription is after something was done to it.
+func (a *app) printState(ctx context.Context, all sdk.Subscriptions, name string) error {
+	info, err := all.Info(ctx, name)
+	if err != nil {
+		return err
+	}
+	return printOne(a, info, func(i subscriptions.Info) string {
+		state := string(i.State)
+		if i.State == delivery.Stopped && i.Reason != "" {
+			state += ": " + cell(i.Reason, maxReasonBytes)
+		}
+		return fmt.Sprintf("%s is %s at checkpoint %d, lag %d", cell(i.Name, maxNameCell), state, i.Checkpoint, i.Lag)
+	})
+}
+
+const resetHelp = `Move the checkpoint of a subscription. What comes after the place is delivered, again or for
+the first time; what comes before it is not. Subscribers join again by themselves. Parked
+events stay parked.
+
+--to takes origin, current, a number (a version, or position of $all, the first to be
+delivered), a time, or a cursor.`
+
+func newSubscriptionsReset(a *app) *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "reset NAME --to PLACE",
+		Short: "Move the checkpoint of a subscription",
+		Long:  resetHelp,
+		Example: `  gyre subscriptions reset billing --to origin
+  gyre subscriptions reset billing --to 2026-11-23T10:00:00Z`,
+		Args: takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if to == "" {
+				return usagef("--to origin").because("say where the subscription is to go on")
+			}
+			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
+				info, err := all.Info(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				from, err := parsePlace(to, info.Stream)
+				if err != nil {
+					return err
+				}
+				if err := all.Reset(ctx, args[0], from); err != nil {
+					return err
+				}
+				return a.printState(ctx, all, args[0])
+			})
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "where it is to go on")
+	return a.completeSubscription(a.talks(cmd))
+}
+
+// deleted is what was deleted, as it is printed.
+type deleted struct {
+	Name   string `json:"name"`
+	Parked int    `json:"parked"`
+}
+
+func newSubscriptionsDelete(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "delete NAME",
+		Short:   "Delete a subscription, its checkpoint and what it has parked; events stay in the log",
+		Example: "  gyre subscriptions delete billing",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
+				// The node takes deleting what is not there for done; here it is a mistake.
+				info, err := all.Info(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if err := all.Delete(ctx, args[0]); err != nil {
+					return err
+				}
+				return printOne(a, deleted{info.Name, info.Parked}, func(d deleted) string {
+					return fmt.Sprintf("deleted %s, with %d parked events", cell(d.Name, maxNameCell), d.Parked)
+				})
+			})
+		},
+	}
+	return a.completeSubscription(a.talks(cmd))
+}
