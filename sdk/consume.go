@@ -30,38 +30,28 @@ func (r *Refusal) Error() string { return string(r.Action) + ": " + r.Reason }
 // An event that is sent again because its connection was lost may be handled while the
 // handler of the earlier time still runs.
 func (s *Subscriber) Consume(ctx context.Context, workers int, handle Handler) error {
-	handling := context.WithoutCancel(ctx)
-	events := make(chan Deliveries)
+	errs := make([]error, max(workers, 1))
 	var running sync.WaitGroup
-	for range max(workers, 1) {
-		running.Go(func() {
-			for one := range events {
-				for d := range one.Events() {
-					reply(d, handle(handling, d))
-				}
-				s.handled(one.lease, one.Count, one.credit)
-			}
-		})
+	for i := range errs {
+		running.Go(func() { errs[i] = s.work(ctx, handle) })
 	}
-	err := s.distribute(ctx, events)
-	close(events)
 	running.Wait()
 	s.flush()
-	return err
+	return errs[0]
 }
 
-// distribute gives each worker that is free an event.
-func (s *Subscriber) distribute(ctx context.Context, to chan<- Deliveries) error {
+// work is one worker.
+func (s *Subscriber) work(ctx context.Context, handle Handler) error {
+	handling := context.WithoutCancel(ctx)
 	for {
 		one, err := s.next(ctx, core.Limit{Events: 1, Bytes: 1})
 		if err != nil {
 			return err
 		}
-		select {
-		case to <- one:
-		case <-ctx.Done():
-			return core.AsError(ctx.Err())
+		for d := range one.Events() {
+			reply(d, handle(handling, d))
 		}
+		s.handled(one.lease, one.Count, one.credit)
 	}
 }
 

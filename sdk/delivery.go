@@ -12,8 +12,12 @@ import (
 const (
 	// ackBatch and ackDelay bound what is acked and not sent yet. Acks go together in
 	// one frame; those of slow handlers do not wait for others.
-	ackBatch = 32
+	ackBatch = 64
 	ackDelay = 2 * time.Millisecond
+
+	// fewAhead is up to where credit goes back for each event: a worker may be waiting.
+	// Beyond, half of what there is goes back at a time.
+	fewAhead = 64
 )
 
 // Delivery is one event, sent to a Subscriber. Its methods return at once. Their error
@@ -215,7 +219,7 @@ func (s *Subscriber) post(send func(id uint64)) {
 	send(k.id)
 }
 
-// handled gives credit back for events of a lease, by halves of what there is.
+// handled gives credit back for events of a lease, when it is enough.
 func (s *Subscriber) handled(number uint64, events, bytes int) {
 	s.mu.Lock()
 	l := &s.lease
@@ -225,7 +229,7 @@ func (s *Subscriber) handled(number uint64, events, bytes int) {
 	}
 	l.events += events
 	l.bytes += bytes
-	enough := l.events >= (s.options.Ahead+1)/2 || l.bytes >= creditBytes/2
+	enough := s.options.Ahead <= fewAhead || l.events >= s.options.Ahead/2 || l.bytes >= creditBytes/2
 	s.mu.Unlock()
 	if !enough {
 		return

@@ -117,14 +117,18 @@ func (s *Subscriber) Next(ctx context.Context, limit core.Limit) (Deliveries, er
 	return d, err
 }
 
-// next is Next, and gives no credit.
+// next is Next, gives no credit, and may be called by several workers at once.
 func (s *Subscriber) next(ctx context.Context, limit core.Limit) (Deliveries, error) {
 	limit.Events, limit.Bytes = max(limit.Events, 1), max(limit.Bytes, 1)
 	for {
 		if err := ctx.Err(); err != nil {
 			return Deliveries{}, core.AsError(err)
 		}
-		if d, err := s.take(limit); d.Count > 0 || err != nil {
+		d, more, err := s.take(limit)
+		if more {
+			notify(s.wake)
+		}
+		if d.Count > 0 || err != nil {
 			return d, err
 		}
 		select {
@@ -134,26 +138,27 @@ func (s *Subscriber) next(ctx context.Context, limit core.Limit) (Deliveries, er
 	}
 }
 
-// take takes the first events from the queue.
-func (s *Subscriber) take(limit core.Limit) (Deliveries, error) {
+// take takes the first events from the queue. more says that there is something for
+// another worker.
+func (s *Subscriber) take(limit core.Limit) (d Deliveries, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
-		return Deliveries{}, s.err
+		return d, s.err != nil, s.err
 	}
 	first := &s.queue[0]
-	d := *first
+	d = *first
 	head, tail := d.Cut(limit)
 	if tail.Count == 0 {
 		*first = Deliveries{}
 		s.queue = s.queue[1:]
-		return d, nil
+		return d, len(s.queue) > 0, nil
 	}
 	d.Batch, d.attempts = head, first.attempts[:head.Count]
 	d.credit = min(len(head.Block), first.credit)
 	first.Batch, first.attempts = tail, first.attempts[head.Count:]
 	first.credit -= d.credit
-	return d, nil
+	return d, true, nil
 }
 
 // eachLimit is what Events asks for at a time.
@@ -251,9 +256,12 @@ func (s *Subscriber) receive(p parcel) {
 		return
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lease.on == nil {
+		return // it was over before they came
+	}
 	s.lease.unanswered += p.batch.Count
 	s.queue = append(s.queue, Deliveries{Batch: p.batch, attempts: attempts, credit: p.bytes, by: s, lease: s.lease.number})
-	s.mu.Unlock()
 	notify(s.wake)
 }
 

@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -96,4 +97,50 @@ func each(b *testing.B, n *node, c *sdk.Client, name string, o sdk.SubscribeOpti
 		}
 		b.StartTimer()
 	}
+}
+
+// BenchmarkStrictOrder handles one event at a time: it is bounded by round trips, beside
+// that of a read of one event.
+func BenchmarkStrictOrder(b *testing.B) {
+	n := startNode(b)
+	c := dial(b, n.addr, sdk.Options{})
+	commit := event("s")
+	for range 999 {
+		commit.Appends[0].Events = append(commit.Appends[0].Events, event("s").Appends[0].Events[0])
+	}
+	for range 20 {
+		for i := range commit.Appends[0].Events {
+			commit.Appends[0].Events[i].ID = core.NewID()
+		}
+		if _, err := n.store.Append(b.Context(), commit); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("roundtrip", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := c.Read(b.Context(), core.ReadRequest{Stream: "s", From: 1, Limit: core.Limit{Events: 1}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("events", func(b *testing.B) {
+		s := subscribe(b, c, "strict", sdk.SubscribeOptions{Definition: definition(func(d *subscriptions.Definition) { d.BufferSize = 1 })})
+		defer func() {
+			if err := errors.Join(s.Close(b.Context()), n.owner.Delete(b.Context(), "strict")); err != nil {
+				b.Error(err)
+			}
+		}()
+		left := b.N
+		for d, err := range s.Events(b.Context()) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := d.Ack(); err != nil {
+				b.Fatal(err)
+			}
+			if left--; left == 0 {
+				break
+			}
+		}
+	})
 }
