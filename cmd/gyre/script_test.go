@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", raceOptions); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"gyre": main})
+	testscript.Main(m, map[string]func(){"gyre": main, "subscriber": subscriberMain})
 }
 
 // TestScripts runs testdata/script. Beside testscript's own commands there are

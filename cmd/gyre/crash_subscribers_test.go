@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+const (
+	subscribersAtOnce = 3
+	subscribersName   = "work"
+	// askAgain is the pause before something is asked for again.
+	askAgain = 5 * time.Millisecond
+	// drainLatest is more than the subscribers take for what a round has appended.
+	drainLatest = time.Minute
+)
+
+// subscriberMain is a subscriber in a process of its own, to be killed: it writes a line
+// for each event to a file that it shares with others, and acks it then.
+func subscriberMain() {
+	if err := subscribeTo(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitOther)
+	}
+}
+
+func subscribeTo(url, file string) error {
+	out, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	sub, err := dialAndSubscribe(ctx, url)
+	// The node may be away, and a subscriber that was killed may hold its place still.
+	for ; err != nil && core.AsError(err).Info().Retryable; sub, err = dialAndSubscribe(ctx, url) {
+		time.Sleep(askAgain)
+	}
+	if err != nil {
+		return err
+	}
+	return sub.Consume(ctx, 4, func(_ context.Context, d sdk.Delivery) error {
+		_, err := fmt.Fprintf(out, "%s %d %d\n", d.Stream, d.Version, d.Position) // one write
+		return err
+	})
+}
+
+func dialAndSubscribe(ctx context.Context, url string) (*sdk.Subscriber, error) {
+	client, err := sdk.Dial(ctx, url, sdk.Options{})
+	if err != nil {
+		return nil, err
+	}
+	sub, err := client.Subscribe(ctx, subscribersName, sdk.SubscribeOptions{Consumer: fmt.Sprint(os.Getpid())})
+	if err != nil {
+		_ = client.Close()
+	}
+	return sub, err
+}
+
+// TestCrashSubscribers kills the node, subscribers in their own processes, or both, with
+// SIGKILL at random moments of full load, round after round on the same log. The stored
+// checkpoint never passes an event that was not handled, and moves forward only (P9); the
+// events of a stream are handled in order (P8); and after each round everything is handled
+// that is in the log, some of it more than once. 100 rounds with GYRE_SOAK=1.
+func TestCrashSubscribers(t *testing.T) {
+	rounds := 5
+	if os.Getenv("GYRE_SOAK") != "" {
+		rounds = 100
+	}
+	c := newSubscriberCrasher(t)
+	for round := range rounds {
+		c.round(t, round)
+		if t.Failed() {
+			t.Fatalf("in round %d of %d; the node said: %s", round+1, rounds, c.log())
+		}
+	}
+	t.Logf("%d rounds, %d events, %d of them again", rounds, len(c.handled), c.again)
+}
+
+// subscriberCrasher has a node, its subscribers, and what they did.
+type subscriberCrasher struct {
+	crasher
+	node        *process
+	client      *sdk.Client // outlives the node
+	subscribers []*exec.Cmd
+
+	file *os.File      // where the subscribers write
+	read *bufio.Reader // of file
+	part string        // a line that is not whole yet
+
+	handled    map[uint64]struct{} // positions
+	versions   map[string]uint64   // the last of each stream
+	again      int
+	checkpoint uint64 // the last that was seen; everything up to it is handled
+}
+
+func newSubscriberCrasher(t *testing.T) *subscriberCrasher {
+	c := &subscriberCrasher{crasher: *newCrasher(t.TempDir()), handled: map[uint64]struct{}{}, versions: map[string]uint64{}}
+	file, err := os.Create(filepath.Join(c.dir, "handled"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	c.file, c.read = file, bufio.NewReader(file)
+	c.node = c.start(t)
+	c.args = append(c.args, "--listen", strings.TrimPrefix(c.node.url, "http://")) // from now on
+	t.Cleanup(func() { _, _ = c.node.end(syscall.SIGKILL) })
+	c.client = c.dial(t, c.node)
+	t.Cleanup(func() { _ = c.client.Close() })
+	d := subscriptions.DefaultDefinition()
+	d.PartitionBy, d.ConcurrencyLimit, d.BufferSize = subscriptions.ByStream, subscribersAtOnce, 16
+	d.Retry.Max = 1000 // each kill fails attempts
+	if _, _, err := c.client.Subscriptions().Put(t.Context(), subscribersName, &d); err != nil {
+		t.Fatal(err)
+	}
+	c.subscribers = make([]*exec.Cmd, subscribersAtOnce)
+	for i := range c.subscribers {
+		c.startSubscriber(t, i)
+	}
+	return c
+}
+
+func (c *subscriberCrasher) startSubscriber(t *testing.T, i int) {
+	t.Helper()
+	path, err := exec.LookPath("subscriber")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, c.node.url, c.file.Name())
+	log, err := os.Create(filepath.Join(c.dir, fmt.Sprintf("subscriber-%d.log", i)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.subscribers[i] = cmd
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
+
+// round appends while something is killed, and waits until all is handled.
+func (c *subscriberCrasher) round(t *testing.T, round int) {
+	ctx, cancel := context.WithTimeout(t.Context(), drainLatest)
+	defer cancel()
+	loading, stop := context.WithCancel(ctx)
+	var load sync.WaitGroup
+	for w := range 4 {
+		load.Go(func() {
+			for n := 0; ; n++ {
+				if _, err := c.client.Append(loading, crashCommit(w, n)); err != nil {
+					if loading.Err() == nil {
+						t.Errorf("append: %v", err)
+					}
+					return
+				}
+			}
+		})
+	}
+	// The first rounds do each once.
+	kind := round % 3
+	if round >= 3 {
+		kind = rand.IntN(3)
+	}
+	for range 1 + rand.IntN(3) {
+		<-time.NewTimer(time.Duration(rand.Int64N(int64(maxKillDelay)))).C
+		if kind != 0 {
+			c.killSubscriber(t, rand.IntN(subscribersAtOnce))
+		}
+		if kind != 1 {
+			c.end(t, c.node, syscall.SIGKILL, -1)
+			c.node = c.start(t)
+		}
+		c.check(ctx, t)
+	}
+	stop()
+	load.Wait()
+	c.drain(ctx, t)
+}
+
+// killSubscriber kills one, which must run still, and starts another.
+func (c *subscriberCrasher) killSubscriber(t *testing.T, i int) {
+	t.Helper()
+	cmd := c.subscribers[i]
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
+		said, readErr := os.ReadFile(filepath.Join(c.dir, fmt.Sprintf("subscriber-%d.log", i)))
+		t.Fatalf("the subscriber had ended by itself: %v: %s (%v)", err, said, readErr)
+	}
+	c.startSubscriber(t, i)
+}
+
+// check compares the checkpoint with what was handled, which is written before it is
+// acked.
+func (c *subscriberCrasher) check(ctx context.Context, t *testing.T) subscriptions.Info {
+	t.Helper()
+	var info subscriptions.Info
+	for {
+		var err error
+		if info, err = c.client.Subscriptions().Info(ctx, subscribersName); err == nil {
+			break
+		}
+		if !core.AsError(err).Info().Retryable || ctx.Err() != nil {
+			t.Fatalf("info: %v (%v)", err, context.Cause(ctx))
+		}
+		time.Sleep(askAgain)
+	}
+	c.takeLines(t)
+	if info.Checkpoint < c.checkpoint {
+		t.Fatalf("the checkpoint went from %d to %d", c.checkpoint, info.Checkpoint)
+	}
+	for ; c.checkpoint < info.Checkpoint; c.checkpoint++ {
+		if _, ok := c.handled[c.checkpoint+1]; !ok {
+			t.Fatalf("the checkpoint is %d, and the event at %d was not handled", info.Checkpoint, c.checkpoint+1)
+		}
+	}
+	return info
+}
+
+// takeLines reads what the subscribers have written since the last time.
+func (c *subscriberCrasher) takeLines(t *testing.T) {
+	t.Helper()
+	for {
+		text, err := c.read.ReadString('\n')
+		c.part += text
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stream string
+		var version, position uint64
+		if _, err := fmt.Sscanf(c.part, "%s %d %d\n", &stream, &version, &position); err != nil {
+			t.Fatalf("%q: %v", c.part, err)
+		}
+		c.part = ""
+		switch last := c.versions[stream]; {
+		case version > last+1:
+			t.Fatalf("%s@%d was handled after @%d", stream, version, last)
+		case version == last+1:
+			c.versions[stream] = version
+			c.handled[position] = struct{}{}
+		default:
+			c.again++
+		}
+	}
+}
+
+// drain waits until everything is handled, and looks whether it is.
+func (c *subscriberCrasher) drain(ctx context.Context, t *testing.T) {
+	t.Helper()
+	var info subscriptions.Info
+	for info = c.check(ctx, t); info.Lag > 0; info = c.check(ctx, t) {
+		if ctx.Err() != nil {
+			t.Fatalf("it stands still: %+v", info)
+		}
+		time.Sleep(askAgain)
+	}
+	if info.Parked > 0 {
+		t.Errorf("%d events were parked", info.Parked)
+	}
+	if head := info.Checkpoint; uint64(len(c.handled)) != head {
+		t.Errorf("%d events were handled, the log has %d", len(c.handled), head)
+	}
+	for stream, handled := range c.versions {
+		page, err := c.client.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
+		if err != nil || page.Version != handled {
+			t.Errorf("%s is at version %d, %v; handled up to %d", stream, page.Version, err, handled)
+		}
+	}
+}
