@@ -96,6 +96,18 @@ func (d Deliveries) Ack() error {
 	return d.by.ack(d.lease, true, positions...)
 }
 
+// cut splits off the first events that fit l, at least one if there is any.
+func (d Deliveries) cut(l core.Limit) (head, tail Deliveries) {
+	head, tail = d, d
+	head.Batch, tail.Batch = d.Cut(l)
+	head.attempts, tail.attempts = d.attempts[:head.Count], d.attempts[head.Count:]
+	if tail.Count > 0 {
+		head.credit = min(len(head.Block), d.credit)
+	}
+	tail.credit = d.credit - head.credit
+	return head, tail
+}
+
 // lease is a Subscriber's time on one session. Subscriber.mu protects it.
 type lease struct {
 	number     uint64   // counts up with each
@@ -240,6 +252,7 @@ func (s *Subscriber) handled(number uint64, events, bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.is(number) && l.events > 0 {
+		s.sendAcks() // or what is done would be in flight beside what comes
 		l.on.sendCredit(&wire.Credit{Sub: s.num, Events: int64(l.events), Bytes: int64(l.bytes)})
 		l.events, l.bytes = 0, 0
 	}

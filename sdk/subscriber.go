@@ -3,6 +3,8 @@ package sdk
 import (
 	"context"
 	"iter"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -146,26 +148,31 @@ func (s *Subscriber) take(limit core.Limit) (d Deliveries, more bool, err error)
 	if len(s.queue) == 0 {
 		return d, s.err != nil, s.err
 	}
-	first := &s.queue[0]
-	d = *first
-	head, tail := d.Cut(limit)
-	if tail.Count == 0 {
-		*first = Deliveries{}
+	d, rest := s.queue[0].cut(limit)
+	s.queue[0] = rest
+	if rest.Count == 0 {
 		s.queue = s.queue[1:]
-		return d, len(s.queue) > 0, nil
 	}
-	d.Batch, d.attempts = head, first.attempts[:head.Count]
-	d.credit = min(len(head.Block), first.credit)
-	first.Batch, first.attempts = tail, first.attempts[head.Count:]
-	first.credit -= d.credit
-	return d, true, nil
+	return d, len(s.queue) > 0, nil
+}
+
+// putBack gives what Next gave last back to the queue, but for the first events.
+func (s *Subscriber) putBack(d Deliveries, but int) {
+	done, rest := d.cut(core.Limit{Events: but, Bytes: math.MaxInt})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rest.Count > 0 && s.lease.is(d.lease) {
+		s.unasked = done
+		s.queue = slices.Insert(s.queue, 0, rest)
+	}
 }
 
 // eachLimit is what Events asks for at a time.
 var eachLimit = core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10}
 
 // Events gives event by event, until ctx ends or the subscription does, with the reason
-// as the last. Asking for the next event does not ack the one before.
+// as the last. Asking for the next event does not ack the one before. Who breaks off may
+// go on with Events, Next or Consume.
 func (s *Subscriber) Events(ctx context.Context) iter.Seq2[Delivery, error] {
 	return func(yield func(Delivery, error) bool) {
 		for {
@@ -174,8 +181,11 @@ func (s *Subscriber) Events(ctx context.Context) iter.Seq2[Delivery, error] {
 				yield(Delivery{}, err)
 				return
 			}
+			given := 0
 			for d := range batch.Events() {
+				given++
 				if !yield(d, nil) {
+					s.putBack(batch, given)
 					return
 				}
 			}

@@ -152,6 +152,60 @@ func TestEachEventIsDeliveredOnce(t *testing.T) {
 	}
 }
 
+// TestBreakingOffLosesNothing begins a loop over events anew for each of them.
+func TestBreakingOffLosesNothing(t *testing.T) {
+	n := startNode(t)
+	n.fill(t, 100, 1)
+	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "broken", sdk.SubscribeOptions{Ahead: 10})
+	for next := uint64(1); next <= 100; next++ {
+		for d, err := range s.Events(within(t)) {
+			if err != nil || d.Position != next || d.Attempt != 1 {
+				t.Fatalf("position %d, attempt %d, %v, want position %d for the first time", d.Position, d.Attempt, err, next)
+			}
+			if err := d.Ack(); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		info, err := n.owner.Info(t.Context(), "broken")
+		if err != nil || info.InFlight > 10 {
+			t.Fatalf("%d in flight, %v", info.InFlight, err)
+		}
+	}
+	n.stored(t, "broken", 100)
+}
+
+// TestResetUnderASubscriber has what was sent before come again, under another lease.
+func TestResetUnderASubscriber(t *testing.T) {
+	n := startNode(t)
+	n.fill(t, 5, 1)
+	c := dial(t, n.addr, sdk.Options{})
+	s := subscribe(t, c, "reset", sdk.SubscribeOptions{})
+	all := core.Limit{Events: 5, Bytes: 1 << 20}
+	before, err := s.Next(within(t), all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	n.stored(t, "reset", before.Last)
+	if err := c.Subscriptions().Reset(within(t), "reset", core.From{}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Next(within(t), all)
+	if err != nil || again.First != 1 {
+		t.Errorf("%+v, %v", again.Batch, err)
+	}
+	if err := before.Ack(); !errors.Is(err, core.CodeLeaseLost) {
+		t.Errorf("an ack from before: %v", err)
+	}
+	if err := again.Ack(); err != nil {
+		t.Error(err)
+	}
+	n.stored(t, "reset", again.Last)
+}
+
 func TestAnswersOfAHandler(t *testing.T) {
 	n := startNode(t)
 	n.fill(t, 4, 1)
