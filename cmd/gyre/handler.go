@@ -41,7 +41,7 @@ func (c *consumption) run(ctx context.Context, sub *sdk.Subscriber, f *subscribe
 		var refusal *sdk.Refusal
 		switch {
 		case err == nil:
-			c.acked.Add(1)
+			c.succeeded.Add(1)
 		case errors.As(err, &refusal):
 			c.parked.Add(1)
 		default:

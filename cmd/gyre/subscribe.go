@@ -136,7 +136,7 @@ type consumption struct {
 	// end ends the run, with a cause.
 	end context.CancelCauseFunc
 
-	acked, parked, failed atomic.Int64
+	succeeded, parked, failed atomic.Int64 // events
 }
 
 func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o sdk.SubscribeOptions, f *subscribeFlags) error {
@@ -204,9 +204,9 @@ func (c *consumption) finish(ctx context.Context, sub *sdk.Subscriber, cause err
 	if err := sub.Close(leaving); err != nil {
 		return err
 	}
-	if n := c.acked.Load() + c.parked.Load() + c.failed.Load(); n > 0 && c.app.output == "" {
-		fmt.Fprintf(c.app.stderr, "Handled %s: %s acknowledged, %s parked, %s failed.\n",
-			comma(n), comma(c.acked.Load()), comma(c.parked.Load()), comma(c.failed.Load()))
+	if n := c.succeeded.Load() + c.parked.Load() + c.failed.Load(); n > 0 && c.app.output == "" {
+		fmt.Fprintf(c.app.stderr, "Handled %s: %s succeeded, %s parked, %s failed.\n",
+			comma(n), comma(c.succeeded.Load()), comma(c.parked.Load()), comma(c.failed.Load()))
 	}
 	var caught *caughtUp
 	if errors.As(cause, &caught) {
@@ -287,7 +287,7 @@ func (c *consumption) print(ctx context.Context, sub *sdk.Subscriber) error {
 			return err
 		}
 		if batch.Ack() == nil { // else they come again
-			c.acked.Add(int64(batch.Count))
+			c.succeeded.Add(int64(batch.Count))
 		}
 	}
 }
