@@ -41,6 +41,7 @@ type committer struct {
 	closed  bool
 	queue   []*pending // in order of arrival
 	bytes   int        // of queue
+	queued  int        // events of queue
 	waiting int        // submitters that wait for room
 	busy    [lanes]step
 
@@ -49,9 +50,10 @@ type committer struct {
 
 // step is what a lane works on, from take to release. The zero step is none.
 type step struct {
-	slots slots
-	bytes int
-	begun bool
+	slots  slots
+	bytes  int
+	events int
+	begun  bool
 }
 
 // pending is a Commit on its way.
@@ -117,6 +119,7 @@ func (c *committer) enqueue(p *pending) error {
 	}
 	c.queue = append(c.queue, p)
 	c.bytes += p.bytes
+	c.queued += p.events
 	c.work.Signal()
 	return nil
 }
@@ -190,10 +193,16 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 
 // worthwhile reports whether to begin a step now. Beside another step it has
 // to be at least as large: groups that are begun as soon as anything is there
-// would stay small, and each costs a sync. c.mu is held.
+// would stay small, and each costs a sync. A step without events is another
+// matter: the engine may let it wait for one with events to share a sync, so
+// nothing waits for it but what has no events either, which would take the last
+// lane. c.mu is held.
 func (c *committer) worthwhile() bool {
 	for i := range c.busy {
-		if c.busy[i].begun && c.bytes < c.busy[i].bytes {
+		b := &c.busy[i]
+		switch {
+		case !b.begun:
+		case b.events == 0 && c.queued == 0, b.events > 0 && c.bytes < b.bytes:
 			return false
 		}
 	}
@@ -211,10 +220,9 @@ func (c *committer) pick(lane int, group []*pending) []*pending {
 		}
 	}
 	mine := &c.busy[lane]
-	events := 0
 	kept := c.queue[:0]
 	for i, p := range c.queue {
-		full := len(group) > 0 && (len(group) == maxGroupCommits || events+p.events > maxGroupEvents || mine.bytes+p.bytes > maxGroupBytes)
+		full := len(group) > 0 && (len(group) == maxGroupCommits || mine.events+p.events > maxGroupEvents || mine.bytes+p.bytes > maxGroupBytes)
 		if full {
 			kept = append(kept, c.queue[i:]...)
 			break
@@ -229,7 +237,8 @@ func (c *committer) pick(lane int, group []*pending) []*pending {
 		mine.slots.add(p.touched)
 		mine.begun = true
 		mine.bytes += p.bytes
-		events += p.events
+		mine.events += p.events
+		c.queued -= p.events
 	}
 	clear(c.queue[len(kept):])
 	c.queue = kept
@@ -319,7 +328,7 @@ func (c *committer) stop() {
 	c.mu.Lock()
 	c.closed = true
 	queue := c.queue
-	c.queue, c.bytes = nil, 0
+	c.queue, c.bytes, c.queued = nil, 0, 0
 	close(c.room)
 	c.room = make(chan struct{})
 	c.work.Broadcast()

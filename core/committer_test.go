@@ -94,6 +94,27 @@ func TestSmallAppendsShareAStep(t *testing.T) {
 	}
 }
 
+// A step of records only may take its time: an append does not wait for it, however
+// small it is, and other records do not take its lane.
+func TestAppendsDoNotWaitForRecords(t *testing.T) {
+	g := newGated()
+	s := core.NewStore(g, core.StoreConfig{})
+	defer s.Close()
+	defer close(g.pass)
+	ignore := func(core.Result, error) {}
+	records := func(key string) core.Commit {
+		return core.Commit{Records: []core.RecordOp{{Table: "t", Key: key, Expect: core.AnyVersion, Value: make([]byte, 1000)}}}
+	}
+	s.Submit(t.Context(), records("a"), ignore)
+	<-g.begun
+	s.Submit(t.Context(), records("b"), ignore)
+	s.Submit(t.Context(), records("c"), ignore)
+	s.Submit(t.Context(), one("s"), ignore)
+	if second := <-g.begun; len(second) != 3 || len(second[2].Appends) != 1 {
+		t.Errorf("the second step has %d Commits, want the records that waited, and the append", len(second))
+	}
+}
+
 // Pipelined appends to one stream are applied in the order they were
 // submitted in: each expects the version the one before it makes.
 func TestSubmitKeepsTheOrderOfAStream(t *testing.T) {

@@ -2,8 +2,13 @@ package core
 
 import "hash/maphash"
 
-// slotCount is the number of slots that names are hashed to.
-const slotCount = 4096
+// slotCount is the number of slots that names are hashed to: half of them are for
+// streams, half for records. A step with nothing but records may take its time, and
+// appends that touch none of them are not to wait for it by chance.
+const slotCount = 2 * namesSlots
+
+// namesSlots is the number of slots for one kind of names.
+const namesSlots = 4096
 
 // slots is the set of streams and records that some Commits touch, coarsely:
 // each name is one of 4096 slots. The committer keeps Commits that share a
@@ -21,21 +26,33 @@ type touched struct {
 
 var slotSeed = maphash.MakeSeed()
 
-func slotOf(name string) uint16 { return uint16(maphash.String(slotSeed, name) % slotCount) }
+func streamSlot(name string) uint16 { return uint16(maphash.String(slotSeed, name) % namesSlots) }
+
+func recordSlot(r *RecordOp) uint16 {
+	var h maphash.Hash
+	h.SetSeed(slotSeed)
+	_, _ = h.WriteString(r.Table) // it never fails
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(r.Key)
+	return namesSlots + uint16(h.Sum64()%namesSlots)
+}
 
 func (c *Commit) touches() touched {
-	if len(c.Appends) == 1 && len(c.Checks) == 0 && len(c.Records) == 0 {
-		return touched{slot: slotOf(c.Appends[0].Stream)}
+	switch {
+	case len(c.Appends) == 1 && len(c.Checks)+len(c.Records) == 0:
+		return touched{slot: streamSlot(c.Appends[0].Stream)}
+	case len(c.Records) == 1 && len(c.Appends)+len(c.Checks) == 0:
+		return touched{slot: recordSlot(&c.Records[0])}
 	}
 	set := new(slots)
 	for i := range c.Appends {
-		set.addSlot(slotOf(c.Appends[i].Stream))
+		set.addSlot(streamSlot(c.Appends[i].Stream))
 	}
 	for i := range c.Checks {
-		set.addSlot(slotOf(c.Checks[i].Stream))
+		set.addSlot(streamSlot(c.Checks[i].Stream))
 	}
 	for i := range c.Records {
-		set.addSlot(slotOf(c.Records[i].Table + "\x00" + c.Records[i].Key))
+		set.addSlot(recordSlot(&c.Records[i]))
 	}
 	return touched{set: set}
 }
