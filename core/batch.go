@@ -30,6 +30,31 @@ func (b Batch) Events() iter.Seq[Event] {
 	}
 }
 
+// Place is where an event is, which takes less than to decode it.
+type Place struct {
+	Position       uint64
+	RecordedMicros int64
+	// At and Size are those of the encoded event in Batch.Block.
+	At, Size int
+}
+
+// Places tells where each event is. It panics as Events does.
+func (b Batch) Places() iter.Seq[Place] {
+	return func(yield func(Place) bool) {
+		for at := 0; at < len(b.Block); {
+			p, ok := decodePlace(b.Block[at:])
+			if !ok {
+				panic("core: batch with a malformed event")
+			}
+			p.At = at
+			if !yield(p) {
+				return
+			}
+			at += p.Size
+		}
+	}
+}
+
 // Slice decodes all events.
 func (b Batch) Slice() []Event {
 	events := make([]Event, 0, b.Count)

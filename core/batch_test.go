@@ -36,12 +36,23 @@ func rangeOf(first, last uint64) []uint64 {
 	return positions
 }
 
-// wellFormed checks what is true of every Batch.
+// wellFormed checks what is true of every Batch, and that it says where its events are.
 func wellFormed(t *testing.T, b Batch) {
 	t.Helper()
 	parsed, err := ParseBatch(b.Block, b.Count)
 	if err != nil || parsed.First != b.First || parsed.Last != b.Last {
 		t.Errorf("batch of %d from %d to %d: parsed %d to %d, %v", b.Count, b.First, b.Last, parsed.First, parsed.Last, err)
+	}
+	var places []Place
+	for p := range b.Places() {
+		places = append(places, p)
+	}
+	at := 0
+	for i, e := range b.Slice() {
+		if want := (Place{e.Position, e.Recorded.UnixMicro(), at, len(e.Raw)}); i >= len(places) || places[i] != want {
+			t.Fatalf("places %+v, want %+v", places, want)
+		}
+		at += len(e.Raw)
 	}
 	if b.Count != len(b.Slice()) || b.Count == 0 && (b.First != 0 || b.Last != 0) {
 		t.Errorf("batch of %d from %d to %d has %d events", b.Count, b.First, b.Last, len(b.Slice()))

@@ -222,6 +222,20 @@ func decodeHead(b []byte) (h eventHead, ok bool) {
 	return h, d.ok
 }
 
+// decodePlace finds how long an event is, and what is at its front.
+func decodePlace(b []byte) (p Place, ok bool) {
+	body, n, ok := takeLP(b)
+	if !ok {
+		return p, false
+	}
+	d := decoder{b: body, ok: true}
+	p.Size = n
+	p.Position = d.uvarint()
+	d.uvarint()
+	p.RecordedMicros = int64(d.uint64())
+	return p, d.ok
+}
+
 // decoder takes values off the front of b and remembers whether all were
 // there.
 type decoder struct {

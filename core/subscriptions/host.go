@@ -58,6 +58,20 @@ type todo struct {
 // does not start it each time.
 const idleFor = 5 * time.Second
 
+const (
+	// leastWindow and mostWindow bound the events that a machine has read and not
+	// finished; between them it is twice what all subscribers can have in flight.
+	// Several times as many may be finished and not stored: at the lower one a node
+	// that stores checkpoints twenty times a second delivers two million events a second with it.
+	leastWindow = 1 << 15
+	mostWindow  = 1 << 16
+)
+
+// windowOf is the window of a machine.
+func windowOf(o *delivery.Options) core.Limit {
+	return core.Limit{Events: min(max(2*o.ConcurrencyLimit*o.BufferSize, leastWindow), mostWindow)}
+}
+
 // newHost begins what is stored of a subscription. Its goroutines are started as they
 // are needed.
 func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
@@ -90,7 +104,8 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	options.Paused = p.Mode == paused
 	h.machine = delivery.New(now, delivery.Config{
 		Options: options, Checkpoint: p.Checkpoint, Parked: refs,
-		Lease: delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
+		Lease:  delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
+		Window: windowOf(&options),
 	})
 	if p.Mode == stopped {
 		h.machine.Stop(p.Reason)

@@ -14,6 +14,9 @@ const (
 	mostRest  = 5 * time.Second
 )
 
+// maxRead bounds a read: events are kept by the block that they were read in.
+var maxRead = core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10}
+
 // readLog is the reader: it feeds the machine what it asks for, as the follower
 // gives it.
 func (h *host) readLog() {
@@ -85,7 +88,7 @@ func (h *host) toRead(ctx context.Context) (core.Limit, error) {
 		limit := h.todo.read
 		h.mu.Unlock()
 		if limit.Events > 0 {
-			return limit, nil
+			return core.Limit{Events: min(limit.Events, maxRead.Events), Bytes: min(limit.Bytes, maxRead.Bytes)}, nil
 		}
 		select {
 		case <-h.read:

@@ -77,11 +77,17 @@ func (s *shape) plain() bool {
 // items appends what there is to deliver of a batch. Each Raw keeps the capacity
 // that it has in the block, so that neighbours can be joined without a copy.
 func (s *shape) items(dst []delivery.Item, b core.Batch) []delivery.Item {
+	if s.plain() {
+		for p := range b.Places() {
+			dst = append(dst, delivery.Item{Position: p.Position, RecordedMicros: p.RecordedMicros, Raw: b.Block[p.At : p.At+p.Size]})
+		}
+		return dst
+	}
 	at := 0
 	for e := range b.Events() {
 		it := delivery.Item{Position: e.Position, RecordedMicros: e.Recorded.UnixMicro(), Raw: b.Block[at : at+len(e.Raw)]}
 		at += len(e.Raw)
-		if s.plain() || s.apply(&it, &e) {
+		if s.apply(&it, &e) {
 			dst = append(dst, it)
 		}
 	}

@@ -70,33 +70,52 @@ type subscriber struct {
 	until   time.Time // when a detached one ends
 }
 
-// pending is what was sent and not taken by Next.
-type pending struct {
-	block    []byte
+// pending is what was sent and not taken by Next, in runs.
+type pending struct{ runs []run }
+
+// run is some events, back to back in one block.
+type run struct {
+	core.Batch
 	attempts []uint64
-	first    uint64
-	last     uint64
-	shared   bool // block is a part of what the machine sent
+	shared   bool // the block is a part of what the machine sent
 }
+
+// copyBelow is how long a run must be to be left as it is when the next event lies
+// elsewhere; shorter ones are copied together, into blocks of copyBlock.
+const (
+	copyBelow = 16 << 10
+	copyBlock = 64 << 10
+)
 
 // add copies nothing as long as each event lies behind the one before it, as those
 // of one read do.
 func (p *pending) add(d *delivery.Delivery) {
-	n := len(p.block)
-	switch {
-	case n == 0:
-		p.block, p.shared, p.first = d.Raw, true, d.Position
-	case p.shared && adjacent(p.block, d.Raw):
-		p.block = p.block[:n+len(d.Raw)]
-	default:
-		if p.shared {
-			p.block = append(make([]byte, 0, 2*(n+len(d.Raw))), p.block...)
-			p.shared = false
-		}
-		p.block = append(p.block, d.Raw...)
+	last := len(p.runs) - 1
+	if last < 0 || !p.runs[last].takes(d.Raw) {
+		p.runs = append(p.runs, run{Batch: core.Batch{Block: d.Raw, First: d.Position}, shared: true})
+		last++
 	}
-	p.attempts = append(p.attempts, uint64(d.Attempt))
-	p.last = d.Position
+	r := &p.runs[last]
+	r.attempts = append(r.attempts, uint64(d.Attempt))
+	r.Count++
+	r.Last = d.Position
+}
+
+// takes puts an event behind the others, if it belongs there.
+func (r *run) takes(raw []byte) bool {
+	n := len(r.Block)
+	switch {
+	case r.shared && adjacent(r.Block, raw):
+		r.Block = r.Block[:n+len(raw)]
+		return true
+	case r.shared && n < copyBelow:
+		r.Block = append(make([]byte, 0, max(copyBlock, n+len(raw))), r.Block...)
+		r.shared = false
+	case r.shared || n+len(raw) > cap(r.Block):
+		return false
+	}
+	r.Block = append(r.Block, raw...)
+	return true
 }
 
 // adjacent says that b lies behind a in the same block.
@@ -105,12 +124,20 @@ func adjacent(a, b []byte) bool {
 	return n+len(b) <= cap(a) && &a[:n+1][n] == &b[0]
 }
 
-// take removes as much as a limit allows, at least one event.
+// take removes as much of the first run as a limit allows, at least one event.
 func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
-	all := core.Batch{Block: p.block[:len(p.block):len(p.block)], Count: len(p.attempts), First: p.first, Last: p.last}
-	batch, rest := all.Cut(core.Limit{Events: max(limit.Events, 1), Bytes: max(limit.Bytes, 1)})
-	attempts := p.attempts[:batch.Count:batch.Count]
-	*p = pending{block: rest.Block, attempts: p.attempts[batch.Count:], first: rest.First, last: rest.Last, shared: true}
+	r := &p.runs[0]
+	r.Block = r.Block[:len(r.Block):len(r.Block)]
+	batch, rest := r.Cut(core.Limit{Events: max(limit.Events, 1), Bytes: max(limit.Bytes, 1)})
+	attempts := r.attempts[:batch.Count:batch.Count]
+	if rest.Count > 0 {
+		*r = run{Batch: rest, attempts: r.attempts[batch.Count:], shared: true}
+		return batch, attempts
+	}
+	p.runs[0] = run{}
+	if p.runs = p.runs[1:]; len(p.runs) == 0 {
+		p.runs = nil
+	}
 	return batch, attempts
 }
 
@@ -137,13 +164,13 @@ func (s *subscriber) next(limit core.Limit) (Delivery, error) {
 		return Delivery{}, s.gone
 	}
 	d := Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease)}
-	if len(s.pending.attempts) > 0 {
+	if len(s.pending.runs) > 0 {
 		d.Batch, d.Attempts = s.pending.take(limit)
 		if s.detached {
 			_ = h.machine.EndCredit(s.lease) // what came later would come to nobody
 		}
 	}
-	if len(s.pending.attempts) > 0 {
+	if len(s.pending.runs) > 0 {
 		return d, nil // the state is told after the rest
 	}
 	if d.State = h.machine.State(); d.State != s.told {
