@@ -44,6 +44,7 @@ var groups = []group{
 	{"disk", benchDisk},
 	{"postgres", benchPostgres},
 	{"ws", benchWS},
+	{"subscription", benchSubscriptions},
 	{"growth", benchGrowth},
 }
 

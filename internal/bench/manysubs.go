@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	manySubs    = 1000
+	manyClients = 10
+	// Each subscription gets ten events a second: a thousand Commits a second have an
+	// event for ten of them each.
+	tickEvery = time.Millisecond
+	perTick   = manySubs / 100
+	// probeEvery is how often an append is timed meanwhile.
+	probeEvery = 5 * time.Millisecond
+	manyFor    = 4 * time.Second
+)
+
+// many1000 measures the 99th percentile of an append beside a thousand active
+// subscriptions, against the same beside the same appends and none.
+func (s *subBench) many1000() error {
+	clients, err := dialRaws(s.node.URL(), manyClients)
+	defer closeRaws(clients)
+	if err != nil {
+		return err
+	}
+	var idle, busy []time.Duration
+	delivered := 0
+	for range 3 {
+		got, err := s.timedAppends()
+		if err != nil {
+			return err
+		}
+		idle = append(idle, got...)
+		got, n, err := s.amongMany(clients)
+		if err != nil {
+			return err
+		}
+		busy = append(busy, got...)
+		delivered += n
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	p := paired{values: []float64{ms(quantile(busy, 0.99))}, floors: []float64{ms(quantile(idle, 0.99))}}
+	p.note = fmt.Sprintf("%d subscriptions got %.1f events/s each; floor: the same appends without them; p50 %.2f and %.2f ms",
+		manySubs, float64(delivered)/3/manyFor.Seconds()/manySubs, ms(quantile(busy, 0.5)), ms(quantile(idle, 0.5)))
+	s.atMostTimes("subscription/many1000", "ms", p, 2)
+	return nil
+}
+
+// timedAppends appends events for all subscriptions, and times other appends.
+func (s *subBench) timedAppends() ([]time.Duration, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, manyFor)
+	defer cancel()
+	var running sync.WaitGroup
+	var tickErr error
+	running.Go(func() { tickErr = s.tick(ctx) })
+	var took []time.Duration
+	var err error
+	ticker := time.NewTicker(probeEvery)
+	defer ticker.Stop()
+	for ctx.Err() == nil && err == nil {
+		<-ticker.C
+		begin := time.Now()
+		_, err = s.node.Store().Append(s.ctx, core.Commit{Appends: []core.Append{{Stream: "probe", Expect: core.AnyVersion, Events: newEvents(1)}}})
+		took = append(took, time.Since(begin))
+	}
+	running.Wait()
+	return took, errors.Join(err, tickErr)
+}
+
+// tick appends ten events a second to each of the streams. It does not wait for one
+// Commit before the next.
+func (s *subBench) tick(ctx context.Context) error {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	var waiting sync.WaitGroup
+	var failure atomic.Pointer[error]
+	for n := 0; ctx.Err() == nil && failure.Load() == nil; n++ {
+		<-ticker.C
+		var c core.Commit
+		for i := range perTick {
+			c.Appends = append(c.Appends, core.Append{
+				Stream: fmt.Sprintf("ticks-%d", (n*perTick+i)%manySubs), Expect: core.AnyVersion, Events: newEvents(1),
+			})
+		}
+		waiting.Add(1)
+		s.node.Store().Submit(s.ctx, c, func(_ core.Result, err error) {
+			defer waiting.Done()
+			if err != nil {
+				failure.Store(&err)
+			}
+		})
+	}
+	waiting.Wait()
+	if err := failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// amongMany is timedAppends with a subscription for each stream, which acks every
+// event by itself.
+func (s *subBench) amongMany(clients []*rawClient) (took []time.Duration, delivered int, err error) {
+	for i := range manySubs {
+		sub := uint64(i/manyClients + 1)
+		o := options(map[string]any{"stream": fmt.Sprintf("ticks-%d", i), "from": "end"})
+		m := &wire.Subscribe{ID: sub + 1, Sub: sub, Subscription: fmt.Sprintf("many-%d", i), Options: o}
+		if err := clients[i%manyClients].say(m); err != nil {
+			return nil, 0, err
+		}
+	}
+	var running sync.WaitGroup
+	counts, errs := make([]int, len(clients)), make([]error, len(clients))
+	for i, c := range clients {
+		running.Go(func() { counts[i], errs[i] = c.receive(manyFor+time.Second, false, ackEach(c)) })
+	}
+	time.Sleep(time.Second) // they have joined
+	took, err = s.timedAppends()
+	running.Wait()
+	for i, c := range clients {
+		for sub := range uint64(manySubs / manyClients) {
+			errs[i] = errors.Join(errs[i], c.unsubscribe(sub+10_000, sub+1))
+		}
+		delivered += counts[i]
+	}
+	return took, delivered, errors.Join(append(errs, err)...)
+}
+
+// ackEach acks what came of each sub.
+func ackEach(c *rawClient) func(uint64, core.Batch) {
+	var positions []uint64
+	return func(sub uint64, b core.Batch) {
+		positions = positions[:0]
+		for e := range b.Events() {
+			positions = append(positions, e.Position)
+		}
+		c.ack(sub, positions)
+	}
+}

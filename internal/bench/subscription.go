@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	subLog     = 1_000_000 // events in the log that subscriptions read
+	subStreams = 10_000    // which they are in, in turn
+	ackBatch   = 64
+	subBuffer  = 4096 // events in flight to one subscriber, as many as a follow has credit for
+)
+
+// benchSubscriptions measures named subscriptions through a node's WebSocket, with
+// client and node in one process.
+func benchSubscriptions(b *bench) error {
+	node, err := runtime.Start(b.ctx, runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "subscription")})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = node.Close(context.Background()) }()
+	if err := fillStreams(b.ctx, node.Store(), b.n(subLog)); err != nil {
+		return err
+	}
+	s := &subBench{bench: b, node: node}
+	for _, measure := range []func() error{s.ack64, s.competing8, s.strict, s.many1000} {
+		if err := measure(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillStreams appends n events to streams in turn.
+func fillStreams(ctx context.Context, log core.Log, n int) error {
+	for at := 0; at < n; {
+		var c core.Commit
+		for ; len(c.Appends) < 1000 && at < n; at++ {
+			c.Appends = append(c.Appends, core.Append{
+				Stream: fmt.Sprintf("account-%05d", at%subStreams), Expect: core.AnyVersion, Events: newEvents(1),
+			})
+		}
+		if _, err := log.Append(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type subBench struct {
+	*bench
+	node  *runtime.Node
+	names int // of subscriptions so far: each run has one of its own
+}
+
+func (s *subBench) newName() string {
+	s.names++
+	return fmt.Sprintf("bench-%d", s.names)
+}
+
+func options(o map[string]any) []byte {
+	text, err := json.Marshal(o)
+	if err != nil {
+		panic(err) // they are ours
+	}
+	return text
+}
+
+// ack64 measures one subscription, acked 64 events at a time, against a plain follow.
+func (s *subBench) ack64() error {
+	c, err := dialRaw(s.node.URL())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	p, err := pair(rounds,
+		func() (float64, error) { return s.consume([]*rawClient{c}, map[string]any{"bufferSize": subBuffer}) },
+		func() (float64, error) { return s.plainFollow(c) })
+	if err != nil {
+		return err
+	}
+	p.note = "floor: a plain follow of the same log by the same client"
+	s.atLeast("subscription/ack64", "events/s", p, 0.5)
+	return nil
+}
+
+// plainFollow follows the log with credit, as clients do.
+func (s *subBench) plainFollow(c *rawClient) (float64, error) {
+	const credit = 4096
+	amount := &wire.Amount{Events: credit, Bytes: 8 << 20}
+	if err := c.subscribe(&wire.Subscribe{ID: 2, Sub: 1, Stream: core.All, Credit: amount}); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	spent, size := 0, 0
+	var last uint64
+	n, err := c.receive(window, true, func(_ uint64, b core.Batch) {
+		for e := range b.Events() { // look at each, as whoever acks does
+			last = max(last, e.Position)
+		}
+		spent, size = spent+b.Count, size+len(b.Block)
+		if spent >= credit/2 {
+			c.credit(1, spent, size)
+			spent, size = 0, 0
+		}
+	})
+	rate := perSecond(n, begin)
+	if last < uint64(n) {
+		err = errors.Join(err, fmt.Errorf("%d events up to position %d", n, last))
+	}
+	return rate, errors.Join(err, c.unsubscribe(3, 1))
+}
+
+// consume has clients compete for one subscription, and counts events.
+func (s *subBench) consume(clients []*rawClient, o map[string]any) (float64, error) {
+	name := s.newName()
+	o["concurrencyLimit"] = len(clients)
+	for _, c := range clients {
+		m := &wire.Subscribe{ID: 2, Sub: 1, Subscription: name, Options: options(o)}
+		if err := c.subscribe(m); err != nil {
+			return 0, err
+		}
+	}
+	var running sync.WaitGroup
+	var total atomic.Int64
+	errs := make([]error, len(clients))
+	begin := time.Now()
+	for i, c := range clients {
+		running.Go(func() {
+			n, err := c.receive(window, true, ackEvery(c, ackBatch))
+			total.Add(int64(n))
+			errs[i] = err
+		})
+	}
+	running.Wait()
+	rate := perSecond(int(total.Load()), begin)
+	for i, c := range clients {
+		errs[i] = errors.Join(errs[i], c.unsubscribe(3, 1))
+	}
+	return rate, errors.Join(append(errs, s.node.Subscriptions().Delete(s.ctx, name))...)
+}
+
+// ackEvery acks as many events at a time.
+func ackEvery(c *rawClient, n int) func(uint64, core.Batch) {
+	var positions []uint64
+	return func(sub uint64, b core.Batch) {
+		for e := range b.Events() {
+			if positions = append(positions, e.Position); len(positions) == n {
+				c.ack(sub, positions)
+				positions = positions[:0]
+			}
+		}
+	}
+}
+
+// competing8 measures eight consumers of one subscription that is partitioned by
+// stream, against one.
+func (s *subBench) competing8() error {
+	clients, err := dialRaws(s.node.URL(), 8)
+	defer closeRaws(clients)
+	if err != nil {
+		return err
+	}
+	p, err := pair(rounds,
+		func() (float64, error) {
+			return s.consume(clients, map[string]any{"bufferSize": subBuffer / len(clients), "partitionBy": "stream"})
+		},
+		func() (float64, error) {
+			return s.consume(clients[:1], map[string]any{"bufferSize": subBuffer, "partitionBy": "stream"})
+		})
+	if err != nil {
+		return err
+	}
+	p.note = "floor: one consumer of such a subscription, with as many events in flight"
+	s.atLeast("subscription/competing8", "events/s", p, 1)
+	return nil
+}
+
+// strict measures strict order, one event in flight, against round trips of a ping.
+func (s *subBench) strict() error {
+	c, err := dialRaw(s.node.URL())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	p, err := pair(rounds,
+		func() (float64, error) { return s.oneByOne(c) },
+		func() (float64, error) { return pings(c) })
+	if err != nil {
+		return err
+	}
+	p.note = "floor: round trips of a ping on the same connection"
+	s.atLeast("subscription/strict", "events/s", p, 0.8)
+	return nil
+}
+
+func (s *subBench) oneByOne(c *rawClient) (float64, error) {
+	name := s.newName()
+	if err := c.subscribe(&wire.Subscribe{ID: 2, Sub: 1, Subscription: name, Options: options(map[string]any{"bufferSize": 1})}); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	n, err := c.receive(window, true, ackEvery(c, 1))
+	rate := perSecond(n, begin)
+	return rate, errors.Join(err, c.unsubscribe(3, 1), s.node.Subscriptions().Delete(s.ctx, name))
+}
+
+func pings(c *rawClient) (float64, error) {
+	begin := time.Now()
+	n := 0
+	for ; time.Since(begin) < window; n++ {
+		if err := c.say(&wire.Ping{N: uint64(n)}); err != nil {
+			return 0, err
+		}
+		if _, _, err := c.hear(); err != nil {
+			return 0, err
+		}
+	}
+	return perSecond(n, begin), nil
+}
