@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,10 +23,14 @@ const (
 	stateWrongAuthentication = "28000"
 	stateWrongPassword       = "28P01"
 	stateNoDatabase          = "3D000"
+	stateProtocol            = "08P01"
+	stateBadSetting          = "22023"
 	stateSerialization       = "40001"
 	stateDeadlock            = "40P01"
 	stateNoPrivilege         = "42501"
+	stateNoSetting           = "42704"
 	stateDiskFull            = "53100"
+	stateFixedSetting        = "55P02"
 	stateLockTimeout         = "55P03"
 	stateCanceled            = "57014"
 	stateDamaged             = "XX001"
@@ -82,6 +87,10 @@ func asError(err error) *core.Error {
 	}
 	var e *pgconn.PgError
 	if errors.As(err, &e) {
+		var c *pgconn.ConnectError
+		if errors.As(err, &c) && isBadSetting(e) {
+			return core.Errorf(core.CodeInvalidConfig, "the server does not take what the URL asks for: %s", e.Message)
+		}
 		return core.Errorf(codeOf(e), "PostgreSQL answered: %s (%s)", e.Message, e.Code)
 	}
 	var network net.Error
@@ -92,6 +101,18 @@ func asError(err error) *core.Error {
 		return core.Errorf(core.CodeTimeout, "PostgreSQL did not answer in time")
 	}
 	return core.Errorf(core.CodeStoreUnavailable, "PostgreSQL cannot be reached: %s", reason(err))
+}
+
+// isBadSetting reports whether a server refused a connection for one of its settings.
+// What the driver does not know in a URL is one, a misspelt parameter too.
+func isBadSetting(e *pgconn.PgError) bool {
+	switch e.Code {
+	case stateNoSetting, stateBadSetting, stateFixedSetting:
+		return true
+	case stateProtocol: // PgBouncer has no better state for it
+		return strings.Contains(e.Message, "startup parameter")
+	}
+	return false
 }
 
 // codeOf is the code of what the server answered.
@@ -123,11 +144,18 @@ func codeOf(e *pgconn.PgError) core.Code {
 	return core.CodeInternal
 }
 
-// reason is what the driver says without the configuration it says it of.
+// reason is what the driver says without the configuration it says it of. A server
+// that is tried with and without TLS says the same twice.
 func reason(err error) string {
 	var c *pgconn.ConnectError
 	if errors.As(err, &c) && c.Unwrap() != nil {
 		err = c.Unwrap()
 	}
-	return strings.ReplaceAll(err.Error(), "\n", "; ")
+	var said []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if !slices.ContainsFunc(said, func(before string) bool { return strings.Contains(before, line) }) {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, "; ")
 }

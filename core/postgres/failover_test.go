@@ -209,6 +209,8 @@ func TestBadConfig(t *testing.T) {
 		{"no URL", postgres.Config{}, core.CodeInvalidConfig, "not set"},
 		{"not a URL", postgres.Config{URL: "postgres://u:secret-word@[:1/x"}, core.CodeInvalidConfig, "URL"},
 		{"no server", postgres.Config{URL: "postgres://u:secret-word@127.0.0.1:1/postgres"}, core.CodeStoreUnavailable, "refused"},
+		{"misspelt parameter", postgres.Config{URL: server.URL + "&sslmod=require"}, core.CodeInvalidConfig, `"sslmod"`},
+		{"setting that cannot be", postgres.Config{URL: server.URL + "&work_mem=much"}, core.CodeInvalidConfig, `"work_mem"`},
 		{"no such host", postgres.Config{URL: "postgres://u:secret-word@nowhere.invalid/postgres"}, core.CodeStoreUnavailable, "nowhere"},
 		{"wrong password", postgres.Config{URL: strings.Replace(plain, "secret-word", "secret-word-2", 1)}, core.CodeStoreDenied, "password"},
 		{"no such database", postgres.Config{URL: strings.Replace(server.URL, "/postgres?", "/nothing?", 1)}, core.CodeStoreUnavailable, "nothing"},
@@ -231,6 +233,11 @@ func TestBadConfig(t *testing.T) {
 			}
 			if !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.words) {
 				t.Errorf("open: %v, want %s with %q", err, c.code, c.words)
+			}
+			for _, reason := range []string{"refused", "no such host"} {
+				if strings.Count(err.Error(), reason) > 1 {
+					t.Errorf("it is told twice: %v", err)
+				}
 			}
 			if took := time.Since(begin); took > 10*time.Second {
 				t.Errorf("it took %s", took)
