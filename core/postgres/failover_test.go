@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -246,48 +245,6 @@ func TestBadConfig(t *testing.T) {
 				t.Errorf("the password was told: %s", said)
 			}
 		})
-	}
-}
-
-// TestFence changes the epoch: a node of the old one writes nothing any more,
-// also where it has to wait for the change to be committed.
-func TestFence(t *testing.T) {
-	server := pgtest.Shared(t)
-	store := server.Store(t)
-	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
-	if o := appendTo(engine, "a", core.AnyVersion, 1); o.Err != nil {
-		t.Fatal(o.Err)
-	}
-	tx, err := server.Connect(t).Begin(t.Context())
-	if err == nil {
-		_, err = tx.Exec(t.Context(), "UPDATE "+store+".log SET epoch = 2")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	running.Go(func() {
-		time.Sleep(100 * time.Millisecond) // until the first commit waits for the row
-		if err := tx.Commit(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	defer running.Wait()
-	record := &core.Commit{Records: []core.RecordOp{{Table: "t", Key: "k", Expect: core.AnyVersion, Value: []byte("v")}}}
-	event := &core.Commit{Appends: []core.Append{{Stream: "a", Expect: core.AnyVersion, Events: benchEvents(1)}}}
-	for _, group := range [][]*core.Commit{{event}, {record}, {record, event}} {
-		step := engine.Commit(t.Context(), group)
-		for i, o := range step.Outcomes {
-			if !errors.Is(o.Err, core.CodeStaleEpoch) {
-				t.Errorf("commit %d: %+v, want stale_epoch", i, o)
-			}
-		}
-	}
-	if records, err := engine.Records(t.Context(), core.RecordsRequest{Table: "t", Limit: 1}); err != nil || len(records) > 0 {
-		t.Errorf("records %v, %v", records, err)
-	}
-	if log := readLog(t, engine); len(log) != 1 {
-		t.Errorf("%d events, want 1", len(log))
 	}
 }
 
