@@ -202,6 +202,11 @@ func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, erro
 	if a.written && a.recorded != 0 && e.config.Locked != nil {
 		e.config.Locked(time.Since(begun) - time.Duration(a.waited)*time.Microsecond)
 	}
+	if !a.written {
+		for _, i := range what.fresh {
+			a.there[i] = false // what was made was taken away again
+		}
+	}
 	e.names.note(s.plan, a.there, what.fresh)
 	if len(a.found.ids) > 0 {
 		e.lookFirst.Store(lookFirstGroups)

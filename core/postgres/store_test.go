@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -88,5 +89,42 @@ func TestView(t *testing.T) {
 		if err := c.QueryRow(context.Background(), fmt.Sprintf(sql, store)).Scan(&got); err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %q", sql, got, err, want)
 		}
+	}
+}
+
+// TestChecksOfMissingStreams: a Commit that was refused leaves nothing behind, and one
+// that was written the row that it locked, which nobody takes for a stream.
+func TestChecksOfMissingStreams(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	c := server.Connect(t)
+	for _, x := range []struct {
+		missing core.Expect
+		err     error
+		rows    string
+	}{
+		{5, core.CodeWrongExpectedVersion, ""},
+		{core.NoStream, nil, "a missing"},
+		{core.NoStream, nil, "a missing"},
+		{core.StreamExists, core.CodeWrongExpectedVersion, "a missing"},
+	} {
+		commit := &core.Commit{
+			Appends: []core.Append{{Stream: "a", Expect: core.AnyVersion, Events: benchEvents(1)}},
+			Checks:  []core.Check{{Stream: "missing", Expect: x.missing}},
+		}
+		if o := engine.Commit(t.Context(), []*core.Commit{commit}).Outcomes[0]; !errors.Is(o.Err, x.err) {
+			t.Errorf("check of %s: %v, want %v", x.missing, o.Err, x.err)
+		}
+		var rows string
+		err := c.QueryRow(t.Context(), "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM "+store+".streams").Scan(&rows)
+		if err != nil || rows != x.rows {
+			t.Errorf("after a check of %s there are the rows %q, %v; want %q", x.missing, rows, err, x.rows)
+		}
+	}
+	page, err := engine.Streams(t.Context(), core.StreamsRequest{Limit: 10})
+	if err != nil || len(page.Streams) != 1 {
+		t.Errorf("the streams are %v, %v", page.Streams, err)
 	}
 }
