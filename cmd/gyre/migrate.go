@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,11 @@ const migrateHelp = `Look at the schema of a store in PostgreSQL, and bring it u
 by itself unless it is told --migrate=false. All that is missing is applied in one transaction,
 by one at a time; nodes of the version before go on working beside it.
 
-NEEDS is the migration that a node has to know to work with the schema after this one.`
+NEEDS is the migration that a node has to know to work with the schema after this one.
+
+A store may have indexes for people who search its events with SQL: correlation for
+correlation_id, type for types, time for times. Each slows appends. gyre migrate up --with-index makes them,
+while nodes go on; nodes keep those that are there.`
 
 func newMigrate(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
@@ -25,6 +30,7 @@ func newMigrate(a *app) *cobra.Command {
 		Long:  migrateHelp,
 		Example: `  gyre migrate status --postgres postgres://gyre@db.internal/shop
   gyre migrate up --postgres postgres://gyre@db.internal/shop --store orders
+  gyre migrate up --postgres postgres://gyre@db.internal/shop --with-index correlation,type
   gyre migrate sql --store orders | psql postgres://admin@db.internal/shop`,
 	})
 	cmd.AddCommand(newMigrateUp(a), newMigrateStatus(a), newMigrateSQL(a))
@@ -32,29 +38,42 @@ func newMigrate(a *app) *cobra.Command {
 }
 
 func newMigrateUp(a *app) *cobra.Command {
-	return a.withDatabase(&cobra.Command{
+	var indexes []string
+	cmd := a.withDatabase(&cobra.Command{
 		Use:   "up",
 		Short: "Apply the migrations that are missing",
-		Long:  "Apply the migrations that are missing, and make the store if it is not there.",
-	}, a.migrateUp)
+		Long: `Apply the migrations that are missing, and make the store if it is not there. --with-index
+makes indexes that are not there, too. On a large log that takes as long as it takes to read
+it, and appends go on meanwhile; if it is interrupted, say it again.`,
+	}, func(ctx context.Context, config postgres.Config, target postgres.Target) error {
+		return a.migrateUp(ctx, config, target, indexes)
+	})
+	addWithIndex(cmd, &indexes)
+	return cmd
+}
+
+func addWithIndex(cmd *cobra.Command, indexes *[]string) {
+	cmd.Flags().StringSliceVar(indexes, "with-index", nil, "make these indexes for searches with SQL: correlation, type, time")
 }
 
 func newMigrateStatus(a *app) *cobra.Command {
 	return a.withDatabase(&cobra.Command{
 		Use:   "status",
-		Short: "List the migrations, and when they were applied",
+		Short: "List the migrations and indexes, and which are applied",
 	}, a.migrateStatus)
 }
 
 func newMigrateSQL(a *app) *cobra.Command {
 	var store string
 	var from int
+	var indexes []string
 	cmd := &cobra.Command{
 		Use:   "sql",
 		Short: "Print the SQL of the migrations, to apply it by hand",
 		Long: `Print the SQL that makes a store, or brings it up to date, in one transaction, for someone who
 wants to read it or to apply it as another user. It asks no database. --from is the newest
-migration that is applied; gyre migrate status tells.`,
+migration that is applied; gyre migrate status tells. The indexes of --with-index come after
+the transaction.`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.output != "" {
@@ -63,7 +82,7 @@ migration that is applied; gyre migrate status tells.`,
 			if err := a.settings(cmd); err != nil {
 				return err
 			}
-			script, err := postgres.Script(store, from)
+			script, err := postgres.Script(store, from, indexes...)
 			if err != nil {
 				return err
 			}
@@ -73,6 +92,7 @@ migration that is applied; gyre migrate status tells.`,
 	}
 	cmd.Flags().StringVar(&store, "store", "", "name of the store, which is a schema of the database (default gyre)")
 	cmd.Flags().IntVar(&from, "from", 0, "migration that the store is at; 0 where there is none")
+	addWithIndex(cmd, &indexes)
 	cmd.Flags().String("config", "", "YAML file with flags of gyre serve")
 	return cmd
 }
@@ -102,12 +122,19 @@ type migration struct {
 	Applied *time.Time `json:"applied"`
 }
 
-func (a *app) migrateUp(ctx context.Context, config postgres.Config, target postgres.Target) error {
+// index is one as it is printed, after the migrations.
+type index struct {
+	Index string              `json:"index"`
+	State postgres.IndexState `json:"state"`
+	Bytes int64               `json:"bytes"`
+}
+
+func (a *app) migrateUp(ctx context.Context, config postgres.Config, target postgres.Target, indexes []string) error {
 	_, before, err := postgres.Status(ctx, config)
 	if err != nil {
 		return err
 	}
-	if err := postgres.Migrate(ctx, config); err != nil {
+	if err := postgres.Migrate(ctx, config, indexes...); err != nil {
 		return err
 	}
 	list, now, err := postgres.Status(ctx, config)
@@ -115,11 +142,14 @@ func (a *app) migrateUp(ctx context.Context, config postgres.Config, target post
 		return err
 	}
 	if a.output == asJSON || a.output == asNDJSON {
-		return a.printMigrations(list)
+		return a.printSchema(ctx, config, list)
 	}
 	said := "is up to date"
 	if now > before {
 		said = "was brought up to date"
+	}
+	if len(indexes) > 0 {
+		said += ", with the index " + strings.Join(indexes, ", ")
 	}
 	_, err = fmt.Fprintf(a.stdout, "store %s of %s %s: it is at migration %d\n", target.Store, target, said, now)
 	return err
@@ -130,7 +160,7 @@ func (a *app) migrateStatus(ctx context.Context, config postgres.Config, target 
 	if err != nil {
 		return err
 	}
-	if err := a.printMigrations(list); err != nil {
+	if err := a.printSchema(ctx, config, list); err != nil {
 		return err
 	}
 	switch {
@@ -143,20 +173,35 @@ func (a *app) migrateStatus(ctx context.Context, config postgres.Config, target 
 	return nil
 }
 
-func (a *app) printMigrations(list []postgres.Migration) error {
-	rows := make([]migration, len(list))
-	for i, m := range list {
-		rows[i] = migration{Version: m.Version, Name: m.Name, Needs: m.Least}
+// printSchema prints migrations and indexes: two tables, or one list.
+func (a *app) printSchema(ctx context.Context, config postgres.Config, list []postgres.Migration) error {
+	indexes, err := postgres.Indexes(ctx, config)
+	if err != nil {
+		return err
+	}
+	var items []any
+	var migrations, there [][]string
+	for _, m := range list {
+		item := migration{Version: m.Version, Name: m.Name, Needs: m.Least}
+		applied := "not yet"
 		if !m.Applied.IsZero() {
 			at := m.Applied.UTC()
-			rows[i].Applied = &at
+			item.Applied, applied = &at, at.Format(time.RFC3339)
 		}
+		items = append(items, item)
+		migrations = append(migrations, []string{strconv.Itoa(m.Version), m.Name, strconv.Itoa(m.Least), applied})
 	}
-	return printList(a, rows, []string{"version", "name", "needs", "applied"}, func(m migration) []string {
-		applied := "not yet"
-		if m.Applied != nil {
-			applied = m.Applied.Format(time.RFC3339)
-		}
-		return []string{strconv.Itoa(m.Version), m.Name, strconv.Itoa(m.Needs), applied}
-	})
+	for _, x := range indexes {
+		items = append(items, index{Index: x.Name, State: x.State, Bytes: x.Bytes})
+		there = append(there, []string{x.Name, string(x.State), megabytes(x.Bytes)})
+	}
+	if a.output == asJSON || a.output == asNDJSON {
+		return printList(a, items, nil, nil)
+	}
+	asIs := func(row []string) []string { return row }
+	if err := printList(a, migrations, []string{"version", "name", "needs", "applied"}, asIs); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	return printList(a, there, []string{"index", "state", "size"}, asIs)
 }

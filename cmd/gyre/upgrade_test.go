@@ -30,7 +30,7 @@ CREATE INDEX events_tenant ON {schema}.events (tenant) WHERE tenant IS NOT NULL;
 CREATE OR REPLACE VIEW {schema}.events_json AS
 SELECT e.position, s.name AS stream, e.version, e.id, e.type, coalesce(e.time, e.recorded) AS time,
        {schema}.json_or_null(e.data) AS data, {schema}.json_or_null(e.metadata) AS metadata,
-       {schema}.json_or_null(e.metadata) ->> 'correlation_id' AS correlation_id,
+       e.correlation AS correlation_id,
        {schema}.json_or_null(e.metadata) ->> 'causation_id' AS causation_id, e.tenant
 FROM {schema}.events e JOIN {schema}.streams s ON s.id = e.stream;
 `

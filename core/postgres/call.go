@@ -7,7 +7,7 @@ import (
 )
 
 // callParams is how many parameters commit_group has.
-const callParams = 23
+const callParams = 24
 
 // call is what commit_group is asked for, beside the plan.
 type call struct {
@@ -228,6 +228,16 @@ func encodeContents(out *params, p *plan, n int) {
 			return
 		}
 		elementBytes(out, e.Metadata)
+	})
+	correlations := p.correlations(n)
+	column(correlations != nil, oidText, func(*core.NewEvent) {
+		id := correlations[0]
+		correlations = correlations[1:]
+		if id == "" {
+			out.elementNull()
+			return
+		}
+		elementBytes(out, id)
 	})
 	column(true, oidBytea, func(e *core.NewEvent) { elementBytes(out, e.Data) })
 }

@@ -72,14 +72,22 @@ func migrationsOf(schema string) ([]Migration, error) {
 	return list, nil
 }
 
-// Migrate applies what is missing. It is safe to call from several nodes at
-// once.
-func Migrate(ctx context.Context, config Config) error {
+// Migrate applies what is missing, and then makes the optional indexes of these
+// names where they are not there; see Indexes. It is safe to call from several nodes
+// at once. Config.CallTimeout bounds the migrations; only ctx the indexes.
+func Migrate(ctx context.Context, config Config, indexes ...string) error {
 	if err := config.validate(); err != nil {
+		return err
+	}
+	list, err := findIndexes(indexes)
+	if err != nil {
 		return err
 	}
 	config.NoMigrate = false
 	if err := prepare(ctx, &config); err != nil {
+		return asError(err)
+	}
+	if err := makeIndexes(ctx, &config, list); err != nil {
 		return asError(err)
 	}
 	return nil

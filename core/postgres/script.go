@@ -8,15 +8,19 @@ import (
 )
 
 // Script is the SQL that brings a store from a migration, 0 where there is nothing,
-// to the newest one, in one transaction: what Migrate does, for someone who applies
-// it by hand. Applied twice it fails and changes nothing.
-func Script(store string, from int) (string, error) {
+// to the newest one, in one transaction, and then makes optional indexes: what Migrate
+// does, for someone who applies it by hand. Applied twice it fails and changes nothing.
+func Script(store string, from int, indexes ...string) (string, error) {
 	known, err := Migrations(store)
 	if err != nil {
 		return "", err
 	}
 	if from < 0 || from > len(known) {
 		return "", core.Errorf(core.CodeInvalidRequest, "there is no migration %d; the newest is %d", from, len(known))
+	}
+	list, err := findIndexes(indexes)
+	if err != nil {
+		return "", err
 	}
 	if store == "" {
 		store = defaultStore
@@ -33,5 +37,8 @@ func Script(store string, from int) (string, error) {
 		fmt.Fprintf(&b, "INSERT INTO %s.migrations (version, name, least) VALUES (%d, '%s', %d);\n", store, m.Version, m.Name, m.Least)
 	}
 	b.WriteString("COMMIT;\n")
+	for _, x := range list {
+		b.WriteString("\n" + x.create(store, concurrently) + ";\n")
+	}
 	return b.String(), nil
 }

@@ -36,7 +36,7 @@ var table = map[string]row{
 	"core":                          {},
 	"core/memory":                   {imports: []string{"core"}},
 	"core/disk":                     {imports: []string{"core", bbolt, sys}},
-	"core/postgres":                 {imports: []string{"core", pgx}, tests: []string{"internal/pgtest"}},
+	"core/postgres":                 {imports: []string{"core", jsonv2, pgx}, tests: []string{"internal/pgtest"}},
 	"core/delivery":                 {imports: []string{"core"}},
 	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/subscriptions/expression"}},
 	"core/subscriptions/expression": {imports: []string{"core", "core/subscriptions", celgo}},

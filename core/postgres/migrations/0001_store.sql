@@ -1,8 +1,8 @@
 -- A store: one log with its streams, events and records in one schema.
 --
--- Names in braces are replaced: {schema} by the schema's quoted name. A
--- migration's first line of the form "-- least: N" says which version a node has
--- to know to work with the schema after it; without one it is the migration's own.
+-- The schema's name stands in braces here, and is replaced. A migration's first line
+-- of the form "-- least: N" says which version a node has to know to work with the
+-- schema after it; without one it is the migration's own.
 -- least: 1
 
 -- One row. It is the sequencer, by its lock, and the fence, by its epoch. epoch is
@@ -39,6 +39,7 @@ CREATE TABLE {schema}.events (
   type         text NOT NULL,
   content_type text,                         -- where the format does not say it
   metadata     bytea,                        -- a JSON object, as it was sent
+  correlation  text COLLATE "C",             -- correlation_id in it
   data         bytea NOT NULL
 );
 CREATE UNIQUE INDEX events_stream_version ON {schema}.events (stream, version);
@@ -89,6 +90,7 @@ CREATE FUNCTION {schema}.commit_group(
   p_type         text[],
   p_content_type text[],
   p_metadata     bytea[],
+  p_correlation  text[],
   p_data         bytea[],
   OUT o_written   boolean,
   OUT o_head      bigint,      -- before the first event
@@ -235,12 +237,13 @@ BEGIN
 
   -- 5. The events.
   INSERT INTO {schema}.events
-    (position, stream, version, recorded, time, id, format, type, content_type, metadata, data)
+    (position, stream, version, recorded, time, id, format, type, content_type, metadata, correlation, data)
   SELECT o_head + x.n, v_ids[x.stream], o_versions[x.stream] + x.off, o_recorded,
-         x.time, x.id, x.format, x.type, x.content_type, x.metadata, x.data
+         x.time, x.id, x.format, x.type, x.content_type, x.metadata, x.correlation, x.data
   FROM (SELECT generate_series(1, v_count) AS n, unnest(p_stream) AS stream, unnest(p_offset) AS off,
                unnest(p_time) AS time, unnest(p_id) AS id, unnest(p_format) AS format, unnest(p_type) AS type,
-               unnest(p_content_type) AS content_type, unnest(p_metadata) AS metadata, unnest(p_data) AS data) x;
+               unnest(p_content_type) AS content_type, unnest(p_metadata) AS metadata,
+               unnest(p_correlation) AS correlation, unnest(p_data) AS data) x;
 END
 $$;
 
@@ -258,7 +261,7 @@ SELECT e.position, s.name AS stream, e.version, e.id, e.type,
        coalesce(e.time, e.recorded) AS time,
        CASE WHEN e.format = 0 THEN {schema}.json_or_null(e.data) END AS data,
        {schema}.json_or_null(e.metadata) AS metadata,
-       {schema}.json_or_null(e.metadata) ->> 'correlation_id' AS correlation_id,
+       e.correlation AS correlation_id,
        {schema}.json_or_null(e.metadata) ->> 'causation_id' AS causation_id
 FROM {schema}.events e
 JOIN {schema}.streams s ON s.id = e.stream;
