@@ -44,7 +44,8 @@ func newMigrateUp(a *app) *cobra.Command {
 		Short: "Apply the migrations that are missing",
 		Long: `Apply the migrations that are missing, and make the store if it is not there. --with-index
 makes indexes that are not there, too. On a large log that takes as long as it takes to read
-it, and appends go on meanwhile; if it is interrupted, say it again.`,
+it, whatever --postgres-timeout is, and appends go on meanwhile; if it is interrupted, say it
+again.`,
 	}, func(ctx context.Context, config postgres.Config, target postgres.Target) error {
 		return a.migrateUp(ctx, config, target, indexes)
 	})

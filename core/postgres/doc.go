@@ -24,7 +24,8 @@
 //	SELECT position, stream, type FROM gyre.events_json WHERE correlation_id = 'c-17' ORDER BY position;
 //
 // data and metadata are NULL where jsonb cannot hold them: a zero character in a
-// text, or a number beyond its range. Nobody writes to the tables but Gyre.
+// text, or a number beyond its range. Indexes lists those that serve such searches;
+// a store need not have them. Nobody writes to the tables but Gyre.
 //
 // # Fail-over
 //
