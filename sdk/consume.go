@@ -14,7 +14,8 @@ import (
 // subscription's policy says.
 type Handler func(ctx context.Context, d Delivery) error
 
-// Refusal is the error of a Handler that says what is to become of the event.
+// Refusal is the error of a Handler that says what is to become of the event, as
+// Delivery.Nack does.
 type Refusal delivery.Nack
 
 // Error is part of error.
@@ -30,6 +31,7 @@ func (r *Refusal) Error() string { return string(r.Action) + ": " + r.Reason }
 // An event that is sent again because its connection was lost may be handled while the
 // handler of the earlier time still runs.
 func (s *Subscriber) Consume(ctx context.Context, workers int, handle Handler) error {
+	s.askOn()
 	errs := make([]error, max(workers, 1))
 	var running sync.WaitGroup
 	for i := range errs {

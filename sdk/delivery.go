@@ -38,7 +38,8 @@ type Delivery struct {
 func (d Delivery) Ack() error { return d.by.ack(d.lease, false, d.Position) }
 
 // Nack gives the event back: to be sent again, parked or passed over, or to stop the
-// subscription.
+// subscription. To be sent again it rests for n.Delay, which is none if that is 0, or as the
+// subscription's policy says with delivery.ByPolicy.
 func (d Delivery) Nack(n delivery.Nack) error {
 	m := &wire.Nack{Sub: d.by.num, Positions: []uint64{d.Position}, Action: string(n.Action), Reason: n.Reason}
 	if n.Delay >= 0 {

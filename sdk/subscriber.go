@@ -107,16 +107,21 @@ func (c *Client) Subscribe(ctx context.Context, name string, o SubscribeOptions)
 // Next waits for events, and gives at most limit of them: at least one, and those of one
 // lease. It ends with ctx, with the subscription's end, or with Close.
 func (s *Subscriber) Next(ctx context.Context, limit core.Limit) (Deliveries, error) {
-	s.mu.Lock()
-	last := s.unasked
-	s.unasked = Deliveries{}
-	s.mu.Unlock()
-	s.handled(last.lease, last.Count, last.credit)
+	s.askOn()
 	d, err := s.next(ctx, limit)
 	s.mu.Lock()
 	s.unasked = d
 	s.mu.Unlock()
 	return d, err
+}
+
+// askOn gives back the credit of what Next gave last.
+func (s *Subscriber) askOn() {
+	s.mu.Lock()
+	last := s.unasked
+	s.unasked = Deliveries{}
+	s.mu.Unlock()
+	s.handled(last.lease, last.Count, last.credit)
 }
 
 // next is Next, gives no credit, and may be called by several workers at once.

@@ -175,6 +175,36 @@ func TestBreakingOffLosesNothing(t *testing.T) {
 	n.stored(t, "broken", 100)
 }
 
+// TestConsumeAfterNext goes on with workers, where the only credit was used.
+func TestConsumeAfterNext(t *testing.T) {
+	n := startNode(t)
+	n.fill(t, 10, 1)
+	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "both", sdk.SubscribeOptions{Ahead: 1})
+	first, err := s.Next(within(t), core.Limit{Events: 10, Bytes: 1 << 20})
+	if err != nil || first.Count != 1 {
+		t.Fatalf("%+v, %v", first.Batch, err)
+	}
+	if err := first.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(within(t))
+	defer stop()
+	next := uint64(2)
+	err = s.Consume(ctx, 2, func(_ context.Context, d sdk.Delivery) error {
+		if d.Position != next {
+			t.Errorf("position %d, want %d", d.Position, next)
+		}
+		if next++; next > 10 {
+			stop()
+		}
+		return nil
+	})
+	if !errors.Is(err, core.CodeCanceled) {
+		t.Errorf("Consume ended with %v", err)
+	}
+	n.stored(t, "both", 10)
+}
+
 // TestResetUnderASubscriber has what was sent before come again, under another lease.
 func TestResetUnderASubscriber(t *testing.T) {
 	n := startNode(t)
