@@ -13,17 +13,22 @@ import (
 var version = "devel"
 
 func main() {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-signals
-		cancel() // ends the work in an orderly way
+		cancel(signaled{<-signals}) // ends the work in an orderly way
 		<-signals
 		os.Exit(exitInterrupted)
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
+
+// signaled is why the work has to end: somebody sent a signal.
+type signaled struct{ os.Signal }
+
+func (s signaled) Error() string { return s.String() + " signal received" }
+func (s signaled) Unwrap() error { return context.Canceled }
 
 // run is the whole program, without the process around it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {

@@ -127,6 +127,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	var failed error
 	select {
 	case <-ctx.Done():
+		f.node.Logger.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.Any("reason", context.Cause(ctx)))
 		fmt.Fprintln(a.stderr, "Stopping; a second signal ends the process at once.")
 	case failed = <-node.Failed():
 	}
