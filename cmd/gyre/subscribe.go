@@ -20,9 +20,10 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-const subscribeHelp = `Subscribe to a named subscription, and handle its events until interrupted. A subscription
-that is not there is created as the flags say, and begins with the first event; one that is
-there is joined if it is so. Without any of these flags it is joined as it is.
+const subscribeHelp = `Subscribe to a named subscription, and handle its events until interrupted. One that is not
+there is created as the flags of its definition say (--stream, --types, --partition-by and
+the others below), and begins with the log's first event. One that is there has to have the
+same definition; with none of these flags it is joined as it is.
 
 --exec runs a command for each event, by sh -c. It gets the event on stdin, one JSON object
 on a line that ends with a newline, with the number of the attempt in "attempt". Its exit
@@ -36,7 +37,8 @@ code says what becomes of the event:
 With 126 and 127, by which a shell says that there is no such command, gyre subscribe ends,
 too. What the command prints on stdout goes to stdout, what it prints on stderr to stderr
 with the event's position before each line; its last line is kept with a parked event.
---workers runs as many commands at a time.
+--workers runs as many commands at a time: without --partition-by for any events, with it
+for events of different keys.
 
 Without --exec, events are printed, as gyre tail does it, and acknowledged when they are
 written.
