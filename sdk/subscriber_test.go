@@ -98,7 +98,7 @@ func definition(change func(*subscriptions.Definition)) *subscriptions.Definitio
 }
 
 func TestEachEventIsDeliveredOnce(t *testing.T) {
-	for name, o := range modes {
+	for name, o := range map[string]sdk.Options{"bin": {}, "json": {JSON: true}, "compressed": {Compress: true}} {
 		t.Run(name, func(t *testing.T) {
 			n := startNode(t)
 			n.fill(t, 1000, 3)
