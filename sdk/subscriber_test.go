@@ -384,6 +384,39 @@ func TestSubscriberOutlivesItsServer(t *testing.T) {
 	}
 }
 
+// TestPlaceThatIsTaken has another take the only place while the connection is lost. The
+// subscriber goes on trying until it is free again.
+func TestPlaceThatIsTaken(t *testing.T) {
+	n := startNode(t)
+	n.fill(t, 3, 1)
+	states := make(chan sdk.State, 100)
+	c := dial(t, n.addr, sdk.Options{OnState: func(s sdk.State) { states <- s }})
+	s := subscribe(t, c, "only", sdk.SubscribeOptions{})
+	n.stop(within(t))
+	rival, err := n.owner.Join(within(t), subscriptions.JoinRequest{Name: "only", Consumer: "rival"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(connected bool) {
+		for state := range states {
+			if state.Connected == connected {
+				return
+			}
+		}
+	}
+	await(false)
+	n.start()
+	await(true)
+	rival.Leave(true)
+	d, err := s.Next(within(t), core.Limit{Events: 10, Bytes: 1 << 20})
+	if err != nil || d.First != 1 {
+		t.Errorf("%+v, %v", d.Batch, err)
+	}
+	if err := s.Close(within(t)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestWorkerThatDies has the connection of one of two consumers break, and the other
 // take over what it had.
 func TestWorkerThatDies(t *testing.T) {
