@@ -148,11 +148,15 @@ func (e *Engine) Records(_ context.Context, r core.RecordsRequest) ([]core.Recor
 		return nil, errClosed()
 	}
 	var records []core.Record
-	for k, record := range e.records {
-		if k.table != r.Table || k.key <= r.After || !strings.HasPrefix(k.key, r.Prefix) {
-			continue
+	wanted := func(key string) bool { return key > r.After && strings.HasPrefix(key, r.Prefix) }
+	if r.Key != "" {
+		if record, ok := e.records[recordKey{r.Table, r.Key}]; ok && wanted(r.Key) {
+			records = append(records, record)
 		}
-		if r.Key == "" || r.Key == k.key {
+		return records, nil
+	}
+	for k, record := range e.records {
+		if k.table == r.Table && wanted(k.key) {
 			records = append(records, record)
 		}
 	}

@@ -120,7 +120,7 @@ func (o *Owner) parkedRefs(ctx context.Context, l *life, checkpoint uint64) (ref
 	if l.Definition.OnPark == delivery.HoldKey {
 		checkpoint = 0
 	}
-	err = o.records.parkedAfter(ctx, l.ID, checkpoint, func(position uint64, p *parkedEvent) (bool, error) {
+	err = o.records.parkedAfter(ctx, l.ID, checkpoint, core.MaxReadEvents, func(position uint64, p *parkedEvent) (bool, error) {
 		refs = append(refs, delivery.ParkedRef{Position: position, Key: p.Key})
 		return true, nil
 	})

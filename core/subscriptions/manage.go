@@ -252,7 +252,7 @@ func (o *Owner) sweepRemovals() {
 }
 
 func (o *Owner) sweepAll() error {
-	return o.records.each(o.ctx, removalsTable, "", "", func(removal *core.Record) (bool, error) {
+	return o.records.each(o.ctx, removalsTable, "", "", core.MaxReadEvents, func(removal *core.Record) (bool, error) {
 		for _, table := range []string{parkedTable, replaysTable} {
 			if err := o.sweepTable(table, removal.Key); err != nil {
 				return false, err

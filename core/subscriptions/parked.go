@@ -51,7 +51,7 @@ func (o *Owner) Parked(ctx context.Context, name string, r ParkedRequest) (Parke
 	}
 	r.Limit = min(r.Limit, core.MaxReadEvents)
 	page, size := ParkedPage{End: true}, 0
-	err = o.records.parkedAfter(ctx, l.ID, r.After, func(position uint64, p *parkedEvent) (bool, error) {
+	err = o.records.parkedAfter(ctx, l.ID, r.After, min(r.Limit+1, core.MaxReadEvents), func(position uint64, p *parkedEvent) (bool, error) {
 		if len(page.Parked) == r.Limit || size > core.MaxPageBytes {
 			page.End = false
 			return false, nil
@@ -229,7 +229,7 @@ func (o *Owner) selectedBy(ctx context.Context, l *life, which *Selection, do fu
 		refs = nil
 		return err
 	}
-	err := o.records.parkedAfter(ctx, l.ID, 0, func(position uint64, p *parkedEvent) (bool, error) {
+	err := o.records.parkedAfter(ctx, l.ID, 0, core.MaxReadEvents, func(position uint64, p *parkedEvent) (bool, error) {
 		matches, err := o.matches(ctx, which, position)
 		if err != nil || !matches {
 			return err == nil, err

@@ -166,9 +166,9 @@ func (r records) progress(ctx context.Context, life string) (p progress, revisio
 }
 
 // parkedAfter calls do for each parked event of a life behind a position, in order,
-// until it is false.
-func (r records) parkedAfter(ctx context.Context, life string, position uint64, do func(position uint64, p *parkedEvent) (bool, error)) error {
-	return r.each(ctx, parkedTable, life+"/", positionKey(life, position), func(record *core.Record) (bool, error) {
+// until it is false; perPage is how many to read at a time.
+func (r records) parkedAfter(ctx context.Context, life string, position uint64, perPage int, do func(position uint64, p *parkedEvent) (bool, error)) error {
+	return r.each(ctx, parkedTable, life+"/", positionKey(life, position), perPage, func(record *core.Record) (bool, error) {
 		var p parkedEvent
 		at, err := keyPosition(record.Key)
 		if err == nil {
@@ -183,9 +183,9 @@ func (r records) parkedAfter(ctx context.Context, life string, position uint64, 
 
 // each calls do for each record with a prefix behind a key, in order, until it is
 // false.
-func (r records) each(ctx context.Context, table, prefix, after string, do func(*core.Record) (bool, error)) error {
+func (r records) each(ctx context.Context, table, prefix, after string, perPage int, do func(*core.Record) (bool, error)) error {
 	for {
-		page, err := r.store.Records(ctx, core.RecordsRequest{Table: table, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
+		page, err := r.store.Records(ctx, core.RecordsRequest{Table: table, Prefix: prefix, After: after, Limit: perPage})
 		if err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (r records) each(ctx context.Context, table, prefix, after string, do func(
 				return err
 			}
 		}
-		if len(page) < core.MaxReadEvents {
+		if len(page) < perPage {
 			return nil
 		}
 		after = page[len(page)-1].Key

@@ -2,6 +2,7 @@ package subscriptions
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -15,6 +16,9 @@ type replays struct {
 	// given are the parked events that the machine was given, to replay or to drop,
 	// and that are still parked as far as is known.
 	given map[uint64]struct{}
+	// stale are those of which something else was stored since the replayer began to
+	// read a page: what it has read of them is no longer so.
+	stale map[uint64]struct{}
 	// wanted says that there may be more to give.
 	wanted bool
 	active bool   // there is a replayer
@@ -32,10 +36,17 @@ func (r *replays) known(position uint64) bool {
 // stored takes notice of a Store that was made.
 func (r *replays) stored(store *delivery.Store) {
 	for i := range store.Park {
-		delete(r.given, store.Park[i].Position)
+		r.done(store.Park[i].Position)
 	}
 	for _, ref := range store.Remove {
-		delete(r.given, ref.Position)
+		r.done(ref.Position)
+	}
+}
+
+func (r *replays) done(position uint64) {
+	delete(r.given, position)
+	if r.active {
+		r.stale[position] = struct{}{}
 	}
 }
 
@@ -45,7 +56,7 @@ func (r *replays) seek() { r.wanted, r.next = true, 0 }
 // startReplays starts a replayer if there is none and one is wanted. mu is held.
 func (h *host) startReplays() {
 	if h.replays.wanted && !h.replays.active && h.ended == nil {
-		h.replays.active = true
+		h.replays.active, h.replays.stale = true, map[uint64]struct{}{}
 		h.run(h.replay)
 	}
 }
@@ -116,6 +127,10 @@ func (h *host) replayMore() (more bool, err error) {
 	if h.replays.next != after {
 		return true, nil // it was asked to look from the first on
 	}
+	events = slices.DeleteFunc(events, func(r delivery.Replay) bool {
+		_, gone := h.replays.stale[r.Position]
+		return gone
+	})
 	taken := h.giveReplays(events)
 	if taken < len(events) {
 		return true, nil
@@ -150,6 +165,7 @@ func (h *host) awaitRoom() (after uint64, err error) {
 		room := h.machine.ReplayRoom()
 		ready := room.Events > 0 && len(h.subs) > 0
 		after = h.replays.next
+		clear(h.replays.stale)
 		h.mu.Unlock()
 		if ready {
 			return after, nil
