@@ -1,15 +1,18 @@
 package wsapi_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -212,5 +215,274 @@ func TestNamedDelivers(t *testing.T) {
 		n.feed(2, 1)
 		l.ok(`{"op":"ack","id":4,"sub":1,"upTo":5}`)
 		l.wants(first(6, 7)...)
+	})
+}
+
+// until waits for a subscription to be so, which is for another goroutine to do, and it
+// tells nobody.
+func (n *node) until(name, what string, is func(*subscriptions.Info) bool) {
+	n.t.Helper()
+	var info subscriptions.Info
+	for range 1000 {
+		var err error
+		if info, err = n.subs.Info(n.t.Context(), name); err != nil {
+			n.t.Fatal(err)
+		}
+		if is(&info) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	n.t.Fatalf("no %s: %+v", what, info)
+}
+
+func (n *node) checkpoint(name string, want uint64) {
+	n.t.Helper()
+	n.until(name, fmt.Sprintf("checkpoint %d", want), func(i *subscriptions.Info) bool { return i.Checkpoint == want })
+}
+
+// dies closes a connection, and waits until the server has noticed.
+func (n *node) dies(l *listener, name string, left int) {
+	n.t.Helper()
+	l.Close()
+	n.until(name, "end of a subscriber", func(i *subscriptions.Info) bool { return len(i.Subscribers) == left })
+}
+
+// J05: out-of-order acks over three subscribers; the checkpoint is the highest with
+// everything at or below it acked.
+func TestNamedAcksOutOfOrder(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		const options = `,"options":{"concurrencyLimit":3,"bufferSize":2}`
+		ls := []*listener{n.listen(protocol, "s", options), n.listen(protocol, "s", ""), n.listen(protocol, "s", "")}
+		n.feed(6, 1)
+		owner := map[uint64]*listener{}
+		for _, l := range ls {
+			for _, e := range l.take(2) { // J11: two each
+				owner[e.position] = l
+			}
+		}
+		for _, step := range [][2]uint64{{1, 1}, {2, 2}, {3, 3}, {6, 3}, {5, 3}, {4, 6}} {
+			owner[step[0]].ok(fmt.Sprintf(`{"op":"ack","id":9,"sub":1,"positions":[%d]}`, step[0]))
+			n.checkpoint("s", step[1])
+		}
+	})
+}
+
+// J06, J09: what a subscriber had that dies goes to another at once, before newer ones,
+// and the checkpoint does not pass it.
+func TestNamedSubscriberDies(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		a := n.listen(protocol, "s", `,"options":{"concurrencyLimit":2,"bufferSize":3}`)
+		n.feed(6, 1)
+		a.wants(first(1, 2, 3)...)
+		b := n.listen(protocol, "s", "")
+		b.wants(first(4, 5, 6)...)
+		n.feed(2, 1)
+		n.dies(a, "s", 1)
+		b.ack(4, 5, 6)
+		b.wants(sent{1, 2}, sent{2, 2}, sent{3, 2})
+		n.checkpoint("s", 0)
+		b.ack(1, 2, 3)
+		b.wants(first(7, 8)...)
+		n.checkpoint("s", 6)
+	})
+}
+
+// J01, J02, G05: no more subscribers than there may be, whatever they say.
+func TestNamedLimits(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	n.listen(wire.JSON, "one", "")
+	p := n.greeted()
+	p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"one"}`)
+	p.refused("a second", 2, "subscription_in_use")
+	n.listen(wire.JSON, "two", `,"options":{"concurrencyLimit":2}`)
+	n.listen(wire.JSON, "two", "")
+	p.say(`{"op":"subscribe","id":3,"sub":1,"subscription":"two"}`)
+	p.refused("a third", 3, "too_many_subscribers")
+	p.say(`{"op":"subscribe","id":4,"sub":1,"subscription":"two","options":{"concurrencyLimit":3}}`)
+	p.refused("with other options", 4, "subscription_options_differ")
+}
+
+// I06, I07: an ack of what is not in flight here is refused, and changes nothing.
+func TestNamedWrongAcks(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(6, 1)
+		a := n.listen(protocol, "s", `,"options":{"concurrencyLimit":2,"bufferSize":3}`)
+		a.wants(first(1, 2, 3)...)
+		b := n.listen(protocol, "s", "")
+		b.wants(first(4, 5, 6)...)
+		for text, want := range map[string]string{
+			`{"op":"ack","id":3,"sub":1,"positions":[99]}`:                               "unexpected_ack",
+			`{"op":"ack","id":3,"sub":1,"positions":[4]}`:                                "unexpected_ack",
+			`{"op":"ack","id":3,"sub":1,"upTo":6}`:                                       "unexpected_ack",
+			`{"op":"nack","id":3,"sub":1,"positions":[4],"action":"park"}`:               "unexpected_ack",
+			`{"op":"extend","id":3,"sub":1,"positions":[4],"ms":5}`:                      "unexpected_ack",
+			`{"op":"ack","id":3,"sub":1}`:                                                "invalid_request",
+			`{"op":"ack","id":3,"sub":1,"positions":[1],"upTo":1}`:                       "invalid_request",
+			`{"op":"nack","id":3,"sub":1,"positions":[1],"action":"explode"}`:            "invalid_request",
+			`{"op":"nack","id":3,"sub":1,"positions":[],"action":"park"}`:                "invalid_request",
+			`{"op":"nack","id":3,"sub":1,"positions":[1],"action":"retry","delayMs":-1}`: "invalid_request",
+			`{"op":"extend","id":3,"sub":1,"positions":[1],"ms":0}`:                      "invalid_request",
+			`{"op":"extend","id":3,"sub":1,"positions":[1],"ms":9000000000000000}`:       "invalid_request",
+			`{"op":"ack","id":3,"sub":2,"positions":[1]}`:                                "lease_lost",
+		} {
+			m := a.ask(text)
+			if e, _ := m["error"].(map[string]any); m["op"] != "error" || e["code"] != want {
+				t.Errorf("%s: answered %v, want %s", text, m, want)
+			}
+		}
+		// Of several, those that are in flight are taken, and the others named.
+		m := a.ask(`{"op":"ack","id":4,"sub":1,"positions":[1,4,2]}`)
+		if e, _ := m["error"].(map[string]any); e["code"] != "unexpected_ack" || fmt.Sprint(e["positions"]) != "[4]" {
+			t.Errorf("answered %v", m)
+		}
+		m = a.ask(`{"op":"ack","id":5,"sub":1,"positions":[1]}`)
+		if e, _ := m["error"].(map[string]any); e["code"] != "unexpected_ack" {
+			t.Errorf("a double ack: %v", m)
+		}
+		n.checkpoint("s", 2)
+		a.ok(`{"op":"unsubscribe","id":6,"sub":1}`)
+		if m := a.ask(`{"op":"ack","id":7,"sub":1,"positions":[3]}`); m["error"].(map[string]any)["code"] != "lease_lost" {
+			t.Errorf("after unsubscribe: %v", m)
+		}
+	})
+}
+
+// Nacks: again, after a time; set aside; passed over; and an ack that takes too long.
+func TestNamedNacks(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(5, 1)
+		l := n.listen(protocol, "s", `,"consumer":"w","options":{"ackTimeoutMs":200,"retry":{"minMs":0}}`)
+		l.wants(first(1, 2, 3, 4, 5)...)
+		l.ok(`{"op":"extend","id":3,"sub":1,"positions":[5],"ms":60000}`)
+		l.ok(`{"op":"nack","id":4,"sub":1,"positions":[1],"action":"retry","delayMs":0}`)
+		l.wants(sent{1, 2})
+		l.ok(`{"op":"nack","id":5,"sub":1,"positions":[2],"action":"park","reason":"no"}`)
+		l.ok(`{"op":"nack","id":6,"sub":1,"positions":[3],"action":"skip"}`)
+		l.ack(1)
+		l.wants(sent{4, 2}) // its time is over
+		l.ack(4, 5)
+		n.checkpoint("s", 5)
+		got := n.do("GET", "/v1/subscriptions/s/parked", "")
+		if got.StatusCode != 200 || !bytes.Contains(got.body, []byte(`"position":2,`)) || !bytes.Contains(got.body, []byte(`"consumer":"w","cause":"nack","reason":"no"`)) {
+			t.Errorf("parked: %d %s", got.StatusCode, got.body)
+		}
+		l.ok(`{"op":"unsubscribe","id":7,"sub":1}`)
+	})
+}
+
+// K01, J10: what does not match is passed over; an event that the expression fails on
+// is parked with the reason; the data is mapped and the rest of the event is as it was.
+func TestNamedFilterAndMap(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(10, 2)
+		n.fill("other", 1, 1) // its data is a text
+		l := n.listen(protocol, "s", `,"options":{"filter":{"expr":"data.n % 4 == 1"},"map":"{\"x\": data.n * 10}"}`)
+		l.wants(first(2, 6, 10)...)
+		l.ack(2, 6, 10)
+		n.checkpoint("s", 11)
+		n.feed(2, 2)
+		l.wants(first(13)...)
+		got := n.do("GET", "/v1/subscriptions/s/parked", "")
+		if !bytes.Contains(got.body, []byte(`"position":11,`)) || !bytes.Contains(got.body, []byte(`"cause":"fault","reason":"filter.expr: `)) {
+			t.Errorf("parked: %s", got.body)
+		}
+		fetched := n.do("POST", "/v1/subscriptions/fields/fetch", `{"max":1,"waitMs":5000,"options":{"map":["n","no"]}}`, "Content-Type: application/json")
+		if !bytes.Contains(fetched.body, []byte(`"data":{"n":0},"metadata":{},"attempt":1}]`)) {
+			t.Errorf("fetched: %d %s", fetched.StatusCode, fetched.body)
+		}
+	})
+}
+
+// J12, J16, J17: one of a key at a time, over all subscribers, also when one of them dies.
+func TestNamedPartitions(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(8, 4) // positions p and p+4 are of one stream
+		a := n.listen(protocol, "s", `,"options":{"concurrencyLimit":2,"bufferSize":2,"partitionBy":"stream"}`)
+		a.wants(first(1, 2)...)
+		b := n.listen(protocol, "s", "")
+		b.wants(first(3, 4)...)
+		a.ack(2)
+		a.wants(first(6)...)
+		n.dies(a, "s", 1)
+		b.ack(3)
+		b.wants(sent{1, 2}) // before 7, and 5 is behind it
+		b.ack(4)
+		b.wants(sent{6, 2})
+		b.ack(1)
+		b.wants(first(5)...)
+	})
+}
+
+// G08, G09, G17: subscriptions and follows of one connection do not know of each other.
+func TestNamedBesideFollows(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	n.feed(3, 1)
+	p := n.greeted()
+	p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"a"}`)
+	p.say(`{"op":"subscribe","id":3,"sub":2,"subscription":"b"}`)
+	p.say(`{"op":"subscribe","id":4,"sub":3,"stream":"$all"}`)
+	events, oks := map[float64]int{}, 0
+	for events[1] < 3 || events[2] < 3 || events[3] < 3 {
+		m := p.hear()
+		if m["op"] == "ok" {
+			oks++
+		}
+		if list, ok := m["events"].([]any); ok {
+			events[m["sub"].(float64)] += len(list)
+			if _, has := list[0].(map[string]any)["attempt"]; has != (m["sub"] != 3.0) {
+				t.Errorf("attempts: %v", m)
+			}
+		}
+	}
+	if oks != 3 {
+		t.Errorf("%d oks", oks)
+	}
+}
+
+// G12, G13, D-group: leaving keeps the checkpoint; pausing, resuming, resetting and
+// deleting are told to who listens.
+func TestNamedIsManaged(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(4, 1)
+		l := n.listen(protocol, "a/b", `,"options":{"bufferSize":2}`)
+		l.wants(first(1, 2)...)
+		post := func(path, body string, status int) answer {
+			t.Helper()
+			a := n.do("POST", "/v1/subscriptions/a%2Fb"+path, body, "Content-Type: application/json")
+			if a.StatusCode != status {
+				t.Fatalf("%s: %d %s", path, a.StatusCode, a.body)
+			}
+			return a
+		}
+		if a := post("/pause", "", 200); !bytes.Contains(a.body, []byte(`"state":"paused"`)) || !bytes.Contains(a.body, []byte(`"inFlight":2`)) {
+			t.Errorf("%s", a.body)
+		}
+		l.until("paused")
+		l.ok(`{"op":"ack","id":3,"sub":1,"upTo":2}`)
+		post("/resume", "", 200)
+		l.wants(first(3, 4)...)
+		l.until("live")
+		post("/reset", `{"to":{"position":1}}`, 200)
+		l.ends("subscription_interrupted", true)
+		l = n.listen(protocol, "a/b", "")
+		l.wants(first(2, 3)...)
+		post("/reset", `{"to":"middle"}`, 400)
+		post("/reset", `{}`, 400)
+		post("/reset", `{"to":{"position":99}}`, 400)
+		if a := n.do("DELETE", "/v1/subscriptions/a%2Fb", ""); a.StatusCode != 204 {
+			t.Errorf("delete: %d %s", a.StatusCode, a.body)
+		}
+		l.ends("subscription_not_found", false)
+		post("/pause", "", 404)
+		l = n.listen(protocol, "a/b", "")
+		l.wants(first(1, 2, 3, 4)...)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -100,17 +101,41 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"Transaction": reflect.TypeFor[transactionBody](),
 		"Streams":     reflect.TypeFor[streamsPage](),
 		"Server":      reflect.TypeFor[serverInfo](),
+
+		"Definition":    reflect.TypeFor[subscriptions.Definition](),
+		"Subscription":  reflect.TypeFor[subscriptions.Info](),
+		"Subscriber":    reflect.TypeFor[subscriptions.SubscriberInfo](),
+		"Subscriptions": reflect.TypeFor[subscriptionsPage](),
+		"ParkedPage":    reflect.TypeFor[parkedPage](),
+		"Parked":        reflect.TypeFor[parkedEvent](),
+		"Failure":       reflect.TypeFor[failure](),
+		"Selection":     reflect.TypeFor[selection](),
+		"Counted":       reflect.TypeFor[counted](),
+		"Reset":         reflect.TypeFor[resetBody](),
+		"Fetch":         reflect.TypeFor[fetchBody](),
+		"AckFetched":    reflect.TypeFor[ackBody](),
+		"NackFetched":   reflect.TypeFor[nackBody](),
+		"ExtendFetched": reflect.TypeFor[extendBody](),
 	} {
-		var fields []string
-		for f := range typ.Fields() {
-			field, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			fields = append(fields, field)
-		}
+		fields := jsonFields(typ)
 		slices.Sort(fields)
 		if documented := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties)); !slices.Equal(fields, documented) {
 			t.Errorf("%s: the code has %v, openapi.json has %v", name, fields, documented)
 		}
 	}
+}
+
+// jsonFields are the names of a struct's fields, and of those that are embedded.
+func jsonFields(typ reflect.Type) (names []string) {
+	for f := range typ.Fields() {
+		if f.Anonymous {
+			names = append(names, jsonFields(f.Type)...)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
 }
 
 // TestDescriptionsHaveTheCodes holds the enum of error codes to the catalogue. After

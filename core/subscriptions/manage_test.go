@@ -87,7 +87,7 @@ func TestStarts(t *testing.T) {
 	overEngines(t, func(t *testing.T, n *node) {
 		n.fill(10, 2)
 		middle := time.Now()
-		for time.Now().Sub(middle) < time.Millisecond { // recorded is in microseconds
+		for time.Since(middle) < time.Millisecond { // recorded is in microseconds
 		}
 		n.fill(4, 2)
 		for name, c := range map[string]struct {

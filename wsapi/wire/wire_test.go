@@ -80,7 +80,7 @@ func TestErrorsComeBack(t *testing.T) {
 	for _, code := range core.Codes() {
 		sent := core.Errorf(code, "it happened to %d", 5)
 		sent.Stream, sent.Expected, sent.Actual, sent.EventID = "s", &x, &actual, id
-		sent.Element, sent.Limit, sent.Offset = &element, 10, &offset
+		sent.Element, sent.Limit, sent.Offset, sent.Positions = &element, 10, &offset, []uint64{7, 9}
 		text := wire.Encode(nil, &wire.Failure{ID: 1, Error: wire.NewError(sent)})
 		_, m, err := wire.DecodeServer(text)
 		if err != nil {
