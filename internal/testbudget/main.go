@@ -31,9 +31,9 @@ var budgets = map[string]time.Duration{
 	"core":               3 * time.Minute,
 	"core/delivery":      time.Minute,
 	"core/postgres":      3 * time.Minute,
-	"core/subscriptions": time.Minute,
-	"cmd":                90 * time.Second, // real processes, over real disks and databases
-	"sdk":                2 * time.Minute,  // the suite for Logs in two encodings, and a server that comes and goes
+	"core/subscriptions": 2 * time.Minute, // crowds over two engines
+	"cmd":                3 * time.Minute, // real processes, killed over real disks and databases
+	"sdk":                2 * time.Minute, // the suite for Logs in two encodings, and a server that comes and goes
 }
 
 const defaultBudget = time.Minute
