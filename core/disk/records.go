@@ -157,21 +157,28 @@ func (s *recordStore) publish(end offset) {
 	for n < len(s.pending) && s.pending[n].end <= end {
 		c := s.pending[n].recordChange
 		k := recordKey(c.table, c.key)
+		if old, ok := s.fresh[k]; ok {
+			s.bytes -= old.size()
+		}
 		s.fresh[k] = c
 		if s.newest[k].end <= end {
 			delete(s.newest, k)
 		}
-		size := maxChangeOverhead + len(c.table) + len(c.key) + len(c.value)
-		s.bytes += size
-		s.logged += int64(size)
+		s.bytes += c.size()
+		s.logged += int64(c.size())
 		n++
 	}
 	s.pending = slices.Delete(s.pending, 0, n)
 	s.seen = max(s.seen, end)
-	if s.bytes >= freshBytes {
+	if s.bytes >= freshBytes || s.logged >= snapshotBytes {
 		s.wanted = true
 		s.wake.Broadcast()
 	}
+}
+
+// size is what a change counts for.
+func (c *recordChange) size() int {
+	return maxChangeOverhead + len(c.table) + len(c.key) + len(c.value)
 }
 
 // rollback forgets what was not durable.
@@ -245,8 +252,14 @@ func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
 	defer s.mu.Unlock()
 	found := make(map[string]recordChange)
 	for _, m := range []map[string]recordChange{s.flushing, s.fresh} {
+		if r.Key != "" {
+			if c, ok := m[recordKey(r.Table, r.Key)]; ok {
+				found[r.Key] = c
+			}
+			continue
+		}
 		for _, c := range m {
-			if c.table == r.Table && asked(r, c.key) {
+			if c.table == r.Table && strings.HasPrefix(c.key, r.Prefix) && c.key > r.After {
 				found[c.key] = c
 			}
 		}
@@ -303,6 +316,10 @@ func (s *recordStore) flush() error {
 		// Back to where they were, under what came meanwhile.
 		maps.Copy(s.flushing, s.fresh)
 		s.fresh, s.flushing = s.flushing, nil
+		s.bytes = 0
+		for _, c := range s.fresh {
+			s.bytes += c.size()
+		}
 		return err
 	}
 	s.flushing, s.flushed = nil, end
