@@ -41,7 +41,7 @@ type committer struct {
 	closed  bool
 	queue   []*pending // in order of arrival
 	bytes   int        // of queue
-	queued  int        // events of queue
+	load    int        // of queue
 	waiting int        // submitters that wait for room
 	busy    [lanes]step
 
@@ -53,6 +53,7 @@ type step struct {
 	slots  slots
 	bytes  int
 	events int
+	load   int
 	begun  bool
 }
 
@@ -63,7 +64,10 @@ type pending struct {
 	touched touched
 	events  int
 	bytes   int
-	done    func(Result, error)
+	// load is how much there is for callers who wait: the bytes of its events, and
+	// one for each. Records add nothing.
+	load int
+	done func(Result, error)
 }
 
 func newCommitter(engine Engine, tail *tail, maxBytes int) *committer {
@@ -84,6 +88,7 @@ func (c *committer) submit(ctx context.Context, commit Commit, done func(Result,
 			p.bytes += commit.Appends[i].Events[j].size()
 		}
 	}
+	p.load = p.bytes + p.events
 	for i := range commit.Records {
 		p.bytes += len(commit.Records[i].Value)
 	}
@@ -119,7 +124,7 @@ func (c *committer) enqueue(p *pending) error {
 	}
 	c.queue = append(c.queue, p)
 	c.bytes += p.bytes
-	c.queued += p.events
+	c.load += p.load
 	c.work.Signal()
 	return nil
 }
@@ -202,7 +207,7 @@ func (c *committer) worthwhile() bool {
 		b := &c.busy[i]
 		switch {
 		case !b.begun:
-		case b.events == 0 && c.queued == 0, b.events > 0 && c.bytes < b.bytes:
+		case b.load == 0 && c.load == 0, c.load < b.load:
 			return false
 		}
 	}
@@ -238,7 +243,8 @@ func (c *committer) pick(lane int, group []*pending) []*pending {
 		mine.begun = true
 		mine.bytes += p.bytes
 		mine.events += p.events
-		c.queued -= p.events
+		mine.load += p.load
+		c.load -= p.load
 	}
 	clear(c.queue[len(kept):])
 	c.queue = kept
@@ -328,7 +334,7 @@ func (c *committer) stop() {
 	c.mu.Lock()
 	c.closed = true
 	queue := c.queue
-	c.queue, c.bytes, c.queued = nil, 0, 0
+	c.queue, c.bytes, c.load = nil, 0, 0
 	close(c.room)
 	c.room = make(chan struct{})
 	c.work.Broadcast()
