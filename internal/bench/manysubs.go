@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -24,14 +26,42 @@ const (
 	manyFor    = 4 * time.Second
 )
 
-// many1000 measures the 99th percentile of an append beside a thousand active
-// subscriptions, against the same beside the same appends and none.
-func (s *subBench) many1000() error {
-	clients, err := dialRaws(s.node.URL(), manyClients)
+// manyBench is a node in a process of its own, as nodes are, and what it is called by.
+type manyBench struct {
+	*bench
+	url   string
+	log   *sdk.Client // of those who append
+	probe *sdk.Client
+	names int
+}
+
+// benchManySubscriptions measures the 99th percentile of an append beside a thousand
+// active subscriptions, against the same beside the same appends and none.
+func benchManySubscriptions(b *bench) error {
+	server, err := startChild(b.ctx, "serve", filepath.Join(b.dir, "many"))
+	if err != nil {
+		return err
+	}
+	defer server.kill()
+	s := &manyBench{bench: b}
+	if err := server.read(&s.url); err != nil {
+		return err
+	}
+	appenders, err := dialMany(b.ctx, s.url, 2)
+	defer closeAll(appenders)
+	if err != nil {
+		return err
+	}
+	s.log, s.probe = appenders[0], appenders[1]
+	clients, err := dialRaws(s.url, manyClients)
 	defer closeRaws(clients)
 	if err != nil {
 		return err
 	}
+	return s.measure(clients)
+}
+
+func (s *manyBench) measure(clients []*rawClient) error {
 	var idle, busy []time.Duration
 	delivered := 0
 	for range 3 {
@@ -56,7 +86,7 @@ func (s *subBench) many1000() error {
 }
 
 // timedAppends appends events for all subscriptions, and times other appends.
-func (s *subBench) timedAppends() ([]time.Duration, error) {
+func (s *manyBench) timedAppends() ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, manyFor)
 	defer cancel()
 	var running sync.WaitGroup
@@ -69,7 +99,7 @@ func (s *subBench) timedAppends() ([]time.Duration, error) {
 	for ctx.Err() == nil && err == nil {
 		<-ticker.C
 		begin := time.Now()
-		_, err = s.node.Store().Append(s.ctx, core.Commit{Appends: []core.Append{{Stream: "probe", Expect: core.AnyVersion, Events: newEvents(1)}}})
+		_, err = s.probe.Append(s.ctx, core.Commit{Appends: []core.Append{{Stream: "probe", Expect: core.AnyVersion, Events: newEvents(1)}}})
 		took = append(took, time.Since(begin))
 	}
 	running.Wait()
@@ -78,7 +108,7 @@ func (s *subBench) timedAppends() ([]time.Duration, error) {
 
 // tick appends ten events a second to each of the streams. It does not wait for one
 // Commit before the next.
-func (s *subBench) tick(ctx context.Context) error {
+func (s *manyBench) tick(ctx context.Context) error {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	var waiting sync.WaitGroup
@@ -92,7 +122,7 @@ func (s *subBench) tick(ctx context.Context) error {
 			})
 		}
 		waiting.Add(1)
-		s.node.Store().Submit(s.ctx, c, func(_ core.Result, err error) {
+		s.log.Submit(s.ctx, c, func(_ core.Result, err error) {
 			defer waiting.Done()
 			if err != nil {
 				failure.Store(&err)
@@ -108,12 +138,12 @@ func (s *subBench) tick(ctx context.Context) error {
 
 // amongMany is timedAppends with a subscription for each stream, which acks every
 // event by itself.
-func (s *subBench) amongMany(clients []*rawClient) (took []time.Duration, delivered int, err error) {
-	name := s.newName() // each round's are new, and have nothing to catch up with
+func (s *manyBench) amongMany(clients []*rawClient) (took []time.Duration, delivered int, err error) {
+	s.names++ // each round's are new, and have nothing to catch up with
 	for i := range manySubs {
 		sub := uint64(i/manyClients + 1)
 		o := options(map[string]any{"stream": fmt.Sprintf("ticks-%d", i), "from": "end"})
-		m := &wire.Subscribe{ID: sub + 1, Sub: sub, Subscription: fmt.Sprintf("%s-%d", name, i), Options: o}
+		m := &wire.Subscribe{ID: sub + 1, Sub: sub, Subscription: fmt.Sprintf("many-%d-%d", s.names, i), Options: o}
 		if err := clients[i%manyClients].say(m); err != nil {
 			return nil, 0, err
 		}
