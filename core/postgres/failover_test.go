@@ -22,7 +22,7 @@ func TestServerRestart(t *testing.T) {
 	config := postgres.Config{URL: server.URL, Store: "restarted", Patience: 30 * time.Second}
 	engine := openStore(t, config)
 	n := startNode(t, nodeConfig{URL: server.URL, Store: "restarted", Node: "n0", Writers: 8, Streams: 4, Patience: 30 * time.Second})
-	time.Sleep(300 * time.Millisecond)
+	awaitHead(t, engine, 200)
 	for _, end := range []func() error{server.Stop, server.Kill} {
 		if err := end(); err != nil {
 			t.Fatal(err)
@@ -40,6 +40,16 @@ func TestServerRestart(t *testing.T) {
 	}
 	head := settleNodes(t, []*node{n}, engine)
 	checkReports(t, engine, []*node{n}, head, time.Minute)
+}
+
+// awaitHead waits until others have written up to a position.
+func awaitHead(t *testing.T, engine *postgres.Engine, position uint64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := engine.WaitHead(ctx, engine.State().Log, position-1); err != nil {
+		t.Fatalf("up to position %d: %v", position, err)
+	}
 }
 
 // appendWithin appends until it is taken.
@@ -84,7 +94,7 @@ func failOver(t *testing.T) {
 	engine := openStore(t, postgres.Config{URL: url, Store: "gyre", Patience: 30 * time.Second})
 	log := engine.State().Log
 	n := startNode(t, nodeConfig{URL: url, Store: "gyre", Node: "n0", Writers: 16, Streams: 8, Patience: 30 * time.Second})
-	time.Sleep(500 * time.Millisecond)
+	awaitHead(t, engine, 500)
 	if err := primary.Kill(); err != nil {
 		t.Fatal(err)
 	}
