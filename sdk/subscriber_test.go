@@ -552,27 +552,38 @@ func TestAckThatIsTooLate(t *testing.T) {
 	}
 }
 
+// TestExtend extends the time of one of two events. When that of the other is over,
+// the one may still be acked.
 func TestExtend(t *testing.T) {
 	n := startNode(t)
-	n.fill(t, 1, 1)
+	n.fill(t, 2, 1)
 	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "long", sdk.SubscribeOptions{
 		OnRefused:  func(err error) { t.Errorf("refused: %v", err) },
-		Definition: definition(func(d *subscriptions.Definition) { d.AckTimeoutMs = 200 }),
+		Definition: definition(func(d *subscriptions.Definition) { d.AckTimeoutMs, d.Retry.MinMs = 1000, 0 }),
 	})
-	d, err := s.Next(within(t), core.Limit{Events: 1, Bytes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for one := range d.Events() {
-		if err := one.Extend(time.Hour); err != nil {
+	var sent []sdk.Delivery
+	for d, err := range s.Events(within(t)) {
+		if err != nil {
 			t.Fatal(err)
 		}
+		if sent = append(sent, d); d.Position == 1 {
+			if err := d.Extend(time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d.Attempt == 2 {
+			break
+		}
 	}
-	time.Sleep(400 * time.Millisecond) // twice the time to ack
-	if err := d.Ack(); err != nil {
-		t.Error(err)
+	if len(sent) != 3 || sent[0].Position != 1 || sent[2].Position != 2 {
+		t.Fatalf("sent %+v", sent)
 	}
-	n.stored(t, "long", 1)
+	for _, d := range []sdk.Delivery{sent[0], sent[2]} {
+		if err := d.Ack(); err != nil {
+			t.Error(err)
+		}
+	}
+	n.stored(t, "long", 2)
 }
 
 // TestAheadBoundsWhatIsSent: the server sends no more than is asked for.
