@@ -35,7 +35,7 @@ type host struct {
 	machine *delivery.Machine
 	// subs are those that have joined, by their leases.
 	subs map[delivery.Lease]*subscriber
-	todo todo
+	due  due
 	// saved is what is stored, and saves is closed, and made anew, with each Commit.
 	saved    progress
 	revision uint64 // of saved
@@ -45,8 +45,8 @@ type host struct {
 	ended    error // why there is nothing to apply to any more
 }
 
-// todo is what the machine has said and is not done.
-type todo struct {
+// due is what the machine has said and is not done.
+type due struct {
 	read  core.Limit // for the reader
 	store *delivery.Store
 	wake  time.Time
@@ -110,7 +110,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	if p.Mode == stopped {
 		h.machine.Stop(p.Reason)
 	}
-	h.todo.idle = now
+	h.due.idle = now
 	h.advance(now)
 	return h, nil
 }
@@ -137,7 +137,7 @@ func (h *host) advance(now time.Time) {
 		}
 		s.wake()
 	}
-	t := &h.todo
+	t := &h.due
 	if out.Changed || out.State != t.told {
 		t.told = out.State
 		for _, s := range h.subs {
@@ -193,7 +193,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 		wake(h.kick)
 	}
 	h.subs[lease] = s
-	h.todo.idle = time.Time{}
+	h.due.idle = time.Time{}
 	if !h.reading {
 		h.reading = true
 		h.run(h.readLog)
@@ -230,7 +230,7 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 	// Where the machine is lost, the lease has ended already.
 	_ = h.machine.Leave(now, s.lease, clean)
 	if len(h.subs) == 0 {
-		h.todo.idle = now
+		h.due.idle = now
 		wake(h.kick)
 	}
 	h.advance(now)

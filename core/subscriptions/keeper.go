@@ -61,7 +61,7 @@ func (h *host) keep() {
 func (h *host) expire(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.todo.wake = time.Time{}
+	h.due.wake = time.Time{}
 	h.advance(now)
 	for _, s := range h.subs {
 		if s.detached && !s.until.After(now) {
@@ -81,16 +81,16 @@ func (h *host) next(saved bool) (at time.Time, idle bool) {
 			at = t
 		}
 	}
-	sooner(h.todo.wake)
+	sooner(h.due.wake)
 	for _, s := range h.subs {
 		if s.detached {
 			sooner(s.until)
 		}
 	}
-	if h.todo.idle.IsZero() {
+	if h.due.idle.IsZero() {
 		return at, false
 	}
-	since := h.todo.idle.Add(idleFor)
+	since := h.due.idle.Add(idleFor)
 	sooner(since)
 	return at, saved && !since.After(now) && h.machine.Settled()
 }
@@ -116,11 +116,11 @@ func (k *keeper) nextSave() (*save, error) {
 	h := k.host
 	state := h.machine.State()
 	mode := modeOf(state)
-	if state == delivery.Lost || h.todo.store == nil && mode == h.saved.Mode && h.machine.Reason() == h.saved.Reason {
+	if state == delivery.Lost || h.due.store == nil && mode == h.saved.Mode && h.machine.Reason() == h.saved.Reason {
 		return nil, nil
 	}
-	s := &save{store: h.todo.store, progress: h.saved}
-	h.todo.store = nil
+	s := &save{store: h.due.store, progress: h.saved}
+	h.due.store = nil
 	k.serial++
 	p := &s.progress
 	p.Mode, p.Reason, p.Writer, p.Serial = mode, h.machine.Reason(), h.owner.id, k.serial

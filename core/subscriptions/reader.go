@@ -85,7 +85,7 @@ func (h *host) follow() (fed bool, err error) {
 func (h *host) toRead(ctx context.Context) (core.Limit, error) {
 	for {
 		h.mu.Lock()
-		limit := h.todo.read
+		limit := h.due.read
 		h.mu.Unlock()
 		if limit.Events > 0 {
 			return core.Limit{Events: min(limit.Events, maxRead.Events), Bytes: min(limit.Bytes, maxRead.Bytes)}, nil
