@@ -3,7 +3,6 @@ package wsapi
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -317,50 +316,4 @@ func (a *API) event(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "private, no-cache")
 	_, err = w.Write(append(wire.AppendEventJSON(nil, &e), '\n'))
 	return err
-}
-
-// streamsPage is the body of GET /v1/streams.
-type streamsPage struct {
-	Streams []streamInfo `json:"streams"`
-	Cursor  string       `json:"cursor,omitzero"` // of the next page
-	End     bool         `json:"end"`
-}
-
-type streamInfo struct {
-	Name    string `json:"name"`
-	Version uint64 `json:"version"`
-}
-
-// streams is GET /v1/streams.
-func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	if err := only(q, "prefix", "cursor", "limit"); err != nil {
-		return err
-	}
-	limit, err := number(q, "limit", core.MaxReadEvents)
-	if err != nil {
-		return err
-	}
-	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
-	if err != nil {
-		return core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", clip(q.Get("cursor")))
-	}
-	ctx, cancel, err := a.timeout(r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	page, err := a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: q.Get("prefix"), After: string(after), Limit: int(limit)})
-	if err != nil {
-		return err
-	}
-	body := streamsPage{Streams: make([]streamInfo, 0, len(page.Streams)), End: page.End}
-	for _, s := range page.Streams {
-		body.Streams = append(body.Streams, streamInfo(s))
-	}
-	if n := len(page.Streams); n > 0 && !page.End {
-		body.Cursor = base64.RawURLEncoding.EncodeToString([]byte(page.Streams[n-1].Name))
-	}
-	w.Header().Set("Cache-Control", "private, no-store")
-	return writeJSON(w, http.StatusOK, body)
 }

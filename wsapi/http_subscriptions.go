@@ -2,7 +2,6 @@ package wsapi
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 
@@ -50,25 +49,17 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	q := r.URL.Query()
-	if err := only(q, "prefix", "cursor", "limit"); err != nil {
-		return err
-	}
-	limit, err := number(q, "limit", core.MaxReadEvents)
+	list, err := askedList(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
-	if err != nil {
-		return core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", clip(q.Get("cursor")))
-	}
-	page, err := subs.List(ctx, subscriptions.ListRequest{Prefix: q.Get("prefix"), After: string(after), Limit: int(limit)})
+	page, err := subs.List(ctx, subscriptions.ListRequest{Prefix: list.prefix, After: list.after, Limit: list.limit})
 	if err != nil {
 		return err
 	}
 	body := subscriptionsPage{Subscriptions: page.Subscriptions, End: page.End}
 	if n := len(page.Subscriptions); n > 0 && !page.End {
-		body.Cursor = base64.RawURLEncoding.EncodeToString([]byte(page.Subscriptions[n-1].Name))
+		body.Cursor = cursorOfList(page.Subscriptions[n-1].Name)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	return writeJSON(w, http.StatusOK, body)
