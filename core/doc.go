@@ -1,6 +1,6 @@
 // Package core has Gyre's words, its promises, and the store that keeps them.
 // It imports only the standard library and does no I/O of its own: storage is
-// an Engine (core/disk, core/memory, …), the network is wsapi's.
+// an Engine (core/disk, core/postgres, core/memory), the network is wsapi's.
 //
 // # Two ideas
 //
@@ -36,12 +36,12 @@
 //	    nothing, whatever it expects. Any other known id is duplicate_event and nothing
 //	    is written. Ids are known for as long as their event is.
 //	P6  A Commit is all or nothing; of two with the same exact expected version one wins.
-//	P7  A Commit made under an older epoch than the ring's is refused by the storage
-//	    itself. (With clusters.)
+//	P7  A Commit made under an older epoch than the log's is refused by the storage
+//	    itself, where nodes share it (core/postgres).
 //	P8  A follow gives each matching event, in order, once per place, and never holds up
 //	    an append.
-//	P9  A subscription's checkpoint passes no event that is not acked or parked. (With
-//	    subscriptions.)
+//	P9  A subscription's checkpoint passes no event that is not acked or parked, and
+//	    moves only forward, unless somebody resets it (core/delivery).
 //	P10 A handler's outputs, state and ack are one Commit. (With plugins.)
 //	P11 Every wait has a deadline, every queue a bound, every error a code of the one
 //	    catalogue (catalogue.go).

@@ -11,7 +11,7 @@ const slotCount = 2 * namesSlots
 const namesSlots = 4096
 
 // slots is the set of streams and records that some Commits touch, coarsely:
-// each name is one of 4096 slots. The committer keeps Commits that share a
+// each name is one of 4096 slots of its kind. The committer keeps Commits that share a
 // slot in order, and never has two of them in different steps at a time. This
 // is the stream owner's job here: order and batching. Versions and ids are
 // the engine's, which decides by what it has and not by what is believed.
