@@ -83,7 +83,10 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	state := o.store.State()
+	state, err := o.stateAt(ctx, p.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
 	if p.Log != state.Log || p.Checkpoint > state.Head {
 		return nil, core.Errorf(core.CodeLogChanged,
 			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.name), p.Checkpoint, p.Log, state.Log, state.Head)
@@ -303,6 +306,11 @@ func (h *host) await(ctx context.Context, done func() bool) error {
 func (h *host) end(why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.finish(why)
+}
+
+// finish is end. mu is held.
+func (h *host) finish(why error) {
 	if h.ended != nil {
 		return
 	}

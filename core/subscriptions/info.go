@@ -126,7 +126,6 @@ func (o *Owner) info(ctx context.Context, l *life, h *host) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	head := o.store.State().Head
 	i.State, i.Reason = delivery.Idle, p.Reason
 	switch p.Mode {
 	case paused:
@@ -135,26 +134,35 @@ func (o *Owner) info(ctx context.Context, l *life, h *host) (Info, error) {
 		i.State = delivery.Stopped
 	}
 	i.Paused = p.Mode == paused
-	i.Checkpoint, i.Parked, i.Lag = p.Checkpoint, p.Parked, head-min(p.Checkpoint, head)
-	i.LagSeconds, err = o.lagSeconds(ctx, l, p.Checkpoint)
+	i.Checkpoint, i.Parked = p.Checkpoint, p.Parked
+	err = o.lag(ctx, l, &i)
 	return i, err
 }
 
-// lagSeconds is the age of the first event of the stream behind the checkpoint, where
-// no machine knows it.
-func (o *Owner) lagSeconds(ctx context.Context, l *life, checkpoint uint64) (float64, error) {
-	from := core.From{Kind: core.AfterPosition, N: min(checkpoint, o.store.State().Head)}
+// lag fills in how far the checkpoint is behind where no machine knows it, and the age of
+// the first event of the stream that is.
+func (o *Owner) lag(ctx context.Context, l *life, i *Info) error {
+	state, err := o.stateAt(ctx, i.Checkpoint)
+	if err != nil {
+		return err
+	}
+	from := core.From{Kind: core.AfterPosition, N: min(i.Checkpoint, state.Head)}
 	filter := core.Filter{Streams: l.Definition.Filter.Streams, Types: l.Definition.Filter.Types}
 	follower, err := o.store.Follow(ctx, core.FollowRequest{Stream: l.Definition.Stream, From: from, Filter: filter})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = follower.Close() }() // it only ends the wait
 	d, err := follower.Next(ctx, core.Limit{Events: 1, Bytes: 1})
-	if err != nil || d.Count == 0 {
-		return 0, err
+	if err != nil {
+		return err
 	}
-	return max(0, time.Since(d.Slice()[0].Recorded).Seconds()), nil
+	head := max(d.Head, d.Cursor)
+	i.Lag = head - min(i.Checkpoint, head)
+	if d.Count > 0 {
+		i.LagSeconds = max(0, time.Since(d.Slice()[0].Recorded).Seconds())
+	}
+	return nil
 }
 
 // describe fills in what the machine knows; it is false if the host has ended.

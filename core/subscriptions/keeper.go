@@ -209,6 +209,7 @@ func (k *keeper) pause(err error) {
 func (k *keeper) settle(s *save, err error) {
 	h := k.host
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	now := time.Now()
 	if err == nil {
 		h.saved = s.progress
@@ -223,10 +224,9 @@ func (k *keeper) settle(s *save, err error) {
 		h.machine.Stored(now, err)
 	}
 	h.advance(now)
-	h.mu.Unlock()
 	switch {
 	case errors.Is(err, core.CodeRecordConflict):
-		h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.life.name)))
+		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.life.name)))
 	case err != nil && s.store == nil:
 		k.now = s // the machine does not try this again
 		k.pause(err)

@@ -14,7 +14,9 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/memory"
+	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,14 +30,34 @@ type node struct {
 
 // overEngines runs a test over each engine.
 func overEngines(t *testing.T, test func(t *testing.T, n *node)) {
-	t.Run("memory", func(t *testing.T) { test(t, newNode(t, memory.New())) })
+	t.Parallel()
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		test(t, newNode(t, memory.New()))
+	})
 	t.Run("disk", func(t *testing.T) {
+		t.Parallel()
 		engine, err := disk.Open(t.Context(), disk.Config{Dir: t.TempDir(), SegmentBytes: 1 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
 		test(t, newNode(t, engine))
 	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		server := pgtest.Shared(t)
+		test(t, newNode(t, openStore(t, server.URL, server.Store(t))))
+	})
+}
+
+// openStore opens a store in PostgreSQL, as one of the processes that share it.
+func openStore(t testing.TB, url, name string) *postgres.Engine {
+	t.Helper()
+	engine, err := postgres.Open(t.Context(), postgres.Config{URL: url, Store: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
 }
 
 func newNode(t testing.TB, engine core.Engine) *node {
@@ -188,10 +210,11 @@ func (c *consumer) ack(positions ...uint64) {
 func (n *node) stored(name string, checkpoint uint64) {
 	n.t.Helper()
 	eventually(n.t, func() error {
-		if got := n.info(name).Checkpoint; got != checkpoint {
-			return fmt.Errorf("checkpoint %d, want %d", got, checkpoint)
+		info, err := n.Info(n.t.Context(), name)
+		if err == nil && info.Checkpoint != checkpoint {
+			err = fmt.Errorf("checkpoint %d, want %d", info.Checkpoint, checkpoint)
 		}
-		return nil
+		return err // also while a server is away
 	})
 }
 

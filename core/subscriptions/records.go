@@ -210,6 +210,18 @@ func (r records) event(ctx context.Context, position uint64) (b core.Batch, ok b
 	return page.Batch, true, nil
 }
 
+// stateAt is the log's state. Of a log that others write to, too, a node may not have
+// heard that it has reached a position that they have stored: then it asks.
+func (o *Owner) stateAt(ctx context.Context, position uint64) (core.State, error) {
+	if state := o.store.State(); position <= state.Head {
+		return state, nil
+	}
+	page, err := o.store.Read(ctx, core.ReadRequest{Stream: core.All, From: position, Limit: core.Limit{Events: 1}})
+	state := o.store.State()
+	state.Head = max(state.Head, page.Head)
+	return state, err
+}
+
 // put is an operation that writes a value in JSON.
 func put(table, key string, expect core.Expect, value any) (core.RecordOp, error) {
 	text, err := json.Marshal(value)

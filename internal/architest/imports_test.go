@@ -38,7 +38,7 @@ var table = map[string]row{
 	"core/disk":                     {imports: []string{"core", bbolt, sys}},
 	"core/postgres":                 {imports: []string{"core", jsonv2, pgx}, tests: []string{"internal/pgtest"}},
 	"core/delivery":                 {imports: []string{"core"}},
-	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/subscriptions/expression"}},
+	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest"}},
 	"core/subscriptions/expression": {imports: []string{"core", "core/subscriptions", celgo}},
 	"core/enginetest":               {imports: []string{"core"}, testing: true},
 	"core/logtest":                  {imports: []string{"core"}, testing: true},
