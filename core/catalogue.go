@@ -131,6 +131,7 @@ const (
 	CodeStoreUnavailable Code = "store_unavailable"
 	CodeStoreDenied      Code = "store_denied"
 	CodeSchemaOutdated   Code = "schema_outdated"
+	CodeNodesOutdated    Code = "nodes_outdated"
 	CodeStaleEpoch       Code = "stale_epoch"
 
 	CodeStarting     Code = "starting"
@@ -340,6 +341,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeSchemaOutdated: {Class: ClassOther, Status: 500,
 		Title: "The store's schema is older than this gyre",
 		Fix:   "Run gyre migrate up, or start the node without --migrate=false."},
+	CodeNodesOutdated: {Class: ClassConflict, Status: 409, Retryable: true,
+		Title: "Older nodes have the store open that cannot work after the migration",
+		Fix:   "Stop them, or replace them by the version in between, and go again. gyre migrate status lists them; one that was killed is gone after 15 seconds."},
 	CodeStaleEpoch: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node's view of the cluster is over",
 		Fix:   "Nothing was written. Send the request again; the node has to learn the new view first."},

@@ -42,7 +42,7 @@ type Config struct {
 	// Engine is one of the engines. The default is EnginePostgres where there is a
 	// Postgres.URL, and EngineDisk where there is none.
 	Engine string
-	// Postgres is for EnginePostgres only. Start sets its Node and Logger.
+	// Postgres is for EnginePostgres only. Start sets its Node, Version and Logger.
 	Postgres postgres.Config
 	// PostgresWait is for how long Start tries again when the server cannot be reached
 	// or takes no writes. 0 means once.

@@ -46,7 +46,7 @@ func (n *Node) openEngine(ctx context.Context) (core.Engine, error) {
 // starting, too.
 func (n *Node) openPostgres(ctx context.Context) (core.Engine, error) {
 	c := n.config.Postgres
-	c.Node, c.Logger = nodeName(n.Addr()), n.logger
+	c.Node, c.Version, c.Logger = nodeName(n.Addr()), n.config.Version, n.logger
 	until := time.Now().Add(n.config.PostgresWait)
 	nextLog := time.Time{}
 	for {

@@ -45,7 +45,7 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 	isSource := flag == "--from"
 	switch {
 	case postgres.IsURL(f.where):
-		return a.openStore(ctx, postgres.Config{URL: f.where, Store: f.store, Node: "copy", NoMigrate: isSource}, flag)
+		return a.openStore(ctx, postgres.Config{URL: f.where, Store: f.store, Node: "copy", Version: version, NoMigrate: isSource}, flag)
 	case f.store != "":
 		return nil, usagef("leave %s-store out", flag).because("%s is no PostgreSQL database, and has no stores", flag)
 	case strings.Contains(f.where, "://"):

@@ -17,7 +17,9 @@ const migrateHelp = `Look at the schema of a store in PostgreSQL, and bring it u
 by itself unless it is told --migrate=false. All that is missing is applied in one transaction,
 by one at a time; nodes of the version before go on working beside it.
 
-NEEDS is the migration that a node has to know to work with the schema after this one.
+NEEDS is the migration that a node has to know to work with the schema after this one. A
+migration that needs more than the one before is refused, code nodes_outdated, while a node that
+knows less has the store open. gyre migrate status lists the nodes.
 
 A store may have indexes for people who search its events with SQL: correlation for
 correlation_id, type for types, time for times. Each slows appends. gyre migrate up --with-index makes them,
@@ -60,7 +62,7 @@ func addWithIndex(cmd *cobra.Command, indexes *[]string) {
 func newMigrateStatus(a *app) *cobra.Command {
 	return a.withDatabase(&cobra.Command{
 		Use:   "status",
-		Short: "List the migrations and indexes, and which are applied",
+		Short: "List the migrations and indexes, which are applied, and the nodes",
 	}, a.migrateStatus)
 }
 
@@ -123,6 +125,14 @@ type migration struct {
 	Applied *time.Time `json:"applied"`
 }
 
+// connectedNode is one as it is printed, after the indexes.
+type connectedNode struct {
+	Node    string    `json:"node"`
+	Version string    `json:"version"`
+	Knows   int       `json:"knows"`
+	Since   time.Time `json:"since"`
+}
+
 // index is one as it is printed, after the migrations.
 type index struct {
 	Index string              `json:"index"`
@@ -174,14 +184,18 @@ func (a *app) migrateStatus(ctx context.Context, config postgres.Config, target 
 	return nil
 }
 
-// printSchema prints migrations and indexes: two tables, or one list.
+// printSchema prints migrations, indexes and nodes: three tables, or one list.
 func (a *app) printSchema(ctx context.Context, config postgres.Config, list []postgres.Migration) error {
 	indexes, err := postgres.Indexes(ctx, config)
 	if err != nil {
 		return err
 	}
+	nodes, err := postgres.Nodes(ctx, config)
+	if err != nil {
+		return err
+	}
 	var items []any
-	var migrations, there [][]string
+	var migrations, there, open [][]string
 	for _, m := range list {
 		item := migration{Version: m.Version, Name: m.Name, Needs: m.Least}
 		applied := "not yet"
@@ -196,6 +210,11 @@ func (a *app) printSchema(ctx context.Context, config postgres.Config, list []po
 		items = append(items, index{Index: x.Name, State: x.State, Bytes: x.Bytes})
 		there = append(there, []string{x.Name, string(x.State), megabytes(x.Bytes)})
 	}
+	for _, n := range nodes {
+		since := n.Since.UTC()
+		items = append(items, connectedNode{Node: n.Name, Version: n.Version, Knows: n.Knows, Since: since})
+		open = append(open, []string{n.Name, n.Version, strconv.Itoa(n.Knows), since.Format(time.RFC3339)})
+	}
 	if a.output == asJSON || a.output == asNDJSON {
 		return printList(a, items, nil, nil)
 	}
@@ -204,5 +223,9 @@ func (a *app) printSchema(ctx context.Context, config postgres.Config, list []po
 		return err
 	}
 	fmt.Fprintln(a.stdout)
-	return printList(a, there, []string{"index", "state", "size"}, asIs)
+	if err := printList(a, there, []string{"index", "state", "size"}, asIs); err != nil || len(open) == 0 {
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	return printList(a, open, []string{"node", "version", "knows", "since"}, asIs)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,7 +23,7 @@ import (
 )
 
 // What two versions to come might do to the schema: the first adds, so that nodes of
-// this version go on, the second takes away what only they use.
+// this version go on, the second takes away what only they use, and needs the first.
 const (
 	expandSQL = `-- least: %d
 ALTER TABLE {schema}.events ADD COLUMN tenant text;
@@ -34,16 +35,18 @@ SELECT e.position, s.name AS stream, e.version, e.id, e.type, coalesce(e.time, e
        {schema}.json_or_null(e.metadata) ->> 'causation_id' AS causation_id, e.tenant
 FROM {schema}.events e JOIN {schema}.streams s ON s.id = e.stream;
 `
-	contractSQL = `ALTER TABLE %s.log ALTER COLUMN one DROP DEFAULT;
-INSERT INTO %[1]s.migrations (version, name, least) VALUES (%d, 'contract', %d)`
+	contractSQL = `-- least: %d
+ALTER TABLE {schema}.log ALTER COLUMN one DROP DEFAULT;
+`
 )
 
 // enoughAppends of each worker is enough to say that a node works.
 const enoughAppends = 50
 
 // TestRollingUpgrade replaces nodes one after another, under load: one of this version
-// and one of the next, which migrates the schema, work on one store together. It
-// builds the next version, with its migration.
+// and one of the next, which migrates the schema, work on one store together. The one
+// after that takes away what the first uses, and has to wait until it is gone. It
+// builds both, with their migrations.
 func TestRollingUpgrade(t *testing.T) {
 	server := pgtest.Shared(t)
 	store := server.Store(t)
@@ -52,14 +55,16 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := len(known)
-	next := buildNext(t, n+1, fmt.Sprintf(expandSQL, n))
+	expand, contract := fmt.Sprintf(expandSQL, known[n-1].Least), fmt.Sprintf(contractSQL, n+1)
+	next := buildNext(t, n+1, expand)
+	last := buildNext(t, n+1, expand, contract)
 
 	u := &upgrade{t: t, url: server.URL, store: store, seen: map[core.ID]place{}}
 	old := u.start("gyre")
 	oldLoad := u.load(old)
 	oldLoad.await(enoughAppends)
 	newer := u.start(next) // it migrates under the load of the old one
-	u.isAt(server, n+1, n)
+	u.isAt(server, n+1, known[n-1].Least)
 	newerLoad := u.load(newer)
 	oldLoad.await(enoughAppends)
 	newerLoad.await(enoughAppends)
@@ -69,21 +74,36 @@ func TestRollingUpgrade(t *testing.T) {
 	oldLoad = u.load(old)
 	oldLoad.await(enoughAppends)
 	newerLoad.await(enoughAppends)
-	oldLoad.stop()
-	newerLoad.stop()
-	u.end(old)
 
-	server.Exec(t, fmt.Sprintf(contractSQL, store, n+2, n+1))
-	u.isAt(server, n+2, n+1)
-	var exit *exec.ExitError
-	out, err := u.gyre("gyre", "serve", "--listen", "127.0.0.1:0")
-	if !errors.As(err, &exit) || exit.ExitCode() != exitOther || !containsCode(out, core.CodeStoreNewer) {
-		t.Errorf("a node that is too old: %v: %s", err, out)
+	for _, command := range [][]string{{"migrate", "up"}, {"serve", "--listen", "127.0.0.1:0"}} {
+		u.refuses(last, command, exitConflict, core.CodeNodesOutdated, fmt.Sprintf(" (gyre devel, knows %d)", n))
 	}
+	u.isAt(server, n+1, known[n-1].Least)
+	oldLoad.await(enoughAppends)
+	oldLoad.stop()
+	u.end(old)
+	out, err := u.gyre(last, "migrate", "up")
+	if err != nil {
+		t.Fatalf("without nodes that are too old: %v: %s", err, out)
+	}
+	u.isAt(server, n+2, n+1)
+	newerLoad.await(enoughAppends) // it knows enough
+	newerLoad.stop()
+	u.refuses("gyre", []string{"serve", "--listen", "127.0.0.1:0"}, exitOther, core.CodeStoreNewer, fmt.Sprintf("knows %d", n))
 	u.end(newer)
-	newer = u.start(next)
+	newer = u.start(last)
 	u.check(newer)
 	u.end(newer)
+}
+
+// refuses runs a command that has to fail with a code, and to say why.
+func (u *upgrade) refuses(program string, args []string, code int, why core.Code, words string) {
+	u.t.Helper()
+	out, err := u.gyre(program, args...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != code || !containsCode(out, why) || !strings.Contains(string(out), words) {
+		u.t.Errorf("gyre %s: %v: %s, want %s with %q", args, err, out, why, words)
+	}
 }
 
 func containsCode(out []byte, code core.Code) bool {
@@ -91,20 +111,21 @@ func containsCode(out []byte, code core.Code) bool {
 	return json.Unmarshal(out, &e) == nil && e.Code == code
 }
 
-// buildNext builds a gyre that has a further migration.
-func buildNext(t *testing.T, version int, sql string) string {
+// buildNext builds a gyre that has further migrations, from a version on.
+func buildNext(t *testing.T, version int, sql ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	migration := filepath.Join(dir, "migration.sql")
-	if err := os.WriteFile(migration, []byte(sql), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	replace := map[string]string{
-		filepath.Join(root, "core/postgres/migrations", fmt.Sprintf("%04d_next.sql", version)): migration,
+	replace := make(map[string]string)
+	for i, text := range sql {
+		name := fmt.Sprintf("%04d_next.sql", version+i)
+		replace[filepath.Join(root, "core/postgres/migrations", name)] = filepath.Join(dir, name)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {

@@ -350,7 +350,7 @@ func (e *Engine) noteProblem(err *core.Error) {
 
 // mended notes that the log takes Commits.
 func (e *Engine) mended() {
-	if e.log.fail(nil) != nil {
+	if e.outgrown.Load() == nil && e.log.fail(nil) != nil {
 		e.config.Logger.Info("the store takes appends again")
 	}
 }

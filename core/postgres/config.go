@@ -26,8 +26,10 @@ type Config struct {
 	// Store is the name of the store: the schema it is in. "" means gyre.
 	Store string
 	// Node is told to the server as part of application_name, for people who look
-	// at pg_stat_activity.
+	// at pg_stat_activity, and of the list of Nodes.
 	Node string
+	// Version is the version of the program, for the same people.
+	Version string
 	// NoMigrate refuses a schema that is behind with schema_outdated, where it
 	// would otherwise be migrated.
 	NoMigrate bool

@@ -20,6 +20,8 @@ type Engine struct {
 	steps  *pgxpool.Pool // for Commits and the watch
 	reads  *pgxpool.Pool
 
+	id    core.ID // of this opening of the store
+	knows int     // the newest migration that this version knows
 	epoch uint64
 	log   logState
 	names *nameCache
@@ -28,8 +30,11 @@ type Engine struct {
 	lookFirst atomic.Int32
 	// unnamed says that prepared statements get lost.
 	unnamed atomic.Bool
+	// outgrown says that the store has gone further than this version can follow.
+	outgrown atomic.Pointer[core.Error]
 
 	life    sync.RWMutex    // held by every call for reading, by Close for writing
+	joined  bool            // Open came that far
 	closing context.Context // ends what waits
 	close   context.CancelFunc
 	hurry   context.Context // ends steps, some time after closing
@@ -55,6 +60,10 @@ func (e *Engine) enter(ctx context.Context) error {
 		e.life.RUnlock()
 		return errClosed()
 	}
+	if err := e.outgrown.Load(); err != nil {
+		e.life.RUnlock()
+		return err
+	}
 	return nil
 }
 
@@ -72,6 +81,9 @@ func (e *Engine) Close() error {
 	e.life.Lock()
 	defer e.life.Unlock()
 	e.poll.running.Wait()
+	if e.joined {
+		e.leave()
+	}
 	for _, pool := range []*pgxpool.Pool{e.steps, e.reads} {
 		if pool != nil { // Open came that far
 			pool.Close()

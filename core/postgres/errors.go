@@ -14,7 +14,8 @@ import (
 
 // SQLSTATEs that mean something here.
 const (
-	stateEpochOver = "GY001" // raised by commit_group
+	stateEpochOver  = "GY001" // raised by commit_group
+	stateOlderNodes = "GY002" // raised by refuse_older_nodes
 
 	stateUniqueViolation     = "23505"
 	stateReadOnly            = "25006"
@@ -91,6 +92,9 @@ func asError(err error) *core.Error {
 		if errors.As(err, &c) && isBadSetting(e) {
 			return core.Errorf(core.CodeInvalidConfig, "the server does not take what the URL asks for: %s", e.Message)
 		}
+		if e.Code == stateOlderNodes {
+			return core.Errorf(core.CodeNodesOutdated, "%s", e.Message)
+		}
 		return core.Errorf(codeOf(e), "PostgreSQL answered: %s (%s)", e.Message, e.Code)
 	}
 	var network net.Error
@@ -101,6 +105,13 @@ func asError(err error) *core.Error {
 		return core.Errorf(core.CodeTimeout, "PostgreSQL did not answer in time")
 	}
 	return core.Errorf(core.CodeStoreUnavailable, "PostgreSQL cannot be reached: %s", reason(err))
+}
+
+func asErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return asError(err)
 }
 
 // isBadSetting reports whether a server refused a connection for one of its settings.

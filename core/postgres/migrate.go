@@ -19,7 +19,9 @@ import (
 // Migrations are files that are applied in the order of their numbers, all that
 // are missing in one transaction. They expand first and contract later, so that
 // nodes of two neighbouring versions can work on one schema: each says which
-// migration a node has to know to work with the schema after it.
+// migration a node has to know to work with the schema after it. One that asks for
+// more than the one before begins by refusing to go while older nodes have the store
+// open; the second migration makes them known.
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
@@ -66,6 +68,9 @@ func migrationsOf(schema string) ([]Migration, error) {
 		}
 		if least := leastLine.FindStringSubmatch(m.SQL); least != nil {
 			m.Least, _ = strconv.Atoi(least[1])
+		}
+		if i > 1 && m.Least > list[i-1].Least {
+			m.SQL = fmt.Sprintf("SELECT %s.refuse_older_nodes(%d);\n%s", schema, m.Least, m.SQL)
 		}
 		list = append(list, m)
 	}
@@ -129,11 +134,7 @@ type applied struct {
 
 func readApplied(ctx context.Context, c *pgx.Conn, schema string) (applied, error) {
 	a := applied{at: make(map[int]time.Time)}
-	// The catalog itself is asked: to_regclass may answer from a cache that does not
-	// know yet what another node has just made.
-	var there bool
-	if err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = $1 AND c.relname = 'migrations')`, schema).Scan(&there); err != nil || !there {
+	if there, err := hasTable(ctx, c, schema, "migrations"); err != nil || !there {
 		return a, err
 	}
 	rows, err := c.Query(ctx, `SELECT version, least, applied FROM `+schema+`.migrations`)
@@ -148,6 +149,14 @@ func readApplied(ctx context.Context, c *pgx.Conn, schema string) (applied, erro
 		return nil
 	})
 	return a, err
+}
+
+// hasTable asks the catalog itself: to_regclass may answer from a cache that does not
+// know yet what another node has just made.
+func hasTable(ctx context.Context, c *pgx.Conn, schema, table string) (there bool, err error) {
+	err = c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname = $2)`, schema, table).Scan(&there)
+	return there, err
 }
 
 // check compares a schema with what this version knows.
@@ -174,6 +183,9 @@ func checkSchema(ctx context.Context, c *pgx.Conn, schema string) error {
 	return a.check(schema, len(known))
 }
 
+// migrationLock is the number of the lock of a store's migrations, of the store $1.
+const migrationLock = `hashtextextended('gyre migrations of ' || $1, 0)`
+
 // migrate applies what is missing, in one transaction and alone.
 func migrate(ctx context.Context, c *pgx.Conn, schema string, logger *slog.Logger) error {
 	known, err := migrationsOf(schema)
@@ -193,7 +205,7 @@ func migrate(ctx context.Context, c *pgx.Conn, schema string, logger *slog.Logge
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	// A lock of the transaction, as a lock of the session would be lost in a pooler.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('gyre migrations of ' || $1, 0))`, schema); err != nil {
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(`+migrationLock+`)`, schema); err != nil {
 		return err
 	}
 	if a, err = readApplied(ctx, c, schema); err != nil {

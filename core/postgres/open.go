@@ -23,7 +23,11 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err := prepare(ctx, &config); err != nil {
 		return nil, asError(err)
 	}
-	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache()}
+	known, err := migrationsOf(config.Store)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache(), id: core.NewID(), knows: len(known)}
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
 	e.poll.hurry = make(chan struct{}, 1)
@@ -89,6 +93,10 @@ func (e *Engine) connect(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
 	defer cancel()
+	if err := e.join(ctx); err != nil {
+		return err
+	}
+	e.joined = true
 	return on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
 		var epoch int64
 		err := c.QueryRow(ctx, `SELECT epoch FROM `+e.config.Store+`.log`).Scan(&epoch)

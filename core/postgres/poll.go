@@ -86,8 +86,12 @@ func (l *logState) awaited() bool {
 // run watches until the engine closes.
 func (e *Engine) run() {
 	interval := pollSlow
-	sized := time.Time{}
+	sized, beaten := time.Time{}, time.Now()
 	for {
+		if time.Since(beaten) > beatEvery {
+			e.beat()
+			beaten = time.Now()
+		}
 		moved, err := e.look()
 		switch {
 		case err != nil:

@@ -185,7 +185,7 @@ func missingPrivileges(ctx context.Context, c *pgx.Conn, store string) ([]string
 		  FROM the, pg_class c, unnest(CASE c.relname
 		    WHEN 'migrations' THEN '{SELECT}'::text[] WHEN 'log' THEN '{SELECT,UPDATE}'
 		    WHEN 'events' THEN '{SELECT,INSERT}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
-		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records'))
+		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records', 'nodes'))
 		SELECT what FROM needed WHERE NOT has`, store)
 	if err != nil {
 		return nil, err
