@@ -10,6 +10,10 @@ type Batch struct {
 	Count int
 	// First and Last are the positions of the first and the last event.
 	First, Last uint64
+	// Links says that there may be links among the events that have no payload. It
+	// is for what a Step has written and what is made of that; pages that are read
+	// have links with what they name.
+	Links bool
 }
 
 // Events decodes the events one by one, in place. It panics on a malformed
@@ -124,9 +128,9 @@ func (b Batch) Cut(l Limit) (head, tail Batch) {
 	if count == b.Count {
 		return b, Batch{}
 	}
-	head = Batch{Block: b.Block[:end:end], Count: count, First: b.First, Last: last.position}
+	head = Batch{Block: b.Block[:end:end], Count: count, First: b.First, Last: last.position, Links: b.Links}
 	next, _ := decodeHead(b.Block[end:])
-	tail = Batch{Block: b.Block[end:], Count: b.Count - count, First: next.position, Last: b.Last}
+	tail = Batch{Block: b.Block[end:], Count: b.Count - count, First: next.position, Last: b.Last, Links: b.Links}
 	return head, tail
 }
 

@@ -25,7 +25,8 @@ const (
 	fieldTime        = 1 // i64le Unix µs: the event's own time, where it is not the recorded one
 	fieldContentType = 2 // text
 	fieldIncarnation = 3 // u32le, where it is not 1
-	// Reserved: 4 tags, 5 link origin, 6 subject, 7 shredded.
+	fieldLink        = 5 // uvarint position | uvarint version | stream: where the event is that this is a link to
+	// Reserved: 4 tags, 6 subject, 7 shredded.
 )
 
 const (
@@ -61,7 +62,11 @@ func MaxEncodedBytes(stream string, e *NewEvent) int {
 
 // EncodeEvent appends e, placed at p, to dst.
 func EncodeEvent(dst []byte, p Placement, e *NewEvent) []byte {
-	o := optional{contentType: e.ContentType, incarnation: p.Incarnation}
+	return encodeEvent(dst, p, nil, e)
+}
+
+func encodeEvent(dst []byte, p Placement, link *Origin, e *NewEvent) []byte {
+	o := optional{contentType: e.ContentType, incarnation: p.Incarnation, link: link}
 	if !e.Time.IsZero() {
 		o.time = micros(e.Time)
 		o.hasTime = o.time != p.Recorded
@@ -109,6 +114,7 @@ type optional struct {
 	hasTime     bool
 	contentType string // "" = none
 	incarnation uint32 // 0 or 1 = none
+	link        *Origin
 }
 
 func (o *optional) size() (n int) {
@@ -120,6 +126,9 @@ func (o *optional) size() (n int) {
 	}
 	if o.incarnation > 1 {
 		n += fieldHeaderBytes + 4
+	}
+	if o.link != nil {
+		n += fieldHeaderBytes + o.link.size()
 	}
 	return n
 }
@@ -136,6 +145,10 @@ func (o *optional) append(dst []byte) []byte {
 	if o.incarnation > 1 {
 		dst = appendField(dst, fieldIncarnation, 4)
 		dst = binary.LittleEndian.AppendUint32(dst, o.incarnation)
+	}
+	if o.link != nil {
+		dst = appendField(dst, fieldLink, o.link.size())
+		dst = o.link.append(dst)
 	}
 	return dst
 }
@@ -163,6 +176,7 @@ func DecodeEvent(b []byte, e *Event) (int, error) {
 	e.Format = Format(format & formatMask)
 	e.ContentType = ""
 	e.Incarnation = 1
+	e.Link = Origin{}
 	if format&formatFields != 0 {
 		d.ok = decodeFields(d.lp(), e) && d.ok
 	}
@@ -191,6 +205,11 @@ func decodeFields(b []byte, e *Event) bool {
 			e.ContentType = stringOf(v)
 		case tag == fieldIncarnation && n == 4:
 			e.Incarnation = binary.LittleEndian.Uint32(v)
+		case tag == fieldLink:
+			var ok bool
+			if e.Link, ok = decodeOrigin(v); !ok {
+				return false
+			}
 		case tag == fieldTime || tag == fieldIncarnation:
 			return false
 		}
@@ -205,7 +224,15 @@ type eventHead struct {
 	size              int
 	position, version uint64
 	stream, typ       string
+	// home is the stream that the event was written to: another one for a link.
+	home string
+	// bare says that it is a link as the log keeps it, without the payload.
+	bare bool
 }
+
+// isLink reports whether it is of a link. No event is in one stream twice, so the
+// streams tell.
+func (h *eventHead) isLink() bool { return h.home != h.stream }
 
 func decodeHead(b []byte) (h eventHead, ok bool) {
 	body, n, ok := takeLP(b)
@@ -219,6 +246,16 @@ func decodeHead(b []byte) (h eventHead, ok bool) {
 	d.take(8 + 16)
 	h.stream = stringOf(d.lp())
 	h.typ = stringOf(d.lp())
+	h.home = h.stream
+	if format := d.byte(); format&formatFields != 0 {
+		d.lp() // metadata
+		if link := findField(d.lp(), fieldLink); link != nil {
+			o, ok := decodeOrigin(link)
+			d.ok = d.ok && ok
+			h.home = o.Stream
+			h.bare = len(d.b) == 0 && Format(format&formatMask) == JSON
+		}
+	}
 	return h, d.ok
 }
 

@@ -81,7 +81,7 @@ func checkDecoded(t *testing.T, b []byte, at Placement, sent NewEvent) {
 		t.Errorf("%d bytes, MaxEncodedBytes says %d", n, limit)
 	}
 	h, ok := decodeHead(b)
-	if !ok || h != (eventHead{n, e.Position, e.Version, e.Stream, e.Type}) {
+	if !ok || h != (eventHead{size: n, position: e.Position, version: e.Version, stream: e.Stream, typ: e.Type, home: e.Stream}) {
 		t.Errorf("head %+v, %v", h, ok)
 	}
 }
@@ -188,6 +188,7 @@ func TestAnOverlongLengthIsMalformed(t *testing.T) {
 func FuzzDecodeEvent(f *testing.F) {
 	for _, g := range golden {
 		f.Add(EncodeEvent(nil, g.at, &g.e))
+		f.Add(EncodeLinked(nil, g.at, Origin{"home", 1, 2}, &g.e))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var e Event
@@ -196,8 +197,14 @@ func FuzzDecodeEvent(f *testing.F) {
 			return
 		}
 		h, ok := decodeHead(b)
-		if !ok || h != (eventHead{n, e.Position, e.Version, e.Stream, e.Type}) {
+		if e.Link.IsZero() && (!ok || h != eventHead{size: n, position: e.Position, version: e.Version, stream: e.Stream, typ: e.Type, home: e.Stream}) {
 			t.Fatalf("head %+v, %v, event %+v", h, ok, e)
+		}
+		if !e.Link.IsZero() {
+			if !ok || !IsLink(b) {
+				t.Fatalf("head %+v, %v, of the link %+v", h, ok, e)
+			}
+			return // EncodeEvent makes none
 		}
 		if e.Time.IsZero() || len(e.ContentType) > math.MaxUint16 || e.Incarnation == 0 {
 			return // a field that no encoder writes
@@ -206,4 +213,43 @@ func FuzzDecodeEvent(f *testing.F) {
 		at := Placement{e.Stream, e.Version, e.Position, e.Recorded.UnixMicro(), e.Incarnation, e.ID}
 		checkDecoded(t, EncodeEvent(nil, at, &sent), at, sent)
 	})
+}
+
+// TestGoldenLinks has a link as the log keeps it and as it is read.
+func TestGoldenLinks(t *testing.T) {
+	at := Placement{Stream: "a", Version: 2, Position: 300, Recorded: 1_000_000, Incarnation: 1, ID: testID}
+	origin := Origin{Stream: "b", Version: 1, Position: 200}
+	bare := EncodeLink(nil, at, origin, "t")
+	const front = "ac02" + "02" + "40420f0000000000" + "0193b6b06f3e7cc19d2b5c8f0a2e4d11" + "0161" + "0174" + "80" + "00"
+	if got, want := hex.EncodeToString(bare), "2a"+front+"08"+"05000400"+"c8010162"; got != want {
+		t.Errorf("kept as\n %s, want\n %s", got, want)
+	}
+	e := NewEvent{Type: "t", Time: time.Unix(0, 0), Data: []byte("{}")}
+	event, link := Event{}, Event{}
+	if _, err := DecodeEvent(EncodeEvent(nil, Placement{Stream: "b", Version: 1, Position: 200, Incarnation: 1, ID: testID}, &e), &event); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := DecodeEvent(bare, &link); err != nil || n != len(bare) || link.Link != origin || len(link.Data) != 0 {
+		t.Fatalf("%+v, %v", link, err)
+	}
+	read := link.Resolve(nil, &event)
+	if got, want := hex.EncodeToString(read), "38"+front+"14"+"01000800"+"0000000000000000"+"05000400"+"c8010162"+"7b7d"; got != want {
+		t.Errorf("read as\n %s, want\n %s", got, want)
+	}
+	if !bytes.Equal(read, EncodeLinked(nil, at, origin, &e)) {
+		t.Error("the two ways to make a link that is read differ")
+	}
+	for _, x := range []struct {
+		b          []byte
+		link, bare bool
+	}{{bare, true, true}, {read, true, false}, {event.Raw, false, false}} {
+		h, ok := decodeHead(x.b)
+		if !ok || h.isLink() != x.link || h.bare != x.bare || IsLink(x.b) != x.link || h.home != "b" {
+			t.Errorf("head %+v, a link = %v, of %x", h, IsLink(x.b), x.b)
+		}
+	}
+	if n := len(EncodeLink(nil, Placement{Stream: strings.Repeat("s", MaxStreamNameBytes), Version: MaxNumber, Position: MaxNumber, Incarnation: 9},
+		Origin{strings.Repeat("s", MaxStreamNameBytes), MaxNumber, MaxNumber}, strings.Repeat("t", MaxEventTypeBytes))); n > MaxLinkBytes {
+		t.Errorf("%d bytes, MaxLinkBytes says %d", n, MaxLinkBytes)
+	}
 }

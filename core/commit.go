@@ -18,11 +18,29 @@ type Commit struct {
 	Records []RecordOp
 }
 
-// Append adds events to the end of a stream.
+// Append adds events to the end of a stream, or links to events. It has one or
+// the other.
 type Append struct {
 	Stream string
 	Expect Expect
 	Events []NewEvent
+	// Links are the ids of events that are in the log already, or written by an
+	// Append before this one. Each takes a version and a position of its own, as an
+	// event does. An event is in a stream once at most, at home or as a link.
+	Links []ID
+}
+
+// Count is how many versions and positions a takes.
+func (a *Append) Count() int { return len(a.Events) + len(a.Links) }
+
+// HasLinks reports whether c appends links.
+func (c *Commit) HasLinks() bool {
+	for i := range c.Appends {
+		if len(c.Appends[i].Links) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Check is an expectation about a stream that the Commit need not write.
@@ -98,18 +116,18 @@ func ParseExpect(s string) (Expect, error) {
 	return Expect(n), nil
 }
 
-// Result tells where a Commit's events are.
+// Result tells where a Commit's events and links are.
 type Result struct {
 	// Appends has one entry for each of the Commit's.
 	Appends []Appended
-	// Position is that of the last event; 0 in a Commit without events.
+	// Position is that of the last event or link; 0 in a Commit without any.
 	Position uint64
-	// Duplicate says that all events had been written before, by an earlier
-	// try, and that nothing was written now. Appends tells where.
+	// Duplicate says that all events and links had been written before, by an
+	// earlier try, and that nothing was written now. Appends tells where.
 	Duplicate bool
 }
 
-// Appended tells where the events of one Append are.
+// Appended tells where the events or links of one Append are.
 type Appended struct {
 	FirstVersion  uint64
 	LastVersion   uint64
@@ -117,7 +135,7 @@ type Appended struct {
 	LastPosition  uint64
 }
 
-// Count is the number of events.
+// Count is the number of events or links.
 func (a Appended) Count() int { return int(a.LastVersion - a.FirstVersion + 1) }
 
 // Validate checks everything that does not need the log, so that a bad Commit
@@ -142,10 +160,8 @@ func (c *Commit) Validate() error {
 		if err := a.validate(); err != nil {
 			return atElement(err, i)
 		}
-		events += len(a.Events)
-		for j := range a.Events {
-			bytes += a.Events[j].size()
-		}
+		events += a.Count()
+		bytes += a.size()
 	}
 	for i := range c.Checks {
 		if err := validateTarget(c.Checks[i].Stream, c.Checks[i].Expect); err != nil {
@@ -184,10 +200,20 @@ func (a *Append) validate() *Error {
 	if err := validateTarget(a.Stream, a.Expect); err != nil {
 		return err
 	}
-	if len(a.Events) == 0 {
+	if (len(a.Events) == 0) == (len(a.Links) == 0) {
 		e := Errorf(CodeEmptyAppend, "the append to stream %q has no events", clip(a.Stream))
+		if len(a.Events) > 0 {
+			e = Errorf(CodeInvalidRequest, "the append to stream %q has both events and links", clip(a.Stream))
+		}
 		e.Stream = a.Stream
 		return e
+	}
+	for i := range a.Links {
+		if a.Links[i].IsZero() {
+			e := Errorf(CodeInvalidEventID, "link %d of stream %q names no event", i, clip(a.Stream))
+			e.Stream = a.Stream
+			return e
+		}
 	}
 	for i := range a.Events {
 		if err := a.Events[i].validate(); err != nil {
@@ -197,6 +223,14 @@ func (a *Append) validate() *Error {
 		}
 	}
 	return nil
+}
+
+// size is what a counts against MaxCommitBytes.
+func (a *Append) size() (n int) {
+	for i := range a.Events {
+		n += a.Events[i].size()
+	}
+	return n + len(a.Links)*len(ID{})
 }
 
 func validateTarget(stream string, x Expect) *Error {

@@ -3,6 +3,7 @@ package core_test
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,12 @@ func TestValidate(t *testing.T) {
 		{"nothing", core.Commit{}, core.CodeEmptyAppend, none},
 		{"checks only", core.Commit{Checks: []core.Check{{Stream: "a"}}}, core.CodeEmptyAppend, none},
 		{"no events", core.Commit{Appends: []core.Append{to("a", 0).Appends[0], {Stream: "b"}}}, core.CodeEmptyAppend, 1},
+
+		{"links", core.Commit{Appends: []core.Append{{Stream: "a", Links: []core.ID{{1}}}}}, "", none},
+		{"links and events", core.Commit{Appends: []core.Append{{Stream: "a", Events: []core.NewEvent{event}, Links: []core.ID{{1}}}}}, core.CodeInvalidRequest, 0},
+		{"link to nothing", core.Commit{Appends: []core.Append{{Stream: "a", Links: []core.ID{{1}, {}}}}}, core.CodeInvalidEventID, 0},
+		{"B10 links to $all", core.Commit{Appends: []core.Append{{Stream: core.All, Links: []core.ID{{1}}}}}, core.CodeReservedStreamName, 0},
+		{"many links", core.Commit{Appends: []core.Append{{Stream: "a", Links: slices.Repeat([]core.ID{{1}}, core.MaxCommitEvents+1)}}}, core.CodeCommitTooLarge, none},
 
 		{"no name", to("", 0), core.CodeInvalidStreamName, 0},
 		{"long name", to(strings.Repeat("x", core.MaxStreamNameBytes+1), 0), core.CodeInvalidStreamName, 0},

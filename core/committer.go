@@ -83,10 +83,8 @@ func newCommitter(engine Engine, tail *tail, maxBytes int) *committer {
 func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error)) {
 	p := &pending{ctx: ctx, commit: commit, touched: commit.touches(), done: done}
 	for i := range commit.Appends {
-		p.events += len(commit.Appends[i].Events)
-		for j := range commit.Appends[i].Events {
-			p.bytes += commit.Appends[i].Events[j].size()
-		}
+		p.events += commit.Appends[i].Count()
+		p.bytes += commit.Appends[i].size()
 	}
 	p.load = p.bytes + p.events
 	for i := range commit.Records {

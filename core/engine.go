@@ -44,18 +44,23 @@ type HeadWatcher interface {
 	// identity another than log, and answers the head. It is prompt while somebody
 	// waits, and free while nobody does.
 	WaitHead(ctx context.Context, log string, after uint64) (head uint64, err error)
+
+	// ReadLog answers what was written from a position on as Step.Written has it:
+	// events, and links without what they name, so that no position is left out.
+	ReadLog(ctx context.Context, from uint64, limit Limit) (Page, error)
 }
 
 // Step is the outcome of a group.
 type Step struct {
 	// Outcomes has one entry for each Commit of the group.
 	Outcomes []Outcome
-	// Written is every event the step wrote, in position order.
+	// Written is every event the step wrote, and every link (EncodeLink), in
+	// position order.
 	Written Batch
 }
 
 // Outcome is the answer to one Commit: Result, or Err: wrong_expected_version,
-// duplicate_event or record_conflict where storage says so, store_full or
+// duplicate_event, event_not_found (of a link) or record_conflict where storage says so, store_full or
 // store_read_only where nothing was written, unknown_outcome where that cannot
 // be told.
 type Outcome struct {

@@ -92,6 +92,14 @@ func NewDuplicateEvent(stream string, id ID) *Error {
 	return e
 }
 
+// NewLinkNotFound is the answer to a link to an event that is not in the log;
+// engines use it.
+func NewLinkNotFound(stream string, id ID) *Error {
+	e := Errorf(CodeEventNotFound, "event %s, to be linked into stream %q, is not in the log", id, clip(stream))
+	e.Stream, e.EventID = stream, id
+	return e
+}
+
 // NewStreamNotFound is the answer to a read of a stream without events.
 func NewStreamNotFound(stream string) *Error {
 	e := Errorf(CodeStreamNotFound, "stream %q has no events", clip(stream))

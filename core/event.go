@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// Event is one recorded event. Its strings and slices point into the Batch it
+// Event is one recorded event, or a link to one. Its strings and slices point into the Batch it
 // was read from and must not be modified; they stay valid for as long as they
 // are held, but hold the whole Batch in memory. Clone what is kept for long.
 type Event struct {
@@ -27,8 +27,31 @@ type Event struct {
 	Data        []byte
 	Metadata    []byte // a JSON object, or empty
 
+	// Link is where the event was written, if it is read through a link; else it is
+	// zero. Stream, Version, Position, Recorded and Incarnation are the link's own
+	// then, everything else is the event's.
+	Link Origin
+
 	// Raw is the event's record in the log's own encoding (codec.go).
 	Raw []byte
+}
+
+// Origin is where an event was written that a link names.
+type Origin struct {
+	Stream   string
+	Version  uint64
+	Position uint64
+}
+
+// IsZero reports whether there is no link.
+func (o Origin) IsZero() bool { return o.Version == 0 }
+
+// Home is where the event was written: Link where it is read through one.
+func (e *Event) Home() Origin {
+	if e.Link.IsZero() {
+		return Origin{Stream: e.Stream, Version: e.Version, Position: e.Position}
+	}
+	return e.Link
 }
 
 // Format says how Data is encoded.

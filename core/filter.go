@@ -2,7 +2,7 @@ package core
 
 import "strings"
 
-// Filter chooses events. An event matches if its stream matches one of
+// Filter chooses events, and links as the events that they name. An event matches if its stream matches one of
 // Streams and its type one of Types; an empty list matches everything. A
 // pattern is matched whole, and '*' stands for any run of characters.
 type Filter struct {
@@ -13,7 +13,8 @@ type Filter struct {
 // IsZero reports whether f matches everything.
 func (f *Filter) IsZero() bool { return len(f.Streams) == 0 && len(f.Types) == 0 }
 
-// Match reports whether an event of that stream and type matches.
+// Match reports whether an event of that stream and type matches. Of a link, stream
+// is the one that the event is in.
 func (f *Filter) Match(stream, typ string) bool {
 	return matchAny(f.Streams, stream) && matchAny(f.Types, typ)
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -129,11 +130,15 @@ type place struct {
 // advance moves the follower forward by one read and returns what matched.
 func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, error) {
 	batches, head, ok := f.store.tail.from(f.position)
-	if ok {
-		return f.fromTail(batches, limit), place{head, true}, nil
-	}
 	var batch Batch
 	var err error
+	if ok {
+		var stopped bool
+		if batch, stopped = f.fromTail(batches, limit); stopped {
+			batch, err = f.readStream(ctx, limit)
+		}
+		return batch, place{head, true}, err
+	}
 	if f.stream == All {
 		batch, err = f.readAll(ctx, limit)
 	} else {
@@ -146,31 +151,37 @@ func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, erro
 }
 
 // fromTail takes what matches from the batches, which hold every event after
-// the follower's position.
-func (f *follower) fromTail(batches []Batch, limit Limit) Batch {
-	if f.stream == All && f.key == "" {
-		out := joinAfter(batches, f.position, limit)
+// the follower's position. It is stopped if what comes next is a link in the
+// follower's stream: what that names is in storage.
+func (f *follower) fromTail(batches []Batch, limit Limit) (out Batch, stopped bool) {
+	if f.stream == All && f.key == "" && !slices.ContainsFunc(batches, func(b Batch) bool { return b.Links }) {
+		out = joinAfter(batches, f.position, limit)
 		f.position = max(f.position, out.Last)
-		return out
+		return out, false
 	}
-	var out Batch
+	before := f.position
 	for _, b := range batches {
 		if !f.choose(&out, b.after(f.position), limit) {
 			break
 		}
 	}
-	return out
+	return out, f.position == before && out.Count == 0 && len(batches) > 0
 }
 
 // choose adds to out what matches in b, and moves the follower past what it
-// looked at. It is false when out is full.
+// looked at. It is false when out is full, and before a link in the follower's
+// stream that has no payload.
 func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
 	for rest := b.Block; len(rest) > 0; {
 		h, ok := decodeHead(rest)
 		if !ok {
 			panic("core: batch with a malformed event")
 		}
-		if (f.stream == All || f.stream == h.stream) && f.filter.Match(h.stream, h.typ) {
+		mine := f.stream == h.stream || f.stream == All && !h.isLink()
+		if mine && f.filter.Match(h.home, h.typ) {
+			if h.bare {
+				return false
+			}
 			if out.Count > 0 && (out.Count >= limit.Events || len(out.Block)+h.size > limit.Bytes) {
 				return false
 			}
@@ -224,6 +235,9 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 	} else if page.Count > 0 {
 		f.position = page.Last
 		f.version += uint64(page.Count) // of no meaning for All
+	}
+	if f.stream == All {
+		f.position = max(f.position, page.Next-1) // links may follow the last event
 	}
 	if page.End {
 		f.position = max(f.position, page.Head)

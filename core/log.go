@@ -17,7 +17,9 @@ type Log interface {
 	Append(ctx context.Context, c Commit) (Result, error)
 
 	// Read answers one page of a stream or of $all. A stream without events is
-	// stream_not_found; a range without events is an empty page.
+	// stream_not_found; a range without events is an empty page. A link in a stream
+	// is read as the event that it names (Event.Link); $all has no links, so there
+	// are gaps between its positions where they were written.
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
 	// Follow starts a reader that keeps its own place: first what is stored,
@@ -44,7 +46,8 @@ type Page struct {
 	Batch
 	// Next is the From of the next page in the same direction.
 	Next uint64
-	// End says that there is nothing further in this direction for now.
+	// End says that there is nothing further in this direction for now. Without it
+	// there is something; or, in $all, only links.
 	End bool
 	// Version is that of the stream, or the head position of $all, when the
 	// page was read.

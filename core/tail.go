@@ -327,6 +327,9 @@ func (ws *waiters) wake(b Batch) {
 		}
 		rest = rest[h.size:]
 		ws.wakeGroup(ws.byStream, h.stream, h.position-1)
+		if h.isLink() {
+			continue // the groups by filter are of $all
+		}
 		for key, group := range ws.byFilter {
 			if anyOf(group).filter.Match(h.stream, h.typ) {
 				ws.wakeGroup(ws.byFilter, key, h.position-1)

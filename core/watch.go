@@ -122,9 +122,7 @@ func (w *watch) fill(ctx context.Context, to uint64) {
 		if end >= to || to-end > fillEvents {
 			return
 		}
-		page, err := w.store.engine.Read(ctx, ReadRequest{
-			Stream: All, From: end + 1, Limit: Limit{Events: MaxReadEvents, Bytes: MaxPageBytes},
-		})
+		page, err := w.log.ReadLog(ctx, end+1, Limit{Events: MaxReadEvents, Bytes: MaxPageBytes})
 		if err != nil || page.End && page.Head < to {
 			return
 		}

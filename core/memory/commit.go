@@ -42,9 +42,15 @@ func (e *Engine) decide(c *core.Commit) (core.Result, error) {
 
 // lookUp compares the ids of c with the log's (P5).
 func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, err error) {
-	sent := make(map[core.ID]bool)
+	sent := make(map[core.ID]string) // events of c, and their streams
+	linked := make(map[linkKey]bool) // links of c
 	isRetry := len(c.Appends) > 0
-	var known *core.Error
+	var wrong *core.Error
+	fail := func(err *core.Error, i int) {
+		if wrong == nil {
+			wrong = atElement(err, i)
+		}
+	}
 	for i, a := range c.Appends {
 		for _, event := range a.Events {
 			if event.ID.IsZero() {
@@ -52,11 +58,27 @@ func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, er
 				continue
 			}
 			_, isKnown := e.ids[event.ID]
-			if known == nil && (isKnown || sent[event.ID]) {
-				known = atElement(core.NewDuplicateEvent(a.Stream, event.ID), i)
+			if _, isSent := sent[event.ID]; isKnown || isSent {
+				fail(core.NewDuplicateEvent(a.Stream, event.ID), i)
 			}
 			isRetry = isRetry && isKnown
-			sent[event.ID] = true
+			sent[event.ID] = a.Stream
+		}
+		for _, id := range a.Links {
+			key := linkKey{a.Stream, id}
+			_, isLinked := e.links[key]
+			isRetry = isRetry && isLinked
+			home, isKnown := e.ids[id]
+			if !isKnown {
+				home.stream, isKnown = sent[id]
+			}
+			switch {
+			case isLinked, linked[key], isKnown && home.stream == a.Stream:
+				fail(core.NewDuplicateEvent(a.Stream, id), i)
+			case !isKnown:
+				fail(core.NewLinkNotFound(a.Stream, id), i)
+			}
+			linked[key] = true
 		}
 		if isRetry {
 			var run core.Appended
@@ -70,20 +92,25 @@ func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, er
 	case isRetry:
 		first.Duplicate = true
 		return first, true, nil
-	case known != nil:
-		return core.Result{}, false, known
+	case wrong != nil:
+		return core.Result{}, false, wrong
 	}
 	return core.Result{}, false, nil
 }
 
-// run tells where the events of a are, all of which are known, and whether
-// they are an unbroken run of versions of a's stream, in a's order.
+// run tells where the events or links of a are, all of which are known, and
+// whether they are an unbroken run of versions of a's stream, in a's order.
 func (e *Engine) run(a core.Append) (core.Appended, bool) {
-	first := e.ids[a.Events[0].ID]
-	last := first
-	for i, event := range a.Events {
-		last = e.ids[event.ID]
-		if last.stream != a.Stream || last.version != first.version+uint64(i) {
+	var places []place
+	for _, event := range a.Events {
+		places = append(places, e.ids[event.ID])
+	}
+	for _, id := range a.Links {
+		places = append(places, e.links[linkKey{a.Stream, id}])
+	}
+	first, last := places[0], places[len(places)-1]
+	for i, p := range places {
+		if p.stream != a.Stream || p.version != first.version+uint64(i) {
 			return core.Appended{}, false
 		}
 	}
@@ -103,7 +130,7 @@ func (e *Engine) verify(c *core.Commit) error {
 		if !a.Expect.Holds(version) {
 			return atElement(core.NewWrongVersion(a.Stream, a.Expect, version), i)
 		}
-		added[a.Stream] += uint64(len(a.Events))
+		added[a.Stream] += uint64(a.Count())
 	}
 	for i, check := range c.Checks {
 		if version := e.version(check.Stream); !check.Expect.Holds(version) {
@@ -122,7 +149,7 @@ func (e *Engine) verify(c *core.Commit) error {
 	return nil
 }
 
-// apply writes c, which has been decided, and adds its events to written.
+// apply writes c, which has been decided, and adds its events and links to written.
 func (e *Engine) apply(c *core.Commit, written *core.Batch) core.Result {
 	var result core.Result
 	for i := range c.Appends {
@@ -150,26 +177,43 @@ func (e *Engine) append(a *core.Append, written *core.Batch) core.Appended {
 	result := core.Appended{FirstVersion: e.version(stream) + 1, FirstPosition: uint64(len(e.events)) + 1}
 	for i := range a.Events {
 		event := &a.Events[i]
-		p := core.Placement{
-			Stream:      stream,
-			Version:     e.version(stream) + 1,
-			Position:    uint64(len(e.events)) + 1,
-			Recorded:    e.recorded,
-			Incarnation: 1,
-			ID:          event.ID,
-		}
+		p := e.next(stream, event.ID)
 		if p.ID.IsZero() {
 			p.ID = core.NewID()
 		}
-		encoded := core.EncodeEvent(make([]byte, 0, core.MaxEncodedBytes(stream, event)), p, event)
-		e.events = append(e.events, encoded)
-		e.streams[stream] = append(e.streams[stream], p.Position)
 		e.ids[p.ID] = place{stream, p.Version, p.Position}
-		e.bytes += int64(len(encoded))
-		written.Add(encoded, p.Position)
-		result.LastVersion, result.LastPosition = p.Version, p.Position
+		e.add(p, core.EncodeEvent(make([]byte, 0, core.MaxEncodedBytes(stream, event)), p, event), written)
 	}
+	for _, id := range a.Links {
+		p := e.next(stream, id)
+		home := e.ids[id]
+		origin := core.Origin{Stream: home.stream, Version: home.version, Position: home.position}
+		e.links[linkKey{stream, id}] = place{stream, p.Version, p.Position}
+		e.add(p, core.EncodeLink(nil, p, origin, e.event(home.position).Type), written)
+		written.Links = true
+	}
+	result.LastVersion, result.LastPosition = e.version(stream), uint64(len(e.events))
 	return result
+}
+
+// next is the place of the next record in a stream.
+func (e *Engine) next(stream string, id core.ID) core.Placement {
+	return core.Placement{
+		Stream:      stream,
+		Version:     e.version(stream) + 1,
+		Position:    uint64(len(e.events)) + 1,
+		Recorded:    e.recorded,
+		Incarnation: 1,
+		ID:          id,
+	}
+}
+
+// add writes an encoded event or link at p.
+func (e *Engine) add(p core.Placement, encoded []byte, written *core.Batch) {
+	e.events = append(e.events, encoded)
+	e.streams[p.Stream] = append(e.streams[p.Stream], p.Position)
+	e.bytes += int64(len(encoded))
+	written.Add(encoded, p.Position)
 }
 
 func atElement(err *core.Error, i int) *core.Error {

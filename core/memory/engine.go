@@ -19,19 +19,28 @@ type Engine struct {
 	// mu protects the fields below.
 	mu     sync.RWMutex
 	closed bool
-	// events are the encoded events. Invariant: events[p-1] has position p.
+	// events are the encoded events, and links without what they name. Invariant:
+	// events[p-1] has position p.
 	events [][]byte
-	// streams has the positions of every stream's events. Invariant:
+	// streams has the positions of every stream's events and links. Invariant:
 	// streams[s][v-1] is the position of version v.
 	streams map[string][]uint64
-	// ids has the place of every event. Invariant: len(ids) == len(events).
+	// ids has the place of every event, links that of every link. Invariant:
+	// len(ids) + len(links) == len(events).
 	ids      map[core.ID]place
+	links    map[linkKey]place
 	records  map[recordKey]core.Record
 	recorded int64 // of the last event, Unix µs
 	bytes    int64 // of events
 }
 
-// place is where an event is.
+// linkKey is a stream and an event that it has a link to.
+type linkKey struct {
+	stream string
+	id     core.ID
+}
+
+// place is where an event or a link is.
 type place struct {
 	stream            string
 	version, position uint64
@@ -45,6 +54,7 @@ func New() *Engine {
 		log:     strings.ToLower(rand.Text()[:12]),
 		streams: make(map[string][]uint64),
 		ids:     make(map[core.ID]place),
+		links:   make(map[linkKey]place),
 		records: make(map[recordKey]core.Record),
 	}
 }
@@ -58,7 +68,12 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 	}
 	// number is what the stream counts by: versions, or positions of $all.
 	last := uint64(len(e.events))
-	event := func(number uint64) (encoded []byte, position uint64) { return e.events[number-1], number }
+	event := func(number uint64) (encoded []byte, position uint64) {
+		if core.IsLink(e.events[number-1]) {
+			return nil, number
+		}
+		return e.events[number-1], number
+	}
 	if r.Stream != core.All {
 		positions := e.streams[r.Stream]
 		if len(positions) == 0 {
@@ -67,13 +82,16 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 		last = uint64(len(positions))
 		event = func(number uint64) ([]byte, uint64) {
 			p := positions[number-1]
-			return e.events[p-1], p
+			return e.resolved(p), p
 		}
 	}
 
 	page := core.Page{Version: last, Head: uint64(len(e.events))}
 	add := func(number uint64) bool {
 		encoded, position := event(number)
+		if encoded == nil {
+			return true
+		}
 		full := page.Count >= r.Limit.Events || page.Count > 0 && len(page.Block)+len(encoded) > r.Limit.Bytes
 		if !full {
 			page.Add(encoded, position)
@@ -112,11 +130,44 @@ func (e *Engine) Event(_ context.Context, id core.ID) (core.Event, error) {
 		err.EventID = id
 		return core.Event{}, err
 	}
-	var event core.Event
-	if _, err := core.DecodeEvent(e.events[p.position-1], &event); err != nil {
-		return core.Event{}, core.Errorf(core.CodeInternal, "decode the event at position %d: %w", p.position, err)
+	return e.event(p.position), nil
+}
+
+// event decodes what is at a position.
+func (e *Engine) event(position uint64) (event core.Event) {
+	if _, err := core.DecodeEvent(e.events[position-1], &event); err != nil {
+		panic("memory: what was encoded cannot be decoded")
 	}
-	return event, nil
+	return event
+}
+
+// resolved is what is at a position as readers of its stream get it.
+func (e *Engine) resolved(position uint64) []byte {
+	if !core.IsLink(e.events[position-1]) {
+		return e.events[position-1]
+	}
+	link := e.event(position)
+	event := e.event(link.Link.Position)
+	return link.Resolve(nil, &event)
+}
+
+// ReadLog is half of a core.HeadWatcher, for those that make several Stores of one
+// Engine.
+func (e *Engine) ReadLog(_ context.Context, from uint64, limit core.Limit) (core.Page, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return core.Page{}, errClosed()
+	}
+	head := uint64(len(e.events))
+	page := core.Page{Version: head, Head: head, Next: from}
+	page.Links = true
+	for page.Next <= head && page.Count < limit.Events && len(page.Block) < limit.Bytes {
+		page.Add(e.events[page.Next-1], page.Next)
+		page.Next++
+	}
+	page.End = page.Next > head
+	return page, nil
 }
 
 // Streams lists streams by name.

@@ -1,0 +1,86 @@
+package core
+
+import "encoding/binary"
+
+// A link is kept as a record of its own without a copy of the event: an encoded
+// event with the link's stream, version, position and recorded time, the event's
+// id and type, no metadata and no data, and the field that says where the event
+// is. Followers in memory and filters need no more. Engines fill in the rest when
+// a link is read, so an event that is gone one day is gone from every link, too.
+
+// EncodeLink appends a link at p to the event at origin, without what the event
+// says. p.ID is the event's, and typ its type.
+func EncodeLink(dst []byte, p Placement, origin Origin, typ string) []byte {
+	return encodeEvent(dst, p, &origin, &NewEvent{Type: typ})
+}
+
+// EncodeLinked appends a link at p as it is read: with what the event at origin
+// says. e.Time is the event's, and set.
+func EncodeLinked(dst []byte, p Placement, origin Origin, e *NewEvent) []byte {
+	return encodeEvent(dst, p, &origin, e)
+}
+
+// Resolve appends link, as EncodeLink made it, as it is read; event is the one
+// that it names.
+func (link *Event) Resolve(dst []byte, event *Event) []byte {
+	p := Placement{
+		Stream: link.Stream, Version: link.Version, Position: link.Position,
+		Recorded: micros(link.Recorded), Incarnation: link.Incarnation, ID: link.ID,
+	}
+	return encodeEvent(dst, p, &link.Link, &NewEvent{
+		Type: event.Type, Time: event.Time, Format: event.Format, ContentType: event.ContentType,
+		Data: event.Data, Metadata: event.Metadata,
+	})
+}
+
+// MaxLinkBytes bounds what EncodeLink appends.
+const MaxLinkBytes = fixedBytes + 2*binary.MaxVarintLen64 + fieldHeaderBytes + 2*MaxStreamNameBytes + MaxEventTypeBytes
+
+// IsLink reports whether b begins with an encoded link.
+func IsLink(b []byte) bool {
+	body, _, ok := takeLP(b)
+	if !ok {
+		return false
+	}
+	d := decoder{b: body, ok: true}
+	d.uvarint()
+	d.uvarint()
+	d.take(8 + 16)
+	d.lp()
+	d.lp()
+	if d.byte()&formatFields == 0 {
+		return false
+	}
+	d.lp()
+	return findField(d.lp(), fieldLink) != nil
+}
+
+func (o *Origin) size() int { return uvarintLen(o.Position) + uvarintLen(o.Version) + len(o.Stream) }
+
+func (o *Origin) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, o.Position)
+	dst = binary.AppendUvarint(dst, o.Version)
+	return append(dst, o.Stream...)
+}
+
+func decodeOrigin(b []byte) (Origin, bool) {
+	d := decoder{b: b, ok: true}
+	o := Origin{Position: d.uvarint(), Version: d.uvarint()}
+	o.Stream = stringOf(d.b)
+	return o, d.ok && o.Version > 0 && o.Stream != ""
+}
+
+// findField is the value of an optional field; nil if it is not there.
+func findField(b []byte, tag uint16) []byte {
+	for len(b) >= fieldHeaderBytes {
+		n := fieldHeaderBytes + int(binary.LittleEndian.Uint16(b[2:]))
+		if n > len(b) {
+			return nil
+		}
+		if binary.LittleEndian.Uint16(b) == tag {
+			return b[fieldHeaderBytes:n]
+		}
+		b = b[n:]
+	}
+	return nil
+}
