@@ -202,9 +202,9 @@ func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, erro
 	if a.written && a.recorded != 0 && e.config.Locked != nil {
 		e.config.Locked(time.Since(begun) - time.Duration(a.waited)*time.Microsecond)
 	}
-	if !a.written {
+	if !a.written || what.probe {
 		for _, i := range what.fresh {
-			a.there[i] = false // what was made was taken away again
+			a.there[i] = false // what was made was taken away again, or may be
 		}
 	}
 	e.names.note(s.plan, a.there, what.fresh)
@@ -220,24 +220,44 @@ func (s *step) hold(ctx context.Context, c *pgx.Conn) (*answer, error) {
 	if _, err := c.PgConn().Exec(ctx, "BEGIN").ReadAll(); err != nil {
 		return nil, &acquireError{err}
 	}
-	a, err := s.call(ctx, c, &call{fresh: s.engine.names.missing(s.plan, false), probe: true})
+	made := s.engine.names.missing(s.plan, false)
+	a, err := s.call(ctx, c, &call{fresh: made, probe: true})
 	if err != nil {
 		return nil, &acquireError{err} // nothing but locks so far
 	}
 	a.written = false
 	facts := a.found
 	s.plan.choose(&facts)
-	end := "ROLLBACK"
 	if s.plan.writes() {
 		if a, err = s.call(ctx, c, &call{}); err != nil {
 			return nil, &acquireError{err}
 		}
-		if a.written {
-			end = "COMMIT"
+	}
+	if !a.written {
+		_, err = c.PgConn().Exec(ctx, "ROLLBACK").ReadAll()
+		return a, err
+	}
+	return a, s.release(ctx, c, a, made)
+}
+
+// release commits a conversation. The rows of streams that it made, and that only
+// Commits name which were refused, go before, in the same flush.
+func (s *step) release(ctx context.Context, c *pgx.Conn, a *answer, made []int) error {
+	var unused []string
+	for _, i := range made {
+		if !s.plan.streams[i].needed {
+			unused = append(unused, s.plan.streams[i].name)
+			a.there[i] = false
 		}
 	}
-	_, err = c.PgConn().Exec(ctx, end).ReadAll()
-	return a, err
+	s.engine.names.note(s.plan, a.there, made)
+	var batch pgx.Batch
+	if len(unused) > 0 {
+		batch.Queue(`DELETE FROM `+s.engine.config.Store+`.streams s WHERE s.name = ANY ($1) AND s.version = 0
+			AND NOT EXISTS (SELECT FROM `+s.engine.config.Store+`.events e WHERE e.stream = s.id)`, unused)
+	}
+	batch.Queue("COMMIT")
+	return c.SendBatch(ctx, &batch).Close()
 }
 
 // again prepares the next try after err, or answers everything that is left

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/logtest"
 	"github.com/gyre-events/gyre/core/postgres"
@@ -117,14 +119,76 @@ func TestChecksOfMissingStreams(t *testing.T) {
 		if o := engine.Commit(t.Context(), []*core.Commit{commit}).Outcomes[0]; !errors.Is(o.Err, x.err) {
 			t.Errorf("check of %s: %v, want %v", x.missing, o.Err, x.err)
 		}
-		var rows string
-		err := c.QueryRow(t.Context(), "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM "+store+".streams").Scan(&rows)
-		if err != nil || rows != x.rows {
-			t.Errorf("after a check of %s there are the rows %q, %v; want %q", x.missing, rows, err, x.rows)
+		if rows := streamRows(t, c, store); rows != x.rows {
+			t.Errorf("after a check of %s there are the rows %q, want %q", x.missing, rows, x.rows)
 		}
 	}
 	page, err := engine.Streams(t.Context(), core.StreamsRequest{Limit: 10})
 	if err != nil || len(page.Streams) != 1 {
 		t.Errorf("the streams are %v, %v", page.Streams, err)
+	}
+	if _, err := engine.Read(t.Context(), core.ReadRequest{Stream: "missing", Limit: core.Limit{Events: 1, Bytes: 1}}); !errors.Is(err, core.CodeStreamNotFound) {
+		t.Errorf("a read of it: %v", err)
+	}
+	if o := appendTo(engine, "missing", core.NoStream, 1); o.Err != nil || o.Result.Appends[0].FirstVersion != 1 {
+		t.Errorf("the first append to it: %+v", o)
+	}
+}
+
+// streamRows are the names that the table of streams has.
+func streamRows(t *testing.T, c *pgx.Conn, store string) (rows string) {
+	t.Helper()
+	err := c.QueryRow(t.Context(), "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM "+store+".streams").Scan(&rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// TestRefusedUnderLocks: where a group is decided under its locks, what is refused
+// leaves nothing behind, as anywhere else (P12), and neither does a group that is all
+// refused.
+func TestRefusedUnderLocks(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	c := server.Connect(t)
+	to := func(stream string, expect core.Expect) *core.Commit {
+		return &core.Commit{Appends: []core.Append{{Stream: stream, Expect: expect, Events: benchEvents(1)}}}
+	}
+	record := to("refused-3", core.AnyVersion)
+	record.Records = []core.RecordOp{{Table: "t", Key: "k", Expect: 7, Value: []byte("v")}}
+	refused := []*core.Commit{to("refused-1", 5), to("refused-2", core.StreamExists), record}
+	for _, x := range []struct {
+		group   []*core.Commit
+		written int
+		rows    string
+	}{
+		{refused, 0, ""},
+		{append([]*core.Commit{to("new", core.NoStream)}, refused...), 1, "new"},
+		{append([]*core.Commit{to("refused-1", core.NoStream)}, refused...), 1, "new refused-1"},
+	} {
+		step, err := engine.CommitUnderLocks(x.group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step.Written.Count != x.written {
+			t.Errorf("%d events were written, want %d: %+v", step.Written.Count, x.written, step.Outcomes)
+		}
+		for i, o := range step.Outcomes {
+			if (o.Err != nil) != (i >= x.written) {
+				t.Errorf("commit %d: %+v", i, o)
+			}
+		}
+		if rows := streamRows(t, c, store); rows != x.rows {
+			t.Errorf("there are the rows %q, want %q", rows, x.rows)
+		}
+	}
+	if records, err := engine.Records(t.Context(), core.RecordsRequest{Table: "t", Limit: 1}); err != nil || len(records) > 0 {
+		t.Errorf("records %v, %v", records, err)
+	}
+	if o := appendTo(engine, "refused-2", core.NoStream, 1); o.Err != nil {
+		t.Errorf("what was not there is made: %v", o.Err)
 	}
 }
