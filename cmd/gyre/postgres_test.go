@@ -141,6 +141,13 @@ func TestCrashPostgres(t *testing.T) {
 	})
 }
 
+// TestCrashSubscribersPostgres is TestCrashSubscribers with the log in PostgreSQL.
+func TestCrashSubscribersPostgres(t *testing.T) {
+	server := pgtest.Shared(t)
+	args := []string{"--postgres", server.URL, "--store", server.Store(t)}
+	crashSubscribers(t, 3, &crasher{dir: t.TempDir(), args: args}, sdkKind)
+}
+
 // TestStoresAreIsolated has two nodes work on two stores of one database at once, with
 // the same streams and the same ids.
 func TestStoresAreIsolated(t *testing.T) {
