@@ -165,7 +165,7 @@ func (m *Machine) Replay(events []Replay) (taken int) {
 		if m.opts.holdsKeys() {
 			m.line(e)
 		} else {
-			m.ready.push(e)
+			m.makeReady(e)
 		}
 	}
 	return len(events)

@@ -192,7 +192,7 @@ func (m *Machine) checkSides(counts [states]int) error {
 	}
 	seen := map[*entry]bool{}
 	for _, e := range m.ready {
-		if e.state != waiting || seen[e] || e.lane != nil && e.lane.head != e {
+		if e.state != waiting || seen[e] || !e.leads() || !e.replay && e.index >= m.window.next {
 			return fmt.Errorf("ready: %+v", e)
 		}
 		seen[e] = true

@@ -1,8 +1,10 @@
 package delivery
 
 // dispatch sends what may be sent to who is willing: always the event with the
-// lowest position, so that one that comes back comes before newer ones, and always
-// to the subscriber with the fewest in flight.
+// lowest position, so that one that comes back comes before newer ones, and to the
+// subscriber with the fewest in flight. Who has many in flight gets some at a time:
+// neighbours of the log that stay together go out without being copied, and whoever
+// has that many to do does not miss one.
 func (m *Machine) dispatch() {
 	s := &m.subs
 	for _, sub := range s.all {
@@ -20,12 +22,10 @@ func (m *Machine) dispatch() {
 		}
 	}
 	for len(s.willing) > 0 {
-		e := m.nextToSend()
-		if e == nil {
+		sub := s.willing[0]
+		if !m.sendSome(sub) {
 			break
 		}
-		sub := s.willing[0]
-		m.send(e, sub)
 		if sub.willing(m.opts.BufferSize) {
 			s.willing.fix(0)
 		} else {
@@ -37,6 +37,23 @@ func (m *Machine) dispatch() {
 			s.sends = append(s.sends, Send{sub.lease, sub.out})
 		}
 	}
+}
+
+// atATime is the part of what a subscriber has in flight that it may get before
+// another one that has less: one in so many.
+const atATime = 4
+
+// sendSome sends a willing subscriber what it may get at a time. It is false if there
+// is nothing left to send.
+func (m *Machine) sendSome(s *subscriber) bool {
+	for until := s.inFlight + 1 + s.inFlight/atATime; s.inFlight < until && s.willing(m.opts.BufferSize); {
+		e := m.nextToSend()
+		if e == nil {
+			return false
+		}
+		m.send(e, s)
+	}
+	return true
 }
 
 // nextToSend takes the entry with the lowest position that may be sent.
@@ -80,7 +97,15 @@ func (m *Machine) line(e *entry) {
 	if e.next != nil {
 		m.unready(e.next)
 	}
-	m.ready.push(e)
+	m.makeReady(e)
+}
+
+// makeReady has an entry sent when its turn comes. Those that the window will come to
+// are found there.
+func (m *Machine) makeReady(e *entry) {
+	if e.replay || e.index < m.window.next {
+		m.ready.push(e)
+	}
 }
 
 // unready takes a waiting entry from among the ready.
@@ -98,7 +123,7 @@ func (m *Machine) requeue(e *entry) {
 		m.line(e)
 		return
 	}
-	m.ready.push(e)
+	m.makeReady(e)
 }
 
 // finish ends an entry: it is acked, skipped, or parked in storage.
@@ -114,7 +139,7 @@ func (m *Machine) leaveLane(e *entry) {
 		return
 	}
 	if first := m.lanes.leave(e); first != nil && first.state == waiting {
-		m.ready.push(first)
+		m.makeReady(first)
 	}
 }
 

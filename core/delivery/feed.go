@@ -38,7 +38,6 @@ func (m *Machine) Feed(items []Item, cursor uint64, live bool) error {
 func (m *Machine) take(it *Item) {
 	if m.aside.passes(it.Position) {
 		m.window.add(it.Position, nil)
-		m.passOver()
 		return
 	}
 	e := m.pool.get()
@@ -52,14 +51,6 @@ func (m *Machine) take(it *Item) {
 		m.park(e, CauseHeld, "")
 	case m.opts.partitioned():
 		m.line(e)
-	}
-	m.passOver()
-}
-
-// passOver keeps window.next at the end where lanes say who is first.
-func (m *Machine) passOver() {
-	if m.opts.partitioned() {
-		m.window.next = m.window.slots.tail
 	}
 }
 

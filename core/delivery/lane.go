@@ -14,6 +14,9 @@ type lanes struct {
 
 func makeLanes() lanes { return lanes{byKey: map[string]*lane{}} }
 
+// leads says that no event of its key is to be finished before e.
+func (e *entry) leads() bool { return e.lane == nil || e.lane.head == e }
+
 // insert puts an entry where its position belongs, but not before one that was
 // sent and is not back, and says whether it is the first now. Events that are read
 // go to the end; replays come in any order.

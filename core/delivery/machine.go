@@ -19,7 +19,7 @@ type Machine struct {
 
 	window window
 	pool   pool
-	ready  heap[*entry] // waiting entries that may be sent, but for those from window.next on
+	ready  heap[*entry] // waiting entries that may be sent, but for those that window.next will come to
 	lanes  lanes
 	timers heap[timer]
 	aside  aside

@@ -208,8 +208,15 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 		}
 	}
 	sends = map[Lease][]Delivery{}
+	var w *worker
+	until := 0 // how many w may have in flight before another one gets some
 	for md.mode == running {
-		w, f := md.willing(), md.sendable()
+		if w == nil || !md.wants(w) || len(md.inFlight(w)) >= until {
+			if w = md.willing(); w != nil {
+				until = len(md.inFlight(w)) + 1 + len(md.inFlight(w))/atATime
+			}
+		}
+		f := md.sendable()
 		if w == nil || f == nil {
 			break
 		}
@@ -227,7 +234,7 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 // willing is who is to get the next event.
 func (md *model) willing() (best *worker) {
 	for _, w := range md.workers {
-		if w.credit.Events <= 0 || w.credit.Bytes <= 0 || len(md.inFlight(w)) >= md.o.BufferSize {
+		if !md.wants(w) {
 			continue
 		}
 		if best == nil || cmp.Or(cmp.Compare(len(md.inFlight(w)), len(md.inFlight(best))), cmp.Compare(w.served, best.served)) < 0 {
@@ -235,6 +242,11 @@ func (md *model) willing() (best *worker) {
 		}
 	}
 	return best
+}
+
+// wants says that a worker may get more.
+func (md *model) wants(w *worker) bool {
+	return w.credit.Events > 0 && w.credit.Bytes > 0 && len(md.inFlight(w)) < md.o.BufferSize
 }
 
 // sendable is the next event to be sent.

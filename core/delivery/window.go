@@ -6,7 +6,7 @@ package delivery
 type window struct {
 	slots fifo[slot]
 	// next is the index of the first slot that was not looked at for a first
-	// delivery. With keys it is always the end: the lanes say who is first.
+	// delivery.
 	next uint64
 	// cursor is the position up to which everything was read.
 	cursor uint64
@@ -79,10 +79,10 @@ func (w *window) sweep(stored uint64) (beyond int) {
 	return beyond
 }
 
-// first is the first entry that was never sent, or nil.
+// first is the first entry that was not looked at and may be sent, or nil.
 func (w *window) first() *entry {
 	for ; w.next < w.slots.tail; w.next++ {
-		if e := w.slots.at(w.next).e; e != nil && e.state == waiting {
+		if e := w.slots.at(w.next).e; e != nil && e.state == waiting && e.leads() {
 			return e
 		}
 	}
