@@ -38,6 +38,7 @@ func (b Batch) Events() iter.Seq[Event] {
 type Place struct {
 	Position       uint64
 	RecordedMicros int64
+	Stream         string // a view into Batch.Block
 	// At and Size are those of the encoded event in Batch.Block.
 	At, Size int
 }

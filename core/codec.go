@@ -270,6 +270,8 @@ func decodePlace(b []byte) (p Place, ok bool) {
 	p.Position = d.uvarint()
 	d.uvarint()
 	p.RecordedMicros = int64(d.uint64())
+	d.take(16)
+	p.Stream = stringOf(d.lp())
 	return p, d.ok
 }
 

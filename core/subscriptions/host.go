@@ -135,9 +135,7 @@ func (h *host) advance(now time.Time) {
 	out := h.machine.Advance(now)
 	for i := range out.Sends {
 		s := h.subs[out.Sends[i].Lease]
-		for j := range out.Sends[i].Events {
-			s.pending.add(&out.Sends[i].Events[j])
-		}
+		s.pending.add(out.Sends[i].Events)
 		s.wake()
 	}
 	t := &h.due

@@ -43,6 +43,8 @@ type shape struct {
 	source  Source
 	by      string   // PartitionBy
 	fields  []string // of Map
+
+	event core.Event // the one that items is at
 }
 
 func newShape(d *Definition, compile Compiler) (*shape, error) {
@@ -71,7 +73,7 @@ func newShape(d *Definition, compile Compiler) (*shape, error) {
 
 // plain says that items need nothing but the events' places.
 func (s *shape) plain() bool {
-	return s.program == nil && len(s.fields) == 0 && s.by == delivery.Unpartitioned
+	return s.program == nil && len(s.fields) == 0 && (s.by == delivery.Unpartitioned || s.by == ByStream)
 }
 
 // items appends what there is to deliver of a batch. Each Raw keeps the capacity
@@ -79,7 +81,11 @@ func (s *shape) plain() bool {
 func (s *shape) items(dst []delivery.Item, b core.Batch) []delivery.Item {
 	if s.plain() {
 		for p := range b.Places() {
-			dst = append(dst, delivery.Item{Position: p.Position, RecordedMicros: p.RecordedMicros, Raw: b.Block[p.At : p.At+p.Size]})
+			it := delivery.Item{Position: p.Position, RecordedMicros: p.RecordedMicros, Raw: b.Block[p.At : p.At+p.Size]}
+			if s.by == ByStream {
+				it.Key = p.Stream
+			}
+			dst = append(dst, it)
 		}
 		return dst
 	}
@@ -87,7 +93,8 @@ func (s *shape) items(dst []delivery.Item, b core.Batch) []delivery.Item {
 	for e := range b.Events() {
 		it := delivery.Item{Position: e.Position, RecordedMicros: e.Recorded.UnixMicro(), Raw: b.Block[at : at+len(e.Raw)]}
 		at += len(e.Raw)
-		if s.apply(&it, &e) {
+		s.event = e
+		if s.apply(&it, &s.event) {
 			dst = append(dst, it)
 		}
 	}

@@ -89,16 +89,22 @@ const (
 
 // add copies nothing as long as each event lies behind the one before it, as those
 // of one read do.
-func (p *pending) add(d *delivery.Delivery) {
-	last := len(p.runs) - 1
-	if last < 0 || !p.runs[last].takes(d.Raw) {
-		p.runs = append(p.runs, run{Batch: core.Batch{Block: d.Raw, First: d.Position}, shared: true})
-		last++
+func (p *pending) add(events []delivery.Delivery) {
+	for i := range events {
+		d := &events[i]
+		last := len(p.runs) - 1
+		if last < 0 || !p.runs[last].takes(d.Raw) {
+			p.runs = append(p.runs, run{
+				Batch: core.Batch{Block: d.Raw, First: d.Position}, shared: true,
+				attempts: make([]uint64, 0, len(events)-i),
+			})
+			last++
+		}
+		r := &p.runs[last]
+		r.attempts = append(r.attempts, uint64(d.Attempt))
+		r.Count++
+		r.Last = d.Position
 	}
-	r := &p.runs[last]
-	r.attempts = append(r.attempts, uint64(d.Attempt))
-	r.Count++
-	r.Last = d.Position
 }
 
 // takes puts an event behind the others, if it belongs there.
