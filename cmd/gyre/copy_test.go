@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -32,7 +33,7 @@ func copyTo(ctx context.Context, from, to core.Log) (copied, string, error) {
 	var stderr bytes.Buffer
 	c := &copier{
 		app:  &app{stderr: &stderr, timeout: defaultTimeout},
-		from: &logEnd{from, "source", nil}, to: &logEnd{to, "target", nil},
+		from: &logEnd{from, "source", nil}, to: &logEnd{to, "target", nil}, mode: verifyFull,
 	}
 	err := c.run(ctx)
 	return c.done, stderr.String(), err
@@ -122,5 +123,135 @@ func TestCopyBesideAnother(t *testing.T) {
 				t.Errorf("the next one says %v", err)
 			}
 		})
+	}
+}
+
+// touched is a log that has something done before each of its calls, and that tells
+// other events than it has.
+type touched struct {
+	core.Log
+	called func()
+	change func(e *core.Event)
+}
+
+func (l *touched) Append(ctx context.Context, c core.Commit) (core.Result, error) {
+	l.called()
+	return l.Log.Append(ctx, c)
+}
+
+func (l *touched) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
+	l.called()
+	if err := ctx.Err(); err != nil {
+		return core.Page{}, core.AsError(err)
+	}
+	page, err := l.Log.Read(ctx, r)
+	if err != nil || l.change == nil {
+		return page, err
+	}
+	var block []byte
+	for e := range page.Events() {
+		l.change(&e)
+		block = core.EncodeEvent(block, core.Placement{
+			Stream: e.Stream, Version: e.Version, Position: e.Position, Recorded: e.Recorded.UnixMicro(), Incarnation: e.Incarnation, ID: e.ID,
+		}, &core.NewEvent{Type: e.Type, Time: e.Time, Format: e.Format, ContentType: e.ContentType, Metadata: e.Metadata, Data: e.Data})
+	}
+	page.Block = block
+	return page, nil
+}
+
+// TestCopyFindsWhatDiffers has a target tell one event in the middle otherwise, among
+// those that an earlier copy has written and among those that it writes itself.
+func TestCopyFindsWhatDiffers(t *testing.T) {
+	source := sourceLog(t, copyEvents+500)
+	target := core.NewStore(memory.New(), core.StoreConfig{})
+	defer target.Close()
+	if _, said, err := copyTo(t.Context(), source, target); err != nil || !strings.Contains(said, "4,500 events compared with the source: they are the same.") {
+		t.Fatalf("%v: %s", err, said)
+	}
+	const at = 1234
+	for what, change := range map[string]func(e *core.Event){
+		"id":           func(e *core.Event) { e.ID[3]++ },
+		"stream":       func(e *core.Event) { e.Stream += "x" },
+		"version":      func(e *core.Event) { e.Version++ },
+		"type":         func(e *core.Event) { e.Type = "X" },
+		"time":         func(e *core.Event) { e.Time = e.Time.Add(1000) },
+		"content type": func(e *core.Event) { e.ContentType = "c/d" },
+		"metadata":     func(e *core.Event) { e.Metadata = []byte(`{"correlation_id": "c"}`) },
+		"data":         func(e *core.Event) { e.Data = append([]byte{' '}, e.Data...) },
+	} {
+		// The first and the last page alone do not tell.
+		calls := 0
+		changed := &touched{target, func() { calls++ }, func(e *core.Event) {
+			if e.Position == at && calls > 3 {
+				change(e)
+			}
+		}}
+		want := fmt.Sprintf("the event at position %d of target has another %s than that of source", at, what)
+		done, _, err := copyTo(t.Context(), source, changed)
+		if !errors.Is(err, core.CodeNotClean) || !strings.Contains(err.Error(), want) || done.Copied != 0 {
+			t.Errorf("%s, there before: %+v, %v", what, done, err)
+		}
+	}
+	empty := core.NewStore(memory.New(), core.StoreConfig{})
+	defer empty.Close()
+	changed := &touched{empty, func() {}, func(e *core.Event) {
+		if e.Position >= at && e.Position < at+3 {
+			e.Type = "X"
+		}
+	}}
+	done, _, err := copyTo(t.Context(), source, changed)
+	if !errors.Is(err, core.CodeNotClean) || !strings.Contains(err.Error(), "at position 1234") || !strings.Contains(err.Error(), "3 events differ") {
+		t.Errorf("among the copied: %+v, %v", done, err)
+	}
+}
+
+// TestCopyBreaksOffAnywhere interrupts a copy at each of its calls, with something of
+// it there before. The next one makes it whole.
+func TestCopyBreaksOffAnywhere(t *testing.T) {
+	source := sourceLog(t, copyEvents+100)
+	part := commitAgain(eventsOf(t, source)[:1])
+	for n, broken := 1, true; broken; n++ {
+		target := core.NewStore(memory.New(), core.StoreConfig{})
+		if _, err := target.Append(t.Context(), part); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls atomic.Int64
+		count := func() {
+			if calls.Add(1) == int64(n) {
+				cancel()
+			}
+		}
+		_, _, err := copyTo(ctx, &touched{source, count, nil}, &touched{target, count, nil})
+		cancel()
+		if broken = calls.Load() >= int64(n); broken && !errors.Is(err, context.Canceled) && !errors.Is(err, core.CodeCanceled) && err != nil {
+			t.Errorf("interrupted at call %d: %v", n, err)
+		}
+		if _, said, err := copyTo(t.Context(), source, target); err != nil || !strings.Contains(said, "4,100 events compared") {
+			t.Fatalf("after call %d: %v: %s", n, err, said)
+		}
+		if target.Close(); n > 100 {
+			t.Fatal("there is no end to it")
+		}
+	}
+}
+
+// TestCopyOfALogThatGrows copies what was there when it began; the next one the rest.
+func TestCopyOfALogThatGrows(t *testing.T) {
+	source := sourceLog(t, copyEvents+500)
+	target := core.NewStore(memory.New(), core.StoreConfig{})
+	defer target.Close()
+	grow := func() {
+		a := core.Append{Stream: "s-0", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "Late", Data: []byte("1")}}}
+		if _, err := source.Append(t.Context(), core.Commit{Appends: []core.Append{a}}); err != nil {
+			t.Error(err)
+		}
+	}
+	if done, said, err := copyTo(t.Context(), source, &touched{target, grow, nil}); err != nil || done.Head > copyEvents+501 {
+		t.Fatalf("%+v, %v: %s", done, err, said)
+	}
+	head := uint64(len(eventsOf(t, source)))
+	if done, said, err := copyTo(t.Context(), source, target); err != nil || done.Copied == 0 || done.Head != head || done.Verified != int64(head) {
+		t.Errorf("the rest: %+v, %v: %s", done, err, said)
 	}
 }

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// What --verify of a copy compares.
+const (
+	verifyFull = "full"
+	verifyEnds = "ends"
+)
+
+// verify compares every event from one position to another: the source's as it is read
+// again, with what the target answers. The first that differs is told, and how many.
+func (c *copier) verify(ctx context.Context, from, to uint64) error {
+	if c.mode != verifyFull || from > to {
+		return nil
+	}
+	meter := c.app.newMeter("compare", int64(to))
+	defer meter.finish()
+	there, stop := iter.Pull2(c.events(ctx, c.to, from, to))
+	defer stop()
+	w := &comparison{copier: c, there: there}
+	err := readAhead(ctx, func(ctx context.Context, out chan<- []core.Event) error {
+		return c.batches(ctx, from, to, out)
+	}, func(events []core.Event) error {
+		for i := range events {
+			if err := w.compare(&events[i]); err != nil {
+				return err
+			}
+		}
+		c.done.Verified += int64(len(events))
+		meter.set(int64(events[len(events)-1].Position), c.done.Verified)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return w.end()
+}
+
+// batches reads the source from one position to another.
+func (c *copier) batches(ctx context.Context, from, to uint64, out chan<- []core.Event) error {
+	var events []core.Event
+	send := func() error {
+		select {
+		case out <- events:
+			events = make([]core.Event, 0, copyEvents)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for e, err := range c.events(ctx, c.from, from, to) {
+		if err != nil {
+			return err
+		}
+		if events = append(events, e); len(events) == copyEvents {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return send()
+}
+
+// events are those of an end from one position to another.
+func (c *copier) events(ctx context.Context, end *logEnd, from, to uint64) iter.Seq2[core.Event, error] {
+	return func(yield func(core.Event, error) bool) {
+		r := core.ReadRequest{Stream: core.All, From: from, Limit: core.Limit{Events: core.MaxReadEvents}}
+		for r.From <= to {
+			page, err := c.app.readPage(ctx, end, r)
+			if err != nil {
+				yield(core.Event{}, end.explain(err))
+				return
+			}
+			for e := range page.Events() {
+				if e.Position > to || !yield(e, nil) {
+					return
+				}
+			}
+			if page.End {
+				return
+			}
+			r.From = page.Next
+		}
+	}
+}
+
+// comparison is what was found so far.
+type comparison struct {
+	copier *copier
+	there  func() (core.Event, error, bool) // the target's events
+	first  string
+	differ int64
+}
+
+// compare compares an event of the source with the target's next one. The error is of
+// the reading, or says that one of the two is not there: then nothing after it fits.
+func (w *comparison) compare(want *core.Event) error {
+	got, err, ok := w.there()
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return w.found(fmt.Sprintf("%s has no event at position %d", w.copier.to.name, want.Position))
+	case got.Position != want.Position:
+		return w.found(fmt.Sprintf("where %s has an event at position %d, the next of %s is at %d",
+			w.copier.from.name, want.Position, w.copier.to.name, got.Position))
+	}
+	if what := difference(want, &got); what != "" {
+		if w.differ++; w.first == "" {
+			w.first = fmt.Sprintf("the event at position %d of %s has another %s than that of %s",
+				want.Position, w.copier.to.name, what, w.copier.from.name)
+		}
+	}
+	return nil
+}
+
+// end says what was found, if all of the source was compared.
+func (w *comparison) end() error {
+	got, err, more := w.there()
+	switch {
+	case err != nil:
+		return err
+	case more:
+		return w.found(fmt.Sprintf("%s has an event at position %d, and %s has none", w.copier.to.name, got.Position, w.copier.from.name))
+	case w.differ > 1:
+		return w.found(fmt.Sprintf("%s, and so on: %s events differ", w.first, comma(w.differ)))
+	case w.differ > 0:
+		return w.found(w.first)
+	}
+	return nil
+}
+
+func (w *comparison) found(what string) error {
+	return &advised{
+		core.Errorf(core.CodeNotClean, "%s", what),
+		"Look at it in both: gyre read '$all' --from POSITION --limit 1 -o json. A target that was changed is no copy; copy to an empty log.",
+	}
+}
+
+// difference names what is not the same in two events, "" if all is. The time at the
+// server is each log's own.
+func difference(a, b *core.Event) string {
+	switch {
+	case a.ID != b.ID:
+		return "id"
+	case a.Stream != b.Stream:
+		return "stream"
+	case a.Version != b.Version:
+		return "version"
+	case a.Type != b.Type:
+		return "type"
+	case !a.Time.Equal(b.Time):
+		return "time"
+	case a.Format != b.Format || a.ContentType != b.ContentType:
+		return "content type"
+	case !bytes.Equal(a.Metadata, b.Metadata):
+		return "metadata"
+	case !bytes.Equal(a.Data, b.Data):
+		return "data"
+	}
+	return ""
+}
