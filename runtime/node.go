@@ -34,7 +34,7 @@ type Node struct {
 	store    *core.Store
 	subs     *subscriptions.Owner
 	server   *http.Server
-	listener net.Listener
+	listener *net.TCPListener
 
 	starting wsapi.Starting            // answers until there is an API
 	api      atomic.Pointer[wsapi.API] // nil while the log is being opened
@@ -59,7 +59,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
 	}
-	n := &Node{config: config, logger: config.Logger, listener: listener, failed: make(chan error, 1)}
+	n := &Node{config: config, logger: config.Logger, listener: listener.(*net.TCPListener), failed: make(chan error, 1)}
 	n.serve()
 	if err := n.open(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWithin)
@@ -138,8 +138,7 @@ func (n *Node) Addr() string { return n.listener.Addr().String() }
 
 // URL is where clients of this machine reach the node.
 func (n *Node) URL() string {
-	addr, ok := n.listener.Addr().(*net.TCPAddr)
-	if ok && addr.IP.IsUnspecified() {
+	if addr := n.listener.Addr().(*net.TCPAddr); addr.IP.IsUnspecified() {
 		return fmt.Sprintf("http://127.0.0.1:%d", addr.Port)
 	}
 	return "http://" + n.Addr()
