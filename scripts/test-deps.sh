@@ -91,6 +91,16 @@ has_postgres() {
   return 1
 }
 
+# PgBouncer, which internal/pgtest puts between a node and its server.
+need_pgbouncer() {
+  if has_pgbouncer || { install pgbouncer && has_pgbouncer; }; then
+    return
+  fi
+  lacking "PgBouncer" "Install it: apt-get install pgbouncer. Testing without it."
+}
+
+has_pgbouncer() { [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null; }
+
 # Node and npm, for sdk/js. Older distributions have a Node that is too old.
 need_node() {
   local offered
@@ -129,6 +139,7 @@ need_chromium() {
 need_go
 need_c_compiler
 need_postgres
+need_pgbouncer
 need_node
 need_chromium
 exit "$failed"

@@ -120,8 +120,11 @@ func judgePooler(s *postgres.Survey) finding {
 	if !s.Pooler {
 		return judged("pooler", true, "none is in between", "")
 	}
-	return warned("pooler", false, "something like PgBouncer is in between",
-		"It works, in transaction mode too, and is slower; docs/postgres.md says what is lost. A node keeps its connections: connect it directly if you can.")
+	detail := "something like PgBouncer is in between: a node cannot find a new primary by itself"
+	if s.LosesStatements {
+		detail += ", and its prepared statements get lost, so that every call is parsed anew"
+	}
+	return warned("pooler", false, detail, "It works, and is slower. A node keeps its few connections: connect it directly if you can.")
 }
 
 func judgeConnections(s *postgres.Survey, config postgres.Config) finding {

@@ -190,6 +190,31 @@ func TestStoresAreIsolated(t *testing.T) {
 	}
 }
 
+// TestBehindPooler runs a node on PgBouncer in transaction mode, and has doctor say that
+// it is there and what is lost.
+func TestBehindPooler(t *testing.T) {
+	server := pgtest.Shared(t)
+	pooler, store := server.Pooler(t), server.Store(t)
+	node := servePostgres(t, pooler.URL, store)
+	runOn(t, node, "import", "../../examples/temporal-sample.ndjson")
+	if got := runOn(t, node, "streams", "ls", "--limit", "1"); !strings.Contains(got, "author-dev-") {
+		t.Errorf("the streams are %s", got)
+	}
+	for want, args := range map[string][]string{
+		"WARN    pooler             something like PgBouncer is in between: a node cannot find a new primary by itself, " +
+			"and its prepared statements get lost, so that every call is parsed anew": {"doctor", "--listen", "127.0.0.1:0"},
+		"  devel ":              {"migrate", "status"},
+		"2,000 events compared": {"copy", "--from", pooler.URL, "--from-store", store, "--to", filepath.Join(t.TempDir(), "copy")},
+	} {
+		if args[0] != "copy" {
+			args = append(args, "--postgres", pooler.URL, "--store", store)
+		}
+		if got := runOn(t, node, args...); !strings.Contains(got, want) {
+			t.Errorf("gyre %s says %s, want %q", args[0], got, want)
+		}
+	}
+}
+
 // servePostgres starts a node on a store, in its own process.
 func servePostgres(t *testing.T, url, store string, args ...string) *process {
 	t.Helper()

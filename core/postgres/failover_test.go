@@ -168,6 +168,28 @@ func TestLostTail(t *testing.T) {
 	}
 }
 
+// TestLostTailWithoutNewConnection takes the newest events away, as when a pooler leads
+// the connections that there are to a server that lacks them.
+func TestLostTailWithoutNewConnection(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	if o := appendTo(engine, "a", core.AnyVersion, 5); o.Err != nil {
+		t.Fatal(o.Err)
+	}
+	before := engine.State()
+	server.Exec(t, "DELETE FROM "+store+".events WHERE position > 3")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if head, err := engine.WaitHead(ctx, before.Log, before.Head); err != nil || head != 3 {
+		t.Errorf("the head is %d, %v", head, err)
+	}
+	if after := engine.State(); after.Log == before.Log || after.Head != 3 {
+		t.Errorf("the log was %s up to %d, it is %s up to %d", before.Log, before.Head, after.Log, after.Head)
+	}
+}
+
 func waitForReplay(t *testing.T, primary, standby *pgtest.Server) {
 	t.Helper()
 	var lsn string

@@ -137,15 +137,26 @@ func (e *Engine) look() (moved bool, err error) {
 	var id string
 	var head uint64
 	var last mark
+	_, known := e.log.known()
 	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
 		var position *uint64
-		var event *[16]byte
+		var event, at *[16]byte
 		err := c.QueryRow(ctx, `
-			SELECT l.id, greatest(l.head, e.position), e.position, e.id FROM `+e.config.Store+`.log l
+			SELECT l.id, greatest(l.head, e.position), e.position, e.id,
+				(SELECT e.id FROM `+e.config.Store+`.events e WHERE e.position = $1) FROM `+e.config.Store+`.log l
 			LEFT JOIN LATERAL (
-				SELECT e.position, e.id FROM `+e.config.Store+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`).
-			Scan(&id, &head, &position, &event)
-		if err == nil && position != nil && event != nil {
+				SELECT e.position, e.id FROM `+e.config.Store+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`,
+			int64(known.position)).
+			Scan(&id, &head, &position, &event, &at)
+		switch {
+		case err != nil:
+			return err
+		case known.position > 0 && (at == nil || core.ID(*at) != known.id):
+			// Behind a pooler the same connection may lead to another server.
+			err = e.recognize(ctx, c)
+			now := e.log.state()
+			id, head = now.Log, now.Head
+		case position != nil && event != nil:
 			last = mark{*position, core.ID(*event)}
 		}
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -36,8 +37,10 @@ type Survey struct {
 	Connections int
 	// Ahead is how much the server's clock is ahead of this machine's.
 	Ahead time.Duration
-	// Pooler says that something like PgBouncer is between here and the server.
-	Pooler bool
+	// Pooler says that something like PgBouncer is between here and the server, and
+	// LosesStatements that prepared statements get lost there: each transaction gets
+	// another connection.
+	Pooler, LosesStatements bool
 	// Encrypted says that the connection has TLS, Local that it stays in the machine.
 	Encrypted, Local bool
 	// RoundTrips are times of the smallest query, Commits of the smallest transaction
@@ -76,7 +79,10 @@ func Inspect(ctx context.Context, config Config) (Survey, error) {
 	if s.Missing, err = missingPrivileges(ctx, c, config.Store); err != nil {
 		return Survey{}, asError(err)
 	}
-	return s, nil
+	if s.Pooler {
+		s.LosesStatements, err = losesStatements(ctx, c, config)
+	}
+	return s, asErrorOrNil(err)
 }
 
 // connectAny makes a connection, to a server without writes if need be. It needs
@@ -121,6 +127,40 @@ func (s *Survey) askServer(ctx context.Context, c *pgx.Conn) error {
 		return nil
 	})
 	return err
+}
+
+// losesStatements prepares a statement, has another client take the connection on
+// which that was, if connections are lent for a transaction, and tries to use it. A
+// pooler may choose another connection: it is asked a few times.
+func losesStatements(ctx context.Context, c *pgx.Conn, config Config) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout) // it may have one connection only
+	defer cancel()
+	other, err := config.connectAny(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = other.Close(context.WithoutCancel(ctx)) }() // nothing waits in it
+	for i := range 4 {
+		name := fmt.Sprintf("gyre_survey_%d", i)
+		if _, err := c.Prepare(ctx, name, "SELECT 1"); err != nil {
+			return stateOf(err) == stateStatementThere, nil
+		}
+		tx, err := other.Begin(ctx)
+		if err != nil {
+			return false, err
+		}
+		lost := useStatement(ctx, c, name)
+		if err := tx.Rollback(ctx); err != nil || lost {
+			return lost, err
+		}
+	}
+	return false, nil
+}
+
+// useStatement reports whether a statement that was prepared is not there.
+func useStatement(ctx context.Context, c *pgx.Conn, name string) (lost bool) {
+	_, err := c.PgConn().ExecPrepared(ctx, name, nil, nil, nil).Close()
+	return stateOf(err) == stateNoStatement
 }
 
 // askConnections counts what the server, the database and the user leave.

@@ -7,6 +7,8 @@
 //	store := server.Store(t)       // a schema of its own
 //	postgres.Open(ctx, postgres.Config{URL: server.URL, Store: store})
 //
+// Server.Pooler puts PgBouncer in front of a server, in transaction mode.
+//
 // Without the binaries tests are skipped, and fail with CI=true;
 // scripts/test-deps.sh installs them where it may.
 package pgtest
