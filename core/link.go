@@ -36,23 +36,45 @@ func (link *Event) Resolve(dst []byte, event *Event) []byte {
 // MaxLinkBytes bounds what EncodeLink appends.
 const MaxLinkBytes = fixedBytes + 2*binary.MaxVarintLen64 + fieldHeaderBytes + 2*MaxStreamNameBytes + MaxEventTypeBytes
 
-// IsLink reports whether b begins with an encoded link.
+// IsLink reports whether b begins with an encoded link. Every event that is read from
+// $all is asked, so it looks at as little as it can.
 func IsLink(b []byte) bool {
-	body, _, ok := takeLP(b)
+	i := skipUvarint(b, 0)
+	i = skipUvarint(b, i)
+	i = skipUvarint(b, i) + 8 + 16
+	i = skipLP(b, i)
+	i = skipLP(b, i)
+	if i >= len(b) || b[i]&formatFields == 0 {
+		return false
+	}
+	if i = skipLP(b, i+1); i >= len(b) {
+		return false
+	}
+	fields, _, _ := takeLP(b[i:])
+	return findField(fields, fieldLink) != nil
+}
+
+// skipUvarint is the index behind the uvarint at i of b, or behind its end.
+func skipUvarint(b []byte, i int) int {
+	for i < len(b) && b[i] >= 0x80 {
+		i++
+	}
+	return i + 1
+}
+
+// skipLP is the index behind the length-prefixed value at i of b, or behind its end.
+func skipLP(b []byte, i int) int {
+	if i < len(b) && b[i] < 0x80 {
+		return i + 1 + int(b[i])
+	}
+	if i >= len(b) {
+		return i
+	}
+	_, n, ok := takeLP(b[i:])
 	if !ok {
-		return false
+		return len(b)
 	}
-	d := decoder{b: body, ok: true}
-	d.uvarint()
-	d.uvarint()
-	d.take(8 + 16)
-	d.lp()
-	d.lp()
-	if d.byte()&formatFields == 0 {
-		return false
-	}
-	d.lp()
-	return findField(d.lp(), fieldLink) != nil
+	return i + n
 }
 
 func (o *Origin) size() int { return uvarintLen(o.Position) + uvarintLen(o.Version) + len(o.Stream) }

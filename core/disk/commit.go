@@ -74,7 +74,7 @@ func (e *Engine) commit(c *core.Commit, placed []core.Appended, written *core.Ba
 		return core.Outcome{Result: *duplicate}
 	}
 	number := e.writer.header.number
-	if err := e.makeRoom(maxFrameBytes(c), written); err != nil {
+	if err := e.makeRoom(c, written); err != nil {
 		return core.Outcome{Err: err}
 	}
 	if e.writer.header.number != number {
@@ -100,6 +100,7 @@ func maxFrameBytes(c *core.Commit) int64 {
 		for j := range a.Events {
 			n += eventPrefixBytes + core.MaxEncodedBytes(a.Stream, &a.Events[j])
 		}
+		n += len(a.Links) * (eventPrefixBytes + core.MaxLinkBytes)
 	}
 	for i := range c.Records {
 		r := &c.Records[i]
@@ -131,6 +132,9 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 			b.event(p, &a.Events[j])
 			n++
 		}
+		if len(a.Links) > 0 {
+			n += d.encodeLinks(b, &p, a, placed)
+		}
 		place.last = p.Version
 		placed[i].LastVersion, placed[i].LastPosition = p.Version, p.Position
 	}
@@ -155,7 +159,7 @@ func (w *writer) enter(c *core.Commit, o offset) {
 		if place.stream == nil {
 			place.stream = t.stream(place.name, place.before)
 		}
-		for range c.Appends[i].Events {
+		for range c.Appends[i].Count() {
 			off := offs[n]
 			t.add(place.stream, off)
 			t.addID(&d.ids[n], d.hashes[n], off)
@@ -166,11 +170,13 @@ func (w *writer) enter(c *core.Commit, o offset) {
 	}
 }
 
-// makeRoom sees to it that a frame of n bytes fits the segment. A frame that
-// is larger than a whole segment gets one of its own, which grows with it.
-func (e *Engine) makeRoom(n int64, written *core.Batch) error {
+// makeRoom sees to it that the frame of c fits the segment. A frame that is
+// larger than a whole segment gets one of its own, which grows with it; links do
+// not go into a segment that an older Gyre has begun and would misread.
+func (e *Engine) makeRoom(c *core.Commit, written *core.Batch) error {
 	w := &e.writer
-	if w.builder.end()+n <= w.capacity || w.last.end.byte() == headerBytes {
+	fits := w.builder.end()+maxFrameBytes(c) <= w.capacity || w.last.end.byte() == headerBytes
+	if fits && (w.header.version >= linksVersion || !c.HasLinks()) {
 		return nil
 	}
 	if err := e.keeper.blocked(); err != nil && !e.keeper.due() {
@@ -215,7 +221,7 @@ func (e *Engine) begin(m mark) error {
 		return err
 	}
 	h := segmentHeader{
-		number: number, salt: uint32(randomUint64()), log: e.id, key: e.key,
+		version: formatVersion, number: number, salt: uint32(randomUint64()), log: e.id, key: e.key,
 		prevEnd: m.end.byte(), first: m.head + 1, recorded: m.recorded,
 	}
 	if err := beginSegment(file, &h); err != nil {

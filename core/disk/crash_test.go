@@ -54,6 +54,7 @@ func (engineLog) Follow(context.Context, core.FollowRequest) (core.Follower, err
 type history struct {
 	random  *rand.Rand
 	commits []*tried
+	linked  map[core.ID]bool // in l-1
 }
 
 type tried struct {
@@ -75,9 +76,40 @@ func (h *history) next() *core.Commit {
 		c.Appends = append(c.Appends, a)
 	}
 	if h.random.IntN(3) == 0 {
+		c.Appends = append(c.Appends, core.Append{Stream: "l-0", Expect: core.AnyVersion, Links: idsOf(c)})
+	}
+	if old := h.acknowledged(); old != nil {
+		c.Appends = append(c.Appends, core.Append{Stream: "l-1", Expect: core.AnyVersion, Links: idsOf(old)})
+	}
+	if h.random.IntN(3) == 0 {
 		c.Records = append(c.Records, core.RecordOp{Table: "t", Key: fmt.Sprint(h.random.IntN(4)), Expect: core.AnyVersion, Value: c.Appends[0].Events[0].ID[:]})
 	}
 	return c
+}
+
+// acknowledged is mostly nil, or a Commit that was acknowledged and is not linked yet.
+func (h *history) acknowledged() *core.Commit {
+	if len(h.commits) == 0 || h.random.IntN(3) > 0 {
+		return nil
+	}
+	old := h.commits[h.random.IntN(len(h.commits))]
+	if id := idsOf(old.commit)[0]; !old.known || h.linked[id] {
+		return nil
+	} else if h.linked == nil {
+		h.linked = map[core.ID]bool{id: true}
+	} else {
+		h.linked[id] = true
+	}
+	return old.commit
+}
+
+func idsOf(c *core.Commit) (ids []core.ID) {
+	for _, a := range c.Appends {
+		for _, e := range a.Events {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
 }
 
 // write sends a group and notes the answers.
@@ -110,19 +142,33 @@ func (h *history) send(t testing.TB, e *Engine, group []*core.Commit) {
 // is not known is there whole or not at all, and nothing else is.
 func (h *history) check(t testing.TB, e *Engine) {
 	t.Helper()
-	byID := map[core.ID]core.Event{}
+	byID := map[linkKey]core.Event{} // of events, without the stream
 	versions := map[string]uint64{}
+	last := uint64(0)
 	for i, ev := range readAll(t, e, core.All) {
-		if ev.Position != uint64(i)+1 {
+		if ev.Position <= last {
 			t.Fatalf("event %d is at position %d", i, ev.Position)
 		}
+		last = ev.Position
 		if versions[ev.Stream]++; ev.Version != versions[ev.Stream] {
 			t.Fatalf("stream %s goes on with version %d after %d", ev.Stream, ev.Version, versions[ev.Stream]-1)
 		}
-		if _, ok := byID[ev.ID]; ok {
+		if _, ok := byID[linkKey{"", ev.ID}]; ok {
 			t.Fatalf("event %s is there twice", ev.ID)
 		}
-		byID[ev.ID] = ev
+		byID[linkKey{"", ev.ID}] = ev
+	}
+	for _, stream := range []string{"l-0", "l-1"} {
+		for i, ev := range readAll(t, e, stream) {
+			home := byID[linkKey{"", ev.ID}]
+			if ev.Version != uint64(i+1) || ev.Link != home.Home() || !bytes.Equal(ev.Data, home.Data) {
+				t.Fatalf("version %d of %s is a link to %+v, the event is %+v", ev.Version, stream, ev.Link, home.Home())
+			}
+			byID[linkKey{stream, ev.ID}] = ev
+		}
+	}
+	if head := e.State().Head; head != uint64(len(byID)) {
+		t.Fatalf("%d events and links are there, the head is at %d", len(byID), head)
 	}
 	explained := 0
 	for i, c := range h.commits {
@@ -139,21 +185,29 @@ func (h *history) check(t testing.TB, e *Engine) {
 }
 
 // check returns how many events of the Commit are there.
-func (c *tried) check(t testing.TB, i int, byID map[core.ID]core.Event) int {
+func (c *tried) check(t testing.TB, i int, byID map[linkKey]core.Event) int {
 	t.Helper()
 	there, all, last := 0, 0, uint64(0)
+	find := func(stream string, key linkKey) (ev core.Event, ok bool) {
+		all++
+		if ev, ok = byID[key]; !ok {
+			return ev, false
+		}
+		there++
+		if ev.Stream != stream || last > 0 && ev.Position != last+1 {
+			t.Fatalf("commit %d: event %s is elsewhere than it was sent to", i, key.id)
+		}
+		last = ev.Position
+		return ev, true
+	}
 	for _, a := range c.commit.Appends {
 		for _, sent := range a.Events {
-			all++
-			ev, ok := byID[sent.ID]
-			if !ok {
-				continue
-			}
-			there++
-			if ev.Stream != a.Stream || !bytes.Equal(ev.Data, sent.Data) || last > 0 && ev.Position != last+1 {
+			if ev, ok := find(a.Stream, linkKey{"", sent.ID}); ok && !bytes.Equal(ev.Data, sent.Data) {
 				t.Fatalf("commit %d: event %s is another than was sent", i, sent.ID)
 			}
-			last = ev.Position
+		}
+		for _, id := range a.Links {
+			find(a.Stream, linkKey{a.Stream, id})
 		}
 	}
 	if there != 0 && there != all {

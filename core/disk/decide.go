@@ -7,12 +7,14 @@ import (
 // decision is the scratch space in which one Commit is decided; its slices are
 // used again for the next.
 type decision struct {
-	// Of every event, in order. Ids that the client did not give are made
-	// here.
+	// Of every event and link, in order. Ids that the client did not give are
+	// made here; a link's is its event's.
 	ids    []core.ID
 	hashes []uint64
 
-	given  []uint64 // the hashes of those that the client gave
+	links []linked // of every link, in order
+
+	given  []uint64 // the hashes of those events' that the client gave
 	window idWindow // of the same
 	seen   idTable  // to find an id that is given twice
 
@@ -36,22 +38,8 @@ const manyStreams = 8
 // answers the result of an earlier try, a refusal, or nil and nil: c may be
 // encoded, with what is in the decision.
 func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
-	d := &e.writer.decision
-	twice := d.takeIDs(e.key, c)
-	if twice != nil {
-		return nil, twice
-	}
-	if len(d.given) > 0 {
-		known, err := e.anyKnown(d)
-		if err != nil {
-			return nil, err
-		}
-		if known {
-			result, err := e.earlier(c)
-			if result != nil || err != nil {
-				return result, err
-			}
-		}
+	if result, err := e.lookUp(c); result != nil || err != nil {
+		return result, err
 	}
 	if err := e.placeAppends(c); err != nil {
 		return nil, err
@@ -62,10 +50,33 @@ func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
 	return nil, e.records.check(c.Records, len(c.Appends)+len(c.Checks))
 }
 
-// takeIDs gathers the ids of c. An id that is given twice is refused here: one
-// of the two could never be written.
-func (d *decision) takeIDs(key hashKey, c *core.Commit) error {
-	d.ids, d.hashes, d.given = d.ids[:0], d.hashes[:0], d.given[:0]
+// lookUp compares the ids of c with the log's (P5). It answers the result of an
+// earlier try, a refusal, or nil and nil.
+func (e *Engine) lookUp(c *core.Commit) (*core.Result, error) {
+	d := &e.writer.decision
+	d.takeIDs(e.key, c)
+	if len(d.links) > 0 {
+		return e.lookUpLinks(c)
+	}
+	if len(d.given) > 1 {
+		// One of the two could never be written.
+		if err := d.findTwice(c); err != nil {
+			return nil, err
+		}
+	}
+	if len(d.given) == 0 {
+		return nil, nil
+	}
+	known, err := e.anyKnown(d)
+	if err != nil || !known {
+		return nil, err
+	}
+	return e.earlier(c)
+}
+
+// takeIDs gathers the ids of c.
+func (d *decision) takeIDs(key hashKey, c *core.Commit) {
+	d.ids, d.hashes, d.given, d.links = d.ids[:0], d.hashes[:0], d.given[:0], d.links[:0]
 	d.window = newIDWindow()
 	for i := range c.Appends {
 		events := c.Appends[i].Events
@@ -82,11 +93,12 @@ func (d *decision) takeIDs(key hashKey, c *core.Commit) error {
 				d.window.add(&id)
 			}
 		}
+		for j := range c.Appends[i].Links {
+			id := &c.Appends[i].Links[j]
+			d.ids, d.hashes = append(d.ids, *id), append(d.hashes, key.link(c.Appends[i].Stream, id))
+			d.links = append(d.links, linked{})
+		}
 	}
-	if len(d.given) > 1 {
-		return d.findTwice(c)
-	}
-	return nil
 }
 
 func (d *decision) findTwice(c *core.Commit) error {
@@ -201,7 +213,7 @@ func (e *Engine) placeAppends(c *core.Commit) error {
 		if !a.Expect.Holds(p.last) {
 			return wrongVersion(i, a.Stream, a.Expect, p.last)
 		}
-		p.last += uint64(len(a.Events))
+		p.last += uint64(a.Count())
 	}
 	for i := range d.places {
 		d.places[i].last = d.places[i].before

@@ -139,6 +139,8 @@ type frameBuilder struct {
 	salt uint32
 	offs []uint32 // where in the file each event of the buffer is
 	last uint64   // position of the last of them
+	// links says that there are links among them.
+	links bool
 
 	// Of the frame that is being built.
 	start  int // in buf
@@ -148,7 +150,7 @@ type frameBuilder struct {
 }
 
 func (f *frameBuilder) reset(base int64, salt uint32) {
-	f.buf, f.offs, f.base, f.salt = f.buf[:0], f.offs[:0], base, salt
+	f.buf, f.offs, f.base, f.salt, f.links = f.buf[:0], f.offs[:0], base, salt, false
 }
 
 // end is the offset in the file that the next frame will have.
@@ -187,11 +189,23 @@ func (f *frameBuilder) records(ops []recordChange) {
 func (f *frameBuilder) event(p core.Placement, e *core.NewEvent) {
 	from := len(f.buf)
 	f.buf = core.EncodeEvent(append(f.buf, 0, 0, 0, 0), p, e)
+	f.seal(from, p.Position)
+}
+
+func (f *frameBuilder) link(p core.Placement, origin core.Origin, typ string) {
+	from := len(f.buf)
+	f.buf = core.EncodeLink(append(f.buf, 0, 0, 0, 0), p, origin, typ)
+	f.links = true
+	f.seal(from, p.Position)
+}
+
+// seal puts the checksum before the event that begins at from.
+func (f *frameBuilder) seal(from int, position uint64) {
 	sum := crc32.Update(f.salt, castagnoli, f.buf[from+eventPrefixBytes:])
 	binary.LittleEndian.PutUint32(f.buf[from:], sum)
 	f.sums = binary.LittleEndian.AppendUint32(f.sums, sum)
 	f.offs = append(f.offs, uint32(f.base)+uint32(from))
-	f.last = p.Position
+	f.last = position
 }
 
 // batch adds the events of the buffer to b, without their checksums.
@@ -211,6 +225,7 @@ func (f *frameBuilder) batch(b *core.Batch) {
 	}
 	b.Count += len(f.offs)
 	b.Last = f.last
+	b.Links = b.Links || f.links
 }
 
 // pageBytes is the unit in which the system caches files.

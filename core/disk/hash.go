@@ -30,6 +30,21 @@ func (k hashKey) id(id *core.ID) uint64 {
 	return mum(mum(a^k[0], b^k[1])^mixA, k[0]|mixB)
 }
 
+// link is what a link to the event with an id is found by in the stream it is in.
+// It is another one than the event's, so that an event in a thousand streams is as
+// quick to find as any.
+func (k hashKey) link(stream string, id *core.ID) uint64 {
+	return mum(k.id(id)^mixB, k.name(stream)^mixA)
+}
+
+// event is what e is found by.
+func (k hashKey) event(e *core.Event) uint64 {
+	if e.Link.IsZero() {
+		return k.id(&e.ID)
+	}
+	return k.link(e.Stream, &e.ID)
+}
+
 func (k hashKey) name(s string) uint64 {
 	h := k[0] ^ uint64(len(s))*mixA
 	for len(s) >= 8 {

@@ -259,14 +259,22 @@ func (v *view) placesOfID(offs []offset, hash uint64, end offset) ([]offset, err
 // eventForWriter finds an event by id among everything that was decided so
 // far.
 func (e *Engine) eventForWriter(id *core.ID, hash uint64) (core.Event, bool, error) {
-	return e.eventByID(id, hash, math.MaxUint64, func(o offset) ([]byte, bool) {
-		w := &e.writer
-		if o.segment() != w.header.number {
-			return nil, false
-		}
-		return w.builder.holds(o.byte())
-	})
+	return e.find(id, hash, math.MaxUint64, isEvent, e.unwritten)
 }
+
+// unwritten gives the bytes of the log that only the writer has.
+func (e *Engine) unwritten(o offset) ([]byte, bool) {
+	w := &e.writer
+	if o.segment() != w.header.number {
+		return nil, false
+	}
+	return w.builder.holds(o.byte())
+}
+
+// allWritten is for those who look before the durable end only.
+func allWritten(offset) ([]byte, bool) { return nil, false }
+
+func isEvent(e *core.Event) bool { return e.Link.IsZero() }
 
 // Event is core.Engine's.
 func (e *Engine) Event(ctx context.Context, id core.ID) (core.Event, error) {
@@ -275,7 +283,7 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (core.Event, error) {
 	}
 	defer e.life.RUnlock()
 	end := e.appender.durable.Load().end
-	ev, ok, err := e.eventByID(&id, e.key.id(&id), end, func(offset) ([]byte, bool) { return nil, false })
+	ev, ok, err := e.find(&id, e.key.id(&id), end, isEvent, allWritten)
 	if err == nil && !ok {
 		notFound := core.Errorf(core.CodeEventNotFound, "no event has the id %s", id)
 		notFound.EventID = id
@@ -284,9 +292,9 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (core.Event, error) {
 	return ev, err
 }
 
-// eventByID finds the event before end that has an id; unwritten gives the
-// bytes of the log that are not in a file yet.
-func (e *Engine) eventByID(id *core.ID, hash uint64, end offset, unwritten func(offset) ([]byte, bool)) (ev core.Event, ok bool, err error) {
+// find finds what is before end, has an id, and is what is asked for; unwritten
+// gives the bytes of the log that are not in a file yet.
+func (e *Engine) find(id *core.ID, hash uint64, end offset, is func(*core.Event) bool, unwritten func(offset) ([]byte, bool)) (ev core.Event, ok bool, err error) {
 	err = e.index.consult(func() error {
 		v := e.index.view.Load()
 		offs, err := v.placesOfID(nil, hash, end)
@@ -301,7 +309,7 @@ func (e *Engine) eventByID(id *core.ID, hash uint64, end offset, unwritten func(
 			if !decode(encoded, &ev) {
 				return corrupt(o, "an event is malformed")
 			}
-			if ok = ev.ID == *id; ok {
+			if ok = ev.ID == *id && is(&ev); ok {
 				return nil
 			}
 		}

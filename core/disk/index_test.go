@@ -106,7 +106,7 @@ func awaitMerges(t testing.TB, e *Engine) {
 func same(t *testing.T, e *Engine, model core.Engine, h *history) {
 	t.Helper()
 	ctx := context.Background()
-	for _, stream := range []string{core.All, "s-0", "s-1", "s-2", "s-3", "s-4", "none"} {
+	for _, stream := range []string{core.All, "s-0", "s-1", "s-2", "s-3", "s-4", "l-0", "l-1", "none"} {
 		for range 20 {
 			r := core.ReadRequest{Stream: stream, From: h.random.Uint64N(500), Backward: h.random.IntN(2) == 0,
 				Limit: core.Limit{Events: 1 + h.random.IntN(50), Bytes: 1 + h.random.IntN(40_000)}}
@@ -118,7 +118,7 @@ func same(t *testing.T, e *Engine, model core.Engine, h *history) {
 			}
 			wantEvents := want.Slice()
 			for i, ev := range got.Slice() {
-				if ev.ID != wantEvents[i].ID || ev.Position != wantEvents[i].Position || ev.Version != wantEvents[i].Version {
+				if ev.ID != wantEvents[i].ID || ev.Position != wantEvents[i].Position || ev.Version != wantEvents[i].Version || ev.Link != wantEvents[i].Link {
 					t.Fatalf("read %+v: event %d differs", r, i)
 				}
 			}
@@ -193,8 +193,8 @@ func TestDamagedIndex(t *testing.T) {
 		}
 		h.check(t, e)
 		for _, c := range h.commits {
-			for _, a := range c.commit.Appends {
-				if _, err := e.Event(context.Background(), a.Events[0].ID); err != nil {
+			for _, id := range idsOf(c.commit) {
+				if _, err := e.Event(context.Background(), id); err != nil {
 					t.Fatalf("event: %v", err)
 				}
 			}

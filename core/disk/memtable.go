@@ -85,7 +85,7 @@ func (t *memtable) addEvent(off int64, e *core.Event, left uint32) error {
 		return corrupt(at(t.segment, off), "stream %q goes on with version %d where %d is due", e.Stream, e.Version, s.last+1)
 	}
 	t.add(s, uint32(off))
-	t.addID(&e.ID, t.key.id(&e.ID), uint32(off))
+	t.addID(&e.ID, t.key.event(e), uint32(off))
 	t.samples.event(e.Position, at(t.segment, off), left)
 	return nil
 }

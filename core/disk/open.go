@@ -205,7 +205,7 @@ func checkChain(headers []segmentHeader) error {
 // createLog begins a new log with its first segment.
 func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 	h := segmentHeader{
-		number: 1, salt: uint32(randomUint64()), log: newLogIdentity(),
+		version: formatVersion, number: 1, salt: uint32(randomUint64()), log: newLogIdentity(),
 		key: hashKey{randomUint64(), randomUint64()}, first: 1,
 	}
 	file, err := prepareSegment(fs, dir, 1, segmentBytes)

@@ -21,7 +21,7 @@ func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 	}
 	defer e.life.RUnlock()
 	if r.Stream == core.All {
-		return e.readAll(r)
+		return e.readAll(ctx, r)
 	}
 	return e.readStream(r)
 }
@@ -176,11 +176,7 @@ func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
 		if err != nil {
 			return err
 		}
-		if g.page.Count > 0 && len(g.page.Block)+len(encoded) > g.limit.Bytes {
-			g.full = true
-			return nil
-		}
-		if err := g.add(encoded, offs[i], version+uint64(i)); err != nil {
+		if err := g.add(encoded, offs[i], version+uint64(i)); err != nil || g.full {
 			return err
 		}
 		if backward {
@@ -192,7 +188,8 @@ func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
 	return nil
 }
 
-// add checks that the index has told the truth and adds the event.
+// add checks that the index has told the truth and adds the event, or what it is a
+// link to, if it fits.
 func (g *gatherer) add(encoded []byte, o offset, version uint64) error {
 	var ev core.Event
 	if !decode(encoded, &ev) {
@@ -200,6 +197,16 @@ func (g *gatherer) add(encoded []byte, o offset, version uint64) error {
 	}
 	if ev.Version != version || ev.Stream != g.stream {
 		return &indexError{at: o}
+	}
+	if !isEvent(&ev) {
+		var err error
+		if encoded, err = g.engine.resolve(g.view, &ev, o); err != nil {
+			return err
+		}
+	}
+	if g.page.Count > 0 && len(g.page.Block)+len(encoded) > g.limit.Bytes {
+		g.full = true
+		return nil
 	}
 	if g.page.Block == nil {
 		guess := len(encoded) * 5 / 4 * max(1, int(min(g.page.Version, uint64(g.limit.Events))))

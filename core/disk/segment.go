@@ -16,7 +16,9 @@ import (
 const (
 	headerBytes = 4096
 	// formatVersion is written to every segment. Readers refuse a greater one.
-	formatVersion = 1
+	formatVersion = 2
+	// linksVersion is the first whose segments may have links.
+	linksVersion = 2
 
 	segmentMagic = "GYRESEG\x00"
 	headerUsed   = 128 // of headerBytes; the rest is zero
@@ -26,6 +28,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // segmentHeader says what a segment is and how the one before it ended.
 type segmentHeader struct {
+	version  uint32 // of the format; formatVersion once it is written
 	number   uint32
 	salt     uint32 // seeds every checksum of the segment
 	log      string // identity, at most maxLogBytes
@@ -55,7 +58,7 @@ func (h *segmentHeader) encode() []byte {
 	b := make([]byte, headerBytes)
 	le := binary.LittleEndian
 	copy(b[hdrMagic:], segmentMagic)
-	le.PutUint32(b[hdrVersion:], formatVersion)
+	le.PutUint32(b[hdrVersion:], h.version)
 	le.PutUint32(b[hdrNumber:], h.number)
 	le.PutUint32(b[hdrSalt:], h.salt)
 	le.PutUint64(b[hdrPrevEnd:], uint64(h.prevEnd))
@@ -85,11 +88,12 @@ func decodeSegmentHeader(b []byte, number uint32) (segmentHeader, error) {
 	if crc != sum {
 		return h, corrupt(at(number, 0), "the segment header is damaged")
 	}
-	if v := le.Uint32(b[hdrVersion:]); v > formatVersion {
+	v := le.Uint32(b[hdrVersion:])
+	if v > formatVersion {
 		return h, core.Errorf(core.CodeStoreNewer, "segment %s has format %d, this gyre reads up to %d", segmentName(number), v, formatVersion)
 	}
 	h = segmentHeader{
-		number: le.Uint32(b[hdrNumber:]), salt: le.Uint32(b[hdrSalt:]),
+		version: v, number: le.Uint32(b[hdrNumber:]), salt: le.Uint32(b[hdrSalt:]),
 		prevEnd: int64(le.Uint64(b[hdrPrevEnd:])), first: le.Uint64(b[hdrFirst:]),
 		recorded: int64(le.Uint64(b[hdrRecorded:])),
 		key:      hashKey{le.Uint64(b[hdrKey:]), le.Uint64(b[hdrKey+8:])},

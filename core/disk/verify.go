@@ -82,6 +82,7 @@ type verifier struct {
 
 	sealed []sealedSegment
 	fresh  []*run                  // of every segment, the last one's too
+	links  uint64                  // how many the log has
 	latest map[string]recordChange // records as the log has them
 }
 
@@ -172,7 +173,7 @@ func (v *verifier) checkLog(last *segmentHeader) error {
 	if err := v.problem(v.checkLast(last)); err != nil || !v.report.Clean() {
 		return err
 	}
-	return v.problem(v.checkWhole())
+	return v.problem(v.checkWhole(last))
 }
 
 func (v *verifier) checkLast(h *segmentHeader) error {
@@ -203,6 +204,13 @@ func (v *verifier) visitor(r *replay) visitor {
 		}
 		return nil
 	}
+	event := visit.event
+	visit.event = func(o int64, encoded []byte) error {
+		if core.IsLink(encoded) {
+			v.links++
+		}
+		return event(o, encoded)
+	}
 	return visit
 }
 
@@ -219,7 +227,7 @@ func (v *verifier) keep(r *replay, next uint64, end offset) error {
 // checkWhole merges everything into one run: that is where it shows whether
 // the versions of each stream go on from segment to segment, and whether an id
 // is there twice.
-func (v *verifier) checkWhole() error {
+func (v *verifier) checkWhole(last *segmentHeader) error {
 	whole, err := v.mergeWhole()
 	var damage *damagedRun
 	if errors.As(err, &damage) {
@@ -231,6 +239,9 @@ func (v *verifier) checkWhole() error {
 		return err
 	}
 	defer func() { _ = whole.file.Close() }()
+	if err := v.checkLinks(whole, last); err != nil {
+		return err
+	}
 	v.report.Records = uint64(len(v.latest))
 	for c := newStreamCursor(whole, ""); ; v.report.Streams++ {
 		if err := c.next(); err != nil || c.done {
@@ -263,22 +274,21 @@ func (v *verifier) mergeWhole() (*run, error) {
 	}
 }
 
-// twice compares the events at two places whose ids have one hash.
+// twice compares the events, or links, at two places that have one hash.
 func (v *verifier) twice(a, b offset) error {
-	var ids [2]core.ID
+	var events [2]core.Event
 	for i, o := range []offset{a, b} {
-		encoded, err := v.engine.encodedAt(v.engine.index.view.Load(), o, func(offset) ([]byte, bool) { return nil, false })
+		encoded, err := v.engine.encodedAt(v.engine.index.view.Load(), o, allWritten)
 		if err != nil {
 			return err
 		}
-		var ev core.Event
-		if !decode(encoded, &ev) {
+		if !decode(encoded, &events[i]) {
 			return corrupt(o, "an event is malformed")
 		}
-		ids[i] = ev.ID
 	}
-	if ids[0] == ids[1] {
-		v.add(Problem{File: "log/" + segmentName(b.segment()), Offset: b.byte(), Detail: fmt.Sprintf("event id %s is also at %s", ids[0], a)})
+	x, y := &events[0], &events[1]
+	if x.ID == y.ID && isEvent(x) == isEvent(y) && (isEvent(x) || x.Stream == y.Stream) {
+		v.add(Problem{File: "log/" + segmentName(b.segment()), Offset: b.byte(), Detail: fmt.Sprintf("event id %s is also at %s", x.ID, a)})
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -8,29 +9,36 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// readAll reads $all. Positions have no gaps as yet, so the page's range is
-// known before it is read.
-func (e *Engine) readAll(r core.ReadRequest) (core.Page, error) {
+// readAll reads $all, which passes over links.
+func (e *Engine) readAll(ctx context.Context, r core.ReadRequest) (core.Page, error) {
 	m := e.appender.durable.Load()
-	v := e.index.view.Load()
 	page := core.Page{Version: m.head, Head: m.head}
-	lo, n := span(&page, r, m.head)
-	if n == 0 {
+	lo, hi := uint64(1), m.head
+	switch {
+	case !r.Backward:
+		lo = max(r.From, 1)
+	case r.From > 0:
+		hi = min(r.From, m.head)
+	}
+	if lo > hi {
+		if page.End = true; !r.Backward {
+			page.Next = r.From
+		}
 		return page, nil
 	}
-	w := &walker{engine: e, view: v, page: &page, limit: r.Limit}
-	if !r.Backward {
-		next, err := w.walk(lo, lo+uint64(n)-1)
-		finish(&page, false, m.head, next)
-		return page, err
+	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit}
+	walk := w.walk
+	if r.Backward {
+		walk = w.walkBack
 	}
-	next, err := w.walkBack(lo, lo+uint64(n)-1)
-	finish(&page, true, m.head, next)
+	next, err := walk(lo, hi)
+	finish(&page, r.Backward, m.head, next)
 	return page, err
 }
 
 // walker reads events by position.
 type walker struct {
+	ctx    context.Context // of the read: links may have to be passed over for long
 	engine *Engine
 	view   *view
 	page   *core.Page
@@ -43,7 +51,7 @@ type walker struct {
 const walkStrideBytes = 128 << 10
 
 // walk adds the events from lo to hi to the page until it is full, and returns
-// the position of the first that it has not.
+// the position behind the last that it has looked at.
 func (w *walker) walk(lo, hi uint64) (next uint64, err error) {
 	s := w.view.sample(lo)
 	next = lo
@@ -68,7 +76,13 @@ func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) 
 	defer win.giveBack()
 	o, left, position := s.at.byte(), s.left, s.position
 	for position <= hi {
+		if w.full {
+			return s, next, nil
+		}
 		if left == 0 {
+			if err := w.ctx.Err(); err != nil {
+				return s, next, core.AsError(err)
+			}
 			o = align(o)
 			if o >= seg.end {
 				break
@@ -87,7 +101,6 @@ func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) 
 				return s, next, corrupt(at(seg.number, o), "an event is not at its position %d", position)
 			}
 			if !w.take(encoded, position) {
-				w.full = true
 				return s, next, nil
 			}
 			next++
@@ -122,9 +135,14 @@ func positionOf(encoded []byte) uint64 {
 	return position
 }
 
-// take adds an event to the page; false says that there is no room.
+// take adds an event to the page and passes over a link; false says that there is
+// no room.
 func (w *walker) take(encoded []byte, position uint64) bool {
+	if core.IsLink(encoded) {
+		return true
+	}
 	if w.page.Count > 0 && len(w.page.Block)+len(encoded) > w.limit.Bytes {
+		w.full = true
 		return false
 	}
 	if w.page.Block == nil {
@@ -135,31 +153,37 @@ func (w *walker) take(encoded []byte, position uint64) bool {
 	if w.ends != nil {
 		w.ends = append(w.ends, len(w.page.Block))
 	}
+	w.full = w.page.Count == w.limit.Events
 	return true
 }
 
-// walkBack adds the events from hi down to lo. It reads forward from one
-// sample to the next and turns each piece around.
+// walkBack adds the events from hi down to lo, and returns the position before the
+// last that it has looked at. It reads forward from one sample to the next and turns
+// each piece around.
 func (w *walker) walkBack(lo, hi uint64) (next uint64, err error) {
 	page, limit := w.page, w.limit
 	for hi >= lo {
 		from := max(lo, w.view.sample(hi).position)
 		var piece core.Page
-		w.page, w.ends, w.limit = &piece, []int{0}, core.Limit{Events: int(hi - from + 1), Bytes: math.MaxInt}
+		w.page, w.ends, w.full, w.limit = &piece, []int{0}, false, core.Limit{Events: int(hi - from + 1), Bytes: math.MaxInt}
 		if _, err := w.walk(from, hi); err != nil {
 			return hi, err
 		}
 		for i := piece.Count; i > 0; i-- {
 			encoded := piece.Block[w.ends[i-1]:w.ends[i]]
+			position := positionOf(encoded)
 			if page.Count > 0 && len(page.Block)+len(encoded) > limit.Bytes {
-				return hi, nil
+				return position, nil
 			}
 			if page.Block == nil {
 				page.Block = slices.Grow(page.Block, min(len(piece.Block), limit.Bytes))
 			}
-			page.Add(encoded, hi)
-			hi--
+			page.Add(encoded, position)
+			if page.Count == limit.Events {
+				return position - 1, nil
+			}
 		}
+		hi = from - 1 // also where there was no event
 	}
 	return hi, nil
 }

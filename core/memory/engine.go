@@ -89,11 +89,8 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 	page := core.Page{Version: last, Head: uint64(len(e.events))}
 	add := func(number uint64) bool {
 		encoded, position := event(number)
-		if encoded == nil {
-			return true
-		}
 		full := page.Count >= r.Limit.Events || page.Count > 0 && len(page.Block)+len(encoded) > r.Limit.Bytes
-		if !full {
+		if !full && encoded != nil {
 			page.Add(encoded, position)
 		}
 		return !full
