@@ -334,7 +334,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "The node is stopping; send the request to another, or again once it is back."},
 	CodeStoreUnavailable: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The database cannot be reached",
-		Fix:   "Check that PostgreSQL runs and that --postgres names its host, port and database. A running node connects again by itself."},
+		Fix:   "Check that PostgreSQL runs and that --postgres names its host, port and database; where it has no connection left, raise max_connections or lower --postgres-conns. A running node connects again by itself."},
 	CodeStoreDenied: {Class: ClassDenied, Status: 503,
 		Title: "The database refuses the node's user",
 		Fix:   "Check user and password of --postgres. The user needs CREATE on the database, or all rights on the store's schema and what is in it."},

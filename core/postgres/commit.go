@@ -338,7 +338,7 @@ func (s *step) wait(ctx context.Context, err error) bool {
 func (s *step) fail(err error) {
 	answer := asError(err)
 	if s.doubt {
-		answer = core.Errorf(core.CodeUnknownOutcome, "the connection to PostgreSQL broke before it answered (%w)", err)
+		answer = unknownOutcome(err)
 	} else if answer.Info().Class == core.ClassUnavailable {
 		s.engine.noteProblem(answer)
 	}
@@ -348,10 +348,15 @@ func (s *step) fail(err error) {
 	s.plan.entries = nil
 }
 
+// unknownOutcome says why, and has no code but its own.
+func unknownOutcome(err error) *core.Error {
+	return core.Errorf(core.CodeUnknownOutcome, "the connection to PostgreSQL broke before it answered (%s)", asError(err).Detail)
+}
+
 // giveUpRecords answers the Commits of a try that was cut off that have no
 // event to find them by. Sent again they might be applied twice.
 func (s *step) giveUpRecords(err error) {
-	answer := core.Errorf(core.CodeUnknownOutcome, "the connection to PostgreSQL broke before it answered (%w)", err)
+	answer := unknownOutcome(err)
 	s.plan.drop(func(en *entry) bool {
 		if !en.write || len(en.ids) > 0 {
 			return false

@@ -286,14 +286,18 @@ func TestLongTransactionCostsNothing(t *testing.T) {
 	running.Go(func() { idleInTransaction(t, ctx, server) })
 	defer running.Wait()
 	defer cancel()
+	// The fastest tenth: what slows all appends slows it, and a busy machine does not.
 	measure := func() time.Duration {
-		begin := time.Now()
-		for range 200 {
+		took := make([]time.Duration, 200)
+		for i := range took {
+			begin := time.Now()
 			if o := appendTo(engine, "s", core.AnyVersion, 1); o.Err != nil {
 				t.Fatal(o.Err)
 			}
+			took[i] = time.Since(begin)
 		}
-		return time.Since(begin) / 200
+		slices.Sort(took)
+		return took[len(took)/10]
 	}
 	measure()
 	first, last := measure(), time.Duration(0)
