@@ -1,11 +1,8 @@
 package main
 
 import (
-	"errors"
 	"net"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -67,24 +64,14 @@ func startEcho(clients int) (echo, error) {
 
 // run has every client send one message at a time, and counts messages.
 func (e echo) run(size int, d time.Duration) (float64, error) {
-	var running sync.WaitGroup
-	var total atomic.Int64
-	errs := make([]error, len(e.clients))
-	begin := time.Now()
-	for i, conn := range e.clients {
-		running.Go(func() {
-			message := make([]byte, size)
-			for time.Since(begin) < d && errs[i] == nil {
-				errs[i] = conn.WriteMessage(websocket.BinaryMessage, message)
-				if errs[i] == nil {
-					_, _, errs[i] = conn.ReadMessage()
-				}
-				total.Add(1)
-			}
-		})
-	}
-	running.Wait()
-	return perSecond(int(total.Load()), begin), errors.Join(errs...)
+	message := make([]byte, size)
+	return atOnce(len(e.clients), d, func(i int) error {
+		if err := e.clients[i].WriteMessage(websocket.BinaryMessage, message); err != nil {
+			return err
+		}
+		_, _, err := e.clients[i].ReadMessage()
+		return err
+	})
 }
 
 // pipe is a server that sends 64 KiB messages as long as it is asked to.

@@ -195,8 +195,9 @@ func statusMiB(pid, field string) (float64, error) {
 const childCommand = "child"
 
 var children = map[string]func(context.Context, []string) error{
-	"fill":  childFill,
-	"serve": childServe,
+	"fill":        childFill,
+	"serve":       childServe,
+	"subscribers": childSubscribers,
 }
 
 func runChild(args []string) int {

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +30,8 @@ const (
 	manyFor    = 4 * time.Second
 )
 
-// manyBench is a node in a process of its own, as nodes are, and what it is called by.
+// manyBench is a node in a process of its own, as nodes are, and what it is called by;
+// its subscribers are another process.
 type manyBench struct {
 	*bench
 	url   string
@@ -53,24 +58,19 @@ func benchManySubscriptions(b *bench) error {
 		return err
 	}
 	s.log, s.probe = appenders[0], appenders[1]
-	clients, err := dialRaws(s.url, manyClients)
-	defer closeRaws(clients)
-	if err != nil {
-		return err
-	}
-	return s.measure(clients)
+	return s.measure()
 }
 
-func (s *manyBench) measure(clients []*rawClient) error {
+func (s *manyBench) measure() error {
 	var idle, busy []time.Duration
 	delivered := 0
-	for range 3 {
+	for range 5 {
 		got, err := s.timedAppends()
 		if err != nil {
 			return err
 		}
 		idle = append(idle, got...)
-		got, n, err := s.amongMany(clients)
+		got, n, err := s.amongMany()
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (s *manyBench) measure(clients []*rawClient) error {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	p := paired{values: []float64{ms(quantile(busy, 0.99))}, floors: []float64{ms(quantile(idle, 0.99))}}
 	p.note = fmt.Sprintf("%d subscriptions got %.1f events/s each; floor: the same appends without them; p50 %.2f and %.2f ms",
-		manySubs, float64(delivered)/3/manyFor.Seconds()/manySubs, ms(quantile(busy, 0.5)), ms(quantile(idle, 0.5)))
+		manySubs, float64(delivered)/5/manyFor.Seconds()/manySubs, ms(quantile(busy, 0.5)), ms(quantile(idle, 0.5)))
 	s.atMostTimes("subscription/many1000", "ms", p, 2)
 	return nil
 }
@@ -138,31 +138,73 @@ func (s *manyBench) tick(ctx context.Context) error {
 
 // amongMany is timedAppends with a subscription for each stream, which acks every
 // event by itself.
-func (s *manyBench) amongMany(clients []*rawClient) (took []time.Duration, delivered int, err error) {
+func (s *manyBench) amongMany() (took []time.Duration, delivered int, err error) {
 	s.names++ // each round's are new, and have nothing to catch up with
-	for i := range manySubs {
-		sub := uint64(i/manyClients + 1)
-		o := options(map[string]any{"stream": fmt.Sprintf("ticks-%d", i), "from": "end"})
-		m := &wire.Subscribe{ID: sub + 1, Sub: sub, Subscription: fmt.Sprintf("many-%d-%d", s.names, i), Options: o}
-		if err := clients[i%manyClients].say(m); err != nil {
-			return nil, 0, err
-		}
+	subscribers, err := startChild(s.ctx, "subscribers", s.url, strconv.Itoa(s.names))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer subscribers.kill()
+	if err := subscribers.read(&delivered); err != nil {
+		return nil, 0, err
+	}
+	if took, err = s.timedAppends(); err != nil {
+		return nil, 0, err
+	}
+	_ = subscribers.in.Close()
+	return took, delivered, subscribers.read(&delivered)
+}
+
+// childSubscribers joins the subscriptions of a round, tells that it did, and acks
+// until its standard input closes. Then it tells how many events there were.
+func childSubscribers(_ context.Context, args []string) error {
+	clients, err := dialRaws(args[0], manyClients)
+	defer closeRaws(clients)
+	if err != nil {
+		return err
 	}
 	var running sync.WaitGroup
 	counts, errs := make([]int, len(clients)), make([]error, len(clients))
 	for i, c := range clients {
-		running.Go(func() { counts[i], errs[i] = c.receive(manyFor+time.Second, false, ackEach(c)) })
+		running.Go(func() { errs[i] = c.joinMany(args[1], i) })
 	}
-	time.Sleep(time.Second) // they have joined
-	took, err = s.timedAppends()
 	running.Wait()
-	for i, c := range clients {
-		for sub := range uint64(manySubs / manyClients) {
-			errs[i] = errors.Join(errs[i], c.unsubscribe(sub+10_000, sub+1))
-		}
-		delivered += counts[i]
+	if err := errors.Join(append(errs, json.NewEncoder(os.Stdout).Encode(0))...); err != nil {
+		return err
 	}
-	return took, delivered, errors.Join(append(errs, err)...)
+	for i, c := range clients {
+		running.Go(func() { counts[i], errs[i] = c.receive(time.Hour, false, ackEach(c)) })
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	closeRaws(clients)
+	running.Wait()
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return json.NewEncoder(os.Stdout).Encode(total)
+}
+
+// joinMany joins the subscriptions of one of the clients, each of one stream.
+func (c *rawClient) joinMany(round string, client int) error {
+	for i := client; i < manySubs; i += manyClients {
+		sub := uint64(i/manyClients + 1)
+		o := options(map[string]any{"stream": fmt.Sprintf("ticks-%d", i), "from": "end"})
+		m := &wire.Subscribe{ID: sub + 1, Sub: sub, Subscription: fmt.Sprintf("many-%s-%d", round, i), Options: o}
+		if err := c.say(m); err != nil {
+			return err
+		}
+	}
+	for live := 0; live < manySubs/manyClients; {
+		m, _, err := c.hear()
+		if err != nil {
+			return err
+		}
+		if status, ok := m.(*wire.Status); ok && status.State == wire.StateLive {
+			live++
+		}
+	}
+	return nil
 }
 
 // ackEach acks what came of each sub.

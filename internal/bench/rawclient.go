@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -17,8 +18,9 @@ import (
 // same for whatever is compared.
 type rawClient struct {
 	*websocket.Conn
-	in  bytes.Buffer // the last message; its events are views into it
-	out []byte
+	in   bytes.Buffer // the last message; its events are views into it
+	out  []byte
+	last uint64 // id of a request
 }
 
 func dialRaw(url string) (*rawClient, error) {
@@ -27,7 +29,7 @@ func dialRaw(url string) (*rawClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &rawClient{Conn: conn}
+	c := &rawClient{Conn: conn, last: 1}
 	if err := c.say(&wire.Hello{ID: 1}); err != nil {
 		return nil, err
 	}
@@ -80,6 +82,29 @@ func (c *rawClient) hear() (wire.Message, *wire.Frames, error) {
 		return nil, nil, fmt.Errorf("ended: %w", m.Error.Err())
 	}
 	return m, nil, err
+}
+
+// append appends one event and waits for the result.
+func (c *rawClient) append(stream string) error {
+	c.last++
+	c.out = wire.AppendAppend(c.out[:0], &wire.AppendFrame{
+		ID: c.last, Append: core.Append{Stream: stream, Expect: core.AnyVersion, Events: newEvents(1)},
+	})
+	if err := c.WriteMessage(websocket.BinaryMessage, c.out); err != nil {
+		return err
+	}
+	m, frames, err := c.hear()
+	if err != nil || frames == nil {
+		return errors.Join(err, fmt.Errorf("an append was answered %T", m))
+	}
+	if _, ok := frames.Kind(); !ok {
+		return errors.New("an append was answered with nothing")
+	}
+	results, err := frames.Results(nil, 1)
+	if err == nil && (len(results) != 1 || results[0].ID != c.last) {
+		err = fmt.Errorf("append %d was answered %+v", c.last, results)
+	}
+	return err
 }
 
 // subscribe sends m and waits for its ok, before which nothing else comes.

@@ -61,8 +61,14 @@ func benchWSAppends(b *bench, node *runtime.Node) error {
 }
 
 // benchConnections measures many connections with one append in flight each,
-// against a bare echo on as many.
+// against a bare echo on as many: with a client as bare as the echo's, which tells
+// what the node costs, and with the Go client.
 func benchConnections(b *bench, node *runtime.Node) error {
+	raws, err := dialRaws(node.URL(), connections)
+	defer closeRaws(raws)
+	if err != nil {
+		return err
+	}
 	clients, err := dialMany(b.ctx, node.URL(), connections)
 	defer closeAll(clients)
 	if err != nil {
@@ -73,14 +79,23 @@ func benchConnections(b *bench, node *runtime.Node) error {
 		return err
 	}
 	defer echo.close()
-	p, err := pair(rounds,
-		func() (float64, error) { return appendEach(b.ctx, clients, window) },
-		func() (float64, error) { return echo.run(eventBytes, window) })
-	if err != nil {
-		return err
+	for _, m := range []struct {
+		name, note string
+		run        func(i int) error
+		bar        float64
+	}{
+		{"ws/append/conns64", "by bare clients", func(i int) error { return raws[i].append(fmt.Sprintf("conn-%02d", i)) }, 0.5},
+		{"ws/append/conns64/sdk", "by Go clients", func(i int) error { return appendTo(b.ctx, clients[i], fmt.Sprintf("conn-%02d", i)) }, 0},
+	} {
+		p, err := pair(rounds,
+			func() (float64, error) { return atOnce(connections, window, m.run) },
+			func() (float64, error) { return echo.run(eventBytes, window) })
+		if err != nil {
+			return err
+		}
+		p.note = m.note + "; floor: bare WebSocket echo of the same bytes, nothing stored"
+		b.atLeast(m.name, "events/s", p, m.bar)
 	}
-	p.note = "floor: bare WebSocket echo of the same bytes, nothing stored"
-	b.atLeast("ws/append/conns64", "events/s", p, 0.5)
 	return nil
 }
 
@@ -129,17 +144,22 @@ func pipeline(ctx context.Context, client *sdk.Client, d time.Duration) (float64
 	return perSecond(int(written.Load()), begin), nil
 }
 
-// appendEach has every client append one event at a time.
-func appendEach(ctx context.Context, clients []*sdk.Client, d time.Duration) (float64, error) {
+// appendTo appends one event.
+func appendTo(ctx context.Context, log core.Log, stream string) error {
+	_, err := log.Append(ctx, core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.AnyVersion, Events: newEvents(1)}}})
+	return err
+}
+
+// atOnce has n goroutines do something again and again, and counts how often.
+func atOnce(n int, d time.Duration, do func(i int) error) (float64, error) {
 	var running sync.WaitGroup
 	var total atomic.Int64
-	errs := make([]error, len(clients))
+	errs := make([]error, n)
 	begin := time.Now()
-	for i, c := range clients {
+	for i := range n {
 		running.Go(func() {
-			l := &load{log: c, perCommit: 1}
 			for time.Since(begin) < d && errs[i] == nil {
-				errs[i] = l.append(ctx)
+				errs[i] = do(i)
 				total.Add(1)
 			}
 		})
