@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,25 +56,31 @@ func checkOutcome(c *core.Commit, o core.Outcome, written []core.Event) (rest []
 	for i, a := range c.Appends {
 		r := o.Result.Appends[i]
 		position = r.LastPosition
-		if r.Count() != len(a.Events) {
-			return nil, fmt.Errorf("append %d: result %+v for %d events", i, r, len(a.Events))
+		n := a.Count()
+		if r.Count() != n {
+			return nil, fmt.Errorf("append %d: result %+v for %d events", i, r, n)
 		}
 		if o.Result.Duplicate {
 			continue
 		}
-		if len(written) < len(a.Events) {
-			return nil, fmt.Errorf("append %d: %d of %d events are in what was written", i, len(written), len(a.Events))
+		if len(written) < n {
+			return nil, fmt.Errorf("append %d: %d of %d events are in what was written", i, len(written), n)
 		}
-		for j := range a.Events {
+		for j := range n {
 			want := core.Placement{Stream: a.Stream, Version: r.FirstVersion + uint64(j), Position: r.FirstPosition + uint64(j)}
-			if err := checkEvent(written[j], want, a.Events[j]); err != nil {
+			if len(a.Links) > 0 {
+				err = checkLink(written[j], want, a.Links[j])
+			} else {
+				err = checkEvent(written[j], want, a.Events[j])
+			}
+			if err != nil {
 				return nil, fmt.Errorf("append %d, event %d: %w", i, j, err)
 			}
 		}
-		if last := written[len(a.Events)-1]; last.Position != r.LastPosition {
+		if last := written[n-1]; last.Position != r.LastPosition {
 			return nil, fmt.Errorf("append %d: result %+v, the last event has position %d", i, r, last.Position)
 		}
-		written = written[len(a.Events):]
+		written = written[n:]
 	}
 	if o.Result.Position != position {
 		return nil, fmt.Errorf("result has position %d, its last append %d", o.Result.Position, position)
@@ -104,8 +111,20 @@ func checkEvent(got core.Event, at core.Placement, sent core.NewEvent) error {
 	if !sent.Time.IsZero() && got.Time.UnixMicro() != sent.Time.UnixMicro() {
 		return fmt.Errorf("has time %v, want %v", got.Time, sent.Time)
 	}
-	if got.Incarnation != 1 {
-		return fmt.Errorf("is of incarnation %d", got.Incarnation)
+	if got.Incarnation != 1 || !got.Link.IsZero() {
+		return fmt.Errorf("is of incarnation %d, a link to %+v", got.Incarnation, got.Link)
+	}
+	return nil
+}
+
+// checkLink looks at a link as a step tells of it: without what it names.
+func checkLink(got core.Event, at core.Placement, id core.ID) error {
+	if got.Stream != at.Stream || got.Version != at.Version || got.Position != at.Position || got.ID != id || got.Incarnation != 1 {
+		return fmt.Errorf("is %q version %d position %d of event %s, want %q version %d position %d of event %s",
+			got.Stream, got.Version, got.Position, got.ID, at.Stream, at.Version, at.Position, id)
+	}
+	if o := got.Link; o.IsZero() || o.Stream == got.Stream || o.Position >= got.Position || len(got.Data)+len(got.Metadata) > 0 {
+		return fmt.Errorf("is a link to %+v with %d bytes of data", o, len(got.Data))
 	}
 	return nil
 }
@@ -114,30 +133,92 @@ func checkEvent(got core.Event, at core.Placement, sent core.NewEvent) error {
 // every way to read it to every other.
 func checkLog(s *suite) {
 	s.Helper()
-	all := s.read(core.All, false)
-	s.head(uint64(len(all)))
+	all, head := s.read(core.All, false), s.engine.State().Head
 	streams := make(map[string][]core.Event)
 	for i, e := range all {
-		if e.Position != uint64(i+1) {
-			s.Fatalf("P2: event %d of $all has position %d", i+1, e.Position)
+		if !e.Link.IsZero() {
+			s.Fatalf("P2: position %d of $all is a link", e.Position)
 		}
-		if i > 0 && e.Recorded.Before(all[i-1].Recorded) {
-			s.Errorf("position %d was recorded at %v, the one before at %v", e.Position, e.Recorded, all[i-1].Recorded)
+		if i > 0 && e.Position <= all[i-1].Position {
+			s.Fatalf("P2: position %d comes after %d in $all", e.Position, all[i-1].Position)
 		}
 		streams[e.Stream] = append(streams[e.Stream], e)
-		if e.Version != uint64(len(streams[e.Stream])) {
-			s.Fatalf("P1: position %d is version %d of %q, want %d", e.Position, e.Version, e.Stream, len(streams[e.Stream]))
-		}
 	}
 	checkReversed(s, core.All, all)
-	for stream, want := range streams {
-		if got := s.read(stream, false); !slices.EqualFunc(got, want, sameRaw) {
-			s.Errorf("P2: stream %q read alone has %d events, %d in $all, or differs", stream, len(got), len(want))
-		}
-		checkReversed(s, stream, want)
+	var whole []core.Event
+	listed := s.streams(core.StreamsRequest{Limit: core.MaxReadEvents})
+	for _, info := range listed {
+		got := s.read(info.Name, false)
+		whole = append(whole, got...)
+		checkStream(s, info, got, streams[info.Name])
+		checkReversed(s, info.Name, got)
+		delete(streams, info.Name)
 	}
+	if len(streams) > 0 || !slices.IsSortedFunc(listed, func(a, b core.StreamInfo) int { return strings.Compare(a.Name, b.Name) }) {
+		s.Errorf("the listing has %v, and not %d streams of $all", listed, len(streams))
+	}
+	checkPositions(s, whole, head)
 	checkIDs(s, all)
-	checkListing(s, streams)
+}
+
+// checkStream holds what was read of a stream to P1, and to what $all has of it.
+func checkStream(s *suite, info core.StreamInfo, got, want []core.Event) {
+	s.Helper()
+	var own []core.Event
+	seen := make(map[core.ID]bool, len(got))
+	for i, e := range got {
+		if e.Stream != info.Name || e.Version != uint64(i+1) || i > 0 && e.Position <= got[i-1].Position {
+			s.Fatalf("P1: event %d of %q is version %d of %q at position %d", i+1, info.Name, e.Version, e.Stream, e.Position)
+		}
+		if seen[e.ID] {
+			s.Errorf("event %s is in %q twice", e.ID, info.Name)
+		}
+		seen[e.ID] = true
+		if e.Link.IsZero() {
+			own = append(own, e)
+		} else {
+			checkResolved(s, e)
+		}
+	}
+	if info.Version != uint64(len(got)) {
+		s.Errorf("%q is listed at version %d and has %d events", info.Name, info.Version, len(got))
+	}
+	if !slices.EqualFunc(own, want, sameRaw) {
+		s.Errorf("P2: stream %q read alone has %d events, %d in $all, or differs", info.Name, len(own), len(want))
+	}
+}
+
+// checkResolved compares a link that was read with the event that it names.
+func checkResolved(s *suite, link core.Event) {
+	s.Helper()
+	event, err := s.engine.Event(s.ctx(), link.ID)
+	if err != nil {
+		s.Fatalf("link %+v: %v", link, err)
+	}
+	m := &model{known: map[core.ID]core.Event{event.ID: event}}
+	bare := link
+	bare.Data, bare.Metadata = nil, nil
+	if want, err := m.resolve(bare); err != nil || !sameRaw(link, want) {
+		s.Errorf("link %+v to %+v, %v", link, event, err)
+	}
+}
+
+// checkPositions checks that what all streams have together is everything, and that
+// recorded times go with positions.
+func checkPositions(s *suite, whole []core.Event, head uint64) {
+	s.Helper()
+	slices.SortFunc(whole, func(a, b core.Event) int { return cmp.Compare(a.Position, b.Position) })
+	for i, e := range whole {
+		if e.Position != uint64(i+1) {
+			s.Fatalf("P2: position %d is missing", i+1)
+		}
+		if i > 0 && e.Recorded.Before(whole[i-1].Recorded) {
+			s.Errorf("position %d was recorded at %v, the one before at %v", e.Position, e.Recorded, whole[i-1].Recorded)
+		}
+	}
+	if head != uint64(len(whole)) {
+		s.Errorf("head %d, the streams have %d events", head, len(whole))
+	}
 }
 
 func checkReversed(s *suite, stream string, forward []core.Event) {
@@ -168,18 +249,6 @@ func checkIDs(s *suite, all []core.Event) {
 	}
 }
 
-func checkListing(s *suite, streams map[string][]core.Event) {
-	s.Helper()
-	var want []core.StreamInfo
-	for name, events := range streams {
-		want = append(want, core.StreamInfo{Name: name, Version: uint64(len(events))})
-	}
-	slices.SortFunc(want, func(a, b core.StreamInfo) int { return strings.Compare(a.Name, b.Name) })
-	if got := s.streams(core.StreamsRequest{Limit: core.MaxReadEvents}); !slices.Equal(got, want) {
-		s.Errorf("the listing has %v, want %v", got, want)
-	}
-}
-
 // streams lists page by page.
 func (s *suite) streams(r core.StreamsRequest) []core.StreamInfo {
 	s.Helper()
@@ -207,20 +276,21 @@ func (s *suite) streams(r core.StreamsRequest) []core.StreamInfo {
 }
 
 // checkPage compares a page of a quiet log with all events of what was read, in
-// order of their numbers.
+// order of their numbers: versions, or positions of $all, which may have gaps.
 func checkPage(r core.ReadRequest, page core.Page, all []core.Event, head uint64) error {
-	last := uint64(len(all))
+	last, number := uint64(len(all)), func(e core.Event) uint64 { return e.Version }
+	if r.Stream == core.All {
+		last, number = head, func(e core.Event) uint64 { return e.Position }
+	}
 	from := max(r.From, 1)
-	var rest []core.Event
+	rest := slices.Clone(all)
 	if r.Backward {
 		if r.From == 0 || r.From > last {
 			from = last
 		}
-		rest = slices.Clone(all[:from])
 		slices.Reverse(rest)
-	} else if from <= last {
-		rest = all[from-1:]
 	}
+	rest = slices.DeleteFunc(rest, func(e core.Event) bool { return number(e) < from && !r.Backward || number(e) > from && r.Backward })
 	if page.Version != last || page.Head != head {
 		return fmt.Errorf("read %+v: version %d, head %d, want %d, %d", r, page.Version, page.Head, last, head)
 	}
@@ -231,21 +301,37 @@ func checkPage(r core.ReadRequest, page core.Page, all []core.Event, head uint64
 	if page.Count > r.Limit.Events || page.Count > 1 && len(page.Block) > r.Limit.Bytes {
 		return fmt.Errorf("read %+v: %d events of %d bytes", r, page.Count, len(page.Block))
 	}
-	if len(got) == 0 && len(rest) > 0 {
-		return fmt.Errorf("read %+v: no events, want some of %d", r, len(rest))
+	if len(got) == 0 && (len(rest) > 0 || !page.End) {
+		return fmt.Errorf("read %+v: no events, end = %v, want some of %d", r, page.End, len(rest))
 	}
 	if len(got) > 0 && (page.First != got[0].Position || page.Last != got[len(got)-1].Position) {
 		return fmt.Errorf("read %+v: first %d, last %d, want %d, %d", r, page.First, page.Last, got[0].Position, got[len(got)-1].Position)
 	}
-	if page.End != (len(got) == len(rest)) {
+	linked := uint64(len(all)) < last
+	if done := len(got) == len(rest); page.End != done && (page.End || !linked) {
 		return fmt.Errorf("read %+v: end = %v after %d of %d events", r, page.End, len(got), len(rest))
 	}
-	next := from + uint64(len(got))
+	return checkNext(r, page, got, rest, from, last, number)
+}
+
+// checkNext checks that the next page leaves nothing out and repeats nothing.
+func checkNext(r core.ReadRequest, page core.Page, got, rest []core.Event, from, last uint64, number func(core.Event) uint64) error {
+	least, most := from, max(from, last+1)
 	if r.Backward {
-		next = from - uint64(len(got))
+		least, most = 0, from
 	}
-	if page.Next != next && (!r.Backward || !page.End) {
-		return fmt.Errorf("read %+v: next %d, want %d", r, page.Next, next)
+	if n := len(got); n > 0 && r.Backward {
+		most = number(got[n-1]) - 1
+	} else if n > 0 {
+		least = number(got[n-1]) + 1
+	}
+	if n := len(got); n < len(rest) && r.Backward {
+		least = number(rest[n])
+	} else if n < len(rest) {
+		most = number(rest[n])
+	}
+	if (page.Next < least || page.Next > most) && (!r.Backward || !page.End) {
+		return fmt.Errorf("read %+v: next %d, want %d to %d", r, page.Next, least, most)
 	}
 	return nil
 }

@@ -6,8 +6,8 @@
 //	}
 //
 // Tests are grouped by the promise of package core that they hold the engine to,
-// and carry the number of the behaviour they port (A append, C read; the others
-// have none). Every test ends with a check of the whole log: positions and
+// and carry the number of the behaviour they port (A append, B link, C read; the
+// others have none). Every test ends with a check of the whole log: positions and
 // versions without a gap, times that never go back, and every way to read
 // agreeing with every other.
 //
@@ -17,6 +17,10 @@
 //     Append's are an unbroken run of versions of its own stream, in its order,
 //     and each run begins after the one before it has ended. A retry writes
 //     nothing, the Commit's records included.
+//   - A link counts as an event in all of this. It is known if its event is linked
+//     in the stream already. Else that its event is in the stream, or is not in the
+//     log, is the answer, before any expectation; of several such, and of ids that
+//     are known, the first in the Commit's order.
 //   - Appends are evaluated in order, each seeing the ones before it; then Checks
 //     and then records, both against the state before the Commit. The first that
 //     fails is the answer. Element counts all three on, from 0.

@@ -12,10 +12,11 @@ import (
 // It shares nothing with an engine; what an engine finds with an index, the model
 // finds by comparing.
 type model struct {
-	events  []core.Event // by position
-	streams map[string][]core.Event
-	known   map[core.ID]core.Event
-	records map[string]core.Record // by table + "\x00" + key
+	events  []core.Event // of $all, by position
+	head    uint64
+	streams map[string][]core.Event // links are read as the events that they name
+	known   map[core.ID]core.Event  // links apart
+	records map[string]core.Record  // by table + "\x00" + key
 }
 
 func newModel() *model {
@@ -38,26 +39,21 @@ func (m *model) judge(c *core.Commit) verdict {
 	if result, ok := m.retry(c); ok {
 		return verdict{result: result}
 	}
-	var sent []core.ID
-	for _, id := range idsOf(c) {
-		_, known := m.known[id]
-		if !id.IsZero() && (known || slices.Contains(sent, id)) {
-			return verdict{code: core.CodeDuplicateEvent}
-		}
-		sent = append(sent, id)
+	if v := m.judgeIDs(c); v.code != "" {
+		return v
 	}
 	v := verdict{}
 	versions := make(map[string]uint64)
 	for name, events := range m.streams {
 		versions[name] = uint64(len(events))
 	}
-	position := uint64(len(m.events))
+	position := m.head
 	for i, a := range c.Appends {
 		before := versions[a.Stream]
 		if !a.Expect.Holds(before) {
 			return verdict{code: core.CodeWrongExpectedVersion, element: i, actual: before}
 		}
-		n := uint64(len(a.Events))
+		n := uint64(a.Count())
 		versions[a.Stream] += n
 		v.result.Appends = append(v.result.Appends, core.Appended{
 			FirstVersion: before + 1, LastVersion: before + n, FirstPosition: position + 1, LastPosition: position + n})
@@ -77,20 +73,57 @@ func (m *model) judge(c *core.Commit) verdict {
 	return v
 }
 
+// judgeIDs finds the first id of c that cannot be written, or linked, where it
+// stands.
+func (m *model) judgeIDs(c *core.Commit) verdict {
+	sent := make(map[core.ID]string) // streams of the events so far
+	has := func(stream string, id core.ID) bool {
+		return slices.ContainsFunc(m.streams[stream], func(e core.Event) bool { return e.ID == id })
+	}
+	for i, a := range c.Appends {
+		for _, e := range a.Events {
+			_, known := m.known[e.ID]
+			_, twice := sent[e.ID]
+			if !e.ID.IsZero() && (known || twice) {
+				return verdict{code: core.CodeDuplicateEvent, element: i}
+			}
+			sent[e.ID] = a.Stream
+		}
+		for j, id := range a.Links {
+			_, known := m.known[id]
+			home, isSent := sent[id]
+			linked := slices.Contains(a.Links[:j], id)
+			for _, before := range c.Appends[:i] {
+				linked = linked || before.Stream == a.Stream && slices.Contains(before.Links, id)
+			}
+			switch {
+			case has(a.Stream, id) || linked || isSent && home == a.Stream:
+				return verdict{code: core.CodeDuplicateEvent, element: i}
+			case !known && !isSent:
+				return verdict{code: core.CodeEventNotFound, element: i}
+			}
+		}
+	}
+	return verdict{}
+}
+
 // retry finds the runs of the log that c is a repetition of.
 func (m *model) retry(c *core.Commit) (core.Result, bool) {
 	r := core.Result{Duplicate: true}
 	for _, a := range c.Appends {
-		first, ok := m.known[a.Events[0].ID]
+		ids := a.Links
+		for _, e := range a.Events {
+			ids = append(ids, e.ID)
+		}
 		stream := m.streams[a.Stream]
-		if !ok || first.Stream != a.Stream || len(stream) < int(first.Version)-1+len(a.Events) {
+		at := slices.IndexFunc(stream, func(e core.Event) bool { return e.ID == ids[0] })
+		if at < 0 || len(stream) < at+len(ids) {
 			return core.Result{}, false
 		}
-		run := stream[first.Version-1:][:len(a.Events)]
-		if !slices.EqualFunc(run, a.Events, func(e core.Event, sent core.NewEvent) bool { return e.ID == sent.ID }) {
-			return core.Result{}, false
-		}
-		if first.Position <= r.Position {
+		run, first := stream[at:][:len(ids)], stream[at]
+		if !slices.EqualFunc(run, ids, func(e core.Event, id core.ID) bool {
+			return e.ID == id && e.Link.IsZero() == (len(a.Links) == 0)
+		}) || first.Position <= r.Position {
 			return core.Result{}, false
 		}
 		last := run[len(run)-1]
@@ -117,11 +150,19 @@ func (m *model) take(c *core.Commit, o core.Outcome, written []core.Event) (rest
 	if v.result.Duplicate {
 		return written, nil
 	}
-	n := len(idsOf(c))
+	n := 0
+	for i := range c.Appends {
+		n += c.Appends[i].Count()
+	}
 	for _, e := range written[:n] {
-		m.events = append(m.events, e)
+		m.head++
+		if e.Link.IsZero() {
+			m.events = append(m.events, e)
+			m.known[e.ID] = e
+		} else if e, err = m.resolve(e); err != nil {
+			return nil, err
+		}
 		m.streams[e.Stream] = append(m.streams[e.Stream], e)
-		m.known[e.ID] = e
 	}
 	for _, op := range c.Records {
 		k := op.Table + "\x00" + op.Key
@@ -132,6 +173,24 @@ func (m *model) take(c *core.Commit, o core.Outcome, written []core.Event) (rest
 		m.records[k] = core.Record{Key: op.Key, Revision: m.records[k].Revision + 1, Value: op.Value}
 	}
 	return written[n:], nil
+}
+
+// resolve is a link as it has to be read.
+func (m *model) resolve(link core.Event) (core.Event, error) {
+	event, ok := m.known[link.ID]
+	if !ok || link.Link != event.Home() || link.Type != event.Type || len(link.Data)+len(link.Metadata) > 0 {
+		return link, fmt.Errorf("%+v is not a link to %+v", link, event)
+	}
+	_, err := core.DecodeEvent(core.EncodeLinked(nil, placementOf(link), link.Link, &core.NewEvent{
+		Type: event.Type, Time: event.Time, Format: event.Format, ContentType: event.ContentType,
+		Data: event.Data, Metadata: event.Metadata,
+	}), &link)
+	return link, err
+}
+
+func placementOf(e core.Event) core.Placement {
+	return core.Placement{Stream: e.Stream, Version: e.Version, Position: e.Position,
+		Recorded: e.Recorded.UnixMicro(), Incarnation: e.Incarnation, ID: e.ID}
 }
 
 func (v verdict) compareError(got error) error {

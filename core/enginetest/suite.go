@@ -14,7 +14,7 @@ import (
 // Run holds an engine to the contract. open makes one with an empty log; the
 // suite closes it.
 func Run(t *testing.T, open func(t testing.TB) core.Engine) {
-	tests := slices.Concat(appendTests, retryTests, commitTests, recordTests, readTests, listTests, closeTests,
+	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, recordTests, readTests, listTests, closeTests,
 		concurrentTests, walkTests)
 	runTests(t, tests, func(t *testing.T, run func(s *suite)) {
 		engine := open(t)
@@ -267,6 +267,7 @@ func appendsTo(streams ...string) *core.Commit {
 	return c
 }
 
+// idsOf are the ids of the events of c, those that it links to apart.
 func idsOf(c *core.Commit) []core.ID {
 	var ids []core.ID
 	for _, a := range c.Appends {
@@ -275,6 +276,15 @@ func idsOf(c *core.Commit) []core.ID {
 		}
 	}
 	return ids
+}
+
+// linkTo is a Commit that links events into a stream.
+func linkTo(stream string, expect core.Expect, events ...core.NewEvent) *core.Commit {
+	a := core.Append{Stream: stream, Expect: expect}
+	for _, e := range events {
+		a.Links = append(a.Links, e.ID)
+	}
+	return &core.Commit{Appends: []core.Append{a}}
 }
 
 func deref[T any](p *T) any {

@@ -97,7 +97,11 @@ func (w *walker) commit() *core.Commit {
 	} else {
 		for range w.rand.IntN(4) {
 			stream := w.stream()
-			c.Appends = append(c.Appends, core.Append{Stream: stream, Expect: w.expect(stream), Events: w.events()})
+			a := core.Append{Stream: stream, Expect: w.expect(stream)}
+			if a.Links = w.links(c, stream); len(a.Links) == 0 {
+				a.Events = w.events()
+			}
+			c.Appends = append(c.Appends, a)
 		}
 	}
 	if w.chance(20) {
@@ -152,12 +156,30 @@ func (w *walker) events() []core.NewEvent {
 	return events
 }
 
+// links names some events that are there, seldom one that is not; mostly it is none.
+func (w *walker) links(c *core.Commit, stream string) (ids []core.ID) {
+	if !w.chance(20) || len(w.model.events) == 0 {
+		return nil
+	}
+	for range 1 + w.rand.IntN(4) {
+		switch e := w.model.events[w.rand.IntN(len(w.model.events))]; {
+		case w.chance(2):
+			ids = append(ids, core.NewID())
+		case w.chance(10) && len(c.Appends) > 0 && len(c.Appends[0].Events) > 0 && !c.Appends[0].Events[0].ID.IsZero():
+			ids = append(ids, c.Appends[0].Events[0].ID)
+		case e.Stream != stream || w.chance(5):
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
 // retry is an earlier Commit again, whole or in part, or with more to it.
 func (w *walker) retry() *core.Commit {
 	old := w.history[w.rand.IntN(len(w.history))]
 	c := &core.Commit{Records: slices.Clone(old.Records)}
 	for _, a := range old.Appends {
-		a.Events = slices.Clone(a.Events)
+		a.Events, a.Links = slices.Clone(a.Events), slices.Clone(a.Links)
 		if w.chance(50) {
 			a.Expect = w.expect(a.Stream)
 		}
@@ -169,9 +191,14 @@ func (w *walker) retry() *core.Commit {
 		case w.chance(5) && n > 1:
 			a.Events = a.Events[:n-1]
 		case w.chance(5):
-			a.Events = append(a.Events, w.events()...)
+			if len(a.Links) == 0 {
+				a.Events = append(a.Events, w.events()...)
+			} else {
+				a.Links = append(a.Links, core.NewID())
+			}
 		case w.chance(2):
 			slices.Reverse(a.Events)
+			slices.Reverse(a.Links)
 		case w.chance(2):
 			a.Stream = w.stream()
 		}
@@ -219,7 +246,7 @@ func (w *walker) read() {
 		return
 	}
 	if err == nil {
-		err = checkPage(r, page, all, uint64(len(w.model.events)))
+		err = checkPage(r, page, all, w.model.head)
 	}
 	if err != nil {
 		w.fatal(fmt.Errorf("read %+v: %w", r, err))

@@ -7,7 +7,7 @@ import (
 )
 
 // callParams is how many parameters commit_group has.
-const callParams = 24
+const callParams = 26
 
 // call is what commit_group is asked for, beside the plan.
 type call struct {
@@ -41,6 +41,7 @@ func (c *call) encode(out *params, p *plan) {
 	}
 	encodePlaces(out, p, events)
 	encodeContents(out, p, events)
+	encodeLinks(out, p, events)
 }
 
 func (c *call) encodeStreams(out *params, p *plan) {
@@ -138,9 +139,11 @@ func (p *plan) count(write bool) (n int) {
 	return n
 }
 
-// encodeOthers puts the ids of events that are not to be written, or all ids.
+// encodeOthers puts the ids of events that are not to be written, or all ids, and
+// those of events that are linked.
 func encodeOthers(out *params, p *plan, all bool) {
-	n := p.count(false)
+	linked := p.linkedIDs()
+	n := p.count(false) + len(linked)
 	if all {
 		n += p.count(true)
 	}
@@ -149,6 +152,9 @@ func encodeOthers(out *params, p *plan, all bool) {
 		return
 	}
 	out.array(oidUUID, n)
+	for i := range linked {
+		elementBytes(out, linked[i][:])
+	}
 	for i := range p.entries {
 		if e := &p.entries[i]; all || !e.write {
 			for j := range e.ids {
@@ -163,7 +169,7 @@ func encodeOthers(out *params, p *plan, all bool) {
 func encodePlaces(out *params, p *plan, n int) {
 	out.array(oidInt4, n)
 	p.eachAppend(func(e *entry, i int) {
-		for range e.commit.Appends[i].Events {
+		for range e.commit.Appends[i].Count() {
 			out.elementInt4(uint32(e.streams[i] + 1))
 		}
 	})
@@ -171,7 +177,7 @@ func encodePlaces(out *params, p *plan, n int) {
 	added := make([]uint32, len(p.streams))
 	out.array(oidInt4, n)
 	p.eachAppend(func(e *entry, i int) {
-		for range e.commit.Appends[i].Events {
+		for range e.commit.Appends[i].Count() {
 			added[e.streams[i]]++
 			out.elementInt4(added[e.streams[i]])
 		}
@@ -253,12 +259,16 @@ func (p *plan) eachAppend(visit func(e *entry, i int)) {
 	}
 }
 
-// eachEvent visits the events that are to be written, in order.
+// eachEvent visits the events that are to be written, in order. A link is an event
+// that says nothing.
 func (p *plan) eachEvent(visit func(e *core.NewEvent)) {
 	p.eachAppend(func(e *entry, i int) {
-		events := e.commit.Appends[i].Events
-		for j := range events {
-			visit(&events[j])
+		a := &e.commit.Appends[i]
+		for j := range a.Events {
+			visit(&a.Events[j])
+		}
+		for _, id := range a.Links {
+			visit(&core.NewEvent{Type: p.own[id].typ})
 		}
 	})
 }
@@ -275,7 +285,7 @@ type answer struct {
 }
 
 // answerColumns is how many columns commit_group's row has.
-const answerColumns = 10
+const answerColumns = 12
 
 // decode reads the row that commit_group answered for p.
 func (a *answer) decode(row [][]byte, p *plan) error {
@@ -328,7 +338,16 @@ func (a *answer) decodeIDs(columns [][]byte) error {
 	if err != nil {
 		return err
 	}
-	if len(streams) != len(ids) || len(versions) != len(ids) || len(positions) != len(ids) {
+	types, err := elements(columns[4])
+	if err != nil {
+		return err
+	}
+	links, err := numbers(columns[5])
+	if err != nil {
+		return err
+	}
+	n := len(ids)
+	if len(streams) != n || len(versions) != n || len(positions) != n || len(types) != n || len(links) != n {
 		return errMalformed
 	}
 	a.found.ids = make(map[core.ID]place, len(ids))
@@ -336,7 +355,7 @@ func (a *answer) decodeIDs(columns [][]byte) error {
 		if len(ids[i]) != len(core.ID{}) {
 			return errMalformed
 		}
-		a.found.ids[core.ID(ids[i])] = place{string(streams[i]), versions[i], positions[i]}
+		a.found.ids[core.ID(ids[i])] = place{string(streams[i]), versions[i], positions[i], string(types[i]), links[i] > 0}
 	}
 	return nil
 }

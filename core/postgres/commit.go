@@ -42,6 +42,10 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 		engine: e, plan: newPlan(group), outcomes: make([]core.Outcome, len(group)),
 		patience: time.Now().Add(e.config.Patience), pause: firstPause,
 	}
+	if s.plan.links {
+		s.look = true // a link's id may well be there
+		s.allowLinks()
+	}
 	s.run(ctx)
 	return core.Step{Outcomes: s.outcomes, Written: s.written}
 }
@@ -93,18 +97,7 @@ func (s *step) run(ctx context.Context) {
 func (s *step) settle(a *answer, before *found) {
 	st := s.plan.settle(&a.found, a.head)
 	s.written.Block = make([]byte, 0, s.plan.maxEncodedBytes())
-	last := mark{}
-	encode := func(p core.Placement, ev *core.NewEvent) {
-		p.Recorded = a.recorded
-		w := &s.written
-		w.Block = core.EncodeEvent(w.Block, p, ev)
-		if w.Count == 0 {
-			w.First = p.Position
-		}
-		w.Count++
-		w.Last = p.Position
-		last = mark{p.Position, p.ID}
-	}
+	encode := &encoder{batch: &s.written, recorded: a.recorded}
 	for i := range s.plan.entries {
 		en := &s.plan.entries[i]
 		if en.write {
@@ -127,7 +120,36 @@ func (s *step) settle(a *answer, before *found) {
 		}
 	}
 	s.plan.entries = nil
-	s.engine.log.append(last)
+	s.engine.log.append(encode.last)
+}
+
+// encoder makes the batch of what a step has written.
+type encoder struct {
+	batch    *core.Batch
+	recorded int64
+	last     mark
+}
+
+func (w *encoder) event(p core.Placement, e *core.NewEvent) {
+	p.Recorded = w.recorded
+	w.batch.Block = core.EncodeEvent(w.batch.Block, p, e)
+	w.added(p.Position, p.ID)
+}
+
+func (w *encoder) link(p core.Placement, row core.ID, home place) {
+	p.Recorded = w.recorded
+	w.batch.Block = core.EncodeLink(w.batch.Block, p, home.origin(), home.typ)
+	w.batch.Links = true
+	w.added(p.Position, row)
+}
+
+func (w *encoder) added(position uint64, row core.ID) {
+	if w.batch.Count == 0 {
+		w.batch.First = position
+	}
+	w.batch.Count++
+	w.batch.Last = position
+	w.last = mark{position, row}
 }
 
 // send runs the plan on the server, in one flush, or, to hold it, in a
@@ -208,7 +230,7 @@ func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, erro
 		}
 	}
 	e.names.note(s.plan, a.there, what.fresh)
-	if len(a.found.ids) > 0 {
+	if s.plan.knows(&a.found) {
 		e.lookFirst.Store(lookFirstGroups)
 	}
 	return a, nil

@@ -38,3 +38,6 @@ func (e *Engine) LoseStatements(ctx context.Context) error {
 	}
 	return nil
 }
+
+// LinkID is the id of the row of a link.
+var LinkID = linkID

@@ -81,7 +81,8 @@ func TestFenceIsThePredicate(t *testing.T) {
 	store := server.Store(t)
 	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
 	var function string
-	err := server.Connect(t).QueryRow(t.Context(), "SELECT pg_get_functiondef('"+store+".commit_group'::regproc)").Scan(&function)
+	err := server.Connect(t).QueryRow(t.Context(), `SELECT pg_get_functiondef(oid) FROM pg_proc
+		WHERE proname = 'commit_group' AND pronamespace = '`+store+`'::regnamespace ORDER BY pronargs DESC LIMIT 1`).Scan(&function)
 	if err != nil {
 		t.Fatal(err)
 	}

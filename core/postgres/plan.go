@@ -14,15 +14,21 @@ type plan struct {
 	streams []stream // in the order of their names
 	records []record // in the order of their tables and keys
 
-	used map[core.ID]struct{} // ids of the events to write
+	used map[core.ID]int // ids of the events and links to write, and their streams
 	undo undo
+
+	links bool // some entry has links
+	// own are the events that are to be written, by id, if there are links.
+	own map[core.ID]ownEvent
 }
 
 // entry is one Commit of the group that is not answered yet.
 type entry struct {
 	index  int // in the group
 	commit *core.Commit
-	ids    []core.ID // of its events, in order; those that were not given are made
+	// ids are those of its rows, in order: of events, made where they were not given,
+	// and of links (linkID).
+	ids []core.ID
 	// Where in plan.streams are the streams of the Appends, then the Checks; in
 	// plan.records, the records.
 	streams []int
@@ -36,7 +42,7 @@ type entry struct {
 type stream struct {
 	name   string
 	bounds bounds // what its version has to be before the group
-	added  uint64 // events of the group, so far
+	added  uint64 // events and links of the group, so far
 	needed bool   // something that is to be written rests on it
 }
 
@@ -59,10 +65,12 @@ type found struct {
 	ids       map[core.ID]place
 }
 
-// place is where an event is.
+// place is where an event or a link is.
 type place struct {
 	stream            string
 	version, position uint64
+	typ               string
+	link              bool
 }
 
 // undo is how things were before an entry that turned out not to fit.
@@ -87,6 +95,7 @@ func newPlan(group []*core.Commit) *plan {
 	records := make(map[recordKey]int)
 	for i, c := range group {
 		p.entries[i] = newEntry(i, c)
+		p.links = p.links || c.HasLinks()
 		for _, name := range names(c) {
 			streams[name] = 0
 		}
@@ -140,7 +149,7 @@ func names(c *core.Commit) []string {
 func newEntry(index int, c *core.Commit) entry {
 	n := 0
 	for i := range c.Appends {
-		n += len(c.Appends[i].Events)
+		n += c.Appends[i].Count()
 	}
 	e := entry{index: index, commit: c, ids: make([]core.ID, 0, n)}
 	for i := range c.Appends {
@@ -150,6 +159,9 @@ func newEntry(index int, c *core.Commit) entry {
 				id = core.NewID()
 			}
 			e.ids = append(e.ids, id)
+		}
+		for _, id := range c.Appends[i].Links {
+			e.ids = append(e.ids, linkID(c.Appends[i].Stream, id))
 		}
 	}
 	return e
@@ -163,16 +175,17 @@ func (p *plan) choose(f *found) {
 	for i := range p.entries {
 		e := &p.entries[i]
 		e.write, e.refused = false, false
-		if p.repeats(e, f) {
+		if p.repeats(e, f) || p.links && !p.canLink(e, f) {
 			continue
 		}
 		e.write = p.admit(e)
 		e.refused = !e.write
 		if e.write {
-			for _, id := range e.ids {
-				p.used[id] = struct{}{}
-			}
+			p.use(e)
 		}
+	}
+	if p.links {
+		p.noteOwn()
 	}
 	if f != nil {
 		p.loosen(f)
@@ -220,7 +233,7 @@ func (p *plan) begin(version, revision func(i int) bounds) {
 		r.bounds, r.reset, r.add, r.value = revision(i), false, 0, nil
 	}
 	if p.used == nil {
-		p.used = make(map[core.ID]struct{})
+		p.used = make(map[core.ID]int)
 	}
 	clear(p.used)
 }
@@ -242,6 +255,17 @@ func (p *plan) repeats(e *entry, f *found) bool {
 		}
 	}
 	return len(e.ids) > few && hasTwice(e.ids)
+}
+
+// use notes the ids of an entry that is to be written.
+func (p *plan) use(e *entry) {
+	ids := e.ids
+	for i := range e.commit.Appends {
+		for range e.commit.Appends[i].Count() {
+			p.used[ids[0]] = e.streams[i]
+			ids = ids[1:]
+		}
+	}
 }
 
 // few is up to where comparing all with all is faster than a map.
@@ -280,7 +304,7 @@ func (p *plan) admitStreams(e *entry) bool {
 		}
 	}
 	for i := range c.Appends {
-		if !p.admitStream(e.streams[i], c.Appends[i].Expect, len(c.Appends[i].Events)) {
+		if !p.admitStream(e.streams[i], c.Appends[i].Expect, c.Appends[i].Count()) {
 			return false
 		}
 	}
@@ -336,6 +360,7 @@ func (p *plan) maxEncodedBytes() (n int) {
 		for j := range a.Events {
 			n += core.MaxEncodedBytes(a.Stream, &a.Events[j])
 		}
+		n += len(a.Links) * core.MaxLinkBytes
 	})
 	return n
 }

@@ -19,18 +19,17 @@ import (
 // head, and what is beyond is left for the next page.
 func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (page core.Page, err error) {
 	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		page, err = e.readPage(ctx, c, r)
+		page, err = e.readPage(ctx, c, &gatherer{request: &r, names: e.names}, e.pageQuery(&r))
 		return err
 	})
 	return page, err
 }
 
-func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, r core.ReadRequest) (core.Page, error) {
-	results, err := e.flush(ctx, c, e.pageQuery(&r)...)
+func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, g *gatherer, query []send) (core.Page, error) {
+	results, err := e.flush(ctx, c, query...)
 	if err != nil {
 		return core.Page{}, &acquireError{err}
 	}
-	g := gatherer{request: &r, names: e.names}
 	if results.NextResult() {
 		err = g.takeHead(results.ResultReader())
 	}
@@ -41,7 +40,7 @@ func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, r core.ReadRequest) 
 		return core.Page{}, closeErr
 	}
 	if err == nil && len(g.waiting) > 0 {
-		err = e.name(ctx, c, &g)
+		err = e.name(ctx, c, g)
 	}
 	if err != nil {
 		return core.Page{}, err
@@ -57,11 +56,7 @@ const maxLimit = 1 << 30
 
 // pageQuery is what a page is asked for with: the head, then the events.
 func (e *Engine) pageQuery(r *core.ReadRequest) []send {
-	from := r.From
-	if r.From == 0 && r.Backward {
-		from = core.MaxNumber
-	}
-	values := [][]byte{int8Of(from), int8Of(uint64(min(r.Limit.Events, maxLimit))), int8Of(uint64(min(r.Limit.Bytes, maxLimit)))}
+	values := pageValues(r)
 	if r.Stream == core.All {
 		if r.Backward {
 			return []send{{e.sql.head, nil}, {e.sql.allBackward, values}}
@@ -74,6 +69,19 @@ func (e *Engine) pageQuery(r *core.ReadRequest) []send {
 		return []send{{e.sql.streamHead, [][]byte{name}}, {e.sql.streamBackward, values}}
 	}
 	return []send{{e.sql.streamHead, [][]byte{name}}, {e.sql.streamForward, values}}
+}
+
+// logQuery is what a page of everything that was written is asked for with.
+func (e *Engine) logQuery(r *core.ReadRequest) []send {
+	return []send{{e.sql.head, nil}, {e.sql.log, pageValues(r)}}
+}
+
+func pageValues(r *core.ReadRequest) [][]byte {
+	from := r.From
+	if r.From == 0 && r.Backward {
+		from = core.MaxNumber
+	}
+	return [][]byte{int8Of(from), int8Of(uint64(min(r.Limit.Events, maxLimit))), int8Of(uint64(min(r.Limit.Bytes, maxLimit)))}
 }
 
 func int8Of(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
@@ -91,6 +99,7 @@ type gatherer struct {
 	request *core.ReadRequest
 	names   *nameCache
 	page    core.Page
+	bare    bool // links are wanted without what they name
 	// Of a stream; 0 for $all.
 	stream uint64
 	life   life
@@ -106,6 +115,9 @@ type row struct {
 	recorded                  int64 // Unix µs
 	id                        core.ID
 	event                     core.NewEvent
+
+	link              uint64 // the position of the event, of a link; 0 otherwise
+	home, homeVersion uint64 // its stream and version
 }
 
 // takeHead takes the row about the log and the stream.
@@ -150,11 +162,12 @@ func (g *gatherer) takeRows(r *pgconn.ResultReader) error {
 		}
 		g.rows++
 		l, named := g.lifeOf(w.stream)
-		if !named || len(g.waiting) > 0 {
+		home, homeNamed := g.homeOf(&w)
+		if !named || !homeNamed || len(g.waiting) > 0 {
 			g.waiting = append(g.waiting, w.clone())
 			continue
 		}
-		g.add(&w, l)
+		g.add(&w, l, home)
 	}
 	_, err := r.Close()
 	return err
@@ -172,8 +185,31 @@ func (g *gatherer) lifeOf(stream uint64) (life, bool) {
 	return g.names.life(stream)
 }
 
+// homeOf is the stream of what a link names.
+func (g *gatherer) homeOf(w *row) (life, bool) {
+	if w.link == 0 {
+		return life{}, true
+	}
+	return g.names.life(w.home)
+}
+
+// encode appends an event, or a link to one that is in home.
+func (g *gatherer) encode(dst []byte, w *row, l, home life) []byte {
+	p := core.Placement{
+		Stream: l.name, Version: w.version, Position: w.position, Recorded: w.recorded, Incarnation: l.incarnation, ID: w.id,
+	}
+	if w.link == 0 {
+		return core.EncodeEvent(dst, p, &w.event)
+	}
+	origin := core.Origin{Stream: home.name, Version: w.homeVersion, Position: w.link}
+	if g.bare {
+		return core.EncodeLink(dst, p, origin, w.event.Type)
+	}
+	return core.EncodeLinked(dst, p, origin, &w.event)
+}
+
 // add encodes an event into the page, if it fits.
-func (g *gatherer) add(w *row, l life) {
+func (g *gatherer) add(w *row, l, home life) {
 	if g.full {
 		return
 	}
@@ -184,9 +220,7 @@ func (g *gatherer) add(w *row, l life) {
 		p.Block = make([]byte, 0, min(guess, g.request.Limit.Bytes, core.MaxPageBytes))
 	}
 	size := len(p.Block)
-	p.Block = core.EncodeEvent(p.Block, core.Placement{
-		Stream: l.name, Version: w.version, Position: w.position, Recorded: w.recorded, Incarnation: l.incarnation, ID: w.id,
-	}, &w.event)
+	p.Block = g.encode(p.Block, w, l, home)
 	if p.Count > 0 && len(p.Block) > g.request.Limit.Bytes {
 		p.Block, g.full = p.Block[:size], true
 		return
@@ -227,7 +261,7 @@ func (g *gatherer) finish() {
 }
 
 // eventColumnCount is how many columns an event is selected with.
-const eventColumnCount = 11
+const eventColumnCount = 14
 
 // scan reads a row without copying: w points into v.
 func (w *row) scan(v [][]byte) error {
@@ -245,6 +279,11 @@ func (w *row) scan(v [][]byte) error {
 	w.event.Type = unsafe.String(unsafe.SliceData(v[7]), len(v[7]))
 	w.event.ContentType = unsafe.String(unsafe.SliceData(v[8]), len(v[8]))
 	w.event.Metadata, w.event.Data = v[9], v[10]
+	w.link, w.home, w.homeVersion = uint64Of(v[11]), uint64Of(v[12]), uint64Of(v[13])
+	if w.link > 0 && w.home == 0 {
+		// Events are never removed as yet; when they are, their links are passed over.
+		return core.Errorf(core.CodeStoreCorrupt, "the link at position %d names position %d, where no event is", w.position, w.link)
+	}
 	return nil
 }
 
@@ -261,24 +300,30 @@ func (w *row) clone() row {
 func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 	var ids []int64
 	for i := range g.waiting {
-		if _, ok := e.names.life(g.waiting[i].stream); !ok && !slices.Contains(ids, int64(g.waiting[i].stream)) {
-			ids = append(ids, int64(g.waiting[i].stream))
+		for _, stream := range []uint64{g.waiting[i].stream, g.waiting[i].home} {
+			if _, ok := e.names.life(stream); !ok && stream != 0 && !slices.Contains(ids, int64(stream)) {
+				ids = append(ids, int64(stream))
+			}
 		}
 	}
 	lives, err := e.lives(ctx, c, ids)
 	if err != nil {
 		return err
 	}
+	lifeOf := func(stream uint64) (life, bool) {
+		if l, ok := lives[stream]; ok || stream == 0 {
+			return l, true
+		}
+		return e.names.life(stream)
+	}
 	for i := range g.waiting {
 		w := &g.waiting[i]
-		l, ok := lives[w.stream]
-		if !ok {
-			l, ok = e.names.life(w.stream)
-		}
-		if !ok {
+		l, ok := lifeOf(w.stream)
+		home, homeOK := lifeOf(w.home)
+		if !ok || !homeOK {
 			return core.Errorf(core.CodeStoreCorrupt, "the event at position %d is of stream %d, which is not there", w.position, w.stream)
 		}
-		g.add(w, l)
+		g.add(w, l, home)
 	}
 	return nil
 }

@@ -21,17 +21,25 @@ func (p *plan) settle(f *found, head uint64) *settlement {
 	s := &settlement{plan: p, found: f, head: head}
 	s.added = make([]uint64, len(p.streams))
 	s.revisions = append(s.revisions, f.revisions...)
+	keep := p.links
 	for i := range p.entries {
-		if !p.entries[i].write {
-			s.places = make(map[core.ID]place)
-			break
-		}
+		keep = keep || !p.entries[i].write
+	}
+	if keep {
+		s.places = make(map[core.ID]place)
 	}
 	return s
 }
 
-// written applies an entry that was written. place is told every event.
-func (s *settlement) written(e *entry, place func(core.Placement, *core.NewEvent)) core.Result {
+// scribe is told what was written, in order.
+type scribe interface {
+	event(p core.Placement, e *core.NewEvent)
+	// link is told of a link whose row has an id, and where the event p.ID is.
+	link(p core.Placement, row core.ID, home place)
+}
+
+// written applies an entry that was written.
+func (s *settlement) written(e *entry, to scribe) core.Result {
 	c := e.commit
 	result := core.Result{Appends: make([]core.Appended, len(c.Appends))}
 	ids := e.ids
@@ -46,8 +54,18 @@ func (s *settlement) written(e *entry, place func(core.Placement, *core.NewEvent
 			p.Version++
 			p.Position++
 			p.ID, ids = ids[0], ids[1:]
-			place(p, &c.Appends[i].Events[j])
-			s.remember(p)
+			to.event(p, &c.Appends[i].Events[j])
+			s.remember(p, p.ID, c.Appends[i].Events[j].Type, false)
+		}
+		for _, id := range c.Appends[i].Links {
+			var row core.ID
+			row, ids = ids[0], ids[1:]
+			p.Version++
+			p.Position++
+			p.ID = id
+			home, _ := s.placeOf(id)
+			to.link(p, row, home)
+			s.remember(p, row, home.typ, true)
 		}
 		placed.LastVersion, placed.LastPosition = p.Version, p.Position
 		s.head = p.Position
@@ -64,9 +82,10 @@ func (s *settlement) written(e *entry, place func(core.Placement, *core.NewEvent
 	return result
 }
 
-func (s *settlement) remember(p core.Placement) {
+// remember notes where the row with an id is, if anybody may ask.
+func (s *settlement) remember(p core.Placement, row core.ID, typ string, link bool) {
 	if s.places != nil {
-		s.places[p.ID] = place{p.Stream, p.Version, p.Position}
+		s.places[row] = place{p.Stream, p.Version, p.Position, typ, link}
 	}
 }
 
@@ -91,25 +110,33 @@ func (s *settlement) placeOf(id core.ID) (place, bool) {
 func (s *settlement) lookUp(e *entry) (*core.Result, error) {
 	c := e.commit
 	first := core.Result{Duplicate: true, Appends: make([]core.Appended, len(c.Appends))}
-	sent := make(map[core.ID]bool, len(e.ids))
+	sent := make(map[core.ID]string, len(e.ids)) // streams
 	isRetry := len(c.Appends) > 0
-	var known *core.Error
+	var wrong *core.Error
 	rest := e.ids
 	for i := range c.Appends {
 		a := &c.Appends[i]
-		ids := rest[:len(a.Events)]
-		rest = rest[len(a.Events):]
+		ids := rest[:a.Count()]
+		rest = rest[a.Count():]
 		for j, id := range ids {
 			p, isKnown := s.placeOf(id)
-			if known == nil && (isKnown || sent[id]) {
-				known = atElement(core.NewDuplicateEvent(a.Stream, id), i)
+			_, isSent := sent[id]
+			if isLink := len(a.Links) > 0; wrong == nil {
+				switch {
+				case (isKnown || isSent) && isLink:
+					wrong = atElement(core.NewDuplicateEvent(a.Stream, a.Links[j]), i)
+				case isKnown || isSent:
+					wrong = atElement(core.NewDuplicateEvent(a.Stream, id), i)
+				case isLink:
+					wrong = s.cannotLink(a, a.Links[j], sent, i)
+				}
 			}
-			sent[id] = true
+			sent[id] = a.Stream
 			placed := &first.Appends[i]
 			if j == 0 {
 				placed.FirstVersion, placed.FirstPosition = p.version, p.position
 			}
-			isRetry = isRetry && isKnown && p.stream == a.Stream &&
+			isRetry = isRetry && isKnown && p.stream == a.Stream && p.link == (len(a.Links) > 0) &&
 				p.version == placed.FirstVersion+uint64(j) && p.position > first.Position
 			placed.LastVersion, placed.LastPosition = p.version, p.position
 			first.Position = p.position
@@ -118,10 +145,26 @@ func (s *settlement) lookUp(e *entry) (*core.Result, error) {
 	switch {
 	case isRetry:
 		return &first, nil
-	case known != nil:
-		return nil, known
+	case wrong != nil:
+		return nil, wrong
 	}
 	return nil, nil
+}
+
+// cannotLink says why an event cannot be linked by Append i, if so.
+func (s *settlement) cannotLink(a *core.Append, id core.ID, sent map[core.ID]string, i int) *core.Error {
+	home, ok := s.placeOf(id)
+	ok = ok && !home.link
+	if !ok {
+		home.stream, ok = sent[id]
+	}
+	switch {
+	case !ok:
+		return atElement(core.NewLinkNotFound(a.Stream, id), i)
+	case home.stream == a.Stream:
+		return atElement(core.NewDuplicateEvent(a.Stream, id), i)
+	}
+	return nil
 }
 
 // verify evaluates what e expects.
@@ -137,7 +180,7 @@ func (s *settlement) verify(e *entry) error {
 		if added == nil {
 			added = make(map[int]uint64, len(c.Appends))
 		}
-		added[at] += uint64(len(a.Events))
+		added[at] += uint64(a.Count())
 	}
 	for i := range c.Checks {
 		x, at := &c.Checks[i], e.streams[len(c.Appends)+i]

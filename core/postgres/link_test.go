@@ -1,0 +1,153 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+func linkTo(stream string, ids ...core.ID) *core.Commit {
+	return &core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.AnyVersion, Links: ids}}}
+}
+
+func eventsFor(stream string, n int) (*core.Commit, []core.ID) {
+	c := &core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.AnyVersion}}}
+	var ids []core.ID
+	for range n {
+		ids = append(ids, core.NewID())
+		c.Appends[0].Events = append(c.Appends[0].Events, core.NewEvent{ID: ids[len(ids)-1], Type: "T", Data: []byte(`{"n":1}`)})
+	}
+	return c, ids
+}
+
+// TestLinksWaitForOlderNodes: a node that would read links as events keeps them from
+// being written, and their neighbours not; with the first one, such nodes are shut out.
+func TestLinksWaitForOlderNodes(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	server.Exec(t, "INSERT INTO "+store+".nodes (id, name, version, knows, until) VALUES (gen_random_uuid(), 'old', '0.9', 2, 'infinity')")
+	c, ids := eventsFor("a", 2)
+	step := engine.Commit(t.Context(), []*core.Commit{c, linkTo("l", ids...)})
+	if step.Outcomes[0].Err != nil || !errors.Is(step.Outcomes[1].Err, core.CodeNodesOutdated) {
+		t.Fatalf("beside an older node: %+v", step.Outcomes)
+	}
+	server.Exec(t, "DELETE FROM "+store+".nodes WHERE name = 'old'")
+	if o := engine.Commit(t.Context(), []*core.Commit{linkTo("l", ids...)}).Outcomes[0]; o.Err != nil {
+		t.Fatal(o.Err)
+	}
+	var least int
+	if err := server.Connect(t).QueryRow(t.Context(), "SELECT max(least) FROM "+store+".migrations").Scan(&least); err != nil || least != 3 {
+		t.Errorf("a node has to know %d, %v, want 3", least, err)
+	}
+}
+
+// TestFollowersSeeLinksOfOtherNodes: links that another node writes reach who follows
+// their stream, and pass by who follows everything.
+func TestFollowersSeeLinksOfOtherNodes(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	config := postgres.Config{URL: server.URL, Store: server.Store(t)}
+	var nodes []*core.Store
+	for range 2 {
+		s := core.NewStore(openStore(t, config), core.StoreConfig{})
+		t.Cleanup(func() { _ = s.Close() })
+		nodes = append(nodes, s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const writers, each = 2, 25
+	follow := func(stream string) (ids []core.ID) {
+		for e, err := range core.FollowEvents(ctx, nodes[1], core.FollowRequest{Stream: stream}) {
+			if err != nil {
+				t.Error(err)
+				return ids
+			}
+			if ids = append(ids, e.ID); len(ids) == 2*writers*each {
+				return ids
+			}
+		}
+		return ids
+	}
+	var seen [2][]core.ID
+	var done sync.WaitGroup
+	for i, stream := range []string{core.All, "l"} {
+		done.Go(func() { seen[i] = follow(stream) })
+	}
+	for n := range writers {
+		done.Go(func() {
+			for range each {
+				c, ids := eventsFor(fmt.Sprint("a-", n), 2)
+				if _, err := nodes[n].Append(ctx, *c); err != nil {
+					t.Error(err)
+				}
+				if _, err := nodes[0].Append(ctx, *linkTo("l", ids...)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done.Wait()
+	for i, stream := range []string{core.All, "l"} {
+		var want []core.ID
+		for e, err := range core.ReadAll(ctx, nodes[0], core.ReadRequest{Stream: stream}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, e.ID)
+		}
+		if !slices.Equal(seen[i], want) {
+			t.Errorf("%s: followed %d, read %d, or another order", stream, len(seen[i]), len(want))
+		}
+	}
+}
+
+// TestLinksInSQL: who queries the view sees an event once.
+func TestLinksInSQL(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	c, ids := eventsFor("a", 3)
+	for _, c := range []*core.Commit{c, linkTo("l", ids...), linkTo("m", ids[1])} {
+		if o := engine.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+	var seen, links int
+	if err := server.Connect(t).QueryRow(t.Context(), fmt.Sprintf(`SELECT (SELECT count(*) FROM %s.events_json),
+		(SELECT count(*) FROM %[1]s.events e JOIN %[1]s.events h ON h.position = e.link WHERE h.type = e.type)`, store)).Scan(&seen, &links); err != nil {
+		t.Fatal(err)
+	}
+	if seen != 3 || links != 4 {
+		t.Errorf("the view has %d events and the table %d links, want 3 and 4", seen, links)
+	}
+}
+
+// TestAppendOfALinksID: an event with the id that a link would have is no such link.
+func TestAppendOfALinksID(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
+	c, ids := eventsFor("a", 1)
+	squatter, _ := eventsFor("l", 1)
+	squatter.Appends[0].Events[0].ID = postgres.LinkID("l", ids[0])
+	for _, c := range []*core.Commit{c, squatter} {
+		if o := engine.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+	o := engine.Commit(t.Context(), []*core.Commit{linkTo("l", ids...)}).Outcomes[0]
+	if !errors.Is(o.Err, core.CodeDuplicateEvent) {
+		t.Errorf("the link: %+v, want duplicate_event", o)
+	}
+}
