@@ -48,10 +48,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 		case wire.FrameAppend:
 			err = c.appendFrame(&frames)
 		case wire.FrameAck:
-			var ack wire.Ack
-			if ack, err = frames.Ack(); err == nil {
-				c.ack(&ack)
-			}
+			err = c.ackFrames(&frames)
 		case wire.FrameCredit:
 			var credit wire.Credit
 			if credit, err = frames.Credit(); err == nil {

@@ -134,6 +134,27 @@ func (c *conn) ack(m *wire.Ack) {
 	c.answer(m.ID, m.Sub, func(l subscriptions.Subscriber) error { return ack(l, m.Positions, m.UpTo) })
 }
 
+// ackFrames takes an ACK frame and those that follow it. Acks that come together are
+// applied together: what is sent for them then goes out together, too.
+func (c *conn) ackFrames(frames *wire.Frames) error {
+	held, err := frames.Ack()
+	if err != nil {
+		return err
+	}
+	for kind, ok := frames.Kind(); ok && kind == wire.FrameAck; kind, ok = frames.Kind() {
+		var next wire.Ack
+		if next, err = frames.Ack(); err != nil {
+			break
+		}
+		if !held.Join(&next) {
+			c.ack(&held)
+			held = next
+		}
+	}
+	c.ack(&held)
+	return err
+}
+
 // ack acks positions, or up to one.
 func ack(l subscriptions.Subscriber, positions []uint64, upTo uint64) error {
 	if (len(positions) > 0) == (upTo > 0) {

@@ -269,6 +269,37 @@ func TestNamedAcksOutOfOrder(t *testing.T) {
 	})
 }
 
+// Acks that come in one message are applied together where that says the same, and
+// each has the answer that it has alone.
+func TestNamedAcksTogether(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	n.feed(9, 1)
+	l := n.listen(wire.Bin, "s", `,"options":{"bufferSize":9}`)
+	l.wants(first(1, 2, 3, 4, 5, 6, 7, 8, 9)...)
+	l.until("live") // nothing comes by itself any more
+	var message []byte
+	for _, a := range []wire.Ack{
+		{Sub: 1, Positions: []uint64{1, 2}}, {Sub: 1, Positions: []uint64{3}},
+		{Sub: 2, Positions: []uint64{4}},
+		{Sub: 1}, {Sub: 1, Positions: []uint64{4}},
+		{Sub: 1, ID: 7, Positions: []uint64{5}}, {Sub: 1, Positions: []uint64{6, 60}}, {Sub: 1, UpTo: 8},
+	} {
+		message = wire.AppendAck(message, &a)
+	}
+	l.send(message)
+	for _, want := range []string{"lease_lost", "invalid_request", "ok", "unexpected_ack"} {
+		m := l.hear()
+		got, _ := m["op"].(string)
+		if e, is := m["error"].(map[string]any); is {
+			got, _ = e["code"].(string)
+		}
+		if got != want {
+			t.Errorf("answered %v, want %s", m, want)
+		}
+	}
+	n.checkpoint("s", 8)
+}
+
 // J06, J09: what a subscriber had that dies goes to another at once, before newer ones,
 // and the checkpoint does not pass it.
 func TestNamedSubscriberDies(t *testing.T) {

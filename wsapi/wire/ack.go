@@ -9,7 +9,7 @@ import (
 // The messages of a client about deliveries of a named subscription. Those with an
 // id are answered by ok or error, those without by an error only.
 type (
-	// Ack finishes events: those at Positions, or all that were sent up to and
+	// Ack finishes events: either those at Positions, or all that were sent up to and
 	// including the one at UpTo.
 	Ack struct {
 		Op        string   `json:"op"`
@@ -40,6 +40,16 @@ type (
 		Ms        int64    `json:"ms"`
 	}
 )
+
+// Join adds the positions of another ack to a, where one ack can say what both do:
+// they are of one sub, and nobody waits for an answer.
+func (a *Ack) Join(o *Ack) bool {
+	if a.Sub != o.Sub || a.ID != 0 || o.ID != 0 || len(a.Positions) == 0 || len(o.Positions) == 0 {
+		return false
+	}
+	a.Positions = append(a.Positions, o.Positions...)
+	return true
+}
 
 // AppendAck appends an ACK frame.
 func AppendAck(dst []byte, a *Ack) []byte {
