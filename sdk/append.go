@@ -55,7 +55,7 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	}
 	k := &call{id: c.lastID.Add(1) + 1, isAppend: true} // 1 was hello's
 	identify(commit)
-	if !c.options.JSON && len(commit.Appends) == 1 && len(commit.Checks) == 0 && len(commit.Records) == 0 {
+	if !c.options.JSON && len(commit.Appends) == 1 && !commit.HasLinks() && len(commit.Checks) == 0 && len(commit.Records) == 0 {
 		a := &commit.Appends[0]
 		size := 64 + len(a.Stream)
 		for i := range a.Events {
@@ -104,16 +104,16 @@ func identify(commit *core.Commit) {
 	}
 }
 
-// countsOf are the numbers of events of each element.
+// countsOf are the numbers of events or links of each element.
 func countsOf(commit *core.Commit) []int {
 	counts := make([]int, len(commit.Appends))
 	for i := range commit.Appends {
-		counts[i] = len(commit.Appends[i].Events)
+		counts[i] = commit.Appends[i].Count()
 	}
 	return counts
 }
 
-// resultOf is the answer as a core.Result. counts are the events of each element.
+// resultOf is the answer as a core.Result. counts are those of each element.
 func resultOf(a *answer, counts []int) (core.Result, error) {
 	switch {
 	case a.ok == nil:

@@ -45,8 +45,43 @@ func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	commit := core.Commit{Appends: []core.Append{{Stream: stream, Expect: expect, Events: events}}}
-	result, err := a.append(r, commit)
+	return a.appendTo(w, r, precondition, core.Append{Stream: stream, Expect: expect, Events: events})
+}
+
+// appendLinks is POST /v1/streams/{stream}/links.
+func (a *API) appendLinks(w http.ResponseWriter, r *http.Request) error {
+	element := core.Append{Stream: r.PathValue("stream")}
+	var precondition bool
+	var err error
+	if element.Expect, precondition, err = a.expected(r, element.Stream); err != nil {
+		return a.refuseAppend(w, r, precondition, err)
+	}
+	body, kind, err := a.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	if kind != typeJSON {
+		return core.Errorf(core.CodeUnsupportedMediaType, "links are application/json")
+	}
+	var l linksBody
+	if err := wire.UnmarshalStrict(body, &l); err != nil {
+		return err
+	}
+	for _, id := range l.Links {
+		element.Links = append(element.Links, core.ID(id))
+	}
+	return a.appendTo(w, r, precondition, element)
+}
+
+// linksBody names the events to link.
+type linksBody struct {
+	Links []wire.ID `json:"links"`
+}
+
+// appendTo appends to one stream, and answers.
+func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool, element core.Append) error {
+	stream := element.Stream
+	result, err := a.append(r, core.Commit{Appends: []core.Append{element}})
 	if err != nil {
 		return a.refuseAppend(w, r, precondition, err)
 	}

@@ -373,3 +373,50 @@ func TestHTTPTailResumes(t *testing.T) {
 		t.Errorf("another log's cursor: %v", f)
 	}
 }
+
+func TestHTTPLinks(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	const first, second, none = "0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11", "0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d12", "0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d13"
+	n.do("POST", "/v1/streams/a/events", `[{"id":"`+first+`","type":"A","data":1},{"id":"`+second+`","type":"B","data":2}]`).want(t, 201)
+	both := `{"links":["` + second + `","` + first + `"]}`
+	a := n.do("POST", "/v1/streams/l/links?expect=0", both).want(t, 201)
+	if got := string(a.body); got != `{"version":2,"position":4,"count":2}`+"\n" || a.Header.Get("Location") != "/v1/streams/l/events?from=1&limit=2" || a.Header.Get("ETag") == "" {
+		t.Errorf("answered %s, %v", got, a.Header)
+	}
+	if got := string(n.do("POST", "/v1/streams/l/links?expect=0", both).want(t, 200).body); !strings.Contains(got, `"duplicate":true`) {
+		t.Errorf("sent again: %s", got)
+	}
+	page := string(n.do("GET", "/v1/streams/l/events", "").want(t, 200).body)
+	if !strings.Contains(page, `"stream":"l","version":1,"position":3,"id":"`+second+`","type":"B"`) ||
+		!strings.Contains(page, `"link":{"stream":"a","version":2,"position":2}`) {
+		t.Errorf("read %s", page)
+	}
+	if all := string(n.do("GET", "/v1/events", "").want(t, 200).body); strings.Contains(all, `"link"`) || strings.Contains(all, `"stream":"l"`) {
+		t.Errorf("$all has %s", all)
+	}
+	for _, x := range []struct {
+		path, body string
+		status     int
+		code       string
+	}{
+		{"l/links", `{"links":["` + none + `"]}`, 404, "event_not_found"},
+		{"l/links", `{"links":["` + first + `","` + first + `"]}`, 409, "duplicate_event"},
+		{"a/links", `{"links":["` + first + `"]}`, 409, "duplicate_event"},
+		{"m/links?expect=3", `{"links":["` + first + `"]}`, 409, "wrong_expected_version"},
+		{"$all/links", `{"links":["` + first + `"]}`, 400, "reserved_stream_name"},
+		{"m/links", `{"links":[]}`, 400, "empty_append"},
+		{"m/links", `{"links":["x"]}`, 400, "invalid_event_id"},
+		{"m/links", `{"events":[]}`, 400, "invalid_request"},
+	} {
+		if f := n.do("POST", "/v1/streams/"+x.path, x.body).want(t, x.status).fields(t); f["code"] != x.code {
+			t.Errorf("%s %s: %v, want %s", x.path, x.body, f, x.code)
+		}
+	}
+	f := n.do("POST", "/v1/streams/l/links", `{"links":["`+none+`"]}`).want(t, 404).fields(t)
+	if f["eventId"] != none || f["stream"] != "l" {
+		t.Errorf("refused with %v", f)
+	}
+	n.do("POST", "/v1/transactions", `{"tx":[{"stream":"b","events":[{"type":"C","data":3}]},{"stream":"m","expect":0,"links":["`+first+`"]}]}`).want(t, 201)
+	n.do("POST", "/v1/transactions", `{"tx":[{"stream":"b","events":[{"type":"C","data":3}],"links":["`+first+`"]}]}`).want(t, 400)
+	n.headIs(6)
+}

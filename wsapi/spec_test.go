@@ -99,6 +99,7 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"Check":       reflect.TypeFor[wire.Check](),
 		"Appended":    reflect.TypeFor[wire.Appended](),
 		"Transaction": reflect.TypeFor[transactionBody](),
+		"Links":       reflect.TypeFor[linksBody](),
 		"Streams":     reflect.TypeFor[streamsPage](),
 		"Server":      reflect.TypeFor[serverInfo](),
 

@@ -18,7 +18,7 @@ func Run(t *testing.T, open func(t testing.TB) core.Log) {
 		name  string
 		tests []test
 	}{
-		{"append", appendTests}, {"read", readTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests},
+		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
@@ -137,6 +137,11 @@ func newEvents(n int) []core.NewEvent {
 
 func appendTo(stream string, expect core.Expect, events ...core.NewEvent) core.Commit {
 	return core.Commit{Appends: []core.Append{{Stream: stream, Expect: expect, Events: events}}}
+}
+
+// linkTo is a Commit that links events into a stream.
+func linkTo(stream string, expect core.Expect, ids ...core.ID) core.Commit {
+	return core.Commit{Appends: []core.Append{{Stream: stream, Expect: expect, Links: ids}}}
 }
 
 func idsOf(c core.Commit) []core.ID {

@@ -5,8 +5,8 @@ import "github.com/gyre-events/gyre/core"
 // Commit is what the request asks to be written.
 func (m *AppendRequest) Commit() (core.Commit, error) {
 	if m.Tx != nil {
-		if m.Stream != nil || m.Expect != nil || m.Events != nil {
-			return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "an append has tx, or stream, expect and events")
+		if m.Stream != nil || m.Expect != nil || m.Events != nil || m.Links != nil {
+			return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "an append has tx, or stream, expect and events or links")
 		}
 		return Transaction(m.Tx, m.Checks)
 	}
@@ -16,25 +16,34 @@ func (m *AppendRequest) Commit() (core.Commit, error) {
 	case m.Checks != nil:
 		return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "checks go with tx")
 	}
-	events, err := NewEvents(m.Events)
+	e := Element{Stream: *m.Stream, Expect: m.Expect, Events: m.Events, Links: m.Links}
+	a, err := e.append()
 	if err != nil {
 		return core.Commit{}, err
 	}
-	a := core.Append{Stream: *m.Stream, Expect: expectOf(m.Expect), Events: events}
 	return core.Commit{Appends: []core.Append{a}}, nil
+}
+
+func (e *Element) append() (core.Append, error) {
+	events, err := NewEvents(e.Events)
+	a := core.Append{Stream: e.Stream, Expect: expectOf(e.Expect), Events: events}
+	for _, id := range e.Links {
+		a.Links = append(a.Links, core.ID(id))
+	}
+	return a, err
 }
 
 // Transaction is the Commit of several appends and checks.
 func Transaction(tx []Element, checks []Check) (core.Commit, error) {
 	var c core.Commit
 	for i := range tx {
-		events, err := NewEvents(tx[i].Events)
+		a, err := tx[i].append()
 		if err != nil {
 			e := core.AsError(err)
 			e.Element = &i
 			return core.Commit{}, e
 		}
-		c.Appends = append(c.Appends, core.Append{Stream: tx[i].Stream, Expect: expectOf(tx[i].Expect), Events: events})
+		c.Appends = append(c.Appends, a)
 	}
 	for i := range checks {
 		if checks[i].Expect == nil {
@@ -54,12 +63,15 @@ func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
 	m := &AppendRequest{ID: id, Tx: []Element{}}
 	for i := range c.Appends {
 		a := &c.Appends[i]
-		e := Element{Stream: a.Stream, Expect: (*Expect)(&a.Expect), Events: make([]Event, len(a.Events))}
+		e := Element{Stream: a.Stream, Expect: (*Expect)(&a.Expect)}
 		for j := range a.Events {
 			if err := CheckEvent(&a.Events[j]); err != nil {
 				return nil, err
 			}
-			e.Events[j] = FromNewEvent(&a.Events[j])
+			e.Events = append(e.Events, FromNewEvent(&a.Events[j]))
+		}
+		for _, id := range a.Links {
+			e.Links = append(e.Links, ID(id))
 		}
 		m.Tx = append(m.Tx, e)
 	}
@@ -67,7 +79,8 @@ func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
 		m.Checks = append(m.Checks, Check{Stream: c.Checks[i].Stream, Expect: (*Expect)(&c.Checks[i].Expect)})
 	}
 	if len(m.Tx) == 1 && len(m.Checks) == 0 {
-		m.Stream, m.Expect, m.Events, m.Tx = &m.Tx[0].Stream, m.Tx[0].Expect, m.Tx[0].Events, nil
+		e := m.Tx[0]
+		m.Stream, m.Expect, m.Events, m.Links, m.Tx = &e.Stream, e.Expect, e.Events, e.Links, nil
 	}
 	return m, nil
 }

@@ -89,7 +89,15 @@ type Recorded struct {
 	Version  uint64 `json:"version"`
 	Position uint64 `json:"position"`
 	Event    `json:",inline"`
-	Recorded Time `json:"recorded"`
+	Recorded Time  `json:"recorded"`
+	Link     *Link `json:"link,omitzero"`
+}
+
+// Link is where an event is that is read through a link.
+type Link struct {
+	Stream   string `json:"stream"`
+	Version  uint64 `json:"version"`
+	Position uint64 `json:"position"`
 }
 
 // DecodeEvent decodes an event object as AppendEventJSON writes it.
@@ -112,12 +120,20 @@ func (r *Recorded) CoreEvent() (core.Event, error) {
 		return e, core.Errorf(core.CodeInvalidRequest, "a recorded event needs stream, version, position, id and recorded")
 	case r.Version > core.MaxNumber || r.Position > core.MaxNumber:
 		return e, core.Errorf(core.CodeInvalidRequest, "version and position are at most 2^53-1")
+	case r.Link != nil && (r.Link.Stream == "" || r.Link.Version == 0 || r.Link.Version > core.MaxNumber || r.Link.Position > core.MaxNumber):
+		return e, core.Errorf(core.CodeInvalidRequest, "a link needs stream, version and position")
 	}
 	p := core.Placement{
 		Stream: r.Stream, Version: r.Version, Position: r.Position,
 		Recorded: time.Time(r.Recorded).UnixMicro(), Incarnation: 1, ID: core.ID(r.ID),
 	}
-	if _, err := core.DecodeEvent(core.EncodeEvent(nil, p, &n), &e); err != nil {
+	var encoded []byte
+	if r.Link == nil {
+		encoded = core.EncodeEvent(nil, p, &n)
+	} else {
+		encoded = core.EncodeLinked(nil, p, core.Origin(*r.Link), &n)
+	}
+	if _, err := core.DecodeEvent(encoded, &e); err != nil {
 		return e, core.Errorf(core.CodeInvalidRequest, "not a recorded event: %w", err)
 	}
 	return e, nil

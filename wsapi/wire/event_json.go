@@ -62,6 +62,20 @@ func AppendEventJSON(dst []byte, e *core.Event) []byte {
 	} else {
 		dst = appendInLine(dst, e.Metadata)
 	}
+	if !e.Link.IsZero() {
+		dst = appendLink(dst, &e.Link)
+	}
+	return append(dst, '}')
+}
+
+// appendLink appends where the event is that is read through a link.
+func appendLink(dst []byte, o *core.Origin) []byte {
+	dst = append(dst, `,"link":{"stream":`...)
+	dst = appendString(dst, o.Stream)
+	dst = append(dst, `,"version":`...)
+	dst = strconv.AppendUint(dst, o.Version, 10)
+	dst = append(dst, `,"position":`...)
+	dst = strconv.AppendUint(dst, o.Position, 10)
 	return append(dst, '}')
 }
 

@@ -60,6 +60,9 @@ func frameVectors(t testing.TB) []frameVector {
 	}
 	add("events of sub 7", append(wire.AppendEventsHeader(nil, 7, false, len(list)), block...), object{"kind": 1, "sub": 7, "events": objects})
 	add("events that answer read 300", append(wire.AppendEventsHeader(nil, 300, true, 1), list[0].Raw...), object{"kind": 1, "answer": 300, "events": objects[:1]})
+	link := linkEvent(t)
+	add("events with a link", append(append(wire.AppendEventsHeader(nil, 7, false, 2), list[3].Raw...), link.Raw...),
+		object{"kind": 1, "sub": 7, "events": []jsontext.Value{objects[3], wire.AppendEventJSON(nil, &link)}})
 	add("deliveries, the second for the 300th time", append(wire.AppendDeliveriesHeader(nil, 7, []uint64{1, 300, 1, 2}), block...),
 		object{"kind": 1, "sub": 7, "events": objects, "attempts": []int{1, 300, 1, 2}})
 	coded := stored(block)
@@ -156,6 +159,9 @@ func clientVectors(t testing.TB) []named {
 			Appends: []core.Append{{Stream: "a", Expect: core.AnyVersion, Events: news[:1]}, {Stream: "b", Expect: core.StreamExists, Events: news[1:]}},
 			Checks:  []core.Check{{Stream: "c", Expect: 0}},
 		})},
+		{"append of links", appendOf(2, core.Commit{Appends: []core.Append{{Stream: "paid", Expect: 7, Links: []core.ID{id, news[1].ID}}}})},
+		{"transaction with links", appendOf(4, core.Commit{Appends: []core.Append{
+			{Stream: "a", Expect: core.AnyVersion, Events: news[:1]}, {Stream: "paid", Expect: core.AnyVersion, Links: []core.ID{id}}}})},
 		{"read", &wire.ReadRequest{ID: 5, Stream: "order-42", From: 3, Limit: 100}},
 		{"read backward", &wire.ReadRequest{ID: 5, Stream: core.All, Dir: "backward", Bytes: 1000, TimeoutMs: 1500}},
 		{"subscribe from the start", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{}), Credit: credit}},
@@ -189,6 +195,7 @@ func serverVectors(t testing.TB) []named {
 	for _, o := range objects {
 		sent = append(sent, append(o[:len(o)-1:len(o)-1], `,"attempt":2}`...))
 	}
+	link := linkEvent(t)
 	refused := core.NewWrongVersion("order-42", 3, 5)
 	element := 1
 	refused.Element = &element
@@ -213,6 +220,7 @@ func serverVectors(t testing.TB) []named {
 		{"error of a limit", failure(2, large)},
 		{"error about no request", failure(0, core.Errorf(core.CodeInvalidRequest, "what?"))},
 		{"events", &wire.Events{Sub: 1, Events: objects, Cursor: "k3f9.105"}},
+		{"events with a link", &wire.Events{Sub: 1, Events: []jsontext.Value{wire.AppendEventJSON(nil, &link)}, Cursor: "k3f9.105"}},
 		{"deliveries", &wire.Events{Sub: 2, Events: sent, Cursor: "k3f9.104"}},
 		{"status live", &wire.Status{Sub: 1, State: wire.StateLive, Cursor: "k3f9.20500", Head: 20500}},
 		{"status catchup", &wire.Status{Sub: 1, State: wire.StateCatchup, Cursor: "k3f9.20500", Head: 21400, Lag: 900, Reason: "slow"}},

@@ -18,13 +18,15 @@ type (
 		Accept *Accept `json:"accept,omitzero"`
 	}
 
-	// AppendRequest is one append, or a transaction of several with checks.
+	// AppendRequest is one append, of events or links, or a transaction of several
+	// with checks.
 	AppendRequest struct {
 		Op        string    `json:"op"`
 		ID        uint64    `json:"id"`
 		Stream    *string   `json:"stream,omitzero"`
 		Expect    *Expect   `json:"expect,omitzero"`
 		Events    []Event   `json:"events,omitzero"`
+		Links     []ID      `json:"links,omitzero"`
 		Tx        []Element `json:"tx,omitzero"`
 		Checks    []Check   `json:"checks,omitzero"`
 		TimeoutMs int64     `json:"timeoutMs,omitzero"`
@@ -206,7 +208,8 @@ type (
 	Element struct {
 		Stream string  `json:"stream"`
 		Expect *Expect `json:"expect,omitzero"`
-		Events []Event `json:"events"`
+		Events []Event `json:"events,omitzero"`
+		Links  []ID    `json:"links,omitzero"`
 	}
 	Check struct {
 		Stream string  `json:"stream"`

@@ -42,6 +42,35 @@ func events(t testing.TB) []core.Event {
 	}
 }
 
+// linkEvent is an event that is read through a link.
+func linkEvent(t testing.TB) core.Event {
+	at := time.Date(2026, 11, 23, 10, 0, 0, 123_000_000, time.UTC)
+	p := core.Placement{Stream: "paid", Version: 5, Position: 105, Recorded: at.UnixMicro(), Incarnation: 1, ID: id}
+	e := core.NewEvent{Type: "OrderPaid", Time: at.Add(-time.Hour), Data: []byte(`{"amount":1.10}`)}
+	var link core.Event
+	if _, err := core.DecodeEvent(core.EncodeLinked(nil, p, core.Origin{Stream: "order-42", Version: 3, Position: 64}, &e), &link); err != nil {
+		t.Fatal(err)
+	}
+	return link
+}
+
+func TestLinkObject(t *testing.T) {
+	e := linkEvent(t)
+	const want = `{"stream":"paid","version":5,"position":105,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"OrderPaid","time":"2026-11-23T09:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","data":{"amount":1.10},"metadata":{},"link":{"stream":"order-42","version":3,"position":64}}`
+	got := wire.AppendEventJSON(nil, &e)
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if back, err := wire.DecodeEvent(got); err != nil || !bytes.Equal(back.Raw, e.Raw) || back.Link != e.Link {
+		t.Errorf("%s came back as %+v, %v", got, back, err)
+	}
+	for _, bad := range []string{`"version":0`, `"version":9007199254740992`} {
+		if _, err := wire.DecodeEvent(bytes.Replace(got, []byte(`"version":3`), []byte(bad), 1)); err == nil {
+			t.Errorf("a link with %s is taken", bad)
+		}
+	}
+}
+
 func TestEventObject(t *testing.T) {
 	want := []string{
 		`{"stream":"order-42","version":1,"position":101,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"OrderPaid","time":"2026-11-23T10:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","data":{"amount":1.10,"big":1E400},"metadata":{"correlation_id":"c"}}`,
