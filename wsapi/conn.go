@@ -170,7 +170,7 @@ func (c *conn) write() {
 	defer deadline.Stop()
 	var l load
 	var pings uint64
-	var armed time.Time // what deadline is set to
+	var armed time.Time // what deadline is set to; zero when it is over
 	for {
 		select {
 		case <-c.out.wake:
@@ -178,6 +178,7 @@ func (c *conn) write() {
 			pings++
 			c.ping(pings)
 		case <-deadline.C:
+			armed = time.Time{}
 			c.expire(time.Now())
 		}
 		if next := c.calls.nextDeadline(); !next.IsZero() && !next.Equal(armed) {

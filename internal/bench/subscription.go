@@ -168,39 +168,40 @@ func ackEvery(c *rawClient, n int, handler time.Duration) func(uint64, core.Batc
 }
 
 // competing8 measures eight consumers of one subscription that is partitioned by
-// stream, against one: with handlers that do nothing, and with handlers that wait
-// for something, as those that need several do.
+// stream, against one of the same: as it comes, with handlers that wait for something,
+// as those that need several do, and with as much in flight as brings one consumer to
+// its best, which eight have to share.
 func (s *subBench) competing8() error {
 	clients, err := dialRaws(s.node.URL(), 8)
 	defer closeRaws(clients)
 	if err != nil {
 		return err
 	}
+	const byDefault = 64 // events in flight to a subscriber
 	for _, c := range []struct {
 		name, note string
+		one, each  int // bufferSize of the one, and of each of the eight
 		handler    time.Duration
 		bar        float64
 	}{
-		{"subscription/competing8", "handlers do nothing", 0, 1},
-		{"subscription/competing8/waiting", "handlers wait 1 ms for each batch of 64", time.Millisecond, 0},
+		{"subscription/competing8", "both with the default options", byDefault, byDefault, 0, 1},
+		{"subscription/competing8/waiting", "the same; handlers wait 1 ms for each batch of 64", byDefault, byDefault, time.Millisecond, 0},
+		{"subscription/competing8/deep", "4096 events in flight to the one, and to the eight together", subBuffer, subBuffer / 8, 0, 1},
 	} {
-		options := map[string]any{"partitionBy": "stream"}
 		p, err := pair(rounds,
-			func() (float64, error) {
-				options["bufferSize"] = subBuffer / len(clients)
-				return s.consume(clients, options, c.handler)
-			},
-			func() (float64, error) {
-				options["bufferSize"] = subBuffer
-				return s.consume(clients[:1], options, c.handler)
-			})
+			func() (float64, error) { return s.consume(clients, byStream(c.each), c.handler) },
+			func() (float64, error) { return s.consume(clients[:1], byStream(c.one), c.handler) })
 		if err != nil {
 			return err
 		}
-		p.note = "floor: one consumer, with as many events in flight; " + c.note
+		p.note = "floor: one consumer; " + c.note
 		s.atLeast(c.name, "events/s", p, c.bar)
 	}
 	return nil
+}
+
+func byStream(buffer int) map[string]any {
+	return map[string]any{"partitionBy": "stream", "bufferSize": buffer}
 }
 
 // strict measures strict order, one event in flight, against round trips of a ping.
