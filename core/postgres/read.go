@@ -240,8 +240,8 @@ func (g *gatherer) add(w *row, l, home life) {
 // of the last event.
 func (g *gatherer) finish() {
 	p, r := &g.page, g.request
-	// The server cuts a page by the bytes of data, which are fewer than those
-	// of the page.
+	// The server cuts a page by the bytes of data and metadata, which are fewer than
+	// those of the page.
 	exhausted := !g.full && g.rows < r.Limit.Events && len(p.Block) < r.Limit.Bytes
 	switch {
 	case r.Backward && p.Count == 0:

@@ -34,45 +34,50 @@ const (
 		set_config('enable_sort', 'off', true),
 		set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
 
-	headOfLog     = `greatest(l.head, (SELECT e.position FROM {schema}.events e ORDER BY e.position DESC LIMIT 1))`
-	lastOfStream  = `greatest(s.version, (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1))`
-	eventColumns  = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data, `
-	noLink        = `NULL::bigint, NULL::bigint, NULL::bigint`
-	linkColumns   = `e.link, e.home, e.home_version`
-	streamByName  = `e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $4) AND `
-	selectHead    = `SELECT ` + headOfLog + `, ` + settings + ` FROM {schema}.log l`
-	selectStream  = `SELECT ` + headOfLog + `, s.id, ` + lastOfStream + `, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
-	selectByID    = `SELECT ` + eventColumns + noLink + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL`
-	pageOfEvents1 = `SELECT ` + eventColumns + noLink + ` FROM (
-		SELECT *, sum(octet_length(data)) OVER (ORDER BY `
-	pageOfEvents2 = ` ROWS UNBOUNDED PRECEDING) - octet_length(data) AS before FROM {schema}.events WHERE `
-	pageOfEvents3 = ` LIMIT $2) e WHERE e.before < $3`
+	headOfLog    = `greatest(l.head, (SELECT e.position FROM {schema}.events e ORDER BY e.position DESC LIMIT 1))`
+	lastOfStream = `greatest(s.version, (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1))`
+	streamByName = `e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $4) AND `
+	selectHead   = `SELECT ` + headOfLog + `, ` + settings + ` FROM {schema}.log l`
+	selectStream = `SELECT ` + headOfLog + `, s.id, ` + lastOfStream + `, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
+	selectByID   = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL`
 
-	// linkedEvents are the rows of events with what links name in place of what they
-	// have not. The join looks something up for links only.
-	linkedEvents = `SELECT e.position, e.stream, e.version, e.recorded,
-			CASE WHEN e.link IS NULL THEN e.time ELSE coalesce(h.time, h.recorded) END AS time,
-			coalesce(h.id, e.id) AS id, coalesce(h.format, e.format) AS format, e.type,
-			coalesce(h.content_type, e.content_type) AS content_type, coalesce(h.metadata, e.metadata) AS metadata,
-			coalesce(h.data, e.data) AS data, e.link, h.stream AS home, h.version AS home_version
-		FROM {schema}.events e LEFT JOIN {schema}.events h ON h.position = e.link WHERE `
-	// bareEvents are the rows as they are, with where the events of links are.
-	bareEvents = `SELECT e.position, e.stream, e.version, e.recorded, e.time, coalesce(h.id, e.id) AS id, e.format, e.type,
-			e.content_type, e.metadata, e.data, e.link, h.stream AS home, h.version AS home_version
-		FROM {schema}.events e LEFT JOIN {schema}.events h ON h.position = e.link WHERE `
+	eventColumns = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data,
+		NULL::bigint, NULL::bigint, NULL::bigint`
+	fromEvents = ` FROM {schema}.events e WHERE `
+	// fromLinked has what links name beside them. The join looks something up for
+	// links only.
+	fromLinked = ` FROM {schema}.events e LEFT JOIN {schema}.events h ON h.position = e.link WHERE `
+	sizeOfRow  = `octet_length(e.data) + coalesce(octet_length(e.metadata), 0)`
 )
 
-// pageOfRows selects of rows, as pageOfEvents does of events.
-func pageOfRows(rows, where, order string) string {
-	return "SELECT " + eventColumns + linkColumns + " FROM (SELECT *, sum(octet_length(data)) OVER (ORDER BY " + order +
-		" ROWS UNBOUNDED PRECEDING) - octet_length(data) AS before FROM (" + rows + where + " ORDER BY e." + order +
-		" LIMIT $2) e) e WHERE e.before < $3 ORDER BY " + order
-}
+// rows are what a page is selected of: with which columns, and how large they are.
+type rows struct{ columns, from, size string }
 
-// pageOfEvents selects events up to a number of them, and of bytes: those with
-// less data before them.
-func pageOfEvents(where, order string) string {
-	return pageOfEvents1 + order + pageOfEvents2 + where + " ORDER BY " + order + pageOfEvents3
+var (
+	// allEvents are events without links, but for what the condition says.
+	allEvents = rows{eventColumns, fromEvents, sizeOfRow}
+	// linkedEvents are events with what links name in place of what they have not.
+	linkedEvents = rows{`e.position, e.stream, e.version, e.recorded,
+			CASE WHEN e.link IS NULL THEN e.time ELSE coalesce(h.time, h.recorded) END,
+			coalesce(h.id, e.id), coalesce(h.format, e.format), e.type, coalesce(h.content_type, e.content_type),
+			coalesce(h.metadata, e.metadata), coalesce(h.data, e.data), e.link, h.stream, h.version`,
+		fromLinked, `octet_length(coalesce(h.data, e.data)) + coalesce(octet_length(coalesce(h.metadata, e.metadata)), 0)`}
+	// bareEvents are the rows as they are, with where the events of links are.
+	bareEvents = rows{`e.position, e.stream, e.version, e.recorded, e.time, coalesce(h.id, e.id), e.format, e.type,
+			e.content_type, e.metadata, e.data, e.link, h.stream, h.version`, fromLinked, sizeOfRow}
+)
+
+// page selects rows up to a number of them, and of bytes: those with fewer bytes
+// before them. To add their sizes up, which are at hand without what they are the
+// sizes of, costs little. A running sum makes a second copy of every row, and is kept
+// only where there is too much.
+func (r rows) page(where, order string) string {
+	from := r.from + where + ` ORDER BY ` + order
+	return `SELECT ` + r.columns + from + ` LIMIT CASE
+		WHEN (SELECT sum(x.size) FROM (SELECT ` + r.size + ` AS size` + from + ` LIMIT $2) x) <= $3 THEN $2
+		ELSE (SELECT count(*) FROM (
+			SELECT sum(` + r.size + `) OVER (ORDER BY ` + order + ` ROWS UNBOUNDED PRECEDING) - (` + r.size + `) AS before` +
+		from + ` LIMIT $2) x WHERE x.before < $3) END`
 }
 
 func newStatements(schema string) *statements {
@@ -91,11 +96,11 @@ func newStatements(schema string) *statements {
 		commit:         named("commit", "SELECT * FROM {schema}.commit_group("+strings.Join(args, ", ")+")"),
 		head:           named("head", selectHead),
 		streamHead:     named("stream_head", selectStream),
-		allForward:     named("all_forward", pageOfEvents("link IS NULL AND position >= $1", "position")),
-		allBackward:    named("all_backward", pageOfEvents("link IS NULL AND position <= $1", "position DESC")),
-		streamForward:  named("stream_forward", pageOfRows(linkedEvents, streamByName+"e.version >= $1", "version")),
-		streamBackward: named("stream_backward", pageOfRows(linkedEvents, streamByName+"e.version <= $1", "version DESC")),
-		log:            named("log", pageOfRows(bareEvents, "e.position >= $1", "position")),
+		allForward:     named("all_forward", allEvents.page("e.link IS NULL AND e.position >= $1", "e.position")),
+		allBackward:    named("all_backward", allEvents.page("e.link IS NULL AND e.position <= $1", "e.position DESC")),
+		streamForward:  named("stream_forward", linkedEvents.page(streamByName+"e.version >= $1", "e.version")),
+		streamBackward: named("stream_backward", linkedEvents.page(streamByName+"e.version <= $1", "e.version DESC")),
+		log:            named("log", bareEvents.page("e.position >= $1", "e.position")),
 		event:          named("event", selectByID),
 	}
 }
