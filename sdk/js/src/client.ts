@@ -3,6 +3,7 @@ import { abortError, broken, type Expect, GyreError } from "./errors.js";
 import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
 import { Follow, type FollowOptions } from "./follow.js";
 import { appendFrame } from "./frames.js";
+import { parseId } from "./id.js";
 import { type Answer, type ConnectionState, type Limits, Link, requestMs } from "./link.js";
 import { appendText, type Check, decodeEvent, type PreparedAppend, readText } from "./messages.js";
 import type { WebSocketConstructor } from "./session.js";
@@ -47,10 +48,12 @@ export interface AppendResult extends Appended {
   readonly duplicate: boolean;
 }
 
-/** An append of a transaction. */
+/** An append of a transaction: events, or links to events. */
 export interface Append {
   stream: string;
-  events: readonly NewEvent[];
+  events?: readonly NewEvent[] | undefined;
+  /** Ids of events that are in the log, or are written by an append before this one. */
+  links?: readonly string[] | undefined;
   /** The version that the stream has to be at; "any" if absent. */
   expect?: Expect | undefined;
 }
@@ -183,6 +186,17 @@ export class Client {
     return { ...(appends[0] as Appended), position, duplicate };
   }
 
+  /**
+   * Links events into a stream, by their ids, all or none: each takes a version there,
+   * and is read there as the event that it names. An event is in a stream once at most.
+   * It is as safe to try again as an append.
+   */
+  async link(stream: string, ids: string | readonly string[], o: AppendOptions = {}): Promise<AppendResult> {
+    const append = { stream, links: typeof ids === "string" ? [ids] : ids, expect: o.expect };
+    const { position, duplicate, appends } = await this.#write([append], [], o);
+    return { ...(appends[0] as Appended), position, duplicate };
+  }
+
   /** Appends to several streams, with checks of others, all or nothing. */
   transact(appends: readonly Append[], o: TransactOptions = {}): Promise<TransactResult> {
     return this.#write(appends, o.checks ?? [], o);
@@ -194,8 +208,8 @@ export class Client {
       wellFormed(c.stream, "invalid_stream_name", "a stream's name");
       checkExpect(c.expect);
     }
-    const counts = prepared.map((a) => a.events.length);
-    const only = checks.length === 0 && prepared.length === 1 ? prepared[0] : undefined;
+    const counts = prepared.map((a) => (a.links ?? a.events).length);
+    const only = checks.length === 0 && prepared.length === 1 && prepared[0]?.links === undefined ? prepared[0] : undefined;
     const l = limits(o);
     const answer = await this.#link.request({
       ...l,
@@ -276,9 +290,14 @@ function prepareAppend(a: Append): PreparedAppend {
   const { stream, expect = "any" } = a;
   wellFormed(stream, "invalid_stream_name", "a stream's name");
   checkExpect(expect);
-  if (a.events.length === 0)
+  const { events = [], links = [] } = a;
+  if (events.length === 0 && links.length === 0)
     throw new GyreError("empty_append", `the append to stream ${JSON.stringify(stream)} has no events`, { stream });
-  return { stream, expect, events: a.events.map(prepare) };
+  if (events.length > 0 && links.length > 0)
+    throw new GyreError("invalid_request", `the append to stream ${JSON.stringify(stream)} has both events and links`, { stream });
+  if (links.length === 0) return { stream, expect, events: events.map(prepare) };
+  for (const id of links) parseId(id);
+  return { stream, expect, events: [], links: links.map((id) => id.toLowerCase()) };
 }
 
 function checkExpect(x: Expect): void {

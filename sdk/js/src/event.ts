@@ -43,6 +43,15 @@ export interface NewEventHead {
   metadata?: Readonly<Record<string, unknown>>;
 }
 
+/** Where an event was written that is read through a link. */
+export interface Origin {
+  stream: string;
+  /** Its number in that stream. */
+  version: number;
+  /** Its number in the log. */
+  position: number;
+}
+
 /** A recorded event in the one form it has in JSON, but for its data's literals. */
 export interface EventObject {
   stream: string;
@@ -56,6 +65,7 @@ export interface EventObject {
   dataBase64?: string;
   contentType?: string;
   metadata: Record<string, unknown>;
+  link?: Origin;
 }
 
 /** What an event is made of: as a frame has it, or as a JSON text has it. */
@@ -71,6 +81,7 @@ export interface EventParts {
   time: bigint | string;
   data: Uint8Array | string;
   metadata: Uint8Array | string;
+  link: Origin | undefined;
 }
 
 /** A recorded event. It does not change; what takes time to decode is decoded when asked for. */
@@ -87,6 +98,11 @@ export class RecordedEvent {
   readonly contentType: string | undefined;
   /** Whether its data is JSON. */
   readonly isJSON: boolean;
+  /**
+   * Where the event was written, if it is read through a link: then stream, version,
+   * position and recorded are the link's own, and the rest is the event's.
+   */
+  readonly link: Readonly<Origin> | undefined;
   readonly #parts: EventParts;
   #data: { value: unknown } | undefined;
   #metadata: Readonly<Record<string, unknown>> | undefined;
@@ -99,6 +115,7 @@ export class RecordedEvent {
     this.type = parts.type;
     this.contentType = parts.contentType === "" ? undefined : parts.contentType;
     this.isJSON = parts.json;
+    this.link = parts.link;
     this.#parts = parts;
   }
 
@@ -168,6 +185,7 @@ export class RecordedEvent {
       ...(this.isJSON ? { data: this.data } : { dataBase64: toBase64(this.dataBytes) }),
       ...(this.contentType === undefined ? {} : { contentType: this.contentType }),
       metadata: this.metadata,
+      ...(this.link === undefined ? {} : { link: this.link }),
     };
   }
 }

@@ -2,7 +2,7 @@
 // writes examples of each into wsapi/wire/testdata.
 
 import { broken, type Expect, type GyreError } from "./errors.js";
-import { type PreparedEvent, RecordedEvent } from "./event.js";
+import { type Origin, type PreparedEvent, RecordedEvent } from "./event.js";
 import type { AckTarget, Amount, PreparedAppend } from "./messages.js";
 import { textOf, utf8 } from "./text.js";
 
@@ -20,6 +20,7 @@ const formatBytes = 1;
 const formatFields = 0x80;
 const fieldTime = 1;
 const fieldContentType = 2;
+const fieldLink = 5;
 
 const words = { any: -1, no_stream: -2, stream_exists: -3 } as const;
 
@@ -208,12 +209,14 @@ function event(r: Reader): RecordedEvent {
   const metadata = r.lp();
   let time = recorded;
   let contentType = "";
+  let link: Origin | undefined;
   if ((format & formatFields) !== 0) {
     for (const fields = new Reader(r.lp()); !fields.atEnd; ) {
       const tag = fields.uint16();
       const value = new Reader(fields.take(fields.uint16()));
       if (tag === fieldTime) time = value.int64();
       if (tag === fieldContentType) contentType = textOf(value.rest());
+      if (tag === fieldLink) link = origin(value);
     }
   }
   const dataFormat = format & ~formatFields;
@@ -230,7 +233,14 @@ function event(r: Reader): RecordedEvent {
     time,
     data: r.rest(),
     metadata,
+    link,
   });
+}
+
+function origin(r: Reader): Origin {
+  const position = r.uvarint();
+  const version = r.uvarint();
+  return { stream: textOf(r.rest()), version, position };
 }
 
 function cut(): GyreError {

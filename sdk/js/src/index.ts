@@ -29,7 +29,7 @@ export {
 } from "./client.js";
 export type { KnownErrorCode } from "./codes.js";
 export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreError } from "./errors.js";
-export { type EventObject, type NewEvent, type NewEventHead, RecordedEvent } from "./event.js";
+export { type EventObject, type NewEvent, type NewEventHead, type Origin, RecordedEvent } from "./event.js";
 export { type Batch, Follow, type FollowOptions } from "./follow.js";
 export { newId } from "./id.js";
 export type { ConnectionState, Limits } from "./link.js";

@@ -1,7 +1,7 @@
 // The text messages of gyre.v1, which go test writes into wsapi/wire/testdata.
 
 import { broken, type ErrorObject, type Expect, GyreError } from "./errors.js";
-import { type PreparedEvent, RecordedEvent } from "./event.js";
+import { type Origin, type PreparedEvent, RecordedEvent } from "./event.js";
 import { elementsOf, membersOf, toBase64 } from "./text.js";
 import { formatTime } from "./time.js";
 
@@ -30,6 +30,8 @@ export interface PreparedAppend {
   stream: string;
   expect: Expect;
   events: PreparedEvent[];
+  /** Instead of events: ids of those to link, in the canonical form. */
+  links?: string[] | undefined;
 }
 
 /** An expectation about a stream that a transaction does not write. */
@@ -55,9 +57,10 @@ export function appendText(
   timeoutMs: number | undefined,
 ): string {
   const end = timeoutMs === undefined ? "}" : `,"timeoutMs":${timeoutMs}}`;
-  const elements = appends.map(
-    (a) => `"stream":${JSON.stringify(a.stream)},"expect":${JSON.stringify(a.expect)},"events":[${a.events.map(newEventText).join(",")}]`,
-  );
+  const elements = appends.map((a) => {
+    const what = a.links === undefined ? `"events":[${a.events.map(newEventText).join(",")}]` : `"links":${JSON.stringify(a.links)}`;
+    return `"stream":${JSON.stringify(a.stream)},"expect":${JSON.stringify(a.expect)},${what}`;
+  });
   if (elements.length === 1 && checks.length === 0) return `{"op":"append","id":${id},${elements[0]}${end}`;
   const tail = checks.length === 0 ? "" : `,"checks":${JSON.stringify(checks.map(({ stream, expect }) => ({ stream, expect })))}`;
   return `{"op":"append","id":${id},"tx":[${elements.map((e) => `{${e}}`).join(",")}]${tail}${end}`;
@@ -237,6 +240,13 @@ export function decodeEvent(text: string): RecordedEvent {
   return eventOf(JSON.parse(text) as Record<string, unknown>, text);
 }
 
+function linkOf(o: unknown): Origin | undefined {
+  if (o === undefined) return undefined;
+  const { stream, version, position } = (o ?? {}) as Record<string, unknown>;
+  if (typeof stream !== "string" || typeof version !== "number" || typeof position !== "number") throw broken("a link is malformed");
+  return { stream, version, position };
+}
+
 function eventOf(o: Record<string, unknown>, text: string): RecordedEvent {
   const strings = ["stream", "id", "type", "time", "recorded"].every((k) => typeof o[k] === "string");
   if (!strings || typeof o["version"] !== "number" || typeof o["position"] !== "number") throw broken("an event is malformed");
@@ -254,5 +264,6 @@ function eventOf(o: Record<string, unknown>, text: string): RecordedEvent {
     time: o["time"] as string,
     data: json ? (written.get("data") as string) : ((o["dataBase64"] as string | undefined) ?? ""),
     metadata: written.get("metadata") ?? "{}",
+    link: linkOf(o["link"]),
   });
 }

@@ -185,6 +185,17 @@ const written: Record<string, () => string> = {
       [{ stream: "c", expect: 0 }],
       undefined,
     ),
+  "append of links": () => messages.appendText(2, [{ stream: "paid", expect: 7, events: [], links: [id1, news[1].id] }], [], undefined),
+  "transaction with links": () =>
+    messages.appendText(
+      4,
+      [
+        { stream: "a", expect: "any", events: [news[0]] },
+        { stream: "paid", expect: "any", events: [], links: [id1] },
+      ],
+      [],
+      undefined,
+    ),
   read: () => messages.readText(5, { stream: "order-42", from: 3, limit: 100 }),
   "read backward": () => messages.readText(5, { stream: "$all", from: 0, backward: true, bytes: 1000, timeoutMs: 1500 }),
   "subscribe from the start": () => follow("start"),

@@ -38,6 +38,44 @@ async function refused(what: Promise<unknown>, code: string): Promise<GyreError>
 }
 
 for (const [mode, o] of Object.entries(modes)) {
+  test(`links: ${mode}`, async (t) => {
+    const node = await Node.start(t, "memory");
+    const c = await node.client(t, o);
+    const [a, b] = [newId(), newId()];
+    await c.append("home", [
+      { id: a, type: "A", data: { n: 1 }, metadata: { by: "me" } },
+      { id: b, type: "B", dataBytes: new Uint8Array([0, 0xff]) },
+    ]);
+    const following = take(c.follow("l"), 3);
+    const first = await c.link("l", [b, a.toUpperCase()], { expect: "no_stream" });
+    assert.deepEqual(first, { version: 2, position: 4, count: 2, duplicate: false });
+    assert.deepEqual(await c.link("l", [b, a]), { ...first, duplicate: true });
+    const [eb, ea] = (await c.read("l")).events as [RecordedEvent, RecordedEvent];
+    assert.deepEqual([eb.id, eb.version, eb.position, eb.link], [b, 1, 3, { stream: "home", version: 2, position: 2 }]);
+    assert.deepEqual([ea.id, ea.data, ea.metadata, ea.link], [a, { n: 1 }, { by: "me" }, { stream: "home", version: 1, position: 1 }]);
+    assert.equal((await c.event(a)).link, undefined);
+    await c.transact([
+      { stream: "other", events: [{ id: newId(), type: "C", data: 3 }] },
+      { stream: "m", links: [a] },
+    ]);
+    const last = newId();
+    await c.append("l", { id: last, type: "D", data: 4 });
+    assert.deepEqual(
+      (await following).map((e) => e.id),
+      [b, a, last],
+    );
+    assert.deepEqual(
+      (await c.read("$all")).events.map((e) => [e.position, e.link]),
+      [1, 2, 5, 7].map((p) => [p, undefined]),
+    );
+    const none = newId();
+    assert.equal((await refused(c.link("l", none), "event_not_found")).eventId, none);
+    await refused(c.link("home", a), "duplicate_event");
+    await refused(c.link("l", []), "empty_append");
+    await refused(c.link("l", "x"), "invalid_event_id");
+    await refused(c.transact([{ stream: "l", links: [a], events: [{ type: "E", data: 5 }] }]), "invalid_request");
+  });
+
   test(`append, read and follow: ${mode}`, async (t) => {
     const node = await Node.start(t, "memory");
     const c = await node.client(t, o);
