@@ -31,7 +31,8 @@ differs is told with its position, code not_clean, exit code 8. It is about a qu
 --verify=ends leaves it out.
 
 recorded, the time at the server, is that of the copy: an event's time is what it was. Only
-events are copied: records, such as checkpoints, are not.`
+events are copied: records, such as checkpoints, are not. A log that has links is copied up to
+the first one and refused there, code not_supported: nothing is left out silently.`
 
 func newCopy(a *app) *cobra.Command {
 	var from, to endFlags
@@ -141,11 +142,14 @@ func (c *copier) copyMissing(ctx context.Context, head uint64) (err error) {
 	if c.next <= head {
 		err = c.copyFrom(ctx, func() { meter.set(int64(c.done.Head), c.done.Copied) })
 	}
+	if err == nil && c.next <= head {
+		err = c.meetsLink(nil) // nothing but links is left
+	}
 	meter.finish()
 	took := meter.elapsed()
 	fmt.Fprintf(c.app.stderr, "%s events copied, %s there before, %s, %s\n",
 		comma(c.done.Copied), comma(c.done.Before), clock(took), rate(c.done.Copied, took))
-	if err != nil && !errors.Is(err, core.CodeLogMismatch) {
+	if err != nil && !errors.Is(err, core.CodeLogMismatch) && !errors.Is(err, core.CodeNotSupported) {
 		fmt.Fprintln(c.app.stderr, "Not everything was copied. Run the same command again to go on.")
 	}
 	return err
@@ -210,7 +214,7 @@ func (c *copier) write(ctx context.Context, events []core.Event) error {
 	}
 	last := events[len(events)-1].Position
 	if events[0].Position != c.next || last != c.next+uint64(len(events))-1 {
-		return core.Errorf(core.CodeLogMismatch, "%s has no event at position %d, and positions cannot be left out", c.from.name, c.next)
+		return c.meetsLink(events)
 	}
 	// A Commit that was begun is waited for: then the count is right.
 	result, err := c.app.appendOnce(context.WithoutCancel(ctx), c.to, commitAgain(events))
@@ -224,6 +228,19 @@ func (c *copier) write(ctx context.Context, events []core.Event) error {
 	c.done.Head = last
 	c.done.Copied += int64(len(events))
 	return nil
+}
+
+// meetsLink refuses a source that has links: copied without them, the events behind
+// would have other positions, and their streams other versions.
+func (c *copier) meetsLink(events []core.Event) error {
+	at := c.next
+	for i := range events {
+		if events[i].Position != at {
+			break
+		}
+		at++
+	}
+	return core.Errorf(core.CodeNotSupported, "%s has a link at position %d, and a copy carries events only", c.from.name, at)
 }
 
 // commitAgain writes recorded events, to the versions that they have.

@@ -15,7 +15,11 @@ import (
 
 const exportHelp = `Print every event, or those of one stream, in order, one JSON object a line: stream,
 version, position, id, type, time, data, metadata. The export is what was there when it
-began. gyre import takes it.`
+began. gyre import takes it.
+
+An export of every event has no links; how many there are is told. That of a stream has
+its links as the events that they name, with link: gyre import makes links of them again,
+where the events are. So export everything and then the streams with links.`
 
 func newExport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -61,6 +65,9 @@ func (a *app) export(ctx context.Context, log core.Log, stream string) error {
 	meter.finish()
 	if err == nil {
 		fmt.Fprintf(a.stderr, "%s events exported, %s, %s\n", comma(n), clock(meter.elapsed()), rate(n, meter.elapsed()))
+		if links := int64(first.Version) - n; stream == core.All && links > 0 {
+			fmt.Fprintf(a.stderr, "%s links were passed over: export their streams, too, to keep them\n", comma(links))
+		}
 	}
 	return err
 }

@@ -91,6 +91,7 @@ const (
 type entry struct {
 	stream string
 	event  core.NewEvent
+	isLink bool // to the event
 	line   int
 }
 
@@ -153,17 +154,23 @@ func (im *importer) write(ctx context.Context, entries []entry) error {
 	return err
 }
 
-// commitOf appends the entries in their order, neighbours of one stream together.
+// commitOf appends the entries in their order, neighbours of one kind and stream
+// together.
 func commitOf(entries []entry) core.Commit {
 	var c core.Commit
 	for i := range entries {
 		e := &entries[i]
 		last := len(c.Appends) - 1
-		if last < 0 || c.Appends[last].Stream != e.stream {
+		if last < 0 || c.Appends[last].Stream != e.stream || len(c.Appends[last].Links) > 0 != e.isLink {
 			c.Appends = append(c.Appends, core.Append{Stream: e.stream, Expect: core.AnyVersion})
 			last++
 		}
-		c.Appends[last].Events = append(c.Appends[last].Events, e.event)
+		a := &c.Appends[last]
+		if e.isLink {
+			a.Links = append(a.Links, e.event.ID)
+		} else {
+			a.Events = append(a.Events, e.event)
+		}
 	}
 	return c
 }
@@ -215,11 +222,11 @@ func cut(ctx context.Context, in *lineReader, out chan<- batch) error {
 
 // newEntry decodes and checks the current line.
 func newEntry(in *lineReader) (entry, error) {
-	stream, event, err := decodeImport(in.line)
+	e, err := decodeImport(in.line)
 	if err != nil {
 		return entry{}, err
 	}
-	e := entry{stream: stream, event: event, line: in.number}
+	e.line = in.number
 	c := commitOf([]entry{e})
 	return e, c.Validate()
 }

@@ -125,8 +125,9 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// importLine is a line of an import: an event to append with its stream. What an
-// export or a read has beyond that is where the event was, and is passed over.
+// importLine is a line of an import: an event to append with its stream, or to link
+// into it, if that is what was exported. What an export or a read has beyond that is
+// where the event was, and is passed over.
 type importLine struct {
 	Stream     string `json:"stream"`
 	wire.Event `json:",inline"`
@@ -134,19 +135,20 @@ type importLine struct {
 	Version  jsontext.Value `json:"version"`
 	Position jsontext.Value `json:"position"`
 	Recorded jsontext.Value `json:"recorded"`
+	Link     *wire.Link     `json:"link"`
 }
 
 // decodeImport decodes a line of an import.
-func decodeImport(line []byte) (stream string, e core.NewEvent, err error) {
+func decodeImport(line []byte) (entry, error) {
 	var l importLine
-	if err = decodeLine(line, &l); err != nil {
-		return "", e, err
+	if err := decodeLine(line, &l); err != nil {
+		return entry{}, err
 	}
 	if err := core.ValidateStream(l.Stream); err != nil {
-		return "", e, err
+		return entry{}, err
 	}
-	e, err = l.NewEvent()
-	return l.Stream, e, err
+	event, err := l.NewEvent()
+	return entry{stream: l.Stream, event: event, isLink: l.Link != nil}, err
 }
 
 // decodeAppend decodes a line of append --file.
