@@ -141,10 +141,10 @@ func fillScattered(ctx context.Context, log core.Log, step, streams int) error {
 
 func measureCosts(ctx context.Context, log core.Log, step, streams int) (costs, error) {
 	const times = 2000
-	// Each measure three times, in turn: the median is of the log, not of what
+	// Each measure several times, in turn: the median is of the log, not of what
 	// the machine did meanwhile.
 	var appends, reads []float64
-	for range 3 {
+	for range rounds {
 		begin := time.Now()
 		for range times {
 			_, err := log.Append(ctx, core.Commit{Appends: []core.Append{{
