@@ -20,6 +20,12 @@ type SubscribeOptions struct {
 	// Definition is what the subscription is created with if there is none, or must
 	// have: else the error is subscription_options_differ.
 	Definition *subscriptions.Definition
+	// Transient is a subscription of which the server stores nothing: it begins at the
+	// Definition's From with its first subscriber, and is over when its last one has
+	// left. When the connections of all are lost, it begins anew from the checkpoint that
+	// the server told last: some of what was acked since comes again. What would be parked
+	// is passed over. A stored one of the same name is another.
+	Transient bool
 	// Consumer is a name for people who look at the subscription.
 	Consumer string
 	// Ahead is how many events the server may send beyond those that are done with:
@@ -66,6 +72,7 @@ type Subscriber struct {
 	queue    []Deliveries
 	unasked  Deliveries // what Next gave last, whose credit is not given back
 	status   Status
+	place    core.Cursor // of status.Checkpoint, as the server told it; none if its Log is ""
 	err      error
 }
 
@@ -246,15 +253,38 @@ func (s *Subscriber) request(on *session) *wire.Subscribe {
 	s.queue = nil
 	s.lease.begin(on)
 	return &wire.Subscribe{
-		Sub: s.num, Subscription: s.name, Consumer: s.options.Consumer, Ack: "explicit", Options: s.definition,
+		Sub: s.num, Subscription: s.name, Transient: s.options.Transient,
+		Consumer: s.options.Consumer, Ack: "explicit", Options: s.asked(),
 		Credit: &wire.Amount{Events: int64(s.options.Ahead), Bytes: creditBytes},
 	}
 }
 
+// asked is the definition to ask for: that of a transient subscription begins where it
+// was. mu is held.
+func (s *Subscriber) asked() []byte {
+	if !s.options.Transient || s.place.Log == "" {
+		return s.definition
+	}
+	d := subscriptions.DefaultDefinition()
+	if s.options.Definition != nil {
+		d = *s.options.Definition
+	}
+	d.From = s.place.From()
+	text, err := wire.Marshal(&d)
+	if err != nil {
+		return s.definition // which was marshaled the same way
+	}
+	return text
+}
+
 // answered is part of sub.
 func (s *Subscriber) answered(ok *wire.OK, _ string) {
+	cursor, err := core.ParseCursor(ok.Cursor)
 	s.mu.Lock()
 	s.accepted = true
+	if err == nil {
+		s.place = cursor
+	}
 	s.mu.Unlock()
 	s.setStatus(func(now *Status) { *now = Status{State: delivery.CatchUp, Checkpoint: now.Checkpoint, Head: ok.Head} })
 	s.done()
@@ -285,9 +315,12 @@ func (s *Subscriber) told(m *wire.Status) {
 	cursor, err := core.ParseCursor(m.Cursor)
 	s.setStatus(func(now *Status) {
 		if err == nil {
-			now.Checkpoint = cursor.Position
+			s.place, now.Checkpoint = cursor, cursor.Position
 		}
-		now.State, now.Reason, now.Head = delivery.State(m.State), m.Reason, m.Head
+		now.Head = m.Head
+		if m.State != wire.StateCheckpoint {
+			now.State, now.Reason = delivery.State(m.State), m.Reason
+		}
 	})
 }
 

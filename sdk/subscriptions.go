@@ -48,6 +48,9 @@ func (s Subscriptions) List(ctx context.Context, r subscriptions.ListRequest) (p
 	if r.After != "" {
 		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
 	}
+	if r.Transient {
+		query.Set("transient", "true")
+	}
 	setLimit(query, r.Limit)
 	err = s.client.get(ctx, "/v1/subscriptions", query, &page)
 	return page, err

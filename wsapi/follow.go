@@ -48,6 +48,8 @@ type sub struct {
 type source interface {
 	// next waits for something to tell, of at most limit events.
 	next(ctx context.Context, limit core.Limit) (parcel, error)
+	// place is where it begins, where that is known; head is the log's.
+	place(head uint64) (position uint64, known bool)
 	// close ends what was begun for it.
 	close()
 }
@@ -257,12 +259,10 @@ func (s *sub) accepted(id uint64, src source, head uint64) []byte {
 	dst = strconv.AppendUint(dst, id, 10)
 	dst = append(dst, `,"sub":`...)
 	dst = strconv.AppendUint(dst, s.num, 10)
-	if f, ok := src.(*followed); ok {
-		if place, known := f.place(head); known {
-			dst = append(dst, `,"cursor":"`...)
-			dst = append(dst, s.cursor(place)...)
-			dst = append(dst, '"')
-		}
+	if place, known := src.place(head); known {
+		dst = append(dst, `,"cursor":"`...)
+		dst = append(dst, s.cursor(place)...)
+		dst = append(dst, '"')
 	}
 	dst = append(dst, `,"head":`...)
 	dst = strconv.AppendUint(dst, head, 10)
@@ -402,7 +402,7 @@ type followed struct {
 	live bool // what the client was told
 }
 
-// place is where the follow begins, where that is known.
+// place is part of source.
 func (f *followed) place(head uint64) (position uint64, known bool) {
 	switch f.from.Kind {
 	case core.FromStart:

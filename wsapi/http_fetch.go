@@ -16,10 +16,11 @@ import (
 
 // fetchBody asks for events of a subscription, for a client without a connection.
 type fetchBody struct {
-	Max      int            `json:"max,omitzero"`    // events; 100 if 0
-	WaitMs   int64          `json:"waitMs,omitzero"` // for the first of them
-	Consumer string         `json:"consumer,omitzero"`
-	Options  jsontext.Value `json:"options,omitzero"` // as in op subscribe
+	Max       int            `json:"max,omitzero"`    // events; 100 if 0
+	WaitMs    int64          `json:"waitMs,omitzero"` // for the first of them
+	Consumer  string         `json:"consumer,omitzero"`
+	Options   jsontext.Value `json:"options,omitzero"`   // as in op subscribe
+	Transient bool           `json:"transient,omitzero"` // likewise, and refused: there is no connection
 }
 
 // fetch is POST /v1/subscriptions/{subscription}/fetch.
@@ -59,7 +60,7 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequest, error) {
-	r := subscriptions.JoinRequest{Name: name, Consumer: body.Consumer, Detached: true}
+	r := subscriptions.JoinRequest{Name: name, Consumer: body.Consumer, Transient: body.Transient, Detached: true}
 	wait, err := milliseconds("waitMs", body.WaitMs)
 	switch {
 	case err != nil:

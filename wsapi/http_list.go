@@ -53,8 +53,9 @@ type listQuery struct {
 	limit  int
 }
 
-func askedList(q url.Values) (list listQuery, err error) {
-	if err := only(q, "prefix", "cursor", "limit"); err != nil {
+// askedList reads it; others are parameters that the list has beside those of every one.
+func askedList(q url.Values, others ...string) (list listQuery, err error) {
+	if err := only(q, append([]string{"prefix", "cursor", "limit"}, others...)...); err != nil {
 		return list, err
 	}
 	limit, err := number(q, "limit", core.MaxReadEvents)

@@ -49,11 +49,17 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	list, err := askedList(r.URL.Query())
+	list, err := askedList(r.URL.Query(), "transient")
 	if err != nil {
 		return err
 	}
-	page, err := subs.List(ctx, subscriptions.ListRequest{Prefix: list.prefix, After: list.after, Limit: list.limit})
+	transient := r.URL.Query().Get("transient")
+	if transient != "" && transient != "true" {
+		return core.Errorf(core.CodeInvalidRequest, `transient is "true", or left out, not %q`, clip(transient))
+	}
+	page, err := subs.List(ctx, subscriptions.ListRequest{
+		Prefix: list.prefix, After: list.after, Limit: list.limit, Transient: transient != "",
+	})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func errNoNamed() error {
 // joining says how a subscribe joins a named subscription.
 func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 	subs := c.api.config.Subscriptions
-	r := subscriptions.JoinRequest{Name: m.Subscription, Consumer: m.Consumer}
+	r := subscriptions.JoinRequest{Name: m.Subscription, Transient: m.Transient, Consumer: m.Consumer}
 	switch {
 	case subs == nil:
 		return nil, errNoNamed()
@@ -53,7 +53,14 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 		s.mu.Lock()
 		s.named = lease
 		s.mu.Unlock()
-		return &joined{Subscriber: lease, conn: c, told: delivery.CatchUp}, nil
+		j := &joined{Subscriber: lease, conn: c, transient: r.Transient, told: delivery.CatchUp}
+		if j.transient {
+			if j.first, err = lease.Next(ctx, core.Limit{}); err != nil { // it tells at once where it is
+				j.close()
+				return nil, err
+			}
+		}
+		return j, nil
 	}, nil
 }
 
@@ -79,12 +86,23 @@ type joined struct {
 	subscriptions.Subscriber
 	conn *conn
 	told delivery.State
+	// Of a transient one the client is told the checkpoint: nobody else keeps it.
+	transient  bool
+	first      subscriptions.Delivery // not passed on yet, if it has a State
+	checkpoint uint64                 // that was told
 }
 
+// place is part of source.
+func (j *joined) place(uint64) (uint64, bool) { return j.first.Checkpoint, j.transient }
+
 func (j *joined) next(ctx context.Context, limit core.Limit) (parcel, error) {
-	d, err := j.Next(ctx, limit)
-	if err != nil {
-		return parcel{}, err
+	d := j.first
+	j.first = subscriptions.Delivery{}
+	if d.State == "" {
+		var err error
+		if d, err = j.Next(ctx, limit); err != nil {
+			return parcel{}, err
+		}
 	}
 	return parcel{Batch: d.Batch, attempts: d.Attempts, cursor: d.Checkpoint, status: j.tell(&d)}, nil
 }
@@ -96,14 +114,24 @@ func (j *joined) close() { j.Leave(j.conn.draining.Load()) }
 // tell says how the subscription is, where the client does not know yet.
 func (j *joined) tell(d *subscriptions.Delivery) *wire.Status {
 	if !d.Changed || d.State == j.told {
-		return nil
+		return j.tellCheckpoint(d)
 	}
-	j.told = d.State
+	j.told, j.checkpoint = d.State, d.Checkpoint
 	status := &wire.Status{State: string(d.State), Head: d.Head, Lag: d.Lag(), Reason: d.Reason}
 	if d.State == delivery.CatchUp {
 		status.State = wire.StateCatchup
 	}
 	return status
+}
+
+// tellCheckpoint tells, with the events that go beyond it, from where a transient
+// subscription is to go on if all its connections are lost now.
+func (j *joined) tellCheckpoint(d *subscriptions.Delivery) *wire.Status {
+	if !j.transient || d.Count == 0 || d.Checkpoint <= j.checkpoint {
+		return nil
+	}
+	j.checkpoint = d.Checkpoint
+	return &wire.Status{State: wire.StateCheckpoint, Head: d.Head, Lag: d.Lag()}
 }
 
 // answer applies what a client says of deliveries, and answers if it has an id or

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type listener struct {
 	sub     int
 	bin     bool
 	state   string           // of the last status
+	cursor  string           // likewise
 	events  []sent           // that came and were not taken yet
 	answers []map[string]any // likewise
 	end     map[string]any   // why it is over
@@ -92,6 +94,7 @@ func (l *listener) listen() {
 		}
 	case "status":
 		l.state, _ = m["state"].(string)
+		l.cursor, _ = m["cursor"].(string)
 	case "ok", "error":
 		l.answers = append(l.answers, m)
 	case "end":
@@ -515,5 +518,54 @@ func TestNamedIsManaged(t *testing.T) {
 		post("/pause", "", 404)
 		l = n.listen(protocol, "a/b", "")
 		l.wants(first(1, 2, 3, 4)...)
+	})
+}
+
+// answers checks the answer to a GET, or a POST with a body.
+func (n *node) answers(path, body string, status int, says string) {
+	n.t.Helper()
+	method := "GET"
+	if body != "" {
+		method = "POST"
+	}
+	if got := n.do(method, path, body, asJSON); got.StatusCode != status || !strings.Contains(string(got.body), says) {
+		n.t.Errorf("%s %s: %d %s, want %d with %s", method, path, got.StatusCode, got.body, status, says)
+	}
+}
+
+// G17 over the wire: nothing is stored, its end is the end of its last connection, and it
+// is neither the stored one of its name nor shown among those.
+func TestNamedTransient(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(4, 2)
+		stored := n.listen(protocol, "cache", "")
+		stored.wants(first(1, 2, 3, 4)...)
+		stored.ack(1)
+		n.checkpoint("cache", 1)
+		for range 2 {
+			l := n.listen(protocol, "cache", `,"transient":true,"options":{"from":{"position":1},"filter":{"streams":["s-*"]}}`)
+			l.wants(first(2, 3, 4)...)
+			l.until("live")
+			l.ok(`{"op":"ack","id":3,"sub":1,"upTo":4}`)
+			n.answers("/v1/subscriptions?transient=true", "", 200, `"name":"cache","transient":true,`)
+			if got := n.do("GET", "/v1/subscriptions", ""); strings.Contains(string(got.body), "transient") {
+				t.Errorf("among the stored ones: %s", got.body)
+			}
+			l.ok(`{"op":"unsubscribe","id":4,"sub":1}`)
+			n.answers("/v1/subscriptions?transient=true", "", 200, `{"subscriptions":[],"end":true}`)
+		}
+		n.checkpoint("cache", 1)
+		// From where to go on is told with what goes beyond it.
+		l := n.listen(protocol, "cache", `,"transient":true,"options":{"bufferSize":2}`)
+		l.wants(first(1, 2)...)
+		l.ack(1)
+		l.wants(first(3)...)
+		l.until("checkpoint")
+		if l.cursor != n.store.State().Log+".1" {
+			t.Errorf("the checkpoint is %s", l.cursor)
+		}
+		n.answers("/v1/subscriptions?transient=yes", "", 400, `transient is \"true\"`)
+		n.answers("/v1/subscriptions/cache/fetch", `{"transient":true}`, 400, "a transient subscription ends with its connection")
 	})
 }

@@ -16,6 +16,7 @@ type Info struct {
 	Reason string // of Stopped
 
 	Checkpoint uint64 // stored
+	Finished   uint64 // everything up to here is finished, stored or not
 	Cursor     uint64 // everything up to here was read
 	Lag        uint64 // positions from the checkpoint to the head: no fewer than events
 	// LagTime is the age of the oldest event that is not finished, as far as is
@@ -55,7 +56,7 @@ func (m *Machine) Info(now time.Time, head uint64) Info {
 	t := &m.totals
 	i := Info{
 		State: m.State(), Reason: m.reason,
-		Checkpoint: m.store.checkpoint, Cursor: m.window.cursor,
+		Checkpoint: m.store.checkpoint, Finished: m.window.floor(), Cursor: m.window.cursor,
 		Lag:     head - min(m.store.checkpoint, head),
 		LagTime: m.lagTime(now, head),
 		Waiting: m.counts[waiting], InFlight: m.counts[inFlight], Resting: m.counts[resting], Parking: m.counts[parking],

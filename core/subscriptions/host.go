@@ -79,9 +79,11 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, revision, err := o.records.progress(ctx, l.ID)
-	if err != nil {
-		return nil, err
+	p, revision := o.firstProgress(l), uint64(0)
+	if !l.key.transient {
+		if p, revision, err = o.records.progress(ctx, l.ID); err != nil {
+			return nil, err
+		}
 	}
 	state, err := o.stateAt(ctx, p.Checkpoint)
 	if err != nil {
@@ -89,7 +91,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	}
 	if p.Log != state.Log || p.Checkpoint > state.Head {
 		return nil, core.Errorf(core.CodeLogChanged,
-			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.name), p.Checkpoint, p.Log, state.Log, state.Head)
+			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.key.name), p.Checkpoint, p.Log, state.Log, state.Head)
 	}
 	refs, err := o.parkedRefs(ctx, l, p.Checkpoint)
 	if err != nil {
@@ -120,6 +122,9 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 
 // parkedRefs are what a machine has to know of parked events.
 func (o *Owner) parkedRefs(ctx context.Context, l *life, checkpoint uint64) (refs []delivery.ParkedRef, err error) {
+	if l.key.transient {
+		return nil, nil
+	}
 	if l.Definition.OnPark == delivery.HoldKey {
 		checkpoint = 0
 	}
@@ -149,6 +154,10 @@ func (h *host) advance(now time.Time) {
 		if t.read = out.Read; t.read.Events > 0 {
 			wake(h.read)
 		}
+	}
+	if h.life.key.transient && h.keepNothing(&out, now) {
+		h.advance(now)
+		return
 	}
 	if out.Store != nil {
 		t.store = out.Store
@@ -199,8 +208,10 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 		h.reading = true
 		h.run(h.readLog)
 	}
-	h.replays.seek()
-	h.startReplays()
+	if !h.life.key.transient {
+		h.replays.seek()
+		h.startReplays()
+	}
 	h.advance(now)
 	return s, nil
 }
@@ -235,6 +246,9 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 		wake(h.kick)
 	}
 	h.advance(now)
+	if h.life.key.transient && len(h.subs) == 0 {
+		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "the last subscriber of %q has left", clip(h.life.key.name)))
+	}
 }
 
 // leaveAnswered ends a detached lease of which everything is answered. mu is held.

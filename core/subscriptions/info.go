@@ -10,14 +10,18 @@ import (
 
 // Info is what an operator sees of a subscription. Its JSON form is the API's.
 type Info struct {
-	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
+	Name      string    `json:"name"`
+	Transient bool      `json:"transient,omitzero"`
+	Created   time.Time `json:"created"`
 	Definition
 
 	State      delivery.State `json:"state"`
 	Reason     string         `json:"reason,omitempty"` // of stopped
 	Start      uint64         `json:"start"`            // the position that from was
 	Checkpoint uint64         `json:"checkpoint"`
+	// Finished is the position up to which everything is finished: the checkpoint
+	// follows it when that is stored.
+	Finished uint64 `json:"finished"`
 	// Lag is how many positions the checkpoint is behind the head: no fewer than
 	// events. LagSeconds is the age of the oldest unfinished event.
 	Lag        uint64  `json:"lag"`
@@ -70,6 +74,8 @@ type ListRequest struct {
 	Prefix string
 	After  string // the last name of the page before
 	Limit  int    // core.DefaultReadEvents if 0, core.MaxReadEvents at most
+	// Transient asks for the transient ones that this Owner has, and no others.
+	Transient bool
 }
 
 // ListPage is the answer, in the order of names.
@@ -84,13 +90,16 @@ func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
 		r.Limit = core.DefaultReadEvents
 	}
 	r.Limit = min(r.Limit, core.MaxReadEvents)
+	if r.Transient {
+		return o.listTransient(&r), nil
+	}
 	found, err := o.store.Records(ctx, core.RecordsRequest{Table: definitionsTable, Prefix: r.Prefix, After: r.After, Limit: r.Limit})
 	if err != nil {
 		return ListPage{}, err
 	}
 	page := ListPage{Subscriptions: make([]Info, 0, len(found)), End: len(found) < r.Limit}
 	for i := range found {
-		l := &life{name: found[i].Key}
+		l := &life{key: stored(found[i].Key)}
 		if err := decode(definitionsTable, &found[i], l); err != nil {
 			return ListPage{}, err
 		}
@@ -110,15 +119,23 @@ func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
 func (o *Owner) hostOf(l *life) *host {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if sl := o.slots[l.name]; sl != nil && sl.host != nil && sl.host.life.ID == l.ID {
+	if sl := o.slots[l.key]; sl != nil && sl.host != nil && sl.host.life.ID == l.ID {
 		return sl.host
 	}
 	return nil
 }
 
+// info is what is known of a life without its progress.
+func (l *life) info() Info {
+	return Info{
+		Name: l.key.name, Transient: l.key.transient, Created: l.Created, Start: l.Start, Definition: l.Definition,
+		Subscribers: []SubscriberInfo{},
+	}
+}
+
 // info tells of a life and its host, which may be nil.
 func (o *Owner) info(ctx context.Context, l *life, h *host) (Info, error) {
-	i := Info{Name: l.name, Created: l.Created, Start: l.Start, Definition: l.Definition, Subscribers: []SubscriberInfo{}}
+	i := l.info()
 	if h != nil && h.describe(&i) {
 		return i, nil
 	}
@@ -134,7 +151,7 @@ func (o *Owner) info(ctx context.Context, l *life, h *host) (Info, error) {
 		i.State = delivery.Stopped
 	}
 	i.Paused = p.Mode == paused
-	i.Checkpoint, i.Parked = p.Checkpoint, p.Parked
+	i.Checkpoint, i.Finished, i.Parked = p.Checkpoint, p.Checkpoint, p.Parked
 	err = o.lag(ctx, l, &i)
 	return i, err
 }
@@ -174,7 +191,7 @@ func (h *host) describe(i *Info) bool {
 	}
 	m := h.machine.Info(time.Now(), h.head())
 	i.State, i.Reason, i.Paused = m.State, m.Reason, m.State == delivery.Paused
-	i.Checkpoint, i.Lag, i.LagSeconds = m.Checkpoint, m.Lag, m.LagTime.Seconds()
+	i.Checkpoint, i.Finished, i.Lag, i.LagSeconds = m.Checkpoint, m.Finished, m.Lag, m.LagTime.Seconds()
 	i.InFlight, i.Waiting, i.Resting, i.Parked = m.InFlight, m.Waiting, m.Resting, h.saved.Parked
 	t := &m.Totals
 	i.Totals = Totals{t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime.Seconds()}

@@ -200,7 +200,7 @@ func (k *keeper) answered(err error) {
 
 // pause has the Commit tried again later.
 func (k *keeper) pause(err error) {
-	k.owner.config.Logger.Warn("storing for a subscription", "subscription", k.life.name, "error", err)
+	k.owner.config.Logger.Warn("storing for a subscription", "subscription", k.life.key.name, "error", err)
 	k.retry = time.After(k.rest)
 	k.rest = min(2*k.rest, mostRest)
 }
@@ -226,7 +226,7 @@ func (k *keeper) settle(s *save, err error) {
 	h.advance(now)
 	switch {
 	case errors.Is(err, core.CodeRecordConflict):
-		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.life.name)))
+		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.life.key.name)))
 	case err != nil && s.store == nil:
 		k.now = s // the machine does not try this again
 		k.pause(err)

@@ -14,15 +14,15 @@ import (
 // subscription_options_differ. Others are invalid_request, invalid_filter,
 // invalid_cursor and invalid_expression.
 func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info, created bool, err error) {
-	sl, err := o.enter(ctx, name)
+	sl, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return Info{}, false, err
 	}
-	defer o.leave(name, sl)
+	defer o.leave(sl)
 	l, err := o.records.life(ctx, name)
 	switch {
 	case errors.Is(err, core.CodeSubscriptionNotFound):
-		l, err = o.create(ctx, name, d)
+		l, err = o.create(ctx, stored(name), d)
 		created = true
 	case err == nil:
 		err = l.Definition.Same(d)
@@ -34,21 +34,24 @@ func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info,
 	return info, created, err
 }
 
-// findOrCreate is the definition of a name. The slot is held.
-func (o *Owner) findOrCreate(ctx context.Context, name string, d *Definition) (*life, error) {
-	l, err := o.records.life(ctx, name)
-	if !errors.Is(err, core.CodeSubscriptionNotFound) {
-		return l, err
+// findOrCreate is the life of a subscription that is not hosted. The slot is held.
+func (o *Owner) findOrCreate(ctx context.Context, key slotKey, d *Definition) (*life, error) {
+	if !key.transient {
+		l, err := o.records.life(ctx, key.name)
+		if !errors.Is(err, core.CodeSubscriptionNotFound) {
+			return l, err
+		}
 	}
 	if d == nil {
 		def := DefaultDefinition()
 		d = &def
 	}
-	return o.create(ctx, name, d)
+	return o.create(ctx, key, d)
 }
 
-// create writes a definition and its first progress. The slot is held.
-func (o *Owner) create(ctx context.Context, name string, d *Definition) (*life, error) {
+// create makes a life, and writes its definition and its first progress if it is to be
+// stored. The slot is held.
+func (o *Owner) create(ctx context.Context, key slotKey, d *Definition) (*life, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
@@ -59,15 +62,15 @@ func (o *Owner) create(ctx context.Context, name string, d *Definition) (*life, 
 	if err != nil {
 		return nil, err
 	}
-	l := &life{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, name: name, revision: 1}
-	p := progress{Log: o.store.State().Log, Checkpoint: start, Mode: running, Writer: o.id}
-	if d.Paused {
-		p.Mode = paused
+	l := &life{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, key: key, revision: 1}
+	if key.transient {
+		return l, nil
 	}
-	definition, err := put(definitionsTable, name, core.NoStream, l)
+	definition, err := put(definitionsTable, key.name, core.NoStream, l)
 	if err != nil {
 		return nil, err
 	}
+	p := o.firstProgress(l)
 	first, err := put(progressTable, l.ID, core.NoStream, &p)
 	if err != nil {
 		return nil, err
@@ -76,6 +79,15 @@ func (o *Owner) create(ctx context.Context, name string, d *Definition) (*life, 
 		return nil, err
 	}
 	return l, nil
+}
+
+// firstProgress is how a life begins.
+func (o *Owner) firstProgress(l *life) progress {
+	p := progress{Log: o.store.State().Log, Checkpoint: l.Start, Mode: running, Writer: o.id}
+	if l.Definition.Paused {
+		p.Mode = paused
+	}
+	return p
 }
 
 // resolve is the position that a place is now.
@@ -137,11 +149,11 @@ func (o *Owner) control(ctx context.Context, name string, want mode, input func(
 
 // withHost does something with the host of a subscription that exists.
 func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error) error {
-	sl, err := o.enter(ctx, name)
+	sl, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
-	defer o.leave(name, sl)
+	defer o.leave(sl)
 	h, err := o.hosted(ctx, sl, func() (*life, error) { return o.records.life(ctx, name) })
 	if err != nil {
 		return err
@@ -154,11 +166,11 @@ func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error)
 // Parked events stay parked. The errors are subscription_not_found, invalid_cursor and
 // log_changed.
 func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
-	sl, err := o.enter(ctx, name)
+	sl, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
-	defer o.leave(name, sl)
+	defer o.leave(sl)
 	l, err := o.records.life(ctx, name)
 	if err != nil {
 		return err
@@ -188,11 +200,11 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 // Delete ends a subscription and forgets everything about it. Subscribers are ended
 // with subscription_not_found. Deleting one that is not there is no error.
 func (o *Owner) Delete(ctx context.Context, name string) error {
-	sl, err := o.enter(ctx, name)
+	sl, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
-	defer o.leave(name, sl)
+	defer o.leave(sl)
 	why := core.Errorf(core.CodeSubscriptionNotFound, "subscription %q was deleted", clip(name))
 	if err := o.unhost(sl, why); err != nil {
 		return err

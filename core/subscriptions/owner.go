@@ -50,14 +50,25 @@ type Owner struct {
 	sweep   chan struct{}  // holds 1: something was deleted
 
 	mu     sync.Mutex // protects the fields below
-	slots  map[string]*slot
+	slots  map[slotKey]*slot
 	closed bool
 }
+
+// slotKey names a subscription. A transient one and a stored one of the same name have
+// nothing to do with each other.
+type slotKey struct {
+	name      string
+	transient bool
+}
+
+// stored is the key of one that is not transient.
+func stored(name string) slotKey { return slotKey{name: name} }
 
 // slot is the place of a name, while somebody works on it or it is hosted. Work on a
 // subscription as a whole (creating, joining, resetting, deleting) is done by who
 // holds its slot, one at a time.
 type slot struct {
+	key   slotKey
 	held  chan struct{} // holds 1 while somebody does
 	users int           // who holds it or wants to; Owner.mu protects it
 	host  *host         // nil if it is not hosted; written with both slot and Owner.mu held
@@ -76,7 +87,7 @@ func New(config Config) (*Owner, error) {
 	}
 	o := &Owner{
 		config: config, store: config.Store, records: records{config.Store}, id: core.NewID().String(),
-		slots: map[string]*slot{}, sweep: make(chan struct{}, 1),
+		slots: map[slotKey]*slot{}, sweep: make(chan struct{}, 1),
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	wake(o.sweep) // what an earlier Owner left
@@ -90,6 +101,11 @@ type JoinRequest struct {
 	// Definition is what the subscription is created with if there is none, or must
 	// have; nil is the default one, or whichever it has.
 	Definition *Definition
+	// Transient is a subscription of which nothing is stored: it begins with its first
+	// subscriber, at From, and is over when its last one has left. Who joins one that is
+	// there joins it where it is. What it would park is passed over. A Detached
+	// subscriber cannot have one.
+	Transient bool
 	// Consumer is a name for people.
 	Consumer string
 	Credit   delivery.Credit
@@ -110,33 +126,41 @@ func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 	if r.Lease != 0 {
 		return o.attach(ctx, &r)
 	}
-	sl, err := o.enter(ctx, r.Name)
-	if err != nil {
-		return nil, err
-	}
-	defer o.leave(r.Name, sl)
-	h, err := o.hosted(ctx, sl, func() (*life, error) { return o.findOrCreate(ctx, r.Name, r.Definition) })
-	if err != nil {
-		return nil, err
-	}
-	if r.Definition != nil {
-		if err := h.life.Definition.Same(r.Definition); err != nil {
+	if r.Transient {
+		if err := r.validateTransient(); err != nil {
 			return nil, err
 		}
 	}
-	s, err := h.join(&r)
+	sl, err := o.enter(ctx, slotKey{r.Name, r.Transient})
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	defer o.leave(sl)
+	for {
+		h, err := o.hosted(ctx, sl, func() (*life, error) { return o.findOrCreate(ctx, sl.key, r.Definition) })
+		if err != nil {
+			return nil, err
+		}
+		if err := h.life.takes(r.Definition); err != nil {
+			return nil, err
+		}
+		s, err := h.join(&r)
+		switch {
+		case err == nil:
+			return s, nil
+		case h.ctx.Err() == nil:
+			return nil, err
+		}
+		// It has ended meanwhile: the next one may take the subscriber.
+	}
 }
 
 func (o *Owner) attach(ctx context.Context, r *JoinRequest) (Subscriber, error) {
-	sl, err := o.enter(ctx, r.Name)
+	sl, err := o.enter(ctx, stored(r.Name))
 	if err != nil {
 		return nil, err
 	}
-	defer o.leave(r.Name, sl)
+	defer o.leave(sl)
 	if sl.host == nil {
 		return nil, core.Errorf(core.CodeLeaseLost, "lease %d has ended", r.Lease)
 	}
@@ -148,8 +172,8 @@ func (o *Owner) attach(ctx context.Context, r *JoinRequest) (Subscriber, error) 
 }
 
 // enter waits for the slot of a name. leave has to be called.
-func (o *Owner) enter(ctx context.Context, name string) (*slot, error) {
-	if err := ValidateName(name); err != nil {
+func (o *Owner) enter(ctx context.Context, key slotKey) (*slot, error) {
+	if err := ValidateName(key.name); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
@@ -157,10 +181,10 @@ func (o *Owner) enter(ctx context.Context, name string) (*slot, error) {
 		o.mu.Unlock()
 		return nil, errClosed()
 	}
-	sl := o.slots[name]
+	sl := o.slots[key]
 	if sl == nil {
-		sl = &slot{held: make(chan struct{}, 1)}
-		o.slots[name] = sl
+		sl = &slot{key: key, held: make(chan struct{}, 1)}
+		o.slots[key] = sl
 	}
 	sl.users++
 	o.mu.Unlock()
@@ -168,27 +192,27 @@ func (o *Owner) enter(ctx context.Context, name string) (*slot, error) {
 	case sl.held <- struct{}{}:
 		return sl, nil
 	case <-ctx.Done():
-		o.drop(name, sl)
+		o.drop(sl)
 		return nil, core.AsError(ctx.Err())
 	}
 }
 
-func (o *Owner) leave(name string, sl *slot) {
+func (o *Owner) leave(sl *slot) {
 	<-sl.held
-	o.drop(name, sl)
+	o.drop(sl)
 }
 
-func (o *Owner) drop(name string, sl *slot) {
+func (o *Owner) drop(sl *slot) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	sl.users--
-	o.tidy(name, sl)
+	o.tidy(sl)
 }
 
 // tidy forgets a slot that nobody uses. mu is held.
-func (o *Owner) tidy(name string, sl *slot) {
+func (o *Owner) tidy(sl *slot) {
 	if sl.users == 0 && (sl.host == nil || sl.host.ctx.Err() != nil) {
-		delete(o.slots, name)
+		delete(o.slots, sl.key)
 	}
 }
 
@@ -196,8 +220,8 @@ func (o *Owner) tidy(name string, sl *slot) {
 func (o *Owner) forget(h *host) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if sl := o.slots[h.life.name]; sl != nil && sl.host == h {
-		o.tidy(h.life.name, sl)
+	if sl := o.slots[h.life.key]; sl != nil && sl.host == h {
+		o.tidy(sl)
 	}
 }
 
@@ -260,12 +284,12 @@ func (o *Owner) unhost(sl *slot, why error) error {
 func (o *Owner) retire(h *host) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	sl := o.slots[h.life.name]
+	sl := o.slots[h.life.key]
 	if o.closed || sl == nil || sl.host != h || sl.users > 0 || h.busy() {
 		return false
 	}
-	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", clip(h.life.name)))
-	delete(o.slots, h.life.name)
+	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", clip(h.life.key.name)))
+	delete(o.slots, h.life.key)
 	return true
 }
 
@@ -294,7 +318,9 @@ func (o *Owner) Close(ctx context.Context) error {
 	}
 	var err error
 	for _, h := range hosts {
-		err = errors.Join(err, h.awaitSettled(ctx))
+		if !h.life.key.transient { // which has ended with its subscribers
+			err = errors.Join(err, h.awaitSettled(ctx))
+		}
 	}
 	for _, h := range hosts {
 		h.end(errClosed())

@@ -93,11 +93,11 @@ const maxSelected = 10_000
 // how many there are. The errors are subscription_not_found, event_not_found for one
 // that is named and not parked, and then nothing happens, and invalid_request.
 func (o *Owner) Replay(ctx context.Context, name string, which Selection) (n int, err error) {
-	sl, err := o.enter(ctx, name)
+	sl, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return 0, err
 	}
-	defer o.leave(name, sl)
+	defer o.leave(sl)
 	l, err := o.records.life(ctx, name)
 	if err != nil {
 		return 0, err

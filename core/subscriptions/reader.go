@@ -32,7 +32,7 @@ func (h *host) readLog() {
 		case fed:
 			rest = leastRest
 		}
-		h.owner.config.Logger.Warn("reading for a subscription", "subscription", h.life.name, "error", err)
+		h.owner.config.Logger.Warn("reading for a subscription", "subscription", h.life.key.name, "error", err)
 		if !h.sleep(rest) {
 			return
 		}

@@ -39,7 +39,7 @@ type life struct {
 	Start      uint64     `json:"start"` // the position that From was when it was created
 	Definition Definition `json:"definition"`
 
-	name     string
+	key      slotKey
 	revision uint64
 }
 
@@ -145,7 +145,7 @@ func decode(table string, record *core.Record, value any) error {
 
 // life is the definition of a name, or subscription_not_found.
 func (r records) life(ctx context.Context, name string) (*life, error) {
-	l := &life{name: name}
+	l := &life{key: stored(name)}
 	revision, ok, err := r.get(ctx, definitionsTable, name, l)
 	if err != nil {
 		return nil, err

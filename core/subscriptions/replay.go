@@ -83,7 +83,7 @@ func (h *host) replay() {
 			h.endFor(err)
 			return
 		default:
-			h.owner.config.Logger.Warn("replaying for a subscription", "subscription", h.life.name, "error", err)
+			h.owner.config.Logger.Warn("replaying for a subscription", "subscription", h.life.key.name, "error", err)
 			if !h.sleep(rest) {
 				return
 			}

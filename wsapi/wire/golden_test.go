@@ -173,6 +173,7 @@ func clientVectors(t testing.TB) []named {
 		{"subscribe from a time", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.FromTime, Time: at}), Credit: credit}},
 		{"subscribe to a named subscription", &wire.Subscribe{ID: 6, Sub: 2, Subscription: "billing", Consumer: "w1", Ack: "explicit",
 			Options: jsontext.Value(`{"stream":"$all","filter":{"types":["Order*"]},"bufferSize":8}`), Credit: credit}},
+		{"subscribe to a transient subscription", &wire.Subscribe{ID: 6, Sub: 2, Subscription: "cache", Transient: true, Ack: "explicit", Credit: credit}},
 		{"credit", &wire.Credit{Sub: 1, Events: 128, Bytes: 524288}},
 		{"unsubscribe", &wire.Unsubscribe{ID: 7, Sub: 1}},
 		{"ack of two", &wire.Ack{ID: 8, Sub: 2, Positions: []uint64{10020, 10021}}},

@@ -59,6 +59,7 @@ type (
 		// Of a named subscription, which has a stream, a from and a filter in its
 		// Options: those that it is created with, or must have.
 		Subscription string         `json:"subscription,omitzero"`
+		Transient    bool           `json:"transient,omitzero"` // nothing of it is stored
 		Consumer     string         `json:"consumer,omitzero"`
 		Ack          string         `json:"ack,omitzero"` // "explicit" is all there is
 		Options      jsontext.Value `json:"options,omitzero"`

@@ -1,0 +1,77 @@
+package subscriptions
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// validateTransient checks what cannot be of a subscription of which nothing is stored.
+func (r *JoinRequest) validateTransient() error {
+	d := r.Definition
+	switch {
+	case r.Detached:
+		return core.Errorf(core.CodeInvalidRequest,
+			"a transient subscription ends with its connection, so there is nothing to fetch from; leave transient out, or subscribe over a WebSocket")
+	case d != nil && d.Paused:
+		return core.Errorf(core.CodeInvalidRequest, "a transient subscription cannot begin paused: nobody could resume it")
+	case d != nil && d.OnPark == delivery.HoldKey:
+		return core.Errorf(core.CodeInvalidRequest, "a transient subscription has nothing parked, so onPark cannot be hold_key")
+	}
+	return nil
+}
+
+// takes checks that who asks for a definition means this subscription. Where a transient
+// one has begun does not matter to who comes later, or comes again.
+func (l *life) takes(d *Definition) error {
+	if d == nil {
+		return nil
+	}
+	other := *d
+	if l.key.transient {
+		other.From = l.Definition.From
+	}
+	return l.Definition.Same(&other)
+}
+
+// keepNothing takes what the machine of a transient subscription wants to store for
+// stored, and reports whether there was something. mu is held.
+func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
+	h.saved.Mode, h.saved.Reason = modeOf(out.State), h.machine.Reason()
+	if out.Store == nil {
+		return false
+	}
+	h.saved.Checkpoint = out.Store.Checkpoint
+	h.machine.Stored(now, nil)
+	return true
+}
+
+// transients are the hosts of transient subscriptions that a list asks for, in the order
+// of names.
+func (o *Owner) transients(r *ListRequest) []*host {
+	hosts := slices.DeleteFunc(o.hosts(), func(h *host) bool {
+		key := h.life.key
+		return !key.transient || !strings.HasPrefix(key.name, r.Prefix) || key.name <= r.After
+	})
+	slices.SortFunc(hosts, func(a, b *host) int { return strings.Compare(a.life.key.name, b.life.key.name) })
+	return hosts
+}
+
+// listTransient is List of those that are not stored.
+func (o *Owner) listTransient(r *ListRequest) ListPage {
+	page := ListPage{Subscriptions: []Info{}, End: true}
+	for _, h := range o.transients(r) {
+		if len(page.Subscriptions) == r.Limit {
+			page.End = false
+			break
+		}
+		i := h.life.info()
+		if h.describe(&i) { // else it has ended meanwhile
+			page.Subscriptions = append(page.Subscriptions, i)
+		}
+	}
+	return page
+}
