@@ -35,4 +35,14 @@ export { newId } from "./id.js";
 export type { ConnectionState, Limits } from "./link.js";
 export type { Check, Filter, From, NackAction } from "./messages.js";
 export type { WebSocketConstructor, WebSocketEventLike, WebSocketLike } from "./session.js";
-export { Delivery, type NackOptions, type SubscribeOptions, Subscriber, type SubscriptionOptions } from "./subscriber.js";
+export {
+  type ConsumeOptions,
+  Delivery,
+  type Handler,
+  type NackOptions,
+  Refusal,
+  type SubscribeOptions,
+  Subscriber,
+  type SubscriptionOptions,
+  type SubscriptionStatus,
+} from "./subscriber.js";

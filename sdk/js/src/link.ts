@@ -41,7 +41,7 @@ export interface Sub {
   subscribe(id: number): string;
   accept(ok: OK, log: string): void;
   take(events: RecordedEvent[], attempts: number[] | undefined, cursor: string | undefined, bytes: number): void;
-  status(s: Status): void;
+  hears(s: Status): void;
   /** The connection is gone; subscribe will be called for the next. */
   lost(): void;
   /** It is over. */
@@ -423,7 +423,7 @@ export class Link implements Receiver {
         this.#subs.get(m.sub)?.take(m.events, m.attempts, m.cursor, utf8Length(text));
         break;
       case "status":
-        this.#subs.get(m.sub)?.status(m);
+        this.#subs.get(m.sub)?.hears(m);
         break;
       case "end": {
         const sub = this.#subs.get(m.sub);

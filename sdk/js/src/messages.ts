@@ -118,6 +118,7 @@ export function followText(id: number, sub: number, f: FollowFields): string {
 
 export interface NamedFields {
   subscription: string;
+  transient?: boolean | undefined;
   consumer?: string | undefined;
   options?: object | undefined;
   credit: Amount;
@@ -125,7 +126,8 @@ export interface NamedFields {
 
 export function namedText(id: number, sub: number, f: NamedFields): string {
   const { credit, subscription, consumer, options } = f;
-  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, consumer, ack: "explicit", options });
+  const transient = f.transient || undefined;
+  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, transient, consumer, ack: "explicit", options });
 }
 
 export function creditText(sub: number, c: Amount): string {
@@ -199,6 +201,8 @@ export interface Status {
   sub: number;
   /** Named subscriptions can be paused and stopped, too. */
   state: "live" | "catchup" | "checkpoint" | "paused" | "stopped";
+  /** Why it is stopped. */
+  reason?: string;
   cursor: string;
   head: number;
 }

@@ -1,6 +1,6 @@
 import { abortError, GyreError } from "./errors.js";
 import { type EventObject, RecordedEvent } from "./event.js";
-import { defaultCredit } from "./follow.js";
+import { defaultCredit, placeOf } from "./follow.js";
 import { ackFrame } from "./frames.js";
 import { bound, Deferred, Inbox } from "./inbox.js";
 import { type Link, requestMs, type Sub } from "./link.js";
@@ -64,6 +64,15 @@ export interface SubscriptionOptions {
 export interface SubscribeOptions {
   /** Creates the subscription if there is none; else they have to be those it has. Absent: as it is. */
   options?: SubscriptionOptions | undefined;
+  /**
+   * The server stores nothing of the subscription: it begins at its options' from with its
+   * first subscriber, and is over when its last one has left. When the connections of all
+   * are lost, it begins anew from the checkpoint that the server told last. A stored one of
+   * the same name is another.
+   */
+  transient?: boolean | undefined;
+  /** Is told how the subscription is, when that changes. It must not throw. */
+  onStatus?: ((s: SubscriptionStatus) => void) | undefined;
   /** Who this subscriber is, for people who look at the subscription. */
   consumer?: string | undefined;
   /** Ends it: who waits for deliveries gets canceled. */
@@ -72,6 +81,41 @@ export interface SubscribeOptions {
   timeoutMs?: number | undefined;
   /** How far the server may be ahead of who takes the deliveries, within the bufferSize of the subscription. */
   credit?: { readonly events?: number; readonly bytes?: number } | undefined;
+}
+
+/** How a subscription is for its subscriber. */
+export interface SubscriptionStatus {
+  /** "idle" while there is no lease: the connection is lost, or the subscription moves. "live" is that all was sent, not that it was handled. */
+  readonly state: "idle" | "catchup" | "live" | "paused" | "stopped";
+  /** Why it is stopped. */
+  readonly reason?: string;
+  /** The checkpoint that was stored when this was told. */
+  readonly checkpoint: number;
+  /** The log's last position then. */
+  readonly head: number;
+}
+
+/** Handles an event. When it is done the event is acked; when it throws, it is sent again, or as a Refusal says. */
+export type Handler = (d: Delivery) => unknown;
+
+/** How Subscriber.consume goes about it. */
+export interface ConsumeOptions {
+  /** How many events are handled at a time; 1 by default, and in order only then or with partitions. */
+  workers?: number | undefined;
+  /** Takes no more events: those that are being handled may finish, and are answered. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Thrown by a Handler, it says what is to become of the event, as Delivery.nack does. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+
+  constructor(
+    readonly action: NackAction,
+    readonly options: NackOptions = {},
+  ) {
+    super(options.reason ?? action);
+  }
 }
 
 /** What a nack may say beside what is to become of the event. */
@@ -146,7 +190,37 @@ export class Subscriber implements AsyncIterable<Delivery> {
 
   /** Whether everything stored was sent. */
   get live(): boolean {
-    return this.#sub.live;
+    return this.status.state === "live";
+  }
+
+  /** How the subscription is, as far as the server has told. */
+  get status(): SubscriptionStatus {
+    return this.#sub.status;
+  }
+
+  /**
+   * Handles events until the signal says so or the subscription ends, and leaves the
+   * subscription. It rejects with the reason where the subscription has ended by itself.
+   * An event that is sent again because its connection was lost may be handled while the
+   * handler of the earlier time still runs.
+   */
+  async consume(handle: Handler, o: ConsumeOptions = {}): Promise<void> {
+    const deliveries = this.#deliveries();
+    const stop = () => this.#sub.takeNoMore();
+    o.signal?.addEventListener("abort", stop, { once: true });
+    if (o.signal?.aborted) stop();
+    const work = async () => {
+      for (let d = await deliveries.next(); !d.done && !o.signal?.aborted; d = await deliveries.next()) {
+        await reply(d.value, handle);
+      }
+    };
+    try {
+      const workers = await Promise.allSettled(Array.from({ length: Math.max(1, o.workers ?? 1) }, work));
+      for (const w of workers) if (w.status === "rejected") throw w.reason;
+    } finally {
+      o.signal?.removeEventListener("abort", stop);
+      this.close();
+    }
   }
 
   /** Settles when the server has let this subscriber in. */
@@ -157,16 +231,20 @@ export class Subscriber implements AsyncIterable<Delivery> {
   /** The deliveries, one by one. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Delivery, void, undefined> {
     try {
-      for (;;) {
-        const a = await this.#sub.inbox.next();
-        if (a === undefined) return;
-        for (const d of a.events) {
-          // What came on a connection that is gone since comes again.
-          if (this.#sub.holds(d)) yield d;
-        }
-      }
+      yield* this.#deliveries();
     } finally {
       this.close();
+    }
+  }
+
+  async *#deliveries(): AsyncGenerator<Delivery, void, undefined> {
+    for (;;) {
+      const a = await this.#sub.inbox.next();
+      if (a === undefined) return;
+      for (const d of a.events) {
+        // What came on a connection that is gone since comes again.
+        if (this.#sub.holds(d)) yield d;
+      }
     }
   }
 
@@ -174,6 +252,21 @@ export class Subscriber implements AsyncIterable<Delivery> {
   close(): void {
     this.#sub.leave(undefined);
   }
+}
+
+/** Answers a delivery as its handler says. That its lease is lost is no concern of the loop: it comes again. */
+async function reply(d: Delivery, handle: Handler): Promise<void> {
+  let answer: () => Promise<void>;
+  try {
+    await handle(d);
+    answer = () => d.ack();
+  } catch (e) {
+    answer =
+      e instanceof Refusal
+        ? () => d.nack(e.action, e.options)
+        : () => d.nack("retry", { reason: e instanceof Error ? e.message : String(e) });
+  }
+  await answer().catch(() => {});
 }
 
 /** One connection's time with a subscription: what was sent in it can be answered in it only. */
@@ -257,14 +350,15 @@ class NamedSub implements Sub {
   readonly inbox: Inbox<Delivery>;
   readonly begun = new Deferred();
   accepted = false;
-  live = false;
+  status: SubscriptionStatus = { state: "idle", checkpoint: 0, head: 0 };
   readonly #link: Link;
   readonly #subscription: string;
   readonly #options: SubscribeOptions;
   readonly #limits: ReturnType<typeof bound>;
   readonly #leases = new WeakMap<Delivery, Lease>();
   #lease: Lease;
-  #head = 0;
+  /** The cursor that the server told last: where a transient subscription begins anew. */
+  #place: string | undefined;
 
   constructor(link: Link, num: number, subscription: string, o: SubscribeOptions) {
     this.num = num;
@@ -282,13 +376,16 @@ class NamedSub implements Sub {
   }
 
   subscribe(id: number): string {
-    const { consumer, options } = this.#options;
-    return namedText(id, this.num, { subscription: this.#subscription, consumer, options, credit: this.inbox.allowance() });
+    const { consumer, transient } = this.#options;
+    const again = transient && this.#place !== undefined;
+    const options = again ? { ...this.#options.options, from: { cursor: this.#place } } : this.#options.options;
+    return namedText(id, this.num, { subscription: this.#subscription, transient, consumer, options, credit: this.inbox.allowance() });
   }
 
   accept(ok: OK): void {
     this.accepted = true;
-    this.#head = ok.head ?? 0;
+    this.#place = ok.cursor ?? this.#place;
+    this.#tell({ state: "catchup", checkpoint: this.status.checkpoint, head: ok.head ?? 0 });
     this.#limits.begun();
     this.begun.resolve();
   }
@@ -299,7 +396,7 @@ class NamedSub implements Sub {
       this.#leases.set(d, this.#lease);
       return d;
     });
-    this.inbox.push({ events: deliveries, bytes, cursor: cursor ?? "", head: this.#head, live: this.live });
+    this.inbox.push({ events: deliveries, bytes, cursor: cursor ?? "", head: this.status.head, live: this.status.state === "live" });
   }
 
   /** Whether a delivery can still be answered. */
@@ -307,13 +404,22 @@ class NamedSub implements Sub {
     return this.#leases.get(d)?.held === true;
   }
 
-  status(s: Status): void {
-    this.#head = s.head;
-    if (s.state !== "checkpoint") this.live = s.state === "live";
+  hears(s: Status): void {
+    this.#place = s.cursor;
+    const { reason, head } = s;
+    const state = s.state === "checkpoint" ? this.status.state : s.state;
+    this.#tell({ state, ...(reason !== undefined && { reason }), checkpoint: placeOf(s.cursor), head });
+  }
+
+  #tell(s: SubscriptionStatus): void {
+    const { state, reason, checkpoint, head } = this.status;
+    this.status = s;
+    if (s.state !== state || s.reason !== reason || s.checkpoint !== checkpoint || s.head !== head) this.#options.onStatus?.(s);
   }
 
   lost(): void {
-    this.live = false;
+    const { checkpoint, head } = this.status;
+    this.#tell({ state: "idle", checkpoint, head });
     this.#lease.held = false;
     this.#lease = new Lease(this.#link, this.num);
     this.inbox.clear();
@@ -324,6 +430,12 @@ class NamedSub implements Sub {
     this.#lease.held = false;
     this.inbox.end(why);
     this.begun.reject(why ?? new GyreError("canceled", "the subscription was left"));
+  }
+
+  /** Ends what is to be taken, and not the lease: what was taken can be answered. */
+  takeNoMore(): void {
+    this.inbox.clear();
+    this.inbox.end(undefined);
   }
 
   /** Ends it from this side, at once. */

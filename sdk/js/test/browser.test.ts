@@ -85,6 +85,23 @@ test("in Chromium", { skip: executablePath === undefined && "Chromium is missing
     assert.match(why, /^unavailable: .* does not allow this page's origin$/);
   });
 
+  await t.test("workers handle the events of a subscription", async () => {
+    const total = 50;
+    const { handled, state, attempts } = await page.evaluate(
+      async ([url, total]) => {
+        const { consume } = (await import(`${location.origin}/build/page.js`)) as typeof inPage;
+        return consume(url, total);
+      },
+      [node.url, total] as const,
+    );
+    assert.deepEqual(
+      handled.toSorted((a, b) => a - b),
+      Array.from({ length: total }, (_, i) => i),
+    );
+    assert.equal(state, "live");
+    assert.equal(attempts, total + 1);
+  });
+
   await t.test("kill -9 and restarts", async () => {
     const total = 200;
     await page.exposeFunction("told", async (n: number) => {

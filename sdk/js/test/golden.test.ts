@@ -211,6 +211,7 @@ const written: Record<string, () => string> = {
       options: { stream: "$all", filter: { types: ["Order*"] }, bufferSize: 8 },
       credit,
     }),
+  "subscribe to a transient subscription": () => messages.namedText(6, 2, { subscription: "cache", transient: true, credit }),
   credit: () => messages.creditText(1, { events: 128, bytes: 524288 }),
   unsubscribe: () => messages.unsubscribeText(7, 1),
   "ack of two": () => messages.ackText(8, 2, { positions: [10020, 10021] }),

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Delivery, GyreError } from "../dist/index.js";
+import { type Delivery, GyreError, Refusal, type SubscriptionStatus } from "../dist/index.js";
 import { Node } from "./node.js";
 
 for (const json of [false, true]) {
@@ -80,3 +80,94 @@ for (const json of [false, true]) {
     assert.equal(first, total);
   });
 }
+
+for (const json of [false, true]) {
+  const mode = json ? "json" : "bin";
+
+  test(`workers, refusals and a signal: ${mode}`, async (t) => {
+    const node = await Node.start(t, "memory");
+    const c = await node.client(t, { json });
+    await c.append(
+      "s",
+      Array.from({ length: 20 }, (_, i) => ({ type: "A", data: i })),
+    );
+    const states: SubscriptionStatus[] = [];
+    const options = { stream: "s", retry: { minMs: 0 } };
+    const subscriber = c.subscribe("work", { options, onStatus: (s) => states.push(s) });
+    assert.equal(subscriber.status.state, "idle");
+    const stop = new AbortController();
+    const [handled, at]: [number[], { now: number; most: number }] = [[], { now: 0, most: 0 }];
+    const consuming = subscriber.consume(
+      async (d) => {
+        at.most = Math.max(at.most, ++at.now);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        at.now--;
+        if (d.data === 3) throw new Refusal("park", { reason: "no 3" });
+        if (d.data === 4 && d.attempt === 1) throw new Error("not yet");
+        handled.push(d.data as number);
+        // What is handled when the signal comes may finish.
+        if (handled.length === 15) stop.abort();
+      },
+      { workers: 4, signal: stop.signal },
+    );
+    await consuming;
+    assert.equal(at.most, 4);
+    assert.ok(handled.length >= 15 && handled.length < 19, `${handled.length} were handled`);
+    assert.deepEqual(states[0], { state: "catchup", checkpoint: 0, head: 20 });
+    // The rest is another's, and nothing of what was handled.
+    const rest: number[] = [];
+    const again = c.subscribe("work");
+    await again.consume((d) => {
+      rest.push(d.data as number);
+      if (handled.length + rest.length === 19) again.close();
+    });
+    assert.deepEqual(
+      [...handled, ...rest].toSorted((a, b) => a - b),
+      Array.from({ length: 20 }, (_, i) => i).filter((i) => i !== 3),
+    );
+  });
+
+  test(`a transient subscription outlives its server: ${mode}`, async (t) => {
+    const node = await Node.start(t, "disk");
+    const [c, worker] = [await node.client(t), await node.client(t, { json })];
+    const [rounds, each] = [3, 40];
+    await c.append("s", { type: "A", data: "before" });
+    const subscriber = worker.subscribe("cache", { transient: true, options: { stream: "s", bufferSize: 5, from: { version: 1 } } });
+    const deliveries: AsyncIterator<Delivery> = subscriber[Symbol.asyncIterator]();
+    let [last, again] = [1, 0];
+    for (let round = 1; round <= rounds; round++) {
+      await c.append(
+        "s",
+        Array.from({ length: each }, (_, i) => ({ type: "A", data: i })),
+      );
+      while (last < round * each) {
+        const d = (await deliveries.next()).value as Delivery;
+        assert.ok(d.version <= last + 1, `event ${d.version} comes after ${last}`);
+        if (d.version <= last) again++;
+        last = Math.max(last, d.version);
+        await d.ack().catch((e: unknown) => assert.ok(GyreError.is(e, "lease_lost"), String(e)));
+      }
+      await node.kill();
+      await node.start();
+    }
+    // It goes on where the server last said that it was.
+    assert.ok(again <= rounds * 5, `${again} events came again`);
+    subscriber.close();
+  });
+}
+
+test("an end that nobody asked for is the error of consume", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t);
+  await c.append("s", [{ type: "A", data: 1 }]);
+  const subscriber = c.subscribe("gone", { options: { stream: "s" } });
+  const handled = new Promise<void>((resolve) => {
+    subscriber.consume(() => resolve()).catch(() => {});
+  });
+  await handled;
+  const other = c.subscribe("gone");
+  await assert.rejects(
+    other.consume(() => {}),
+    { code: "subscription_in_use" },
+  );
+});

@@ -1,6 +1,6 @@
 // What a page does with the client; test/browser.test.ts calls it, in Chromium.
 
-import { connect, GyreError } from "../dist/index.js";
+import { connect, GyreError, Refusal } from "../dist/index.js";
 
 /** Connects, and says why not if not. */
 export async function tryToConnect(url: string): Promise<string> {
@@ -58,4 +58,31 @@ export async function outlive(url: string, total: number, told: (n: number) => P
   await appends;
   await c.close();
   return seen;
+}
+
+/** Handles the events of a subscription with workers, and says which, and how it is then. */
+export async function consume(url: string, total: number): Promise<{ handled: number[]; state: string; attempts: number }> {
+  const c = await connect(url);
+  await c.append(
+    "consume",
+    Array.from({ length: total }, (_, i) => ({ type: "A", data: i })),
+  );
+  const stop = new AbortController();
+  const subscriber = c.subscribe("work", { transient: true, options: { stream: "consume", retry: { minMs: 0 } } });
+  const handled: number[] = [];
+  let attempts = 0;
+  let state = "";
+  await subscriber.consume(
+    async (d) => {
+      attempts++;
+      if (d.attempt === 1 && d.version === 2) throw new Refusal("retry", { delayMs: 0 });
+      handled.push(d.data as number);
+      if (handled.length < total) return;
+      state = subscriber.status.state;
+      stop.abort();
+    },
+    { workers: 3, signal: stop.signal },
+  );
+  await c.close();
+  return { handled, state, attempts };
 }
