@@ -35,7 +35,7 @@ type meter struct {
 // newMeter starts showing. total is in whatever units set is called with; 0 means
 // that it is not known.
 func (a *app) newMeter(label string, total int64) *meter {
-	m := &meter{w: a.stderr, label: label, total: total, started: time.Now(), lastLine: time.Now()}
+	m := a.newLines(label, total)
 	if !isTerminal(a.stderr) {
 		return m
 	}
@@ -54,6 +54,12 @@ func (a *app) newMeter(label string, total int64) *meter {
 	w.AppendTracker(m.tracker)
 	m.rendered.Go(w.Render)
 	return m
+}
+
+// newLines is newMeter without a bar, for work whose own output goes to the terminal and
+// would be written over.
+func (a *app) newLines(label string, total int64) *meter {
+	return &meter{w: a.stderr, label: label, total: total, started: time.Now(), lastLine: time.Now()}
 }
 
 // set tells how far the work is, and how many events that makes.

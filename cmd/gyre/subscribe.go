@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gyre-events/gyre/core"
-	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -45,12 +44,17 @@ written.
 
 On Ctrl-C or SIGTERM, commands that run may finish, their events are acknowledged, and those
 that wait go to other subscribers: exit code 0. --until-caught-up ends so, too, once
-everything that was in the log when the subscription came to its end is handled, and the
-checkpoint stored; then an interrupt is exit code 130. A second signal ends at once.
+everything is handled, here or by others, that was in the log when it began, and the
+checkpoint is stored; what came since may be left. Then an interrupt is exit code 130. A
+second signal ends at once.
 
-Other exit codes: 1 the command cannot be run, or the subscription has stopped itself while
---until-caught-up waits · 3 the subscription was deleted meanwhile · 4 it has another
-definition, or as many subscribers as it may · as in gyre --help for the rest.
+With --transient the server stores nothing of the subscription: it begins at --from each
+time, and is over when its last subscriber has left. What would be parked is passed over.
+One of the same name without --transient is another.
+
+Other exit codes: 1 the command cannot be run, or the subscription is paused or has stopped
+itself while --until-caught-up waits · 3 the subscription was deleted meanwhile · 4 it has
+another definition, or as many subscribers as it may · as in gyre --help for the rest.
 
 ` + definitionHelp
 
@@ -60,6 +64,7 @@ type subscribeFlags struct {
 	workers        int
 	handlerTimeout time.Duration
 	untilCaughtUp  bool
+	transient      bool
 	consumer       string
 	define         definitionFlags
 }
@@ -72,13 +77,14 @@ func newSubscribe(a *app) *cobra.Command {
 		Long:  subscribeHelp,
 		Example: `  gyre subscribe billing --types 'Order*' --partition-by stream --workers 4 --exec ./bill.sh
   gyre subscribe billing --until-caught-up --exec ./bill.sh
-  gyre subscribe audit -o ndjson >>audit.ndjson`,
+  gyre subscribe audit -o ndjson >>audit.ndjson
+  gyre subscribe check --transient --until-caught-up --exec ./check.sh`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(a, cmd); err != nil {
 				return err
 			}
-			o := sdk.SubscribeOptions{Consumer: f.consumer}
+			o := sdk.SubscribeOptions{Consumer: f.consumer, Transient: f.transient}
 			if f.define.given() {
 				d, err := f.define.definition()
 				if err != nil {
@@ -96,6 +102,7 @@ func newSubscribe(a *app) *cobra.Command {
 	flags.IntVar(&f.workers, "workers", 1, "how many commands run at a time")
 	flags.DurationVar(&f.handlerTimeout, "handler-timeout", 30*time.Second, "how long a command may take")
 	flags.BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when everything is handled that is there")
+	flags.BoolVar(&f.transient, "transient", false, "store nothing of the subscription at the server")
 	flags.StringVar(&f.consumer, "consumer", "", "name of this subscriber (default host and process id)")
 	f.define.register(cmd)
 	return a.completeSubscription(a.talks(cmd))
@@ -123,41 +130,35 @@ func (f *subscribeFlags) check(a *app, cmd *cobra.Command) error {
 	return nil
 }
 
-// caughtUp is the cause of the end that --until-caught-up asks for.
-type caughtUp struct{ head uint64 }
-
-func (e *caughtUp) Error() string { return fmt.Sprintf("caught up at position %d", e.head) }
-
 // consumption is one run of gyre subscribe.
 type consumption struct {
-	app    *app
-	client *sdk.Client
-	name   string
-	// live gets the log's head when the subscription is live for the first time.
-	live chan uint64
+	app       *app
+	client    *sdk.Client
+	name      string
+	transient bool
 	// end ends the run, with a cause.
 	end context.CancelCauseFunc
 
 	succeeded, parked, failed atomic.Int64 // events
 }
 
+func (c *consumption) handled() int64 { return c.succeeded.Load() + c.parked.Load() + c.failed.Load() }
+
 func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o sdk.SubscribeOptions, f *subscribeFlags) error {
 	working, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	c := &consumption{app: a, client: client, name: name, live: make(chan uint64, 1), end: end}
+	c := &consumption{app: a, client: client, name: name, transient: o.Transient, end: end}
 	o.OnStatus = func(s sdk.Status) { c.told(s, f.untilCaughtUp) }
 	o.OnRefused = func(err error) { fmt.Fprintf(a.stderr, "Too late: %s\n", core.AsError(err).Detail) }
 	if f.exec != "" {
 		o.Ahead = f.workers // what a worker is not free for is another's
 	}
-	sub, err := c.join(ctx, o)
+	sub, head, err := c.join(ctx, o)
 	if err != nil {
 		return err
 	}
 	var watching sync.WaitGroup
-	if f.untilCaughtUp {
-		watching.Go(func() { end(c.awaitCaughtUp(working)) })
-	}
+	watching.Go(func() { c.watch(working, head, f) })
 	if f.exec != "" {
 		err = c.run(working, sub, f)
 	} else {
@@ -172,29 +173,27 @@ func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o 
 	return err
 }
 
-// join subscribes within the time of a request.
-func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (*sdk.Subscriber, error) {
+// join subscribes within the time of a request, and says up to where the log went before.
+func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (sub *sdk.Subscriber, head uint64, err error) {
 	ctx, cancel := c.app.request(ctx)
 	defer cancel()
-	return c.client.Subscribe(ctx, c.name, o)
+	log, err := c.client.Read(ctx, core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1}})
+	if err != nil {
+		return nil, 0, err
+	}
+	sub, err = c.client.Subscribe(ctx, c.name, o)
+	return sub, log.Head, err
 }
 
-// told tells a person how the subscription is.
+// told tells a person that the subscription stands still. Where that is no way to catch
+// up, watch does so.
 func (c *consumption) told(s sdk.Status, untilCaughtUp bool) {
-	switch s.State {
-	case delivery.Live:
-		select {
-		case c.live <- s.Head:
-		default:
-		}
-	case delivery.Paused:
-		fmt.Fprintf(c.app.stderr, "Paused; gyre subscriptions resume %s goes on.\n", c.name)
-	case delivery.Stopped:
-		err := fmt.Errorf("the subscription has stopped: %s; gyre subscriptions resume %s goes on", s.Reason, c.name)
-		if untilCaughtUp {
-			c.end(err) // it will not
-			return
-		}
+	err := c.stands(s.State, s.Reason)
+	switch {
+	case err == nil || untilCaughtUp:
+	case c.transient:
+		c.end(err)
+	default:
 		fmt.Fprintf(c.app.stderr, "Waiting: %v.\n", err)
 	}
 }
@@ -206,64 +205,18 @@ func (c *consumption) finish(ctx context.Context, sub *sdk.Subscriber, cause err
 	if err := sub.Close(leaving); err != nil {
 		return err
 	}
-	if n := c.succeeded.Load() + c.parked.Load() + c.failed.Load(); n > 0 && c.app.output == "" {
+	if n := c.handled(); n > 0 && c.app.output == "" {
 		fmt.Fprintf(c.app.stderr, "Handled %s: %s succeeded, %s parked, %s failed.\n",
 			comma(n), comma(c.succeeded.Load()), comma(c.parked.Load()), comma(c.failed.Load()))
 	}
 	var caught *caughtUp
-	if errors.As(cause, &caught) {
-		return c.awaitStored(leaving, caught.head)
+	switch {
+	case !errors.As(cause, &caught):
+		return cause
+	case c.transient:
+		return nil // there is no checkpoint
 	}
-	return cause
-}
-
-// askEvery is how often the checkpoint is looked at.
-const askEvery = 50 * time.Millisecond
-
-// awaitCaughtUp waits until the subscription is live, and everything is finished that was
-// in the log then. It answers with a *caughtUp.
-func (c *consumption) awaitCaughtUp(ctx context.Context) error {
-	var head uint64
-	select {
-	case head = <-c.live:
-	case <-ctx.Done():
-		return core.AsError(ctx.Err())
-	}
-	err := c.poll(ctx, func(i *subscriptions.Info) bool {
-		// What is finished and not stored is stored when we leave.
-		return i.Checkpoint >= head || i.InFlight+i.Waiting+i.Resting == 0
-	})
-	if err != nil {
-		return err
-	}
-	return &caughtUp{head}
-}
-
-// awaitStored waits until the checkpoint is at a position.
-func (c *consumption) awaitStored(ctx context.Context, position uint64) error {
-	return c.poll(ctx, func(i *subscriptions.Info) bool { return i.Checkpoint >= position })
-}
-
-// poll asks how the subscription is until something is so. While the node is away it
-// goes on asking.
-func (c *consumption) poll(ctx context.Context, is func(*subscriptions.Info) bool) error {
-	tick := time.NewTicker(askEvery)
-	defer tick.Stop()
-	for {
-		info, err := c.client.Subscriptions().Info(ctx, c.name)
-		switch {
-		case ctx.Err() != nil:
-			return core.AsError(ctx.Err())
-		case err != nil && !core.AsError(err).Info().Retryable:
-			return err
-		case err == nil && is(&info):
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-	}
+	return c.poll(leaving, askEvery, func(i *subscriptions.Info) (bool, error) { return i.Checkpoint >= caught.head, nil })
 }
 
 // print prints events, and acks them when they are written.
