@@ -17,7 +17,7 @@ import (
 func TestTransientOutlivesItsServer(t *testing.T) {
 	for name, o := range modes {
 		t.Run(name, func(t *testing.T) {
-			const events, buffer, restarts = 400, 8, 4
+			const events, buffer, restarts = 300, 8, 2
 			n := startNode(t)
 			n.fill(t, events, 3)
 			c := dial(t, n.addr, o)

@@ -68,8 +68,7 @@ func (a *app) completeSubscription(cmd *cobra.Command) *cobra.Command {
 }
 
 func newSubscriptionsList(a *app) *cobra.Command {
-	var prefix string
-	var limit int
+	var r subscriptions.ListRequest
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -78,25 +77,26 @@ func newSubscriptionsList(a *app) *cobra.Command {
   gyre subscriptions list -o ndjson | jq -r 'select(.lag > 1000).name'`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 0 {
-				return usagef("--limit 100").because("--limit %d is less than 0", limit)
+			if r.Limit < 0 {
+				return usagef("--limit 100").because("--limit %d is less than 0", r.Limit)
 			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				return a.listSubscriptions(cmd.Context(), client.Subscriptions(), prefix, limit)
+				return a.listSubscriptions(cmd.Context(), client.Subscriptions(), r)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "only names that begin so")
-	cmd.Flags().IntVar(&limit, "limit", 0, "how many at most (default all)")
+	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only names that begin so")
+	cmd.Flags().IntVar(&r.Limit, "limit", 0, "how many at most (default all)")
+	cmd.Flags().BoolVar(&r.Transient, "transient", false, "those of this node that are not stored, in place of those that are")
 	return a.talks(cmd)
 }
 
-// listSubscriptions prints a page after another, up to limit if it is not 0.
-func (a *app) listSubscriptions(ctx context.Context, all sdk.Subscriptions, prefix string, limit int) error {
+// listSubscriptions prints a page after another, up to r.Limit if it is not 0.
+func (a *app) listSubscriptions(ctx context.Context, all sdk.Subscriptions, r subscriptions.ListRequest) error {
+	limit := r.Limit
 	out := list[subscriptions.Info]{
 		app: a, header: []string{"name", "state", "stream", "checkpoint", "lag", "in flight", "parked", "subscribers"}, row: subscriptionRow,
 	}
-	r := subscriptions.ListRequest{Prefix: prefix}
 	for {
 		r.Limit = core.MaxReadEvents
 		if limit > 0 {
