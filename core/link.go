@@ -20,14 +20,14 @@ func EncodeLinked(dst []byte, p Placement, origin Origin, e *NewEvent) []byte {
 	return encodeEvent(dst, p, &origin, e)
 }
 
-// Resolve appends link, as EncodeLink made it, as it is read; event is the one
+// Resolve appends e, a link as EncodeLink made it, as it is read; event is the one
 // that it names.
-func (link *Event) Resolve(dst []byte, event *Event) []byte {
+func (e *Event) Resolve(dst []byte, event *Event) []byte {
 	p := Placement{
-		Stream: link.Stream, Version: link.Version, Position: link.Position,
-		Recorded: micros(link.Recorded), Incarnation: link.Incarnation, ID: link.ID,
+		Stream: e.Stream, Version: e.Version, Position: e.Position,
+		Recorded: micros(e.Recorded), Incarnation: e.Incarnation, ID: e.ID,
 	}
-	return encodeEvent(dst, p, &link.Link, &NewEvent{
+	return encodeEvent(dst, p, &e.Link, &NewEvent{
 		Type: event.Type, Time: event.Time, Format: event.Format, ContentType: event.ContentType,
 		Data: event.Data, Metadata: event.Metadata,
 	})

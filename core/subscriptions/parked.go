@@ -69,7 +69,7 @@ func (o *Owner) parkedEvent(ctx context.Context, l *life, position uint64, p *pa
 		Position: position, Key: p.Key, At: p.At, Cause: p.Cause, Reason: p.Reason, Attempts: p.Attempts, Failures: p.Failures,
 	}
 	var err error
-	if e.Event, _, err = o.records.event(ctx, position); err != nil {
+	if e.Event, _, err = o.records.event(ctx, l.Definition.Stream, position); err != nil {
 		return e, err
 	}
 	marks, err := o.store.Records(ctx, core.RecordsRequest{Table: replaysTable, Key: positionKey(l.ID, position), Limit: 1})
@@ -190,11 +190,11 @@ func (o *Owner) selected(ctx context.Context, l *life, which *Selection, do func
 func (o *Owner) named(ctx context.Context, l *life, which *Selection, do func([]delivery.ParkedRef) error) error {
 	positions := which.Positions
 	for _, id := range which.IDs {
-		e, err := o.store.Event(ctx, id)
+		position, err := o.positionOf(ctx, l, id)
 		if err != nil {
 			return err
 		}
-		positions = append(positions[:len(positions):len(positions)], e.Position)
+		positions = append(positions[:len(positions):len(positions)], position)
 	}
 	refs := make([]delivery.ParkedRef, 0, len(positions))
 	for _, position := range positions {
@@ -218,6 +218,26 @@ func (o *Owner) named(ctx context.Context, l *life, which *Selection, do func([]
 	return nil
 }
 
+// positionOf is where a life's parked event with an id is: in its own place or, in the
+// stream of the subscription, as a link, which is looked for among what is parked.
+func (o *Owner) positionOf(ctx context.Context, l *life, id core.ID) (position uint64, err error) {
+	stream := l.Definition.Stream
+	e, err := o.store.Event(ctx, id)
+	if err != nil || stream == core.All || stream == e.Stream {
+		return e.Position, err
+	}
+	position = e.Position
+	err = o.records.parkedAfter(ctx, l.ID, 0, core.MaxReadEvents, func(at uint64, _ *parkedEvent) (bool, error) {
+		b, ok, err := o.records.event(ctx, stream, at)
+		if err != nil || !ok || b.Slice()[0].ID != id {
+			return err == nil, err
+		}
+		position = at
+		return false, nil
+	})
+	return position, err
+}
+
 // selectedBy are all, or those that match a filter.
 func (o *Owner) selectedBy(ctx context.Context, l *life, which *Selection, do func([]delivery.ParkedRef) error) error {
 	var refs []delivery.ParkedRef
@@ -230,7 +250,7 @@ func (o *Owner) selectedBy(ctx context.Context, l *life, which *Selection, do fu
 		return err
 	}
 	err := o.records.parkedAfter(ctx, l.ID, 0, core.MaxReadEvents, func(position uint64, p *parkedEvent) (bool, error) {
-		matches, err := o.matches(ctx, which, position)
+		matches, err := o.matches(ctx, l, which, position)
 		if err != nil || !matches {
 			return err == nil, err
 		}
@@ -246,14 +266,14 @@ func (o *Owner) selectedBy(ctx context.Context, l *life, which *Selection, do fu
 	return flush()
 }
 
-func (o *Owner) matches(ctx context.Context, which *Selection, position uint64) (bool, error) {
+func (o *Owner) matches(ctx context.Context, l *life, which *Selection, position uint64) (bool, error) {
 	if which.Filter.IsZero() {
 		return true, nil
 	}
-	b, ok, err := o.records.event(ctx, position)
+	b, ok, err := o.records.event(ctx, l.Definition.Stream, position)
 	if err != nil || !ok {
 		return false, err
 	}
 	e := b.Slice()[0]
-	return which.Filter.Match(e.Stream, e.Type), nil
+	return which.Filter.Match(e.Home().Stream, e.Type), nil
 }

@@ -201,13 +201,34 @@ func (r records) each(ctx context.Context, table, prefix, after string, perPage 
 	}
 }
 
-// event reads the event at a position; ok is false if it is no longer there.
-func (r records) event(ctx context.Context, position uint64) (b core.Batch, ok bool, err error) {
+// event reads the event at a position of a subscription's stream; ok is false if it
+// is no longer there.
+func (r records) event(ctx context.Context, stream string, position uint64) (b core.Batch, ok bool, err error) {
 	page, err := r.store.Read(ctx, core.ReadRequest{Stream: core.All, From: position, Limit: core.Limit{Events: 1}})
-	if err != nil || page.Count == 0 || page.First != position {
+	switch {
+	case err != nil:
+		return core.Batch{}, false, err
+	case page.Count > 0 && page.First == position:
+		return page.Batch, true, nil
+	case stream == core.All || position > page.Head:
+		return core.Batch{}, false, nil
+	}
+	return r.link(ctx, stream, position)
+}
+
+// link reads a link, which $all passes over, as who follows its stream does.
+func (r records) link(ctx context.Context, stream string, position uint64) (b core.Batch, ok bool, err error) {
+	f, err := r.store.Follow(ctx, core.FollowRequest{Stream: stream, From: core.From{Kind: core.AfterPosition, N: position - 1}})
+	if err != nil {
 		return core.Batch{}, false, err
 	}
-	return page.Batch, true, nil
+	defer func() { _ = f.Close() }()
+	for {
+		d, err := f.Next(ctx, core.Limit{Events: 1, Bytes: 1})
+		if err != nil || d.Count > 0 || d.Live {
+			return d.Batch, d.Count > 0 && d.First == position, err
+		}
+	}
 }
 
 // stateAt is the log's state. Of a log that others write to, too, a node may not have

@@ -189,7 +189,7 @@ func (h *host) replayOf(ctx context.Context, key string) (r delivery.Replay, ok 
 	if _, ok, err = h.owner.records.get(ctx, parkedTable, key, &p); err != nil || !ok {
 		return r, false, err
 	}
-	b, ok, err := h.owner.records.event(ctx, position)
+	b, ok, err := h.owner.records.event(ctx, h.life.Definition.Stream, position)
 	if err != nil || !ok {
 		return r, false, err
 	}

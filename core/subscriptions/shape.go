@@ -38,6 +38,7 @@ const maxKeyBytes = 1 << 10
 
 // shape makes items of events, as a definition asks for.
 type shape struct {
+	all     bool        // of $all, which has no links
 	filter  core.Filter // for the follower
 	program Program     // nil if the definition has no expressions
 	source  Source
@@ -49,6 +50,7 @@ type shape struct {
 
 func newShape(d *Definition, compile Compiler) (*shape, error) {
 	s := &shape{
+		all:    d.Stream == core.All,
 		filter: core.Filter{Streams: d.Filter.Streams, Types: d.Filter.Types},
 		by:     d.PartitionBy,
 		fields: d.Map.Fields,
@@ -73,7 +75,7 @@ func newShape(d *Definition, compile Compiler) (*shape, error) {
 
 // plain says that items need nothing but the events' places.
 func (s *shape) plain() bool {
-	return s.program == nil && len(s.fields) == 0 && (s.by == delivery.Unpartitioned || s.by == ByStream)
+	return s.program == nil && len(s.fields) == 0 && (s.by == delivery.Unpartitioned || s.by == ByStream && s.all)
 }
 
 // items appends what there is to deliver of a batch. Each Raw keeps the capacity
@@ -138,7 +140,7 @@ func (s *shape) key(e *core.Event, v *Verdict) (string, error) {
 	key := ""
 	switch {
 	case s.by == ByStream:
-		key = e.Stream
+		key = e.Home().Stream
 	case s.source.Key != "":
 		key = v.Key
 	default:
@@ -187,7 +189,11 @@ func (s *shape) mapped(raw []byte, e *core.Event, v *Verdict) ([]byte, error) {
 		Stream: e.Stream, Version: e.Version, Position: e.Position, Recorded: e.Recorded.UnixMicro(),
 		Incarnation: e.Incarnation, ID: e.ID,
 	}
-	return core.EncodeEvent(nil, p, &core.NewEvent{Type: e.Type, Time: e.Time, Data: data, Metadata: e.Metadata}), nil
+	mapped := &core.NewEvent{Type: e.Type, Time: e.Time, Data: data, Metadata: e.Metadata}
+	if !e.Link.IsZero() {
+		return core.EncodeLinked(nil, p, e.Link, mapped), nil
+	}
+	return core.EncodeEvent(nil, p, mapped), nil
 }
 
 // chooseFields is an object of those fields of the data that are there.

@@ -8,7 +8,7 @@
 //
 // An expression sees these:
 //
-//	stream, type, id      text
+//	stream, type, id      text; of a link, stream is its event's
 //	version, position     int
 //	time, recorded        timestamp
 //	data                  the data; null where it is not JSON

@@ -175,7 +175,7 @@ func (e *event) Parent() cel.Activation { return nil }
 func (e *event) ResolveName(name string) (any, bool) {
 	switch name {
 	case "stream":
-		return e.Stream, true
+		return e.Home().Stream, true // a link is filtered as its event
 	case "type":
 		return e.Type, true
 	case "version":
