@@ -15,15 +15,17 @@
 //	                   commit order. An event's time is its own, recorded is the server's
 //	version            an event's number in its stream: 1, 2, 3, … with no gap.
 //	                   A stream's version is its last event's; 0 = no events
-//	position           an event's number in the log: unique and increasing; the one
-//	                   coordinate of cursors and checkpoints
+//	position           an event's, or link's, number in the log: unique and increasing;
+//	                   the one coordinate of cursors and checkpoints
 //	expected version   a number (0 = must be empty or absent), any, no_stream, stream_exists
 //	event id           a UUID chosen by the client, else by the server; the key of idempotency
 //	follow             a reader that keeps its own place: catch-up, then live
 //	head               the last position; the tail is what is kept of it in memory
 //	record             a small value under (table, key), written only by Commits
 //	incarnation        which life of a stream after hard deletes; reserved, always 1 for now
-//	link               an event that names an event elsewhere; reserved
+//	link               a record of a stream, with a version and a position of its own, that
+//	                   names an event elsewhere. Who reads the stream gets that event;
+//	                   $all passes over links, so its positions have gaps there
 //
 // # Promises
 //
@@ -34,7 +36,8 @@
 //	P5  Ids are looked up before versions: a Commit whose ids are all known, in the same
 //	    streams, in the same order, in unbroken runs, gives the first result and writes
 //	    nothing, whatever it expects. Any other known id is duplicate_event and nothing
-//	    is written. Ids are known for as long as their event is.
+//	    is written. Ids are known for as long as their event is. A link is known by its
+//	    stream and its event's id, and counts as an event in this.
 //	P6  A Commit is all or nothing; of two with the same exact expected version one wins.
 //	P7  A Commit made under an older epoch than the log's is refused by the storage
 //	    itself, where nodes share it (core/postgres).

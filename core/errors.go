@@ -92,6 +92,14 @@ func NewDuplicateEvent(stream string, id ID) *Error {
 	return e
 }
 
+// NewDuplicateLink is the answer to a link to an event that is in the stream already,
+// and not by an earlier try of the Commit; engines use it.
+func NewDuplicateLink(stream string, id ID) *Error {
+	e := Errorf(CodeDuplicateEvent, "event %s is in stream %q already, and a stream has an event once", id, clip(stream))
+	e.Stream, e.EventID = stream, id
+	return e
+}
+
 // NewLinkNotFound is the answer to a link to an event that is not in the log;
 // engines use it.
 func NewLinkNotFound(stream string, id ID) *Error {

@@ -103,7 +103,7 @@ func (l *linkLookUp) link(i, j int) error {
 	l.found(i, j, &there, known)
 	key := linkKey{a.Stream, *id}
 	if known || l.linked[key] {
-		l.refuse(core.NewDuplicateEvent(a.Stream, *id), i)
+		l.refuse(core.NewDuplicateLink(a.Stream, *id), i)
 		return nil
 	}
 	l.linked[key] = true
@@ -121,7 +121,7 @@ func (l *linkLookUp) link(i, j int) error {
 		l.refuse(core.NewLinkNotFound(a.Stream, *id), i)
 	}
 	if to.origin.Stream == a.Stream {
-		l.refuse(core.NewDuplicateEvent(a.Stream, *id), i)
+		l.refuse(core.NewDuplicateLink(a.Stream, *id), i)
 	}
 	return nil
 }

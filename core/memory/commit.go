@@ -74,7 +74,7 @@ func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, er
 			}
 			switch {
 			case isLinked, linked[key], isKnown && home.stream == a.Stream:
-				fail(core.NewDuplicateEvent(a.Stream, id), i)
+				fail(core.NewDuplicateLink(a.Stream, id), i)
 			case !isKnown:
 				fail(core.NewLinkNotFound(a.Stream, id), i)
 			}

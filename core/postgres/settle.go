@@ -124,7 +124,7 @@ func (s *settlement) lookUp(e *entry) (*core.Result, error) {
 			if isLink := len(a.Links) > 0; wrong == nil {
 				switch {
 				case (isKnown || isSent) && isLink:
-					wrong = atElement(core.NewDuplicateEvent(a.Stream, a.Links[j]), i)
+					wrong = atElement(core.NewDuplicateLink(a.Stream, a.Links[j]), i)
 				case isKnown || isSent:
 					wrong = atElement(core.NewDuplicateEvent(a.Stream, id), i)
 				case isLink:
@@ -162,7 +162,7 @@ func (s *settlement) cannotLink(a *core.Append, id core.ID, sent map[core.ID]str
 	case !ok:
 		return atElement(core.NewLinkNotFound(a.Stream, id), i)
 	case home.stream == a.Stream:
-		return atElement(core.NewDuplicateEvent(a.Stream, id), i)
+		return atElement(core.NewDuplicateLink(a.Stream, id), i)
 	}
 	return nil
 }

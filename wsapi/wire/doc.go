@@ -47,7 +47,10 @@
 //	record        uvarint length of what follows | 16 B id, all zero = none | lp type |
 //	              u8 format | lp metadata | [lp fields] | data
 //	format        bits 0-3: 0 JSON, 1 bytes; bit 7: there are fields
-//	fields        each u16le tag | u16le length | bytes; unknown tags are passed over
+//	fields        each u16le tag | u16le length | bytes; unknown tags are passed over:
+//	              1 time, i64le Unix µs, where it is not the recorded one; 2 content type;
+//	              5 of an event that is read through a link, where it was written:
+//	              uvarint position | uvarint version | stream
 //	              1 the event's own time, i64le Unix µs; 2 content type, text;
 //	              3 incarnation, u32le
 //
