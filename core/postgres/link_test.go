@@ -151,3 +151,32 @@ func TestAppendOfALinksID(t *testing.T) {
 		t.Errorf("the link: %+v, want duplicate_event", o)
 	}
 }
+
+// TestLinksUnderLocks decides links as it is done when others were faster three times.
+func TestLinksUnderLocks(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
+	before, known := eventsFor("a", 2)
+	if o := engine.Commit(t.Context(), []*core.Commit{before, linkTo("k", known[0])}).Outcomes[0]; o.Err != nil {
+		t.Fatal(o.Err)
+	}
+	own, ids := eventsFor("b", 1)
+	step, err := engine.CommitUnderLocks([]*core.Commit{
+		linkTo("l", core.NewID()), own, linkTo("l", ids[0], known[1]), linkTo("k", known[0]), linkTo("k", known[0], known[1]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := step.Outcomes
+	if !errors.Is(o[0].Err, core.CodeEventNotFound) || o[1].Err != nil || o[2].Err != nil || !o[3].Result.Duplicate || !errors.Is(o[4].Err, core.CodeDuplicateEvent) {
+		t.Errorf("%+v", o)
+	}
+	if step.Written.Count != 3 || !step.Written.Links {
+		t.Errorf("written are %d, links = %v", step.Written.Count, step.Written.Links)
+	}
+	page, err := engine.Read(t.Context(), core.ReadRequest{Stream: "l", Limit: core.Limit{Events: 10, Bytes: 1 << 20}})
+	if err != nil || page.Count != 2 || page.Slice()[0].ID != ids[0] {
+		t.Errorf("%d links, %v", page.Count, err)
+	}
+}
