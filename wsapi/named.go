@@ -55,10 +55,12 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 		s.mu.Unlock()
 		j := &joined{Subscriber: lease, conn: c, transient: r.Transient, told: delivery.CatchUp}
 		if j.transient {
-			if j.first, err = lease.Next(ctx, core.Limit{}); err != nil { // it tells at once where it is
+			first, err := lease.Next(ctx, core.Limit{}) // it tells at once where it is
+			if err != nil {
 				j.close()
 				return nil, err
 			}
+			j.first, j.start = &first, first.Checkpoint
 		}
 		return j, nil
 	}, nil
@@ -88,23 +90,29 @@ type joined struct {
 	told delivery.State
 	// Of a transient one the client is told the checkpoint: nobody else keeps it.
 	transient  bool
-	first      subscriptions.Delivery // not passed on yet, if it has a State
-	checkpoint uint64                 // that was told
+	first      *subscriptions.Delivery // not passed on yet
+	start      uint64                  // the checkpoint when it was joined
+	checkpoint uint64                  // that was told
 }
 
 // place is part of source.
-func (j *joined) place(uint64) (uint64, bool) { return j.first.Checkpoint, j.transient }
+func (j *joined) place(uint64) (uint64, bool) { return j.start, j.transient }
 
 func (j *joined) next(ctx context.Context, limit core.Limit) (parcel, error) {
-	d := j.first
-	j.first = subscriptions.Delivery{}
-	if d.State == "" {
-		var err error
-		if d, err = j.Next(ctx, limit); err != nil {
-			return parcel{}, err
-		}
+	d, err := j.take(ctx, limit)
+	if err != nil {
+		return parcel{}, err
 	}
 	return parcel{Batch: d.Batch, attempts: d.Attempts, cursor: d.Checkpoint, status: j.tell(&d)}, nil
+}
+
+// take is Next, after what was taken to see where it begins.
+func (j *joined) take(ctx context.Context, limit core.Limit) (subscriptions.Delivery, error) {
+	if first := j.first; first != nil {
+		j.first = nil
+		return *first, nil
+	}
+	return j.Next(ctx, limit)
 }
 
 // close gives back what is in flight. A client that is gone has failed; one that we

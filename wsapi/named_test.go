@@ -569,3 +569,14 @@ func TestNamedTransient(t *testing.T) {
 		n.answers("/v1/subscriptions/cache/fetch", `{"transient":true}`, 400, "a transient subscription ends with its connection")
 	})
 }
+
+// Who joins a transient subscription whose events wait for somebody gets all of them.
+func TestNamedTransientJoinedLater(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(4, 2)
+		two := `,"transient":true,"options":{"concurrencyLimit":2,"bufferSize":2}`
+		n.listen(protocol, "cache", two).wants(first(1, 2)...)
+		n.listen(protocol, "cache", two).wants(first(3, 4)...)
+	})
+}
