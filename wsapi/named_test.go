@@ -388,9 +388,10 @@ func TestNamedWrongAcks(t *testing.T) {
 // Nacks: again, after a time; set aside; passed over; and an ack that takes too long.
 func TestNamedNacks(t *testing.T) {
 	overProtocols(t, func(t *testing.T, protocol string) {
+		t.Parallel()
 		n := newNode(t, wsapi.Config{})
 		n.feed(5, 1)
-		l := n.listen(protocol, "s", `,"consumer":"w","options":{"ackTimeoutMs":200,"retry":{"minMs":0}}`)
+		l := n.listen(protocol, "s", `,"consumer":"w","options":{"ackTimeoutMs":2000,"retry":{"minMs":0}}`)
 		l.wants(first(1, 2, 3, 4, 5)...)
 		l.ok(`{"op":"extend","id":3,"sub":1,"positions":[5],"ms":60000}`)
 		l.ok(`{"op":"nack","id":4,"sub":1,"positions":[1],"action":"retry","delayMs":0}`)
