@@ -113,12 +113,18 @@ func (p *past) add(f Failure) {
 	p.failures = append(p.failures, f)
 }
 
-// pool keeps entries to be used again.
-type pool struct{ free *entry }
+// pool keeps entries to be used again. It grows by what it has: most subscriptions
+// are never far behind, and there are many of them.
+type pool struct {
+	free *entry
+	made int
+}
 
 func (p *pool) get() *entry {
 	if p.free == nil {
-		const chunk = 64
+		const least, most = 2, 64
+		chunk := min(max(least, p.made), most)
+		p.made += chunk
 		for entries := make([]entry, chunk); len(entries) > 0; entries = entries[1:] {
 			entries[0].next, p.free = p.free, &entries[0]
 		}
