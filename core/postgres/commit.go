@@ -44,7 +44,6 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	}
 	if s.plan.links {
 		s.look = true // a link's id may well be there
-		s.allowLinks()
 	}
 	s.run(ctx)
 	return core.Step{Outcomes: s.outcomes, Written: s.written}

@@ -30,8 +30,6 @@ type Engine struct {
 	lookFirst atomic.Int32
 	// unnamed says that prepared statements get lost.
 	unnamed atomic.Bool
-	// links says that every node that has the store open knows links.
-	links atomic.Bool
 	// outgrown says that the store has gone further than this version can follow.
 	outgrown atomic.Pointer[core.Error]
 

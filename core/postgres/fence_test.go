@@ -82,7 +82,7 @@ func TestFenceIsThePredicate(t *testing.T) {
 	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
 	var function string
 	err := server.Connect(t).QueryRow(t.Context(), `SELECT pg_get_functiondef(oid) FROM pg_proc
-		WHERE proname = 'commit_group' AND pronamespace = '`+store+`'::regnamespace ORDER BY pronargs DESC LIMIT 1`).Scan(&function)
+		WHERE proname = 'commit_group' AND pronamespace = '`+store+`'::regnamespace `).Scan(&function)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +109,9 @@ func TestEpochWaitsForCommits(t *testing.T) {
 	server := pgtest.Shared(t)
 	for name, call := range map[string]string{
 		"event": `SELECT %s.commit_group(1, '{a}', '{a}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-			false, NULL, '{1}', '{1}', ARRAY[gen_random_uuid()], NULL, '{0}', '{T}', NULL, NULL, NULL, '{"1"}')`,
+			false, NULL, '{1}', '{1}', ARRAY[gen_random_uuid()], NULL, '{0}', '{T}', NULL, NULL, NULL, '{"1"}', NULL, NULL)`,
 		"record": `SELECT %s.commit_group(1, NULL, NULL, NULL, NULL, '{t}', '{k}', '{0}', '{9}', '{false}', '{1}', '{v}',
-			false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`,
+			false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

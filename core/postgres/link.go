@@ -3,15 +3,11 @@ package postgres
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gyre-events/gyre/core"
 )
-
-// linksMigration is the one that a node has to know to read a log with links.
-const linksMigration = 3
 
 // linkID is the id of the row of a link: made of its stream and its event, it is the
 // same for every try to write it. A UUID of version 8, so no event has it by chance.
@@ -149,47 +145,6 @@ func encodeLinks(out *params, p *plan, n int) {
 		}
 	})
 	out.end(false)
-}
-
-// allowLinks sees to it that no node has the store open that would read links as
-// events. If one has, the Commits with links are answered so. A node asks once.
-func (s *step) allowLinks() {
-	e := s.engine
-	if e.links.Load() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(e.hurry, e.config.CallTimeout)
-	defer cancel()
-	err := on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
-		tx, err := c.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		store := e.config.Store
-		for _, sql := range []string{
-			`SELECT pg_advisory_xact_lock(hashtextextended('gyre migrations of ' || '` + store + `', 0))`,
-			fmt.Sprintf(`SELECT %s.refuse_older_nodes(%d)`, store, linksMigration),
-			fmt.Sprintf(`UPDATE %s.migrations SET least = %d WHERE version = %[2]d AND least < %[2]d`, store, linksMigration),
-		} {
-			if _, err := tx.Exec(ctx, sql); err != nil {
-				return err
-			}
-		}
-		return tx.Commit(ctx)
-	})
-	if err == nil {
-		e.links.Store(true)
-		return
-	}
-	answer := asError(err)
-	s.plan.drop(func(en *entry) bool {
-		if !en.commit.HasLinks() {
-			return false
-		}
-		s.outcomes[en.index].Err = answer
-		return true
-	})
 }
 
 // ReadLog is core.HeadWatcher's.

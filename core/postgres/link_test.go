@@ -28,29 +28,6 @@ func eventsFor(stream string, n int) (*core.Commit, []core.ID) {
 	return c, ids
 }
 
-// TestLinksWaitForOlderNodes: a node that would read links as events keeps them from
-// being written, and their neighbours not; with the first one, such nodes are shut out.
-func TestLinksWaitForOlderNodes(t *testing.T) {
-	t.Parallel()
-	server := pgtest.Shared(t)
-	store := server.Store(t)
-	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
-	server.Exec(t, "INSERT INTO "+store+".nodes (id, name, version, knows, until) VALUES (gen_random_uuid(), 'old', '0.9', 2, 'infinity')")
-	c, ids := eventsFor("a", 2)
-	step := engine.Commit(t.Context(), []*core.Commit{c, linkTo("l", ids...)})
-	if step.Outcomes[0].Err != nil || !errors.Is(step.Outcomes[1].Err, core.CodeNodesOutdated) {
-		t.Fatalf("beside an older node: %+v", step.Outcomes)
-	}
-	server.Exec(t, "DELETE FROM "+store+".nodes WHERE name = 'old'")
-	if o := engine.Commit(t.Context(), []*core.Commit{linkTo("l", ids...)}).Outcomes[0]; o.Err != nil {
-		t.Fatal(o.Err)
-	}
-	var least int
-	if err := server.Connect(t).QueryRow(t.Context(), "SELECT max(least) FROM "+store+".migrations").Scan(&least); err != nil || least != 3 {
-		t.Errorf("a node has to know %d, %v, want 3", least, err)
-	}
-}
-
 // TestFollowersSeeLinksOfOtherNodes: links that another node writes reach who follows
 // their stream, and pass by who follows everything.
 func TestFollowersSeeLinksOfOtherNodes(t *testing.T) {

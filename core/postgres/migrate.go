@@ -69,7 +69,7 @@ func migrationsOf(schema string) ([]Migration, error) {
 		if least := leastLine.FindStringSubmatch(m.SQL); least != nil {
 			m.Least, _ = strconv.Atoi(least[1])
 		}
-		if i > 1 && m.Least > list[i-1].Least {
+		if i > 0 && m.Least > list[i-1].Least {
 			m.SQL = fmt.Sprintf("SELECT %s.refuse_older_nodes(%d);\n%s", schema, m.Least, m.SQL)
 		}
 		list = append(list, m)

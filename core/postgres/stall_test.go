@@ -85,7 +85,7 @@ func TestHalfSentCommit(t *testing.T) {
 	f := c.PgConn().Frontend()
 	f.Send(&pgproto3.Parse{Query: fmt.Sprintf(`SELECT %s.commit_group(1, '{a}', NULL, NULL, NULL,
 		NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, '{1}', '{1}', ARRAY[gen_random_uuid()],
-		NULL, '{0}', '{T}', NULL, NULL, NULL, '{"1"}')`, store)})
+		NULL, '{0}', '{T}', NULL, NULL, NULL, '{"1"}', NULL, NULL)`, store)})
 	f.Send(&pgproto3.Bind{})
 	f.Send(&pgproto3.Execute{})
 	f.Send(&pgproto3.Flush{})

@@ -27,7 +27,10 @@ CREATE TABLE {schema}.streams (
   version     bigint NOT NULL DEFAULT 0
 );
 
--- The log. Nothing in it is ever updated.
+-- The log. Nothing in it is ever updated. A link is a row, too: it has the type of the
+-- event and none of the rest, which is read through link. Its id is made of its stream
+-- and its event, so that the key on ids keeps an event from being linked into one
+-- stream twice.
 CREATE TABLE {schema}.events (
   position     bigint NOT NULL PRIMARY KEY,
   stream       bigint NOT NULL,
@@ -40,7 +43,8 @@ CREATE TABLE {schema}.events (
   content_type text,                         -- where the format does not say it
   metadata     bytea,                        -- a JSON object, as it was sent
   correlation  text COLLATE "C",             -- correlation_id in it
-  data         bytea NOT NULL
+  data         bytea NOT NULL,
+  link         bigint                        -- the position of the event that it is a link to
 );
 CREATE UNIQUE INDEX events_stream_version ON {schema}.events (stream, version);
 CREATE UNIQUE INDEX events_id ON {schema}.events (id);
@@ -92,6 +96,10 @@ CREATE FUNCTION {schema}.commit_group(
   p_metadata     bytea[],
   p_correlation  text[],
   p_data         bytea[],
+  -- Links: the id of the event, and where the group writes that itself, its number in
+  -- the group. A link's p_id is its own and its p_data empty.
+  p_link         uuid[],
+  p_nth          integer[],
   OUT o_written   boolean,
   OUT o_head      bigint,      -- before the first event
   OUT o_recorded  timestamptz,
@@ -101,7 +109,9 @@ CREATE FUNCTION {schema}.commit_group(
   OUT o_ids       uuid[],      -- those of the ids that are known, and their places
   OUT o_id_streams   text[],
   OUT o_id_versions  bigint[],
-  OUT o_id_positions bigint[]
+  OUT o_id_positions bigint[],
+  OUT o_id_types     text[],
+  OUT o_id_links     bigint[]  -- the position of the event, of a link
 ) LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -117,6 +127,8 @@ DECLARE
   v_floors bigint[];
   v_count  integer := cardinality(p_id);
   v_look   boolean := p_look;
+  v_links  bigint[];
+  v_types  text[];
 BEGIN
   o_written := true;
 
@@ -189,12 +201,23 @@ BEGIN
   -- Ids are looked up where they may matter: where they have been met before, and
   -- where an expectation does not hold.
   IF v_look OR NOT o_written OR p_others IS NOT NULL THEN
-    SELECT array_agg(e.id), array_agg(s.name), array_agg(e.version), array_agg(e.position)
-    INTO o_ids, o_id_streams, o_id_versions, o_id_positions
+    SELECT array_agg(e.id), array_agg(s.name), array_agg(e.version), array_agg(e.position),
+           array_agg(e.type), array_agg(e.link)
+    INTO o_ids, o_id_streams, o_id_versions, o_id_positions, o_id_types, o_id_links
     FROM unnest(CASE WHEN v_look OR NOT o_written THEN p_id || p_others ELSE p_others END) n(id)
     JOIN {schema}.events e ON e.id = n.id
     JOIN {schema}.streams s ON s.id = e.stream;
     o_written := o_written AND NOT coalesce(v_look AND o_ids && p_id, false);
+  END IF;
+
+  -- What is linked has to be there, and not in the stream already as its own event.
+  IF p_link IS NOT NULL AND o_written THEN
+    SELECT array_agg(e.position ORDER BY x.n), array_agg(e.type ORDER BY x.n),
+           bool_and(x.id IS NULL OR x.nth IS NOT NULL OR coalesce(e.stream <> v_ids[x.stream], false))
+    INTO v_links, v_types, o_written
+    FROM (SELECT generate_series(1, v_count) AS n, unnest(p_link) AS id, unnest(p_nth) AS nth,
+                 unnest(p_stream) AS stream) x
+    LEFT JOIN {schema}.events e ON e.id = x.id AND e.link IS NULL;
   END IF;
 
   IF NOT o_written THEN
@@ -237,17 +260,18 @@ BEGIN
 
   -- 5. The events.
   INSERT INTO {schema}.events
-    (position, stream, version, recorded, time, id, format, type, content_type, metadata, correlation, data)
+    (position, stream, version, recorded, time, id, format, type, content_type, metadata, correlation, data, link)
   SELECT o_head + x.n, v_ids[x.stream], o_versions[x.stream] + x.off, o_recorded,
-         x.time, x.id, x.format, x.type, x.content_type, x.metadata, x.correlation, x.data
+         x.time, x.id, x.format, coalesce(v_types[x.n], x.type), x.content_type, x.metadata, x.correlation, x.data,
+         coalesce(v_links[x.n], o_head + x.nth)
   FROM (SELECT generate_series(1, v_count) AS n, unnest(p_stream) AS stream, unnest(p_offset) AS off,
                unnest(p_time) AS time, unnest(p_id) AS id, unnest(p_format) AS format, unnest(p_type) AS type,
                unnest(p_content_type) AS content_type, unnest(p_metadata) AS metadata,
-               unnest(p_correlation) AS correlation, unnest(p_data) AS data) x;
+               unnest(p_correlation) AS correlation, unnest(p_data) AS data, unnest(p_nth) AS nth) x;
 END
 $$;
 
--- What people who query with SQL see.
+-- What people who query with SQL see: each event once, at home.
 CREATE FUNCTION {schema}.json_or_null(p bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 BEGIN
   RETURN convert_from(p, 'UTF8')::jsonb;
@@ -264,4 +288,35 @@ SELECT e.position, s.name AS stream, e.version, e.id, e.type,
        e.correlation AS correlation_id,
        {schema}.json_or_null(e.metadata) ->> 'causation_id' AS causation_id
 FROM {schema}.events e
-JOIN {schema}.streams s ON s.id = e.stream;
+JOIN {schema}.streams s ON s.id = e.stream
+WHERE e.link IS NULL;
+
+-- The nodes that have the store open: nothing is taken away while one that does not know
+-- it is among them. A row is one opening of the store. Its node puts off the end again and
+-- again; the server's clock alone says whether it has come.
+CREATE TABLE {schema}.nodes (
+  id      uuid NOT NULL PRIMARY KEY,
+  name    text NOT NULL,
+  version text NOT NULL,                     -- of the program
+  knows   integer NOT NULL,                  -- the newest migration that the node knows
+  since   timestamptz NOT NULL DEFAULT clock_timestamp(),
+  until   timestamptz NOT NULL               -- it counts as gone from then on
+);
+
+-- refuse_older_nodes is what a migration begins with after which a node has to know
+-- more than before. Whoever calls it has the lock of migrations, without which no node
+-- comes in. Nodes that count as gone are taken out: should one of them have been asleep,
+-- it finds that out, comes in again, and is told that it is too old.
+CREATE FUNCTION {schema}.refuse_older_nodes(p_least integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  v_older text;
+BEGIN
+  DELETE FROM {schema}.nodes n WHERE n.until < clock_timestamp();
+  SELECT string_agg(format('%s (gyre %s, knows %s)', n.name, n.version, n.knows), ', ' ORDER BY n.name)
+  INTO v_older FROM {schema}.nodes n WHERE n.knows < p_least;
+  IF v_older IS NOT NULL THEN
+    RAISE EXCEPTION 'the migration needs nodes that know %, and older ones have the store open: %', p_least, v_older
+      USING ERRCODE = 'GY002';
+  END IF;
+END
+$$;
