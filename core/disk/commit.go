@@ -74,7 +74,7 @@ func (e *Engine) commit(c *core.Commit, placed []core.Appended, written *core.Ba
 		return core.Outcome{Result: *duplicate}
 	}
 	number := e.writer.header.number
-	if err := e.makeRoom(c, written); err != nil {
+	if err := e.makeRoom(maxFrameBytes(c), written); err != nil {
 		return core.Outcome{Err: err}
 	}
 	if e.writer.header.number != number {
@@ -170,13 +170,11 @@ func (w *writer) enter(c *core.Commit, o offset) {
 	}
 }
 
-// makeRoom sees to it that the frame of c fits the segment. A frame that is
-// larger than a whole segment gets one of its own, which grows with it; links do
-// not go into a segment that an older Gyre has begun and would misread.
-func (e *Engine) makeRoom(c *core.Commit, written *core.Batch) error {
+// makeRoom sees to it that a frame of n bytes fits the segment. A frame that
+// is larger than a whole segment gets one of its own, which grows with it.
+func (e *Engine) makeRoom(n int64, written *core.Batch) error {
 	w := &e.writer
-	fits := w.builder.end()+maxFrameBytes(c) <= w.capacity || w.last.end.byte() == headerBytes
-	if fits && (w.header.version >= linksVersion || !c.HasLinks()) {
+	if w.builder.end()+n <= w.capacity || w.last.end.byte() == headerBytes {
 		return nil
 	}
 	if err := e.keeper.blocked(); err != nil && !e.keeper.due() {

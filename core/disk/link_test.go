@@ -2,10 +2,7 @@ package disk
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"hash/crc32"
-	"path/filepath"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -30,58 +27,6 @@ func someEvents(stream string, n int) *core.Commit {
 
 func links(stream string, ids []core.ID) *core.Commit {
 	return &core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.AnyVersion, Links: ids}}}
-}
-
-// TestLinksInALogOfVersion1 opens a log as it was written before there were links:
-// the first link begins a segment that an older Gyre refuses, and no log without
-// links ever has a segment of a later version in its past.
-func TestLinksInALogOfVersion1(t *testing.T) {
-	dir := t.TempDir()
-	fs := newFaultFS()
-	e, err := openOn(t, fs, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := someEvents("a", 5)
-	commit(t, e, c)
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	name := filepath.Join(dir, "log", segmentName(1))
-	data := fs.contents(name)
-	binary.LittleEndian.PutUint32(data[hdrVersion:], 1)
-	binary.LittleEndian.PutUint32(data[hdrChecksum:], 0)
-	binary.LittleEndian.PutUint32(data[hdrChecksum:], crc32.Checksum(data[:headerBytes], castagnoli))
-	fs.set(name, data)
-	if e, err = openOn(t, fs, dir); err != nil {
-		t.Fatal(err)
-	}
-	for i, want := range []struct {
-		commit  *core.Commit
-		segment uint32
-	}{
-		{someEvents("a", 1), 1}, {links("l", idsOf(c)), 2}, {someEvents("a", 1), 2}, {links("m", idsOf(c)), 2},
-	} {
-		commit(t, e, want.commit)
-		if got := e.appender.durable.Load().end.segment(); got != want.segment {
-			t.Errorf("commit %d is in segment %d, want %d", i, got, want.segment)
-		}
-	}
-	for range 2 {
-		if got := readAll(t, e, "l"); len(got) != 5 || got[4].Link != (core.Origin{Stream: "a", Version: 5, Position: 5}) {
-			t.Errorf("%d links", len(got))
-		}
-		if err := e.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if e, err = openOn(t, fs, dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	defer e.Close()
-	if got := readAll(t, e, core.All); len(got) != 7 {
-		t.Errorf("$all has %d events, want 7", len(got))
-	}
 }
 
 // TestWalkBackOverLinks reads $all backward where long ranges of positions have no

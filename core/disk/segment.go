@@ -16,9 +16,7 @@ import (
 const (
 	headerBytes = 4096
 	// formatVersion is written to every segment. Readers refuse a greater one.
-	formatVersion = 2
-	// linksVersion is the first whose segments may have links.
-	linksVersion = 2
+	formatVersion = 1
 
 	segmentMagic = "GYRESEG\x00"
 	headerUsed   = 128 // of headerBytes; the rest is zero
