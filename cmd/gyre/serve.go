@@ -109,6 +109,7 @@ func (f *serveFlags) settle(a *app, cmd *cobra.Command) error {
 
 // serve runs a node until ctx ends.
 func (a *app) serve(ctx context.Context, f serveFlags) error {
+	runtime.TuneProcess()
 	f.node.Version = version
 	f.node.Logger = newLogger(a.stderr, f.logLevel)
 	opening := a.newOpening(f.node.Logger)
