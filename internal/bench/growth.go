@@ -17,7 +17,6 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/disk"
-	"github.com/gyre-events/gyre/runtime"
 )
 
 const (
@@ -83,7 +82,6 @@ func benchGrowth(b *bench) error {
 // childFill fills a log in two steps and measures after each. Then it appends
 // on until it is killed.
 func childFill(ctx context.Context, args []string) error {
-	runtime.TuneProcess()
 	engine, err := disk.Open(ctx, disk.Config{Dir: args[0]})
 	if err != nil {
 		return err

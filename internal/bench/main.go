@@ -12,6 +12,8 @@ import (
 	"runtime/pprof"
 	"slices"
 	"text/tabwriter"
+
+	"github.com/gyre-events/gyre/runtime"
 )
 
 // Result is one line of the table.
@@ -49,6 +51,7 @@ var groups = []group{
 }
 
 func main() {
+	runtime.TuneProcess() // there is a node in it, or it is one
 	if len(os.Args) > 1 && os.Args[1] == childCommand {
 		os.Exit(runChild(os.Args[2:]))
 	}

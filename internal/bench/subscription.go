@@ -22,9 +22,16 @@ const (
 	subBuffer  = 4096 // events in flight to one subscriber, as many as a follow has credit for
 )
 
-// benchSubscriptions measures named subscriptions through a node's WebSocket, with
-// client and node in one process.
+// benchSubscriptions measures named subscriptions through a node's WebSocket.
 func benchSubscriptions(b *bench) error {
+	if err := benchFewSubscriptions(b); err != nil {
+		return err
+	}
+	return benchManySubscriptions(b)
+}
+
+// benchFewSubscriptions has client and node in one process.
+func benchFewSubscriptions(b *bench) error {
 	node, err := runtime.Start(b.ctx, runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "subscription")})
 	if err != nil {
 		return err
@@ -39,7 +46,7 @@ func benchSubscriptions(b *bench) error {
 			return err
 		}
 	}
-	return benchManySubscriptions(b)
+	return nil
 }
 
 // fillStreams appends n events to streams in turn.

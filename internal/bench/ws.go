@@ -397,7 +397,6 @@ func benchIdleFollowers(b *bench) error {
 
 // childServe runs a node until its standard input closes.
 func childServe(ctx context.Context, args []string) error {
-	runtime.TuneProcess()
 	node, err := runtime.Start(ctx, runtime.Config{Listen: "127.0.0.1:0", Data: args[0]})
 	if err != nil {
 		return err
