@@ -6,8 +6,8 @@ import (
 )
 
 // gcPercent is how much garbage there may be for each 100 bytes that are in use. What
-// a node has in use is small, and an append that meets the collector waits for it: at
-// Go's 100 that is one in fifty beside a thousand subscriptions, at 200 half of them.
+// a node has in use is small, and appends that meet the collector wait for it.
+// RATIONALE.md has the figures.
 const gcPercent = 200
 
 // TuneProcess sets the garbage collector of a process that is a node and little else.
