@@ -7,6 +7,8 @@ import "context"
 // own lock: whatever the Store above believes is a hint. All methods are safe
 // for concurrent use. The suite core/enginetest is the contract in full.
 type Engine interface {
+	LogReader
+
 	// Commit decides and makes durable a group, in order, as one step. When
 	// it returns, what succeeded is on disk and can be read. The Commits have
 	// been validated. ctx bounds waiting, not the step: the outcome of what
@@ -17,7 +19,7 @@ type Engine interface {
 	// other is free.
 	Commit(ctx context.Context, group []*Commit) Step
 
-	// Read answers a page as Log.Read does. The request's Limit is set.
+	// Read answers a page as Log.Read does. The request's Limit is set, as ReadLog's is.
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
 	// Event finds an event by its id, or answers event_not_found.
@@ -44,10 +46,6 @@ type HeadWatcher interface {
 	// identity another than log, and answers the head. It is prompt while somebody
 	// waits, and free while nobody does.
 	WaitHead(ctx context.Context, log string, after uint64) (head uint64, err error)
-
-	// ReadLog answers what was written from a position on as Step.Written has it:
-	// events, and links without what they name, so that no position is left out.
-	ReadLog(ctx context.Context, from uint64, limit Limit) (Page, error)
 }
 
 // Step is the outcome of a group.

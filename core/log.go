@@ -28,6 +28,15 @@ type Log interface {
 	Follow(ctx context.Context, f FollowRequest) (Follower, error)
 }
 
+// LogReader reads a log as it was written, for those that keep another like it. Its
+// errors are those of a Log.
+type LogReader interface {
+	// ReadLog answers one page of everything from a position on, inclusive: events,
+	// and links without what they name (EncodeLink), so that no position is left out.
+	// The limit is that of a ReadRequest.
+	ReadLog(ctx context.Context, from uint64, limit Limit) (Page, error)
+}
+
 // ReadRequest asks for a page.
 type ReadRequest struct {
 	// Stream is a name, or All.

@@ -23,7 +23,10 @@ type Store struct {
 	closeErr  error
 }
 
-var _ Log = (*Store)(nil)
+var (
+	_ Log       = (*Store)(nil)
+	_ LogReader = (*Store)(nil)
+)
 
 // StoreConfig has the Store's bounds. The zero value has good defaults.
 type StoreConfig struct {
@@ -85,11 +88,28 @@ func (s *Store) Submit(ctx context.Context, c Commit, done func(Result, error)) 
 
 // Read is Log.Read.
 func (s *Store) Read(ctx context.Context, r ReadRequest) (Page, error) {
-	if err := validateReadable(r.Stream); err != nil {
+	if err := r.bound(); err != nil {
 		return Page{}, err
 	}
+	return s.engine.Read(ctx, r)
+}
+
+// ReadLog is LogReader.ReadLog.
+func (s *Store) ReadLog(ctx context.Context, from uint64, limit Limit) (Page, error) {
+	r := ReadRequest{Stream: All, From: from, Limit: limit}
+	if err := r.bound(); err != nil {
+		return Page{}, err
+	}
+	return s.engine.ReadLog(ctx, r.From, r.Limit)
+}
+
+// bound checks r, and sets what it leaves to the defaults.
+func (r *ReadRequest) bound() error {
+	if err := validateReadable(r.Stream); err != nil {
+		return err
+	}
 	if r.From > MaxNumber || r.Limit.Events < 0 || r.Limit.Bytes < 0 {
-		return Page{}, Errorf(CodeInvalidRequest, "from %d and limit %+v are out of range", r.From, r.Limit)
+		return Errorf(CodeInvalidRequest, "from %d and limit %+v are out of range", r.From, r.Limit)
 	}
 	if r.Limit.Events == 0 {
 		r.Limit.Events = DefaultReadEvents
@@ -99,7 +119,7 @@ func (s *Store) Read(ctx context.Context, r ReadRequest) (Page, error) {
 	}
 	r.Limit.Events = min(r.Limit.Events, MaxReadEvents)
 	r.Limit.Bytes = min(r.Limit.Bytes, MaxPageBytes)
-	return s.engine.Read(ctx, r)
+	return nil
 }
 
 // Event finds an event by its id, or answers event_not_found.

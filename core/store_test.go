@@ -146,3 +146,31 @@ func TestStoreListsWithinItsLimits(t *testing.T) {
 		t.Errorf("%+v", stats)
 	}
 }
+
+// TestReadLogIsBounded reads a log with links through the Store, which has the bounds
+// of a Read.
+func TestReadLogIsBounded(t *testing.T) {
+	store := openStore(t, core.StoreConfig{})
+	for i := range 600 {
+		c := one("a")
+		c.Appends[0].Events[0].ID = core.NewID()
+		c.Appends = append(c.Appends, core.Append{Stream: "l", Expect: core.Expect(i), Links: []core.ID{c.Appends[0].Events[0].ID}})
+		if _, err := store.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for limit, want := range map[int]int{0: core.DefaultReadEvents, 7: 7, core.MaxReadEvents + 1: core.MaxReadEvents} {
+		page, err := store.ReadLog(t.Context(), 3, core.Limit{Events: limit})
+		if err != nil || page.Count != want || page.First != 3 || page.Last != uint64(2+want) || !page.Links {
+			t.Errorf("limit %d: %d from %d to %d, %v, want %d", limit, page.Count, page.First, page.Last, err, want)
+		}
+	}
+	for _, limit := range []core.Limit{{Events: -1}, {Bytes: -1}} {
+		if _, err := store.ReadLog(t.Context(), 1, limit); !errors.Is(err, core.CodeInvalidRequest) {
+			t.Errorf("%+v: %v", limit, err)
+		}
+	}
+	if _, err := store.ReadLog(t.Context(), core.MaxNumber+1, core.Limit{}); !errors.Is(err, core.CodeInvalidRequest) {
+		t.Errorf("from beyond all numbers: %v", err)
+	}
+}

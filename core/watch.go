@@ -122,7 +122,7 @@ func (w *watch) fill(ctx context.Context, to uint64) {
 		if end >= to || to-end > fillEvents {
 			return
 		}
-		page, err := w.log.ReadLog(ctx, end+1, Limit{Events: MaxReadEvents, Bytes: MaxPageBytes})
+		page, err := w.store.engine.ReadLog(ctx, end+1, Limit{Events: MaxReadEvents, Bytes: MaxPageBytes})
 		if err != nil || page.End && page.Head < to {
 			return
 		}

@@ -21,7 +21,7 @@ func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 	}
 	defer e.life.RUnlock()
 	if r.Stream == core.All {
-		return e.readAll(ctx, r)
+		return e.readAll(ctx, r, false)
 	}
 	return e.readStream(r)
 }

@@ -9,8 +9,19 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// readAll reads $all, which passes over links.
-func (e *Engine) readAll(ctx context.Context, r core.ReadRequest) (core.Page, error) {
+// ReadLog is core.LogReader's.
+func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core.Page, error) {
+	if err := e.enter(ctx); err != nil {
+		return core.Page{}, err
+	}
+	defer e.life.RUnlock()
+	page, err := e.readAll(ctx, core.ReadRequest{Stream: core.All, From: from, Limit: limit}, true)
+	page.Links = true
+	return page, err
+}
+
+// readAll reads $all, which passes over links unless they are wanted.
+func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, links bool) (core.Page, error) {
 	m := e.appender.durable.Load()
 	page := core.Page{Version: m.head, Head: m.head}
 	lo, hi := uint64(1), m.head
@@ -26,7 +37,7 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest) (core.Page, er
 		}
 		return page, nil
 	}
-	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit}
+	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, links: links}
 	walk := w.walk
 	if r.Backward {
 		walk = w.walkBack
@@ -43,6 +54,7 @@ type walker struct {
 	view   *view
 	page   *core.Page
 	limit  core.Limit
+	links  bool  // take them as they are
 	ends   []int // of each event in the page's block, if not nil
 	full   bool
 }
@@ -135,10 +147,10 @@ func positionOf(encoded []byte) uint64 {
 	return position
 }
 
-// take adds an event to the page and passes over a link; false says that there is
-// no room.
+// take adds an event to the page, and passes over a link that is not wanted; false
+// says that there is no room.
 func (w *walker) take(encoded []byte, position uint64) bool {
-	if core.IsLink(encoded) {
+	if !w.links && core.IsLink(encoded) {
 		return true
 	}
 	if w.page.Count > 0 && len(w.page.Block)+len(encoded) > w.limit.Bytes {

@@ -158,7 +158,27 @@ func checkLog(s *suite) {
 		s.Errorf("the listing has %v, and not %d streams of $all", listed, len(streams))
 	}
 	checkPositions(s, whole, head)
+	checkWritten(s, whole)
 	checkIDs(s, all)
+}
+
+// checkWritten compares what was written with what the streams have, by position.
+func checkWritten(s *suite, whole []core.Event) {
+	s.Helper()
+	written := s.readLog()
+	if len(written) != len(whole) {
+		s.Fatalf("the log has %d events and links, the streams have %d", len(written), len(whole))
+	}
+	for i, e := range written {
+		want := whole[i]
+		if !want.Link.IsZero() {
+			if err := checkLink(e, placementOf(want), want.ID); err != nil || e.Link != want.Link || e.Type != want.Type || !e.Recorded.Equal(want.Recorded) {
+				s.Errorf("the log has %+v where a link %+v is read, %v", e, want, err)
+			}
+		} else if !sameRaw(e, want) {
+			s.Errorf("the log has %+v where %+v is read", e, want)
+		}
+	}
 }
 
 // checkStream holds what was read of a stream to P1, and to what $all has of it.
@@ -312,6 +332,14 @@ func checkPage(r core.ReadRequest, page core.Page, all []core.Event, head uint64
 		return fmt.Errorf("read %+v: end = %v after %d of %d events", r, page.End, len(got), len(rest))
 	}
 	return checkNext(r, page, got, rest, from, last, number)
+}
+
+// checkLogPage compares a page of what was written with all of it.
+func checkLogPage(from uint64, limit core.Limit, page core.Page, written []core.Event) error {
+	if page.Count > 0 && !page.Links {
+		return fmt.Errorf("the page from %d does not say that there may be links", from)
+	}
+	return checkPage(core.ReadRequest{Stream: core.All, From: from, Limit: limit}, page, written, uint64(len(written)))
 }
 
 // checkNext checks that the next page leaves nothing out and repeats nothing.

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -179,11 +180,18 @@ func readersDuringWrites(s *suite) {
 	}
 }
 
-// readOnce reads on in $all, and the end of some stream.
+// readOnce reads on in $all or in the log, which are the same here, and the end of
+// some stream.
 func readOnce(s *suite, r *rand.Rand, next *uint64) ([]sight, error) {
 	before := s.engine.State().Head
 	q := core.ReadRequest{Stream: core.All, From: *next, Limit: core.Limit{Events: 1 + r.IntN(40), Bytes: everything.Bytes}}
-	page, err := s.engine.Read(s.ctx(), q)
+	read := s.engine.Read
+	if r.IntN(2) == 0 {
+		read = func(ctx context.Context, q core.ReadRequest) (core.Page, error) {
+			return s.engine.ReadLog(ctx, q.From, q.Limit)
+		}
+	}
+	page, err := read(s.ctx(), q)
 	if err != nil {
 		return nil, fmt.Errorf("read %+v: %w", q, err)
 	}

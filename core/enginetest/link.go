@@ -213,6 +213,7 @@ var linkTests = []test{
 		}
 	}},
 	{"links", "all_passes_over_links", allPassesOverLinks},
+	{"links", "log_has_every_position", logHasEveryPosition},
 	{"links", "pages_of_linked_streams", func(s *suite) {
 		for i := range 6 {
 			events := s.write("b", 2)
@@ -302,5 +303,42 @@ func allPassesOverLinks(s *suite) {
 			}
 		}
 		readThrough(s, core.ReadRequest{Stream: core.All, Backward: backward, Limit: core.Limit{Events: 1000, Bytes: 100_000}}, all, head)
+	}
+}
+
+// logHasEveryPosition reads pages of the log from every place, with every limit.
+func logHasEveryPosition(s *suite) {
+	for i := range 5 {
+		events := s.write("a", 3)
+		s.must(linkTo("l", core.AnyVersion, events...))
+		c := appendsTo("b", "c")
+		c.Appends = append(c.Appends, linkTo(fmt.Sprintf("m-%d", i), 0, c.Appends[1].Events[0], events[2]).Appends...)
+		s.must(c)
+	}
+	large := newEvent()
+	large.Format, large.Data = core.Bytes, make([]byte, 50_000)
+	s.must(appendTo("a", core.AnyVersion, large))
+	s.must(linkTo("l", core.AnyVersion, large))
+	written := s.readLog()
+	size := len(written[0].Raw)
+	for from := range uint64(len(written)) + 3 {
+		for _, limit := range []core.Limit{
+			{Events: 1, Bytes: everything.Bytes}, {Events: 2, Bytes: everything.Bytes}, {Events: 7, Bytes: everything.Bytes}, everything,
+			{Events: 1000, Bytes: 1}, {Events: 1000, Bytes: size}, {Events: 1000, Bytes: 10 * size}, {Events: 1000, Bytes: 60_000},
+		} {
+			for next, end := from, false; !end; {
+				page, err := s.engine.ReadLog(s.ctx(), next, limit)
+				if err == nil {
+					err = checkLogPage(next, limit, page, written)
+				}
+				if err != nil {
+					s.Fatalf("read the log, %+v: %v", limit, err)
+				}
+				next, end = page.Next, page.End
+			}
+		}
+	}
+	if page, err := s.engine.ReadLog(s.ctx(), core.MaxNumber, everything); err != nil || page.Count > 0 || !page.End || page.Next != core.MaxNumber {
+		s.Errorf("from beyond the end: %+v, %v", page, err)
 	}
 }

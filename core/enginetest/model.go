@@ -12,8 +12,8 @@ import (
 // It shares nothing with an engine; what an engine finds with an index, the model
 // finds by comparing.
 type model struct {
-	events  []core.Event // of $all, by position
-	head    uint64
+	events  []core.Event            // of $all, by position
+	written []core.Event            // by position: events, and links as the log keeps them
 	streams map[string][]core.Event // links are read as the events that they name
 	known   map[core.ID]core.Event  // links apart
 	records map[string]core.Record  // by table + "\x00" + key
@@ -47,7 +47,7 @@ func (m *model) judge(c *core.Commit) verdict {
 	for name, events := range m.streams {
 		versions[name] = uint64(len(events))
 	}
-	position := m.head
+	position := uint64(len(m.written))
 	for i, a := range c.Appends {
 		before := versions[a.Stream]
 		if !a.Expect.Holds(before) {
@@ -155,7 +155,7 @@ func (m *model) take(c *core.Commit, o core.Outcome, written []core.Event) (rest
 		n += c.Appends[i].Count()
 	}
 	for _, e := range written[:n] {
-		m.head++
+		m.written = append(m.written, e)
 		if e.Link.IsZero() {
 			m.events = append(m.events, e)
 			m.known[e.ID] = e

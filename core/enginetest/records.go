@@ -176,12 +176,13 @@ var closeTests = []test{
 		}
 		_, readErr := s.engine.Read(ctx, core.ReadRequest{Stream: "a", Limit: everything})
 		_, allErr := s.engine.Read(ctx, core.ReadRequest{Stream: core.All, Limit: everything})
+		_, logErr := s.engine.ReadLog(ctx, 1, everything)
 		_, eventErr := s.engine.Event(ctx, e.ID)
 		_, streamsErr := s.engine.Streams(ctx, core.StreamsRequest{Limit: 1})
 		_, recordsErr := s.engine.Records(ctx, core.RecordsRequest{Table: "t", Limit: 1})
 		for call, err := range map[string]error{
 			"commit": step.Outcomes[0].Err, "commit of a record": step.Outcomes[1].Err, "read": readErr, "read $all": allErr,
-			"event": eventErr, "streams": streamsErr, "records": recordsErr,
+			"read the log": logErr, "event": eventErr, "streams": streamsErr, "records": recordsErr,
 		} {
 			if !errors.Is(err, core.CodeStoreClosed) {
 				s.Errorf("%s: %v, want store_closed", call, err)

@@ -210,6 +210,26 @@ func (s *suite) read(stream string, backward bool) []core.Event {
 	return events
 }
 
+// readLog answers everything that was written.
+func (s *suite) readLog() []core.Event {
+	s.Helper()
+	var events []core.Event
+	for from := uint64(1); ; {
+		page, err := s.engine.ReadLog(s.ctx(), from, everything)
+		if err != nil {
+			s.Fatalf("read the log from %d: %v", from, err)
+		}
+		events = append(events, page.Slice()...)
+		if page.End {
+			return events
+		}
+		if page.Count == 0 {
+			s.Fatalf("read the log from %d: an empty page that is not the end", from)
+		}
+		from = page.Next
+	}
+}
+
 // holds checks which events a stream has.
 func (s *suite) holds(stream string, want ...core.NewEvent) {
 	s.Helper()

@@ -231,6 +231,10 @@ func (w *walker) recordOp() core.RecordOp {
 // read compares a page from anywhere.
 func (w *walker) read() {
 	w.s.Helper()
+	if w.chance(20) {
+		w.readLog()
+		return
+	}
 	r := core.ReadRequest{Stream: core.All, Backward: w.chance(50), Limit: core.Limit{Events: 1 + w.rand.IntN(30), Bytes: 1 + w.rand.IntN(5000)}}
 	all := w.model.events
 	if w.chance(70) {
@@ -246,10 +250,24 @@ func (w *walker) read() {
 		return
 	}
 	if err == nil {
-		err = checkPage(r, page, all, w.model.head)
+		err = checkPage(r, page, all, uint64(len(w.model.written)))
 	}
 	if err != nil {
 		w.fatal(fmt.Errorf("read %+v: %w", r, err))
+	}
+}
+
+// readLog compares a page of what was written.
+func (w *walker) readLog() {
+	w.s.Helper()
+	from := uint64(w.rand.IntN(len(w.model.written) + 3))
+	limit := core.Limit{Events: 1 + w.rand.IntN(30), Bytes: 1 + w.rand.IntN(5000)}
+	page, err := w.s.engine.ReadLog(w.s.ctx(), from, limit)
+	if err == nil {
+		err = checkLogPage(from, limit, page, w.model.written)
+	}
+	if err != nil {
+		w.fatal(err)
 	}
 }
 
@@ -291,5 +309,8 @@ func (w *walker) compareAll() {
 	w.compareLists()
 	if got := w.s.read(core.All, false); !slices.EqualFunc(got, w.model.events, sameRaw) {
 		w.fatal(fmt.Errorf("$all has %d events, want %d, or differs", len(got), len(w.model.events)))
+	}
+	if got := w.s.readLog(); !slices.EqualFunc(got, w.model.written, sameRaw) {
+		w.fatal(fmt.Errorf("the log has %d events and links, want %d, or differs", len(got), len(w.model.written)))
 	}
 }

@@ -86,6 +86,25 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 		}
 	}
 
+	return e.page(&r, last, event), nil
+}
+
+// ReadLog answers a page of everything that was written.
+func (e *Engine) ReadLog(_ context.Context, from uint64, limit core.Limit) (core.Page, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if e.closed {
+		return core.Page{}, errClosed()
+	}
+	r := core.ReadRequest{Stream: core.All, From: from, Limit: limit}
+	page := e.page(&r, uint64(len(e.events)), func(number uint64) ([]byte, uint64) { return e.events[number-1], number })
+	page.Links = true
+	return page, nil
+}
+
+// page gathers events, by their numbers, of which last is the greatest. Where there
+// is none, it is passed over.
+func (e *Engine) page(r *core.ReadRequest, last uint64, event func(number uint64) (encoded []byte, position uint64)) core.Page {
 	page := core.Page{Version: last, Head: uint64(len(e.events))}
 	add := func(number uint64) bool {
 		encoded, position := event(number)
@@ -104,14 +123,14 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 			n--
 		}
 		page.Next, page.End = n, n == 0
-		return page, nil
+		return page
 	}
 	n := max(r.From, 1)
 	for n <= last && add(n) {
 		n++
 	}
 	page.Next, page.End = n, n > last
-	return page, nil
+	return page
 }
 
 // Event finds an event by its id.
@@ -146,25 +165,6 @@ func (e *Engine) resolved(position uint64) []byte {
 	link := e.event(position)
 	event := e.event(link.Link.Position)
 	return link.Resolve(nil, &event)
-}
-
-// ReadLog is half of a core.HeadWatcher, for those that make several Stores of one
-// Engine.
-func (e *Engine) ReadLog(_ context.Context, from uint64, limit core.Limit) (core.Page, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
-		return core.Page{}, errClosed()
-	}
-	head := uint64(len(e.events))
-	page := core.Page{Version: head, Head: head, Next: from}
-	page.Links = true
-	for page.Next <= head && page.Count < limit.Events && len(page.Block) < limit.Bytes {
-		page.Add(e.events[page.Next-1], page.Next)
-		page.Next++
-	}
-	page.End = page.Next > head
-	return page, nil
 }
 
 // Streams lists streams by name.

@@ -147,7 +147,7 @@ func encodeLinks(out *params, p *plan, n int) {
 	out.end(false)
 }
 
-// ReadLog is core.HeadWatcher's.
+// ReadLog is core.LogReader's.
 func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (page core.Page, err error) {
 	r := core.ReadRequest{Stream: core.All, From: from, Limit: limit}
 	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
