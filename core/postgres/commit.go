@@ -19,11 +19,6 @@ const (
 	// lookFirstGroups is for how many groups ids are looked up first after one of
 	// them was known: retries come in numbers.
 	lookFirstGroups = 100
-
-	// The pause before a group is sent again to a server that did not take it
-	// grows from the first to the last.
-	firstPause = 5 * time.Millisecond
-	lastPause  = 500 * time.Millisecond
 )
 
 // Commit is core.Engine's. COMMIT.md says how it works.
@@ -40,7 +35,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	}
 	s := &step{
 		engine: e, plan: newPlan(group), outcomes: make([]core.Outcome, len(group)),
-		patience: time.Now().Add(e.config.Patience), pause: firstPause,
+		patience: patience{until: time.Now().Add(e.config.Patience), pause: firstPause},
 	}
 	if s.plan.links {
 		s.look = true // a link's id may well be there
@@ -59,8 +54,7 @@ type step struct {
 	look     bool   // ids first: some were known, or a try may have been written
 	doubt    bool   // a try was cut off, and nothing is known of it
 	backend  uint32 // that the last try was sent to
-	patience time.Time
-	pause    time.Duration
+	patience patience
 }
 
 // run tries until every Commit has its answer. ctx ends what waits between two
@@ -290,7 +284,7 @@ func (s *step) again(ctx context.Context, err error) bool {
 		s.look = true
 		s.giveUpRecords(err)
 		e.endBackend(s.backend)
-		s.patience = later(s.patience, time.Now().Add(e.config.Patience))
+		s.patience.until = time.Now().Add(e.config.Patience)
 	}
 	switch state := stateOf(err); {
 	case e.lostStatement(err):
@@ -314,13 +308,6 @@ func (s *step) again(ctx context.Context, err error) bool {
 	return false
 }
 
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // isPassing reports whether the same call may succeed in a moment.
 func isPassing(err error) bool {
 	code := asError(err).Code
@@ -338,21 +325,16 @@ func (s *step) wait(ctx context.Context, err error) bool {
 	if answer := asError(err); answer.Info().Class == core.ClassUnavailable {
 		e.noteProblem(answer)
 	}
-	if time.Now().After(s.patience) {
-		s.fail(err)
-		return false
+	switch {
+	case s.patience.wait(ctx, e.closing):
+		return true
+	case e.closing.Err() != nil:
+		err = errClosed()
+	case ctx.Err() != nil:
+		err = ctx.Err()
 	}
-	select {
-	case <-e.closing.Done():
-		s.fail(errClosed())
-		return false
-	case <-ctx.Done():
-		s.fail(ctx.Err())
-		return false
-	case <-time.After(s.pause):
-	}
-	s.pause = min(2*s.pause, lastPause)
-	return true
+	s.fail(err)
+	return false
 }
 
 // fail answers everything that is left.

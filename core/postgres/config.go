@@ -42,6 +42,9 @@ type Config struct {
 	// Patience is for how long a Commit tries again while the server cannot be
 	// reached or does not take writes; 0 means 10 s.
 	Patience time.Duration
+	// ReadPatience is for how long after the server went away reads wait for it, or
+	// for another; 0 means 3 s. Who reads later is told at once.
+	ReadPatience time.Duration
 	// Logger is told of what people should know: migrations, fail-overs, stuck
 	// writers. Nil means nobody.
 	Logger *slog.Logger
@@ -55,6 +58,8 @@ const (
 	defaultReadConns   = 8
 	defaultCallTimeout = 30 * time.Second
 	defaultPatience    = 10 * time.Second
+	// A server restarts in less, mostly.
+	defaultReadPatience = 3 * time.Second
 
 	// stepConns are one for each of two steps, and one for the watch over the head
 	// and for stuck writers.
@@ -86,8 +91,12 @@ func (c *Config) validate() error {
 	if c.Patience == 0 {
 		c.Patience = defaultPatience
 	}
-	if c.ReadConns < 0 || c.CallTimeout < 0 || c.Patience < 0 {
-		return core.Errorf(core.CodeInvalidConfig, "%d read connections, a call timeout of %s and a patience of %s cannot be", c.ReadConns, c.CallTimeout, c.Patience)
+	if c.ReadPatience == 0 {
+		c.ReadPatience = defaultReadPatience
+	}
+	if c.ReadConns < 0 || c.CallTimeout < 0 || c.Patience < 0 || c.ReadPatience < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "%d read connections, a call timeout of %s and patience for %s and, of reads, for %s cannot be",
+			c.ReadConns, c.CallTimeout, c.Patience, c.ReadPatience)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

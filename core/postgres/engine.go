@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +24,8 @@ type Engine struct {
 	epoch uint64
 	log   logState
 	names *nameCache
+	// outage is what reads wait for the end of.
+	outage outage
 
 	// lookFirst is for how many more groups ids are looked up before writing.
 	lookFirst atomic.Int32
@@ -92,8 +93,10 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// read runs a call that changes nothing on a connection for reads, and once
-// more if the connection turned out to be broken.
+// read runs a call that changes nothing on a connection for reads. It may run
+// several times, each time from its beginning: connections that a restart or a
+// fail-over broke are replaced, and a server that is away is waited for as long as
+// Config.ReadPatience.
 func (e *Engine) read(ctx context.Context, call func(ctx context.Context, c *pgx.Conn) error) error {
 	if err := e.enter(ctx); err != nil {
 		return err
@@ -102,21 +105,15 @@ func (e *Engine) read(ctx context.Context, call func(ctx context.Context, c *pgx
 	bounded, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
 	defer cancel()
 	defer context.AfterFunc(e.closing, cancel)()
-	var err error
-	for range 3 {
+	tries := reread{engine: e, patience: patience{pause: firstPause}}
+	err := on(bounded, e.reads, call)
+	for err != nil && tries.again(bounded, err) {
 		err = on(bounded, e.reads, call)
-		if err == nil {
-			return nil
-		}
-		var answered *core.Error
-		if errors.As(err, &answered) || bounded.Err() != nil {
-			break
-		}
-		if !e.lostStatement(err) && fateOf(err) != unknownFate {
-			break
-		}
 	}
 	switch {
+	case err == nil:
+		e.outage.end()
+		return nil
 	case e.closing.Err() != nil:
 		return errClosed()
 	case ctx.Err() != nil:
@@ -132,7 +129,10 @@ func on(ctx context.Context, pool *pgxpool.Pool, call func(ctx context.Context, 
 		return &acquireError{err}
 	}
 	defer c.Release()
-	return call(ctx, c.Conn())
+	if err = call(ctx, c.Conn()); err != nil && c.Conn().IsClosed() {
+		return &lostError{err}
+	}
+	return err
 }
 
 // acquireError says that there was no connection, so that nothing was sent.
@@ -140,3 +140,9 @@ type acquireError struct{ err error }
 
 func (e *acquireError) Error() string { return e.err.Error() }
 func (e *acquireError) Unwrap() error { return e.err }
+
+// lostError says that the connection is gone, whatever became of the call.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }

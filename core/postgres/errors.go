@@ -99,6 +99,8 @@ func asError(err error) *core.Error {
 	}
 	var network net.Error
 	switch {
+	case errors.Is(err, errMalformed):
+		return core.Errorf(core.CodeInternal, "PostgreSQL answered what no store of Gyre has: %s", err)
 	case errors.Is(err, context.Canceled):
 		return core.AsError(err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():

@@ -164,9 +164,13 @@ func (e *Engine) look() (moved bool, err error) {
 	if err != nil {
 		if e.closing.Err() == nil && !e.lostStatement(err) {
 			e.noteProblem(asError(err))
+			if isAway(err) {
+				e.outage.begin()
+			}
 		}
 		return false, err
 	}
+	e.outage.end()
 	before := e.log.state()
 	if id != before.Log {
 		// Another node has found that the log lost its tail.

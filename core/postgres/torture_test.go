@@ -142,7 +142,9 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 	for {
 		select {
 		case <-tick.C:
-			do()
+			if ctx.Err() == nil { // both may be there
+				do()
+			}
 		case <-ctx.Done():
 			return
 		}
