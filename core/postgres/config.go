@@ -1,16 +1,9 @@
 package postgres
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"regexp"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -64,8 +57,6 @@ const (
 	// stepConns are one for each of two steps, and one for the watch over the head
 	// and for stuck writers.
 	stepConns = 3
-
-	connectTimeout = 5 * time.Second
 )
 
 // storeName is what a store may be called: a schema name that needs no quotes
@@ -102,76 +93,4 @@ func (c *Config) validate() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
-}
-
-// applicationName is the same for all nodes of a store up to its last part.
-func (c *Config) applicationName() string {
-	name := applicationPrefix(c.Store) + c.Node
-	return name[:min(len(name), 63)]
-}
-
-func applicationPrefix(store string) string { return "gyre/" + store + "/" }
-
-// pool makes the configuration of a pool. No connection is made.
-func (c *Config) pool() (*pgxpool.Config, error) {
-	p, err := pgxpool.ParseConfig(c.URL)
-	if err != nil {
-		return nil, badURL(err)
-	}
-	c.harden(&p.ConnConfig.Config)
-	p.ConnConfig.DefaultQueryExecMode = nothingPrepared
-	p.HealthCheckPeriod = 15 * time.Second
-	p.PingTimeout = connectTimeout
-	return p, nil
-}
-
-// nothingPrepared is how statements are sent that do not matter for speed. Those
-// that do are prepared by name (statements.go).
-const nothingPrepared = pgx.QueryExecModeExec
-
-// harden sets what every connection needs.
-func (c *Config) harden(p *pgconn.Config) {
-	if p.ConnectTimeout == 0 {
-		p.ConnectTimeout = connectTimeout
-	}
-	p.RuntimeParams["application_name"] = c.applicationName()
-	if p.ValidateConnect == nil {
-		p.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	validate := p.ValidateConnect
-	p.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-		err := validate(ctx, conn)
-		var notPg *pgconn.PgError
-		if err != nil && ctx.Err() == nil && !errors.As(err, &notPg) && !conn.IsClosed() {
-			return core.Errorf(core.CodeStoreReadOnly, "the server takes no writes (%w)", err)
-		}
-		return err
-	}
-}
-
-// connect makes a connection outside the pools.
-func (c *Config) connect(ctx context.Context) (*pgx.Conn, error) {
-	p, err := pgx.ParseConfig(c.URL)
-	if err != nil {
-		return nil, badURL(err)
-	}
-	c.harden(&p.Config)
-	p.DefaultQueryExecMode = nothingPrepared
-	conn, err := pgx.ConnectConfig(ctx, p)
-	if err != nil {
-		return nil, asError(err)
-	}
-	return conn, nil
-}
-
-// badURL is the answer to a URL that cannot be parsed. The driver leaves the
-// password out of what it says.
-func badURL(err error) error {
-	return core.Errorf(core.CodeInvalidConfig, "not a PostgreSQL URL: %s", fmt.Sprint(err))
-}
-
-// unnamed reports whether the URL asks to do without prepared statements.
-func (c *Config) unnamed() bool {
-	p, err := pgx.ParseConfig(c.URL)
-	return err == nil && p.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement
 }

@@ -58,23 +58,16 @@ const (
 
 // Indexes lists the indexes that a store may have.
 func Indexes(ctx context.Context, config Config) (list []Index, err error) {
-	if err := config.validate(); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
-	defer cancel()
-	c, err := config.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	for _, x := range optionalIndexes {
-		if err := x.look(ctx, c, config.Store); err != nil {
-			return nil, asError(err)
+	err = config.ask(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		for _, x := range optionalIndexes {
+			if err := x.look(ctx, c, config.Store); err != nil {
+				return err
+			}
+			list = append(list, x)
 		}
-		list = append(list, x)
-	}
-	return list, nil
+		return nil
+	})
+	return list, err
 }
 
 // look asks for the state of x.
@@ -133,27 +126,22 @@ func makeIndexes(ctx context.Context, config *Config, list []Index) error {
 	if len(list) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxBuildTime)
-	defer cancel()
-	c, err := config.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	var bytes int64
-	if err := c.QueryRow(ctx, `SELECT pg_relation_size('`+config.Store+`.events')`).Scan(&bytes); err != nil {
-		return err
-	}
-	how := concurrently
-	if bytes <= smallTableBytes {
-		how = ""
-	}
-	for _, x := range list {
-		if err := x.make(ctx, c, config.Store, how); err != nil {
-			return fmt.Errorf("index %s: %w", x.Name, err)
+	return config.alone(ctx, maxBuildTime, writes, func(ctx context.Context, c *pgx.Conn) error {
+		var bytes int64
+		if err := c.QueryRow(ctx, `SELECT pg_relation_size('`+config.Store+`.events')`).Scan(&bytes); err != nil {
+			return err
 		}
-	}
-	return nil
+		how := concurrently
+		if bytes <= smallTableBytes {
+			how = ""
+		}
+		for _, x := range list {
+			if err := x.make(ctx, c, config.Store, how); err != nil {
+				return fmt.Errorf("index %s: %w", x.Name, err)
+			}
+		}
+		return nil
+	})
 }
 
 func (x *Index) make(ctx context.Context, c *pgx.Conn, schema, how string) error {

@@ -90,39 +90,30 @@ func Migrate(ctx context.Context, config Config, indexes ...string) error {
 	}
 	config.NoMigrate = false
 	if err := prepare(ctx, &config); err != nil {
-		return asError(err)
+		return err
 	}
-	if err := makeIndexes(ctx, &config, list); err != nil {
-		return asError(err)
-	}
-	return nil
+	return makeIndexes(ctx, &config, list)
 }
 
 // Status lists the migrations that this version of Gyre knows, and when they
 // were applied, and the number of the newest that was, which may be one that is
 // not known.
 func Status(ctx context.Context, config Config) (known []Migration, newest int, err error) {
-	if err := config.validate(); err != nil {
-		return nil, 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
-	defer cancel()
-	c, err := config.connect(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	if known, err = migrationsOf(config.Store); err != nil {
-		return nil, 0, err
-	}
-	applied, err := readApplied(ctx, c, config.Store)
-	if err != nil {
-		return nil, 0, asError(err)
-	}
-	for i := range known {
-		known[i].Applied = applied.at[known[i].Version]
-	}
-	return known, applied.newest, nil
+	err = config.ask(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		if known, err = migrationsOf(config.Store); err != nil {
+			return err
+		}
+		applied, err := readApplied(ctx, c, config.Store)
+		if err != nil {
+			return err
+		}
+		for i := range known {
+			known[i].Applied = applied.at[known[i].Version]
+		}
+		newest = applied.newest
+		return nil
+	})
+	return known, newest, err
 }
 
 // applied is what a schema says of itself.

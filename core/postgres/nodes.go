@@ -35,27 +35,20 @@ type Node struct {
 // Nodes lists the nodes that have the store open, in the order in which they came. One
 // that was killed is there for another 15 s.
 func Nodes(ctx context.Context, config Config) (nodes []Node, err error) {
-	if err := config.validate(); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
-	defer cancel()
-	c, err := config.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	there, err := hasTable(ctx, c, config.Store, "nodes")
-	if err != nil || !there {
-		return nil, asErrorOrNil(err)
-	}
-	rows, err := c.Query(ctx, `SELECT name, version, knows, since FROM `+config.Store+`.nodes
-		WHERE until >= clock_timestamp() ORDER BY since, name`)
-	if err != nil {
-		return nil, asError(err)
-	}
-	nodes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Node])
-	return nodes, asErrorOrNil(err)
+	err = config.ask(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		there, err := hasTable(ctx, c, config.Store, "nodes")
+		if err != nil || !there {
+			return err
+		}
+		rows, err := c.Query(ctx, `SELECT name, version, knows, since FROM `+config.Store+`.nodes
+			WHERE until >= clock_timestamp() ORDER BY since, name`)
+		if err != nil {
+			return err
+		}
+		nodes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Node])
+		return err
+	})
+	return nodes, err
 }
 
 // join enters the engine's row, unless the store has gone further than this version

@@ -10,8 +10,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// minServerVersion is the oldest PostgreSQL that will do.
-const minServerVersion = 130000
+// MinServerVersion is the oldest PostgreSQL that will do, as Survey.Version has it.
+const MinServerVersion = 130000
 
 // Open connects to the server, brings the schema up to date and begins to
 // watch the log. The error says what to do: invalid_config, store_unavailable,
@@ -21,7 +21,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		return nil, err
 	}
 	if err := prepare(ctx, &config); err != nil {
-		return nil, asError(err)
+		return nil, err
 	}
 	known, err := migrationsOf(config.Store)
 	if err != nil {
@@ -41,37 +41,42 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	return e, nil
 }
 
-// prepare checks the server and migrates the schema, on a connection of its
-// own.
+// prepare checks the server and migrates the schema.
 func prepare(ctx context.Context, config *Config) error {
-	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
-	defer cancel()
-	c, err := config.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+	return config.alone(ctx, config.CallTimeout, writes, func(ctx context.Context, c *pgx.Conn) error {
+		if err := checkServer(ctx, c); err != nil {
+			return err
+		}
+		var fsync, commit string
+		if err := c.QueryRow(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).Scan(&fsync, &commit); err != nil {
+			return err
+		}
+		if fsync != "on" || commit == "off" {
+			config.Logger.Warn("the server acknowledges before it has written: what was acknowledged may be lost when it fails",
+				"fsync", fsync, "synchronous_commit", commit)
+		}
+		if config.NoMigrate {
+			return checkSchema(ctx, c, config.Store)
+		}
+		return migrate(ctx, c, config.Store, config.Logger)
+	})
+}
+
+// checkServer refuses a server, or a database, that a store cannot be in.
+func checkServer(ctx context.Context, c *pgx.Conn) error {
 	var version int
-	var name, encoding, fsync, commit string
-	err = c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_version'),
-		current_setting('server_encoding'), current_setting('fsync'), current_setting('synchronous_commit')`).
-		Scan(&version, &name, &encoding, &fsync, &commit)
+	var name, encoding string
+	err := c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+		current_setting('server_encoding')`).Scan(&version, &name, &encoding)
 	switch {
 	case err != nil:
 		return err
-	case version < minServerVersion:
+	case version < MinServerVersion:
 		return core.Errorf(core.CodeInvalidConfig, "the server is PostgreSQL %s; it has to be 13 or newer", name)
 	case encoding != "UTF8":
 		return core.Errorf(core.CodeInvalidConfig, "the database has the encoding %s; it has to be UTF8", encoding)
 	}
-	if fsync != "on" || commit == "off" {
-		config.Logger.Warn("the server acknowledges before it has written: what was acknowledged may be lost when it fails",
-			"fsync", fsync, "synchronous_commit", commit)
-	}
-	if config.NoMigrate {
-		return checkSchema(ctx, c, config.Store)
-	}
-	return migrate(ctx, c, config.Store, config.Logger)
+	return nil
 }
 
 // connect makes the pools, reads what the log is, and makes sure that every

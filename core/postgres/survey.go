@@ -3,18 +3,12 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/gyre-events/gyre/core"
 )
-
-// MinServerVersion is the oldest PostgreSQL that will do, as Survey.Version has it.
-const MinServerVersion = minServerVersion
 
 // surveySamples is how often a survey measures what varies.
 const surveySamples = 20
@@ -59,47 +53,23 @@ func (c Config) NodeConns() int {
 // Inspect surveys the server that config leads to, with a server that takes no
 // writes if there is no other. It changes nothing; its transactions leave a few
 // bytes in the server's write-ahead log.
-func Inspect(ctx context.Context, config Config) (Survey, error) {
+func Inspect(ctx context.Context, config Config) (s Survey, err error) {
 	if err := config.validate(); err != nil {
 		return Survey{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
-	defer cancel()
-	c, err := config.connectAny(ctx)
-	if err != nil {
-		return Survey{}, asError(err)
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // nothing waits in it
-	var s Survey
-	for _, ask := range []func(context.Context, *pgx.Conn) error{s.askServer, s.askConnections, s.askTimes} {
-		if err := ask(ctx, c); err != nil {
-			return Survey{}, asError(err)
+	err = config.alone(ctx, config.CallTimeout, answers, func(ctx context.Context, c *pgx.Conn) error {
+		for _, ask := range []func(context.Context, *pgx.Conn) error{s.askServer, s.askConnections, s.askTimes} {
+			if err := ask(ctx, c); err != nil {
+				return err
+			}
 		}
-	}
-	if s.Missing, err = missingPrivileges(ctx, c, config.Store); err != nil {
-		return Survey{}, asError(err)
-	}
-	if s.Pooler {
-		s.LosesStatements, err = losesStatements(ctx, c, config)
-	}
-	return s, asErrorOrNil(err)
-}
-
-// connectAny makes a connection, to a server without writes if need be. It needs
-// no prepared statements, which poolers may lose.
-func (c *Config) connectAny(ctx context.Context) (*pgx.Conn, error) {
-	p, err := pgx.ParseConfig(c.URL)
-	if err != nil {
-		return nil, badURL(err)
-	}
-	p.DefaultQueryExecMode = pgx.QueryExecModeExec
-	c.harden(&p.Config)
-	conn, err := pgx.ConnectConfig(ctx, p)
-	if err != nil && errors.Is(asError(err), core.CodeStoreReadOnly) {
-		p.ValidateConnect = nil
-		conn, err = pgx.ConnectConfig(ctx, p)
-	}
-	return conn, err
+		if s.Missing, err = missingPrivileges(ctx, c, config.Store); err != nil || !s.Pooler {
+			return err
+		}
+		s.LosesStatements, err = losesStatements(ctx, c, &config)
+		return err
+	})
+	return s, err
 }
 
 func (s *Survey) askServer(ctx context.Context, c *pgx.Conn) error {
@@ -132,29 +102,27 @@ func (s *Survey) askServer(ctx context.Context, c *pgx.Conn) error {
 // losesStatements prepares a statement, has another client take the connection on
 // which that was, if connections are lent for a transaction, and tries to use it. A
 // pooler may choose another connection: it is asked a few times.
-func losesStatements(ctx context.Context, c *pgx.Conn, config Config) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout) // it may have one connection only
-	defer cancel()
-	other, err := config.connectAny(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = other.Close(context.WithoutCancel(ctx)) }() // nothing waits in it
-	for i := range 4 {
-		name := fmt.Sprintf("gyre_survey_%d", i)
-		if _, err := c.Prepare(ctx, name, "SELECT 1"); err != nil {
-			return stateOf(err) == stateStatementThere, nil
+func losesStatements(ctx context.Context, c *pgx.Conn, config *Config) (lost bool, err error) {
+	// It may have one connection only.
+	err = config.alone(ctx, connectTimeout, answers, func(ctx context.Context, other *pgx.Conn) error {
+		for i := 0; i < 4 && !lost; i++ {
+			name := fmt.Sprintf("gyre_survey_%d", i)
+			if _, err := c.Prepare(ctx, name, "SELECT 1"); err != nil {
+				lost = stateOf(err) == stateStatementThere
+				return nil
+			}
+			tx, err := other.Begin(ctx)
+			if err != nil {
+				return err
+			}
+			lost = useStatement(ctx, c, name)
+			if err := tx.Rollback(ctx); err != nil {
+				return err
+			}
 		}
-		tx, err := other.Begin(ctx)
-		if err != nil {
-			return false, err
-		}
-		lost := useStatement(ctx, c, name)
-		if err := tx.Rollback(ctx); err != nil || lost {
-			return lost, err
-		}
-	}
-	return false, nil
+		return nil
+	})
+	return lost, err
 }
 
 // useStatement reports whether a statement that was prepared is not there.
@@ -172,7 +140,8 @@ func (s *Survey) askConnections(ctx context.Context, c *pgx.Conn) error {
 		  FROM pg_stat_activity WHERE datname IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend')
 		SELECT greatest(0, least(
 		  current_setting('max_connections')::int - u.server
-		    - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int END,
+		    - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int
+		      - coalesce(current_setting('reserved_connections', true)::int, 0) END, -- since 16
 		  CASE WHEN d.datconnlimit < 0 OR r.rolsuper THEN NULL ELSE d.datconnlimit - u.database END,
 		  CASE WHEN r.rolconnlimit < 0 OR r.rolsuper THEN NULL ELSE r.rolconnlimit - u.role END))::int
 		FROM used u, pg_roles r, pg_database d
@@ -241,18 +210,5 @@ func isLocal(addr net.Addr) bool {
 // CheckSchema answers whether this version of Gyre can use the store as it is:
 // schema_outdated, store_newer, or nil.
 func CheckSchema(ctx context.Context, config Config) error {
-	if err := config.validate(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, config.CallTimeout)
-	defer cancel()
-	c, err := config.connectAny(ctx)
-	if err != nil {
-		return asError(err)
-	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // nothing waits in it
-	if err := checkSchema(ctx, c, config.Store); err != nil {
-		return asError(err)
-	}
-	return nil
+	return config.ask(ctx, func(ctx context.Context, c *pgx.Conn) error { return checkSchema(ctx, c, config.Store) })
 }
