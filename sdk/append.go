@@ -55,16 +55,15 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	}
 	k := &call{id: c.lastID.Add(1) + 1, isAppend: true} // 1 was hello's
 	identify(commit)
-	if !c.options.JSON && len(commit.Appends) == 1 && !commit.HasLinks() && len(commit.Checks) == 0 && len(commit.Records) == 0 {
-		a := &commit.Appends[0]
-		size := 64 + len(a.Stream)
-		for i := range a.Events {
-			size += core.MaxEncodedBytes("", &a.Events[i])
+	f := wire.AppendFrame{ID: k.id}
+	k.binary = !c.options.JSON && len(commit.Appends) == 1 && !commit.HasLinks() && len(commit.Checks) == 0 && len(commit.Records) == 0
+	if k.binary {
+		f.Append, f.Timeout = commit.Appends[0], time.Duration(timeoutMs(ctx))*time.Millisecond
+		size := 64 + len(f.Append.Stream)
+		for i := range f.Append.Events {
+			size += core.MaxEncodedBytes("", &f.Append.Events[i])
 		}
-		k.binary = true
-		k.message = wire.AppendAppend(make([]byte, 0, size), &wire.AppendFrame{
-			ID: k.id, Timeout: time.Duration(timeoutMs(ctx)) * time.Millisecond, Append: *a,
-		})
+		k.message = wire.AppendAppend(make([]byte, 0, size), &f)
 	} else {
 		m, err := wire.NewAppendRequest(k.id, commit)
 		if err != nil {
@@ -78,7 +77,18 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 		e.Limit = int64(limit)
 		return nil, e
 	}
+	if k.binary && c.options.Compress {
+		k.codec = c.agreed()
+		k.coded, _ = c.compressor.Append(k.codec, &f, k.message)
+	}
 	return k, nil
+}
+
+// agreed is how the newest connection is compressed, and probably the next.
+func (c *Client) agreed() wire.Codec {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.codec
 }
 
 // identify gives ids to the events that have none, so that the append can be sent

@@ -14,9 +14,13 @@ import (
 // call is a request that waits for its answer. Who removes it from Client.calls
 // finishes it.
 type call struct {
-	id       uint64
-	binary   bool
-	message  []byte // encoded, to be sent again on the next connection
+	id      uint64
+	binary  bool
+	message []byte // encoded, to be sent again on the next connection
+	// coded is message compressed, for a connection on which codec was agreed; nil if
+	// that is not worth it.
+	coded    []byte
+	codec    wire.Codec
 	deadline time.Time
 	isAppend bool
 	// bound is one that has a meaning on its connection only, such as a subscribe: it
@@ -44,12 +48,24 @@ func (k *call) lost(cause *core.Error) *core.Error {
 	return cause
 }
 
+// bytes is what a call counts for among those in flight.
+func (k *call) bytes() int { return len(k.message) + len(k.coded) }
+
+// sendOn queues the call on a connection.
+func (k *call) sendOn(s *session) {
+	if k.coded != nil && k.codec == s.codec {
+		s.sendCoded(true, k.coded, len(k.message))
+	} else {
+		s.send(k.binary, k.message)
+	}
+}
+
 func (k *call) finish(c *Client, a answer) {
 	if k.stop != nil {
 		k.stop()
 	}
 	if !k.bound {
-		c.window.release(len(k.message))
+		c.window.release(k.bytes())
 	}
 	k.done(a)
 }
@@ -81,7 +97,7 @@ func (c *Client) start(ctx context.Context, k *call) {
 	if d, ok := ctx.Deadline(); ok {
 		k.deadline = d.Add(time.Second) // ctx itself is more precise
 	}
-	if err := c.window.acquire(ctx, k.deadline, len(k.message)); err != nil {
+	if err := c.window.acquire(ctx, k.deadline, k.bytes()); err != nil {
 		c.mu.Lock()
 		e := c.explained(core.AsError(err))
 		c.mu.Unlock()
@@ -99,9 +115,9 @@ func (c *Client) start(ctx context.Context, k *call) {
 	if k.watched {
 		c.watch(ctx, k)
 	}
-	s, direct := c.session, len(c.calls) == 1 && len(k.message) <= maxDirect
+	s, direct := c.session, len(c.calls) == 1 && len(k.message) <= maxDirect && k.coded == nil
 	if s != nil && !direct {
-		s.send(k.binary, k.message)
+		k.sendOn(s)
 	}
 	c.mu.Unlock()
 	if s != nil && direct {

@@ -42,6 +42,7 @@ const (
 type session struct {
 	conn    *websocket.Conn
 	bin     bool
+	codec   wire.Codec // how frames may be compressed
 	welcome wire.Welcome
 	wake    chan struct{}
 	gone    chan struct{} // closed by the reader when it ends
@@ -54,10 +55,11 @@ type session struct {
 	away    time.Duration // what goaway said; 0 = nothing
 }
 
-// entry is one message: the next n bytes of the queue.
+// entry is one message: the next n bytes of the queue. Before some of it was
+// compressed it had raw bytes, which the server bounds, too.
 type entry struct {
 	binary bool
-	n      int
+	n, raw int
 }
 
 // connect makes a connection and says hello. Each stage ends with ctx, also where
@@ -127,7 +129,7 @@ func (s *session) greet(ctx context.Context, o *Options) error {
 	}
 	accept := &wire.Accept{Batch: true}
 	if o.Compress {
-		accept.Compress = []string{wire.Deflate}
+		accept.Compress = []string{wire.Zstd.String(), wire.Deflate.String()}
 	}
 	hello := wire.Encode(nil, &wire.Hello{ID: 1, Client: &wire.Agent{Name: o.Name, Version: o.Version}, Accept: accept})
 	_ = s.conn.SetWriteDeadline(by) // it fails only where the write does
@@ -145,6 +147,9 @@ func (s *session) greet(ctx context.Context, o *Options) error {
 	switch m := m.(type) {
 	case *wire.Welcome:
 		s.welcome = *m
+		if o.Compress {
+			s.codec = wire.ChooseCodec(m.Compress)
+		}
 		return nil
 	case *wire.Failure:
 		return m.Error.Err()
@@ -179,13 +184,17 @@ func closeText(c *websocket.CloseError) string {
 }
 
 // send queues a message. It copies it.
-func (s *session) send(binary bool, message []byte) {
+func (s *session) send(binary bool, message []byte) { s.sendCoded(binary, message, len(message)) }
+
+// sendCoded is send for a message that had raw bytes before it was compressed.
+func (s *session) sendCoded(binary bool, message []byte, raw int) {
 	s.mu.Lock()
 	last := len(s.entries) - 1
-	if binary && last >= 0 && s.entries[last].binary && s.entries[last].n+len(message) <= maxJoined {
+	if binary && last >= 0 && s.entries[last].binary && s.entries[last].raw+raw <= maxJoined {
 		s.entries[last].n += len(message)
+		s.entries[last].raw += raw
 	} else {
-		s.entries = append(s.entries, entry{binary, len(message)})
+		s.entries = append(s.entries, entry{binary, len(message), raw})
 	}
 	s.queue = append(s.queue, message...)
 	s.mu.Unlock()
@@ -349,11 +358,7 @@ func readInto(buf []byte, r io.Reader) ([]byte, error) {
 // frames hands on a binary message.
 func (s *session) frames(c *Client, message []byte) error {
 	var results []wire.Result
-	inflateLimit := 0
-	if s.welcome.Compress == wire.Deflate {
-		inflateLimit = maxMessage
-	}
-	frames := wire.NewFrames(message, inflateLimit)
+	frames := wire.NewFrames(message, s.codec, maxMessage)
 	for owned := false; ; {
 		kind, ok := frames.Kind()
 		if !ok {

@@ -21,12 +21,12 @@ const lastWords = 250 * time.Millisecond
 
 // API serves a Store over WebSocket and HTTP.
 type API struct {
-	config   Config
-	metrics  *metrics
-	router   *router
-	guard    guard
-	deflater *wire.Deflater
-	upgrader websocket.Upgrader
+	config     Config
+	metrics    *metrics
+	router     *router
+	guard      guard
+	compressor *wire.Compressor
+	upgrader   websocket.Upgrader
 
 	draining atomic.Bool
 	ctx      context.Context // ends with Close: event streams watch it
@@ -45,7 +45,7 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{config: config, guard: newGuard(&config), conns: map[*conn]struct{}{}}
-	a.deflater = wire.NewDeflater(runtime.GOMAXPROCS(0)) // more at once gain nothing
+	a.compressor = wire.NewCompressor(runtime.GOMAXPROCS(0)) // more at once gain nothing
 	a.metrics, err = newMetrics(&a.config)
 	if err != nil {
 		return nil, err

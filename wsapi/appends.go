@@ -30,11 +30,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
 	}
 	// Events point into the message for as long as they wait to be written.
-	inflateLimit := 0
-	if c.deflate {
-		inflateLimit = c.api.config.Limits.Frame
-	}
-	frames := wire.NewFrames(bytes.Clone(message), inflateLimit)
+	frames := wire.NewFrames(bytes.Clone(message), c.codec, c.api.config.Limits.Frame)
 	for {
 		kind, ok := frames.Kind()
 		if !ok {

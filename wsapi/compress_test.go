@@ -2,7 +2,6 @@ package wsapi_test
 
 import (
 	"bytes"
-	"compress/flate"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -15,7 +14,19 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-const helloCompressed = `{"op":"hello","id":1,"accept":{"compress":["zstd","deflate-raw"]}}`
+// codecs are those there are.
+var codecs = []wire.Codec{wire.Deflate, wire.Zstd}
+
+// compressed makes a connection on which a codec is agreed.
+func (n *node) compressed(codec wire.Codec) *peer {
+	n.t.Helper()
+	p := n.connect(wire.Bin)
+	p.say(fmt.Sprintf(`{"op":"hello","id":1,"accept":{"compress":[%q]}}`, codec))
+	if w := p.hear(); w["compress"] != codec.String() {
+		n.t.Fatalf("%v was agreed on instead of %s", w["compress"], codec)
+	}
+	return p
+}
 
 func TestWSCompressionIsAgreed(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
@@ -23,11 +34,13 @@ func TestWSCompressionIsAgreed(t *testing.T) {
 		protocol, hello string
 		want            any
 	}{
-		{wire.Bin, helloCompressed, "deflate-raw"},
-		{wire.Bin, `{"op":"hello","id":1,"accept":{"compress":["zstd"]}}`, nil},
+		{wire.Bin, `{"op":"hello","id":1,"accept":{"compress":["zstd","deflate-raw"]}}`, "zstd"},
+		{wire.Bin, `{"op":"hello","id":1,"accept":{"compress":["br","deflate-raw","zstd"]}}`, "deflate-raw"},
+		{wire.Bin, `{"op":"hello","id":1,"accept":{"compress":["zstd"]}}`, "zstd"},
+		{wire.Bin, `{"op":"hello","id":1,"accept":{"compress":["br",""]}}`, nil},
 		{wire.Bin, `{"op":"hello","id":1,"accept":{"batch":true}}`, nil},
 		{wire.Bin, `{"op":"hello","id":1}`, nil},
-		{wire.JSON, helloCompressed, nil},
+		{wire.JSON, `{"op":"hello","id":1,"accept":{"compress":["zstd","deflate-raw"]}}`, nil},
 	} {
 		p := n.connect(c.protocol)
 		p.say(c.hello)
@@ -39,12 +52,18 @@ func TestWSCompressionIsAgreed(t *testing.T) {
 
 // TestWSCompressedEvents follows and reads the same with compression and without.
 func TestWSCompressedEvents(t *testing.T) {
+	for _, codec := range codecs {
+		t.Run(codec.String(), func(t *testing.T) { compressedEvents(t, codec) })
+	}
+}
+
+func compressedEvents(t *testing.T, codec wire.Codec) {
 	n := newNode(t, wsapi.Config{})
 	n.fill("s", 200, 100)
 	type seen struct {
 		bytes int    // on the wire
 		block []byte // of the events
-		coded bool
+		codec wire.Codec
 	}
 	take := func(p *peer) (s seen, e wire.EventsFrame) {
 		for {
@@ -55,36 +74,32 @@ func TestWSCompressedEvents(t *testing.T) {
 			if kind != websocket.BinaryMessage {
 				continue
 			}
-			frames := wire.NewFrames(message, 1<<20)
+			frames := wire.NewFrames(message, codec, 1<<20)
 			if e, err = frames.Events(); err != nil {
 				t.Fatal(err)
 			}
-			return seen{len(message), e.Batch.Block, message[1]&3 != 0}, e
+			return seen{len(message), e.Batch.Block, wire.Codec(message[1] & 3)}, e
 		}
 	}
 	both := func(ask string, number uint64) {
 		t.Helper()
-		plain, compressed := n.greeted(wire.Bin), n.connect(wire.Bin)
-		compressed.say(helloCompressed)
-		compressed.hear()
+		plain, compressed := n.greeted(wire.Bin), n.compressed(codec)
 		plain.say(ask)
 		compressed.say(ask)
 		want, _ := take(plain)
 		got, e := take(compressed)
-		if want.coded || !got.coded || !bytes.Equal(got.block, want.block) || e.Sub != number || got.bytes > want.bytes/3 {
-			t.Errorf("%s: %d bytes instead of %d, coded %v and %v, the same %v", ask, got.bytes, want.bytes, got.coded, want.coded, bytes.Equal(got.block, want.block))
+		if want.codec != wire.Uncompressed || got.codec != codec || !bytes.Equal(got.block, want.block) || e.Sub != number || got.bytes > want.bytes/3 {
+			t.Errorf("%s: %d bytes instead of %d, by %q and %q, the same %v", ask, got.bytes, want.bytes, got.codec, want.codec, bytes.Equal(got.block, want.block))
 		}
 	}
 	both(`{"op":"read","id":5,"stream":"s","limit":150}`, 5)
 	both(`{"op":"subscribe","id":2,"sub":7,"stream":"s","credit":{"events":150,"bytes":1000000}}`, 7)
 
 	// A single event is not worth it.
-	p := n.connect(wire.Bin)
-	p.say(helloCompressed)
-	p.hear()
+	p := n.compressed(codec)
 	p.say(`{"op":"read","id":6,"stream":"s","limit":1}`)
-	if s, e := take(p); s.coded || e.Sub != 6 {
-		t.Errorf("one event is %d bytes, coded %v", s.bytes, s.coded)
+	if s, e := take(p); s.codec != wire.Uncompressed || e.Sub != 6 {
+		t.Errorf("one event is %d bytes, by %q", s.bytes, s.codec)
 	}
 }
 
@@ -93,9 +108,8 @@ func TestWSCompressedEvents(t *testing.T) {
 func TestWSCreditIsOfEventsAsTheyAre(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	n.fill("s", 100, 1000)
-	p := n.connect(wire.Bin)
-	p.say(helloCompressed)
-	p.hear()
+	const codec = wire.Zstd
+	p := n.compressed(codec)
 	p.say(`{"op":"subscribe","id":2,"sub":1,"stream":"s","credit":{"events":1000,"bytes":30000}}`)
 	total := 0
 	for total == 0 {
@@ -106,7 +120,7 @@ func TestWSCreditIsOfEventsAsTheyAre(t *testing.T) {
 		if kind != websocket.BinaryMessage {
 			continue
 		}
-		frames := wire.NewFrames(message, 1<<20)
+		frames := wire.NewFrames(message, codec, 1<<20)
 		e, err := frames.Events()
 		if err != nil {
 			t.Fatal(err)
@@ -120,20 +134,24 @@ func TestWSCreditIsOfEventsAsTheyAre(t *testing.T) {
 
 // TestWSCompressedAppends sends appends that are compressed, and bombs between them.
 func TestWSCompressedAppends(t *testing.T) {
-	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Frame: 1 << 20}})
-	p := n.connect(wire.Bin)
-	p.say(helloCompressed)
-	p.hear()
-	frame := func(id byte, raw []byte, count int) []byte {
-		var coded bytes.Buffer
-		w, _ := flate.NewWriter(&coded, flate.BestCompression)
-		_, _ = w.Write(raw)
-		_ = w.Close()
-		f := []byte{wire.FrameAppend, 1, id, 1, 1, 's', byte(count)}
-		f = binary.AppendUvarint(f, uint64(len(raw)))
-		f = binary.AppendUvarint(f, uint64(coded.Len()))
-		return append(f, coded.Bytes()...)
+	for _, codec := range codecs {
+		t.Run(codec.String(), func(t *testing.T) { compressedAppends(t, codec) })
 	}
+}
+
+// codedAppend is an APPEND frame of count records.
+func codedAppend(codec wire.Codec, id byte, records []byte, count int) []byte {
+	coded, _ := wire.NewCompressor(1).Block(codec, records)
+	f := []byte{wire.FrameAppend, byte(codec), id, 1, 1, 's', byte(count)}
+	f = binary.AppendUvarint(f, uint64(coded.Raw))
+	f = binary.AppendUvarint(f, uint64(len(coded.Block)))
+	return append(f, coded.Block...)
+}
+
+func compressedAppends(t *testing.T, codec wire.Codec) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Frame: 1 << 20}})
+	p := n.compressed(codec)
+	frame := func(id byte, raw []byte, count int) []byte { return codedAppend(codec, id, raw, count) }
 	var events []byte
 	for range 3 {
 		events = core.EncodeNewEvent(events, &core.NewEvent{Type: "A", Data: []byte(`"` + strings.Repeat("x", 1000) + `"`)})
@@ -161,5 +179,19 @@ func TestWSCompressedAppends(t *testing.T) {
 	lies = append(append(lies[:7:7], 100), lies[10:]...)
 	p.send(lies)
 	p.closed("a bomb", 4502)
+	n.headIs(6)
+
+	// So does a frame of another codec than was agreed on, or of any where none was.
+	for _, agreed := range append(codecs, wire.Uncompressed) {
+		if agreed == codec {
+			continue
+		}
+		p := n.greeted(wire.Bin)
+		if agreed != wire.Uncompressed {
+			p = n.compressed(agreed)
+		}
+		p.send(frame(7, events, 3))
+		p.closed("a frame by "+codec.String()+" where "+agreed.String()+" was agreed on", 4502)
+	}
 	n.headIs(6)
 }

@@ -29,12 +29,12 @@ type conn struct {
 	api    *API
 	socket socket
 	bin    bool
-	// deflate says that frames may be compressed; set before there are any.
-	deflate bool
-	out     *outbox
-	calls   *calls
-	subs    *subs
-	reads   chan struct{} // a place for each read that runs
+	// codec is how frames may be compressed; set before there are any.
+	codec wire.Codec
+	out   *outbox
+	calls *calls
+	subs  *subs
+	reads chan struct{} // a place for each read that runs
 
 	ctx     context.Context // ends with the connection
 	cancel  context.CancelFunc

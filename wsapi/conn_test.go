@@ -287,7 +287,7 @@ func (p *peer) events() (count, size int) {
 			p.t.Fatal(err)
 		}
 		if kind == websocket.BinaryMessage {
-			frames := wire.NewFrames(message, 0)
+			frames := wire.NewFrames(message, wire.Uncompressed, 0)
 			e, err := frames.Events()
 			if err != nil {
 				p.t.Fatal(err)

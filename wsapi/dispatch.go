@@ -2,7 +2,6 @@ package wsapi
 
 import (
 	"context"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -98,11 +97,11 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	}
 	limits := &c.api.config.Limits
 	c.welcomed.Store(true)
-	batch, compress := false, ""
+	batch := false
 	if accept := hello.Accept; accept != nil {
 		batch = accept.Batch
-		if c.bin && slices.Contains(accept.Compress, wire.Deflate) {
-			compress, c.deflate = wire.Deflate, true
+		if c.bin {
+			c.codec = wire.ChooseCodec(accept.Compress...)
 		}
 	}
 	c.out.text(wire.Encode(nil, &wire.Welcome{
@@ -116,7 +115,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		},
 		Ping:     wire.PingPlan{IntervalMs: limits.PingEvery.Milliseconds(), TimeoutMs: limits.PingTimeout.Milliseconds()},
 		Batch:    batch,
-		Compress: compress,
+		Compress: c.codec.String(),
 		Features: c.api.features(),
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
 	}))

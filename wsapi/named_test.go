@@ -107,7 +107,7 @@ func (l *listener) listen() {
 
 func (l *listener) frames(message []byte) (events []sent) {
 	l.t.Helper()
-	frames := wire.NewFrames(message, 0)
+	frames := wire.NewFrames(message, wire.Uncompressed, 0)
 	for {
 		if _, ok := frames.Kind(); !ok {
 			return events

@@ -93,10 +93,8 @@ func (c *conn) answerRead(ctx context.Context, call *call, r core.ReadRequest) {
 // eventsFrame is an EVENTS frame in two parts, the header appended to dst. The block is
 // compressed where that was agreed on and is worth it.
 func (c *conn) eventsFrame(dst []byte, number uint64, answer bool, b *core.Batch) (header, block []byte) {
-	if c.deflate {
-		if coded, ok := c.api.deflater.Block(b.Block); ok {
-			return wire.AppendDeflatedHeader(dst, number, answer, b.Count, len(b.Block), len(coded)), coded
-		}
+	if coded, ok := c.api.compressor.Block(c.codec, b.Block); ok {
+		return wire.AppendCodedHeader(dst, number, answer, b.Count, &coded), coded.Block
 	}
 	return wire.AppendEventsHeader(dst, number, answer, b.Count), b.Block
 }
@@ -106,10 +104,8 @@ func (c *conn) deliveriesFrame(dst []byte, sub uint64, p *parcel) (header, block
 	if p.attempts == nil {
 		return c.eventsFrame(dst, sub, false, &p.Batch)
 	}
-	if c.deflate {
-		if coded, ok := c.api.deflater.Block(p.Block); ok {
-			return wire.AppendDeflatedDeliveriesHeader(dst, sub, p.attempts, len(p.Block), len(coded)), coded
-		}
+	if coded, ok := c.api.compressor.Block(c.codec, p.Block); ok {
+		return wire.AppendCodedDeliveriesHeader(dst, sub, p.attempts, &coded), coded.Block
 	}
 	return wire.AppendDeliveriesHeader(dst, sub, p.attempts), p.Block
 }

@@ -28,7 +28,7 @@ const (
 func (a *app) talks(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&a.server, "server", "", "URL, host:port or :port of the node (env GYRE_SERVER, default http://"+runtime.DefaultListen+")")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
-	cmd.Flags().BoolVar(&a.compress, "compress", false, "have the node compress the events it sends, for slow networks")
+	cmd.Flags().BoolVar(&a.compress, "compress", false, "compress events on their way, for slow networks")
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 const (
 	bbolt      = "go.etcd.io/bbolt"
 	celgo      = "cel.dev/cel-go"
+	compress   = "github.com/klauspost/compress"
 	jsonv2     = "github.com/go-json-experiment/json"
 	memberlist = "github.com/hashicorp/memberlist"
 	pgx        = "github.com/jackc/pgx/v5"
@@ -45,7 +46,7 @@ var table = map[string]row{
 
 	"wsapi":             {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", "wsapi/cloudevents", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk", "core/subscriptions/expression"}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
-	"wsapi/wire":        {imports: []string{"core", jsonv2}},
+	"wsapi/wire":        {imports: []string{"core", compress, jsonv2}},
 	"wsapi/dashboard":   {},
 
 	"cluster": {imports: []string{"core", "wsapi/wire", memberlist, pgx}},
@@ -85,6 +86,7 @@ var forTests = []string{
 var owners = map[string][]string{
 	bbolt:      {"core/disk"},
 	celgo:      {"core/subscriptions/expression"},
+	compress:   {"wsapi/wire"},
 	memberlist: {"cluster"},
 	pgx:        {"core/postgres", "cluster", "internal/pgtest"},
 	wazero:     {"plugins/wasm"},

@@ -71,7 +71,7 @@ func (c *rawClient) hear() (wire.Message, *wire.Frames, error) {
 	}
 	message := c.in.Bytes()
 	if kind == websocket.BinaryMessage {
-		frames := wire.NewFrames(message, 0)
+		frames := wire.NewFrames(message, wire.Uncompressed, 0)
 		return nil, &frames, nil
 	}
 	_, m, err := wire.DecodeServer(message)

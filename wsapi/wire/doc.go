@@ -61,14 +61,17 @@
 //
 // # Compression
 //
-// A codec of 0 is none; 1 is raw DEFLATE; 2 is kept for zstd, and 3 is not used. With
-// codec 1 the events or records of a frame are
+// A codec of 0 is none, 3 is not used. With another, the events or records of a frame are
 //
-//	uvarint bytes of them | uvarint bytes that follow | raw DEFLATE (RFC 1951)
+//	uvarint bytes of them | uvarint bytes that follow | what they are compressed to
 //
-// Only the frames of a connection on which it was agreed have a codec: the client names
-// "deflate-raw" in accept.compress of hello, and the server in compress of welcome.
-// Either side then compresses what it wants to. Before they are compressed, the blocks
+//	1 deflate-raw  raw DEFLATE (RFC 1951)
+//	2 zstd         Zstandard (RFC 8878), without a dictionary
+//
+// Only the frames of a connection on which it was agreed have a codec, and it is that one:
+// the client names those that it can read in accept.compress of hello, the best first,
+// and the server the first of them that it knows in compress of welcome. Either side then
+// compresses what it wants to. Before they are compressed, the blocks
 // of one message have together no more bytes than a message may (limits.frame), so
 // that a small message cannot ask for much; credit counts bytes before compression.
 //

@@ -18,8 +18,7 @@ const (
 )
 
 const (
-	flagCodec      = 0x03 // bits 0 and 1
-	flagDeflate    = 0x01 // of EVENTS and APPEND, the one codec
+	flagCodec      = 0x03 // bits 0 and 1, of EVENTS and APPEND
 	flagDeliveries = 0x04 // of EVENTS
 	flagAnswer     = 0x08 // of EVENTS
 	flagTimeout    = 0x08 // of APPEND
@@ -53,12 +52,9 @@ func AppendEventsHeader(dst []byte, sub uint64, answer bool, count int) []byte {
 	return appendEventsHeader(dst, 0, sub, answer, count)
 }
 
-// AppendDeflatedHeader is AppendEventsHeader for a block of raw bytes that a Deflater
-// has made coded bytes of.
-func AppendDeflatedHeader(dst []byte, sub uint64, answer bool, count, raw, coded int) []byte {
-	dst = appendEventsHeader(dst, flagDeflate, sub, answer, count)
-	dst = binary.AppendUvarint(dst, uint64(raw))
-	return binary.AppendUvarint(dst, uint64(coded))
+// AppendCodedHeader is AppendEventsHeader for a block that was compressed.
+func AppendCodedHeader(dst []byte, sub uint64, answer bool, count int, c *Coded) []byte {
+	return appendSizes(appendEventsHeader(dst, byte(c.Codec), sub, answer, count), c)
 }
 
 // AppendDeliveriesHeader appends an EVENTS frame of a named subscription without its
@@ -67,13 +63,16 @@ func AppendDeliveriesHeader(dst []byte, sub uint64, attempts []uint64) []byte {
 	return appendNumbers(appendEventsHeader(dst, flagDeliveries, sub, false, len(attempts)), attempts)
 }
 
-// AppendDeflatedDeliveriesHeader is AppendDeliveriesHeader for a block of raw bytes
-// that a Deflater has made coded bytes of.
-func AppendDeflatedDeliveriesHeader(dst []byte, sub uint64, attempts []uint64, raw, coded int) []byte {
-	dst = appendEventsHeader(dst, flagDeliveries|flagDeflate, sub, false, len(attempts))
-	dst = appendNumbers(dst, attempts)
-	dst = binary.AppendUvarint(dst, uint64(raw))
-	return binary.AppendUvarint(dst, uint64(coded))
+// AppendCodedDeliveriesHeader is AppendDeliveriesHeader for a block that was compressed.
+func AppendCodedDeliveriesHeader(dst []byte, sub uint64, attempts []uint64, c *Coded) []byte {
+	dst = appendEventsHeader(dst, flagDeliveries|byte(c.Codec), sub, false, len(attempts))
+	return appendSizes(appendNumbers(dst, attempts), c)
+}
+
+// appendSizes appends what stands before a compressed block.
+func appendSizes(dst []byte, c *Coded) []byte {
+	dst = binary.AppendUvarint(dst, uint64(c.Raw))
+	return binary.AppendUvarint(dst, uint64(len(c.Block)))
 }
 
 func appendNumbers(dst []byte, numbers []uint64) []byte {
@@ -94,22 +93,27 @@ func appendEventsHeader(dst []byte, flags byte, sub uint64, answer bool, count i
 
 // AppendAppend appends an APPEND frame.
 func AppendAppend(dst []byte, f *AppendFrame) []byte {
-	if f.Timeout > 0 {
-		dst = append(dst, FrameAppend, flagTimeout)
-		dst = binary.AppendUvarint(dst, f.ID)
-		dst = binary.AppendUvarint(dst, uint64(max(1, f.Timeout.Milliseconds())))
-	} else {
-		dst = append(dst, FrameAppend, 0)
-		dst = binary.AppendUvarint(dst, f.ID)
-	}
-	dst = binary.AppendVarint(dst, int64(f.Append.Expect))
-	dst = binary.AppendUvarint(dst, uint64(len(f.Append.Stream)))
-	dst = append(dst, f.Append.Stream...)
-	dst = binary.AppendUvarint(dst, uint64(len(f.Append.Events)))
+	dst = appendAppendHeader(dst, 0, f)
 	for i := range f.Append.Events {
 		dst = core.EncodeNewEvent(dst, &f.Append.Events[i])
 	}
 	return dst
+}
+
+// appendAppendHeader appends an APPEND frame without its records.
+func appendAppendHeader(dst []byte, flags byte, f *AppendFrame) []byte {
+	if f.Timeout > 0 {
+		flags |= flagTimeout
+	}
+	dst = append(dst, FrameAppend, flags)
+	dst = binary.AppendUvarint(dst, f.ID)
+	if f.Timeout > 0 {
+		dst = binary.AppendUvarint(dst, uint64(max(1, f.Timeout.Milliseconds())))
+	}
+	dst = binary.AppendVarint(dst, int64(f.Append.Expect))
+	dst = binary.AppendUvarint(dst, uint64(len(f.Append.Stream)))
+	dst = append(dst, f.Append.Stream...)
+	return binary.AppendUvarint(dst, uint64(len(f.Append.Events)))
 }
 
 // AppendResults appends a RESULTS frame; results that count up together become one
@@ -152,16 +156,17 @@ func AppendCredit(dst []byte, c Credit) []byte {
 // Frames takes the frames of a binary message one after another. What it decodes
 // points into the message.
 type Frames struct {
-	rest []byte
-	// Compressed blocks may have mayInflate bytes more in sum, of inflateLimit.
-	mayInflate, inflateLimit int
+	rest   []byte
+	agreed Codec
+	// Compressed blocks may have left bytes more in sum, of limit.
+	left, limit int
 }
 
-// NewFrames reads message, which is taken over. The compressed blocks in it may have
-// inflateLimit bytes together when they are not compressed any more; 0 means that
-// no compression was agreed on.
-func NewFrames(message []byte, inflateLimit int) Frames {
-	return Frames{rest: message, mayInflate: inflateLimit, inflateLimit: inflateLimit}
+// NewFrames reads message, which is taken over. Blocks in it may be compressed with the
+// codec that was agreed on; together they may have limit bytes when they are not
+// compressed any more.
+func NewFrames(message []byte, agreed Codec, limit int) Frames {
+	return Frames{rest: message, agreed: agreed, left: limit, limit: limit}
 }
 
 // Clone copies what is left, so that the message can be used again.
@@ -185,8 +190,12 @@ func (f *Frames) header(known byte) (flags byte, err error) {
 		return 0, errCut
 	}
 	flags = f.rest[1]
-	if flags&flagCodec != 0 && f.inflateLimit == 0 {
+	switch codec := Codec(flags & flagCodec); {
+	case codec == Uncompressed || codec == f.agreed:
+	case f.agreed == Uncompressed:
 		return 0, core.Errorf(core.CodeProtocolError, "a compressed frame, and no compression was agreed on")
+	default:
+		return 0, core.Errorf(core.CodeProtocolError, "a frame is compressed with %s; %s was agreed on", codec, f.agreed)
 	}
 	if flags&^known != 0 {
 		return 0, core.Errorf(core.CodeProtocolError, "flags %#x of a frame of kind %d are not known", flags, f.rest[0])
@@ -201,7 +210,8 @@ var errCut = core.Errorf(core.CodeProtocolError, "a binary frame is cut short or
 // them; else they go up to where they end, and sized is false. A block that is too
 // large is passed over.
 func (f *Frames) block(flags byte) (block []byte, sized bool, err error) {
-	if flags&flagCodec == 0 {
+	codec := Codec(flags & flagCodec)
+	if codec == Uncompressed {
 		return f.rest, false, nil
 	}
 	var raw, coded uint64
@@ -213,13 +223,13 @@ func (f *Frames) block(flags byte) (block []byte, sized bool, err error) {
 	}
 	compressed := f.rest[:coded]
 	f.rest = f.rest[coded:]
-	if raw > uint64(f.mayInflate) {
-		e := core.Errorf(core.CodeFrameTooLarge, "a compressed frame has %d bytes; those of a message may have %d in sum", raw, f.inflateLimit)
-		e.Limit = int64(f.inflateLimit)
+	if raw > uint64(f.left) {
+		e := core.Errorf(core.CodeFrameTooLarge, "a compressed frame has %d bytes; those of a message may have %d in sum", raw, f.limit)
+		e.Limit = int64(f.limit)
 		return nil, true, e
 	}
-	f.mayInflate -= int(raw)
-	block, err = inflate(compressed, int(raw))
+	f.left -= int(raw)
+	block, err = decompress(codec, compressed, int(raw))
 	return block, true, err
 }
 
@@ -269,7 +279,7 @@ func (f *Frames) Unknown() error {
 // that is not protocol_error is about this append only, and the next frame can be
 // taken.
 func (f *Frames) Append(a *AppendFrame) error {
-	flags, err := f.header(flagTimeout | flagDeflate)
+	flags, err := f.header(flagTimeout | flagCodec)
 	if err != nil {
 		return err
 	}
@@ -342,7 +352,7 @@ func records(block []byte, a *AppendFrame, count uint64) (rest []byte, err error
 // Events takes an EVENTS frame.
 func (f *Frames) Events() (EventsFrame, error) {
 	var e EventsFrame
-	flags, err := f.header(flagAnswer | flagDeliveries | flagDeflate)
+	flags, err := f.header(flagAnswer | flagDeliveries | flagCodec)
 	if err != nil {
 		return e, err
 	}

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"flag"
 	"maps"
@@ -28,8 +29,8 @@ type frameVector struct {
 	Name  string         `json:"name"`
 	Hex   string         `json:"hex"`
 	Means jsontext.Value `json:"means"`
-	// compressed frames are not written the same by everyone.
-	compressed bool
+	// compress is the codec of frames that are not written the same by everyone.
+	compress string
 }
 
 // messageVector is a golden text message.
@@ -49,7 +50,8 @@ func frameVectors(t testing.TB) []frameVector {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, frameVector{name, hex.EncodeToString(frame), text, means["compress"] != nil})
+		compress, _ := means["compress"].(string)
+		out = append(out, frameVector{name, hex.EncodeToString(frame), text, compress})
 	}
 	list := events(t)
 	var block []byte
@@ -65,24 +67,18 @@ func frameVectors(t testing.TB) []frameVector {
 		object{"kind": 1, "sub": 7, "events": []jsontext.Value{objects[3], wire.AppendEventJSON(nil, &link)}})
 	add("deliveries, the second for the 300th time", append(wire.AppendDeliveriesHeader(nil, 7, []uint64{1, 300, 1, 2}), block...),
 		object{"kind": 1, "sub": 7, "events": objects, "attempts": []int{1, 300, 1, 2}})
-	coded := stored(block)
-	add("compressed events", append(wire.AppendDeflatedHeader(nil, 7, false, len(list), len(block), len(coded)), coded...),
-		object{"kind": 1, "sub": 7, "events": objects, "compress": wire.Deflate})
-	add("compressed deliveries", append(wire.AppendDeflatedDeliveriesHeader(nil, 7, []uint64{1, 2, 3, 300}, len(block), len(coded)), coded...),
-		object{"kind": 1, "sub": 7, "events": objects, "attempts": []int{1, 2, 3, 300}, "compress": wire.Deflate})
+	attempts := []uint64{1, 2, 3, 300}
+	for _, codec := range codecs {
+		name, coded := map[wire.Codec]string{wire.Deflate: "compressed ", wire.Zstd: "zstd of "}[codec], stored(codec, block)
+		add(name+"events", append(wire.AppendCodedHeader(nil, 7, false, len(list), &coded), coded.Block...),
+			object{"kind": 1, "sub": 7, "events": objects, "compress": codec.String()})
+		add(name+"deliveries", append(wire.AppendCodedDeliveriesHeader(nil, 7, attempts, &coded), coded.Block...),
+			object{"kind": 1, "sub": 7, "events": objects, "attempts": attempts, "compress": codec.String()})
+	}
 
 	news := newEvents()
 	write := func(name string, f wire.AppendFrame, expect any) {
-		means := object{"kind": 2, "id": f.ID, "stream": f.Append.Stream, "expect": expect}
-		objects := []wire.Event{}
-		for i := range f.Append.Events {
-			objects = append(objects, wire.FromNewEvent(&f.Append.Events[i]))
-		}
-		means["events"] = objects
-		if f.Timeout > 0 {
-			means["timeoutMs"] = f.Timeout.Milliseconds()
-		}
-		add(name, wire.AppendAppend(nil, &f), means)
+		add(name, wire.AppendAppend(nil, &f), meansOf(&f, expect))
 	}
 	for _, x := range []core.Expect{core.AnyVersion, core.NoStream, core.StreamExists} {
 		write("append expecting "+x.String(), wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Expect: x, Events: news}}, x.String())
@@ -93,6 +89,24 @@ func frameVectors(t testing.TB) []frameVector {
 	write("append expecting the largest version", wire.AppendFrame{ID: core.MaxNumber,
 		Append: core.Append{Stream: "s", Expect: core.MaxNumber, Events: news[:1]}}, uint64(core.MaxNumber))
 
+	many := wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Expect: 3}}
+	var records []byte
+	for range 5 {
+		many.Append.Events = append(many.Append.Events, news...)
+	}
+	for i := range many.Append.Events {
+		records = core.EncodeNewEvent(records, &many.Append.Events[i])
+	}
+	for _, codec := range codecs {
+		coded := stored(codec, records)
+		frame := append([]byte{wire.FrameAppend, byte(codec), 2, 6, 8}, "order-42"...)
+		frame = binary.AppendUvarint(append(frame, byte(len(many.Append.Events))), uint64(coded.Raw))
+		frame = append(binary.AppendUvarint(frame, uint64(len(coded.Block))), coded.Block...)
+		means := meansOf(&many, 3)
+		means["compress"] = codec.String()
+		add("append compressed by "+codec.String(), frame, means)
+	}
+
 	add("results", wire.AppendResults(nil, []wire.Result{{ID: 2, Version: 5, Position: 10}, {ID: 3, Version: 6, Position: 11}, {ID: 9, Version: 1, Position: 300}}),
 		object{"kind": 3, "ranges": []object{{"id": 2, "n": 2, "version": 5, "position": 10}, {"id": 9, "n": 1, "version": 1, "position": 300}}})
 	add("ack of two", wire.AppendAck(nil, &wire.Ack{ID: 300, Sub: 7, Positions: []uint64{1, 1 << 40}}),
@@ -100,6 +114,19 @@ func frameVectors(t testing.TB) []frameVector {
 	add("ack up to one, with no answer", wire.AppendAck(nil, &wire.Ack{Sub: 7, UpTo: 300}), object{"kind": 4, "id": 0, "sub": 7, "upTo": 300})
 	add("credit", wire.AppendCredit(nil, wire.Credit{Sub: 7, Events: 128, Bytes: 1 << 20}), object{"kind": 5, "sub": 7, "events": 128, "bytes": 1 << 20})
 	return out
+}
+
+// meansOf is what an APPEND frame says.
+func meansOf(f *wire.AppendFrame, expect any) object {
+	objects := []wire.Event{}
+	for i := range f.Append.Events {
+		objects = append(objects, wire.FromNewEvent(&f.Append.Events[i]))
+	}
+	means := object{"kind": 2, "id": f.ID, "stream": f.Append.Stream, "expect": expect, "events": objects}
+	if f.Timeout > 0 {
+		means["timeoutMs"] = f.Timeout.Milliseconds()
+	}
+	return means
 }
 
 // newEvents are two events to append.
@@ -110,11 +137,16 @@ func newEvents() []core.NewEvent {
 	}
 }
 
-// stored is text as raw DEFLATE that does not compress: the one form of it that does
-// not depend on the compressor.
-func stored(text []byte) []byte {
-	n := uint16(len(text))
-	return append([]byte{1, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, text...)
+// stored is a block in a form of a codec that does not compress: the one that does not
+// depend on the compressor. It takes from 256 bytes to 64 KiB.
+func stored(codec wire.Codec, block []byte) wire.Coded {
+	n := uint16(len(block))
+	head := []byte{1, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}
+	if codec == wire.Zstd {
+		magic, size, last := []byte{0x28, 0xb5, 0x2f, 0xfd}, n-256, uint32(n)<<3|1
+		head = append(magic, 0x60, byte(size), byte(size>>8), byte(last), byte(last>>8), byte(last>>16))
+	}
+	return wire.Coded{Codec: codec, Raw: len(block), Block: append(head, block...)}
 }
 
 func messageVectors(t testing.TB) []messageVector {
@@ -152,7 +184,7 @@ func clientVectors(t testing.TB) []named {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123_000_000, time.UTC)
 	credit := &wire.Amount{Events: 256, Bytes: 1 << 20}
 	return []named{
-		{"hello", &wire.Hello{ID: 1, Client: &wire.Agent{Name: "gyre-js", Version: "1.0.0"}, Accept: &wire.Accept{Batch: true, Compress: []string{wire.Deflate}}}},
+		{"hello", &wire.Hello{ID: 1, Client: &wire.Agent{Name: "gyre-js", Version: "1.0.0"}, Accept: &wire.Accept{Batch: true, Compress: []string{"deflate-raw"}}}},
 		{"append", appendOf(2, core.Commit{Appends: []core.Append{{Stream: "order-42", Expect: core.NoStream, Events: news}}})},
 		{"append within 1.5 s", within},
 		{"transaction", appendOf(4, core.Commit{
@@ -209,7 +241,7 @@ func serverVectors(t testing.TB) []named {
 	return []named{
 		{"welcome", &wire.Welcome{ID: 1, Server: wire.Server{Version: "1.0.0", Node: "n1"}, Session: id.String(), Log: "k3f9",
 			Limits: wire.Limits{Frame: 5242880, Subs: 128, Inflight: 256, CreditEvents: 4096, CreditBytes: 8388608},
-			Ping:   wire.PingPlan{IntervalMs: 25000, TimeoutMs: 10000}, Batch: true, Compress: wire.Deflate, Features: []string{"follow", "tx"}, Time: wire.Time(at)}},
+			Ping:   wire.PingPlan{IntervalMs: 25000, TimeoutMs: 10000}, Batch: true, Compress: "deflate-raw", Features: []string{"follow", "tx"}, Time: wire.Time(at)}},
 		{"ok of an append", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1}},
 		{"ok of a duplicate", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1, Duplicate: true}},
 		{"ok of a transaction", &wire.OK{ID: 4, Position: 12, Count: 3, Appends: []wire.Appended{{Version: 2, Position: 11, Count: 2}, {Version: 1, Position: 12, Count: 1}}}},

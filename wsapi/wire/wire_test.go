@@ -144,23 +144,23 @@ func TestUnknownIsIgnoredFromTheServer(t *testing.T) {
 // of them cut short.
 func TestFramesFollowEachOther(t *testing.T) {
 	var message []byte
-	const inflateLimit = 1 << 20
+	const limit = 1 << 20
 	for _, v := range frameVectors(t) {
 		frame, err := hex.DecodeString(v.Hex)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !v.compressed {
+		if v.compress == "" {
 			message = append(message, frame...)
 		}
 		for cut := 1; cut < len(frame); cut++ {
-			f := wire.NewFrames(frame[:cut], inflateLimit)
+			f := wire.NewFrames(frame[:cut], wire.ChooseCodec(v.compress), limit)
 			if err := takeFrame(&f, nil); err == nil {
 				t.Errorf("%s, cut to %d of %d bytes, was taken", v.Name, cut, len(frame))
 			}
 		}
 	}
-	f := wire.NewFrames(message, 0)
+	f := wire.NewFrames(message, wire.Uncompressed, 0)
 	var again []byte
 	for {
 		if _, ok := f.Kind(); !ok {
@@ -233,7 +233,7 @@ func TestFramesAskForNoMemory(t *testing.T) {
 		"ack up to nothing": {4, 8, 1, 1, 1, 0},
 		"stream":            {2, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
 	} {
-		f := wire.NewFrames(frame, 0)
+		f := wire.NewFrames(frame, wire.Uncompressed, 0)
 		if err := takeFrame(&f, nil); !errors.Is(err, core.CodeProtocolError) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -246,12 +246,14 @@ func FuzzBinaryFrame(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(frame, 1<<20)
+		f.Add(frame, byte(wire.ChooseCodec(v.compress)), 1<<20)
 	}
 	block := records(2)
-	f.Add(deflatedAppend(9, 2, deflated(f, block), len(block)), 1<<20)
-	f.Fuzz(func(t *testing.T, message []byte, inflateLimit int) {
-		frames := wire.NewFrames(message, max(0, inflateLimit%(1<<20)))
+	for _, codec := range codecs {
+		f.Add(codedAppend(codec, 9, 2, coded(f, codec, block), len(block)), byte(codec), 1<<20)
+	}
+	f.Fuzz(func(t *testing.T, message []byte, agreed byte, limit int) {
+		frames := wire.NewFrames(message, wire.Codec(agreed&3), max(0, limit%(1<<20)))
 		for {
 			kind, ok := frames.Kind()
 			if !ok {

@@ -37,6 +37,7 @@ interface FrameMeans {
   stream: string;
   expect: number | "any";
   timeoutMs?: number;
+  compress?: string;
   ranges: frames.ResultRange[];
   positions?: number[];
   upTo?: number;
@@ -44,10 +45,21 @@ interface FrameMeans {
 }
 
 /** The vectors of frames.json; their meaning also as it is written. */
-const frameVectors = elementsOf(framesText).map((text) => {
+const allFrames = elementsOf(framesText).map((text) => {
   const written = membersOf(membersOf(text).get("means") as string);
   const { name, hex, means } = JSON.parse(text) as { name: string; hex: string; means: FrameMeans };
   return { name, bytes: new Uint8Array(Buffer.from(hex, "hex")), means, events: elementsOf(written.get("events") ?? "[]") };
+});
+
+/** Those that this client sends and gets: it accepts DEFLATE and no other codec, and does not compress what it sends. */
+const frameVectors = allFrames.filter(
+  ({ means }) => means.compress === undefined || (means.compress === "deflate-raw" && means.kind === 1),
+);
+
+test("frames of a codec that was not asked for are refused", async () => {
+  const others = allFrames.filter(({ means }) => means.compress === "zstd" && means.kind === 1);
+  assert.equal(others.length, 2);
+  for (const { bytes } of others) await assert.rejects(decodeAll(bytes), { code: "protocol_error" });
 });
 
 /** JSON without the spaces between its tokens. */
