@@ -33,6 +33,10 @@ func (c *consumption) watch(ctx context.Context, head uint64, f *subscribeFlags)
 		return
 	}
 	way := wayTo{app: c.app, head: head}
+	defer func() {
+		way.finish()
+		c.above.Store(nil)
+	}()
 	err := c.poll(ctx, every, func(i *subscriptions.Info) (bool, error) {
 		if i.Finished >= head {
 			return true, nil
@@ -64,9 +68,16 @@ type wayTo struct {
 func (w *wayTo) show(i *subscriptions.Info, handled int64) {
 	if w.meter == nil {
 		w.from = i.Finished
-		w.meter = w.app.newLines("Catching up", int64(w.head-w.from))
+		w.meter = w.app.newMeter("Catching up", int64(w.head-w.from))
 	}
 	w.meter.set(int64(max(i.Finished, w.from)-w.from), handled)
+}
+
+// finish takes away what it shows.
+func (w *wayTo) finish() {
+	if w.meter != nil {
+		w.meter.finish()
+	}
 }
 
 // stands says why a subscription does not go on, if so.

@@ -37,7 +37,9 @@ func (c *consumption) run(ctx context.Context, sub *sdk.Subscriber, f *subscribe
 	var mu sync.Mutex
 	return sub.Consume(ctx, f.workers, func(ctx context.Context, d sdk.Delivery) error {
 		stderr := &lineWriter{mu: &mu, to: c.app.stderr, prefix: fmt.Sprintf("[%d] ", d.Position)}
-		err := c.runOnce(ctx, f, d, stderr)
+		stdout, flush := c.stdout()
+		err := c.runOnce(ctx, f, d, stdout, stderr)
+		flush()
 		var refusal *sdk.Refusal
 		switch {
 		case err == nil:
@@ -51,15 +53,26 @@ func (c *consumption) run(ctx context.Context, sub *sdk.Subscriber, f *subscribe
 	})
 }
 
+// stdout is where the stdout of a command goes: where ours goes or, as long as a bar is at
+// the end of that terminal, above it by lines. flush passes on what it ends with.
+func (c *consumption) stdout() (w io.Writer, flush func()) {
+	s := c.above.Load()
+	if s == nil {
+		return c.app.stdout, func() {}
+	}
+	lines := &linesAbove{screen: s, to: c.app.stdout}
+	return lines, lines.flush
+}
+
 // runOnce runs the command for one event, and makes an answer of how it ends.
-func (c *consumption) runOnce(ctx context.Context, f *subscribeFlags, d sdk.Delivery, stderr *lineWriter) error {
+func (c *consumption) runOnce(ctx context.Context, f *subscribeFlags, d sdk.Delivery, stdout io.Writer, stderr *lineWriter) error {
 	// If the lease is lost, the event comes again whatever becomes of it here.
 	_ = d.Extend(f.handlerTimeout + extraLease)
 	limited, cancel := context.WithTimeout(ctx, f.handlerTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(limited, "sh", "-c", f.exec)
 	cmd.Stdin = bytes.NewReader(deliveryJSON(nil, &d))
-	cmd.Stdout, cmd.Stderr = c.app.stdout, stderr
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	// In a group of its own a Ctrl-C of the terminal does not reach it, and what it has
 	// started is killed with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

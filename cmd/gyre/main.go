@@ -32,7 +32,7 @@ func (s signaled) Unwrap() error { return context.Canceled }
 
 // run is the whole program, without the process around it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{program: programName(os.Args[0]), args: args, stdin: &patientReader{ctx, stdin}, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	a := &app{program: programName(os.Args[0]), args: args, stdin: &patientReader{ctx, stdin}, stdout: stdout, stderr: screenOf(stderr), getenv: os.Getenv}
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -3,13 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
-	"github.com/jedib0t/go-pretty/v6/text"
-	"golang.org/x/term"
 )
 
 // plainEvery is how often long work says where it is when nobody watches a
@@ -19,7 +16,8 @@ const plainEvery = 5 * time.Second
 // meter shows how far long work is: a bar on a terminal, else a line every few
 // seconds. It is used by one goroutine.
 type meter struct {
-	w       io.Writer
+	w       io.Writer // without a terminal
+	screen  *screen   // with one
 	label   string
 	total   int64
 	started time.Time
@@ -35,31 +33,25 @@ type meter struct {
 // newMeter starts showing. total is in whatever units set is called with; 0 means
 // that it is not known.
 func (a *app) newMeter(label string, total int64) *meter {
-	m := a.newLines(label, total)
-	if !isTerminal(a.stderr) {
+	m := &meter{w: a.stderr, label: label, total: total, started: time.Now(), lastLine: time.Now()}
+	s, ok := a.stderr.(*screen)
+	if !ok {
 		return m
 	}
+	m.screen = s
 	w := progress.NewWriter()
-	w.SetOutputWriter(a.stderr)
+	w.SetOutputWriter(writerFunc(s.draw))
 	w.SetAutoStop(true)
 	w.SetUpdateFrequency(100 * time.Millisecond)
 	w.SetTrackerLength(30)
 	w.SetStyle(progress.StyleBlocks)
 	w.Style().Visibility.Value = false
 	w.Style().Visibility.ETA = total > 0
-	if columns, _, err := term.GetSize(int(a.stderr.(*os.File).Fd())); err == nil {
-		w.SetTerminalWidth(columns) // a line that wraps could not be taken back
-	}
+	w.SetTerminalWidth(s.columns()) // a line that wraps could not be taken back
 	m.tracker = &progress.Tracker{Message: label, Total: total}
 	w.AppendTracker(m.tracker)
 	m.rendered.Go(w.Render)
 	return m
-}
-
-// newLines is newMeter without a bar, for work whose own output goes to the terminal and
-// would be written over.
-func (a *app) newLines(label string, total int64) *meter {
-	return &meter{w: a.stderr, label: label, total: total, started: time.Now(), lastLine: time.Now()}
 }
 
 // set tells how far the work is, and how many events that makes.
@@ -100,6 +92,5 @@ func (m *meter) finish() {
 	m.tracker.MarkAsDone()
 	m.rendered.Wait()
 	m.tracker = nil
-	// What was rendered last is one line that says "done".
-	fmt.Fprint(m.w, text.CursorUp.Sprint()+text.EraseLine.Sprint())
+	m.screen.clear() // of what was rendered last, a line that says "done"
 }

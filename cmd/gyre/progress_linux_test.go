@@ -16,6 +16,12 @@ import (
 // onTerminal runs f with a terminal of 80 columns, and returns what was written to it.
 func onTerminal(t *testing.T, f func(terminal *os.File)) string {
 	t.Helper()
+	return watchTerminal(t, f, func(string) {})
+}
+
+// watchTerminal is onTerminal that shows seen what is written until now, as it comes.
+func watchTerminal(t *testing.T, f func(terminal *os.File), seen func(text string)) string {
+	t.Helper()
 	keeper, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -35,19 +41,24 @@ func onTerminal(t *testing.T, f func(terminal *os.File)) string {
 	if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
 		t.Fatal(err)
 	}
-	var seen strings.Builder
+	var written strings.Builder
 	var reading sync.WaitGroup
 	reading.Go(func() {
-		_, _ = io.Copy(&seen, keeper) // ends with EIO when the terminal is closed
+		// It ends with EIO when the terminal is closed.
+		_, _ = io.Copy(writerFunc(func(p []byte) (int, error) {
+			written.Write(p)
+			seen(written.String())
+			return len(p), nil
+		}), keeper)
 	})
 	f(terminal)
 	terminal.Close()
 	reading.Wait()
-	return seen.String()
+	return written.String()
 }
 
-// screen is what a terminal shows after text, as far as a bar uses it.
-func screen(text string) []string {
+// shown is what a terminal shows after text, as far as a bar uses it.
+func shown(text string) []string {
 	lines := []string{""}
 	at := 0
 	for text != "" {
@@ -73,7 +84,7 @@ func screen(text string) []string {
 
 func TestBarKeepsToItsLine(t *testing.T) {
 	text := onTerminal(t, func(terminal *os.File) {
-		a := &app{stderr: terminal}
+		a := &app{stderr: screenOf(terminal)}
 		m := a.newMeter("import of a file with a long name", 1000)
 		for done := range int64(40) {
 			m.set(done*25, done*25)
@@ -83,15 +94,15 @@ func TestBarKeepsToItsLine(t *testing.T) {
 		m.finish()
 		fmt.Fprintln(terminal, "1,000 events")
 	})
-	if lines := screen(text); len(lines) != 2 || lines[0] != "1,000 events" || strings.Count(text, "import of") < 3 {
+	if lines := shown(text); len(lines) != 2 || lines[0] != "1,000 events" || strings.Count(text, "import of") < 3 {
 		t.Errorf("the screen shows %q after %q", lines, text)
 	}
 }
 
 func TestOpeningHasABar(t *testing.T) {
 	text := onTerminal(t, func(terminal *os.File) {
-		a := &app{stderr: terminal}
-		o := a.newOpening(newLogger(terminal, slog.LevelInfo))
+		a := &app{stderr: screenOf(terminal)}
+		o := a.newOpening(newLogger(a.stderr, slog.LevelInfo))
 		o.show(1e6, 8e6) // too early to matter
 		if o.bar != nil {
 			t.Error("a bar at once")
@@ -104,7 +115,7 @@ func TestOpeningHasABar(t *testing.T) {
 		o.logger.Info("listening")
 		o.finish()
 	})
-	if lines := screen(text); len(lines) != 2 || !strings.Contains(lines[0], "msg=listening") || !strings.Contains(text, "║ [") || !strings.Contains(text, "4.0 MB of") {
+	if lines := shown(text); len(lines) != 2 || !strings.Contains(lines[0], "msg=listening") || !strings.Contains(text, "║ [") || !strings.Contains(text, "4.0 MB of") {
 		t.Errorf("the screen shows %q after %q", lines, text)
 	}
 }

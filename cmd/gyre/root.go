@@ -113,6 +113,9 @@ func takes(least, most int) cobra.PositionalArgs {
 
 // isTerminal reports whether a person sees w.
 func isTerminal(w any) bool {
+	if _, ok := w.(*screen); ok {
+		return true
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

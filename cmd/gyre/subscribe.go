@@ -35,7 +35,8 @@ code says what becomes of the event:
 
 With 126 and 127, by which a shell says that there is no such command, gyre subscribe ends,
 too. What the command prints on stdout goes to stdout, what it prints on stderr to stderr
-with the event's position before each line; its last line is kept with a parked event.
+with the event's position before each line; its last line is kept with a parked event. On a
+terminal there is a bar below that, until everything is handled that was there at first.
 --workers runs as many commands at a time: without --partition-by for any events, with it
 for events of different keys.
 
@@ -138,6 +139,8 @@ type consumption struct {
 	transient bool
 	// end ends the run, with a cause.
 	end context.CancelCauseFunc
+	// above is where commands' output has to go above a bar; nil once there is none.
+	above atomic.Pointer[screen]
 
 	succeeded, parked, failed atomic.Int64 // events
 }
@@ -152,6 +155,9 @@ func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o 
 	o.OnRefused = func(err error) { fmt.Fprintf(a.stderr, "Too late: %s\n", core.AsError(err).Detail) }
 	if f.exec != "" {
 		o.Ahead = f.workers // what a worker is not free for is another's
+		if s, ok := a.stderr.(*screen); ok && isTerminal(a.stdout) {
+			c.above.Store(s)
+		}
 	}
 	sub, head, err := c.join(ctx, o)
 	if err != nil {
