@@ -32,6 +32,9 @@
 //     at a time, with everything that was finished meanwhile. Commits without events
 //     are cheap (they ride on others), and nobody waits for them.
 //
+// Parked events are kept by their positions. One that is named by its id is looked up in the
+// log's own index of ids, links included, however many are parked.
+//
 // A host begins with the first subscriber, or with work on the subscription such as
 // pausing it, and ends some seconds after the last has left and everything is stored.
 //

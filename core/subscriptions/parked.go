@@ -2,6 +2,7 @@ package subscriptions
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -218,24 +219,22 @@ func (o *Owner) named(ctx context.Context, l *life, which *Selection, do func([]
 	return nil
 }
 
-// positionOf is where a life's parked event with an id is: in its own place or, in the
-// stream of the subscription, as a link, which is looked for among what is parked.
-func (o *Owner) positionOf(ctx context.Context, l *life, id core.ID) (position uint64, err error) {
+// positionOf is where an event with an id is for a life: in its own place or, in the stream
+// of the subscription, as a link. The log's index of ids knows both.
+func (o *Owner) positionOf(ctx context.Context, l *life, id core.ID) (uint64, error) {
 	stream := l.Definition.Stream
 	e, err := o.store.Event(ctx, id)
 	if err != nil || stream == core.All || stream == e.Stream {
 		return e.Position, err
 	}
-	position = e.Position
-	err = o.records.parkedAfter(ctx, l.ID, 0, core.MaxReadEvents, func(at uint64, _ *parkedEvent) (bool, error) {
-		b, ok, err := o.records.event(ctx, stream, at)
-		if err != nil || !ok || b.Slice()[0].ID != id {
-			return err == nil, err
-		}
-		position = at
-		return false, nil
-	})
-	return position, err
+	// Who links an event again is told where the link is, whatever is expected. No stream
+	// is at this version, so what is no link yet is refused and does not become one.
+	again := core.Append{Stream: stream, Expect: core.MaxNumber, Links: []core.ID{id}}
+	r, err := o.store.Append(ctx, core.Commit{Appends: []core.Append{again}})
+	if errors.Is(err, core.CodeWrongExpectedVersion) {
+		return 0, core.Errorf(core.CodeEventNotFound, "the event %s is not in stream %q", id, clip(stream))
+	}
+	return r.Position, err
 }
 
 // selectedBy are all, or those that match a filter.
