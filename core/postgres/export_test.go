@@ -41,3 +41,13 @@ func (e *Engine) LoseStatements(ctx context.Context) error {
 
 // LinkID is the id of the row of a link.
 var LinkID = linkID
+
+// PageStatements are the statements that pages are read with, behind the one that is
+// before them in the same flush.
+func (e *Engine) PageStatements() (before string, pages []string) {
+	s := e.sql
+	for _, page := range []statement{s.allForward, s.allBackward, s.streamForward, s.streamBackward, s.log} {
+		pages = append(pages, page.sql)
+	}
+	return s.head.sql, pages
+}

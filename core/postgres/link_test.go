@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
@@ -155,5 +158,63 @@ func TestLinksUnderLocks(t *testing.T) {
 	page, err := engine.Read(t.Context(), core.ReadRequest{Stream: "l", Limit: core.Limit{Events: 10, Bytes: 1 << 20}})
 	if err != nil || page.Count != 2 || page.Slice()[0].ID != ids[0] {
 		t.Errorf("%d links, %v", page.Count, err)
+	}
+}
+
+// TestPagesAreReadWithoutWorkers: a page is read by the connection's own process. The
+// join that finds what links name looks as if it were worth some more, where the
+// server has no statistics yet, and to start them takes longer than a page.
+func TestPagesAreReadWithoutWorkers(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
+	defer engine.Close()
+	c, ids := eventsFor("a", 1000)
+	for _, o := range engine.Commit(t.Context(), []*core.Commit{c, linkTo("l", ids...)}).Outcomes {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+	before, pages := engine.PageStatements()
+	conn := server.Connect(t)
+	explain := func(settings, page string) (plan string) {
+		parameters := "1, 1000, 1000"
+		if strings.Contains(page, "$4") {
+			parameters += ", 'l'"
+		}
+		tx, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback(t.Context()) }()
+		for _, sql := range []string{
+			"SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0",
+			"SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL min_parallel_index_scan_size = 0",
+			settings, "PREPARE page AS " + page,
+		} {
+			if _, err := tx.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rows, err := tx.Query(t.Context(), "EXPLAIN EXECUTE page("+parameters+")", pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), "DEALLOCATE page"); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(lines, "\n")
+	}
+	for _, page := range pages {
+		if plan := explain(before, page); strings.Contains(plan, "Workers") {
+			t.Errorf("%s\nis planned as\n%s", page, plan)
+		}
+	}
+	if plan := explain("SET LOCAL plan_cache_mode = force_generic_plan", pages[len(pages)-1]); !strings.Contains(plan, "Workers") {
+		t.Errorf("without the settings there are no workers, so this tests nothing:\n%s", plan)
 	}
 }

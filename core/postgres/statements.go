@@ -32,7 +32,8 @@ const (
 	settings = `set_config('plan_cache_mode', 'force_generic_plan', true),
 		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
 		set_config('enable_sort', 'off', true),
-		set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+		set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+		set_config('max_parallel_workers_per_gather', '0', true)`
 
 	headOfLog    = `greatest(l.head, (SELECT e.position FROM {schema}.events e ORDER BY e.position DESC LIMIT 1))`
 	lastOfStream = `greatest(s.version, (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1))`
