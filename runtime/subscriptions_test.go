@@ -24,7 +24,7 @@ func TestSubscriptionsSurviveTheNode(t *testing.T) {
 	d := subscriptions.DefaultDefinition()
 	d.CheckpointThreshold = 100
 	take := func(n *runtime.Node) (subscriptions.Subscriber, string) {
-		s, err := n.Subscriptions().Join(t.Context(), subscriptions.JoinRequest{
+		s, err := subscriptions.JoinWaiting(t.Context(), n.Subscriptions(), subscriptions.JoinRequest{
 			Name: "billing", Definition: &d, Credit: delivery.Credit{Events: delivery.Unlimited, Bytes: delivery.Unlimited}})
 		if err != nil {
 			t.Fatal(err)

@@ -34,6 +34,7 @@ type conn struct {
 	out   *outbox
 	calls *calls
 	subs  *subs
+	turns turns
 	reads chan struct{} // a place for each read that runs
 
 	ctx     context.Context // ends with the connection
@@ -54,7 +55,8 @@ func newConn(a *API, bin bool) *conn {
 	c := &conn{api: a, bin: bin, out: newOutbox(a.config.Limits.Queue)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.calls = newCalls(a.config.Limits.Inflight, c.out.notify)
-	c.subs = newSubs(a.config.Limits.Subs)
+	c.subs = newSubs(a.config.Limits.Subs, a.metrics.follows)
+	c.turns.wake = c.out.notify
 	c.reads = make(chan struct{}, a.config.Limits.Reads)
 	return c
 }
@@ -70,6 +72,7 @@ func (c *conn) run() {
 		c.awaitGoodbye()
 	}
 	c.cancel()
+	c.leaveAll()
 	c.out.close()
 	c.running.Wait()
 	c.socket.hangUp()
@@ -185,7 +188,7 @@ func (c *conn) write() {
 			deadline.Reset(time.Until(next))
 			armed = next
 		}
-		for c.out.take(&l) {
+		for c.serve(); c.out.take(&l); c.serve() {
 			if err := c.send(&l); err != nil {
 				c.broken(err)
 				return

@@ -15,10 +15,11 @@
 //
 // A connection has one reader, which also submits its appends, and one writer, which
 // alone touches the socket's write side; everything else is put into the outbox
-// between them. Each follow or named subscriber has a goroutine that waits for events, credit or
-// room, and each read has one for as long as it takes. All belong to their
-// connection, which waits for them, and all connections to the API, whose Close
-// returns when they are gone.
+// between them. Each follow has a goroutine that waits for events, credit or room, and
+// each read has one for as long as it takes. A named subscriber has none: what there is
+// for it is in memory, and the writer takes it when it can write it. All goroutines
+// belong to their connection, which waits for them, and all connections to the API,
+// whose Close returns when they are gone.
 //
 // # Serving
 //

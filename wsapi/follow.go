@@ -2,183 +2,97 @@ package wsapi
 
 import (
 	"context"
-	"math"
-	"strconv"
-	"sync"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
-	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-const (
-	// The bounds of one message with events.
-	maxEventsText  = 64 << 10
-	maxEventsFrame = 256<<10 - 64
-
-	// unlimited is the credit of a dimension that the client leaves to us.
-	unlimited = math.MaxInt64 / 2
-)
-
-// sub is one follow of a connection, or one lease of a named subscription. Its
-// goroutine (run) reads ahead by what there is credit and room for, and otherwise
-// keeps the follower's place only.
-type sub struct {
-	conn     *conn
-	num      uint64
-	auto     bool // no credit was given: the socket sets the pace
-	maxBatch int
-	cancel   context.CancelFunc
-	log      string // the log's identity, for cursors
-
-	over bool // protected by outbox.mu
-
-	mu     sync.Mutex // protects the fields below
-	events int64      // credit
-	bytes  int64      // credit; below zero after an event that was larger
-	// named is the lease, once there is one; nil for a follow. It counts credit
-	// itself.
-	named subscriptions.Subscriber
-
-	more chan struct{}
+// followed is the source of a follow.
+type followed struct {
+	core.Follower
+	sub  *sub
+	from core.From
+	live bool // what the client was told
 }
 
-// source is where a sub has its events from.
-type source interface {
-	// next waits for something to tell, of at most limit events.
-	next(ctx context.Context, limit core.Limit) (parcel, error)
-	// place is where it begins, where that is known; head is the log's.
-	place(head uint64) (position uint64, known bool)
-	// close ends what was begun for it.
-	close()
-}
-
-// parcel is what a source tells at a time.
-type parcel struct {
-	core.Batch
-	attempts []uint64 // of a named subscription: one for each event
-	cursor   uint64
-	status   *wire.Status // what to tell after the events; nil if they tell it all
-}
-
-// opening is how a sub gets its source.
-type opening func(ctx context.Context, s *sub) (source, error)
-
-// subs are the follows of one connection.
-type subs struct {
-	limit int
-	mu    sync.Mutex
-	byNum map[uint64]*sub
-}
-
-func newSubs(limit int) *subs { return &subs{limit: limit, byNum: map[uint64]*sub{}} }
-
-func (ss *subs) add(s *sub) error {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if _, ok := ss.byNum[s.num]; ok {
-		return core.Errorf(core.CodeDuplicateSub, "sub %d is in use", s.num)
+// place is part of source.
+func (f *followed) place(head uint64) (position uint64, known bool) {
+	switch f.from.Kind {
+	case core.FromStart:
+		return 0, true
+	case core.FromEnd:
+		return head, true
+	case core.AfterPosition:
+		return f.from.N, true
 	}
-	if len(ss.byNum) >= ss.limit {
-		e := core.Errorf(core.CodeTooManySubs, "%d follows on this connection", len(ss.byNum))
-		e.Limit = int64(ss.limit)
-		return e
-	}
-	ss.byNum[s.num] = s
-	return nil
+	return 0, false
 }
 
-func (ss *subs) get(num uint64) *sub {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	return ss.byNum[num]
-}
+func (f *followed) close() { _ = f.Close() } // it only ends the wait
 
-// remove frees the number of s, if it still has it.
-func (ss *subs) remove(s *sub) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if ss.byNum[s.num] == s {
-		delete(ss.byNum, s.num)
-	}
-}
-
-// subscribe starts a follow, or joins a named subscription.
-func (c *conn) subscribe(m *wire.Subscribe) {
-	s, err := c.newSub(m)
-	var open opening
-	if err == nil {
-		open, err = c.opening(m)
-	}
-	if err != nil {
-		c.refuse(m.ID, err)
+// start is part of source. It is the life of the follow: it reads ahead by what there
+// is credit and room for, and otherwise keeps the follower's place only.
+func (f *followed) start(ctx context.Context) {
+	defer f.close()
+	cursor, err := f.pass(ctx)
+	if ctx.Err() != nil { // unsubscribed, or the connection is gone
+		f.sub.conn.subs.remove(f.sub)
 		return
 	}
-	ctx, call := c.begin(m.ID, m.TimeoutMs)
-	if call == nil {
-		return
-	}
-	s.cancel = call.cancel
-	if err := c.subs.add(s); err != nil {
-		call.cancel()
-		if c.calls.finish(call) {
-			c.refuse(m.ID, err)
-			c.calls.settle()
-		}
-		return
-	}
-	c.running.Go(func() {
-		c.api.metrics.follows.Inc()
-		defer c.api.metrics.follows.Dec()
-		defer call.cancel()
-		defer c.subs.remove(s)
-		s.run(ctx, call, open)
-	})
+	f.sub.end(err, cursor)
 }
 
-func (c *conn) newSub(m *wire.Subscribe) (*sub, error) {
-	s := &sub{conn: c, num: m.Sub, maxBatch: core.MaxReadEvents, more: make(chan struct{}, 1)}
-	switch {
-	case m.Sub == 0 || m.Sub > core.MaxNumber:
-		return nil, core.Errorf(core.CodeInvalidRequest, "sub is a number from 1 to 2^53-1")
-	case m.MaxBatch < 0:
-		return nil, core.Errorf(core.CodeInvalidRequest, "maxBatch is at least 1")
-	case m.Credit != nil && (m.Credit.Events < 0 || m.Credit.Bytes < 0):
-		return nil, core.Errorf(core.CodeInvalidRequest, "credit is not negative")
-	}
-	if m.MaxBatch > 0 {
-		s.maxBatch = min(m.MaxBatch, core.MaxReadEvents)
-	}
-	s.events, s.bytes, s.auto = unlimited, unlimited, m.Credit == nil || m.Subscription != ""
-	if !s.auto {
-		s.events = min(m.Credit.Events, unlimited)
-		if m.Credit.Bytes > 0 {
-			s.bytes = min(m.Credit.Bytes, unlimited)
-		}
-	}
-	return s, nil
-}
-
-// opening says what a subscribe asks for.
-func (c *conn) opening(m *wire.Subscribe) (opening, error) {
-	if m.Subscription != "" {
-		return c.joining(m)
-	}
-	r := core.FollowRequest{Stream: m.Stream}
-	if m.From != nil {
-		r.From = *m.From
-	}
-	if m.Filter != nil {
-		r.Filter = core.Filter{Streams: m.Filter.Streams, Types: m.Filter.Types}
-	}
-	return func(ctx context.Context, s *sub) (source, error) {
-		follower, err := c.api.config.Store.Follow(ctx, r)
+// pass passes on what there is until the follow ends. It returns the cursor to go on
+// from.
+func (f *followed) pass(ctx context.Context) (cursor string, err error) {
+	allowed := func() (core.Limit, error) { return f.sub.allowed(ctx) }
+	for {
+		limit, err := allowed()
 		if err != nil {
-			return nil, err
+			return cursor, err
 		}
-		return &followed{sub: s, Follower: follower, from: r.From}, nil
-	}, nil
+		d, err := f.Next(ctx, limit)
+		if err != nil {
+			return cursor, err
+		}
+		after, err := f.sub.send(&parcel{Batch: d.Batch, cursor: d.Cursor, status: f.tell(&d)}, allowed)
+		if err != nil {
+			return cursor, err
+		}
+		cursor = after
+	}
+}
+
+// allowed waits until there is credit and room, and says how much.
+func (s *sub) allowed(ctx context.Context) (core.Limit, error) {
+	for {
+		if limit, ok := s.limit(); ok {
+			return limit, s.conn.out.waitRoom(ctx)
+		}
+		select {
+		case <-s.more:
+		case <-ctx.Done():
+			return core.Limit{}, ctx.Err()
+		}
+	}
+}
+
+// tell says how the follow stands, where the events do not.
+func (f *followed) tell(d *core.Delivery) *wire.Status {
+	status := &wire.Status{Head: d.Head, Lag: d.Lag()}
+	switch {
+	case d.Live && !f.live:
+		status.State = wire.StateLive
+	case !d.Live && f.live:
+		status.State, status.Reason = wire.StateCatchup, "slow"
+	case d.Count == 0 || f.sub.conn.bin && d.Cursor > d.Last:
+		status.State = wire.StateCheckpoint
+	default:
+		return nil
+	}
+	f.live = d.Live
+	return status
 }
 
 // credit allows a sub more. One that is over, or never was, is no error.
@@ -202,242 +116,4 @@ func (c *conn) credit(m *wire.Credit) {
 	case s.more <- struct{}{}:
 	default:
 	}
-}
-
-// unsubscribe ends a sub. When it is answered nothing more comes of the sub.
-func (c *conn) unsubscribe(m *wire.Unsubscribe) {
-	if m.ID == 0 {
-		c.refuse(0, core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1"))
-		return
-	}
-	if s := c.subs.get(m.Sub); s != nil {
-		c.out.endSub(s)
-		if named := s.lease(); named != nil {
-			named.Leave(true)
-		}
-		s.cancel()
-		c.subs.remove(s)
-	}
-	c.out.text(wire.Encode(nil, &wire.OK{ID: m.ID}))
-}
-
-// run is the life of a sub.
-func (s *sub) run(ctx context.Context, call *call, open opening) {
-	c := s.conn
-	state := c.api.config.Store.State()
-	s.log = state.Log
-	src, err := open(ctx, s)
-	if !c.calls.finish(call) {
-		if err == nil {
-			src.close()
-		}
-		return
-	}
-	if err != nil {
-		c.subs.remove(s)
-		c.refuse(call.id, err)
-		c.calls.settle()
-		return
-	}
-	defer src.close()
-	c.out.text(s.accepted(call.id, src, state.Head))
-	c.calls.settle()
-	cursor, err := s.pass(ctx, src)
-	if ctx.Err() != nil {
-		return // unsubscribed, or the connection is gone
-	}
-	c.api.logInternal(err)
-	c.subs.remove(s)
-	e := wire.NewError(err)
-	c.out.subText(s, wire.Encode(nil, &wire.End{Sub: s.num, Error: e, Cursor: cursor, Retryable: e.Retryable}))
-}
-
-// accepted encodes the answer to a subscribe. The cursor is left out where only
-// the first delivery will tell it. live is said by a status, once it is known.
-func (s *sub) accepted(id uint64, src source, head uint64) []byte {
-	dst := append(make([]byte, 0, 128), `{"op":"ok","id":`...)
-	dst = strconv.AppendUint(dst, id, 10)
-	dst = append(dst, `,"sub":`...)
-	dst = strconv.AppendUint(dst, s.num, 10)
-	if place, known := src.place(head); known {
-		dst = append(dst, `,"cursor":"`...)
-		dst = append(dst, s.cursor(place)...)
-		dst = append(dst, '"')
-	}
-	dst = append(dst, `,"head":`...)
-	dst = strconv.AppendUint(dst, head, 10)
-	return append(dst, `,"live":false}`...)
-}
-
-func (s *sub) cursor(position uint64) string {
-	return core.Cursor{Log: s.log, Position: position}.String()
-}
-
-// pass passes on what the source tells, until one of both ends. It returns the
-// cursor to go on from.
-func (s *sub) pass(ctx context.Context, src source) (cursor string, err error) {
-	for {
-		limit, err := s.allowed(ctx)
-		if err != nil {
-			return cursor, err
-		}
-		p, err := src.next(ctx, limit)
-		if err != nil {
-			return cursor, err
-		}
-		if p.Count > 0 {
-			s.conn.api.metrics.read(p.Count)
-			if s.conn.bin {
-				s.sendFrame(&p)
-			} else if err := s.sendText(ctx, &p); err != nil {
-				return cursor, err
-			}
-		}
-		cursor = s.cursor(p.cursor)
-		if p.status != nil {
-			p.status.Sub, p.status.Cursor = s.num, cursor
-			s.conn.out.subText(s, wire.Encode(nil, p.status))
-		}
-	}
-}
-
-// allowed waits until there is credit and room, and says how much.
-func (s *sub) allowed(ctx context.Context) (core.Limit, error) {
-	for {
-		s.mu.Lock()
-		events, bytes := s.events, s.bytes
-		s.mu.Unlock()
-		if events > 0 && bytes > 0 {
-			limit := core.Limit{Events: int(min(events, int64(s.maxBatch))), Bytes: maxEventsText}
-			if s.conn.bin {
-				limit.Bytes = maxEventsFrame
-			}
-			limit.Bytes = int(min(bytes, int64(limit.Bytes)))
-			return limit, s.conn.out.waitRoom(ctx)
-		}
-		select {
-		case <-s.more:
-		case <-ctx.Done():
-			return core.Limit{}, ctx.Err()
-		}
-	}
-}
-
-// spend takes what was sent off the credit.
-func (s *sub) spend(events, bytes int) {
-	if s.auto {
-		return
-	}
-	s.mu.Lock()
-	s.events -= int64(events)
-	s.bytes -= int64(bytes)
-	s.mu.Unlock()
-}
-
-// sendFrame sends a parcel as one EVENTS frame.
-func (s *sub) sendFrame(p *parcel) {
-	var space [64]byte
-	s.spend(p.Count, len(p.Block))
-	header, block := s.conn.deliveriesFrame(space[:0], s.num, p)
-	s.conn.out.subFrame(s, header, block)
-}
-
-// sendText sends a parcel in as many messages as the bound and the credit ask
-// for: in JSON it may be larger than it was.
-func (s *sub) sendText(ctx context.Context, p *parcel) error {
-	message := arenas.Get().(*arena)
-	defer message.free()
-	for rest := *p; rest.Count > 0; {
-		limit, err := s.allowed(ctx)
-		if err != nil {
-			return err
-		}
-		var count int
-		var last uint64
-		message.b, count, last = s.appendText(message.b[:0], &rest, limit)
-		if count == rest.Count || p.attempts != nil {
-			last = p.cursor
-		}
-		message.b = append(message.b, `],"cursor":"`...)
-		message.b = append(message.b, s.cursor(last)...)
-		message.b = append(message.b, '"', '}')
-		s.spend(count, len(message.b))
-		s.conn.out.subText(s, message.b)
-		_, rest.Batch = rest.Cut(core.Limit{Events: count, Bytes: math.MaxInt})
-		if p.attempts != nil {
-			rest.attempts = rest.attempts[count:]
-		}
-	}
-	return nil
-}
-
-// appendText begins a message with as many events as limit allows, at least one.
-func (s *sub) appendText(dst []byte, p *parcel, limit core.Limit) (text []byte, count int, last uint64) {
-	dst = append(dst, `{"op":"events","sub":`...)
-	dst = strconv.AppendUint(dst, s.num, 10)
-	dst = append(dst, `,"events":[`...)
-	for e := range p.Events() {
-		before := len(dst)
-		if count > 0 {
-			dst = append(dst, ',')
-		}
-		dst = wire.AppendEventJSON(dst, &e)
-		if p.attempts != nil {
-			dst = wire.AppendAttempt(dst, p.attempts[count])
-		}
-		if count == limit.Events || count > 0 && len(dst) > limit.Bytes {
-			return dst[:before], count, last
-		}
-		count++
-		last = e.Position
-	}
-	return dst, count, last
-}
-
-// followed is the source of a follow.
-type followed struct {
-	core.Follower
-	sub  *sub
-	from core.From
-	live bool // what the client was told
-}
-
-// place is part of source.
-func (f *followed) place(head uint64) (position uint64, known bool) {
-	switch f.from.Kind {
-	case core.FromStart:
-		return 0, true
-	case core.FromEnd:
-		return head, true
-	case core.AfterPosition:
-		return f.from.N, true
-	}
-	return 0, false
-}
-
-func (f *followed) next(ctx context.Context, limit core.Limit) (parcel, error) {
-	d, err := f.Next(ctx, limit)
-	if err != nil {
-		return parcel{}, err
-	}
-	return parcel{Batch: d.Batch, cursor: d.Cursor, status: f.tell(&d)}, nil
-}
-
-func (f *followed) close() { _ = f.Close() } // it only ends the wait
-
-// tell says how the follow stands, where the events do not.
-func (f *followed) tell(d *core.Delivery) *wire.Status {
-	status := &wire.Status{Head: d.Head, Lag: d.Lag()}
-	switch {
-	case d.Live && !f.live:
-		status.State = wire.StateLive
-	case !d.Live && f.live:
-		status.State, status.Reason = wire.StateCatchup, "slow"
-	case d.Count == 0 || f.sub.conn.bin && d.Cursor > d.Last:
-		status.State = wire.StateCheckpoint
-	default:
-		return nil
-	}
-	f.live = d.Live
-	return status
 }

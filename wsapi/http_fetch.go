@@ -38,7 +38,7 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	lease, err := subs.Join(ctx, request)
+	lease, err := subscriptions.JoinWaiting(ctx, subs, request)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequ
 }
 
 // firstDelivery waits for events, but not longer than is asked for. None is no error.
-func (a *API) firstDelivery(ctx context.Context, lease subscriptions.Subscriber, wait time.Duration) (subscriptions.Delivery, error) {
+func (a *API) firstDelivery(ctx context.Context, lease *subscriptions.Waiting, wait time.Duration) (subscriptions.Delivery, error) {
 	// What is there already has to be read from the log before it can be sent.
 	const least = 100 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, max(wait, least))

@@ -45,25 +45,7 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 			r.Credit.Bytes = m.Credit.Bytes
 		}
 	}
-	return func(ctx context.Context, s *sub) (source, error) {
-		lease, err := subs.Join(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		s.mu.Lock()
-		s.named = lease
-		s.mu.Unlock()
-		j := &joined{Subscriber: lease, conn: c, transient: r.Transient, told: delivery.CatchUp}
-		if j.transient {
-			first, err := lease.Next(ctx, core.Limit{}) // it tells at once where it is
-			if err != nil {
-				j.close()
-				return nil, err
-			}
-			j.first, j.start = &first, first.Checkpoint
-		}
-		return j, nil
-	}, nil
+	return func(ctx context.Context, s *sub) (source, error) { return c.join(ctx, s, subs, r) }, nil
 }
 
 // definitionOf reads a definition. Unlike other messages it has no unknown fields: a
@@ -74,72 +56,6 @@ func definitionOf(text []byte) (*subscriptions.Definition, error) {
 		return nil, err
 	}
 	return &d, nil
-}
-
-// lease is that of a named subscription; nil if there is none.
-func (s *sub) lease() subscriptions.Subscriber {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.named
-}
-
-// joined is the source of a named subscription.
-type joined struct {
-	subscriptions.Subscriber
-	conn *conn
-	told delivery.State
-	// Of a transient one the client is told the checkpoint: nobody else keeps it.
-	transient  bool
-	first      *subscriptions.Delivery // not passed on yet
-	start      uint64                  // the checkpoint when it was joined
-	checkpoint uint64                  // that was told
-}
-
-// place is part of source.
-func (j *joined) place(uint64) (uint64, bool) { return j.start, j.transient }
-
-func (j *joined) next(ctx context.Context, limit core.Limit) (parcel, error) {
-	d, err := j.take(ctx, limit)
-	if err != nil {
-		return parcel{}, err
-	}
-	return parcel{Batch: d.Batch, attempts: d.Attempts, cursor: d.Checkpoint, status: j.tell(&d)}, nil
-}
-
-// take is Next, after what was taken to see where it begins.
-func (j *joined) take(ctx context.Context, limit core.Limit) (subscriptions.Delivery, error) {
-	if first := j.first; first != nil {
-		j.first = nil
-		return *first, nil
-	}
-	return j.Next(ctx, limit)
-}
-
-// close gives back what is in flight. A client that is gone has failed; one that we
-// send away has not.
-func (j *joined) close() { j.Leave(j.conn.draining.Load()) }
-
-// tell says how the subscription is, where the client does not know yet.
-func (j *joined) tell(d *subscriptions.Delivery) *wire.Status {
-	if !d.Changed || d.State == j.told {
-		return j.tellCheckpoint(d)
-	}
-	j.told, j.checkpoint = d.State, d.Checkpoint
-	status := &wire.Status{State: string(d.State), Head: d.Head, Lag: d.Lag(), Reason: d.Reason}
-	if d.State == delivery.CatchUp {
-		status.State = wire.StateCatchup
-	}
-	return status
-}
-
-// tellCheckpoint tells, with the events that go beyond it, from where a transient
-// subscription is to go on if all its connections are lost now.
-func (j *joined) tellCheckpoint(d *subscriptions.Delivery) *wire.Status {
-	if !j.transient || d.Count == 0 || d.Checkpoint <= j.checkpoint {
-		return nil
-	}
-	j.checkpoint = d.Checkpoint
-	return &wire.Status{State: wire.StateCheckpoint, Head: d.Head, Lag: d.Lag()}
 }
 
 // answer applies what a client says of deliveries, and answers if it has an id or

@@ -131,6 +131,14 @@ func (o *outbox) notify() {
 	}
 }
 
+// hasEnough says that there is a message of the largest size, or nothing is taken in
+// any more.
+func (o *outbox) hasEnough() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed || o.queued >= maxMessage
+}
+
 // endSub makes s say nothing more.
 func (o *outbox) endSub(s *sub) {
 	o.mu.Lock()

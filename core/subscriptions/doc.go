@@ -24,8 +24,8 @@
 //  2. It feeds them to the machine, under the host's lock, and carries out what follows:
 //     sends go to the pending block of a subscriber. Events that lie behind each other
 //     stay one block, which is not copied.
-//  3. Next, called by the subscriber's goroutine, takes the block, and the connection
-//     sends it as it is.
+//  3. The writer of the subscriber's connection, woken by that, takes the block and sends
+//     it as it is.
 //  4. An ack is applied by the goroutine that brings it, and leads to the next sends
 //     there and then.
 //  5. The checkpoint that it allows is the keeper's (one goroutine) to store: one Commit
@@ -40,6 +40,6 @@
 //
 // # Concurrency
 //
-// Everything exported is safe for concurrent use but Subscriber.Next, which is one
+// Everything exported is safe for concurrent use but Subscriber.Take, which is one
 // goroutine's at a time. Work on one subscription as a whole is done one at a time.
 package subscriptions

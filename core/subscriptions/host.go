@@ -16,7 +16,7 @@ import (
 // I/O: reader (reader.go) and keeper (keeper.go); a third comes when there is
 // something to replay (replay.go). running counts them, end ends them.
 //
-//	subscribers ──► machine ──► pending of each subscriber ──► Next
+//	subscribers ──► machine ──► pending of each subscriber ──► Take
 //	  the log ──► reader ──►│   ▲
 //	                        └─► keeper ──► Commit
 type host struct {
@@ -197,7 +197,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &subscriber{host: h, lease: lease, detached: r.Detached, more: make(chan struct{}, 1)}
+	s := &subscriber{host: h, lease: lease, detached: r.Detached, woken: r.Wake}
 	if s.detached {
 		s.until = now.Add(r.Wait + h.ackTimeout())
 		wake(h.kick)

@@ -109,6 +109,9 @@ type JoinRequest struct {
 	// Consumer is a name for people.
 	Consumer string
 	Credit   delivery.Credit
+	// Wake is called when Take may have something to tell. It must not wait, nor call
+	// the Subscriber. It may be nil; JoinWaiting is for a goroutine that waits.
+	Wake func()
 
 	// Detached is a subscriber without a connection: it gets one batch. Its lease
 	// ends when that is answered, or with the time to ack, counted from the end of

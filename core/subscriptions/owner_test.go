@@ -137,17 +137,17 @@ var unlimited = delivery.Credit{Events: delivery.Unlimited, Bytes: delivery.Unli
 // consumer is a subscriber that remembers.
 type consumer struct {
 	t testing.TB
-	subscriptions.Subscriber
+	*subscriptions.Waiting
 	state delivery.State
 }
 
 func (n *node) join(name string, credit delivery.Credit) *consumer {
 	n.t.Helper()
-	s, err := n.Join(n.t.Context(), subscriptions.JoinRequest{Name: name, Consumer: "c", Credit: credit})
+	s, err := subscriptions.JoinWaiting(n.t.Context(), n, subscriptions.JoinRequest{Name: name, Consumer: "c", Credit: credit})
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return &consumer{t: n.t, Subscriber: s}
+	return &consumer{t: n.t, Waiting: s}
 }
 
 // take waits for so many events and returns their positions.

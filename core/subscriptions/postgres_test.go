@@ -106,7 +106,7 @@ type rivals struct {
 // consume joins at a node again and again until ctx ends.
 func (r *rivals) consume(ctx context.Context, n *node, random *rand.Rand) {
 	for ctx.Err() == nil {
-		s, err := n.Join(ctx, subscriptions.JoinRequest{Name: "s", Credit: unlimited})
+		s, err := subscriptions.JoinWaiting(ctx, n, subscriptions.JoinRequest{Name: "s", Credit: unlimited})
 		if errors.Is(err, core.CodeSubscriptionInterrupted) {
 			continue // it was overtaken just now
 		}
@@ -130,7 +130,7 @@ func (r *rivals) consume(ctx context.Context, n *node, random *rand.Rand) {
 }
 
 // handle acks what comes next, all or half of it.
-func (r *rivals) handle(ctx context.Context, s subscriptions.Subscriber, random *rand.Rand) error {
+func (r *rivals) handle(ctx context.Context, s *subscriptions.Waiting, random *rand.Rand) error {
 	d, err := s.Next(ctx, core.Limit{Events: 1 + random.IntN(8), Bytes: 1 << 20})
 	if err != nil {
 		return err

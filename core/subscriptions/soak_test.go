@@ -33,7 +33,7 @@ type crowd struct {
 // member is one consumer's life.
 type member struct {
 	*crowd
-	subscriptions.Subscriber
+	*subscriptions.Waiting
 	random *rand.Rand
 	has    map[uint64]string // positions and their streams
 }
@@ -115,7 +115,7 @@ func (c *crowd) checkCheckpoint() {
 // consume joins again and again until ctx ends.
 func (c *crowd) consume(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		s, err := c.Join(ctx, subscriptions.JoinRequest{Name: c.name, Consumer: "crowd", Credit: unlimited})
+		s, err := subscriptions.JoinWaiting(ctx, c, subscriptions.JoinRequest{Name: c.name, Consumer: "crowd", Credit: unlimited})
 		if errors.Is(err, core.CodeTooManySubscribers) || ctx.Err() != nil {
 			continue
 		}
@@ -123,7 +123,7 @@ func (c *crowd) consume(ctx context.Context, random *rand.Rand) {
 			c.t.Errorf("join: %v", err)
 			return
 		}
-		m := &member{crowd: c, Subscriber: s, random: random, has: map[uint64]string{}}
+		m := &member{crowd: c, Waiting: s, random: random, has: map[uint64]string{}}
 		m.live(ctx)
 		m.leave()
 	}

@@ -8,15 +8,16 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// Subscriber is one consumer's time with a subscription. Next is used by one
-// goroutine at a time, everything else is safe for concurrent use.
+// Subscriber is one consumer's time with a subscription. Take is used by one goroutine
+// at a time, everything else is safe for concurrent use.
 //
-// When the subscription ends under it, Next answers why, and the other calls
+// When the subscription ends under it, Take answers why, and the other calls
 // lease_lost.
 type Subscriber interface {
-	// Next waits for something to tell: events, at most max of them, or how the
-	// subscription is. The first call tells that at once.
-	Next(ctx context.Context, max core.Limit) (Delivery, error)
+	// Take tells what there is to tell: events, at most max of them, or how the
+	// subscription is, which the first call tells at once. It is not ok if there is
+	// nothing: a JoinRequest's Wake says when to look again.
+	Take(max core.Limit) (d Delivery, ok bool, err error)
 	// Ack finishes events, by their positions. The errors are lease_lost, and
 	// unexpected_ack for those that are not in flight; the others are acked.
 	Ack(positions []uint64) error
@@ -31,6 +32,37 @@ type Subscriber interface {
 	// Leave ends it, and gives back what is in flight. Clean is a goodbye;
 	// otherwise its attempts have failed. Later calls do nothing.
 	Leave(clean bool)
+}
+
+// Waiting is a Subscriber for a goroutine that waits for what comes.
+type Waiting struct {
+	Subscriber
+	woken chan struct{} // holds 1
+}
+
+// JoinWaiting is the Join of an Owner, or of whoever has one like it.
+func JoinWaiting(ctx context.Context, at interface {
+	Join(ctx context.Context, r JoinRequest) (Subscriber, error)
+}, r JoinRequest) (*Waiting, error) {
+	w := &Waiting{woken: make(chan struct{}, 1)}
+	r.Wake = func() { wake(w.woken) }
+	var err error
+	w.Subscriber, err = at.Join(ctx, r)
+	return w, err
+}
+
+// Next is Take that waits. The errors are those of Take, and ctx's.
+func (w *Waiting) Next(ctx context.Context, max core.Limit) (Delivery, error) {
+	for {
+		if d, ok, err := w.Take(max); ok || err != nil {
+			return d, err
+		}
+		select {
+		case <-w.woken:
+		case <-ctx.Done():
+			return Delivery{}, core.AsError(ctx.Err())
+		}
+	}
 }
 
 // Delivery is what a Subscriber is told.
@@ -59,7 +91,7 @@ func (d *Delivery) Lag() uint64 { return d.Head - min(d.Checkpoint, d.Head) }
 type subscriber struct {
 	host  *host
 	lease delivery.Lease
-	more  chan struct{} // holds 1: there is something to tell
+	woken func() // JoinRequest.Wake
 
 	detached bool
 
@@ -70,7 +102,7 @@ type subscriber struct {
 	until   time.Time // when a detached one ends
 }
 
-// pending is what was sent and not taken by Next, in runs.
+// pending is what was sent and not taken, in runs.
 type pending struct{ runs []run }
 
 // run is some events, back to back in one block.
@@ -147,29 +179,15 @@ func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
 	return batch, attempts
 }
 
-// Next is Subscriber.Next.
-func (s *subscriber) Next(ctx context.Context, limit core.Limit) (Delivery, error) {
-	for {
-		if d, err := s.next(limit); err != nil || d.Count > 0 || d.Changed {
-			return d, err
-		}
-		select {
-		case <-s.more:
-		case <-ctx.Done():
-			return Delivery{}, core.AsError(ctx.Err())
-		}
-	}
-}
-
-// next is what there is to tell now.
-func (s *subscriber) next(limit core.Limit) (Delivery, error) {
+// Take is Subscriber.Take.
+func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	h := s.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.gone != nil {
-		return Delivery{}, s.gone
+		return Delivery{}, false, s.gone
 	}
-	d := Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease)}
+	d = Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease)}
 	if len(s.pending.runs) > 0 {
 		d.Batch, d.Attempts = s.pending.take(limit)
 		if s.detached {
@@ -177,19 +195,18 @@ func (s *subscriber) next(limit core.Limit) (Delivery, error) {
 		}
 	}
 	if len(s.pending.runs) > 0 {
-		return d, nil // the state is told after the rest
+		return d, true, nil // the state is told after the rest
 	}
 	if d.State = h.machine.State(); d.State != s.told {
 		s.told, d.Changed, d.Reason = d.State, true, h.machine.Reason()
 	}
-	return d, nil
+	return d, d.Count > 0 || d.Changed, nil
 }
 
-// wake tells Next to look.
+// wake tells whoever takes to look. host.mu is held.
 func (s *subscriber) wake() {
-	select {
-	case s.more <- struct{}{}:
-	default:
+	if s.woken != nil {
+		s.woken()
 	}
 }
 

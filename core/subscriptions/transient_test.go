@@ -14,11 +14,11 @@ import (
 // joinTransient joins a transient subscription.
 func (n *node) joinTransient(name string, change func(*subscriptions.Definition)) *consumer {
 	n.t.Helper()
-	s, err := n.Join(n.t.Context(), subscriptions.JoinRequest{Name: name, Definition: definition(change), Transient: true, Credit: unlimited})
+	s, err := subscriptions.JoinWaiting(n.t.Context(), n, subscriptions.JoinRequest{Name: name, Definition: definition(change), Transient: true, Credit: unlimited})
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return &consumer{t: n.t, Subscriber: s}
+	return &consumer{t: n.t, Waiting: s}
 }
 
 // transient lists the transient subscriptions.
