@@ -16,7 +16,7 @@ JS := $(if $(filter ./... ./sdk/...,$(PKG)),scripts/js.sh,:)
 TESTFLAGS ?= $(if $(filter true,$(CI)),-count=1)
 
 # Every target is phony: some share their name with a folder.
-.PHONY: help run build test lint fmt bench soak fuzz cover vuln clean cluster docs
+.PHONY: help run build test lint fmt bench soak fuzz postgres cover vuln clean cluster docs
 
 help: ## list the targets (the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ soak: ## crash, torture and soak tests at their full length (over an hour)
 
 fuzz: ## fuzz every decoder, each for FUZZTIME (30s)
 	scripts/fuzz.sh $(FUZZTIME) $(PKG)
+
+postgres: ## test on each PostgreSQL from 12 to 18 (downloads 150 MB)
+	scripts/postgres-versions.sh
 
 cover: ## measure test coverage, and write build/cover.html
 	@mkdir -p build

@@ -50,6 +50,8 @@ func adviseOnDatabase(err error) error {
 		return &advised{err, "Name the primary, or all servers: postgres://host1:5432,host2:5432/…; gyre doctor says why a server takes no writes."}
 	case errors.Is(err, core.CodeTimeout):
 		return &advised{err, "Check that PostgreSQL is what listens there, and that nothing on the way drops what is sent; --postgres-timeout waits longer."}
+	case errors.Is(err, postgres.ErrUnfit):
+		return &advised{err, "Name another server or database, or mend this one; gyre doctor says how."}
 	}
 	return err
 }

@@ -28,8 +28,8 @@ func (a *app) checkDatabase(ctx context.Context, config postgres.Config) []findi
 	}
 	found := append([]finding{{Check: "postgres", Passed: true, Detail: target.String() + " answers"}},
 		judge(&s, config)...)
-	if s.ReadOnly {
-		return found // its schema is what the primary has
+	if s.ReadOnly || s.Version < postgres.MinServerVersion || s.Encoding != "UTF8" {
+		return found // its schema is what the primary has, or it can have none
 	}
 	return append(found, checkSchema(ctx, config))
 }

@@ -37,14 +37,24 @@ const nobodysSecret = "tell-nobody"
 //	            and NAME_URL to a URL
 func TestPostgresScripts(t *testing.T) {
 	server := pgtest.Shared(t)
+	testscript.Run(t, postgresScripts(t, server, server.URL, "testdata/postgres"))
+}
+
+// TestOldPostgresScripts runs testdata/oldpostgres against a PostgreSQL 12.
+func TestOldPostgresScripts(t *testing.T) {
+	server := pgtest.Shared(t)
+	testscript.Run(t, postgresScripts(t, server, server.Old(t), "testdata/oldpostgres"))
+}
+
+func postgresScripts(t *testing.T, server *pgtest.Server, address, dir string) testscript.Params {
 	examples, err := filepath.Abs("../../examples")
 	if err != nil {
 		t.Fatal(err)
 	}
-	params := scripts("testdata/postgres")
+	params := scripts(dir)
 	setup := params.Setup
 	params.Setup = func(env *testscript.Env) error {
-		env.Setenv("POSTGRES", server.URL)
+		env.Setenv("POSTGRES", address)
 		env.Setenv("STORE", server.Store(t))
 		env.Setenv("EXAMPLES", examples)
 		return setup(env)
@@ -72,7 +82,7 @@ func TestPostgresScripts(t *testing.T) {
 		}
 		return false, fmt.Errorf("unknown condition %q", c)
 	}
-	testscript.Run(t, params)
+	return params
 }
 
 // query runs SQL and prints the rows, with tabs between values.

@@ -13,6 +13,10 @@ import (
 // MinServerVersion is the oldest PostgreSQL that will do, as Survey.Version has it.
 const MinServerVersion = 130000
 
+// ErrUnfit is in the error, invalid_config, about a server or a database that a store
+// cannot be in.
+var ErrUnfit = errors.New("the server cannot keep a store")
+
 // Open connects to the server, brings the schema up to date and begins to
 // watch the log. The error says what to do: invalid_config, store_unavailable,
 // store_denied, store_read_only, store_newer, schema_outdated.
@@ -72,9 +76,9 @@ func checkServer(ctx context.Context, c *pgx.Conn) error {
 	case err != nil:
 		return err
 	case version < MinServerVersion:
-		return core.Errorf(core.CodeInvalidConfig, "the server is PostgreSQL %s; it has to be 13 or newer", name)
+		return core.Errorf(core.CodeInvalidConfig, "%w: it is PostgreSQL %s and has to be 13 or newer", ErrUnfit, name)
 	case encoding != "UTF8":
-		return core.Errorf(core.CodeInvalidConfig, "the database has the encoding %s; it has to be UTF8", encoding)
+		return core.Errorf(core.CodeInvalidConfig, "%w: the database has the encoding %s and has to have UTF8", ErrUnfit, encoding)
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func TestReadsOnBrokenConnections(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
 	store := server.Store(t)
-	engine := openStore(t, postgres.Config{URL: server.URL, Store: store, ReadConns: 6})
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store, ReadConns: 7}) // one for the watch
 	fill(t, engine)
 	for name, read := range readers {
 		want, err := read(t.Context(), engine)

@@ -40,20 +40,37 @@ func answersIn(t *testing.T, engine *postgres.Engine, limit time.Duration, code 
 	}
 }
 
-// TestOldServer: one that says that it is PostgreSQL 12 is refused. None is to be had;
-// this one lies about it to a user whose search path begins elsewhere.
+// TestOldServer: a PostgreSQL 12 is refused, whatever is asked of it, in words that say
+// what it is, and nothing is changed. A survey has its version.
 func TestOldServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
-	store := server.Store(t)
-	user, address := newUser(t, server, store)
-	server.Exec(t, fmt.Sprintf(`CREATE SCHEMA AUTHORIZATION %s;
-		CREATE FUNCTION %[1]s.current_setting(name text) RETURNS text LANGUAGE sql AS $$
-			SELECT CASE name WHEN 'server_version_num' THEN '120019' WHEN 'server_version' THEN '12.19' ELSE pg_catalog.current_setting(name) END $$;
-		ALTER ROLE %[1]s SET search_path = %[1]s, pg_catalog`, user))
-	_, err := postgres.Open(t.Context(), postgres.Config{URL: address, Store: store})
-	if !errors.Is(err, core.CodeInvalidConfig) || !strings.Contains(err.Error(), "the server is PostgreSQL 12.19; it has to be 13 or newer") {
-		t.Errorf("open: %v", err)
+	config := postgres.Config{URL: server.Old(t), Store: server.Store(t)}
+	for name, ask := range map[string]func() error{
+		"open": func() error {
+			_, err := postgres.Open(t.Context(), config)
+			return err
+		},
+		"migrate": func() error { return postgres.Migrate(t.Context(), config) },
+		"status": func() error {
+			_, _, err := postgres.Status(t.Context(), config)
+			return err
+		},
+		"schema": func() error { return postgres.CheckSchema(t.Context(), config) },
+	} {
+		err := ask()
+		if !errors.Is(err, core.CodeInvalidConfig) || !errors.Is(err, postgres.ErrUnfit) || !strings.Contains(err.Error(), "it is PostgreSQL 12.22 and has to be 13 or newer") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var there bool
+	c := server.Connect(t)
+	if err := c.QueryRow(t.Context(), "SELECT to_regnamespace($1) IS NOT NULL", config.Store).Scan(&there); err != nil || there {
+		t.Errorf("the store was made: %v, %v", there, err)
+	}
+	s, err := postgres.Inspect(t.Context(), config)
+	if err != nil || s.Version != 120022 {
+		t.Errorf("the survey is %+v, %v", s, err)
 	}
 }
 

@@ -24,6 +24,9 @@ import (
 // ErrMissing says that the machine has no PostgreSQL.
 var ErrMissing = errors.New("no PostgreSQL binaries (initdb, pg_ctl); on Debian: apt-get install postgresql")
 
+// binEnv names the folder of the binaries to use, in place of the machine's newest.
+const binEnv = "GYRE_TEST_PGBIN"
+
 // Server is a PostgreSQL server. A private one can be stopped and started.
 type Server struct {
 	// URL connects as the superuser, by TCP.
@@ -175,16 +178,14 @@ func (s *Server) pid() (int, error) {
 	return strconv.Atoi(first)
 }
 
-// Standby starts a standby of s. With synchronous, commits on s wait for it.
+// Standby starts a standby of s, which is stopped for a moment to be copied. With
+// synchronous, commits on s wait for it.
 func (s *Server) Standby(synchronous bool) (*Server, error) {
 	standby, err := prepare(filepath.Dir(s.dir))
 	if err != nil {
 		return nil, err
 	}
-	err = standby.run("pg_basebackup", "-D", standby.data(), "-R", "-X", "stream", "-c", "fast", "-d", s.URL)
-	if err == nil {
-		err = standby.configure()
-	}
+	err = s.copyTo(standby)
 	if err == nil {
 		err = standby.Start()
 	}
@@ -198,6 +199,23 @@ func (s *Server) Standby(synchronous bool) (*Server, error) {
 		return nil, errors.Join(err, standby.Close())
 	}
 	return standby, nil
+}
+
+// copyTo makes a standby's data of those of s. pg_basebackup does it without a stop, but
+// not everybody who has a server has it.
+func (s *Server) copyTo(standby *Server) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	if out, err := standby.command("cp", "-a", s.data(), standby.data()).CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w: %s", err, out)
+	}
+	signal := filepath.Join(standby.data(), "standby.signal")
+	if out, err := standby.command("touch", signal).CombinedOutput(); err != nil {
+		return fmt.Errorf("touch: %w: %s", err, out)
+	}
+	primary := fmt.Sprintf("primary_conninfo = 'host=127.0.0.1 port=%d user=%s password=%s'", s.port, userName, password)
+	return errors.Join(standby.configure(primary), s.Start())
 }
 
 // Promote makes a standby a primary.
@@ -263,8 +281,14 @@ func lastLines(text []byte, n int) string {
 	return "\n" + strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// findBinaries finds the newest server's programs.
+// findBinaries finds the newest server's programs, or those that were asked for.
 func findBinaries() (string, error) {
+	if dir := os.Getenv(binEnv); dir != "" {
+		if !hasServer(dir) {
+			return "", fmt.Errorf("%s is %s, where no initdb and pg_ctl are", binEnv, dir)
+		}
+		return dir, nil
+	}
 	candidates, err := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if err != nil {
 		return "", err
@@ -279,11 +303,15 @@ func findBinaries() (string, error) {
 		candidates = append(candidates, filepath.Dir(path))
 	}
 	for _, dir := range candidates {
-		if isProgram(filepath.Join(dir, "initdb")) && isProgram(filepath.Join(dir, "pg_ctl")) {
+		if hasServer(dir) {
 			return dir, nil
 		}
 	}
 	return "", ErrMissing
+}
+
+func hasServer(dir string) bool {
+	return isProgram(filepath.Join(dir, "initdb")) && isProgram(filepath.Join(dir, "pg_ctl"))
 }
 
 func isProgram(path string) bool {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"sync"
 	"testing"
@@ -74,6 +75,34 @@ func (s *Server) Connect(t testing.TB) *pgx.Conn {
 	}
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
 	return c
+}
+
+// tooOld is the newest PostgreSQL that is too old for Gyre, as server_version_num has it.
+const tooOld = 129999
+
+// Old is the URL of a PostgreSQL 12: of s, if it is as old as that, or of a user to whom
+// it lies, by a function that their search path has before the server's own.
+func (s *Server) Old(t testing.TB) string {
+	t.Helper()
+	var version int
+	if err := s.Connect(t).QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	if version <= tooOld {
+		return s.URL
+	}
+	name := fmt.Sprintf("old_%016x", rand.Uint64())
+	s.Exec(t, fmt.Sprintf(`CREATE ROLE %s LOGIN PASSWORD '%s'; CREATE SCHEMA AUTHORIZATION %[1]s;
+		CREATE FUNCTION %[1]s.current_setting(name text) RETURNS text LANGUAGE sql AS $$
+			SELECT CASE name WHEN 'server_version_num' THEN '120022' WHEN 'server_version' THEN '12.22' ELSE pg_catalog.current_setting(name) END $$;
+		ALTER ROLE %[1]s SET search_path = %[1]s, pg_catalog`, name, password))
+	t.Cleanup(func() { s.Exec(t, fmt.Sprintf("DROP OWNED BY %s CASCADE; DROP ROLE %[1]s", name)) })
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(name, password)
+	return u.String()
 }
 
 // Exec runs SQL on a connection of its own.
