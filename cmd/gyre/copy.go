@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,8 +14,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-const copyHelp = `Copy all events of one log to another, with their ids, versions, positions, times, content
-types and metadata, in their order. Each end is
+const copyHelp = `Copy one log to another: all events, with their ids, versions, positions, times, content
+types and metadata, and all links, in their order. Each end is
 
   a directory        the data of a node that does not run; that of --to is made
   postgres://…       a PostgreSQL database, the store gyre unless --from-store or --to-store
@@ -25,21 +27,22 @@ again: it goes on where the target ends. Before that it compares the first and t
 of the target with the source's, and refuses a target that has others, code log_mismatch.
 Nobody else may write to the target meanwhile.
 
-Every event of the target is compared with the source's, with all that was sent of it: what an
-earlier copy has written before it is gone on with, and what this one writes at its end. One that
-differs is told with its position, code not_clean, exit code 8. It is about a quarter more work;
---verify=ends leaves it out.
+Every event of the target is compared with the source's, with all that was sent of it, and every
+link: what an earlier copy has written before it is gone on with, and what this one writes at its
+end. One that differs is told with its position, code not_clean, exit code 8. It is about a quarter
+more work; --verify=ends leaves it out.
 
-recorded, the time at the server, is that of the copy: an event's time is what it was. Only
-events are copied: records, such as checkpoints, are not. A log that has links is copied up to
-the first one and refused there, code not_supported: nothing is left out silently.`
+recorded, the time at the server, is that of the copy: an event's time is what it was. Records,
+such as checkpoints, are not copied. A node that runs does not tell its links: a copy from one, or
+to one, ends at the first link, code not_supported, and leaves nothing out silently. Copy its
+directory or its database then.`
 
 func newCopy(a *app) *cobra.Command {
 	var from, to endFlags
 	var verify string
 	cmd := &cobra.Command{
 		Use:   "copy --from DIR|URL --to DIR|URL",
-		Short: "Copy all events to another log",
+		Short: "Copy all events and links to another log",
 		Long:  copyHelp,
 		Example: `  gyre copy --from ./data --to "$GYRE_POSTGRES"
   gyre copy --from http://localhost:4973 --to ./backup
@@ -76,8 +79,9 @@ const copyEvents = 4000
 
 // copied is how much was copied, as it is printed.
 type copied struct {
-	Copied   int64   `json:"copied"`
-	Before   uint64  `json:"before"`   // events that the target had
+	Copied   int64   `json:"copied"`   // events and links
+	Links    int64   `json:"links"`    // of those that were copied
+	Before   uint64  `json:"before"`   // events and links that the target had
 	Verified int64   `json:"verified"` // compared with the source, in full
 	Head     uint64  `json:"head"`     // of the target now
 	Seconds  float64 `json:"seconds"`
@@ -112,6 +116,7 @@ type copier struct {
 	mode     string // what to compare
 	next     uint64 // the position to copy next
 	done     copied
+	verified int64 // links that were compared
 }
 
 // run copies what is missing, and compares.
@@ -128,7 +133,7 @@ func (c *copier) run(ctx context.Context) error {
 		err = c.verify(ctx, c.done.Before+1, head)
 	}
 	if err == nil && c.mode == verifyFull {
-		fmt.Fprintf(c.app.stderr, "%s events compared with the source: they are the same.\n", comma(c.done.Verified))
+		fmt.Fprintf(c.app.stderr, "%s compared with the source: they are the same.\n", eventsAndLinks(c.done.Verified, c.verified))
 	}
 	c.done.Seconds = math.Round(time.Since(begun).Seconds()*1000) / 1000
 	return err
@@ -140,31 +145,30 @@ func (c *copier) copyMissing(ctx context.Context, head uint64) (err error) {
 	meter := c.app.newMeter("copy", int64(head))
 	defer meter.finish()
 	if c.next <= head {
-		err = c.copyFrom(ctx, func() { meter.set(int64(c.done.Head), c.done.Copied) })
-	}
-	if err == nil && c.next <= head {
-		err = c.meetsLink(nil) // nothing but links is left
+		err = c.copyTo(ctx, head, func() { meter.set(int64(c.done.Head), c.done.Copied) })
 	}
 	meter.finish()
 	took := meter.elapsed()
-	fmt.Fprintf(c.app.stderr, "%s events copied, %s there before, %s, %s\n",
-		comma(c.done.Copied), comma(c.done.Before), clock(took), rate(c.done.Copied, took))
+	fmt.Fprintf(c.app.stderr, "%s copied, %s there before, %s, %s\n",
+		eventsAndLinks(c.done.Copied, c.done.Links), comma(c.done.Before), clock(took), rate(c.done.Copied, took))
 	if err != nil && !errors.Is(err, core.CodeLogMismatch) && !errors.Is(err, core.CodeNotSupported) {
 		fmt.Fprintln(c.app.stderr, "Not everything was copied. Run the same command again to go on.")
 	}
 	return err
 }
 
-// copyFrom copies from c.next on.
-func (c *copier) copyFrom(ctx context.Context, told func()) error {
-	first, err := c.app.readPage(ctx, c.from, core.ReadRequest{
-		Stream: core.All, From: c.next, Limit: core.Limit{Events: core.MaxReadEvents},
-	})
-	if err != nil {
-		return c.from.explain(err)
+// eventsAndLinks says how many there are of both together.
+func eventsAndLinks(n, links int64) string {
+	if links == 0 {
+		return comma(n) + " events"
 	}
-	return readAhead(ctx, func(ctx context.Context, out chan<- []core.Event) error {
-		return c.read(ctx, first, out)
+	return comma(n-links) + " events and " + comma(links) + " links"
+}
+
+// copyTo copies from c.next up to the head that the source had.
+func (c *copier) copyTo(ctx context.Context, head uint64, told func()) error {
+	err := readAhead(ctx, func(ctx context.Context, out chan<- []core.Event) error {
+		return c.read(ctx, c.done.Before+1, head, out)
 	}, func(events []core.Event) error {
 		if err := c.write(ctx, events); err != nil {
 			return err
@@ -172,10 +176,14 @@ func (c *copier) copyFrom(ctx context.Context, told func()) error {
 		told()
 		return nil
 	})
+	if err == nil && c.next <= head {
+		err = c.from.gap(c.next)
+	}
+	return err
 }
 
-// read cuts the source into batches.
-func (c *copier) read(ctx context.Context, first core.Page, out chan<- []core.Event) error {
+// read cuts the source from one position to another into batches.
+func (c *copier) read(ctx context.Context, from, to uint64, out chan<- []core.Event) error {
 	var events []core.Event
 	bytes := 0
 	send := func() error {
@@ -190,130 +198,127 @@ func (c *copier) read(ctx context.Context, first core.Page, out chan<- []core.Ev
 			return ctx.Err()
 		}
 	}
-	_, err := c.app.exportFrom(ctx, c.from, core.All, first, func(e *core.Event, _ int64) error {
+	for e, err := range c.events(ctx, c.from, from, to) {
+		if err != nil {
+			return err
+		}
 		size := len(e.Data) + len(e.Metadata)
 		if len(events) == copyEvents || bytes+size > batchBytes {
 			if err := send(); err != nil {
 				return err
 			}
 		}
-		events = append(events, *e)
+		events = append(events, e)
 		bytes += size
-		return nil
-	})
-	if err != nil {
-		return c.from.explain(err)
 	}
 	return send()
 }
 
-// write writes events as one Commit, to the places that they had.
+// write writes events and links as one Commit, to the places that they had.
 func (c *copier) write(ctx context.Context, events []core.Event) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	last := events[len(events)-1].Position
-	if events[0].Position != c.next || last != c.next+uint64(len(events))-1 {
-		return c.meetsLink(events)
+	for i := range events {
+		if at := c.next + uint64(i); events[i].Position != at {
+			return c.from.gap(at)
+		}
 	}
+	if i := slices.IndexFunc(events, isLink); i >= 0 && c.to.isNode() {
+		return notTold(c.from, c.to, events[i].Position)
+	}
+	commit := commitAgain(events)
+	last := events[len(events)-1].Position
 	// A Commit that was begun is waited for: then the count is right.
-	result, err := c.app.appendOnce(context.WithoutCancel(ctx), c.to, commitAgain(events))
+	result, err := c.app.appendOnce(context.WithoutCancel(ctx), c.to, commit)
 	switch {
 	case errors.Is(err, core.CodeWrongExpectedVersion), errors.Is(err, core.CodeDuplicateEvent), err == nil && result.Position != last:
 		return core.Errorf(core.CodeLogMismatch, "somebody else has written to %s since the copy began, at position %d or later", c.to.name, c.next)
+	case errors.Is(err, core.CodeEventNotFound):
+		return core.Errorf(core.CodeLogMismatch, "%s lacks an event that %s links at position %d or later", c.to.name, c.from.name, c.next)
 	case err != nil:
 		return c.to.explain(err)
 	}
 	c.next = last + 1
 	c.done.Head = last
 	c.done.Copied += int64(len(events))
+	for i := range commit.Appends {
+		c.done.Links += int64(len(commit.Appends[i].Links))
+	}
 	return nil
 }
 
-// meetsLink refuses a source that has links: copied without them, the events behind
-// would have other positions, and their streams other versions.
-func (c *copier) meetsLink(events []core.Event) error {
-	at := c.next
-	for i := range events {
-		if events[i].Position != at {
-			break
-		}
-		at++
-	}
-	return core.Errorf(core.CodeNotSupported, "%s has a link at position %d, and a copy carries events only", c.from.name, at)
-}
-
-// commitAgain writes recorded events, to the versions that they have.
+// commitAgain writes recorded events and links, to the versions that they have.
 func commitAgain(events []core.Event) core.Commit {
 	entries := make([]entry, len(events))
 	for i := range events {
 		e := &events[i]
-		entries[i] = entry{stream: e.Stream, event: core.NewEvent{
+		entries[i] = entry{stream: e.Stream, isLink: isLink(*e), event: core.NewEvent{
 			ID: e.ID, Type: e.Type, Time: e.Time, Format: e.Format, ContentType: e.ContentType, Data: e.Data, Metadata: e.Metadata,
 		}}
 	}
 	c := commitOf(entries)
 	for i := range c.Appends {
-		c.Appends[i].Expect = core.Expect(events[0].Version - 1)
-		events = events[len(c.Appends[i].Events):]
+		a := &c.Appends[i]
+		a.Expect = core.Expect(events[0].Version - 1)
+		events = events[a.Count():]
 	}
 	return c
 }
 
+func isLink(e core.Event) bool { return !e.Link.IsZero() }
+
 // compare looks whether what the target has is what the source begins with, by its
-// first event and its last page, and answers the source's head.
+// first event and what it ends with, and answers the source's head.
 func (c *copier) compare(ctx context.Context) (head uint64, err error) {
-	last := core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1}}
-	there, err := c.app.readPage(ctx, c.from, last)
+	there, err := c.app.readLog(ctx, c.from, 1, 1)
 	if err != nil {
-		return 0, c.from.explain(err)
+		return 0, err
 	}
-	here, err := c.app.readPage(ctx, c.to, last)
+	here, err := c.app.readLog(ctx, c.to, 1, 1)
 	if err != nil {
-		return 0, c.to.explain(err)
+		return 0, err
 	}
-	c.done.Before = here.Version
-	if here.Version > there.Version {
-		return 0, core.Errorf(core.CodeLogMismatch, "%s has %s events, and %s has %s",
-			c.to.name, comma(here.Version), c.from.name, comma(there.Version))
+	head, c.done.Before = there.Head, here.Head
+	switch {
+	case here.Head > head:
+		return 0, core.Errorf(core.CodeLogMismatch, "%s has %s events, and %s has %s", c.to.name, comma(here.Head), c.from.name, comma(head))
+	case here.Head == 0:
+		return head, nil
 	}
-	if here.Version == 0 {
-		return there.Version, nil
+	if err := c.comparePlaces(ctx, 1, 1); err != nil {
+		return 0, err
 	}
-	for _, r := range []core.ReadRequest{
-		{Stream: core.All, From: 1, Limit: core.Limit{Events: 1}},
-		{Stream: core.All, From: here.Version, Backward: true, Limit: core.Limit{Events: core.MaxReadEvents}},
-	} {
-		if err := c.comparePage(ctx, r); err != nil {
-			return 0, err
-		}
-	}
-	return there.Version, nil
+	return head, c.comparePlaces(ctx, max(here.Head, core.MaxReadEvents)-core.MaxReadEvents+1, here.Head)
 }
 
-// comparePage compares a page of the ends, as far as both go.
-func (c *copier) comparePage(ctx context.Context, r core.ReadRequest) error {
-	source, err := c.app.readPage(ctx, c.from, r)
-	if err != nil {
-		return c.from.explain(err)
-	}
-	target, err := c.app.readPage(ctx, c.to, r)
-	if err != nil {
-		return c.to.explain(err)
-	}
-	have := make([]core.Event, 0, target.Count)
-	for e := range target.Events() {
-		have = append(have, e)
-	}
-	for e := range source.Events() {
-		if len(have) == 0 {
-			return nil
+// comparePlaces compares which events and links both ends have from one position to
+// another.
+func (c *copier) comparePlaces(ctx context.Context, from, to uint64) error {
+	there, stop := iter.Pull2(c.events(ctx, c.from, from, to))
+	defer stop()
+	for here, err := range c.events(ctx, c.to, from, to) {
+		if err != nil {
+			return err
 		}
-		if h := &have[0]; h.ID != e.ID || h.Position != e.Position || h.Stream != e.Stream || h.Version != e.Version {
-			return core.Errorf(core.CodeLogMismatch, "%s has event %s at position %d, and %s has event %s at position %d",
-				c.to.name, h.ID, h.Position, c.from.name, e.ID, e.Position)
+		want, err, ok := there()
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return core.Errorf(core.CodeLogMismatch, "%s has %s, and %s has nothing there", c.to.name, placeOf(&here), c.from.name)
+		case here.Position != want.Position || here.ID != want.ID || here.Stream != want.Stream || here.Version != want.Version || here.Link != want.Link:
+			return core.Errorf(core.CodeLogMismatch, "%s has %s, and %s has %s", c.to.name, placeOf(&here), c.from.name, placeOf(&want))
 		}
-		have = have[1:]
 	}
 	return nil
+}
+
+// placeOf says what is at a position.
+func placeOf(e *core.Event) string {
+	what := "event"
+	if isLink(*e) {
+		what = "a link to event"
+	}
+	return fmt.Sprintf("%s %s (%s@%d) at position %d", what, e.ID, cell(e.Stream, streamWidth), e.Version, e.Position)
 }

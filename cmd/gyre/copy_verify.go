@@ -15,7 +15,7 @@ const (
 	verifyEnds = "ends"
 )
 
-// verify compares every event from one position to another: the source's as it is read
+// verify compares everything from one position to another: the source's as it is read
 // again, with what the target answers. The first that differs is told, and how many.
 func (c *copier) verify(ctx context.Context, from, to uint64) error {
 	if c.mode != verifyFull || from > to {
@@ -27,11 +27,14 @@ func (c *copier) verify(ctx context.Context, from, to uint64) error {
 	defer stop()
 	w := &comparison{copier: c, there: there}
 	err := readAhead(ctx, func(ctx context.Context, out chan<- []core.Event) error {
-		return c.batches(ctx, from, to, out)
+		return c.read(ctx, from, to, out)
 	}, func(events []core.Event) error {
 		for i := range events {
 			if err := w.compare(&events[i]); err != nil {
 				return err
+			}
+			if isLink(events[i]) {
+				c.verified++
 			}
 		}
 		c.done.Verified += int64(len(events))
@@ -44,53 +47,30 @@ func (c *copier) verify(ctx context.Context, from, to uint64) error {
 	return w.end()
 }
 
-// batches reads the source from one position to another.
-func (c *copier) batches(ctx context.Context, from, to uint64, out chan<- []core.Event) error {
-	var events []core.Event
-	send := func() error {
-		select {
-		case out <- events:
-			events = make([]core.Event, 0, copyEvents)
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	for e, err := range c.events(ctx, c.from, from, to) {
-		if err != nil {
-			return err
-		}
-		if events = append(events, e); len(events) == copyEvents {
-			if err := send(); err != nil {
-				return err
-			}
-		}
-	}
-	if len(events) == 0 {
-		return nil
-	}
-	return send()
-}
-
-// events are those of an end from one position to another.
+// events are what an end has from one position to another, links among it. That a node
+// leaves a position out is an error: a link is there.
 func (c *copier) events(ctx context.Context, end *logEnd, from, to uint64) iter.Seq2[core.Event, error] {
 	return func(yield func(core.Event, error) bool) {
-		r := core.ReadRequest{Stream: core.All, From: from, Limit: core.Limit{Events: core.MaxReadEvents}}
-		for r.From <= to {
-			page, err := c.app.readPage(ctx, end, r)
-			if err != nil {
-				yield(core.Event{}, end.explain(err))
+		due := from
+		for page := (core.Page{Next: from}); page.Next <= to && !page.End; {
+			var err error
+			if page, err = c.app.readLog(ctx, end, page.Next, core.MaxReadEvents); err != nil {
+				yield(core.Event{}, err)
 				return
 			}
 			for e := range page.Events() {
+				if end.isNode() && e.Position != due {
+					yield(core.Event{}, end.gap(due))
+					return
+				}
 				if e.Position > to || !yield(e, nil) {
 					return
 				}
+				due = e.Position + 1
 			}
-			if page.End {
-				return
-			}
-			r.From = page.Next
+		}
+		if end.isNode() && due <= to {
+			yield(core.Event{}, end.gap(due))
 		}
 	}
 }
@@ -111,15 +91,19 @@ func (w *comparison) compare(want *core.Event) error {
 	case err != nil:
 		return err
 	case !ok:
-		return w.found(fmt.Sprintf("%s has no event at position %d", w.copier.to.name, want.Position))
+		return w.found(fmt.Sprintf("%s does not have %s", w.copier.to.name, placeOf(want)))
 	case got.Position != want.Position:
-		return w.found(fmt.Sprintf("where %s has an event at position %d, the next of %s is at %d",
-			w.copier.from.name, want.Position, w.copier.to.name, got.Position))
+		return w.found(fmt.Sprintf("where %s has %s, the next of %s is at %d",
+			w.copier.from.name, placeOf(want), w.copier.to.name, got.Position))
 	}
 	if what := difference(want, &got); what != "" {
 		if w.differ++; w.first == "" {
-			w.first = fmt.Sprintf("the event at position %d of %s has another %s than that of %s",
-				want.Position, w.copier.to.name, what, w.copier.from.name)
+			noun := "event"
+			if isLink(got) {
+				noun = "link"
+			}
+			w.first = fmt.Sprintf("the %s at position %d of %s has another %s than that of %s",
+				noun, want.Position, w.copier.to.name, what, w.copier.from.name)
 		}
 	}
 	return nil
@@ -132,7 +116,7 @@ func (w *comparison) end() error {
 	case err != nil:
 		return err
 	case more:
-		return w.found(fmt.Sprintf("%s has an event at position %d, and %s has none", w.copier.to.name, got.Position, w.copier.from.name))
+		return w.found(fmt.Sprintf("%s has %s, and %s has not", w.copier.to.name, placeOf(&got), w.copier.from.name))
 	case w.differ > 1:
 		return w.found(fmt.Sprintf("%s, and so on: %s events differ", w.first, comma(w.differ)))
 	case w.differ > 0:
@@ -144,12 +128,12 @@ func (w *comparison) end() error {
 func (w *comparison) found(what string) error {
 	return &advised{
 		core.Errorf(core.CodeNotClean, "%s", what),
-		"Look at it in both: gyre read '$all' --from POSITION --limit 1 -o json. A target that was changed is no copy; copy to an empty log.",
+		"Look at it in both: gyre read '$all' --from POSITION --limit 1 -o json, or the stream of a link. A target that was changed is no copy; copy to an empty log.",
 	}
 }
 
-// difference names what is not the same in two events, "" if all is. The time at the
-// server is each log's own.
+// difference names what is not the same in two events or links, "" if all is. The time
+// at the server is each log's own, and a link has no other.
 func difference(a, b *core.Event) string {
 	switch {
 	case a.ID != b.ID:
@@ -158,8 +142,12 @@ func difference(a, b *core.Event) string {
 		return "stream"
 	case a.Version != b.Version:
 		return "version"
+	case a.Link != b.Link:
+		return "link"
 	case a.Type != b.Type:
 		return "type"
+	case isLink(*a):
+		return ""
 	case !a.Time.Equal(b.Time):
 		return "time"
 	case a.Format != b.Format || a.ContentType != b.ContentType:

@@ -1,0 +1,110 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// TestCrashCopyOfLinks kills copies of a log with links at random moments, between
+// directories and databases, until one comes to its end. What it says to be the same is
+// compared once more here, and a copy after it writes nothing. With GYRE_SOAK=1 the log
+// is 20 times as long, and there are 20 of them.
+func TestCrashCopyOfLinks(t *testing.T) {
+	server := pgtest.Shared(t)
+	rounds, records := 1, 15_000
+	if os.Getenv("GYRE_SOAK") != "" {
+		rounds, records = 20, 20*records
+	}
+	ends := map[string]func() endFlags{
+		"disk":     func() endFlags { return endFlags{where: filepath.Join(t.TempDir(), "d"), segmentBytes: 1 << 20} },
+		"postgres": func() endFlags { return endFlags{where: server.URL, store: server.Store(t)} },
+	}
+	for _, from := range []string{"disk", "postgres"} {
+		t.Run("from_"+from, func(t *testing.T) {
+			for range rounds {
+				source := ends[from]()
+				seed := rand.Uint64()
+				t.Logf("a log of seed %d", seed)
+				withEnd(t, source, func(log *logEnd) { newLinker(seed).fill(t, log, records) })
+				for _, to := range []string{"disk", "postgres"} {
+					killCopies(t, source, ends[to]())
+				}
+			}
+		})
+	}
+}
+
+// withEnd opens an end of a copy, which is made if it is not there.
+func withEnd(t *testing.T, f endFlags, do func(log *logEnd)) {
+	t.Helper()
+	a := &app{stderr: t.Output(), timeout: defaultTimeout}
+	log, err := a.openEnd(t.Context(), f, "--to")
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(log)
+	if err := log.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// killCopies copies with processes that are killed, until one is not.
+func killCopies(t *testing.T, from, to endFlags) {
+	t.Helper()
+	killed := 0
+	for patience := 100 * time.Millisecond; ; patience = patience * 8 / 5 {
+		out, err := copyProcess(from, to, rand.N(patience))
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && !exit.Exited() {
+			killed++
+			continue
+		}
+		if err != nil {
+			t.Fatalf("after %d that were killed: %v: %s", killed, err, out)
+		}
+		t.Logf("%d were killed, and then: %s", killed, out)
+		break
+	}
+	out, err := copyProcess(from, to, time.Minute)
+	if err != nil || !strings.HasPrefix(out, "0 events copied, ") || !strings.Contains(out, " links compared with the source: they are the same.\n") {
+		t.Fatalf("once more: %v: %s", err, out)
+	}
+	withEnd(t, from, func(source *logEnd) {
+		withEnd(t, to, func(target *logEnd) { sameLogs(t, source.Log, target.Log) })
+	})
+	if to.store == "" {
+		if out, err := exec.Command("gyre", "verify", "--data", to.where).CombinedOutput(); err != nil {
+			t.Errorf("verify: %v: %s", err, out)
+		}
+	}
+}
+
+// copyProcess runs a copy and kills it if it takes longer.
+func copyProcess(from, to endFlags, limit time.Duration) (string, error) {
+	args := []string{"copy", "--from", from.where, "--to", to.where, "--segment-bytes", "1048576"}
+	for flag, store := range map[string]string{"--from-store": from.store, "--to-store": to.store} {
+		if store != "" {
+			args = append(args, flag, store)
+		}
+	}
+	var out strings.Builder
+	cmd := exec.Command("gyre", args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	kill := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	err := cmd.Wait()
+	return out.String(), err
+}
