@@ -113,6 +113,7 @@ const (
 	CodeUnexpectedAck             Code = "unexpected_ack"
 	CodeSubscriptionNotFound      Code = "subscription_not_found"
 	CodeSubscriptionInterrupted   Code = "subscription_interrupted"
+	CodeSubscriptionStopped       Code = "subscription_stopped"
 	CodeInvalidExpression         Code = "invalid_expression"
 
 	CodeHostNotAllowed   Code = "host_not_allowed"
@@ -282,6 +283,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeSubscriptionInterrupted: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The subscription was reset, or moved to another owner",
 		Fix:   "Subscribe again. What was not acked is delivered again."},
+	CodeSubscriptionStopped: {Class: ClassOther, Status: 409,
+		Title: "A transient subscription has stopped itself, and is over",
+		Fix:   "The detail says which event failed, and how. Subscribe again when that is mended, or after that event."},
 	CodeInvalidExpression: {Class: ClassUsage, Status: 400,
 		Title: "Not an expression that can be used here",
 		Fix:   "The detail says where. Expressions are CEL over stream, type, version, position, id, time, recorded, data and metadata; that of a filter is a bool."},

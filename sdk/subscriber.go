@@ -24,7 +24,8 @@ type SubscribeOptions struct {
 	// Definition's From with its first subscriber, and is over when its last one has
 	// left. When the connections of all are lost, it begins anew from the checkpoint that
 	// the server told last: some of what was acked since comes again. What would be parked
-	// is passed over. A stored one of the same name is another.
+	// is passed over. One that stops itself is over for all: subscription_stopped, with the
+	// reason. A stored one of the same name is another.
 	Transient bool
 	// Consumer is a name for people who look at the subscription.
 	Consumer string

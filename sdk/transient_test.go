@@ -3,6 +3,7 @@ package sdk_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -88,5 +89,41 @@ func TestTransientFromEnd(t *testing.T) {
 	}
 	if _, err := c.Subscriptions().Info(within(t), "cache"); !errors.Is(err, core.CodeSubscriptionNotFound) {
 		t.Errorf("a stored one: %v", err)
+	}
+}
+
+// TestTransientStops: one that stops itself ends with the reason, and does not come back by
+// itself to meet the same event again.
+func TestTransientStops(t *testing.T) {
+	n := startNode(t)
+	n.fill(t, 3, 1)
+	for name, o := range modes {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, n.addr, o)
+			s := subscribe(t, c, "cache", sdk.SubscribeOptions{Transient: true, Definition: definition(func(d *subscriptions.Definition) {
+				d.Retry.Max, d.Retry.Then = 1, delivery.ThenStop
+			})})
+			tries := 0
+			err := s.Consume(within(t), 2, func(_ context.Context, d sdk.Delivery) error {
+				if d.Position == 2 {
+					tries++
+					return errors.New("it is bad")
+				}
+				return nil
+			})
+			if !errors.Is(err, core.CodeSubscriptionStopped) || !strings.Contains(err.Error(), "event 2 failed 1 times, the last time: nack: it is bad") || tries != 1 {
+				t.Errorf("after %d tries: %v", tries, err)
+			}
+			if _, err := s.Next(within(t), core.Limit{}); !errors.Is(err, core.CodeSubscriptionStopped) {
+				t.Errorf("and then: %v", err)
+			}
+			if err := s.Close(within(t)); err != nil {
+				t.Error(err)
+			}
+			list, err := c.Subscriptions().List(within(t), subscriptions.ListRequest{Transient: true})
+			if err != nil || len(list.Subscriptions) != 0 {
+				t.Errorf("%+v, %v", list, err)
+			}
+		})
 	}
 }

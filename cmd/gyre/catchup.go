@@ -83,8 +83,6 @@ func (w *wayTo) finish() {
 // stands says why a subscription does not go on, if so.
 func (c *consumption) stands(s delivery.State, reason string) error {
 	switch {
-	case s == delivery.Stopped && c.transient: // nobody can resume it
-		return fmt.Errorf("the subscription has stopped: %s", reason)
 	case s == delivery.Stopped:
 		return fmt.Errorf("the subscription has stopped: %s; gyre subscriptions resume %s goes on", reason, c.name)
 	case s == delivery.Paused:

@@ -50,12 +50,13 @@ checkpoint is stored; what came since may be left. Then an interrupt is exit cod
 second signal ends at once.
 
 With --transient the server stores nothing of the subscription: it begins at --from each
-time, and is over when its last subscriber has left. What would be parked is passed over.
-One of the same name without --transient is another.
+time, and is over when its last subscriber has left, or when it stops itself. What would be
+parked is passed over. One of the same name without --transient is another.
 
 Other exit codes: 1 the command cannot be run, or the subscription is paused or has stopped
-itself while --until-caught-up waits · 3 the subscription was deleted meanwhile · 4 it has
-another definition, or as many subscribers as it may · as in gyre --help for the rest.
+itself while --until-caught-up waits, or is transient and has stopped itself · 3 the
+subscription was deleted meanwhile · 4 it has another definition, or as many subscribers as
+it may · as in gyre --help for the rest.
 
 ` + definitionHelp
 
@@ -194,12 +195,7 @@ func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (sub *sd
 // told tells a person that the subscription stands still. Where that is no way to catch
 // up, watch does so.
 func (c *consumption) told(s sdk.Status, untilCaughtUp bool) {
-	err := c.stands(s.State, s.Reason)
-	switch {
-	case err == nil || untilCaughtUp:
-	case c.transient:
-		c.end(err)
-	default:
+	if err := c.stands(s.State, s.Reason); err != nil && !untilCaughtUp {
 		fmt.Fprintf(c.app.stderr, "Waiting: %v.\n", err)
 	}
 }

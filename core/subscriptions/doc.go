@@ -38,6 +38,13 @@
 // A host begins with the first subscriber, or with work on the subscription such as
 // pausing it, and ends some seconds after the last has left and everything is stored.
 //
+// # Transient subscriptions
+//
+// Of a transient one nothing is stored: it begins with its first subscriber and is over when
+// its last one has left, or when it stops itself. Nobody could resume that one, and nobody
+// else would see it stand still, so its subscribers are ended with subscription_stopped and
+// the reason, for which clients do not come back. Who joins later begins it anew.
+//
 // # Concurrency
 //
 // Everything exported is safe for concurrent use but Subscriber.Take, which is one

@@ -38,15 +38,19 @@ func (l *life) takes(d *Definition) error {
 }
 
 // keepNothing takes what the machine of a transient subscription wants to store for
-// stored, and reports whether there was something. mu is held.
+// stored, and reports whether there was something. One that has stopped itself is over:
+// nobody could resume it, and what it leaves behind is what its last subscriber would.
+// mu is held.
 func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
-	h.saved.Mode, h.saved.Reason = modeOf(out.State), h.machine.Reason()
-	if out.Store == nil {
-		return false
+	h.saved.Mode = modeOf(out.State)
+	if out.Store != nil {
+		h.saved.Checkpoint = out.Store.Checkpoint
+		h.machine.Stored(now, nil)
 	}
-	h.saved.Checkpoint = out.Store.Checkpoint
-	h.machine.Stored(now, nil)
-	return true
+	if out.State == delivery.Stopped {
+		h.finish(core.Errorf(core.CodeSubscriptionStopped, "subscription %q has stopped: %s", clip(h.life.key.name), h.machine.Reason()))
+	}
+	return out.Store != nil
 }
 
 // transients are the hosts of transient subscriptions that a list asks for, in the order

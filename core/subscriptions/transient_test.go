@@ -2,6 +2,7 @@ package subscriptions_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,9 +67,12 @@ func TestTransient(t *testing.T) {
 		wantPositions(t, from.take(2), numbers(11, 12))
 		wantPositions(t, end.take(2), numbers(11, 12))
 
-		if got := n.info("s"); got.Checkpoint != 3 || got.InFlight != 9 || got.Transient {
-			t.Errorf("the stored one: %+v", got)
-		}
+		eventually(t, func() error {
+			if got := n.info("s"); got.Checkpoint != 3 || got.InFlight != 9 || got.Transient {
+				return fmt.Errorf("the stored one: %+v", got)
+			}
+			return nil
+		})
 		for table, want := range map[string]int{"subscriptions": 1, "subscription_state": 1, "subscription_parked": 0} {
 			if err := n.records(table, want); err != nil {
 				t.Error(err)
@@ -133,12 +137,67 @@ func TestTransientParksNothing(t *testing.T) {
 	if err := n.records("subscription_parked", 0); err != nil {
 		t.Error(err)
 	}
-	n.fill(1, 1)
-	wantPositions(t, c.take(1), []uint64{6})
-	if err := c.Nack([]uint64{6}, delivery.Nack{Action: delivery.ActionStop, Reason: "enough"}); err != nil {
-		t.Error(err)
+}
+
+// A transient subscription that stops itself is over, since nobody could resume it: its
+// subscribers are told why, nothing is left of it, and who joins begins anew.
+func TestTransientStops(t *testing.T) {
+	two := func(d *subscriptions.Definition) {
+		d.ConcurrencyLimit, d.BufferSize, d.AckTimeoutMs = 2, 2, 10_000
+		d.Retry = delivery.Retry{Max: 2, Then: delivery.ThenStop}
 	}
-	c.until(delivery.Stopped)
+	quick := func(d *subscriptions.Definition) { two(d); d.AckTimeoutMs, d.Retry.Max = 200, 1 }
+	for name, c := range map[string]struct {
+		define func(*subscriptions.Definition)
+		stop   func(*consumer) error
+		why    string
+	}{
+		"asked to": {two, func(a *consumer) error {
+			return a.Nack([]uint64{2}, delivery.Nack{Action: delivery.ActionStop, Reason: "enough"})
+		}, `subscription "s" has stopped: enough`},
+		"of failures": {two, func(a *consumer) error {
+			if err := a.Nack([]uint64{2}, delivery.Nack{Action: delivery.ActionRetry, Reason: "bad"}); err != nil {
+				return err
+			}
+			if got := a.take(1); got[0] != 2 {
+				return fmt.Errorf("then came position %d", got[0])
+			}
+			return a.Nack([]uint64{2}, delivery.Nack{Action: delivery.ActionRetry, Reason: "bad"})
+		}, `subscription "s" has stopped: event 2 failed 2 times, the last time: nack: bad`},
+		"of time": {quick, func(*consumer) error { return nil }, `subscription "s" has stopped: event `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, memory.New())
+			n.fill(6, 1)
+			a := n.joinTransient("s", c.define)
+			wantPositions(t, a.take(2), []uint64{1, 2})
+			b := n.joinTransient("s", c.define)
+			wantPositions(t, b.take(2), []uint64{3, 4})
+			if err := c.stop(a); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range []*consumer{a, b} {
+				s.ends(core.CodeSubscriptionStopped)
+				_, err := s.Next(t.Context(), core.Limit{})
+				if err == nil || !strings.Contains(err.Error(), c.why) {
+					t.Errorf("it ended with %v", err)
+				}
+				n.wants(s.Ack([]uint64{3}), core.CodeLeaseLost)
+				s.Leave(true)
+			}
+			if got := n.transient(); len(got) != 0 {
+				t.Errorf("it is still there: %+v", got)
+			}
+			again := n.joinTransient("s", nil)
+			wantPositions(t, again.take(6), numbers(1, 6))
+			again.Leave(true)
+			for _, table := range []string{"subscriptions", "subscription_state", "subscription_parked", "subscription_replays"} {
+				if err := n.records(table, 0); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }
 
 func TestTransientRefused(t *testing.T) {

@@ -67,8 +67,9 @@ export interface SubscribeOptions {
   /**
    * The server stores nothing of the subscription: it begins at its options' from with its
    * first subscriber, and is over when its last one has left. When the connections of all
-   * are lost, it begins anew from the checkpoint that the server told last. A stored one of
-   * the same name is another.
+   * are lost, it begins anew from the checkpoint that the server told last. One that stops
+   * itself is over for all: subscription_stopped, with the reason. A stored one of the same
+   * name is another.
    */
   transient?: boolean | undefined;
   /** Is told how the subscription is, when that changes. It must not throw. */
