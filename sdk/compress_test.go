@@ -112,7 +112,7 @@ func TestCompress(t *testing.T) {
 func TestCompressAppends(t *testing.T) {
 	store := newStore(t)
 	counted := countedNode(t, store, wsapi.Limits{Frame: 300 << 10})
-	const appends, each = 40, 500
+	const appends, each = 40, 100
 	send := func(stream string, o sdk.Options) (received int64) {
 		client := dial(t, counted.url(), o)
 		defer client.Close()
