@@ -35,6 +35,9 @@ type follower struct {
 	begun    bool   // whether there was one
 	live     bool   // what the last one said
 
+	waiter *waiter
+	late   *time.Timer // stopped while it does not wait; nil if it waits for every event
+
 	closed    context.Context
 	close     context.CancelFunc
 	closeOnce sync.Once
@@ -55,6 +58,7 @@ func (s *Store) Follow(ctx context.Context, r FollowRequest) (Follower, error) {
 	if err := f.start(ctx, r.From); err != nil {
 		return nil, err
 	}
+	f.prepareWait()
 	f.told = f.position
 	f.closed, f.close = context.WithCancel(s.closing)
 	s.followers.Add(1)
@@ -245,21 +249,30 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 	return out
 }
 
+// prepareWait makes what wait uses each time.
+func (f *follower) prepareWait() {
+	f.waiter = &waiter{stream: f.stream, filter: f.filter, woken: make(chan uint64, 1)}
+	if f.stream == All {
+		f.waiter.filterKey = f.key
+	}
+	if f.stream != All || f.key != "" {
+		f.late = time.NewTimer(progressAfter)
+		f.late.Stop()
+	}
+}
+
 // wait waits at the head until there is an event that may match. It is overdue
 // when none came for so long that the reader should be told its place.
 func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
-	w := &waiter{stream: f.stream, filter: f.filter, woken: make(chan uint64, 1)}
-	var late <-chan time.Time
-	if f.stream == All {
-		w.filterKey = f.key
-	}
-	if f.stream != All || f.key != "" {
-		timer := time.NewTimer(progressAfter)
-		defer timer.Stop()
-		late = timer.C
-	}
+	w := f.waiter
 	if !f.store.tail.wait(w, f.log, f.position) {
 		return false, nil
+	}
+	var late <-chan time.Time
+	if f.late != nil {
+		f.late.Reset(progressAfter)
+		defer f.late.Stop()
+		late = f.late.C
 	}
 	select {
 	case before := <-w.woken:

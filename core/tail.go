@@ -252,71 +252,73 @@ func (t *tail) leave(w *waiter) (head uint64) {
 }
 
 // waiter is one follower at the head. It waits for all events, for those of a
-// stream, or for those that match a filter.
+// stream, or for those that match a filter. It can wait again when it was woken
+// or has left.
 type waiter struct {
 	stream    string // All, or a name
 	filter    *Filter
-	filterKey string // "" where there is no filter
+	filterKey string // "" where there is no filter, and for a stream
 
 	// woken receives the position before the first event that matched. It has
 	// room for one: a waiter is removed when it is woken.
 	woken chan uint64
+
+	// The tail's mu protects the fields below.
+	waiting    bool
+	next, prev *waiter // in its group
 }
 
 // waiters indexes waiters by what they wait for, so that an event wakes those
-// it is for and no other. The tail's mu protects it.
+// it is for and no other. Those under one key are a list. The tail's mu protects it.
 type waiters struct {
-	all      map[*waiter]struct{}
-	byStream map[string]map[*waiter]struct{}
-	byFilter map[string]map[*waiter]struct{} // filters written the same are evaluated once
+	byStream map[string]*waiter // those who wait for everything under All
+	byFilter map[string]*waiter // filters written the same are evaluated once
 }
 
 func makeWaiters() waiters {
-	return waiters{
-		all:      map[*waiter]struct{}{},
-		byStream: map[string]map[*waiter]struct{}{},
-		byFilter: map[string]map[*waiter]struct{}{},
-	}
+	return waiters{byStream: map[string]*waiter{}, byFilter: map[string]*waiter{}}
 }
 
 // group is the index w belongs in, and its key there.
-func (ws *waiters) group(w *waiter) (index map[string]map[*waiter]struct{}, key string) {
-	if w.stream != All {
-		return ws.byStream, w.stream
+func (ws *waiters) group(w *waiter) (index map[string]*waiter, key string) {
+	if w.filterKey != "" {
+		return ws.byFilter, w.filterKey
 	}
-	return ws.byFilter, w.filterKey
+	return ws.byStream, w.stream
 }
 
 func (ws *waiters) add(w *waiter) {
-	if w.stream == All && w.filterKey == "" {
-		ws.all[w] = struct{}{}
-		return
-	}
 	index, key := ws.group(w)
-	if index[key] == nil {
-		index[key] = map[*waiter]struct{}{}
+	w.waiting, w.next = true, index[key]
+	if w.next != nil {
+		w.next.prev = w
 	}
-	index[key][w] = struct{}{}
+	index[key] = w
 }
 
+// remove does nothing if w does not wait.
 func (ws *waiters) remove(w *waiter) {
-	if w.stream == All && w.filterKey == "" {
-		delete(ws.all, w)
+	if !w.waiting {
 		return
 	}
 	index, key := ws.group(w)
-	delete(index[key], w)
-	if len(index[key]) == 0 {
+	switch {
+	case w.prev != nil:
+		w.prev.next = w.next
+	case w.next != nil:
+		index[key] = w.next
+	default:
 		delete(index, key)
 	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	}
+	w.waiting, w.next, w.prev = false, nil, nil
 }
 
 // wake wakes, and removes, everyone b has an event for.
 func (ws *waiters) wake(b Batch) {
-	for w := range ws.all {
-		w.woken <- b.First - 1
-	}
-	clear(ws.all)
+	wakeGroup(ws.byStream, All, b.First-1)
 	if len(ws.byStream) == 0 && len(ws.byFilter) == 0 {
 		return
 	}
@@ -326,13 +328,13 @@ func (ws *waiters) wake(b Batch) {
 			panic("core: batch with a malformed event")
 		}
 		rest = rest[h.size:]
-		ws.wakeGroup(ws.byStream, h.stream, h.position-1)
+		wakeGroup(ws.byStream, h.stream, h.position-1)
 		if h.isLink() {
 			continue // the groups by filter are of $all
 		}
-		for key, group := range ws.byFilter {
-			if anyOf(group).filter.Match(h.stream, h.typ) {
-				ws.wakeGroup(ws.byFilter, key, h.position-1)
+		for key, first := range ws.byFilter {
+			if first.filter.Match(h.stream, h.typ) {
+				wakeGroup(ws.byFilter, key, h.position-1)
 			}
 		}
 	}
@@ -340,28 +342,24 @@ func (ws *waiters) wake(b Batch) {
 
 // wakeAll wakes, and removes, everyone.
 func (ws *waiters) wakeAll(position uint64) {
-	for w := range ws.all {
-		w.woken <- position
-	}
-	clear(ws.all)
-	for _, index := range []map[string]map[*waiter]struct{}{ws.byStream, ws.byFilter} {
+	for _, index := range []map[string]*waiter{ws.byStream, ws.byFilter} {
 		for key := range index {
-			ws.wakeGroup(index, key, position)
+			wakeGroup(index, key, position)
 		}
 	}
 }
 
 // wakeGroup wakes, and removes, those under a key of an index.
-func (ws *waiters) wakeGroup(index map[string]map[*waiter]struct{}, key string, position uint64) {
-	for w := range index[key] {
-		w.woken <- position
+func wakeGroup(index map[string]*waiter, key string, position uint64) {
+	w := index[key]
+	if w == nil {
+		return
 	}
 	delete(index, key)
-}
-
-func anyOf(group map[*waiter]struct{}) *waiter {
-	for w := range group {
-		return w
+	for w != nil {
+		next := w.next
+		w.waiting, w.next, w.prev = false, nil, nil
+		w.woken <- position
+		w = next
 	}
-	return nil
 }
