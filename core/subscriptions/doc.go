@@ -28,8 +28,9 @@
 //     it as it is.
 //  4. An ack is applied by the goroutine that brings it, and leads to the next sends
 //     there and then.
-//  5. The checkpoint that it allows is the keeper's (one goroutine) to store: one Commit
-//     at a time, with everything that was finished meanwhile. Commits without events
+//  5. The checkpoint that it allows is the keeper's to store (one goroutine for all
+//     subscriptions): one Commit at a time for each, with everything that was finished
+//     meanwhile. Commits without events
 //     are cheap (they ride on others), and nobody waits for them.
 //
 // Parked events are kept by their positions. One that is named by its id is looked up in the

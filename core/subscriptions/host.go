@@ -12,20 +12,22 @@ import (
 
 // host carries out what the machine of one subscription says, at its owner. An input
 // is applied by the goroutine that brings it, under mu, with all that follows from it
-// but I/O: an ack leads to sends without another goroutine. Two goroutines do the
-// I/O: reader (reader.go) and keeper (keeper.go); a third comes when there is
-// something to replay (replay.go). running counts them, end ends them.
+// but I/O: an ack leads to sends without another goroutine. The reader (reader.go) is a
+// goroutine of each host that has subscribers; another comes when there is something to
+// replay (replay.go). running counts them, end ends them. The keeper (keeper.go) and the
+// clock (clock.go) are the Owner's: each is one goroutine for all hosts.
 //
 //	subscribers ──► machine ──► pending of each subscriber ──► Take
 //	  the log ──► reader ──►│   ▲
-//	                        └─► keeper ──► Commit
+//	                        ├─► keeper ──► Commit
+//	                        └─► clock
 type host struct {
 	owner *Owner
 	life  *life
 	shape *shape
-	kick  chan struct{} // holds 1: the keeper has something to do
-	read  chan struct{} // holds 1: the reader has
+	read  chan struct{} // holds 1: the reader has something to do
 	rest  chan struct{} // holds 1: the replayer has
+	alarm alarm         // the clock's
 
 	ctx     context.Context // ends with the host
 	cancel  context.CancelFunc
@@ -40,6 +42,7 @@ type host struct {
 	saved    progress
 	revision uint64 // of saved
 	saves    chan struct{}
+	saving   saving
 	replays  replays
 	reading  bool  // there is a reader
 	ended    error // why there is nothing to apply to any more
@@ -99,9 +102,9 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	}
 	h := &host{
 		owner: o, life: l, shape: shape,
-		kick: make(chan struct{}, 1), read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
+		read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
 		subs: map[delivery.Lease]*subscriber{}, saves: make(chan struct{}),
-		saved: p, revision: revision, replays: makeReplays(),
+		saved: p, revision: revision, saving: makeSaving(), replays: makeReplays(),
 	}
 	h.ctx, h.cancel = context.WithCancel(o.ctx)
 	now := time.Now()
@@ -115,7 +118,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	if p.Mode == stopped {
 		h.machine.Stop(p.Reason)
 	}
-	h.due.idle = now
+	h.idleSince(now)
 	h.advance(now)
 	return h, nil
 }
@@ -162,12 +165,12 @@ func (h *host) advance(now time.Time) {
 	if out.Store != nil {
 		t.store = out.Store
 	}
-	sooner := !out.Wake.IsZero() && (t.wake.IsZero() || out.Wake.Before(t.wake))
-	if sooner {
+	if !out.Wake.IsZero() && (t.wake.IsZero() || out.Wake.Before(t.wake)) {
 		t.wake = out.Wake
+		h.owner.clock.set(h, t.wake)
 	}
-	if out.Store != nil || sooner || modeOf(out.State) != h.saved.Mode || out.State == delivery.Lost {
-		wake(h.kick)
+	if out.Store != nil || modeOf(out.State) != h.saved.Mode {
+		h.owner.keeper.add(h)
 	}
 	if h.replays.wanted {
 		wake(h.rest)
@@ -180,6 +183,53 @@ func wake(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// idleSince notes that nobody has joined. mu is held, or nobody has the host yet.
+func (h *host) idleSince(now time.Time) {
+	h.due.idle = now
+	h.owner.clock.set(h, now.Add(idleFor))
+}
+
+// ring does what only time has brought. The clock calls it.
+func (h *host) ring(now time.Time) {
+	if h.expire(now) && !h.owner.retire(h) {
+		h.owner.clock.set(h, now.Add(idleFor))
+	}
+}
+
+// expire applies the time to the machine and to detached subscribers, and sets the next
+// alarm. It reports whether nobody needs the host.
+func (h *host) expire(now time.Time) (idle bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended != nil {
+		return false
+	}
+	h.due.wake = time.Time{}
+	h.advance(now)
+	for _, s := range h.subs {
+		switch {
+		case !s.detached:
+		case s.until.After(now):
+			h.owner.clock.set(h, s.until)
+		default:
+			h.leave(s, false, now, core.Errorf(core.CodeLeaseLost, "the time of the lease is over"))
+		}
+	}
+	if retry := h.saving.retry; retry.After(now) {
+		h.owner.clock.set(h, retry)
+	} else if !retry.IsZero() {
+		h.owner.keeper.add(h)
+	}
+	switch end := h.due.idle.Add(idleFor); {
+	case h.due.idle.IsZero():
+	case end.After(now):
+		h.owner.clock.set(h, end)
+	default:
+		return true
+	}
+	return false
 }
 
 // head is the log's last position.
@@ -200,7 +250,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 	s := &subscriber{host: h, lease: lease, detached: r.Detached, woken: r.Wake}
 	if s.detached {
 		s.until = now.Add(r.Wait + h.ackTimeout())
-		wake(h.kick)
+		h.owner.clock.set(h, s.until)
 	}
 	h.subs[lease] = s
 	h.due.idle = time.Time{}
@@ -242,8 +292,7 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 	// Where the machine is lost, the lease has ended already.
 	_ = h.machine.Leave(now, s.lease, clean)
 	if len(h.subs) == 0 {
-		h.due.idle = now
-		wake(h.kick)
+		h.idleSince(now)
 	}
 	h.advance(now)
 	if h.life.key.transient && len(h.subs) == 0 {
@@ -334,6 +383,8 @@ func (h *host) finish(why error) {
 	}
 	clear(h.subs)
 	h.cancel()
+	h.owner.clock.drop(h)
+	h.owner.keeper.add(h) // which forgets it
 }
 
 // run starts a goroutine of the host. mu is held, or nobody has the host yet.

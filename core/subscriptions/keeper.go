@@ -1,14 +1,67 @@
 package subscriptions
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// save is one Commit of the keeper.
+// keeper makes the Commits of the hosts that have something to store. It is one
+// goroutine for all those of an Owner: none waits for another's Commit, only for room
+// in the Store's queue.
+type keeper struct {
+	work chan struct{} // holds 1: there is somebody in line
+
+	mu   sync.Mutex // protects line, and saving.inLine
+	line []*host
+}
+
+func makeKeeper() keeper { return keeper{work: make(chan struct{}, 1)} }
+
+// add puts a host in line, unless it is there already.
+func (k *keeper) add(h *host) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !h.saving.inLine {
+		h.saving.inLine = true
+		k.line = append(k.line, h)
+		wake(k.work)
+	}
+}
+
+// take moves all in line to into.
+func (k *keeper) take(into []*host) []*host {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, h := range k.line {
+		h.saving.inLine = false
+	}
+	into, k.line = k.line, into[:0]
+	return into
+}
+
+// run keeps until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	var hosts []*host
+	for {
+		select {
+		case <-k.work:
+		case <-ctx.Done():
+			return
+		}
+		hosts = k.take(hosts)
+		for _, h := range hosts {
+			h.keep()
+		}
+		clear(hosts)
+	}
+}
+
+// save is one Commit of a host.
 type save struct {
 	commit   core.Commit
 	progress progress
@@ -17,103 +70,74 @@ type save struct {
 	unknown bool
 }
 
-// keeper is what the goroutine of keep has.
-type keeper struct {
-	*host
-	serial  uint64
-	now     *save      // under way, or to be tried again
-	answers chan error // holds 1
-	rest    time.Duration
-	retry   <-chan time.Time // when to try now again; nil while it is under way
+// saving is what a host has of its saves.
+type saving struct {
+	answers chan answer // holds 1: of the Commit that is under way
+	inLine  bool        // keeper.mu protects it
+
+	// host.mu protects the fields below.
+	serial uint64
+	now    *save // under way, or to be tried again
+	rest   time.Duration
+	retry  time.Time // when to try now again; zero while it is under way
 }
 
-// keep is the keeper: it makes the Commits, watches the clock, and ends the host when
-// nobody needs it any more.
+func makeSaving() saving { return saving{answers: make(chan answer, 1), rest: leastRest} }
+
+// answer is how a Commit went.
+type answer struct {
+	err error
+	// looked says that err is from looking whether an earlier try was made.
+	looked bool
+}
+
+// keep goes on with what is to be stored. The keeper calls it.
 func (h *host) keep() {
-	k := &keeper{host: h, answers: make(chan error, 1), rest: leastRest}
-	timer := time.NewTimer(idleFor)
-	defer timer.Stop()
-	for {
-		select {
-		case <-h.kick:
-		case <-timer.C:
-			h.expire(time.Now())
-		case err := <-k.answers:
-			k.answered(err)
-		case <-k.retry:
-			k.submit()
-		case <-h.ctx.Done():
-			h.owner.forget(h)
-			return
-		}
-		if k.now == nil {
-			k.begin()
-		}
-		next, idle := h.next(k.now == nil)
-		if idle && h.owner.retire(h) {
-			return
-		}
-		timer.Reset(time.Until(next))
+	select {
+	case a := <-h.saving.answers:
+		h.answered(a)
+	default:
 	}
-}
-
-// expire does what only time has brought.
-func (h *host) expire(now time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.due.wake = time.Time{}
-	h.advance(now)
-	for _, s := range h.subs {
-		if s.detached && !s.until.After(now) {
-			h.leave(s, false, now, core.Errorf(core.CodeLeaseLost, "the time of the lease is over"))
-		}
-	}
-}
-
-// next is when to look again, and whether there is nothing to look for.
-func (h *host) next(saved bool) (at time.Time, idle bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	at = now.Add(time.Minute)
-	sooner := func(t time.Time) {
-		if !t.IsZero() && t.Before(at) {
-			at = t
-		}
-	}
-	sooner(h.due.wake)
-	for _, s := range h.subs {
-		if s.detached {
-			sooner(s.until)
-		}
-	}
-	if h.due.idle.IsZero() {
-		return at, false
-	}
-	since := h.due.idle.Add(idleFor)
-	sooner(since)
-	return at, saved && !since.After(now) && h.machine.Settled()
-}
-
-// begin takes what there is to save, if anything.
-func (k *keeper) begin() {
-	h := k.host
-	h.mu.Lock()
-	s, err := k.nextSave()
-	h.mu.Unlock()
+	s, err := h.nextTry(time.Now())
 	switch {
+	case h.ctx.Err() != nil:
+		h.owner.forget(h)
 	case err != nil:
 		h.endFor(err)
 	case s != nil:
-		k.now = s
-		k.submit()
+		// The Store must not be called from where it answers.
+		h.owner.store.Submit(h.ctx, s.commit, func(_ core.Result, err error) { h.answer(answer{err: err}) })
 	}
+}
+
+// answer brings an answer to the keeper.
+func (h *host) answer(a answer) {
+	h.saving.answers <- a
+	h.owner.keeper.add(h)
+}
+
+// nextTry is what to submit, if anything.
+func (h *host) nextTry(now time.Time) (*save, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := &h.saving
+	switch {
+	case h.ended != nil:
+		return nil, nil
+	case t.now == nil:
+		var err error
+		t.now, err = h.nextSave()
+		return t.now, err
+	case t.retry.IsZero() || t.retry.After(now):
+		return nil, nil
+	}
+	t.retry = time.Time{}
+	return t.now, nil
 }
 
 // nextSave makes the Commit of what the machine wants to store and of its mode. mu is
 // held.
-func (k *keeper) nextSave() (*save, error) {
-	h := k.host
+func (h *host) nextSave() (*save, error) {
 	state := h.machine.State()
 	mode := modeOf(state)
 	if state == delivery.Lost || h.due.store == nil && mode == h.saved.Mode && h.machine.Reason() == h.saved.Reason {
@@ -121,9 +145,9 @@ func (k *keeper) nextSave() (*save, error) {
 	}
 	s := &save{store: h.due.store, progress: h.saved}
 	h.due.store = nil
-	k.serial++
+	h.saving.serial++
 	p := &s.progress
-	p.Mode, p.Reason, p.Writer, p.Serial = mode, h.machine.Reason(), h.owner.id, k.serial
+	p.Mode, p.Reason, p.Writer, p.Serial = mode, h.machine.Reason(), h.owner.id, h.saving.serial
 	ops := []core.RecordOp{{}}
 	if s.store != nil {
 		p.Checkpoint = s.store.Checkpoint
@@ -164,52 +188,59 @@ func (h *host) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress) 
 	return ops, nil
 }
 
-// submit makes the Commit. The answer comes to the keeper: the Store must not be
-// called from there.
-func (k *keeper) submit() {
-	k.retry = nil
-	k.owner.store.Submit(k.ctx, k.now.commit, func(_ core.Result, err error) { k.answers <- err })
-}
-
 // answered goes on after a Commit. Where it cannot be told whether it was made, the
 // same one is tried again until it can.
-func (k *keeper) answered(err error) {
-	s := k.now
-	switch {
-	case err == nil:
-	case errors.Is(err, core.CodeUnknownOutcome), s.unknown && !errors.Is(err, core.CodeRecordConflict) && core.AsError(err).Info().Retryable:
-		s.unknown = true
-		k.pause(err)
-		return
-	case s.unknown && errors.Is(err, core.CodeRecordConflict):
-		p, _, readErr := k.owner.records.progress(k.ctx, k.life.ID)
-		if readErr != nil && !errors.Is(readErr, core.CodeSubscriptionNotFound) {
-			k.pause(readErr)
-			return
-		}
-		if p.Writer == s.progress.Writer && p.Serial == s.progress.Serial {
-			err = nil // it was the earlier try
-		}
-	}
-	k.now = nil
-	if err == nil {
-		k.rest = leastRest
-	}
-	k.settle(s, err)
-}
-
-// pause has the Commit tried again later.
-func (k *keeper) pause(err error) {
-	k.owner.config.Logger.Warn("storing for a subscription", "subscription", k.life.key.name, "error", err)
-	k.retry = time.After(k.rest)
-	k.rest = min(2*k.rest, mostRest)
-}
-
-// settle tells the machine of a Commit whose outcome is known.
-func (k *keeper) settle(s *save, err error) {
-	h := k.host
+func (h *host) answered(a answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.ended != nil {
+		return
+	}
+	s, err := h.saving.now, a.err
+	conflict := errors.Is(err, core.CodeRecordConflict)
+	switch {
+	case err == nil:
+	case errors.Is(err, core.CodeUnknownOutcome), s.unknown && !conflict && (a.looked || core.AsError(err).Info().Retryable):
+		s.unknown = true
+		h.pause(err)
+		return
+	case s.unknown && conflict && !a.looked:
+		h.run(func() { h.answer(answer{h.look(s, err), true}) })
+		return
+	}
+	h.saving.now = nil
+	if err == nil {
+		h.saving.rest = leastRest
+	}
+	h.settle(s, err)
+}
+
+// look says whether it was an earlier try of a save that the last one is in conflict
+// with: then there is no error.
+func (h *host) look(s *save, conflict error) error {
+	p, _, err := h.owner.records.progress(h.ctx, h.life.ID)
+	switch {
+	case errors.Is(err, core.CodeSubscriptionNotFound):
+		return conflict
+	case err != nil:
+		return err
+	case p.Writer == s.progress.Writer && p.Serial == s.progress.Serial:
+		return nil
+	}
+	return conflict
+}
+
+// pause has the Commit tried again later. mu is held.
+func (h *host) pause(err error) {
+	h.owner.config.Logger.Warn("storing for a subscription", "subscription", h.life.key.name, "error", err)
+	t := &h.saving
+	t.retry = time.Now().Add(t.rest)
+	t.rest = min(2*t.rest, mostRest)
+	h.owner.clock.set(h, t.retry)
+}
+
+// settle tells the machine of a Commit whose outcome is known. mu is held.
+func (h *host) settle(s *save, err error) {
 	now := time.Now()
 	if err == nil {
 		h.saved = s.progress
@@ -228,7 +259,7 @@ func (k *keeper) settle(s *save, err error) {
 	case errors.Is(err, core.CodeRecordConflict):
 		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.life.key.name)))
 	case err != nil && s.store == nil:
-		k.now = s // the machine does not try this again
-		k.pause(err)
+		h.saving.now = s // the machine does not try this again
+		h.pause(err)
 	}
 }

@@ -46,8 +46,10 @@ type Owner struct {
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	running sync.WaitGroup // the goroutines of hosts, and the sweeper
+	running sync.WaitGroup // the goroutines of hosts, clock, keeper and sweeper
 	sweep   chan struct{}  // holds 1: something was deleted
+	clock   clock
+	keeper  keeper
 
 	mu     sync.Mutex // protects the fields below
 	slots  map[slotKey]*slot
@@ -87,11 +89,13 @@ func New(config Config) (*Owner, error) {
 	}
 	o := &Owner{
 		config: config, store: config.Store, records: records{config.Store}, id: core.NewID().String(),
-		slots: map[slotKey]*slot{}, sweep: make(chan struct{}, 1),
+		slots: map[slotKey]*slot{}, sweep: make(chan struct{}, 1), clock: makeClock(), keeper: makeKeeper(),
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	wake(o.sweep) // what an earlier Owner left
 	o.running.Go(o.sweepRemovals)
+	o.running.Go(func() { o.clock.run(o.ctx) })
+	o.running.Go(func() { o.keeper.run(o.ctx) })
 	return o, nil
 }
 
@@ -261,7 +265,6 @@ func (o *Owner) hosted(ctx context.Context, sl *slot, find func() (*life, error)
 		err = core.Errorf(core.CodeOverloaded, "%d subscriptions are active, which is the limit", active)
 	default:
 		sl.host = h
-		h.run(h.keep)
 		return h, nil
 	}
 	h.end(err)
@@ -321,8 +324,11 @@ func (o *Owner) Close(ctx context.Context) error {
 	}
 	var err error
 	for _, h := range hosts {
-		if !h.life.key.transient { // which has ended with its subscribers
-			err = errors.Join(err, h.awaitSettled(ctx))
+		if h.life.key.transient { // which has ended with its subscribers
+			continue
+		}
+		if why := h.awaitSettled(ctx); !errors.Is(why, core.CodeSubscriptionInterrupted) { // it has another owner, who stores
+			err = errors.Join(err, why)
 		}
 	}
 	for _, h := range hosts {

@@ -69,7 +69,7 @@ func TestSoakTwoNodes(t *testing.T) {
 		events = 20_000
 	}
 	a.put("s", func(d *subscriptions.Definition) {
-		d.Retry.Max, d.BufferSize, d.CheckpointThreshold = 1000, 16, 3
+		d.Retry.Max, d.BufferSize, d.CheckpointThreshold, d.CheckpointAfterMs = 1000, 16, 3, 100
 	})
 	shared := &rivals{acked: map[uint64]bool{}}
 	ctx, cancel := context.WithCancel(t.Context())
