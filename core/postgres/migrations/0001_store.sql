@@ -118,6 +118,7 @@ SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET enable_bitmapscan = off
+SET enable_material = off
 SET jit = off
 SET lock_timeout = '500ms'
 AS $$

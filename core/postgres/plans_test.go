@@ -1,0 +1,78 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// TestPlansOfAnEmptyStore grows a store on connections that have made their plans when
+// it was empty, and counts what was read of its indexes: what links name is looked up
+// one by one, and not found by going through all there is.
+func TestPlansOfAnEmptyStore(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	server.Exec(t, fmt.Sprintf("ALTER TABLE %s.events SET (autovacuum_enabled = off)", store))
+	if _, err := engine.Read(t.Context(), core.ReadRequest{Stream: "l", Limit: core.Limit{Events: 1, Bytes: 1}}); !errors.Is(err, core.CodeStreamNotFound) {
+		t.Fatal(err)
+	}
+	if _, err := engine.ReadLog(t.Context(), 1, core.Limit{Events: 1, Bytes: 1}); err != nil {
+		t.Fatal(err)
+	}
+	const groups, each = 40, 250
+	for i := range groups {
+		c, ids := eventsFor("a", each)
+		for _, c := range []*core.Commit{c, linkTo("l", ids...)} {
+			if o := engine.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
+				t.Fatal(o.Err)
+			}
+		}
+		from := uint64(i*each + 1)
+		page, err := engine.Read(t.Context(), core.ReadRequest{Stream: "l", From: from, Limit: core.Limit{Events: each, Bytes: core.MaxPageBytes}})
+		if err != nil || page.Count != each {
+			t.Fatalf("links from %d: %d, %v", from, page.Count, err)
+		}
+		page, err = engine.ReadLog(t.Context(), 2*from-1, core.Limit{Events: 2 * each, Bytes: core.MaxPageBytes})
+		if err != nil || page.Count != 2*each {
+			t.Fatalf("the log from %d: %d, %v", 2*from-1, page.Count, err)
+		}
+	}
+	if err := engine.Close(); err != nil { // connections tell their numbers at their end
+		t.Fatal(err)
+	}
+	const links = groups * each
+	for index, reads := range map[string]int{
+		"events_id":   1, // of each link that is written
+		"events_pkey": 4, // the log's two, and in it and in the stream of links the event
+	} {
+		least := int64(reads * links)
+		if got := indexReads(t, server, store, index, least); got > 5*least {
+			t.Errorf("%d entries of %s were read, %d would do", got, index, least)
+		}
+	}
+}
+
+// indexReads is how many entries of an index were read, once that is at least what it
+// must be: the server tells a moment later.
+func indexReads(t *testing.T, server *pgtest.Server, store, index string, least int64) (n int64) {
+	t.Helper()
+	conn := server.Connect(t)
+	for by := time.Now().Add(time.Minute); time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
+		err := conn.QueryRow(t.Context(), "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE schemaname = $1 AND indexrelname = $2", store, index).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n >= least {
+			return n
+		}
+	}
+	t.Fatalf("the server says that %d entries of %s were read, %d must have been", n, index, least)
+	return 0
+}
