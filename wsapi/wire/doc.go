@@ -48,11 +48,11 @@
 //	              u8 format | lp metadata | [lp fields] | data
 //	format        bits 0-3: 0 JSON, 1 bytes; bit 7: there are fields
 //	fields        each u16le tag | u16le length | bytes; unknown tags are passed over:
-//	              1 time, i64le Unix µs, where it is not the recorded one; 2 content type;
+//	              1 the event's own time, i64le Unix µs, where it is not the recorded one
+//	              2 content type, text
+//	              3 incarnation, u32le, where it is not 1
 //	              5 of an event that is read through a link, where it was written:
 //	              uvarint position | uvarint version | stream
-//	              1 the event's own time, i64le Unix µs; 2 content type, text;
-//	              3 incarnation, u32le
 //
 // An event is exactly as the log keeps it (core/codec.go), so that the bytes on
 // disk, in the tail and on every binary connection are the same. Frames are
