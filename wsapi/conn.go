@@ -19,6 +19,8 @@ const (
 	// hearEvery is the part of the ping timeout within which a second sign of life
 	// changes nothing: a deadline is not moved for every message.
 	hearEvery = 20
+	// maxTurns is how often the writer writes between two looks at the clock.
+	maxTurns = 64
 	// goodbye is how long a peer has to answer our close frame.
 	goodbye = time.Second
 )
@@ -188,17 +190,31 @@ func (c *conn) write() {
 			deadline.Reset(time.Until(next))
 			armed = next
 		}
-		for c.serve(); c.out.take(&l); c.serve() {
-			if err := c.send(&l); err != nil {
-				c.broken(err)
-				return
-			}
+		if err := c.writeOut(&l); err != nil {
+			c.broken(err)
+			return
 		}
 		if c.out.isClosed() {
 			c.sayGoodbye()
 			return
 		}
 	}
+}
+
+// writeOut writes what there is, up to maxTurns times. If there is more, it has the
+// writer woken again: who always has something to write watches the clock, too.
+func (c *conn) writeOut(l *load) error {
+	for range maxTurns {
+		c.serve()
+		if !c.out.take(l) {
+			return nil
+		}
+		if err := c.send(l); err != nil {
+			return err
+		}
+	}
+	c.out.notify()
+	return nil
 }
 
 // send writes all of l.
