@@ -16,6 +16,13 @@ import (
 //
 // A lock of a session would be gone sooner. But a pooler in transaction mode has no
 // sessions to give, and after a fail-over there is none left; rows are with the data.
+//
+// The end is by the server's clock, and a new primary's may differ: up to the next beat a
+// node may count as gone, and one that was killed stays for longer by the difference. That
+// is left so. Who might put it right has only one of the clocks, and a count of beats in
+// place of a time would have each migration watch the nodes for 15 s. One that counts as
+// gone and is not does no more harm than one that was asleep: it comes in again, or is
+// refused, at its next beat.
 const (
 	beatEvery = 5 * time.Second
 	// nodeLease is for how long a node counts as there that has not been heard of.
