@@ -24,8 +24,7 @@ type Engine struct {
 	epoch uint64
 	log   logState
 	names *nameCache
-	// outage is what reads wait for the end of.
-	outage outage
+	sizes *sizes
 
 	// lookFirst is for how many more groups ids are looked up before writing.
 	lookFirst atomic.Int32
@@ -112,7 +111,7 @@ func (e *Engine) read(ctx context.Context, call func(ctx context.Context, c *pgx
 	}
 	switch {
 	case err == nil:
-		e.outage.end()
+		e.log.outage.end()
 		return nil
 	case e.closing.Err() != nil:
 		return errClosed()

@@ -51,3 +51,6 @@ func (e *Engine) PageStatements() (before string, pages []string) {
 	}
 	return s.head.sql, pages
 }
+
+// ReadConnsMade is how many connections reads have made.
+func (e *Engine) ReadConnsMade() int64 { return e.reads.Stat().NewConnsCount() }

@@ -151,7 +151,7 @@ func encodeLinks(out *params, p *plan, n int) {
 func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (page core.Page, err error) {
 	r := core.ReadRequest{Stream: core.All, From: from, Limit: limit}
 	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		page, err = e.readPage(ctx, c, &gatherer{request: &r, names: e.names, bare: true}, e.logQuery(&r))
+		page, err = e.readPage(ctx, c, &gatherer{request: &r, names: e.names, bare: true}, e.logQuery)
 		return err
 	})
 	page.Links = true

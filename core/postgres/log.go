@@ -9,6 +9,9 @@ import (
 
 // logState is what the engine knows of the log: hints, but for the identity.
 type logState struct {
+	// outage is what reads wait for the end of.
+	outage outage
+
 	mu sync.Mutex // protects the fields below
 	id string
 	// head is the greatest position that is known to be committed.

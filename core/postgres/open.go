@@ -31,7 +31,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache(), id: core.NewID(), knows: len(known)}
+	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache(), sizes: newSizes(), id: core.NewID(), knows: len(known)}
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
 	e.poll.hurry = make(chan struct{}, 1)

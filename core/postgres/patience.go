@@ -100,7 +100,7 @@ func (r *reread) again(ctx context.Context, err error) bool {
 	}
 	// All readers wait for the same end, so that one who comes later waits for less,
 	// or is told at once.
-	r.patience.until = e.outage.begin().Add(e.config.ReadPatience)
+	r.patience.until = e.log.outage.begin().Add(e.config.ReadPatience)
 	return r.patience.wait(ctx, e.closing)
 }
 

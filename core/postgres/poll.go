@@ -165,12 +165,12 @@ func (e *Engine) look() (moved bool, err error) {
 		if e.closing.Err() == nil && !e.lostStatement(err) {
 			e.noteProblem(asError(err))
 			if isAway(err) {
-				e.outage.begin()
+				e.log.outage.begin()
 			}
 		}
 		return false, err
 	}
-	e.outage.end()
+	e.log.outage.end()
 	before := e.log.state()
 	if id != before.Log {
 		// Another node has found that the log lost its tail.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -19,16 +20,41 @@ import (
 // head, and what is beyond is left for the next page.
 func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (page core.Page, err error) {
 	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		page, err = e.readPage(ctx, c, &gatherer{request: &r, names: e.names}, e.pageQuery(&r))
+		page, err = e.readPage(ctx, c, &gatherer{request: &r, names: e.names}, e.pageQuery)
 		return err
 	})
 	return page, err
 }
 
-func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, g *gatherer, query []send) (core.Page, error) {
+// readPage asks until there is a page: once, unless the events are much smaller than
+// those of the last page.
+func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, g *gatherer, query func(r *core.ReadRequest, rows int) []send) (core.Page, error) {
+	next := *g.request
+	for {
+		g.rows, g.asked = 0, g.ask(e.sizes.of(next.Stream).Load())
+		if err := e.readRows(ctx, c, g, query(&next, g.asked)); err != nil {
+			return core.Page{}, err
+		}
+		if !g.unfilled() {
+			break
+		}
+		next.From = g.page.Next + 1
+		if next.Backward {
+			next.From = g.page.Next - 1
+		}
+	}
+	e.sizes.note(&next, &g.page)
+	g.finish()
+	e.log.advance(g.page.Head, mark{})
+	return g.page, nil
+}
+
+// readRows gathers what the server answers. Where it goes on with much more than fits,
+// the connection is given up: there is no other way to stop it.
+func (e *Engine) readRows(ctx context.Context, c *pgx.Conn, g *gatherer, query []send) error {
 	results, err := e.flush(ctx, c, query...)
 	if err != nil {
-		return core.Page{}, &acquireError{err}
+		return &acquireError{err}
 	}
 	if results.NextResult() {
 		err = g.takeHead(results.ResultReader())
@@ -36,27 +62,25 @@ func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, g *gatherer, query [
 	if err == nil && results.NextResult() {
 		err = g.takeRows(results.ResultReader())
 	}
-	if closeErr := results.Close(); closeErr != nil {
-		return core.Page{}, closeErr
+	if errors.Is(err, errEnough) {
+		_ = c.PgConn().Conn().Close() // the driver tells the server to stop, and the pool notices
+		_ = results.Close()
+		err = nil
+	} else if closeErr := results.Close(); closeErr != nil {
+		return closeErr
 	}
 	if err == nil && len(g.waiting) > 0 {
 		err = e.name(ctx, c, g)
 	}
-	if err != nil {
-		return core.Page{}, err
-	}
-	g.finish()
-	e.log.advance(g.page.Head, mark{})
-	return g.page, nil
+	return err
 }
 
-// maxLimit bounds a page's number of events and bytes as storage is asked for
-// them.
+// maxLimit bounds the number of rows as storage is asked for it.
 const maxLimit = 1 << 30
 
 // pageQuery is what a page is asked for with: the head, then the events.
-func (e *Engine) pageQuery(r *core.ReadRequest) []send {
-	values := pageValues(r)
+func (e *Engine) pageQuery(r *core.ReadRequest, rows int) []send {
+	values := pageValues(r, rows)
 	if r.Stream == core.All {
 		if r.Backward {
 			return []send{{e.sql.head, nil}, {e.sql.allBackward, values}}
@@ -72,16 +96,16 @@ func (e *Engine) pageQuery(r *core.ReadRequest) []send {
 }
 
 // logQuery is what a page of everything that was written is asked for with.
-func (e *Engine) logQuery(r *core.ReadRequest) []send {
-	return []send{{e.sql.head, nil}, {e.sql.log, pageValues(r)}}
+func (e *Engine) logQuery(r *core.ReadRequest, rows int) []send {
+	return []send{{e.sql.head, nil}, {e.sql.log, pageValues(r, rows)}}
 }
 
-func pageValues(r *core.ReadRequest) [][]byte {
+func pageValues(r *core.ReadRequest, rows int) [][]byte {
 	from := r.From
 	if r.From == 0 && r.Backward {
 		from = core.MaxNumber
 	}
-	return [][]byte{int8Of(from), int8Of(uint64(min(r.Limit.Events, maxLimit))), int8Of(uint64(min(r.Limit.Bytes, maxLimit)))}
+	return [][]byte{int8Of(from), int8Of(uint64(rows))}
 }
 
 func int8Of(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
@@ -104,10 +128,21 @@ type gatherer struct {
 	stream uint64
 	life   life
 
+	asked   int   // how many rows, of the query under way
 	rows    int   // that came
+	bytes   int   // of data and metadata that were taken; fewer than those of the page
+	thrown  int   // bytes of rows that were not taken
 	full    bool  // an event did not fit
+	cut     bool  // there was more than the page has
 	waiting []row // for the name of a stream, from the first that has none on
 }
+
+// maxThrown is how many bytes that do not fit are read to the end; it is cheaper to
+// connect anew than to read more.
+const maxThrown = core.MaxPageBytes
+
+// errEnough says that a result was not read to its end.
+var errEnough = errors.New("enough was read")
 
 // row is an event as it is stored.
 type row struct {
@@ -150,7 +185,8 @@ func (g *gatherer) takeHead(r *pgconn.ResultReader) error {
 
 // takeRows takes the events, but for those that were written after the head
 // was read. The driver uses its memory again for the next row: what a row points
-// to is copied, into the page or, while a name is missing, aside.
+// to is copied, into the page or, while a name is missing, aside. It is errEnough where
+// the rest is not worth reading.
 func (g *gatherer) takeRows(r *pgconn.ResultReader) error {
 	for r.NextRow() {
 		var w row
@@ -161,6 +197,12 @@ func (g *gatherer) takeRows(r *pgconn.ResultReader) error {
 			continue
 		}
 		g.rows++
+		if !g.take(&w) {
+			if g.thrown > maxThrown && len(g.waiting) == 0 { // names are asked for on this connection
+				return errEnough
+			}
+			continue
+		}
 		l, named := g.lifeOf(w.stream)
 		home, homeNamed := g.homeOf(&w)
 		if !named || !homeNamed || len(g.waiting) > 0 {
@@ -176,6 +218,18 @@ func (g *gatherer) takeRows(r *pgconn.ResultReader) error {
 // later reports whether an event was written after the head was read.
 func (g *gatherer) later(w *row) bool {
 	return w.position > g.page.Head || g.stream != 0 && (w.stream != g.stream || w.version > g.page.Version)
+}
+
+// take counts a row, and reports whether there is room for it as far as its bytes say.
+func (g *gatherer) take(w *row) bool {
+	size := len(w.event.Data) + len(w.event.Metadata)
+	if g.full || g.bytes >= g.request.Limit.Bytes {
+		g.cut = true
+		g.thrown += size
+		return false
+	}
+	g.bytes += size
+	return true
 }
 
 func (g *gatherer) lifeOf(stream uint64) (life, bool) {
@@ -222,7 +276,7 @@ func (g *gatherer) add(w *row, l, home life) {
 	size := len(p.Block)
 	p.Block = g.encode(p.Block, w, l, home)
 	if p.Count > 0 && len(p.Block) > g.request.Limit.Bytes {
-		p.Block, g.full = p.Block[:size], true
+		p.Block, g.full, g.cut = p.Block[:size], true, true
 		return
 	}
 	if p.Count == 0 {
@@ -240,9 +294,7 @@ func (g *gatherer) add(w *row, l, home life) {
 // of the last event.
 func (g *gatherer) finish() {
 	p, r := &g.page, g.request
-	// The server cuts a page by the bytes of data and metadata, which are fewer than
-	// those of the page.
-	exhausted := !g.full && g.rows < r.Limit.Events && len(p.Block) < r.Limit.Bytes
+	exhausted := !g.cut && g.rows < g.asked
 	switch {
 	case r.Backward && p.Count == 0:
 		p.End = true
@@ -260,12 +312,15 @@ func (g *gatherer) finish() {
 	}
 }
 
-// eventColumnCount is how many columns an event is selected with.
-const eventColumnCount = 14
+// An event is selected with so many columns, and with three more where it may be a link.
+const (
+	eventColumnCount = 11
+	linkColumnCount  = eventColumnCount + 3
+)
 
 // scan reads a row without copying: w points into v.
 func (w *row) scan(v [][]byte) error {
-	if len(v) != eventColumnCount || len(v[0]) != 8 || len(v[1]) != 8 || len(v[2]) != 8 || len(v[3]) != 8 ||
+	if len(v) != eventColumnCount && len(v) != linkColumnCount || len(v[0]) != 8 || len(v[1]) != 8 || len(v[2]) != 8 || len(v[3]) != 8 ||
 		len(v[5]) != len(core.ID{}) || len(v[6]) != 2 {
 		return errMalformed
 	}
@@ -279,6 +334,9 @@ func (w *row) scan(v [][]byte) error {
 	w.event.Type = unsafe.String(unsafe.SliceData(v[7]), len(v[7]))
 	w.event.ContentType = unsafe.String(unsafe.SliceData(v[8]), len(v[8]))
 	w.event.Metadata, w.event.Data = v[9], v[10]
+	if len(v) == eventColumnCount {
+		return nil
+	}
 	w.link, w.home, w.homeVersion = uint64Of(v[11]), uint64Of(v[12]), uint64Of(v[13])
 	if w.link > 0 && w.home == 0 {
 		// Events are never removed as yet; when they are, their links are passed over.
@@ -325,6 +383,7 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 		}
 		g.add(w, l, home)
 	}
+	g.waiting = nil
 	return nil
 }
 
@@ -352,7 +411,7 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (event core.Event, err e
 		if err != nil {
 			return &acquireError{err}
 		}
-		g := gatherer{request: &core.ReadRequest{Stream: core.All, Limit: core.Limit{Events: 1}}, names: e.names}
+		g := gatherer{request: &core.ReadRequest{Stream: core.All, Limit: core.Limit{Events: 1, Bytes: core.MaxPageBytes}}, names: e.names}
 		g.page.Head = core.MaxNumber
 		if results.NextResult() {
 			err = g.takeRows(results.ResultReader())

@@ -33,52 +33,41 @@ const (
 		set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
 		set_config('enable_sort', 'off', true),
 		set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-		set_config('max_parallel_workers_per_gather', '0', true)`
+		set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)`
 
 	headOfLog    = `greatest(l.head, (SELECT e.position FROM {schema}.events e ORDER BY e.position DESC LIMIT 1))`
 	lastOfStream = `greatest(s.version, (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1))`
-	streamByName = `e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $4) AND `
+	streamByName = `e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $3) AND `
 	selectHead   = `SELECT ` + headOfLog + `, ` + settings + ` FROM {schema}.log l`
 	selectStream = `SELECT ` + headOfLog + `, s.id, ` + lastOfStream + `, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
 	selectByID   = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL`
 
-	eventColumns = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data,
-		NULL::bigint, NULL::bigint, NULL::bigint`
-	fromEvents = ` FROM {schema}.events e WHERE `
+	eventColumns = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data`
+	fromEvents   = ` FROM {schema}.events e WHERE `
 	// fromLinked has what links name beside them. The join looks something up for
 	// links only.
 	fromLinked = ` FROM {schema}.events e LEFT JOIN {schema}.events h ON h.position = e.link WHERE `
-	sizeOfRow  = `octet_length(e.data) + coalesce(octet_length(e.metadata), 0)`
 )
 
-// rows are what a page is selected of: with which columns, and how large they are.
-type rows struct{ columns, from, size string }
+// rows are what a page is selected of.
+type rows struct{ columns, from string }
 
 var (
 	// allEvents are events without links, but for what the condition says.
-	allEvents = rows{eventColumns, fromEvents, sizeOfRow}
+	allEvents = rows{eventColumns, fromEvents}
 	// linkedEvents are events with what links name in place of what they have not.
 	linkedEvents = rows{`e.position, e.stream, e.version, e.recorded,
 			CASE WHEN e.link IS NULL THEN e.time ELSE coalesce(h.time, h.recorded) END,
 			coalesce(h.id, e.id), coalesce(h.format, e.format), e.type, coalesce(h.content_type, e.content_type),
-			coalesce(h.metadata, e.metadata), coalesce(h.data, e.data), e.link, h.stream, h.version`,
-		fromLinked, `octet_length(coalesce(h.data, e.data)) + coalesce(octet_length(coalesce(h.metadata, e.metadata)), 0)`}
+			coalesce(h.metadata, e.metadata), coalesce(h.data, e.data), e.link, h.stream, h.version`, fromLinked}
 	// bareEvents are the rows as they are, with where the events of links are.
 	bareEvents = rows{`e.position, e.stream, e.version, e.recorded, e.time, coalesce(h.id, e.id), e.format, e.type,
-			e.content_type, e.metadata, e.data, e.link, h.stream, h.version`, fromLinked, sizeOfRow}
+			e.content_type, e.metadata, e.data, e.link, h.stream, h.version`, fromLinked}
 )
 
-// page selects rows up to a number of them, and of bytes: those with fewer bytes
-// before them. To add their sizes up, which are at hand without what they are the
-// sizes of, costs little. A running sum makes a second copy of every row, and is kept
-// only where there is too much.
+// page selects a number of rows, $2.
 func (r rows) page(where, order string) string {
-	from := r.from + where + ` ORDER BY ` + order
-	return `SELECT ` + r.columns + from + ` LIMIT CASE
-		WHEN (SELECT sum(x.size) FROM (SELECT ` + r.size + ` AS size` + from + ` LIMIT $2) x) <= $3 THEN $2
-		ELSE (SELECT count(*) FROM (
-			SELECT sum(` + r.size + `) OVER (ORDER BY ` + order + ` ROWS UNBOUNDED PRECEDING) - (` + r.size + `) AS before` +
-		from + ` LIMIT $2) x WHERE x.before < $3) END`
+	return `SELECT ` + r.columns + r.from + where + ` ORDER BY ` + order + ` LIMIT $2`
 }
 
 func newStatements(schema string) *statements {
