@@ -77,7 +77,10 @@ type Client struct {
 	failed  *core.Error // why there will be no connection any more
 }
 
-var _ core.Log = (*Client)(nil)
+var (
+	_ core.Log       = (*Client)(nil)
+	_ core.LogReader = (*Client)(nil)
+)
 
 // Dial connects to a node: an http, https, ws or wss URL, host:port, or :port of
 // this machine. ctx bounds the first connect only. The error is unavailable if

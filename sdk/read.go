@@ -9,16 +9,25 @@ import (
 
 // Read is core.Log.Read.
 func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
-	if err := ctx.Err(); err != nil {
-		return core.Page{}, core.AsError(err)
-	}
-	m := &wire.ReadRequest{
-		ID: c.lastID.Add(1) + 1, Stream: r.Stream, From: r.From,
-		Limit: r.Limit.Events, Bytes: r.Limit.Bytes, TimeoutMs: timeoutMs(ctx),
-	}
+	m := &wire.ReadRequest{Stream: r.Stream, From: r.From, Limit: r.Limit.Events, Bytes: r.Limit.Bytes}
 	if r.Backward {
 		m.Dir = "backward"
 	}
+	return c.read(ctx, m)
+}
+
+// ReadLog is core.LogReader.ReadLog.
+func (c *Client) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core.Page, error) {
+	page, err := c.read(ctx, &wire.ReadRequest{Stream: core.All, From: from, Limit: limit.Events, Bytes: limit.Bytes, Links: true})
+	page.Links = true
+	return page, err
+}
+
+func (c *Client) read(ctx context.Context, m *wire.ReadRequest) (core.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return core.Page{}, core.AsError(err)
+	}
+	m.ID, m.TimeoutMs = c.lastID.Add(1)+1, timeoutMs(ctx)
 	a := c.wait(ctx, &call{id: m.ID, message: wire.Encode(nil, m)})
 	if a.err != nil {
 		return core.Page{}, a.err

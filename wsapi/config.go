@@ -15,6 +15,7 @@ import (
 // Store is what the API serves: the node's core.Store, or a router before many.
 type Store interface {
 	core.Log
+	core.LogReader
 	// Submit is core.Store.Submit: an append whose answer is called back.
 	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
 	Event(ctx context.Context, id core.ID) (core.Event, error)

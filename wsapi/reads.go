@@ -24,9 +24,15 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 	if call == nil {
 		return
 	}
+	read := c.api.config.Store.Read
+	if m.Links {
+		read = func(ctx context.Context, r core.ReadRequest) (core.Page, error) {
+			return c.api.config.Store.ReadLog(ctx, r.From, r.Limit)
+		}
+	}
 	c.running.Go(func() {
 		defer call.cancel()
-		c.answerRead(ctx, call, r)
+		c.answerRead(ctx, call, func(ctx context.Context) (core.Page, error) { return read(ctx, r) })
 	})
 }
 
@@ -40,6 +46,9 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	case m.Dir != "" && m.Dir != "forward":
 		return r, core.Errorf(core.CodeInvalidRequest, `dir is "forward" or "backward"`)
 	}
+	if m.Links && (m.Stream != core.All || r.Backward) {
+		return r, core.Errorf(core.CodeInvalidRequest, "links are read with $all, forward")
+	}
 	r.Limit.Events = min(m.Limit, core.MaxReadEvents)
 	r.Limit.Bytes = pageBytes
 	if m.Bytes > 0 {
@@ -48,14 +57,14 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	return r, nil
 }
 
-func (c *conn) answerRead(ctx context.Context, call *call, r core.ReadRequest) {
+func (c *conn) answerRead(ctx context.Context, call *call, read func(context.Context) (core.Page, error)) {
 	select {
 	case c.reads <- struct{}{}:
 		defer func() { <-c.reads }()
 	case <-ctx.Done():
 		return // whoever canceled it has answered
 	}
-	page, err := c.api.config.Store.Read(ctx, r)
+	page, err := read(ctx)
 	if err == nil {
 		c.api.metrics.read(page.Count)
 		err = c.out.waitRoom(ctx)

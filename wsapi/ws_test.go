@@ -167,6 +167,8 @@ func TestWSRefusesBadMessages(t *testing.T) {
 		{`{"op":"read","id":2,"stream":"$all","from":9007199254740992}`, 2, "invalid_request"},
 		{`{"op":"read","id":2,"stream":"$all","limit":-1}`, 2, "invalid_request"},
 		{`{"op":"read","id":2,"stream":"$all","dir":"up"}`, 2, "invalid_request"},
+		{`{"op":"read","id":2,"stream":"$all","dir":"backward","links":true}`, 2, "invalid_request"},
+		{`{"op":"read","id":2,"stream":"s","links":true}`, 2, "invalid_request"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","stream":"s"}`, 2, "invalid_request"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","from":"end"}`, 2, "invalid_request"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","ack":"auto"}`, 2, "invalid_request"},

@@ -1,6 +1,8 @@
 package logtest
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -63,6 +65,7 @@ var linkTests = []test{
 		_, err = s.log.Append(s.ctx, linkTo("l", core.AnyVersion, id, core.ID{}))
 		s.refused(err, core.CodeInvalidEventID)
 	}},
+	{"log_is_read_as_it_was_written", logWithLinks},
 	{"beside_events_in_one_commit", func(s *suite) {
 		before := s.write("a", 1)
 		c := appendTo("b", core.NoStream, newEvent())
@@ -218,5 +221,49 @@ func followBesideLinker(s *suite) {
 		if got := eventIDs(s.read(x.stream, 0)); !slices.Equal(x.follow.got, got) {
 			s.Errorf("followed %d events of %s, read %d, or in another order", len(x.follow.got), x.stream, len(got))
 		}
+	}
+}
+
+// logWithLinks reads the log in pages of every size, and compares links with what is
+// read of their streams.
+func logWithLinks(s *suite) {
+	reader, ok := s.log.(core.LogReader)
+	if !ok {
+		s.Fatalf("%T is no core.LogReader", s.log)
+	}
+	ids := s.write("a", 5)
+	s.must(linkTo("l", 0, ids[3], ids[0]))
+	c := appendTo("b", core.NoStream, newEvent())
+	c.Appends = append(c.Appends, linkTo("l", 2, idsOf(c)[0], ids[1]).Appends...)
+	s.must(c)
+	var want []core.Event
+	for _, stream := range []string{"a", "b", "l"} {
+		want = append(want, s.read(stream, 0)...)
+	}
+	slices.SortFunc(want, func(a, b core.Event) int { return cmp.Compare(a.Position, b.Position) })
+	for n := range len(want) + 2 {
+		var got []core.Event
+		for page := (core.Page{Next: 1}); !page.End; {
+			var err error
+			if page, err = reader.ReadLog(s.ctx, page.Next, core.Limit{Events: n}); err != nil || page.Head != uint64(len(want)) {
+				s.Fatalf("pages of %d: %+v, %v", n, page, err)
+			}
+			got = append(got, page.Slice()...)
+		}
+		if len(got) != len(want) {
+			s.Fatalf("pages of %d: %d events and links, want %d", n, len(got), len(want))
+		}
+		for i, e := range got {
+			w := want[i]
+			if e.Stream != w.Stream || e.Version != w.Version || e.Position != w.Position || e.ID != w.ID || e.Type != w.Type || e.Link != w.Link || !e.Recorded.Equal(w.Recorded) {
+				s.Errorf("pages of %d: %+v, want %+v", n, e, w)
+			}
+			if isLink := !w.Link.IsZero(); isLink != (len(e.Data) == 0) || !isLink && string(e.Data) != string(w.Data) {
+				s.Errorf("pages of %d: position %d has %d bytes of data", n, e.Position, len(e.Data))
+			}
+		}
+	}
+	if _, err := reader.ReadLog(s.ctx, core.MaxNumber+1, core.Limit{}); !errors.Is(err, core.CodeInvalidRequest) {
+		s.Errorf("from beyond all numbers: %v", err)
 	}
 }

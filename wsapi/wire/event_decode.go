@@ -113,6 +113,9 @@ func DecodeEvent(text []byte) (core.Event, error) {
 func (r *Recorded) CoreEvent() (core.Event, error) {
 	var e core.Event
 	n, err := r.NewEvent()
+	if r.Link != nil && r.Data == nil && r.DataBase64 == nil {
+		n, err = core.NewEvent{Type: string(r.Type)}, nil // a link without what it names
+	}
 	switch {
 	case err != nil:
 		return e, err

@@ -21,7 +21,7 @@ func AppendTime(dst []byte, t time.Time) []byte { return t.UTC().AppendFormat(ds
 func FormatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
 
 // AppendEventJSON appends the event object of e to dst. It has no line breaks, so
-// that it can stand in a line of its own.
+// that it can stand in a line of its own. A link without what it names has no data.
 func AppendEventJSON(dst []byte, e *core.Event) []byte {
 	dst = append(dst, `{"stream":`...)
 	dst = appendString(dst, e.Stream)
@@ -44,10 +44,12 @@ func AppendEventJSON(dst []byte, e *core.Event) []byte {
 		dst = AppendTime(dst, e.Recorded)
 	}
 	dst = append(dst, '"')
-	if e.Format == core.JSON {
+	switch {
+	case e.Format == core.JSON && len(e.Data) == 0: // a link without what it names
+	case e.Format == core.JSON:
 		dst = append(dst, `,"data":`...)
 		dst = appendInLine(dst, e.Data)
-	} else {
+	default:
 		dst = append(dst, `,"dataBase64":"`...)
 		dst = base64.StdEncoding.AppendEncode(dst, e.Data)
 		dst = append(dst, '"')

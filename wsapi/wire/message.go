@@ -42,6 +42,8 @@ type (
 		Limit     int    `json:"limit,omitzero"`
 		Bytes     int    `json:"bytes,omitzero"`
 		TimeoutMs int64  `json:"timeoutMs,omitzero"`
+		// Links asks for $all as it was written (core.LogReader).
+		Links bool `json:"links,omitzero"`
 	}
 
 	// Subscribe starts a follow, or joins a named subscription.

@@ -64,6 +64,16 @@ func TestLinkObject(t *testing.T) {
 	if back, err := wire.DecodeEvent(got); err != nil || !bytes.Equal(back.Raw, e.Raw) || back.Link != e.Link {
 		t.Errorf("%s came back as %+v, %v", got, back, err)
 	}
+	p := core.Placement{Stream: e.Stream, Version: e.Version, Position: e.Position, Recorded: e.Recorded.UnixMicro(), Incarnation: 1, ID: e.ID}
+	var bare core.Event
+	if _, err := core.DecodeEvent(core.EncodeLink(nil, p, e.Link, e.Type), &bare); err != nil {
+		t.Fatal(err)
+	}
+	const wantBare = `{"stream":"paid","version":5,"position":105,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"OrderPaid","time":"2026-11-23T10:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","metadata":{},"link":{"stream":"order-42","version":3,"position":64}}`
+	text := wire.AppendEventJSON(nil, &bare)
+	if back, err := wire.DecodeEvent(text); err != nil || string(text) != wantBare || !bytes.Equal(back.Raw, bare.Raw) {
+		t.Errorf("without what it names: %s came back as %+v, %v", text, back, err)
+	}
 	for _, bad := range []string{`"version":0`, `"version":9007199254740992`} {
 		if _, err := wire.DecodeEvent(bytes.Replace(got, []byte(`"version":3`), []byte(bad), 1)); err == nil {
 			t.Errorf("a link with %s is taken", bad)
