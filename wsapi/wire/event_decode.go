@@ -197,6 +197,9 @@ func (d *RawData) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // EventMetadata is a JSON object, kept as written, or nothing.
 type EventMetadata []byte
 
+// IsZero has an empty one left out.
+func (m EventMetadata) IsZero() bool { return len(m) == 0 }
+
 // MarshalJSONTo writes the object.
 func (m EventMetadata) MarshalJSONTo(enc *jsontext.Encoder) error {
 	return enc.WriteValue(jsontext.Value(m))

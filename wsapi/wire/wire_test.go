@@ -81,6 +81,21 @@ func TestLinkObject(t *testing.T) {
 	}
 }
 
+// TestEmptyMetadataIsLeftOut: an event that was read has empty metadata where it has
+// none, and may be appended again.
+func TestEmptyMetadataIsLeftOut(t *testing.T) {
+	n := core.NewEvent{ID: id, Type: "T", Data: []byte("1"), Metadata: []byte{}}
+	m, err := wire.NewAppendRequest(1, &core.Commit{Appends: []core.Append{
+		{Stream: "a", Expect: core.AnyVersion, Events: []core.NewEvent{n}}, {Stream: "b", Expect: core.AnyVersion, Links: []core.ID{id}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := wire.Encode(nil, m); !bytes.Contains(text, []byte(`"data":1}`)) || bytes.Contains(text, []byte("metadata")) {
+		t.Errorf("%s", text)
+	}
+}
+
 func TestEventObject(t *testing.T) {
 	want := []string{
 		`{"stream":"order-42","version":1,"position":101,"id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","type":"OrderPaid","time":"2026-11-23T10:00:00.123Z","recorded":"2026-11-23T10:00:00.123Z","data":{"amount":1.10,"big":1E400},"metadata":{"correlation_id":"c"}}`,
