@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,9 +32,7 @@ end. One that differs is told with its position, code not_clean, exit code 8. It
 more work; --verify=ends leaves it out.
 
 recorded, the time at the server, is that of the copy: an event's time is what it was. Records,
-such as checkpoints, are not copied. A node that runs does not tell its links: a copy from one, or
-to one, ends at the first link, code not_supported, and leaves nothing out silently. Copy its
-directory or its database then.`
+such as checkpoints, are not copied.`
 
 func newCopy(a *app) *cobra.Command {
 	var from, to endFlags
@@ -177,7 +174,7 @@ func (c *copier) copyTo(ctx context.Context, head uint64, told func()) error {
 		return nil
 	})
 	if err == nil && c.next <= head {
-		err = c.from.gap(c.next)
+		err = c.gap(c.next)
 	}
 	return err
 }
@@ -221,11 +218,8 @@ func (c *copier) write(ctx context.Context, events []core.Event) error {
 	}
 	for i := range events {
 		if at := c.next + uint64(i); events[i].Position != at {
-			return c.from.gap(at)
+			return c.gap(at)
 		}
-	}
-	if i := slices.IndexFunc(events, isLink); i >= 0 && c.to.isNode() {
-		return notTold(c.from, c.to, events[i].Position)
 	}
 	commit := commitAgain(events)
 	last := events[len(events)-1].Position
@@ -242,10 +236,13 @@ func (c *copier) write(ctx context.Context, events []core.Event) error {
 	c.next = last + 1
 	c.done.Head = last
 	c.done.Copied += int64(len(events))
-	for i := range commit.Appends {
-		c.done.Links += int64(len(commit.Appends[i].Links))
-	}
+	c.done.Links += linksOf(&commit)
 	return nil
+}
+
+// gap is the error where the source has nothing at a position.
+func (c *copier) gap(position uint64) error {
+	return core.Errorf(core.CodeNotSupported, "%s has nothing at position %d, and a copy has all positions of its source", c.from.name, position)
 }
 
 // commitAgain writes recorded events and links, to the versions that they have.
@@ -273,11 +270,11 @@ func isLink(e core.Event) bool { return !e.Link.IsZero() }
 func (c *copier) compare(ctx context.Context) (head uint64, err error) {
 	there, err := c.app.readLog(ctx, c.from, 1, 1)
 	if err != nil {
-		return 0, err
+		return 0, c.from.explain(err)
 	}
 	here, err := c.app.readLog(ctx, c.to, 1, 1)
 	if err != nil {
-		return 0, err
+		return 0, c.to.explain(err)
 	}
 	head, c.done.Before = there.Head, here.Head
 	switch {

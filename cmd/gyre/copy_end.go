@@ -20,46 +20,17 @@ type endFlags struct {
 	segmentBytes int64 // of a directory
 }
 
+// wholeLog is a log that is read and written with its links.
+type wholeLog interface {
+	core.Log
+	core.LogReader
+}
+
 // logEnd is an end of a copy.
 type logEnd struct {
-	core.Log
+	wholeLog
 	name  string // for people
 	close func() error
-}
-
-// isNode says that the end is a node that runs, which does not tell its links.
-func (l *logEnd) isNode() bool {
-	_, tells := l.Log.(core.LogReader)
-	return !tells
-}
-
-// readLog reads a page of an end from a position on, with its links if it tells them.
-func (a *app) readLog(ctx context.Context, end *logEnd, from uint64, events int) (page core.Page, err error) {
-	ctx, cancel := a.request(ctx)
-	defer cancel()
-	limit := core.Limit{Events: events}
-	if log, ok := end.Log.(core.LogReader); ok {
-		page, err = log.ReadLog(ctx, from, limit)
-	} else {
-		page, err = end.Read(ctx, core.ReadRequest{Stream: core.All, From: from, Limit: limit})
-	}
-	return page, end.explain(err)
-}
-
-// gap is the error where nothing can be read of an end at a position.
-func (l *logEnd) gap(position uint64) error {
-	if l.isNode() {
-		return notTold(l, l, position)
-	}
-	return core.Errorf(core.CodeNotSupported, "%s has nothing at position %d, and a copy has all positions of its source", l.name, position)
-}
-
-// notTold is the error of a link of an end that is, or is copied to, a node.
-func notTold(l, node *logEnd, position uint64) error {
-	return &advised{
-		core.Errorf(core.CodeNotSupported, "%s has a link at position %d, and %s is a node, which does not tell its links", l.name, position, node.name),
-		"Stop the node, and name its directory; or name its database.",
-	}
 }
 
 // explain says which end an error is of.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
@@ -20,15 +22,11 @@ import (
 // compared once more here, and a copy after it writes nothing. With GYRE_SOAK=1 the log
 // is 20 times as long, and there are 20 of them.
 func TestCrashCopyOfLinks(t *testing.T) {
-	server := pgtest.Shared(t)
 	rounds, records := 1, 15_000
 	if os.Getenv("GYRE_SOAK") != "" {
 		rounds, records = 20, 20*records
 	}
-	ends := map[string]func() endFlags{
-		"disk":     func() endFlags { return endFlags{where: filepath.Join(t.TempDir(), "d"), segmentBytes: 1 << 20} },
-		"postgres": func() endFlags { return endFlags{where: server.URL, store: server.Store(t)} },
-	}
+	ends := engineEnds(t)
 	for _, from := range []string{"disk", "postgres"} {
 		t.Run("from_"+from, func(t *testing.T) {
 			for range rounds {
@@ -42,6 +40,69 @@ func TestCrashCopyOfLinks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// engineEnds make logs that are not there yet.
+func engineEnds(t *testing.T) map[string]func() endFlags {
+	server := pgtest.Shared(t)
+	return map[string]func() endFlags{
+		"disk":     func() endFlags { return endFlags{where: filepath.Join(t.TempDir(), "d"), segmentBytes: 1 << 20} },
+		"postgres": func() endFlags { return endFlags{where: server.URL, store: server.Store(t)} },
+	}
+}
+
+// TestExportOfLinksIsAnImport moves a log with links between the engines, by an import
+// that is interrupted and done again.
+func TestExportOfLinksIsAnImport(t *testing.T) {
+	ends := engineEnds(t)
+	for _, names := range [][2]string{{"disk", "postgres"}, {"postgres", "disk"}} {
+		t.Run(names[0]+"_to_"+names[1], func(t *testing.T) {
+			seed := rand.Uint64()
+			t.Logf("a log of seed %d", seed)
+			withEnd(t, ends[names[0]](), func(source *logEnd) {
+				newLinker(seed).fill(t, source, 5000)
+				exported := exportOf(t, source)
+				withEnd(t, ends[names[1]](), func(target *logEnd) {
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					store := target.wholeLog.(*core.Store)
+					if _, err := importTo(ctx, &before{store, 1 + rand.IntN(4), cancel}, exported); !errors.Is(err, context.Canceled) {
+						t.Fatalf("the interrupted import says %v", err)
+					}
+					head := store.State().Head
+					if said, err := importTo(t.Context(), store, exported); err != nil || !strings.Contains(said, " written, "+comma(head)+" skipped, ") {
+						t.Fatalf("of what was written, %d are there: %v: %s", head, err, said)
+					}
+					sameLogs(t, source, target)
+					if again := exportOf(t, target); again != exported {
+						t.Error("the target's export is another one")
+					}
+				})
+			})
+		})
+	}
+}
+
+func exportOf(t *testing.T, log wholeLog) string {
+	t.Helper()
+	var out strings.Builder
+	a := &app{stdout: &out, stderr: t.Output(), timeout: defaultTimeout}
+	if err := a.export(t.Context(), log, core.All); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// importTo imports, and answers what it says.
+func importTo(ctx context.Context, log core.Log, text string) (string, error) {
+	var said strings.Builder
+	a := &app{stdin: strings.NewReader(text), stderr: &said, timeout: defaultTimeout}
+	in, err := a.openLines("-")
+	if err != nil {
+		return "", err
+	}
+	err = a.importLines(ctx, log, in)
+	return said.String(), err
 }
 
 // withEnd opens an end of a copy, which is made if it is not there.
@@ -80,7 +141,7 @@ func killCopies(t *testing.T, from, to endFlags) {
 		t.Fatalf("once more: %v: %s", err, out)
 	}
 	withEnd(t, from, func(source *logEnd) {
-		withEnd(t, to, func(target *logEnd) { sameLogs(t, source.Log, target.Log) })
+		withEnd(t, to, func(target *logEnd) { sameLogs(t, source, target) })
 	})
 	if to.store == "" {
 		if out, err := exec.Command("gyre", "verify", "--data", to.where).CombinedOutput(); err != nil {

@@ -109,7 +109,7 @@ func linkedLog(t *testing.T, records int) *core.Store {
 }
 
 // sameLogs compares all that two logs have.
-func sameLogs(t *testing.T, source, target core.Log) {
+func sameLogs(t *testing.T, source, target wholeLog) {
 	t.Helper()
 	want, got := eventsOf(t, source), eventsOf(t, target)
 	if len(got) != len(want) {
@@ -252,58 +252,4 @@ func (lacking) Append(_ context.Context, c core.Commit) (core.Result, error) {
 		return core.Result{}, core.NewLinkNotFound("s", core.NewID())
 	}
 	return core.Result{}, nil
-}
-
-// running is a node that runs: a log that does not tell its links.
-type running struct{ core.Log }
-
-// TestCopyOfARunningNode copies from and to nodes up to the first link, and leaves
-// nothing out silently.
-func TestCopyOfARunningNode(t *testing.T) {
-	source := linkedLog(t, 500)
-	first := 0
-	for !isLink(eventsOf(t, source)[first]) {
-		first++
-	}
-	for what, open := range map[string]func() (from, to core.Log, has *core.Store){
-		"from": func() (core.Log, core.Log, *core.Store) {
-			to := core.NewStore(memory.New(), core.StoreConfig{})
-			return running{source}, to, to
-		},
-		"to": func() (core.Log, core.Log, *core.Store) {
-			to := core.NewStore(memory.New(), core.StoreConfig{})
-			return source, running{to}, to
-		},
-	} {
-		from, to, has := open()
-		_, said, err := copyTo(t.Context(), from, to)
-		if !errors.Is(err, core.CodeNotSupported) || !strings.Contains(err.Error(), fmt.Sprintf("source has a link at position %d, and ", first+1)) ||
-			strings.Contains(said, "Run the same command again") {
-			t.Errorf("%s: %v: %s", what, err, said)
-		}
-		if head := has.State().Head; head > uint64(first) {
-			t.Errorf("%s: the target has %d events and links, there are %d before the first link", what, head, first)
-		}
-		if err := has.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	// A log that ends with links, and one that another copy has made.
-	target := core.NewStore(memory.New(), core.StoreConfig{})
-	defer target.Close()
-	if _, _, err := copyTo(t.Context(), source, target); err != nil {
-		t.Fatal(err)
-	}
-	for _, ends := range [][2]core.Log{{running{source}, target}, {source, running{target}}} {
-		if _, _, err := copyTo(t.Context(), ends[0], ends[1]); !errors.Is(err, core.CodeNotSupported) {
-			t.Errorf("once more: %v", err)
-		}
-	}
-	// Without links a node is as good as any other end.
-	plain := sourceLog(t, copyEvents+10)
-	empty := core.NewStore(memory.New(), core.StoreConfig{})
-	defer empty.Close()
-	if done, said, err := copyTo(t.Context(), running{plain}, running{empty}); err != nil || done.Verified != copyEvents+10 {
-		t.Errorf("without links: %+v, %v: %s", done, err, said)
-	}
 }

@@ -30,7 +30,7 @@ func (b *before) Append(ctx context.Context, c core.Commit) (core.Result, error)
 }
 
 // copyTo runs a copy, and answers what it says.
-func copyTo(ctx context.Context, from, to core.Log) (copied, string, error) {
+func copyTo(ctx context.Context, from, to wholeLog) (copied, string, error) {
 	var stderr bytes.Buffer
 	c := &copier{
 		app:  &app{stderr: &stderr, timeout: defaultTimeout},
@@ -58,7 +58,7 @@ func sourceLog(t *testing.T, events int) *core.Store {
 	return store
 }
 
-func eventsOf(t *testing.T, log core.Log) []core.Event {
+func eventsOf(t *testing.T, log wholeLog) []core.Event {
 	t.Helper()
 	var all []core.Event
 	c := &copier{app: &app{timeout: defaultTimeout}}

@@ -47,30 +47,20 @@ func (c *copier) verify(ctx context.Context, from, to uint64) error {
 	return w.end()
 }
 
-// events are what an end has from one position to another, links among it. That a node
-// leaves a position out is an error: a link is there.
+// events are what an end has from one position to another, links among it.
 func (c *copier) events(ctx context.Context, end *logEnd, from, to uint64) iter.Seq2[core.Event, error] {
 	return func(yield func(core.Event, error) bool) {
-		due := from
 		for page := (core.Page{Next: from}); page.Next <= to && !page.End; {
 			var err error
 			if page, err = c.app.readLog(ctx, end, page.Next, core.MaxReadEvents); err != nil {
-				yield(core.Event{}, err)
+				yield(core.Event{}, end.explain(err))
 				return
 			}
 			for e := range page.Events() {
-				if end.isNode() && e.Position != due {
-					yield(core.Event{}, end.gap(due))
-					return
-				}
 				if e.Position > to || !yield(e, nil) {
 					return
 				}
-				due = e.Position + 1
 			}
-		}
-		if end.isNode() && due <= to {
-			yield(core.Event{}, end.gap(due))
 		}
 	}
 }

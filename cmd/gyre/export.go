@@ -13,18 +13,18 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-const exportHelp = `Print every event, or those of one stream, in order, one JSON object a line: stream,
-version, position, id, type, time, data, metadata. The export is what was there when it
-began. gyre import takes it.
+const exportHelp = `Print every event and link, or those of one stream, in order, one JSON object a line:
+stream, version, position, id, type, time, data, metadata. The export is what was there when
+it began. gyre import takes it; into an empty log, everything comes to its place again.
 
-An export of every event has no links; how many there are is told. That of a stream has
-its links as the events that they name, with link: gyre import makes links of them again,
-where the events are. So export everything and then the streams with links.`
+An export of everything has links where they were written: where they are, the id and the
+type of the event, and link, where that is. That of a stream has its links as the events
+that they name, with link. gyre import makes links of both again.`
 
 func newExport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [STREAM]",
-		Short: "Print all events, one JSON object a line",
+		Short: "Print all events and links, one JSON object a line",
 		Long:  exportHelp,
 		Example: `  gyre export > events.ndjson
   gyre export order-1 | jq .data`,
@@ -45,77 +45,95 @@ func newExport(a *app) *cobra.Command {
 	return a.completeStream(a.talks(cmd))
 }
 
-func (a *app) export(ctx context.Context, log core.Log, stream string) error {
-	first, err := a.readPage(ctx, log, core.ReadRequest{Stream: stream, Limit: core.Limit{Events: core.MaxReadEvents}})
+func (a *app) export(ctx context.Context, log wholeLog, stream string) error {
+	x := &exporter{app: a, log: log, stream: stream}
+	first, err := x.page(ctx, 0)
 	if err != nil {
 		return err
 	}
-	meter := a.newMeter("export", int64(first.Version))
-	defer meter.finish()
-	out := &eventLines{out: bufio.NewWriterSize(a.stdout, 256<<10), encode: appendExported}
-	n, err := a.exportFrom(ctx, log, stream, first, func(e *core.Event, n int64) error {
-		if n%core.MaxReadEvents == 0 {
-			meter.set(int64(numberIn(stream, e)), n)
-		}
-		return out.print(e)
-	})
-	if err == nil {
-		err = out.close()
+	x.meter = a.newMeter("export", int64(first.Version))
+	defer x.meter.finish()
+	x.out = &eventLines{out: bufio.NewWriterSize(a.stdout, 256<<10), encode: appendExported}
+	if err = x.run(ctx, first); err == nil {
+		err = x.out.close()
 	}
-	meter.finish()
+	x.meter.finish()
 	if err == nil {
-		fmt.Fprintf(a.stderr, "%s events exported, %s, %s\n", comma(n), clock(meter.elapsed()), rate(n, meter.elapsed()))
-		if links := int64(first.Version) - n; stream == core.All && links > 0 {
-			fmt.Fprintf(a.stderr, "%s links were passed over: export their streams, too, to keep them\n", comma(links))
+		took := x.meter.elapsed()
+		fmt.Fprintf(a.stderr, "%s exported, %s, %s\n", eventsAndLinks(x.n, x.links), clock(took), rate(x.n, took))
+		if missing := int64(first.Version) - x.n; missing > 0 {
+			fmt.Fprintf(a.stderr, "%s positions have neither an event nor a link\n", comma(missing))
 		}
 	}
 	return err
 }
 
-// exportFrom goes through the pages from the first one on, up to where the stream
-// ended when that was read.
-func (a *app) exportFrom(ctx context.Context, log core.Log, stream string, page core.Page, each func(e *core.Event, n int64) error) (int64, error) {
-	n, end := int64(0), page.Version
+// exporter prints a stream, or everything as it was written.
+type exporter struct {
+	app      *app
+	log      wholeLog
+	stream   string
+	out      *eventLines
+	meter    *meter
+	n, links int64 // printed, and how many of them are links
+}
+
+// page reads one from a version, or position, on.
+func (x *exporter) page(ctx context.Context, from uint64) (core.Page, error) {
+	if x.stream == core.All {
+		return x.app.readLog(ctx, x.log, from, core.MaxReadEvents)
+	}
+	return x.app.readPage(ctx, x.log, core.ReadRequest{Stream: x.stream, From: from, Limit: core.Limit{Events: core.MaxReadEvents}})
+}
+
+// run goes through the pages from the first one on, up to where the stream ended when
+// that was read.
+func (x *exporter) run(ctx context.Context, page core.Page) (err error) {
+	end := page.Version
 	for {
 		for e := range page.Events() {
-			if numberIn(stream, &e) > end {
-				return n, nil
+			number := e.Version
+			if x.stream == core.All {
+				number = e.Position
 			}
-			if err := each(&e, n); err != nil {
-				return n, err
+			if number > end {
+				return nil
 			}
-			n++
+			if x.n%core.MaxReadEvents == 0 {
+				x.meter.set(int64(number), x.n)
+			}
+			if err := x.out.print(&e); err != nil {
+				return err
+			}
+			x.n++
+			if isLink(e) {
+				x.links++
+			}
 		}
 		if page.End || page.Next > end {
-			return n, nil
+			return nil
 		}
-		var err error
-		page, err = a.readPage(ctx, log, core.ReadRequest{
-			Stream: stream, From: page.Next, Limit: core.Limit{Events: core.MaxReadEvents},
-		})
-		if err != nil {
-			return n, err
+		if page, err = x.page(ctx, page.Next); err != nil {
+			return err
 		}
 	}
 }
 
-// numberIn is what a stream counts its events by.
-func numberIn(stream string, e *core.Event) uint64 {
-	if stream == core.All {
-		return e.Position
-	}
-	return e.Version
-}
-
-// appendExported is the event object without recorded, which is the time at the
-// server that wrote it.
+// appendExported is the event object without recorded, which is the time at the server
+// that wrote it. Of a link that says nothing of its event the time is that, too.
 func appendExported(dst []byte, e *core.Event) []byte {
 	start := len(dst)
 	dst = wire.AppendEventJSON(dst, e)
-	// No string before it can hold this: quotes in strings are escaped.
-	key := []byte(`,"recorded":"`)
-	from := start + bytes.Index(dst[start:], key)
-	to := from + len(key)
-	to += bytes.IndexByte(dst[to:], '"') + 1
-	return append(dst[:from], dst[to:]...)
+	if isLink(*e) && len(e.Data) == 0 && e.Format == core.JSON {
+		return without(dst, start, `,"time":"`, `,"link":{`)
+	}
+	return without(dst, start, `,"recorded":"`, `,"data`)
+}
+
+// without takes out what is between two members of the object at the end of dst. No
+// string before them can hold them: quotes in strings are escaped.
+func without(dst []byte, start int, from, to string) []byte {
+	i := start + bytes.Index(dst[start:], []byte(from))
+	j := i + bytes.Index(dst[i:], []byte(to))
+	return append(dst[:i], dst[j:]...)
 }

@@ -17,7 +17,8 @@ import (
 const importHelp = `Append the events of a file, in its order, to the streams they name. FILE has one JSON
 object a line: "stream", "type", "data", and if you like "id", "time" and "metadata"; it may
 be compressed with gzip. What gyre export and gyre read -o ndjson print can be imported;
-version, position and recorded are passed over, since they are given anew.
+version, position and recorded are passed over, since they are given anew. A line that has
+"link" is a link to the event of its id, which is there or comes before it.
 
 Events keep their id and time. An import can be interrupted at any moment and run again:
 events that are there already are skipped by their id. Events without an id get a new one,
@@ -40,7 +41,8 @@ func newImport(a *app) *cobra.Command {
 
 // imported is how much was written, as it is printed.
 type imported struct {
-	Written   int64   `json:"written"`
+	Written   int64   `json:"written"` // events and links
+	Links     int64   `json:"links"`   // of those that were written
 	Skipped   int64   `json:"skipped"`
 	WithoutID int64   `json:"withoutId"`
 	Seconds   float64 `json:"seconds"`
@@ -70,8 +72,8 @@ func (a *app) importLines(ctx context.Context, log core.Log, in *lineReader) err
 
 // tellImported prints the summary line, also of an import that failed.
 func (a *app) tellImported(done imported, took time.Duration, err error) {
-	fmt.Fprintf(a.stderr, "%s events written, %s skipped, %s, %s\n",
-		comma(done.Written), comma(done.Skipped), clock(took), rate(done.Written+done.Skipped, took))
+	fmt.Fprintf(a.stderr, "%s written, %s skipped, %s, %s\n",
+		eventsAndLinks(done.Written, done.Links), comma(done.Skipped), clock(took), rate(done.Written+done.Skipped, took))
 	if done.WithoutID > 0 {
 		fmt.Fprintf(a.stderr, "%s of them had no id: importing them again writes them again\n", comma(done.WithoutID))
 	}
@@ -128,13 +130,15 @@ func (im *importer) run(ctx context.Context, in *lineReader, told func(read int6
 }
 
 // write writes entries as one Commit. When some of them are known and some are not,
-// which is what an interrupted import leaves, it goes on with the halves.
+// which is what an interrupted import leaves, it goes on with the halves; and when one
+// links what is not there, whose line is to be named.
 func (im *importer) write(ctx context.Context, entries []entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	// A Commit that was begun is waited for: then the count is right.
-	result, err := im.app.appendOnce(context.WithoutCancel(ctx), im.log, commitOf(entries))
+	c := commitOf(entries)
+	result, err := im.app.appendOnce(context.WithoutCancel(ctx), im.log, c)
 	n := len(entries)
 	switch {
 	case err == nil && result.Duplicate:
@@ -142,10 +146,11 @@ func (im *importer) write(ctx context.Context, entries []entry) error {
 		return nil
 	case err == nil:
 		im.done.Written += int64(n)
+		im.done.Links += linksOf(&c)
 		return nil
 	case n == 1:
 		return &lineError{im.name, entries[0].line, err}
-	case errors.Is(err, core.CodeDuplicateEvent):
+	case errors.Is(err, core.CodeDuplicateEvent), errors.Is(err, core.CodeEventNotFound):
 		if err := im.write(ctx, entries[:n/2]); err != nil {
 			return err
 		}
@@ -173,6 +178,13 @@ func commitOf(entries []entry) core.Commit {
 		}
 	}
 	return c
+}
+
+func linksOf(c *core.Commit) (n int64) {
+	for i := range c.Appends {
+		n += int64(len(c.Appends[i].Links))
+	}
+	return n
 }
 
 // cut makes batches of the lines until the end, a bad line or the end of ctx. A

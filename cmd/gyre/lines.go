@@ -147,8 +147,11 @@ func decodeImport(line []byte) (entry, error) {
 	if err := core.ValidateStream(l.Stream); err != nil {
 		return entry{}, err
 	}
+	if l.Link != nil { // what else the line says is the event's
+		return entry{stream: l.Stream, event: core.NewEvent{ID: core.ID(l.ID)}, isLink: true}, nil
+	}
 	event, err := l.NewEvent()
-	return entry{stream: l.Stream, event: event, isLink: l.Link != nil}, err
+	return entry{stream: l.Stream, event: event}, err
 }
 
 // decodeAppend decodes a line of append --file.

@@ -76,6 +76,13 @@ func (a *app) readPage(ctx context.Context, log core.Log, r core.ReadRequest) (c
 	return log.Read(ctx, r)
 }
 
+// readLog reads a page of what was written.
+func (a *app) readLog(ctx context.Context, log core.LogReader, from uint64, events int) (core.Page, error) {
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	return log.ReadLog(ctx, from, core.Limit{Events: events})
+}
+
 // tellMore says how to get what the limit left out.
 func (a *app) tellMore(r core.ReadRequest) {
 	direction := ""
