@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ type recordDB struct {
 }
 
 const recordFile = "records.db"
+
+// recordsAtOnce is how many records are put into the database before others may run.
+const recordsAtOnce = 32
 
 // maxCheckedBytes is the size up to which the whole database is checked when it
 // is opened. A larger one would hold up the start; Verify checks it.
@@ -135,7 +139,11 @@ func (d *recordDB) apply(changes map[string]recordChange, end offset) error {
 		if err != nil {
 			return err
 		}
+		n := 0
 		for k, c := range changes {
+			if n++; n%recordsAtOnce == 0 {
+				runtime.Gosched() // as blockWriter.seal
+			}
 			if c.revision == 0 {
 				err = records.Delete([]byte(k))
 			} else {

@@ -5,6 +5,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // runWriter writes a run in one pass: the streams in the order of their names,
@@ -211,7 +212,8 @@ func (w *blockWriter) add128(a, b uint64) bool {
 }
 
 // seal completes the current block: the second word is how many bytes it has,
-// or how many ids where they are of one size.
+// or how many ids where they are of one size. Between blocks it lets others run: a
+// goroutine that only computes may have a processor for 10 ms, and appends wait.
 func (w *blockWriter) seal() {
 	if w.start < 0 {
 		return
@@ -225,6 +227,7 @@ func (w *blockWriter) seal() {
 	binary.LittleEndian.PutUint32(b[4:], used)
 	binary.LittleEndian.PutUint32(b, blockSum(b, w.at+int64(w.start)))
 	w.start = -1
+	runtime.Gosched()
 }
 
 func (w *blockWriter) write() {
