@@ -90,7 +90,7 @@ func holdReads(t *testing.T, server *pgtest.Server, engine *postgres.Engine, sto
 			}
 		})
 	}
-	waitFor(t, server, fmt.Sprintf("SELECT count(*) = %d FROM (%s) x", n, heldReads(store)))
+	waitFor(t, server, fmt.Sprintf("SELECT count(*) >= %d FROM (%s) x", n, heldReads(store)))
 	return func() {
 		if err := tx.Rollback(t.Context()); err != nil {
 			t.Error(err)
@@ -100,7 +100,8 @@ func holdReads(t *testing.T, server *pgtest.Server, engine *postgres.Engine, sto
 }
 
 // heldReads selects the backends of reads that wait for a lock, and those that connect
-// for one. The watch over the head is not a read.
+// for one: there may be more of both than there are reads, since the pool goes on to
+// connect for a read that has got another connection. The watch over the head is not a read.
 func heldReads(store string) string {
 	return `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%` + store + `.events%' AND query NOT LIKE '%LATERAL%'`
 }
