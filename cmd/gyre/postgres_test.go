@@ -63,7 +63,9 @@ func postgresScripts(t *testing.T, server *pgtest.Server, address, dir string) t
 		if neg || len(args) != 1 {
 			ts.Fatalf("usage: sql TEXT")
 		}
+		rights.Lock()
 		answer, err := query(server, args[0])
+		rights.Unlock()
 		ts.Check(err)
 		_, err = ts.Stdout().Write(answer)
 		ts.Check(err)
@@ -104,11 +106,19 @@ func query(server *pgtest.Server, sql string) ([]byte, error) {
 	return out.Bytes(), err
 }
 
+// rights is held by who may change those to the database, which all tests share: they are
+// one row, and of two who change it at once PostgreSQL refuses one.
+var rights sync.Mutex
+
 // newUser makes a user that is gone when the test ends, with all that is theirs.
 func newUser(t *testing.T, server *pgtest.Server) (name, address string) {
 	name = fmt.Sprintf("user_%x", rand.Uint64())
 	server.Exec(t, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, nobodysSecret))
-	t.Cleanup(func() { server.Exec(t, fmt.Sprintf("DROP OWNED BY %s CASCADE; DROP ROLE %[1]s", name)) })
+	t.Cleanup(func() {
+		rights.Lock()
+		defer rights.Unlock()
+		server.Exec(t, fmt.Sprintf("DROP OWNED BY %s CASCADE; DROP ROLE %[1]s", name))
+	})
 	u, err := url.Parse(server.URL)
 	if err != nil {
 		t.Fatal(err)
