@@ -53,7 +53,8 @@ type ReadRequest struct {
 // Page is the answer to a ReadRequest.
 type Page struct {
 	Batch
-	// Next is the From of the next page in the same direction.
+	// Next is the From of the next page in the same direction; 0 only if a page
+	// that goes backward has reached the first.
 	Next uint64
 	// End says that there is nothing further in this direction for now. Without it
 	// there is something; or, in $all, only links.

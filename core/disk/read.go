@@ -75,7 +75,7 @@ func span(page *core.Page, r core.ReadRequest, last uint64) (lo uint64, n int) {
 	}
 	lo = max(r.From, 1)
 	if lo > last {
-		page.Next, page.End = r.From, true
+		page.Next, page.End = lo, true
 		return 0, 0
 	}
 	return lo, int(min(limit, last-lo+1))

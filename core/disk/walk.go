@@ -33,7 +33,7 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, links bool) (c
 	}
 	if lo > hi {
 		if page.End = true; !r.Backward {
-			page.Next = r.From
+			page.Next = lo
 		}
 		return page, nil
 	}

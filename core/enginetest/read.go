@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -47,8 +48,13 @@ var readTests = []test{
 		for _, r := range []core.ReadRequest{{}, {From: 5}, {Backward: true}, {From: 5, Backward: true}} {
 			r.Stream, r.Limit = core.All, everything
 			page, err := s.engine.Read(s.ctx(), r)
-			if err != nil || page.Count != 0 || !page.End || page.Version != 0 || page.Head != 0 {
-				s.Errorf("read %+v: %+v, %v, want an empty page", r, page, err)
+			if err = cmp.Or(err, checkPage(r, page, nil, 0)); err != nil {
+				s.Error(err)
+			}
+			if page, err = s.engine.ReadLog(s.ctx(), r.From, everything); err != nil {
+				s.Error(err)
+			} else if err := checkLogPage(r.From, everything, page, nil); err != nil {
+				s.Error(err)
 			}
 		}
 	}},
