@@ -222,15 +222,16 @@ func (a *appender) quiet() {
 var zeros [1 << 20]byte
 
 // prepareSegment makes the file of a segment: size zeros, durably there under
-// its name. Until it has a header it is not part of the log.
-func prepareSegment(fs FS, dir string, number uint32, size int64) (File, error) {
+// its name. Until it has a header it is not part of the log. Filling goes at the pace
+// that p allows.
+func prepareSegment(fs FS, dir string, number uint32, size int64, p *pace) (File, error) {
 	name := filepath.Join(dir, segmentName(number))
 	temporary := name + ".tmp"
 	file, err := fs.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return nil, err
 	}
-	err = fill(file, size)
+	err = fill(file, size, p)
 	if err == nil {
 		err = fs.Rename(temporary, name)
 	}
@@ -246,15 +247,18 @@ func prepareSegment(fs FS, dir string, number uint32, size int64) (File, error) 
 }
 
 // fill makes file size zeros long, durably.
-func fill(file File, size int64) error {
+func fill(file File, size int64, p *pace) error {
 	var done int64
 	if f, ok := file.(osFile); ok {
 		var err error
-		if done, err = f.writeZeros(size); err != nil {
+		if done, err = f.writeZeros(size, p); err != nil {
 			return err
 		}
 	}
 	for o := done; o < size; o += int64(len(zeros)) {
+		if err := p.await(o); err != nil {
+			return err
+		}
 		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), size-o)], o); err != nil {
 			return err
 		}

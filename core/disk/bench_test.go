@@ -67,7 +67,7 @@ func BenchmarkFloor64(b *testing.B)   { benchFloor(b, 64) }
 func BenchmarkFloor1024(b *testing.B) { benchFloor(b, 1024) }
 
 func benchFloor(b *testing.B, events int) {
-	file, err := prepareSegment(osFS{}, b.TempDir(), 1, defaultSegmentBytes)
+	file, err := prepareSegment(osFS{}, b.TempDir(), 1, defaultSegmentBytes, unpaced())
 	if err != nil {
 		b.Fatal(err)
 	}

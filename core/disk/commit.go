@@ -206,6 +206,7 @@ func (e *Engine) flush(written *core.Batch) error {
 		return err
 	}
 	b.reset(w.last.end.byte(), w.header.salt)
+	e.prepare.pace.written(w.last.end.byte())
 	return nil
 }
 
@@ -244,6 +245,7 @@ func (e *Engine) use(file File, h segmentHeader, table *memtable, m mark) {
 	w.capacity = max(e.config.SegmentBytes, m.end.byte())
 	w.builder.reset(m.end.byte(), h.salt)
 	e.prepare.ask(h.number + 1)
+	e.prepare.pace.written(m.end.byte())
 }
 
 // resume goes on after a write or a sync has failed: what was not durable is

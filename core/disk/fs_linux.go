@@ -26,7 +26,7 @@ const zeroChunkBytes = 1 << 20
 // would cost a page each and a copy, more than all that an append does, only
 // to be written over. done is up to where it came: 0 where the file system has
 // no direct writes.
-func (f osFile) writeZeros(size int64) (done int64, err error) {
+func (f osFile) writeZeros(size int64, p *pace) (done int64, err error) {
 	direct, err := os.OpenFile(f.Name(), os.O_WRONLY|unix.O_DIRECT, 0)
 	if errors.Is(err, unix.EINVAL) {
 		return 0, nil
@@ -42,6 +42,9 @@ func (f osFile) writeZeros(size int64) (done int64, err error) {
 	}
 	defer func() { err = errors.Join(err, unix.Munmap(chunk)) }()
 	for whole := size &^ (pageBytes - 1); done < whole; {
+		if err := p.await(done); err != nil {
+			return done, err
+		}
 		n, err := direct.WriteAt(chunk[:min(zeroChunkBytes, whole-done)], done)
 		if errors.Is(err, unix.EINVAL) && done == 0 {
 			return 0, nil

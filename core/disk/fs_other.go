@@ -6,4 +6,4 @@ package disk
 func (f osFile) Datasync() error { return f.Sync() }
 
 // writeZeros leaves the filling to writes through the page cache.
-func (f osFile) writeZeros(int64) (done int64, err error) { return 0, nil }
+func (f osFile) writeZeros(int64, *pace) (done int64, err error) { return 0, nil }

@@ -208,7 +208,7 @@ func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 		version: formatVersion, number: 1, salt: uint32(randomUint64()), log: newLogIdentity(),
 		key: hashKey{randomUint64(), randomUint64()}, first: 1,
 	}
-	file, err := prepareSegment(fs, dir, 1, segmentBytes)
+	file, err := prepareSegment(fs, dir, 1, segmentBytes, unpaced())
 	if err != nil {
 		return h, err
 	}
@@ -266,8 +266,8 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	}
 	v := e.index.view.Load()
 	v.tables = append(v.tables, r.table)
-	e.prepare = newPreparer(func(number uint32) (File, error) {
-		return prepareSegment(e.fs, e.logDir(), number, e.config.SegmentBytes)
+	e.prepare = newPreparer(func(number uint32, p *pace) (File, error) {
+		return prepareSegment(e.fs, e.logDir(), number, e.config.SegmentBytes, p)
 	})
 	e.keeper = newKeeper(e.tryAgain)
 	e.appender.onDurable = func(m mark) { e.records.publish(m.end) }

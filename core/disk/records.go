@@ -52,6 +52,9 @@ type pendingRevision struct {
 const (
 	// freshBytes of changes are kept before they go to the database.
 	freshBytes = 4 << 20
+	// flushSegments are sealed between two flushes, if there is little to flush. What
+	// changed in them costs the next open a look at their records.
+	flushSegments = 4
 	// snapshotBytes of changes are logged between two snapshots.
 	snapshotBytes = 64 << 20
 )
@@ -189,13 +192,15 @@ func (s *recordStore) rollback() {
 	clear(s.newest)
 }
 
-// sealed has everything so far written to the database, so that the replay at
-// the next open is bounded by what the index needs as well.
-func (s *recordStore) sealed(offset) {
+// sealed says that a segment ends at end. Once in a few segments everything so far is
+// written to the database, so that the replay at the next open is bounded.
+func (s *recordStore) sealed(end offset) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wanted = true
-	s.wake.Broadcast()
+	if end.segment() >= s.flushed.segment()+flushSegments {
+		s.wanted = true
+		s.wake.Broadcast()
+	}
 }
 
 // applied is the end of the frames whose changes the store has.
