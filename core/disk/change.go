@@ -16,6 +16,11 @@ type recordChange struct {
 	value      []byte
 }
 
+// recordID names a record.
+type recordID struct{ table, key string }
+
+func (c *recordChange) id() recordID { return recordID{c.table, c.key} }
+
 const (
 	changePut    = 1
 	changeDelete = 2

@@ -57,8 +57,8 @@
 // All methods of Engine are safe for concurrent use. One goroutine at a time
 // decides and writes, as the owner of Engine.mu. Locks are taken in this order:
 // Engine.life, Engine.mu, index.working, index.mu, index.reading, and last those
-// of a memtable, the appender, the records, the keeper, which call nothing that
-// takes another.
+// of a memtable, the appender, the records, the keeper, the pace, which call nothing
+// that takes another.
 //
 //	goroutine   owner          what it does                              ends
 //	preparer    preparer       fills the next segment with zeros         preparer.close

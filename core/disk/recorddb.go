@@ -129,7 +129,7 @@ func (d *recordDB) remake(end offset) error {
 }
 
 // apply writes changes, which reach up to end in the log.
-func (d *recordDB) apply(changes map[string]recordChange, end offset) error {
+func (d *recordDB) apply(changes map[recordID]recordChange, end offset) error {
 	return d.db.Update(func(tx *bbolt.Tx) error {
 		records, err := tx.CreateBucketIfNotExists(bucketRecords)
 		if err != nil {
@@ -140,14 +140,14 @@ func (d *recordDB) apply(changes map[string]recordChange, end offset) error {
 			return err
 		}
 		n := 0
-		for k, c := range changes {
+		for id, c := range changes {
 			if n++; n%recordsAtOnce == 0 {
 				runtime.Gosched() // as blockWriter.seal
 			}
 			if c.revision == 0 {
-				err = records.Delete([]byte(k))
+				err = records.Delete(id.dbKey())
 			} else {
-				err = records.Put([]byte(k), append(binary.AppendUvarint(nil, c.revision), c.value...))
+				err = records.Put(id.dbKey(), append(binary.AppendUvarint(nil, c.revision), c.value...))
 			}
 			if err != nil {
 				return err
@@ -160,10 +160,19 @@ func (d *recordDB) apply(changes map[string]recordChange, end offset) error {
 	})
 }
 
-// revision is that of the record under k, 0 if there is none.
-func (d *recordDB) revision(k string) (revision uint64, err error) {
+// dbKey orders records by table, then key. No table has a zero byte.
+func (id recordID) dbKey() []byte { return []byte(id.table + "\x00" + id.key) }
+
+// idOf is the inverse of dbKey.
+func idOf(dbKey []byte) recordID {
+	table, key, _ := strings.Cut(string(dbKey), "\x00")
+	return recordID{table, key}
+}
+
+// revision is that of a record, 0 if there is none.
+func (d *recordDB) revision(id recordID) (revision uint64, err error) {
 	err = d.db.View(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(bucketRecords).Get([]byte(k))
+		v := tx.Bucket(bucketRecords).Get(id.dbKey())
 		if v == nil {
 			return nil
 		}
@@ -179,11 +188,11 @@ func (d *recordDB) revision(k string) (revision uint64, err error) {
 // scan visits the records that r asks for, in the order of their keys, until
 // visit returns false.
 func (d *recordDB) scan(r core.RecordsRequest, visit func(key string, c recordChange) bool) error {
-	table := recordKey(r.Table, "")
-	from := recordKey(r.Table, max(r.Prefix, r.After, r.Key))
+	table := recordID{r.Table, ""}.dbKey()
+	from := recordID{r.Table, max(r.Prefix, r.After, r.Key)}.dbKey()
 	return d.db.View(func(tx *bbolt.Tx) error {
 		cursor := tx.Bucket(bucketRecords).Cursor()
-		for k, v := cursor.Seek([]byte(from)); k != nil && bytes.HasPrefix(k, []byte(table)); k, v = cursor.Next() {
+		for k, v := cursor.Seek(from); k != nil && bytes.HasPrefix(k, table); k, v = cursor.Next() {
 			key := string(k[len(table):])
 			if !asked(r, key) {
 				if key == r.After && r.Key == "" {
@@ -203,17 +212,17 @@ func (d *recordDB) scan(r core.RecordsRequest, visit func(key string, c recordCh
 	})
 }
 
-// all are the records by recordKey.
-func (d *recordDB) all() (map[string]recordChange, error) {
-	all := make(map[string]recordChange)
+// all are the records.
+func (d *recordDB) all() (map[recordID]recordChange, error) {
+	all := make(map[recordID]recordChange)
 	err := d.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-			table, key, _ := strings.Cut(string(k), "\x00")
+			id := idOf(k)
 			revision, n := binary.Uvarint(v)
 			if n <= 0 {
 				return core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
 			}
-			all[string(k)] = recordChange{table: table, key: key, revision: revision, value: bytes.Clone(v[n:])}
+			all[id] = recordChange{table: id.table, key: id.key, revision: revision, value: bytes.Clone(v[n:])}
 			return nil
 		})
 	})

@@ -22,9 +22,9 @@ type recordStore struct {
 	mu sync.Mutex
 	// mu protects the fields below. Later ones are older.
 	pending  []pendingChange
-	newest   map[string]pendingRevision // of each record that is pending
-	fresh    map[string]recordChange
-	flushing map[string]recordChange
+	newest   map[recordID]pendingRevision // of each record that is pending
+	fresh    map[recordID]recordChange
+	flushing map[recordID]recordChange
 
 	bytes   int    // of fresh
 	flushed offset // the database has all changes before it
@@ -61,20 +61,17 @@ const (
 
 // newRecordStore serves what db has and the log adds.
 func newRecordStore(db recordDB, logger *slog.Logger) *recordStore {
-	s := &recordStore{logger: logger, db: db, newest: make(map[string]pendingRevision), fresh: make(map[string]recordChange), flushed: db.applied, seen: db.applied}
+	s := &recordStore{logger: logger, db: db, newest: make(map[recordID]pendingRevision), fresh: make(map[recordID]recordChange), flushed: db.applied, seen: db.applied}
 	s.wake.L = &s.mu
 	return s
 }
-
-// recordKey orders records by table, then key. No table has a zero byte.
-func recordKey(table, key string) string { return table + "\x00" + key }
 
 // check checks what the operations expect, against the records after
 // everything decided so far. element is the number of the first.
 func (s *recordStore) check(ops []core.RecordOp, element int) error {
 	for i := range ops {
 		op := &ops[i]
-		revision, err := s.revision(op.Table, op.Key)
+		revision, err := s.revision(recordID{op.Table, op.Key})
 		if err != nil {
 			return err
 		}
@@ -89,20 +86,19 @@ func (s *recordStore) check(ops []core.RecordOp, element int) error {
 }
 
 // revision is that of a record after everything decided so far.
-func (s *recordStore) revision(table, key string) (uint64, error) {
+func (s *recordStore) revision(id recordID) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := recordKey(table, key)
-	if p, ok := s.newest[k]; ok {
+	if p, ok := s.newest[id]; ok {
 		return p.revision, nil
 	}
-	if c, ok := s.fresh[k]; ok {
+	if c, ok := s.fresh[id]; ok {
 		return c.revision, nil
 	}
-	if c, ok := s.flushing[k]; ok {
+	if c, ok := s.flushing[id]; ok {
 		return c.revision, nil
 	}
-	return s.db.revision(k)
+	return s.db.revision(id)
 }
 
 // changes are what the operations do, in their order.
@@ -111,22 +107,22 @@ func (s *recordStore) changes(ops []core.RecordOp) ([]recordChange, error) {
 		return nil, nil
 	}
 	changes := make([]recordChange, 0, len(ops))
-	last := make(map[string]uint64, len(ops))
+	last := make(map[recordID]uint64, len(ops))
 	for i := range ops {
 		op := &ops[i]
-		k := recordKey(op.Table, op.Key)
-		revision, ok := last[k]
+		id := recordID{strings.Clone(op.Table), strings.Clone(op.Key)}
+		revision, ok := last[id]
 		if !ok {
 			var err error
-			if revision, err = s.revision(op.Table, op.Key); err != nil {
+			if revision, err = s.revision(id); err != nil {
 				return nil, err
 			}
 		}
-		c := recordChange{table: strings.Clone(op.Table), key: strings.Clone(op.Key)}
+		c := recordChange{table: id.table, key: id.key}
 		if !op.Delete {
 			c.revision, c.value = revision+1, slices.Clone(op.Value)
 		}
-		last[k] = c.revision
+		last[id] = c.revision
 		changes = append(changes, c)
 	}
 	return changes, nil
@@ -141,7 +137,7 @@ func (s *recordStore) stage(end offset, changes []recordChange) {
 	defer s.mu.Unlock()
 	for _, c := range changes {
 		s.pending = append(s.pending, pendingChange{end, c})
-		s.newest[recordKey(c.table, c.key)] = pendingRevision{end, c.revision}
+		s.newest[c.id()] = pendingRevision{end, c.revision}
 	}
 }
 
@@ -159,13 +155,13 @@ func (s *recordStore) publish(end offset) {
 	n := 0
 	for n < len(s.pending) && s.pending[n].end <= end {
 		c := s.pending[n].recordChange
-		k := recordKey(c.table, c.key)
-		if old, ok := s.fresh[k]; ok {
+		id := c.id()
+		if old, ok := s.fresh[id]; ok {
 			s.bytes -= old.size()
 		}
-		s.fresh[k] = c
-		if s.newest[k].end <= end {
-			delete(s.newest, k)
+		s.fresh[id] = c
+		if s.newest[id].end <= end {
+			delete(s.newest, id)
 		}
 		s.bytes += c.size()
 		s.logged += int64(c.size())
@@ -256,9 +252,9 @@ func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := make(map[string]recordChange)
-	for _, m := range []map[string]recordChange{s.flushing, s.fresh} {
+	for _, m := range []map[recordID]recordChange{s.flushing, s.fresh} {
 		if r.Key != "" {
-			if c, ok := m[recordKey(r.Table, r.Key)]; ok {
+			if c, ok := m[recordID{r.Table, r.Key}]; ok {
 				found[r.Key] = c
 			}
 			continue
@@ -309,7 +305,7 @@ func (s *recordStore) flush() error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.flushing, s.fresh, s.bytes = s.fresh, make(map[string]recordChange), 0
+	s.flushing, s.fresh, s.bytes = s.fresh, make(map[recordID]recordChange), 0
 	changes, end := s.flushing, s.seen
 	s.mu.Unlock()
 

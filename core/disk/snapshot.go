@@ -45,9 +45,9 @@ func (d *recordDB) writeSnapshot() error {
 			return err
 		}
 		err = tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-			table, key, _ := strings.Cut(string(k), "\x00")
+			id := idOf(k)
 			revision, n := binary.Uvarint(v)
-			c := recordChange{table: table, key: key, revision: revision, value: v[max(n, 0):]}
+			c := recordChange{table: id.table, key: id.key, revision: revision, value: v[max(n, 0):]}
 			return w.add(c.encode(nil))
 		})
 		if err == nil {
@@ -137,7 +137,7 @@ func (d *recordDB) removeSnapshots() error {
 // newestSnapshot is what the newest snapshot has that is whole and of this
 // log, as changes to nothing. Without one, it is nothing, up to the log's
 // beginning.
-func (d *recordDB) newestSnapshot(end offset) (map[string]recordChange, offset) {
+func (d *recordDB) newestSnapshot(end offset) (map[recordID]recordChange, offset) {
 	found, err := d.snapshots()
 	if err != nil {
 		return nil, 0
@@ -153,7 +153,7 @@ func (d *recordDB) newestSnapshot(end offset) (map[string]recordChange, offset) 
 	return nil, 0
 }
 
-func (d *recordDB) readSnapshot(o offset) (map[string]recordChange, error) {
+func (d *recordDB) readSnapshot(o offset) (map[recordID]recordChange, error) {
 	file, err := d.fs.OpenFile(filepath.Join(d.dir, snapshotName(o)), os.O_RDONLY)
 	if err != nil {
 		return nil, err
@@ -175,9 +175,9 @@ func (d *recordDB) readSnapshot(o offset) (map[string]recordChange, error) {
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[len(body):]) {
 		return nil, errNotOurs
 	}
-	changes := make(map[string]recordChange)
+	changes := make(map[recordID]recordChange)
 	err = eachRecordChange(body[len(header):], func(c recordChange) error {
-		changes[recordKey(c.table, c.key)] = c
+		changes[c.id()] = c
 		return nil
 	})
 	return changes, err

@@ -81,9 +81,9 @@ type verifier struct {
 	report Report
 
 	sealed []sealedSegment
-	fresh  []*run                  // of every segment, the last one's too
-	links  uint64                  // how many the log has
-	latest map[string]recordChange // records as the log has them
+	fresh  []*run                    // of every segment, the last one's too
+	links  uint64                    // how many the log has
+	latest map[recordID]recordChange // records as the log has them
 }
 
 func (v *verifier) workDir() string { return filepath.Join(v.engine.dir, "verify.tmp") }
@@ -103,7 +103,7 @@ func (v *verifier) run(options VerifyOptions) error {
 	e.index.view.Store(describe(headers))
 	v.report.Log, v.report.Segments = e.id, len(headers)
 	v.sealed = sealedSegments(headers)
-	v.latest = make(map[string]recordChange)
+	v.latest = make(map[recordID]recordChange)
 	v.removeWork()
 	if err := e.fs.MakeDir(v.workDir()); err != nil {
 		return openError(err)
@@ -198,9 +198,9 @@ func (v *verifier) visitor(r *replay) visitor {
 	visit := r.visitor()
 	visit.record = func(_ int64, c recordChange) error {
 		if c.revision == 0 {
-			delete(v.latest, recordKey(c.table, c.key))
+			delete(v.latest, c.id())
 		} else {
-			v.latest[recordKey(c.table, c.key)] = c
+			v.latest[c.id()] = c
 		}
 		return nil
 	}

@@ -32,8 +32,8 @@ func (v *verifier) checkRecords() error {
 		wrong(fmt.Sprintf("it has %d records, the log %d", len(merged), len(v.latest)))
 		return nil
 	}
-	for k, c := range v.latest {
-		if m, ok := merged[k]; !ok || m.revision != c.revision || !bytes.Equal(m.value, c.value) {
+	for id, c := range v.latest {
+		if m, ok := merged[id]; !ok || m.revision != c.revision || !bytes.Equal(m.value, c.value) {
 			wrong(fmt.Sprintf("record %q/%q differs from the log", c.table, c.key))
 		}
 	}
@@ -41,7 +41,7 @@ func (v *verifier) checkRecords() error {
 }
 
 // recordsOf is what the database has, and the log behind it.
-func (v *verifier) recordsOf(db *recordDB) (map[string]recordChange, error) {
+func (v *verifier) recordsOf(db *recordDB) (map[recordID]recordChange, error) {
 	merged, err := db.all()
 	if err != nil {
 		return nil, err
@@ -50,10 +50,10 @@ func (v *verifier) recordsOf(db *recordDB) (map[string]recordChange, error) {
 		if end <= db.applied {
 			return
 		}
-		if k := recordKey(c.table, c.key); c.revision == 0 {
-			delete(merged, k)
+		if c.revision == 0 {
+			delete(merged, c.id())
 		} else {
-			merged[k] = c
+			merged[c.id()] = c
 		}
 	}
 	for i := range v.sealed {

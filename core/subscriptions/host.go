@@ -38,10 +38,10 @@ type host struct {
 	// subs are those that have joined, by their leases.
 	subs map[delivery.Lease]*subscriber
 	due  due
-	// saved is what is stored, and saves is closed, and made anew, with each Commit.
+	// saved is what is stored. The next Commit closes stored, if somebody waits for it.
 	saved    progress
 	revision uint64 // of saved
-	saves    chan struct{}
+	stored   chan struct{}
 	saving   saving
 	replays  replays
 	reading  bool  // there is a reader
@@ -103,7 +103,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	h := &host{
 		owner: o, life: l, shape: shape,
 		read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
-		subs: map[delivery.Lease]*subscriber{}, saves: make(chan struct{}),
+		subs:  map[delivery.Lease]*subscriber{},
 		saved: p, revision: revision, saving: makeSaving(), replays: makeReplays(),
 	}
 	h.ctx, h.cancel = context.WithCancel(o.ctx)
@@ -348,14 +348,17 @@ func (h *host) awaitSettled(ctx context.Context) error {
 func (h *host) await(ctx context.Context, done func() bool) error {
 	for {
 		h.mu.Lock()
-		ended, saves := h.ended, h.saves
+		if h.stored == nil {
+			h.stored = make(chan struct{})
+		}
+		ended, stored := h.ended, h.stored
 		ok := ended == nil && done()
 		h.mu.Unlock()
 		if ok || ended != nil {
 			return ended
 		}
 		select {
-		case <-saves:
+		case <-stored:
 		case <-h.ctx.Done():
 		case <-ctx.Done():
 			return core.AsError(ctx.Err())

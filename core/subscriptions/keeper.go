@@ -63,7 +63,7 @@ func (k *keeper) run(ctx context.Context) {
 
 // save is one Commit of a host.
 type save struct {
-	commit   core.Commit
+	ops      []core.RecordOp
 	progress progress
 	store    *delivery.Store // nil if it is the mode only that changes
 	// unknown says that it may have been made by an earlier try.
@@ -78,6 +78,7 @@ type saving struct {
 	// host.mu protects the fields below.
 	serial uint64
 	now    *save // under way, or to be tried again
+	spare  *save // was answered, and can be used for the next
 	rest   time.Duration
 	retry  time.Time // when to try now again; zero while it is under way
 }
@@ -106,7 +107,7 @@ func (h *host) keep() {
 		h.endFor(err)
 	case s != nil:
 		// The Store must not be called from where it answers.
-		h.owner.store.Submit(h.ctx, s.commit, func(_ core.Result, err error) { h.answer(answer{err: err}) })
+		h.owner.store.Submit(h.ctx, core.Commit{Records: s.ops}, func(_ core.Result, err error) { h.answer(answer{err: err}) })
 	}
 }
 
@@ -143,22 +144,24 @@ func (h *host) nextSave() (*save, error) {
 	if state == delivery.Lost || h.due.store == nil && mode == h.saved.Mode && h.machine.Reason() == h.saved.Reason {
 		return nil, nil
 	}
-	s := &save{store: h.due.store, progress: h.saved}
+	s := h.saving.spare
+	if s == nil {
+		s = &save{}
+	}
+	h.saving.spare = nil
+	*s = save{ops: append(s.ops[:0], core.RecordOp{}), store: h.due.store, progress: h.saved}
 	h.due.store = nil
 	h.saving.serial++
 	p := &s.progress
 	p.Mode, p.Reason, p.Writer, p.Serial = mode, h.machine.Reason(), h.owner.id, h.saving.serial
-	ops := []core.RecordOp{{}}
+	var err error
 	if s.store != nil {
 		p.Checkpoint = s.store.Checkpoint
-		var err error
-		if ops, err = h.parkOps(ops, s.store, p); err != nil {
+		if s.ops, err = h.parkOps(s.ops, s.store, p); err != nil {
 			return nil, err
 		}
 	}
-	var err error
-	ops[0], err = put(progressTable, h.life.ID, core.Expect(h.revision), p)
-	s.commit = core.Commit{Records: ops}
+	s.ops[0], err = put(progressTable, h.life.ID, core.Expect(h.revision), p)
 	return s, err
 }
 
@@ -248,8 +251,10 @@ func (h *host) settle(s *save, err error) {
 		if s.store != nil {
 			h.replays.stored(s.store)
 		}
-		close(h.saves)
-		h.saves = make(chan struct{})
+		if h.stored != nil {
+			close(h.stored)
+			h.stored = nil
+		}
 	}
 	if s.store != nil {
 		h.machine.Stored(now, err)
@@ -261,5 +266,9 @@ func (h *host) settle(s *save, err error) {
 	case err != nil && s.store == nil:
 		h.saving.now = s // the machine does not try this again
 		h.pause(err)
+	default:
+		clear(s.ops) // which may hold many events
+		*s = save{ops: s.ops}
+		h.saving.spare = s
 	}
 }
