@@ -19,7 +19,7 @@ func (c *Client) Append(ctx context.Context, commit core.Commit) (core.Result, e
 	if a.err != nil {
 		return core.Result{}, a.err
 	}
-	return resultOf(&a, countsOf(&commit))
+	return resultOf(&a, len(commit.Appends))
 }
 
 // Submit sends an append and returns; done is called once with the answer, from
@@ -33,13 +33,13 @@ func (c *Client) Submit(ctx context.Context, commit core.Commit, done func(core.
 		return
 	}
 	k.watched = true
-	counts := countsOf(&commit)
+	elements := len(commit.Appends)
 	k.done = func(a answer) {
 		if a.err != nil {
 			done(core.Result{}, a.err)
 			return
 		}
-		r, err := resultOf(&a, counts)
+		r, err := resultOf(&a, elements)
 		done(r, err)
 	}
 	c.start(ctx, k)
@@ -53,23 +53,20 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	if err := commit.Validate(); err != nil {
 		return nil, err
 	}
-	k := &call{id: c.lastID.Add(1) + 1, isAppend: true} // 1 was hello's
+	if len(commit.Records) > 0 {
+		return nil, core.Errorf(core.CodeNotSupported, "records cannot be written over the network")
+	}
+	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, binary: !c.options.JSON} // 1 was hello's
 	identify(commit)
-	f := wire.AppendFrame{ID: k.id}
-	k.binary = !c.options.JSON && len(commit.Appends) == 1 && !commit.HasLinks() && len(commit.Checks) == 0 && len(commit.Records) == 0
+	f := wire.CommitFrame{ID: k.id, Timeout: time.Duration(timeoutMs(ctx)) * time.Millisecond, Commit: *commit}
 	if k.binary {
-		f.Append, f.Timeout = commit.Appends[0], time.Duration(timeoutMs(ctx))*time.Millisecond
-		size := 64 + len(f.Append.Stream)
-		for i := range f.Append.Events {
-			size += core.MaxEncodedBytes("", &f.Append.Events[i])
-		}
-		k.message = wire.AppendAppend(make([]byte, 0, size), &f)
+		k.message = wire.AppendCommit(nil, &f)
 	} else {
 		m, err := wire.NewAppendRequest(k.id, commit)
 		if err != nil {
 			return nil, err
 		}
-		m.TimeoutMs = timeoutMs(ctx)
+		m.TimeoutMs = f.Timeout.Milliseconds()
 		k.message = wire.Encode(nil, m)
 	}
 	if limit := c.frameLimit; len(k.message) > limit {
@@ -79,7 +76,7 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	}
 	if k.binary && c.options.Compress {
 		k.codec = c.agreed()
-		k.coded, _ = c.compressor.Append(k.codec, &f, k.message)
+		k.coded, _ = c.compressor.Commit(k.codec, &f, k.message)
 	}
 	return k, nil
 }
@@ -114,41 +111,30 @@ func identify(commit *core.Commit) {
 	}
 }
 
-// countsOf are the numbers of events or links of each element.
-func countsOf(commit *core.Commit) []int {
-	counts := make([]int, len(commit.Appends))
-	for i := range commit.Appends {
-		counts[i] = commit.Appends[i].Count()
+// resultOf is the answer to a Commit of so many elements.
+func resultOf(a *answer, elements int) (core.Result, error) {
+	r := a.result
+	if a.ok != nil {
+		r = resultOfJSON(a.ok)
 	}
-	return counts
-}
-
-// resultOf is the answer as a core.Result. counts are those of each element.
-func resultOf(a *answer, counts []int) (core.Result, error) {
-	switch {
-	case a.ok == nil:
-		r := a.result
-		return core.Result{Position: r.Position, Appends: []core.Appended{appended(r.Version, r.Position, 1)}}, nil
-	case len(a.ok.Appends) == 0 && len(counts) == 1:
-		return core.Result{
-			Position: a.ok.Position, Duplicate: a.ok.Duplicate,
-			Appends: []core.Appended{appended(a.ok.Version, a.ok.Position, counts[0])},
-		}, nil
-	case len(a.ok.Appends) != len(counts):
-		return core.Result{}, core.Errorf(core.CodeProtocolError, "an append of %d elements was answered for %d", len(counts), len(a.ok.Appends))
-	}
-	r := core.Result{Position: a.ok.Position, Duplicate: a.ok.Duplicate}
-	for i, e := range a.ok.Appends {
-		r.Appends = append(r.Appends, appended(e.Version, e.Position, counts[i]))
+	if len(r.Appends) != elements {
+		return core.Result{}, core.Errorf(core.CodeProtocolError, "an append of %d elements was answered for %d", elements, len(r.Appends))
 	}
 	return r, nil
 }
 
-// appended is where count events are of which the last is at version and position.
-func appended(version, position uint64, count int) core.Appended {
-	before := uint64(count - 1)
-	return core.Appended{
-		FirstVersion: version - min(before, version), LastVersion: version,
-		FirstPosition: position - min(before, position), LastPosition: position,
+func resultOfJSON(ok *wire.OK) core.Result {
+	list := ok.Appends
+	if len(list) == 0 {
+		list = []wire.Appended{{Version: ok.Version, Position: ok.Position, Count: ok.Count}}
 	}
+	r := core.Result{Position: ok.Position, Duplicate: ok.Duplicate, Appends: make([]core.Appended, len(list))}
+	for i, e := range list {
+		before := uint64(max(e.Count, 1) - 1)
+		r.Appends[i] = core.Appended{
+			FirstVersion: e.Version - min(before, e.Version), LastVersion: e.Version,
+			FirstPosition: e.Position - min(before, e.Position), LastPosition: e.Position,
+		}
+	}
+	return r
 }

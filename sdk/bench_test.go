@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,6 +76,37 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		})
 	})
+}
+
+// BenchmarkTransaction writes one event to each of 10 streams at once, with 256 such
+// Commits in flight on one connection; an op is a Commit. Both ends are measured.
+func BenchmarkTransaction(b *testing.B) {
+	for name, o := range modes {
+		b.Run(name, func(b *testing.B) {
+			c := dial(b, serve(b, newStore(b), wsapi.Limits{}), o)
+			b.ReportAllocs()
+			var left sync.WaitGroup
+			left.Add(b.N)
+			b.ResetTimer()
+			for range b.N {
+				c.Submit(b.Context(), transaction(), func(_ core.Result, err error) {
+					if err != nil {
+						b.Error(err)
+					}
+					left.Done()
+				})
+			}
+			left.Wait()
+		})
+	}
+}
+
+// transaction is a Commit of an event for each of 10 streams.
+func transaction() (c core.Commit) {
+	for i := range 10 {
+		c.Appends = append(c.Appends, event("s-" + strconv.Itoa(i)).Appends[0])
+	}
+	return c
 }
 
 // callers has n goroutines do b.N calls between them.

@@ -36,8 +36,8 @@ type call struct {
 type answer struct {
 	err    error
 	ok     *wire.OK
-	batch  core.Batch // with the ok of a read
-	result wire.Result
+	batch  core.Batch  // with the ok of a read
+	result core.Result // of an append, on a binary connection
 }
 
 // lost is the error of a call that will get no answer because of cause.

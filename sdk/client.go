@@ -37,8 +37,7 @@ type Options struct {
 	// of a kilobyte or more, where both sides can: for slow networks. It takes time at
 	// both ends: real events of 330 bytes are 46 then, but over loopback, two cores for
 	// both ends, a follow gets 35 to 60 % of the events a second, and appends of 10 to
-	// 1,000 events 60 to 80 %. Appends to several streams at once, or with checks, go as
-	// they are, and so does all with JSON.
+	// 1,000 events 60 to 80 %. With JSON nothing is compressed.
 	Compress bool
 	// TLS is for wss and https URLs; nil is Go's default.
 	TLS *tls.Config

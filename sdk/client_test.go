@@ -58,7 +58,7 @@ func TestTransactionsAndTheirErrors(t *testing.T) {
 			commit.Appends = append(commit.Appends, one("b", core.AnyVersion, "2").Appends...)
 			commit.Checks = []core.Check{{Stream: "c", Expect: core.NoStream}}
 			r, err := c.Append(t.Context(), commit)
-			if err != nil || len(r.Appends) != 2 || r.Position != 2 || commit.Appends[0].Events[0].ID != (core.ID{}) {
+			if err != nil || len(r.Appends) != 2 || r.Appends[1] != (core.Appended{FirstVersion: 1, LastVersion: 1, FirstPosition: 2, LastPosition: 2}) || r.Position != 2 || commit.Appends[0].Events[0].ID != (core.ID{}) {
 				t.Fatalf("%+v, %v; the caller's ids %v", r, err, commit.Appends[0].Events[0].ID)
 			}
 			_, err = c.Append(t.Context(), commit)
@@ -195,9 +195,13 @@ func TestClientOutlivesItsServer(t *testing.T) {
 			const total = 300
 			var appending sync.WaitGroup
 			appending.Go(func() {
-				for i := range total {
-					if _, err := c.Append(ctx, one("s", core.AnyVersion, fmt.Sprint(i))); err != nil {
-						t.Errorf("append %d: %v", i, err)
+				for i := 0; i < total; i += 3 { // one event, then one for each of two streams
+					commit := one("s", core.AnyVersion, fmt.Sprint(i+1))
+					commit.Appends = append(commit.Appends, one("t", core.AnyVersion, fmt.Sprint(i+2)).Appends...)
+					for _, commit := range []core.Commit{one("s", core.AnyVersion, fmt.Sprint(i)), commit} {
+						if r, err := c.Append(ctx, commit); err != nil || len(r.Appends) != len(commit.Appends) {
+							t.Errorf("append %d: %+v, %v", i, r, err)
+						}
 					}
 				}
 			})

@@ -124,6 +124,9 @@ func TestCompressAppends(t *testing.T) {
 			for range each {
 				c.Appends[0].Events = append(c.Appends[0].Events, note())
 			}
+			if i%2 == 1 { // to several streams at once
+				c.Appends = append(c.Appends, core.Append{Stream: stream + "-too", Expect: core.AnyVersion, Events: []core.NewEvent{note()}})
+			}
 			client.Submit(t.Context(), c, func(_ core.Result, err error) {
 				if err != nil {
 					t.Error(err)
@@ -184,9 +187,9 @@ func agreedAnew(t *testing.T, nodes []string, want []wire.Codec) {
 		}
 		codec := wire.Codec(message[1] & 3)
 		frames := wire.NewFrames(message, codec, 1<<20)
-		var a wire.AppendFrame
-		if err := frames.Append(&a); err != nil || len(a.Append.Events) != 100 {
-			t.Errorf("%d events, %v", len(a.Append.Events), err)
+		var a wire.CommitFrame
+		if err := frames.Commit(&a); err != nil || len(a.Commit.Appends[0].Events) != 100 {
+			t.Errorf("%+v, %v", a, err)
 		}
 		got <- codec
 		if n == len(nodes) { // the others go without an answer

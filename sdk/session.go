@@ -371,8 +371,14 @@ func (s *session) frames(c *Client, message []byte) error {
 				return err
 			}
 			for _, r := range results {
-				c.answered(r.ID, answer{result: r})
+				c.answered(r.ID, answer{result: resultOfOne(r)})
 			}
+		case wire.FrameCommitted:
+			id, r, err := frames.Committed()
+			if err != nil {
+				return err
+			}
+			c.answered(id, answer{result: r})
 		case wire.FrameEvents:
 			if !owned { // events stay in the message
 				frames = frames.Clone()
@@ -391,6 +397,11 @@ func (s *session) frames(c *Client, message []byte) error {
 			return frames.Unknown()
 		}
 	}
+}
+
+func resultOfOne(r wire.Result) core.Result {
+	at := core.Appended{FirstVersion: r.Version, LastVersion: r.Version, FirstPosition: r.Position, LastPosition: r.Position}
+	return core.Result{Position: r.Position, Appends: []core.Appended{at}}
 }
 
 // texts hands on a text message: one JSON object, or several on lines of their own.

@@ -15,7 +15,7 @@ type appendCall struct {
 	call
 	conn    *conn
 	started time.Time
-	tx      bool
+	tx      bool // it has the form of a transaction, and so has its answer in JSON
 
 	appends [1]core.Append
 	events  [1]core.NewEvent
@@ -41,8 +41,8 @@ func (c *conn) dispatchFrames(message []byte) error {
 		}
 		var err error
 		switch kind {
-		case wire.FrameAppend:
-			err = c.appendFrame(&frames)
+		case wire.FrameAppend, wire.FrameCommit:
+			err = c.commitFrame(&frames)
 		case wire.FrameAck:
 			err = c.ackFrames(&frames)
 		case wire.FrameCredit:
@@ -59,12 +59,13 @@ func (c *conn) dispatchFrames(message []byte) error {
 	}
 }
 
-// appendFrame takes an APPEND frame. An error means that the frames after it
-// cannot be found.
-func (c *conn) appendFrame(frames *wire.Frames) error {
+// commitFrame takes an APPEND or a COMMIT frame. An error means that the frames after
+// it cannot be found.
+func (c *conn) commitFrame(frames *wire.Frames) error {
 	a := &appendCall{conn: c}
-	f := wire.AppendFrame{Append: core.Append{Events: a.events[:0]}}
-	err := frames.Append(&f)
+	a.appends[0].Events = a.events[:0]
+	f := wire.CommitFrame{Commit: core.Commit{Appends: a.appends[:]}}
+	err := frames.Commit(&f)
 	if err != nil && core.AsError(err).Code == core.CodeProtocolError {
 		return err
 	}
@@ -72,8 +73,7 @@ func (c *conn) appendFrame(frames *wire.Frames) error {
 		c.refuse(f.ID, err)
 		return nil
 	}
-	a.appends[0] = f.Append
-	c.submit(a, f.ID, f.Timeout.Milliseconds(), core.Commit{Appends: a.appends[:]})
+	c.submit(a, f.ID, f.Timeout.Milliseconds(), f.Commit)
 	return nil
 }
 
@@ -114,11 +114,15 @@ func (a *appendCall) done(r core.Result, err error) {
 		c.refuse(a.id, err)
 		return
 	}
-	if c.bin && !a.tx && !r.Duplicate && r.Appends[0].Count() == 1 {
+	switch {
+	case !c.bin:
+		c.out.text(appendOK(make([]byte, 0, 128), a.id, r, a.tx))
+	case len(r.Appends) == 1 && !r.Duplicate && r.Appends[0].Count() == 1:
 		c.out.result(wire.Result{ID: a.id, Version: r.Appends[0].LastVersion, Position: r.Position})
-		return
+	default:
+		var space [128]byte
+		c.out.frame(wire.AppendCommitted(space[:0], a.id, &r), nil)
 	}
-	c.out.text(appendOK(make([]byte, 0, 128), a.id, r, a.tx))
 }
 
 // appendOK encodes the answer to an append.

@@ -161,15 +161,11 @@ func compressedAppends(t *testing.T, codec wire.Codec) {
 	message := append(frame(2, events, 3), bomb...)
 	message = append(message, frame(4, bad, 1)...)
 	p.send(append(message, frame(5, events, 3)...))
-	answers := map[float64]string{}
-	for range 4 {
-		m := p.hear()
-		answers[m["id"].(float64)] = fmt.Sprint(m["op"], m["version"])
-		if e, ok := m["error"].(map[string]any); ok {
-			answers[m["id"].(float64)] = fmt.Sprint(e["code"])
-		}
+	answers := map[uint64]string{}
+	for _, r := range p.replies(4) {
+		answers[r.id] = fmt.Sprintf("%v %v", r.appends, r.err["code"])
 	}
-	if got, want := fmt.Sprint(answers), "map[2:ok3 3:frame_too_large 4:invalid_data 5:ok6]"; got != want {
+	if got, want := fmt.Sprint(answers), "map[2:[{3 3 3}] <nil> 3:[] frame_too_large 4:[] invalid_data 5:[{6 6 3}] <nil>]"; got != want {
 		t.Errorf("answered %s, want %s", got, want)
 	}
 	n.headIs(6)

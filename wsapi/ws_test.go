@@ -240,7 +240,7 @@ func TestWSRefusesBadMessages(t *testing.T) {
 
 func TestWSEndsWithTheRightCode(t *testing.T) {
 	record := core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte("1")})
-	frame := wire.AppendAppend(nil, &wire.AppendFrame{ID: 2, Append: core.Append{Stream: "s", Events: []core.NewEvent{{Type: "A", Data: []byte("1")}}}})
+	frame := wire.AppendCommit(nil, &wire.CommitFrame{ID: 2, Commit: core.Commit{Appends: []core.Append{{Stream: "s", Events: []core.NewEvent{{Type: "A", Data: []byte("1")}}}}}})
 	compressed := bytes.Clone(frame)
 	compressed[1] = 1
 	flagged := bytes.Clone(frame)
@@ -320,13 +320,13 @@ func TestWSRefusesBadBinaryAppends(t *testing.T) {
 		"media type": {"s", -1, core.NewEvent{Type: "A", Data: []byte("1"), ContentType: "\x01"}, "invalid_content_type"},
 	} {
 		// A second append in the same message is not affected.
-		message := wire.AppendAppend(nil, &wire.AppendFrame{ID: 7, Append: core.Append{Stream: c.stream, Expect: c.expect, Events: []core.NewEvent{c.event}}})
-		message = wire.AppendAppend(message, &wire.AppendFrame{ID: 8, Append: core.Append{Stream: "none", Expect: core.StreamExists, Events: []core.NewEvent{good}}})
+		message := wire.AppendCommit(nil, &wire.CommitFrame{ID: 7, Commit: core.Commit{Appends: []core.Append{{Stream: c.stream, Expect: c.expect, Events: []core.NewEvent{c.event}}}}})
+		message = wire.AppendCommit(message, &wire.CommitFrame{ID: 8, Commit: core.Commit{Appends: []core.Append{{Stream: "none", Expect: core.StreamExists, Events: []core.NewEvent{good}}}}})
 		p.send(message)
 		p.refused(name, 7, c.code)
 		p.refused(name, 8, "wrong_expected_version")
 	}
-	p.send(wire.AppendAppend(nil, &wire.AppendFrame{ID: 0, Append: core.Append{Stream: "s", Expect: -1, Events: []core.NewEvent{good}}}))
+	p.send(wire.AppendCommit(nil, &wire.CommitFrame{ID: 0, Commit: core.Commit{Appends: []core.Append{{Stream: "s", Expect: -1, Events: []core.NewEvent{good}}}}}))
 	p.refused("id 0", 0, "invalid_request")
 	n.headIs(0)
 }

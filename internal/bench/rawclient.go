@@ -87,8 +87,8 @@ func (c *rawClient) hear() (wire.Message, *wire.Frames, error) {
 // append appends one event and waits for the result.
 func (c *rawClient) append(stream string) error {
 	c.last++
-	c.out = wire.AppendAppend(c.out[:0], &wire.AppendFrame{
-		ID: c.last, Append: core.Append{Stream: stream, Expect: core.AnyVersion, Events: newEvents(1)},
+	c.out = wire.AppendCommit(c.out[:0], &wire.CommitFrame{
+		ID: c.last, Commit: core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.AnyVersion, Events: newEvents(1)}}},
 	})
 	if err := c.WriteMessage(websocket.BinaryMessage, c.out); err != nil {
 		return err

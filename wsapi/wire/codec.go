@@ -7,7 +7,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Codec is how the events or records of frames are compressed: bits 0 and 1 of their
+// Codec is how the blocks of frames are compressed: bits 0 and 1 of their
 // flags. Who decodes has agreed to one in hello and welcome.
 type Codec byte
 
@@ -54,7 +54,7 @@ type Coded struct {
 	Block []byte
 }
 
-// Compressor compresses blocks of events and of records. It holds a bounded number of
+// Compressor compresses the blocks of frames. It holds a bounded number of
 // encoders, since each takes about a megabyte. Safe for concurrent use.
 type Compressor struct{ free chan *encoders }
 
@@ -92,17 +92,17 @@ func (c *Compressor) Block(codec Codec, block []byte) (Coded, bool) {
 	return Coded{codec, len(block), coded}, len(coded) < len(block)-len(block)/8
 }
 
-// Append makes an APPEND frame whose records are compressed. frame is what AppendAppend
-// has made of f. It answers false where Block does.
-func (c *Compressor) Append(codec Codec, f *AppendFrame, frame []byte) ([]byte, bool) {
+// Commit makes the compressed frame of f; frame is the one that AppendCommit has made.
+// It answers false where Block does.
+func (c *Compressor) Commit(codec Codec, f *CommitFrame, frame []byte) ([]byte, bool) {
 	var space [64]byte
-	header := len(appendAppendHeader(space[:0], 0, f))
+	header := len(appendCommitHeader(space[:0], 0, f))
 	coded, ok := c.Block(codec, frame[header:])
 	if !ok {
 		return nil, false
 	}
 	dst := make([]byte, 0, header+16+len(coded.Block))
-	dst = appendSizes(appendAppendHeader(dst, byte(codec), f), &coded)
+	dst = appendSizes(appendCommitHeader(dst, byte(codec), f), &coded)
 	return append(dst, coded.Block...), true
 }
 

@@ -79,6 +79,12 @@ func records(count int) []byte {
 	return block
 }
 
+// hasRecords says that f is an append of records(3).
+func hasRecords(f *wire.CommitFrame) bool {
+	a := f.Commit.Appends
+	return len(a) == 1 && len(a[0].Events) == 3 && len(a[0].Events[2].Data) == 1002
+}
+
 func TestCodecsHaveNames(t *testing.T) {
 	for _, c := range []struct {
 		names []string
@@ -187,12 +193,12 @@ func compressedAppends(t *testing.T, codec wire.Codec) {
 	good := coded(t, codec, block)
 	bomb := coded(t, codec, make([]byte, 4<<20))
 	const limit = 64 << 10
-	take := func(message []byte) (a wire.AppendFrame, err error) {
+	take := func(message []byte) (a wire.CommitFrame, err error) {
 		frames := wire.NewFrames(message, codec, limit)
-		err = frames.Append(&a)
+		err = frames.Commit(&a)
 		return a, err
 	}
-	if a, err := take(codedAppend(codec, 9, 3, good, len(block))); err != nil || a.ID != 9 || len(a.Append.Events) != 3 || len(a.Append.Events[2].Data) != 1002 {
+	if a, err := take(codedAppend(codec, 9, 3, good, len(block))); err != nil || a.ID != 9 || !hasRecords(&a) {
 		t.Errorf("%+v, %v", a, err)
 	}
 	for name, c := range map[string]struct {
@@ -226,8 +232,8 @@ func compressedAppends(t *testing.T, codec wire.Codec) {
 	frames := wire.NewFrames(message, codec, limit)
 	taken := 0
 	for id := range byte(30) {
-		var a wire.AppendFrame
-		err := frames.Append(&a)
+		var a wire.CommitFrame
+		err := frames.Commit(&a)
 		if fits := (int(id)+1)*len(block) <= limit; fits != (err == nil) || !fits && !errors.Is(err, core.CodeFrameTooLarge) || a.ID != uint64(id)+1 {
 			t.Fatalf("the append %d of %d bytes each: %v", a.ID, len(block), err)
 		}
@@ -253,13 +259,13 @@ func TestZstdOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		frames := wire.NewFrames(codedAppend(wire.Zstd, 9, 3, coded, len(block)), wire.Zstd, len(block))
-		var a wire.AppendFrame
-		if err := frames.Append(&a); err != nil || len(a.Append.Events) != 3 || len(a.Append.Events[2].Data) != 1002 {
-			t.Errorf("%s: %d events, %v", text, len(a.Append.Events), err)
+		var a wire.CommitFrame
+		if err := frames.Commit(&a); err != nil || !hasRecords(&a) {
+			t.Errorf("%s: %+v, %v", text, a, err)
 		}
 		coded[len(coded)-1] ^= 1 // of the sum, or of the last block
 		frames = wire.NewFrames(codedAppend(wire.Zstd, 9, 3, coded, len(block)), wire.Zstd, len(block))
-		if err := frames.Append(&a); !errors.Is(err, core.CodeProtocolError) {
+		if err := frames.Commit(&a); !errors.Is(err, core.CodeProtocolError) {
 			t.Errorf("%s, damaged: %v", text, err)
 		}
 	}
@@ -289,8 +295,8 @@ func TestZstdBombs(t *testing.T) {
 		var before, after runtime.MemStats
 		frames := wire.NewFrames(codedAppend(wire.Zstd, 9, 1, block, limit), wire.Zstd, limit)
 		runtime.ReadMemStats(&before)
-		var a wire.AppendFrame
-		err := frames.Append(&a)
+		var a wire.CommitFrame
+		err := frames.Commit(&a)
 		runtime.ReadMemStats(&after)
 		if !errors.Is(err, core.CodeProtocolError) || a.ID != 9 {
 			t.Errorf("%s: request %d: %v", name, a.ID, err)
@@ -305,24 +311,30 @@ func TestZstdBombs(t *testing.T) {
 // TestCompressedByClients compresses whole frames, and finds in them what was there.
 func TestCompressedByClients(t *testing.T) {
 	c := wire.NewCompressor(1)
-	f := wire.AppendFrame{ID: 300, Timeout: 1500 * time.Millisecond, Append: core.Append{Stream: strings.Repeat("s", core.MaxStreamNameBytes), Expect: core.StreamExists}}
+	a := core.Append{Stream: strings.Repeat("s", core.MaxStreamNameBytes), Expect: core.StreamExists}
 	for i := range 20 {
-		f.Append.Events = append(f.Append.Events, core.NewEvent{ID: core.ID{0: 1, 15: byte(i)}, Type: "A", Data: []byte(`"` + strings.Repeat("x", 200) + `"`)})
+		a.Events = append(a.Events, core.NewEvent{ID: core.ID{0: 1, 15: byte(i)}, Type: "A", Data: []byte(`"` + strings.Repeat("x", 200) + `"`)})
 	}
-	plain := wire.AppendAppend(nil, &f)
-	for _, codec := range codecs {
-		message, ok := c.Append(codec, &f, plain)
-		if !ok || len(message) > len(plain)/3 {
-			t.Fatalf("%s: %d bytes of %d, %v", codec, len(message), len(plain), ok)
-		}
-		frames := wire.NewFrames(message, codec, len(plain))
-		var back wire.AppendFrame
-		if err := frames.Append(&back); err != nil || !bytes.Equal(wire.AppendAppend(nil, &back), plain) {
-			t.Errorf("%s: %+v came back, %v", codec, back, err)
+	for name, commit := range map[string]core.Commit{
+		"APPEND": {Appends: []core.Append{a}},
+		"COMMIT": {Appends: []core.Append{a, a, {Stream: "l", Expect: 7, Links: []core.ID{id}}}, Checks: []core.Check{{Stream: "c"}}},
+	} {
+		f := wire.CommitFrame{ID: 300, Timeout: 1500 * time.Millisecond, Commit: commit}
+		plain := wire.AppendCommit(nil, &f)
+		for _, codec := range codecs {
+			message, ok := c.Commit(codec, &f, plain)
+			if !ok || len(message) > len(plain)/3 {
+				t.Fatalf("%s by %s: %d bytes of %d, %v", name, codec, len(message), len(plain), ok)
+			}
+			frames := wire.NewFrames(message, codec, len(plain))
+			var back wire.CommitFrame
+			if err := frames.Commit(&back); err != nil || !bytes.Equal(wire.AppendCommit(nil, &back), plain) {
+				t.Errorf("%s by %s: %d appends came back, %v", name, codec, len(back.Commit.Appends), err)
+			}
 		}
 	}
-	f.Append.Events = f.Append.Events[:1]
-	if _, ok := c.Append(wire.Zstd, &f, wire.AppendAppend(nil, &f)); ok {
+	f := wire.CommitFrame{Commit: core.Commit{Appends: []core.Append{{Stream: "s", Events: a.Events[:1]}}}}
+	if _, ok := c.Commit(wire.Zstd, &f, wire.AppendCommit(nil, &f)); ok {
 		t.Error("one small event was compressed")
 	}
 }

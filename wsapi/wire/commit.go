@@ -54,12 +54,8 @@ func Transaction(tx []Element, checks []Check) (core.Commit, error) {
 	return c, nil
 }
 
-// NewAppendRequest is the inverse of Commit. Records cannot be written over the
-// network.
+// NewAppendRequest is the inverse of Commit. Records do not cross the network.
 func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
-	if len(c.Records) > 0 {
-		return nil, core.Errorf(core.CodeNotSupported, "records cannot be written over the network")
-	}
 	m := &AppendRequest{ID: id, Tx: []Element{}}
 	for i := range c.Appends {
 		a := &c.Appends[i]

@@ -31,8 +31,8 @@
 //	              expect: −1 any, −2 no_stream, −3 stream_exists, else the version
 //	0x03 RESULTS  u8 0x03 | u8 flags | uvarint ranges | ranges × (
 //	              uvarint id | uvarint n | uvarint version | uvarint position)
-//	              the requests id … id+n−1 each wrote one event, the i-th of them
-//	              at version+i and position+i; none was a duplicate
+//	              the requests id … id+n−1 each wrote one event or link, the i-th of
+//	              them at version+i and position+i; none was a duplicate
 //	0x04 ACK      u8 0x04 | u8 flags | uvarint id | uvarint sub | uvarint count |
 //	              count × uvarint position
 //	              id: of the request, to be answered by ok or error; 0 = none, and
@@ -40,6 +40,18 @@
 //	              flags bit 3: there is one position, and what was sent before that
 //	              event is acked, too
 //	0x05 CREDIT   u8 0x05 | u8 flags | uvarint sub | uvarint events | uvarint bytes
+//	0x06 COMMIT   u8 0x06 | u8 flags | uvarint id | [uvarint timeoutMs] |
+//	              uvarint appends | appends × (zigzag expect | lp stream |
+//	              uvarint events | events × record | uvarint links | links × 16 B id) |
+//	              uvarint checks | checks × (zigzag expect | lp stream)
+//	              flags, timeoutMs and expect: as of APPEND
+//	              an append has events or links, which are ids of events
+//	0x07 COMMITTED
+//	              u8 0x07 | u8 flags | uvarint id | uvarint appends | appends × (
+//	              uvarint n | uvarint version | uvarint position)
+//	              of each append of the request id: n events or links, the last of them
+//	              at that version and position
+//	              flags bit 3: they were written before, by an earlier try
 //
 //	event         uvarint length of what follows | uvarint position | uvarint version |
 //	              i64le recorded, Unix µs | 16 B id | lp stream | lp type | u8 format |
@@ -61,9 +73,10 @@
 //
 // # Compression
 //
-// A codec of 0 is none, 3 is not used. With another, the events or records of a frame are
+// A codec of 0 is none, 3 is not used. With another, the block of a frame, which is the
+// events of EVENTS, the records of APPEND, and what follows timeoutMs in COMMIT, is
 //
-//	uvarint bytes of them | uvarint bytes that follow | what they are compressed to
+//	uvarint bytes it has | uvarint bytes that follow | what it is compressed to
 //
 //	1 deflate-raw  raw DEFLATE (RFC 1951)
 //	2 zstd         Zstandard (RFC 8878), without a dictionary
@@ -75,7 +88,10 @@
 // of one message have together no more bytes than a message may (limits.frame), so
 // that a small message cannot ask for much; credit counts bytes before compression.
 //
-// RESULTS answers appends of a single event only; others, duplicates and errors
-// are answered in JSON. A read on such a connection is answered by EVENTS with
-// bit 3, if there are events, and then by its ok without events.
+// # Answers
+//
+// Whether an append came as a frame or in JSON, its answer is RESULTS if it wrote one
+// event or link to one stream, and COMMITTED if it wrote more or was a duplicate. Errors
+// are in JSON. A read is answered by EVENTS with bit 3, if there are events, and then by
+// its ok without events.
 package wire

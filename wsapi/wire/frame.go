@@ -3,34 +3,29 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
 
 // The kinds of binary frames.
 const (
-	FrameEvents  = 0x01
-	FrameAppend  = 0x02
-	FrameResults = 0x03
-	FrameAck     = 0x04
-	FrameCredit  = 0x05
+	FrameEvents    = 0x01
+	FrameAppend    = 0x02
+	FrameResults   = 0x03
+	FrameAck       = 0x04
+	FrameCredit    = 0x05
+	FrameCommit    = 0x06
+	FrameCommitted = 0x07
 )
 
 const (
-	flagCodec      = 0x03 // bits 0 and 1, of EVENTS and APPEND
+	flagCodec      = 0x03 // bits 0 and 1, of EVENTS, APPEND and COMMIT
 	flagDeliveries = 0x04 // of EVENTS
 	flagAnswer     = 0x08 // of EVENTS
-	flagTimeout    = 0x08 // of APPEND
+	flagTimeout    = 0x08 // of APPEND and COMMIT
 	flagUpTo       = 0x08 // of ACK
+	flagDuplicate  = 0x08 // of COMMITTED
 )
-
-// AppendFrame is an append of events to one stream.
-type AppendFrame struct {
-	ID      uint64
-	Timeout time.Duration // 0 = none given
-	Append  core.Append
-}
 
 // EventsFrame is a run of events: of a sub or, if Answer, of the page that answers
 // the request with that number.
@@ -42,7 +37,7 @@ type EventsFrame struct {
 	Attempts []uint64
 }
 
-// Result answers one append of a single event.
+// Result answers a Commit that wrote one event or link.
 type Result struct {
 	ID, Version, Position uint64
 }
@@ -89,31 +84,6 @@ func appendEventsHeader(dst []byte, flags byte, sub uint64, answer bool, count i
 	dst = append(dst, FrameEvents, flags)
 	dst = binary.AppendUvarint(dst, sub)
 	return binary.AppendUvarint(dst, uint64(count))
-}
-
-// AppendAppend appends an APPEND frame.
-func AppendAppend(dst []byte, f *AppendFrame) []byte {
-	dst = appendAppendHeader(dst, 0, f)
-	for i := range f.Append.Events {
-		dst = core.EncodeNewEvent(dst, &f.Append.Events[i])
-	}
-	return dst
-}
-
-// appendAppendHeader appends an APPEND frame without its records.
-func appendAppendHeader(dst []byte, flags byte, f *AppendFrame) []byte {
-	if f.Timeout > 0 {
-		flags |= flagTimeout
-	}
-	dst = append(dst, FrameAppend, flags)
-	dst = binary.AppendUvarint(dst, f.ID)
-	if f.Timeout > 0 {
-		dst = binary.AppendUvarint(dst, uint64(max(1, f.Timeout.Milliseconds())))
-	}
-	dst = binary.AppendVarint(dst, int64(f.Append.Expect))
-	dst = binary.AppendUvarint(dst, uint64(len(f.Append.Stream)))
-	dst = append(dst, f.Append.Stream...)
-	return binary.AppendUvarint(dst, uint64(len(f.Append.Events)))
 }
 
 // AppendResults appends a RESULTS frame; results that count up together become one
@@ -206,9 +176,9 @@ func (f *Frames) header(known byte) (flags byte, err error) {
 
 var errCut = core.Errorf(core.CodeProtocolError, "a binary frame is cut short or malformed")
 
-// block is where the events or records of a frame begin. A compressed block is all of
-// them; else they go up to where they end, and sized is false. A block that is too
-// large is passed over.
+// block is where the block of a frame begins: its events, records or more. One that was
+// compressed is all of it; else it goes up to where what is in it ends, and sized is
+// false. A block that is too large is passed over.
 func (f *Frames) block(flags byte) (block []byte, sized bool, err error) {
 	codec := Codec(flags & flagCodec)
 	if codec == Uncompressed {
@@ -255,6 +225,16 @@ func (f *Frames) numbers(to ...*uint64) error {
 	return nil
 }
 
+// count takes the number of things that have so many bytes each, or more: what is not
+// there is not allocated for.
+func (f *Frames) count(each int) (int, error) {
+	n, err := f.number()
+	if err != nil || n > uint64(len(f.rest)/each) {
+		return 0, errCut
+	}
+	return int(n), nil
+}
+
 // list takes so many numbers.
 func (f *Frames) list(count uint64) ([]uint64, error) {
 	// Each has at least a byte: what is not there is not allocated for.
@@ -273,80 +253,6 @@ func (f *Frames) list(count uint64) ([]uint64, error) {
 // Unknown is the error for a kind that is not expected here.
 func (f *Frames) Unknown() error {
 	return core.Errorf(core.CodeProtocolError, "a binary frame of kind %#x is not known here", f.rest[0])
-}
-
-// Append takes an APPEND frame into a, whose Append.Events is used again. An error
-// that is not protocol_error is about this append only, and the next frame can be
-// taken.
-func (f *Frames) Append(a *AppendFrame) error {
-	flags, err := f.header(flagTimeout | flagCodec)
-	if err != nil {
-		return err
-	}
-	var timeoutMs, count uint64
-	if a.ID, err = f.number(); err != nil {
-		return err
-	}
-	if flags&flagTimeout != 0 {
-		if timeoutMs, err = f.number(); err != nil {
-			return err
-		}
-	}
-	a.Timeout = time.Duration(min(timeoutMs, maxTimeoutMs)) * time.Millisecond
-	expect, n := binary.Varint(f.rest)
-	if n <= 0 {
-		return errCut
-	}
-	f.rest = f.rest[n:]
-	a.Append.Expect = core.Expect(expect)
-	nameLen, err := f.number()
-	if err != nil || nameLen > uint64(len(f.rest)) {
-		return errCut
-	}
-	a.Append.Stream = string(f.rest[:nameLen])
-	f.rest = f.rest[nameLen:]
-	if err := f.numbers(&count); err != nil {
-		return err
-	}
-	block, sized, err := f.block(flags)
-	if err != nil {
-		return err
-	}
-	rest, err := records(block, a, count)
-	switch {
-	case !sized:
-		f.rest = rest
-	case len(rest) > 0:
-		return errCut
-	}
-	return err
-}
-
-// maxTimeoutMs keeps a time.Duration from overflowing.
-const maxTimeoutMs = 1 << 40
-
-// records takes the events of an append, and returns what is behind them.
-func records(block []byte, a *AppendFrame, count uint64) (rest []byte, err error) {
-	// A record has at least 19 bytes: what is not there is not allocated for.
-	if count > uint64(len(block)) {
-		return nil, errCut
-	}
-	a.Append.Events = a.Append.Events[:0]
-	var bad error
-	for i := range count {
-		var e core.NewEvent
-		n, err := core.DecodeNewEvent(block, &e)
-		if err != nil {
-			return nil, errCut
-		}
-		block = block[n:]
-		if err := CheckEvent(&e); err != nil && bad == nil {
-			typed := core.AsError(err)
-			bad = core.Errorf(typed.Code, "event %d: %s", i, typed.Detail)
-		}
-		a.Append.Events = append(a.Append.Events, e)
-	}
-	return block, bad
 }
 
 // Events takes an EVENTS frame.

@@ -76,39 +76,26 @@ func frameVectors(t testing.TB) []frameVector {
 			object{"kind": 1, "sub": 7, "events": objects, "attempts": attempts, "compress": codec.String()})
 	}
 
-	news := newEvents()
-	write := func(name string, f wire.AppendFrame, expect any) {
-		add(name, wire.AppendAppend(nil, &f), meansOf(&f, expect))
-	}
-	for _, x := range []core.Expect{core.AnyVersion, core.NoStream, core.StreamExists} {
-		write("append expecting "+x.String(), wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Expect: x, Events: news}}, x.String())
-	}
-	write("append expecting version 0", wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Events: news[:1]}}, 0)
-	write("append expecting version 300, within 1.5 s", wire.AppendFrame{ID: 128, Timeout: 1500 * time.Millisecond,
-		Append: core.Append{Stream: "ü", Expect: 300, Events: news[:1]}}, 300)
-	write("append expecting the largest version", wire.AppendFrame{ID: core.MaxNumber,
-		Append: core.Append{Stream: "s", Expect: core.MaxNumber, Events: news[:1]}}, uint64(core.MaxNumber))
-
-	many := wire.AppendFrame{ID: 2, Append: core.Append{Stream: "order-42", Expect: 3}}
-	var records []byte
-	for range 5 {
-		many.Append.Events = append(many.Append.Events, news...)
-	}
-	for i := range many.Append.Events {
-		records = core.EncodeNewEvent(records, &many.Append.Events[i])
-	}
-	for _, codec := range codecs {
-		coded := stored(codec, records)
-		frame := append([]byte{wire.FrameAppend, byte(codec), 2, 6, 8}, "order-42"...)
-		frame = binary.AppendUvarint(append(frame, byte(len(many.Append.Events))), uint64(coded.Raw))
-		frame = append(binary.AppendUvarint(frame, uint64(len(coded.Block))), coded.Block...)
-		means := meansOf(&many, 3)
-		means["compress"] = codec.String()
-		add("append compressed by "+codec.String(), frame, means)
+	for _, v := range commitVectors() {
+		means := meansOf(&v.frame)
+		add(v.name, wire.AppendCommit(nil, &v.frame), means)
+		if !v.compress {
+			continue
+		}
+		for _, codec := range codecs {
+			means["compress"] = codec.String()
+			add(v.name+" compressed by "+codec.String(), storedCommit(codec, &v.frame), means)
+		}
 	}
 
 	add("results", wire.AppendResults(nil, []wire.Result{{ID: 2, Version: 5, Position: 10}, {ID: 3, Version: 6, Position: 11}, {ID: 9, Version: 1, Position: 300}}),
 		object{"kind": 3, "ranges": []object{{"id": 2, "n": 2, "version": 5, "position": 10}, {"id": 9, "n": 1, "version": 1, "position": 300}}})
+	written := core.Result{Appends: []core.Appended{
+		{FirstVersion: 1, LastVersion: 2, FirstPosition: 10, LastPosition: 11}, {FirstVersion: 300, LastVersion: 300, FirstPosition: 12, LastPosition: 12},
+	}}
+	add("committed", wire.AppendCommitted(nil, 300, &written), committedMeans(300, &written))
+	written.Duplicate = true
+	add("committed before", wire.AppendCommitted(nil, 4, &written), committedMeans(4, &written))
 	add("ack of two", wire.AppendAck(nil, &wire.Ack{ID: 300, Sub: 7, Positions: []uint64{1, 1 << 40}}),
 		object{"kind": 4, "id": 300, "sub": 7, "positions": []int{1, 1 << 40}})
 	add("ack up to one, with no answer", wire.AppendAck(nil, &wire.Ack{Sub: 7, UpTo: 300}), object{"kind": 4, "id": 0, "sub": 7, "upTo": 300})
@@ -116,17 +103,95 @@ func frameVectors(t testing.TB) []frameVector {
 	return out
 }
 
-// meansOf is what an APPEND frame says.
-func meansOf(f *wire.AppendFrame, expect any) object {
-	objects := []wire.Event{}
-	for i := range f.Append.Events {
-		objects = append(objects, wire.FromNewEvent(&f.Append.Events[i]))
+// commitVector is a Commit as a frame.
+type commitVector struct {
+	name     string
+	frame    wire.CommitFrame
+	compress bool // is to be compressed, too
+}
+
+func commitVectors() []commitVector {
+	news, linked := newEvents(), core.ID{0: 1, 15: 2}
+	var many []core.NewEvent
+	for range 5 {
+		many = append(many, news...)
 	}
-	means := object{"kind": 2, "id": f.ID, "stream": f.Append.Stream, "expect": expect, "events": objects}
+	commit := func(id uint64, appends ...core.Append) wire.CommitFrame {
+		return wire.CommitFrame{ID: id, Commit: core.Commit{Appends: appends}}
+	}
+	var list []commitVector
+	add := func(name string, f wire.CommitFrame, compress bool) {
+		list = append(list, commitVector{name, f, compress})
+	}
+	for _, x := range []core.Expect{core.AnyVersion, core.NoStream, core.StreamExists} {
+		add("append expecting "+x.String(), commit(2, core.Append{Stream: "order-42", Expect: x, Events: news}), false)
+	}
+	add("append expecting version 0", commit(2, core.Append{Stream: "order-42", Events: news[:1]}), false)
+	late := commit(128, core.Append{Stream: "ü", Expect: 300, Events: news[:1]})
+	late.Timeout = 1500 * time.Millisecond
+	add("append expecting version 300, within 1.5 s", late, false)
+	add("append expecting the largest version", commit(core.MaxNumber, core.Append{Stream: "s", Expect: core.MaxNumber, Events: news[:1]}), false)
+	add("append of ten", commit(2, core.Append{Stream: "order-42", Expect: 3, Events: many}), true)
+
+	a, b := core.Append{Stream: "a", Expect: core.AnyVersion, Events: news}, core.Append{Stream: "ü", Expect: 300, Events: news[:1]}
+	links := core.Append{Stream: "paid", Expect: core.NoStream, Links: []core.ID{id, linked}}
+	add("commit to two streams", commit(300, a, b), false)
+	add("commit of links", commit(2, links), false)
+	checked := commit(2, b)
+	checked.Commit.Checks = []core.Check{{Stream: "c", Expect: 0}, {Stream: "d", Expect: core.StreamExists}}
+	add("commit with checks", checked, false)
+	all := commit(core.MaxNumber, core.Append{Stream: "order-42", Expect: core.StreamExists, Events: many}, links, a)
+	all.Commit.Checks, all.Timeout = checked.Commit.Checks, 1500*time.Millisecond
+	add("commit of all there is, within 1.5 s", all, true)
+	return list
+}
+
+// meansOf is what an APPEND or a COMMIT frame says. The stream of an APPEND stands with
+// its events; a COMMIT is said as a transaction is.
+func meansOf(f *wire.CommitFrame) object {
+	m, err := wire.NewAppendRequest(f.ID, &f.Commit)
+	if err != nil {
+		panic(err)
+	}
+	means := object{"kind": 2, "id": f.ID}
 	if f.Timeout > 0 {
 		means["timeoutMs"] = f.Timeout.Milliseconds()
 	}
+	if m.Tx == nil && m.Links == nil {
+		means["stream"], means["expect"], means["events"] = m.Stream, m.Expect, m.Events
+		return means
+	}
+	means["kind"], means["tx"], means["checks"] = 6, m.Tx, m.Checks
+	if m.Tx == nil {
+		means["tx"] = []wire.Element{{Stream: *m.Stream, Expect: m.Expect, Links: m.Links}}
+	}
 	return means
+}
+
+// storedCommit is the compressed frame of f as another would write it: header, sizes and
+// block.
+func storedCommit(codec wire.Codec, f *wire.CommitFrame) []byte {
+	frame := wire.AppendCommit(nil, f)
+	header := 2 + len(binary.AppendUvarint(nil, f.ID))
+	if f.Timeout > 0 {
+		header += len(binary.AppendUvarint(nil, uint64(f.Timeout.Milliseconds())))
+	}
+	if a := f.Commit.Appends[0]; frame[0] == wire.FrameAppend {
+		header += 1 + 1 + len(a.Stream) + 1
+	}
+	coded := stored(codec, frame[header:])
+	out := append([]byte{frame[0], frame[1] | byte(codec)}, frame[2:header]...)
+	out = binary.AppendUvarint(out, uint64(coded.Raw))
+	out = binary.AppendUvarint(out, uint64(len(coded.Block)))
+	return append(out, coded.Block...)
+}
+
+func committedMeans(id uint64, r *core.Result) object {
+	appends := []wire.Appended{}
+	for _, a := range r.Appends {
+		appends = append(appends, wire.Appended{Version: a.LastVersion, Position: a.LastPosition, Count: a.Count()})
+	}
+	return object{"kind": 7, "id": id, "duplicate": r.Duplicate, "appends": appends}
 }
 
 // newEvents are two events to append.

@@ -2,10 +2,12 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -214,12 +216,18 @@ func takeFrame(f *wire.Frames, again *[]byte) error {
 			out = wire.AppendDeliveriesHeader(nil, e.Sub, e.Attempts)
 		}
 		out = append(out, e.Batch.Block...)
-	case wire.FrameAppend:
-		var a wire.AppendFrame
-		if err := f.Append(&a); err != nil {
+	case wire.FrameAppend, wire.FrameCommit:
+		var c wire.CommitFrame
+		if err := f.Commit(&c); err != nil {
 			return err
 		}
-		out = wire.AppendAppend(nil, &a)
+		out = wire.AppendCommit(nil, &c)
+	case wire.FrameCommitted:
+		id, r, err := f.Committed()
+		if err != nil {
+			return err
+		}
+		out = wire.AppendCommitted(nil, id, &r)
 	case wire.FrameResults:
 		r, err := f.Results(nil, 1000)
 		if err != nil {
@@ -249,18 +257,124 @@ func takeFrame(f *wire.Frames, again *[]byte) error {
 
 func TestFramesAskForNoMemory(t *testing.T) {
 	for name, frame := range map[string][]byte{
-		"events":            {1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"append":            {2, 0, 1, 1, 1, 's', 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"results":           {3, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1},
-		"attempts":          {1, 4, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"ack":               {4, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"ack up to two":     {4, 8, 1, 1, 2, 3, 4},
-		"ack up to nothing": {4, 8, 1, 1, 1, 0},
-		"stream":            {2, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"events":              {1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"append":              {2, 0, 1, 1, 1, 's', 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"results":             {3, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1},
+		"attempts":            {1, 4, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"ack":                 {4, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"ack up to two":       {4, 8, 1, 1, 2, 3, 4},
+		"ack up to nothing":   {4, 8, 1, 1, 1, 0},
+		"stream":              {2, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"commit":              {6, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"commit of little":    {6, 0, 1, 2, 1, 1, 's', 0, 0},
+		"commit to a stream":  {6, 0, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"commit of events":    {6, 0, 1, 1, 1, 1, 's', 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0},
+		"commit of links":     {6, 0, 1, 1, 1, 1, 's', 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0},
+		"commit with checks":  {6, 0, 1, 1, 1, 1, 's', 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"commit of a flag":    {6, 4, 1, 0, 0},
+		"committed":           {7, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"committed nothing":   {7, 0, 1, 1, 0, 1, 1},
+		"committed too many":  {7, 0, 1, 1, 3, 2, 9},
+		"committed too early": {7, 0, 1, 1, 3, 9, 2},
+		"committed by a flag": {7, 4, 1, 1, 1, 1, 1},
 	} {
 		f := wire.NewFrames(frame, wire.Uncompressed, 0)
-		if err := takeFrame(&f, nil); !errors.Is(err, core.CodeProtocolError) {
-			t.Errorf("%s: %v", name, err)
+		var err error
+		took := allocated(func() { err = takeFrame(&f, nil) })
+		if !errors.Is(err, core.CodeProtocolError) || took > 64<<10 {
+			t.Errorf("%s: %v, %d bytes were allocated", name, err, took)
+		}
+	}
+}
+
+// allocated is how many bytes work takes.
+func allocated(work func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	work()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestCommitOfTooMuch takes frames with far more than a Commit may have. The least of it
+// is kept, enough to be refused, and the frame behind it can be taken.
+func TestCommitOfTooMuch(t *testing.T) {
+	const many = 1 << 20
+	one := append([]byte{1, 1, 's', 1}, core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte("1")})...)
+	one = append(one, 0) // links
+	for name, c := range map[string]struct {
+		appends, append, checks int
+		code                    core.Code
+	}{
+		"empty appends": {appends: many, code: core.CodeInvalidStreamName},
+		"appends":       {appends: core.MaxCommitEvents + 2, append: 1, code: core.CodeCommitTooLarge},
+		"checks":        {appends: 1, append: 1, checks: many, code: core.CodeCommitTooLarge},
+		"no appends":    {checks: 1, code: core.CodeEmptyAppend},
+	} {
+		what := make([]byte, 4)
+		if c.append > 0 {
+			what = one
+		}
+		frame := binary.AppendUvarint([]byte{wire.FrameCommit, 0, 9}, uint64(c.appends))
+		frame = append(frame, bytes.Repeat(what, c.appends)...)
+		frame = binary.AppendUvarint(frame, uint64(c.checks))
+		frame = append(frame, make([]byte, 2*c.checks)...)
+		frames := wire.NewFrames(wire.AppendCredit(frame, wire.Credit{Sub: 7}), wire.Uncompressed, 0)
+		var f wire.CommitFrame
+		var err error
+		took := allocated(func() { err = frames.Commit(&f) })
+		if err != nil || took > 8<<20 {
+			t.Errorf("%s: %v, %d bytes were allocated", name, err, took)
+		}
+		if err := f.Commit.Validate(); !errors.Is(err, c.code) {
+			t.Errorf("%s: %v, want %s", name, err, c.code)
+		}
+		if credit, err := frames.Credit(); err != nil || credit.Sub != 7 {
+			t.Errorf("%s: the frame behind it: %+v, %v", name, credit, err)
+		}
+	}
+}
+
+// TestCommitNamesWhatIsRefused: an event that is refused is told with the append that it
+// is of, where there can be several; what stands behind the frame is taken.
+func TestCommitNamesWhatIsRefused(t *testing.T) {
+	good := core.NewEvent{Type: "A", Data: []byte("1")}
+	bad := core.NewEvent{Type: "A", Data: []byte("{")}
+	appends := []core.Append{{Stream: "a", Events: []core.NewEvent{good}}, {Stream: "b", Events: []core.NewEvent{good, bad, bad}}, {Stream: "c", Events: []core.NewEvent{bad}}}
+	one := 1
+	for name, c := range map[string]struct {
+		commit  core.Commit
+		element *int
+	}{
+		"one append": {core.Commit{Appends: appends[1:2]}, nil},
+		"several":    {core.Commit{Appends: appends}, &one},
+	} {
+		message := wire.AppendCommit(nil, &wire.CommitFrame{ID: 9, Commit: c.commit})
+		frames := wire.NewFrames(wire.AppendCredit(message, wire.Credit{Sub: 7}), wire.Uncompressed, 0)
+		var f wire.CommitFrame
+		err := frames.Commit(&f)
+		e := core.AsError(err)
+		if f.ID != 9 || e.Code != core.CodeInvalidData || e.Detail != "event 1: data is not one valid JSON value" || !reflect.DeepEqual(e.Element, c.element) {
+			t.Errorf("%s: request %d, %+v", name, f.ID, e)
+		}
+		if credit, err := frames.Credit(); err != nil || credit.Sub != 7 {
+			t.Errorf("%s: the frame behind it: %+v, %v", name, credit, err)
+		}
+	}
+}
+
+// TestCommitUsesRoomAgain takes frames one after another into the same.
+func TestCommitUsesRoomAgain(t *testing.T) {
+	var message []byte
+	list := commitVectors()
+	for i := range list {
+		message = wire.AppendCommit(message, &list[i].frame)
+	}
+	frames := wire.NewFrames(message, wire.Uncompressed, 0)
+	var f wire.CommitFrame
+	for i := range list {
+		if err := frames.Commit(&f); err != nil || !bytes.Equal(wire.AppendCommit(nil, &f), wire.AppendCommit(nil, &list[i].frame)) {
+			t.Errorf("%s: %+v, %v", list[i].name, f, err)
 		}
 	}
 }
@@ -284,9 +398,16 @@ func FuzzBinaryFrame(f *testing.F) {
 			if !ok {
 				return
 			}
-			err := takeFrame(&frames, new([]byte))
+			var again, third []byte
+			err := takeFrame(&frames, &again)
+			if err == nil { // what it says is said the same again
+				back := wire.NewFrames(again, wire.Uncompressed, 0)
+				if err := takeFrame(&back, &third); err != nil || !bytes.Equal(again, third) {
+					t.Fatalf("%v\n%x\n%x", err, again, third)
+				}
+			}
 			switch {
-			case kind == wire.FrameAppend && err != nil && !errors.Is(err, core.CodeProtocolError):
+			case (kind == wire.FrameAppend || kind == wire.FrameCommit) && err != nil && !errors.Is(err, core.CodeProtocolError):
 				continue // the frame is whole, the append is refused
 			case err != nil:
 				var e *core.Error

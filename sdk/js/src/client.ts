@@ -2,10 +2,10 @@ import { parseAddress } from "./address.js";
 import { abortError, broken, type Expect, GyreError } from "./errors.js";
 import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
 import { Follow, type FollowOptions } from "./follow.js";
-import { appendFrame } from "./frames.js";
+import { commitFrame } from "./frames.js";
 import { parseId } from "./id.js";
 import { type Answer, type ConnectionState, type Limits, Link, requestMs } from "./link.js";
-import { appendText, type Check, decodeEvent, type PreparedAppend, readText } from "./messages.js";
+import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, readText } from "./messages.js";
 import type { WebSocketConstructor } from "./session.js";
 import { type SubscribeOptions, Subscriber } from "./subscriber.js";
 import { utf8, wellFormed } from "./text.js";
@@ -30,16 +30,6 @@ export interface ConnectOptions extends Limits {
 export interface AppendOptions extends Limits {
   /** The version that the stream has to be at; "any" if absent. */
   expect?: Expect | undefined;
-}
-
-/** Where appended events are. */
-export interface Appended {
-  /** The version of the last event. */
-  readonly version: number;
-  /** The position of the last event. */
-  readonly position: number;
-  /** How many events there are. */
-  readonly count: number;
 }
 
 /** The answer to an append. */
@@ -208,15 +198,14 @@ export class Client {
       wellFormed(c.stream, "invalid_stream_name", "a stream's name");
       checkExpect(c.expect);
     }
-    const counts = prepared.map((a) => (a.links ?? a.events).length);
-    const only = checks.length === 0 && prepared.length === 1 && prepared[0]?.links === undefined ? prepared[0] : undefined;
+    const encode = this.#link.bin ? commitFrame : appendText;
     const l = limits(o);
     const answer = await this.#link.request({
       ...l,
       append: true,
-      encode: (id) => (only && this.#link.bin ? appendFrame(id, only, l.timeoutMs) : appendText(id, prepared, checks, l.timeoutMs)),
+      encode: (id) => encode(id, prepared, checks, l.timeoutMs),
     });
-    return resultOf(answer, counts);
+    return resultOf(answer, prepared.length);
   }
 
   /** Reads a page of a stream, or of "$all". A stream without events is stream_not_found. */
@@ -314,16 +303,16 @@ function limits(o: Limits): Limits {
   return { signal, timeoutMs: timeoutMs && Math.ceil(timeoutMs) };
 }
 
-/** The answer to an append; counts are the events of each element. */
-function resultOf({ ok, result }: Answer, counts: number[]): TransactResult {
-  if (ok === undefined) {
-    if (result === undefined) throw broken("an append was answered with nothing");
-    return { appends: [{ ...result, count: 1 }], position: result.position, duplicate: false };
+/** The answer to a Commit of so many elements. */
+function resultOf({ ok, result }: Answer, elements: number): TransactResult {
+  if (ok !== undefined) {
+    const { version = 0, position = 0, count = 0, duplicate = false } = ok;
+    result = { appends: ok.appends ?? [{ version, position, count }], duplicate };
   }
-  const { position = 0, duplicate = false, version = 0 } = ok;
-  const appends = ok.appends ?? [{ version, position, count: counts[0] as number }];
-  if (appends.length !== counts.length) throw broken(`an append of ${counts.length} elements was answered for ${appends.length}`);
-  return { appends, position, duplicate };
+  if (result === undefined) throw broken("an append was answered with nothing");
+  const { appends, duplicate } = result;
+  if (appends.length !== elements) throw broken(`an append of ${elements} elements was answered for ${appends.length}`);
+  return { appends, position: appends.at(-1)?.position ?? 0, duplicate };
 }
 
 function base64URL(s: string): string {

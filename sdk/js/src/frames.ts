@@ -3,7 +3,8 @@
 
 import { broken, type Expect, type GyreError } from "./errors.js";
 import { type Origin, type PreparedEvent, RecordedEvent } from "./event.js";
-import type { AckTarget, Amount, PreparedAppend } from "./messages.js";
+import { parseId } from "./id.js";
+import type { AckTarget, Amount, Appended, Check, PreparedAppend } from "./messages.js";
 import { textOf, utf8 } from "./text.js";
 
 const kindEvents = 1;
@@ -11,10 +12,12 @@ const kindAppend = 2;
 const kindResults = 3;
 const kindAck = 4;
 const kindCredit = 5;
+const kindCommit = 6;
+const kindCommitted = 7;
 
 const flagDeflate = 0x01;
 const flagDeliveries = 0x04; // of EVENTS
-const flag3 = 0x08; // of EVENTS: an answer; of APPEND: a timeout; of ACK: up to
+const flag3 = 0x08; // of EVENTS: an answer; of APPEND and COMMIT: a timeout; of ACK: up to; of COMMITTED: a duplicate
 
 const formatBytes = 1;
 const formatFields = 0x80;
@@ -61,17 +64,43 @@ class Writer {
   }
 }
 
-/** An APPEND frame. */
-export function appendFrame(id: number, a: PreparedAppend, timeoutMs: number | undefined): Uint8Array {
+/** An APPEND frame where events are appended to one stream, and a COMMIT frame where there is more to it. */
+export function commitFrame(
+  id: number,
+  appends: readonly PreparedAppend[],
+  checks: readonly Check[],
+  timeoutMs: number | undefined,
+): Uint8Array {
+  const only = appends.length === 1 && checks.length === 0 && appends[0]?.links === undefined ? appends[0] : undefined;
   const w = new Writer(256);
-  w.bytes([kindAppend, timeoutMs === undefined ? 0 : flag3]);
+  w.bytes([only === undefined ? kindCommit : kindAppend, timeoutMs === undefined ? 0 : flag3]);
   w.uvarint(id);
   if (timeoutMs !== undefined) w.uvarint(timeoutMs);
-  w.uvarint(zigzag(a.expect));
-  w.lp(utf8(a.stream));
+  if (only !== undefined) {
+    eventsTo(w, only);
+    return w.done();
+  }
+  w.uvarint(appends.length);
+  for (const a of appends) {
+    eventsTo(w, a);
+    const links = a.links ?? [];
+    w.uvarint(links.length);
+    for (const link of links) w.bytes(parseId(link));
+  }
+  w.uvarint(checks.length);
+  for (const c of checks) target(w, c);
+  return w.done();
+}
+
+function eventsTo(w: Writer, a: PreparedAppend): void {
+  target(w, a);
   w.uvarint(a.events.length);
   for (const e of a.events) w.lp(record(e));
-  return w.done();
+}
+
+function target(w: Writer, c: Check): void {
+  w.uvarint(zigzag(c.expect));
+  w.lp(utf8(c.stream));
 }
 
 function zigzag(x: Expect): number {
@@ -142,8 +171,16 @@ export interface ResultRange {
   position: number;
 }
 
+/** What the request id wrote, or had written before. */
+export interface CommittedFrame {
+  kind: 7;
+  id: number;
+  duplicate: boolean;
+  appends: Appended[];
+}
+
 /** A frame of a server. */
-export type ServerFrame = EventsFrame | { kind: 3; ranges: ResultRange[] };
+export type ServerFrame = EventsFrame | CommittedFrame | { kind: 3; ranges: ResultRange[] };
 
 /** Makes bytes of a compressed block that says how many it has. */
 export type Inflate = (coded: Uint8Array, raw: number) => Promise<Uint8Array>;
@@ -160,6 +197,11 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
     const flags = r.byte();
     if (kind === kindResults && flags === 0) {
       yield { kind, ranges: Array.from({ length: r.count(4) }, () => resultRange(r)) };
+      continue;
+    }
+    if (kind === kindCommitted && (flags & ~flag3) === 0) {
+      const id = r.uvarint();
+      yield { kind, id, duplicate: (flags & flag3) !== 0, appends: Array.from({ length: r.count(3) }, () => appended(r)) };
       continue;
     }
     if (kind !== kindEvents || (flags & ~(flagDeflate | flagDeliveries | flag3)) !== 0) {
@@ -189,6 +231,11 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
 
 function resultRange(r: Reader): ResultRange {
   return { id: r.uvarint(), n: r.uvarint(), version: r.uvarint(), position: r.uvarint() };
+}
+
+function appended(r: Reader): Appended {
+  const count = r.uvarint();
+  return { version: r.uvarint(), position: r.uvarint(), count };
 }
 
 function fill(f: EventsFrame, r: Reader, count: number): EventsFrame {

@@ -1,8 +1,17 @@
 import type { Address } from "./address.js";
 import { abortError, broken, type ErrorObject, errorOf, GyreError } from "./errors.js";
 import type { RecordedEvent } from "./event.js";
-import { creditFrame, type ServerFrame } from "./frames.js";
-import { type Amount, cancelText, creditText, type OK, type ServerMessage, type Status, unsubscribeText } from "./messages.js";
+import { creditFrame, type ResultRange, type ServerFrame } from "./frames.js";
+import {
+  type Amount,
+  type Appended,
+  cancelText,
+  creditText,
+  type OK,
+  type ServerMessage,
+  type Status,
+  unsubscribeText,
+} from "./messages.js";
 import { type Receiver, Session, type SessionOptions } from "./session.js";
 import { utf8Length } from "./text.js";
 import { Window } from "./window.js";
@@ -53,8 +62,8 @@ export interface Answer {
   ok?: OK;
   /** Of a read. */
   events?: RecordedEvent[];
-  /** Of an append of one event. */
-  result?: { version: number; position: number };
+  /** Of an append, in binary. */
+  result?: { appends: Appended[]; duplicate: boolean };
 }
 
 export interface Request extends Limits {
@@ -396,16 +405,25 @@ export class Link implements Receiver {
     if (call !== undefined) call.events = events;
   }
 
+  #results({ id, n, version, position }: ResultRange): void {
+    if (n > this.#calls.size) throw broken("more results than requests");
+    for (let i = 0; i < n; i++) {
+      this.#answered(id + i, { result: { appends: [{ version: version + i, position: position + i, count: 1 }], duplicate: false } });
+    }
+  }
+
   /** Receiver. */
   frame(f: ServerFrame): void {
-    if (f.kind === 1) {
-      if (f.answer) this.#page(f.sub, f.events);
-      else this.#subs.get(f.sub)?.take(f.events, f.attempts, undefined, f.bytes);
-      return;
-    }
-    for (const r of f.ranges) {
-      if (r.n > this.#calls.size) throw broken("more results than requests");
-      for (let i = 0; i < r.n; i++) this.#answered(r.id + i, { result: { version: r.version + i, position: r.position + i } });
+    switch (f.kind) {
+      case 1:
+        if (f.answer) this.#page(f.sub, f.events);
+        else this.#subs.get(f.sub)?.take(f.events, f.attempts, undefined, f.bytes);
+        break;
+      case 3:
+        for (const r of f.ranges) this.#results(r);
+        break;
+      case 7:
+        this.#answered(f.id, { result: f });
     }
   }
 

@@ -40,6 +40,16 @@ export interface Check {
   expect: Expect;
 }
 
+/** Where appended events are. */
+export interface Appended {
+  /** The version of the last event. */
+  readonly version: number;
+  /** The position of the last event. */
+  readonly position: number;
+  /** How many events there are. */
+  readonly count: number;
+}
+
 export interface Amount {
   events: number;
   bytes: number;
@@ -188,7 +198,7 @@ export interface OK {
   position?: number;
   count?: number;
   duplicate?: boolean;
-  appends?: { version: number; position: number; count: number }[];
+  appends?: Appended[];
   events?: RecordedEvent[];
   next?: number;
   end?: boolean;

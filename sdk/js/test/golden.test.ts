@@ -36,6 +36,10 @@ interface FrameMeans {
   attempts?: number[];
   stream: string;
   expect: number | "any";
+  tx: { stream: string; expect: number | "any"; events?: EventMeans[]; links?: string[] }[];
+  checks: messages.Check[];
+  duplicate: boolean;
+  appends: messages.Appended[];
   timeoutMs?: number;
   compress?: string;
   ranges: frames.ResultRange[];
@@ -48,7 +52,8 @@ interface FrameMeans {
 const allFrames = elementsOf(framesText).map((text) => {
   const written = membersOf(membersOf(text).get("means") as string);
   const { name, hex, means } = JSON.parse(text) as { name: string; hex: string; means: FrameMeans };
-  return { name, bytes: new Uint8Array(Buffer.from(hex, "hex")), means, events: elementsOf(written.get("events") ?? "[]") };
+  const tx = elementsOf(written.get("tx") ?? "[]").map((a) => elementsOf(membersOf(a).get("events") ?? "[]"));
+  return { name, bytes: new Uint8Array(Buffer.from(hex, "hex")), means, events: elementsOf(written.get("events") ?? "[]"), tx };
 });
 
 /** Those that this client sends and gets: it accepts DEFLATE and no other codec, and does not compress what it sends. */
@@ -95,7 +100,7 @@ async function decodeAll(message: Uint8Array, limit = 1 << 20): Promise<frames.S
   return all;
 }
 
-for (const { name, bytes, means, events } of frameVectors) {
+for (const { name, bytes, means, events, tx } of frameVectors) {
   test(`frame: ${name}`, async () => {
     switch (means.kind) {
       case 1: {
@@ -112,7 +117,20 @@ for (const { name, bytes, means, events } of frameVectors) {
       case 2: {
         const prepared = means.events.map((e, i) => newEvent(e, events[i] as string));
         const { id, stream, expect, timeoutMs } = means;
-        assert.deepEqual(frames.appendFrame(id, { stream, expect, events: prepared }, timeoutMs), bytes);
+        assert.deepEqual(frames.commitFrame(id, [{ stream, expect, events: prepared }], [], timeoutMs), bytes);
+        break;
+      }
+      case 6: {
+        const appends = means.tx.map(({ stream, expect, events = [], links }, i) => {
+          const prepared = events.map((e, j) => newEvent(e, tx[i]?.[j] as string));
+          return { stream, expect, events: prepared, links };
+        });
+        assert.deepEqual(frames.commitFrame(means.id, appends, means.checks, means.timeoutMs), bytes);
+        break;
+      }
+      case 7: {
+        const { kind, id, duplicate, appends } = means;
+        assert.deepEqual(await decodeAll(bytes), [{ kind, id, duplicate, appends }]);
         break;
       }
       case 3:
@@ -132,7 +150,7 @@ for (const { name, bytes, means, events } of frameVectors) {
   });
 }
 
-const fromServer = frameVectors.filter(({ means }) => means.kind === 1 || means.kind === 3);
+const fromServer = frameVectors.filter(({ means }) => [1, 3, 7].includes(means.kind));
 
 test("frames of one message follow each other", async () => {
   const message = Buffer.concat(fromServer.map((v) => v.bytes));
@@ -160,6 +178,8 @@ test("frames that are cut short, damaged or too large are refused", async () => 
   await refused(new Uint8Array([1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]));
   await refused(new Uint8Array([1, 4, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]));
   await refused(new Uint8Array([3, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+  await refused(new Uint8Array([7, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+  await refused(new Uint8Array([7, 4, 1, 0]));
   await refused(new Uint8Array([1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0]));
 });
 

@@ -68,6 +68,33 @@ test("what was not answered is sent again, in order, with the same ids", async (
   assert.deepEqual((await page).events, []);
 });
 
+test("a transaction that was not answered is sent again, in binary, and answered so", async (t) => {
+  const [client, first, peer] = await pair(t);
+  const appends = [
+    { stream: "a", events: [event, event] },
+    { stream: "b", events: [event] },
+  ];
+  const written = client.transact(appends, { checks: [{ stream: "c", expect: 0 }] });
+  const sent = await first.frames();
+  assert.equal(sent[0], 6);
+  first.socket.terminate();
+  const second = await peer.greet();
+  assert.deepEqual(await second.frames(), sent);
+  const id = sent[2] as number;
+  second.say(Buffer.from([7, 8, id, 2, 2, 2, 2, 1, 7, 3]));
+  assert.deepEqual(await written, {
+    appends: [
+      { version: 2, position: 2, count: 2 },
+      { version: 7, position: 3, count: 1 },
+    ],
+    position: 3,
+    duplicate: true,
+  });
+  const odd = client.transact(appends);
+  second.say(Buffer.from([7, 0, (await second.frames())[2] as number, 1, 1, 1, 1]));
+  await assert.rejects(odd, { code: "protocol_error" });
+});
+
 test("an append that is given up is canceled, and its outcome not known", async (t) => {
   const [client, c] = await pair(t, { json: true });
   const abort = new AbortController();
