@@ -84,8 +84,8 @@ func appendRecords(dst []byte, events []core.NewEvent) []byte {
 
 // maxBytes bounds the size of the frame.
 func (f *CommitFrame) maxBytes() int {
-	const each = 3 * binary.MaxVarintLen64 // of a target: expect and lengths
-	n := 2 + (4+len(f.Commit.Appends)+len(f.Commit.Checks))*each
+	const header, target = 32, 20 // with all numbers as long as they get
+	n := header + (len(f.Commit.Appends)+len(f.Commit.Checks))*target
 	for i := range f.Commit.Appends {
 		a := &f.Commit.Appends[i]
 		n += len(a.Stream) + len(a.Links)*len(core.ID{})
