@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -102,6 +103,9 @@ type gatherer struct {
 	lo     uint64 // version of the first offset
 	next   uint64 // version that the page stopped before
 	full   bool
+	// guess, in bytes, is what the last event of a group may have: hardly more than the
+	// largest so far.
+	guess int
 }
 
 // Events whose places are near are read at once: up to nearBytes of something
@@ -109,7 +113,7 @@ type gatherer struct {
 const (
 	nearBytes   = 8 << 10
 	groupBytes  = 256 << 10
-	guessBytes  = 1 << 10 // of the last event of a group
+	guessBytes  = 1 << 10 // before any is known
 	headerGuess = eventPrefixBytes + binary.MaxVarintLen64
 )
 
@@ -159,7 +163,7 @@ func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
 		return cannotRead(err)
 	}
 	defer g.engine.files.release(file)
-	w := takeWindow(file, math.MaxInt64, int(offs[len(offs)-1]-offs[0])+guessBytes)
+	w := takeWindow(file, math.MaxInt64, int(offs[len(offs)-1]-offs[0])+cmp.Or(g.guess, guessBytes))
 	defer w.giveBack()
 	salt := g.view.segment(number).salt
 	for i := range offs {
@@ -176,6 +180,7 @@ func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
 		if err != nil {
 			return err
 		}
+		g.guess = max(g.guess, eventPrefixBytes+len(encoded)*9/8)
 		if err := g.add(encoded, offs[i], version+uint64(i)); err != nil || g.full {
 			return err
 		}
