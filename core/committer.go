@@ -150,6 +150,7 @@ func (c *committer) run(lane int) {
 		for i, p := range group {
 			c.answer(p, done.Outcomes[i])
 		}
+		c.tail.wake()
 		clear(group)
 		clear(commits)
 	}

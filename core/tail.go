@@ -31,6 +31,9 @@ type tail struct {
 	end     uint64
 	early   []early
 	waiters waiters
+	// added are the batches whose waiters are not woken yet. They are woken before who
+	// waits changes: a waiter that comes or leaves has been told of all that is here.
+	added []Batch
 }
 
 // early is a batch that came before the one that precedes it, because the step
@@ -73,9 +76,9 @@ func (t *tail) place() (log string, end uint64) {
 // maxEarly bounds the batches that wait for one that comes before them.
 const maxEarly = 64
 
-// publish adds what the step of a lane wrote, if anything, and wakes who waits
-// for it. Steps may arrive in another order than that of their positions;
-// others are those still under way.
+// publish adds what the step of a lane wrote, if anything. Steps may arrive in
+// another order than that of their positions; others are those still under way. Who
+// waits for it is not woken before wake, so that who appended is answered first.
 func (t *tail) publish(lane int, b Batch, others laneSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,6 +89,22 @@ func (t *tail) publish(lane int, b Batch, others laneSet) {
 		t.early = append(t.early, early{b, others})
 	}
 	t.takeEarly()
+}
+
+// wake wakes those who wait for what was published.
+func (t *tail) wake() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wakeAdded()
+}
+
+// wakeAdded is wake. mu is held.
+func (t *tail) wakeAdded() {
+	for i := range t.added {
+		t.waiters.wake(t.added[i])
+	}
+	clear(t.added)
+	t.added = t.added[:0]
 }
 
 // takeEarly adds the early batches whose time has come. mu is held.
@@ -146,6 +165,7 @@ func (t *tail) fill(page Page) {
 		t.end = max(t.end, upTo)
 	}
 	t.takeEarly()
+	t.wakeAdded()
 }
 
 // keep reports whether the tail is of that log. If not, it begins anew at the
@@ -182,12 +202,14 @@ func (t *tail) skipTo(head uint64) {
 		t.end = head
 	}
 	t.takeEarly()
+	t.wakeAdded()
 }
 
 // restart forgets what is kept and sends everyone who waits to storage for
 // what comes after the head. mu is held.
 func (t *tail) restart() {
 	t.batches, t.bytes, t.dropped = nil, 0, 0
+	t.wakeAdded()
 	t.waiters.wakeAll(t.end)
 }
 
@@ -212,7 +234,7 @@ func (t *tail) add(b Batch) {
 		t.batches, t.dropped = slices.Clone(t.batches), 0
 	}
 	t.end = b.Last
-	t.waiters.wake(b)
+	t.added = append(t.added, b)
 }
 
 // from returns the batches that hold every event after position, if the tail
@@ -238,6 +260,7 @@ func (t *tail) wait(w *waiter, log string, position uint64) bool {
 	if position < t.end || log != t.log {
 		return false
 	}
+	t.wakeAdded()
 	t.waiters.add(w)
 	return true
 }
@@ -247,6 +270,7 @@ func (t *tail) wait(w *waiter, log string, position uint64) bool {
 func (t *tail) leave(w *waiter) (head uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.wakeAdded()
 	t.waiters.remove(w)
 	return t.end
 }

@@ -2,25 +2,57 @@ package core
 
 import "testing"
 
+func batchAt(position uint64) (b Batch) {
+	e := NewEvent{Type: "T", Format: Bytes}
+	b.Add(EncodeEvent(nil, Placement{Stream: "s", Version: position, Position: position, Incarnation: 1}, &e), position)
+	return b
+}
+
+// TestWaitersAreToldOfWhatIsInTheTail: between what is published and its wake, one that
+// leaves has been woken for it, and one that comes has seen it.
+func TestWaitersAreToldOfWhatIsInTheTail(t *testing.T) {
+	newWaiter := func() *waiter { return &waiter{stream: "s", woken: make(chan uint64, 1)} }
+	for name, change := range map[string]func(*tail, *waiter){
+		"leaves":   func(tail *tail, w *waiter) { tail.leave(w) },
+		"restarts": func(tail *tail, _ *waiter) { tail.skipTo(9) },
+		"wakes":    func(tail *tail, _ *waiter) { tail.wake() },
+		"comes":    func(tail *tail, _ *waiter) { tail.wait(newWaiter(), "log", 1) },
+	} {
+		tail, first, second := newTail(1<<20, "log", 0), newWaiter(), newWaiter()
+		if !tail.wait(first, "log", 0) {
+			t.Fatalf("%s: there is nothing to wait for in an empty tail", name)
+		}
+		tail.publish(0, batchAt(1), 0)
+		if len(first.woken) != 0 {
+			t.Fatalf("%s: woken before the wake", name)
+		}
+		change(tail, first)
+		if len(first.woken) != 1 || <-first.woken != 0 {
+			t.Errorf("%s: the first waiter was not woken for position 1", name)
+		}
+		if _, end := tail.place(); !tail.wait(second, "log", end) {
+			t.Fatalf("%s: there is something behind the end", name)
+		}
+		tail.wake()
+		if len(second.woken) != 0 {
+			t.Errorf("%s: the second waiter was woken for what it has seen", name)
+		}
+	}
+}
+
 // TestTailTakesWhatWaitedForAGap has a step come after events of others, and the
 // gap close in each of the ways it can: with nothing more to come, what waited has
 // to be in the tail.
 func TestTailTakesWhatWaitedForAGap(t *testing.T) {
-	batch := func(position uint64) Batch {
-		var b Batch
-		e := NewEvent{Type: "T", Format: Bytes}
-		b.Add(EncodeEvent(nil, Placement{Stream: "s", Version: position, Position: position, Incarnation: 1}, &e), position)
-		return b
-	}
 	for name, closeGap := range map[string]func(t *tail){
-		"filled":    func(t *tail) { t.fill(Page{Batch: batch(1)}) },
+		"filled":    func(t *tail) { t.fill(Page{Batch: batchAt(1)}) },
 		"empty":     func(t *tail) { t.fill(Page{End: true, Head: 2}) },
 		"skipped":   func(t *tail) { t.skipTo(1) },
 		"overtaken": func(t *tail) { t.skipTo(1); t.skipTo(1) },
 	} {
 		tail := newTail(1<<20, "log", 0)
 		tail.share(func() bool { return true })
-		tail.publish(0, batch(2), 0)
+		tail.publish(0, batchAt(2), 0)
 		if _, end := tail.place(); end != 0 || tail.missing() != 1 || len(tail.gaps) != 1 {
 			t.Fatalf("%s: the tail ends at %d, misses up to %d, before the gap is closed", name, end, tail.missing())
 		}
