@@ -44,9 +44,9 @@ type conn struct {
 	running sync.WaitGroup
 
 	heard    atomic.Int64 // Unix nanoseconds of the last sign of life
-	welcomed atomic.Bool
-	draining atomic.Bool // no new requests
-	shut     atomic.Bool // a close frame is on its way: incoming messages are dropped
+	welcomed atomic.Bool  // the answer to hello is on its way
+	draining atomic.Bool  // no new requests
+	shut     atomic.Bool  // a close frame is on its way: incoming messages are dropped
 
 	endMu sync.Mutex
 	end   *closing // why the server ends it; nil if it did not
@@ -274,9 +274,10 @@ func (c *conn) sayGoodbye() {
 	c.socket.readBy(time.Now().Add(goodbye))
 }
 
-// drain says goaway and takes no new requests.
+// drain says goaway and takes no new requests. A client that waits for its welcome
+// would not understand; it is told by the close that follows.
 func (c *conn) drain(reconnectInMs int64) {
-	if !c.draining.Swap(true) {
+	if !c.draining.Swap(true) && c.welcomed.Load() {
 		c.out.text(wire.Encode(nil, &wire.Goaway{Reason: "shutdown", ReconnectInMs: reconnectInMs}))
 	}
 }

@@ -91,6 +91,22 @@ func TestWSCloseDrains(t *testing.T) {
 	}
 }
 
+// TestWSCloseBeforeHello: nothing comes in the place of welcome, so that a client that
+// reconnects meanwhile tries again.
+func TestWSCloseBeforeHello(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	p := n.connect()
+	closed := make(chan error, 1)
+	go func() { closed <- n.api.Close(t.Context()) }()
+	_, text, err := p.ReadMessage()
+	if !websocket.IsCloseError(err, 4000) {
+		t.Errorf("heard %s, %v, want the close 4000", text, err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWSCloseDoesNotWaitForever(t *testing.T) {
 	n, g := newGated(t, wsapi.Limits{})
 	p := n.greeted()

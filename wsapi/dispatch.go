@@ -96,7 +96,6 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		return closeWith(closeProtocol, core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1"))
 	}
 	limits := &c.api.config.Limits
-	c.welcomed.Store(true)
 	batch := false
 	if accept := hello.Accept; accept != nil {
 		batch = accept.Batch
@@ -120,6 +119,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
 	}))
 	c.out.joinText(batch)
+	c.welcomed.Store(true)
 	return nil
 }
 
