@@ -313,11 +313,17 @@ func (o *Owner) hosts() (hosts []*host) {
 
 // Close ends all subscribers with shutting_down, stores the checkpoints, as far as
 // that is done before ctx ends, and returns when the Owner's goroutines are gone.
-// Later calls of any method are answered shutting_down.
+// Later calls of any method are answered shutting_down, but that another Close returns
+// with the first.
 func (o *Owner) Close(ctx context.Context) error {
 	o.mu.Lock()
+	again := o.closed
 	o.closed = true
 	o.mu.Unlock()
+	if again {
+		o.running.Wait()
+		return nil
+	}
 	hosts := o.hosts()
 	for _, h := range hosts {
 		h.dismiss(errClosed())
