@@ -62,8 +62,8 @@ func (a *appender) start(file File, h segmentHeader, m mark) {
 	a.changed.Broadcast()
 }
 
-// write puts frames behind what is written; m is the state after them, and
-// zeros may follow them. It must be called with Engine.mu held.
+// write puts frames behind what is written; m is the state after them. It
+// must be called with Engine.mu held.
 func (a *appender) write(frames []byte, m mark) error {
 	a.mu.Lock()
 	file, from, err := a.file, a.written.end, a.failed
@@ -246,21 +246,24 @@ func prepareSegment(fs FS, dir string, number uint32, size int64, p *pace) (File
 	return file, nil
 }
 
+// fillBytes is how much of a segment is filled at a time. What is written with one call
+// the system may cache as one piece, which later reads are quicker through.
+const fillBytes = 256 << 10
+
 // fill makes file size zeros long, durably.
 func fill(file File, size int64, p *pace) error {
-	var done int64
-	if f, ok := file.(osFile); ok {
-		var err error
-		if done, err = f.writeZeros(size, p); err != nil {
-			return err
-		}
-	}
-	for o := done; o < size; o += int64(len(zeros)) {
+	for o := int64(0); o < size; o += fillBytes {
 		if err := p.await(o); err != nil {
 			return err
 		}
-		if _, err := file.WriteAt(zeros[:min(int64(len(zeros)), size-o)], o); err != nil {
+		n := min(fillBytes, size-o)
+		if _, err := file.WriteAt(zeros[:n], o); err != nil {
 			return err
+		}
+		if f, ok := file.(osFile); ok {
+			if err := f.writeSoon(o, n); err != nil {
+				return err
+			}
 		}
 	}
 	return file.Sync()

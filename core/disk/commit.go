@@ -201,7 +201,6 @@ func (e *Engine) flush(written *core.Batch) error {
 		return nil
 	}
 	b.batch(written)
-	b.fillPage()
 	if err := e.appender.write(b.buf, w.last); err != nil {
 		return err
 	}

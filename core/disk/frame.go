@@ -228,17 +228,6 @@ func (f *frameBuilder) batch(b *core.Batch) {
 	b.Links = b.Links || f.links
 }
 
-// pageBytes is the unit in which the system caches files.
-const pageBytes = 4096
-
-// fillPage adds zeros up to the end of the page. They are there already, but
-// not in the cache, and a page that is written in part must first be read.
-func (f *frameBuilder) fillPage() {
-	if n := int(f.end() % pageBytes); n > 0 {
-		f.buf = append(f.buf, zeros[:pageBytes-n]...)
-	}
-}
-
 // finish completes the frame and returns the offset behind it.
 func (f *frameBuilder) finish() int64 {
 	h := &f.header

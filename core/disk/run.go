@@ -21,7 +21,7 @@ const (
 	postingsInBlock = (blockBytes - 8) / 8
 	idsInBlock      = (blockBytes - 8) / 16
 	runMagic        = "GYRERUN\x00"
-	runVersion      = 2
+	runVersion      = 3
 )
 
 // The sections of a run, in the order they have in the file.
@@ -77,8 +77,9 @@ type runStream struct {
 	inline       []byte // the postings of a stream with at most maxInline events
 }
 
-// maxInline keeps a block of entries from having only a few streams.
-const maxInline = 16
+// maxInline keeps a block of entries from having only a few streams: an inline posting
+// takes about five bytes.
+const maxInline = 64
 
 func (s *runStream) last() uint64 { return s.first + s.count - 1 }
 
