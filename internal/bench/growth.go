@@ -140,12 +140,11 @@ func fillScattered(ctx context.Context, log core.Log, step, streams int) error {
 }
 
 func measureCosts(ctx context.Context, log core.Log, step, streams int) (costs, error) {
-	const times, turns = 2000, 15
-	// Each measure many times, in turn: the median is of the log, not of what the
-	// machine did meanwhile, nor of the seconds in which the index merges its last
-	// runs after ten million events came in twenty.
+	const times = 2000
+	// Each measure several times, in turn: the median is of the log, not of what
+	// the machine did meanwhile.
 	var appends, reads []float64
-	for range turns {
+	for range rounds {
 		begin := time.Now()
 		for range times {
 			_, err := log.Append(ctx, core.Commit{Appends: []core.Append{{
