@@ -19,6 +19,9 @@ const (
 	maxGroupEvents  = 16 * 1024
 	maxGroupBytes   = 4 << 20
 
+	// longAlone is how many groups of one Commit say that there is one appender.
+	longAlone = 16
+
 	// maxQueuedCommits bounds the queue beside its bytes.
 	maxQueuedCommits = 16 * 1024
 )
@@ -44,6 +47,7 @@ type committer struct {
 	load    int        // of queue
 	waiting int        // submitters that wait for room
 	busy    [lanes]step
+	alone   int // groups of a single Commit, since there was a larger one
 
 	commits, events, conflicts, duplicates, failures, steps atomic.Uint64
 }
@@ -159,9 +163,10 @@ func (c *committer) run(lane int) {
 // take waits for Commits that do not touch what the other lanes work on, and
 // removes a group of them from the queue. It is nil when the committer stops.
 //
-// Before it does so it yields once. The first Commit to arrive wakes the lane;
-// goroutines that are as ready to submit would otherwise come too late and need
-// a sync of their own. Nobody being ready, yielding costs nothing.
+// Before it does so it yields once, unless Commits have long come one by one. The
+// first to arrive wakes the lane; goroutines that are as ready to submit would
+// otherwise come too late and need a sync of their own. A lone appender would only
+// see another thread take the lane over: measured, 7-10 µs of its 120.
 func (c *committer) take(lane int, group []*pending) []*pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,7 +178,7 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 		case !c.worthwhile():
 			c.work.Wait()
 			yielded = false
-		case !yielded:
+		case !yielded && c.alone < longAlone:
 			c.mu.Unlock()
 			runtime.Gosched()
 			c.mu.Lock()
@@ -184,6 +189,9 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 				yielded = false
 			}
 		}
+	}
+	if c.alone++; len(group) > 1 {
+		c.alone = 0
 	}
 	if c.waiting > 0 {
 		close(c.room)
