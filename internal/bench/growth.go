@@ -27,35 +27,49 @@ const (
 	streamsPerStep  = 1000 // streams that get one event each, in one Commit
 )
 
-// costs are what the child process measures on a log of one size.
-type costs struct {
-	Append  float64 // µs, one event in one Commit
-	Read100 float64 // µs, all of a stream of 100 events
-	PeakRSS float64 // MiB, so far, while appending and following
-}
-
-// benchGrowth measures how a node's costs grow with its log. A process of its
-// own fills the log, and is killed at the end, so that memory and recovery are
-// those of a node and not of this program.
+// benchGrowth measures how a node's costs grow with its log: a small and a large one
+// take turns. Each is in a process of its own, so that memory is that of a node and not
+// of this program; the large one is killed at the end.
 func benchGrowth(b *bench) error {
-	dir := filepath.Join(b.dir, "growth")
-	large := b.n(largeLog)
-	child, err := startChild(b.ctx, "fill", dir, strconv.Itoa(smallLog), strconv.Itoa(large))
+	size := b.n(largeLog)
+	small, err := startLog(b, "growth-small", smallLog)
 	if err != nil {
 		return err
 	}
-	defer child.kill()
-	var small, big costs
-	b.progress("growth: a log of %d events", smallLog)
-	if err := child.read(&small); err != nil {
+	defer small.kill()
+	large, err := startLog(b, "growth", size)
+	if err != nil {
 		return err
 	}
-	b.progress("growth: a log of %d events", large)
-	if err := child.read(&big); err != nil {
-		return err
+	defer large.kill()
+	b.progress("growth: %d turns of both", rounds)
+	var rss float64
+	note := fmt.Sprintf("%d against %d events", size, smallLog)
+	appends, reads := paired{note: note}, paired{note: note}
+	for range rounds {
+		s, err := small.turn()
+		if err != nil {
+			return err
+		}
+		l, err := large.turn()
+		if err != nil {
+			return err
+		}
+		appends.floors, appends.values = append(appends.floors, s.Append), append(appends.values, l.Append)
+		reads.floors, reads.values = append(reads.floors, s.Read100), append(reads.values, l.Read100)
+		rss = l.PeakRSS
 	}
-	child.kill()
+	b.atMostTimes("growth/append", "µs", appends, 1.5)
+	b.atMostTimes("growth/read100", "µs", reads, 1.5)
+	b.atMost("growth/rss", "MiB", rss, 512, note)
+	_ = large.in.Close()
+	time.Sleep(window) // in which it appends
+	large.kill()
+	return benchOpen(b, filepath.Join(b.dir, "growth"), size)
+}
 
+// benchOpen measures how long a log takes to open whose process was killed.
+func benchOpen(b *bench, dir string, acknowledged int) error {
 	begin := time.Now()
 	engine, err := disk.Open(b.ctx, disk.Config{Dir: dir})
 	if err != nil {
@@ -66,22 +80,52 @@ func benchGrowth(b *bench) error {
 	if err := engine.Close(); err != nil {
 		return err
 	}
-	if head < uint64(large) {
-		return fmt.Errorf("the log has %d events after the kill, %d were acknowledged", head, large)
+	if head < uint64(acknowledged) {
+		return fmt.Errorf("the log has %d events after the kill, %d were acknowledged", head, acknowledged)
 	}
-	note := fmt.Sprintf("%d against %d events", large, smallLog)
-	b.atMost("growth/append", "× cost", big.Append/small.Append, 1.5, note)
-	b.atMost("growth/read100", "× cost", big.Read100/small.Read100, 1.5, note)
-	b.atMost("growth/rss", "MiB", big.PeakRSS, 512, note)
-	b.atMost("growth/open_after_kill", "s", opened.Seconds(), 3, note)
-	b.add(Result{Name: "growth/append_latency", Value: big.Append, Unit: "µs", Holds: true})
-	b.add(Result{Name: "growth/read100_latency", Value: big.Read100, Unit: "µs", Holds: true})
+	b.atMost("growth/open_after_kill", "s", opened.Seconds(), 3, fmt.Sprintf("%d events", head))
 	return nil
 }
 
-// childFill fills a log in two steps and measures after each. Then it appends
-// on until it is killed.
+// grownLog is a child that has filled a log, and measures what it is told to.
+type grownLog struct{ *child }
+
+func startLog(b *bench, name string, events int) (grownLog, error) {
+	b.progress("growth: a log of %d events", events)
+	c, err := startChild(b.ctx, "fill", filepath.Join(b.dir, name), strconv.Itoa(events))
+	if err != nil {
+		return grownLog{}, err
+	}
+	var head uint64
+	if err := c.read(&head); err != nil {
+		c.kill()
+		return grownLog{}, err
+	}
+	return grownLog{c}, nil
+}
+
+// costs are what a turn measures.
+type costs struct {
+	Append  float64 // µs, one event in one Commit
+	Read100 float64 // µs, all of a stream of 100 events
+	PeakRSS float64 // MiB, so far, while appending and following
+}
+
+// turn has the child measure its costs once.
+func (l grownLog) turn() (c costs, err error) {
+	if _, err := io.WriteString(l.in, "turn\n"); err != nil {
+		return costs{}, err
+	}
+	return c, l.read(&c)
+}
+
+// childFill fills a log, tells its head, and measures its costs for each line that
+// comes. When no more do, it appends until it is killed.
 func childFill(ctx context.Context, args []string) error {
+	events, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
 	engine, err := disk.Open(ctx, disk.Config{Dir: args[0]})
 	if err != nil {
 		return err
@@ -96,22 +140,20 @@ func childFill(ctx context.Context, args []string) error {
 			}
 		}
 	}()
-	filled := 0
-	for step, size := range args[1:] {
-		n, err := strconv.Atoi(size)
+	streams := events / eventsPerStream
+	if err := fillScattered(ctx, store, streams); err != nil {
+		return err
+	}
+	out := json.NewEncoder(os.Stdout)
+	if err := out.Encode(store.State().Head); err != nil {
+		return err
+	}
+	for turns := bufio.NewScanner(os.Stdin); turns.Scan(); {
+		c, err := measureCosts(ctx, store, streams)
 		if err != nil {
 			return err
 		}
-		streams := (n - filled) / eventsPerStream
-		if err := fillScattered(ctx, store, step, streams); err != nil {
-			return err
-		}
-		filled = n
-		c, err := measureCosts(ctx, store, step, streams)
-		if err != nil {
-			return err
-		}
-		if err := json.NewEncoder(os.Stdout).Encode(c); err != nil {
+		if err := out.Encode(c); err != nil {
 			return err
 		}
 	}
@@ -120,16 +162,16 @@ func childFill(ctx context.Context, args []string) error {
 	return err
 }
 
-func streamName(step, n int) string { return fmt.Sprintf("order-%d-%07d", step, n) }
+func streamName(n int) string { return fmt.Sprintf("grown-%07d", n) }
 
 // fillScattered gives each stream 100 events, in rounds over all streams, so
 // that a stream's events lie as far from each other as they can.
-func fillScattered(ctx context.Context, log core.Log, step, streams int) error {
+func fillScattered(ctx context.Context, log core.Log, streams int) error {
 	for range eventsPerStream {
 		for first := 0; first < streams; first += streamsPerStep {
 			var c core.Commit
 			for n := first; n < min(first+streamsPerStep, streams); n++ {
-				c.Appends = append(c.Appends, core.Append{Stream: streamName(step, n), Expect: core.AnyVersion, Events: newEvents(1)})
+				c.Appends = append(c.Appends, core.Append{Stream: streamName(n), Expect: core.AnyVersion, Events: newEvents(1)})
 			}
 			if _, err := log.Append(ctx, c); err != nil {
 				return err
@@ -139,36 +181,31 @@ func fillScattered(ctx context.Context, log core.Log, step, streams int) error {
 	return nil
 }
 
-func measureCosts(ctx context.Context, log core.Log, step, streams int) (costs, error) {
+func measureCosts(ctx context.Context, log core.Log, streams int) (c costs, err error) {
 	const times = 2000
-	// Each measure several times, in turn: the median is of the log, not of what
-	// the machine did meanwhile.
-	var appends, reads []float64
-	for range rounds {
-		begin := time.Now()
-		for range times {
-			_, err := log.Append(ctx, core.Commit{Appends: []core.Append{{
-				Stream: streamName(9, rand.IntN(1000)), Expect: core.AnyVersion, Events: newEvents(1),
-			}}})
-			if err != nil {
-				return costs{}, err
-			}
+	begin := time.Now()
+	for range times {
+		_, err := log.Append(ctx, core.Commit{Appends: []core.Append{{
+			Stream: fmt.Sprintf("other-%03d", rand.IntN(1000)), Expect: core.AnyVersion, Events: newEvents(1),
+		}}})
+		if err != nil {
+			return costs{}, err
 		}
-		appends = append(appends, micros(begin, times))
-		begin = time.Now()
-		for range times {
-			page, err := log.Read(ctx, core.ReadRequest{Stream: streamName(step, rand.IntN(streams))})
-			if err != nil {
-				return costs{}, err
-			}
-			if page.Count != eventsPerStream {
-				return costs{}, fmt.Errorf("a stream has %d events", page.Count)
-			}
-		}
-		reads = append(reads, micros(begin, times))
 	}
-	rss, err := statusMiB("self", "VmHWM")
-	return costs{median(appends), median(reads), rss}, err
+	c.Append = micros(begin, times)
+	begin = time.Now()
+	for range times {
+		page, err := log.Read(ctx, core.ReadRequest{Stream: streamName(rand.IntN(streams))})
+		if err != nil {
+			return costs{}, err
+		}
+		if page.Count != eventsPerStream {
+			return costs{}, fmt.Errorf("a stream has %d events", page.Count)
+		}
+	}
+	c.Read100 = micros(begin, times)
+	c.PeakRSS, err = statusMiB("self", "VmHWM")
+	return c, err
 }
 
 func micros(since time.Time, n int) float64 {
@@ -212,7 +249,7 @@ func runChild(args []string) int {
 type child struct {
 	cmd *exec.Cmd
 	out *bufio.Reader
-	in  io.Closer
+	in  io.WriteCloser
 }
 
 func startChild(ctx context.Context, args ...string) (*child, error) {
