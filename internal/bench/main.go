@@ -107,17 +107,12 @@ func measure(ctx context.Context, out, run, dir string, scale float64) (holds bo
 	if dir == "" {
 		dir = filepath.Dir(out)
 	}
-	dir, err = os.MkdirTemp(dir, "bench-data-")
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	b := &bench{ctx: ctx, dir: dir, scale: scale}
+	b := &bench{ctx: ctx, scale: scale}
 	for _, g := range groups {
 		if !only.MatchString(g.name) {
 			continue
 		}
-		if err := g.run(b); err != nil {
+		if err := b.run(g, dir); err != nil {
 			return false, fmt.Errorf("%s: %w", g.name, err)
 		}
 	}
@@ -128,6 +123,16 @@ func measure(ctx context.Context, out, run, dir string, scale float64) (holds bo
 		}
 	}
 	return !slices.ContainsFunc(b.results, func(r Result) bool { return !r.Holds }), nil
+}
+
+// run has a group measure in a directory of its own, which is gone when it is done: its
+// files would take the page cache from the groups after it.
+func (b *bench) run(g group, dir string) (err error) {
+	if b.dir, err = os.MkdirTemp(dir, "bench-data-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(b.dir) }()
+	return g.run(b)
 }
 
 // progress tells on stderr what is being measured.
