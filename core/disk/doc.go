@@ -50,7 +50,7 @@
 //
 //	newest ◄──────────────────────────────────────────────► oldest
 //	memtable │ memtables, sealed │ run │ run │    run    │      run
-//	         └─ flusher makes runs ─┘   └─ merger: 4 become 1 ─┘
+//	         └─ flusher makes runs ─┘   └─ merger: 3 become 1 ─┘
 //
 // # Concurrency
 //

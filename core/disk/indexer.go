@@ -9,10 +9,9 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// mergeRatio is how many runs of a level become one of the next. Four keeps the
-// runs that a look-up may have to ask below four per level; the index is then
-// written once per level, which beside the log itself cannot be measured.
-const mergeRatio = 4
+// mergeRatio is how many runs of a level become one of the next. A look-up may have to
+// ask two runs a level, and the index is written once a level.
+const mergeRatio = 3
 
 // maxRetiredStreams bounds the retired tables that are kept as a cache of
 // versions; an entry takes about 100 bytes.
