@@ -149,3 +149,26 @@ func BenchmarkStream100(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRecords lists a few records among many that are not in the database yet, as
+// whoever joins a subscription does.
+func BenchmarkRecords(b *testing.B) {
+	e := open(b, Config{SegmentBytes: defaultSegmentBytes})
+	defer e.Close()
+	const owners, each = 2000, 10
+	for i := range owners {
+		c := &core.Commit{}
+		for k := range each {
+			c.Records = append(c.Records, core.RecordOp{Table: "t", Key: fmt.Sprintf("%04d/%d", i, k), Expect: core.AnyVersion, Value: []byte("1")})
+		}
+		if o := e.Commit(context.Background(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
+			b.Fatal(o.Err)
+		}
+	}
+	for b.Loop() {
+		r := core.RecordsRequest{Table: "t", Prefix: fmt.Sprintf("%04d/", rand.IntN(owners)), Limit: 100}
+		if found, err := e.Records(context.Background(), r); err != nil || len(found) != each {
+			b.Fatal(len(found), err)
+		}
+	}
+}

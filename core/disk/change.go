@@ -21,6 +21,14 @@ type recordID struct{ table, key string }
 
 func (c *recordChange) id() recordID { return recordID{c.table, c.key} }
 
+// inKeyOrder is the order of the database's keys.
+func inKeyOrder(a, b recordChange) bool {
+	if a.table != b.table {
+		return a.table < b.table
+	}
+	return a.key < b.key
+}
+
 const (
 	changePut    = 1
 	changeDelete = 2

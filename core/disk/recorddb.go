@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -120,7 +122,7 @@ func (d *recordDB) remake(end offset) error {
 		return openError(err)
 	}
 	changes, applied := d.newestSnapshot(end)
-	if err := d.apply(changes, applied); err != nil {
+	if err := d.apply(maps.Values(changes), applied); err != nil {
 		_ = d.db.Close()
 		return openError(err)
 	}
@@ -129,7 +131,7 @@ func (d *recordDB) remake(end offset) error {
 }
 
 // apply writes changes, which reach up to end in the log.
-func (d *recordDB) apply(changes map[recordID]recordChange, end offset) error {
+func (d *recordDB) apply(changes iter.Seq[recordChange], end offset) error {
 	return d.db.Update(func(tx *bbolt.Tx) error {
 		records, err := tx.CreateBucketIfNotExists(bucketRecords)
 		if err != nil {
@@ -140,14 +142,14 @@ func (d *recordDB) apply(changes map[recordID]recordChange, end offset) error {
 			return err
 		}
 		n := 0
-		for id, c := range changes {
+		for c := range changes {
 			if n++; n%recordsAtOnce == 0 {
 				runtime.Gosched() // as blockWriter.seal
 			}
-			if c.revision == 0 {
-				err = records.Delete(id.dbKey())
+			if key := c.id().dbKey(); c.revision == 0 {
+				err = records.Delete(key)
 			} else {
-				err = records.Put(id.dbKey(), append(binary.AppendUvarint(nil, c.revision), c.value...))
+				err = records.Put(key, append(binary.AppendUvarint(nil, c.revision), c.value...))
 			}
 			if err != nil {
 				return err
@@ -189,15 +191,12 @@ func (d *recordDB) revision(id recordID) (revision uint64, err error) {
 // visit returns false.
 func (d *recordDB) scan(r core.RecordsRequest, visit func(key string, c recordChange) bool) error {
 	table := recordID{r.Table, ""}.dbKey()
-	from := recordID{r.Table, max(r.Prefix, r.After, r.Key)}.dbKey()
+	from := recordID{r.Table, leastKey(r)}.dbKey()
 	return d.db.View(func(tx *bbolt.Tx) error {
 		cursor := tx.Bucket(bucketRecords).Cursor()
 		for k, v := cursor.Seek(from); k != nil && bytes.HasPrefix(k, table); k, v = cursor.Next() {
 			key := string(k[len(table):])
 			if !asked(r, key) {
-				if key == r.After && r.Key == "" {
-					continue
-				}
 				return nil
 			}
 			revision, n := binary.Uvarint(v)

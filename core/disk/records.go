@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tidwall/btree"
+
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -23,8 +25,8 @@ type recordStore struct {
 	// mu protects the fields below. Later ones are older.
 	pending  []pendingChange
 	newest   map[recordID]pendingRevision // of each record that is pending
-	fresh    map[recordID]recordChange
-	flushing map[recordID]recordChange
+	fresh    *changeTree
+	flushing *changeTree
 
 	bytes   int    // of fresh
 	flushed offset // the database has all changes before it
@@ -35,6 +37,14 @@ type recordStore struct {
 
 	wake sync.Cond // wanted or closing
 	done sync.WaitGroup
+}
+
+// changeTree has the last change of each of some records, in the order that the
+// database has.
+type changeTree = btree.BTreeG[recordChange]
+
+func newChangeTree() *changeTree {
+	return btree.NewBTreeGOptions(inKeyOrder, btree.Options{NoLocks: true})
 }
 
 // pendingChange is a change whose frame ends at end.
@@ -61,7 +71,10 @@ const (
 
 // newRecordStore serves what db has and the log adds.
 func newRecordStore(db recordDB, logger *slog.Logger) *recordStore {
-	s := &recordStore{logger: logger, db: db, newest: make(map[recordID]pendingRevision), fresh: make(map[recordID]recordChange), flushed: db.applied, seen: db.applied}
+	s := &recordStore{
+		logger: logger, db: db, flushed: db.applied, seen: db.applied,
+		newest: make(map[recordID]pendingRevision), fresh: newChangeTree(), flushing: newChangeTree(),
+	}
 	s.wake.L = &s.mu
 	return s
 }
@@ -92,11 +105,10 @@ func (s *recordStore) revision(id recordID) (uint64, error) {
 	if p, ok := s.newest[id]; ok {
 		return p.revision, nil
 	}
-	if c, ok := s.fresh[id]; ok {
-		return c.revision, nil
-	}
-	if c, ok := s.flushing[id]; ok {
-		return c.revision, nil
+	for _, t := range []*changeTree{s.fresh, s.flushing} {
+		if c, ok := t.Get(recordChange{table: id.table, key: id.key}); ok {
+			return c.revision, nil
+		}
 	}
 	return s.db.revision(id)
 }
@@ -155,12 +167,10 @@ func (s *recordStore) publish(end offset) {
 	n := 0
 	for n < len(s.pending) && s.pending[n].end <= end {
 		c := s.pending[n].recordChange
-		id := c.id()
-		if old, ok := s.fresh[id]; ok {
+		if old, ok := s.fresh.Set(c); ok {
 			s.bytes -= old.size()
 		}
-		s.fresh[id] = c
-		if s.newest[id].end <= end {
+		if id := c.id(); s.newest[id].end <= end {
 			delete(s.newest, id)
 		}
 		s.bytes += c.size()
@@ -252,27 +262,36 @@ func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := make(map[string]recordChange)
-	for _, m := range []map[recordID]recordChange{s.flushing, s.fresh} {
-		if r.Key != "" {
-			if c, ok := m[recordID{r.Table, r.Key}]; ok {
-				found[r.Key] = c
+	for _, t := range []*changeTree{s.flushing, s.fresh} {
+		t.Ascend(recordChange{table: r.Table, key: leastKey(r)}, func(c recordChange) bool {
+			if c.table != r.Table || !asked(r, c.key) {
+				return false
 			}
-			continue
-		}
-		for _, c := range m {
-			if c.table == r.Table && strings.HasPrefix(c.key, r.Prefix) && c.key > r.After {
-				found[c.key] = c
-			}
-		}
+			found[c.key] = c
+			return true
+		})
 	}
 	return found
 }
 
+// leastKey is the least one that r may ask for.
+func leastKey(r core.RecordsRequest) string {
+	switch {
+	case r.Key != "":
+		return r.Key
+	case r.After != "":
+		return max(r.Prefix, r.After+"\x00")
+	}
+	return r.Prefix
+}
+
+// asked says whether r asks for a key that is not below the least. Behind one that it
+// does not ask for there is none that it does.
 func asked(r core.RecordsRequest, key string) bool {
 	if r.Key != "" {
 		return key == r.Key
 	}
-	return strings.HasPrefix(key, r.Prefix) && key > r.After
+	return strings.HasPrefix(key, r.Prefix)
 }
 
 // start begins the goroutine that keeps the database up.
@@ -305,25 +324,27 @@ func (s *recordStore) flush() error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.flushing, s.fresh, s.bytes = s.fresh, make(map[recordID]recordChange), 0
+	s.flushing, s.fresh, s.bytes = s.fresh, newChangeTree(), 0
 	changes, end := s.flushing, s.seen
 	s.mu.Unlock()
 
-	err := s.db.apply(changes, end)
+	err := s.db.apply(changes.Scan, end)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
 		// Back to where they were, under what came meanwhile.
-		maps.Copy(s.flushing, s.fresh)
-		s.fresh, s.flushing = s.flushing, nil
+		for c := range s.fresh.Scan {
+			s.flushing.Set(c)
+		}
+		s.fresh, s.flushing = s.flushing, newChangeTree()
 		s.bytes = 0
-		for _, c := range s.fresh {
+		for c := range s.fresh.Scan {
 			s.bytes += c.size()
 		}
 		return err
 	}
-	s.flushing, s.flushed = nil, end
+	s.flushing, s.flushed = newChangeTree(), end
 	if s.logged >= snapshotBytes {
 		s.logged = 0
 		s.mu.Unlock()

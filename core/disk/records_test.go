@@ -39,7 +39,7 @@ func TestOverwrittenRecordsStayInMemory(t *testing.T) {
 	fresh := func() (records, bytes int) {
 		e.records.mu.Lock()
 		defer e.records.mu.Unlock()
-		return len(e.records.fresh), e.records.bytes
+		return e.records.fresh.Len(), e.records.bytes
 	}
 	if records, bytes := fresh(); records != 10 || bytes < 10<<10 || bytes > 12<<10 {
 		t.Errorf("%d records of %d bytes are kept, want 10 of some 1,100 each", records, bytes)

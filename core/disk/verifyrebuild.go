@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,7 +36,7 @@ func (v *verifier) rebuild() error {
 	if err := db.openFile(); err != nil {
 		return openError(err)
 	}
-	err = db.apply(v.latest, v.fresh[len(v.fresh)-1].end)
+	err = db.apply(maps.Values(v.latest), v.fresh[len(v.fresh)-1].end)
 	if closeErr := db.close(); err == nil {
 		err = closeErr
 	}

@@ -10,6 +10,7 @@ import (
 // Third-party modules, by the name of their import path.
 const (
 	bbolt      = "go.etcd.io/bbolt"
+	btree      = "github.com/tidwall/btree"
 	celgo      = "cel.dev/cel-go"
 	compress   = "github.com/klauspost/compress"
 	jsonv2     = "github.com/go-json-experiment/json"
@@ -36,7 +37,7 @@ type row struct {
 var table = map[string]row{
 	"core":                          {},
 	"core/memory":                   {imports: []string{"core"}},
-	"core/disk":                     {imports: []string{"core", bbolt, sys}},
+	"core/disk":                     {imports: []string{"core", bbolt, btree, sys}},
 	"core/postgres":                 {imports: []string{"core", jsonv2, pgx}, tests: []string{"internal/pgtest"}},
 	"core/delivery":                 {imports: []string{"core"}},
 	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest"}},
@@ -85,6 +86,7 @@ var forTests = []string{
 // adding the module to another row is not enough to spread it.
 var owners = map[string][]string{
 	bbolt:      {"core/disk"},
+	btree:      {"core/disk"},
 	celgo:      {"core/subscriptions/expression"},
 	compress:   {"wsapi/wire"},
 	memberlist: {"cluster"},
