@@ -16,6 +16,14 @@ type Commit struct {
 	Appends []Append
 	Checks  []Check
 	Records []RecordOp
+
+	// Epoch is the epoch under which this node was found to make the Commit.
+	// Storage that has epochs refuses another than the log's with stale_epoch
+	// (P7). 0 is the epoch that the engine was opened under.
+	Epoch uint64
+	// Lazy allows the Commit to wait, at most MaxLazyWait, to share a sync. A group
+	// waits only if all its Commits are lazy.
+	Lazy bool
 }
 
 // Append adds events to the end of a stream, or links to events. It has one or
@@ -49,17 +57,28 @@ type Check struct {
 	Expect Expect
 }
 
-// RecordOp puts or deletes a record: a small value under a key of a table,
-// such as a checkpoint. A record's revision is 1 when it is first put and
-// rises by 1 with each put; it is 0 where there is none.
+// RecordOp puts, deletes or checks a record: a small value under a key of a
+// table, such as a checkpoint. A record has a revision, which is 0 where there is
+// no record. A put with an expectation raises it by 1; a put that expects
+// AnyVersion raises it by 1 or more.
 type RecordOp struct {
 	Table, Key string
-	// Expect is compared with the record's revision: AnyVersion, NoStream
-	// (there is no record), StreamExists (there is one) or the revision.
+	// Expect is compared with the record's revision before the Commit: AnyVersion,
+	// NoStream (there is no record), StreamExists (there is one) or the revision.
 	Expect Expect
-	Delete bool
-	Value  []byte
+	Action RecordAction
+	Value  []byte // of a put
 }
+
+// RecordAction is what a RecordOp does to its record once its expectation holds.
+type RecordAction uint8
+
+// The actions. The zero action is a put.
+const (
+	PutRecord RecordAction = iota
+	DeleteRecord
+	CheckRecord // changes nothing
+)
 
 // Expect is an expected version: a number ≥ 0 (0 = the stream has no events),
 // AnyVersion, NoStream or StreamExists.
@@ -280,6 +299,8 @@ func (r *RecordOp) validate() *Error {
 	switch {
 	case r.Table == "" || r.Key == "" || name > MaxRecordKeyBytes || !printable(r.Table) || !utf8.ValidString(r.Key):
 		return Errorf(CodeInvalidRequest, "%q/%q is not a record's table and key", clip(r.Table), clip(r.Key))
+	case r.Action > CheckRecord:
+		return Errorf(CodeInvalidRequest, "%d is not an action on a record", r.Action)
 	case r.Expect < StreamExists || r.Expect > MaxNumber:
 		return Errorf(CodeInvalidExpectedVersion, "%d is not an expected revision", int64(r.Expect))
 	case len(r.Value) > MaxRecordValueBytes:

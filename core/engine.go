@@ -80,6 +80,9 @@ type State struct {
 	// Log is the log's identity: a short URL-safe word, made when the log was
 	// created. Cursors carry it.
 	Log string
+	// Epoch is the epoch that the log is at, as far as this engine knows: it rises
+	// with each view of the cluster and never goes back. 0 where storage has none.
+	Epoch uint64
 	// Head is the position of the last readable event; 0 in an empty log.
 	Head uint64
 	// ReadOnly says why the log takes no Commits at the moment; nil if it
@@ -108,11 +111,11 @@ type StreamInfo struct {
 	Version uint64
 }
 
-// RecordsRequest asks for records of a table: those whose keys begin with
-// Prefix, or the one whose key is Key.
+// RecordsRequest asks for records of a table: those whose keys are in Keys, or,
+// without Keys, those whose keys begin with Prefix.
 type RecordsRequest struct {
 	Table  string
-	Key    string // exact; "" = all with Prefix
+	Keys   []string // exact, in any order; nil = all with Prefix
 	Prefix string
 	After  string // the last key of the page before
 	Limit  int    // 1 … MaxReadEvents

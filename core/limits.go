@@ -1,5 +1,7 @@
 package core
 
+import "time"
+
 // Limits of what may be written. They are told to clients by GET /v1/server.
 const (
 	MaxEventBytes       = 1 << 20 // data and metadata of one event
@@ -17,6 +19,9 @@ const (
 	MaxPageBytes        = 4 << 20 // of one page; one event may pass it
 	MaxFilterPatterns   = 64
 )
+
+// MaxLazyWait is how long a lazy Commit may wait to share a sync.
+const MaxLazyWait = 50 * time.Millisecond
 
 // All is the name that reads every event in commit order. Names that begin
 // with '$' are reserved and cannot be written.

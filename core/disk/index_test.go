@@ -149,7 +149,7 @@ func sameLists(t *testing.T, e *Engine, model core.Engine) {
 			t.Fatalf("streams %+v: %v, %v, in memory %v", r, got, err, want)
 		}
 	}
-	for _, r := range []core.RecordsRequest{{Table: "t", Limit: 2}, {Table: "t", Limit: 100}, {Table: "t", After: "1", Limit: 9}, {Table: "t", Key: "2", Limit: 1}, {Table: "u", Limit: 3}} {
+	for _, r := range []core.RecordsRequest{{Table: "t", Limit: 2}, {Table: "t", Limit: 100}, {Table: "t", After: "1", Limit: 9}, {Table: "t", Keys: []string{"2"}, Limit: 1}, {Table: "u", Limit: 3}} {
 		got, err := e.Records(ctx, r)
 		want, _ := model.Records(ctx, r)
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {

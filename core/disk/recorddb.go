@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,28 +188,57 @@ func (d *recordDB) revision(id recordID) (revision uint64, err error) {
 	return revision, err
 }
 
+// errEnough ends a scan.
+var errEnough = errors.New("enough")
+
 // scan visits the records that r asks for, in the order of their keys, until
 // visit returns false.
 func (d *recordDB) scan(r core.RecordsRequest, visit func(key string, c recordChange) bool) error {
 	table := recordID{r.Table, ""}.dbKey()
-	from := recordID{r.Table, leastKey(r)}.dbKey()
-	return d.db.View(func(tx *bbolt.Tx) error {
-		cursor := tx.Bucket(bucketRecords).Cursor()
-		for k, v := cursor.Seek(from); k != nil && bytes.HasPrefix(k, table); k, v = cursor.Next() {
-			key := string(k[len(table):])
-			if !asked(r, key) {
+	visitRow := func(k, v []byte) error {
+		revision, n := binary.Uvarint(v)
+		if n <= 0 {
+			return core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
+		}
+		key := string(k[len(table):])
+		if !visit(key, recordChange{table: r.Table, key: key, revision: revision, value: bytes.Clone(v[n:])}) {
+			return errEnough
+		}
+		return nil
+	}
+	err := d.db.View(func(tx *bbolt.Tx) error {
+		records := tx.Bucket(bucketRecords)
+		if r.Keys != nil {
+			return eachKey(records, r, visitRow)
+		}
+		cursor := records.Cursor()
+		for k, v := cursor.Seek(recordID{r.Table, leastKey(r)}.dbKey()); k != nil && bytes.HasPrefix(k, table); k, v = cursor.Next() {
+			if !asked(r, string(k[len(table):])) {
 				return nil
 			}
-			revision, n := binary.Uvarint(v)
-			if n <= 0 {
-				return core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
-			}
-			if !visit(key, recordChange{table: r.Table, key: key, revision: revision, value: bytes.Clone(v[n:])}) {
-				return nil
+			if err := visitRow(k, v); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// eachKey visits the rows of r.Keys, in order.
+func eachKey(records *bbolt.Bucket, r core.RecordsRequest, visit func(k, v []byte) error) error {
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(r.Keys))) {
+		k := recordID{r.Table, key}.dbKey()
+		if v := records.Get(k); v != nil && asked(r, key) {
+			if err := visit(k, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // all are the records.

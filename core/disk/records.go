@@ -122,6 +122,9 @@ func (s *recordStore) changes(ops []core.RecordOp) ([]recordChange, error) {
 	last := make(map[recordID]uint64, len(ops))
 	for i := range ops {
 		op := &ops[i]
+		if op.Action == core.CheckRecord {
+			continue
+		}
 		id := recordID{strings.Clone(op.Table), strings.Clone(op.Key)}
 		revision, ok := last[id]
 		if !ok {
@@ -131,7 +134,7 @@ func (s *recordStore) changes(ops []core.RecordOp) ([]recordChange, error) {
 			}
 		}
 		c := recordChange{table: id.table, key: id.key}
-		if !op.Delete {
+		if op.Action == core.PutRecord {
 			c.revision, c.value = revision+1, slices.Clone(op.Value)
 		}
 		last[id] = c.revision
@@ -263,6 +266,14 @@ func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
 	defer s.mu.Unlock()
 	found := make(map[string]recordChange)
 	for _, t := range []*changeTree{s.flushing, s.fresh} {
+		for _, key := range r.Keys {
+			if c, ok := t.Get(recordChange{table: r.Table, key: key}); ok && asked(r, key) {
+				found[key] = c
+			}
+		}
+		if r.Keys != nil {
+			continue
+		}
 		t.Ascend(recordChange{table: r.Table, key: leastKey(r)}, func(c recordChange) bool {
 			if c.table != r.Table || !asked(r, c.key) {
 				return false
@@ -276,22 +287,16 @@ func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
 
 // leastKey is the least one that r may ask for.
 func leastKey(r core.RecordsRequest) string {
-	switch {
-	case r.Key != "":
-		return r.Key
-	case r.After != "":
+	if r.After != "" {
 		return max(r.Prefix, r.After+"\x00")
 	}
 	return r.Prefix
 }
 
-// asked says whether r asks for a key that is not below the least. Behind one that it
-// does not ask for there is none that it does.
+// asked reports whether key is within the bounds of r. Behind the first key from
+// leastKey on that is not, there is none.
 func asked(r core.RecordsRequest, key string) bool {
-	if r.Key != "" {
-		return key == r.Key
-	}
-	return strings.HasPrefix(key, r.Prefix)
+	return key >= leastKey(r) && strings.HasPrefix(key, r.Prefix)
 }
 
 // start begins the goroutine that keeps the database up.

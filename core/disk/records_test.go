@@ -45,7 +45,7 @@ func TestOverwrittenRecordsStayInMemory(t *testing.T) {
 		t.Errorf("%d records of %d bytes are kept, want 10 of some 1,100 each", records, bytes)
 	}
 	for i := range 10 {
-		found, err := e.Records(t.Context(), core.RecordsRequest{Table: "t", Key: fmt.Sprint("k", i), Limit: 1})
+		found, err := e.Records(t.Context(), core.RecordsRequest{Table: "t", Keys: []string{fmt.Sprint("k", i)}, Limit: 1})
 		if err != nil || len(found) != 1 || found[0].Revision != 1000 {
 			t.Errorf("k%d: %+v, %v", i, found, err)
 		}

@@ -166,11 +166,12 @@ func (m *model) take(c *core.Commit, o core.Outcome, written []core.Event) (rest
 	}
 	for _, op := range c.Records {
 		k := op.Table + "\x00" + op.Key
-		if op.Delete {
+		switch op.Action {
+		case core.DeleteRecord:
 			delete(m.records, k)
-			continue
+		case core.PutRecord:
+			m.records[k] = core.Record{Key: op.Key, Revision: m.records[k].Revision + 1, Value: op.Value}
 		}
-		m.records[k] = core.Record{Key: op.Key, Revision: m.records[k].Revision + 1, Value: op.Value}
 	}
 	return written[n:], nil
 }

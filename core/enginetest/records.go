@@ -64,6 +64,21 @@ var recordTests = []test{
 		s.must(recordCommit(put("t", "k", 1, "4"), del("t", "k", 1)))
 		s.hasRecords("t")
 	}},
+	{"P6", "record_checked", func(s *suite) {
+		s.must(recordCommit(check("t", "k", core.NoStream)))
+		s.must(recordCommit(check("t", "k", core.AnyVersion), put("t", "k", 0, "1")))
+		for _, x := range []core.Expect{1, core.StreamExists, core.AnyVersion} {
+			s.must(recordCommit(check("t", "k", x)))
+		}
+		for _, x := range []core.Expect{0, 2, core.NoStream} {
+			s.refused(s.commit(recordCommit(put("t", "l", 0, "no"), check("t", "k", x))), core.CodeRecordConflict, 1)
+		}
+		s.refused(s.commit(recordCommit(check("t", "l", core.StreamExists))), core.CodeRecordConflict, 0)
+		c := appendsTo("a")
+		c.Records = []core.RecordOp{check("t", "k", 1)}
+		s.must(c)
+		s.hasRecords("t", core.Record{Key: "k", Revision: 1, Value: []byte("1")})
+	}},
 	{"P6", "records_in_one_group", func(s *suite) {
 		step := s.group(
 			recordCommit(put("t", "k", 0, "1")), recordCommit(put("t", "k", 0, "2")),
@@ -115,12 +130,22 @@ func recordListing(s *suite) {
 		if got := list(core.RecordsRequest{After: want[i].Key, Limit: 3}); !sameRecords(got, want[i+1:min(i+4, len(want))]) {
 			s.Errorf("after %q: %v", want[i].Key, got)
 		}
-		if got := list(core.RecordsRequest{Key: want[i].Key, Limit: 1}); !sameRecords(got, want[i:i+1]) {
+		if got := list(core.RecordsRequest{Keys: []string{want[i].Key}, Limit: 1}); !sameRecords(got, want[i:i+1]) {
 			s.Errorf("key %q: %v", want[i].Key, got)
 		}
 	}
-	if got := list(core.RecordsRequest{Key: "a/11", Limit: 1}); len(got) != 0 {
+	if got := list(core.RecordsRequest{Keys: []string{"a/11"}, Limit: 1}); len(got) != 0 {
 		s.Errorf("a key that is not there: %v", got)
+	}
+	some := []string{want[6].Key, "a/11", want[1].Key, want[2].Key, want[1].Key}
+	if got := list(core.RecordsRequest{Keys: some, Limit: 100}); !sameRecords(got, []core.Record{want[1], want[2], want[6]}) {
+		s.Errorf("keys %q: %v", some, got)
+	}
+	if got := list(core.RecordsRequest{Keys: some, Limit: 2}); !sameRecords(got, want[1:3]) {
+		s.Errorf("two of the keys %q: %v", some, got)
+	}
+	if got := list(core.RecordsRequest{Keys: []string{}, Limit: 2}); len(got) != 0 {
+		s.Errorf("no keys: %v", got)
 	}
 	if got := list(core.RecordsRequest{Prefix: "a/", Limit: 100}); !sameRecords(got, want[2:6]) {
 		s.Errorf("prefix: %v, want %v", got, want[2:6])
@@ -135,7 +160,11 @@ func put(table, key string, expect core.Expect, value string) core.RecordOp {
 }
 
 func del(table, key string, expect core.Expect) core.RecordOp {
-	return core.RecordOp{Table: table, Key: key, Expect: expect, Delete: true}
+	return core.RecordOp{Table: table, Key: key, Expect: expect, Action: core.DeleteRecord}
+}
+
+func check(table, key string, expect core.Expect) core.RecordOp {
+	return core.RecordOp{Table: table, Key: key, Expect: expect, Action: core.CheckRecord}
 }
 
 func recordCommit(ops ...core.RecordOp) *core.Commit { return &core.Commit{Records: ops} }

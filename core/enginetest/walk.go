@@ -215,9 +215,13 @@ func (w *walker) recordOp() core.RecordOp {
 		Table:  []string{"t", "u"}[w.rand.IntN(2)],
 		Key:    []string{"k", "k/1", "k/2", "l"}[w.rand.IntN(4)],
 		Expect: core.AnyVersion,
-		Delete: w.chance(20),
 	}
-	if !op.Delete {
+	switch {
+	case w.chance(20):
+		op.Action = core.DeleteRecord
+	case w.chance(20):
+		op.Action = core.CheckRecord
+	default:
 		op.Value = fmt.Append(nil, w.rand.Uint32())
 	}
 	if w.chance(50) {

@@ -159,14 +159,15 @@ func (e *Engine) apply(c *core.Commit, written *core.Batch) core.Result {
 	}
 	for _, op := range c.Records {
 		k := recordKey{strings.Clone(op.Table), strings.Clone(op.Key)}
-		if op.Delete {
+		switch op.Action {
+		case core.DeleteRecord:
 			delete(e.records, k)
-			continue
-		}
-		e.records[k] = core.Record{
-			Key:      k.key,
-			Revision: e.records[k].Revision + 1,
-			Value:    bytes.Clone(op.Value),
+		case core.PutRecord:
+			e.records[k] = core.Record{
+				Key:      k.key,
+				Revision: e.records[k].Revision + 1,
+				Value:    bytes.Clone(op.Value),
+			}
 		}
 	}
 	return result

@@ -196,12 +196,8 @@ func (e *Engine) Records(_ context.Context, r core.RecordsRequest) ([]core.Recor
 		return nil, errClosed()
 	}
 	var records []core.Record
-	wanted := func(key string) bool { return key > r.After && strings.HasPrefix(key, r.Prefix) }
-	if r.Key != "" {
-		if record, ok := e.records[recordKey{r.Table, r.Key}]; ok && wanted(r.Key) {
-			records = append(records, record)
-		}
-		return records, nil
+	wanted := func(key string) bool {
+		return key > r.After && strings.HasPrefix(key, r.Prefix) && (r.Keys == nil || slices.Contains(r.Keys, key))
 	}
 	for k, record := range e.records {
 		if k.table == r.Table && wanted(k.key) {

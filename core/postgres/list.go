@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -46,13 +47,17 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []core.Record, err error) {
 	sql := `SELECT key, revision, value FROM ` + e.config.Store + `.records WHERE tbl = $1 AND key > $2 AND key >= $3`
 	args := []any{r.Table, []byte(r.After), []byte(r.Prefix), r.Limit}
-	switch end := prefixEnd(r.Prefix); {
-	case r.Key != "":
-		sql += ` AND key = $5`
-		args = append(args, []byte(r.Key))
-	case end != "":
-		sql += ` AND key < $5`
+	if end := prefixEnd(r.Prefix); end != "" {
 		args = append(args, []byte(end))
+		sql += ` AND key < $5`
+	}
+	if r.Keys != nil {
+		keys := make([][]byte, len(r.Keys))
+		for i, key := range r.Keys {
+			keys[i] = []byte(key)
+		}
+		args = append(args, keys)
+		sql += fmt.Sprintf(` AND key = ANY ($%d)`, len(args))
 	}
 	sql += ` ORDER BY key LIMIT $4`
 	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {

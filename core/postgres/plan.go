@@ -338,12 +338,13 @@ func (p *plan) admitRecords(e *entry) bool {
 	}
 	for i, op := range e.commit.Records {
 		r := &p.records[e.records[i]]
-		if op.Delete {
+		switch op.Action {
+		case core.DeleteRecord:
 			r.reset, r.add, r.value = true, 0, nil
-			continue
+		case core.PutRecord:
+			r.add++
+			r.value = op.Value
 		}
-		r.add++
-		r.value = op.Value
 	}
 	return true
 }

@@ -73,9 +73,10 @@ func (s *settlement) written(e *entry, to scribe) core.Result {
 		result.Appends[i], result.Position = placed, p.Position
 	}
 	for i, op := range c.Records {
-		if op.Delete {
+		switch op.Action {
+		case core.DeleteRecord:
 			s.revisions[e.records[i]] = 0
-		} else {
+		case core.PutRecord:
 			s.revisions[e.records[i]]++
 		}
 	}

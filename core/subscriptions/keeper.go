@@ -168,7 +168,7 @@ func (h *host) nextSave() (*save, error) {
 // parkOps adds the operations on parked events, and counts them.
 func (h *host) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress) ([]core.RecordOp, error) {
 	drop := func(table string, position uint64) {
-		ops = append(ops, core.RecordOp{Table: table, Key: positionKey(h.life.ID, position), Expect: core.AnyVersion, Delete: true})
+		ops = append(ops, core.RecordOp{Table: table, Key: positionKey(h.life.ID, position), Expect: core.AnyVersion, Action: core.DeleteRecord})
 	}
 	for i := range store.Park {
 		e := &store.Park[i]

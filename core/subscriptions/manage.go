@@ -229,8 +229,8 @@ func (o *Owner) remove(ctx context.Context, name string) error {
 		return err
 	}
 	return o.commit(ctx,
-		core.RecordOp{Table: definitionsTable, Key: name, Expect: core.Expect(l.revision), Delete: true},
-		core.RecordOp{Table: progressTable, Key: l.ID, Expect: core.Expect(revision), Delete: true},
+		core.RecordOp{Table: definitionsTable, Key: name, Expect: core.Expect(l.revision), Action: core.DeleteRecord},
+		core.RecordOp{Table: progressTable, Key: l.ID, Expect: core.Expect(revision), Action: core.DeleteRecord},
 		core.RecordOp{Table: removalsTable, Key: l.ID, Expect: core.AnyVersion})
 }
 
@@ -270,7 +270,7 @@ func (o *Owner) sweepAll() error {
 				return false, err
 			}
 		}
-		return true, o.commit(o.ctx, core.RecordOp{Table: removalsTable, Key: removal.Key, Expect: core.AnyVersion, Delete: true})
+		return true, o.commit(o.ctx, core.RecordOp{Table: removalsTable, Key: removal.Key, Expect: core.AnyVersion, Action: core.DeleteRecord})
 	})
 }
 
@@ -283,7 +283,7 @@ func (o *Owner) sweepTable(table, life string) error {
 		}
 		ops := make([]core.RecordOp, len(page))
 		for i := range page {
-			ops[i] = core.RecordOp{Table: table, Key: page[i].Key, Expect: core.AnyVersion, Delete: true}
+			ops[i] = core.RecordOp{Table: table, Key: page[i].Key, Expect: core.AnyVersion, Action: core.DeleteRecord}
 		}
 		if err := o.commit(o.ctx, ops...); err != nil {
 			return err

@@ -73,7 +73,7 @@ func (o *Owner) parkedEvent(ctx context.Context, l *life, position uint64, p *pa
 	if e.Event, _, err = o.records.event(ctx, l.Definition.Stream, position); err != nil {
 		return e, err
 	}
-	marks, err := o.store.Records(ctx, core.RecordsRequest{Table: replaysTable, Key: positionKey(l.ID, position), Limit: 1})
+	marks, err := o.store.Records(ctx, core.RecordsRequest{Table: replaysTable, Keys: []string{positionKey(l.ID, position)}, Limit: 1})
 	e.Replaying = len(marks) > 0
 	return e, err
 }

@@ -126,7 +126,7 @@ type records struct{ store Store }
 
 // get is one record; ok is false if there is none.
 func (r records) get(ctx context.Context, table, key string, value any) (revision uint64, ok bool, err error) {
-	found, err := r.store.Records(ctx, core.RecordsRequest{Table: table, Key: key, Limit: 1})
+	found, err := r.store.Records(ctx, core.RecordsRequest{Table: table, Keys: []string{key}, Limit: 1})
 	if err != nil || len(found) == 0 {
 		return 0, false, err
 	}
