@@ -23,9 +23,9 @@
 //
 // # Serving
 //
-// API is an http.Handler. Whoever serves it sets ReadHeaderTimeout (5 s) and
+// API is an http.Handler. Its http.Server sets ReadHeaderTimeout (5 s) and
 // IdleTimeout (120 s) and leaves ReadTimeout and WriteTimeout at zero: a follow may
-// last for weeks. Bodies and answers have deadlines of their own (Limits.IOTimeout),
-// set through http.ResponseController. http.Server.Shutdown knows nothing of
+// last for weeks. API sets the deadlines of every body, wanted or not, and of every
+// response itself, by Limits.IOTimeout through http.ResponseController. http.Server.Shutdown knows nothing of
 // WebSockets: call API.Close first. Until the Store is open, Starting answers.
 package wsapi

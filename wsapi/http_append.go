@@ -3,35 +3,14 @@ package wsapi
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/cloudevents"
 	"github.com/gyre-events/gyre/wsapi/wire"
-)
-
-const (
-	// maxBody bounds the body of a request: a Commit of 4 MiB with room for names
-	// and base64.
-	maxBody = 6 << 20
-	// bodyPatience is how many times Limits.IOTimeout a body may take to come.
-	bodyPatience = 3
-
-	typeJSON        = "application/json"
-	typeNDJSON      = "application/x-ndjson"
-	typeEventStream = "text/event-stream"
-	typeCloudEvent  = "application/cloudevents+json"
-	typeCloudBatch  = "application/cloudevents-batch+json"
-	// binaryCloudEvent is no media type: the attributes are headers, and the body
-	// is of any type.
-	binaryCloudEvent = "a CloudEvent in binary mode"
 )
 
 // appendEvents is POST /v1/streams/{stream}/events.
@@ -208,64 +187,6 @@ func eventLines(body []byte) ([]core.NewEvent, error) {
 		events = append(events, n)
 	}
 	return events, nil
-}
-
-// readBody reads a body, and says of what kind it is.
-func (a *API) readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string, err error) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, "", core.Errorf(core.CodeUnsupportedMediaType, "content encoding %q is not supported", clip(encoding))
-	}
-	if kind, err = bodyKind(r.Header); err != nil {
-		return nil, "", err
-	}
-	if r.ContentLength > maxBody {
-		return nil, "", bodyTooLarge()
-	}
-	control := http.NewResponseController(w)
-	// Not every ResponseWriter has deadlines; the server's have.
-	patience := bodyPatience * a.config.Limits.IOTimeout
-	_ = control.SetReadDeadline(time.Now().Add(patience))
-	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err == nil {
-		// Otherwise it stays: the server reads what is left of a body before it
-		// answers, and must not wait for it.
-		_ = control.SetReadDeadline(time.Time{})
-	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, "", bodyTooLarge()
-	case err != nil && isTimeout(err):
-		return nil, "", core.Errorf(core.CodeTimeout, "the body did not come within %s", patience)
-	case err != nil:
-		return nil, "", core.Errorf(core.CodeInvalidRequest, "the body cannot be read: %w", err)
-	}
-	return body, kind, nil
-}
-
-func bodyTooLarge() error {
-	e := core.Errorf(core.CodeBodyTooLarge, "the body is larger than %d bytes", maxBody)
-	e.Limit = maxBody
-	return e
-}
-
-// bodyKind is the kind of a body: one of the media types, or binaryCloudEvent.
-func bodyKind(h http.Header) (string, error) {
-	contentType := h.Get("Content-Type")
-	kind, params, err := mime.ParseMediaType(contentType)
-	charset, ok := params["charset"]
-	isText := err == nil && (!ok || strings.EqualFold(charset, "utf-8"))
-	switch {
-	case isText && (kind == typeCloudEvent || kind == typeCloudBatch):
-		return kind, nil
-	case cloudevents.IsBinary(h) && !strings.HasPrefix(kind, "application/cloudevents"):
-		return binaryCloudEvent, nil
-	case contentType == "" || isText && kind == typeJSON:
-		return typeJSON, nil
-	case isText && (kind == typeNDJSON || kind == "application/ndjson" || kind == "application/jsonl"):
-		return typeNDJSON, nil
-	}
-	return "", core.Errorf(core.CodeUnsupportedMediaType, "content type %q is not supported", clip(contentType))
 }
 
 // longContext is the context of something long: it ends with the request and

@@ -20,21 +20,6 @@ func (a *API) named(r *http.Request) (name string, subs Subscriptions, ctx conte
 	return r.PathValue("subscription"), a.config.Subscriptions, ctx, cancel, err
 }
 
-// jsonBody reads a body into v. An empty one leaves v as it is.
-func (a *API) jsonBody(w http.ResponseWriter, r *http.Request, v any) error {
-	if r.ContentLength == 0 {
-		return nil
-	}
-	body, kind, err := a.readBody(w, r)
-	if err != nil {
-		return err
-	}
-	if kind != typeJSON {
-		return core.Errorf(core.CodeUnsupportedMediaType, "the body is application/json")
-	}
-	return wire.UnmarshalStrict(body, v)
-}
-
 // subscriptionsPage is the body of GET /v1/subscriptions.
 type subscriptionsPage struct {
 	Subscriptions []subscriptions.Info `json:"subscriptions"`

@@ -7,22 +7,26 @@ import (
 	"time"
 )
 
-// recorder notes the status of an answer, and gives it a deadline when it begins.
+// recorder records the status of a response. It sets the deadlines of both directions:
+// the body has to arrive within bodyTimeout × ioTimeout of the request's headers,
+// whether or not anybody reads it, and the response has ioTimeout from its first byte.
 type recorder struct {
 	http.ResponseWriter
-	patience time.Duration
-	code     int
+	ioTimeout time.Duration
+	code      int
 }
 
-// newRecorder also takes back the deadline that the request before this one may
-// have left on the connection.
-func newRecorder(w http.ResponseWriter, patience time.Duration) *recorder {
-	r := &recorder{ResponseWriter: w, patience: patience}
-	r.writeBy(time.Time{})
-	return r
+// newRecorder clears the write deadline that the connection's previous request left.
+func newRecorder(w http.ResponseWriter, r *http.Request, ioTimeout time.Duration) *recorder {
+	rec := &recorder{ResponseWriter: w, ioTimeout: ioTimeout}
+	rec.writeBy(time.Time{})
+	if r.ContentLength != 0 {
+		rec.readBy(time.Now().Add(bodyTimeout * ioTimeout))
+	}
+	return rec
 }
 
-// WriteHeader notes the status.
+// WriteHeader records the status.
 func (r *recorder) WriteHeader(status int) {
 	r.begin(status)
 	r.ResponseWriter.WriteHeader(status)
@@ -36,13 +40,18 @@ func (r *recorder) Write(b []byte) (int, error) {
 func (r *recorder) begin(status int) {
 	if r.code == 0 {
 		r.code = status
-		r.writeBy(time.Now().Add(r.patience))
+		r.writeBy(time.Now().Add(r.ioTimeout))
 	}
 }
 
 func (r *recorder) writeBy(t time.Time) {
 	// Not every ResponseWriter has deadlines; the server's have.
 	_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(t)
+}
+
+func (r *recorder) readBy(t time.Time) {
+	// Not every ResponseWriter has deadlines; the server's have.
+	_ = http.NewResponseController(r.ResponseWriter).SetReadDeadline(t)
 }
 
 // Unwrap is for http.ResponseController.
@@ -54,7 +63,7 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(r.ResponseWriter).Hijack()
 }
 
-// begun reports whether there is something of an answer already.
+// begun reports whether part of the response was written.
 func (r *recorder) begun() bool { return r.code != 0 }
 
 func (r *recorder) status() int {

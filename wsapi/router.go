@@ -130,7 +130,7 @@ func (m methods) allow() string {
 // ServeHTTP is the whole API, from / on.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	rec := newRecorder(w, a.config.Limits.IOTimeout)
+	rec := newRecorder(w, r, a.config.Limits.IOTimeout)
 	pattern, err := a.serve(rec, r)
 	if err != nil && !rec.begun() {
 		a.problem(rec, r, err)
@@ -169,6 +169,11 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	}
 	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
 		return pattern, core.Errorf(core.CodeInvalidRequest, "the query cannot be read")
+	}
+	if found.method != http.MethodPost && found.method != http.MethodPut {
+		if err := a.ignoreBody(w, r); err != nil {
+			return pattern, err
+		}
 	}
 	// The mux knows the wildcards' values only after it has matched for itself.
 	_, matched := a.router.mux.Handler(r)

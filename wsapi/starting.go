@@ -37,13 +37,14 @@ func (s *Starting) err() *core.Error {
 
 // ServeHTTP is part of http.Handler.
 func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A client that is gone does not read the answer.
+	rec := newRecorder(w, r, Limits{}.withDefaults().IOTimeout)
+	// The client may be gone and not read the response.
 	switch r.URL.Path {
 	case "/livez":
-		_ = writeText(w, http.StatusOK, "ok\n")
+		_ = writeText(rec, http.StatusOK, "ok\n")
 	case "/readyz", "/healthz":
-		_ = writeNotReady(w, s.err().Error())
+		_ = writeNotReady(rec, s.err().Error())
 	default:
-		writeProblem(w, r, s.err(), newInstance(), 0)
+		writeProblem(rec, r, s.err(), newInstance(), 0)
 	}
 }

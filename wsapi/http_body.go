@@ -1,0 +1,120 @@
+package wsapi
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/cloudevents"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	// maxBody bounds the body of a request: a Commit of 4 MiB with room for names
+	// and base64.
+	maxBody = 6 << 20
+	// maxIgnoredBody bounds the body of a request that has no use for one.
+	maxIgnoredBody = 64 << 10
+	// bodyTimeout is how many times Limits.IOTimeout a body may take to arrive, counted
+	// from the request's headers.
+	bodyTimeout = 3
+
+	typeJSON        = "application/json"
+	typeNDJSON      = "application/x-ndjson"
+	typeEventStream = "text/event-stream"
+	typeCloudEvent  = "application/cloudevents+json"
+	typeCloudBatch  = "application/cloudevents-batch+json"
+	// binaryCloudEvent is no media type: the attributes are headers, and the body
+	// is of any type.
+	binaryCloudEvent = "a CloudEvent in binary mode"
+)
+
+// readBody reads a body and reports its kind.
+func (a *API) readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string, err error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, "", core.Errorf(core.CodeUnsupportedMediaType, "content encoding %q is not supported", clip(encoding))
+	}
+	if kind, err = bodyKind(r.Header); err != nil {
+		return nil, "", err
+	}
+	if r.ContentLength > maxBody {
+		return nil, "", bodyTooLarge(maxBody)
+	}
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	return body, kind, a.bodyRead(w, err)
+}
+
+// ignoreBody reads the body of a request that has no use for one. Only then may the
+// request last longer than its body's deadline.
+func (a *API) ignoreBody(w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case r.ContentLength == 0:
+		return nil
+	case r.ContentLength > maxIgnoredBody:
+		return bodyTooLarge(maxIgnoredBody)
+	}
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxIgnoredBody))
+	return a.bodyRead(w, err)
+}
+
+// bodyRead clears the deadline of a body that was read to its end; otherwise it returns
+// the request's error. After an error the deadline stays: net/http reads what is left of
+// a body before it sends the response, and closes the connection if that fails.
+func (a *API) bodyRead(w http.ResponseWriter, err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		// Not every ResponseWriter has deadlines; the server's have.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		return nil
+	case errors.As(err, &tooLarge):
+		return bodyTooLarge(tooLarge.Limit)
+	case isTimeout(err):
+		return core.Errorf(core.CodeTimeout, "the body did not arrive within %s", bodyTimeout*a.config.Limits.IOTimeout)
+	}
+	return core.Errorf(core.CodeInvalidRequest, "the body cannot be read: %w", err)
+}
+
+func bodyTooLarge(limit int64) error {
+	e := core.Errorf(core.CodeBodyTooLarge, "the body is larger than %d bytes", limit)
+	e.Limit = limit
+	return e
+}
+
+// bodyKind is one of the media types, or binaryCloudEvent.
+func bodyKind(h http.Header) (string, error) {
+	contentType := h.Get("Content-Type")
+	kind, params, err := mime.ParseMediaType(contentType)
+	charset, ok := params["charset"]
+	isText := err == nil && (!ok || strings.EqualFold(charset, "utf-8"))
+	switch {
+	case isText && (kind == typeCloudEvent || kind == typeCloudBatch):
+		return kind, nil
+	case cloudevents.IsBinary(h) && !strings.HasPrefix(kind, "application/cloudevents"):
+		return binaryCloudEvent, nil
+	case contentType == "" || isText && kind == typeJSON:
+		return typeJSON, nil
+	case isText && (kind == typeNDJSON || kind == "application/ndjson" || kind == "application/jsonl"):
+		return typeNDJSON, nil
+	}
+	return "", core.Errorf(core.CodeUnsupportedMediaType, "content type %q is not supported", clip(contentType))
+}
+
+// jsonBody reads a body into v. An empty one leaves v as it is.
+func (a *API) jsonBody(w http.ResponseWriter, r *http.Request, v any) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	body, kind, err := a.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	if kind != typeJSON {
+		return core.Errorf(core.CodeUnsupportedMediaType, "the body is application/json")
+	}
+	return wire.UnmarshalStrict(body, v)
+}
