@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi"
 )
 
@@ -137,6 +138,32 @@ func TestFetch(t *testing.T) {
 	} {
 		if got := n.do("POST", "/v1/subscriptions/s/fetch", body, asJSON); !strings.Contains(string(got.body), says) {
 			t.Errorf("fetch %s: %d %s", body, got.StatusCode, got.body)
+		}
+	}
+}
+
+// A client that fetches and acks everything, again and again, gets each event once.
+func TestFetchUntilTheEnd(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	var c core.Commit
+	for range 200 {
+		c.Appends = append(c.Appends, core.Append{Stream: "big", Expect: core.AnyVersion, Events: []core.NewEvent{
+			{Type: "T", Data: fmt.Appendf(nil, `{"pad":"%0*d"}`, 2700, 0)},
+		}})
+	}
+	if _, err := n.store.Append(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	for next := uint64(1); next <= 200; {
+		f := n.fetch("s", `{"waitMs":10000,"options":{"stream":"big","retry":{"max":1,"minMs":0,"maxMs":0,"then":"skip"}}}`)
+		for _, e := range f.Events {
+			if e.Position != next || e.Attempt != 1 {
+				t.Fatalf("got %v, want %d", f, next)
+			}
+			next++
+		}
+		if got := n.do("POST", "/v1/subscriptions/s/ack", fmt.Sprintf(`{"lease":%d,"upTo":%d}`, f.Lease, next-1), asJSON); got.StatusCode != 204 {
+			t.Fatalf("ack: %d %s", got.StatusCode, got.body)
 		}
 	}
 }

@@ -184,8 +184,8 @@ func (p *player) command(fields []string) error {
 		err = p.m.Leave(p.now, p.leases[w.plain[0]], fields[0] == "leave")
 	case "credit":
 		err = p.m.Credit(p.leases[w.plain[0]], Credit{w.number("events", 0), w.number("bytes", 0)})
-	case "end-credit":
-		err = p.m.EndCredit(p.leases[w.plain[0]])
+	case "recall":
+		err = p.m.Recall(p.leases[w.plain[0]], w.positions(1))
 	case "feed":
 		err = p.feed(w)
 	case "ack":

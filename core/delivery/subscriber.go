@@ -125,15 +125,30 @@ func (m *Machine) Credit(l Lease, more Credit) error {
 	return nil
 }
 
-// EndCredit takes back what is left of a subscriber's credit: nothing more is sent
-// until Credit gives some. Whoever fetches once needs it, since what comes later would
-// be sent to nobody. The error is lease_lost if the lease has ended.
-func (m *Machine) EndCredit(l Lease) error {
+// Recall takes events back that the host has not passed on to their subscriber: they
+// count as never sent. It also ends the subscriber's credit, until Credit gives some.
+// A position that is not in flight under the lease is ignored. The error is lease_lost
+// if the lease has ended.
+func (m *Machine) Recall(l Lease, positions []uint64) error {
 	s, err := m.subs.of(l)
 	if err != nil {
 		return err
 	}
 	s.credit = Credit{}
+	for _, position := range positions {
+		e := m.inFlightTo(s, position)
+		if e == nil {
+			continue
+		}
+		m.totals.sent--
+		if e.attempt > 1 {
+			m.totals.redelivered--
+		}
+		e.attempt--
+		m.unsend(e)
+		m.requeue(e)
+	}
+	s.trim()
 	return nil
 }
 

@@ -134,7 +134,7 @@ func (w *walk) actions() map[string]func(*rapid.T) {
 	}{
 		{"read", 4, w.reads}, {"ack", 3, w.ack}, {"stored", 3, w.stored}, {"append", 2, w.append},
 		{"join", 2, w.join}, {"tick", 2, w.tick}, {"nack", 2, w.nack}, {"credit", 1, w.credit}, {"replay", 1, w.replay},
-		{"leave", 1, w.leave}, {"ack up to", 1, w.ackUpTo}, {"extend", 1, w.extend}, {"lose", 1, w.lose},
+		{"leave", 1, w.leave}, {"recall", 1, w.recall}, {"ack up to", 1, w.ackUpTo}, {"extend", 1, w.extend}, {"lose", 1, w.lose},
 		{"late", 1, w.late}, {"drop", 1, w.drop}, {"pause", 1, w.pause}, {"flush", 1, w.flush},
 	}
 	all := map[string]func(*rapid.T){}
@@ -239,6 +239,20 @@ func (w *walk) credit() {
 	c := Credit{int64(1 + w.n(20, "events")), int64(50 + w.n(400, "bytes"))}
 	w.wants(w.m.Credit(who.lease, c), "")
 	who.credit.add(c)
+}
+
+// recall takes back what was not passed on.
+func (w *walk) recall() {
+	who := w.any()
+	positions := w.some(who)
+	w.wants(w.m.Recall(who.lease, positions), "")
+	for _, position := range positions {
+		if f := w.model.find(who, position); f != nil {
+			f.attempt--
+			f.state, f.holder = waiting, nil
+		}
+	}
+	who.credit = Credit{}
 }
 
 func (w *walk) leave() {

@@ -286,7 +286,7 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 		return
 	}
 	s.gone = why
-	s.pending = pending{}
+	s.recall()
 	s.wake()
 	delete(h.subs, s.lease)
 	// Where the machine is lost, the lease has ended already.

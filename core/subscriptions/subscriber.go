@@ -179,6 +179,36 @@ func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
 	return batch, attempts
 }
 
+// takeAll removes as much as a limit allows, at least one event, of all runs together.
+func (p *pending) takeAll(limit core.Limit) (all core.Batch, attempts []uint64) {
+	all, attempts = p.take(limit)
+	for len(p.runs) > 0 && all.Count < limit.Events {
+		room := core.Limit{Events: limit.Events - all.Count, Bytes: limit.Bytes - len(all.Block)}
+		if next, _ := p.runs[0].Cut(core.Limit{Events: 1}); len(next.Block) > room.Bytes {
+			break
+		}
+		batch, more := p.take(room)
+		all.Block = append(all.Block, batch.Block...)
+		all.Count += batch.Count
+		all.Last = batch.Last
+		attempts = append(attempts, more...)
+	}
+	return all, attempts
+}
+
+// recall takes back what was sent and not taken, which counts as never sent. host.mu is
+// held.
+func (s *subscriber) recall() {
+	var positions []uint64
+	for i := range s.pending.runs {
+		for place := range s.pending.runs[i].Places() {
+			positions = append(positions, place.Position)
+		}
+	}
+	s.pending = pending{}
+	_ = s.host.machine.Recall(s.lease, positions) // where the machine is lost, the lease has ended
+}
+
 // Take is Subscriber.Take.
 func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	h := s.host
@@ -189,9 +219,12 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	}
 	d = Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease)}
 	if len(s.pending.runs) > 0 {
-		d.Batch, d.Attempts = s.pending.take(limit)
 		if s.detached {
-			_ = h.machine.EndCredit(s.lease) // what came later would come to nobody
+			d.Batch, d.Attempts = s.pending.takeAll(limit)
+			s.recall() // there is no second batch
+			h.advance(time.Now())
+		} else {
+			d.Batch, d.Attempts = s.pending.take(limit)
 		}
 	}
 	if len(s.pending.runs) > 0 {
