@@ -175,7 +175,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Send at least one event. To test a stream's version without writing to it, use a check beside another append."},
 	CodeInvalidStreamName: {Class: ClassUsage, Status: 400,
 		Title: "Not a stream name",
-		Fix:   "Use 1 to 512 bytes of valid UTF-8 without control characters."},
+		Fix:   "Use 1 to 512 bytes of valid UTF-8 without control characters, other than . and .., which no URL can name."},
 	CodeReservedStreamName: {Class: ClassUsage, Status: 400,
 		Title: "Names that begin with '$' belong to the server",
 		Fix:   "Choose a name that does not begin with '$'. $all can be read, not written."},

@@ -312,7 +312,7 @@ func (r *RecordOp) validate() *Error {
 	return nil
 }
 
-// ValidateStream checks the name of a stream that is to be written.
+// ValidateStream checks a name as that of a stream that events are appended to.
 func ValidateStream(name string) error {
 	if err := validateStream(name); err != nil {
 		return err
@@ -326,7 +326,9 @@ func validateStream(name string) *Error {
 		e.Stream = name
 		return e
 	}
-	if name == "" || len(name) > MaxStreamNameBytes || !printable(name) {
+	// Clients and proxies take the path segments . and .. for steps, however they are
+	// escaped: a request for such a stream arrives at another path.
+	if name == "" || name == "." || name == ".." || len(name) > MaxStreamNameBytes || !printable(name) {
 		return Errorf(CodeInvalidStreamName, "%q is not a stream name", clip(name))
 	}
 	return nil

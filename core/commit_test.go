@@ -58,6 +58,9 @@ func TestValidate(t *testing.T) {
 
 		{"no name", to("", 0), core.CodeInvalidStreamName, 0},
 		{"long name", to(strings.Repeat("x", core.MaxStreamNameBytes+1), 0), core.CodeInvalidStreamName, 0},
+		{"a dot", to(".", 0), core.CodeInvalidStreamName, 0},
+		{"two dots", to("..", 0), core.CodeInvalidStreamName, 0},
+		{"three dots", to("...", 0), "", none},
 		{"newline in a name", to("a\nb", 0), core.CodeInvalidStreamName, 0},
 		{"delete in a name", to("a\x7f", 0), core.CodeInvalidStreamName, 0},
 		{"C1 control in a name", to("a\u0085", 0), core.CodeInvalidStreamName, 0},

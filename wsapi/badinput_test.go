@@ -55,7 +55,7 @@ func badStreams() map[string]string {
 	return map[string]string{
 		"$all": "reserved_stream_name", "$x": "reserved_stream_name", "": "invalid_stream_name",
 		strings.Repeat("x", 513): "invalid_stream_name", "a\x00b": "invalid_stream_name", "a\nb": "invalid_stream_name",
-		"a\x7f": "invalid_stream_name", "a\u0085b": "invalid_stream_name",
+		"a\x7f": "invalid_stream_name", "a\u0085b": "invalid_stream_name", ".": "invalid_stream_name", "..": "invalid_stream_name",
 	}
 }
 
@@ -99,9 +99,27 @@ func TestHTTPRefusesBadStreams(t *testing.T) {
 		for _, b := range []byte(name) {
 			fmt.Fprintf(&escaped, "%%%02X", b)
 		}
-		path := "/v1/streams/" + escaped.String() + "/events"
-		if f := n.do("POST", path, `{"type":"A","data":1}`).fields(t); f["code"] != code {
+		path := "/v1/streams/" + escaped.String()
+		if f := n.do("POST", path+"/events", `{"type":"A","data":1}`).want(t, 400).fields(t); f["code"] != code {
 			t.Errorf("%q: %v, want %s", name, f, code)
+		}
+		if f := n.do("POST", path+"/links", `{"links":["0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11"]}`).want(t, 400).fields(t); f["code"] != code {
+			t.Errorf("%q: %v, want %s", name, f, code)
+		}
+		if name == "$all" {
+			continue // it can be read
+		}
+		for _, accept := range []string{"application/json", "application/x-ndjson", "text/event-stream", "application/cloudevents-batch+json"} {
+			if f := n.do("GET", path+"/events", "", "Accept: "+accept).want(t, 400).fields(t); f["code"] != code {
+				t.Errorf("%q as %s: %v, want %s", name, accept, f, code)
+			}
+		}
+		n.do("HEAD", path+"/events", "").want(t, 400)
+		for method, under := range map[string]string{"PUT": "", "GET": "", "DELETE": "", "POST": "/resume"} {
+			a := n.do(method, "/v1/subscriptions/"+escaped.String()+under, "").want(t, 400)
+			if f := a.fields(t); f["code"] != "invalid_request" {
+				t.Errorf("%s %q: %v, want invalid_request", method, name, f)
+			}
 		}
 	}
 	if f := n.do("POST", "/v1/streams/%ff%fe/events", `{"type":"A","data":1}`).want(t, 400).fields(t); f["code"] != "invalid_stream_name" {
