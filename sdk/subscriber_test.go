@@ -542,7 +542,7 @@ func TestAckThatIsTooLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.await(t, "slow", func(i *subscriptions.Info) bool { return i.Resting == 1 })
+	n.await(t, "slow", func(i *subscriptions.Info) bool { return i.Retrying == 1 })
 	if err := d.Ack(); err != nil {
 		t.Error(err)
 	}

@@ -181,7 +181,7 @@ func infoWords(i subscriptions.Info) string {
 	}
 	row("partition by", "%s", cell(i.PartitionBy, dataWidth))
 	row("checkpoint", "%d, lag %d (%s)", i.Checkpoint, i.Lag, seconds(i.LagSeconds))
-	row("events", "%d in flight, %d waiting, %d resting, %d parked", i.InFlight, i.Waiting, i.Resting, i.Parked)
+	row("events", "%d in flight, %d waiting, %d retrying, %d parked", i.InFlight, i.Waiting, i.Retrying, i.Parked)
 	row("retry", "%d attempts, then %s", i.Retry.Max, i.Retry.Then)
 	row("subscribers", "%d of %d", len(i.Subscribers), i.ConcurrencyLimit)
 	for _, s := range i.Subscribers {

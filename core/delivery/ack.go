@@ -42,7 +42,7 @@ func (m *Machine) AckUpTo(now time.Time, l Lease, position uint64) error {
 // Nack says that a subscriber could not handle an event.
 type Nack struct {
 	Action Action
-	// Delay is how long ActionRetry rests; ByPolicy leaves that to the
+	// Delay is how long ActionRetry waits; ByPolicy leaves that to the
 	// subscription.
 	Delay  time.Duration
 	Reason string
@@ -54,12 +54,12 @@ type Action string
 // The actions.
 const (
 	ActionRetry Action = "retry" // it is sent again, unless it has failed too often
-	ActionPark  Action = "park"  // it is set aside
+	ActionPark  Action = "park"  // it is parked
 	ActionSkip  Action = "skip"  // it is passed over
 	ActionStop  Action = "stop"  // the subscription stops, and sends it again when it is resumed
 )
 
-// ByPolicy is the Nack.Delay that leaves the rest to the subscription's Retry.
+// ByPolicy is the Nack.Delay that leaves the backoff to the subscription's Retry.
 const ByPolicy time.Duration = -1
 
 // Nack gives events back. The errors are Ack's, and invalid_request for what is no
@@ -165,7 +165,7 @@ func (m *Machine) inFlightTo(s *subscriber, position uint64) *entry {
 	if e := m.window.find(position); e != nil && e.holder == s {
 		return e
 	}
-	if e := m.aside.replays[position]; e != nil && e.holder == s {
+	if e := m.parked.replays[position]; e != nil && e.holder == s {
 		return e
 	}
 	return nil
@@ -192,16 +192,16 @@ func (m *Machine) ack(e *entry) {
 	m.totals.acked++
 	m.totals.ackTime += m.now - e.sentAt
 	m.unsend(e)
-	m.settle(e)
+	m.complete(e)
 }
 
 func (m *Machine) skip(e *entry) {
 	m.totals.skipped++
-	m.settle(e)
+	m.complete(e)
 }
 
-// settle ends an entry that needs nothing more.
-func (m *Machine) settle(e *entry) {
+// complete ends an entry that needs nothing more.
+func (m *Machine) complete(e *entry) {
 	if e.replay {
 		m.remove(e)
 		return
@@ -212,8 +212,8 @@ func (m *Machine) settle(e *entry) {
 func (m *Machine) timeOut(e *entry) { m.fail(e, CauseTimeout, "", ByPolicy) }
 
 // fail ends an attempt. Unless it was one too many, the event is sent again after
-// the rest.
-func (m *Machine) fail(e *entry, cause Cause, reason string, rest time.Duration) {
+// the backoff.
+func (m *Machine) fail(e *entry, cause Cause, reason string, backoff time.Duration) {
 	m.note(e, cause, reason)
 	m.unsend(e)
 	e.past.failed++
@@ -221,15 +221,15 @@ func (m *Machine) fail(e *entry, cause Cause, reason string, rest time.Duration)
 		m.giveUp(e)
 		return
 	}
-	if rest < 0 {
-		rest = m.opts.Retry.backoff(e.past.failed)
+	if backoff < 0 {
+		backoff = m.opts.Retry.backoff(e.past.failed)
 	}
-	if rest == 0 {
+	if backoff == 0 {
 		m.requeue(e)
 		return
 	}
-	m.enter(e, resting)
-	m.setTimer(e, m.now+instant(rest))
+	m.enter(e, retrying)
+	m.setTimer(e, m.now+instant(backoff))
 }
 
 // note remembers a failure of an entry in flight.

@@ -97,7 +97,7 @@ func (w *walk) checkRead() {
 		bytes += len(f.Raw)
 		longest = max(longest, len(f.Raw))
 	}
-	span := w.m.window.slots.len()
+	span := w.m.window.entries.len()
 	if len(md.window) > w.config.Window.Events || bytes > w.config.Window.Bytes+longest || span > spanFactor*w.config.Window.Events {
 		w.Fatalf("the window has %d events, %d unfinished, with %d bytes", span, len(md.window), bytes)
 	}
@@ -121,7 +121,7 @@ func (w *walk) checkRead() {
 func (w *walk) checkWake() {
 	var first time.Time
 	for _, f := range w.model.all() {
-		if (f.state == inFlight || f.state == resting) && (first.IsZero() || f.due.Before(first)) {
+		if (f.state == inFlight || f.state == retrying) && (first.IsZero() || f.due.Before(first)) {
 			first = f.due
 		}
 	}
@@ -137,7 +137,7 @@ func (w *walk) checkWake() {
 func (m *Machine) check() error {
 	var counts [states]int
 	unfinished, bytes, last := 0, 0, uint64(0)
-	q := &m.window.slots
+	q := &m.window.entries
 	for i := q.head; i < q.tail; i++ {
 		s := q.at(i)
 		if s.position <= last {
@@ -155,19 +155,19 @@ func (m *Machine) check() error {
 		bytes += len(s.e.Raw)
 	}
 	replayBytes := 0
-	for position, e := range m.aside.replays {
+	for position, e := range m.parked.replays {
 		if e.Position != position || !e.replay {
 			return fmt.Errorf("replay %d has %+v", position, e)
 		}
 		counts[e.state]++
 		replayBytes += len(e.Raw)
 	}
-	if counts != m.counts || unfinished != m.window.unfinished || bytes != m.window.bytes || replayBytes != m.aside.bytes {
+	if counts != m.counts || unfinished != m.window.unfinished || bytes != m.window.bytes || replayBytes != m.parked.bytes {
 		return fmt.Errorf("counted %v, %d events of %d and %d bytes; the machine has %v, %d, %d, %d",
-			counts, unfinished, bytes, replayBytes, m.counts, m.window.unfinished, m.window.bytes, m.aside.bytes)
+			counts, unfinished, bytes, replayBytes, m.counts, m.window.unfinished, m.window.bytes, m.parked.bytes)
 	}
-	if len(m.aside.parking) != counts[parking] || len(m.aside.removing) != counts[removing] {
-		return fmt.Errorf("%d parking, %d removing of %v", len(m.aside.parking), len(m.aside.removing), counts)
+	if len(m.parked.parking) != counts[parking] || len(m.parked.removing) != counts[removing] {
+		return fmt.Errorf("%d parking, %d removing of %v", len(m.parked.parking), len(m.parked.removing), counts)
 	}
 	if q.head < q.tail && q.at(q.head).e == nil {
 		return fmt.Errorf("a finished event is first in the window")
@@ -178,17 +178,17 @@ func (m *Machine) check() error {
 // checkSides checks what hangs on the entries: lanes, what is ready, and what was
 // sent to whom.
 func (m *Machine) checkSides(counts [states]int) error {
-	inLanes := 0
-	for key, l := range m.lanes.byKey {
+	queued := 0
+	for key, l := range m.queues.byKey {
 		for e := l.head; e != nil; e = e.next {
-			inLanes++
-			if e.Key != key || e.lane != l || e != l.head && e.state != waiting || e.next == nil && l.tail != e {
+			queued++
+			if e.Key != key || e.queue != l || e != l.head && e.state != waiting || e.next == nil && l.tail != e {
 				return fmt.Errorf("lane %s has %+v", key, e)
 			}
 		}
 	}
-	if inLanes > m.window.unfinished+len(m.aside.replays) {
-		return fmt.Errorf("%d entries in lanes", inLanes)
+	if queued > m.window.unfinished+len(m.parked.replays) {
+		return fmt.Errorf("%d entries in lanes", queued)
 	}
 	seen := map[*entry]bool{}
 	for _, e := range m.ready {

@@ -89,9 +89,9 @@ func (m *Machine) unsend(e *entry) {
 	e.holder, e.serial, e.timer = nil, 0, 0
 }
 
-// line puts an entry into its lane.
-func (m *Machine) line(e *entry) {
-	if !m.lanes.insert(e) {
+// enqueue puts an entry into the queue of its key.
+func (m *Machine) enqueue(e *entry) {
+	if !m.queues.insert(e) {
 		return
 	}
 	if e.next != nil {
@@ -114,13 +114,13 @@ func (m *Machine) unready(e *entry) {
 }
 
 // requeue makes an entry wait again that was sent before. It is the first of its
-// lane, if it has one, unless a replay with a lower position came meanwhile.
+// queue, if it has one, unless a replay with a lower position came meanwhile.
 func (m *Machine) requeue(e *entry) {
 	m.enter(e, waiting)
 	e.timer = 0
 	if e.next != nil && e.next.before(e) {
-		m.leaveLane(e)
-		m.line(e)
+		m.leaveQueue(e)
+		m.enqueue(e)
 		return
 	}
 	m.makeReady(e)
@@ -128,17 +128,17 @@ func (m *Machine) requeue(e *entry) {
 
 // finish ends an entry: it is acked, skipped, or parked in storage.
 func (m *Machine) finish(e *entry) {
-	m.leaveLane(e)
+	m.leaveQueue(e)
 	m.window.finish(e)
 	m.drop(e)
 }
 
-// leaveLane lets the next event of an entry's key go.
-func (m *Machine) leaveLane(e *entry) {
-	if e.lane == nil {
+// leaveQueue lets the next event of an entry's key go.
+func (m *Machine) leaveQueue(e *entry) {
+	if e.queue == nil {
 		return
 	}
-	if first := m.lanes.leave(e); first != nil && first.state == waiting {
+	if first := m.queues.leave(e); first != nil && first.state == waiting {
 		m.makeReady(first)
 	}
 }
@@ -151,20 +151,20 @@ func (m *Machine) drop(e *entry) {
 // setTimer gives an entry a timer in place of the one it may have.
 func (m *Machine) setTimer(e *entry, at instant) {
 	const few = 16
-	if len(m.timers) > 2*(m.window.unfinished+len(m.aside.replays))+few {
+	if len(m.timers) > 2*(m.window.unfinished+len(m.parked.replays))+few {
 		m.timers.filter(func(t timer) bool { return !t.dead() })
 	}
 	e.timer, e.deadline = m.nextSerial(), at
 	m.timers.push(timer{at, e.timer, e})
 }
 
-// expire ends the rests and fails the attempts whose time is over.
+// expire ends backoffs and fails the attempts whose time is over.
 func (m *Machine) expire() {
 	for len(m.timers) > 0 && m.timers[0].at <= m.now {
 		t := m.timers.pop()
 		switch {
 		case t.dead():
-		case t.e.state == resting:
+		case t.e.state == retrying:
 			m.requeue(t.e)
 		default:
 			m.timeOut(t.e)

@@ -30,13 +30,13 @@
 // decides what subscribers are told. A filter is the host's; what does not match is
 // passed over by the cursor of Feed.
 //
-// To end, the host calls Flush and goes on until Settled. When the subscription
+// To end, the host calls Flush and goes on until Flushed. When the subscription
 // goes to another owner it just drops the machine: the next one begins with what is
 // stored. So does one whose Store is refused with record_conflict: then another
 // owner has written, the machine is Lost and does nothing any more. A reset is a new
 // machine too.
 //
-// # The life of an event
+// # States of an event
 //
 //	          Feed                Replay (of a parked one)
 //	           │                     │
@@ -53,15 +53,15 @@
 //	│      │                      │   │ └─────────┘    parks it is done
 //	│      │ Leave, stop,         │   │
 //	│      └──────────────────────┘   │ nack, ack timeout
-//	│        or no rest               ▼
-//	│                             ┌─────────┐
-//	└─────────────────────────────│ resting │
-//	           its time is over   └─────────┘
+//	│        or no backoff            ▼
+//	│                            ┌──────────┐
+//	└────────────────────────────│ retrying │
+//	         its time is over    └──────────┘
 //
 // A replayed event that is acked, skipped or dropped is removing until the store
 // that takes it from the parked is done.
 //
-// # The life of a machine
+// # States of a machine
 //
 //	          Join                     all is sent,
 //	┌──────┐  ────►  ┌─────────┐  and the reader live   ┌──────┐
@@ -77,7 +77,7 @@
 //
 // After every Advance, and for every machine of a subscription:
 //
-//  1. Each event fed is waiting, in flight, resting, parking, or finished; and it
+//  1. Each event fed is waiting, in flight, retrying, parking, or finished; and it
 //     is finished by an ack or skip under the lease it was in flight under, by a
 //     retry policy that skips, or by a store that parked it.
 //  2. The checkpoint of a Store passes no unfinished event, except those that the
@@ -88,7 +88,7 @@
 //     (P8). What comes back comes before what is newer.
 //  5. With keys, one event of a key is in flight at most, over all subscribers, and
 //     a key's next event is sent when the one before it is finished: through
-//     timeouts, crashes and rests, and when it is parked, stored as parked. Replays
+//     timeouts, crashes and backoffs, and when it is parked, stored as parked. Replays
 //     are apart from this, unless the key is held.
 //  6. Sent is what somebody has credit and buffer for, under a lease that has not
 //     ended, while running; and if that is so and an event may be sent, it was.
@@ -110,6 +110,6 @@
 // Events stand in a ring in order of position. Without keys none costs a map, heap or
 // allocation on its way: those never sent are the end of the ring, acks find their
 // event behind the last one, and deadlines are in order of sending because the time
-// to ack is the same for all. Only what comes back, rests or was extended is in a
+// to ack is the same for all. Only what comes back, backs off or was extended is in a
 // heap. With keys each costs two accesses to a map and one heap.
 package delivery

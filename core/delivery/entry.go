@@ -23,14 +23,14 @@ type instant int64
 
 const never instant = 1<<63 - 1
 
-// state is where an entry is in its life; doc.go draws it. An entry that is
+// state is what becomes of an entry; doc.go draws it. An entry that is
 // finished is no more.
 type state uint8
 
 const (
 	waiting  state = iota // to be sent
 	inFlight              // sent, not answered
-	resting               // failed, to be sent again later
+	retrying              // failed, to be sent again later
 	parking               // to be parked by this store or the next
 	removing              // a replayed one, to be taken from the parked by this store or the next
 	states
@@ -43,7 +43,7 @@ type entry struct {
 	replay bool // of a parked event: it is not in the window
 	stored bool // of a parking or removing one: the store under way has it
 
-	index uint64 // in the window's slots; of no meaning for a replay
+	index uint64 // in the window's entries; of no meaning for a replay
 
 	attempt  int         // how often it was sent, ever
 	holder   *subscriber // Invariant: not nil if and only if in flight
@@ -52,8 +52,8 @@ type entry struct {
 	timer    uint64  // the serial of its one timer that counts; 0 if there is none
 	deadline instant // of that timer
 
-	lane *lane  // nil if it keeps to no order
-	next *entry // behind it in the lane, or in the pool
+	queue *keyQueue // nil if it keeps to no order
+	next  *entry    // behind it in the queue, or in the pool
 
 	past *past // nil until something went wrong
 }
@@ -141,7 +141,7 @@ func (p *pool) put(e *entry) {
 	p.free = e
 }
 
-// timer is when something is to happen to an entry: the end of a rest, or of an
+// timer is when something is to happen to an entry: the end of a backoff, or of an
 // extended time to ack.
 type timer struct {
 	at     instant

@@ -36,7 +36,7 @@ func (m *Machine) Feed(items []Item, cursor uint64, live bool) error {
 
 // take puts one event into the window.
 func (m *Machine) take(it *Item) {
-	if m.aside.passes(it.Position) {
+	if m.parked.passes(it.Position) {
 		m.window.add(it.Position, nil)
 		return
 	}
@@ -47,10 +47,10 @@ func (m *Machine) take(it *Item) {
 	switch {
 	case it.Fault != "":
 		m.park(e, CauseFault, it.Fault)
-	case m.aside.holds(it.Key):
+	case m.parked.holds(it.Key):
 		m.park(e, CauseHeld, "")
 	case m.opts.partitioned():
-		m.line(e)
+		m.enqueue(e)
 	}
 }
 
@@ -63,11 +63,11 @@ func (m *Machine) toRead() core.Limit {
 	}
 	const least = 128
 	want := max(least, 2*m.opts.BufferSize*len(m.subs.all))
-	have := len(m.ready) + int(m.window.slots.tail-m.window.next)
+	have := len(m.ready) + int(m.window.entries.tail-m.window.next)
 	if have > want/2 {
 		return core.Limit{}
 	}
-	span := m.room.Events*spanFactor - m.window.slots.len() - m.store.unstored()
+	span := m.room.Events*spanFactor - m.window.entries.len() - m.store.unstored()
 	l := core.Limit{
 		Events: min(want-have, m.room.Events-m.window.unfinished, span),
 		Bytes:  m.room.Bytes - m.window.bytes,

@@ -24,7 +24,7 @@ type Info struct {
 	LagTime time.Duration
 
 	// Events by state. Parking are those whose parking is not stored yet.
-	Waiting, InFlight, Resting, Parking int
+	Waiting, InFlight, Retrying, Parking int
 
 	Totals      Totals
 	Subscribers []SubscriberInfo
@@ -59,7 +59,7 @@ func (m *Machine) Info(now time.Time, head uint64) Info {
 		Checkpoint: m.store.checkpoint, Finished: m.window.floor(), Cursor: m.window.cursor,
 		Lag:     head - min(m.store.checkpoint, head),
 		LagTime: m.lagTime(now, head),
-		Waiting: m.counts[waiting], InFlight: m.counts[inFlight], Resting: m.counts[resting], Parking: m.counts[parking],
+		Waiting: m.counts[waiting], InFlight: m.counts[inFlight], Retrying: m.counts[retrying], Parking: m.counts[parking],
 		Totals: Totals{t.sent, t.redelivered, t.acked, t.failed, t.skipped, t.parked, time.Duration(t.ackTime)},
 	}
 	for _, s := range m.subs.all {
@@ -77,8 +77,8 @@ func (m *Machine) Info(now time.Time, head uint64) Info {
 func (m *Machine) lagTime(now time.Time, head uint64) time.Duration {
 	w := &m.window
 	recorded := w.recorded
-	for i := w.slots.head; i < w.slots.tail; i++ {
-		if e := w.slots.at(i).e; e != nil {
+	for i := w.entries.head; i < w.entries.tail; i++ {
+		if e := w.entries.at(i).e; e != nil {
 			return max(0, now.Sub(time.UnixMicro(e.RecordedMicros)))
 		}
 	}

@@ -20,9 +20,9 @@ type Machine struct {
 	window window
 	pool   pool
 	ready  heap[*entry] // waiting entries that may be sent, but for those that window.next will come to
-	lanes  lanes
+	queues keyQueues
 	timers heap[timer]
-	aside  aside
+	parked parked
 	subs   subscribers
 	store  storage
 
@@ -32,7 +32,7 @@ type Machine struct {
 
 	live     bool // what the last Feed said
 	caughtUp bool // nothing was left to send when it was live, and since
-	told     State
+	reported State
 }
 
 // Config is what a machine begins with.
@@ -73,24 +73,24 @@ const (
 
 // New makes a machine at now. The subscription is idle until someone joins.
 func New(now time.Time, c Config) *Machine {
-	m := &Machine{opts: c.Options, room: c.Window, epoch: now, told: Idle}
+	m := &Machine{opts: c.Options, room: c.Window, epoch: now, reported: Idle}
 	if m.room.Events <= 0 {
 		m.room.Events = min(max(2*m.opts.ConcurrencyLimit*m.opts.BufferSize, leastWindow), mostWindow)
 	}
 	if m.room.Bytes <= 0 {
 		m.room.Bytes = windowBytes
 	}
-	m.lanes = makeLanes()
+	m.queues = makeKeyQueues()
 	m.window.cursor, m.window.passed = c.Checkpoint, c.Checkpoint
 	m.store = makeStorage(c.Checkpoint)
 	m.subs.lease = c.Lease
-	m.aside = makeAside()
+	m.parked = makeParked()
 	for _, p := range c.Parked {
 		if p.Position > c.Checkpoint {
-			m.aside.beyond[p.Position] = struct{}{}
+			m.parked.beyond[p.Position] = struct{}{}
 		}
 		if m.opts.holdsKeys() {
-			m.aside.hold(p.Key, 1, 0)
+			m.parked.hold(p.Key, 1, 0)
 		}
 	}
 	if m.opts.Paused {
@@ -190,8 +190,8 @@ func (m *Machine) Advance(now time.Time) Output {
 
 func (m *Machine) output(store *Store) Output {
 	o := Output{Sends: m.subs.sends, Store: store, State: m.State(), Read: m.toRead()}
-	o.Changed = o.State != m.told
-	m.told = o.State
+	o.Changed = o.State != m.reported
+	m.reported = o.State
 	if at := m.wake(); at != never {
 		o.Wake = m.wall(at)
 	}

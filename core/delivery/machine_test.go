@@ -44,7 +44,7 @@ func TestOneSlowEventCostsNoMemory(t *testing.T) {
 	if sends, timers := slow.sent.len(), len(r.m.timers); sends > 100 || timers > 200 {
 		t.Errorf("%d sends and %d timers are remembered", sends, timers)
 	}
-	if got, bound := r.m.window.slots.len(), spanFactor*r.m.room.Events; got > bound {
+	if got, bound := r.m.window.entries.len(), spanFactor*r.m.room.Events; got > bound {
 		t.Errorf("the window has %d events, the bound is %d", got, bound)
 	}
 }

@@ -175,7 +175,7 @@ func (md *model) fail(f *fate, rest time.Duration) (skipped bool) {
 			}
 			rest = time.Duration(ms) * time.Millisecond
 		}
-		f.state, f.due = resting, md.now.Add(rest)
+		f.state, f.due = retrying, md.now.Add(rest)
 		if rest == 0 {
 			f.state = waiting
 		}
@@ -199,7 +199,7 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 	md.now = now
 	for _, f := range md.all() {
 		switch {
-		case f.state == resting && !f.due.After(now):
+		case f.state == retrying && !f.due.After(now):
 			f.state = waiting
 		case f.state == inFlight && !f.due.After(now):
 			if md.fail(f, ByPolicy) {

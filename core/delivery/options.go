@@ -41,7 +41,7 @@ type Options struct {
 	Paused bool `json:"paused"`
 }
 
-// Retry is a policy for failed attempts. The n-th is followed by a rest of
+// Retry is a policy for failed attempts. The n-th is followed by a backoff of
 // MinMs·2ⁿ⁻¹, at most MaxMs, and the one with number Max by Then.
 type Retry struct {
 	Max   int   `json:"max"`
@@ -55,7 +55,7 @@ type Then string
 
 // The ends of a retry policy.
 const (
-	ThenPark Then = "park" // set it aside, with the reason
+	ThenPark Then = "park" // park it, with the reason
 	ThenSkip Then = "skip" // pass it over
 	ThenStop Then = "stop" // stop the subscription
 )
@@ -170,7 +170,7 @@ func (o *Options) checkpointAfter() instant {
 	return instant(o.CheckpointAfterMs) * instant(time.Millisecond)
 }
 
-// backoff is the rest after the failed attempt with this number, counted from 1.
+// backoff is the wait after the failed attempt with this number, counted from 1.
 func (r *Retry) backoff(failed int) time.Duration {
 	ms := r.MinMs
 	for range failed - 1 {

@@ -275,9 +275,9 @@ func (p *player) options(w words) error {
 			o.AckTimeoutMs = mustDuration(value).Milliseconds()
 		case "retries":
 			o.Retry.Max = int(mustNumber(value))
-		case "least-rest":
+		case "min-backoff":
 			o.Retry.MinMs = mustDuration(value).Milliseconds()
-		case "most-rest":
+		case "max-backoff":
 			o.Retry.MaxMs = mustDuration(value).Milliseconds()
 		case "then":
 			o.Retry.Then = Then(value)
@@ -460,7 +460,7 @@ func (p *player) trace(w words) {
 func (p *player) info(w words) {
 	i := p.m.Info(p.now, uint64(w.number("head", 0)))
 	p.say("%s checkpoint=%d cursor=%d lag=%d age=%s", i.State, i.Checkpoint, i.Cursor, i.Lag, i.LagTime)
-	p.say("waiting=%d in-flight=%d resting=%d parking=%d", i.Waiting, i.InFlight, i.Resting, i.Parking)
+	p.say("waiting=%d in-flight=%d retrying=%d parking=%d", i.Waiting, i.InFlight, i.Retrying, i.Parking)
 	t := i.Totals
 	p.say("sent=%d redelivered=%d acked=%d failed=%d skipped=%d parked=%d ack-time=%s",
 		t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime)

@@ -20,7 +20,7 @@ type Store struct {
 	Remove []ParkedRef
 }
 
-// Parked is an event that was set aside.
+// Parked is an event that was parked.
 type Parked struct {
 	ParkedRef
 	RecordedMicros int64
@@ -52,9 +52,9 @@ const (
 	// passed over that are not for the subscription.
 	lazyAfter = instant(time.Second)
 
-	// The rest after a store that failed doubles from the first to the second.
-	leastStoreRest = instant(100 * time.Millisecond)
-	mostStoreRest  = instant(5 * time.Second)
+	// The backoff after a store that failed doubles from the first to the second.
+	minStoreBackoff = instant(100 * time.Millisecond)
+	maxStoreBackoff = instant(5 * time.Second)
 
 	// maxStoreParks keeps a Commit of records with their traces below 4 MiB.
 	maxStoreParks = 256
@@ -73,8 +73,8 @@ func (st *storage) unstored() int { return st.passed + st.storing }
 // is done.
 func (m *Machine) Flush() { m.store.forced = true }
 
-// Settled says that everything is stored that can be.
-func (m *Machine) Settled() bool {
+// Flushed says that everything is stored that can be.
+func (m *Machine) Flushed() bool {
 	return !m.store.underWay && m.window.floor() <= m.store.checkpoint && m.counts[parking]+m.counts[removing] == 0
 }
 
@@ -86,11 +86,11 @@ func (m *Machine) nextStore() *Store {
 		return nil
 	}
 	st.out = Store{Checkpoint: m.window.floor()}
-	for _, e := range m.aside.parking[:min(len(m.aside.parking), maxStoreParks)] {
+	for _, e := range m.parked.parking[:min(len(m.parked.parking), maxStoreParks)] {
 		e.stored = true
 		st.out.Park = append(st.out.Park, m.parkedOf(e))
 	}
-	for _, e := range m.aside.removing[:min(len(m.aside.removing), maxStoreRemoves)] {
+	for _, e := range m.parked.removing[:min(len(m.parked.removing), maxStoreRemoves)] {
 		st.out.Remove = append(st.out.Remove, ParkedRef{e.Position, e.Key})
 	}
 	if len(st.out.Park) > 0 {
@@ -136,7 +136,7 @@ func (m *Machine) storeAt() instant {
 	switch {
 	case st.underWay:
 		return never
-	case len(m.aside.parking)+len(m.aside.removing) > 0:
+	case len(m.parked.parking)+len(m.parked.removing) > 0:
 		at = m.now
 	case m.window.floor() <= st.checkpoint:
 		return never
@@ -169,11 +169,11 @@ func (m *Machine) Stored(now time.Time, err error) {
 		m.mode = lost
 		m.subs = subscribers{lease: m.subs.lease}
 	default:
-		for _, e := range m.aside.parking[:len(st.out.Park)] {
+		for _, e := range m.parked.parking[:len(st.out.Park)] {
 			e.stored = false
 		}
 		st.passed += st.storing
-		st.retryAt = m.now + min(leastStoreRest<<min(st.failures, 10), mostStoreRest)
+		st.retryAt = m.now + min(minStoreBackoff<<min(st.failures, 10), maxStoreBackoff)
 		st.failures++
 		st.forced = true
 	}
@@ -182,7 +182,7 @@ func (m *Machine) Stored(now time.Time, err error) {
 
 // stored finishes what the store was for.
 func (m *Machine) stored() {
-	st, a := &m.store, &m.aside
+	st, a := &m.store, &m.parked
 	st.checkpoint = st.out.Checkpoint
 	st.failures, st.retryAt = 0, 0
 	n := len(st.out.Park)

@@ -533,7 +533,7 @@ func (w *walk) drain() {
 	}
 	for range 20 + 4*len(w.log) {
 		w.advance()
-		if w.m.Settled() && w.m.State() == Live && w.model.cursor == head && len(w.model.all()) == 0 {
+		if w.m.Flushed() && w.m.State() == Live && w.model.cursor == head && len(w.model.all()) == 0 {
 			w.settled(head)
 			return
 		}

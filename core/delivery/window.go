@@ -4,8 +4,8 @@ package delivery
 // from the first that is not finished to the last that was read, in order of
 // position.
 type window struct {
-	slots fifo[slot]
-	// next is the index of the first slot that was not looked at for a first
+	entries fifo[windowEntry]
+	// next is the index of the first entry that was not looked at for a first
 	// delivery.
 	next uint64
 	// cursor is the position up to which everything was read.
@@ -20,8 +20,8 @@ type window struct {
 	recorded int64  // RecordedMicros of the last event that was read
 }
 
-// slot is the place of one event.
-type slot struct {
+// windowEntry is the place of one event.
+type windowEntry struct {
 	position uint64
 	e        *entry // nil when it is finished
 }
@@ -29,17 +29,17 @@ type slot struct {
 // floor is the highest position with everything at or below it finished, or not
 // for this subscription.
 func (w *window) floor() uint64 {
-	if w.slots.len() == 0 {
+	if w.entries.len() == 0 {
 		return w.cursor
 	}
-	return w.slots.at(w.slots.head).position - 1
+	return w.entries.at(w.entries.head).position - 1
 }
 
 // floorAfterStore is what floor will be when the entries that the store under way
 // parks are finished.
 func (w *window) floorAfterStore() uint64 {
-	for i := w.slots.head; i < w.slots.tail; i++ {
-		if s := w.slots.at(i); s.e != nil && !s.e.stored {
+	for i := w.entries.head; i < w.entries.tail; i++ {
+		if s := w.entries.at(i); s.e != nil && !s.e.stored {
 			return s.position - 1
 		}
 	}
@@ -50,16 +50,16 @@ func (w *window) floorAfterStore() uint64 {
 // already.
 func (w *window) add(position uint64, e *entry) {
 	if e != nil {
-		e.index = w.slots.tail
+		e.index = w.entries.tail
 		w.unfinished++
 		w.bytes += len(e.Raw)
 	}
-	w.slots.push(slot{position, e})
+	w.entries.push(windowEntry{position, e})
 }
 
 // finish gives up the place of an entry.
 func (w *window) finish(e *entry) {
-	w.slots.at(e.index).e = nil
+	w.entries.at(e.index).e = nil
 	w.unfinished--
 	w.bytes -= len(e.Raw)
 }
@@ -67,7 +67,7 @@ func (w *window) finish(e *entry) {
 // sweep drops finished events from the front and says how many of them are beyond
 // a position.
 func (w *window) sweep(stored uint64) (beyond int) {
-	q := &w.slots
+	q := &w.entries
 	for q.head < q.tail && q.at(q.head).e == nil {
 		w.passed = q.at(q.head).position
 		if w.passed > stored {
@@ -81,8 +81,8 @@ func (w *window) sweep(stored uint64) (beyond int) {
 
 // first is the first entry that was not looked at and may be sent, or nil.
 func (w *window) first() *entry {
-	for ; w.next < w.slots.tail; w.next++ {
-		if e := w.slots.at(w.next).e; e != nil && e.state == waiting && e.leads() {
+	for ; w.next < w.entries.tail; w.next++ {
+		if e := w.entries.at(w.next).e; e != nil && e.state == waiting && e.leads() {
 			return e
 		}
 	}
@@ -92,7 +92,7 @@ func (w *window) first() *entry {
 // find is the unfinished entry of a position, or nil. What is asked for is mostly
 // what follows, and otherwise not far from where it would be without gaps.
 func (w *window) find(position uint64) *entry {
-	q := &w.slots
+	q := &w.entries
 	if w.hint >= q.head && w.hint < q.tail && q.at(w.hint).position == position {
 		w.hint++
 		return q.at(w.hint - 1).e

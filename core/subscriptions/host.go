@@ -335,7 +335,7 @@ func (h *host) busy() bool {
 
 // settled says that everything is stored that can be. mu is held.
 func (h *host) settled() bool {
-	return h.machine.Settled() && h.saved.Mode == modeOf(h.machine.State())
+	return h.machine.Flushed() && h.saved.Mode == modeOf(h.machine.State())
 }
 
 // awaitSettled waits until everything is stored that can be, or the host has ended.

@@ -27,8 +27,8 @@ type Info struct {
 	Lag        uint64  `json:"lag"`
 	LagSeconds float64 `json:"lagSeconds"`
 	InFlight   int     `json:"inFlight"`
-	Waiting    int     `json:"waiting"` // read and not sent
-	Resting    int     `json:"resting"` // failed, to be sent again
+	Waiting    int     `json:"waiting"`  // read and not sent
+	Retrying   int     `json:"retrying"` // failed, waits to be sent again
 	Parked     int     `json:"parked"`
 
 	Totals      Totals           `json:"totals"`
@@ -192,7 +192,7 @@ func (h *host) describe(i *Info) bool {
 	m := h.machine.Info(time.Now(), h.head())
 	i.State, i.Reason, i.Paused = m.State, m.Reason, m.State == delivery.Paused
 	i.Checkpoint, i.Finished, i.Lag, i.LagSeconds = m.Checkpoint, m.Finished, m.Lag, m.LagTime.Seconds()
-	i.InFlight, i.Waiting, i.Resting, i.Parked = m.InFlight, m.Waiting, m.Resting, h.saved.Parked
+	i.InFlight, i.Waiting, i.Retrying, i.Parked = m.InFlight, m.Waiting, m.Retrying, h.saved.Parked
 	t := &m.Totals
 	i.Totals = Totals{t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime.Seconds()}
 	for _, s := range m.Subscribers {

@@ -1,32 +1,32 @@
 package delivery
 
-// lane is the unfinished events of one key, in order of position. The first may be
+// keyQueue is the unfinished events of one key, in order of position. The first may be
 // sent, the others wait for it to be finished.
-type lane struct {
+type keyQueue struct {
 	head, tail *entry // Invariant: not nil
 }
 
-// lanes has a lane for every key with unfinished events. The map is never iterated.
-type lanes struct {
-	byKey map[string]*lane
-	free  []*lane
+// keyQueues has a queue for every key with unfinished events. The map is never iterated.
+type keyQueues struct {
+	byKey map[string]*keyQueue
+	free  []*keyQueue
 }
 
-func makeLanes() lanes { return lanes{byKey: map[string]*lane{}} }
+func makeKeyQueues() keyQueues { return keyQueues{byKey: map[string]*keyQueue{}} }
 
 // leads says that no event of its key is to be finished before e.
-func (e *entry) leads() bool { return e.lane == nil || e.lane.head == e }
+func (e *entry) leads() bool { return e.queue == nil || e.queue.head == e }
 
 // insert puts an entry where its position belongs, but not before one that was
 // sent and is not back, and says whether it is the first now. Events that are read
 // go to the end; replays come in any order.
-func (ls *lanes) insert(e *entry) (first bool) {
+func (ls *keyQueues) insert(e *entry) (first bool) {
 	l := ls.byKey[e.Key]
 	if l == nil {
 		ls.begin(e)
 		return true
 	}
-	e.lane = l
+	e.queue = l
 	switch {
 	case l.tail.before(e):
 		l.tail.next, l.tail = e, e
@@ -46,22 +46,22 @@ func (ls *lanes) insert(e *entry) (first bool) {
 	return false
 }
 
-// begin makes a lane.
-func (ls *lanes) begin(e *entry) {
-	var l *lane
+// begin makes a queue.
+func (ls *keyQueues) begin(e *entry) {
+	var l *keyQueue
 	if n := len(ls.free); n > 0 {
 		l, ls.free = ls.free[n-1], ls.free[:n-1]
 	} else {
-		l = &lane{}
+		l = &keyQueue{}
 	}
-	l.head, l.tail, e.lane = e, e, l
+	l.head, l.tail, e.queue = e, e, l
 	ls.byKey[e.Key] = l
 }
 
-// leave takes an entry out of its lane. If that makes another one the first, it is
+// leave takes an entry out of its queue. If that makes another one the first, it is
 // returned.
-func (ls *lanes) leave(e *entry) (first *entry) {
-	l := e.lane
+func (ls *keyQueues) leave(e *entry) (first *entry) {
+	l := e.queue
 	if l.head != e {
 		ahead := l.head
 		for ahead.next != e {
@@ -71,7 +71,7 @@ func (ls *lanes) leave(e *entry) (first *entry) {
 		if l.tail == e {
 			l.tail = ahead
 		}
-		e.lane, e.next = nil, nil
+		e.queue, e.next = nil, nil
 		return nil
 	}
 	l.head = e.next
@@ -84,6 +84,6 @@ func (ls *lanes) leave(e *entry) (first *entry) {
 		l.tail = nil
 		ls.free = append(ls.free, l)
 	}
-	e.lane, e.next = nil, nil
+	e.queue, e.next = nil, nil
 	return first
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// aside is what is parked or comes back from there.
-type aside struct {
+// parked is what is parked or comes back from there.
+type parked struct {
 	// beyond has the events that an earlier machine parked beyond its checkpoint
 	// and that were not read yet.
 	beyond map[uint64]struct{}
@@ -30,8 +30,8 @@ type holding struct {
 	replaying int // of those, the ones that are replayed or dropped
 }
 
-func makeAside() aside {
-	return aside{beyond: map[uint64]struct{}{}, held: map[string]holding{}, replays: map[uint64]*entry{}}
+func makeParked() parked {
+	return parked{beyond: map[uint64]struct{}{}, held: map[string]holding{}, replays: map[uint64]*entry{}}
 }
 
 // maxHeldKeys bounds the memory of HoldKey. A subscription that gets there stops:
@@ -39,7 +39,7 @@ func makeAside() aside {
 const maxHeldKeys = 1 << 16
 
 // passes says whether an event is parked already, and forgets that.
-func (a *aside) passes(position uint64) bool {
+func (a *parked) passes(position uint64) bool {
 	if len(a.beyond) == 0 {
 		return false
 	}
@@ -51,7 +51,7 @@ func (a *aside) passes(position uint64) bool {
 // holds says whether an event of a key has to be parked. Where all that is parked
 // of the key is being replayed, it goes behind that instead: otherwise a busy key
 // would never be free again.
-func (a *aside) holds(key string) bool {
+func (a *parked) holds(key string) bool {
 	if len(a.held) == 0 {
 		return false
 	}
@@ -61,7 +61,7 @@ func (a *aside) holds(key string) bool {
 
 // hold changes the counts of a key. The key is cloned because it may be a part of
 // a block.
-func (a *aside) hold(key string, parked, replaying int) {
+func (a *parked) hold(key string, parked, replaying int) {
 	h, known := a.held[key]
 	h.parked += parked
 	h.replaying += replaying
@@ -75,36 +75,36 @@ func (a *aside) hold(key string, parked, replaying int) {
 	}
 }
 
-// park sets an entry aside that is not in flight, nor among the ready. It is
+// park begins to park an entry that is not in flight, nor among the ready. It is
 // finished when that is stored.
 func (m *Machine) park(e *entry, cause Cause, reason string) {
 	m.enter(e, parking)
 	p := e.history()
 	p.cause, p.reason, p.at = cause, clip(reason), m.now
-	m.aside.parking = append(m.aside.parking, e)
+	m.parked.parking = append(m.parked.parking, e)
 	if !m.opts.holdsKeys() {
 		return
 	}
 	if !e.replay {
-		m.aside.hold(e.Key, 1, 0)
+		m.parked.hold(e.Key, 1, 0)
 	}
-	if e.lane != nil {
-		m.setAsideBehind(e)
+	if e.queue != nil {
+		m.parkBehind(e)
 	}
-	if n := len(m.aside.held); n > maxHeldKeys && m.mode == running {
+	if n := len(m.parked.held); n > maxHeldKeys && m.mode == running {
 		m.Stop(fmt.Sprintf("%d keys are held by parked events, the limit is %d", n, maxHeldKeys))
 	}
 }
 
-// setAsideBehind parks what waits behind the first entry of a lane. Replays among
+// parkBehind parks what waits behind the first entry of a queue. Replays among
 // it are parked as they were.
-func (m *Machine) setAsideBehind(e *entry) {
+func (m *Machine) parkBehind(e *entry) {
 	behind := e.next
-	e.next, e.lane.tail = nil, e
+	e.next, e.queue.tail = nil, e
 	for behind != nil {
 		o := behind
 		behind = o.next
-		o.lane, o.next = nil, nil
+		o.queue, o.next = nil, nil
 		if o.replay {
 			m.forget(o)
 		} else {
@@ -128,8 +128,8 @@ const replayShare = 4
 // ReplayRoom is how much Replay and Drop can take now.
 func (m *Machine) ReplayRoom() core.Limit {
 	l := core.Limit{
-		Events: max(1, m.room.Events/replayShare) - len(m.aside.replays),
-		Bytes:  max(1, m.room.Bytes/replayShare) - m.aside.bytes,
+		Events: max(1, m.room.Events/replayShare) - len(m.parked.replays),
+		Bytes:  max(1, m.room.Bytes/replayShare) - m.parked.bytes,
 	}
 	if m.mode == lost || l.Events <= 0 || l.Bytes <= 0 {
 		return core.Limit{}
@@ -154,7 +154,7 @@ func (m *Machine) Replay(events []Replay) (taken int) {
 			return i
 		}
 		early := m.opts.holdsKeys() && r.Position > m.window.cursor
-		if early || m.aside.replays[r.Position] != nil || m.window.find(r.Position) != nil {
+		if early || m.parked.replays[r.Position] != nil || m.window.find(r.Position) != nil {
 			continue
 		}
 		e := m.addReplay(r.Item)
@@ -163,7 +163,7 @@ func (m *Machine) Replay(events []Replay) (taken int) {
 			e.past = &past{failures: slices.Clone(r.Failures[max(0, len(r.Failures)-maxFailures):])}
 		}
 		if m.opts.holdsKeys() {
-			m.line(e)
+			m.enqueue(e)
 		} else {
 			m.makeReady(e)
 		}
@@ -175,10 +175,10 @@ func (m *Machine) addReplay(it Item) *entry {
 	e := m.pool.get()
 	e.Item, e.replay = it, true
 	m.counts[waiting]++
-	m.aside.replays[e.Position] = e
-	m.aside.bytes += len(e.Raw)
+	m.parked.replays[e.Position] = e
+	m.parked.bytes += len(e.Raw)
 	if m.opts.holdsKeys() {
-		m.aside.hold(e.Key, 0, 1)
+		m.parked.hold(e.Key, 0, 1)
 	}
 	return e
 }
@@ -193,7 +193,7 @@ func (m *Machine) Drop(events []ParkedRef) (taken int) {
 		if m.window.find(r.Position) != nil {
 			continue
 		}
-		e := m.aside.replays[r.Position]
+		e := m.parked.replays[r.Position]
 		switch {
 		case e == nil:
 			m.remove(m.addReplay(Item{Position: r.Position, Key: strings.Clone(r.Key)}))
@@ -203,7 +203,7 @@ func (m *Machine) Drop(events []ParkedRef) (taken int) {
 		case e.state == waiting:
 			m.unready(e)
 			m.remove(e)
-		case e.state == resting:
+		case e.state == retrying:
 			m.remove(e)
 		}
 	}
@@ -215,19 +215,19 @@ func (m *Machine) Drop(events []ParkedRef) (taken int) {
 func (m *Machine) remove(e *entry) {
 	m.enter(e, removing)
 	e.timer = 0
-	m.leaveLane(e)
-	m.aside.bytes -= len(e.Raw)
+	m.leaveQueue(e)
+	m.parked.bytes -= len(e.Raw)
 	e.Raw = nil
-	m.aside.removing = append(m.aside.removing, e)
+	m.parked.removing = append(m.parked.removing, e)
 }
 
 // forget ends a replay, whatever came of it.
 func (m *Machine) forget(e *entry) {
-	m.leaveLane(e)
-	delete(m.aside.replays, e.Position)
-	m.aside.bytes -= len(e.Raw)
+	m.leaveQueue(e)
+	delete(m.parked.replays, e.Position)
+	m.parked.bytes -= len(e.Raw)
 	if m.opts.holdsKeys() {
-		m.aside.hold(e.Key, 0, -1)
+		m.parked.hold(e.Key, 0, -1)
 	}
 	m.drop(e)
 }
