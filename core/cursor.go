@@ -11,7 +11,7 @@ const MaxCursorBytes = 128
 // Cursor is a place in a particular log. Its text form is opaque to clients
 // and URL-safe.
 type Cursor struct {
-	Log      string
+	Log      string // the name of the log's timeline in which the cursor was made
 	Position uint64
 }
 

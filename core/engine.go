@@ -77,9 +77,12 @@ func FailStep(group []*Commit, err error) Step {
 
 // State is what an engine tells about itself.
 type State struct {
-	// Log is the log's identity: a short URL-safe word, made when the log was
-	// created. Cursors carry it.
+	// Log is the log's identity: a short word of letters and digits, made when the
+	// log was created.
 	Log string
+	// Timelines are those of the log, oldest first. Storage whose log cannot lose
+	// its tail unnoticed has none. The slice does not change.
+	Timelines []Timeline
 	// Epoch is the epoch that the log is at, as far as this engine knows: it rises
 	// with each view of the cluster and never goes back. 0 where storage has none.
 	Epoch uint64

@@ -308,11 +308,8 @@ func (f *follower) start(ctx context.Context, from From) error {
 	case FromEnd:
 		return f.startAt(ctx, state.Head)
 	case AfterPosition:
-		if from.Log != "" && from.Log != state.Log {
-			return Errorf(CodeLogChanged, "the cursor is of log %q, this is log %q", clip(from.Log), state.Log)
-		}
-		if from.N > state.Head {
-			return Errorf(CodeInvalidCursor, "position %d is ahead of the log's head %d", from.N, state.Head)
+		if err := state.checkPlace(from.Log, from.N); err != nil {
+			return err
 		}
 		return f.startAt(ctx, from.N)
 	case AfterVersion:

@@ -81,7 +81,7 @@ type FollowRequest struct {
 type From struct {
 	Kind FromKind
 	N    uint64    // of AfterPosition and AfterVersion
-	Log  string    // of AfterPosition: the log's identity if known (a cursor)
+	Log  string    // of AfterPosition: the timeline of a cursor, or the log's identity; may be ""
 	Time time.Time // of FromTime: the first event recorded at or after it; the end if there is none
 }
 

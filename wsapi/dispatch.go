@@ -107,7 +107,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		ID:      hello.ID,
 		Server:  wire.Server{Version: c.api.config.Version, Node: c.api.config.Node},
 		Session: core.NewID().String(),
-		Log:     c.api.config.Store.State().Log,
+		Log:     c.api.config.Store.State().Timeline(),
 		Limits: wire.Limits{
 			Frame: limits.Frame, Subs: limits.Subs, Inflight: limits.Inflight,
 			CreditEvents: creditEvents, CreditBytes: creditBytes,

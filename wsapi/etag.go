@@ -1,6 +1,8 @@
 package wsapi
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -8,39 +10,62 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// An ETag names a state of a stream: "<log>-<incarnation>-<version>". It is the same
-// for every representation of that state, so a page's can be used to append.
+// An ETag names a state of a stream: "<timeline>-<incarnation>-<version>". It is the
+// same for every representation of that state, so a page's can be used to append.
 
 // incarnation is every stream's: the log has no way yet to delete a stream, and so
-// none to begin another life of it. What says otherwise was not made by this server.
+// none to begin another one of its name. What says otherwise was not made by this server.
 const incarnation = "1"
 
-func etag(log string, version uint64) string {
-	return `"` + log + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + `"`
+// etag is the tag of a version that a stream had when the log was in state.
+func etag(state core.State, version uint64) string { return tagOf(state.Timeline(), version) }
+
+func tagOf(timeline string, version uint64) string {
+	return `"` + timeline + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + `"`
 }
 
-// expectedByTag is what If-Match expects of a stream. A tag of another log is
-// log_changed; any other that this server cannot have given, a weak one too, is
-// wrong_expected_version: it names a state that the stream is not at.
-func expectedByTag(tag, stream, log string) (core.Expect, error) {
+// expectedByTag is what If-Match expects of a stream. A tag of another log, or of a
+// tail that the log has lost, is log_changed; any other that this server cannot have
+// given, a weak one too, is wrong_expected_version: it names a state that the stream
+// is not at.
+func (a *API) expectedByTag(ctx context.Context, tag, stream string) (core.Expect, error) {
 	opaque, isTag := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
 	opaque, closed := strings.CutSuffix(opaque, `"`)
 	if !isTag || !closed || strings.Contains(opaque, `"`) {
 		return 0, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", clip(tag))
 	}
 	parts := strings.Split(opaque, "-")
-	if len(parts) == 3 && parts[0] != log {
-		return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", clip(tag))
-	}
 	if len(parts) == 3 {
+		state := a.config.Store.State()
+		end, known := state.End(parts[0])
+		if !known {
+			return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", clip(tag))
+		}
 		version, err := strconv.ParseUint(parts[2], 10, 64)
-		if err == nil && version <= core.MaxNumber && tag == etag(log, version) {
-			return core.Expect(version), nil
+		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version) {
+			if parts[0] != state.Timeline() {
+				err = a.checkKept(ctx, tag, stream, version, end)
+			}
+			return core.Expect(version), err
 		}
 	}
 	e := core.Errorf(core.CodeWrongExpectedVersion, "If-Match %q names no state of stream %q", clip(tag), clip(stream))
 	e.Stream = stream
 	return 0, e
+}
+
+// checkKept checks a tag of an earlier timeline, which ended at position end: a
+// version that the stream has not reached, or has reached only later, is one that
+// was lost with the tail. One that the stream has passed is left to the append.
+func (a *API) checkKept(ctx context.Context, tag, stream string, version, end uint64) error {
+	last, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
+	if err != nil && !errors.Is(err, core.CodeStreamNotFound) {
+		return err
+	}
+	if version > last.Version || version == last.Version && last.Last > end {
+		return core.Errorf(core.CodeLogChanged, "If-Match %q is of a tail that the log has lost", clip(tag))
+	}
+	return nil
 }
 
 // matches reports whether an If-None-Match names the tag.
@@ -74,7 +99,7 @@ func (a *API) expected(r *http.Request, stream string) (x core.Expect, precondit
 	case len(match) == 1 && match[0] == "*":
 		return core.StreamExists, true, nil
 	case len(match) == 1:
-		x, err = expectedByTag(match[0], stream, a.config.Store.State().Log)
+		x, err = a.expectedByTag(r.Context(), match[0], stream)
 		return x, true, err
 	}
 	return core.AnyVersion, false, nil

@@ -133,12 +133,13 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string, 
 		return err
 	}
 	defer cancel()
+	state := a.config.Store.State()
 	page, err := a.config.Store.Read(ctx, request)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
-	tag := etag(a.config.Store.State().Log, page.Version)
+	tag := etag(state, page.Version)
 	h.Set("ETag", tag)
 	h.Set("Cache-Control", "private, no-cache")
 	if matches(r.Header.Values("If-None-Match"), tag) {
@@ -208,13 +209,13 @@ func (a *API) head(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
+	state := a.config.Store.State()
 	page, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: r.PathValue("stream"), Backward: true, Limit: core.Limit{Events: 1}})
 	if err != nil {
 		return err
 	}
-	state := a.config.Store.State()
 	h := w.Header()
-	h.Set("ETag", etag(state.Log, page.Version))
+	h.Set("ETag", etag(state, page.Version))
 	h.Set("Gyre-Version", strconv.FormatUint(page.Version, 10))
 	h.Set("Gyre-Head", strconv.FormatUint(page.Head, 10))
 	h.Set("Cache-Control", "no-store")

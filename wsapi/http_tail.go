@@ -30,7 +30,7 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 	if err != nil {
 		return err
 	}
-	t := &tailer{api: a, w: w, log: a.config.Store.State().Log, deliveries: make(chan told)}
+	t := &tailer{api: a, w: w, log: a.config.Store.State().Timeline(), deliveries: make(chan told)}
 	h := w.Header()
 	h.Set("Content-Type", typeEventStream)
 	h.Set("Cache-Control", "no-store")

@@ -211,7 +211,7 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 func (s *sub) begin(ctx context.Context, call *call, open opening) {
 	c := s.conn
 	state := c.api.config.Store.State()
-	s.log = state.Log
+	s.log = state.Timeline()
 	src, err := open(ctx, s)
 	if !c.calls.finish(call) {
 		if err == nil {

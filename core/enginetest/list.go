@@ -62,7 +62,7 @@ var listTests = []test{
 		if before.Head != 0 || after.Head != 3 || after.ReadOnly != nil {
 			s.Errorf("state %+v, then %+v", before, after)
 		}
-		cursor := core.Cursor{Log: after.Log, Position: 3}
+		cursor := after.Cursor(3)
 		if got, err := core.ParseCursor(cursor.String()); err != nil || got != cursor || before.Log != after.Log {
 			s.Errorf("log %q, then %q: %v", before.Log, after.Log, err)
 		}

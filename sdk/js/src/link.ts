@@ -118,7 +118,7 @@ export class Link implements Receiver {
     this.#running = this.#run(s);
   }
 
-  /** The identity of the log; undefined while there is no connection. */
+  /** The word that cursors of the log begin with; undefined while there is no connection. */
   get log(): string | undefined {
     return this.#session?.welcome.log;
   }
