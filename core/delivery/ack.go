@@ -101,11 +101,7 @@ func (m *Machine) Extend(now time.Time, l Lease, positions []uint64, d time.Dura
 		return core.Errorf(core.CodeInvalidRequest, "the extension is %s, it may be up to %s", d, maxDuration)
 	}
 	return m.each(now, l, positions, func(e *entry) {
-		present := e.sentAt + m.opts.ackTimeout()
-		if e.timer != 0 {
-			present = e.deadline
-		}
-		if at := m.now + instant(d); at > present {
+		if at := m.now + instant(d); at > m.deadlineOf(e) {
 			m.setTimer(e, at)
 		}
 	})

@@ -33,7 +33,7 @@ func (w *walk) checkRules(sends map[Lease][]Delivery) {
 			}
 		}
 	}
-	if md.mode == running && md.willing() != nil && md.sendable() != nil {
+	if md.sends() && md.willing() != nil && md.sendable() != nil {
 		w.Fatalf("event %d waits, and someone is willing", md.sendable().Position)
 	}
 	if md.mode == running && len(md.workers) > 0 != (w.m.State() == CatchUp || w.m.State() == Live) {
@@ -108,10 +108,10 @@ func (w *walk) checkRead() {
 	for _, who := range md.workers {
 		credit = credit || who.credit.some()
 	}
-	if (md.mode != running || !credit) && l != (core.Limit{}) {
+	if (!md.sends() || !credit) && l != (core.Limit{}) {
 		w.Fatalf("asks for %+v, and nobody wants any", l)
 	}
-	if md.mode == running && credit && l == (core.Limit{}) && md.sendable() == nil &&
+	if md.sends() && credit && l == (core.Limit{}) && md.sendable() == nil &&
 		len(md.window) < w.config.Window.Events && bytes < w.config.Window.Bytes && span+w.m.store.unstored() < spanFactor*w.config.Window.Events {
 		w.Fatal("does not read, and has nothing to send")
 	}

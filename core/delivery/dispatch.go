@@ -201,3 +201,24 @@ func (m *Machine) wake() instant {
 	}
 	return at
 }
+
+// lastDeadline is when the last event in flight fails if it is not answered, 0 if none is
+// in flight.
+func (m *Machine) lastDeadline() (last instant) {
+	for _, s := range m.subs.all {
+		for i := s.sent.head; i < s.sent.tail; i++ {
+			if x := s.sent.at(i); !x.dead() {
+				last = max(last, m.deadlineOf(x.e))
+			}
+		}
+	}
+	return last
+}
+
+// deadlineOf is when an event in flight fails if it is not answered.
+func (m *Machine) deadlineOf(e *entry) instant {
+	if e.timer != 0 {
+		return e.deadline
+	}
+	return e.sentAt + m.opts.ackTimeout()
+}

@@ -14,8 +14,7 @@ type Machine struct {
 	epoch time.Time
 	now   instant // Invariant: never decreases
 
-	mode   mode
-	reason string // why it is stopped
+	control
 
 	window window
 	pool   pool
@@ -99,7 +98,13 @@ func New(now time.Time, c Config) *Machine {
 	return m
 }
 
-// mode is what the machine was told to do.
+// control is what the machine was told to do.
+type control struct {
+	mode     mode
+	reason   string // why it is stopped
+	draining bool   // nothing is sent until Undrain
+}
+
 type mode uint8
 
 const (
@@ -240,4 +245,41 @@ func (m *Machine) Resume() {
 	}
 }
 
-func (m *Machine) delivers() bool { return m.mode == running && len(m.subs.all) > 0 }
+// Drain stops sending and reading until Undrain, for a host that wants to change or
+// release the subscription. Events in flight stay so: each is answered, or fails at
+// its deadline. Drain returns the last of these deadlines, or the zero time if there
+// is none; a subscriber that extends its time can pass it. The state does not change.
+func (m *Machine) Drain() (deadline time.Time) {
+	m.draining = true
+	if at := m.lastDeadline(); at != 0 {
+		deadline = m.wall(at)
+	}
+	return deadline
+}
+
+// Undrain ends Drain: the machine goes on as before.
+func (m *Machine) Undrain() { m.draining = false }
+
+// InFlight is the number of events that are sent and not answered.
+func (m *Machine) InFlight() int { return m.counts[inFlight] }
+
+// Redefine replaces the options, but for Paused. Subscribers stay, also those beyond
+// a lower ConcurrencyLimit. The error is subscription_in_use while events are in flight:
+// Drain first. PartitionBy and OnPark decide about events that were read already:
+// Redefine refuses to change them, with invalid_request, and the host begins a new
+// machine from what is stored.
+func (m *Machine) Redefine(o Options) error {
+	switch {
+	case m.counts[inFlight] > 0:
+		return core.Errorf(core.CodeSubscriptionInUse, "%d events are in flight", m.counts[inFlight])
+	case o.PartitionBy != m.opts.PartitionBy || o.OnPark != m.opts.OnPark:
+		return core.Errorf(core.CodeInvalidRequest, "partitionBy and onPark of a running machine cannot change")
+	}
+	o.Paused = m.opts.Paused
+	m.opts = o
+	return nil
+}
+
+func (m *Machine) delivers() bool {
+	return m.mode == running && !m.draining && len(m.subs.all) > 0
+}

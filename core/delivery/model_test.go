@@ -14,16 +14,17 @@ type model struct {
 	o    Options
 	room core.Limit
 
-	now     time.Time
-	mode    mode
-	cursor  uint64
-	window  []*fate // unfinished, in order
-	replays []*fate // in no order
-	over    map[uint64]bool
-	beyond  map[uint64]bool
-	parked  map[uint64]string // keys by position, as far as the machine knows
-	workers []*worker
-	serial  int
+	now      time.Time
+	mode     mode
+	draining bool
+	cursor   uint64
+	window   []*fate // unfinished, in order
+	replays  []*fate // in no order
+	over     map[uint64]bool
+	beyond   map[uint64]bool
+	parked   map[uint64]string // keys by position, as far as the machine knows
+	workers  []*worker
+	serial   int
 }
 
 // fate is what became of an event.
@@ -210,7 +211,7 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 	sends = map[Lease][]Delivery{}
 	var w *worker
 	until := 0 // how many w may have in flight before another one gets some
-	for md.mode == running {
+	for md.sends() {
 		if w == nil || !md.wants(w) || len(md.inFlight(w)) >= until {
 			if w = md.willing(); w != nil {
 				until = len(md.inFlight(w)) + 1 + len(md.inFlight(w))/atATime
@@ -230,6 +231,9 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 	}
 	return sends, skipped
 }
+
+// sends says that nobody has stopped it from sending.
+func (md *model) sends() bool { return md.mode == running && !md.draining }
 
 // willing is who is to get the next event.
 func (md *model) willing() (best *worker) {

@@ -218,6 +218,21 @@ func (p *player) control(name string, w words) error {
 		p.m.Stop(strings.Join(w.plain, " "))
 	case "flush":
 		p.m.Flush()
+	case "drain":
+		if at := p.m.Drain(); !at.IsZero() {
+			p.say("in %s", at.Sub(p.now))
+		}
+	case "undrain":
+		p.m.Undrain()
+	case "redefine":
+		old := p.config.Options
+		if err := p.options(w); err != nil {
+			return err
+		}
+		if err := p.m.Redefine(p.config.Options); err != nil {
+			p.config.Options = old
+			p.failed(err)
+		}
 	case "stores":
 		p.byHand = w.plain[0] == "by-hand"
 		return nil

@@ -136,6 +136,7 @@ func (w *walk) actions() map[string]func(*rapid.T) {
 		{"join", 2, w.join}, {"tick", 2, w.tick}, {"nack", 2, w.nack}, {"credit", 1, w.credit}, {"replay", 1, w.replay},
 		{"leave", 1, w.leave}, {"recall", 1, w.recall}, {"ack up to", 1, w.ackUpTo}, {"extend", 1, w.extend}, {"lose", 1, w.lose},
 		{"late", 1, w.late}, {"drop", 1, w.drop}, {"pause", 1, w.pause}, {"flush", 1, w.flush},
+		{"redefine", 1, w.redefine},
 	}
 	all := map[string]func(*rapid.T){}
 	for i, k := range kinds {
@@ -402,6 +403,35 @@ func (w *walk) pause() {
 	w.model.mode = running
 }
 
+// redefine drains, and changes the options when nothing is in flight.
+func (w *walk) redefine() {
+	if w.model.draining && w.chance(30, "undrain") {
+		w.m.Undrain()
+		w.model.draining = false
+		return
+	}
+	var last time.Time
+	for _, who := range w.model.workers {
+		for _, f := range w.model.inFlight(who) {
+			if f.due.After(last) {
+				last = f.due
+			}
+		}
+	}
+	if deadline := w.m.Drain(); !deadline.Equal(last) {
+		w.Fatalf("drained by %v, want %v", deadline, last)
+	}
+	w.model.draining = true
+	o := w.config.Options
+	o.ConcurrencyLimit, o.BufferSize, o.Retry.Max = 1+w.n(4, "concurrencyLimit"), 1+w.n(5, "bufferSize"), 1+w.n(4, "max")
+	if w.model.count(inFlight) > 0 {
+		w.wants(w.m.Redefine(o), core.CodeSubscriptionInUse)
+		return
+	}
+	w.wants(w.m.Redefine(o), "")
+	w.config.Options, w.model.o = o, o
+}
+
 func (w *walk) replay() {
 	var events []Replay
 	for _, e := range w.log {
@@ -523,7 +553,8 @@ func (w *walk) drain() {
 		w.goes(w.model.workers[0], true)
 	}
 	w.m.Resume()
-	w.model.mode = running
+	w.m.Undrain()
+	w.model.mode, w.model.draining = running, false
 	l, err := w.m.Join("last", Credit{1 << 30, 1 << 30})
 	w.wants(err, "")
 	w.model.workers = []*worker{{l, Credit{1 << 30, 1 << 30}, w.model.next()}}
