@@ -110,7 +110,7 @@ func (a *API) append(r *http.Request, commit core.Commit) (core.Result, error) {
 	defer cancel()
 	started := time.Now()
 	result, err := a.config.Store.Append(ctx, commit)
-	a.metrics.appended(result, err, time.Since(started))
+	a.metrics.Appended(result, err, time.Since(started))
 	return result, err
 }
 
@@ -120,7 +120,7 @@ func writeResult(w http.ResponseWriter, result core.Result, tx bool) error {
 	if result.Duplicate {
 		status = http.StatusOK
 	}
-	body := appendResult([]byte{'{'}, result, tx)
+	body := wire.AppendResult([]byte{'{'}, result, tx)
 	w.Header().Set("Content-Type", typeJSON)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

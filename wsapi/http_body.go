@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func (a *API) bodyRead(w http.ResponseWriter, err error) error {
 		return nil
 	case errors.As(err, &tooLarge):
 		return bodyTooLarge(tooLarge.Limit)
-	case isTimeout(err):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return core.Errorf(core.CodeTimeout, "the body did not arrive within %s", bodyTimeout*a.config.Limits.IOTimeout)
 	}
 	return core.Errorf(core.CodeInvalidRequest, "the body cannot be read: %w", err)

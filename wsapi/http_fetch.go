@@ -12,6 +12,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/requests"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // fetchBody asks for events of a subscription, for a client without a connection.
@@ -34,22 +36,22 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 	if err := a.jsonBody(w, r, &body); err != nil {
 		return err
 	}
-	request, err := a.fetchRequest(name, &body)
+	join, err := a.fetchRequest(name, &body)
 	if err != nil {
 		return err
 	}
-	lease, err := subscriptions.JoinWaiting(ctx, subs, request)
+	lease, err := subscriptions.JoinWaiting(ctx, subs, join)
 	if err != nil {
 		return err
 	}
-	d, err := a.firstDelivery(ctx, lease, request.Wait)
+	d, err := a.firstDelivery(ctx, lease, join.Wait)
 	if err != nil || d.Count == 0 {
 		lease.Leave(true)
 	}
 	if err != nil {
 		return err
 	}
-	a.metrics.read(d.Count)
+	a.metrics.Read(d.Count)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", typeJSON)
 	if _, err := w.Write(append(appendFetched(nil, &d), '\n')); err != nil {
@@ -61,22 +63,21 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequest, error) {
 	r := subscriptions.JoinRequest{Name: name, Consumer: body.Consumer, Transient: body.Transient, Detached: true}
-	wait, err := milliseconds("waitMs", body.WaitMs)
+	wait, err := requests.Milliseconds("waitMs", body.WaitMs)
 	switch {
 	case err != nil:
 		return r, err
 	case body.Max < 0 || body.Max > core.MaxReadEvents:
 		return r, core.Errorf(core.CodeInvalidRequest, "max is from 1 to %d", core.MaxReadEvents)
-	case len(body.Consumer) > maxConsumerBytes:
-		return r, core.Errorf(core.CodeInvalidRequest, "consumer has at most %d bytes", maxConsumerBytes)
 	}
-	if len(body.Options) > 0 && string(body.Options) != "null" {
-		if r.Definition, err = definitionOf(body.Options); err != nil {
-			return r, err
-		}
+	if err := requests.Consumer(body.Consumer); err != nil {
+		return r, err
+	}
+	if r.Definition, err = requests.Definition(body.Options); err != nil {
+		return r, err
 	}
 	r.Wait = min(wait, a.config.Limits.MaxRequest)
-	r.Credit = delivery.Credit{Events: int64(body.Max), Bytes: pageBytes}
+	r.Credit = delivery.Credit{Events: int64(body.Max), Bytes: requests.PageBytes}
 	if body.Max == 0 {
 		r.Credit.Events = core.DefaultReadEvents
 	}
@@ -115,7 +116,7 @@ func appendFetched(dst []byte, d *subscriptions.Delivery) []byte {
 		dst = append(dst, ',')
 	}
 	dst = append(dst, `"events":`...)
-	dst = appendAttempts(dst, &parcel{Batch: d.Batch, attempts: d.Attempts})
+	dst = wire.AppendEvents(dst, d.Batch, d.Attempts)
 	dst = append(dst, `,"state":"`...)
 	dst = append(dst, d.State...)
 	dst = append(dst, `","checkpoint":`...)
@@ -149,21 +150,21 @@ type extendBody struct {
 // ackFetched is POST /v1/subscriptions/{subscription}/ack.
 func (a *API) ackFetched(w http.ResponseWriter, r *http.Request) error {
 	var b ackBody
-	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return ack(l, b.Positions, b.UpTo) })
+	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return requests.Ack(l, b.Positions, b.UpTo) })
 }
 
 // nackFetched is POST /v1/subscriptions/{subscription}/nack.
 func (a *API) nackFetched(w http.ResponseWriter, r *http.Request) error {
 	var b nackBody
 	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error {
-		return nack(l, b.Positions, b.Action, b.DelayMs, b.Reason)
+		return requests.Nack(l, b.Positions, b.Action, b.DelayMs, b.Reason)
 	})
 }
 
 // extendFetched is POST /v1/subscriptions/{subscription}/extend.
 func (a *API) extendFetched(w http.ResponseWriter, r *http.Request) error {
 	var b extendBody
-	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return extend(l, b.Positions, b.Ms) })
+	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return requests.Extend(l, b.Positions, b.Ms) })
 }
 
 // answerFetched reads a body and does what it says under its lease.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/cloudevents"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -146,23 +147,23 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string, 
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	a.metrics.read(page.Count)
+	a.metrics.Read(page.Count)
 	addLinks(h, r, &request, &page)
-	body := arenas.Get().(*arena)
-	defer body.free()
-	body.b = append(encode(body.b, &page), '\n')
+	body := requests.NewBuffer()
+	defer body.Free()
+	body.B = append(encode(body.B, &page), '\n')
 	h.Set("Content-Type", kind)
-	h.Set("Content-Length", strconv.Itoa(len(body.b)))
-	_, err = w.Write(body.b)
+	h.Set("Content-Length", strconv.Itoa(len(body.B)))
+	_, err = w.Write(body.B)
 	return err
 }
 
 // appendPage encodes a page as an object.
 func appendPage(dst []byte, page *core.Page) []byte {
 	dst = append(dst, `{"events":`...)
-	dst = appendEvents(dst, page.Batch)
+	dst = wire.AppendEvents(dst, page.Batch, nil)
 	dst = append(dst, ',')
-	dst = appendPageEnd(dst, page)
+	dst = wire.AppendPageEnd(dst, page)
 	return append(dst, '}')
 }
 
@@ -252,7 +253,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 	out := bufio.NewWriterSize(w, 32<<10)
 	for {
 		a.writeWithin(w)
-		a.metrics.read(page.Count)
+		a.metrics.Read(page.Count)
 		var line []byte
 		for e := range page.Events() {
 			line = append(wire.AppendEventJSON(line[:0], &e), '\n')
@@ -262,7 +263,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 		}
 		left -= page.Count
 		if page.End || left == 0 {
-			line = append(appendPageEnd(append(line[:0], `{"$end":{`...), &page), "}}\n"...)
+			line = append(wire.AppendPageEnd(append(line[:0], `{"$end":{`...), &page), "}}\n"...)
 			_, _ = out.Write(line) // Flush has the error
 			return out.Flush()
 		}
@@ -312,7 +313,7 @@ func (a *API) event(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.metrics.read(1)
+	a.metrics.Read(1)
 	w.Header().Set("Content-Type", typeJSON)
 	w.Header().Set("Cache-Control", "private, no-cache")
 	_, err = w.Write(append(wire.AppendEventJSON(nil, &e), '\n'))

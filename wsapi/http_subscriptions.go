@@ -7,6 +7,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -14,7 +15,7 @@ import (
 // deadline.
 func (a *API) named(r *http.Request) (name string, subs Subscriptions, ctx context.Context, cancel context.CancelFunc, err error) {
 	if a.config.Subscriptions == nil {
-		return "", nil, nil, nil, errNoNamed()
+		return "", nil, nil, nil, requests.NoSubscriptions()
 	}
 	ctx, cancel, err = a.timeout(r)
 	return r.PathValue("subscription"), a.config.Subscriptions, ctx, cancel, err

@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // tailLimit is what tail takes at a time.
-var tailLimit = core.Limit{Events: core.MaxReadEvents, Bytes: maxEventsText}
+var tailLimit = core.Limit{Events: core.MaxReadEvents, Bytes: 64 << 10}
 
 // tail answers with server-sent events, until the client or the node goes: what is
 // stored after from, then what comes. The id of each is a cursor, with which a
@@ -137,7 +138,7 @@ func (t *tailer) write(ctx context.Context) error {
 			text = append(text[:0], ":\n\n"...)
 		case d := <-t.deliveries:
 			if d.err != nil {
-				t.api.logInternal(d.err)
+				requests.LogInternal(t.api.config.Logger, d.err)
 				return t.end(text[:0], d.err)
 			}
 			heartbeat.Reset(t.api.config.Limits.Heartbeat)
@@ -157,7 +158,7 @@ func (t *tailer) send(text []byte) error {
 
 // append encodes a delivery.
 func (t *tailer) append(dst []byte, d *core.Delivery) []byte {
-	t.api.metrics.read(d.Count)
+	t.api.metrics.Read(d.Count)
 	for e := range d.Events() {
 		dst = t.appendID(dst, e.Position)
 		dst = append(dst, "data: "...)

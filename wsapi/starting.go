@@ -37,7 +37,7 @@ func (s *Starting) err() *core.Error {
 
 // ServeHTTP is part of http.Handler.
 func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rec := newRecorder(w, r, Limits{}.withDefaults().IOTimeout)
+	rec := newRecorder(w, r, Limits{}.WithDefaults().IOTimeout)
 	// The client may be gone and not read the response.
 	switch r.URL.Path {
 	case "/livez":

@@ -45,7 +45,9 @@ var table = map[string]row{
 	"core/enginetest":               {imports: []string{"core"}, testing: true},
 	"core/logtest":                  {imports: []string{"core"}, testing: true},
 
-	"wsapi":             {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", "wsapi/cloudevents", "wsapi/dashboard", jsonv2, prometheus, websocket}, tests: []string{"sdk", "core/subscriptions/expression"}},
+	"wsapi":             {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
+	"wsapi/ws":          {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
+	"wsapi/requests":    {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", prometheus}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
 	"wsapi/wire":        {imports: []string{"core", compress, jsonv2}},
 	"wsapi/dashboard":   {},
@@ -92,7 +94,7 @@ var owners = map[string][]string{
 	memberlist: {"cluster"},
 	pgx:        {"core/postgres", "cluster", "internal/pgtest"},
 	wazero:     {"plugins/wasm"},
-	websocket:  {"wsapi", "sdk"},
+	websocket:  {"wsapi/ws", "wsapi", "sdk"},
 }
 
 // strangers never import each other, in whole or in part, with the exceptions.

@@ -1,9 +1,10 @@
-package wsapi
+package ws
 
 import (
 	"context"
 	"sync"
 
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -13,8 +14,6 @@ const (
 	// minBlock is from where the events of a frame are not copied into the queue:
 	// many connections may wait to be sent the same.
 	minBlock = 16 << 10
-	// maxKeptArena is the largest arena that is kept for use by others.
-	maxKeptArena = 512 << 10
 	// resultBytes is what a result counts for before it is encoded.
 	resultBytes = 16
 )
@@ -27,7 +26,7 @@ type outbox struct {
 	wake  chan struct{} // tells the writer that there is something; holds 1
 
 	mu      sync.Mutex // protects the fields below
-	arena   *arena
+	arena   *requests.Buffer
 	entries []entry
 	results []wire.Result
 	queued  int           // bytes taken in and not yet written
@@ -41,20 +40,6 @@ type entry struct {
 	binary bool
 	n      int
 	block  []byte
-}
-
-// arena is a buffer that many use in turn: the bytes of entries, back to back, or
-// a message that was read.
-type arena struct{ b []byte }
-
-var arenas = sync.Pool{New: func() any { return new(arena) }}
-
-// free gives a back. A large one is not worth keeping.
-func (a *arena) free() {
-	if cap(a.b) <= maxKeptArena {
-		a.b = a.b[:0]
-		arenas.Put(a)
-	}
 }
 
 func newOutbox(limit int) *outbox {
@@ -88,11 +73,11 @@ func (o *outbox) addFor(s *sub, binary bool, header, body []byte) {
 		return
 	}
 	if o.arena == nil {
-		o.arena = arenas.Get().(*arena)
+		o.arena = requests.NewBuffer()
 	}
 	n := len(header) + len(body)
 	if binary && len(body) >= minBlock {
-		o.arena.b = append(o.arena.b, header...)
+		o.arena.B = append(o.arena.B, header...)
 		o.entries = append(o.entries, entry{true, len(header), body})
 		o.queued += n
 		o.notify()
@@ -101,14 +86,14 @@ func (o *outbox) addFor(s *sub, binary bool, header, body []byte) {
 	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary == binary && o.entries[last].block == nil &&
 		(binary || o.batch) && o.entries[last].n+n < maxMessage {
 		if !binary {
-			o.arena.b = append(o.arena.b, '\n')
+			o.arena.B = append(o.arena.B, '\n')
 			n++
 		}
 		o.entries[last].n += n
 	} else {
 		o.entries = append(o.entries, entry{binary, n, nil})
 	}
-	o.arena.b = append(append(o.arena.b, header...), body...)
+	o.arena.B = append(append(o.arena.B, header...), body...)
 	o.queued += n
 	o.notify()
 }
@@ -169,7 +154,7 @@ func (o *outbox) waitRoom(ctx context.Context) error {
 
 // load is what the writer takes out at once.
 type load struct {
-	arena   *arena
+	arena   *requests.Buffer
 	entries []entry
 }
 
@@ -188,11 +173,11 @@ func (o *outbox) take(l *load) bool {
 
 func (o *outbox) addResults() {
 	if o.arena == nil {
-		o.arena = arenas.Get().(*arena)
+		o.arena = requests.NewBuffer()
 	}
-	before := len(o.arena.b)
-	o.arena.b = wire.AppendResults(o.arena.b, o.results)
-	n := len(o.arena.b) - before
+	before := len(o.arena.B)
+	o.arena.B = wire.AppendResults(o.arena.B, o.results)
+	n := len(o.arena.B) - before
 	o.queued += n - len(o.results)*resultBytes
 	o.results = o.results[:0]
 	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary && o.entries[last].block == nil {
@@ -204,12 +189,12 @@ func (o *outbox) addResults() {
 
 // written tells that l is done with.
 func (o *outbox) written(l *load) {
-	n := len(l.arena.b)
+	n := len(l.arena.B)
 	for i := range l.entries {
 		n += len(l.entries[i].block)
 	}
 	clear(l.entries)
-	l.arena.free()
+	l.arena.Free()
 	l.arena = nil
 	o.mu.Lock()
 	o.queued -= n

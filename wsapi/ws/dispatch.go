@@ -1,4 +1,4 @@
-package wsapi
+package ws
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -17,15 +18,6 @@ const (
 	creditEvents = 4096
 	creditBytes  = 8 << 20
 )
-
-// features are the parts of the protocol that this server has.
-func (a *API) features() []string {
-	list := []string{"cloudevents", "compress", "filters", "follow"}
-	if a.config.Subscriptions != nil {
-		list = append(list, "subscriptions")
-	}
-	return append(list, "tx")
-}
 
 // dispatch acts on one WebSocket message. An error ends the connection.
 func (c *conn) dispatch(binary bool, message []byte) error {
@@ -95,7 +87,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	if hello.ID == 0 {
 		return closeWith(closeProtocol, core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1"))
 	}
-	limits := &c.api.config.Limits
+	limits := &c.server.config.Limits
 	batch := false
 	if accept := hello.Accept; accept != nil {
 		batch = accept.Batch
@@ -105,9 +97,9 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	}
 	c.out.text(wire.Encode(nil, &wire.Welcome{
 		ID:      hello.ID,
-		Server:  wire.Server{Version: c.api.config.Version, Node: c.api.config.Node},
+		Server:  wire.Server{Version: c.server.config.Version, Node: c.server.config.Node},
 		Session: core.NewID().String(),
-		Log:     c.api.config.Store.State().Timeline(),
+		Log:     c.server.config.Store.State().Timeline(),
 		Limits: wire.Limits{
 			Frame: limits.Frame, Subs: limits.Subs, Inflight: limits.Inflight,
 			CreditEvents: creditEvents, CreditBytes: creditBytes,
@@ -115,7 +107,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		Ping:     wire.PingPlan{IntervalMs: limits.PingEvery.Milliseconds(), TimeoutMs: limits.PingTimeout.Milliseconds()},
 		Batch:    batch,
 		Compress: c.codec.String(),
-		Features: c.api.features(),
+		Features: c.server.config.Features,
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
 	}))
 	c.out.joinText(batch)
@@ -125,7 +117,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 
 // refuse answers a request, or a message without an id, with an error.
 func (c *conn) refuse(id uint64, err error) {
-	c.api.logInternal(err)
+	requests.LogInternal(c.server.config.Logger, err)
 	c.out.text(wire.Encode(nil, &wire.Failure{ID: id, Error: wire.NewError(err)}))
 }
 
@@ -183,7 +175,7 @@ func (c *conn) begin(id uint64, timeoutMs int64) (context.Context, *call) {
 
 // deadline is the time of a request's timeoutMs.
 func (c *conn) deadline(now time.Time, timeoutMs int64) (time.Time, error) {
-	limits := &c.api.config.Limits
+	limits := &c.server.config.Limits
 	d, err := wire.ClientTimeout(timeoutMs, limits.Request, limits.MaxRequest)
 	return now.Add(d), err
 }

@@ -1,4 +1,4 @@
-package wsapi
+package ws
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -24,8 +25,8 @@ const (
 	unlimited = math.MaxInt64 / 2
 )
 
-// sub is one follow of a connection (follow.go), or one lease of a named
-// subscription (lease.go).
+// sub is one follow of a connection (follow.go), or one consumer of a named subscription
+// (consumer.go).
 type sub struct {
 	conn     *conn
 	num      uint64
@@ -39,7 +40,7 @@ type sub struct {
 	mu     sync.Mutex // protects the fields below
 	events int64      // credit
 	bytes  int64      // credit; below zero after an event that was larger
-	// named is the lease, once there is one; nil for a follow. It counts credit
+	// named is the subscriber, once there is one; nil for a follow. It counts credit
 	// itself.
 	named subscriptions.Subscriber
 
@@ -56,12 +57,12 @@ type source interface {
 	close()
 }
 
-// parcel is what a source tells at a time.
+// parcel is one delivery of a source.
 type parcel struct {
 	core.Batch
 	attempts []uint64 // of a named subscription: one for each event
 	cursor   uint64
-	status   *wire.Status // what to tell after the events; nil if they tell it all
+	status   *wire.Status // sent after the events; may be nil
 }
 
 // opening is how a sub gets its source.
@@ -184,7 +185,7 @@ func (c *conn) opening(m *wire.Subscribe) (opening, error) {
 		r.Filter = core.Filter{Streams: m.Filter.Streams, Types: m.Filter.Types}
 	}
 	return func(ctx context.Context, s *sub) (source, error) {
-		follower, err := c.api.config.Store.Follow(ctx, r)
+		follower, err := c.server.config.Store.Follow(ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -210,7 +211,7 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 // begin opens the source of a sub, answers the subscribe, and has the sub served.
 func (s *sub) begin(ctx context.Context, call *call, open opening) {
 	c := s.conn
-	state := c.api.config.Store.State()
+	state := c.server.config.Store.State()
 	s.log = state.Timeline()
 	src, err := open(ctx, s)
 	if !c.calls.finish(call) {
@@ -234,7 +235,7 @@ func (s *sub) begin(ctx context.Context, call *call, open opening) {
 // end tells that a sub is over by itself.
 func (s *sub) end(err error, cursor string) {
 	c := s.conn
-	c.api.logInternal(err)
+	requests.LogInternal(c.server.config.Logger, err)
 	c.subs.remove(s)
 	e := wire.NewError(err)
 	c.out.subText(s, wire.Encode(nil, &wire.End{Sub: s.num, Error: e, Cursor: cursor, Retryable: e.Retryable}))
@@ -278,7 +279,7 @@ func (s *sub) limit() (l core.Limit, ok bool) {
 // next message may have.
 func (s *sub) send(p *parcel, allowed func() (core.Limit, error)) (cursor string, err error) {
 	if p.Count > 0 {
-		s.conn.api.metrics.read(p.Count)
+		s.conn.server.config.Metrics.Read(p.Count)
 		if s.conn.bin {
 			s.sendFrame(p)
 		} else if err := s.sendText(p, allowed); err != nil {
@@ -315,8 +316,8 @@ func (s *sub) sendFrame(p *parcel) {
 // sendText sends a parcel in as many messages as the bound and the credit ask
 // for: in JSON it may be larger than it was.
 func (s *sub) sendText(p *parcel, allowed func() (core.Limit, error)) error {
-	message := arenas.Get().(*arena)
-	defer message.free()
+	message := requests.NewBuffer()
+	defer message.Free()
 	for rest := *p; rest.Count > 0; {
 		limit, err := allowed()
 		if err != nil {
@@ -324,15 +325,15 @@ func (s *sub) sendText(p *parcel, allowed func() (core.Limit, error)) error {
 		}
 		var count int
 		var last uint64
-		message.b, count, last = s.appendText(message.b[:0], &rest, limit)
+		message.B, count, last = s.appendText(message.B[:0], &rest, limit)
 		if count == rest.Count || p.attempts != nil {
 			last = p.cursor
 		}
-		message.b = append(message.b, `],"cursor":"`...)
-		message.b = append(message.b, s.cursor(last)...)
-		message.b = append(message.b, '"', '}')
-		s.spend(count, len(message.b))
-		s.conn.out.subText(s, message.b)
+		message.B = append(message.B, `],"cursor":"`...)
+		message.B = append(message.B, s.cursor(last)...)
+		message.B = append(message.B, '"', '}')
+		s.spend(count, len(message.B))
+		s.conn.out.subText(s, message.B)
 		_, rest.Batch = rest.Cut(core.Limit{Events: count, Bytes: math.MaxInt})
 		if p.attempts != nil {
 			rest.attempts = rest.attempts[count:]

@@ -1,16 +1,13 @@
-package wsapi
+package ws
 
 import (
 	"context"
 	"strconv"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
-
-// pageBytes bounds a page that is answered as one message, well below the limit of
-// a frame however it is encoded.
-const pageBytes = 1 << 20
 
 // startRead answers a read, from a goroutine of its own: reads wait for the disk,
 // and the requests behind them should not.
@@ -24,10 +21,10 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 	if call == nil {
 		return
 	}
-	read := c.api.config.Store.Read
+	read := c.server.config.Store.Read
 	if m.Links {
 		read = func(ctx context.Context, r core.ReadRequest) (core.Page, error) {
-			return c.api.config.Store.ReadLog(ctx, r.From, r.Limit)
+			return c.server.config.Store.ReadLog(ctx, r.From, r.Limit)
 		}
 	}
 	c.running.Go(func() {
@@ -50,9 +47,9 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 		return r, core.Errorf(core.CodeInvalidRequest, "links are read with $all, forward")
 	}
 	r.Limit.Events = min(m.Limit, core.MaxReadEvents)
-	r.Limit.Bytes = pageBytes
+	r.Limit.Bytes = requests.PageBytes
 	if m.Bytes > 0 {
-		r.Limit.Bytes = min(m.Bytes, pageBytes)
+		r.Limit.Bytes = min(m.Bytes, requests.PageBytes)
 	}
 	return r, nil
 }
@@ -66,7 +63,7 @@ func (c *conn) answerRead(ctx context.Context, call *call, read func(context.Con
 	}
 	page, err := read(ctx)
 	if err == nil {
-		c.api.metrics.read(page.Count)
+		c.server.config.Metrics.Read(page.Count)
 		err = c.out.waitRoom(ctx)
 	}
 	if !c.calls.finish(call) {
@@ -77,10 +74,10 @@ func (c *conn) answerRead(ctx context.Context, call *call, read func(context.Con
 		c.refuse(call.id, err)
 		return
 	}
-	reply := arenas.Get().(*arena)
-	defer reply.free()
-	reply.b = append(reply.b, `{"op":"ok","id":`...)
-	reply.b = strconv.AppendUint(reply.b, call.id, 10)
+	reply := requests.NewBuffer()
+	defer reply.Free()
+	reply.B = append(reply.B, `{"op":"ok","id":`...)
+	reply.B = strconv.AppendUint(reply.B, call.id, 10)
 	if c.bin {
 		if page.Count > 0 {
 			var space [64]byte
@@ -88,21 +85,21 @@ func (c *conn) answerRead(ctx context.Context, call *call, read func(context.Con
 			c.out.frame(header, block)
 		}
 	} else {
-		reply.b = append(reply.b, `,"events":`...)
-		reply.b = appendEvents(reply.b, page.Batch)
+		reply.B = append(reply.B, `,"events":`...)
+		reply.B = wire.AppendEvents(reply.B, page.Batch, nil)
 	}
-	reply.b = append(reply.b, ',')
-	reply.b = appendPageEnd(reply.b, &page)
-	reply.b = append(reply.b, `,"head":`...)
-	reply.b = strconv.AppendUint(reply.b, page.Head, 10)
-	reply.b = append(reply.b, '}')
-	c.out.text(reply.b)
+	reply.B = append(reply.B, ',')
+	reply.B = wire.AppendPageEnd(reply.B, &page)
+	reply.B = append(reply.B, `,"head":`...)
+	reply.B = strconv.AppendUint(reply.B, page.Head, 10)
+	reply.B = append(reply.B, '}')
+	c.out.text(reply.B)
 }
 
 // eventsFrame is an EVENTS frame in two parts, the header appended to dst. The block is
 // compressed where that was agreed on and is worth it.
 func (c *conn) eventsFrame(dst []byte, number uint64, answer bool, b *core.Batch) (header, block []byte) {
-	if coded, ok := c.api.compressor.Block(c.codec, b.Block); ok {
+	if coded, ok := c.server.compressor.Block(c.codec, b.Block); ok {
 		return wire.AppendCodedHeader(dst, number, answer, b.Count, &coded), coded.Block
 	}
 	return wire.AppendEventsHeader(dst, number, answer, b.Count), b.Block
@@ -113,38 +110,8 @@ func (c *conn) deliveriesFrame(dst []byte, sub uint64, p *parcel) (header, block
 	if p.attempts == nil {
 		return c.eventsFrame(dst, sub, false, &p.Batch)
 	}
-	if coded, ok := c.api.compressor.Block(c.codec, p.Block); ok {
+	if coded, ok := c.server.compressor.Block(c.codec, p.Block); ok {
 		return wire.AppendCodedDeliveriesHeader(dst, sub, p.attempts, &coded), coded.Block
 	}
 	return wire.AppendDeliveriesHeader(dst, sub, p.attempts), p.Block
-}
-
-// appendEvents encodes the event objects of a batch as an array.
-func appendEvents(dst []byte, b core.Batch) []byte { return appendAttempts(dst, &parcel{Batch: b}) }
-
-// appendAttempts is appendEvents, with the attempts of a named subscription.
-func appendAttempts(dst []byte, p *parcel) []byte {
-	dst = append(dst, '[')
-	i := 0
-	for e := range p.Events() {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = wire.AppendEventJSON(dst, &e)
-		if p.attempts != nil {
-			dst = wire.AppendAttempt(dst, p.attempts[i])
-		}
-		i++
-	}
-	return append(dst, ']')
-}
-
-// appendPageEnd encodes what a page says beside its events.
-func appendPageEnd(dst []byte, page *core.Page) []byte {
-	dst = append(dst, `"next":`...)
-	dst = strconv.AppendUint(dst, page.Next, 10)
-	dst = append(dst, `,"end":`...)
-	dst = strconv.AppendBool(dst, page.End)
-	dst = append(dst, `,"version":`...)
-	return strconv.AppendUint(dst, page.Version, 10)
 }

@@ -1,4 +1,4 @@
-package wsapi
+package ws
 
 import (
 	"context"
@@ -10,25 +10,26 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 const (
 	// helloBytes bounds the first message, before we know who speaks.
 	helloBytes = 8 << 10
-	// hearEvery is the part of the ping timeout within which a second sign of life
+	// activityEvery is the part of the ping timeout within which a second sign of life
 	// changes nothing: a deadline is not moved for every message.
-	hearEvery = 20
-	// maxTurns is how often the writer writes between two looks at the clock.
-	maxTurns = 64
-	// goodbye is how long a peer has to answer our close frame.
-	goodbye = time.Second
+	activityEvery = 20
+	// maxWrites is how often the writer writes between two looks at the clock.
+	maxWrites = 64
+	// closeTimeout is how long a peer has to answer our close frame.
+	closeTimeout = time.Second
 )
 
 // conn is one WebSocket connection. run reads, write writes, the goroutines of subs
 // and reads belong to it too; running counts them all but run itself.
 type conn struct {
-	api    *API
+	server *Server
 	socket socket
 	bin    bool
 	// codec is how frames may be compressed; set before there are any.
@@ -36,7 +37,7 @@ type conn struct {
 	out   *outbox
 	calls *calls
 	subs  *subs
-	turns turns
+	ready readyQueue
 	reads chan struct{} // a place for each read that runs
 
 	ctx     context.Context // ends with the connection
@@ -53,13 +54,13 @@ type conn struct {
 }
 
 // newConn makes a connection; its socket is set by the caller.
-func newConn(a *API, bin bool) *conn {
-	c := &conn{api: a, bin: bin, out: newOutbox(a.config.Limits.Queue)}
+func newConn(s *Server, bin bool) *conn {
+	c := &conn{server: s, bin: bin, out: newOutbox(s.config.Limits.Queue)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.calls = newCalls(a.config.Limits.Inflight, c.out.notify)
-	c.subs = newSubs(a.config.Limits.Subs, a.metrics.follows)
-	c.turns.wake = c.out.notify
-	c.reads = make(chan struct{}, a.config.Limits.Reads)
+	c.calls = newCalls(s.config.Limits.Inflight, c.out.notify)
+	c.subs = newSubs(s.config.Limits.Subs, s.metrics.follows)
+	c.ready.wake = c.out.notify
+	c.reads = make(chan struct{}, s.config.Limits.Reads)
 	return c
 }
 
@@ -71,19 +72,19 @@ func (c *conn) run() {
 		c.close(end)
 	}
 	if c.ending() != nil {
-		c.awaitGoodbye()
+		c.awaitClose()
 	}
 	c.cancel()
 	c.leaveAll()
 	c.out.close()
 	c.running.Wait()
-	c.socket.hangUp()
-	c.api.closed(c, closeLabel(c.ending(), err))
+	c.socket.close()
+	c.server.closed(c, closeLabel(c.ending(), err))
 }
 
 // read takes messages in until the connection ends.
 func (c *conn) read() error {
-	limits := &c.api.config.Limits
+	limits := &c.server.config.Limits
 	c.socket.readBy(time.Now().Add(limits.Hello))
 	for {
 		limit := limits.Frame
@@ -95,38 +96,38 @@ func (c *conn) read() error {
 			return err
 		}
 		if c.shut.Load() {
-			message.free()
+			message.Free()
 			return nil
 		}
-		err = c.dispatch(binary, message.b)
-		message.free()
+		err = c.dispatch(binary, message.B)
+		message.Free()
 		if err != nil {
 			return err
 		}
-		c.hear()
+		c.noteActivity()
 	}
 }
 
-// hear notes a sign of life of the peer. Before hello and after our goodbye it gives
-// no more time: a peer that only pings would stay for ever.
-func (c *conn) hear() {
+// noteActivity moves the read deadline after a sign of life of the peer. Before hello and
+// after our close frame it does not: a peer that only pings would stay for ever.
+func (c *conn) noteActivity() {
 	if !c.welcomed.Load() || c.shut.Load() {
 		return
 	}
 	now := time.Now()
-	limits := &c.api.config.Limits
-	if now.UnixNano()-c.heard.Load() < int64(limits.PingTimeout/hearEvery) {
+	limits := &c.server.config.Limits
+	if now.UnixNano()-c.heard.Load() < int64(limits.PingTimeout/activityEvery) {
 		return
 	}
 	c.heard.Store(now.UnixNano())
 	c.socket.readBy(now.Add(limits.PingEvery + limits.PingTimeout))
 	if c.shut.Load() { // do not undo what close has set
-		c.socket.readBy(now.Add(goodbye))
+		c.socket.readBy(now.Add(closeTimeout))
 	}
 }
 
-// close ends the connection from our side: the writer says what there is to say,
-// then goodbye, and the reader waits for the peer's.
+// close ends the connection from our side: the writer writes what is queued and a close
+// frame, and the reader waits for the peer's.
 func (c *conn) close(end *closing) {
 	c.endMu.Lock()
 	first := c.end == nil
@@ -149,16 +150,16 @@ func (c *conn) ending() *closing {
 	return c.end
 }
 
-// awaitGoodbye drops what still comes until the peer has closed, too: hanging up
-// on unread data would take our last words from it.
-func (c *conn) awaitGoodbye() {
+// awaitClose discards messages until the peer has closed, too. Closing the socket while
+// data is unread would reset it, and the peer would lose what we wrote last.
+func (c *conn) awaitClose() {
 	c.shut.Store(true)
-	c.socket.readBy(time.Now().Add(goodbye))
+	c.socket.readBy(time.Now().Add(closeTimeout))
 	for range 1000 {
 		_, message, err := c.socket.read(helloBytes)
 		switch {
 		case err == nil:
-			message.free()
+			message.Free()
 		case !errors.Is(err, errMessageTooLarge):
 			return
 		}
@@ -168,7 +169,7 @@ func (c *conn) awaitGoodbye() {
 // write is the writer: it alone writes to the socket. It also watches the clock,
 // for pings and for requests that take too long.
 func (c *conn) write() {
-	limits := &c.api.config.Limits
+	limits := &c.server.config.Limits
 	ping := time.NewTicker(limits.PingEvery)
 	defer ping.Stop()
 	deadline := time.NewTimer(time.Hour)
@@ -195,16 +196,16 @@ func (c *conn) write() {
 			return
 		}
 		if c.out.isClosed() {
-			c.sayGoodbye()
+			c.writeClose()
 			return
 		}
 	}
 }
 
-// writeOut writes what there is, up to maxTurns times. If there is more, it has the
+// writeOut writes what there is, up to maxWrites times. If there is more, it has the
 // writer woken again: who always has something to write watches the clock, too.
 func (c *conn) writeOut(l *load) error {
-	for range maxTurns {
+	for range maxWrites {
 		c.serve()
 		if !c.out.take(l) {
 			return nil
@@ -220,15 +221,15 @@ func (c *conn) writeOut(l *load) error {
 // send writes all of l.
 func (c *conn) send(l *load) error {
 	// A block and its header have to be in one piece, to be one frame.
-	joined := arenas.Get().(*arena)
-	defer joined.free()
-	rest := l.arena.b
+	joined := requests.NewBuffer()
+	defer joined.Free()
+	rest := l.arena.B
 	for _, e := range l.entries {
 		message := rest[:e.n]
 		rest = rest[e.n:]
 		if e.block != nil {
-			joined.b = append(append(joined.b[:0], message...), e.block...)
-			message = joined.b
+			joined.B = append(append(joined.B[:0], message...), e.block...)
+			message = joined.B
 		}
 		if err := c.socket.write(e.binary, message, c.writeBy()); err != nil {
 			return err
@@ -238,13 +239,13 @@ func (c *conn) send(l *load) error {
 	return nil
 }
 
-func (c *conn) writeBy() time.Time { return time.Now().Add(c.api.config.Limits.IOTimeout) }
+func (c *conn) writeBy() time.Time { return time.Now().Add(c.server.config.Limits.IOTimeout) }
 
 // ping asks for a sign of life after a time of silence, in both ways there are:
 // browsers do not see the protocol's own, proxies do not see ours.
 func (c *conn) ping(n uint64) {
 	silence := time.Since(time.Unix(0, c.heard.Load()))
-	if !c.welcomed.Load() || silence < c.api.config.Limits.PingEvery/2 {
+	if !c.welcomed.Load() || silence < c.server.config.Limits.PingEvery/2 {
 		return
 	}
 	c.out.text(wire.Encode(nil, &wire.Ping{N: n}))
@@ -256,22 +257,22 @@ func (c *conn) ping(n uint64) {
 func (c *conn) broken(err error) {
 	if isTimeout(err) {
 		c.close(closeWith(closeSlowWriter, core.Errorf(core.CodeSlowWriter, "the socket was blocked")))
-		c.socket.sayClose(closeSlowWriter, "4001 slow_writer", time.Now())
+		c.socket.writeClose(closeSlowWriter, "4001 slow_writer", time.Now())
 	}
 	c.out.close()
 	c.cancel()
-	c.socket.hangUp()
+	c.socket.close()
 }
 
-// sayGoodbye sends the close frame.
-func (c *conn) sayGoodbye() {
+// writeClose sends the close frame.
+func (c *conn) writeClose() {
 	code, reason := websocket.CloseNormalClosure, ""
 	if end := c.ending(); end != nil {
 		code, reason = end.code, end.reason()
 	}
-	c.socket.sayClose(code, reason, c.writeBy())
+	c.socket.writeClose(code, reason, c.writeBy())
 	c.shut.Store(true)
-	c.socket.readBy(time.Now().Add(goodbye))
+	c.socket.readBy(time.Now().Add(closeTimeout))
 }
 
 // drain says goaway and takes no new requests. A client that waits for its welcome

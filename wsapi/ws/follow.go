@@ -1,4 +1,4 @@
-package wsapi
+package ws
 
 import (
 	"context"
@@ -13,7 +13,7 @@ type followed struct {
 	core.Follower
 	sub  *sub
 	from core.From
-	live bool // what the client was told
+	live bool // as it was reported to the client
 }
 
 // place is part of source.
@@ -31,11 +31,11 @@ func (f *followed) place(head uint64) (position uint64, known bool) {
 
 func (f *followed) close() { _ = f.Close() } // it only ends the wait
 
-// start is part of source. It is the life of the follow: it reads ahead by what there
-// is credit and room for, and otherwise keeps the follower's place only.
+// start is part of source. It runs until the follow ends. It reads ahead by what there is
+// credit and room for, and otherwise holds only the follower's place.
 func (f *followed) start(ctx context.Context) {
 	defer f.close()
-	cursor, err := f.pass(ctx)
+	cursor, err := f.run(ctx)
 	if ctx.Err() != nil { // unsubscribed, or the connection is gone
 		f.sub.conn.subs.remove(f.sub)
 		return
@@ -43,9 +43,8 @@ func (f *followed) start(ctx context.Context) {
 	f.sub.end(err, cursor)
 }
 
-// pass passes on what there is until the follow ends. It returns the cursor to go on
-// from.
-func (f *followed) pass(ctx context.Context) (cursor string, err error) {
+// run sends deliveries until the follow ends. It returns the cursor to continue from.
+func (f *followed) run(ctx context.Context) (cursor string, err error) {
 	allowed := func() (core.Limit, error) { return f.sub.allowed(ctx) }
 	for {
 		limit, err := allowed()
@@ -56,7 +55,7 @@ func (f *followed) pass(ctx context.Context) (cursor string, err error) {
 		if err != nil {
 			return cursor, err
 		}
-		after, err := f.sub.send(&parcel{Batch: d.Batch, cursor: d.Cursor, status: f.tell(&d)}, allowed)
+		after, err := f.sub.send(&parcel{Batch: d.Batch, cursor: d.Cursor, status: f.status(&d)}, allowed)
 		if err != nil {
 			return cursor, err
 		}
@@ -78,8 +77,8 @@ func (s *sub) allowed(ctx context.Context) (core.Limit, error) {
 	}
 }
 
-// tell says how the follow stands, where the events do not.
-func (f *followed) tell(d *core.Delivery) *wire.Status {
+// status is how the follow stands, or nil if the events say it.
+func (f *followed) status(d *core.Delivery) *wire.Status {
 	status := &wire.Status{Head: d.Head, Lag: d.Lag()}
 	switch {
 	case d.Live && !f.live:
@@ -101,7 +100,7 @@ func (c *conn) credit(m *wire.Credit) {
 	if s == nil || m.Events < 0 || m.Bytes < 0 {
 		return
 	}
-	if named := s.lease(); named != nil {
+	if named := s.subscriber(); named != nil {
 		_ = named.Credit(delivery.Credit{Events: m.Events, Bytes: m.Bytes}) // that it has ended is told by end
 		return
 	}

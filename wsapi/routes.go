@@ -61,12 +61,9 @@ func routes() []route {
 	}
 }
 
-// router finds the route of a request. Unlike ServeMux alone it answers a wrong
-// path and a wrong method in our own words, and redirects nobody.
-type router struct {
-	api *API
-	mux *http.ServeMux
-}
+// mux finds the route of a request. Unlike http.ServeMux it answers a wrong path and a
+// wrong method with a problem document, and never redirects.
+type mux struct{ paths *http.ServeMux }
 
 // methods are the routes of one path.
 type methods map[string]*route
@@ -74,8 +71,8 @@ type methods map[string]*route
 // ServeHTTP is never called: a methods is only looked up.
 func (methods) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
-func newRouter(a *API) *router {
-	rt := &router{api: a, mux: http.NewServeMux()}
+func newMux() *mux {
+	m := &mux{http.NewServeMux()}
 	paths := map[string]methods{}
 	for _, r := range routes() {
 		if paths[r.path] == nil {
@@ -84,21 +81,21 @@ func newRouter(a *API) *router {
 			if pattern == "/" {
 				pattern = "/{$}"
 			}
-			rt.mux.Handle(pattern, paths[r.path])
+			m.paths.Handle(pattern, paths[r.path])
 		}
 		paths[r.path][r.method] = &r
 	}
-	return rt
+	return m
 }
 
 // find is the route of r, and the pattern of its path for the metrics.
-func (rt *router) find(r *http.Request) (*route, string, error) {
+func (m *mux) find(r *http.Request) (*route, string, error) {
 	escaped := r.URL.EscapedPath()
 	notFound := core.Errorf(core.CodeNotFound, "there is nothing at %s", clip(r.URL.Path))
 	if clean := path.Clean(escaped); clean != escaped {
 		return nil, "", notFound
 	}
-	h, pattern := rt.mux.Handler(r)
+	h, pattern := m.paths.Handler(r)
 	byMethod, ok := h.(methods)
 	if !ok {
 		return nil, "", notFound
@@ -142,7 +139,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
-	found, pattern, routeErr := a.router.find(r)
+	found, pattern, routeErr := a.mux.find(r)
 	ws := pattern == "/v1/ws"
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
 	if err := a.guard.check(r, ws || !reading); err != nil {
@@ -154,7 +151,7 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	}
 	if routeErr != nil {
 		if core.AsError(routeErr).Code == core.CodeMethodNotAllowed {
-			h, _ := a.router.mux.Handler(r)
+			h, _ := a.mux.paths.Handler(r)
 			w.Header().Set("Allow", h.(methods).allow())
 		}
 		return pattern, routeErr
@@ -176,7 +173,7 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 		}
 	}
 	// The mux knows the wildcards' values only after it has matched for itself.
-	_, matched := a.router.mux.Handler(r)
+	_, matched := a.mux.paths.Handler(r)
 	setPathValues(r, matched)
 	return pattern, found.handle(a, w, r)
 }
@@ -209,7 +206,7 @@ func (a *API) shareWith(w http.ResponseWriter, r *http.Request) {
 
 // options answers which methods a path takes, and a browser's preflight.
 func (a *API) options(w http.ResponseWriter, r *http.Request) error {
-	h, _ := a.router.mux.Handler(r)
+	h, _ := a.mux.paths.Handler(r)
 	allow := h.(methods).allow()
 	w.Header().Set("Allow", allow)
 	if a.guard.listed(r.Header.Get("Origin")) {

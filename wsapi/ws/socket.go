@@ -1,4 +1,4 @@
-package wsapi
+package ws
 
 import (
 	"errors"
@@ -9,24 +9,26 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/gyre-events/gyre/wsapi/requests"
 )
 
 // socket is a WebSocket as a connection uses it. One goroutine reads and one
-// writes; hangUp and readBy may be called from others.
+// writes; close and readBy may be called from others.
 type socket interface {
 	// read waits for the next message, which the caller frees. Beyond limit bytes
 	// it fails with errMessageTooLarge, and the next can still be read.
-	read(limit int) (binary bool, message *arena, err error)
+	read(limit int) (binary bool, message *requests.Buffer, err error)
 	// write sends one message as one frame.
 	write(binary bool, message []byte, by time.Time) error
 	// ping sends a protocol-level ping.
 	ping(by time.Time) error
-	// sayClose sends a close frame; nothing can be written after it.
-	sayClose(code int, reason string, by time.Time)
+	// writeClose sends a close frame; nothing can be written after it.
+	writeClose(code int, reason string, by time.Time)
 	// readBy sets the deadline of reads, also of one that waits.
 	readBy(t time.Time)
-	// hangUp ends the connection at once.
-	hangUp()
+	// close ends the connection at once.
+	close()
 }
 
 var errMessageTooLarge = errors.New("message too large")
@@ -48,29 +50,29 @@ func newGorilla(conn *websocket.Conn, heard func()) gorilla {
 	return gorilla{conn}
 }
 
-func (g gorilla) read(limit int) (bool, *arena, error) {
+func (g gorilla) read(limit int) (bool, *requests.Buffer, error) {
 	kind, r, err := g.conn.NextReader()
 	if err != nil {
 		return false, nil, err
 	}
 	// Only now that there is a message does the connection take a buffer.
-	message := arenas.Get().(*arena)
-	buf := message.b
+	message := requests.NewBuffer()
+	buf := message.B
 	for {
 		if len(buf) == cap(buf) {
 			buf = slices.Grow(buf, max(512, len(buf)))
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		message.b = buf
+		message.B = buf
 		switch {
 		case len(buf) > limit:
-			message.free()
+			message.Free()
 			return false, nil, errMessageTooLarge
 		case errors.Is(err, io.EOF):
 			return kind == websocket.BinaryMessage, message, nil
 		case err != nil:
-			message.free()
+			message.Free()
 			return false, nil, err
 		}
 	}
@@ -91,7 +93,7 @@ func (g gorilla) ping(by time.Time) error {
 	return g.conn.WriteControl(websocket.PingMessage, nil, by)
 }
 
-func (g gorilla) sayClose(code int, reason string, by time.Time) {
+func (g gorilla) writeClose(code int, reason string, by time.Time) {
 	// A peer that is gone does not hear it.
 	_ = g.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), by)
 }
@@ -101,7 +103,7 @@ func (g gorilla) readBy(t time.Time) {
 	_ = g.conn.SetReadDeadline(t)
 }
 
-func (g gorilla) hangUp() { _ = g.conn.Close() }
+func (g gorilla) close() { _ = g.conn.Close() }
 
 // isTimeout tells a deadline from other ends of a connection.
 func isTimeout(err error) bool {

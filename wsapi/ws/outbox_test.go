@@ -1,4 +1,4 @@
-package wsapi
+package ws
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func TestOutboxJoinsWhatMayBeJoined(t *testing.T) {
 		t.Fatal("nothing there")
 	}
 	var got []string
-	rest := l.arena.b
+	rest := l.arena.B
 	for _, e := range l.entries {
 		got = append(got, string(rest[:e.n]))
 		rest = rest[e.n:]

@@ -1,4 +1,4 @@
-package wsapi
+package ws
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
 	}
 	// Events point into the message for as long as they wait to be written.
-	frames := wire.NewFrames(bytes.Clone(message), c.codec, c.api.config.Limits.Frame)
+	frames := wire.NewFrames(bytes.Clone(message), c.codec, c.server.config.Limits.Frame)
 	for {
 		kind, ok := frames.Kind()
 		if !ok {
@@ -98,14 +98,14 @@ func (c *conn) submit(a *appendCall, id uint64, timeoutMs int64, commit core.Com
 	}
 	a.call = call{id: id, deadline: deadline, isAppend: true}
 	if c.admit(&a.call) {
-		c.api.config.Store.Submit(c.ctx, commit, a.done)
+		c.server.config.Store.Submit(c.ctx, commit, a.done)
 	}
 }
 
 // done is called by the Store with the answer. It does not wait.
 func (a *appendCall) done(r core.Result, err error) {
 	c := a.conn
-	c.api.metrics.appended(r, err, time.Since(a.started))
+	c.server.config.Metrics.Appended(r, err, time.Since(a.started))
 	if !c.calls.finish(&a.call) {
 		return
 	}
@@ -130,48 +130,6 @@ func appendOK(dst []byte, id uint64, r core.Result, tx bool) []byte {
 	dst = append(dst, `{"op":"ok","id":`...)
 	dst = strconv.AppendUint(dst, id, 10)
 	dst = append(dst, ',')
-	dst = appendResult(dst, r, tx)
-	return append(dst, '}')
-}
-
-// appendResult encodes the fields of an append's answer, the same in a reply and
-// in an HTTP body.
-func appendResult(dst []byte, r core.Result, tx bool) []byte {
-	count := 0
-	for i := range r.Appends {
-		count += r.Appends[i].Count()
-	}
-	if !tx {
-		dst = append(dst, `"version":`...)
-		dst = strconv.AppendUint(dst, r.Appends[0].LastVersion, 10)
-		dst = append(dst, ',')
-	}
-	dst = append(dst, `"position":`...)
-	dst = strconv.AppendUint(dst, r.Position, 10)
-	dst = append(dst, `,"count":`...)
-	dst = strconv.AppendInt(dst, int64(count), 10)
-	if r.Duplicate {
-		dst = append(dst, `,"duplicate":true`...)
-	}
-	if tx {
-		dst = append(dst, `,"appends":[`...)
-		for i := range r.Appends {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendAppended(dst, &r.Appends[i])
-		}
-		dst = append(dst, ']')
-	}
-	return dst
-}
-
-func appendAppended(dst []byte, a *core.Appended) []byte {
-	dst = append(dst, `{"version":`...)
-	dst = strconv.AppendUint(dst, a.LastVersion, 10)
-	dst = append(dst, `,"position":`...)
-	dst = strconv.AppendUint(dst, a.LastPosition, 10)
-	dst = append(dst, `,"count":`...)
-	dst = strconv.AppendInt(dst, int64(a.Count()), 10)
+	dst = wire.AppendResult(dst, r, tx)
 	return append(dst, '}')
 }

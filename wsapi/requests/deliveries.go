@@ -1,0 +1,92 @@
+package requests
+
+import (
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// PageBytes bounds a page that is answered as one message, well below the limit of a
+// frame however the page is encoded.
+const PageBytes = 1 << 20
+
+// maxConsumerBytes bounds the name of a consumer.
+const maxConsumerBytes = 256
+
+// NoSubscriptions is the error of a server without named subscriptions.
+func NoSubscriptions() error {
+	return core.Errorf(core.CodeNotSupported, "this server has no named subscriptions")
+}
+
+// Consumer checks the name of a consumer.
+func Consumer(name string) error {
+	if len(name) > maxConsumerBytes {
+		return core.Errorf(core.CodeInvalidRequest, "consumer has at most %d bytes", maxConsumerBytes)
+	}
+	return nil
+}
+
+// Definition decodes the options of a subscription; nil if there are none. Unlike other
+// messages they may have no unknown fields: this server could not keep to a policy that
+// it does not know.
+func Definition(text []byte) (*subscriptions.Definition, error) {
+	if len(text) == 0 || string(text) == "null" {
+		return nil, nil
+	}
+	d := subscriptions.DefaultDefinition()
+	if err := wire.UnmarshalStrict(text, &d); err != nil {
+		return nil, err
+	}
+	return &d, nil
+}
+
+// Ack acks positions, or everything up to one.
+func Ack(s subscriptions.Subscriber, positions []uint64, upTo uint64) error {
+	if (len(positions) > 0) == (upTo > 0) {
+		return core.Errorf(core.CodeInvalidRequest, "an ack has positions or upTo")
+	}
+	if upTo > 0 {
+		return s.AckUpTo(upTo)
+	}
+	return s.Ack(positions)
+}
+
+// Nack says that positions failed. Without delayMs the policy has the delay.
+func Nack(s subscriptions.Subscriber, positions []uint64, action string, delayMs *int64, reason string) error {
+	if len(positions) == 0 {
+		return core.Errorf(core.CodeInvalidRequest, "a nack has positions")
+	}
+	n := delivery.Nack{Action: delivery.Action(action), Delay: delivery.ByPolicy, Reason: reason}
+	if delayMs != nil {
+		var err error
+		if n.Delay, err = Milliseconds("delayMs", *delayMs); err != nil {
+			return err
+		}
+	}
+	return s.Nack(positions, n)
+}
+
+// Extend gives positions more time.
+func Extend(s subscriptions.Subscriber, positions []uint64, ms int64) error {
+	if len(positions) == 0 {
+		return core.Errorf(core.CodeInvalidRequest, "an extension has positions")
+	}
+	d, err := Milliseconds("ms", ms)
+	if err != nil {
+		return err
+	}
+	return s.Extend(positions, d)
+}
+
+// Milliseconds decodes a duration that a client sent as field. It checks only that it
+// is one; the delivery machine checks its bounds.
+func Milliseconds(field string, ms int64) (time.Duration, error) {
+	const most = int64(1<<63-1) / int64(time.Millisecond)
+	if ms < 0 || ms > most {
+		return 0, core.Errorf(core.CodeInvalidRequest, "%s is %d, which is not a time in milliseconds", field, ms)
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}

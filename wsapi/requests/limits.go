@@ -1,0 +1,68 @@
+package requests
+
+import (
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// Limits bound what clients may take. A zero field takes its default.
+type Limits struct {
+	Connections int           // WebSocket connections at once: 10,000
+	Subs        int           // follows of one connection: 128
+	Inflight    int           // requests of one connection without an answer: 256
+	Reads       int           // of them, reads that run at once: 8
+	Frame       int           // bytes of a WebSocket message from a client: 5 MiB
+	Queue       int           // bytes that wait to be written to one connection: 1 MiB
+	Hello       time.Duration // from connect to hello: 5 s
+	Request     time.Duration // a request's deadline where it names none: 30 s
+	MaxRequest  time.Duration // the longest it may name: 5 min
+	IOTimeout   time.Duration // a write that is blocked: 10 s; a body may take three times as long
+	PingEvery   time.Duration // silence before a ping: 25 s
+	PingTimeout time.Duration // silence after a ping: 10 s
+	Heartbeat   time.Duration // between the comments of an idle event stream: 15 s
+}
+
+// WithDefaults returns l with its zero fields set.
+func (l Limits) WithDefaults() Limits {
+	for _, f := range []struct {
+		value *int
+		def   int
+	}{
+		{&l.Connections, 10_000}, {&l.Subs, 128}, {&l.Inflight, 256},
+		{&l.Reads, 8}, {&l.Frame, 5 << 20}, {&l.Queue, 1 << 20},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+	}
+	for _, f := range []struct {
+		value *time.Duration
+		def   time.Duration
+	}{
+		{&l.Hello, 5 * time.Second}, {&l.Request, 30 * time.Second}, {&l.MaxRequest, 5 * time.Minute},
+		{&l.IOTimeout, 10 * time.Second}, {&l.PingEvery, 25 * time.Second},
+		{&l.PingTimeout, 10 * time.Second}, {&l.Heartbeat, 15 * time.Second},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+	}
+	return l
+}
+
+// Validate refuses negative limits.
+func (l Limits) Validate() error {
+	if min(l.Connections, l.Subs, l.Inflight, l.Reads, l.Frame, l.Queue) < 0 ||
+		min(l.Hello, l.Request, l.MaxRequest, l.IOTimeout, l.PingEvery, l.PingTimeout, l.Heartbeat) < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "a limit of the API is negative")
+	}
+	return nil
+}
+
+// Timeout returns how long a request may take that asks for ms milliseconds; 0 asks
+// for the default.
+func (l *Limits) Timeout(ms int64) (time.Duration, error) {
+	return wire.ClientTimeout(ms, l.Request, l.MaxRequest)
+}

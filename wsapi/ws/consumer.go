@@ -1,0 +1,194 @@
+package ws
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// consumer is the source of a named subscription. It has no goroutine: its deliveries are
+// in memory, and the connection's writer takes them when it can write them.
+type consumer struct {
+	subscriptions.Subscriber
+	sub      *sub
+	reported delivery.State // to the client
+	// The client of a transient one is told the checkpoint: nobody else keeps it.
+	transient  bool
+	first      *subscriptions.Delivery // not sent yet
+	began      uint64                  // the checkpoint when it was joined
+	checkpoint uint64                  // the last that was reported
+	cursor     string                  // the last that was reported
+
+	// readyQueue.mu protects the fields below.
+	started bool
+	queued  bool
+}
+
+// join makes a consumer.
+func (c *conn) join(ctx context.Context, s *sub, subs Joiner, r subscriptions.JoinRequest) (source, error) {
+	k := &consumer{sub: s, transient: r.Transient, reported: delivery.CatchUp}
+	r.Wake = func() { c.ready.add(k) }
+	var err error
+	if k.Subscriber, err = subs.Join(ctx, r); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.named = k.Subscriber
+	s.mu.Unlock()
+	if k.transient {
+		first, _, gone := k.Take(core.Limit{}) // the first one has the checkpoint
+		if gone != nil {
+			return nil, gone
+		}
+		k.first, k.began = &first, first.Checkpoint
+	}
+	return k, nil
+}
+
+// place is part of source.
+func (k *consumer) place(uint64) (uint64, bool) { return k.began, k.transient }
+
+// start is part of source. A connection that has ended meanwhile may have missed the
+// consumer.
+func (k *consumer) start(ctx context.Context) {
+	k.sub.conn.ready.start(k)
+	if ctx.Err() != nil {
+		k.close()
+	}
+}
+
+// close is part of source.
+func (k *consumer) close() { k.sub.leave(k.sub.conn.draining.Load()) }
+
+// leave gives back what is in flight, if s is of a named subscription. A client that is
+// gone has failed; one that leaves, or that we send away, has not: that is clean.
+func (s *sub) leave(clean bool) {
+	if named := s.subscriber(); named != nil {
+		named.Leave(clean)
+	}
+}
+
+// leaveAll ends the consumers of a connection that is over.
+func (c *conn) leaveAll() {
+	for _, s := range c.subs.all() {
+		if s.subscriber() != nil {
+			s.leave(c.draining.Load())
+			c.subs.remove(s)
+		}
+	}
+}
+
+// subscriber is that of a named subscription; nil if s is a follow.
+func (s *sub) subscriber() subscriptions.Subscriber {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.named
+}
+
+// readyQueue holds the consumers of one connection that may have deliveries, in the order
+// that the writer serves them in.
+type readyQueue struct {
+	wake func() // wakes the writer
+
+	mu    sync.Mutex
+	queue []*consumer
+}
+
+// add puts a consumer at the end, unless it is queued already.
+func (q *readyQueue) add(k *consumer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if k.queued || !k.started {
+		return
+	}
+	k.queued = true
+	q.queue = append(q.queue, k)
+	q.wake()
+}
+
+// start lets a consumer be queued from now on.
+func (q *readyQueue) start(k *consumer) {
+	q.mu.Lock()
+	k.started = true
+	q.mu.Unlock()
+	q.add(k)
+}
+
+// next takes the first one out; nil if there is none.
+func (q *readyQueue) next() *consumer {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 {
+		return nil
+	}
+	k := q.queue[0]
+	k.queued = false
+	q.queue = slices.Delete(q.queue, 0, 1)
+	return k
+}
+
+// serve sends deliveries of the consumers, in turn, until there is enough to write.
+func (c *conn) serve() {
+	for !c.out.hasEnough() {
+		k := c.ready.next()
+		if k == nil {
+			return
+		}
+		if k.deliver() {
+			c.ready.add(k)
+		}
+	}
+}
+
+// deliver sends one delivery, and reports whether there was one.
+func (k *consumer) deliver() bool {
+	limit, _ := k.sub.limit() // the machine counts credit
+	d, ok, err := k.take(limit)
+	if err != nil {
+		k.sub.end(err, k.cursor)
+		return false
+	}
+	if !ok {
+		return false
+	}
+	p := &parcel{Batch: d.Batch, attempts: d.Attempts, cursor: d.Checkpoint, status: k.status(&d)}
+	k.cursor, _ = k.sub.send(p, func() (core.Limit, error) { return limit, nil })
+	return true
+}
+
+// take is Take, after the delivery that join has taken.
+func (k *consumer) take(limit core.Limit) (d subscriptions.Delivery, ok bool, err error) {
+	if first := k.first; first != nil {
+		k.first = nil
+		return *first, true, nil
+	}
+	return k.Take(limit)
+}
+
+// status is how the subscription is, or nil if the client knows.
+func (k *consumer) status(d *subscriptions.Delivery) *wire.Status {
+	if !d.Changed || d.State == k.reported {
+		return k.checkpointStatus(d)
+	}
+	k.reported, k.checkpoint = d.State, d.Checkpoint
+	status := &wire.Status{State: string(d.State), Head: d.Head, Lag: d.Lag(), Reason: d.Reason}
+	if d.State == delivery.CatchUp {
+		status.State = wire.StateCatchup
+	}
+	return status
+}
+
+// checkpointStatus is where a transient subscription continues if all its connections
+// are lost now. It is sent with the events that are beyond it.
+func (k *consumer) checkpointStatus(d *subscriptions.Delivery) *wire.Status {
+	if !k.transient || d.Count == 0 || d.Checkpoint <= k.checkpoint {
+		return nil
+	}
+	k.checkpoint = d.Checkpoint
+	return &wire.Status{State: wire.StateCheckpoint, Head: d.Head, Lag: d.Lag()}
+}

@@ -1,0 +1,199 @@
+package ws
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/requests"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// closeGrace is how long Close waits, after its time is up, for close frames to go
+// out.
+const closeGrace = 250 * time.Millisecond
+
+// Store is what connections append to and read from.
+type Store interface {
+	core.Log
+	core.LogReader
+	// Submit is core.Store.Submit: an append whose answer is called back.
+	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
+	State() core.State
+}
+
+// Joiner is where connections join named subscriptions.
+type Joiner interface {
+	Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error)
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Store         Store
+	Subscriptions Joiner // nil: there are none
+
+	Limits  requests.Limits // prepared
+	Metrics *requests.Metrics
+	// Registry takes the metrics of connections.
+	Registry prometheus.Registerer
+	Logger   *slog.Logger
+
+	// Version, Node and Features are told by welcome.
+	Version, Node string
+	Features      []string
+}
+
+// Server serves connections.
+type Server struct {
+	config     Config
+	metrics    *metrics
+	compressor *wire.Compressor
+	upgrader   websocket.Upgrader
+
+	draining atomic.Bool
+	running  sync.WaitGroup // the connections
+
+	mu    sync.Mutex // protects the fields below
+	conns map[*conn]struct{}
+	taken int // places: of conns, and of handshakes under way
+}
+
+// NewServer returns a Server that accepts connections until Close.
+func NewServer(config Config) (*Server, error) {
+	s := &Server{config: config, conns: map[*conn]struct{}{}}
+	s.compressor = wire.NewCompressor(runtime.GOMAXPROCS(0)) // more at once gain nothing
+	s.upgrader = websocket.Upgrader{
+		Subprotocols:    []string{wire.Bin, wire.JSON},
+		WriteBufferPool: writeBuffers,
+		WriteBufferSize: writeBufferBytes,
+		CheckOrigin:     func(*http.Request) bool { return true }, // the caller has
+		Error:           func(http.ResponseWriter, *http.Request, int, error) {},
+	}
+	var err error
+	s.metrics, err = newMetrics(config.Registry)
+	return s, err
+}
+
+// Accept upgrades a request and serves its connection, in goroutines of its own. An
+// error is the caller's to answer, unless the connection is gone.
+func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
+	offered := websocket.Subprotocols(r)
+	bin, known := false, len(offered) == 0
+	for _, p := range offered {
+		bin = bin || p == wire.Bin
+		known = known || p == wire.Bin || p == wire.JSON
+	}
+	if !known {
+		return core.Errorf(core.CodeVersionUnsupported, "none of the offered subprotocols is known")
+	}
+	if !s.takePlace(1) {
+		e := core.Errorf(core.CodeTooManyConnections, "%d connections are open", s.config.Limits.Connections)
+		e.Limit = int64(s.config.Limits.Connections)
+		return e
+	}
+	ws, err := s.upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		s.takePlace(-1)
+		w.Header().Del("Sec-WebSocket-Version") // the upgrader's, whatever is wrong
+		return core.Errorf(core.CodeProtocolError, "not a WebSocket handshake: %s", err.Error())
+	}
+	c := newConn(s, bin)
+	c.socket = newGorilla(ws, c.noteActivity)
+	if !s.opened(c) {
+		s.takePlace(-1)
+		c.socket.close()
+	}
+	return nil
+}
+
+// Close says goaway to every connection, lets what is under way finish for as long as
+// ctx lasts, closes the connections with 4000, and returns when all goroutines of the
+// Server are gone.
+func (s *Server) Close(ctx context.Context) error {
+	s.draining.Store(true)
+	conns := s.connections()
+	for _, c := range conns {
+		// Not all at once: the next node, or this one again, has to take them.
+		c.drain(200 + rand.Int64N(1000))
+	}
+	for _, c := range conns {
+		c.calls.wait(ctx)
+		c.close(&closing{code: closeShutdown})
+	}
+	gone := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-time.After(closeGrace):
+	}
+	for _, c := range conns {
+		c.cancel()
+		c.socket.close()
+	}
+	<-gone
+	return ctx.Err()
+}
+
+func (s *Server) connections() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// takePlace takes a place for a connection, or gives one back.
+func (s *Server) takePlace(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n > 0 && s.taken >= s.config.Limits.Connections {
+		return false
+	}
+	s.taken += n
+	return true
+}
+
+// opened registers and starts a connection, unless the Server is closing.
+func (s *Server) opened(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Load() {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.metrics.connections.Inc()
+	// Not in the goroutine of the request, which holds a lot of memory.
+	s.running.Go(c.run)
+	return true
+}
+
+// closed forgets a connection.
+func (s *Server) closed(c *conn, label string) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.taken--
+	s.mu.Unlock()
+	s.metrics.connections.Dec()
+	s.metrics.closes.WithLabelValues(label).Inc()
+}
