@@ -24,7 +24,6 @@ import (
 type host struct {
 	owner *Owner
 	life  *life
-	shape *shape
 	read  chan struct{} // holds 1: the reader has something to do
 	rest  chan struct{} // holds 1: the replayer has
 	alarm alarm         // the clock's
@@ -78,11 +77,11 @@ func windowOf(o *delivery.Options) core.Limit {
 // newHost begins what is stored of a subscription. Its goroutines are started as they
 // are needed.
 func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
-	shape, err := newShape(&l.Definition, o.config.Compile)
-	if err != nil {
+	if err := checkExpressions(&l.Definition, o.config.Compile); err != nil {
 		return nil, err
 	}
 	p, revision := o.firstProgress(l), uint64(0)
+	var err error
 	if !l.key.transient {
 		if p, revision, err = o.records.progress(ctx, l.ID); err != nil {
 			return nil, err
@@ -101,7 +100,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 		return nil, err
 	}
 	h := &host{
-		owner: o, life: l, shape: shape,
+		owner: o, life: l,
 		read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
 		subs:  map[delivery.Lease]*subscriber{},
 		saved: p, revision: revision, saving: makeSaving(), replays: makeReplays(),

@@ -55,7 +55,7 @@ func (o *Owner) create(ctx context.Context, key slotKey, d *Definition) (*life, 
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	if _, err := newShape(d, o.config.Compile); err != nil {
+	if err := checkExpressions(d, o.config.Compile); err != nil {
 		return nil, err
 	}
 	start, err := o.resolve(ctx, d.Stream, d.From)

@@ -16,6 +16,7 @@ import (
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/core/subscriptions/expression"
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
@@ -71,7 +72,7 @@ func newNode(t testing.TB, engine core.Engine) *node {
 // own makes an owner in place of the one there is, as after a restart.
 func (n *node) own() {
 	n.t.Helper()
-	o, err := subscriptions.New(subscriptions.Config{Store: n.store})
+	o, err := subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.Compile})
 	if err != nil {
 		n.t.Fatal(err)
 	}

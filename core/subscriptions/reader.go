@@ -17,12 +17,17 @@ const (
 // maxRead bounds a read: events are kept by the block that they were read in.
 var maxRead = core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10}
 
-// readLog is the reader: it feeds the machine what it asks for, as the follower
-// gives it.
+// readLog is the reader: it feeds the machine what it asks for, from a follower.
 func (h *host) readLog() {
+	sel, err := newSelector(&h.life.Definition, h.owner.config.Compile)
+	if err != nil {
+		h.endFor(err)
+		return
+	}
+	defer h.release(sel)
 	rest := leastRest
 	for {
-		fed, err := h.follow()
+		fed, err := h.follow(sel)
 		switch {
 		case h.ctx.Err() != nil:
 			return
@@ -52,13 +57,20 @@ func (h *host) sleep(d time.Duration) bool {
 	}
 }
 
-// follow reads from where the machine is, until there is an error. fed says that it
-// read something.
-func (h *host) follow() (fed bool, err error) {
+// release closes the selector of a goroutine that ends.
+func (h *host) release(sel *selector) {
+	if err := sel.close(); err != nil {
+		h.owner.config.Logger.Warn("closing the expressions of a subscription", "subscription", h.life.key.name, "error", err)
+	}
+}
+
+// follow reads from the machine's cursor until an error. fed reports whether it read
+// something.
+func (h *host) follow(sel *selector) (fed bool, err error) {
 	h.mu.Lock()
 	from := core.From{Kind: core.AfterPosition, N: h.machine.Info(time.Now(), 0).Cursor, Log: h.saved.Log}
 	h.mu.Unlock()
-	follower, err := h.owner.store.Follow(h.ctx, core.FollowRequest{Stream: h.life.Definition.Stream, From: from, Filter: h.shape.filter})
+	follower, err := h.owner.store.Follow(h.ctx, core.FollowRequest{Stream: h.life.Definition.Stream, From: from, Filter: sel.filter})
 	if err != nil {
 		return false, err
 	}
@@ -73,11 +85,32 @@ func (h *host) follow() (fed bool, err error) {
 		if err != nil {
 			return fed, err
 		}
-		items = h.shape.items(items[:0], d.Batch)
-		if err := h.feed(items, &d); err != nil {
+		if items, err = h.feedAll(sel, items, &d); err != nil {
 			return fed, err
 		}
+	}
+}
+
+// feedAll feeds what was read, in pieces that the selector bounds. It waits before each
+// until the machine wants more. items is room for them.
+func (h *host) feedAll(sel *selector, items []delivery.Item, d *core.Delivery) (_ []delivery.Item, err error) {
+	for b := d.Batch; ; {
+		items, b, err = sel.items(h.ctx, items[:0], b)
+		if err != nil {
+			return items, err
+		}
+		cursor, live := d.Cursor, d.Live
+		if b.Count > 0 {
+			cursor, live = b.First-1, false
+		}
+		err = h.feed(items, cursor, live)
 		clear(items) // they hold their block in memory
+		if err != nil || b.Count == 0 {
+			return items, err
+		}
+		if _, err = h.toRead(h.ctx); err != nil {
+			return items, err
+		}
 	}
 }
 
@@ -98,16 +131,16 @@ func (h *host) toRead(ctx context.Context) (core.Limit, error) {
 	}
 }
 
-func (h *host) feed(items []delivery.Item, d *core.Delivery) error {
+func (h *host) feed(items []delivery.Item, cursor uint64, live bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended != nil {
 		return h.ended
 	}
-	if err := h.machine.Feed(items, d.Cursor, d.Live); err != nil {
+	if err := h.machine.Feed(items, cursor, live); err != nil {
 		return err
 	}
-	h.replays.cursor = d.Cursor
+	h.replays.cursor = cursor
 	h.advance(time.Now())
 	return nil
 }

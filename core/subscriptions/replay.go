@@ -61,15 +61,21 @@ func (h *host) startReplays() {
 	}
 }
 
-// replayPage is how many parked events are read at a time.
+// replayPage bounds the parked events that are read at a time. So does maxMappedBytes.
 const replayPage = 100
 
 // replay is the replayer: it gives the machine what is to be replayed, as there is
 // room, until there is nothing more.
 func (h *host) replay() {
+	sel, err := newSelector(&h.life.Definition, h.owner.config.Compile)
+	if err != nil {
+		h.endFor(err)
+		return
+	}
+	defer h.release(sel)
 	rest := leastRest
 	for {
-		more, err := h.replayMore()
+		more, err := h.replayMore(sel)
 		switch {
 		case h.ctx.Err() != nil:
 			return
@@ -101,7 +107,7 @@ func (h *host) replaysDone() bool {
 }
 
 // replayMore gives the machine one page. more says that there may be another.
-func (h *host) replayMore() (more bool, err error) {
+func (h *host) replayMore(sel *selector) (more bool, err error) {
 	after, err := h.awaitRoom()
 	if err != nil {
 		return false, err
@@ -113,13 +119,19 @@ func (h *host) replayMore() (more bool, err error) {
 		return false, err
 	}
 	var events []delivery.Replay
+	size, all := 0, len(marks) < replayPage
 	for i := range marks {
-		r, ok, err := h.replayOf(h.ctx, marks[i].Key)
+		if size > maxMappedBytes {
+			marks, all = marks[:i], false
+			break
+		}
+		r, ok, err := h.replayOf(h.ctx, sel, marks[i].Key)
 		if err != nil {
 			return false, err
 		}
 		if ok {
 			events = append(events, r)
+			size += len(r.Raw)
 		}
 	}
 	h.mu.Lock()
@@ -135,7 +147,7 @@ func (h *host) replayMore() (more bool, err error) {
 	if taken < len(events) {
 		return true, nil
 	}
-	if len(marks) < replayPage {
+	if all {
 		h.replays.wanted = false
 		return false, nil
 	}
@@ -180,7 +192,7 @@ func (h *host) awaitRoom() (after uint64, err error) {
 
 // replayOf reads a parked event that is to be replayed; ok is false if there is
 // nothing to deliver.
-func (h *host) replayOf(ctx context.Context, key string) (r delivery.Replay, ok bool, err error) {
+func (h *host) replayOf(ctx context.Context, sel *selector, key string) (r delivery.Replay, ok bool, err error) {
 	position, err := keyPosition(key)
 	if err != nil {
 		return r, false, err
@@ -193,7 +205,10 @@ func (h *host) replayOf(ctx context.Context, key string) (r delivery.Replay, ok 
 	if err != nil || !ok {
 		return r, false, err
 	}
-	items := h.shape.items(nil, b)
+	items, _, err := sel.items(ctx, nil, b)
+	if err != nil {
+		return r, false, err
+	}
 	if len(items) == 0 { // its filter had failed, and does not want it now
 		items = []delivery.Item{{Position: position, Raw: b.Block}}
 	}

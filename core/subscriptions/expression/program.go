@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	maxCost = 1_000_000
 	// maxSourceBytes is beyond what a definition may have.
 	maxSourceBytes = 8 << 10
+	// maxMadeBytes bounds what a run makes; one event may exceed it.
+	maxMadeBytes = 256 << 10
 	// maxDepth bounds the recursion of parser and checker.
 	maxDepth = 64
 )
@@ -88,8 +91,36 @@ func compile(env *cel.Env, source string, isBool bool) (p cel.Program, err error
 	return env.Program(ast, cel.CostTracking(calls{}), cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize))
 }
 
-// Run is subscriptions.Program.
-func (p *program) Run(e *core.Event) (v subscriptions.Verdict, err error) {
+// Run implements subscriptions.Program.
+func (p *program) Run(ctx context.Context, b core.Batch, dst []subscriptions.Verdict) ([]subscriptions.Verdict, error) {
+	made := 0
+	for e := range b.Events() {
+		if err := ctx.Err(); err != nil {
+			return dst, core.AsError(err)
+		}
+		if made > maxMadeBytes {
+			break
+		}
+		v, err := p.judge(&e)
+		if err != nil {
+			v.Fault = err.Error()
+		}
+		made += len(v.Data)
+		dst = append(dst, v)
+	}
+	return dst, nil
+}
+
+// Close implements subscriptions.Program.
+func (p *program) Close() error { return nil }
+
+// judge runs the expressions on one event. A panic is an error of this event.
+func (p *program) judge(e *core.Event) (v subscriptions.Verdict, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the expression panicked: %v", r)
+		}
+	}()
 	subject := &event{Event: e}
 	v.Keep = true
 	if p.filter != nil {
