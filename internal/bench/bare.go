@@ -63,7 +63,7 @@ func startEcho(clients int) (echo, error) {
 }
 
 // run has every client send one message at a time, and counts messages.
-func (e echo) run(size int, d time.Duration) (float64, error) {
+func (e echo) run(size int, d time.Duration) (sample, error) {
 	message := make([]byte, size)
 	return atOnce(len(e.clients), d, func(i int) error {
 		if err := e.clients[i].WriteMessage(websocket.BinaryMessage, message); err != nil {
@@ -100,21 +100,21 @@ func startPipe() (pipe, error) {
 }
 
 // run receives for d, and counts the events that fit the bytes.
-func (p pipe) run(d time.Duration) (float64, error) {
+func (p pipe) run(d time.Duration) (sample, error) {
 	conn := p.clients[0]
 	begin := time.Now()
 	total := 0
 	for time.Since(begin) < d {
 		if err := conn.WriteMessage(websocket.TextMessage, nil); err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		for range 1000 {
 			_, message, err := conn.ReadMessage()
 			if err != nil {
-				return 0, err
+				return sample{}, err
 			}
 			total += len(message)
 		}
 	}
-	return perSecond(total/eventBytes, begin), nil
+	return rate(total/eventBytes, begin), nil
 }

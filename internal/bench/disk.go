@@ -50,23 +50,23 @@ func benchAppends(b *bench, store *core.Store) error {
 		appenders int
 		perSync   int // events of one sync of the floor
 		events    int // of one run; 0 = what a window takes
-		bar       float64
+		bar       *bar
 	}{
-		{"disk/append/batch1024", 10, 1024, 4, 1024, b.n(1_000_000), 0.3},
-		{"disk/append/concurrent64", rounds, 1, 64, 64, 0, 0.35},
-		{"disk/append/single", rounds, 1, 1, 1, 0, 0.75},
+		{"disk/append/batch1024", 10, 1024, 4, 1024, b.n(1_000_000), atLeast(ofRatio, 0.3)},
+		{"disk/append/concurrent64", rounds, 1, 64, 64, 0, atLeast(ofRatio, 0.35)},
+		{"disk/append/single", rounds, 1, 1, 1, 0, atLeast(ofRatio, 0.75)},
 	}
 	for _, c := range cases {
 		b.progress("%s: %d rounds", c.name, c.rounds)
 		load := &load{log: store, perCommit: c.perCommit, appenders: c.appenders}
 		p, err := pair(c.rounds,
-			func() (float64, error) { return load.run(b.ctx, c.events, window) },
-			func() (float64, error) { return appendFloor(b.dir, c.perSync, c.events, window) })
+			func() (sample, error) { return load.run(b.ctx, c.events, window) },
+			func() (sample, error) { return appendFloor(b.dir, c.perSync, c.events, window) })
 		if err != nil {
 			return err
 		}
 		p.note = fmt.Sprintf("log of %d events", store.State().Head)
-		b.atLeast(c.name, "events/s", p, c.bar)
+		b.add(p.result(c.name, "events/s", c.bar))
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func newEvents(n int) []core.NewEvent {
 }
 
 // run appends n events, or for d if n is 0, and returns events a second.
-func (l *load) run(ctx context.Context, n int, d time.Duration) (float64, error) {
+func (l *load) run(ctx context.Context, n int, d time.Duration) (sample, error) {
 	var running sync.WaitGroup
 	var written atomic.Int64
 	var failure atomic.Pointer[error]
@@ -124,9 +124,9 @@ func (l *load) run(ctx context.Context, n int, d time.Duration) (float64, error)
 	}
 	running.Wait()
 	if err := failure.Load(); err != nil {
-		return 0, *err
+		return sample{}, *err
 	}
-	return perSecond(int(written.Load())-l.appenders*l.perCommit, begin), nil
+	return rate(int(written.Load())-l.appenders*l.perCommit, begin), nil
 }
 
 func (l *load) append(ctx context.Context) error {
@@ -142,20 +142,20 @@ func (l *load) append(ctx context.Context) error {
 // benchReads measures following from storage against reading the files.
 func benchReads(b *bench, store *core.Store, dir string) error {
 	p, err := pair(rounds,
-		func() (float64, error) { return followFor(b.ctx, store, window) },
-		func() (float64, error) { return readFiles(filepath.Join(dir, "log"), window) })
+		func() (sample, error) { return followFor(b.ctx, store, window) },
+		func() (sample, error) { return readFiles(filepath.Join(dir, "log"), window) })
 	if err != nil {
 		return err
 	}
-	b.atLeast("disk/follow", "events/s", p, 0)
+	b.add(p.result("disk/follow", "events/s", nil))
 	return nil
 }
 
 // followFor follows $all from the start for d, or to the head.
-func followFor(ctx context.Context, log core.Log, d time.Duration) (float64, error) {
+func followFor(ctx context.Context, log core.Log, d time.Duration) (sample, error) {
 	follower, err := log.Follow(ctx, core.FollowRequest{Stream: core.All})
 	if err != nil {
-		return 0, err
+		return sample{}, err
 	}
 	defer func() { _ = follower.Close() }()
 	begin := time.Now()
@@ -163,22 +163,22 @@ func followFor(ctx context.Context, log core.Log, d time.Duration) (float64, err
 	for time.Since(begin) < d {
 		got, err := follower.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10})
 		if err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		events += got.Count
 		if got.Live {
 			break
 		}
 	}
-	return perSecond(events, begin), nil
+	return rate(events, begin), nil
 }
 
 // readFiles reads the log's files from the start for d, in the size that a
 // page has, and counts the events that fit the bytes.
-func readFiles(dir string, d time.Duration) (float64, error) {
+func readFiles(dir string, d time.Duration) (sample, error) {
 	names, err := os.ReadDir(dir)
 	if err != nil {
-		return 0, err
+		return sample{}, err
 	}
 	buf := make([]byte, 256<<10)
 	begin := time.Now()
@@ -186,7 +186,7 @@ func readFiles(dir string, d time.Duration) (float64, error) {
 	for _, name := range names {
 		f, err := os.Open(filepath.Join(dir, name.Name()))
 		if err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		for time.Since(begin) < d {
 			n, err := f.Read(buf)
@@ -198,7 +198,7 @@ func readFiles(dir string, d time.Duration) (float64, error) {
 		_ = f.Close()
 	}
 	if total == 0 {
-		return 0, errors.New("the log has no files")
+		return sample{}, errors.New("the log has no files")
 	}
-	return perSecond(total/eventBytes, begin), nil
+	return rate(total/eventBytes, begin), nil
 }

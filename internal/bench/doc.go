@@ -1,15 +1,18 @@
-// Command bench measures Gyre against floors: the least that the machine asks
-// for the same work, such as a bare loop of write and fdatasync of the same
-// bytes. Only ratios mean something on a machine that is shared, so a measure
-// and its floor run in turn, several times, and the medians count.
+// Command bench measures Gyre against floors: the least that the machine asks for the
+// same work, such as a bare loop of write and fdatasync of the same bytes.
 //
 //	go run ./internal/bench -out build/bench.json [-run REGEXP] [-scale 0.1] [-dir DIR]
 //
-// It prints a table and writes an array of
+// A measure and its floor run in turn, several times. Each figure is the median of the
+// rounds, with the lowest and the highest round that are left when the extremes of
+// either side are set aside: its spread. Beside throughput stands the processor time of
+// each operation, by getrusage, of the measure and of its floor. Absolute figures are
+// the machine's; ratios travel to another machine, that of processor times best.
 //
-//	{name, value, unit, floor, ratio, bar, holds}
+// A bar is what one of these figures has to reach, or not to pass. It holds or is missed
+// when the spread is clear of it; otherwise it is "too near to tell". Only a bar that is
+// clearly missed makes the exit code 1. A measure whose result the host decides has no
+// bar: its figures are there to compare two commits on one machine.
 //
-// A bar is what the ratio has to reach (or, where lower is better, stay
-// below); a measure without a bar always holds. The exit code is 1 when a bar
-// does not hold.
+// The command prints a table and writes the results, an array of [Result], as JSON.
 package main

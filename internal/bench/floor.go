@@ -69,23 +69,23 @@ func (l *syncLoop) write() error {
 
 // appendFloor prepares a file and appends to it in steps of perSync events: as
 // many as n events need, or for d if n is 0. It returns events a second.
-func appendFloor(dir string, perSync, n int, d time.Duration) (float64, error) {
+func appendFloor(dir string, perSync, n int, d time.Duration) (sample, error) {
 	size := int64(floorFileBytes)
 	if n > 0 {
 		size = int64(n+perSync) * eventBytes
 	}
 	loop, err := newSyncLoop(dir, perSync*eventBytes, size)
 	if err != nil {
-		return 0, err
+		return sample{}, err
 	}
 	defer loop.close()
 	begin := time.Now()
 	steps := 0
 	for n > 0 && steps*perSync < n || n == 0 && time.Since(begin) < d {
 		if err := loop.write(); err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		steps++
 	}
-	return perSecond(steps*perSync, begin), nil
+	return rate(steps*perSync, begin), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,7 +44,7 @@ func benchGrowth(b *bench) error {
 	}
 	defer large.kill()
 	b.progress("growth: %d turns of both", rounds)
-	var rss float64
+	var rss float64 // the peak so far
 	note := fmt.Sprintf("%d against %d events", size, smallLog)
 	appends, reads := paired{note: note}, paired{note: note}
 	for range rounds {
@@ -55,13 +56,13 @@ func benchGrowth(b *bench) error {
 		if err != nil {
 			return err
 		}
-		appends.floors, appends.values = append(appends.floors, s.Append), append(appends.values, l.Append)
-		reads.floors, reads.values = append(reads.floors, s.Read100), append(reads.values, l.Read100)
+		appends.add(l.Append.sample(), s.Append.sample())
+		reads.add(l.Read100.sample(), s.Read100.sample())
 		rss = l.PeakRSS
 	}
-	b.atMostTimes("growth/append", "µs", appends, 1.5)
-	b.atMostTimes("growth/read100", "µs", reads, 1.5)
-	b.atMost("growth/rss", "MiB", rss, 512, note)
+	b.add(appends.result("growth/append", "µs", atMost(ofCPURatio, 1.5)))
+	b.add(reads.result("growth/read100", "µs", nil))
+	b.add(alone("growth/rss", "MiB", once(rss), atMost(ofValue, 512), note))
 	_ = large.in.Close()
 	time.Sleep(window) // in which it appends
 	large.kill()
@@ -83,7 +84,7 @@ func benchOpen(b *bench, dir string, acknowledged int) error {
 	if head < uint64(acknowledged) {
 		return fmt.Errorf("the log has %d events after the kill, %d were acknowledged", head, acknowledged)
 	}
-	b.atMost("growth/open_after_kill", "s", opened.Seconds(), 3, fmt.Sprintf("%d events", head))
+	b.add(alone("growth/open_after_kill", "s", once(opened.Seconds()), atMost(ofValue, 3), fmt.Sprintf("%d events", head)))
 	return nil
 }
 
@@ -106,9 +107,20 @@ func startLog(b *bench, name string, events int) (grownLog, error) {
 
 // costs are what a turn measures.
 type costs struct {
-	Append  float64 // µs, one event in one Commit
-	Read100 float64 // µs, all of a stream of 100 events
+	Append  cost    // of one event in one Commit
+	Read100 cost    // of all of a stream of 100 events
 	PeakRSS float64 // MiB, so far, while appending and following
+}
+
+// cost is what operations took in µs: each, and of processor time together.
+type cost struct {
+	Each float64
+	CPU  float64
+	Ops  int
+}
+
+func (c cost) sample() sample {
+	return sample{value: c.Each, ops: c.Ops, cpu: time.Duration(c.CPU * float64(time.Microsecond))}
 }
 
 // turn has the child measure its costs once.
@@ -183,7 +195,7 @@ func fillScattered(ctx context.Context, log core.Log, streams int) error {
 
 func measureCosts(ctx context.Context, log core.Log, streams int) (c costs, err error) {
 	const times = 2000
-	begin := time.Now()
+	begin, cpu := time.Now(), cpuTime()
 	for range times {
 		_, err := log.Append(ctx, core.Commit{Appends: []core.Append{{
 			Stream: fmt.Sprintf("other-%03d", rand.IntN(1000)), Expect: core.AnyVersion, Events: newEvents(1),
@@ -192,8 +204,8 @@ func measureCosts(ctx context.Context, log core.Log, streams int) (c costs, err 
 			return costs{}, err
 		}
 	}
-	c.Append = micros(begin, times)
-	begin = time.Now()
+	c.Append = costSince(begin, cpu, times)
+	begin, cpu = time.Now(), cpuTime()
 	for range times {
 		page, err := log.Read(ctx, core.ReadRequest{Stream: streamName(rand.IntN(streams))})
 		if err != nil {
@@ -203,13 +215,14 @@ func measureCosts(ctx context.Context, log core.Log, streams int) (c costs, err 
 			return costs{}, fmt.Errorf("a stream has %d events", page.Count)
 		}
 	}
-	c.Read100 = micros(begin, times)
+	c.Read100 = costSince(begin, cpu, times)
 	c.PeakRSS, err = statusMiB("self", "VmHWM")
 	return c, err
 }
 
-func micros(since time.Time, n int) float64 {
-	return float64(time.Since(since).Microseconds()) / float64(n)
+// costSince is the cost of n operations since a time, and an amount of processor time.
+func costSince(since time.Time, cpu time.Duration, n int) cost {
+	return cost{Each: inMicros(time.Since(since)) / float64(n), CPU: inMicros(cpuTime() - cpu), Ops: n}
 }
 
 // statusMiB reads a memory figure of a process.
@@ -276,6 +289,25 @@ func (c *child) read(v any) error {
 		return errors.Join(errors.New("the child process ended early"), err)
 	}
 	return json.Unmarshal(line, v)
+}
+
+// cpuTime is the processor time of the child so far, in the system's ticks of 10 ms.
+func (c *child) cpuTime() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is the name in brackets; utime and stime are the 14th and 15th.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
 // kill ends the child without a warning, as kill -9 does.

@@ -112,12 +112,12 @@ func (p *pgBench) batches() error {
 	load := &pgLoad{logs: []core.Log{p.store}, appenders: pgAppenders, commit: batchCommit}
 	p.locked.take()
 	m, err := pair(rounds,
-		func() (float64, error) { return load.run(p.ctx, window) },
-		func() (float64, error) { return p.copyRows(window) })
+		func() (sample, error) { return load.run(p.ctx, window) },
+		func() (sample, error) { return p.copyRows(window) })
 	if err != nil {
 		return err
 	}
-	p.atLeast("postgres/append/batch1000", "events/s", m, 0.5)
+	p.add(m.result("postgres/append/batch1000", "events/s", atLeast(ofRatio, 0.5)))
 	p.lockTimes("batch1000")
 	return nil
 }
@@ -129,15 +129,16 @@ func (p *pgBench) concurrent() error {
 	load := &pgLoad{logs: []core.Log{p.store}, appenders: pgClients, commit: singleCommit}
 	p.locked.take()
 	m, err := pair(rounds,
-		func() (float64, error) { return load.run(p.ctx, window) },
-		func() (float64, error) {
-			n, _, err := p.insertRows(pgClients, window)
-			return n, err
+		func() (sample, error) { return load.run(p.ctx, window) },
+		func() (sample, error) {
+			begin := time.Now()
+			latencies, err := p.insertRows(pgClients, window)
+			return rate(len(latencies), begin), err
 		})
 	if err != nil {
 		return err
 	}
-	p.atLeast("postgres/append/concurrent64", "events/s", m, 1.3)
+	p.add(m.result("postgres/append/concurrent64", "events/s", atLeast(ofRatio, 1.3)))
 	p.lockTimes("concurrent64")
 	return nil
 }
@@ -148,19 +149,19 @@ func (p *pgBench) single() error {
 	load := &pgLoad{logs: []core.Log{p.store}, appenders: 1, commit: singleCommit}
 	p.locked.take()
 	m, err := pair(rounds,
-		func() (float64, error) {
+		func() (sample, error) {
 			load.latencies = nil
 			_, err := load.run(p.ctx, window)
-			return inMicros(quantile(load.latencies, 0.5)), err
+			return medianMicros(load.latencies), err
 		},
-		func() (float64, error) {
-			_, latencies, err := p.insertRows(1, window)
-			return inMicros(quantile(latencies, 0.5)), err
+		func() (sample, error) {
+			latencies, err := p.insertRows(1, window)
+			return medianMicros(latencies), err
 		})
 	if err != nil {
 		return err
 	}
-	p.atMostTimes("postgres/append/single p50", "µs", m, 2)
+	p.add(m.result("postgres/append/single p50", "µs", atMost(ofRatio, 2)))
 	p.lockTimes("single")
 	return nil
 }
@@ -182,12 +183,12 @@ func (p *pgBench) stores() error {
 	one := &pgLoad{logs: logs[:1], appenders: pgClients, commit: singleCommit}
 	p.locked.take()
 	m, err := pair(rounds,
-		func() (float64, error) { return three.run(p.ctx, window) },
-		func() (float64, error) { return one.run(p.ctx, window) })
+		func() (sample, error) { return three.run(p.ctx, window) },
+		func() (sample, error) { return one.run(p.ctx, window) })
 	if err != nil {
 		return err
 	}
-	p.atLeast("postgres/append/stores3", "events/s", m, 0.8)
+	p.add(m.result("postgres/append/stores3", "events/s", atLeast(ofRatio, 0.8)))
 	p.lockTimes("stores3")
 	return nil
 }
@@ -196,12 +197,12 @@ func (p *pgBench) stores() error {
 func (p *pgBench) reads() error {
 	p.progress("postgres/read/all: %d rounds", rounds)
 	m, err := pair(rounds,
-		func() (float64, error) { return p.readLog(window) },
-		func() (float64, error) { return p.readRows(window) })
+		func() (sample, error) { return p.readLog(window) },
+		func() (sample, error) { return p.readRows(window) })
 	if err != nil {
 		return err
 	}
-	p.atLeast("postgres/read/all", "events/s", m, 0.7)
+	p.add(m.result("postgres/read/all", "events/s", atLeast(ofRatio, 0.7)))
 	return nil
 }
 
@@ -211,11 +212,13 @@ func (p *pgBench) lockTimes(of string) {
 		return
 	}
 	for _, q := range []float64{0.5, 0.99} {
-		p.add(Result{
-			Name: fmt.Sprintf("postgres/lock/%s p%g", of, q*100), Value: inMicros(quantile(times, q)), Unit: "µs",
-			Holds: true, Note: fmt.Sprintf("of %d steps", len(times)),
-		})
+		name := fmt.Sprintf("postgres/lock/%s p%g", of, q*100)
+		p.add(alone(name, "µs", once(inMicros(quantile(times, q))), nil, fmt.Sprintf("of %d steps", len(times))))
 	}
+}
+
+func medianMicros(latencies []time.Duration) sample {
+	return sample{value: inMicros(quantile(latencies, 0.5)), ops: len(latencies)}
 }
 
 func inMicros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
@@ -249,7 +252,7 @@ func batchCommit(caller int) core.Commit {
 }
 
 // run appends for d and returns events a second.
-func (l *pgLoad) run(ctx context.Context, d time.Duration) (float64, error) {
+func (l *pgLoad) run(ctx context.Context, d time.Duration) (sample, error) {
 	var running sync.WaitGroup
 	var written atomic.Int64
 	errs := make([]error, l.appenders)
@@ -273,7 +276,7 @@ func (l *pgLoad) run(ctx context.Context, d time.Duration) (float64, error) {
 		})
 	}
 	running.Wait()
-	return perSecond(int(written.Load()), begin), errors.Join(errs...)
+	return rate(int(written.Load()), begin), errors.Join(errs...)
 }
 
 var pgColumns = []string{"position", "stream", "version", "recorded", "id", "format", "type", "data"}
@@ -285,10 +288,10 @@ func (p *pgBench) pgRow(stream int) []any {
 }
 
 // copyRows copies a thousand rows at a time for d, on one connection.
-func (p *pgBench) copyRows(d time.Duration) (float64, error) {
+func (p *pgBench) copyRows(d time.Duration) (sample, error) {
 	c, err := p.pool.Acquire(p.ctx)
 	if err != nil {
-		return 0, err
+		return sample{}, err
 	}
 	defer c.Release()
 	total := 0
@@ -303,15 +306,15 @@ func (p *pgBench) copyRows(d time.Duration) (float64, error) {
 			return p.pgRow(left % pgStreams), nil
 		})
 		if _, err := c.CopyFrom(p.ctx, pgx.Identifier{pgStore, "floor"}, pgColumns, source); err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		total += pgBatch
 	}
-	return perSecond(total, begin), nil
+	return rate(total, begin), nil
 }
 
 // insertRows inserts and commits single rows for d, on n connections.
-func (p *pgBench) insertRows(n int, d time.Duration) (float64, []time.Duration, error) {
+func (p *pgBench) insertRows(n int, d time.Duration) ([]time.Duration, error) {
 	const insert = "INSERT INTO " + pgFloorTable +
 		" (position, stream, version, recorded, id, format, type, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 	var running sync.WaitGroup
@@ -320,7 +323,7 @@ func (p *pgBench) insertRows(n int, d time.Duration) (float64, []time.Duration, 
 	for i := range n {
 		c, err := p.pool.Acquire(p.ctx)
 		if err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 		defer c.Release()
 		conns[i] = c
@@ -337,18 +340,17 @@ func (p *pgBench) insertRows(n int, d time.Duration) (float64, []time.Duration, 
 		})
 	}
 	running.Wait()
-	all := slices.Concat(latencies...)
-	return perSecond(len(all), begin), all, errors.Join(errs...)
+	return slices.Concat(latencies...), errors.Join(errs...)
 }
 
 // readLog reads $all from the start for d, page by page.
-func (p *pgBench) readLog(d time.Duration) (float64, error) {
+func (p *pgBench) readLog(d time.Duration) (sample, error) {
 	begin := time.Now()
 	total := 0
 	for from := uint64(1); time.Since(begin) < d; {
 		page, err := p.store.Read(p.ctx, core.ReadRequest{Stream: core.All, From: from, Limit: core.Limit{Events: core.MaxReadEvents}})
 		if err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		total += page.Count
 		from = page.Next
@@ -356,18 +358,18 @@ func (p *pgBench) readLog(d time.Duration) (float64, error) {
 			from = 1
 		}
 	}
-	return perSecond(total, begin), nil
+	return rate(total, begin), nil
 }
 
 // readRows reads the same rows with one query for d.
-func (p *pgBench) readRows(d time.Duration) (float64, error) {
+func (p *pgBench) readRows(d time.Duration) (sample, error) {
 	begin := time.Now()
 	total := 0
 	for time.Since(begin) < d {
 		rows, err := p.pool.Query(p.ctx, `SELECT position, stream, version, recorded, time, id, format, type, content_type, metadata, data
 			FROM `+pgStore+`.events WHERE position >= 1 ORDER BY position`)
 		if err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		for rows.Next() && time.Since(begin) < d {
 			var position, stream, version int64
@@ -379,7 +381,7 @@ func (p *pgBench) readRows(d time.Duration) (float64, error) {
 			var contentType *string
 			var metadata, data []byte
 			if err := rows.Scan(&position, &stream, &version, &recorded, &at, &id, &format, &typ, &contentType, &metadata, &data); err != nil {
-				return 0, err
+				return sample{}, err
 			}
 			total++
 		}
@@ -391,5 +393,5 @@ func (p *pgBench) readRows(d time.Duration) (float64, error) {
 		}
 		rows.Close()
 	}
-	return perSecond(total, begin), nil
+	return rate(total, begin), nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// rawClient speaks gyre.v1.bin and does nothing else: what it costs is small, and the
-// same for whatever is compared.
+// rawClient speaks gyre.v1 and does nothing else: it costs little, and the same for
+// whatever is compared.
 type rawClient struct {
 	*websocket.Conn
 	in   bytes.Buffer // the last message; its events are views into it
@@ -23,8 +23,8 @@ type rawClient struct {
 	last uint64 // id of a request
 }
 
-func dialRaw(url string) (*rawClient, error) {
-	dialer := websocket.Dialer{Subprotocols: []string{wire.Bin}, ReadBufferSize: 64 << 10}
+func dialRaw(url, subprotocol string) (*rawClient, error) {
+	dialer := websocket.Dialer{Subprotocols: []string{subprotocol}, ReadBufferSize: 64 << 10}
 	conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/v1/ws", nil)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func dialRaw(url string) (*rawClient, error) {
 
 func dialRaws(url string, n int) (clients []*rawClient, err error) {
 	for range n {
-		c, err := dialRaw(url)
+		c, err := dialRaw(url, wire.Bin)
 		if err != nil {
 			return clients, err
 		}
@@ -160,6 +160,37 @@ func (c *rawClient) receive(d time.Duration, untilLive bool, done func(sub uint6
 		}
 	}
 	return events, nil
+}
+
+// followJSON follows $all from the start for d, and counts the events without decoding
+// them.
+func (c *rawClient) followJSON(d time.Duration) (sample, error) {
+	const credit = 4096
+	err := c.subscribe(&wire.Subscribe{ID: 2, Sub: 1, Stream: core.All, Credit: &wire.Amount{Events: credit, Bytes: 16 << 20}})
+	if err != nil {
+		return sample{}, err
+	}
+	begin := time.Now()
+	var total, spent, size int64
+	for time.Since(begin) < d {
+		_, r, err := c.NextReader()
+		if err != nil {
+			return sample{}, err
+		}
+		c.in.Reset()
+		if _, err := c.in.ReadFrom(r); err != nil {
+			return sample{}, err
+		}
+		n := int64(bytes.Count(c.in.Bytes(), []byte(`{"stream":`)))
+		total, spent, size = total+n, spent+n, size+int64(c.in.Len())
+		if spent >= credit/2 {
+			if err := c.say(&wire.Credit{Sub: 1, Events: spent, Bytes: size}); err != nil {
+				return sample{}, err
+			}
+			spent, size = 0, 0
+		}
+	}
+	return rate(int(total), begin), c.unsubscribe(3, 1)
 }
 
 // ack adds an ack without an answer to out.

@@ -86,28 +86,28 @@ func options(o map[string]any) []byte {
 
 // ack64 measures one subscription, acked 64 events at a time, against a plain follow.
 func (s *subBench) ack64() error {
-	c, err := dialRaw(s.node.URL())
+	c, err := dialRaw(s.node.URL(), wire.Bin)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
 	p, err := pair(rounds,
-		func() (float64, error) { return s.consume([]*rawClient{c}, map[string]any{"bufferSize": subBuffer}, 0) },
-		func() (float64, error) { return s.plainFollow(c) })
+		func() (sample, error) { return s.consume([]*rawClient{c}, map[string]any{"bufferSize": subBuffer}, 0) },
+		func() (sample, error) { return s.plainFollow(c) })
 	if err != nil {
 		return err
 	}
 	p.note = "floor: a plain follow of the same log by the same client"
-	s.atLeast("subscription/ack64", "events/s", p, 0.5)
+	s.add(p.result("subscription/ack64", "events/s", atLeast(ofRatio, 0.5)))
 	return nil
 }
 
 // plainFollow follows the log with credit, as clients do.
-func (s *subBench) plainFollow(c *rawClient) (float64, error) {
+func (s *subBench) plainFollow(c *rawClient) (sample, error) {
 	const credit = 4096
 	amount := &wire.Amount{Events: credit, Bytes: 8 << 20}
 	if err := c.subscribe(&wire.Subscribe{ID: 2, Sub: 1, Stream: core.All, Credit: amount}); err != nil {
-		return 0, err
+		return sample{}, err
 	}
 	begin := time.Now()
 	spent, size := 0, 0
@@ -122,7 +122,7 @@ func (s *subBench) plainFollow(c *rawClient) (float64, error) {
 			spent, size = 0, 0
 		}
 	})
-	rate := perSecond(n, begin)
+	rate := rate(n, begin)
 	if last < uint64(n) {
 		err = errors.Join(err, fmt.Errorf("%d events up to position %d", n, last))
 	}
@@ -130,13 +130,13 @@ func (s *subBench) plainFollow(c *rawClient) (float64, error) {
 }
 
 // consume has clients compete for one subscription, and counts events.
-func (s *subBench) consume(clients []*rawClient, o map[string]any, handler time.Duration) (float64, error) {
+func (s *subBench) consume(clients []*rawClient, o map[string]any, handler time.Duration) (sample, error) {
 	name := s.newName()
 	o["concurrencyLimit"] = len(clients)
 	for _, c := range clients {
 		m := &wire.Subscribe{ID: 2, Sub: 1, Subscription: name, Options: options(o)}
 		if err := c.subscribe(m); err != nil {
-			return 0, err
+			return sample{}, err
 		}
 	}
 	var running sync.WaitGroup
@@ -151,7 +151,7 @@ func (s *subBench) consume(clients []*rawClient, o map[string]any, handler time.
 		})
 	}
 	running.Wait()
-	rate := perSecond(int(total.Load()), begin)
+	rate := rate(int(total.Load()), begin)
 	for i, c := range clients {
 		errs[i] = errors.Join(errs[i], c.unsubscribe(3, 1))
 	}
@@ -189,20 +189,20 @@ func (s *subBench) competing8() error {
 		name, note string
 		one, each  int // bufferSize of the one, and of each of the eight
 		handler    time.Duration
-		bar        float64
+		bar        *bar
 	}{
-		{"subscription/competing8", "both with the default options", byDefault, byDefault, 0, 1},
-		{"subscription/competing8/waiting", "the same; handlers wait 1 ms for each batch of 64", byDefault, byDefault, time.Millisecond, 0},
-		{"subscription/competing8/deep", "4096 events in flight to the one, and to the eight together", subBuffer, subBuffer / 8, 0, 1},
+		{"subscription/competing8", "both with the default options", byDefault, byDefault, 0, atLeast(ofRatio, 1)},
+		{"subscription/competing8/waiting", "the same; handlers wait 1 ms for each batch of 64", byDefault, byDefault, time.Millisecond, nil},
+		{"subscription/competing8/deep", "4096 events in flight to the one, and to the eight together", subBuffer, subBuffer / 8, 0, nil},
 	} {
 		p, err := pair(rounds,
-			func() (float64, error) { return s.consume(clients, byStream(c.each), c.handler) },
-			func() (float64, error) { return s.consume(clients[:1], byStream(c.one), c.handler) })
+			func() (sample, error) { return s.consume(clients, byStream(c.each), c.handler) },
+			func() (sample, error) { return s.consume(clients[:1], byStream(c.one), c.handler) })
 		if err != nil {
 			return err
 		}
 		p.note = "floor: one consumer; " + c.note
-		s.atLeast(c.name, "events/s", p, c.bar)
+		s.add(p.result(c.name, "events/s", c.bar))
 	}
 	return nil
 }
@@ -213,43 +213,43 @@ func byStream(buffer int) map[string]any {
 
 // strict measures strict order, one event in flight, against round trips of a ping.
 func (s *subBench) strict() error {
-	c, err := dialRaw(s.node.URL())
+	c, err := dialRaw(s.node.URL(), wire.Bin)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
 	p, err := pair(rounds,
-		func() (float64, error) { return s.oneByOne(c) },
-		func() (float64, error) { return pings(c) })
+		func() (sample, error) { return s.oneByOne(c) },
+		func() (sample, error) { return pings(c) })
 	if err != nil {
 		return err
 	}
 	p.note = "floor: round trips of a ping on the same connection"
-	s.atLeast("subscription/strict", "events/s", p, 0.8)
+	s.add(p.result("subscription/strict", "events/s", atLeast(ofRatio, 0.8)))
 	return nil
 }
 
-func (s *subBench) oneByOne(c *rawClient) (float64, error) {
+func (s *subBench) oneByOne(c *rawClient) (sample, error) {
 	name := s.newName()
 	if err := c.subscribe(&wire.Subscribe{ID: 2, Sub: 1, Subscription: name, Options: options(map[string]any{"bufferSize": 1})}); err != nil {
-		return 0, err
+		return sample{}, err
 	}
 	begin := time.Now()
 	n, err := c.receive(window, true, ackEvery(c, 1, 0))
-	rate := perSecond(n, begin)
+	rate := rate(n, begin)
 	return rate, errors.Join(err, c.unsubscribe(3, 1), s.node.Subscriptions().Delete(s.ctx, name))
 }
 
-func pings(c *rawClient) (float64, error) {
+func pings(c *rawClient) (sample, error) {
 	begin := time.Now()
 	n := 0
 	for ; time.Since(begin) < window; n++ {
 		if err := c.say(&wire.Ping{N: uint64(n)}); err != nil {
-			return 0, err
+			return sample{}, err
 		}
 		if _, _, err := c.hear(); err != nil {
-			return 0, err
+			return sample{}, err
 		}
 	}
-	return perSecond(n, begin), nil
+	return rate(n, begin), nil
 }

@@ -1,11 +1,11 @@
-// Command testbudget runs `go test` and holds its packages to a time budget.
+// Command testbudget runs `go test` and shows how long its packages took beside a time
+// budget.
 //
 //	go run ./internal/testbudget -race -timeout 10m ./...
 //
-// Arguments and output are those of `go test`. After it come the seconds that each
-// group of packages took beside those it may take. The exit status is not zero when
-// a test failed or a group took too long: a suite that nobody waits for is a suite
-// that nobody runs, and it gets there a second at a time.
+// Arguments, output and exit status are those of `go test`. A table follows the output:
+// the seconds that each group of packages took, and the seconds of its budget. A group
+// over its budget is marked and fails nothing: how fast a machine is decides no test.
 package main
 
 import (
@@ -13,20 +13,21 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 )
 
 const modulePath = "github.com/gyre-events/gyre"
 
-// budgets bounds the time that a folder's packages take together, with the race
-// detector, on two cores. A folder's does not count what has a budget of its own
-// below it. Every other top-level folder has defaultBudget.
+// budgets are the times that a folder's packages should take together, with the race
+// detector, on two cores. A folder's budget does not count the folders below it that
+// have their own. Every other top-level folder has defaultBudget.
 var budgets = map[string]time.Duration{
 	"core":               3 * time.Minute,
 	"core/delivery":      time.Minute,
@@ -49,7 +50,7 @@ func main() {
 }
 
 // run runs `go test args...`, copies its output to w as it comes, and appends the
-// table. It returns an error when the tests failed or a group is over its budget.
+// table. It returns an error when the tests failed.
 func run(ctx context.Context, args []string, w io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -68,9 +69,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	if copyErr != nil {
 		return fmt.Errorf("copy output: %w", copyErr)
 	}
-	if over := report(w, spent); len(over) > 0 {
-		return fmt.Errorf("over the time budget: %s", strings.Join(over, ", "))
-	}
+	report(w, spent)
 	return nil
 }
 
@@ -124,26 +123,18 @@ func group(pkg string) string {
 	}
 }
 
-// report prints the table and returns the groups that are over their budget.
-func report(w io.Writer, spent map[string]time.Duration) (over []string) {
-	groups := make([]string, 0, len(spent))
-	for g := range spent {
-		groups = append(groups, g)
-	}
-	sort.Strings(groups)
-
-	fmt.Fprintf(w, "\n%-20s %10s %10s\n", "time budget", "took", "may take")
-	for _, g := range groups {
+// report prints the table.
+func report(w io.Writer, spent map[string]time.Duration) {
+	fmt.Fprintf(w, "\n%-20s %10s %10s\n", "time budget", "took", "budget")
+	for _, g := range slices.Sorted(maps.Keys(spent)) {
 		limit, ok := budgets[g]
 		if !ok {
 			limit = defaultBudget
 		}
 		verdict := ""
 		if spent[g] > limit {
-			verdict = "  OVER"
-			over = append(over, g)
+			verdict = "  over"
 		}
 		fmt.Fprintf(w, "%-20s %9.1fs %9.0fs%s\n", g+"/...", spent[g].Seconds(), limit.Seconds(), verdict)
 	}
-	return over
 }
