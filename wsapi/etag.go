@@ -10,39 +10,51 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// An ETag names a state of a stream: "<timeline>-<incarnation>-<version>". It is the
-// same for every representation of that state, so a page's can be used to append.
+// An ETag names a state of a stream in one representation:
+// "<timeline>-<incarnation>-<version>", which ends in "-cloudevents" for a batch of
+// CloudEvents. Each representation needs its own, because a browser looks a page up by
+// its URL and ETag. If-Match takes any: it is about the state alone.
 
-// incarnation is every stream's: the log has no way yet to delete a stream, and so
-// none to begin another one of its name. What says otherwise was not made by this server.
+// incarnation is 1 for every stream: streams cannot be deleted yet, and so not be created
+// again.
 const incarnation = "1"
 
-// etag is the tag of a version that a stream had when the log was in state.
-func etag(state core.State, version uint64) string { return tagOf(state.Timeline(), version) }
+// suffixes are the endings of the representations that have an ETag.
+var suffixes = map[string]string{typeJSON: "", typeCloudBatch: "-cloudevents"}
 
-func tagOf(timeline string, version uint64) string {
-	return `"` + timeline + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + `"`
+// etag is the tag of a version that a stream had when the log was in state. The kind is
+// one of suffixes.
+func etag(state core.State, version uint64, kind string) string {
+	return tagOf(state.Timeline(), version, kind)
 }
 
-// expectedByTag is what If-Match expects of a stream. A tag of another log, or of a
-// tail that the log has lost, is log_changed; any other that this server cannot have
-// given, a weak one too, is wrong_expected_version: it names a state that the stream
-// is not at.
+func tagOf(timeline string, version uint64, kind string) string {
+	return `"` + timeline + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + suffixes[kind] + `"`
+}
+
+// expectedByTag is the version that If-Match expects of a stream. A tag of another log, or
+// of a tail that the log has lost, is log_changed. Any other that this server cannot have
+// sent, a weak one too, is wrong_expected_version: the stream is not in the state that it
+// names.
 func (a *API) expectedByTag(ctx context.Context, tag, stream string) (core.Expect, error) {
 	opaque, isTag := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
 	opaque, closed := strings.CutSuffix(opaque, `"`)
 	if !isTag || !closed || strings.Contains(opaque, `"`) {
 		return 0, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", clip(tag))
 	}
-	parts := strings.Split(opaque, "-")
-	if len(parts) == 3 {
-		state := a.config.Store.State()
+	state := a.config.Store.State()
+	for kind, suffix := range suffixes {
+		rest, ok := strings.CutSuffix(opaque, suffix)
+		parts := strings.Split(rest, "-")
+		if !ok || len(parts) != 3 {
+			continue
+		}
 		end, known := state.End(parts[0])
 		if !known {
 			return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", clip(tag))
 		}
 		version, err := strconv.ParseUint(parts[2], 10, 64)
-		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version) {
+		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version, kind) {
 			if parts[0] != state.Timeline() {
 				err = a.checkKept(ctx, tag, stream, version, end)
 			}
@@ -79,8 +91,8 @@ func matches(values []string, tag string) bool {
 	return false
 }
 
-// expected is what the request expects of the stream. A precondition is one of the
-// headers, whose failure is 412; the query's is 409.
+// expected is what the request expects of the stream. precondition reports that a header
+// says so: its failure is 412, that of the query's expect 409.
 func (a *API) expected(r *http.Request, stream string) (x core.Expect, precondition bool, err error) {
 	match, none := r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
 	query := r.URL.Query()["expect"]
@@ -105,7 +117,7 @@ func (a *API) expected(r *http.Request, stream string) (x core.Expect, precondit
 	return core.AnyVersion, false, nil
 }
 
-// refuseAppend answers an append's error: 412 where a precondition did not hold.
+// refuseAppend responds to a failed append: with 412 if a precondition did not hold.
 func (a *API) refuseAppend(w http.ResponseWriter, r *http.Request, precondition bool, err error) error {
 	switch core.AsError(err).Code {
 	case core.CodeWrongExpectedVersion, core.CodeLogChanged:

@@ -28,40 +28,17 @@ func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
 func (a *API) readAny(w http.ResponseWriter, r *http.Request, stream string) error {
 	w.Header().Add("Vary", "Accept")
 	kind := accepted(r.Header.Values("Accept"), typeJSON, typeNDJSON, typeEventStream, typeCloudBatch)
-	if kind != "" && r.Method == http.MethodHead {
-		kind = typeJSON // the others would read on and on for nobody
-	}
-	switch kind {
-	case typeJSON:
-		return a.page(w, r, stream, typeJSON, appendPage)
-	case typeCloudBatch:
-		return a.page(w, r, stream, typeCloudBatch, appendCloudBatch)
-	case typeNDJSON:
+	switch {
+	case kind == "":
+		return core.Errorf(core.CodeNotAcceptable, "none of %q can be served", clip(strings.Join(r.Header.Values("Accept"), ", ")))
+	case r.Method == http.MethodHead:
+		return a.head(w, r, stream, kind)
+	case kind == typeNDJSON:
 		return a.lines(w, r, stream)
-	case typeEventStream:
+	case kind == typeEventStream:
 		return a.tail(w, r, stream)
 	}
-	return core.Errorf(core.CodeNotAcceptable, "none of %q can be served", clip(strings.Join(r.Header.Values("Accept"), ", ")))
-}
-
-// accepted is the first of the client's media ranges that is offered, or "".
-func accepted(accept []string, offers ...string) string {
-	if len(accept) == 0 {
-		return offers[0]
-	}
-	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
-		kind, params, _ := strings.Cut(part, ";")
-		kind = strings.ToLower(strings.TrimSpace(kind))
-		if strings.Contains(params, "q=0") && !strings.Contains(params, "q=0.") {
-			continue
-		}
-		for _, offer := range offers {
-			if kind == offer || kind == "*/*" || strings.HasSuffix(kind, "/*") && strings.HasPrefix(offer, kind[:len(kind)-1]) {
-				return offer
-			}
-		}
-	}
-	return ""
+	return a.page(w, r, stream, kind)
 }
 
 // pageQuery takes from, limit and dir from the query.
@@ -122,8 +99,8 @@ func number(q url.Values, name string, max uint64) (uint64, error) {
 	return n, nil
 }
 
-// page answers one page, in a form that encode makes.
-func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string, encode func(dst []byte, page *core.Page) []byte) error {
+// page responds with one page of events, as JSON or as a batch of CloudEvents.
+func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) error {
 	request, err := pageQuery(r.URL.Query(), core.MaxReadEvents)
 	if err != nil {
 		return err
@@ -140,22 +117,48 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string, 
 		return err
 	}
 	h := w.Header()
-	tag := etag(state, page.Version)
-	h.Set("ETag", tag)
-	h.Set("Cache-Control", "private, no-cache")
-	if matches(r.Header.Values("If-None-Match"), tag) {
-		w.WriteHeader(http.StatusNotModified)
+	if notModified(w, r, setState(h, state, &page, kind)) {
 		return nil
 	}
 	a.metrics.Read(page.Count)
-	addLinks(h, r, &request, &page)
+	addNext(h, r, &request, &page)
 	body := requests.NewBuffer()
 	defer body.Free()
-	body.B = append(encode(body.B, &page), '\n')
-	h.Set("Content-Type", kind)
+	if kind == typeCloudBatch {
+		body.B = cloudevents.AppendBatch(body.B, page.Batch) // the headers have the rest
+	} else {
+		body.B = appendPage(body.B, &page)
+	}
+	body.B = append(body.B, '\n')
 	h.Set("Content-Length", strconv.Itoa(len(body.B)))
 	_, err = w.Write(body.B)
 	return err
+}
+
+// setState sets the headers that say which state of the stream a response has. It
+// returns the ETag, or "" if the kind has none.
+func setState(h http.Header, state core.State, page *core.Page, kind string) (tag string) {
+	h.Set("Content-Type", kind)
+	h.Set("Gyre-Version", strconv.FormatUint(page.Version, 10))
+	h.Set("Gyre-Head", strconv.FormatUint(page.Head, 10))
+	if _, ok := suffixes[kind]; !ok {
+		h.Set("Cache-Control", "private, no-store")
+		return ""
+	}
+	tag = etag(state, page.Version, kind)
+	h.Set("ETag", tag)
+	h.Set("Cache-Control", "private, no-cache")
+	return tag
+}
+
+// notModified responds with 304 if the client has the state of the tag already.
+func notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
+	if tag == "" || !matches(r.Header.Values("If-None-Match"), tag) {
+		return false
+	}
+	w.Header().Del("Content-Type")
+	w.WriteHeader(http.StatusNotModified)
+	return true
 }
 
 // appendPage encodes a page as an object.
@@ -167,61 +170,58 @@ func appendPage(dst []byte, page *core.Page) []byte {
 	return append(dst, '}')
 }
 
-// appendCloudBatch encodes a page as a batch of CloudEvents. Only the headers tell
-// what comes after it.
-func appendCloudBatch(dst []byte, page *core.Page) []byte {
-	return cloudevents.AppendBatch(dst, page.Batch)
-}
-
 // writeWithin gives the next write its deadline.
 func (a *API) writeWithin(w http.ResponseWriter) {
 	// Not every ResponseWriter has deadlines; the server's have.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.config.Limits.IOTimeout))
 }
 
-// addLinks adds the neighbours of a page.
-func addLinks(h http.Header, r *http.Request, request *core.ReadRequest, page *core.Page) {
+// addNext links the next page. The previous one has no link: where it begins depends on
+// the size of its events.
+func addNext(h http.Header, r *http.Request, request *core.ReadRequest, page *core.Page) {
+	if page.End {
+		return
+	}
 	limit := request.Limit.Events
 	if limit == 0 {
 		limit = core.DefaultReadEvents
 	}
-	link := func(from uint64, rel string) {
-		q := url.Values{"from": {strconv.FormatUint(from, 10)}, "limit": {strconv.Itoa(limit)}}
-		if request.Backward {
-			q.Set("dir", "backward")
-		}
-		h.Add("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="`+rel+`"`)
+	q := url.Values{"from": {strconv.FormatUint(page.Next, 10)}, "limit": {strconv.Itoa(limit)}}
+	if request.Backward {
+		q.Set("dir", "backward")
 	}
-	if !page.End {
-		link(page.Next, "next")
-	}
-	switch n := uint64(limit); {
-	case request.Backward && request.From != 0 && request.From < page.Version:
-		link(min(request.From+n, page.Version), "prev")
-	case !request.Backward && request.From > 1:
-		link(request.From-min(n, request.From-1), "prev")
-	}
+	h.Add("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
 }
 
-// head is HEAD /v1/streams/{stream}/events: where the stream ends.
-func (a *API) head(w http.ResponseWriter, r *http.Request) error {
+// head responds to HEAD with the headers of GET, and where the stream ends. It reads no
+// page, so it has no Link and no Content-Length.
+func (a *API) head(w http.ResponseWriter, r *http.Request, stream, kind string) error {
+	h := w.Header()
+	if kind == typeEventStream {
+		setEventStream(h)
+		_, err := tailQuery(r, stream)
+		return err
+	}
+	maxLimit := core.MaxReadEvents
+	if kind == typeNDJSON {
+		maxLimit = core.MaxNumber
+	}
+	if _, err := pageQuery(r.URL.Query(), maxLimit); err != nil {
+		return err
+	}
 	ctx, cancel, err := a.timeout(r)
 	if err != nil {
 		return err
 	}
 	defer cancel()
 	state := a.config.Store.State()
-	page, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: r.PathValue("stream"), Backward: true, Limit: core.Limit{Events: 1}})
+	page, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("ETag", etag(state, page.Version))
-	h.Set("Gyre-Version", strconv.FormatUint(page.Version, 10))
-	h.Set("Gyre-Head", strconv.FormatUint(page.Head, 10))
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", typeJSON)
-	w.WriteHeader(http.StatusOK)
+	if !notModified(w, r, setState(h, state, &page, kind)) {
+		w.WriteHeader(http.StatusOK)
+	}
 	return nil
 }
 
@@ -247,8 +247,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 		return err
 	}
 	h := w.Header()
-	h.Set("Content-Type", typeNDJSON)
-	h.Set("Cache-Control", "private, no-store")
+	setState(h, a.config.Store.State(), &page, typeNDJSON)
 	h.Set("X-Accel-Buffering", "no")
 	out := bufio.NewWriterSize(w, 32<<10)
 	for {

@@ -32,10 +32,7 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 		return err
 	}
 	t := &tailer{api: a, w: w, log: a.config.Store.State().Timeline(), deliveries: make(chan told)}
-	h := w.Header()
-	h.Set("Content-Type", typeEventStream)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")
+	setEventStream(w.Header())
 	w.WriteHeader(http.StatusOK)
 
 	var reading sync.WaitGroup
@@ -45,6 +42,12 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 	_ = follower.Close() // it only ends the wait
 	reading.Wait()
 	return err
+}
+
+func setEventStream(h http.Header) {
+	h.Set("Content-Type", typeEventStream)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // a proxy passes each event on at once
 }
 
 // tailQuery takes the start and the filter from a request.

@@ -151,7 +151,7 @@ func TestHTTPAppendAndRead(t *testing.T) {
 	if e := events[1].(map[string]any); e["dataBase64"] != "AP8=" || e["contentType"] != "x/y" || e["stream"] != "a/b c" {
 		t.Errorf("event %v", e)
 	}
-	want := `<` + path + `?from=4&limit=2>; rel="next", <` + path + `?from=1&limit=2>; rel="prev"`
+	want := `<` + path + `?from=4&limit=2>; rel="next"`
 	if got := strings.Join(page.Header.Values("Link"), ", "); got != want {
 		t.Errorf("Link %s\nwant %s", got, want)
 	}
@@ -161,7 +161,7 @@ func TestHTTPAppendAndRead(t *testing.T) {
 	tag := page.Header.Get("ETag")
 	n.do("GET", path+"?from=2&limit=2", "", "If-None-Match: "+tag).want(t, 304)
 	head := n.do("HEAD", path, "").want(t, 200)
-	if head.Header.Get("Gyre-Version") != "5" || head.Header.Get("ETag") != tag || head.Header.Get("Cache-Control") != "no-store" {
+	if head.Header.Get("Gyre-Version") != "5" || head.Header.Get("ETag") != tag {
 		t.Errorf("HEAD %v", head.Header)
 	}
 	if got := n.do("GET", "/v1/events?dir=backward&limit=2", "").want(t, 200).fields(t); got["next"] != 3.0 || got["version"] != 5.0 {
@@ -262,7 +262,7 @@ func TestHTTPHeadOfAFollowEnds(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	for _, accept := range []string{"text/event-stream", "application/x-ndjson", "application/json"} {
 		a := n.do("HEAD", "/v1/events", "", "Accept: "+accept).want(t, 200)
-		if a.Header.Get("ETag") == "" || len(a.body) > 0 {
+		if a.Header.Get("Content-Type") != accept || len(a.body) > 0 {
 			t.Errorf("%s: %v %s", accept, a.Header, a.body)
 		}
 	}

@@ -35,7 +35,7 @@ func routes() []route {
 		{method: "POST", path: "/v1/streams/{stream}/events", handle: (*API).appendEvents, query: []string{"expect"}},
 		{method: "GET", path: "/v1/streams/{stream}/events", handle: (*API).readStream, query: reading},
 		{method: "POST", path: "/v1/streams/{stream}/links", handle: (*API).appendLinks, query: []string{"expect"}},
-		{method: "HEAD", path: "/v1/streams/{stream}/events", handle: (*API).head},
+		{method: "HEAD", path: "/v1/streams/{stream}/events", handle: (*API).readStream, query: reading},
 		{method: "GET", path: "/v1/events", handle: (*API).readAll, query: reading},
 		{method: "GET", path: "/v1/events/{id}", handle: (*API).event},
 		{method: "POST", path: "/v1/transactions", handle: (*API).transaction},
