@@ -369,7 +369,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Check that it runs (gyre serve) and that --server names its address."},
 	CodeTimeout: {Class: ClassTimeout, Status: 504, Retryable: true,
 		Title: "No answer in time",
-		Fix:   "Try again. An append may have been written: send the same ids again and nothing is written twice."},
+		Fix:   "Try again. An append that is answered so is not written, and will not be."},
 	CodeCanceled: {Class: ClassInterrupted, Status: 499, Retryable: true,
 		Title: "The caller gave up",
 		Fix:   "An append may have been written all the same: send the same ids again and nothing is written twice."},

@@ -263,8 +263,8 @@ func (c *committer) pick(lane int, group []*pending) []*pending {
 func (c *committer) withdraw(group []*pending) []*pending {
 	kept := group[:0]
 	for _, p := range group {
-		if err := p.ctx.Err(); err != nil {
-			c.answer(p, Outcome{Err: AsError(err)})
+		if err := begin(p.ctx); err != nil {
+			c.answer(p, Outcome{Err: err})
 			continue
 		}
 		kept = append(kept, p)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -214,8 +216,8 @@ func TestCallersWhoGiveUp(t *testing.T) {
 	<-g.begun
 	s.Submit(ctx, one("a"), func(_ core.Result, err error) { queued <- err })
 	cancel()
-	if _, err := s.Append(ctx, one("a")); !errors.Is(err, core.CodeUnknownOutcome) {
-		t.Errorf("a wait that ended answers %v", err)
+	if _, err := s.Append(ctx, one("a")); !errors.Is(err, core.CodeCanceled) {
+		t.Errorf("a Commit withdrawn by its caller answers %v", err)
 	}
 	g.pass <- struct{}{}
 	if err := <-begun; err != nil {
@@ -226,6 +228,47 @@ func TestCallersWhoGiveUp(t *testing.T) {
 	}
 	if head := s.State().Head; head != 1 {
 		t.Errorf("%d events were written, want 1", head)
+	}
+}
+
+// What a caller is told when its deadline passes is true, also later.
+func TestDeadlinesTellWhetherAStepHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGated()
+		s := core.NewStore(g, core.StoreConfig{})
+		defer s.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		answers := make(chan error, 2)
+		add := func() { _, err := s.Append(ctx, one("a")); answers <- err }
+		go add()
+		<-g.begun
+		go add() // the lane of its stream is busy
+		got := []core.Code{core.AsError(<-answers).Code, core.AsError(<-answers).Code}
+		slices.Sort(got)
+		if want := []core.Code{core.CodeTimeout, core.CodeUnknownOutcome}; !slices.Equal(got, want) {
+			t.Errorf("answers %v, want %v", got, want)
+		}
+		close(g.pass)
+		synctest.Wait()
+		if head := s.State().Head; head != 1 {
+			t.Errorf("%d events were written, want only the one that had begun", head)
+		}
+	})
+}
+
+// Of a step that begins and an owner that withdraws, one has its way.
+func TestAClaimIsDecidedOnce(t *testing.T) {
+	for range 1000 {
+		var c core.Claim
+		var begun, withdrawn bool
+		var both sync.WaitGroup
+		both.Go(func() { begun = c.Begin() })
+		both.Go(func() { withdrawn = c.Withdraw() })
+		both.Wait()
+		if begun == withdrawn || c.Begin() != begun || c.Withdraw() != withdrawn {
+			t.Fatalf("begun %v and withdrawn %v", begun, withdrawn)
+		}
 	}
 }
 

@@ -11,9 +11,10 @@ import (
 // methods are safe for concurrent use. Every error is an *Error or wraps the
 // context's.
 type Log interface {
-	// Append makes c durable, all of it or nothing (P4, P6), or answers why
-	// not. When ctx ends first the answer is unknown_outcome, which is safe to
-	// retry if the events have ids (P5).
+	// Append makes c durable, all of it or nothing (P4, P6), or returns why
+	// not. If ctx ends before the write begins, c is never written and the error
+	// is timeout or canceled. If ctx ends later, the error is unknown_outcome, which
+	// is safe to retry if the events have ids (P5).
 	Append(ctx context.Context, c Commit) (Result, error)
 
 	// Read answers one page of a stream or of $all. A stream without events is

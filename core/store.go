@@ -64,12 +64,13 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 		err    error
 	}
 	answers := make(chan answer, 1)
-	s.Submit(ctx, c, func(r Result, err error) { answers <- answer{r, err} })
+	wait := &claimed{Context: ctx}
+	s.Submit(wait, c, func(r Result, err error) { answers <- answer{r, err} })
 	select {
 	case a := <-answers:
 		return a.result, a.err
 	case <-ctx.Done():
-		return Result{}, Errorf(CodeUnknownOutcome, "the wait for the append ended (%w), the append may not have", context.Cause(ctx))
+		return Result{}, GivenUp(context.Cause(ctx), !wait.claim.Withdraw())
 	}
 }
 
@@ -77,7 +78,8 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 // possibly before Submit returns. Commits submitted by one goroutine that
 // touch the same stream are applied in the order they were submitted in.
 // Submit waits only for room in the queue. ctx withdraws the Commit until a
-// step begins with it. done must not block, nor call the Store.
+// step begins with it; with a Claim in ctx its owner knows whether one has. done
+// must not block, nor call the Store.
 func (s *Store) Submit(ctx context.Context, c Commit, done func(Result, error)) {
 	if err := c.Validate(); err != nil {
 		done(Result{}, err)
