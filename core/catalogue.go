@@ -279,7 +279,7 @@ var catalogue = map[Code]CodeInfo{
 
 	CodeSubscriptionNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "There is no such subscription",
-		Fix:   "Check the name, or subscribe to create it."},
+		Fix:   "Check the name. PUT /v1/subscriptions/{name} creates it, and so does a subscribe or a fetch with options."},
 	CodeSubscriptionInterrupted: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The subscription was reset, or moved to another owner",
 		Fix:   "Subscribe again. What was not acked is delivered again."},

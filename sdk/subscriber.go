@@ -253,9 +253,14 @@ func (s *Subscriber) request(on *session) *wire.Subscribe {
 	defer s.mu.Unlock()
 	s.queue = nil
 	s.lease.begin(on)
+	options := s.asked()
+	anyOptions := options == nil && !s.options.Transient
+	if anyOptions {
+		options = []byte("{}")
+	}
 	return &wire.Subscribe{
 		Sub: s.num, Subscription: s.name, Transient: s.options.Transient,
-		Consumer: s.options.Consumer, Ack: "explicit", Options: s.asked(),
+		Consumer: s.options.Consumer, Ack: "explicit", Options: options, AnyOptions: anyOptions,
 		Credit: &wire.Amount{Events: int64(s.options.Ahead), Bytes: creditBytes},
 	}
 }

@@ -18,11 +18,15 @@ import (
 
 // fetchBody asks for events of a subscription, for a client without a connection.
 type fetchBody struct {
-	Max       int            `json:"max,omitzero"`    // events; 100 if 0
-	WaitMs    int64          `json:"waitMs,omitzero"` // for the first of them
-	Consumer  string         `json:"consumer,omitzero"`
-	Options   jsontext.Value `json:"options,omitzero"`   // as in op subscribe
-	Transient bool           `json:"transient,omitzero"` // likewise, and refused: there is no connection
+	Max      int    `json:"max,omitzero"`    // events; 100 if 0
+	WaitMs   int64  `json:"waitMs,omitzero"` // for the first of them
+	Consumer string `json:"consumer,omitzero"`
+
+	// As in op subscribe; transient is refused, since there is no connection.
+	Options     jsontext.Value `json:"options,omitzero"`
+	AnyOptions  bool           `json:"anyOptions,omitzero"`
+	Incarnation string         `json:"incarnation,omitzero"`
+	Transient   bool           `json:"transient,omitzero"`
 }
 
 // fetch is POST /v1/subscriptions/{subscription}/fetch.
@@ -73,7 +77,7 @@ func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequ
 	if err := requests.Consumer(body.Consumer); err != nil {
 		return r, err
 	}
-	if r.Definition, err = requests.Definition(body.Options); err != nil {
+	if err := requests.Define(&r, body.Options, body.AnyOptions, body.Incarnation); err != nil {
 		return r, err
 	}
 	r.Wait = min(wait, a.config.Limits.MaxRequest)
@@ -123,7 +127,9 @@ func appendFetched(dst []byte, d *subscriptions.Delivery) []byte {
 	dst = strconv.AppendUint(dst, d.Checkpoint, 10)
 	dst = append(dst, `,"lag":`...)
 	dst = strconv.AppendUint(dst, d.Lag(), 10)
-	return append(dst, '}')
+	dst = append(dst, `,"incarnation":"`...)
+	dst = append(dst, d.Incarnation...)
+	return append(dst, `"}`...)
 }
 
 // ackBody answers what was fetched.

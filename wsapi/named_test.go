@@ -45,10 +45,14 @@ type listener struct {
 	end     map[string]any   // why it is over
 }
 
-// listen joins a subscription; fields are more of the subscribe, such as options.
+// listen joins a subscription, as it is or a new one; fields are more of the subscribe,
+// such as options.
 func (n *node) listen(protocol, name, fields string) *listener {
 	n.t.Helper()
 	l := &listener{peer: n.greeted(protocol), sub: 1, bin: protocol == wire.Bin}
+	if !strings.Contains(fields, `"options"`) {
+		fields += `,"options":{},"anyOptions":true`
+	}
 	l.say(fmt.Sprintf(`{"op":"subscribe","id":2,"sub":1,"subscription":%q%s}`, name, fields))
 	if ok := l.hear(); ok["op"] != "ok" || ok["id"] != 2.0 || ok["sub"] != 1.0 {
 		n.t.Fatalf("subscribe was answered %v", ok)
@@ -329,7 +333,7 @@ func TestNamedLimits(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	n.listen(wire.JSON, "one", "")
 	p := n.greeted()
-	p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"one"}`)
+	p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"one","options":{}}`)
 	p.refused("a second", 2, "subscription_in_use")
 	n.listen(wire.JSON, "two", `,"options":{"concurrencyLimit":2}`)
 	n.listen(wire.JSON, "two", "")
@@ -460,8 +464,8 @@ func TestNamedBesideFollows(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	n.feed(3, 1)
 	p := n.greeted()
-	p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"a"}`)
-	p.say(`{"op":"subscribe","id":3,"sub":2,"subscription":"b"}`)
+	p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"a","options":{}}`)
+	p.say(`{"op":"subscribe","id":3,"sub":2,"subscription":"b","options":{}}`)
 	p.say(`{"op":"subscribe","id":4,"sub":3,"stream":"$all"}`)
 	events, oks := map[float64]int{}, 0
 	for events[1] < 3 || events[2] < 3 || events[3] < 3 {
@@ -579,5 +583,36 @@ func TestNamedTransientJoinedLater(t *testing.T) {
 		two := `,"transient":true,"options":{"concurrencyLimit":2,"bufferSize":2}`
 		n.listen(protocol, "cache", two).wants(first(1, 2)...)
 		n.listen(protocol, "cache", two).wants(first(3, 4)...)
+	})
+}
+
+// A client that comes back names the incarnation that it joined: what was deleted
+// meanwhile is not created again.
+func TestComingBackNeverCreates(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		p := n.greeted(protocol)
+		p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"w"}`)
+		p.refused("subscribe", 2, "subscription_not_found")
+		p.say(`{"op":"subscribe","id":3,"sub":1,"subscription":"w","anyOptions":true}`)
+		p.refused("subscribe", 3, "invalid_request")
+		p.say(`{"op":"subscribe","id":4,"sub":1,"subscription":"w","options":{"stream":"mine"}}`)
+		incarnation, _ := p.hear()["incarnation"].(string)
+		if incarnation == "" {
+			t.Fatal("no incarnation")
+		}
+		_ = p.Close()
+		n.answers("/v1/subscriptions/w/fetch", fmt.Sprintf(`{"incarnation":%q}`, incarnation), 200, incarnation)
+		n.answers("/v1/subscriptions/w/fetch", `{"options":{},"anyOptions":true}`, 200, incarnation)
+		n.do("DELETE", "/v1/subscriptions/w", "")
+		p = n.greeted(protocol)
+		again := fmt.Sprintf(`{"op":"subscribe","id":2,"sub":1,"subscription":"w","incarnation":%q}`, incarnation)
+		p.say(again)
+		p.refused("subscribe", 2, "subscription_not_found")
+		n.answers("/v1/subscriptions/w/fetch", fmt.Sprintf(`{"incarnation":%q}`, incarnation), 404, "subscription_not_found")
+		n.answers("/v1/subscriptions/w/fetch", `{}`, 404, "subscription_not_found")
+		n.answers("/v1/subscriptions/w/fetch", `{"options":{}}`, 200, `"incarnation":`)
+		p.say(again)
+		p.refused("subscribe", 2, "subscription_not_found")
 	})
 }

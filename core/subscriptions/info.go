@@ -13,6 +13,8 @@ type Info struct {
 	Name      string    `json:"name"`
 	Transient bool      `json:"transient,omitzero"`
 	Created   time.Time `json:"created"`
+	// Incarnation tells it from an earlier or later one of its name.
+	Incarnation string `json:"incarnation"`
 	Definition
 
 	State      delivery.State `json:"state"`
@@ -128,7 +130,7 @@ func (o *Owner) hostOf(l *life) *host {
 // info is what is known of a life without its progress.
 func (l *life) info() Info {
 	return Info{
-		Name: l.key.name, Transient: l.key.transient, Created: l.Created, Start: l.Start, Definition: l.Definition,
+		Name: l.key.name, Transient: l.key.transient, Created: l.Created, Incarnation: l.ID, Start: l.Start, Definition: l.Definition,
 		Subscribers: []SubscriberInfo{},
 	}
 }

@@ -35,18 +35,26 @@ func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info,
 }
 
 // findOrCreate is the life of a subscription that is not hosted. The slot is held.
-func (o *Owner) findOrCreate(ctx context.Context, key slotKey, d *Definition) (*life, error) {
+func (o *Owner) findOrCreate(ctx context.Context, key slotKey, r *JoinRequest) (*life, error) {
 	if !key.transient {
 		l, err := o.records.life(ctx, key.name)
-		if !errors.Is(err, core.CodeSubscriptionNotFound) {
+		if !errors.Is(err, core.CodeSubscriptionNotFound) || !r.creates() {
 			return l, err
 		}
 	}
-	if d == nil {
-		def := DefaultDefinition()
-		d = &def
+	switch {
+	case !r.creates():
+		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no transient subscription %q", clip(key.name))
+	case r.Definition == nil:
+		d := DefaultDefinition()
+		return o.create(ctx, key, &d)
 	}
-	return o.create(ctx, key, d)
+	return o.create(ctx, key, r.Definition)
+}
+
+// creates reports whether the subscription is created if there is none.
+func (r *JoinRequest) creates() bool {
+	return r.Incarnation == "" && (r.Definition != nil || r.Transient)
 }
 
 // create makes a life, and writes its definition and its first progress if it is to be

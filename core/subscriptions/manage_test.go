@@ -308,15 +308,71 @@ func TestIdleHostsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.close(o)
-	s, err := o.Join(t.Context(), subscriptions.JoinRequest{Name: "a", Credit: unlimited})
+	s, err := o.Join(t.Context(), subscriptions.JoinRequest{Name: "a", Definition: definition(nil), Credit: unlimited})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = o.Join(t.Context(), subscriptions.JoinRequest{Name: "b", Credit: unlimited})
+	_, err = o.Join(t.Context(), subscriptions.JoinRequest{Name: "b", Definition: definition(nil), Credit: unlimited})
 	n.wants(err, core.CodeOverloaded)
 	s.Leave(true)
 	eventually(t, func() error {
-		_, err := o.Join(t.Context(), subscriptions.JoinRequest{Name: "b", Credit: unlimited})
+		_, err := o.Join(t.Context(), subscriptions.JoinRequest{Name: "b", Definition: definition(nil), Credit: unlimited})
 		return err
+	})
+}
+
+// A join without a definition, or of an incarnation, never creates. Options are compared
+// only where they say so.
+func TestJoinCreatesOnlyWhenItSaysSo(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(3, 1)
+		join := func(r subscriptions.JoinRequest, want core.Code) (incarnation string) {
+			t.Helper()
+			r.Name, r.Credit = "s", unlimited
+			s, err := n.Join(t.Context(), r)
+			if want != "" {
+				if !errors.Is(err, want) {
+					t.Fatalf("joined with %v, want %s", err, want)
+				}
+				return ""
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Leave(true)
+			d, ok, err := s.Take(core.Limit{})
+			if !ok || err != nil || d.Incarnation == "" {
+				t.Fatalf("took %+v, %v", d, err)
+			}
+			return d.Incarnation
+		}
+		d := definition(func(d *subscriptions.Definition) { d.Stream = "s-0" })
+		other := definition(func(d *subscriptions.Definition) { d.BufferSize = 2 })
+		join(subscriptions.JoinRequest{}, core.CodeSubscriptionNotFound)
+		first := join(subscriptions.JoinRequest{Definition: d}, "")
+		join(subscriptions.JoinRequest{Definition: other}, core.CodeSubscriptionOptionsDiffer)
+		for _, r := range []subscriptions.JoinRequest{
+			{}, {Definition: d}, {Definition: other, AnyOptions: true}, {Incarnation: first}, {Definition: other, Incarnation: first},
+		} {
+			if again := join(r, ""); again != first {
+				t.Errorf("%+v joined %q, want %q", r, again, first)
+			}
+		}
+		if info := n.info("s"); info.Incarnation != first {
+			t.Errorf("%+v", info)
+		}
+		c := n.join("s", unlimited)
+		if err := n.Delete(t.Context(), "s"); err != nil {
+			t.Fatal(err)
+		}
+		c.ends(core.CodeSubscriptionNotFound)
+		// The subscribers that come back do not create it, nor join another of its name.
+		join(subscriptions.JoinRequest{Incarnation: first}, core.CodeSubscriptionNotFound)
+		join(subscriptions.JoinRequest{Definition: d, Incarnation: first}, core.CodeSubscriptionNotFound)
+		join(subscriptions.JoinRequest{Transient: true, Incarnation: first}, core.CodeSubscriptionNotFound)
+		if second := join(subscriptions.JoinRequest{Definition: other, AnyOptions: true}, ""); second == first {
+			t.Error("it has its old incarnation")
+		}
+		join(subscriptions.JoinRequest{Incarnation: first}, core.CodeSubscriptionNotFound)
 	})
 }

@@ -103,8 +103,14 @@ func New(config Config) (*Owner, error) {
 type JoinRequest struct {
 	Name string
 	// Definition is what the subscription is created with if there is none, or must
-	// have; nil is the default one, or whichever it has.
+	// have. Without one it is joined as it is, and never created.
 	Definition *Definition
+	// AnyOptions joins a subscription that exists as it is, whatever Definition says.
+	AnyOptions bool
+	// Incarnation is that of a Delivery, for a subscriber that comes back. Only that
+	// incarnation is joined, as it is: if it was deleted, the error is
+	// subscription_not_found.
+	Incarnation string
 	// Transient is a subscription of which nothing is stored: it begins with its first
 	// subscriber, at From, and is over when its last one has left. Who joins one that is
 	// there joins it where it is. What it would park is passed over. A Detached
@@ -127,8 +133,9 @@ type JoinRequest struct {
 	Lease uint64
 }
 
-// Join begins a lease. The errors are those of Put, subscription_in_use and
-// too_many_subscribers; and lease_lost where a Lease is to be found again.
+// Join begins a lease. The errors are those of Put, subscription_not_found,
+// subscription_in_use and too_many_subscribers; and lease_lost where a Lease is to be
+// found again.
 func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 	if r.Lease != 0 {
 		return o.attach(ctx, &r)
@@ -144,11 +151,11 @@ func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 	}
 	defer o.leave(sl)
 	for {
-		h, err := o.hosted(ctx, sl, func() (*life, error) { return o.findOrCreate(ctx, sl.key, r.Definition) })
+		h, err := o.hosted(ctx, sl, func() (*life, error) { return o.findOrCreate(ctx, sl.key, &r) })
 		if err != nil {
 			return nil, err
 		}
-		if err := h.life.takes(r.Definition); err != nil {
+		if err := h.life.takes(&r); err != nil {
 			return nil, err
 		}
 		s, err := h.join(&r)

@@ -82,6 +82,8 @@ type Delivery struct {
 	Checkpoint uint64 // stored
 	Head       uint64 // of the log
 	Lease      uint64 // that the events were sent under
+	// Incarnation tells the subscription from an earlier or later one of its name.
+	Incarnation string
 }
 
 // Lag is how many positions the checkpoint is behind.
@@ -217,7 +219,7 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	if s.gone != nil {
 		return Delivery{}, false, s.gone
 	}
-	d = Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease)}
+	d = Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.life.ID}
 	if len(s.pending.runs) > 0 {
 		if s.detached {
 			d.Batch, d.Attempts = s.pending.takeAll(limit)

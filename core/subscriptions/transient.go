@@ -24,13 +24,17 @@ func (r *JoinRequest) validateTransient() error {
 	return nil
 }
 
-// takes checks that who asks for a definition means this subscription. Where a transient
-// one has begun does not matter to who comes later, or comes again.
-func (l *life) takes(d *Definition) error {
-	if d == nil {
+// takes checks that a JoinRequest means this subscription. Where a transient one has
+// begun does not matter to who comes later, or comes again.
+func (l *life) takes(r *JoinRequest) error {
+	switch {
+	case r.Incarnation != "" && r.Incarnation != l.ID:
+		return core.Errorf(core.CodeSubscriptionNotFound,
+			"the subscription %q that was joined was deleted; there is a new one of that name", clip(l.key.name))
+	case r.Incarnation != "" || r.AnyOptions || r.Definition == nil:
 		return nil
 	}
-	other := *d
+	other := *r.Definition
 	if l.key.transient {
 		other.From = l.Definition.From
 	}

@@ -29,18 +29,23 @@ func Consumer(name string) error {
 	return nil
 }
 
-// Definition decodes the options of a subscription; nil if there are none. Unlike other
-// messages they may have no unknown fields: this server could not keep to a policy that
-// it does not know.
-func Definition(text []byte) (*subscriptions.Definition, error) {
-	if len(text) == 0 || string(text) == "null" {
-		return nil, nil
+// Define sets which subscription a request joins, or creates. Unlike other messages the
+// options may have no unknown fields: this server could not keep to a policy that it
+// does not know.
+func Define(r *subscriptions.JoinRequest, options []byte, anyOptions bool, incarnation string) error {
+	r.AnyOptions, r.Incarnation = anyOptions, incarnation
+	if len(options) == 0 || string(options) == "null" {
+		if anyOptions {
+			return core.Errorf(core.CodeInvalidRequest, "anyOptions is about options, which are missing")
+		}
+		return nil
 	}
 	d := subscriptions.DefaultDefinition()
-	if err := wire.UnmarshalStrict(text, &d); err != nil {
-		return nil, err
+	if err := wire.UnmarshalStrict(options, &d); err != nil {
+		return err
 	}
-	return &d, nil
+	r.Definition = &d
+	return nil
 }
 
 // Ack acks positions, or everything up to one.

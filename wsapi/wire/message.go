@@ -65,6 +65,8 @@ type (
 		Consumer     string         `json:"consumer,omitzero"`
 		Ack          string         `json:"ack,omitzero"` // "explicit" is all there is
 		Options      jsontext.Value `json:"options,omitzero"`
+		AnyOptions   bool           `json:"anyOptions,omitzero"`  // Options are for creating it only
+		Incarnation  string         `json:"incarnation,omitzero"` // that was joined before, and no other
 	}
 
 	// Credit allows a sub more.
@@ -141,6 +143,8 @@ type (
 		Cursor string `json:"cursor,omitzero"`
 		Live   bool   `json:"live,omitzero"`
 		Head   uint64 `json:"head,omitzero"` // of a read, too
+		// Of a named subscription: what a later subscribe gives to come back to it.
+		Incarnation string `json:"incarnation,omitzero"`
 	}
 
 	// Failure answers a request that was refused, or, without an id, a message

@@ -19,8 +19,8 @@ type consumer struct {
 	reported delivery.State // to the client
 	// The client of a transient one is told the checkpoint: nobody else keeps it.
 	transient  bool
-	first      *subscriptions.Delivery // not sent yet
-	began      uint64                  // the checkpoint when it was joined
+	first      *subscriptions.Delivery // that join has taken; nil once it is sent
+	began      uint64                  // the checkpoint then
 	checkpoint uint64                  // the last that was reported
 	cursor     string                  // the last that was reported
 
@@ -40,13 +40,11 @@ func (c *conn) join(ctx context.Context, s *sub, subs Joiner, r subscriptions.Jo
 	s.mu.Lock()
 	s.named = k.Subscriber
 	s.mu.Unlock()
-	if k.transient {
-		first, _, gone := k.Take(core.Limit{}) // the first one has the checkpoint
-		if gone != nil {
-			return nil, gone
-		}
-		k.first, k.began = &first, first.Checkpoint
+	first, _, err := k.Take(core.Limit{})
+	if err != nil {
+		return nil, err
 	}
+	k.first, k.began, s.incarnation = &first, first.Checkpoint, first.Incarnation
 	return k, nil
 }
 

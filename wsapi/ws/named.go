@@ -25,8 +25,7 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 	if err := requests.Consumer(m.Consumer); err != nil {
 		return nil, err
 	}
-	var err error
-	if r.Definition, err = requests.Definition(m.Options); err != nil {
+	if err := requests.Define(&r, m.Options, m.AnyOptions, m.Incarnation); err != nil {
 		return nil, err
 	}
 	r.Credit = delivery.Credit{Events: delivery.Unlimited, Bytes: delivery.Unlimited}

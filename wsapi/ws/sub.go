@@ -35,6 +35,8 @@ type sub struct {
 	cancel   context.CancelFunc
 	log      string // the log's identity, for cursors
 
+	incarnation string // of a named subscription
+
 	over bool // protected by outbox.mu
 
 	mu     sync.Mutex // protects the fields below
@@ -251,6 +253,11 @@ func (s *sub) accepted(id uint64, src source, head uint64) []byte {
 	if place, known := src.place(head); known {
 		dst = append(dst, `,"cursor":"`...)
 		dst = append(dst, s.cursor(place)...)
+		dst = append(dst, '"')
+	}
+	if s.incarnation != "" {
+		dst = append(dst, `,"incarnation":"`...)
+		dst = append(dst, s.incarnation...)
 		dst = append(dst, '"')
 	}
 	dst = append(dst, `,"head":`...)

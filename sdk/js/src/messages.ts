@@ -135,9 +135,11 @@ export interface NamedFields {
 }
 
 export function namedText(id: number, sub: number, f: NamedFields): string {
-  const { credit, subscription, consumer, options } = f;
+  const { credit, subscription, consumer } = f;
   const transient = f.transient || undefined;
-  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, transient, consumer, ack: "explicit", options });
+  const anyOptions = (!f.options && !transient) || undefined;
+  const options = f.options ?? (anyOptions && {});
+  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, transient, consumer, ack: "explicit", options, anyOptions });
 }
 
 export function creditText(sub: number, c: Amount): string {
