@@ -7,9 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// A Claim decides once whether a Commit begins or is withdrawn, so that whoever waits
-// for the Commit can say which. It is found in the context that is submitted with the
-// Commit: that context's Value returns what Claim.Value does. The zero value is ready.
+// A Claim decides once whether what a caller asked for begins to be written or is
+// withdrawn, so that the caller whose context ends can be told which. It is found in the
+// context of the Commits it is for, whose Value returns what Claim.Value does. Several
+// Commits may share one: it has begun when the first of them has. The zero value is
+// ready.
 type Claim struct{ state atomic.Uint32 }
 
 // The states of a Claim.
@@ -19,53 +21,12 @@ const (
 	withdrawn
 )
 
-// claimKey is the key of a Claim among the values of a context.
-type claimKey struct{}
-
-// Value returns c for the key that a Store looks it up by, and nil for any other.
-func (c *Claim) Value(key any) any {
-	if _, ok := key.(claimKey); ok {
-		return c
-	}
-	return nil
+// WithClaim returns a context with a Claim of its own.
+func WithClaim(ctx context.Context) (context.Context, *Claim) {
+	c := &claimed{Context: ctx}
+	return c, &c.claim
 }
 
-// Begin reports whether the Commit may be written. From then on nobody can withdraw it.
-func (c *Claim) Begin() bool {
-	return c.state.CompareAndSwap(undecided, begun) || c.state.Load() == begun
-}
-
-// Withdraw reports whether the Commit will certainly not be written. Otherwise it has
-// begun.
-func (c *Claim) Withdraw() bool {
-	return c.state.CompareAndSwap(undecided, withdrawn) || c.state.Load() == withdrawn
-}
-
-// GivenUp is the answer to a Commit whose context ended with cause before its outcome
-// was known: unknown_outcome if it has begun, otherwise timeout or canceled.
-func GivenUp(cause error, begun bool) *Error {
-	switch {
-	case begun:
-		return Errorf(CodeUnknownOutcome, "the wait for the append ended (%w) after its write had begun", cause)
-	case errors.Is(cause, context.DeadlineExceeded):
-		return Errorf(CodeTimeout, "the deadline passed before the append began; it is not written (%w)", cause)
-	}
-	return Errorf(CodeCanceled, "the append was withdrawn before it began; it is not written (%w)", cause)
-}
-
-// begin claims what is submitted with ctx for a step, and returns the answer if it has
-// been withdrawn.
-func begin(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return GivenUp(err, false)
-	}
-	if c, ok := ctx.Value(claimKey{}).(*Claim); ok && !c.Begin() {
-		return GivenUp(cmp.Or(context.Cause(ctx), context.Canceled), false)
-	}
-	return nil
-}
-
-// claimed is a context with a Claim.
 type claimed struct {
 	context.Context
 	claim Claim
@@ -76,4 +37,56 @@ func (c *claimed) Value(key any) any {
 		return v
 	}
 	return c.Context.Value(key)
+}
+
+// claimKey is the key of a Claim among the values of a context.
+type claimKey struct{}
+
+// claimOf returns the Claim of a context, or nil.
+func claimOf(ctx context.Context) *Claim {
+	c, _ := ctx.Value(claimKey{}).(*Claim)
+	return c
+}
+
+// Value returns c for the key that a Store looks it up by, and nil for any other.
+func (c *Claim) Value(key any) any {
+	if _, ok := key.(claimKey); ok {
+		return c
+	}
+	return nil
+}
+
+// Begin reports whether a Commit may be written. From then on nobody can withdraw it.
+func (c *Claim) Begin() bool {
+	return c.state.CompareAndSwap(undecided, begun) || c.state.Load() == begun
+}
+
+// Withdraw reports whether certainly nothing was or will be written. Otherwise a write
+// has begun.
+func (c *Claim) Withdraw() bool {
+	return c.state.CompareAndSwap(undecided, withdrawn) || c.state.Load() == withdrawn
+}
+
+// GivenUp is the answer to a caller whose context ended with cause, and withdraws what it
+// asked for: timeout or canceled if nothing was written, otherwise unknown_outcome.
+func (c *Claim) GivenUp(cause error) *Error {
+	switch {
+	case !c.Withdraw():
+		return Errorf(CodeUnknownOutcome, "the wait ended after the write had begun (%w)", cause)
+	case errors.Is(cause, context.DeadlineExceeded):
+		return Errorf(CodeTimeout, "the deadline passed before the write began; nothing is written (%w)", cause)
+	}
+	return Errorf(CodeCanceled, "it was withdrawn before the write began; nothing is written (%w)", cause)
+}
+
+// begin claims a Commit for a step, and returns its answer if it has been withdrawn.
+func begin(ctx context.Context) error {
+	c := claimOf(ctx)
+	if c == nil {
+		c = new(Claim)
+	}
+	if ctx.Err() != nil || !c.Begin() {
+		return c.GivenUp(cmp.Or(context.Cause(ctx), context.Canceled))
+	}
+	return nil
 }

@@ -12,9 +12,9 @@ import (
 // context's.
 type Log interface {
 	// Append makes c durable, all of it or nothing (P4, P6), or returns why
-	// not. If ctx ends before the write begins, c is never written and the error
-	// is timeout or canceled. If ctx ends later, the error is unknown_outcome, which
-	// is safe to retry if the events have ids (P5).
+	// not. If ctx ends first, the error is timeout or canceled where c certainly
+	// is not and will not be written. Otherwise it is unknown_outcome, which is safe
+	// to retry if the events have ids (P5).
 	Append(ctx context.Context, c Commit) (Result, error)
 
 	// Read answers one page of a stream or of $all. A stream without events is

@@ -64,13 +64,16 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 		err    error
 	}
 	answers := make(chan answer, 1)
-	wait := &claimed{Context: ctx}
-	s.Submit(wait, c, func(r Result, err error) { answers <- answer{r, err} })
+	claim := claimOf(ctx)
+	if claim == nil {
+		ctx, claim = WithClaim(ctx)
+	}
+	s.Submit(ctx, c, func(r Result, err error) { answers <- answer{r, err} })
 	select {
 	case a := <-answers:
 		return a.result, a.err
 	case <-ctx.Done():
-		return Result{}, GivenUp(context.Cause(ctx), !wait.claim.Withdraw())
+		return Result{}, claim.GivenUp(context.Cause(ctx))
 	}
 }
 

@@ -343,7 +343,7 @@ func (h *host) awaitSettled(ctx context.Context) error {
 }
 
 // await waits until a Commit has made something true. The error is why the host has
-// ended before, or that ctx has.
+// ended before, or unknown_outcome if ctx has.
 func (h *host) await(ctx context.Context, done func() bool) error {
 	for {
 		h.mu.Lock()
@@ -360,7 +360,7 @@ func (h *host) await(ctx context.Context, done func() bool) error {
 		case <-stored:
 		case <-h.ctx.Done():
 		case <-ctx.Done():
-			return core.AsError(ctx.Err())
+			return core.Errorf(core.CodeUnknownOutcome, "the wait ended (%w), but the change may still be stored", context.Cause(ctx))
 		}
 	}
 }
