@@ -36,7 +36,7 @@ type Node struct {
 	server   *http.Server
 	listener *net.TCPListener
 
-	starting wsapi.Starting            // answers until there is an API
+	starting *wsapi.Starting           // serves until there is an API
 	api      atomic.Pointer[wsapi.API] // nil while the log is being opened
 	serving  sync.WaitGroup
 	failed   chan error
@@ -60,6 +60,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
 	}
 	n := &Node{config: config, logger: config.Logger, listener: listener.(*net.TCPListener), failed: make(chan error, 1)}
+	n.starting = wsapi.NewStarting(n.allowHosts(), config.AllowOrigins)
 	n.serve()
 	if err := n.open(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWithin)
@@ -100,17 +101,22 @@ func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
 	n.starting.ServeHTTP(w, r)
 }
 
-func (n *Node) apiConfig() wsapi.Config {
+// allowHosts are the configured hosts and the one that the node listens on.
+func (n *Node) allowHosts() []string {
 	hosts := n.config.AllowHosts
 	if host, _, err := net.SplitHostPort(n.config.Listen); err == nil && host != "" {
 		hosts = append([]string{host}, hosts...)
 	}
+	return hosts
+}
+
+func (n *Node) apiConfig() wsapi.Config {
 	return wsapi.Config{
 		Store:         n.store,
 		Subscriptions: n.subs,
 		Logger:        n.logger,
 		Registry:      newRegistry(n.store, n.subs),
-		AllowHosts:    hosts,
+		AllowHosts:    n.allowHosts(),
 		AllowOrigins:  n.config.AllowOrigins,
 		Version:       n.config.Version,
 	}

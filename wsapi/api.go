@@ -27,7 +27,7 @@ func New(config Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{config: config, guard: newGuard(&config)}
+	a := &API{config: config, guard: newGuard(config.AllowHosts, config.AllowOrigins)}
 	if a.metrics, err = newMetrics(&a.config); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ const (
 	typeJSON        = "application/json"
 	typeNDJSON      = "application/x-ndjson"
 	typeEventStream = "text/event-stream"
+	typeProblem     = "application/problem+json"
 	typeCloudEvent  = "application/cloudevents+json"
 	typeCloudBatch  = "application/cloudevents-batch+json"
 	// binaryCloudEvent is no media type: the attributes are headers, and the body

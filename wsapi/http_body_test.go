@@ -84,7 +84,7 @@ func TestEveryBodyHasADeadline(t *testing.T) {
 						case "draining":
 							_ = api.Close(t.Context())
 						case "starting":
-							handler = new(wsapi.Starting)
+							handler = wsapi.NewStarting(nil, nil)
 						}
 						line, headers, _ := strings.Cut(request, "\r\n")
 						if !strings.Contains(headers, "Host:") {

@@ -44,6 +44,9 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 	return err
 }
 
+// eventStreamRetry has a browser come back a second after the stream has ended.
+const eventStreamRetry = "retry: 1000\n\n"
+
 func setEventStream(h http.Header) {
 	h.Set("Content-Type", typeEventStream)
 	h.Set("Cache-Control", "no-store")
@@ -129,7 +132,7 @@ func (t *tailer) read(ctx context.Context, follower core.Follower) {
 func (t *tailer) write(ctx context.Context) error {
 	heartbeat := time.NewTicker(t.api.config.Limits.Heartbeat)
 	defer heartbeat.Stop()
-	text := []byte("retry: 1000\n\n")
+	text := []byte(eventStreamRetry)
 	for {
 		if err := t.send(text); err != nil {
 			return err
@@ -142,7 +145,7 @@ func (t *tailer) write(ctx context.Context) error {
 		case d := <-t.deliveries:
 			if d.err != nil {
 				requests.LogInternal(t.api.config.Logger, d.err)
-				return t.end(text[:0], d.err)
+				return t.send(appendEnd(text[:0], d.err))
 			}
 			heartbeat.Reset(t.api.config.Limits.Heartbeat)
 			text = t.append(text[:0], &d.Delivery)
@@ -193,13 +196,13 @@ func (t *tailer) appendID(dst []byte, position uint64) []byte {
 	return append(dst, '\n')
 }
 
-// end tells why the stream ends. The browser will come back.
-func (t *tailer) end(dst []byte, err error) error {
-	body, marshalErr := wire.Marshal(wire.NewError(err))
-	if marshalErr != nil {
-		return marshalErr
+// appendEnd encodes why the stream ends.
+func appendEnd(dst []byte, err error) []byte {
+	body, err := wire.Marshal(wire.NewError(err))
+	if err != nil {
+		return dst
 	}
 	dst = append(dst, "event: end\ndata: "...)
 	dst = append(dst, body...)
-	return t.send(append(dst, "\n\n"...))
+	return append(dst, "\n\n"...)
 }

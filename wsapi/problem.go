@@ -19,7 +19,7 @@ type problem struct {
 	*wire.Error
 }
 
-// problem answers a request with an error.
+// problem responds with an error.
 func (a *API) problem(w http.ResponseWriter, r *http.Request, err error) {
 	a.problemWith(w, r, err, 0)
 }
@@ -34,12 +34,19 @@ func (a *API) problemWith(w http.ResponseWriter, r *http.Request, err error, sta
 	writeProblem(w, r, err, instance, status)
 }
 
-// newInstance names one answer, so that it can be found in the log.
+// newInstance is the name of one response, to find it in the log.
 func newInstance() string { return "urn:uuid:" + core.NewID().String() }
 
-// writeProblem writes the body and headers of an error; status 0 is the code's.
+// writeProblem writes the body and headers of an error; status 0 is the code's. An
+// EventSource never comes back after another status than 200, so that it is sent an error
+// that may pass as a stream that ends.
 func writeProblem(w http.ResponseWriter, r *http.Request, err error, instance string, status int) {
 	e := wire.NewError(err)
+	if e.Retryable && r.Method == http.MethodGet && accepted(r.Header.Values("Accept"), typeProblem, typeEventStream) == typeEventStream {
+		setEventStream(w.Header())
+		_, _ = w.Write(appendEnd([]byte(eventStreamRetry), err))
+		return
+	}
 	if status != 0 {
 		e.Status = status
 	}
@@ -49,7 +56,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, instance st
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", typeProblem)
 	h.Set("Cache-Control", "no-store")
 	h.Del("ETag")
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {

@@ -142,10 +142,9 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	found, pattern, routeErr := a.mux.find(r)
 	ws := pattern == "/v1/ws"
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-	if err := a.guard.check(r, ws || !reading); err != nil {
+	if err := a.guard.admit(w.Header(), r, ws || !reading); err != nil {
 		return pattern, err
 	}
-	a.shareWith(w, r)
 	if r.Method == http.MethodOptions && pattern != "" {
 		return pattern, a.options(w, r)
 	}
@@ -191,29 +190,12 @@ func setPathValues(r *http.Request, pattern string) {
 	}
 }
 
-// shareWith lets pages of the listed origins read the answer.
-func (a *API) shareWith(w http.ResponseWriter, r *http.Request) {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return
-	}
-	w.Header().Add("Vary", "Origin")
-	if a.guard.listed(origin) {
-		w.Header().Set("Access-Control-Allow-Origin", origin)
-		w.Header().Set("Access-Control-Expose-Headers", "ETag, Location, Link, Retry-After")
-	}
-}
-
-// options answers which methods a path takes, and a browser's preflight.
+// options responds with the methods that a path takes, and to a browser's preflight.
 func (a *API) options(w http.ResponseWriter, r *http.Request) error {
 	h, _ := a.mux.paths.Handler(r)
 	allow := h.(methods).allow()
 	w.Header().Set("Allow", allow)
-	if a.guard.listed(r.Header.Get("Origin")) {
-		w.Header().Set("Access-Control-Allow-Methods", allow)
-		w.Header().Set("Access-Control-Allow-Headers", "Content-Type, If-Match, If-None-Match, Last-Event-ID, Gyre-Timeout")
-		w.Header().Set("Access-Control-Max-Age", "600")
-	}
+	a.guard.preflight(w.Header(), r, allow)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

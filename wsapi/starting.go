@@ -7,22 +7,28 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Starting is an http.Handler for the time before there is a Store, since opening a
-// log after a crash may take minutes, and a database may come later: /livez answers that the process lives, so that
-// nobody ends it for being slow, and everything else, /readyz too, is answered 503
-// with code starting. Safe for concurrent use; the zero value is ready.
+// Starting is an http.Handler for the time before there is a Store. Opening a log may
+// take minutes after a crash, and a database may come up later. /livez is 200, so that
+// nobody ends the process for being slow; everything else, /readyz too, is 503 with code
+// starting. Safe for concurrent use.
 type Starting struct {
+	guard       guard
 	done, total atomic.Int64
 	waiting     atomic.Pointer[core.Error]
 }
 
-// Progress tells how far the opening is, in bytes of the log.
+// NewStarting makes a Starting, with AllowHosts and AllowOrigins of Config.
+func NewStarting(allowHosts, allowOrigins []string) *Starting {
+	return &Starting{guard: newGuard(allowHosts, allowOrigins)}
+}
+
+// Progress sets how many bytes of the log have been opened.
 func (s *Starting) Progress(done, total int64) {
 	s.total.Store(total)
 	s.done.Store(done)
 }
 
-// Waiting tells why the log cannot be opened yet.
+// Waiting sets why the log cannot be opened yet.
 func (s *Starting) Waiting(why error) { s.waiting.Store(core.AsError(why)) }
 
 func (s *Starting) err() *core.Error {
@@ -39,10 +45,15 @@ func (s *Starting) err() *core.Error {
 func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := newRecorder(w, r, Limits{}.WithDefaults().IOTimeout)
 	// The client may be gone and not read the response.
-	switch r.URL.Path {
-	case "/livez":
+	switch err, path := s.guard.admit(rec.Header(), r, false), r.URL.Path; {
+	case err != nil:
+		writeProblem(rec, r, err, newInstance(), 0)
+	case r.Method == http.MethodOptions:
+		s.guard.preflight(rec.Header(), r, "*")
+		rec.WriteHeader(http.StatusNoContent)
+	case path == "/livez":
 		_ = writeText(rec, http.StatusOK, "ok\n")
-	case "/readyz", "/healthz":
+	case path == "/readyz", path == "/healthz":
 		_ = writeNotReady(rec, s.err().Error())
 	default:
 		writeProblem(rec, r, s.err(), newInstance(), 0)

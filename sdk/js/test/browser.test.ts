@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import { join, normalize } from "node:path";
 import { after, test } from "node:test";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { Node } from "./node.js";
+import { Node, patience } from "./node.js";
 import type * as inPage from "./page.js";
 
 const root = join(import.meta.dirname, "..");
@@ -100,6 +100,54 @@ test("in Chromium", { skip: executablePath === undefined && "Chromium is missing
     );
     assert.equal(state, "live");
     assert.equal(attempts, total + 1);
+  });
+
+  await t.test("fetch sends CloudEvents in binary mode, and reads what the headers say", async () => {
+    const read = await page.evaluate(async (url) => {
+      const events = `${url}/v1/streams/${encodeURIComponent("cloud/1")}/events`;
+      const headers = { "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/page", "ce-type": "Clicked", "ce-comexampleext": "x" };
+      const { status } = await fetch(events, { method: "POST", headers, body: "{}" });
+      const head = await fetch(events, { method: "HEAD" });
+      // The browser has a page in its cache that is another representation.
+      await fetch(events);
+      const batch = await fetch(events, { headers: { Accept: "application/cloudevents-batch+json" } });
+      const [event] = (await batch.json()) as { comexampleext: string }[];
+      return [
+        status,
+        head.headers.get("Gyre-Version"),
+        head.headers.get("Gyre-Head") !== null,
+        head.headers.get("ETag") !== null,
+        event?.comexampleext,
+      ];
+    }, node.url);
+    assert.deepEqual(read, [201, "1", true, true, "x"]);
+  });
+
+  await t.test("an EventSource outlives a node that starts or shuts down", async () => {
+    await node.stop();
+    await node.startWithoutDatabase();
+    await page.evaluate((url) => {
+      const told = { ends: [] as string[], types: [] as string[] };
+      const source = new EventSource(`${url}/v1/streams/outlived/events?from=1`);
+      source.addEventListener("end", (e) => told.ends.push((JSON.parse(e.data) as { code: string }).code));
+      source.addEventListener("message", (e) => told.types.push((JSON.parse(e.data) as { type: string }).type));
+      Object.assign(globalThis, { told });
+    }, node.url);
+    const told = (what: "ends" | "types", last: string) =>
+      page.waitForFunction(
+        ([what, last]) => (globalThis as unknown as { told: Record<string, string[]> }).told[what]?.at(-1) === last,
+        [what, last] as const,
+        { timeout: patience },
+      );
+    await told("ends", "starting");
+    for (const type of ["First", "Second"]) {
+      await node.stop();
+      await node.start();
+      const events = `${node.url}/v1/streams/outlived/events`;
+      await fetch(events, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ type, data: 1 }) });
+      await told("types", type);
+    }
+    assert.deepEqual(await page.evaluate(() => (globalThis as unknown as { told: { types: string[] } }).told.types), ["First", "Second"]);
   });
 
   await t.test("kill -9 and restarts", async () => {

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { WebSocket as WS } from "ws";
 import { type Client, type ConnectOptions, connect } from "../dist/index.js";
 
@@ -20,18 +21,20 @@ export const patience = 20_000;
 export class Node {
   /** As http://host:port. */
   url = "";
-  readonly #args: string[];
+  readonly #engine: string[];
+  readonly #flags: string[];
   #listen = "127.0.0.1:0";
   #process: ChildProcess | undefined;
 
-  private constructor(args: string[]) {
-    this.#args = args;
+  private constructor(engine: string[], flags: string[]) {
+    this.#engine = engine;
+    this.#flags = ["--log-level", "error", ...flags];
   }
 
   /** Starts a node that ends with the test; with engine disk it keeps its data while it does not run. */
   static async start(t: TestContext, engine: "memory" | "disk", ...flags: string[]): Promise<Node> {
     const data = mkdtempSync(join(tmpdir(), "gyre-js-"));
-    const node = new Node(["serve", "--engine", engine, "--data", data, "--log-level", "error", ...flags]);
+    const node = new Node(["--engine", engine, "--data", data], flags);
     t.after(async () => {
       await node.kill();
       rmSync(data, { recursive: true, force: true });
@@ -40,9 +43,18 @@ export class Node {
     return node;
   }
 
+  /** Starts on a database that is not there, for which it waits. */
+  async startWithoutDatabase(): Promise<void> {
+    this.#spawn("--postgres", "postgres://127.0.0.1:1/none").stderr.resume();
+    for (;;) {
+      const ready = await fetch(`${this.url}/readyz`).catch(() => undefined);
+      if (ready?.status === 503) return;
+      await setTimeout(20);
+    }
+  }
+
   async start(): Promise<void> {
-    const child = spawn(gyre, [...this.#args, "--listen", this.#listen], { stdio: ["ignore", "ignore", "pipe"] });
-    this.#process = child;
+    const child = this.#spawn(...this.#engine);
     let said = "";
     child.stderr.setEncoding("utf8");
     for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
@@ -56,6 +68,12 @@ export class Node {
       }
     }
     assert.fail(`gyre serve ended: ${said}`);
+  }
+
+  #spawn(...engine: string[]) {
+    const child = spawn(gyre, ["serve", ...engine, ...this.#flags, "--listen", this.#listen], { stdio: ["ignore", "ignore", "pipe"] });
+    this.#process = child;
+    return child;
   }
 
   /** kill -9. */
