@@ -21,8 +21,9 @@ type Commit struct {
 	// Storage that has epochs refuses another than the log's with stale_epoch
 	// (P7). 0 is the epoch that the engine was opened under.
 	Epoch uint64
-	// Lazy allows the Commit to wait, at most MaxLazyWait, to share a sync. A group
-	// waits only if all its Commits are lazy.
+	// Lazy allows the Store to hold the Commit back, at most MaxLazyWait, so that it
+	// shares a step with others. A Commit that is not lazy takes those before it
+	// along.
 	Lazy bool
 }
 

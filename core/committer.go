@@ -7,17 +7,22 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
-	// lanes is how many steps may be under way at once: while one waits for
+	// workers is how many steps may be under way at once: while one waits for
 	// its fsync, the next is verified and encoded.
-	lanes = 2
+	workers = 2
 
 	// The bounds of a group. A single Commit always fits.
 	maxGroupCommits = 1024
 	maxGroupEvents  = 16 * 1024
 	maxGroupBytes   = 4 << 20
+
+	// maxHeldBack bounds what one look at the queue compares: the streams and
+	// records of Commits that are held back.
+	maxHeldBack = 64 * 1024
 
 	// longAlone is how many groups of one Commit say that there is one appender.
 	longAlone = 16
@@ -26,10 +31,10 @@ const (
 	maxQueuedCommits = 16 * 1024
 )
 
-// committer makes groups of the Commits that wait and takes them to the
-// engine. There is no timer: a group is what arrived while the steps before it
-// ran. Each lane is one goroutine, started in newCommitter and gone when stop
-// returns.
+// committer makes groups of the queued Commits and takes them to the engine. A
+// group is what arrived while the steps before it ran. Only lazy Commits wait
+// longer, until one that is not lazy takes them along or MaxLazyWait has passed.
+// Each worker is one goroutine, started in newCommitter and gone when stop returns.
 type committer struct {
 	engine   Engine
 	tail     *tail
@@ -37,7 +42,7 @@ type committer struct {
 	running  sync.WaitGroup
 
 	mu sync.Mutex // protects the fields below
-	// work is signalled when a lane may find something to take.
+	// work is signaled when a worker may find something to take.
 	work sync.Cond
 	// room is closed, and made anew, when Commits leave a full queue.
 	room    chan struct{}
@@ -46,30 +51,41 @@ type committer struct {
 	bytes   int        // of queue
 	load    int        // of queue
 	waiting int        // submitters that wait for room
-	busy    [lanes]step
+	busy    [workers]step
 	alone   int // groups of a single Commit, since there was a larger one
+	// lazy runs while a queued Commit may wait to share a sync, and sets due: the
+	// queue's Commits are lazy no more.
+	lazy *time.Timer
+	due  bool
 
+	counted counters
+}
+
+// counters are what Stats counts.
+type counters struct {
 	commits, events, conflicts, duplicates, failures, steps atomic.Uint64
 }
 
-// step is what a lane works on, from take to release. The zero step is none.
+// step is what a worker works on, from take to release. The zero step is none.
 type step struct {
-	slots  slots
-	bytes  int
-	events int
-	load   int
-	begun  bool
+	conflicts conflictSet
+	epoch     uint64 // of all its Commits
+	bytes     int
+	events    int
+	load      int
+	begun     bool
 }
 
 // pending is a Commit on its way.
 type pending struct {
 	ctx     context.Context
 	commit  Commit
-	touched touched
+	single  [1]touch // room for the touches of most Commits
+	touches []touch
 	events  int
 	bytes   int
-	// load is how much there is for callers who wait: the bytes of its events, and
-	// one for each. Records add nothing.
+	// load is how much there is for callers who wait: the bytes of events and
+	// records, and one for each. A lazy Commit has none.
 	load int
 	done func(Result, error)
 }
@@ -77,26 +93,29 @@ type pending struct {
 func newCommitter(engine Engine, tail *tail, maxBytes int) *committer {
 	c := &committer{engine: engine, tail: tail, maxBytes: maxBytes, room: make(chan struct{})}
 	c.work.L = &c.mu
-	for lane := range lanes {
-		c.running.Go(func() { c.run(lane) })
+	for worker := range workers {
+		c.running.Go(func() { c.run(worker) })
 	}
 	return c
 }
 
 // submit queues a validated Commit.
 func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error)) {
-	p := &pending{ctx: ctx, commit: commit, touched: commit.touches(), done: done}
+	p := &pending{ctx: ctx, commit: commit, done: done}
+	p.touches = p.commit.touches(p.single[:0])
 	for i := range commit.Appends {
 		p.events += commit.Appends[i].Count()
 		p.bytes += commit.Appends[i].size()
 	}
-	p.load = p.bytes + p.events
 	for i := range commit.Records {
-		p.bytes += len(commit.Records[i].Value)
+		p.bytes += commit.Records[i].size()
+	}
+	if !commit.Lazy {
+		p.load = p.bytes + p.events + len(commit.Records)
 	}
 	if err := c.enqueue(p); err != nil {
-		c.commits.Add(1)
-		c.failures.Add(1)
+		c.counted.commits.Add(1)
+		c.counted.failures.Add(1)
 		done(Result{}, err)
 	}
 }
@@ -127,16 +146,27 @@ func (c *committer) enqueue(p *pending) error {
 	c.queue = append(c.queue, p)
 	c.bytes += p.bytes
 	c.load += p.load
+	if p.commit.Lazy && c.lazy == nil && !c.due {
+		c.lazy = time.AfterFunc(MaxLazyWait, c.endLaziness)
+	}
 	c.work.Signal()
 	return nil
 }
 
-// run is the life of a lane.
-func (c *committer) run(lane int) {
+// endLaziness lets a step begin with what is queued.
+func (c *committer) endLaziness() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lazy, c.due = nil, len(c.queue) > 0
+	c.work.Signal()
+}
+
+// run is what a worker does.
+func (c *committer) run(worker int) {
 	var group []*pending
 	var commits []*Commit
 	for {
-		group = c.take(lane, group[:0])
+		group = c.take(worker, group[:0])
 		if group == nil {
 			return
 		}
@@ -147,10 +177,10 @@ func (c *committer) run(lane int) {
 		}
 		// The step belongs to all its callers: none of their contexts ends it.
 		done := c.engine.Commit(context.Background(), commits)
-		c.steps.Add(1)
-		c.publish(lane, done)
-		c.release(lane)
-		c.events.Add(uint64(done.Written.Count))
+		c.counted.steps.Add(1)
+		c.publish(worker, done)
+		c.release(worker)
+		c.counted.events.Add(uint64(done.Written.Count))
 		for i, p := range group {
 			c.answer(p, done.Outcomes[i])
 		}
@@ -160,14 +190,14 @@ func (c *committer) run(lane int) {
 	}
 }
 
-// take waits for Commits that do not touch what the other lanes work on, and
+// take waits for Commits that do not conflict with what the other workers have, and
 // removes a group of them from the queue. It is nil when the committer stops.
 //
 // Before it does so it yields once, unless Commits have long come one by one. The
-// first to arrive wakes the lane; goroutines that are as ready to submit would
+// first to arrive wakes the worker; goroutines that are as ready to submit would
 // otherwise come too late and need a sync of their own. A lone appender would only
-// see another thread take the lane over: measured, 7-10 µs of its 120.
-func (c *committer) take(lane int, group []*pending) []*pending {
+// see another thread take over: measured, 7-10 µs of its 120.
+func (c *committer) take(worker int, group []*pending) []*pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	yielded := false
@@ -184,7 +214,7 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 			c.mu.Lock()
 			yielded = true
 		default:
-			if group = c.pick(lane, group); len(group) == 0 {
+			if group = c.pick(worker, group); len(group) == 0 {
 				c.work.Wait()
 				yielded = false
 			}
@@ -198,56 +228,53 @@ func (c *committer) take(lane int, group []*pending) []*pending {
 		c.room = make(chan struct{})
 	}
 	if len(c.queue) > 0 {
-		c.work.Signal() // there may be work for another lane too
+		c.work.Signal() // there may be work for another worker too
+	} else {
+		c.due = false
 	}
 	return group
 }
 
 // worthwhile reports whether to begin a step now. Beside another step it has
 // to be at least as large: groups that are begun as soon as anything is there
-// would stay small, and each costs a sync. A step without events is another
-// matter: the engine may let it wait for one with events to share a sync, so
-// nothing waits for it but what has no events either, which would take the last
-// lane. c.mu is held.
+// would stay small, and each costs a sync. Lazy Commits are begun alone only when
+// they are due or hold up submitters, and not beside each other, which would keep
+// the last worker from others. c.mu is held.
 func (c *committer) worthwhile() bool {
 	for i := range c.busy {
 		b := &c.busy[i]
-		switch {
-		case !b.begun:
-		case b.load == 0 && c.load == 0, c.load < b.load:
+		if b.begun && (c.load == 0 || c.load < b.load) {
 			return false
 		}
 	}
-	return len(c.queue) > 0
+	return c.load > 0 || len(c.queue) > 0 && (c.due || c.waiting > 0)
 }
 
-// pick moves the next group from the queue to group. A Commit that must wait
-// for another lane holds back the later ones that share a slot with it.
-// c.mu is held.
-func (c *committer) pick(lane int, group []*pending) []*pending {
-	var blocked slots
-	for other := range c.busy {
-		for i, w := range c.busy[other].slots {
-			blocked[i] |= w
-		}
-	}
-	mine := &c.busy[lane]
+// pick moves the next group from the queue to group. All of it is of the epoch of its
+// first Commit. A Commit that is held back holds back the later ones that conflict
+// with it. c.mu is held.
+func (c *committer) pick(worker int, group []*pending) []*pending {
+	var heldBack conflictSet
+	compared := 0
+	mine := &c.busy[worker]
 	kept := c.queue[:0]
 	for i, p := range c.queue {
 		full := len(group) > 0 && (len(group) == maxGroupCommits || mine.events+p.events > maxGroupEvents || mine.bytes+p.bytes > maxGroupBytes)
-		if full {
+		if full || compared > maxHeldBack {
 			kept = append(kept, c.queue[i:]...)
 			break
 		}
-		if blocked.meets(p.touched) {
-			blocked.add(p.touched)
+		if len(group) > 0 && p.commit.Epoch != mine.epoch || heldBack.meets(p.touches) || c.isBlocked(worker, p) {
+			heldBack.add(p.touches)
+			compared += len(p.touches)
 			kept = append(kept, p)
 			continue
 		}
 		c.bytes -= p.bytes
 		group = append(group, p)
-		mine.slots.add(p.touched)
+		mine.conflicts.add(p.touches)
 		mine.begun = true
+		mine.epoch = p.commit.Epoch
 		mine.bytes += p.bytes
 		mine.events += p.events
 		mine.load += p.load
@@ -256,6 +283,16 @@ func (c *committer) pick(lane int, group []*pending) []*pending {
 	clear(c.queue[len(kept):])
 	c.queue = kept
 	return group
+}
+
+// isBlocked reports whether p has to wait for another worker. c.mu is held.
+func (c *committer) isBlocked(worker int, p *pending) bool {
+	for other := range c.busy {
+		if other != worker && c.busy[other].conflicts.meets(p.touches) {
+			return true
+		}
+	}
+	return false
 }
 
 // withdraw answers the Commits whose callers gave up before a step began with
@@ -275,11 +312,11 @@ func (c *committer) withdraw(group []*pending) []*pending {
 
 // publish takes what a step wrote to the tail, and tells it which other steps
 // were under way then: what they wrote may come before this.
-func (c *committer) publish(lane int, done Step) {
-	var others laneSet
+func (c *committer) publish(worker int, done Step) {
+	var others workerSet
 	c.mu.Lock()
 	for i := range c.busy {
-		if i != lane && c.busy[i].begun {
+		if i != worker && c.busy[i].begun {
 			others |= 1 << i
 		}
 	}
@@ -288,7 +325,7 @@ func (c *committer) publish(lane int, done Step) {
 		state := c.engine.State()
 		c.tail.keep(state.Log, state.Head)
 	}
-	c.tail.publish(lane, done.Written, others)
+	c.tail.publish(worker, done.Written, others)
 	if slices.ContainsFunc(done.Outcomes, func(o Outcome) bool { return errors.Is(o.Err, CodeUnknownOutcome) }) {
 		// It may have been written all the same: then storage has it.
 		c.tail.skipTo(c.engine.State().Head)
@@ -302,10 +339,10 @@ func (c *committer) underWay() bool {
 	return slices.ContainsFunc(c.busy[:], func(s step) bool { return s.begun })
 }
 
-// release lets others at what the lane worked on.
-func (c *committer) release(lane int) {
+// release lets others at what the worker had.
+func (c *committer) release(worker int) {
 	c.mu.Lock()
-	c.busy[lane] = step{}
+	c.busy[worker] = step{}
 	if len(c.queue) > 0 {
 		c.work.Broadcast()
 	}
@@ -313,14 +350,14 @@ func (c *committer) release(lane int) {
 }
 
 func (c *committer) answer(p *pending, o Outcome) {
-	c.commits.Add(1)
+	c.counted.commits.Add(1)
 	switch {
 	case o.Err == nil && o.Result.Duplicate:
-		c.duplicates.Add(1)
+		c.counted.duplicates.Add(1)
 	case o.Err != nil && AsError(o.Err).Info().Class == ClassConflict:
-		c.conflicts.Add(1)
+		c.counted.conflicts.Add(1)
 	case o.Err != nil:
-		c.failures.Add(1)
+		c.counted.failures.Add(1)
 	}
 	p.done(o.Result, o.Err)
 }
@@ -329,9 +366,10 @@ func (c *committer) stats() Stats {
 	c.mu.Lock()
 	queued := len(c.queue)
 	c.mu.Unlock()
+	n := &c.counted
 	return Stats{
-		Commits: c.commits.Load(), Events: c.events.Load(), Conflicts: c.conflicts.Load(),
-		Duplicates: c.duplicates.Load(), Failures: c.failures.Load(), Steps: c.steps.Load(),
+		Commits: n.commits.Load(), Events: n.events.Load(), Conflicts: n.conflicts.Load(),
+		Duplicates: n.duplicates.Load(), Failures: n.failures.Load(), Steps: n.steps.Load(),
 		Queued: queued,
 	}
 }
@@ -340,6 +378,9 @@ func (c *committer) stats() Stats {
 func (c *committer) stop() {
 	c.mu.Lock()
 	c.closed = true
+	if c.lazy != nil {
+		c.lazy.Stop()
+	}
 	queue := c.queue
 	c.queue, c.bytes, c.load = nil, 0, 0
 	close(c.room)
@@ -347,8 +388,8 @@ func (c *committer) stop() {
 	c.work.Broadcast()
 	c.mu.Unlock()
 	for _, p := range queue {
-		c.commits.Add(1)
-		c.failures.Add(1)
+		c.counted.commits.Add(1)
+		c.counted.failures.Add(1)
 		p.done(Result{}, Errorf(CodeStoreClosed, "the store was closed before the append was written"))
 	}
 	c.running.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,12 @@ func one(stream string) core.Commit {
 		Events: []core.NewEvent{{Type: "T", Format: core.Bytes, Data: []byte("x")}},
 	}}}
 }
+
+func oneRecord(key string, expect core.Expect) core.Commit {
+	return core.Commit{Records: []core.RecordOp{{Table: "t", Key: key, Expect: expect, Value: []byte("x")}}}
+}
+
+func ignore(core.Result, error) {}
 
 // While one stream's step is under way, another stream's may begin, but none
 // with the same stream.
@@ -82,7 +89,6 @@ func TestSmallAppendsShareAStep(t *testing.T) {
 	s := core.NewStore(g, core.StoreConfig{})
 	defer s.Close()
 	defer close(g.pass)
-	ignore := func(core.Result, error) {}
 	large := one("a")
 	large.Appends[0].Events[0].Data = make([]byte, 1000)
 	s.Submit(t.Context(), large, ignore)
@@ -96,25 +102,157 @@ func TestSmallAppendsShareAStep(t *testing.T) {
 	}
 }
 
-// A step of records only may take its time: an append does not wait for it, however
-// small it is, and other records do not take its lane.
-func TestAppendsDoNotWaitForRecords(t *testing.T) {
+// Records are work like events: the second worker serves them, beside a step that is
+// no larger.
+func TestRecordsTakeTheSecondWorker(t *testing.T) {
 	g := newGated()
 	s := core.NewStore(g, core.StoreConfig{})
 	defer s.Close()
 	defer close(g.pass)
-	ignore := func(core.Result, error) {}
-	records := func(key string) core.Commit {
-		return core.Commit{Records: []core.RecordOp{{Table: "t", Key: key, Expect: core.AnyVersion, Value: make([]byte, 1000)}}}
+	for _, key := range []string{"a", "b"} {
+		s.Submit(t.Context(), oneRecord(key, core.NoStream), ignore)
+		if step := <-g.begun; len(step) != 1 || step[0].Records[0].Key != key {
+			t.Fatalf("a step began with %d Commits", len(step))
+		}
 	}
-	s.Submit(t.Context(), records("a"), ignore)
+}
+
+// While a step is under way, none begins with a Commit that writes what it checks or
+// checks what it writes. Two checks of one thing may be under way at once.
+func TestStepsUnderWayDoNotConflict(t *testing.T) {
+	appends := func(stream string, checks ...core.Check) core.Commit {
+		c := one(stream)
+		c.Checks = checks
+		return c
+	}
+	record := func(action core.RecordAction, expect core.Expect) core.Commit {
+		c := one(string(core.NewID().String()))
+		c.Records = []core.RecordOp{{Table: "t", Key: "k", Action: action, Expect: expect}}
+		return c
+	}
+	x := core.Check{Stream: "x", Expect: core.NoStream}
+	for _, test := range []struct {
+		name          string
+		first, second core.Commit
+		conflict      bool
+	}{
+		{"two checks of a stream", appends("a", x), appends("b", x), false},
+		{"a check and an append", appends("a", x), one("x"), true},
+		{"an append and a check", one("x"), appends("a", x), true},
+		{"a check that anything passes", one("x"), appends("a", core.Check{Stream: "x", Expect: core.AnyVersion}), false},
+		{"two checks of a record", record(core.CheckRecord, 0), record(core.CheckRecord, 0), false},
+		{"a check and a put of a record", record(core.CheckRecord, 0), record(core.PutRecord, 0), true},
+		{"a delete and a check of a record", record(core.DeleteRecord, 0), record(core.CheckRecord, 0), true},
+		{"two puts of a record that expect nothing", record(core.PutRecord, core.AnyVersion), record(core.PutRecord, core.AnyVersion), true},
+		{"a put that expects nothing, and one that does", record(core.PutRecord, core.AnyVersion), record(core.PutRecord, 1), true},
+		{"a check of a record that anything passes", record(core.PutRecord, 0), record(core.CheckRecord, core.AnyVersion), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGated()
+				s := core.NewStore(g, core.StoreConfig{})
+				defer s.Close()
+				defer close(g.pass)
+				s.Submit(t.Context(), test.first, ignore)
+				<-g.begun
+				s.Submit(t.Context(), test.second, ignore)
+				synctest.Wait()
+				if got := len(g.begun) == 0; got != test.conflict {
+					t.Errorf("the second waits for the first: %t, want %t", got, test.conflict)
+				}
+			})
+		})
+	}
+}
+
+// A group is of one epoch. What is held back for another one holds back what conflicts
+// with it, so that a stream's order stays.
+func TestGroupsAreOfOneEpoch(t *testing.T) {
+	g := newGated()
+	s := core.NewStore(g, core.StoreConfig{})
+	defer s.Close()
+	defer close(g.pass)
+	large := one("first")
+	large.Appends[0].Events[0].Data = make([]byte, 1000) // nothing begins beside it
+	s.Submit(t.Context(), large, ignore)
 	<-g.begun
-	s.Submit(t.Context(), records("b"), ignore)
-	s.Submit(t.Context(), records("c"), ignore)
-	s.Submit(t.Context(), one("s"), ignore)
-	if second := <-g.begun; len(second) != 3 || len(second[2].Appends) != 1 {
-		t.Errorf("the second step has %d Commits, want the records that waited, and the append", len(second))
+	for _, c := range []struct {
+		stream string
+		epoch  uint64
+	}{{"first", 1}, {"b", 2}, {"c", 1}, {"b", 1}, {"d", 2}, {"first", 2}} {
+		commit := one(c.stream)
+		commit.Epoch = c.epoch
+		s.Submit(t.Context(), commit, ignore)
 	}
+	got := make(map[string][]uint64) // epochs by stream
+	for n := 0; n < 6; {
+		g.pass <- struct{}{}
+		step := <-g.begun
+		for _, c := range step {
+			if c.Epoch != step[0].Epoch {
+				t.Errorf("a step has epochs %d and %d", step[0].Epoch, c.Epoch)
+			}
+			got[c.Appends[0].Stream] = append(got[c.Appends[0].Stream], c.Epoch)
+		}
+		n += len(step)
+	}
+	want := map[string][]uint64{"first": {1, 2}, "b": {2, 1}, "c": {1}, "d": {2}}
+	if !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("epochs by stream in the order of steps: %v, want %v", got, want)
+	}
+}
+
+// A lazy Commit waits to share a step, but no longer than MaxLazyWait, and for no
+// room in the queue. It is held back from no one: a Commit that is not lazy takes it
+// along at once.
+func TestLazyCommits(t *testing.T) {
+	lazy := func(key string, expect core.Expect) core.Commit {
+		c := oneRecord(key, expect)
+		c.Lazy = true
+		return c
+	}
+	store := func(t *testing.T, config core.StoreConfig) *core.Store {
+		s := core.NewStore(memory.New(), config)
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	run := func(name string, test func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+	}
+	run("alone", func(t *testing.T) {
+		s := store(t, core.StoreConfig{})
+		for range 3 {
+			begun := time.Now()
+			if _, err := s.Append(t.Context(), lazy("a", core.AnyVersion)); err != nil {
+				t.Fatal(err)
+			}
+			if waited := time.Since(begun); waited != core.MaxLazyWait {
+				t.Errorf("waited %v, want %v", waited, core.MaxLazyWait)
+			}
+		}
+	})
+	run("taken along", func(t *testing.T) {
+		s := store(t, core.StoreConfig{})
+		var order []string
+		begun := time.Now()
+		s.Submit(t.Context(), lazy("a", 0), func(_ core.Result, err error) { order = append(order, fmt.Sprint("lazy ", err)) })
+		s.Submit(t.Context(), lazy("b", 0), func(_ core.Result, err error) { order = append(order, fmt.Sprint("lazy ", err)) })
+		if _, err := s.Append(t.Context(), oneRecord("a", 1)); err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"lazy <nil>", "lazy <nil>"}; !slices.Equal(order, want) || time.Since(begun) != 0 {
+			t.Errorf("answered %q after %v, want %q at once", order, time.Since(begun), want)
+		}
+	})
+	run("full queue", func(t *testing.T) {
+		s := store(t, core.StoreConfig{QueueBytes: 1})
+		begun := time.Now()
+		s.Submit(t.Context(), lazy("a", 0), ignore)
+		s.Submit(t.Context(), lazy("b", 0), ignore) // waits for room
+		if time.Since(begun) != 0 {
+			t.Errorf("room came after %v", time.Since(begun))
+		}
+	})
 }
 
 // Pipelined appends to one stream are applied in the order they were
@@ -191,7 +329,6 @@ func TestAFullQueueWaitsForItsCaller(t *testing.T) {
 	s := core.NewStore(g, core.StoreConfig{QueueBytes: 1})
 	defer s.Close()
 	defer close(g.pass)
-	ignore := func(core.Result, error) {}
 	s.Submit(t.Context(), one("a"), ignore)
 	<-g.begun
 	s.Submit(t.Context(), one("a"), ignore) // waits in the queue, which is full now

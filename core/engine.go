@@ -14,9 +14,10 @@ type Engine interface {
 	// been validated. ctx bounds waiting, not the step: the outcome of what
 	// was begun is always told.
 	//
-	// Several calls may be under way at once; the Store sees to it that no two
-	// touch the same stream or record (slots.go), so their order among each
-	// other is free.
+	// Several calls may be under way at once. The Store sees to it that none writes
+	// a stream or a record that another writes or checks (conflicts.go), so their
+	// order among each other is free. All Commits of a group are of one Epoch. Lazy
+	// ones have waited: engines do not look at Lazy.
 	Commit(ctx context.Context, group []*Commit) Step
 
 	// Read answers a page as Log.Read does. The request's Limit is set, as ReadLog's is.

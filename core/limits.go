@@ -20,7 +20,7 @@ const (
 	MaxFilterPatterns   = 64
 )
 
-// MaxLazyWait is how long a lazy Commit may wait to share a sync.
+// MaxLazyWait is how long the Store may hold back a lazy Commit.
 const MaxLazyWait = 50 * time.Millisecond
 
 // All is the name that reads every event in commit order. Names that begin

@@ -78,11 +78,11 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 }
 
 // Submit takes c in and returns; done is called exactly once with the answer,
-// possibly before Submit returns. Commits submitted by one goroutine that
-// touch the same stream are applied in the order they were submitted in.
-// Submit waits only for room in the queue. ctx withdraws the Commit until a
-// step begins with it; with a Claim in ctx its owner knows whether one has. done
-// must not block, nor call the Store.
+// possibly before Submit returns. Commits of one goroutine are applied in the order
+// they were submitted in if one writes a stream or a record that the other writes
+// or checks, whatever they expect. Submit waits only for room in the queue. ctx
+// withdraws the Commit until a step begins with it; with a Claim in ctx its owner
+// knows whether one has. done must not block, nor call the Store.
 func (s *Store) Submit(ctx context.Context, c Commit, done func(Result, error)) {
 	if err := c.Validate(); err != nil {
 		done(Result{}, err)

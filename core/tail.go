@@ -37,16 +37,16 @@ type tail struct {
 }
 
 // early is a batch that came before the one that precedes it, because the step
-// of another lane is not done.
+// of another worker is not done.
 type early struct {
 	Batch
 	// awaits are the steps that were under way when it came. When all of them
 	// are done and the gap is still there, it is one for good.
-	awaits laneSet
+	awaits workerSet
 }
 
-// laneSet is a set of lanes, a bit each.
-type laneSet uint
+// workerSet is a set of the committer's workers, a bit each.
+type workerSet uint
 
 func newTail(maxBytes int, log string, head uint64) *tail {
 	return &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1)}
@@ -76,14 +76,14 @@ func (t *tail) place() (log string, end uint64) {
 // maxEarly bounds the batches that wait for one that comes before them.
 const maxEarly = 64
 
-// publish adds what the step of a lane wrote, if anything. Steps may arrive in
+// publish adds what the step of a worker wrote, if anything. Steps may arrive in
 // another order than that of their positions; others are those still under way. Who
 // waits for it is not woken before wake, so that who appended is answered first.
-func (t *tail) publish(lane int, b Batch, others laneSet) {
+func (t *tail) publish(worker int, b Batch, others workerSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.early {
-		t.early[i].awaits &^= 1 << lane
+		t.early[i].awaits &^= 1 << worker
 	}
 	if b.Count > 0 {
 		t.early = append(t.early, early{b, others})
@@ -122,7 +122,7 @@ func (t *tail) takeEarly() {
 
 // mayFill reports whether a gap may still be filled: by a step under way, or with
 // what others wrote, if anybody misses it. mu is held.
-func (t *tail) mayFill(awaits laneSet) bool {
+func (t *tail) mayFill(awaits workerSet) bool {
 	if awaits != 0 {
 		return true
 	}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // appender is the end of the log: the one segment that is written, and what
@@ -22,7 +21,7 @@ type appender struct {
 	durable atomic.Pointer[mark]
 
 	mu      sync.Mutex
-	changed sync.Cond // durable moved, a sync ended, something failed, closing
+	changed sync.Cond // durable moved, a sync ended, something failed
 
 	// mu protects the fields below.
 	file       File
@@ -31,7 +30,6 @@ type appender struct {
 	syncing    bool
 	generation int   // counts the files that were given up
 	failed     error // why file may not be written or synced any more
-	closing    bool  // nobody is to wait for company
 }
 
 var errGivenUp = errors.New("the segment was given up after an error")
@@ -100,23 +98,12 @@ func (a *appender) now() ticket {
 }
 
 // wait returns once t is durable, or with the reason why it may never be. The
-// first to come syncs for all whose frames were written by then. With
-// patience, it first waits that long for another to do it. Who has waited for
-// a sync that came too early lets the writer finish before the next, so that
-// it is for both; writer is the lock of who writes.
-func (a *appender) wait(t ticket, patience time.Duration, writer sync.Locker) error {
+// first caller syncs for all whose frames were written by then. A caller that
+// waited for a sync that came too early lets the writer finish before the next, so
+// that it is for both; writer is the writer's lock.
+func (a *appender) wait(t ticket, writer sync.Locker) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	patient := patience > 0
-	if patient {
-		timer := time.AfterFunc(patience, func() {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			patient = false
-			a.changed.Broadcast()
-		})
-		defer timer.Stop()
-	}
 	tooEarly := false
 	for {
 		switch {
@@ -126,7 +113,7 @@ func (a *appender) wait(t ticket, patience time.Duration, writer sync.Locker) er
 			return nil
 		case a.failed != nil:
 			return a.failed
-		case a.syncing, patient && !a.closing:
+		case a.syncing:
 			a.changed.Wait()
 			tooEarly = true
 		case tooEarly:
@@ -145,7 +132,7 @@ func (a *appender) wait(t ticket, patience time.Duration, writer sync.Locker) er
 // syncWritten makes everything written so far durable. It must be called with
 // Engine.mu held.
 func (a *appender) syncWritten() error {
-	return a.wait(a.now(), 0, noLock{})
+	return a.wait(a.now(), noLock{})
 }
 
 // noLock is for a caller who is the writer.
@@ -197,14 +184,6 @@ func (a *appender) failure() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.failed
-}
-
-// hurry ends the patience of everyone.
-func (a *appender) hurry() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.closing = true
-	a.changed.Broadcast()
 }
 
 // quiet waits until nobody is syncing, so that the file may be closed.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -85,7 +84,6 @@ func (e *Engine) Close() error {
 		defer e.life.Unlock()
 		return nil
 	}
-	e.appender.hurry()
 	e.index.hurry()
 	e.life.Lock()
 	defer e.life.Unlock()
@@ -123,10 +121,6 @@ func (e *Engine) release() error {
 func (e *Engine) logDir() string   { return filepath.Join(e.dir, "log") }
 func (e *Engine) indexDir() string { return filepath.Join(e.dir, "index") }
 
-// lazyFor is how long a Commit without events waits for one with events to
-// ride with: checkpoints are many and nobody waits for a single one.
-const lazyFor = 50 * time.Millisecond
-
 // Commit is core.Engine's.
 //
 // A Commit's Checks and the expectations of its Records are about the state
@@ -141,11 +135,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	}
 	step, t, err := e.write(group)
 	if err == nil && t.wait {
-		patience := time.Duration(0)
-		if step.Written.Count == 0 {
-			patience = lazyFor
-		}
-		err = e.appender.wait(t.ticket, patience, &e.mu)
+		err = e.appender.wait(t.ticket, &e.mu)
 	}
 	if err != nil {
 		e.keeper.mend()

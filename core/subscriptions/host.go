@@ -352,9 +352,13 @@ func (h *host) await(ctx context.Context, done func() bool) error {
 		}
 		ended, stored := h.ended, h.stored
 		ok := ended == nil && done()
+		late := h.saving.now != nil && h.saving.now.lazy
 		h.mu.Unlock()
 		if ok || ended != nil {
 			return ended
+		}
+		if late {
+			h.hurry()
 		}
 		select {
 		case <-stored:

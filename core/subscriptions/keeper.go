@@ -68,6 +68,8 @@ type save struct {
 	store    *delivery.Store // nil if it is the mode only that changes
 	// unknown says that it may have been made by an earlier try.
 	unknown bool
+	// lazy says that it is no more than a checkpoint that nobody waits for.
+	lazy bool
 }
 
 // saving is what a host has of its saves.
@@ -107,8 +109,15 @@ func (h *host) keep() {
 		h.endFor(err)
 	case s != nil:
 		// The Store must not be called from where it answers.
-		h.owner.store.Submit(h.ctx, core.Commit{Records: s.ops}, func(_ core.Result, err error) { h.answer(answer{err: err}) })
+		h.owner.store.Submit(h.ctx, core.Commit{Records: s.ops, Lazy: s.lazy}, func(_ core.Result, err error) { h.answer(answer{err: err}) })
 	}
+}
+
+// hurry has a checkpoint that was submitted as lazy stored now, because somebody
+// waits for it: a Commit that is not lazy takes those before it along.
+func (h *host) hurry() {
+	any := core.RecordOp{Table: progressTable, Key: h.life.ID, Expect: core.AnyVersion, Action: core.CheckRecord}
+	h.owner.store.Submit(h.ctx, core.Commit{Records: []core.RecordOp{any}}, func(core.Result, error) {})
 }
 
 // answer brings an answer to the keeper.
@@ -161,6 +170,7 @@ func (h *host) nextSave() (*save, error) {
 			return nil, err
 		}
 	}
+	s.lazy = len(s.ops) == 1 && mode == h.saved.Mode && h.stored == nil
 	s.ops[0], err = put(progressTable, h.life.ID, core.Expect(h.revision), p)
 	return s, err
 }
