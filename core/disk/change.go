@@ -1,8 +1,11 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 // recordChange is what a Commit did to a record, as the log keeps it:
@@ -37,6 +40,9 @@ const (
 // maxChangeOverhead bounds what is in the log beside table, key and value.
 const maxChangeOverhead = 1 + 4*binary.MaxVarintLen64
 
+// maxChangeBytes bounds a change in the log.
+const maxChangeBytes = maxChangeOverhead + core.MaxRecordKeyBytes + core.MaxRecordValueBytes
+
 var errMalformedChange = errors.New("malformed record")
 
 func (c *recordChange) encode(dst []byte) []byte {
@@ -54,27 +60,35 @@ func (c *recordChange) encode(dst []byte) []byte {
 // eachRecordChange decodes a records section. The changes own their bytes.
 func eachRecordChange(b []byte, visit func(recordChange) error) error {
 	for len(b) > 0 {
-		kind := b[0]
-		revision, n := binary.Uvarint(b[1:])
-		if n <= 0 || kind != changePut && kind != changeDelete || (kind == changeDelete) != (revision == 0) {
-			return errMalformedChange
+		c, rest, err := takeRecordChange(b)
+		if err != nil {
+			return err
 		}
-		b = b[1+n:]
-		var parts [3][]byte
-		for i := range parts {
-			part, rest, ok := takeLP(b)
-			if !ok {
-				return errMalformedChange
-			}
-			parts[i], b = part, rest
-		}
-		c := recordChange{table: string(parts[0]), key: string(parts[1]), revision: revision}
-		c.value = append(c.value, parts[2]...)
+		c.value = bytes.Clone(c.value)
 		if err := visit(c); err != nil {
 			return err
 		}
+		b = rest
 	}
 	return nil
+}
+
+// takeRecordChange decodes the change that b begins with. Its value is a part of b.
+func takeRecordChange(b []byte) (c recordChange, rest []byte, err error) {
+	kind := b[0]
+	revision, n := binary.Uvarint(b[1:])
+	if n <= 0 || kind != changePut && kind != changeDelete || (kind == changeDelete) != (revision == 0) {
+		return c, nil, errMalformedChange
+	}
+	rest = b[1+n:]
+	var parts [3][]byte
+	for i := range parts {
+		var ok bool
+		if parts[i], rest, ok = takeLP(rest); !ok {
+			return c, nil, errMalformedChange
+		}
+	}
+	return recordChange{table: string(parts[0]), key: string(parts[1]), revision: revision, value: parts[2]}, rest, nil
 }
 
 func appendLP[T ~string | ~[]byte](dst []byte, v T) []byte {

@@ -140,8 +140,9 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 	}
 	start := b.start
 	end := b.finish()
-	w.enter(c, at(w.header.number, b.base+int64(start)))
-	w.last = mark{end: at(w.header.number, end), head: p.Position, recorded: w.now}
+	frame := at(w.header.number, b.base+int64(start))
+	w.enter(c, frame)
+	w.last = mark{end: at(w.header.number, end), frame: frame, head: p.Position, recorded: w.now}
 	e.records.stage(w.last.end, changes)
 }
 
@@ -231,7 +232,7 @@ func (e *Engine) begin(m mark) error {
 	}
 	table := newMemtable(&h, w.table.ids.used)
 	e.index.seal(m.end, table, h.salt)
-	e.use(file, h, table, mark{at(number, headerBytes), m.head, m.recorded})
+	e.use(file, h, table, mark{at(number, headerBytes), at(number, 0), m.head, m.recorded})
 	e.keeper.clear()
 	return nil
 }
@@ -281,7 +282,7 @@ func (w *writer) end(a *appender) {
 	b.reset(w.last.end.byte(), w.header.salt)
 	b.begin(frameHeader{first: w.last.head + 1, durable: a.durable.Load().end, recorded: w.last.recorded})
 	end := b.finish()
-	m := mark{at(w.header.number, end), w.last.head, w.last.recorded}
+	m := mark{at(w.header.number, end), w.last.end, w.last.head, w.last.recorded}
 	if a.write(b.buf, m) == nil {
 		// Whatever comes of it, all that was acknowledged is before it.
 		_ = a.syncWritten()

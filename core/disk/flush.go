@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// writeRun makes the run of one sealed segment from its table. next and end
-// are of the segment's end.
-func (ix *index) writeRun(t *memtable, next uint64, end offset, log string) (*run, error) {
+// writeRun makes the run of one sealed segment from its table.
+func (ix *index) writeRun(t *memtable, s *sealedSegment, log string) (*run, error) {
 	head := runHeader{
-		log: log, first: t.segment, last: t.segment, firstPosition: t.first, nextPosition: next,
-		end: end, events: next - t.first, window: t.window,
+		log: log, first: t.segment, last: t.segment, seal: s.seal, firstPosition: t.first, nextPosition: s.next,
+		end: at(t.segment, s.end), events: s.next - t.first, window: t.window,
 	}
 	w, err := newRunWriter(ix.fs, ix.dir, ix.key, head)
 	if err != nil {

@@ -70,8 +70,8 @@ func (ix *index) flushAll(log string, sealed func(end offset)) {
 	for ix.await(func(v *view) bool { return len(v.tables) > 1 }) {
 		v := ix.view.Load()
 		t, next := v.tables[0], v.tables[1]
-		end := at(t.segment, v.segment(t.segment).end)
-		r, err := ix.writeRun(t, next.first, end, log)
+		s := sealedSegment{end: v.segment(t.segment).end, next: next.first, seal: v.segment(next.segment).salt}
+		r, err := ix.writeRun(t, &s, log)
 		if err != nil {
 			ix.logger.Warn("the index of a segment cannot be written", "segment", segmentName(t.segment), "error", err)
 			ix.fail(&ix.flushFailed, err)
@@ -89,7 +89,7 @@ func (ix *index) flushAll(log string, sealed func(end offset)) {
 		})
 		ix.mu.Unlock()
 		t.retire()
-		sealed(end)
+		sealed(at(t.segment, s.end))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func (ix *index) mergeRuns(runs []*run, dir string, twice func(a, b offset) error) (*run, error) {
 	head := runs[0].runHeader
 	last := runs[len(runs)-1]
-	head.last, head.nextPosition, head.end = last.last, last.nextPosition, last.end
+	head.last, head.seal, head.nextPosition, head.end = last.last, last.seal, last.nextPosition, last.end
 	head.events, head.window = 0, newIDWindow()
 	var all samples
 	for _, r := range runs {

@@ -13,10 +13,10 @@ func (o offset) byte() int64     { return int64(uint32(o)) }
 
 func (o offset) String() string { return fmt.Sprintf("%s+%d", segmentName(o.segment()), o.byte()) }
 
-// mark is a state of the log between two frames: where it ends, the position
-// of its last event, and when that was recorded (Unix µs).
+// mark is a state of the log between two frames.
 type mark struct {
 	end      offset
-	head     uint64
-	recorded int64
+	frame    offset // the last frame before end; byte 0 of the segment if there is none in it
+	head     uint64 // position of the last event
+	recorded int64  // of the last frame, Unix µs
 }

@@ -221,14 +221,20 @@ func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 func (e *Engine) recover(ctx context.Context, headers []segmentHeader) error {
 	v := describe(headers)
 	e.index.view.Store(v)
-	// The end of the last segment is not known yet, but what was flushed to
-	// the database was durable, so it is in a segment that is there.
-	db, err := openRecordDB(e.fs, e.dir, e.id, at(headers[len(headers)-1].number, math.MaxUint32))
+	// What is read is the snapshot of the records, if they are made anew, and the log.
+	logBytes, snapshotBytes := v.bytesBefore(at(headers[len(headers)-1].number, 0)), int64(0)
+	db, err := openRecordDB(recordDB{dir: e.dir, fs: e.fs, log: e.id}, e.holds, e.logger, func(done, total int64) {
+		snapshotBytes = total
+		e.config.Progress(done, total+logBytes)
+	})
 	if err != nil {
 		return err
 	}
-	e.records = newRecordStore(db, e.logger)
-	if err := e.openIndex(ctx, sealedSegments(headers)); err != nil {
+	e.records = newRecordStore(db, e.logger, e.reachAt)
+	err = e.openIndex(ctx, sealedSegments(headers), func(done int64) {
+		e.config.Progress(snapshotBytes+done, snapshotBytes+logBytes)
+	})
+	if err != nil {
 		return err
 	}
 	return e.recoverLast(&headers[len(headers)-1])
@@ -270,10 +276,10 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 		return prepareSegment(e.fs, e.logDir(), number, e.config.SegmentBytes, p)
 	})
 	e.keeper = newKeeper(e.tryAgain)
-	e.appender.onDurable = func(m mark) { e.records.publish(m.end) }
-	m := mark{end: at(h.number, t.end), head: t.next - 1, recorded: max(h.recorded, r.recorded)}
+	e.appender.onDurable = e.records.publish
+	m := mark{end: at(h.number, t.end), frame: r.frame, head: t.next - 1, recorded: max(h.recorded, r.recorded)}
 	e.use(file, *h, r.table, m)
-	e.records.publish(m.end)
+	e.records.publishReplayed(m)
 	e.index.rebuild = e.rebuildRuns
 	e.index.start(e.id, e.records.sealed)
 	e.records.start()
@@ -337,20 +343,21 @@ type replay struct {
 	records  *recordStore
 	left     uint32
 	recorded int64
+	frame    offset // the last one
 	frameEnd offset
 	event    core.Event
 }
 
 func newReplay(h *segmentHeader, records *recordStore) *replay {
-	return &replay{table: newMemtable(h, 0), records: records}
+	return &replay{table: newMemtable(h, 0), records: records, frame: at(h.number, 0)}
 }
 
 func (r *replay) visitor() visitor {
 	return visitor{
 		frame: func(o int64, h *frameHeader) {
 			r.left, r.recorded = h.events, h.recorded
-			r.frameEnd = at(r.table.segment, o+h.size())
-			r.table.samples.frame(h.first, at(r.table.segment, o))
+			r.frame, r.frameEnd = at(r.table.segment, o), at(r.table.segment, o+h.size())
+			r.table.samples.frame(h.first, r.frame)
 		},
 		event: func(o int64, encoded []byte) error {
 			if !decode(encoded, &r.event) {

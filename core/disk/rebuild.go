@@ -16,12 +16,13 @@ type sealedSegment struct {
 	header segmentHeader
 	end    int64
 	next   uint64 // position behind its last event
+	seal   uint32 // the salt of the segment behind it
 }
 
 func sealedSegments(headers []segmentHeader) []sealedSegment {
 	sealed := make([]sealedSegment, len(headers)-1)
 	for i := range sealed {
-		sealed[i] = sealedSegment{headers[i], headers[i+1].prevEnd, headers[i+1].first}
+		sealed[i] = sealedSegment{headers[i], headers[i+1].prevEnd, headers[i+1].first, headers[i+1].salt}
 	}
 	return sealed
 }
@@ -44,15 +45,15 @@ func (e *Engine) replay(s *sealedSegment, v visitor) error {
 }
 
 // openIndex finds the runs that belong to the log, and makes those that are
-// missing. Along the way it hands the records those frames that they miss.
-func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment) error {
+// missing. Along the way it hands the records those frames that they miss. tell is
+// told how many bytes of the log are done.
+func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment, tell func(done int64)) error {
 	runs, err := e.findRuns(sealed)
 	if err != nil {
 		return err
 	}
 	v := e.index.view.Load()
-	total := v.bytesBefore(at(uint32(len(sealed)+1), 0))
-	told := func(s *sealedSegment) { e.config.Progress(v.segment(s.header.number).before+s.end, total) }
+	told := func(s *sealedSegment) { tell(v.segment(s.header.number).before + s.end) }
 	for i := 0; i < len(sealed); {
 		if err := ctx.Err(); err != nil {
 			return core.AsError(err)
@@ -95,7 +96,7 @@ func (e *Engine) replayRecords(s *sealedSegment) error {
 	if err := e.replay(s, v); err != nil {
 		return err
 	}
-	e.records.publish(end)
+	e.records.publishReplayed(mark{end: end, frame: r.frame})
 	return nil
 }
 
@@ -107,9 +108,9 @@ func (e *Engine) indexSegment(v *view, s *sealedSegment) error {
 		return err
 	}
 	end := at(s.header.number, s.end)
-	e.records.publish(end)
+	e.records.publishReplayed(mark{end: end, frame: r.frame})
 	if len(v.tables) == 0 {
-		run, err := e.index.writeRun(r.table, s.next, end, e.id)
+		run, err := e.index.writeRun(r.table, s, e.id)
 		if err == nil {
 			v.runs = append(v.runs, run)
 			return nil
@@ -183,7 +184,7 @@ func (r *run) fits(sealed []sealedSegment, log string) bool {
 		return false
 	}
 	first, last := &sealed[r.first-1], &sealed[r.last-1]
-	return r.firstPosition == first.header.first && r.nextPosition == last.next && r.end == at(r.last, last.end)
+	return r.firstPosition == first.header.first && r.nextPosition == last.next && r.end == at(r.last, last.end) && r.seal == last.seal
 }
 
 // rebuildRuns makes the runs of some sealed segments anew, one for each.
@@ -200,7 +201,7 @@ func (e *Engine) rebuildRuns(first, last uint32) ([]*run, error) {
 		if err := e.replay(s, visit); err != nil {
 			return nil, err
 		}
-		run, err := e.index.writeRun(r.table, s.next, at(number, s.end), e.id)
+		run, err := e.index.writeRun(r.table, s, e.id)
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,46 +23,39 @@ import (
 // revision and value, in another how far in which log they reach. It is
 // derived from the log, and made anew when anything about it is wrong.
 type recordDB struct {
-	dir     string
-	fs      FS
-	log     string
-	db      *bbolt.DB
-	applied offset // when it was opened
+	dir string
+	fs  FS
+	log string // identity
+	db  *bbolt.DB
+
+	reach  reach // when it was opened
+	logged int64 // bytes of changes from the newest snapshot to there
 }
 
-const recordFile = "records.db"
+const (
+	recordFile = "records.db"
+	// recordTemporary is a database that is being made. It is renamed when it is whole.
+	recordTemporary = "records.db.tmp"
+)
 
-// recordsAtOnce is how many records are put into the database before others may run.
-const recordsAtOnce = 32
-
-// maxCheckedBytes is the size up to which the whole database is checked when it
-// is opened. A larger one would hold up the start; Verify checks it.
-const maxCheckedBytes = 64 << 20
+const (
+	// recordsAtOnce is how many records are put into the database before others may run.
+	recordsAtOnce = 32
+	// buildBytes of changes are a transaction where a database is made anew.
+	buildBytes = 4 << 20
+	// maxCheckedBytes is the size up to which the whole database is checked when it
+	// is opened. A larger one would hold up the start; Verify checks it.
+	maxCheckedBytes = 64 << 20
+)
 
 // The buckets, and the keys of the second.
 var (
 	bucketRecords = []byte("records")
 	bucketMeta    = []byte("meta")
 	metaLog       = []byte("log")
-	metaApplied   = []byte("applied")
+	metaReach     = []byte("reach")
+	metaLogged    = []byte("logged")
 )
-
-// openRecordDB opens the database of a log that ends at or behind end, making
-// it anew from the newest snapshot, or empty, if it is not there or not right.
-func openRecordDB(fs FS, dir, log string, end offset) (recordDB, error) {
-	d := recordDB{dir: dir, fs: fs, log: log}
-	err := d.open(end)
-	if err == nil {
-		return d, nil
-	}
-	if !errors.Is(err, errNotOurs) && !os.IsNotExist(err) {
-		var path *os.PathError
-		if errors.As(err, &path) {
-			return d, openError(err)
-		}
-	}
-	return d, d.remake(end)
-}
 
 // errNotOurs says that the database is damaged, or of another log or of more
 // of this log than there is.
@@ -70,12 +63,65 @@ var errNotOurs = errors.New("the records database does not belong to the log")
 
 func (d *recordDB) path() string { return filepath.Join(d.dir, recordFile) }
 
-// open opens the database if it is there and right.
-func (d *recordDB) open(end offset) (err error) {
+// openRecordDB opens the database of the log that holds knows, or makes it anew from
+// the newest snapshot, or empty, if it is not there or not right. tell is told how
+// many bytes of the snapshot are read.
+func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, tell func(done, total int64)) (recordDB, error) {
+	if err := d.removeTemporary(); err != nil {
+		return d, openError(err)
+	}
+	err := d.open(holds)
+	if err == nil {
+		return d, nil
+	}
+	var path *os.PathError
+	if !errors.Is(err, errNotOurs) && !os.IsNotExist(err) && errors.As(err, &path) {
+		return d, openError(err)
+	}
+	if err := d.makeAnew(holds, logger.With("because", err), tell); err != nil {
+		if d.db != nil {
+			_ = d.db.Close()
+		}
+		return d, openError(err)
+	}
+	return d, nil
+}
+
+// makeAnew makes the database anew, with what the newest good snapshot has.
+func (d *recordDB) makeAnew(holds func(*reach) bool, logger *slog.Logger, tell func(done, total int64)) error {
+	if err := d.begin(); err != nil {
+		return err
+	}
+	s := d.newestSnapshot(holds)
+	if s == nil {
+		return d.finish(reach{}, 0)
+	}
+	defer func() { _ = s.file.Close() }()
+	logger.Warn("making the records anew from their snapshot", "snapshot", snapshotName(s.reach.end), "bytes", s.size)
+	f, told := filler{db: d}, int64(0)
+	err := s.each(func(c recordChange, done int64) error {
+		if done-told >= buildBytes {
+			told = done
+			tell(done, s.size)
+		}
+		return f.add(c)
+	})
+	if err == nil {
+		err = f.flush()
+	}
+	if err != nil {
+		return err
+	}
+	tell(s.size, s.size)
+	return d.finish(s.reach, 0)
+}
+
+// open opens the database if it is there and right: of the log that holds knows.
+func (d *recordDB) open(holds func(*reach) bool) (err error) {
 	if _, err := os.Stat(d.path()); err != nil {
 		return err
 	}
-	if err := d.openFile(); err != nil {
+	if err := d.openFile(recordFile); err != nil {
 		return err
 	}
 	// bbolt checks its meta pages and trusts the rest; damage behind them can
@@ -90,12 +136,14 @@ func (d *recordDB) open(end offset) (err error) {
 	}()
 	return d.db.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		if meta == nil || tx.Bucket(bucketRecords) == nil || string(meta.Get(metaLog)) != d.log || len(meta.Get(metaApplied)) != 8 {
+		if meta == nil || tx.Bucket(bucketRecords) == nil || string(meta.Get(metaLog)) != d.log || len(meta.Get(metaLogged)) != 8 {
 			return errNotOurs
 		}
-		if d.applied = offset(binary.LittleEndian.Uint64(meta.Get(metaApplied))); d.applied > end {
+		var ok bool
+		if d.reach, ok = decodeReach(meta.Get(metaReach)); !ok || !holds(&d.reach) {
 			return errNotOurs
 		}
+		d.logged = int64(binary.LittleEndian.Uint64(meta.Get(metaLogged)))
 		if tx.Size() > maxCheckedBytes {
 			return nil
 		}
@@ -106,84 +154,145 @@ func (d *recordDB) open(end offset) (err error) {
 	})
 }
 
-func (d *recordDB) openFile() (err error) {
-	d.db, err = bbolt.Open(d.path(), 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true})
+// openFile opens a file of the directory. Its list of free pages is kept in the
+// file: without it, bbolt reads all of a database to open it.
+func (d *recordDB) openFile(name string) (err error) {
+	d.db, err = bbolt.Open(filepath.Join(d.dir, name), 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
 	if err != nil && !errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%w: %w", errNotOurs, err)
 	}
 	return err
 }
 
-// remake begins the database anew, with what the newest good snapshot has.
-func (d *recordDB) remake(end offset) error {
-	if err := os.Remove(d.path()); err != nil && !os.IsNotExist(err) {
-		return openError(err)
+// begin makes a database that is not synced, nor has its name, until finish.
+func (d *recordDB) begin() error {
+	if err := d.removeTemporary(); err != nil {
+		return err
 	}
-	if err := d.openFile(); err != nil {
-		return openError(err)
+	if err := d.openFile(recordTemporary); err != nil {
+		return err
 	}
-	changes, applied := d.newestSnapshot(end)
-	if err := d.apply(maps.Values(changes), applied); err != nil {
-		_ = d.db.Close()
-		return openError(err)
-	}
-	d.applied = applied
+	d.db.NoSync = true
 	return nil
 }
 
-// apply writes changes, which reach up to end in the log.
-func (d *recordDB) apply(changes iter.Seq[recordChange], end offset) error {
+// finish makes what was begun the log's database, as far as r.
+func (d *recordDB) finish(r reach, logged int64) error {
+	if err := d.db.Sync(); err != nil {
+		return err
+	}
+	d.db.NoSync = false
+	if err := d.apply(func(func(recordChange) bool) {}, r, logged); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(d.dir, recordTemporary), d.path()); err != nil {
+		return err
+	}
+	d.reach, d.logged = r, logged
+	return d.fs.SyncDir(d.dir)
+}
+
+func (d *recordDB) removeTemporary() error {
+	if err := os.Remove(filepath.Join(d.dir, recordTemporary)); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
+
+// apply writes changes, which reach up to r in the log.
+func (d *recordDB) apply(changes iter.Seq[recordChange], r reach, logged int64) error {
 	return d.db.Update(func(tx *bbolt.Tx) error {
 		records, err := tx.CreateBucketIfNotExists(bucketRecords)
 		if err != nil {
+			return err
+		}
+		if err := putChanges(records, changes); err != nil {
 			return err
 		}
 		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 		if err != nil {
 			return err
 		}
-		n := 0
-		for c := range changes {
-			if n++; n%recordsAtOnce == 0 {
-				runtime.Gosched() // as blockWriter.seal
-			}
-			if key := c.id().dbKey(); c.revision == 0 {
-				err = records.Delete(key)
-			} else {
-				err = records.Put(key, append(binary.AppendUvarint(nil, c.revision), c.value...))
-			}
-			if err != nil {
-				return err
-			}
-		}
 		if err := meta.Put(metaLog, []byte(d.log)); err != nil {
 			return err
 		}
-		return meta.Put(metaApplied, binary.LittleEndian.AppendUint64(nil, uint64(end)))
+		if err := meta.Put(metaLogged, binary.LittleEndian.AppendUint64(nil, uint64(logged))); err != nil {
+			return err
+		}
+		return meta.Put(metaReach, r.encode(nil))
 	})
+}
+
+func putChanges(records *bbolt.Bucket, changes iter.Seq[recordChange]) (err error) {
+	n := 0
+	for c := range changes {
+		if n++; n%recordsAtOnce == 0 {
+			runtime.Gosched() // as blockWriter.seal
+		}
+		if key := c.id().dbKey(); c.revision == 0 {
+			err = records.Delete(key)
+		} else {
+			err = records.Put(key, append(binary.AppendUvarint(nil, c.revision), c.value...))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filler puts records, in the order of their keys, into a database that was begun.
+type filler struct {
+	db      *recordDB
+	changes []recordChange
+	bytes   int
+}
+
+func (f *filler) add(c recordChange) error {
+	f.changes = append(f.changes, c)
+	if f.bytes += c.size(); f.bytes < buildBytes {
+		return nil
+	}
+	return f.flush()
+}
+
+func (f *filler) flush() error {
+	err := f.db.db.Update(func(tx *bbolt.Tx) error {
+		records, err := tx.CreateBucketIfNotExists(bucketRecords)
+		if err != nil {
+			return err
+		}
+		records.FillPercent = 0.95 // nothing comes in between
+		return putChanges(records, slices.Values(f.changes))
+	})
+	f.changes, f.bytes = f.changes[:0], 0
+	return err
 }
 
 // dbKey orders records by table, then key. No table has a zero byte.
 func (id recordID) dbKey() []byte { return []byte(id.table + "\x00" + id.key) }
 
-// idOf is the inverse of dbKey.
-func idOf(dbKey []byte) recordID {
-	table, key, _ := strings.Cut(string(dbKey), "\x00")
-	return recordID{table, key}
+// changeOf is the put that a row of the database stands for.
+func changeOf(k, v []byte) (recordChange, error) {
+	table, key, _ := strings.Cut(string(k), "\x00")
+	revision, n := binary.Uvarint(v)
+	if n <= 0 {
+		return recordChange{}, core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
+	}
+	return recordChange{table: table, key: key, revision: revision, value: v[n:]}, nil
 }
 
 // revision is that of a record, 0 if there is none.
 func (d *recordDB) revision(id recordID) (revision uint64, err error) {
 	err = d.db.View(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(bucketRecords).Get(id.dbKey())
+		k := id.dbKey()
+		v := tx.Bucket(bucketRecords).Get(k)
 		if v == nil {
 			return nil
 		}
-		var n int
-		if revision, n = binary.Uvarint(v); n <= 0 {
-			return core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
-		}
-		return nil
+		c, err := changeOf(k, v)
+		revision = c.revision
+		return err
 	})
 	return revision, err
 }
@@ -196,12 +305,11 @@ var errEnough = errors.New("enough")
 func (d *recordDB) scan(r core.RecordsRequest, visit func(key string, c recordChange) bool) error {
 	table := recordID{r.Table, ""}.dbKey()
 	visitRow := func(k, v []byte) error {
-		revision, n := binary.Uvarint(v)
-		if n <= 0 {
-			return core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
+		c, err := changeOf(k, v)
+		if err != nil {
+			return err
 		}
-		key := string(k[len(table):])
-		if !visit(key, recordChange{table: r.Table, key: key, revision: revision, value: bytes.Clone(v[n:])}) {
+		if c.value = bytes.Clone(c.value); !visit(c.key, c) {
 			return errEnough
 		}
 		return nil
@@ -241,21 +349,16 @@ func eachKey(records *bbolt.Bucket, r core.RecordsRequest, visit func(k, v []byt
 	return nil
 }
 
-// all are the records.
-func (d *recordDB) all() (map[recordID]recordChange, error) {
-	all := make(map[recordID]recordChange)
-	err := d.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-			id := idOf(k)
-			revision, n := binary.Uvarint(v)
-			if n <= 0 {
-				return core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
+// rows yields all records in the order of their keys; the values are valid during tx.
+func rows(tx *bbolt.Tx) iter.Seq2[recordChange, error] {
+	return func(yield func(recordChange, error) bool) {
+		cursor := tx.Bucket(bucketRecords).Cursor()
+		for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
+			if c, err := changeOf(k, v); !yield(c, err) || err != nil {
+				return
 			}
-			all[id] = recordChange{table: id.table, key: id.key, revision: revision, value: bytes.Clone(v[n:])}
-			return nil
-		})
-	})
-	return all, err
+		}
+	}
 }
 
 func (d *recordDB) close() error {
@@ -263,4 +366,22 @@ func (d *recordDB) close() error {
 		return nil
 	}
 	return d.db.Close()
+}
+
+// snapshotSize is that of the newest snapshot, 0 if there is none.
+func (d *recordDB) snapshotSize() int64 {
+	found, err := d.snapshots()
+	if err != nil || len(found) == 0 {
+		return 0
+	}
+	file, err := d.fs.OpenFile(filepath.Join(d.dir, snapshotName(found[0])), os.O_RDONLY)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = file.Close() }()
+	size, err := file.Size()
+	if err != nil {
+		return 0
+	}
+	return size
 }

@@ -20,6 +20,8 @@ import (
 type recordStore struct {
 	logger *slog.Logger
 	db     recordDB
+	// reachAt is the Engine's.
+	reachAt func(mark) (reach, error)
 
 	mu sync.Mutex
 	// mu protects the fields below. Later ones are older.
@@ -30,10 +32,12 @@ type recordStore struct {
 
 	bytes   int    // of fresh
 	flushed offset // the database has all changes before it
-	seen    offset // fresh has those after it and before this
+	seen    mark   // fresh has those after it and before this
 	logged  int64  // bytes of changes since the last snapshot
 	wanted  bool   // a flush
 	closing bool
+
+	snapshotAt int64 // the next snapshot is due when that many bytes were logged
 
 	wake sync.Cond // wanted or closing
 	done sync.WaitGroup
@@ -65,14 +69,19 @@ const (
 	// flushSegments are sealed between two flushes, if there is little to flush. What
 	// changed in them costs the next open a look at their records.
 	flushSegments = 4
-	// snapshotBytes of changes are logged between two snapshots.
+	// snapshotBytes of changes at least are logged between two snapshots, and as many as the
+	// last one has: what they cost stays in proportion.
 	snapshotBytes = 64 << 20
+	// replayBytes of changes are replayed between two flushes while the log is opened.
+	replayBytes = 64 << 20
 )
 
 // newRecordStore serves what db has and the log adds.
-func newRecordStore(db recordDB, logger *slog.Logger) *recordStore {
+func newRecordStore(db recordDB, logger *slog.Logger, reachAt func(mark) (reach, error)) *recordStore {
 	s := &recordStore{
-		logger: logger, db: db, flushed: db.applied, seen: db.applied,
+		logger: logger, db: db, reachAt: reachAt,
+		flushed: db.reach.end, seen: mark{end: db.reach.end, frame: db.reach.frame},
+		logged: db.logged, snapshotAt: max(snapshotBytes, db.snapshotSize()),
 		newest: make(map[recordID]pendingRevision), fresh: newChangeTree(), flushing: newChangeTree(),
 	}
 	s.wake.L = &s.mu
@@ -163,8 +172,9 @@ func (s *recordStore) replay(end offset, c recordChange) {
 	}
 }
 
-// publish makes the changes up to end readable: they are durable.
-func (s *recordStore) publish(end offset) {
+// publish makes the changes up to m readable: they are durable.
+func (s *recordStore) publish(m mark) {
+	end := m.end
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
@@ -181,8 +191,10 @@ func (s *recordStore) publish(end offset) {
 		n++
 	}
 	s.pending = slices.Delete(s.pending, 0, n)
-	s.seen = max(s.seen, end)
-	if s.bytes >= freshBytes || s.logged >= snapshotBytes {
+	if end > s.seen.end {
+		s.seen = m
+	}
+	if s.bytes >= freshBytes || s.logged >= s.snapshotAt {
 		s.wanted = true
 		s.wake.Broadcast()
 	}
@@ -216,7 +228,7 @@ func (s *recordStore) sealed(end offset) {
 func (s *recordStore) applied() offset {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seen
+	return s.seen.end
 }
 
 // Records is core.Engine's.
@@ -304,9 +316,7 @@ func (s *recordStore) start() { s.done.Go(s.run) }
 
 func (s *recordStore) run() {
 	for s.await() {
-		if err := s.flush(); err != nil {
-			s.logger.Warn("the records cannot be written to their database; they stay in memory and the log", "error", err)
-		}
+		s.warn(s.flush())
 	}
 }
 
@@ -322,41 +332,75 @@ func (s *recordStore) await() bool {
 }
 
 // flush takes the fresh changes to the database, in one transaction together
-// with how far in the log they reach.
+// with how far in the log they reach, and writes a snapshot when one is due.
 func (s *recordStore) flush() error {
 	s.mu.Lock()
-	if s.seen == s.flushed {
+	if s.seen.end == s.flushed {
 		s.mu.Unlock()
 		return nil
 	}
 	s.flushing, s.fresh, s.bytes = s.fresh, newChangeTree(), 0
-	changes, end := s.flushing, s.seen
+	changes, upTo, logged := s.flushing, s.seen, s.logged
 	s.mu.Unlock()
 
-	err := s.db.apply(changes.Scan, end)
+	r, err := s.reachAt(upTo)
+	if err == nil {
+		err = s.db.apply(changes.Scan, r, logged)
+	}
 
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err != nil {
-		// Back to where they were, under what came meanwhile.
-		for c := range s.fresh.Scan {
-			s.flushing.Set(c)
-		}
-		s.fresh, s.flushing = s.flushing, newChangeTree()
-		s.bytes = 0
-		for c := range s.fresh.Scan {
-			s.bytes += c.size()
-		}
+		s.takeBack()
+		s.mu.Unlock()
 		return err
 	}
-	s.flushing, s.flushed = newChangeTree(), end
-	if s.logged >= snapshotBytes {
-		s.logged = 0
-		s.mu.Unlock()
-		err = s.db.writeSnapshot()
-		s.mu.Lock()
+	s.flushing, s.flushed = newChangeTree(), upTo.end
+	due := logged >= s.snapshotAt
+	if due {
+		s.logged -= logged
+	}
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	size, err := s.db.writeSnapshot()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.snapshotAt = max(snapshotBytes, size)
 	}
 	return err
+}
+
+// takeBack puts what could not be flushed to where it was, under what came
+// meanwhile. mu is held.
+func (s *recordStore) takeBack() {
+	for c := range s.fresh.Scan {
+		s.flushing.Set(c)
+	}
+	s.fresh, s.flushing = s.flushing, newChangeTree()
+	s.bytes = 0
+	for c := range s.fresh.Scan {
+		s.bytes += c.size()
+	}
+}
+
+// publishReplayed is publish while the log is opened: what a replay has brought is
+// flushed if it is much.
+func (s *recordStore) publishReplayed(m mark) {
+	s.publish(m)
+	s.mu.Lock()
+	much := s.bytes >= replayBytes
+	s.mu.Unlock()
+	if much {
+		s.warn(s.flush())
+	}
+}
+
+func (s *recordStore) warn(err error) {
+	if err != nil {
+		s.logger.Warn("the records cannot be written to their database; they stay in memory and the log", "error", err)
+	}
 }
 
 // close ends the goroutine and closes the database.
@@ -366,9 +410,6 @@ func (s *recordStore) close() error {
 	s.wake.Broadcast()
 	s.mu.Unlock()
 	s.done.Wait()
-	flushErr := s.flush()
-	if flushErr != nil {
-		s.logger.Warn("the records cannot be written to their database; the log has them", "error", flushErr)
-	}
+	s.warn(s.flush())
 	return s.db.close()
 }

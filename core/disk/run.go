@@ -21,7 +21,7 @@ const (
 	postingsInBlock = (blockBytes - 8) / 8
 	idsInBlock      = (blockBytes - 8) / 16
 	runMagic        = "GYRERUN\x00"
-	runVersion      = 3
+	runVersion      = 4
 )
 
 // The sections of a run, in the order they have in the file.
@@ -46,8 +46,11 @@ type section struct {
 
 // runHeader is the first block of a run.
 type runHeader struct {
-	log           string
-	first, last   uint32 // segments
+	log         string
+	first, last uint32 // segments
+	// seal is the salt of the segment behind the last: random, and not the same in a
+	// log that was restored to an older state and has gone on from there.
+	seal          uint32
 	firstPosition uint64
 	nextPosition  uint64 // behind the last
 	end           offset // of the last segment
@@ -126,6 +129,9 @@ func parseRunName(name string) (first, last uint32, ok bool) {
 	return first, last, ok && errA == nil && errB == nil && first > 0 && first <= last && runName(first, last) == name
 }
 
+// runSeal is where the header has the seal: behind the log's identity.
+const runSeal = 268
+
 func (h *runHeader) encode() []byte {
 	le := binary.LittleEndian
 	b := append(make([]byte, 0, blockBytes), runMagic...)
@@ -142,6 +148,7 @@ func (h *runHeader) encode() []byte {
 	b = append(b, byte(len(h.log)))
 	b = append(b, h.log...)
 	b = b[:blockBytes]
+	le.PutUint32(b[runSeal:], h.seal)
 	le.PutUint32(b[12:], crc32.Checksum(b[16:], castagnoli))
 	return b
 }
@@ -151,7 +158,7 @@ func decodeRunHeader(b []byte) (h runHeader, ok bool) {
 	if len(b) != blockBytes || string(b[:8]) != runMagic || le.Uint32(b[8:]) != runVersion || le.Uint32(b[12:]) != crc32.Checksum(b[16:], castagnoli) {
 		return h, false
 	}
-	h.first, h.last = le.Uint32(b[16:]), le.Uint32(b[20:])
+	h.first, h.last, h.seal = le.Uint32(b[16:]), le.Uint32(b[20:]), le.Uint32(b[runSeal:])
 	b = b[24:]
 	for _, p := range []*uint64{&h.firstPosition, &h.nextPosition, (*uint64)(&h.end), &h.events, &h.window.first, &h.window.last, &h.window.others} {
 		*p = le.Uint64(b)

@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,12 +15,11 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A snapshot is all records as of an offset in one file, FORMAT.md "Record
-// snapshots". Without one, records that were lost would be made anew from the
-// whole log.
+// A snapshot is all records as of an offset in one file, FORMAT.md "Records".
+// Without one, records that were lost would be made anew from the whole log.
 const (
 	snapshotMagic   = "GYRESNP\x00"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	keptSnapshots   = 2
 	snapshotBuffer  = 1 << 20
 )
@@ -31,28 +32,21 @@ func parseSnapshotName(name string) (offset, bool) {
 	return offset(n), ok && err == nil && snapshotName(offset(n)) == name
 }
 
-// writeSnapshot writes what the database has, and removes old snapshots.
-func (d *recordDB) writeSnapshot() error {
-	return d.db.View(func(tx *bbolt.Tx) error {
-		o := offset(binary.LittleEndian.Uint64(tx.Bucket(bucketMeta).Get(metaApplied)))
-		name := filepath.Join(d.dir, snapshotName(o))
+// writeSnapshot writes what the database has, removes old snapshots, and returns
+// the size of the new one.
+func (d *recordDB) writeSnapshot() (size int64, err error) {
+	err = d.db.View(func(tx *bbolt.Tx) error {
+		r, ok := decodeReach(tx.Bucket(bucketMeta).Get(metaReach))
+		if !ok {
+			return errNotOurs
+		}
+		name := filepath.Join(d.dir, snapshotName(r.end))
 		file, err := d.fs.OpenFile(name+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 		if err != nil {
 			return err
 		}
 		w := &snapshotWriter{file: file}
-		if err := w.add(snapshotHeader(d.log, o)); err != nil {
-			return err
-		}
-		err = tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error {
-			id := idOf(k)
-			revision, n := binary.Uvarint(v)
-			c := recordChange{table: id.table, key: id.key, revision: revision, value: v[max(n, 0):]}
-			return w.add(c.encode(nil))
-		})
-		if err == nil {
-			err = w.finish()
-		}
+		err = w.all(d.snapshotHeader(&r), tx)
 		if closeErr := file.Close(); err == nil {
 			err = closeErr
 		}
@@ -66,15 +60,17 @@ func (d *recordDB) writeSnapshot() error {
 			_ = d.fs.Remove(name + ".tmp")
 			return err
 		}
+		size = w.at
 		return d.removeSnapshots()
 	})
+	return size, err
 }
 
-func snapshotHeader(log string, o offset) []byte {
+func (d *recordDB) snapshotHeader(r *reach) []byte {
 	b := append([]byte(nil), snapshotMagic...)
 	b = binary.LittleEndian.AppendUint32(b, snapshotVersion)
-	b = binary.LittleEndian.AppendUint64(b, uint64(o))
-	return appendLP(b, log)
+	b = r.encode(b)
+	return appendLP(b, d.log)
 }
 
 // snapshotWriter writes through a buffer and keeps the checksum of it all,
@@ -84,6 +80,27 @@ type snapshotWriter struct {
 	at   int64
 	buf  []byte
 	sum  uint32
+}
+
+func (w *snapshotWriter) all(header []byte, tx *bbolt.Tx) error {
+	if err := w.add(header); err != nil {
+		return err
+	}
+	var encoded []byte
+	for c, err := range rows(tx) {
+		if err != nil {
+			return err
+		}
+		encoded = c.encode(encoded[:0])
+		if err := w.add(encoded); err != nil {
+			return err
+		}
+	}
+	w.buf = binary.LittleEndian.AppendUint32(w.buf, w.sum)
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return w.file.Sync()
 }
 
 func (w *snapshotWriter) add(b []byte) error {
@@ -100,14 +117,6 @@ func (w *snapshotWriter) flush() error {
 	w.at += int64(len(w.buf))
 	w.buf = w.buf[:0]
 	return err
-}
-
-func (w *snapshotWriter) finish() error {
-	w.buf = binary.LittleEndian.AppendUint32(w.buf, w.sum)
-	if err := w.flush(); err != nil {
-		return err
-	}
-	return w.file.Sync()
 }
 
 // snapshots lists the snapshots, the newest first.
@@ -134,51 +143,107 @@ func (d *recordDB) removeSnapshots() error {
 	return err
 }
 
-// newestSnapshot is what the newest snapshot has that is whole and of this
-// log, as changes to nothing. Without one, it is nothing, up to the log's
-// beginning.
-func (d *recordDB) newestSnapshot(end offset) (map[recordID]recordChange, offset) {
-	found, err := d.snapshots()
-	if err != nil {
-		return nil, 0
-	}
-	for _, o := range found {
-		if o > end {
-			continue
-		}
-		if changes, err := d.readSnapshot(o); err == nil {
-			return changes, o
-		}
-	}
-	return nil, 0
+// snapshot is an open one, as far as its header is checked.
+type snapshot struct {
+	file   File
+	reach  reach
+	header int // its length
+	size   int64
 }
 
-func (d *recordDB) readSnapshot(o offset) (map[recordID]recordChange, error) {
+// newestSnapshot opens the newest snapshot that is whole and of the log that holds
+// knows. It is nil if there is none.
+func (d *recordDB) newestSnapshot(holds func(*reach) bool) *snapshot {
+	found, err := d.snapshots()
+	if err != nil {
+		return nil
+	}
+	for _, o := range found {
+		s, err := d.openSnapshot(o)
+		if err != nil {
+			continue
+		}
+		if holds(&s.reach) && s.check() == nil {
+			return s
+		}
+		_ = s.file.Close()
+	}
+	return nil
+}
+
+func (d *recordDB) openSnapshot(o offset) (*snapshot, error) {
 	file, err := d.fs.OpenFile(filepath.Join(d.dir, snapshotName(o)), os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }()
-	size, err := file.Size()
+	s := &snapshot{file: file}
+	if s.size, err = file.Size(); err == nil {
+		err = s.readHeader(d, o)
+	}
 	if err != nil {
+		_ = file.Close()
 		return nil, err
 	}
-	b := make([]byte, size)
-	if _, err := file.ReadAt(b, 0); err != nil {
-		return nil, err
+	return s, nil
+}
+
+func (s *snapshot) readHeader(d *recordDB, o offset) error {
+	b := make([]byte, len(d.snapshotHeader(&reach{})))
+	if _, err := s.file.ReadAt(b, 0); err != nil {
+		return err
 	}
-	header := snapshotHeader(d.log, o)
-	if len(b) < len(header)+4 || string(b[:len(header)]) != string(header) {
-		return nil, errNotOurs
+	from := len(snapshotMagic) + 4
+	var ok bool
+	if s.reach, ok = decodeReach(b[from : from+reachBytes]); !ok || s.reach.end != o || string(b) != string(d.snapshotHeader(&s.reach)) {
+		return errNotOurs
 	}
-	body := b[:len(b)-4]
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[len(body):]) {
-		return nil, errNotOurs
+	s.header = len(b)
+	return nil
+}
+
+// check compares the checksum.
+func (s *snapshot) check() error {
+	sum := crc32.New(castagnoli)
+	if s.size < int64(s.header)+4 {
+		return errNotOurs
 	}
-	changes := make(map[recordID]recordChange)
-	err = eachRecordChange(body[len(header):], func(c recordChange) error {
-		changes[c.id()] = c
-		return nil
-	})
-	return changes, err
+	if _, err := io.CopyBuffer(sum, io.NewSectionReader(s.file, 0, s.size-4), make([]byte, snapshotBuffer)); err != nil {
+		return err
+	}
+	var end [4]byte
+	if _, err := s.file.ReadAt(end[:], s.size-4); err != nil && err != io.EOF {
+		return err
+	}
+	if binary.LittleEndian.Uint32(end[:]) != sum.Sum32() {
+		return errNotOurs
+	}
+	return nil
+}
+
+// snapshotStride is what is read of a snapshot at a time: a few of the largest records.
+const snapshotStride = 4 << 20
+
+// each visits the records, in the order of their keys, with how far in the file it is.
+func (s *snapshot) each(visit func(c recordChange, done int64) error) error {
+	end := s.size - 4
+	w := newWindow(s.file, end, snapshotStride)
+	for o := int64(s.header); o < end; {
+		b, err := w.at(o, maxChangeBytes)
+		if err != nil {
+			return err
+		}
+		if len(b) == 0 {
+			return errNotOurs
+		}
+		c, rest, err := takeRecordChange(b)
+		if err != nil {
+			return err
+		}
+		c.value = bytes.Clone(c.value)
+		o += int64(len(b) - len(rest))
+		if err := visit(c, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }

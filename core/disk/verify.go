@@ -80,10 +80,12 @@ type verifier struct {
 	ctx    context.Context
 	report Report
 
-	sealed []sealedSegment
-	fresh  []*run                    // of every segment, the last one's too
-	links  uint64                    // how many the log has
-	latest map[recordID]recordChange // records as the log has them
+	sealed  []sealedSegment
+	last    segmentHeader
+	end     mark   // of the log
+	fresh   []*run // of every segment, the last one's too
+	links   uint64 // how many the log has
+	records *recordVerifier
 }
 
 func (v *verifier) workDir() string { return filepath.Join(v.engine.dir, "verify.tmp") }
@@ -103,12 +105,16 @@ func (v *verifier) run(options VerifyOptions) error {
 	e.index.view.Store(describe(headers))
 	v.report.Log, v.report.Segments = e.id, len(headers)
 	v.sealed = sealedSegments(headers)
-	v.latest = make(map[recordID]recordChange)
+	v.last = headers[len(headers)-1]
 	v.removeWork()
 	if err := e.fs.MakeDir(v.workDir()); err != nil {
 		return openError(err)
 	}
-	if err := v.checkLog(&headers[len(headers)-1]); err != nil {
+	if v.records, err = e.newRecordVerifier(); err != nil {
+		return err
+	}
+	defer v.records.close()
+	if err := v.checkLog(); err != nil {
 		return err
 	}
 	if !v.report.Clean() {
@@ -151,9 +157,9 @@ func (v *verifier) problem(err error) error {
 func (v *verifier) add(p Problem) { v.report.Problems = append(v.report.Problems, p) }
 
 // checkLog goes through all segments, and through the index it makes of them.
-func (v *verifier) checkLog(last *segmentHeader) error {
+func (v *verifier) checkLog() error {
 	e := v.engine
-	total := e.index.view.Load().bytesBefore(at(last.number, 0))
+	total := e.index.view.Load().bytesBefore(at(v.last.number, 0))
 	for i := range v.sealed {
 		if err := v.ctx.Err(); err != nil {
 			return core.AsError(err)
@@ -162,7 +168,7 @@ func (v *verifier) checkLog(last *segmentHeader) error {
 		r := newReplay(&s.header, nil)
 		err := e.replay(s, v.visitor(r))
 		if err == nil {
-			err = v.keep(r, s.next, at(s.header.number, s.end))
+			err = v.keep(r, s)
 		}
 		if err := v.problem(err); err != nil {
 			return err
@@ -170,14 +176,14 @@ func (v *verifier) checkLog(last *segmentHeader) error {
 		v.report.Bytes += s.end
 		e.config.Progress(v.report.Bytes, total)
 	}
-	if err := v.problem(v.checkLast(last)); err != nil || !v.report.Clean() {
+	if err := v.problem(v.checkLast()); err != nil || !v.report.Clean() {
 		return err
 	}
-	return v.problem(v.checkWhole(last))
+	return v.problem(v.checkWhole())
 }
 
-func (v *verifier) checkLast(h *segmentHeader) error {
-	e := v.engine
+func (v *verifier) checkLast() error {
+	e, h := v.engine, &v.last
 	file, err := e.files.acquire(h.number)
 	if err != nil {
 		return openError(err)
@@ -190,20 +196,14 @@ func (v *verifier) checkLast(h *segmentHeader) error {
 	}
 	v.report.Bytes += t.end
 	v.report.Tail = max(t.garbage-t.end, 0)
-	return v.keep(r, t.next, at(h.number, t.end))
+	v.end = mark{end: at(h.number, t.end), frame: r.frame}
+	return v.keep(r, &sealedSegment{end: t.end, next: t.next})
 }
 
 // visitor is r's, with the records kept here.
 func (v *verifier) visitor(r *replay) visitor {
 	visit := r.visitor()
-	visit.record = func(_ int64, c recordChange) error {
-		if c.revision == 0 {
-			delete(v.latest, c.id())
-		} else {
-			v.latest[c.id()] = c
-		}
-		return nil
-	}
+	visit.record = func(_ int64, c recordChange) error { return v.records.add(c) }
 	event := visit.event
 	visit.event = func(o int64, encoded []byte) error {
 		if core.IsLink(encoded) {
@@ -215,9 +215,9 @@ func (v *verifier) visitor(r *replay) visitor {
 }
 
 // keep writes the run of a segment into the work directory.
-func (v *verifier) keep(r *replay, next uint64, end offset) error {
-	v.report.Events += next - r.table.first
-	run, err := v.engine.index.writeRun(r.table, next, end, v.engine.id)
+func (v *verifier) keep(r *replay, s *sealedSegment) error {
+	v.report.Events += s.next - r.table.first
+	run, err := v.engine.index.writeRun(r.table, s, v.engine.id)
 	if err == nil {
 		v.fresh = append(v.fresh, run)
 	}
@@ -227,7 +227,7 @@ func (v *verifier) keep(r *replay, next uint64, end offset) error {
 // checkWhole merges everything into one run: that is where it shows whether
 // the versions of each stream go on from segment to segment, and whether an id
 // is there twice.
-func (v *verifier) checkWhole(last *segmentHeader) error {
+func (v *verifier) checkWhole() error {
 	whole, err := v.mergeWhole()
 	var damage *damagedRun
 	if errors.As(err, &damage) {
@@ -239,10 +239,13 @@ func (v *verifier) checkWhole(last *segmentHeader) error {
 		return err
 	}
 	defer func() { _ = whole.file.Close() }()
-	if err := v.checkLinks(whole, last); err != nil {
+	if err := v.checkLinks(whole, &v.last); err != nil {
 		return err
 	}
-	v.report.Records = uint64(len(v.latest))
+	if err := v.records.finish(); err != nil {
+		return err
+	}
+	v.report.Records = v.records.count
 	for c := newStreamCursor(whole, ""); ; v.report.Streams++ {
 		if err := c.next(); err != nil || c.done {
 			return err

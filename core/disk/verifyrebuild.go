@@ -1,8 +1,6 @@
 package disk
 
 import (
-	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 )
@@ -29,19 +27,12 @@ func (v *verifier) rebuild() error {
 	if err := e.fs.SyncDir(dir); err != nil {
 		return openError(err)
 	}
-	if err := os.Remove(filepath.Join(e.dir, recordFile)); err != nil && !os.IsNotExist(err) {
-		return openError(err)
-	}
-	db := recordDB{dir: e.dir, fs: e.fs, log: e.id}
-	if err := db.openFile(); err != nil {
-		return openError(err)
-	}
-	err = db.apply(maps.Values(v.latest), v.fresh[len(v.fresh)-1].end)
-	if closeErr := db.close(); err == nil {
-		err = closeErr
-	}
+	r, err := e.reachAt(v.end)
 	if err != nil {
 		return openError(err)
+	}
+	if err := v.records.install(r); err != nil {
+		return err
 	}
 	v.report.Problems = slices.DeleteFunc(v.report.Problems, func(p Problem) bool { return p.Derived })
 	v.report.Rebuilt = true
