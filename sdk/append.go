@@ -22,6 +22,12 @@ func (c *Client) Append(ctx context.Context, commit core.Commit) (core.Result, e
 	return resultOf(&a, len(commit.Appends))
 }
 
+// AppendTo appends events to one stream: the short form of Append. Its errors are those
+// of Append; the result's Appends has one element.
+func (c *Client) AppendTo(ctx context.Context, stream string, expect core.Expect, events ...core.NewEvent) (core.Result, error) {
+	return c.Append(ctx, core.Commit{Appends: []core.Append{{Stream: stream, Expect: expect, Events: events}}})
+}
+
 // Submit sends an append and returns; done is called once with the answer, from
 // another goroutine or before Submit returns. It waits only for room among the
 // requests in flight. Appends that one goroutine submits for the same stream are

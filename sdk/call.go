@@ -156,7 +156,7 @@ func (c *Client) abandon(k *call, cause *core.Error) {
 func (c *Client) answered(id uint64, a answer) {
 	c.mu.Lock()
 	k := c.calls[id]
-	if k == nil || !k.bound && isGoodbye(a.err) {
+	if k == nil || !k.bound && !c.options.Once && isGoodbye(a.err) {
 		c.mu.Unlock()
 		return // a node that shuts down has not taken it: the next connection will
 	}

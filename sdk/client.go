@@ -41,6 +41,11 @@ type Options struct {
 	Compress bool
 	// TLS is for wss and https URLs; nil is Go's default.
 	TLS *tls.Config
+	// Once makes the Client end with its first connection, instead of connecting again.
+	// Every call and follow then ends with the reason; an append that was sent and not
+	// answered is unknown_outcome. What the node answers is passed on as it is, so a node
+	// that shuts down is shutting_down. It is for callers that choose the node themselves.
+	Once bool
 	// OnState is told when the connection comes and goes. It must not block, nor
 	// call the Client.
 	OnState func(State)
@@ -150,7 +155,7 @@ func (c *Client) again(old *session, err error) *session {
 			return nil
 		}
 		c.tell(State{Err: e})
-		if !e.Info().Retryable {
+		if c.options.Once || !e.Info().Retryable {
 			c.fail(e)
 			return nil
 		}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -310,6 +311,69 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	}
 	if _, err := c.Read(t.Context(), core.ReadRequest{Stream: "s"}); !errors.Is(err, core.CodeCanceled) {
 		t.Errorf("read after Close: %v", err)
+	}
+}
+
+// heldEngine holds Commits until it is let go.
+type heldEngine struct {
+	core.Engine
+	begun, release chan struct{}
+}
+
+func (e *heldEngine) Commit(ctx context.Context, group []*core.Commit) core.Step {
+	e.begun <- struct{}{}
+	<-e.release
+	return e.Engine.Commit(ctx, group)
+}
+
+// TestOnce: a client that connects once ends with its connection, and says of each thing
+// that was under way what became of it.
+func TestOnce(t *testing.T) {
+	engine := &heldEngine{memory.New(), make(chan struct{}, 1), make(chan struct{})}
+	store := core.NewStore(engine, core.StoreConfig{})
+	n := &restarting{t: t, store: store}
+	n.start()
+	var states []sdk.State
+	ended := make(chan struct{})
+	c := dial(t, n.addr, sdk.Options{Once: true, OnState: func(s sdk.State) {
+		if states = append(states, s); !s.Connected {
+			close(ended)
+		}
+	}})
+	follower, err := c.Follow(t.Context(), core.FollowRequest{Stream: core.All})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer follower.Close()
+	outcome := make(chan error, 1)
+	c.Submit(t.Context(), one("s", core.AnyVersion, "1"), func(_ core.Result, err error) { outcome <- err })
+	<-engine.begun
+	n.server.CloseClientConnections()
+	gone, cut := context.WithCancel(t.Context())
+	cut()
+	n.stop(gone) // in the middle of the append
+	if err := <-outcome; !errors.Is(err, core.CodeUnknownOutcome) {
+		t.Errorf("the append in flight: %v, want unknown_outcome", err)
+	}
+	<-ended
+	n.start()
+	for err = nil; err == nil; { // the first may say that it is live
+		_, err = follower.Next(t.Context(), core.Limit{Events: 1, Bytes: 1})
+	}
+	if !errors.Is(err, core.CodeUnavailable) {
+		t.Errorf("the follow: %v, want unavailable", err)
+	}
+	if _, err := c.AppendTo(t.Context(), "s", core.AnyVersion, core.NewEvent{Type: "T", Data: []byte("1")}); !errors.Is(err, core.CodeUnavailable) {
+		t.Errorf("an append afterwards: %v, want unavailable", err)
+	}
+	close(engine.release)
+	_ = c.Close()
+	if len(states) != 2 || !states[0].Connected || states[1].Connected || states[1].Err == nil {
+		t.Errorf("states %+v, want connected and then lost, with a reason", states)
+	}
+	n.stop(t.Context())
+	if err := store.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,10 +3,8 @@
 // WebSocket.
 //
 //	client, err := sdk.Dial(ctx, "localhost:4973", sdk.Options{})
-//	result, err := client.Append(ctx, core.Commit{Appends: []core.Append{{
-//		Stream: "order-42", Expect: core.AnyVersion,
-//		Events: []core.NewEvent{{Type: "OrderPaid", Data: []byte(`{"amount":10}`)}},
-//	}}})
+//	result, err := client.AppendTo(ctx, "order-42", core.AnyVersion,
+//		core.NewEvent{Type: "OrderPaid", Data: []byte(`{"amount":10}`)})
 //	for event, err := range core.FollowEvents(ctx, client, core.FollowRequest{Stream: core.All}) {
 //		…
 //	}

@@ -32,13 +32,9 @@ func Example() {
 		panic(err)
 	}
 	defer client.Close()
-	result, err := client.Append(ctx, core.Commit{Appends: []core.Append{{
-		Stream: "order-42", Expect: core.NoStream,
-		Events: []core.NewEvent{
-			{Type: "OrderPlaced", Data: []byte(`{"total":10}`)},
-			{Type: "OrderPaid", Data: []byte(`{"amount":10}`)},
-		},
-	}}})
+	result, err := client.AppendTo(ctx, "order-42", core.NoStream,
+		core.NewEvent{Type: "OrderPlaced", Data: []byte(`{"total":10}`)},
+		core.NewEvent{Type: "OrderPaid", Data: []byte(`{"amount":10}`)})
 	fmt.Println(result.Appends[0].LastVersion, err)
 
 	for event, err := range core.FollowEvents(ctx, client, core.FollowRequest{Stream: "order-42"}) {

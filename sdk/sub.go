@@ -115,7 +115,7 @@ func (c *Client) ended(num uint64, err *core.Error) {
 		return
 	}
 	again := f.interrupted(err) || err.Code == core.CodeShuttingDown || err.Code == core.CodeTooManyRequests
-	if !again {
+	if !again || c.options.Once {
 		delete(c.subs, num)
 		c.mu.Unlock()
 		f.end(err)

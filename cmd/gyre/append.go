@@ -94,9 +94,9 @@ func (a *app) append(ctx context.Context, c core.Commit) error {
 	done := appended{c.Appends[0].Stream, w.LastVersion, w.LastPosition, w.Count(), result.Duplicate}
 	return printOne(a, done, func(d appended) string {
 		if d.Duplicate {
-			return fmt.Sprintf("already there: %s is at version %d with it, position %d", d.Stream, d.Version, d.Position)
+			return fmt.Sprintf("already there: %s is at version %d with it, position %d", visible(d.Stream), d.Version, d.Position)
 		}
-		return fmt.Sprintf("appended %d to %s: version %d, position %d", d.Count, d.Stream, d.Version, d.Position)
+		return fmt.Sprintf("appended %d to %s: version %d, position %d", d.Count, visible(d.Stream), d.Version, d.Position)
 	})
 }
 

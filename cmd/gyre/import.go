@@ -77,8 +77,12 @@ func (a *app) tellImported(done imported, took time.Duration, err error) {
 	if done.WithoutID > 0 {
 		fmt.Fprintf(a.stderr, "%s of them had no id: importing them again writes them again\n", comma(done.WithoutID))
 	}
-	if err != nil {
-		fmt.Fprintln(a.stderr, "Not everything was imported. Run the same command again to go on; what is there is skipped.")
+	var at *lineError
+	switch {
+	case errors.As(err, &at):
+		fmt.Fprintln(a.stderr, "Not everything was imported. Correct the line and run the same command again; events that are there are skipped.")
+	case err != nil:
+		fmt.Fprintln(a.stderr, "Not everything was imported. Run the same command again to go on; events that are there are skipped.")
 	}
 }
 

@@ -163,6 +163,23 @@ func decodeAppend(line []byte) (core.NewEvent, error) {
 	return e.NewEvent()
 }
 
+// kindOf names a kind of JSON value.
+func kindOf(kind jsontext.Kind) string {
+	switch kind {
+	case '[':
+		return "an array"
+	case '{':
+		return "an object"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case 'n':
+		return "null"
+	}
+	return "a boolean"
+}
+
 // decodeLine decodes one JSON object. A member that has no meaning is an error: it
 // is most likely a typing mistake, and would be lost.
 func decodeLine(line []byte, v any) error {
@@ -178,8 +195,11 @@ func decodeLine(line []byte, v any) error {
 	case errors.Is(err, json.ErrUnknownName):
 		errors.As(err, &semantic)
 		return core.Errorf(core.CodeInvalidRequest, "an event has no member %q", semantic.JSONPointer.LastToken())
+	case errors.As(err, &semantic) && semantic.JSONPointer == "":
+		return core.Errorf(core.CodeInvalidRequest,
+			"the line is %s, not one JSON object; `jq -c '.[]' FILE` writes an array one object a line", kindOf(semantic.JSONKind))
 	case errors.As(err, &semantic):
-		return core.Errorf(core.CodeInvalidRequest, "%s is not what an event has there", semantic.JSONPointer)
+		return core.Errorf(core.CodeInvalidRequest, "%s is %s, which an event does not have there", semantic.JSONPointer, kindOf(semantic.JSONKind))
 	}
 	return core.Errorf(core.CodeInvalidRequest, "not one JSON object: %v", err)
 }

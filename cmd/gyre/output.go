@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -215,14 +216,28 @@ func tableRow(cells []string) table.Row {
 
 // cell makes a value fit for a row: one line without control characters, at
 // most max characters.
-func cell(s string, max int) string {
-	clean := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
+func cell(s string, max int) string { return text.Snip(visible(s), max, "…") }
+
+// visible is s as a terminal may get it: control characters are spaces, and those that
+// turn the direction of what follows are escaped, for they could make a line look like
+// another.
+func visible(s string) string {
+	dangerous := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+	if strings.IndexFunc(s, dangerous) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case unicode.IsControl(r):
+			b.WriteByte(' ')
+		case dangerous(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
 		}
-		return r
-	}, s)
-	return text.Snip(clean, max, "…")
+	}
+	return b.String()
 }
 
 // comma writes a number with thousands separated.

@@ -14,7 +14,7 @@ func TestNumbersForPeople(t *testing.T) {
 		{rate(101_518, 2*time.Second), "51k/s"}, {rate(999_600, time.Second), "1.0M/s"},
 		{clock(0), "00:00"}, {clock(61 * time.Second), "01:01"}, {clock(100 * time.Minute), "100:00"},
 		{shellQuote("order-1"), "order-1"}, {shellQuote("$all"), "'$all'"}, {shellQuote("a'b"), `'a'\''b'`}, {shellQuote(""), "''"},
-		{cell("a\nb\x1b[31m\u0085c", 20), "a b [31m c"}, {cell("abcdef", 4), "abc…"}, {cell("äöü", 3), "äöü"},
+		{cell("a\nb\x1b[31m\u0085c", 20), "a b [31m c"}, {cell("a\u202eb\u2066c\u200fé", 40), `a\u202eb\u2066c\u200fé`}, {cell("abcdef", 4), "abc…"}, {cell("äöü", 3), "äöü"},
 		{nearest("lisen", []string{"data", "listen"}), "listen"}, {nearest("xyz", []string{"data"}), ""},
 	} {
 		if c.got != c.want {

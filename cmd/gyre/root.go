@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 )
 
@@ -60,7 +62,11 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		a.output = outputOf(a.args) // it may stand behind what is wrong
-		return usagef("%s --help", cmd.CommandPath()).because("%v", err)
+		try := cmd.CommandPath() + " --help"
+		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" {
+			try += fmt.Sprintf(", or write -- before the arguments: %s … -- … -%s", cmd.CommandPath(), unknown.GetSpecifiedShortnames())
+		}
+		return usagef("%s", try).because("%v", err)
 	})
 	root.PersistentFlags().VarP(&a.output, "output", "o", "how to print: table, json or ndjson")
 	root.AddCommand(

@@ -148,7 +148,7 @@ func (i streamInfo) words() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "stream   %s\n", cell(i.Stream, core.MaxStreamNameBytes))
 	fmt.Fprintf(&b, "version  %d\n", i.Version)
-	fmt.Fprintf(&b, "first    %s  %s  position %d\n", i.First.Time, i.First.Type, i.First.Position)
-	fmt.Fprintf(&b, "last     %s  %s  position %d", i.Last.Time, i.Last.Type, i.Last.Position)
+	fmt.Fprintf(&b, "first    %s  %s  position %d\n", i.First.Time, visible(i.First.Type), i.First.Position)
+	fmt.Fprintf(&b, "last     %s  %s  position %d", i.Last.Time, visible(i.Last.Type), i.Last.Position)
 	return b.String()
 }

@@ -70,11 +70,11 @@ func (a *app) completeSubscription(cmd *cobra.Command) *cobra.Command {
 func newSubscriptionsList(a *app) *cobra.Command {
 	var r subscriptions.ListRequest
 	cmd := &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
+		Use:     "ls",
+		Aliases: []string{"list"},
 		Short:   "List subscriptions by name, with how far they are",
-		Example: `  gyre subscriptions list
-  gyre subscriptions list -o ndjson | jq -r 'select(.lag > 1000).name'`,
+		Example: `  gyre subscriptions ls
+  gyre subscriptions ls -o ndjson | jq -r 'select(.lag > 1000).name'`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if r.Limit < 0 {
