@@ -20,6 +20,8 @@ type SubscribeOptions struct {
 	// Definition is what the subscription is created with if there is none, or must
 	// have: else the error is subscription_options_differ.
 	Definition *subscriptions.Definition
+	// AnyOptions joins a subscription that exists as it is, whatever Definition says.
+	AnyOptions bool
 	// Transient is a subscription of which the server stores nothing: it begins at the
 	// Definition's From with its first subscriber, and is over when its last one has
 	// left. When the connections of all are lost, it begins anew from the checkpoint that
@@ -69,16 +71,21 @@ type Subscriber struct {
 
 	mu       sync.Mutex // protects the fields below
 	accepted bool
-	lease    lease
-	queue    []Deliveries
-	unasked  Deliveries // what Next gave last, whose credit is not given back
-	status   Status
-	place    core.Cursor // of status.Checkpoint, as the server told it; none if its Log is ""
-	err      error
+	// incarnation of the subscription that was joined, and that is joined again after a
+	// break, or none is.
+	incarnation string
+	lease       lease
+	queue       []Deliveries
+	unasked     Deliveries // what Next gave last, whose credit is not given back
+	status      Status
+	place       core.Cursor // of status.Checkpoint, as the server told it; none if its Log is ""
+	err         error
 }
 
-// Subscribe joins a named subscription, and creates it if there is none. The errors
-// are subscription_options_differ, subscription_in_use, too_many_subscribers, and what
+// Subscribe joins a named subscription, and creates it if there is none. After a break
+// the Subscriber joins the same subscription again or ends: with subscription_not_found
+// if it was deleted, also where there is another of its name by then. The errors of
+// Subscribe are subscription_options_differ, subscription_in_use, too_many_subscribers, and what
 // is said of a definition that is not one.
 func (c *Client) Subscribe(ctx context.Context, name string, o SubscribeOptions) (*Subscriber, error) {
 	if err := ctx.Err(); err != nil {
@@ -253,22 +260,28 @@ func (s *Subscriber) request(on *session) *wire.Subscribe {
 	defer s.mu.Unlock()
 	s.queue = nil
 	s.lease.begin(on)
-	options := s.asked()
-	anyOptions := options == nil && !s.options.Transient
-	if anyOptions {
-		options = []byte("{}")
-	}
-	return &wire.Subscribe{
+	m := &wire.Subscribe{
 		Sub: s.num, Subscription: s.name, Transient: s.options.Transient,
-		Consumer: s.options.Consumer, Ack: "explicit", Options: options, AnyOptions: anyOptions,
+		Consumer: s.options.Consumer, Ack: "explicit",
 		Credit: &wire.Amount{Events: int64(s.options.Ahead), Bytes: creditBytes},
 	}
+	switch {
+	case m.Transient:
+		m.Options = s.asked()
+	case s.incarnation != "":
+		m.Incarnation = s.incarnation
+	case s.definition == nil:
+		m.Options, m.AnyOptions = []byte("{}"), true
+	default:
+		m.Options, m.AnyOptions = s.definition, s.options.AnyOptions
+	}
+	return m
 }
 
-// asked is the definition to ask for: that of a transient subscription begins where it
-// was. mu is held.
+// asked is the definition of a transient subscription, which begins where it was. mu is
+// held.
 func (s *Subscriber) asked() []byte {
-	if !s.options.Transient || s.place.Log == "" {
+	if s.place.Log == "" {
 		return s.definition
 	}
 	d := subscriptions.DefaultDefinition()
@@ -287,7 +300,7 @@ func (s *Subscriber) asked() []byte {
 func (s *Subscriber) answered(ok *wire.OK, _ string) {
 	cursor, err := core.ParseCursor(ok.Cursor)
 	s.mu.Lock()
-	s.accepted = true
+	s.accepted, s.incarnation = true, ok.Incarnation
 	if err == nil {
 		s.place = cursor
 	}

@@ -384,6 +384,52 @@ func TestSubscriberOutlivesItsServer(t *testing.T) {
 	}
 }
 
+// TestComingBackCreatesNothing deletes a subscription while its subscriber has no
+// connection. The subscriber then ends; it neither creates the subscription anew, nor
+// joins another of its name.
+func TestComingBackCreatesNothing(t *testing.T) {
+	named := definition(func(d *subscriptions.Definition) { d.Stream = "s-0" })
+	for name, o := range modes {
+		for what, so := range map[string]sdk.SubscribeOptions{
+			"as it is": {}, "with options": {Definition: named}, "with any options": {Definition: named, AnyOptions: true},
+		} {
+			for _, isThereAnother := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/%v", name, what, isThereAnother), func(t *testing.T) {
+					t.Parallel()
+					n := startNode(t)
+					n.fill(t, 3, 1)
+					if _, _, err := n.owner.Put(within(t), "w", named); err != nil {
+						t.Fatal(err)
+					}
+					c := dial(t, n.addr, o)
+					s := subscribe(t, c, "w", so)
+					n.stop(within(t))
+					if err := n.owner.Delete(within(t), "w"); err != nil {
+						t.Fatal(err)
+					}
+					if isThereAnother {
+						if _, _, err := n.owner.Put(within(t), "w", definition(func(d *subscriptions.Definition) { d.Paused = true })); err != nil {
+							t.Fatal(err)
+						}
+					}
+					n.start()
+					var err error
+					for err == nil {
+						_, err = s.Next(within(t), core.Limit{Events: 10, Bytes: 1 << 20})
+					}
+					if !errors.Is(err, core.CodeSubscriptionNotFound) {
+						t.Errorf("it ended with %v, want subscription_not_found", err)
+					}
+					info, err := n.owner.Info(within(t), "w")
+					if exists := err == nil; exists != isThereAnother || len(info.Subscribers) > 0 {
+						t.Errorf("afterwards: %+v, %v", info, err)
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestPlaceThatIsTaken has another take the only place while the connection is lost. The
 // subscriber goes on trying until it is free again.
 func TestPlaceThatIsTaken(t *testing.T) {

@@ -71,3 +71,53 @@ func TestSubscribeOutlivesTheNode(t *testing.T) {
 		t.Errorf("in the end there was more: %s", more)
 	}
 }
+
+// TestSubscribeEndsWithItsSubscription deletes the subscription while the command has no
+// node: it ends with the exit code of what was not found, and creates nothing.
+func TestSubscribeEndsWithItsSubscription(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"--data", filepath.Join(dir, "data")}
+	start := func(more ...string) *process {
+		t.Helper()
+		node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), append(args, more...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
+		return node
+	}
+	stop := func(node *process) {
+		t.Helper()
+		if _, err := node.end(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node := start()
+	mustRun(t, "append", "s", "First", "--server", node.url)
+	worker := exec.Command("gyre", "subscribe", "work", "--exec", "cat", "--server", node.url)
+	var words bytes.Buffer
+	worker.Stderr = &words
+	stdout, err := worker.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = worker.Process.Kill() })
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	stop(node)
+	elsewhere := start() // where the worker does not look
+	mustRun(t, "subscriptions", "delete", "work", "--server", elsewhere.url)
+	stop(elsewhere)
+	again := start("--listen", strings.TrimPrefix(node.url, "http://"))
+	_ = worker.Wait()
+	if code := worker.ProcessState.ExitCode(); code != exitNotFound || !strings.Contains(words.String(), "subscription_not_found") {
+		t.Errorf("exit code %d, want %d: %s", code, exitNotFound, &words)
+	}
+	if list, _ := mustRun(t, "subscriptions", "ls", "-o", "json", "--server", again.url); strings.TrimSpace(list) != "[]" {
+		t.Errorf("afterwards there is %s", list)
+	}
+}

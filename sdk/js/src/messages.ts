@@ -131,15 +131,16 @@ export interface NamedFields {
   transient?: boolean | undefined;
   consumer?: string | undefined;
   options?: object | undefined;
+  anyOptions?: boolean | undefined;
+  incarnation?: string | undefined;
   credit: Amount;
 }
 
 export function namedText(id: number, sub: number, f: NamedFields): string {
-  const { credit, subscription, consumer } = f;
+  const { credit, subscription, consumer, options, incarnation } = f;
   const transient = f.transient || undefined;
-  const anyOptions = (!f.options && !transient) || undefined;
-  const options = f.options ?? (anyOptions && {});
-  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, transient, consumer, ack: "explicit", options, anyOptions });
+  const anyOptions = f.anyOptions || undefined;
+  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, transient, consumer, ack: "explicit", options, anyOptions, incarnation });
 }
 
 export function creditText(sub: number, c: Amount): string {
@@ -206,6 +207,8 @@ export interface OK {
   end?: boolean;
   cursor?: string;
   head?: number;
+  /** Of the subscription that was joined. */
+  incarnation?: string;
 }
 
 export interface Status {

@@ -62,8 +62,14 @@ export interface SubscriptionOptions {
 
 /** How to join a named subscription. */
 export interface SubscribeOptions {
-  /** Creates the subscription if there is none; else they have to be those it has. Absent: as it is. */
+  /**
+   * Creates the subscription if there is none; else they have to be those it has. Absent: the defaults create it, and
+   * one that exists is joined as it is. After a break the same subscription is joined again: if it was deleted, the
+   * subscriber ends with subscription_not_found.
+   */
   options?: SubscriptionOptions | undefined;
+  /** One that exists is joined as it is, whatever the options say. */
+  anyOptions?: boolean | undefined;
   /**
    * The server stores nothing of the subscription: it begins at its options' from with its
    * first subscriber, and is over when its last one has left. When the connections of all
@@ -360,6 +366,8 @@ class NamedSub implements Sub {
   #lease: Lease;
   /** The cursor that the server told last: where a transient subscription begins anew. */
   #place: string | undefined;
+  /** The incarnation of the subscription that was joined. */
+  #incarnation: string | undefined;
 
   constructor(link: Link, num: number, subscription: string, o: SubscribeOptions) {
     this.num = num;
@@ -378,13 +386,26 @@ class NamedSub implements Sub {
 
   subscribe(id: number): string {
     const { consumer, transient } = this.#options;
-    const again = transient && this.#place !== undefined;
-    const options = again ? { ...this.#options.options, from: { cursor: this.#place } } : this.#options.options;
-    return namedText(id, this.num, { subscription: this.#subscription, transient, consumer, options, credit: this.inbox.allowance() });
+    return namedText(id, this.num, {
+      subscription: this.#subscription,
+      transient,
+      consumer,
+      ...this.#asked(),
+      credit: this.inbox.allowance(),
+    });
+  }
+
+  /** What is asked for: a transient subscription begins where it was, another that was joined is joined again or none is. */
+  #asked(): { options?: object | undefined; anyOptions?: boolean | undefined; incarnation?: string | undefined } {
+    const { options, anyOptions, transient } = this.#options;
+    if (transient) return { options: this.#place === undefined ? options : { ...options, from: { cursor: this.#place } } };
+    if (this.#incarnation !== undefined) return { incarnation: this.#incarnation };
+    return options === undefined ? { options: {}, anyOptions: true } : { options, anyOptions };
   }
 
   accept(ok: OK): void {
     this.accepted = true;
+    this.#incarnation = ok.incarnation;
     this.#place = ok.cursor ?? this.#place;
     this.#tell({ state: "catchup", checkpoint: this.status.checkpoint, head: ok.head ?? 0 });
     this.#limits.begun();

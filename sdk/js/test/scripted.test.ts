@@ -259,7 +259,7 @@ for (const json of [false, true]) {
     const subscriber = client.subscribe("billing", { consumer: "w1", ...o });
     const admit = async (c: PeerConnection) => {
       const s = await c.message("subscribe");
-      c.say({ op: "ok", id: s.id, sub: s.sub, head: 100 });
+      c.say({ op: "ok", id: s.id, sub: s.sub, head: 100, incarnation: "i1" });
       await subscriber.started();
       return s;
     };
@@ -360,6 +360,7 @@ for (const json of [false, true]) {
     const second = await peer.greet();
     const again = await second.message("subscribe");
     assert.equal(again["subscription"], "billing");
+    assert.deepEqual([again["incarnation"], again["options"], again["anyOptions"]], ["i1", undefined, undefined], "it creates nothing");
     assert.deepEqual(again["credit"], { events: 4096, bytes: 2 << 20 }, "what was not taken is forgotten");
     await assert.rejects(unanswered, { code: "lease_lost" });
     await assert.rejects(d1.nack("retry"), { code: "lease_lost" });
@@ -381,6 +382,20 @@ for (const json of [false, true]) {
     await acked;
     second.say({ op: "end", sub, error: { code: "internal", detail: "stopped", retryable: false }, retryable: false });
     await assert.rejects(it.next(), { code: "internal", detail: "stopped" });
+  });
+
+  test(`a subscription that was deleted meanwhile is not created again: ${mode}`, async (t) => {
+    for (const o of [{}, { options: { stream: "s" } }, { options: { stream: "s" }, anyOptions: true }]) {
+      const { connection: first, peer, subscriber, admit } = await joined(t, o);
+      const s = await admit(first);
+      assert.deepEqual([s["options"], s["anyOptions"]], "options" in o ? [o.options, o.anyOptions] : [{}, true]);
+      first.socket.terminate();
+      const second = await peer.greet();
+      const again = await second.message("subscribe");
+      assert.deepEqual([again["incarnation"], again["options"]], ["i1", undefined]);
+      second.say({ op: "error", id: again.id, error: { code: "subscription_not_found", retryable: false } });
+      await assert.rejects(subscriber[Symbol.asyncIterator]().next(), { code: "subscription_not_found" });
+    }
   });
 
   test(`who may not join is told: ${mode}`, async (t) => {
