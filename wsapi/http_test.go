@@ -30,7 +30,11 @@ type node struct {
 
 func newNode(t testing.TB, config wsapi.Config) *node {
 	t.Helper()
-	n := &node{t: t, store: core.NewStore(memory.New(), core.StoreConfig{})}
+	n := &node{t: t}
+	var ok bool
+	if n.store, ok = config.Store.(*core.Store); !ok {
+		n.store = core.NewStore(memory.New(), core.StoreConfig{})
+	}
 	if config.Store == nil {
 		config.Store = n.store
 	}

@@ -215,5 +215,6 @@ func (a *API) timeout(r *http.Request) (context.Context, context.CancelFunc, err
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), d)
+	ctx, _ = core.WithClaim(ctx) // one for all Commits of the request
 	return ctx, cancel, nil
 }

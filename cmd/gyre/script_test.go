@@ -309,13 +309,15 @@ func denial(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("GYRE_SERVER", s.URL)
 }
 
-// stalled is a store that takes appends and never answers.
+// stalled is a store that writes appends and never answers.
 type stalled struct {
 	*core.Store
 	taken func()
 }
 
-func (s stalled) Submit(context.Context, core.Commit, func(core.Result, error)) { s.taken() }
+func (s stalled) Submit(ctx context.Context, c core.Commit, _ func(core.Result, error)) {
+	s.Store.Submit(ctx, c, func(core.Result, error) { s.taken() })
+}
 
 func stall(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

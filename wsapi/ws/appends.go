@@ -98,7 +98,7 @@ func (c *conn) submit(a *appendCall, id uint64, timeoutMs int64, commit core.Com
 	}
 	a.call = call{id: id, deadline: deadline, isAppend: true}
 	if c.admit(&a.call) {
-		c.server.config.Store.Submit(c.ctx, commit, a.done)
+		c.server.config.Store.Submit(&a.call, commit, a.done)
 	}
 }
 

@@ -3,26 +3,67 @@ package ws
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
 
-// call is a request that waits for its answer. Whoever takes it out of calls
+// call is a request that waits for its answer, and the context of what it does. It ends
+// with its deadline, with op cancel or with the connection. Whoever takes it out of calls
 // first answers it, and then settles it: the Store, its deadline, or op cancel.
 type call struct {
+	calls    *calls
 	id       uint64
 	deadline time.Time
 	isAppend bool
-	cancel   context.CancelFunc // nil for an append: what the Store has taken goes on
+	claim    core.Claim
+
+	ended atomic.Pointer[error] // nil while it has not
+	done  chan struct{}         // protected by calls.mu; nil until somebody asks
 }
 
-// timedOut is the answer for a call whose deadline has passed.
-func (c *call) timedOut() *core.Error {
-	if c.isAppend {
-		return core.Errorf(core.CodeUnknownOutcome, "the deadline passed before the append was answered; it may still be written")
+var _ context.Context = (*call)(nil)
+
+// What a call ends with: variables, so that a call can point to them.
+var (
+	errDeadline error = context.DeadlineExceeded
+	errCanceled error = context.Canceled
+)
+
+// Deadline is part of context.Context.
+func (c *call) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Done is part of context.Context.
+func (c *call) Done() <-chan struct{} {
+	c.calls.mu.Lock()
+	defer c.calls.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended.Load() != nil {
+			close(c.done)
+		}
 	}
-	return core.Errorf(core.CodeTimeout, "the deadline passed before the answer was there")
+	return c.done
+}
+
+// Err is part of context.Context.
+func (c *call) Err() error {
+	if err := c.ended.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Value is part of context.Context.
+func (c *call) Value(key any) any { return c.claim.Value(key) }
+
+// givenUp is the answer to a call that has ended without another.
+func (c *call) givenUp() *core.Error {
+	if err := c.claim.GivenUp(c.Err()); c.isAppend || err.Code == core.CodeUnknownOutcome {
+		return err
+	}
+	return core.AsError(c.Err())
 }
 
 // calls are the requests of one connection that wait for their answers.
@@ -57,6 +98,7 @@ func (cs *calls) add(c *call) error {
 		e.Limit = int64(cs.limit)
 		return e
 	}
+	c.calls = cs
 	cs.byID[c.id] = c
 	if cs.next.IsZero() || c.deadline.Before(cs.next) {
 		cs.next = c.deadline
@@ -76,15 +118,39 @@ func (cs *calls) finish(c *call) bool {
 	return true
 }
 
-// take is finish by id.
-func (cs *calls) take(id uint64) *call {
+// cancel takes out a call that its client has canceled; nil if there is none.
+func (cs *calls) cancel(id uint64) *call {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c := cs.byID[id]
 	if c != nil {
+		cs.end(c, &errCanceled)
 		cs.remove(c)
 	}
 	return c
+}
+
+// interrupt ends what a call does; whoever does it answers.
+func (cs *calls) interrupt(c *call) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.end(c, &errCanceled)
+}
+
+// interruptAll ends what all calls do that are not answered: the connection is over.
+func (cs *calls) interruptAll() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, c := range cs.byID {
+		cs.end(c, &errCanceled)
+	}
+}
+
+// end is called with mu held.
+func (cs *calls) end(c *call, why *error) {
+	if c.ended.CompareAndSwap(nil, why) && c.done != nil {
+		close(c.done)
+	}
 }
 
 // remove is called with mu held.
@@ -93,7 +159,7 @@ func (cs *calls) remove(c *call) {
 	cs.answering++
 }
 
-// settle tells that the answer to a call that was taken out is in the outbox.
+// settle says that the answer to a call that was taken out is in the outbox.
 func (cs *calls) settle() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -127,6 +193,7 @@ func (cs *calls) expired(now time.Time) []*call {
 		}
 	}
 	for _, c := range late {
+		cs.end(c, &errDeadline)
 		cs.remove(c)
 	}
 	return late

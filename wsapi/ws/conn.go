@@ -74,7 +74,7 @@ func (c *conn) run() {
 	if c.ending() != nil {
 		c.awaitClose()
 	}
-	c.cancel()
+	c.stop()
 	c.leaveAll()
 	c.out.close()
 	c.running.Wait()
@@ -260,8 +260,14 @@ func (c *conn) broken(err error) {
 		c.socket.writeClose(closeSlowWriter, "4001 slow_writer", time.Now())
 	}
 	c.out.close()
-	c.cancel()
+	c.stop()
 	c.socket.close()
+}
+
+// stop ends everything that the connection does.
+func (c *conn) stop() {
+	c.cancel()
+	c.calls.interruptAll()
 }
 
 // writeClose sends the close frame.

@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"context"
 	"time"
 	"unicode/utf8"
 
@@ -123,11 +122,8 @@ func (c *conn) refuse(id uint64, err error) {
 
 // cancelCall ends a request early.
 func (c *conn) cancelCall(id uint64) {
-	if call := c.calls.take(id); call != nil {
-		if call.cancel != nil {
-			call.cancel()
-		}
-		c.refuse(id, core.Errorf(core.CodeCanceled, "the client canceled the request"))
+	if call := c.calls.cancel(id); call != nil {
+		c.refuse(id, call.givenUp())
 		c.calls.settle()
 	}
 }
@@ -135,10 +131,7 @@ func (c *conn) cancelCall(id uint64) {
 // expire answers the requests that took too long.
 func (c *conn) expire(now time.Time) {
 	for _, call := range c.calls.expired(now) {
-		if call.cancel != nil {
-			call.cancel()
-		}
-		c.refuse(call.id, call.timedOut())
+		c.refuse(call.id, call.givenUp())
 		c.calls.settle()
 	}
 }
@@ -156,26 +149,23 @@ func (c *conn) admit(call *call) bool {
 	return true
 }
 
-// begin takes in a request that gets a goroutine and a context of its own, which ends
-// with call.cancel. If it cannot, it has answered it, and call is nil.
-func (c *conn) begin(id uint64, timeoutMs int64) (context.Context, *call) {
+// begin takes in a request that gets a goroutine. If it cannot, it has answered it, and
+// returns nil.
+func (c *conn) begin(id uint64, timeoutMs int64) *call {
 	deadline, err := c.deadline(time.Now(), timeoutMs)
 	if err != nil {
 		c.refuse(id, err)
-		return nil, nil
+		return nil
 	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	call := &call{id: id, deadline: deadline, cancel: cancel}
+	call := &call{id: id, deadline: deadline}
 	if !c.admit(call) {
-		cancel()
-		return nil, nil
+		return nil
 	}
-	return ctx, call
+	return call
 }
 
 // deadline is the time of a request's timeoutMs.
 func (c *conn) deadline(now time.Time, timeoutMs int64) (time.Time, error) {
-	limits := &c.server.config.Limits
-	d, err := wire.ClientTimeout(timeoutMs, limits.Request, limits.MaxRequest)
+	d, err := c.server.config.Limits.Timeout(timeoutMs)
 	return now.Add(d), err
 }

@@ -17,7 +17,7 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 		c.refuse(m.ID, err)
 		return
 	}
-	ctx, call := c.begin(m.ID, m.TimeoutMs)
+	call := c.begin(m.ID, m.TimeoutMs)
 	if call == nil {
 		return
 	}
@@ -28,8 +28,7 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 		}
 	}
 	c.running.Go(func() {
-		defer call.cancel()
-		c.answerRead(ctx, call, func(ctx context.Context) (core.Page, error) { return read(ctx, r) })
+		c.answerRead(call, func(ctx context.Context) (core.Page, error) { return read(ctx, r) })
 	})
 }
 
@@ -54,17 +53,17 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	return r, nil
 }
 
-func (c *conn) answerRead(ctx context.Context, call *call, read func(context.Context) (core.Page, error)) {
+func (c *conn) answerRead(call *call, read func(context.Context) (core.Page, error)) {
 	select {
 	case c.reads <- struct{}{}:
 		defer func() { <-c.reads }()
-	case <-ctx.Done():
-		return // whoever canceled it has answered
+	case <-call.Done():
+		return // whoever ended it has answered
 	}
-	page, err := read(ctx)
+	page, err := read(call)
 	if err == nil {
 		c.server.config.Metrics.Read(page.Count)
-		err = c.out.waitRoom(ctx)
+		err = c.out.waitRoom(call)
 	}
 	if !c.calls.finish(call) {
 		return

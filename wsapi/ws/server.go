@@ -146,7 +146,7 @@ func (s *Server) Close(ctx context.Context) error {
 	case <-time.After(closeGrace):
 	}
 	for _, c := range conns {
-		c.cancel()
+		c.stop()
 		c.socket.close()
 	}
 	<-gone

@@ -32,7 +32,7 @@ type sub struct {
 	num      uint64
 	auto     bool // no credit was given, or it is counted elsewhere: the socket sets the pace
 	maxBatch int
-	cancel   context.CancelFunc
+	cancel   func() // ends it, and the call that opens it
 	log      string // the log's identity, for cursors
 
 	incarnation string // of a named subscription
@@ -132,13 +132,17 @@ func (c *conn) subscribe(m *wire.Subscribe) {
 		c.refuse(m.ID, err)
 		return
 	}
-	ctx, call := c.begin(m.ID, m.TimeoutMs)
+	call := c.begin(m.ID, m.TimeoutMs)
 	if call == nil {
 		return
 	}
-	s.cancel = call.cancel
+	ctx, cancel := context.WithCancel(c.ctx)
+	s.cancel = func() {
+		c.calls.interrupt(call)
+		cancel()
+	}
 	if err := c.subs.add(s); err != nil {
-		call.cancel()
+		cancel()
 		if c.calls.finish(call) {
 			c.refuse(m.ID, err)
 			c.calls.settle()
@@ -146,8 +150,8 @@ func (c *conn) subscribe(m *wire.Subscribe) {
 		return
 	}
 	c.running.Go(func() {
-		defer call.cancel()
-		s.begin(ctx, call, open)
+		defer cancel()
+		s.run(ctx, call, open)
 	})
 }
 
@@ -210,12 +214,13 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 	c.out.text(wire.Encode(nil, &wire.OK{ID: m.ID}))
 }
 
-// begin opens the source of a sub, answers the subscribe, and has the sub served.
-func (s *sub) begin(ctx context.Context, call *call, open opening) {
+// run opens the source of a sub, answers the subscribe, and has the sub served until ctx
+// ends.
+func (s *sub) run(ctx context.Context, call *call, open opening) {
 	c := s.conn
 	state := c.server.config.Store.State()
 	s.log = state.Timeline()
-	src, err := open(ctx, s)
+	src, err := open(call, s)
 	if !c.calls.finish(call) {
 		if err == nil {
 			src.close()
