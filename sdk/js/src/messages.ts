@@ -140,7 +140,19 @@ export function namedText(id: number, sub: number, f: NamedFields): string {
   const { credit, subscription, consumer, options, incarnation } = f;
   const transient = f.transient || undefined;
   const anyOptions = f.anyOptions || undefined;
-  return JSON.stringify({ op: "subscribe", id, sub, credit, subscription, transient, consumer, ack: "explicit", options, anyOptions, incarnation });
+  return JSON.stringify({
+    op: "subscribe",
+    id,
+    sub,
+    credit,
+    subscription,
+    transient,
+    consumer,
+    ack: "explicit",
+    options,
+    anyOptions,
+    incarnation,
+  });
 }
 
 export function creditText(sub: number, c: Amount): string {
