@@ -40,7 +40,7 @@ func TestSubscriptionsSurviveTheNode(t *testing.T) {
 		}
 	}
 	s, got := take(node)
-	if got != "1-5" || s.AckUpTo(3) != nil {
+	if got != "1-5" || subscriptions.Do(t.Context(), s, subscriptions.Answer{Kind: subscriptions.AckUpTo, UpTo: 3}) != nil {
 		t.Fatalf("got %s", got)
 	}
 	_, text := get(t, node.URL()+"/metrics")

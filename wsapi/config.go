@@ -25,7 +25,7 @@ var _ Store = (*core.Store)(nil)
 // Subscriptions are what the API serves of named subscriptions: those of the node's
 // subscriptions.Owner, or a router before many.
 type Subscriptions interface {
-	ws.Joiner
+	subscriptions.Joiner
 	Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error)
 	Info(ctx context.Context, name string) (subscriptions.Info, error)
 	List(ctx context.Context, r subscriptions.ListRequest) (subscriptions.ListPage, error)

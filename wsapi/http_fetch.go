@@ -137,6 +137,7 @@ type ackBody struct {
 	Lease     uint64   `json:"lease"`
 	Positions []uint64 `json:"positions,omitzero"`
 	UpTo      uint64   `json:"upTo,omitzero"`
+	Durable   bool     `json:"durable,omitzero"` // answered when it is stored
 }
 
 type nackBody struct {
@@ -156,25 +157,29 @@ type extendBody struct {
 // ackFetched is POST /v1/subscriptions/{subscription}/ack.
 func (a *API) ackFetched(w http.ResponseWriter, r *http.Request) error {
 	var b ackBody
-	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return requests.Ack(l, b.Positions, b.UpTo) })
+	return a.answerFetched(w, r, &b, &b.Lease, func() (subscriptions.Answer, error) {
+		return requests.Ack(b.Positions, b.UpTo, b.Durable)
+	})
 }
 
 // nackFetched is POST /v1/subscriptions/{subscription}/nack.
 func (a *API) nackFetched(w http.ResponseWriter, r *http.Request) error {
 	var b nackBody
-	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error {
-		return requests.Nack(l, b.Positions, b.Action, b.DelayMs, b.Reason)
+	return a.answerFetched(w, r, &b, &b.Lease, func() (subscriptions.Answer, error) {
+		return requests.Nack(b.Positions, b.Action, b.DelayMs, b.Reason)
 	})
 }
 
 // extendFetched is POST /v1/subscriptions/{subscription}/extend.
 func (a *API) extendFetched(w http.ResponseWriter, r *http.Request) error {
 	var b extendBody
-	return a.answerFetched(w, r, &b, &b.Lease, func(l subscriptions.Subscriber) error { return requests.Extend(l, b.Positions, b.Ms) })
+	return a.answerFetched(w, r, &b, &b.Lease, func() (subscriptions.Answer, error) {
+		return requests.Extend(b.Positions, b.Ms)
+	})
 }
 
-// answerFetched reads a body and does what it says under its lease.
-func (a *API) answerFetched(w http.ResponseWriter, r *http.Request, body any, lease *uint64, do func(subscriptions.Subscriber) error) error {
+// answerFetched reads a body, and gives its answer under its lease.
+func (a *API) answerFetched(w http.ResponseWriter, r *http.Request, body any, lease *uint64, answer func() (subscriptions.Answer, error)) error {
 	name, subs, ctx, cancel, err := a.named(r)
 	if err != nil {
 		return err
@@ -186,11 +191,15 @@ func (a *API) answerFetched(w http.ResponseWriter, r *http.Request, body any, le
 	if *lease == 0 {
 		return core.Errorf(core.CodeInvalidRequest, "lease is missing; fetch answers it")
 	}
-	l, err := subs.Join(ctx, subscriptions.JoinRequest{Name: name, Lease: *lease})
+	what, err := answer()
 	if err != nil {
 		return err
 	}
-	if err := do(l); err != nil {
+	s, err := subs.Join(ctx, subscriptions.JoinRequest{Name: name, Lease: *lease})
+	if err != nil {
+		return err
+	}
+	if err := subscriptions.Do(ctx, s, what); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -586,6 +586,47 @@ func TestNamedTransientJoinedLater(t *testing.T) {
 	})
 }
 
+// What a nack with an id has parked is there when it is answered, and what a durable ack
+// has finished is stored.
+func TestNamedAnswersWhenStored(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(4, 1)
+		l := n.listen(protocol, "s", `,"options":{"checkpointThreshold":100}`)
+		l.wants(first(1, 2, 3, 4)...)
+		l.ok(`{"op":"nack","id":3,"sub":1,"positions":[2],"action":"park","reason":"no"}`)
+		n.answers("/v1/subscriptions/s/parked", "", 200, `"parked":[{"position":2,`)
+		n.answers("/v1/subscriptions/s/parked/replay", `{"all":true}`, 200, `{"count":1}`)
+		l.wants(sent{2, 2})
+		a := wire.Ack{ID: 4, Sub: 1, UpTo: 3, Durable: true}
+		if protocol == wire.Bin {
+			l.send(wire.AppendAck(nil, &a))
+		} else {
+			l.say(string(wire.Encode(nil, &a)))
+		}
+		for len(l.answers) == 0 {
+			l.listen()
+		}
+		l.answers = nil
+		n.answers("/v1/subscriptions/s", "", 200, `"checkpoint":3,`)
+		n.answers("/v1/subscriptions/s/parked", "", 200, `{"position":2,`)
+		l.ok(`{"op":"ack","id":5,"sub":1,"positions":[2],"durable":true}`)
+		n.answers("/v1/subscriptions/s/parked", "", 200, `"parked":[]`)
+	})
+}
+
+// The same over HTTP.
+func TestFetchedAnswersWhenStored(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	n.feed(4, 1)
+	f := n.fetch("s", `{"options":{"checkpointThreshold":100}}`)
+	n.answers("/v1/subscriptions/s/nack", fmt.Sprintf(`{"lease":%d,"positions":[2],"action":"park"}`, f.Lease), 204, "")
+	n.answers("/v1/subscriptions/s/parked", "", 200, `"parked":[{"position":2,`)
+	n.answers("/v1/subscriptions/s/parked/replay", `{"all":true}`, 200, `{"count":1}`)
+	n.answers("/v1/subscriptions/s/ack", fmt.Sprintf(`{"lease":%d,"upTo":3,"durable":true}`, f.Lease), 204, "")
+	n.answers("/v1/subscriptions/s", "", 200, `"checkpoint":3,`)
+}
+
 // A client that comes back names the incarnation that it joined: what was deleted
 // meanwhile is not created again.
 func TestComingBackNeverCreates(t *testing.T) {

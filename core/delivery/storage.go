@@ -78,6 +78,12 @@ func (m *Machine) Flushed() bool {
 	return !m.store.underWay && m.window.floor() <= m.store.checkpoint && m.counts[parking]+m.counts[removing] == 0
 }
 
+// Unstored is how many events are to be stored as parked, and as no longer parked. Each
+// kind is stored in the order in which the inputs came.
+func (m *Machine) Unstored() (parks, removals int) {
+	return m.counts[parking], m.counts[removing]
+}
+
 // nextStore begins a store, if it is time for one.
 func (m *Machine) nextStore() *Store {
 	st := &m.store

@@ -11,7 +11,7 @@ import (
 )
 
 // fetch is a subscriber without a connection that has taken its events.
-func (n *node) fetch(name string, credit delivery.Credit, limit core.Limit) (*subscriptions.Waiting, subscriptions.Delivery) {
+func (n *node) fetch(name string, credit delivery.Credit, limit core.Limit) (*consumer, subscriptions.Delivery) {
 	n.t.Helper()
 	s, err := subscriptions.JoinWaiting(n.t.Context(), n, subscriptions.JoinRequest{
 		Name: name, Detached: true, Wait: 10 * time.Second, Credit: credit,
@@ -25,7 +25,7 @@ func (n *node) fetch(name string, credit delivery.Credit, limit core.Limit) (*su
 			n.t.Fatal(err)
 		}
 		if d.Count > 0 {
-			return s, d
+			return &consumer{t: n.t, Waiting: s}, d
 		}
 	}
 }

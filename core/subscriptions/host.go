@@ -42,6 +42,7 @@ type host struct {
 	revision uint64 // of saved
 	stored   chan struct{}
 	saving   saving
+	waiting  waiting
 	replays  replays
 	reading  bool  // there is a reader
 	ended    error // why there is nothing to apply to any more
@@ -139,6 +140,9 @@ func (o *Owner) parkedRefs(ctx context.Context, l *life, checkpoint uint64) (ref
 
 // advance carries out what inputs have made possible. mu is held.
 func (h *host) advance(now time.Time) {
+	if len(h.waiting.list) > 0 {
+		h.machine.Flush()
+	}
 	out := h.machine.Advance(now)
 	for i := range out.Sends {
 		s := h.subs[out.Sends[i].Lease]
@@ -352,14 +356,11 @@ func (h *host) await(ctx context.Context, done func() bool) error {
 		}
 		ended, stored := h.ended, h.stored
 		ok := ended == nil && done()
-		late := h.saving.now != nil && h.saving.now.lazy
 		h.mu.Unlock()
 		if ok || ended != nil {
 			return ended
 		}
-		if late {
-			h.hurry()
-		}
+		h.hurry()
 		select {
 		case <-stored:
 		case <-h.ctx.Done():
@@ -388,6 +389,7 @@ func (h *host) finish(why error) {
 		s.wake()
 	}
 	clear(h.subs)
+	h.waiting.end(why)
 	h.cancel()
 	h.owner.clock.drop(h)
 	h.owner.keeper.add(h) // which forgets it

@@ -69,7 +69,8 @@ type save struct {
 	// unknown says that it may have been made by an earlier try.
 	unknown bool
 	// lazy says that it is no more than a checkpoint that nobody waits for.
-	lazy bool
+	lazy    bool
+	hurried bool // somebody waits for it by now
 }
 
 // saving is what a host has of its saves.
@@ -116,6 +117,16 @@ func (h *host) keep() {
 // hurry has a checkpoint that was submitted as lazy stored now, because somebody
 // waits for it: a Commit that is not lazy takes those before it along.
 func (h *host) hurry() {
+	h.mu.Lock()
+	s := h.saving.now
+	late := s != nil && s.lazy && !s.hurried
+	if late {
+		s.hurried = true
+	}
+	h.mu.Unlock()
+	if !late {
+		return
+	}
 	any := core.RecordOp{Table: progressTable, Key: h.life.ID, Expect: core.AnyVersion, Action: core.CheckRecord}
 	h.owner.store.Submit(h.ctx, core.Commit{Records: []core.RecordOp{any}}, func(core.Result, error) {})
 }
@@ -170,7 +181,7 @@ func (h *host) nextSave() (*save, error) {
 			return nil, err
 		}
 	}
-	s.lazy = len(s.ops) == 1 && mode == h.saved.Mode && h.stored == nil
+	s.lazy = len(s.ops) == 1 && mode == h.saved.Mode && h.stored == nil && len(h.waiting.list) == 0
 	s.ops[0], err = put(progressTable, h.life.ID, core.Expect(h.revision), p)
 	return s, err
 }
@@ -260,6 +271,7 @@ func (h *host) settle(s *save, err error) {
 		h.revision++
 		if s.store != nil {
 			h.replays.stored(s.store)
+			h.waiting.stored(h.saved.Checkpoint, s.store)
 		}
 		if h.stored != nil {
 			close(h.stored)

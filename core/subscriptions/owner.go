@@ -22,7 +22,10 @@ type Store interface {
 	State() core.State
 }
 
-var _ Store = (*core.Store)(nil)
+var (
+	_ Store  = (*core.Store)(nil)
+	_ Joiner = (*Owner)(nil)
+)
 
 // Config is what an Owner needs. Store is required.
 type Config struct {

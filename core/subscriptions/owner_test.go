@@ -200,6 +200,22 @@ func (c *consumer) ends(code core.Code) {
 	}
 }
 
+func (c *consumer) Ack(positions []uint64) error {
+	return c.Do(c.t.Context(), subscriptions.Answer{Kind: subscriptions.Ack, Positions: positions})
+}
+
+func (c *consumer) AckUpTo(position uint64) error {
+	return c.Do(c.t.Context(), subscriptions.Answer{Kind: subscriptions.AckUpTo, UpTo: position})
+}
+
+func (c *consumer) Nack(positions []uint64, n delivery.Nack) error {
+	return c.Do(c.t.Context(), subscriptions.Answer{Kind: subscriptions.Nack, Positions: positions, Nack: n})
+}
+
+func (c *consumer) Extend(positions []uint64, d time.Duration) error {
+	return c.Do(c.t.Context(), subscriptions.Answer{Kind: subscriptions.Extend, Positions: positions, Extend: d})
+}
+
 func (c *consumer) ack(positions ...uint64) {
 	c.t.Helper()
 	if err := c.Ack(positions); err != nil {

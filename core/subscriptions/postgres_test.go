@@ -145,7 +145,7 @@ func (r *rivals) handle(ctx context.Context, s *subscriptions.Waiting, random *r
 		r.acked[p] = true
 	}
 	r.mu.Unlock()
-	return s.Ack(positions)
+	return s.Do(ctx, subscriptions.Answer{Kind: subscriptions.Ack, Positions: positions})
 }
 
 // watch looks at the stored checkpoint until ctx ends.

@@ -176,7 +176,8 @@ func (m *member) answer() bool {
 	}
 	if m.random.IntN(5) == 0 {
 		m.giveBack(positions)
-		return m.Nack(positions, delivery.Nack{Action: delivery.ActionRetry, Delay: delivery.ByPolicy}) == nil
+		n := delivery.Nack{Action: delivery.ActionRetry, Delay: delivery.ByPolicy}
+		return m.Do(m.t.Context(), subscriptions.Answer{Kind: subscriptions.Nack, Positions: positions, Nack: n}) == nil
 	}
 	// It may be taken even if the answer is an error; and once it is, others may have
 	// the key's next event before this goroutine goes on.
@@ -186,7 +187,7 @@ func (m *member) answer() bool {
 	}
 	m.mu.Unlock()
 	m.giveBack(positions)
-	err := m.Ack(positions)
+	err := m.Do(m.t.Context(), subscriptions.Answer{Kind: subscriptions.Ack, Positions: positions})
 	if err != nil && !errors.Is(err, core.CodeLeaseLost) {
 		m.t.Errorf("ack: %v", err)
 	}

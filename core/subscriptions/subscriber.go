@@ -8,42 +8,42 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// Subscriber is one consumer's time with a subscription. Take is used by one goroutine
-// at a time, everything else is safe for concurrent use.
+// Joiner is implemented by everything that delivers: an Owner, a client of another node,
+// or a router before many. The package jointest is its contract.
+type Joiner interface {
+	// Join begins a lease. The errors are those of Owner.Join.
+	Join(ctx context.Context, r JoinRequest) (Subscriber, error)
+}
+
+// Subscriber is one consumer's lease of a subscription. Take is for one goroutine at a
+// time, everything else is safe for concurrent use. No method blocks.
 //
-// When the subscription ends under it, Take answers why, and the other calls
+// When the subscription ends under it, Take returns why, and the other calls fail with
 // lease_lost.
 type Subscriber interface {
-	// Take tells what there is to tell: events, at most max of them, or how the
-	// subscription is, which the first call tells at once. It is not ok if there is
-	// nothing: a JoinRequest's Wake says when to look again.
+	// Take returns the next delivery: up to max events, or a change of state. The
+	// first call returns the state at once. ok is false if there is nothing: Wake of
+	// the JoinRequest says when to look again.
 	Take(max core.Limit) (d Delivery, ok bool, err error)
-	// Ack finishes events, by their positions. The errors are lease_lost, and
-	// unexpected_ack for those that are not in flight; the others are acked.
-	Ack(positions []uint64) error
-	// AckUpTo finishes an event and everything that was sent before it.
-	AckUpTo(position uint64) error
-	// Nack gives events back; the errors are those of Ack, and invalid_request.
-	Nack(positions []uint64, n delivery.Nack) error
-	// Extend gives at least d from now to ack events; the errors are Nack's.
-	Extend(positions []uint64, d time.Duration) error
+	// Answer says what became of events, and calls done with the outcome: before it
+	// returns, or later from another goroutine. done must not block, nor call the
+	// Subscriber. a.Positions belong to the caller again when Answer returns.
+	Answer(a Answer, done func(error))
 	// Credit adds to what may be sent.
 	Credit(more delivery.Credit) error
-	// Leave ends it, and gives back what is in flight. Clean is a goodbye;
+	// Leave ends the lease, and gives back what is in flight. Clean is a goodbye;
 	// otherwise its attempts have failed. Later calls do nothing.
 	Leave(clean bool)
 }
 
-// Waiting is a Subscriber for a goroutine that waits for what comes.
+// Waiting is a Subscriber for a goroutine that waits for deliveries and outcomes.
 type Waiting struct {
 	Subscriber
 	woken chan struct{} // holds 1
 }
 
-// JoinWaiting is the Join of an Owner, or of whoever has one like it.
-func JoinWaiting(ctx context.Context, at interface {
-	Join(ctx context.Context, r JoinRequest) (Subscriber, error)
-}, r JoinRequest) (*Waiting, error) {
+// JoinWaiting joins and returns a Waiting.
+func JoinWaiting(ctx context.Context, at Joiner, r JoinRequest) (*Waiting, error) {
 	w := &Waiting{woken: make(chan struct{}, 1)}
 	r.Wake = func() { wake(w.woken) }
 	var err error
@@ -65,7 +65,23 @@ func (w *Waiting) Next(ctx context.Context, max core.Limit) (Delivery, error) {
 	}
 }
 
-// Delivery is what a Subscriber is told.
+// Do is Answer that waits. The errors are those of a, and ctx's: the answer is given
+// then, but its outcome not known.
+func (w *Waiting) Do(ctx context.Context, a Answer) error { return Do(ctx, w.Subscriber, a) }
+
+// Do gives a Subscriber an Answer, and waits for the outcome.
+func Do(ctx context.Context, s Subscriber, a Answer) error {
+	outcome := make(chan error, 1)
+	s.Answer(a, func(err error) { outcome <- err })
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return core.AsError(ctx.Err())
+	}
+}
+
+// Delivery is what a Subscriber takes.
 type Delivery struct {
 	// Batch has the events, in the order they were sent in, which is that of
 	// positions but for those that come back.
@@ -73,8 +89,8 @@ type Delivery struct {
 	// Attempts has one for each event: how often it was sent.
 	Attempts []uint64
 
-	// State is how the subscription is after the events, and Reason why it is
-	// Stopped. Changed says that the Delivery before told another State.
+	// State is that of the subscription after the events, and Reason why it is
+	// Stopped. Changed says that the Delivery before had another State.
 	State   delivery.State
 	Reason  string
 	Changed bool
@@ -245,50 +261,16 @@ func (s *subscriber) wake() {
 	}
 }
 
-// Ack is Subscriber.Ack.
-func (s *subscriber) Ack(positions []uint64) error {
-	return s.apply(func(m *delivery.Machine, now time.Time) error { return m.Ack(now, s.lease, positions) })
-}
-
-// AckUpTo is Subscriber.AckUpTo.
-func (s *subscriber) AckUpTo(position uint64) error {
-	return s.apply(func(m *delivery.Machine, now time.Time) error { return m.AckUpTo(now, s.lease, position) })
-}
-
-// Nack is Subscriber.Nack.
-func (s *subscriber) Nack(positions []uint64, n delivery.Nack) error {
-	return s.apply(func(m *delivery.Machine, now time.Time) error { return m.Nack(now, s.lease, positions, n) })
-}
-
-// Extend is Subscriber.Extend.
-func (s *subscriber) Extend(positions []uint64, d time.Duration) error {
-	return s.apply(func(m *delivery.Machine, now time.Time) error {
-		if s.detached {
-			if until := now.Add(d); until.After(s.until) {
-				s.until = until
-			}
-		}
-		return m.Extend(now, s.lease, positions, d)
-	})
-}
-
 // Credit is Subscriber.Credit.
 func (s *subscriber) Credit(more delivery.Credit) error {
-	return s.apply(func(m *delivery.Machine, _ time.Time) error { return m.Credit(s.lease, more) })
-}
-
-// apply is one input, and what follows from it.
-func (s *subscriber) apply(input func(m *delivery.Machine, now time.Time) error) error {
 	h := s.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.gone != nil {
-		return core.Errorf(core.CodeLeaseLost, "the subscriber has ended: %w", s.gone)
+		return leaseLost(s.gone)
 	}
-	now := time.Now()
-	err := input(h.machine, now)
-	h.advance(now)
-	h.leaveAnswered(s, now)
+	err := h.machine.Credit(s.lease, more)
+	h.advance(time.Now())
 	return err
 }
 

@@ -49,6 +49,7 @@ func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
 	h.saved.Mode = modeOf(out.State)
 	if out.Store != nil {
 		h.saved.Checkpoint = out.Store.Checkpoint
+		h.waiting.stored(h.saved.Checkpoint, out.Store)
 		h.machine.Stored(now, nil)
 	}
 	if out.State == delivery.Stopped {

@@ -48,42 +48,39 @@ func Define(r *subscriptions.JoinRequest, options []byte, anyOptions bool, incar
 	return nil
 }
 
-// Ack acks positions, or everything up to one.
-func Ack(s subscriptions.Subscriber, positions []uint64, upTo uint64) error {
+// Ack is the answer that acks positions, or everything up to one.
+func Ack(positions []uint64, upTo uint64, durable bool) (subscriptions.Answer, error) {
+	a := subscriptions.Answer{Kind: subscriptions.Ack, Positions: positions, UpTo: upTo, Durable: durable}
 	if (len(positions) > 0) == (upTo > 0) {
-		return core.Errorf(core.CodeInvalidRequest, "an ack has positions or upTo")
+		return a, core.Errorf(core.CodeInvalidRequest, "an ack has positions or upTo")
 	}
 	if upTo > 0 {
-		return s.AckUpTo(upTo)
+		a.Kind = subscriptions.AckUpTo
 	}
-	return s.Ack(positions)
+	return a, nil
 }
 
-// Nack says that positions failed. Without delayMs the policy has the delay.
-func Nack(s subscriptions.Subscriber, positions []uint64, action string, delayMs *int64, reason string) error {
+// Nack is the answer that gives positions back. Without delayMs the policy has the delay.
+func Nack(positions []uint64, action string, delayMs *int64, reason string) (a subscriptions.Answer, err error) {
+	a = subscriptions.Answer{Kind: subscriptions.Nack, Positions: positions}
+	a.Nack = delivery.Nack{Action: delivery.Action(action), Delay: delivery.ByPolicy, Reason: reason}
 	if len(positions) == 0 {
-		return core.Errorf(core.CodeInvalidRequest, "a nack has positions")
+		return a, core.Errorf(core.CodeInvalidRequest, "a nack has positions")
 	}
-	n := delivery.Nack{Action: delivery.Action(action), Delay: delivery.ByPolicy, Reason: reason}
 	if delayMs != nil {
-		var err error
-		if n.Delay, err = Milliseconds("delayMs", *delayMs); err != nil {
-			return err
-		}
+		a.Nack.Delay, err = Milliseconds("delayMs", *delayMs)
 	}
-	return s.Nack(positions, n)
+	return a, err
 }
 
-// Extend gives positions more time.
-func Extend(s subscriptions.Subscriber, positions []uint64, ms int64) error {
+// Extend is the answer that gives positions more time.
+func Extend(positions []uint64, ms int64) (a subscriptions.Answer, err error) {
+	a = subscriptions.Answer{Kind: subscriptions.Extend, Positions: positions}
 	if len(positions) == 0 {
-		return core.Errorf(core.CodeInvalidRequest, "an extension has positions")
+		return a, core.Errorf(core.CodeInvalidRequest, "an extension has positions")
 	}
-	d, err := Milliseconds("ms", ms)
-	if err != nil {
-		return err
-	}
-	return s.Extend(positions, d)
+	a.Extend, err = Milliseconds("ms", ms)
+	return a, err
 }
 
 // Milliseconds decodes a duration that a client sent as field. It checks only that it

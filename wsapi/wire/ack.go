@@ -17,6 +17,7 @@ type (
 		Sub       uint64   `json:"sub"`
 		Positions []uint64 `json:"positions,omitzero"`
 		UpTo      uint64   `json:"upTo,omitzero"`
+		Durable   bool     `json:"durable,omitzero"` // the answer says that it is stored
 	}
 
 	// Nack says that events could not be handled, and what is to become of them:
@@ -44,7 +45,7 @@ type (
 // Join adds the positions of another ack to a, where one ack can say what both do:
 // they are of one sub, and nobody waits for an answer.
 func (a *Ack) Join(o *Ack) bool {
-	if a.Sub != o.Sub || a.ID != 0 || o.ID != 0 || len(a.Positions) == 0 || len(o.Positions) == 0 {
+	if a.Sub != o.Sub || a.Durable != o.Durable || a.ID != 0 || o.ID != 0 || len(a.Positions) == 0 || len(o.Positions) == 0 {
 		return false
 	}
 	a.Positions = append(a.Positions, o.Positions...)
@@ -57,6 +58,9 @@ func AppendAck(dst []byte, a *Ack) []byte {
 	if a.UpTo != 0 {
 		flags, positions = flagUpTo, []uint64{a.UpTo}
 	}
+	if a.Durable {
+		flags |= flagDurable
+	}
 	dst = append(dst, FrameAck, flags)
 	dst = binary.AppendUvarint(dst, a.ID)
 	dst = binary.AppendUvarint(dst, a.Sub)
@@ -67,10 +71,11 @@ func AppendAck(dst []byte, a *Ack) []byte {
 // Ack takes an ACK frame.
 func (f *Frames) Ack() (Ack, error) {
 	a := Ack{Op: "ack"}
-	flags, err := f.header(flagUpTo)
+	flags, err := f.header(flagUpTo | flagDurable)
 	if err != nil {
 		return a, err
 	}
+	a.Durable = flags&flagDurable != 0
 	var count uint64
 	if err := f.numbers(&a.ID, &a.Sub, &count); err != nil {
 		return a, err

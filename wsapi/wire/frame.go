@@ -24,6 +24,7 @@ const (
 	flagAnswer     = 0x08 // of EVENTS
 	flagTimeout    = 0x08 // of APPEND and COMMIT
 	flagUpTo       = 0x08 // of ACK
+	flagDurable    = 0x10 // of ACK
 	flagDuplicate  = 0x08 // of COMMITTED
 )
 

@@ -30,7 +30,7 @@ type consumer struct {
 }
 
 // join makes a consumer.
-func (c *conn) join(ctx context.Context, s *sub, subs Joiner, r subscriptions.JoinRequest) (source, error) {
+func (c *conn) join(ctx context.Context, s *sub, subs subscriptions.Joiner, r subscriptions.JoinRequest) (source, error) {
 	k := &consumer{sub: s, transient: r.Transient, reported: delivery.CatchUp}
 	r.Wake = func() { c.ready.add(k) }
 	var err error

@@ -38,32 +38,36 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 	return func(ctx context.Context, s *sub) (source, error) { return c.join(ctx, s, subs, r) }, nil
 }
 
-// answer applies what a client says of deliveries, and answers if it has an id or
-// went wrong. A sub that is over, or never was, has no subscriber.
-func (c *conn) answer(id, sub uint64, apply func(subscriptions.Subscriber) error) {
-	if c.server.config.Subscriptions == nil {
-		c.refuse(id, requests.NoSubscriptions())
-		return
-	}
+// answer gives a subscriber an Answer, and replies if that has an id or went wrong. A sub
+// that is over, or never was, has no subscriber.
+func (c *conn) answer(id, sub uint64, a subscriptions.Answer, err error) {
 	var named subscriptions.Subscriber
 	if s := c.subs.get(sub); s != nil {
 		named = s.subscriber()
 	}
-	if named == nil {
-		c.refuse(id, core.Errorf(core.CodeLeaseLost, "sub %d is not one of a named subscription", sub))
-		return
+	switch {
+	case c.server.config.Subscriptions == nil:
+		err = requests.NoSubscriptions()
+	case named == nil:
+		err = core.Errorf(core.CodeLeaseLost, "sub %d is not one of a named subscription", sub)
 	}
-	if err := apply(named); err != nil {
+	if err != nil {
 		c.refuse(id, err)
 		return
 	}
-	if id != 0 {
-		c.out.text(wire.Encode(nil, &wire.OK{ID: id}))
-	}
+	named.Answer(a, func(err error) {
+		switch {
+		case err != nil:
+			c.refuse(id, err)
+		case id != 0:
+			c.out.text(wire.Encode(nil, &wire.OK{ID: id}))
+		}
+	})
 }
 
 func (c *conn) ack(m *wire.Ack) {
-	c.answer(m.ID, m.Sub, func(s subscriptions.Subscriber) error { return requests.Ack(s, m.Positions, m.UpTo) })
+	a, err := requests.Ack(m.Positions, m.UpTo, m.Durable)
+	c.answer(m.ID, m.Sub, a, err)
 }
 
 // ackFrames takes an ACK frame and those that follow it. Acks that come together are
@@ -88,11 +92,11 @@ func (c *conn) ackFrames(frames *wire.Frames) error {
 }
 
 func (c *conn) nack(m *wire.Nack) {
-	c.answer(m.ID, m.Sub, func(s subscriptions.Subscriber) error {
-		return requests.Nack(s, m.Positions, m.Action, m.DelayMs, m.Reason)
-	})
+	a, err := requests.Nack(m.Positions, m.Action, m.DelayMs, m.Reason)
+	c.answer(m.ID, m.Sub, a, err)
 }
 
 func (c *conn) extend(m *wire.Extend) {
-	c.answer(m.ID, m.Sub, func(s subscriptions.Subscriber) error { return requests.Extend(s, m.Positions, m.Ms) })
+	a, err := requests.Extend(m.Positions, m.Ms)
+	c.answer(m.ID, m.Sub, a, err)
 }

@@ -32,15 +32,10 @@ type Store interface {
 	State() core.State
 }
 
-// Joiner is where connections join named subscriptions.
-type Joiner interface {
-	Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error)
-}
-
 // Config is what a Server needs.
 type Config struct {
 	Store         Store
-	Subscriptions Joiner // nil: there are none
+	Subscriptions subscriptions.Joiner // nil: there are none
 
 	Limits  requests.Limits // prepared
 	Metrics *requests.Metrics

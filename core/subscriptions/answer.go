@@ -1,0 +1,147 @@
+package subscriptions
+
+import (
+	"slices"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// Answer is what a consumer says of events that it was sent.
+type Answer struct {
+	Kind      AnswerKind
+	Positions []uint64      // of all kinds but AckUpTo
+	UpTo      uint64        // of AckUpTo
+	Nack      delivery.Nack // of Nack
+	Extend    time.Duration // of Extend
+	// Durable is for acks: they are done when the checkpoint is stored that has passed
+	// the events, which waits for earlier events to be finished.
+	Durable bool
+}
+
+// AnswerKind is the kind of an Answer.
+type AnswerKind uint8
+
+// The kinds of answers. The errors are lease_lost, if the subscriber has ended, and
+// unexpected_ack, with the positions that are not in flight to it; the others are
+// answered all the same.
+const (
+	// Ack finishes events.
+	Ack AnswerKind = iota
+	// AckUpTo finishes an event and everything that was sent before it.
+	AckUpTo
+	// Nack gives events back. It is done when those that are parked by it are stored
+	// as parked. Another error is invalid_request.
+	Nack
+	// Extend gives events at least so much time from now to be acked. Another error is
+	// invalid_request.
+	Extend
+)
+
+// apply gives an Answer to the machine.
+func (a *Answer) apply(m *delivery.Machine, now time.Time, s *subscriber) error {
+	switch a.Kind {
+	case AckUpTo:
+		return m.AckUpTo(now, s.lease, a.UpTo)
+	case Nack:
+		return m.Nack(now, s.lease, a.Positions, a.Nack)
+	case Extend:
+		err := m.Extend(now, s.lease, a.Positions, a.Extend)
+		if until := now.Add(a.Extend); err == nil && s.detached && until.After(s.until) {
+			s.until = until
+		}
+		return err
+	}
+	return m.Ack(now, s.lease, a.Positions)
+}
+
+// last is the last position that an Answer names.
+func (a *Answer) last() uint64 {
+	if a.Kind == AckUpTo {
+		return a.UpTo
+	}
+	return slices.Max(a.Positions)
+}
+
+// Answer is Subscriber.Answer.
+func (s *subscriber) Answer(a Answer, done func(error)) {
+	err, now := s.answer(&a, done)
+	if !now {
+		s.host.hurry()
+		return
+	}
+	done(err)
+}
+
+// answer applies an Answer. now is false if done is called later.
+func (s *subscriber) answer(a *Answer, done func(error)) (err error, now bool) {
+	h := s.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone != nil {
+		return leaseLost(s.gone), true
+	}
+	at := time.Now()
+	parking, _ := h.machine.Unstored()
+	err = a.apply(h.machine, at, s)
+	w := waiter{err: err, done: done}
+	switch {
+	case a.Kind == Nack:
+		if after, _ := h.machine.Unstored(); after > parking {
+			w.parked = h.waiting.parked + uint64(after)
+		}
+	case a.Durable && err == nil && a.Kind != Extend:
+		_, removing := h.machine.Unstored()
+		w.checkpoint, w.removed = a.last(), h.waiting.removed+uint64(removing)
+	}
+	waits := w.parked+w.checkpoint > 0
+	if waits {
+		h.waiting.list = append(h.waiting.list, w)
+	}
+	h.advance(at)
+	h.leaveAnswered(s, at)
+	return err, !waits
+}
+
+func leaseLost(why error) error {
+	return core.Errorf(core.CodeLeaseLost, "the subscriber has ended: %w", why)
+}
+
+// waiting has the answers that are done when something is stored. Events are parked, and
+// taken from the parked, in the order that the machine was told to: so it is enough to
+// count them.
+type waiting struct {
+	list            []waiter
+	parked, removed uint64 // events, since the host began
+}
+
+// waiter is an answer that is done when so many events were parked and removed, and the
+// checkpoint is there.
+type waiter struct {
+	parked, removed, checkpoint uint64
+
+	err  error
+	done func(error)
+}
+
+// stored counts what was stored, and ends the answers that have waited for it.
+func (w *waiting) stored(checkpoint uint64, store *delivery.Store) {
+	w.parked += uint64(len(store.Park))
+	w.removed += uint64(len(store.Remove))
+	w.list = slices.DeleteFunc(w.list, func(x waiter) bool {
+		if x.parked > w.parked || x.removed > w.removed || x.checkpoint > checkpoint {
+			return false
+		}
+		x.done(x.err)
+		return true
+	})
+}
+
+// end ends all answers that wait.
+func (w *waiting) end(why error) {
+	for _, x := range w.list {
+		x.done(leaseLost(why))
+	}
+	w.list = nil
+}
