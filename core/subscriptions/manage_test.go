@@ -52,8 +52,13 @@ func TestPut(t *testing.T) {
 		n.wants(err, core.CodeSubscriptionNotFound)
 		_, _, err = n.Put(ctx, "", definition(nil))
 		n.wants(err, core.CodeInvalidRequest)
-		_, _, err = n.Put(ctx, "b", definition(func(d *subscriptions.Definition) { d.Filter.Expr = "true" }))
-		n.wants(err, core.CodeNotSupported) // this owner has no compiler
+		plain, err := subscriptions.New(subscriptions.Config{Store: n.store}) // without a compiler
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.close(plain)
+		_, _, err = plain.Put(ctx, "b", definition(func(d *subscriptions.Definition) { d.Filter.Expr = "true" }))
+		n.wants(err, core.CodeNotSupported)
 	})
 }
 
