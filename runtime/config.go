@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
@@ -29,6 +31,7 @@ const (
 
 	defaultMaxConnections = 10_000
 	lookupTimeout         = 5 * time.Second
+	maxNodeBytes          = 128
 )
 
 // Config says what node to run. The zero value is a good one.
@@ -62,7 +65,10 @@ type Config struct {
 	// SegmentBytes is the size of the disk engine's files; 0 leaves it to the
 	// engine. Tests make it small.
 	SegmentBytes int64
-	// Version is what the node tells about itself.
+	// Node is the name of the node, which clients, /v1/server and the other nodes of a
+	// PostgreSQL store are told; the default is the host's name and the port.
+	Node string
+	// Version is the version of the program, which is told with it.
 	Version string
 	// Logger gets what happens; the default discards it.
 	Logger *slog.Logger
@@ -111,6 +117,9 @@ func (c Config) validate(ctx context.Context) error {
 	}
 	if c.MaxConnections < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "max connections is %d", c.MaxConnections)
+	}
+	if len(c.Node) > maxNodeBytes || strings.ContainsFunc(c.Node, func(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) }) {
+		return core.Errorf(core.CodeInvalidConfig, "node %.100q is not a name: it has at most %d bytes, all of them printable", c.Node, maxNodeBytes)
 	}
 	if c.SegmentBytes < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "segment bytes is %d", c.SegmentBytes)

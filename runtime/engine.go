@@ -46,7 +46,7 @@ func (n *Node) openEngine(ctx context.Context) (core.Engine, error) {
 // starting, too.
 func (n *Node) openPostgres(ctx context.Context) (core.Engine, error) {
 	c := n.config.Postgres
-	c.Node, c.Version, c.Logger = nodeName(n.Addr()), n.config.Version, n.logger
+	c.Node, c.Version, c.Logger = n.config.Node, n.config.Version, n.logger
 	until := time.Now().Add(n.config.PostgresWait)
 	nextLog := time.Time{}
 	for {
@@ -73,7 +73,7 @@ func (n *Node) openPostgres(ctx context.Context) (core.Engine, error) {
 	}
 }
 
-// nodeName tells the nodes of one store apart in pg_stat_activity.
+// nodeName is the name of a node that was given none.
 func nodeName(addr string) string {
 	host, err := os.Hostname()
 	_, port, splitErr := net.SplitHostPort(addr)

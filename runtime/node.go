@@ -60,6 +60,9 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
 	}
 	n := &Node{config: config, logger: config.Logger, listener: listener.(*net.TCPListener), failed: make(chan error, 1)}
+	if n.config.Node == "" {
+		n.config.Node = nodeName(n.Addr())
+	}
 	n.starting = wsapi.NewStarting(n.allowHosts(), config.AllowOrigins)
 	n.serve()
 	if err := n.open(ctx); err != nil {
@@ -68,7 +71,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		_ = n.closeServer(stopping) // it has said no more than that it is starting
 		return nil, err
 	}
-	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),
+	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("node", n.config.Node), slog.String("url", n.URL()),
 		slog.String("engine", config.Engine), slog.Uint64("head", n.store.State().Head))
 	return n, nil
 }
@@ -119,6 +122,7 @@ func (n *Node) apiConfig() wsapi.Config {
 		AllowHosts:    n.allowHosts(),
 		AllowOrigins:  n.config.AllowOrigins,
 		Version:       n.config.Version,
+		Node:          n.config.Node,
 	}
 }
 

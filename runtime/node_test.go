@@ -249,6 +249,33 @@ func TestCloseGivesRequestsUp(t *testing.T) {
 	}
 }
 
+func TestNodesHaveNames(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory})
+	_, port, err := net.SplitHostPort(node.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, node := range map[string]*runtime.Node{
+		net.JoinHostPort(host, port): node,
+		"node-7":                     start(t, runtime.Config{Engine: runtime.EngineMemory, Node: "node-7"}),
+	} {
+		for _, path := range []string{"/v1/server", "/"} {
+			if _, body := get(t, node.URL()+path); !strings.Contains(body, name) {
+				t.Errorf("%s does not name %s: %s", path, name, body)
+			}
+		}
+	}
+	for _, name := range []string{"a\nb", "\xff", strings.Repeat("x", 129)} {
+		if err := (runtime.Config{Engine: runtime.EngineMemory, Node: name}).Validate(t.Context()); !errors.Is(err, core.CodeInvalidConfig) {
+			t.Errorf("node %q: %v", name, err)
+		}
+	}
+}
+
 func TestNodeTellsWhatItsStoreDid(t *testing.T) {
 	node := start(t, runtime.Config{Engine: runtime.EngineMemory})
 	c := core.Commit{Appends: []core.Append{{Stream: "s", Expect: 0, Events: []core.NewEvent{{Type: "T", Data: []byte("1")}}}}}

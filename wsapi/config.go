@@ -65,7 +65,7 @@ type Config struct {
 	// own, whose pages may open WebSockets and write; "*" allows any.
 	AllowOrigins []string
 
-	// Version and Node are told by welcome, /v1/server and the landing page.
+	// Version and Node are shown in welcome, /v1/server and the landing page.
 	Version string
 	Node    string
 

@@ -120,6 +120,14 @@ func (p *peer) closed(what string, code int) {
 	}
 }
 
+func TestWSNamesTheNode(t *testing.T) {
+	p := newNode(t, wsapi.Config{Node: "node-7", Version: "1.2"}).connect()
+	p.say(`{"op":"hello","id":1}`)
+	if s, _ := p.hear()["server"].(map[string]any); s["node"] != "node-7" || s["version"] != "1.2" {
+		t.Errorf("welcome names %v", s)
+	}
+}
+
 func TestWSRefusesBadMessages(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	p := n.greeted()

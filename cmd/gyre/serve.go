@@ -80,6 +80,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.database.config.ReadConns, "postgres-conns", defaultReadConns, "connections for reads; commits have 3 more")
 	flags.DurationVar(&f.database.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "how long to wait for one answer of PostgreSQL")
 	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait for a PostgreSQL that cannot be reached at the start")
+	flags.StringVar(&f.node.Node, "node", "", "name of the node, for people (default the host's name and the port)")
 	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")
 	flags.StringVar(&f.config, "config", "", "YAML file with these flags")
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
