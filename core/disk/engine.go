@@ -17,7 +17,7 @@ type Engine struct {
 	dir    string
 	config Config
 	logger *slog.Logger
-	lock   io.Closer
+	locks  []io.Closer
 
 	id       string // the log's identity
 	key      hashKey
@@ -110,8 +110,8 @@ func (e *Engine) release() error {
 	if e.files != nil {
 		e.files.close()
 	}
-	if e.lock != nil {
-		if lockErr := e.lock.Close(); err == nil {
+	for _, l := range e.locks {
+		if lockErr := l.Close(); err == nil {
 			err = lockErr
 		}
 	}

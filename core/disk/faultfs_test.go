@@ -19,7 +19,7 @@ type faultFS struct {
 	mu    sync.Mutex
 	names map[string]*faultFile // as running programs see it
 	disk  map[string]*faultFile // as it would be after a crash, apart from luck
-	locks map[string]bool
+	locks map[any]bool
 
 	calls int // that change something, so far
 	// fault is asked before each such call; it may fail it. Writes that fail
@@ -41,7 +41,7 @@ type faultFile struct {
 var errPowerLoss = errors.New("power loss")
 
 func newFaultFS() *faultFS {
-	return &faultFS{names: map[string]*faultFile{}, disk: map[string]*faultFile{}, locks: map[string]bool{}}
+	return &faultFS{names: map[string]*faultFile{}, disk: map[string]*faultFile{}, locks: map[any]bool{}}
 }
 
 // change counts a call and decides its fate. It must be called with mu held.
@@ -138,25 +138,31 @@ func (f *faultFS) settle(dir string, luck func() bool) {
 	}
 }
 
-func (f *faultFS) Lock(name string) (io.Closer, error) {
+func (f *faultFS) Lock(name string, note bool) (io.Closer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.locks[name] {
-		return nil, &lockedError{}
+	var key any = name
+	if file := f.names[name]; file != nil {
+		key = file
+	} else if !note && filepath.Ext(name) != "" { // no folder
+		return nil, os.ErrNotExist
 	}
-	f.locks[name] = true
-	return unlocker{f, name}, nil
+	if f.locks[key] {
+		return nil, errLocked
+	}
+	f.locks[key] = true
+	return unlocker{f, key}, nil
 }
 
 type unlocker struct {
-	fs   *faultFS
-	name string
+	fs  *faultFS
+	key any // a file or a name
 }
 
 func (u unlocker) Close() error {
 	u.fs.mu.Lock()
 	defer u.fs.mu.Unlock()
-	delete(u.fs.locks, u.name)
+	delete(u.fs.locks, u.key)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,8 +25,10 @@ type FS interface {
 	MakeDir(dir string) error
 	// SyncDir makes what was created, renamed and removed in dir durable.
 	SyncDir(dir string) error
-	// Lock takes the exclusive lock that the file name stands for.
-	Lock(name string) (io.Closer, error)
+	// Lock takes the lock of a file or folder that is there. With note, it makes the
+	// file if need be and writes the process id to it, for the message to whoever
+	// comes second.
+	Lock(name string, note bool) (io.Closer, error)
 }
 
 // File is an open file.
@@ -90,20 +93,25 @@ func (osFS) SyncDir(dir string) error {
 	return err
 }
 
-// Lock uses flock, which ends with the process however it ends. The file holds
-// the owner's process id, for the message to whoever comes second.
-func (osFS) Lock(name string) (io.Closer, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+func (osFS) Lock(name string, note bool) (io.Closer, error) {
+	if note {
+		return lockNote(name)
+	}
+	return lockThere(name)
+}
+
+// lockNote does not open a link, nor a file that has another name: what it overwrites
+// would be somebody else's.
+func lockNote(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, errNotOwn
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		pid := make([]byte, 20)
-		n, _ := f.ReadAt(pid, 0)
+	if err := lockOwn(f); err != nil {
 		_ = f.Close()
-		if err == unix.EWOULDBLOCK {
-			return nil, &lockedError{pid: string(pid[:n])}
-		}
 		return nil, err
 	}
 	if err := f.Truncate(0); err == nil {
@@ -113,15 +121,49 @@ func (osFS) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
-// lockedError says that another process has the lock.
-type lockedError struct{ pid string }
-
-func (e *lockedError) Error() string {
-	if e.pid == "" {
-		return "locked by another process"
+func lockOwn(f *os.File) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		return err
 	}
-	return "locked by process " + e.pid
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Nlink > 1 {
+		return errNotOwn
+	}
+	return flock(f)
 }
+
+// lockThere locks a folder only where the system can: a lock in NFS needs a file that
+// is open for writing.
+func lockThere(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	folder := errors.Is(err, unix.EISDIR)
+	if folder {
+		f, err = os.Open(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = flock(f)
+	if err != nil && (!folder || errors.Is(err, errLocked)) {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// flock takes the lock of an open file, which ends with the process however it ends.
+func flock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errLocked
+	}
+	return err
+}
+
+var (
+	errLocked = errors.New("another process has the lock")
+	errNotOwn = errors.New("the lock is a link, or has another name")
+)
 
 type osFile struct{ *os.File }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/gyre-events/gyre/core"
@@ -28,7 +29,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 }
 
 func (e *Engine) open(ctx context.Context) error {
-	if err := e.takeLock(); err != nil {
+	if err := e.takeLocks(); err != nil {
 		return err
 	}
 	e.files = newSegmentFiles(e.fs, e.logDir())
@@ -42,6 +43,9 @@ func (e *Engine) open(ctx context.Context) error {
 		if err != nil {
 			return openError(err)
 		}
+		if err := e.holdFirst(); err != nil {
+			return err
+		}
 		headers = append(headers, h)
 	}
 	e.id, e.key = headers[0].log, headers[0].key
@@ -49,23 +53,77 @@ func (e *Engine) open(ctx context.Context) error {
 	return e.recover(ctx, headers)
 }
 
-// takeLock makes the directories and takes the lock.
-func (e *Engine) takeLock() error {
-	for _, dir := range []string{e.dir, e.logDir(), e.indexDir()} {
+// lockName is the file that says which process has the log. It may be removed while
+// that process lives, so it is not what is relied on.
+const lockName = "lock"
+
+// takeLocks makes the directories and takes the locks: of the log itself, which
+// cannot be removed under a process without its events, and of the file that names
+// the process. Nothing is written before the log is locked.
+func (e *Engine) takeLocks() error {
+	if err := e.makeDirs(e.dir, e.logDir()); err != nil {
+		return err
+	}
+	err := e.hold(e.logDir())
+	if err == nil {
+		err = e.holdFirst()
+	}
+	if err == nil {
+		err = e.lock(e.fs.Lock(filepath.Join(e.dir, lockName), true))
+	}
+	if err != nil {
+		return err
+	}
+	return e.makeDirs(e.indexDir())
+}
+
+func (e *Engine) makeDirs(dirs ...string) error {
+	for _, dir := range dirs {
 		if err := e.fs.MakeDir(dir); err != nil {
 			return openError(err)
 		}
 	}
-	lock, err := e.fs.Lock(filepath.Join(e.dir, "lock"))
-	var locked *lockedError
-	if errors.As(err, &locked) {
-		return core.Errorf(core.CodeStoreLocked, "the data directory is %s", locked)
+	return nil
+}
+
+// holdFirst locks the first segment: it is the log's for good, wherever its folder is
+// moved or linked to.
+func (e *Engine) holdFirst() error {
+	err := e.hold(filepath.Join(e.logDir(), segmentName(1)))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a new log
 	}
-	if err != nil {
+	return err
+}
+
+func (e *Engine) hold(name string) error { return e.lock(e.fs.Lock(name, false)) }
+
+// lock notes a lock that was taken, or says why it was not.
+func (e *Engine) lock(l io.Closer, err error) error {
+	switch {
+	case errors.Is(err, errLocked):
+		return core.Errorf(core.CodeStoreLocked, "the data directory is locked by %s", e.lockedBy())
+	case errors.Is(err, errNotOwn):
+		return core.Errorf(core.CodeInvalidConfig, "%s in the data directory is a link; remove it", lockName)
+	case err != nil:
 		return openError(err)
 	}
-	e.lock = lock
+	e.locks = append(e.locks, l)
 	return nil
+}
+
+// lockedBy names the process that has the log, as far as it is known.
+func (e *Engine) lockedBy() string {
+	pid := make([]byte, 20)
+	if file, err := e.fs.OpenFile(filepath.Join(e.dir, lockName), os.O_RDONLY); err == nil {
+		n, _ := file.ReadAt(pid, 0)
+		pid = pid[:n]
+		_ = file.Close()
+	}
+	if _, err := strconv.Atoi(string(pid)); err != nil {
+		return "another process"
+	}
+	return "process " + string(pid)
 }
 
 // openError is for what the system refuses while the log is opened.

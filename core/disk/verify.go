@@ -64,7 +64,7 @@ func Verify(ctx context.Context, config Config, options VerifyOptions) (Report, 
 	}
 	e := &Engine{fs: config.FS, dir: config.Dir, config: config, logger: config.Logger}
 	defer func() { _ = e.release() }()
-	if err := e.takeLock(); err != nil {
+	if err := e.takeLocks(); err != nil {
 		return Report{}, err
 	}
 	v := &verifier{engine: e, ctx: ctx}
