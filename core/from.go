@@ -85,10 +85,10 @@ func (f *From) take(name string, value []byte) error {
 		*f = c.From()
 		return err
 	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
+	t, ok := ParseTime(text)
+	if !ok {
 		return Errorf(CodeInvalidCursor, "%q is not a time in RFC 3339", clip(text))
 	}
-	*f = From{Kind: FromTime, Time: t.UTC()}
+	*f = From{Kind: FromTime, Time: t}
 	return nil
 }

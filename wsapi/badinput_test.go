@@ -35,6 +35,7 @@ func badEvents() map[string]struct{ event, code string } {
 		"id is a number":            {`{"id":5,"type":"A","data":1}`, "invalid_event_id"},
 		"time is not RFC 3339":      {`{"type":"A","data":1,"time":"yesterday"}`, "invalid_event_time"},
 		"time is a number":          {`{"type":"A","data":1,"time":1}`, "invalid_event_time"},
+		"time zero":                 {`{"type":"A","data":1,"time":"0001-01-01T00:00:00Z"}`, "invalid_event_time"},
 		"time before time":          {`{"type":"A","data":1,"time":"1600-01-01T00:00:00Z"}`, "invalid_event_time"},
 		"metadata is a list":        {`{"type":"A","data":1,"metadata":[1]}`, "invalid_metadata"},
 		"metadata has a name twice": {`{"type":"A","data":1,"metadata":{"a":1,"a":2}}`, "invalid_metadata"},

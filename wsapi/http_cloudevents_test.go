@@ -73,6 +73,31 @@ func TestHTTPCloudEvents(t *testing.T) {
 	}
 }
 
+// One id from two sources is two events; each is found when it is sent again, and read as
+// it was sent, in every mode.
+func TestHTTPCloudEventsAreIdentifiedBySourceAndID(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	const path, id = "/v1/streams/s/events", "0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11"
+	for _, status := range []int{201, 200} {
+		for _, source := range []string{"/a", "/b"} {
+			n.do("POST", path, `{"specversion":"1.0","id":"`+id+`","source":"`+source+`","type":"T"}`, structured).want(t, status)
+		}
+		n.do("POST", path, "", "ce-specversion: 1.0", "ce-id: "+id, "ce-source: /c", "ce-type: T").want(t, status)
+		n.do("POST", path, `[{"specversion":"1.0","id":"`+id+`","source":"/d","type":"T"},{"specversion":"1.0","id":"`+id+`","source":"/e","type":"T"}]`, batched).want(t, status)
+	}
+	n.do("POST", path, `{"specversion":"1.0","id":"`+id+`","source":"/c","type":"T"}`, structured).want(t, 200)
+	n.headIs(5)
+	var events []struct{ ID, Source string }
+	if err := json.Unmarshal(n.do("GET", path, "", asBatch).want(t, 200).body, &events); err != nil {
+		t.Fatal(err)
+	}
+	for i, source := range []string{"/a", "/b", "/c", "/d", "/e"} {
+		if len(events) != 5 || events[i].ID != id || events[i].Source != source {
+			t.Fatalf("read %+v", events)
+		}
+	}
+}
+
 func encode(t *testing.T, v any) string {
 	t.Helper()
 	text, err := json.Marshal(v)

@@ -107,8 +107,8 @@ func parsePlace(s, stream string) (core.From, error) {
 	case "current":
 		return core.From{Kind: core.FromEnd}, nil
 	}
-	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
-		return core.From{Kind: core.FromTime, Time: t.UTC()}, nil
+	if t, ok := core.ParseTime(s); ok {
+		return core.From{Kind: core.FromTime, Time: t}, nil
 	}
 	from, err := parseFrom(s, stream)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -79,13 +78,9 @@ func setType(e *core.NewEvent, value string) error {
 	return nil
 }
 
-func setTime(e *core.NewEvent, value string) error {
-	t, err := time.Parse(time.RFC3339Nano, value)
-	if err != nil {
-		return core.Errorf(core.CodeInvalidEventTime, "time %.80q is not one in RFC 3339", value)
-	}
-	e.Time = t.UTC()
-	return nil
+func setTime(e *core.NewEvent, value string) (err error) {
+	e.Time, err = core.ParseEventTime(value)
+	return err
 }
 
 // isName reports whether s can be the name of an attribute; data is not one.

@@ -142,7 +142,8 @@ func newEvent(members map[string]jsontext.Value, stream string) (e core.NewEvent
 		return e, "", core.Errorf(core.CodeInvalidContentType, "datacontenttype %.80q is not a media type", contentType)
 	}
 	known := map[string]string{"source": sourceOf(stream), "subject": stream}
-	e.ID, known["id"] = eventID(texts["source"], texts["id"])
+	e.ID = eventID(texts["source"], texts["id"], stream)
+	known["id"] = e.ID.String()
 	for _, name := range names {
 		switch set := attributes[name].set; {
 		case set != nil:
@@ -159,19 +160,20 @@ func newEvent(members map[string]jsontext.Value, stream string) (e core.NewEvent
 	return e, contentType, nil
 }
 
-// eventID is the event's id, and the CloudEvent's where the one says the other. An id
-// that is no UUID gets one that is always the same: source and id together identify a
-// CloudEvent.
-func eventID(source, id string) (core.ID, string) {
-	if parsed, err := core.ParseID(id); err == nil {
-		return parsed, parsed.String()
+// eventID is the id of the event that a CloudEvent becomes. Source and id together
+// identify a CloudEvent, so that the event's id is made of both: one id from two sources is
+// two events, and a CloudEvent that is sent again is found. A CloudEvent whose source is
+// its stream's own, as of events that were read from a stream of that name, keeps a UUID.
+func eventID(source, id, stream string) core.ID {
+	if parsed, err := core.ParseID(id); err == nil && source == sourceOf(stream) && id == parsed.String() {
+		return parsed
 	}
 	// UUIDv5, as of RFC 9562. A NUL is in neither of the two.
 	sum := sha1.Sum(slices.Concat(idSpace[:], []byte(source), []byte{0}, []byte(id)))
 	made := core.ID(sum[:16])
 	made[6] = made[6]&0x0f | 0x50
 	made[8] = made[8]&0x3f | 0x80
-	return made, made.String()
+	return made
 }
 
 // idSpace is the name space of those ids.

@@ -3,8 +3,8 @@
 // and a batch of JSON.
 //
 //	attribute                  of an event
-//	id                         its id, where it is a UUID; else a UUID made of source
-//	                           and id, and metadata cloudevents_id
+//	id                         its id, or metadata cloudevents_id: the id of an event
+//	                           from another source is a UUID made of source and id
 //	type, time                 the same
 //	datacontenttype, data      content type and data; no data is JSON's null
 //	source, subject            metadata source and subject; by default /streams/{stream}
@@ -22,9 +22,11 @@
 //
 // It promises:
 //
-//   - An event whose metadata can be expressed comes back as it was, and so does a
-//     CloudEvent, but for times below a microsecond.
-//   - A CloudEvent that comes again has the same event id, so it is written once.
+//   - A CloudEvent is read as it was sent, but for times below a microsecond. So is an
+//     event that is sent to a stream of the same name, if CloudEvents can express its
+//     metadata and that names no source.
+//   - Source and id identify a CloudEvent. One that is sent again has the same event id,
+//     so it is written once; the id of another source is another event.
 //   - An error is a *core.Error that names the attribute.
 //
 // The functions are safe for concurrent use.

@@ -268,12 +268,9 @@ func (t *Time) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if err != nil || null {
 		return err
 	}
-	v, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		return core.Errorf(core.CodeInvalidEventTime, "%q is not a time in RFC 3339", clip(s))
-	}
-	*t = Time(v.UTC())
-	return nil
+	v, err := core.ParseEventTime(s)
+	*t = Time(v)
+	return err
 }
 
 // Base64 is bytes in standard base64 with padding.

@@ -1,6 +1,6 @@
 import { GyreError } from "./errors.js";
 
-const rfc3339 = /^(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)$/;
+const rfc3339 = /^(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:)(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)$/;
 
 /** Microseconds since 1970 as RFC 3339 in UTC, without trailing zeros. */
 export function formatTime(micros: bigint): string {
@@ -11,15 +11,16 @@ export function formatTime(micros: bigint): string {
   return fraction === "" ? `${seconds}Z` : `${seconds}.${fraction}Z`;
 }
 
-/** The microseconds since 1970 of a Date or of RFC 3339; finer digits are cut off. */
+/** The microseconds since 1970 of a Date or of RFC 3339; finer digits are cut off. A leap second is the first instant after it. */
 export function parseTime(t: Date | string): bigint {
   if (t instanceof Date) {
     if (!Number.isNaN(t.getTime())) return BigInt(t.getTime()) * 1000n;
   } else {
-    const m = rfc3339.exec(t);
-    const seconds = m === null ? Number.NaN : Date.parse(`${m[1]}T${m[2]}${(m[4] as string).toUpperCase()}`);
-    if (m !== null && !Number.isNaN(seconds)) {
-      return BigInt(seconds) * 1000n + BigInt((m[3] ?? "").slice(0, 6).padEnd(6, "0"));
+    const [, date, minute, second, fraction = "", zone] = rfc3339.exec(t) ?? [];
+    const leap = second === "60"; // the last of a day in UTC
+    const millis = Date.parse(`${date}T${minute}${leap ? "59" : second}${zone?.toUpperCase()}`) + (leap ? 1000 : 0);
+    if (!Number.isNaN(millis) && (!leap || millis % 86_400_000 === 0)) {
+      return BigInt(millis) * 1000n + BigInt(fraction.slice(0, 6).padEnd(6, "0"));
     }
   }
   throw new GyreError("invalid_event_time", `${JSON.stringify(String(t))} is not a time in RFC 3339`);

@@ -77,8 +77,17 @@ test("times", () => {
     assert.equal(parseTime(text), micros);
   }
   assert.equal(parseTime("1970-01-01t01:00:00.1234567+01:00"), 123_456n);
+  assert.equal(parseTime("1990-12-31T15:59:60.5-08:00"), parseTime("1991-01-01T00:00:00.5Z"));
   assert.equal(parseTime(new Date(5)), 5000n);
-  for (const bad of ["", "2026", "2026-13-01T00:00:00Z", "2026-01-01 00:00:00Z", new Date(Number.NaN)]) {
+  for (const bad of [
+    "",
+    "1990-12-31T12:59:60Z",
+    "1990-12-31T23:59:61Z",
+    "2026",
+    "2026-13-01T00:00:00Z",
+    "2026-01-01 00:00:00Z",
+    new Date(Number.NaN),
+  ]) {
     assert.throws(() => parseTime(bad), { code: "invalid_event_time" });
   }
 });
