@@ -83,7 +83,7 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.store = core.NewStore(engine, core.StoreConfig{})
-	n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.Compile, Logger: n.logger})
+	n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile, Logger: n.logger})
 	if err != nil {
 		return errors.Join(err, n.store.Close())
 	}

@@ -39,7 +39,7 @@ func newNode(t testing.TB, config wsapi.Config) *node {
 		config.Store = n.store
 	}
 	var err error
-	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.Compile}); err != nil {
+	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile}); err != nil {
 		t.Fatal(err)
 	}
 	config.Subscriptions = n.subs

@@ -72,7 +72,7 @@ func newNode(t testing.TB, engine core.Engine) *node {
 // own makes an owner in place of the one there is, as after a restart.
 func (n *node) own() {
 	n.t.Helper()
-	o, err := subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.Compile})
+	o, err := subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile})
 	if err != nil {
 		n.t.Fatal(err)
 	}

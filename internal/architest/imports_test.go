@@ -41,7 +41,7 @@ var table = map[string]row{
 	"core/postgres":                 {imports: []string{"core", jsonv2, pgx}, tests: []string{"internal/pgtest"}},
 	"core/delivery":                 {imports: []string{"core"}},
 	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest"}},
-	"core/subscriptions/expression": {imports: []string{"core", "core/subscriptions", celgo}},
+	"core/subscriptions/expression": {imports: []string{"core", "core/subscriptions", celgo, jsonv2}},
 	"core/enginetest":               {imports: []string{"core"}, testing: true},
 	"core/logtest":                  {imports: []string{"core"}, testing: true},
 

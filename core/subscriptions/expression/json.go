@@ -2,60 +2,150 @@ package expression
 
 import (
 	"bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
 	"time"
 
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/common/types/traits"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/gyre-events/gyre/core"
 )
 
-// parse is a JSON text as expressions see it. Numbers that are written as integers,
-// and fit one, are ints; others are doubles.
-func parse(text []byte) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, fmt.Errorf("it is not JSON: %w", err)
-	}
-	return withNumbers(v), nil
-}
+// maxJSONDepth bounds the nesting of JSON that is read or written.
+const maxJSONDepth = 512
 
-func withNumbers(v any) any {
-	switch v := v.(type) {
-	case json.Number:
-		if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-			return n
-		}
-		f, _ := v.Float64() // infinite where it is too large for one
-		return f
-	case []any:
-		for i := range v {
-			v[i] = withNumbers(v[i])
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = withNumbers(v[k])
+// parse returns a JSON text as expressions see it. Numbers that are written as integers,
+// and fit one, are ints; others are doubles. Of fields with one name the last counts. What is
+// made is paid for value by value.
+func (m *machine) parse(text []byte) (value, error) {
+	options := []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+	if from := bytes.NewBuffer(text); m.reader == nil {
+		m.reader = jsontext.NewDecoder(from, options...)
+	} else {
+		m.reader.Reset(from, options...)
+	}
+	m.stack = m.stack[:0]
+	v, err := m.parseValue(0)
+	if err == nil {
+		if _, end := m.reader.ReadToken(); end != io.EOF {
+			err = errors.New("more follows the value")
 		}
 	}
-	return v
-}
-
-// appendJSON appends a value as JSON, the fields of objects in the order of their
-// names.
-func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
 	switch {
-	case depth > maxDepth:
-		return nil, fmt.Errorf("it is nested deeper than %d", maxDepth)
+	case m.ended != nil:
+		return nil, m.ended
+	case err != nil:
+		return nil, fmt.Errorf("reading it as JSON: %w", err)
+	}
+	return v, nil
+}
+
+func (m *machine) parseValue(depth int) (value, error) {
+	if depth > maxJSONDepth {
+		return nil, fmt.Errorf("it is nested deeper than %d", maxJSONDepth)
+	}
+	switch m.reader.PeekKind() {
+	case '[':
+		return m.parseList(depth)
+	case '{':
+		return m.parseObject(depth)
+	}
+	text, err := m.reader.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.spendText(2 * len(text)); err != nil {
+		return nil, err
+	}
+	switch text[0] {
+	case 'n':
+		return types.NullValue, nil
+	case 't', 'f':
+		return types.Bool(text[0] == 't'), nil
+	case '"':
+		if err := m.spend(1); err != nil {
+			return nil, err
+		}
+		unquoted, _ := jsontext.AppendUnquote(nil, text) // the error is about bytes that are not UTF-8, which are replaced
+		return types.String(unquoted), nil
+	}
+	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		return types.Int(n), nil
+	}
+	f, _ := strconv.ParseFloat(string(text), 64) // infinite if it is too large for one
+	return types.Double(f), nil
+}
+
+func (m *machine) parseList(depth int) (value, error) {
+	from := len(m.stack)
+	if err := m.parseElements(depth, ']'); err != nil {
+		return nil, err
+	}
+	items := m.stack[from:]
+	if err := m.spend(2 + len(items)/2); err != nil {
+		return nil, err
+	}
+	l := &list{items: slices.Clone(items)}
+	m.pop(from)
+	return l, nil
+}
+
+func (m *machine) parseObject(depth int) (value, error) {
+	from := len(m.stack)
+	if err := m.parseElements(depth, '}'); err != nil {
+		return nil, err
+	}
+	fields := m.stack[from:]
+	if err := m.spend(len(fields) / 2); err != nil {
+		return nil, err
+	}
+	entries := make([]entry, 0, len(fields)/2)
+	for i := 0; i < len(fields); i += 2 {
+		entries = append(entries, entry{fields[i], fields[i+1]})
+	}
+	m.pop(from)
+	return m.makeObject(entries)
+}
+
+// pop shortens the stack.
+func (m *machine) pop(to int) {
+	clear(m.stack[to:])
+	m.stack = m.stack[:to]
+}
+
+// parseElements pushes the elements of a list, or the names and values of an object.
+func (m *machine) parseElements(depth int, end jsontext.Kind) error {
+	if _, err := m.reader.ReadToken(); err != nil {
+		return err
+	}
+	for m.reader.PeekKind() != end {
+		v, err := m.parseValue(depth + 1)
+		if err != nil {
+			return err
+		}
+		m.stack = append(m.stack, v)
+	}
+	_, err := m.reader.ReadToken()
+	return err
+}
+
+var errLarge = fmt.Errorf("it has more than %d bytes", core.MaxEventBytes)
+
+// appendJSON appends a value as JSON, the fields of objects in the order of their names.
+func (m *machine) appendJSON(dst []byte, v value, depth int) ([]byte, error) {
+	if err := m.spend(1); err != nil {
+		return nil, err
+	}
+	switch {
+	case depth > maxJSONDepth:
+		return nil, fmt.Errorf("it is nested deeper than %d", maxJSONDepth)
 	case len(dst) > core.MaxEventBytes:
-		return nil, fmt.Errorf("it has more than %d bytes", core.MaxEventBytes)
+		return nil, errLarge
 	}
 	switch v := v.(type) {
 	case types.Null:
@@ -69,70 +159,63 @@ func appendJSON(dst []byte, v ref.Val, depth int) ([]byte, error) {
 	case types.Double:
 		return appendDouble(dst, float64(v))
 	case types.String:
-		return appendText(dst, string(v))
+		return m.appendText(dst, string(v))
 	case types.Timestamp:
-		return appendText(dst, v.UTC().Format(time.RFC3339Nano))
-	case traits.Mapper:
-		return appendObject(dst, v, depth)
-	case traits.Lister:
-		return appendList(dst, v, depth)
+		return m.appendText(dst, v.UTC().Format(time.RFC3339Nano))
+	case *object:
+		return m.appendObject(dst, v, depth)
+	case *list:
+		return m.appendList(dst, v, depth)
 	}
-	return nil, fmt.Errorf("a %s cannot be written as JSON", v.Type().TypeName())
+	return nil, fmt.Errorf("a %s cannot be written as JSON", typeName(v))
 }
 
 func appendDouble(dst []byte, f float64) ([]byte, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return nil, fmt.Errorf("%v cannot be written as JSON", f)
 	}
-	text, err := json.Marshal(f)
-	return append(dst, text...), err
+	return append(dst, jsontext.Float(f).String()...), nil
 }
 
-func appendText(dst []byte, s string) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(s)
-	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...), err
+// appendText pays for a text that grows as it is escaped, and for the copy of a slice that
+// grows.
+func (m *machine) appendText(dst []byte, s string) ([]byte, error) {
+	if len(dst)+len(s) > core.MaxEventBytes {
+		return nil, errLarge
+	}
+	if err := m.spendText(8 * len(s)); err != nil {
+		return nil, err
+	}
+	return jsontext.AppendQuote(dst, s)
 }
 
-func appendList(dst []byte, l traits.Lister, depth int) (_ []byte, err error) {
+func (m *machine) appendList(dst []byte, l *list, depth int) (_ []byte, err error) {
 	dst = append(dst, '[')
-	first := true
-	for it := l.Iterator(); it.HasNext() == types.True; first = false {
-		if !first {
+	for i, v := range l.items {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = appendJSON(dst, it.Next(), depth+1); err != nil {
+		if dst, err = m.appendJSON(dst, v, depth+1); err != nil {
 			return nil, err
 		}
 	}
 	return append(dst, ']'), nil
 }
 
-func appendObject(dst []byte, m traits.Mapper, depth int) (_ []byte, err error) {
-	values := map[string]ref.Val{}
-	var names []string
-	for it := m.Iterator(); it.HasNext() == types.True; {
-		key := it.Next()
-		name, ok := key.(types.String)
-		if !ok {
-			return nil, fmt.Errorf("a %s cannot be the name of a field", key.Type().TypeName())
-		}
-		names = append(names, string(name))
-		values[string(name)] = m.Get(key)
+func (m *machine) appendObject(dst []byte, o *object, depth int) (_ []byte, err error) {
+	if o.texts < len(o.entries) {
+		return nil, fmt.Errorf("a %s cannot be the name of a field", typeName(o.entries[o.texts].key))
 	}
-	slices.Sort(names)
 	dst = append(dst, '{')
-	for i, name := range names {
+	for i, e := range o.entries {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = appendText(dst, name); err != nil {
+		if dst, err = m.appendText(dst, string(e.key.(types.String))); err != nil {
 			return nil, err
 		}
 		dst = append(dst, ':')
-		if dst, err = appendJSON(dst, values[name], depth+1); err != nil {
+		if dst, err = m.appendJSON(dst, e.value, depth+1); err != nil {
 			return nil, err
 		}
 	}

@@ -3,49 +3,62 @@ package expression
 import (
 	"context"
 	"fmt"
-	"time"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
-const (
-	// maxCost bounds what an expression does for one event. Looking at a field costs
-	// about 1, making a text a tenth of its bytes. It takes less than a second.
-	maxCost = 1_000_000
-	// maxSourceBytes is beyond what a definition may have.
-	maxSourceBytes = 8 << 10
-	// maxMadeBytes bounds what a run makes; one event may exceed it.
-	maxMadeBytes = 256 << 10
-	// maxDepth bounds the recursion of parser and checker.
-	maxDepth = 64
-)
+// Compiler compiles the expressions of definitions. Programs of the same Source share what is
+// compiled, while one of them is open. A Compiler is safe for concurrent use.
+type Compiler struct {
+	env func() (*cel.Env, error)
 
-// program is the compiled expressions of one definition; nil is none.
-type program struct {
-	filter, key, mapping cel.Program
+	mu     sync.Mutex // protects the field below, and the users of what is in it
+	shared map[subscriptions.Source]*codes
 }
 
-// Compile is a subscriptions.Compiler. The error is invalid_expression and says which
-// one it is about.
-func Compile(source subscriptions.Source) (subscriptions.Program, error) {
-	env, err := newEnv()
+// codes are the compiled expressions of a Source; nil is none.
+type codes struct {
+	filter, key, mapping *code
+	users                int // the open Programs
+}
+
+// NewCompiler returns a Compiler.
+func NewCompiler() *Compiler {
+	return &Compiler{env: sync.OnceValues(newEnv), shared: map[subscriptions.Source]*codes{}}
+}
+
+// Compile is a subscriptions.Compiler. The error is invalid_expression and names the
+// expression that it is about.
+func (c *Compiler) Compile(source subscriptions.Source) (subscriptions.Program, error) {
+	if p := c.open(source, nil); p != nil {
+		return p, nil
+	}
+	made, err := c.compile(source)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(source, made), nil
+}
+
+func (c *Compiler) compile(source subscriptions.Source) (*codes, error) {
+	env, err := c.env()
 	if err != nil {
 		return nil, core.Errorf(core.CodeInternal, "the environment of expressions: %w", err)
 	}
-	p := &program{}
+	made := &codes{}
 	for _, e := range []struct {
 		name, source string
 		isBool       bool
-		into         *cel.Program
+		into         **code
 	}{
-		{"filter.expr", source.Filter, true, &p.filter},
-		{"partitionBy", source.Key, false, &p.key},
-		{"map", source.Map, false, &p.mapping},
+		{"filter.expr", source.Filter, true, &made.filter},
+		{"partitionBy", source.Key, false, &made.key},
+		{"map", source.Map, false, &made.mapping},
 	} {
 		if e.source == "" {
 			continue
@@ -54,186 +67,151 @@ func Compile(source subscriptions.Source) (subscriptions.Program, error) {
 			return nil, core.Errorf(core.CodeInvalidExpression, "%s: %s", e.name, err)
 		}
 	}
-	return p, nil
+	return made, nil
 }
 
-func newEnv() (*cel.Env, error) {
-	return cel.NewEnv(
-		cel.Variable("stream", cel.StringType),
-		cel.Variable("type", cel.StringType),
-		cel.Variable("version", cel.IntType),
-		cel.Variable("position", cel.IntType),
-		cel.Variable("id", cel.StringType),
-		cel.Variable("time", cel.TimestampType),
-		cel.Variable("recorded", cel.TimestampType),
-		cel.Variable("data", cel.DynType),
-		cel.Variable("metadata", cel.MapType(cel.StringType, cel.DynType)),
-		cel.CrossTypeNumericComparisons(true),
-		cel.ParserExpressionSizeLimit(maxSourceBytes),
-		cel.ParserRecursionLimit(maxDepth),
-	)
-}
-
-// compile compiles one expression. A panic of the compiler is an error like others.
-func compile(env *cel.Env, source string, isBool bool) (p cel.Program, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the compiler panicked: %v", r)
+// open returns a Program of what is shared, or of made if nothing is. It is nil if neither is
+// there.
+func (c *Compiler) open(source subscriptions.Source, made *codes) subscriptions.Program {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shared[source] == nil {
+		if made == nil {
+			return nil
 		}
-	}()
-	ast, issues := env.Compile(source)
-	if issues.Err() != nil {
-		return nil, issues.Err()
+		c.shared[source] = made
 	}
-	if t := ast.OutputType(); isBool && !t.IsEquivalentType(cel.BoolType) && !t.IsEquivalentType(cel.DynType) {
-		return nil, fmt.Errorf("it is a %s, and has to be a bool", t)
+	shared := c.shared[source]
+	shared.users++
+	locals := 0
+	for _, code := range []*code{shared.filter, shared.key, shared.mapping} {
+		if code != nil {
+			locals = max(locals, code.locals)
+		}
 	}
-	return env.Program(ast, cel.CostTracking(calls{}), cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize))
+	return &program{compiler: c, source: source, codes: shared, machine: machine{locals: make([]result, locals)}}
 }
 
-// Run implements subscriptions.Program.
+// program implements subscriptions.Program.
+type program struct {
+	compiler *Compiler
+	source   subscriptions.Source
+	*codes   // nil once it is closed
+	machine  machine
+}
+
+// Close forgets what no other program shares.
+func (p *program) Close() error {
+	c := p.compiler
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.codes == nil {
+		return nil
+	}
+	if p.users--; p.users == 0 {
+		delete(c.shared, p.source)
+	}
+	p.codes = nil
+	return nil
+}
+
+// maxMadeBytes bounds the data that a run maps. One event may exceed it.
+const maxMadeBytes = 256 << 10
+
+// Run judges events until they have cost what a single one may cost, or the mapped ones have
+// maxMadeBytes.
 func (p *program) Run(ctx context.Context, b core.Batch, dst []subscriptions.Verdict) ([]subscriptions.Verdict, error) {
-	made := 0
+	cost, made := 0, 0
 	for e := range b.Events() {
-		if err := ctx.Err(); err != nil {
-			return dst, core.AsError(err)
+		p.machine.begin(ctx, &e)
+		v, err := p.judge()
+		cost += min(maxCost, maxCost-p.machine.left)
+		p.machine.end()
+		if ctx.Err() != nil {
+			return dst, core.AsError(ctx.Err())
 		}
-		if made > maxMadeBytes {
+		if err != nil {
+			v = subscriptions.Verdict{Fault: faultOf(err)}
+		}
+		dst = append(dst, v)
+		if made += len(v.Data); made > maxMadeBytes || cost > maxCost {
 			break
 		}
-		v, err := p.judge(&e)
-		if err != nil {
-			v.Fault = err.Error()
-		}
-		made += len(v.Data)
-		dst = append(dst, v)
 	}
 	return dst, nil
 }
 
-// Close implements subscriptions.Program.
-func (p *program) Close() error { return nil }
-
-// judge runs the expressions on one event. A panic is an error of this event.
-func (p *program) judge(e *core.Event) (v subscriptions.Verdict, err error) {
+// judge runs the expressions on the event of the machine. A panic is an error of this event.
+func (p *program) judge() (v subscriptions.Verdict, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the expression panicked: %v", r)
 		}
 	}()
-	subject := &event{Event: e}
 	v.Keep = true
 	if p.filter != nil {
-		if v.Keep, err = p.keep(subject); err != nil || !v.Keep {
+		if v.Keep, err = p.keep(); err != nil || !v.Keep {
 			return v, err
 		}
 	}
 	if p.key != nil {
-		if v.Key, err = p.keyOf(subject); err != nil {
+		if v.Key, err = p.keyOf(); err != nil {
 			return v, err
 		}
 	}
 	if p.mapping != nil {
-		v.Data, err = p.mapped(subject)
+		v.Data, err = p.mapped()
 	}
 	return v, err
 }
 
-func (p *program) keep(e *event) (bool, error) {
-	value, err := evaluate("filter.expr", p.filter, e)
+func (p *program) keep() (bool, error) {
+	v, err := p.evaluate("filter.expr", p.filter)
 	if err != nil {
 		return false, err
 	}
-	keep, ok := value.(types.Bool)
+	keep, ok := v.(types.Bool)
 	if !ok {
-		return false, fmt.Errorf("filter.expr is a %s, and has to be a bool", value.Type().TypeName())
+		return false, fmt.Errorf("filter.expr is a %s, and has to be a bool", typeName(v))
 	}
 	return bool(keep), nil
 }
 
-func (p *program) keyOf(e *event) (string, error) {
-	value, err := evaluate("partitionBy", p.key, e)
+func (p *program) keyOf() (string, error) {
+	v, err := p.evaluate("partitionBy", p.key)
 	if err != nil {
 		return "", err
 	}
-	switch value := value.(type) {
+	switch v := v.(type) {
 	case types.String:
-		return string(value), nil
+		return string(v), nil
 	case types.Int, types.Uint, types.Double, types.Bool:
-		return fmt.Sprint(value.Value()), nil
+		return fmt.Sprint(v), nil
 	case types.Null:
 		return "", nil
 	}
-	return "", fmt.Errorf("partitionBy is a %s, and has to be a text, a number or a bool", value.Type().TypeName())
+	return "", fmt.Errorf("partitionBy is a %s, and has to be a text, a number or a bool", typeName(v))
 }
 
-func (p *program) mapped(e *event) ([]byte, error) {
-	value, err := evaluate("map", p.mapping, e)
+func (p *program) mapped() ([]byte, error) {
+	v, err := p.evaluate("map", p.mapping)
 	if err != nil {
 		return nil, err
 	}
-	data, err := appendJSON(nil, value, 0)
+	data, err := p.machine.appendJSON(nil, v, 0)
+	if err == nil && len(data) > core.MaxEventBytes {
+		err = errLarge
+	}
 	if err != nil {
 		return nil, fmt.Errorf("map: %w", err)
 	}
 	return data, nil
 }
 
-func evaluate(name string, p cel.Program, e *event) (ref.Val, error) {
-	value, _, err := p.Eval(e)
-	switch {
-	case e.malformed != nil:
-		return nil, fmt.Errorf("%s: %w", name, e.malformed)
-	case err != nil:
+func (p *program) evaluate(name string, c *code) (value, error) {
+	v, err := c.root.eval(&p.machine)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return value, nil
-}
-
-// event is what expressions see of one. It parses what they ask for, once for all of
-// them.
-type event struct {
-	*core.Event
-	data, metadata any
-	parsed         struct{ data, metadata bool }
-	malformed      error
-}
-
-// Parent makes an event an activation of its own.
-func (e *event) Parent() cel.Activation { return nil }
-
-// ResolveName is the value of a variable.
-func (e *event) ResolveName(name string) (any, bool) {
-	switch name {
-	case "stream":
-		return e.Home().Stream, true // a link is filtered as its event
-	case "type":
-		return e.Type, true
-	case "version":
-		return int64(e.Version), true
-	case "position":
-		return int64(e.Position), true
-	case "id":
-		return e.ID.String(), true
-	case "time":
-		return e.Time.In(time.UTC), true
-	case "recorded":
-		return e.Recorded.In(time.UTC), true
-	case "data":
-		if !e.parsed.data && e.Format == core.JSON {
-			e.data, e.malformed = parse(e.Data)
-		}
-		e.parsed.data = true
-		return e.data, true
-	case "metadata":
-		if !e.parsed.metadata {
-			e.metadata = map[string]any{}
-			if len(e.Metadata) > 0 {
-				e.metadata, e.malformed = parse(e.Metadata)
-			}
-		}
-		e.parsed.metadata = true
-		return e.metadata, true
-	}
-	return nil, false
+	return v, nil
 }

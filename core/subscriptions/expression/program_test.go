@@ -12,6 +12,8 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
 )
 
+var compiler = expression.NewCompiler()
+
 func event(data string) *core.Event {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	return &core.Event{
@@ -56,7 +58,7 @@ func TestFilters(t *testing.T) {
 		`data.flag`: true,
 		`id == "00000000-0000-0000-0000-000000000000"`: true,
 	} {
-		p, err := expression.Compile(subscriptions.Source{Filter: source})
+		p, err := compiler.Compile(subscriptions.Source{Filter: source})
 		if err != nil {
 			t.Errorf("%s: %v", source, err)
 			continue
@@ -79,7 +81,7 @@ func TestKeysAndMaps(t *testing.T) {
 		`string(data.n)`:          "7",
 		`metadata.correlation_id`: "c",
 	} {
-		p, err := expression.Compile(subscriptions.Source{Key: source})
+		p, err := compiler.Compile(subscriptions.Source{Key: source})
 		if err != nil {
 			t.Errorf("%s: %v", source, err)
 			continue
@@ -94,7 +96,7 @@ func TestKeysAndMaps(t *testing.T) {
 		`data.list.filter(x, x == 1)`:                    `[1]`,
 		`data.n`:                                         `7`,
 	} {
-		p, err := expression.Compile(subscriptions.Source{Map: source})
+		p, err := compiler.Compile(subscriptions.Source{Map: source})
 		if err != nil {
 			t.Errorf("%s: %v", source, err)
 			continue
@@ -111,7 +113,7 @@ func TestWhatDoesNotCompile(t *testing.T) {
 		strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200),
 		"true" + strings.Repeat(" && true", 2000),
 	} {
-		if _, err := expression.Compile(subscriptions.Source{Filter: source}); !errors.Is(err, core.CodeInvalidExpression) {
+		if _, err := compiler.Compile(subscriptions.Source{Filter: source}); !errors.Is(err, core.CodeInvalidExpression) {
 			t.Errorf("%.40s: %v", source, err)
 		} else if !strings.Contains(err.Error(), "filter.expr: ") {
 			t.Errorf("%.40s: %v does not say which", source, err)
@@ -136,7 +138,7 @@ func TestFaults(t *testing.T) {
 		{subscriptions.Source{Map: `data.big * 10.0`}, `{"big":1e308}`},
 		{subscriptions.Source{Map: `duration("1s")`}, `{}`},
 	} {
-		p, err := expression.Compile(c.source)
+		p, err := compiler.Compile(c.source)
 		if err != nil {
 			t.Errorf("%+v: %v", c.source, err)
 			continue
@@ -161,7 +163,7 @@ func TestCostIsBounded(t *testing.T) {
 		`data.l.exists(a, data.l != data.l)`,
 		`data.l.all(a, data.s in ["a", "b"] || !(data.s in data.l))`,
 	} {
-		p, err := expression.Compile(subscriptions.Source{Filter: source})
+		p, err := compiler.Compile(subscriptions.Source{Filter: source})
 		if err != nil {
 			t.Errorf("%.60s: %v", source, err)
 			continue
@@ -174,7 +176,7 @@ func TestCostIsBounded(t *testing.T) {
 			t.Logf("%.60s: %.80s after %s", source, err, took)
 		}
 	}
-	p, err := expression.Compile(subscriptions.Source{Map: `data.l.map(a, data.s)`})
+	p, err := compiler.Compile(subscriptions.Source{Map: `data.l.map(a, data.s)`})
 	if err != nil {
 		t.Fatal(err)
 	}
