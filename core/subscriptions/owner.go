@@ -193,6 +193,9 @@ func (o *Owner) enter(ctx context.Context, key slotKey) (*slot, error) {
 	if err := ValidateName(key.name); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, core.AsError(err)
+	}
 	o.mu.Lock()
 	if o.closed {
 		o.mu.Unlock()

@@ -40,8 +40,9 @@ var table = map[string]row{
 	"core/disk":                     {imports: []string{"core", bbolt, btree, sys}},
 	"core/postgres":                 {imports: []string{"core", jsonv2, pgx}, tests: []string{"internal/pgtest"}},
 	"core/delivery":                 {imports: []string{"core"}},
-	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest"}},
+	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/postgres", "core/subscriptions/expression", "core/subscriptions/jointest", "internal/pgtest"}},
 	"core/subscriptions/expression": {imports: []string{"core", "core/subscriptions", celgo, jsonv2}},
+	"core/subscriptions/jointest":   {imports: []string{"core", "core/delivery", "core/subscriptions"}, testing: true},
 	"core/enginetest":               {imports: []string{"core"}, testing: true},
 	"core/logtest":                  {imports: []string{"core"}, testing: true},
 
@@ -58,7 +59,7 @@ var table = map[string]row{
 	"plugins/abi":  {imports: []string{"core"}},
 	"plugins/wasm": {imports: []string{"core", "plugins/abi", wazero}},
 
-	"sdk":        {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", websocket}, tests: []string{"wsapi"}},
+	"sdk":        {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin": {},
 
 	"runtime": {imports: []string{
