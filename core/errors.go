@@ -108,6 +108,12 @@ func NewLinkNotFound(stream string, id ID) *Error {
 	return e
 }
 
+// NewStaleEpoch is the answer to a Commit made under another epoch than the log's;
+// engines use it.
+func NewStaleEpoch(epoch, now uint64) *Error {
+	return Errorf(CodeStaleEpoch, "the commit was made under epoch %d, the log is at epoch %d", epoch, now)
+}
+
 // NewStreamNotFound is the answer to a read of a stream without events.
 func NewStreamNotFound(stream string) *Error {
 	e := Errorf(CodeStreamNotFound, "stream %q has no events", clip(stream))

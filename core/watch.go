@@ -31,12 +31,12 @@ type watch struct {
 	running sync.WaitGroup
 	// begun has room for one: somebody follows.
 	begun chan struct{}
-	// filling is held by who reads for the tail.
-	filling sync.Mutex
+	// filling has room for one: somebody reads for the tail.
+	filling chan struct{}
 }
 
 func newWatch(s *Store, log HeadWatcher) *watch {
-	w := &watch{store: s, log: log, begun: make(chan struct{}, 1)}
+	w := &watch{store: s, log: log, begun: make(chan struct{}, 1), filling: make(chan struct{}, 1)}
 	s.tail.share(func() bool { return s.followers.Load() > 0 })
 	w.running.Go(w.watchHead)
 	w.running.Go(w.fillGaps)
@@ -111,8 +111,12 @@ func (w *watch) fillGaps() {
 // fill reads from storage what the tail lacks up to a position. If that takes
 // too long the tail begins anew.
 func (w *watch) fill(ctx context.Context, to uint64) {
-	w.filling.Lock()
-	defer w.filling.Unlock()
+	select {
+	case w.filling <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-w.filling }()
 	ctx, cancel := context.WithTimeout(ctx, fillWithin)
 	defer cancel()
 	t := w.store.tail

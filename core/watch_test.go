@@ -14,87 +14,9 @@ import (
 	"github.com/gyre-events/gyre/core/memory"
 )
 
-// database is a log that several Stores share. A Store's engine is a session.
-type database struct {
-	*memory.Engine
-	mu      sync.Mutex // protects the fields below
-	changed chan struct{}
-	log     string // once the log was replaced
-}
-
-func newDatabase() *database { return &database{Engine: memory.New(), changed: make(chan struct{})} }
-
-func (d *database) wake() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	close(d.changed)
-	d.changed = make(chan struct{})
-}
-
-// replace gives the log another identity, as after a fail-over that lost events.
-func (d *database) replace(log string) {
-	d.mu.Lock()
-	d.log = log
-	d.mu.Unlock()
-	d.wake()
-}
-
-// session is one Store's way to the database.
-type session struct {
-	*database
-	closing context.Context
-	close   context.CancelFunc
-}
-
-var _ core.HeadWatcher = (*session)(nil)
-
-func (d *database) session() *session {
-	s := &session{database: d}
-	s.closing, s.close = context.WithCancel(context.Background())
-	return s
-}
-
-func (s *session) Commit(ctx context.Context, group []*core.Commit) core.Step {
-	defer s.wake()
-	return s.Engine.Commit(ctx, group)
-}
-
-func (s *session) State() core.State {
-	state := s.Engine.State()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.log != "" {
-		state.Log = s.log
-	}
-	return state
-}
-
-func (s *session) WaitHead(ctx context.Context, log string, after uint64) (uint64, error) {
-	for {
-		s.mu.Lock()
-		changed := s.changed
-		s.mu.Unlock()
-		if state := s.State(); state.Head > after || state.Log != log {
-			return state.Head, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return 0, core.AsError(ctx.Err())
-		case <-s.closing.Done():
-			return 0, core.CodeStoreClosed
-		}
-	}
-}
-
-func (s *session) Close() error {
-	s.close()
-	return nil
-}
-
 func TestStoreOfASharedLogIsALog(t *testing.T) {
 	logtest.Run(t, func(t testing.TB) core.Log {
-		store := core.NewStore(newDatabase().session(), core.StoreConfig{})
+		store := core.NewStore(memory.NewLog().Open(), core.StoreConfig{})
 		t.Cleanup(func() { store.Close() })
 		return store
 	})
@@ -104,10 +26,10 @@ func TestStoreOfASharedLogIsALog(t *testing.T) {
 // followers of every kind at each see all of it in order.
 func TestFollowersSeeWhatOtherStoresWrite(t *testing.T) {
 	const stores, writers, each = 3, 3, 200
-	db := newDatabase()
+	db := memory.NewLog()
 	var running sync.WaitGroup
 	for n := range stores {
-		s := core.NewStore(db.session(), core.StoreConfig{TailBytes: 64 << 10})
+		s := core.NewStore(db.Open(), core.StoreConfig{TailBytes: 64 << 10})
 		defer s.Close()
 		for w := range writers {
 			stream := fmt.Sprintf("%d-%d", n, w)
@@ -145,8 +67,8 @@ func TestFollowersSeeWhatOtherStoresWrite(t *testing.T) {
 // TestCursorOfAnotherStore follows at one Store from a place that another has
 // just given.
 func TestCursorOfAnotherStore(t *testing.T) {
-	db := newDatabase()
-	a, b := core.NewStore(db.session(), core.StoreConfig{}), core.NewStore(db.session(), core.StoreConfig{})
+	db := memory.NewLog()
+	a, b := core.NewStore(db.Open(), core.StoreConfig{}), core.NewStore(db.Open(), core.StoreConfig{})
 	defer a.Close()
 	defer b.Close()
 	for n := uint64(1); n < 50; n++ {
@@ -170,8 +92,8 @@ func TestCursorOfAnotherStore(t *testing.T) {
 // stopped, while nothing else happens at its Store: what another writes comes.
 func TestOnlyFollowerSeesWhatOthersWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db := newDatabase()
-		a, b := core.NewStore(db.session(), core.StoreConfig{}), core.NewStore(db.session(), core.StoreConfig{})
+		db := memory.NewLog()
+		a, b := core.NewStore(db.Open(), core.StoreConfig{}), core.NewStore(db.Open(), core.StoreConfig{})
 		defer a.Close()
 		defer b.Close()
 		for n := range uint64(20) {
@@ -202,8 +124,8 @@ func TestOnlyFollowerSeesWhatOthersWrite(t *testing.T) {
 // it, and a new one works.
 func TestFollowOfALogThatWasReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		db := newDatabase()
-		s := core.NewStore(db.session(), core.StoreConfig{})
+		db := memory.NewLog()
+		s := core.NewStore(db.Open(), core.StoreConfig{})
 		defer s.Close()
 		for range 3 {
 			if _, err := s.Append(t.Context(), one("a")); err != nil {
@@ -222,14 +144,14 @@ func TestFollowOfALogThatWasReplaced(t *testing.T) {
 		if d, err := follows[1].Next(t.Context(), core.Limit{Events: 1, Bytes: 1}); err != nil || !d.Live {
 			t.Fatalf("%+v, %v", d, err)
 		}
-		time.AfterFunc(time.Second, func() { db.replace("other") })
+		time.AfterFunc(time.Second, func() { db.Replace() })
 		if _, err := follows[1].Next(t.Context(), core.Limit{Events: 1, Bytes: 1}); !errors.Is(err, core.CodeLogChanged) {
 			t.Errorf("at the head: %v", err)
 		}
 		if _, err := follows[0].Next(t.Context(), core.Limit{Events: 1, Bytes: 1}); !errors.Is(err, core.CodeLogChanged) {
 			t.Errorf("behind: %v", err)
 		}
-		f, err := s.Follow(t.Context(), core.FollowRequest{Stream: core.All, From: core.From{Kind: core.AfterPosition, N: 2, Log: "other"}})
+		f, err := s.Follow(t.Context(), core.FollowRequest{Stream: core.All, From: core.From{Kind: core.AfterPosition, N: 2, Log: s.State().Log}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -9,9 +10,14 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Commit decides and applies a group, in order. It never waits for anything
-// but the lock, so it does not look at the context.
+// Commit decides and applies a group, in order. It waits for nothing but the lock,
+// so it ignores the context.
 func (e *Engine) Commit(_ context.Context, group []*core.Commit) core.Step {
+	return e.commit(group, 0)
+}
+
+// commit is Commit for an engine that was opened under an epoch.
+func (e *Engine) commit(group []*core.Commit, opened uint64) core.Step {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -21,26 +27,29 @@ func (e *Engine) Commit(_ context.Context, group []*core.Commit) core.Step {
 	step := core.Step{Outcomes: make([]core.Outcome, len(group))}
 	for i, c := range group {
 		o := &step.Outcomes[i]
-		if o.Result, o.Err = e.decide(c); o.Err == nil && !o.Result.Duplicate {
+		if o.Result, o.Err = e.decide(c, opened); o.Err == nil && !o.Result.Duplicate {
 			o.Result = e.apply(c, &step.Written)
 		}
 	}
 	return step
 }
 
-// decide answers why c cannot be written, or that it has been before. It
+// decide returns why c cannot be written, or the result of an earlier try. It
 // changes nothing.
-func (e *Engine) decide(c *core.Commit) (core.Result, error) {
-	if first, isDuplicate, err := e.lookUp(c); isDuplicate || err != nil {
-		return first, err
-	}
-	if err := e.verify(c); err != nil {
+func (e *Engine) decide(c *core.Commit, opened uint64) (core.Result, error) {
+	first, isDuplicate, err := e.lookUp(c)
+	switch {
+	case isDuplicate:
+		return first, nil
+	case e.epoch != 0 && e.epoch != cmp.Or(c.Epoch, opened):
+		return core.Result{}, core.NewStaleEpoch(cmp.Or(c.Epoch, opened), e.epoch)
+	case err != nil:
 		return core.Result{}, err
 	}
-	return core.Result{}, nil
+	return core.Result{}, e.verify(c)
 }
 
-// lookUp compares the ids of c with the log's (P5).
+// lookUp compares the ids of c with those in the log (P5).
 func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, err error) {
 	sent := make(map[core.ID]string) // events of c, and their streams
 	linked := make(map[linkKey]bool) // links of c
@@ -98,7 +107,7 @@ func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, er
 	return core.Result{}, false, nil
 }
 
-// run tells where the events or links of a are, all of which are known, and
+// run returns where the events or links of a are, all of which are known, and
 // whether they are an unbroken run of versions of a's stream, in a's order.
 func (e *Engine) run(a core.Append) (core.Appended, bool) {
 	var places []place

@@ -1,9 +1,15 @@
-// Package memory is the Engine that keeps everything in memory and nothing
-// anywhere else: for tests, for trying things out, and as the reference that
-// other engines are compared with. It is written to be obviously right.
+// Package memory is the Engine that keeps a log in memory and nowhere else. It is for
+// tests, for trying things out, and the reference that other engines are compared
+// with. It is written to be obviously right.
 //
 // It keeps every promise of package core but P4: what it acknowledges lives as
 // long as the process.
+//
+// [New] makes an [Engine] with a log of its own. [NewLog] makes a [Log] that several
+// engines share, as nodes share a database: each [Handle] is opened under an epoch, sees
+// what the others write, and can be made slow, lose calls and be cut off. Handles have
+// no goroutines and hold no lock while they wait, so they work in a testing/synctest
+// bubble.
 //
 // # What happens to a Commit
 //
@@ -19,12 +25,14 @@
 //     of its event; that the event is at home in the stream, or linked there
 //     already, is duplicate_event, and that there is no such event, event_not_found.
 //     Of several such, the first in the Commit's order is the answer.
-//  2. Expectations: of the Appends in order, each seeing the ones before it;
+//  2. The epoch: a Commit made under another epoch than the log's is stale_epoch, also
+//     where its ids refuse it. A retry is answered under any epoch.
+//  3. Expectations: of the Appends in order, each seeing the ones before it;
 //     then of the Checks and of the records, which see what was there before the
 //     Commit. The first that does not hold is the answer. Its Element counts
 //     Appends, Checks and Records on, from 0.
-//  3. Events and links are encoded at the next positions, and records are changed in order.
+//  4. Events and links are encoded at the next positions, and records are changed in order.
 //
-// All methods are safe for concurrent use: one lock guards everything, and what
-// has been written is never changed, so that what was read needs no lock.
+// All methods are safe for concurrent use. One lock guards everything, and what
+// has been written never changes, so pages need no lock.
 package memory

@@ -12,13 +12,13 @@ import (
 
 var _ core.Engine = (*Engine)(nil)
 
-// Engine keeps a log in memory.
+// Engine keeps a log of its own in memory.
 type Engine struct {
-	log string
-
 	// mu protects the fields below.
 	mu     sync.RWMutex
 	closed bool
+	id     string // the log's identity
+	epoch  uint64 // 0: the log has no epochs
 	// events are the encoded events, and links without what they name. Invariant:
 	// events[p-1] has position p.
 	events [][]byte
@@ -51,7 +51,7 @@ type recordKey struct{ table, key string }
 // New makes an Engine with an empty log.
 func New() *Engine {
 	return &Engine{
-		log:     strings.ToLower(rand.Text()[:12]),
+		id:      newID(),
 		streams: make(map[string][]uint64),
 		ids:     make(map[core.ID]place),
 		links:   make(map[linkKey]place),
@@ -59,7 +59,9 @@ func New() *Engine {
 	}
 }
 
-// Read answers a page of a stream or of $all.
+func newID() string { return strings.ToLower(rand.Text()[:12]) }
+
+// Read returns a page of a stream or of $all.
 func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -85,11 +87,10 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 			return e.resolved(p), p
 		}
 	}
-
 	return e.page(&r, last, event), nil
 }
 
-// ReadLog answers a page of everything that was written.
+// ReadLog returns a page of everything that was written.
 func (e *Engine) ReadLog(_ context.Context, from uint64, limit core.Limit) (core.Page, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -208,14 +209,14 @@ func (e *Engine) Records(_ context.Context, r core.RecordsRequest) ([]core.Recor
 	return records[:min(len(records), r.Limit)], nil
 }
 
-// State tells what the log is.
+// State returns what the log is.
 func (e *Engine) State() core.State {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return core.State{Log: e.log, Head: uint64(len(e.events)), Bytes: e.bytes}
+	return core.State{Log: e.id, Epoch: e.epoch, Head: uint64(len(e.events)), Bytes: e.bytes}
 }
 
-// Close lets go of everything.
+// Close ends the Engine.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
