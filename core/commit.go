@@ -335,6 +335,18 @@ func validateStream(name string) *Error {
 	return nil
 }
 
+// ValidateListing checks what a page of a list of names is asked by: the beginning of the
+// names, and the last name of the page before. Both may be empty.
+func ValidateListing(prefix, after string) error {
+	if len(prefix) > MaxStreamNameBytes || !printable(prefix) {
+		return Errorf(CodeInvalidRequest, "no name begins with the prefix %q", clip(prefix))
+	}
+	if len(after) > MaxStreamNameBytes || !printable(after) {
+		return Errorf(CodeInvalidCursor, "%q is not a name to go on after", clip(after))
+	}
+	return nil
+}
+
 // printable reports whether s is valid UTF-8 without control characters.
 func printable(s string) bool {
 	ascii := true

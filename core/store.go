@@ -131,8 +131,12 @@ func (r *ReadRequest) bound() error {
 func (s *Store) Event(ctx context.Context, id ID) (Event, error) { return s.engine.Event(ctx, id) }
 
 // Streams lists streams in the byte order of their names. Limit defaults to
-// DefaultReadEvents and is capped at MaxReadEvents.
+// DefaultReadEvents and is capped at MaxReadEvents. What cannot be part of a name is
+// refused: not every engine can compare it.
 func (s *Store) Streams(ctx context.Context, r StreamsRequest) (StreamsPage, error) {
+	if err := ValidateListing(r.Prefix, r.After); err != nil {
+		return StreamsPage{}, err
+	}
 	r.Limit = pageLimit(r.Limit)
 	return s.engine.Streams(ctx, r)
 }

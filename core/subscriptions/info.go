@@ -88,6 +88,9 @@ type ListPage struct {
 
 // List tells of many subscriptions.
 func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
+	if err := core.ValidateListing(r.Prefix, r.After); err != nil {
+		return ListPage{}, err
+	}
 	if r.Limit <= 0 {
 		r.Limit = core.DefaultReadEvents
 	}

@@ -1,7 +1,9 @@
 package requests
 
 import (
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
@@ -23,8 +25,8 @@ func NoSubscriptions() error {
 
 // Consumer checks the name of a consumer.
 func Consumer(name string) error {
-	if len(name) > maxConsumerBytes {
-		return core.Errorf(core.CodeInvalidRequest, "consumer has at most %d bytes", maxConsumerBytes)
+	if len(name) > maxConsumerBytes || strings.ContainsFunc(name, unicode.IsControl) {
+		return core.Errorf(core.CodeInvalidRequest, "consumer has at most %d bytes and no control characters", maxConsumerBytes)
 	}
 	return nil
 }
