@@ -161,9 +161,21 @@ var commitTests = []test{
 			s.Errorf("the retry: %v", o.Err)
 		}
 	}},
+	{"P6", "lazy_commit_is_there_when_it_is_answered", func(s *suite) {
+		c := appendTo("a", core.AnyVersion, newEvent())
+		c.Records = []core.RecordOp{put("t", "k", core.NoStream, "v")}
+		c.Lazy = true
+		s.must(c)
+		s.holds("a", c.Appends[0].Events...)
+		s.hasRecords("t", core.Record{Key: "k", Revision: 1, Value: []byte("v")})
+		lazy := recordCommit(put("t", "k", 1, "w"))
+		lazy.Lazy = true
+		s.group(lazy, recordCommit(put("t", "k", 2, "x")))
+		s.hasRecords("t", core.Record{Key: "k", Revision: 3, Value: []byte("x")})
+	}},
 	{"P6", "what_was_sent_may_be_reused", func(s *suite) {
 		c := appendTo("a", core.AnyVersion, newEvent())
-		c.Records = []core.RecordOp{put("t", "k", core.AnyVersion, "kept")}
+		c.Records = []core.RecordOp{put("t", "k", core.NoStream, "kept")}
 		want := string(c.Appends[0].Events[0].Data)
 		s.must(c)
 		clear(c.Appends[0].Events[0].Data)

@@ -24,8 +24,12 @@
 //   - Appends are evaluated in order, each seeing the ones before it; then Checks
 //     and then records, both against the state before the Commit. The first that
 //     fails is the answer. Element counts all three on, from 0.
-//   - Two operations on one record in one Commit are applied in order. A record
-//     that was deleted begins again at revision 1.
+//   - Two operations on one record in one Commit are applied in order. A put with an
+//     expectation raises the revision by 1, without one by 1 or more. A record that
+//     was deleted begins again: NoStream makes revision 1.
+//   - Ids, then the epoch, then expectations. A retry is answered under any epoch;
+//     every refusal under another epoch than the log's is stale_epoch.
+//   - Engines ignore Lazy.
 //   - A page reads on from From: after an empty page, Next is the From that was
 //     asked for. From beyond the end, backward, is the last event.
 //   - The head stands between Commits only, never inside one.

@@ -17,6 +17,9 @@ type model struct {
 	streams map[string][]core.Event // links are read as the events that they name
 	known   map[core.ID]core.Event  // links apart
 	records map[string]core.Record  // by table + "\x00" + key
+	// raised are records whose revision may be greater than the model's: a put that
+	// expects nothing raises it by 1 or more.
+	raised map[string]bool
 }
 
 func newModel() *model {
@@ -24,6 +27,7 @@ func newModel() *model {
 		streams: make(map[string][]core.Event),
 		known:   make(map[core.ID]core.Event),
 		records: make(map[string]core.Record),
+		raised:  make(map[string]bool),
 	}
 }
 
@@ -33,7 +37,12 @@ type verdict struct {
 	element int
 	actual  uint64
 	result  core.Result
+	// mayConflict says that record_conflict is right, too: an expected revision may or
+	// may not be that of a raised record.
+	mayConflict bool
 }
+
+func recordName(op *core.RecordOp) string { return op.Table + "\x00" + op.Key }
 
 func (m *model) judge(c *core.Commit) verdict {
 	if result, ok := m.retry(c); ok {
@@ -65,9 +74,15 @@ func (m *model) judge(c *core.Commit) verdict {
 			return verdict{code: core.CodeWrongExpectedVersion, element: len(c.Appends) + i, actual: actual}
 		}
 	}
-	for i, op := range c.Records {
-		if !op.Expect.Holds(m.records[op.Table+"\x00"+op.Key].Revision) {
-			return verdict{code: core.CodeRecordConflict, element: len(c.Appends) + len(c.Checks) + i}
+	for i := range c.Records {
+		op := &c.Records[i]
+		name := recordName(op)
+		revision := m.records[name].Revision
+		switch {
+		case m.raised[name] && op.Expect >= 0 && uint64(op.Expect) >= revision:
+			v.mayConflict = true
+		case !op.Expect.Holds(revision):
+			return verdict{code: core.CodeRecordConflict, element: len(c.Appends) + len(c.Checks) + i, mayConflict: v.mayConflict}
 		}
 	}
 	return v
@@ -137,6 +152,9 @@ func (m *model) retry(c *core.Commit) (core.Result, bool) {
 // take compares an outcome with the verdict, and adds what was written.
 func (m *model) take(c *core.Commit, o core.Outcome, written []core.Event) (rest []core.Event, err error) {
 	v := m.judge(c)
+	if v.mayConflict && errors.Is(o.Err, core.CodeRecordConflict) {
+		return written, nil
+	}
 	if v.code != "" {
 		return written, v.compareError(o.Err)
 	}
@@ -164,16 +182,38 @@ func (m *model) take(c *core.Commit, o core.Outcome, written []core.Event) (rest
 		}
 		m.streams[e.Stream] = append(m.streams[e.Stream], e)
 	}
-	for _, op := range c.Records {
-		k := op.Table + "\x00" + op.Key
-		switch op.Action {
-		case core.DeleteRecord:
-			delete(m.records, k)
-		case core.PutRecord:
-			m.records[k] = core.Record{Key: op.Key, Revision: m.records[k].Revision + 1, Value: op.Value}
+	m.change(c.Records)
+	return written[n:], nil
+}
+
+// change applies operations on records that were written.
+func (m *model) change(ops []core.RecordOp) {
+	for i := range ops {
+		if name := recordName(&ops[i]); m.raised[name] && ops[i].Expect >= 0 {
+			m.raise(name, uint64(ops[i].Expect))
 		}
 	}
-	return written[n:], nil
+	for i := range ops {
+		op, name := &ops[i], recordName(&ops[i])
+		switch op.Action {
+		case core.DeleteRecord:
+			delete(m.records, name)
+			delete(m.raised, name)
+		case core.PutRecord:
+			m.records[name] = core.Record{Key: op.Key, Revision: m.records[name].Revision + 1, Value: op.Value}
+			if op.Expect == core.AnyVersion {
+				m.raised[name] = true
+			}
+		}
+	}
+}
+
+// raise sets the revision of a raised record, which is known now.
+func (m *model) raise(name string, revision uint64) {
+	r := m.records[name]
+	r.Revision = revision
+	m.records[name] = r
+	delete(m.raised, name)
 }
 
 // resolve is a link as it has to be read.

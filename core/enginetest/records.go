@@ -30,8 +30,8 @@ var recordTests = []test{
 		s.hasRecords("t")
 	}},
 	{"P6", "record_expectations", func(s *suite) {
-		s.must(recordCommit(put("t", "k", core.AnyVersion, "1"), put("t", "l", core.AnyVersion, "1")))
-		s.must(recordCommit(put("t", "k", core.AnyVersion, "2")))
+		s.must(recordCommit(put("t", "k", 0, "1"), put("t", "l", 0, "1")))
+		s.must(recordCommit(put("t", "k", 1, "2")))
 		for _, x := range []core.Expect{0, 1, 3, core.NoStream} {
 			s.refused(s.commit(recordCommit(put("t", "k", x, "no"))), core.CodeRecordConflict, 0)
 			s.refused(s.commit(recordCommit(put("t", "new", core.AnyVersion, "no"), del("t", "k", x))), core.CodeRecordConflict, 1)
@@ -40,6 +40,24 @@ var recordTests = []test{
 			s.refused(s.commit(recordCommit(put("t", "none", x, "no"))), core.CodeRecordConflict, 0)
 		}
 		s.hasRecords("t", core.Record{Key: "k", Revision: 2, Value: []byte("2")}, core.Record{Key: "l", Revision: 1, Value: []byte("1")})
+	}},
+	{"P6", "put_that_expects_nothing", func(s *suite) {
+		last := uint64(0)
+		for _, value := range []string{"1", "2", "3"} {
+			s.must(recordCommit(put("t", "k", core.AnyVersion, value)))
+			r := s.record("t", "k")
+			if r.Revision <= last || string(r.Value) != value {
+				s.Errorf("record %+v, want %s at a revision greater than %d", r, value, last)
+			}
+			last = r.Revision
+		}
+		s.refused(s.commit(recordCommit(put("t", "k", core.Expect(last-1), "no"))), core.CodeRecordConflict, 0)
+		s.refused(s.commit(recordCommit(check("t", "k", core.Expect(last+1)))), core.CodeRecordConflict, 0)
+		s.must(recordCommit(put("t", "k", core.Expect(last), "4"), check("t", "k", core.Expect(last))))
+		s.hasRecords("t", core.Record{Key: "k", Revision: last + 1, Value: []byte("4")})
+		s.must(recordCommit(del("t", "k", core.AnyVersion)))
+		s.must(recordCommit(put("t", "k", core.NoStream, "5")))
+		s.hasRecords("t", core.Record{Key: "k", Revision: 1, Value: []byte("5")})
 	}},
 	{"P6", "records_together_with_events", func(s *suite) {
 		c := appendsTo("a", "b")
@@ -168,6 +186,16 @@ func check(table, key string, expect core.Expect) core.RecordOp {
 }
 
 func recordCommit(ops ...core.RecordOp) *core.Commit { return &core.Commit{Records: ops} }
+
+// record is one that is there.
+func (s *suite) record(table, key string) core.Record {
+	s.Helper()
+	got, err := s.engine.Records(s.ctx(), core.RecordsRequest{Table: table, Keys: []string{key}, Limit: 1})
+	if err != nil || len(got) != 1 {
+		s.Fatalf("record %q of %s: %v, %v", key, table, got, err)
+	}
+	return got[0]
+}
 
 // hasRecords checks what a table has.
 func (s *suite) hasRecords(table string, want ...core.Record) {

@@ -83,6 +83,8 @@ type suite struct {
 	// opens a folder of its own.
 	reopen  func()
 	another func() core.Engine
+
+	advance func() // of RunEpochs
 }
 
 func newSuite(t *testing.T, engine core.Engine) *suite { return &suite{T: t, engine: engine} }

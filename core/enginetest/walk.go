@@ -79,9 +79,24 @@ func (w *walker) step() {
 			w.fatal(fmt.Errorf("commit %d of %d, %+v: %w", i, len(group), *c, err))
 		}
 	}
+	w.learnRevisions()
 	w.read()
 	if w.steps%50 == 0 {
 		w.compareLists()
+	}
+}
+
+// learnRevisions reads the revisions that the engine chose.
+func (w *walker) learnRevisions() {
+	w.s.Helper()
+	for name := range w.model.raised {
+		table, key, _ := strings.Cut(name, "\x00")
+		got, err := w.s.engine.Records(w.s.ctx(), core.RecordsRequest{Table: table, Keys: []string{key}, Limit: 2})
+		least := w.model.records[name].Revision
+		if err != nil || len(got) != 1 || got[0].Key != key || got[0].Revision < least {
+			w.fatal(fmt.Errorf("record %q of %s: %v, %w, want revision %d or more", key, table, got, err, least))
+		}
+		w.model.raise(name, got[0].Revision)
 	}
 }
 

@@ -16,11 +16,15 @@ func TestHandle(t *testing.T) {
 	enginetest.Run(t, func(testing.TB) core.Engine { return memory.NewLog().Open() })
 }
 
-func TestSlowHandle(t *testing.T) {
-	enginetest.Run(t, func(testing.TB) core.Engine {
-		h := memory.NewLog().Open()
-		h.Slow(10*time.Microsecond, 10*time.Microsecond)
-		return h
+func TestEpochs(t *testing.T) {
+	enginetest.RunEpochs(t, func(t testing.TB) (core.Engine, func()) {
+		log := memory.NewLog()
+		h := log.Open()
+		return h, func() {
+			if err := log.AdvanceEpoch(h.State().Epoch); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 }
 
