@@ -18,6 +18,10 @@ type writer struct {
 	now      int64 // the recorded time of this step
 }
 
+// spareBytes at the end of a segment are kept for the frames of opening and closing the
+// log: both have to be possible while the disk is full.
+const spareBytes = 4 << 10
+
 // ticketed is what a step waits for, if it has to wait.
 type ticketed struct {
 	ticket
@@ -138,12 +142,21 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 		place.last = p.Version
 		placed[i].LastVersion, placed[i].LastPosition = p.Version, p.Position
 	}
-	start := b.start
 	end := b.finish()
-	frame := at(w.header.number, b.base+int64(start))
+	frame := at(w.header.number, b.base+int64(b.start))
 	w.enter(c, frame)
 	w.last = mark{end: at(w.header.number, end), frame: frame, head: p.Position, recorded: w.now}
 	e.records.stage(w.last.end, changes)
+}
+
+// finish completes a frame without events.
+func (w *writer) finish() {
+	b, t := &w.builder, w.table
+	end := b.finish()
+	w.last.end, w.last.frame = at(w.header.number, end), at(w.header.number, b.base+int64(b.start))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.samples.frame(w.last.head+1, w.last.frame)
 }
 
 // enter adds the events of the frame that was just built, at o, to the index.
@@ -242,7 +255,7 @@ func (e *Engine) use(file File, h segmentHeader, table *memtable, m mark) {
 	w := &e.writer
 	e.appender.start(file, h, m)
 	w.table, w.header, w.last = table, h, m
-	w.capacity = max(e.config.SegmentBytes, m.end.byte())
+	w.capacity = max(e.config.SegmentBytes-spareBytes, m.end.byte())
 	w.builder.reset(m.end.byte(), h.salt)
 	e.prepare.ask(h.number + 1)
 	e.prepare.pace.written(m.end.byte())
@@ -281,9 +294,8 @@ func (w *writer) end(a *appender) {
 	b := &w.builder
 	b.reset(w.last.end.byte(), w.header.salt)
 	b.begin(frameHeader{first: w.last.head + 1, durable: a.durable.Load().end, recorded: w.last.recorded})
-	end := b.finish()
-	m := mark{at(w.header.number, end), w.last.end, w.last.head, w.last.recorded}
-	if a.write(b.buf, m) == nil {
+	w.finish()
+	if a.write(b.buf, w.last) == nil {
 		// Whatever comes of it, all that was acknowledged is before it.
 		_ = a.syncWritten()
 	}

@@ -54,6 +54,7 @@ func (engineLog) Follow(context.Context, core.FollowRequest) (core.Follower, err
 type history struct {
 	random  *rand.Rand
 	commits []*tried
+	places  []core.Cursor    // given out
 	linked  map[core.ID]bool // in l-1
 }
 
@@ -127,6 +128,9 @@ func (h *history) send(t testing.TB, e *Engine, group []*core.Commit) {
 	for i, o := range e.Commit(context.Background(), group).Outcomes {
 		switch {
 		case o.Err == nil:
+			if state := e.State(); len(state.Timelines) > 0 {
+				h.places = append(h.places, state.Cursor(o.Result.Position))
+			}
 			h.commits = append(h.commits, &tried{group[i], true})
 		case errors.Is(o.Err, core.CodeUnknownOutcome):
 			h.commits = append(h.commits, &tried{group[i], false})
@@ -173,6 +177,11 @@ func (h *history) check(t testing.TB, e *Engine) {
 	explained := 0
 	for i, c := range h.commits {
 		explained += c.check(t, i, byID)
+	}
+	for _, c := range h.places {
+		if end, ok := e.State().End(c.Log); !ok || c.Position > end {
+			t.Fatalf("cursor %s was acknowledged; the log has its timeline up to %d, %v: %v", c, end, ok, e.State())
+		}
 	}
 	if explained != len(byID) {
 		t.Fatalf("%d events are there, %d of them were sent and not refused", len(byID), explained)

@@ -19,14 +19,16 @@ type Engine struct {
 	logger *slog.Logger
 	locks  []io.Closer
 
-	id       string // the log's identity
-	key      hashKey
-	appender *appender
-	files    *segmentFiles
-	index    *index
-	records  *recordStore
-	prepare  *preparer
-	keeper   *keeper
+	id  string // the log's identity
+	key hashKey
+	// timelines are those of the log, the newest begun by this opening.
+	timelines []core.Timeline
+	appender  *appender
+	files     *segmentFiles
+	index     *index
+	records   *recordStore
+	prepare   *preparer
+	keeper    *keeper
 
 	closing atomic.Bool
 	life    sync.RWMutex // held by every call for reading, by Close for writing
@@ -55,7 +57,7 @@ func (e *Engine) enter(ctx context.Context) error {
 // State is core.Engine's.
 func (e *Engine) State() core.State {
 	m := e.appender.durable.Load()
-	s := core.State{Log: e.id, Head: m.head, Bytes: e.index.view.Load().bytesBefore(m.end)}
+	s := core.State{Log: e.id, Timelines: e.timelines, Head: m.head, Bytes: e.index.view.Load().bytesBefore(m.end)}
 	if err := e.appender.failure(); err != nil {
 		s.ReadOnly = cannotWrite(err)
 	} else if err := e.keeper.blocked(); err != nil {

@@ -263,7 +263,7 @@ func checkChain(headers []segmentHeader) error {
 // createLog begins a new log with its first segment.
 func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 	h := segmentHeader{
-		version: formatVersion, number: 1, salt: uint32(randomUint64()), log: newLogIdentity(),
+		version: formatVersion, number: 1, salt: uint32(randomUint64()), log: newWord(identityBytes),
 		key: hashKey{randomUint64(), randomUint64()}, first: 1,
 	}
 	file, err := prepareSegment(fs, dir, 1, segmentBytes, unpaced())
@@ -338,6 +338,11 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	m := mark{end: at(h.number, t.end), frame: r.frame, head: t.next - 1, recorded: max(h.recorded, r.recorded)}
 	e.use(file, *h, r.table, m)
 	e.records.publishReplayed(m)
+	if err := e.beginTimeline(); err != nil {
+		e.keeper.close()
+		e.prepare.close()
+		return err
+	}
 	e.index.rebuild = e.rebuildRuns
 	e.index.start(e.id, e.records.sealed)
 	e.records.start()

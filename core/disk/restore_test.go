@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -253,5 +254,149 @@ func TestSnapshotsFollowTheirSize(t *testing.T) {
 	defer e.Close()
 	if e.records.snapshotAt != 100<<20 || e.records.logged < logged {
 		t.Errorf("the next snapshot is due at %d, %d are logged, %d were", e.records.snapshotAt, e.records.logged, logged)
+	}
+}
+
+// TestCursorsOfALostTail restores a copy of the log, or of all there is, and writes on:
+// what was given out of the lost tail is not taken, and what is before it stays.
+func TestCursorsOfALostTail(t *testing.T) {
+	for _, part := range []string{"log", "."} {
+		t.Run(part, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			saved := dir + ".saved"
+			var store *core.Store
+			start := func() {
+				t.Helper()
+				store = core.NewStore(open(t, Config{Dir: dir}), core.StoreConfig{})
+			}
+			stop := func() {
+				t.Helper()
+				if err := store.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write := func(n int) {
+				t.Helper()
+				for range n {
+					if _, err := store.Append(t.Context(), eventAndRecord("s", "k", "v")); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			follows := func(c core.Cursor, want error) {
+				t.Helper()
+				for _, stream := range []string{"s", core.All} {
+					f, err := store.Follow(t.Context(), core.FollowRequest{Stream: stream, From: c.From()})
+					if err == nil {
+						_ = f.Close()
+					}
+					if !errors.Is(err, want) || want == nil && err != nil {
+						t.Errorf("after %s: %v, want %v", c, err, want)
+					}
+				}
+			}
+			start()
+			write(5)
+			kept := store.State().Cursor(5)
+			copyDir(t, filepath.Join(dir, part), saved) // while it is open
+			write(2)
+			same := store.State().Cursor(7)
+			stop()
+			start()
+			write(3)
+			later := store.State().Cursor(10)
+			follows(same, nil)
+			follows(later, nil)
+			log := store.State().Log
+			stop()
+
+			copyDir(t, saved, filepath.Join(dir, part))
+			start()
+			if state := store.State(); state.Head != 5 || state.Log != log {
+				t.Fatalf("restored: %+v", state)
+			}
+			follows(kept, nil)
+			follows(same, core.CodeLogChanged)
+			follows(later, core.CodeLogChanged)
+			write(7)
+			follows(kept, nil)
+			follows(same, core.CodeLogChanged)
+			follows(later, core.CodeLogChanged)
+			follows(store.State().Cursor(12), nil)
+			stop()
+			start()
+			follows(kept, nil)
+			follows(same, core.CodeLogChanged)
+			stop()
+		})
+	}
+}
+
+// TestKilledLogKeepsItsTimelines: what was given out before a kill -9 is right after it,
+// however often the log is opened.
+func TestKilledLogKeepsItsTimelines(t *testing.T) {
+	dir := t.TempDir()
+	var places []core.Cursor
+	for n := range 4 {
+		p := startProcess(t, dir)
+		if said := p.says(); said != "open" {
+			t.Fatal(said)
+		}
+		for range n {
+			p.append()
+		}
+		p.kill()
+		e := open(t, Config{Dir: dir})
+		state := e.State()
+		places = append(places, state.Cursor(state.Head))
+		for _, c := range places {
+			if end, ok := state.End(c.Log); !ok || c.Position > end {
+				t.Errorf("%s is not in %+v", c, state)
+			}
+		}
+		if len(state.Timelines) != 2*(n+1) || state.Head != uint64(n*(n+1)/2) {
+			t.Errorf("%d times opened: %+v", 2*(n+1), state)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestOldTimelinesAreForgotten: their number is bounded.
+func TestOldTimelinesAreForgotten(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Config{Dir: dir})
+	first := e.State().Cursor(0)
+	// As if the log had been opened that often.
+	c := core.Commit{}
+	for i := range maxTimelines {
+		c.Records = append(c.Records, core.RecordOp{
+			Table: timelineTable, Key: timelineKey(uint64(i + 1)), Expect: core.AnyVersion,
+			Value: []byte(core.Cursor{Log: fmt.Sprint("t", i), Position: 0}.String()),
+		})
+		if len(c.Records) == core.MaxCommitRecords || i == maxTimelines-1 {
+			commitOne(t, e, c)
+			c = core.Commit{}
+		}
+	}
+	for n := range 2 {
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		e = open(t, Config{Dir: dir})
+		if state := e.State(); len(state.Timelines) != maxTimelines || state.Timelines[0].Name != fmt.Sprint("t", n+1) {
+			t.Errorf("%d timelines from %s on", len(state.Timelines), state.Timelines[0].Name)
+		}
+		if _, ok := e.State().End(first.Log); ok {
+			t.Error("the first timeline is still known")
+		}
+		stored, err := e.Records(t.Context(), core.RecordsRequest{Table: timelineTable, Limit: 2 * maxTimelines})
+		if err != nil || len(stored) != maxTimelines {
+			t.Errorf("%d timelines are stored, %v", len(stored), err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

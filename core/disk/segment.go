@@ -36,7 +36,11 @@ type segmentHeader struct {
 	recorded int64  // the last recorded time before this segment
 }
 
-const maxLogBytes = 24
+const (
+	maxLogBytes = 24
+	// identityBytes is the length of the identity of a new log.
+	identityBytes = 16
+)
 
 // Layout of the header.
 const (
@@ -116,17 +120,12 @@ func parseSegmentName(name string) (uint32, bool) {
 	return uint32(n), true
 }
 
-// newLogIdentity makes a word that no other log has: 16 letters and digits.
-func newLogIdentity() string {
+// newWord makes a word of n letters and digits that nobody else has made.
+func newWord(n int) string {
 	const letters = "abcdefghijklmnopqrstuvwxyz234567"
-	b := make([]byte, 16)
-	r := randomUint64()
+	b := make([]byte, n)
 	for i := range b {
-		if i == 12 {
-			r = randomUint64()
-		}
-		b[i] = letters[r&31]
-		r >>= 5
+		b[i] = letters[randomUint64()&31]
 	}
 	return string(b)
 }
