@@ -55,8 +55,8 @@ func compile(env *cel.Env, source string, isBool bool) (c *code, err error) {
 		}
 	}()
 	checked, issues := env.Compile(source)
-	if issues.Err() != nil {
-		return nil, issues.Err()
+	if errs := issues.Errors(); len(errs) > 0 {
+		return nil, inSource(errs[0])
 	}
 	if t := checked.OutputType(); isBool && !t.IsEquivalentType(cel.BoolType) && !t.IsEquivalentType(cel.DynType) {
 		return nil, fmt.Errorf("it is a %s, and has to be a bool", t)
@@ -67,6 +67,11 @@ func compile(env *cel.Env, source string, isBool bool) (c *code, err error) {
 		return nil, err
 	}
 	return &code{root, b.deepest}, nil
+}
+
+// inSource makes an error of one in the source.
+func inSource(e *cel.Error) error {
+	return fmt.Errorf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, clip(e.Message, 200))
 }
 
 // builder builds the nodes of one expression.
