@@ -21,18 +21,19 @@ type Refusal delivery.Nack
 // Error is part of error.
 func (r *Refusal) Error() string { return string(r.Action) + ": " + r.Reason }
 
-// Consume handles events by so many workers until ctx ends or the subscription does, and
-// answers why. Handlers that run then may finish, and their events are acked: their
-// context has the values of ctx, and does not end with it.
+// Consume handles events, by as many workers as SubscribeOptions say, until ctx ends or the
+// subscription does, and returns why. Handlers that run then may finish, and their events
+// are acked: their context has the values of ctx, and does not end with it.
 //
-// With partitions, the server keeps the order of each key whatever the number of
-// workers. Without, they are in order with one worker only.
+// With partitions, events of a key are handled in order whatever the number of workers.
+// Without, they are in order with one worker only.
 //
 // An event that is sent again because its connection was lost may be handled while the
-// handler of the earlier time still runs.
-func (s *Subscriber) Consume(ctx context.Context, workers int, handle Handler) error {
+// handler of the earlier time still runs. So may an event be handled whose key had a
+// failure before it: it comes again behind the one that failed.
+func (s *Subscriber) Consume(ctx context.Context, handle Handler) error {
 	s.askOn()
-	errs := make([]error, max(workers, 1))
+	errs := make([]error, max(s.options.Workers, 1))
 	var running sync.WaitGroup
 	for i := range errs {
 		running.Go(func() { errs[i] = s.work(ctx, handle) })

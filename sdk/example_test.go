@@ -104,11 +104,11 @@ func ExampleSubscriber_Consume() {
 	// Events of one stream are handled one after another, whatever the workers.
 	d := subscriptions.DefaultDefinition()
 	d.PartitionBy = subscriptions.ByStream
-	sub, err := client.Subscribe(ctx, "invoices", sdk.SubscribeOptions{Definition: &d})
+	sub, err := client.Subscribe(ctx, "invoices", sdk.SubscribeOptions{Definition: &d, Workers: 4})
 	if err != nil {
 		panic(err)
 	}
-	err = sub.Consume(ctx, 4, func(_ context.Context, d sdk.Delivery) error {
+	err = sub.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
 		if d.Type == "OrderPlaced" {
 			fmt.Println("parking", d.Type)
 			return &sdk.Refusal{Action: delivery.ActionPark, Reason: "there is no customer 42"}

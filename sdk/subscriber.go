@@ -31,6 +31,10 @@ type SubscribeOptions struct {
 	Transient bool
 	// Consumer is a name for people who look at the subscription.
 	Consumer string
+	// Workers is how many events are handled at a time, by Consume or by who calls Next; 1
+	// if 0. With more, the server sends one event of a key at a time, so that its order holds
+	// whichever worker handles it.
+	Workers int
 	// Ahead is how many events the server may send beyond those that are done with:
 	// whose successor was asked for, or whose handler has returned. Whatever it is, no
 	// more than the subscription's BufferSize are sent without an answer. 0 is 4096,
@@ -262,7 +266,7 @@ func (s *Subscriber) request(on *session) *wire.Subscribe {
 	s.lease.begin(on)
 	m := &wire.Subscribe{
 		Sub: s.num, Subscription: s.name, Transient: s.options.Transient,
-		Consumer: s.options.Consumer, Ack: "explicit",
+		Consumer: s.options.Consumer, Workers: s.options.Workers, Ack: "explicit",
 		Credit: &wire.Amount{Events: int64(s.options.Ahead), Bytes: creditBytes},
 	}
 	switch {

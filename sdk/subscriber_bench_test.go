@@ -68,7 +68,7 @@ func BenchmarkSubscribe(b *testing.B) {
 			each(b, n, c, name, o, func(s *sdk.Subscriber, count int) {
 				ctx, stop := context.WithCancel(b.Context())
 				defer stop()
-				_ = s.Consume(ctx, 1, func(context.Context, sdk.Delivery) error {
+				_ = s.Consume(ctx, func(context.Context, sdk.Delivery) error {
 					if count--; count == 0 {
 						stop()
 					}

@@ -179,7 +179,7 @@ func TestBreakingOffLosesNothing(t *testing.T) {
 func TestConsumeAfterNext(t *testing.T) {
 	n := startNode(t)
 	n.fill(t, 10, 1)
-	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "both", sdk.SubscribeOptions{Ahead: 1})
+	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "both", sdk.SubscribeOptions{Ahead: 1, Workers: 2})
 	first, err := s.Next(within(t), core.Limit{Events: 10, Bytes: 1 << 20})
 	if err != nil || first.Count != 1 {
 		t.Fatalf("%+v, %v", first.Batch, err)
@@ -190,7 +190,7 @@ func TestConsumeAfterNext(t *testing.T) {
 	ctx, stop := context.WithCancel(within(t))
 	defer stop()
 	next := uint64(2)
-	err = s.Consume(ctx, 2, func(_ context.Context, d sdk.Delivery) error {
+	err = s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
 		if d.Position != next {
 			t.Errorf("position %d, want %d", d.Position, next)
 		}
@@ -246,7 +246,7 @@ func TestAnswersOfAHandler(t *testing.T) {
 	ctx, stop := context.WithCancel(within(t))
 	defer stop()
 	var order []string
-	err := s.Consume(ctx, 1, func(_ context.Context, d sdk.Delivery) error {
+	err := s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
 		order = append(order, fmt.Sprintf("%d/%d", d.Position, d.Attempt))
 		switch {
 		case d.Position == 2 && d.Attempt == 1:
@@ -483,7 +483,7 @@ func TestWorkerThatDies(t *testing.T) {
 	last, seen := map[string]uint64{}, 0
 	finished := make(chan error)
 	go func() {
-		finished <- works.Consume(ctx, 4, func(_ context.Context, d sdk.Delivery) error {
+		finished <- works.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if d.Version != last[d.Stream]+1 {
@@ -515,13 +515,13 @@ func TestWorkerThatDies(t *testing.T) {
 func TestHandlersFinish(t *testing.T) {
 	n := startNode(t)
 	n.fill(t, 10, 1)
-	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "drained", sdk.SubscribeOptions{Ahead: 4})
+	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "drained", sdk.SubscribeOptions{Ahead: 4, Workers: 4})
 	ctx, stop := context.WithCancel(within(t))
 	defer stop()
 	var together sync.WaitGroup
 	together.Add(4)
 	var handled atomic.Int64
-	err := s.Consume(ctx, 4, func(handling context.Context, _ sdk.Delivery) error {
+	err := s.Consume(ctx, func(handling context.Context, _ sdk.Delivery) error {
 		together.Done()
 		together.Wait() // all four run
 		stop()
@@ -711,7 +711,7 @@ func TestParkedAreReplayedAndDropped(t *testing.T) {
 	var parked atomic.Int64
 	finished := make(chan error)
 	go func() {
-		finished <- s.Consume(ctx, 1, func(_ context.Context, d sdk.Delivery) error {
+		finished <- s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
 			if d.Attempt == 1 {
 				parked.Add(1)
 				return &sdk.Refusal{Action: delivery.ActionPark}

@@ -27,7 +27,7 @@ func TestTransientOutlivesItsServer(t *testing.T) {
 			})})
 			last, again := uint64(10), 0
 			ctx, cancel := context.WithCancel(within(t))
-			err := s.Consume(ctx, 1, func(_ context.Context, d sdk.Delivery) error {
+			err := s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
 				switch {
 				case d.Position > last+1:
 					t.Errorf("position %d came after %d", d.Position, last)
@@ -104,7 +104,7 @@ func TestTransientStops(t *testing.T) {
 				d.Retry.Max, d.Retry.Then = 1, delivery.ThenStop
 			})})
 			tries := 0
-			err := s.Consume(within(t), 2, func(_ context.Context, d sdk.Delivery) error {
+			err := s.Consume(within(t), func(_ context.Context, d sdk.Delivery) error {
 				if d.Position == 2 {
 					tries++
 					return errors.New("it is bad")

@@ -21,6 +21,7 @@ type fetchBody struct {
 	Max      int    `json:"max,omitzero"`    // events; 100 if 0
 	WaitMs   int64  `json:"waitMs,omitzero"` // for the first of them
 	Consumer string `json:"consumer,omitzero"`
+	Workers  int    `json:"workers,omitzero"`
 
 	// As in op subscribe; transient is refused, since there is no connection.
 	Options     jsontext.Value `json:"options,omitzero"`
@@ -66,7 +67,7 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequest, error) {
-	r := subscriptions.JoinRequest{Name: name, Consumer: body.Consumer, Transient: body.Transient, Detached: true}
+	r := subscriptions.JoinRequest{Name: name, Consumer: body.Consumer, Workers: body.Workers, Transient: body.Transient, Detached: true}
 	wait, err := requests.Milliseconds("waitMs", body.WaitMs)
 	switch {
 	case err != nil:
@@ -74,7 +75,7 @@ func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequ
 	case body.Max < 0 || body.Max > core.MaxReadEvents:
 		return r, core.Errorf(core.CodeInvalidRequest, "max is from 1 to %d", core.MaxReadEvents)
 	}
-	if err := requests.Consumer(body.Consumer); err != nil {
+	if err := requests.Consumer(body.Consumer, body.Workers); err != nil {
 		return r, err
 	}
 	if err := requests.Define(&r, body.Options, body.AnyOptions, body.Incarnation); err != nil {

@@ -55,7 +55,7 @@ func subscribeTo(url, file string) error {
 	if err != nil {
 		return err
 	}
-	return sub.Consume(ctx, 4, func(_ context.Context, d sdk.Delivery) error {
+	return sub.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
 		_, err := fmt.Fprintf(out, "%s %d %d\n", d.Stream, d.Version, d.Position) // one write
 		return err
 	})
@@ -66,7 +66,7 @@ func dialAndSubscribe(ctx context.Context, url string) (*sdk.Subscriber, error) 
 	if err != nil {
 		return nil, err
 	}
-	sub, err := client.Subscribe(ctx, subscribersName, sdk.SubscribeOptions{Consumer: fmt.Sprint(os.Getpid())})
+	sub, err := client.Subscribe(ctx, subscribersName, sdk.SubscribeOptions{Consumer: fmt.Sprint(os.Getpid()), Workers: 4})
 	if err != nil {
 		_ = client.Close()
 	}
@@ -105,7 +105,7 @@ func commandKind(t *testing.T) subscriberKind {
 		ends: []int{exitUnavailable, exitConflict},
 		pace: 20 * time.Millisecond,
 		command: func(url, file string) []string {
-			return []string{"gyre", "subscribe", subscribersName, "--workers", "2", "--server", url, "--exec", "exec sh " + script + " >>" + file}
+			return []string{"gyre", "subscribe", subscribersName, "--server", url, "--exec", "exec sh " + script + " >>" + file}
 		},
 	}
 }

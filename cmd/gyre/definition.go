@@ -23,11 +23,11 @@ version, or position of $all, the first to be delivered), a time, or a cursor.
 expression in CEL over stream, type, version, position, id, time, recorded, data and
 metadata, such as 'data.total > 100'.
 
---partition-by keeps the order of events with the same key, one at a time, whatever the
-workers and subscribers: stream, correlation_id, metadata:NAME or expr:EXPRESSION. Without
+--partition-by keeps the order of events with the same key, whatever the workers and
+subscribers: stream, correlation_id, metadata:NAME or expr:EXPRESSION. Without
 it events are delivered in order and an event that failed comes again by itself, later.
 
-An event that failed is sent again after a rest, --max-attempts times at most, and then
+An event that failed is sent again after a backoff, --max-attempts times at most, and then
 parked, skipped, or the subscription stops, as --then says.`
 
 // definitionFlags are those of a subscription's definition.

@@ -35,7 +35,7 @@ const (
 // run runs a command for each event until ctx ends.
 func (c *consumption) run(ctx context.Context, sub *sdk.Subscriber, f *subscribeFlags) error {
 	var mu sync.Mutex
-	return sub.Consume(ctx, f.workers, func(ctx context.Context, d sdk.Delivery) error {
+	return sub.Consume(ctx, func(ctx context.Context, d sdk.Delivery) error {
 		stderr := &lineWriter{mu: &mu, to: c.app.stderr, prefix: fmt.Sprintf("[%d] ", d.Position)}
 		stdout, flush := c.stdout()
 		err := c.runOnce(ctx, f, d, stdout, stderr)

@@ -86,7 +86,7 @@ func newSubscribe(a *app) *cobra.Command {
 			if err := f.check(a, cmd); err != nil {
 				return err
 			}
-			o := sdk.SubscribeOptions{Consumer: f.consumer, Transient: f.transient}
+			o := sdk.SubscribeOptions{Consumer: f.consumer, Workers: f.workers, Transient: f.transient}
 			if f.define.given() {
 				d, err := f.define.definition()
 				if err != nil {

@@ -1,7 +1,9 @@
 package delivery
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -9,7 +11,8 @@ import (
 
 // Ack finishes events. The error is lease_lost if the lease has ended, and then
 // nothing happens. It is unexpected_ack, with the positions, for those that are not
-// in flight under the lease: acked already, timed out since, or never sent to it.
+// in flight under the lease: acked already, timed out or taken back since, or never sent
+// to it.
 // The others of the call are acked all the same.
 func (m *Machine) Ack(now time.Time, l Lease, positions []uint64) error {
 	return m.each(now, l, positions, m.ack)
@@ -71,11 +74,12 @@ func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error
 	n.Reason = clip(n.Reason)
 	switch n.Action {
 	case ActionRetry:
-		return m.each(now, l, positions, func(e *entry) { m.fail(e, CauseNack, n.Reason, n.Delay) })
+		return m.eachBack(now, l, positions, func(e *entry) { m.fail(e, CauseNack, n.Reason, n.Delay) })
 	case ActionPark:
-		return m.each(now, l, positions, func(e *entry) {
+		return m.eachBack(now, l, positions, func(e *entry) {
 			m.note(e, CauseNack, n.Reason)
 			m.unsend(e)
+			m.comeBack(e)
 			m.park(e, CauseNack, n.Reason)
 		})
 	case ActionSkip:
@@ -84,10 +88,9 @@ func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error
 			m.skip(e)
 		})
 	case ActionStop:
-		return m.each(now, l, positions, func(e *entry) {
+		return m.eachBack(now, l, positions, func(e *entry) {
 			m.note(e, CauseNack, n.Reason)
-			m.unsend(e)
-			m.requeue(e)
+			m.giveBack(e)
 			m.Stop(n.Reason)
 		})
 	}
@@ -107,26 +110,26 @@ func (m *Machine) Extend(now time.Time, l Lease, positions []uint64, d time.Dura
 	})
 }
 
-// Leave ends a lease. What was in flight is sent again, in order, before anything
-// newer. Clean is a subscriber that said goodbye; otherwise its attempts have
-// failed, and may be too many by that. The error is lease_lost if it has ended
-// before.
+// Leave ends a lease. What was in flight is sent again, in order, before anything newer.
+// Clean is a subscriber that said goodbye. Otherwise the attempts that it can have begun
+// have failed, and may be too many by that: with keys, the oldest event of each key;
+// without, the oldest, as many as it has workers. What was behind them counts as not
+// attempted. The error is
+// lease_lost if the lease has ended before.
 func (m *Machine) Leave(now time.Time, l Lease, clean bool) error {
 	s, err := m.subs.of(l)
 	if err != nil {
 		return err
 	}
 	m.tick(now)
+	if !clean {
+		for _, e := range s.begun() {
+			m.fail(e, CauseLost, "", m.lostBackoff(e))
+		}
+	}
 	for i := s.sent.head; i < s.sent.tail; i++ {
-		x := s.sent.at(i)
-		switch {
-		case x.dead():
-		case clean:
-			e := x.e
-			m.unsend(e)
-			m.requeue(e)
-		default:
-			m.fail(x.e, CauseLost, "", 0)
+		if x := s.sent.at(i); !x.dead() {
+			m.giveBack(x.e)
 		}
 	}
 	m.subs.remove(s)
@@ -134,6 +137,38 @@ func (m *Machine) Leave(now time.Time, l Lease, clean bool) error {
 		m.Flush()
 	}
 	return nil
+}
+
+// begun is what a subscriber can be handling: its workers begin in the order of sending.
+func (s *subscriber) begun() (entries []*entry) {
+	unkeyed := 0
+	for i := s.sent.head; i < s.sent.tail; i++ {
+		x := s.sent.at(i)
+		if x.dead() || !x.e.leads() || x.e.queue == nil && unkeyed == s.workers {
+			continue
+		}
+		if x.e.queue == nil {
+			unkeyed++
+		}
+		entries = append(entries, x.e)
+	}
+	return entries
+}
+
+// lostBackoff is how long an event waits whose subscriber was lost: not at all the first
+// time it fails, so that it stays before newer ones.
+func (m *Machine) lostBackoff(e *entry) time.Duration {
+	if e.past == nil || e.past.failed == 0 {
+		return 0
+	}
+	return m.opts.Retry.backoff(e.past.failed)
+}
+
+// giveBack makes an entry in flight wait again without a failure.
+func (m *Machine) giveBack(e *entry) {
+	m.unsend(e)
+	m.comeBack(e)
+	m.requeue(e)
 }
 
 // each does something to every event at positions that is in flight under a lease.
@@ -153,6 +188,20 @@ func (m *Machine) each(now time.Time, l Lease, positions []uint64, do func(*entr
 	}
 	s.trim()
 	return unexpected(others)
+}
+
+// eachBack is each, from the last event sent to the first: one that comes back takes those
+// behind it of its key back, too, and would do so before their turn.
+func (m *Machine) eachBack(now time.Time, l Lease, positions []uint64, do func(*entry)) error {
+	var entries []*entry
+	err := m.each(now, l, positions, func(e *entry) { entries = append(entries, e) })
+	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(b.serial, a.serial) })
+	for _, e := range slices.Compact(entries) {
+		s := e.holder
+		do(e)
+		s.trim()
+	}
+	return err
 }
 
 // inFlightTo is the entry of a position that is in flight to a subscriber, or nil.
@@ -217,6 +266,7 @@ func (m *Machine) fail(e *entry, cause Cause, reason string, backoff time.Durati
 		m.giveUp(e)
 		return
 	}
+	m.comeBack(e)
 	if backoff < 0 {
 		backoff = m.opts.Retry.backoff(e.past.failed)
 	}
@@ -244,12 +294,14 @@ func (m *Machine) giveUp(e *entry) {
 	}
 	switch m.opts.Retry.Then {
 	case ThenPark:
+		m.comeBack(e)
 		m.park(e, CauseRetries, why)
 	case ThenSkip:
 		m.skip(e)
 	case ThenStop:
 		failed := e.past.failed
 		e.past.failed = 0 // whoever resumes has seen to it
+		m.comeBack(e)
 		m.requeue(e)
 		m.Stop(fmt.Sprintf("event %d failed %d times, the last time: %s", e.Position, failed, why))
 	}

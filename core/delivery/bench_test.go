@@ -15,6 +15,8 @@ func BenchmarkDelivery(b *testing.B) {
 		o.ConcurrencyLimit = 8
 		deliver(b, newRig(o, 8, 0))
 	})
+	b.Run("keys=1", func(b *testing.B) { deliver(b, newRig(keyed(1), 1, 1)) })
+	b.Run("keys=1/subscribers=8", func(b *testing.B) { deliver(b, newRig(keyed(8), 8, 1)) })
 	b.Run("keys=1000", func(b *testing.B) { deliver(b, newRig(keyed(1), 1, 1000)) })
 	b.Run("keys=1000/subscribers=8", func(b *testing.B) { deliver(b, newRig(keyed(8), 8, 1000)) })
 	b.Run("keys=all", func(b *testing.B) { deliver(b, newRig(keyed(1), 1, 1<<16)) })
@@ -75,7 +77,7 @@ func newRig(o Options, subscribers, keys int) *rig {
 		r.keys = append(r.keys, "order-"+strconv.Itoa(i*7919))
 	}
 	for range subscribers {
-		if _, err := r.m.Join("", Credit{Unlimited, Unlimited}); err != nil {
+		if _, err := r.m.Join("", 1, Credit{Unlimited, Unlimited}); err != nil {
 			panic(err)
 		}
 	}

@@ -18,26 +18,34 @@ func (w *walk) checkRules(sends map[Lease][]Delivery) {
 			}
 		}
 	}
-	busy := map[string]uint64{}
 	for _, f := range md.all() {
-		if f.state != inFlight || !f.ordered {
-			continue
-		}
-		if other, ok := busy[f.Key]; ok {
-			w.Fatalf("events %d and %d of key %s are in flight together", other, f.Position, f.Key)
-		}
-		busy[f.Key] = f.Position
-		for _, before := range md.window {
-			if before.ordered && before.Key == f.Key && before.Position < f.Position {
-				w.Fatalf("event %d of key %s is in flight before %d is finished", f.Position, f.Key, before.Position)
-			}
+		if f.state == inFlight && f.ordered {
+			w.checkKey(f)
 		}
 	}
-	if md.sends() && md.willing() != nil && md.sendable() != nil {
-		w.Fatalf("event %d waits, and someone is willing", md.sendable().Position)
+	for _, who := range md.workers {
+		if f := md.sendable(who); f != nil && md.sends() && md.wants(who) {
+			w.Fatalf("event %d waits, and subscriber %d is willing", f.Position, who.lease)
+		}
 	}
 	if md.mode == running && len(md.workers) > 0 != (w.m.State() == CatchUp || w.m.State() == Live) {
 		w.Fatalf("the state is %s", w.m.State())
+	}
+}
+
+// checkKey checks what is in flight with an event: what was before it of its key is with
+// the same subscriber, was sent before it, and with HoldKey is finished.
+func (w *walk) checkKey(f *fate) {
+	for _, o := range w.model.all() {
+		if o == f || !o.ordered || o.Key != f.Key {
+			continue
+		}
+		if o.state == inFlight && (o.holder != f.holder || w.config.Options.holdsKeys() || f.holder.workers > 1 || (o.sent < f.sent) != (o.Position < f.Position)) {
+			w.Fatalf("events %d and %d of key %s are in flight together", o.Position, f.Position, f.Key)
+		}
+		if !o.replay && o.Position < f.Position && o.state != inFlight {
+			w.Fatalf("event %d of key %s is in flight before %d", f.Position, f.Key, o.Position)
+		}
 	}
 }
 
@@ -104,14 +112,16 @@ func (w *walk) checkRead() {
 	if len(md.window)+l.Events > w.config.Window.Events || l.Events > 0 && span+w.m.store.unstored()+l.Events > spanFactor*w.config.Window.Events {
 		w.Fatalf("asks for %d events beside %d, %d of them unfinished", l.Events, span, len(md.window))
 	}
-	credit := false
+	credit, willing, sendable := false, false, false
 	for _, who := range md.workers {
 		credit = credit || who.credit.some()
+		willing = willing || md.wants(who)
+		sendable = sendable || md.sendable(who) != nil
 	}
 	if (!md.sends() || !credit) && l != (core.Limit{}) {
 		w.Fatalf("asks for %+v, and nobody wants any", l)
 	}
-	if md.sends() && credit && l == (core.Limit{}) && md.sendable() == nil &&
+	if md.sends() && willing && l == (core.Limit{}) && !sendable &&
 		len(md.window) < w.config.Window.Events && bytes < w.config.Window.Bytes && span+w.m.store.unstored() < spanFactor*w.config.Window.Events {
 		w.Fatal("does not read, and has nothing to send")
 	}
@@ -121,7 +131,7 @@ func (w *walk) checkRead() {
 func (w *walk) checkWake() {
 	var first time.Time
 	for _, f := range w.model.all() {
-		if (f.state == inFlight || f.state == retrying) && (first.IsZero() || f.due.Before(first)) {
+		if (f.state == inFlight && w.model.leads(f) || f.state == retrying) && (first.IsZero() || f.due.Before(first)) {
 			first = f.due
 		}
 	}
@@ -179,23 +189,31 @@ func (m *Machine) check() error {
 // sent to whom.
 func (m *Machine) checkSides(counts [states]int) error {
 	queued := 0
-	for key, l := range m.queues.byKey {
-		for e := l.head; e != nil; e = e.next {
+	for key, q := range m.queues.byKey {
+		inFlights := 0
+		var unsent, before *entry
+		for e := q.head; e != nil; e = e.next {
 			queued++
-			if e.Key != key || e.queue != l || e != l.head && e.state != waiting || e.next == nil && l.tail != e {
-				return fmt.Errorf("lane %s has %+v", key, e)
+			if e.state == inFlight {
+				inFlights++
 			}
+			if unsent == nil && e.state != inFlight {
+				unsent = e
+			}
+			if e.Key != key || e.queue != q || e.prev != before || e.next == nil && q.tail != e || e.state == inFlight && e.holder != q.holder {
+				return fmt.Errorf("queue %s has %+v", key, e)
+			}
+			before = e
+		}
+		if inFlights != q.inFlight || unsent != q.unsent || inFlights == 0 && q.holder != nil {
+			return fmt.Errorf("queue %s has %d in flight: %+v", key, inFlights, q)
 		}
 	}
 	if queued > m.window.unfinished+len(m.parked.replays) {
-		return fmt.Errorf("%d entries in lanes", queued)
+		return fmt.Errorf("%d entries in queues", queued)
 	}
-	seen := map[*entry]bool{}
-	for _, e := range m.ready {
-		if e.state != waiting || seen[e] || !e.leads() || !e.replay && e.index >= m.window.next {
-			return fmt.Errorf("ready: %+v", e)
-		}
-		seen[e] = true
+	if err := m.checkReady(&m.ready, nil); err != nil {
+		return err
 	}
 	sent := 0
 	for _, s := range m.subs.all {
@@ -209,12 +227,32 @@ func (m *Machine) checkSides(counts [states]int) error {
 			return fmt.Errorf("subscriber %d has %d of %d in flight, says %d", s.lease, inFlight, s.sent.len(), s.inFlight)
 		}
 		sent += inFlight
+		if err := m.checkReady(&s.ready, s); err != nil {
+			return err
+		}
 	}
 	if sent != counts[inFlight] {
 		return fmt.Errorf("%d are in flight to someone, %d in all", sent, counts[inFlight])
 	}
 	if bound := 2*(m.room.Events+m.room.Events/replayShare) + 200; len(m.timers) > bound {
 		return fmt.Errorf("%d timers", len(m.timers))
+	}
+	return nil
+}
+
+// checkReady checks what is ready for a subscriber, or for all.
+func (m *Machine) checkReady(h *readyHeap, s *subscriber) error {
+	for i, e := range *h {
+		var holder *subscriber
+		if e.queue != nil {
+			holder = e.queue.holder
+		}
+		if e.state != waiting || e.ready != h || e.place != i || holder != s || e.queue != nil && e.queue.unsent != e || !m.seen(e) {
+			return fmt.Errorf("ready: %+v", e)
+		}
+		if i > 0 && e.before((*h)[(i-1)/2]) {
+			return fmt.Errorf("ready: %d above %d", (*h)[(i-1)/2].Position, e.Position)
+		}
 	}
 	return nil
 }

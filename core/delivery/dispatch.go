@@ -1,10 +1,9 @@
 package delivery
 
-// dispatch sends what may be sent to who is willing: always the event with the
-// lowest position, so that one that comes back comes before newer ones, and to the
-// subscriber with the fewest in flight. Who has many in flight gets some at a time:
-// neighbours of the log that stay together go out without being copied, and whoever
-// has that many to do does not miss one.
+// dispatch sends what may be sent to willing subscribers. The subscriber with the fewest
+// in flight is next, and gets the event with the lowest position that may be sent to it:
+// so one that comes back comes before newer ones. A subscriber with many in flight gets
+// some at a time: neighbours of the log that stay together go out without being copied.
 func (m *Machine) dispatch() {
 	s := &m.subs
 	for _, sub := range s.all {
@@ -23,10 +22,8 @@ func (m *Machine) dispatch() {
 	}
 	for len(s.willing) > 0 {
 		sub := s.willing[0]
-		if !m.sendSome(sub) {
-			break
-		}
-		if sub.willing(m.opts.BufferSize) {
+		// What is left for others is bound to them: nothing more comes up for sub.
+		if m.sendSome(sub) && sub.willing(m.opts.BufferSize) {
 			s.willing.fix(0)
 		} else {
 			s.willing.pop()
@@ -44,10 +41,10 @@ func (m *Machine) dispatch() {
 const atATime = 4
 
 // sendSome sends a willing subscriber what it may get at a time. It is false if there
-// is nothing left to send.
+// is nothing left that may be sent to it.
 func (m *Machine) sendSome(s *subscriber) bool {
 	for until := s.inFlight + 1 + s.inFlight/atATime; s.inFlight < until && s.willing(m.opts.BufferSize); {
-		e := m.nextToSend()
+		e := m.nextFor(s)
 		if e == nil {
 			return false
 		}
@@ -56,69 +53,147 @@ func (m *Machine) sendSome(s *subscriber) bool {
 	return true
 }
 
-// nextToSend takes the entry with the lowest position that may be sent.
-func (m *Machine) nextToSend() *entry {
-	e := m.window.first()
-	if len(m.ready) > 0 && (e == nil || m.ready[0].before(e)) {
-		return m.ready.pop()
+// nextFor takes the entry with the lowest position that may be sent to s.
+func (m *Machine) nextFor(s *subscriber) *entry {
+	best := m.ready.first()
+	if bound := s.ready.first(); best == nil || bound != nil && bound.before(best) {
+		best = bound
 	}
-	if e != nil {
+	for {
+		e := m.nextUnseen()
+		if e == nil || best != nil && best.before(e) {
+			break
+		}
 		m.window.next++
+		if e.queue == nil || e.queue.holder == nil || e.queue.holder == s {
+			return e
+		}
+		m.offer(e.queue)
 	}
-	return e
+	if best != nil {
+		best.ready.remove(best)
+	}
+	return best
+}
+
+// nextUnseen is the first entry of the window that was not looked at and may be sent, or
+// nil.
+func (m *Machine) nextUnseen() *entry {
+	for w := &m.window; w.next < w.entries.tail; w.next++ {
+		e := w.entries.at(w.next).e
+		if e != nil && e.state == waiting && (e.queue == nil || e.queue.unsent == e && m.open(e.queue)) {
+			return e
+		}
+	}
+	return nil
+}
+
+// open reports whether more events of a key may be sent. One is in flight at a time where
+// parking it holds the others, and to a subscriber that has several workers: otherwise
+// those behind it could be handled too early.
+func (m *Machine) open(q *keyQueue) bool {
+	return q.inFlight == 0 || q.holder.workers == 1 && !m.opts.holdsKeys()
 }
 
 func (m *Machine) send(e *entry, s *subscriber) {
 	m.enter(e, inFlight)
 	e.attempt++
-	e.holder, e.serial, e.sentAt = s, m.nextSerial(), m.now
+	e.holder, e.serial, e.sentAt, e.since, e.overdue = s, m.nextSerial(), m.now, m.now, false
 	s.credit.spend(len(e.Raw))
 	s.inFlight++
 	s.served = e.serial
 	s.sent.push(sent{e, e.serial})
-	s.out = append(s.out, Delivery{e.Position, e.attempt, e.Raw})
+	s.out = append(s.out, Delivery{e.Position, e.attempt, e.replay, e.Raw})
 	m.totals.sent++
 	if e.attempt > 1 {
 		m.totals.redelivered++
 	}
+	if q := e.queue; q != nil {
+		q.holder, q.unsent = s, e.next
+		q.inFlight++
+		m.offer(q)
+	}
 }
 
-// unsend takes an entry back from who has it.
+// unsend takes an entry back from the subscriber that has it. Whoever calls it goes on with
+// comeBack or with leaveQueue.
 func (m *Machine) unsend(e *entry) {
 	e.holder.inFlight--
 	e.holder, e.serial, e.timer = nil, 0, 0
+	if q := e.queue; q != nil {
+		if q.inFlight--; q.inFlight == 0 {
+			q.holder = nil
+		}
+	}
+}
+
+// comeBack makes an entry that was in flight the next of its key to be sent: those that
+// were sent behind it are taken back, too, and wait.
+func (m *Machine) comeBack(e *entry) {
+	q := e.queue
+	if q == nil {
+		return
+	}
+	if q.unsent != nil {
+		m.unready(q.unsent)
+	}
+	for o := e.next; o != nil && o.state == inFlight; o = o.next {
+		m.unsend(o)
+		m.enter(o, waiting)
+	}
+	q.unsent = e
 }
 
 // enqueue puts an entry into the queue of its key.
 func (m *Machine) enqueue(e *entry) {
-	if !m.queues.insert(e) {
-		return
-	}
-	if e.next != nil {
+	m.queues.insert(e)
+	if e.queue.unsent == e && e.next != nil {
 		m.unready(e.next)
 	}
-	m.makeReady(e)
+	m.offer(e.queue)
 }
 
-// makeReady has an entry sent when its turn comes. Those that the window will come to
-// are found there.
+// makeReady has a waiting entry sent when its turn comes.
 func (m *Machine) makeReady(e *entry) {
-	if e.replay || e.index < m.window.next {
+	if e.queue != nil {
+		m.offer(e.queue)
+	} else if m.seen(e) {
 		m.ready.push(e)
 	}
 }
 
-// unready takes a waiting entry from among the ready.
-func (m *Machine) unready(e *entry) {
-	m.ready.filter(func(o *entry) bool { return o != e })
+// seen reports whether window.next will not come to an entry.
+func (m *Machine) seen(e *entry) bool { return e.replay || e.index < m.window.next }
+
+// offer puts the next entry of a key where it belongs: among what may be sent to anybody
+// or, while some of the key are in flight, to the subscriber that has them.
+func (m *Machine) offer(q *keyQueue) {
+	e := q.unsent
+	if e == nil || e.state != waiting || !m.seen(e) || !m.open(q) {
+		return
+	}
+	to := &m.ready
+	if q.holder != nil {
+		to = &q.holder.ready
+	}
+	if e.ready != to {
+		m.unready(e)
+		to.push(e)
+	}
 }
 
-// requeue makes an entry wait again that was sent before. It is the first of its
-// queue, if it has one, unless a replay with a lower position came meanwhile.
+// unready takes an entry from among the ready, if it is there.
+func (m *Machine) unready(e *entry) {
+	if e.ready != nil {
+		e.ready.remove(e)
+	}
+}
+
+// requeue makes an entry wait that was in flight or retrying.
 func (m *Machine) requeue(e *entry) {
 	m.enter(e, waiting)
 	e.timer = 0
-	if e.next != nil && e.next.before(e) {
+	if e.next != nil && e.next.before(e) { // a replay that came meanwhile
 		m.leaveQueue(e)
 		m.enqueue(e)
 		return
@@ -133,13 +208,28 @@ func (m *Machine) finish(e *entry) {
 	m.drop(e)
 }
 
-// leaveQueue lets the next event of an entry's key go.
+// leaveQueue lets the next events of an entry's key go.
 func (m *Machine) leaveQueue(e *entry) {
 	if e.queue == nil {
 		return
 	}
-	if first := m.queues.leave(e); first != nil && first.state == waiting {
-		m.makeReady(first)
+	led := e.leads()
+	q := m.queues.remove(e)
+	if q == nil {
+		return
+	}
+	if led && q.head.state == inFlight {
+		m.beginTime(q.head)
+	}
+	m.offer(q)
+}
+
+// beginTime gives an entry in flight its whole time to ack: what was sent before it of its
+// key is finished.
+func (m *Machine) beginTime(e *entry) {
+	e.since = m.now
+	if until := m.now + m.opts.ackTimeout(); e.timer == 0 && e.overdue || e.timer != 0 && e.deadline < until {
+		m.setTimer(e, until)
 	}
 }
 
@@ -158,7 +248,8 @@ func (m *Machine) setTimer(e *entry, at instant) {
 	m.timers.push(timer{at, e.timer, e})
 }
 
-// expire ends backoffs and fails the attempts whose time is over.
+// expire ends backoffs and fails the attempts whose time is over. The time of an event
+// behind others of its key begins when they are finished.
 func (m *Machine) expire() {
 	for len(m.timers) > 0 && m.timers[0].at <= m.now {
 		t := m.timers.pop()
@@ -166,6 +257,8 @@ func (m *Machine) expire() {
 		case t.dead():
 		case t.e.state == retrying:
 			m.requeue(t.e)
+		case !t.e.leads():
+			t.e.timer, t.e.overdue = 0, true
 		default:
 			m.timeOut(t.e)
 		}
@@ -176,7 +269,14 @@ func (m *Machine) expire() {
 			if e.sentAt+m.opts.ackTimeout() > m.now {
 				break
 			}
-			m.timeOut(e)
+			switch until := e.since + m.opts.ackTimeout(); {
+			case !e.leads():
+				e.overdue = true
+			case until > m.now:
+				m.setTimer(e, until)
+			default:
+				m.timeOut(e)
+			}
 		}
 		s.trim()
 	}
@@ -202,8 +302,8 @@ func (m *Machine) wake() instant {
 	return at
 }
 
-// lastDeadline is when the last event in flight fails if it is not answered, 0 if none is
-// in flight.
+// lastDeadline is when the last event in flight fails whose time runs, if it is not
+// answered; 0 if none is in flight.
 func (m *Machine) lastDeadline() (last instant) {
 	for _, s := range m.subs.all {
 		for i := s.sent.head; i < s.sent.tail; i++ {
@@ -215,10 +315,14 @@ func (m *Machine) lastDeadline() (last instant) {
 	return last
 }
 
-// deadlineOf is when an event in flight fails if it is not answered.
+// deadlineOf is when an event in flight fails if it is not answered; of one behind others
+// of its key, it is 0 unless it was extended.
 func (m *Machine) deadlineOf(e *entry) instant {
-	if e.timer != 0 {
+	switch {
+	case e.timer != 0:
 		return e.deadline
+	case !e.leads():
+		return 0
 	}
-	return e.sentAt + m.opts.ackTimeout()
+	return e.since + m.opts.ackTimeout()
 }

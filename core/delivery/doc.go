@@ -86,10 +86,13 @@
 //     parked and is replayed.
 //  4. First deliveries are in order of position; with keys, those of each key are
 //     (P8). What comes back comes before what is newer.
-//  5. With keys, one event of a key is in flight at most, over all subscribers, and
-//     a key's next event is sent when the one before it is finished: through
-//     timeouts, crashes and backoffs, and when it is parked, stored as parked. Replays
-//     are apart from this, unless the key is held.
+//  5. With keys, the events of a key that are in flight are its first unfinished ones,
+//     sent in order, all to one subscriber. When one of them fails or is given back,
+//     those behind it are taken back, and are sent again behind it: through timeouts,
+//     crashes and backoffs, and when it is parked, once that is stored. An ack of an
+//     event that was taken back is unexpected until the event is sent again. With
+//     HoldKey, and to a subscriber with several workers, one event of a key is in
+//     flight at most. Replays are apart from this, unless the key is held.
 //  6. Sent is what somebody has credit and buffer for, under a lease that has not
 //     ended, while running; and if that is so and an event may be sent, it was.
 //  7. What is read and not finished is within Config.Window, one event more in
@@ -99,6 +102,9 @@
 //  8. One Store is under way at most. A checkpoint timer begins one, and changes
 //     nothing else.
 //  9. Wake is at or before the next thing that time alone will bring.
+//  10. A lost subscriber fails what it can have begun, and nothing else: the oldest
+//     event of each key and, without keys, the oldest, as many as it has workers.
+//     The time to ack of an event begins when those before it of its key are finished.
 //
 // What is not promised: the numbers of attempts and the order of redeliveries across
 // owners, and exactly one delivery. An event is delivered again if it was not acked
@@ -111,5 +117,6 @@
 // allocation on its way: those never sent are the end of the ring, acks find their
 // event behind the last one, and deadlines are in order of sending because the time
 // to ack is the same for all. Only what comes back, backs off or was extended is in a
-// heap. With keys each costs two accesses to a map and one heap.
+// heap. With keys each costs two accesses to a map, and a heap if it had to wait for
+// another of its key.
 package delivery

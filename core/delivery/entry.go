@@ -49,11 +49,16 @@ type entry struct {
 	holder   *subscriber // Invariant: not nil if and only if in flight
 	serial   uint64      // of the send; 0 unless in flight
 	sentAt   instant
+	since    instant // when its time to ack began: at sentAt, or later when it became the first of its key
+	overdue  bool    // it was not the first of its key when the time to ack from sentAt was over
 	timer    uint64  // the serial of its one timer that counts; 0 if there is none
 	deadline instant // of that timer
 
-	queue *keyQueue // nil if it keeps to no order
-	next  *entry    // behind it in the queue, or in the pool
+	queue      *keyQueue // nil if it keeps to no order
+	next, prev *entry    // in the queue; next is also the pool's
+
+	ready *readyHeap // that it is in, or nil
+	place int        // in ready
 
 	past *past // nil until something went wrong
 }

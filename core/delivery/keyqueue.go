@@ -1,9 +1,14 @@
 package delivery
 
-// keyQueue is the unfinished events of one key, in order of position. The first may be
-// sent, the others wait for it to be finished.
+// keyQueue is the unfinished events of one key, in order of position.
+//
+// Invariant: those in flight are the first ones, and all of them are with one subscriber.
+// So an event that comes back takes those behind it back, too.
 type keyQueue struct {
 	head, tail *entry // Invariant: not nil
+	unsent     *entry // the first that is not in flight; nil if there is none
+	holder     *subscriber
+	inFlight   int
 }
 
 // keyQueues has a queue for every key with unfinished events. The map is never iterated.
@@ -14,76 +19,77 @@ type keyQueues struct {
 
 func makeKeyQueues() keyQueues { return keyQueues{byKey: map[string]*keyQueue{}} }
 
-// leads says that no event of its key is to be finished before e.
+// leads reports whether no unfinished event of its key is before e.
 func (e *entry) leads() bool { return e.queue == nil || e.queue.head == e }
 
-// insert puts an entry where its position belongs, but not before one that was
-// sent and is not back, and says whether it is the first now. Events that are read
-// go to the end; replays come in any order.
-func (ls *keyQueues) insert(e *entry) (first bool) {
-	l := ls.byKey[e.Key]
-	if l == nil {
-		ls.begin(e)
-		return true
+// insert puts a waiting entry where its position belongs, but not before one that was sent
+// or failed. Events that are read go to the end; replays come in any order.
+func (ks *keyQueues) insert(e *entry) {
+	q := ks.byKey[e.Key]
+	if q == nil {
+		ks.begin(e)
+		return
 	}
-	e.queue = l
-	switch {
-	case l.tail.before(e):
-		l.tail.next, l.tail = e, e
-		return false
-	case l.head.state == waiting && e.before(l.head):
-		e.next, l.head = l.head, e
-		return true
+	e.queue = q
+	after := q.tail
+	for after != nil && after.state == waiting && e.before(after) {
+		after = after.prev
 	}
-	ahead := l.head
-	for ahead.next != nil && ahead.next.before(e) {
-		ahead = ahead.next
+	if e.prev = after; after == nil {
+		e.next, q.head = q.head, e
+	} else {
+		e.next, after.next = after.next, e
 	}
-	e.next, ahead.next = ahead.next, e
-	if l.tail == ahead {
-		l.tail = e
+	if e.next == nil {
+		q.tail = e
+	} else {
+		e.next.prev = e
 	}
-	return false
+	if q.unsent == nil || q.unsent == e.next {
+		q.unsent = e
+	}
 }
 
 // begin makes a queue.
-func (ls *keyQueues) begin(e *entry) {
-	var l *keyQueue
-	if n := len(ls.free); n > 0 {
-		l, ls.free = ls.free[n-1], ls.free[:n-1]
+func (ks *keyQueues) begin(e *entry) {
+	var q *keyQueue
+	if n := len(ks.free); n > 0 {
+		q, ks.free = ks.free[n-1], ks.free[:n-1]
 	} else {
-		l = &keyQueue{}
+		q = &keyQueue{}
 	}
-	l.head, l.tail, e.queue = e, e, l
-	ls.byKey[e.Key] = l
+	q.head, q.tail, q.unsent, e.queue = e, e, e, q
+	ks.byKey[e.Key] = q
 }
 
-// leave takes an entry out of its queue. If that makes another one the first, it is
-// returned.
-func (ls *keyQueues) leave(e *entry) (first *entry) {
-	l := e.queue
-	if l.head != e {
-		ahead := l.head
-		for ahead.next != e {
-			ahead = ahead.next
-		}
-		ahead.next = e.next
-		if l.tail == e {
-			l.tail = ahead
-		}
-		e.queue, e.next = nil, nil
+// remove takes an entry that is not in flight out of its queue, and returns the queue, or
+// nil if it is empty now.
+func (ks *keyQueues) remove(e *entry) *keyQueue {
+	q := e.queue
+	if q.unsent == e {
+		q.unsent = e.next
+	}
+	if e.next == nil {
+		q.tail = e.prev
+	} else {
+		e.next.prev = e.prev
+	}
+	switch {
+	case e.prev != nil:
+		e.prev.next = e.next
+	case e.next != nil:
+		q.head = e.next
+		// The map's key has to be the string of an event that is still here: a string
+		// keeps the block that it is a part of in memory.
+		ks.byKey[q.head.Key] = q
+	default:
+		delete(ks.byKey, e.Key)
+		q.head = nil
+		ks.free = append(ks.free, q)
+	}
+	e.queue, e.next, e.prev = nil, nil, nil
+	if q.head == nil {
 		return nil
 	}
-	l.head = e.next
-	if first = l.head; first != nil {
-		// The map's key is to be the string of an event that is still here: a
-		// string keeps the block it is a part of in memory.
-		ls.byKey[first.Key] = l
-	} else {
-		delete(ls.byKey, e.Key)
-		l.tail = nil
-		ls.free = append(ls.free, l)
-	}
-	e.queue, e.next = nil, nil
-	return first
+	return q
 }

@@ -18,7 +18,7 @@ type Machine struct {
 
 	window window
 	pool   pool
-	ready  heap[*entry] // waiting entries that may be sent, but for those that window.next will come to
+	ready  readyHeap // entries that may be sent to anybody, but for those that window.next will come to
 	queues keyQueues
 	timers heap[timer]
 	parked parked
@@ -175,8 +175,10 @@ type Send struct {
 // Delivery is one event, sent once.
 type Delivery struct {
 	Position uint64
-	Attempt  int // how often this machine has sent it, this time included
-	Raw      []byte
+	Attempt  int // how often it was sent, this time included
+	// Replay is set for a parked event that is delivered again.
+	Replay bool
+	Raw    []byte
 }
 
 // Advance does what time and the inputs since the last call have made possible.

@@ -36,15 +36,16 @@ type fate struct {
 	attempt int
 	failed  int
 	holder  *worker
-	sent    int // serial of the send
-	due     time.Time
+	sent    int       // serial of the send
+	due     time.Time // of a retry or of the time to ack; zero while others of the key are in flight before it
 }
 
 // worker is one subscriber.
 type worker struct {
-	lease  Lease
-	credit Credit
-	served int
+	lease   Lease
+	credit  Credit
+	workers int
+	served  int
 }
 
 func newModel(now time.Time, c Config) *model {
@@ -153,9 +154,52 @@ func (md *model) forget(f *fate) {
 	md.replays = slices.DeleteFunc(md.replays, func(o *fate) bool { return o == f })
 }
 
-// end finishes an event that was acked, skipped or dropped.
+// leads says that no event of the key is unfinished before f.
+func (md *model) leads(f *fate) bool {
+	return !f.ordered || md.o.holdsKeys() || !slices.ContainsFunc(md.window, func(o *fate) bool {
+		return o.ordered && o.Key == f.Key && o.Position < f.Position
+	})
+}
+
+// giveBack takes an event back, and those of its key that were sent behind it.
+func (md *model) giveBack(f *fate) {
+	for _, o := range md.all() {
+		if o == f || f.ordered && o.ordered && o.Key == f.Key && o.state == inFlight && o.sent > f.sent {
+			o.state, o.holder = waiting, nil
+		}
+	}
+}
+
+// begun is what a subscriber can be handling: the oldest of each key, and the oldest without
+// one, as many as it has workers.
+func (md *model) begun(w *worker) (fates []*fate) {
+	seen := map[string]int{}
+	for _, f := range md.inFlight(w) {
+		key, most := "-", w.workers
+		if f.ordered {
+			key, most = "key "+f.Key, 1
+		}
+		if seen[key]++; seen[key] <= most {
+			fates = append(fates, f)
+		}
+	}
+	return fates
+}
+
+// end finishes an event that was acked, skipped or dropped. The time of the next of its
+// key begins.
 func (md *model) end(f *fate) {
+	led, inFlightTo := md.leads(f), f.holder
 	f.holder = nil
+	defer func() {
+		for _, o := range md.all() {
+			if led && f.ordered && o.ordered && o.Key == f.Key && o.state == inFlight && o.holder == inFlightTo && md.leads(o) {
+				if at := md.now.Add(md.ackTimeout()); at.After(o.due) {
+					o.due = at
+				}
+			}
+		}
+	}()
 	if f.replay {
 		f.state, f.ordered = removing, false
 		return
@@ -164,11 +208,15 @@ func (md *model) end(f *fate) {
 	md.window = slices.DeleteFunc(md.window, func(o *fate) bool { return o == f })
 }
 
+func (md *model) ackTimeout() time.Duration {
+	return time.Duration(md.o.AckTimeoutMs) * time.Millisecond
+}
+
 // fail ends an attempt, and says whether the event was skipped by that.
 func (md *model) fail(f *fate, rest time.Duration) (skipped bool) {
-	f.holder = nil
 	f.failed++
 	if f.failed < md.o.Retry.Max {
+		md.giveBack(f)
 		if rest < 0 {
 			ms := md.o.Retry.MinMs
 			for range f.failed - 1 {
@@ -184,12 +232,14 @@ func (md *model) fail(f *fate, rest time.Duration) (skipped bool) {
 	}
 	switch md.o.Retry.Then {
 	case ThenPark:
+		md.giveBack(f)
 		md.park(f)
 	case ThenSkip:
 		md.end(f)
 		return true
 	case ThenStop:
-		f.state, f.failed = waiting, 0
+		md.giveBack(f)
+		f.failed = 0
 		md.mode = stopped
 	}
 	return false
@@ -202,7 +252,7 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 		switch {
 		case f.state == retrying && !f.due.After(now):
 			f.state = waiting
-		case f.state == inFlight && !f.due.After(now):
+		case f.state == inFlight && md.leads(f) && !f.due.After(now):
 			if md.fail(f, ByPolicy) {
 				skipped = append(skipped, f.Position)
 			}
@@ -210,24 +260,29 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 	}
 	sends = map[Lease][]Delivery{}
 	var w *worker
-	until := 0 // how many w may have in flight before another one gets some
+	until := 0                   // how many w may have in flight before another one gets some
+	served := map[*worker]bool{} // there is nothing left for
 	for md.sends() {
 		if w == nil || !md.wants(w) || len(md.inFlight(w)) >= until {
-			if w = md.willing(); w != nil {
-				until = len(md.inFlight(w)) + 1 + len(md.inFlight(w))/atATime
+			if w = md.willing(served); w == nil {
+				break
 			}
+			until = len(md.inFlight(w)) + 1 + len(md.inFlight(w))/atATime
 		}
-		f := md.sendable()
-		if w == nil || f == nil {
-			break
+		f := md.sendable(w)
+		if f == nil {
+			served[w], w = true, nil
+			continue
 		}
 		f.attempt++
-		f.state, f.holder, f.sent = inFlight, w, md.next()
-		f.due = now.Add(time.Duration(md.o.AckTimeoutMs) * time.Millisecond)
+		f.state, f.holder, f.sent, f.due = inFlight, w, md.next(), time.Time{}
+		if md.leads(f) {
+			f.due = now.Add(md.ackTimeout())
+		}
 		w.served = f.sent
 		w.credit.Events--
 		w.credit.Bytes -= int64(len(f.Raw))
-		sends[w.lease] = append(sends[w.lease], Delivery{Position: f.Position, Attempt: f.attempt})
+		sends[w.lease] = append(sends[w.lease], Delivery{Position: f.Position, Attempt: f.attempt, Replay: f.replay})
 	}
 	return sends, skipped
 }
@@ -236,9 +291,9 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 func (md *model) sends() bool { return md.mode == running && !md.draining }
 
 // willing is who is to get the next event.
-func (md *model) willing() (best *worker) {
+func (md *model) willing(but map[*worker]bool) (best *worker) {
 	for _, w := range md.workers {
-		if !md.wants(w) {
+		if !md.wants(w) || but[w] {
 			continue
 		}
 		if best == nil || cmp.Or(cmp.Compare(len(md.inFlight(w)), len(md.inFlight(best))), cmp.Compare(w.served, best.served)) < 0 {
@@ -253,20 +308,27 @@ func (md *model) wants(w *worker) bool {
 	return w.credit.Events > 0 && w.credit.Bytes > 0 && len(md.inFlight(w)) < md.o.BufferSize
 }
 
-// sendable is the next event to be sent.
-func (md *model) sendable() (best *fate) {
+// sendable is the next event to be sent to w.
+func (md *model) sendable(w *worker) (best *fate) {
 	for _, f := range md.all() {
-		if f.state == waiting && (best == nil || f.Position < best.Position) && !md.blocked(f) {
+		if f.state == waiting && (best == nil || f.Position < best.Position) && !md.blocked(f, w) {
 			best = f
 		}
 	}
 	return best
 }
 
-// blocked says that another event of the key is to be finished first.
-func (md *model) blocked(f *fate) bool {
+// blocked says that another event of the key is to be finished before f may go to w, or at
+// least to be in flight to w.
+func (md *model) blocked(f *fate, w *worker) bool {
 	return f.ordered && slices.ContainsFunc(md.all(), func(o *fate) bool {
-		return o != f && o.ordered && o.Key == f.Key && (o.state != waiting || o.Position < f.Position)
+		switch {
+		case o == f || !o.ordered || o.Key != f.Key:
+			return false
+		case md.o.holdsKeys():
+			return o.state != waiting || o.Position < f.Position
+		}
+		return o.Position < f.Position && (o.holder != w || w.workers > 1)
 	})
 }
 

@@ -100,11 +100,11 @@ func (m *Machine) park(e *entry, cause Cause, reason string) {
 // it are parked as they were.
 func (m *Machine) parkBehind(e *entry) {
 	behind := e.next
-	e.next, e.queue.tail = nil, e
+	e.next, e.queue.tail, e.queue.unsent = nil, e, e
 	for behind != nil {
 		o := behind
 		behind = o.next
-		o.queue, o.next = nil, nil
+		o.queue, o.next, o.prev = nil, nil, nil
 		if o.replay {
 			m.forget(o)
 		} else {

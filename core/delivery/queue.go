@@ -47,7 +47,6 @@ type heap[T ordered[T]] []T
 type ordered[T any] interface{ before(T) bool }
 
 var (
-	_ ordered[*entry]      = (*entry)(nil)
 	_ ordered[*subscriber] = (*subscriber)(nil)
 	_ ordered[timer]       = timer{}
 )
@@ -108,4 +107,69 @@ func (h *heap[T]) filter(wanted func(T) bool) {
 	for i := n/2 - 1; i >= 0; i-- {
 		h.fix(i)
 	}
+}
+
+// readyHeap has waiting entries that may be sent, the one with the lowest position first.
+// An entry knows its place in it, so that it can leave from anywhere.
+type readyHeap []*entry
+
+func (h *readyHeap) first() *entry {
+	if len(*h) == 0 {
+		return nil
+	}
+	return (*h)[0]
+}
+
+func (h *readyHeap) push(e *entry) {
+	*h = append(*h, e)
+	e.ready = h
+	h.up(len(*h) - 1)
+}
+
+func (h *readyHeap) remove(e *entry) {
+	s := *h
+	i, last := e.place, s[len(s)-1]
+	s[len(s)-1] = nil
+	*h = s[:len(s)-1]
+	e.ready, e.place = nil, 0
+	if last == e {
+		return
+	}
+	s[i], last.place = last, i
+	h.up(i)
+	h.down(last.place)
+}
+
+// up moves the entry at i towards the first, to where it belongs.
+func (h *readyHeap) up(i int) {
+	s, e := *h, (*h)[i]
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !e.before(s[parent]) {
+			break
+		}
+		s[i], s[parent].place = s[parent], i
+		i = parent
+	}
+	s[i], e.place = e, i
+}
+
+// down moves the entry at i towards the last, to where it belongs.
+func (h *readyHeap) down(i int) {
+	s, e := *h, (*h)[i]
+	for {
+		least := 2*i + 1
+		if least >= len(s) {
+			break
+		}
+		if right := least + 1; right < len(s) && s[right].before(s[least]) {
+			least = right
+		}
+		if !s[least].before(e) {
+			break
+		}
+		s[i], s[least].place = s[least], i
+		i = least
+	}
+	s[i], e.place = e, i
 }

@@ -58,10 +58,12 @@ type subscribers struct {
 type subscriber struct {
 	lease    Lease
 	consumer string
+	workers  int
 	credit   Credit
 	inFlight int
 	served   uint64 // the serial of the last send; who has the lowest waits longest
 	out      []Delivery
+	ready    readyHeap // what may be sent to this subscriber only, since it has others of the key
 
 	// sent has what was sent, in that order. What is answered is dropped when it
 	// comes to the front, or when too much of it has come together.
@@ -91,11 +93,13 @@ func (s *subscriber) before(o *subscriber) bool {
 
 func (s *subscriber) willing(buffer int) bool { return s.credit.some() && s.inFlight < buffer }
 
-// Join begins a lease. consumer is a name for people. The error is
+// Join begins a lease. consumer is a name for people; workers is how many events the
+// subscriber handles at a time, 1 if it is less. One that handles several gets one event of
+// a key at a time: it does not know the keys, and has to keep their order. The error is
 // subscription_in_use if the only subscriber is there already, and
 // too_many_subscribers if there are as many as may be. The subscription may be
 // paused or stopped: then nothing is sent yet.
-func (m *Machine) Join(consumer string, credit Credit) (Lease, error) {
+func (m *Machine) Join(consumer string, workers int, credit Credit) (Lease, error) {
 	if m.mode == lost {
 		return 0, core.Errorf(core.CodeUnavailable, "the subscription has moved to another owner")
 	}
@@ -108,7 +112,7 @@ func (m *Machine) Join(consumer string, credit Credit) (Lease, error) {
 		return 0, e
 	}
 	m.subs.lease++
-	s := &subscriber{lease: m.subs.lease, consumer: clip(consumer), served: m.nextSerial()}
+	s := &subscriber{lease: m.subs.lease, consumer: clip(consumer), workers: max(workers, 1), served: m.nextSerial()}
 	s.credit.add(credit)
 	m.subs.all = append(m.subs.all, s)
 	return s.lease, nil
@@ -135,7 +139,8 @@ func (m *Machine) Recall(l Lease, positions []uint64) error {
 		return err
 	}
 	s.credit = Credit{}
-	for _, position := range positions {
+	// From the last to the first: one that comes back takes those behind it back, too.
+	for _, position := range slices.Backward(slices.Sorted(slices.Values(positions))) {
 		e := m.inFlightTo(s, position)
 		if e == nil {
 			continue
@@ -145,8 +150,7 @@ func (m *Machine) Recall(l Lease, positions []uint64) error {
 			m.totals.redelivered--
 		}
 		e.attempt--
-		m.unsend(e)
-		m.requeue(e)
+		m.giveBack(e)
 	}
 	s.trim()
 	return nil
@@ -208,7 +212,7 @@ func (s *subscriber) compact() {
 func (s *subscriber) untimed() uint64 {
 	i := max(s.timed, s.sent.head)
 	for i < s.sent.tail {
-		if x := s.sent.at(i); !x.dead() && x.e.timer == 0 {
+		if x := s.sent.at(i); !x.dead() && x.e.timer == 0 && !x.e.overdue {
 			break
 		}
 		i++

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -208,7 +209,8 @@ func (w *walk) feed(scan int) {
 
 func (w *walk) join() {
 	c := Credit{int64(1 + w.n(20, "events")), int64(50 + w.n(400, "bytes"))}
-	l, err := w.m.Join("w", c)
+	workers := 1 + w.n(10, "workers")/6*2 // 1 or 3
+	l, err := w.m.Join("w", workers, c)
 	if limit := w.config.Options.ConcurrencyLimit; len(w.model.workers) >= limit {
 		want := core.CodeTooManySubscribers
 		if limit == 1 {
@@ -218,7 +220,7 @@ func (w *walk) join() {
 		return
 	}
 	w.wants(err, "")
-	w.model.workers = append(w.model.workers, &worker{l, c, w.model.next()})
+	w.model.workers = append(w.model.workers, &worker{l, c, workers, w.model.next()})
 }
 
 func (w *walk) wants(err error, code core.Code) {
@@ -247,11 +249,15 @@ func (w *walk) recall() {
 	who := w.any()
 	positions := w.some(who)
 	w.wants(w.m.Recall(who.lease, positions), "")
+	var recalled []*fate
 	for _, position := range positions {
-		if f := w.model.find(who, position); f != nil {
+		if f := w.model.find(who, position); f != nil && !slices.Contains(recalled, f) {
 			f.attempt--
-			f.state, f.holder = waiting, nil
+			recalled = append(recalled, f)
 		}
+	}
+	for _, f := range recalled {
+		w.model.giveBack(f)
 	}
 	who.credit = Credit{}
 }
@@ -264,12 +270,19 @@ func (w *walk) leave() {
 func (w *walk) goes(who *worker, clean bool) {
 	w.wants(w.m.Leave(w.now, who.lease, clean), "")
 	w.model.now = w.now
-	for _, f := range w.model.inFlight(who) {
-		if clean {
-			f.state, f.holder = waiting, nil
-		} else if w.model.fail(f, 0) {
-			w.truth[f.Position] = true
+	if !clean {
+		for _, f := range w.model.begun(who) {
+			backoff := time.Duration(0)
+			if f.failed > 0 {
+				backoff = w.config.Options.Retry.backoff(f.failed)
+			}
+			if w.model.fail(f, backoff) {
+				w.truth[f.Position] = true
+			}
 		}
+	}
+	for _, f := range w.model.inFlight(who) {
+		w.model.giveBack(f)
 	}
 	w.model.workers = slices.DeleteFunc(w.model.workers, func(o *worker) bool { return o == who })
 	w.gone = append(w.gone, who.lease)
@@ -304,6 +317,21 @@ func (w *walk) answer(who *worker, positions []uint64, err error, do func(*fate)
 			others = append(others, position)
 		}
 	}
+	w.unexpected(others, err)
+}
+
+// answerBack is answer, from the last event that was sent to the first.
+func (w *walk) answerBack(who *worker, positions []uint64, err error, do func(*fate)) {
+	var fates []*fate
+	w.answer(who, positions, err, func(f *fate) { fates = append(fates, f) })
+	slices.SortFunc(fates, func(a, b *fate) int { return cmp.Compare(b.sent, a.sent) })
+	for _, f := range slices.Compact(fates) {
+		do(f)
+	}
+}
+
+// unexpected checks the error for positions that were not in flight.
+func (w *walk) unexpected(others []uint64, err error) {
 	if len(others) == 0 {
 		w.wants(err, "")
 		return
@@ -333,6 +361,7 @@ func (w *walk) ackUpTo() {
 	}
 	i := w.n(len(fates), "which")
 	w.wants(w.m.AckUpTo(w.now, who.lease, fates[i].Position), "")
+	w.model.now = w.now
 	for _, f := range fates[:i+1] {
 		w.acked(f)
 	}
@@ -343,19 +372,23 @@ func (w *walk) nack() {
 	positions := w.some(who)
 	n := Nack{Action: rapid.SampledFrom([]Action{ActionRetry, ActionRetry, ActionRetry, ActionPark, ActionSkip, ActionStop}).Draw(w.T, "action"),
 		Delay: rapid.SampledFrom([]time.Duration{ByPolicy, 0, 70 * time.Millisecond}).Draw(w.T, "delay")}
-	w.answer(who, positions, w.m.Nack(w.now, who.lease, positions, n), func(f *fate) {
+	answer := w.answerBack
+	if n.Action == ActionSkip {
+		answer = w.answer
+	}
+	answer(who, positions, w.m.Nack(w.now, who.lease, positions, n), func(f *fate) {
 		switch n.Action {
 		case ActionRetry:
 			if w.model.fail(f, n.Delay) {
 				w.truth[f.Position] = true
 			}
 		case ActionPark:
-			f.holder = nil
+			w.model.giveBack(f)
 			w.model.park(f)
 		case ActionSkip:
 			w.acked(f)
 		case ActionStop:
-			f.state, f.holder = waiting, nil
+			w.model.giveBack(f)
 			w.model.mode = stopped
 		}
 	})
@@ -555,9 +588,9 @@ func (w *walk) drain() {
 	w.m.Resume()
 	w.m.Undrain()
 	w.model.mode, w.model.draining = running, false
-	l, err := w.m.Join("last", Credit{1 << 30, 1 << 30})
+	l, err := w.m.Join("last", 1, Credit{1 << 30, 1 << 30})
 	w.wants(err, "")
-	w.model.workers = []*worker{{l, Credit{1 << 30, 1 << 30}, w.model.next()}}
+	w.model.workers = []*worker{{l, Credit{1 << 30, 1 << 30}, 1, w.model.next()}}
 	head := uint64(0)
 	if len(w.log) > 0 {
 		head = w.log[len(w.log)-1].Position
@@ -641,7 +674,9 @@ func sameSends(got, want map[Lease][]Delivery) error {
 		}
 	}
 	for l, events := range got {
-		if !slices.EqualFunc(events, want[l], func(a, b Delivery) bool { return a.Position == b.Position && a.Attempt == b.Attempt }) {
+		if !slices.EqualFunc(events, want[l], func(a, b Delivery) bool {
+			return a.Position == b.Position && a.Attempt == b.Attempt && a.Replay == b.Replay
+		}) {
 			return fmt.Errorf("sent to %d %+v, want %+v", l, events, want[l])
 		}
 	}

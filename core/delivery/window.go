@@ -79,16 +79,6 @@ func (w *window) sweep(stored uint64) (beyond int) {
 	return beyond
 }
 
-// first is the first entry that was not looked at and may be sent, or nil.
-func (w *window) first() *entry {
-	for ; w.next < w.entries.tail; w.next++ {
-		if e := w.entries.at(w.next).e; e != nil && e.state == waiting && e.leads() {
-			return e
-		}
-	}
-	return nil
-}
-
 // find is the unfinished entry of a position, or nil. What is asked for is mostly
 // what follows, and otherwise not far from where it would be without gaps.
 func (w *window) find(position uint64) *entry {

@@ -246,7 +246,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 		return nil, h.ended
 	}
 	now := time.Now()
-	lease, err := h.machine.Join(r.Consumer, r.Credit)
+	lease, err := h.machine.Join(r.Consumer, r.Workers, r.Credit)
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,10 @@ type JoinRequest struct {
 	Transient bool
 	// Consumer is a name for people.
 	Consumer string
-	Credit   delivery.Credit
+	// Workers is how many events the consumer handles at a time; 1 if 0. With more, one
+	// event of a key is in flight to it at a time.
+	Workers int
+	Credit  delivery.Credit
 	// Wake is called when Take may have something to tell. It must not wait, nor call
 	// the Subscriber. It may be nil; JoinWaiting is for a goroutine that waits.
 	Wake func()

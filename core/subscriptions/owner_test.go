@@ -144,7 +144,12 @@ type consumer struct {
 
 func (n *node) join(name string, credit delivery.Credit) *consumer {
 	n.t.Helper()
-	s, err := subscriptions.JoinWaiting(n.t.Context(), n, subscriptions.JoinRequest{Name: name, Consumer: "c", Credit: credit})
+	return n.joinAs(subscriptions.JoinRequest{Name: name, Consumer: "c", Credit: credit})
+}
+
+func (n *node) joinAs(r subscriptions.JoinRequest) *consumer {
+	n.t.Helper()
+	s, err := subscriptions.JoinWaiting(n.t.Context(), n, r)
 	if err != nil {
 		n.t.Fatal(err)
 	}

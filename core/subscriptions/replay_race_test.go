@@ -27,7 +27,7 @@ func TestReplayBesideLive(t *testing.T) {
 			n := newNode(t, memory.New())
 			n.put("s", change)
 			n.fillCounted(0, events)
-			c := n.join("s", unlimited)
+			c := n.joinAs(subscriptions.JoinRequest{Name: "s", Credit: unlimited, Workers: 2})
 			for left := events; left > 0; {
 				positions := c.takeCounted(left)
 				left -= len(positions)

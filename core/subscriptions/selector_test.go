@@ -81,8 +81,8 @@ func TestFaultsArePerEvent(t *testing.T) {
 	}
 }
 
-// With a key of metadata, events of different keys are out at a time, and of one key
-// one; those without it share one.
+// With a key of metadata, a consumer with workers has events of different keys at a time,
+// and of one key one; those without it share one.
 func TestKeysOfMetadata(t *testing.T) {
 	overEngines(t, func(t *testing.T, n *node) {
 		var c core.Commit
@@ -98,7 +98,7 @@ func TestKeysOfMetadata(t *testing.T) {
 			subscriptions.ByMetadata + "n": {1, 3, 4},
 		} {
 			n.put(by, func(d *subscriptions.Definition) { d.PartitionBy = by })
-			s := n.join(by, unlimited)
+			s := n.joinAs(subscriptions.JoinRequest{Name: by, Credit: unlimited, Workers: 2})
 			wantPositions(t, s.take(3), first)
 			s.ack(first...)
 			rest := slices.DeleteFunc(numbers(1, 5), func(p uint64) bool { return slices.Contains(first, p) })

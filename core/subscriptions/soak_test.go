@@ -115,7 +115,7 @@ func (c *crowd) checkCheckpoint() {
 // consume joins again and again until ctx ends.
 func (c *crowd) consume(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		s, err := subscriptions.JoinWaiting(ctx, c, subscriptions.JoinRequest{Name: c.name, Consumer: "crowd", Credit: unlimited})
+		s, err := subscriptions.JoinWaiting(ctx, c, subscriptions.JoinRequest{Name: c.name, Consumer: "crowd", Credit: unlimited, Workers: 2})
 		if errors.Is(err, core.CodeTooManySubscribers) || ctx.Err() != nil {
 			continue
 		}

@@ -107,12 +107,13 @@ func TestTransientCompeting(t *testing.T) {
 		d.From = core.From{Kind: core.FromEnd}
 	})
 	a.ack(1)
-	wantPositions(t, b.take(1), []uint64{4})
+	wantPositions(t, b.take(2), []uint64{4, 7}) // the key has moved
 	_, err := n.Join(t.Context(), subscriptions.JoinRequest{Name: "s", Transient: true, Definition: definition(nil), Credit: unlimited})
 	n.wants(err, core.CodeSubscriptionOptionsDiffer)
 	_, err = n.Join(t.Context(), subscriptions.JoinRequest{Name: "s", Transient: true, Credit: unlimited})
 	n.wants(err, core.CodeTooManySubscribers)
 	a.Leave(false)
+	b.ack(4)
 	wantPositions(t, b.take(1), []uint64{2})
 	b.Leave(true)
 	wantPositions(t, n.joinTransient("s", two).take(2), []uint64{1, 2})

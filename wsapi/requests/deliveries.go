@@ -23,10 +23,14 @@ func NoSubscriptions() error {
 	return core.Errorf(core.CodeNotSupported, "this server has no named subscriptions")
 }
 
-// Consumer checks the name of a consumer.
-func Consumer(name string) error {
-	if len(name) > maxConsumerBytes || strings.ContainsFunc(name, unicode.IsControl) {
+// Consumer checks the name of a consumer and how many events it handles at a time; 0 is
+// that it does not say.
+func Consumer(name string, workers int) error {
+	switch {
+	case len(name) > maxConsumerBytes || strings.ContainsFunc(name, unicode.IsControl):
 		return core.Errorf(core.CodeInvalidRequest, "consumer has at most %d bytes and no control characters", maxConsumerBytes)
+	case workers < 0:
+		return core.Errorf(core.CodeInvalidRequest, "workers is %d, it may be from 1", workers)
 	}
 	return nil
 }

@@ -63,7 +63,8 @@ type (
 		Subscription string         `json:"subscription,omitzero"`
 		Transient    bool           `json:"transient,omitzero"` // nothing of it is stored
 		Consumer     string         `json:"consumer,omitzero"`
-		Ack          string         `json:"ack,omitzero"` // "explicit" is all there is
+		Workers      int            `json:"workers,omitzero"` // events that the consumer handles at a time
+		Ack          string         `json:"ack,omitzero"`     // "explicit" is all there is
 		Options      jsontext.Value `json:"options,omitzero"`
 		AnyOptions   bool           `json:"anyOptions,omitzero"`  // Options are for creating it only
 		Incarnation  string         `json:"incarnation,omitzero"` // that was joined before, and no other

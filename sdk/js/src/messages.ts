@@ -130,6 +130,7 @@ export interface NamedFields {
   subscription: string;
   transient?: boolean | undefined;
   consumer?: string | undefined;
+  workers?: number | undefined;
   options?: object | undefined;
   anyOptions?: boolean | undefined;
   incarnation?: string | undefined;
@@ -137,7 +138,7 @@ export interface NamedFields {
 }
 
 export function namedText(id: number, sub: number, f: NamedFields): string {
-  const { credit, subscription, consumer, options, incarnation } = f;
+  const { credit, subscription, consumer, workers, options, incarnation } = f;
   const transient = f.transient || undefined;
   const anyOptions = f.anyOptions || undefined;
   return JSON.stringify({
@@ -148,6 +149,7 @@ export function namedText(id: number, sub: number, f: NamedFields): string {
     subscription,
     transient,
     consumer,
+    workers,
     ack: "explicit",
     options,
     anyOptions,

@@ -31,7 +31,7 @@ export interface SubscriptionOptions {
   };
   /** Chooses what of an event is delivered. */
   map?: unknown;
-  /** What events have to have in common to be delivered in order, one at a time: "none", "stream", … */
+  /** What events have to have in common to be delivered in order, to one subscriber at a time: "none", "stream", … */
   partitionBy?: string;
   /** How many subscribers there may be; 1 by default. */
   concurrencyLimit?: number;
@@ -82,6 +82,11 @@ export interface SubscribeOptions {
   onStatus?: ((s: SubscriptionStatus) => void) | undefined;
   /** Who this subscriber is, for people who look at the subscription. */
   consumer?: string | undefined;
+  /**
+   * How many events are handled at a time, by consume or by who takes them; 1 by default, and
+   * in order only then or with partitions. With more, the server sends one event of a key at a time.
+   */
+  workers?: number | undefined;
   /** Ends it: who waits for deliveries gets canceled. */
   signal?: AbortSignal | undefined;
   /** How long it may take to join, in ms; 30,000 if absent. */
@@ -107,8 +112,6 @@ export type Handler = (d: Delivery) => unknown;
 
 /** How Subscriber.consume goes about it. */
 export interface ConsumeOptions {
-  /** How many events are handled at a time; 1 by default, and in order only then or with partitions. */
-  workers?: number | undefined;
   /** Takes no more events: those that are being handled may finish, and are answered. */
   signal?: AbortSignal | undefined;
 }
@@ -222,7 +225,7 @@ export class Subscriber implements AsyncIterable<Delivery> {
       }
     };
     try {
-      const workers = await Promise.allSettled(Array.from({ length: Math.max(1, o.workers ?? 1) }, work));
+      const workers = await Promise.allSettled(Array.from({ length: this.#sub.workers }, work));
       for (const w of workers) if (w.status === "rejected") throw w.reason;
     } finally {
       o.signal?.removeEventListener("abort", stop);
@@ -361,6 +364,7 @@ class NamedSub implements Sub {
   readonly #link: Link;
   readonly #subscription: string;
   readonly #options: SubscribeOptions;
+
   readonly #limits: ReturnType<typeof bound>;
   readonly #leases = new WeakMap<Delivery, Lease>();
   #lease: Lease;
@@ -384,12 +388,18 @@ class NamedSub implements Sub {
     );
   }
 
+  /** How many events consume handles at a time. */
+  get workers(): number {
+    return Math.max(1, this.#options.workers ?? 1);
+  }
+
   subscribe(id: number): string {
-    const { consumer, transient } = this.#options;
+    const { consumer, workers, transient } = this.#options;
     return namedText(id, this.num, {
       subscription: this.#subscription,
       transient,
       consumer,
+      workers,
       ...this.#asked(),
       credit: this.inbox.allowance(),
     });

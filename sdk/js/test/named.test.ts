@@ -93,7 +93,7 @@ for (const json of [false, true]) {
     );
     const states: SubscriptionStatus[] = [];
     const options = { stream: "s", retry: { minMs: 0 } };
-    const subscriber = c.subscribe("work", { options, onStatus: (s) => states.push(s) });
+    const subscriber = c.subscribe("work", { options, workers: 4, onStatus: (s) => states.push(s) });
     assert.equal(subscriber.status.state, "idle");
     const stop = new AbortController();
     const [handled, at]: [number[], { now: number; most: number }] = [[], { now: 0, most: 0 }];
@@ -108,7 +108,7 @@ for (const json of [false, true]) {
         // What is handled when the signal comes may finish.
         if (handled.length === 15) stop.abort();
       },
-      { workers: 4, signal: stop.signal },
+      { signal: stop.signal },
     );
     await consuming;
     assert.equal(at.most, 4);

@@ -68,7 +68,7 @@ export async function consume(url: string, total: number): Promise<{ handled: nu
     Array.from({ length: total }, (_, i) => ({ type: "A", data: i })),
   );
   const stop = new AbortController();
-  const subscriber = c.subscribe("work", { transient: true, options: { stream: "consume", retry: { minMs: 0 } } });
+  const subscriber = c.subscribe("work", { transient: true, workers: 3, options: { stream: "consume", retry: { minMs: 0 } } });
   const handled: number[] = [];
   let attempts = 0;
   let state = "";
@@ -81,7 +81,7 @@ export async function consume(url: string, total: number): Promise<{ handled: nu
       state = subscriber.status.state;
       stop.abort();
     },
-    { workers: 3, signal: stop.signal },
+    { signal: stop.signal },
   );
   await c.close();
   return { handled, state, attempts };
