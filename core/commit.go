@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -309,6 +310,21 @@ func (r *RecordOp) validate() *Error {
 			clip(r.Table), clip(r.Key), len(r.Value), MaxRecordValueBytes)
 		err.Limit = MaxRecordValueBytes
 		return err
+	}
+	return nil
+}
+
+// validate checks r, of which parts may come from a client.
+func (r *RecordsRequest) validate() error {
+	if r.Table == "" || len(r.Table) > MaxRecordKeyBytes || !printable(r.Table) {
+		return Errorf(CodeInvalidRequest, "%q is not a table of records", clip(r.Table))
+	}
+	if len(r.Keys) > MaxCommitRecords {
+		return Errorf(CodeInvalidRequest, "%d keys, the limit is %d", len(r.Keys), MaxCommitRecords)
+	}
+	bad := func(key string) bool { return len(key) > MaxRecordKeyBytes || !utf8.ValidString(key) }
+	if bad(r.Prefix) || bad(r.After) || slices.ContainsFunc(r.Keys, bad) {
+		return Errorf(CodeInvalidRequest, "what is asked for of table %q cannot be a record's key", r.Table)
 	}
 	return nil
 }

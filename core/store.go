@@ -144,6 +144,9 @@ func (s *Store) Streams(ctx context.Context, r StreamsRequest) (StreamsPage, err
 // Records lists records of a table in the byte order of their keys, with the
 // limits of Streams.
 func (s *Store) Records(ctx context.Context, r RecordsRequest) ([]Record, error) {
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
 	r.Limit = pageLimit(r.Limit)
 	return s.engine.Records(ctx, r)
 }

@@ -14,7 +14,7 @@ import (
 // Run holds an engine to the contract. open makes one with an empty log; the
 // suite closes it.
 func Run(t *testing.T, open func(t testing.TB) core.Engine) {
-	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, recordTests, readTests, listTests, closeTests,
+	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, recordTests, readTests, listTests, inputTests, closeTests,
 		concurrentTests, walkTests)
 	runTests(t, tests, func(t *testing.T, run func(s *suite)) {
 		engine := open(t)
