@@ -288,7 +288,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "The detail says which event failed, and how. Subscribe again when that is mended, or after that event."},
 	CodeInvalidExpression: {Class: ClassUsage, Status: 400,
 		Title: "Not an expression that can be used here",
-		Fix:   "The detail says where. Expressions are CEL over stream, type, version, position, id, time, recorded, data and metadata; that of a filter is a bool."},
+		Fix:   "The detail says where. Expressions are CEL over stream, type, version, position, id, time, recorded, data and metadata. A filter is a bool, patterns of matches and time zones are literals, and messages of protocol buffers cannot be made."},
 	CodeSubscriptionOptionsDiffer: {Class: ClassConflict, Status: 409,
 		Title: "The subscription exists with other options",
 		Fix:   "Leave the options out to join it as it is, or change or delete the subscription first."},

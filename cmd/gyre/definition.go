@@ -21,7 +21,8 @@ version, or position of $all, the first to be delivered), a time, or a cursor.
 
 --types and --streams take patterns, in which * stands for any characters; --where an
 expression in CEL over stream, type, version, position, id, time, recorded, data and
-metadata, such as 'data.total > 100'.
+metadata, such as 'data.total > 100'. An event is parked if an expression fails on it, or
+costs too much for it.
 
 --partition-by keeps the order of events with the same key, whatever the workers and
 subscribers: stream, correlation_id, metadata:NAME or expr:EXPRESSION. Without
