@@ -29,8 +29,9 @@ type ticketed struct {
 }
 
 // write decides a group and hands its frames to the system; what is left is
-// the sync. An error means that the outcome of all of it is unknown.
-func (e *Engine) write(group []*core.Commit) (core.Step, ticketed, error) {
+// the sync. Commits with records get the refusal, if there is one. An error means
+// that the outcome of all of it is unknown.
+func (e *Engine) write(group []*core.Commit, refusal error) (core.Step, ticketed, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w := &e.writer
@@ -44,7 +45,7 @@ func (e *Engine) write(group []*core.Commit) (core.Step, ticketed, error) {
 	slab := make([]core.Appended, countAppends(group))
 	for i, c := range group {
 		n := len(c.Appends)
-		step.Outcomes[i] = e.commit(c, slab[:n:n], &step.Written)
+		step.Outcomes[i] = e.commit(c, refusal, slab[:n:n], &step.Written)
 		slab = slab[n:]
 		if err := e.appender.failure(); err != nil {
 			return step, ticketed{}, err
@@ -67,15 +68,18 @@ func countAppends(group []*core.Commit) (n int) {
 	return n
 }
 
-// commit decides one Commit and, unless it is refused, adds its frame. placed
-// has room for its Appends.
-func (e *Engine) commit(c *core.Commit, placed []core.Appended, written *core.Batch) core.Outcome {
+// commit decides one Commit and, unless it is refused, adds its frame. refusal is
+// what it is answered if it has records and is no retry. placed has room for its Appends.
+func (e *Engine) commit(c *core.Commit, refusal error, placed []core.Appended, written *core.Batch) core.Outcome {
 	duplicate, err := e.decide(c)
 	if err != nil {
 		return core.Outcome{Err: err}
 	}
 	if duplicate != nil {
 		return core.Outcome{Result: *duplicate}
+	}
+	if refusal != nil && len(c.Records) > 0 {
+		return core.Outcome{Err: refusal}
 	}
 	number := e.writer.header.number
 	if err := e.makeRoom(maxFrameBytes(c), written); err != nil {
@@ -84,16 +88,17 @@ func (e *Engine) commit(c *core.Commit, placed []core.Appended, written *core.Ba
 	if e.writer.header.number != number {
 		e.writer.decision.unplace() // the streams have no entries in the new table yet
 	}
-	changes, err := e.records.changes(c.Records)
-	if err != nil {
-		return core.Outcome{Err: err}
-	}
-	e.encode(c, changes, placed)
+	e.encode(c, e.writer.changes(c.Records, e.index.view.Load()), placed)
 	position := uint64(0)
 	if len(placed) > 0 {
 		position = placed[len(placed)-1].LastPosition
 	}
 	return core.Outcome{Result: core.Result{Appends: placed, Position: position}}
+}
+
+// changes are what operations on records do in the frame that comes next.
+func (w *writer) changes(ops []core.RecordOp, v *view) []recordChange {
+	return changes(ops, w.decision.revisions, v.bytesBefore(at(w.header.number, w.builder.end())))
 }
 
 // maxFrameBytes bounds the frame of c.
@@ -191,7 +196,7 @@ func (e *Engine) makeRoom(n int64, written *core.Batch) error {
 	if w.builder.end()+n <= w.capacity || w.last.end.byte() == headerBytes {
 		return nil
 	}
-	if err := e.keeper.blocked(); err != nil && !e.keeper.due() {
+	if err := e.recovery.blocked(); err != nil && !e.recovery.due() {
 		return cannotWrite(err)
 	}
 	if err := e.flush(written); err != nil {
@@ -201,7 +206,7 @@ func (e *Engine) makeRoom(n int64, written *core.Batch) error {
 		return err
 	}
 	if err := e.begin(w.last); err != nil {
-		e.keeper.block(err)
+		e.recovery.block(err)
 		return cannotWrite(err)
 	}
 	return nil
@@ -246,7 +251,7 @@ func (e *Engine) begin(m mark) error {
 	table := newMemtable(&h, w.table.ids.used)
 	e.index.seal(m.end, table, h.salt)
 	e.use(file, h, table, mark{at(number, headerBytes), at(number, 0), m.head, m.recorded})
-	e.keeper.clear()
+	e.recovery.clear()
 	return nil
 }
 
@@ -268,7 +273,7 @@ func (e *Engine) resume() error {
 	if failed == nil {
 		return nil
 	}
-	if e.keeper.blocked() != nil && !e.keeper.due() {
+	if e.recovery.blocked() != nil && !e.recovery.due() {
 		return cannotWrite(failed)
 	}
 	m := *e.appender.durable.Load()
@@ -278,7 +283,7 @@ func (e *Engine) resume() error {
 	w.last = m
 	w.builder.reset(m.end.byte(), w.header.salt)
 	if err := e.begin(m); err != nil {
-		e.keeper.block(err)
+		e.recovery.block(err)
 		return cannotWrite(err)
 	}
 	e.logger.Warn("the log goes on in a new segment after an error",

@@ -232,9 +232,9 @@ func openOn(t testing.TB, fs FS, dir string) (*Engine, error) {
 	t.Helper()
 	e, err := Open(context.Background(), Config{Dir: dir, FS: fs, SegmentBytes: testSegmentBytes})
 	if err == nil {
-		e.keeper.mu.Lock()
-		e.keeper.maxPause = time.Millisecond
-		e.keeper.mu.Unlock()
+		e.recovery.mu.Lock()
+		e.recovery.maxPause = time.Millisecond
+		e.recovery.mu.Unlock()
 		e.index.mu.Lock()
 		e.index.pause = time.Millisecond
 		e.index.mu.Unlock()

@@ -18,6 +18,8 @@ type decision struct {
 	window idWindow // of the same
 	seen   idTable  // to find an id that is given twice
 
+	revisions []uint64 // of records, 0 where nothing is expected
+
 	places  []place // one for each stream
 	placeOf []int32 // which of them an Append writes
 	byName  map[string]int32
@@ -47,7 +49,10 @@ func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
 	if err := e.checkStreams(c); err != nil {
 		return nil, err
 	}
-	return nil, e.records.check(c.Records, len(c.Appends)+len(c.Checks))
+	d := &e.writer.decision
+	var err error
+	d.revisions, err = e.records.check(c.Records, len(c.Appends)+len(c.Checks), d.revisions[:0])
+	return nil, err
 }
 
 // lookUp compares the ids of c with the log's (P5). It answers the result of an

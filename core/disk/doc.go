@@ -57,7 +57,7 @@
 // All methods of Engine are safe for concurrent use. One goroutine at a time
 // decides and writes, as the owner of Engine.mu. Locks are taken in this order:
 // Engine.life, Engine.mu, index.working, index.mu, index.reading, and last those
-// of a memtable, the appender, the records, the keeper, the pace, which call nothing
+// of a memtable, the appender, the records, the recovery, the pace, which call nothing
 // that takes another.
 //
 //	goroutine   owner          what it does                              ends
@@ -65,7 +65,7 @@
 //	flusher     index          makes runs of sealed memtables            index.close
 //	merger      index          merges runs                               index.close
 //	records     recordStore    takes changes to records.db, snapshots    recordStore.close
-//	keeper      keeper         tries to go on after the disk has failed  keeper.close
+//	recovery      recovery         tries to go on after the disk has failed  recovery.close
 //
 // Engine.Close calls these and returns when all have ended.
 package disk

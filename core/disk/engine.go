@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -28,7 +29,7 @@ type Engine struct {
 	index     *index
 	records   *recordStore
 	prepare   *preparer
-	keeper    *keeper
+	recovery  *recovery
 
 	closing atomic.Bool
 	life    sync.RWMutex // held by every call for reading, by Close for writing
@@ -60,7 +61,7 @@ func (e *Engine) State() core.State {
 	s := core.State{Log: e.id, Timelines: e.timelines, Head: m.head, Bytes: e.index.view.Load().bytesBefore(m.end)}
 	if err := e.appender.failure(); err != nil {
 		s.ReadOnly = cannotWrite(err)
-	} else if err := e.keeper.blocked(); err != nil {
+	} else if err := e.recovery.blocked(); err != nil {
 		s.ReadOnly = cannotWrite(err)
 	} else if err := e.index.failure(); err != nil {
 		s.ReadOnly = cannotWrite(err)
@@ -86,10 +87,11 @@ func (e *Engine) Close() error {
 		defer e.life.Unlock()
 		return nil
 	}
-	e.index.hurry()
+	e.index.stopWaiting()
+	e.records.stopWaiting()
 	e.life.Lock()
 	defer e.life.Unlock()
-	e.keeper.close()
+	e.recovery.close()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.writer.end(e.appender)
@@ -135,12 +137,16 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	if err := e.index.room(ctx, &e.closing); err != nil {
 		return core.FailStep(group, err)
 	}
-	step, t, err := e.write(group)
+	var refusal error
+	if slices.ContainsFunc(group, func(c *core.Commit) bool { return len(c.Records) > 0 }) {
+		refusal = e.records.room(ctx)
+	}
+	step, t, err := e.write(group, refusal)
 	if err == nil && t.wait {
 		err = e.appender.wait(t.ticket, &e.mu)
 	}
 	if err != nil {
-		e.keeper.mend()
+		e.recovery.mend()
 		return unknown(step, err)
 	}
 	return step

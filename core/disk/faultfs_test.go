@@ -119,12 +119,12 @@ func (f *faultFS) SyncDir(dir string) error {
 	if err := f.change("syncdir", dir); err != nil {
 		return err
 	}
-	f.settle(dir, func() bool { return true })
+	f.persist(dir, func() bool { return true })
 	return nil
 }
 
-// settle takes changes of names in dir to the disk, those that luck wants.
-func (f *faultFS) settle(dir string, luck func() bool) {
+// persist takes changes of names in dir to the disk, those that luck wants.
+func (f *faultFS) persist(dir string, luck func() bool) {
 	in := func(name string) bool { return filepath.Dir(name) == dir }
 	for _, name := range slices.Sorted(maps.Keys(f.names)) {
 		if in(name) && f.disk[name] != f.names[name] && luck() {
@@ -184,7 +184,7 @@ func (f *faultFS) crash(random *rand.Rand) *faultFS {
 		return random.IntN(2) == 0
 	}
 	for _, dir := range f.dirs() {
-		f.settle(dir, luck)
+		f.persist(dir, luck)
 	}
 	after := newFaultFS()
 	copied := map[*faultFile]*faultFile{}

@@ -143,8 +143,8 @@ func (ix *index) failure() error {
 	return ix.refusal()
 }
 
-// hurry wakes whoever waits for room; there will be none.
-func (ix *index) hurry() {
+// stopWaiting wakes whoever waits for room; there will be none.
+func (ix *index) stopWaiting() {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.closing = true

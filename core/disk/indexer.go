@@ -27,7 +27,7 @@ func (ix *index) start(log string, sealed func(end offset)) {
 // close ends the goroutines and closes the runs. What is not flushed is made
 // from the log when it is next opened.
 func (ix *index) close() {
-	ix.hurry()
+	ix.stopWaiting()
 	ix.done.Wait()
 	for _, r := range ix.view.Load().runs {
 		_ = r.file.Close()

@@ -322,7 +322,7 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	r := newReplay(h, e.records)
 	t, err := scanTail(file, *h, r.visitor())
 	if err == nil {
-		err = e.settleTail(file, h, t)
+		err = e.repairTail(file, h, t)
 	}
 	if err != nil {
 		_ = file.Close()
@@ -333,13 +333,13 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	e.prepare = newPreparer(func(number uint32, p *pace) (File, error) {
 		return prepareSegment(e.fs, e.logDir(), number, e.config.SegmentBytes, p)
 	})
-	e.keeper = newKeeper(e.tryAgain)
+	e.recovery = newRecovery(e.tryAgain)
 	e.appender.onDurable = e.records.publish
 	m := mark{end: at(h.number, t.end), frame: r.frame, head: t.next - 1, recorded: max(h.recorded, r.recorded)}
 	e.use(file, *h, r.table, m)
 	e.records.publishReplayed(m)
 	if err := e.beginTimeline(); err != nil {
-		e.keeper.close()
+		e.recovery.close()
 		e.prepare.close()
 		return err
 	}
@@ -349,12 +349,12 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	return nil
 }
 
-// settleTail makes the disk agree with what was found: the frames that no
+// repairTail makes the disk agree with what was found: the frames that no
 // other frame knows to be durable are written once more, and what is behind
 // them is filled with zeros. A process that was killed leaves frames that only
 // the system's cache has, and after a sync that failed the cache may call them
 // written when they are not; readers and retries are about to rely on them.
-func (e *Engine) settleTail(file File, h *segmentHeader, t tail) error {
+func (e *Engine) repairTail(file File, h *segmentHeader, t tail) error {
 	again := make([]byte, t.end-t.durable)
 	if _, err := file.ReadAt(again, t.durable); err != nil && err != io.EOF {
 		return err
@@ -376,7 +376,7 @@ func (e *Engine) settleTail(file File, h *segmentHeader, t tail) error {
 	return file.Datasync()
 }
 
-// tryAgain is the keeper's: it goes on in a new segment if the log is stuck.
+// tryAgain is the recovery's: it goes on in a new segment if the log is stuck.
 func (e *Engine) tryAgain() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -386,7 +386,7 @@ func (e *Engine) tryAgain() error {
 	if e.appender.failure() != nil {
 		return e.resume()
 	}
-	if e.keeper.blocked() == nil {
+	if e.recovery.blocked() == nil {
 		return nil
 	}
 	w := &e.writer
@@ -394,7 +394,7 @@ func (e *Engine) tryAgain() error {
 		return err
 	}
 	if err := e.begin(w.last); err != nil {
-		e.keeper.block(err)
+		e.recovery.block(err)
 		return err
 	}
 	return nil

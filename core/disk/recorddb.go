@@ -361,6 +361,12 @@ func rows(tx *bbolt.Tx) iter.Seq2[recordChange, error] {
 	}
 }
 
+// size is that of the database.
+func (d *recordDB) size() (bytes int64) {
+	_ = d.db.View(func(tx *bbolt.Tx) error { bytes = tx.Size(); return nil }) // never an error
+	return bytes
+}
+
 func (d *recordDB) close() error {
 	if d.db == nil {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -31,15 +32,18 @@ type recordStore struct {
 	flushing *changeTree
 
 	bytes   int    // of fresh
+	leaving int    // bytes of flushing
+	failed  error  // why the last flush did not reach the database
 	flushed offset // the database has all changes before it
 	seen    mark   // fresh has those after it and before this
 	logged  int64  // bytes of changes since the last snapshot
 	wanted  bool   // a flush
 	closing bool
 
+	flushAt    int   // a flush is due when fresh has that many bytes
 	snapshotAt int64 // the next snapshot is due when that many bytes were logged
 
-	wake sync.Cond // wanted or closing
+	wake sync.Cond // wanted or closing, a flush ended, who waits gives up
 	done sync.WaitGroup
 }
 
@@ -64,8 +68,13 @@ type pendingRevision struct {
 }
 
 const (
-	// freshBytes of changes are kept before they go to the database.
+	// freshBytes of changes are kept before they go to the database; as many as an eighth
+	// of it if that is more, up to freshMost, for each flush writes most of its pages.
 	freshBytes = 4 << 20
+	freshMost  = 32 << 20
+	// unflushedBytes of changes may not be in the database: beyond, Commits with records
+	// wait.
+	unflushedBytes = 64 << 20
 	// flushSegments are sealed between two flushes, if there is little to flush. What
 	// changed in them costs the next open a look at their records.
 	flushSegments = 4
@@ -83,28 +92,35 @@ func newRecordStore(db recordDB, logger *slog.Logger, reachAt func(mark) (reach,
 		flushed: db.reach.end, seen: mark{end: db.reach.end, frame: db.reach.frame},
 		logged: db.logged, snapshotAt: max(snapshotBytes, db.snapshotSize()),
 		newest: make(map[recordID]pendingRevision), fresh: newChangeTree(), flushing: newChangeTree(),
+		flushAt: freshBytes,
 	}
 	s.wake.L = &s.mu
 	return s
 }
 
 // check checks what the operations expect, against the records after
-// everything decided so far. element is the number of the first.
-func (s *recordStore) check(ops []core.RecordOp, element int) error {
+// everything decided so far. element is the number of the first. It appends the
+// revisions that it found to found, 0 where nothing is expected.
+func (s *recordStore) check(ops []core.RecordOp, element int, found []uint64) ([]uint64, error) {
 	for i := range ops {
 		op := &ops[i]
+		if op.Expect == core.AnyVersion {
+			found = append(found, 0)
+			continue
+		}
 		revision, err := s.revision(recordID{op.Table, op.Key})
 		if err != nil {
-			return err
+			return found, err
 		}
 		if !op.Expect.Holds(revision) {
 			e := core.Errorf(core.CodeRecordConflict, "record %q/%q is at revision %d, expected %s", op.Table, op.Key, revision, op.Expect)
 			element += i
 			e.Element = &element
-			return e
+			return found, e
 		}
+		found = append(found, revision)
 	}
-	return nil
+	return found, nil
 }
 
 // revision is that of a record after everything decided so far.
@@ -122,34 +138,55 @@ func (s *recordStore) revision(id recordID) (uint64, error) {
 	return s.db.revision(id)
 }
 
-// changes are what the operations do, in their order.
-func (s *recordStore) changes(ops []core.RecordOp) ([]recordChange, error) {
+// changes are what the operations do, in their order, in a frame that begins logged
+// bytes into the log. found are the revisions from check.
+//
+// A put that expects nothing reads none: it sets a revision that is greater than any
+// before, from its place in the log. A change takes more bytes there than it raises a
+// revision, so this stays true whichever way a record is put.
+func changes(ops []core.RecordOp, found []uint64, logged int64) []recordChange {
 	if len(ops) == 0 {
-		return nil, nil
+		return nil
 	}
 	changes := make([]recordChange, 0, len(ops))
-	last := make(map[recordID]uint64, len(ops))
+	var last map[recordID]uint64 // revisions after changes, once somebody asks
 	for i := range ops {
 		op := &ops[i]
 		if op.Action == core.CheckRecord {
 			continue
 		}
-		id := recordID{strings.Clone(op.Table), strings.Clone(op.Key)}
-		revision, ok := last[id]
-		if !ok {
-			var err error
-			if revision, err = s.revision(id); err != nil {
-				return nil, err
+		c := recordChange{table: strings.Clone(op.Table), key: strings.Clone(op.Key)}
+		switch {
+		case op.Action == core.DeleteRecord:
+		case op.Expect == core.AnyVersion:
+			c.revision = uint64(logged) + uint64(i) + 1
+		default:
+			if last == nil {
+				last = revisionsAfter(changes)
 			}
+			before, ok := last[c.id()]
+			if !ok {
+				before = found[i]
+			}
+			c.revision = before + 1
 		}
-		c := recordChange{table: id.table, key: id.key}
 		if op.Action == core.PutRecord {
-			c.revision, c.value = revision+1, slices.Clone(op.Value)
+			c.value = slices.Clone(op.Value)
 		}
-		last[id] = c.revision
+		if last != nil {
+			last[c.id()] = c.revision
+		}
 		changes = append(changes, c)
 	}
-	return changes, nil
+	return changes
+}
+
+func revisionsAfter(changes []recordChange) map[recordID]uint64 {
+	after := make(map[recordID]uint64, len(changes))
+	for i := range changes {
+		after[changes[i].id()] = changes[i].revision
+	}
+	return after
 }
 
 // stage notes the changes of a frame that ends at end and is not durable yet.
@@ -194,7 +231,7 @@ func (s *recordStore) publish(m mark) {
 	if end > s.seen.end {
 		s.seen = m
 	}
-	if s.bytes >= freshBytes || s.logged >= s.snapshotAt {
+	if s.bytes >= s.flushAt || s.logged >= s.snapshotAt {
 		s.wanted = true
 		s.wake.Broadcast()
 	}
@@ -311,12 +348,44 @@ func asked(r core.RecordsRequest, key string) bool {
 	return key >= leastKey(r) && strings.HasPrefix(key, r.Prefix)
 }
 
+// room waits until not too much is missing in the database. The answer, if it does not
+// come to that, is why a Commit with records is refused.
+func (s *recordStore) room(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes+s.leaving <= unflushedBytes {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.wake.Broadcast()
+	})
+	defer stop()
+	for s.bytes+s.leaving > unflushedBytes {
+		switch {
+		case ctx.Err() != nil:
+			return core.AsError(ctx.Err())
+		case s.closing:
+			return core.Errorf(core.CodeStoreClosed, "the store is closed")
+		case s.failed != nil:
+			return cannotWrite(s.failed)
+		}
+		s.wake.Wait()
+	}
+	return nil
+}
+
 // start begins the goroutine that keeps the database up.
 func (s *recordStore) start() { s.done.Go(s.run) }
 
 func (s *recordStore) run() {
 	for s.await() {
-		s.warn(s.flush())
+		err := s.flush()
+		s.warn(err)
+		if err != nil {
+			s.pause()
+		}
 	}
 }
 
@@ -331,6 +400,35 @@ func (s *recordStore) await() bool {
 	return !s.closing
 }
 
+// retryFlush is how long the database rests after it took no changes.
+const retryFlush = time.Second
+
+// pause waits until the next try, or until the store closes.
+func (s *recordStore) pause() {
+	over := false
+	timer := time.AfterFunc(retryFlush, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		over = true
+		s.wake.Broadcast()
+	})
+	defer timer.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !over && !s.closing {
+		s.wake.Wait()
+	}
+	s.wanted = true
+}
+
+// stopWaiting ends the wait of everyone: the log is closing.
+func (s *recordStore) stopWaiting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	s.wake.Broadcast()
+}
+
 // flush takes the fresh changes to the database, in one transaction together
 // with how far in the log they reach, and writes a snapshot when one is due.
 func (s *recordStore) flush() error {
@@ -339,7 +437,7 @@ func (s *recordStore) flush() error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.flushing, s.fresh, s.bytes = s.fresh, newChangeTree(), 0
+	s.flushing, s.leaving, s.fresh, s.bytes = s.fresh, s.bytes, newChangeTree(), 0
 	changes, upTo, logged := s.flushing, s.seen, s.logged
 	s.mu.Unlock()
 
@@ -348,13 +446,17 @@ func (s *recordStore) flush() error {
 		err = s.db.apply(changes.Scan, r, logged)
 	}
 
+	dbBytes := s.db.size()
 	s.mu.Lock()
+	s.failed = err
+	s.wake.Broadcast()
 	if err != nil {
 		s.takeBack()
 		s.mu.Unlock()
 		return err
 	}
-	s.flushing, s.flushed = newChangeTree(), upTo.end
+	s.flushing, s.leaving, s.flushed = newChangeTree(), 0, upTo.end
+	s.flushAt = min(max(freshBytes, int(dbBytes/8)), freshMost)
 	due := logged >= s.snapshotAt
 	if due {
 		s.logged -= logged
@@ -378,7 +480,7 @@ func (s *recordStore) takeBack() {
 	for c := range s.fresh.Scan {
 		s.flushing.Set(c)
 	}
-	s.fresh, s.flushing = s.flushing, newChangeTree()
+	s.fresh, s.flushing, s.leaving = s.flushing, newChangeTree(), 0
 	s.bytes = 0
 	for c := range s.fresh.Scan {
 		s.bytes += c.size()
@@ -405,10 +507,7 @@ func (s *recordStore) warn(err error) {
 
 // close ends the goroutine and closes the database.
 func (s *recordStore) close() error {
-	s.mu.Lock()
-	s.closing = true
-	s.wake.Broadcast()
-	s.mu.Unlock()
+	s.stopWaiting()
 	s.done.Wait()
 	s.warn(s.flush())
 	return s.db.close()

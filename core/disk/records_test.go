@@ -2,8 +2,14 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -46,8 +52,183 @@ func TestOverwrittenRecordsStayInMemory(t *testing.T) {
 	}
 	for i := range 10 {
 		found, err := e.Records(t.Context(), core.RecordsRequest{Table: "t", Keys: []string{fmt.Sprint("k", i)}, Limit: 1})
-		if err != nil || len(found) != 1 || found[0].Revision != 1000 {
-			t.Errorf("k%d: %+v, %v", i, found, err)
+		if err != nil || len(found) != 1 || found[0].Revision < 1000 || found[0].Revision > core.MaxNumber {
+			t.Errorf("k%d: %d found, %v", i, len(found), err)
 		}
+	}
+}
+
+// bigRecord is a Commit with a record of nearly 1 MiB, and an event.
+func bigRecord(n int) *core.Commit {
+	c := eventAndRecord("s", fmt.Sprint("k", n), "")
+	c.Appends[0].Events[0].ID = core.NewID()
+	c.Records[0].Value = make([]byte, 1<<20-1000)
+	return &c
+}
+
+// fillRecords commits until a record is refused or n are there.
+func fillRecords(t *testing.T, e *Engine, ctx context.Context, n int) (refused *core.Commit, err error) {
+	t.Helper()
+	for i := range n {
+		c := bigRecord(i)
+		if err := e.Commit(ctx, []*core.Commit{c}).Outcomes[0].Err; err != nil {
+			return c, err
+		}
+	}
+	return nil, nil
+}
+
+// TestRecordsWaitForTheirDatabase: what is not in the database is bounded, whatever
+// keeps it away, and Commits without records go on.
+func TestRecordsWaitForTheirDatabase(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Config{Dir: dir, SegmentBytes: 64 << 20})
+	var broken atomic.Bool
+	broken.Store(true)
+	reachAt := e.records.reachAt
+	e.records.reachAt = func(m mark) (reach, error) {
+		if broken.Load() {
+			return reach{}, syscall.ENOSPC
+		}
+		return reachAt(m)
+	}
+	refused, err := fillRecords(t, e, t.Context(), 100)
+	if !errors.Is(err, core.CodeStoreFull) {
+		t.Fatalf("a hundred records of 1 MiB: %v, want store_full", err)
+	}
+	e.records.mu.Lock()
+	kept := e.records.bytes + e.records.leaving
+	e.records.mu.Unlock()
+	if kept < unflushedBytes || kept > unflushedBytes+2<<20 {
+		t.Errorf("%d bytes are kept", kept)
+	}
+	events := core.Commit{Appends: []core.Append{{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "t", Data: []byte("1")}}}}}
+	first := bigRecord(0)
+	first.Appends[0].Events[0].ID = readAll(t, e, "s")[0].ID
+	outcomes := e.Commit(t.Context(), []*core.Commit{&events, refused, first}).Outcomes
+	if outcomes[0].Err != nil || !errors.Is(outcomes[1].Err, core.CodeStoreFull) || !outcomes[2].Result.Duplicate {
+		t.Errorf("events, records, a retry: %v, %v, %+v", outcomes[0].Err, outcomes[1].Err, outcomes[2])
+	}
+	broken.Store(false)
+	awaitFlush(t, e)
+	if err := e.Commit(t.Context(), []*core.Commit{refused}).Outcomes[0].Err; err != nil {
+		t.Errorf("after the disk was mended: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func awaitFlush(t *testing.T, e *Engine) {
+	t.Helper()
+	s := e.records
+	stop := time.AfterFunc(10*time.Second, func() { panic("the records do not get to their database") })
+	defer stop.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.bytes+s.leaving > unflushedBytes {
+		s.wake.Wait()
+	}
+}
+
+// TestRecordsWaitAsLongAsTheirContext: a Commit with records waits for a slow database, and
+// gives up with its context or with the log.
+func TestRecordsWaitAsLongAsTheirContext(t *testing.T) {
+	e := open(t, Config{SegmentBytes: 64 << 20})
+	hold := make(chan struct{})
+	reachAt := e.records.reachAt
+	e.records.reachAt = func(m mark) (reach, error) {
+		<-hold
+		return reachAt(m)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	type answer struct {
+		c   *core.Commit
+		err error
+	}
+	full := make(chan answer)
+	go func() {
+		c, err := fillRecords(t, e, ctx, 100)
+		full <- answer{c, err}
+	}()
+	for { // until nobody gets any further
+		e.records.mu.Lock()
+		kept := e.records.bytes + e.records.leaving
+		e.records.mu.Unlock()
+		if kept > unflushedBytes {
+			break
+		}
+		runtime.Gosched()
+	}
+	cancel()
+	a := <-full
+	if !errors.Is(a.err, context.Canceled) && core.AsError(a.err).Code != core.AsError(context.Canceled).Code {
+		t.Errorf("the context ended: %v", a.err)
+	}
+	waiting := make(chan error)
+	go func() { waiting <- e.Commit(context.Background(), []*core.Commit{a.c}).Outcomes[0].Err }()
+	close(hold)
+	if err := <-waiting; err != nil {
+		t.Errorf("after the database took what there was: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBlindPutsReadNothing: a put that expects nothing looks at no record, and its
+// revision is greater than any before, in whichever order records are put and deleted.
+func TestBlindPutsReadNothing(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Config{Dir: dir, SegmentBytes: 1 << 20})
+	random := rand.New(rand.NewPCG(1, 2))
+	last := map[string]uint64{}
+	given := map[string]bool{} // revisions of blind puts: none comes twice
+	for range 1500 {
+		key := fmt.Sprint(random.IntN(3))
+		op := core.RecordOp{Table: "t", Key: key, Expect: core.AnyVersion, Value: []byte("v")}
+		blind := random.IntN(2) == 0
+		if !blind {
+			op.Expect = core.Expect(last[key])
+		}
+		if random.IntN(5) == 0 {
+			op.Action = core.DeleteRecord
+		}
+		before := e.records.db.db.Stats()
+		commitOne(t, e, core.Commit{Records: []core.RecordOp{op}})
+		after := e.records.db.db.Stats()
+		if after.TxN != before.TxN && blind {
+			t.Fatal("a put that expects nothing read the database")
+		}
+		found, err := e.Records(t.Context(), core.RecordsRequest{Table: "t", Keys: []string{key}, Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if op.Action == core.DeleteRecord {
+			if len(found) != 0 {
+				t.Fatal("a deleted record is there")
+			}
+			last[key] = 0
+			continue
+		}
+		revision := found[0].Revision
+		if name := fmt.Sprint(key, " ", revision); blind && given[name] {
+			t.Fatalf("revision %d comes twice", revision)
+		} else if blind {
+			given[name] = true
+		}
+		if revision <= last[key] || revision > core.MaxNumber || !blind && revision != last[key]+1 {
+			t.Fatalf("revision %d after %d, blind = %v", revision, last[key], blind)
+		}
+		last[key] = revision
+		if random.IntN(100) == 0 {
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			e = open(t, Config{Dir: dir, SegmentBytes: 1 << 20})
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
