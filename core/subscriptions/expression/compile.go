@@ -54,7 +54,11 @@ func compile(env *cel.Env, source string, isBool bool) (c *code, err error) {
 			err = fmt.Errorf("the compiler panicked: %v", r)
 		}
 	}()
-	checked, issues := env.Compile(source)
+	// Issues.Err would write the source beside each of its errors. So does Env.Compile.
+	checked, issues := env.Parse(source)
+	if len(issues.Errors()) == 0 {
+		checked, issues = env.Check(checked)
+	}
 	if errs := issues.Errors(); len(errs) > 0 {
 		return nil, inSource(errs[0])
 	}
