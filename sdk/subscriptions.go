@@ -29,8 +29,17 @@ func (s Subscriptions) Put(ctx context.Context, name string, d *subscriptions.De
 	if err := d.Validate(); err != nil {
 		return info, false, err
 	}
-	status, err := s.client.do(ctx, http.MethodPut, pathOf(name, ""), nil, d, &info)
+	status, err := s.client.do(ctx, http.MethodPut, pathOf(name, ""), url.Values{"create": {"true"}}, d, &info)
 	return info, status == http.StatusCreated, err
+}
+
+// Redefine gives a subscription another definition, once nothing is in flight.
+func (s Subscriptions) Redefine(ctx context.Context, name string, d *subscriptions.Definition) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	_, err := s.client.do(ctx, http.MethodPut, pathOf(name, ""), url.Values{"create": {"false"}}, d, nil)
+	return err
 }
 
 // Info tells of a subscription, or subscription_not_found.

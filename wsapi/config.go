@@ -38,6 +38,7 @@ type SubscriptionControls interface {
 	Pause(ctx context.Context, name string) error
 	Resume(ctx context.Context, name string) error
 	Reset(ctx context.Context, name string, to core.From) error
+	Redefine(ctx context.Context, name string, d *subscriptions.Definition) error
 	Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error)
 	Replay(ctx context.Context, name string, which subscriptions.Selection) (int, error)
 	Drop(ctx context.Context, name string, which subscriptions.Selection) (int, error)

@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 
@@ -57,7 +58,9 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, body)
 }
 
-// putSubscription is PUT /v1/subscriptions/{subscription}.
+// putSubscription is PUT /v1/subscriptions/{subscription}: it creates the subscription, or
+// gives it another definition. With create=true it does the first only, with create=false
+// the second.
 func (a *API) putSubscription(w http.ResponseWriter, r *http.Request) error {
 	name, subs, ctx, cancel, err := a.named(r)
 	if err != nil {
@@ -68,7 +71,24 @@ func (a *API) putSubscription(w http.ResponseWriter, r *http.Request) error {
 	if err := a.jsonBody(w, r, &d); err != nil {
 		return err
 	}
-	info, created, err := subs.Put(ctx, name, &d)
+	var info subscriptions.Info
+	var created bool
+	switch create := r.URL.Query().Get("create"); create {
+	case "true":
+		info, created, err = subs.Put(ctx, name, &d)
+	case "false":
+		if err = subs.Redefine(ctx, name, &d); err == nil {
+			info, err = subs.Info(ctx, name)
+		}
+	case "":
+		if info, created, err = subs.Put(ctx, name, &d); errors.Is(err, core.CodeSubscriptionOptionsDiffer) {
+			if err = subs.Redefine(ctx, name, &d); err == nil {
+				info, err = subs.Info(ctx, name)
+			}
+		}
+	default:
+		err = core.Errorf(core.CodeInvalidRequest, `create is "true" or "false", or left out, not %.80q`, create)
+	}
 	if err != nil {
 		return err
 	}

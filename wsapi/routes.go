@@ -40,7 +40,7 @@ func routes() []route {
 		{method: "GET", path: "/v1/events/{id}", handle: (*API).event},
 		{method: "POST", path: "/v1/transactions", handle: (*API).transaction},
 		{method: "GET", path: "/v1/subscriptions", handle: (*API).listSubscriptions, query: []string{"prefix", "cursor", "limit", "transient"}},
-		{method: "PUT", path: "/v1/subscriptions/{subscription}", handle: (*API).putSubscription},
+		{method: "PUT", path: "/v1/subscriptions/{subscription}", handle: (*API).putSubscription, query: []string{"create"}},
 		{method: "GET", path: "/v1/subscriptions/{subscription}", handle: (*API).getSubscription},
 		{method: "DELETE", path: "/v1/subscriptions/{subscription}", handle: (*API).deleteSubscription},
 		{method: "POST", path: "/v1/subscriptions/{subscription}/pause", handle: (*API).pauseSubscription},

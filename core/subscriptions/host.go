@@ -41,6 +41,7 @@ type host struct {
 	saved    progress
 	revision uint64 // of saved
 	stored   chan struct{}
+	empty    chan struct{} // closed when nothing is in flight; nil if nobody waits for that
 	saving   saving
 	waiting  waiting
 	replays  replays
@@ -165,6 +166,10 @@ func (h *host) advance(now time.Time) {
 		h.advance(now)
 		return
 	}
+	if h.empty != nil && h.machine.InFlight() == 0 {
+		close(h.empty)
+		h.empty = nil
+	}
 	if out.Store != nil {
 		t.store = out.Store
 	}
@@ -274,7 +279,7 @@ func (h *host) ackTimeout() time.Duration {
 }
 
 // attached is the detached subscriber with a lease.
-func (h *host) attached(lease uint64) (*subscriber, error) {
+func (h *host) attached(lease uint64) (Subscriber, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s := h.subs[delivery.Lease(lease)]; s != nil && s.detached {

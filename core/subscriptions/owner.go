@@ -144,7 +144,7 @@ type JoinRequest struct {
 // found again.
 func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 	if r.Lease != 0 {
-		return o.attach(ctx, &r)
+		return o.attach(&r)
 	}
 	if r.Transient {
 		if err := r.validateTransient(); err != nil {
@@ -175,20 +175,26 @@ func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 	}
 }
 
-func (o *Owner) attach(ctx context.Context, r *JoinRequest) (Subscriber, error) {
-	sl, err := o.enter(ctx, stored(r.Name))
-	if err != nil {
+// attach finds a detached subscriber. It does not wait for who works on the
+// subscription, who may be waiting for its answers.
+func (o *Owner) attach(r *JoinRequest) (Subscriber, error) {
+	if err := ValidateName(r.Name); err != nil {
 		return nil, err
 	}
-	defer o.leave(sl)
-	if sl.host == nil {
+	o.mu.Lock()
+	sl, closed := o.slots[stored(r.Name)], o.closed
+	var h *host
+	if sl != nil {
+		h = sl.host
+	}
+	o.mu.Unlock()
+	if closed {
+		return nil, errClosed()
+	}
+	if h == nil {
 		return nil, core.Errorf(core.CodeLeaseLost, "lease %d has ended", r.Lease)
 	}
-	s, err := sl.host.attached(r.Lease)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return h.attached(r.Lease)
 }
 
 // enter waits for the slot of a name. leave has to be called.
