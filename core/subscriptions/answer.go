@@ -108,10 +108,14 @@ func leaseLost(why error) error {
 	return core.Errorf(core.CodeLeaseLost, "the subscriber has ended: %w", why)
 }
 
-// waiting has the answers that are done when something is stored. Events are parked, and
-// taken from the parked, in the order that the machine was told to: so it is enough to
-// count them.
+// waiting is who waits for something to come true of a host.
 type waiting struct {
+	commit chan struct{} // closed with the next Commit; nil if nobody waits for it
+	empty  chan struct{} // closed when nothing is in flight; nil likewise
+
+	// list has the answers that are done when something is stored. Events are parked,
+	// and taken from the parked, in the order that the machine was told to: so it is
+	// enough to count them.
 	list            []waiter
 	parked, removed uint64 // events, since the host began
 }

@@ -37,11 +37,9 @@ type host struct {
 	// subs are those that have joined, by their leases.
 	subs map[delivery.Lease]*subscriber
 	due  due
-	// saved is what is stored. The next Commit closes stored, if somebody waits for it.
+	// saved is what is stored.
 	saved    progress
 	revision uint64 // of saved
-	stored   chan struct{}
-	empty    chan struct{} // closed when nothing is in flight; nil if nobody waits for that
 	saving   saving
 	waiting  waiting
 	replays  replays
@@ -166,9 +164,9 @@ func (h *host) advance(now time.Time) {
 		h.advance(now)
 		return
 	}
-	if h.empty != nil && h.machine.InFlight() == 0 {
-		close(h.empty)
-		h.empty = nil
+	if h.waiting.empty != nil && h.machine.InFlight() == 0 {
+		close(h.waiting.empty)
+		h.waiting.empty = nil
 	}
 	if out.Store != nil {
 		t.store = out.Store
@@ -356,10 +354,10 @@ func (h *host) awaitSettled(ctx context.Context) error {
 func (h *host) await(ctx context.Context, done func() bool) error {
 	for {
 		h.mu.Lock()
-		if h.stored == nil {
-			h.stored = make(chan struct{})
+		if h.waiting.commit == nil {
+			h.waiting.commit = make(chan struct{})
 		}
-		ended, stored := h.ended, h.stored
+		ended, stored := h.ended, h.waiting.commit
 		ok := ended == nil && done()
 		h.mu.Unlock()
 		if ok || ended != nil {

@@ -181,7 +181,7 @@ func (h *host) nextSave() (*save, error) {
 			return nil, err
 		}
 	}
-	s.lazy = len(s.ops) == 1 && mode == h.saved.Mode && h.stored == nil && len(h.waiting.list) == 0
+	s.lazy = len(s.ops) == 1 && mode == h.saved.Mode && h.waiting.commit == nil && len(h.waiting.list) == 0
 	s.ops[0], err = put(progressTable, h.life.ID, core.Expect(h.revision), p)
 	return s, err
 }
@@ -273,9 +273,9 @@ func (h *host) settle(s *save, err error) {
 			h.replays.stored(s.store)
 			h.waiting.stored(h.saved.Checkpoint, s.store)
 		}
-		if h.stored != nil {
-			close(h.stored)
-			h.stored = nil
+		if h.waiting.commit != nil {
+			close(h.waiting.commit)
+			h.waiting.commit = nil
 		}
 	}
 	if s.store != nil {

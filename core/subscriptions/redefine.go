@@ -84,7 +84,7 @@ func (h *host) drain(ctx context.Context) error {
 	h.mu.Lock()
 	deadline := h.machine.Drain()
 	empty := make(chan struct{})
-	h.empty = empty
+	h.waiting.empty = empty
 	h.advance(time.Now())
 	h.mu.Unlock()
 	late := time.NewTimer(time.Until(deadline))
@@ -97,7 +97,7 @@ func (h *host) drain(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.empty = nil
+	h.waiting.empty = nil
 	if h.ended != nil {
 		return h.ended
 	}
