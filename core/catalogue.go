@@ -78,6 +78,7 @@ const (
 	CodeInvalidContentType     Code = "invalid_content_type"
 	CodeInvalidData            Code = "invalid_data"
 	CodeInvalidMetadata        Code = "invalid_metadata"
+	CodeDataTooComplex         Code = "data_too_complex"
 	CodeInvalidExpectedVersion Code = "invalid_expected_version"
 	CodeInvalidCursor          Code = "invalid_cursor"
 	CodeLogChanged             Code = "log_changed"
@@ -157,8 +158,8 @@ var catalogue = map[Code]CodeInfo{
 		Title: "The record is at another revision",
 		Fix:   "Read the record again and decide on its new value."},
 	CodeUnknownOutcome: {Class: ClassUnavailable, Status: 503, Retryable: true,
-		Title: "It is not known whether the append was written",
-		Fix:   "Send the same events with the same ids again: if they were written you get the first result, else they are written now."},
+		Title: "It is not known whether the change was made",
+		Fix:   "Send the same events with the same ids again: if they were written you get the first result, else they are written now. For any other change, check whether it was made before you make it again."},
 
 	CodeStreamNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The stream has no events",
@@ -197,6 +198,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeInvalidMetadata: {Class: ClassUsage, Status: 400,
 		Title: "The event's metadata is not a JSON object",
 		Fix:   "Send an object; correlation_id and causation_id in it are strings of at most 128 bytes."},
+	CodeDataTooComplex: {Class: ClassUsage, Status: 400,
+		Title: "Data or metadata is nested too deeply, or has a number that is too long",
+		Fix:   "Nest lists and objects at most 512 deep, and send numbers of more than 1,000 digits as strings: many JSON readers refuse more."},
 	CodeInvalidExpectedVersion: {Class: ClassUsage, Status: 400,
 		Title: "Not an expected version",
 		Fix:   `Use a whole number from 0 (0 = the stream is empty or absent), "any", "no_stream" or "stream_exists".`},
@@ -369,7 +373,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Check that it runs (gyre serve) and that --server names its address."},
 	CodeTimeout: {Class: ClassTimeout, Status: 504, Retryable: true,
 		Title: "No answer in time",
-		Fix:   "Try again. An append that is answered so is not written, and will not be."},
+		Fix:   "Try again, with a longer timeout if need be. Nothing was changed, and nothing will be."},
 	CodeCanceled: {Class: ClassInterrupted, Status: 499, Retryable: true,
 		Title: "The caller gave up",
 		Fix:   "An append may have been written all the same: send the same ids again and nothing is written twice."},

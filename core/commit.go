@@ -290,7 +290,12 @@ func (e *NewEvent) validate() *Error {
 		err.Limit = MaxEventBytes
 		return err
 	}
-	return nil
+	if e.Format == JSON {
+		if err := checkJSON("data", e.Data); err != nil {
+			return err
+		}
+	}
+	return checkJSON("metadata", e.Metadata)
 }
 
 // size is what a record counts against MaxCommitBytes.

@@ -69,7 +69,8 @@ type NewEvent struct {
 	// the server for a fresh one, which cannot be retried safely.
 	ID   ID
 	Type string
-	// Time overrides the event's own time, for imports. Zero means "now".
+	// Time is the event's own time, for imports. The zero Time is none: the event gets
+	// the time at which it is recorded. A client that sends 0001-01-01 is refused.
 	Time        time.Time
 	Format      Format
 	ContentType string

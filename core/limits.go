@@ -18,6 +18,11 @@ const (
 	DefaultReadEvents   = 100
 	MaxPageBytes        = 4 << 20 // of one page; one event may pass it
 	MaxFilterPatterns   = 64
+
+	// What readers in other languages refuse, and with it the page it is in: lists and
+	// objects nested deeper in data or metadata, and numbers of more bytes.
+	MaxJSONDepth       = 512
+	MaxJSONNumberBytes = 1_000
 )
 
 // MaxLazyWait is how long the Store may hold back a lazy Commit.

@@ -39,8 +39,12 @@ func DecodeNewEvent(b []byte, e *NewEvent) (int, error) {
 	e.Format = Format(format & formatMask)
 	if format&formatFields != 0 {
 		var f Event
-		d.ok = decodeFields(d.lp(), &f) && d.ok
+		fields := d.lp()
+		d.ok = decodeFields(fields, &f) && d.ok
 		e.Time, e.ContentType = f.Time, f.ContentType
+		if e.Time.IsZero() && findField(fields, fieldTime) != nil {
+			e.Time = e.Time.Add(1) // not none, but out of range
+		}
 	}
 	if !d.ok || format&formatReserved != 0 {
 		return 0, errMalformedEvent

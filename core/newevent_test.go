@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -36,5 +37,19 @@ func TestNewEventsKeepTheirContentInTheCodec(t *testing.T) {
 			}
 		}
 		encoded = encoded[n:]
+	}
+}
+
+// A time that is zero is out of range, as its neighbors are: it does not become now.
+func TestEncodedZeroTimeIsRefused(t *testing.T) {
+	for _, at := range []time.Time{time.Time{}.Add(1), time.Time{}.Add(time.Microsecond), time.Time{}.Add(-time.Microsecond)} {
+		var e core.NewEvent
+		if _, err := core.DecodeNewEvent(core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte("1"), Time: at}), &e); err != nil {
+			t.Fatal(err)
+		}
+		err := (&core.Commit{Appends: []core.Append{{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{e}}}}).Validate()
+		if !errors.Is(err, core.CodeInvalidEventTime) {
+			t.Errorf("%v: %v", at, err)
+		}
 	}
 }

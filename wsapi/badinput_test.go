@@ -47,6 +47,9 @@ func badEvents() map[string]struct{ event, code string } {
 		"an event is a number":      {`7`, "invalid_request"},
 		"an event is null":          {`null`, "invalid_event_type|invalid_data"},
 		"a field stands twice":      {`{"type":"A","type":"B","data":1}`, "invalid_request"},
+		"deep data":                 {`{"type":"A","data":` + strings.Repeat("[", 513) + strings.Repeat("]", 513) + `}`, "data_too_complex"},
+		"deep metadata":             {`{"type":"A","data":1,"metadata":` + strings.Repeat(`{"a":`, 513) + "1" + strings.Repeat("}", 513) + `}`, "data_too_complex"},
+		"long number":               {`{"type":"A","data":[` + strings.Repeat("1", 1001) + `]}`, "data_too_complex"},
 		"large event":               {`{"type":"A","data":"` + strings.Repeat("x", core.MaxEventBytes) + `"}`, "event_too_large"},
 	}
 }
@@ -175,6 +178,8 @@ func TestHTTPRefusesBadRequests(t *testing.T) {
 		{"GET", events + "?from=-1", "", "", 400, "invalid_request"},
 		{"GET", events + "?from=9007199254740992", "", "", 400, "invalid_request"},
 		{"GET", events + "?limit=0", "", "", 400, "invalid_request"},
+		{"GET", "/v1/streams?limit=0", "", "", 400, "invalid_request"},
+		{"GET", "/v1/subscriptions?limit=0", "", "", 400, "invalid_request"},
 		{"GET", events + "?limit=1001", "", "", 400, "invalid_request"},
 		{"GET", events + "?limit=1&limit=2", "", "", 400, "invalid_request"},
 		{"GET", events + "?dir=up", "", "", 400, "invalid_request"},

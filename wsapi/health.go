@@ -74,6 +74,8 @@ type serverLimits struct {
 	ContentTypeBytes int   `json:"contentTypeBytes"`
 	ReadEvents       int   `json:"readEvents"`
 	FilterPatterns   int   `json:"filterPatterns"`
+	JSONDepth        int   `json:"jsonDepth"`
+	JSONNumberBytes  int   `json:"jsonNumberBytes"`
 	Body             int   `json:"body"`
 	Frame            int   `json:"frame"`
 	Connections      int   `json:"connections"`
@@ -95,6 +97,7 @@ func (a *API) server(w http.ResponseWriter, _ *http.Request) error {
 			CommitChecks: core.MaxCommitChecks, StreamNameBytes: core.MaxStreamNameBytes,
 			EventTypeBytes: core.MaxEventTypeBytes, ContentTypeBytes: core.MaxContentTypeBytes,
 			ReadEvents: core.MaxReadEvents, FilterPatterns: core.MaxFilterPatterns,
+			JSONDepth: core.MaxJSONDepth, JSONNumberBytes: core.MaxJSONNumberBytes,
 			Body: maxBody, Frame: l.Frame, Connections: l.Connections, Subs: l.Subs, Inflight: l.Inflight,
 			RequestMs: l.Request.Milliseconds(), MaxRequestMs: l.MaxRequest.Milliseconds(),
 		},

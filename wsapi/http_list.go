@@ -58,7 +58,7 @@ func askedList(q url.Values, others ...string) (list listQuery, err error) {
 	if err := only(q, append([]string{"prefix", "cursor", "limit"}, others...)...); err != nil {
 		return list, err
 	}
-	limit, err := number(q, "limit", core.MaxReadEvents)
+	limit, err := number(q, "limit", 1, core.MaxReadEvents)
 	if err != nil {
 		return list, err
 	}

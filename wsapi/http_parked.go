@@ -53,11 +53,11 @@ func (a *API) listParked(w http.ResponseWriter, r *http.Request) error {
 	if err := only(q, "after", "limit"); err != nil {
 		return err
 	}
-	after, err := number(q, "after", core.MaxNumber)
+	after, err := number(q, "after", 0, core.MaxNumber)
 	if err != nil {
 		return err
 	}
-	limit, err := number(q, "limit", core.MaxReadEvents)
+	limit, err := number(q, "limit", 1, core.MaxReadEvents)
 	if err != nil {
 		return err
 	}

@@ -47,16 +47,13 @@ func pageQuery(q url.Values, maxLimit int) (core.ReadRequest, error) {
 	if err := only(q, "from", "limit", "dir"); err != nil {
 		return r, err
 	}
-	from, err := number(q, "from", core.MaxNumber)
+	from, err := number(q, "from", 0, core.MaxNumber)
 	if err != nil {
 		return r, err
 	}
-	limit, err := number(q, "limit", uint64(maxLimit))
+	limit, err := number(q, "limit", 1, uint64(maxLimit))
 	if err != nil {
 		return r, err
-	}
-	if q.Has("limit") && limit == 0 {
-		return r, core.Errorf(core.CodeInvalidRequest, "limit is at least 1")
 	}
 	r.From, r.Limit.Events = from, int(limit)
 	switch dir := q.Get("dir"); dir {
@@ -86,15 +83,15 @@ func only(q url.Values, names ...string) error {
 	return nil
 }
 
-// number is a query parameter from 0 to max; 0 where it is not given.
-func number(q url.Values, name string, max uint64) (uint64, error) {
+// number is a query parameter from min to max; 0 if it is not given.
+func number(q url.Values, name string, min, max uint64) (uint64, error) {
 	if !q.Has(name) {
 		return 0, nil
 	}
 	text := q.Get(name)
 	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n > max {
-		return 0, core.Errorf(core.CodeInvalidRequest, "%s %q is not a whole number from 0 to %d", name, clip(text), max)
+	if err != nil || n < min || n > max {
+		return 0, core.Errorf(core.CodeInvalidRequest, "%s %q is not a whole number from %d to %d", name, clip(text), min, max)
 	}
 	return n, nil
 }

@@ -79,7 +79,7 @@ func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
 		f.From.Kind = core.FromEnd
 		return f, nil
 	}
-	n, err := number(q, "from", core.MaxNumber)
+	n, err := number(q, "from", 0, core.MaxNumber)
 	if err != nil || n <= 1 {
 		return f, err
 	}
