@@ -61,7 +61,7 @@ type SubscriberInfo struct {
 
 // Info tells of a subscription, or subscription_not_found.
 func (o *Owner) Info(ctx context.Context, name string) (Info, error) {
-	if err := ValidateName(name); err != nil {
+	if err := o.owned(name); err != nil {
 		return Info{}, err
 	}
 	l, err := o.records.life(ctx, name)

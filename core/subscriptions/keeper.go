@@ -77,6 +77,8 @@ type save struct {
 type saving struct {
 	answers chan answer // holds 1: of the Commit that is under way
 	inLine  bool        // keeper.mu protects it
+	// submitted says that a Commit is not answered yet. It is the keeper's.
+	submitted bool
 
 	// host.mu protects the fields below.
 	serial uint64
@@ -99,18 +101,23 @@ type answer struct {
 func (h *host) keep() {
 	select {
 	case a := <-h.saving.answers:
+		h.saving.submitted = false
 		h.answered(a)
 	default:
 	}
 	s, err := h.nextTry(time.Now())
 	switch {
-	case h.ctx.Err() != nil:
-		h.owner.forget(h)
 	case err != nil:
 		h.endFor(err)
 	case s != nil:
+		h.saving.submitted = true
 		// The Store must not be called from where it answers.
-		h.owner.store.Submit(h.ctx, core.Commit{Records: s.ops, Lazy: s.lazy}, func(_ core.Result, err error) { h.answer(answer{err: err}) })
+		h.owner.store.Submit(h.ctx, core.Commit{Records: s.ops, Lazy: s.lazy}, func(_ core.Result, err error) {
+			h.answer(answer{err: err})
+			h.running.Done()
+		})
+	case h.ctx.Err() != nil && !h.saving.submitted:
+		h.owner.forget(h)
 	}
 }
 
@@ -137,8 +144,8 @@ func (h *host) answer(a answer) {
 	h.owner.keeper.add(h)
 }
 
-// nextTry is what to submit, if anything.
-func (h *host) nextTry(now time.Time) (*save, error) {
+// nextTry is what to submit, if anything, which running counts until it is answered.
+func (h *host) nextTry(now time.Time) (s *save, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := &h.saving
@@ -146,13 +153,14 @@ func (h *host) nextTry(now time.Time) (*save, error) {
 	case h.ended != nil:
 		return nil, nil
 	case t.now == nil:
-		var err error
-		t.now, err = h.nextSave()
-		return t.now, err
+		if t.now, err = h.nextSave(); err != nil || t.now == nil {
+			return nil, err
+		}
 	case t.retry.IsZero() || t.retry.After(now):
 		return nil, nil
 	}
 	t.retry = time.Time{}
+	h.running.Add(1)
 	return t.now, nil
 }
 

@@ -37,6 +37,9 @@ type Config struct {
 	// MaxActive bounds the subscriptions that have subscribers at a time; 10,000
 	// if 0.
 	MaxActive int
+	// Owns returns an error for a subscription that another node owns: it is that of
+	// every method that names one. nil owns all. It must not block.
+	Owns func(name string) error
 }
 
 // Owner owns the subscriptions of a node: it keeps what is stored of them, and hosts
@@ -178,7 +181,7 @@ func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 // attach finds a detached subscriber. It does not wait for who works on the
 // subscription, who may be waiting for its answers.
 func (o *Owner) attach(r *JoinRequest) (Subscriber, error) {
-	if err := ValidateName(r.Name); err != nil {
+	if err := o.owned(r.Name); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
@@ -197,11 +200,32 @@ func (o *Owner) attach(r *JoinRequest) (Subscriber, error) {
 	return h.attached(r.Lease)
 }
 
-// enter waits for the slot of a name. leave has to be called.
+// owned checks that a name is one, and that of a subscription that this Owner owns.
+func (o *Owner) owned(name string) error {
+	if err := ValidateName(name); err != nil || o.config.Owns == nil {
+		return err
+	}
+	return o.config.Owns(name)
+}
+
+// enter waits for the slot of a name that is owned. leave has to be called.
 func (o *Owner) enter(ctx context.Context, key slotKey) (*slot, error) {
-	if err := ValidateName(key.name); err != nil {
+	if err := o.owned(key.name); err != nil {
 		return nil, err
 	}
+	sl, err := o.hold(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.owned(key.name); err != nil { // it was released meanwhile
+		o.leave(sl)
+		return nil, err
+	}
+	return sl, nil
+}
+
+// hold is enter whoever owns the name.
+func (o *Owner) hold(ctx context.Context, key slotKey) (*slot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, core.AsError(err)
 	}
@@ -235,21 +259,27 @@ func (o *Owner) drop(sl *slot) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	sl.users--
+	if sl.host != nil && sl.host.ctx.Err() != nil {
+		o.keeper.add(sl.host) // which forgets it
+		return
+	}
 	o.tidy(sl)
 }
 
 // tidy forgets a slot that nobody uses. mu is held.
 func (o *Owner) tidy(sl *slot) {
-	if sl.users == 0 && (sl.host == nil || sl.host.ctx.Err() != nil) {
+	if sl.users == 0 && sl.host == nil {
 		delete(o.slots, sl.key)
 	}
 }
 
-// forget takes notice of a host that has ended by itself.
+// forget takes notice of a host that has ended by itself, and whose last Commit is
+// answered: the next of its name begins from what is stored.
 func (o *Owner) forget(h *host) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if sl := o.slots[h.life.key]; sl != nil && sl.host == h {
+	if sl := o.slots[h.life.key]; sl != nil && sl.host == h && sl.users == 0 {
+		sl.host = nil
 		o.tidy(sl)
 	}
 }

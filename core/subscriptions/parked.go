@@ -40,7 +40,7 @@ type ParkedPage struct {
 
 // Parked lists parked events, or answers subscription_not_found.
 func (o *Owner) Parked(ctx context.Context, name string, r ParkedRequest) (ParkedPage, error) {
-	if err := ValidateName(name); err != nil {
+	if err := o.owned(name); err != nil {
 		return ParkedPage{}, err
 	}
 	l, err := o.records.life(ctx, name)
