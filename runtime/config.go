@@ -62,6 +62,10 @@ type Config struct {
 	// MaxConnections bounds the open connections; further ones wait to be
 	// accepted. The default is 10,000.
 	MaxConnections int
+	// ConnectionMemory bounds the bytes that wait to be read or written on all
+	// connections. The default is a quarter of GOMEMLIMIT, else of the memory of the
+	// control group or of the machine.
+	ConnectionMemory int64
 	// SegmentBytes is the size of the disk engine's files; 0 leaves it to the
 	// engine. Tests make it small.
 	SegmentBytes int64
@@ -94,6 +98,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxConnections == 0 {
 		c.MaxConnections = defaultMaxConnections
 	}
+	if c.ConnectionMemory == 0 {
+		c.ConnectionMemory = connectionMemory()
+	}
 	if c.Version == "" {
 		c.Version = "devel"
 	}
@@ -120,6 +127,9 @@ func (c Config) validate(ctx context.Context) error {
 	}
 	if len(c.Node) > maxNodeBytes || strings.ContainsFunc(c.Node, func(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) }) {
 		return core.Errorf(core.CodeInvalidConfig, "node %.100q is not a name: it has at most %d bytes, all of them printable", c.Node, maxNodeBytes)
+	}
+	if c.ConnectionMemory != 0 && c.ConnectionMemory < minConnectionMemory {
+		return core.Errorf(core.CodeInvalidConfig, "connection-memory is %d bytes, and at least 16MiB", c.ConnectionMemory)
 	}
 	if c.SegmentBytes < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "segment bytes is %d", c.SegmentBytes)

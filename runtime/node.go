@@ -123,6 +123,7 @@ func (n *Node) apiConfig() wsapi.Config {
 		AllowOrigins:  n.config.AllowOrigins,
 		Version:       n.config.Version,
 		Node:          n.config.Node,
+		Limits:        wsapi.Limits{Memory: int(n.config.ConnectionMemory)},
 	}
 }
 

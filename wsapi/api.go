@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/ws"
 )
 
@@ -14,6 +15,7 @@ type API struct {
 	metrics *metrics
 	mux     *mux
 	guard   guard
+	memory  *requests.Memory
 	ws      *ws.Server
 
 	draining atomic.Bool
@@ -31,9 +33,12 @@ func New(config Config) (*API, error) {
 	if a.metrics, err = newMetrics(&a.config); err != nil {
 		return nil, err
 	}
+	if a.memory, err = requests.NewMemory(int64(config.Limits.Memory), a.metrics.registry); err != nil {
+		return nil, err
+	}
 	connections := ws.Config{
 		Store: config.Store, Limits: config.Limits, Logger: config.Logger,
-		Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
+		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
 		Version: config.Version, Node: config.Node, Features: a.features(),
 	}
 	if config.Subscriptions != nil {

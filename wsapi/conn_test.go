@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,11 @@ type gated struct {
 	core.Engine
 	begun chan struct{} // has a value for each step that waits
 	open  chan struct{}
+	once  sync.Once
 }
+
+// release opens the gate.
+func (g *gated) release() { g.once.Do(func() { close(g.open) }) }
 
 func (g *gated) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	g.begun <- struct{}{}
@@ -39,7 +44,9 @@ func (g *gated) Commit(ctx context.Context, group []*core.Commit) core.Step {
 
 func newGated(t *testing.T, limits wsapi.Limits) (*node, *gated) {
 	g := &gated{Engine: memory.New(), begun: make(chan struct{}, 100), open: make(chan struct{})}
-	return newNode(t, wsapi.Config{Store: core.NewStore(g, core.StoreConfig{}), Limits: limits}), g
+	n := newNode(t, wsapi.Config{Store: core.NewStore(g, core.StoreConfig{}), Limits: limits})
+	t.Cleanup(g.release)
+	return n, g
 }
 
 func TestWSRequestsInFlight(t *testing.T) {
@@ -56,7 +63,7 @@ func TestWSRequestsInFlight(t *testing.T) {
 	p.refused("a third", 4, "too_many_requests")
 	p.say(`{"op":"cancel","id":3}`)
 	p.refused("canceled", 3, "canceled")
-	close(g.open)
+	g.release()
 	if m := p.hear(); m["op"] != "ok" || m["id"] != 2.0 {
 		t.Errorf("answered %v", m)
 	}
@@ -77,7 +84,7 @@ func TestWSCloseDrains(t *testing.T) {
 	}
 	p.say(`{"op":"read","id":3,"stream":"s"}`)
 	p.refused("while draining", 3, "shutting_down")
-	close(g.open)
+	g.release()
 	if m := p.hear(); m["op"] != "ok" || m["id"] != 2.0 {
 		t.Errorf("answered %v", m)
 	}
@@ -112,8 +119,11 @@ func TestWSCloseDoesNotWaitForever(t *testing.T) {
 	defer cancel()
 	_ = n.api.Close(ctx) // nil or the context's: both have closed
 	p.closed("cut", 4000)
-	close(g.open)
+	g.release()
 }
+
+// handshake opens a WebSocket.
+const handshake = "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 func TestWSPings(t *testing.T) {
 	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{PingEvery: 50 * time.Millisecond, PingTimeout: 50 * time.Millisecond}})
@@ -127,7 +137,7 @@ func TestWSPings(t *testing.T) {
 		p.say(strings.Replace(string(text), "ping", "pong", 1))
 	}
 	// One that does not is gone, though TCP says it lives.
-	c := n.raw("GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	c := n.raw(handshake)
 	hello := `{"op":"hello","id":1}`
 	buf := make([]byte, 4096)
 	if _, err := c.Read(buf); err != nil {
@@ -146,7 +156,7 @@ func TestWSPings(t *testing.T) {
 // up on, also if it goes on to send pings.
 func TestWSPingsDoNotPutOffTheEnd(t *testing.T) {
 	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{PingTimeout: 20 * time.Millisecond}}) // counts signs of life every millisecond
-	c := n.raw("GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	c := n.raw(handshake)
 	buf := make([]byte, 4096)
 	if _, err := c.Read(buf); err != nil { // the handshake is done
 		t.Fatal(err)

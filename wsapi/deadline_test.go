@@ -2,6 +2,8 @@ package wsapi_test
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -73,9 +75,9 @@ func TestDeadlinesAreTrue(t *testing.T) {
 {"op":"ping","n":1}`)
 			p.hear()
 			_ = p.Close()
-			n.untilConnections(2)
+			n.untilMetric("gyre_ws_connections", 2)
 
-			close(g.open)
+			g.release()
 			n.do("POST", "/v1/streams/s/events", `{"type":"Last","data":1}`).want(t, 201)
 			if a := n.do("GET", "/v1/streams/s/events", "").want(t, 200); strings.Count(string(a.body), `"type"`) != 2 ||
 				!strings.Contains(string(a.body), "Begun") || !strings.Contains(string(a.body), "Last") {
@@ -95,20 +97,24 @@ func TestDeadlineOfAPause(t *testing.T) {
 	if code := n.do("POST", "/v1/subscriptions/a/pause", "", "Gyre-Timeout: 100").fields(t)["code"]; code != "unknown_outcome" {
 		t.Errorf("pause: %v", code)
 	}
-	close(g.open)
+	g.release()
 	if f := n.do("POST", "/v1/subscriptions/a/pause", "").want(t, 200).fields(t); f["state"] != "paused" {
 		t.Errorf("paused: %v", f)
 	}
 }
 
-// untilConnections waits until as many WebSocket connections are open.
-func (n *node) untilConnections(count int) {
+// untilMetric waits until one of the metrics has a value.
+func (n *node) untilMetric(name string, value int) {
 	n.t.Helper()
 	for range 1000 {
-		a := n.do("GET", "/metrics", "")
-		if strings.Contains(string(a.body), fmt.Sprintf("\ngyre_ws_connections %d\n", count)) {
+		text := string(n.do("GET", "/metrics", "").body)
+		m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+		if m == nil {
+			break
+		}
+		if v, err := strconv.ParseFloat(m[1], 64); err == nil && v == float64(value) {
 			return
 		}
 	}
-	n.t.Fatal("connections stay open")
+	n.t.Fatalf("%s does not become %d", name, value)
 }

@@ -1,6 +1,8 @@
 package wsapi
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/cloudevents"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -46,8 +49,32 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request) (body []byte, kin
 	if r.ContentLength > maxBody {
 		return nil, "", bodyTooLarge(maxBody)
 	}
-	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err = a.bodyBytes(w, r)
 	return body, kind, a.bodyRead(w, err)
+}
+
+// bodyBytes reads a body into memory of the request. Events point into it for as long as
+// they wait to be written, so it is not reused.
+func (a *API) bodyBytes(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	grow := func(n int) error {
+		ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.IOTimeout)
+		defer cancel()
+		return memoryOf(w).Wait(ctx, n)
+	}
+	if r.ContentLength >= 0 {
+		if err := grow(int(r.ContentLength)); err != nil {
+			return nil, err
+		}
+		body := make([]byte, r.ContentLength)
+		_, err := io.ReadFull(r.Body, body)
+		return body, err
+	}
+	b, err := requests.Read(http.MaxBytesReader(w, r.Body, maxBody), maxBody, grow)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Free()
+	return bytes.Clone(b.B), nil
 }
 
 // ignoreBody reads the body of a request that has no use for one. Only then may the
@@ -75,6 +102,8 @@ func (a *API) bodyRead(w http.ResponseWriter, err error) error {
 		return nil
 	case errors.As(err, &tooLarge):
 		return bodyTooLarge(tooLarge.Limit)
+	case errors.Is(err, core.CodeOverloaded):
+		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return core.Errorf(core.CodeTimeout, "the body did not arrive within %s", bodyTimeout*a.config.Limits.IOTimeout)
 	}

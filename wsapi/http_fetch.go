@@ -45,6 +45,7 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	join.Credit.Bytes = int64(memoryOf(w).Reserve(requests.PageBytes))
 	lease, err := subscriptions.JoinWaiting(ctx, subs, join)
 	if err != nil {
 		return err
@@ -82,7 +83,7 @@ func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequ
 		return r, err
 	}
 	r.Wait = min(wait, a.config.Limits.MaxRequest)
-	r.Credit = delivery.Credit{Events: int64(body.Max), Bytes: requests.PageBytes}
+	r.Credit.Events = int64(body.Max)
 	if body.Max == 0 {
 		r.Credit.Events = core.DefaultReadEvents
 	}

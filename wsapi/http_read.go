@@ -109,7 +109,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	}
 	defer cancel()
 	state := a.config.Store.State()
-	page, err := a.config.Store.Read(ctx, request)
+	page, err := a.read(ctx, w, request, core.MaxPageBytes)
 	if err != nil {
 		return err
 	}
@@ -130,6 +130,18 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	h.Set("Content-Length", strconv.Itoa(len(body.B)))
 	_, err = w.Write(body.B)
 	return err
+}
+
+// read reads a page of at most so many bytes into memory of the request, or of fewer if
+// there is not as much left.
+func (a *API) read(ctx context.Context, w http.ResponseWriter, request core.ReadRequest, most int) (core.Page, error) {
+	memory := memoryOf(w)
+	request.Limit.Bytes = memory.Reserve(most)
+	page, err := a.config.Store.Read(ctx, request)
+	if err != nil {
+		return page, err
+	}
+	return page, memory.Settle(request.Limit.Bytes, len(page.Block))
 }
 
 // setState sets the headers that say which state of the stream a response has. It
@@ -239,7 +251,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 	}
 	ctx, cancel := a.longContext(r)
 	defer cancel()
-	page, err := a.readLines(ctx, &request, left)
+	page, err := a.readLines(ctx, w, &request, left)
 	if err != nil {
 		return err
 	}
@@ -267,17 +279,18 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 			return err
 		}
 		request.From = page.Next
-		if page, err = a.readLines(ctx, &request, left); err != nil {
+		if page, err = a.readLines(ctx, w, &request, left); err != nil {
 			return endLines(out, err)
 		}
 	}
 }
 
-func (a *API) readLines(ctx context.Context, request *core.ReadRequest, left int) (core.Page, error) {
+func (a *API) readLines(ctx context.Context, w http.ResponseWriter, request *core.ReadRequest, left int) (core.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Limits.Request)
 	defer cancel()
-	request.Limit = core.Limit{Events: min(left, linesLimit.Events), Bytes: linesLimit.Bytes}
-	page, err := a.config.Store.Read(ctx, *request)
+	request.Limit.Events = min(left, linesLimit.Events)
+	memoryOf(w).Release() // the page before
+	page, err := a.read(ctx, w, *request, linesLimit.Bytes)
 	if err != nil && a.ctx.Err() != nil {
 		err = core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
@@ -307,6 +320,9 @@ func (a *API) event(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	e, err := a.config.Store.Event(ctx, id)
 	if err != nil {
+		return err
+	}
+	if err := memoryOf(w).Settle(0, len(e.Data)+len(e.Metadata)); err != nil {
 		return err
 	}
 	a.metrics.Read(1)

@@ -117,7 +117,7 @@ type told struct {
 
 func (t *tailer) read(ctx context.Context, follower core.Follower) {
 	for {
-		d, err := follower.Next(ctx, tailLimit)
+		d, err := follower.Next(ctx, core.Limit{Events: tailLimit.Events, Bytes: t.api.memory.Piece(tailLimit.Bytes)})
 		select {
 		case t.deliveries <- told{d, err}:
 		case <-ctx.Done():
@@ -133,6 +133,7 @@ func (t *tailer) write(ctx context.Context) error {
 	heartbeat := time.NewTicker(t.api.config.Limits.Heartbeat)
 	defer heartbeat.Stop()
 	text := []byte(eventStreamRetry)
+	held := 0 // memory of the delivery that is sent
 	for {
 		if err := t.send(text); err != nil {
 			return err
@@ -143,6 +144,10 @@ func (t *tailer) write(ctx context.Context) error {
 		case <-heartbeat.C:
 			text = append(text[:0], ":\n\n"...)
 		case d := <-t.deliveries:
+			if d.err == nil {
+				d.err = memoryOf(t.w).Settle(held, len(d.Block))
+				held = len(d.Block)
+			}
 			if d.err != nil {
 				requests.LogInternal(t.api.config.Logger, d.err)
 				return t.send(appendEnd(text[:0], d.err))

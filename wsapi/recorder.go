@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gyre-events/gyre/wsapi/requests"
 )
 
 // recorder records the status of a response. It sets the deadlines of both directions:
@@ -12,13 +14,14 @@ import (
 // whether or not anybody reads it, and the response has ioTimeout from its first byte.
 type recorder struct {
 	http.ResponseWriter
+	memory    requests.Account // of the request: its body, what was read for it, its response
 	ioTimeout time.Duration
 	code      int
 }
 
 // newRecorder clears the write deadline that the connection's previous request left.
-func newRecorder(w http.ResponseWriter, r *http.Request, ioTimeout time.Duration) *recorder {
-	rec := &recorder{ResponseWriter: w, ioTimeout: ioTimeout}
+func newRecorder(w http.ResponseWriter, r *http.Request, memory requests.Account, ioTimeout time.Duration) *recorder {
+	rec := &recorder{ResponseWriter: w, memory: memory, ioTimeout: ioTimeout}
 	rec.writeBy(time.Time{})
 	if r.ContentLength != 0 {
 		rec.readBy(time.Now().Add(bodyTimeout * ioTimeout))
@@ -34,6 +37,8 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Write(b []byte) (int, error) {
 	r.begin(http.StatusOK)
+	r.memory.Add(len(b))
+	defer r.memory.Give(len(b))
 	return r.ResponseWriter.Write(b)
 }
 
@@ -62,6 +67,9 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	r.code = http.StatusSwitchingProtocols
 	return http.NewResponseController(r.ResponseWriter).Hijack()
 }
+
+// memoryOf returns the Account of a request, by the ResponseWriter of its handler.
+func memoryOf(w http.ResponseWriter) *requests.Account { return &w.(*recorder).memory }
 
 // begun reports whether part of the response was written.
 func (r *recorder) begun() bool { return r.code != 0 }

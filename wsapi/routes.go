@@ -127,7 +127,8 @@ func (m methods) allow() string {
 // ServeHTTP is the whole API, from / on.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	rec := newRecorder(w, r, a.config.Limits.IOTimeout)
+	rec := newRecorder(w, r, a.memory.Account(), a.config.Limits.IOTimeout)
+	defer rec.memory.Release()
 	pattern, err := a.serve(rec, r)
 	if err != nil && !rec.begun() {
 		a.problem(rec, r, err)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 )
 
 // Starting is an http.Handler for the time before there is a Store. Opening a log may
@@ -13,6 +14,7 @@ import (
 // starting. Safe for concurrent use.
 type Starting struct {
 	guard       guard
+	memory      requests.Memory // counts, and refuses nothing: requests have no bodies
 	done, total atomic.Int64
 	waiting     atomic.Pointer[core.Error]
 }
@@ -43,7 +45,7 @@ func (s *Starting) err() *core.Error {
 
 // ServeHTTP is part of http.Handler.
 func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rec := newRecorder(w, r, Limits{}.WithDefaults().IOTimeout)
+	rec := newRecorder(w, r, s.memory.Account(), Limits{}.WithDefaults().IOTimeout)
 	// The client may be gone and not read the response.
 	switch err, path := s.guard.admit(rec.Header(), r, false), r.URL.Path; {
 	case err != nil:

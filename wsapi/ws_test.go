@@ -364,7 +364,6 @@ func TestWSLimitsOfAConnection(t *testing.T) {
 
 func TestWSRawViolations(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
-	handshake := "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	masked := func(first byte, payload string) string {
 		return string([]byte{first, 0x80 | byte(len(payload)), 0, 0, 0, 0}) + payload
 	}

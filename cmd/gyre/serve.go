@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -86,6 +87,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
 	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "further host name to be called by (repeat)")
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call (repeat)")
+	flags.Var((*sizeFlag)(&f.node.ConnectionMemory), "connection-memory", "bound on what waits to be read or written on all connections, such as 256MiB (default a quarter of GOMEMLIMIT or of the memory)")
 	addSegmentBytes(flags, &f.node.SegmentBytes)
 }
 
@@ -253,3 +255,29 @@ func (f *levelFlag) String() string {
 	return strings.ToLower(f.level.String())
 }
 func (f *levelFlag) Type() string { return "level" }
+
+// sizeFlag is a number of bytes, with a unit as GOMEMLIMIT has it.
+type sizeFlag int64
+
+func (f *sizeFlag) Set(s string) error {
+	digits, shift := s, 0
+	for i, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if rest, ok := strings.CutSuffix(s, unit); ok {
+			digits, shift = rest, 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 62-shift)
+	if err != nil {
+		return fmt.Errorf("%q is not a size, such as 256MiB", s)
+	}
+	*f = sizeFlag(n << shift)
+	return nil
+}
+
+func (f *sizeFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(*f), 10)
+}
+func (f *sizeFlag) Type() string { return "size" }

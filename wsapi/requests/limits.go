@@ -15,6 +15,7 @@ type Limits struct {
 	Reads       int           // of them, reads that run at once: 8
 	Frame       int           // bytes of a WebSocket message from a client: 5 MiB
 	Queue       int           // bytes that wait to be written to one connection: 1 MiB
+	Memory      int           // bytes that wait to be read or written on all connections: 256 MiB
 	Hello       time.Duration // from connect to hello: 5 s
 	Request     time.Duration // a request's deadline where it names none: 30 s
 	MaxRequest  time.Duration // the longest it may name: 5 min
@@ -32,6 +33,7 @@ func (l Limits) WithDefaults() Limits {
 	}{
 		{&l.Connections, 10_000}, {&l.Subs, 128}, {&l.Inflight, 256},
 		{&l.Reads, 8}, {&l.Frame, 5 << 20}, {&l.Queue, 1 << 20},
+		{&l.Memory, 256 << 20},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -54,7 +56,7 @@ func (l Limits) WithDefaults() Limits {
 
 // Validate refuses negative limits.
 func (l Limits) Validate() error {
-	if min(l.Connections, l.Subs, l.Inflight, l.Reads, l.Frame, l.Queue) < 0 ||
+	if min(l.Connections, l.Subs, l.Inflight, l.Reads, l.Frame, l.Queue, l.Memory) < 0 ||
 		min(l.Hello, l.Request, l.MaxRequest, l.IOTimeout, l.PingEvery, l.PingTimeout, l.Heartbeat) < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "a limit of the API is negative")
 	}

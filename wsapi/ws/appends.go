@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"bytes"
 	"strconv"
 	"time"
 
@@ -29,8 +28,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 	if !c.bin {
 		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
 	}
-	// Events point into the message for as long as they wait to be written.
-	frames := wire.NewFrames(bytes.Clone(message), c.codec, c.server.config.Limits.Frame)
+	frames := wire.NewFrames(message, c.codec, c.server.config.Limits.Frame)
 	for {
 		kind, ok := frames.Kind()
 		if !ok {

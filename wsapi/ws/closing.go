@@ -7,6 +7,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 )
 
 // The close codes of gyre.v1. Clients come back after 4000 to 4499.
@@ -14,6 +15,7 @@ const (
 	closeShutdown    = 4000
 	closeSlowWriter  = 4001
 	closePingTimeout = 4002
+	closeOverloaded  = 4004
 	closeProtocol    = 4502
 	closeHello       = 4504
 )
@@ -48,7 +50,7 @@ func closingOf(err error, hello bool) *closing {
 	switch {
 	case errors.As(err, &c):
 		return c
-	case errors.Is(err, errMessageTooLarge), errors.Is(err, websocket.ErrReadLimit):
+	case errors.Is(err, requests.ErrTooLarge), errors.Is(err, websocket.ErrReadLimit):
 		return closeWith(websocket.CloseMessageTooBig, core.Errorf(core.CodeFrameTooLarge, "the message is larger than the limit"))
 	case isTimeout(err) && !hello:
 		return closeWith(closeHello, core.Errorf(core.CodeHelloTimeout, "no hello came in time"))

@@ -34,6 +34,7 @@ type conn struct {
 	bin    bool
 	// codec is how frames may be compressed; set before there are any.
 	codec wire.Codec
+	in    requests.Account // of the message that is read
 	out   *outbox
 	calls *calls
 	subs  *subs
@@ -55,7 +56,7 @@ type conn struct {
 
 // newConn makes a connection; its socket is set by the caller.
 func newConn(s *Server, bin bool) *conn {
-	c := &conn{server: s, bin: bin, out: newOutbox(s.config.Limits.Queue)}
+	c := &conn{server: s, bin: bin, in: s.config.Memory.Account(), out: newOutbox(s.config.Limits.Queue, s.config.Memory.Account())}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.calls = newCalls(s.config.Limits.Inflight, c.out.notify)
 	c.subs = newSubs(s.config.Limits.Subs, s.metrics.follows)
@@ -78,6 +79,8 @@ func (c *conn) run() {
 	c.leaveAll()
 	c.out.close()
 	c.running.Wait()
+	c.in.Release()
+	c.out.release()
 	c.socket.close()
 	c.server.closed(c, closeLabel(c.ending(), err))
 }
@@ -99,13 +102,24 @@ func (c *conn) read() error {
 			message.Free()
 			return nil
 		}
-		err = c.dispatch(binary, message.B)
-		message.Free()
+		err = c.dispatch(binary, message)
+		c.in.Release()
 		if err != nil {
 			return err
 		}
 		c.noteActivity()
 	}
+}
+
+// grow takes memory for a message. Where there is none left, it waits for as long as a
+// write may be blocked.
+func (c *conn) grow(n int) error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.server.config.Limits.IOTimeout)
+	defer cancel()
+	if err := c.in.Wait(ctx, n); err != nil {
+		return closeWith(closeOverloaded, err)
+	}
+	return nil
 }
 
 // noteActivity moves the read deadline after a sign of life of the peer. Before hello and
@@ -160,7 +174,7 @@ func (c *conn) awaitClose() {
 		switch {
 		case err == nil:
 			message.Free()
-		case !errors.Is(err, errMessageTooLarge):
+		case !errors.Is(err, requests.ErrTooLarge):
 			return
 		}
 	}

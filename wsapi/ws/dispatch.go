@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"bytes"
 	"time"
 	"unicode/utf8"
 
@@ -18,15 +19,19 @@ const (
 	creditBytes  = 8 << 20
 )
 
-// dispatch acts on one WebSocket message. An error ends the connection.
-func (c *conn) dispatch(binary bool, message []byte) error {
+// dispatch acts on one WebSocket message, and frees it. An error ends the connection.
+func (c *conn) dispatch(binary bool, message *requests.Buffer) error {
 	if binary {
-		return c.dispatchFrames(message)
+		// Events point into the frames for as long as they wait to be written.
+		frames := bytes.Clone(message.B)
+		message.Free()
+		return c.dispatchFrames(frames)
 	}
-	if !utf8.Valid(message) {
+	defer message.Free()
+	if !utf8.Valid(message.B) {
 		return &closing{code: websocket.CloseInvalidFramePayloadData}
 	}
-	for text := range wire.Texts(message) {
+	for text := range wire.Texts(message.B) {
 		// Each has an answer: who does not read does not get to ask.
 		if err := c.out.waitRoom(c.ctx); err != nil {
 			return err

@@ -51,16 +51,34 @@ func (f *followed) run(ctx context.Context) (cursor string, err error) {
 		if err != nil {
 			return cursor, err
 		}
-		d, err := f.Next(ctx, limit)
+		d, err := f.next(ctx, limit)
 		if err != nil {
 			return cursor, err
 		}
 		after, err := f.sub.send(&parcel{Batch: d.Batch, cursor: d.Cursor, status: f.status(&d)}, allowed)
+		f.sub.conn.out.unreserve(len(d.Block))
 		if err != nil {
 			return cursor, err
 		}
 		cursor = after
 	}
+}
+
+// next is Next, and reserves memory for the events. A follow that waits for events
+// reserves none.
+func (f *followed) next(ctx context.Context, limit core.Limit) (core.Delivery, error) {
+	out := f.sub.conn.out
+	reserved := 0
+	if !f.live {
+		reserved = out.reserve(limit.Bytes)
+		limit.Bytes = reserved
+	}
+	d, err := f.Next(ctx, limit)
+	if err != nil {
+		out.unreserve(reserved)
+		return d, err
+	}
+	return d, out.settle(reserved, len(d.Block))
 }
 
 // allowed waits until there is credit and room, and says how much.

@@ -25,7 +25,8 @@ type outbox struct {
 	limit int           // bytes beyond which nobody who can wait may add
 	wake  chan struct{} // tells the writer that there is something; holds 1
 
-	mu      sync.Mutex // protects the fields below
+	mu      sync.Mutex       // protects the fields below
+	memory  requests.Account // of what is queued, and of events that are about to be
 	arena   *requests.Buffer
 	entries []entry
 	results []wire.Result
@@ -42,8 +43,8 @@ type entry struct {
 	block  []byte
 }
 
-func newOutbox(limit int) *outbox {
-	return &outbox{limit: limit, wake: make(chan struct{}, 1)}
+func newOutbox(limit int, memory requests.Account) *outbox {
+	return &outbox{limit: limit, memory: memory, wake: make(chan struct{}, 1)}
 }
 
 // joinText allows text messages to be joined from now on.
@@ -80,6 +81,7 @@ func (o *outbox) addFor(s *sub, binary bool, header, body []byte) {
 		o.arena.B = append(o.arena.B, header...)
 		o.entries = append(o.entries, entry{true, len(header), body})
 		o.queued += n
+		o.memory.Add(n + len(body)) // the writer joins the two parts in another copy
 		o.notify()
 		return
 	}
@@ -95,6 +97,7 @@ func (o *outbox) addFor(s *sub, binary bool, header, body []byte) {
 	}
 	o.arena.B = append(append(o.arena.B, header...), body...)
 	o.queued += n
+	o.memory.Add(n)
 	o.notify()
 }
 
@@ -104,6 +107,7 @@ func (o *outbox) result(r wire.Result) {
 	if !o.closed {
 		o.results = append(o.results, r)
 		o.queued += resultBytes
+		o.memory.Add(resultBytes)
 		o.notify()
 	}
 	o.mu.Unlock()
@@ -116,12 +120,48 @@ func (o *outbox) notify() {
 	}
 }
 
+// reserve takes memory for up to n bytes of events that are to be read, and returns for
+// how many.
+func (o *outbox) reserve(n int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.memory.Reserve(n)
+}
+
+// settle makes what was reserved the n bytes that were read, until unreserve.
+func (o *outbox) settle(reserved, n int) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.memory.Settle(reserved, n)
+}
+
+// unreserve gives memory back, for events that are queued now.
+func (o *outbox) unreserve(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.memory.Give(n)
+}
+
+// piece is how many of n bytes to send at a time.
+func (o *outbox) piece(n int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.memory.Piece(n)
+}
+
+// release gives all memory back: nothing will be written any more.
+func (o *outbox) release() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.memory.Release()
+}
+
 // hasEnough says that there is a message of the largest size, or nothing is taken in
 // any more.
 func (o *outbox) hasEnough() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.closed || o.queued >= maxMessage
+	return o.closed || o.queued >= o.memory.Piece(maxMessage)
 }
 
 // endSub makes s say nothing more.
@@ -135,7 +175,7 @@ func (o *outbox) endSub(s *sub) {
 func (o *outbox) waitRoom(ctx context.Context) error {
 	for {
 		o.mu.Lock()
-		if o.queued < o.limit || o.closed {
+		if o.queued < o.memory.Piece(o.limit) || o.closed {
 			o.mu.Unlock()
 			return ctx.Err()
 		}
@@ -179,6 +219,8 @@ func (o *outbox) addResults() {
 	o.arena.B = wire.AppendResults(o.arena.B, o.results)
 	n := len(o.arena.B) - before
 	o.queued += n - len(o.results)*resultBytes
+	o.memory.Add(n)
+	o.memory.Give(len(o.results) * resultBytes)
 	o.results = o.results[:0]
 	if last := len(o.entries) - 1; last >= 0 && o.entries[last].binary && o.entries[last].block == nil {
 		o.entries[last].n += n
@@ -189,16 +231,17 @@ func (o *outbox) addResults() {
 
 // written tells that l is done with.
 func (o *outbox) written(l *load) {
-	n := len(l.arena.B)
+	n, blocks := len(l.arena.B), 0
 	for i := range l.entries {
-		n += len(l.entries[i].block)
+		blocks += len(l.entries[i].block)
 	}
 	clear(l.entries)
 	l.arena.Free()
 	l.arena = nil
 	o.mu.Lock()
-	o.queued -= n
-	if o.room != nil && o.queued < o.limit {
+	o.queued -= n + blocks
+	o.memory.Give(n + 2*blocks)
+	if o.room != nil && o.queued < o.memory.Piece(o.limit) {
 		close(o.room)
 		o.room = nil
 	}

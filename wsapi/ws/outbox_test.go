@@ -8,11 +8,23 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
+func newTestOutbox(t *testing.T, limit int) *outbox {
+	t.Helper()
+	memory, err := requests.NewMemory(1<<20, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newOutbox(limit, memory.Account())
+}
+
 func TestOutboxJoinsWhatMayBeJoined(t *testing.T) {
-	o := newOutbox(100)
+	o := newTestOutbox(t, 100)
 	o.text([]byte("a"))
 	o.text([]byte("b"))
 	o.joinText(true)
@@ -52,7 +64,7 @@ func TestOutboxJoinsWhatMayBeJoined(t *testing.T) {
 
 func TestOutboxMakesThoseWaitWhoCan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutbox(100)
+		o := newTestOutbox(t, 100)
 		o.text([]byte(strings.Repeat("x", 100)))
 		var l load
 		ended := make(chan error)
@@ -90,7 +102,7 @@ func TestOutboxMakesThoseWaitWhoCan(t *testing.T) {
 }
 
 func TestOutboxKeepsASubThatIsOverSilent(t *testing.T) {
-	o := newOutbox(100)
+	o := newTestOutbox(t, 100)
 	s := &sub{}
 	o.subText(s, []byte("1"))
 	o.endSub(s)

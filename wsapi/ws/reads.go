@@ -28,7 +28,7 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 		}
 	}
 	c.running.Go(func() {
-		c.answerRead(call, func(ctx context.Context) (core.Page, error) { return read(ctx, r) })
+		c.answerRead(call, r, read)
 	})
 }
 
@@ -53,15 +53,20 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	return r, nil
 }
 
-func (c *conn) answerRead(call *call, read func(context.Context) (core.Page, error)) {
+func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Context, core.ReadRequest) (core.Page, error)) {
 	select {
 	case c.reads <- struct{}{}:
 		defer func() { <-c.reads }()
 	case <-call.Done():
 		return // whoever ended it has answered
 	}
-	page, err := read(call)
-	if err == nil {
+	reserved := c.out.reserve(r.Limit.Bytes)
+	r.Limit.Bytes = reserved
+	page, err := read(call, r)
+	if err != nil {
+		c.out.unreserve(reserved)
+	} else if err = c.out.settle(reserved, len(page.Block)); err == nil {
+		defer c.out.unreserve(len(page.Block))
 		c.server.config.Metrics.Read(page.Count)
 		err = c.out.waitRoom(call)
 	}

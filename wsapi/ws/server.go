@@ -38,6 +38,7 @@ type Config struct {
 	Subscriptions subscriptions.Joiner // nil: there are none
 
 	Limits  requests.Limits // prepared
+	Memory  *requests.Memory
 	Metrics *requests.Metrics
 	// Registry takes the metrics of connections.
 	Registry prometheus.Registerer
@@ -103,7 +104,7 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
 		return core.Errorf(core.CodeProtocolError, "not a WebSocket handshake: %s", err.Error())
 	}
 	c := newConn(s, bin)
-	c.socket = newGorilla(ws, c.noteActivity)
+	c.socket = newGorilla(ws, c.noteActivity, c.grow)
 	if !s.opened(c) {
 		s.takePlace(-1)
 		c.socket.close()

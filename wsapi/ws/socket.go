@@ -2,9 +2,7 @@ package ws
 
 import (
 	"errors"
-	"io"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +15,7 @@ import (
 // writes; close and readBy may be called from others.
 type socket interface {
 	// read waits for the next message, which the caller frees. Beyond limit bytes
-	// it fails with errMessageTooLarge, and the next can still be read.
+	// it fails with requests.ErrTooLarge, and the next can still be read.
 	read(limit int) (binary bool, message *requests.Buffer, err error)
 	// write sends one message as one frame.
 	write(binary bool, message []byte, by time.Time) error
@@ -31,54 +29,48 @@ type socket interface {
 	close()
 }
 
-var errMessageTooLarge = errors.New("message too large")
-
 // gorilla is a socket of package websocket.
-type gorilla struct{ conn *websocket.Conn }
+type gorilla struct {
+	conn *websocket.Conn
+	grow func(n int) error // asks for the memory of a large message
+	// inMessage is owned by the reader. A peer that sends pings between the parts of a
+	// message gets no more time for its rest.
+	inMessage bool
+}
 
 // writeBuffers are shared by all connections: an idle one has none.
 var writeBuffers = new(sync.Pool)
 
 const writeBufferBytes = 4 << 10
 
-func newGorilla(conn *websocket.Conn, heard func()) gorilla {
+func newGorilla(conn *websocket.Conn, active func(), grow func(n int) error) *gorilla {
+	g := &gorilla{conn: conn, grow: grow}
+	heard := func() {
+		if !g.inMessage {
+			active()
+		}
+	}
 	pong := conn.PingHandler()
 	conn.SetPingHandler(func(data string) error { heard(); return pong(data) })
 	conn.SetPongHandler(func(string) error { heard(); return nil })
 	// We answer a close frame with our own words (conn.go).
 	conn.SetCloseHandler(func(int, string) error { return nil })
-	return gorilla{conn}
+	return g
 }
 
-func (g gorilla) read(limit int) (bool, *requests.Buffer, error) {
+func (g *gorilla) read(limit int) (bool, *requests.Buffer, error) {
 	kind, r, err := g.conn.NextReader()
 	if err != nil {
 		return false, nil, err
 	}
 	// Only now that there is a message does the connection take a buffer.
-	message := requests.NewBuffer()
-	buf := message.B
-	for {
-		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, max(512, len(buf)))
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		message.B = buf
-		switch {
-		case len(buf) > limit:
-			message.Free()
-			return false, nil, errMessageTooLarge
-		case errors.Is(err, io.EOF):
-			return kind == websocket.BinaryMessage, message, nil
-		case err != nil:
-			message.Free()
-			return false, nil, err
-		}
-	}
+	g.inMessage = true
+	message, err := requests.Read(r, limit, g.grow)
+	g.inMessage = false
+	return kind == websocket.BinaryMessage, message, err
 }
 
-func (g gorilla) write(binary bool, message []byte, by time.Time) error {
+func (g *gorilla) write(binary bool, message []byte, by time.Time) error {
 	kind := websocket.TextMessage
 	if binary {
 		kind = websocket.BinaryMessage
@@ -89,21 +81,21 @@ func (g gorilla) write(binary bool, message []byte, by time.Time) error {
 	return g.conn.WriteMessage(kind, message)
 }
 
-func (g gorilla) ping(by time.Time) error {
+func (g *gorilla) ping(by time.Time) error {
 	return g.conn.WriteControl(websocket.PingMessage, nil, by)
 }
 
-func (g gorilla) writeClose(code int, reason string, by time.Time) {
+func (g *gorilla) writeClose(code int, reason string, by time.Time) {
 	// A peer that is gone does not hear it.
 	_ = g.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), by)
 }
 
-func (g gorilla) readBy(t time.Time) {
+func (g *gorilla) readBy(t time.Time) {
 	// It fails only where the next read does.
 	_ = g.conn.SetReadDeadline(t)
 }
 
-func (g gorilla) close() { _ = g.conn.Close() }
+func (g *gorilla) close() { _ = g.conn.Close() }
 
 // isTimeout tells a deadline from other ends of a connection.
 func isTimeout(err error) bool {

@@ -283,7 +283,7 @@ func (s *sub) limit() (l core.Limit, ok bool) {
 	if s.conn.bin {
 		l.Bytes = maxEventsFrame
 	}
-	l.Bytes = int(min(bytes, int64(l.Bytes)))
+	l.Bytes = s.conn.out.piece(int(min(bytes, int64(l.Bytes))))
 	return l, events > 0 && bytes > 0
 }
 
@@ -328,16 +328,15 @@ func (s *sub) sendFrame(p *parcel) {
 // sendText sends a parcel in as many messages as the bound and the credit ask
 // for: in JSON it may be larger than it was.
 func (s *sub) sendText(p *parcel, allowed func() (core.Limit, error)) error {
-	message := requests.NewBuffer()
-	defer message.Free()
 	for rest := *p; rest.Count > 0; {
 		limit, err := allowed()
 		if err != nil {
 			return err
 		}
+		message := requests.NewBuffer()
 		var count int
 		var last uint64
-		message.B, count, last = s.appendText(message.B[:0], &rest, limit)
+		message.B, count, last = s.appendText(message.B, &rest, limit)
 		if count == rest.Count || p.attempts != nil {
 			last = p.cursor
 		}
@@ -346,6 +345,7 @@ func (s *sub) sendText(p *parcel, allowed func() (core.Limit, error)) error {
 		message.B = append(message.B, '"', '}')
 		s.spend(count, len(message.B))
 		s.conn.out.subText(s, message.B)
+		message.Free()
 		_, rest.Batch = rest.Cut(core.Limit{Events: count, Bytes: math.MaxInt})
 		if p.attempts != nil {
 			rest.attempts = rest.attempts[count:]

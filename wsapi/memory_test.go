@@ -1,0 +1,69 @@
+package wsapi_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/requests"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// TestMemoryIsRefused: what does not fit into the memory for connections is overloaded,
+// and small requests are served.
+func TestMemoryIsRefused(t *testing.T) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Memory: 1 << 20, IOTimeout: 100 * time.Millisecond}})
+	large := fmt.Sprintf(`{"type":"A","data":%q}`, strings.Repeat("x", 900<<10))
+	n.do("POST", "/v1/streams/large/events", large).want(t, 201)
+	n.do("GET", "/v1/streams/large/events", "").want(t, 200)
+	twice := "[" + large + "," + large + "]"
+
+	a := n.do("POST", "/v1/streams/s/events", twice).want(t, 503)
+	if a.fields(t)["code"] != "overloaded" || a.Header.Get("Retry-After") == "" {
+		t.Errorf("%v %s", a.Header, a.body)
+	}
+	p := n.greeted()
+	p.say(`{"op":"append","id":2,"stream":"s","events":` + twice + `}`)
+	p.refused("a message", 0, "overloaded")
+	p.closed("a message", 4004)
+
+	// A message without its end takes the memory.
+	c := n.raw(handshake)
+	if _, err := c.Read(make([]byte, 4096)); err != nil {
+		t.Fatal(err)
+	}
+	hello := `{"op":"hello","id":1}`
+	message := string([]byte{0x81, 0x80 | byte(len(hello)), 0, 0, 0, 0}) + hello + string(binary.BigEndian.AppendUint64([]byte{0x82, 0x80 | 127}, 1<<20-1)) +
+		"\x00\x00\x00\x00" + strings.Repeat("x", 1<<20-2)
+	if _, err := io.WriteString(c, message); err != nil {
+		t.Fatal(err)
+	}
+	n.untilMetric("gyre_connection_memory_bytes", 1<<20-2*requests.Allowance)
+	for _, protocol := range []string{wire.JSON, wire.Bin} {
+		p := n.greeted(protocol)
+		p.say(`{"op":"read","id":2,"stream":"large"}`)
+		p.refused("read", 2, "overloaded")
+		p.say(`{"op":"subscribe","id":3,"sub":1,"stream":"large"}`)
+		if m := p.hear(); m["op"] != "ok" {
+			t.Errorf("subscribe: %v", m)
+		}
+		m := p.hear()
+		if e, _ := m["error"].(map[string]any); m["op"] != "end" || e["code"] != "overloaded" || m["retryable"] != true {
+			t.Errorf("follow: %v", m)
+		}
+	}
+	n.do("POST", "/v1/streams/small/events", `{"type":"A","data":1}`).want(t, 201)
+	if a := n.do("GET", "/v1/streams/large/events", "").want(t, 503); a.fields(t)["code"] != "overloaded" {
+		t.Errorf("%s", a.body)
+	}
+	n.do("GET", "/v1/streams/small/events", "").want(t, 200)
+	_ = c.Close()
+	n.untilMetric("gyre_connection_memory_bytes", 0)
+	if a := n.do("GET", "/metrics", ""); !strings.Contains(string(a.body), "\ngyre_connection_memory_refused_total 7\n") {
+		t.Errorf("metrics: %s", a.body)
+	}
+}
