@@ -10,14 +10,13 @@ type Batch struct {
 	Count int
 	// First and Last are the positions of the first and the last event.
 	First, Last uint64
-	// Links says that there may be links among the events that have no payload. It
-	// is for what a Step has written and what is made of that; pages that are read
-	// have links with what they name.
+	// Links reports that the events may include links without content. Only Steps and
+	// pages of ReadLog have such; other pages have links with their events' content.
 	Links bool
 }
 
 // Events decodes the events one by one, in place. It panics on a malformed
-// record: whoever makes a Batch from outside bytes uses ParseBatch.
+// event: use ParseBatch to make a Batch of bytes from outside.
 func (b Batch) Events() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for rest := b.Block; len(rest) > 0; {
@@ -34,7 +33,7 @@ func (b Batch) Events() iter.Seq[Event] {
 	}
 }
 
-// Place is where an event is, which takes less than to decode it.
+// Place is an event's place, which is cheaper to find than to decode the event.
 type Place struct {
 	Position       uint64
 	RecordedMicros int64
@@ -43,7 +42,7 @@ type Place struct {
 	At, Size int
 }
 
-// Places tells where each event is. It panics as Events does.
+// Places returns each event's place. It panics as Events does.
 func (b Batch) Places() iter.Seq[Place] {
 	return func(yield func(Place) bool) {
 		for at := 0; at < len(b.Block); {
@@ -69,8 +68,8 @@ func (b Batch) Slice() []Event {
 	return events
 }
 
-// ParseBatch checks that block is exactly count events and makes it a Batch,
-// which takes the block over.
+// ParseBatch checks that block is exactly count events, and returns a Batch that owns
+// the block.
 func ParseBatch(block []byte, count int) (Batch, error) {
 	b := Batch{Block: block, Count: count}
 	seen := 0
@@ -135,8 +134,8 @@ func (b Batch) Cut(l Limit) (head, tail Batch) {
 	return head, tail
 }
 
-// joinAfter is what the batches have after position, cut to limit: as it is
-// where it comes from one batch, a copy where it comes from several.
+// joinAfter returns the events of the batches after position, cut to limit. It copies
+// them only if they come from several batches.
 func joinAfter(batches []Batch, position uint64, limit Limit) Batch {
 	var parts []Batch
 	left := limit
@@ -188,7 +187,7 @@ func (b Batch) after(position uint64) Batch {
 	return b
 }
 
-// Limit bounds a page or a delivery. Bytes may be passed by a single event.
+// Limit bounds a page or a delivery. A single event may exceed Bytes.
 type Limit struct {
 	Events int
 	Bytes  int

@@ -32,7 +32,7 @@ func Codes() []Code {
 	return codes
 }
 
-// Class groups codes by what a caller can do; it decides the CLI's exit code.
+// Class groups codes by what a caller can do. It decides the CLI's exit code.
 type Class uint8
 
 // The classes.
@@ -48,7 +48,7 @@ const (
 	ClassInterrupted
 )
 
-// CodeInfo is what the catalogue says of a code, the same wherever it shows.
+// CodeInfo is the catalogue's entry of a code.
 type CodeInfo struct {
 	Code      Code
 	Class     Class
@@ -145,8 +145,7 @@ const (
 	CodeInternal     Code = "internal"
 )
 
-// catalogue is the one list of what can go wrong. Titles and fixes are written
-// for the person who reads them in a terminal.
+// catalogue lists every error. Titles and fixes are for a person at a terminal.
 var catalogue = map[Code]CodeInfo{
 	CodeWrongExpectedVersion: {Class: ClassConflict, Status: 409,
 		Title: "The stream is at another version",

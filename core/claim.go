@@ -7,11 +7,10 @@ import (
 	"sync/atomic"
 )
 
-// A Claim decides once whether what a caller asked for begins to be written or is
-// withdrawn, so that the caller whose context ends can be told which. It is found in the
-// context of the Commits it is for, whose Value returns what Claim.Value does. Several
-// Commits may share one: it has begun when the first of them has. The zero value is
-// ready.
+// A Claim decides once whether a request's writes begin or are withdrawn, so that a caller
+// whose context ends gets the right error. It is a value of the context of the request's
+// Commits (Claim.Value). Several Commits may share one: it has begun when the first of
+// them has. The zero value is ready.
 type Claim struct{ state atomic.Uint32 }
 
 // The states of a Claim.
@@ -48,7 +47,7 @@ func claimOf(ctx context.Context) *Claim {
 	return c
 }
 
-// Value returns c for the key that a Store looks it up by, and nil for any other.
+// Value returns c for the Store's key, and nil for any other.
 func (c *Claim) Value(key any) any {
 	if _, ok := key.(claimKey); ok {
 		return c

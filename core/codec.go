@@ -13,19 +13,18 @@ import (
 //	lp stream | lp type | u8 format | lp metadata | [lp fields] | data …
 //
 // lp is a uvarint length and that many bytes. The low four bits of format are
-// a Format, bits 4 to 6 are zero; bit 7 says that optional fields follow the metadata, each as
-// u16le tag | u16le length | bytes. Readers pass over tags they do not know.
+// a Format, bits 4 to 6 are zero. Bit 7 says that optional fields follow the metadata,
+// each as u16le tag | u16le length | bytes. Readers skip tags they do not know.
 //
-// Position and version are assigned by the engine, so an event is encoded
-// once, under its lock, and the same bytes serve the disk, the tail and every
-// binary connection.
+// The engine assigns position and version, so it encodes an event once, under its
+// lock. The same bytes serve the disk, the tail and every binary connection.
 
 // Tags of optional fields. Values are never reused.
 const (
 	fieldTime        = 1 // i64le Unix µs: the event's own time, where it is not the recorded one
 	fieldContentType = 2 // text
 	fieldIncarnation = 3 // u32le, where it is not 1
-	fieldLink        = 5 // uvarint position | uvarint version | stream: where the event is that this is a link to
+	fieldLink        = 5 // uvarint position | uvarint version | stream: the place of the event that this links to
 	// Reserved: 4 tags, 6 subject, 7 shredded.
 )
 
@@ -37,7 +36,7 @@ const (
 	// fieldHeaderBytes are a field's tag and length.
 	fieldHeaderBytes = 4
 
-	// fixedBytes bounds the bytes outside its strings and data:
+	// fixedBytes bounds an event's bytes outside its strings and data:
 	// six lengths, two numbers, the time, the id, the format and the fields
 	// of fixed size.
 	fixedBytes = 8*binary.MaxVarintLen64 + 8 + 16 + 1 + (4 + 8) + 4 + (4 + 4)
@@ -92,7 +91,7 @@ func payloadLen(e *NewEvent, fields int) int {
 	return n
 }
 
-// appendPayload appends what a client says of an event: lp type | u8 format |
+// appendPayload appends the client's part of an event: lp type | u8 format |
 // lp metadata | [lp fields] | data. fields is the size of o.
 func appendPayload(dst []byte, e *NewEvent, o *optional, fields int) []byte {
 	dst = appendLP(dst, e.Type)
@@ -154,8 +153,7 @@ func (o *optional) append(dst []byte) []byte {
 }
 
 // DecodeEvent decodes the first event of b into e, without copying: e points
-// into b. It returns the encoded length. Malformed input of any kind is an
-// error and never a panic.
+// into b. It returns the encoded length. Malformed input is an error, never a panic.
 func DecodeEvent(b []byte, e *Event) (int, error) {
 	body, n, ok := takeLP(b)
 	if !ok {
@@ -224,14 +222,14 @@ type eventHead struct {
 	size              int
 	position, version uint64
 	stream, typ       string
-	// home is the stream that the event was written to: another one for a link.
+	// home is the stream that the event was written to; for a link, another one.
 	home string
-	// bare says that it is a link as the log keeps it, without the payload.
+	// bare reports that it is a link without the event's content.
 	bare bool
 }
 
-// isLink reports whether it is of a link. No event is in one stream twice, so the
-// streams tell.
+// isLink reports whether it is a link. A stream has an event once, so the streams
+// differ.
 func (h *eventHead) isLink() bool { return h.home != h.stream }
 
 func decodeHead(b []byte) (h eventHead, ok bool) {
@@ -259,7 +257,7 @@ func decodeHead(b []byte) (h eventHead, ok bool) {
 	return h, d.ok
 }
 
-// decodePlace finds how long an event is, and what is at its front.
+// decodePlace decodes the front of an event, and its length.
 func decodePlace(b []byte) (p Place, ok bool) {
 	body, n, ok := takeLP(b)
 	if !ok {
@@ -275,8 +273,7 @@ func decodePlace(b []byte) (p Place, ok bool) {
 	return p, d.ok
 }
 
-// decoder takes values off the front of b and remembers whether all were
-// there.
+// decoder takes values off the front of b. ok is false once one was missing.
 type decoder struct {
 	b  []byte
 	ok bool
@@ -357,9 +354,9 @@ func uvarintLen(v uint64) int {
 	return n
 }
 
-// stringOf is b as a string without a copy. Batches are immutable from the
-// moment they can be read, which is what makes this sound.
+// stringOf returns b as a string without a copy. Batches are immutable once they can
+// be read, so this is sound.
 func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// MaxNumber bounds versions and positions: what a JSON number holds exactly.
+// MaxNumber bounds versions and positions: a JSON number is exact up to it.
 const MaxNumber = 1<<53 - 1

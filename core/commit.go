@@ -9,22 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// Commit is the one way to write: all of it happens, or nothing (P6). Its
-// elements are applied in order, each seeing the ones before it, and events
-// take positions in the order they stand in. The same stream may be named more
-// than once.
+// Commit is the one way to write. All of it is written, or nothing (P6). Its Appends are
+// applied in order, each seeing the ones before it; Checks and Records are compared with
+// the state before the Commit. A stream may be named more than once.
 type Commit struct {
 	Appends []Append
 	Checks  []Check
 	Records []RecordOp
 
-	// Epoch is the epoch under which this node was found to make the Commit.
+	// Epoch is the epoch under which this node is the owner of what the Commit writes.
 	// Storage that has epochs refuses another than the log's with stale_epoch
-	// (P7). 0 is the epoch that the engine was opened under.
+	// (P7). 0 means the epoch that the engine was opened under.
 	Epoch uint64
-	// Lazy allows the Store to hold the Commit back, at most MaxLazyWait, so that it
-	// shares a step with others. A Commit that is not lazy takes those before it
-	// along.
+	// Lazy lets the Store delay the Commit, by MaxLazyWait at most, so that it shares
+	// a step with others. The next Commit that is not lazy takes it along.
 	Lazy bool
 }
 
@@ -34,13 +32,13 @@ type Append struct {
 	Stream string
 	Expect Expect
 	Events []NewEvent
-	// Links are the ids of events that are in the log already, or written by an
-	// Append before this one. Each takes a version and a position of its own, as an
-	// event does. An event is in a stream once at most, at home or as a link.
+	// Links are the ids of events that are in the log, or are written by an earlier
+	// Append of the Commit. Each link has a version and a position of its own. A stream
+	// has an event at most once, at home or as a link.
 	Links []ID
 }
 
-// Count is how many versions and positions a takes.
+// Count is the number of versions and positions that a takes.
 func (a *Append) Count() int { return len(a.Events) + len(a.Links) }
 
 // HasLinks reports whether c appends links.
@@ -53,7 +51,7 @@ func (c *Commit) HasLinks() bool {
 	return false
 }
 
-// Check is an expectation about a stream that the Commit need not write.
+// Check is an expectation about a stream that the Commit may not write.
 type Check struct {
 	Stream string
 	Expect Expect
@@ -137,18 +135,18 @@ func ParseExpect(s string) (Expect, error) {
 	return Expect(n), nil
 }
 
-// Result tells where a Commit's events and links are.
+// Result is where a Commit's events and links are.
 type Result struct {
 	// Appends has one entry for each of the Commit's.
 	Appends []Appended
-	// Position is that of the last event or link; 0 in a Commit without any.
+	// Position is that of the last event or link, or 0 if there is none.
 	Position uint64
-	// Duplicate says that all events and links had been written before, by an
-	// earlier try, and that nothing was written now. Appends tells where.
+	// Duplicate reports that an earlier try had written all events and links, and that
+	// nothing was written now. Appends has their places.
 	Duplicate bool
 }
 
-// Appended tells where the events or links of one Append are.
+// Appended is where the events or links of one Append are.
 type Appended struct {
 	FirstVersion  uint64
 	LastVersion   uint64
@@ -159,8 +157,8 @@ type Appended struct {
 // Count is the number of events or links.
 func (a Appended) Count() int { return int(a.LastVersion - a.FirstVersion + 1) }
 
-// Validate checks everything that does not need the log, so that a bad Commit
-// changes nothing (P12). The error names the element.
+// Validate checks everything that does not need the log (P12). The error names the
+// element.
 func (c *Commit) Validate() error {
 	if len(c.Appends) == 0 && len(c.Records) == 0 {
 		return Errorf(CodeEmptyAppend, "the append has no events")
@@ -246,7 +244,7 @@ func (a *Append) validate() *Error {
 	return nil
 }
 
-// size is what a counts against MaxCommitBytes.
+// size is how much a counts against MaxCommitBytes.
 func (a *Append) size() (n int) {
 	for i := range a.Events {
 		n += a.Events[i].size()
@@ -266,8 +264,8 @@ func validateTarget(stream string, x Expect) *Error {
 	return nil
 }
 
-// earliest and latest bound event times: what int64 nanoseconds can hold, so
-// that no client in any language has to refuse them.
+// earliest and latest bound event times to the range of int64 nanoseconds, which every
+// client's language can represent.
 var (
 	earliest = time.Unix(0, math.MinInt64)
 	latest   = time.Unix(0, math.MaxInt64)
@@ -298,7 +296,7 @@ func (e *NewEvent) validate() *Error {
 	return checkJSON("metadata", e.Metadata)
 }
 
-// size is what a record counts against MaxCommitBytes.
+// size is how much a record counts against MaxCommitBytes.
 func (r *RecordOp) size() int { return len(r.Table) + len(r.Key) + len(r.Value) }
 
 func (r *RecordOp) validate() *Error {
@@ -356,8 +354,8 @@ func validateStream(name string) *Error {
 	return nil
 }
 
-// ValidateListing checks what a page of a list of names is asked by: the beginning of the
-// names, and the last name of the page before. Both may be empty.
+// ValidateListing checks the parameters of a page of names: their prefix, and the last
+// name of the page before. Both may be empty.
 func ValidateListing(prefix, after string) error {
 	if len(prefix) > MaxStreamNameBytes || !printable(prefix) {
 		return Errorf(CodeInvalidRequest, "no name begins with the prefix %q", clip(prefix))

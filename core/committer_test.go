@@ -380,7 +380,7 @@ func TestDeadlinesTellWhetherAStepHasBegun(t *testing.T) {
 		add := func() { _, err := s.Append(ctx, one("a")); answers <- err }
 		go add()
 		<-g.begun
-		go add() // the lane of its stream is busy
+		go add() // a worker has its stream
 		got := []core.Code{core.AsError(<-answers).Code, core.AsError(<-answers).Code}
 		slices.Sort(got)
 		if want := []core.Code{core.CodeTimeout, core.CodeUnknownOutcome}; !slices.Equal(got, want) {

@@ -2,28 +2,29 @@ package core
 
 import "context"
 
-// Engine is the storage seam: batch in, one Outcome per Commit out, one
-// conflict does not fail its neighbours. Implementations verify under their
-// own lock: whatever the Store above believes is a hint. All methods are safe
-// for concurrent use. The suite core/enginetest is the contract in full.
+// Engine stores a log. It takes Commits in groups and returns one Outcome for each; a
+// refused Commit does not fail its neighbors. Implementations verify under their own
+// lock, and trust nothing that the Store believes. All methods are safe for concurrent
+// use. The full contract is the suite core/enginetest.
 type Engine interface {
 	LogReader
 
-	// Commit decides and makes durable a group, in order, as one step. When
-	// it returns, what succeeded is on disk and can be read. The Commits have
-	// been validated. ctx bounds waiting, not the step: the outcome of what
-	// was begun is always told.
+	// Commit verifies a group and makes it durable, in order, as one step. When it
+	// returns, the successful Commits are on disk and can be read. They have been
+	// validated. ctx bounds waiting before the step; a step that has begun always
+	// returns its outcomes.
 	//
-	// Several calls may be under way at once. The Store sees to it that none writes
-	// a stream or a record that another writes or checks (conflicts.go), so their
-	// order among each other is free. All Commits of a group are of one Epoch. Lazy
-	// ones have waited: engines do not look at Lazy.
+	// Several calls may run at once. The Store ensures that none writes a stream or a
+	// record that another writes or checks (conflicts.go), so their relative order
+	// is free. All Commits of a group have one Epoch. Ids go before the epoch, and the
+	// epoch before expectations: a retry gets its result under any epoch, and every
+	// refusal under another epoch than the log's is stale_epoch. Engines ignore Lazy.
 	Commit(ctx context.Context, group []*Commit) Step
 
-	// Read answers a page as Log.Read does. The request's Limit is set, as ReadLog's is.
+	// Read returns a page as Log.Read does. Its Limit is set, as ReadLog's is.
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
-	// Event finds an event by its id, or answers event_not_found.
+	// Event finds an event by its id, or returns event_not_found.
 	Event(ctx context.Context, id ID) (Event, error)
 
 	// Streams lists streams in the byte order of their names.
@@ -32,20 +33,19 @@ type Engine interface {
 	// Records lists the records of a table in the byte order of their keys.
 	Records(ctx context.Context, r RecordsRequest) ([]Record, error)
 
-	// State tells what the log is and how it is.
+	// State returns the log's identity, epoch, head and health.
 	State() State
 
-	// Close releases everything. What was acknowledged stays; calls made
-	// later, or still waiting, answer store_closed.
+	// Close releases everything. Acknowledged events stay. Calls that are waiting, and
+	// later ones, return store_closed.
 	Close() error
 }
 
-// HeadWatcher is what an Engine is, too, whose log others write to: nodes that
+// HeadWatcher is implemented by engines whose log has other writers, such as nodes that
 // share a database. The Store learns of their events through it.
 type HeadWatcher interface {
-	// WaitHead waits until the log's head is greater than after, or the log's
-	// identity another than log, and answers the head. It is prompt while somebody
-	// waits, and free while nobody does.
+	// WaitHead blocks until the log's head is greater than after or its identity is
+	// not log, and returns the head. It costs nothing while nobody waits.
 	WaitHead(ctx context.Context, log string, after uint64) (head uint64, err error)
 }
 
@@ -58,16 +58,16 @@ type Step struct {
 	Written Batch
 }
 
-// Outcome is the answer to one Commit: Result, or Err: wrong_expected_version,
-// duplicate_event, event_not_found (of a link) or record_conflict where storage says so, store_full or
-// store_read_only where nothing was written, unknown_outcome where that cannot
-// be told.
+// Outcome is the answer to one Commit: Result, or Err. Refusals are
+// wrong_expected_version, duplicate_event, event_not_found (of a link), record_conflict
+// and stale_epoch. store_full, store_read_only and store_unavailable say that nothing
+// was written; unknown_outcome, that it may have been.
 type Outcome struct {
 	Result Result
 	Err    error
 }
 
-// FailStep answers every Commit of a group with the same error.
+// FailStep returns the same error for every Commit of a group.
 func FailStep(group []*Commit, err error) Step {
 	outcomes := make([]Outcome, len(group))
 	for i := range outcomes {
@@ -76,7 +76,7 @@ func FailStep(group []*Commit, err error) Step {
 	return Step{Outcomes: outcomes}
 }
 
-// State is what an engine tells about itself.
+// State describes an engine's log.
 type State struct {
 	// Log is the log's identity: a short word of letters and digits, made when the
 	// log was created.
@@ -84,13 +84,13 @@ type State struct {
 	// Timelines are those of the log, oldest first. Storage whose log cannot lose
 	// its tail unnoticed has none. The slice does not change.
 	Timelines []Timeline
-	// Epoch is the epoch that the log is at, as far as this engine knows: it rises
-	// with each view of the cluster and never goes back. 0 where storage has none.
+	// Epoch is the log's epoch, as far as this engine knows. It rises with each view
+	// of the cluster and never goes back. It is 0 if the storage has no epochs.
 	Epoch uint64
 	// Head is the position of the last readable event; 0 in an empty log.
 	Head uint64
-	// ReadOnly says why the log takes no Commits at the moment; nil if it
-	// does.
+	// ReadOnly is why the log takes no Commits at the moment, or nil. It is never
+	// stale_epoch, which is an answer to one Commit.
 	ReadOnly error
 	// Bytes is the size of the log in storage, as far as it is known.
 	Bytes int64
@@ -109,17 +109,17 @@ type StreamsPage struct {
 	End     bool
 }
 
-// StreamInfo is what a listing tells of a stream.
+// StreamInfo is a stream in a listing.
 type StreamInfo struct {
 	Name    string
 	Version uint64
 }
 
-// RecordsRequest asks for records of a table: those whose keys are in Keys, or,
-// without Keys, those whose keys begin with Prefix.
+// RecordsRequest asks for the records of a table whose keys are in Keys, or, if that is
+// nil, whose keys begin with Prefix.
 type RecordsRequest struct {
 	Table  string
-	Keys   []string // exact, in any order; nil = all with Prefix
+	Keys   []string // exact, in any order; nil means all with Prefix
 	Prefix string
 	After  string // the last key of the page before
 	Limit  int    // 1 … MaxReadEvents

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Error is every error that Gyre answers. Its Code is from the catalogue
-// (catalogue.go) and is what callers branch on; Detail says what happened,
-// with values. The other fields are set where the code has use for them.
+// Error is every error that Gyre returns. Callers branch on its Code, which is in the
+// catalogue (catalogue.go). Detail says what happened, with values. The other fields
+// are set if they apply to the code.
 //
 // Test with errors.Is(err, core.CodeStreamNotFound), or read the fields
 // through errors.As.
@@ -21,7 +21,7 @@ type Error struct {
 	Expected *Expect // of wrong_expected_version and record_conflict
 	Actual   *uint64 // version or revision, of the same
 	EventID  ID      // of duplicate_event, event_not_found
-	Element  *int    // which append, check or record of a Commit, counted on in that order from 0
+	Element  *int    // index among the appends, checks and records of a Commit, in that order
 	Limit    int64   // of the *_too_large and too_many_* codes
 	Offset   *int64  // in the log file, of store_corrupt
 
@@ -30,11 +30,10 @@ type Error struct {
 	cause error
 }
 
-// Error is the code and the detail.
+// Error returns the code and the detail.
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Detail }
 
-// Unwrap gives the error below, for the logs of the server: it never crosses
-// the wire.
+// Unwrap returns the cause, for the server's logs. It never crosses the wire.
 func (e *Error) Unwrap() error { return e.cause }
 
 // Is makes errors.Is(err, code) work.
@@ -43,7 +42,7 @@ func (e *Error) Is(target error) bool {
 	return ok && c == e.Code
 }
 
-// Info is the catalogue's entry of e's code.
+// Info returns the catalogue's entry of e's code.
 func (e *Error) Info() CodeInfo { return e.Code.Info() }
 
 // Errorf makes an Error of a code. %w verbs keep their causes.
@@ -57,9 +56,9 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return e
 }
 
-// AsError is err as an Error: itself where it is one, the deadline and cancel
-// codes for those of a context, else internal, with err as its cause and
-// nothing of it in the detail.
+// AsError returns err as an Error: itself if it is one, timeout or canceled for a
+// context's error, else internal. An internal error has err as its cause, and nothing
+// of it in the detail.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
@@ -69,59 +68,58 @@ func AsError(err error) *Error {
 	case errors.As(err, &e):
 		return e
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Code: CodeTimeout, Detail: "the deadline passed before the answer was there", cause: err}
+		return &Error{Code: CodeTimeout, Detail: "the deadline passed before there was an answer", cause: err}
 	case errors.Is(err, context.Canceled):
 		return &Error{Code: CodeCanceled, Detail: "the caller gave up", cause: err}
 	}
 	return &Error{Code: CodeInternal, Detail: "an unexpected error; the server's log has the rest", cause: err}
 }
 
-// NewWrongVersion is the answer to an expectation that does not hold; engines
-// use it.
+// NewWrongVersion makes the error of an expected version that does not hold, for engines.
 func NewWrongVersion(stream string, expected Expect, actual uint64) *Error {
 	e := Errorf(CodeWrongExpectedVersion, "stream %q is at version %d, expected %s", clip(stream), actual, expected)
 	e.Stream, e.Expected, e.Actual = stream, &expected, &actual
 	return e
 }
 
-// NewDuplicateEvent is the answer to an id that is known in another place,
-// order or company than the Commit's; engines use it.
+// NewDuplicateEvent makes the error of an id that is known, but not as a part of the same
+// append, for engines.
 func NewDuplicateEvent(stream string, id ID) *Error {
 	e := Errorf(CodeDuplicateEvent, "event id %s, sent for stream %q, is already in the log, but not as part of this append", id, clip(stream))
 	e.Stream, e.EventID = stream, id
 	return e
 }
 
-// NewDuplicateLink is the answer to a link to an event that is in the stream already,
-// and not by an earlier try of the Commit; engines use it.
+// NewDuplicateLink makes the error of a link to an event that is in the stream, and not
+// by an earlier try of the Commit, for engines.
 func NewDuplicateLink(stream string, id ID) *Error {
 	e := Errorf(CodeDuplicateEvent, "event %s is in stream %q already, and a stream has an event once", id, clip(stream))
 	e.Stream, e.EventID = stream, id
 	return e
 }
 
-// NewLinkNotFound is the answer to a link to an event that is not in the log;
-// engines use it.
+// NewLinkNotFound makes the error of a link to an event that is not in the log, for
+// engines.
 func NewLinkNotFound(stream string, id ID) *Error {
 	e := Errorf(CodeEventNotFound, "event %s, to be linked into stream %q, is not in the log", id, clip(stream))
 	e.Stream, e.EventID = stream, id
 	return e
 }
 
-// NewStaleEpoch is the answer to a Commit made under another epoch than the log's;
-// engines use it.
+// NewStaleEpoch makes the error of a Commit made under another epoch than the log's, for
+// engines.
 func NewStaleEpoch(epoch, now uint64) *Error {
 	return Errorf(CodeStaleEpoch, "the commit was made under epoch %d, the log is at epoch %d", epoch, now)
 }
 
-// NewStreamNotFound is the answer to a read of a stream without events.
+// NewStreamNotFound makes the error of a read of a stream without events.
 func NewStreamNotFound(stream string) *Error {
 	e := Errorf(CodeStreamNotFound, "stream %q has no events", clip(stream))
 	e.Stream = stream
 	return e
 }
 
-// clip shortens what a client sent for use in a message.
+// clip shortens a client's text for a message.
 func clip(s string) string {
 	const max = 80
 	if len(s) <= max {

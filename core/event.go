@@ -4,9 +4,9 @@ import (
 	"time"
 )
 
-// Event is one recorded event, or a link to one. Its strings and slices point into the Batch it
-// was read from and must not be modified; they stay valid for as long as they
-// are held, but hold the whole Batch in memory. Clone what is kept for long.
+// Event is one recorded event, or a link to one. Its strings and slices point into the
+// Batch it was read from and must not be modified. They keep the whole Batch in memory,
+// so clone what is kept for long.
 type Event struct {
 	Stream   string
 	Version  uint64 // in Stream: 1, 2, 3, …
@@ -14,29 +14,29 @@ type Event struct {
 	ID       ID
 	Type     string
 
-	// Time is the event's own time: what the client gave, else Recorded.
+	// Time is the event's own time: the client's, else Recorded.
 	Time time.Time
 	// Recorded is the server's time. It never decreases with Position.
 	Recorded time.Time
 
-	// Incarnation tells which life of the stream the event belongs to.
+	// Incarnation is the stream's when the event was written.
 	Incarnation uint32
 
 	Format      Format
-	ContentType string // only where Format does not say it; "" otherwise
+	ContentType string // "" if Format says it
 	Data        []byte
 	Metadata    []byte // a JSON object, or empty
 
-	// Link is where the event was written, if it is read through a link; else it is
-	// zero. Stream, Version, Position, Recorded and Incarnation are the link's own
-	// then, everything else is the event's.
+	// Link is where the event was written if it is read through a link, else zero.
+	// Stream, Version, Position, Recorded and Incarnation are then the link's, and
+	// everything else is the event's.
 	Link Origin
 
 	// Raw is the event's record in the log's own encoding (codec.go).
 	Raw []byte
 }
 
-// Origin is where an event was written that a link names.
+// Origin is the place of the event that a link names.
 type Origin struct {
 	Stream   string
 	Version  uint64
@@ -46,7 +46,7 @@ type Origin struct {
 // IsZero reports whether there is no link.
 func (o Origin) IsZero() bool { return o.Version == 0 }
 
-// Home is where the event was written: Link where it is read through one.
+// Home returns where the event was written.
 func (e *Event) Home() Origin {
 	if e.Link.IsZero() {
 		return Origin{Stream: e.Stream, Version: e.Version, Position: e.Position}
@@ -65,8 +65,8 @@ const (
 
 // NewEvent is an event to append.
 type NewEvent struct {
-	// ID identifies the event for idempotent retries (P5). The zero ID asks
-	// the server for a fresh one, which cannot be retried safely.
+	// ID identifies the event for idempotent retries (P5). With the zero ID the
+	// server chooses one, and the append cannot be retried safely.
 	ID   ID
 	Type string
 	// Time is the event's own time, for imports. The zero Time is none: the event gets
@@ -74,13 +74,13 @@ type NewEvent struct {
 	Time        time.Time
 	Format      Format
 	ContentType string
-	// Data is stored as it is. Whoever takes it from outside checks that the
-	// Data of a JSON event is JSON, and Metadata a JSON object or empty.
+	// Data is stored as it is. The API checks that the Data of a JSON event is JSON
+	// and that Metadata is a JSON object or empty.
 	Data     []byte
 	Metadata []byte
 }
 
-// size is what an event counts against MaxEventBytes and MaxCommitBytes.
+// size is how much an event counts against MaxEventBytes and MaxCommitBytes.
 func (e *NewEvent) size() int { return len(e.Data) + len(e.Metadata) }
 
 // micros converts a time to the resolution that is stored.

@@ -2,9 +2,9 @@ package core
 
 import "strings"
 
-// Filter chooses events, and links as the events that they name. An event matches if its stream matches one of
-// Streams and its type one of Types; an empty list matches everything. A
-// pattern is matched whole, and '*' stands for any run of characters.
+// Filter selects events; a link is selected as the event that it names. An event matches
+// if its stream matches one of Streams and its type one of Types. An empty list matches
+// everything. A pattern matches the whole text, and '*' stands for any run of characters.
 type Filter struct {
 	Streams []string
 	Types   []string
@@ -34,8 +34,8 @@ func (f *Filter) Validate() error {
 	return nil
 }
 
-// key is equal for filters that are written the same; the tail evaluates
-// those together.
+// key is equal for filters that are written the same. The tail evaluates those
+// together.
 func (f *Filter) key() string {
 	return strings.Join(f.Streams, "\x00") + "\x01" + strings.Join(f.Types, "\x00")
 }
@@ -52,8 +52,7 @@ func matchAny(patterns []string, s string) bool {
 	return false
 }
 
-// matchGlob takes time linear in s for each '*' at most: it never goes back
-// before the last one.
+// matchGlob never backtracks past the last '*', so each costs at most one pass over s.
 func matchGlob(pattern, s string) bool {
 	head, rest, star := strings.Cut(pattern, "*")
 	if !star {

@@ -8,9 +8,8 @@ import (
 )
 
 const (
-	// progressEvery is after how many positions without a match a reader that
-	// catches up is told its place; progressAfter, after how long one that
-	// waits at the head is.
+	// A reader that catches up gets its cursor every progressEvery positions without a
+	// match; a reader that waits at the head, every progressAfter.
 	progressEvery = 10_000
 	progressAfter = 15 * time.Second
 
@@ -18,10 +17,9 @@ const (
 	scanBytes = 1 << 20
 )
 
-// follower is a Follower of a Store. While it is behind it reads pages from
-// storage, or from the tail where that reaches back far enough; at the head it
-// waits in the tail's index. It keeps its place and nothing else, so a slow
-// reader costs nobody anything.
+// follower is a Follower of a Store. While it is behind, it reads the tail if that reaches
+// back far enough, else pages from storage. At the head it waits in the tail's index. It
+// keeps only its place, so a slow reader costs nothing.
 type follower struct {
 	store  *Store
 	stream string // All, or a name
@@ -31,12 +29,12 @@ type follower struct {
 
 	position uint64 // everything up to here has been delivered or does not match
 	version  uint64 // of the stream, at position; 0 for All
-	told     uint64 // position of the last Delivery
-	begun    bool   // whether there was one
-	live     bool   // what the last one said
+	reported uint64 // position of the last Delivery
+	begun    bool   // there was one
+	live     bool   // Live of the last one
 
 	waiter *waiter
-	late   *time.Timer // stopped while it does not wait; nil if it waits for every event
+	late   *time.Timer // stopped unless it waits; nil if it waits for every event
 
 	closed    context.Context
 	close     context.CancelFunc
@@ -59,7 +57,7 @@ func (s *Store) Follow(ctx context.Context, r FollowRequest) (Follower, error) {
 		return nil, err
 	}
 	f.prepareWait()
-	f.told = f.position
+	f.reported = f.position
 	f.closed, f.close = context.WithCancel(s.closing)
 	s.followers.Add(1)
 	if s.watch != nil {
@@ -100,7 +98,7 @@ func (f *follower) Next(ctx context.Context, limit Limit) (Delivery, error) {
 	}
 }
 
-// ended says why Next cannot go on, if so.
+// ended returns why Next must end, or nil.
 func (f *follower) ended(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
@@ -113,15 +111,15 @@ func (f *follower) ended(ctx context.Context) error {
 	return f.store.checkLog(f.log)
 }
 
-// deliver decides whether there is something to tell, and notes that it was.
+// deliver returns a Delivery if there is something to report.
 func (f *follower) deliver(batch Batch, at place, overdue bool) (Delivery, bool) {
 	live := f.position >= at.head || f.live && at.inTail
 	changed := live != f.live || !f.begun
-	passed := f.position - f.told
+	passed := f.position - f.reported
 	if batch.Count == 0 && !changed && passed < progressEvery && !(overdue && passed > 0) {
 		return Delivery{}, false
 	}
-	f.begun, f.live, f.told = true, live, f.position
+	f.begun, f.live, f.reported = true, live, f.position
 	return Delivery{Batch: batch, Cursor: f.position, Head: max(at.head, f.position), Live: live}, true
 }
 
@@ -131,7 +129,7 @@ type place struct {
 	inTail bool // from memory, or at the head
 }
 
-// advance moves the follower forward by one read and returns what matched.
+// advance moves the follower forward by one read and returns the matching events.
 func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, error) {
 	batches, head, ok := f.store.tail.from(f.position)
 	var batch Batch
@@ -149,14 +147,14 @@ func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, erro
 		batch, err = f.readStream(ctx, limit)
 	}
 	if err == nil {
-		err = f.store.checkLog(f.log) // it may have been read from another
+		err = f.store.checkLog(f.log) // the page may be of another log
 	}
 	return batch, place{head, false}, err
 }
 
-// fromTail takes what matches from the batches, which hold every event after
-// the follower's position. It is stopped if what comes next is a link in the
-// follower's stream: what that names is in storage.
+// fromTail takes the matching events from the batches, which have every event after the
+// follower's position. stopped reports that the next event is a link in the follower's
+// stream, whose content is in storage.
 func (f *follower) fromTail(batches []Batch, limit Limit) (out Batch, stopped bool) {
 	if f.stream == All && f.key == "" && !slices.ContainsFunc(batches, func(b Batch) bool { return b.Links }) {
 		out = joinAfter(batches, f.position, limit)
@@ -172,9 +170,9 @@ func (f *follower) fromTail(batches []Batch, limit Limit) (out Batch, stopped bo
 	return out, f.position == before && out.Count == 0 && len(batches) > 0
 }
 
-// choose adds to out what matches in b, and moves the follower past what it
-// looked at. It is false when out is full, and before a link in the follower's
-// stream that has no payload.
+// choose adds the matching events of b to out and moves the follower past all events
+// that it examined. It returns false when out is full, and before a link without content
+// in the follower's stream.
 func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
 	for rest := b.Block; len(rest) > 0; {
 		h, ok := decodeHead(rest)
@@ -227,8 +225,8 @@ func (f *follower) readStream(ctx context.Context, limit Limit) (Batch, error) {
 	return f.takePage(page, limit), nil
 }
 
-// takePage takes what matches from a page and moves the follower past what it
-// looked at: all of the page, and at its end all that the page vouches for.
+// takePage takes the matching events of a page and moves the follower past the page, or
+// to the page's head if it is the last one.
 func (f *follower) takePage(page Page, limit Limit) Batch {
 	out := page.Batch
 	if f.key != "" {
@@ -238,7 +236,7 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 		}
 	} else if page.Count > 0 {
 		f.position = page.Last
-		f.version += uint64(page.Count) // of no meaning for All
+		f.version += uint64(page.Count) // not used for All
 	}
 	if f.stream == All {
 		f.position = max(f.position, page.Next-1) // links may follow the last event
@@ -249,7 +247,7 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 	return out
 }
 
-// prepareWait makes what wait uses each time.
+// prepareWait makes the waiter and the timer that wait uses.
 func (f *follower) prepareWait() {
 	f.waiter = &waiter{stream: f.stream, filter: f.filter, woken: make(chan uint64, 1)}
 	if f.stream == All {
@@ -261,8 +259,8 @@ func (f *follower) prepareWait() {
 	}
 }
 
-// wait waits at the head until there is an event that may match. It is overdue
-// when none came for so long that the reader should be told its place.
+// wait waits at the head until an event may match. overdue reports that none came for so
+// long that the reader should get its cursor.
 func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
 	w := f.waiter
 	if !f.store.tail.wait(w, f.log, f.position) {

@@ -9,9 +9,9 @@ import (
 	"github.com/gyre-events/gyre/core/memory"
 )
 
-// TestFollowersSeeWhatLanesWrite drives both lanes, the tail and storage at
+// TestFollowersSeeWhatWorkersWrite drives both workers, the tail and storage at
 // once: many writers, followers of every kind, all must see all in order.
-func TestFollowersSeeWhatLanesWrite(t *testing.T) {
+func TestFollowersSeeWhatWorkersWrite(t *testing.T) {
 	s := core.NewStore(memory.New(), core.StoreConfig{TailBytes: 4 << 10})
 	defer s.Close()
 	const writers, each = 8, 500

@@ -2,26 +2,26 @@ package core
 
 import "encoding/binary"
 
-// A link is kept as a record of its own without a copy of the event: an encoded
-// event with the link's stream, version, position and recorded time, the event's
-// id and type, no metadata and no data, and the field that says where the event
-// is. Followers in memory and filters need no more. Engines fill in the rest when
-// a link is read, so an event that is gone one day is gone from every link, too.
+// A link is stored without a copy of the event. It is an encoded event with the link's
+// stream, version, position and recorded time, the event's id and type, no metadata and
+// no data, and a field with the event's place. Followers and filters need no more.
+// Engines add the rest when a link is read, so deleting an event also deletes it from
+// every link.
 
-// EncodeLink appends a link at p to the event at origin, without what the event
-// says. p.ID is the event's, and typ its type.
+// EncodeLink appends a link at p to the event at origin, without the event's content.
+// p.ID is the event's id, and typ its type.
 func EncodeLink(dst []byte, p Placement, origin Origin, typ string) []byte {
 	return encodeEvent(dst, p, &origin, &NewEvent{Type: typ})
 }
 
-// EncodeLinked appends a link at p as it is read: with what the event at origin
-// says. e.Time is the event's, and set.
+// EncodeLinked appends a link at p as it is read: with the content of the event at
+// origin. e.Time must be set.
 func EncodeLinked(dst []byte, p Placement, origin Origin, e *NewEvent) []byte {
 	return encodeEvent(dst, p, &origin, e)
 }
 
-// Resolve appends e, a link as EncodeLink made it, as it is read; event is the one
-// that it names.
+// Resolve appends e, a link made by EncodeLink, as it is read. event is the event that
+// it names.
 func (e *Event) Resolve(dst []byte, event *Event) []byte {
 	p := Placement{
 		Stream: e.Stream, Version: e.Version, Position: e.Position,
@@ -36,8 +36,8 @@ func (e *Event) Resolve(dst []byte, event *Event) []byte {
 // MaxLinkBytes bounds what EncodeLink appends.
 const MaxLinkBytes = fixedBytes + 2*binary.MaxVarintLen64 + fieldHeaderBytes + 2*MaxStreamNameBytes + MaxEventTypeBytes
 
-// IsLink reports whether b begins with an encoded link. Every event that is read from
-// $all is asked, so it looks at as little as it can.
+// IsLink reports whether b begins with an encoded link. It runs for every event read
+// from $all, so it decodes as little as possible.
 func IsLink(b []byte) bool {
 	i := skipUvarint(b, 0)
 	i = skipUvarint(b, i)
@@ -54,7 +54,7 @@ func IsLink(b []byte) bool {
 	return findField(fields, fieldLink) != nil
 }
 
-// skipUvarint is the index behind the uvarint at i of b, or behind its end.
+// skipUvarint returns the index behind the uvarint at i of b, or behind its end.
 func skipUvarint(b []byte, i int) int {
 	for i < len(b) && b[i] >= 0x80 {
 		i++
@@ -62,7 +62,7 @@ func skipUvarint(b []byte, i int) int {
 	return i + 1
 }
 
-// skipLP is the index behind the length-prefixed value at i of b, or behind its end.
+// skipLP returns the index behind the length-prefixed value at i of b, or behind its end.
 func skipLP(b []byte, i int) int {
 	if i < len(b) && b[i] < 0x80 {
 		return i + 1 + int(b[i])
@@ -92,7 +92,7 @@ func decodeOrigin(b []byte) (Origin, bool) {
 	return o, d.ok && o.Version > 0 && o.Stream != ""
 }
 
-// findField is the value of an optional field; nil if it is not there.
+// findField returns the value of an optional field, or nil.
 func findField(b []byte, tag uint16) []byte {
 	for len(b) >= fieldHeaderBytes {
 		n := fieldHeaderBytes + int(binary.LittleEndian.Uint16(b[2:]))

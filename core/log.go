@@ -6,35 +6,34 @@ import (
 	"time"
 )
 
-// Log is everything that can be read or written: the Store of this process, a
-// node at the other end of a connection, later a router in front of many. All
-// methods are safe for concurrent use. Every error is an *Error or wraps the
-// context's.
+// Log is a log that can be read and written: the Store of this process, or a node at
+// the other end of a connection. All methods are safe for concurrent use. Every error
+// is an *Error or wraps the context's.
 type Log interface {
-	// Append makes c durable, all of it or nothing (P4, P6), or returns why
-	// not. If ctx ends first, the error is timeout or canceled where c certainly
-	// is not and will not be written. Otherwise it is unknown_outcome, which is safe
-	// to retry if the events have ids (P5).
+	// Append makes c durable, all of it or nothing (P4, P6). If ctx ends first, the
+	// error is timeout or canceled when c has not been written and never will be.
+	// Otherwise it is unknown_outcome, which is safe to retry if the events have
+	// ids (P5).
 	Append(ctx context.Context, c Commit) (Result, error)
 
-	// Read answers one page of a stream or of $all. A stream without events is
+	// Read returns one page of a stream or of $all. A stream without events is
 	// stream_not_found; a range without events is an empty page. A link in a stream
-	// is read as the event that it names (Event.Link); $all has no links, so there
-	// are gaps between its positions where they were written.
+	// is read as the event that it names (Event.Link). $all has no links, so its
+	// positions have gaps where links were written.
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
-	// Follow starts a reader that keeps its own place: first what is stored,
-	// then what comes, in order and without a gap (P8). It waits for a stream
-	// that is not there yet.
+	// Follow starts a reader that keeps its own place. It delivers what is stored,
+	// then what is appended, in order and without a gap (P8). The stream need not
+	// exist yet.
 	Follow(ctx context.Context, f FollowRequest) (Follower, error)
 }
 
-// LogReader reads a log as it was written, for those that keep another like it. Its
-// errors are those of a Log.
+// LogReader reads a log as it was written, in order to copy it. Its errors are those
+// of a Log.
 type LogReader interface {
-	// ReadLog answers one page of everything from a position on, inclusive: events,
-	// and links without what they name (EncodeLink), so that no position is left out.
-	// The limit is that of a ReadRequest.
+	// ReadLog returns one page of everything from a position on, inclusive: events,
+	// and links without the events that they name (EncodeLink). No position is
+	// missing. The limit is that of a ReadRequest.
 	ReadLog(ctx context.Context, from uint64, limit Limit) (Page, error)
 }
 
@@ -42,8 +41,8 @@ type LogReader interface {
 type ReadRequest struct {
 	// Stream is a name, or All.
 	Stream string
-	// From is the first version, or position of $all, to return, inclusive. 0
-	// means the first; when Backward, 0 means the last.
+	// From is the first version, or position of $all, to return. 0 means the first;
+	// when Backward, 0 means the last.
 	From     uint64
 	Backward bool
 	// Limit defaults to DefaultReadEvents and MaxPageBytes and is capped at
@@ -54,22 +53,21 @@ type ReadRequest struct {
 // Page is the answer to a ReadRequest.
 type Page struct {
 	Batch
-	// Next is the From of the next page in the same direction; 0 only if a page
-	// that goes backward has reached the first.
+	// Next is the From of the next page in the same direction. It is 0 only if a
+	// backward page has reached the first event.
 	Next uint64
-	// End says that there is nothing further in this direction for now. Without it
-	// there is something; or, in $all, only links.
+	// End reports that nothing follows in this direction for now. If it is false,
+	// more events follow or, in $all, only links.
 	End bool
-	// Version is that of the stream, or the head position of $all, when the
-	// page was read.
+	// Version is the stream's version, or the head position of $all, when the page
+	// was read.
 	Version uint64
-	// Head is the position up to which the page is complete: everything of
-	// the stream at or below it and at or after From is in this page or, if
-	// not End, in the following ones.
+	// Head is the position up to which the page is complete. Every event of the
+	// stream from From to Head is in this page or, if not End, in later ones.
 	Head uint64
 }
 
-// FollowRequest says what to follow and from where.
+// FollowRequest names what to follow, and from where.
 type FollowRequest struct {
 	// Stream is a name, or All.
 	Stream string
@@ -77,13 +75,12 @@ type FollowRequest struct {
 	Filter Filter
 }
 
-// From is the place to begin after: what is delivered comes after it. The
-// zero From is the start.
+// From is the place after which a follow begins. The zero From is the start.
 type From struct {
 	Kind FromKind
 	N    uint64    // of AfterPosition and AfterVersion
-	Log  string    // of AfterPosition: the timeline of a cursor, or the log's identity; may be ""
-	Time time.Time // of FromTime: the first event recorded at or after it; the end if there is none
+	Log  string    // of AfterPosition: the timeline of a cursor, or the log's identity, or ""
+	Time time.Time // of FromTime: begin at the first event recorded at or after it, else at the end
 }
 
 // FromKind is a way to name a place.
@@ -101,25 +98,25 @@ const (
 // Follower is one reader's place. It is used by one goroutine at a time, apart
 // from Close.
 type Follower interface {
-	// Next waits for something to tell: events, at most max of them, a change
-	// of state, or progress without events. It ends with ctx, with the log,
-	// or with Close.
+	// Next blocks until there is something to deliver: up to max events, a state
+	// change, or progress without events. It returns an error when ctx ends, the log
+	// closes or Close is called.
 	Next(ctx context.Context, max Limit) (Delivery, error)
 	// Close ends the follow and a Next that is waiting. It is safe to call
 	// more than once.
 	Close() error
 }
 
-// Delivery is what a Follower tells.
+// Delivery is what Follower.Next returns.
 type Delivery struct {
 	Batch
-	// Cursor is the position up to which everything that matches has been
-	// delivered; a follow resumed after it misses and repeats nothing.
+	// Cursor is the position up to which every matching event has been delivered. A
+	// follow resumed after it misses and repeats nothing.
 	Cursor uint64
-	// Head is the log's last position when this was made.
+	// Head is the log's last position when the Delivery was made.
 	Head uint64
-	// Live says that the reader has seen everything up to Head and is told
-	// new events as they come; the first Delivery says where it stands.
+	// Live reports that the reader has seen everything up to Head and gets new
+	// events as they are appended.
 	Live bool
 }
 
@@ -151,8 +148,8 @@ func ReadAll(ctx context.Context, log Log, r ReadRequest) iter.Seq2[Event, error
 // followLimit is what FollowEvents asks for at a time.
 var followLimit = Limit{Events: MaxReadEvents, Bytes: 256 << 10}
 
-// FollowEvents follows any Log event by event until ctx ends, the caller
-// breaks off, or the log ends it.
+// FollowEvents follows any Log event by event until ctx ends, the caller stops, or the
+// log closes.
 func FollowEvents(ctx context.Context, log Log, f FollowRequest) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		follower, err := log.Follow(ctx, f)

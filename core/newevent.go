@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 )
 
-// An event that is still to be appended travels in the same encoding as a
-// recorded one (codec.go), without what the engine decides:
+// An event to append travels in the encoding of a recorded one (codec.go), without the
+// fields that the engine decides:
 //
 //	uvarint length of what follows
 //	16 B id, all zero = none | lp type | u8 format | lp metadata | [lp fields] | data …
@@ -24,7 +24,7 @@ func EncodeNewEvent(dst []byte, e *NewEvent) []byte {
 
 // DecodeNewEvent decodes the first such event of b into e, without copying: e
 // points into b. It returns the encoded length. It checks the form only;
-// Commit.Validate and whoever knows JSON check the rest.
+// Commit.Validate and the API check the rest.
 func DecodeNewEvent(b []byte, e *NewEvent) (int, error) {
 	body, n, ok := takeLP(b)
 	if !ok {

@@ -7,14 +7,14 @@ import (
 	"sync/atomic"
 )
 
-// Store is the Log of this process: it serves one Engine. Commits go through
-// the committer (committer.go), which makes groups of them; what a group wrote
-// goes to the tail (tail.go), where followers wait (follow.go).
+// Store is the Log of this process. It serves one Engine. The committer
+// (committer.go) makes groups of Commits; the events that a group wrote go to the tail
+// (tail.go), where followers wait (follow.go).
 type Store struct {
 	engine    Engine
 	committer *committer
 	tail      *tail
-	watch     *watch // nil unless others write to the log, too
+	watch     *watch // nil unless the log has other writers
 	followers atomic.Int64
 
 	closing   context.Context // ends followers and waits when the Store closes
@@ -28,17 +28,18 @@ var (
 	_ LogReader = (*Store)(nil)
 )
 
-// StoreConfig has the Store's bounds. The zero value has good defaults.
+// StoreConfig has the Store's bounds. Zero fields have defaults.
 type StoreConfig struct {
-	// QueueBytes bounds the data and metadata of Commits that wait for a step;
-	// 32 MiB if 0.
+	// QueueBytes bounds the events and records of queued Commits. The default is
+	// 32 MiB.
 	QueueBytes int
-	// TailBytes bounds the newest events kept in memory for followers; 16 MiB
-	// if 0.
+	// TailBytes bounds the newest events kept in memory for followers. The default is
+	// 16 MiB.
 	TailBytes int
 }
 
-// NewStore serves engine, which it closes in Close. Its goroutines end there.
+// NewStore returns a Store that serves engine. Close ends its goroutines and closes the
+// engine.
 func NewStore(engine Engine, config StoreConfig) *Store {
 	if config.QueueBytes == 0 {
 		config.QueueBytes = 32 << 20
@@ -77,12 +78,14 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 	}
 }
 
-// Submit takes c in and returns; done is called exactly once with the answer,
-// possibly before Submit returns. Commits of one goroutine are applied in the order
-// they were submitted in if one writes a stream or a record that the other writes
-// or checks, whatever they expect. Submit waits only for room in the queue. ctx
-// withdraws the Commit until a step begins with it; with a Claim in ctx its owner
-// knows whether one has. done must not block, nor call the Store.
+// Submit queues c and returns. It blocks only while the queue is full. done is called
+// exactly once with the answer, possibly before Submit returns; it must not block or
+// call the Store.
+//
+// Two Commits of one goroutine are applied in the order of submission if one writes a
+// stream or a record that the other writes or checks, whatever they expect. ctx
+// withdraws c until a step begins with it; a Claim in ctx tells its owner whether one
+// has.
 func (s *Store) Submit(ctx context.Context, c Commit, done func(Result, error)) {
 	if err := c.Validate(); err != nil {
 		done(Result{}, err)
@@ -108,7 +111,7 @@ func (s *Store) ReadLog(ctx context.Context, from uint64, limit Limit) (Page, er
 	return s.engine.ReadLog(ctx, r.From, r.Limit)
 }
 
-// bound checks r, and sets what it leaves to the defaults.
+// bound checks r and sets the defaults.
 func (r *ReadRequest) bound() error {
 	if err := validateReadable(r.Stream); err != nil {
 		return err
@@ -127,12 +130,12 @@ func (r *ReadRequest) bound() error {
 	return nil
 }
 
-// Event finds an event by its id, or answers event_not_found.
+// Event finds an event by its id, or returns event_not_found.
 func (s *Store) Event(ctx context.Context, id ID) (Event, error) { return s.engine.Event(ctx, id) }
 
 // Streams lists streams in the byte order of their names. Limit defaults to
-// DefaultReadEvents and is capped at MaxReadEvents. What cannot be part of a name is
-// refused: not every engine can compare it.
+// DefaultReadEvents and is capped at MaxReadEvents. Text that cannot be part of a name
+// is refused, since not every engine can compare it.
 func (s *Store) Streams(ctx context.Context, r StreamsRequest) (StreamsPage, error) {
 	if err := ValidateListing(r.Prefix, r.After); err != nil {
 		return StreamsPage{}, err
@@ -151,31 +154,31 @@ func (s *Store) Records(ctx context.Context, r RecordsRequest) ([]Record, error)
 	return s.engine.Records(ctx, r)
 }
 
-// State tells what the log is and how it is.
+// State returns the engine's State.
 func (s *Store) State() State { return s.engine.State() }
 
 // Stats are counters since the Store was opened, and gauges.
 type Stats struct {
-	Commits    uint64 // answered, of any outcome
+	Commits    uint64 // answered, with any outcome
 	Events     uint64 // written
-	Conflicts  uint64 // Commits refused by what storage has
+	Conflicts  uint64 // Commits refused because of the log's state
 	Duplicates uint64 // Commits answered with an earlier result
-	Failures   uint64 // Commits that failed otherwise
-	Steps      uint64 // groups taken to the engine
+	Failures   uint64 // other failed Commits
+	Steps      uint64 // groups given to the engine
 
 	Queued    int // Commits waiting for a step
 	Followers int
 }
 
-// Stats counts what the Store has done.
+// Stats returns the counters and gauges.
 func (s *Store) Stats() Stats {
 	stats := s.committer.stats()
 	stats.Followers = int(s.followers.Load())
 	return stats
 }
 
-// Close answers what is queued with store_closed, ends all follows, waits for
-// the step under way, and closes the engine.
+// Close answers queued Commits with store_closed, ends all follows, waits for the steps
+// under way, and closes the engine.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.close(Errorf(CodeStoreClosed, "the store is closed"))
@@ -202,5 +205,5 @@ func validateReadable(stream string) error {
 	return ValidateStream(stream)
 }
 
-// isNotFound reports whether err says that a stream has no events.
+// isNotFound reports whether err is that a stream has no events.
 func isNotFound(err error) bool { return errors.Is(err, CodeStreamNotFound) }

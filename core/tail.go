@@ -6,42 +6,40 @@ import (
 	"sync"
 )
 
-// tail keeps the newest events in memory and wakes the followers that wait for
-// more. What it keeps is contiguous: it ends at the head and has every event
-// back to its first.
+// tail keeps the newest events in memory and wakes the followers that wait for more. It
+// ends at the head and has every event back to its first.
 type tail struct {
 	maxBytes int
 
-	// gaps has room for one: an early batch waits for what others wrote.
+	// gaps has room for one: an early batch waits for events of another writer.
 	gaps chan struct{}
 
 	mu sync.Mutex // protects the fields below
 	// log is the identity of the log that this is the tail of.
 	log string
-	// followed says whether somebody misses what is not in the tail; nil unless
-	// others write to the log, too.
+	// followed reports whether the Store has followers; nil unless the log has other
+	// writers.
 	followed func() bool
 	// batches are in position order without a gap. Elements are never
 	// changed, so a reader may keep a subslice after releasing mu.
 	batches []Batch
 	bytes   int // of batches
 	dropped int // batches whose memory a copy would free
-	// end is the last position that was published: the head as followers see
-	// it.
+	// end is the last published position: the head that followers see.
 	end     uint64
 	early   []early
 	waiters waiters
-	// added are the batches whose waiters are not woken yet. They are woken before who
-	// waits changes: a waiter that comes or leaves has been told of all that is here.
+	// added are batches whose waiters are not woken yet. They are woken before the set
+	// of waiters changes.
 	added []Batch
 }
 
-// early is a batch that came before the one that precedes it, because the step
-// of another worker is not done.
+// early is a batch that was published before the one that precedes it, because another
+// worker's step is not done.
 type early struct {
 	Batch
-	// awaits are the steps that were under way when it came. When all of them
-	// are done and the gap is still there, it is one for good.
+	// awaits are the steps that were under way then. If the gap remains when all of
+	// them are done, they have failed or another node wrote the events.
 	awaits workerSet
 }
 
@@ -52,8 +50,7 @@ func newTail(maxBytes int, log string, head uint64) *tail {
 	return &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1)}
 }
 
-// share says that others write to the log, too. It is called before anything
-// else.
+// share prepares the tail for a log with other writers. It is called first.
 func (t *tail) share(followed func() bool) {
 	t.mu.Lock()
 	t.followed = followed
@@ -66,7 +63,7 @@ func (t *tail) isShared() bool {
 	return t.followed != nil
 }
 
-// place is where the tail ends, in which log.
+// place returns the log's identity and the tail's end.
 func (t *tail) place() (log string, end uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -76,9 +73,9 @@ func (t *tail) place() (log string, end uint64) {
 // maxEarly bounds the batches that wait for one that comes before them.
 const maxEarly = 64
 
-// publish adds what the step of a worker wrote, if anything. Steps may arrive in
-// another order than that of their positions; others are those still under way. Who
-// waits for it is not woken before wake, so that who appended is answered first.
+// publish adds a step's events, if it has any. Steps may arrive out of order; others are
+// those still under way. Followers are woken later, by wake, so that the callers of
+// Append are answered first.
 func (t *tail) publish(worker int, b Batch, others workerSet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -91,7 +88,7 @@ func (t *tail) publish(worker int, b Batch, others workerSet) {
 	t.takeEarly()
 }
 
-// wake wakes those who wait for what was published.
+// wake wakes the followers that wait for published events.
 func (t *tail) wake() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,7 +104,7 @@ func (t *tail) wakeAdded() {
 	t.added = t.added[:0]
 }
 
-// takeEarly adds the early batches whose time has come. mu is held.
+// takeEarly adds the early batches that need not wait any longer. mu is held.
 func (t *tail) takeEarly() {
 	for len(t.early) > 0 {
 		i := t.earliest()
@@ -120,8 +117,8 @@ func (t *tail) takeEarly() {
 	}
 }
 
-// mayFill reports whether a gap may still be filled: by a step under way, or with
-// what others wrote, if anybody misses it. mu is held.
+// mayFill reports whether a gap may still be filled: by a step under way or, if there are
+// followers, from storage. mu is held.
 func (t *tail) mayFill(awaits workerSet) bool {
 	if awaits != 0 {
 		return true
@@ -136,8 +133,7 @@ func (t *tail) mayFill(awaits workerSet) bool {
 	return true
 }
 
-// missing is the position up to which the tail lacks something, as far as it
-// knows.
+// missing returns the position up to which the tail is known to lack events.
 func (t *tail) missing() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,8 +143,8 @@ func (t *tail) missing() uint64 {
 	return t.early[t.earliest()].First - 1
 }
 
-// fill adds a page of what follows the tail, and moves its end as far as the
-// page vouches for.
+// fill adds a page that follows the tail, and moves the end to where the page is
+// complete.
 func (t *tail) fill(page Page) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -156,8 +152,8 @@ func (t *tail) fill(page Page) {
 		t.add(page.Batch)
 	}
 	if page.End {
-		// Up to the head nothing more is there. What a step of ours has written
-		// beyond the last event that came is not in the page.
+		// The page is complete up to its head. A step of our own may have written
+		// events that are not in it.
 		upTo := page.Head
 		if len(t.early) > 0 {
 			upTo = min(upTo, t.early[t.earliest()].First-1)
@@ -168,8 +164,8 @@ func (t *tail) fill(page Page) {
 	t.wakeAdded()
 }
 
-// keep reports whether the tail is of that log. If not, it begins anew at the
-// log's head.
+// keep reports whether the tail is of that log. If not, the tail restarts at the log's
+// head.
 func (t *tail) keep(log string, head uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,9 +187,8 @@ func (t *tail) earliest() (least int) {
 	return least
 }
 
-// skipTo moves the head to one that storage has reached without telling the
-// tail, if it is not there; who waits is sent to storage for what is missing.
-// Then it takes what waited for that.
+// skipTo advances the head to a position known to be in storage. Waiting followers read
+// the gap from there.
 func (t *tail) skipTo(head uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -205,17 +200,17 @@ func (t *tail) skipTo(head uint64) {
 	t.wakeAdded()
 }
 
-// restart forgets what is kept and sends everyone who waits to storage for
-// what comes after the head. mu is held.
+// restart discards all events and sends waiting followers to storage for what comes after
+// the head. mu is held.
 func (t *tail) restart() {
 	t.batches, t.bytes, t.dropped = nil, 0, 0
 	t.wakeAdded()
 	t.waiters.wakeAll(t.end)
 }
 
-// add appends b. Where there is a gap before it, the tail begins anew with b
-// and everyone who waits is sent to storage for what is missing; what such a
-// beginning has overtaken is in storage already. mu is held.
+// add appends b. If there is a gap before it, the tail restarts with b and waiting
+// followers read the gap from storage. Events at or below the end are in storage
+// already and are dropped. mu is held.
 func (t *tail) add(b Batch) {
 	if b = b.after(t.end); b.Count == 0 {
 		return
@@ -238,7 +233,7 @@ func (t *tail) add(b Batch) {
 }
 
 // from returns the batches that hold every event after position, if the tail
-// reaches back that far. They are shared: the first may begin earlier.
+// reaches back that far. The first may begin earlier.
 func (t *tail) from(position uint64) (batches []Batch, head uint64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -252,8 +247,8 @@ func (t *tail) from(position uint64) (batches []Batch, head uint64, ok bool) {
 	return t.batches[i:], t.end, true
 }
 
-// wait registers w unless there is something after position already, or the log
-// is another one by now.
+// wait registers w, unless there are events after position or the log has another
+// identity.
 func (t *tail) wait(w *waiter, log string, position uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -265,8 +260,8 @@ func (t *tail) wait(w *waiter, log string, position uint64) bool {
 	return true
 }
 
-// leave takes w back and reports the head: nothing up to there was for w,
-// unless it was woken.
+// leave removes w and returns the head. If w was not woken, no event up to there
+// matched.
 func (t *tail) leave(w *waiter) (head uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -276,12 +271,11 @@ func (t *tail) leave(w *waiter) (head uint64) {
 }
 
 // waiter is one follower at the head. It waits for all events, for those of a
-// stream, or for those that match a filter. It can wait again when it was woken
-// or has left.
+// stream, or for those that match a filter. It can be reused.
 type waiter struct {
 	stream    string // All, or a name
 	filter    *Filter
-	filterKey string // "" where there is no filter, and for a stream
+	filterKey string // "" without a filter, and for a stream
 
 	// woken receives the position before the first event that matched. It has
 	// room for one: a waiter is removed when it is woken.
@@ -292,10 +286,10 @@ type waiter struct {
 	next, prev *waiter // in its group
 }
 
-// waiters indexes waiters by what they wait for, so that an event wakes those
-// it is for and no other. Those under one key are a list. The tail's mu protects it.
+// waiters indexes waiters by what they wait for, so that an event wakes no others. The
+// waiters of one key are a list. The tail's mu protects it.
 type waiters struct {
-	byStream map[string]*waiter // those who wait for everything under All
+	byStream map[string]*waiter // All for those that wait for every event
 	byFilter map[string]*waiter // filters written the same are evaluated once
 }
 
@@ -303,7 +297,7 @@ func makeWaiters() waiters {
 	return waiters{byStream: map[string]*waiter{}, byFilter: map[string]*waiter{}}
 }
 
-// group is the index w belongs in, and its key there.
+// group returns the index of w, and its key there.
 func (ws *waiters) group(w *waiter) (index map[string]*waiter, key string) {
 	if w.filterKey != "" {
 		return ws.byFilter, w.filterKey
@@ -340,7 +334,7 @@ func (ws *waiters) remove(w *waiter) {
 	w.waiting, w.next, w.prev = false, nil, nil
 }
 
-// wake wakes, and removes, everyone b has an event for.
+// wake wakes and removes every waiter that b has an event for.
 func (ws *waiters) wake(b Batch) {
 	wakeGroup(ws.byStream, All, b.First-1)
 	if len(ws.byStream) == 0 && len(ws.byFilter) == 0 {
@@ -354,7 +348,7 @@ func (ws *waiters) wake(b Batch) {
 		rest = rest[h.size:]
 		wakeGroup(ws.byStream, h.stream, h.position-1)
 		if h.isLink() {
-			continue // the groups by filter are of $all
+			continue // filters are on $all, which has no links
 		}
 		for key, first := range ws.byFilter {
 			if first.filter.Match(h.stream, h.typ) {
@@ -364,7 +358,7 @@ func (ws *waiters) wake(b Batch) {
 	}
 }
 
-// wakeAll wakes, and removes, everyone.
+// wakeAll wakes and removes all waiters.
 func (ws *waiters) wakeAll(position uint64) {
 	for _, index := range []map[string]*waiter{ws.byStream, ws.byFilter} {
 		for key := range index {
@@ -373,7 +367,7 @@ func (ws *waiters) wakeAll(position uint64) {
 	}
 }
 
-// wakeGroup wakes, and removes, those under a key of an index.
+// wakeGroup wakes and removes the waiters of a key of an index.
 func wakeGroup(index map[string]*waiter, key string, position uint64) {
 	w := index[key]
 	if w == nil {

@@ -8,20 +8,19 @@ import (
 
 // Bounds of filling the tail with what others wrote.
 const (
-	// fillWithin is how long the tail waits for what is missing before it begins
-	// anew and sends everybody to storage.
+	// fillWithin is how long the tail waits for missing events before it restarts and
+	// followers read storage.
 	fillWithin = 50 * time.Millisecond
-	// fillEvents is how much may be missing: beyond it, storage is as fast.
+	// fillEvents is the largest gap that is filled: beyond it, storage is as fast.
 	fillEvents = 16 * 1024
-	// ownGrace is how long a head that was learnt from storage may turn out to be
-	// that of a step of our own which is just coming back.
+	// ownGrace is how long to wait for steps of our own when storage reports a new
+	// head: it is probably theirs.
 	ownGrace = 5 * time.Millisecond
 )
 
-// watch keeps the tail of a Store up with a log that others write to, too. It
-// does something while there are followers, and nothing else. Its goroutines
-// are started in newWatch and gone when wait returns; the Store's closing ends
-// them.
+// watch keeps a Store's tail up to date with a log that has other writers. It works only
+// while there are followers. newWatch starts its goroutines; the Store's closing ends
+// them, and wait returns when they are gone.
 //
 //	step of our own ──► tail ──gap──► fillGaps ──┐
 //	others' ──► storage ──head──► watchHead ─────┴─► fill: page from storage ──► tail
@@ -31,7 +30,7 @@ type watch struct {
 	running sync.WaitGroup
 	// begun has room for one: somebody follows.
 	begun chan struct{}
-	// filling has room for one: somebody reads for the tail.
+	// filling has room for one: a fill is under way.
 	filling chan struct{}
 }
 
@@ -45,15 +44,15 @@ func newWatch(s *Store, log HeadWatcher) *watch {
 
 func (w *watch) wait() { w.running.Wait() }
 
-// prepare is called before a follow begins. head is the log's, just read.
+// prepare is called before a follow begins, with the log's head as just read.
 func (w *watch) prepare(head uint64) {
 	w.store.recognize()
 	if w.store.followers.Load() == 0 {
-		w.store.tail.skipTo(head) // nobody misses what is between
+		w.store.tail.skipTo(head) // nobody waits for the events between
 	}
 }
 
-// follow is called when a follow has begun and is counted.
+// follow is called when a follow has been counted.
 func (w *watch) follow() {
 	select {
 	case w.begun <- struct{}{}:
@@ -61,7 +60,7 @@ func (w *watch) follow() {
 	}
 }
 
-// watchHead waits for events of others, as long as somebody follows.
+// watchHead waits for other writers' events while there are followers.
 func (w *watch) watchHead() {
 	ctx := w.store.closing
 	for ctx.Err() == nil {
@@ -83,7 +82,7 @@ func (w *watch) watchHead() {
 	}
 }
 
-// learn takes the tail to a head that others may have moved to.
+// learn brings the tail to a head that another writer may have made.
 func (w *watch) learn(ctx context.Context, head uint64) {
 	if w.store.committer.underWay() {
 		select {
@@ -95,7 +94,7 @@ func (w *watch) learn(ctx context.Context, head uint64) {
 	w.fill(ctx, head)
 }
 
-// fillGaps reads what is missing between steps of our own.
+// fillGaps reads the events that are missing between steps of our own.
 func (w *watch) fillGaps() {
 	ctx := w.store.closing
 	for {
@@ -108,8 +107,8 @@ func (w *watch) fillGaps() {
 	}
 }
 
-// fill reads from storage what the tail lacks up to a position. If that takes
-// too long the tail begins anew.
+// fill reads the events that the tail lacks up to a position. If that takes too long,
+// the tail restarts.
 func (w *watch) fill(ctx context.Context, to uint64) {
 	select {
 	case w.filling <- struct{}{}:
@@ -134,16 +133,14 @@ func (w *watch) fill(ctx context.Context, to uint64) {
 	}
 }
 
-// recognize reports whether the log is the one that the tail is of. If not, its
-// newest events were lost with a server: the tail begins anew, and all follows
-// end.
+// recognize reports whether the log still has the tail's identity. If not, a fail-over
+// may have lost its newest events: the tail restarts, and all follows end.
 func (s *Store) recognize() bool {
 	state := s.engine.State()
 	return s.tail.keep(state.Log, state.Head)
 }
 
-// freshState is the engine's state with a head that was just read, where others
-// may have moved it.
+// freshState returns the engine's state. If the log has other writers, it reads the head.
 func (s *Store) freshState(ctx context.Context) (State, error) {
 	if s.watch == nil {
 		return s.engine.State(), nil
@@ -157,7 +154,7 @@ func (s *Store) freshState(ctx context.Context) (State, error) {
 	return state, nil
 }
 
-// checkLog answers log_changed if the log is not the one named, any more.
+// checkLog returns log_changed if the log has another identity now.
 func (s *Store) checkLog(log string) error {
 	if s.watch == nil {
 		return nil
