@@ -2,22 +2,24 @@ package postgres
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/gyre-events/gyre/core"
 )
 
 // callParams is how many parameters commit_group has.
-const callParams = 26
+const callParams = 30
 
 // call is what commit_group is asked for, beside the plan.
 type call struct {
 	epoch uint64
-	// fresh are the streams that may not be there yet, by number.
+	// fresh are the streams that may not be there yet, by number. They and the records
+	// are made where make says so; it does only where the transaction has no lock yet.
 	fresh []int
+	make  bool
 	// look has the ids of the events looked up before anything is written.
 	look bool
-	// probe asks for what the plan needs to know, locks and makes its streams and
-	// records, and writes nothing.
+	// probe asks for the facts that the plan needs, and writes nothing but what it makes.
 	probe bool
 }
 
@@ -25,6 +27,8 @@ type call struct {
 func (c *call) encode(out *params, p *plan) {
 	out.reset()
 	out.int8(c.epoch)
+	out.bool(c.probe)
+	out.bool(c.make)
 	c.encodeStreams(out, p)
 	c.encodeRecords(out, p)
 	out.bool(c.look)
@@ -99,7 +103,7 @@ func (p *plan) unbound() bool {
 
 func (c *call) encodeRecords(out *params, p *plan) {
 	if len(p.records) == 0 {
-		for range 7 {
+		for range 9 {
 			out.null()
 		}
 		return
@@ -113,12 +117,17 @@ func (c *call) encodeRecords(out *params, p *plan) {
 	}
 	each(oidText, func(r *record) { elementBytes(out, r.key.table) })
 	each(oidBytea, func(r *record) { elementBytes(out, r.key.key) })
+	each(oidBool, func(r *record) { out.elementBool(r.needed || c.probe) })
+	runs := p.lockRuns()
+	out.array(oidInt4, len(runs))
+	for _, end := range runs {
+		out.elementInt4(uint32(end))
+	}
+	out.end(false)
 	if c.probe {
-		each(oidInt8, func(r *record) { out.elementInt8(anything.low) })
-		each(oidInt8, func(r *record) { out.elementInt8(anything.high) })
-		each(oidBool, func(r *record) { out.elementBool(false) })
-		each(oidInt8, func(r *record) { out.elementInt8(0) })
-		each(oidBytea, func(r *record) { out.elementNull() })
+		for range 5 {
+			out.null()
+		}
 		return
 	}
 	each(oidInt8, func(r *record) { out.elementInt8(r.bounds.low) })
@@ -126,6 +135,19 @@ func (c *call) encodeRecords(out *params, p *plan) {
 	each(oidBool, func(r *record) { out.elementBool(r.reset) })
 	each(oidInt8, func(r *record) { out.elementInt8(r.add) })
 	each(oidBytea, func(r *record) { elementBytes(out, r.value) })
+}
+
+// lockRuns are the ends of runs of records that get the same lock: exclusive, then
+// shared, and so on. The first may be empty.
+func (p *plan) lockRuns() (ends []int) {
+	shared := false
+	for i := range p.records {
+		if p.records[i].shared != shared {
+			ends = append(ends, i)
+			shared = !shared
+		}
+	}
+	return append(ends, len(p.records))
 }
 
 // count is the number of events of the entries that are to be written, or of
@@ -282,17 +304,21 @@ type answer struct {
 	found    found
 	// there says which streams there are.
 	there []bool
+	// gone says that the row of a record was deleted before it could be locked.
+	gone bool
+	// epoch is the log's after the facts were read, where nothing was written.
+	epoch uint64
 }
 
 // answerColumns is how many columns commit_group's row has.
-const answerColumns = 12
+const answerColumns = 13
 
 // decode reads the row that commit_group answered for p.
 func (a *answer) decode(row [][]byte, p *plan) error {
 	if len(row) != answerColumns || len(row[0]) != 1 {
 		return errMalformed
 	}
-	*a = answer{written: row[0][0] != 0}
+	*a = answer{written: row[0][0] != 0, epoch: uint64Of(row[12])}
 	if row[1] != nil && row[2] != nil && row[3] != nil {
 		if len(row[1]) != 8 || len(row[2]) != 8 || len(row[3]) != 4 {
 			return errMalformed
@@ -312,13 +338,18 @@ func (a *answer) decode(row [][]byte, p *plan) error {
 	if a.found.versions, err = numbers(row[4]); err != nil {
 		return err
 	}
+	revisions, err := elements(row[5])
+	if err != nil {
+		return err
+	}
+	a.gone = slices.ContainsFunc(revisions, func(r []byte) bool { return r == nil })
 	if a.found.revisions, err = numbers(row[5]); err != nil {
 		return err
 	}
 	if len(list) != len(p.streams) || len(a.found.revisions) != len(p.records) {
 		return errMalformed
 	}
-	return a.decodeIDs(row[6:])
+	return a.decodeIDs(row[6:12])
 }
 
 func (a *answer) decodeIDs(columns [][]byte) error {

@@ -34,34 +34,45 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 		return core.Step{}
 	}
 	s := &step{
-		engine: e, plan: newPlan(group), outcomes: make([]core.Outcome, len(group)),
+		engine: e, plan: newPlan(group), epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group)),
 		patience: patience{until: time.Now().Add(e.config.Patience), pause: firstPause},
 	}
 	if s.plan.links {
 		s.look = true // a link's id may well be there
 	}
-	s.run(ctx)
+	s.run(ctx, 0)
 	return core.Step{Outcomes: s.outcomes, Written: s.written}
+}
+
+// epochOf is the epoch that all Commits of a group name: the committer makes groups
+// of one epoch.
+func (e *Engine) epochOf(group []*core.Commit) uint64 {
+	if epoch := group[0].Epoch; epoch != 0 {
+		return epoch
+	}
+	return e.epoch
 }
 
 // step is one call of Commit.
 type step struct {
 	engine   *Engine
 	plan     *plan
+	epoch    uint64 // of its Commits
 	outcomes []core.Outcome
 	written  core.Batch
 
+	stale    bool   // the epoch was found to be over: only facts are asked for
 	look     bool   // ids first: some were known, or a try may have been written
 	doubt    bool   // a try was cut off, and nothing is known of it
 	backend  uint32 // that the last try was sent to
 	patience patience
 }
 
-// run tries until every Commit has its answer. ctx ends what waits between two
-// tries.
-func (s *step) run(ctx context.Context) {
+// run tries until every Commit has its answer, from a number of tries on. ctx ends what
+// waits between two tries.
+func (s *step) run(ctx context.Context, try int) {
 	var known *found
-	for try := 0; len(s.plan.entries) > 0; {
+	for len(s.plan.entries) > 0 {
 		s.plan.choose(known)
 		if known != nil && !s.plan.writes() {
 			s.settle(&answer{found: *known}, known)
@@ -77,12 +88,36 @@ func (s *step) run(ctx context.Context) {
 		}
 		s.doubt = false
 		try++
-		if a.written {
+		switch over := a.epoch != s.epoch; {
+		case a.written:
 			s.settle(a, known)
 			return
+		case over && s.stale:
+			s.refuseStale(a)
+			return
+		case over:
+			s.stale, known = true, nil
+		default:
+			s.stale, known = false, &a.found
 		}
-		known = &a.found
 	}
+}
+
+// refuseStale answers every Commit that is left where the epoch is over: one that was
+// written before is a duplicate (P5), the others are stale. No try under the old epoch
+// can be written any more, so what the facts lack is not in the log.
+func (s *step) refuseStale(a *answer) {
+	st := s.plan.settle(&a.found, 0)
+	for i := range s.plan.entries {
+		en := &s.plan.entries[i]
+		o := &s.outcomes[en.index]
+		if first, _ := st.lookUp(en); first != nil {
+			o.Result = *first
+			continue
+		}
+		o.Err = core.Errorf(core.CodeStaleEpoch, "the commit was made under epoch %d, and the log is at epoch %d", s.epoch, a.epoch)
+	}
+	s.plan.entries = nil
 }
 
 // settle answers every Commit that is left. before is what storage told when
@@ -154,10 +189,13 @@ func (s *step) send(hold bool) (*answer, error) {
 	var a *answer
 	err := on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) (err error) {
 		s.backend = c.PgConn().PID()
-		if hold {
+		switch {
+		case s.stale:
+			a, err = s.call(ctx, c, &call{probe: true})
+		case hold:
 			a, err = s.hold(ctx, c)
-		} else {
-			a, err = s.call(ctx, c, &call{fresh: e.names.missing(s.plan, true), look: s.lookFirst()})
+		default:
+			a, err = s.call(ctx, c, &call{fresh: e.names.missing(s.plan, true), make: true, look: s.lookFirst()})
 		}
 		return err
 	})
@@ -189,7 +227,7 @@ const maxPooledParams = 8 << 20
 // call calls commit_group.
 func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, error) {
 	e := s.engine
-	what.epoch = e.epoch
+	what.epoch = s.epoch
 	p := paramsPool.Get().(*params)
 	defer func() {
 		if cap(p.buf) <= maxPooledParams {
@@ -223,6 +261,7 @@ func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, erro
 		}
 	}
 	e.names.note(s.plan, a.there, what.fresh)
+	e.log.reached(a.epoch)
 	if s.plan.knows(&a.found) {
 		e.lookFirst.Store(lookFirstGroups)
 	}
@@ -236,14 +275,14 @@ func (s *step) hold(ctx context.Context, c *pgx.Conn) (*answer, error) {
 		return nil, &acquireError{err}
 	}
 	made := s.engine.names.missing(s.plan, false)
-	a, err := s.call(ctx, c, &call{fresh: made, probe: true})
+	a, err := s.call(ctx, c, &call{fresh: made, make: true, probe: true})
 	if err != nil {
 		return nil, &acquireError{err} // nothing but locks so far
 	}
-	a.written = false
 	facts := a.found
 	s.plan.choose(&facts)
-	if s.plan.writes() {
+	// A row that could not be locked would be locked out of order now.
+	if a.epoch == s.epoch && !a.gone && s.plan.writes() {
 		if a, err = s.call(ctx, c, &call{}); err != nil {
 			return nil, &acquireError{err}
 		}
@@ -288,6 +327,9 @@ func (s *step) again(ctx context.Context, err error) bool {
 	}
 	switch state := stateOf(err); {
 	case e.lostStatement(err):
+		return true
+	case state == stateEpochOver:
+		s.stale = true
 		return true
 	case isKnownID(err):
 		s.look = true

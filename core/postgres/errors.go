@@ -131,8 +131,6 @@ func isBadSetting(e *pgconn.PgError) bool {
 // codeOf is the code of what the server answered.
 func codeOf(e *pgconn.PgError) core.Code {
 	switch e.Code {
-	case stateEpochOver:
-		return core.CodeStaleEpoch
 	case stateReadOnly:
 		return core.CodeStoreReadOnly
 	case stateWrongAuthentication, stateWrongPassword, stateNoPrivilege:

@@ -9,14 +9,10 @@ import (
 )
 
 // CommitUnderLocks is Commit as it is when others were faster three times.
-func (e *Engine) CommitUnderLocks(group []*core.Commit) (core.Step, error) {
-	s := &step{engine: e, plan: newPlan(group), outcomes: make([]core.Outcome, len(group))}
-	s.plan.choose(nil)
-	a, err := s.send(true)
-	if err == nil {
-		s.settle(a, &a.found)
-	}
-	return core.Step{Outcomes: s.outcomes, Written: s.written}, err
+func (e *Engine) CommitUnderLocks(group []*core.Commit) core.Step {
+	s := &step{engine: e, plan: newPlan(group), epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group))}
+	s.run(context.Background(), maxTries)
+	return core.Step{Outcomes: s.outcomes, Written: s.written}
 }
 
 // LoseStatements takes from every idle connection the statements that it has
@@ -54,3 +50,21 @@ func (e *Engine) PageStatements() (before string, pages []string) {
 
 // ReadConnsMade is how many connections reads have made.
 func (e *Engine) ReadConnsMade() int64 { return e.reads.Stat().NewConnsCount() }
+
+// AdvanceEpoch moves the log to the next epoch, as a new view of a cluster does.
+func (e *Engine) AdvanceEpoch(ctx context.Context) (changed bool, err error) {
+	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
+		row, err := e.logRow(ctx, c, 0)
+		if err == nil {
+			changed, err = e.changeLog(ctx, c, row.identity, identity{row.id, row.epoch + 1})
+		}
+		return err
+	})
+	return changed, err
+}
+
+// StoreName is the name of the engine's store.
+func (e *Engine) StoreName() string { return e.config.Store }
+
+// FreeLocks ends backends that are stuck.
+func (e *Engine) FreeLocks() { e.freeLocks() }

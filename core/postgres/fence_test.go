@@ -108,9 +108,9 @@ func TestEpochWaitsForCommits(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
 	for name, call := range map[string]string{
-		"event": `SELECT %s.commit_group(1, '{a}', '{a}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+		"event": `SELECT %s.commit_group(1, false, true, '{a}', '{a}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 			false, NULL, '{1}', '{1}', ARRAY[gen_random_uuid()], NULL, '{0}', '{T}', NULL, NULL, NULL, '{"1"}', NULL, NULL)`,
-		"record": `SELECT %s.commit_group(1, NULL, NULL, NULL, NULL, '{t}', '{k}', '{0}', '{9}', '{false}', '{1}', '{v}',
+		"record": `SELECT %s.commit_group(1, false, true, NULL, NULL, NULL, NULL, '{t}', '{k}', '{true}', '{1}', '{0}', '{9}', '{false}', '{1}', '{v}',
 			false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`,
 	} {
 		t.Run(name, func(t *testing.T) {

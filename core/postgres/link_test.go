@@ -142,12 +142,9 @@ func TestLinksUnderLocks(t *testing.T) {
 		t.Fatal(o.Err)
 	}
 	own, ids := eventsFor("b", 1)
-	step, err := engine.CommitUnderLocks([]*core.Commit{
+	step := engine.CommitUnderLocks([]*core.Commit{
 		linkTo("l", core.NewID()), own, linkTo("l", ids[0], known[1]), linkTo("k", known[0]), linkTo("k", known[0], known[1]),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	o := step.Outcomes
 	if !errors.Is(o[0].Err, core.CodeEventNotFound) || o[1].Err != nil || o[2].Err != nil || !o[3].Result.Duplicate || !errors.Is(o[4].Err, core.CodeDuplicateEvent) {
 		t.Errorf("%+v", o)

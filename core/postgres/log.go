@@ -14,6 +14,8 @@ type logState struct {
 
 	mu sync.Mutex // protects the fields below
 	id string
+	// epoch is the greatest epoch that was seen.
+	epoch uint64
 	// head is the greatest position that is known to be committed.
 	head uint64
 	// last is the last event that is known to be committed, to recognize the log
@@ -36,7 +38,7 @@ type mark struct {
 func (l *logState) state() core.State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := core.State{Log: l.id, Head: l.head, Bytes: l.bytes}
+	s := core.State{Log: l.id, Epoch: l.epoch, Head: l.head, Bytes: l.bytes}
 	if l.problem != nil {
 		s.ReadOnly = l.problem
 	}
@@ -75,22 +77,36 @@ func (l *logState) wake() {
 	}
 }
 
-// known is what a connection to the log has to find.
-func (l *logState) known() (id string, last mark) {
+// reached notes that the log was seen at an epoch.
+func (l *logState) reached(epoch uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.id, l.last
+	l.epoch = max(l.epoch, epoch)
+}
+
+// identity is what tells logs apart: the log's id and its epoch.
+type identity struct {
+	id    string
+	epoch uint64
+}
+
+// known is what a connection to the log has to find.
+func (l *logState) known() (identity, mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return identity{l.id, l.epoch}, l.last
 }
 
 // replace notes that the log is another one now.
-func (l *logState) replace(id string, head uint64) {
+func (l *logState) replace(now identity, head uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.id == id {
+	if l.id == now.id {
 		l.head = max(l.head, head)
 	} else {
-		l.id, l.head, l.last = id, head, mark{}
+		l.id, l.head, l.last = now.id, head, mark{}
 	}
+	l.epoch = max(l.epoch, now.epoch)
 	l.wake()
 }
 

@@ -106,52 +106,6 @@ func (e *Engine) connect(ctx context.Context) error {
 		return err
 	}
 	e.joined = true
-	return on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
-		var epoch int64
-		err := c.QueryRow(ctx, `SELECT epoch FROM `+e.config.Store+`.log`).Scan(&epoch)
-		e.epoch = uint64(epoch)
-		return err
-	})
-}
-
-// recognize looks whether a new connection leads to the log that is known. After
-// a fail-over the new primary may lack the newest events, if the old one did not
-// wait for it. Then positions that were told will be given to other events, so
-// the log gets another identity: cursors of the old one are refused, and follows
-// end with log_changed.
-func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
-	defer cancel()
-	known, last := e.log.known()
-	for {
-		var id string
-		var head uint64
-		var at *[16]byte
-		err := c.QueryRow(ctx, `
-			SELECT l.id, greatest(l.head, (SELECT e.position FROM `+e.config.Store+`.events e ORDER BY e.position DESC LIMIT 1)),
-				(SELECT e.id FROM `+e.config.Store+`.events e WHERE e.position = $1)
-			FROM `+e.config.Store+`.log l`, int64(last.position)).Scan(&id, &head, &at)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return core.Errorf(core.CodeStoreCorrupt, "the log of store %q has no row", e.config.Store)
-		}
-		if err != nil {
-			return err
-		}
-		switch {
-		case known == "":
-			e.log.replace(id, head)
-			return nil
-		case id != known:
-			e.config.Logger.Warn("the log has another identity", "before", known, "now", id, "head", head)
-			e.log.replace(id, head)
-			return nil
-		case last.position == 0 || at != nil && core.ID(*at) == last.id:
-			return nil
-		}
-		e.config.Logger.Error("the log has lost its newest events", "position", last.position, "head", head)
-		if _, err := c.Exec(ctx, `UPDATE `+e.config.Store+`.log
-			SET id = left(translate(gen_random_uuid()::text, '-', ''), 12) WHERE id = $1`, known); err != nil {
-			return err
-		}
-	}
+	e.epoch = e.log.state().Epoch
+	return nil
 }

@@ -48,7 +48,13 @@ type stream struct {
 
 // record is one that the group names.
 type record struct {
-	key    recordKey
+	key recordKey
+	// shared says that the group only checks it, so that the lock may be shared.
+	shared bool
+	// needed says that its row has to be there to be locked: it is written, deleted or
+	// expected to be missing.
+	needed bool
+
 	bounds bounds // what its revision has to be before the group
 	reset  bool   // deleted by the group, so far
 	add    uint64 // puts since
@@ -111,7 +117,7 @@ func newPlan(group []*core.Commit) *plan {
 		streams[p.streams[i].name] = i
 	}
 	for key := range records {
-		p.records = append(p.records, record{key: key})
+		p.records = append(p.records, record{key: key, shared: true})
 	}
 	slices.SortFunc(p.records, func(a, b record) int {
 		if n := compare(a.key.table, b.key.table); n != 0 {
@@ -128,7 +134,11 @@ func newPlan(group []*core.Commit) *plan {
 			e.streams = append(e.streams, streams[name])
 		}
 		for _, op := range e.commit.Records {
-			e.records = append(e.records, records[recordKey{op.Table, op.Key}])
+			k := records[recordKey{op.Table, op.Key}]
+			e.records = append(e.records, k)
+			r, checks := &p.records[k], op.Action == core.CheckRecord
+			r.shared = r.shared && checks
+			r.needed = r.needed || !checks || op.Expect == core.NoStream || op.Expect == 0
 		}
 	}
 	return p

@@ -134,30 +134,18 @@ func (e *Engine) pause(interval time.Duration) bool {
 func (e *Engine) look() (moved bool, err error) {
 	ctx, cancel := context.WithTimeout(e.closing, e.config.CallTimeout)
 	defer cancel()
-	var id string
-	var head uint64
-	var last mark
-	_, known := e.log.known()
+	var now logRow
 	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
-		var position *uint64
-		var event, at *[16]byte
-		err := c.QueryRow(ctx, `
-			SELECT l.id, greatest(l.head, e.position), e.position, e.id,
-				(SELECT e.id FROM `+e.config.Store+`.events e WHERE e.position = $1) FROM `+e.config.Store+`.log l
-			LEFT JOIN LATERAL (
-				SELECT e.position, e.id FROM `+e.config.Store+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`,
-			int64(known.position)).
-			Scan(&id, &head, &position, &event, &at)
-		switch {
-		case err != nil:
+		known, last := e.log.known()
+		var err error
+		if now, err = e.logRow(ctx, c, last.position); err != nil {
 			return err
-		case known.position > 0 && (at == nil || core.ID(*at) != known.id):
+		}
+		if noEvent, noEpoch := now.lacks(known, last); noEvent || noEpoch {
 			// Behind a pooler the same connection may lead to another server.
-			err = e.recognize(ctx, c)
-			now := e.log.state()
-			id, head = now.Log, now.Head
-		case position != nil && event != nil:
-			last = mark{*position, core.ID(*event)}
+			if err = e.recognize(ctx, c); err == nil {
+				now, err = e.logRow(ctx, c, 0)
+			}
 		}
 		return err
 	})
@@ -172,16 +160,17 @@ func (e *Engine) look() (moved bool, err error) {
 	}
 	e.log.outage.end()
 	before := e.log.state()
-	if id != before.Log {
+	if now.id != before.Log {
 		// Another node has found that the log lost its tail.
-		e.log.replace(id, head)
+		e.log.replace(now.identity, now.head)
 		return true, nil
 	}
-	e.log.advance(head, last)
+	e.log.reached(now.epoch)
+	e.log.advance(now.head, now.last)
 	if e.log.mayMend() {
 		e.mended()
 	}
-	return head > before.Head, nil
+	return now.head > before.Head, nil
 }
 
 // measure asks for the size of the log.

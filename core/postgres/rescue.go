@@ -2,53 +2,98 @@ package postgres
 
 import (
 	"context"
+	"slices"
+
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
 const (
-	// stuckAfter is for how long a backend may hold locks and wait for its client.
-	// A healthy one never does: its Sync comes in the write that its call came in.
+	// stuckAfter is how long a backend holds locks and waits for its client before it
+	// counts as stuck. A healthy one never does: its Sync comes in the write that its call
+	// came in.
 	stuckAfter = 500 * time.Millisecond
+	// lookAgainAfter is the time between the two looks at a stuck backend.
+	lookAgainAfter = 50 * time.Millisecond
 
 	rescueTimeout = 2 * time.Second
 )
 
-// freeLocks terminates backends of this store's nodes whose client has stopped
-// in the middle of a call: a paused process, or one whose network is gone. They
-// hold the locks they have for ever, and no timeout of the server's ends them.
-//
-// Nothing is lost: the server rolls back what its client has not finished, and
-// the client, should it come back, finds its outcome unknown and resolves it.
+// freeLocks is rescue on a connection of its own.
 func (e *Engine) freeLocks() {
 	ctx, cancel := context.WithTimeout(e.hurry, rescueTimeout)
 	defer cancel()
-	err := on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
-		rows, err := c.Query(ctx, `
-			SELECT a.pid, a.application_name, pg_terminate_backend(a.pid)
-			FROM pg_stat_activity a
-			WHERE a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid()
-			  AND starts_with(a.application_name, $1) AND a.wait_event_type = 'Client'
-			  AND a.backend_xid IS NOT NULL
-			  AND greatest(a.state_change, a.query_start) < clock_timestamp() - make_interval(secs => $2)`,
-			applicationPrefix(e.config.Store), stuckAfter.Seconds())
-		if err != nil {
-			return err
-		}
-		var pid int32
-		var name string
-		var ended bool
-		_, err = pgx.ForEachRow(rows, []any{&pid, &name, &ended}, func() error {
-			e.config.Logger.Warn("a node stopped in the middle of a commit; its backend was terminated",
-				"node", name, "pid", pid, "ended", ended)
-			return nil
-		})
-		return err
-	})
-	if err != nil {
+	if err := on(ctx, e.steps, e.rescue); err != nil {
 		e.config.Logger.Warn("could not look for stuck writers", "error", asError(err))
 	}
+}
+
+// stuck is a backend that looks stuck: a query that began, and its last change of state.
+type stuck struct {
+	pid                   int32
+	name                  string
+	begun, query, changed int64 // µs
+}
+
+// rescue terminates backends of this store's nodes whose client has stopped in the
+// middle of a call: a paused process, or one whose network is gone. They hold their locks
+// for ever, and no timeout of the server's ends them.
+//
+// It looks twice and terminates what has not moved between. What one look tells of a
+// backend's query and of its wait are not of one moment: a healthy one that has just
+// answered a slow call is seen in that call and waiting for its client.
+//
+// Nothing is lost: the server rolls back what its client has not finished, and the
+// client, should it come back, finds its outcome unknown and resolves it.
+func (e *Engine) rescue(ctx context.Context, c *pgx.Conn) error {
+	first, err := e.lookForStuck(ctx, c)
+	if err != nil || len(first) == 0 {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(lookAgainAfter):
+	}
+	again, err := e.lookForStuck(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, b := range again {
+		if !slices.Contains(first, b) {
+			continue
+		}
+		var ended bool
+		if err := c.QueryRow(ctx, `SELECT pg_terminate_backend($1)`, b.pid).Scan(&ended); err != nil {
+			return err
+		}
+		e.config.Logger.Warn("a node stopped in the middle of a commit; its backend was terminated",
+			"node", b.name, "pid", b.pid, "ended", ended)
+	}
+	return nil
+}
+
+// lookForStuck lists the backends that look stuck, in a transaction of its own.
+func (e *Engine) lookForStuck(ctx context.Context, c *pgx.Conn) (list []stuck, err error) {
+	rows, err := c.Query(ctx, `
+		SELECT a.pid, a.application_name, (extract(epoch FROM a.backend_start) * 1000000)::bigint,
+			(extract(epoch FROM a.query_start) * 1000000)::bigint, (extract(epoch FROM a.state_change) * 1000000)::bigint
+		FROM pg_stat_activity a
+		WHERE a.datname = current_database() AND a.usename = session_user AND a.pid <> pg_backend_pid()
+		  AND starts_with(a.application_name, $1) AND a.wait_event_type = 'Client'
+		  AND a.backend_xid IS NOT NULL
+		  AND greatest(a.state_change, a.query_start) < clock_timestamp() - make_interval(secs => $2)`,
+		applicationPrefix(e.config.Store), stuckAfter.Seconds())
+	if err != nil {
+		return nil, err
+	}
+	var b stuck
+	_, err = pgx.ForEachRow(rows, []any{&b.pid, &b.name, &b.begun, &b.query, &b.changed}, func() error {
+		list = append(list, b)
+		return nil
+	})
+	return list, err
 }
 
 // endBackend ends the backend that a try was sent to whose connection is gone,
@@ -63,7 +108,7 @@ func (e *Engine) endBackend(pid uint32) {
 			var left int
 			err := c.QueryRow(ctx, `
 				SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
-				WHERE a.pid = $1 AND a.usename = current_user AND a.application_name = $2`,
+				WHERE a.pid = $1 AND a.usename = session_user AND a.application_name = $2`,
 				int32(pid), e.config.applicationName()).Scan(&left)
 			if err != nil || left == 0 {
 				return err

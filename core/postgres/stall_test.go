@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -83,21 +84,14 @@ func TestHalfSentCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := c.PgConn().Frontend()
-	f.Send(&pgproto3.Parse{Query: fmt.Sprintf(`SELECT %s.commit_group(1, '{a}', NULL, NULL, NULL,
-		NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, '{1}', '{1}', ARRAY[gen_random_uuid()],
+	f.Send(&pgproto3.Parse{Query: fmt.Sprintf(`SELECT %s.commit_group(1, false, true, '{a}', NULL, NULL, NULL,
+		NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, '{1}', '{1}', ARRAY[gen_random_uuid()],
 		NULL, '{0}', '{T}', NULL, NULL, NULL, '{"1"}', NULL, NULL)`, store)})
 	f.Send(&pgproto3.Bind{})
 	f.Send(&pgproto3.Execute{})
 	f.Send(&pgproto3.Flush{})
-	if err := f.Flush(); err != nil {
+	if err := errors.Join(f.Flush(), receive[*pgproto3.CommandComplete](f)); err != nil {
 		t.Fatal(err)
-	}
-	for done := false; !done; {
-		m, err := f.Receive()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, done = m.(*pgproto3.CommandComplete)
 	}
 
 	// One to the same stream, one that meets it at the log row only.

@@ -193,8 +193,8 @@ func rollBack(t *testing.T, ctx context.Context, server *pgtest.Server, store st
 	every(ctx, 20*time.Millisecond, func() {
 		tx, err := c.Begin(context.Background())
 		if err == nil {
-			_, err = tx.Exec(context.Background(), fmt.Sprintf(`SELECT %s.commit_group(1, '{s-1,s-2}', '{s-1,s-2}', NULL, NULL,
-				NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, '{1,2}', '{1,1}',
+			_, err = tx.Exec(context.Background(), fmt.Sprintf(`SELECT %s.commit_group(1, false, true, '{s-1,s-2}', '{s-1,s-2}', NULL, NULL,
+				NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, '{1,2}', '{1,1}',
 				ARRAY[gen_random_uuid(), gen_random_uuid()], NULL, '{0,0}', '{T,T}', NULL, NULL, NULL, '{"1","1"}', NULL, NULL)`, store))
 		}
 		if err != nil && !isLockTimeout(err) {

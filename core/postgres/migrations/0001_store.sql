@@ -64,6 +64,12 @@ CREATE TABLE {schema}.records (
 -- whatever the tables' statistics say at the moment.
 CREATE FUNCTION {schema}.commit_group(
   p_epoch        bigint,
+  -- Answer the facts about streams, records and p_others, keep their locks and write
+  -- nothing.
+  p_probe        boolean,
+  -- Make the rows of p_need that are missing. A transaction that has locks does not:
+  -- whoever makes rows waits for others that do.
+  p_make         boolean,
   -- Streams, in the order of their names. p_fresh are those that may have to be
   -- made; p_low and p_high bound the versions, and NULL in p_low marks a stream
   -- whose version is only to be told. No p_low: any version will do, for all.
@@ -71,10 +77,15 @@ CREATE FUNCTION {schema}.commit_group(
   p_fresh        text[],
   p_low          bigint[],
   p_high         bigint[],
-  -- Records, in the order of their tables and keys, and bounds of their revisions.
-  -- A record ends at p_add puts after its revision, or after 0 where p_reset.
+  -- Records, in the order of their tables and keys. p_need are those whose row has to
+  -- be there to be locked. p_runs are the ends of runs of records with one
+  -- kind of lock: exclusive, then shared, then exclusive again, and so on.
   p_tables       text[],
   p_keys         bytea[],
+  p_need         boolean[],
+  p_runs         integer[],
+  -- Bounds of their revisions. A record ends at p_add puts after its revision, or
+  -- after 0 where p_reset.
   p_revision_low bigint[],
   p_revision_high bigint[],
   p_reset        boolean[],
@@ -111,7 +122,8 @@ CREATE FUNCTION {schema}.commit_group(
   OUT o_id_versions  bigint[],
   OUT o_id_positions bigint[],
   OUT o_id_types     text[],
-  OUT o_id_links     bigint[]  -- the position of the event, of a link
+  OUT o_id_links     bigint[], -- the position of the event, of a link
+  OUT o_epoch        bigint    -- the log's, read after the facts, where nothing is written
 ) LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -130,6 +142,11 @@ DECLARE
   v_look   boolean := p_look;
   v_links  bigint[];
   v_types  text[];
+  v_found  bigint[];  -- the numbers of the records that are there
+  v_all    bigint[];
+  v_shared boolean := false;
+  v_last   integer := 0;
+  v_end    integer;
 BEGIN
   o_written := true;
 
@@ -144,11 +161,11 @@ BEGIN
       RETURNING id)
     SELECT array_agg(made.id) INTO v_made FROM made;
   END IF;
-  IF p_tables IS NOT NULL THEN
+  IF p_make AND p_tables IS NOT NULL THEN
     INSERT INTO {schema}.records (tbl, key)
     SELECT x.tbl, x.key
-    FROM (SELECT unnest(p_tables) COLLATE "C" AS tbl, unnest(p_keys) AS key) x
-    WHERE NOT EXISTS (SELECT FROM {schema}.records r WHERE r.tbl = x.tbl AND r.key = x.key)
+    FROM (SELECT unnest(p_tables) COLLATE "C" AS tbl, unnest(p_keys) AS key, unnest(p_need) AS need) x
+    WHERE x.need AND NOT EXISTS (SELECT FROM {schema}.records r WHERE r.tbl = x.tbl AND r.key = x.key)
     ORDER BY x.tbl, x.key
     ON CONFLICT (tbl, key) DO NOTHING;
   END IF;
@@ -179,24 +196,44 @@ BEGIN
     END IF;
   END IF;
 
-  -- 3. Records, in the order of their tables and keys.
+  -- 3. Records, in the order of their tables and keys, whichever lock each gets.
   IF p_tables IS NOT NULL THEN
-    SELECT array_agg(l.revision) INTO o_revisions
-    FROM (SELECT r.revision
-          FROM unnest(p_tables, p_keys) WITH ORDINALITY n(tbl, key, ord)
-          JOIN {schema}.records r ON r.tbl = n.tbl AND r.key = n.key
-          ORDER BY n.ord
-          FOR NO KEY UPDATE OF r) l;
-    IF cardinality(o_revisions) IS DISTINCT FROM cardinality(p_tables) THEN
-      o_written := false; -- one was deleted since step 1
-      SELECT array_agg(r.revision ORDER BY n.ord) INTO o_revisions
-      FROM unnest(p_tables, p_keys) WITH ORDINALITY n(tbl, key, ord)
-      LEFT JOIN {schema}.records r ON r.tbl = n.tbl AND r.key = n.key;
+    FOREACH v_end IN ARRAY p_runs LOOP
+      IF v_shared THEN
+        SELECT v_found || array_agg(l.ord), o_revisions || array_agg(l.revision) INTO v_found, o_revisions
+        FROM (SELECT v_last + n.ord AS ord, r.revision
+              FROM unnest(p_tables[v_last + 1:v_end], p_keys[v_last + 1:v_end]) WITH ORDINALITY n(tbl, key, ord)
+              JOIN {schema}.records r ON r.tbl = n.tbl AND r.key = n.key
+              ORDER BY n.ord
+              FOR SHARE OF r) l;
+      ELSIF v_end > v_last THEN
+        SELECT v_found || array_agg(l.ord), o_revisions || array_agg(l.revision) INTO v_found, o_revisions
+        FROM (SELECT v_last + n.ord AS ord, r.revision
+              FROM unnest(p_tables[v_last + 1:v_end], p_keys[v_last + 1:v_end]) WITH ORDINALITY n(tbl, key, ord)
+              JOIN {schema}.records r ON r.tbl = n.tbl AND r.key = n.key
+              ORDER BY n.ord
+              FOR NO KEY UPDATE OF r) l;
+      END IF;
+      v_shared := NOT v_shared;
+      v_last := v_end;
+    END LOOP;
+    IF cardinality(v_found) IS DISTINCT FROM cardinality(p_tables) THEN
+      -- A record that is not there is at revision 0. A row that is needed was deleted
+      -- since step 1: NULL, which is within no bounds.
+      FOR i IN 1 .. cardinality(p_tables) LOOP
+        v_all[i] := CASE WHEN NOT p_need[i] THEN 0 END;
+      END LOOP;
+      FOR i IN 1 .. coalesce(cardinality(v_found), 0) LOOP
+        v_all[v_found[i]] := o_revisions[i];
+      END LOOP;
+      o_revisions := v_all;
     END IF;
-    o_written := o_written AND NOT EXISTS (
-      SELECT FROM (SELECT unnest(o_revisions) AS revision,
-                          unnest(p_revision_low) AS low, unnest(p_revision_high) AS high) x
-      WHERE (x.revision BETWEEN x.low AND x.high) IS NOT TRUE);
+    IF p_revision_low IS NOT NULL THEN
+      o_written := o_written AND NOT EXISTS (
+        SELECT FROM (SELECT unnest(o_revisions) AS revision,
+                            unnest(p_revision_low) AS low, unnest(p_revision_high) AS high) x
+        WHERE (x.revision BETWEEN x.low AND x.high) IS NOT TRUE);
+    END IF;
   END IF;
 
   -- Ids are looked up where they may matter: where they have been met before, and
@@ -221,10 +258,16 @@ BEGIN
     LEFT JOIN {schema}.events e ON e.id = x.id AND e.link IS NULL;
   END IF;
 
-  IF NOT o_written THEN
-    DELETE FROM {schema}.streams s WHERE s.id = ANY (v_made);
-    DELETE FROM {schema}.records r USING unnest(p_tables, p_keys) n(tbl, key)
-    WHERE r.tbl = n.tbl AND r.key = n.key AND r.revision = 0;
+  -- A refusal may rest on these facts only if the epoch was still p_epoch after they
+  -- were read.
+  IF p_probe OR NOT o_written THEN
+    o_written := false;
+    SELECT l.epoch INTO o_epoch FROM {schema}.log l;
+    IF NOT p_probe THEN
+      DELETE FROM {schema}.streams s WHERE s.id = ANY (v_made);
+      DELETE FROM {schema}.records r USING unnest(p_tables, p_keys) n(tbl, key)
+      WHERE r.tbl = n.tbl AND r.key = n.key AND r.revision = 0;
+    END IF;
     RETURN;
   END IF;
 
