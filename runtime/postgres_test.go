@@ -27,7 +27,7 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 	waits := make(messages, 100)
 	config := runtime.Config{
 		Listen: freeAddress(t), PostgresWait: time.Minute, Logger: slog.New(waits),
-		Postgres: postgres.Config{URL: server.URL, Patience: 100 * time.Millisecond},
+		Postgres: postgres.Config{URL: server.URL, RetryFor: 100 * time.Millisecond},
 	}
 	url := "http://" + config.Listen
 	type started struct {

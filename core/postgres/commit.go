@@ -35,7 +35,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	}
 	s := &step{
 		engine: e, plan: newPlan(group), epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group)),
-		patience: patience{until: time.Now().Add(e.config.Patience), pause: firstPause},
+		retry: retry{until: time.Now().Add(e.config.RetryFor), pause: firstPause},
 	}
 	if s.plan.links {
 		s.look = true // a link's id may well be there
@@ -61,11 +61,11 @@ type step struct {
 	outcomes []core.Outcome
 	written  core.Batch
 
-	stale    bool   // the epoch was found to be over: only facts are asked for
-	look     bool   // ids first: some were known, or a try may have been written
-	doubt    bool   // a try was cut off, and nothing is known of it
-	backend  uint32 // that the last try was sent to
-	patience patience
+	stale   bool   // the epoch was found to be over: only facts are asked for
+	look    bool   // ids first: some were known, or a try may have been written
+	doubt   bool   // a try was cut off, and nothing is known of it
+	backend uint32 // that the last try was sent to
+	retry   retry
 }
 
 // run tries until every Commit has its answer, from a number of tries on. ctx ends what
@@ -184,7 +184,7 @@ func (w *encoder) added(position uint64, row core.ID) {
 // conversation under locks.
 func (s *step) send(hold bool) (*answer, error) {
 	e := s.engine
-	ctx, cancel := context.WithTimeout(e.hurry, e.config.CallTimeout)
+	ctx, cancel := context.WithTimeout(e.stepCtx, e.config.CallTimeout)
 	defer cancel()
 	var a *answer
 	err := on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) (err error) {
@@ -261,7 +261,7 @@ func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, erro
 		}
 	}
 	e.names.note(s.plan, a.there, what.fresh)
-	e.log.reached(a.epoch)
+	e.log.passed(a.epoch)
 	if s.plan.knows(&a.found) {
 		e.lookFirst.Store(lookFirstGroups)
 	}
@@ -323,7 +323,7 @@ func (s *step) again(ctx context.Context, err error) bool {
 		s.look = true
 		s.giveUpRecords(err)
 		e.endBackend(s.backend)
-		s.patience.until = time.Now().Add(e.config.Patience)
+		s.retry.until = time.Now().Add(e.config.RetryFor)
 	}
 	switch state := stateOf(err); {
 	case e.lostStatement(err):
@@ -356,7 +356,7 @@ func isPassing(err error) bool {
 	return code == core.CodeStoreUnavailable || code == core.CodeTimeout
 }
 
-// wait pauses before the next try, unless patience has run out.
+// wait pauses before the next try, unless RetryFor is over.
 func (s *step) wait(ctx context.Context, err error) bool {
 	e := s.engine
 	var known *core.Error
@@ -368,7 +368,7 @@ func (s *step) wait(ctx context.Context, err error) bool {
 		e.noteProblem(answer)
 	}
 	switch {
-	case s.patience.wait(ctx, e.closing):
+	case s.retry.wait(ctx, e.closing):
 		return true
 	case e.closing.Err() != nil:
 		err = errClosed()

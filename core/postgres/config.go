@@ -26,18 +26,18 @@ type Config struct {
 	// NoMigrate refuses a schema that is behind with schema_outdated, where it
 	// would otherwise be migrated.
 	NoMigrate bool
-	// ReadConns bounds the connections that reads use; 0 means 8. Commits have
-	// three of their own, so that no reader can hold them up.
+	// ReadConns bounds the connections that reads use; 0 means 8. Commits have three
+	// of their own, so that no reader can hold them up, and the session has one.
 	ReadConns int
 	// CallTimeout bounds each call to the server; 0 means 30 s. A Commit may take
 	// several.
 	CallTimeout time.Duration
-	// Patience is for how long a Commit tries again while the server cannot be
+	// RetryFor is how long a Commit tries again while the server cannot be
 	// reached or does not take writes; 0 means 10 s.
-	Patience time.Duration
-	// ReadPatience is for how long after the server went away reads wait for it, or
-	// for another; 0 means 3 s. Who reads later is told at once.
-	ReadPatience time.Duration
+	RetryFor time.Duration
+	// ReadRetryFor is how long after the server went away reads wait for it, or for
+	// another; 0 means 3 s. Later reads fail at once.
+	ReadRetryFor time.Duration
 	// Logger is told of what people should know: migrations, fail-overs, stuck
 	// writers. Nil means nobody.
 	Logger *slog.Logger
@@ -50,13 +50,15 @@ const (
 	defaultStore       = "gyre"
 	defaultReadConns   = 8
 	defaultCallTimeout = 30 * time.Second
-	defaultPatience    = 10 * time.Second
+	defaultRetryFor    = 10 * time.Second
 	// A server restarts in less, mostly.
-	defaultReadPatience = 3 * time.Second
+	defaultReadRetryFor = 3 * time.Second
 
 	// stepConns are one for each of two steps, and one for the watch over the head
 	// and for stuck writers.
 	stepConns = 3
+	// sessionConns is the one that the session is kept up on.
+	sessionConns = 1
 )
 
 // storeName is what a store may be called: a schema name that needs no quotes
@@ -79,15 +81,15 @@ func (c *Config) validate() error {
 	if c.CallTimeout == 0 {
 		c.CallTimeout = defaultCallTimeout
 	}
-	if c.Patience == 0 {
-		c.Patience = defaultPatience
+	if c.RetryFor == 0 {
+		c.RetryFor = defaultRetryFor
 	}
-	if c.ReadPatience == 0 {
-		c.ReadPatience = defaultReadPatience
+	if c.ReadRetryFor == 0 {
+		c.ReadRetryFor = defaultReadRetryFor
 	}
-	if c.ReadConns < 0 || c.CallTimeout < 0 || c.Patience < 0 || c.ReadPatience < 0 {
-		return core.Errorf(core.CodeInvalidConfig, "%d read connections, a call timeout of %s and patience for %s and, of reads, for %s cannot be",
-			c.ReadConns, c.CallTimeout, c.Patience, c.ReadPatience)
+	if c.ReadConns < 0 || c.CallTimeout < 0 || c.RetryFor < 0 || c.ReadRetryFor < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "%d read connections, a call timeout of %s, and retries for %s and, of reads, for %s cannot be",
+			c.ReadConns, c.CallTimeout, c.RetryFor, c.ReadRetryFor)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

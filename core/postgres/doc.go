@@ -30,10 +30,10 @@
 // # Fail-over
 //
 // Calls are bounded by Config.CallTimeout. A Commit is tried again for as long as
-// Config.Patience, on another connection and, where the URL has several hosts,
+// Config.RetryFor, on another connection and, where the URL has several hosts,
 // another server; one whose outcome is unknown is looked up by its ids first.
 // A read whose connection breaks is made again from its beginning on a new one, and
-// waits for a server, from when it went away, as long as Config.ReadPatience.
+// waits for a server, from when it went away, as long as Config.ReadRetryFor.
 // Every new connection is compared with what is known of the log: where acknowledged
 // events are missing, because the new primary did not have them, the log gets a
 // new identity, and cursors and follows of the old one end with log_changed.

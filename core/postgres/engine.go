@@ -19,9 +19,8 @@ type Engine struct {
 	steps  *pgxpool.Pool // for Commits and the watch
 	reads  *pgxpool.Pool
 
-	id    core.ID // of this opening of the store
-	knows int     // the newest migration that this version knows
-	epoch uint64
+	knows int    // the newest migration that this version knows
+	epoch uint64 // that the engine was opened under
 	log   logState
 	names *nameCache
 	sizes *sizes
@@ -34,12 +33,12 @@ type Engine struct {
 	outgrown atomic.Pointer[core.Error]
 
 	life    sync.RWMutex    // held by every call for reading, by Close for writing
-	joined  bool            // Open came that far
 	closing context.Context // ends what waits
 	close   context.CancelFunc
-	hurry   context.Context // ends steps, some time after closing
+	stepCtx context.Context // ends steps, some time after closing
 	kill    context.CancelFunc
 	poll    poller
+	session session
 }
 
 var (
@@ -81,9 +80,8 @@ func (e *Engine) Close() error {
 	e.life.Lock()
 	defer e.life.Unlock()
 	e.poll.running.Wait()
-	if e.joined {
-		e.leave()
-	}
+	e.session.running.Wait()
+	e.closeSession()
 	for _, pool := range []*pgxpool.Pool{e.steps, e.reads} {
 		if pool != nil { // Open came that far
 			pool.Close()
@@ -95,7 +93,7 @@ func (e *Engine) Close() error {
 // read runs a call that changes nothing on a connection for reads. It may run
 // several times, each time from its beginning: connections that a restart or a
 // fail-over broke are replaced, and a server that is away is waited for as long as
-// Config.ReadPatience.
+// Config.ReadRetryFor.
 func (e *Engine) read(ctx context.Context, call func(ctx context.Context, c *pgx.Conn) error) error {
 	if err := e.enter(ctx); err != nil {
 		return err
@@ -104,7 +102,7 @@ func (e *Engine) read(ctx context.Context, call func(ctx context.Context, c *pgx
 	bounded, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
 	defer cancel()
 	defer context.AfterFunc(e.closing, cancel)()
-	tries := reread{engine: e, patience: patience{pause: firstPause}}
+	tries := reread{engine: e, retry: retry{pause: firstPause}}
 	err := on(bounded, e.reads, call)
 	for err != nil && tries.again(bounded, err) {
 		err = on(bounded, e.reads, call)

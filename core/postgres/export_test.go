@@ -54,9 +54,11 @@ func (e *Engine) ReadConnsMade() int64 { return e.reads.Stat().NewConnsCount() }
 // AdvanceEpoch moves the log to the next epoch, as a new view of a cluster does.
 func (e *Engine) AdvanceEpoch(ctx context.Context) (changed bool, err error) {
 	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
-		row, err := e.logRow(ctx, c, 0)
+		row, err := e.logRow(ctx, c, "test", 0)
 		if err == nil {
-			changed, err = e.changeLog(ctx, c, row.identity, identity{row.id, row.epoch + 1})
+			next := row.identity
+			next.epoch++
+			changed, err = e.changeLog(ctx, c, row.identity, next)
 		}
 		return err
 	})

@@ -19,9 +19,9 @@ import (
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Private(t)
-	config := postgres.Config{URL: server.URL, Store: "restarted", Patience: 30 * time.Second}
+	config := postgres.Config{URL: server.URL, Store: "restarted", RetryFor: 30 * time.Second}
 	engine := openStore(t, config)
-	n := startNode(t, nodeConfig{URL: server.URL, Store: "restarted", Node: "n0", Writers: 8, Streams: 4, Patience: 30 * time.Second})
+	n := startNode(t, nodeConfig{URL: server.URL, Store: "restarted", Node: "n0", Writers: 8, Streams: 4, RetryFor: 30 * time.Second})
 	awaitHead(t, engine, 200)
 	for _, end := range []func() error{server.Stop, server.Kill} {
 		if err := end(); err != nil {
@@ -91,9 +91,9 @@ func failOver(t *testing.T) {
 	}
 	t.Cleanup(func() { standby.Close() })
 	url := pgtest.URLs(primary, standby)
-	engine := openStore(t, postgres.Config{URL: url, Store: "gyre", Patience: 30 * time.Second})
+	engine := openStore(t, postgres.Config{URL: url, Store: "gyre", RetryFor: 30 * time.Second})
 	log := engine.State().Log
-	n := startNode(t, nodeConfig{URL: url, Store: "gyre", Node: "n0", Writers: 16, Streams: 8, Patience: 30 * time.Second})
+	n := startNode(t, nodeConfig{URL: url, Store: "gyre", Node: "n0", Writers: 16, Streams: 8, RetryFor: 30 * time.Second})
 	awaitHead(t, engine, 500)
 	if err := primary.Kill(); err != nil {
 		t.Fatal(err)
@@ -311,7 +311,7 @@ func TestWithoutPreparedStatements(t *testing.T) {
 func TestStatementTimeout(t *testing.T) {
 	server := pgtest.Shared(t)
 	store := server.Store(t)
-	engine := openStore(t, postgres.Config{URL: server.URL + "&statement_timeout=200", Store: store, Patience: time.Second})
+	engine := openStore(t, postgres.Config{URL: server.URL + "&statement_timeout=200", Store: store, RetryFor: time.Second})
 	if o := appendTo(engine, "a", core.AnyVersion, 1); o.Err != nil {
 		t.Fatal(o.Err)
 	}

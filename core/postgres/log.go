@@ -15,7 +15,8 @@ type logState struct {
 	mu sync.Mutex // protects the fields below
 	id string
 	// epoch is the greatest epoch that was seen.
-	epoch uint64
+	epoch     uint64
+	timelines []core.Timeline
 	// head is the greatest position that is known to be committed.
 	head uint64
 	// last is the last event that is known to be committed, to recognize the log
@@ -38,7 +39,7 @@ type mark struct {
 func (l *logState) state() core.State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := core.State{Log: l.id, Epoch: l.epoch, Head: l.head, Bytes: l.bytes}
+	s := core.State{Log: l.id, Epoch: l.epoch, Timelines: l.timelines, Head: l.head, Bytes: l.bytes}
 	if l.problem != nil {
 		s.ReadOnly = l.problem
 	}
@@ -77,36 +78,46 @@ func (l *logState) wake() {
 	}
 }
 
-// reached notes that the log was seen at an epoch.
-func (l *logState) reached(epoch uint64) {
+// reached notes the epoch and the timelines that the log was found at.
+func (l *logState) reached(now *logRow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch = max(l.epoch, now.epoch)
+	l.timelines = now.timelines
+}
+
+// passed notes that an epoch is over, or the present one.
+func (l *logState) passed(epoch uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epoch = max(l.epoch, epoch)
 }
 
-// identity is what tells logs apart: the log's id and its epoch.
+// identity is what tells logs apart.
 type identity struct {
-	id    string
-	epoch uint64
+	id       string
+	epoch    uint64
+	timeline string // the newest; not part of what is known
 }
 
 // known is what a connection to the log has to find.
 func (l *logState) known() (identity, mark) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return identity{l.id, l.epoch}, l.last
+	return identity{id: l.id, epoch: l.epoch}, l.last
 }
 
 // replace notes that the log is another one now.
-func (l *logState) replace(now identity, head uint64) {
+func (l *logState) replace(now *logRow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.id == now.id {
-		l.head = max(l.head, head)
+		l.head = max(l.head, now.head)
 	} else {
-		l.id, l.head, l.last = now.id, head, mark{}
+		l.id, l.head, l.last = now.id, now.head, mark{}
 	}
 	l.epoch = max(l.epoch, now.epoch)
+	l.timelines = now.timelines
 	l.wake()
 }
 

@@ -27,7 +27,7 @@ type nodeConfig struct {
 	URL, Store, Node string
 	Writers          int
 	Streams          int // that all nodes write to
-	Patience         time.Duration
+	RetryFor         time.Duration
 }
 
 // nodeReport is what a node tells at its end.
@@ -114,7 +114,7 @@ func runNode() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	engine, err := postgres.Open(ctx, postgres.Config{URL: config.URL, Store: config.Store, Node: config.Node, Patience: config.Patience})
+	engine, err := postgres.Open(ctx, postgres.Config{URL: config.URL, Store: config.Store, Node: config.Node, RetryFor: config.RetryFor})
 	if err != nil {
 		return err
 	}

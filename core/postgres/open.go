@@ -31,17 +31,19 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache(), sizes: newSizes(), id: core.NewID(), knows: len(known)}
+	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache(), sizes: newSizes(), knows: len(known)}
+	e.session.id, e.session.now = core.NewID(), make(chan struct{}, 1)
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
-	e.poll.hurry = make(chan struct{}, 1)
+	e.poll.now = make(chan struct{}, 1)
 	e.closing, e.close = context.WithCancel(context.Background())
-	e.hurry, e.kill = context.WithCancel(context.Background())
+	e.stepCtx, e.kill = context.WithCancel(context.Background())
 	if err := e.connect(ctx); err != nil {
 		_ = e.Close()
 		return nil, asError(err)
 	}
 	e.poll.running.Go(e.run)
+	e.session.running.Go(e.keepSession)
 	return e, nil
 }
 
@@ -102,10 +104,13 @@ func (e *Engine) connect(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
 	defer cancel()
-	if err := e.join(ctx); err != nil {
+	err := on(ctx, e.steps, func(context.Context, *pgx.Conn) error { return nil }) // recognizes the log
+	if err == nil {
+		err = e.openSession(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	e.joined = true
 	e.epoch = e.log.state().Epoch
 	return nil
 }

@@ -26,8 +26,8 @@ const (
 // for it.
 type poller struct {
 	running sync.WaitGroup
-	// hurry ends a pause early: somebody waits.
-	hurry chan struct{}
+	// now ends a pause early: somebody waits.
+	now chan struct{}
 }
 
 // WaitHead is core.HeadWatcher's.
@@ -42,7 +42,7 @@ func (e *Engine) WaitHead(ctx context.Context, log string, after uint64) (uint64
 			return head, nil
 		}
 		select {
-		case e.poll.hurry <- struct{}{}:
+		case e.poll.now <- struct{}{}:
 		default:
 		}
 		var err error
@@ -86,12 +86,8 @@ func (l *logState) awaited() bool {
 // run watches until the engine closes.
 func (e *Engine) run() {
 	interval := pollSlow
-	sized, beaten := time.Time{}, time.Now()
+	sized := time.Time{}
 	for {
-		if time.Since(beaten) > beatEvery {
-			e.beat()
-			beaten = time.Now()
-		}
 		moved, err := e.look()
 		switch {
 		case err != nil:
@@ -113,9 +109,9 @@ func (e *Engine) run() {
 
 // pause waits for the interval, or longer if nobody waits for the head.
 func (e *Engine) pause(interval time.Duration) bool {
-	hurry := e.poll.hurry
+	now := e.poll.now
 	if e.log.awaited() {
-		hurry = nil
+		now = nil
 	} else {
 		interval = max(interval, pollIdle)
 	}
@@ -123,7 +119,7 @@ func (e *Engine) pause(interval time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-hurry:
+	case <-now:
 	case <-e.closing.Done():
 		return false
 	}
@@ -138,13 +134,13 @@ func (e *Engine) look() (moved bool, err error) {
 	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
 		known, last := e.log.known()
 		var err error
-		if now, err = e.logRow(ctx, c, last.position); err != nil {
+		if now, err = e.logRow(ctx, c, "watch", last.position); err != nil {
 			return err
 		}
 		if noEvent, noEpoch := now.lacks(known, last); noEvent || noEpoch {
 			// Behind a pooler the same connection may lead to another server.
 			if err = e.recognize(ctx, c); err == nil {
-				now, err = e.logRow(ctx, c, 0)
+				now, err = e.logRow(ctx, c, "watch", 0)
 			}
 		}
 		return err
@@ -162,10 +158,10 @@ func (e *Engine) look() (moved bool, err error) {
 	before := e.log.state()
 	if now.id != before.Log {
 		// Another node has found that the log lost its tail.
-		e.log.replace(now.identity, now.head)
+		e.log.replace(&now)
 		return true, nil
 	}
-	e.log.reached(now.epoch)
+	e.log.reached(&now)
 	e.log.advance(now.head, now.last)
 	if e.log.mayMend() {
 		e.mended()

@@ -65,8 +65,8 @@ func TestPoolerRestart(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
 	store, pooler := server.Store(t), server.Pooler(t)
-	engine := openStore(t, postgres.Config{URL: pooler.URL, Store: store, Patience: 30 * time.Second})
-	n := startNode(t, nodeConfig{URL: pooler.URL, Store: store, Node: "n0", Writers: 8, Streams: 4, Patience: 30 * time.Second})
+	engine := openStore(t, postgres.Config{URL: pooler.URL, Store: store, RetryFor: 30 * time.Second})
+	n := startNode(t, nodeConfig{URL: pooler.URL, Store: store, Node: "n0", Writers: 8, Streams: 4, RetryFor: 30 * time.Second})
 	for round := range uint64(2) {
 		awaitHead(t, engine, (round+1)*200)
 		if err := pooler.Stop(); err != nil {

@@ -17,19 +17,22 @@ type logRow struct {
 	head uint64
 	// last is the last event, at the event at the position that was asked about; their
 	// positions are 0 where there is none.
-	last, at mark
+	last, at  mark
+	timelines []core.Timeline
 }
 
-// logRow reads the log's row and both events. Everything is of one moment.
-func (e *Engine) logRow(ctx context.Context, c *pgx.Conn, position uint64) (row logRow, err error) {
+// logRow reads the log's row and both events, all of one moment, and its timelines.
+//
+// why is told to people who look at what the server does.
+func (e *Engine) logRow(ctx context.Context, c *pgx.Conn, why string, position uint64) (row logRow, err error) {
 	var last *uint64
 	var lastID, atID *[16]byte
-	err = c.QueryRow(ctx, `
-		SELECT l.id, l.epoch, greatest(l.head, e.position), e.position, e.id,
+	err = c.QueryRow(ctx, `/* `+why+` */
+		SELECT l.id, l.epoch, l.timeline, greatest(l.head, e.position), e.position, e.id,
 			(SELECT e.id FROM `+e.config.Store+`.events e WHERE e.position = $1) FROM `+e.config.Store+`.log l
 		LEFT JOIN LATERAL (
 			SELECT e.position, e.id FROM `+e.config.Store+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`,
-		int64(position)).Scan(&row.id, &row.epoch, &row.head, &last, &lastID, &atID)
+		int64(position)).Scan(&row.id, &row.epoch, &row.timeline, &row.head, &last, &lastID, &atID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return row, core.Errorf(core.CodeStoreCorrupt, "the log of store %q has no row", e.config.Store)
 	}
@@ -38,6 +41,9 @@ func (e *Engine) logRow(ctx context.Context, c *pgx.Conn, position uint64) (row 
 	}
 	if atID != nil {
 		row.at = mark{position, core.ID(*atID)}
+	}
+	if err == nil {
+		row.timelines, err = e.timelinesTo(ctx, c, row.timeline)
 	}
 	return row, err
 }
@@ -60,7 +66,7 @@ func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
 	defer cancel()
 	for {
 		known, last := e.log.known()
-		now, err := e.logRow(ctx, c, last.position)
+		now, err := e.logRow(ctx, c, "recognize", last.position)
 		if err != nil {
 			return err
 		}
@@ -69,12 +75,16 @@ func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
 			if known.id != "" && now.id != known.id {
 				e.config.Logger.Warn("the log has another identity", "before", known.id, "now", now.id, "head", now.head)
 			}
-			e.log.replace(now.identity, now.head)
+			if known.id != "" {
+				e.beatNow() // the server may be another one
+			}
+			e.log.replace(&now)
 			return nil
 		}
-		next := identity{now.id, max(now.epoch, known.epoch)}
+		next := now.identity
+		next.epoch = max(now.epoch, known.epoch)
 		if noEvent {
-			next.id = newLogID()
+			next.id, next.timeline = newWord(), newWord()
 		}
 		e.config.Logger.Error("the log has lost its newest events or epochs",
 			"position", last.position, "head", now.head, "epoch", known.epoch, "now", now.epoch)
@@ -84,8 +94,8 @@ func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
 	}
 }
 
-// newLogID makes the id of a log, as migrations do.
-func newLogID() string {
+// newWord makes the id of a log, as migrations do, or the name of a timeline.
+func newWord() string {
 	id := core.NewID()
 	return hex.EncodeToString(id[len(id)-6:])
 }
@@ -109,18 +119,66 @@ func (e *Engine) changeLog(ctx context.Context, c *pgx.Conn, from, to identity) 
 // tryChange goes in one flush, so that a node that stops in the middle holds no lock.
 func (e *Engine) tryChange(ctx context.Context, c *pgx.Conn, from, to identity) (changed bool, err error) {
 	var batch pgx.Batch
-	batch.Queue(`BEGIN`)
-	batch.Queue(`SET LOCAL lock_timeout = '500ms'`)
-	batch.Queue(`SET LOCAL statement_timeout = '2s'`)
-	batch.Queue(`LOCK TABLE ` + e.config.Store + `.log IN EXCLUSIVE MODE`)
-	batch.Queue(`UPDATE `+e.config.Store+`.log SET id = $3, epoch = $4 WHERE id = $1 AND epoch = $2`, from.id, from.epoch, to.id, to.epoch).
-		Exec(func(tag pgconn.CommandTag) error {
-			changed = tag.RowsAffected() > 0
-			return nil
-		})
+	batch.Queue(beginReadCommitted)
+	queueChange(&batch, e.config.Store, from, to).Exec(func(tag pgconn.CommandTag) error {
+		changed = tag.RowsAffected() > 0
+		return nil
+	})
 	batch.Queue(`COMMIT`)
 	if err = c.SendBatch(ctx, &batch).Close(); err != nil {
-		_, _ = c.Exec(ctx, `ROLLBACK`)
+		_ = rollBack(ctx, c)
 	}
 	return changed && err == nil, err
+}
+
+// queueChange queues what replaces from in a transaction, and returns the update itself. A
+// log of another id has none of the timelines that were before.
+func queueChange(batch *pgx.Batch, store string, from, to identity) *pgx.QueuedQuery {
+	batch.Queue(`SET LOCAL lock_timeout = '500ms'`)
+	batch.Queue(`SET LOCAL statement_timeout = '2s'`)
+	batch.Queue(`LOCK TABLE ` + store + `.log IN EXCLUSIVE MODE`)
+	update := batch.Queue(`UPDATE `+store+`.log SET id = $4, epoch = $5, timeline = $6 WHERE id = $1 AND epoch = $2 AND timeline = $3`,
+		from.id, int64(from.epoch), from.timeline, to.id, int64(to.epoch), to.timeline)
+	if to.id != from.id {
+		batch.Queue(`DELETE FROM `+store+`.timelines WHERE EXISTS (SELECT FROM `+store+`.log l WHERE l.timeline = $1)`, to.timeline)
+	}
+	if to.timeline != from.timeline {
+		batch.Queue(`INSERT INTO `+store+`.timelines (name, after)
+			SELECT l.timeline, greatest(l.head, (SELECT e.position FROM `+store+`.events e ORDER BY e.position DESC LIMIT 1))
+			FROM `+store+`.log l WHERE l.timeline = $1`, to.timeline)
+	}
+	return update
+}
+
+// beginReadCommitted begins a transaction whose statements see what was committed before
+// each of them, whatever the default is.
+const beginReadCommitted = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
+
+// rollBack ends the transaction that c is in, if any.
+func rollBack(ctx context.Context, c *pgx.Conn) error {
+	if c.IsClosed() || c.PgConn().TxStatus() == 'I' {
+		return nil
+	}
+	_, err := c.Exec(ctx, `ROLLBACK`)
+	return err
+}
+
+// timelinesTo are the log's timelines, of which the newest has a name.
+func (e *Engine) timelinesTo(ctx context.Context, c *pgx.Conn, newest string) ([]core.Timeline, error) {
+	if known := e.log.state(); newest == "" || known.Timeline() == newest {
+		return known.Timelines, nil
+	}
+	rows, err := c.Query(ctx, `SELECT name, after FROM `+e.config.Store+`.timelines ORDER BY number`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[core.Timeline])
+}
+
+// beatNow asks for a beat.
+func (e *Engine) beatNow() {
+	select {
+	case e.session.now <- struct{}{}:
+	default:
+	}
 }

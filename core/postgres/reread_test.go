@@ -103,7 +103,7 @@ func holdReads(t *testing.T, server *pgtest.Server, engine *postgres.Engine, sto
 // for one: there may be more of both than there are reads, since the pool goes on to
 // connect for a read that has got another connection. The watch over the head is not a read.
 func heldReads(store string) string {
-	return `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%` + store + `.events%' AND query NOT LIKE '%LATERAL%'`
+	return `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%` + store + `.events%' AND query NOT LIKE '/* watch%'`
 }
 
 // terminate ends backends, and waits until they are gone.
@@ -156,7 +156,7 @@ func TestReadThatBreaksItsServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
 	store := server.Store(t)
-	engine := openStore(t, postgres.Config{URL: server.URL, Store: store, ReadConns: 1, ReadPatience: enough})
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store, ReadConns: 1, ReadRetryFor: enough})
 	fill(t, engine)
 	server.Exec(t, "ALTER TABLE "+store+".streams RENAME TO kept; CREATE VIEW "+store+`.streams AS
 		SELECT * FROM `+store+`.kept WHERE pg_terminate_backend(pg_backend_pid())`)
@@ -175,7 +175,7 @@ func TestReadThatBreaksItsServer(t *testing.T) {
 func TestReadsSurviveRestarts(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Private(t)
-	engine := openStore(t, postgres.Config{URL: server.URL, Store: "restarted", ReadPatience: enough})
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: "restarted", ReadRetryFor: enough})
 	readThrough(t, engine, func() {
 		for _, end := range []func() error{server.Stop, server.Kill} {
 			if err := errors.Join(end(), server.Start()); err != nil {
@@ -191,7 +191,7 @@ func TestReadsSurviveRestartsBehindPooler(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Private(t)
 	pooler := server.Pooler(t)
-	engine := openStore(t, postgres.Config{URL: pooler.URL, Store: "restarted", ReadPatience: enough})
+	engine := openStore(t, postgres.Config{URL: pooler.URL, Store: "restarted", ReadRetryFor: enough})
 	readThrough(t, engine, func() {
 		terminate(t, server, backendsOf("restarted"))
 		if err := errors.Join(server.Stop(), server.Start()); err != nil {
@@ -250,7 +250,7 @@ func TestReadsWithoutServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Private(t)
 	const patience = 2 * time.Second
-	engine := openStore(t, postgres.Config{URL: server.URL, Store: "gone", ReadPatience: patience})
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: "gone", ReadRetryFor: patience})
 	fill(t, engine)
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)

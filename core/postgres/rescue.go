@@ -22,7 +22,7 @@ const (
 
 // freeLocks is rescue on a connection of its own.
 func (e *Engine) freeLocks() {
-	ctx, cancel := context.WithTimeout(e.hurry, rescueTimeout)
+	ctx, cancel := context.WithTimeout(e.stepCtx, rescueTimeout)
 	defer cancel()
 	if err := on(ctx, e.steps, e.rescue); err != nil {
 		e.config.Logger.Warn("could not look for stuck writers", "error", asError(err))
@@ -101,7 +101,7 @@ func (e *Engine) lookForStuck(ctx context.Context, c *pgx.Conn) (list []stuck, e
 // that cannot be done, the ids of the events still keep them from being written
 // twice.
 func (e *Engine) endBackend(pid uint32) {
-	ctx, cancel := context.WithTimeout(e.hurry, rescueTimeout)
+	ctx, cancel := context.WithTimeout(e.stepCtx, rescueTimeout)
 	defer cancel()
 	_ = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
 		for {

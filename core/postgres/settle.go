@@ -31,15 +31,15 @@ func (p *plan) settle(f *found, head uint64) *settlement {
 	return s
 }
 
-// scribe is told what was written, in order.
-type scribe interface {
+// sink is told what was written, in order.
+type sink interface {
 	event(p core.Placement, e *core.NewEvent)
 	// link is told of a link whose row has an id, and where the event p.ID is.
 	link(p core.Placement, row core.ID, home place)
 }
 
 // written applies an entry that was written.
-func (s *settlement) written(e *entry, to scribe) core.Result {
+func (s *settlement) written(e *entry, to sink) core.Result {
 	c := e.commit
 	result := core.Result{Appends: make([]core.Appended, len(c.Appends))}
 	ids := e.ids

@@ -33,7 +33,7 @@ func TestTortureStall(t *testing.T) {
 	store := server.Store(t)
 	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
 	const streams = 4
-	n := startNode(t, nodeConfig{URL: server.URL, Store: store, Node: "n0", Writers: 8, Streams: streams, Patience: 10 * time.Second})
+	n := startNode(t, nodeConfig{URL: server.URL, Store: store, Node: "n0", Writers: 8, Streams: streams, RetryFor: 10 * time.Second})
 	longest := time.Duration(0)
 	for range rounds {
 		time.Sleep(time.Duration(rand.IntN(100_000)) * time.Microsecond)

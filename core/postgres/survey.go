@@ -47,7 +47,7 @@ func (c Config) NodeConns() int {
 	if c.ReadConns == 0 {
 		c.ReadConns = defaultReadConns
 	}
-	return c.ReadConns + stepConns
+	return c.ReadConns + stepConns + sessionConns
 }
 
 // Inspect surveys the server that config leads to, with a server that takes no
@@ -193,8 +193,9 @@ func missingPrivileges(ctx context.Context, c *pgx.Conn, store string) ([]string
 		  SELECT p || ' on ' || $1 || '.' || c.relname, has_table_privilege(c.oid, p)
 		  FROM the, pg_class c, unnest(CASE c.relname
 		    WHEN 'migrations' THEN '{SELECT}'::text[] WHEN 'log' THEN '{SELECT,UPDATE}'
-		    WHEN 'events' THEN '{SELECT,INSERT}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
-		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records', 'nodes'))
+		    WHEN 'events' THEN '{SELECT,INSERT}'
+		    WHEN 'timelines' THEN '{SELECT,INSERT,DELETE}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
+		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records', 'sessions', 'timelines'))
 		SELECT what FROM needed WHERE NOT has`, store)
 	if err != nil {
 		return nil, err

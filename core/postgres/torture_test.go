@@ -39,7 +39,7 @@ func torture(t *testing.T, length time.Duration) {
 	var nodes []*node
 	for i, writers := range []int{6, 5, 5} {
 		nodes = append(nodes, startNode(t, nodeConfig{
-			URL: server.URL, Store: store, Node: fmt.Sprint("n", i), Writers: writers, Streams: 12, Patience: 10 * time.Second,
+			URL: server.URL, Store: store, Node: fmt.Sprint("n", i), Writers: writers, Streams: 12, RetryFor: 10 * time.Second,
 		}))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), length)

@@ -98,7 +98,7 @@ func TestServerTurnsReadOnly(t *testing.T) {
 	server := pgtest.Shared(t)
 	store := server.Store(t)
 	user, address := newUser(t, server, store)
-	engine := openStore(t, postgres.Config{URL: address, Store: store, Patience: time.Second})
+	engine := openStore(t, postgres.Config{URL: address, Store: store, RetryFor: time.Second})
 	appendSoon(t, engine, "a")
 	server.Exec(t, "ALTER ROLE "+user+" SET default_transaction_read_only = on; "+endSessions(user))
 	if err := appendTo(engine, "a", core.AnyVersion, 1).Err; !errors.Is(err, core.CodeStoreReadOnly) && !errors.Is(err, core.CodeUnknownOutcome) {
@@ -128,7 +128,7 @@ func TestConnectionStorm(t *testing.T) {
 	}
 	user, address := newUser(t, server, "storm")
 	other, otherAddress := newUser(t, server, "others")
-	config := postgres.Config{URL: address, Store: "storm", ReadConns: 2, Patience: time.Second}
+	config := postgres.Config{URL: address, Store: "storm", ReadConns: 2, RetryFor: time.Second}
 	engine := openStore(t, config)
 	appendSoon(t, engine, "a")
 

@@ -218,6 +218,42 @@ func (s *Server) copyTo(standby *Server) error {
 	return errors.Join(standby.configure(primary), s.Start())
 }
 
+// Dump is a store as SQL, as pg_dump makes it.
+func (s *Server) Dump(store string) ([]byte, error) {
+	file := filepath.Join(s.dir, "dump-"+store)
+	if err := s.run("pg_dump", "-d", s.URL, "-n", store, "-f", file); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file)
+}
+
+// Restore puts a store's dump in the place of what is there.
+func (s *Server) Restore(store string, dump []byte) error {
+	file := filepath.Join(s.dir, "dump-"+store)
+	text := append([]byte("SET client_min_messages = warning;\nDROP SCHEMA "+store+" CASCADE;\n"), dump...)
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return err
+	}
+	return s.run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", s.URL, "-f", file)
+}
+
+// Save copies everything that the server has, as a backup of its files does, and Rewind
+// puts the copy in the place of what is there. Both stop the server for a moment.
+func (s *Server) Save() error { return s.replaceFiles(s.data(), s.data()+"-saved") }
+
+// Rewind is explained at Save.
+func (s *Server) Rewind() error { return s.replaceFiles(s.data()+"-saved", s.data()) }
+
+func (s *Server) replaceFiles(from, to string) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	if out, err := s.command("sh", "-c", `rm -rf "$2" && cp -a "$1" "$2"`, "copy", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("cp: %w: %s", err, out)
+	}
+	return s.Start()
+}
+
 // Promote makes a standby a primary.
 func (s *Server) Promote() error {
 	return s.run("pg_ctl", "-D", s.data(), "-w", "-t", "60", "promote")

@@ -9,7 +9,8 @@
 -- the key, so that changing it takes the one lock that nothing shares.
 CREATE TABLE {schema}.log (
   epoch    bigint NOT NULL PRIMARY KEY,
-  id       text NOT NULL,                    -- the log's identity; part of cursors
+  id       text NOT NULL,                    -- the log's identity
+  timeline text NOT NULL DEFAULT '',         -- the newest of timelines
   head     bigint NOT NULL DEFAULT 0,        -- positions up to here are not given again
   recorded timestamptz NOT NULL DEFAULT '-infinity', -- nothing is recorded before it
   one      boolean NOT NULL DEFAULT true UNIQUE CHECK (one)
@@ -17,7 +18,16 @@ CREATE TABLE {schema}.log (
 INSERT INTO {schema}.log (epoch, id)
   VALUES (1, left(translate(gen_random_uuid()::text, '-', ''), 12));
 
--- A row is one life of a stream, and the lock of everything about it. Its version
+-- A timeline begins when a node opens a store that no other has open. Cursors have the
+-- name of one: what the log had in it ends where the next one began, which is how the
+-- places of a tail are told apart that a restore has lost.
+CREATE TABLE {schema}.timelines (
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name   text NOT NULL,
+  after  bigint NOT NULL                     -- the head when it began
+);
+
+-- A row is one incarnation of a stream, and the lock of everything about it. Its version
 -- is that of its last event: the column only says which ones are not given again
 -- when events were removed.
 CREATE TABLE {schema}.streams (
@@ -335,29 +345,33 @@ FROM {schema}.events e
 JOIN {schema}.streams s ON s.id = e.stream
 WHERE e.link IS NULL;
 
--- The nodes that have the store open: nothing is taken away while one that does not know
--- it is among them. A row is one opening of the store. Its node puts off the end again and
--- again; the server's clock alone says whether it has come.
-CREATE TABLE {schema}.nodes (
+-- The sessions of nodes that have the store open. Nothing is taken away while one that
+-- does not know it is among them. A node puts off the end of its session again and again;
+-- the server's clock alone says whether it has come.
+CREATE TABLE {schema}.sessions (
   id      uuid NOT NULL PRIMARY KEY,
-  name    text NOT NULL,
+  name    text NOT NULL,                     -- of the node
   version text NOT NULL,                     -- of the program
   knows   integer NOT NULL,                  -- the newest migration that the node knows
   since   timestamptz NOT NULL DEFAULT clock_timestamp(),
-  until   timestamptz NOT NULL               -- it counts as gone from then on
+  until   timestamptz NOT NULL,              -- it has ended by then
+  -- The database and this table, so that a session that was restored from a dump does not
+  -- count, and the start of the server: after a restart it counts once it beats again.
+  place   text NOT NULL,
+  started timestamptz NOT NULL DEFAULT pg_postmaster_start_time()
 );
 
 -- refuse_older_nodes is what a migration begins with after which a node has to know
 -- more than before. Whoever calls it has the lock of migrations, without which no node
--- comes in. Nodes that count as gone are taken out: should one of them have been asleep,
--- it finds that out, comes in again, and is told that it is too old.
+-- comes in. Sessions that have ended are taken out: a node that was only asleep finds that out,
+-- begins another one, and is told that it is too old.
 CREATE FUNCTION {schema}.refuse_older_nodes(p_least integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_older text;
 BEGIN
-  DELETE FROM {schema}.nodes n WHERE n.until < clock_timestamp();
+  DELETE FROM {schema}.sessions n WHERE n.until < clock_timestamp();
   SELECT string_agg(format('%s (gyre %s, knows %s)', n.name, n.version, n.knows), ', ' ORDER BY n.name)
-  INTO v_older FROM {schema}.nodes n WHERE n.knows < p_least;
+  INTO v_older FROM {schema}.sessions n WHERE n.knows < p_least;
   IF v_older IS NOT NULL THEN
     RAISE EXCEPTION 'the migration needs nodes that know %, and older ones have the store open: %', p_least, v_older
       USING ERRCODE = 'GY002';

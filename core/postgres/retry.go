@@ -16,20 +16,20 @@ const (
 	lastPause  = 500 * time.Millisecond
 )
 
-// patience is for how long something is tried again.
-type patience struct {
+// retry says for how long something is tried again.
+type retry struct {
 	until time.Time
 	pause time.Duration // before the next try
 }
 
-// wait pauses before the next try. It is false where there is none: patience runs
-// out before it, or one of the contexts ends.
-func (p *patience) wait(ctx, closing context.Context) bool {
-	next := time.Now().Add(p.pause)
-	if deadline, ok := ctx.Deadline(); next.After(p.until) || ok && next.After(deadline) {
+// wait pauses before the next try. It is false where there is none: the time is
+// over before it, or one of the contexts ends.
+func (r *retry) wait(ctx, closing context.Context) bool {
+	next := time.Now().Add(r.pause)
+	if deadline, ok := ctx.Deadline(); next.After(r.until) || ok && next.After(deadline) {
 		return false
 	}
-	timer := time.NewTimer(p.pause)
+	timer := time.NewTimer(r.pause)
 	defer timer.Stop()
 	select {
 	case <-closing.Done():
@@ -38,7 +38,7 @@ func (p *patience) wait(ctx, closing context.Context) bool {
 		return false
 	case <-timer.C:
 	}
-	p.pause = min(2*p.pause, lastPause)
+	r.pause = min(2*r.pause, lastPause)
 	return true
 }
 
@@ -72,9 +72,9 @@ const readTries = 3
 // reread decides whether a read is tried again. Nobody has been given anything of it
 // before it succeeds.
 type reread struct {
-	engine   *Engine
-	patience patience
-	sent     int // tries that may have reached a server
+	engine *Engine
+	retry  retry
+	sent   int // tries that may have reached a server
 }
 
 // again reports whether a read that failed with err may be tried again now.
@@ -100,8 +100,8 @@ func (r *reread) again(ctx context.Context, err error) bool {
 	}
 	// All readers wait for the same end, so that one who comes later waits for less,
 	// or is told at once.
-	r.patience.until = e.log.outage.begin().Add(e.config.ReadPatience)
-	return r.patience.wait(ctx, e.closing)
+	r.retry.until = e.log.outage.begin().Add(e.config.ReadRetryFor)
+	return r.retry.wait(ctx, e.closing)
 }
 
 // isAway reports whether err says that there is no server to connect to, or none that

@@ -52,7 +52,7 @@ func TestNodesAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The server pauses between two looks.
-	waitFor(t, server, "SELECT pg_sleep(0.2) IS NOT NULL AND NOT EXISTS (SELECT FROM "+config.Store+".nodes WHERE name = 'n2' AND until >= clock_timestamp())")
+	waitFor(t, server, "SELECT pg_sleep(0.2) IS NOT NULL AND NOT EXISTS (SELECT FROM "+config.Store+".sessions WHERE name = 'n2' AND until >= clock_timestamp())")
 	if got := nodesOf(t, config); got != "n1 1.0" {
 		t.Errorf("after one was killed: %s", got)
 	}
@@ -81,7 +81,7 @@ func TestOlderNodeHoldsMigrationsUp(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "GY002") || !strings.Contains(err.Error(), "n1 (gyre 1.0, knows ") {
 		t.Fatalf("the migration beside a node: %v", err)
 	}
-	server.Exec(t, "UPDATE "+store+".nodes SET until = '-infinity'; "+fmt.Sprintf(takeAway, store)+"; COMMIT")
+	server.Exec(t, "UPDATE "+store+".sessions SET until = '-infinity'; "+fmt.Sprintf(takeAway, store)+"; COMMIT")
 	answersSoon(t, engine, core.CodeStoreNewer)
 	if err := appendTo(engine, "a", core.AnyVersion, 1).Err; !errors.Is(err, core.CodeStoreNewer) {
 		t.Errorf("an append: %v", err)
@@ -138,4 +138,39 @@ func TestNodeWaitsForMigrations(t *testing.T) {
 	if err := <-opened; !errors.Is(err, core.CodeStoreNewer) {
 		t.Errorf("open: %v", err)
 	}
+}
+
+// TestBeatsWaitForNobody: a session is kept up while every other connection of its node
+// waits, and on another connection when its own is lost.
+func TestBeatsWaitForNobody(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	appendSoon(t, engine, "a")
+	tx, err := server.Connect(t).Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), "LOCK TABLE "+store+".events IN ACCESS EXCLUSIVE MODE")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '/* watch%`+store+`%')`)
+	beats := func(n int) {
+		t.Helper()
+		for range n {
+			var until string
+			if err := server.Connect(t).QueryRow(t.Context(), "SELECT until::text FROM "+store+".sessions").Scan(&until); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, server, "SELECT pg_sleep(0.05) IS NOT NULL AND until > '"+until+"' FROM "+store+".sessions")
+		}
+	}
+	beats(2)
+	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE `+store+`.sessions SET until%'`)
+	beats(2)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	appendWithin(t, engine, 10*time.Second)
 }
