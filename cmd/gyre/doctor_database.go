@@ -47,6 +47,7 @@ func judge(s *postgres.Survey, config postgres.Config) []finding {
 		judged("full_page_writes", s.Settings["full_page_writes"] == "on", s.Settings["full_page_writes"],
 			"Set full_page_writes = on in postgresql.conf: without it a crash of the machine may damage pages."),
 		judgeCommit(s),
+		judgeSettings(s),
 		judgeClock(s),
 		judgeTimes("latency", "an answer takes", s.RoundTrips, slowRoundTrip, "Run the node nearer to the database: every append waits for an answer."),
 		judgeTimes("commits", "a commit takes", s.Commits, slowSync, "Look at the disk of the server's write-ahead log, and at synchronous standbys: every append waits for a commit."),
@@ -94,12 +95,19 @@ func judgeCommit(s *postgres.Survey) finding {
 	level, standbys := s.Settings[check], s.Settings["synchronous_standby_names"]
 	switch {
 	case level == "off":
-		return judged(check, false, "off", "ALTER DATABASE … SET synchronous_commit = on: without it a crash loses appends that were acknowledged.")
+		return judged(check, false, "off", "Take synchronous_commit = off out of the URL: with it a crash loses appends that were acknowledged.")
 	case standbys == "":
 		return judged(check, true, level+", without synchronous standbys", "")
 	}
 	return warned(check, level != "local", fmt.Sprintf("%s, with the standbys %s", level, standbys),
 		"Set synchronous_commit = on: with local a fail-over may lose appends that were acknowledged.")
+}
+
+func judgeSettings(s *postgres.Survey) finding {
+	if len(s.Overridden) == 0 {
+		return judged("settings", true, "the node overrides no default of the role or the database", "")
+	}
+	return judged("settings", true, "the node overrides "+strings.Join(s.Overridden, ", "), "")
 }
 
 func judgeClock(s *postgres.Survey) finding {

@@ -78,7 +78,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.node.Engine, "engine", "", "disk, memory to keep nothing, or postgres (default disk, or postgres with --postgres)")
 	f.database.register(cmd)
 	flags.BoolVar(&f.database.migrate, "migrate", true, "bring the store's schema up to date first; else one that is not is refused")
-	flags.IntVar(&f.database.config.ReadConns, "postgres-conns", defaultReadConns, "connections for reads; commits have 3 more")
+	flags.IntVar(&f.database.config.ReadConns, "postgres-conns", defaultReadConns, "connections for reads; commits have 3 more, the session 1")
 	flags.DurationVar(&f.database.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "how long to wait for one answer of PostgreSQL")
 	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait for a PostgreSQL that cannot be reached at the start")
 	flags.StringVar(&f.node.Node, "node", "", "name of the node, for people (default the host's name and the port)")

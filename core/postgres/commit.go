@@ -271,7 +271,7 @@ func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, erro
 // hold asks for the facts, keeps the locks while the group is decided, and
 // writes what holds: nobody can be faster.
 func (s *step) hold(ctx context.Context, c *pgx.Conn) (*answer, error) {
-	if _, err := c.PgConn().Exec(ctx, "BEGIN").ReadAll(); err != nil {
+	if err := begin(ctx, c); err != nil {
 		return nil, &acquireError{err}
 	}
 	made := s.engine.names.missing(s.plan, false)
@@ -288,8 +288,7 @@ func (s *step) hold(ctx context.Context, c *pgx.Conn) (*answer, error) {
 		}
 	}
 	if !a.written {
-		_, err = c.PgConn().Exec(ctx, "ROLLBACK").ReadAll()
-		return a, err
+		return a, rollBack(ctx, c)
 	}
 	return a, s.release(ctx, c, a, made)
 }
@@ -343,7 +342,7 @@ func (s *step) again(ctx context.Context, err error) bool {
 	case state == stateReadOnly:
 		e.steps.Reset() // to look for the server that takes writes
 		return s.wait(ctx, err)
-	case state == "" || isPassing(err):
+	case isPassing(err), state == "" && asError(err).Code != core.CodeInternal:
 		return s.wait(ctx, err)
 	}
 	s.fail(err)

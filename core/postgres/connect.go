@@ -46,6 +46,7 @@ func (c *Config) harden(p *pgconn.Config) {
 		p.ConnectTimeout = connectTimeout
 	}
 	p.RuntimeParams["application_name"] = c.applicationName()
+	setFormats(p.RuntimeParams)
 	if p.ValidateConnect == nil {
 		p.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
@@ -94,7 +95,11 @@ func (c *Config) alone(ctx context.Context, limit time.Duration, need need, call
 		return asError(err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return asErrorOrNil(call(ctx, conn))
+	err = call(ctx, conn)
+	if err != nil && conn.IsClosed() {
+		err = &lostError{err}
+	}
+	return asErrorOrNil(err)
 }
 
 // ask asks a server that will do about a store.
@@ -106,7 +111,7 @@ func (c *Config) ask(ctx context.Context, call func(ctx context.Context, conn *p
 		if err := checkServer(ctx, conn); err != nil {
 			return err
 		}
-		return call(ctx, conn)
+		return withSettings(ctx, conn, func() error { return call(ctx, conn) })
 	})
 }
 

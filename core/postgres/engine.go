@@ -126,7 +126,11 @@ func on(ctx context.Context, pool *pgxpool.Pool, call func(ctx context.Context, 
 		return &acquireError{err}
 	}
 	defer c.Release()
-	if err = call(ctx, c.Conn()); err != nil && c.Conn().IsClosed() {
+	if err = call(ctx, c.Conn()); err == nil {
+		return nil
+	}
+	_ = rollBack(context.WithoutCancel(ctx), c.Conn())
+	if c.Conn().IsClosed() {
 		return &lostError{err}
 	}
 	return err

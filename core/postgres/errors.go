@@ -3,10 +3,12 @@ package postgres
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gyre-events/gyre/core"
@@ -106,7 +108,25 @@ func asError(err error) *core.Error {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return core.Errorf(core.CodeTimeout, "PostgreSQL did not answer in time")
 	}
+	if !isConnection(err) {
+		// A value that cannot be read, say. The server is there, and trying again is no use.
+		return core.Errorf(core.CodeInternal, "PostgreSQL's answer cannot be used: %s", err)
+	}
 	return core.Errorf(core.CodeStoreUnavailable, "PostgreSQL cannot be reached: %s", reason(err))
+}
+
+// isConnection reports whether err says that there is no connection, or none any more.
+func isConnection(err error) bool {
+	var scan pgx.ScanArgError
+	if errors.As(err, &scan) {
+		return false
+	}
+	var acquire *acquireError
+	var lost *lostError
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &acquire) || errors.As(err, &lost) || errors.As(err, &connect) || errors.As(err, &network) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
 }
 
 func asErrorOrNil(err error) error {

@@ -127,6 +127,9 @@ func makeIndexes(ctx context.Context, config *Config, list []Index) error {
 		return nil
 	}
 	return config.alone(ctx, maxBuildTime, writes, func(ctx context.Context, c *pgx.Conn) error {
+		if err := setUp(ctx, c); err != nil {
+			return err
+		}
 		var bytes int64
 		if err := c.QueryRow(ctx, `SELECT pg_relation_size('`+config.Store+`.events')`).Scan(&bytes); err != nil {
 			return err

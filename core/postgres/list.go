@@ -23,7 +23,7 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 		args = append(args, end)
 	}
 	sql += `) x WHERE x.version > 0 ORDER BY x.name LIMIT $3`
-	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
+	err = e.list(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, sql, args...)
 		if err != nil {
 			return err
@@ -60,7 +60,7 @@ func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []
 		sql += fmt.Sprintf(` AND key = ANY ($%d)`, len(args))
 	}
 	sql += ` ORDER BY key LIMIT $4`
-	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
+	err = e.list(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, sql, args...)
 		if err != nil {
 			return err
@@ -93,4 +93,11 @@ func prefixEnd(prefix string) string {
 		return prefix + string(last+1)
 	}
 	return ""
+}
+
+// list is read with all settings: what it asks for comes as text.
+func (e *Engine) list(ctx context.Context, call func(ctx context.Context, c *pgx.Conn) error) error {
+	return e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return withSettings(ctx, c, func() error { return call(ctx, c) })
+	})
 }

@@ -190,33 +190,34 @@ func migrate(ctx context.Context, c *pgx.Conn, schema string, logger *slog.Logge
 	if a.newest >= len(known) {
 		return a.check(schema, len(known))
 	}
-	tx, err := c.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	return transact(ctx, c, func() error { return migrateAlone(ctx, c, schema, known, logger) })
+}
+
+// migrateAlone applies what is missing, in the transaction that c is in.
+func migrateAlone(ctx context.Context, c *pgx.Conn, schema string, known []Migration, logger *slog.Logger) error {
 	// A lock of the transaction, as a lock of the session would be lost in a pooler.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(`+migrationLock+`)`, schema); err != nil {
+	if _, err := c.Exec(ctx, `SELECT pg_advisory_xact_lock(`+migrationLock+`)`, schema); err != nil {
 		return err
 	}
-	if a, err = readApplied(ctx, c, schema); err != nil {
+	a, err := readApplied(ctx, c, schema)
+	if err != nil {
 		return err
 	}
 	if err := a.check(schema, len(known)); err != nil {
 		return err
 	}
 	if a.newest == 0 {
-		if err := createSchema(ctx, tx, schema); err != nil {
+		if err := createSchema(ctx, c, schema); err != nil {
 			return err
 		}
 	}
 	for _, m := range known[min(a.newest, len(known)):] {
-		if err := apply(ctx, tx, schema, m); err != nil {
+		if err := apply(ctx, c, schema, m); err != nil {
 			return err
 		}
 		logger.Info("migrated the store", "store", schema, "migration", m.Name)
 	}
-	return tx.Commit(ctx)
+	return nil
 }
 
 const createMigrations = `CREATE TABLE {schema}.migrations (
@@ -227,25 +228,25 @@ const createMigrations = `CREATE TABLE {schema}.migrations (
 )`
 
 // createSchema makes the schema, unless somebody did who may.
-func createSchema(ctx context.Context, tx pgx.Tx, schema string) error {
+func createSchema(ctx context.Context, c *pgx.Conn, schema string) error {
 	var there bool
-	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, schema).Scan(&there); err != nil {
+	if err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, schema).Scan(&there); err != nil {
 		return err
 	}
 	if !there {
-		if _, err := tx.Exec(ctx, `CREATE SCHEMA `+schema); err != nil {
+		if _, err := c.Exec(ctx, `CREATE SCHEMA `+schema); err != nil {
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, strings.ReplaceAll(createMigrations, "{schema}", schema))
+	_, err := c.Exec(ctx, strings.ReplaceAll(createMigrations, "{schema}", schema))
 	return err
 }
 
-func apply(ctx context.Context, tx pgx.Tx, schema string, m Migration) error {
+func apply(ctx context.Context, c *pgx.Conn, schema string, m Migration) error {
 	// Without parameters: several statements go in one text.
-	if _, err := tx.Conn().PgConn().Exec(ctx, m.SQL).ReadAll(); err != nil {
+	if _, err := c.PgConn().Exec(ctx, m.SQL).ReadAll(); err != nil {
 		return fmt.Errorf("migration %s: %w", m.Name, err)
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO `+schema+`.migrations (version, name, least) VALUES ($1, $2, $3)`, m.Version, m.Name, m.Least)
+	_, err := c.Exec(ctx, `INSERT INTO `+schema+`.migrations (version, name, least) VALUES ($1, $2, $3)`, m.Version, m.Name, m.Least)
 	return err
 }

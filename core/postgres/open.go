@@ -54,7 +54,10 @@ func prepare(ctx context.Context, config *Config) error {
 			return err
 		}
 		var fsync, commit string
-		if err := c.QueryRow(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).Scan(&fsync, &commit); err != nil {
+		err := withSettings(ctx, c, func() error {
+			return c.QueryRow(ctx, `SELECT current_setting('fsync'), current_setting('synchronous_commit')`).Scan(&fsync, &commit)
+		})
+		if err != nil {
 			return err
 		}
 		if fsync != "on" || commit == "off" {
@@ -68,7 +71,8 @@ func prepare(ctx context.Context, config *Config) error {
 	})
 }
 
-// checkServer refuses a server, or a database, that a store cannot be in.
+// checkServer refuses a server, or a database, that a store cannot be in, and sets a
+// connection up to one that it can.
 func checkServer(ctx context.Context, c *pgx.Conn) error {
 	var version int
 	var name, encoding string
@@ -82,7 +86,7 @@ func checkServer(ctx context.Context, c *pgx.Conn) error {
 	case encoding != "UTF8":
 		return core.Errorf(core.CodeInvalidConfig, "%w: the database has the encoding %s and has to have UTF8", ErrUnfit, encoding)
 	}
-	return nil
+	return setUp(ctx, c)
 }
 
 // connect makes the pools, reads what the log is, and makes sure that every
@@ -97,7 +101,12 @@ func (e *Engine) connect(ctx context.Context) error {
 			return err
 		}
 		config.MaxConns = int32(p.max)
-		config.AfterConnect = e.recognize
+		config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+			if err := setUp(ctx, c); err != nil {
+				return err
+			}
+			return e.recognize(ctx, c)
+		}
 		if *p.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), config); err != nil {
 			return err
 		}

@@ -175,8 +175,10 @@ func (e *Engine) measure() {
 	defer cancel()
 	var bytes int64
 	err := on(ctx, e.reads, func(ctx context.Context, c *pgx.Conn) error {
-		return c.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
+		return withSettings(ctx, c, func() error {
+			return c.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
 			JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, e.config.Store).Scan(&bytes)
+		})
 	})
 	if err == nil {
 		e.log.mu.Lock()

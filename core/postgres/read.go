@@ -389,17 +389,20 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 
 // lives asks for streams by their ids, and remembers them.
 func (e *Engine) lives(ctx context.Context, c *pgx.Conn, ids []int64) (map[uint64]life, error) {
-	rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.Store+`.streams WHERE id = ANY ($1)`, ids)
-	if err != nil {
-		return nil, err
-	}
 	lives := make(map[uint64]life, len(ids))
-	var id uint64
-	var l life
-	_, err = pgx.ForEachRow(rows, []any{&id, &l.name, &l.incarnation}, func() error {
-		lives[id] = l
-		e.names.addLife(id, l)
-		return nil
+	err := withSettings(ctx, c, func() error {
+		rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.Store+`.streams WHERE id = ANY ($1)`, ids)
+		if err != nil {
+			return err
+		}
+		var id uint64
+		var l life
+		_, err = pgx.ForEachRow(rows, []any{&id, &l.name, &l.incarnation}, func() error {
+			lives[id] = l
+			e.names.addLife(id, l)
+			return nil
+		})
+		return err
 	})
 	return lives, err
 }

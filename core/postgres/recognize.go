@@ -25,6 +25,16 @@ type logRow struct {
 //
 // why is told to people who look at what the server does.
 func (e *Engine) logRow(ctx context.Context, c *pgx.Conn, why string, position uint64) (row logRow, err error) {
+	err = withSettings(ctx, c, func() error {
+		if row, err = e.readLogRow(ctx, c, why, position); err == nil {
+			row.timelines, err = e.timelinesTo(ctx, c, row.timeline)
+		}
+		return err
+	})
+	return row, err
+}
+
+func (e *Engine) readLogRow(ctx context.Context, c *pgx.Conn, why string, position uint64) (row logRow, err error) {
 	var last *uint64
 	var lastID, atID *[16]byte
 	err = c.QueryRow(ctx, `/* `+why+` */
@@ -41,9 +51,6 @@ func (e *Engine) logRow(ctx context.Context, c *pgx.Conn, why string, position u
 	}
 	if atID != nil {
 		row.at = mark{position, core.ID(*atID)}
-	}
-	if err == nil {
-		row.timelines, err = e.timelinesTo(ctx, c, row.timeline)
 	}
 	return row, err
 }
@@ -120,13 +127,16 @@ func (e *Engine) changeLog(ctx context.Context, c *pgx.Conn, from, to identity) 
 func (e *Engine) tryChange(ctx context.Context, c *pgx.Conn, from, to identity) (changed bool, err error) {
 	var batch pgx.Batch
 	batch.Queue(beginReadCommitted)
+	if local := localSettings(c); local != "" {
+		batch.Queue(local)
+	}
 	queueChange(&batch, e.config.Store, from, to).Exec(func(tag pgconn.CommandTag) error {
 		changed = tag.RowsAffected() > 0
 		return nil
 	})
 	batch.Queue(`COMMIT`)
 	if err = c.SendBatch(ctx, &batch).Close(); err != nil {
-		_ = rollBack(ctx, c)
+		_ = rollBack(context.WithoutCancel(ctx), c)
 	}
 	return changed && err == nil, err
 }
@@ -148,19 +158,6 @@ func queueChange(batch *pgx.Batch, store string, from, to identity) *pgx.QueuedQ
 			FROM `+store+`.log l WHERE l.timeline = $1`, to.timeline)
 	}
 	return update
-}
-
-// beginReadCommitted begins a transaction whose statements see what was committed before
-// each of them, whatever the default is.
-const beginReadCommitted = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
-
-// rollBack ends the transaction that c is in, if any.
-func rollBack(ctx context.Context, c *pgx.Conn) error {
-	if c.IsClosed() || c.PgConn().TxStatus() == 'I' {
-		return nil
-	}
-	_, err := c.Exec(ctx, `ROLLBACK`)
-	return err
 }
 
 // timelinesTo are the log's timelines, of which the newest has a name.

@@ -77,7 +77,7 @@ func Nodes(ctx context.Context, config Config) (nodes []Node, err error) {
 // too, as the log may have been restored since somebody had. After a restart of the server
 // the sessions of others count if they beat soon.
 func (e *Engine) openSession(ctx context.Context) (err error) {
-	if e.session.conn, err = e.config.connect(ctx, writes); err != nil {
+	if err := e.connectSession(ctx); err != nil {
 		return err
 	}
 	for begun := time.Now(); ; {
@@ -102,6 +102,16 @@ func (e *Engine) openSession(ctx context.Context) (err error) {
 	}
 }
 
+// connectSession makes the session's connection.
+func (e *Engine) connectSession(ctx context.Context) error {
+	c, err := e.config.connect(ctx, writes)
+	if err == nil {
+		err = setUp(ctx, c)
+		e.session.conn = c
+	}
+	return err
+}
+
 // errUnsure says that nobody can tell whether others have the store open.
 var errUnsure = errors.New("others may have the store open")
 
@@ -118,7 +128,7 @@ const (
 // Sessions that have ended are taken out on the way.
 func (e *Engine) join(ctx context.Context, when unsure) error {
 	c, store := e.session.conn, e.config.Store
-	if _, err := c.Exec(ctx, beginReadCommitted); err != nil {
+	if err := begin(ctx, c); err != nil {
 		return err
 	}
 	defer func() { _ = rollBack(context.WithoutCancel(ctx), c) }()
@@ -225,13 +235,16 @@ func (e *Engine) tryBeat() (err error) {
 	if e.session.conn == nil {
 		ctx, cancel := context.WithTimeout(e.closing, connectTimeout)
 		defer cancel()
-		if e.session.conn, err = e.config.connect(ctx, writes); err != nil {
+		if err := e.connectSession(ctx); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(e.closing, beatTimeout)
 	defer cancel()
 	var batch pgx.Batch
+	if local := localSettings(e.session.conn); local != "" {
+		batch.Queue(local)
+	}
 	// It matters to nobody that a standby has it, and a beat must not wait for one.
 	batch.Queue(`SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '1000', true)`)
 	there := false

@@ -155,7 +155,7 @@ func TestBeatsWaitForNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '/* watch%`+store+`%')`)
+	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '/* %`+store+`%')`)
 	beats := func(n int) {
 		t.Helper()
 		for range n {

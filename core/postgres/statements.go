@@ -108,17 +108,29 @@ type send struct {
 func (e *Engine) flush(ctx context.Context, c *pgx.Conn, list ...send) (*pgconn.MultiResultReader, error) {
 	var batch pgconn.Batch
 	unnamed := e.unnamed.Load()
-	for _, s := range list {
-		if unnamed {
-			batch.ExecParams(s.sql, s.values, nil, inBinary, inBinary)
-			continue
+	before, err := wrapped(c, &batch, func() error {
+		for _, s := range list {
+			if unnamed {
+				batch.ExecParams(s.sql, s.values, nil, inBinary, inBinary)
+				continue
+			}
+			if _, err := c.Prepare(ctx, s.name, s.sql); err != nil {
+				return err
+			}
+			batch.ExecPrepared(s.name, s.values, inBinary, inBinary)
 		}
-		if _, err := c.Prepare(ctx, s.name, s.sql); err != nil {
-			return nil, err
-		}
-		batch.ExecPrepared(s.name, s.values, inBinary, inBinary)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return c.PgConn().ExecBatch(ctx, &batch), nil
+	results := c.PgConn().ExecBatch(ctx, &batch)
+	for range before {
+		if results.NextResult() { // Close has the error, if there is none
+			_, _ = results.ResultReader().Close()
+		}
+	}
+	return results, nil
 }
 
 // lostStatement reports whether err says that a prepared statement is not

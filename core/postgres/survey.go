@@ -24,6 +24,8 @@ type Survey struct {
 	// Settings has fsync, synchronous_commit, full_page_writes and
 	// synchronous_standby_names.
 	Settings map[string]string
+	// Overridden are the defaults of the role and the database that a node replaces.
+	Overridden []string
 	// Missing are the privileges that the user lacks to create the store, or to use
 	// the one that is there.
 	Missing []string
@@ -63,7 +65,11 @@ func Inspect(ctx context.Context, config Config) (s Survey, err error) {
 				return err
 			}
 		}
-		if s.Missing, err = missingPrivileges(ctx, c, config.Store); err != nil || !s.Pooler {
+		err := withSettings(ctx, c, func() (err error) {
+			s.Missing, err = missingPrivileges(ctx, c, config.Store)
+			return err
+		})
+		if err != nil || !s.Pooler {
 			return err
 		}
 		s.LosesStatements, err = losesStatements(ctx, c, &config)
@@ -74,29 +80,35 @@ func Inspect(ctx context.Context, config Config) (s Survey, err error) {
 
 func (s *Survey) askServer(ctx context.Context, c *pgx.Conn) error {
 	s.Settings = make(map[string]string)
-	var pid uint32
 	err := c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_version'),
-		current_setting('server_encoding'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', pg_backend_pid()`).
-		Scan(&s.Version, &s.VersionName, &s.Encoding, &s.Standby, &s.ReadOnly, &pid)
+		current_setting('server_encoding'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'`).
+		Scan(&s.Version, &s.VersionName, &s.Encoding, &s.Standby, &s.ReadOnly)
+	if err == nil && s.Version >= MinServerVersion {
+		err = setUp(ctx, c)
+	}
 	if err != nil {
 		return err
 	}
-	// A pooler tells a number of its own when it is connected to.
-	s.Pooler = pid != c.PgConn().PID()
+	s.Pooler = localSettings(c) != ""
 	conn := c.PgConn().Conn()
 	_, s.Encrypted = conn.(*tls.Conn)
 	s.Local = isLocal(conn.RemoteAddr())
-	rows, err := c.Query(ctx, `SELECT n, current_setting(n)
-		FROM unnest('{fsync,synchronous_commit,full_page_writes,synchronous_standby_names}'::text[]) n`)
-	if err != nil {
+	return withSettings(ctx, c, func() error {
+		if s.Overridden, err = overridden(ctx, c, c.Config().RuntimeParams); err != nil {
+			return err
+		}
+		rows, err := c.Query(ctx, `SELECT n, current_setting(n)
+			FROM unnest('{fsync,synchronous_commit,full_page_writes,synchronous_standby_names}'::text[]) n`)
+		if err != nil {
+			return err
+		}
+		var name, value string
+		_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+			s.Settings[name] = value
+			return nil
+		})
 		return err
-	}
-	var name, value string
-	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
-		s.Settings[name] = value
-		return nil
 	})
-	return err
 }
 
 // losesStatements prepares a statement, has another client take the connection on
@@ -133,10 +145,14 @@ func useStatement(ctx context.Context, c *pgx.Conn, name string) (lost bool) {
 
 // askConnections counts what the server, the database and the user leave.
 func (s *Survey) askConnections(ctx context.Context, c *pgx.Conn) error {
+	return withSettings(ctx, c, func() error { return s.countConnections(ctx, c) })
+}
+
+func (s *Survey) countConnections(ctx context.Context, c *pgx.Conn) error {
 	return c.QueryRow(ctx, `
 		WITH used AS (
 		  SELECT count(*) AS server, count(*) FILTER (WHERE datname = current_database()) AS database,
-		         count(*) FILTER (WHERE usename = current_user) AS role
+		         count(*) FILTER (WHERE usename = session_user) AS role
 		  FROM pg_stat_activity WHERE datname IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend')
 		SELECT greatest(0, least(
 		  current_setting('max_connections')::int - u.server
@@ -145,7 +161,7 @@ func (s *Survey) askConnections(ctx context.Context, c *pgx.Conn) error {
 		  CASE WHEN d.datconnlimit < 0 OR r.rolsuper THEN NULL ELSE d.datconnlimit - u.database END,
 		  CASE WHEN r.rolconnlimit < 0 OR r.rolsuper THEN NULL ELSE r.rolconnlimit - u.role END))::int
 		FROM used u, pg_roles r, pg_database d
-		WHERE r.rolname = current_user AND d.datname = current_database()`).Scan(&s.Connections)
+		WHERE r.rolname = session_user AND d.datname = current_database()`).Scan(&s.Connections)
 }
 
 // askTimes measures, and compares the clocks by the quickest answer.
@@ -154,7 +170,7 @@ func (s *Survey) askTimes(ctx context.Context, c *pgx.Conn) error {
 	for range surveySamples {
 		var there time.Time
 		begun := time.Now()
-		if err := c.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&there); err != nil {
+		if err := c.QueryRow(ctx, `SELECT pg_catalog.clock_timestamp()`).Scan(&there); err != nil {
 			return err
 		}
 		took := time.Since(begun)
@@ -169,7 +185,7 @@ func (s *Survey) askTimes(ctx context.Context, c *pgx.Conn) error {
 	for range surveySamples {
 		begun := time.Now()
 		// A message to nobody: the smallest thing whose commit waits for the disk.
-		if _, err := c.Exec(ctx, `SELECT pg_logical_emit_message(true, 'gyre', '')`); err != nil {
+		if _, err := c.Exec(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, 'gyre', '')`); err != nil {
 			return err
 		}
 		s.Commits = append(s.Commits, time.Since(begun))
