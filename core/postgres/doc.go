@@ -2,17 +2,17 @@
 // for each store: shared storage for nodes on several machines.
 //
 // It keeps every promise of package core. P3, P6 and P7 rest on row locks and on
-// the epoch of the log row, never on what a node believes: COMMIT.md says how a
-// group becomes one round trip, which locks it takes in which order, and what
-// happens to conflicts, retries, lost connections and writers that stop.
-// migrations/ has the schema.
+// the epoch of the log row, never on what a node believes. COMMIT.md describes how
+// a group becomes one round trip, which locks it takes in which order, and what
+// happens to conflicts, retries, lost connections and stopped writers. migrations/
+// has the schema, settings.go what a connection sets.
 //
 // # Who else may write
 //
 // Several Stores, of several processes, may use one schema at once. Each sees
 // the others' events: a page is read from the log as it is, and core.HeadWatcher
-// tells a Store that the head has moved. Who queries with SQL uses the view
-// events_json:
+// reports that the head has moved. Each has a session, which it keeps up. SQL
+// queries use the view events_json:
 //
 //	-- how many events of each type
 //	SELECT type, count(*) FROM gyre.events_json GROUP BY type;
@@ -24,22 +24,23 @@
 //	SELECT position, stream, type FROM gyre.events_json WHERE correlation_id = 'c-17' ORDER BY position;
 //
 // data and metadata are NULL where jsonb cannot hold them: a zero character in a
-// text, or a number beyond its range. Indexes lists those that serve such searches;
-// a store need not have them. Nobody writes to the tables but Gyre.
+// text, or a number beyond its range. Indexes lists optional indexes that serve such
+// searches. Only Gyre writes to the tables.
 //
 // # Fail-over
 //
-// Calls are bounded by Config.CallTimeout. A Commit is tried again for as long as
-// Config.RetryFor, on another connection and, where the URL has several hosts,
-// another server; one whose outcome is unknown is looked up by its ids first.
-// A read whose connection breaks is made again from its beginning on a new one, and
-// waits for a server, from when it went away, as long as Config.ReadRetryFor.
-// Every new connection is compared with what is known of the log: where acknowledged
-// events are missing, because the new primary did not have them, the log gets a
-// new identity, and cursors and follows of the old one end with log_changed.
+// Calls are bounded by Config.CallTimeout. A Commit is retried for Config.RetryFor, on
+// another connection and, if the URL has several hosts, another server; one whose
+// outcome is unknown is looked up by its ids first. A read whose connection breaks
+// begins again on a new one, and waits for a server for Config.ReadRetryFor, counted
+// from when it went away.
+//
+// Every new connection is compared with what is known of the log. If the new primary
+// lacks acknowledged events, the log gets a new identity, and cursors and follows of
+// the old one end with log_changed. If it lacks an epoch, that is written again.
 //
 // # Concurrency
 //
-// All methods are safe for concurrent use. One goroutine watches the head; Close
-// waits for it and for the calls under way.
+// All methods are safe for concurrent use. One goroutine watches the head, another
+// keeps the session up; Close waits for both and for the calls under way.
 package postgres
