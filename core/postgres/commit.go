@@ -29,7 +29,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	if err := e.enter(ctx); err != nil {
 		return core.FailStep(group, err)
 	}
-	defer e.life.RUnlock()
+	defer e.calls.RUnlock()
 	if len(group) == 0 {
 		return core.Step{}
 	}

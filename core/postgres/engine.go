@@ -32,7 +32,7 @@ type Engine struct {
 	// outgrown says that the store has gone further than this version can follow.
 	outgrown atomic.Pointer[core.Error]
 
-	life    sync.RWMutex    // held by every call for reading, by Close for writing
+	calls   sync.RWMutex    // held by every call for reading, by Close for writing
 	closing context.Context // ends what waits
 	close   context.CancelFunc
 	stepCtx context.Context // ends steps, some time after closing
@@ -49,18 +49,18 @@ var (
 // closeGrace is for how long Close lets steps go on.
 const closeGrace = 5 * time.Second
 
-// enter begins a call; the caller calls life.RUnlock if there is no error.
+// enter begins a call; the caller calls calls.RUnlock if there is no error.
 func (e *Engine) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return core.AsError(err)
 	}
-	e.life.RLock()
+	e.calls.RLock()
 	if e.closing.Err() != nil {
-		e.life.RUnlock()
+		e.calls.RUnlock()
 		return errClosed()
 	}
 	if err := e.outgrown.Load(); err != nil {
-		e.life.RUnlock()
+		e.calls.RUnlock()
 		return err
 	}
 	return nil
@@ -77,8 +77,8 @@ func (e *Engine) Close() error {
 	e.close()
 	late := time.AfterFunc(closeGrace, e.kill)
 	defer late.Stop()
-	e.life.Lock()
-	defer e.life.Unlock()
+	e.calls.Lock()
+	defer e.calls.Unlock()
 	e.poll.running.Wait()
 	e.session.running.Wait()
 	e.closeSession()
@@ -98,7 +98,7 @@ func (e *Engine) read(ctx context.Context, call func(ctx context.Context, c *pgx
 	if err := e.enter(ctx); err != nil {
 		return err
 	}
-	defer e.life.RUnlock()
+	defer e.calls.RUnlock()
 	bounded, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
 	defer cancel()
 	defer context.AfterFunc(e.closing, cancel)()

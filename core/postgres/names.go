@@ -6,14 +6,14 @@ import "sync"
 // which names are there, which is a hint.
 type nameCache struct {
 	mu    sync.RWMutex // protects the fields below
-	byID  map[uint64]life
+	byID  map[uint64]incarnation
 	there map[string]struct{}
 }
 
-// life is one life of a stream.
-type life struct {
-	name        string
-	incarnation uint32
+// incarnation is one of a stream.
+type incarnation struct {
+	name   string
+	number uint32
 }
 
 // maxNames bounds each half of the cache; a full one is emptied. Names have 512
@@ -21,17 +21,17 @@ type life struct {
 const maxNames = 100_000
 
 func newNameCache() *nameCache {
-	return &nameCache{byID: make(map[uint64]life), there: make(map[string]struct{})}
+	return &nameCache{byID: make(map[uint64]incarnation), there: make(map[string]struct{})}
 }
 
-func (n *nameCache) life(id uint64) (life, bool) {
+func (n *nameCache) incarnation(id uint64) (incarnation, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	l, ok := n.byID[id]
 	return l, ok
 }
 
-func (n *nameCache) addLife(id uint64, l life) {
+func (n *nameCache) addIncarnation(id uint64, l incarnation) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.byID) >= maxNames {

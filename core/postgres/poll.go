@@ -35,7 +35,7 @@ func (e *Engine) WaitHead(ctx context.Context, log string, after uint64) (uint64
 	if err := e.enter(ctx); err != nil {
 		return 0, err
 	}
-	e.life.RUnlock() // Close ends the wait below
+	e.calls.RUnlock() // Close ends the wait below
 	for {
 		head, changed, ok := e.log.await(log, after)
 		if ok {

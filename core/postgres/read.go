@@ -126,7 +126,7 @@ type gatherer struct {
 	bare    bool // links are wanted without what they name
 	// Of a stream; 0 for $all.
 	stream uint64
-	life   life
+	own    incarnation
 
 	asked   int   // how many rows, of the query under way
 	rows    int   // that came
@@ -165,9 +165,9 @@ func (g *gatherer) takeHead(r *pgconn.ResultReader) error {
 		g.page.Version = g.page.Head
 		if g.request.Stream != core.All {
 			g.stream, g.page.Version = uint64Of(v[1]), uint64Of(v[2])
-			g.life = life{name: g.request.Stream}
+			g.own = incarnation{name: g.request.Stream}
 			if len(v[3]) == 4 {
-				g.life.incarnation = binary.BigEndian.Uint32(v[3])
+				g.own.number = binary.BigEndian.Uint32(v[3])
 			}
 		}
 	}
@@ -203,7 +203,7 @@ func (g *gatherer) takeRows(r *pgconn.ResultReader) error {
 			}
 			continue
 		}
-		l, named := g.lifeOf(w.stream)
+		l, named := g.incarnationOf(w.stream)
 		home, homeNamed := g.homeOf(&w)
 		if !named || !homeNamed || len(g.waiting) > 0 {
 			g.waiting = append(g.waiting, w.clone())
@@ -232,25 +232,25 @@ func (g *gatherer) take(w *row) bool {
 	return true
 }
 
-func (g *gatherer) lifeOf(stream uint64) (life, bool) {
+func (g *gatherer) incarnationOf(stream uint64) (incarnation, bool) {
 	if g.stream != 0 {
-		return g.life, true
+		return g.own, true
 	}
-	return g.names.life(stream)
+	return g.names.incarnation(stream)
 }
 
 // homeOf is the stream of what a link names.
-func (g *gatherer) homeOf(w *row) (life, bool) {
+func (g *gatherer) homeOf(w *row) (incarnation, bool) {
 	if w.link == 0 {
-		return life{}, true
+		return incarnation{}, true
 	}
-	return g.names.life(w.home)
+	return g.names.incarnation(w.home)
 }
 
 // encode appends an event, or a link to one that is in home.
-func (g *gatherer) encode(dst []byte, w *row, l, home life) []byte {
+func (g *gatherer) encode(dst []byte, w *row, l, home incarnation) []byte {
 	p := core.Placement{
-		Stream: l.name, Version: w.version, Position: w.position, Recorded: w.recorded, Incarnation: l.incarnation, ID: w.id,
+		Stream: l.name, Version: w.version, Position: w.position, Recorded: w.recorded, Incarnation: l.number, ID: w.id,
 	}
 	if w.link == 0 {
 		return core.EncodeEvent(dst, p, &w.event)
@@ -263,7 +263,7 @@ func (g *gatherer) encode(dst []byte, w *row, l, home life) []byte {
 }
 
 // add encodes an event into the page, if it fits.
-func (g *gatherer) add(w *row, l, home life) {
+func (g *gatherer) add(w *row, l, home incarnation) {
 	if g.full {
 		return
 	}
@@ -359,25 +359,25 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 	var ids []int64
 	for i := range g.waiting {
 		for _, stream := range []uint64{g.waiting[i].stream, g.waiting[i].home} {
-			if _, ok := e.names.life(stream); !ok && stream != 0 && !slices.Contains(ids, int64(stream)) {
+			if _, ok := e.names.incarnation(stream); !ok && stream != 0 && !slices.Contains(ids, int64(stream)) {
 				ids = append(ids, int64(stream))
 			}
 		}
 	}
-	lives, err := e.lives(ctx, c, ids)
+	incarnations, err := e.incarnations(ctx, c, ids)
 	if err != nil {
 		return err
 	}
-	lifeOf := func(stream uint64) (life, bool) {
-		if l, ok := lives[stream]; ok || stream == 0 {
+	incarnationOf := func(stream uint64) (incarnation, bool) {
+		if l, ok := incarnations[stream]; ok || stream == 0 {
 			return l, true
 		}
-		return e.names.life(stream)
+		return e.names.incarnation(stream)
 	}
 	for i := range g.waiting {
 		w := &g.waiting[i]
-		l, ok := lifeOf(w.stream)
-		home, homeOK := lifeOf(w.home)
+		l, ok := incarnationOf(w.stream)
+		home, homeOK := incarnationOf(w.home)
 		if !ok || !homeOK {
 			return core.Errorf(core.CodeStoreCorrupt, "the event at position %d is of stream %d, which is not there", w.position, w.stream)
 		}
@@ -387,24 +387,24 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 	return nil
 }
 
-// lives asks for streams by their ids, and remembers them.
-func (e *Engine) lives(ctx context.Context, c *pgx.Conn, ids []int64) (map[uint64]life, error) {
-	lives := make(map[uint64]life, len(ids))
+// incarnations asks for streams by their ids, and remembers them.
+func (e *Engine) incarnations(ctx context.Context, c *pgx.Conn, ids []int64) (map[uint64]incarnation, error) {
+	incarnations := make(map[uint64]incarnation, len(ids))
 	err := withSettings(ctx, c, func() error {
 		rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.Store+`.streams WHERE id = ANY ($1)`, ids)
 		if err != nil {
 			return err
 		}
 		var id uint64
-		var l life
-		_, err = pgx.ForEachRow(rows, []any{&id, &l.name, &l.incarnation}, func() error {
-			lives[id] = l
-			e.names.addLife(id, l)
+		var l incarnation
+		_, err = pgx.ForEachRow(rows, []any{&id, &l.name, &l.number}, func() error {
+			incarnations[id] = l
+			e.names.addIncarnation(id, l)
 			return nil
 		})
 		return err
 	})
-	return lives, err
+	return incarnations, err
 }
 
 // Event is core.Engine's.
