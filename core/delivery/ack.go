@@ -91,6 +91,7 @@ func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error
 		return m.eachBack(now, l, positions, func(e *entry) {
 			m.note(e, CauseNack, n.Reason)
 			m.giveBack(e)
+			m.remember(e)
 			m.Stop(n.Reason)
 		})
 	}
@@ -267,6 +268,7 @@ func (m *Machine) fail(e *entry, cause Cause, reason string, backoff time.Durati
 		return
 	}
 	m.comeBack(e)
+	m.remember(e)
 	if backoff < 0 {
 		backoff = m.opts.Retry.backoff(e.past.failed)
 	}
@@ -302,6 +304,7 @@ func (m *Machine) giveUp(e *entry) {
 		failed := e.past.failed
 		e.past.failed = 0 // whoever resumes has seen to it
 		m.comeBack(e)
+		m.remember(e)
 		m.requeue(e)
 		m.Stop(fmt.Sprintf("event %d failed %d times, the last time: %s", e.Position, failed, why))
 	}

@@ -56,8 +56,8 @@ func (w *walk) checkStore() {
 		if w.store != nil || w.now.Before(w.retryAt) {
 			return
 		}
-		if md.count(parking, removing) > 0 {
-			w.Fatal("something is to be parked, and not stored")
+		if md.count(parking, removing) > 0 || len(md.changed()) > 0 {
+			w.Fatal("something is to be parked or has failed, and is not stored")
 		}
 		passed := 0
 		for _, e := range w.log {
@@ -93,7 +93,43 @@ func (w *walk) checkStore() {
 			w.Fatalf("removes %+v", r)
 		}
 	}
+	w.checkFailed(s)
 	w.store = s
+}
+
+// checkFailed checks that a store keeps what failed, and forgets only what is over.
+func (w *walk) checkFailed(s *Store) {
+	md := w.model
+	changed := md.changed()
+	if len(s.Failed) != len(changed) {
+		w.Fatalf("stores the failures of %+v, want %d", s.Failed, len(changed))
+	}
+	for _, r := range s.Failed {
+		f := changed[[2]any{r.Position, r.Replay}]
+		if f == nil || f.attempt != r.Attempts || f.failed != r.Failed || (f.state == retrying) != r.NotBefore.After(w.now) ||
+			f.state == retrying && !f.due.Equal(r.NotBefore) {
+			w.Fatalf("stores %+v of %+v", r, f)
+		}
+		f.changed = false
+	}
+	for _, position := range s.Forget {
+		for _, f := range md.all() {
+			if f.Position == position && f.failed > 0 && f.state != parking && f.state != removing {
+				w.Fatalf("forgets that %+v has failed", f)
+			}
+		}
+	}
+}
+
+// changed are the events whose failures are to be stored.
+func (md *model) changed() map[[2]any]*fate {
+	changed := map[[2]any]*fate{}
+	for _, f := range md.all() {
+		if f.changed && f.state != parking && f.state != removing {
+			changed[[2]any{f.Position, f.replay}] = f
+		}
+	}
+	return changed
 }
 
 // checkRead checks the bounds of reading, and that there is reading where it is

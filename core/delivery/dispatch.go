@@ -157,7 +157,7 @@ func (m *Machine) enqueue(e *entry) {
 func (m *Machine) makeReady(e *entry) {
 	if e.queue != nil {
 		m.offer(e.queue)
-	} else if m.seen(e) {
+	} else if e.state == waiting && m.seen(e) {
 		m.ready.push(e)
 	}
 }
@@ -234,6 +234,10 @@ func (m *Machine) beginTime(e *entry) {
 }
 
 func (m *Machine) drop(e *entry) {
+	m.unremember(e)
+	if e.recorded {
+		m.store.failed.over.push(position(e.Position))
+	}
 	m.counts[e.state]--
 	m.pool.put(e)
 }

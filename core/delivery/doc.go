@@ -10,7 +10,7 @@
 // stored checkpoint: catch-up, then live, in order and without a gap. After any
 // number of inputs it calls Advance, once, and carries out the Output:
 //
-//	m := delivery.New(now, delivery.Config{Options: o, Checkpoint: stored, Parked: parked, Lease: lease})
+//	m := delivery.New(now, delivery.Config{Options: o, Checkpoint: stored, Parked: parked, Failed: failed, Lease: lease})
 //	for {
 //		select input
 //			a subscriber:     m.Join, m.Credit, m.Ack, m.AckUpTo, m.Nack, m.Extend, m.Leave
@@ -106,8 +106,11 @@
 //     event of each key and, without keys, the oldest, as many as it has workers.
 //     The time to ack of an event begins when those before it of its key are finished.
 //
-// What is not promised: the numbers of attempts and the order of redeliveries across
-// owners, and exactly one delivery. An event is delivered again if it was not acked
+// Failed attempts and backoffs go on with the next machine: the Store that follows a
+// failure has a record of it, until the event is finished and the checkpoint has passed it.
+//
+// What is not promised: the order of redeliveries across owners, the number of attempts
+// across an owner that is killed before it has stored a failure, and exactly one delivery. An event is delivered again if it was not acked
 // in time, if its subscriber left, and to the next owner if the checkpoint had not
 // passed it.
 //

@@ -43,16 +43,15 @@ type entry struct {
 	replay bool // of a parked event: it is not in the window
 	stored bool // of a parking or removing one: the store under way has it
 
+	changed  bool // it has failed since it was stored as a FailedEvent
+	recorded bool // it may be stored as a FailedEvent
+
 	index uint64 // in the window's entries; of no meaning for a replay
 
-	attempt  int         // how often it was sent, ever
-	holder   *subscriber // Invariant: not nil if and only if in flight
-	serial   uint64      // of the send; 0 unless in flight
-	sentAt   instant
-	since    instant // when its time to ack began: at sentAt, or later when it became the first of its key
-	overdue  bool    // it was not the first of its key when the time to ack from sentAt was over
-	timer    uint64  // the serial of its one timer that counts; 0 if there is none
-	deadline instant // of that timer
+	attempt int         // how often it was sent, ever
+	holder  *subscriber // Invariant: not nil if and only if in flight
+	serial  uint64      // of the send; 0 unless in flight
+	timing
 
 	queue      *keyQueue // nil if it keeps to no order
 	next, prev *entry    // in the queue; next is also the pool's
@@ -61,6 +60,15 @@ type entry struct {
 	place int        // in ready
 
 	past *past // nil until something went wrong
+}
+
+// timing is what an entry has of time.
+type timing struct {
+	sentAt   instant
+	since    instant // when its time to ack began: at sentAt, or later when it became the first of its key
+	overdue  bool    // it was not the first of its key when the time to ack from sentAt was over
+	timer    uint64  // the serial of its one timer that counts; 0 if there is none
+	deadline instant // of that timer
 }
 
 // before makes entries go in order of position.

@@ -29,6 +29,7 @@ func (m *Machine) Feed(items []Item, cursor uint64, live bool) error {
 		m.window.recorded = items[n-1].RecordedMicros
 	}
 	m.window.cursor = cursor
+	m.store.failed.skipTo(cursor + 1)
 	m.live = live
 	m.caughtUp = m.caughtUp && live
 	return nil
@@ -44,6 +45,9 @@ func (m *Machine) take(it *Item) {
 	e.Item = *it
 	m.counts[waiting]++
 	m.window.add(it.Position, e)
+	if len(m.store.failed.loaded) > 0 {
+		m.restore(e)
+	}
 	switch {
 	case it.Fault != "":
 		m.park(e, CauseFault, it.Fault)

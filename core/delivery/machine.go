@@ -42,6 +42,8 @@ type Config struct {
 	// Parked has the subscription's parked events: those beyond Checkpoint, which
 	// are not delivered again, and with HoldKey all of them, for their keys.
 	Parked []ParkedRef
+	// Failed are the failed events that earlier machines have stored, in order of position.
+	Failed []FailedEvent
 	// Lease is a number that no lease of an earlier machine of the subscription
 	// has reached, such as the time in nanoseconds. Leases are counted from there.
 	Lease Lease
@@ -82,6 +84,7 @@ func New(now time.Time, c Config) *Machine {
 	m.queues = makeKeyQueues()
 	m.window.cursor, m.window.passed = c.Checkpoint, c.Checkpoint
 	m.store = makeStorage(c.Checkpoint)
+	m.store.failed.load(c.Failed, c.Checkpoint)
 	m.subs.lease = c.Lease
 	m.parked = makeParked()
 	for _, p := range c.Parked {

@@ -22,7 +22,8 @@ type model struct {
 	replays  []*fate // in no order
 	over     map[uint64]bool
 	beyond   map[uint64]bool
-	parked   map[uint64]string // keys by position, as far as the machine knows
+	failing  map[uint64]FailedEvent // of an earlier machine, not met yet
+	parked   map[uint64]string      // keys by position, as far as the machine knows
 	workers  []*worker
 	serial   int
 }
@@ -37,6 +38,7 @@ type fate struct {
 	failed  int
 	holder  *worker
 	sent    int       // serial of the send
+	changed bool      // since its failures were stored
 	due     time.Time // of a retry or of the time to ack; zero while others of the key are in flight before it
 }
 
@@ -51,6 +53,10 @@ type worker struct {
 func newModel(now time.Time, c Config) *model {
 	md := &model{o: c.Options, room: c.Window, now: now, cursor: c.Checkpoint,
 		over: map[uint64]bool{}, beyond: map[uint64]bool{}, parked: map[uint64]string{}}
+	md.failing = map[uint64]FailedEvent{}
+	for _, f := range c.Failed {
+		md.failing[f.Position] = f
+	}
 	for _, p := range c.Parked {
 		md.parked[p.Position] = p.Key
 		md.beyond[p.Position] = p.Position > c.Checkpoint
@@ -100,13 +106,27 @@ func (md *model) unfinished(position uint64) bool {
 	return slices.ContainsFunc(md.window, func(f *fate) bool { return f.Position == position })
 }
 
-func (md *model) feed(items []Item, cursor uint64) {
+// restore has an event go on where an earlier machine left it.
+func (md *model) restore(f *fate, now time.Time) {
+	r, ok := md.failing[f.Position]
+	if !ok || r.Replay != f.replay {
+		return
+	}
+	delete(md.failing, f.Position)
+	f.attempt, f.failed = r.Attempts, r.Failed
+	if r.NotBefore.After(now) {
+		f.state, f.due = retrying, r.NotBefore
+	}
+}
+
+func (md *model) feed(items []Item, cursor uint64, now time.Time) {
 	for _, it := range items {
 		if md.beyond[it.Position] {
 			md.over[it.Position] = true
 			continue
 		}
 		f := &fate{Item: it}
+		md.restore(f, now)
 		md.window = append(md.window, f)
 		if it.Fault != "" || md.holds(it.Key) {
 			md.park(f)
@@ -217,6 +237,7 @@ func (md *model) fail(f *fate, rest time.Duration) (skipped bool) {
 	f.failed++
 	if f.failed < md.o.Retry.Max {
 		md.giveBack(f)
+		f.changed = true
 		if rest < 0 {
 			ms := md.o.Retry.MinMs
 			for range f.failed - 1 {
@@ -239,7 +260,7 @@ func (md *model) fail(f *fate, rest time.Duration) (skipped bool) {
 		return true
 	case ThenStop:
 		md.giveBack(f)
-		f.failed = 0
+		f.failed, f.changed = 0, true
 		md.mode = stopped
 	}
 	return false
@@ -356,6 +377,17 @@ func (md *model) stored(s *Store) {
 	for _, r := range s.Remove {
 		md.forget(md.replayOf(r.Position))
 		delete(md.parked, r.Position)
+	}
+}
+
+// notStored takes notice of a store that was not made.
+func (md *model) notStored(s *Store) {
+	for _, r := range s.Failed {
+		for _, f := range md.all() {
+			if f.Position == r.Position && f.replay == r.Replay && f.state != parking && f.state != removing {
+				f.changed = true
+			}
+		}
 	}
 }
 

@@ -79,6 +79,8 @@ func (a *parked) hold(key string, parked, replaying int) {
 // finished when that is stored.
 func (m *Machine) park(e *entry, cause Cause, reason string) {
 	m.enter(e, parking)
+	m.unremember(e)
+	e.timer = 0
 	p := e.history()
 	p.cause, p.reason, p.at = cause, clip(reason), m.now
 	m.parked.parking = append(m.parked.parking, e)
@@ -158,8 +160,10 @@ func (m *Machine) Replay(events []Replay) (taken int) {
 			continue
 		}
 		e := m.addReplay(r.Item)
-		e.attempt = r.Attempts
-		if len(r.Failures) > 0 {
+		if e.attempt == 0 {
+			e.attempt = r.Attempts
+		}
+		if e.past == nil && len(r.Failures) > 0 {
 			e.past = &past{failures: slices.Clone(r.Failures[max(0, len(r.Failures)-maxFailures):])}
 		}
 		if m.opts.holdsKeys() {
@@ -177,6 +181,7 @@ func (m *Machine) addReplay(it Item) *entry {
 	m.counts[waiting]++
 	m.parked.replays[e.Position] = e
 	m.parked.bytes += len(e.Raw)
+	m.restore(e)
 	if m.opts.holdsKeys() {
 		m.parked.hold(e.Key, 0, 1)
 	}
@@ -214,6 +219,7 @@ func (m *Machine) Drop(events []ParkedRef) (taken int) {
 // ready. It is finished when that is stored.
 func (m *Machine) remove(e *entry) {
 	m.enter(e, removing)
+	m.unremember(e)
 	e.timer = 0
 	m.leaveQueue(e)
 	m.parked.bytes -= len(e.Raw)

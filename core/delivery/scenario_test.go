@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,7 +57,7 @@ func TestScenarios(t *testing.T) {
 
 // play runs the commands of a scenario and returns it with what was answered.
 func play(text string) (string, error) {
-	p := &player{leases: map[string]Lease{}, parked: map[uint64]Parked{}, config: Config{Options: DefaultOptions()}, now: epoch}
+	p := &player{leases: map[string]Lease{}, parked: map[uint64]Parked{}, failures: map[uint64]FailedEvent{}, config: Config{Options: DefaultOptions()}, now: epoch}
 	var out strings.Builder
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		if strings.HasPrefix(line, "  ") {
@@ -81,14 +82,15 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // player is the host of a scenario.
 type player struct {
-	m       *Machine
-	config  Config
-	now     time.Time
-	leases  map[string]Lease
-	parked  map[uint64]Parked // in storage
-	byHand  bool              // the scenario answers stores
-	size    int               // of an event
-	answers []string
+	m        *Machine
+	config   Config
+	now      time.Time
+	leases   map[string]Lease
+	parked   map[uint64]Parked      // in storage
+	failures map[uint64]FailedEvent // likewise
+	byHand   bool                   // the scenario answers stores
+	size     int                    // of an event
+	answers  []string
 
 	store *Store // under way
 }
@@ -369,6 +371,12 @@ func (p *player) commit() {
 	for _, r := range p.store.Remove {
 		delete(p.parked, r.Position)
 	}
+	for _, f := range p.store.Failed {
+		p.failures[f.Position] = f
+	}
+	for _, position := range p.store.Forget {
+		delete(p.failures, position)
+	}
 }
 
 // restart begins a new machine from what is stored.
@@ -377,6 +385,7 @@ func (p *player) restart() {
 	for position, e := range p.parked {
 		p.config.Parked = append(p.config.Parked, ParkedRef{position, e.Key})
 	}
+	p.config.Failed = slices.SortedFunc(maps.Values(p.failures), func(a, b FailedEvent) int { return cmp.Compare(a.Position, b.Position) })
 	p.config.Lease += 1000
 	p.store = nil
 	p.begin()
@@ -452,6 +461,16 @@ func (p *player) stores(s *Store) {
 	}
 	for _, r := range s.Remove {
 		fmt.Fprintf(&b, ", remove %d", r.Position)
+	}
+	for _, f := range s.Failed {
+		fmt.Fprintf(&b, ", failed %d (%d of %d", f.Position, f.Failed, f.Attempts)
+		if !f.NotBefore.IsZero() {
+			fmt.Fprintf(&b, "; waits %s", f.NotBefore.Sub(p.now))
+		}
+		b.WriteString(")")
+	}
+	for _, position := range s.Forget {
+		fmt.Fprintf(&b, ", forget %d", position)
 	}
 	p.say("%s", b.String())
 }

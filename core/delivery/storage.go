@@ -18,6 +18,11 @@ type Store struct {
 	// Remove are events that are no longer parked. There may be no record of
 	// them.
 	Remove []ParkedRef
+	// Failed are events that failed and are not finished, to keep in place of an earlier
+	// record of theirs. Forget are the positions of those that need none any more; there
+	// may be no record of them.
+	Failed []FailedEvent
+	Forget []uint64
 }
 
 // Parked is an event that was parked.
@@ -40,6 +45,8 @@ type storage struct {
 	lazy       instant // when to store that events for others were passed over; never if none were
 	forced     bool    // store as soon as there is something to store
 
+	failed failed
+
 	underWay bool
 	out      Store // Invariant: not changed while under way
 	storing  int   // the passed events of out
@@ -56,7 +63,8 @@ const (
 	minStoreBackoff = instant(100 * time.Millisecond)
 	maxStoreBackoff = instant(5 * time.Second)
 
-	// maxStoreParks keeps a Commit of records with their traces below 4 MiB.
+	// maxStoreParks keeps a Commit of records with their failures below 4 MiB, parked events
+	// and failed ones together.
 	maxStoreParks = 256
 	// maxStoreRemoves is for the bound on records in a Commit.
 	maxStoreRemoves = 1000
@@ -75,7 +83,8 @@ func (m *Machine) Flush() { m.store.forced = true }
 
 // Flushed says that everything is stored that can be.
 func (m *Machine) Flushed() bool {
-	return !m.store.underWay && m.window.floor() <= m.store.checkpoint && m.counts[parking]+m.counts[removing] == 0
+	st := &m.store
+	return !st.underWay && m.window.floor() <= st.checkpoint && m.counts[parking]+m.counts[removing]+st.failed.count == 0 && !st.failed.anyOver(st.checkpoint)
 }
 
 // Unstored is how many events are to be stored as parked, and as no longer parked. Each
@@ -95,17 +104,27 @@ func (m *Machine) nextStore() *Store {
 	for _, e := range m.parked.parking[:min(len(m.parked.parking), maxStoreParks)] {
 		e.stored = true
 		st.out.Park = append(st.out.Park, m.parkedOf(e))
+		st.out.forget(e)
 	}
 	for _, e := range m.parked.removing[:min(len(m.parked.removing), maxStoreRemoves)] {
 		st.out.Remove = append(st.out.Remove, ParkedRef{e.Position, e.Key})
+		st.out.forget(e)
 	}
 	if len(st.out.Park) > 0 {
 		st.out.Checkpoint = m.window.floorAfterStore()
 	}
+	m.storeFailed(&st.out)
 	st.underWay, st.forced = true, false
 	st.storing, st.passed = st.passed, 0
 	st.since, st.lazy = never, never
 	return &st.out
+}
+
+// forget adds the record of an entry that the store finishes, if it may have one.
+func (s *Store) forget(e *entry) {
+	if e.recorded {
+		s.Forget = append(s.Forget, e.Position)
+	}
 }
 
 func (m *Machine) parkedOf(e *entry) Parked {
@@ -142,7 +161,7 @@ func (m *Machine) storeAt() instant {
 	switch {
 	case st.underWay:
 		return never
-	case len(m.parked.parking)+len(m.parked.removing) > 0:
+	case len(m.parked.parking)+len(m.parked.removing)+st.failed.count > 0 || st.failed.anyOver(st.checkpoint):
 		at = m.now
 	case m.window.floor() <= st.checkpoint:
 		return never
@@ -178,6 +197,7 @@ func (m *Machine) Stored(now time.Time, err error) {
 		for _, e := range m.parked.parking[:len(st.out.Park)] {
 			e.stored = false
 		}
+		m.storeFailedAgain(&st.out)
 		st.passed += st.storing
 		st.retryAt = m.now + min(minStoreBackoff<<min(st.failures, 10), maxStoreBackoff)
 		st.failures++
@@ -194,6 +214,7 @@ func (m *Machine) stored() {
 	n := len(st.out.Park)
 	m.totals.parked += uint64(n)
 	for _, e := range a.parking[:n] {
+		e.recorded = false
 		if e.replay {
 			m.forget(e)
 		} else {
@@ -203,6 +224,7 @@ func (m *Machine) stored() {
 	a.parking = dropFirst(a.parking, n)
 	n = len(st.out.Remove)
 	for _, e := range a.removing[:n] {
+		e.recorded = false
 		if m.opts.holdsKeys() {
 			a.hold(e.Key, -1, 0)
 		}

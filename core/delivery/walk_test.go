@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"testing"
@@ -61,10 +62,11 @@ type walk struct {
 
 	// disk is what is durable, and truth what really happened to events, over all
 	// owners.
-	disk   uint64
-	onPark map[uint64]Parked
-	truth  map[uint64]bool
-	gone   []Lease
+	disk    uint64
+	onPark  map[uint64]Parked
+	failing map[uint64]FailedEvent
+	truth   map[uint64]bool
+	gone    []Lease
 }
 
 // logged is an event in the log.
@@ -85,7 +87,7 @@ func (w *walk) chance(n int, label string) bool {
 }
 
 func newWalk(t *rapid.T) *walk {
-	w := &walk{T: t, now: epoch, onPark: map[uint64]Parked{}, truth: map[uint64]bool{}}
+	w := &walk{T: t, now: epoch, onPark: map[uint64]Parked{}, failing: map[uint64]FailedEvent{}, truth: map[uint64]bool{}}
 	o := Options{
 		PartitionBy:         rapid.SampledFrom([]string{"none", "stream"}).Draw(t, "partitionBy"),
 		ConcurrencyLimit:    1 + w.n(4, "concurrencyLimit"),
@@ -119,6 +121,7 @@ func (w *walk) own() {
 	for _, p := range w.onPark {
 		w.config.Parked = append(w.config.Parked, p.ParkedRef)
 	}
+	w.config.Failed = slices.SortedFunc(maps.Values(w.failing), func(a, b FailedEvent) int { return cmp.Compare(a.Position, b.Position) })
 	w.config.Lease += 1000
 	w.m, w.model = New(w.now, w.config), newModel(w.now, w.config)
 	w.store, w.asked, w.out = nil, core.Limit{}, Output{}
@@ -204,7 +207,7 @@ func (w *walk) feed(scan int) {
 	if err := w.m.Feed(items, cursor, w.read == len(w.log)); err != nil {
 		w.Fatal(err)
 	}
-	w.model.feed(items, cursor)
+	w.model.feed(items, cursor, w.now)
 }
 
 func (w *walk) join() {
@@ -389,6 +392,7 @@ func (w *walk) nack() {
 			w.acked(f)
 		case ActionStop:
 			w.model.giveBack(f)
+			f.changed = true
 			w.model.mode = stopped
 		}
 	})
@@ -478,8 +482,9 @@ func (w *walk) replay() {
 	for _, r := range events[:w.m.Replay(events)] {
 		early := w.config.Options.holdsKeys() && r.Position > w.model.cursor
 		if !early && w.model.replayOf(r.Position) == nil && !w.model.unfinished(r.Position) {
-			w.model.replays = append(w.model.replays,
-				&fate{Item: r.Item, replay: true, ordered: w.config.Options.holdsKeys(), attempt: r.Attempts})
+			f := &fate{Item: r.Item, replay: true, ordered: w.config.Options.holdsKeys(), attempt: r.Attempts}
+			w.model.restore(f, w.now)
+			w.model.replays = append(w.model.replays, f)
 		}
 	}
 }
@@ -497,6 +502,7 @@ func (w *walk) drop() {
 		case w.model.unfinished(r.Position) || f != nil && f.state == parking:
 			continue
 		case f == nil:
+			delete(w.model.failing, r.Position)
 			w.model.replays = append(w.model.replays, &fate{Item: Item{Position: r.Position, Key: r.Key}, replay: true, state: removing})
 		default:
 			w.model.end(f)
@@ -523,6 +529,7 @@ func (w *walk) stored() {
 		w.m.Stored(w.now, nil)
 		return
 	}
+	w.model.notStored(s)
 	w.retryAt = w.now.Add(min(100*time.Millisecond<<w.failed, 5*time.Second))
 	w.failed++
 	w.m.Stored(w.now, core.Errorf(core.CodeStoreReadOnly, "no"))
@@ -562,6 +569,12 @@ func (w *walk) commit(s *Store) {
 	}
 	for _, r := range s.Remove {
 		delete(w.onPark, r.Position)
+	}
+	for _, f := range s.Failed {
+		w.failing[f.Position] = f
+	}
+	for _, position := range s.Forget {
+		delete(w.failing, position)
 	}
 	if w.disk < before {
 		w.Fatalf("P9: checkpoint %d after %d", w.disk, before)
@@ -638,6 +651,11 @@ func (w *walk) settled(head uint64) {
 	}
 	for _, e := range w.log {
 		w.accounted(e)
+	}
+	for position, f := range w.failing {
+		if _, isParked := w.onPark[position]; !isParked || !f.Replay {
+			w.Fatalf("the record of failed event %d is left: %+v", position, f)
+		}
 	}
 }
 

@@ -99,6 +99,10 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	failed, err := o.failedEvents(ctx, l)
+	if err != nil {
+		return nil, err
+	}
 	h := &host{
 		owner: o, life: l,
 		read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
@@ -110,7 +114,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	options := l.Definition.Options
 	options.Paused = p.Mode == paused
 	h.machine = delivery.New(now, delivery.Config{
-		Options: options, Checkpoint: p.Checkpoint, Parked: refs,
+		Options: options, Checkpoint: p.Checkpoint, Parked: refs, Failed: failed,
 		Lease:  delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
 		Window: windowOf(&options),
 	})
@@ -120,6 +124,14 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 	h.idleSince(now)
 	h.advance(now)
 	return h, nil
+}
+
+// failedEvents are those whose attempts and backoff go on.
+func (o *Owner) failedEvents(ctx context.Context, l *life) ([]delivery.FailedEvent, error) {
+	if l.key.transient {
+		return nil, nil
+	}
+	return o.records.failed(ctx, l.ID)
 }
 
 // parkedRefs are what a machine has to know of parked events.

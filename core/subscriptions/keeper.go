@@ -188,6 +188,9 @@ func (h *host) nextSave() (*save, error) {
 		if s.ops, err = h.parkOps(s.ops, s.store, p); err != nil {
 			return nil, err
 		}
+		if s.ops, err = h.failedOps(s.ops, s.store); err != nil {
+			return nil, err
+		}
 	}
 	s.lazy = len(s.ops) == 1 && mode == h.saved.Mode && h.waiting.commit == nil && len(h.waiting.list) == 0
 	s.ops[0], err = put(progressTable, h.life.ID, core.Expect(h.revision), p)
@@ -216,6 +219,22 @@ func (h *host) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress) 
 		drop(parkedTable, ref.Position)
 		drop(replaysTable, ref.Position)
 		p.Parked = max(0, p.Parked-1)
+	}
+	return ops, nil
+}
+
+// failedOps adds the operations on the records of failed events.
+func (h *host) failedOps(ops []core.RecordOp, store *delivery.Store) ([]core.RecordOp, error) {
+	for i := range store.Failed {
+		e := &store.Failed[i]
+		value, err := encodeFailed(e)
+		if err != nil {
+			return nil, core.Errorf(core.CodeInternal, "failed event %d: %w", e.Position, err)
+		}
+		ops = append(ops, core.RecordOp{Table: failedTable, Key: positionKey(h.life.ID, e.Position), Expect: core.AnyVersion, Value: value})
+	}
+	for _, position := range store.Forget {
+		ops = append(ops, core.RecordOp{Table: failedTable, Key: positionKey(h.life.ID, position), Expect: core.AnyVersion, Action: core.DeleteRecord})
 	}
 	return ops, nil
 }

@@ -171,7 +171,7 @@ func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error)
 
 // Reset moves the checkpoint: what comes after the place is delivered, again or not
 // at all. Subscribers are ended with subscription_interrupted, and may join again.
-// Parked events stay parked. The errors are subscription_not_found, invalid_cursor and
+// Parked events stay parked, attempts and backoffs are forgotten. The errors are subscription_not_found, invalid_cursor and
 // log_changed.
 func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	sl, err := o.enter(ctx, stored(name))
@@ -189,6 +189,9 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	}
 	why := core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was reset", clip(name))
 	if err := o.unhost(sl, why); err != nil {
+		return err
+	}
+	if err := o.sweepTable(ctx, failedTable, l.ID); err != nil {
 		return err
 	}
 	return o.retry(func() error {
@@ -273,8 +276,8 @@ func (o *Owner) sweepRemovals() {
 
 func (o *Owner) sweepAll() error {
 	return o.records.each(o.ctx, removalsTable, "", "", core.MaxReadEvents, func(removal *core.Record) (bool, error) {
-		for _, table := range []string{parkedTable, replaysTable} {
-			if err := o.sweepTable(table, removal.Key); err != nil {
+		for _, table := range []string{parkedTable, failedTable, replaysTable} {
+			if err := o.sweepTable(o.ctx, table, removal.Key); err != nil {
 				return false, err
 			}
 		}
@@ -283,9 +286,9 @@ func (o *Owner) sweepAll() error {
 }
 
 // sweepTable deletes a life's records of a table, page by page.
-func (o *Owner) sweepTable(table, life string) error {
+func (o *Owner) sweepTable(ctx context.Context, table, life string) error {
 	for {
-		page, err := o.store.Records(o.ctx, core.RecordsRequest{Table: table, Prefix: life + "/", Limit: core.MaxReadEvents})
+		page, err := o.store.Records(ctx, core.RecordsRequest{Table: table, Prefix: life + "/", Limit: core.MaxReadEvents})
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -293,7 +296,7 @@ func (o *Owner) sweepTable(table, life string) error {
 		for i := range page {
 			ops[i] = core.RecordOp{Table: table, Key: page[i].Key, Expect: core.AnyVersion, Action: core.DeleteRecord}
 		}
-		if err := o.commit(o.ctx, ops...); err != nil {
+		if err := o.commit(ctx, ops...); err != nil {
 			return err
 		}
 	}

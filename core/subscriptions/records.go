@@ -18,6 +18,7 @@ import (
 //	subscriptions              name             definition   who creates it, once
 //	subscription_state         life             progress     the owner, compare-and-set
 //	subscription_parked        life/position    parkedEvent  the owner, with the progress
+//	subscription_failed       life/position    failedEvent   the owner, with the progress
 //	subscription_replays       life/position    nothing      who asks for a replay
 //	subscription_removals      life             nothing      who deletes it
 //
@@ -28,6 +29,7 @@ const (
 	definitionsTable = "subscriptions"
 	progressTable    = "subscription_state"
 	parkedTable      = "subscription_parked"
+	failedTable      = "subscription_failed"
 	replaysTable     = "subscription_replays"
 	removalsTable    = "subscription_removals"
 )
@@ -104,6 +106,47 @@ func encodeParked(p *delivery.Parked) ([]byte, error) {
 		}
 		r.Failures = r.Failures[1:]
 	}
+}
+
+// failedEvent is the record of an event that failed and is not finished.
+type failedEvent struct {
+	Replay    bool               `json:"replay,omitzero"`
+	Attempts  int                `json:"attempts"`
+	Failed    int                `json:"failed"`
+	NotBefore time.Time          `json:"notBefore,omitzero"`
+	Failures  []delivery.Failure `json:"failures,omitempty"`
+}
+
+// maxFailedBytes bounds the record of a failed event: there may be one for each event of a
+// window.
+const maxFailedBytes = 4 << 10
+
+// encodeFailed forgets the oldest failures where all of them are too long.
+func encodeFailed(e *delivery.FailedEvent) ([]byte, error) {
+	r := failedEvent{Replay: e.Replay, Attempts: e.Attempts, Failed: e.Failed, NotBefore: e.NotBefore.UTC(), Failures: e.Failures}
+	for {
+		value, err := json.Marshal(&r)
+		if err != nil || len(value) <= maxFailedBytes || len(r.Failures) == 0 {
+			return value, err
+		}
+		r.Failures = r.Failures[1:]
+	}
+}
+
+// failed are the failed events of a life, in the order of positions.
+func (r records) failed(ctx context.Context, life string) (events []delivery.FailedEvent, err error) {
+	err = r.each(ctx, failedTable, life+"/", "", core.MaxReadEvents, func(record *core.Record) (bool, error) {
+		var e failedEvent
+		position, err := keyPosition(record.Key)
+		if err == nil {
+			err = decode(failedTable, record, &e)
+		}
+		events = append(events, delivery.FailedEvent{
+			Position: position, Replay: e.Replay, Attempts: e.Attempts, Failed: e.Failed, NotBefore: e.NotBefore, Failures: e.Failures,
+		})
+		return true, err
+	})
+	return events, err
 }
 
 // positionKey is life/position, in the order of positions.
