@@ -246,6 +246,7 @@ const childCommand = "child"
 
 var children = map[string]func(context.Context, []string) error{
 	"fill":        childFill,
+	"state":       childState,
 	"serve":       childServe,
 	"subscribers": childSubscribers,
 }
