@@ -1,28 +1,29 @@
-// Package disk is the embedded storage engine: an append-only log in a
-// directory of its own, with everything that finds events in it derived from
-// the log and made anew when it is lost. One Engine has the directory to
-// itself.
+// Package disk is the embedded storage engine: an append-only log in a directory of
+// its own. The index and the records are derived from the log and are rebuilt when
+// they are lost. One Engine has the directory to itself.
 //
 //	engine, err := disk.Open(ctx, disk.Config{Dir: "data"})
 //	store := core.NewStore(engine, core.StoreConfig{})
 //
 // # Promises
 //
-//   - What was acknowledged was synced, and is found after any crash (P4). A
-//     Commit is one frame with checksums, so it is found whole or not at all (P6).
-//   - Damage to anything acknowledged is refused with the file and the byte. It
-//     is never skipped, and no read gives another event than was written: each
-//     event has a checksum of its own, which every read verifies.
-//   - After a failed write or sync, nothing is believed that the disk did not
-//     confirm before. The callers get unknown_outcome, the file is given up, and
-//     the log goes on by itself in a new segment.
-//   - The index and the records on disk are checked wherever they are read. A
-//     damaged one costs time, never a wrong answer.
-//   - Memory does not grow with the log, apart from 2 bytes an event of filters
-//     and fences, nor does the time that an append takes.
+//   - What was acknowledged was synced, and is found after any crash (P4). A Commit
+//     is one frame with checksums, so it is found whole or not at all (P6).
+//   - Damage to anything acknowledged is refused with the file and the byte, and
+//     never skipped. Each event has its own checksum, which every read verifies.
+//   - After a failed write or sync, the engine trusts only what the disk confirmed
+//     before. The callers get unknown_outcome, the segment is given up, and the log
+//     goes on in a new one by itself.
+//   - The index and the records are verified wherever they are read. A damaged one
+//     costs time, never a wrong answer. Beside a log that was restored from an older
+//     copy, those of the lost tail are not used.
+//   - Each opening of the log begins a timeline (core.Timeline), so cursors and ETags
+//     of a lost tail are recognized.
+//   - Memory does not grow with the log, apart from 2 bytes an event of filters and
+//     fences, nor does the time of an append. At most 64 MiB of changes to records
+//     wait for their database.
 //
-// FORMAT.md is the specification of all files, and says why each power cut is
-// safe.
+// FORMAT.md specifies all files, and says why each power cut is safe.
 //
 // # Life of a Commit
 //
@@ -57,15 +58,15 @@
 // All methods of Engine are safe for concurrent use. One goroutine at a time
 // decides and writes, as the owner of Engine.mu. Locks are taken in this order:
 // Engine.life, Engine.mu, index.working, index.mu, index.reading, and last those
-// of a memtable, the appender, the records, the recovery, the pace, which call nothing
-// that takes another.
+// of a memtable, the appender, the records, the recovery and the pace, whose owners
+// call nothing that takes another.
 //
 //	goroutine   owner          what it does                              ends
 //	preparer    preparer       fills the next segment with zeros         preparer.close
-//	flusher     index          makes runs of sealed memtables            index.close
+//	flusher     index          writes runs of sealed memtables           index.close
 //	merger      index          merges runs                               index.close
-//	records     recordStore    takes changes to records.db, snapshots    recordStore.close
-//	recovery      recovery         tries to go on after the disk has failed  recovery.close
+//	records     recordStore    writes changes to records.db, snapshots   recordStore.close
+//	recovery    recovery       goes on after the disk has failed         recovery.close
 //
 // Engine.Close calls these and returns when all have ended.
 package disk
