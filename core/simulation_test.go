@@ -136,7 +136,7 @@ func (s *simulation) disturb(r *rand.Rand, h *memory.Handle) {
 			h.FailNext(memory.LoseAnswer)
 		case 4:
 			h.CutOff()
-			time.Sleep(upTo(r, 2*memory.Patience))
+			time.Sleep(upTo(r, 2*memory.CallTimeout))
 			h.Reconnect()
 		}
 	}

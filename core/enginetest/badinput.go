@@ -8,8 +8,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// inputTests are about what clients may send: whatever the engine, its Store answers
-// bad input with an error of the caller, and nothing changes.
+// inputTests are about bad input from clients. Whichever the engine, the Store returns a
+// usage error and changes nothing.
 var inputTests = []test{{"P12", "bad_input", badInput}}
 
 func badInput(s *suite) {
@@ -41,7 +41,7 @@ func (s *suite) refusedAsInput(call string, err error) {
 	}
 }
 
-// answersTo are the answers to requests with a bad text in one place each.
+// answersTo returns the answers to requests that each have a bad text in one place.
 func answersTo(s *suite, store *core.Store, bad string) map[string]error {
 	answers := make(map[string]error)
 	do := func(name string, c *core.Commit) { _, answers[name] = store.Append(s.ctx(), *c) }

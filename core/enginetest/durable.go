@@ -7,8 +7,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// RunDurable holds an engine that keeps its log in a folder to P4: all of it is
-// there when the folder is opened again. Run is apart from it.
+// RunDurable tests P4 with an engine that keeps its log in a folder: the whole log is
+// there when the folder is opened again. It does not include Run.
 func RunDurable(t *testing.T, open func(t testing.TB, dir string) core.Engine) {
 	runTests(t, durableTests, func(t *testing.T, run func(s *suite)) {
 		dir := t.TempDir()

@@ -7,8 +7,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// RunEpochs holds an engine whose log has epochs to P7. open makes one with an empty
-// log, and a function that moves the log to the next epoch behind its back.
+// RunEpochs tests P7 with an engine whose log has epochs. open makes one with an empty
+// log, and a function that moves the log to the next epoch without the engine.
 func RunEpochs(t *testing.T, open func(t testing.TB) (engine core.Engine, advance func())) {
 	runTests(t, epochTests, func(t *testing.T, run func(s *suite)) {
 		engine, advance := open(t)
@@ -112,7 +112,7 @@ func (s *suite) stale(o core.Outcome) {
 	}
 }
 
-// isUsable checks that the store is as good as before: a stale epoch is an answer.
+// isUsable checks that stale_epoch was an answer, and not a problem of the store.
 func (s *suite) isUsable() {
 	s.Helper()
 	state := s.engine.State()

@@ -11,8 +11,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Run holds an engine to the contract. open makes one with an empty log; the
-// suite closes it.
+// Run tests an engine. open makes one with an empty log; the suite closes it.
 func Run(t *testing.T, open func(t testing.TB) core.Engine) {
 	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, recordTests, readTests, listTests, inputTests, closeTests,
 		concurrentTests, walkTests)
@@ -27,8 +26,8 @@ func Run(t *testing.T, open func(t testing.TB) core.Engine) {
 	})
 }
 
-// Soak walks at full length if GYRE_SOAK=1, and is skipped otherwise. It is apart
-// from Run for `make soak` to find it by the name of its test.
+// Soak walks at full length if GYRE_SOAK=1, and is skipped otherwise. It is apart from
+// Run so that `make soak` finds it by the name of its test.
 func Soak(t *testing.T, open func(t testing.TB) core.Engine) {
 	if !soaking() {
 		t.Skip("GYRE_SOAK is not 1")
@@ -70,7 +69,7 @@ func runTests(t *testing.T, tests []test, body func(t *testing.T, run func(s *su
 	}
 }
 
-// everything is a limit that no page of the suite reaches.
+// everything is a limit that no page of the suite exceeds.
 var everything = core.Limit{Events: 1 << 20, Bytes: 1 << 30}
 
 // suite is one test's hold on one engine.

@@ -1,6 +1,5 @@
-// Package logtest is the contract of core.Log as tests: the suite for whatever
-// stands in front of an engine, in this process or at the other end of a
-// connection. Code that passes it can be given any Log.
+// Package logtest is the contract of core.Log as tests, for a Store or anything else in
+// front of one, in this process or at the other end of a connection.
 //
 //	func TestStoreIsALog(t *testing.T) {
 //		logtest.Run(t, func(t testing.TB) core.Log {
@@ -10,13 +9,13 @@
 //		})
 //	}
 //
-// What an engine answers is core/enginetest's business. This suite asks whether
-// answers arrive whole, errors with what they carry, and whether follows keep P8:
-// each event once, in order, from catch-up into live, whatever else goes on.
+// core/enginetest tests engines. This suite tests that results and errors arrive with all
+// their fields, and that follows keep P8: each event once, in order, from catch-up into
+// live, whatever else happens.
 //
-// An error of a follow's start may come from Follow or from the first Next: behind
-// a connection it is told when it is known.
+// An error of a follow's start may come from Follow or from the first Next, since a
+// remote Log learns of it late.
 //
-// Nothing here sleeps. That no event comes is shown by one that is appended after
-// it and comes next.
+// Tests do not sleep. To show that an event does not come, they append another one and
+// check that it comes next.
 package logtest

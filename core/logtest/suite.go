@@ -11,8 +11,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Run holds a Log to the contract. open makes an empty one; it also sees to its
-// end, with t.Cleanup.
+// Run tests a Log. open makes an empty one, and closes it with t.Cleanup.
 func Run(t *testing.T, open func(t testing.TB) core.Log) {
 	groups := []struct {
 		name  string
@@ -25,7 +24,7 @@ func Run(t *testing.T, open func(t testing.TB) core.Log) {
 			for _, x := range g.tests {
 				t.Run(x.name, func(t *testing.T) {
 					t.Parallel()
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 					defer cancel()
 					x.run(&suite{T: t, log: open(t), ctx: ctx, written: make(map[string][]core.ID)})
 				})
@@ -34,9 +33,9 @@ func Run(t *testing.T, open func(t testing.TB) core.Log) {
 	}
 }
 
-// patience is how long a test may take. It turns a hang into a failure and is
+// testTimeout bounds a test. It turns a hang into a failure and is
 // generous, for slow machines.
-const patience = 2 * time.Minute
+const testTimeout = 2 * time.Minute
 
 type test struct {
 	name string

@@ -8,8 +8,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Patience is how long a call to a Handle that is cut off waits for Reconnect.
-const Patience = 30 * time.Second
+// CallTimeout is how long a call to a Handle that is cut off waits for Reconnect.
+const CallTimeout = 30 * time.Second
 
 // Log is a log in memory that several engines share, as nodes share a database.
 type Log struct {
@@ -70,7 +70,7 @@ func (l *Log) next() <-chan struct{} {
 	return l.changed
 }
 
-// Fault is what becomes of one call to a Handle.
+// Fault is what happens to one call of a Handle.
 type Fault uint8
 
 // The faults. A call whose request or answer is lost is answered store_unavailable, a
@@ -101,23 +101,23 @@ var (
 	_ core.HeadWatcher = (*Handle)(nil)
 )
 
-// Slow makes every call take some time until it reaches the log, and some more
-// until its answer is back.
+// Slow delays every call: by there before it reaches the log, and by back before its
+// answer returns.
 func (h *Handle) Slow(there, back time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.there, h.back = there, back
 }
 
-// FailNext has a fault happen to the next call, reads included.
+// FailNext makes the next call fail, be it a Commit or a read.
 func (h *Handle) FailNext(f Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fault = f
 }
 
-// CutOff holds up all calls on their way to the log and back until Reconnect. One
-// that is held up for longer than Patience fails.
+// CutOff blocks all calls, on their way to the log and back, until Reconnect. A call that
+// is blocked for longer than CallTimeout fails.
 func (h *Handle) CutOff() {
 	state := h.State()
 	h.mu.Lock()
@@ -143,7 +143,7 @@ func (h *Handle) Reconnect() {
 // Commit is core.Engine's.
 func (h *Handle) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	var step core.Step
-	sent, err := h.call(ctx, func() {
+	sent, err := h.call(ctx, context.WithoutCancel(ctx), func() {
 		step = h.log.engine.commit(group, h.opened)
 		h.log.wake()
 	})
@@ -215,7 +215,7 @@ func (h *Handle) State() core.State {
 	}
 }
 
-// Close ends the Handle and the calls that it holds up. The log stays.
+// Close ends the Handle and its blocked calls. The log stays.
 func (h *Handle) Close() error {
 	h.close.Do(func() { close(h.closing) })
 	return nil
@@ -223,27 +223,28 @@ func (h *Handle) Close() error {
 
 // ask is call for a read.
 func ask[T any](ctx context.Context, h *Handle, do func() (T, error)) (answer T, err error) {
-	if _, failed := h.call(ctx, func() { answer, err = do() }); failed != nil {
+	if _, failed := h.call(ctx, ctx, func() { answer, err = do() }); failed != nil {
 		var none T
 		return none, failed
 	}
 	return answer, err
 }
 
-// call takes do to the log and back. sent is false if the error came before that.
-func (h *Handle) call(ctx context.Context, do func()) (sent bool, err error) {
+// call runs do between the delays and faults of the way there and back, each with a
+// context of its own. sent is false if it failed before it was sent.
+func (h *Handle) call(onTheWay, onTheWayBack context.Context, do func()) (sent bool, err error) {
 	h.mu.Lock()
 	there, back, fault := h.there, h.back, h.fault
 	h.fault = NoFault
 	h.mu.Unlock()
-	if err := h.travel(ctx, there, Patience); err != nil {
+	if err := h.travel(onTheWay, there, CallTimeout); err != nil {
 		return false, err
 	}
 	if fault == LoseRequest {
 		return true, core.Errorf(core.CodeStoreUnavailable, "the request was lost")
 	}
 	do()
-	if err := h.travel(context.WithoutCancel(ctx), back, Patience); err != nil {
+	if err := h.travel(onTheWayBack, back, CallTimeout); err != nil {
 		return true, err
 	}
 	if fault == LoseAnswer {
@@ -252,9 +253,9 @@ func (h *Handle) call(ctx context.Context, do func()) (sent bool, err error) {
 	return true, nil
 }
 
-// travel waits for as long as the way takes, and while the Handle is cut off, for
-// patience at most if it is not 0.
-func (h *Handle) travel(ctx context.Context, takes, patience time.Duration) error {
+// travel waits for takes, and then while the Handle is cut off, for timeout at most
+// unless that is 0.
+func (h *Handle) travel(ctx context.Context, takes, timeout time.Duration) error {
 	if takes > 0 {
 		select {
 		case <-time.After(takes):
@@ -278,8 +279,8 @@ func (h *Handle) travel(ctx context.Context, takes, patience time.Duration) erro
 	default:
 	}
 	var late <-chan time.Time
-	if patience > 0 {
-		late = time.After(patience)
+	if timeout > 0 {
+		late = time.After(timeout)
 	}
 	select {
 	case <-connected:

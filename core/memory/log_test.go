@@ -61,7 +61,7 @@ func TestLostCommit(t *testing.T) {
 	}
 }
 
-// A Handle that is cut off holds calls up until Reconnect, Patience, their context or
+// A Handle that is cut off holds calls up until Reconnect, CallTimeout, their context or
 // Close ends that, and says what it knew.
 func TestCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestCutOff(t *testing.T) {
 			t.Errorf("cut off: %+v", state)
 		}
 		start()
-		expect(memory.Patience, core.CodeStoreUnavailable) // it never reached the log
+		expect(memory.CallTimeout, core.CodeStoreUnavailable) // it never reached the log
 		start()
 		synctest.Wait()
 		h.Reconnect()
@@ -96,12 +96,19 @@ func TestCutOff(t *testing.T) {
 		start()
 		synctest.Wait()
 		h.CutOff() // the answer is on its way
-		expect(time.Second+memory.Patience, core.CodeUnknownOutcome)
+		expect(time.Second+memory.CallTimeout, core.CodeUnknownOutcome)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := h.Event(ctx, core.NewID()); !errors.Is(err, core.CodeTimeout) {
 			t.Errorf("read: %v", err)
 		}
+		h.Reconnect()
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		if _, err := h.Event(ctx, core.NewID()); !errors.Is(err, core.CodeTimeout) {
+			t.Errorf("read whose answer is slow: %v", err)
+		}
+		h.CutOff()
 		start()
 		synctest.Wait()
 		h.Close()
