@@ -41,6 +41,15 @@ func New(config Config) (*API, error) {
 		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
 		Version: config.Version, Node: config.Node, Features: a.features(),
 	}
+	routes := a.routes()
+	for _, e := range config.Extensions {
+		routes = append(routes, e.Routes...)
+		connections.Ops = append(connections.Ops, e.Ops...)
+		connections.Subs = append(connections.Subs, e.Subs...)
+	}
+	if a.mux, err = newMux(routes); err != nil {
+		return nil, err
+	}
 	if config.Subscriptions != nil {
 		connections.Subscriptions = config.Subscriptions
 	}
@@ -48,7 +57,6 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
-	a.mux = newMux()
 	return a, nil
 }
 
@@ -67,7 +75,13 @@ func (a *API) features() []string {
 	if a.config.Subscriptions != nil {
 		list = append(list, "subscriptions")
 	}
-	return append(list, "tx")
+	list = append(list, "tx")
+	for _, e := range a.config.Extensions {
+		if e.Feature != "" {
+			list = append(list, e.Feature)
+		}
+	}
+	return list
 }
 
 // webSocket is GET /v1/ws.

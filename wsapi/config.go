@@ -52,6 +52,9 @@ type Config struct {
 	// Subscriptions may be nil: then there are none.
 	Subscriptions Subscriptions
 
+	// Extensions add to what the API serves.
+	Extensions []Extension
+
 	// Logger gets what nobody is answered: nil discards it.
 	Logger *slog.Logger
 	// Registry takes the API's metrics and is what /metrics serves. nil makes a

@@ -9,7 +9,8 @@
 //
 // # Where things are
 //
-//	routes.go           the table of routes, and how a request finds its own
+//	routes.go           the table of routes: a new one goes here
+//	extension.go        what other packages add: routes, ops and subs
 //	http_*.go           the handlers, by what they serve
 //	problem.go          how an error is answered
 //	guard.go            which hosts and origins are served

@@ -14,50 +14,52 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// route is one operation of the HTTP API. openapi.json has the same list.
-type route struct {
-	method, path string
-	handle       func(*API, http.ResponseWriter, *http.Request) error
-	query        []string // the parameters it knows
-	drained      bool     // also served while the node shuts down
+// Route is one operation of the HTTP API. openapi.json has the same list.
+type Route struct {
+	Method, Path string
+	// Handle responds. An error is answered as a problem document, unless the response
+	// has begun.
+	Handle  func(w http.ResponseWriter, r *http.Request) error
+	Query   []string // the parameters it knows; others are refused
+	Drained bool     // it is also served while the node shuts down
 }
 
-// routes is the HTTP API.
-func routes() []route {
+// routes is the HTTP API, without extensions.
+func (a *API) routes() []Route {
 	reading := []string{"from", "limit", "dir", "cursor", "types", "streams"}
-	return []route{
-		{method: "GET", path: "/v1/ws", handle: (*API).webSocket},
-		{method: "GET", path: "/v1/server", handle: (*API).server, drained: true},
-		{method: "GET", path: "/livez", handle: (*API).livez, drained: true},
-		{method: "GET", path: "/readyz", handle: (*API).readyz, query: []string{"verbose"}, drained: true},
-		{method: "GET", path: "/healthz", handle: (*API).readyz, query: []string{"verbose"}, drained: true},
-		{method: "GET", path: "/v1/streams", handle: (*API).streams, query: []string{"prefix", "cursor", "limit"}},
-		{method: "POST", path: "/v1/streams/{stream}/events", handle: (*API).appendEvents, query: []string{"expect"}},
-		{method: "GET", path: "/v1/streams/{stream}/events", handle: (*API).readStream, query: reading},
-		{method: "POST", path: "/v1/streams/{stream}/links", handle: (*API).appendLinks, query: []string{"expect"}},
-		{method: "HEAD", path: "/v1/streams/{stream}/events", handle: (*API).readStream, query: reading},
-		{method: "GET", path: "/v1/events", handle: (*API).readAll, query: reading},
-		{method: "GET", path: "/v1/events/{id}", handle: (*API).event},
-		{method: "POST", path: "/v1/transactions", handle: (*API).transaction},
-		{method: "GET", path: "/v1/subscriptions", handle: (*API).listSubscriptions, query: []string{"prefix", "cursor", "limit", "transient"}},
-		{method: "PUT", path: "/v1/subscriptions/{subscription}", handle: (*API).putSubscription, query: []string{"create"}},
-		{method: "GET", path: "/v1/subscriptions/{subscription}", handle: (*API).getSubscription},
-		{method: "DELETE", path: "/v1/subscriptions/{subscription}", handle: (*API).deleteSubscription},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/pause", handle: (*API).pauseSubscription},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/resume", handle: (*API).resumeSubscription},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/reset", handle: (*API).resetSubscription},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/fetch", handle: (*API).fetch},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/ack", handle: (*API).ackFetched},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/nack", handle: (*API).nackFetched},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/extend", handle: (*API).extendFetched},
-		{method: "GET", path: "/v1/subscriptions/{subscription}/parked", handle: (*API).listParked, query: []string{"after", "limit"}},
-		{method: "DELETE", path: "/v1/subscriptions/{subscription}/parked", handle: (*API).dropParked, query: []string{"positions", "ids", "types", "streams"}},
-		{method: "POST", path: "/v1/subscriptions/{subscription}/parked/replay", handle: (*API).replayParked},
-		{method: "GET", path: "/", handle: (*API).landing},
-		{method: "GET", path: "/openapi.json", handle: (*API).serveOpenAPI, drained: true},
-		{method: "GET", path: "/asyncapi.json", handle: (*API).serveAsyncAPI, drained: true},
-		{method: "GET", path: "/docs/errors/{code}", handle: (*API).explain, drained: true},
-		{method: "GET", path: "/metrics", handle: (*API).serveMetrics, query: []string{"name[]"}, drained: true},
+	return []Route{
+		{Method: "GET", Path: "/v1/ws", Handle: a.webSocket},
+		{Method: "GET", Path: "/v1/server", Handle: a.server, Drained: true},
+		{Method: "GET", Path: "/livez", Handle: a.livez, Drained: true},
+		{Method: "GET", Path: "/readyz", Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
+		{Method: "GET", Path: "/healthz", Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
+		{Method: "GET", Path: "/v1/streams", Handle: a.streams, Query: []string{"prefix", "cursor", "limit"}},
+		{Method: "POST", Path: "/v1/streams/{stream}/events", Handle: a.appendEvents, Query: []string{"expect"}},
+		{Method: "GET", Path: "/v1/streams/{stream}/events", Handle: a.readStream, Query: reading},
+		{Method: "POST", Path: "/v1/streams/{stream}/links", Handle: a.appendLinks, Query: []string{"expect"}},
+		{Method: "HEAD", Path: "/v1/streams/{stream}/events", Handle: a.readStream, Query: reading},
+		{Method: "GET", Path: "/v1/events", Handle: a.readAll, Query: reading},
+		{Method: "GET", Path: "/v1/events/{id}", Handle: a.event},
+		{Method: "POST", Path: "/v1/transactions", Handle: a.transaction},
+		{Method: "GET", Path: "/v1/subscriptions", Handle: a.listSubscriptions, Query: []string{"prefix", "cursor", "limit", "transient"}},
+		{Method: "PUT", Path: "/v1/subscriptions/{subscription}", Handle: a.putSubscription, Query: []string{"create"}},
+		{Method: "GET", Path: "/v1/subscriptions/{subscription}", Handle: a.getSubscription},
+		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}", Handle: a.deleteSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/pause", Handle: a.pauseSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/resume", Handle: a.resumeSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/reset", Handle: a.resetSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/fetch", Handle: a.fetch},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/ack", Handle: a.ackFetched},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/nack", Handle: a.nackFetched},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/extend", Handle: a.extendFetched},
+		{Method: "GET", Path: "/v1/subscriptions/{subscription}/parked", Handle: a.listParked, Query: []string{"after", "limit"}},
+		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}/parked", Handle: a.dropParked, Query: []string{"positions", "ids", "types", "streams"}},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/parked/replay", Handle: a.replayParked},
+		{Method: "GET", Path: "/", Handle: a.landing},
+		{Method: "GET", Path: "/openapi.json", Handle: a.serveOpenAPI, Drained: true},
+		{Method: "GET", Path: "/asyncapi.json", Handle: a.serveAsyncAPI, Drained: true},
+		{Method: "GET", Path: "/docs/errors/{code}", Handle: a.explain, Drained: true},
+		{Method: "GET", Path: "/metrics", Handle: a.serveMetrics, Query: []string{"name[]"}, Drained: true},
 	}
 }
 
@@ -66,30 +68,33 @@ func routes() []route {
 type mux struct{ paths *http.ServeMux }
 
 // methods are the routes of one path.
-type methods map[string]*route
+type methods map[string]*Route
 
 // ServeHTTP is never called: a methods is only looked up.
 func (methods) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
-func newMux() *mux {
+func newMux(routes []Route) (*mux, error) {
 	m := &mux{http.NewServeMux()}
 	paths := map[string]methods{}
-	for _, r := range routes() {
-		if paths[r.path] == nil {
-			paths[r.path] = methods{}
-			pattern := r.path
+	for _, r := range routes {
+		if paths[r.Path] == nil {
+			paths[r.Path] = methods{}
+			pattern := r.Path
 			if pattern == "/" {
 				pattern = "/{$}"
 			}
-			m.paths.Handle(pattern, paths[r.path])
+			m.paths.Handle(pattern, paths[r.Path])
 		}
-		paths[r.path][r.method] = &r
+		if paths[r.Path][r.Method] != nil {
+			return nil, core.Errorf(core.CodeInvalidConfig, "there are two routes %s %s", r.Method, r.Path)
+		}
+		paths[r.Path][r.Method] = &r
 	}
-	return m
+	return m, nil
 }
 
 // find is the route of r, and the pattern of its path for the metrics.
-func (m *mux) find(r *http.Request) (*route, string, error) {
+func (m *mux) find(r *http.Request) (*Route, string, error) {
 	escaped := r.URL.EscapedPath()
 	notFound := core.Errorf(core.CodeNotFound, "there is nothing at %s", clip(r.URL.Path))
 	if clean := path.Clean(escaped); clean != escaped {
@@ -156,18 +161,18 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 		}
 		return pattern, routeErr
 	}
-	if a.draining.Load() && !found.drained {
+	if a.draining.Load() && !found.Drained {
 		return pattern, core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
 	for name := range r.URL.Query() {
-		if !slices.Contains(found.query, name) {
+		if !slices.Contains(found.Query, name) {
 			return pattern, core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", clip(name))
 		}
 	}
 	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
 		return pattern, core.Errorf(core.CodeInvalidRequest, "the query cannot be read")
 	}
-	if found.method != http.MethodPost && found.method != http.MethodPut {
+	if found.Method != http.MethodPost && found.Method != http.MethodPut {
 		if err := a.ignoreBody(w, r); err != nil {
 			return pattern, err
 		}
@@ -175,7 +180,7 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	// The mux knows the wildcards' values only after it has matched for itself.
 	_, matched := a.mux.paths.Handler(r)
 	setPathValues(r, matched)
-	return pattern, found.handle(a, w, r)
+	return pattern, found.Handle(w, r)
 }
 
 // setPathValues takes the values of a pattern's wildcards from the path. The mux

@@ -45,8 +45,8 @@ func parseDocument(t *testing.T, text []byte) openAPIDocument {
 func TestOpenAPIHasTheRoutes(t *testing.T) {
 	doc := parseDocument(t, openAPI)
 	var code, documented []string
-	for _, r := range routes() {
-		code = append(code, r.method+" "+r.path)
+	for _, r := range new(API).routes() {
+		code = append(code, r.Method+" "+r.Path)
 	}
 	ids := map[string]bool{}
 	for path, operations := range doc.Paths {
@@ -68,9 +68,9 @@ func TestOpenAPIHasTheRoutes(t *testing.T) {
 func TestOpenAPIHasTheParameters(t *testing.T) {
 	doc := parseDocument(t, openAPI)
 	wildcard := regexp.MustCompile(`\{(\w+)\}`)
-	for _, r := range routes() {
+	for _, r := range new(API).routes() {
 		var query, inPath, wildcards []string
-		for _, p := range doc.Paths[r.path][strings.ToLower(r.method)].Parameters {
+		for _, p := range doc.Paths[r.Path][strings.ToLower(r.Method)].Parameters {
 			switch p.In {
 			case "query":
 				query = append(query, p.Name)
@@ -78,14 +78,14 @@ func TestOpenAPIHasTheParameters(t *testing.T) {
 				inPath = append(inPath, p.Name)
 			}
 		}
-		for _, m := range wildcard.FindAllStringSubmatch(r.path, -1) {
+		for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
 			wildcards = append(wildcards, m[1])
 		}
-		known := slices.Clone(r.query)
+		known := slices.Clone(r.Query)
 		slices.Sort(known)
 		slices.Sort(query)
 		if !slices.Equal(known, query) || !slices.Equal(wildcards, inPath) {
-			t.Errorf("%s %s: the code has %v and %v, openapi.json has %v and %v", r.method, r.path, known, wildcards, query, inPath)
+			t.Errorf("%s %s: the code has %v and %v, openapi.json has %v and %v", r.Method, r.Path, known, wildcards, query, inPath)
 		}
 	}
 }

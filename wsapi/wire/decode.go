@@ -44,6 +44,9 @@ var (
 	}
 )
 
+// Known reports whether an op is one of this package, of either side.
+func Known(op string) bool { return clientMessages[op] != nil || serverMessages[op] != nil }
+
 // Head is what every message has, as far as it could be read.
 type Head struct {
 	Op string `json:"op"`
@@ -51,8 +54,19 @@ type Head struct {
 }
 
 // DecodeClient decodes a message of a client. The Head is filled in as far as
-// possible, so that even an error can be answered to the request it is about.
-func DecodeClient(text []byte) (Head, Message, error) { return decode(text, clientMessages) }
+// possible, so that even an error can be answered to the request it is about. A message
+// whose op is none of this package is an *Other.
+func DecodeClient(text []byte) (Head, Message, error) {
+	h, m, err := decode(text, clientMessages)
+	if err == nil || core.AsError(err).Code != core.CodeUnknownOp {
+		return h, m, err
+	}
+	other := &Other{Text: text}
+	if err := json.Unmarshal(text, other); err != nil {
+		return h, nil, requestError(err)
+	}
+	return h, other, nil
+}
 
 // DecodeServer decodes a message of a server. An op that is not known is no
 // error: the Message is nil.

@@ -3,6 +3,8 @@ package wire
 import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 // Encode appends a message of this package to dst, with its op set. The data and
@@ -59,4 +61,19 @@ func setOp(m Message) {
 	default:
 		panic("wire: not a message")
 	}
+}
+
+// AppendFields appends the fields of an object to one that was begun and has some. v is
+// encoded as an object; nil has no fields.
+func AppendFields(dst []byte, v any) ([]byte, error) {
+	text, err := Marshal(v)
+	switch {
+	case err != nil:
+		return dst, err
+	case string(text) == "null" || string(text) == "{}":
+		return dst, nil
+	case text[0] != '{':
+		return dst, core.Errorf(core.CodeInternal, "%T is not encoded as an object", v)
+	}
+	return append(append(dst, ','), text[1:len(text)-1]...), nil
 }

@@ -70,6 +70,17 @@ type (
 		Incarnation  string         `json:"incarnation,omitzero"` // that was joined before, and no other
 	}
 
+	// Other is a message of an op that is not here: an extension of the server may
+	// have it. It has what all requests may have; Text is all of it.
+	Other struct {
+		Op        string  `json:"op"`
+		ID        uint64  `json:"id"`
+		Sub       uint64  `json:"sub,omitzero"`
+		Credit    *Amount `json:"credit,omitzero"`
+		TimeoutMs int64   `json:"timeoutMs,omitzero"`
+		Text      []byte  `json:"-"`
+	}
+
 	// Credit allows a sub more.
 	Credit struct {
 		Op     string `json:"op"`

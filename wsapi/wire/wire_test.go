@@ -495,7 +495,7 @@ func FuzzMessage(f *testing.F) {
 // decodeIsClient tells the messages that this side encodes itself.
 func decodeIsClient(m wire.Message) bool {
 	switch m.(type) {
-	case *wire.AppendRequest, *wire.Events, *wire.OK:
+	case *wire.AppendRequest, *wire.Events, *wire.OK, *wire.Other:
 		return false
 	}
 	return true

@@ -52,30 +52,12 @@ func (c *conn) dispatchText(text []byte) error {
 		c.refuse(head.ID, err)
 		return nil
 	}
-	switch m := m.(type) {
-	case *wire.Hello:
-		c.refuse(m.ID, core.Errorf(core.CodeInvalidRequest, "hello was said before"))
-	case *wire.AppendRequest:
-		c.appendText(m)
-	case *wire.ReadRequest:
-		c.startRead(m)
-	case *wire.Subscribe:
-		c.subscribe(m)
-	case *wire.Credit:
-		c.credit(m)
-	case *wire.Unsubscribe:
-		c.unsubscribe(m)
-	case *wire.Ack:
-		c.ack(m)
-	case *wire.Nack:
-		c.nack(m)
-	case *wire.Extend:
-		c.extend(m)
-	case *wire.Cancel:
-		c.cancelCall(m.ID)
-	case *wire.Ping:
-		c.out.text(wire.Encode(nil, &wire.Pong{N: m.N}))
+	act := c.server.ops[head.Op]
+	if act == nil {
+		c.refuse(head.ID, core.Errorf(core.CodeUnknownOp, "op %.80q is not known", head.Op))
+		return nil
 	}
+	act(c, m)
 	return nil
 }
 

@@ -10,6 +10,20 @@
 //     the client's credit and by the connection's outbox.
 //   - Every wait has a deadline, every queue a bound (requests.Limits).
 //
+// # Where things are
+//
+//	server.go      Server: it accepts connections and closes them
+//	conn.go        a connection: its reader and its writer
+//	ops.go         the table of ops: a new one goes here
+//	dispatch.go    how a message becomes an op, and a request a call
+//	calls.go       requests that wait for their answers
+//	appends.go, reads.go, follow.go, named.go    the ops, by what they serve
+//	sub.go         what follows, consumers and the streams of extensions share
+//	consumer.go    consumers of named subscriptions
+//	extension.go   ops and subs that other packages add
+//	outbox.go      what waits to be written
+//	socket.go      the WebSocket itself
+//
 // # Goroutines
 //
 // A connection has one reader, which also submits its appends, and one writer, which

@@ -44,15 +44,20 @@ type Config struct {
 	Registry prometheus.Registerer
 	Logger   *slog.Logger
 
-	// Version, Node and Features are told by welcome.
+	// Version, Node and Features are sent in welcome.
 	Version, Node string
 	Features      []string
+
+	// Ops and Subs are those of extensions.
+	Ops  []Op
+	Subs []Sub
 }
 
 // Server serves connections.
 type Server struct {
 	config     Config
 	metrics    *metrics
+	ops        map[string]op
 	compressor *wire.Compressor
 	upgrader   websocket.Upgrader
 
@@ -76,6 +81,9 @@ func NewServer(config Config) (*Server, error) {
 		Error:           func(http.ResponseWriter, *http.Request, int, error) {},
 	}
 	var err error
+	if s.ops, err = newOps(&config); err != nil {
+		return nil, err
+	}
 	s.metrics, err = newMetrics(config.Registry)
 	return s, err
 }

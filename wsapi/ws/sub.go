@@ -123,11 +123,17 @@ func (ss *subs) remove(s *sub) {
 
 // subscribe starts a follow, or joins a named subscription.
 func (c *conn) subscribe(m *wire.Subscribe) {
-	s, err := c.newSub(m)
-	var open opening
-	if err == nil {
-		open, err = c.opening(m)
+	open, err := c.opening(m)
+	if err != nil {
+		c.refuse(m.ID, err)
+		return
 	}
+	c.startSub(m, open)
+}
+
+// startSub starts a sub in a goroutine of its own.
+func (c *conn) startSub(m *wire.Subscribe, open opening) {
+	s, err := c.newSub(m)
 	if err != nil {
 		c.refuse(m.ID, err)
 		return

@@ -1,0 +1,20 @@
+package wsapi
+
+import "github.com/gyre-events/gyre/wsapi/ws"
+
+// Extension adds to the API what this package does not know, such as plugins. Its entries
+// are of the same kinds as the API's own, which they may not replace.
+type Extension struct {
+	// Feature is listed among the features in welcome and GET /v1/server.
+	Feature string
+	Routes  []Route
+	Ops     []Op
+	Subs    []Sub
+}
+
+// What an Extension adds to WebSocket connections.
+type (
+	Op     = ws.Op
+	Sub    = ws.Sub
+	Stream = ws.Stream
+)
