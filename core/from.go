@@ -3,11 +3,17 @@ package core
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// The JSON form of a From is "start", "end", or an object with one of cursor,
-// position, version and time.
+// The JSON form of a From is "start" or "end" ("origin" and "current" are taken too), or
+// an object with one of these:
+//
+//	position, version  the first event to be delivered, inclusive
+//	after              an object with one of these two: the last event before
+//	cursor             a place in one particular log, behind an event
+//	time               of the first event, recorded then or later
 
 // MarshalJSON writes the form.
 func (f From) MarshalJSON() ([]byte, error) {
@@ -19,11 +25,11 @@ func (f From) MarshalJSON() ([]byte, error) {
 	case FromEnd:
 		return []byte(`"end"`), nil
 	case AfterVersion:
-		name, value = "version", f.N
+		name, value = "version", f.N+1
 	case FromTime:
 		name, value = "time", f.Time.UTC().Format(time.RFC3339Nano)
 	default:
-		name, value = "position", f.N
+		name, value = "position", f.N+1
 		if f.Log != "" {
 			name, value = "cursor", Cursor{Log: f.Log, Position: f.N}.String()
 		}
@@ -34,48 +40,67 @@ func (f From) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON takes the form and nothing else: the error is invalid_cursor.
 func (f *From) UnmarshalJSON(text []byte) error {
 	switch string(text) {
-	case `"start"`, "null":
+	case `"start"`, `"origin"`, "null":
 		*f = From{}
 		return nil
-	case `"end"`:
+	case `"end"`, `"current"`:
 		*f = From{Kind: FromEnd}
 		return nil
 	}
+	name, value, err := oneField(text, "cursor", "position", "version", "time", "after")
+	if err != nil {
+		return err
+	}
+	if name != "after" {
+		return f.take(name, value)
+	}
+	if name, value, err = oneField(value, "position", "version"); err != nil {
+		return err
+	}
+	return f.takeNumber(name, value, false)
+}
+
+// oneField is the one field of an object that is set, of those that it may have.
+func oneField(text []byte, names ...string) (name string, value []byte, err error) {
 	var fields map[string]json.RawMessage
 	if len(text) == 0 || text[0] != '{' || json.Unmarshal(text, &fields) != nil {
-		return Errorf(CodeInvalidCursor, "from cannot be %s", clip(string(text)))
+		return "", nil, Errorf(CodeInvalidCursor, "a place cannot be %s", clip(string(text)))
 	}
 	set := 0
-	for _, name := range []string{"cursor", "position", "version", "time"} {
-		value, ok := fields[name]
-		if !ok || string(value) == "null" {
-			continue
-		}
-		set++
-		if err := f.take(name, value); err != nil {
-			return err
+	for _, n := range names {
+		if v, ok := fields[n]; ok && string(v) != "null" {
+			name, value = n, v
+			set++
 		}
 	}
 	if set != 1 {
-		return Errorf(CodeInvalidCursor, "from names one of cursor, position, version and time")
+		return "", nil, Errorf(CodeInvalidCursor, "a place has one of %s", strings.Join(names, ", "))
+	}
+	return name, value, nil
+}
+
+// takeNumber sets f to the place of a position or version.
+func (f *From) takeNumber(name string, value []byte, inclusive bool) error {
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	if err != nil || n > MaxNumber || n == MaxNumber && !inclusive {
+		return Errorf(CodeInvalidCursor, "a place cannot have the %s %s", name, clip(string(value)))
+	}
+	if inclusive {
+		n = max(n, 1) - 1
+	}
+	*f = From{Kind: AfterPosition, N: n}
+	if name == "version" {
+		f.Kind = AfterVersion
 	}
 	return nil
 }
 
 // take sets f to the place that a field names.
 func (f *From) take(name string, value []byte) error {
-	wrong := Errorf(CodeInvalidCursor, "from cannot have the %s %s", name, clip(string(value)))
 	if name == "position" || name == "version" {
-		n, err := strconv.ParseUint(string(value), 10, 64)
-		if err != nil || n > MaxNumber {
-			return wrong
-		}
-		*f = From{Kind: AfterPosition, N: n}
-		if name == "version" {
-			f.Kind = AfterVersion
-		}
-		return nil
+		return f.takeNumber(name, value, true)
 	}
+	wrong := Errorf(CodeInvalidCursor, "a place cannot have the %s %s", name, clip(string(value)))
 	var text string
 	if json.Unmarshal(value, &text) != nil {
 		return wrong

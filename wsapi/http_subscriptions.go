@@ -129,7 +129,7 @@ func (a *API) resumeSubscription(w http.ResponseWriter, r *http.Request) error {
 	return a.controlSubscription(w, r, Subscriptions.Resume)
 }
 
-// resetBody is where a subscription is to go on, exclusive.
+// resetBody is where a subscription is to continue.
 type resetBody struct {
 	To *wire.From `json:"to"`
 }

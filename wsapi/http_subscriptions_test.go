@@ -26,7 +26,7 @@ func TestSubscriptionsOverHTTP(t *testing.T) {
 		{"PUT", "/v1/subscriptions/a", ``, 201, `"stream":"$all","from":"start","filter":{},"map":null,"partitionBy":"none","concurrencyLimit":1,"bufferSize":64,"checkpointThreshold":1,"checkpointAfterMs":0,"ackTimeoutMs":30000,"retry":{"max":10,"minMs":100,"maxMs":30000,"then":"park"},"onPark":"continue","paused":false,"state":"idle","start":0,"checkpoint":0,"finished":0,"lag":3,`},
 		{"PUT", "/v1/subscriptions/a", `{}`, 200, `"name":"a"`},
 		{"PUT", "/v1/subscriptions/a?create=true", `{"bufferSize":1}`, 409, `bufferSize is 64, not 1`},
-		{"PUT", "/v1/subscriptions/b", `{"from":{"position":2},"map":["x"],"filter":{"types":["A*"],"expr":"true"},"paused":true}`, 201, `"from":{"position":2},"filter":{"types":["A*"],"expr":"true"},"map":["x"],`},
+		{"PUT", "/v1/subscriptions/b", `{"from":{"after":{"position":2}},"map":["x"],"filter":{"types":["A*"],"expr":"true"},"paused":true}`, 201, `"from":{"position":3},"filter":{"types":["A*"],"expr":"true"},"map":["x"],`},
 		{"GET", "/v1/subscriptions/b", "", 200, `"state":"paused","start":2,"checkpoint":2,"finished":2,"lag":1,`},
 		{"GET", "/v1/subscriptions?limit=1", "", 200, `"cursor":"YQ","end":false}`},
 		{"GET", "/v1/subscriptions?cursor=YQ", "", 200, `"name":"b"`},

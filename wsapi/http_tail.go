@@ -73,9 +73,9 @@ func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
 		return f, err
 	}
 	switch from := q.Get("from"); from {
-	case "", "start":
+	case "", "start", "origin":
 		return f, nil
-	case "end":
+	case "end", "current":
 		f.From.Kind = core.FromEnd
 		return f, nil
 	}

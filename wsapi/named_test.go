@@ -517,7 +517,7 @@ func TestNamedIsManaged(t *testing.T) {
 		post("/resume", "", 200)
 		l.wants(first(3, 4)...)
 		l.until("live")
-		post("/reset", `{"to":{"position":1}}`, 200)
+		post("/reset", `{"to":{"position":2}}`, 200)
 		l.ends("subscription_interrupted", true)
 		l = n.listen(protocol, "a/b", "")
 		l.wants(first(2, 3)...)
@@ -557,7 +557,7 @@ func TestNamedTransient(t *testing.T) {
 		stored.ack(1)
 		n.checkpoint("cache", 1)
 		for range 2 {
-			l := n.listen(protocol, "cache", `,"transient":true,"options":{"from":{"position":1},"filter":{"streams":["s-*"]}}`)
+			l := n.listen(protocol, "cache", `,"transient":true,"options":{"from":{"position":2},"filter":{"streams":["s-*"]}}`)
 			l.wants(first(2, 3, 4)...)
 			l.until("live")
 			l.ok(`{"op":"ack","id":3,"sub":1,"upTo":4}`)

@@ -16,7 +16,7 @@ import (
 )
 
 // definitionHelp explains the flags of a definition.
-const definitionHelp = `--from says where a new subscription begins: origin (the default), current, a number (a
+const definitionHelp = `--from says where a new subscription begins: start (the default), end, a number (a
 version, or position of $all, the first to be delivered), a time, or a cursor.
 
 --types and --streams take patterns, in which * stands for any characters; --where an
@@ -49,7 +49,7 @@ func (f *definitionFlags) register(cmd *cobra.Command) {
 	f.set = pflag.NewFlagSet("definition", pflag.ContinueOnError)
 	s := f.set
 	s.StringVar(&f.stream, "stream", d.Stream, "the stream to subscribe to")
-	s.StringVar(&f.from, "from", "origin", "where it begins: origin, current, N, a time or a cursor")
+	s.StringVar(&f.from, "from", "start", "where it begins: start, end, N, a time or a cursor")
 	s.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	s.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
 	s.StringVar(&f.where, "where", "", "only events for which this expression is true")
@@ -99,21 +99,14 @@ func (f *definitionFlags) definition() (*subscriptions.Definition, error) {
 	return &d, d.Validate()
 }
 
-// parsePlace reads a place of a stream: what parseFrom does, the names of the log's ends
-// that subscriptions have, and times.
+// parsePlace reads a place of a stream: what parseFrom does, and times.
 func parsePlace(s, stream string) (core.From, error) {
-	switch s {
-	case "origin":
-		return core.From{Kind: core.FromStart}, nil
-	case "current":
-		return core.From{Kind: core.FromEnd}, nil
-	}
 	if t, ok := core.ParseTime(s); ok {
 		return core.From{Kind: core.FromTime, Time: t}, nil
 	}
 	from, err := parseFrom(s, stream)
 	if err != nil {
-		return from, usagef("origin, current, a number, a time such as 2026-11-23T10:00:00Z, or a cursor").because("%q is not a place of a log", s)
+		return from, usagef("start, end, a number, a time such as 2026-11-23T10:00:00Z, or a cursor").because("%q is not a place of a log", s)
 	}
 	return from, nil
 }

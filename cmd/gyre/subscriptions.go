@@ -289,7 +289,7 @@ const resetHelp = `Move the checkpoint of a subscription. What comes after the p
 the first time; what comes before it is not. Subscribers join again by themselves. Parked
 events stay parked.
 
---to takes origin, current, a number (a version, or position of $all, the first to be
+--to takes start, end, a number (a version, or position of $all, the first to be
 delivered), a time, or a cursor.`
 
 func newSubscriptionsReset(a *app) *cobra.Command {
@@ -298,12 +298,12 @@ func newSubscriptionsReset(a *app) *cobra.Command {
 		Use:   "reset NAME --to PLACE",
 		Short: "Move the checkpoint of a subscription",
 		Long:  resetHelp,
-		Example: `  gyre subscriptions reset billing --to origin
+		Example: `  gyre subscriptions reset billing --to start
   gyre subscriptions reset billing --to 2026-11-23T10:00:00Z`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if to == "" {
-				return usagef("--to origin").because("say where the subscription is to go on")
+				return usagef("--to start").because("say where the subscription is to go on")
 			}
 			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
 				info, err := all.Info(ctx, args[0])

@@ -67,9 +67,9 @@ func newTail(a *app) *cobra.Command {
 // begin after.
 func parseFrom(s, stream string) (core.From, error) {
 	switch s {
-	case "start":
+	case "start", "origin":
 		return core.From{Kind: core.FromStart}, nil
-	case "end":
+	case "end", "current":
 		return core.From{Kind: core.FromEnd}, nil
 	}
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n <= core.MaxNumber {

@@ -43,5 +43,5 @@ func (x *Expect) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-// From is where a follow begins, exclusive. core has its form.
+// From is where a follow begins. core has its form.
 type From = core.From

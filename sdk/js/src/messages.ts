@@ -14,9 +14,9 @@ export interface Filter {
 }
 
 /**
- * Where to begin: what is delivered comes after it. A cursor is a place in one
- * particular log, as a Follow gave it; a time means the first event recorded at or
- * after it.
+ * Where to begin: at the first event of a position or version, or after one. A cursor is
+ * a place in one particular log, behind an event, as a Follow gave it; a time means the
+ * first event recorded at or after it.
  */
 export type From =
   | "start"
@@ -24,6 +24,7 @@ export type From =
   | { readonly cursor: string }
   | { readonly position: number }
   | { readonly version: number }
+  | { readonly after: { readonly position: number } | { readonly version: number } }
   | { readonly time: string };
 
 export interface PreparedAppend {

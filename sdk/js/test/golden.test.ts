@@ -233,8 +233,8 @@ const written: Record<string, () => string> = {
   "subscribe from the start": () => follow("start"),
   "subscribe from the end": () => follow("end"),
   "subscribe after a cursor": () => follow({ cursor: "k3f9.10012" }, { streams: ["order-*"], types: ["Order*"] }),
-  "subscribe after a position": () => follow({ position: 7 }),
-  "subscribe after a version": () => follow({ version: 7 }, undefined, "s"),
+  "subscribe after a position": () => follow({ position: 8 }),
+  "subscribe after a version": () => follow({ version: 8 }, undefined, "s"),
   "subscribe from a time": () => follow({ time: "2026-11-23T10:00:00.123Z" }),
   "subscribe to a named subscription": () =>
     messages.namedText(6, 2, {

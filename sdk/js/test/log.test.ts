@@ -126,7 +126,7 @@ for (const [mode, o] of Object.entries(modes)) {
     assert.deepEqual(await versions({ from: 2 }), [2, 3, 4]);
     assert.deepEqual(await versions({ backward: true }), [4, 3, 2, 1]);
 
-    const f = c.follow("$all", { from: { position: 1 }, filter: { types: ["A", "Null"] } });
+    const f = c.follow("$all", { from: { after: { position: 1 } }, filter: { types: ["A", "Null"] } });
     const live = take(f, 3);
     await f.started();
     await c.append("other", [
@@ -148,7 +148,7 @@ for (const [mode, o] of Object.entries(modes)) {
       [7],
     );
     assert.deepEqual(
-      (await take(c.follow("other", { from: { version: 2 } }), 1)).map((e) => e.data),
+      (await take(c.follow("other", { from: { version: 3 } }), 1)).map((e) => e.data),
       [3],
     );
   });

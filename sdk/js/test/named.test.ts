@@ -132,7 +132,7 @@ for (const json of [false, true]) {
     const [c, worker] = [await node.client(t), await node.client(t, { json })];
     const [rounds, each] = [3, 40];
     await c.append("s", { type: "A", data: "before" });
-    const subscriber = worker.subscribe("cache", { transient: true, options: { stream: "s", bufferSize: 5, from: { version: 1 } } });
+    const subscriber = worker.subscribe("cache", { transient: true, options: { stream: "s", bufferSize: 5, from: { version: 2 } } });
     const deliveries: AsyncIterator<Delivery> = subscriber[Symbol.asyncIterator]();
     let [last, again] = [1, 0];
     for (let round = 1; round <= rounds; round++) {

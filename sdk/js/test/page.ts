@@ -22,7 +22,7 @@ export async function everyMode(url: string): Promise<string[]> {
     await c.append(stream, events, { expect: "no_stream" });
     const wrong = await c.append(stream, events, { expect: 7 }).catch((e: unknown) => e);
     const text = await c.append(stream, { type: "B", dataText: '{"big":1E400,"n":1.10}' });
-    const follow = c.follow(stream, { from: { version: 0 } });
+    const follow = c.follow(stream, { from: { version: 1 } });
     let n = 0;
     for await (const e of follow) {
       if (e.version <= 200 && (e.data as { i: number }).i !== n) return [`${stream}: event ${n} is ${e.dataText}`];
