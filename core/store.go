@@ -79,8 +79,9 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 }
 
 // Submit queues c and returns. It blocks only while the queue is full. done is called
-// exactly once with the answer, possibly before Submit returns; it must not block or
-// call the Store.
+// exactly once with the answer, possibly before Submit returns. It must not block or
+// call the Store: it runs on a worker of the committer, which calls up to 1,024 of them
+// in a row.
 //
 // Two Commits of one goroutine are applied in the order of submission if one writes a
 // stream or a record that the other writes or checks, whatever they expect. ctx

@@ -174,7 +174,12 @@ func TestAdvanceEpoch(t *testing.T) {
 	if o := commit(t, old, event("a")); !errors.Is(o.Err, core.CodeStaleEpoch) {
 		t.Errorf("opened under epoch 1: %+v", o)
 	}
-	if o := commit(t, log.Open(), event("a")); o.Err != nil {
+	h := log.Open()
+	log.Replace() // the epoch stays
+	if state := h.State(); state.Epoch != 2 {
+		t.Errorf("%+v", state)
+	}
+	if o := commit(t, h, event("a")); o.Err != nil {
 		t.Errorf("opened under epoch 2: %+v", o)
 	}
 }
