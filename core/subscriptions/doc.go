@@ -10,8 +10,10 @@
 //     overtaken ends, and its subscribers are told to come back.
 //   - A parked event is stored before anything passes it. The event stays in the log;
 //     its record has the reason, the attempts and their failures.
-//   - An event that its filter, key or map fails on is parked with the reason, and
-//     never skipped.
+//   - An event that its filter, key or map fails on, or costs too much for, is parked with
+//     the reason, and never skipped. A transient subscription has nothing parked: it passes
+//     the event over and counts it.
+//   - Ending a subscription or the Owner never waits for an expression.
 //   - A subscription that is deleted and created again never meets what was left.
 //   - Subscribers pull: a slow one costs its buffer, and only its own subscription.
 //

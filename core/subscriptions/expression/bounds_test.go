@@ -95,10 +95,13 @@ func batchOf(t testing.TB, data ...[]byte) core.Batch {
 func bounded(t testing.TB, c *Compiler, source string, data ...[]byte) {
 	t.Helper()
 	for _, s := range []subscriptions.Source{{Filter: source}, {Key: source}, {Map: source}} {
-		before := allocated()
+		before, began := allocated(), time.Now()
 		p, err := c.Compile(s)
-		if used := allocated() - before; used > mostCompiled {
-			t.Errorf("%.80s: compiling allocates %d MiB", source, used>>20)
+		if used, took := allocated()-before, time.Since(began); used > mostCompiled || took > mostTime {
+			t.Errorf("%.80s: compiling allocates %d MiB in %s", source, used>>20, took)
+		}
+		if err != nil && len(err.Error()) > maxFaultBytes {
+			t.Errorf("%.80s: an error of %d bytes", source, len(err.Error()))
 		}
 		if err != nil {
 			if !errors.Is(err, core.CodeInvalidExpression) {

@@ -226,7 +226,7 @@ func (b *builder) matches(args []ast.Expr) (node, error) {
 	}
 	p, err := compilePattern(string(source), b.patterns)
 	if err != nil {
-		return nil, fmt.Errorf("the pattern of matches: %w", err)
+		return nil, fmt.Errorf("the pattern of matches: %s", clip(err.Error(), 200))
 	}
 	b.patterns -= p.size
 	text, err := b.build(args[0])

@@ -113,7 +113,7 @@ func lastOfEach(sorted []entry) []entry {
 
 // find returns the value of a key.
 func (m *machine) find(o *object, key value) (v value, found bool, err error) {
-	at := -1
+	var at int
 	if text, ok := key.(types.String); ok {
 		if err := m.spendText(len(text) * bits.Len(uint(o.texts))); err != nil {
 			return nil, false, err
