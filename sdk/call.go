@@ -21,15 +21,17 @@ type call struct {
 	// that is not worth it.
 	coded    []byte
 	codec    wire.Codec
-	deadline time.Time
+	deadline time.Time // zero is none
 	isAppend bool
 	// bound is one that has a meaning on its connection only, such as a subscribe: it
-	// takes no room, and is not sent again.
-	bound   bool
-	watched bool // ends with its context although nobody waits for it
-	stop    func() bool
-	batch   core.Batch // of a read: the events that came ahead of the ok
-	done    func(answer)
+	// takes no room, and is not sent again. done is called with the loss of the
+	// connection if answered is set, and never otherwise.
+	bound    bool
+	answered bool
+	watched  bool // ends with its context although nobody waits for it
+	stop     func() bool
+	batch    core.Batch // of a read: the events that came ahead of the ok
+	done     func(answer)
 }
 
 // answer is what a request was answered with: one of the fields.
@@ -212,7 +214,7 @@ func (c *Client) watchDeadlines() {
 		var late []*call
 		c.mu.Lock()
 		for _, k := range c.calls {
-			if k.deadline.Before(now) {
+			if !k.deadline.IsZero() && k.deadline.Before(now) {
 				late = append(late, k)
 			}
 		}

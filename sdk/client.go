@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"crypto/tls"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
@@ -209,18 +210,28 @@ func (c *Client) attach(s *session) {
 	}
 }
 
-// detach notes that there is no session, and why.
+// detach notes that there is no session, and why. attach subscribes anew what is left.
 func (c *Client) detach(why *core.Error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.session, c.down = nil, why
+	var lost []*call
 	for id, call := range c.calls {
 		if call.bound {
 			delete(c.calls, id)
+			lost = append(lost, call)
 		}
 	}
-	for _, f := range c.subs {
-		f.interrupted(why) // attach subscribes anew
+	subs := maps.Clone(c.subs)
+	c.mu.Unlock()
+	for num, f := range subs {
+		if !f.disconnected(why) {
+			c.forget(num, f, why)
+		}
+	}
+	for _, call := range lost {
+		if call.answered {
+			call.done(answer{err: core.Errorf(core.CodeLeaseLost, "the connection was lost before the answer: %w", why)})
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -49,7 +50,7 @@ func TestCommitFramesAreSentAgain(t *testing.T) {
 		if _, _, err := c.ReadMessage(); err != nil {
 			t.Error(err)
 		}
-		say(websocket.TextMessage, wire.Encode(nil, &wire.Welcome{ID: 1, Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}}))
+		say(websocket.TextMessage, wire.Encode(nil, &wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}}))
 		n := connections.Add(1)
 		f := hear()
 		switch n {

@@ -177,7 +177,7 @@ func agreedAnew(t *testing.T, nodes []string, want []wire.Codec) {
 		n := int(connections.Add(1))
 		name := nodes[n-1]
 		limits := wire.Limits{Frame: 5 << 20, Inflight: 10}
-		if err := c.WriteMessage(websocket.TextMessage, wire.Encode(nil, &wire.Welcome{ID: 1, Limits: limits, Compress: name})); err != nil {
+		if err := c.WriteMessage(websocket.TextMessage, wire.Encode(nil, &wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: limits, Compress: name})); err != nil {
 			t.Error(err)
 		}
 		_, message, err := c.ReadMessage()

@@ -39,7 +39,12 @@ func (s *Subscriber) Consume(ctx context.Context, handle Handler) error {
 		running.Go(func() { errs[i] = s.work(ctx, handle) })
 	}
 	running.Wait()
-	s.flush()
+	s.mu.Lock()
+	l := s.lease
+	s.mu.Unlock()
+	if l != nil {
+		l.flush()
+	}
 	return errs[0]
 }
 
@@ -54,7 +59,7 @@ func (s *Subscriber) work(ctx context.Context, handle Handler) error {
 		for d := range one.Events() {
 			reply(d, handle(handling, d))
 		}
-		s.handled(one.lease, one.Count, one.credit)
+		one.handled()
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
-	"github.com/gyre-events/gyre/wsapi/wire"
+	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
 const (
@@ -29,36 +29,23 @@ type Delivery struct {
 	// Attempt says how often the event was sent, this time included.
 	Attempt uint64
 
-	by    *Subscriber
-	lease uint64
+	lease *lease
 }
 
 // Ack says that the event was handled: it is not sent again. Acks wait a moment for
 // others to go with, but not when the server waits for them.
-func (d Delivery) Ack() error { return d.by.ack(d.lease, false, d.Position) }
+func (d Delivery) Ack() error { return d.lease.ack(false, d.Position) }
 
 // Nack gives the event back: to be sent again, parked or passed over, or to stop the
 // subscription. To be sent again it rests for n.Delay, which is none if that is 0, or as the
 // subscription's policy says with delivery.ByPolicy.
 func (d Delivery) Nack(n delivery.Nack) error {
-	m := &wire.Nack{Sub: d.by.num, Positions: []uint64{d.Position}, Action: string(n.Action), Reason: n.Reason}
-	if n.Delay >= 0 {
-		ms := n.Delay.Milliseconds()
-		m.DelayMs = &ms
-	}
-	return d.by.tell(d.lease, 1, func(id uint64) wire.Message {
-		m.ID = id
-		return m
-	})
+	return d.lease.answer(1, subscriptions.Answer{Kind: subscriptions.Nack, Positions: []uint64{d.Position}, Nack: n})
 }
 
 // Extend asks for at least so long from now to ack the event.
 func (d Delivery) Extend(more time.Duration) error {
-	m := &wire.Extend{Sub: d.by.num, Positions: []uint64{d.Position}, Ms: max(more.Milliseconds(), 1)}
-	return d.by.tell(d.lease, 0, func(id uint64) wire.Message {
-		m.ID = id
-		return m
-	})
+	return d.lease.answer(0, subscriptions.Answer{Kind: subscriptions.Extend, Positions: []uint64{d.Position}, Extend: more})
 }
 
 // Deliveries are events that were sent together, in the order they were sent in: that
@@ -68,8 +55,7 @@ type Deliveries struct {
 
 	attempts []uint64
 	credit   int // bytes that they took
-	by       *Subscriber
-	lease    uint64
+	lease    *lease
 }
 
 // Events gives them one by one.
@@ -77,7 +63,7 @@ func (d Deliveries) Events() iter.Seq[Delivery] {
 	return func(yield func(Delivery) bool) {
 		i := 0
 		for e := range d.Batch.Events() {
-			if !yield(Delivery{Event: e, Attempt: d.attempts[i], by: d.by, lease: d.lease}) {
+			if !yield(Delivery{Event: e, Attempt: d.attempts[i], lease: d.lease}) {
 				return
 			}
 			i++
@@ -94,7 +80,7 @@ func (d Deliveries) Ack() error {
 	for e := range d.Batch.Events() {
 		positions = append(positions, e.Position)
 	}
-	return d.by.ack(d.lease, true, positions...)
+	return d.lease.ack(true, positions...)
 }
 
 // cut splits off the first events that fit l, at least one if there is any.
@@ -109,10 +95,20 @@ func (d Deliveries) cut(l core.Limit) (head, tail Deliveries) {
 	return head, tail
 }
 
-// lease is a Subscriber's time on one session. Subscriber.mu protects it.
+// handled gives the credit of events back, when it is enough.
+func (d Deliveries) handled() {
+	if d.Count > 0 {
+		d.lease.handled(d.Count, d.credit)
+	}
+}
+
+// lease is a Subscriber's time on one connection. Acks and credit wait in it for others
+// to go with.
 type lease struct {
-	number     uint64   // counts up with each
-	on         *session // nil between two
+	*joined
+	by *Subscriber
+
+	// by.mu protects the fields below.
 	unanswered int      // events that were received, and not acked or nacked
 	acks       []uint64 // to be sent
 	timer      *time.Timer
@@ -120,30 +116,29 @@ type lease struct {
 	events, bytes int
 }
 
-// begin begins the next lease.
-func (l *lease) begin(on *session) {
-	l.end()
-	l.number, l.on = l.number+1, on
-}
-
-// end ends a lease, if there is one.
-func (l *lease) end() {
-	l.on, l.unanswered, l.acks, l.events, l.bytes = nil, 0, nil, 0, 0
+// drop forgets what waits. by.mu is held.
+func (l *lease) drop() {
+	l.acks = nil
 	if l.timer != nil {
 		l.timer.Stop()
 	}
 }
 
-// is says whether it is the lease of that number, and not over.
-func (l *lease) is(number uint64) bool { return l.on != nil && l.number == number }
+// lost is the error of an answer after the lease has ended. by.mu is held.
+func (l *lease) lost() error {
+	if l.by.err != nil {
+		return core.Errorf(core.CodeLeaseLost, "the subscriber has ended: %w", l.by.err)
+	}
+	return core.Errorf(core.CodeLeaseLost, "the connection was lost after the event was sent")
+}
 
-// ack acks events of a lease, now or when it is time to send acks.
-func (s *Subscriber) ack(number uint64, now bool, positions ...uint64) error {
+// ack acks events, now or when it is time to send acks.
+func (l *lease) ack(now bool, positions ...uint64) error {
+	s := l.by
 	s.mu.Lock()
-	l := &s.lease
-	if !l.is(number) {
+	if s.lease != l {
 		defer s.mu.Unlock()
-		return s.leaseLost()
+		return l.lost()
 	}
 	first := len(l.acks) == 0
 	l.acks = append(l.acks, positions...)
@@ -151,110 +146,70 @@ func (s *Subscriber) ack(number uint64, now bool, positions ...uint64) error {
 	now = now || len(l.acks) >= ackBatch || len(l.acks) >= l.unanswered
 	if first && !now {
 		if l.timer == nil {
-			l.timer = time.AfterFunc(ackDelay, s.flush)
+			l.timer = time.AfterFunc(ackDelay, l.flush)
 		} else {
 			l.timer.Reset(ackDelay)
 		}
 	}
 	s.mu.Unlock()
 	if now {
-		s.flush()
+		l.flush()
 	}
 	return nil
-}
-
-// leaseLost is the error of an answer that comes too late. mu is held.
-func (s *Subscriber) leaseLost() error {
-	if s.err != nil {
-		return core.Errorf(core.CodeLeaseLost, "the subscriber has ended: %w", s.err)
-	}
-	return core.Errorf(core.CodeLeaseLost, "the connection was lost after the event was sent")
 }
 
 // flush sends the acks that wait.
-func (s *Subscriber) flush() {
-	c := s.client
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (l *lease) flush() {
+	s := l.by
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sendAcks()
+	acks := l.acks
+	l.acks = nil
+	l.unanswered -= min(len(acks), l.unanswered)
+	s.mu.Unlock()
+	if len(acks) > 0 {
+		l.Answer(subscriptions.Answer{Kind: subscriptions.Ack, Positions: acks}, s.refused)
+	}
 }
 
-// sendAcks is flush, with Client.mu and mu held.
-func (s *Subscriber) sendAcks() {
-	l := &s.lease
-	if len(l.acks) == 0 {
-		return
-	}
-	a := &wire.Ack{Sub: s.num, Positions: l.acks}
-	l.unanswered -= min(len(l.acks), l.unanswered)
-	on := l.on
-	s.post(func(id uint64) {
-		if a.ID = id; on.bin {
-			on.send(true, wire.AppendAck(nil, a))
-		} else {
-			on.send(false, wire.Encode(nil, a))
-		}
-	})
-	l.acks = l.acks[:0]
-}
-
-// tell sends something about an event of a lease that answers so many, after the acks
-// that wait.
-func (s *Subscriber) tell(number uint64, answers int, message func(id uint64) wire.Message) error {
-	c := s.client
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// answer says something else of so many events, after the acks that wait.
+func (l *lease) answer(events int, a subscriptions.Answer) error {
+	s := l.by
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := &s.lease
-	if !l.is(number) {
-		return s.leaseLost()
+	if s.lease != l {
+		defer s.mu.Unlock()
+		return l.lost()
 	}
-	s.sendAcks()
-	l.unanswered -= min(answers, l.unanswered)
-	s.post(func(id uint64) { l.on.send(false, wire.Encode(nil, message(id))) })
+	l.unanswered -= min(events, l.unanswered)
+	s.mu.Unlock()
+	l.flush()
+	l.Answer(a, s.refused)
 	return nil
 }
 
-// post sends a request of which only a refusal is of interest. Client.mu is held.
-func (s *Subscriber) post(send func(id uint64)) {
-	c := s.client
-	k := &call{id: c.lastID.Add(1) + 1, bound: true, deadline: time.Now().Add(requestTimeout)}
-	k.done = func(a answer) {
-		// Whoever lost the lease is told otherwise.
-		if a.err != nil && core.AsError(a.err).Code != core.CodeLeaseLost && s.options.OnRefused != nil {
-			s.options.OnRefused(a.err)
-		}
+// refused reports what the server did not take. Whoever lost the lease learns of it
+// otherwise.
+func (s *Subscriber) refused(err error) {
+	if err != nil && core.AsError(err).Code != core.CodeLeaseLost && s.options.OnRefused != nil {
+		s.options.OnRefused(err)
 	}
-	c.calls[k.id] = k
-	send(k.id)
 }
 
-// handled gives credit back for events of a lease, when it is enough.
-func (s *Subscriber) handled(number uint64, events, bytes int) {
+// handled gives credit back, when it is enough. Acks go first: what is done would
+// otherwise be in flight beside what comes.
+func (l *lease) handled(events, bytes int) {
+	s := l.by
 	s.mu.Lock()
-	l := &s.lease
-	if events == 0 || !l.is(number) {
-		s.mu.Unlock()
-		return
-	}
 	l.events += events
 	l.bytes += bytes
 	enough := s.options.Ahead <= fewAhead || l.events >= s.options.Ahead/2 || l.bytes >= creditBytes/2
-	s.mu.Unlock()
-	if !enough {
-		return
-	}
-	c := s.client
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l.is(number) && l.events > 0 {
-		s.sendAcks() // or what is done would be in flight beside what comes
-		l.on.sendCredit(&wire.Credit{Sub: s.num, Events: int64(l.events), Bytes: int64(l.bytes)})
+	var credit delivery.Credit
+	if enough {
+		credit = delivery.Credit{Events: int64(l.events), Bytes: int64(l.bytes)}
 		l.events, l.bytes = 0, 0
+	}
+	s.mu.Unlock()
+	if enough {
+		l.flush()
+		_ = l.Credit(credit) // a lease that has ended needs none
 	}
 }

@@ -101,11 +101,14 @@ func (f *follower) answered(ok *wire.OK, log string) {
 	f.done()
 }
 
-// interrupted is part of sub: the follow goes on where it was.
+// disconnected is part of sub: the follow goes on where it was.
+func (f *follower) disconnected(*core.Error) (again bool) { return true }
+
+// interrupted is part of sub.
 func (f *follower) interrupted(err *core.Error) (again bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.accepted && err.Info().Retryable
+	return comesBack(f.accepted, err)
 }
 
 // end makes Next fail once the queue is empty.
@@ -212,9 +215,9 @@ func (f *follower) receive(p parcel) {
 	notify(f.wake)
 }
 
-// told is part of sub. Of several that wait in the queue only the last means
+// reported is part of sub. Of several that wait in the queue only the last means
 // anything.
-func (f *follower) told(m *wire.Status) {
+func (f *follower) reported(m *wire.Status) {
 	cursor, err := core.ParseCursor(m.Cursor)
 	if err != nil {
 		return
@@ -228,11 +231,11 @@ func (f *follower) told(m *wire.Status) {
 	case wire.StateCatchup:
 		f.live = false
 	}
-	told := item{Delivery: core.Delivery{Cursor: f.position, Head: f.head, Live: f.live}}
+	now := item{Delivery: core.Delivery{Cursor: f.position, Head: f.head, Live: f.live}}
 	if last := len(f.queue) - 1; last >= 0 && f.queue[last].Count == 0 {
-		f.queue[last] = told
+		f.queue[last] = now
 	} else {
-		f.queue = append(f.queue, told)
+		f.queue = append(f.queue, now)
 	}
 	f.mu.Unlock()
 	notify(f.wake)

@@ -436,7 +436,7 @@ func (s *session) text(c *Client, m wire.Message, size int) error {
 		c.receive(m.Sub, p)
 	case *wire.Status:
 		if f := c.sub(m.Sub); f != nil {
-			f.told(m)
+			f.reported(m)
 		}
 	case *wire.End:
 		c.ended(m.Sub, m.Error.Err())

@@ -19,11 +19,14 @@ type sub interface {
 	// answered takes the answer of a node that has that log.
 	answered(ok *wire.OK, log string)
 	receive(p parcel)
-	told(m *wire.Status)
-	// interrupted takes the end that the server or its connection has brought, and
-	// says whether to begin again.
+	reported(m *wire.Status)
+	// disconnected takes the loss of its connection, and says whether to subscribe
+	// again on the next.
+	disconnected(err *core.Error) (again bool)
+	// interrupted takes the end, or the refusal, that the server has sent, and says
+	// whether to subscribe again.
 	interrupted(err *core.Error) (again bool)
-	// end is the last that it is told.
+	// end is the last call.
 	end(err error)
 }
 
@@ -105,27 +108,22 @@ func (c *Client) subscribe(f sub) {
 	c.session.send(false, k.message)
 }
 
-// ended takes the server's end of a sub. One that may be begun again is, after a
-// pause; the first subscribe is the caller's to repeat.
+// ended takes the server's end of a sub. One that is subscribed again is, after a pause.
 func (c *Client) ended(num uint64, err *core.Error) {
-	c.mu.Lock()
-	f := c.subs[num]
+	f := c.sub(num)
 	if f == nil {
-		c.mu.Unlock()
 		return
 	}
-	again := f.interrupted(err) || err.Code == core.CodeShuttingDown || err.Code == core.CodeTooManyRequests
-	if !again || c.options.Once {
-		delete(c.subs, num)
-		c.mu.Unlock()
-		f.end(err)
+	if !f.interrupted(err) || c.options.Once {
+		c.forget(num, f, err)
 		return
 	}
-	s := c.session
-	c.mu.Unlock()
 	if err.Code == core.CodeShuttingDown {
 		return // the next connection will do it
 	}
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
 	time.AfterFunc(minBackoff+rand.N(5*minBackoff), func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -133,6 +131,26 @@ func (c *Client) ended(num uint64, err *core.Error) {
 			c.subscribe(f)
 		}
 	})
+}
+
+// forget ends a sub, unless that was done.
+func (c *Client) forget(num uint64, f sub, err error) {
+	c.mu.Lock()
+	known := c.subs[num] == f
+	if known {
+		delete(c.subs, num)
+	}
+	c.mu.Unlock()
+	if known {
+		f.end(err)
+	}
+}
+
+// comesBack says whether a sub that outlives connections is subscribed again after its
+// server's end. The first subscribe is the caller's to repeat, unless the node has not
+// taken it.
+func comesBack(accepted bool, err *core.Error) bool {
+	return accepted && err.Info().Retryable || err.Code == core.CodeShuttingDown || err.Code == core.CodeTooManyRequests
 }
 
 // sub finds the sub of a number; nil if it is over.

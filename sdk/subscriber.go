@@ -4,9 +4,7 @@ import (
 	"context"
 	"iter"
 	"math"
-	"slices"
 	"sync"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
@@ -61,56 +59,55 @@ type Status struct {
 }
 
 // Subscriber is one consumer of a named subscription. It outlives connections: after a
-// break it subscribes again, and what was not acked by then is sent again.
+// break it joins again, and what was not acked by then is sent again.
 //
 // Next, Events and Consume are for one goroutine at a time; acks come from any.
 type Subscriber struct {
-	client     *Client
-	num        uint64
-	name       string
-	options    SubscribeOptions
-	definition []byte // of options, in JSON; nil if there is none
+	client  *Client
+	num     uint64
+	options SubscribeOptions
+	first   *wire.Subscribe // that begins it
 	start
 	wake chan struct{} // tells Next that there is something; holds 1
 
 	mu       sync.Mutex // protects the fields below
 	accepted bool
+	lease    *lease     // the present one; nil between two
+	unasked  Deliveries // what Next returned last, whose credit is not given back
+	status   Status
 	// incarnation of the subscription that was joined, and that is joined again after a
 	// break, or none is.
 	incarnation string
-	lease       lease
-	queue       []Deliveries
-	unasked     Deliveries // what Next gave last, whose credit is not given back
-	status      Status
-	place       core.Cursor // of status.Checkpoint, as the server told it; none if its Log is ""
+	place       core.Cursor // of status.Checkpoint, as the server named it; none if its Log is ""
 	err         error
 }
 
 // Subscribe joins a named subscription, and creates it if there is none. After a break
 // the Subscriber joins the same subscription again or ends: with subscription_not_found
 // if it was deleted, also where there is another of its name by then. The errors of
-// Subscribe are subscription_options_differ, subscription_in_use, too_many_subscribers, and what
-// is said of a definition that is not one.
+// Subscribe are subscription_options_differ, subscription_in_use, too_many_subscribers,
+// and those of an invalid definition.
 func (c *Client) Subscribe(ctx context.Context, name string, o SubscribeOptions) (*Subscriber, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, core.AsError(err)
 	}
-	if err := subscriptions.ValidateName(name); err != nil {
+	if o.Ahead <= 0 || o.Ahead > creditEvents {
+		o.Ahead = creditEvents
+	}
+	r := subscriptions.JoinRequest{
+		Name: name, Transient: o.Transient, Consumer: o.Consumer, Workers: o.Workers, Definition: o.Definition, AnyOptions: o.AnyOptions,
+		Credit: delivery.Credit{Events: int64(o.Ahead), Bytes: creditBytes},
+	}
+	if o.Definition == nil && !o.Transient { // as it is, or with the default definition
+		d := subscriptions.DefaultDefinition()
+		r.Definition, r.AnyOptions = &d, true
+	}
+	m, err := subscribeOf(&r)
+	if err != nil {
 		return nil, err
 	}
-	s := &Subscriber{client: c, num: c.lastID.Add(1), name: name, options: o, start: newStart(), wake: make(chan struct{}, 1)}
-	if o.Ahead <= 0 || o.Ahead > creditEvents {
-		s.options.Ahead = creditEvents
-	}
-	if o.Definition != nil {
-		err := o.Definition.Validate()
-		if err == nil {
-			s.definition, err = wire.Marshal(o.Definition)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
+	m.Sub = c.lastID.Add(1)
+	s := &Subscriber{client: c, num: m.Sub, options: o, first: m, start: newStart(), wake: make(chan struct{}, 1)}
 	s.status.State = delivery.Idle
 	if err := c.begin(ctx, s.num, s, &s.start); err != nil {
 		return nil, err
@@ -134,25 +131,32 @@ func (s *Subscriber) Next(ctx context.Context, limit core.Limit) (Deliveries, er
 	return d, err
 }
 
-// askOn gives back the credit of what Next gave last.
+// askOn gives back the credit of what Next returned last.
 func (s *Subscriber) askOn() {
 	s.mu.Lock()
 	last := s.unasked
 	s.unasked = Deliveries{}
 	s.mu.Unlock()
-	s.handled(last.lease, last.Count, last.credit)
+	last.handled()
 }
 
 // next is Next, gives no credit, and may be called by several workers at once.
 func (s *Subscriber) next(ctx context.Context, limit core.Limit) (Deliveries, error) {
-	limit.Events, limit.Bytes = max(limit.Events, 1), max(limit.Bytes, 1)
 	for {
 		if err := ctx.Err(); err != nil {
 			return Deliveries{}, core.AsError(err)
 		}
-		d, more, err := s.take(limit)
+		s.mu.Lock()
+		l, err := s.lease, s.err
+		s.mu.Unlock()
+		var d Deliveries
+		more := err != nil
+		if l != nil {
+			d, more = l.take(limit)
+			d.lease = l
+		}
 		if more {
-			notify(s.wake)
+			notify(s.wake) // for another worker
 		}
 		if d.Count > 0 || err != nil {
 			return d, err
@@ -164,30 +168,14 @@ func (s *Subscriber) next(ctx context.Context, limit core.Limit) (Deliveries, er
 	}
 }
 
-// take takes the first events from the queue. more says that there is something for
-// another worker.
-func (s *Subscriber) take(limit core.Limit) (d Deliveries, more bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
-		return d, s.err != nil, s.err
-	}
-	d, rest := s.queue[0].cut(limit)
-	s.queue[0] = rest
-	if rest.Count == 0 {
-		s.queue = s.queue[1:]
-	}
-	return d, len(s.queue) > 0, nil
-}
-
-// putBack gives what Next gave last back to the queue, but for the first events.
+// putBack gives what Next returned last back to the queue, but for the first events.
 func (s *Subscriber) putBack(d Deliveries, but int) {
 	done, rest := d.cut(core.Limit{Events: but, Bytes: math.MaxInt})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rest.Count > 0 && s.lease.is(d.lease) {
+	if rest.Count > 0 && s.lease == d.lease {
 		s.unasked = done
-		s.queue = slices.Insert(s.queue, 0, rest)
+		d.lease.putBack(rest)
 	}
 }
 
@@ -229,140 +217,136 @@ func (s *Subscriber) Status() Status {
 // so until ctx ends, or 30 s; without a connection there is nothing to wait for. Later
 // acks are lease_lost.
 func (s *Subscriber) Close(ctx context.Context) error {
-	c := s.client
-	s.flush()
-	k := &call{id: c.lastID.Add(1) + 1, bound: true, deadline: time.Now().Add(requestTimeout)}
-	k.message = wire.Encode(nil, &wire.Unsubscribe{ID: k.id, Sub: s.num})
+	s.mu.Lock()
+	l := s.lease
+	s.mu.Unlock()
 	answers := make(chan answer, 1)
-	k.done = func(a answer) { answers <- a }
-	c.mu.Lock()
-	session := c.remove(s.num)
-	if session != nil {
-		c.calls[k.id] = k
-		session.send(false, k.message)
+	leaving := false
+	if l != nil {
+		l.flush()
+		leaving = l.leave(&wire.Unsubscribe{}, func(a answer) { answers <- a })
+	} else {
+		c := s.client
+		c.mu.Lock()
+		c.remove(s.num)
+		c.mu.Unlock()
 	}
-	c.mu.Unlock()
 	s.end(core.Errorf(core.CodeCanceled, "the subscriber was closed"))
-	if session == nil {
+	if !leaving {
 		return nil
 	}
 	select {
 	case a := <-answers:
 		return a.err
-	case <-session.gone: // and the lease with it
+	case <-l.on.gone: // and the lease with it
 		return nil
 	case <-ctx.Done():
-		c.abandon(k, core.AsError(ctx.Err()))
-		return (<-answers).err
+		return core.AsError(ctx.Err())
 	}
 }
 
-// request is part of sub. With it a new lease begins, and what came under the one
-// before is nobody's any more.
+// request is part of sub. A new lease begins with it. A transient subscription begins
+// where it was; another that was joined is joined again, or none is.
 func (s *Subscriber) request(on *session) *wire.Subscribe {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue = nil
-	s.lease.begin(on)
-	m := &wire.Subscribe{
-		Sub: s.num, Subscription: s.name, Transient: s.options.Transient,
-		Consumer: s.options.Consumer, Workers: s.options.Workers, Ack: "explicit",
-		Credit: &wire.Amount{Events: int64(s.options.Ahead), Bytes: creditBytes},
-	}
+	s.lease = &lease{joined: newJoined(s.client, s.num, on, func() { notify(s.wake) }), by: s}
+	m := *s.first
 	switch {
-	case m.Transient:
-		m.Options = s.asked()
+	case s.options.Transient && s.place.Log != "":
+		d := subscriptions.DefaultDefinition()
+		if s.options.Definition != nil {
+			d = *s.options.Definition
+		}
+		d.From = s.place.From()
+		if text, err := wire.Marshal(&d); err == nil { // as it was marshaled before
+			m.Options = text
+		}
 	case s.incarnation != "":
-		m.Incarnation = s.incarnation
-	case s.definition == nil:
-		m.Options, m.AnyOptions = []byte("{}"), true
-	default:
-		m.Options, m.AnyOptions = s.definition, s.options.AnyOptions
+		m.Options, m.AnyOptions, m.Incarnation = nil, false, s.incarnation
 	}
-	return m
-}
-
-// asked is the definition of a transient subscription, which begins where it was. mu is
-// held.
-func (s *Subscriber) asked() []byte {
-	if s.place.Log == "" {
-		return s.definition
-	}
-	d := subscriptions.DefaultDefinition()
-	if s.options.Definition != nil {
-		d = *s.options.Definition
-	}
-	d.From = s.place.From()
-	text, err := wire.Marshal(&d)
-	if err != nil {
-		return s.definition // which was marshaled the same way
-	}
-	return text
+	return &m
 }
 
 // answered is part of sub.
 func (s *Subscriber) answered(ok *wire.OK, _ string) {
-	cursor, err := core.ParseCursor(ok.Cursor)
 	s.mu.Lock()
-	s.accepted, s.incarnation = true, ok.Incarnation
-	if err == nil {
-		s.place = cursor
+	l := s.lease
+	s.accepted = true
+	if !s.options.Transient {
+		s.incarnation = ok.Incarnation
 	}
 	s.mu.Unlock()
-	s.setStatus(func(now *Status) { *now = Status{State: delivery.CatchUp, Checkpoint: now.Checkpoint, Head: ok.Head} })
+	l.accept(ok)
+	s.setStatus(l)
 	s.done()
 }
 
 // receive is part of sub.
 func (s *Subscriber) receive(p parcel) {
-	attempts, err := p.tries()
-	if err == nil && len(attempts) != p.batch.Count {
-		err = core.Errorf(core.CodeProtocolError, "%d events were sent, with %d attempts", p.batch.Count, len(attempts))
-	}
-	if err != nil {
-		s.client.ended(s.num, core.AsError(err))
-		return
-	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lease.on == nil {
+	l := s.lease
+	if l != nil {
+		l.unanswered += p.batch.Count
+	}
+	s.mu.Unlock()
+	if l == nil {
 		return // it was over before they came
 	}
-	s.lease.unanswered += p.batch.Count
-	s.queue = append(s.queue, Deliveries{Batch: p.batch, attempts: attempts, credit: p.bytes, by: s, lease: s.lease.number})
-	notify(s.wake)
+	if err := l.receive(p); err != nil {
+		s.client.ended(s.num, err)
+	}
 }
 
-// told is part of sub.
-func (s *Subscriber) told(m *wire.Status) {
-	cursor, err := core.ParseCursor(m.Cursor)
-	s.setStatus(func(now *Status) {
-		if err == nil {
-			s.place, now.Checkpoint = cursor, cursor.Position
-		}
-		now.Head = m.Head
-		if m.State != wire.StateCheckpoint {
-			now.State, now.Reason = delivery.State(m.State), m.Reason
-		}
-	})
+// reported is part of sub.
+func (s *Subscriber) reported(m *wire.Status) {
+	s.mu.Lock()
+	l := s.lease
+	s.mu.Unlock()
+	if l != nil {
+		l.report(m)
+		s.setStatus(l)
+	}
+}
+
+// disconnected is part of sub.
+func (s *Subscriber) disconnected(err *core.Error) (again bool) {
+	s.endLease(err)
+	return true
 }
 
 // interrupted is part of sub.
 func (s *Subscriber) interrupted(err *core.Error) (again bool) {
+	s.endLease(err)
 	s.mu.Lock()
-	s.lease.end()
-	s.queue = nil
-	again = s.accepted && err.Info().Retryable
-	s.mu.Unlock()
-	s.setStatus(func(now *Status) { now.State, now.Reason = delivery.Idle, "" })
-	return again
+	defer s.mu.Unlock()
+	return comesBack(s.accepted, err)
 }
 
-// setStatus changes the status and tells of it.
-func (s *Subscriber) setStatus(change func(*Status)) {
+// endLease ends the present lease, if there is one.
+func (s *Subscriber) endLease(err error) {
+	s.mu.Lock()
+	l := s.lease
+	s.lease = nil
+	if l != nil {
+		l.drop()
+	}
+	s.mu.Unlock()
+	if l != nil {
+		l.end(err)
+	}
+	s.setStatus(nil)
+}
+
+// setStatus takes the status of a lease, or that there is none, and reports a change.
+func (s *Subscriber) setStatus(l *lease) {
 	s.mu.Lock()
 	before := s.status
-	change(&s.status)
+	if l == nil {
+		s.status.State, s.status.Reason = delivery.Idle, ""
+	} else {
+		s.status, s.place = l.where()
+	}
 	now := s.status
 	s.mu.Unlock()
 	if s.options.OnStatus != nil && now != before {
@@ -376,9 +360,8 @@ func (s *Subscriber) end(err error) {
 	if s.err == nil {
 		s.err = err
 	}
-	s.lease.end()
-	s.queue = nil
 	s.mu.Unlock()
+	s.endLease(err)
 	s.done()
 	notify(s.wake)
 }

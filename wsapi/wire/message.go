@@ -89,11 +89,13 @@ type (
 		Bytes  int64  `json:"bytes"`
 	}
 
-	// Unsubscribe ends a sub.
+	// Unsubscribe ends a sub. Lost is of a named one whose consumer is gone without a
+	// goodbye: what was in flight to it has failed.
 	Unsubscribe struct {
-		Op  string `json:"op"`
-		ID  uint64 `json:"id"`
-		Sub uint64 `json:"sub"`
+		Op   string `json:"op"`
+		ID   uint64 `json:"id"`
+		Sub  uint64 `json:"sub"`
+		Lost bool   `json:"lost,omitzero"`
 	}
 
 	// Cancel ends a request early; that one is then answered canceled.
@@ -155,8 +157,11 @@ type (
 		Cursor string `json:"cursor,omitzero"`
 		Live   bool   `json:"live,omitzero"`
 		Head   uint64 `json:"head,omitzero"` // of a read, too
-		// Of a named subscription: what a later subscribe gives to come back to it.
+		// Of a named subscription. Incarnation is what a later subscribe gives to come back
+		// to it, Cursor its stored checkpoint, and State and Reason are those of a Status.
 		Incarnation string `json:"incarnation,omitzero"`
+		State       string `json:"state,omitzero"`
+		Reason      string `json:"reason,omitzero"`
 	}
 
 	// Failure answers a request that was refused, or, without an id, a message

@@ -19,10 +19,10 @@ type consumer struct {
 	reported delivery.State // to the client
 	// The client of a transient one is told the checkpoint: nobody else keeps it.
 	transient  bool
-	first      *subscriptions.Delivery // that join has taken; nil once it is sent
-	began      uint64                  // the checkpoint then
-	checkpoint uint64                  // the last that was reported
-	cursor     string                  // the last that was reported
+	joined     subscriptions.Delivery // the first, which the answer to the subscribe reports
+	checkpoint uint64                 // the last that was reported
+	cursor     string                 // the last that was reported
+	sent       bool                   // the events of joined
 
 	// readyQueue.mu protects the fields below.
 	started bool
@@ -31,7 +31,7 @@ type consumer struct {
 
 // join makes a consumer.
 func (c *conn) join(ctx context.Context, s *sub, subs subscriptions.Joiner, r subscriptions.JoinRequest) (source, error) {
-	k := &consumer{sub: s, transient: r.Transient, reported: delivery.CatchUp}
+	k := &consumer{sub: s, transient: r.Transient}
 	r.Wake = func() { c.ready.add(k) }
 	var err error
 	if k.Subscriber, err = subs.Join(ctx, r); err != nil {
@@ -40,16 +40,18 @@ func (c *conn) join(ctx context.Context, s *sub, subs subscriptions.Joiner, r su
 	s.mu.Lock()
 	s.named = k.Subscriber
 	s.mu.Unlock()
-	first, _, err := k.Take(core.Limit{})
-	if err != nil {
+	if k.joined, _, err = k.Take(core.Limit{}); err != nil {
 		return nil, err
 	}
-	k.first, k.began, s.incarnation = &first, first.Checkpoint, first.Incarnation
+	k.reported, k.checkpoint = k.joined.State, k.joined.Checkpoint
 	return k, nil
 }
 
-// place is part of source.
-func (k *consumer) place(uint64) (uint64, bool) { return k.began, k.transient }
+// accepted is part of source.
+func (k *consumer) accepted(ok *wire.OK) {
+	ok.Cursor, ok.Head = k.sub.cursor(k.joined.Checkpoint), k.joined.Head
+	ok.Incarnation, ok.State, ok.Reason = k.joined.Incarnation, string(k.joined.State), k.joined.Reason
+}
 
 // start is part of source. A connection that has ended meanwhile may have missed the
 // consumer.
@@ -161,9 +163,10 @@ func (k *consumer) deliver() bool {
 
 // take is Take, after the delivery that join has taken.
 func (k *consumer) take(limit core.Limit) (d subscriptions.Delivery, ok bool, err error) {
-	if first := k.first; first != nil {
-		k.first = nil
-		return *first, true, nil
+	if !k.sent {
+		k.sent = true
+		d, k.joined.Batch = k.joined, core.Batch{}
+		return d, true, nil
 	}
 	return k.Take(limit)
 }
@@ -174,11 +177,7 @@ func (k *consumer) status(d *subscriptions.Delivery) *wire.Status {
 		return k.checkpointStatus(d)
 	}
 	k.reported, k.checkpoint = d.State, d.Checkpoint
-	status := &wire.Status{State: string(d.State), Head: d.Head, Lag: d.Lag(), Reason: d.Reason}
-	if d.State == delivery.CatchUp {
-		status.State = wire.StateCatchup
-	}
-	return status
+	return &wire.Status{State: string(d.State), Head: d.Head, Lag: d.Lag(), Reason: d.Reason}
 }
 
 // checkpointStatus is where a transient subscription continues if all its connections

@@ -103,8 +103,8 @@ type streamed struct {
 	stream Stream
 }
 
-// place is part of source.
-func (*streamed) place(uint64) (uint64, bool) { return 0, false }
+// accepted is part of source.
+func (*streamed) accepted(*wire.OK) {}
 
 // close is part of source.
 func (s *streamed) close() { s.stream.Close() }

@@ -16,17 +16,17 @@ type followed struct {
 	live bool // as it was reported to the client
 }
 
-// place is part of source.
-func (f *followed) place(head uint64) (position uint64, known bool) {
+// accepted is part of source. The cursor is left out where only the first delivery will
+// tell it, and a status says when it is live.
+func (f *followed) accepted(ok *wire.OK) {
 	switch f.from.Kind {
 	case core.FromStart:
-		return 0, true
+		ok.Cursor = f.sub.cursor(0)
 	case core.FromEnd:
-		return head, true
+		ok.Cursor = f.sub.cursor(ok.Head)
 	case core.AfterPosition:
-		return f.from.N, true
+		ok.Cursor = f.sub.cursor(f.from.N)
 	}
-	return 0, false
 }
 
 func (f *followed) close() { _ = f.Close() } // it only ends the wait

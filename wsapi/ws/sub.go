@@ -35,8 +35,6 @@ type sub struct {
 	cancel   func() // ends it, and the call that opens it
 	log      string // the log's identity, for cursors
 
-	incarnation string // of a named subscription
-
 	over bool // protected by outbox.mu
 
 	mu     sync.Mutex // protects the fields below
@@ -51,8 +49,9 @@ type sub struct {
 
 // source is where a sub has its events from.
 type source interface {
-	// place is where it begins, where that is known; head is the log's.
-	place(head uint64) (position uint64, known bool)
+	// accepted adds what is known of it to the answer to its subscribe, which has the
+	// log's head.
+	accepted(ok *wire.OK)
 	// start has the sub served. That of a follow returns when it is over.
 	start(ctx context.Context)
 	// close gives up a source that was not started.
@@ -213,7 +212,7 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 	}
 	if s := c.subs.get(m.Sub); s != nil {
 		c.out.endSub(s)
-		s.leave(true)
+		s.leave(!m.Lost)
 		s.cancel()
 		c.subs.remove(s)
 	}
@@ -240,7 +239,9 @@ func (s *sub) run(ctx context.Context, call *call, open opening) {
 		c.calls.settle()
 		return
 	}
-	c.out.text(s.accepted(call.id, src, state.Head))
+	ok := wire.OK{ID: call.id, Sub: s.num, Head: state.Head}
+	src.accepted(&ok)
+	c.out.text(wire.Encode(nil, &ok))
 	c.calls.settle()
 	src.start(ctx)
 }
@@ -252,28 +253,6 @@ func (s *sub) end(err error, cursor string) {
 	c.subs.remove(s)
 	e := wire.NewError(err)
 	c.out.subText(s, wire.Encode(nil, &wire.End{Sub: s.num, Error: e, Cursor: cursor, Retryable: e.Retryable}))
-}
-
-// accepted encodes the answer to a subscribe. The cursor is left out where only
-// the first delivery will tell it. live is said by a status, once it is known.
-func (s *sub) accepted(id uint64, src source, head uint64) []byte {
-	dst := append(make([]byte, 0, 128), `{"op":"ok","id":`...)
-	dst = strconv.AppendUint(dst, id, 10)
-	dst = append(dst, `,"sub":`...)
-	dst = strconv.AppendUint(dst, s.num, 10)
-	if place, known := src.place(head); known {
-		dst = append(dst, `,"cursor":"`...)
-		dst = append(dst, s.cursor(place)...)
-		dst = append(dst, '"')
-	}
-	if s.incarnation != "" {
-		dst = append(dst, `,"incarnation":"`...)
-		dst = append(dst, s.incarnation...)
-		dst = append(dst, '"')
-	}
-	dst = append(dst, `,"head":`...)
-	dst = strconv.AppendUint(dst, head, 10)
-	return append(dst, `,"live":false}`...)
 }
 
 func (s *sub) cursor(position uint64) string {

@@ -118,7 +118,7 @@ func keys(s *suite) {
 			cancel()
 		}
 	}
-	var running sync.WaitGroup
+	var running, answers sync.WaitGroup
 	for _, c := range consumers {
 		running.Go(func() {
 			for {
@@ -128,7 +128,9 @@ func keys(s *suite) {
 				}
 				for e := range d.Events() {
 					took(e.Position)
+					answers.Add(1)
 					c.Answer(ack(e.Position), func(err error) {
+						defer answers.Done()
 						if err != nil {
 							s.Error(err)
 						}
@@ -138,6 +140,7 @@ func keys(s *suite) {
 		})
 	}
 	running.Wait()
+	answers.Wait()
 	last := map[uint64]uint64{}
 	for _, p := range order {
 		if p <= last[p%3] {

@@ -48,8 +48,9 @@ func loss(s *suite) {
 	c := s.join(nil)
 	c.takes(firsts(1, 1)...)
 	c.Leave(false)
+	c = s.join(nil) // which comes after the end of the other
 	s.append(1)
-	s.join(nil).takes(firsts(2, 2)...)
+	c.takes(firsts(2, 2)...)
 }
 
 func deleted(s *suite) {

@@ -222,8 +222,10 @@ export interface OK {
   end?: boolean;
   cursor?: string;
   head?: number;
-  /** Of the subscription that was joined. */
+  /** Of the named subscription that was joined. */
   incarnation?: string;
+  state?: "live" | "catchup" | "paused" | "stopped";
+  reason?: string;
 }
 
 export interface Status {

@@ -417,7 +417,8 @@ class NamedSub implements Sub {
     this.accepted = true;
     this.#incarnation = ok.incarnation;
     this.#place = ok.cursor ?? this.#place;
-    this.#tell({ state: "catchup", checkpoint: this.status.checkpoint, head: ok.head ?? 0 });
+    const checkpoint = ok.cursor === undefined ? this.status.checkpoint : placeOf(ok.cursor);
+    this.#tell({ state: ok.state ?? "catchup", ...(ok.reason !== undefined && { reason: ok.reason }), checkpoint, head: ok.head ?? 0 });
     this.#limits.begun();
     this.begun.resolve();
   }
