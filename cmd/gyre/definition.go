@@ -29,7 +29,8 @@ subscribers: stream, correlation_id, metadata:NAME or expr:EXPRESSION. Without
 it events are delivered in order and an event that failed comes again by itself, later.
 
 An event that failed is sent again after a backoff, --max-attempts times at most, and then
-parked, skipped, or the subscription stops, as --then says.`
+parked, skipped, or the subscription stops, as --then says. Up to 32,768 events that were
+read may wait for that; then no more are read until some are finished.`
 
 // definitionFlags are those of a subscription's definition.
 type definitionFlags struct {
@@ -57,15 +58,41 @@ func (f *definitionFlags) register(cmd *cobra.Command) {
 	s.StringVar(&f.mapTo, "map", "", "fields of the data to send, or expr:EXPRESSION for the data itself")
 	s.IntVar(&f.concurrency, "concurrency", d.ConcurrencyLimit, "how many subscribers there may be")
 	s.IntVar(&f.buffer, "buffer", d.BufferSize, "how many events may be in flight to one subscriber")
-	s.DurationVar(&f.ackTimeout, "ack-timeout", millis(d.AckTimeoutMs), "how long a subscriber has for an event")
-	s.IntVar(&f.maxAttempts, "max-attempts", d.Retry.Max, "after how many attempts an event is given up")
-	s.DurationVar(&f.retryMin, "retry-min", millis(d.Retry.MinMs), "rest after the first failed attempt; it doubles")
-	s.DurationVar(&f.retryMax, "retry-max", millis(d.Retry.MaxMs), "longest rest")
+	s.DurationVar(&f.ackTimeout, "ack-timeout", millis(d.AckTimeoutMs), "how long a subscriber has for an event, or unlimited")
+	s.IntVar(&f.maxAttempts, "max-attempts", d.Retry.Max, "after how many attempts an event is given up, or unlimited")
+	s.DurationVar(&f.retryMin, "retry-min", millis(d.Retry.MinMs), "backoff after the first failed attempt; it doubles")
+	s.DurationVar(&f.retryMax, "retry-max", millis(d.Retry.MaxMs), "longest backoff")
 	s.StringVar(&f.then, "then", string(d.Retry.Then), "what to do with an event that is given up: park, skip or stop")
 	s.StringVar(&f.onPark, "on-park", string(d.OnPark), "later events of a parked event's key: continue or hold_key")
 	s.IntVar(&f.checkpointThreshold, "checkpoint-threshold", d.CheckpointThreshold, "after how many events the checkpoint is stored")
 	s.DurationVar(&f.checkpointAfter, "checkpoint-after", millis(d.CheckpointAfterMs), "after how long it is stored anyway (default never)")
+	for name, text := range map[string]string{"ack-timeout": "-1ms", "max-attempts": "-1"} {
+		flag := s.Lookup(name)
+		flag.Value = limitFlag{flag.Value, text}
+	}
 	cmd.Flags().AddFlagSet(s)
+}
+
+// limitFlag is a flag that may be unlimited, which is text for the Value.
+type limitFlag struct {
+	pflag.Value
+	text string
+}
+
+// Set is part of pflag.Value.
+func (f limitFlag) Set(s string) error {
+	if s == "unlimited" {
+		s = f.text
+	}
+	return f.Value.Set(s)
+}
+
+// String is part of pflag.Value.
+func (f limitFlag) String() string {
+	if s := f.Value.String(); s != f.text {
+		return s
+	}
+	return "unlimited"
 }
 
 // given says whether the command line has any of them.

@@ -263,7 +263,7 @@ func (m *Machine) fail(e *entry, cause Cause, reason string, backoff time.Durati
 	m.note(e, cause, reason)
 	m.unsend(e)
 	e.past.failed++
-	if e.past.failed >= m.opts.Retry.Max {
+	if m.opts.Retry.exhausted(e.past.failed) {
 		m.giveUp(e)
 		return
 	}

@@ -167,7 +167,7 @@ func (w *walk) checkRead() {
 func (w *walk) checkWake() {
 	var first time.Time
 	for _, f := range w.model.all() {
-		if (f.state == inFlight && w.model.leads(f) || f.state == retrying) && (first.IsZero() || f.due.Before(first)) {
+		if !f.due.IsZero() && (f.state == inFlight && w.model.leads(f) || f.state == retrying) && (first.IsZero() || f.due.Before(first)) {
 			first = f.due
 		}
 	}

@@ -228,7 +228,7 @@ func (m *Machine) leaveQueue(e *entry) {
 // key is finished.
 func (m *Machine) beginTime(e *entry) {
 	e.since = m.now
-	if until := m.now + m.opts.ackTimeout(); e.timer == 0 && e.overdue || e.timer != 0 && e.deadline < until {
+	if until := m.opts.ackBy(m.now); e.timer == 0 && e.overdue || e.timer != 0 && e.deadline < until {
 		m.setTimer(e, until)
 	}
 }
@@ -270,10 +270,10 @@ func (m *Machine) expire() {
 	for _, s := range m.subs.all {
 		for i := s.untimed(); i < s.sent.tail; i = s.untimed() {
 			e := s.sent.at(i).e
-			if e.sentAt+m.opts.ackTimeout() > m.now {
+			if m.opts.ackBy(e.sentAt) > m.now {
 				break
 			}
-			switch until := e.since + m.opts.ackTimeout(); {
+			switch until := m.opts.ackBy(e.since); {
 			case !e.leads():
 				e.overdue = true
 			case until > m.now:
@@ -300,7 +300,7 @@ func (m *Machine) wake() instant {
 	}
 	for _, s := range m.subs.all {
 		if i := s.untimed(); i < s.sent.tail {
-			at = min(at, s.sent.at(i).e.sentAt+m.opts.ackTimeout())
+			at = min(at, m.opts.ackBy(s.sent.at(i).e.sentAt))
 		}
 	}
 	return at
@@ -323,10 +323,12 @@ func (m *Machine) lastDeadline() (last instant) {
 // of its key, it is 0 unless it was extended.
 func (m *Machine) deadlineOf(e *entry) instant {
 	switch {
+	case m.opts.AckTimeoutMs == NoLimit:
+		return never
 	case e.timer != 0:
 		return e.deadline
 	case !e.leads():
 		return 0
 	}
-	return e.since + m.opts.ackTimeout()
+	return m.opts.ackBy(e.since)
 }

@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // totals count since the machine began.
 type totals struct {
@@ -13,7 +16,7 @@ type totals struct {
 // begins anew with every owner.
 type Info struct {
 	State  State
-	Reason string // of Stopped
+	Reason string // of Stopped, or why no more is read
 
 	Checkpoint uint64 // stored
 	Finished   uint64 // everything up to here is finished, stored or not
@@ -61,6 +64,9 @@ func (m *Machine) Info(now time.Time, head uint64) Info {
 		LagTime: m.lagTime(now, head),
 		Waiting: m.counts[waiting], InFlight: m.counts[inFlight], Retrying: m.counts[retrying], Parking: m.counts[parking],
 		Totals: Totals{t.sent, t.redelivered, t.acked, t.failed, t.skipped, t.parked, time.Duration(t.ackTime)},
+	}
+	if m.window.unfinished >= m.room.Events && i.Reason == "" {
+		i.Reason = fmt.Sprintf("%d events are read and not finished, most of which may wait for a retry; that is the limit, so no more are read until some are finished", m.window.unfinished)
 	}
 	for _, s := range m.subs.all {
 		info := SubscriberInfo{Lease: s.lease, Consumer: s.consumer, InFlight: s.inFlight, Acked: s.acked, Credit: s.credit}

@@ -252,11 +252,12 @@ func (m *Machine) Resume() {
 
 // Drain stops sending and reading until Undrain, for a host that wants to change or
 // release the subscription. Events in flight stay so: each is answered, or fails at
-// its deadline. Drain returns the last of these deadlines, or the zero time if there
-// is none; a subscriber that extends its time can pass it. The state does not change.
+// its deadline. Drain returns the last of these deadlines, or the zero time if nothing is
+// in flight or there is no limit; a subscriber that extends its time can pass it. The
+// state does not change.
 func (m *Machine) Drain() (deadline time.Time) {
 	m.draining = true
-	if at := m.lastDeadline(); at != 0 {
+	if at := m.lastDeadline(); at != 0 && at != never {
 		deadline = m.wall(at)
 	}
 	return deadline

@@ -214,7 +214,7 @@ func (md *model) end(f *fate) {
 	defer func() {
 		for _, o := range md.all() {
 			if led && f.ordered && o.ordered && o.Key == f.Key && o.state == inFlight && o.holder == inFlightTo && md.leads(o) {
-				if at := md.now.Add(md.ackTimeout()); at.After(o.due) {
+				if at := md.ackBy(); at.After(o.due) {
 					o.due = at
 				}
 			}
@@ -228,14 +228,18 @@ func (md *model) end(f *fate) {
 	md.window = slices.DeleteFunc(md.window, func(o *fate) bool { return o == f })
 }
 
-func (md *model) ackTimeout() time.Duration {
-	return time.Duration(md.o.AckTimeoutMs) * time.Millisecond
+// ackBy is when an event has to be acked whose time begins now; zero is never.
+func (md *model) ackBy() time.Time {
+	if md.o.AckTimeoutMs == NoLimit {
+		return time.Time{}
+	}
+	return md.now.Add(time.Duration(md.o.AckTimeoutMs) * time.Millisecond)
 }
 
 // fail ends an attempt, and says whether the event was skipped by that.
 func (md *model) fail(f *fate, rest time.Duration) (skipped bool) {
 	f.failed++
-	if f.failed < md.o.Retry.Max {
+	if f.failed < md.o.Retry.Max || md.o.Retry.Max == NoLimit {
 		md.giveBack(f)
 		f.changed = true
 		if rest < 0 {
@@ -273,7 +277,7 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 		switch {
 		case f.state == retrying && !f.due.After(now):
 			f.state = waiting
-		case f.state == inFlight && md.leads(f) && !f.due.After(now):
+		case f.state == inFlight && md.leads(f) && !f.due.IsZero() && !f.due.After(now):
 			if md.fail(f, ByPolicy) {
 				skipped = append(skipped, f.Position)
 			}
@@ -298,7 +302,7 @@ func (md *model) advance(now time.Time) (sends map[Lease][]Delivery, skipped []u
 		f.attempt++
 		f.state, f.holder, f.sent, f.due = inFlight, w, md.next(), time.Time{}
 		if md.leads(f) {
-			f.due = now.Add(md.ackTimeout())
+			f.due = md.ackBy()
 		}
 		w.served = f.sent
 		w.credit.Events--

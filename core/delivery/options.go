@@ -30,7 +30,7 @@ type Options struct {
 	// ever.
 	CheckpointAfterMs int64 `json:"checkpointAfterMs"`
 	// AckTimeoutMs is how long a subscriber has for an event. An attempt that
-	// takes longer has failed.
+	// takes longer has failed. NoLimit is as long as the subscriber is there.
 	AckTimeoutMs int64 `json:"ackTimeoutMs"`
 	// Retry is what happens after failed attempts.
 	Retry Retry `json:"retry"`
@@ -44,7 +44,7 @@ type Options struct {
 // Retry is a policy for failed attempts. The n-th is followed by a backoff of
 // MinMs·2ⁿ⁻¹, at most MaxMs, and the one with number Max by Then.
 type Retry struct {
-	Max   int   `json:"max"`
+	Max   int   `json:"max"` // NoLimit retries for ever
 	MinMs int64 `json:"minMs"`
 	MaxMs int64 `json:"maxMs"`
 	Then  Then  `json:"then"`
@@ -68,6 +68,9 @@ const (
 	Continue OnPark = "continue" // they are delivered
 	HoldKey  OnPark = "hold_key" // those of its key are parked, too, until none of the key is
 )
+
+// NoLimit is the AckTimeoutMs or the Retry.Max that has no bound.
+const NoLimit = -1
 
 // Unpartitioned is the PartitionBy of a subscription without keys.
 const Unpartitioned = "none"
@@ -107,13 +110,22 @@ func (o Options) Validate() error {
 		{"bufferSize", int64(o.BufferSize), 1, maxBuffer},
 		{"checkpointThreshold", int64(o.CheckpointThreshold), 1, maxThreshold},
 		{"checkpointAfterMs", o.CheckpointAfterMs, 0, maxDuration.Milliseconds()},
-		{"ackTimeoutMs", o.AckTimeoutMs, 1, maxDuration.Milliseconds()},
-		{"retry.max", int64(o.Retry.Max), 1, maxRetries},
 		{"retry.minMs", o.Retry.MinMs, 0, maxDuration.Milliseconds()},
 		{"retry.maxMs", o.Retry.MaxMs, o.Retry.MinMs, maxDuration.Milliseconds()},
 	} {
 		if n.got < n.least || n.got > n.most {
 			return core.Errorf(core.CodeInvalidRequest, "%s is %d, it may be from %d to %d", n.field, n.got, n.least, n.most)
+		}
+	}
+	for _, n := range []struct {
+		field     string
+		got, most int64
+	}{
+		{"ackTimeoutMs", o.AckTimeoutMs, maxDuration.Milliseconds()},
+		{"retry.max", int64(o.Retry.Max), maxRetries},
+	} {
+		if n.got != NoLimit && (n.got < 1 || n.got > n.most) {
+			return core.Errorf(core.CodeInvalidRequest, "%s is %d, it may be from 1 to %d, or %d for no limit", n.field, n.got, n.most, NoLimit)
 		}
 	}
 	switch {
@@ -164,7 +176,16 @@ func (o *Options) partitioned() bool { return o.PartitionBy != Unpartitioned }
 
 func (o *Options) holdsKeys() bool { return o.OnPark == HoldKey }
 
-func (o *Options) ackTimeout() instant { return instant(o.AckTimeoutMs) * instant(time.Millisecond) }
+// ackBy is when an event has to be acked whose time to ack began at an instant.
+func (o *Options) ackBy(since instant) instant {
+	if o.AckTimeoutMs == NoLimit {
+		return never
+	}
+	return since + instant(o.AckTimeoutMs)*instant(time.Millisecond)
+}
+
+// exhausted reports whether so many failed attempts are as many as may be.
+func (r *Retry) exhausted(failed int) bool { return r.Max != NoLimit && failed >= r.Max }
 
 func (o *Options) checkpointAfter() instant {
 	return instant(o.CheckpointAfterMs) * instant(time.Millisecond)

@@ -60,6 +60,15 @@ func TestNonsenseOptions(t *testing.T) {
 		t.Errorf("onPark: %v", err)
 	}
 	o = DefaultOptions()
+	o.AckTimeoutMs, o.Retry.Max = NoLimit, NoLimit
+	if err := o.Validate(); err != nil {
+		t.Errorf("no limits: %v", err)
+	}
+	o.Retry.Max = -2
+	if err := o.Validate(); !errors.Is(err, core.CodeInvalidRequest) || !strings.Contains(err.Error(), "-1 for no limit") {
+		t.Errorf("retry.max: %v", err)
+	}
+	o = DefaultOptions()
 	o.Paused = true
 	if err := DefaultOptions().Same(o); err != nil {
 		t.Errorf("what an operator paused is the same subscription: %v", err)

@@ -94,9 +94,9 @@ func newWalk(t *rapid.T) *walk {
 		BufferSize:          1 + w.n(5, "bufferSize"),
 		CheckpointThreshold: rapid.SampledFrom([]int{1, 3, 20}).Draw(t, "threshold"),
 		CheckpointAfterMs:   rapid.SampledFrom([]int64{0, 25, 2000}).Draw(t, "after"),
-		AckTimeoutMs:        rapid.SampledFrom([]int64{50, 1000, 30_000}).Draw(t, "ackTimeout"),
+		AckTimeoutMs:        rapid.SampledFrom([]int64{50, 1000, 30_000, NoLimit}).Draw(t, "ackTimeout"),
 		Retry: Retry{
-			Max:   1 + w.n(4, "max"),
+			Max:   rapid.SampledFrom([]int{1, 2, 3, 4, NoLimit}).Draw(t, "max"),
 			MinMs: rapid.SampledFrom([]int64{0, 100}).Draw(t, "min"),
 			MaxMs: rapid.SampledFrom([]int64{100, 300}).Draw(t, "max"),
 			Then:  rapid.SampledFrom([]Then{ThenPark, ThenPark, ThenSkip, ThenStop}).Draw(t, "then"),
@@ -403,7 +403,7 @@ func (w *walk) extend() {
 	positions := w.some(who)
 	d := time.Duration(1+w.n(3000, "ms")) * time.Millisecond
 	w.answer(who, positions, w.m.Extend(w.now, who.lease, positions, d), func(f *fate) {
-		if at := w.now.Add(d); at.After(f.due) {
+		if at := w.now.Add(d); at.After(f.due) && w.config.Options.AckTimeoutMs != NoLimit {
 			f.due = at
 		}
 	})

@@ -284,8 +284,15 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 	return s, nil
 }
 
+// longestFetch is the time to ack of a fetch where a subscription has none: a consumer
+// without a connection would otherwise hold its events, and its place, for ever.
+const longestFetch = 24 * time.Hour
+
 func (h *host) ackTimeout() time.Duration {
-	return time.Duration(h.life.Definition.AckTimeoutMs) * time.Millisecond
+	if ms := h.life.Definition.AckTimeoutMs; ms != delivery.NoLimit {
+		return time.Duration(ms) * time.Millisecond
+	}
+	return longestFetch
 }
 
 // attached is the detached subscriber with a lease.

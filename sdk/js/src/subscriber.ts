@@ -41,15 +41,15 @@ export interface SubscriptionOptions {
   checkpointAfterMs?: number;
   /** After how many finished events the checkpoint is stored. */
   checkpointThreshold?: number;
-  /** How long a subscriber has for an event, in ms. */
+  /** How long a subscriber has for an event, in ms; -1 for no limit. */
   ackTimeoutMs?: number;
   /** What happens after failed attempts. */
   retry?: {
-    /** How many attempts may fail. */
+    /** How many attempts may fail; -1 for no limit. */
     max?: number;
-    /** The rest after the first, in ms; it doubles with each. */
+    /** The backoff after the first, in ms; it doubles with each. */
     minMs?: number;
-    /** The longest rest, in ms. */
+    /** The longest backoff, in ms. */
     maxMs?: number;
     /** What becomes of the event then. */
     then?: "park" | "skip" | "stop";
