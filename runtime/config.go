@@ -76,8 +76,8 @@ type Config struct {
 	Version string
 	// Logger gets what happens; the default discards it.
 	Logger *slog.Logger
-	// Progress is told, by the goroutine of Start, how far the opening of the
-	// log is, in bytes of it.
+	// Progress reports, on the goroutine of Start, how far the opening of the
+	// log is, in bytes read of those to be read.
 	Progress func(done, total int64)
 }
 

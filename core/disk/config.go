@@ -13,15 +13,16 @@ type Config struct {
 	// SegmentBytes is the size that segment files are made with; 0 means 64 MiB.
 	// A log may be opened with another size than before.
 	SegmentBytes int64
-	// Logger is told of what people should know: repairs, damage, a full
-	// disk. Nil means nobody.
+	// Logger gets what people should know: repairs, damage, a full disk. Nil
+	// discards it.
 	Logger *slog.Logger
 	// FS is the file system; nil means the operating system's. The records
 	// database is always in the latter.
 	FS FS
-	// Progress is told how far Open or Verify is, in bytes of the log: after
-	// each segment but the last, until done is total. It is called by the
-	// goroutine that called them, which waits for it.
+	// Progress reports how far Open or Verify is, in bytes of the log and, where Open
+	// makes the records anew, of their snapshot. It is called some times for the
+	// snapshot and after each segment but the last, until done is total, by the
+	// goroutine that called Open or Verify.
 	Progress func(done, total int64)
 }
 

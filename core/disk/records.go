@@ -81,8 +81,10 @@ const (
 	// snapshotBytes of changes at least are logged between two snapshots, and as many as the
 	// last one has: what they cost stays in proportion.
 	snapshotBytes = 64 << 20
-	// replayBytes of changes are replayed between two flushes while the log is opened.
-	replayBytes = 64 << 20
+	// replayBytes of changes are replayed between two flushes while the log is opened. A
+	// process that was killed leaves less, so opening after it flushes nothing: on a cold
+	// cache, a flush takes seconds.
+	replayBytes = unflushedBytes + 16<<20
 )
 
 // newRecordStore serves what db has and the log adds.
