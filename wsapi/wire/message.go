@@ -131,7 +131,7 @@ type (
 		Batch    bool     `json:"batch"`
 		Compress string   `json:"compress,omitzero"` // the codec of frames from now on
 		Features []string `json:"features"`
-		Time     Time     `json:"time"`
+		Time     Time     `json:"time,omitzero"`
 	}
 
 	// OK answers a request. Which fields it has depends on the request.
