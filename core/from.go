@@ -7,6 +7,37 @@ import (
 	"time"
 )
 
+// ParseFrom parses where a follow of stream begins, as URLs and the command line say it:
+// start or origin, end or current, the number of the first event (a version, or a
+// position of All), a time of RFC 3339, or a cursor. The error is invalid_cursor.
+func ParseFrom(s, stream string) (From, error) {
+	switch s {
+	case "start", "origin", "0", "1":
+		return From{}, nil
+	case "end", "current":
+		return From{Kind: FromEnd}, nil
+	}
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n > 0 && n <= MaxNumber {
+		return FromAfter(n-1, stream), nil
+	}
+	if t, ok := ParseTime(s); ok {
+		return From{Kind: FromTime, Time: t}, nil
+	}
+	c, err := ParseCursor(s)
+	if err != nil {
+		return From{}, Errorf(CodeInvalidCursor, "%q is not start, end, a number, a time or a cursor", clip(s))
+	}
+	return c.From(), nil
+}
+
+// FromAfter is the place after a version of stream, or after a position of All.
+func FromAfter(n uint64, stream string) From {
+	if stream == All {
+		return From{Kind: AfterPosition, N: n}
+	}
+	return From{Kind: AfterVersion, N: n}
+}
+
 // The JSON form of a From is "start" or "end" ("origin" and "current" are taken too), or
 // an object with one of these:
 //

@@ -53,8 +53,8 @@ type ReadRequest struct {
 // Page is the answer to a ReadRequest.
 type Page struct {
 	Batch
-	// Next is the From of the next page in the same direction. It is 0 only if a
-	// backward page has reached the first event.
+	// Next is the From of the next page in the same direction. It is 0 if there is
+	// none: a backward page has reached the first event.
 	Next uint64
 	// End reports that nothing follows in this direction for now. If it is false,
 	// more events follow or, in $all, only links.

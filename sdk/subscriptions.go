@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -184,7 +183,7 @@ func (s Subscriptions) Drop(ctx context.Context, name string, which subscription
 		"positions": positions, "ids": textsOf(which.IDs), "types": which.Filter.Types, "streams": which.Filter.Streams,
 	} {
 		if len(list) > 0 {
-			query.Set(key, strings.Join(list, ","))
+			query[key] = list
 		}
 	}
 	if which.All == (len(query) > 0) {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -141,27 +140,21 @@ func selectionQuery(q url.Values) (which subscriptions.Selection, err error) {
 		which.All = true
 		return which, nil
 	}
-	list := func(name string) []string {
-		if !q.Has(name) {
-			return nil
-		}
-		return strings.Split(q.Get(name), ",")
-	}
-	for _, text := range list("positions") {
+	for _, text := range q["positions"] {
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil || n > core.MaxNumber {
 			return which, core.Errorf(core.CodeInvalidRequest, "positions: %q is not a position", clip(text))
 		}
 		which.Positions = append(which.Positions, n)
 	}
-	for _, text := range list("ids") {
+	for _, text := range q["ids"] {
 		id, err := core.ParseID(text)
 		if err != nil {
 			return which, err
 		}
 		which.IDs = append(which.IDs, id)
 	}
-	which.Filter = core.Filter{Streams: list("streams"), Types: list("types")}
+	which.Filter = core.Filter{Streams: q["streams"], Types: q["types"]}
 	return which, nil
 }
 

@@ -41,61 +41,6 @@ func (a *API) readAny(w http.ResponseWriter, r *http.Request, stream string) err
 	return a.page(w, r, stream, kind)
 }
 
-// pageQuery takes from, limit and dir from the query.
-func pageQuery(q url.Values, maxLimit int) (core.ReadRequest, error) {
-	var r core.ReadRequest
-	if err := only(q, "from", "limit", "dir"); err != nil {
-		return r, err
-	}
-	from, err := number(q, "from", 0, core.MaxNumber)
-	if err != nil {
-		return r, err
-	}
-	limit, err := number(q, "limit", 1, uint64(maxLimit))
-	if err != nil {
-		return r, err
-	}
-	r.From, r.Limit.Events = from, int(limit)
-	switch dir := q.Get("dir"); dir {
-	case "", "forward":
-	case "backward":
-		r.Backward = true
-	default:
-		return r, core.Errorf(core.CodeInvalidRequest, `dir %q is neither "forward" nor "backward"`, clip(dir))
-	}
-	return r, nil
-}
-
-// only refuses the parameters of other representations of the same path.
-func only(q url.Values, names ...string) error {
-	for name, values := range q {
-		known := false
-		for _, n := range names {
-			known = known || n == name
-		}
-		if !known {
-			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not for this media type", clip(name))
-		}
-		if len(values) > 1 {
-			return core.Errorf(core.CodeInvalidRequest, "query parameter %q stands there twice", clip(name))
-		}
-	}
-	return nil
-}
-
-// number is a query parameter from min to max; 0 if it is not given.
-func number(q url.Values, name string, min, max uint64) (uint64, error) {
-	if !q.Has(name) {
-		return 0, nil
-	}
-	text := q.Get(name)
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n < min || n > max {
-		return 0, core.Errorf(core.CodeInvalidRequest, "%s %q is not a whole number from %d to %d", name, clip(text), min, max)
-	}
-	return n, nil
-}
-
 // page responds with one page of events, as JSON or as a batch of CloudEvents.
 func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) error {
 	request, err := pageQuery(r.URL.Query(), core.MaxReadEvents)
@@ -109,7 +54,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	}
 	defer cancel()
 	state := a.config.Store.State()
-	page, err := a.read(ctx, w, request, core.MaxPageBytes)
+	page, err := a.read(ctx, w, &request, core.MaxPageBytes)
 	if err != nil {
 		return err
 	}
@@ -118,7 +63,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 		return nil
 	}
 	a.metrics.Read(page.Count)
-	addNext(h, r, &request, &page)
+	addNext(h, r, &request.ReadRequest, &page)
 	body := requests.NewBuffer()
 	defer body.Free()
 	if kind == typeCloudBatch {
@@ -134,12 +79,22 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 
 // read reads a page of at most so many bytes into memory of the request, or of fewer if
 // there is not as much left.
-func (a *API) read(ctx context.Context, w http.ResponseWriter, request core.ReadRequest, most int) (core.Page, error) {
+func (a *API) read(ctx context.Context, w http.ResponseWriter, r *pageRequest, most int) (core.Page, error) {
 	memory := memoryOf(w)
+	request := r.ReadRequest
 	request.Limit.Bytes = memory.Reserve(most)
+	if r.beyond {
+		request.From, request.Backward, request.Limit.Events = 0, true, 1
+	}
 	page, err := a.config.Store.Read(ctx, request)
 	if err != nil {
 		return page, err
+	}
+	if r.beyond {
+		page.Batch, page.Next, page.End = core.Batch{}, 0, true
+		if !r.Backward {
+			page.Next = page.Version + 1
+		}
 	}
 	return page, memory.Settle(request.Limit.Bytes, len(page.Block))
 }
@@ -211,7 +166,7 @@ func (a *API) head(w http.ResponseWriter, r *http.Request, stream, kind string) 
 		_, err := tailQuery(r, stream)
 		return err
 	}
-	maxLimit := core.MaxReadEvents
+	maxLimit := uint64(core.MaxReadEvents)
 	if kind == typeNDJSON {
 		maxLimit = core.MaxNumber
 	}
@@ -285,12 +240,12 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 	}
 }
 
-func (a *API) readLines(ctx context.Context, w http.ResponseWriter, request *core.ReadRequest, left int) (core.Page, error) {
+func (a *API) readLines(ctx context.Context, w http.ResponseWriter, request *pageRequest, left int) (core.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.config.Limits.Request)
 	defer cancel()
 	request.Limit.Events = min(left, linesLimit.Events)
 	memoryOf(w).Release() // the page before
-	page, err := a.read(ctx, w, *request, linesLimit.Bytes)
+	page, err := a.read(ctx, w, request, linesLimit.Bytes)
 	if err != nil && a.ctx.Err() != nil {
 		err = core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}

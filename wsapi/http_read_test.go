@@ -1,12 +1,15 @@
 package wsapi_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/wsapi"
 )
@@ -132,6 +135,137 @@ func TestHTTPPagesChain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Where a page begins: from is inclusive, after exclusive, in the page's direction. Beyond an
+// end of the stream there is an empty page, and no next before the first event.
+func TestHTTPWherePagesBegin(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	const path, last = "/v1/streams/s/events", 3
+	n.do("POST", path, `[{"type":"A","data":1},{"type":"B","data":2},{"type":"C","data":3}]`).want(t, 201)
+	for query, c := range map[string]struct{ first, next uint64 }{ // first is 0 for an empty page
+		"":                          {1, 2},
+		"from=0":                    {1, 2},
+		"from=1":                    {1, 2},
+		"from=start":                {1, 2},
+		"from=origin":               {1, 2},
+		"from=2":                    {2, 3},
+		"after=0":                   {1, 2},
+		"after=1":                   {2, 3},
+		"after=3":                   {0, 4},
+		"from=end":                  {0, 4},
+		"from=current":              {0, 4},
+		"after=9007199254740991":    {0, 4},
+		"dir=backward":              {last, 2},
+		"dir=backward&from=end":     {last, 2},
+		"dir=backward&from=current": {last, 2},
+		"dir=backward&from=2":       {2, 1},
+		"dir=backward&after=2":      {1, 0},
+		"dir=backward&from=1":       {1, 0},
+		"dir=backward&from=0":       {0, 0},
+		"dir=backward&from=start":   {0, 0},
+		"dir=backward&from=origin":  {0, 0},
+		"dir=backward&after=0":      {0, 0},
+		"dir=backward&after=1":      {0, 0},
+	} {
+		for _, path := range []string{path, "/v1/events"} {
+			var page struct {
+				Events []struct{ Position uint64 }
+				Next   *uint64
+				End    bool
+			}
+			url := path + "?" + query + "&limit=1"
+			a := n.do("GET", url, "").want(t, 200)
+			if err := json.Unmarshal(a.body, &page); err != nil {
+				t.Fatal(err)
+			}
+			var first uint64
+			if len(page.Events) > 0 {
+				first = page.Events[0].Position
+			}
+			if first != c.first || (page.Next != nil) != (c.next > 0) || page.Next != nil && *page.Next != c.next ||
+				page.End != (c.next == 0 || c.next > last) || (a.Header.Get("Link") == "") != page.End {
+				t.Errorf("%s: %v %s, want %v", url, a.Header, a.body, c)
+			}
+			// The same in lines, without a limit.
+			lines := strings.Split(string(n.do("GET", path+"?"+query, "", "Accept: "+linesType).want(t, 200).body), "\n")
+			if first == 0 != strings.HasPrefix(lines[0], `{"$end":{`) || strings.Contains(query, "backward") == strings.Contains(lines[len(lines)-2], `"next"`) {
+				t.Errorf("%s in lines: %q", url, lines)
+			}
+		}
+	}
+	for _, query := range []string{"from=1&after=1", "from=x", "after=x", "after=-1", "from=END", "from=1.x", "from=2026-11-23T10:00:00Z", "after=end"} {
+		n.do("GET", path+"?"+query, "").want(t, 400)
+	}
+	for _, query := range []string{"", "?from=end", "?dir=backward&from=0"} {
+		n.do("GET", "/v1/streams/none/events"+query, "").want(t, 404)
+	}
+}
+
+// The first event of an event stream, by where it begins.
+func TestHTTPWhereEventStreamsBegin(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	const path = "/v1/streams/s/events"
+	n.do("POST", path, `[{"type":"A","data":1},{"type":"B,b","data":2},{"type":"C","data":3}]`).want(t, 201)
+	first := n.do("GET", path+"?limit=1", "").want(t, 200).fields(t)["events"].([]any)[0].(map[string]any)
+	for query, want := range map[string]string{
+		"":                                   "A",
+		"from=0":                             "A",
+		"from=1":                             "A",
+		"from=start":                         "A",
+		"from=origin":                        "A",
+		"from=2":                             "B,b",
+		"after=0":                            "A",
+		"after=2":                            "C",
+		"from=2020-01-01t00:00:00z":          "A",
+		"from=" + first["recorded"].(string): "A",
+		"cursor=" + n.store.State().Cursor(1).String(): "B,b",
+		"from=" + n.store.State().Cursor(1).String():   "B,b",
+		"from=end":                            "",
+		"from=current":                        "",
+		"after=3":                             "",
+		"from=2100-01-01T00:00:00Z":           "",
+		"types=B%2Cb":                         "B,b", // a comma is one of a type's characters
+		"types=B,b":                           "B,b",
+		"types=C&types=B*":                    "B,b",
+		"types=C&types=D&streams=x&streams=s": "C",
+	} {
+		for _, path := range []string{path, "/v1/events"} {
+			if got := n.firstOfStream(path + "?" + query); got != want {
+				t.Errorf("%s?%s begins with %q, want %q", path, query, got, want)
+			}
+		}
+	}
+	for _, query := range []string{"from=1&after=1", "after=1&cursor=x", "from=x", "after=x", "types=", "from=1&from=2"} {
+		n.do("GET", path+"?"+query, "", "Accept: "+eventsType).want(t, 400)
+	}
+}
+
+// firstOfStream is the type of the first event of an event stream, or "" if it is live
+// before there is one.
+func (n *node) firstOfStream(path string) string {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "GET", n.http.URL+path, http.NoBody)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	r.Header.Set("Accept", eventsType)
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		var data struct{ Type, State string }
+		text, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if ok && json.Unmarshal([]byte(text), &data) == nil && (data.Type != "" || data.State == "live") {
+			return data.Type
+		}
+	}
+	n.t.Fatalf("%s ended", path)
+	return ""
 }
 
 // typesOf are the types of a page's events.

@@ -3,9 +3,7 @@ package wsapi
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -51,52 +49,6 @@ func setEventStream(h http.Header) {
 	h.Set("Content-Type", typeEventStream)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // a proxy passes each event on at once
-}
-
-// tailQuery takes the start and the filter from a request.
-func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
-	q := r.URL.Query()
-	f := core.FollowRequest{Stream: stream}
-	if err := only(q, "from", "cursor", "types", "streams"); err != nil {
-		return f, err
-	}
-	f.Filter = core.Filter{Types: list(q, "types"), Streams: list(q, "streams")}
-	cursor := q.Get("cursor")
-	if last := r.Header.Get("Last-Event-ID"); last != "" {
-		cursor = last // a browser that comes back knows better than its URL
-	} else if q.Has("cursor") && q.Has("from") {
-		return f, core.Errorf(core.CodeInvalidRequest, "a start is from or cursor, not both")
-	}
-	if cursor != "" {
-		c, err := core.ParseCursor(cursor)
-		f.From = c.From()
-		return f, err
-	}
-	switch from := q.Get("from"); from {
-	case "", "start", "origin":
-		return f, nil
-	case "end", "current":
-		f.From.Kind = core.FromEnd
-		return f, nil
-	}
-	n, err := number(q, "from", 0, core.MaxNumber)
-	if err != nil || n <= 1 {
-		return f, err
-	}
-	// from is the first to come, a From the last not to.
-	f.From = core.From{Kind: core.AfterVersion, N: n - 1}
-	if stream == core.All {
-		f.From.Kind = core.AfterPosition
-	}
-	return f, nil
-}
-
-// list is a query parameter of patterns, separated by commas.
-func list(q url.Values, name string) []string {
-	if q.Get(name) == "" {
-		return nil
-	}
-	return strings.Split(q.Get(name), ",")
 }
 
 // tailer is one event stream: read takes deliveries from the follower, write sends

@@ -26,7 +26,7 @@ type Route struct {
 
 // routes is the HTTP API, without extensions.
 func (a *API) routes() []Route {
-	reading := []string{"from", "limit", "dir", "cursor", "types", "streams"}
+	reading := []string{"from", "after", "limit", "dir", "cursor", "types", "streams"}
 	return []Route{
 		{Method: "GET", Path: "/v1/ws", Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Handle: a.server, Drained: true},

@@ -126,12 +126,9 @@ func (f *definitionFlags) definition() (*subscriptions.Definition, error) {
 	return &d, d.Validate()
 }
 
-// parsePlace reads a place of a stream: what parseFrom does, and times.
+// parsePlace parses where something begins in a stream (core.ParseFrom).
 func parsePlace(s, stream string) (core.From, error) {
-	if t, ok := core.ParseTime(s); ok {
-		return core.From{Kind: core.FromTime, Time: t}, nil
-	}
-	from, err := parseFrom(s, stream)
+	from, err := core.ParseFrom(s, stream)
 	if err != nil {
 		return from, usagef("start, end, a number, a time such as 2026-11-23T10:00:00Z, or a cursor").because("%q is not a place of a log", s)
 	}

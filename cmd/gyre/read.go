@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,12 +13,58 @@ import (
 )
 
 const readHelp = `Print events of a stream, or of $all, in order. --from is the first version to print (or
-the first position of $all); with --backward, where to begin going down.`
+the first position of $all), --after the one before it; with --backward, they say where to
+begin going down.`
+
+// readFlags are the flags of gyre read.
+type readFlags struct {
+	from     string
+	after    uint64
+	limit    int
+	backward bool
+}
+
+// request is what the flags ask of a stream.
+func (f *readFlags) request(stream string, isAfter bool) (core.ReadRequest, error) {
+	r := core.ReadRequest{Stream: stream, Backward: f.backward}
+	beyond := usagef("leave --from out to begin at the other end").because("nothing lies beyond that end of the stream")
+	switch {
+	case f.limit < 1:
+		return r, usagef("--limit 100").because("--limit is at least 1")
+	case isAfter && f.backward && f.after <= 1:
+		return r, beyond
+	case isAfter && f.backward:
+		r.From = f.after - 1
+		return r, nil
+	case isAfter:
+		r.From = f.after + 1
+		return r, nil
+	}
+	switch f.from {
+	case "":
+	case "start", "origin":
+		if f.backward {
+			return r, beyond
+		}
+	case "end", "current":
+		if !f.backward {
+			return r, beyond
+		}
+	default:
+		n, err := strconv.ParseUint(f.from, 10, 64)
+		if err != nil || n > core.MaxNumber {
+			return r, usagef("--from start, --from end or --from 5").because("%q is not where a page can begin", f.from)
+		}
+		if n == 0 && f.backward {
+			return r, beyond
+		}
+		r.From = n
+	}
+	return r, nil
+}
 
 func newRead(a *app) *cobra.Command {
-	var from uint64
-	var limit int
-	var backward bool
+	var f readFlags
 	cmd := &cobra.Command{
 		Use:   "read STREAM|'$all'",
 		Short: "Print the events of a stream",
@@ -27,18 +74,24 @@ func newRead(a *app) *cobra.Command {
   gyre read '$all' --from 1000 -o ndjson`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if limit < 1 {
-				return usagef("--limit 100").because("--limit is at least 1")
+			isAfter, err := beginsAfter(cmd)
+			if err != nil {
+				return err
 			}
-			r := core.ReadRequest{Stream: args[0], From: from, Backward: backward}
+			r, err := f.request(args[0], isAfter)
+			if err != nil {
+				return err
+			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				return a.read(cmd.Context(), client, r, limit)
+				return a.read(cmd.Context(), client, r, f.limit)
 			})
 		},
 	}
-	cmd.Flags().Uint64Var(&from, "from", 0, "first version, or position of $all (default the first; the last with --backward)")
-	cmd.Flags().IntVar(&limit, "limit", core.DefaultReadEvents, "how many events at most")
-	cmd.Flags().BoolVar(&backward, "backward", false, "newest first")
+	flags := cmd.Flags()
+	flags.StringVar(&f.from, "from", "", "start, end, or the first version (or position of $all) to print")
+	flags.Uint64Var(&f.after, "after", 0, "begin behind this version, or position of $all")
+	flags.IntVar(&f.limit, "limit", core.DefaultReadEvents, "how many events at most")
+	flags.BoolVar(&f.backward, "backward", false, "newest first")
 	return a.completeStream(a.talks(cmd))
 }
 

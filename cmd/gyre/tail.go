@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -15,15 +14,16 @@ import (
 const tailHelp = `Print events as they come, until interrupted: of a stream, which need not be there yet, or
 of $all. A lost connection is made again and goes on after the last event.
 
---from end (the default) prints what is appended from now on, start everything from the
-first event, a number begins with that version (or position of $all), and a cursor goes on
-where an earlier tail ended.
+--from end (the default) prints what is appended from now on, --from start everything. A
+number is the first version (or position of $all) to print, a time the first moment, and a
+cursor goes on where an earlier tail ended. --after N begins behind a version or position.
 
 --types and --streams take patterns, in which * stands for any characters.`
 
 // tailFlags are the flags of gyre tail.
 type tailFlags struct {
 	from           string
+	after          uint64
 	types, streams []string
 	limit          int
 }
@@ -46,8 +46,13 @@ func newTail(a *app) *cobra.Command {
 			if len(args) == 1 {
 				r.Stream = args[0]
 			}
-			var err error
-			if r.From, err = parseFrom(f.from, r.Stream); err != nil {
+			isAfter, err := beginsAfter(cmd)
+			if err != nil {
+				return err
+			}
+			if isAfter {
+				r.From = core.FromAfter(f.after, r.Stream)
+			} else if r.From, err = parsePlace(f.from, r.Stream); err != nil {
 				return err
 			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
@@ -56,34 +61,21 @@ func newTail(a *app) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.from, "from", "end", "start, end, N (a version, or position of $all) or a cursor")
+	flags.StringVar(&f.from, "from", "end", "start, end, N (a version, or position of $all), a time or a cursor")
+	flags.Uint64Var(&f.after, "after", 0, "begin behind this version, or position of $all")
 	flags.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	flags.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
 	flags.IntVar(&f.limit, "limit", 0, "stop after so many events (default never)")
 	return a.completeStream(a.talks(cmd))
 }
 
-// parseFrom reads --from. A number is the first event to print; a From says what to
-// begin after.
-func parseFrom(s, stream string) (core.From, error) {
-	switch s {
-	case "start", "origin":
-		return core.From{Kind: core.FromStart}, nil
-	case "end", "current":
-		return core.From{Kind: core.FromEnd}, nil
+// beginsAfter reports whether a command has --after, which goes without --from.
+func beginsAfter(cmd *cobra.Command) (bool, error) {
+	after := cmd.Flags().Changed("after")
+	if after && cmd.Flags().Changed("from") {
+		return after, usagef("leave one of them out").because("--from and --after both say where to begin")
 	}
-	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n <= core.MaxNumber {
-		kind := core.AfterVersion
-		if stream == core.All {
-			kind = core.AfterPosition
-		}
-		return core.From{Kind: kind, N: max(n, 1) - 1}, nil
-	}
-	cursor, err := core.ParseCursor(s)
-	if err != nil {
-		return core.From{}, usagef("--from start, end, a number or a cursor").because("--from %q is none of them", s)
-	}
-	return cursor.From(), nil
+	return after, nil
 }
 
 func (a *app) tail(ctx context.Context, log core.Log, r core.FollowRequest, limit int) error {

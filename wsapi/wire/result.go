@@ -69,9 +69,12 @@ func AppendEvents(dst []byte, b core.Batch, attempts []uint64) []byte {
 
 // AppendPageEnd appends the fields of a page that follow its events.
 func AppendPageEnd(dst []byte, page *core.Page) []byte {
-	dst = append(dst, `"next":`...)
-	dst = strconv.AppendUint(dst, page.Next, 10)
-	dst = append(dst, `,"end":`...)
+	if page.Next > 0 {
+		dst = append(dst, `"next":`...)
+		dst = strconv.AppendUint(dst, page.Next, 10)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"end":`...)
 	dst = strconv.AppendBool(dst, page.End)
 	dst = append(dst, `,"version":`...)
 	return strconv.AppendUint(dst, page.Version, 10)

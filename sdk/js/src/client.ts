@@ -89,8 +89,8 @@ export interface ReadAllOptions extends ReadRange, Limits {
 /** A part of a stream. */
 export interface Page {
   readonly events: readonly RecordedEvent[];
-  /** The from of the next page in the same direction. */
-  readonly next: number;
+  /** The from of the next page in the same direction; undefined if there is none, at the first event. */
+  readonly next: number | undefined;
   /** There is nothing further in this direction, for now. */
   readonly end: boolean;
   /** The version of the stream, or the head of "$all". */
@@ -219,7 +219,7 @@ export class Client {
     const l = limits(o);
     const { ok, events } = await this.#link.request({ ...l, encode: (id) => readText(id, { ...o, stream, timeoutMs: l.timeoutMs }) });
     if (ok === undefined) throw broken("a read was answered like an append");
-    const { next = 0, end = false, version = 0, head = 0 } = ok;
+    const { next, end = false, version = 0, head = 0 } = ok;
     return { events: events ?? [], next, end, version, head };
   }
 

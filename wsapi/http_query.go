@@ -1,0 +1,140 @@
+package wsapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// lists are the parameters that may be given more than once.
+var lists = []string{"types", "streams", "ids", "positions"}
+
+// only refuses parameters that the representation does not have, and any but a list that
+// is given more than once.
+func only(q url.Values, names ...string) error {
+	for name, values := range q {
+		if !slices.Contains(names, name) {
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not for this media type", clip(name))
+		}
+		if len(values) > 1 && !slices.Contains(lists, name) {
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is given twice", clip(name))
+		}
+	}
+	return nil
+}
+
+// atMostOne refuses several parameters that say the same.
+func atMostOne(q url.Values, names ...string) error {
+	var given []string
+	for _, name := range names {
+		if q.Has(name) {
+			given = append(given, name)
+		}
+	}
+	if len(given) > 1 {
+		return core.Errorf(core.CodeInvalidRequest, "a start is %s or %s, not both", given[0], given[1])
+	}
+	return nil
+}
+
+// number is a parameter from least to most; 0 if it is not given.
+func number(q url.Values, name string, least, most uint64) (uint64, error) {
+	if !q.Has(name) {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(q.Get(name), 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, core.Errorf(core.CodeInvalidRequest, "%s %q is not a whole number from %d to %d", name, clip(q.Get(name)), least, most)
+	}
+	return n, nil
+}
+
+// pageRequest asks for a page; beyond asks for the empty one that lies beyond an end of
+// the stream.
+type pageRequest struct {
+	core.ReadRequest
+	beyond bool
+}
+
+// pageQuery takes start, limit and direction of a page from the query.
+func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
+	if err := only(q, "from", "after", "limit", "dir"); err != nil {
+		return r, err
+	}
+	if err := atMostOne(q, "from", "after"); err != nil {
+		return r, err
+	}
+	limit, err := number(q, "limit", 1, maxLimit)
+	if err != nil {
+		return r, err
+	}
+	r.Limit.Events = int(limit)
+	switch dir := q.Get("dir"); dir {
+	case "", "forward":
+	case "backward":
+		r.Backward = true
+	default:
+		return r, core.Errorf(core.CodeInvalidRequest, `dir %q is neither "forward" nor "backward"`, clip(dir))
+	}
+	if q.Has("after") {
+		return r, r.setAfter(q)
+	}
+	switch q.Get("from") {
+	case "start", "origin":
+		r.beyond = r.Backward
+	case "end", "current":
+		r.beyond = !r.Backward
+	default:
+		r.From, err = number(q, "from", 0, core.MaxNumber)
+		r.beyond = r.Backward && q.Has("from") && r.From == 0
+	}
+	return r, err
+}
+
+// setAfter has r begin behind a version, or a position of $all, in its direction.
+func (r *pageRequest) setAfter(q url.Values) error {
+	after, err := number(q, "after", 0, core.MaxNumber)
+	switch {
+	case err != nil:
+		return err
+	case r.Backward:
+		r.From = max(after, 1) - 1
+		r.beyond = r.From == 0
+	default:
+		r.From = min(after+1, core.MaxNumber)
+		r.beyond = after == core.MaxNumber
+	}
+	return nil
+}
+
+// tailQuery takes the start and the filter of an event stream from a request.
+func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
+	q := r.URL.Query()
+	f := core.FollowRequest{Stream: stream, Filter: core.Filter{Types: q["types"], Streams: q["streams"]}}
+	if err := only(q, "from", "after", "cursor", "types", "streams"); err != nil {
+		return f, err
+	}
+	cursor := q.Get("cursor")
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		cursor = last // a browser that comes back knows better than its URL
+	} else if err := atMostOne(q, "from", "after", "cursor"); err != nil {
+		return f, err
+	}
+	var err error
+	switch {
+	case cursor != "":
+		var c core.Cursor
+		c, err = core.ParseCursor(cursor)
+		f.From = c.From()
+	case q.Has("after"):
+		var after uint64
+		after, err = number(q, "after", 0, core.MaxNumber)
+		f.From = core.FromAfter(after, stream)
+	case q.Has("from"):
+		f.From, err = core.ParseFrom(q.Get("from"), stream)
+	}
+	return f, err
+}
