@@ -114,7 +114,7 @@ func extended(t *testing.T, p *peer) {
 
 	p.say(`{"op":"count","id":6,"sub":1}`)
 	p.refused("no end", 6, "invalid_request")
-	ask(`{"op":"count","id":7,"sub":1,"to":3,"credit":{"events":2}}`, `{"head":0,"id":7,"live":false,"op":"ok","sub":1}`)
+	ask(`{"op":"count","id":7,"sub":1,"to":3,"credit":{"events":2}}`, `{"id":7,"op":"ok","sub":1}`)
 	for n := range 2 {
 		if m := p.hear(); m["op"] != "count" || m["n"] != float64(n+1) {
 			t.Errorf("message %d: %v", n+1, m)
@@ -126,7 +126,7 @@ func extended(t *testing.T, p *peer) {
 	if m := p.hear(); m["op"] != "end" || m["error"].(map[string]any)["code"] != "not_found" {
 		t.Errorf("the end is %v", m)
 	}
-	ask(`{"op":"count","id":9,"sub":1,"to":1}`, `{"head":0,"id":9,"live":false,"op":"ok","sub":1}`)
+	ask(`{"op":"count","id":9,"sub":1,"to":1}`, `{"id":9,"op":"ok","sub":1}`)
 	if m := p.hear(); m["n"] != 1.0 {
 		t.Errorf("message 1: %v", m)
 	}

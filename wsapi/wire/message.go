@@ -155,7 +155,6 @@ type (
 		// Of a subscribe.
 		Sub    uint64 `json:"sub,omitzero"`
 		Cursor string `json:"cursor,omitzero"`
-		Live   bool   `json:"live,omitzero"`
 		Head   uint64 `json:"head,omitzero"` // of a read, too
 		// Of a named subscription. Incarnation is what a later subscribe gives to come back
 		// to it, Cursor its stored checkpoint, and State and Reason are those of a Status.
