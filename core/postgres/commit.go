@@ -115,7 +115,7 @@ func (s *step) refuseStale(a *answer) {
 			o.Result = *first
 			continue
 		}
-		o.Err = core.Errorf(core.CodeStaleEpoch, "the commit was made under epoch %d, and the log is at epoch %d", s.epoch, a.epoch)
+		o.Err = core.NewStaleEpoch(s.epoch, a.epoch)
 	}
 	s.plan.entries = nil
 }

@@ -51,4 +51,20 @@ func TestEngineIsDurable(t *testing.T) {
 	})
 }
 
+// TestEngineHasEpochs moves them by another engine of the store.
+func TestEngineHasEpochs(t *testing.T) {
+	server := pgtest.Shared(t)
+	enginetest.RunEpochs(t, func(t testing.TB) (core.Engine, func()) {
+		config := postgres.Config{URL: server.URL, Store: server.Store(t)}
+		engine := openStore(t, config)
+		config.Node = "other"
+		other := openStore(t, config)
+		return engine, func() {
+			if changed, err := other.AdvanceEpoch(t.Context()); !changed || err != nil {
+				t.Errorf("advance: %t, %v", changed, err)
+			}
+		}
+	})
+}
+
 func TestEngineSoak(t *testing.T) { enginetest.Soak(t, open) }
