@@ -140,6 +140,25 @@ func TestEpochChangesBesideCommits(t *testing.T) {
 	}
 }
 
+// TestEpochChangesBesideAStuckWriter: a writer that has stopped with the log row locked is
+// ended.
+func TestEpochChangesBesideAStuckWriter(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	appendSoon(t, engine, "a")
+	halfSend(t, server, store)
+	begin := time.Now()
+	advance(t, engine)
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("the change took %s", took)
+	}
+	if log := readLog(t, engine); len(log) != 1 {
+		t.Errorf("%d events, want 1", len(log))
+	}
+}
+
 func isStale(err error) bool {
 	var e interface{ SQLState() string }
 	return errors.As(err, &e) && e.SQLState() == "GY001"

@@ -78,7 +78,22 @@ func TestHalfSentCommit(t *testing.T) {
 	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
 	appendSoon(t, engine, "a")
 
-	// The connection of a node that stopped: all of a commit but its end.
+	halfSend(t, server, store)
+
+	// One to the same stream, one that meets it at the log row only.
+	var running sync.WaitGroup
+	for _, stream := range []string{"a", "b"} {
+		running.Go(func() { t.Logf("%s: %s", stream, appendSoon(t, engine, stream)) })
+	}
+	running.Wait()
+	if log := readLog(t, engine); len(log) != 3 {
+		t.Errorf("%d events, want 3", len(log))
+	}
+}
+
+// halfSend sends all of a commit but its end, on the connection of a node that stops then.
+func halfSend(t *testing.T, server *pgtest.Server, store string) {
+	t.Helper()
 	c := server.Connect(t)
 	if _, err := c.Exec(t.Context(), "SET application_name = 'gyre/"+store+"/paused'"); err != nil {
 		t.Fatal(err)
@@ -92,16 +107,6 @@ func TestHalfSentCommit(t *testing.T) {
 	f.Send(&pgproto3.Flush{})
 	if err := errors.Join(f.Flush(), receive[*pgproto3.CommandComplete](f)); err != nil {
 		t.Fatal(err)
-	}
-
-	// One to the same stream, one that meets it at the log row only.
-	var running sync.WaitGroup
-	for _, stream := range []string{"a", "b"} {
-		running.Go(func() { t.Logf("%s: %s", stream, appendSoon(t, engine, stream)) })
-	}
-	running.Wait()
-	if log := readLog(t, engine); len(log) != 3 {
-		t.Errorf("%d events, want 3", len(log))
 	}
 }
 

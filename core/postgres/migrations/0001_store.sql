@@ -287,9 +287,11 @@ BEGIN
     FROM (SELECT unnest(p_tables) AS tbl, unnest(p_keys) AS key, unnest(p_reset) AS reset,
                  unnest(p_add) AS add, unnest(p_values) AS value) x
     WHERE r.tbl = x.tbl AND r.key = x.key AND x.add > 0;
-    DELETE FROM {schema}.records r
-    USING (SELECT unnest(p_tables) AS tbl, unnest(p_keys) AS key, unnest(p_reset) AS reset, unnest(p_add) AS add) x
-    WHERE r.tbl = x.tbl AND r.key = x.key AND x.add = 0 AND (x.reset OR r.revision = 0);
+    IF 0 = ANY (p_add) THEN
+      DELETE FROM {schema}.records r
+      USING (SELECT unnest(p_tables) AS tbl, unnest(p_keys) AS key, unnest(p_reset) AS reset, unnest(p_add) AS add) x
+      WHERE r.tbl = x.tbl AND r.key = x.key AND x.add = 0 AND (x.reset OR r.revision = 0);
+    END IF;
   END IF;
 
   -- 4. The log row. From here to the end of the transaction nobody else gives
