@@ -2,6 +2,8 @@ package disk
 
 import (
 	"encoding/binary"
+	"hash/crc32"
+	"path/filepath"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -121,5 +123,35 @@ func FuzzRun(f *testing.F) {
 		}
 		decodeBloom(block)
 		decodeSamples(block)
+	})
+}
+
+// FuzzSnapshot reads anything as a snapshot of the records.
+func FuzzSnapshot(f *testing.F) {
+	r := reach{end: at(1, 8192), frame: at(1, 8000)}
+	d := recordDB{dir: "data", log: "fuzz"}
+	c := recordChange{table: "t", key: "k", revision: 3, value: []byte("v")}
+	whole := c.encode(d.snapshotHeader(&r))
+	f.Add(binary.LittleEndian.AppendUint32(whole, crc32.Checksum(whole, castagnoli)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fs := newFaultFS()
+		name := snapshotName(r.end)
+		fs.set(filepath.Join("data", name), b)
+		d := recordDB{dir: "data", log: "fuzz", fs: fs}
+		s := d.newestSnapshot(func(found *reach) bool { return *found == r })
+		if s == nil {
+			return
+		}
+		last := int64(s.header)
+		err := s.each(func(c recordChange, done int64) error {
+			if done <= last || done > int64(len(b))-4 {
+				t.Fatalf("%d bytes are read after %d, of %d", done, last, len(b))
+			}
+			last = done
+			return nil
+		})
+		if err == nil && last != int64(len(b))-4 {
+			t.Fatalf("%d of %d bytes were read", last, len(b))
+		}
 	})
 }

@@ -48,6 +48,26 @@ var durableTests = []test{
 		}
 		s.write("a", 1)
 	}},
+	{"P4", "places_stay_right", func(s *suite) {
+		var places []core.Cursor
+		for n := range uint64(4) {
+			if n != 1 { // once nothing is written
+				s.write("a", 2)
+			}
+			state := s.engine.State()
+			places = append(places, state.Cursor(state.Head), state.Cursor(0))
+			s.reopen()
+			after := s.engine.State()
+			for _, c := range places {
+				if end, ok := after.End(c.Log); !ok || c.Position > end {
+					s.Errorf("cursor %s: its timeline ends at %d, %v, in %+v", c, end, ok, after)
+				}
+			}
+		}
+		if _, ok := s.engine.State().End("another"); ok {
+			s.Errorf("every timeline is known")
+		}
+	}},
 	{"P4", "another_folder_is_another_log", func(s *suite) {
 		other := s.another()
 		defer closeEngine(s, other)
