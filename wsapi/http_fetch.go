@@ -76,7 +76,7 @@ func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequ
 	case body.Max < 0 || body.Max > core.MaxReadEvents:
 		return r, core.Errorf(core.CodeInvalidRequest, "max is from 1 to %d", core.MaxReadEvents)
 	}
-	if err := requests.Consumer(body.Consumer, body.Workers); err != nil {
+	if err := requests.Consumer(body.Consumer, body.Workers, 0); err != nil {
 		return r, err
 	}
 	if err := requests.Define(&r, body.Options, body.AnyOptions, body.Incarnation); err != nil {

@@ -623,6 +623,31 @@ func TestNamedAnswersWhenStored(t *testing.T) {
 	})
 }
 
+// A subscriber may have a smaller buffer than the subscription's, and is told of fields
+// that the server does not know.
+func TestNamedBuffer(t *testing.T) {
+	overProtocols(t, func(t *testing.T, protocol string) {
+		n := newNode(t, wsapi.Config{})
+		n.feed(5, 1)
+		p := n.greeted(protocol)
+		p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"s","options":{"concurrencyLimit":2},"bufferSize":2,"bufferSise":{"a":[1]},"` + strings.Repeat("é", 40) + `":1}`)
+		ok := p.hear()
+		if got, want := fmt.Sprint(ok["ignored"]), "[bufferSise "+strings.Repeat("é", 33)+"…]"; got != want {
+			t.Errorf("ignored are %s, want %s", got, want)
+		}
+		l := &listener{peer: p, sub: 1, bin: protocol == wire.Bin}
+		l.wants(first(1, 2)...)
+		n.listen(protocol, "s", "").wants(first(3, 4, 5)...)
+		p.say(`{"op":"subscribe","id":3,"sub":2,"subscription":"s","bufferSize":-1}`)
+		for len(l.answers) == 0 {
+			l.listen()
+		}
+		if e, _ := l.answers[0]["error"].(map[string]any); e["code"] != "invalid_request" {
+			t.Errorf("answered %v", l.answers)
+		}
+	})
+}
+
 // The same over HTTP.
 func TestFetchedAnswersWhenStored(t *testing.T) {
 	n := newNode(t, wsapi.Config{})

@@ -77,7 +77,7 @@ func newRig(o Options, subscribers, keys int) *rig {
 		r.keys = append(r.keys, "order-"+strconv.Itoa(i*7919))
 	}
 	for range subscribers {
-		if _, err := r.m.Join("", 1, Credit{Unlimited, Unlimited}); err != nil {
+		if _, err := r.m.Join(Consumer{}, Credit{Unlimited, Unlimited}); err != nil {
 			panic(err)
 		}
 	}

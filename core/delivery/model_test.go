@@ -47,6 +47,7 @@ type worker struct {
 	lease   Lease
 	credit  Credit
 	workers int
+	buffer  int // 0 is the subscription's
 	served  int
 }
 
@@ -330,7 +331,11 @@ func (md *model) willing(but map[*worker]bool) (best *worker) {
 
 // wants says that a worker may get more.
 func (md *model) wants(w *worker) bool {
-	return w.credit.Events > 0 && w.credit.Bytes > 0 && len(md.inFlight(w)) < md.o.BufferSize
+	buffer := md.o.BufferSize
+	if w.buffer > 0 {
+		buffer = min(buffer, w.buffer)
+	}
+	return w.credit.Events > 0 && w.credit.Bytes > 0 && len(md.inFlight(w)) < buffer
 }
 
 // sendable is the next event to be sent to w.

@@ -179,7 +179,7 @@ func (p *player) command(fields []string) error {
 	case "join":
 		c := Credit{w.number("events", Unlimited), w.number("bytes", Unlimited)}
 		var l Lease
-		if l, err = p.m.Join(w.plain[0], int(w.number("workers", 1)), c); err == nil {
+		if l, err = p.m.Join(Consumer{w.plain[0], int(w.number("workers", 1)), int(w.number("buffer", 0))}, c); err == nil {
 			p.leases[w.plain[0]] = l
 		}
 	case "leave", "crash":

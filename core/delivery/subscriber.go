@@ -59,6 +59,7 @@ type subscriber struct {
 	lease    Lease
 	consumer string
 	workers  int
+	buffer   int // most that may be in flight, beside Options.BufferSize
 	credit   Credit
 	inFlight int
 	served   uint64 // the serial of the last send; who has the lowest waits longest
@@ -91,15 +92,26 @@ func (s *subscriber) before(o *subscriber) bool {
 	return s.inFlight < o.inFlight || s.inFlight == o.inFlight && s.served < o.served
 }
 
-func (s *subscriber) willing(buffer int) bool { return s.credit.some() && s.inFlight < buffer }
+func (s *subscriber) willing(buffer int) bool {
+	return s.credit.some() && s.inFlight < min(buffer, s.buffer)
+}
 
-// Join begins a lease. consumer is a name for people; workers is how many events the
-// subscriber handles at a time, 1 if it is less. One that handles several gets one event of
-// a key at a time: it does not know the keys, and has to keep their order. The error is
-// subscription_in_use if the only subscriber is there already, and
+// Consumer is who joins.
+type Consumer struct {
+	Name string // for people
+	// Workers is how many events the consumer handles at a time; 1 if it is less. With
+	// several it gets one event of a key at a time: it does not know the keys, and has to
+	// keep their order.
+	Workers int
+	// Buffer is how many events may be in flight to it, if it is less than
+	// Options.BufferSize and not 0.
+	Buffer int
+}
+
+// Join begins a lease. The error is subscription_in_use if the only subscriber is there already, and
 // too_many_subscribers if there are as many as may be. The subscription may be
 // paused or stopped: then nothing is sent yet.
-func (m *Machine) Join(consumer string, workers int, credit Credit) (Lease, error) {
+func (m *Machine) Join(c Consumer, credit Credit) (Lease, error) {
 	if m.mode == lost {
 		return 0, core.Errorf(core.CodeUnavailable, "the subscription has moved to another owner")
 	}
@@ -112,7 +124,10 @@ func (m *Machine) Join(consumer string, workers int, credit Credit) (Lease, erro
 		return 0, e
 	}
 	m.subs.lease++
-	s := &subscriber{lease: m.subs.lease, consumer: clip(consumer), workers: max(workers, 1), served: m.nextSerial()}
+	s := &subscriber{lease: m.subs.lease, consumer: clip(c.Name), workers: max(c.Workers, 1), buffer: maxBuffer, served: m.nextSerial()}
+	if c.Buffer > 0 {
+		s.buffer = c.Buffer
+	}
 	s.credit.add(credit)
 	m.subs.all = append(m.subs.all, s)
 	return s.lease, nil

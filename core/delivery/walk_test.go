@@ -213,7 +213,8 @@ func (w *walk) feed(scan int) {
 func (w *walk) join() {
 	c := Credit{int64(1 + w.n(20, "events")), int64(50 + w.n(400, "bytes"))}
 	workers := 1 + w.n(10, "workers")/6*2 // 1 or 3
-	l, err := w.m.Join("w", workers, c)
+	buffer := max(0, w.n(8, "buffer")-3)  // mostly the subscription's
+	l, err := w.m.Join(Consumer{"w", workers, buffer}, c)
 	if limit := w.config.Options.ConcurrencyLimit; len(w.model.workers) >= limit {
 		want := core.CodeTooManySubscribers
 		if limit == 1 {
@@ -223,7 +224,7 @@ func (w *walk) join() {
 		return
 	}
 	w.wants(err, "")
-	w.model.workers = append(w.model.workers, &worker{l, c, workers, w.model.next()})
+	w.model.workers = append(w.model.workers, &worker{l, c, workers, buffer, w.model.next()})
 }
 
 func (w *walk) wants(err error, code core.Code) {
@@ -601,9 +602,9 @@ func (w *walk) drain() {
 	w.m.Resume()
 	w.m.Undrain()
 	w.model.mode, w.model.draining = running, false
-	l, err := w.m.Join("last", 1, Credit{1 << 30, 1 << 30})
+	l, err := w.m.Join(Consumer{Name: "last"}, Credit{1 << 30, 1 << 30})
 	w.wants(err, "")
-	w.model.workers = []*worker{{l, Credit{1 << 30, 1 << 30}, 1, w.model.next()}}
+	w.model.workers = []*worker{{l, Credit{1 << 30, 1 << 30}, 1, 0, w.model.next()}}
 	head := uint64(0)
 	if len(w.log) > 0 {
 		head = w.log[len(w.log)-1].Position

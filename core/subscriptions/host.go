@@ -261,7 +261,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 		return nil, h.ended
 	}
 	now := time.Now()
-	lease, err := h.machine.Join(r.Consumer, r.Workers, r.Credit)
+	lease, err := h.machine.Join(delivery.Consumer{Name: r.Consumer, Workers: r.Workers, Buffer: r.BufferSize}, r.Credit)
 	if err != nil {
 		return nil, err
 	}

@@ -127,7 +127,10 @@ type JoinRequest struct {
 	// Workers is how many events the consumer handles at a time; 1 if 0. With more, one
 	// event of a key is in flight to it at a time.
 	Workers int
-	Credit  delivery.Credit
+	// BufferSize is how many events may be in flight to it, if it is less than the
+	// Definition's and not 0.
+	BufferSize int
+	Credit     delivery.Credit
 	// Wake is called when Take may have something to tell. It must not wait, nor call
 	// the Subscriber. It may be nil; JoinWaiting is for a goroutine that waits.
 	Wake func()

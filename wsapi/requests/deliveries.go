@@ -23,14 +23,16 @@ func NoSubscriptions() error {
 	return core.Errorf(core.CodeNotSupported, "this server has no named subscriptions")
 }
 
-// Consumer checks the name of a consumer and how many events it handles at a time; 0 is
-// that it does not say.
-func Consumer(name string, workers int) error {
+// Consumer checks the name of a consumer, how many events it handles at a time, and how
+// many may be in flight to it; 0 is that it does not say.
+func Consumer(name string, workers, bufferSize int) error {
 	switch {
 	case len(name) > maxConsumerBytes || strings.ContainsFunc(name, unicode.IsControl):
 		return core.Errorf(core.CodeInvalidRequest, "consumer has at most %d bytes and no control characters", maxConsumerBytes)
 	case workers < 0:
 		return core.Errorf(core.CodeInvalidRequest, "workers is %d, it may be from 1", workers)
+	case bufferSize < 0:
+		return core.Errorf(core.CodeInvalidRequest, "bufferSize is %d, it may be from 1", bufferSize)
 	}
 	return nil
 }

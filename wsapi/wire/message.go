@@ -63,11 +63,14 @@ type (
 		Subscription string         `json:"subscription,omitzero"`
 		Transient    bool           `json:"transient,omitzero"` // nothing of it is stored
 		Consumer     string         `json:"consumer,omitzero"`
-		Workers      int            `json:"workers,omitzero"` // events that the consumer handles at a time
-		Ack          string         `json:"ack,omitzero"`     // "explicit" is all there is
+		Workers      int            `json:"workers,omitzero"`    // events that the consumer handles at a time
+		BufferSize   int            `json:"bufferSize,omitzero"` // events in flight to it, if less than in the options
+		Ack          string         `json:"ack,omitzero"`        // "explicit" is all there is
 		Options      jsontext.Value `json:"options,omitzero"`
 		AnyOptions   bool           `json:"anyOptions,omitzero"`  // Options are for creating it only
 		Incarnation  string         `json:"incarnation,omitzero"` // that was joined before, and no other
+
+		Unknown jsontext.Value `json:",embed"` // fields that are none of these
 	}
 
 	// Other is a message of an op that is not here: an extension of the server may
@@ -161,6 +164,8 @@ type (
 		Incarnation string `json:"incarnation,omitzero"`
 		State       string `json:"state,omitzero"`
 		Reason      string `json:"reason,omitzero"`
+		// Of a subscribe: names of fields that this server does not know.
+		Ignored []string `json:"ignored,omitzero"`
 	}
 
 	// Failure answers a request that was refused, or, without an id, a message

@@ -463,6 +463,7 @@ func FuzzMessage(f *testing.F) {
 		`{"op":"error","id":1,"error":{"code":"wrong_expected_version","expected":"any","actual":7,"retryable":false}}`,
 		`{"op":"events","sub":1,"events":[{}],"cursor":"a.1"}`,
 		"{\"op\":\"ping\",\n\"n\":1}\n{\"op\":\"pong\"}",
+		`{"op":"subscribe","id":2,"sub":1,"strem":{"a":[1]},"":null}`,
 	} {
 		f.Add([]byte(text))
 	}
@@ -482,6 +483,11 @@ func FuzzMessage(f *testing.F) {
 						if _, err := wire.NewAppendRequest(1, &commit); err != nil {
 							t.Fatalf("%s: %v", text, err)
 						}
+					}
+				}
+				if sub, ok := m.(*wire.Subscribe); ok && err == nil {
+					if (len(sub.Ignored()) > 0) != (len(sub.Unknown) > len("{}")) {
+						t.Fatalf("%s: ignored are %q of %s", text, sub.Ignored(), sub.Unknown)
 					}
 				}
 				if m != nil && err == nil && decodeIsClient(m) {

@@ -13,7 +13,7 @@ import (
 // joining says how a subscribe joins a named subscription.
 func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 	subs := c.server.config.Subscriptions
-	r := subscriptions.JoinRequest{Name: m.Subscription, Transient: m.Transient, Consumer: m.Consumer, Workers: m.Workers}
+	r := subscriptions.JoinRequest{Name: m.Subscription, Transient: m.Transient, Consumer: m.Consumer, Workers: m.Workers, BufferSize: m.BufferSize}
 	switch {
 	case subs == nil:
 		return nil, requests.NoSubscriptions()
@@ -22,7 +22,7 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 	case m.Ack != "" && m.Ack != "explicit":
 		return nil, core.Errorf(core.CodeInvalidRequest, `ack is "explicit", not %.80q`, m.Ack)
 	}
-	if err := requests.Consumer(m.Consumer, m.Workers); err != nil {
+	if err := requests.Consumer(m.Consumer, m.Workers, m.BufferSize); err != nil {
 		return nil, err
 	}
 	if err := requests.Define(&r, m.Options, m.AnyOptions, m.Incarnation); err != nil {

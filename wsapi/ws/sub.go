@@ -35,6 +35,8 @@ type sub struct {
 	cancel   func() // ends it, and the call that opens it
 	log      string // the log's identity, for cursors
 
+	ignored []string // fields of the subscribe that are not known
+
 	over bool // protected by outbox.mu
 
 	mu     sync.Mutex // protects the fields below
@@ -161,7 +163,7 @@ func (c *conn) startSub(m *wire.Subscribe, open opening) {
 }
 
 func (c *conn) newSub(m *wire.Subscribe) (*sub, error) {
-	s := &sub{conn: c, num: m.Sub, maxBatch: core.MaxReadEvents, more: make(chan struct{}, 1)}
+	s := &sub{conn: c, num: m.Sub, ignored: m.Ignored(), maxBatch: core.MaxReadEvents, more: make(chan struct{}, 1)}
 	switch {
 	case m.Sub == 0 || m.Sub > core.MaxNumber:
 		return nil, core.Errorf(core.CodeInvalidRequest, "sub is a number from 1 to 2^53-1")
@@ -239,7 +241,7 @@ func (s *sub) run(ctx context.Context, call *call, open opening) {
 		c.calls.settle()
 		return
 	}
-	ok := wire.OK{ID: call.id, Sub: s.num, Head: state.Head}
+	ok := wire.OK{ID: call.id, Sub: s.num, Head: state.Head, Ignored: s.ignored}
 	src.accepted(&ok)
 	c.out.text(wire.Encode(nil, &ok))
 	c.calls.settle()
