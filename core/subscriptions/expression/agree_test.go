@@ -168,7 +168,7 @@ func TestAgreesWithCEL(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	compiled := 0
-	for range 10_000 {
+	for range 3_000 {
 		if agree(t, env, variables, randomExpression(random.IntN, 4)) {
 			compiled++
 		}
@@ -176,8 +176,8 @@ func TestAgreesWithCEL(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d of 10,000 random expressions have a value", compiled)
-	if compiled < 1000 {
+	t.Logf("%d of 3,000 random expressions have a value", compiled)
+	if compiled < 500 {
 		t.Errorf("only %d of the random expressions have a value", compiled)
 	}
 }
