@@ -21,6 +21,7 @@ type replays struct {
 	stale map[uint64]struct{}
 	// wanted says that there may be more to give.
 	wanted bool
+	sought bool   // seek was called since the replayer began to read a page
 	active bool   // there is a replayer
 	next   uint64 // behind which position it looks
 	cursor uint64 // up to where the machine was fed
@@ -51,7 +52,7 @@ func (r *replays) done(position uint64) {
 }
 
 // seek has the replayer look from the first on.
-func (r *replays) seek() { r.wanted, r.next = true, 0 }
+func (r *replays) seek() { r.wanted, r.sought, r.next = true, true, 0 }
 
 // startReplays starts a replayer if there is none and one is wanted. mu is held.
 func (h *host) startReplays() {
@@ -136,8 +137,8 @@ func (h *host) replayMore(sel *selector) (more bool, err error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.replays.next != after {
-		return true, nil // it was asked to look from the first on
+	if h.replays.sought {
+		return true, nil // the page may be older than what it was asked for
 	}
 	events = slices.DeleteFunc(events, func(r delivery.Replay) bool {
 		_, gone := h.replays.stale[r.Position]
@@ -176,7 +177,7 @@ func (h *host) awaitRoom() (after uint64, err error) {
 		h.mu.Lock()
 		room := h.machine.ReplayRoom()
 		ready := room.Events > 0 && len(h.subs) > 0
-		after = h.replays.next
+		after, h.replays.sought = h.replays.next, false
 		clear(h.replays.stale)
 		h.mu.Unlock()
 		if ready {
