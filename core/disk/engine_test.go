@@ -33,3 +33,7 @@ func TestConformance(t *testing.T) {
 func TestSoak(t *testing.T) {
 	enginetest.Soak(t, func(t testing.TB) core.Engine { return open(t, Config{}) })
 }
+
+func TestDurable(t *testing.T) {
+	enginetest.RunDurable(t, func(t testing.TB, dir string) core.Engine { return open(t, Config{Dir: dir}) })
+}
