@@ -295,7 +295,7 @@ func (p *plan) eachEvent(visit func(e *core.NewEvent)) {
 	})
 }
 
-// answer is what commit_group tells.
+// answer is what commit_group returns.
 type answer struct {
 	written  bool
 	head     uint64 // before the first event

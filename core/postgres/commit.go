@@ -75,7 +75,7 @@ func (s *step) run(ctx context.Context, try int) {
 	for len(s.plan.entries) > 0 {
 		s.plan.choose(known)
 		if known != nil && !s.plan.writes() {
-			s.settle(&answer{found: *known}, known)
+			s.answer(&answer{found: *known}, known)
 			return
 		}
 		a, err := s.send(try >= maxTries)
@@ -90,7 +90,7 @@ func (s *step) run(ctx context.Context, try int) {
 		try++
 		switch over := a.epoch != s.epoch; {
 		case a.written:
-			s.settle(a, known)
+			s.answer(a, known)
 			return
 		case over && s.stale:
 			s.refuseStale(a)
@@ -107,7 +107,7 @@ func (s *step) run(ctx context.Context, try int) {
 // written before is a duplicate (P5), the others are stale. No try under the old epoch
 // can be written any more, so what the facts lack is not in the log.
 func (s *step) refuseStale(a *answer) {
-	st := s.plan.settle(&a.found, 0)
+	st := s.plan.evaluate(&a.found, 0)
 	for i := range s.plan.entries {
 		en := &s.plan.entries[i]
 		o := &s.outcomes[en.index]
@@ -120,10 +120,10 @@ func (s *step) refuseStale(a *answer) {
 	s.plan.entries = nil
 }
 
-// settle answers every Commit that is left. before is what storage told when
+// answer answers every Commit that is left. before has the facts of when
 // some were left out, if that was not now.
-func (s *step) settle(a *answer, before *found) {
-	st := s.plan.settle(&a.found, a.head)
+func (s *step) answer(a *answer, before *found) {
+	st := s.plan.evaluate(&a.found, a.head)
 	s.written.Block = make([]byte, 0, s.plan.maxEncodedBytes())
 	encode := &encoder{batch: &s.written, recorded: a.recorded}
 	for i := range s.plan.entries {
@@ -136,7 +136,7 @@ func (s *step) settle(a *answer, before *found) {
 		if first == nil && err == nil && before != nil {
 			// What refused it has changed since, and nothing that was written now
 			// depends on it: it was refused first.
-			first, err = s.plan.settle(before, 0).refusal(en)
+			first, err = s.plan.evaluate(before, 0).refusal(en)
 		}
 		switch {
 		case first != nil:
@@ -269,7 +269,7 @@ func (s *step) call(ctx context.Context, c *pgx.Conn, what *call) (*answer, erro
 }
 
 // hold asks for the facts, keeps the locks while the group is decided, and
-// writes what holds: nobody can be faster.
+// writes what holds: no other can be faster.
 func (s *step) hold(ctx context.Context, c *pgx.Conn) (*answer, error) {
 	if err := begin(ctx, c); err != nil {
 		return nil, &acquireError{err}
@@ -417,7 +417,7 @@ func (e *Engine) noteProblem(err *core.Error) {
 	}
 }
 
-// mended notes that the log takes Commits.
+// mended notes that the log takes Commits again.
 func (e *Engine) mended() {
 	if e.outgrown.Load() == nil && e.log.fail(nil) != nil {
 		e.config.Logger.Info("the store takes appends again")

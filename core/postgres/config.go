@@ -18,10 +18,10 @@ type Config struct {
 	URL string
 	// Store is the name of the store: the schema it is in. "" means gyre.
 	Store string
-	// Node is told to the server as part of application_name, for people who look
-	// at pg_stat_activity, and of the list of Nodes.
+	// Node is the node's name: part of application_name, in pg_stat_activity, and of
+	// the list of Nodes.
 	Node string
-	// Version is the version of the program, for the same people.
+	// Version is the version of the program, for the list of Nodes.
 	Version string
 	// NoMigrate refuses a schema that is behind with schema_outdated, where it
 	// would otherwise be migrated.
@@ -38,11 +38,10 @@ type Config struct {
 	// ReadRetryFor is how long after the server went away reads wait for it, or for
 	// another; 0 means 3 s. Later reads fail at once.
 	ReadRetryFor time.Duration
-	// Logger is told of what people should know: migrations, fail-overs, stuck
-	// writers. Nil means nobody.
+	// Logger gets migrations, fail-overs and stuck writers. Nil discards them.
 	Logger *slog.Logger
-	// Locked is told for how long each step held the log row: from the moment it
-	// had the lock until the commit was acknowledged. Nil means nobody.
+	// Locked gets how long each step held the log row: from the moment it had the lock
+	// until the commit was acknowledged. It may be nil.
 	Locked func(time.Duration)
 }
 

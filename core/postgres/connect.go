@@ -85,8 +85,8 @@ func (c *Config) connect(ctx context.Context, need need) (*pgx.Conn, error) {
 	return conn, err
 }
 
-// alone runs call on a connection of its own, for limit at most: what people ask for now
-// and then, whether or not a node runs.
+// alone runs call on a connection of its own, for limit at most. It serves commands,
+// whether or not a node runs.
 func (c *Config) alone(ctx context.Context, limit time.Duration, need need, call func(ctx context.Context, conn *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -7,7 +7,7 @@
 // happens to conflicts, retries, lost connections and stopped writers. migrations/
 // has the schema, settings.go what a connection sets.
 //
-// # Who else may write
+// # Other writers
 //
 // Several Stores, of several processes, may use one schema at once. Each sees
 // the others' events: a page is read from the log as it is, and core.HeadWatcher

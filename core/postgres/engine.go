@@ -68,8 +68,7 @@ func (e *Engine) enter(ctx context.Context) error {
 
 func errClosed() *core.Error { return core.Errorf(core.CodeStoreClosed, "the store is closed") }
 
-// State is core.Engine's. It asks nobody: the head is the last one that was
-// seen.
+// State is core.Engine's. It does no I/O: the head is the last one that was seen.
 func (e *Engine) State() core.State { return e.log.state() }
 
 // Close is core.Engine's.

@@ -54,10 +54,10 @@ type fate int
 
 const (
 	nothingDone fate = iota // nothing of it was done
-	unknownFate             // nobody can tell
+	unknownFate             // it may have been done
 )
 
-// fateOf tells what became of a call that failed.
+// fateOf returns what became of a call that failed.
 func fateOf(err error) fate {
 	if pgconn.SafeToRetry(err) {
 		return nothingDone

@@ -38,7 +38,7 @@ func TestServerRestart(t *testing.T) {
 	if err := engine.State().ReadOnly; err != nil {
 		t.Errorf("after the restarts the state is %v", err)
 	}
-	head := settleNodes(t, []*node{n}, engine)
+	head := stopWriters(t, []*node{n}, engine)
 	checkReports(t, engine, []*node{n}, head, time.Minute)
 }
 
@@ -108,7 +108,7 @@ func failOver(t *testing.T) {
 	if now := engine.State().Log; now != log {
 		t.Errorf("the log was %s and is %s: nothing was lost", log, now)
 	}
-	head := settleNodes(t, []*node{n}, engine)
+	head := stopWriters(t, []*node{n}, engine)
 	checkReports(t, engine, []*node{n}, head, time.Minute)
 }
 

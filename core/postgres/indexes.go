@@ -150,7 +150,7 @@ func makeIndexes(ctx context.Context, config *Config, list []Index) error {
 func (x *Index) make(ctx context.Context, c *pgx.Conn, schema, how string) error {
 	sql := x.create(schema, how)
 	if how != concurrently {
-		// The lock that CONCURRENTLY takes: who makes one waits for another.
+		// The lock that CONCURRENTLY takes: one build waits for another.
 		sql = fmt.Sprintf("LOCK TABLE %s.events IN SHARE UPDATE EXCLUSIVE MODE; %s", schema, sql)
 	}
 	for {

@@ -25,7 +25,7 @@ type logState struct {
 	// changed is closed, and made anew, when head or id change.
 	changed chan struct{}
 	waiting int         // in WaitHead
-	problem *core.Error // why it takes no Commits; nil if it does
+	problem *core.Error // why the log takes no Commits; nil if it does
 	failed  time.Time   // when that was last found
 	bytes   int64
 }
@@ -46,7 +46,7 @@ func (l *logState) state() core.State {
 	return s
 }
 
-// advance notes that the log has reached a head, and wakes who waits for it.
+// advance notes that the log has reached a head, and wakes waiters.
 func (l *logState) advance(head uint64, last mark) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,8 +59,8 @@ func (l *logState) advance(head uint64, last mark) {
 	}
 }
 
-// append notes what a step of this engine has written. Nobody is woken: its
-// Store has the events.
+// append notes what a step of this engine has written. It wakes no waiter: the
+// engine's Store has the events.
 func (l *logState) append(last mark) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,7 +70,7 @@ func (l *logState) append(last mark) {
 	l.head = max(l.head, last.position)
 }
 
-// wake wakes who waits. mu is held.
+// wake wakes waiters. mu must be held.
 func (l *logState) wake() {
 	if l.waiting > 0 {
 		close(l.changed)

@@ -227,7 +227,7 @@ const createMigrations = `CREATE TABLE {schema}.migrations (
   applied timestamptz NOT NULL DEFAULT now()
 )`
 
-// createSchema makes the schema, unless somebody did who may.
+// createSchema makes the schema, unless it is there.
 func createSchema(ctx context.Context, c *pgx.Conn, schema string) error {
 	var there bool
 	if err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, schema).Scan(&there); err != nil {

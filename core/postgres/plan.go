@@ -63,8 +63,7 @@ type record struct {
 
 type recordKey struct{ table, key string }
 
-// found is what storage tells about a plan's streams, records and ids, as of
-// one moment.
+// found has the facts about a plan's streams, records and ids, as of one moment.
 type found struct {
 	versions  []uint64 // by number in plan.streams
 	revisions []uint64 // by number in plan.records

@@ -11,7 +11,7 @@ import (
 )
 
 // The watch over the head asks the server as often as it is worth it: seldom
-// when nobody waits, at shorter intervals the more happens when somebody does. It
+// when there is no waiter, at shorter intervals the more happens when there is one. It
 // is one look at the end of an index, and takes no lock.
 const (
 	pollIdle   = time.Second
@@ -26,7 +26,7 @@ const (
 // for it.
 type poller struct {
 	running sync.WaitGroup
-	// now ends a pause early: somebody waits.
+	// now ends a pause early: there is a waiter.
 	now chan struct{}
 }
 
@@ -60,7 +60,7 @@ func (e *Engine) WaitHead(ctx context.Context, log string, after uint64) (uint64
 	}
 }
 
-// await registers somebody who waits, unless there is something to tell.
+// await registers a waiter, unless the head or the identity has moved already.
 func (l *logState) await(log string, after uint64) (head uint64, changed <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,7 +107,7 @@ func (e *Engine) run() {
 	}
 }
 
-// pause waits for the interval, or longer if nobody waits for the head.
+// pause waits for the interval, or longer if there is no waiter.
 func (e *Engine) pause(interval time.Duration) bool {
 	now := e.poll.now
 	if e.log.awaited() {

@@ -80,6 +80,6 @@ func TestPoolerRestart(t *testing.T) {
 		}
 		appendWithin(t, engine, 10*time.Second)
 	}
-	head := settleNodes(t, []*node{n}, engine)
+	head := stopWriters(t, []*node{n}, engine)
 	checkReports(t, engine, []*node{n}, head, time.Minute)
 }

@@ -23,7 +23,7 @@ type logRow struct {
 
 // logRow reads the log's row and both events, all of one moment, and its timelines.
 //
-// why is told to people who look at what the server does.
+// why shows in pg_stat_activity.
 func (e *Engine) logRow(ctx context.Context, c *pgx.Conn, why string, position uint64) (row logRow, err error) {
 	err = withSettings(ctx, c, func() error {
 		if row, err = e.readLogRow(ctx, c, why, position); err == nil {

@@ -97,7 +97,7 @@ func (e *Engine) lookForStuck(ctx context.Context, c *pgx.Conn) (list []stuck, e
 }
 
 // endBackend ends the backend that a try was sent to whose connection is gone,
-// so that it cannot come to an end of its own after the outcome was told. Where
+// so that it cannot come to an end of its own after the outcome was reported. Where
 // that cannot be done, the ids of the events still keep them from being written
 // twice.
 func (e *Engine) endBackend(pid uint32) {

@@ -69,8 +69,8 @@ func (o *outage) end() {
 // may have been broken before. A read that the server breaks at has to end.
 const readTries = 3
 
-// reread decides whether a read is tried again. Nobody has been given anything of it
-// before it succeeds.
+// reread decides whether a read is tried again. Nothing of a read is given out before it
+// succeeds.
 type reread struct {
 	engine *Engine
 	retry  retry
@@ -98,8 +98,8 @@ func (r *reread) again(ctx context.Context, err error) bool {
 	if !isAway(err) {
 		return false
 	}
-	// All readers wait for the same end, so that one who comes later waits for less,
-	// or is told at once.
+	// All readers wait for the same end, so that a later one waits for less, or not at
+	// all.
 	r.retry.until = e.log.outage.begin().Add(e.config.ReadRetryFor)
 	return r.retry.wait(ctx, e.closing)
 }

@@ -112,7 +112,7 @@ func (e *Engine) connectSession(ctx context.Context) error {
 	return err
 }
 
-// errUnsure says that nobody can tell whether others have the store open.
+// errUnsure says that others may have the store open.
 var errUnsure = errors.New("others may have the store open")
 
 // unsure is what becomes of a session that has not beaten since the server started.
@@ -245,7 +245,7 @@ func (e *Engine) tryBeat() (err error) {
 	if local := localSettings(e.session.conn); local != "" {
 		batch.Queue(local)
 	}
-	// It matters to nobody that a standby has it, and a beat must not wait for one.
+	// A beat need not survive a crash, and must not wait for the disk or a standby.
 	batch.Queue(`SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '1000', true)`)
 	there := false
 	batch.Queue(`UPDATE `+e.config.Store+`.sessions SET until = clock_timestamp() + make_interval(secs => $2), started = pg_postmaster_start_time()

@@ -48,7 +48,7 @@ func TestTortureStall(t *testing.T) {
 		}
 	}
 	t.Logf("longest append while the other was stopped: %s", longest)
-	head := settleNodes(t, []*node{n}, engine)
+	head := stopWriters(t, []*node{n}, engine)
 	checkReports(t, engine, []*node{n}, head, time.Minute)
 }
 

@@ -13,8 +13,7 @@ import (
 // surveySamples is how often a survey measures what varies.
 const surveySamples = 20
 
-// Survey is what a server tells someone who wants to know whether a store is well
-// kept there. It has facts; what to think of them is the reader's.
+// Survey has the facts about a server that decide whether a store is well kept there.
 type Survey struct {
 	Version     int    // 150004 for 15.4
 	VersionName string // as the server writes it
@@ -184,7 +183,7 @@ func (s *Survey) askTimes(ctx context.Context, c *pgx.Conn) error {
 	}
 	for range surveySamples {
 		begun := time.Now()
-		// A message to nobody: the smallest thing whose commit waits for the disk.
+		// A message without a reader: the smallest thing whose commit waits for the disk.
 		if _, err := c.Exec(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, 'gyre', '')`); err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Target says for people where a Config leads to. It has no secrets.
+// Target describes where a Config leads to. It has no secrets.
 type Target struct {
 	// Hosts are host:port, or the directory of a socket, in the order in which they
 	// are tried.
@@ -57,7 +57,7 @@ func (c Config) Target() (Target, error) {
 }
 
 // plainUser reports whether user and password of a URL end where the driver takes
-// them to end. Else part of the password may be taken for a host, and be told.
+// them to end. Else part of the password may be taken for a host, and be shown.
 func plainUser(url string) bool {
 	_, rest, _ := strings.Cut(url, "://")
 	rest, _, _ = strings.Cut(rest, "?")

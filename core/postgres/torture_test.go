@@ -50,12 +50,12 @@ func torture(t *testing.T, length time.Duration) {
 	trouble.Go(func() { rollBack(t, ctx, server, store) })
 	trouble.Wait()
 
-	head := settleNodes(t, nodes, engine)
+	head := stopWriters(t, nodes, engine)
 	checkReports(t, engine, nodes, head, 3*time.Second)
 }
 
-// settleNodes ends the writers of all nodes and tells the nodes the head.
-func settleNodes(t *testing.T, nodes []*node, engine *postgres.Engine) (head uint64) {
+// stopWriters ends the writers of all nodes and tells the nodes the head.
+func stopWriters(t *testing.T, nodes []*node, engine *postgres.Engine) (head uint64) {
 	t.Helper()
 	for _, n := range nodes {
 		n.tell(t, "stop")

@@ -2,9 +2,9 @@ package postgres
 
 import "github.com/gyre-events/gyre/core"
 
-// settlement answers the entries of a plan one by one, in order, by what
-// storage has told, as if each had come alone after the ones before it.
-type settlement struct {
+// evaluation answers the entries of a plan one by one, in order, by what
+// storage has answered, as if each had come alone after the ones before it.
+type evaluation struct {
 	plan  *plan
 	found *found
 
@@ -16,9 +16,9 @@ type settlement struct {
 	places map[core.ID]place
 }
 
-// settle begins with the state that f describes and a log that ends at head.
-func (p *plan) settle(f *found, head uint64) *settlement {
-	s := &settlement{plan: p, found: f, head: head}
+// evaluate begins with the state that f describes and a log that ends at head.
+func (p *plan) evaluate(f *found, head uint64) *evaluation {
+	s := &evaluation{plan: p, found: f, head: head}
 	s.added = make([]uint64, len(p.streams))
 	s.revisions = append(s.revisions, f.revisions...)
 	keep := p.links
@@ -31,15 +31,15 @@ func (p *plan) settle(f *found, head uint64) *settlement {
 	return s
 }
 
-// sink is told what was written, in order.
+// sink gets what was written, in order.
 type sink interface {
 	event(p core.Placement, e *core.NewEvent)
-	// link is told of a link whose row has an id, and where the event p.ID is.
+	// link gets a link, the id of its row, and where the event p.ID is.
 	link(p core.Placement, row core.ID, home place)
 }
 
 // written applies an entry that was written.
-func (s *settlement) written(e *entry, to sink) core.Result {
+func (s *evaluation) written(e *entry, to sink) core.Result {
 	c := e.commit
 	result := core.Result{Appends: make([]core.Appended, len(c.Appends))}
 	ids := e.ids
@@ -84,7 +84,7 @@ func (s *settlement) written(e *entry, to sink) core.Result {
 }
 
 // remember notes where the row with an id is, if anybody may ask.
-func (s *settlement) remember(p core.Placement, row core.ID, typ string, link bool) {
+func (s *evaluation) remember(p core.Placement, row core.ID, typ string, link bool) {
 	if s.places != nil {
 		s.places[row] = place{p.Stream, p.Version, p.Position, typ, link}
 	}
@@ -92,14 +92,14 @@ func (s *settlement) remember(p core.Placement, row core.ID, typ string, link bo
 
 // refusal says why an entry was not written: it was before, and this is the
 // result, or an error. Neither means that it might be written now.
-func (s *settlement) refusal(e *entry) (first *core.Result, err error) {
+func (s *evaluation) refusal(e *entry) (first *core.Result, err error) {
 	if first, err := s.lookUp(e); first != nil || err != nil {
 		return first, err
 	}
 	return nil, s.verify(e)
 }
 
-func (s *settlement) placeOf(id core.ID) (place, bool) {
+func (s *evaluation) placeOf(id core.ID) (place, bool) {
 	if p, ok := s.places[id]; ok {
 		return p, true
 	}
@@ -108,7 +108,7 @@ func (s *settlement) placeOf(id core.ID) (place, bool) {
 }
 
 // lookUp compares the ids of e with the log's (P5).
-func (s *settlement) lookUp(e *entry) (*core.Result, error) {
+func (s *evaluation) lookUp(e *entry) (*core.Result, error) {
 	c := e.commit
 	first := core.Result{Duplicate: true, Appends: make([]core.Appended, len(c.Appends))}
 	sent := make(map[core.ID]string, len(e.ids)) // streams
@@ -153,7 +153,7 @@ func (s *settlement) lookUp(e *entry) (*core.Result, error) {
 }
 
 // cannotLink says why an event cannot be linked by Append i, if so.
-func (s *settlement) cannotLink(a *core.Append, id core.ID, sent map[core.ID]string, i int) *core.Error {
+func (s *evaluation) cannotLink(a *core.Append, id core.ID, sent map[core.ID]string, i int) *core.Error {
 	home, ok := s.placeOf(id)
 	ok = ok && !home.link
 	if !ok {
@@ -169,7 +169,7 @@ func (s *settlement) cannotLink(a *core.Append, id core.ID, sent map[core.ID]str
 }
 
 // verify evaluates what e expects.
-func (s *settlement) verify(e *entry) error {
+func (s *evaluation) verify(e *entry) error {
 	c := e.commit
 	var added map[int]uint64 // by the Appends of e so far
 	for i := range c.Appends {
