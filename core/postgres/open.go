@@ -111,7 +111,7 @@ func (e *Engine) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.config.CallTimeout+unsureFor)
 	defer cancel()
 	err := on(ctx, e.steps, func(context.Context, *pgx.Conn) error { return nil }) // recognizes the log
 	if err == nil {
