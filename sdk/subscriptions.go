@@ -81,8 +81,8 @@ func (s Subscriptions) Reset(ctx context.Context, name string, to core.From) err
 	}{to}, nil)
 }
 
-// Delete ends a subscription and forgets everything about it. One that is not there is
-// no error.
+// Delete deletes a subscription with its checkpoint and what it has parked. The error is
+// subscription_not_found if there was none.
 func (s Subscriptions) Delete(ctx context.Context, name string) error {
 	_, err := s.client.do(ctx, http.MethodDelete, pathOf(name, ""), nil, nil, nil)
 	return err

@@ -93,6 +93,27 @@ func TestHTTPRefusesBadEvents(t *testing.T) {
 	n.headIs(0)
 }
 
+// The error of an event in an array says which one it is.
+func TestHTTPErrorsHaveAPlace(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	for bad, place := range map[string]string{
+		`{"type":"B"}`:                     "event 1: ",
+		`{"type":"","data":1}`:             "event 1 of stream",
+		`{"tpye":"B"}`:                     "/1/tpye",
+		`5`:                                "/1 ",
+		`{"type":"B","data":1,"id":"x"}`:   "/1/id: ",
+		`{"type":"B","data":1,"time":"x"}`: "/1/time: ",
+		`{"type":7,"data":1}`:              "/1/type: ",
+		`{"type":"B","data":}`:             "at byte ",
+	} {
+		body := `[{"type":"A","data":1},` + bad + `]`
+		f := n.do("POST", "/v1/streams/s/events", body).want(t, 400).fields(t)
+		if detail := f["detail"].(string); !strings.Contains(detail, place) {
+			t.Errorf("%s: %s, want %q", body, detail, place)
+		}
+	}
+}
+
 func TestHTTPRefusesBadStreams(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	for name, code := range badStreams() {

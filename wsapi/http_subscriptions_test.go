@@ -54,7 +54,7 @@ func TestSubscriptionsOverHTTP(t *testing.T) {
 		{"POST", "/v1/subscriptions/a/ack", `{"positions":[1]}`, 400, `lease is missing`},
 		{"POST", "/v1/subscriptions/a/ack", `{"lease":7,"positions":[1]}`, 409, `lease_lost`},
 		{"DELETE", "/v1/subscriptions/a", ``, 204, ``},
-		{"DELETE", "/v1/subscriptions/a", ``, 204, ``},
+		{"DELETE", "/v1/subscriptions/a", ``, 404, `subscription_not_found`},
 		{"POST", "/v1/subscriptions/a/resume", ``, 404, `subscription_not_found`},
 	} {
 		got := n.do(c.method, c.path, c.body, asJSON)

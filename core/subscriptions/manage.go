@@ -208,8 +208,8 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	})
 }
 
-// Delete ends a subscription and forgets everything about it. Subscribers are ended
-// with subscription_not_found. Deleting one that is not there is no error.
+// Delete deletes a subscription with its checkpoint and what it has parked. Subscribers
+// are ended with subscription_not_found, which is also the error if there is none.
 func (o *Owner) Delete(ctx context.Context, name string) error {
 	sl, err := o.enter(ctx, stored(name))
 	if err != nil {
@@ -221,9 +221,6 @@ func (o *Owner) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	err = o.retry(func() error { return o.remove(ctx, name) })
-	if errors.Is(err, core.CodeSubscriptionNotFound) {
-		return nil
-	}
 	wake(o.sweep)
 	return err
 }

@@ -227,7 +227,7 @@ func TestDelete(t *testing.T) {
 		if err := n.records("subscription_state", 1); err != nil {
 			t.Error(err)
 		}
-		if err := n.Delete(ctx, "nobody"); err != nil {
+		if err := n.Delete(ctx, "nobody"); !errors.Is(err, core.CodeSubscriptionNotFound) {
 			t.Error(err)
 		}
 	})

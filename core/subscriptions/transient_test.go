@@ -78,9 +78,7 @@ func TestTransient(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if err := n.Delete(t.Context(), "t"); err != nil {
-			t.Error(err)
-		}
+		n.wants(n.Delete(t.Context(), "t"), core.CodeSubscriptionNotFound)
 		_, err := n.Info(t.Context(), "t")
 		n.wants(err, core.CodeSubscriptionNotFound)
 		n.fill(1, 1)

@@ -70,10 +70,14 @@ func validText(s string) string {
 func requestError(err error) *core.Error {
 	var typed *core.Error
 	var semantic *json.SemanticError
+	isSemantic := errors.As(err, &semantic)
 	switch {
 	case errors.As(err, &typed):
+		if isSemantic && semantic.JSONPointer != "" {
+			typed.Detail = clip(string(semantic.JSONPointer)) + ": " + typed.Detail
+		}
 		return typed
-	case errors.As(err, &semantic):
+	case isSemantic:
 		where := string(semantic.JSONPointer)
 		if where == "" {
 			where = "the message"
