@@ -127,6 +127,7 @@ func (c *committer) enqueue(p *pending) error {
 	for !c.closed && len(c.queue) > 0 && (c.bytes+p.bytes > c.maxBytes || len(c.queue) >= maxQueuedCommits) {
 		room := c.room
 		c.waiting++
+		c.work.Signal() // lazy Commits make room
 		c.mu.Unlock()
 		var err error
 		select {

@@ -248,6 +248,7 @@ func TestLazyCommits(t *testing.T) {
 		s := store(t, core.StoreConfig{QueueBytes: 1})
 		begun := time.Now()
 		s.Submit(t.Context(), lazy("a", 0), ignore)
+		synctest.Wait()
 		s.Submit(t.Context(), lazy("b", 0), ignore) // waits for room
 		if time.Since(begun) != 0 {
 			t.Errorf("room came after %v", time.Since(begun))
