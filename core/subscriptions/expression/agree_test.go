@@ -65,7 +65,7 @@ func withNumbers(v any) any {
 		for k := range v {
 			v[k] = withNumbers(v[k])
 		}
-		return sortedMap{types.DefaultTypeAdapter.NativeToValue(v).(traits.Mapper), slices.Sorted(maps.Keys(v))}
+		return &sortedMap{types.DefaultTypeAdapter.NativeToValue(v).(traits.Mapper), slices.Sorted(maps.Keys(v))}
 	}
 	return v
 }
@@ -76,7 +76,7 @@ type sortedMap struct {
 	keys []string
 }
 
-func (m sortedMap) Iterator() traits.Iterator {
+func (m *sortedMap) Iterator() traits.Iterator {
 	return types.DefaultTypeAdapter.NativeToValue(m.keys).(traits.Iterable).Iterator()
 }
 
