@@ -135,7 +135,7 @@ func (a *appender) syncWritten() error {
 	return a.wait(a.now(), noLock{})
 }
 
-// noLock is for a caller who is the writer.
+// noLock is for a caller that is the writer.
 type noLock struct{}
 
 func (noLock) Lock()   {}
@@ -172,7 +172,7 @@ func (a *appender) fail(err error) {
 	a.changed.Broadcast()
 }
 
-// giveUp is fail for those who do not hold mu.
+// giveUp is fail for callers that do not hold mu.
 func (a *appender) giveUp(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -37,7 +37,7 @@ type place struct {
 const manyStreams = 8
 
 // decide checks c against the log as it is after everything decided so far. It
-// answers the result of an earlier try, a refusal, or nil and nil: c may be
+// returns the result of an earlier try, a refusal, or nil and nil: c may be
 // encoded, with what is in the decision.
 func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
 	if result, err := e.lookUp(c); result != nil || err != nil {
@@ -55,7 +55,7 @@ func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
 	return nil, err
 }
 
-// lookUp compares the ids of c with the log's (P5). It answers the result of an
+// lookUp compares the ids of c with the log's (P5). It returns the result of an
 // earlier try, a refusal, or nil and nil.
 func (e *Engine) lookUp(c *core.Commit) (*core.Result, error) {
 	d := &e.writer.decision

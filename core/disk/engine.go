@@ -80,7 +80,7 @@ func cannotWrite(err error) *core.Error {
 
 // Close is core.Engine's. It ends the log with an empty frame, which says that
 // everything before it was durable: damage to a log that was closed is then
-// told apart from a write that was cut off.
+// distinguished from a write that was cut off.
 func (e *Engine) Close() error {
 	if e.closing.Swap(true) {
 		e.life.Lock() // returns when the other Close is done
@@ -103,7 +103,7 @@ func (e *Engine) Close() error {
 func (e *Engine) release() error {
 	var err error
 	if e.index != nil {
-		e.index.close() // the flusher tells the records what it has sealed
+		e.index.close() // the flusher reports to the records what it has sealed
 	}
 	if e.records != nil {
 		err = e.records.close()

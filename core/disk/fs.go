@@ -26,8 +26,8 @@ type FS interface {
 	// SyncDir makes what was created, renamed and removed in dir durable.
 	SyncDir(dir string) error
 	// Lock takes the lock of a file or folder that is there. With note, it makes the
-	// file if need be and writes the process id to it, for the message to whoever
-	// comes second.
+	// file if need be and writes the process id to it, for the message to the process
+	// that comes second.
 	Lock(name string, note bool) (io.Closer, error)
 }
 

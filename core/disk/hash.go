@@ -8,7 +8,7 @@ import (
 )
 
 // hashKey seeds the hashes of ids and names. It is random per log, kept in
-// every segment header and told to nobody, so that clients, who choose both,
+// every segment header and kept secret, so that clients, who choose both,
 // cannot choose them to collide. A hash is a hint all the same: whoever finds
 // one compares the id or name itself.
 type hashKey [2]uint64

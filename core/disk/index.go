@@ -32,7 +32,7 @@ type index struct {
 	// reading is held for reading by look-ups. Who has taken a run out of the
 	// view takes it for writing, once, and may then close the run.
 	reading sync.RWMutex
-	// working is held by who replaces runs: the merger, or who found damage.
+	// working is held while runs are replaced, by the merger or where damage was found.
 	working sync.Mutex
 
 	mu      sync.Mutex // one changes the view at a time
@@ -121,7 +121,7 @@ func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
 	return nil
 }
 
-// refusal is why who is behind cannot catch up, or nil. mu is held.
+// refusal is why the flusher or the merger cannot catch up, or nil. mu is held.
 func (ix *index) refusal() error {
 	v := ix.view.Load()
 	switch {
@@ -133,7 +133,7 @@ func (ix *index) refusal() error {
 	return nil
 }
 
-// failure is refusal for those who do not hold mu.
+// failure is refusal for callers that do not hold mu.
 func (ix *index) failure() error {
 	if !ix.view.Load().behind() {
 		return nil
@@ -143,7 +143,7 @@ func (ix *index) failure() error {
 	return ix.refusal()
 }
 
-// stopWaiting wakes whoever waits for room; there will be none.
+// stopWaiting wakes those that wait for room; there will be none.
 func (ix *index) stopWaiting() {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()

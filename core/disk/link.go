@@ -147,7 +147,7 @@ func (l *linkLookUp) found(i, j int, ev *core.Event, known bool) {
 }
 
 // encodeLinks adds the links of a behind p to the frame, and returns how many.
-// placed tells where the Appends before it are.
+// placed has the places of the Appends before it.
 func (d *decision) encodeLinks(b *frameBuilder, p *core.Placement, a *core.Append, placed []core.Appended) int {
 	for j := range a.Links {
 		p.Position++

@@ -9,7 +9,7 @@ import (
 // memory is a block of each, the new filters and samples.
 //
 // It is also a check: the versions of a stream must go on from one run to the
-// next. twice, if not nil, is told of hashes that are there more than once.
+// next. twice, if not nil, is called for hashes that are there more than once.
 func (ix *index) mergeRuns(runs []*run, dir string, twice func(a, b offset) error) (*run, error) {
 	head := runs[0].runHeader
 	last := runs[len(runs)-1]

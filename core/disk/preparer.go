@@ -82,7 +82,7 @@ type pace struct {
 	mu      sync.Mutex // protects the fields below
 	moved   sync.Cond
 	due     int64 // how far the file may be filled
-	wanted  int64 // by who waits
+	wanted  int64 // by the caller that waits
 	stopped bool
 }
 

@@ -193,7 +193,7 @@ func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
 	return nil
 }
 
-// add checks that the index has told the truth and adds the event, or what it is a
+// add checks that the index is right and adds the event, or what it is a
 // link to, if it fits.
 func (g *gatherer) add(encoded []byte, o offset, version uint64) error {
 	var ev core.Event

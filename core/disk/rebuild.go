@@ -45,15 +45,15 @@ func (e *Engine) replay(s *sealedSegment, v visitor) error {
 }
 
 // openIndex finds the runs that belong to the log, and makes those that are
-// missing. Along the way it hands the records those frames that they miss. tell is
-// told how many bytes of the log are done.
-func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment, tell func(done int64)) error {
+// missing. Along the way it hands the records those frames that they miss. report is
+// called with the bytes of the log that are done.
+func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment, report func(done int64)) error {
 	runs, err := e.findRuns(sealed)
 	if err != nil {
 		return err
 	}
 	v := e.index.view.Load()
-	told := func(s *sealedSegment) { tell(v.segment(s.header.number).before + s.end) }
+	done := func(s *sealedSegment) { report(v.segment(s.header.number).before + s.end) }
 	for i := 0; i < len(sealed); {
 		if err := ctx.Err(); err != nil {
 			return core.AsError(err)
@@ -67,7 +67,7 @@ func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment, tell fun
 				if err := e.replayRecords(&sealed[i]); err != nil {
 					return err
 				}
-				told(&sealed[i])
+				done(&sealed[i])
 			}
 			continue
 		}
@@ -79,7 +79,7 @@ func (e *Engine) openIndex(ctx context.Context, sealed []sealedSegment, tell fun
 			return err
 		}
 		i++
-		told(s)
+		done(s)
 	}
 	return nil
 }

@@ -64,9 +64,9 @@ var errNotOurs = errors.New("the records database does not belong to the log")
 func (d *recordDB) path() string { return filepath.Join(d.dir, recordFile) }
 
 // openRecordDB opens the database of the log that holds knows, or makes it anew from
-// the newest snapshot, or empty, if it is not there or not right. tell is told how
-// many bytes of the snapshot are read.
-func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, tell func(done, total int64)) (recordDB, error) {
+// the newest snapshot, or empty, if it is not there or not right. report is called with
+// the bytes of the snapshot that are read.
+func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, report func(done, total int64)) (recordDB, error) {
 	if err := d.removeTemporary(); err != nil {
 		return d, openError(err)
 	}
@@ -78,7 +78,7 @@ func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, tell
 	if !errors.Is(err, errNotOurs) && !os.IsNotExist(err) && errors.As(err, &path) {
 		return d, openError(err)
 	}
-	if err := d.makeAnew(holds, logger.With("because", err), tell); err != nil {
+	if err := d.makeAnew(holds, logger.With("because", err), report); err != nil {
 		if d.db != nil {
 			_ = d.db.Close()
 		}
@@ -88,7 +88,7 @@ func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, tell
 }
 
 // makeAnew makes the database anew, with what the newest good snapshot has.
-func (d *recordDB) makeAnew(holds func(*reach) bool, logger *slog.Logger, tell func(done, total int64)) error {
+func (d *recordDB) makeAnew(holds func(*reach) bool, logger *slog.Logger, report func(done, total int64)) error {
 	if err := d.begin(); err != nil {
 		return err
 	}
@@ -98,11 +98,11 @@ func (d *recordDB) makeAnew(holds func(*reach) bool, logger *slog.Logger, tell f
 	}
 	defer func() { _ = s.file.Close() }()
 	logger.Warn("making the records anew from their snapshot", "snapshot", snapshotName(s.reach.end), "bytes", s.size)
-	f, told := filler{db: d}, int64(0)
+	f, reported := filler{db: d}, int64(0)
 	err := s.each(func(c recordChange, done int64) error {
-		if done-told >= buildBytes {
-			told = done
-			tell(done, s.size)
+		if done-reported >= buildBytes {
+			reported = done
+			report(done, s.size)
 		}
 		return f.add(c)
 	})
@@ -112,7 +112,7 @@ func (d *recordDB) makeAnew(holds func(*reach) bool, logger *slog.Logger, tell f
 	if err != nil {
 		return err
 	}
-	tell(s.size, s.size)
+	report(s.size, s.size)
 	return d.finish(s.reach, 0)
 }
 

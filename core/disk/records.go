@@ -43,7 +43,7 @@ type recordStore struct {
 	flushAt    int   // a flush is due when fresh has that many bytes
 	snapshotAt int64 // the next snapshot is due when that many bytes were logged
 
-	wake sync.Cond // wanted or closing, a flush ended, who waits gives up
+	wake sync.Cond // wanted or closing, a flush ended, a wait timed out
 	done sync.WaitGroup
 }
 

@@ -18,7 +18,7 @@ type scanner struct {
 	invalid string // what is wrong with the frame at at, once scan has returned
 }
 
-// visitor is told what a scan finds. Any of its fields may be nil. The bytes
+// visitor receives what a scan finds. Any of its fields may be nil. The bytes
 // are valid during the call.
 type visitor struct {
 	frame  func(at int64, h *frameHeader)

@@ -75,7 +75,7 @@ func (h *segmentHeader) encode() []byte {
 }
 
 // decodeSegmentHeader reads the header sector of segment number. A version
-// that is greater than ours is told before anything else is believed.
+// that is greater than ours is reported before anything else is believed.
 func decodeSegmentHeader(b []byte, number uint32) (segmentHeader, error) {
 	var h segmentHeader
 	if len(b) < headerBytes || string(b[:len(segmentMagic)]) != segmentMagic {
