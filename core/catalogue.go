@@ -260,7 +260,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Close what is not needed, or raise the node's limit."},
 	CodeVersionUnsupported: {Class: ClassUsage, Status: 400,
 		Title: "No common protocol version",
-		Fix:   "Offer gyre.v1.json or gyre.v1.bin as the WebSocket subprotocol."},
+		Fix:   "Use version 13 of WebSocket, and offer gyre.v1.json or gyre.v1.bin as its subprotocol."},
 	CodeProtocolError: {Class: ClassUsage, Status: 400,
 		Title: "The peer broke the protocol",
 		Fix:   "The detail says where; /asyncapi.json has the rules."},

@@ -141,6 +141,28 @@ func jsonFields(typ reflect.Type) (names []string) {
 
 // TestDescriptionsHaveTheCodes holds the enum of error codes to the catalogue. After
 // a change there: go test ./wsapi -run Codes -update
+// TestDescriptionsAgree: what a subscription is made with is the same over HTTP and on a
+// WebSocket.
+func TestDescriptionsAgree(t *testing.T) {
+	var schemas [2]map[string]any
+	for i, text := range [][]byte{openAPI, asyncAPI} {
+		var doc struct {
+			Components struct {
+				Schemas map[string]any `json:"schemas"`
+			} `json:"components"`
+		}
+		if err := json.Unmarshal(text, &doc); err != nil {
+			t.Fatal(err)
+		}
+		schemas[i] = doc.Components.Schemas
+	}
+	for _, name := range []string{"Definition", "Place"} {
+		if schemas[0][name] == nil || !reflect.DeepEqual(schemas[0][name], schemas[1][name]) {
+			t.Errorf("%s of openapi.json and of asyncapi.json differ", name)
+		}
+	}
+}
+
 func TestDescriptionsHaveTheCodes(t *testing.T) {
 	for file, text := range map[string][]byte{"docs/openapi.json": openAPI, "docs/asyncapi.json": asyncAPI} {
 		if *update {

@@ -128,6 +128,66 @@ func TestWSNamesTheNode(t *testing.T) {
 	}
 }
 
+// TestWSWarnsOfUnknownFields: a field that is ignored is named in the answer, whatever the
+// request and its answer.
+func TestWSWarnsOfUnknownFields(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	for _, protocol := range []string{wire.JSON, wire.Bin} {
+		p := n.connect(protocol)
+		for _, c := range []struct{ text, op, field string }{
+			{`{"op":"hello","id":1,"clint":{"name":"x"}}`, "welcome", "/clint"},
+			{`{"op":"append","id":2,"expected":0,"stream":"s","events":[{"type":"A","data":1}]}`, "ok", "/expected"},
+			{`{"op":"append","id":3,"stream":"s","events":[{"type":"A","data":1,"meta":{}}]}`, "ok", "/events/0/meta"},
+			{`{"op":"read","id":4,"stream":"s","limit":1}`, "ok", ""},
+			{`{"op":"append","id":5,"stream":"s","expect":99,"x":1,"events":[{"type":"A","data":1}]}`, "error", "/x"},
+			{`{"op":"append","id":6,"stream":"s","x":1}`, "error", "/x"},
+			{`{"op":"read","id":7,"stream":"none","form":1}`, "error", "/form"},
+			{`{"op":"subscribe","id":8,"sub":1,"subscription":"a","options":{"from":"end"},"bufferSise":5}`, "ok", "/bufferSise"},
+			{`{"op":"unsubscribe","id":9,"sub":1,"now":true}`, "ok", "/now"},
+			{`{"op":"cancel","id":10,"now":true}`, "", ""},
+			{`{"op":"subscribe","id":11,"sub":2,"stream":"none"}`, "ok", ""},
+		} {
+			p.say(c.text)
+			if c.op == "" {
+				continue
+			}
+			var m map[string]any
+			for m["op"] != c.op && m["op"] != "error" {
+				kind, text, err := p.ReadMessage()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if kind == websocket.TextMessage {
+					m = nil
+					if err := json.Unmarshal(text, &m); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			list, _ := m["warnings"].([]any)
+			if m["op"] != c.op || len(list) > 1 || len(list) == 1 && list[0] != c.field+" is not a field that is known; it was ignored" || (len(list) == 1) != (c.field != "") {
+				t.Errorf("%s: %s is answered %v", protocol, c.text, m)
+			}
+		}
+	}
+}
+
+// TestWSVersions: the answer to a handshake of another version has the one there is.
+func TestWSVersions(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	handshake := []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
+	for _, version := range []string{"Sec-WebSocket-Version: 12", "Sec-WebSocket-Version: 014", "X-None: 1"} {
+		a := n.do("GET", "/v1/ws", "", append(handshake, version)...).want(t, 400)
+		if f := a.fields(t); f["code"] != "version_unsupported" || a.Header.Get("Sec-WebSocket-Version") != "13" {
+			t.Errorf("%s: %v %s", version, a.Header, a.body)
+		}
+	}
+	a := n.do("GET", "/v1/ws", "", "Sec-WebSocket-Version: 13").want(t, 400)
+	if f := a.fields(t); f["code"] != "protocol_error" || a.Header.Get("Sec-WebSocket-Version") != "" {
+		t.Errorf("no handshake: %v %s", a.Header, a.body)
+	}
+}
+
 func TestWSRefusesBadMessages(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	p := n.greeted()

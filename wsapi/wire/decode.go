@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"sync"
 	"time"
 
@@ -51,13 +52,15 @@ func Known(op string) bool { return clientMessages[op] != nil || serverMessages[
 type Head struct {
 	Op string `json:"op"`
 	ID uint64 `json:"id"`
+	// Unknown is the path of a field of a client's message that is ignored, or "".
+	Unknown string `json:"-"`
 }
 
 // DecodeClient decodes a message of a client. The Head is filled in as far as
 // possible, so that even an error can be answered to the request it is about. A message
 // whose op is none of this package is an *Other.
 func DecodeClient(text []byte) (Head, Message, error) {
-	h, m, err := decode(text, clientMessages)
+	h, m, err := decode(text, clientMessages, true)
 	if err == nil || core.AsError(err).Code != core.CodeUnknownOp {
 		return h, m, err
 	}
@@ -71,14 +74,14 @@ func DecodeClient(text []byte) (Head, Message, error) {
 // DecodeServer decodes a message of a server. An op that is not known is no
 // error: the Message is nil.
 func DecodeServer(text []byte) (Head, Message, error) {
-	h, m, err := decode(text, serverMessages)
+	h, m, err := decode(text, serverMessages, false)
 	if err != nil && core.AsError(err).Code == core.CodeUnknownOp {
 		return h, nil, nil
 	}
 	return h, m, err
 }
 
-func decode(text []byte, messages map[string]func() Message) (Head, Message, error) {
+func decode(text []byte, messages map[string]func() Message, strict bool) (Head, Message, error) {
 	h := peekHead(text)
 	if h.ID > core.MaxNumber {
 		return Head{}, nil, core.Errorf(core.CodeInvalidRequest, "id is at most 2^53-1")
@@ -91,7 +94,16 @@ func decode(text []byte, messages map[string]func() Message) (Head, Message, err
 		return h, nil, core.Errorf(core.CodeUnknownOp, "op %q is not known", clip(h.Op))
 	}
 	m := newMessage()
-	if err := json.Unmarshal(text, m); err != nil {
+	err := json.Unmarshal(text, m, json.RejectUnknownMembers(strict))
+	if errors.Is(err, json.ErrUnknownName) {
+		var where *json.SemanticError
+		if errors.As(err, &where) {
+			h.Unknown = clip(string(where.JSONPointer))
+		}
+		m = newMessage()
+		err = json.Unmarshal(text, m)
+	}
+	if err != nil {
 		return h, nil, requestError(err)
 	}
 	return h, m, nil

@@ -63,6 +63,13 @@ func setOp(m Message) {
 	}
 }
 
+// AppendWarning adds a warning to an encoded answer, in its field warnings.
+func AppendWarning(answer []byte, warning string) []byte {
+	answer = append(answer[:len(answer)-1], `,"warnings":[`...)
+	answer = appendString(answer, warning)
+	return append(answer, ']', '}')
+}
+
 // AppendFields appends the fields of an object to one that was begun and has some. v is
 // encoded as an object; nil has no fields.
 func AppendFields(dst []byte, v any) ([]byte, error) {

@@ -70,7 +70,6 @@ type (
 		AnyOptions   bool           `json:"anyOptions,omitzero"`  // Options are for creating it only
 		Incarnation  string         `json:"incarnation,omitzero"` // that was joined before, and no other
 
-		Unknown jsontext.Value `json:",embed"` // fields that are none of these
 	}
 
 	// Other is a message of an op that is not here: an extension of the server may
@@ -135,6 +134,7 @@ type (
 		Compress string   `json:"compress,omitzero"` // the codec of frames from now on
 		Features []string `json:"features"`
 		Time     Time     `json:"time,omitzero"`
+		Warnings []string `json:"warnings,omitzero"` // about the request
 	}
 
 	// OK answers a request. Which fields it has depends on the request.
@@ -164,16 +164,17 @@ type (
 		Incarnation string `json:"incarnation,omitzero"`
 		State       string `json:"state,omitzero"`
 		Reason      string `json:"reason,omitzero"`
-		// Of a subscribe: names of fields that this server does not know.
-		Ignored []string `json:"ignored,omitzero"`
+
+		Warnings []string `json:"warnings,omitzero"` // about the request
 	}
 
 	// Failure answers a request that was refused, or, without an id, a message
 	// that was not understood.
 	Failure struct {
-		Op    string `json:"op"`
-		ID    uint64 `json:"id,omitzero"`
-		Error *Error `json:"error"`
+		Op       string   `json:"op"`
+		ID       uint64   `json:"id,omitzero"`
+		Error    *Error   `json:"error"`
+		Warnings []string `json:"warnings,omitzero"` // about the request
 	}
 
 	// Events carries events of a sub.

@@ -113,8 +113,8 @@ func (a *appendCall) done(r core.Result, err error) {
 		return
 	}
 	switch {
-	case !c.bin:
-		c.out.text(appendOK(make([]byte, 0, 128), a.id, r, a.tx))
+	case !c.bin || c.warnings.pending(a.id):
+		c.reply(a.id, appendOK(make([]byte, 0, 128), a.id, r, a.tx))
 	case len(r.Appends) == 1 && !r.Duplicate && r.Appends[0].Count() == 1:
 		c.out.result(wire.Result{ID: a.id, Version: r.Appends[0].LastVersion, Position: r.Position})
 	default:

@@ -33,13 +33,14 @@ type conn struct {
 	socket socket
 	bin    bool
 	// codec is how frames may be compressed; set before there are any.
-	codec wire.Codec
-	in    requests.Account // of the message that is read
-	out   *outbox
-	calls *calls
-	subs  *subs
-	ready readyQueue
-	reads chan struct{} // a place for each read that runs
+	codec    wire.Codec
+	in       requests.Account // of the message that is read
+	out      *outbox
+	calls    *calls
+	subs     *subs
+	ready    readyQueue
+	warnings warnings
+	reads    chan struct{} // a place for each read that runs
 
 	ctx     context.Context // ends with the connection
 	cancel  context.CancelFunc

@@ -45,6 +45,9 @@ func (c *conn) dispatch(binary bool, message *requests.Buffer) error {
 
 func (c *conn) dispatchText(text []byte) error {
 	head, m, err := wire.DecodeClient(text)
+	if head.Unknown != "" {
+		c.warnings.ignored(head.ID, head.Unknown)
+	}
 	if !c.welcomed.Load() {
 		return c.greet(head, m, err)
 	}
@@ -81,7 +84,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 			c.codec = wire.ChooseCodec(accept.Compress...)
 		}
 	}
-	c.out.text(wire.Encode(nil, &wire.Welcome{
+	c.reply(hello.ID, wire.Encode(nil, &wire.Welcome{
 		ID:      hello.ID,
 		Server:  wire.Server{Version: c.server.config.Version, Node: c.server.config.Node},
 		Session: core.NewID().String(),
@@ -101,10 +104,13 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	return nil
 }
 
+// reply sends the answer to a request.
+func (c *conn) reply(id uint64, text []byte) { c.out.text(c.warnings.addTo(id, text)) }
+
 // refuse answers a request, or a message without an id, with an error.
 func (c *conn) refuse(id uint64, err error) {
 	requests.LogInternal(c.server.config.Logger, err)
-	c.out.text(wire.Encode(nil, &wire.Failure{ID: id, Error: wire.NewError(err)}))
+	c.reply(id, wire.Encode(nil, &wire.Failure{ID: id, Error: wire.NewError(err)}))
 }
 
 // cancelCall ends a request early.

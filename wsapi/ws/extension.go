@@ -71,7 +71,7 @@ func (c *conn) do(op *Op, m *wire.Other) {
 			c.refuse(call.id, err)
 			return
 		}
-		c.out.text(append(reply, '}'))
+		c.reply(call.id, append(reply, '}'))
 	})
 }
 

@@ -60,7 +60,7 @@ func (c *conn) answer(id, sub uint64, a subscriptions.Answer, err error) {
 		case err != nil:
 			c.refuse(id, err)
 		case id != 0:
-			c.out.text(wire.Encode(nil, &wire.OK{ID: id}))
+			c.reply(id, wire.Encode(nil, &wire.OK{ID: id}))
 		}
 	})
 }

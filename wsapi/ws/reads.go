@@ -97,7 +97,7 @@ func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Cont
 	reply.B = append(reply.B, `,"head":`...)
 	reply.B = strconv.AppendUint(reply.B, page.Head, 10)
 	reply.B = append(reply.B, '}')
-	c.out.text(reply.B)
+	c.reply(call.id, reply.B)
 }
 
 // eventsFrame is an EVENTS frame in two parts, the header appended to dst. The block is

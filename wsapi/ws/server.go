@@ -23,6 +23,9 @@ import (
 // out.
 const closeGrace = 250 * time.Millisecond
 
+// version is that of the WebSocket protocol.
+const version = "13"
+
 // Store is what connections append to and read from.
 type Store interface {
 	core.Log
@@ -91,6 +94,10 @@ func NewServer(config Config) (*Server, error) {
 // Accept upgrades a request and serves its connection, in goroutines of its own. An
 // error is the caller's to answer, unless the connection is gone.
 func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
+	if r.Header.Get("Sec-WebSocket-Version") != version && r.Header.Get("Sec-WebSocket-Key") != "" {
+		w.Header().Set("Sec-WebSocket-Version", version)
+		return core.Errorf(core.CodeVersionUnsupported, "the WebSocket version is %s", version)
+	}
 	offered := websocket.Subprotocols(r)
 	bin, known := false, len(offered) == 0
 	for _, p := range offered {

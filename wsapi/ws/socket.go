@@ -53,7 +53,8 @@ func newGorilla(conn *websocket.Conn, active func(), grow func(n int) error) *go
 	pong := conn.PingHandler()
 	conn.SetPingHandler(func(data string) error { heard(); return pong(data) })
 	conn.SetPongHandler(func(string) error { heard(); return nil })
-	// We answer a close frame with our own words (conn.go).
+	// We answer a close frame ourselves (conn.go). One with a single byte, which is a
+	// protocol error, cannot be told from one without any here: both are answered 1000.
 	conn.SetCloseHandler(func(int, string) error { return nil })
 	return g
 }

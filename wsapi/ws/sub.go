@@ -35,8 +35,6 @@ type sub struct {
 	cancel   func() // ends it, and the call that opens it
 	log      string // the log's identity, for cursors
 
-	ignored []string // fields of the subscribe that are not known
-
 	over bool // protected by outbox.mu
 
 	mu     sync.Mutex // protects the fields below
@@ -163,7 +161,7 @@ func (c *conn) startSub(m *wire.Subscribe, open opening) {
 }
 
 func (c *conn) newSub(m *wire.Subscribe) (*sub, error) {
-	s := &sub{conn: c, num: m.Sub, ignored: m.Ignored(), maxBatch: core.MaxReadEvents, more: make(chan struct{}, 1)}
+	s := &sub{conn: c, num: m.Sub, maxBatch: core.MaxReadEvents, more: make(chan struct{}, 1)}
 	switch {
 	case m.Sub == 0 || m.Sub > core.MaxNumber:
 		return nil, core.Errorf(core.CodeInvalidRequest, "sub is a number from 1 to 2^53-1")
@@ -218,7 +216,7 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 		s.cancel()
 		c.subs.remove(s)
 	}
-	c.out.text(wire.Encode(nil, &wire.OK{ID: m.ID}))
+	c.reply(m.ID, wire.Encode(nil, &wire.OK{ID: m.ID}))
 }
 
 // run opens the source of a sub, answers the subscribe, and has the sub served until ctx
@@ -241,9 +239,9 @@ func (s *sub) run(ctx context.Context, call *call, open opening) {
 		c.calls.settle()
 		return
 	}
-	ok := wire.OK{ID: call.id, Sub: s.num, Head: state.Head, Ignored: s.ignored}
+	ok := wire.OK{ID: call.id, Sub: s.num, Head: state.Head}
 	src.accepted(&ok)
-	c.out.text(wire.Encode(nil, &ok))
+	c.reply(call.id, wire.Encode(nil, &ok))
 	c.calls.settle()
 	src.start(ctx)
 }
