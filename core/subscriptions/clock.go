@@ -11,7 +11,7 @@ import (
 // the clock no more often than this.
 const grain = time.Millisecond
 
-// clock rings hosts at their times. It is one goroutine for all those of an Owner.
+// clock calls hosts at their times. It is one goroutine for all those of an Owner.
 type clock struct {
 	sooner chan struct{} // holds 1: the first alarm is another one
 
@@ -27,7 +27,7 @@ type alarm struct {
 
 func makeClock() clock { return clock{sooner: make(chan struct{}, 1)} }
 
-// set has a host rung at a time, or sooner.
+// set has a host called at a time, or sooner.
 func (c *clock) set(h *host, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +69,7 @@ func (c *clock) due(now time.Time) (h *host, rest time.Duration) {
 	return heap.Pop(&c.alarms).(*host), 0
 }
 
-// run rings until ctx ends.
+// run calls until ctx ends.
 func (c *clock) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -77,7 +77,7 @@ func (c *clock) run(ctx context.Context) {
 		now := time.Now()
 		h, rest := c.due(now)
 		for ; h != nil; h, rest = c.due(now) {
-			h.ring(now)
+			h.onTimer(now)
 		}
 		timer.Reset(rest)
 		select {

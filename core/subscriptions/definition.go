@@ -188,7 +188,7 @@ func (m *Map) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// moment is t as it is told and stored: in UTC, to the microsecond.
+// moment is t as it is shown and stored: in UTC, to the microsecond.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 // clip shortens what a client sent for use in a message.

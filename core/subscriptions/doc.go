@@ -7,7 +7,7 @@
 //
 //   - What is stored of a subscription moves forward only, and only by its owner: every
 //     Commit names the revision that it follows (P9). An owner that another has
-//     overtaken ends, and its subscribers are told to come back.
+//     overtaken ends, and its subscribers end with subscription_interrupted.
 //   - A parked event is stored before anything passes it. The event stays in the log;
 //     its record has the reason, the attempts and their failures.
 //   - An event that its filter, key or map fails on, or costs too much for, is parked with
@@ -30,7 +30,7 @@
 //     it as it is.
 //  4. An ack is applied by the goroutine that brings it, and leads to the next sends
 //     there and then.
-//  5. The checkpoint that it allows is the keeper's to store (one goroutine for all
+//  5. The checkpoint that it allows is the checkpointer's to store (one goroutine for all
 //     subscriptions): one Commit at a time for each, with everything that was finished
 //     meanwhile. Commits without events
 //     are cheap (they ride on others), and nobody waits for them.

@@ -14,19 +14,19 @@ import (
 // is applied by the goroutine that brings it, under mu, with all that follows from it
 // but I/O: an ack leads to sends without another goroutine. The reader (reader.go) is a
 // goroutine of each host that has subscribers; another comes when there is something to
-// replay (replay.go). running counts them, end ends them. The keeper (keeper.go) and the
+// replay (replay.go). running counts them, end ends them. The checkpointer (checkpointer.go) and the
 // clock (clock.go) are the Owner's: each is one goroutine for all hosts.
 //
 //	subscribers ──► machine ──► pending of each subscriber ──► Take
 //	  the log ──► reader ──►│   ▲
-//	                        ├─► keeper ──► Commit
+//	                        ├─► checkpointer ──► Commit
 //	                        └─► clock
 type host struct {
-	owner *Owner
-	life  *life
-	read  chan struct{} // holds 1: the reader has something to do
-	rest  chan struct{} // holds 1: the replayer has
-	alarm alarm         // the clock's
+	owner       *Owner
+	incarnation *incarnation
+	read        chan struct{} // holds 1: the reader has something to do
+	rest        chan struct{} // holds 1: the replayer has
+	alarm       alarm         // the clock's
 
 	ctx     context.Context // ends with the host
 	cancel  context.CancelFunc
@@ -49,11 +49,11 @@ type host struct {
 
 // due is what the machine has said and is not done.
 type due struct {
-	read  core.Limit // for the reader
-	store *delivery.Store
-	wake  time.Time
-	told  delivery.State
-	idle  time.Time // since when there is no subscriber; zero while there is one
+	read     core.Limit // for the reader
+	store    *delivery.Store
+	wake     time.Time
+	reported delivery.State
+	idle     time.Time // since when there is no subscriber; zero while there is one
 }
 
 // idleFor is how long a host stays without subscribers: whoever fetches now and then
@@ -76,7 +76,7 @@ func windowOf(o *delivery.Options) core.Limit {
 
 // newHost begins what is stored of a subscription. Its goroutines are started as they
 // are needed.
-func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
+func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
 	if err := checkExpressions(&l.Definition, o.config.Compile); err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 		return nil, err
 	}
 	h := &host{
-		owner: o, life: l,
+		owner: o, incarnation: l,
 		read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
 		subs:  map[delivery.Lease]*subscriber{},
 		saved: p, revision: revision, saving: makeSaving(), replays: makeReplays(),
@@ -127,7 +127,7 @@ func (o *Owner) newHost(ctx context.Context, l *life) (*host, error) {
 }
 
 // failedEvents are those whose attempts and backoff go on.
-func (o *Owner) failedEvents(ctx context.Context, l *life) ([]delivery.FailedEvent, error) {
+func (o *Owner) failedEvents(ctx context.Context, l *incarnation) ([]delivery.FailedEvent, error) {
 	if l.key.transient {
 		return nil, nil
 	}
@@ -135,7 +135,7 @@ func (o *Owner) failedEvents(ctx context.Context, l *life) ([]delivery.FailedEve
 }
 
 // parkedRefs are what a machine has to know of parked events.
-func (o *Owner) parkedRefs(ctx context.Context, l *life, checkpoint uint64) (refs []delivery.ParkedRef, err error) {
+func (o *Owner) parkedRefs(ctx context.Context, l *incarnation, checkpoint uint64) (refs []delivery.ParkedRef, err error) {
 	if l.key.transient {
 		return nil, nil
 	}
@@ -161,8 +161,8 @@ func (h *host) advance(now time.Time) {
 		s.wake()
 	}
 	t := &h.due
-	if out.Changed || out.State != t.told {
-		t.told = out.State
+	if out.Changed || out.State != t.reported {
+		t.reported = out.State
 		for _, s := range h.subs {
 			s.wake()
 		}
@@ -172,7 +172,7 @@ func (h *host) advance(now time.Time) {
 			wake(h.read)
 		}
 	}
-	if h.life.key.transient && h.keepNothing(&out, now) {
+	if h.incarnation.key.transient && h.keepNothing(&out, now) {
 		h.advance(now)
 		return
 	}
@@ -188,7 +188,7 @@ func (h *host) advance(now time.Time) {
 		h.owner.clock.set(h, t.wake)
 	}
 	if out.Store != nil || modeOf(out.State) != h.saved.Mode {
-		h.owner.keeper.add(h)
+		h.owner.checkpointer.add(h)
 	}
 	if h.replays.wanted {
 		wake(h.rest)
@@ -209,8 +209,8 @@ func (h *host) idleSince(now time.Time) {
 	h.owner.clock.set(h, now.Add(idleFor))
 }
 
-// ring does what only time has brought. The clock calls it.
-func (h *host) ring(now time.Time) {
+// onTimer does what only time has brought. The clock calls it.
+func (h *host) onTimer(now time.Time) {
 	if h.expire(now) && !h.owner.retire(h) {
 		h.owner.clock.set(h, now.Add(idleFor))
 	}
@@ -238,7 +238,7 @@ func (h *host) expire(now time.Time) (idle bool) {
 	if retry := h.saving.retry; retry.After(now) {
 		h.owner.clock.set(h, retry)
 	} else if !retry.IsZero() {
-		h.owner.keeper.add(h)
+		h.owner.checkpointer.add(h)
 	}
 	switch end := h.due.idle.Add(idleFor); {
 	case h.due.idle.IsZero():
@@ -276,7 +276,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 		h.reading = true
 		h.run(h.readLog)
 	}
-	if !h.life.key.transient {
+	if !h.incarnation.key.transient {
 		h.replays.seek()
 		h.startReplays()
 	}
@@ -289,7 +289,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 const longestFetch = 24 * time.Hour
 
 func (h *host) ackTimeout() time.Duration {
-	if ms := h.life.Definition.AckTimeoutMs; ms != delivery.NoLimit {
+	if ms := h.incarnation.Definition.AckTimeoutMs; ms != delivery.NoLimit {
 		return time.Duration(ms) * time.Millisecond
 	}
 	return longestFetch
@@ -320,14 +320,14 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 		h.idleSince(now)
 	}
 	h.advance(now)
-	if h.life.key.transient && len(h.subs) == 0 {
-		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "the last subscriber of %q has left", clip(h.life.key.name)))
+	if h.incarnation.key.transient && len(h.subs) == 0 {
+		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "the last subscriber of %q has left", clip(h.incarnation.key.name)))
 	}
 }
 
 // leaveAnswered ends a detached lease of which everything is answered. mu is held.
 func (h *host) leaveAnswered(s *subscriber, now time.Time) {
-	if s.detached && s.gone == nil && s.told != "" && h.inFlight(s.lease) == 0 {
+	if s.detached && s.gone == nil && s.reported != "" && h.inFlight(s.lease) == 0 {
 		h.leave(s, true, now, core.Errorf(core.CodeLeaseLost, "everything sent under the lease was answered"))
 	}
 }
@@ -414,7 +414,7 @@ func (h *host) finish(why error) {
 	h.waiting.end(why)
 	h.cancel()
 	h.owner.clock.drop(h)
-	h.owner.keeper.add(h) // which forgets it
+	h.owner.checkpointer.add(h) // which forgets it
 }
 
 // run starts a goroutine of the host. mu is held, or nobody has the host yet.

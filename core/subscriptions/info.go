@@ -64,7 +64,7 @@ func (o *Owner) Info(ctx context.Context, name string) (Info, error) {
 	if err := o.owned(name); err != nil {
 		return Info{}, err
 	}
-	l, err := o.records.life(ctx, name)
+	l, err := o.records.incarnation(ctx, name)
 	if err != nil {
 		return Info{}, err
 	}
@@ -104,7 +104,7 @@ func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
 	}
 	page := ListPage{Subscriptions: make([]Info, 0, len(found)), End: len(found) < r.Limit}
 	for i := range found {
-		l := &life{key: stored(found[i].Key)}
+		l := &incarnation{key: stored(found[i].Key)}
 		if err := decode(definitionsTable, &found[i], l); err != nil {
 			return ListPage{}, err
 		}
@@ -120,26 +120,26 @@ func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
 	return page, nil
 }
 
-// hostOf is the host of a life, if it has one.
-func (o *Owner) hostOf(l *life) *host {
+// hostOf is the host of an incarnation, if it has one.
+func (o *Owner) hostOf(l *incarnation) *host {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if sl := o.slots[l.key]; sl != nil && sl.host != nil && sl.host.life.ID == l.ID {
-		return sl.host
+	if lock := o.names[l.key]; lock != nil && lock.host != nil && lock.host.incarnation.ID == l.ID {
+		return lock.host
 	}
 	return nil
 }
 
-// info is what is known of a life without its progress.
-func (l *life) info() Info {
+// info is what is known of an incarnation without its progress.
+func (l *incarnation) info() Info {
 	return Info{
 		Name: l.key.name, Transient: l.key.transient, Created: l.Created, Incarnation: l.ID, Start: l.Start, Definition: l.Definition,
 		Subscribers: []SubscriberInfo{},
 	}
 }
 
-// info tells of a life and its host, which may be nil.
-func (o *Owner) info(ctx context.Context, l *life, h *host) (Info, error) {
+// info tells of an incarnation and its host, which may be nil.
+func (o *Owner) info(ctx context.Context, l *incarnation, h *host) (Info, error) {
 	i := l.info()
 	if h != nil && h.describe(&i) {
 		return i, nil
@@ -163,7 +163,7 @@ func (o *Owner) info(ctx context.Context, l *life, h *host) (Info, error) {
 
 // lag fills in how far the checkpoint is behind where no machine knows it, and the age of
 // the first event of the stream that is.
-func (o *Owner) lag(ctx context.Context, l *life, i *Info) error {
+func (o *Owner) lag(ctx context.Context, l *incarnation, i *Info) error {
 	state, err := o.stateAt(ctx, i.Checkpoint)
 	if err != nil {
 		return err

@@ -14,12 +14,12 @@ import (
 // subscription_options_differ. Others are invalid_request, invalid_filter,
 // invalid_cursor and invalid_expression.
 func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info, created bool, err error) {
-	sl, err := o.enter(ctx, stored(name))
+	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return Info{}, false, err
 	}
-	defer o.leave(sl)
-	l, err := o.records.life(ctx, name)
+	defer o.leave(lock)
+	l, err := o.records.incarnation(ctx, name)
 	switch {
 	case errors.Is(err, core.CodeSubscriptionNotFound):
 		l, err = o.create(ctx, stored(name), d)
@@ -30,14 +30,14 @@ func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info,
 	if err != nil {
 		return Info{}, false, err
 	}
-	info, err = o.info(ctx, l, sl.host)
+	info, err = o.info(ctx, l, lock.host)
 	return info, created, err
 }
 
-// findOrCreate is the life of a subscription that is not hosted. The slot is held.
-func (o *Owner) findOrCreate(ctx context.Context, key slotKey, r *JoinRequest) (*life, error) {
+// findOrCreate is the incarnation of a subscription that is not hosted. The name is locked.
+func (o *Owner) findOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (*incarnation, error) {
 	if !key.transient {
-		l, err := o.records.life(ctx, key.name)
+		l, err := o.records.incarnation(ctx, key.name)
 		if !errors.Is(err, core.CodeSubscriptionNotFound) || !r.creates() {
 			return l, err
 		}
@@ -57,9 +57,9 @@ func (r *JoinRequest) creates() bool {
 	return r.Incarnation == "" && (r.Definition != nil || r.Transient)
 }
 
-// create makes a life, and writes its definition and its first progress if it is to be
-// stored. The slot is held.
-func (o *Owner) create(ctx context.Context, key slotKey, d *Definition) (*life, error) {
+// create makes an incarnation, and writes its definition and its first progress if it is to be
+// stored. The name is locked.
+func (o *Owner) create(ctx context.Context, key nameKey, d *Definition) (*incarnation, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (o *Owner) create(ctx context.Context, key slotKey, d *Definition) (*life, 
 	if err != nil {
 		return nil, err
 	}
-	l := &life{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, key: key, revision: 1}
+	l := &incarnation{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, key: key, revision: 1}
 	if key.transient {
 		return l, nil
 	}
@@ -89,8 +89,8 @@ func (o *Owner) create(ctx context.Context, key slotKey, d *Definition) (*life, 
 	return l, nil
 }
 
-// firstProgress is how a life begins.
-func (o *Owner) firstProgress(l *life) progress {
+// firstProgress is how an incarnation begins.
+func (o *Owner) firstProgress(l *incarnation) progress {
 	p := progress{Log: o.store.State().Log, Checkpoint: l.Start, Mode: running, Writer: o.id}
 	if l.Definition.Paused {
 		p.Mode = paused
@@ -157,12 +157,12 @@ func (o *Owner) control(ctx context.Context, name string, want mode, input func(
 
 // withHost does something with the host of a subscription that exists.
 func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error) error {
-	sl, err := o.enter(ctx, stored(name))
+	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
-	defer o.leave(sl)
-	h, err := o.hosted(ctx, sl, func() (*life, error) { return o.records.life(ctx, name) })
+	defer o.leave(lock)
+	h, err := o.hosted(ctx, lock, func() (*incarnation, error) { return o.records.incarnation(ctx, name) })
 	if err != nil {
 		return err
 	}
@@ -174,12 +174,12 @@ func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error)
 // Parked events stay parked, attempts and backoffs are forgotten. The errors are subscription_not_found, invalid_cursor and
 // log_changed.
 func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
-	sl, err := o.enter(ctx, stored(name))
+	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
-	defer o.leave(sl)
-	l, err := o.records.life(ctx, name)
+	defer o.leave(lock)
+	l, err := o.records.incarnation(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 		return err
 	}
 	why := core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was reset", clip(name))
-	if err := o.unhost(sl, why); err != nil {
+	if err := o.unhost(lock, why); err != nil {
 		return err
 	}
 	if err := o.sweepTable(ctx, failedTable, l.ID); err != nil {
@@ -211,13 +211,13 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 // Delete deletes a subscription with its checkpoint and what it has parked. Subscribers
 // are ended with subscription_not_found, which is also the error if there is none.
 func (o *Owner) Delete(ctx context.Context, name string) error {
-	sl, err := o.enter(ctx, stored(name))
+	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
-	defer o.leave(sl)
+	defer o.leave(lock)
 	why := core.Errorf(core.CodeSubscriptionNotFound, "subscription %q was deleted", clip(name))
-	if err := o.unhost(sl, why); err != nil {
+	if err := o.unhost(lock, why); err != nil {
 		return err
 	}
 	err = o.retry(func() error { return o.remove(ctx, name) })
@@ -228,7 +228,7 @@ func (o *Owner) Delete(ctx context.Context, name string) error {
 // remove deletes what makes a subscription, at once. What is parked of it is swept
 // later; the record of the removal says so until then.
 func (o *Owner) remove(ctx context.Context, name string) error {
-	l, err := o.records.life(ctx, name)
+	l, err := o.records.incarnation(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -282,10 +282,10 @@ func (o *Owner) sweepAll() error {
 	})
 }
 
-// sweepTable deletes a life's records of a table, page by page.
-func (o *Owner) sweepTable(ctx context.Context, table, life string) error {
+// sweepTable deletes an incarnation's records of a table, page by page.
+func (o *Owner) sweepTable(ctx context.Context, table, id string) error {
 	for {
-		page, err := o.store.Records(ctx, core.RecordsRequest{Table: table, Prefix: life + "/", Limit: core.MaxReadEvents})
+		page, err := o.store.Records(ctx, core.RecordsRequest{Table: table, Prefix: id + "/", Limit: core.MaxReadEvents})
 		if err != nil || len(page) == 0 {
 			return err
 		}

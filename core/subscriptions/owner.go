@@ -50,36 +50,36 @@ type Owner struct {
 	records records
 	id      string // of this Owner, in what it stores
 
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	running sync.WaitGroup // the goroutines of hosts, clock, keeper and sweeper
-	sweep   chan struct{}  // holds 1: something was deleted
-	clock   clock
-	keeper  keeper
+	ctx          context.Context // ends with Close
+	cancel       context.CancelFunc
+	running      sync.WaitGroup // the goroutines of hosts, clock, checkpointer and sweeper
+	sweep        chan struct{}  // holds 1: something was deleted
+	clock        clock
+	checkpointer checkpointer
 
 	mu     sync.Mutex // protects the fields below
-	slots  map[slotKey]*slot
+	names  map[nameKey]*nameLock
 	closed bool
 }
 
-// slotKey names a subscription. A transient one and a stored one of the same name have
+// nameKey names a subscription. A transient one and a stored one of the same name have
 // nothing to do with each other.
-type slotKey struct {
+type nameKey struct {
 	name      string
 	transient bool
 }
 
 // stored is the key of one that is not transient.
-func stored(name string) slotKey { return slotKey{name: name} }
+func stored(name string) nameKey { return nameKey{name: name} }
 
-// slot is the place of a name, while somebody works on it or it is hosted. Work on a
+// nameLock is the place of a name, while somebody works on it or it is hosted. Work on a
 // subscription as a whole (creating, joining, resetting, deleting) is done by who
-// holds its slot, one at a time.
-type slot struct {
-	key   slotKey
+// holds its lock, one at a time.
+type nameLock struct {
+	key   nameKey
 	held  chan struct{} // holds 1 while somebody does
 	users int           // who holds it or wants to; Owner.mu protects it
-	host  *host         // nil if it is not hosted; written with both slot and Owner.mu held
+	host  *host         // nil if it is not hosted; written with both the name locked and Owner.mu held
 }
 
 // New makes an Owner. Its goroutines end in Close.
@@ -95,13 +95,13 @@ func New(config Config) (*Owner, error) {
 	}
 	o := &Owner{
 		config: config, store: config.Store, records: records{config.Store}, id: core.NewID().String(),
-		slots: map[slotKey]*slot{}, sweep: make(chan struct{}, 1), clock: makeClock(), keeper: makeKeeper(),
+		names: map[nameKey]*nameLock{}, sweep: make(chan struct{}, 1), clock: makeClock(), checkpointer: makeCheckpointer(),
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	wake(o.sweep) // what an earlier Owner left
 	o.running.Go(o.sweepRemovals)
 	o.running.Go(func() { o.clock.run(o.ctx) })
-	o.running.Go(func() { o.keeper.run(o.ctx) })
+	o.running.Go(func() { o.checkpointer.run(o.ctx) })
 	return o, nil
 }
 
@@ -157,17 +157,17 @@ func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 			return nil, err
 		}
 	}
-	sl, err := o.enter(ctx, slotKey{r.Name, r.Transient})
+	lock, err := o.enter(ctx, nameKey{r.Name, r.Transient})
 	if err != nil {
 		return nil, err
 	}
-	defer o.leave(sl)
+	defer o.leave(lock)
 	for {
-		h, err := o.hosted(ctx, sl, func() (*life, error) { return o.findOrCreate(ctx, sl.key, &r) })
+		h, err := o.hosted(ctx, lock, func() (*incarnation, error) { return o.findOrCreate(ctx, lock.key, &r) })
 		if err != nil {
 			return nil, err
 		}
-		if err := h.life.takes(&r); err != nil {
+		if err := h.incarnation.takes(&r); err != nil {
 			return nil, err
 		}
 		s, err := h.join(&r)
@@ -188,10 +188,10 @@ func (o *Owner) attach(r *JoinRequest) (Subscriber, error) {
 		return nil, err
 	}
 	o.mu.Lock()
-	sl, closed := o.slots[stored(r.Name)], o.closed
+	lock, closed := o.names[stored(r.Name)], o.closed
 	var h *host
-	if sl != nil {
-		h = sl.host
+	if lock != nil {
+		h = lock.host
 	}
 	o.mu.Unlock()
 	if closed {
@@ -211,24 +211,24 @@ func (o *Owner) owned(name string) error {
 	return o.config.Owns(name)
 }
 
-// enter waits for the slot of a name that is owned. leave has to be called.
-func (o *Owner) enter(ctx context.Context, key slotKey) (*slot, error) {
+// enter waits for the lock of a name that is owned. leave has to be called.
+func (o *Owner) enter(ctx context.Context, key nameKey) (*nameLock, error) {
 	if err := o.owned(key.name); err != nil {
 		return nil, err
 	}
-	sl, err := o.hold(ctx, key)
+	lock, err := o.hold(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	if err := o.owned(key.name); err != nil { // it was released meanwhile
-		o.leave(sl)
+		o.leave(lock)
 		return nil, err
 	}
-	return sl, nil
+	return lock, nil
 }
 
 // hold is enter whoever owns the name.
-func (o *Owner) hold(ctx context.Context, key slotKey) (*slot, error) {
+func (o *Owner) hold(ctx context.Context, key nameKey) (*nameLock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, core.AsError(err)
 	}
@@ -237,42 +237,42 @@ func (o *Owner) hold(ctx context.Context, key slotKey) (*slot, error) {
 		o.mu.Unlock()
 		return nil, errClosed()
 	}
-	sl := o.slots[key]
-	if sl == nil {
-		sl = &slot{key: key, held: make(chan struct{}, 1)}
-		o.slots[key] = sl
+	lock := o.names[key]
+	if lock == nil {
+		lock = &nameLock{key: key, held: make(chan struct{}, 1)}
+		o.names[key] = lock
 	}
-	sl.users++
+	lock.users++
 	o.mu.Unlock()
 	select {
-	case sl.held <- struct{}{}:
-		return sl, nil
+	case lock.held <- struct{}{}:
+		return lock, nil
 	case <-ctx.Done():
-		o.drop(sl)
+		o.drop(lock)
 		return nil, core.AsError(ctx.Err())
 	}
 }
 
-func (o *Owner) leave(sl *slot) {
-	<-sl.held
-	o.drop(sl)
+func (o *Owner) leave(lock *nameLock) {
+	<-lock.held
+	o.drop(lock)
 }
 
-func (o *Owner) drop(sl *slot) {
+func (o *Owner) drop(lock *nameLock) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	sl.users--
-	if sl.host != nil && sl.host.ctx.Err() != nil {
-		o.keeper.add(sl.host) // which forgets it
+	lock.users--
+	if lock.host != nil && lock.host.ctx.Err() != nil {
+		o.checkpointer.add(lock.host) // which forgets it
 		return
 	}
-	o.tidy(sl)
+	o.tidy(lock)
 }
 
-// tidy forgets a slot that nobody uses. mu is held.
-func (o *Owner) tidy(sl *slot) {
-	if sl.users == 0 && sl.host == nil {
-		delete(o.slots, sl.key)
+// tidy forgets a name that nobody uses. mu is held.
+func (o *Owner) tidy(lock *nameLock) {
+	if lock.users == 0 && lock.host == nil {
+		delete(o.names, lock.key)
 	}
 }
 
@@ -281,20 +281,20 @@ func (o *Owner) tidy(sl *slot) {
 func (o *Owner) forget(h *host) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if sl := o.slots[h.life.key]; sl != nil && sl.host == h && sl.users == 0 {
-		sl.host = nil
-		o.tidy(sl)
+	if lock := o.names[h.incarnation.key]; lock != nil && lock.host == h && lock.users == 0 {
+		lock.host = nil
+		o.tidy(lock)
 	}
 }
 
 func errClosed() error { return core.Errorf(core.CodeShuttingDown, "the node is shutting down") }
 
-// hosted is the host of a slot, begun if there is none. The slot is held.
-func (o *Owner) hosted(ctx context.Context, sl *slot, find func() (*life, error)) (*host, error) {
-	if h := sl.host; h != nil && h.ctx.Err() == nil {
+// hosted is the host of a name, begun if there is none. The name is locked.
+func (o *Owner) hosted(ctx context.Context, lock *nameLock, find func() (*incarnation, error)) (*host, error) {
+	if h := lock.host; h != nil && h.ctx.Err() == nil {
 		return h, nil
 	}
-	if err := o.unhost(sl, nil); err != nil {
+	if err := o.unhost(lock, nil); err != nil {
 		return nil, err
 	}
 	l, err := find()
@@ -308,7 +308,7 @@ func (o *Owner) hosted(ctx context.Context, sl *slot, find func() (*life, error)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	active := 0
-	for _, other := range o.slots {
+	for _, other := range o.names {
 		if other.host != nil {
 			active++
 		}
@@ -319,22 +319,22 @@ func (o *Owner) hosted(ctx context.Context, sl *slot, find func() (*life, error)
 	case active >= o.config.MaxActive:
 		err = core.Errorf(core.CodeOverloaded, "%d subscriptions are active, which is the limit", active)
 	default:
-		sl.host = h
+		lock.host = h
 		return h, nil
 	}
 	h.end(err)
 	return nil, err
 }
 
-// unhost ends the host of a slot, if there is one, for a reason. The slot is held.
-func (o *Owner) unhost(sl *slot, why error) error {
-	if sl.host == nil {
+// unhost ends the host of a name, if there is one, for a reason. The name is locked.
+func (o *Owner) unhost(lock *nameLock, why error) error {
+	if lock.host == nil {
 		return nil
 	}
-	sl.host.stop(why)
+	lock.host.stop(why)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	sl.host = nil
+	lock.host = nil
 	if o.closed {
 		return errClosed()
 	}
@@ -345,12 +345,12 @@ func (o *Owner) unhost(sl *slot, why error) error {
 func (o *Owner) retire(h *host) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	sl := o.slots[h.life.key]
-	if o.closed || sl == nil || sl.host != h || sl.users > 0 || h.busy() {
+	lock := o.names[h.incarnation.key]
+	if o.closed || lock == nil || lock.host != h || lock.users > 0 || h.busy() {
 		return false
 	}
-	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", clip(h.life.key.name)))
-	delete(o.slots, h.life.key)
+	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", clip(h.incarnation.key.name)))
+	delete(o.names, h.incarnation.key)
 	return true
 }
 
@@ -358,9 +358,9 @@ func (o *Owner) retire(h *host) bool {
 func (o *Owner) hosts() (hosts []*host) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, sl := range o.slots {
-		if sl.host != nil {
-			hosts = append(hosts, sl.host)
+	for _, lock := range o.names {
+		if lock.host != nil {
+			hosts = append(hosts, lock.host)
 		}
 	}
 	return hosts
@@ -385,7 +385,7 @@ func (o *Owner) Close(ctx context.Context) error {
 	}
 	var err error
 	for _, h := range hosts {
-		if h.life.key.transient { // which has ended with its subscribers
+		if h.incarnation.key.transient { // which has ended with its subscribers
 			continue
 		}
 		if why := h.awaitSettled(ctx); !errors.Is(why, core.CodeSubscriptionInterrupted) { // it has another owner, who stores

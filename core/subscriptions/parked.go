@@ -43,7 +43,7 @@ func (o *Owner) Parked(ctx context.Context, name string, r ParkedRequest) (Parke
 	if err := o.owned(name); err != nil {
 		return ParkedPage{}, err
 	}
-	l, err := o.records.life(ctx, name)
+	l, err := o.records.incarnation(ctx, name)
 	if err != nil {
 		return ParkedPage{}, err
 	}
@@ -65,7 +65,7 @@ func (o *Owner) Parked(ctx context.Context, name string, r ParkedRequest) (Parke
 	return page, err
 }
 
-func (o *Owner) parkedEvent(ctx context.Context, l *life, position uint64, p *parkedEvent) (ParkedEvent, error) {
+func (o *Owner) parkedEvent(ctx context.Context, l *incarnation, position uint64, p *parkedEvent) (ParkedEvent, error) {
 	e := ParkedEvent{
 		Position: position, Key: p.Key, At: p.At, Cause: p.Cause, Reason: p.Reason, Attempts: p.Attempts, Failures: p.Failures,
 	}
@@ -94,12 +94,12 @@ const maxSelected = 10_000
 // how many there are. The errors are subscription_not_found, event_not_found for one
 // that is named and not parked, and then nothing happens, and invalid_request.
 func (o *Owner) Replay(ctx context.Context, name string, which Selection) (n int, err error) {
-	sl, err := o.enter(ctx, stored(name))
+	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return 0, err
 	}
-	defer o.leave(sl)
-	l, err := o.records.life(ctx, name)
+	defer o.leave(lock)
+	l, err := o.records.incarnation(ctx, name)
 	if err != nil {
 		return 0, err
 	}
@@ -114,7 +114,7 @@ func (o *Owner) Replay(ctx context.Context, name string, which Selection) (n int
 		n += len(refs)
 		return nil
 	})
-	if h := sl.host; h != nil && n > 0 {
+	if h := lock.host; h != nil && n > 0 {
 		h.mu.Lock()
 		h.replays.seek()
 		h.startReplays()
@@ -126,7 +126,7 @@ func (o *Owner) Replay(ctx context.Context, name string, which Selection) (n int
 // Drop forgets parked events and says how many. The errors are those of Replay.
 func (o *Owner) Drop(ctx context.Context, name string, which Selection) (n int, err error) {
 	err = o.withHost(ctx, name, func(h *host) error {
-		return o.selected(ctx, h.life, &which, func(refs []delivery.ParkedRef) error {
+		return o.selected(ctx, h.incarnation, &which, func(refs []delivery.ParkedRef) error {
 			if err := h.drop(ctx, refs); err != nil {
 				return err
 			}
@@ -171,7 +171,7 @@ func (r *replays) anyOf(refs []delivery.ParkedRef) bool {
 }
 
 // selected calls do with the events of a Selection that are parked, page by page.
-func (o *Owner) selected(ctx context.Context, l *life, which *Selection, do func([]delivery.ParkedRef) error) error {
+func (o *Owner) selected(ctx context.Context, l *incarnation, which *Selection, do func([]delivery.ParkedRef) error) error {
 	if len(which.Positions)+len(which.IDs) > maxSelected {
 		return core.Errorf(core.CodeInvalidRequest, "%d events are named, the limit is %d", len(which.Positions)+len(which.IDs), maxSelected)
 	}
@@ -188,7 +188,7 @@ func (o *Owner) selected(ctx context.Context, l *life, which *Selection, do func
 }
 
 // named are those that are named one by one.
-func (o *Owner) named(ctx context.Context, l *life, which *Selection, do func([]delivery.ParkedRef) error) error {
+func (o *Owner) named(ctx context.Context, l *incarnation, which *Selection, do func([]delivery.ParkedRef) error) error {
 	positions := which.Positions
 	for _, id := range which.IDs {
 		position, err := o.positionOf(ctx, l, id)
@@ -219,9 +219,9 @@ func (o *Owner) named(ctx context.Context, l *life, which *Selection, do func([]
 	return nil
 }
 
-// positionOf is where an event with an id is for a life: in its own place or, in the stream
+// positionOf is where an event with an id is for an incarnation: in its own place or, in the stream
 // of the subscription, as a link. The log's index of ids knows both.
-func (o *Owner) positionOf(ctx context.Context, l *life, id core.ID) (uint64, error) {
+func (o *Owner) positionOf(ctx context.Context, l *incarnation, id core.ID) (uint64, error) {
 	stream := l.Definition.Stream
 	e, err := o.store.Event(ctx, id)
 	if err != nil || stream == core.All || stream == e.Stream {
@@ -238,7 +238,7 @@ func (o *Owner) positionOf(ctx context.Context, l *life, id core.ID) (uint64, er
 }
 
 // selectedBy are all, or those that match a filter.
-func (o *Owner) selectedBy(ctx context.Context, l *life, which *Selection, do func([]delivery.ParkedRef) error) error {
+func (o *Owner) selectedBy(ctx context.Context, l *incarnation, which *Selection, do func([]delivery.ParkedRef) error) error {
 	var refs []delivery.ParkedRef
 	flush := func() error {
 		if len(refs) == 0 {
@@ -265,7 +265,7 @@ func (o *Owner) selectedBy(ctx context.Context, l *life, which *Selection, do fu
 	return flush()
 }
 
-func (o *Owner) matches(ctx context.Context, l *life, which *Selection, position uint64) (bool, error) {
+func (o *Owner) matches(ctx context.Context, l *incarnation, which *Selection, position uint64) (bool, error) {
 	if which.Filter.IsZero() {
 		return true, nil
 	}

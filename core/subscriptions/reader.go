@@ -8,7 +8,7 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// The rest of a reader or a keeper whose storage is away doubles between these.
+// The rest of a reader or a checkpointer whose storage is away doubles between these.
 const (
 	leastRest = 100 * time.Millisecond
 	mostRest  = 5 * time.Second
@@ -19,7 +19,7 @@ var maxRead = core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10}
 
 // readLog is the reader: it feeds the machine what it asks for, from a follower.
 func (h *host) readLog() {
-	sel, err := newSelector(&h.life.Definition, h.owner.config.Compile)
+	sel, err := newSelector(&h.incarnation.Definition, h.owner.config.Compile)
 	if err != nil {
 		h.endFor(err)
 		return
@@ -37,7 +37,7 @@ func (h *host) readLog() {
 		case fed:
 			rest = leastRest
 		}
-		h.owner.config.Logger.Warn("reading for a subscription", "subscription", h.life.key.name, "error", err)
+		h.owner.config.Logger.Warn("reading for a subscription", "subscription", h.incarnation.key.name, "error", err)
 		if !h.sleep(rest) {
 			return
 		}
@@ -60,7 +60,7 @@ func (h *host) sleep(d time.Duration) bool {
 // release closes the selector of a goroutine that ends.
 func (h *host) release(sel *selector) {
 	if err := sel.close(); err != nil {
-		h.owner.config.Logger.Warn("closing the expressions of a subscription", "subscription", h.life.key.name, "error", err)
+		h.owner.config.Logger.Warn("closing the expressions of a subscription", "subscription", h.incarnation.key.name, "error", err)
 	}
 }
 
@@ -70,7 +70,7 @@ func (h *host) follow(sel *selector) (fed bool, err error) {
 	h.mu.Lock()
 	from := core.From{Kind: core.AfterPosition, N: h.machine.Info(time.Now(), 0).Cursor, Log: h.saved.Log}
 	h.mu.Unlock()
-	follower, err := h.owner.store.Follow(h.ctx, core.FollowRequest{Stream: h.life.Definition.Stream, From: from, Filter: sel.filter})
+	follower, err := h.owner.store.Follow(h.ctx, core.FollowRequest{Stream: h.incarnation.Definition.Stream, From: from, Filter: sel.filter})
 	if err != nil {
 		return false, err
 	}

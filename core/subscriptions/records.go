@@ -14,15 +14,15 @@ import (
 
 // What is stored of subscriptions, all of it by Commits:
 //
-//	table                      key              value        written by
-//	subscriptions              name             definition   who creates it, once
-//	subscription_state         life             progress     the owner, compare-and-set
-//	subscription_parked        life/position    parkedEvent  the owner, with the progress
-//	subscription_failed       life/position    failedEvent   the owner, with the progress
-//	subscription_replays       life/position    nothing      who asks for a replay
-//	subscription_removals      life             nothing      who deletes it
+//	table                 key                   value        written by
+//	subscriptions         name                  definition   who creates it, or redefines it
+//	subscription_state    incarnation           progress     the owner, compare-and-set
+//	subscription_parked   incarnation/position  parkedEvent  the owner, with the progress
+//	subscription_failed   incarnation/position  failedEvent  the owner, with the progress
+//	subscription_replays  incarnation/position  nothing      who asks for a replay
+//	subscription_removals incarnation           nothing      who deletes it
 //
-// A life is the time of a subscription from its creation to its deletion. It has an
+// An incarnation is a subscription from its creation to its deletion. It has an
 // id of its own, so that a subscription that is created again never meets what
 // another of its name has left.
 const (
@@ -34,14 +34,14 @@ const (
 	removalsTable    = "subscription_removals"
 )
 
-// life is the record of a definition.
-type life struct {
+// incarnation is the record of a definition.
+type incarnation struct {
 	ID         string     `json:"id"`
 	Created    time.Time  `json:"created"`
 	Start      uint64     `json:"start"` // the position that From was when it was created
 	Definition Definition `json:"definition"`
 
-	key      slotKey
+	key      nameKey
 	revision uint64
 }
 
@@ -58,7 +58,7 @@ type progress struct {
 	Serial uint64 `json:"serial"`
 }
 
-// mode is what a subscription was told to do.
+// mode is what a subscription was set to.
 type mode string
 
 const (
@@ -133,9 +133,9 @@ func encodeFailed(e *delivery.FailedEvent) ([]byte, error) {
 	}
 }
 
-// failed are the failed events of a life, in the order of positions.
-func (r records) failed(ctx context.Context, life string) (events []delivery.FailedEvent, err error) {
-	err = r.each(ctx, failedTable, life+"/", "", core.MaxReadEvents, func(record *core.Record) (bool, error) {
+// failed are the failed events of an incarnation, in the order of positions.
+func (r records) failed(ctx context.Context, id string) (events []delivery.FailedEvent, err error) {
+	err = r.each(ctx, failedTable, id+"/", "", core.MaxReadEvents, func(record *core.Record) (bool, error) {
 		var e failedEvent
 		position, err := keyPosition(record.Key)
 		if err == nil {
@@ -149,9 +149,9 @@ func (r records) failed(ctx context.Context, life string) (events []delivery.Fai
 	return events, err
 }
 
-// positionKey is life/position, in the order of positions.
-func positionKey(life string, position uint64) string {
-	return fmt.Sprintf("%s/%016x", life, position)
+// positionKey is incarnation/position, in the order of positions.
+func positionKey(id string, position uint64) string {
+	return fmt.Sprintf("%s/%016x", id, position)
 }
 
 // keyPosition is the inverse of positionKey.
@@ -186,9 +186,9 @@ func decode(table string, record *core.Record, value any) error {
 	return nil
 }
 
-// life is the definition of a name, or subscription_not_found.
-func (r records) life(ctx context.Context, name string) (*life, error) {
-	l := &life{key: stored(name)}
+// incarnation is the definition of a name, or subscription_not_found.
+func (r records) incarnation(ctx context.Context, name string) (*incarnation, error) {
+	l := &incarnation{key: stored(name)}
 	revision, ok, err := r.get(ctx, definitionsTable, name, l)
 	if err != nil {
 		return nil, err
@@ -200,18 +200,18 @@ func (r records) life(ctx context.Context, name string) (*life, error) {
 	return l, nil
 }
 
-func (r records) progress(ctx context.Context, life string) (p progress, revision uint64, err error) {
-	revision, ok, err := r.get(ctx, progressTable, life, &p)
+func (r records) progress(ctx context.Context, id string) (p progress, revision uint64, err error) {
+	revision, ok, err := r.get(ctx, progressTable, id, &p)
 	if err == nil && !ok {
 		err = core.Errorf(core.CodeSubscriptionNotFound, "the subscription was deleted")
 	}
 	return p, revision, err
 }
 
-// parkedAfter calls do for each parked event of a life behind a position, in order,
+// parkedAfter calls do for each parked event of an incarnation behind a position, in order,
 // until it is false; perPage is how many to read at a time.
-func (r records) parkedAfter(ctx context.Context, life string, position uint64, perPage int, do func(position uint64, p *parkedEvent) (bool, error)) error {
-	return r.each(ctx, parkedTable, life+"/", positionKey(life, position), perPage, func(record *core.Record) (bool, error) {
+func (r records) parkedAfter(ctx context.Context, id string, position uint64, perPage int, do func(position uint64, p *parkedEvent) (bool, error)) error {
+	return r.each(ctx, parkedTable, id+"/", positionKey(id, position), perPage, func(record *core.Record) (bool, error) {
 		var p parkedEvent
 		at, err := keyPosition(record.Key)
 		if err == nil {

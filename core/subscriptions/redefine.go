@@ -18,12 +18,12 @@ import (
 // unchanged, and the error is subscription_in_use. The others are
 // subscription_not_found, and those of Put about a definition.
 func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error {
-	sl, err := o.enter(ctx, stored(name))
+	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
-	defer o.leave(sl)
-	l, err := o.records.life(ctx, name)
+	defer o.leave(lock)
+	l, err := o.records.incarnation(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error 
 	if err := o.redefinable(ctx, l, d); err != nil {
 		return err
 	}
-	if h := sl.host; h != nil && h.ctx.Err() == nil {
+	if h := lock.host; h != nil && h.ctx.Err() == nil {
 		defer h.undrain() // it does nothing to a host that has ended
 		if err := h.drain(ctx); err != nil {
 			return err
@@ -52,11 +52,11 @@ func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error 
 	if err := o.commit(ctx, op); err != nil {
 		return err
 	}
-	return o.unhost(sl, core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another definition now", clip(name)))
+	return o.unhost(lock, core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another definition now", clip(name)))
 }
 
 // redefinable checks that a subscription can have another definition.
-func (o *Owner) redefinable(ctx context.Context, l *life, d *Definition) error {
+func (o *Owner) redefinable(ctx context.Context, l *incarnation, d *Definition) error {
 	if err := d.Validate(); err != nil {
 		return err
 	}

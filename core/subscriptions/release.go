@@ -14,20 +14,20 @@ import (
 // Config.Owns has to refuse them before: what is joined meanwhile is not released. lost
 // must not block, nor call the Owner.
 func (o *Owner) Release(ctx context.Context, lost func(name string) bool, why error) error {
-	var keys []slotKey
+	var keys []nameKey
 	var hosts []*host
 	o.mu.Lock()
 	if o.closed {
 		o.mu.Unlock()
 		return errClosed()
 	}
-	for key, sl := range o.slots {
+	for key, lock := range o.names {
 		if !lost(key.name) {
 			continue
 		}
 		keys = append(keys, key)
-		if sl.host != nil {
-			hosts = append(hosts, sl.host)
+		if lock.host != nil {
+			hosts = append(hosts, lock.host)
 		}
 	}
 	released := make(chan error, 1)
@@ -43,7 +43,7 @@ func (o *Owner) Release(ctx context.Context, lost func(name string) bool, why er
 
 // release ends hosts, and those that keys have got meanwhile, and waits until their last
 // Commits are answered.
-func (o *Owner) release(hosts []*host, keys []slotKey, why error) error {
+func (o *Owner) release(hosts []*host, keys []nameKey, why error) error {
 	for _, h := range hosts {
 		h.end(why)
 	}
@@ -51,12 +51,12 @@ func (o *Owner) release(hosts []*host, keys []slotKey, why error) error {
 		h.stop(why)
 	}
 	for _, key := range keys {
-		sl, err := o.hold(o.ctx, key)
+		lock, err := o.hold(o.ctx, key)
 		if err != nil {
 			return err
 		}
-		err = o.unhost(sl, why)
-		o.leave(sl)
+		err = o.unhost(lock, why)
+		o.leave(lock)
 		if err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ const replayPage = 100
 // replay is the replayer: it gives the machine what is to be replayed, as there is
 // room, until there is nothing more.
 func (h *host) replay() {
-	sel, err := newSelector(&h.life.Definition, h.owner.config.Compile)
+	sel, err := newSelector(&h.incarnation.Definition, h.owner.config.Compile)
 	if err != nil {
 		h.endFor(err)
 		return
@@ -90,7 +90,7 @@ func (h *host) replay() {
 			h.endFor(err)
 			return
 		default:
-			h.owner.config.Logger.Warn("replaying for a subscription", "subscription", h.life.key.name, "error", err)
+			h.owner.config.Logger.Warn("replaying for a subscription", "subscription", h.incarnation.key.name, "error", err)
 			if !h.sleep(rest) {
 				return
 			}
@@ -114,7 +114,7 @@ func (h *host) replayMore(sel *selector) (more bool, err error) {
 		return false, err
 	}
 	marks, err := h.owner.store.Records(h.ctx, core.RecordsRequest{
-		Table: replaysTable, Prefix: h.life.ID + "/", After: positionKey(h.life.ID, after), Limit: replayPage,
+		Table: replaysTable, Prefix: h.incarnation.ID + "/", After: positionKey(h.incarnation.ID, after), Limit: replayPage,
 	})
 	if err != nil {
 		return false, err
@@ -202,7 +202,7 @@ func (h *host) replayOf(ctx context.Context, sel *selector, key string) (r deliv
 	if _, ok, err = h.owner.records.get(ctx, parkedTable, key, &p); err != nil || !ok {
 		return r, false, err
 	}
-	b, ok, err := h.owner.records.event(ctx, h.life.Definition.Stream, position)
+	b, ok, err := h.owner.records.event(ctx, h.incarnation.Definition.Stream, position)
 	if err != nil || !ok {
 		return r, false, err
 	}

@@ -114,10 +114,10 @@ type subscriber struct {
 	detached bool
 
 	// host.mu protects the fields below.
-	pending pending
-	told    delivery.State
-	gone    error     // why it has ended
-	until   time.Time // when a detached one ends
+	pending  pending
+	reported delivery.State
+	gone     error     // why it has ended
+	until    time.Time // when a detached one ends
 }
 
 // pending is what was sent and not taken, in runs.
@@ -235,7 +235,7 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	if s.gone != nil {
 		return Delivery{}, false, s.gone
 	}
-	d = Delivery{State: s.told, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.life.ID}
+	d = Delivery{State: s.reported, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
 	if len(s.pending.runs) > 0 {
 		if s.detached {
 			d.Batch, d.Attempts = s.pending.takeAll(limit)
@@ -246,10 +246,10 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 		}
 	}
 	if len(s.pending.runs) > 0 {
-		return d, true, nil // the state is told after the rest
+		return d, true, nil // the state is reported after the rest
 	}
-	if d.State = h.machine.State(); d.State != s.told {
-		s.told, d.Changed, d.Reason = d.State, true, h.machine.Reason()
+	if d.State = h.machine.State(); d.State != s.reported {
+		s.reported, d.Changed, d.Reason = d.State, true, h.machine.Reason()
 	}
 	return d, d.Count > 0 || d.Changed, nil
 }

@@ -26,7 +26,7 @@ func (r *JoinRequest) validateTransient() error {
 
 // takes checks that a JoinRequest means this subscription. Where a transient one has
 // begun does not matter to who comes later, or comes again.
-func (l *life) takes(r *JoinRequest) error {
+func (l *incarnation) takes(r *JoinRequest) error {
 	switch {
 	case r.Incarnation != "" && r.Incarnation != l.ID:
 		return core.Errorf(core.CodeSubscriptionNotFound,
@@ -53,7 +53,7 @@ func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
 		h.machine.Stored(now, nil)
 	}
 	if out.State == delivery.Stopped {
-		h.finish(core.Errorf(core.CodeSubscriptionStopped, "subscription %q has stopped: %s", clip(h.life.key.name), h.machine.Reason()))
+		h.finish(core.Errorf(core.CodeSubscriptionStopped, "subscription %q has stopped: %s", clip(h.incarnation.key.name), h.machine.Reason()))
 	}
 	return out.Store != nil
 }
@@ -62,10 +62,10 @@ func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
 // of names.
 func (o *Owner) transients(r *ListRequest) []*host {
 	hosts := slices.DeleteFunc(o.hosts(), func(h *host) bool {
-		key := h.life.key
+		key := h.incarnation.key
 		return !key.transient || !strings.HasPrefix(key.name, r.Prefix) || key.name <= r.After
 	})
-	slices.SortFunc(hosts, func(a, b *host) int { return strings.Compare(a.life.key.name, b.life.key.name) })
+	slices.SortFunc(hosts, func(a, b *host) int { return strings.Compare(a.incarnation.key.name, b.incarnation.key.name) })
 	return hosts
 }
 
@@ -77,7 +77,7 @@ func (o *Owner) listTransient(r *ListRequest) ListPage {
 			page.End = false
 			break
 		}
-		i := h.life.info()
+		i := h.incarnation.info()
 		if h.describe(&i) { // else it has ended meanwhile
 			page.Subscriptions = append(page.Subscriptions, i)
 		}

@@ -10,20 +10,20 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// keeper makes the Commits of the hosts that have something to store. It is one
+// checkpointer makes the Commits of the hosts that have something to store. It is one
 // goroutine for all those of an Owner: none waits for another's Commit, only for room
 // in the Store's queue.
-type keeper struct {
+type checkpointer struct {
 	work chan struct{} // holds 1: there is somebody in line
 
 	mu   sync.Mutex // protects line, and saving.inLine
 	line []*host
 }
 
-func makeKeeper() keeper { return keeper{work: make(chan struct{}, 1)} }
+func makeCheckpointer() checkpointer { return checkpointer{work: make(chan struct{}, 1)} }
 
 // add puts a host in line, unless it is there already.
-func (k *keeper) add(h *host) {
+func (k *checkpointer) add(h *host) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !h.saving.inLine {
@@ -34,7 +34,7 @@ func (k *keeper) add(h *host) {
 }
 
 // take moves all in line to into.
-func (k *keeper) take(into []*host) []*host {
+func (k *checkpointer) take(into []*host) []*host {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, h := range k.line {
@@ -45,7 +45,7 @@ func (k *keeper) take(into []*host) []*host {
 }
 
 // run keeps until ctx ends.
-func (k *keeper) run(ctx context.Context) {
+func (k *checkpointer) run(ctx context.Context) {
 	var hosts []*host
 	for {
 		select {
@@ -76,8 +76,8 @@ type save struct {
 // saving is what a host has of its saves.
 type saving struct {
 	answers chan answer // holds 1: of the Commit that is under way
-	inLine  bool        // keeper.mu protects it
-	// submitted says that a Commit is not answered yet. It is the keeper's.
+	inLine  bool        // checkpointer.mu protects it
+	// submitted says that a Commit is not answered yet. It is the checkpointer's.
 	submitted bool
 
 	// host.mu protects the fields below.
@@ -97,7 +97,7 @@ type answer struct {
 	looked bool
 }
 
-// keep goes on with what is to be stored. The keeper calls it.
+// keep goes on with what is to be stored. The checkpointer calls it.
 func (h *host) keep() {
 	select {
 	case a := <-h.saving.answers:
@@ -134,14 +134,14 @@ func (h *host) hurry() {
 	if !late {
 		return
 	}
-	any := core.RecordOp{Table: progressTable, Key: h.life.ID, Expect: core.AnyVersion, Action: core.CheckRecord}
+	any := core.RecordOp{Table: progressTable, Key: h.incarnation.ID, Expect: core.AnyVersion, Action: core.CheckRecord}
 	h.owner.store.Submit(h.ctx, core.Commit{Records: []core.RecordOp{any}}, func(core.Result, error) {})
 }
 
-// answer brings an answer to the keeper.
+// answer brings an answer to the checkpointer.
 func (h *host) answer(a answer) {
 	h.saving.answers <- a
-	h.owner.keeper.add(h)
+	h.owner.checkpointer.add(h)
 }
 
 // nextTry is what to submit, if anything, which running counts until it is answered.
@@ -193,14 +193,14 @@ func (h *host) nextSave() (*save, error) {
 		}
 	}
 	s.lazy = len(s.ops) == 1 && mode == h.saved.Mode && h.waiting.commit == nil && len(h.waiting.list) == 0
-	s.ops[0], err = put(progressTable, h.life.ID, core.Expect(h.revision), p)
+	s.ops[0], err = put(progressTable, h.incarnation.ID, core.Expect(h.revision), p)
 	return s, err
 }
 
 // parkOps adds the operations on parked events, and counts them.
 func (h *host) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress) ([]core.RecordOp, error) {
 	drop := func(table string, position uint64) {
-		ops = append(ops, core.RecordOp{Table: table, Key: positionKey(h.life.ID, position), Expect: core.AnyVersion, Action: core.DeleteRecord})
+		ops = append(ops, core.RecordOp{Table: table, Key: positionKey(h.incarnation.ID, position), Expect: core.AnyVersion, Action: core.DeleteRecord})
 	}
 	for i := range store.Park {
 		e := &store.Park[i]
@@ -208,7 +208,7 @@ func (h *host) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress) 
 		if err != nil {
 			return nil, core.Errorf(core.CodeInternal, "parked event %d: %w", e.Position, err)
 		}
-		ops = append(ops, core.RecordOp{Table: parkedTable, Key: positionKey(h.life.ID, e.Position), Expect: core.AnyVersion, Value: value})
+		ops = append(ops, core.RecordOp{Table: parkedTable, Key: positionKey(h.incarnation.ID, e.Position), Expect: core.AnyVersion, Value: value})
 		if h.replays.known(e.Position) {
 			drop(replaysTable, e.Position)
 		} else {
@@ -231,10 +231,10 @@ func (h *host) failedOps(ops []core.RecordOp, store *delivery.Store) ([]core.Rec
 		if err != nil {
 			return nil, core.Errorf(core.CodeInternal, "failed event %d: %w", e.Position, err)
 		}
-		ops = append(ops, core.RecordOp{Table: failedTable, Key: positionKey(h.life.ID, e.Position), Expect: core.AnyVersion, Value: value})
+		ops = append(ops, core.RecordOp{Table: failedTable, Key: positionKey(h.incarnation.ID, e.Position), Expect: core.AnyVersion, Value: value})
 	}
 	for _, position := range store.Forget {
-		ops = append(ops, core.RecordOp{Table: failedTable, Key: positionKey(h.life.ID, position), Expect: core.AnyVersion, Action: core.DeleteRecord})
+		ops = append(ops, core.RecordOp{Table: failedTable, Key: positionKey(h.incarnation.ID, position), Expect: core.AnyVersion, Action: core.DeleteRecord})
 	}
 	return ops, nil
 }
@@ -269,7 +269,7 @@ func (h *host) answered(a answer) {
 // look says whether it was an earlier try of a save that the last one is in conflict
 // with: then there is no error.
 func (h *host) look(s *save, conflict error) error {
-	p, _, err := h.owner.records.progress(h.ctx, h.life.ID)
+	p, _, err := h.owner.records.progress(h.ctx, h.incarnation.ID)
 	switch {
 	case errors.Is(err, core.CodeSubscriptionNotFound):
 		return conflict
@@ -283,7 +283,7 @@ func (h *host) look(s *save, conflict error) error {
 
 // pause has the Commit tried again later. mu is held.
 func (h *host) pause(err error) {
-	h.owner.config.Logger.Warn("storing for a subscription", "subscription", h.life.key.name, "error", err)
+	h.owner.config.Logger.Warn("storing for a subscription", "subscription", h.incarnation.key.name, "error", err)
 	t := &h.saving
 	t.retry = time.Now().Add(t.rest)
 	t.rest = min(2*t.rest, mostRest)
@@ -311,7 +311,7 @@ func (h *host) settle(s *save, err error) {
 	h.advance(now)
 	switch {
 	case errors.Is(err, core.CodeRecordConflict):
-		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.life.key.name)))
+		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.incarnation.key.name)))
 	case err != nil && s.store == nil:
 		h.saving.now = s // the machine does not try this again
 		h.pause(err)
