@@ -262,17 +262,16 @@ func durable(a subscriptions.Answer) subscriptions.Answer {
 }
 
 // does gives an answer, and waits until it is done.
-func (c *consumer) does(a subscriptions.Answer, code core.Code) error {
+func (c *consumer) does(a subscriptions.Answer, code core.Code) {
 	c.s.Helper()
-	err := c.Do(c.s.ctx, a)
-	c.s.wants(err, code)
-	return err
+	c.s.wants(c.Do(c.s.ctx, a), code)
 }
 
 // unexpected gives an answer to positions of which some are not in flight.
 func (c *consumer) unexpected(a subscriptions.Answer, positions ...uint64) {
 	c.s.Helper()
-	err := c.does(a, core.CodeUnexpectedAck)
+	err := c.Do(c.s.ctx, a)
+	c.s.wants(err, core.CodeUnexpectedAck)
 	if got := core.AsError(err).Positions; !slices.Equal(got, positions) {
 		c.s.Fatalf("not in flight are %d, want %d", got, positions)
 	}
