@@ -28,6 +28,8 @@ type Delivery struct {
 	core.Event
 	// Attempt says how often the event was sent, this time included.
 	Attempt uint64
+	// Replay is set for a parked event that is delivered again.
+	Replay bool
 
 	lease *lease
 }
@@ -54,7 +56,8 @@ type Deliveries struct {
 	core.Batch
 
 	attempts []uint64
-	credit   int // bytes that they took
+	replay   bool // they are parked ones that are delivered again
+	credit   int  // bytes that they took
 	lease    *lease
 }
 
@@ -63,7 +66,7 @@ func (d Deliveries) Events() iter.Seq[Delivery] {
 	return func(yield func(Delivery) bool) {
 		i := 0
 		for e := range d.Batch.Events() {
-			if !yield(Delivery{Event: e, Attempt: d.attempts[i], lease: d.lease}) {
+			if !yield(Delivery{Event: e, Attempt: d.attempts[i], Replay: d.replay, lease: d.lease}) {
 				return
 			}
 			i++

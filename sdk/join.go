@@ -187,7 +187,7 @@ func (j *joined) locate(text string) {
 
 // receive queues what was sent.
 func (j *joined) receive(p parcel) *core.Error {
-	attempts, err := p.tries()
+	attempts, replay, err := p.tries()
 	if err == nil && len(attempts) != p.batch.Count {
 		err = core.Errorf(core.CodeProtocolError, "%d events were sent, with %d attempts", p.batch.Count, len(attempts))
 	}
@@ -196,7 +196,7 @@ func (j *joined) receive(p parcel) *core.Error {
 	}
 	j.mu.Lock()
 	if j.gone == nil {
-		j.queue = append(j.queue, Deliveries{Batch: p.batch, attempts: attempts, credit: p.bytes})
+		j.queue = append(j.queue, Deliveries{Batch: p.batch, attempts: attempts, replay: replay, credit: p.bytes})
 	}
 	j.mu.Unlock()
 	j.wake()
@@ -271,7 +271,7 @@ func (j *joined) Take(limit core.Limit) (d subscriptions.Delivery, ok bool, err 
 	}
 	events, more := j.takeFirst(limit)
 	d = subscriptions.Delivery{
-		Batch: events.Batch, Attempts: events.attempts,
+		Batch: events.Batch, Attempts: events.attempts, Replay: events.replay,
 		State: j.taken, Checkpoint: j.status.Checkpoint, Head: j.status.Head, Lease: j.num, Incarnation: j.incarnation,
 	}
 	if !more && j.taken != j.status.State { // the state is told after the events

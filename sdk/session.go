@@ -391,7 +391,7 @@ func (s *session) frames(c *Client, message []byte) error {
 			if e.Answer {
 				c.page(e.Sub, e.Batch)
 			} else {
-				c.receive(e.Sub, parcel{batch: e.Batch, attempts: e.Attempts, cursor: e.Batch.Last, bytes: len(e.Batch.Block)})
+				c.receive(e.Sub, parcel{batch: e.Batch, attempts: e.Attempts, replay: e.Replay, cursor: e.Batch.Last, bytes: len(e.Batch.Block)})
 			}
 		default:
 			return frames.Unknown()

@@ -34,6 +34,7 @@ type sub interface {
 type parcel struct {
 	batch    core.Batch
 	attempts []uint64     // of deliveries in a frame
+	replay   bool         // of deliveries in a frame
 	message  *wire.Events // that it is of; nil for a frame
 	cursor   uint64
 	bytes    int // of credit that they took
@@ -180,20 +181,22 @@ func parcelOf(m *wire.Events, size int) (parcel, error) {
 	return parcel{batch: b, message: m, cursor: cursor.Position, bytes: size}, nil
 }
 
-// tries says how often each event was sent, as the frame or the message has it.
-func (p *parcel) tries() ([]uint64, error) {
+// tries returns how often each event was sent, and whether they are replays, as the frame
+// or the message has it. A message has replays only, or none.
+func (p *parcel) tries() (attempts []uint64, replay bool, err error) {
 	if p.message == nil {
-		return p.attempts, nil
+		return p.attempts, p.replay, nil
 	}
-	attempts := make([]uint64, len(p.message.Events))
+	attempts = make([]uint64, len(p.message.Events))
 	for i, text := range p.message.Events {
 		var d struct {
 			Attempt uint64 `json:"attempt"`
+			Replay  bool   `json:"replay"`
 		}
 		if err := wire.Unmarshal(text, &d); err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		attempts[i] = d.Attempt
+		attempts[i], replay = d.Attempt, d.Replay
 	}
-	return attempts, nil
+	return attempts, replay, nil
 }

@@ -712,6 +712,9 @@ func TestParkedAreReplayedAndDropped(t *testing.T) {
 	finished := make(chan error)
 	go func() {
 		finished <- s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
+			if d.Replay != (d.Attempt > 1) {
+				t.Errorf("attempt %d of event %d: replay is %t", d.Attempt, d.Position, d.Replay)
+			}
 			if d.Attempt == 1 {
 				parked.Add(1)
 				return &sdk.Refusal{Action: delivery.ActionPark}

@@ -122,7 +122,7 @@ func appendFetched(dst []byte, d *subscriptions.Delivery) []byte {
 		dst = append(dst, ',')
 	}
 	dst = append(dst, `"events":`...)
-	dst = wire.AppendEvents(dst, d.Batch, d.Attempts)
+	dst = wire.AppendEvents(dst, d.Batch, d.Attempts, d.Replay)
 	dst = append(dst, `,"state":"`...)
 	dst = append(dst, d.State...)
 	dst = append(dst, `","checkpoint":`...)

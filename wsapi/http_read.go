@@ -128,7 +128,7 @@ func notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
 // appendPage encodes a page as an object.
 func appendPage(dst []byte, page *core.Page) []byte {
 	dst = append(dst, `{"events":`...)
-	dst = wire.AppendEvents(dst, page.Batch, nil)
+	dst = wire.AppendEvents(dst, page.Batch, nil, false)
 	dst = append(dst, ',')
 	dst = wire.AppendPageEnd(dst, page)
 	return append(dst, '}')

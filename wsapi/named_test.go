@@ -41,6 +41,7 @@ type listener struct {
 	state   string           // of the last status
 	cursor  string           // likewise
 	events  []sent           // that came and were not taken yet
+	replays int              // of all that came
 	answers []map[string]any // likewise
 	end     map[string]any   // why it is over
 }
@@ -94,6 +95,9 @@ func (l *listener) listen() {
 	case "events":
 		for _, e := range m["events"].([]any) {
 			e := e.(map[string]any)
+			if e["replay"] == true {
+				l.replays++
+			}
 			l.events = append(l.events, sent{uint64(e["position"].(float64)), uint64(e["attempt"].(float64))})
 		}
 	case "status":
@@ -119,6 +123,9 @@ func (l *listener) frames(message []byte) (events []sent) {
 		f, err := frames.Events()
 		if err != nil || len(f.Attempts) != f.Batch.Count || f.Sub != uint64(l.sub) {
 			l.t.Fatalf("%+v: %v", f, err)
+		}
+		if f.Replay {
+			l.replays += f.Batch.Count
 		}
 		i := 0
 		for e := range f.Batch.Events() {
@@ -606,6 +613,9 @@ func TestNamedAnswersWhenStored(t *testing.T) {
 		n.answers("/v1/subscriptions/s/parked", "", 200, `"parked":[{"position":2,`)
 		n.answers("/v1/subscriptions/s/parked/replay", `{"all":true}`, 200, `{"count":1}`)
 		l.wants(sent{2, 2})
+		if l.replays != 1 {
+			t.Errorf("%d replays came", l.replays)
+		}
 		a := wire.Ack{ID: 4, Sub: 1, UpTo: 3, Durable: true}
 		if protocol == wire.Bin {
 			l.send(wire.AppendAck(nil, &a))

@@ -251,5 +251,5 @@ func (c *consumption) print(ctx context.Context, sub *sdk.Subscriber) error {
 
 // deliveryJSON appends the event object of a delivery, on a line.
 func deliveryJSON(dst []byte, d *sdk.Delivery) []byte {
-	return append(wire.AppendAttempt(wire.AppendEventJSON(dst, &d.Event), d.Attempt), '\n')
+	return append(wire.AppendAttempt(wire.AppendEventJSON(dst, &d.Event), d.Attempt, d.Replay), '\n')
 }

@@ -88,6 +88,8 @@ type Delivery struct {
 	core.Batch
 	// Attempts has one for each event: how often it was sent.
 	Attempts []uint64
+	// Replay is set if all of them are parked events that are delivered again; else none is.
+	Replay bool
 
 	// State is that of the subscription after the events, and Reason why it is
 	// Stopped. Changed says that the Delivery before had another State.
@@ -127,6 +129,7 @@ type pending struct{ runs []run }
 type run struct {
 	core.Batch
 	attempts []uint64
+	replay   bool // of parked events
 	shared   bool // the block is a part of what the machine sent
 }
 
@@ -143,9 +146,9 @@ func (p *pending) add(events []delivery.Delivery) {
 	for i := range events {
 		d := &events[i]
 		last := len(p.runs) - 1
-		if last < 0 || !p.runs[last].takes(d.Raw) {
+		if last < 0 || p.runs[last].replay != d.Replay || !p.runs[last].takes(d.Raw) {
 			p.runs = append(p.runs, run{
-				Batch: core.Batch{Block: d.Raw, First: d.Position}, shared: true,
+				Batch: core.Batch{Block: d.Raw, First: d.Position}, replay: d.Replay, shared: true,
 				attempts: make([]uint64, 0, len(events)-i),
 			})
 			last++
@@ -187,7 +190,7 @@ func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
 	batch, rest := r.Cut(core.Limit{Events: max(limit.Events, 1), Bytes: max(limit.Bytes, 1)})
 	attempts := r.attempts[:batch.Count:batch.Count]
 	if rest.Count > 0 {
-		*r = run{Batch: rest, attempts: r.attempts[batch.Count:], shared: true}
+		*r = run{Batch: rest, attempts: r.attempts[batch.Count:], replay: r.replay, shared: true}
 		return batch, attempts
 	}
 	p.runs[0] = run{}
@@ -197,10 +200,12 @@ func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
 	return batch, attempts
 }
 
-// takeAll removes as much as a limit allows, at least one event, of all runs together.
+// takeAll removes as much as a limit allows, at least one event, of all runs together that
+// are replays as the first, or none as it.
 func (p *pending) takeAll(limit core.Limit) (all core.Batch, attempts []uint64) {
+	replay := p.runs[0].replay
 	all, attempts = p.take(limit)
-	for len(p.runs) > 0 && all.Count < limit.Events {
+	for len(p.runs) > 0 && p.runs[0].replay == replay && all.Count < limit.Events {
 		room := core.Limit{Events: limit.Events - all.Count, Bytes: limit.Bytes - len(all.Block)}
 		if next, _ := p.runs[0].Cut(core.Limit{Events: 1}); len(next.Block) > room.Bytes {
 			break
@@ -237,6 +242,7 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	}
 	d = Delivery{State: s.reported, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
 	if len(s.pending.runs) > 0 {
+		d.Replay = s.pending.runs[0].replay
 		if s.detached {
 			d.Batch, d.Attempts = s.pending.takeAll(limit)
 			s.recall() // there is no second batch

@@ -22,6 +22,7 @@
 //	              flags bits 0 and 1: the codec
 //	              flags bit 2: deliveries of a named subscription, with how often each
 //	              event was sent, this time included
+//	              flags bit 4, with bit 2: they are parked events, delivered again
 //	              flags bit 3: the events answer a read, and the number is the id of
 //	              its request; the ok with next, end, version and head follows
 //	0x02 APPEND   u8 0x02 | u8 flags | uvarint id | [uvarint timeoutMs] |

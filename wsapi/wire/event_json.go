@@ -82,10 +82,13 @@ func appendLink(dst []byte, o *core.Origin) []byte {
 }
 
 // AppendAttempt puts into the event object at the end of dst how often the event was
-// sent.
-func AppendAttempt(dst []byte, attempt uint64) []byte {
+// sent, and whether it is a parked one that is delivered again.
+func AppendAttempt(dst []byte, attempt uint64, replay bool) []byte {
 	dst = append(dst[:len(dst)-1], `,"attempt":`...)
 	dst = strconv.AppendUint(dst, attempt, 10)
+	if replay {
+		dst = append(dst, `,"replay":true`...)
+	}
 	return append(dst, '}')
 }
 

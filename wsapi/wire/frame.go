@@ -26,6 +26,7 @@ const (
 	flagUpTo       = 0x08 // of ACK
 	flagDurable    = 0x10 // of ACK
 	flagDuplicate  = 0x08 // of COMMITTED
+	flagReplay     = 0x10 // of EVENTS that are deliveries
 )
 
 // EventsFrame is a run of events: of a sub or, if Answer, of the page that answers
@@ -36,6 +37,8 @@ type EventsFrame struct {
 	Batch  core.Batch
 	// Attempts has one for each event of a named subscription; nil for others.
 	Attempts []uint64
+	// Replay is set if they are parked events that are delivered again.
+	Replay bool
 }
 
 // Result answers a Commit that wrote one event or link.
@@ -54,14 +57,22 @@ func AppendCodedHeader(dst []byte, sub uint64, answer bool, count int, c *Coded)
 }
 
 // AppendDeliveriesHeader appends an EVENTS frame of a named subscription without its
-// block, which follows: the events that are sent for those times.
-func AppendDeliveriesHeader(dst []byte, sub uint64, attempts []uint64) []byte {
-	return appendNumbers(appendEventsHeader(dst, flagDeliveries, sub, false, len(attempts)), attempts)
+// block, which follows: the events that are sent for those times. replay says that they are
+// parked events that are delivered again.
+func AppendDeliveriesHeader(dst []byte, sub uint64, attempts []uint64, replay bool) []byte {
+	return appendNumbers(appendEventsHeader(dst, deliveryFlags(replay), sub, false, len(attempts)), attempts)
+}
+
+func deliveryFlags(replay bool) byte {
+	if replay {
+		return flagDeliveries | flagReplay
+	}
+	return flagDeliveries
 }
 
 // AppendCodedDeliveriesHeader is AppendDeliveriesHeader for a block that was compressed.
-func AppendCodedDeliveriesHeader(dst []byte, sub uint64, attempts []uint64, c *Coded) []byte {
-	dst = appendEventsHeader(dst, flagDeliveries|byte(c.Codec), sub, false, len(attempts))
+func AppendCodedDeliveriesHeader(dst []byte, sub uint64, attempts []uint64, replay bool, c *Coded) []byte {
+	dst = appendEventsHeader(dst, deliveryFlags(replay)|byte(c.Codec), sub, false, len(attempts))
 	return appendSizes(appendNumbers(dst, attempts), c)
 }
 
@@ -259,11 +270,14 @@ func (f *Frames) Unknown() error {
 // Events takes an EVENTS frame.
 func (f *Frames) Events() (EventsFrame, error) {
 	var e EventsFrame
-	flags, err := f.header(flagAnswer | flagDeliveries | flagCodec)
+	flags, err := f.header(flagAnswer | flagDeliveries | flagReplay | flagCodec)
 	if err != nil {
 		return e, err
 	}
-	e.Answer = flags&flagAnswer != 0
+	e.Answer, e.Replay = flags&flagAnswer != 0, flags&flagReplay != 0
+	if e.Replay && flags&flagDeliveries == 0 {
+		return e, errCut
+	}
 	var count uint64
 	if err := f.numbers(&e.Sub, &count); err != nil {
 		return e, err

@@ -65,14 +65,16 @@ func frameVectors(t testing.TB) []frameVector {
 	link := linkEvent(t)
 	add("events with a link", append(append(wire.AppendEventsHeader(nil, 7, false, 2), list[3].Raw...), link.Raw...),
 		object{"kind": 1, "sub": 7, "events": []jsontext.Value{objects[3], wire.AppendEventJSON(nil, &link)}})
-	add("deliveries, the second for the 300th time", append(wire.AppendDeliveriesHeader(nil, 7, []uint64{1, 300, 1, 2}), block...),
+	add("replays of parked events", append(wire.AppendDeliveriesHeader(nil, 7, []uint64{2, 3, 2, 2}, true), block...),
+		object{"kind": 1, "sub": 7, "events": objects, "attempts": []int{2, 3, 2, 2}, "replay": true})
+	add("deliveries, the second for the 300th time", append(wire.AppendDeliveriesHeader(nil, 7, []uint64{1, 300, 1, 2}, false), block...),
 		object{"kind": 1, "sub": 7, "events": objects, "attempts": []int{1, 300, 1, 2}})
 	attempts := []uint64{1, 2, 3, 300}
 	for _, codec := range codecs {
 		name, coded := map[wire.Codec]string{wire.Deflate: "compressed ", wire.Zstd: "zstd of "}[codec], stored(codec, block)
 		add(name+"events", append(wire.AppendCodedHeader(nil, 7, false, len(list), &coded), coded.Block...),
 			object{"kind": 1, "sub": 7, "events": objects, "compress": codec.String()})
-		add(name+"deliveries", append(wire.AppendCodedDeliveriesHeader(nil, 7, attempts, &coded), coded.Block...),
+		add(name+"deliveries", append(wire.AppendCodedDeliveriesHeader(nil, 7, attempts, false, &coded), coded.Block...),
 			object{"kind": 1, "sub": 7, "events": objects, "attempts": attempts, "compress": codec.String()})
 	}
 

@@ -50,8 +50,8 @@ func appendAppended(dst []byte, a *core.Appended) []byte {
 }
 
 // AppendEvents appends the event objects of a batch as an array. attempts are those of
-// a named subscription, one for each event; otherwise nil.
-func AppendEvents(dst []byte, b core.Batch, attempts []uint64) []byte {
+// a named subscription, one for each event; otherwise nil. replay is of those, too.
+func AppendEvents(dst []byte, b core.Batch, attempts []uint64, replay bool) []byte {
 	dst = append(dst, '[')
 	i := 0
 	for e := range b.Events() {
@@ -60,7 +60,7 @@ func AppendEvents(dst []byte, b core.Batch, attempts []uint64) []byte {
 		}
 		dst = AppendEventJSON(dst, &e)
 		if attempts != nil {
-			dst = AppendAttempt(dst, attempts[i])
+			dst = AppendAttempt(dst, attempts[i], replay)
 		}
 		i++
 	}

@@ -213,7 +213,7 @@ func takeFrame(f *wire.Frames, again *[]byte) error {
 			return err
 		}
 		if out = wire.AppendEventsHeader(nil, e.Sub, e.Answer, e.Batch.Count); e.Attempts != nil {
-			out = wire.AppendDeliveriesHeader(nil, e.Sub, e.Attempts)
+			out = wire.AppendDeliveriesHeader(nil, e.Sub, e.Attempts, e.Replay)
 		}
 		out = append(out, e.Batch.Block...)
 	case wire.FrameAppend, wire.FrameCommit:

@@ -156,7 +156,7 @@ func (k *consumer) deliver() bool {
 	if !ok {
 		return false
 	}
-	p := &parcel{Batch: d.Batch, attempts: d.Attempts, cursor: d.Checkpoint, status: k.status(&d)}
+	p := &parcel{Batch: d.Batch, attempts: d.Attempts, replay: d.Replay, cursor: d.Checkpoint, status: k.status(&d)}
 	k.cursor, _ = k.sub.send(p, func() (core.Limit, error) { return limit, nil })
 	return true
 }

@@ -90,7 +90,7 @@ func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Cont
 		}
 	} else {
 		reply.B = append(reply.B, `,"events":`...)
-		reply.B = wire.AppendEvents(reply.B, page.Batch, nil)
+		reply.B = wire.AppendEvents(reply.B, page.Batch, nil, false)
 	}
 	reply.B = append(reply.B, ',')
 	reply.B = wire.AppendPageEnd(reply.B, &page)
@@ -115,7 +115,7 @@ func (c *conn) deliveriesFrame(dst []byte, sub uint64, p *parcel) (header, block
 		return c.eventsFrame(dst, sub, false, &p.Batch)
 	}
 	if coded, ok := c.server.compressor.Block(c.codec, p.Block); ok {
-		return wire.AppendCodedDeliveriesHeader(dst, sub, p.attempts, &coded), coded.Block
+		return wire.AppendCodedDeliveriesHeader(dst, sub, p.attempts, p.replay, &coded), coded.Block
 	}
-	return wire.AppendDeliveriesHeader(dst, sub, p.attempts), p.Block
+	return wire.AppendDeliveriesHeader(dst, sub, p.attempts, p.replay), p.Block
 }

@@ -62,6 +62,7 @@ type source interface {
 type parcel struct {
 	core.Batch
 	attempts []uint64 // of a named subscription: one for each event
+	replay   bool     // of a named subscription: they are parked ones that are delivered again
 	cursor   uint64
 	status   *wire.Status // sent after the events; may be nil
 }
@@ -351,7 +352,7 @@ func (s *sub) appendText(dst []byte, p *parcel, limit core.Limit) (text []byte, 
 		}
 		dst = wire.AppendEventJSON(dst, &e)
 		if p.attempts != nil {
-			dst = wire.AppendAttempt(dst, p.attempts[count])
+			dst = wire.AppendAttempt(dst, p.attempts[count], p.replay)
 		}
 		if count == limit.Events || count > 0 && len(dst) > limit.Bytes {
 			return dst[:before], count, last

@@ -152,7 +152,7 @@ class FollowSub implements Sub {
     this.begun.resolve();
   }
 
-  take(events: RecordedEvent[], _: number[] | undefined, cursor: string | undefined, bytes: number): void {
+  take(events: RecordedEvent[], _: number[] | undefined, _replay: boolean, cursor: string | undefined, bytes: number): void {
     this.#position = cursor === undefined ? (events.at(-1)?.position ?? this.#position ?? 0) : placeOf(cursor);
     this.#head = Math.max(this.#head, this.#position);
     this.#push(events, bytes);

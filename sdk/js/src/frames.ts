@@ -17,6 +17,7 @@ const kindCommitted = 7;
 
 const flagDeflate = 0x01;
 const flagDeliveries = 0x04; // of EVENTS
+const flagReplay = 0x10; // of EVENTS that are deliveries
 const flag3 = 0x08; // of EVENTS: an answer; of APPEND and COMMIT: a timeout; of ACK: up to; of COMMITTED: a duplicate
 
 const formatBytes = 1;
@@ -159,6 +160,8 @@ export interface EventsFrame {
   answer: boolean;
   events: RecordedEvent[];
   attempts: number[] | undefined;
+  /** They are parked events that are delivered again. */
+  replay: boolean;
   /** The bytes of the events, which credit counts. */
   bytes: number;
 }
@@ -204,10 +207,10 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
       yield { kind, id, duplicate: (flags & flag3) !== 0, appends: Array.from({ length: r.count(3) }, () => appended(r)) };
       continue;
     }
-    if (kind !== kindEvents || (flags & ~(flagDeflate | flagDeliveries | flag3)) !== 0) {
+    if (kind !== kindEvents || (flags & ~(flagDeflate | flagDeliveries | flagReplay | flag3)) !== 0) {
       throw broken(`a binary frame of kind ${kind} with flags ${flags} is not known here`);
     }
-    const frame: EventsFrame = { kind, sub: r.uvarint(), answer: (flags & flag3) !== 0, events: [], attempts: undefined, bytes: 0 };
+    const frame: EventsFrame = { kind, sub: r.uvarint(), answer: (flags & flag3) !== 0, events: [], attempts: undefined, replay: (flags & flagReplay) !== 0, bytes: 0 };
     const compressed = (flags & flagDeflate) !== 0;
     // What is not there is not allocated for: an event has 29 bytes or more.
     const count = r.count(compressed ? 0 : 1);

@@ -49,7 +49,7 @@ export interface Sub {
   /** The subscribe to send, with all credit there is. */
   subscribe(id: number): string;
   accept(ok: OK, log: string): void;
-  take(events: RecordedEvent[], attempts: number[] | undefined, cursor: string | undefined, bytes: number): void;
+  take(events: RecordedEvent[], attempts: number[] | undefined, replay: boolean, cursor: string | undefined, bytes: number): void;
   hears(s: Status): void;
   /** The connection is gone; subscribe will be called for the next. */
   lost(): void;
@@ -417,7 +417,7 @@ export class Link implements Receiver {
     switch (f.kind) {
       case 1:
         if (f.answer) this.#page(f.sub, f.events);
-        else this.#subs.get(f.sub)?.take(f.events, f.attempts, undefined, f.bytes);
+        else this.#subs.get(f.sub)?.take(f.events, f.attempts, f.replay, undefined, f.bytes);
         break;
       case 3:
         for (const r of f.ranges) this.#results(r);
@@ -438,7 +438,7 @@ export class Link implements Receiver {
         if (m.id !== undefined) this.#answered(m.id, errorOf(m.error));
         break;
       case "events":
-        this.#subs.get(m.sub)?.take(m.events, m.attempts, m.cursor, utf8Length(text));
+        this.#subs.get(m.sub)?.take(m.events, m.attempts, m.replay === true, m.cursor, utf8Length(text));
         break;
       case "status":
         this.#subs.get(m.sub)?.hears(m);

@@ -245,7 +245,7 @@ export type ServerMessage =
   | OK
   | Status
   | { op: "error"; id?: number; error: ErrorObject }
-  | { op: "events"; sub: number; events: RecordedEvent[]; attempts?: number[]; cursor: string }
+  | { op: "events"; sub: number; events: RecordedEvent[]; attempts?: number[]; replay?: boolean; cursor: string }
   | { op: "end"; sub: number; error: ErrorObject }
   | { op: "goaway"; reason: string; reconnectInMs: number; nodes?: string[] }
   | { op: "ping" | "pong"; n: number };
@@ -266,7 +266,10 @@ export function decodeMessage(text: string): ServerMessage | undefined {
     const parsed = m["events"] as Record<string, unknown>[];
     const texts = elementsOf(membersOf(text).get("events") as string);
     m["events"] = parsed.map((e, i) => eventOf(e, texts[i] as string));
-    if (m["op"] === "events" && parsed[0]?.["attempt"] !== undefined) m["attempts"] = parsed.map((e) => e["attempt"] ?? 1);
+    if (m["op"] === "events" && parsed[0]?.["attempt"] !== undefined) {
+      m["attempts"] = parsed.map((e) => e["attempt"] ?? 1);
+      m["replay"] = parsed[0]["replay"] === true;
+    }
   }
   return m as unknown as ServerMessage;
 }

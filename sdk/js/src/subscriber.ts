@@ -145,12 +145,15 @@ export interface NackOptions {
 export class Delivery extends RecordedEvent {
   /** How often the event was sent, this time included. */
   readonly attempt: number;
+  /** Whether it is a parked event that is delivered again. */
+  readonly replay: boolean;
   readonly #lease: Lease;
 
   /** @internal */
-  constructor(e: RecordedEvent, attempt: number, lease: Lease) {
+  constructor(e: RecordedEvent, attempt: number, replay: boolean, lease: Lease) {
     super(RecordedEvent.partsOf(e));
     this.attempt = attempt;
+    this.replay = replay;
     this.#lease = lease;
   }
 
@@ -174,9 +177,9 @@ export class Delivery extends RecordedEvent {
     return this.#lease.extend([this.position], ms);
   }
 
-  /** The event object, with the attempt. */
-  override toJSON(): EventObject & { attempt: number } {
-    return { ...super.toJSON(), attempt: this.attempt };
+  /** The event object, with the attempt, and with replay if it is one. */
+  override toJSON(): EventObject & { attempt: number; replay?: true } {
+    return { ...super.toJSON(), attempt: this.attempt, ...(this.replay ? { replay: true } : {}) };
   }
 }
 
@@ -423,9 +426,9 @@ class NamedSub implements Sub {
     this.begun.resolve();
   }
 
-  take(events: RecordedEvent[], attempts: number[] | undefined, cursor: string | undefined, bytes: number): void {
+  take(events: RecordedEvent[], attempts: number[] | undefined, replay: boolean, cursor: string | undefined, bytes: number): void {
     const deliveries = events.map((e, i) => {
-      const d = new Delivery(e, attempts?.[i] ?? 1, this.#lease);
+      const d = new Delivery(e, attempts?.[i] ?? 1, replay, this.#lease);
       this.#leases.set(d, this.#lease);
       return d;
     });

@@ -34,6 +34,7 @@ interface FrameMeans {
   answer?: number;
   events: EventMeans[];
   attempts?: number[];
+  replay?: boolean;
   stream: string;
   expect: number | "any";
   tx: { stream: string; expect: number | "any"; events?: EventMeans[]; links?: string[] }[];
@@ -110,6 +111,7 @@ for (const { name, bytes, means, events, tx } of frameVectors) {
         assert.equal(f.sub, means.answer ?? means.sub);
         assert.equal(f.answer, means.answer !== undefined);
         assert.deepEqual(f.attempts, means.attempts);
+        assert.equal(f.replay, means.replay ?? false);
         assert.equal(f.events.length, events.length);
         f.events.forEach((e, i) => checkEvent(e, events[i] as string));
         break;
@@ -274,7 +276,7 @@ for (const { name, from, text } of JSON.parse(messagesText) as { name: string; f
       assert.equal(events.length, plain.events.length);
       assert.deepEqual((m as { attempts?: number[] }).attempts, name === "deliveries" ? [2, 2, 2, 2] : undefined);
       const { events: _, ...rest } = plain;
-      assert.deepEqual({ ...m, events: undefined, attempts: undefined }, { ...rest, events: undefined, attempts: undefined });
+      assert.deepEqual({ ...m, events: undefined, attempts: undefined, replay: undefined }, { ...rest, events: undefined, attempts: undefined, replay: undefined });
     }
   });
 }
