@@ -126,7 +126,7 @@ func TestWSCloseDoesNotWaitForever(t *testing.T) {
 const handshake = "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 func TestWSPings(t *testing.T) {
-	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{PingEvery: 50 * time.Millisecond, PingTimeout: 50 * time.Millisecond}})
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{PingEvery: 50 * time.Millisecond, PingTimeout: 500 * time.Millisecond}})
 	// One that answers stays.
 	p := n.greeted()
 	for range 5 {
