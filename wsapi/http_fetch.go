@@ -19,7 +19,7 @@ import (
 // fetchBody asks for events of a subscription, for a client without a connection.
 type fetchBody struct {
 	Max      int    `json:"max,omitzero"`    // events; 100 if 0
-	WaitMs   int64  `json:"waitMs,omitzero"` // for the first of them
+	WaitMs   int64  `json:"waitMs,omitzero"` // for a place, and the first of them
 	Consumer string `json:"consumer,omitzero"`
 	Workers  int    `json:"workers,omitzero"`
 
@@ -46,11 +46,14 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	join.Credit.Bytes = int64(memoryOf(w).Reserve(requests.PageBytes))
+	began := time.Now()
+	ctx, stop := a.untilClose(ctx)
+	defer stop()
 	lease, err := subscriptions.JoinWaiting(ctx, subs, join)
 	if err != nil {
 		return err
 	}
-	d, err := a.firstDelivery(ctx, lease, join.Wait)
+	d, err := firstDelivery(ctx, lease, join.Wait-time.Since(began))
 	if err != nil || d.Count == 0 {
 		lease.Leave(true)
 	}
@@ -90,14 +93,23 @@ func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequ
 	return r, nil
 }
 
+// untilClose is ctx that also ends when the API closes: nobody waits while the node shuts
+// down.
+func (a *API) untilClose(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(a.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // firstDelivery waits for events, but not longer than is asked for. None is no error.
-func (a *API) firstDelivery(ctx context.Context, lease *subscriptions.Waiting, wait time.Duration) (subscriptions.Delivery, error) {
+func firstDelivery(ctx context.Context, lease *subscriptions.Waiting, wait time.Duration) (subscriptions.Delivery, error) {
 	// What is there already has to be read from the log before it can be sent.
 	const least = 100 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, max(wait, least))
 	defer cancel()
-	stop := context.AfterFunc(a.ctx, cancel) // nobody waits while the node shuts down
-	defer stop()
 	var last subscriptions.Delivery
 	for {
 		d, err := lease.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: core.MaxPageBytes})
@@ -106,7 +118,7 @@ func (a *API) firstDelivery(ctx context.Context, lease *subscriptions.Waiting, w
 			return last, nil
 		case err != nil || d.Count > 0:
 			return d, err
-		case d.State != delivery.CatchUp && wait == 0:
+		case d.State != delivery.CatchUp && wait <= 0:
 			return d, nil
 		}
 		last = d

@@ -112,6 +112,7 @@ func leaseLost(why error) error {
 type waiting struct {
 	commit chan struct{} // closed with the next Commit; nil if nobody waits for it
 	empty  chan struct{} // closed when nothing is in flight; nil likewise
+	place  chan struct{} // closed when a subscriber leaves; nil likewise
 
 	// list has the answers that are done when something is stored. Events are parked,
 	// and taken from the parked, in the order that the machine was told to: so it is
@@ -140,6 +141,14 @@ func (w *waiting) stored(checkpoint uint64, store *delivery.Store) {
 		x.done(x.err)
 		return true
 	})
+}
+
+// left tells those who wait for a place.
+func (w *waiting) left() {
+	if w.place != nil {
+		close(w.place)
+		w.place = nil
+	}
 }
 
 // end ends all answers that wait.

@@ -140,3 +140,36 @@ func TestLostSubscriberFailsWhatItBegan(t *testing.T) {
 		}
 	})
 }
+
+// A fetch waits for a place as long as for events.
+func TestFetchWaitsForAPlace(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(2, 1)
+		n.put("s", func(d *subscriptions.Definition) { d.BufferSize = 1 })
+		all := core.Limit{Events: core.MaxReadEvents, Bytes: core.MaxPageBytes}
+		first, d := n.fetch("s", unlimited, all)
+		_, err := n.Join(t.Context(), subscriptions.JoinRequest{Name: "s", Detached: true, Wait: time.Millisecond, Credit: unlimited})
+		n.wants(err, core.CodeSubscriptionInUse)
+		_, err = n.Join(t.Context(), subscriptions.JoinRequest{Name: "s", Credit: unlimited}) // which does not wait
+		n.wants(err, core.CodeSubscriptionInUse)
+		second := make(chan uint64)
+		go func() {
+			s, err := subscriptions.JoinWaiting(t.Context(), n, subscriptions.JoinRequest{
+				Name: "s", Detached: true, Wait: time.Minute, Credit: unlimited,
+			})
+			for err == nil {
+				var d subscriptions.Delivery
+				if d, err = s.Next(t.Context(), all); d.Count > 0 {
+					second <- d.First
+					return
+				}
+			}
+			t.Error(err)
+			second <- 0
+		}()
+		first.ack(d.First)
+		if got := <-second; got != 2 {
+			t.Errorf("the second has %d", got)
+		}
+	})
+}

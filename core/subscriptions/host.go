@@ -253,19 +253,25 @@ func (h *host) expire(now time.Time) (idle bool) {
 // head is the log's last position.
 func (h *host) head() uint64 { return h.owner.store.State().Head }
 
-// join begins a lease.
-func (h *host) join(r *JoinRequest) (*subscriber, error) {
+// join begins a lease. Where there is no place, place is closed when a subscriber has left.
+func (h *host) join(r *JoinRequest) (s *subscriber, place <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended != nil {
-		return nil, h.ended
+		return nil, nil, h.ended
 	}
 	now := time.Now()
 	lease, err := h.machine.Join(delivery.Consumer{Name: r.Consumer, Workers: r.Workers, Buffer: r.BufferSize}, r.Credit)
-	if err != nil {
-		return nil, err
+	if errors.Is(err, core.CodeSubscriptionInUse) || errors.Is(err, core.CodeTooManySubscribers) {
+		if h.waiting.place == nil {
+			h.waiting.place = make(chan struct{})
+		}
+		return nil, h.waiting.place, err
 	}
-	s := &subscriber{host: h, lease: lease, detached: r.Detached, woken: r.Wake}
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &subscriber{host: h, lease: lease, detached: r.Detached, woken: r.Wake}
 	if s.detached {
 		s.until = now.Add(r.Wait + h.ackTimeout())
 		h.owner.clock.set(h, s.until)
@@ -281,7 +287,7 @@ func (h *host) join(r *JoinRequest) (*subscriber, error) {
 		h.startReplays()
 	}
 	h.advance(now)
-	return s, nil
+	return s, nil, nil
 }
 
 // longestFetch is the time to ack of a fetch where a subscription has none: a consumer
@@ -314,6 +320,7 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 	s.recall()
 	s.wake()
 	delete(h.subs, s.lease)
+	h.waiting.left()
 	// Where the machine is lost, the lease has ended already.
 	_ = h.machine.Leave(now, s.lease, clean)
 	if len(h.subs) == 0 {
@@ -411,6 +418,7 @@ func (h *host) finish(why error) {
 		s.wake()
 	}
 	clear(h.subs)
+	h.waiting.left()
 	h.waiting.end(why)
 	h.cancel()
 	h.owner.clock.drop(h)

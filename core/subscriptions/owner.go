@@ -137,7 +137,7 @@ type JoinRequest struct {
 
 	// Detached is a subscriber without a connection: it gets one batch. Its lease
 	// ends when that is answered, or with the time to ack, counted from the end of
-	// Wait.
+	// Wait. So long Join also waits for a place, where there are too many subscribers.
 	Detached bool
 	Wait     time.Duration
 	// Lease is that of a detached one, to be found again; the other fields but Name
@@ -157,25 +157,45 @@ func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 			return nil, err
 		}
 	}
+	late := time.NewTimer(r.Wait)
+	defer late.Stop()
+	for {
+		s, place, err := o.join(ctx, &r)
+		if place == nil || !r.Detached {
+			return s, err
+		}
+		select {
+		case <-place:
+			continue
+		case <-late.C:
+		case <-ctx.Done():
+		}
+		return nil, err
+	}
+}
+
+// join is Join that does not wait. Where there is no place, place is closed when there may
+// be one.
+func (o *Owner) join(ctx context.Context, r *JoinRequest) (s Subscriber, place <-chan struct{}, err error) {
 	lock, err := o.enter(ctx, nameKey{r.Name, r.Transient})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer o.leave(lock)
 	for {
-		h, err := o.hosted(ctx, lock, func() (*incarnation, error) { return o.findOrCreate(ctx, lock.key, &r) })
+		h, err := o.hosted(ctx, lock, func() (*incarnation, error) { return o.findOrCreate(ctx, lock.key, r) })
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if err := h.incarnation.takes(&r); err != nil {
-			return nil, err
+		if err := h.incarnation.takes(r); err != nil {
+			return nil, nil, err
 		}
-		s, err := h.join(&r)
+		s, place, err := h.join(r)
 		switch {
 		case err == nil:
-			return s, nil
+			return s, nil, nil
 		case h.ctx.Err() == nil:
-			return nil, err
+			return nil, place, err
 		}
 		// It has ended meanwhile: the next one may take the subscriber.
 	}
