@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/sdk"
 )
@@ -30,11 +31,16 @@ func BenchmarkSubscribe(b *testing.B) {
 			left -= catchUp(b, c, min(left, stored))
 		}
 	})
-	for _, buffer := range []int{64, 256, 1024} {
-		o := sdk.SubscribeOptions{Definition: definition(func(d *subscriptions.Definition) { d.BufferSize = buffer })}
-		name := fmt.Sprintf("bench-%d", buffer)
-		b.Run(fmt.Sprintf("batches/buffer=%d", buffer), func(b *testing.B) {
-			each(b, n, c, name, o, func(s *sdk.Subscriber, count int) {
+	for _, with := range []struct {
+		buffer int
+		by     string // one key: all events are of one stream
+	}{{64, delivery.Unpartitioned}, {64, subscriptions.ByStream}, {256, delivery.Unpartitioned}, {1024, delivery.Unpartitioned}} {
+		o := sdk.SubscribeOptions{Definition: definition(func(d *subscriptions.Definition) {
+			d.BufferSize, d.PartitionBy = with.buffer, with.by
+		})}
+		name := fmt.Sprintf("buffer=%d/by=%s", with.buffer, with.by)
+		b.Run("batches/"+name, func(b *testing.B) {
+			each(b, n, c, "bench", o, func(s *sdk.Subscriber, count int) {
 				for count > 0 {
 					d, err := s.Next(b.Context(), core.Limit{Events: 64, Bytes: 1 << 20})
 					if err != nil {
@@ -49,8 +55,8 @@ func BenchmarkSubscribe(b *testing.B) {
 				}
 			})
 		})
-		b.Run(fmt.Sprintf("events/buffer=%d", buffer), func(b *testing.B) {
-			each(b, n, c, name, o, func(s *sdk.Subscriber, count int) {
+		b.Run("events/"+name, func(b *testing.B) {
+			each(b, n, c, "bench", o, func(s *sdk.Subscriber, count int) {
 				for d, err := range s.Events(b.Context()) {
 					if err != nil {
 						b.Fatal(err)
@@ -64,8 +70,8 @@ func BenchmarkSubscribe(b *testing.B) {
 				}
 			})
 		})
-		b.Run(fmt.Sprintf("consume/buffer=%d", buffer), func(b *testing.B) {
-			each(b, n, c, name, o, func(s *sdk.Subscriber, count int) {
+		b.Run("consume/"+name, func(b *testing.B) {
+			each(b, n, c, "bench", o, func(s *sdk.Subscriber, count int) {
 				ctx, stop := context.WithCancel(b.Context())
 				defer stop()
 				_ = s.Consume(ctx, func(context.Context, sdk.Delivery) error {
