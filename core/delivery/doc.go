@@ -1,8 +1,8 @@
-// Package delivery is one named subscription as a pure state machine: who gets
-// which event when, what is acknowledged, what is retried or parked, and how far
-// the checkpoint may go. A [Machine] has no goroutine, clock, I/O or randomness, and
-// what it does depends on its inputs alone. A host feeds it, carries out what it
-// says, and tells it the time.
+// Package delivery is one named subscription as a pure state machine. It decides which
+// subscriber gets which event when, what is acknowledged, retried or parked, and how far
+// the checkpoint may go. A [Machine] has no goroutine, clock, I/O or randomness: its
+// outputs depend on its inputs alone. A host feeds it events and the time, and carries
+// out what it returns.
 //
 // # The host
 //
@@ -25,16 +25,15 @@
 //		set the timer to out.Wake
 //	}
 //
-// There is one way in for events, so there are no states of catching up, live and
-// too far behind that a timer or a wake-up could mix up: where the reader is only
-// decides what subscribers are told. A filter is the host's; what does not match is
-// passed over by the cursor of Feed.
+// Events have one way in, so a timer or a wake-up cannot confuse catching up, live and
+// too far behind: where the reader stands only decides the State that subscribers see.
+// Filters are the host's: the cursor of Feed passes over events that do not match.
 //
-// To end, the host calls Flush and goes on until Flushed. When the subscription
-// goes to another owner it just drops the machine: the next one begins with what is
-// stored. So does one whose Store is refused with record_conflict: then another
-// owner has written, the machine is Lost and does nothing any more. A reset is a new
-// machine too.
+// To end, the host calls Flush and goes on until Flushed. When the subscription moves to
+// another owner, the host drops the machine: the next one begins with what is stored. A
+// Store that is refused with record_conflict means that another owner has written: the
+// machine is Lost and does nothing any more. A reset is a new machine, too. To change the
+// options the host calls Drain, waits until InFlight is 0, and calls Redefine.
 //
 // # States of an event
 //

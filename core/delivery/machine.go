@@ -101,7 +101,7 @@ func New(now time.Time, c Config) *Machine {
 	return m
 }
 
-// control is what the machine was told to do.
+// control is what operators and the host have asked of the machine.
 type control struct {
 	mode     mode
 	reason   string // why it is stopped
@@ -157,8 +157,8 @@ type Output struct {
 	Sends []Send
 	// Store is one Commit to make, or nil. Stored has to be called when it is done.
 	Store *Store
-	// State is the present one, Changed whether Advance told another one before.
-	// Who tells subscribers does so after the Sends.
+	// State is the present one. Changed reports whether the Advance before returned another;
+	// subscribers get it after the Sends.
 	State   State
 	Changed bool
 	// Read is how much may be read and fed, zero for nothing now. While it is not

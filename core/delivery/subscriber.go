@@ -46,7 +46,7 @@ func addCredit(have, more int64) int64 {
 	return have + more
 }
 
-// subscribers are those who have joined.
+// subscribers are those that have joined.
 type subscribers struct {
 	all     []*subscriber // in the order they joined
 	willing heap[*subscriber]
@@ -62,7 +62,7 @@ type subscriber struct {
 	buffer   int // most that may be in flight, beside Options.BufferSize
 	credit   Credit
 	inFlight int
-	served   uint64 // the serial of the last send; who has the lowest waits longest
+	served   uint64 // the serial of the last send: the subscriber with the lowest waits longest
 	out      []Delivery
 	ready    readyHeap // what may be sent to this subscriber only, since it has others of the key
 
