@@ -28,18 +28,23 @@
 //     stay one block, which is not copied.
 //  3. The writer of the subscriber's connection, woken by that, takes the block and sends
 //     it as it is.
-//  4. An ack is applied by the goroutine that brings it, and leads to the next sends
-//     there and then.
-//  5. The checkpoint that it allows is the checkpointer's to store (one goroutine for all
-//     subscriptions): one Commit at a time for each, with everything that was finished
-//     meanwhile. Commits without events
-//     are cheap (they ride on others), and nobody waits for them.
+//  4. An Answer is applied by the goroutine that brings it, and leads to the next sends
+//     there and then. It is done at once, unless it waits for something to be stored: a
+//     parked event, or the checkpoint of a durable ack.
+//  5. The checkpointer (one goroutine for all subscriptions) stores the checkpoint: one
+//     Commit at a time for each, with everything that was finished meanwhile. It is lazy
+//     where nobody waits for it.
+//
+// An event that a host has sent and that no subscriber took counts as never sent: when its
+// subscriber leaves, or has fetched its one batch, the machine takes it back.
 //
 // Parked events are kept by their positions. One that is named by its id is looked up in the
 // log's own index of ids, links included, however many are parked.
 //
 // A host begins with the first subscriber, or with work on the subscription such as
-// pausing it, and ends some seconds after the last has left and everything is stored.
+// pausing it, and ends some seconds after the last has left and everything is stored. It
+// also ends with Redefine, which begins a new machine, and with Release, after which this
+// Owner stores nothing more.
 //
 // # Transient subscriptions
 //
