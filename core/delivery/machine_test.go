@@ -49,6 +49,45 @@ func TestOneSlowEventCostsNoMemory(t *testing.T) {
 	}
 }
 
+// TestRetriesAreBounded has every event back off for an hour: reading stops at the bound,
+// Info says so, and reading goes on when some are finished.
+func TestRetriesAreBounded(t *testing.T) {
+	r := newRig(DefaultOptions(), 1, 0)
+	r.m.room.Events = 500
+	wait := func() (o Output) {
+		for {
+			o = r.m.Advance(r.now)
+			for _, s := range o.Sends {
+				for _, d := range s.Events {
+					if err := r.m.Nack(r.now, s.Lease, []uint64{d.Position}, Nack{Action: ActionRetry, Delay: time.Hour}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if o.Store != nil {
+				r.m.Stored(r.now, nil)
+			}
+			if o.Read.Events > 0 {
+				r.feed(o.Read.Events)
+			} else if len(o.Sends) == 0 && o.Store == nil {
+				return o
+			}
+		}
+	}
+	wait()
+	i := r.m.Info(r.now, r.last)
+	if i.Retrying != 500 || r.last != 500 || i.Reason == "" || i.State != CatchUp && i.State != Live {
+		t.Fatalf("at the bound: %+v", i)
+	}
+	r.now = r.now.Add(time.Hour)
+	for r.acked < 1000 {
+		r.round()
+	}
+	if i = r.m.Info(r.now, r.last); i.Reason != "" || i.Retrying > 0 {
+		t.Errorf("beyond it: %+v", i)
+	}
+}
+
 // TestHeldKeysAreBounded parks an event of more keys than may be held.
 func TestHeldKeysAreBounded(t *testing.T) {
 	o := keyed(1)

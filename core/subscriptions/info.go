@@ -18,7 +18,7 @@ type Info struct {
 	Definition
 
 	State      delivery.State `json:"state"`
-	Reason     string         `json:"reason,omitempty"` // of stopped
+	Reason     string         `json:"reason,omitempty"` // of stopped, or why no more is read
 	Start      uint64         `json:"start"`            // the position that from was
 	Checkpoint uint64         `json:"checkpoint"`
 	// Finished is the position up to which everything is finished: the checkpoint
