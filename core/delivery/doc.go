@@ -32,8 +32,8 @@
 // To end, the host calls Flush and goes on until Flushed. When the subscription moves to
 // another owner, the host drops the machine: the next one begins with what is stored. A
 // Store that is refused with record_conflict means that another owner has written: the
-// machine is Lost and does nothing any more. A reset is a new machine, too. To change the
-// options the host calls Drain, waits until InFlight is 0, and calls Redefine.
+// machine is Lost and does nothing any more. A reset is a new machine, too, and so are
+// other options: the host calls Drain, and waits until InFlight is 0, before.
 //
 // # States of an event
 //

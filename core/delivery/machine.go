@@ -269,23 +269,6 @@ func (m *Machine) Undrain() { m.draining = false }
 // InFlight is the number of events that are sent and not answered.
 func (m *Machine) InFlight() int { return m.counts[inFlight] }
 
-// Redefine replaces the options, but for Paused. Subscribers stay, also those beyond
-// a lower ConcurrencyLimit. The error is subscription_in_use while events are in flight:
-// Drain first. PartitionBy and OnPark decide about events that were read already:
-// Redefine refuses to change them, with invalid_request, and the host begins a new
-// machine from what is stored.
-func (m *Machine) Redefine(o Options) error {
-	switch {
-	case m.counts[inFlight] > 0:
-		return core.Errorf(core.CodeSubscriptionInUse, "%d events are in flight", m.counts[inFlight])
-	case o.PartitionBy != m.opts.PartitionBy || o.OnPark != m.opts.OnPark:
-		return core.Errorf(core.CodeInvalidRequest, "partitionBy and onPark of a running machine cannot change")
-	}
-	o.Paused = m.opts.Paused
-	m.opts = o
-	return nil
-}
-
 func (m *Machine) delivers() bool {
 	return m.mode == running && !m.draining && len(m.subs.all) > 0
 }

@@ -226,15 +226,6 @@ func (p *player) control(name string, w words) error {
 		}
 	case "undrain":
 		p.m.Undrain()
-	case "redefine":
-		old := p.config.Options
-		if err := p.options(w); err != nil {
-			return err
-		}
-		if err := p.m.Redefine(p.config.Options); err != nil {
-			p.config.Options = old
-			p.failed(err)
-		}
 	case "stores":
 		p.byHand = w.plain[0] == "by-hand"
 		return nil

@@ -140,7 +140,7 @@ func (w *walk) actions() map[string]func(*rapid.T) {
 		{"join", 2, w.join}, {"tick", 2, w.tick}, {"nack", 2, w.nack}, {"credit", 1, w.credit}, {"replay", 1, w.replay},
 		{"leave", 1, w.leave}, {"recall", 1, w.recall}, {"ack up to", 1, w.ackUpTo}, {"extend", 1, w.extend}, {"lose", 1, w.lose},
 		{"late", 1, w.late}, {"drop", 1, w.drop}, {"pause", 1, w.pause}, {"flush", 1, w.flush},
-		{"redefine", 1, w.redefine},
+		{"drain", 1, w.drains},
 	}
 	all := map[string]func(*rapid.T){}
 	for i, k := range kinds {
@@ -441,9 +441,9 @@ func (w *walk) pause() {
 	w.model.mode = running
 }
 
-// redefine drains, and changes the options when nothing is in flight.
-func (w *walk) redefine() {
-	if w.model.draining && w.chance(30, "undrain") {
+// drains stops sending, or goes on with it.
+func (w *walk) drains() {
+	if w.model.draining && w.chance(50, "undrain") {
 		w.m.Undrain()
 		w.model.draining = false
 		return
@@ -460,14 +460,9 @@ func (w *walk) redefine() {
 		w.Fatalf("drained by %v, want %v", deadline, last)
 	}
 	w.model.draining = true
-	o := w.config.Options
-	o.ConcurrencyLimit, o.BufferSize, o.Retry.Max = 1+w.n(4, "concurrencyLimit"), 1+w.n(5, "bufferSize"), 1+w.n(4, "max")
-	if w.model.count(inFlight) > 0 {
-		w.wants(w.m.Redefine(o), core.CodeSubscriptionInUse)
-		return
+	if got, want := w.m.InFlight(), w.model.count(inFlight); got != want {
+		w.Fatalf("%d in flight, want %d", got, want)
 	}
-	w.wants(w.m.Redefine(o), "")
-	w.config.Options, w.model.o = o, o
 }
 
 func (w *walk) replay() {
