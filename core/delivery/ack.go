@@ -278,6 +278,7 @@ func (m *Machine) fail(e *entry, cause Cause, reason string, backoff time.Durati
 	}
 	m.enter(e, retrying)
 	m.setTimer(e, m.now+instant(backoff))
+	m.reorder(e)
 }
 
 // note remembers a failure of an entry in flight.

@@ -193,12 +193,17 @@ func (m *Machine) unready(e *entry) {
 func (m *Machine) requeue(e *entry) {
 	m.enter(e, waiting)
 	e.timer = 0
-	if e.next != nil && e.next.before(e) { // a replay that came meanwhile
+	m.reorder(e)
+	m.makeReady(e)
+}
+
+// reorder puts an entry that is not in flight any more behind the replays with lower
+// positions that came meanwhile.
+func (m *Machine) reorder(e *entry) {
+	if e.next != nil && e.next.before(e) {
 		m.leaveQueue(e)
 		m.enqueue(e)
-		return
 	}
-	m.makeReady(e)
 }
 
 // finish ends an entry: it is acked, skipped, or parked in storage.

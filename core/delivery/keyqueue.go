@@ -22,8 +22,8 @@ func makeKeyQueues() keyQueues { return keyQueues{byKey: map[string]*keyQueue{}}
 // leads reports whether no unfinished event of its key is before e.
 func (e *entry) leads() bool { return e.queue == nil || e.queue.head == e }
 
-// insert puts a waiting entry where its position belongs, but not before one that was sent
-// or failed. Events that are read go to the end; replays come in any order.
+// insert puts an entry where its position belongs, but not before one that is in flight or
+// parking. Events that are read go to the end; replays come in any order.
 func (ks *keyQueues) insert(e *entry) {
 	q := ks.byKey[e.Key]
 	if q == nil {
@@ -32,7 +32,7 @@ func (ks *keyQueues) insert(e *entry) {
 	}
 	e.queue = q
 	after := q.tail
-	for after != nil && after.state == waiting && e.before(after) {
+	for after != nil && (after.state == waiting || after.state == retrying) && e.before(after) {
 		after = after.prev
 	}
 	if e.prev = after; after == nil {

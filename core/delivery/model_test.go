@@ -356,7 +356,7 @@ func (md *model) blocked(f *fate, w *worker) bool {
 		case o == f || !o.ordered || o.Key != f.Key:
 			return false
 		case md.o.holdsKeys():
-			return o.state != waiting || o.Position < f.Position
+			return o.state != waiting && o.state != retrying || o.Position < f.Position
 		}
 		return o.Position < f.Position && (o.holder != w || w.workers > 1)
 	})
