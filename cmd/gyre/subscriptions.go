@@ -26,7 +26,7 @@ func newSubscriptions(a *app) *cobra.Command {
 		Short:   "Manage named subscriptions, and what they have parked",
 	})
 	cmd.AddCommand(
-		newSubscriptionsList(a), newSubscriptionsInfo(a), newSubscriptionsCreate(a),
+		newSubscriptionsList(a), newSubscriptionsInfo(a), newSubscriptionsCreate(a), newSubscriptionsRedefine(a),
 		newSubscriptionsControl(a, "pause", "Stop delivery; what is in flight may still be acknowledged", sdk.Subscriptions.Pause),
 		newSubscriptionsControl(a, "resume", "Go on after a pause, or after it has stopped itself", sdk.Subscriptions.Resume),
 		newSubscriptionsReset(a), newSubscriptionsDelete(a),
@@ -218,19 +218,14 @@ func newSubscriptionsCreate(a *app) *cobra.Command {
   gyre subscriptions create audit --file audit.json`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if file != "" && (define.given() || paused) {
+			if file != "" && paused {
 				return usagef("gyre subscriptions create --help").because("--file has the whole definition; give no other flags of it")
 			}
-			var d *subscriptions.Definition
-			var err error
-			if file != "" {
-				d, err = a.definitionOf(file)
-			} else if d, err = define.definition(); err == nil {
-				d.Paused = paused
-			}
+			d, err := a.wholeDefinition(&define, file)
 			if err != nil {
 				return err
 			}
+			d.Paused = d.Paused || paused
 			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
 				info, created, err := all.Put(ctx, args[0], d)
 				if err != nil {
@@ -249,6 +244,59 @@ func newSubscriptionsCreate(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&paused, "paused", false, "deliver nothing until it is resumed")
 	cmd.Flags().StringVar(&file, "file", "", "file with the definition in JSON; - for stdin")
 	return a.talks(cmd)
+}
+
+// wholeDefinition is that of a file, or of flags.
+func (a *app) wholeDefinition(define *definitionFlags, file string) (*subscriptions.Definition, error) {
+	switch {
+	case file == "":
+		return define.definition()
+	case define.given():
+		return nil, usagef("leave out --file, or the flags").because("--file has the whole definition; give no other flags of it")
+	}
+	return a.definitionOf(file)
+}
+
+const redefineHelp = `Give a subscription another definition: the whole of it, as create takes it. It keeps its
+checkpoint and what it has parked. Where it began cannot change; reset moves it.
+
+What is in flight is waited for, at most until its time to ack is over. If something is in
+flight still, nothing has changed and the exit code is 4. Subscribers join again by themselves.
+
+` + definitionHelp
+
+func newSubscriptionsRedefine(a *app) *cobra.Command {
+	var define definitionFlags
+	var file string
+	cmd := &cobra.Command{
+		Use:     "redefine NAME",
+		Short:   "Give a subscription another definition",
+		Long:    redefineHelp,
+		Example: "  gyre subscriptions redefine billing --types 'Order*' --partition-by stream --concurrency 8",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := a.wholeDefinition(&define, file)
+			if err != nil {
+				return err
+			}
+			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
+				if file == "" && !define.set.Changed("from") {
+					info, err := all.Info(ctx, args[0])
+					if err != nil {
+						return err
+					}
+					d.From = info.From
+				}
+				if err := all.Redefine(ctx, args[0], d); err != nil {
+					return err
+				}
+				return a.printState(ctx, all, args[0])
+			})
+		},
+	}
+	define.register(cmd)
+	cmd.Flags().StringVar(&file, "file", "", "file with the definition in JSON; - for stdin")
+	return a.completeSubscription(a.talks(cmd))
 }
 
 // newSubscriptionsControl is pause or resume.
