@@ -689,10 +689,11 @@ func TestManagement(t *testing.T) {
 	if info, err = all.Info(ctx, "a/b ü"); err != nil || info.Checkpoint != 10 {
 		t.Errorf("%+v, %v", info, err)
 	}
-	for _, name := range []string{"b", "b"} {
-		if err := all.Delete(ctx, name); err != nil {
-			t.Error(err)
-		}
+	if err := all.Delete(ctx, "b"); err != nil {
+		t.Error(err)
+	}
+	if err := all.Delete(ctx, "b"); !errors.Is(err, core.CodeSubscriptionNotFound) {
+		t.Errorf("deleted again: %v", err)
 	}
 	if _, err := all.Info(ctx, "b"); !errors.Is(err, core.CodeSubscriptionNotFound) {
 		t.Errorf("a deleted one: %v", err)
