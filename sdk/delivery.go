@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"context"
 	"iter"
 	"time"
 
@@ -20,7 +21,8 @@ const (
 	fewAhead = 64
 )
 
-// Delivery is one event, sent to a Subscriber. Its methods return at once. Their error
+// Delivery is one event, sent to a Subscriber. Its methods return at once, AckDurable
+// excepted. Their error
 // is lease_lost if the lease that it was sent under is over, by a lost connection or
 // Close: then the event is sent again, and nothing else has to be done. What else the
 // server may object to is told to SubscribeOptions.OnRefused.
@@ -37,6 +39,13 @@ type Delivery struct {
 // Ack says that the event was handled: it is not sent again. Acks wait a moment for
 // others to go with, but not when the server waits for them.
 func (d Delivery) Ack() error { return d.lease.ack(false, d.Position) }
+
+// AckDurable acks the event and waits until that is stored: the event is not sent again,
+// even if the server crashes. It waits for earlier events to be finished, too. It is the one
+// method that does not return at once: the other errors are unexpected_ack and those of ctx.
+func (d Delivery) AckDurable(ctx context.Context) error {
+	return d.lease.ackDurable(ctx, d.Position)
+}
 
 // Nack gives the event back: to be sent again, parked or passed over, or to stop the
 // subscription. To be sent again it rests for n.Delay, which is none if that is 0, or as the
@@ -79,11 +88,23 @@ func (d Deliveries) Ack() error {
 	if d.Count == 0 {
 		return nil
 	}
+	return d.lease.ack(true, d.positions()...)
+}
+
+// AckDurable acks all of them and waits until that is stored, as Delivery.AckDurable does.
+func (d Deliveries) AckDurable(ctx context.Context) error {
+	if d.Count == 0 {
+		return nil
+	}
+	return d.lease.ackDurable(ctx, d.positions()...)
+}
+
+func (d Deliveries) positions() []uint64 {
 	positions := make([]uint64, 0, d.Count)
 	for e := range d.Batch.Events() {
 		positions = append(positions, e.Position)
 	}
-	return d.lease.ack(true, positions...)
+	return positions
 }
 
 // cut splits off the first events that fit l, at least one if there is any.
@@ -176,6 +197,23 @@ func (l *lease) flush() {
 
 // answer says something else of so many events, after the acks that wait.
 func (l *lease) answer(events int, a subscriptions.Answer) error {
+	if err := l.before(events); err != nil {
+		return err
+	}
+	l.Answer(a, l.by.refused)
+	return nil
+}
+
+// ackDurable acks events and waits until the ack is stored.
+func (l *lease) ackDurable(ctx context.Context, positions ...uint64) error {
+	if err := l.before(len(positions)); err != nil {
+		return err
+	}
+	return subscriptions.Do(ctx, l, subscriptions.Answer{Kind: subscriptions.Ack, Positions: positions, Durable: true})
+}
+
+// before counts so many events as answered, and sends the acks that wait.
+func (l *lease) before(events int) error {
 	s := l.by
 	s.mu.Lock()
 	if s.lease != l {
@@ -185,7 +223,6 @@ func (l *lease) answer(events int, a subscriptions.Answer) error {
 	l.unanswered -= min(events, l.unanswered)
 	s.mu.Unlock()
 	l.flush()
-	l.Answer(a, s.refused)
 	return nil
 }
 

@@ -48,8 +48,8 @@ func subscribeOf(r *subscriptions.JoinRequest) (*wire.Subscribe, error) {
 		return nil, err
 	}
 	m := &wire.Subscribe{
-		Subscription: r.Name, Transient: r.Transient, Consumer: r.Consumer, Workers: r.Workers, Ack: "explicit",
-		AnyOptions: r.AnyOptions, Incarnation: r.Incarnation,
+		Subscription: r.Name, Transient: r.Transient, Consumer: r.Consumer, Workers: r.Workers, BufferSize: r.BufferSize,
+		Ack: "explicit", AnyOptions: r.AnyOptions, Incarnation: r.Incarnation,
 		Credit: amountOf(r.Credit),
 	}
 	if r.Definition == nil {

@@ -33,6 +33,9 @@ type SubscribeOptions struct {
 	// if 0. With more, the server sends one event of a key at a time, so that its order holds
 	// whichever worker handles it.
 	Workers int
+	// BufferSize is how many events may be in flight to this subscriber, if that is fewer
+	// than the Definition's BufferSize and not 0.
+	BufferSize int
 	// Ahead is how many events the server may send beyond those that are done with:
 	// whose successor was asked for, or whose handler has returned. Whatever it is, no
 	// more than the subscription's BufferSize are sent without an answer. 0 is 4096,
@@ -95,7 +98,8 @@ func (c *Client) Subscribe(ctx context.Context, name string, o SubscribeOptions)
 		o.Ahead = creditEvents
 	}
 	r := subscriptions.JoinRequest{
-		Name: name, Transient: o.Transient, Consumer: o.Consumer, Workers: o.Workers, Definition: o.Definition, AnyOptions: o.AnyOptions,
+		Name: name, Transient: o.Transient, Consumer: o.Consumer, Workers: o.Workers, BufferSize: o.BufferSize,
+		Definition: o.Definition, AnyOptions: o.AnyOptions,
 		Credit: delivery.Credit{Events: int64(o.Ahead), Bytes: creditBytes},
 	}
 	if o.Definition == nil && !o.Transient { // as it is, or with the default definition

@@ -659,6 +659,64 @@ func TestAheadBoundsWhatIsSent(t *testing.T) {
 	n.stored(t, "few", 50)
 }
 
+// TestDurableAcks acks until what is acked is stored, with a threshold that no other ack
+// would reach.
+func TestDurableAcks(t *testing.T) {
+	n := startNode(t)
+	n.fill(t, 6, 1)
+	for name, o := range map[string]sdk.Options{"bin": {}, "json": {JSON: true}} {
+		t.Run(name, func(t *testing.T) {
+			d := definition(func(d *subscriptions.Definition) { d.CheckpointThreshold, d.CheckpointAfterMs = 1000, 0 })
+			s := subscribe(t, dial(t, n.addr, o), name, sdk.SubscribeOptions{Definition: d})
+			checkpoint := func(want uint64) {
+				t.Helper()
+				if info, err := n.owner.Info(t.Context(), name); err != nil || info.Checkpoint != want {
+					t.Errorf("the checkpoint is %d, not %d: %v", info.Checkpoint, want, err)
+				}
+			}
+			batch, err := s.Next(within(t), core.Limit{Events: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for one := range batch.Events() {
+				if err := one.AckDurable(within(t)); err != nil {
+					t.Error(err)
+				}
+				checkpoint(1)
+				if err := one.AckDurable(within(t)); !errors.Is(err, core.CodeUnexpectedAck) {
+					t.Errorf("acked again: %v", err)
+				}
+			}
+			if batch, err = s.Next(within(t), core.Limit{Events: 4, Bytes: 1 << 20}); err != nil {
+				t.Fatal(err)
+			}
+			if err := batch.AckDurable(within(t)); err != nil {
+				t.Error(err)
+			}
+			checkpoint(uint64(1 + batch.Count))
+			if err := s.Close(within(t)); err != nil {
+				t.Error(err)
+			}
+			if err := batch.AckDurable(within(t)); !errors.Is(err, core.CodeLeaseLost) {
+				t.Errorf("after Close: %v", err)
+			}
+		})
+	}
+}
+
+// TestBufferOfOneSubscriber bounds what is in flight to it, below the subscription's own
+// buffer.
+func TestBufferOfOneSubscriber(t *testing.T) {
+	n := startNode(t)
+	n.fill(t, 5, 1)
+	s := subscribe(t, dial(t, n.addr, sdk.Options{}), "few", sdk.SubscribeOptions{BufferSize: 2})
+	batch, err := s.Next(within(t), core.Limit{Events: 5, Bytes: 1 << 20})
+	if err != nil || batch.Count > 2 {
+		t.Fatalf("%d events, %v", batch.Count, err)
+	}
+	n.await(t, "few", func(i *subscriptions.Info) bool { return i.InFlight == 2 && i.BufferSize > 2 })
+}
+
 func TestManagement(t *testing.T) {
 	n := startNode(t)
 	n.fill(t, 20, 2)
@@ -689,11 +747,21 @@ func TestManagement(t *testing.T) {
 	if info, err = all.Info(ctx, "a/b ü"); err != nil || info.Checkpoint != 10 {
 		t.Errorf("%+v, %v", info, err)
 	}
+	d.BufferSize = 3
+	if err := all.Redefine(ctx, "a/b ü", d); err != nil {
+		t.Error(err)
+	}
+	if info, err = all.Info(ctx, "a/b ü"); err != nil || info.BufferSize != 3 || info.Checkpoint != 10 {
+		t.Errorf("redefined: %+v, %v", info, err)
+	}
+	if err := all.Redefine(ctx, "none", d); !errors.Is(err, core.CodeSubscriptionNotFound) {
+		t.Errorf("redefining none: %v", err)
+	}
 	if err := all.Delete(ctx, "b"); err != nil {
 		t.Error(err)
 	}
 	if err := all.Delete(ctx, "b"); !errors.Is(err, core.CodeSubscriptionNotFound) {
-		t.Errorf("deleted again: %v", err)
+		t.Errorf("deleting none: %v", err)
 	}
 	if _, err := all.Info(ctx, "b"); !errors.Is(err, core.CodeSubscriptionNotFound) {
 		t.Errorf("a deleted one: %v", err)

@@ -15,6 +15,7 @@ var deliverTests = []test{
 	{"no more than the limit of Take", limitOfTake},
 	{"no more than there is credit for", credit},
 	{"no more than the buffer", buffer},
+	{"no more than the subscriber's own buffer", ownBuffer},
 	{"paused and resumed", pausedAndResumed},
 	{"with keys", keys},
 }
@@ -85,6 +86,16 @@ func buffer(s *suite) {
 	c.takes(firsts(3, 3)...)
 	c.does(ackUpTo(3), "")
 	c.takes(firsts(4, 5)...)
+}
+
+func ownBuffer(s *suite) {
+	s.put(func(d *subscriptions.Definition) { d.BufferSize = 3 })
+	s.append(5)
+	c := s.join(func(r *subscriptions.JoinRequest) { r.BufferSize = 2 })
+	c.takes(firsts(1, 2)...)
+	c.unexpected(ack(3), 3)
+	c.does(ackUpTo(2), "")
+	c.takes(firsts(3, 4)...)
 }
 
 func pausedAndResumed(s *suite) {
