@@ -294,7 +294,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "The detail says where. Expressions are CEL over stream, type, version, position, id, time, recorded, data and metadata. A filter is a bool, patterns of matches and time zones are literals, and messages of protocol buffers cannot be made."},
 	CodeSubscriptionOptionsDiffer: {Class: ClassConflict, Status: 409,
 		Title: "The subscription exists with other options",
-		Fix:   "Leave the options out to join it as it is, or change it with PUT /v1/subscriptions/{name} or gyre subscriptions redefine."},
+		Fix:   "Leave the options out to join it as it is, or change it with PUT /v1/subscriptions/{name} or gyre subscriptions update."},
 	CodeSubscriptionInUse: {Class: ClassConflict, Status: 409, Retryable: true,
 		Title: "The subscription already has its one subscriber",
 		Fix:   "Wait until it has left, or raise the subscription's concurrencyLimit."},

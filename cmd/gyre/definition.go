@@ -16,26 +16,31 @@ import (
 )
 
 // definitionHelp explains the flags of a definition.
-const definitionHelp = `--from says where a new subscription begins: start (the default), end, a number (a
-version, or position of $all, the first to be delivered), a time, or a cursor.
-
---types and --streams take patterns, in which * stands for any characters; --where an
+const definitionHelp = `--types and --streams take patterns, in which * stands for any characters. --where takes an
 expression in CEL over stream, type, version, position, id, time, recorded, data and
-metadata, such as 'data.total > 100'. An event is parked if an expression fails on it, or
-costs too much for it.
+metadata, such as 'data.total > 100'. An event on which an expression fails, or costs too
+much, is parked.
 
---partition-by keeps the order of events with the same key, whatever the workers and
-subscribers: stream, correlation_id, metadata:NAME or expr:EXPRESSION. Without
-it events are delivered in order and an event that failed comes again by itself, later.
+--partition-by keeps events with the same key in order, for any number of workers and
+subscribers: stream, correlation_id, metadata:NAME or expr:EXPRESSION. Without it events are
+sent in order, but a failed event is sent again later, out of order.
 
-An event that failed is sent again after a backoff, --max-attempts times at most, and then
-parked, skipped, or the subscription stops, as --then says. Up to 32,768 events that were
-read may wait for that; then no more are read until some are finished.`
+A failed event is sent again after a backoff, up to --max-attempts attempts. Then --then
+decides: the event is parked or skipped, or the subscription stops. Up to 32,768 events wait
+for another attempt; beyond that, nothing new is read until some are finished.`
 
-// definitionFlags are those of a subscription's definition.
+// fromHelp explains the flags that say where a new subscription begins.
+const fromHelp = `--from says where a new subscription begins: start (the default), end, a number (the first
+version, or position of $all, to deliver), a time, or a cursor. --after N begins with the
+event after a version or position.
+
+`
+
+// definitionFlags are the flags of a subscription's definition.
 type definitionFlags struct {
 	stream, from, where, partitionBy, mapTo string
 	types, streams                          []string
+	after                                   uint64
 	concurrency, buffer, maxAttempts        int
 	ackTimeout, retryMin, retryMax          time.Duration
 	then, onPark                            string
@@ -45,12 +50,20 @@ type definitionFlags struct {
 	set *pflag.FlagSet // these and no others
 }
 
+// register adds the flags of a new subscription.
 func (f *definitionFlags) register(cmd *cobra.Command) {
+	f.registerOptions(cmd)
+	f.set.StringVar(&f.from, "from", "start", "where it begins: start, end, N, a time or a cursor")
+	f.set.Uint64Var(&f.after, "after", 0, "begin after this version, or position of $all")
+	cmd.Flags().AddFlagSet(f.set)
+}
+
+// registerOptions adds the flags of what can be changed later.
+func (f *definitionFlags) registerOptions(cmd *cobra.Command) {
 	d := subscriptions.DefaultDefinition()
 	f.set = pflag.NewFlagSet("definition", pflag.ContinueOnError)
 	s := f.set
 	s.StringVar(&f.stream, "stream", d.Stream, "the stream to subscribe to")
-	s.StringVar(&f.from, "from", "start", "where it begins: start, end, N, a time or a cursor")
 	s.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	s.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
 	s.StringVar(&f.where, "where", "", "only events for which this expression is true")
@@ -73,7 +86,7 @@ func (f *definitionFlags) register(cmd *cobra.Command) {
 	cmd.Flags().AddFlagSet(s)
 }
 
-// limitFlag is a flag that may be unlimited, which is text for the Value.
+// limitFlag is a flag that takes "unlimited", for which the Value has text.
 type limitFlag struct {
 	pflag.Value
 	text string
@@ -95,35 +108,65 @@ func (f limitFlag) String() string {
 	return "unlimited"
 }
 
-// given says whether the command line has any of them.
+// given reports whether the command line has any of them.
 func (f *definitionFlags) given() bool {
 	given := false
 	f.set.VisitAll(func(flag *pflag.Flag) { given = given || flag.Changed })
 	return given
 }
 
-// definition is what the flags say.
+// definition returns the definition of a new subscription.
 func (f *definitionFlags) definition() (*subscriptions.Definition, error) {
 	d := subscriptions.DefaultDefinition()
+	after := f.set.Changed("after")
+	if after && f.set.Changed("from") {
+		return nil, errTwoBeginnings
+	}
 	var err error
-	if d.From, err = parsePlace(f.from, f.stream); err != nil {
+	if after {
+		d.From = core.FromAfter(f.after, f.stream)
+	} else if d.From, err = parsePlace(f.from, f.stream); err != nil {
 		return nil, err
 	}
-	d.Stream = f.stream
-	d.Filter = subscriptions.Filter{Streams: f.streams, Types: f.types, Expr: f.where}
-	if expr, ok := strings.CutPrefix(f.mapTo, subscriptions.ByExpression); ok {
-		d.Map.Expr = expr
-	} else if f.mapTo != "" {
-		d.Map.Fields = strings.Split(f.mapTo, ",")
-	}
-	d.PartitionBy, d.ConcurrencyLimit, d.BufferSize = f.partitionBy, f.concurrency, f.buffer
-	d.AckTimeoutMs = f.ackTimeout.Milliseconds()
-	d.Retry = delivery.Retry{
-		Max: f.maxAttempts, MinMs: f.retryMin.Milliseconds(), MaxMs: f.retryMax.Milliseconds(), Then: delivery.Then(f.then),
-	}
-	d.OnPark = delivery.OnPark(f.onPark)
-	d.CheckpointThreshold, d.CheckpointAfterMs = f.checkpointThreshold, f.checkpointAfter.Milliseconds()
+	f.change(&d)
 	return &d, d.Validate()
+}
+
+// change sets the fields of d whose flags are given.
+func (f *definitionFlags) change(d *subscriptions.Definition) {
+	for name, set := range map[string]func(){
+		"stream":       func() { d.Stream = f.stream },
+		"types":        func() { d.Filter.Types = f.types },
+		"streams":      func() { d.Filter.Streams = f.streams },
+		"where":        func() { d.Filter.Expr = f.where },
+		"partition-by": func() { d.PartitionBy = f.partitionBy },
+		"map":          func() { d.Map = parseMap(f.mapTo) },
+		"concurrency":  func() { d.ConcurrencyLimit = f.concurrency },
+		"buffer":       func() { d.BufferSize = f.buffer },
+		"ack-timeout":  func() { d.AckTimeoutMs = f.ackTimeout.Milliseconds() },
+		"max-attempts": func() { d.Retry.Max = f.maxAttempts },
+		"retry-min":    func() { d.Retry.MinMs = f.retryMin.Milliseconds() },
+		"retry-max":    func() { d.Retry.MaxMs = f.retryMax.Milliseconds() },
+		"then":         func() { d.Retry.Then = delivery.Then(f.then) },
+		"on-park":      func() { d.OnPark = delivery.OnPark(f.onPark) },
+
+		"checkpoint-threshold": func() { d.CheckpointThreshold = f.checkpointThreshold },
+		"checkpoint-after":     func() { d.CheckpointAfterMs = f.checkpointAfter.Milliseconds() },
+	} {
+		if f.set.Changed(name) {
+			set()
+		}
+	}
+}
+
+// parseMap parses the value of --map.
+func parseMap(s string) (m subscriptions.Map) {
+	if expr, ok := strings.CutPrefix(s, subscriptions.ByExpression); ok {
+		m.Expr = expr
+	} else if s != "" {
+		m.Fields = strings.Split(s, ",")
+	}
+	return m
 }
 
 // parsePlace parses where something begins in a stream (core.ParseFrom).
@@ -135,26 +178,23 @@ func parsePlace(s, stream string) (core.From, error) {
 	return from, nil
 }
 
-// definitionOf reads a definition in JSON from a file, or stdin for "-".
-func (a *app) definitionOf(name string) (*subscriptions.Definition, error) {
+// readDefinition reads a definition in JSON from a file, or stdin for "-", into d. What the
+// JSON leaves out stays as it is.
+func (a *app) readDefinition(name string, d *subscriptions.Definition) error {
 	from := a.stdin
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {
-			return nil, usagef("check the path").because("%v", err)
+			return usagef("check the path").because("%v", err)
 		}
 		defer func() { _ = file.Close() }()
 		from = file
 	}
 	text, err := io.ReadAll(io.LimitReader(from, maxLineBytes))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	d := subscriptions.DefaultDefinition()
-	if err := wire.UnmarshalStrict(text, &d); err != nil {
-		return nil, err
-	}
-	return &d, d.Validate()
+	return wire.UnmarshalStrict(text, d)
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

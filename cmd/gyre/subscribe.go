@@ -19,46 +19,43 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-const subscribeHelp = `Subscribe to a named subscription, and handle its events until interrupted. One that is not
-there is created as the flags of its definition say (--stream, --types, --partition-by and
-the others below), and begins with the log's first event. One that is there has to have the
-same definition; with none of these flags it is joined as it is.
+const subscribeHelp = `Subscribe to a named subscription and handle its events until interrupted. If the
+subscription does not exist, it is created as the flags of its definition say (--stream,
+--types, --partition-by and the others below). If it exists with another definition, the
+command ends with exit code 4. Without any of these flags, it is joined as it is.
 
---exec runs a command for each event, by sh -c. It gets the event on stdin, one JSON object
-on a line that ends with a newline, with the number of the attempt in "attempt". Its exit
-code says what becomes of the event:
+--exec runs a command for each event, by sh -c. The command gets the event on stdin: one
+JSON object on a line, with the number of the attempt in "attempt". Its exit code decides
+what happens to the event:
 
-  0      it is acknowledged, and not sent again
-  100    it is parked: set aside, to be looked at and replayed (gyre subscriptions parked)
-  else   it is sent again after a rest; so it is when the command takes longer than
-         --handler-timeout and is killed, or ends by a signal
+  0      the event is acknowledged
+  100    the event is parked, for a person to look at (gyre subscriptions parked)
+  else   the event is sent again after a backoff; so it is if the command is killed by a
+         signal, or by gyre after --handler-timeout
 
-With 126 and 127, by which a shell says that there is no such command, gyre subscribe ends,
-too. What the command prints on stdout goes to stdout, what it prints on stderr to stderr
-with the event's position before each line; its last line is kept with a parked event. On a
-terminal there is a bar below that, until everything is handled that was there at first.
---workers runs as many commands at a time: without --partition-by for any events, with it
-for events of different keys.
+Exit codes 126 and 127, with which a shell reports that the command cannot be run, also end
+gyre subscribe. The command's stdout goes to stdout. Its stderr goes to stderr, with the
+event's position before each line; a parked event keeps the last line. On a terminal, a bar
+shows the progress up to the end of the log at the start. --workers runs that many commands
+at a time: for events of different keys with --partition-by, for any events without.
 
-Without --exec, events are printed, as gyre tail does it, and acknowledged when they are
-written.
+Without --exec, events are printed as by gyre tail, and acknowledged once they are written.
 
-On Ctrl-C or SIGTERM, commands that run may finish, their events are acknowledged, and those
-that wait go to other subscribers: exit code 0. --until-caught-up ends so, too, once
-everything is handled, here or by others, that was in the log when it began, and the
-checkpoint is stored; what came since may be left. Then an interrupt is exit code 130. A
-second signal ends at once.
+On Ctrl-C or SIGTERM, running commands finish and their events are acknowledged; the other
+events go to other subscribers; the exit code is 0. A second signal ends at once.
+--until-caught-up ends the same way when all events that were in the log at the start are
+handled, by any subscriber, and the checkpoint is stored. With it, an interrupt is exit code
+130.
 
-With --transient the server stores nothing of the subscription: it begins at --from each
-time, and is over when its last subscriber has left, or when it stops itself. What would be
-parked is passed over. One of the same name without --transient is another.
+With --transient the node stores nothing: the subscription begins at --from each time, and
+ends with its last subscriber, or when it stops itself. Events are skipped instead of
+parked. A stored subscription of the same name is another subscription.
 
-Other exit codes: 1 the command cannot be run, or the subscription is paused or has stopped
-itself while --until-caught-up waits, or is transient and has stopped itself · 3 the
-subscription was deleted meanwhile · 4 it has another definition, or as many subscribers as
-it may · as in gyre --help for the rest.
+Other exit codes: 1 the command cannot be run, a transient subscription has stopped itself,
+or --until-caught-up meets one that is paused or stopped · 3 the subscription was deleted ·
+4 it has another definition, or no room for a subscriber · else as in gyre --help.
 
-` + definitionHelp
+` + fromHelp + definitionHelp
 
 // subscribeFlags are the flags of gyre subscribe, but for those of the definition.
 type subscribeFlags struct {
@@ -67,6 +64,7 @@ type subscribeFlags struct {
 	handlerTimeout time.Duration
 	untilCaughtUp  bool
 	transient      bool
+	inFlight       int
 	consumer       string
 	define         definitionFlags
 }
@@ -86,7 +84,7 @@ func newSubscribe(a *app) *cobra.Command {
 			if err := f.check(a, cmd); err != nil {
 				return err
 			}
-			o := sdk.SubscribeOptions{Consumer: f.consumer, Workers: f.workers, Transient: f.transient}
+			o := sdk.SubscribeOptions{Consumer: f.consumer, Workers: f.workers, BufferSize: f.inFlight, Transient: f.transient}
 			if f.define.given() {
 				d, err := f.define.definition()
 				if err != nil {
@@ -105,6 +103,7 @@ func newSubscribe(a *app) *cobra.Command {
 	flags.DurationVar(&f.handlerTimeout, "handler-timeout", 30*time.Second, "how long a command may take")
 	flags.BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when everything is handled that is there")
 	flags.BoolVar(&f.transient, "transient", false, "store nothing of the subscription at the server")
+	flags.IntVar(&f.inFlight, "in-flight", 0, "how many events may be in flight to this subscriber, if fewer than --buffer")
 	flags.StringVar(&f.consumer, "consumer", "", "name of this subscriber (default host and process id)")
 	f.define.register(cmd)
 	return a.completeSubscription(a.talks(cmd))
@@ -117,6 +116,8 @@ func (f *subscribeFlags) check(a *app, cmd *cobra.Command) error {
 		return usagef("--exec ./handle.sh").because("--workers and --handler-timeout are about --exec")
 	case f.workers < 1:
 		return usagef("--workers %d", runtime.NumCPU()).because("--workers %d is less than 1", f.workers)
+	case f.inFlight < 0:
+		return usagef("--in-flight 10").because("--in-flight %d is less than 0", f.inFlight)
 	case f.handlerTimeout <= 0:
 		return usagef("--handler-timeout 30s").because("--handler-timeout %s is not a time", f.handlerTimeout)
 	case a.output == asJSON:

@@ -23,19 +23,19 @@ func newSubscriptions(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "subscriptions",
 		Aliases: []string{"subs"},
-		Short:   "Manage named subscriptions, and what they have parked",
+		Short:   "Manage named subscriptions and their parked events",
 	})
 	cmd.AddCommand(
-		newSubscriptionsList(a), newSubscriptionsInfo(a), newSubscriptionsCreate(a), newSubscriptionsRedefine(a),
-		newSubscriptionsControl(a, "pause", "Stop delivery; what is in flight may still be acknowledged", sdk.Subscriptions.Pause),
-		newSubscriptionsControl(a, "resume", "Go on after a pause, or after it has stopped itself", sdk.Subscriptions.Resume),
+		newSubscriptionsList(a), newSubscriptionsInfo(a), newSubscriptionsCreate(a), newSubscriptionsUpdate(a),
+		newSubscriptionsControl(a, "pause", "Stop delivery; events in flight can still be acknowledged", sdk.Subscriptions.Pause),
+		newSubscriptionsControl(a, "resume", "Continue delivery after a pause or a stop", sdk.Subscriptions.Resume),
 		newSubscriptionsReset(a), newSubscriptionsDelete(a),
 		newSubscriptionsParked(a), newSubscriptionsReplay(a), newSubscriptionsDrop(a),
 	)
 	return cmd
 }
 
-// manage runs f with the subscriptions of the node, within the time of one request.
+// manage runs f with the node's subscriptions, within the timeout of one request.
 func (a *app) manage(ctx context.Context, f func(context.Context, sdk.Subscriptions) error) error {
 	return a.withClient(ctx, func(client *sdk.Client) error {
 		ctx, cancel := a.request(ctx)
@@ -54,7 +54,7 @@ func (a *app) completeSubscription(cmd *cobra.Command) *cobra.Command {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 		defer cancel()
 		var names []string
-		// Without a node there is nothing to offer, and nobody to tell.
+		// Without a node there are no names, and no place for an error.
 		_ = a.manage(ctx, func(ctx context.Context, all sdk.Subscriptions) error {
 			page, err := all.List(ctx, subscriptions.ListRequest{Prefix: prefix, Limit: completeNames})
 			for i := range page.Subscriptions {
@@ -72,7 +72,7 @@ func newSubscriptionsList(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List subscriptions by name, with how far they are",
+		Short:   "List subscriptions by name, with their checkpoint and lag",
 		Example: `  gyre subscriptions ls
   gyre subscriptions ls -o ndjson | jq -r 'select(.lag > 1000).name'`,
 		Args: takes(0, 0),
@@ -85,9 +85,9 @@ func newSubscriptionsList(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only names that begin so")
+	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only names with this prefix")
 	cmd.Flags().IntVar(&r.Limit, "limit", 0, "how many at most (default all)")
-	cmd.Flags().BoolVar(&r.Transient, "transient", false, "those of this node that are not stored, in place of those that are")
+	cmd.Flags().BoolVar(&r.Transient, "transient", false, "list this node's transient subscriptions instead of the stored ones")
 	return a.talks(cmd)
 }
 
@@ -135,7 +135,7 @@ func subscriptionRow(i subscriptions.Info) []string {
 func newSubscriptionsInfo(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "info NAME",
-		Short:   "Tell how a subscription is, and who subscribes to it",
+		Short:   "Show a subscription's state, progress and subscribers",
 		Example: "  gyre subscriptions info billing",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -147,7 +147,7 @@ func newSubscriptionsInfo(a *app) *cobra.Command {
 	return a.completeSubscription(a.talks(cmd))
 }
 
-// printInfo prints how a subscription is.
+// printInfo prints a subscription's state.
 func (a *app) printInfo(ctx context.Context, all sdk.Subscriptions, name string) error {
 	info, err := all.Info(ctx, name)
 	if err != nil {
@@ -182,7 +182,7 @@ func infoWords(i subscriptions.Info) string {
 	row("partition by", "%s", cell(i.PartitionBy, dataWidth))
 	row("checkpoint", "%d, lag %d (%s)", i.Checkpoint, i.Lag, seconds(i.LagSeconds))
 	row("events", "%d in flight, %d waiting, %d retrying, %d parked", i.InFlight, i.Waiting, i.Retrying, i.Parked)
-	row("retry", "%d attempts, then %s", i.Retry.Max, i.Retry.Then)
+	row("retry", "%s, then %s", attempts(i.Retry.Max), i.Retry.Then)
 	row("subscribers", "%d of %d", len(i.Subscribers), i.ConcurrencyLimit)
 	for _, s := range i.Subscribers {
 		last := "never"
@@ -194,17 +194,26 @@ func infoWords(i subscriptions.Info) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// seconds writes a number of them the short way.
+// attempts words retry.max.
+func attempts(most int) string {
+	if most == delivery.NoLimit {
+		return "unlimited attempts"
+	}
+	return fmt.Sprintf("%d attempts", most)
+}
+
+// seconds words a number of seconds.
 func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 }
 
-const createHelp = `Create a subscription, without subscribing to it. If there is one with the same definition
-nothing changes; if with another, the exit code is 4.
+const createHelp = `Create a subscription without subscribing to it. If it exists with the same definition,
+nothing changes. If it exists with another definition, the exit code is 4; gyre
+subscriptions update changes a definition.
 
---file takes the definition in JSON, as the HTTP API has it, instead of the flags.
+--file reads the definition as JSON, in the form of the HTTP API, instead of the flags.
 
-` + definitionHelp
+` + fromHelp + definitionHelp
 
 func newSubscriptionsCreate(a *app) *cobra.Command {
 	var define definitionFlags
@@ -218,14 +227,19 @@ func newSubscriptionsCreate(a *app) *cobra.Command {
   gyre subscriptions create audit --file audit.json`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if file != "" && paused {
+			if file != "" && (define.given() || paused) {
 				return usagef("gyre subscriptions create --help").because("--file has the whole definition; give no other flags of it")
 			}
-			d, err := a.wholeDefinition(&define, file)
+			d, err := define.definition()
 			if err != nil {
 				return err
 			}
-			d.Paused = d.Paused || paused
+			d.Paused = paused
+			if file != "" {
+				if err := a.readDefinition(file, d); err != nil {
+					return err
+				}
+			}
 			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
 				info, created, err := all.Put(ctx, args[0], d)
 				if err != nil {
@@ -241,65 +255,63 @@ func newSubscriptionsCreate(a *app) *cobra.Command {
 		},
 	}
 	define.register(cmd)
-	cmd.Flags().BoolVar(&paused, "paused", false, "deliver nothing until it is resumed")
+	cmd.Flags().BoolVar(&paused, "paused", false, "deliver nothing until gyre subscriptions resume")
 	cmd.Flags().StringVar(&file, "file", "", "file with the definition in JSON; - for stdin")
 	return a.talks(cmd)
 }
 
-// wholeDefinition is that of a file, or of flags.
-func (a *app) wholeDefinition(define *definitionFlags, file string) (*subscriptions.Definition, error) {
-	switch {
-	case file == "":
-		return define.definition()
-	case define.given():
-		return nil, usagef("leave out --file, or the flags").because("--file has the whole definition; give no other flags of it")
-	}
-	return a.definitionOf(file)
-}
+const updateHelp = `Change the definition of a subscription. Only what the flags give changes; the checkpoint
+and the parked events stay. Where it began cannot be changed: gyre subscriptions reset moves
+the checkpoint.
 
-const redefineHelp = `Give a subscription another definition: the whole of it, as create takes it. It keeps its
-checkpoint and what it has parked. Where it began cannot change; reset moves it.
+The node stops sending, waits until the events in flight are answered or their time is over,
+and then changes the definition; subscribers join again by themselves. If an event is still
+in flight then, nothing changes and the exit code is 4. Give --timeout more time than
+--ack-timeout.
 
-What is in flight is waited for, at most until its time to ack is over. If something is in
-flight still, nothing has changed and the exit code is 4. Subscribers join again by themselves.
+--file reads what changes as JSON, in the form of the HTTP API, instead of the flags.
 
 ` + definitionHelp
 
-func newSubscriptionsRedefine(a *app) *cobra.Command {
+func newSubscriptionsUpdate(a *app) *cobra.Command {
 	var define definitionFlags
 	var file string
 	cmd := &cobra.Command{
-		Use:     "redefine NAME",
-		Short:   "Give a subscription another definition",
-		Long:    redefineHelp,
-		Example: "  gyre subscriptions redefine billing --types 'Order*' --partition-by stream --concurrency 8",
-		Args:    takes(1, 1),
+		Use:   "update NAME",
+		Short: "Change the definition of a subscription",
+		Long:  updateHelp,
+		Example: `  gyre subscriptions update billing --concurrency 8 --max-attempts unlimited
+  gyre subscriptions update audit --file audit.json`,
+		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := a.wholeDefinition(&define, file)
-			if err != nil {
-				return err
+			if (file != "") == define.given() {
+				return usagef("gyre subscriptions update %s --concurrency 8", shellQuote(args[0])).because("say what to change, with flags or with --file")
 			}
 			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
-				if file == "" && !define.set.Changed("from") {
-					info, err := all.Info(ctx, args[0])
-					if err != nil {
+				info, err := all.Info(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				d := info.Definition
+				define.change(&d)
+				if file != "" {
+					if err := a.readDefinition(file, &d); err != nil {
 						return err
 					}
-					d.From = info.From
 				}
-				if err := all.Redefine(ctx, args[0], d); err != nil {
+				if err := all.Redefine(ctx, args[0], &d); err != nil {
 					return err
 				}
 				return a.printState(ctx, all, args[0])
 			})
 		},
 	}
-	define.register(cmd)
-	cmd.Flags().StringVar(&file, "file", "", "file with the definition in JSON; - for stdin")
+	define.registerOptions(cmd)
+	cmd.Flags().StringVar(&file, "file", "", "file with the changes in JSON; - for stdin")
 	return a.completeSubscription(a.talks(cmd))
 }
 
-// newSubscriptionsControl is pause or resume.
+// newSubscriptionsControl makes pause or resume.
 func newSubscriptionsControl(a *app, verb, short string, do func(sdk.Subscriptions, context.Context, string) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     verb + " NAME",
@@ -318,7 +330,7 @@ func newSubscriptionsControl(a *app, verb, short string, do func(sdk.Subscriptio
 	return a.completeSubscription(a.talks(cmd))
 }
 
-// printState prints how a subscription is after something was done to it.
+// printState prints the state of a subscription after a change.
 func (a *app) printState(ctx context.Context, all sdk.Subscriptions, name string) error {
 	info, err := all.Info(ctx, name)
 	if err != nil {
@@ -333,34 +345,38 @@ func (a *app) printState(ctx context.Context, all sdk.Subscriptions, name string
 	})
 }
 
-const resetHelp = `Move the checkpoint of a subscription. What comes after the place is delivered, again or for
-the first time; what comes before it is not. Subscribers join again by themselves. Parked
-events stay parked.
+const resetHelp = `Move the checkpoint of a subscription. Events from there on are delivered, again or for the
+first time; events before it are not. Subscribers join again by themselves. Parked events
+stay parked.
 
---to takes start, end, a number (a version, or position of $all, the first to be
-delivered), a time, or a cursor.`
+--to takes start, end, a number (the first version, or position of $all, to deliver), a
+time, or a cursor. --after N goes on with the event after a version or position.`
 
 func newSubscriptionsReset(a *app) *cobra.Command {
 	var to string
+	var after uint64
 	cmd := &cobra.Command{
-		Use:   "reset NAME --to PLACE",
+		Use:   "reset NAME --to PLACE|--after N",
 		Short: "Move the checkpoint of a subscription",
 		Long:  resetHelp,
 		Example: `  gyre subscriptions reset billing --to start
   gyre subscriptions reset billing --to 2026-11-23T10:00:00Z`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if to == "" {
-				return usagef("--to start").because("say where the subscription is to go on")
+			isAfter := cmd.Flags().Changed("after")
+			if isAfter == (to != "") {
+				return usagef("--to start").because("say where the subscription goes on, with --to or with --after")
 			}
 			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
 				info, err := all.Info(ctx, args[0])
 				if err != nil {
 					return err
 				}
-				from, err := parsePlace(to, info.Stream)
-				if err != nil {
-					return err
+				from := core.FromAfter(after, info.Stream)
+				if !isAfter {
+					if from, err = parsePlace(to, info.Stream); err != nil {
+						return err
+					}
 				}
 				if err := all.Reset(ctx, args[0], from); err != nil {
 					return err
@@ -369,11 +385,12 @@ func newSubscriptionsReset(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&to, "to", "", "where it is to go on")
+	cmd.Flags().StringVar(&to, "to", "", "start, end, N, a time or a cursor")
+	cmd.Flags().Uint64Var(&after, "after", 0, "go on after this version, or position of $all")
 	return a.completeSubscription(a.talks(cmd))
 }
 
-// deleted is what was deleted, as it is printed.
+// deleted is the printed result of delete.
 type deleted struct {
 	Name   string `json:"name"`
 	Parked int    `json:"parked"`
@@ -382,12 +399,11 @@ type deleted struct {
 func newSubscriptionsDelete(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "delete NAME",
-		Short:   "Delete a subscription, its checkpoint and what it has parked; events stay in the log",
+		Short:   "Delete a subscription with its checkpoint and parked list; events stay in the log",
 		Example: "  gyre subscriptions delete billing",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.manage(cmd.Context(), func(ctx context.Context, all sdk.Subscriptions) error {
-				// The node takes deleting what is not there for done; here it is a mistake.
 				info, err := all.Info(ctx, args[0])
 				if err != nil {
 					return err

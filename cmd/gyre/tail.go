@@ -69,11 +69,14 @@ func newTail(a *app) *cobra.Command {
 	return a.completeStream(a.talks(cmd))
 }
 
-// beginsAfter reports whether a command has --after, which goes without --from.
+// errTwoBeginnings is the error of a command with both --from and --after.
+var errTwoBeginnings = usagef("leave one of them out").because("--from and --after both say where to begin")
+
+// beginsAfter reports whether a command has --after, which excludes --from.
 func beginsAfter(cmd *cobra.Command) (bool, error) {
 	after := cmd.Flags().Changed("after")
 	if after && cmd.Flags().Changed("from") {
-		return after, usagef("leave one of them out").because("--from and --after both say where to begin")
+		return after, errTwoBeginnings
 	}
 	return after, nil
 }

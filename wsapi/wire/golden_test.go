@@ -101,6 +101,8 @@ func frameVectors(t testing.TB) []frameVector {
 	add("ack of two", wire.AppendAck(nil, &wire.Ack{ID: 300, Sub: 7, Positions: []uint64{1, 1 << 40}}),
 		object{"kind": 4, "id": 300, "sub": 7, "positions": []int{1, 1 << 40}})
 	add("ack up to one, with no answer", wire.AppendAck(nil, &wire.Ack{Sub: 7, UpTo: 300}), object{"kind": 4, "id": 0, "sub": 7, "upTo": 300})
+	add("durable ack", wire.AppendAck(nil, &wire.Ack{ID: 9, Sub: 7, Positions: []uint64{5}, Durable: true}),
+		object{"kind": 4, "id": 9, "sub": 7, "positions": []int{5}, "durable": true})
 	add("credit", wire.AppendCredit(nil, wire.Credit{Sub: 7, Events: 128, Bytes: 1 << 20}), object{"kind": 5, "sub": 7, "events": 128, "bytes": 1 << 20})
 	return out
 }
@@ -273,10 +275,12 @@ func clientVectors(t testing.TB) []named {
 		{"subscribe to a named subscription", &wire.Subscribe{ID: 6, Sub: 2, Subscription: "billing", Consumer: "w1", Ack: "explicit",
 			Options: jsontext.Value(`{"stream":"$all","filter":{"types":["Order*"]},"bufferSize":8}`), Credit: credit}},
 		{"subscribe to a transient subscription", &wire.Subscribe{ID: 6, Sub: 2, Subscription: "cache", Transient: true, Ack: "explicit", Credit: credit}},
+		{"subscribe with a buffer of its own", &wire.Subscribe{ID: 6, Sub: 2, Subscription: "billing", Workers: 2, BufferSize: 8, Ack: "explicit", Credit: credit}},
 		{"credit", &wire.Credit{Sub: 1, Events: 128, Bytes: 524288}},
 		{"unsubscribe", &wire.Unsubscribe{ID: 7, Sub: 1}},
 		{"ack of two", &wire.Ack{ID: 8, Sub: 2, Positions: []uint64{10020, 10021}}},
 		{"ack up to one", &wire.Ack{ID: 8, Sub: 2, UpTo: 10021}},
+		{"durable ack", &wire.Ack{ID: 8, Sub: 2, Positions: []uint64{10020}, Durable: true}},
 		{"nack to retry later", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "retry", DelayMs: &delay, Reason: "db down"}},
 		{"nack to retry at once", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "retry", DelayMs: new(int64)}},
 		{"nack to park", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "park"}},

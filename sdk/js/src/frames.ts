@@ -19,6 +19,7 @@ const flagDeflate = 0x01;
 const flagDeliveries = 0x04; // of EVENTS
 const flagReplay = 0x10; // of EVENTS that are deliveries
 const flag3 = 0x08; // of EVENTS: an answer; of APPEND and COMMIT: a timeout; of ACK: up to; of COMMITTED: a duplicate
+const flagDurable = 0x10; // of ACK
 
 const formatBytes = 1;
 const formatFields = 0x80;
@@ -136,11 +137,11 @@ function record(e: PreparedEvent): Uint8Array {
 }
 
 /** An ACK frame. */
-export function ackFrame(id: number, sub: number, t: AckTarget): Uint8Array {
+export function ackFrame(id: number, sub: number, t: AckTarget, durable: boolean): Uint8Array {
   const upTo = "upTo" in t;
   const positions = upTo ? [t.upTo] : t.positions;
   const w = new Writer(16 + 8 * positions.length);
-  w.bytes([kindAck, upTo ? flag3 : 0]);
+  w.bytes([kindAck, (upTo ? flag3 : 0) | (durable ? flagDurable : 0)]);
   for (const n of [id, sub, positions.length, ...positions]) w.uvarint(n);
   return w.done();
 }

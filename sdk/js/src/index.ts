@@ -32,7 +32,7 @@ export { type EventObject, type NewEvent, type NewEventHead, type Origin, Record
 export { type Batch, Follow, type FollowOptions } from "./follow.js";
 export { newId } from "./id.js";
 export type { ConnectionState, Limits } from "./link.js";
-export type { Appended, Check, Filter, From, NackAction } from "./messages.js";
+export type { AckOptions, Appended, Check, Filter, From, NackAction } from "./messages.js";
 export type { WebSocketConstructor, WebSocketEventLike, WebSocketLike } from "./session.js";
 export {
   type ConsumeOptions,

@@ -72,6 +72,8 @@ export interface Request extends Limits {
   append?: boolean;
   /** It means something on the present connection only. */
   once?: boolean;
+  /** Its answer waits for others to be handled: it has no deadline, and takes no room of other requests. */
+  waits?: boolean;
 }
 
 /** A request that waits for its answer. Who removes it from calls settles it. */
@@ -260,7 +262,7 @@ export class Link implements Receiver {
         const detail = `the request takes a message of ${size} bytes, the server's limit is ${this.#frameLimit}`;
         throw new GyreError("frame_too_large", detail, { limit: this.#frameLimit });
       }
-      const timeoutMs = Math.min(r.timeoutMs ?? requestMs, maxTimerMs);
+      const timeoutMs = r.waits ? maxTimerMs : Math.min(r.timeoutMs ?? requestMs, maxTimerMs);
       const timer = setTimeout(() => abandon(new GyreError("timeout", `no answer in ${timeoutMs} ms`)), timeoutMs);
       const aborted = () => abandon(abortError(signal as AbortSignal));
       signal?.addEventListener("abort", aborted);
@@ -282,12 +284,13 @@ export class Link implements Receiver {
       };
       const abandon = (why: GyreError) => this.#abandon(call, this.#explained(why));
       try {
-        leave = this.#window.enter(size, () => this.#start(call));
+        if (r.waits) this.#start(call);
+        else leave = this.#window.enter(size, () => this.#start(call));
       } catch (err) {
         call.settle(err as GyreError);
         return;
       }
-      if (settled) leave(); // it was, before there was anything to leave
+      if (settled) leave?.(); // it was, before there was anything to leave
     });
   }
 

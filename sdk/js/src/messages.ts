@@ -132,6 +132,7 @@ export interface NamedFields {
   transient?: boolean | undefined;
   consumer?: string | undefined;
   workers?: number | undefined;
+  bufferSize?: number | undefined;
   options?: object | undefined;
   anyOptions?: boolean | undefined;
   incarnation?: string | undefined;
@@ -139,7 +140,7 @@ export interface NamedFields {
 }
 
 export function namedText(id: number, sub: number, f: NamedFields): string {
-  const { credit, subscription, consumer, workers, options, incarnation } = f;
+  const { credit, subscription, consumer, workers, bufferSize, options, incarnation } = f;
   const transient = f.transient || undefined;
   const anyOptions = f.anyOptions || undefined;
   return JSON.stringify({
@@ -151,6 +152,7 @@ export function namedText(id: number, sub: number, f: NamedFields): string {
     transient,
     consumer,
     workers,
+    bufferSize,
     ack: "explicit",
     options,
     anyOptions,
@@ -169,8 +171,14 @@ export function unsubscribeText(id: number, sub: number): string {
 /** What an ack is about: events by position, or all up to one. */
 export type AckTarget = { readonly positions: readonly number[] } | { readonly upTo: number };
 
-export function ackText(id: number, sub: number, t: AckTarget): string {
-  return JSON.stringify({ op: "ack", id, sub, ...t });
+/** Of an ack: whether the answer waits until it is stored. */
+export interface AckOptions {
+  /** Settle when the ack is stored, which survives a crash of the server. It waits for earlier events to be finished, too. */
+  durable?: boolean | undefined;
+}
+
+export function ackText(id: number, sub: number, t: AckTarget, durable: boolean): string {
+  return JSON.stringify({ op: "ack", id, sub, ...t, durable: durable || undefined });
 }
 
 /** What is to become of events that were not handled: sent again, set aside, passed over, or the subscription stops. */

@@ -5,6 +5,7 @@ import { ackFrame } from "./frames.js";
 import { bound, Deferred, Inbox } from "./inbox.js";
 import { type Link, requestMs, type Sub } from "./link.js";
 import {
+  type AckOptions,
   type AckTarget,
   ackText,
   extendText,
@@ -87,6 +88,8 @@ export interface SubscribeOptions {
    * in order only then or with partitions. With more, the server sends one event of a key at a time.
    */
   workers?: number | undefined;
+  /** How many events may be in flight to this subscriber, if that is fewer than the bufferSize of the subscription. */
+  bufferSize?: number | undefined;
   /** Ends it: who waits for deliveries gets canceled. */
   signal?: AbortSignal | undefined;
   /** How long it may take to join, in ms; 30,000 if absent. */
@@ -157,14 +160,14 @@ export class Delivery extends RecordedEvent {
     this.#lease = lease;
   }
 
-  /** Finishes the event. Acks of one turn of the event loop are sent as one. */
-  ack(): Promise<void> {
-    return this.#lease.ack(this.position);
+  /** Finishes the event. Acks of one turn of the event loop are sent together. */
+  ack(o: AckOptions = {}): Promise<void> {
+    return this.#lease.ack(this.position, o.durable === true);
   }
 
   /** Finishes it, and everything that was sent to this subscriber before it. */
-  ackUpTo(): Promise<void> {
-    return this.#lease.ackUpTo(this.position);
+  ackUpTo(o: AckOptions = {}): Promise<void> {
+    return this.#lease.ackUpTo(this.position, o.durable === true);
   }
 
   /** Gives it back, to be sent again, set aside, passed over, or to stop the subscription. */
@@ -287,45 +290,47 @@ class Lease {
   held = true;
   readonly #link: Link;
   readonly #sub: number;
-  #acks: { positions: number[]; answers: Deferred[] } | undefined;
+  /** The acks of this turn of the event loop, each with its answer. */
+  readonly #acks: Record<"durable" | "plain", { position: number; answer: Deferred }[]> = { durable: [], plain: [] };
 
   constructor(link: Link, sub: number) {
     this.#link = link;
     this.#sub = sub;
   }
 
-  ack(position: number): Promise<void> {
-    if (this.#acks === undefined) {
-      this.#acks = { positions: [], answers: [] };
-      queueMicrotask(() => this.#flush());
-    }
+  ack(position: number, durable: boolean): Promise<void> {
+    const { plain, durable: stored } = this.#acks;
+    if (plain.length + stored.length === 0) queueMicrotask(() => this.#flush());
     const answer = new Deferred();
-    this.#acks.positions.push(position);
-    this.#acks.answers.push(answer);
+    (durable ? stored : plain).push({ position, answer });
     return answer.promise;
   }
 
   #flush(): void {
-    const acks = this.#acks;
-    if (acks === undefined) return;
-    this.#acks = undefined;
-    const { positions, answers } = acks;
-    this.#ask(this.#ackOf({ positions })).then(
-      () => answers.forEach((a) => a.resolve()),
-      (why: GyreError) => {
-        // The others of the request were taken.
-        const refused = why.code === "unexpected_ack" && why.positions !== undefined ? new Set(why.positions) : undefined;
-        answers.forEach((a, i) => (refused?.has(positions[i] as number) === false ? a.resolve() : a.reject(why)));
-      },
-    );
+    for (const kind of ["plain", "durable"] as const) {
+      const acks = this.#acks[kind].splice(0);
+      if (acks.length === 0) continue;
+      const positions = acks.map((a) => a.position);
+      this.#ack({ positions }, kind === "durable").then(
+        () => acks.forEach((a) => a.answer.resolve()),
+        (why: GyreError) => {
+          // The others of the request were taken.
+          const refused = why.code === "unexpected_ack" && why.positions !== undefined ? new Set(why.positions) : undefined;
+          acks.forEach((a) => (refused?.has(a.position) === false ? a.answer.resolve() : a.answer.reject(why)));
+        },
+      );
+    }
   }
 
-  ackUpTo(position: number): Promise<void> {
-    return this.#request(this.#ackOf({ upTo: position }));
+  ackUpTo(position: number, durable: boolean): Promise<void> {
+    this.#flush();
+    const answer = this.#ack({ upTo: position }, durable);
+    answer.catch(() => {});
+    return answer;
   }
 
-  #ackOf(t: AckTarget): (id: number) => string | Uint8Array {
-    return (id) => (this.#link.bin ? ackFrame(id, this.#sub, t) : ackText(id, this.#sub, t));
+  #ack(t: AckTarget, durable: boolean): Promise<void> {
+    return this.#ask((id) => (this.#link.bin ? ackFrame : ackText)(id, this.#sub, t, durable), durable);
   }
 
   nack(positions: readonly number[], n: NackFields): Promise<void> {
@@ -344,10 +349,10 @@ class Lease {
     return answer;
   }
 
-  async #ask(encode: (id: number) => string | Uint8Array): Promise<void> {
+  async #ask(encode: (id: number) => string | Uint8Array, waits = false): Promise<void> {
     if (!this.held) throw leaseLost();
     try {
-      await this.#link.request({ encode, once: true });
+      await this.#link.request({ encode, once: true, waits });
     } catch (cause) {
       throw this.held ? cause : leaseLost(cause);
     }
@@ -397,12 +402,13 @@ class NamedSub implements Sub {
   }
 
   subscribe(id: number): string {
-    const { consumer, workers, transient } = this.#options;
+    const { consumer, workers, bufferSize, transient } = this.#options;
     return namedText(id, this.num, {
       subscription: this.#subscription,
       transient,
       consumer,
       workers,
+      bufferSize,
       ...this.#asked(),
       credit: this.inbox.allowance(),
     });

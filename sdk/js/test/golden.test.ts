@@ -46,6 +46,7 @@ interface FrameMeans {
   ranges: frames.ResultRange[];
   positions?: number[];
   upTo?: number;
+  durable?: boolean;
   bytes: number;
 }
 
@@ -140,7 +141,7 @@ for (const { name, bytes, means, events, tx } of frameVectors) {
         break;
       case 4: {
         const target = means.upTo === undefined ? { positions: means.positions ?? [] } : { upTo: means.upTo };
-        assert.deepEqual(frames.ackFrame(means.id, means.sub, target), bytes);
+        assert.deepEqual(frames.ackFrame(means.id, means.sub, target, means.durable === true), bytes);
         break;
       }
       case 5:
@@ -246,10 +247,12 @@ const written: Record<string, () => string> = {
       credit,
     }),
   "subscribe to a transient subscription": () => messages.namedText(6, 2, { subscription: "cache", transient: true, credit }),
+  "subscribe with a buffer of its own": () => messages.namedText(6, 2, { subscription: "billing", workers: 2, bufferSize: 8, credit }),
   credit: () => messages.creditText(1, { events: 128, bytes: 524288 }),
   unsubscribe: () => messages.unsubscribeText(7, 1),
-  "ack of two": () => messages.ackText(8, 2, { positions: [10020, 10021] }),
-  "ack up to one": () => messages.ackText(8, 2, { upTo: 10021 }),
+  "ack of two": () => messages.ackText(8, 2, { positions: [10020, 10021] }, false),
+  "ack up to one": () => messages.ackText(8, 2, { upTo: 10021 }, false),
+  "durable ack": () => messages.ackText(8, 2, { positions: [10020] }, true),
   "nack to retry later": () => messages.nackText(9, 2, [10022], { action: "retry", delayMs: 5000, reason: "db down" }),
   "nack to retry at once": () => messages.nackText(9, 2, [10022], { action: "retry", delayMs: 0 }),
   "nack to park": () => messages.nackText(9, 2, [10022], { action: "park" }),

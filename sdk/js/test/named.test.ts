@@ -43,6 +43,35 @@ for (const json of [false, true]) {
     );
   });
 
+  test(`durable acks, and a buffer of its own: ${mode}`, async (t) => {
+    const node = await Node.start(t, "memory");
+    const c = await node.client(t, { json });
+    await c.append(
+      "s",
+      Array.from({ length: 6 }, (_, i) => ({ type: "A", data: i })),
+    );
+    const options = { stream: "s", checkpointThreshold: 1000, checkpointAfterMs: 0 };
+    const subscriber = c.subscribe("work", { options, bufferSize: 3 });
+    const it = subscriber[Symbol.asyncIterator]();
+    const next = async () => (await it.next()).value as Delivery;
+    const info = async () => (await (await fetch(`${node.url}/v1/subscriptions/work`)).json()) as { checkpoint: number; inFlight: number };
+    const [d1, d2, d3] = [await next(), await next(), await next()];
+    assert.equal((await info()).inFlight, 3);
+    // A durable ack waits for the events before it; others of its turn do not.
+    let stored = false;
+    const third = d3.ack({ durable: true }).then(() => {
+      stored = true;
+    });
+    await d2.ack();
+    assert.equal(stored, false);
+    await d1.ack();
+    await third;
+    assert.equal((await info()).checkpoint, 3);
+    await (await next()).ackUpTo({ durable: true });
+    assert.equal((await info()).checkpoint, 4);
+    subscriber.close();
+  });
+
   test(`kill -9 while events are worked on: ${mode}`, async (t) => {
     const node = await Node.start(t, "disk");
     const [c, worker] = [await node.client(t), await node.client(t, { json })];

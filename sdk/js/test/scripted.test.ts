@@ -282,7 +282,7 @@ for (const json of [false, true]) {
       }
       const frame = await c.frames();
       const id = frame[2] as number;
-      const want = ackFrame(id, sub, target);
+      const want = ackFrame(id, sub, target, false);
       assert.deepEqual(frame.subarray(0, want.length), want);
       c.leave(frame.subarray(want.length));
       return id;
