@@ -356,21 +356,6 @@ func (j *joined) Credit(more delivery.Credit) error {
 
 // Leave is subscriptions.Subscriber.Leave.
 func (j *joined) Leave(clean bool) {
-	j.leave(&wire.Unsubscribe{Lost: !clean}, func(answer) {})
-}
-
-// leave ends the lease, and unsubscribes. It returns false if there is nothing to
-// unsubscribe from; else done gets the answer, unless the connection is lost first.
-func (j *joined) leave(m *wire.Unsubscribe, done func(answer)) bool {
-	c := j.client
-	c.mu.Lock()
-	session := c.remove(j.num)
-	if session != nil {
-		m.ID, m.Sub = c.lastID.Add(1)+1, j.num
-		c.calls[m.ID] = &call{id: m.ID, bound: true, deadline: time.Now().Add(requestTimeout), done: done}
-		session.send(false, wire.Encode(nil, m))
-	}
-	c.mu.Unlock()
+	j.client.leave(&wire.Unsubscribe{Sub: j.num, Lost: !clean}, func(answer) {})
 	j.end(core.Errorf(core.CodeCanceled, "the subscriber has left"))
-	return session != nil
 }

@@ -92,6 +92,20 @@ func (c *Client) remove(num uint64) *session {
 	return c.session
 }
 
+// leave forgets the sub that m names, and unsubscribes on the session that knows it still,
+// if any. done gets the answer, unless the connection is lost first.
+func (c *Client) leave(m *wire.Unsubscribe, done func(answer)) *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.remove(m.Sub)
+	if s != nil {
+		m.ID = c.lastID.Add(1) + 1
+		c.calls[m.ID] = &call{id: m.ID, bound: true, deadline: time.Now().Add(requestTimeout), done: done}
+		s.send(false, wire.Encode(nil, m))
+	}
+	return s
+}
+
 // subscribe sends a subscribe for f. c.mu is held, and there is a session.
 func (c *Client) subscribe(f sub) {
 	m := f.request(c.session)

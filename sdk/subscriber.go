@@ -224,25 +224,19 @@ func (s *Subscriber) Close(ctx context.Context) error {
 	s.mu.Lock()
 	l := s.lease
 	s.mu.Unlock()
-	answers := make(chan answer, 1)
-	leaving := false
 	if l != nil {
 		l.flush()
-		leaving = l.leave(&wire.Unsubscribe{}, func(a answer) { answers <- a })
-	} else {
-		c := s.client
-		c.mu.Lock()
-		c.remove(s.num)
-		c.mu.Unlock()
 	}
+	answers := make(chan answer, 1)
+	session := s.client.leave(&wire.Unsubscribe{Sub: s.num}, func(a answer) { answers <- a })
 	s.end(core.Errorf(core.CodeCanceled, "the subscriber was closed"))
-	if !leaving {
+	if session == nil {
 		return nil
 	}
 	select {
 	case a := <-answers:
 		return a.err
-	case <-l.on.gone: // and the lease with it
+	case <-session.gone: // and the lease with it
 		return nil
 	case <-ctx.Done():
 		return core.AsError(ctx.Err())
@@ -276,6 +270,10 @@ func (s *Subscriber) request(on *session) *wire.Subscribe {
 func (s *Subscriber) answered(ok *wire.OK, _ string) {
 	s.mu.Lock()
 	l := s.lease
+	if l == nil { // it was closed meanwhile
+		s.mu.Unlock()
+		return
+	}
 	s.accepted = true
 	if !s.options.Transient {
 		s.incarnation = ok.Incarnation
@@ -342,9 +340,14 @@ func (s *Subscriber) endLease(err error) {
 	s.setStatus(nil)
 }
 
-// setStatus takes the status of a lease, or that there is none, and reports a change.
+// setStatus takes the status of the present lease, or that there is none, and reports a
+// change.
 func (s *Subscriber) setStatus(l *lease) {
 	s.mu.Lock()
+	if l != s.lease { // it ended, or another began
+		s.mu.Unlock()
+		return
+	}
 	before := s.status
 	if l == nil {
 		s.status.State, s.status.Reason = delivery.Idle, ""
