@@ -3,6 +3,7 @@ package sdk
 import (
 	"bytes"
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -61,4 +62,25 @@ func TestCloseBeforeTheAnswer(t *testing.T) {
 			t.Errorf("the node does not know: %s", c.session.queue)
 		}
 	})
+}
+
+// TestCloseSendsAcksFirst: acks that another goroutine is about to send are sent before
+// the node learns of the end.
+func TestCloseSendsAcksFirst(t *testing.T) {
+	for range 50_000 {
+		c := idle()
+		c.session = &session{wake: make(chan struct{}, 1), gone: make(chan struct{})}
+		s := &Subscriber{client: c, num: 1, start: newStart(), wake: make(chan struct{}, 1)}
+		s.lease = &lease{joined: newJoined(c, 1, c.session, nil), by: s, acks: []uint64{7}}
+		c.subs[1] = s
+		close(c.session.gone) // nobody answers
+		var running sync.WaitGroup
+		running.Go(s.lease.flush) // as the timer does
+		running.Go(func() { _ = s.Close(t.Context()) })
+		running.Wait()
+		ack, end := bytes.Index(c.session.queue, []byte(`"ack"`)), bytes.Index(c.session.queue, []byte(`"unsubscribe"`))
+		if ack < 0 || ack > end {
+			t.Fatalf("sent: %s", c.session.queue)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -132,6 +133,8 @@ type lease struct {
 	*joined
 	by *Subscriber
 
+	sending sync.Mutex // held while acks are sent
+
 	// by.mu protects the fields below.
 	unanswered int      // events that were received, and not acked or nacked
 	acks       []uint64 // to be sent
@@ -182,8 +185,10 @@ func (l *lease) ack(now bool, positions ...uint64) error {
 	return nil
 }
 
-// flush sends the acks that wait.
+// flush sends the acks that wait. Those that another flush took are sent when it returns.
 func (l *lease) flush() {
+	l.sending.Lock()
+	defer l.sending.Unlock()
 	s := l.by
 	s.mu.Lock()
 	acks := l.acks
