@@ -3,6 +3,7 @@ package delivery
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -87,4 +88,37 @@ func TestBackoff(t *testing.T) {
 	if got := (&Retry{MaxMs: 1000}).backoff(5); got != 0 {
 		t.Errorf("without a least rest: %s", got)
 	}
+}
+
+// TestSameComparesEveryOption changes one option after another. Paused is an operator's.
+func TestSameComparesEveryOption(t *testing.T) {
+	change := func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			v.SetString(v.String() + "x")
+		case reflect.Int, reflect.Int64:
+			v.SetInt(v.Int() + 1)
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
+		default:
+			t.Fatalf("an option of kind %s", v.Kind())
+		}
+	}
+	var walk func(path string, at func(*Options) reflect.Value)
+	walk = func(path string, at func(*Options) reflect.Value) {
+		o := DefaultOptions()
+		v := at(&o)
+		if v.Kind() == reflect.Struct {
+			for i := range v.NumField() {
+				name := strings.TrimPrefix(path+"."+v.Type().Field(i).Name, ".")
+				walk(name, func(o *Options) reflect.Value { return at(o).Field(i) })
+			}
+			return
+		}
+		change(v)
+		if err := DefaultOptions().Same(o); (err == nil) != (path == "Paused") {
+			t.Errorf("%s is another: %v", path, err)
+		}
+	}
+	walk("", func(o *Options) reflect.Value { return reflect.ValueOf(o).Elem() })
 }
