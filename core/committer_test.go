@@ -341,6 +341,11 @@ func TestAFullQueueWaitsForItsCaller(t *testing.T) {
 	if err := <-answers; !errors.Is(err, core.CodeOverloaded) {
 		t.Errorf("a full queue answers %v", err)
 	}
+	for range 50 { // never that only the caller gave up
+		if _, err := s.Append(ctx, one("b")); !errors.Is(err, core.CodeOverloaded) {
+			t.Fatalf("Append answers %v", err)
+		}
+	}
 }
 
 func TestCallersWhoGiveUp(t *testing.T) {

@@ -74,6 +74,11 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 	case a := <-answers:
 		return a.result, a.err
 	case <-ctx.Done():
+	}
+	select {
+	case a := <-answers: // in the meantime
+		return a.result, a.err
+	default:
 		return Result{}, claim.GivenUp(context.Cause(ctx))
 	}
 }
