@@ -125,19 +125,27 @@ func (s *recordStore) check(ops []core.RecordOp, element int, found []uint64) ([
 	return found, nil
 }
 
-// revision is that of a record after everything decided so far.
+// revision is that of a record after everything decided so far. Engine.mu is held: what is
+// not in memory is in the database, whatever is flushed meanwhile.
 func (s *recordStore) revision(id recordID) (uint64, error) {
+	if revision, ok := s.revisionInMemory(id); ok {
+		return revision, nil
+	}
+	return s.db.revision(id)
+}
+
+func (s *recordStore) revisionInMemory(id recordID) (revision uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p, ok := s.newest[id]; ok {
-		return p.revision, nil
+		return p.revision, true
 	}
 	for _, t := range []*changeTree{s.fresh, s.flushing} {
 		if c, ok := t.Get(recordChange{table: id.table, key: id.key}); ok {
-			return c.revision, nil
+			return c.revision, true
 		}
 	}
-	return s.db.revision(id)
+	return 0, false
 }
 
 // changes are what the operations do, in their order, in a frame that begins logged
