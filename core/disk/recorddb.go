@@ -192,7 +192,21 @@ func (d *recordDB) finish(r reach, logged int64) error {
 	return d.fs.SyncDir(d.dir)
 }
 
+// removeTemporary removes databases and snapshots that are not finished.
 func (d *recordDB) removeTemporary() error {
+	names, err := d.fs.List(d.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		finished, ok := strings.CutSuffix(name, ".tmp")
+		if _, isSnapshot := parseSnapshotName(finished); !ok || !isSnapshot {
+			continue
+		}
+		if err := d.fs.Remove(filepath.Join(d.dir, name)); err != nil {
+			return err
+		}
+	}
 	if err := os.Remove(filepath.Join(d.dir, recordTemporary)); err != nil && !os.IsNotExist(err) {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -230,5 +232,31 @@ func TestBlindPutsReadNothing(t *testing.T) {
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestUnfinishedFilesAreRemoved: what a process that was killed was making is gone once
+// the log is open, however it is named.
+func TestUnfinishedFilesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	var left []string
+	for _, name := range []string{recordTemporary, snapshotName(at(1, 5000)) + ".tmp", "log/" + segmentName(2) + ".tmp", "index/" + runName(1, 1) + ".tmp"} {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, name)
+	}
+	e := open(t, Config{Dir: dir})
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range left {
+		if _, err := os.Stat(name); !os.IsNotExist(err) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
