@@ -36,7 +36,9 @@
 //     where nobody waits for it.
 //
 // An event that a host has sent and that no subscriber took counts as never sent: when its
-// subscriber leaves, or has fetched its one batch, the machine takes it back.
+// subscriber leaves, or has fetched its one batch, the machine takes it back. Until it is
+// taken it does not time out: a slow connection keeps it for as long as the connection's
+// own write timeout allows. After a wait, the time to ack begins with Take.
 //
 // Parked events are kept by their positions. One that is named by its id is looked up in the
 // log's own index of ids, links included, however many are parked.

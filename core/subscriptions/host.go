@@ -54,6 +54,7 @@ type due struct {
 	wake     time.Time
 	reported delivery.State
 	idle     time.Time // since when there is no subscriber; zero while there is one
+	untaken  time.Time // no event that waits for Take times out before; zero if none waits
 }
 
 // idleFor is how long a host stays without subscribers: whoever fetches now and then
@@ -154,13 +155,19 @@ func (h *host) advance(now time.Time) {
 	if len(h.waiting.list) > 0 {
 		h.machine.Flush()
 	}
+	t := &h.due
+	if !t.untaken.IsZero() && !t.untaken.After(now) {
+		h.holdUntaken(now)
+	}
 	out := h.machine.Advance(now)
+	if len(out.Sends) > 0 && t.untaken.IsZero() {
+		t.untaken = now.Add(h.ackTimeout())
+	}
 	for i := range out.Sends {
 		s := h.subs[out.Sends[i].Lease]
-		s.pending.add(out.Sends[i].Events)
+		s.pending.add(now, out.Sends[i].Events)
 		s.wake()
 	}
-	t := &h.due
 	if out.Changed || out.State != t.reported {
 		t.reported = out.State
 		for _, s := range h.subs {
@@ -192,6 +199,19 @@ func (h *host) advance(now time.Time) {
 	}
 	if h.replays.wanted {
 		wake(h.rest)
+	}
+}
+
+// holdUntaken keeps events from timing out that no subscriber has taken yet. mu is held.
+func (h *host) holdUntaken(now time.Time) {
+	h.due.untaken = time.Time{}
+	for _, s := range h.subs {
+		s.holdUntaken(now)
+		for i := range s.pending.runs {
+			if at := s.pending.runs[i].since.Add(h.ackTimeout()); h.due.untaken.IsZero() || at.Before(h.due.untaken) {
+				h.due.untaken = at
+			}
+		}
 	}
 }
 

@@ -168,9 +168,11 @@ func TestBackoffOutlivesOwners(t *testing.T) {
 		if err := n.Reset(t.Context(), "reset", core.From{}); err != nil {
 			t.Fatal(err)
 		}
-		if got := n.join("reset", unlimited).attempt(1); got != 1 {
+		anew := n.join("reset", unlimited)
+		if got := anew.attempt(1); got != 1 {
 			t.Errorf("attempt %d after the reset", got)
 		}
+		anew.ack(1)
 		if err := n.Delete(t.Context(), "deleted"); err != nil {
 			t.Fatal(err)
 		}

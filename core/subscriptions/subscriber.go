@@ -129,8 +129,9 @@ type pending struct{ runs []run }
 type run struct {
 	core.Batch
 	attempts []uint64
-	replay   bool // of parked events
-	shared   bool // the block is a part of what the machine sent
+	since    time.Time // when the time to ack of its first event began
+	replay   bool      // of parked events
+	shared   bool      // the block is a part of what the machine sent
 }
 
 // copyBelow is how long a run must be to be left as it is when the next event lies
@@ -142,13 +143,13 @@ const (
 
 // add copies nothing as long as each event lies behind the one before it, as those
 // of one read do.
-func (p *pending) add(events []delivery.Delivery) {
+func (p *pending) add(now time.Time, events []delivery.Delivery) {
 	for i := range events {
 		d := &events[i]
 		last := len(p.runs) - 1
 		if last < 0 || p.runs[last].replay != d.Replay || !p.runs[last].takes(d.Raw) {
 			p.runs = append(p.runs, run{
-				Batch: core.Batch{Block: d.Raw, First: d.Position}, replay: d.Replay, shared: true,
+				Batch: core.Batch{Block: d.Raw, First: d.Position}, since: now, replay: d.Replay, shared: true,
 				attempts: make([]uint64, 0, len(events)-i),
 			})
 			last++
@@ -190,7 +191,7 @@ func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
 	batch, rest := r.Cut(core.Limit{Events: max(limit.Events, 1), Bytes: max(limit.Bytes, 1)})
 	attempts := r.attempts[:batch.Count:batch.Count]
 	if rest.Count > 0 {
-		*r = run{Batch: rest, attempts: r.attempts[batch.Count:], replay: r.replay, shared: true}
+		*r = run{Batch: rest, attempts: r.attempts[batch.Count:], since: r.since, replay: r.replay, shared: true}
 		return batch, attempts
 	}
 	p.runs[0] = run{}
@@ -224,13 +225,39 @@ func (p *pending) takeAll(limit core.Limit) (all core.Batch, attempts []uint64) 
 func (s *subscriber) recall() {
 	var positions []uint64
 	for i := range s.pending.runs {
-		for place := range s.pending.runs[i].Places() {
-			positions = append(positions, place.Position)
-		}
+		positions = appendPositions(positions, s.pending.runs[i].Batch)
 	}
 	s.pending = pending{}
 	_ = s.host.machine.Recall(s.lease, positions) // where the machine is lost, the lease has ended
 }
+
+func appendPositions(positions []uint64, b core.Batch) []uint64 {
+	for place := range b.Places() {
+		positions = append(positions, place.Position)
+	}
+	return positions
+}
+
+// holdUntaken begins the time to ack anew for events whose time is over before they were
+// taken. host.mu is held.
+func (s *subscriber) holdUntaken(now time.Time) {
+	for i := range s.pending.runs {
+		if r := &s.pending.runs[i]; now.Sub(r.since) >= s.host.ackTimeout() {
+			s.extend(now, r.Batch)
+			r.since = now
+		}
+	}
+}
+
+// extend gives events the time to ack from now on. host.mu is held.
+func (s *subscriber) extend(now time.Time, b core.Batch) {
+	// Where the machine is lost, the lease has ended.
+	_ = s.host.machine.Extend(now, s.lease, appendPositions(nil, b), s.host.ackTimeout())
+}
+
+// waitPart is the part of the time to ack that events may wait for Take at its expense:
+// one in so many. After a longer wait the time begins with Take.
+const waitPart = 16
 
 // Take is Subscriber.Take.
 func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
@@ -243,12 +270,16 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	d = Delivery{State: s.reported, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
 	if len(s.pending.runs) > 0 {
 		d.Replay = s.pending.runs[0].replay
+		now, since := time.Now(), s.pending.runs[0].since
 		if s.detached {
 			d.Batch, d.Attempts = s.pending.takeAll(limit)
 			s.recall() // there is no second batch
-			h.advance(time.Now())
+			h.advance(now)
 		} else {
 			d.Batch, d.Attempts = s.pending.take(limit)
+		}
+		if now.Sub(since) > h.ackTimeout()/waitPart {
+			s.extend(now, d.Batch)
 		}
 	}
 	if len(s.pending.runs) > 0 {
