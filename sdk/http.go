@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -74,8 +76,9 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, to any)
 	return err
 }
 
-// do asks over HTTP. body and to are in JSON, nil for none; the answer's status is one of
-// success.
+// do makes a request over HTTP. body and to are JSON, nil for none; status is one of success.
+// If a request that changes something was sent and not answered, the error is
+// unknown_outcome.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body, to any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -98,12 +101,18 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	var sent atomic.Bool
+	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
 	answer, err := c.http.Do(r)
 	if err != nil {
+		lost := core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", c.address.http, err)
 		if ctx.Err() != nil {
-			return 0, core.AsError(ctx.Err())
+			lost = core.AsError(ctx.Err())
 		}
-		return 0, core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", c.address.http, err)
+		if sent.Load() && method != http.MethodGet {
+			lost = core.Errorf(core.CodeUnknownOutcome, "the request was not answered: %w", lost)
+		}
+		return 0, lost
 	}
 	defer answer.Body.Close()
 	return answer.StatusCode, c.take(answer, to)

@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -765,6 +770,44 @@ func TestManagement(t *testing.T) {
 	}
 	if _, err := all.Info(ctx, "b"); !errors.Is(err, core.CodeSubscriptionNotFound) {
 		t.Errorf("a deleted one: %v", err)
+	}
+}
+
+// TestManagementWithoutAnAnswer has a server that does not answer what it was asked to do.
+func TestManagementWithoutAnAnswer(t *testing.T) {
+	n := startNode(t)
+	behind, err := url.Parse("http://" + n.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := httputil.NewSingleHostReverseProxy(behind)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch _, verb := path.Split(r.URL.Path); verb {
+		case "silent":
+			<-r.Context().Done()
+		case "pause":
+			panic(http.ErrAbortHandler) // the connection ends
+		default:
+			through.ServeHTTP(w, r)
+		}
+	}))
+	defer front.Close()
+	c := dial(t, front.URL, sdk.Options{})
+	defer c.Close()
+	all := c.Subscriptions()
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := all.Delete(short, "silent"); !errors.Is(err, core.CodeUnknownOutcome) {
+		t.Errorf("a delete that timed out: %v", err)
+	}
+	if _, err := all.Info(short, "silent"); !errors.Is(err, core.CodeTimeout) {
+		t.Errorf("a question that timed out: %v", err)
+	}
+	if err := all.Delete(short, "later"); !errors.Is(err, core.CodeTimeout) {
+		t.Errorf("a delete that was not sent: %v", err)
+	}
+	if err := all.Pause(within(t), "any"); !errors.Is(err, core.CodeUnknownOutcome) {
+		t.Errorf("a pause whose connection was lost: %v", err)
 	}
 }
 

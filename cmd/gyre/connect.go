@@ -16,15 +16,15 @@ import (
 
 const (
 	defaultTimeout = 30 * time.Second
-	// serverEarly is how much earlier than here a deadline may end at the server,
-	// which is told what is left of it in whole milliseconds.
+	// serverEarly is how much earlier a deadline may end at the server, which gets the
+	// time that is left in whole milliseconds.
 	serverEarly = time.Millisecond
-	// completeTimeout is how long a person who has pressed Tab waits.
+	// completeTimeout bounds the wait after a Tab.
 	completeTimeout = 300 * time.Millisecond
 	completeNames   = 50
 )
 
-// talks gives cmd the flags of a command that talks to a node.
+// talks adds the flags of a command that talks to a node.
 func (a *app) talks(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&a.server, "server", "", "URL, host:port or :port of the node (env GYRE_SERVER, default http://"+runtime.DefaultListen+")")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
@@ -32,7 +32,7 @@ func (a *app) talks(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// serverURL is the node to talk to.
+// serverURL returns the address of the node.
 func (a *app) serverURL() string {
 	if a.server != "" {
 		return a.server
@@ -71,8 +71,8 @@ func (a *app) dialTo(ctx context.Context, url string) (*sdk.Client, error) {
 	return client, err
 }
 
-// tellState says on stderr when the connection is lost, since the client tries for
-// ever to get it back, and when it is there again.
+// tellState reports on stderr that the connection is lost, and that it is back: the client
+// reconnects without end.
 func (a *app) tellState() func(sdk.State) {
 	return func(s sdk.State) {
 		switch {
@@ -84,7 +84,7 @@ func (a *app) tellState() func(sdk.State) {
 	}
 }
 
-// completeStream makes the shell complete the name of a stream, the first argument.
+// completeStream has the shell complete the first argument, a stream's name.
 func (a *app) completeStream(cmd *cobra.Command) *cobra.Command {
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -93,7 +93,7 @@ func (a *app) completeStream(cmd *cobra.Command) *cobra.Command {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 		defer cancel()
 		var names []string
-		// Without a node there is nothing to offer, and nobody to tell.
+		// Without a node there are no names, and no place for an error.
 		_ = a.withClient(ctx, func(client *sdk.Client) error {
 			page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, Limit: completeNames})
 			for _, s := range page.Streams {
@@ -116,8 +116,13 @@ func (a *app) appendOnce(ctx context.Context, log core.Log, c core.Commit) (core
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	result, err := log.Append(ctx, c)
+	return result, a.late(ctx, err)
+}
+
+// late marks an unknown outcome whose reason is the end of the request's time.
+func (a *app) late(ctx context.Context, err error) error {
 	if by, _ := ctx.Deadline(); errors.Is(err, core.CodeUnknownOutcome) && time.Until(by) <= serverEarly && !a.lost.Load() {
-		err = &lateError{err}
+		return &lateError{err}
 	}
-	return result, err
+	return err
 }

@@ -36,7 +36,7 @@ var exitCodes = map[core.Class]int{
 	core.ClassInterrupted: exitInterrupted,
 }
 
-// usageError is a command line that makes no sense.
+// usageError is a command line that is not valid.
 type usageError struct {
 	detail string
 	try    string
@@ -55,7 +55,7 @@ func (e *usageError) because(detail string, args ...any) error {
 	return e
 }
 
-// advised is an error for which there is better advice than the catalogue's.
+// advised is an error with better advice than the catalogue's.
 type advised struct {
 	error
 	try string
@@ -63,8 +63,8 @@ type advised struct {
 
 func (e *advised) Unwrap() error { return e.error }
 
-// lateError is an error because a deadline ended. Whatever code tells what became of
-// the work, the exit code tells that.
+// lateError is an error whose reason is a deadline. Its code says what became of the work;
+// its exit code is that of a timeout.
 type lateError struct{ error }
 
 func (e *lateError) Unwrap() error { return e.error }
@@ -97,6 +97,10 @@ func failureOf(ctx context.Context, err error) failure {
 		e := wire.NewError(core.Errorf(core.CodeInvalidRequest, "%s", usage.detail))
 		e.Fix = usage.try
 		return failure{e, exitUsage, fmt.Sprintf("Error: %s\nTry: %s\n", e.Detail, e.Fix)}
+	case ctx.Err() != nil && errors.Is(err, core.CodeUnknownOutcome):
+		f := codedFailure(err)
+		f.exit = exitInterrupted
+		return f
 	case ctx.Err() != nil:
 		// Whatever the error says, its reason is the signal.
 		e := wire.NewError(core.Errorf(core.CodeCanceled, "interrupted"))
@@ -126,7 +130,7 @@ func codedFailure(err error) failure {
 	return failure{e, exit, fmt.Sprintf("Error: %s\nTry: %s\nMore: gyre explain %s\n", e.Detail, e.Fix, e.Code)}
 }
 
-// detailOf is what err says, without the code, which is told beside it.
+// detailOf returns the text of err without its code, which is printed beside it.
 func detailOf(err error, coded *core.Error) string {
 	switch e := err.(type) {
 	case *core.Error:

@@ -41,13 +41,13 @@ and followers get every event, in order.
 Exit codes: 0 ok · 1 other error · 2 usage · 3 not found · 4 conflict · 5 denied ·
 6 unavailable · 7 timeout · 8 not clean (verify, doctor) · 130 interrupted.
 
-An append whose outcome is not known, code unknown_outcome, exits with 7 if the time of
---timeout was over, and with 6 if the connection was lost or the node could not tell. It may
-have been written: repeat it with the same --id, and it is written once.
+An append with code unknown_outcome may have been written: repeat it with the same --id, and
+it is written once. It exits with 7 after --timeout, with 130 after an interrupt, and with 6
+if the connection was lost or the node does not know.
 
-stdout is data, everything else goes to stderr. -o json prints one JSON value, -o ndjson
-one object a line; with either, an error is one JSON object, the last line of stderr, with
-code, detail, fix and the other fields of the HTTP API's problems.`
+stdout is data, everything else goes to stderr. -o json prints one JSON value, -o ndjson one
+object a line. With either, an error is one JSON object, the last line of stderr, with the
+fields of the HTTP API's problems (code, detail, fix, …).`
 
 func newRoot(a *app) *cobra.Command {
 	root := group(&cobra.Command{

@@ -40,12 +40,11 @@ func (a *app) manage(ctx context.Context, f func(context.Context, sdk.Subscripti
 	return a.withClient(ctx, func(client *sdk.Client) error {
 		ctx, cancel := a.request(ctx)
 		defer cancel()
-		return f(ctx, client.Subscriptions())
+		return a.late(ctx, f(ctx, client.Subscriptions()))
 	})
 }
 
-// completeSubscription makes the shell complete the name of a subscription, the first
-// argument.
+// completeSubscription has the shell complete the first argument, a subscription's name.
 func (a *app) completeSubscription(cmd *cobra.Command) *cobra.Command {
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
