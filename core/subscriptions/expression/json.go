@@ -16,8 +16,14 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// maxJSONDepth bounds the nesting of JSON that is read or written.
-const maxJSONDepth = 512
+// checkDepth checks how many lists and objects are around each other in JSON that is read or
+// written.
+func checkDepth(depth int) error {
+	if depth > core.MaxJSONDepth {
+		return fmt.Errorf("it is nested deeper than %d", core.MaxJSONDepth)
+	}
+	return nil
+}
 
 // parse returns a JSON text as expressions see it. Numbers that are written as integers,
 // and fit one, are ints; others are doubles. Of fields with one name the last counts. What is
@@ -45,15 +51,13 @@ func (m *machine) parse(text []byte) (value, error) {
 	return v, nil
 }
 
+// parseValue parses a value that is in so many lists and objects.
 func (m *machine) parseValue(depth int) (value, error) {
-	if depth > maxJSONDepth {
-		return nil, fmt.Errorf("it is nested deeper than %d", maxJSONDepth)
-	}
 	switch m.reader.PeekKind() {
 	case '[':
-		return m.parseList(depth)
+		return m.parseList(depth + 1)
 	case '{':
-		return m.parseObject(depth)
+		return m.parseObject(depth + 1)
 	}
 	text, err := m.reader.ReadValue()
 	if err != nil {
@@ -120,11 +124,14 @@ func (m *machine) pop(to int) {
 
 // parseElements pushes the elements of a list, or the names and values of an object.
 func (m *machine) parseElements(depth int, end jsontext.Kind) error {
+	if err := checkDepth(depth); err != nil {
+		return err
+	}
 	if _, err := m.reader.ReadToken(); err != nil {
 		return err
 	}
 	for m.reader.PeekKind() != end {
-		v, err := m.parseValue(depth + 1)
+		v, err := m.parseValue(depth)
 		if err != nil {
 			return err
 		}
@@ -136,15 +143,13 @@ func (m *machine) parseElements(depth int, end jsontext.Kind) error {
 
 var errLarge = fmt.Errorf("it has more than %d bytes", core.MaxEventBytes)
 
-// appendJSON appends a value as JSON, the fields of objects in the order of their names.
+// appendJSON appends a value, which is in so many lists and objects, as JSON: the fields of
+// objects in the order of their names.
 func (m *machine) appendJSON(dst []byte, v value, depth int) ([]byte, error) {
 	if err := m.spend(1); err != nil {
 		return nil, err
 	}
-	switch {
-	case depth > maxJSONDepth:
-		return nil, fmt.Errorf("it is nested deeper than %d", maxJSONDepth)
-	case len(dst) > core.MaxEventBytes:
+	if len(dst) > core.MaxEventBytes {
 		return nil, errLarge
 	}
 	switch v := v.(type) {
@@ -163,9 +168,9 @@ func (m *machine) appendJSON(dst []byte, v value, depth int) ([]byte, error) {
 	case types.Timestamp:
 		return m.appendText(dst, v.UTC().Format(time.RFC3339Nano))
 	case *object:
-		return m.appendObject(dst, v, depth)
+		return m.appendObject(dst, v, depth+1)
 	case *list:
-		return m.appendList(dst, v, depth)
+		return m.appendList(dst, v, depth+1)
 	}
 	return nil, fmt.Errorf("a %s cannot be written as JSON", typeName(v))
 }
@@ -190,12 +195,15 @@ func (m *machine) appendText(dst []byte, s string) ([]byte, error) {
 }
 
 func (m *machine) appendList(dst []byte, l *list, depth int) (_ []byte, err error) {
+	if err := checkDepth(depth); err != nil {
+		return nil, err
+	}
 	dst = append(dst, '[')
 	for i, v := range l.items {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = m.appendJSON(dst, v, depth+1); err != nil {
+		if dst, err = m.appendJSON(dst, v, depth); err != nil {
 			return nil, err
 		}
 	}
@@ -203,6 +211,9 @@ func (m *machine) appendList(dst []byte, l *list, depth int) (_ []byte, err erro
 }
 
 func (m *machine) appendObject(dst []byte, o *object, depth int) (_ []byte, err error) {
+	if err := checkDepth(depth); err != nil {
+		return nil, err
+	}
 	if o.texts < len(o.entries) {
 		return nil, fmt.Errorf("a %s cannot be the name of a field", typeName(o.entries[o.texts].key))
 	}
@@ -215,7 +226,7 @@ func (m *machine) appendObject(dst []byte, o *object, depth int) (_ []byte, err 
 			return nil, err
 		}
 		dst = append(dst, ':')
-		if dst, err = m.appendJSON(dst, e.value, depth+1); err != nil {
+		if dst, err = m.appendJSON(dst, e.value, depth); err != nil {
 			return nil, err
 		}
 	}

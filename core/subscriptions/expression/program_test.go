@@ -149,6 +149,27 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// What is read and written is nested as deeply as events may be.
+func TestNesting(t *testing.T) {
+	p, err := compiler.Compile(subscriptions.Source{Map: `type == "wrap" ? [data] : data`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		typ     string
+		depth   int
+		isFault bool
+	}{
+		{"T", core.MaxJSONDepth, false}, {"T", core.MaxJSONDepth + 1, true}, {"wrap", core.MaxJSONDepth - 1, false}, {"wrap", core.MaxJSONDepth, true},
+	} {
+		e := event(strings.Repeat("[", c.depth) + strings.Repeat("]", c.depth))
+		e.Type = c.typ
+		if v, err := run(p, e); (err != nil) != c.isFault || err == nil && len(v.Data) < 2*c.depth {
+			t.Errorf("%s of %d lists: %d bytes, %v", c.typ, c.depth, len(v.Data), err)
+		}
+	}
+}
+
 // TestCostIsBounded: what would take hours, or all memory, is an error within a second
 // or two, whatever the event is.
 func TestCostIsBounded(t *testing.T) {
