@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"regexp/syntax"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -174,7 +176,7 @@ func TestRunEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	began := time.Now()
-	if verdicts, err := p.Run(ctx, b, nil); !errors.Is(err, core.CodeShuttingDown) && err == nil || len(verdicts) > 0 || time.Since(began) > time.Second {
+	if verdicts, err := p.Run(ctx, b, nil); !errors.Is(err, core.CodeCanceled) || len(verdicts) > 0 || time.Since(began) > time.Second {
 		t.Errorf("%d verdicts, %v, after %s", len(verdicts), err, time.Since(began))
 	}
 	// A run ends by itself, too: after what one event may cost, or once it has made enough.
@@ -188,6 +190,26 @@ func TestRunEndsWithContext(t *testing.T) {
 	if verdicts, err := mapping.Run(t.Context(), b, nil); err != nil || len(verdicts) == 0 || len(verdicts) > 4 {
 		t.Errorf("%d events mapped, %v", len(verdicts), err)
 	}
+}
+
+// A Program holds nothing of the events that it has judged.
+func TestProgramsLetGoOfEvents(t *testing.T) {
+	p, err := NewCompiler().Compile(subscriptions.Source{Filter: `data.l.exists(i, i == 1) && metadata.user == "u"`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged := func() weak.Pointer[byte] {
+		b := batchOf(t, heavy()[0], []byte(`{"l":[1]}`))
+		if verdicts, err := p.Run(t.Context(), b, nil); err != nil || len(verdicts) != 2 {
+			t.Errorf("%v, %v", verdicts, err)
+		}
+		return weak.Make(&b.Block[0])
+	}()
+	runtime.GC()
+	if judged.Value() != nil {
+		t.Error("it holds the events of its last run")
+	}
+	runtime.KeepAlive(p)
 }
 
 // The size that is counted for a pattern is at least that of its program.

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,9 @@ func (m *machine) begin(ctx context.Context, e *core.Event) {
 func (m *machine) end() {
 	m.ctx, m.event, m.data, m.metadata = nil, nil, nil, nil
 	clear(m.locals)
+	if m.reader != nil {
+		m.reader.Reset(new(bytes.Buffer)) // it refers to the text that it was given
+	}
 	if cap(m.stack) > 1<<12 {
 		m.stack = nil
 	}
