@@ -45,7 +45,7 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	join.Credit.Bytes = int64(memoryOf(w).Reserve(requests.PageBytes))
+	join.Credit.Bytes = int64(a.memory.Piece(requests.PageBytes)) // taken when there are events
 	began := time.Now()
 	ctx, stop := a.untilClose(ctx)
 	defer stop()
@@ -54,6 +54,9 @@ func (a *API) fetch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	d, err := firstDelivery(ctx, lease, join.Wait-time.Since(began))
+	if err == nil {
+		err = memoryOf(w).Settle(0, len(d.Block))
+	}
 	if err != nil || d.Count == 0 {
 		lease.Leave(true)
 	}

@@ -29,7 +29,7 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 	if err != nil {
 		return err
 	}
-	t := &tailer{api: a, w: w, log: a.config.Store.State().Timeline(), deliveries: make(chan told)}
+	t := &tailer{api: a, w: w, log: a.config.Store.State().Timeline(), deliveries: make(chan result)}
 	setEventStream(w.Header())
 	w.WriteHeader(http.StatusOK)
 
@@ -58,11 +58,11 @@ type tailer struct {
 	w          http.ResponseWriter
 	log        string
 	live       bool
-	deliveries chan told
+	deliveries chan result
 }
 
-// told is what the follower told.
-type told struct {
+// result is that of a follower's Next.
+type result struct {
 	core.Delivery
 	err error
 }
@@ -71,7 +71,7 @@ func (t *tailer) read(ctx context.Context, follower core.Follower) {
 	for {
 		d, err := follower.Next(ctx, core.Limit{Events: tailLimit.Events, Bytes: t.api.memory.Piece(tailLimit.Bytes)})
 		select {
-		case t.deliveries <- told{d, err}:
+		case t.deliveries <- result{d, err}:
 		case <-ctx.Done():
 			return
 		}
@@ -84,30 +84,36 @@ func (t *tailer) read(ctx context.Context, follower core.Follower) {
 func (t *tailer) write(ctx context.Context) error {
 	heartbeat := time.NewTicker(t.api.config.Limits.Heartbeat)
 	defer heartbeat.Stop()
-	text := []byte(eventStreamRetry)
-	held := 0 // memory of the delivery that is sent
-	for {
-		if err := t.send(text); err != nil {
-			return err
-		}
+	err := t.send([]byte(eventStreamRetry))
+	for err == nil {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-heartbeat.C:
-			text = append(text[:0], ":\n\n"...)
+			err = t.send([]byte(":\n\n"))
 		case d := <-t.deliveries:
+			heartbeat.Reset(t.api.config.Limits.Heartbeat)
+			memory := memoryOf(t.w)
 			if d.err == nil {
-				d.err = memoryOf(t.w).Settle(held, len(d.Block))
-				held = len(d.Block)
+				d.err = memory.Settle(0, len(d.Block))
 			}
 			if d.err != nil {
 				requests.LogInternal(t.api.config.Logger, d.err)
-				return t.send(appendEnd(text[:0], d.err))
+				return t.send(appendEnd(nil, d.err))
 			}
-			heartbeat.Reset(t.api.config.Limits.Heartbeat)
-			text = t.append(text[:0], &d.Delivery)
+			err = t.deliver(&d.Delivery)
+			memory.Give(len(d.Block))
 		}
 	}
+	return err
+}
+
+// deliver sends a delivery. An event stream that waits for the next one holds no memory.
+func (t *tailer) deliver(d *core.Delivery) error {
+	text := requests.NewBuffer()
+	defer text.Free()
+	text.B = t.append(text.B, d)
+	return t.send(text.B)
 }
 
 // send writes text, and flushes it.

@@ -1,13 +1,16 @@
 package wsapi_test
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -66,4 +69,44 @@ func TestMemoryIsRefused(t *testing.T) {
 	if a := n.do("GET", "/metrics", ""); !strings.Contains(string(a.body), "\ngyre_connection_memory_refused_total 7\n") {
 		t.Errorf("metrics: %s", a.body)
 	}
+}
+
+// TestWaitsHoldNoMemory: what waits for events takes nothing of the memory for
+// connections, whatever it was sent before.
+func TestWaitsHoldNoMemory(t *testing.T) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Memory: 1 << 20}})
+	large := fmt.Sprintf(`{"type":"A","data":%q}`, strings.Repeat("x", 200<<10))
+	n.do("POST", "/v1/streams/s/events", large).want(t, 201)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", n.http.URL+"/v1/events?from=start", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	res, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	tail := bufio.NewReader(res.Body)
+	untilLine := func(prefix string) {
+		for line := ""; !strings.HasPrefix(line, prefix); {
+			if line, err = tail.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	untilLine(`data: {"stream"`)
+	n.untilMetric("gyre_connection_memory_bytes", 0)
+
+	n.do("PUT", "/v1/subscriptions/f", `{"from":"end"}`).want(t, 201)
+	events := make(chan fetched, 1)
+	go func() { events <- n.fetch("f", `{"waitMs":20000}`) }()
+	n.until("f", "subscriber", func(i *subscriptions.Info) bool { return len(i.Subscribers) == 1 })
+	n.untilMetric("gyre_connection_memory_bytes", 0)
+	n.do("POST", "/v1/streams/s/events", large).want(t, 201)
+	if f := <-events; len(f.Events) != 1 {
+		t.Errorf("fetched %+v", f)
+	}
+	untilLine(`data: {"stream"`)
+	n.untilMetric("gyre_connection_memory_bytes", 0)
 }
