@@ -2,7 +2,6 @@ package wsapi
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -187,12 +186,4 @@ func eventLines(body []byte) ([]core.NewEvent, error) {
 		events = append(events, n)
 	}
 	return events, nil
-}
-
-// longContext is the context of something long: it ends with the request and
-// with the API.
-func (a *API) longContext(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(r.Context())
-	stop := context.AfterFunc(a.ctx, cancel)
-	return ctx, func() { stop(); cancel() }
 }

@@ -96,17 +96,6 @@ func (a *API) fetchRequest(name string, body *fetchBody) (subscriptions.JoinRequ
 	return r, nil
 }
 
-// untilClose is ctx that also ends when the API closes: nobody waits while the node shuts
-// down.
-func (a *API) untilClose(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(a.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-	}
-}
-
 // firstDelivery waits for events, but not longer than is asked for. None is no error.
 func firstDelivery(ctx context.Context, lease *subscriptions.Waiting, wait time.Duration) (subscriptions.Delivery, error) {
 	// What is there already has to be read from the log before it can be sent.

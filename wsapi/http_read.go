@@ -204,7 +204,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 	if left == 0 {
 		left = core.MaxNumber
 	}
-	ctx, cancel := a.longContext(r)
+	ctx, cancel := a.untilClose(r.Context())
 	defer cancel()
 	page, err := a.readLines(ctx, w, &request, left)
 	if err != nil {

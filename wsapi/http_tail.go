@@ -23,7 +23,7 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.longContext(r)
+	ctx, cancel := a.untilClose(r.Context())
 	defer cancel()
 	follower, err := a.config.Store.Follow(ctx, request)
 	if err != nil {

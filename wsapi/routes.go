@@ -93,27 +93,30 @@ func newMux(routes []Route) (*mux, error) {
 	return m, nil
 }
 
-// find is the route of r, and the pattern of its path for the metrics.
-func (m *mux) find(r *http.Request) (*Route, string, error) {
+// find is the routes of the path of r, and its pattern; nil if there is nothing.
+func (m *mux) find(r *http.Request) (at methods, pattern string) {
 	escaped := r.URL.EscapedPath()
-	notFound := core.Errorf(core.CodeNotFound, "there is nothing at %s", clip(r.URL.Path))
-	if clean := path.Clean(escaped); clean != escaped {
-		return nil, "", notFound
+	if path.Clean(escaped) != escaped {
+		return nil, ""
 	}
 	h, pattern := m.paths.Handler(r)
-	byMethod, ok := h.(methods)
+	at, ok := h.(methods)
 	if !ok {
-		return nil, "", notFound
+		return nil, ""
 	}
-	method := r.Method
-	if _, ok := byMethod[method]; !ok && method == http.MethodHead {
-		method = http.MethodGet
+	return at, pattern
+}
+
+// of is the route of r among those of its path.
+func (m methods) of(r *http.Request) (*Route, error) {
+	found := m[r.Method]
+	if found == nil && r.Method == http.MethodHead {
+		found = m[http.MethodGet]
 	}
-	found := byMethod[method]
 	if found == nil {
-		return nil, pattern, core.Errorf(core.CodeMethodNotAllowed, "%s takes %s, not %s", clip(r.URL.Path), byMethod.allow(), clip(r.Method))
+		return nil, core.Errorf(core.CodeMethodNotAllowed, "%s takes %s, not %s", clip(r.URL.Path), m.allow(), clip(r.Method))
 	}
-	return found, pattern, nil
+	return found, nil
 }
 
 // allow is the value of the Allow header.
@@ -145,21 +148,23 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
-	found, pattern, routeErr := a.mux.find(r)
+	at, pattern := a.mux.find(r)
 	ws := pattern == "/v1/ws"
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
 	if err := a.guard.admit(w.Header(), r, ws || !reading); err != nil {
 		return pattern, err
 	}
-	if r.Method == http.MethodOptions && pattern != "" {
-		return pattern, a.options(w, r)
+	switch {
+	case at == nil:
+		return pattern, core.Errorf(core.CodeNotFound, "there is nothing at %s", clip(r.URL.Path))
+	case r.Method == http.MethodOptions:
+		a.options(w, r, at)
+		return pattern, nil
 	}
-	if routeErr != nil {
-		if core.AsError(routeErr).Code == core.CodeMethodNotAllowed {
-			h, _ := a.mux.paths.Handler(r)
-			w.Header().Set("Allow", h.(methods).allow())
-		}
-		return pattern, routeErr
+	found, err := at.of(r)
+	if err != nil {
+		w.Header().Set("Allow", at.allow())
+		return pattern, err
 	}
 	if a.draining.Load() && !found.Drained {
 		return pattern, core.Errorf(core.CodeShuttingDown, "the node is shutting down")
@@ -177,9 +182,7 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 			return pattern, err
 		}
 	}
-	// The mux knows the wildcards' values only after it has matched for itself.
-	_, matched := a.mux.paths.Handler(r)
-	setPathValues(r, matched)
+	setPathValues(r, pattern)
 	return pattern, found.Handle(w, r)
 }
 
@@ -197,13 +200,11 @@ func setPathValues(r *http.Request, pattern string) {
 }
 
 // options responds with the methods that a path takes, and to a browser's preflight.
-func (a *API) options(w http.ResponseWriter, r *http.Request) error {
-	h, _ := a.mux.paths.Handler(r)
-	allow := h.(methods).allow()
+func (a *API) options(w http.ResponseWriter, r *http.Request, at methods) {
+	allow := at.allow()
 	w.Header().Set("Allow", allow)
 	a.guard.preflight(w.Header(), r, allow)
 	w.WriteHeader(http.StatusNoContent)
-	return nil
 }
 
 // timeout gives a request its deadline: Gyre-Timeout in milliseconds.
@@ -223,4 +224,12 @@ func (a *API) timeout(r *http.Request) (context.Context, context.CancelFunc, err
 	ctx, cancel := context.WithTimeout(r.Context(), d)
 	ctx, _ = core.WithClaim(ctx) // one for all Commits of the request
 	return ctx, cancel, nil
+}
+
+// untilClose is ctx that also ends when the API closes: nobody waits while the node shuts
+// down.
+func (a *API) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(a.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
 }
