@@ -143,7 +143,7 @@ func (s *session) greet(ctx context.Context, o *Options) error {
 	if err != nil {
 		return closeError(err)
 	}
-	_, m, err := wire.DecodeServer(text)
+	m, err := wire.DecodeServer(text)
 	switch m := m.(type) {
 	case *wire.Welcome:
 		s.welcome = *m
@@ -409,7 +409,7 @@ func (s *session) texts(c *Client, message []byte) error {
 	for len(message) > 0 {
 		text, rest, _ := bytes.Cut(message, []byte{'\n'})
 		message = rest
-		_, m, err := wire.DecodeServer(text)
+		m, err := wire.DecodeServer(text)
 		if err != nil {
 			return err
 		}

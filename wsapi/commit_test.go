@@ -36,7 +36,7 @@ func (p *peer) replies(count int) []reply {
 			list = append(list, p.repliesOf(message)...)
 			continue
 		}
-		head, m, err := wire.DecodeServer(message)
+		m, err := wire.DecodeServer(message)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -45,13 +45,13 @@ func (p *peer) replies(count int) []reply {
 			if len(m.Appends) == 0 {
 				m.Appends = []wire.Appended{{Version: m.Version, Position: m.Position, Count: m.Count}}
 			}
-			list = append(list, reply{id: head.ID, duplicate: m.Duplicate, position: m.Position, appends: m.Appends})
+			list = append(list, reply{id: m.ID, duplicate: m.Duplicate, position: m.Position, appends: m.Appends})
 		case *wire.Failure:
 			var failure struct{ Error map[string]any }
 			if err := json.Unmarshal(message, &failure); err != nil {
 				p.t.Fatal(err)
 			}
-			list = append(list, reply{id: head.ID, err: failure.Error})
+			list = append(list, reply{id: m.ID, err: failure.Error})
 		}
 	}
 	return list

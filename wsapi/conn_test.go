@@ -316,7 +316,7 @@ func (p *peer) events() (count, size int) {
 			}
 			return e.Batch.Count, len(e.Batch.Block)
 		}
-		_, m, err := wire.DecodeServer(message)
+		m, err := wire.DecodeServer(message)
 		if err != nil {
 			p.t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (c *rawClient) hear() (wire.Message, *wire.Frames, error) {
 		frames := wire.NewFrames(message, wire.Uncompressed, 0)
 		return nil, &frames, nil
 	}
-	_, m, err := wire.DecodeServer(message)
+	m, err := wire.DecodeServer(message)
 	switch m := m.(type) {
 	case *wire.Failure:
 		return nil, nil, fmt.Errorf("refused: %w", m.Error.Err())

@@ -48,53 +48,31 @@ var (
 // Known reports whether an op is one of this package, of either side.
 func Known(op string) bool { return clientMessages[op] != nil || serverMessages[op] != nil }
 
-// Head is what every message has, as far as it could be read.
+// Head is what every message of a client has, as far as it could be read.
 type Head struct {
-	Op string `json:"op"`
-	ID uint64 `json:"id"`
-	// Unknown is the path of a field of a client's message that is ignored, or "".
-	Unknown string `json:"-"`
+	Op string
+	ID uint64
+	// Unknown is the path of a field that is ignored, or "".
+	Unknown string
 }
 
 // DecodeClient decodes a message of a client. The Head is filled in as far as
 // possible, so that even an error can be answered to the request it is about. A message
 // whose op is none of this package is an *Other.
 func DecodeClient(text []byte) (Head, Message, error) {
-	h, m, err := decode(text, clientMessages, true)
-	if err == nil || core.AsError(err).Code != core.CodeUnknownOp {
-		return h, m, err
-	}
-	other := &Other{Text: text}
-	if err := json.Unmarshal(text, other); err != nil {
-		return h, nil, requestError(err)
-	}
-	return h, other, nil
-}
-
-// DecodeServer decodes a message of a server. An op that is not known is no
-// error: the Message is nil.
-func DecodeServer(text []byte) (Head, Message, error) {
-	h, m, err := decode(text, serverMessages, false)
-	if err != nil && core.AsError(err).Code == core.CodeUnknownOp {
-		return h, nil, nil
-	}
-	return h, m, err
-}
-
-func decode(text []byte, messages map[string]func() Message, strict bool) (Head, Message, error) {
-	h := peekHead(text)
+	h := peekHead(text, true)
 	if h.ID > core.MaxNumber {
 		return Head{}, nil, core.Errorf(core.CodeInvalidRequest, "id is at most 2^53-1")
 	}
 	if h.Op == "" {
 		return h, nil, notAMessage(text)
 	}
-	newMessage := messages[h.Op]
+	newMessage := clientMessages[h.Op]
 	if newMessage == nil {
-		return h, nil, core.Errorf(core.CodeUnknownOp, "op %q is not known", clip(h.Op))
+		newMessage = func() Message { return &Other{Text: text} }
 	}
 	m := newMessage()
-	err := json.Unmarshal(text, m, json.RejectUnknownMembers(strict))
+	err := json.Unmarshal(text, m, json.RejectUnknownMembers(clientMessages[h.Op] != nil))
 	if errors.Is(err, json.ErrUnknownName) {
 		var where *json.SemanticError
 		if errors.As(err, &where) {
@@ -109,6 +87,24 @@ func decode(text []byte, messages map[string]func() Message, strict bool) (Head,
 	return h, m, nil
 }
 
+// DecodeServer decodes a message of a server. An op that is not known is no
+// error: the Message is nil.
+func DecodeServer(text []byte) (Message, error) {
+	op := peekHead(text, false).Op
+	if op == "" {
+		return nil, notAMessage(text)
+	}
+	newMessage := serverMessages[op]
+	if newMessage == nil {
+		return nil, nil
+	}
+	m := newMessage()
+	if err := json.Unmarshal(text, m); err != nil {
+		return nil, requestError(err)
+	}
+	return m, nil
+}
+
 // notAMessage says why a text without an op is refused.
 func notAMessage(text []byte) error {
 	var v struct {
@@ -120,22 +116,22 @@ func notAMessage(text []byte) error {
 	return core.Errorf(core.CodeInvalidRequest, `a message is an object with an "op"`)
 }
 
-// peekHead reads op and id, wherever they stand. Clients put them first, so it
-// does not look far.
-func peekHead(text []byte) (h Head) {
+// peekHead reads op, and id if it is wanted, wherever they stand. They are mostly first,
+// and nothing behind them is looked at: a message with events is long, and has no id.
+func peekHead(text []byte, id bool) (h Head) {
 	dec := getDecoder(text)
 	defer putDecoder(dec)
 	if t, err := dec.ReadToken(); err != nil || t.Kind() != jsontext.KindBeginObject {
 		return h
 	}
-	for seen := 0; seen < 2 && dec.PeekKind() == jsontext.KindString; {
+	for op := true; (op || id) && dec.PeekKind() == jsontext.KindString; {
 		name, err := dec.ReadToken()
 		if err != nil {
 			return h
 		}
-		switch name.String() {
-		case "op":
-			seen++
+		switch name := name.String(); {
+		case name == "op":
+			op = false
 			if dec.PeekKind() != jsontext.KindString {
 				return h
 			}
@@ -144,8 +140,8 @@ func peekHead(text []byte) (h Head) {
 				return h
 			}
 			h.Op = t.String()
-		case "id":
-			seen++
+		case name == "id" && id:
+			id = false
 			v, err := dec.ReadValue()
 			if err != nil || json.Unmarshal(v, &h.ID) != nil {
 				h.ID = 0

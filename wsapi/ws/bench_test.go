@@ -34,7 +34,7 @@ func BenchmarkAnswer(b *testing.B) {
 		return nil
 	})
 	run("decode/json", func() error {
-		_, _, err := wire.DecodeServer(text)
+		_, err := wire.DecodeServer(text)
 		return err
 	})
 	run("decode/binary", func() error {
