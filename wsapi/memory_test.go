@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/requests"
@@ -109,4 +110,29 @@ func TestWaitsHoldNoMemory(t *testing.T) {
 	}
 	untilLine(`data: {"stream"`)
 	n.untilMetric("gyre_connection_memory_bytes", 0)
+}
+
+// TestCompressedFramesTakeMemory: a frame counts with what it has when it is not compressed
+// any more. One that does not fit is refused, and the connection goes on.
+func TestCompressedFramesTakeMemory(t *testing.T) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Memory: 1 << 20, IOTimeout: 100 * time.Millisecond}})
+	for _, codec := range codecs {
+		p := n.compressed(codec)
+		large := core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte(`"` + strings.Repeat("x", 700<<10) + `"`)})
+		small := core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte(`"` + strings.Repeat("x", 2<<10) + `"`)})
+		message := append(codedAppend(codec, 2, large, 1), codedAppend(codec, 3, append(large, large...), 2)...)
+		p.send(append(message, codedAppend(codec, 4, small, 1)...))
+		answers := map[uint64]any{}
+		for _, r := range p.replies(3) {
+			answers[r.id] = r.err["code"]
+		}
+		if got, want := fmt.Sprint(answers), "map[2:<nil> 3:overloaded 4:<nil>]"; got != want {
+			t.Errorf("%s: answered %s, want %s", codec, got, want)
+		}
+		p.send(codedAppend(codec, 5, large, 1))
+		if r := p.replies(1); r[0].err != nil {
+			t.Errorf("%s: %v", codec, r[0].err)
+		}
+		n.untilMetric("gyre_connection_memory_bytes", 0)
+	}
 }

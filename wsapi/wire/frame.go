@@ -142,6 +142,10 @@ type Frames struct {
 	agreed Codec
 	// Compressed blocks may have left bytes more in sum, of limit.
 	left, limit int
+
+	// Grow, if it is set, is called before so many bytes are taken for a block that was
+	// compressed. A block that it has an error for is passed over.
+	Grow func(n int) error
 }
 
 // NewFrames reads message, which is taken over. Blocks in it may be compressed with the
@@ -211,6 +215,11 @@ func (f *Frames) block(flags byte) (block []byte, sized bool, err error) {
 		return nil, true, e
 	}
 	f.left -= int(raw)
+	if f.Grow != nil {
+		if err := f.Grow(int(raw)); err != nil {
+			return nil, true, err
+		}
+	}
 	block, err = decompress(codec, compressed, int(raw))
 	return block, true, err
 }

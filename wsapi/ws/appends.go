@@ -29,6 +29,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
 	}
 	frames := wire.NewFrames(message, c.codec, c.server.config.Limits.Frame)
+	frames.Grow = c.takeMemory
 	for {
 		kind, ok := frames.Kind()
 		if !ok {

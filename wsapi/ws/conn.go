@@ -112,12 +112,17 @@ func (c *conn) read() error {
 	}
 }
 
-// grow takes memory for a message. Where there is none left, it waits for as long as a
-// write may be blocked.
-func (c *conn) grow(n int) error {
+// takeMemory takes memory for a message, until it is dispatched. Where there is none left,
+// it waits for as long as a write may be blocked.
+func (c *conn) takeMemory(n int) error {
 	ctx, cancel := context.WithTimeout(c.ctx, c.server.config.Limits.IOTimeout)
 	defer cancel()
-	if err := c.in.Wait(ctx, n); err != nil {
+	return c.in.Wait(ctx, n)
+}
+
+// grow takes memory for a message that is read. Without it the rest cannot be.
+func (c *conn) grow(n int) error {
+	if err := c.takeMemory(n); err != nil {
 		return closeWith(closeOverloaded, err)
 	}
 	return nil
