@@ -1,13 +1,17 @@
 package wsapi_test
 
 import (
+	"context"
 	"fmt"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -117,4 +121,42 @@ func (n *node) untilMetric(name string, value int) {
 		}
 	}
 	n.t.Fatalf("%s does not become %d", name, value)
+}
+
+// restored is a Store whose log has an earlier timeline, and whose reads do not come back.
+type restored struct{ *core.Store }
+
+func (s restored) State() core.State {
+	state := s.Store.State()
+	state.Timelines = []core.Timeline{{Name: "before"}, {Name: "after"}}
+	return state
+}
+
+func (restored) Read(ctx context.Context, _ core.ReadRequest) (core.Page, error) {
+	<-ctx.Done()
+	return core.Page{}, core.AsError(ctx.Err())
+}
+
+// TestPreconditionsHaveADeadline: an If-Match of an earlier timeline is looked up within
+// the request's deadline.
+func TestPreconditionsHaveADeadline(t *testing.T) {
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	defer store.Close()
+	api, err := wsapi.New(wsapi.Config{Store: restored{store}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, "POST", "http://localhost/v1/streams/s/events", strings.NewReader(`{"type":"A","data":1}`))
+	r.Header.Set("If-Match", `"before-1-1"`)
+	r.Header.Set("Gyre-Timeout", "10")
+	w := httptest.NewRecorder()
+	api.ServeHTTP(w, r)
+	if ctx.Err() != nil || w.Code != 504 || !strings.Contains(w.Body.String(), `"timeout"`) {
+		t.Errorf("%d %s, %v", w.Code, w.Body, ctx.Err())
+	}
+	if err := api.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

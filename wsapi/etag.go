@@ -1,7 +1,6 @@
 package wsapi
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -36,7 +35,7 @@ func tagOf(timeline string, version uint64, kind string) string {
 // of a tail that the log has lost, is log_changed. Any other that this server cannot have
 // sent, a weak one too, is wrong_expected_version: the stream is not in the state that it
 // names.
-func (a *API) expectedByTag(ctx context.Context, tag, stream string) (core.Expect, error) {
+func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, error) {
 	opaque, isTag := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
 	opaque, closed := strings.CutSuffix(opaque, `"`)
 	if !isTag || !closed || strings.Contains(opaque, `"`) {
@@ -56,7 +55,7 @@ func (a *API) expectedByTag(ctx context.Context, tag, stream string) (core.Expec
 		version, err := strconv.ParseUint(parts[2], 10, 64)
 		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version, kind) {
 			if parts[0] != state.Timeline() {
-				err = a.checkKept(ctx, tag, stream, version, end)
+				err = a.checkKept(r, tag, stream, version, end)
 			}
 			return core.Expect(version), err
 		}
@@ -69,7 +68,12 @@ func (a *API) expectedByTag(ctx context.Context, tag, stream string) (core.Expec
 // checkKept checks a tag of an earlier timeline, which ended at position end: a
 // version that the stream has not reached, or has reached only later, is one that
 // was lost with the tail. One that the stream has passed is left to the append.
-func (a *API) checkKept(ctx context.Context, tag, stream string, version, end uint64) error {
+func (a *API) checkKept(r *http.Request, tag, stream string, version, end uint64) error {
+	ctx, cancel, err := a.timeout(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	last, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
 	if err != nil && !errors.Is(err, core.CodeStreamNotFound) {
 		return err
@@ -111,7 +115,7 @@ func (a *API) expected(r *http.Request, stream string) (x core.Expect, precondit
 	case len(match) == 1 && match[0] == "*":
 		return core.StreamExists, true, nil
 	case len(match) == 1:
-		x, err = a.expectedByTag(r.Context(), match[0], stream)
+		x, err = a.expectedByTag(r, match[0], stream)
 		return x, true, err
 	}
 	return core.AnyVersion, false, nil
