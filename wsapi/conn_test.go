@@ -49,6 +49,45 @@ func newGated(t *testing.T, limits wsapi.Limits) (*node, *gated) {
 	return n, g
 }
 
+// hanging is an engine whose reads last as long as their context.
+type hanging struct {
+	core.Engine
+	begun chan struct{}
+}
+
+func (h hanging) Read(ctx context.Context, _ core.ReadRequest) (core.Page, error) {
+	h.begun <- struct{}{}
+	<-ctx.Done()
+	return core.Page{}, core.AsError(ctx.Err())
+}
+
+// TestWSCloseDoesNotWaitForTheLost: a connection that is lost while the server shuts down
+// leaves nothing to wait for, though reads of it were waiting for others.
+func TestWSCloseDoesNotWaitForTheLost(t *testing.T) {
+	engine := hanging{memory.New(), make(chan struct{}, 10)}
+	n := newNode(t, wsapi.Config{Store: core.NewStore(engine, core.StoreConfig{}), Limits: wsapi.Limits{Reads: 1}})
+	p := n.greeted()
+	for id := range 8 {
+		p.say(fmt.Sprintf(`{"op":"read","id":%d,"stream":"s"}`, id+2))
+	}
+	p.say(`{"op":"ping","n":9}`)
+	if m := p.hear(); m["op"] != "pong" {
+		t.Fatalf("heard %v", m)
+	}
+	<-engine.begun
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	closed := make(chan error, 1)
+	go func() { closed <- n.api.Close(ctx) }()
+	if m := p.hear(); m["op"] != "goaway" {
+		t.Errorf("heard %v", m)
+	}
+	_ = p.Close()
+	if err := <-closed; err != nil || ctx.Err() != nil {
+		t.Errorf("the server closed with %v, %v", err, ctx.Err())
+	}
+}
+
 func TestWSRequestsInFlight(t *testing.T) {
 	n, g := newGated(t, wsapi.Limits{Inflight: 2})
 	p := n.greeted()

@@ -51,12 +51,10 @@ func (c *conn) do(op *Op, m *wire.Other) {
 		return
 	}
 	c.running.Go(func() {
-		select {
-		case c.reads <- struct{}{}:
-			defer func() { <-c.reads }()
-		case <-call.Done():
-			return // whoever ended it has answered
+		if !c.takeRead(call) {
+			return
 		}
+		defer c.giveRead()
 		result, err := op.Do(call, text)
 		var reply []byte
 		if err == nil {

@@ -53,13 +53,28 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	return r, nil
 }
 
-func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Context, core.ReadRequest) (core.Page, error)) {
+// takeRead waits for a place among the reads that run, for a read or an op of an extension.
+// If there is none before the call ends, somebody has answered it, or the connection is
+// over.
+func (c *conn) takeRead(call *call) bool {
 	select {
 	case c.reads <- struct{}{}:
-		defer func() { <-c.reads }()
+		return true
 	case <-call.Done():
-		return // whoever ended it has answered
+		if c.calls.finish(call) {
+			c.calls.settle()
+		}
+		return false
 	}
+}
+
+func (c *conn) giveRead() { <-c.reads }
+
+func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Context, core.ReadRequest) (core.Page, error)) {
+	if !c.takeRead(call) {
+		return
+	}
+	defer c.giveRead()
 	reserved := c.out.reserve(r.Limit.Bytes)
 	r.Limit.Bytes = reserved
 	page, err := read(call, r)
