@@ -319,29 +319,42 @@ func (s *recordStore) list(r core.RecordsRequest) ([]core.Record, error) {
 	return out, nil
 }
 
-// inMemory are the changes that r asks for, by key.
+// inMemory are the changes that r asks for, by key: all of them up to the key where they
+// leave as many records as r wants. It holds the lock for no longer than that takes.
 func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := make(map[string]recordChange)
-	for _, t := range []*changeTree{s.flushing, s.fresh} {
+	for _, t := range []*changeTree{s.fresh, s.flushing} { // the newer first
 		for _, key := range r.Keys {
 			if c, ok := t.Get(recordChange{table: r.Table, key: key}); ok && asked(r, key) {
-				found[key] = c
+				addOlder(found, c)
 			}
 		}
 		if r.Keys != nil {
 			continue
 		}
+		records := 0
 		t.Ascend(recordChange{table: r.Table, key: leastKey(r)}, func(c recordChange) bool {
 			if c.table != r.Table || !asked(r, c.key) {
 				return false
 			}
-			found[c.key] = c
-			return true
+			if addOlder(found, c).revision > 0 {
+				records++
+			}
+			return records < r.Limit
 		})
 	}
 	return found
+}
+
+// addOlder adds c, unless there is a newer change of its key. It returns the newer one.
+func addOlder(found map[string]recordChange, c recordChange) recordChange {
+	if newer, ok := found[c.key]; ok {
+		return newer
+	}
+	found[c.key] = c
+	return c
 }
 
 // leastKey is the least one that r may ask for.

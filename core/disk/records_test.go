@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -259,4 +260,67 @@ func TestUnfinishedFilesAreRemoved(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestPagesOfRecords reads pages of records whose changes are in the database, on their way
+// there and in memory. A page takes no more of them out of memory than it needs.
+func TestPagesOfRecords(t *testing.T) {
+	e := open(t, Config{})
+	defer e.Close()
+	const keys = 2000
+	s, want := e.records, map[string]string{}
+	change := func(value string) {
+		var c core.Commit
+		for k := range keys {
+			op := core.RecordOp{Table: "t", Key: fmt.Sprintf("%04d", k), Expect: core.AnyVersion}
+			switch rand.IntN(4) {
+			case 0:
+				op.Action = core.DeleteRecord
+				delete(want, op.Key)
+			case 1:
+				op.Value, want[op.Key] = []byte(value), value
+			default:
+				continue
+			}
+			c.Records = append(c.Records, op)
+		}
+		commitOne(t, e, c)
+	}
+	change("flushed")
+	if err := s.flush(); err != nil {
+		t.Fatal(err)
+	}
+	change("flushing")
+	s.mu.Lock()
+	s.flushing, s.fresh = s.fresh, newChangeTree()
+	s.mu.Unlock()
+	change("fresh")
+	for _, limit := range []int{1, 7, keys} {
+		got := map[string]string{}
+		for after := ""; ; {
+			r := core.RecordsRequest{Table: "t", After: after, Limit: limit}
+			page, err := s.list(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.inMemory(r)); limit < keys && n > 100*limit {
+				t.Fatalf("%d changes are looked at for %d records", n, limit)
+			}
+			for _, record := range page {
+				if record.Key <= after {
+					t.Fatalf("%s comes after %s", record.Key, after)
+				}
+				after, got[record.Key] = record.Key, string(record.Value)
+			}
+			if len(page) < limit {
+				break
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("pages of %d: %d records, want %d", limit, len(got), len(want))
+		}
+	}
+	s.mu.Lock()
+	s.takeBack()
+	s.mu.Unlock()
 }
