@@ -124,7 +124,9 @@ for (const [mode, o] of Object.entries(modes)) {
     };
     assert.deepEqual(await versions({}), [1, 2, 3, 4]);
     assert.deepEqual(await versions({ from: 2 }), [2, 3, 4]);
-    assert.deepEqual(await versions({ backward: true }), [4, 3, 2, 1]);
+    for (const pageSize of [1, 2, 3, 4, 5]) assert.deepEqual(await versions({ backward: true, pageSize }), [4, 3, 2, 1]);
+    const last = await c.read("order/ü", { backward: true, limit: 4 });
+    assert.deepEqual([last.events.length, last.next, last.end], [4, undefined, true]);
 
     const f = c.follow("$all", { from: { after: { position: 1 } }, filter: { types: ["A", "Null"] } });
     const live = take(f, 3);
