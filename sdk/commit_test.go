@@ -34,7 +34,7 @@ func TestCommitFramesAreSentAgain(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		hear := func() (f wire.CommitFrame) {
+		receive := func() (f wire.CommitFrame) {
 			_, message, err := c.ReadMessage()
 			if err != nil || message[0] != wire.FrameCommit {
 				t.Errorf("%x, %v", message, err)
@@ -52,14 +52,14 @@ func TestCommitFramesAreSentAgain(t *testing.T) {
 		}
 		say(websocket.TextMessage, wire.Encode(nil, &wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}}))
 		n := connections.Add(1)
-		f := hear()
+		f := receive()
 		switch n {
 		case 1:
 			say(websocket.TextMessage, wire.Encode(nil, &wire.Goaway{Reason: "shutdown", ReconnectInMs: 1}))
 			say(websocket.TextMessage, wire.Encode(nil, &wire.Failure{ID: f.ID, Error: wire.NewError(core.Errorf(core.CodeShuttingDown, "the node goes"))}))
 		case 3:
 			say(websocket.BinaryMessage, wire.AppendCommitted(nil, f.ID, &core.Result{Appends: []core.Appended{at, at}, Duplicate: true}))
-			say(websocket.BinaryMessage, wire.AppendCommitted(nil, hear().ID, &core.Result{Appends: []core.Appended{at}}))
+			say(websocket.BinaryMessage, wire.AppendCommitted(nil, receive().ID, &core.Result{Appends: []core.Appended{at}}))
 			_, _, _ = c.ReadMessage() // until the client has gone
 		}
 	}))

@@ -25,9 +25,9 @@ const (
 	maxJoined = 256 << 10
 	// maxMessage bounds what a server may send at once.
 	maxMessage = 16 << 20
-	// hearEvery is the part of the time of silence within which a second message
+	// heardEvery is the part of the time of silence within which a second message
 	// changes nothing: a deadline is not moved for every message.
-	hearEvery = 20
+	heardEvery = 20
 	// keptBytes is the largest buffer kept for the next message.
 	keptBytes = 512 << 10
 	// socketBuffer is how much the writer gives to the system at once.
@@ -308,7 +308,7 @@ func (s *session) read(c *Client) error {
 	var buf []byte
 	var heard time.Time // when the deadline was last moved
 	for {
-		if now := time.Now(); now.Sub(heard) > silence/hearEvery {
+		if now := time.Now(); now.Sub(heard) > silence/heardEvery {
 			heard = now
 			if err := s.conn.SetReadDeadline(now.Add(silence)); err != nil {
 				return closeError(err)

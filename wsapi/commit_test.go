@@ -169,8 +169,8 @@ func TestWSCommitFrames(t *testing.T) {
 		if !reflect.DeepEqual(text, frame) || text.id != id {
 			t.Errorf("%s: answered\n%+v in JSON,\n%+v to a frame", c.name, text, frame)
 		}
-		element, told := frame.err["element"].(float64)
-		if code, _ := frame.err["code"].(string); code != c.code || code != "" && (told != (c.element >= 0) || told && int(element) != c.element) {
+		element, given := frame.err["element"].(float64)
+		if code, _ := frame.err["code"].(string); code != c.code || code != "" && (given != (c.element >= 0) || given && int(element) != c.element) {
 			t.Errorf("%s: %v, want %s of element %d", c.name, frame.err, c.code, c.element)
 		}
 	}

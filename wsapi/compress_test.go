@@ -22,7 +22,7 @@ func (n *node) compressed(codec wire.Codec) *peer {
 	n.t.Helper()
 	p := n.connect(wire.Bin)
 	p.say(fmt.Sprintf(`{"op":"hello","id":1,"accept":{"compress":[%q]}}`, codec))
-	if w := p.hear(); w["compress"] != codec.String() {
+	if w := p.receive(); w["compress"] != codec.String() {
 		n.t.Fatalf("%v was agreed on instead of %s", w["compress"], codec)
 	}
 	return p
@@ -44,7 +44,7 @@ func TestWSCompressionIsAgreed(t *testing.T) {
 	} {
 		p := n.connect(c.protocol)
 		p.say(c.hello)
-		if w := p.hear(); w["op"] != "welcome" || w["compress"] != c.want {
+		if w := p.receive(); w["op"] != "welcome" || w["compress"] != c.want {
 			t.Errorf("%s: %s: compress is %v, want %v", c.protocol, c.hello, w["compress"], c.want)
 		}
 	}

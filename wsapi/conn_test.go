@@ -71,7 +71,7 @@ func TestWSCloseDoesNotWaitForTheLost(t *testing.T) {
 		p.say(fmt.Sprintf(`{"op":"read","id":%d,"stream":"s"}`, id+2))
 	}
 	p.say(`{"op":"ping","n":9}`)
-	if m := p.hear(); m["op"] != "pong" {
+	if m := p.receive(); m["op"] != "pong" {
 		t.Fatalf("heard %v", m)
 	}
 	<-engine.begun
@@ -79,7 +79,7 @@ func TestWSCloseDoesNotWaitForTheLost(t *testing.T) {
 	defer cancel()
 	closed := make(chan error, 1)
 	go func() { closed <- n.api.Close(ctx) }()
-	if m := p.hear(); m["op"] != "goaway" {
+	if m := p.receive(); m["op"] != "goaway" {
 		t.Errorf("heard %v", m)
 	}
 	_ = p.Close()
@@ -103,7 +103,7 @@ func TestWSRequestsInFlight(t *testing.T) {
 	p.say(`{"op":"cancel","id":3}`)
 	p.refused("canceled", 3, "canceled")
 	g.release()
-	if m := p.hear(); m["op"] != "ok" || m["id"] != 2.0 {
+	if m := p.receive(); m["op"] != "ok" || m["id"] != 2.0 {
 		t.Errorf("answered %v", m)
 	}
 }
@@ -113,18 +113,18 @@ func TestWSCloseDrains(t *testing.T) {
 	p := n.greeted()
 	p.say(`{"op":"append","id":2,"stream":"s","events":[{"type":"A","data":1}]}`)
 	p.say(`{"op":"ping","n":9}`)
-	if m := p.hear(); m["op"] != "pong" || m["n"] != 9.0 {
+	if m := p.receive(); m["op"] != "pong" || m["n"] != 9.0 {
 		t.Errorf("ping was answered %v", m)
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- n.api.Close(t.Context()) }()
-	if m := p.hear(); m["op"] != "goaway" || m["reason"] != "shutdown" || m["reconnectInMs"].(float64) < 1 {
+	if m := p.receive(); m["op"] != "goaway" || m["reason"] != "shutdown" || m["reconnectInMs"].(float64) < 1 {
 		t.Errorf("heard %v", m)
 	}
 	p.say(`{"op":"read","id":3,"stream":"s"}`)
 	p.refused("while draining", 3, "shutting_down")
 	g.release()
-	if m := p.hear(); m["op"] != "ok" || m["id"] != 2.0 {
+	if m := p.receive(); m["op"] != "ok" || m["id"] != 2.0 {
 		t.Errorf("answered %v", m)
 	}
 	p.closed("drained", 4000)
@@ -153,7 +153,7 @@ func TestWSCloseDoesNotWaitForever(t *testing.T) {
 	n, g := newGated(t, wsapi.Limits{})
 	p := n.greeted()
 	p.say(`{"op":"append","id":2,"stream":"s","events":[{"type":"A","data":1}]}` + "\n" + `{"op":"ping","n":9}`)
-	p.hear()
+	p.receive()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_ = n.api.Close(ctx) // nil or the context's: both have closed
@@ -239,7 +239,7 @@ func TestWSSlowWriterIsCutOff(t *testing.T) {
 	p := n.greeted()
 	p.say(`{"op":"subscribe","id":2,"sub":1,"stream":"other","credit":{"events":1000}}`)
 	for events := 0; events < 64; {
-		if m := p.hear(); m["op"] == "events" {
+		if m := p.receive(); m["op"] == "events" {
 			events += len(m["events"].([]any))
 		}
 	}
@@ -269,11 +269,11 @@ func TestWSCreditInEvents(t *testing.T) {
 	n.fill("s", 10, 10)
 	p := n.greeted()
 	p.say(`{"op":"subscribe","id":2,"sub":1,"stream":"s","credit":{"events":3},"maxBatch":2}`)
-	p.hear()
+	p.receive()
 	expect := func(versions ...int) {
 		t.Helper()
 		for len(versions) > 0 {
-			m := p.hear()
+			m := p.receive()
 			if m["op"] == "status" {
 				continue
 			}
@@ -291,7 +291,7 @@ func TestWSCreditInEvents(t *testing.T) {
 	silence := func() {
 		t.Helper()
 		p.say(`{"op":"ping","n":1}`)
-		if m := p.hear(); m["op"] != "pong" {
+		if m := p.receive(); m["op"] != "pong" {
 			t.Fatalf("heard %v without credit", m)
 		}
 	}
@@ -305,7 +305,7 @@ func TestWSCreditInEvents(t *testing.T) {
 	p.say(`{"op":"credit","sub":1,"events":100,"bytes":0}`)
 	expect(6, 7, 8, 9, 10)
 	p.say(`{"op":"unsubscribe","id":9,"sub":1}`)
-	for m := p.hear(); m["op"] != "ok"; m = p.hear() {
+	for m := p.receive(); m["op"] != "ok"; m = p.receive() {
 		if m["op"] != "status" {
 			t.Errorf("heard %v", m)
 		}
@@ -320,7 +320,7 @@ func TestWSCreditInBytes(t *testing.T) {
 	for _, protocol := range []string{wire.JSON, wire.Bin} {
 		p := n.greeted(protocol)
 		p.say(`{"op":"subscribe","id":2,"sub":1,"stream":"s","credit":{"events":10,"bytes":100}}`)
-		p.hear()
+		p.receive()
 		// The first passes, though it is larger: nothing may be stuck for good. The
 		// second does not, until the debt is paid.
 		first, size := p.events()
@@ -329,7 +329,7 @@ func TestWSCreditInBytes(t *testing.T) {
 		}
 		p.say(fmt.Sprintf(`{"op":"credit","sub":1,"events":0,"bytes":%d}`, size-100))
 		p.say(`{"op":"ping","n":1}`)
-		if m := p.hear(); m["op"] != "pong" {
+		if m := p.receive(); m["op"] != "pong" {
 			t.Fatalf("%s: heard %v without credit", protocol, m)
 		}
 		p.say(`{"op":"credit","sub":1,"events":0,"bytes":1}`)
@@ -372,7 +372,7 @@ func TestWSStalledFollowDisturbsNobody(t *testing.T) {
 		`{"op":"subscribe","id":3,"sub":2,"stream":"$all","credit":{"events":100000}}`)
 	n.fill("s", 200, 1000)
 	for seen := 0; seen < 200; {
-		m := p.hear()
+		m := p.receive()
 		if m["op"] != "events" {
 			continue
 		}
@@ -383,7 +383,7 @@ func TestWSStalledFollowDisturbsNobody(t *testing.T) {
 	}
 	p.say(`{"op":"credit","sub":1,"events":1,"bytes":0}`)
 	for {
-		m := p.hear()
+		m := p.receive()
 		if m["op"] != "events" {
 			continue
 		}
@@ -403,7 +403,7 @@ func TestWSManyMessagesInOne(t *testing.T) {
 		p.refused("{}", 0, "invalid_request")
 	}
 	p.say(`{"op":"ping","n":1}`)
-	if m := p.hear(); m["op"] != "pong" {
+	if m := p.receive(); m["op"] != "pong" {
 		t.Errorf("heard %v", m)
 	}
 }
@@ -412,7 +412,7 @@ func TestWSBatchesText(t *testing.T) {
 	n := newNode(t, wsapi.Config{})
 	p := n.connect()
 	p.say(`{"op":"hello","id":1,"accept":{"batch":true}}`)
-	if w := p.hear(); w["batch"] != true {
+	if w := p.receive(); w["batch"] != true {
 		t.Fatalf("welcome %v", w)
 	}
 	var messages []string

@@ -22,7 +22,7 @@ func deadlines(n *node) map[string]func(event string) any {
 	text, binary := n.greeted(wire.JSON), n.greeted(wire.Bin)
 	id := 10
 	code := func(p *peer) any {
-		e, _ := p.hear()["error"].(map[string]any)
+		e, _ := p.receive()["error"].(map[string]any)
 		return e["code"]
 	}
 	return map[string]func(string) any{
@@ -77,7 +77,7 @@ func TestDeadlinesAreTrue(t *testing.T) {
 			p.refused("cancel", 3, "canceled")
 			p.say(`{"op":"append","id":4,"stream":"s","events":[{"type":"Orphaned","data":1}]}
 {"op":"ping","n":1}`)
-			p.hear()
+			p.receive()
 			_ = p.Close()
 			n.untilMetric("gyre_ws_connections", 2)
 

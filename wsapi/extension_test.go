@@ -97,7 +97,7 @@ func extended(t *testing.T, p *peer) {
 	ask := func(text, want string) {
 		t.Helper()
 		p.say(text)
-		answer, err := json.Marshal(p.hear())
+		answer, err := json.Marshal(p.receive())
 		if err != nil || !strings.HasPrefix(string(answer), want) {
 			t.Errorf("%s is answered %s, %v, want %s", text, answer, err, want)
 		}
@@ -116,22 +116,22 @@ func extended(t *testing.T, p *peer) {
 	p.refused("no end", 6, "invalid_request")
 	ask(`{"op":"count","id":7,"sub":1,"to":3,"credit":{"events":2}}`, `{"id":7,"op":"ok","sub":1}`)
 	for n := range 2 {
-		if m := p.hear(); m["op"] != "count" || m["n"] != float64(n+1) {
+		if m := p.receive(); m["op"] != "count" || m["n"] != float64(n+1) {
 			t.Errorf("message %d: %v", n+1, m)
 		}
 	}
 	p.say(`{"op":"count","id":8,"sub":1,"to":9}`)
 	p.refused("the number is in use", 8, "duplicate_sub")
 	ask(`{"op":"credit","sub":1,"events":5}`, `{"n":3,"op":"count","sub":1}`)
-	if m := p.hear(); m["op"] != "end" || m["error"].(map[string]any)["code"] != "not_found" {
+	if m := p.receive(); m["op"] != "end" || m["error"].(map[string]any)["code"] != "not_found" {
 		t.Errorf("the end is %v", m)
 	}
 	ask(`{"op":"count","id":9,"sub":1,"to":1}`, `{"id":9,"op":"ok","sub":1}`)
-	if m := p.hear(); m["n"] != 1.0 {
+	if m := p.receive(); m["n"] != 1.0 {
 		t.Errorf("message 1: %v", m)
 	}
 	p.say(`{"op":"unsubscribe","id":10,"sub":1}`)
-	if m := p.hear(); m["op"] != "ok" || m["id"] != 10.0 {
+	if m := p.receive(); m["op"] != "ok" || m["id"] != 10.0 {
 		t.Errorf("unsubscribe is answered %v", m)
 	}
 }

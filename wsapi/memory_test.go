@@ -52,10 +52,10 @@ func TestMemoryIsRefused(t *testing.T) {
 		p.say(`{"op":"read","id":2,"stream":"large"}`)
 		p.refused("read", 2, "overloaded")
 		p.say(`{"op":"subscribe","id":3,"sub":1,"stream":"large"}`)
-		if m := p.hear(); m["op"] != "ok" {
+		if m := p.receive(); m["op"] != "ok" {
 			t.Errorf("subscribe: %v", m)
 		}
-		m := p.hear()
+		m := p.receive()
 		if e, _ := m["error"].(map[string]any); m["op"] != "end" || e["code"] != "overloaded" || m["retryable"] != true {
 			t.Errorf("follow: %v", m)
 		}

@@ -55,7 +55,7 @@ func (n *node) listen(protocol, name, fields string) *listener {
 		fields += `,"options":{},"anyOptions":true`
 	}
 	l.say(fmt.Sprintf(`{"op":"subscribe","id":2,"sub":1,"subscription":%q%s}`, name, fields))
-	if ok := l.hear(); ok["op"] != "ok" || ok["id"] != 2.0 || ok["sub"] != 1.0 {
+	if ok := l.receive(); ok["op"] != "ok" || ok["id"] != 2.0 || ok["sub"] != 1.0 {
 		n.t.Fatalf("subscribe was answered %v", ok)
 	}
 	return l
@@ -302,7 +302,7 @@ func TestNamedAcksTogether(t *testing.T) {
 	}
 	l.send(message)
 	for _, want := range []string{"lease_lost", "invalid_request", "ok", "unexpected_ack"} {
-		m := l.hear()
+		m := l.receive()
 		got, _ := m["op"].(string)
 		if e, is := m["error"].(map[string]any); is {
 			got, _ = e["code"].(string)
@@ -484,7 +484,7 @@ func TestNamedBesideFollows(t *testing.T) {
 	p.say(`{"op":"subscribe","id":4,"sub":3,"stream":"$all"}`)
 	events, oks := map[float64]int{}, 0
 	for events[1] < 3 || events[2] < 3 || events[3] < 3 {
-		m := p.hear()
+		m := p.receive()
 		if m["op"] == "ok" {
 			oks++
 		}
@@ -641,7 +641,7 @@ func TestNamedBuffer(t *testing.T) {
 		n.feed(5, 1)
 		p := n.greeted(protocol)
 		p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"s","options":{"concurrencyLimit":2},"bufferSize":2,"bufferSise":{"a":[1]},"` + strings.Repeat("é", 40) + `":1}`)
-		ok := p.hear()
+		ok := p.receive()
 		if got, want := fmt.Sprint(ok["warnings"]), "[/bufferSise is not a field that is known; it was ignored]"; got != want {
 			t.Errorf("warnings are %s, want %s", got, want)
 		}
@@ -681,7 +681,7 @@ func TestComingBackNeverCreates(t *testing.T) {
 		p.say(`{"op":"subscribe","id":3,"sub":1,"subscription":"w","anyOptions":true}`)
 		p.refused("subscribe", 3, "invalid_request")
 		p.say(`{"op":"subscribe","id":4,"sub":1,"subscription":"w","options":{"stream":"mine"}}`)
-		incarnation, _ := p.hear()["incarnation"].(string)
+		incarnation, _ := p.receive()["incarnation"].(string)
 		if incarnation == "" {
 			t.Fatal("no incarnation")
 		}

@@ -48,7 +48,7 @@ func (n *node) greeted(protocols ...string) *peer {
 	n.t.Helper()
 	p := n.connect(protocols...)
 	p.say(`{"op":"hello","id":1}`)
-	if w := p.hear(); w["op"] != "welcome" || w["id"] != 1.0 || w["log"] != n.store.State().Log {
+	if w := p.receive(); w["op"] != "welcome" || w["id"] != 1.0 || w["log"] != n.store.State().Log {
 		n.t.Fatalf("hello was answered %v", w)
 	}
 	return p
@@ -68,8 +68,8 @@ func (p *peer) send(frame []byte) {
 	}
 }
 
-// hear is the next text message, other than pings.
-func (p *peer) hear() map[string]any {
+// receive returns the next text message that is not a ping.
+func (p *peer) receive() map[string]any {
 	p.t.Helper()
 	for {
 		kind, text, err := p.ReadMessage()
@@ -92,7 +92,7 @@ func (p *peer) hear() map[string]any {
 // refused checks that the next message is an error.
 func (p *peer) refused(what string, id float64, code string) {
 	p.t.Helper()
-	m := p.hear()
+	m := p.receive()
 	e, _ := m["error"].(map[string]any)
 	gotID, _ := m["id"].(float64)
 	if m["op"] != "error" || !isCode(e["code"], code) || gotID != id {
@@ -123,7 +123,7 @@ func (p *peer) closed(what string, code int) {
 func TestWSNamesTheNode(t *testing.T) {
 	p := newNode(t, wsapi.Config{Node: "node-7", Version: "1.2"}).connect()
 	p.say(`{"op":"hello","id":1}`)
-	if s, _ := p.hear()["server"].(map[string]any); s["node"] != "node-7" || s["version"] != "1.2" {
+	if s, _ := p.receive()["server"].(map[string]any); s["node"] != "node-7" || s["version"] != "1.2" {
 		t.Errorf("welcome names %v", s)
 	}
 }
@@ -300,7 +300,7 @@ func TestWSRefusesBadMessages(t *testing.T) {
 	// What is ignored: credit and unsubscribe of what is not there, cancel of nothing,
 	// fields from the future.
 	p.say(`{"op":"credit","sub":9,"events":1,"bytes":1}` + "\n" + `{"op":"cancel","id":77}` + "\n" + `{"op":"pong","n":1}` + "\n" + `{"op":"unsubscribe","id":5,"sub":9,"new":[1]}`)
-	if m := p.hear(); m["op"] != "ok" || m["id"] != 5.0 {
+	if m := p.receive(); m["op"] != "ok" || m["id"] != 5.0 {
 		t.Errorf("unsubscribe was answered %v", m)
 	}
 	n.headIs(0)
@@ -346,7 +346,7 @@ func TestWSEndsWithTheRightCode(t *testing.T) {
 			p := n.connect(c.protocol)
 			if c.hello {
 				p.say(`{"op":"hello","id":1}`)
-				p.hear()
+				p.receive()
 			}
 			switch {
 			case c.frame != nil:
@@ -409,10 +409,10 @@ func TestWSLimitsOfAConnection(t *testing.T) {
 			p.refused(code, float64(10+i), code)
 			continue
 		}
-		if m := p.hear(); m["op"] != "ok" || m["sub"] != float64(sub) || m["cursor"] == nil {
+		if m := p.receive(); m["op"] != "ok" || m["sub"] != float64(sub) || m["cursor"] == nil {
 			t.Errorf("subscribe was answered %v", m)
 		}
-		if m := p.hear(); m["op"] != "status" || m["state"] != "live" {
+		if m := p.receive(); m["op"] != "status" || m["state"] != "live" {
 			t.Errorf("status %v", m)
 		}
 	}

@@ -163,14 +163,14 @@ func eventsAndLinks(n, links int64) string {
 }
 
 // copyTo copies from c.next up to the head that the source had.
-func (c *copier) copyTo(ctx context.Context, head uint64, told func()) error {
+func (c *copier) copyTo(ctx context.Context, head uint64, report func()) error {
 	err := readAhead(ctx, func(ctx context.Context, out chan<- []core.Event) error {
 		return c.read(ctx, c.done.Before+1, head, out)
 	}, func(events []core.Event) error {
 		if err := c.write(ctx, events); err != nil {
 			return err
 		}
-		told()
+		report()
 		return nil
 	})
 	if err == nil && c.next <= head {

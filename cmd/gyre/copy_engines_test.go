@@ -123,8 +123,8 @@ func withEnd(t *testing.T, f endFlags, do func(log *logEnd)) {
 func killCopies(t *testing.T, from, to endFlags) {
 	t.Helper()
 	killed := 0
-	for patience := 100 * time.Millisecond; ; patience = patience * 8 / 5 {
-		out, err := copyProcess(from, to, rand.N(patience))
+	for within := 100 * time.Millisecond; ; within = within * 8 / 5 {
+		out, err := copyProcess(from, to, rand.N(within))
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && !exit.Exited() {
 			killed++

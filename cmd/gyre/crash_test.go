@@ -95,8 +95,8 @@ func (c *crasher) round(t *testing.T, orderly bool) {
 	for id, p := range acked {
 		c.seen[id] = p
 	}
-	c.resend(node.life, t, client, lost)
-	c.check(node.life, t, client)
+	c.resend(node.lifetime, t, client, lost)
+	c.check(node.lifetime, t, client)
 	if t.Failed() {
 		c.explain(t, node)
 	}
@@ -136,7 +136,7 @@ func (c *crasher) end(t *testing.T, node *process, signal syscall.Signal, want i
 // and what we were: SIGQUIT makes it print its goroutines.
 func (c *crasher) explain(t *testing.T, node *process) {
 	t.Helper()
-	if node.life.Err() != nil {
+	if node.lifetime.Err() != nil {
 		t.Error("the node ended by itself, or somebody else ended it")
 	}
 	var ours strings.Builder

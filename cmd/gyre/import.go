@@ -120,7 +120,7 @@ type importer struct {
 }
 
 // run imports all of in.
-func (im *importer) run(ctx context.Context, in *lineReader, told func(read int64)) error {
+func (im *importer) run(ctx context.Context, in *lineReader, report func(read int64)) error {
 	return readAhead(ctx, func(ctx context.Context, batches chan<- batch) error {
 		return cut(ctx, in, batches)
 	}, func(b batch) error {
@@ -128,7 +128,7 @@ func (im *importer) run(ctx context.Context, in *lineReader, told func(read int6
 			return err
 		}
 		im.done.WithoutID += b.noIDs
-		told(b.read)
+		report(b.read)
 		return nil
 	})
 }

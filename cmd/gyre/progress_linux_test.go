@@ -22,15 +22,15 @@ func onTerminal(t *testing.T, f func(terminal *os.File)) string {
 // watchTerminal is onTerminal that shows seen what is written until now, as it comes.
 func watchTerminal(t *testing.T, f func(terminal *os.File), seen func(text string)) string {
 	t.Helper()
-	keeper, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer keeper.Close()
-	if err := unix.IoctlSetPointerInt(int(keeper.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+	defer ptmx.Close()
+	if err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
-	number, err := unix.IoctlGetInt(int(keeper.Fd()), unix.TIOCGPTN)
+	number, err := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func watchTerminal(t *testing.T, f func(terminal *os.File), seen func(text strin
 			written.Write(p)
 			seen(written.String())
 			return len(p), nil
-		}), keeper)
+		}), ptmx)
 	})
 	f(terminal)
 	terminal.Close()

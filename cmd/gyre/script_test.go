@@ -84,11 +84,11 @@ type process struct {
 	url string
 	// stopping is closed when the process says that it stops.
 	stopping chan struct{}
-	// life ends when the process has closed its stderr, and all it said is logged.
-	life context.Context
+	// lifetime ends when the process has closed its stderr, and all it said is logged.
+	lifetime context.Context
 }
 
-// errEnded is the cause of the end of a process's life. A test that did not end the
+// errEnded is the cause of the end of a process's lifetime. A test that did not end the
 // process learns by it that somebody else did.
 var errEnded = errors.New("the node has ended")
 
@@ -132,8 +132,8 @@ func serveWith(program, dir string, env []string, logFile string, args ...string
 		return nil, errors.Join(err, log.Close())
 	}
 	urls := make(chan string, 1)
-	life, ended := context.WithCancelCause(context.Background())
-	p.life = life
+	lifetime, ended := context.WithCancelCause(context.Background())
+	p.lifetime = lifetime
 	go func() { // who ends the process waits for it
 		defer ended(errEnded)
 		defer log.Close()
@@ -166,7 +166,7 @@ func (p *process) end(s syscall.Signal) (int, error) {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
 	}
-	<-p.life.Done()
+	<-p.lifetime.Done()
 	err := p.cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

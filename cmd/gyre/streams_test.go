@@ -35,7 +35,7 @@ func TestStreamsOfManyPages(t *testing.T) {
 		if len(list) != want || list[want-1] != (listedStream{fmt.Sprintf("order-%06d", want-1), 1}) {
 			t.Errorf("--limit %d: %d streams, the last is %+v", limit, len(list), list[len(list)-1])
 		}
-		if told := words != ""; told != (want < streams) {
+		if reported := words != ""; reported != (want < streams) {
 			t.Errorf("--limit %d says %q", limit, words)
 		}
 		if out, _ = mustRun(t, at...); strings.Count(out, "\n") != want+1 || strings.Count(out, "STREAM") != 1 {

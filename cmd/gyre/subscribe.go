@@ -153,7 +153,7 @@ func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o 
 	working, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	c := &consumption{app: a, client: client, name: name, transient: o.Transient, end: end}
-	o.OnStatus = func(s sdk.Status) { c.told(s, f.untilCaughtUp) }
+	o.OnStatus = func(s sdk.Status) { c.report(s, f.untilCaughtUp) }
 	o.OnRefused = func(err error) { fmt.Fprintf(a.stderr, "Too late: %s\n", core.AsError(err).Detail) }
 	if f.exec != "" {
 		o.Ahead = f.workers // what a worker is not free for is another's
@@ -193,9 +193,9 @@ func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (sub *sd
 	return sub, log.Head, err
 }
 
-// told tells a person that the subscription stands still. Where that is no way to catch
-// up, watch does so.
-func (c *consumption) told(s sdk.Status, untilCaughtUp bool) {
+// report prints on stderr that the subscription delivers nothing for now. With
+// untilCaughtUp, watch ends the command instead.
+func (c *consumption) report(s sdk.Status, untilCaughtUp bool) {
 	if err := c.stands(s.State, s.Reason); err != nil && !untilCaughtUp {
 		fmt.Fprintf(c.app.stderr, "Waiting: %v.\n", err)
 	}

@@ -264,6 +264,6 @@ func (u *upgrade) check(node *process) {
 	client := u.dial(node)
 	defer client.Close()
 	c := crasher{seen: u.seen}
-	c.check(node.life, u.t, client)
+	c.check(node.lifetime, u.t, client)
 	u.t.Logf("%d events", len(u.seen))
 }

@@ -58,8 +58,8 @@ var followTests = []test{
 		for i := range 50 {
 			r.gets(s.write(fmt.Sprintf("s-%d", i%3), 1+i%4)...)
 		}
-		if !r.told.Live || r.told.Lag() != 0 {
-			s.Errorf("cursor %d, head %d, live = %v", r.told.Cursor, r.told.Head, r.told.Live)
+		if !r.last.Live || r.last.Lag() != 0 {
+			s.Errorf("cursor %d, head %d, live = %v", r.last.Cursor, r.last.Head, r.last.Live)
 		}
 	}},
 	{"catch_up_into_live_beside_a_writer", catchUpBesideWriter},
@@ -75,8 +75,8 @@ var followTests = []test{
 		} {
 			r := s.follow(f)
 			r.untilLive()
-			if r.told.Cursor != 32 {
-				s.Errorf("follow %+v: live at cursor %d, want 32", f, r.told.Cursor)
+			if r.last.Cursor != 32 {
+				s.Errorf("follow %+v: live at cursor %d, want 32", f, r.last.Cursor)
 			}
 		}
 	}},

@@ -178,8 +178,8 @@ func followLinksFromEveryPlace(s *suite) {
 			r := s.follow(core.FollowRequest{Stream: stream, From: core.From{Kind: core.AfterPosition, N: from}})
 			r.gets(want...)
 			r.untilLive()
-			if r.told.Cursor != head {
-				s.Errorf("%s from %d: cursor %d, want %d", stream, from, r.told.Cursor, head)
+			if r.last.Cursor != head {
+				s.Errorf("%s from %d: cursor %d, want %d", stream, from, r.last.Cursor, head)
 			}
 			_ = r.follower.Close()
 		}

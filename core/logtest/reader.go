@@ -8,15 +8,14 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// reader is a follow and what it has told so far. Every Delivery is held to what
-// is true of all of them.
+// reader is a follow and what it returned so far. It checks each Delivery.
 type reader struct {
 	s        *suite
 	follower core.Follower
 	limit    core.Limit
 
 	got   []core.ID
-	told  core.Delivery // the last one
+	last  core.Delivery
 	begun bool
 }
 
@@ -44,10 +43,10 @@ func (r *reader) take(d core.Delivery) error {
 	if d.Count > r.limit.Events || d.Count > 1 && len(d.Block) > r.limit.Bytes {
 		return fmt.Errorf("%d events of %d bytes, the limit is %+v", d.Count, len(d.Block), r.limit)
 	}
-	if d.Cursor < r.told.Cursor || d.Head < d.Cursor || d.Head < r.told.Head {
-		return fmt.Errorf("cursor %d, head %d after cursor %d, head %d", d.Cursor, d.Head, r.told.Cursor, r.told.Head)
+	if d.Cursor < r.last.Cursor || d.Head < d.Cursor || d.Head < r.last.Head {
+		return fmt.Errorf("cursor %d, head %d after cursor %d, head %d", d.Cursor, d.Head, r.last.Cursor, r.last.Head)
 	}
-	last, n := r.told.Cursor, 0
+	last, n := r.last.Cursor, 0
 	for e := range d.Events() {
 		if e.Position <= last || e.Position > d.Cursor {
 			return fmt.Errorf("position %d after %d, cursor %d", e.Position, last, d.Cursor)
@@ -59,10 +58,10 @@ func (r *reader) take(d core.Delivery) error {
 	if n != d.Count {
 		return fmt.Errorf("%d events, said to be %d", n, d.Count)
 	}
-	if r.begun && n == 0 && d.Live == r.told.Live && d.Cursor == r.told.Cursor {
-		return fmt.Errorf("nothing was told: %+v after %+v", d, r.told)
+	if r.begun && n == 0 && d.Live == r.last.Live && d.Cursor == r.last.Cursor {
+		return fmt.Errorf("nothing is new: %+v after %+v", d, r.last)
 	}
-	r.told, r.begun = d, true
+	r.last, r.begun = d, true
 	return nil
 }
 
@@ -80,7 +79,7 @@ func (r *reader) until(ctx context.Context, done func() bool) error {
 // there.
 func (r *reader) untilLive() {
 	r.s.Helper()
-	if err := r.until(r.s.ctx, func() bool { return r.begun && r.told.Live && r.told.Lag() == 0 }); err != nil {
+	if err := r.until(r.s.ctx, func() bool { return r.begun && r.last.Live && r.last.Lag() == 0 }); err != nil {
 		r.s.Fatal(err)
 	}
 }

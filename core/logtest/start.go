@@ -122,7 +122,7 @@ func resumes(s *suite, f core.FollowRequest, want []core.ID) {
 			s.Fatalf("follow %+v: %v", f, err)
 		}
 		got = append(got, r.got...)
-		f.From = after(r.told.Cursor)
+		f.From = after(r.last.Cursor)
 		_ = r.follower.Close()
 	}
 	if !slices.Equal(got, want) {

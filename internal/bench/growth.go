@@ -160,7 +160,7 @@ func childFill(ctx context.Context, args []string) error {
 	if err := out.Encode(store.State().Head); err != nil {
 		return err
 	}
-	for turns := bufio.NewScanner(os.Stdin); turns.Scan(); {
+	for rounds := bufio.NewScanner(os.Stdin); rounds.Scan(); {
 		c, err := measureCosts(ctx, store, streams)
 		if err != nil {
 			return err

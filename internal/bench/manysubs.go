@@ -213,7 +213,7 @@ func (c *rawClient) joinMany(round string, client int) error {
 		}
 	}
 	for live := 0; live < manySubs/manyClients; {
-		m, _, err := c.hear()
+		m, _, err := c.next()
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func dialRaw(url, subprotocol string) (*rawClient, error) {
 	if err := c.say(&wire.Hello{ID: 1}); err != nil {
 		return nil, err
 	}
-	_, _, err = c.hear()
+	_, _, err = c.next()
 	return c, err
 }
 
@@ -59,8 +59,8 @@ func (c *rawClient) say(m wire.Message) error {
 	return c.WriteMessage(websocket.TextMessage, c.out)
 }
 
-// hear is the next message: a text one, or frames.
-func (c *rawClient) hear() (wire.Message, *wire.Frames, error) {
+// next receives a message: a text one, or frames.
+func (c *rawClient) next() (wire.Message, *wire.Frames, error) {
 	kind, r, err := c.NextReader()
 	if err != nil {
 		return nil, nil, err
@@ -93,7 +93,7 @@ func (c *rawClient) append(stream string) error {
 	if err := c.WriteMessage(websocket.BinaryMessage, c.out); err != nil {
 		return err
 	}
-	m, frames, err := c.hear()
+	m, frames, err := c.next()
 	if err != nil || frames == nil {
 		return errors.Join(err, fmt.Errorf("an append was answered %T", m))
 	}
@@ -112,7 +112,7 @@ func (c *rawClient) subscribe(m *wire.Subscribe) error {
 	if err := c.say(m); err != nil {
 		return err
 	}
-	answer, _, err := c.hear()
+	answer, _, err := c.next()
 	if _, ok := answer.(*wire.OK); err == nil && !ok {
 		return fmt.Errorf("subscribe was answered %T", answer)
 	}
@@ -125,7 +125,7 @@ func (c *rawClient) unsubscribe(id, sub uint64) error {
 		return err
 	}
 	for {
-		m, _, err := c.hear()
+		m, _, err := c.next()
 		if ok, is := m.(*wire.OK); err != nil || is && ok.ID == id {
 			return err
 		}
@@ -137,7 +137,7 @@ func (c *rawClient) unsubscribe(id, sub uint64) error {
 func (c *rawClient) receive(d time.Duration, untilLive bool, done func(sub uint64, b core.Batch)) (events int, err error) {
 	begin := time.Now()
 	for time.Since(begin) < d {
-		m, frames, err := c.hear()
+		m, frames, err := c.next()
 		if status, ok := m.(*wire.Status); err != nil || ok && untilLive && status.State == wire.StateLive {
 			return events, err
 		}

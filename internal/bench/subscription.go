@@ -247,7 +247,7 @@ func pings(c *rawClient) (sample, error) {
 		if err := c.say(&wire.Ping{N: uint64(n)}); err != nil {
 			return sample{}, err
 		}
-		if _, _, err := c.hear(); err != nil {
+		if _, _, err := c.next(); err != nil {
 			return sample{}, err
 		}
 	}

@@ -139,7 +139,7 @@ func (p *Pooler) Start() error {
 		return err
 	}
 	if err := p.command(program, "-q", "-d", filepath.Join(p.dir, "config")).Run(); err != nil {
-		return fmt.Errorf("pgbouncer: %w%s", err, p.lastWords())
+		return fmt.Errorf("pgbouncer: %w%s", err, p.logTail())
 	}
 	return p.await(true)
 }
@@ -172,10 +172,10 @@ func (p *Pooler) await(taken bool) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return fmt.Errorf("pgbouncer: connections taken %t does not come%s", taken, p.lastWords())
+	return fmt.Errorf("pgbouncer: connections taken %t does not come%s", taken, p.logTail())
 }
 
-func (p *Pooler) lastWords() string {
+func (p *Pooler) logTail() string {
 	log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
 	return lastLines(log, 5)
 }

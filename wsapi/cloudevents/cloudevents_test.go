@@ -231,6 +231,9 @@ func TestEventsComeBack(t *testing.T) {
 				metadata[key] = rapid.OneOf(words.AsAny(), rapid.Bool().AsAny(), rapid.Int32().AsAny()).Draw(t, "any")
 			}
 		}
+		if metadata["subject"] == stream {
+			delete(metadata, "subject") // the default is not kept
+		}
 		n := core.NewEvent{
 			ID: core.NewID(), Type: "T" + words.Filter(short).Draw(t, "type"),
 			Time: time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "time")).UTC(),
@@ -257,8 +260,8 @@ func TestEventsComeBack(t *testing.T) {
 		if _, foreign := metadata["source"]; !foreign && !sameEvent(&e, &again) {
 			t.Fatalf("%+v\nwent as %s\nand came back as\n%+v", e, text, again)
 		}
-		if told := cloudevents.Append(nil, &again); !bytes.Equal(told, text) {
-			t.Fatalf("%+v\nwent as %s\nand is then %s", e, text, told)
+		if rewritten := cloudevents.Append(nil, &again); !bytes.Equal(rewritten, text) {
+			t.Fatalf("%+v\nwent as %s\nand is then %s", e, text, rewritten)
 		}
 	})
 }
@@ -347,7 +350,7 @@ func sameEvent(a, b *core.Event) bool {
 }
 
 // FuzzDecode takes any text in JSON, in a batch, and as body and headers. What is taken
-// can be told again, and is then the same.
+// can be encoded again, to the same text.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"1","source":"x","type":"T","time":"2026-11-23T10:00:00Z","ext":5,"data":{"a":1.50}}`), "a%20b", "application/json")
 	f.Add([]byte(`[{"specversion":"1.0","id":"0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11","source":"x","type":"T","data_base64":"AP8="}]`), `"q"`, "text/plain")
@@ -370,13 +373,13 @@ func FuzzDecode(f *testing.F) {
 				continue // the store refuses it
 			}
 			e := recorded(t, "s", &taken[i])
-			told := cloudevents.Append(nil, &e)
-			back, err := cloudevents.Decode(told, "s")
+			text := cloudevents.Append(nil, &e)
+			back, err := cloudevents.Decode(text, "s")
 			if err != nil {
-				t.Fatalf("%+v is told as %s, which is refused: %v", e, told, err)
+				t.Fatalf("%+v is encoded as %s, which is refused: %v", e, text, err)
 			}
 			if again := recorded(t, "s", &back); !sameEvent(&e, &again) {
-				t.Fatalf("%+v\nis told as %s\nwhich is\n%+v", e, told, again)
+				t.Fatalf("%+v\nis encoded as %s\nwhich is\n%+v", e, text, again)
 			}
 		}
 	})

@@ -78,10 +78,10 @@ func TestMemoryIsWaitedForInTurn(t *testing.T) {
 		m := newTestMemory(t, 100)
 		holder := m.Account()
 		holder.Add(Allowance + 100)
-		wait := func(n int, patience time.Duration) chan error {
+		wait := func(n int, waitLimit time.Duration) chan error {
 			done := make(chan error, 1)
 			go func() {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 				defer cancel()
 				a := m.Account()
 				a.Add(Allowance)

@@ -158,7 +158,7 @@ class FollowSub implements Sub {
     this.#push(events, bytes);
   }
 
-  hears(s: Status): void {
+  report(s: Status): void {
     this.#position = Math.max(this.#position ?? 0, placeOf(s.cursor));
     this.#head = Math.max(this.#head, s.head);
     if (s.state !== "checkpoint") this.#live = s.state === "live";

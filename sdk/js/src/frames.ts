@@ -211,7 +211,15 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
     if (kind !== kindEvents || (flags & ~(flagDeflate | flagDeliveries | flagReplay | flag3)) !== 0) {
       throw broken(`a binary frame of kind ${kind} with flags ${flags} is not known here`);
     }
-    const frame: EventsFrame = { kind, sub: r.uvarint(), answer: (flags & flag3) !== 0, events: [], attempts: undefined, replay: (flags & flagReplay) !== 0, bytes: 0 };
+    const frame: EventsFrame = {
+      kind,
+      sub: r.uvarint(),
+      answer: (flags & flag3) !== 0,
+      events: [],
+      attempts: undefined,
+      replay: (flags & flagReplay) !== 0,
+      bytes: 0,
+    };
     const compressed = (flags & flagDeflate) !== 0;
     // What is not there is not allocated for: an event has 29 bytes or more.
     const count = r.count(compressed ? 0 : 1);

@@ -50,7 +50,7 @@ export interface Sub {
   subscribe(id: number): string;
   accept(ok: OK, log: string): void;
   take(events: RecordedEvent[], attempts: number[] | undefined, replay: boolean, cursor: string | undefined, bytes: number): void;
-  hears(s: Status): void;
+  report(s: Status): void;
   /** The connection is gone; subscribe will be called for the next. */
   lost(): void;
   /** It is over. */
@@ -444,7 +444,7 @@ export class Link implements Receiver {
         this.#subs.get(m.sub)?.take(m.events, m.attempts, m.replay === true, m.cursor, utf8Length(text));
         break;
       case "status":
-        this.#subs.get(m.sub)?.hears(m);
+        this.#subs.get(m.sub)?.report(m);
         break;
       case "end": {
         const sub = this.#subs.get(m.sub);

@@ -446,7 +446,7 @@ class NamedSub implements Sub {
     return this.#leases.get(d)?.held === true;
   }
 
-  hears(s: Status): void {
+  report(s: Status): void {
     this.#place = s.cursor;
     const { reason, head } = s;
     const state = s.state === "checkpoint" ? this.status.state : s.state;

@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import { join, normalize } from "node:path";
 import { after, test } from "node:test";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { Node, patience } from "./node.js";
+import { Node, waitLimit } from "./node.js";
 import type * as inPage from "./page.js";
 
 const root = join(import.meta.dirname, "..");
@@ -76,7 +76,7 @@ test("in Chromium", { skip: executablePath === undefined && "Chromium is missing
     assert.deepEqual(done, Array(3).fill('201 {"big":1E400,"n":1.10} 200 true'));
   });
 
-  await t.test("a page of another origin is refused, and told", async () => {
+  await t.test("a page of another origin is refused, with a reason", async () => {
     const stranger = await open(`http://localhost:${port}`);
     const why = await stranger.evaluate(async (url) => {
       const { tryToConnect } = (await import(`${location.origin}/build/page.js`)) as typeof inPage;
@@ -127,32 +127,32 @@ test("in Chromium", { skip: executablePath === undefined && "Chromium is missing
     await node.stop();
     await node.startWithoutDatabase();
     await page.evaluate((url) => {
-      const told = { ends: [] as string[], types: [] as string[] };
+      const seen = { ends: [] as string[], types: [] as string[] };
       const source = new EventSource(`${url}/v1/streams/outlived/events?from=1`);
-      source.addEventListener("end", (e) => told.ends.push((JSON.parse(e.data) as { code: string }).code));
-      source.addEventListener("message", (e) => told.types.push((JSON.parse(e.data) as { type: string }).type));
-      Object.assign(globalThis, { told });
+      source.addEventListener("end", (e) => seen.ends.push((JSON.parse(e.data) as { code: string }).code));
+      source.addEventListener("message", (e) => seen.types.push((JSON.parse(e.data) as { type: string }).type));
+      Object.assign(globalThis, { seen });
     }, node.url);
-    const told = (what: "ends" | "types", last: string) =>
+    const seen = (what: "ends" | "types", last: string) =>
       page.waitForFunction(
-        ([what, last]) => (globalThis as unknown as { told: Record<string, string[]> }).told[what]?.at(-1) === last,
+        ([what, last]) => (globalThis as unknown as { seen: Record<string, string[]> }).seen[what]?.at(-1) === last,
         [what, last] as const,
-        { timeout: patience },
+        { timeout: waitLimit },
       );
-    await told("ends", "starting");
+    await seen("ends", "starting");
     for (const type of ["First", "Second"]) {
       await node.stop();
       await node.start();
       const events = `${node.url}/v1/streams/outlived/events`;
       await fetch(events, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ type, data: 1 }) });
-      await told("types", type);
+      await seen("types", type);
     }
-    assert.deepEqual(await page.evaluate(() => (globalThis as unknown as { told: { types: string[] } }).told.types), ["First", "Second"]);
+    assert.deepEqual(await page.evaluate(() => (globalThis as unknown as { seen: { types: string[] } }).seen.types), ["First", "Second"]);
   });
 
   await t.test("kill -9 and restarts", async () => {
     const total = 200;
-    await page.exposeFunction("told", async (n: number) => {
+    await page.exposeFunction("reached", async (n: number) => {
       if (n % 60 !== 40) return;
       await node.kill();
       await node.start();
@@ -160,7 +160,7 @@ test("in Chromium", { skip: executablePath === undefined && "Chromium is missing
     const seen = await page.evaluate(
       async ([url, total]) => {
         const { outlive } = (await import(`${location.origin}/build/page.js`)) as typeof inPage;
-        return outlive(url, total, (globalThis as unknown as { told: (n: number) => Promise<void> }).told);
+        return outlive(url, total, (globalThis as unknown as { reached: (n: number) => Promise<void> }).reached);
       },
       [node.url, total] as const,
     );

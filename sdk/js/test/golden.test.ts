@@ -279,7 +279,10 @@ for (const { name, from, text } of JSON.parse(messagesText) as { name: string; f
       assert.equal(events.length, plain.events.length);
       assert.deepEqual((m as { attempts?: number[] }).attempts, name === "deliveries" ? [2, 2, 2, 2] : undefined);
       const { events: _, ...rest } = plain;
-      assert.deepEqual({ ...m, events: undefined, attempts: undefined, replay: undefined }, { ...rest, events: undefined, attempts: undefined, replay: undefined });
+      assert.deepEqual(
+        { ...m, events: undefined, attempts: undefined, replay: undefined },
+        { ...rest, events: undefined, attempts: undefined, replay: undefined },
+      );
     }
   });
 }

@@ -15,7 +15,7 @@ import { type Client, type ConnectOptions, connect } from "../dist/index.js";
 export const gyre = process.env["GYRE_TEST_BIN"] ?? join(import.meta.dirname, "gyre");
 
 /** How long a test may wait for what has to come. */
-export const patience = 20_000;
+export const waitLimit = 20_000;
 
 /** A node of its own, on a port that it keeps when it is started again. */
 export class Node {
@@ -96,7 +96,7 @@ export class Node {
 
   /** A client of it that ends with the test. */
   async client(t: TestContext, o: ConnectOptions = {}): Promise<Client> {
-    const c = await connect(this.url, { WebSocket: WS, timeoutMs: patience, ...o });
+    const c = await connect(this.url, { WebSocket: WS, timeoutMs: waitLimit, ...o });
     t.after(() => c.close());
     return c;
   }

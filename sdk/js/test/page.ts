@@ -38,14 +38,14 @@ export async function everyMode(url: string): Promise<string[]> {
 }
 
 /** Appends and follows while the node comes and goes, and says what came. */
-export async function outlive(url: string, total: number, told: (n: number) => Promise<void>): Promise<number[]> {
+export async function outlive(url: string, total: number, reached: (n: number) => Promise<void>): Promise<number[]> {
   const c = await connect(url);
   const follow = c.follow("outlive");
   await follow.started();
   const appends = (async () => {
     for (let i = 0; i < total; i += 20) {
       const batch = Array.from({ length: 20 }, (_, j) => c.append("outlive", { type: "A", data: i + j }));
-      const restarted = told(i);
+      const restarted = reached(i);
       await Promise.all(batch);
       await restarted;
     }

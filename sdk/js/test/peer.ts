@@ -6,13 +6,13 @@ import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
 import { WebSocketServer, type WebSocket as WS } from "ws";
 
-/** What a peer hears: a message in JSON, or the bytes of frames. */
-export type Heard = Record<string, unknown> | Uint8Array;
+/** What a peer receives: a message in JSON, or the bytes of frames. */
+export type Received = Record<string, unknown> | Uint8Array;
 
 /** One connection of a client, at the server's end. */
 export class PeerConnection {
   readonly socket: WS;
-  readonly #heard: Heard[] = [];
+  readonly #heard: Received[] = [];
   #wake: (() => void) | undefined;
 
   constructor(socket: WS) {
@@ -24,18 +24,18 @@ export class PeerConnection {
   }
 
   /** The next thing that the client says. */
-  async hear(): Promise<Heard> {
+  async receive(): Promise<Received> {
     while (this.#heard.length === 0) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
-    return this.#heard.shift() as Heard;
+    return this.#heard.shift() as Received;
   }
 
   /** The next message, which is one of that op. */
   async message(op: string): Promise<Record<string, unknown> & { id: number; sub: number }> {
-    const m = await this.hear();
+    const m = await this.receive();
     assert.ok(!(m instanceof Uint8Array), `a frame, and not ${op}: ${m}`);
     assert.equal(m["op"], op, JSON.stringify(m));
     return m as Record<string, unknown> & { id: number; sub: number };
@@ -43,7 +43,7 @@ export class PeerConnection {
 
   /** The next message, which is a binary one. */
   async frames(): Promise<Uint8Array> {
-    const m = await this.hear();
+    const m = await this.receive();
     assert.ok(m instanceof Uint8Array, `not a frame: ${JSON.stringify(m)}`);
     return m;
   }

@@ -199,7 +199,7 @@ test("a follow goes on after a break, and gives credit for what was taken", asyn
   second.say({ op: "ok", id: s2.id, sub: s2.sub, cursor: "k3f9.20", head: 21, live: false });
   second.say(Buffer.concat([Buffer.from([1, 0, s1.sub, 1]), eventBytes(21, "1")]));
   for (const position of [3, 10, 21]) assert.equal((await events.next()).value?.position, position);
-  // An end that can be mended is, one that cannot is told.
+  // An end that can be mended is, one that cannot is reported.
   second.say({ op: "end", sub: s2.sub, error: { code: "overloaded", retryable: true }, retryable: true });
   const s3 = await second.message("subscribe").catch(() => second.message("subscribe"));
   assert.deepEqual(s3["from"], { cursor: "k3f9.21" });
@@ -274,7 +274,7 @@ for (const json of [false, true]) {
         });
     };
     /** The next ack, as [id, what it says]. */
-    const hearAck = async (c: PeerConnection, sub: number, target: { positions: number[] } | { upTo: number }): Promise<number> => {
+    const receiveAck = async (c: PeerConnection, sub: number, target: { positions: number[] } | { upTo: number }): Promise<number> => {
       if (json) {
         const { op: _, id, ...m } = await c.message("ack");
         assert.deepEqual(m, { sub, ...target });
@@ -287,14 +287,14 @@ for (const json of [false, true]) {
       c.leave(frame.subarray(want.length));
       return id;
     };
-    return { client, connection, peer, subscriber, admit, deliver, hearAck };
+    return { client, connection, peer, subscriber, admit, deliver, receiveAck };
   };
 
   const next = async (it: AsyncIterator<Delivery>) => (await it.next()).value as Delivery;
 
   test(`deliveries, acks and nacks: ${mode}`, async (t) => {
     const options = { stream: "$all", partitionBy: "stream", retry: { max: 3 } };
-    const { connection: c, subscriber, admit, deliver, hearAck } = await joined(t, { options });
+    const { connection: c, subscriber, admit, deliver, receiveAck } = await joined(t, { options });
     const { sub, ...s } = await admit(c);
     assert.deepEqual([s["subscription"], s["consumer"], s["ack"], s["options"]], ["billing", "w1", "explicit", options]);
     assert.equal(s["stream"], undefined);
@@ -313,14 +313,14 @@ for (const json of [false, true]) {
 
     // Acks of one turn are sent as one; each is answered for itself.
     const acks = [d1.ack(), d2.ack()];
-    const id = await hearAck(c, sub, { positions: [1, 2] });
+    const id = await receiveAck(c, sub, { positions: [1, 2] });
     c.say({ op: "error", id, error: { code: "unexpected_ack", detail: "not in flight: [2]", retryable: false, positions: [2] } });
     await acks[0];
     await assert.rejects(acks[1] as Promise<void>, { code: "unexpected_ack", positions: [2] });
 
     const [late, upTo] = [d3.ack(), d4.ackUpTo()];
-    c.say({ op: "ok", id: await hearAck(c, sub, { positions: [3] }) });
-    c.say({ op: "ok", id: await hearAck(c, sub, { upTo: 4 }) });
+    c.say({ op: "ok", id: await receiveAck(c, sub, { positions: [3] }) });
+    c.say({ op: "ok", id: await receiveAck(c, sub, { upTo: 4 }) });
     await Promise.all([late, upTo]);
 
     const extended = d5.extend(60_000);
@@ -348,14 +348,14 @@ for (const json of [false, true]) {
   });
 
   test(`a break ends the lease, and it joins again: ${mode}`, async (t) => {
-    const { connection: first, peer, subscriber, admit, deliver, hearAck } = await joined(t);
+    const { connection: first, peer, subscriber, admit, deliver, receiveAck } = await joined(t);
     const { sub } = await admit(first);
     deliver(first, sub, [1, 1], [2, 1]);
     deliver(first, sub, [3, 1]);
     const it = subscriber[Symbol.asyncIterator]();
     const d1 = await next(it);
     const unanswered = d1.ack();
-    await hearAck(first, sub, { positions: [1] });
+    await receiveAck(first, sub, { positions: [1] });
     first.socket.terminate();
     const second = await peer.greet();
     const again = await second.message("subscribe");
@@ -378,7 +378,7 @@ for (const json of [false, true]) {
       ],
     );
     const acked = d[1].ack();
-    second.say({ op: "ok", id: await hearAck(second, sub, { positions: [2] }) });
+    second.say({ op: "ok", id: await receiveAck(second, sub, { positions: [2] }) });
     await acked;
     second.say({ op: "end", sub, error: { code: "internal", detail: "stopped", retryable: false }, retryable: false });
     await assert.rejects(it.next(), { code: "internal", detail: "stopped" });
@@ -398,7 +398,7 @@ for (const json of [false, true]) {
     }
   });
 
-  test(`who may not join is told: ${mode}`, async (t) => {
+  test(`who may not join gets the reason: ${mode}`, async (t) => {
     const { connection: c, subscriber } = await joined(t);
     const s = await c.message("subscribe");
     c.say({ op: "error", id: s.id, error: { code: "subscription_options_differ", detail: "bufferSize", retryable: false } });
