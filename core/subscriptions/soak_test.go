@@ -24,13 +24,13 @@ type crowd struct {
 
 	mu sync.Mutex // protects the fields below
 	// acked counts acks that were answered with no error, or that may have been
-	// taken: the consumer's last words.
+	// taken: the answers of a consumer that left.
 	acked map[uint64]bool
 	// held has the consumer that has an event of a stream, which is the key.
 	held map[string]*member
 }
 
-// member is one consumer's life.
+// member is one lease of a consumer.
 type member struct {
 	*crowd
 	*subscriptions.Waiting
@@ -50,9 +50,9 @@ func TestSoakCrowd(t *testing.T) {
 }
 
 func soakCrowd(t *testing.T, n *node, by string) {
-	events, lives := 1_500, 3
+	events, runs := 1_500, 3
 	if os.Getenv("GYRE_SOAK") != "" {
-		events, lives = 80_000, 40
+		events, runs = 80_000, 40
 		if by != delivery.Unpartitioned {
 			events = 20_000 // one of a key at a time, which takes its time
 		}
@@ -63,16 +63,16 @@ func soakCrowd(t *testing.T, n *node, by string) {
 	})
 	c := &crowd{node: n, name: "s", partitioned: by != delivery.Unpartitioned, acked: map[uint64]bool{}, held: map[string]*member{}}
 	appended := 0
-	for life := range lives {
+	for run := range runs {
 		var running sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 8 {
-			running.Go(func() { c.consume(ctx, rand.New(rand.NewPCG(uint64(life), uint64(i)))) })
+			running.Go(func() { c.consume(ctx, rand.New(rand.NewPCG(uint64(run), uint64(i)))) })
 		}
-		for ; appended < events*(life+1)/lives; appended += 50 {
+		for ; appended < events*(run+1)/runs; appended += 50 {
 			n.fill(50, 13)
 		}
-		if life == lives-1 {
+		if run == runs-1 {
 			for at := uint64(0); at < uint64(events); {
 				eventually(t, func() error { return c.goesOn(&at) })
 			}
@@ -89,7 +89,7 @@ func soakCrowd(t *testing.T, n *node, by string) {
 }
 
 // goesOn says that more is finished without a gap, and up to where. What was acked
-// beyond a gap in an earlier life comes again, so acks alone tell nothing.
+// beyond a gap in an earlier run comes again, so acks alone tell nothing.
 func (c *crowd) goesOn(at *uint64) error {
 	finished := c.info(c.name).Finished
 	if finished <= *at {

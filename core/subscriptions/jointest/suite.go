@@ -50,7 +50,7 @@ func Run(t *testing.T, open func(t testing.TB) System) {
 			for _, x := range g.tests {
 				t.Run(x.name, func(t *testing.T) {
 					t.Parallel()
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 					defer cancel()
 					x.run(&suite{T: t, System: open(t), ctx: ctx})
 				})
@@ -59,9 +59,9 @@ func Run(t *testing.T, open func(t testing.TB) System) {
 	}
 }
 
-// patience is how long a test may take. It turns a hang into a failure and is
+// testTimeout is how long a test may take. It turns a hang into a failure and is
 // generous, for slow machines.
-const patience = time.Minute
+const testTimeout = time.Minute
 
 type test struct {
 	name string
