@@ -68,7 +68,7 @@ func (a *Answer) last() uint64 {
 func (s *subscriber) Answer(a Answer, done func(error)) {
 	err, now := s.answer(&a, done)
 	if !now {
-		s.host.hurry()
+		s.host.saver.expedite()
 		return
 	}
 	done(err)
@@ -141,6 +141,14 @@ func (w *waiting) stored(checkpoint uint64, store *delivery.Store) {
 		x.done(x.err)
 		return true
 	})
+}
+
+// committed tells those who wait for a Commit.
+func (w *waiting) committed() {
+	if w.commit != nil {
+		close(w.commit)
+		w.commit = nil
+	}
 }
 
 // left tells those who wait for a place.

@@ -10,23 +10,29 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// host carries out what the machine of one subscription says, at its owner. An input
-// is applied by the goroutine that brings it, under mu, with all that follows from it
-// but I/O: an ack leads to sends without another goroutine. The reader (reader.go) is a
-// goroutine of each host that has subscribers; another comes when there is something to
-// replay (replay.go). running counts them, end ends them. The checkpointer (checkpointer.go) and the
-// clock (clock.go) are the Owner's: each is one goroutine for all hosts.
+// host runs the machine of one subscription at its owner. A goroutine that brings an input
+// applies it under mu, with all that follows from it but I/O: an ack leads to sends without
+// another goroutine. Beside the host are
+//
+//   - the reader (reader.go), a goroutine while there are subscribers,
+//   - the replayer (replay.go), a goroutine while there is something to replay,
+//   - the saver (saver.go), which the Owner's checkpointer runs for all hosts,
+//   - the alarm (clock.go), which the Owner's clock keeps for all hosts.
+//
+// running counts the goroutines, end ends them.
 //
 //	subscribers ──► machine ──► pending of each subscriber ──► Take
 //	  the log ──► reader ──►│   ▲
-//	                        ├─► checkpointer ──► Commit
-//	                        └─► clock
+//	   parked ──► replayer ►│
+//	                        ├─► saver ──► Commit
+//	                        └─► alarm
 type host struct {
 	owner       *Owner
 	incarnation *incarnation
 	read        chan struct{} // holds 1: the reader has something to do
-	rest        chan struct{} // holds 1: the replayer has
 	alarm       alarm         // the clock's
+	saver       saver
+	replayer    replayer
 
 	ctx     context.Context // ends with the host
 	cancel  context.CancelFunc
@@ -35,22 +41,16 @@ type host struct {
 	mu      sync.Mutex // protects the fields below
 	machine *delivery.Machine
 	// subs are those that have joined, by their leases.
-	subs map[delivery.Lease]*subscriber
-	due  due
-	// saved is what is stored.
-	saved    progress
-	revision uint64 // of saved
-	saving   saving
-	waiting  waiting
-	replays  replays
-	reading  bool  // there is a reader
-	ended    error // why there is nothing to apply to any more
+	subs    map[delivery.Lease]*subscriber
+	due     due
+	waiting waiting
+	reading bool  // there is a reader
+	ended   error // why there is nothing to apply to any more
 }
 
 // due is what the machine has said and is not done.
 type due struct {
 	read     core.Limit // for the reader
-	store    *delivery.Store
 	wake     time.Time
 	reported delivery.State
 	idle     time.Time // since when there is no subscriber; zero while there is one
@@ -60,95 +60,6 @@ type due struct {
 // idleFor is how long a host stays without subscribers: whoever fetches now and then
 // does not start it each time.
 const idleFor = 5 * time.Second
-
-const (
-	// leastWindow and mostWindow bound the events that a machine has read and not
-	// finished; between them it is twice what all subscribers can have in flight.
-	// Several times as many may be finished and not stored: at the lower one a node
-	// that stores checkpoints twenty times a second delivers two million events a second with it.
-	leastWindow = 1 << 15
-	mostWindow  = 1 << 16
-)
-
-// windowOf is the window of a machine.
-func windowOf(o *delivery.Options) core.Limit {
-	return core.Limit{Events: min(max(2*o.ConcurrencyLimit*o.BufferSize, leastWindow), mostWindow)}
-}
-
-// newHost begins what is stored of a subscription. Its goroutines are started as they
-// are needed.
-func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
-	if err := checkExpressions(&l.Definition, o.config.Compile); err != nil {
-		return nil, err
-	}
-	p, revision := o.firstProgress(l), uint64(0)
-	var err error
-	if !l.key.transient {
-		if p, revision, err = o.records.progress(ctx, l.ID); err != nil {
-			return nil, err
-		}
-	}
-	state, err := o.stateAt(ctx, p.Checkpoint)
-	if err != nil {
-		return nil, err
-	}
-	if p.Log != state.Log || p.Checkpoint > state.Head {
-		return nil, core.Errorf(core.CodeLogChanged,
-			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.key.name), p.Checkpoint, p.Log, state.Log, state.Head)
-	}
-	refs, err := o.parkedRefs(ctx, l, p.Checkpoint)
-	if err != nil {
-		return nil, err
-	}
-	failed, err := o.failedEvents(ctx, l)
-	if err != nil {
-		return nil, err
-	}
-	h := &host{
-		owner: o, incarnation: l,
-		read: make(chan struct{}, 1), rest: make(chan struct{}, 1),
-		subs:  map[delivery.Lease]*subscriber{},
-		saved: p, revision: revision, saving: makeSaving(), replays: makeReplays(),
-	}
-	h.ctx, h.cancel = context.WithCancel(o.ctx)
-	now := time.Now()
-	options := l.Definition.Options
-	options.Paused = p.Mode == paused
-	h.machine = delivery.New(now, delivery.Config{
-		Options: options, Checkpoint: p.Checkpoint, Parked: refs, Failed: failed,
-		Lease:  delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
-		Window: windowOf(&options),
-	})
-	if p.Mode == stopped {
-		h.machine.Stop(p.Reason)
-	}
-	h.idleSince(now)
-	h.advance(now)
-	return h, nil
-}
-
-// failedEvents are those whose attempts and backoff go on.
-func (o *Owner) failedEvents(ctx context.Context, l *incarnation) ([]delivery.FailedEvent, error) {
-	if l.key.transient {
-		return nil, nil
-	}
-	return o.records.failed(ctx, l.ID)
-}
-
-// parkedRefs are what a machine has to know of parked events.
-func (o *Owner) parkedRefs(ctx context.Context, l *incarnation, checkpoint uint64) (refs []delivery.ParkedRef, err error) {
-	if l.key.transient {
-		return nil, nil
-	}
-	if l.Definition.OnPark == delivery.HoldKey {
-		checkpoint = 0
-	}
-	err = o.records.parkedAfter(ctx, l.ID, checkpoint, core.MaxReadEvents, func(position uint64, p *parkedEvent) (bool, error) {
-		refs = append(refs, delivery.ParkedRef{Position: position, Key: p.Key})
-		return true, nil
-	})
-	return refs, err
-}
 
 // advance carries out what inputs have made possible. mu is held.
 func (h *host) advance(now time.Time) {
@@ -187,32 +98,28 @@ func (h *host) advance(now time.Time) {
 		close(h.waiting.empty)
 		h.waiting.empty = nil
 	}
-	if out.Store != nil {
-		t.store = out.Store
-	}
 	if !out.Wake.IsZero() && (t.wake.IsZero() || out.Wake.Before(t.wake)) {
 		t.wake = out.Wake
 		h.owner.clock.set(h, t.wake)
 	}
-	if out.Store != nil || modeOf(out.State) != h.saved.Mode {
-		h.owner.checkpointer.add(h)
-	}
-	if h.replays.wanted {
-		wake(h.rest)
-	}
+	h.saver.want(out.Store)
+	h.replayer.wake()
 }
 
-// holdUntaken keeps events from timing out that no subscriber has taken yet. mu is held.
-func (h *host) holdUntaken(now time.Time) {
-	h.due.untaken = time.Time{}
-	for _, s := range h.subs {
-		s.holdUntaken(now)
-		for i := range s.pending.runs {
-			if at := s.pending.runs[i].since.Add(h.ackTimeout()); h.due.untaken.IsZero() || at.Before(h.due.untaken) {
-				h.due.untaken = at
-			}
+// stored applies the outcome of a Commit, of a Store if it is not nil. mu is held.
+func (h *host) stored(store *delivery.Store, err error) {
+	now := time.Now()
+	if err == nil {
+		if store != nil {
+			h.replayer.stored(store)
+			h.waiting.stored(h.saver.saved.Checkpoint, store)
 		}
+		h.waiting.committed()
 	}
+	if store != nil {
+		h.machine.Stored(now, err)
+	}
+	h.advance(now)
 }
 
 // wake fills a channel that holds 1.
@@ -255,11 +162,7 @@ func (h *host) expire(now time.Time) (idle bool) {
 			h.leave(s, false, now, core.Errorf(core.CodeLeaseLost, "the time of the lease is over"))
 		}
 	}
-	if retry := h.saving.retry; retry.After(now) {
-		h.owner.clock.set(h, retry)
-	} else if !retry.IsZero() {
-		h.owner.checkpointer.add(h)
-	}
+	h.saver.onTimer(now)
 	switch end := h.due.idle.Add(idleFor); {
 	case h.due.idle.IsZero():
 	case end.After(now):
@@ -303,8 +206,7 @@ func (h *host) join(r *JoinRequest) (s *subscriber, place <-chan struct{}, err e
 		h.run(h.readLog)
 	}
 	if !h.incarnation.key.transient {
-		h.replays.seek()
-		h.startReplays()
+		h.replayer.seek()
 	}
 	h.advance(now)
 	return s, nil, nil
@@ -387,7 +289,7 @@ func (h *host) busy() bool {
 
 // settled says that everything is stored that can be. mu is held.
 func (h *host) settled() bool {
-	return h.machine.Flushed() && h.saved.Mode == modeOf(h.machine.State())
+	return h.machine.Flushed() && h.saver.saved.Mode == modeOf(h.machine.State())
 }
 
 // awaitSettled waits until everything is stored that can be, or the host has ended.
@@ -409,7 +311,7 @@ func (h *host) await(ctx context.Context, done func() bool) error {
 		if ok || ended != nil {
 			return ended
 		}
-		h.hurry()
+		h.saver.expedite()
 		select {
 		case <-stored:
 		case <-h.ctx.Done():
@@ -442,34 +344,11 @@ func (h *host) finish(why error) {
 	h.waiting.end(why)
 	h.cancel()
 	h.owner.clock.drop(h)
-	h.owner.checkpointer.add(h) // which forgets it
-}
-
-// run starts a goroutine of the host. mu is held, or nobody has the host yet.
-func (h *host) run(f func()) {
-	h.owner.running.Add(1)
-	h.running.Go(func() {
-		defer h.owner.running.Done()
-		f()
-	})
+	h.owner.checkpointer.add(&h.saver) // which forgets the host
 }
 
 // stop is end, and waits until the host's goroutines are gone.
 func (h *host) stop(why error) {
 	h.end(why)
 	h.running.Wait()
-}
-
-// endFor is end for an error of a goroutine.
-func (h *host) endFor(err error) {
-	if h.ctx.Err() != nil {
-		err = core.Errorf(core.CodeShuttingDown, "the node is shutting down")
-	}
-	h.end(err)
-}
-
-// failed says that an error is not about storage being away for a while.
-func failed(err error) bool {
-	info := core.AsError(err).Info()
-	return !info.Retryable || errors.Is(err, core.CodeStoreClosed)
 }

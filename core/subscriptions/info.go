@@ -197,7 +197,7 @@ func (h *host) describe(i *Info) bool {
 	m := h.machine.Info(time.Now(), h.head())
 	i.State, i.Reason, i.Paused = m.State, m.Reason, m.State == delivery.Paused
 	i.Checkpoint, i.Finished, i.Lag, i.LagSeconds = m.Checkpoint, m.Finished, m.Lag, m.LagTime.Seconds()
-	i.InFlight, i.Waiting, i.Retrying, i.Parked = m.InFlight, m.Waiting, m.Retrying, h.saved.Parked
+	i.InFlight, i.Waiting, i.Retrying, i.Parked = m.InFlight, m.Waiting, m.Retrying, h.saver.saved.Parked
 	t := &m.Totals
 	i.Totals = Totals{t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime.Seconds()}
 	for _, s := range m.Subscribers {

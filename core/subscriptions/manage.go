@@ -151,7 +151,7 @@ func (o *Owner) control(ctx context.Context, name string, want mode, input func(
 			want = stopped
 		}
 		h.mu.Unlock()
-		return h.await(ctx, func() bool { return h.saved.Mode == want })
+		return h.await(ctx, func() bool { return h.saver.saved.Mode == want })
 	})
 }
 
@@ -266,7 +266,7 @@ func (o *Owner) sweepRemovals() {
 		later = nil
 		if err := o.sweepAll(); err != nil && o.ctx.Err() == nil {
 			o.config.Logger.Warn("sweeping deleted subscriptions", "error", err)
-			later = time.After(mostRest)
+			later = time.After(mostBackoff)
 		}
 	}
 }

@@ -283,7 +283,7 @@ func (o *Owner) drop(lock *nameLock) {
 	defer o.mu.Unlock()
 	lock.users--
 	if lock.host != nil && lock.host.ctx.Err() != nil {
-		o.checkpointer.add(lock.host) // which forgets it
+		o.checkpointer.add(&lock.host.saver) // which forgets the host
 		return
 	}
 	o.tidy(lock)

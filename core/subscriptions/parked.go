@@ -116,8 +116,7 @@ func (o *Owner) Replay(ctx context.Context, name string, which Selection) (n int
 	})
 	if h := lock.host; h != nil && n > 0 {
 		h.mu.Lock()
-		h.replays.seek()
-		h.startReplays()
+		h.replayer.seek()
 		h.mu.Unlock()
 	}
 	return n, err
@@ -145,29 +144,15 @@ func (h *host) drop(ctx context.Context, refs []delivery.ParkedRef) error {
 			h.mu.Unlock()
 			return h.ended
 		}
-		taken := h.machine.Drop(rest)
-		for _, ref := range rest[:taken] {
-			h.replays.given[ref.Position] = struct{}{}
-		}
-		h.advance(time.Now())
+		taken := h.replayer.drop(rest)
 		h.mu.Unlock()
 		dropped := rest[:taken]
 		rest = rest[taken:]
-		if err := h.await(ctx, func() bool { return !h.replays.anyOf(dropped) }); err != nil {
+		if err := h.await(ctx, func() bool { return !h.replayer.hasAny(dropped) }); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// anyOf says whether the machine still has any of the events.
-func (r *replays) anyOf(refs []delivery.ParkedRef) bool {
-	for _, ref := range refs {
-		if r.known(ref.Position) {
-			return true
-		}
-	}
-	return false
 }
 
 // selected calls do with the events of a Selection that are parked, page by page.

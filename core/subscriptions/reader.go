@@ -8,67 +8,17 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// The rest of a reader or a checkpointer whose storage is away doubles between these.
-const (
-	leastRest = 100 * time.Millisecond
-	mostRest  = 5 * time.Second
-)
-
 // maxRead bounds a read: events are kept by the block that they were read in.
 var maxRead = core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10}
 
 // readLog is the reader: it feeds the machine what it asks for, from a follower.
-func (h *host) readLog() {
-	sel, err := newSelector(&h.incarnation.Definition, h.owner.config.Compile)
-	if err != nil {
-		h.endFor(err)
-		return
-	}
-	defer h.release(sel)
-	rest := leastRest
-	for {
-		fed, err := h.follow(sel)
-		switch {
-		case h.ctx.Err() != nil:
-			return
-		case failed(err):
-			h.endFor(err)
-			return
-		case fed:
-			rest = leastRest
-		}
-		h.owner.config.Logger.Warn("reading for a subscription", "subscription", h.incarnation.key.name, "error", err)
-		if !h.sleep(rest) {
-			return
-		}
-		rest = min(2*rest, mostRest)
-	}
-}
-
-// sleep is false when the host ends meanwhile.
-func (h *host) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-h.ctx.Done():
-		return false
-	}
-}
-
-// release closes the selector of a goroutine that ends.
-func (h *host) release(sel *selector) {
-	if err := sel.close(); err != nil {
-		h.owner.config.Logger.Warn("closing the expressions of a subscription", "subscription", h.incarnation.key.name, "error", err)
-	}
-}
+func (h *host) readLog() { h.work("reading", h.follow) }
 
 // follow reads from the machine's cursor until an error. fed reports whether it read
 // something.
 func (h *host) follow(sel *selector) (fed bool, err error) {
 	h.mu.Lock()
-	from := core.From{Kind: core.AfterPosition, N: h.machine.Info(time.Now(), 0).Cursor, Log: h.saved.Log}
+	from := core.From{Kind: core.AfterPosition, N: h.machine.Info(time.Now(), 0).Cursor, Log: h.saver.saved.Log}
 	h.mu.Unlock()
 	follower, err := h.owner.store.Follow(h.ctx, core.FollowRequest{Stream: h.incarnation.Definition.Stream, From: from, Filter: sel.filter})
 	if err != nil {
@@ -140,7 +90,6 @@ func (h *host) feed(items []delivery.Item, cursor uint64, live bool) error {
 	if err := h.machine.Feed(items, cursor, live); err != nil {
 		return err
 	}
-	h.replays.cursor = cursor
 	h.advance(time.Now())
 	return nil
 }

@@ -9,107 +9,100 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// replays is what a host knows of parked events that are delivered again. That they
-// are to be is stored (replaysTable), so that it can be asked for while nobody
-// listens.
-type replays struct {
+// replayer gives the machine of one host the parked events that are to be delivered again.
+// The request to replay is itself stored (replaysTable), so it can be made while nobody is
+// subscribed. It runs as a goroutine of the host while there may be something to replay.
+type replayer struct {
+	host  *host
+	woken chan struct{} // holds 1: the machine may have room
+
+	// host.mu protects the fields below.
+
 	// given are the parked events that the machine was given, to replay or to drop,
 	// and that are still parked as far as is known.
 	given map[uint64]struct{}
-	// stale are those of which something else was stored since the replayer began to
-	// read a page: what it has read of them is no longer so.
-	stale map[uint64]struct{}
-	// wanted says that there may be more to give.
-	wanted bool
+	// stale are those whose records changed since the replayer began to read a page: what
+	// it has read of them is out of date.
+	stale  map[uint64]struct{}
+	wanted bool   // there may be more to give
 	sought bool   // seek was called since the replayer began to read a page
-	active bool   // there is a replayer
-	next   uint64 // behind which position it looks
-	cursor uint64 // up to where the machine was fed
+	active bool   // the goroutine runs
+	next   uint64 // the position behind which it looks
 }
 
-func makeReplays() replays { return replays{given: map[uint64]struct{}{}} }
+func makeReplayer(h *host) replayer {
+	return replayer{host: h, woken: make(chan struct{}, 1), given: map[uint64]struct{}{}}
+}
 
-func (r *replays) known(position uint64) bool {
+// known reports whether the machine has a parked event still. host.mu is held.
+func (r *replayer) known(position uint64) bool {
 	_, ok := r.given[position]
 	return ok
 }
 
-// stored takes notice of a Store that was made.
-func (r *replays) stored(store *delivery.Store) {
+// hasAny reports whether the machine has any of some parked events still. host.mu is held.
+func (r *replayer) hasAny(refs []delivery.ParkedRef) bool {
+	return slices.ContainsFunc(refs, func(ref delivery.ParkedRef) bool { return r.known(ref.Position) })
+}
+
+// stored forgets the events of a Store that was made. host.mu is held.
+func (r *replayer) stored(store *delivery.Store) {
 	for i := range store.Park {
-		r.done(store.Park[i].Position)
+		r.forget(store.Park[i].Position)
 	}
 	for _, ref := range store.Remove {
-		r.done(ref.Position)
+		r.forget(ref.Position)
 	}
 }
 
-func (r *replays) done(position uint64) {
+func (r *replayer) forget(position uint64) {
 	delete(r.given, position)
 	if r.active {
 		r.stale[position] = struct{}{}
 	}
 }
 
-// seek has the replayer look from the first on.
-func (r *replays) seek() { r.wanted, r.sought, r.next = true, true, 0 }
+// seek looks for events to replay from the first on. host.mu is held.
+func (r *replayer) seek() {
+	r.wanted, r.sought, r.next = true, true, 0
+	if !r.active && r.host.ended == nil {
+		r.active, r.stale = true, map[uint64]struct{}{}
+		r.host.run(r.run)
+	}
+}
 
-// startReplays starts a replayer if there is none and one is wanted. mu is held.
-func (h *host) startReplays() {
-	if h.replays.wanted && !h.replays.active && h.ended == nil {
-		h.replays.active, h.replays.stale = true, map[uint64]struct{}{}
-		h.run(h.replay)
+// wake has the goroutine look whether the machine has room. host.mu is held.
+func (r *replayer) wake() {
+	if r.wanted {
+		wake(r.woken)
 	}
 }
 
 // replayPage bounds the parked events that are read at a time. So does maxMappedBytes.
 const replayPage = 100
 
-// replay is the replayer: it gives the machine what is to be replayed, as there is
-// room, until there is nothing more.
-func (h *host) replay() {
-	sel, err := newSelector(&h.incarnation.Definition, h.owner.config.Compile)
-	if err != nil {
-		h.endFor(err)
-		return
-	}
-	defer h.release(sel)
-	rest := leastRest
-	for {
-		more, err := h.replayMore(sel)
-		switch {
-		case h.ctx.Err() != nil:
-			return
-		case err == nil && !more:
-			if h.replaysDone() {
-				return
-			}
-		case err == nil:
-			rest = leastRest
-		case failed(err):
-			h.endFor(err)
-			return
-		default:
-			h.owner.config.Logger.Warn("replaying for a subscription", "subscription", h.incarnation.key.name, "error", err)
-			if !h.sleep(rest) {
-				return
-			}
-			rest = min(2*rest, mostRest)
+// run gives the machine what is to be replayed, as it has room, until there is nothing more.
+func (r *replayer) run() {
+	r.host.work("replaying", func(sel *selector) (more bool, err error) {
+		if more, err = r.givePage(sel); err == nil && !more {
+			more = !r.end()
 		}
-	}
+		return more, err
+	})
 }
 
-// replaysDone ends the replayer, unless more was asked for meanwhile.
-func (h *host) replaysDone() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.replays.active = h.replays.wanted
-	return !h.replays.active
+// end ends the goroutine, unless more was asked for meanwhile.
+func (r *replayer) end() bool {
+	r.host.mu.Lock()
+	defer r.host.mu.Unlock()
+	r.active = r.wanted
+	return !r.active
 }
 
-// replayMore gives the machine one page. more says that there may be another.
-func (h *host) replayMore(sel *selector) (more bool, err error) {
-	after, err := h.awaitRoom()
+// givePage gives the machine one page. more reports whether there may be another.
+func (r *replayer) givePage(sel *selector) (more bool, err error) {
+	h := r.host
+	after, err := r.awaitRoom()
 	if err != nil {
 		return false, err
 	}
@@ -126,94 +119,106 @@ func (h *host) replayMore(sel *selector) (more bool, err error) {
 			marks, all = marks[:i], false
 			break
 		}
-		r, ok, err := h.replayOf(h.ctx, sel, marks[i].Key)
+		e, ok, err := r.load(h.ctx, sel, marks[i].Key)
 		if err != nil {
 			return false, err
 		}
 		if ok {
-			events = append(events, r)
-			size += len(r.Raw)
+			events = append(events, e)
+			size += len(e.Raw)
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.replays.sought {
-		return true, nil // the page may be older than what it was asked for
+	if r.sought {
+		return true, nil // the page may be older than the request
 	}
-	events = slices.DeleteFunc(events, func(r delivery.Replay) bool {
-		_, gone := h.replays.stale[r.Position]
-		return gone
+	events = slices.DeleteFunc(events, func(e delivery.Replay) bool {
+		_, stale := r.stale[e.Position]
+		return stale
 	})
-	taken := h.giveReplays(events)
-	if taken < len(events) {
+	if taken := r.give(events); taken < len(events) {
 		return true, nil
 	}
 	if all {
-		h.replays.wanted = false
+		r.wanted = false
 		return false, nil
 	}
-	h.replays.next, err = keyPosition(marks[len(marks)-1].Key)
+	r.next, err = keyPosition(marks[len(marks)-1].Key)
 	return true, err
 }
 
-// giveReplays gives the machine what it has room for. mu is held.
-func (h *host) giveReplays(events []delivery.Replay) (taken int) {
+// give gives the machine what it has room for. host.mu is held.
+func (r *replayer) give(events []delivery.Replay) (taken int) {
+	h := r.host
 	if h.ended != nil {
 		return len(events)
 	}
 	taken = h.machine.Replay(events)
 	for i := range events[:taken] {
-		h.replays.given[events[i].Position] = struct{}{}
-		h.replays.next = events[i].Position
+		r.given[events[i].Position] = struct{}{}
+		r.next = events[i].Position
 	}
 	h.advance(time.Now())
 	return taken
 }
 
-// awaitRoom waits until the machine has room and somebody listens, and says behind
-// which position to look.
-func (h *host) awaitRoom() (after uint64, err error) {
+// drop has the machine forget parked events, as many as it has room for. host.mu is held.
+func (r *replayer) drop(refs []delivery.ParkedRef) (taken int) {
+	taken = r.host.machine.Drop(refs)
+	for _, ref := range refs[:taken] {
+		r.given[ref.Position] = struct{}{}
+	}
+	r.host.advance(time.Now())
+	return taken
+}
+
+// awaitRoom waits until the machine has room and there is a subscriber. after is the
+// position behind which to look.
+func (r *replayer) awaitRoom() (after uint64, err error) {
+	h := r.host
 	for {
 		h.mu.Lock()
 		room := h.machine.ReplayRoom()
 		ready := room.Events > 0 && len(h.subs) > 0
-		after, h.replays.sought = h.replays.next, false
-		clear(h.replays.stale)
+		after, r.sought = r.next, false
+		clear(r.stale)
 		h.mu.Unlock()
 		if ready {
 			return after, nil
 		}
 		select {
-		case <-h.rest:
+		case <-r.woken:
 		case <-h.ctx.Done():
 			return 0, core.AsError(h.ctx.Err())
 		}
 	}
 }
 
-// replayOf reads a parked event that is to be replayed; ok is false if there is
-// nothing to deliver.
-func (h *host) replayOf(ctx context.Context, sel *selector, key string) (r delivery.Replay, ok bool, err error) {
+// load reads a parked event that is to be replayed. ok is false if there is nothing to
+// deliver.
+func (r *replayer) load(ctx context.Context, sel *selector, key string) (e delivery.Replay, ok bool, err error) {
 	position, err := keyPosition(key)
 	if err != nil {
-		return r, false, err
+		return e, false, err
 	}
+	owner := r.host.owner
 	var p parkedEvent
-	if _, ok, err = h.owner.records.get(ctx, parkedTable, key, &p); err != nil || !ok {
-		return r, false, err
+	if _, ok, err = owner.records.get(ctx, parkedTable, key, &p); err != nil || !ok {
+		return e, false, err
 	}
-	b, ok, err := h.owner.records.event(ctx, h.incarnation.Definition.Stream, position)
+	b, ok, err := owner.records.event(ctx, r.host.incarnation.Definition.Stream, position)
 	if err != nil || !ok {
-		return r, false, err
+		return e, false, err
 	}
 	items, _, err := sel.items(ctx, nil, b)
 	if err != nil {
-		return r, false, err
+		return e, false, err
 	}
 	if len(items) == 0 { // its filter had failed, and does not want it now
 		items = []delivery.Item{{Position: position, Raw: b.Block}}
 	}
-	r = delivery.Replay{Item: items[0], Attempts: p.Attempts, Failures: p.Failures}
-	r.Key = p.Key
-	return r, true, nil
+	e = delivery.Replay{Item: items[0], Attempts: p.Attempts, Failures: p.Failures}
+	e.Key = p.Key
+	return e, true, nil
 }

@@ -238,6 +238,19 @@ func appendPositions(positions []uint64, b core.Batch) []uint64 {
 	return positions
 }
 
+// holdUntaken keeps events from timing out that no subscriber has taken yet. mu is held.
+func (h *host) holdUntaken(now time.Time) {
+	h.due.untaken = time.Time{}
+	for _, s := range h.subs {
+		s.holdUntaken(now)
+		for i := range s.pending.runs {
+			if at := s.pending.runs[i].since.Add(h.ackTimeout()); h.due.untaken.IsZero() || at.Before(h.due.untaken) {
+				h.due.untaken = at
+			}
+		}
+	}
+}
+
 // holdUntaken begins the time to ack anew for events whose time is over before they were
 // taken. host.mu is held.
 func (s *subscriber) holdUntaken(now time.Time) {
@@ -267,7 +280,7 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	if s.gone != nil {
 		return Delivery{}, false, s.gone
 	}
-	d = Delivery{State: s.reported, Checkpoint: h.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
+	d = Delivery{State: s.reported, Checkpoint: h.saver.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
 	if len(s.pending.runs) > 0 {
 		d.Replay = s.pending.runs[0].replay
 		now, since := time.Now(), s.pending.runs[0].since

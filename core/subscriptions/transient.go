@@ -46,10 +46,10 @@ func (l *incarnation) takes(r *JoinRequest) error {
 // nobody could resume it, and what it leaves behind is what its last subscriber would.
 // mu is held.
 func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
-	h.saved.Mode = modeOf(out.State)
+	h.saver.saved.Mode = modeOf(out.State)
 	if out.Store != nil {
-		h.saved.Checkpoint = out.Store.Checkpoint
-		h.waiting.stored(h.saved.Checkpoint, out.Store)
+		h.saver.saved.Checkpoint = out.Store.Checkpoint
+		h.waiting.stored(h.saver.saved.Checkpoint, out.Store)
 		h.machine.Stored(now, nil)
 	}
 	if out.State == delivery.Stopped {

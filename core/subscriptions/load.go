@@ -1,0 +1,94 @@
+package subscriptions
+
+import (
+	"context"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+const (
+	// leastWindow and mostWindow bound the events that a machine has read and not
+	// finished; between them it is twice what all subscribers can have in flight.
+	// Several times as many may be finished and not stored: at the lower one a node
+	// that stores checkpoints twenty times a second delivers two million events a second with it.
+	leastWindow = 1 << 15
+	mostWindow  = 1 << 16
+)
+
+// windowOf is the window of a machine.
+func windowOf(o *delivery.Options) core.Limit {
+	return core.Limit{Events: min(max(2*o.ConcurrencyLimit*o.BufferSize, leastWindow), mostWindow)}
+}
+
+// newHost begins what is stored of a subscription. Its goroutines are started as they
+// are needed.
+func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
+	if err := checkExpressions(&l.Definition, o.config.Compile); err != nil {
+		return nil, err
+	}
+	p, revision := o.firstProgress(l), uint64(0)
+	var err error
+	if !l.key.transient {
+		if p, revision, err = o.records.progress(ctx, l.ID); err != nil {
+			return nil, err
+		}
+	}
+	state, err := o.stateAt(ctx, p.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	if p.Log != state.Log || p.Checkpoint > state.Head {
+		return nil, core.Errorf(core.CodeLogChanged,
+			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.key.name), p.Checkpoint, p.Log, state.Log, state.Head)
+	}
+	refs, err := o.parkedRefs(ctx, l, p.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	failed, err := o.failedEvents(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	h := &host{owner: o, incarnation: l, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}
+	h.saver, h.replayer = makeSaver(h, p, revision), makeReplayer(h)
+	h.ctx, h.cancel = context.WithCancel(o.ctx)
+	now := time.Now()
+	options := l.Definition.Options
+	options.Paused = p.Mode == paused
+	h.machine = delivery.New(now, delivery.Config{
+		Options: options, Checkpoint: p.Checkpoint, Parked: refs, Failed: failed,
+		Lease:  delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
+		Window: windowOf(&options),
+	})
+	if p.Mode == stopped {
+		h.machine.Stop(p.Reason)
+	}
+	h.idleSince(now)
+	h.advance(now)
+	return h, nil
+}
+
+// failedEvents are those whose attempts and backoff go on.
+func (o *Owner) failedEvents(ctx context.Context, l *incarnation) ([]delivery.FailedEvent, error) {
+	if l.key.transient {
+		return nil, nil
+	}
+	return o.records.failed(ctx, l.ID)
+}
+
+// parkedRefs are what a machine has to know of parked events.
+func (o *Owner) parkedRefs(ctx context.Context, l *incarnation, checkpoint uint64) (refs []delivery.ParkedRef, err error) {
+	if l.key.transient {
+		return nil, nil
+	}
+	if l.Definition.OnPark == delivery.HoldKey {
+		checkpoint = 0
+	}
+	err = o.records.parkedAfter(ctx, l.ID, checkpoint, core.MaxReadEvents, func(position uint64, p *parkedEvent) (bool, error) {
+		refs = append(refs, delivery.ParkedRef{Position: position, Key: p.Key})
+		return true, nil
+	})
+	return refs, err
+}
