@@ -67,18 +67,21 @@ func (d *recordDB) path() string { return filepath.Join(d.dir, recordFile) }
 // the newest snapshot, or empty, if it is not there or not right. report is called with
 // the bytes of the snapshot that are read.
 func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, report func(done, total int64)) (recordDB, error) {
-	if err := d.removeTemporary(); err != nil {
+	err := d.removeTemporary()
+	if err == nil {
+		err = d.removeLost(holds)
+	}
+	if err != nil {
 		return d, openError(err)
 	}
-	err := d.open(holds)
-	if err == nil {
+	if err = d.open(holds); err == nil {
 		return d, nil
 	}
 	var path *os.PathError
 	if !errors.Is(err, errNotOurs) && !os.IsNotExist(err) && errors.As(err, &path) {
 		return d, openError(err)
 	}
-	if err := d.makeAnew(holds, logger.With("because", err), report); err != nil {
+	if err := d.makeAnew(logger.With("because", err), report); err != nil {
 		if d.db != nil {
 			_ = d.db.Close()
 		}
@@ -88,11 +91,11 @@ func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, repo
 }
 
 // makeAnew makes the database anew, with what the newest good snapshot has.
-func (d *recordDB) makeAnew(holds func(*reach) bool, logger *slog.Logger, report func(done, total int64)) error {
+func (d *recordDB) makeAnew(logger *slog.Logger, report func(done, total int64)) error {
 	if err := d.begin(); err != nil {
 		return err
 	}
-	s := d.newestSnapshot(holds)
+	s := d.newestSnapshot()
 	if s == nil {
 		return d.finish(reach{}, 0)
 	}

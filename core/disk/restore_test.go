@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -32,13 +34,29 @@ func eventAndRecord(stream, key, value string) core.Commit {
 	}
 }
 
-// copyDir copies the files of a directory.
+// copyDir copies the files of a directory, but those that an open log is preparing: they
+// are renamed meanwhile.
 func copyDir(t testing.TB, from, to string) {
 	t.Helper()
 	if err := os.RemoveAll(to); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+	err := fs.WalkDir(os.DirFS(from), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		case filepath.Ext(name) == ".tmp":
+			return nil
+		}
+		b, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), b, 0o600)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -101,6 +119,48 @@ func TestRestoredLogHasItsOwnRecords(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSnapshotsOfALostTail: beside a log that was restored from an older copy, the snapshots
+// of the lost tail go, and do not push out the log's own.
+func TestSnapshotsOfALostTail(t *testing.T) {
+	dir := t.TempDir()
+	config := Config{Dir: dir}
+	write := func(e *Engine, value string, n int) {
+		for range n {
+			commitOne(t, e, eventAndRecord("s", "k", value))
+		}
+		if err := e.records.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.records.db.writeSnapshot(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := open(t, config)
+	write(e, "kept", 1)
+	copyDir(t, filepath.Join(dir, "log"), filepath.Join(dir, "copy"))
+	kept := e.records.flushed
+	for range keptSnapshots - 1 {
+		write(e, "lost", 100)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, filepath.Join(dir, "copy"), filepath.Join(dir, "log"))
+	e = open(t, config)
+	if found, err := e.records.db.snapshots(); err != nil || !slices.Equal(found, []offset{kept}) {
+		t.Errorf("snapshots %v, %v, want that at %v", found, err, kept)
+	}
+	for range keptSnapshots {
+		write(e, "anew", 1)
+		if found, err := e.records.db.snapshots(); err != nil || len(found) == 0 || found[0] != e.records.flushed {
+			t.Errorf("snapshots %v, %v, want one at %v", found, err, e.records.flushed)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -151,9 +151,27 @@ type snapshot struct {
 	size   int64
 }
 
-// newestSnapshot opens the newest snapshot that is whole and of the log that holds
-// knows. It is nil if there is none.
-func (d *recordDB) newestSnapshot(holds func(*reach) bool) *snapshot {
+// removeLost removes the snapshots that are not of the log that holds knows. Those of a lost
+// tail would count as newer than the log's own.
+func (d *recordDB) removeLost(holds func(*reach) bool) error {
+	found, err := d.snapshots()
+	for _, o := range found {
+		s, err := d.openSnapshot(o)
+		if err == nil {
+			_ = s.file.Close()
+			if holds(&s.reach) {
+				continue
+			}
+		}
+		if err := d.fs.Remove(filepath.Join(d.dir, snapshotName(o))); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// newestSnapshot opens the newest snapshot that is whole. It is nil if there is none.
+func (d *recordDB) newestSnapshot() *snapshot {
 	found, err := d.snapshots()
 	if err != nil {
 		return nil
@@ -163,7 +181,7 @@ func (d *recordDB) newestSnapshot(holds func(*reach) bool) *snapshot {
 		if err != nil {
 			continue
 		}
-		if holds(&s.reach) && s.check() == nil {
+		if s.check() == nil {
 			return s
 		}
 		_ = s.file.Close()
