@@ -42,7 +42,11 @@ func newNode(t testing.TB, config wsapi.Config) *node {
 	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile}); err != nil {
 		t.Fatal(err)
 	}
-	config.Subscriptions = n.subs
+	if late, ok := config.Subscriptions.(*lateJoiner); ok {
+		late.Owner = n.subs
+	} else {
+		config.Subscriptions = n.subs
+	}
 	if n.api, err = wsapi.New(config); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package wsapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -699,4 +700,31 @@ func TestComingBackNeverCreates(t *testing.T) {
 		p.say(again)
 		p.refused("subscribe", 2, "subscription_not_found")
 	})
+}
+
+// lateJoiner joins when nobody waits for it any more.
+type lateJoiner struct {
+	*subscriptions.Owner
+	begun chan struct{}
+}
+
+func (l *lateJoiner) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
+	close(l.begun)
+	<-ctx.Done()
+	return l.Owner.Join(context.WithoutCancel(ctx), r)
+}
+
+// TestWSJoinIsLate: a consumer whose connection is gone before it has joined leaves again,
+// and is not counted.
+func TestWSJoinIsLate(t *testing.T) {
+	late := &lateJoiner{begun: make(chan struct{})}
+	n := newNode(t, wsapi.Config{Subscriptions: late})
+	n.do("PUT", "/v1/subscriptions/s", "{}").want(t, 201)
+	p := n.greeted()
+	p.say(`{"op":"subscribe","id":2,"sub":1,"subscription":"s"}`)
+	<-late.begun
+	_ = p.Close()
+	n.untilMetric("gyre_ws_connections", 0)
+	n.untilMetric("gyre_ws_follows", 0)
+	n.until("s", "subscriber that left", func(i *subscriptions.Info) bool { return len(i.Subscribers) == 0 })
 }

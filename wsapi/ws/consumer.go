@@ -59,6 +59,7 @@ func (k *consumer) start(ctx context.Context) {
 	k.sub.conn.ready.start(k)
 	if ctx.Err() != nil {
 		k.close()
+		k.sub.conn.subs.remove(k.sub)
 	}
 }
 
