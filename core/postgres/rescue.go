@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"slices"
-
 	"time"
 
 	"github.com/jackc/pgx/v5"

@@ -260,12 +260,27 @@ func (e *Engine) tryBeat() (err error) {
 	return e.join(ctx, unsureIsFine)
 }
 
-// closeSession ends the session. If that fails, it ends by itself.
+// closeSession ends the session. If that fails it is tried again at once, on a new
+// connection: the server may have closed the old one, and a beat that Close has
+// interrupted leaves none. A session that is not ended here ends by itself, but until then
+// it keeps the next node from beginning a timeline.
 func (e *Engine) closeSession() {
 	ctx, cancel := context.WithTimeout(context.Background(), beatTimeout)
 	defer cancel()
-	if e.session.joined && e.session.conn != nil {
-		_, _ = e.session.conn.Exec(ctx, `DELETE FROM `+e.config.Store+`.sessions WHERE id = $1`, e.session.id.String())
+	if e.session.joined && e.endSession(ctx) != nil {
+		e.dropSession()
+		_ = e.endSession(ctx)
 	}
+	e.session.joined = false
 	e.dropSession()
+}
+
+func (e *Engine) endSession(ctx context.Context) error {
+	if e.session.conn == nil {
+		if err := e.connectSession(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := e.session.conn.Exec(ctx, `DELETE FROM `+e.config.Store+`.sessions WHERE id = $1`, e.session.id.String())
+	return err
 }

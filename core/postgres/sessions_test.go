@@ -174,3 +174,20 @@ func TestBeatsWaitForNobody(t *testing.T) {
 	}
 	appendWithin(t, engine, 10*time.Second)
 }
+
+// TestCloseEndsTheSession: also where the connection of the session was lost, and no beat
+// has noticed.
+func TestCloseEndsTheSession(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	config := postgres.Config{URL: server.URL, Store: server.Store(t), Node: "n"}
+	engine := openStore(t, config)
+	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'UPDATE `+config.Store+`.sessions SET until%')`)
+	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE `+config.Store+`.sessions SET until%'`)
+	if err := engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := nodesOf(t, config); got != "" {
+		t.Errorf("after Close: %s", got)
+	}
+}
