@@ -156,7 +156,7 @@ func (s *Survey) countConnections(ctx context.Context, c *pgx.Conn) error {
 		SELECT greatest(0, least(
 		  current_setting('max_connections')::int - u.server
 		    - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int
-		      - coalesce(current_setting('reserved_connections', true)::int, 0) END, -- since 16
+		      + coalesce(current_setting('reserved_connections', true)::int, 0) END, -- since 16
 		  CASE WHEN d.datconnlimit < 0 OR r.rolsuper THEN NULL ELSE d.datconnlimit - u.database END,
 		  CASE WHEN r.rolconnlimit < 0 OR r.rolsuper THEN NULL ELSE r.rolconnlimit - u.role END))::int
 		FROM used u, pg_roles r, pg_database d
