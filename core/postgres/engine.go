@@ -128,7 +128,7 @@ func on(ctx context.Context, pool *pgxpool.Pool, call func(ctx context.Context, 
 	if err = call(ctx, c.Conn()); err == nil {
 		return nil
 	}
-	_ = rollBack(context.WithoutCancel(ctx), c.Conn())
+	_ = rollBack(ctx, c.Conn())
 	if c.Conn().IsClosed() {
 		return &lostError{err}
 	}

@@ -136,7 +136,7 @@ func (e *Engine) tryChange(ctx context.Context, c *pgx.Conn, from, to identity) 
 	})
 	batch.Queue(`COMMIT`)
 	if err = c.SendBatch(ctx, &batch).Close(); err != nil {
-		_ = rollBack(context.WithoutCancel(ctx), c)
+		_ = rollBack(ctx, c)
 	}
 	return changed && err == nil, err
 }

@@ -131,7 +131,7 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 	if err := begin(ctx, c); err != nil {
 		return err
 	}
-	defer func() { _ = rollBack(context.WithoutCancel(ctx), c) }()
+	defer func() { _ = rollBack(ctx, c) }()
 	// Against migrations, which take the same lock alone, and then against other openings.
 	if _, err := c.Exec(ctx, `SELECT pg_advisory_xact_lock_shared(`+migrationLock+`)`, store); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -135,11 +136,16 @@ func begin(ctx context.Context, c *pgx.Conn) error {
 	return err
 }
 
+// rollBackTimeout bounds a roll back, which is tried though the call has ended.
+const rollBackTimeout = 2 * time.Second
+
 // rollBack ends the transaction that c is in, if any.
 func rollBack(ctx context.Context, c *pgx.Conn) error {
 	if c.IsClosed() || c.PgConn().TxStatus() == 'I' {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollBackTimeout)
+	defer cancel()
 	_, err := c.Exec(ctx, `ROLLBACK`)
 	return err
 }
@@ -154,7 +160,7 @@ func transact(ctx context.Context, c *pgx.Conn, call func() error) error {
 		_, err = c.Exec(ctx, `COMMIT`)
 	}
 	if err != nil {
-		_ = rollBack(context.WithoutCancel(ctx), c)
+		_ = rollBack(ctx, c)
 	}
 	return err
 }
