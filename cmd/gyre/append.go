@@ -18,14 +18,14 @@ import (
 
 const appendHelp = `Append an event to the end of a stream, or several as one: all of them or none.
 
-DATA is JSON, - for stdin, or @FILE; without it the event's data is {}. With --bytes it is
-taken as it is. --file takes a file of events, one JSON object a line ("type", "data", and
-if you like "id", "time", "metadata"), and appends them together.
+DATA is JSON, - for stdin, or @FILE; the default is {}. --bytes appends DATA as bytes. --file
+appends the events of a file together, one JSON object a line ("type", "data", and optionally
+"id", "time", "metadata").
 
 --expect says which version the stream must be at: a number (0 = no events yet), no_stream,
 stream_exists, or any. If it is at another, nothing is written and the exit code is 4.
 
-The command may be repeated safely with the same --id: it writes once.`
+The command can be repeated safely with the same --id: it writes once.`
 
 // appendFlags are the flags of gyre append.
 type appendFlags struct {
@@ -58,14 +58,14 @@ func newAppend(a *app) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.expect, "expect", "any", "version the stream must be at: N, any, no_stream or stream_exists")
 	flags.StringVar(&f.id, "id", "", "the event's id, a UUID (default a new one)")
-	flags.StringArrayVarP(&f.metadata, "metadata", "m", nil, "key=value of the metadata (repeat)")
+	flags.StringArrayVarP(&f.metadata, "metadata", "m", nil, "key=value in the metadata (repeat)")
 	flags.BoolVar(&f.bytes, "bytes", false, "DATA is bytes, not JSON")
-	flags.StringVar(&f.contentType, "content-type", "", "what the bytes are (default application/octet-stream)")
+	flags.StringVar(&f.contentType, "content-type", "", "media type of the bytes (default application/octet-stream)")
 	flags.StringVar(&f.file, "file", "", "file of events, one JSON object a line; - for stdin")
 	return a.completeStream(a.talks(cmd))
 }
 
-// appended is what was written, as it is printed.
+// appended is the printed result of an append.
 type appended struct {
 	Stream    string `json:"stream"`
 	Version   uint64 `json:"version"`
@@ -85,7 +85,7 @@ func (a *app) append(ctx context.Context, c core.Commit) error {
 		return err
 	})
 	if events := c.Appends[0].Events; errors.Is(err, core.CodeUnknownOutcome) && len(events) == 1 {
-		return &advised{err, fmt.Sprintf("Repeat the command with --id %s: if the event was written you are told where, else it is written now.", events[0].ID)}
+		return &advised{err, fmt.Sprintf("Repeat the command with --id %s: it is written once.", events[0].ID)}
 	}
 	if err != nil {
 		return err

@@ -12,10 +12,10 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-const benchHelp = `Measure a node, from this machine, through the Go client. The figures are of this client
-and this network too: run it beside the node to measure the node.
+const benchHelp = `Measure a node from this machine, through the Go client. The figures include the client and
+the network: run the command on the node's machine to measure the node.
 
-append and follow write events to streams named bench-…, and the events stay.`
+append and follow write events to streams named bench-…; the events stay in the log.`
 
 func newBench(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{

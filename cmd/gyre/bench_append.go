@@ -25,7 +25,7 @@ func newBenchAppend(a *app) *cobra.Command {
 	var load appendLoad
 	cmd := &cobra.Command{
 		Use:     "append",
-		Short:   "Measure appends: workers that each wait for their answer",
+		Short:   "Measure appends: each worker waits for its answer",
 		Example: "  gyre bench append --events 100000 --workers 256",
 		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +39,7 @@ func newBenchAppend(a *app) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.Int64Var(&load.events, "events", 20_000, "how many events to append")
-	flags.IntVar(&load.workers, "workers", 64, "appends in flight at once, each to a stream of its own")
+	flags.IntVar(&load.workers, "workers", 64, "appends in flight, each to its own stream")
 	flags.IntVar(&load.batch, "batch", 1, "events of one append")
 	flags.IntVar(&load.size, "size", 256, "bytes of data of an event")
 	return a.talks(cmd)

@@ -38,7 +38,7 @@ func newBenchFollow(a *app) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&load.events, "events", 5_000, "how many events to append")
-	flags.IntVar(&load.followers, "followers", 1, "how many follow, over one connection")
+	flags.IntVar(&load.followers, "followers", 1, "how many followers, over one connection")
 	flags.IntVar(&load.perSecond, "rate", 1_000, "events to append each second")
 	flags.IntVar(&load.size, "size", 256, "bytes of data of an event")
 	return a.talks(cmd)

@@ -15,7 +15,7 @@ func newBenchRead(a *app) *cobra.Command {
 	var page int
 	cmd := &cobra.Command{
 		Use:     "read [STREAM|'$all']",
-		Short:   "Measure reading what is there, from the first event on, a page after another",
+		Short:   "Measure reads: page by page from the first event on",
 		Example: "  gyre bench read --events 100000",
 		Args:    takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -16,23 +16,23 @@ import (
 const copyHelp = `Copy one log to another: all events, with their ids, versions, positions, times, content
 types and metadata, and all links, in their order. Each end is
 
-  a directory        the data of a node that does not run; that of --to is made
-  postgres://…       a PostgreSQL database, the store gyre unless --from-store or --to-store
-                     names another; that of --to is made
-  http://host:port   a node that runs
+  a directory        the data of a stopped node; --to creates it
+  postgres://…       a PostgreSQL database: the store gyre, or the one of --from-store or
+                     --to-store; --to creates the store
+  http://host:port   a running node
 
-What was there when the copy began is copied. A copy can be interrupted at any moment and run
-again: it goes on where the target ends. Before that it compares the first and the last events
-of the target with the source's, and refuses a target that has others, code log_mismatch.
-Nobody else may write to the target meanwhile.
+The copy ends at the end of the log as it was at the start. It can be interrupted at any moment
+and run again: it goes on where the target ends. First it compares the first and the last events
+of the target with the source, and refuses a target that has other events (log_mismatch).
+Nothing else may write to the target meanwhile.
 
-Every event of the target is compared with the source's, with all that was sent of it, and every
-link: what an earlier copy has written before it is gone on with, and what this one writes at its
-end. One that differs is told with its position, code not_clean, exit code 8. It is about a quarter
-more work; --verify=ends leaves it out.
+The command compares every event and link of the target with the source: those of an earlier
+copy before it goes on, and those that it writes at its end. A difference is reported with its
+position, code not_clean, exit code 8. Comparing adds about a quarter to the work;
+--verify=ends leaves it out.
 
-recorded, the time at the server, is that of the copy: an event's time is what it was. Records,
-such as checkpoints, are not copied.`
+An event keeps its time; recorded, the time at the server, is that of the copy. Records, such as
+checkpoints, are not copied.`
 
 func newCopy(a *app) *cobra.Command {
 	var from, to endFlags
@@ -64,7 +64,7 @@ func newCopy(a *app) *cobra.Command {
 	flags.StringVar(&from.store, "from-store", "", "store to copy from, where --from is a PostgreSQL database (default gyre)")
 	flags.StringVar(&to.where, "to", "", "directory or URL to copy to")
 	flags.StringVar(&to.store, "to-store", "", "store to copy to, where --to is a PostgreSQL database (default gyre)")
-	flags.StringVar(&verify, "verify", verifyFull, "what to compare: full is every event, ends the first and the last ones that were there")
+	flags.StringVar(&verify, "verify", verifyFull, "what to compare: full (every event) or ends (the first and the last events of the target)")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
 	addSegmentBytes(flags, &to.segmentBytes)
 	return cmd

@@ -19,14 +19,14 @@ import (
 	"github.com/gyre-events/gyre/runtime"
 )
 
-const doctorHelp = `Check what a node needs, and whether one answers: the configuration, the address, the data
-directory, how long the disk takes to make a write durable, the server, and the clock. With
---postgres it checks the database instead of the disk: version, encoding, privileges, settings
-that endanger what was acknowledged, its clock, how long answers and commits take, what is
-between, and the store's schema. It takes the flags of gyre serve, and changes nothing.
+const doctorHelp = `Check what a node needs, and whether a node answers: the configuration, the address, the data
+directory, the disk's flush time, the server, and the clock. With --postgres it checks the
+database instead of the disk: version, encoding, privileges, settings that endanger acknowledged
+events, its clock, the time of answers and commits, poolers in between, and the store's schema.
+It takes the flags of gyre serve, and changes nothing.
 
-PASSED is well, WARN works and could be better, FAILED is not. The exit code is 8 if a check
-fails.`
+PASSED is fine, WARN works but could be better, FAILED does not work. The exit code is 8 if a
+check fails.`
 
 const (
 	// An append waits for one fsync or more; from here on that is what a user feels.

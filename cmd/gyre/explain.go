@@ -22,7 +22,7 @@ type explained struct {
 func newExplain(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [CODE]",
-		Short: "Say what an error code means and what to do, or list all codes",
+		Short: "Explain an error code, or list all codes",
 		Example: `  gyre explain wrong_expected_version
   gyre explain -o json`,
 		Args: takes(0, 1),

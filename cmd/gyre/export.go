@@ -13,13 +13,14 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-const exportHelp = `Print every event and link, or those of one stream, in order, one JSON object a line:
-stream, version, position, id, type, time, data, metadata. The export is what was there when
-it began. gyre import takes it; into an empty log, everything comes to its place again.
+const exportHelp = `Print every event and link of the log, or of one stream, in order, one JSON object a line:
+stream, version, position, id, type, time, data, metadata. An export ends at the end of the
+log as it was at the start. gyre import reads it; in an empty log, every event and link gets
+its old place.
 
-An export of everything has links where they were written: where they are, the id and the
-type of the event, and link, where that is. That of a stream has its links as the events
-that they name, with link. gyre import makes links of both again.`
+In an export of the log, a link is a line of its own: its place, the event's id and type, and
+"link", the event's place. In an export of a stream, a link is the event that it names, with
+"link". gyre import makes links of both.`
 
 func newExport(a *app) *cobra.Command {
 	cmd := &cobra.Command{

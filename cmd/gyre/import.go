@@ -15,14 +15,14 @@ import (
 )
 
 const importHelp = `Append the events of a file, in its order, to the streams they name. FILE has one JSON
-object a line: "stream", "type", "data", and if you like "id", "time" and "metadata"; it may
-be compressed with gzip. What gyre export and gyre read -o ndjson print can be imported;
-version, position and recorded are passed over, since they are given anew. A line that has
-"link" is a link to the event of its id, which is there or comes before it.
+object a line: "stream", "type", "data", and optionally "id", "time" and "metadata". It may
+be compressed with gzip. gyre export and gyre read -o ndjson print this form; import ignores
+version, position and recorded, because the log assigns new ones. A line with "link" is a
+link to the event with its id, which is in the log or comes before it in the file.
 
 Events keep their id and time. An import can be interrupted at any moment and run again:
-events that are there already are skipped by their id. Events without an id get a new one,
-and are written again by a second run.`
+it skips events whose ids are already in the log. An event without an id gets a new id, and
+a second run writes it again.`
 
 func newImport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -80,9 +80,9 @@ func (a *app) tellImported(done imported, took time.Duration, err error) {
 	var at *lineError
 	switch {
 	case errors.As(err, &at):
-		fmt.Fprintln(a.stderr, "Not everything was imported. Correct the line and run the same command again; events that are there are skipped.")
+		fmt.Fprintln(a.stderr, "Not everything was imported. Correct the line and run the same command again; events that are already in the log are skipped.")
 	case err != nil:
-		fmt.Fprintln(a.stderr, "Not everything was imported. Run the same command again to go on; events that are there are skipped.")
+		fmt.Fprintln(a.stderr, "Not everything was imported. Run the same command again to go on; events that are already in the log are skipped.")
 	}
 }
 

@@ -6,15 +6,15 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-const linkHelp = `Link events into a stream, by their ids: all of them or none. Each link takes a version of the
-stream, and who reads or follows the stream gets the event that it names, with where that was
-written. The events stay where they are, and $all does not show them twice. A stream has an
-event once at most.
+const linkHelp = `Link events into a stream by their ids: all of them or none. Each link takes a version of the
+stream. Readers and followers of the stream get the event that the link names, with the place
+where it was written. The events stay in their streams, and $all has each event once. A stream
+has an event at most once.
 
 --expect says which version the stream must be at: a number (0 = no events yet), no_stream,
 stream_exists, or any. If it is at another, nothing is written and the exit code is 4.
 
-The command may be repeated safely: it writes once. gyre read STREAM -o ndjson tells the ids
+The command can be repeated safely: it writes once. gyre read STREAM -o ndjson prints the ids
 of events.`
 
 func newLink(a *app) *cobra.Command {

@@ -13,22 +13,22 @@ import (
 	"github.com/gyre-events/gyre/core/postgres"
 )
 
-const migrateHelp = `Look at the schema of a store in PostgreSQL, and bring it up to date. gyre serve does that
-by itself unless it is told --migrate=false. All that is missing is applied in one transaction,
-by one at a time; nodes of the version before go on working beside it.
+const migrateHelp = `Show the schema of a store in PostgreSQL, and update it. gyre serve updates it at start, unless
+--migrate=false. All missing migrations are applied in one transaction; nodes of the version
+before keep working.
 
 NEEDS is the migration that a node has to know to work with the schema after this one. A
-migration that needs more than the one before is refused, code nodes_outdated, while a node that
-knows less has the store open. gyre migrate status lists the nodes.
+migration that needs more than the one before is refused with nodes_outdated while an older node
+has the store open. gyre migrate status lists the nodes.
 
-A store may have indexes for people who search its events with SQL: correlation for
-correlation_id, type for types, time for times. Each slows appends. gyre migrate up --with-index makes them,
-while nodes go on; nodes keep those that are there.`
+Three optional indexes are for searches with SQL: correlation for correlation_id, type for
+types, time for times. Each slows appends. gyre migrate up --with-index builds them while nodes
+run; nodes keep them.`
 
 func newMigrate(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "migrate",
-		Short: "Bring the schema of a store in PostgreSQL up to date",
+		Short: "Show and update the schema of a store in PostgreSQL",
 		Long:  migrateHelp,
 		Example: `  gyre migrate status --postgres postgres://gyre@db.internal/shop
   gyre migrate up --postgres postgres://gyre@db.internal/shop --store orders
@@ -56,13 +56,13 @@ again.`,
 }
 
 func addWithIndex(cmd *cobra.Command, indexes *[]string) {
-	cmd.Flags().StringSliceVar(indexes, "with-index", nil, "make these indexes for searches with SQL: correlation, type, time")
+	cmd.Flags().StringSliceVar(indexes, "with-index", nil, "build these indexes for searches with SQL: correlation, type, time")
 }
 
 func newMigrateStatus(a *app) *cobra.Command {
 	return a.withDatabase(&cobra.Command{
 		Use:   "status",
-		Short: "List the migrations and indexes, which are applied, and the nodes",
+		Short: "List migrations and indexes, and whether they are applied, and the nodes",
 	}, a.migrateStatus)
 }
 
@@ -94,7 +94,7 @@ the transaction.`,
 		},
 	}
 	cmd.Flags().StringVar(&store, "store", "", "name of the store, which is a schema of the database (default gyre)")
-	cmd.Flags().IntVar(&from, "from", 0, "migration that the store is at; 0 where there is none")
+	cmd.Flags().IntVar(&from, "from", 0, "the store's present migration; 0 if there is no store")
 	addWithIndex(cmd, &indexes)
 	cmd.Flags().String("config", "", "YAML file with flags of gyre serve")
 	return cmd
@@ -104,7 +104,7 @@ the transaction.`,
 func (a *app) withDatabase(cmd *cobra.Command, run func(context.Context, postgres.Config, postgres.Target) error) *cobra.Command {
 	var f databaseFlags
 	f.register(cmd)
-	cmd.Flags().DurationVar(&f.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "how long all of it may take")
+	cmd.Flags().DurationVar(&f.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "timeout of the whole command")
 	cmd.Flags().String("config", "", "YAML file with flags of gyre serve")
 	cmd.Args = takes(0, 0)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

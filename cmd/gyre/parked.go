@@ -75,7 +75,7 @@ func newSubscriptionsParked(a *app) *cobra.Command {
 	var position uint64
 	cmd := &cobra.Command{
 		Use:   "parked NAME",
-		Short: "List the events that a subscription has parked, or show one",
+		Short: "List the parked events of a subscription, or show one",
 		Example: `  gyre subscriptions parked billing
   gyre subscriptions parked billing --position 1042
   gyre subscriptions parked billing -o ndjson | jq .failures`,
@@ -159,7 +159,7 @@ func (p parkedItem) words() string {
 		row("event", "%s@%d  %s  %s", cell(e.Stream, core.MaxStreamNameBytes), e.Version, cell(e.Type, typeWidth), e.ID)
 		row("data", "%s", dataCell(e))
 	} else {
-		row("event", "the log has it no longer")
+		row("event", "not in the log")
 	}
 	if p.Key != "" {
 		row("key", "%s", cell(p.Key, dataWidth))
@@ -169,7 +169,7 @@ func (p parkedItem) words() string {
 		row("reason", "%s", cell(p.Reason, maxReasonBytes))
 	}
 	if p.Replaying {
-		row("", "to be delivered again")
+		row("", "waits to be delivered again")
 	}
 	for _, f := range p.Failures {
 		row(fmt.Sprintf("attempt %d", f.Attempt), "%s  %s", f.At, cell(strings.TrimSpace(fmt.Sprintf("%s  %s  %s", f.Consumer, f.Cause, f.Reason)), maxReasonBytes))
@@ -232,8 +232,8 @@ func newSubscriptionsReplay(a *app) *cobra.Command {
 	return a.newSelection(&cobra.Command{
 		Use:   "replay NAME",
 		Short: "Deliver parked events again",
-		Long: `Deliver parked events again, to whoever subscribes then. An event that is acknowledged is
-parked no longer; one that fails again is parked again.`,
+		Long: `Deliver parked events again, to the subscribers at that time. An acknowledged event leaves the
+parked list; an event that fails again is parked again.`,
 		Example: `  gyre subscriptions replay billing --all
   gyre subscriptions replay billing --id 0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11
   gyre subscriptions replay billing --types 'Order*'`,
@@ -243,7 +243,7 @@ parked no longer; one that fails again is parked again.`,
 func newSubscriptionsDrop(a *app) *cobra.Command {
 	return a.newSelection(&cobra.Command{
 		Use:     "drop NAME",
-		Short:   "Forget parked events; they stay in the log",
+		Short:   "Remove events from the parked list; they stay in the log",
 		Example: "  gyre subscriptions drop billing --position 1042,1043",
 	}, "dropped %d of %s", sdk.Subscriptions.Drop)
 }

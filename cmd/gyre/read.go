@@ -13,8 +13,8 @@ import (
 )
 
 const readHelp = `Print events of a stream, or of $all, in order. --from is the first version to print (or
-the first position of $all), --after the one before it; with --backward, they say where to
-begin going down.`
+position of $all), --after the version before it. With --backward, the command prints from there
+down to the first event.`
 
 // readFlags are the flags of gyre read.
 type readFlags struct {
@@ -89,7 +89,7 @@ func newRead(a *app) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "", "start, end, or the first version (or position of $all) to print")
-	flags.Uint64Var(&f.after, "after", 0, "begin behind this version, or position of $all")
+	flags.Uint64Var(&f.after, "after", 0, "begin after this version, or position of $all")
 	flags.IntVar(&f.limit, "limit", core.DefaultReadEvents, "how many events at most")
 	flags.BoolVar(&f.backward, "backward", false, "newest first")
 	return a.completeStream(a.talks(cmd))

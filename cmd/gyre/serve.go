@@ -22,8 +22,8 @@ import (
 // stopWithin is how long a node may take to finish what is under way.
 const stopWithin = 8 * time.Second
 
-const serveHelp = `Run a node until it gets SIGINT or SIGTERM. It then finishes what is under way and
-exits with 0; a second signal ends it at once. What was acknowledged is on disk either way.
+const serveHelp = `Run a node until it gets SIGINT or SIGTERM. It then finishes running requests and exits with
+0; a second signal ends it at once. Acknowledged events are on disk either way.
 
 Every flag can also be set in the environment (GYRE_LISTEN, GYRE_ALLOW_HOST, …) and, under
 the flag's name, in the YAML file of --config:
@@ -33,12 +33,13 @@ the flag's name, in the YAML file of --config:
   log-level: warn
   allow-host: [events.internal]
 
-A flag wins over the environment, the environment over the file.
+A flag overrides the environment, the environment overrides the file.
 
-With --postgres everything is kept in a PostgreSQL database, in the schema that --store names,
-and nothing in --data. A password is best put into GYRE_POSTGRES, PGPASSWORD or ~/.pgpass: who
-may list the processes of a machine sees the flags. A server that cannot be reached is waited
-for, for --postgres-wait; a node that has started stays, whatever becomes of it.`
+With --postgres the node keeps everything in a PostgreSQL database, in the schema that --store
+names, and nothing in --data. Put a password into GYRE_POSTGRES, PGPASSWORD or ~/.pgpass:
+everybody who can list the machine's processes sees the flags. At start, the node waits up to
+--postgres-wait for a server that cannot be reached. A running node never exits because of the
+database.`
 
 // serveFlags are the flags of gyre serve.
 type serveFlags struct {
@@ -75,19 +76,19 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.node.Listen, "listen", runtime.DefaultListen, "host:port to serve on")
 	flags.StringVar(&f.node.Data, "data", runtime.DefaultData, "directory of the data")
-	flags.StringVar(&f.node.Engine, "engine", "", "disk, memory to keep nothing, or postgres (default disk, or postgres with --postgres)")
+	flags.StringVar(&f.node.Engine, "engine", "", "disk, memory (nothing is kept) or postgres (default disk, or postgres with --postgres)")
 	f.database.register(cmd)
-	flags.BoolVar(&f.database.migrate, "migrate", true, "bring the store's schema up to date first; else one that is not is refused")
+	flags.BoolVar(&f.database.migrate, "migrate", true, "update the store's schema first; false refuses a schema that is not up to date")
 	flags.IntVar(&f.database.config.ReadConns, "postgres-conns", defaultReadConns, "connections for reads; commits have 3 more, the session 1")
-	flags.DurationVar(&f.database.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "how long to wait for one answer of PostgreSQL")
-	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait for a PostgreSQL that cannot be reached at the start")
+	flags.DurationVar(&f.database.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "timeout of one answer of PostgreSQL")
+	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait at start for a PostgreSQL that cannot be reached")
 	flags.StringVar(&f.node.Node, "node", "", "name of the node, for people (default the host's name and the port)")
 	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")
 	flags.StringVar(&f.config, "config", "", "YAML file with these flags")
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
-	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "further host name to be called by (repeat)")
-	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call (repeat)")
-	flags.Var((*sizeFlag)(&f.node.ConnectionMemory), "connection-memory", "bound on what waits to be read or written on all connections, such as 256MiB (default a quarter of GOMEMLIMIT or of the memory)")
+	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "another host name that requests may use (repeat)")
+	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call the node (repeat)")
+	flags.Var((*sizeFlag)(&f.node.ConnectionMemory), "connection-memory", "most memory for what waits to be read or written on all connections, such as 256MiB (default a quarter of GOMEMLIMIT, or of the machine's memory)")
 	addSegmentBytes(flags, &f.node.SegmentBytes)
 }
 

@@ -15,7 +15,7 @@ import (
 func newStreams(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "streams",
-		Short: "List streams, and tell about one",
+		Short: "List streams, or show one",
 	})
 	cmd.AddCommand(newStreamsLs(a), newStreamsInfo(a))
 	return cmd
@@ -33,7 +33,7 @@ func newStreamsLs(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List streams by name, with their versions: how many events they have",
+		Short:   "List streams by name, with their versions",
 		Example: `  gyre streams ls --prefix order-
   gyre streams ls -o ndjson | jq -r 'select(.version > 100).stream'`,
 		Args: takes(0, 0),
@@ -46,7 +46,7 @@ func newStreamsLs(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "only names that begin so")
+	cmd.Flags().StringVar(&prefix, "prefix", "", "only names with this prefix")
 	cmd.Flags().IntVar(&limit, "limit", 0, "how many streams at most (default all)")
 	return a.talks(cmd)
 }
@@ -108,7 +108,7 @@ type eventInfo struct {
 func newStreamsInfo(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "info STREAM",
-		Short:   "Tell a stream's version, and its first and last event",
+		Short:   "Show a stream's version, and its first and last event",
 		Example: "  gyre streams info order-1",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

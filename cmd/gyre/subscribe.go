@@ -73,7 +73,7 @@ func newSubscribe(a *app) *cobra.Command {
 	var f subscribeFlags
 	cmd := &cobra.Command{
 		Use:   "subscribe NAME",
-		Short: "Handle the events of a subscription, with a command for each",
+		Short: "Run a command for each event of a subscription",
 		Long:  subscribeHelp,
 		Example: `  gyre subscribe billing --types 'Order*' --partition-by stream --workers 4 --exec ./bill.sh
   gyre subscribe billing --until-caught-up --exec ./bill.sh
@@ -98,11 +98,11 @@ func newSubscribe(a *app) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.exec, "exec", "", "command to run for each event (default: print it)")
+	flags.StringVar(&f.exec, "exec", "", "command to run for each event (default: print the event)")
 	flags.IntVar(&f.workers, "workers", 1, "how many commands run at a time")
 	flags.DurationVar(&f.handlerTimeout, "handler-timeout", 30*time.Second, "how long a command may take")
-	flags.BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when everything is handled that is there")
-	flags.BoolVar(&f.transient, "transient", false, "store nothing of the subscription at the server")
+	flags.BoolVar(&f.untilCaughtUp, "until-caught-up", false, "end when all events up to the end of the log are handled")
+	flags.BoolVar(&f.transient, "transient", false, "store nothing of the subscription on the node")
 	flags.IntVar(&f.inFlight, "in-flight", 0, "how many events may be in flight to this subscriber, if fewer than --buffer")
 	flags.StringVar(&f.consumer, "consumer", "", "name of this subscriber (default host and process id)")
 	f.define.register(cmd)

@@ -11,12 +11,13 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-const tailHelp = `Print events as they come, until interrupted: of a stream, which need not be there yet, or
-of $all. A lost connection is made again and goes on after the last event.
+const tailHelp = `Print the events of a stream or of $all as they are appended, until interrupted. The stream
+need not exist yet. After a lost connection, the command reconnects and goes on after the last
+event.
 
---from end (the default) prints what is appended from now on, --from start everything. A
-number is the first version (or position of $all) to print, a time the first moment, and a
-cursor goes on where an earlier tail ended. --after N begins behind a version or position.
+--from end (the default) prints new events, --from start all events. A number is the first
+version (or position of $all) to print, a time the first moment, and a cursor the place after an
+event. --after N begins after a version or position.
 
 --types and --streams take patterns, in which * stands for any characters.`
 
@@ -32,7 +33,7 @@ func newTail(a *app) *cobra.Command {
 	var f tailFlags
 	cmd := &cobra.Command{
 		Use:   "tail [STREAM|'$all']",
-		Short: "Print events as they come",
+		Short: "Print events as they are appended",
 		Long:  tailHelp,
 		Example: `  gyre tail
   gyre tail order-1 --from start
@@ -62,10 +63,10 @@ func newTail(a *app) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "end", "start, end, N (a version, or position of $all), a time or a cursor")
-	flags.Uint64Var(&f.after, "after", 0, "begin behind this version, or position of $all")
+	flags.Uint64Var(&f.after, "after", 0, "begin after this version, or position of $all")
 	flags.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	flags.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
-	flags.IntVar(&f.limit, "limit", 0, "stop after so many events (default never)")
+	flags.IntVar(&f.limit, "limit", 0, "stop after this many events (default never)")
 	return a.completeStream(a.talks(cmd))
 }
 

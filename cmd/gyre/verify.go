@@ -13,18 +13,18 @@ import (
 	"github.com/gyre-events/gyre/runtime"
 )
 
-const verifyHelp = `Check the data of a node that does not run: every checksum of the log, the order of versions
-and positions, that no event is there twice, and that the index and the records say what the
-log says. The log is never changed. --rebuild makes everything else anew from it.
+const verifyHelp = `Check the data of a stopped node: every checksum of the log, the order of versions and
+positions, that no event is in the log twice, and that the index and the records match the
+log. The command never changes the log. --rebuild builds everything else from the log.
 
-The exit code is 8 if something is wrong, or still wrong after --rebuild.`
+The exit code is 8 if there are problems, or problems that --rebuild cannot repair.`
 
 func newVerify(a *app) *cobra.Command {
 	var data string
 	var options disk.VerifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check the data of a node that does not run",
+		Short: "Check the data of a stopped node",
 		Long:  verifyHelp,
 		Example: `  gyre verify --data ./data
   gyre verify --data ./data --rebuild`,
@@ -37,7 +37,7 @@ func newVerify(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", runtime.DefaultData, "directory of the data (env GYRE_DATA)")
-	cmd.Flags().BoolVar(&options.Rebuild, "rebuild", false, "make the index and the records anew")
+	cmd.Flags().BoolVar(&options.Rebuild, "rebuild", false, "rebuild the index and the records from the log")
 	return cmd
 }
 
