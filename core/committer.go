@@ -53,8 +53,8 @@ type committer struct {
 	waiting int        // submitters that wait for room
 	busy    [workers]step
 	alone   int // groups of a single Commit since the last larger one
-	// lazy runs while a lazy Commit is queued. It sets due: the queue's Commits wait
-	// no longer.
+	// lazy runs from when a lazy Commit was queued. When it ends it sets due, if
+	// anything is queued: the queue's Commits wait no longer.
 	lazy *time.Timer
 	due  bool
 

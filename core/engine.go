@@ -45,7 +45,8 @@ type Engine interface {
 // share a database. The Store learns of their events through it.
 type HeadWatcher interface {
 	// WaitHead blocks until the log's head is greater than after or its identity is
-	// not log, and returns the head. It costs nothing while nobody waits.
+	// not log, and returns the head. Its error is the end of ctx or of the engine: it
+	// waits while the log cannot be reached. It costs nothing while nobody waits.
 	WaitHead(ctx context.Context, log string, after uint64) (head uint64, err error)
 }
 

@@ -68,7 +68,7 @@ func answersTo(s *suite, store *core.Store, bad string) map[string]error {
 	} {
 		answers[name] = followError(s, store, f)
 	}
-	if isRecordKey := !strings.ContainsAny(bad, "\x00\n\u0085"); isRecordKey { // these a key may have
+	if !strings.ContainsAny(bad, "\x00\n\u0085") { // which a key may have
 		do("record", recordCommit(put("t", bad, core.AnyVersion, "v")))
 		_, answers["records with prefix"] = store.Records(s.ctx(), core.RecordsRequest{Table: "t", Prefix: bad})
 		_, answers["records after"] = store.Records(s.ctx(), core.RecordsRequest{Table: "t", After: bad})
