@@ -33,8 +33,9 @@ test: ## set up what tests need, lint, then test with the race detector and a ti
 	@$(MAKE) --no-print-directory lint
 	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 10m $(TESTFLAGS) $(PKG); $(JS) test
 
-lint: ## run the linters and check the formatting
+lint: ## run the linters, and check formatting, imports, sizes, names and documents
 	$(TOOL) golangci-lint run $(PKG)
+	go test ./internal/architest
 	$(JS) lint
 
 fmt: ## format the code

@@ -259,10 +259,10 @@ func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
 	dir := t.TempDir()
 	fs := newFaultFS()
 	h := &history{random: random}
-	for life := range 4 {
+	for run := range 4 {
 		e, err := openOn(t, fs, dir)
 		if err != nil {
-			t.Fatalf("seed %d, life %d: %v", seed, life, err)
+			t.Fatalf("seed %d, life %d: %v", seed, run, err)
 		}
 		h.check(t, e)
 		// What is not known is sent again; either way it is there once then.
@@ -277,7 +277,7 @@ func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
 		}
 		fs.mu.Lock()
 		stop := fs.calls + random.IntN(150)
-		chance := rand.New(rand.NewPCG(seed, uint64(life)))
+		chance := rand.New(rand.NewPCG(seed, uint64(run)))
 		flaky := random.IntN(2) == 0
 		fs.fault = func(call int, op, name string) error {
 			if call >= stop {

@@ -57,7 +57,7 @@
 //
 // All methods of Engine are safe for concurrent use. One goroutine at a time
 // decides and writes, as the owner of Engine.mu. Locks are taken in this order:
-// Engine.life, Engine.mu, index.working, index.mu, index.reading, and last those
+// Engine.inUse, Engine.mu, index.working, index.mu, index.reading, and last those
 // of a memtable, the appender, the records, the recovery and the pace, whose owners
 // call nothing that takes another.
 //

@@ -32,7 +32,7 @@ type Engine struct {
 	recovery  *recovery
 
 	closing atomic.Bool
-	life    sync.RWMutex // held by every call for reading, by Close for writing
+	inUse   sync.RWMutex // held by every call for reading, by Close for writing
 
 	// mu makes one writer at a time. It is not held during the sync of a step.
 	mu sync.Mutex
@@ -42,14 +42,14 @@ type Engine struct {
 
 var _ core.Engine = (*Engine)(nil)
 
-// enter begins a call; the caller calls life.RUnlock if there is no error.
+// enter begins a call; the caller calls inUse.RUnlock if there is no error.
 func (e *Engine) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return core.AsError(err)
 	}
-	e.life.RLock()
+	e.inUse.RLock()
 	if e.closing.Load() {
-		e.life.RUnlock()
+		e.inUse.RUnlock()
 		return core.Errorf(core.CodeStoreClosed, "the store is closed")
 	}
 	return nil
@@ -83,14 +83,14 @@ func cannotWrite(err error) *core.Error {
 // distinguished from a write that was cut off.
 func (e *Engine) Close() error {
 	if e.closing.Swap(true) {
-		e.life.Lock() // returns when the other Close is done
-		defer e.life.Unlock()
+		e.inUse.Lock() // returns when the other Close is done
+		defer e.inUse.Unlock()
 		return nil
 	}
 	e.index.stopWaiting()
 	e.records.stopWaiting()
-	e.life.Lock()
-	defer e.life.Unlock()
+	e.inUse.Lock()
+	defer e.inUse.Unlock()
 	e.recovery.close()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -133,7 +133,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	if err := e.enter(ctx); err != nil {
 		return core.FailStep(group, err)
 	}
-	defer e.life.RUnlock()
+	defer e.inUse.RUnlock()
 	if err := e.index.room(ctx, &e.closing); err != nil {
 		return core.FailStep(group, err)
 	}

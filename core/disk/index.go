@@ -281,7 +281,7 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (core.Event, error) {
 	if err := e.enter(ctx); err != nil {
 		return core.Event{}, err
 	}
-	defer e.life.RUnlock()
+	defer e.inUse.RUnlock()
 	end := e.appender.durable.Load().end
 	ev, ok, err := e.find(&id, e.key.id(&id), end, isEvent, allWritten)
 	if err == nil && !ok {

@@ -49,10 +49,10 @@ func appendLines(dir string) error {
 
 // process is another process that has a log open.
 type process struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	told *bufio.Scanner
+	t        testing.TB
+	cmd      *exec.Cmd
+	in       io.WriteCloser
+	reported *bufio.Scanner
 }
 
 func startProcess(t testing.TB, dir string) *process {
@@ -70,14 +70,14 @@ func startProcess(t testing.TB, dir string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.kill)
-	p.told = bufio.NewScanner(out)
+	p.reported = bufio.NewScanner(out)
 	return p
 }
 
 // says waits for the next line that the process prints.
 func (p *process) says() string {
-	p.told.Scan()
-	return p.told.Text()
+	p.reported.Scan()
+	return p.reported.Text()
 }
 
 func (p *process) append() {
@@ -128,12 +128,12 @@ func TestOneProcess(t *testing.T) {
 		t.Fatal(said)
 	}
 	owner.append()
-	refused := func(what, dir string, told string) {
+	refused := func(what, dir string, reported string) {
 		t.Helper()
 		before := picture(t, dir)
 		_, err := Open(t.Context(), Config{Dir: dir})
-		if !errors.Is(err, core.CodeStoreLocked) || !strings.Contains(err.Error(), told) {
-			t.Errorf("%s: %v, want store_locked by %s", what, err, told)
+		if !errors.Is(err, core.CodeStoreLocked) || !strings.Contains(err.Error(), reported) {
+			t.Errorf("%s: %v, want store_locked by %s", what, err, reported)
 		}
 		if _, err := Verify(t.Context(), Config{Dir: dir}, VerifyOptions{Rebuild: true}); !errors.Is(err, core.CodeStoreLocked) {
 			t.Errorf("%s: verify: %v", what, err)

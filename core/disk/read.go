@@ -20,7 +20,7 @@ func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 	if err := e.enter(ctx); err != nil {
 		return core.Page{}, err
 	}
-	defer e.life.RUnlock()
+	defer e.inUse.RUnlock()
 	if r.Stream == core.All {
 		return e.readAll(ctx, r, false)
 	}

@@ -283,7 +283,7 @@ func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) ([]core.Rec
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer e.life.RUnlock()
+	defer e.inUse.RUnlock()
 	return e.records.list(r)
 }
 

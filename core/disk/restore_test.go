@@ -225,7 +225,7 @@ func TestRecordsAreMadeAnewInPieces(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, recordFile)); err != nil {
 		t.Fatal(err)
 	}
-	told, last := 0, int64(0)
+	reported, last := 0, int64(0)
 	var before, during runtime.MemStats
 	want[0], want = want[records/2], want[:1]
 	runtime.GC()
@@ -239,11 +239,11 @@ func TestRecordsAreMadeAnewInPieces(t *testing.T) {
 		if done <= last || done > total || total < size {
 			t.Errorf("%d of %d after %d, the snapshot has %d", done, total, last, size)
 		}
-		told, last = told+1, done
+		reported, last = reported+1, done
 	}})
 	stats := e.records.db.db.Stats()
-	if told < int(size/buildBytes) || last < size {
-		t.Errorf("progress was told %d times, at last %d", told, last)
+	if reported < int(size/buildBytes) || last < size {
+		t.Errorf("progress was told %d times, at last %d", reported, last)
 	}
 	if got := allRecords(t, e); len(got) != records || fmt.Sprint(got[records/2]) != fmt.Sprint(want[0]) {
 		t.Errorf("%d records, want %d", len(got), records)

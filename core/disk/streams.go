@@ -14,7 +14,7 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 	if err := e.enter(ctx); err != nil {
 		return page, err
 	}
-	defer e.life.RUnlock()
+	defer e.inUse.RUnlock()
 	err = e.index.consult(func() error {
 		m := e.appender.durable.Load()
 		page, err = e.index.view.Load().list(r, m.end)

@@ -14,7 +14,7 @@ func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (co
 	if err := e.enter(ctx); err != nil {
 		return core.Page{}, err
 	}
-	defer e.life.RUnlock()
+	defer e.inUse.RUnlock()
 	page, err := e.readAll(ctx, core.ReadRequest{Stream: core.All, From: from, Limit: limit}, true)
 	page.Links = true
 	return page, err

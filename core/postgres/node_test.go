@@ -94,7 +94,7 @@ func (n *node) tell(t *testing.T, format string, args ...any) {
 }
 
 // hear reads the node's next line.
-func (n *node) hear(t *testing.T, v any) {
+func (n *node) receive(t *testing.T, v any) {
 	t.Helper()
 	line, err := n.out.ReadBytes('\n')
 	if err == nil {

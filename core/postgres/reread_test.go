@@ -249,16 +249,16 @@ func readOnce(t *testing.T, engine *postgres.Engine, events uint64) bool {
 func TestReadsWithoutServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Private(t)
-	const patience = 2 * time.Second
-	engine := openStore(t, postgres.Config{URL: server.URL, Store: "gone", ReadRetryFor: patience})
+	const retryFor = 2 * time.Second
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: "gone", ReadRetryFor: retryFor})
 	fill(t, engine)
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	for _, x := range []struct{ has, most time.Duration }{
-		{patience / 4, patience / 2},
-		{time.Minute, 2 * patience},
-		{time.Minute, patience / 2},
+		{retryFor / 4, retryFor / 2},
+		{time.Minute, 2 * retryFor},
+		{time.Minute, retryFor / 2},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), x.has)
 		begin := time.Now()

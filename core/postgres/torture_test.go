@@ -62,7 +62,7 @@ func stopWriters(t *testing.T, nodes []*node, engine *postgres.Engine) (head uin
 	}
 	for _, n := range nodes {
 		var done bool
-		n.hear(t, &done)
+		n.receive(t, &done)
 	}
 	page, err := engine.Read(t.Context(), core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1, Bytes: 1}})
 	if err != nil {
@@ -84,7 +84,7 @@ func checkReports(t *testing.T, engine *postgres.Engine, nodes []*node, head uin
 	total := 0
 	for i, n := range nodes {
 		var r nodeReport
-		n.hear(t, &r)
+		n.receive(t, &r)
 		if r.Seen != head {
 			t.Errorf("node %d saw the log up to %d, it ends at %d", i, r.Seen, head)
 		}

@@ -8,6 +8,9 @@
 // interfaces and structs, and the few things that are never done: init functions,
 // package-level loggers, packages named after nothing.
 //
-// Both read the source of every file, whatever its build constraints, and need no
+// prose_test.go holds documents to short lines, sentences, paragraphs and answers, and
+// keeps names that were retired from coming back.
+//
+// All read the source of every file, whatever its build constraints, and need no
 // package to compile. Nested modules are not looked at.
 package architest
