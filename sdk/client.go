@@ -28,7 +28,7 @@ const (
 
 // Options are how to reach a node. The zero value is good for a local one.
 type Options struct {
-	// Name and Version tell the server who calls.
+	// Name and Version identify the caller to the server.
 	Name    string
 	Version string
 	// JSON asks for gyre.v1.json, which can be read on the wire, instead of
@@ -47,12 +47,12 @@ type Options struct {
 	// answered is unknown_outcome. What the node answers is passed on as it is, so a node
 	// that shuts down is shutting_down. It is for callers that choose the node themselves.
 	Once bool
-	// OnState is told when the connection comes and goes. It must not block, nor
+	// OnState is called when the connection is made or lost. It must not block, nor
 	// call the Client.
 	OnState func(State)
 }
 
-// State is what a Client tells of its connection.
+// State is the state of a Client's connection.
 type State struct {
 	Connected bool
 	Err       error // why it is not; nil after Close

@@ -9,28 +9,26 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 )
 
-// Handler handles an event. If it returns nil the event is acked; if a *Refusal, what
-// that says becomes of it; and after any other error it is sent again, as the
-// subscription's policy says.
+// Handler handles an event. If it returns nil, the event is acked. A *Refusal decides what
+// happens to the event; after any other error it is retried by the subscription's policy.
 type Handler func(ctx context.Context, d Delivery) error
 
-// Refusal is the error of a Handler that says what is to become of the event, as
-// Delivery.Nack does.
+// Refusal is an error of a Handler that nacks the event, as Delivery.Nack does.
 type Refusal delivery.Nack
 
 // Error is part of error.
 func (r *Refusal) Error() string { return string(r.Action) + ": " + r.Reason }
 
-// Consume handles events, by as many workers as SubscribeOptions say, until ctx ends or the
-// subscription does, and returns why. Handlers that run then may finish, and their events
-// are acked: their context has the values of ctx, and does not end with it.
+// Consume handles events with the Workers of SubscribeOptions until ctx or the subscription
+// ends, and returns why. Running handlers finish, and their events are acked: their context
+// has the values of ctx and does not end with it.
 //
-// With partitions, events of a key are handled in order whatever the number of workers.
-// Without, they are in order with one worker only.
+// With partitions, events of a key are handled in order with any number of workers; without
+// partitions, events are in order with one worker only.
 //
-// An event that is sent again because its connection was lost may be handled while the
-// handler of the earlier time still runs. So may an event be handled whose key had a
-// failure before it: it comes again behind the one that failed.
+// After a lost connection, an event may be redelivered and handled while its earlier handler
+// still runs. After a failure, the events of the same key behind it may be handled, and come
+// again behind the one that failed.
 func (s *Subscriber) Consume(ctx context.Context, handle Handler) error {
 	s.askOn()
 	errs := make([]error, max(s.options.Workers, 1))
@@ -63,8 +61,8 @@ func (s *Subscriber) work(ctx context.Context, handle Handler) error {
 	}
 }
 
-// reply answers a delivery as its handler says. That the lease is lost is no concern of
-// the loop: the event comes again.
+// reply answers a delivery by its handler's result. It ignores a lost lease: the event comes
+// again.
 func reply(d Delivery, err error) {
 	var refusal *Refusal
 	switch {

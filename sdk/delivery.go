@@ -12,24 +12,23 @@ import (
 )
 
 const (
-	// ackBatch and ackDelay bound what is acked and not sent yet. Acks go together in
-	// one frame; those of slow handlers do not wait for others.
+	// ackBatch and ackDelay bound the acks that are not sent yet: acks share a frame, but
+	// those of slow handlers do not wait for others.
 	ackBatch = 64
 	ackDelay = 2 * time.Millisecond
 
-	// fewAhead is up to where credit goes back for each event: a worker may be waiting.
-	// Beyond, half of what there is goes back at a time.
+	// fewAhead is up to which Ahead credit is returned for each event, because a worker may
+	// be waiting. Above it, half of the credit is returned at a time.
 	fewAhead = 64
 )
 
 // Delivery is one event, sent to a Subscriber. Its methods return at once, AckDurable
-// excepted. Their error
-// is lease_lost if the lease that it was sent under is over, by a lost connection or
-// Close: then the event is sent again, and nothing else has to be done. What else the
-// server may object to is told to SubscribeOptions.OnRefused.
+// excepted. Their error is lease_lost if the lease has ended, by a lost connection or Close:
+// the event is redelivered, and the caller has nothing to do. Later refusals of the server go
+// to SubscribeOptions.OnRefused.
 type Delivery struct {
 	core.Event
-	// Attempt says how often the event was sent, this time included.
+	// Attempt counts how often the event was sent, this time included.
 	Attempt uint64
 	// Replay is set for a parked event that is delivered again.
 	Replay bool
@@ -37,8 +36,8 @@ type Delivery struct {
 	lease *lease
 }
 
-// Ack says that the event was handled: it is not sent again. Acks wait a moment for
-// others to go with, but not when the server waits for them.
+// Ack says that the event was handled: it is not sent again. An ack waits up to 2 ms for
+// others to share a frame, unless the server may be waiting for it.
 func (d Delivery) Ack() error { return d.lease.ack(false, d.Position) }
 
 // AckDurable acks the event and waits until that is stored: the event is not sent again,
@@ -48,20 +47,20 @@ func (d Delivery) AckDurable(ctx context.Context) error {
 	return d.lease.ackDurable(ctx, d.Position)
 }
 
-// Nack gives the event back: to be sent again, parked or passed over, or to stop the
-// subscription. To be sent again it rests for n.Delay, which is none if that is 0, or as the
-// subscription's policy says with delivery.ByPolicy.
+// Nack gives the event back: to be sent again, parked or skipped, or to stop the
+// subscription. A retry waits for n.Delay, or as the subscription's policy says with
+// delivery.ByPolicy.
 func (d Delivery) Nack(n delivery.Nack) error {
 	return d.lease.answer(1, subscriptions.Answer{Kind: subscriptions.Nack, Positions: []uint64{d.Position}, Nack: n})
 }
 
-// Extend asks for at least so long from now to ack the event.
+// Extend moves the event's ack timeout to at least more from now.
 func (d Delivery) Extend(more time.Duration) error {
 	return d.lease.answer(0, subscriptions.Answer{Kind: subscriptions.Extend, Positions: []uint64{d.Position}, Extend: more})
 }
 
-// Deliveries are events that were sent together, in the order they were sent in: that
-// of positions, but for those that come back.
+// Deliveries are events that were sent together, in the order they were sent: that of
+// positions, except for redelivered events.
 type Deliveries struct {
 	core.Batch
 
@@ -71,7 +70,7 @@ type Deliveries struct {
 	lease    *lease
 }
 
-// Events gives them one by one.
+// Events yields them one by one.
 func (d Deliveries) Events() iter.Seq[Delivery] {
 	return func(yield func(Delivery) bool) {
 		i := 0
@@ -84,7 +83,7 @@ func (d Deliveries) Events() iter.Seq[Delivery] {
 	}
 }
 
-// Ack acks all of them, at once. The error is Delivery's.
+// Ack acks all of them in one frame. The error is that of Delivery.Ack.
 func (d Deliveries) Ack() error {
 	if d.Count == 0 {
 		return nil
@@ -120,15 +119,14 @@ func (d Deliveries) cut(l core.Limit) (head, tail Deliveries) {
 	return head, tail
 }
 
-// handled gives the credit of events back, when it is enough.
+// handled returns the credit of events.
 func (d Deliveries) handled() {
 	if d.Count > 0 {
 		d.lease.handled(d.Count, d.credit)
 	}
 }
 
-// lease is a Subscriber's time on one connection. Acks and credit wait in it for others
-// to go with.
+// lease is a Subscriber's time on one connection. It batches acks and credit.
 type lease struct {
 	*joined
 	by *Subscriber
@@ -136,14 +134,14 @@ type lease struct {
 	sending sync.Mutex // held while acks are sent
 
 	// by.mu protects the fields below.
-	unanswered int      // events that were received, and not acked or nacked
+	unanswered int      // events received and not yet acked or nacked
 	acks       []uint64 // to be sent
 	timer      *time.Timer
-	// Credit to be given back.
+	// Credit to be returned.
 	events, bytes int
 }
 
-// drop forgets what waits. by.mu is held.
+// drop discards the waiting acks. by.mu is held.
 func (l *lease) drop() {
 	l.acks = nil
 	if l.timer != nil {
@@ -159,7 +157,7 @@ func (l *lease) lost() error {
 	return core.Errorf(core.CodeLeaseLost, "the connection was lost after the event was sent")
 }
 
-// ack acks events, now or when it is time to send acks.
+// ack acks events, now or with the next batch of acks.
 func (l *lease) ack(now bool, positions ...uint64) error {
 	s := l.by
 	s.mu.Lock()
@@ -169,7 +167,7 @@ func (l *lease) ack(now bool, positions ...uint64) error {
 	}
 	first := len(l.acks) == 0
 	l.acks = append(l.acks, positions...)
-	// With all of them acked the server may be waiting for this.
+	// When every event is acked, the server may be waiting for this.
 	now = now || len(l.acks) >= ackBatch || len(l.acks) >= l.unanswered
 	if first && !now {
 		if l.timer == nil {
@@ -200,7 +198,7 @@ func (l *lease) flush() {
 	}
 }
 
-// answer says something else of so many events, after the acks that wait.
+// answer sends another answer of so many events, after the waiting acks.
 func (l *lease) answer(events int, a subscriptions.Answer) error {
 	if err := l.before(events); err != nil {
 		return err
@@ -231,16 +229,15 @@ func (l *lease) before(events int) error {
 	return nil
 }
 
-// refused reports what the server did not take. Whoever lost the lease learns of it
-// otherwise.
+// refused reports an answer that the server refused, other than for a lost lease.
 func (s *Subscriber) refused(err error) {
 	if err != nil && core.AsError(err).Code != core.CodeLeaseLost && s.options.OnRefused != nil {
 		s.options.OnRefused(err)
 	}
 }
 
-// handled gives credit back, when it is enough. Acks go first: what is done would
-// otherwise be in flight beside what comes.
+// handled returns credit once there is enough. Acks go first, so that handled events are not
+// in flight beside new ones.
 func (l *lease) handled(events, bytes int) {
 	s := l.by
 	s.mu.Lock()

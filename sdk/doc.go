@@ -1,6 +1,5 @@
-// Package sdk is the Go client of a Gyre node, and itself a core.Log: what works
-// with the store of the same process works with a node at the other end of a
-// WebSocket.
+// Package sdk is the Go client of a Gyre node. A Client is a core.Log: code that uses a
+// store in its own process works with a node over a WebSocket, too.
 //
 //	client, err := sdk.Dial(ctx, "localhost:4973", sdk.Options{})
 //	result, err := client.AppendTo(ctx, "order-42", core.AnyVersion,
@@ -9,7 +8,7 @@
 //		…
 //	}
 //
-// A named subscription keeps the place of its consumers, and sends again what they do not
+// A named subscription keeps its consumers' place, and redelivers events that they do not
 // ack:
 //
 //	sub, err := client.Subscribe(ctx, "billing", sdk.SubscribeOptions{})
@@ -18,24 +17,24 @@
 //		err = d.Ack()
 //	}
 //
-// Or sub.Consume handles events with several workers, and acks for them. Client.Subscriptions
-// is for who manages subscriptions.
+// Consume handles events with several workers and acks them. AckDurable waits until an ack
+// is stored. Client.Subscriptions manages subscriptions.
 //
-// It promises:
+// The package promises:
 //
-//   - One connection carries everything. When it breaks it is made again, with
-//     jittered and growing pauses, until Close; Options.OnState watches.
+//   - One connection carries everything. When it breaks, the client reconnects with
+//     jittered, growing backoff until Close; Options.OnState reports it.
 //   - Follows go on after the last event that arrived, without a gap or a repeat.
-//   - Subscribers subscribe again. What they had not acked is sent again, and acks of what
-//     came before the break are lease_lost.
-//   - Appends in flight are sent again. The client gives ids to events that have
-//     none before it first sends them, so nothing is written twice (P5).
-//   - Errors are *core.Error, as the server had them.
-//   - Every queue has a bound: a follow's and a subscriber's is its credit, an append
-//     waits for a slot.
-//   - Every call ends with its context, one without a deadline after 30 s. If there was
-//     no connection then, the error says why.
+//   - Subscribers join again. Events that were not acked are redelivered, and acks of
+//     events from before the break are lease_lost.
+//   - Appends in flight are sent again. The client gives ids to events that have none
+//     before it sends them, so nothing is written twice (P5).
+//   - Errors are *core.Error with the server's code.
+//   - Every queue has a bound: the credit of a follow or a subscriber, the window of
+//     requests.
+//   - Every call ends with its context, and after 30 s if that has no deadline. If there
+//     is no connection then, the error says why.
 //
-// Everything exported is safe for concurrent use; a Follower, and what a Subscriber gives,
-// by one goroutine at a time.
+// Everything exported is safe for concurrent use. A Follower, and a Subscriber's Next,
+// Events and Consume, are for one goroutine at a time.
 package sdk

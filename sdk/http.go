@@ -17,7 +17,7 @@ import (
 // maxAnswer bounds what is read of an HTTP answer.
 const maxAnswer = 16 << 20
 
-// ServerInfo is what a node tells of itself.
+// ServerInfo describes a node.
 type ServerInfo struct {
 	Version  string      `json:"version"`
 	Node     string      `json:"node"`
@@ -28,13 +28,13 @@ type ServerInfo struct {
 	Features []string    `json:"features"`
 }
 
-// Server asks the node what it is.
+// Server returns the node's description.
 func (c *Client) Server(ctx context.Context) (ServerInfo, error) {
 	var info ServerInfo
 	return info, c.get(ctx, "/v1/server", nil, &info)
 }
 
-// Event finds an event by its id, or answers event_not_found.
+// Event returns the event with an id, or event_not_found.
 func (c *Client) Event(ctx context.Context, id core.ID) (core.Event, error) {
 	var r wire.Recorded
 	if err := c.get(ctx, "/v1/events/"+id.String(), nil, &r); err != nil {
@@ -70,7 +70,7 @@ func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.Strea
 	return page, nil
 }
 
-// get asks over HTTP.
+// get makes a GET request over HTTP.
 func (c *Client) get(ctx context.Context, path string, query url.Values, to any) error {
 	_, err := c.do(ctx, http.MethodGet, path, query, nil, to)
 	return err
@@ -139,7 +139,7 @@ func (c *Client) take(answer *http.Response, to any) error {
 	return nil
 }
 
-// problemOf is the error of an answer, if it is one of ours.
+// problemOf returns the error of the catalogue in an answer; nil if there is none.
 func problemOf(answer *http.Response) *core.Error {
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	var e wire.Error

@@ -12,76 +12,73 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// SubscribeOptions are how to be a subscriber. The zero value joins a subscription as it
-// is, or creates it with the default definition.
+// SubscribeOptions configure a Subscriber. The zero value joins a subscription as it is, or
+// creates it with the default definition.
 type SubscribeOptions struct {
-	// Definition is what the subscription is created with if there is none, or must
-	// have: else the error is subscription_options_differ.
+	// Definition creates the subscription if it does not exist. If it exists with another
+	// definition, the error is subscription_options_differ.
 	Definition *subscriptions.Definition
-	// AnyOptions joins a subscription that exists as it is, whatever Definition says.
+	// AnyOptions uses Definition only to create: an existing subscription is joined as it is.
 	AnyOptions bool
-	// Transient is a subscription of which the server stores nothing: it begins at the
-	// Definition's From with its first subscriber, and is over when its last one has
-	// left. When the connections of all are lost, it begins anew from the checkpoint that
-	// the server told last: some of what was acked since comes again. What would be parked
-	// is passed over. One that stops itself is over for all: subscription_stopped, with the
-	// reason. A stored one of the same name is another.
+	// Transient joins a subscription of which the server stores nothing. It begins at the
+	// Definition's From with its first subscriber, and ends with its last. If all its
+	// connections are lost, it begins again at the last checkpoint that the server reported:
+	// some acked events come again. Events are skipped instead of parked. If it stops itself,
+	// it ends for all subscribers with subscription_stopped and the reason. A stored
+	// subscription of the same name is another subscription.
 	Transient bool
-	// Consumer is a name for people who look at the subscription.
+	// Consumer names this subscriber in Subscriptions.Info.
 	Consumer string
-	// Workers is how many events are handled at a time, by Consume or by who calls Next; 1
-	// if 0. With more, the server sends one event of a key at a time, so that its order holds
-	// whichever worker handles it.
+	// Workers is how many events are handled at a time, by Consume or by the caller of Next;
+	// 1 if 0. With more, the server sends one event of a key at a time, so that its order
+	// holds whichever worker handles it.
 	Workers int
 	// BufferSize is how many events may be in flight to this subscriber, if that is fewer
 	// than the Definition's BufferSize and not 0.
 	BufferSize int
-	// Ahead is how many events the server may send beyond those that are done with:
-	// whose successor was asked for, or whose handler has returned. Whatever it is, no
-	// more than the subscription's BufferSize are sent without an answer. 0 is 4096,
-	// which is also the most.
+	// Ahead is how many events the server may send before the caller asks for more with Next,
+	// or a handler returns. The subscription's BufferSize bounds the unanswered events in any
+	// case. 0 is 4096, which is also the maximum.
 	Ahead int
-	// OnStatus is told how the subscription is, when that changes. Live means that all
-	// was sent, not that it was handled.
+	// OnStatus is called when the status changes. Live means that every event was sent, not
+	// that it was handled.
 	OnStatus func(Status)
-	// OnRefused is told what the server did not take of acks, nacks and extensions:
-	// unexpected_ack, with the positions, where the time to ack was over and the event
-	// is sent again. It is not told of what was lost with a connection.
+	// OnRefused is called with the acks, nacks and extensions that the server refused:
+	// unexpected_ack with the positions, if the ack timeout ran out and the events are
+	// redelivered. It is not called for those that were lost with a connection.
 	OnRefused func(error)
-	// Both must not block, nor call the Client.
+	// Neither may block or call the Client.
 }
 
-// Status is how a subscription is for its subscriber.
+// Status is a subscription's state as its subscriber knows it.
 type Status struct {
-	// State is Idle while there is no lease: the connection is lost, or the
-	// subscription moves.
+	// State is Idle without a lease: the connection is lost, or the subscription moves.
 	State  delivery.State
 	Reason string // why it is Stopped
-	// Checkpoint was stored, and Head the log's last position, when this was told.
+	// Checkpoint and Head are the stored checkpoint and the log's last position at that time.
 	Checkpoint, Head uint64
 }
 
 // Subscriber is one consumer of a named subscription. It outlives connections: after a
-// break it joins again, and what was not acked by then is sent again.
+// break it joins again, and events that were not acked are redelivered.
 //
-// Next, Events and Consume are for one goroutine at a time; acks come from any.
+// Next, Events and Consume are for one goroutine at a time; acks may come from any.
 type Subscriber struct {
 	client  *Client
 	num     uint64
 	options SubscribeOptions
 	first   *wire.Subscribe // that begins it
 	start
-	wake chan struct{} // tells Next that there is something; holds 1
+	wake chan struct{} // wakes Next; holds 1
 
 	mu       sync.Mutex // protects the fields below
 	accepted bool
 	lease    *lease     // the present one; nil between two
 	unasked  Deliveries // what Next returned last, whose credit is not given back
 	status   Status
-	// incarnation of the subscription that was joined, and that is joined again after a
-	// break, or none is.
+	// incarnation is that of the joined subscription. Only it is joined again.
 	incarnation string
-	place       core.Cursor // of status.Checkpoint, as the server named it; none if its Log is ""
+	place       core.Cursor // the cursor of status.Checkpoint; none if its Log is ""
 	err         error
 }
 
@@ -124,8 +121,8 @@ func (c *Client) Subscribe(ctx context.Context, name string, o SubscribeOptions)
 	return s, nil
 }
 
-// Next waits for events, and gives at most limit of them: at least one, and those of one
-// lease. It ends with ctx, with the subscription's end, or with Close.
+// Next blocks until there are events, and returns at least one and at most limit of them, all
+// of one lease. It returns an error when ctx ends, the subscription ends, or after Close.
 func (s *Subscriber) Next(ctx context.Context, limit core.Limit) (Deliveries, error) {
 	s.askOn()
 	d, err := s.next(ctx, limit)
@@ -135,7 +132,7 @@ func (s *Subscriber) Next(ctx context.Context, limit core.Limit) (Deliveries, er
 	return d, err
 }
 
-// askOn gives back the credit of what Next returned last.
+// askOn returns the credit of the last result of Next.
 func (s *Subscriber) askOn() {
 	s.mu.Lock()
 	last := s.unasked
@@ -144,7 +141,7 @@ func (s *Subscriber) askOn() {
 	last.handled()
 }
 
-// next is Next, gives no credit, and may be called by several workers at once.
+// next is Next without credit; several workers may call it at once.
 func (s *Subscriber) next(ctx context.Context, limit core.Limit) (Deliveries, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -172,7 +169,7 @@ func (s *Subscriber) next(ctx context.Context, limit core.Limit) (Deliveries, er
 	}
 }
 
-// putBack gives what Next returned last back to the queue, but for the first events.
+// putBack requeues the last result of Next, except for its first events.
 func (s *Subscriber) putBack(d Deliveries, but int) {
 	done, rest := d.cut(core.Limit{Events: but, Bytes: math.MaxInt})
 	s.mu.Lock()
@@ -183,12 +180,12 @@ func (s *Subscriber) putBack(d Deliveries, but int) {
 	}
 }
 
-// eachLimit is what Events asks for at a time.
+// eachLimit bounds one Next of Events.
 var eachLimit = core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10}
 
-// Events gives event by event, until ctx ends or the subscription does, with the reason
-// as the last. Asking for the next event does not ack the one before. Who breaks off may
-// go on with Events, Next or Consume.
+// Events yields event by event until ctx or the subscription ends; the last pair has the
+// reason. It does not ack. After a break out of the loop, Events, Next and Consume go on
+// with the next event.
 func (s *Subscriber) Events(ctx context.Context) iter.Seq2[Delivery, error] {
 	return func(yield func(Delivery, error) bool) {
 		for {
@@ -209,17 +206,17 @@ func (s *Subscriber) Events(ctx context.Context) iter.Seq2[Delivery, error] {
 	}
 }
 
-// Status is how the subscription is, as far as the server has told.
+// Status returns the last status that the server reported.
 func (s *Subscriber) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status
 }
 
-// Close leaves. What was acked before is acked when it returns; what was not goes to
-// other subscribers, at once and without having failed. It waits for the server to say
-// so until ctx ends, or 30 s; without a connection there is nothing to wait for. Later
-// acks are lease_lost.
+// Close leaves the subscription. Earlier acks are done when it returns; events that were not
+// acked go to other subscribers at once, without a failed attempt. It waits for the server's
+// answer until ctx ends, or 30 s; without a connection it returns at once. Later acks are
+// lease_lost.
 func (s *Subscriber) Close(ctx context.Context) error {
 	s.mu.Lock()
 	l := s.lease
@@ -243,8 +240,8 @@ func (s *Subscriber) Close(ctx context.Context) error {
 	}
 }
 
-// request is part of sub. A new lease begins with it. A transient subscription begins
-// where it was; another that was joined is joined again, or none is.
+// request is part of sub. A new lease begins with it. A transient subscription begins at its
+// last checkpoint; a stored one is joined again only as the same incarnation.
 func (s *Subscriber) request(on *session) *wire.Subscribe {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,7 +290,7 @@ func (s *Subscriber) receive(p parcel) {
 	}
 	s.mu.Unlock()
 	if l == nil {
-		return // it was over before they came
+		return // the lease has ended
 	}
 	if err := l.receive(p); err != nil {
 		s.client.ended(s.num, err)

@@ -15,15 +15,15 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// Subscriptions are the named subscriptions of a node, for who manages them. The
-// methods, and their errors, are those of subscriptions.Owner.
+// Subscriptions manages the named subscriptions of a node. The methods and their errors are
+// those of subscriptions.Owner. A change that was sent and not answered is unknown_outcome.
 type Subscriptions struct{ client *Client }
 
-// Subscriptions are those of the node.
+// Subscriptions manages the node's named subscriptions.
 func (c *Client) Subscriptions() Subscriptions { return Subscriptions{c} }
 
-// Put creates a subscription. If there is one with the same definition, created is
-// false; if with another, the error is subscription_options_differ.
+// Put creates a subscription. If it exists with the same definition, created is false; if it
+// exists with another, the error is subscription_options_differ.
 func (s Subscriptions) Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error) {
 	if err := d.Validate(); err != nil {
 		return info, false, err
@@ -32,7 +32,7 @@ func (s Subscriptions) Put(ctx context.Context, name string, d *subscriptions.De
 	return info, status == http.StatusCreated, err
 }
 
-// Redefine gives a subscription another definition, once nothing is in flight.
+// Redefine gives a subscription another definition as soon as nothing is in flight.
 func (s Subscriptions) Redefine(ctx context.Context, name string, d *subscriptions.Definition) error {
 	if err := d.Validate(); err != nil {
 		return err
@@ -41,13 +41,13 @@ func (s Subscriptions) Redefine(ctx context.Context, name string, d *subscriptio
 	return err
 }
 
-// Info tells of a subscription, or subscription_not_found.
+// Info returns a subscription's state, or subscription_not_found.
 func (s Subscriptions) Info(ctx context.Context, name string) (info subscriptions.Info, err error) {
 	err = s.client.get(ctx, pathOf(name, ""), nil, &info)
 	return info, err
 }
 
-// List tells of many, in the order of names.
+// List returns a page of subscriptions, in the order of names.
 func (s Subscriptions) List(ctx context.Context, r subscriptions.ListRequest) (page subscriptions.ListPage, err error) {
 	query := url.Values{}
 	if r.Prefix != "" {
@@ -69,26 +69,26 @@ func (s Subscriptions) Pause(ctx context.Context, name string) error {
 	return s.post(ctx, pathOf(name, "/pause"), nil, nil)
 }
 
-// Resume ends Pause, and the stop of a subscription that has stopped itself.
+// Resume ends a Pause or a stop.
 func (s Subscriptions) Resume(ctx context.Context, name string) error {
 	return s.post(ctx, pathOf(name, "/resume"), nil, nil)
 }
 
-// Reset moves the checkpoint: what comes after the place is delivered.
+// Reset moves the checkpoint: events from the place on are delivered.
 func (s Subscriptions) Reset(ctx context.Context, name string, to core.From) error {
 	return s.post(ctx, pathOf(name, "/reset"), struct {
 		To core.From `json:"to"`
 	}{to}, nil)
 }
 
-// Delete deletes a subscription with its checkpoint and what it has parked. The error is
-// subscription_not_found if there was none.
+// Delete deletes a subscription with its checkpoint and parked events. The error is
+// subscription_not_found if it does not exist.
 func (s Subscriptions) Delete(ctx context.Context, name string) error {
 	_, err := s.client.do(ctx, http.MethodDelete, pathOf(name, ""), nil, nil, nil)
 	return err
 }
 
-// parkedEvent is a parked event, as HTTP has it.
+// parkedEvent is the HTTP form of a parked event.
 type parkedEvent struct {
 	Position  uint64          `json:"position"`
 	Key       string          `json:"key"`
@@ -109,7 +109,7 @@ type failure struct {
 	Reason   string         `json:"reason"`
 }
 
-// Parked lists parked events.
+// Parked returns a page of parked events.
 func (s Subscriptions) Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (page subscriptions.ParkedPage, err error) {
 	query := url.Values{}
 	if r.After > 0 {
@@ -154,7 +154,7 @@ func (e *parkedEvent) decode() (subscriptions.ParkedEvent, error) {
 	return p, err
 }
 
-// Replay has parked events delivered again, and says how many there are.
+// Replay has parked events delivered again, and returns their number.
 func (s Subscriptions) Replay(ctx context.Context, name string, which subscriptions.Selection) (n int, err error) {
 	body := struct {
 		All       bool         `json:"all,omitzero"`
@@ -172,7 +172,7 @@ func (s Subscriptions) Replay(ctx context.Context, name string, which subscripti
 	return counted.Count, err
 }
 
-// Drop forgets parked events, and says how many there were.
+// Drop removes parked events, and returns their number.
 func (s Subscriptions) Drop(ctx context.Context, name string, which subscriptions.Selection) (n int, err error) {
 	query := url.Values{}
 	var positions []string
@@ -201,7 +201,7 @@ func (s Subscriptions) post(ctx context.Context, path string, body, to any) erro
 	return err
 }
 
-// pathOf is the path of something about a subscription.
+// pathOf returns a path below a subscription.
 func pathOf(name, what string) string { return "/v1/subscriptions/" + url.PathEscape(name) + what }
 
 func setLimit(query url.Values, limit int) {
