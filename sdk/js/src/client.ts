@@ -22,7 +22,7 @@ export interface ConnectOptions extends Limits {
   compress?: boolean | undefined;
   /** What makes WebSockets, if not the platform's: Node before 22 has none, and takes that of package ws. */
   WebSocket?: WebSocketConstructor | undefined;
-  /** Is told when the connection comes and goes. */
+  /** Is called when the connection is made or lost. */
   onState?: ((s: ConnectionState) => void) | undefined;
 }
 
@@ -99,7 +99,7 @@ export interface Page {
   readonly head: number;
 }
 
-/** What a node tells of itself. */
+/** The description of a node. */
 export interface ServerInfo {
   readonly version: string;
   readonly node: string;
@@ -129,7 +129,7 @@ export interface StreamsPage {
 
 /**
  * Connects to a node: an http, https, ws or wss URL, or host:port. It rejects with
- * unavailable if nobody answers there; from then on the client comes back by itself.
+ * unavailable if nothing answers there. Later the client reconnects by itself.
  */
 export async function connect(url: string, o: ConnectOptions = {}): Promise<Client> {
   const address = parseAddress(url);
@@ -146,7 +146,7 @@ export async function connect(url: string, o: ConnectOptions = {}): Promise<Clie
 
 /**
  * A client of a node, made by {@link connect}. One connection carries everything. When
- * it breaks it is made again, with jittered and growing pauses, until close: follows go
+ * it breaks the client reconnects with jittered, growing backoff, until close: follows go
  * on after the last event that arrived, and appends in flight are sent again with the
  * ids they have, so that nothing is written twice. Errors are {@link GyreError}.
  */
@@ -166,8 +166,7 @@ export class Client {
   /**
    * Appends events to a stream, all or none. Appends to one stream are applied in the
    * order of the calls; there is no need to wait for the one before. Without an answer
-   * it rejects with unknown_outcome: whoever tries again with events that have ids
-   * writes nothing twice.
+   * it rejects with unknown_outcome: a retry with the same ids writes nothing twice.
    */
   async append(stream: string, events: NewEvent | readonly NewEvent[], o: AppendOptions = {}): Promise<AppendResult> {
     const list = Array.isArray(events) ? (events as readonly NewEvent[]) : [events as NewEvent];
@@ -223,7 +222,7 @@ export class Client {
     return { events: events ?? [], next, end, version, head };
   }
 
-  /** Reads the events of a stream, or of "$all", page by page up to the end that there is when it gets there. */
+  /** Reads the events of a stream, or of "$all", page by page up to the end. */
   async *readAll(stream: string, o: ReadAllOptions = {}): AsyncGenerator<RecordedEvent, void, undefined> {
     for (let from = o.from; ; ) {
       const page = await this.read(stream, { ...o, limit: o.pageSize ?? 500, from });
@@ -234,8 +233,8 @@ export class Client {
   }
 
   /**
-   * Follows a stream, or "$all": what is stored, then what comes. It waits for a stream
-   * that is not there yet. What is wrong is told to who takes the events.
+   * Follows a stream, or "$all": the stored events, then new ones. It waits for a stream
+   * that has no events yet. Its loop throws the errors.
    */
   follow(stream: string, o: FollowOptions = {}): Follow {
     wellFormed(stream, "invalid_stream_name", "a stream's name");
@@ -243,18 +242,18 @@ export class Client {
     return new Follow(this.#link, stream, o);
   }
 
-  /** Joins a named subscription, or creates it. What is wrong is told to who takes the deliveries. */
+  /** Joins a named subscription, or creates it. Its loop throws the errors. */
   subscribe(subscription: string, o: SubscribeOptions = {}): Subscriber {
     if (o.signal?.aborted) throw abortError(o.signal);
     return new Subscriber(this.#link, subscription, o);
   }
 
-  /** Asks the node what it is. */
+  /** Returns the node's description. */
   async server(o: Limits = {}): Promise<ServerInfo> {
     return JSON.parse(await this.#link.get("/v1/server", limits(o))) as ServerInfo;
   }
 
-  /** Finds an event by its id; event_not_found if there is none. */
+  /** Returns the event with an id; event_not_found if there is none. */
   async event(id: string, o: Limits = {}): Promise<RecordedEvent> {
     return decodeEvent(await this.#link.get(`/v1/events/${encodeURIComponent(id)}`, limits(o)));
   }

@@ -4,7 +4,7 @@ import { bound, Deferred, Inbox } from "./inbox.js";
 import { type Link, requestMs, type Sub } from "./link.js";
 import { type Amount, type Filter, type From, followText, type OK, type Status } from "./messages.js";
 
-/** How far the server may be ahead of who takes the events. */
+/** How many events the server may send before they are taken. */
 export const defaultCredit: Amount = { events: 4096, bytes: 2 << 20 };
 
 /** How to follow. */
@@ -13,15 +13,15 @@ export interface FollowOptions {
   from?: From | undefined;
   /** Which events are wanted; all if absent. */
   filter?: Filter | undefined;
-  /** Ends the follow: who waits for events gets canceled. */
+  /** Ends the follow: its loop throws canceled. */
   signal?: AbortSignal | undefined;
   /** How long it may take to begin, in ms; 30,000 if absent. Once begun it waits for ever. */
   timeoutMs?: number | undefined;
-  /** How far the server may be ahead of who takes the events: 4096 events and 2 MiB if absent. */
+  /** How many events the server may send before they are taken: 4096 events and 2 MiB if absent. */
   credit?: { readonly events?: number; readonly bytes?: number } | undefined;
 }
 
-/** What a follow tells: events, or only how it stands. */
+/** Events of a follow, or only a new state. */
 export interface Batch<E extends RecordedEvent = RecordedEvent> {
   /** Events, in order; perhaps none. */
   readonly events: readonly E[];
@@ -29,12 +29,12 @@ export interface Batch<E extends RecordedEvent = RecordedEvent> {
   readonly cursor: string;
   /** The last position of the log that is known. */
   readonly head: number;
-  /** Whether everything stored was delivered, and new events are told as they come. */
+  /** Whether every stored event was delivered: the follow waits for new ones. */
   readonly live: boolean;
 }
 
 /**
- * A reader that keeps its own place: first what is stored, then what comes, in order and
+ * A reader that keeps its own place: first the stored events, then new ones, in order and
  * without a gap. It outlives connections: after a break it goes on where it was. Take
  * its events with `for await`, or its batches, in one loop at a time; leaving the loop
  * ends the follow. Nothing is sent beyond the credit until events are taken.
@@ -60,7 +60,7 @@ export class Follow implements AsyncIterable<RecordedEvent> {
     return this.#cursor;
   }
 
-  /** The last position of the log that is known to who takes the events. */
+  /** The log's last position, as of the last batch. */
   get head(): number {
     return this.#head;
   }
@@ -70,7 +70,7 @@ export class Follow implements AsyncIterable<RecordedEvent> {
     return this.#live;
   }
 
-  /** Settles when the server has begun the follow: what is appended from then on comes also if it is from "end". */
+  /** Settles when the server has begun the follow: with from "end", events that are appended later arrive. */
   started(): Promise<void> {
     return this.#sub.begun.promise;
   }

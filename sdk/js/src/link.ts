@@ -29,11 +29,11 @@ const maxBackoffMs = 5000;
 export interface Limits {
   /** Ends the request early: it rejects with canceled or, an append, with unknown_outcome. */
   signal?: AbortSignal | undefined;
-  /** How long it may take, in ms; 30,000 if absent. The server is told, too. */
+  /** The timeout in ms, which the server applies, too; 30,000 if absent. */
   timeoutMs?: number | undefined;
 }
 
-/** What a client tells of its connection. */
+/** The state of a client's connection. */
 export interface ConnectionState {
   readonly connected: boolean;
   /** Why it is not; absent after close. */

@@ -181,7 +181,7 @@ export function ackText(id: number, sub: number, t: AckTarget, durable: boolean)
   return JSON.stringify({ op: "ack", id, sub, ...t, durable: durable || undefined });
 }
 
-/** What is to become of events that were not handled: sent again, set aside, passed over, or the subscription stops. */
+/** What happens to an event that was not handled: it is sent again, parked or skipped, or the subscription stops. */
 export type NackAction = "retry" | "park" | "skip" | "stop";
 
 export interface NackFields {

@@ -35,7 +35,7 @@ export interface SessionOptions {
   compress: boolean;
 }
 
-/** Who is told what comes. An error that is thrown ends the session. */
+/** Receives what comes. An error that it throws ends the session. */
 export interface Receiver {
   message(m: ServerMessage, text: string): void;
   frame(f: ServerFrame): void;

@@ -19,26 +19,26 @@ import {
   type Status,
 } from "./messages.js";
 
-/** The definition of a subscription. What is absent has the server's default. */
+/** The definition of a subscription. Absent fields have the server's defaults. */
 export interface SubscriptionOptions {
   /** A stream's name, or "$all", which is the default. */
   stream?: string;
   /** Where a new subscription begins; "start" if absent. */
   from?: From;
-  /** Which events are wanted. Others are passed over, and the checkpoint with them. */
+  /** Which events are delivered. The checkpoint passes the others. */
   filter?: Filter & {
     /** An expression over an event. */
     expr?: string;
   };
   /** Chooses what of an event is delivered. */
   map?: unknown;
-  /** What events have to have in common to be delivered in order, to one subscriber at a time: "none", "stream", … */
+  /** The key whose events are delivered in order, to one subscriber at a time: "none", "stream", … */
   partitionBy?: string;
   /** How many subscribers there may be; 1 by default. */
   concurrencyLimit?: number;
   /** How many events may be in flight to one subscriber. */
   bufferSize?: number;
-  /** How long finished events may wait for the checkpoint to be stored, in ms; 0 = for the threshold. */
+  /** After how many ms the checkpoint is stored at the latest; 0 = only by the threshold. */
   checkpointAfterMs?: number;
   /** After how many finished events the checkpoint is stored. */
   checkpointThreshold?: number;
@@ -57,69 +57,69 @@ export interface SubscriptionOptions {
   };
   /** What happens to later events of a parked event's key. */
   onPark?: "continue" | "hold_key";
-  /** Begin without delivering anything. */
+  /** Create it paused. */
   paused?: boolean;
 }
 
 /** How to join a named subscription. */
 export interface SubscribeOptions {
   /**
-   * Creates the subscription if there is none; else they have to be those it has. Absent: the defaults create it, and
-   * one that exists is joined as it is. After a break the same subscription is joined again: if it was deleted, the
-   * subscriber ends with subscription_not_found.
+   * The definition to create the subscription with. If it exists with another, the error is
+   * subscription_options_differ. If absent, the defaults create it, and an existing one is joined as it is. After a
+   * break only the same subscription is joined again: if it was deleted, the error is subscription_not_found.
    */
   options?: SubscriptionOptions | undefined;
-  /** One that exists is joined as it is, whatever the options say. */
+  /** The options are only for creating it: an existing subscription is joined as it is. */
   anyOptions?: boolean | undefined;
   /**
    * The server stores nothing of the subscription: it begins at its options' from with its
-   * first subscriber, and is over when its last one has left. When the connections of all
-   * are lost, it begins anew from the checkpoint that the server told last. One that stops
-   * itself is over for all: subscription_stopped, with the reason. A stored one of the same
-   * name is another.
+   * first subscriber, and ends with its last. If all connections are lost, it begins again
+   * at the last checkpoint that the server reported. If it stops itself, it ends for all
+   * subscribers with subscription_stopped and the reason. A stored subscription of the same
+   * name is another subscription.
    */
   transient?: boolean | undefined;
-  /** Is told how the subscription is, when that changes. It must not throw. */
+  /** Is called when the status changes. It must not throw. */
   onStatus?: ((s: SubscriptionStatus) => void) | undefined;
-  /** Who this subscriber is, for people who look at the subscription. */
+  /** The name of this subscriber, for people. */
   consumer?: string | undefined;
   /**
-   * How many events are handled at a time, by consume or by who takes them; 1 by default, and
-   * in order only then or with partitions. With more, the server sends one event of a key at a time.
+   * How many events are handled at a time, by consume or by the caller's loop; 1 by default.
+   * Events are in order only with 1 or with partitions. With more, the server sends one event of a key at a time.
    */
   workers?: number | undefined;
   /** How many events may be in flight to this subscriber, if that is fewer than the bufferSize of the subscription. */
   bufferSize?: number | undefined;
-  /** Ends it: who waits for deliveries gets canceled. */
+  /** Ends it: its loop throws canceled. */
   signal?: AbortSignal | undefined;
   /** How long it may take to join, in ms; 30,000 if absent. */
   timeoutMs?: number | undefined;
-  /** How far the server may be ahead of who takes the deliveries, within the bufferSize of the subscription. */
+  /** How many events the server may send before they are taken, within the bufferSize of the subscription. */
   credit?: { readonly events?: number; readonly bytes?: number } | undefined;
 }
 
-/** How a subscription is for its subscriber. */
+/** A subscription's state as its subscriber knows it. */
 export interface SubscriptionStatus {
-  /** "idle" while there is no lease: the connection is lost, or the subscription moves. "live" is that all was sent, not that it was handled. */
+  /** "idle" while there is no lease: the connection is lost, or the subscription moves. "live" means that every event was sent, not that it was handled. */
   readonly state: "idle" | "catchup" | "live" | "paused" | "stopped";
   /** Why it is stopped. */
   readonly reason?: string;
-  /** The checkpoint that was stored when this was told. */
+  /** The stored checkpoint at that time. */
   readonly checkpoint: number;
-  /** The log's last position then. */
+  /** The log's last position at that time. */
   readonly head: number;
 }
 
-/** Handles an event. When it is done the event is acked; when it throws, it is sent again, or as a Refusal says. */
+/** Handles an event. If it returns, the event is acked; if it throws, the event is sent again, or treated as a Refusal says. */
 export type Handler = (d: Delivery) => unknown;
 
-/** How Subscriber.consume goes about it. */
+/** Options of Subscriber.consume. */
 export interface ConsumeOptions {
-  /** Takes no more events: those that are being handled may finish, and are answered. */
+  /** Takes no more events: running handlers finish, and their events are answered. */
   signal?: AbortSignal | undefined;
 }
 
-/** Thrown by a Handler, it says what is to become of the event, as Delivery.nack does. */
+/** Thrown by a Handler, it nacks the event, as Delivery.nack does. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
 
@@ -131,19 +131,19 @@ export class Refusal extends Error {
   }
 }
 
-/** What a nack may say beside what is to become of the event. */
+/** Options of a nack. */
 export interface NackOptions {
-  /** Of retry: in how many ms it is sent again. Absent, the subscription's policy says. */
+  /** Of retry: in how many ms it is sent again; the subscription's policy if absent. */
   delayMs?: number | undefined;
   /** Why, for people; kept with the event. */
   reason?: string | undefined;
 }
 
 /**
- * An event of a named subscription, to be acked or nacked. Each call settles when the
- * server has answered: it rejects with lease_lost if the connection it came on is gone
- * or with unexpected_ack if its time ran out; it is then delivered again. A rejection
- * that nobody looks at is no error, since nothing is lost by it.
+ * An event of a named subscription, to be acked or nacked. Each call settles with the
+ * server's answer. It rejects with lease_lost if the event's connection is lost, or with
+ * unexpected_ack if its ack timeout ran out; the event is then delivered again. An
+ * unhandled rejection is no error, because nothing is lost.
  */
 export class Delivery extends RecordedEvent {
   /** How often the event was sent, this time included. */
@@ -170,12 +170,12 @@ export class Delivery extends RecordedEvent {
     return this.#lease.ackUpTo(this.position, o.durable === true);
   }
 
-  /** Gives it back, to be sent again, set aside, passed over, or to stop the subscription. */
+  /** Gives it back: to be sent again, parked or skipped, or to stop the subscription. */
   nack(action: NackAction, o: NackOptions = {}): Promise<void> {
     return this.#lease.nack([this.position], { action, ...o });
   }
 
-  /** Takes longer: at least so many ms from now. */
+  /** Moves its ack timeout to at least so many ms from now. */
   extend(ms: number): Promise<void> {
     return this.#lease.extend([this.position], ms);
   }
@@ -187,8 +187,8 @@ export class Delivery extends RecordedEvent {
 }
 
 /**
- * A connected consumer of a named subscription. It outlives connections: after a break
- * it joins again, and what was not acked is delivered again. Take its deliveries with
+ * A consumer of a named subscription. It outlives connections: after a break it joins
+ * again, and events that were not acked are delivered again. Take its deliveries with
  * `for await`, in one loop at a time; leaving the loop leaves the subscription.
  */
 export class Subscriber implements AsyncIterable<Delivery> {
@@ -204,21 +204,20 @@ export class Subscriber implements AsyncIterable<Delivery> {
     this.#sub = sub as NamedSub;
   }
 
-  /** Whether everything stored was sent. */
+  /** Whether every stored event was sent. */
   get live(): boolean {
     return this.status.state === "live";
   }
 
-  /** How the subscription is, as far as the server has told. */
+  /** The last status that the server reported. */
   get status(): SubscriptionStatus {
     return this.#sub.status;
   }
 
   /**
-   * Handles events until the signal says so or the subscription ends, and leaves the
-   * subscription. It rejects with the reason where the subscription has ended by itself.
-   * An event that is sent again because its connection was lost may be handled while the
-   * handler of the earlier time still runs.
+   * Handles events until the signal aborts or the subscription ends, and leaves the
+   * subscription. It rejects with the reason if the subscription ended by itself. After a
+   * lost connection, an event may be handled again while its earlier handler still runs.
    */
   async consume(handle: Handler, o: ConsumeOptions = {}): Promise<void> {
     const deliveries = this.#deliveries();
@@ -264,13 +263,13 @@ export class Subscriber implements AsyncIterable<Delivery> {
     }
   }
 
-  /** Leaves the subscription. What was not acked goes to the others, or waits. */
+  /** Leaves the subscription. Events that were not acked go to other subscribers, or wait. */
   close(): void {
     this.#sub.leave(undefined);
   }
 }
 
-/** Answers a delivery as its handler says. That its lease is lost is no concern of the loop: it comes again. */
+/** Answers a delivery by its handler's result. A lost lease is ignored: the event comes again. */
 async function reply(d: Delivery, handle: Handler): Promise<void> {
   let answer: () => Promise<void>;
   try {
@@ -285,7 +284,7 @@ async function reply(d: Delivery, handle: Handler): Promise<void> {
   await answer().catch(() => {});
 }
 
-/** One connection's time with a subscription: what was sent in it can be answered in it only. */
+/** A subscriber's time on one connection: its deliveries can be answered only in it. */
 class Lease {
   held = true;
   readonly #link: Link;
@@ -314,7 +313,7 @@ class Lease {
       this.#ack({ positions }, kind === "durable").then(
         () => acks.forEach((a) => a.answer.resolve()),
         (why: GyreError) => {
-          // The others of the request were taken.
+          // The server took the others.
           const refused = why.code === "unexpected_ack" && why.positions !== undefined ? new Set(why.positions) : undefined;
           acks.forEach((a) => (refused?.has(a.position) === false ? a.answer.resolve() : a.answer.reject(why)));
         },
@@ -376,7 +375,7 @@ class NamedSub implements Sub {
   readonly #limits: ReturnType<typeof bound>;
   readonly #leases = new WeakMap<Delivery, Lease>();
   #lease: Lease;
-  /** The cursor that the server told last: where a transient subscription begins anew. */
+  /** The last reported cursor: where a transient subscription begins again. */
   #place: string | undefined;
   /** The incarnation of the subscription that was joined. */
   #incarnation: string | undefined;
@@ -414,7 +413,7 @@ class NamedSub implements Sub {
     });
   }
 
-  /** What is asked for: a transient subscription begins where it was, another that was joined is joined again or none is. */
+  /** The options of a subscribe: a transient subscription begins at its last place, a stored one is joined again as the same incarnation. */
   #asked(): { options?: object | undefined; anyOptions?: boolean | undefined; incarnation?: string | undefined } {
     const { options, anyOptions, transient } = this.#options;
     if (transient) return { options: this.#place === undefined ? options : { ...options, from: { cursor: this.#place } } };

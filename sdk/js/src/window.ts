@@ -1,6 +1,6 @@
 import { GyreError } from "./errors.js";
 
-/** How many requests may wait for room, so that who never looks at answers cannot ask for all memory. */
+/** How many requests may wait for room, so that a caller that never awaits cannot use all memory. */
 const maxWaiting = 100_000;
 
 interface Waiting {
