@@ -36,6 +36,7 @@ func (b Batch) Events() iter.Seq[Event] {
 // Place is an event's place, which is cheaper to find than to decode the event.
 type Place struct {
 	Position       uint64
+	Version        uint64 // in Stream
 	RecordedMicros int64
 	Stream         string // a view into Batch.Block
 	// At and Size are those of the encoded event in Batch.Block.

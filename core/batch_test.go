@@ -49,7 +49,7 @@ func wellFormed(t *testing.T, b Batch) {
 	}
 	at := 0
 	for i, e := range b.Slice() {
-		if want := (Place{e.Position, e.Recorded.UnixMicro(), e.Stream, at, len(e.Raw)}); i >= len(places) || places[i] != want {
+		if want := (Place{e.Position, e.Version, e.Recorded.UnixMicro(), e.Stream, at, len(e.Raw)}); i >= len(places) || places[i] != want {
 			t.Fatalf("places %+v, want %+v", places, want)
 		}
 		at += len(e.Raw)

@@ -306,7 +306,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Subscribe again. Events that were not acked are delivered again, to you or to another subscriber."},
 	CodeUnexpectedAck: {Class: ClassConflict, Status: 409,
 		Title: "The event is not in flight to this subscriber",
-		Fix:   "It was acked before, or its ack timeout ran out and it is delivered again. The other positions of the request were accepted; do not send them again."},
+		Fix:   "It was acked before, or its ack timeout ran out and it is delivered again. The other events of the request were accepted; do not send them again."},
 
 	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
 		Title: "The node does not serve the host that the request names",

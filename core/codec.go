@@ -266,7 +266,7 @@ func decodePlace(b []byte) (p Place, ok bool) {
 	d := decoder{b: body, ok: true}
 	p.Size = n
 	p.Position = d.uvarint()
-	d.uvarint()
+	p.Version = d.uvarint()
 	p.RecordedMicros = int64(d.uint64())
 	d.take(16)
 	p.Stream = stringOf(d.lp())

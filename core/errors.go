@@ -26,6 +26,7 @@ type Error struct {
 	Offset   *int64  // in the log file, of store_corrupt
 
 	Positions []uint64 // of unexpected_ack
+	Versions  []uint64 // of unexpected_ack, where the events were named by versions
 
 	cause error
 }

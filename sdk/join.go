@@ -303,20 +303,29 @@ func (j *joined) Answer(a subscriptions.Answer, done func(error)) {
 // send puts an answer on the connection.
 func (j *joined) send(id uint64, a *subscriptions.Answer) {
 	var m wire.Message
+	positions, versions := a.Positions, []uint64(nil)
+	if a.ByVersion {
+		positions, versions = nil, a.Positions
+	}
 	switch a.Kind {
 	case subscriptions.Nack:
-		n := &wire.Nack{ID: id, Sub: j.num, Positions: a.Positions, Action: string(a.Nack.Action), Reason: a.Nack.Reason}
+		n := &wire.Nack{ID: id, Sub: j.num, Positions: positions, Versions: versions, Action: string(a.Nack.Action), Reason: a.Nack.Reason}
 		if a.Nack.Delay >= 0 {
 			ms := a.Nack.Delay.Milliseconds()
 			n.DelayMs = &ms
 		}
 		m = n
 	case subscriptions.Extend:
-		m = &wire.Extend{ID: id, Sub: j.num, Positions: a.Positions, Ms: max(a.Extend.Milliseconds(), 1)}
+		m = &wire.Extend{ID: id, Sub: j.num, Positions: positions, Versions: versions, Ms: max(a.Extend.Milliseconds(), 1)}
 	default:
-		ack := &wire.Ack{ID: id, Sub: j.num, Positions: a.Positions, Durable: a.Durable}
-		if a.Kind == subscriptions.AckUpTo {
-			ack.Positions, ack.UpTo = nil, a.UpTo
+		ack := &wire.Ack{ID: id, Sub: j.num, Durable: a.Durable}
+		switch {
+		case a.Kind != subscriptions.AckUpTo:
+			ack.Positions, ack.Versions = positions, versions
+		case a.ByVersion:
+			ack.UpToVersion = a.UpTo
+		default:
+			ack.UpTo = a.UpTo
 		}
 		if j.on.bin {
 			j.on.send(true, wire.AppendAck(nil, ack))

@@ -140,15 +140,18 @@ func appendFetched(dst []byte, d *subscriptions.Delivery) []byte {
 
 // ackBody answers what was fetched.
 type ackBody struct {
-	Lease     uint64   `json:"lease"`
-	Positions []uint64 `json:"positions,omitzero"`
-	UpTo      uint64   `json:"upTo,omitzero"`
-	Durable   bool     `json:"durable,omitzero"` // answered when it is stored
+	Lease       uint64   `json:"lease"`
+	Positions   []uint64 `json:"positions,omitzero"`
+	UpTo        uint64   `json:"upTo,omitzero"`
+	Versions    []uint64 `json:"versions,omitzero"`
+	UpToVersion uint64   `json:"upToVersion,omitzero"`
+	Durable     bool     `json:"durable,omitzero"` // answered when it is stored
 }
 
 type nackBody struct {
 	Lease     uint64   `json:"lease"`
-	Positions []uint64 `json:"positions"`
+	Positions []uint64 `json:"positions,omitzero"`
+	Versions  []uint64 `json:"versions,omitzero"`
 	Action    string   `json:"action"`
 	DelayMs   *int64   `json:"delayMs,omitzero"`
 	Reason    string   `json:"reason,omitzero"`
@@ -156,7 +159,8 @@ type nackBody struct {
 
 type extendBody struct {
 	Lease     uint64   `json:"lease"`
-	Positions []uint64 `json:"positions"`
+	Positions []uint64 `json:"positions,omitzero"`
+	Versions  []uint64 `json:"versions,omitzero"`
 	Ms        int64    `json:"ms"`
 }
 
@@ -164,7 +168,7 @@ type extendBody struct {
 func (a *API) ackFetched(w http.ResponseWriter, r *http.Request) error {
 	var b ackBody
 	return a.answerFetched(w, r, &b, &b.Lease, func() (subscriptions.Answer, error) {
-		return requests.Ack(b.Positions, b.UpTo, b.Durable)
+		return requests.Ack(&wire.Ack{Positions: b.Positions, UpTo: b.UpTo, Versions: b.Versions, UpToVersion: b.UpToVersion, Durable: b.Durable})
 	})
 }
 
@@ -172,7 +176,7 @@ func (a *API) ackFetched(w http.ResponseWriter, r *http.Request) error {
 func (a *API) nackFetched(w http.ResponseWriter, r *http.Request) error {
 	var b nackBody
 	return a.answerFetched(w, r, &b, &b.Lease, func() (subscriptions.Answer, error) {
-		return requests.Nack(b.Positions, b.Action, b.DelayMs, b.Reason)
+		return requests.Nack(&wire.Nack{Positions: b.Positions, Versions: b.Versions, Action: b.Action, DelayMs: b.DelayMs, Reason: b.Reason})
 	})
 }
 
@@ -180,7 +184,7 @@ func (a *API) nackFetched(w http.ResponseWriter, r *http.Request) error {
 func (a *API) extendFetched(w http.ResponseWriter, r *http.Request) error {
 	var b extendBody
 	return a.answerFetched(w, r, &b, &b.Lease, func() (subscriptions.Answer, error) {
-		return requests.Extend(b.Positions, b.Ms)
+		return requests.Extend(&wire.Extend{Positions: b.Positions, Versions: b.Versions, Ms: b.Ms})
 	})
 }
 

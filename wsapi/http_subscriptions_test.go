@@ -82,6 +82,48 @@ func (n *node) fetch(name, body string) (f fetched) {
 
 func (f fetched) String() string { return fmt.Sprint(f.Events) }
 
+// In a subscription to one stream, events may be named by their versions.
+func TestFetchedByVersions(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	n.feed(10, 2) // s-1 has versions 1 to 5, at 2, 4, 6, 8 and 10
+	f := n.fetch("s", `{"options":{"stream":"s-1","retry":{"minMs":0}}}`)
+	if f.String() != "[{2 1} {4 1} {6 1} {8 1} {10 1}]" {
+		t.Fatalf("%+v", f)
+	}
+	a := n.fetch("a", `{"options":{"stream":"$all"}}`)
+	for _, c := range []struct {
+		name   string
+		lease  uint64
+		path   string
+		body   string
+		status int
+		says   string
+	}{
+		{"s", f.Lease, "ack", `"versions":[1,7]`, 409, `"versions":[7]`},
+		{"s", f.Lease, "ack", `"versions":[1]`, 409, `"versions":[1]`},
+		{"s", f.Lease, "ack", `"upToVersion":2`, 204, ``},
+		{"s", f.Lease, "extend", `"versions":[3,5],"ms":60000`, 204, ``},
+		{"s", f.Lease, "ack", `"positions":[6],"versions":[3]`, 400, `invalid_request`},
+		{"s", f.Lease, "ack", `"upTo":6,"upToVersion":3`, 400, `invalid_request`},
+		{"s", f.Lease, "nack", `"action":"park"`, 400, `by positions or by versions`},
+		{"s", f.Lease, "extend", `"positions":[6],"versions":[3],"ms":1`, 400, `by positions or by versions`},
+		{"s", f.Lease, "nack", `"versions":[3],"action":"park"`, 204, ``},
+		{"s", f.Lease, "ack", `"versions":[4,5],"durable":true`, 204, ``},
+		{"a", a.Lease, "ack", `"versions":[1]`, 400, `has no versions`},
+		{"a", a.Lease, "nack", `"versions":[1],"action":"skip"`, 400, `has no versions`},
+		{"a", a.Lease, "extend", `"versions":[1],"ms":1`, 400, `has no versions`},
+	} {
+		got := n.do("POST", "/v1/subscriptions/"+c.name+"/"+c.path, fmt.Sprintf(`{"lease":%d,%s}`, c.lease, c.body), asJSON)
+		if got.StatusCode != c.status || !strings.Contains(string(got.body), c.says) {
+			t.Errorf("%s %s: %d %s, want %d with %s", c.path, c.body, got.StatusCode, got.body, c.status, c.says)
+		}
+	}
+	if got := n.do("GET", "/v1/subscriptions/s/parked", "", asJSON); !strings.Contains(string(got.body), `"position":6,`) {
+		t.Errorf("parked: %s", got.body)
+	}
+	n.checkpoint("s", 10)
+}
+
 // Events are fetched, and acked or nacked under the lease; who does not is taken for
 // failed when the time is over.
 func TestFetch(t *testing.T) {

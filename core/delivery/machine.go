@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"iter"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -265,6 +266,22 @@ func (m *Machine) Drain() (deadline time.Time) {
 
 // Undrain ends Drain: the machine goes on as before.
 func (m *Machine) Undrain() { m.draining = false }
+
+// Sent yields the position and the Raw of each event in flight under a lease, in the order
+// of sending.
+func (m *Machine) Sent(l Lease) iter.Seq2[uint64, []byte] {
+	return func(yield func(uint64, []byte) bool) {
+		s, err := m.subs.of(l)
+		if err != nil {
+			return
+		}
+		for i := s.sent.head; i < s.sent.tail; i++ {
+			if x := s.sent.at(i); !x.dead() && !yield(x.e.Position, x.e.Raw) {
+				return
+			}
+		}
+	}
+}
 
 // InFlight is the number of events that are sent and not answered.
 func (m *Machine) InFlight() int { return m.counts[inFlight] }

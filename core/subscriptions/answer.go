@@ -1,6 +1,7 @@
 package subscriptions
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -11,8 +12,11 @@ import (
 // Answer is what a consumer says of events that it was sent.
 type Answer struct {
 	Kind      AnswerKind
-	Positions []uint64      // of all kinds but AckUpTo
-	UpTo      uint64        // of AckUpTo
+	Positions []uint64 // of all kinds but AckUpTo
+	UpTo      uint64   // of AckUpTo
+	// ByVersion says that Positions and UpTo are versions of the stream that is subscribed
+	// to. Of $all there are none, and the error is invalid_request.
+	ByVersion bool
 	Nack      delivery.Nack // of Nack
 	Extend    time.Duration // of Extend
 	// Durable is for acks: they are done when the checkpoint is stored that has passed
@@ -24,8 +28,8 @@ type Answer struct {
 type AnswerKind uint8
 
 // The kinds of answers. The errors are lease_lost, if the subscriber has ended, and
-// unexpected_ack, with the positions that are not in flight to it; the others are
-// answered all the same.
+// unexpected_ack, with the positions or versions that are not in flight to it; the others
+// are answered all the same.
 const (
 	// Ack finishes events.
 	Ack AnswerKind = iota
@@ -39,8 +43,85 @@ const (
 	Extend
 )
 
-// apply gives an Answer to the machine.
+// apply gives an Answer to the machine. One by versions has positions then.
 func (a *Answer) apply(m *delivery.Machine, now time.Time, s *subscriber) error {
+	if !a.ByVersion {
+		return a.applyPositions(m, now, s)
+	}
+	if s.host.incarnation.Definition.Stream == core.All {
+		return core.Errorf(core.CodeInvalidRequest, "a subscription of %s has no versions: name events by their positions", core.All)
+	}
+	versions := a.Positions
+	if a.Kind == AckUpTo {
+		versions = []uint64{a.UpTo}
+	}
+	named := locate(m, s.lease, versions)
+	if a.Kind == AckUpTo && len(named.positions) == 0 {
+		return unexpectedVersions(named.missing)
+	}
+	if a.Positions = named.positions; a.Kind == AckUpTo {
+		a.UpTo = named.positions[0]
+	}
+	err := a.applyPositions(m, now, s)
+	if twice, ok := errors.AsType[*core.Error](err); ok && twice.Code == core.CodeUnexpectedAck {
+		for _, position := range twice.Positions {
+			named.missing = append(named.missing, named.versions[position])
+		}
+		err = nil
+	}
+	if err == nil && len(named.missing) > 0 {
+		err = unexpectedVersions(named.missing)
+	}
+	return err
+}
+
+// located is where the events of some versions are.
+type located struct {
+	positions []uint64
+	versions  map[uint64]uint64 // by position
+	missing   []uint64          // versions of which none is in flight
+}
+
+// locate finds events in flight by their versions. What was sent first is answered first,
+// mostly, so it is found soon.
+func locate(m *delivery.Machine, l delivery.Lease, versions []uint64) located {
+	found := make(map[uint64]uint64, len(versions)) // positions by version; 0 is not found
+	for _, v := range versions {
+		found[v] = 0
+	}
+	r := located{versions: make(map[uint64]uint64, len(versions))}
+	for position, raw := range m.Sent(l) {
+		if len(r.versions) == len(found) {
+			break
+		}
+		for place := range (core.Batch{Block: raw, Count: 1}).Places() {
+			if _, ok := found[place.Version]; ok {
+				found[place.Version], r.versions[position] = position, place.Version
+			}
+		}
+	}
+	for _, v := range versions {
+		if position := found[v]; position > 0 {
+			r.positions = append(r.positions, position)
+		} else {
+			r.missing = append(r.missing, v)
+		}
+	}
+	return r
+}
+
+func unexpectedVersions(versions []uint64) error {
+	const few = 10
+	e := core.Errorf(core.CodeUnexpectedAck, "not in flight under this lease: versions %d", versions)
+	if n := len(versions); n > few {
+		e = core.Errorf(core.CodeUnexpectedAck, "not in flight under this lease: versions %d and %d more", versions[:few], n-few)
+	}
+	e.Versions = versions
+	return e
+}
+
+// applyPositions is apply of an Answer by positions.
+func (a *Answer) applyPositions(m *delivery.Machine, now time.Time, s *subscriber) error {
 	switch a.Kind {
 	case AckUpTo:
 		return m.AckUpTo(now, s.lease, a.UpTo)

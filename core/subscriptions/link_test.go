@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
@@ -41,7 +42,10 @@ func TestLinkedStream(t *testing.T) {
 		c.ack(7)
 		c.park(8)
 		n.wantsParked("linked", 8)
-		c.ack(9)
+		// The version that names it is the link's, not that of the event.
+		if err := c.Do(ctx, subscriptions.Answer{Kind: subscriptions.Ack, Positions: []uint64{3}, ByVersion: true}); err != nil {
+			t.Fatal(err)
+		}
 		n.stored("linked", 9)
 		wantPositions(t, all.take(6), []uint64{1, 2, 3, 4, 5, 6})
 		all.ack(1, 2, 3, 4, 5, 6)
@@ -61,7 +65,11 @@ func TestLinkedStream(t *testing.T) {
 				t.Fatalf("replay %+v: %d, %v", which, got, err)
 			}
 			wantPositions(t, c.take(1), []uint64{8})
-			c.park(8)
+			if err := c.Do(ctx, subscriptions.Answer{
+				Kind: subscriptions.Nack, Positions: []uint64{2}, ByVersion: true, Nack: delivery.Nack{Action: delivery.ActionPark},
+			}); err != nil {
+				t.Fatal(err)
+			}
 			eventually(t, func() error { // it stays parked while it is replayed
 				page, err := n.Parked(ctx, "linked", subscriptions.ParkedRequest{})
 				if err == nil && (len(page.Parked) != 1 || page.Parked[0].Replaying) {

@@ -56,39 +56,59 @@ func Define(r *subscriptions.JoinRequest, options []byte, anyOptions bool, incar
 	return nil
 }
 
-// Ack is the answer that acks positions, or everything up to one.
-func Ack(positions []uint64, upTo uint64, durable bool) (subscriptions.Answer, error) {
-	a := subscriptions.Answer{Kind: subscriptions.Ack, Positions: positions, UpTo: upTo, Durable: durable}
-	if (len(positions) > 0) == (upTo > 0) {
-		return a, core.Errorf(core.CodeInvalidRequest, "an ack has positions or upTo")
+// Ack is the answer that acks events, or everything up to one.
+func Ack(m *wire.Ack) (subscriptions.Answer, error) {
+	a := subscriptions.Answer{Kind: subscriptions.Ack, Positions: m.Positions, Durable: m.Durable}
+	named := 0
+	for _, is := range []bool{len(m.Positions) > 0, len(m.Versions) > 0, m.UpTo > 0, m.UpToVersion > 0} {
+		if is {
+			named++
+		}
 	}
-	if upTo > 0 {
+	if named != 1 {
+		return a, core.Errorf(core.CodeInvalidRequest, "an ack has one of positions, upTo, versions and upToVersion")
+	}
+	if a.ByVersion = len(m.Versions) > 0 || m.UpToVersion > 0; a.ByVersion {
+		a.Positions = m.Versions
+	}
+	if a.UpTo = max(m.UpTo, m.UpToVersion); a.UpTo > 0 {
 		a.Kind = subscriptions.AckUpTo
 	}
 	return a, nil
 }
 
-// Nack is the answer that gives positions back. Without delayMs the policy has the delay.
-func Nack(positions []uint64, action string, delayMs *int64, reason string) (a subscriptions.Answer, err error) {
-	a = subscriptions.Answer{Kind: subscriptions.Nack, Positions: positions}
-	a.Nack = delivery.Nack{Action: delivery.Action(action), Delay: delivery.ByPolicy, Reason: reason}
-	if len(positions) == 0 {
-		return a, core.Errorf(core.CodeInvalidRequest, "a nack has positions")
+// Nack is the answer that gives events back. Without DelayMs the policy has the delay.
+func Nack(m *wire.Nack) (a subscriptions.Answer, err error) {
+	a.Kind = subscriptions.Nack
+	a.Nack = delivery.Nack{Action: delivery.Action(m.Action), Delay: delivery.ByPolicy, Reason: m.Reason}
+	if err := name(&a, m.Positions, m.Versions); err != nil {
+		return a, err
 	}
-	if delayMs != nil {
-		a.Nack.Delay, err = Milliseconds("delayMs", *delayMs)
+	if m.DelayMs != nil {
+		a.Nack.Delay, err = Milliseconds("delayMs", *m.DelayMs)
 	}
 	return a, err
 }
 
-// Extend is the answer that gives positions more time.
-func Extend(positions []uint64, ms int64) (a subscriptions.Answer, err error) {
-	a = subscriptions.Answer{Kind: subscriptions.Extend, Positions: positions}
-	if len(positions) == 0 {
-		return a, core.Errorf(core.CodeInvalidRequest, "an extension has positions")
+// Extend is the answer that gives events more time.
+func Extend(m *wire.Extend) (a subscriptions.Answer, err error) {
+	a.Kind = subscriptions.Extend
+	if err := name(&a, m.Positions, m.Versions); err != nil {
+		return a, err
 	}
-	a.Extend, err = Milliseconds("ms", ms)
+	a.Extend, err = Milliseconds("ms", m.Ms)
 	return a, err
+}
+
+// name sets the events that an answer is about.
+func name(a *subscriptions.Answer, positions, versions []uint64) error {
+	if (len(positions) > 0) == (len(versions) > 0) {
+		return core.Errorf(core.CodeInvalidRequest, "events are named by positions or by versions")
+	}
+	if a.Positions, a.ByVersion = positions, len(versions) > 0; a.ByVersion {
+		a.Positions = versions
+	}
+	return nil
 }
 
 // Milliseconds decodes a duration that a client sent as field. It checks only that it

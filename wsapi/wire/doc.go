@@ -35,11 +35,12 @@
 //	              the requests id … id+n−1 each wrote one event or link, the i-th of
 //	              them at version+i and position+i; none was a duplicate
 //	0x04 ACK      u8 0x04 | u8 flags | uvarint id | uvarint sub | uvarint count |
-//	              count × uvarint position
+//	              count × uvarint position, or version
 //	              id: of the request, to be answered by ok or error; 0 = none, and
 //	              then only an error comes
-//	              flags bit 3: there is one position, and what was sent before that
-//	              event is acked, too
+//	              flags bit 3: there is one event, and what was sent before it is acked,
+//	              too; bit 4: the ok says that it is stored; bit 5: events are named by
+//	              their versions in the stream that is subscribed to
 //	0x05 CREDIT   u8 0x05 | u8 flags | uvarint sub | uvarint events | uvarint bytes
 //	0x06 COMMIT   u8 0x06 | u8 flags | uvarint id | [uvarint timeoutMs] |
 //	              uvarint appends | appends × (zigzag expect | lp stream |

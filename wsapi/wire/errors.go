@@ -31,6 +31,7 @@ type Error struct {
 	Offset   *int64  `json:"offset,omitzero"`
 
 	Positions []uint64 `json:"positions,omitzero"`
+	Versions  []uint64 `json:"versions,omitzero"`
 }
 
 // NewError makes the object. Of an error that is not a core.Error only its kind
@@ -42,7 +43,7 @@ func NewError(err error) *Error {
 		Code: e.Code, Status: info.Status, Title: info.Title, Detail: validText(e.Detail), Fix: info.Fix,
 		Retryable: info.Retryable, Doc: DocPath(e.Code),
 		Stream: validText(e.Stream), Expected: (*Expect)(e.Expected), Actual: e.Actual, EventID: ID(e.EventID),
-		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Positions: e.Positions,
+		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Positions: e.Positions, Versions: e.Versions,
 	}
 }
 
@@ -54,7 +55,8 @@ func DocPath(code core.Code) string { return "/docs/errors/" + string(code) }
 func (e *Error) Err() *core.Error {
 	c := core.Errorf(e.Code, "%s", e.Detail)
 	c.Stream, c.Expected, c.Actual, c.EventID = e.Stream, (*core.Expect)(e.Expected), e.Actual, core.ID(e.EventID)
-	c.Element, c.Limit, c.Offset, c.Positions = e.Element, e.Limit, e.Offset, e.Positions
+	c.Element, c.Limit, c.Offset = e.Element, e.Limit, e.Offset
+	c.Positions, c.Versions = e.Positions, e.Versions
 	return c
 }
 

@@ -25,6 +25,7 @@ const (
 	flagTimeout    = 0x08 // of APPEND and COMMIT
 	flagUpTo       = 0x08 // of ACK
 	flagDurable    = 0x10 // of ACK
+	flagVersions   = 0x20 // of ACK
 	flagDuplicate  = 0x08 // of COMMITTED
 	flagReplay     = 0x10 // of EVENTS that are deliveries
 )

@@ -103,6 +103,10 @@ func frameVectors(t testing.TB) []frameVector {
 	add("ack up to one, with no answer", wire.AppendAck(nil, &wire.Ack{Sub: 7, UpTo: 300}), object{"kind": 4, "id": 0, "sub": 7, "upTo": 300})
 	add("durable ack", wire.AppendAck(nil, &wire.Ack{ID: 9, Sub: 7, Positions: []uint64{5}, Durable: true}),
 		object{"kind": 4, "id": 9, "sub": 7, "positions": []int{5}, "durable": true})
+	add("ack by versions", wire.AppendAck(nil, &wire.Ack{ID: 9, Sub: 7, Versions: []uint64{1, 300}}),
+		object{"kind": 4, "id": 9, "sub": 7, "versions": []int{1, 300}})
+	add("ack up to a version", wire.AppendAck(nil, &wire.Ack{Sub: 7, UpToVersion: 300}),
+		object{"kind": 4, "id": 0, "sub": 7, "upToVersion": 300})
 	add("credit", wire.AppendCredit(nil, wire.Credit{Sub: 7, Events: 128, Bytes: 1 << 20}), object{"kind": 5, "sub": 7, "events": 128, "bytes": 1 << 20})
 	return out
 }
@@ -281,6 +285,10 @@ func clientVectors(t testing.TB) []named {
 		{"ack of two", &wire.Ack{ID: 8, Sub: 2, Positions: []uint64{10020, 10021}}},
 		{"ack up to one", &wire.Ack{ID: 8, Sub: 2, UpTo: 10021}},
 		{"durable ack", &wire.Ack{ID: 8, Sub: 2, Positions: []uint64{10020}, Durable: true}},
+		{"ack by versions", &wire.Ack{ID: 8, Sub: 2, Versions: []uint64{1, 300}}},
+		{"ack up to a version", &wire.Ack{ID: 8, Sub: 2, UpToVersion: 300}},
+		{"nack by versions", &wire.Nack{ID: 9, Sub: 2, Versions: []uint64{3}, Action: "park"}},
+		{"extend by versions", &wire.Extend{ID: 10, Sub: 2, Versions: []uint64{3}, Ms: 30000}},
 		{"nack to retry later", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "retry", DelayMs: &delay, Reason: "db down"}},
 		{"nack to retry at once", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "retry", DelayMs: new(int64)}},
 		{"nack to park", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "park"}},

@@ -66,7 +66,7 @@ func (c *conn) answer(id, sub uint64, a subscriptions.Answer, err error) {
 }
 
 func (c *conn) ack(m *wire.Ack) {
-	a, err := requests.Ack(m.Positions, m.UpTo, m.Durable)
+	a, err := requests.Ack(m)
 	c.answer(m.ID, m.Sub, a, err)
 }
 
@@ -92,11 +92,11 @@ func (c *conn) ackFrames(frames *wire.Frames) error {
 }
 
 func (c *conn) nack(m *wire.Nack) {
-	a, err := requests.Nack(m.Positions, m.Action, m.DelayMs, m.Reason)
+	a, err := requests.Nack(m)
 	c.answer(m.ID, m.Sub, a, err)
 }
 
 func (c *conn) extend(m *wire.Extend) {
-	a, err := requests.Extend(m.Positions, m.Ms)
+	a, err := requests.Extend(m)
 	c.answer(m.ID, m.Sub, a, err)
 }

@@ -11,6 +11,7 @@ import (
 
 var answerTests = []test{
 	{"what is not in flight is refused, the rest is acked", refused},
+	{"events named by versions", byVersions},
 	{"an answer that is none", invalid},
 	{"a durable ack is stored when it is done", durableAck},
 	{"a durable ack waits for earlier events", durableWaits},
@@ -34,6 +35,42 @@ func refused(s *suite) {
 	c.unexpected(nack(delivery.ActionSkip, 1, 3), 1)
 	c.unexpected(extend(time.Second, 3), 3)
 	c.does(durable(ackUpTo(4)), "")
+}
+
+func byVersions(s *suite) {
+	s.put(func(d *subscriptions.Definition) { d.Stream = "s-1" })
+	s.append(25) // s-1 has versions 1 to 9, at 1, 4, 7 and so on
+	c := s.join(nil)
+	c.takes(sent{1, 1}, sent{4, 1}, sent{7, 1}, sent{10, 1}, sent{13, 1}, sent{16, 1}, sent{19, 1}, sent{22, 1}, sent{25, 1})
+	c.unexpectedVersions(ack(2, 22, 1, 2), 22, 2)
+	c.does(durable(versions(ackUpTo(4))), "")
+	if got := s.info().Checkpoint; got < 10 || got > 12 {
+		s.Errorf("the checkpoint is %d after the ack up to version 4", got)
+	}
+	c.unexpectedVersions(ackUpTo(4), 4)
+	c.does(versions(nack(delivery.ActionRetry, 6)), "")
+	c.takes(sent{16, 2})
+	c.unexpectedVersions(nack(delivery.ActionPark, 7, 3), 3)
+	c.does(versions(extend(time.Second, 5, 6)), "")
+	c.does(ack(13), "") // the same by its position
+	c.unexpectedVersions(extend(time.Second, 5), 5)
+	c.does(durable(versions(ackUpTo(6))), "") // it was sent last
+	page, err := s.Manager.Parked(s.ctx, name, subscriptions.ParkedRequest{})
+	s.wants(err, "")
+	if len(page.Parked) != 1 || page.Parked[0].Position != 19 {
+		s.Errorf("parked are %+v", page.Parked)
+	}
+	if info := s.info(); info.InFlight != 0 {
+		s.Errorf("in flight are %d", info.InFlight)
+	}
+	c.Leave(true)
+	s.wants(s.Manager.Delete(s.ctx, name), "")
+	s.put(nil)
+	all := s.join(nil)
+	all.takes(firsts(1, 25)...)
+	all.does(versions(ack(1)), core.CodeInvalidRequest)
+	all.does(versions(ackUpTo(1)), core.CodeInvalidRequest)
+	all.does(ackUpTo(25), "")
 }
 
 func invalid(s *suite) {

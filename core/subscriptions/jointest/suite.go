@@ -261,6 +261,12 @@ func durable(a subscriptions.Answer) subscriptions.Answer {
 	return a
 }
 
+// versions makes an answer name events by their versions.
+func versions(a subscriptions.Answer) subscriptions.Answer {
+	a.ByVersion = true
+	return a
+}
+
 // does gives an answer, and waits until it is done.
 func (c *consumer) does(a subscriptions.Answer, code core.Code) {
 	c.s.Helper()
@@ -274,5 +280,15 @@ func (c *consumer) unexpected(a subscriptions.Answer, positions ...uint64) {
 	c.s.wants(err, core.CodeUnexpectedAck)
 	if got := core.AsError(err).Positions; !slices.Equal(got, positions) {
 		c.s.Fatalf("not in flight are %d, want %d", got, positions)
+	}
+}
+
+// unexpectedVersions is unexpected of an answer by versions.
+func (c *consumer) unexpectedVersions(a subscriptions.Answer, want ...uint64) {
+	c.s.Helper()
+	err := c.Do(c.s.ctx, versions(a))
+	c.s.wants(err, core.CodeUnexpectedAck)
+	if got := core.AsError(err); !slices.Equal(got.Versions, want) || len(got.Positions) > 0 {
+		c.s.Fatalf("not in flight are versions %d and positions %d, want versions %d", got.Versions, got.Positions, want)
 	}
 }

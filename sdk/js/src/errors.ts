@@ -22,6 +22,8 @@ export interface ErrorFields {
   readonly limit?: number;
   /** Of unexpected_ack: which of the positions were not in flight. */
   readonly positions?: readonly number[];
+  /** Of unexpected_ack, where an answer named events by versions: which were not in flight. */
+  readonly versions?: readonly number[];
   /** What the code means, in one line. */
   readonly title?: string;
   /** What to do. */
@@ -72,6 +74,7 @@ export class GyreError extends Error implements ErrorFields {
   declare readonly element?: number;
   declare readonly limit?: number;
   declare readonly positions?: readonly number[];
+  declare readonly versions?: readonly number[];
   declare readonly title?: string;
   declare readonly fix?: string;
   declare readonly status?: number;
