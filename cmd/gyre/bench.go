@@ -27,7 +27,7 @@ func newBench(a *app) *cobra.Command {
 	return cmd
 }
 
-// benchResult is what was measured, as it is printed.
+// benchResult is the printed result of a benchmark.
 type benchResult struct {
 	Benchmark       string  `json:"benchmark"`
 	What            string  `json:"what"` // what a latency is of

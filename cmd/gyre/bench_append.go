@@ -94,7 +94,7 @@ func (a *app) runAppends(ctx context.Context, log core.Log, load appendLoad, met
 	return all, done.Load(), context.Cause(ctx)
 }
 
-// timedAppend appends n events and tells how long the answer took.
+// timedAppend appends n events and returns the time to the answer.
 func (a *app) timedAppend(ctx context.Context, log core.Log, stream string, data []byte, n int) (time.Duration, error) {
 	events := make([]core.NewEvent, n)
 	for i := range events {
@@ -105,7 +105,7 @@ func (a *app) timedAppend(ctx context.Context, log core.Log, stream string, data
 	return time.Since(began), err
 }
 
-// watch waits for workers, and calls tell every now and then until they are done.
+// watch waits for workers, and calls tell now and then until they are done.
 func watch(workers *sync.WaitGroup, tell func()) {
 	done := make(chan struct{})
 	go func() {

@@ -15,8 +15,8 @@ type caughtUp struct{ head uint64 }
 
 func (e *caughtUp) Error() string { return fmt.Sprintf("caught up to position %d", e.head) }
 
-// askEvery is how often the subscription is looked at for who waits, showEvery for who
-// watches.
+// askEvery and showEvery are how often the subscription is polled: for --until-caught-up,
+// and for a bar.
 const (
 	askEvery  = 50 * time.Millisecond
 	showEvery = 500 * time.Millisecond
@@ -115,7 +115,7 @@ func (c *consumption) poll(ctx context.Context, every time.Duration, is func(*su
 	}
 }
 
-// info tells of the subscription.
+// info returns the subscription's state.
 func (c *consumption) info(ctx context.Context) (subscriptions.Info, error) {
 	all := c.client.Subscriptions()
 	if !c.transient {

@@ -116,7 +116,7 @@ type copier struct {
 	verified int64 // links that were compared
 }
 
-// run copies what is missing, and compares.
+// run copies the missing events, and compares.
 func (c *copier) run(ctx context.Context) error {
 	begun := time.Now()
 	head, err := c.compare(ctx)
@@ -311,7 +311,7 @@ func (c *copier) comparePlaces(ctx context.Context, from, to uint64) error {
 	return nil
 }
 
-// placeOf says what is at a position.
+// placeOf describes what is at a position.
 func placeOf(e *core.Event) string {
 	what := "event"
 	if isLink(*e) {

@@ -15,8 +15,8 @@ const (
 	verifyEnds = "ends"
 )
 
-// verify compares everything from one position to another: the source's as it is read
-// again, with what the target answers. The first that differs is told, and how many.
+// verify compares all events and links between two positions of source and target. It
+// reports the first difference, and their number.
 func (c *copier) verify(ctx context.Context, from, to uint64) error {
 	if c.mode != verifyFull || from > to {
 		return nil
@@ -65,7 +65,7 @@ func (c *copier) events(ctx context.Context, end *logEnd, from, to uint64) iter.
 	}
 }
 
-// comparison is what was found so far.
+// comparison is the result so far.
 type comparison struct {
 	copier *copier
 	there  func() (core.Event, error, bool) // the target's events
@@ -99,7 +99,7 @@ func (w *comparison) compare(want *core.Event) error {
 	return nil
 }
 
-// end says what was found, if all of the source was compared.
+// end returns the result, once all of the source was compared.
 func (w *comparison) end() error {
 	got, err, more := w.there()
 	switch {
@@ -122,7 +122,7 @@ func (w *comparison) found(what string) error {
 	}
 }
 
-// difference names what is not the same in two events or links, "" if all is. The time
+// difference names the first field that differs in two events or links; "" if none does. The time
 // at the server is each log's own, and a link has no other.
 func difference(a, b *core.Event) string {
 	switch {

@@ -18,7 +18,7 @@ func (a *app) checkDatabase(ctx context.Context, config postgres.Config) []findi
 	config.CallTimeout = a.timeout
 	target, err := config.Target()
 	if err != nil {
-		return nil // the check of the configuration has told
+		return nil // the check of the configuration reports it
 	}
 	s, err := postgres.Inspect(ctx, config)
 	if err != nil {

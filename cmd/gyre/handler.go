@@ -26,8 +26,7 @@ const (
 	pipeDelay = time.Second
 	// extraLease is the time to ack beyond that of the command.
 	extraLease = 10 * time.Second
-	// maxReasonBytes bounds the line of stderr that is kept, and maxLinePart what is
-	// shown of it at a time.
+	// maxReasonBytes bounds the kept line of stderr, maxLinePart one write of a line.
 	maxReasonBytes = 400
 	maxLinePart    = 64 << 10
 )
@@ -73,8 +72,8 @@ func (c *consumption) runOnce(ctx context.Context, f *subscribeFlags, d sdk.Deli
 	cmd := exec.CommandContext(limited, "sh", "-c", f.exec)
 	cmd.Stdin = bytes.NewReader(deliveryJSON(nil, &d))
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	// In a group of its own a Ctrl-C of the terminal does not reach it, and what it has
-	// started is killed with it.
+	// In its own process group, a Ctrl-C of the terminal does not reach it, and its children
+	// are killed with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeDelay

@@ -133,9 +133,9 @@ func (im *importer) run(ctx context.Context, in *lineReader, report func(read in
 	})
 }
 
-// write writes entries as one Commit. When some of them are known and some are not,
-// which is what an interrupted import leaves, it goes on with the halves; and when one
-// links what is not there, whose line is to be named.
+// write writes entries as one Commit. If only some of them are in the log, as after an
+// interrupted import, it tries each half; so it does to find the line of a link to an
+// unknown event.
 func (im *importer) write(ctx context.Context, entries []entry) error {
 	if err := ctx.Err(); err != nil {
 		return err

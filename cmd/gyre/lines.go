@@ -92,7 +92,7 @@ func (r *lineReader) next() bool {
 	return false
 }
 
-// at is err with the place of the current line.
+// at adds the place of the current line to err.
 func (r *lineReader) at(err error) error { return &lineError{r.name, r.number, err} }
 
 // close closes the file. It was only read: nothing is lost if that fails.
@@ -113,7 +113,7 @@ func (e *lineError) where() string { return fmt.Sprintf("%s:%d", e.file, e.line)
 func (e *lineError) Error() string { return e.where() + ": " + e.err.Error() }
 func (e *lineError) Unwrap() error { return e.err }
 
-// counted counts what is read through it.
+// counted counts the bytes that are read through it.
 type counted struct {
 	io.Reader
 	n *int64
@@ -125,9 +125,8 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// importLine is a line of an import: an event to append with its stream, or to link
-// into it, if that is what was exported. What an export or a read has beyond that is
-// where the event was, and is passed over.
+// importLine is a line of an import: an event to append or to link, with its stream. The
+// other fields of an export or a read are ignored.
 type importLine struct {
 	Stream     string `json:"stream"`
 	wire.Event `json:",inline"`
@@ -196,8 +195,11 @@ func decodeLine(line []byte, v any) error {
 		errors.As(err, &semantic)
 		return core.Errorf(core.CodeInvalidRequest, "an event has no member %q", semantic.JSONPointer.LastToken())
 	case errors.As(err, &semantic) && semantic.JSONPointer == "":
-		return core.Errorf(core.CodeInvalidRequest,
-			"the line is %s, not one JSON object; `jq -c '.[]' FILE` writes an array one object a line", kindOf(semantic.JSONKind))
+		err := core.Errorf(core.CodeInvalidRequest, "the line is %s, not one JSON object", kindOf(semantic.JSONKind))
+		if semantic.JSONKind == '[' {
+			return &advised{err, "Write the array one object a line: jq -c '.[]' FILE"}
+		}
+		return err
 	case errors.As(err, &semantic):
 		return core.Errorf(core.CodeInvalidRequest, "%s is %s, which an event does not have there", semantic.JSONPointer, kindOf(semantic.JSONKind))
 	}

@@ -24,7 +24,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// signaled is why the work has to end: somebody sent a signal.
+// signaled is the cause of a context that a signal ended.
 type signaled struct{ os.Signal }
 
 func (s signaled) Error() string { return s.String() + " signal received" }

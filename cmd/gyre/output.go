@@ -43,19 +43,19 @@ func (f *outputFormat) String() string { return string(*f) }
 // Type is part of pflag.Value.
 func (f *outputFormat) Type() string { return "table|json|ndjson" }
 
-// outputOf is the -o among args, wherever it stands and whatever is wrong with the rest.
+// outputOf returns the -o among args, even if other arguments are wrong.
 func outputOf(args []string) outputFormat {
 	var f outputFormat
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.Usage = func() {}
 	flags.VarP(&f, "output", "o", "")
-	_ = flags.Parse(args) // the command has told what is wrong
+	_ = flags.Parse(args) // the command reports what is wrong
 	return f
 }
 
-// list prints items that come in parts, keeping none: rows of a table, one JSON array,
-// or an object a line.
+// list prints items that come in parts: rows of a table, one JSON array, or an object a
+// line.
 type list[T any] struct {
 	app    *app
 	header []string
@@ -93,7 +93,7 @@ func (l *list[T]) print(items []T) error {
 	return out.Flush()
 }
 
-// encode is an item with what stands before it in its format.
+// encode returns an item in its format, with its separator.
 func (l *list[T]) encode(item T) ([]byte, error) {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)

@@ -18,7 +18,7 @@ import (
 
 const reasonWidth = 60
 
-// parkedItem is a parked event, as it is printed.
+// parkedItem is the printed form of a parked event.
 type parkedItem struct {
 	Position  uint64          `json:"position"`
 	Key       string          `json:"key,omitempty"`
@@ -97,14 +97,14 @@ func newSubscriptionsParked(a *app) *cobra.Command {
 	return a.completeSubscription(a.talks(cmd))
 }
 
-// parkedPage asks for a page, within the time of a request.
+// parkedPage reads a page, within the timeout of one request.
 func (a *app) parkedPage(ctx context.Context, all sdk.Subscriptions, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error) {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	return all.Parked(ctx, name, r)
 }
 
-// listParked prints a page after another, up to limit if it is not 0.
+// listParked prints page by page, up to limit if it is not 0.
 func (a *app) listParked(ctx context.Context, all sdk.Subscriptions, name string, limit int) error {
 	out := list[parkedItem]{
 		app: a, header: []string{"position", "stream", "version", "type", "parked", "attempts", "reason", "id"}, row: parkedItem.row,
@@ -137,7 +137,7 @@ func (a *app) listParked(ctx context.Context, all sdk.Subscriptions, name string
 	}
 }
 
-// showParked prints all there is to know of one parked event.
+// showParked prints one parked event with its failures.
 func (a *app) showParked(ctx context.Context, all sdk.Subscriptions, name string, position uint64) error {
 	page, err := a.parkedPage(ctx, all, name, subscriptions.ParkedRequest{After: position - 1, Limit: 1})
 	if err != nil {
@@ -222,7 +222,7 @@ func (f *selectionFlags) selection() (subscriptions.Selection, error) {
 	return which, nil
 }
 
-// chosen is how many events it was, as it is printed.
+// chosen is the printed result of replay and drop.
 type chosen struct {
 	Name  string `json:"name"`
 	Count int    `json:"count"`
@@ -248,7 +248,7 @@ func newSubscriptionsDrop(a *app) *cobra.Command {
 	}, "dropped %d of %s", sdk.Subscriptions.Drop)
 }
 
-// newSelection makes a command that does something to the parked events its flags name.
+// newSelection makes a command on the parked events that its flags name.
 func (a *app) newSelection(cmd *cobra.Command, words string,
 	do func(sdk.Subscriptions, context.Context, string, subscriptions.Selection) (int, error),
 ) *cobra.Command {

@@ -9,8 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/progress"
 )
 
-// plainEvery is how often long work says where it is when nobody watches a
-// terminal.
+// plainEvery is how often long work reports its progress without a terminal.
 const plainEvery = 5 * time.Second
 
 // meter shows how far long work is: a bar on a terminal, else a line every few
@@ -54,12 +53,12 @@ func (a *app) newMeter(label string, total int64) *meter {
 	return m
 }
 
-// set tells how far the work is, and how many events that makes.
+// set shows the progress, with the number of events.
 func (m *meter) set(done, events int64) {
 	m.show(done, fmt.Sprintf("%s events, %s", comma(events), rate(events, m.elapsed())))
 }
 
-// show tells how far the work is, in words too.
+// show shows the progress, with words.
 func (m *meter) show(done int64, words string) {
 	if m.tracker != nil {
 		if m.total > 0 {

@@ -19,7 +19,7 @@ import (
 	"github.com/gyre-events/gyre/runtime"
 )
 
-// stopWithin is how long a node may take to finish what is under way.
+// stopWithin bounds the time to finish running requests.
 const stopWithin = 8 * time.Second
 
 const serveHelp = `Run a node until it gets SIGINT or SIGTERM. It then finishes running requests and exits with
@@ -92,7 +92,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	addSegmentBytes(flags, &f.node.SegmentBytes)
 }
 
-// addSegmentBytes adds a flag that nobody but tests needs.
+// addSegmentBytes adds a flag for tests.
 func addSegmentBytes(flags *pflag.FlagSet, n *int64) {
 	flags.Int64Var(n, "segment-bytes", 0, "size of a log file; for tests")
 	if err := flags.MarkHidden("segment-bytes"); err != nil {
@@ -156,7 +156,7 @@ type opening struct {
 	began   time.Time
 }
 
-// noticeable is from when on a person who started a node wants to know what it does.
+// noticeable is after how long an opening shows its progress.
 const noticeable = time.Second
 
 func (a *app) newOpening(logger *slog.Logger) *opening {

@@ -90,7 +90,7 @@ func (a *app) streamsPage(ctx context.Context, client *sdk.Client, r core.Stream
 	return client.Streams(ctx, r)
 }
 
-// streamInfo tells about one stream, as it is printed.
+// streamInfo is the printed form of a stream.
 type streamInfo struct {
 	Stream  string    `json:"stream"`
 	Version uint64    `json:"version"`

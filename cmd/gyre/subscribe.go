@@ -25,8 +25,8 @@ subscription does not exist, it is created as the flags of its definition say (-
 command ends with exit code 4. Without any of these flags, it is joined as it is.
 
 --exec runs a command for each event, by sh -c. The command gets the event on stdin: one
-JSON object on a line, with the number of the attempt in "attempt". Its exit code decides
-what happens to the event:
+JSON object on a line, with the number of the attempt in "attempt", and with "replay": true if
+it is a parked event that is delivered again. Its exit code decides what happens to the event:
 
   0      the event is acknowledged
   100    the event is parked, for a person to look at (gyre subscriptions parked)
@@ -109,7 +109,7 @@ func newSubscribe(a *app) *cobra.Command {
 	return a.completeSubscription(a.talks(cmd))
 }
 
-// check refuses flags that make no sense together, and fills in what is left out.
+// check refuses flags that exclude each other, and sets defaults.
 func (f *subscribeFlags) check(a *app, cmd *cobra.Command) error {
 	switch {
 	case f.exec == "" && (cmd.Flags().Changed("workers") || cmd.Flags().Changed("handler-timeout")):

@@ -90,7 +90,7 @@ func newSubscriptionsList(a *app) *cobra.Command {
 	return a.talks(cmd)
 }
 
-// listSubscriptions prints a page after another, up to r.Limit if it is not 0.
+// listSubscriptions prints page by page, up to r.Limit if it is not 0.
 func (a *app) listSubscriptions(ctx context.Context, all sdk.Subscriptions, r subscriptions.ListRequest) error {
 	limit := r.Limit
 	out := list[subscriptions.Info]{

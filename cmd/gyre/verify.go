@@ -41,7 +41,7 @@ func newVerify(a *app) *cobra.Command {
 	return cmd
 }
 
-// verified is what was found, as it is printed.
+// verified is the printed result of a check.
 type verified struct {
 	Data     string    `json:"data"`
 	Clean    bool      `json:"clean"`
