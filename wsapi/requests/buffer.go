@@ -1,6 +1,7 @@
 package requests
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
@@ -69,6 +70,16 @@ func (b *Buffer) moved(size int) *Buffer {
 	larger.B = append(larger.B, b.B...)
 	b.Free()
 	return larger
+}
+
+// Keep returns the bytes of b to be kept; b is not to be used any more. What is worth
+// reusing is copied, and b given back.
+func (b *Buffer) Keep() []byte {
+	if cap(b.B) > largeInput {
+		return b.B
+	}
+	defer b.Free()
+	return bytes.Clone(b.B)
 }
 
 // Free gives b back. A large one is not worth keeping.

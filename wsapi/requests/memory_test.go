@@ -136,7 +136,12 @@ func TestReadAsksForMemory(t *testing.T) {
 		if len(b.B) != c.size || cap(b.B) != sum {
 			t.Errorf("%d bytes: read %d into %d, had %d", c.size, len(b.B), cap(b.B), sum)
 		}
-		b.Free()
+		kept := b.Keep()
+		if next, err := Read(strings.NewReader(strings.Repeat("y", c.size)), limit, grow); err != nil || string(kept) != strings.Repeat("x", c.size) {
+			t.Errorf("%d bytes that were kept are %.10q, %v", c.size, kept, err)
+		} else {
+			next.Free()
+		}
 	}
 	refused := errors.New("refused")
 	if _, err := Read(strings.NewReader(strings.Repeat("x", limit)), limit, func(int) error { return refused }); !errors.Is(err, refused) {

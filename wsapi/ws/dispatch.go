@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"bytes"
 	"time"
 	"unicode/utf8"
 
@@ -23,9 +22,7 @@ const (
 func (c *conn) dispatch(binary bool, message *requests.Buffer) error {
 	if binary {
 		// Events point into the frames for as long as they wait to be written.
-		frames := bytes.Clone(message.B)
-		message.Free()
-		return c.dispatchFrames(frames)
+		return c.dispatchFrames(message.Keep())
 	}
 	defer message.Free()
 	if !utf8.Valid(message.B) {
