@@ -1,7 +1,6 @@
 package wsapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -53,28 +52,30 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request) (body []byte, kin
 	return body, kind, a.bodyRead(w, err)
 }
 
-// bodyBytes reads a body into memory of the request. Events point into it for as long as
-// they wait to be written, so it is not reused.
+// bodyBytes reads a body. Events point into it for as long as they wait to be written, so
+// it is not reused. Memory of the request is taken as the body comes: a client that sends
+// nothing takes none.
 func (a *API) bodyBytes(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	grow := func(n int) error {
-		ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.IOTimeout)
-		defer cancel()
-		return memoryOf(w).Wait(ctx, n)
-	}
+	memory, limit := memoryOf(w), maxBody
 	if r.ContentLength >= 0 {
-		if err := grow(int(r.ContentLength)); err != nil {
-			return nil, err
-		}
-		body := make([]byte, r.ContentLength)
+		limit = int(r.ContentLength)
+	}
+	if limit <= requests.Allowance {
+		memory.Add(limit)
+		body := make([]byte, limit)
 		_, err := io.ReadFull(r.Body, body)
 		return body, err
 	}
-	b, err := requests.Read(http.MaxBytesReader(w, r.Body, maxBody), maxBody, grow)
+	grow := func(n int) error {
+		ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.IOTimeout)
+		defer cancel()
+		return memory.Wait(ctx, n)
+	}
+	b, err := requests.Read(http.MaxBytesReader(w, r.Body, maxBody), limit, grow)
 	if err != nil {
 		return nil, err
 	}
-	defer b.Free()
-	return bytes.Clone(b.B), nil
+	return b.Keep(), nil
 }
 
 // ignoreBody reads the body of a request that has no use for one. Only then may the

@@ -136,3 +136,27 @@ func TestCompressedFramesTakeMemory(t *testing.T) {
 		n.untilMetric("gyre_connection_memory_bytes", 0)
 	}
 }
+
+// TestBodiesTakeMemoryAsTheyCome: a client that says that it will send much, and does not,
+// keeps nobody else from sending.
+func TestBodiesTakeMemoryAsTheyCome(t *testing.T) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Memory: 1 << 20, IOTimeout: 5 * time.Second}})
+	body := fmt.Sprintf(`{"type":"A","data":%q}`, strings.Repeat("x", 700<<10))
+	c := n.raw(fmt.Sprintf("POST /v1/streams/s/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body)))
+	response := bufio.NewReader(c)
+	if line, err := response.ReadString('\n'); err != nil || !strings.Contains(line, " 100 ") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	n.untilMetric("gyre_connection_memory_bytes", 0)
+	n.do("POST", "/v1/streams/s/events", body).want(t, 201)
+	if _, err := io.WriteString(c, body); err != nil {
+		t.Fatal(err)
+	}
+	for line := ""; !strings.Contains(line, " 201 "); {
+		var err error
+		if line, err = response.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.untilMetric("gyre_connection_memory_bytes", 0)
+}
