@@ -12,7 +12,7 @@ type Limits struct {
 	Connections int           // WebSocket connections at once: 10,000
 	Subs        int           // follows of one connection: 128
 	Inflight    int           // requests of one connection without an answer: 256
-	Reads       int           // of them, reads that run at once: 8
+	Reads       int           // of them, reads and ops of extensions that run at once: 8
 	Frame       int           // bytes of a WebSocket message from a client: 5 MiB
 	Queue       int           // bytes that wait to be written to one connection: 1 MiB
 	Memory      int           // bytes that wait to be read or written on all connections: 256 MiB
