@@ -11,7 +11,7 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// call is a request that waits for its answer. Who removes it from Client.calls
+// call is a request that waits for its answer. Whatever removes it from Client.calls
 // finishes it.
 type call struct {
 	id      uint64
@@ -28,13 +28,13 @@ type call struct {
 	// connection if answered is set, and never otherwise.
 	bound    bool
 	answered bool
-	watched  bool // ends with its context although nobody waits for it
+	watched  bool // ends with its context without a waiting caller
 	stop     func() bool
 	batch    core.Batch // of a read: the events that came ahead of the ok
 	done     func(answer)
 }
 
-// answer is what a request was answered with: one of the fields.
+// answer is the answer to a request: one of the fields.
 type answer struct {
 	err    error
 	ok     *wire.OK
@@ -86,7 +86,7 @@ func (c *Client) wait(ctx context.Context, k *call) answer {
 	}
 }
 
-// watch sees to it that a call ends with ctx where nobody waits for it.
+// watch ends a call with ctx, without a waiting caller.
 func (c *Client) watch(ctx context.Context, k *call) {
 	if ctx.Done() != nil {
 		k.stop = context.AfterFunc(ctx, func() { c.abandon(k, core.AsError(ctx.Err())) })
@@ -225,7 +225,7 @@ func (c *Client) watchDeadlines() {
 	}
 }
 
-// timeoutMs is what is left of ctx, to be told to the server; 0 = its default.
+// timeoutMs is the time that is left of ctx, for the server; 0 = its default.
 func timeoutMs(ctx context.Context) int64 {
 	d, ok := ctx.Deadline()
 	if !ok {

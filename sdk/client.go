@@ -34,18 +34,17 @@ type Options struct {
 	// JSON asks for gyre.v1.json, which can be read on the wire, instead of
 	// gyre.v1.bin.
 	JSON bool
-	// Compress asks the server to compress the events it sends, and compresses appends
-	// of a kilobyte or more, where both sides can: for slow networks. It takes time at
-	// both ends: real events of 330 bytes are 46 then, but over loopback, two cores for
-	// both ends, a follow gets 35 to 60 % of the events a second, and appends of 10 to
-	// 1,000 events 60 to 80 %. With JSON nothing is compressed.
+	// Compress asks the server to compress events, and compresses appends of 1 KiB or
+	// more, if both sides can. It is for slow networks: events of 330 bytes become 46
+	// bytes, but over loopback follows reach 35 to 60 % of their rate, and appends of 10
+	// to 1,000 events 60 to 80 %. With JSON nothing is compressed.
 	Compress bool
 	// TLS is for wss and https URLs; nil is Go's default.
 	TLS *tls.Config
-	// Once makes the Client end with its first connection, instead of connecting again.
-	// Every call and follow then ends with the reason; an append that was sent and not
-	// answered is unknown_outcome. What the node answers is passed on as it is, so a node
-	// that shuts down is shutting_down. It is for callers that choose the node themselves.
+	// Once ends the Client with its first connection, instead of reconnecting. Every call
+	// and follow then ends with the reason; an append that was sent and not answered is
+	// unknown_outcome. Errors of the node are returned as they are, such as shutting_down.
+	// It is for callers that choose the node themselves.
 	Once bool
 	// OnState is called when the connection is made or lost. It must not block, nor
 	// call the Client.
@@ -58,7 +57,7 @@ type State struct {
 	Err       error // why it is not; nil after Close
 }
 
-// Client is a core.Log at the other end of a connection.
+// Client is a core.Log over a connection to a node.
 type Client struct {
 	options Options
 	address address
@@ -79,7 +78,7 @@ type Client struct {
 	down    *core.Error // why there is none; nil while there is
 	calls   map[uint64]*call
 	subs    map[uint64]sub
-	failed  *core.Error // why there will be no connection any more
+	failed  *core.Error // why there will be no other connection
 }
 
 var (
@@ -88,8 +87,8 @@ var (
 )
 
 // Dial connects to a node: an http, https, ws or wss URL, host:port, or :port of
-// this machine. ctx bounds the first connect only. The error is unavailable if
-// nobody answers there.
+// this machine. ctx bounds the first connect only. The error is unavailable if nothing
+// answers there.
 func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 	at, err := parseAddress(url)
 	if err != nil {
@@ -116,8 +115,8 @@ func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection, and every call and follow with it. It returns when
-// the client's goroutines are gone.
+// Close ends the connection, and every call and follow with it. It returns when the client's
+// goroutines have ended.
 func (c *Client) Close() error {
 	c.close()
 	c.mu.Lock()

@@ -8,8 +8,8 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// creditEvents and creditBytes are how far the server may be ahead of who calls
-// Next. Half of it is given back at a time.
+// creditEvents and creditBytes bound what the server may send ahead of Next. Half of it is
+// returned at a time.
 const (
 	creditEvents = 4096
 	creditBytes  = 2 << 20
@@ -22,7 +22,7 @@ type follower struct {
 	num    uint64
 	what   core.FollowRequest
 	start
-	wake chan struct{} // tells Next that there is something; holds 1
+	wake chan struct{} // wakes Next; holds 1
 
 	mu       sync.Mutex // protects the fields below
 	accepted bool

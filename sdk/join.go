@@ -14,10 +14,9 @@ import (
 
 var _ subscriptions.Joiner = (*Client)(nil)
 
-// Join is subscriptions.Joiner.Join: it begins a lease on the node at the other end. The
-// lease ends with its connection, with the reason; the Client does not join again.
-// Subscribe is for consumers that outlive connections. There are no detached subscribers
-// here: they are not_supported.
+// Join is subscriptions.Joiner.Join: it begins a lease on the node. The lease ends with its
+// connection, and the Client does not join again; Subscribe is for consumers that outlive
+// connections. Detached subscribers are not_supported.
 func (c *Client) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, core.AsError(err)
@@ -68,8 +67,8 @@ func amountOf(c delivery.Credit) *wire.Amount {
 	return &wire.Amount{Events: min(c.Events, core.MaxNumber), Bytes: min(c.Bytes, core.MaxNumber)}
 }
 
-// join is the sub of one lease: a connection that is lost before it is answered is
-// nothing to it, one that is lost later is its end.
+// join is the sub of one lease. It outlives connections until it is answered, and ends with
+// the connection afterwards.
 type join struct {
 	client  *Client
 	message *wire.Subscribe
@@ -150,7 +149,7 @@ type joined struct {
 	client *Client
 	num    uint64
 	on     *session
-	wake   func() // is told of deliveries and of the end; may be nil
+	wake   func() // called on deliveries and the end; may be nil
 
 	mu          sync.Mutex // protects the fields below
 	queue       []Deliveries
@@ -274,7 +273,7 @@ func (j *joined) Take(limit core.Limit) (d subscriptions.Delivery, ok bool, err 
 		Batch: events.Batch, Attempts: events.attempts, Replay: events.replay,
 		State: j.taken, Checkpoint: j.status.Checkpoint, Head: j.status.Head, Lease: j.num, Incarnation: j.incarnation,
 	}
-	if !more && j.taken != j.status.State { // the state is told after the events
+	if !more && j.taken != j.status.State { // the state is reported after the events
 		j.taken = j.status.State
 		d.State, d.Reason, d.Changed = j.taken, j.status.Reason, true
 	}

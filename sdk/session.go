@@ -47,7 +47,7 @@ type session struct {
 	wake    chan struct{}
 	gone    chan struct{} // closed by the reader when it ends
 
-	writing sync.Mutex // held by who writes to the socket
+	writing sync.Mutex // held while writing to the socket
 
 	mu      sync.Mutex // protects the fields below
 	queue   []byte
@@ -106,8 +106,8 @@ func newSession(conn *websocket.Conn) *session {
 	return &session{conn: conn, bin: conn.Subprotocol() == wire.Bin, wake: make(chan struct{}, 1), gone: make(chan struct{})}
 }
 
-// dialError is why there is no connection: that nobody wants it any more, or the
-// server's reason, if it gave one.
+// dialError returns why there is no connection: the caller canceled, or the server's reason
+// if it gave one.
 func dialError(ctx context.Context, where string, answer *http.Response, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return core.AsError(ctx.Err())
@@ -213,9 +213,9 @@ func (s *session) sendCredit(credit *wire.Credit) {
 	}
 }
 
-// sendNow writes a message itself, if nobody else has anything to write: that spares
-// a lone request the way through the writer. It waits only for a socket whose other
-// side has stopped reading, and gives the connection up rather than wait beyond by.
+// sendNow writes a message itself if nothing else is to be written, which spares a lone
+// request the hop through the writer. It blocks only if the peer has stopped reading, and
+// drops the connection at by.
 func (s *session) sendNow(by time.Time, binary bool, message []byte) {
 	if !s.writing.TryLock() {
 		s.send(binary, message)

@@ -13,18 +13,17 @@ import (
 // sub is what a server sends events for: a follower or a Subscriber. It outlives
 // connections. None of its methods blocks.
 type sub interface {
-	// request is the subscribe that begins it on a session, each time anew, without
-	// the id. Client.mu is held.
+	// request returns the subscribe for a new session, without the id. Client.mu is held.
 	request(s *session) *wire.Subscribe
 	// answered takes the answer of a node that has that log.
 	answered(ok *wire.OK, log string)
 	receive(p parcel)
 	reported(m *wire.Status)
-	// disconnected takes the loss of its connection, and says whether to subscribe
+	// disconnected takes the loss of its connection, and returns whether to subscribe
 	// again on the next.
 	disconnected(err *core.Error) (again bool)
-	// interrupted takes the end, or the refusal, that the server has sent, and says
-	// whether to subscribe again.
+	// interrupted takes an end or a refusal of the server, and returns whether to
+	// subscribe again.
 	interrupted(err *core.Error) (again bool)
 	// end is the last call.
 	end(err error)
@@ -51,8 +50,8 @@ func newStart() start {
 	return start{begun, sync.OnceFunc(func() { close(begun) })}
 }
 
-// begin begins a sub, and waits until it is answered. Whether it was accepted is the
-// sub's to know.
+// begin begins a sub, and blocks until it is answered. The sub knows whether it was
+// accepted.
 func (c *Client) begin(ctx context.Context, num uint64, f sub, first *start) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc

@@ -15,7 +15,7 @@ type window struct {
 
 	mu           sync.Mutex // protects the fields below
 	count, bytes int
-	free         chan struct{} // closed when something is released; nil if nobody waits
+	free         chan struct{} // closed when something is released; nil without waiting callers
 }
 
 // acquire waits for room until ctx ends or the time is by.
