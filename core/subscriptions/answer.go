@@ -59,7 +59,8 @@ func (a *Answer) apply(m *delivery.Machine, now time.Time, s *subscriber) error 
 	if a.Kind == AckUpTo && len(named.positions) == 0 {
 		return unexpectedVersions(named.missing)
 	}
-	if a.Positions = named.positions; a.Kind == AckUpTo {
+	a.Positions = named.positions
+	if a.Kind == AckUpTo {
 		a.UpTo = named.positions[0]
 	}
 	err := a.applyPositions(m, now, s)
@@ -195,9 +196,8 @@ type waiting struct {
 	empty  chan struct{} // closed when nothing is in flight; nil likewise
 	place  chan struct{} // closed when a subscriber leaves; nil likewise
 
-	// list has the answers that are done when something is stored. Events are parked,
-	// and taken from the parked, in the order that the machine was told to: so it is
-	// enough to count them.
+	// list has the answers that are done when something is stored. Events are parked and
+	// unparked in the order of the inputs, so it is enough to count them.
 	list            []waiter
 	parked, removed uint64 // events, since the host began
 }
@@ -224,7 +224,7 @@ func (w *waiting) stored(checkpoint uint64, store *delivery.Store) {
 	})
 }
 
-// committed tells those who wait for a Commit.
+// committed wakes those who wait for a Commit.
 func (w *waiting) committed() {
 	if w.commit != nil {
 		close(w.commit)
@@ -232,7 +232,7 @@ func (w *waiting) committed() {
 	}
 }
 
-// left tells those who wait for a place.
+// left wakes those who wait for a place.
 func (w *waiting) left() {
 	if w.place != nil {
 		close(w.place)

@@ -321,7 +321,7 @@ func (h *host) await(ctx context.Context, done func() bool) error {
 	}
 }
 
-// end ends the host for all subscribers. Its goroutines end then; running tells when.
+// end ends the host for all subscribers. Its goroutines end then; running waits for them.
 func (h *host) end(why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -59,7 +59,7 @@ type SubscriberInfo struct {
 	Credit *int64 `json:"credit,omitempty"`
 }
 
-// Info tells of a subscription, or subscription_not_found.
+// Info returns the state of a subscription, or subscription_not_found.
 func (o *Owner) Info(ctx context.Context, name string) (Info, error) {
 	if err := o.owned(name); err != nil {
 		return Info{}, err
@@ -86,7 +86,7 @@ type ListPage struct {
 	End           bool   `json:"end"`
 }
 
-// List tells of many subscriptions.
+// List returns the states of many subscriptions.
 func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
 	if err := core.ValidateListing(r.Prefix, r.After); err != nil {
 		return ListPage{}, err
@@ -138,7 +138,7 @@ func (l *incarnation) info() Info {
 	}
 }
 
-// info tells of an incarnation and its host, which may be nil.
+// info is the state of an incarnation and its host, which may be nil.
 func (o *Owner) info(ctx context.Context, l *incarnation, h *host) (Info, error) {
 	i := l.info()
 	if h != nil && h.describe(&i) {

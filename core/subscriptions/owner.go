@@ -131,7 +131,7 @@ type JoinRequest struct {
 	// Definition's and not 0.
 	BufferSize int
 	Credit     delivery.Credit
-	// Wake is called when Take may have something to tell. It must not wait, nor call
+	// Wake is called when Take may have something to return. It must not wait, nor call
 	// the Subscriber. It may be nil; JoinWaiting is for a goroutine that waits.
 	Wake func()
 

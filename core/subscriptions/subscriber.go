@@ -286,13 +286,15 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 		now, since := time.Now(), s.pending.runs[0].since
 		if s.detached {
 			d.Batch, d.Attempts = s.pending.takeAll(limit)
-			s.recall() // there is no second batch
-			h.advance(now)
 		} else {
 			d.Batch, d.Attempts = s.pending.take(limit)
 		}
 		if now.Sub(since) > h.ackTimeout()/waitPart {
 			s.extend(now, d.Batch)
+		}
+		if s.detached {
+			s.recall() // there is no second batch
+			h.advance(now)
 		}
 	}
 	if len(s.pending.runs) > 0 {
@@ -304,7 +306,7 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	return d, d.Count > 0 || d.Changed, nil
 }
 
-// wake tells whoever takes to look. host.mu is held.
+// wake has whoever takes look. host.mu is held.
 func (s *subscriber) wake() {
 	if s.woken != nil {
 		s.woken()
