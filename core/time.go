@@ -9,8 +9,12 @@ import (
 // is the first instant of the minute after it.
 func ParseTime(s string) (t time.Time, ok bool) {
 	const seconds, fraction = len("2006-01-02T15:04:"), len("2006-01-02T15:04:05")
-	// Package time takes a comma before the fraction, and hours of one digit.
+	// Package time takes a comma before the fraction, hours of one digit, and offsets of
+	// 24 hours or 60 minutes.
 	if len(s) <= fraction || s[10]|0x20 != 't' || s[13] != ':' || s[fraction] == ',' {
+		return t, false
+	}
+	if zone := s[len(s)-len("00:00"):]; s[len(s)-1]|0x20 != 'z' && (zone[:2] > "23" || zone[3:] > "59") {
 		return t, false
 	}
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
