@@ -73,9 +73,15 @@ func compile(env *cel.Env, source string, isBool bool) (c *code, err error) {
 	return &code{root, b.deepest}, nil
 }
 
-// inSource makes an error of one in the source.
+// inSource makes an error of one in the source. One about the whole source has no place.
 func inSource(e *cel.Error) error {
-	return fmt.Errorf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, clip(e.Message, 200))
+	switch {
+	case e.Location.Line() > 0:
+		return fmt.Errorf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, clip(e.Message, 200))
+	case strings.Contains(e.Message, "recursion"):
+		return fmt.Errorf("it is nested more than %d deep; each operator of a chain counts", maxDepth)
+	}
+	return errors.New(clip(e.Message, 200))
 }
 
 // builder builds the nodes of one expression.

@@ -205,3 +205,16 @@ func TestCostIsBounded(t *testing.T) {
 		t.Error("a map that makes 100 GB of one event")
 	}
 }
+
+// An expression that is too deep has no place, and its error names none.
+func TestErrorOfADeepExpression(t *testing.T) {
+	for _, source := range []string{
+		strings.Repeat("(", 300) + "1" + strings.Repeat(")", 300), strings.Repeat("[", 100) + "1" + strings.Repeat("]", 100),
+		"data" + strings.Repeat(".a", 300), "1" + strings.Repeat("+1", 1000),
+	} {
+		_, err := compiler.Compile(subscriptions.Source{Map: source})
+		if !errors.Is(err, core.CodeInvalidExpression) || core.AsError(err).Detail != "map: it is nested more than 64 deep; each operator of a chain counts" {
+			t.Errorf("%.20s…: %v", source, err)
+		}
+	}
+}
