@@ -92,7 +92,19 @@ func requestError(err error) *core.Error {
 		}
 		return core.Errorf(core.CodeInvalidRequest, "%s cannot be %s", clip(where), kindName(semantic.JSONKind))
 	}
-	return core.Errorf(core.CodeInvalidRequest, "not valid JSON: %s", syntaxOf(err))
+	return notJSON(core.CodeInvalidRequest, "the text", err)
+}
+
+// notJSON is the error of what a decoder does not take for a JSON value. A decoder gives up
+// on one that is nested very deeply, so that core does not see it.
+func notJSON(code core.Code, what string, err error) *core.Error {
+	var syntax *jsontext.SyntacticError
+	if errors.As(err, &syntax) && syntax.Err != nil && syntax.Err.Error() == "exceeded max depth" { // jsontext has no name for it
+		e := core.Errorf(core.CodeDataTooComplex, "%s has lists and objects too deep, the limit is %d", what, core.MaxJSONDepth)
+		e.Limit = core.MaxJSONDepth
+		return e
+	}
+	return core.Errorf(code, "%s is not valid JSON: %s", what, syntaxOf(err))
 }
 
 func kindName(k jsontext.Kind) string {

@@ -146,9 +146,19 @@ func (r *Recorded) CoreEvent() (core.Event, error) {
 // an object.
 func CheckEvent(e *core.NewEvent) error {
 	if e.Format == core.JSON && !jsontext.Value(e.Data).IsValid() {
-		return core.Errorf(core.CodeInvalidData, "data is not one valid JSON value")
+		return notOneValue(core.CodeInvalidData, "data", e.Data)
 	}
 	return checkMetadata(e.Metadata)
+}
+
+// notOneValue is the error of a text that is not one JSON value.
+func notOneValue(code core.Code, what string, text []byte) error {
+	dec := getDecoder(text)
+	defer putDecoder(dec)
+	if _, err := dec.ReadValue(); err != nil {
+		return notJSON(code, what, err)
+	}
+	return core.Errorf(code, "%s is more than one JSON value", what)
 }
 
 func checkMetadata(m []byte) error {
@@ -156,8 +166,11 @@ func checkMetadata(m []byte) error {
 		return nil
 	}
 	v := jsontext.Value(m)
-	if v.Kind() != '{' || !v.IsValid() {
-		return core.Errorf(core.CodeInvalidMetadata, "metadata is not one valid JSON object")
+	if v.Kind() != '{' {
+		return core.Errorf(core.CodeInvalidMetadata, "metadata is not a JSON object")
+	}
+	if !v.IsValid() {
+		return notOneValue(core.CodeInvalidMetadata, "metadata", v)
 	}
 	// Most metadata has neither key; a backslash may hide one.
 	if !bytes.Contains(m, []byte(`sation_id"`)) && !bytes.Contains(m, []byte(`relation_id"`)) && bytes.IndexByte(m, '\\') < 0 {
@@ -188,7 +201,7 @@ func (d RawData) MarshalJSONTo(enc *jsontext.Encoder) error { return enc.WriteVa
 func (d *RawData) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	v, err := dec.ReadValue()
 	if err != nil {
-		return core.Errorf(core.CodeInvalidData, "data is not valid JSON: %s", syntaxOf(err))
+		return notJSON(core.CodeInvalidData, "data", err)
 	}
 	*d = bytes.Clone(v)
 	return nil
@@ -209,7 +222,7 @@ func (m EventMetadata) MarshalJSONTo(enc *jsontext.Encoder) error {
 func (m *EventMetadata) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	v, err := dec.ReadValue()
 	if err != nil {
-		return core.Errorf(core.CodeInvalidMetadata, "metadata is not valid JSON: %s", syntaxOf(err))
+		return notJSON(core.CodeInvalidMetadata, "metadata", err)
 	}
 	if s := string(v); s == "null" || s == "{}" {
 		*m = nil

@@ -354,7 +354,7 @@ func TestCommitNamesWhatIsRefused(t *testing.T) {
 		var f wire.CommitFrame
 		err := frames.Commit(&f)
 		e := core.AsError(err)
-		if f.ID != 9 || e.Code != core.CodeInvalidData || e.Detail != "event 1: data is not one valid JSON value" || !reflect.DeepEqual(e.Element, c.element) {
+		if f.ID != 9 || e.Code != core.CodeInvalidData || !strings.HasPrefix(e.Detail, "event 1: data is not valid JSON: ") || !reflect.DeepEqual(e.Element, c.element) {
 			t.Errorf("%s: request %d, %+v", name, f.ID, e)
 		}
 		if credit, err := frames.Credit(); err != nil || credit.Sub != 7 {
@@ -500,4 +500,25 @@ func decodeIsClient(m wire.Message) bool {
 		return false
 	}
 	return true
+}
+
+// TestCheckEventTellsTooDeep: a decoder gives up on what is nested very deeply, and the error
+// is that of what is nested a little too deeply.
+func TestCheckEventTellsTooDeep(t *testing.T) {
+	list := []byte(strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000))
+	object := append(append([]byte(`{"a":`), list...), '}')
+	for name, c := range map[string]struct {
+		event core.NewEvent
+		code  core.Code
+	}{
+		"data":                 {core.NewEvent{Type: "A", Data: list}, core.CodeDataTooComplex},
+		"metadata":             {core.NewEvent{Type: "A", Data: []byte("1"), Metadata: object}, core.CodeDataTooComplex},
+		"two values":           {core.NewEvent{Type: "A", Data: []byte("1 2")}, core.CodeInvalidData},
+		"metadata is cut":      {core.NewEvent{Type: "A", Data: []byte("1"), Metadata: object[:7]}, core.CodeInvalidMetadata},
+		"metadata is a number": {core.NewEvent{Type: "A", Data: []byte("1"), Metadata: []byte("1")}, core.CodeInvalidMetadata},
+	} {
+		if err := wire.CheckEvent(&c.event); !errors.Is(err, c.code) {
+			t.Errorf("%s: %v, want %s", name, err, c.code)
+		}
+	}
 }
