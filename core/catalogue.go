@@ -187,7 +187,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Send a UUID such as 0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11, or no id to have the server make one."},
 	CodeInvalidEventTime: {Class: ClassUsage, Status: 400,
 		Title: "The log cannot store this time",
-		Fix:   "Use RFC 3339, for example 2026-11-23T10:00:00Z, between the years 1678 and 2261."},
+		Fix:   "Use RFC 3339, for example 2026-11-23T10:00:00Z, from 1677-09-21T00:12:43.145225Z to 2262-04-11T23:47:16.854775Z."},
 	CodeInvalidContentType: {Class: ClassUsage, Status: 400,
 		Title: "The content type is not valid",
 		Fix:   "Use a media type of at most 256 bytes, such as application/octet-stream."},

@@ -49,6 +49,8 @@ func badEvents() map[string]struct{ event, code string } {
 		"a field stands twice":      {`{"type":"A","type":"B","data":1}`, "invalid_request"},
 		"deep data":                 {`{"type":"A","data":` + strings.Repeat("[", 513) + strings.Repeat("]", 513) + `}`, "data_too_complex"},
 		"deep metadata":             {`{"type":"A","data":1,"metadata":` + strings.Repeat(`{"a":`, 513) + "1" + strings.Repeat("}", 513) + `}`, "data_too_complex"},
+		"very deep data":            {`{"type":"A","data":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, "data_too_complex"},
+		"very deep metadata":        {`{"type":"A","data":1,"metadata":` + strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000) + `}`, "data_too_complex"},
 		"long number":               {`{"type":"A","data":[` + strings.Repeat("1", 1001) + `]}`, "data_too_complex"},
 		"large event":               {`{"type":"A","data":"` + strings.Repeat("x", core.MaxEventBytes) + `"}`, "event_too_large"},
 	}
@@ -158,6 +160,7 @@ func TestHTTPRefusesBadRequests(t *testing.T) {
 	const events = "/v1/streams/s/events"
 	const ok = `{"type":"A","data":1}`
 	large := strings.Repeat(" ", 6<<20) + ok
+	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	many := "[" + strings.Repeat(ok+",", core.MaxCommitEvents) + ok + "]"
 	for _, c := range []struct {
 		method, path, body, header string
@@ -173,6 +176,7 @@ func TestHTTPRefusesBadRequests(t *testing.T) {
 		{"POST", events, `{"type":"A","data":1,"metdata":{}}`, "", 400, "invalid_request"},
 		{"POST", events, many, "", 413, "commit_too_large"},
 		{"POST", events, large, "", 413, "body_too_large"},
+		{"POST", events, `{"specversion":"1.0","id":"1","source":"/s","type":"A","data":` + deep + `}`, "Content-Type: application/cloudevents+json", 400, "data_too_complex"},
 		{"POST", events, ok, "Content-Encoding: gzip", 415, "unsupported_media_type"},
 		{"POST", events, ok, "Content-Type: application/x-www-form-urlencoded", 415, "unsupported_media_type"},
 		{"POST", events, ok, "Content-Type: application/json; charset=latin1", 415, "unsupported_media_type"},
@@ -180,6 +184,9 @@ func TestHTTPRefusesBadRequests(t *testing.T) {
 		{"POST", events + "?expects=1", ok, "", 400, "invalid_request"},
 		{"POST", events, ok, "Gyre-Timeout: soon", 400, "invalid_request"},
 		{"POST", events, ok, "Gyre-Timeout: -1", 400, "invalid_request"},
+		{"POST", events, ok, "Gyre-Timeout: 0", 400, "invalid_request"},
+		{"POST", events, ok, "Gyre-Timeout: ", 400, "invalid_request"},
+		{"POST", events, ok, "Gyre-Timeout: 9007199254740992", 400, "invalid_request"},
 		{"POST", events, ok, "Origin: https://evil.example", 403, "origin_not_allowed"},
 		{"POST", events, ok, "Origin: null", 403, "origin_not_allowed"},
 		{"POST", events, ok, "Host: evil.example", 403, "host_not_allowed"},

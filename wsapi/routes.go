@@ -210,10 +210,11 @@ func (a *API) options(w http.ResponseWriter, r *http.Request, at methods) {
 // timeout gives a request its deadline: Gyre-Timeout in milliseconds.
 func (a *API) timeout(r *http.Request) (context.Context, context.CancelFunc, error) {
 	var ms int64
-	if text := r.Header.Get("Gyre-Timeout"); text != "" {
+	if values := r.Header.Values("Gyre-Timeout"); len(values) > 0 {
+		text := strings.Join(values, ", ")
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n <= 0 {
-			return nil, nil, core.Errorf(core.CodeInvalidRequest, "Gyre-Timeout %q is not a whole number of milliseconds", clip(text))
+			return nil, nil, core.Errorf(core.CodeInvalidRequest, "Gyre-Timeout %q is not a whole number of milliseconds from 1 to 2^53-1", clip(text))
 		}
 		ms = n
 	}

@@ -95,6 +95,7 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 	for name, typ := range map[string]reflect.Type{
 		"NewEvent":    reflect.TypeFor[wire.Event](),
 		"Error":       reflect.TypeFor[wire.Error](),
+		"Problem":     reflect.TypeFor[problem](),
 		"Element":     reflect.TypeFor[wire.Element](),
 		"Check":       reflect.TypeFor[wire.Check](),
 		"Appended":    reflect.TypeFor[wire.Appended](),
@@ -130,7 +131,11 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 func jsonFields(typ reflect.Type) (names []string) {
 	for f := range typ.Fields() {
 		if f.Anonymous {
-			names = append(names, jsonFields(f.Type)...)
+			embedded := f.Type
+			if embedded.Kind() == reflect.Pointer {
+				embedded = embedded.Elem()
+			}
+			names = append(names, jsonFields(embedded)...)
 			continue
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

@@ -227,6 +227,7 @@ func TestWSRefusesBadMessages(t *testing.T) {
 		{`{"op":"append","id":2,"stream":"s","checks":[],"events":` + ev + `}`, 2, "invalid_request"},
 		{`{"op":"append","id":2,"stream":"s","timeoutMs":-1,"events":` + ev + `}`, 2, "invalid_request"},
 		{`{"op":"append","id":2,"stream":"s","timeoutMs":"1","events":` + ev + `}`, 2, "invalid_request"},
+		{`{"op":"append","id":2,"stream":"s","timeoutMs":9007199254740992,"events":` + ev + `}`, 2, "invalid_request"},
 		{`{"op":"append","id":2,"stream":"s","events":[` + strings.Repeat(`{"type":"A","data":1},`, core.MaxCommitEvents) + `{"type":"A","data":1}]}`, 2, "commit_too_large"},
 		{`{"op":"read","id":2,"stream":"s"}`, 2, "stream_not_found"},
 		{`{"op":"read","id":2,"stream":""}`, 2, "invalid_stream_name"},

@@ -158,8 +158,8 @@ func peekHead(text []byte, id bool) (h Head) {
 
 // ClientTimeout is the duration of a timeoutMs, or the default where it is 0.
 func ClientTimeout(ms int64, def, max time.Duration) (time.Duration, error) {
-	if ms < 0 {
-		return 0, core.Errorf(core.CodeInvalidRequest, "timeoutMs is a whole number of milliseconds, at least 1")
+	if ms < 0 || ms > core.MaxNumber {
+		return 0, core.Errorf(core.CodeInvalidRequest, "a timeout is a whole number of milliseconds from 1 to 2^53-1")
 	}
 	if ms == 0 {
 		return def, nil
