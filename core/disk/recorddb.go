@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -124,19 +126,21 @@ func (d *recordDB) open(holds func(*reach) bool) (err error) {
 	if _, err := os.Stat(d.path()); err != nil {
 		return err
 	}
-	if err := d.openFile(recordFile); err != nil {
-		return err
-	}
-	// bbolt checks its meta pages and trusts the rest; damage behind them can
-	// make it panic, which must not take the server along.
+	// bbolt checks its meta pages and trusts the rest. Damage there, or the end of the
+	// file, can make it panic or read outside of its map, which must not take the server
+	// along.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", errNotOurs, p)
 		}
 		if err != nil {
-			_ = d.db.Close()
+			_ = d.close()
 		}
 	}()
+	if err := d.openFile(recordFile); err != nil {
+		return err
+	}
 	return d.db.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if meta == nil || tx.Bucket(bucketRecords) == nil || string(meta.Get(metaLog)) != d.log || len(meta.Get(metaLogged)) != 8 {
@@ -150,11 +154,46 @@ func (d *recordDB) open(holds func(*reach) bool) (err error) {
 		if tx.Size() > maxCheckedBytes {
 			return nil
 		}
-		for err := range tx.Check() {
+		if err := checkPages(tx); err != nil {
 			return fmt.Errorf("%w: %w", errNotOurs, err)
 		}
 		return nil
 	})
+}
+
+// checkPages checks the whole database. bbolt does so in a goroutine that nothing keeps from
+// a fault, so everything that it follows is followed here before.
+func checkPages(tx *bbolt.Tx) error {
+	pages := int(tx.Size()) / tx.DB().Info().PageSize
+	for id := 0; id < pages; id++ {
+		page, err := tx.Page(id)
+		if err != nil {
+			return err
+		}
+		if page.Type == "free" {
+			continue
+		}
+		if id += page.OverflowCount; id >= pages {
+			return errors.New("a page has no end")
+		}
+	}
+	records := tx.Bucket(bucketRecords)
+	cursor := records.Cursor()
+	for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
+		if _, err := changeOf(k, v); err != nil {
+			return err
+		}
+		if !bytes.Equal(records.Get(k), v) {
+			return errors.New("a record is not found")
+		}
+	}
+	var first error
+	for err := range tx.Check() { // to its end: it reads the pages until then
+		if first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // openFile opens a file of the directory. Its list of free pages is kept in the
@@ -249,7 +288,7 @@ func putChanges(records *bbolt.Bucket, changes iter.Seq[recordChange]) (err erro
 		if key := c.id().dbKey(); c.revision == 0 {
 			err = records.Delete(key)
 		} else {
-			err = records.Put(key, append(binary.AppendUvarint(nil, c.revision), c.value...))
+			err = records.Put(key, rowOf(key, &c))
 		}
 		if err != nil {
 			return err
@@ -289,14 +328,28 @@ func (f *filler) flush() error {
 // dbKey orders records by table, then key. No table has a zero byte.
 func (id recordID) dbKey() []byte { return []byte(id.table + "\x00" + id.key) }
 
+// rowOf is what the database has under a key: u32 checksum | uvarint revision | value. The
+// checksum is of the key and what follows, for bbolt has none of its own.
+func rowOf(key []byte, c *recordChange) []byte {
+	row := make([]byte, 4, 4+binary.MaxVarintLen64+len(c.value))
+	row = append(binary.AppendUvarint(row, c.revision), c.value...)
+	binary.LittleEndian.PutUint32(row, rowSum(key, row))
+	return row
+}
+
+func rowSum(key, row []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, row[4:])
+}
+
 // changeOf is the put that a row of the database stands for.
-func changeOf(k, v []byte) (recordChange, error) {
-	table, key, _ := strings.Cut(string(k), "\x00")
-	revision, n := binary.Uvarint(v)
-	if n <= 0 {
-		return recordChange{}, core.Errorf(core.CodeStoreCorrupt, "a record in %s is malformed", recordFile)
+func changeOf(k, row []byte) (recordChange, error) {
+	if len(row) > 4 && binary.LittleEndian.Uint32(row) == rowSum(k, row) {
+		if revision, n := binary.Uvarint(row[4:]); n > 0 {
+			table, key, _ := strings.Cut(string(k), "\x00")
+			return recordChange{table: table, key: key, revision: revision, value: row[4+n:]}, nil
+		}
 	}
-	return recordChange{table: table, key: key, revision: revision, value: v[n:]}, nil
+	return recordChange{}, core.Errorf(core.CodeStoreCorrupt, "a record in %s is damaged", recordFile)
 }
 
 // revision is that of a record, 0 if there is none.

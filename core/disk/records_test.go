@@ -9,10 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -323,4 +326,79 @@ func TestPagesOfRecords(t *testing.T) {
 	s.mu.Lock()
 	s.takeBack()
 	s.mu.Unlock()
+}
+
+// TestDamagedRecords flips bits all over a database and cuts it off. It is refused, or has
+// all records as they were; nothing ends the process.
+func TestDamagedRecords(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Config{Dir: dir})
+	for n := range 3 { // so that there are free pages
+		var c core.Commit
+		for k := range 200 {
+			op := core.RecordOp{Table: "t", Key: fmt.Sprint(n*50 + k), Expect: core.AnyVersion, Value: make([]byte, 100)}
+			c.Records = append(c.Records, op)
+		}
+		c.Records[0].Value = make([]byte, 20_000) // several pages
+		commitOne(t, e, c)
+		if err := e.records.flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := e.id
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(b []byte) (all []string, err error) {
+		name := filepath.Join(dir, recordFile)
+		if err := os.Remove(name); err != nil { // bbolt leaves it locked when it panics
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := recordDB{dir: dir, fs: osFS{}, log: log}
+		if err := d.open(func(*reach) bool { return true }); err != nil {
+			return nil, err
+		}
+		defer func() { _ = d.close() }()
+		err = d.db.View(func(tx *bbolt.Tx) error {
+			for c, err := range rows(tx) {
+				if err != nil {
+					return err
+				}
+				all = append(all, fmt.Sprint(c))
+			}
+			return nil
+		})
+		return all, err
+	}
+	want, err := read(whole)
+	if err != nil || len(want) < 300 {
+		t.Fatalf("%d records, %v", len(want), err)
+	}
+	refused, page := 0, os.Getpagesize()
+	check := func(what string, b []byte) {
+		switch got, err := read(b); {
+		case errors.Is(err, errNotOurs):
+			refused++
+		case err != nil || !slices.Equal(got, want):
+			t.Errorf("%s: %d records, %v", what, len(got), err)
+		}
+	}
+	for at := 0; at < min(len(whole), 32*page); at += page {
+		check(fmt.Sprint("cut off at ", at), whole[:at])
+		for _, o := range []int{1, 8, 10, 13, 15, 17, 20, 26, 29, 40, 1000} {
+			b := slices.Clone(whole)
+			b[at+o] ^= 0x41
+			check(fmt.Sprintf("byte %d of page %d", o, at/page), b)
+		}
+	}
+	if refused < 100 {
+		t.Errorf("%d were refused", refused)
+	}
 }
