@@ -2,7 +2,8 @@
 //
 //   node test/run.mjs [name …]      all tests, or those of test/name.test.ts
 //
-// GYRE_TEST_BIN names another gyre, that is then not built. Like testbudget for Go, it holds the run to a time budget.
+// GYRE_TEST_BIN names another gyre, that is then not built. Like testbudget for Go, it shows what
+// the run took beside its time budget, which fails nothing.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, rmSync } from "node:fs";
@@ -36,6 +37,5 @@ const { status } = spawnSync(
   { cwd: root, stdio: "inherit", env: { ...process.env, GYRE_TEST_BIN: gyre } },
 );
 const took = (Date.now() - began) / 1000;
-const over = took > budgetSeconds;
-process.stdout.write(`\nsdk/js took ${took.toFixed(1)}s, may take ${budgetSeconds}s${over ? "  OVER" : ""}\n`);
-process.exitCode = status !== 0 || over ? 1 : 0;
+process.stdout.write(`\nsdk/js took ${took.toFixed(1)}s, budget ${budgetSeconds}s${took > budgetSeconds ? "  over" : ""}\n`);
+process.exitCode = status === 0 ? 0 : 1;
