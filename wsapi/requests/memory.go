@@ -44,7 +44,7 @@ func NewMemory(limit int64, registry prometheus.Registerer) (*Memory, error) {
 			Name: "gyre_connection_memory_bytes", Help: "Bytes that wait to be read or written, beyond 16 KiB for each connection.",
 		}, func() float64 { return float64(m.used.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "gyre_connection_memory_limit_bytes", Help: "The bound of gyre_connection_memory_bytes (--connection-memory).",
+			Name: "gyre_connection_memory_limit_bytes", Help: "Where more requests, follows and connections are refused (--connection-memory). Answers that are due are sent, so that gyre_connection_memory_bytes may be higher for a moment.",
 		}, func() float64 { return float64(limit) }))
 }
 

@@ -54,7 +54,7 @@ func newGorilla(conn *websocket.Conn, active func(), grow func(n int) error) *go
 	conn.SetPingHandler(func(data string) error { heard(); return pong(data) })
 	conn.SetPongHandler(func(string) error { heard(); return nil })
 	// We answer a close frame ourselves (conn.go). One with a single byte, which is a
-	// protocol error, cannot be told from one without any here: both are answered 1000.
+	// protocol error, cannot be told from one without any here: both are answered 1000 (RATIONALE.md).
 	conn.SetCloseHandler(func(int, string) error { return nil })
 	return g
 }
