@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/cloudevents"
@@ -92,14 +91,12 @@ func (a *API) ignoreBody(w http.ResponseWriter, r *http.Request) error {
 }
 
 // bodyRead clears the deadline of a body that was read to its end; otherwise it returns
-// the request's error. After an error the deadline stays: net/http reads what is left of
-// a body before it sends the response, and closes the connection if that fails.
+// the request's error. After an error the deadline stays, for the rest of the body.
 func (a *API) bodyRead(w http.ResponseWriter, err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
-		// Not every ResponseWriter has deadlines; the server's have.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		w.(*recorder).bodyRead()
 		return nil
 	case errors.As(err, &tooLarge):
 		return bodyTooLarge(tooLarge.Limit)

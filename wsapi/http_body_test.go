@@ -62,7 +62,7 @@ func inVirtualTime(t *testing.T, f func(t *testing.T, api *wsapi.API, serve func
 }
 
 // TestEveryBodyHasADeadline sends requests whose bodies do not arrive, or a byte a
-// second. Whatever the answer is, the connection is closed within 30 s.
+// second. There is an answer, and the connection is closed within 30 s.
 func TestEveryBodyHasADeadline(t *testing.T) {
 	requests := []string{
 		"GET /livez", "HEAD /livez", "GET /", "GET /metrics", "GET /v1/server", "GET /v1/streams", "GET /v1/events", "HEAD /v1/events",
@@ -90,9 +90,12 @@ func TestEveryBodyHasADeadline(t *testing.T) {
 						if !strings.Contains(headers, "Host:") {
 							headers = strings.TrimSpace("Host: localhost\r\n" + headers)
 						}
-						took := closesWithin(t, serve(handler), line+" HTTP/1.1\r\n"+headers+"\r\n"+length+"\r\n\r\n", dripping)
+						took, answer := closesWithin(t, serve(handler), line+" HTTP/1.1\r\n"+headers+"\r\n"+length+"\r\n\r\n", dripping)
 						if took > 31*time.Second { // net/http waits a moment for the response to be read
 							t.Errorf("%s: %q with %s (dripping: %t) is open after %s", state, request, length, dripping, took)
+						}
+						if !strings.HasPrefix(answer, "HTTP/1.1 ") {
+							t.Errorf("%s: %q with %s (dripping: %t) is answered %q", state, request, length, dripping, answer)
 						}
 					})
 				}
@@ -102,8 +105,8 @@ func TestEveryBodyHasADeadline(t *testing.T) {
 }
 
 // closesWithin sends a request and perhaps a byte of its body each second, and reports
-// how long the connection was open; two minutes are all that it waits.
-func closesWithin(t *testing.T, p pipes, request string, dripping bool) time.Duration {
+// how long the connection was open, and what came; two minutes are all that it waits.
+func closesWithin(t *testing.T, p pipes, request string, dripping bool) (took time.Duration, answer string) {
 	c := p.dial()
 	start := time.Now()
 	if err := c.SetDeadline(start.Add(2 * time.Minute)); err != nil {
@@ -126,11 +129,63 @@ func closesWithin(t *testing.T, p pipes, request string, dripping bool) time.Dur
 			}
 		}
 	}()
-	_, _ = io.Copy(io.Discard, c) // ends with the connection, however it ends
-	took := time.Since(start)
+	text, _ := io.ReadAll(c) // ends with the connection, however it ends
+	took = time.Since(start)
 	_ = c.Close()
 	<-done
-	return took
+	return took, string(text)
+}
+
+// TestEarnedAnswersDoNotWait: what does not depend on the body is answered at once.
+func TestEarnedAnswersDoNotWait(t *testing.T) {
+	for request, status := range map[string]int{
+		"DELETE /nope HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 10\r\n\r\n":                                        403,
+		"DELETE /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n":                                           404,
+		"POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab":                        404,
+		"POST /v1/streams/s/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7000000\r\n\r\n{":                        413,
+		"POST /v1/streams/s/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 7000000\r\n\r\n": 413,
+	} {
+		inVirtualTime(t, func(t *testing.T, api *wsapi.API, serve func(http.Handler) pipes) {
+			start := time.Now()
+			c := serve(api).dial()
+			defer c.Close()
+			go func() { _, _ = io.WriteString(c, request) }()
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || res.StatusCode != status || !res.Close {
+				t.Fatalf("%q: %v %v, want %d", request, res, err, status)
+			}
+			if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), `"code"`) || time.Since(start) > 0 {
+				t.Errorf("%q: %q %v after %s", request, text, err, time.Since(start))
+			}
+			_, _ = io.Copy(io.Discard, c) // until the server closes it, with the body's deadline
+		})
+	}
+}
+
+// TestTheRestOfABodyIsRead: a client that reads nothing before it has sent its body sees the
+// answer to one that is too large.
+func TestTheRestOfABodyIsRead(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	address := n.http.Listener.Addr().String()
+	body := strings.Repeat("x", 1<<20)
+	for _, headers := range []string{"Content-Length: 33554432\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n2000000\r\n"} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST /v1/streams/s/events HTTP/1.1\r\nHost: %s\r\n%s", address, headers)
+		for range 32 {
+			if _, err := io.WriteString(c, body); err != nil {
+				t.Fatalf("%q: %v", headers, err)
+			}
+		}
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Fatalf("%q: %v %v", headers, res, err)
+		}
+		_ = res.Body.Close()
+	}
 }
 
 // TestABodyThatNobodyWants arrives, and is ignored: the event stream that it came with

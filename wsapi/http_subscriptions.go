@@ -121,12 +121,20 @@ func (a *API) deleteSubscription(w http.ResponseWriter, r *http.Request) error {
 
 // pauseSubscription is POST /v1/subscriptions/{subscription}/pause.
 func (a *API) pauseSubscription(w http.ResponseWriter, r *http.Request) error {
-	return a.controlSubscription(w, r, Subscriptions.Pause)
+	return a.switchSubscription(w, r, Subscriptions.Pause)
 }
 
 // resumeSubscription is POST /v1/subscriptions/{subscription}/resume.
 func (a *API) resumeSubscription(w http.ResponseWriter, r *http.Request) error {
-	return a.controlSubscription(w, r, Subscriptions.Resume)
+	return a.switchSubscription(w, r, Subscriptions.Resume)
+}
+
+// switchSubscription is controlSubscription for a request that has no use for a body.
+func (a *API) switchSubscription(w http.ResponseWriter, r *http.Request, do func(Subscriptions, context.Context, string) error) error {
+	if err := a.ignoreBody(w, r); err != nil {
+		return err
+	}
+	return a.controlSubscription(w, r, do)
 }
 
 // resetBody is where a subscription is to continue.

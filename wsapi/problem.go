@@ -62,6 +62,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, instance st
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(e.Status)
 	// A client that is gone does not read it.
 	_, _ = w.Write(append(body, '\n'))

@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -17,13 +18,20 @@ type recorder struct {
 	memory    requests.Account // of the request: its body, what was read for it, its response
 	ioTimeout time.Duration
 	code      int
+	rest      io.Reader // the body, until it was read to its end; nil over HTTP/2
 }
+
+// maxRest bounds what is read of a body after the response to it.
+const maxRest = 64 << 20
 
 // newRecorder clears the write deadline that the connection's previous request left.
 func newRecorder(w http.ResponseWriter, r *http.Request, memory requests.Account, ioTimeout time.Duration) *recorder {
 	rec := &recorder{ResponseWriter: w, memory: memory, ioTimeout: ioTimeout}
 	rec.writeBy(time.Time{})
 	if r.ContentLength != 0 {
+		if r.ProtoMajor == 1 {
+			rec.rest = r.Body
+		}
 		rec.readBy(time.Now().Add(bodyTimeout * ioTimeout))
 	}
 	return rec
@@ -45,8 +53,34 @@ func (r *recorder) Write(b []byte) (int, error) {
 func (r *recorder) begin(status int) {
 	if r.code == 0 {
 		r.code = status
+		if r.rest != nil {
+			// Otherwise net/http waits for the body before it sends the response. Then it
+			// also sees where the body ends, and here it does not.
+			_ = http.NewResponseController(r.ResponseWriter).EnableFullDuplex()
+			r.Header().Set("Connection", "close")
+		}
 		r.writeBy(time.Now().Add(r.ioTimeout))
 	}
+}
+
+// bodyRead is called when the body was read to its end. Only then may the request last
+// longer than its body's deadline.
+func (r *recorder) bodyRead() {
+	r.rest = nil
+	r.readBy(time.Time{})
+}
+
+// finish sends the response, and discards the rest of the body: many clients read no
+// response before they have sent all of it, and never see one if the connection is closed.
+// It ends with the body's deadline.
+func (r *recorder) finish() {
+	if r.rest == nil || r.code == http.StatusSwitchingProtocols {
+		return
+	}
+	r.memory.Release()
+	// A client that is gone sends nothing and reads nothing.
+	_ = http.NewResponseController(r.ResponseWriter).Flush()
+	_, _ = io.CopyN(io.Discard, r.rest, maxRest)
 }
 
 func (r *recorder) writeBy(t time.Time) {

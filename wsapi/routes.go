@@ -141,6 +141,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil && !rec.begun() {
 		a.problem(rec, r, err)
 	}
+	rec.finish()
 	if pattern == "" {
 		pattern = "unknown"
 	}

@@ -46,6 +46,7 @@ func (s *Starting) err() *core.Error {
 // ServeHTTP is part of http.Handler.
 func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := newRecorder(w, r, s.memory.Account(), Limits{}.WithDefaults().IOTimeout)
+	defer rec.finish()
 	// The client may be gone and not read the response.
 	switch err, path := s.guard.admit(rec.Header(), r, false), r.URL.Path; {
 	case err != nil:
