@@ -135,6 +135,11 @@ func bodyKind(h http.Header) (string, error) {
 
 // jsonBody reads a body into v. An empty one leaves v as it is.
 func (a *API) jsonBody(w http.ResponseWriter, r *http.Request, v any) error {
+	return a.decodeBody(w, r, v, wire.UnmarshalStrict)
+}
+
+// decodeBody is jsonBody by a decoder of package wire.
+func (a *API) decodeBody(w http.ResponseWriter, r *http.Request, v any, decode func([]byte, any) error) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
@@ -145,5 +150,5 @@ func (a *API) jsonBody(w http.ResponseWriter, r *http.Request, v any) error {
 	if kind != typeJSON {
 		return core.Errorf(core.CodeUnsupportedMediaType, "the body is application/json")
 	}
-	return wire.UnmarshalStrict(body, v)
+	return decode(body, v)
 }

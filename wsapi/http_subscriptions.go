@@ -68,7 +68,7 @@ func (a *API) putSubscription(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer cancel()
 	d := subscriptions.DefaultDefinition()
-	if err := a.jsonBody(w, r, &d); err != nil {
+	if err := a.decodeBody(w, r, &d, wire.UnmarshalDefinition); err != nil {
 		return err
 	}
 	var info subscriptions.Info

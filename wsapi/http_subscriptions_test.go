@@ -235,3 +235,21 @@ func TestNoSubscriptions(t *testing.T) {
 	p.say(`{"op":"ack","id":3,"sub":1,"positions":[1]}`)
 	p.refused("ack", 3, "not_supported")
 }
+
+// TestDefinitionsWithoutNull: null is refused where a definition says what it is, over HTTP
+// and on a WebSocket, except as map.
+func TestDefinitionsWithoutNull(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	p := n.greeted()
+	for i, definition := range []string{
+		`{"stream":null}`, `{"from":null}`, `{"filter":null}`, `{"partitionBy":null}`, `{"retry":null}`, `{"onPark":null}`, `{"paused":null}`,
+		`{"bufferSize":null}`, `{"filter":{"types":null}}`, `{"filter":{"types":[null]}}`, `{"filter":{"expr":null}}`, `{"retry":{"max":null}}`, `{"map":[null]}`,
+	} {
+		if f := n.do("PUT", "/v1/subscriptions/nulls", definition).want(t, 400).fields(t); f["code"] != "invalid_request" {
+			t.Errorf("%s: %v", definition, f)
+		}
+		p.say(fmt.Sprintf(`{"op":"subscribe","id":%d,"sub":1,"subscription":"nulls","options":%s}`, i+2, definition))
+		p.refused("subscribe", float64(i+2), "invalid_request")
+	}
+	n.do("PUT", "/v1/subscriptions/nulls", `{"map":null}`).want(t, 201)
+}

@@ -194,7 +194,7 @@ func (a *app) readDefinition(name string, d *subscriptions.Definition) error {
 	if err != nil {
 		return err
 	}
-	return wire.UnmarshalStrict(text, d)
+	return wire.UnmarshalDefinition(text, d)
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

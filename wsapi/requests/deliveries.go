@@ -49,7 +49,7 @@ func Define(r *subscriptions.JoinRequest, options []byte, anyOptions bool, incar
 		return nil
 	}
 	d := subscriptions.DefaultDefinition()
-	if err := wire.UnmarshalStrict(options, &d); err != nil {
+	if err := wire.UnmarshalDefinition(options, &d); err != nil {
 		return err
 	}
 	r.Definition = &d

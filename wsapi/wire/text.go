@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"iter"
 
 	"github.com/go-json-experiment/json"
@@ -30,6 +31,22 @@ func UnmarshalStrict(text []byte, v any) error {
 	}
 	return nil
 }
+
+// UnmarshalDefinition is UnmarshalStrict for the definition of a subscription. Null is the
+// value of map only: for others it could mean the default, or zero.
+func UnmarshalDefinition(text []byte, v any) error {
+	if err := json.Unmarshal(text, v, json.RejectUnknownMembers(true), refuseNull); err != nil {
+		return requestError(err)
+	}
+	return nil
+}
+
+var refuseNull = json.WithUnmarshalers(json.UnmarshalFromFunc(func(dec *jsontext.Decoder, _ any) error {
+	if dec.PeekKind() == jsontext.KindNull && dec.StackPointer() != "/map" {
+		return core.Errorf(core.CodeInvalidRequest, "null is no value here; leave the field out for its default")
+	}
+	return errors.ErrUnsupported
+}))
 
 // Texts splits a text message into its JSON texts: one for each object, whether
 // they are written on one line or over several. What is not JSON is the last.
