@@ -36,7 +36,8 @@ const (
 	// AckUpTo finishes an event and everything that was sent before it.
 	AckUpTo
 	// Nack gives events back. It is done when those that are parked by it are stored
-	// as parked. Another error is invalid_request.
+	// as parked, and the stop of the subscription if it has stopped it. Another error is
+	// invalid_request.
 	Nack
 	// Extend gives events at least so much time from now to be acked. Another error is
 	// invalid_request.
@@ -173,11 +174,12 @@ func (s *subscriber) answer(a *Answer, done func(error)) (err error, now bool) {
 		if after, _ := h.machine.Unstored(); after > parking {
 			w.parked = h.waiting.parked + uint64(after)
 		}
+		w.mode = !h.saver.modeStored()
 	case a.Durable && err == nil && a.Kind != Extend:
 		_, removing := h.machine.Unstored()
 		w.checkpoint, w.removed = a.last(), h.waiting.removed+uint64(removing)
 	}
-	waits := w.parked+w.checkpoint > 0
+	waits := w.mode || w.parked+w.checkpoint > 0
 	if waits {
 		h.waiting.list = append(h.waiting.list, w)
 	}
@@ -192,7 +194,7 @@ func leaseLost(why error) error {
 
 // waiting is who waits for something to come true of a host.
 type waiting struct {
-	commit chan struct{} // closed with the next Commit; nil if nobody waits for it
+	commit chan struct{} // closed with the next Commit, or when there is none to make; nil if nobody waits for it
 	empty  chan struct{} // closed when nothing is in flight; nil likewise
 	place  chan struct{} // closed when a subscriber leaves; nil likewise
 
@@ -202,30 +204,33 @@ type waiting struct {
 	parked, removed uint64 // events, since the host began
 }
 
-// waiter is an answer that is done when so many events were parked and removed, and the
-// checkpoint is there.
+// waiter is an answer that is done when so many events were parked and removed, the
+// checkpoint is there, and the machine's mode is stored if mode is set.
 type waiter struct {
 	parked, removed, checkpoint uint64
+	mode                        bool
 
 	err  error
 	done func(error)
 }
 
-// stored counts what was stored, and ends the answers that have waited for it.
-func (w *waiting) stored(checkpoint uint64, store *delivery.Store) {
+// stored counts what was stored.
+func (w *waiting) stored(store *delivery.Store) {
 	w.parked += uint64(len(store.Park))
 	w.removed += uint64(len(store.Remove))
+}
+
+// settle ends the answers for which everything is stored, and has those look who wait for a
+// Commit.
+func (w *waiting) settle(k *saver) {
+	mode := k.modeStored()
 	w.list = slices.DeleteFunc(w.list, func(x waiter) bool {
-		if x.parked > w.parked || x.removed > w.removed || x.checkpoint > checkpoint {
+		if x.parked > w.parked || x.removed > w.removed || x.checkpoint > k.saved.Checkpoint || x.mode && !mode {
 			return false
 		}
 		x.done(x.err)
 		return true
 	})
-}
-
-// committed wakes those who wait for a Commit.
-func (w *waiting) committed() {
 	if w.commit != nil {
 		close(w.commit)
 		w.commit = nil

@@ -112,9 +112,9 @@ func (h *host) stored(store *delivery.Store, err error) {
 	if err == nil {
 		if store != nil {
 			h.replayer.stored(store)
-			h.waiting.stored(h.saver.saved.Checkpoint, store)
+			h.waiting.stored(store)
 		}
-		h.waiting.committed()
+		h.waiting.settle(&h.saver)
 	}
 	if store != nil {
 		h.machine.Stored(now, err)
@@ -289,7 +289,7 @@ func (h *host) busy() bool {
 
 // settled says that everything is stored that can be. mu is held.
 func (h *host) settled() bool {
-	return h.machine.Flushed() && h.saver.saved.Mode == modeOf(h.machine.State())
+	return h.machine.Flushed() && h.saver.modeStored()
 }
 
 // awaitSettled waits until everything is stored that can be, or the host has ended.
@@ -297,7 +297,7 @@ func (h *host) awaitSettled(ctx context.Context) error {
 	return h.await(ctx, h.settled)
 }
 
-// await waits until a Commit has made something true. The error is why the host has
+// await waits until Commits have made something true. The error is why the host has
 // ended before, or unknown_outcome if ctx has.
 func (h *host) await(ctx context.Context, done func() bool) error {
 	for {

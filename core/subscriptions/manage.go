@@ -131,27 +131,23 @@ func (o *Owner) commit(ctx context.Context, ops ...core.RecordOp) error {
 // Pause stops delivery until Resume; what is in flight may be acked. The error is
 // subscription_not_found.
 func (o *Owner) Pause(ctx context.Context, name string) error {
-	return o.control(ctx, name, paused, (*delivery.Machine).Pause)
+	return o.control(ctx, name, (*delivery.Machine).Pause)
 }
 
 // Resume ends Pause, and the stop of a subscription that has stopped itself. The
 // error is subscription_not_found.
 func (o *Owner) Resume(ctx context.Context, name string) error {
-	return o.control(ctx, name, running, (*delivery.Machine).Resume)
+	return o.control(ctx, name, (*delivery.Machine).Resume)
 }
 
 // control changes the mode of a machine, and waits until that is stored.
-func (o *Owner) control(ctx context.Context, name string, want mode, input func(*delivery.Machine)) error {
+func (o *Owner) control(ctx context.Context, name string, input func(*delivery.Machine)) error {
 	return o.withHost(ctx, name, func(h *host) error {
 		h.mu.Lock()
 		input(h.machine)
 		h.advance(time.Now())
-		// A stopped machine stays so when it is paused.
-		if modeOf(h.machine.State()) == stopped {
-			want = stopped
-		}
 		h.mu.Unlock()
-		return h.await(ctx, func() bool { return h.saver.saved.Mode == want })
+		return h.await(ctx, h.saver.modeStored)
 	})
 }
 
@@ -186,6 +182,11 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	position, err := o.resolve(ctx, l.Definition.Stream, to)
 	if err != nil {
 		return err
+	}
+	if h := lock.host; h != nil && h.ctx.Err() == nil { // a stop stays
+		if err := h.await(ctx, h.saver.modeStored); err != nil && h.ctx.Err() == nil {
+			return err
+		}
 	}
 	why := core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was reset", clip(name))
 	if err := o.unhost(lock, why); err != nil {

@@ -78,6 +78,11 @@ func modeOf(s delivery.State) mode {
 	return running
 }
 
+// hasModeOf reports whether a machine's mode is as in p.
+func (p *progress) hasModeOf(m *delivery.Machine) bool {
+	return p.Mode == modeOf(m.State()) && p.Reason == m.Reason()
+}
+
 // parkedEvent is the record of a parked event. The event itself is in the log.
 type parkedEvent struct {
 	Key            string             `json:"key,omitempty"`

@@ -57,9 +57,16 @@ func (k *saver) want(store *delivery.Store) {
 	if store != nil {
 		k.wanted = store
 	}
-	if store != nil || modeOf(k.host.machine.State()) != k.saved.Mode {
+	if store != nil || !k.modeStored() {
 		k.host.owner.checkpointer.add(k)
 	}
+}
+
+// modeStored reports whether the machine's mode is stored, and no Commit is under way that
+// stores another. host.mu is held.
+func (k *saver) modeStored() bool {
+	m := k.host.machine
+	return k.saved.hasModeOf(m) && (k.current == nil || k.current.progress.hasModeOf(m))
 }
 
 // step takes the answer of the last Commit, if it is there, and submits the next one.
@@ -132,6 +139,7 @@ func (k *saver) next(now time.Time) (s *save, err error) {
 		return nil, nil
 	case k.current == nil:
 		if k.current, err = k.compose(); err != nil || k.current == nil {
+			h.waiting.settle(k) // the mode may be again what is stored
 			return nil, err
 		}
 	case k.retryAt.IsZero() || k.retryAt.After(now):
@@ -146,9 +154,8 @@ func (k *saver) next(now time.Time) (s *save, err error) {
 // nothing to store. host.mu is held.
 func (k *saver) compose() (*save, error) {
 	h := k.host
-	state, reason := h.machine.State(), h.machine.Reason()
-	mode := modeOf(state)
-	if state == delivery.Lost || k.wanted == nil && mode == k.saved.Mode && reason == k.saved.Reason {
+	state, same := h.machine.State(), k.saved.hasModeOf(h.machine)
+	if state == delivery.Lost || k.wanted == nil && same {
 		return nil, nil
 	}
 	s := k.spare
@@ -160,7 +167,7 @@ func (k *saver) compose() (*save, error) {
 	k.wanted = nil
 	k.serial++
 	p := &s.progress
-	p.Mode, p.Reason, p.Writer, p.Serial = mode, reason, h.owner.id, k.serial
+	p.Mode, p.Reason, p.Writer, p.Serial = modeOf(state), h.machine.Reason(), h.owner.id, k.serial
 	var err error
 	if s.store != nil {
 		p.Checkpoint = s.store.Checkpoint
@@ -171,7 +178,7 @@ func (k *saver) compose() (*save, error) {
 			return nil, err
 		}
 	}
-	s.lazy = len(s.ops) == 1 && mode == k.saved.Mode && h.waiting.commit == nil && len(h.waiting.list) == 0
+	s.lazy = len(s.ops) == 1 && same && h.waiting.commit == nil && len(h.waiting.list) == 0
 	s.ops[0], err = put(progressTable, h.incarnation.ID, core.Expect(k.revision), p)
 	return s, err
 }

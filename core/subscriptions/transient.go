@@ -46,12 +46,14 @@ func (l *incarnation) takes(r *JoinRequest) error {
 // nobody could resume it, and what it leaves behind is what its last subscriber would.
 // mu is held.
 func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
-	h.saver.saved.Mode = modeOf(out.State)
+	p := &h.saver.saved
+	p.Mode, p.Reason = modeOf(out.State), h.machine.Reason()
 	if out.Store != nil {
-		h.saver.saved.Checkpoint = out.Store.Checkpoint
-		h.waiting.stored(h.saver.saved.Checkpoint, out.Store)
+		p.Checkpoint = out.Store.Checkpoint
+		h.waiting.stored(out.Store)
 		h.machine.Stored(now, nil)
 	}
+	h.waiting.settle(&h.saver)
 	if out.State == delivery.Stopped {
 		h.finish(core.Errorf(core.CodeSubscriptionStopped, "subscription %q has stopped: %s", clip(h.incarnation.key.name), h.machine.Reason()))
 	}
