@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
@@ -170,4 +171,42 @@ func killedAfter(t *testing.T, commits int, steps []step) (killed bool) {
 		_ = victim.Close(ended)
 	})
 	return killed
+}
+
+// A change that is not begun when its time is over, because the subscription's Commits are
+// not answered, says that nothing was changed.
+func TestChangeNotBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, memory.New())
+		n.fill(5, 1)
+		n.put("s", stopping)
+		next := n.Owner
+		victim, err := subscriptions.New(subscriptions.Config{Store: &mortal{Store: n.store}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Owner = victim
+		c := n.join("s", unlimited)
+		c.take(5)
+		c.ack(1)
+		outcome := make(chan error, 1)
+		go func() { outcome <- nack(delivery.ActionStop, "why", 2)(t.Context(), n, c) }()
+		synctest.Wait()
+		c.ack(3, 4, 5)
+		for code, change := range map[core.Code]func(context.Context, *node, *consumer) error{
+			core.CodeSubscriptionInUse: redefine, core.CodeTimeout: reset,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			n.wants(change(ctx, n, c), code)
+			cancel()
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = victim.Close(ended)
+		n.wants(<-outcome, core.CodeLeaseLost)
+		n.Owner = next
+		if got := condition(n.info("s")); got != asPut {
+			t.Error(got)
+		}
+	})
 }

@@ -185,7 +185,7 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	}
 	if h := lock.host; h != nil && h.ctx.Err() == nil { // a stop stays
 		if err := h.await(ctx, h.saver.modeStored); err != nil && h.ctx.Err() == nil {
-			return err
+			return core.AsError(ctx.Err()) // nothing was begun
 		}
 	}
 	why := core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was reset", clip(name))

@@ -2,6 +2,7 @@ package subscriptions
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -14,8 +15,8 @@ import (
 //
 // Sending stops, and what is in flight may be answered until its deadline. Subscribers
 // are then ended with subscription_interrupted, and may join again. If something is in
-// flight still, because its time was extended or ctx ends, the subscription goes on
-// unchanged, and the error is subscription_in_use. The others are
+// flight or to be stored still, because its time was extended or ctx ends, the subscription
+// goes on unchanged, and the error is subscription_in_use. The others are
 // subscription_not_found, and those of Put about a definition.
 func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error {
 	lock, err := o.enter(ctx, stored(name))
@@ -38,7 +39,10 @@ func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error 
 		if err := h.drain(ctx); err != nil {
 			return err
 		}
-		if err := h.awaitSettled(ctx); err != nil {
+		switch err := h.awaitSettled(ctx); {
+		case errors.Is(err, core.CodeUnknownOutcome):
+			return core.Errorf(core.CodeSubscriptionInUse, "what was in flight is not stored yet; nothing was changed")
+		case err != nil:
 			return err
 		}
 	}

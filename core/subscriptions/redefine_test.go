@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
@@ -174,4 +176,29 @@ func TestRedefineKeysOfParked(t *testing.T) {
 			t.Error("the lease goes on")
 		}
 	})
+}
+
+// A redefinition whose deadline is that of what is in flight says that nothing was changed,
+// or it was.
+func TestRedefineAtTheDeadline(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNode(t, memory.New())
+			n.fill(10, 1)
+			n.put("s", nil)
+			_, d := n.fetch("s", unlimited, core.Limit{Events: 10, Bytes: core.MaxPageBytes})
+			if d.Count != 10 {
+				t.Fatalf("%d events", d.Count)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(definition(nil).AckTimeoutMs)*time.Millisecond)
+			defer cancel()
+			err := n.Redefine(ctx, "s", definition(func(d *subscriptions.Definition) { d.BufferSize = 7 }))
+			switch changed := n.info("s").BufferSize == 7; {
+			case err == nil && changed:
+			case !changed && (errors.Is(err, core.CodeSubscriptionInUse) || errors.Is(err, core.CodeTimeout)):
+			default:
+				t.Errorf("%v, changed: %t", err, changed)
+			}
+		})
+	}
 }
