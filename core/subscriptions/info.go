@@ -29,9 +29,11 @@ type Info struct {
 	Lag        uint64  `json:"lag"`
 	LagSeconds float64 `json:"lagSeconds"`
 	InFlight   int     `json:"inFlight"`
-	Waiting    int     `json:"waiting"`  // read and not sent
-	Retrying   int     `json:"retrying"` // failed, waits to be sent again
-	Parked     int     `json:"parked"`
+	Waiting    int     `json:"waiting"` // read and not sent
+	// Retrying failed, and wait to be sent again. Of a subscription that nobody has joined
+	// lately, they are all that failed and are not finished.
+	Retrying int `json:"retrying"`
+	Parked   int `json:"parked"`
 
 	Totals      Totals           `json:"totals"`
 	Subscribers []SubscriberInfo `json:"subscribers"`
@@ -157,8 +159,21 @@ func (o *Owner) info(ctx context.Context, l *incarnation, h *host) (Info, error)
 	}
 	i.Paused = p.Mode == paused
 	i.Checkpoint, i.Finished, i.Parked = p.Checkpoint, p.Checkpoint, p.Parked
-	err = o.lag(ctx, l, &i)
+	if err = o.lag(ctx, l, &i); err == nil && i.Lag+uint64(i.Parked) > 0 { // else nothing is unfinished
+		i.Retrying, err = o.retrying(ctx, l, p.Checkpoint)
+	}
 	return i, err
+}
+
+// retrying counts the stored failed events that the next machine goes on with.
+func (o *Owner) retrying(ctx context.Context, l *incarnation, checkpoint uint64) (n int, err error) {
+	failed, err := o.records.failed(ctx, l.ID)
+	for i := range failed {
+		if failed[i].Replay || failed[i].Position > checkpoint {
+			n++
+		}
+	}
+	return n, err
 }
 
 // lag fills in how far the checkpoint is behind where no machine knows it, and the age of

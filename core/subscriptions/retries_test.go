@@ -191,3 +191,30 @@ func TestBackoffOutlivesOwners(t *testing.T) {
 		}
 	})
 }
+
+// An operator sees what waits for a retry also while nobody is subscribed: on the node that
+// has sent it, and after a restart.
+func TestRetryingWhileIdle(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(4, 1)
+		n.put("s", nil)
+		c := n.join("s", unlimited)
+		c.take(4)
+		c.ack(1)
+		c.fail(2, time.Hour)
+		c.fail(4, time.Hour)
+		c.park(3)
+		if _, err := n.Replay(t.Context(), "s", subscriptions.Selection{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		c.attempt(3)
+		c.fail(3, time.Hour)
+		c.Leave(true)
+		for range 2 {
+			if i := n.info("s"); i.State != delivery.Idle || i.Retrying != 3 {
+				t.Errorf("%+v", i)
+			}
+			n.restart()
+		}
+	})
+}
