@@ -282,7 +282,7 @@ var catalogue = map[Code]CodeInfo{
 
 	CodeSubscriptionNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The subscription does not exist",
-		Fix:   "Check the name. gyre subscriptions create and PUT /v1/subscriptions/{name} create a subscription, and so does a subscribe or a fetch with options."},
+		Fix:   "Check the name, or whether somebody deleted it. gyre subscriptions create and PUT /v1/subscriptions/{name} create a subscription, and so does a subscribe or a fetch with options."},
 	CodeSubscriptionInterrupted: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The subscription was reset, or moved to another owner",
 		Fix:   "Subscribe again. Events that were not acked are delivered again."},

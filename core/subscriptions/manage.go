@@ -38,8 +38,13 @@ func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info,
 func (o *Owner) findOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (*incarnation, error) {
 	if !key.transient {
 		l, err := o.records.incarnation(ctx, key.name)
-		if !errors.Is(err, core.CodeSubscriptionNotFound) || !r.creates() {
+		switch {
+		case !errors.Is(err, core.CodeSubscriptionNotFound):
 			return l, err
+		case r.Incarnation != "":
+			return nil, core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q that was joined was deleted", clip(key.name))
+		case !r.creates():
+			return nil, err
 		}
 	}
 	switch {

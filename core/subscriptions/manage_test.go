@@ -3,6 +3,7 @@ package subscriptions_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,12 +212,18 @@ func TestDelete(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.stored("s", 4)
+		incarnation := n.info("s").Incarnation
 		if err := n.Delete(ctx, "s"); err != nil {
 			t.Fatal(err)
 		}
 		c.ends(core.CodeSubscriptionNotFound)
 		_, err := n.Info(ctx, "s")
 		n.wants(err, core.CodeSubscriptionNotFound)
+		_, err = n.Join(ctx, subscriptions.JoinRequest{Name: "s", Incarnation: incarnation, Credit: unlimited})
+		n.wants(err, core.CodeSubscriptionNotFound)
+		if !strings.Contains(err.Error(), "was deleted") {
+			t.Error(err)
+		}
 		n.put("s", nil)
 		wantPositions(t, n.join("s", unlimited).take(5), numbers(1, 5))
 		if got := n.info("s").Parked; got != 0 {
