@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -37,10 +38,15 @@ type paired struct {
 }
 
 // pair runs a measure and its floor in turn. The processor time of a run is that of
-// this process, unless the run has said another.
+// this process, unless the run has said another. A round in which one of them got
+// nothing done, such as a query that was planned for as long as the round took, says
+// nothing and is repeated.
 func pair(n int, measure, floor func() (sample, error)) (paired, error) {
 	var p paired
-	for range n {
+	for try := 0; len(p.values) < n; try++ {
+		if try == 2*n {
+			return p, fmt.Errorf("in %d of %d rounds nothing was done", try-len(p.values), try)
+		}
 		f, err := timed(floor)
 		if err != nil {
 			return p, err
@@ -49,7 +55,9 @@ func pair(n int, measure, floor func() (sample, error)) (paired, error) {
 		if err != nil {
 			return p, err
 		}
-		p.add(v, f)
+		if f.value > 0 && v.value > 0 {
+			p.add(v, f)
+		}
 	}
 	return p, nil
 }

@@ -60,3 +60,19 @@ func TestBarsOfProcessorTime(t *testing.T) {
 		t.Errorf("the table does not show the bar and the verdict:\n%s", table.String())
 	}
 }
+
+func TestRoundsWithoutWorkAreRepeated(t *testing.T) {
+	runs := 0
+	half := func() (sample, error) {
+		runs++
+		return sample{value: float64(runs % 2), ops: 1}, nil
+	}
+	whole := func() (sample, error) { return sample{value: 1, ops: 1}, nil }
+	if p, err := pair(3, whole, half); err != nil || len(p.values) != 3 || p.ratio() != once(1) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	never := func() (sample, error) { return sample{}, nil }
+	if _, err := pair(3, whole, never); err == nil {
+		t.Error("a floor that never does anything is no error")
+	}
+}
