@@ -217,8 +217,15 @@ func (c *rawClient) joinMany(round string, client int) error {
 		if err != nil {
 			return err
 		}
-		if status, ok := m.(*wire.Status); ok && status.State == wire.StateLive {
-			live++
+		switch m := m.(type) {
+		case *wire.OK: // it may be live at once
+			if m.State == wire.StateLive {
+				live++
+			}
+		case *wire.Status:
+			if m.State == wire.StateLive {
+				live++
+			}
 		}
 	}
 	return nil
