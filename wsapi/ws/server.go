@@ -65,7 +65,7 @@ type Server struct {
 	upgrader   websocket.Upgrader
 
 	draining atomic.Bool
-	running  sync.WaitGroup // the connections
+	running  sync.WaitGroup // the connections, and handshakes under way
 
 	mu    sync.Mutex // protects the fields below
 	conns map[*conn]struct{}
@@ -107,23 +107,18 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
 	if !known {
 		return core.Errorf(core.CodeVersionUnsupported, "none of the offered subprotocols is known")
 	}
-	if !s.takePlace(1) {
-		e := core.Errorf(core.CodeTooManyConnections, "%d connections are open", s.config.Limits.Connections)
-		e.Limit = int64(s.config.Limits.Connections)
-		return e
+	if err := s.takePlace(); err != nil {
+		return err
 	}
 	ws, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
-		s.takePlace(-1)
+		s.givePlace()
 		w.Header().Del("Sec-WebSocket-Version") // the upgrader's, whatever is wrong
 		return core.Errorf(core.CodeProtocolError, "not a WebSocket handshake: %s", err.Error())
 	}
 	c := newConn(s, bin)
 	c.socket = newGorilla(ws, c.noteActivity, c.grow)
-	if !s.opened(c) {
-		s.takePlace(-1)
-		c.socket.close()
-	}
+	s.opened(c)
 	return nil
 }
 
@@ -131,8 +126,7 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
 // ctx lasts, closes the connections with 4000, and returns when all goroutines of the
 // Server are gone.
 func (s *Server) Close(ctx context.Context) error {
-	s.draining.Store(true)
-	conns := s.connections()
+	conns := s.drain()
 	for _, c := range conns {
 		// Not all at once: the next node, or this one again, has to take them.
 		c.drain(200 + rand.Int64N(1000))
@@ -156,7 +150,7 @@ func (s *Server) Close(ctx context.Context) error {
 		return nil
 	case <-time.After(closeGrace):
 	}
-	for _, c := range conns {
+	for _, c := range s.drain() { // also those that have opened meanwhile
 		c.stop()
 		c.socket.close()
 	}
@@ -164,9 +158,12 @@ func (s *Server) Close(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *Server) connections() []*conn {
+// drain refuses later connections, and returns those that are open. One whose handshake
+// is under way is closed when it opens.
+func (s *Server) drain() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.draining.Store(true)
 	list := make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
 		list = append(list, c)
@@ -174,37 +171,51 @@ func (s *Server) connections() []*conn {
 	return list
 }
 
-// takePlace takes a place for a connection, or gives one back.
-func (s *Server) takePlace(n int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n > 0 && s.taken >= s.config.Limits.Connections {
-		return false
-	}
-	s.taken += n
-	return true
-}
-
-// opened registers and starts a connection, unless the Server is closing.
-func (s *Server) opened(c *conn) bool {
+// takePlace takes a place for a connection, unless the Server is full or closing.
+func (s *Server) takePlace() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining.Load() {
-		return false
+		return core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
+	if s.taken >= s.config.Limits.Connections {
+		e := core.Errorf(core.CodeTooManyConnections, "%d connections are open", s.config.Limits.Connections)
+		e.Limit = int64(s.config.Limits.Connections)
+		return e
+	}
+	s.taken++
+	s.running.Add(1)
+	return nil
+}
+
+// givePlace gives back what takePlace has taken.
+func (s *Server) givePlace() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken--
+	s.running.Done()
+}
+
+// opened registers and starts a connection. One whose handshake was under way when Close
+// began is closed like the others.
+func (s *Server) opened(c *conn) {
+	s.mu.Lock()
 	s.conns[c] = struct{}{}
+	s.mu.Unlock()
 	s.metrics.connections.Inc()
+	if s.draining.Load() {
+		c.close(&closing{code: closeShutdown})
+	}
 	// Not in the goroutine of the request, which holds a lot of memory.
-	s.running.Go(c.run)
-	return true
+	go c.run()
 }
 
 // closed forgets a connection.
 func (s *Server) closed(c *conn, label string) {
 	s.mu.Lock()
 	delete(s.conns, c)
-	s.taken--
 	s.mu.Unlock()
 	s.metrics.connections.Dec()
 	s.metrics.closes.WithLabelValues(label).Inc()
+	s.givePlace()
 }
