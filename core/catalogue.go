@@ -135,6 +135,15 @@ const (
 	CodeSchemaOutdated   Code = "schema_outdated"
 	CodeNodesOutdated    Code = "nodes_outdated"
 	CodeStaleEpoch       Code = "stale_epoch"
+	CodeStoreInUse       Code = "store_in_use"
+
+	CodeNoNodeAvailable Code = "no_node_available"
+	CodeNotOwner        Code = "not_owner"
+	CodeNotServing      Code = "not_serving"
+	CodeNotMember       Code = "not_member"
+	CodeNodeSuperseded  Code = "node_superseded"
+	CodeClusterMismatch Code = "cluster_mismatch"
+	CodePeerDenied      Code = "peer_denied"
 
 	CodeStarting     Code = "starting"
 	CodeOverloaded   Code = "overloaded"
@@ -354,6 +363,31 @@ var catalogue = map[Code]CodeInfo{
 	CodeStaleEpoch: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node's view of the cluster is out of date",
 		Fix:   "Nothing was written. Send the request again; the node learns the new view first."},
+	CodeStoreInUse: {Class: ClassUnavailable, Status: 503,
+		Title: "The store belongs to another node, or to a ring",
+		Fix:   "Stop that node, or let this one wait for it with --postgres-wait. Several nodes on one store form a ring: start each with --cluster."},
+
+	CodeNoNodeAvailable: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The ring has no quorum, or this node is not part of it",
+		Fix:   "Nothing was written. Send the request again, to this node or to another one; gyre cluster status says what is missing."},
+	CodeNotOwner: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "Another node owns the stream or subscription",
+		Fix:   "Nothing was done. Send the request again; the node learns the new owner first."},
+	CodeNotServing: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The owner does not serve at the moment",
+		Fix:   "Nothing was done. Send the request again."},
+	CodeNotMember: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "The node may not change the view of the ring",
+		Fix:   "The node tries again by itself once it is a member, or once all members are gone."},
+	CodeNodeSuperseded: {Class: ClassConflict, Status: 409,
+		Title: "Another process with this node id has joined the ring",
+		Fix:   "Give every node an id of its own with --node. The newer process goes on; this one has ended."},
+	CodeClusterMismatch: {Class: ClassUsage, Status: 409,
+		Title: "The ring has another name, or speaks another protocol",
+		Fix:   "Give every node of a ring the same --cluster-name, and versions of gyre that can roll; the detail names both."},
+	CodePeerDenied: {Class: ClassDenied, Status: 403,
+		Title: "The caller has not proved that it is a node of the ring",
+		Fix:   "Only nodes call this. A node proves itself with what the store has of its session; check that both use one store."},
 	CodeNotClean: {Class: ClassNotClean, Status: 500,
 		Title: "The check found problems",
 		Fix:   "The report lists them; gyre verify --rebuild repairs everything that is derived from the log."},

@@ -300,7 +300,7 @@ func (c *committer) isBlocked(worker int, p *pending) bool {
 func (c *committer) withdraw(group []*pending) []*pending {
 	kept := group[:0]
 	for _, p := range group {
-		if err := begin(p.ctx); err != nil {
+		if err := Begin(p.ctx); err != nil {
 			c.answer(p, Outcome{Err: err})
 			continue
 		}

@@ -409,7 +409,7 @@ func TestAClaimIsDecidedOnce(t *testing.T) {
 		both.Go(func() { begun = c.Begin() })
 		both.Go(func() { withdrawn = c.Withdraw() })
 		both.Wait()
-		if begun == withdrawn || c.Begin() != begun || c.Withdraw() != withdrawn {
+		if begun == withdrawn || c.Begin() || c.Withdraw() != withdrawn {
 			t.Fatalf("begun %v and withdrawn %v", begun, withdrawn)
 		}
 	}

@@ -65,7 +65,7 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 		err    error
 	}
 	answers := make(chan answer, 1)
-	claim := claimOf(ctx)
+	claim := ClaimOf(ctx)
 	if claim == nil {
 		ctx, claim = WithClaim(ctx)
 	}

@@ -1,0 +1,29 @@
+// Package cluster makes several nodes one ring: every stream and every named subscription
+// has one owner node, ownership moves when nodes come and go, and below quorum nothing is
+// owned.
+//
+// # Parts
+//
+//   - An Arbiter, implemented beside the log's row by core/postgres and memory.Log, keeps
+//     sessions and views. The transaction that stores view e+1 begins by moving the log's
+//     epoch from e to e+1, so storage refuses what is still made under e (P7).
+//   - Membership keeps this node's session, gossips with the other nodes (memberlist),
+//     proposes views, and publishes what it knows as a State. Gossip is a hint; the Arbiter
+//     decides.
+//   - The Router is a core.Log and a subscriptions.Joiner. It takes every Commit to the
+//     owner of the first stream that it writes, and joins subscriptions at the owner of
+//     their name, over one Link to each other node. Reads and follows run here.
+//
+// # When a node serves
+//
+// A node serves while it is in the newest view that it knows, its session is fresh, and as
+// many members of the view as its quorum are alive: their session beats and gossip holds
+// them alive. Else its gate is closed: calls wait, or are answered no_node_available.
+//
+// A node hosts a subscription of a slot only after every earlier owner has let the slot go
+// or can no longer believe that it has it (State.Holds). Commits need not wait for that:
+// storage refuses those of an earlier epoch.
+//
+// The rules of the Router have numbers, R1 to R10, which its code and its tests name; they
+// are in router.go.
+package cluster

@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/core/subscriptions"
+)
+
+// ErrBroken is in the error of every call that a broken Link leaves without an answer. What
+// it asked for may have been done, or be done yet.
+var ErrBroken = errors.New("the link is broken")
+
+// Link is a connection to another node, for the Router. Its calls end with it.
+type Link interface {
+	subscriptions.Joiner
+	// Submit sends a Commit with its Epoch, which is not 0, and returns; done is called
+	// once with the answer, from another goroutine or before Submit returns. Commits
+	// arrive in the order in which one goroutine submits them. It may wait for room.
+	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
+	// Head tells the other node that the log has reached a position. It is a hint and
+	// may be lost.
+	Head(position uint64)
+	// Broken is closed when the Link has ended.
+	Broken() <-chan struct{}
+	// Close ends the Link and waits for its goroutines.
+	Close() error
+}
+
+// Dialer makes Links.
+type Dialer interface {
+	// Dial connects to a member, directly or through another one. When it returns, the
+	// other node has closed all links of this session of lower generations: it takes
+	// nothing more of them, and what it had begun of them is answered or written.
+	// ErrRefused is in the error if nothing listens at the member's address.
+	Dial(ctx context.Context, to ring.Member, generation uint64) (Link, error)
+}
+
+// ErrRefused says that the system at a member's address refuses connections: no process
+// listens there.
+var ErrRefused = errors.New("nothing listens there")
+
+// Incoming is this node's end of another node's Link. Its Commits are those of Link.Submit,
+// its leases those of Link.Join.
+type Incoming interface {
+	subscriptions.Joiner
+	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
+	Head(position uint64)
+	// Close withdraws what has not begun and waits for what has.
+	Close()
+}

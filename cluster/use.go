@@ -1,0 +1,3 @@
+package cluster
+
+import _ "github.com/hashicorp/memberlist" // replaced by Membership

@@ -1,0 +1,105 @@
+package ring
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Slots is the number of slots.
+const Slots = 4096
+
+// Slot returns the slot of a name, 0 to Slots-1. It is the same on every node and in every
+// version.
+func Slot(name string) int { return int(xxhash.Sum64String(name) >> 52) }
+
+// Member is a session that may be in views.
+type Member struct {
+	Session uint64 `json:"session"`
+	Node    string `json:"node"`   // its id
+	Addr    string `json:"addr"`   // host:port that nodes and clients dial
+	Gossip  string `json:"gossip"` // host:port of its gossip
+	Version string `json:"version,omitempty"`
+	// Protocol is the version of what nodes say to each other.
+	Protocol int `json:"protocol"`
+}
+
+// View is the agreed set of members. It does not change once it is stored.
+type View struct {
+	Epoch   uint64   `json:"epoch"`
+	Members []Member `json:"members"` // in the order of their node ids, each id once
+	// Quorum is how many members have to be alive for any of them to serve: the
+	// proposer's.
+	Quorum   int       `json:"quorum"`
+	Proposer uint64    `json:"proposer"` // its session
+	Reason   string    `json:"reason"`   // for people
+	At       time.Time `json:"at"`       // by the clock of the storage
+}
+
+// Member finds a session.
+func (v *View) Member(session uint64) (Member, bool) {
+	for _, m := range v.Members {
+		if m.Session == session {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+// Node finds a member by its node id.
+func (v *View) Node(id string) (Member, bool) {
+	for _, m := range v.Members {
+		if m.Node == id {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+// SortMembers puts members into the order of a View.
+func SortMembers(members []Member) {
+	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.Node, b.Node) })
+}
+
+// Owners is the owner of each slot in a view.
+type Owners struct {
+	view *View
+	by   [Slots]uint16 // indices of view.Members
+}
+
+// Owners computes the owners; it takes about 0.1 ms for each member. v has members.
+func (v *View) Owners() *Owners {
+	o := &Owners{view: v}
+	var best [Slots]uint64
+	for i, m := range v.Members {
+		key := append([]byte(m.Node), 0, 0, 0)
+		for slot := range Slots {
+			binary.BigEndian.PutUint16(key[len(m.Node)+1:], uint16(slot))
+			if weight := xxhash.Sum64(key); i == 0 || weight > best[slot] {
+				best[slot], o.by[slot] = weight, uint16(i)
+			}
+		}
+	}
+	return o
+}
+
+// Owner returns the owner of a slot. There is none in a view without members.
+func (o *Owners) Owner(slot int) (Member, bool) {
+	if len(o.view.Members) == 0 {
+		return Member{}, false
+	}
+	return o.view.Members[o.by[slot]], true
+}
+
+// Count returns how many slots a session owns.
+func (o *Owners) Count(session uint64) (n int) {
+	for _, i := range o.by {
+		if len(o.view.Members) > 0 && o.view.Members[i].Session == session {
+			n++
+		}
+	}
+	return n
+}
