@@ -25,6 +25,8 @@ type Member struct {
 	Version string `json:"version,omitempty"`
 	// Protocol is the version of what nodes say to each other.
 	Protocol int `json:"protocol"`
+	// Quorum is the one that the node was started with. A View has that of its proposer.
+	Quorum int `json:"quorum,omitempty"`
 }
 
 // View is the agreed set of members. It does not change once it is stored.
