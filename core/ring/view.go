@@ -29,6 +29,12 @@ type Member struct {
 	Quorum int `json:"quorum,omitempty"`
 }
 
+// Understands reports whether two nodes can be in one ring. A version understands its
+// neighbors, so that a ring can be upgraded node by node.
+func (m Member) Understands(other Member) bool {
+	return m.Protocol-other.Protocol <= 1 && other.Protocol-m.Protocol <= 1
+}
+
 // View is the agreed set of members. It does not change once it is stored.
 type View struct {
 	Epoch   uint64   `json:"epoch"`
