@@ -50,6 +50,8 @@ type Config struct {
 	// PostgresWait is for how long Start tries again when the server cannot be reached
 	// or takes no writes. 0 means once.
 	PostgresWait time.Duration
+	// Ring makes the node a member of a ring.
+	Ring RingConfig
 	// Insecure allows a Listen address that other machines can reach. There is
 	// no authentication: whoever reaches it may read and write everything.
 	Insecure bool
@@ -69,8 +71,10 @@ type Config struct {
 	// SegmentBytes is the size of the disk engine's files; 0 leaves it to the
 	// engine. Tests make it small.
 	SegmentBytes int64
-	// Node is the name of the node, which clients, /v1/server and the other nodes of a
-	// PostgreSQL store are told; the default is the host's name and the port.
+	// Node is the id of the node, which clients, /v1/server and the other nodes of a
+	// PostgreSQL store are told. In a ring no two nodes have the same; one that is started
+	// again gets what it owned under its id. The default is the address that the node
+	// listens on, or advertises, with the machine's name for a loopback host.
 	Node string
 	// Version is the version of the program, which is told with it.
 	Version string
@@ -125,7 +129,7 @@ func (c Config) validate(ctx context.Context) error {
 	if c.MaxConnections < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "max connections is %d", c.MaxConnections)
 	}
-	if len(c.Node) > maxNodeBytes || strings.ContainsFunc(c.Node, func(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) }) {
+	if !isName(c.Node) {
 		return core.Errorf(core.CodeInvalidConfig, "node %.100q is not a name: it has at most %d bytes, all of them printable", c.Node, maxNodeBytes)
 	}
 	if c.ConnectionMemory != 0 && c.ConnectionMemory < minConnectionMemory {
@@ -144,7 +148,15 @@ func (c Config) validate(ctx context.Context) error {
 			return core.Errorf(core.CodeInvalidConfig, "allow-host %q is not a host name", h)
 		}
 	}
-	return c.validateListen(ctx)
+	if err := c.validateListen(ctx); err != nil {
+		return err
+	}
+	return c.validateRing(ctx)
+}
+
+// isName reports whether a text can name a node or a ring; an empty one can.
+func isName(s string) bool {
+	return len(s) <= maxNodeBytes && !strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) })
 }
 
 func (c Config) validateEngine() error {

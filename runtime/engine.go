@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"os"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -71,14 +69,4 @@ func (n *Node) openPostgres(ctx context.Context) (core.Engine, error) {
 		case <-time.After(min(postgresRetryEvery, until.Sub(now))):
 		}
 	}
-}
-
-// nodeName is the name of a node that was given none.
-func nodeName(addr string) string {
-	host, err := os.Hostname()
-	_, port, splitErr := net.SplitHostPort(addr)
-	if err != nil || splitErr != nil {
-		return addr
-	}
-	return net.JoinHostPort(host, port)
 }

@@ -35,6 +35,7 @@ type Node struct {
 	subs     *subscriptions.Owner
 	server   *http.Server
 	listener *net.TCPListener
+	place    placeInRing // if the node is in a ring
 
 	starting *wsapi.Starting           // serves until there is an API
 	api      atomic.Pointer[wsapi.API] // nil while the log is being opened
@@ -60,8 +61,8 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
 	}
 	n := &Node{config: config, logger: config.Logger, listener: listener.(*net.TCPListener), failed: make(chan error, 1)}
-	if n.config.Node == "" {
-		n.config.Node = nodeName(n.Addr())
+	if err := n.locate(ctx); err != nil {
+		return nil, errors.Join(err, listener.Close())
 	}
 	n.starting = wsapi.NewStarting(n.allowHosts(), config.AllowOrigins)
 	n.serve()
@@ -74,6 +75,21 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("node", n.config.Node), slog.String("url", n.URL()),
 		slog.String("engine", config.Engine), slog.Uint64("head", n.store.State().Head))
 	return n, nil
+}
+
+// locate finds out how others call and reach the node.
+func (n *Node) locate(ctx context.Context) (err error) {
+	address := n.Addr()
+	if n.config.Ring.Enabled {
+		if n.place, err = n.config.place(ctx, address); err != nil {
+			return err
+		}
+		address = n.place.advertised
+	}
+	if n.config.Node == "" {
+		n.config.Node = nodeName(address)
+	}
+	return nil
 }
 
 // open opens the engine, and puts the API in front of it.

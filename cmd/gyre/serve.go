@@ -39,7 +39,12 @@ With --postgres the node keeps everything in a PostgreSQL database, in the schem
 names, and nothing in --data. Put a password into GYRE_POSTGRES, PGPASSWORD or ~/.pgpass:
 everybody who can list the machine's processes sees the flags. At start, the node waits up to
 --postgres-wait for a server that cannot be reached. A running node never exits because of the
-database.`
+database.
+
+With --cluster the node is a member of the ring of all nodes that share the store. They find
+each other through PostgreSQL. Each stream and each subscription has one owner node, and every
+node takes every call. Fewer members than --quorum serve nothing: calls wait until there is
+quorum, or until their deadline. "gyre cluster --help" shows a ring.`
 
 // serveFlags are the flags of gyre serve.
 type serveFlags struct {
@@ -59,6 +64,7 @@ func newServe(a *app) *cobra.Command {
 		Example: `  gyre serve
   gyre serve --engine memory --listen 127.0.0.1:0
   gyre serve --postgres postgres://gyre@db.internal/shop
+  gyre serve --cluster --postgres postgres://gyre@db.internal/shop
   gyre serve --config gyre.yaml`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +75,9 @@ func newServe(a *app) *cobra.Command {
 		},
 	}
 	f.register(cmd)
+	if err := cmd.RegisterFlagCompletionFunc("on-no-quorum", cobra.FixedCompletions([]string{runtime.NoQuorumBlock, runtime.NoQuorumError}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // registerRing makes the flag
+	}
 	return cmd
 }
 
@@ -82,7 +91,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.database.config.ReadConns, "postgres-conns", defaultReadConns, "connections for reads; commits have 3 more, the session 1")
 	flags.DurationVar(&f.database.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "timeout of one answer of PostgreSQL")
 	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait at start for a PostgreSQL that cannot be reached")
-	flags.StringVar(&f.node.Node, "node", "", "name of the node, for people (default the host's name and the port)")
+	flags.StringVar(&f.node.Node, "node", "", "id of the node, unique in its ring (default its address, with the machine's name for a loopback host)")
+	registerRing(flags, &f.node.Ring)
 	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")
 	flags.StringVar(&f.config, "config", "", "YAML file with these flags")
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
@@ -90,6 +100,18 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call the node (repeat)")
 	flags.Var((*sizeFlag)(&f.node.ConnectionMemory), "connection-memory", "most memory for what waits to be read or written on all connections, such as 256MiB (default a quarter of GOMEMLIMIT, or of the machine's memory)")
 	addSegmentBytes(flags, &f.node.SegmentBytes)
+}
+
+// registerRing adds the flags of a node of a ring.
+func registerRing(flags *pflag.FlagSet, r *runtime.RingConfig) {
+	flags.BoolVar(&r.Enabled, "cluster", false, "be a member of the ring of nodes that share the PostgreSQL store")
+	flags.StringVar(&r.Name, "cluster-name", "", "name of the ring (default "+runtime.DefaultRingName+")")
+	flags.IntVar(&r.Quorum, "quorum", 0, "how many members must be alive for any to serve (default the majority of this node and --peers, else 2)")
+	flags.StringSliceVar(&r.Peers, "peers", nil, "gossip addresses, host:port, of other nodes (repeat; more are found in PostgreSQL)")
+	flags.StringVar(&r.Gossip, "gossip", "", "host:port of this node's gossip, UDP and TCP (default the host of --listen, port "+runtime.DefaultGossipPort+")")
+	flags.StringVar(&r.Advertise, "advertise", "", "host or host:port that nodes and clients dial (default the address of --listen)")
+	flags.StringVar(&r.KeyFile, "cluster-key-file", "", "file with the ring's key, which encrypts gossip and proves nodes to each other; required beyond loopback")
+	flags.StringVar(&r.OnNoQuorum, "on-no-quorum", "", "what calls do below quorum: block or error (default block)")
 }
 
 // addSegmentBytes adds a flag for tests.
