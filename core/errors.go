@@ -24,6 +24,7 @@ type Error struct {
 	Element  *int    // index among the appends, checks and records of a Commit, in that order
 	Limit    int64   // of the *_too_large and too_many_* codes
 	Offset   *int64  // in the log file, of store_corrupt
+	Epoch    uint64  // the newest that is known, of stale_epoch, not_owner and not_serving; 0 if none is
 
 	Positions []uint64 // of unexpected_ack
 	Versions  []uint64 // of unexpected_ack, where the events were named by versions
@@ -110,7 +111,9 @@ func NewLinkNotFound(stream string, id ID) *Error {
 // NewStaleEpoch makes the error of a Commit made under another epoch than the log's, for
 // engines.
 func NewStaleEpoch(epoch, now uint64) *Error {
-	return Errorf(CodeStaleEpoch, "the commit was made under epoch %d, the log is at epoch %d", epoch, now)
+	e := Errorf(CodeStaleEpoch, "the commit was made under epoch %d, the log is at epoch %d", epoch, now)
+	e.Epoch = now
+	return e
 }
 
 // NewStreamNotFound makes the error of a read of a stream without events.

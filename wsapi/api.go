@@ -39,7 +39,7 @@ func New(config Config) (*API, error) {
 	connections := ws.Config{
 		Store: config.Store, Limits: config.Limits, Logger: config.Logger,
 		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
-		Version: config.Version, Node: config.Node, Features: a.features(),
+		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(),
 	}
 	routes := a.routes()
 	for _, e := range config.Extensions {

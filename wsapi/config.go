@@ -72,6 +72,9 @@ type Config struct {
 	// Version and Node are shown in welcome, /v1/server and the landing page.
 	Version string
 	Node    string
+	// Nodes returns host:port of the other nodes of the ring, for welcome and goaway. It
+	// must not block. nil: there are none.
+	Nodes func() []string
 
 	Limits Limits
 }

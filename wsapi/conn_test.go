@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +86,26 @@ func TestWSCloseDoesNotWaitForTheLost(t *testing.T) {
 	_ = p.Close()
 	if err := <-closed; err != nil || ctx.Err() != nil {
 		t.Errorf("the server closed with %v, %v", err, ctx.Err())
+	}
+}
+
+// TestWSNamesOtherNodes: where a client may go when this node shuts down.
+func TestWSNamesOtherNodes(t *testing.T) {
+	others := []any{"10.0.0.2:4973", "10.0.0.3:4973"}
+	n := newNode(t, wsapi.Config{Nodes: func() []string { return []string{"10.0.0.2:4973", "10.0.0.3:4973"} }})
+	p := n.connect()
+	p.say(`{"op":"hello","id":1}`)
+	if m := p.receive(); !reflect.DeepEqual(m["nodes"], others) {
+		t.Errorf("welcome names %v", m["nodes"])
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- n.api.Close(t.Context()) }()
+	if m := p.receive(); m["op"] != "goaway" || !reflect.DeepEqual(m["nodes"], others) {
+		t.Errorf("heard %v", m)
+	}
+	_ = p.Close()
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
 

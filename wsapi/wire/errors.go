@@ -29,6 +29,7 @@ type Error struct {
 	Element  *int    `json:"element,omitzero"`
 	Limit    int64   `json:"limit,omitzero"`
 	Offset   *int64  `json:"offset,omitzero"`
+	Epoch    uint64  `json:"epoch,omitzero"`
 
 	Positions []uint64 `json:"positions,omitzero"`
 	Versions  []uint64 `json:"versions,omitzero"`
@@ -43,7 +44,7 @@ func NewError(err error) *Error {
 		Code: e.Code, Status: info.Status, Title: info.Title, Detail: validText(e.Detail), Fix: info.Fix,
 		Retryable: info.Retryable, Doc: DocPath(e.Code),
 		Stream: validText(e.Stream), Expected: (*Expect)(e.Expected), Actual: e.Actual, EventID: ID(e.EventID),
-		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Positions: e.Positions, Versions: e.Versions,
+		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Epoch: e.Epoch, Positions: e.Positions, Versions: e.Versions,
 	}
 }
 
@@ -55,7 +56,7 @@ func DocPath(code core.Code) string { return "/docs/errors/" + string(code) }
 func (e *Error) Err() *core.Error {
 	c := core.Errorf(e.Code, "%s", e.Detail)
 	c.Stream, c.Expected, c.Actual, c.EventID = e.Stream, (*core.Expect)(e.Expected), e.Actual, core.ID(e.EventID)
-	c.Element, c.Limit, c.Offset = e.Element, e.Limit, e.Offset
+	c.Element, c.Limit, c.Offset, c.Epoch = e.Element, e.Limit, e.Offset, e.Epoch
 	c.Positions, c.Versions = e.Positions, e.Versions
 	return c
 }

@@ -320,7 +320,7 @@ func serverVectors(t testing.TB) []named {
 	return []named{
 		{"welcome", &wire.Welcome{ID: 1, Server: wire.Server{Version: "1.0.0", Node: "n1"}, Session: id.String(), Log: "k3f9",
 			Limits: wire.Limits{Frame: 5242880, Subs: 128, Inflight: 256, CreditEvents: 4096, CreditBytes: 8388608},
-			Ping:   wire.PingPlan{IntervalMs: 25000, TimeoutMs: 10000}, Batch: true, Compress: "deflate-raw", Features: []string{"follow", "tx"}, Time: wire.Time(at)}},
+			Ping:   wire.PingPlan{IntervalMs: 25000, TimeoutMs: 10000}, Batch: true, Compress: "deflate-raw", Features: []string{"follow", "tx"}, Nodes: []string{"10.0.0.2:4973"}, Time: wire.Time(at)}},
 		{"ok of an append", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1}},
 		{"ok of a duplicate", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1, Duplicate: true}},
 		{"ok of a transaction", &wire.OK{ID: 4, Position: 12, Count: 3, Appends: []wire.Appended{{Version: 2, Position: 11, Count: 2}, {Version: 1, Position: 12, Count: 1}}}},
@@ -338,7 +338,7 @@ func serverVectors(t testing.TB) []named {
 		{"status catchup", &wire.Status{Sub: 1, State: wire.StateCatchup, Cursor: "k3f9.20500", Head: 21400, Lag: 900, Reason: "slow"}},
 		{"status checkpoint", &wire.Status{Sub: 1, State: wire.StateCheckpoint, Cursor: "k3f9.31000", Head: 31000}},
 		{"end", &wire.End{Sub: 1, Error: wire.NewError(changed), Cursor: "k3f9.31000"}},
-		{"goaway", &wire.Goaway{Reason: "shutdown", ReconnectInMs: 1500, Nodes: []string{"wss://n2"}}},
+		{"goaway", &wire.Goaway{Reason: "shutdown", ReconnectInMs: 1500, Nodes: []string{"10.0.0.2:4973"}}},
 		{"ping", &wire.Ping{N: 17}},
 		{"pong", &wire.Pong{N: 17}},
 	}

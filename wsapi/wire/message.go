@@ -133,6 +133,7 @@ type (
 		Batch    bool     `json:"batch"`
 		Compress string   `json:"compress,omitzero"` // the codec of frames from now on
 		Features []string `json:"features"`
+		Nodes    []string `json:"nodes,omitzero"` // host:port of the other nodes of a ring
 		Time     Time     `json:"time,omitzero"`
 		Warnings []string `json:"warnings,omitzero"` // about the request
 	}
@@ -206,7 +207,8 @@ type (
 		Retryable bool   `json:"retryable"`
 	}
 
-	// Goaway says that the connection will be closed, and when to come back.
+	// Goaway says that the connection will be closed, and when to come back. Nodes are the
+	// other nodes of a ring, where to go at once.
 	Goaway struct {
 		Op            string   `json:"op"`
 		Reason        string   `json:"reason"`

@@ -136,7 +136,7 @@ func TestErrorsComeBack(t *testing.T) {
 	for _, code := range core.Codes() {
 		sent := core.Errorf(code, "it happened to %d", 5)
 		sent.Stream, sent.Expected, sent.Actual, sent.EventID = "s", &x, &actual, id
-		sent.Element, sent.Limit, sent.Offset, sent.Positions = &element, 10, &offset, []uint64{7, 9}
+		sent.Element, sent.Limit, sent.Offset, sent.Positions, sent.Epoch = &element, 10, &offset, []uint64{7, 9}, 12
 		text := wire.Encode(nil, &wire.Failure{ID: 1, Error: wire.NewError(sent)})
 		m, err := wire.DecodeServer(text)
 		if err != nil {

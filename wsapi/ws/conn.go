@@ -305,6 +305,6 @@ func (c *conn) writeClose() {
 // would not understand; it is told by the close that follows.
 func (c *conn) drain(reconnectInMs int64) {
 	if !c.draining.Swap(true) && c.welcomed.Load() {
-		c.out.text(wire.Encode(nil, &wire.Goaway{Reason: "shutdown", ReconnectInMs: reconnectInMs}))
+		c.out.text(wire.Encode(nil, &wire.Goaway{Reason: "shutdown", ReconnectInMs: reconnectInMs, Nodes: c.server.config.Nodes()}))
 	}
 }

@@ -94,6 +94,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		Batch:    batch,
 		Compress: c.codec.String(),
 		Features: c.server.config.Features,
+		Nodes:    c.server.config.Nodes(),
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
 	}))
 	c.out.joinText(batch)

@@ -50,6 +50,8 @@ type Config struct {
 	// Version, Node and Features are sent in welcome.
 	Version, Node string
 	Features      []string
+	// Nodes returns the addresses of the other nodes, for welcome and goaway; nil: none.
+	Nodes func() []string
 
 	// Ops and Subs are those of extensions.
 	Ops  []Op
@@ -74,6 +76,9 @@ type Server struct {
 
 // NewServer returns a Server that accepts connections until Close.
 func NewServer(config Config) (*Server, error) {
+	if config.Nodes == nil {
+		config.Nodes = func() []string { return nil }
+	}
 	s := &Server{config: config, conns: map[*conn]struct{}{}}
 	s.compressor = wire.NewCompressor(runtime.GOMAXPROCS(0)) // more at once gain nothing
 	s.upgrader = websocket.Upgrader{

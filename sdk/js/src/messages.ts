@@ -215,6 +215,7 @@ export interface Welcome {
   ping: { intervalMs: number; timeoutMs: number };
   compress?: string;
   features: string[];
+  nodes?: string[];
 }
 
 export interface OK {
