@@ -41,7 +41,7 @@ func (e *Engine) decide(c *core.Commit, opened uint64) (core.Result, error) {
 	switch {
 	case isDuplicate:
 		return first, nil
-	case e.epoch != 0 && e.epoch != cmp.Or(c.Epoch, opened):
+	case e.epoch != 0 && !e.unfenced && e.epoch != cmp.Or(c.Epoch, opened):
 		return core.Result{}, core.NewStaleEpoch(cmp.Or(c.Epoch, opened), e.epoch)
 	case err != nil:
 		return core.Result{}, err

@@ -9,7 +9,8 @@
 // engines share, as nodes share a database: each [Handle] is opened under an epoch, sees
 // what the others write, and can be made slow, lose calls and be cut off. Handles have
 // no goroutines and hold no lock while they wait, so they work in a testing/synctest
-// bubble.
+// bubble. A Handle is a cluster.Arbiter, too: its Log keeps the sessions and views of a
+// ring. A test takes one of the Log's rules out (Log.Without) to show that it would notice.
 //
 // # What happens to a Commit
 //

@@ -19,6 +19,8 @@ type Engine struct {
 	closed bool
 	id     string // the log's identity
 	epoch  uint64 // 0: the log has no epochs
+	// unfenced lets Commits of other epochs through (Log.Without).
+	unfenced bool
 	// events are the encoded events, and links without what they name. Invariant:
 	// events[p-1] has position p.
 	events [][]byte

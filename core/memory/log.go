@@ -13,7 +13,8 @@ const CallTimeout = 30 * time.Second
 
 // Log is a log in memory that several engines share, as nodes share a database.
 type Log struct {
-	engine *Engine // has the log; never closed
+	engine *Engine // has the log; never closed. Its lock protects ring, too
+	ring   sessions
 
 	mu      sync.Mutex // protects the field below
 	changed chan struct{}
@@ -89,9 +90,9 @@ type Handle struct {
 	closing chan struct{}
 	close   sync.Once
 
-	mu           sync.Mutex // protects the fields below
-	there, back  time.Duration
-	fault        Fault         // of the next call
+	mu           sync.Mutex    // protects the fields below
+	data         line          // of Commits and reads
+	arbiter      line          // of the calls of a cluster.Arbiter
 	connected    chan struct{} // closed while connected
 	disconnected core.State    // when it was cut off
 }
@@ -101,19 +102,40 @@ var (
 	_ core.HeadWatcher = (*Handle)(nil)
 )
 
-// Slow delays every call: by there before it reaches the log, and by back before its
-// answer returns.
+// line is one of a Handle's two connections to the log.
+type line struct {
+	there, back time.Duration // how long a call takes on its ways
+	fault       Fault         // of the next call
+}
+
+// Slow delays every Commit and read: by there before it reaches the log, and by back
+// before its answer returns.
 func (h *Handle) Slow(there, back time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.there, h.back = there, back
+	h.data.there, h.data.back = there, back
 }
 
 // FailNext makes the next call fail, be it a Commit or a read.
 func (h *Handle) FailNext(f Fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.fault = f
+	h.data.fault = f
+}
+
+// SlowArbiter is Slow for the calls of a cluster.Arbiter, which have a connection of their
+// own.
+func (h *Handle) SlowArbiter(there, back time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.arbiter.there, h.arbiter.back = there, back
+}
+
+// FailNextArbiter makes the next call of a cluster.Arbiter fail.
+func (h *Handle) FailNextArbiter(f Fault) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.arbiter.fault = f
 }
 
 // CutOff blocks all calls, on their way to the log and back, until Reconnect. A call that
@@ -143,7 +165,7 @@ func (h *Handle) Reconnect() {
 // Commit is core.Engine's.
 func (h *Handle) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	var step core.Step
-	sent, err := h.call(ctx, context.WithoutCancel(ctx), func() {
+	sent, err := h.call(ctx, context.WithoutCancel(ctx), &h.data, func() {
 		step = h.log.engine.commit(group, h.opened)
 		h.log.wake()
 	})
@@ -223,19 +245,19 @@ func (h *Handle) Close() error {
 
 // ask is call for a read.
 func ask[T any](ctx context.Context, h *Handle, do func() (T, error)) (answer T, err error) {
-	if _, failed := h.call(ctx, ctx, func() { answer, err = do() }); failed != nil {
+	if _, failed := h.call(ctx, ctx, &h.data, func() { answer, err = do() }); failed != nil {
 		var none T
 		return none, failed
 	}
 	return answer, err
 }
 
-// call runs do between the delays and faults of the way there and back, each with a
+// call runs do between the delays and faults of a line's way there and back, each with a
 // context of its own. sent is false if it failed before it was sent.
-func (h *Handle) call(onTheWay, onTheWayBack context.Context, do func()) (sent bool, err error) {
+func (h *Handle) call(onTheWay, onTheWayBack context.Context, l *line, do func()) (sent bool, err error) {
 	h.mu.Lock()
-	there, back, fault := h.there, h.back, h.fault
-	h.fault = NoFault
+	there, back, fault := l.there, l.back, l.fault
+	l.fault = NoFault
 	h.mu.Unlock()
 	if err := h.travel(onTheWay, there, CallTimeout); err != nil {
 		return false, err
