@@ -1,0 +1,119 @@
+package ring
+
+import "time"
+
+// Status is what a node reports of the ring and of itself.
+type Status struct {
+	Cluster string `json:"cluster"` // the name of the ring
+	Self    Member `json:"self"`
+	// Serving says that the node's gate is open. Reason says why it is not.
+	Serving  bool   `json:"serving"`
+	Reason   string `json:"reason,omitempty"`
+	Draining bool   `json:"draining,omitempty"`
+	// View is the newest that the node knows; its Epoch is 0 if there is none.
+	View View `json:"view"`
+	// Epoch is that of the log. It can be greater than that of the view for a moment.
+	Epoch uint64 `json:"epoch"`
+	// Alive counts the members of the view whose session beats and that the node's gossip
+	// holds alive.
+	Alive int `json:"alive"`
+	// Waiting counts the calls that wait at the gate or for an owner.
+	Waiting  int      `json:"waiting"`
+	Members  []Seen   `json:"members"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// GossipState is how a node's gossip sees a session.
+type GossipState string
+
+// The states.
+const (
+	GossipAlive   GossipState = "alive"
+	GossipSuspect GossipState = "suspect" // it does not answer, and is alive until that is sure
+	GossipDead    GossipState = "dead"
+	GossipLeft    GossipState = "left"
+	GossipUnknown GossipState = "unknown" // the node has not met it
+)
+
+// Seen is a session as one node sees it.
+type Seen struct {
+	Member
+	GossipState GossipState `json:"gossipState"`
+	// Beats says that the session's beat counter moves; BeatAgeMs is how long ago the
+	// node saw it move, in milliseconds.
+	Beats     bool  `json:"beats"`
+	BeatAgeMs int64 `json:"beatAgeMs"`
+	// InView says that the view names the session; it owns Slots of the 4096.
+	InView   bool   `json:"inView"`
+	Slots    int    `json:"slots"`
+	Released uint64 `json:"released"` // the epoch up to which it has released slots
+	Draining bool   `json:"draining,omitempty"`
+}
+
+// MemberList is all sessions as one node sees them.
+type MemberList struct {
+	Node string `json:"node"` // who sees them so
+	// Health is the health score of the node's gossip: 0 is good, and each step makes the
+	// node slower to suspect others.
+	Health  int    `json:"health"`
+	Members []Seen `json:"members"`
+}
+
+// Kind is what a name names.
+type Kind string
+
+// The kinds.
+const (
+	KindStream       Kind = "stream"
+	KindSubscription Kind = "subscription"
+)
+
+// Whereabouts says who owns a name.
+type Whereabouts struct {
+	Kind  Kind   `json:"kind"`
+	Name  string `json:"name"`
+	Slot  int    `json:"slot"`
+	Epoch uint64 `json:"epoch"` // of the view that says so
+	// Owner is absent if there is no view.
+	Owner *Member `json:"owner,omitempty"`
+	// Open is the owner's entry of the name, if it has one; Problem is why the owner
+	// could not be asked.
+	Open    *Owned `json:"open,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// Owned is a name that a node owns and has used lately: a stream that it wrote, or a
+// subscription that it hosts.
+type Owned struct {
+	Kind  Kind   `json:"kind"`
+	Name  string `json:"name"`
+	Slot  int    `json:"slot"`
+	Epoch uint64 `json:"epoch"` // under which it was used last
+	// Version is that of the stream after the last write by this node; Checkpoint is that
+	// of the subscription.
+	Version    uint64 `json:"version,omitempty"`
+	Checkpoint uint64 `json:"checkpoint,omitempty"`
+	// Since is the first use since the node got the slot. Both times are by its clock.
+	Since time.Time `json:"since"`
+	Used  time.Time `json:"used"`
+}
+
+// OwnedRequest asks for a page of what a node owns.
+type OwnedRequest struct {
+	Kind   Kind   // of one kind only, if it is not ""
+	Prefix string // names with it
+	Name   string // this name only, if it is not ""
+	// After is OwnedPage.Next of the page before.
+	After string
+	Limit int // 1 to 1000; 100 if 0
+}
+
+// OwnedPage is the answer, in the order of kinds and names.
+type OwnedPage struct {
+	Node    string  `json:"node"`
+	Epoch   uint64  `json:"epoch"` // the node's view
+	Streams int     `json:"streams"`
+	Subs    int     `json:"subscriptions"`
+	Owned   []Owned `json:"owned"`
+	Next    string  `json:"cursor,omitempty"` // absent on the last page
+}
