@@ -68,6 +68,14 @@
 //	              5 of an event that is read through a link, where it was written:
 //	              uvarint position | uvarint version | stream
 //
+// Two frames are for connections between nodes only (Handshake). A client that sends one
+// gets protocol_error.
+//
+//	0x08 FORWARD  u8 0x08 | u8 flags | uvarint epoch
+//	              the APPEND or COMMIT that follows in the message is made under the epoch
+//	0x09 HEAD     u8 0x09 | u8 flags | uvarint position
+//	              the log has reached the position: a hint
+//
 // An event is exactly as the log keeps it (core/codec.go), so that the bytes on
 // disk, in the tail and on every binary connection are the same. Frames are
 // delimited by what they hold: a reader goes through the records by their lengths.

@@ -16,6 +16,8 @@ const (
 	FrameCredit    = 0x05
 	FrameCommit    = 0x06
 	FrameCommitted = 0x07
+	FrameForward   = 0x08 // between nodes
+	FrameHead      = 0x09 // between nodes
 )
 
 const (

@@ -246,6 +246,22 @@ func takeFrame(f *wire.Frames, again *[]byte) error {
 			return err
 		}
 		out = wire.AppendCredit(nil, c)
+	case wire.FrameForward:
+		epoch, err := f.Forward()
+		if err != nil {
+			return err
+		}
+		var commit []byte
+		if err := takeFrame(f, &commit); err != nil {
+			return err
+		}
+		out = append(wire.AppendForward(nil, epoch), commit...)
+	case wire.FrameHead:
+		position, err := f.Head()
+		if err != nil {
+			return err
+		}
+		out = wire.AppendHead(nil, position)
 	default:
 		return f.Unknown()
 	}
@@ -386,6 +402,9 @@ func FuzzBinaryFrame(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(frame, byte(wire.ChooseCodec(v.compress)), 1<<20)
+	}
+	for _, frame := range peerFrames() {
+		f.Add(frame, byte(0), 1<<20)
 	}
 	block := records(2)
 	for _, codec := range codecs {
