@@ -16,6 +16,7 @@ const (
 	jsonv2     = "github.com/go-json-experiment/json"
 	memberlist = "github.com/hashicorp/memberlist"
 	pgx        = "github.com/jackc/pgx/v5"
+	porcupine  = "github.com/anishathalye/porcupine"
 	prometheus = "github.com/prometheus/client_golang"
 	sys        = "golang.org/x/sys"
 	wazero     = "github.com/tetratelabs/wazero"
@@ -55,8 +56,9 @@ var table = map[string]row{
 	"wsapi/wire":        {imports: []string{"core", compress, jsonv2}},
 	"wsapi/dashboard":   {},
 
-	"cluster":             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", memberlist}, tests: []string{"core/subscriptions/jointest"}},
+	"cluster":             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", memberlist}, tests: []string{"cluster/ringtest", "core/subscriptions/jointest"}},
 	"cluster/arbitertest": {imports: []string{"cluster", "core", "core/ring"}, testing: true},
+	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
 	"plugins":      {imports: []string{"core", "plugins/abi", "plugins/wasm"}},
 	"plugins/abi":  {imports: []string{"core"}},
@@ -97,6 +99,7 @@ var owners = map[string][]string{
 	compress:   {"wsapi/wire"},
 	memberlist: {"cluster"},
 	pgx:        {"core/postgres", "internal/pgtest"},
+	porcupine:  {"cluster/ringtest"},
 	wazero:     {"plugins/wasm"},
 	websocket:  {"wsapi/ws", "wsapi", "sdk"},
 	xxhash:     {"core/ring"},
