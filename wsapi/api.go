@@ -42,6 +42,7 @@ func New(config Config) (*API, error) {
 		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(),
 	}
 	routes := a.routes()
+	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
 	for _, e := range config.Extensions {
 		routes = append(routes, e.Routes...)
 		connections.Ops = append(connections.Ops, e.Ops...)
@@ -76,6 +77,9 @@ func (a *API) features() []string {
 		list = append(list, "subscriptions")
 	}
 	list = append(list, "tx")
+	if a.config.Ring != nil {
+		list = append(list, "cluster")
+	}
 	for _, e := range a.config.Extensions {
 		if e.Feature != "" {
 			list = append(list, e.Feature)

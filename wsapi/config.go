@@ -52,6 +52,12 @@ type Config struct {
 	// Subscriptions may be nil: then there are none.
 	Subscriptions Subscriptions
 
+	// Ring is the ring that the node is in; nil: none.
+	Ring Ring
+	// NotReady returns why the node takes no calls at the moment, for /readyz, or nil. It
+	// may be nil itself.
+	NotReady func() error
+
 	// Extensions add to what the API serves.
 	Extensions []Extension
 

@@ -24,6 +24,11 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 	if err := a.config.Store.State().ReadOnly; err != nil {
 		reasons = append(reasons, core.AsError(err).Error())
 	}
+	if a.config.NotReady != nil {
+		if err := a.config.NotReady(); err != nil {
+			reasons = append(reasons, err.Error())
+		}
+	}
 	if len(reasons) > 0 {
 		return writeNotReady(w, reasons...)
 	}

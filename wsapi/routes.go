@@ -27,7 +27,7 @@ type Route struct {
 // routes is the HTTP API, without extensions.
 func (a *API) routes() []Route {
 	reading := []string{"from", "after", "limit", "dir", "cursor", "types", "streams"}
-	return []Route{
+	return append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: "/v1/ws", Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Handle: a.server, Drained: true},
 		{Method: "GET", Path: "/livez", Handle: a.livez, Drained: true},
@@ -60,7 +60,7 @@ func (a *API) routes() []Route {
 		{Method: "GET", Path: "/asyncapi.json", Handle: a.serveAsyncAPI, Drained: true},
 		{Method: "GET", Path: "/docs/errors/{code}", Handle: a.explain, Drained: true},
 		{Method: "GET", Path: "/metrics", Handle: a.serveMetrics, Query: []string{"name[]"}, Drained: true},
-	}
+	}...)
 }
 
 // mux finds the route of a request. Unlike http.ServeMux it answers a wrong path and a

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -103,6 +104,16 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"Links":       reflect.TypeFor[linksBody](),
 		"Streams":     reflect.TypeFor[streamsPage](),
 		"Server":      reflect.TypeFor[serverInfo](),
+
+		"RingMember":  reflect.TypeFor[ring.Member](),
+		"RingView":    reflect.TypeFor[ring.View](),
+		"RingViews":   reflect.TypeFor[ringViews](),
+		"RingSeen":    reflect.TypeFor[ring.Seen](),
+		"RingMembers": reflect.TypeFor[ring.MemberList](),
+		"RingStatus":  reflect.TypeFor[ring.Status](),
+		"Owned":       reflect.TypeFor[ring.Owned](),
+		"OwnedPage":   reflect.TypeFor[ring.OwnedPage](),
+		"Whereabouts": reflect.TypeFor[ring.Whereabouts](),
 
 		"Definition":    reflect.TypeFor[subscriptions.Definition](),
 		"Subscription":  reflect.TypeFor[subscriptions.Info](),

@@ -49,7 +49,7 @@ var table = map[string]row{
 	"core/enginetest":               {imports: []string{"core"}, testing: true},
 	"core/logtest":                  {imports: []string{"core"}, testing: true},
 
-	"wsapi":             {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
+	"wsapi":             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
 	"wsapi/ws":          {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
 	"wsapi/requests":    {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", prometheus}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
@@ -64,7 +64,7 @@ var table = map[string]row{
 	"plugins/abi":  {imports: []string{"core"}},
 	"plugins/wasm": {imports: []string{"core", "plugins/abi", wazero}},
 
-	"sdk":        {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
+	"sdk":        {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin": {},
 
 	"runtime": {imports: []string{

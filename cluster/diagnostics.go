@@ -1,0 +1,343 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+)
+
+// Reporter answers what people ask about the ring, below quorum too. A method with the id
+// of a node asks that node; "" is the one that is called. Diagnostics is one, and so is a
+// client of another node.
+type Reporter interface {
+	Status(ctx context.Context, node string) (ring.Status, error)
+	Members(ctx context.Context, node string) (ring.MemberList, error)
+	// Views returns the views with the limit epochs before one, the newest first; those
+	// up to now if before is 0.
+	Views(ctx context.Context, before uint64, limit int) ([]ring.View, error)
+	WhereIs(ctx context.Context, kind ring.Kind, name string) (ring.Whereabouts, error)
+	Owned(ctx context.Context, node string, r ring.OwnedRequest) (ring.OwnedPage, error)
+	// Drain has a node hand over all that it owns and stay out of views, or ends that. It
+	// returns when a view says so.
+	Drain(ctx context.Context, node string, on bool) error
+	// Leave drains a node and then ends its process.
+	Leave(ctx context.Context, node string) error
+}
+
+// askWithin bounds what one node asks of another, which may be gone or stopped.
+const askWithin = 2 * time.Second
+
+const (
+	defaultOwnedLimit = 100
+	maxOwnedLimit     = 1000
+	maxViewsLimit     = 1000
+)
+
+// Observation is what Membership knows of the sessions beside its State, by their numbers.
+type Observation struct {
+	Health  int                         // of this node's gossip: ring.MemberList.Health
+	Gossip  map[uint64]ring.GossipState // those that gossip has met
+	BeatAge map[uint64]time.Duration    // since their beat counters moved
+	Beats   map[uint64]bool             // whose counters move
+}
+
+// alive reports whether a session counts for the quorum.
+func (o *Observation) alive(session uint64) bool {
+	state := o.Gossip[session]
+	return o.Beats[session] && (state == ring.GossipAlive || state == ring.GossipSuspect)
+}
+
+// DiagnosticsConfig is what Diagnostics need; all fields are required.
+type DiagnosticsConfig struct {
+	Name    string // of the ring
+	Ring    Ring
+	Views   func(ctx context.Context, after uint64, limit int) ([]ring.View, error)
+	Observe func() Observation
+	Waiting func() int
+	// Streams returns the streams in some slots that this node has written, and Hosted all
+	// subscriptions that it hosts, without slot and epoch.
+	Streams func(owns func(slot int) bool) []ring.Owned
+	Hosted  func() []ring.Owned
+	// Drain and Leave are for this node.
+	Drain func(ctx context.Context, on bool) error
+	Leave func(ctx context.Context) error
+	// Ask runs do with a Reporter for another node.
+	Ask func(ctx context.Context, m ring.Member, do func(Reporter) error) error
+}
+
+// Diagnostics is the Reporter of a node. It keeps nothing itself.
+type Diagnostics struct{ c DiagnosticsConfig }
+
+var _ Reporter = (*Diagnostics)(nil)
+
+// NewDiagnostics makes Diagnostics.
+func NewDiagnostics(c DiagnosticsConfig) *Diagnostics { return &Diagnostics{c} }
+
+// elsewhere runs do at a node and reports true, if the node is not this one.
+func (d *Diagnostics) elsewhere(ctx context.Context, node string, do func(Reporter) error) (bool, error) {
+	s := d.c.Ring.State()
+	if node == "" || node == s.Self.Node {
+		return false, nil
+	}
+	m, ok := s.node(node)
+	if !ok {
+		return true, core.Errorf(core.CodeNotFound, "the ring has no node %q: it has %s", node, strings.Join(s.nodes(), ", "))
+	}
+	return true, d.c.Ask(ctx, m, do)
+}
+
+// askedWithin is elsewhere for what takes no time at the other node.
+func (d *Diagnostics) askedWithin(ctx context.Context, node string, do func(context.Context, Reporter) error) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	return d.elsewhere(ctx, node, func(r Reporter) error { return do(ctx, r) })
+}
+
+// node finds a session by its node id, first one that has not left.
+func (s *State) node(id string) (ring.Member, bool) {
+	if s.Standing != nil {
+		for _, session := range s.Standing.Sessions {
+			if session.Node == id {
+				return session.Member, true
+			}
+		}
+	}
+	if s.View == nil {
+		return ring.Member{}, false
+	}
+	return s.View.Node(id)
+}
+
+// nodes lists the ids of all nodes that have a session.
+func (s *State) nodes() (ids []string) {
+	if s.Standing != nil {
+		for _, session := range s.Standing.Sessions {
+			ids = append(ids, session.Node)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Status is part of Reporter.
+func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Status, err error) {
+	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, r Reporter) error {
+		status, err = r.Status(ctx, "")
+		return err
+	}); there {
+		return status, err
+	}
+	s, seen := d.c.Ring.State(), d.c.Observe()
+	status = ring.Status{Cluster: d.c.Name, Self: s.Self, Waiting: d.c.Waiting(), Members: seenOf(s, &seen), Warnings: s.Warnings()}
+	why := s.Serves(time.Now())
+	if status.Serving = why == nil; why != nil {
+		status.Reason = why.Detail
+	}
+	if s.View != nil {
+		status.View, status.Epoch = *s.View, s.View.Epoch
+		for _, m := range s.View.Members {
+			if seen.alive(m.Session) {
+				status.Alive++
+			}
+		}
+	}
+	if s.Standing != nil {
+		status.Epoch = max(status.Epoch, s.Standing.Epoch)
+		self, _ := s.Standing.Session(s.Self.Session)
+		status.Draining = self.Draining
+	}
+	return status, nil
+}
+
+// Members is part of Reporter.
+func (d *Diagnostics) Members(ctx context.Context, node string) (list ring.MemberList, err error) {
+	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, r Reporter) error {
+		list, err = r.Members(ctx, "")
+		return err
+	}); there {
+		return list, err
+	}
+	s, seen := d.c.Ring.State(), d.c.Observe()
+	return ring.MemberList{Node: s.Self.Node, Health: seen.Health, Members: seenOf(s, &seen)}, nil
+}
+
+// seenOf lists the sessions that have not left and those of the view, by their node ids.
+func seenOf(s *State, seen *Observation) []ring.Seen {
+	members := []ring.Seen{}
+	add := func(session ring.Session) {
+		m := ring.Seen{
+			Member: session.Member, GossipState: cmp.Or(seen.Gossip[session.Session], ring.GossipUnknown), Beats: seen.Beats[session.Session],
+			BeatAgeMs: seen.BeatAge[session.Session].Milliseconds(), Released: session.Released, Draining: session.Draining,
+		}
+		if s.View != nil {
+			_, m.InView = s.View.Member(session.Session)
+		}
+		if m.InView && s.Owners != nil {
+			m.Slots = s.Owners.Count(session.Session)
+		}
+		members = append(members, m)
+	}
+	if s.Standing != nil {
+		for _, session := range s.Standing.Sessions {
+			add(session)
+		}
+	}
+	if s.View != nil {
+		for _, m := range s.View.Members {
+			if s.Standing != nil {
+				if _, ok := s.Standing.Session(m.Session); ok {
+					continue
+				}
+			}
+			add(ring.Session{Member: m})
+		}
+	}
+	slices.SortFunc(members, func(a, b ring.Seen) int {
+		return cmp.Or(strings.Compare(a.Node, b.Node), cmp.Compare(a.Session, b.Session))
+	})
+	return members
+}
+
+// Warnings are what an operator should change about the ring.
+func (s *State) Warnings() (list []string) {
+	if s.View == nil || len(s.View.Members) == 0 {
+		return nil
+	}
+	if n, q := len(s.View.Members), s.View.Quorum; n > 2*q-1 {
+		list = append(list, fmt.Sprintf("%d members are more than a quorum of %d is for: both sides of a broken network can have one. Restart the nodes, one by one, with a quorum of %d.", n, q, n/2+1))
+	}
+	var quorums []string
+	differ := false
+	for _, m := range s.View.Members {
+		quorums = append(quorums, fmt.Sprintf("%s %d", m.Node, m.Quorum))
+		differ = differ || m.Quorum != s.View.Members[0].Quorum
+	}
+	if differ {
+		list = append(list, fmt.Sprintf("the members were started with different quorums (%s): a view has that of the member that proposes it, which is now %d.", strings.Join(quorums, ", "), s.View.Quorum))
+	}
+	return list
+}
+
+// Views is part of Reporter.
+func (d *Diagnostics) Views(ctx context.Context, before uint64, limit int) ([]ring.View, error) {
+	if limit < 1 || limit > maxViewsLimit {
+		return nil, core.Errorf(core.CodeInvalidRequest, "limit is %d, and 1 to %d", limit, maxViewsLimit)
+	}
+	s := d.c.Ring.State()
+	if before == 0 && s.Standing != nil {
+		before = s.Standing.Epoch + 1
+	}
+	if before == 0 {
+		return nil, core.Errorf(core.CodeNoNodeAvailable, "this node has not reached the storage of the ring yet")
+	}
+	after := before - min(before, uint64(limit)+1)
+	views, err := d.c.Views(ctx, after, limit)
+	views = slices.DeleteFunc(views, func(v ring.View) bool { return v.Epoch >= before })
+	slices.Reverse(views)
+	return views, err
+}
+
+// WhereIs is part of Reporter.
+func (d *Diagnostics) WhereIs(ctx context.Context, kind ring.Kind, name string) (ring.Whereabouts, error) {
+	s := d.c.Ring.State()
+	w := ring.Whereabouts{Kind: kind, Name: name, Slot: ring.Slot(name)}
+	if s.View != nil {
+		w.Epoch = s.View.Epoch
+	}
+	owner, ok := s.Owner(name)
+	if !ok {
+		w.Problem = "there is no view that has members"
+		return w, nil
+	}
+	w.Owner = &owner
+	page, err := d.Owned(ctx, owner.Node, ring.OwnedRequest{Kind: kind, Name: name})
+	switch {
+	case err != nil:
+		w.Problem = fmt.Sprintf("the owner cannot be asked: %s", core.AsError(err).Error())
+	case len(page.Owned) > 0:
+		w.Open = &page.Owned[0]
+	}
+	return w, nil
+}
+
+// Owned is part of Reporter.
+func (d *Diagnostics) Owned(ctx context.Context, node string, r ring.OwnedRequest) (page ring.OwnedPage, err error) {
+	if r.Limit == 0 {
+		r.Limit = defaultOwnedLimit
+	}
+	if r.Limit < 1 || r.Limit > maxOwnedLimit {
+		return page, core.Errorf(core.CodeInvalidRequest, "limit is %d, and 1 to %d", r.Limit, maxOwnedLimit)
+	}
+	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, other Reporter) error {
+		page, err = other.Owned(ctx, "", r)
+		return err
+	}); there {
+		return page, err
+	}
+	all := d.owned()
+	page = ring.OwnedPage{Node: d.c.Ring.State().Self.Node, Owned: []ring.Owned{}}
+	if view := d.c.Ring.State().View; view != nil {
+		page.Epoch = view.Epoch
+	}
+	for _, o := range all {
+		if o.Kind == ring.KindStream {
+			page.Streams++
+		} else {
+			page.Subs++
+		}
+		switch {
+		case r.Kind != "" && o.Kind != r.Kind, r.Name != "" && o.Name != r.Name, !strings.HasPrefix(o.Name, r.Prefix), keyOf(&o) <= r.After:
+		case len(page.Owned) < r.Limit:
+			page.Owned = append(page.Owned, o)
+		default:
+			page.Next = keyOf(&page.Owned[r.Limit-1])
+		}
+	}
+	return page, nil
+}
+
+// keyOf orders what is owned.
+func keyOf(o *ring.Owned) string { return string(o.Kind) + " " + o.Name }
+
+// owned lists what this node owns, in order.
+func (d *Diagnostics) owned() []ring.Owned {
+	s := d.c.Ring.State()
+	all := d.c.Streams(func(slot int) bool {
+		if s.Owners == nil {
+			return false
+		}
+		owner, ok := s.Owners.Owner(slot)
+		return ok && owner.Session == s.Self.Session
+	})
+	for _, h := range d.c.Hosted() {
+		h.Kind, h.Slot = ring.KindSubscription, ring.Slot(h.Name)
+		if s.View != nil {
+			h.Epoch = s.View.Epoch
+		}
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(a, b ring.Owned) int { return strings.Compare(keyOf(&a), keyOf(&b)) })
+	return all
+}
+
+// Drain is part of Reporter.
+func (d *Diagnostics) Drain(ctx context.Context, node string, on bool) error {
+	if there, err := d.elsewhere(ctx, node, func(r Reporter) error { return r.Drain(ctx, "", on) }); there {
+		return err
+	}
+	return d.c.Drain(ctx, on)
+}
+
+// Leave is part of Reporter.
+func (d *Diagnostics) Leave(ctx context.Context, node string) error {
+	if there, err := d.elsewhere(ctx, node, func(r Reporter) error { return r.Leave(ctx, "") }); there {
+		return err
+	}
+	return d.c.Leave(ctx)
+}

@@ -1,0 +1,206 @@
+package wsapi
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// Ring answers what people ask about the ring that the node is in. A method with the id of
+// a node asks that one; "" is this one.
+type Ring interface {
+	Status(ctx context.Context, node string) (ring.Status, error)
+	Members(ctx context.Context, node string) (ring.MemberList, error)
+	Views(ctx context.Context, before uint64, limit int) ([]ring.View, error)
+	WhereIs(ctx context.Context, kind ring.Kind, name string) (ring.Whereabouts, error)
+	Owned(ctx context.Context, node string, r ring.OwnedRequest) (ring.OwnedPage, error)
+	Drain(ctx context.Context, node string, on bool) error
+	Leave(ctx context.Context, node string) error
+}
+
+const (
+	defaultViews = 20
+	maxViews     = 1000
+)
+
+// clusterRoutes are those about the ring. They answer below quorum, and while the node
+// shuts down.
+func (a *API) clusterRoutes() []Route {
+	node := []string{"node"}
+	return []Route{
+		{Method: "GET", Path: "/v1/cluster/status", Handle: a.aboutRing("status"), Query: node, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/members", Handle: a.aboutRing("members"), Query: node, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/views", Handle: a.aboutRing("views"), Query: []string{"before", "limit"}, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/whereis", Handle: a.aboutRing("whereis"), Query: []string{"stream", "subscription"}, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/owned", Handle: a.aboutRing("owned"), Query: []string{"node", "kind", "prefix", "name", "cursor", "limit"}, Drained: true},
+		{Method: "POST", Path: "/v1/cluster/drain", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, true) }), Query: node},
+		{Method: "POST", Path: "/v1/cluster/undrain", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, false) }), Query: node},
+		{Method: "POST", Path: "/v1/cluster/leave", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Leave(ctx, node) }), Query: node},
+	}
+}
+
+// aboutRing handles a question about the ring.
+func (a *API) aboutRing(about string) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		q := r.URL.Query()
+		if err := only(q, "node", "before", "limit", "stream", "subscription", "kind", "prefix", "name", "cursor"); err != nil {
+			return err
+		}
+		ctx, cancel, err := a.timeout(r)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		answer, err := askRing(ctx, a.config.Ring, about, q)
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		return writeJSON(w, http.StatusOK, answer)
+	}
+}
+
+// orderRing handles an order to a node of the ring.
+func (a *API) orderRing(give func(ctx context.Context, node string) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if a.config.Ring == nil {
+			return noRing()
+		}
+		if err := a.ignoreBody(w, r); err != nil {
+			return err
+		}
+		ctx, cancel, err := a.timeout(r)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		if err := give(ctx, r.URL.Query().Get("node")); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+}
+
+func noRing() error {
+	return core.Errorf(core.CodeNotSupported, "this node is in no ring; gyre serve --cluster makes it a member of one")
+}
+
+// ringViews is the body of GET /v1/cluster/views.
+type ringViews struct {
+	Views []ring.View `json:"views"`
+}
+
+// askRing answers a question about the ring.
+func askRing(ctx context.Context, r Ring, about string, q url.Values) (any, error) {
+	if r == nil {
+		return nil, noRing()
+	}
+	switch about {
+	case "status":
+		return r.Status(ctx, q.Get("node"))
+	case "members":
+		return r.Members(ctx, q.Get("node"))
+	case "views":
+		before, err := number(q, "before", 1, 1<<53)
+		if err != nil {
+			return nil, err
+		}
+		limit, err := number(q, "limit", 1, maxViews)
+		if err != nil {
+			return nil, err
+		}
+		if limit == 0 {
+			limit = defaultViews
+		}
+		views, err := r.Views(ctx, before, int(limit))
+		return ringViews{append([]ring.View{}, views...)}, err
+	case "whereis":
+		return whereIs(ctx, r, q)
+	case "owned":
+		return owned(ctx, r, q)
+	}
+	return nil, core.Errorf(core.CodeInvalidRequest, "about is status, members, views, whereis or owned, not %q", clip(about))
+}
+
+func whereIs(ctx context.Context, r Ring, q url.Values) (any, error) {
+	stream, subscription := q.Get("stream"), q.Get("subscription")
+	switch {
+	case (stream == "") == (subscription == ""):
+		return nil, core.Errorf(core.CodeInvalidRequest, "say either stream or subscription")
+	case stream != "":
+		if err := core.ValidateStream(stream); err != nil {
+			return nil, err
+		}
+		return r.WhereIs(ctx, ring.KindStream, stream)
+	}
+	if err := subscriptions.ValidateName(subscription); err != nil {
+		return nil, err
+	}
+	return r.WhereIs(ctx, ring.KindSubscription, subscription)
+}
+
+func owned(ctx context.Context, r Ring, q url.Values) (any, error) {
+	list, err := askedList(q, "node", "kind", "name")
+	if err != nil {
+		return nil, err
+	}
+	kind := ring.Kind(q.Get("kind"))
+	if kind != "" && kind != ring.KindStream && kind != ring.KindSubscription {
+		return nil, core.Errorf(core.CodeInvalidRequest, "kind is stream or subscription, not %q", clip(string(kind)))
+	}
+	_, last, _ := strings.Cut(list.after, " ") // after the kind
+	for _, text := range []string{list.prefix, q.Get("name")} {
+		if err := core.ValidateListing(text, last); err != nil {
+			return nil, err
+		}
+	}
+	page, err := r.Owned(ctx, q.Get("node"), ring.OwnedRequest{Kind: kind, Prefix: list.prefix, Name: q.Get("name"), After: list.after, Limit: list.limit})
+	if page.Next != "" {
+		page.Next = cursorOfList(page.Next)
+	}
+	return page, err
+}
+
+// clusterOp is the op cluster: the questions of GET /v1/cluster/… with the same parameters.
+func clusterOp(r Ring) Op {
+	return Op{Name: "cluster", Do: func(ctx context.Context, message []byte) (any, error) {
+		var m struct {
+			About        string `json:"about"`
+			Node         string `json:"node"`
+			Before       uint64 `json:"before"`
+			Limit        uint64 `json:"limit"`
+			Stream       string `json:"stream"`
+			Subscription string `json:"subscription"`
+			Kind         string `json:"kind"`
+			Prefix       string `json:"prefix"`
+			Name         string `json:"name"`
+			Cursor       string `json:"cursor"`
+		}
+		if err := wire.Unmarshal(message, &m); err != nil {
+			return nil, core.Errorf(core.CodeInvalidRequest, "op cluster cannot be read: %w", err)
+		}
+		q := url.Values{}
+		for name, value := range map[string]string{
+			"node": m.Node, "stream": m.Stream, "subscription": m.Subscription,
+			"kind": m.Kind, "prefix": m.Prefix, "name": m.Name, "cursor": m.Cursor,
+		} {
+			if value != "" {
+				q.Set(name, value)
+			}
+		}
+		for name, value := range map[string]uint64{"before": m.Before, "limit": m.Limit} {
+			if value != 0 {
+				q.Set(name, strconv.FormatUint(value, 10))
+			}
+		}
+		return askRing(ctx, r, m.About, q)
+	}}
+}
