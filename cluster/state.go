@@ -17,6 +17,9 @@ type State struct {
 	Owners *ring.Owners // of View
 	// Standing is that of the last beat.
 	Standing *ring.Standing
+	// Alive counts the members of the view that are alive: their session beats and gossip
+	// holds them alive.
+	Alive int
 	// Closed is why the node does not serve, or nil. Its code is no_node_available.
 	Closed *core.Error
 	// ServesUntil is when the session is no longer fresh, by this process's clock. The
@@ -25,15 +28,33 @@ type State struct {
 	// Changed is closed when there is a newer State.
 	Changed <-chan struct{}
 
-	held func(slot int) bool // see Holds; nil: none
+	changed chan struct{} // Changed
+	held    *ring.SlotSet // see Holds; nil: none
 }
 
 // Serves returns nil while the gate is open, and else why it is not.
 func (s *State) Serves(now time.Time) *core.Error {
-	if s.Closed == nil && !now.Before(s.ServesUntil) {
-		return core.Errorf(core.CodeNoNodeAvailable, "the storage was not reached for too long")
+	if s.Closed == nil && !fresh(s.ServesUntil, now) {
+		return notServing("the storage was not reached for too long")
 	}
 	return s.Closed
+}
+
+// maxSuspended is by how much the wall clock may run ahead of the monotonic clock between
+// two beats. The monotonic clock stands still while a machine is suspended.
+const maxSuspended = time.Second
+
+// fresh reports whether until has not come, by the monotonic clock, and by the wall clock
+// not for long.
+func fresh(until, now time.Time) bool {
+	left, leftByWall := until.Sub(now), until.Round(0).Sub(now.Round(0))
+	return left > 0 && left-leftByWall <= maxSuspended
+}
+
+// isMember reports whether the view names this session.
+func (s *State) isMember() bool {
+	_, ok := s.View.Member(s.Self.Session)
+	return ok
 }
 
 // Owner returns the owner of a name in the view.
@@ -47,7 +68,7 @@ func (s *State) Owner(name string) (ring.Member, bool) {
 // Holds reports whether this node may host what is in a slot: it serves, it owns the slot
 // in the view, and nobody else can still believe that the slot is his.
 func (s *State) Holds(slot int, now time.Time) bool {
-	return s.Serves(now) == nil && s.held != nil && s.held(slot)
+	return s.Serves(now) == nil && s.held != nil && s.held.Has(slot)
 }
 
 // Ring is what a Router asks of a Membership. No method blocks.

@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+)
+
+// publish makes a State of what is known, and closes Changed of the one before. mu is held.
+func (m *Membership) publish(now time.Time) {
+	before := m.state.Load()
+	s := &State{
+		Self: m.self, View: m.view, Owners: m.owners, Standing: m.standing, ServesUntil: m.servesUntil,
+		changed: make(chan struct{}),
+	}
+	s.Changed = s.changed
+	if s.View == nil {
+		s.View = &ring.View{}
+	}
+	if m.holder != nil {
+		s.held = m.holder.Held()
+	}
+	var missing []string
+	s.Alive, missing = m.countAlive(now)
+	s.Closed = m.closed(s, now, missing)
+	m.state.Store(s)
+	close(before.changed)
+	m.noteGate(before, s)
+	if s.View.Epoch != before.View.Epoch || s.Closed != nil && before.Closed == nil {
+		kick(m.releaseNow)
+	}
+}
+
+// refresh publishes if what is known is not what the State says. mu is held.
+func (m *Membership) refresh(now time.Time) {
+	s := m.state.Load()
+	alive, missing := m.countAlive(now)
+	closed := m.closed(s, now, missing)
+	if alive != s.Alive || (closed == nil) != (s.Closed == nil) || closed != nil && closed.Detail != s.Closed.Detail {
+		m.publish(now)
+	}
+}
+
+// noteGate logs that the gate has opened or closed.
+func (m *Membership) noteGate(before, s *State) {
+	switch {
+	case before.Closed == nil && s.Closed != nil:
+		m.log.Warn("the node does not serve", "reason", s.Closed.Detail)
+	case before.Closed != nil && s.Closed == nil:
+		m.log.Info("the node serves", "epoch", s.View.Epoch, "alive", s.Alive)
+	}
+}
+
+// closed returns why the node does not serve, or nil. mu is held.
+func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Error {
+	switch {
+	case m.failure != nil:
+		return notServing("%s", m.failure.Detail)
+	case m.standing == nil:
+		return notServing("the storage has not taken a beat of this node yet%s", because(m.beatErr))
+	case m.view == nil:
+		return notServing("the ring has no view yet: %s", m.formation())
+	case m.view.Epoch < m.standing.Epoch:
+		return notServing("the log is at epoch %d, the newest view is %d", m.standing.Epoch, m.view.Epoch)
+	case !fresh(m.servesUntil, now):
+		return notServing("the storage has not taken a beat of this node for %v%s",
+			now.Sub(m.contact).Truncate(time.Second), because(m.beatErr))
+	case !s.isMember() && !m.asked.draining:
+		return notServing("view %d (%s) does not name this node: %s", m.view.Epoch, m.view.Reason, m.formation())
+	case s.Alive < m.view.Quorum:
+		return notServing("%d of %d members are alive, quorum is %d: %s",
+			s.Alive, len(m.view.Members), m.view.Quorum, strings.Join(missing, "; "))
+	}
+	return nil
+}
+
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + core.AsError(err).Detail
+}
+
+// countAlive counts the members of the view that are alive, and says what is wrong with the
+// others. mu is held.
+func (m *Membership) countAlive(now time.Time) (alive int, missing []string) {
+	if m.view == nil || m.standing == nil {
+		return 0, nil
+	}
+	for _, member := range m.view.Members {
+		if problem := m.problem(member); problem != "" {
+			missing = append(missing, problem)
+			continue
+		}
+		alive++
+	}
+	return alive, missing
+}
+
+// problem says why a session is not alive, or "". mu is held.
+func (m *Membership) problem(member ring.Member) string {
+	_, listed := m.standing.Session(member.Session)
+	switch {
+	case !listed:
+		return member.Node + " has ended"
+	case m.watch.Dead(member.Session):
+		return fmt.Sprintf("%s has not beaten for %v", member.Node, m.watch.Silent(member.Session).Truncate(time.Second))
+	case !m.isAlive(member.Session):
+		return fmt.Sprintf("gossip does not reach %s at %s%s", member.Node, member.Gossip, m.joinProblem(member.Gossip))
+	}
+	return ""
+}
+
+// isAlive reports whether gossip holds a session alive. mu is held.
+func (m *Membership) isAlive(session uint64) bool {
+	return session == m.self.Session || m.gossip.alive(session)
+}
+
+// formation says who is there and who is not. mu is held.
+func (m *Membership) formation() string {
+	var here, missing []string
+	for _, s := range m.standing.Sessions {
+		switch problem := m.problem(s.Member); {
+		case problem != "":
+			missing = append(missing, problem)
+		case s.Draining:
+			missing = append(missing, s.Node+" drains")
+		default:
+			here = append(here, s.Node)
+		}
+	}
+	slices.Sort(here)
+	text := fmt.Sprintf("%d alive (%s), quorum is %d", len(here), strings.Join(here, ", "), m.self.Quorum)
+	return strings.Join(append([]string{text}, missing...), "; ")
+}
+
+// Seen lists all sessions as this node sees them.
+func (m *Membership) Seen() ring.MemberList {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := ring.MemberList{Node: m.self.Node, Health: m.gossip.health()}
+	if m.standing == nil {
+		return list
+	}
+	for _, s := range m.standing.Sessions {
+		seen := ring.Seen{
+			Member: s.Member, GossipState: m.gossip.stateOf(s.Session), Beats: !m.watch.Dead(s.Session),
+			BeatAgeMs: m.watch.Silent(s.Session).Milliseconds(), Released: s.Released, Draining: s.Draining,
+		}
+		if m.view != nil {
+			_, seen.InView = m.view.Member(s.Session)
+			seen.Slots = m.owners.Count(s.Session)
+		}
+		list.Members = append(list.Members, seen)
+	}
+	return list
+}

@@ -1,0 +1,326 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+)
+
+const (
+	// joinTimeout bounds each step of a join.
+	joinTimeout = 2 * time.Second
+	// announceTimeout bounds how long a change of what this node says waits for a packet.
+	announceTimeout = time.Second
+	// maxRefused is how many sessions a node says nothing listens for.
+	maxRefused = 8
+	// maxCluster is the longest name of a ring, which labels each packet.
+	maxCluster = 64
+)
+
+// meta is what a node says in gossip. All of it is a hint but Settled, which stays true.
+type meta struct {
+	Session  uint64   `json:"s"`
+	Epoch    uint64   `json:"e,omitempty"` // the newest view's that the node knows
+	Settled  uint64   `json:"t,omitempty"` // see ring.Holder
+	Draining bool     `json:"d,omitempty"`
+	Refused  []uint64 `json:"r,omitempty"` // nothing listens at the addresses of these
+}
+
+// gossip is this node's part in memberlist. Its name there is new with each process start,
+// so that a restarted node need not outbid what is said of its predecessor.
+type gossip struct {
+	list    *memberlist.Memberlist
+	address string // host:port
+	changed func() // is called when others have come, gone or said something; never blocks
+
+	mu     sync.Mutex // protects the fields below; memberlist may hold its lock
+	own    meta
+	others map[string]meta     // of those that are alive, by name
+	left   map[uint64]struct{} // sessions whose node was alive once
+	name   string
+}
+
+// listen begins gossip, which knows nobody yet.
+func (m *Membership) listen() error {
+	c := m.config
+	if len(c.Cluster) > maxCluster {
+		return core.Errorf(core.CodeInvalidConfig, "the name of the ring has %d bytes, the most is %d", len(c.Cluster), maxCluster)
+	}
+	var suffix [6]byte
+	rand.Read(suffix[:]) // it never fails
+	g := &gossip{
+		name: c.Member.Node + "/" + hex.EncodeToString(suffix[:]), others: map[string]meta{}, left: map[uint64]struct{}{},
+		changed: m.gossipChanged,
+	}
+	lc := memberlist.DefaultLANConfig()
+	lc.Name, lc.Label, lc.SecretKey, lc.Transport = g.name, c.Cluster, c.Key, c.Transport
+	lc.Delegate, lc.Events = g, g
+	lc.Logger = log.New(&gossipLog{c.Logger}, "", 0)
+	tune(lc)
+	if err := m.bind(lc); err != nil {
+		return fmt.Errorf("gossip cannot listen on %s: %w", c.Bind, err)
+	}
+	list, err := memberlist.Create(lc)
+	if err != nil {
+		_ = lc.Transport.Shutdown()
+		return fmt.Errorf("gossip cannot begin: %w", err)
+	}
+	g.list, g.address = list, list.LocalNode().Address()
+	m.gossip = g
+	if m.self.Gossip == "" {
+		m.self.Gossip = g.address
+	}
+	return nil
+}
+
+// tune makes detection fast: two of three nodes agree on a crash after 3.4 s, against 5.7 s
+// with the defaults. It costs two packets a second.
+func tune(c *memberlist.Config) {
+	c.ProbeInterval, c.ProbeTimeout, c.SuspicionMult, c.SuspicionMaxTimeoutMult = 500*time.Millisecond, 250*time.Millisecond, 5, 2
+	c.GossipInterval, c.RetransmitMult, c.PushPullInterval = 100*time.Millisecond, 8, 10*time.Second
+	c.TCPTimeout, c.DeadNodeReclaimTime = joinTimeout, time.Second
+	c.DNSConfigPath = "/nonexistent" // names are resolved before Join
+}
+
+// bind makes the network transport, unless there is one, and finds the address to advertise.
+func (m *Membership) bind(lc *memberlist.Config) error {
+	if lc.Transport == nil {
+		host, port, err := splitAddress(m.config.Bind)
+		if err != nil {
+			return err
+		}
+		if host == "" {
+			host = "0.0.0.0"
+		}
+		ip, err := resolve(m.ctx, host)
+		if err != nil {
+			return err
+		}
+		t, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+			BindAddrs: []string{ip}, BindPort: port, Logger: lc.Logger,
+		})
+		if err != nil {
+			return err
+		}
+		lc.Transport, lc.BindPort, lc.AdvertisePort = t, t.GetAutoBindPort(), t.GetAutoBindPort()
+	}
+	if m.config.Member.Gossip == "" {
+		return nil
+	}
+	host, port, err := splitAddress(m.config.Member.Gossip)
+	if err == nil {
+		lc.AdvertiseAddr, err = resolve(m.ctx, host)
+		lc.AdvertisePort = port
+	}
+	if err != nil {
+		_ = lc.Transport.Shutdown()
+	}
+	return err
+}
+
+func splitAddress(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(text)
+	}
+	return host, port, err
+}
+
+// resolve returns an IP address of a host.
+func resolve(ctx context.Context, host string) (string, error) {
+	if net.ParseIP(host) != nil {
+		return host, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return "", err
+	}
+	// IPv4 first: a host name often has both, and gossip listens on one.
+	slices.SortStableFunc(ips, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+	return ips[0].Unmap().String(), nil
+}
+
+// gossipChanged is called for each thing that others say. It does not block.
+func (m *Membership) gossipChanged() { kick(m.lookNow) }
+
+// heed beats at once if others know of something that the newest beat did not say. mu is
+// held.
+func (m *Membership) heed() {
+	if m.standing == nil {
+		return
+	}
+	if epoch := m.gossip.newest(); epoch > max(m.standing.Epoch, m.asked.hinted) {
+		m.asked.hinted = epoch
+		kick(m.beatNow)
+	}
+	for _, s := range m.standing.Sessions {
+		if said, ok := m.gossip.of(s.Session); ok && said.Draining && !s.Draining {
+			kick(m.beatNow)
+		}
+	}
+}
+
+// announces sends what this node says when it has changed.
+func (m *Membership) announces() {
+	for {
+		select {
+		case <-m.announceNow:
+			if err := m.gossip.list.UpdateNode(announceTimeout); err != nil {
+				m.log.Debug("gossip is slow to send", "error", err)
+			}
+		case <-m.ctx.Done():
+			return
+		}
+	}
+}
+
+// say changes what this node says. announces sends it.
+func (g *gossip) say(change func(*meta)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change(&g.own)
+}
+
+// alive reports whether gossip holds a session alive.
+func (g *gossip) alive(session uint64) bool { _, ok := g.of(session); return ok }
+
+// of returns what the node of a session says, if it is alive.
+func (g *gossip) of(session uint64) (meta, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, said := range g.others {
+		if said.Session == session {
+			return said, true
+		}
+	}
+	return meta{}, false
+}
+
+// newest returns the newest epoch that others know.
+func (g *gossip) newest() (epoch uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, said := range g.others {
+		epoch = max(epoch, said.Epoch)
+	}
+	return epoch
+}
+
+// settled returns the newest epoch at which another node held all that it owned.
+func (g *gossip) settled() (epoch uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, said := range g.others {
+		epoch = max(epoch, said.Settled)
+	}
+	return epoch
+}
+
+func (g *gossip) saysRefused(session, refused uint64) bool {
+	said, ok := g.of(session)
+	return ok && slices.Contains(said.Refused, refused)
+}
+
+func (g *gossip) stateOf(session uint64) ring.GossipState {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if session == g.own.Session {
+		return ring.GossipAlive
+	}
+	for _, said := range g.others {
+		if said.Session == session {
+			return ring.GossipAlive
+		}
+	}
+	if _, ok := g.left[session]; ok {
+		return ring.GossipDead
+	}
+	return ring.GossipUnknown
+}
+
+// health is 0 if this node's probes are answered in time.
+func (g *gossip) health() int { return g.list.GetHealthScore() }
+
+func (g *gossip) leave() { _ = g.list.Leave(announceTimeout) }
+
+func (g *gossip) shutdown() { _ = g.list.Shutdown() }
+
+// NotifyJoin is memberlist's: a node has come, or come back.
+func (g *gossip) NotifyJoin(n *memberlist.Node) { g.note(n, true) }
+
+// NotifyUpdate is memberlist's: a node says something else.
+func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.note(n, true) }
+
+// NotifyLeave is memberlist's: a node is dead or has left.
+func (g *gossip) NotifyLeave(n *memberlist.Node) { g.note(n, false) }
+
+// note keeps what a node says. memberlist holds its lock, so nothing here may wait.
+func (g *gossip) note(n *memberlist.Node, alive bool) {
+	if n.Name == g.name {
+		return
+	}
+	var said meta
+	readable := json.Unmarshal(n.Meta, &said) == nil
+	g.mu.Lock()
+	if alive && readable {
+		g.others[n.Name] = said
+		g.left[said.Session] = struct{}{}
+	} else {
+		delete(g.others, n.Name)
+	}
+	g.mu.Unlock()
+	g.changed()
+}
+
+// NodeMeta is memberlist's: what this node says.
+func (g *gossip) NodeMeta(limit int) []byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	said := g.own
+	said.Refused = said.Refused[:min(len(said.Refused), maxRefused)]
+	text, err := json.Marshal(said)
+	if err != nil || len(text) > limit {
+		return nil // numbers, and not many: it fits
+	}
+	return text
+}
+
+// NotifyMsg is memberlist's. Nodes send each other no messages.
+func (g *gossip) NotifyMsg([]byte) {}
+
+// GetBroadcasts is memberlist's.
+func (g *gossip) GetBroadcasts(int, int) [][]byte { return nil }
+
+// LocalState is memberlist's.
+func (g *gossip) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState is memberlist's.
+func (g *gossip) MergeRemoteState([]byte, bool) {}
+
+// gossipLog writes memberlist's lines at debug level: what matters of them is in States.
+type gossipLog struct{ log *slog.Logger }
+
+func (l *gossipLog) Write(line []byte) (int, error) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug(strings.TrimSpace(string(line)))
+	}
+	return len(line), nil
+}

@@ -1,3 +1,0 @@
-package cluster
-
-import _ "github.com/hashicorp/memberlist" // replaced by Membership
