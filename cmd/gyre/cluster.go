@@ -1,0 +1,414 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const clusterHelp = `Show the ring that a node is in, or take a node out of it.
+
+Each stream and each subscription has one owner among the members of the newest view. Every node
+takes every call and hands it to the owner. Members below quorum serve nothing. These commands
+work below quorum, too.`
+
+// maxNodeCell is how much of a node's id a row shows: all of it.
+const maxNodeCell = 128
+
+func newCluster(a *app) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "cluster",
+		Short: "Show the ring of nodes, and who owns what",
+		Long:  clusterHelp,
+	})
+	cmd.AddCommand(
+		newClusterStatus(a), newClusterMembers(a), newClusterViews(a), newClusterWhereIs(a), newClusterOwned(a),
+		newClusterOrder(a, "drain", "Have a node hand over all that it owns; it still takes calls",
+			"is drained: it owns nothing until gyre cluster undrain, or a restart", func(c sdk.Cluster, ctx context.Context, node string) error { return c.Drain(ctx, node, true) }),
+		newClusterOrder(a, "undrain", "Have a drained node own its share again",
+			"owns its share again", func(c sdk.Cluster, ctx context.Context, node string) error { return c.Drain(ctx, node, false) }),
+		newClusterOrder(a, "leave", "Drain a node and then end its process",
+			"has handed over all that it owned, and ends", sdk.Cluster.Leave),
+	)
+	return cmd
+}
+
+// askCluster runs f with the ring of the node, within the timeout of one request.
+func (a *app) askCluster(ctx context.Context, f func(context.Context, sdk.Cluster) error) error {
+	return a.withClient(ctx, func(client *sdk.Client) error {
+		ctx, cancel := a.request(ctx)
+		defer cancel()
+		return a.late(ctx, f(ctx, client.Cluster()))
+	})
+}
+
+// aboutNode adds --node to a command, and completes it.
+func (a *app) aboutNode(cmd *cobra.Command, node *string, usage string) *cobra.Command {
+	cmd.Flags().StringVar(node, "node", "", usage)
+	err := cmd.RegisterFlagCompletionFunc("node", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+		defer cancel()
+		var nodes []string
+		// Without a node there are no names, and no place for an error.
+		_ = a.askCluster(ctx, func(ctx context.Context, c sdk.Cluster) error {
+			list, err := c.Members(ctx, "")
+			for _, m := range list.Members {
+				nodes = append(nodes, m.Node)
+			}
+			return err
+		})
+		return nodes, cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic(err) // the flag is there
+	}
+	return a.talks(cmd)
+}
+
+func newClusterStatus(a *app) *cobra.Command {
+	var node string
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show whether a node serves, the newest view, and its members",
+		Example: "  gyre cluster status\n  gyre cluster status --node node2 -o json",
+		Args:    takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.askCluster(cmd.Context(), func(ctx context.Context, c sdk.Cluster) error {
+				status, err := c.Status(ctx, node)
+				if err != nil {
+					return err
+				}
+				return a.printStatus(status)
+			})
+		},
+	}
+	return a.aboutNode(cmd, &node, "id of the node to ask (default the one of --server)")
+}
+
+// printStatus prints a node's view of the ring, with its members as a table.
+func (a *app) printStatus(s ring.Status) error {
+	if err := printOne(a, s, statusWords); err != nil || a.output == asJSON || a.output == asNDJSON {
+		return err
+	}
+	if err := printList(a, s.Members, []string{"node", "address", "state", "slots", "beat", "version"}, func(m ring.Seen) []string {
+		return []string{cell(m.Node, maxNodeCell), m.Addr, stateOf(m), strconv.Itoa(m.Slots), beatOf(m), visible(m.Version)}
+	}); err != nil {
+		return err
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintf(a.stderr, "Warning: %s\n", w)
+	}
+	return nil
+}
+
+func statusWords(s ring.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "ring     %s\n", visible(s.Cluster))
+	fmt.Fprintf(&b, "node     %s\n", visible(s.Self.Node))
+	serving := "yes"
+	switch {
+	case !s.Serving:
+		serving = "no: " + visible(s.Reason)
+	case s.Draining:
+		serving = "yes, as an entry node: it is drained"
+	}
+	fmt.Fprintf(&b, "serving  %s\n", serving)
+	if s.View.Epoch == 0 {
+		b.WriteString("view     none yet\n")
+	} else {
+		fmt.Fprintf(&b, "view     epoch %d, %s: %s\n", s.View.Epoch, wire.FormatTime(s.View.At), visible(s.View.Reason))
+		fmt.Fprintf(&b, "quorum   %d; %d of %d members are alive\n", s.View.Quorum, s.Alive, len(s.View.Members))
+	}
+	fmt.Fprintf(&b, "waiting  %d calls\n", s.Waiting)
+	return b.String()
+}
+
+// stateOf is the state of a session in a word.
+func stateOf(m ring.Seen) string {
+	switch {
+	case m.GossipState == ring.GossipLeft, m.GossipState == ring.GossipDead, m.GossipState == ring.GossipSuspect:
+		return string(m.GossipState)
+	case !m.Beats:
+		return "silent"
+	case m.Draining:
+		return "drained"
+	case !m.InView:
+		return "joining"
+	case m.GossipState == ring.GossipUnknown:
+		return "unmet"
+	}
+	return "member"
+}
+
+// beatOf is how long ago a session's beat was seen.
+func beatOf(m ring.Seen) string {
+	return (time.Duration(m.BeatAgeMs) * time.Millisecond).Round(100*time.Millisecond).String() + " ago"
+}
+
+// seenBy is a session as a node sees it, or why that node says nothing.
+type seenBy struct {
+	SeenBy  string `json:"seenBy"`
+	Health  int    `json:"health"`
+	Problem string `json:"problem,omitempty"`
+	*ring.Seen
+}
+
+func newClusterMembers(a *app) *cobra.Command {
+	var node string
+	cmd := &cobra.Command{
+		Use:     "members",
+		Short:   "Show all nodes as each of them sees them",
+		Example: "  gyre cluster members\n  gyre cluster members --node node2",
+		Args:    takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.askCluster(cmd.Context(), func(ctx context.Context, c sdk.Cluster) error {
+				list, err := c.Members(ctx, node)
+				if err != nil {
+					return err
+				}
+				rows := rowsOf(list, nil)
+				if node == "" {
+					rows = everyView(ctx, c, list)
+				}
+				return printList(a, rows, []string{"seen by", "node", "gossip", "beat", "in view", "slots", "released", "session", "quorum", "version"}, memberRow)
+			})
+		},
+	}
+	return a.aboutNode(cmd, &node, "show only what this node sees (default all nodes)")
+}
+
+// everyView asks every member for what it sees.
+func everyView(ctx context.Context, c sdk.Cluster, first ring.MemberList) []seenBy {
+	views := make([][]seenBy, len(first.Members))
+	var asking sync.WaitGroup
+	for i, m := range first.Members {
+		if m.Node == first.Node {
+			views[i] = rowsOf(first, nil)
+			continue
+		}
+		asking.Go(func() {
+			list, err := c.Members(ctx, m.Node)
+			list.Node = m.Node
+			views[i] = rowsOf(list, err)
+		})
+	}
+	asking.Wait()
+	var all []seenBy
+	for _, rows := range views {
+		all = append(all, rows...)
+	}
+	return all
+}
+
+func rowsOf(list ring.MemberList, err error) (rows []seenBy) {
+	if err != nil {
+		return []seenBy{{SeenBy: list.Node, Problem: core.AsError(err).Error()}}
+	}
+	for i := range list.Members {
+		rows = append(rows, seenBy{SeenBy: list.Node, Health: list.Health, Seen: &list.Members[i]})
+	}
+	return rows
+}
+
+func memberRow(s seenBy) []string {
+	by := cell(s.SeenBy, maxNodeCell)
+	if s.Health > 0 {
+		by += fmt.Sprintf(" (health %d)", s.Health)
+	}
+	if s.Seen == nil {
+		return []string{by, "not asked: " + visible(s.Problem)}
+	}
+	in := "no"
+	if s.InView {
+		in = "yes"
+	}
+	return []string{
+		by, cell(s.Node, maxNodeCell), string(s.GossipState), beatOf(*s.Seen), in, strconv.Itoa(s.Slots),
+		strconv.FormatUint(s.Released, 10), strconv.FormatUint(s.Session, 10), strconv.Itoa(s.Quorum), visible(s.Version),
+	}
+}
+
+func newClusterViews(a *app) *cobra.Command {
+	var before uint64
+	limit := 20
+	cmd := &cobra.Command{
+		Use:     "views",
+		Short:   "Show the history of views, the newest first, with their reasons",
+		Example: "  gyre cluster views\n  gyre cluster views --before 120 --limit 50 -o ndjson",
+		Args:    takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 || limit > core.MaxReadEvents {
+				return usagef("--limit 100").because("--limit %d is not from 1 to %d", limit, core.MaxReadEvents)
+			}
+			return a.askCluster(cmd.Context(), func(ctx context.Context, c sdk.Cluster) error {
+				views, err := c.Views(ctx, before, limit)
+				if err != nil {
+					return err
+				}
+				return printList(a, views, []string{"epoch", "time", "members", "quorum", "reason"}, viewRow)
+			})
+		},
+	}
+	cmd.Flags().Uint64Var(&before, "before", 0, "only views before this epoch (default the newest)")
+	cmd.Flags().IntVar(&limit, "limit", limit, "how many epochs to show")
+	return a.talks(cmd)
+}
+
+func viewRow(v ring.View) []string {
+	var nodes []string
+	for _, m := range v.Members {
+		nodes = append(nodes, visible(m.Node))
+	}
+	return []string{strconv.FormatUint(v.Epoch, 10), wire.FormatTime(v.At), strings.Join(nodes, ", "), strconv.Itoa(v.Quorum), visible(v.Reason)}
+}
+
+func newClusterWhereIs(a *app) *cobra.Command {
+	var subscription string
+	cmd := &cobra.Command{
+		Use:     "whereis STREAM",
+		Short:   "Show the owner of a stream or a subscription",
+		Example: "  gyre cluster whereis order-1\n  gyre cluster whereis --subscription billing",
+		Args:    takes(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (subscription == "") == (len(args) == 0) {
+				return usagef("gyre cluster whereis order-1, or --subscription billing").because("one stream, or one subscription, is asked for")
+			}
+			kind, name := ring.KindSubscription, subscription
+			if len(args) > 0 {
+				kind, name = ring.KindStream, args[0]
+			}
+			return a.askCluster(cmd.Context(), func(ctx context.Context, c sdk.Cluster) error {
+				w, err := c.WhereIs(ctx, kind, name)
+				if err != nil {
+					return err
+				}
+				return printOne(a, w, whereWords)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&subscription, "subscription", "", "name of a subscription, in place of a stream")
+	return a.completeStream(a.talks(cmd))
+}
+
+func whereWords(w ring.Whereabouts) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-12s  %s\n", w.Kind, cell(w.Name, core.MaxStreamNameBytes))
+	fmt.Fprintf(&b, "slot          %d, in the view of epoch %d\n", w.Slot, w.Epoch)
+	if w.Owner != nil {
+		fmt.Fprintf(&b, "owner         %s at %s\n", visible(w.Owner.Node), w.Owner.Addr)
+	}
+	switch {
+	case w.Problem != "":
+		fmt.Fprintf(&b, "open          unknown: %s", visible(w.Problem))
+	case w.Open == nil:
+		b.WriteString("open          no: the owner has not used it lately")
+	default:
+		fmt.Fprintf(&b, "open          yes, since %s, used %s", wire.FormatTime(w.Open.Since), wire.FormatTime(w.Open.Used))
+	}
+	return b.String()
+}
+
+func newClusterOwned(a *app) *cobra.Command {
+	var node, kind string
+	var r ring.OwnedRequest
+	cmd := &cobra.Command{
+		Use:   "owned",
+		Short: "List streams that a node wrote lately, and subscriptions that it hosts",
+		Example: `  gyre cluster owned --node node2
+  gyre cluster owned --kind subscription -o ndjson | jq -r .name`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if r.Limit < 0 {
+				return usagef("--limit 100").because("--limit %d is less than 0", r.Limit)
+			}
+			r.Kind = ring.Kind(kind)
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				return a.listOwned(cmd.Context(), client.Cluster(), node, r)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only names with this prefix")
+	cmd.Flags().StringVar(&kind, "kind", "", "only names of this kind: stream or subscription")
+	cmd.Flags().IntVar(&r.Limit, "limit", 0, "how many at most (default all)")
+	if err := cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{string(ring.KindStream), string(ring.KindSubscription)}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag is there
+	}
+	return a.aboutNode(cmd, &node, "id of the node to ask (default the one of --server)")
+}
+
+// listOwned prints a page after another, up to r.Limit if it is not 0.
+func (a *app) listOwned(ctx context.Context, c sdk.Cluster, node string, r ring.OwnedRequest) error {
+	limit := r.Limit
+	out := list[ring.Owned]{app: a, header: []string{"kind", "name", "slot", "epoch", "version", "checkpoint", "since", "used"}, row: ownedRow}
+	for {
+		r.Limit = core.MaxReadEvents
+		if limit > 0 {
+			r.Limit = min(limit-out.printed, r.Limit)
+		}
+		page, err := func() (ring.OwnedPage, error) {
+			ctx, cancel := a.request(ctx)
+			defer cancel()
+			return c.Owned(ctx, node, r)
+		}()
+		if err != nil {
+			return err
+		}
+		if err := out.print(page.Owned); err != nil {
+			return err
+		}
+		if r.After = page.Next; page.Next == "" {
+			return out.close()
+		}
+		if out.printed == limit {
+			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
+			return out.close()
+		}
+	}
+}
+
+func ownedRow(o ring.Owned) []string {
+	number := func(n uint64) string {
+		if n == 0 {
+			return "-"
+		}
+		return strconv.FormatUint(n, 10)
+	}
+	return []string{
+		string(o.Kind), cell(o.Name, core.MaxStreamNameBytes), strconv.Itoa(o.Slot), strconv.FormatUint(o.Epoch, 10),
+		number(o.Version), number(o.Checkpoint), wire.FormatTime(o.Since), wire.FormatTime(o.Used),
+	}
+}
+
+// newClusterOrder makes the command of an order to a node.
+func newClusterOrder(a *app, use, short, done string, give func(sdk.Cluster, context.Context, string) error) *cobra.Command {
+	var node string
+	cmd := &cobra.Command{
+		Use:     use,
+		Short:   short,
+		Example: fmt.Sprintf("  gyre cluster %s --node node2", use),
+		Args:    takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.askCluster(cmd.Context(), func(ctx context.Context, c sdk.Cluster) error {
+				status, err := c.Status(ctx, node)
+				if err == nil {
+					err = give(c, ctx, status.Self.Node)
+				}
+				if err == nil {
+					fmt.Fprintf(a.stderr, "%s %s.\n", visible(status.Self.Node), done)
+				}
+				return err
+			})
+		},
+	}
+	return a.aboutNode(cmd, &node, "id of the node (default the one of --server)")
+}
