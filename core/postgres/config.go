@@ -21,6 +21,9 @@ type Config struct {
 	// Node is the node's name: part of application_name, in pg_stat_activity, and of
 	// the list of Nodes.
 	Node string
+	// Ring is the name of the ring that the node is part of. "" is a node that has the
+	// store alone.
+	Ring string
 	// Version is the version of the program, for the list of Nodes.
 	Version string
 	// NoMigrate refuses a schema that is behind with schema_outdated, where it

@@ -39,6 +39,7 @@ type Engine struct {
 	kill    context.CancelFunc
 	poll    poller
 	session session
+	arbiter arbiter
 }
 
 var (
@@ -81,6 +82,8 @@ func (e *Engine) Close() error {
 	e.poll.running.Wait()
 	e.session.running.Wait()
 	e.closeSession()
+	e.arbiter.beats.close()
+	e.arbiter.views.close()
 	for _, pool := range []*pgxpool.Pool{e.steps, e.reads} {
 		if pool != nil { // Open came that far
 			pool.Close()

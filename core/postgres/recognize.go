@@ -144,9 +144,7 @@ func (e *Engine) tryChange(ctx context.Context, c *pgx.Conn, from, to identity) 
 // queueChange queues what replaces from in a transaction, and returns the update itself. A
 // log of another id has none of the timelines that were before.
 func queueChange(batch *pgx.Batch, store string, from, to identity) *pgx.QueuedQuery {
-	batch.Queue(`SET LOCAL lock_timeout = '500ms'`)
-	batch.Queue(`SET LOCAL statement_timeout = '2s'`)
-	batch.Queue(`LOCK TABLE ` + store + `.log IN EXCLUSIVE MODE`)
+	queueLock(batch, store)
 	update := batch.Queue(`UPDATE `+store+`.log SET id = $4, epoch = $5, timeline = $6 WHERE id = $1 AND epoch = $2 AND timeline = $3`,
 		from.id, int64(from.epoch), from.timeline, to.id, int64(to.epoch), to.timeline)
 	if to.id != from.id {
@@ -158,6 +156,13 @@ func queueChange(batch *pgx.Batch, store string, from, to identity) *pgx.QueuedQ
 			FROM `+store+`.log l WHERE l.timeline = $1`, to.timeline)
 	}
 	return update
+}
+
+// queueLock queues what locks the log for a change.
+func queueLock(batch *pgx.Batch, store string) {
+	batch.Queue(`SET LOCAL lock_timeout = '500ms'`)
+	batch.Queue(`SET LOCAL statement_timeout = '2s'`)
+	batch.Queue(`LOCK TABLE ` + store + `.log IN EXCLUSIVE MODE`)
 }
 
 // timelinesTo are the log's timelines, of which the newest has a name.

@@ -132,14 +132,7 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 		return err
 	}
 	defer func() { _ = rollBack(ctx, c) }()
-	// Against migrations, which take the same lock alone, and then against other openings.
-	if _, err := c.Exec(ctx, `SELECT pg_advisory_xact_lock_shared(`+migrationLock+`)`, store); err != nil {
-		return err
-	}
-	if err := checkSchema(ctx, c, store); err != nil {
-		return err
-	}
-	if _, err := c.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('gyre sessions of ' || $1, 0))`, store); err != nil {
+	if err := e.lockSessions(ctx, c); err != nil {
 		return err
 	}
 	if _, err := c.Exec(ctx, `DELETE FROM `+store+`.sessions WHERE id IN (SELECT id FROM `+store+`.sessions
@@ -148,7 +141,7 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 	}
 	var others, sure int
 	if err := c.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE started = pg_postmaster_start_time())
-		FROM `+store+`.sessions WHERE until >= clock_timestamp() AND place = `+placeOf(store)).Scan(&others, &sure); err != nil {
+		FROM `+store+`.sessions s WHERE `+liveSession(store)).Scan(&others, &sure); err != nil {
 		return err
 	}
 	if when == unsureFails && sure == 0 && others > 0 {
@@ -159,10 +152,10 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 		return err
 	}
 	var batch pgx.Batch
-	batch.Queue(`INSERT INTO `+store+`.sessions (id, name, version, knows, until, place)
-		VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5), `+placeOf(store)+`)
+	batch.Queue(`INSERT INTO `+store+`.sessions (id, name, version, knows, ring, until, place)
+		VALUES ($1, $2, $3, $4, nullif($5, ''), clock_timestamp() + make_interval(secs => $6), `+placeOf(store)+`)
 		ON CONFLICT (id) DO UPDATE SET until = excluded.until`,
-		e.session.id.String(), e.config.Node, e.config.Version, e.knows, sessionFor.Seconds())
+		e.session.id.String(), e.config.Node, e.config.Version, e.knows, e.config.Ring, sessionFor.Seconds())
 	if when != unsureIsFine && sure == 0 {
 		next := row.identity
 		next.timeline = newWord()
@@ -175,6 +168,25 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 	row, err = e.logRow(ctx, c, "open", 0)
 	e.log.reached(&row)
 	return err
+}
+
+// lockSessions takes the locks of a transaction that begins a session: against migrations,
+// which take the same lock alone, and then against others that begin one.
+func (e *Engine) lockSessions(ctx context.Context, c *pgx.Conn) error {
+	store := e.config.Store
+	if _, err := c.Exec(ctx, `SELECT pg_advisory_xact_lock_shared(`+migrationLock+`)`, store); err != nil {
+		return err
+	}
+	if err := checkSchema(ctx, c, store); err != nil {
+		return err
+	}
+	_, err := c.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('gyre sessions of ' || $1, 0))`, store)
+	return err
+}
+
+// liveSession is the condition that a row s of the sessions has not ended, in SQL.
+func liveSession(store string) string {
+	return `s.until >= clock_timestamp() AND s.place = ` + placeOf(store)
 }
 
 // placeOf is where the sessions of a store are, in SQL.

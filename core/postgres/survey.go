@@ -209,8 +209,9 @@ func missingPrivileges(ctx context.Context, c *pgx.Conn, store string) ([]string
 		  FROM the, pg_class c, unnest(CASE c.relname
 		    WHEN 'migrations' THEN '{SELECT}'::text[] WHEN 'log' THEN '{SELECT,UPDATE}'
 		    WHEN 'events' THEN '{SELECT,INSERT}'
-		    WHEN 'timelines' THEN '{SELECT,INSERT,DELETE}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
-		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records', 'sessions', 'timelines'))
+		    WHEN 'timelines' THEN '{SELECT,INSERT,DELETE}' WHEN 'views' THEN '{SELECT,INSERT,DELETE}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
+		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records', 'sessions', 'timelines',
+		    'ring_sessions', 'views'))
 		SELECT what FROM needed WHERE NOT has`, store)
 	if err != nil {
 		return nil, err
