@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,27 +38,13 @@ const (
 	maxViewsLimit     = 1000
 )
 
-// Observation is what Membership knows of the sessions beside its State, by their numbers.
-type Observation struct {
-	Health  int                         // of this node's gossip: ring.MemberList.Health
-	Gossip  map[uint64]ring.GossipState // those that gossip has met
-	BeatAge map[uint64]time.Duration    // since their beat counters moved
-	Beats   map[uint64]bool             // whose counters move
-}
-
-// alive reports whether a session counts for the quorum.
-func (o *Observation) alive(session uint64) bool {
-	state := o.Gossip[session]
-	return o.Beats[session] && (state == ring.GossipAlive || state == ring.GossipSuspect)
-}
-
 // DiagnosticsConfig is what Diagnostics need; all fields are required.
 type DiagnosticsConfig struct {
 	Name    string // of the ring
 	Ring    Ring
 	Views   func(ctx context.Context, after uint64, limit int) ([]ring.View, error)
-	Observe func() Observation
-	Waiting func() int
+	Seen    func() ring.MemberList // Membership.Seen
+	Waiting func() int             // calls that wait
 	// Streams returns the streams in some slots that this node has written, and Hosted all
 	// subscriptions that it hosts, without slot and epoch.
 	Streams func(owns func(slot int) bool) []ring.Owned
@@ -108,9 +93,6 @@ func (s *State) node(id string) (ring.Member, bool) {
 			}
 		}
 	}
-	if s.View == nil {
-		return ring.Member{}, false
-	}
 	return s.View.Node(id)
 }
 
@@ -133,19 +115,14 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 	}); there {
 		return status, err
 	}
-	s, seen := d.c.Ring.State(), d.c.Observe()
-	status = ring.Status{Cluster: d.c.Name, Self: s.Self, Waiting: d.c.Waiting(), Members: seenOf(s, &seen), Warnings: s.Warnings()}
+	s := d.c.Ring.State()
+	status = ring.Status{
+		Cluster: d.c.Name, Self: s.Self, View: *s.View, Epoch: s.View.Epoch, Alive: s.Alive,
+		Waiting: d.c.Waiting(), Members: d.c.Seen().Members, Warnings: s.Warnings(),
+	}
 	why := s.Serves(time.Now())
 	if status.Serving = why == nil; why != nil {
 		status.Reason = why.Detail
-	}
-	if s.View != nil {
-		status.View, status.Epoch = *s.View, s.View.Epoch
-		for _, m := range s.View.Members {
-			if seen.alive(m.Session) {
-				status.Alive++
-			}
-		}
 	}
 	if s.Standing != nil {
 		status.Epoch = max(status.Epoch, s.Standing.Epoch)
@@ -163,53 +140,12 @@ func (d *Diagnostics) Members(ctx context.Context, node string) (list ring.Membe
 	}); there {
 		return list, err
 	}
-	s, seen := d.c.Ring.State(), d.c.Observe()
-	return ring.MemberList{Node: s.Self.Node, Health: seen.Health, Members: seenOf(s, &seen)}, nil
-}
-
-// seenOf lists the sessions that have not left and those of the view, by their node ids.
-func seenOf(s *State, seen *Observation) []ring.Seen {
-	members := []ring.Seen{}
-	add := func(session ring.Session) {
-		m := ring.Seen{
-			Member: session.Member, GossipState: cmp.Or(seen.Gossip[session.Session], ring.GossipUnknown), Beats: seen.Beats[session.Session],
-			BeatAgeMs: seen.BeatAge[session.Session].Milliseconds(), Released: session.Released, Draining: session.Draining,
-		}
-		if s.View != nil {
-			_, m.InView = s.View.Member(session.Session)
-		}
-		if m.InView && s.Owners != nil {
-			m.Slots = s.Owners.Count(session.Session)
-		}
-		members = append(members, m)
-	}
-	if s.Standing != nil {
-		for _, session := range s.Standing.Sessions {
-			add(session)
-		}
-	}
-	if s.View != nil {
-		for _, m := range s.View.Members {
-			if s.Standing != nil {
-				if _, ok := s.Standing.Session(m.Session); ok {
-					continue
-				}
-			}
-			add(ring.Session{Member: m})
-		}
-	}
-	slices.SortFunc(members, func(a, b ring.Seen) int {
-		return cmp.Or(strings.Compare(a.Node, b.Node), cmp.Compare(a.Session, b.Session))
-	})
-	return members
+	return d.c.Seen(), nil
 }
 
 // Warnings are what an operator should change about the ring.
 func (s *State) Warnings() (list []string) {
-	if s.View == nil || len(s.View.Members) == 0 {
-		return nil
-	}
-	if n, q := len(s.View.Members), s.View.Quorum; n > 2*q-1 {
+	if n, q := len(s.View.Members), s.View.Quorum; n > 0 && n > 2*q-1 {
 		list = append(list, fmt.Sprintf("%d members are more than a quorum of %d is for: both sides of a broken network can have one. Restart the nodes, one by one, with a quorum of %d.", n, q, n/2+1))
 	}
 	var quorums []string
@@ -246,10 +182,7 @@ func (d *Diagnostics) Views(ctx context.Context, before uint64, limit int) ([]ri
 // WhereIs is part of Reporter.
 func (d *Diagnostics) WhereIs(ctx context.Context, kind ring.Kind, name string) (ring.Whereabouts, error) {
 	s := d.c.Ring.State()
-	w := ring.Whereabouts{Kind: kind, Name: name, Slot: ring.Slot(name)}
-	if s.View != nil {
-		w.Epoch = s.View.Epoch
-	}
+	w := ring.Whereabouts{Kind: kind, Name: name, Slot: ring.Slot(name), Epoch: s.View.Epoch}
 	owner, ok := s.Owner(name)
 	if !ok {
 		w.Problem = "there is no view that has members"
@@ -281,10 +214,8 @@ func (d *Diagnostics) Owned(ctx context.Context, node string, r ring.OwnedReques
 		return page, err
 	}
 	all := d.owned()
-	page = ring.OwnedPage{Node: d.c.Ring.State().Self.Node, Owned: []ring.Owned{}}
-	if view := d.c.Ring.State().View; view != nil {
-		page.Epoch = view.Epoch
-	}
+	s := d.c.Ring.State()
+	page = ring.OwnedPage{Node: s.Self.Node, Epoch: s.View.Epoch, Owned: []ring.Owned{}}
 	for _, o := range all {
 		if o.Kind == ring.KindStream {
 			page.Streams++
@@ -316,10 +247,7 @@ func (d *Diagnostics) owned() []ring.Owned {
 		return ok && owner.Session == s.Self.Session
 	})
 	for _, h := range d.c.Hosted() {
-		h.Kind, h.Slot = ring.KindSubscription, ring.Slot(h.Name)
-		if s.View != nil {
-			h.Epoch = s.View.Epoch
-		}
+		h.Kind, h.Slot, h.Epoch = ring.KindSubscription, ring.Slot(h.Name), s.View.Epoch
 		all = append(all, h)
 	}
 	slices.SortFunc(all, func(a, b ring.Owned) int { return strings.Compare(keyOf(&a), keyOf(&b)) })

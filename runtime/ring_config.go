@@ -24,6 +24,8 @@ const (
 	// leastQuorum is the default of a node that was given no peers. One node would be
 	// a quorum of itself on both sides of a broken network.
 	leastQuorum = 2
+	// maxRingNameBytes is what fits into each packet of gossip.
+	maxRingNameBytes = 64
 )
 
 // RingConfig makes a node a member of a ring. Only EnginePostgres can be one: the nodes of
@@ -72,8 +74,8 @@ func (c *Config) validateRing(ctx context.Context) error {
 	if !slices.Contains([]string{"", NoQuorumBlock, NoQuorumError}, r.OnNoQuorum) {
 		return core.Errorf(core.CodeInvalidConfig, "on-no-quorum %q is none of block, error", r.OnNoQuorum)
 	}
-	if !isName(r.Name) {
-		return core.Errorf(core.CodeInvalidConfig, "cluster-name %.100q is not a name: it has at most %d bytes, all of them printable", r.Name, maxNodeBytes)
+	if !isName(r.Name) || len(r.Name) > maxRingNameBytes {
+		return core.Errorf(core.CodeInvalidConfig, "cluster-name %.100q is not a name: it has at most %d bytes, all of them printable", r.Name, maxRingNameBytes)
 	}
 	if r.KeyFile != "" {
 		if _, err := readKey(r.KeyFile); err != nil {
