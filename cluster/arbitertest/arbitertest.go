@@ -61,7 +61,7 @@ type suite struct {
 const name = "ring"
 
 func member(node string) ring.Member {
-	return ring.Member{Node: node, Addr: node + ":4973", Gossip: node + ":7946", Version: "v1", Protocol: 1}
+	return ring.Member{Node: node, Addr: node + ":4973", Gossip: node + ":7946", Version: "v1", Protocol: 1, Quorum: 2}
 }
 
 // join registers a node, and returns it with its session.

@@ -28,7 +28,7 @@ type arbiter struct {
 const keptViews = 10_000
 
 // sessionColumns are those of a ring.Session.
-const sessionColumns = `number, node, addr, gossip, version, protocol, beats, released, draining, secret`
+const sessionColumns = `number, member::text, beats, released, draining, secret`
 
 // Register is cluster.Arbiter's. Sessions that refuse m are passed over if their process
 // has gone.
@@ -50,6 +50,10 @@ func (e *Engine) Register(ctx context.Context, name string, m ring.Member, secre
 
 func (e *Engine) register(ctx context.Context, c *pgx.Conn, name string, m ring.Member, secret [32]byte) (session uint64, err error) {
 	store := e.config.Store
+	member, err := json.Marshal(m)
+	if err != nil {
+		return 0, err
+	}
 	if err := e.lockSessions(ctx, c); err != nil {
 		return 0, err
 	}
@@ -60,16 +64,16 @@ func (e *Engine) register(ctx context.Context, c *pgx.Conn, name string, m ring.
 	if _, err := c.Exec(ctx, `DELETE FROM `+store+`.ring_sessions WHERE node = $1 OR ring <> $2`, m.Node, name); err != nil {
 		return 0, err
 	}
-	err = c.QueryRow(ctx, `INSERT INTO `+store+`.ring_sessions (ring, node, addr, gossip, version, protocol, secret, opened)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING number`,
-		name, m.Node, m.Addr, m.Gossip, m.Version, m.Protocol, secret[:], e.session.id.String()).Scan(&session)
+	err = c.QueryRow(ctx, `INSERT INTO `+store+`.ring_sessions (ring, node, member, secret, opened)
+		VALUES ($1, $2, $3::text::jsonb, $4, $5) RETURNING number`,
+		name, m.Node, string(member), secret[:], e.session.id.String()).Scan(&session)
 	return session, err
 }
 
 // refuseMismatch returns cluster_mismatch if m cannot be in a ring with the others.
 func (e *Engine) refuseMismatch(ctx context.Context, c *pgx.Conn, name string, m ring.Member) error {
 	store := e.config.Store
-	rows, err := c.Query(ctx, `SELECT r.node, r.ring, r.protocol FROM `+store+`.ring_sessions r
+	rows, err := c.Query(ctx, `SELECT r.node, r.ring, (r.member ->> 'protocol')::int FROM `+store+`.ring_sessions r
 		WHERE r.node <> $1 AND EXISTS (SELECT FROM `+store+`.sessions s WHERE s.id = r.opened AND `+liveSession(store)+`)
 		ORDER BY r.number`, m.Node)
 	if err != nil {
@@ -148,21 +152,19 @@ func (e *Engine) ringBeat(ctx context.Context, c *pgx.Conn, session, released ui
 // addSession adds a row to a Standing. It has an epoch, and a session unless there is none.
 func addSession(standing *ring.Standing, rows pgx.Rows) error {
 	var number, beats, released *uint64
-	var node, addr, gossip, version *string
-	var protocol *int
+	var member *string
 	var draining *bool
 	var secret []byte
-	err := rows.Scan(&standing.Epoch, &number, &node, &addr, &gossip, &version, &protocol, &beats, &released, &draining, &secret)
+	err := rows.Scan(&standing.Epoch, &number, &member, &beats, &released, &draining, &secret)
 	if err != nil || number == nil {
 		return err
 	}
-	s := ring.Session{
-		Member: ring.Member{Session: *number, Node: *node, Addr: *addr, Gossip: *gossip, Version: *version, Protocol: *protocol},
-		Beats:  *beats, Released: *released, Draining: *draining,
-	}
+	s := ring.Session{Beats: *beats, Released: *released, Draining: *draining}
+	err = json.Unmarshal([]byte(*member), &s.Member)
+	s.Member.Session = *number
 	copy(s.Secret[:], secret)
 	standing.Sessions = append(standing.Sessions, s)
-	return nil
+	return err
 }
 
 // whyEnded is the error of a session that is not in a Standing.

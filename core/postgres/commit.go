@@ -188,6 +188,9 @@ func (s *step) send(hold bool) (*answer, error) {
 	defer cancel()
 	var a *answer
 	err := on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) (err error) {
+		if err := e.endBackends(ctx, c); err != nil {
+			return &acquireError{err}
+		}
 		s.backend = c.PgConn().PID()
 		switch {
 		case s.stale:
@@ -321,7 +324,8 @@ func (s *step) again(ctx context.Context, err error) bool {
 		s.doubt = true
 		s.look = true
 		s.giveUpRecords(err)
-		e.endBackend(s.backend)
+		e.cutOff.add(s.backend)
+		e.endCutOff()
 		s.retry.until = time.Now().Add(e.config.RetryFor)
 	}
 	switch state := stateOf(err); {
@@ -419,7 +423,7 @@ func (e *Engine) noteProblem(err *core.Error) {
 
 // mended notes that the log takes Commits again.
 func (e *Engine) mended() {
-	if e.outgrown.Load() == nil && e.log.fail(nil) != nil {
+	if e.session.outgrown.Load() == nil && e.log.fail(nil) != nil {
 		e.config.Logger.Info("the store takes appends again")
 	}
 }

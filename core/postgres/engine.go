@@ -29,8 +29,9 @@ type Engine struct {
 	lookFirst atomic.Int32
 	// unnamed says that prepared statements get lost.
 	unnamed atomic.Bool
-	// outgrown says that the store has gone further than this version can follow.
-	outgrown atomic.Pointer[core.Error]
+	// cutOff are backends that may still write what a Commit was answered
+	// unknown_outcome for.
+	cutOff cutOff
 
 	calls   sync.RWMutex    // held by every call for reading, by Close for writing
 	closing context.Context // ends what waits
@@ -60,7 +61,7 @@ func (e *Engine) enter(ctx context.Context) error {
 		e.calls.RUnlock()
 		return errClosed()
 	}
-	if err := e.outgrown.Load(); err != nil {
+	if err := e.session.outgrown.Load(); err != nil {
 		e.calls.RUnlock()
 		return err
 	}

@@ -35,7 +35,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	e.session.id, e.session.now = core.NewID(), make(chan struct{}, 1)
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
-	e.poll.now = make(chan struct{}, 1)
+	e.poll.now, e.poll.hinted = make(chan struct{}, 1), make(chan struct{}, 1)
 	e.arbiter = arbiter{beats: newOwnConn(e), views: newOwnConn(e), nodes: make(map[uint64]string)}
 	e.closing, e.close = context.WithCancel(context.Background())
 	e.stepCtx, e.kill = context.WithCancel(context.Background())

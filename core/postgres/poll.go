@@ -28,6 +28,20 @@ type poller struct {
 	running sync.WaitGroup
 	// now ends a pause early: there is a waiter.
 	now chan struct{}
+	// hinted ends a pause early: the head has moved.
+	hinted chan struct{}
+}
+
+// HeadHint tells the watch that the log has reached a position, as another node says. It
+// looks at once, if somebody waits for that. HeadHint does not block.
+func (e *Engine) HeadHint(position uint64) {
+	if !e.log.awaitedBefore(position) {
+		return
+	}
+	select {
+	case e.poll.hinted <- struct{}{}:
+	default:
+	}
 }
 
 // WaitHead is core.HeadWatcher's.
@@ -83,6 +97,14 @@ func (l *logState) awaited() bool {
 	return l.waiting > 0
 }
 
+// awaitedBefore reports whether there is a waiter, and the head is not known to have
+// reached a position.
+func (l *logState) awaitedBefore(position uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting > 0 && l.head < position
+}
+
 // run watches until the engine closes.
 func (e *Engine) run() {
 	interval := pollSlow
@@ -120,6 +142,7 @@ func (e *Engine) pause(interval time.Duration) bool {
 	select {
 	case <-timer.C:
 	case <-now:
+	case <-e.poll.hinted:
 	case <-e.closing.Done():
 		return false
 	}

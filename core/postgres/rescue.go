@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -95,28 +96,67 @@ func (e *Engine) lookForStuck(ctx context.Context, c *pgx.Conn) (list []stuck, e
 	return list, err
 }
 
-// endBackend ends the backend that a try was sent to whose connection is gone,
-// so that it cannot come to an end of its own after the outcome was reported. Where
-// that cannot be done, the ids of the events still keep them from being written
-// twice.
-func (e *Engine) endBackend(pid uint32) {
+// cutOff are backends that a try was sent to whose connection is gone, and that are not
+// known to be gone themselves: each may come to an end of its own yet.
+type cutOff struct {
+	mu   sync.Mutex // protects the field below
+	pids []int32
+}
+
+func (o *cutOff) add(pid uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pids = append(o.pids, int32(pid))
+}
+
+func (o *cutOff) list() []int32 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.pids)
+}
+
+func (o *cutOff) remove(gone []int32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pids = slices.DeleteFunc(o.pids, func(pid int32) bool { return slices.Contains(gone, pid) })
+}
+
+// endCutOff is endBackends on a connection of its own.
+func (e *Engine) endCutOff() {
 	ctx, cancel := context.WithTimeout(e.stepCtx, rescueTimeout)
 	defer cancel()
-	_ = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
-		for {
-			var left int
-			err := c.QueryRow(ctx, `
-				SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
-				WHERE a.pid = $1 AND a.usename = session_user AND a.application_name = $2`,
-				int32(pid), e.config.applicationName()).Scan(&left)
-			if err != nil || left == 0 {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(firstPause):
-			}
+	if err := on(ctx, e.steps, e.endBackends); err != nil {
+		e.config.Logger.Warn("a try that was cut off may not have ended", "error", asError(err))
+	}
+}
+
+// endBackends ends the backends that are cut off, and returns nil when all are gone: of
+// what was sent to them, nothing is written any more. No Commit is sent before. Behind a
+// pooler they cannot be found, and only the ids of events, or the epoch, stop them.
+func (e *Engine) endBackends(ctx context.Context, c *pgx.Conn) error {
+	pids := e.cutOff.list()
+	if len(pids) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, rescueTimeout)
+	defer cancel()
+	for {
+		var left int
+		err := c.QueryRow(ctx, `
+			SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+			WHERE a.pid = ANY ($1) AND a.pid <> pg_backend_pid() AND a.usename = session_user AND a.application_name = $2`,
+			pids, e.config.applicationName()).Scan(&left)
+		if err != nil {
+			return err
 		}
-	})
+		if left == 0 {
+			e.cutOff.remove(pids)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(firstPause):
+		}
+	}
 }

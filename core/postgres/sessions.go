@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,6 +45,8 @@ type session struct {
 	joined  bool
 	// now asks for a beat at once: the server may have been started anew.
 	now chan struct{}
+	// outgrown says that the store has gone further than this version can follow.
+	outgrown atomic.Pointer[core.Error]
 }
 
 // Node is one that has a store open.
@@ -220,10 +223,10 @@ func (e *Engine) beat() {
 	}
 	switch {
 	case err == nil:
-		e.outgrown.Store(nil)
+		e.session.outgrown.Store(nil)
 	case errors.Is(err, core.CodeStoreNewer):
 		known := asError(err)
-		e.outgrown.Store(known)
+		e.session.outgrown.Store(known)
 		e.noteProblem(known)
 	default:
 		e.dropSession()

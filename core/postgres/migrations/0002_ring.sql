@@ -18,10 +18,7 @@ CREATE TABLE {schema}.ring_sessions (
   number   bigint NOT NULL PRIMARY KEY GENERATED ALWAYS AS (nth * 1048576 + chance) STORED,
   ring     text NOT NULL,                    -- its name
   node     text NOT NULL UNIQUE,             -- its id
-  addr     text NOT NULL,
-  gossip   text NOT NULL,
-  version  text NOT NULL,                    -- of the program
-  protocol integer NOT NULL,                 -- of what nodes say to each other
+  member   jsonb NOT NULL,                   -- what others know it by, but for the number
   secret   bytea NOT NULL,
   opened   uuid NOT NULL,                    -- the node's row of sessions
   beats    bigint NOT NULL DEFAULT 0,
