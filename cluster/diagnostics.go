@@ -239,19 +239,26 @@ func keyOf(o *ring.Owned) string { return string(o.Kind) + " " + o.Name }
 // owned lists what this node owns, in order.
 func (d *Diagnostics) owned() []ring.Owned {
 	s := d.c.Ring.State()
-	all := d.c.Streams(func(slot int) bool {
-		if s.Owners == nil {
-			return false
-		}
-		owner, ok := s.Owners.Owner(slot)
-		return ok && owner.Session == s.Self.Session
-	})
+	all := d.c.Streams(s.owns)
 	for _, h := range d.c.Hosted() {
 		h.Kind, h.Slot, h.Epoch = ring.KindSubscription, ring.Slot(h.Name), s.View.Epoch
 		all = append(all, h)
 	}
 	slices.SortFunc(all, func(a, b ring.Owned) int { return strings.Compare(keyOf(&a), keyOf(&b)) })
 	return all
+}
+
+// ViewChanged forgets the streams that this node no longer owns. One that it gets back is
+// owned since then.
+func (d *Diagnostics) ViewChanged() { d.c.Streams(d.c.Ring.State().owns) }
+
+// owns reports whether this session owns a slot in the view.
+func (s *State) owns(slot int) bool {
+	if s.Owners == nil {
+		return false
+	}
+	owner, ok := s.Owners.Owner(slot)
+	return ok && owner.Session == s.Self.Session
 }
 
 // Drain is part of Reporter.

@@ -65,3 +65,7 @@ func (o *owned) list(owns func(slot int) bool) []ring.Owned {
 	}
 	return all
 }
+
+// Owned returns the streams in some slots that this node has written lately, as their owner.
+// It forgets the others.
+func (r *Router) Owned(owns func(slot int) bool) []ring.Owned { return r.owned.list(owns) }

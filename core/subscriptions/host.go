@@ -29,6 +29,7 @@ import (
 type host struct {
 	owner       *Owner
 	incarnation *incarnation
+	began       time.Time
 	read        chan struct{} // holds 1: the reader has something to do
 	alarm       alarm         // the clock's
 	saver       saver

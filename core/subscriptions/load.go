@@ -51,10 +51,10 @@ func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{owner: o, incarnation: l, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}
+	now := time.Now()
+	h := &host{owner: o, incarnation: l, began: now, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}
 	h.saver, h.replayer = makeSaver(h, p, revision), makeReplayer(h)
 	h.ctx, h.cancel = context.WithCancel(o.ctx)
-	now := time.Now()
 	options := l.Definition.Options
 	options.Paused = p.Mode == paused
 	h.machine = delivery.New(now, delivery.Config{

@@ -60,8 +60,14 @@ func TestRelease(t *testing.T) {
 
 		mine.taken.Store("a", true)
 		mine.taken.Store("c", true)
+		if n := len(n.Active()); n != 3 {
+			t.Errorf("%d are active, want 3", n)
+		}
 		if err := n.Release(ctx, mine.lost, errMoved); err != nil {
 			t.Fatal(err)
+		}
+		if list := n.Active(); len(list) != 1 || list[0].Name != "b" || list[0].Since.After(list[0].Used) {
+			t.Errorf("active after the release: %+v", list)
 		}
 		a.ends(core.CodeSubscriptionInterrupted)
 		if err := <-waits; !errors.Is(err, core.CodeLeaseLost) {
