@@ -65,9 +65,12 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, binary: !c.options.JSON} // 1 was hello's
 	identify(commit)
 	f := wire.CommitFrame{ID: k.id, Timeout: time.Duration(timeoutMs(ctx)) * time.Millisecond, Commit: *commit}
-	if k.binary {
+	switch {
+	case c.options.Peer != nil:
+		k.message = wire.AppendCommit(wire.AppendForward(nil, commit.Epoch), &f)
+	case k.binary:
 		k.message = wire.AppendCommit(nil, &f)
-	} else {
+	default:
 		m, err := wire.NewAppendRequest(k.id, commit)
 		if err != nil {
 			return nil, err

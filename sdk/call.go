@@ -145,6 +145,14 @@ func (c *Client) abandon(k *call, cause *core.Error) {
 		c.mu.Unlock()
 		return
 	}
+	if k.isAppend && c.options.Peer != nil {
+		k.deadline = time.Time{}
+		if c.session != nil {
+			c.session.send(false, wire.Encode(nil, &wire.Cancel{ID: k.id}))
+		}
+		c.mu.Unlock()
+		return
+	}
 	delete(c.calls, k.id)
 	if c.session != nil {
 		c.session.send(false, wire.Encode(nil, &wire.Cancel{ID: k.id}))

@@ -46,6 +46,8 @@ type Options struct {
 	// unknown_outcome. Errors of the node are returned as they are, such as shutting_down.
 	// It is for callers that choose the node themselves.
 	Once bool
+	// Peer is for links between nodes; nil for all other clients.
+	Peer *Peer
 	// OnState is called when the connection is made or lost. It must not block, nor
 	// call the Client.
 	OnState func(State)
@@ -70,6 +72,7 @@ type Client struct {
 
 	closing context.Context
 	close   context.CancelFunc
+	done    chan struct{} // closed by fail
 	running sync.WaitGroup
 
 	mu      sync.Mutex  // protects the fields below
@@ -97,8 +100,9 @@ func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 	if o.Name == "" {
 		o.Name = "gyre-go"
 	}
+	o.Peer.prepare(&o, &at)
 	c := &Client{
-		options: o, address: at, calls: map[uint64]*call{}, subs: map[uint64]sub{},
+		options: o, address: at, calls: map[uint64]*call{}, subs: map[uint64]sub{}, done: make(chan struct{}),
 		compressor: wire.NewCompressor(runtime.GOMAXPROCS(0)), // more at once gain nothing
 		http:       &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.TLS, IdleConnTimeout: time.Minute}},
 	}
@@ -122,7 +126,11 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	s := c.session
 	c.mu.Unlock()
-	if s != nil {
+	switch {
+	case s == nil:
+	case c.options.Peer != nil: // nobody waits for a node that may not answer
+		_ = s.conn.Close()
+	default:
 		s.goodbye()
 	}
 	c.running.Wait()
@@ -147,10 +155,10 @@ func (c *Client) run(s *session) {
 func (c *Client) again(old *session, err error) *session {
 	pause := old.comeBackIn()
 	for try := 0; ; try++ {
-		e := core.AsError(err)
+		e := c.options.Peer.broken(err)
 		c.detach(e)
 		if c.closing.Err() != nil {
-			c.fail(core.Errorf(core.CodeCanceled, "the client was closed"))
+			c.fail(c.options.Peer.broken(core.Errorf(core.CodeCanceled, "the client was closed")))
 			c.tell(State{})
 			return nil
 		}
@@ -238,6 +246,7 @@ func (c *Client) detach(why *core.Error) {
 func (c *Client) fail(e *core.Error) {
 	c.mu.Lock()
 	c.failed = e
+	close(c.done)
 	calls := c.inOrder()
 	clear(c.calls)
 	subs := c.subs

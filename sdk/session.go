@@ -69,29 +69,35 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	if c.options.JSON {
 		protocol = wire.JSON
 	}
+	peer, proxy := c.options.Peer, http.ProxyFromEnvironment
+	if peer != nil {
+		proxy = nil
+	}
 	letGo := func() bool { return true }
 	dialer := websocket.Dialer{
 		NetDialContext: func(dialing context.Context, network, address string) (net.Conn, error) {
-			conn, err := new(net.Dialer).DialContext(dialing, network, address)
+			conn, err := peer.dial(dialing, network, address)
 			if err == nil {
 				letGo = context.AfterFunc(ctx, func() { _ = conn.Close() })
 			}
 			return conn, err
 		},
-		Proxy:            http.ProxyFromEnvironment,
+		Proxy:            proxy,
 		HandshakeTimeout: writeTimeout,
 		Subprotocols:     []string{protocol},
 		TLSClientConfig:  c.options.TLS,
 		ReadBufferSize:   32 << 10,
 		WriteBufferSize:  socketBuffer,
 	}
-	conn, answer, err := dialer.DialContext(ctx, c.address.ws, nil)
+	conn, answer, err := dialer.DialContext(ctx, c.address.ws, peer.header())
 	if err != nil {
 		letGo()
 		return nil, dialError(ctx, c.address.http, answer, err)
 	}
 	s := newSession(conn)
-	err = s.greet(ctx, &c.options)
+	if err = peer.verify(answer.Header); err == nil {
+		err = s.greet(ctx, &c.options)
+	}
 	if !letGo() {
 		err = dialError(ctx, c.address.http, nil, context.Cause(ctx))
 	}

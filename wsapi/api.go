@@ -17,6 +17,7 @@ type API struct {
 	guard   guard
 	memory  *requests.Memory
 	ws      *ws.Server
+	relays  relays
 
 	draining atomic.Bool
 	ctx      context.Context // ends with Close: event streams watch it
@@ -41,7 +42,7 @@ func New(config Config) (*API, error) {
 		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
 		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(),
 	}
-	routes := a.routes()
+	routes := append(a.routes(), a.peerRoutes()...)
 	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
 	for _, e := range config.Extensions {
 		routes = append(routes, e.Routes...)
@@ -61,12 +62,13 @@ func New(config Config) (*API, error) {
 	return a, nil
 }
 
-// Close ends event streams and closes the connections (ws.Server.Close). It returns when
+// Close ends event streams and relays and closes the connections (ws.Server.Close). It returns when
 // their goroutines are gone. Requests that come later are answered shutting_down. HTTP
 // requests that are being served are http.Server.Shutdown's to wait for.
 func (a *API) Close(ctx context.Context) error {
 	a.draining.Store(true)
 	a.cancel()
+	a.relays.close()
 	return a.ws.Close(ctx)
 }
 

@@ -54,6 +54,8 @@ type Config struct {
 
 	// Ring is the ring that the node is in; nil: none.
 	Ring Ring
+	// Peers are the other nodes of the ring, for its links; nil: none.
+	Peers Peers
 	// NotReady returns why the node takes no calls at the moment, for /readyz, or nil. It
 	// may be nil itself.
 	NotReady func() error

@@ -152,8 +152,10 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	at, pattern := a.mux.find(r)
 	ws := pattern == "/v1/ws"
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-	if err := a.guard.admit(w.Header(), r, ws || !reading); err != nil {
-		return pattern, err
+	if !isPeerPath(pattern) {
+		if err := a.guard.admit(w.Header(), r, ws || !reading); err != nil {
+			return pattern, err
+		}
 	}
 	switch {
 	case at == nil:

@@ -28,7 +28,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 	if !c.bin {
 		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
 	}
-	frames := wire.NewFrames(message, c.codec, c.server.config.Limits.Frame)
+	frames := wire.NewFrames(message, c.codec, c.config.Limits.Frame)
 	frames.Grow = c.takeMemory
 	for {
 		kind, ok := frames.Kind()
@@ -38,29 +38,39 @@ func (c *conn) dispatchFrames(message []byte) error {
 		if err := c.out.waitRoom(c.ctx); err != nil {
 			return err
 		}
-		var err error
-		switch kind {
-		case wire.FrameAppend, wire.FrameCommit:
-			err = c.commitFrame(&frames)
-		case wire.FrameAck:
-			err = c.ackFrames(&frames)
-		case wire.FrameCredit:
-			var credit wire.Credit
-			if credit, err = frames.Credit(); err == nil {
-				c.credit(&credit)
-			}
-		default:
-			err = frames.Unknown()
-		}
-		if err != nil {
+		if err := c.frame(kind, &frames); err != nil {
 			return closeWith(closeProtocol, err)
 		}
 	}
 }
 
+// frame takes a frame. An error means that the frames after it cannot be found, or that
+// the connection may not have sent it: another node sends each Commit with its epoch, and
+// a client none.
+func (c *conn) frame(kind byte, frames *wire.Frames) error {
+	isPeer := c.peer != nil
+	switch {
+	case kind == wire.FrameAppend && !isPeer, kind == wire.FrameCommit && !isPeer:
+		return c.commitFrame(frames, 0)
+	case kind == wire.FrameForward && isPeer:
+		return c.forwarded(frames)
+	case kind == wire.FrameHead && isPeer:
+		return c.head(frames)
+	case kind == wire.FrameAck:
+		return c.ackFrames(frames)
+	case kind == wire.FrameCredit:
+		credit, err := frames.Credit()
+		if err == nil {
+			c.credit(&credit)
+		}
+		return err
+	}
+	return frames.Unknown()
+}
+
 // commitFrame takes an APPEND or a COMMIT frame. An error means that the frames after
 // it cannot be found.
-func (c *conn) commitFrame(frames *wire.Frames) error {
+func (c *conn) commitFrame(frames *wire.Frames, epoch uint64) error {
 	a := &appendCall{conn: c}
 	a.appends[0].Events = a.events[:0]
 	f := wire.CommitFrame{Commit: core.Commit{Appends: a.appends[:]}}
@@ -72,6 +82,7 @@ func (c *conn) commitFrame(frames *wire.Frames) error {
 		c.refuse(f.ID, err)
 		return nil
 	}
+	f.Commit.Epoch = epoch
 	c.submit(a, f.ID, f.Timeout.Milliseconds(), f.Commit)
 	return nil
 }
@@ -97,14 +108,14 @@ func (c *conn) submit(a *appendCall, id uint64, timeoutMs int64, commit core.Com
 	}
 	a.call = call{id: id, deadline: deadline, isAppend: true}
 	if c.admit(&a.call) {
-		c.server.config.Store.Submit(&a.call, commit, a.done)
+		c.config.Store.Submit(&a.call, commit, a.done)
 	}
 }
 
 // done is called by the Store with the answer. It does not wait.
 func (a *appendCall) done(r core.Result, err error) {
 	c := a.conn
-	c.server.config.Metrics.Appended(r, err, time.Since(a.started))
+	c.config.Metrics.Appended(r, err, time.Since(a.started))
 	if !c.calls.finish(&a.call) {
 		return
 	}

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ type call struct {
 
 	ended atomic.Pointer[error] // nil while it has not
 	done  chan struct{}         // protected by calls.mu; nil until somebody asks
+	begun bool                  // protected by calls.mu: only its outcome answers it now
 }
 
 var _ context.Context = (*call)(nil)
@@ -70,6 +72,9 @@ func (c *call) givenUp() *core.Error {
 type calls struct {
 	limit int
 	kick  func() // called when the next deadline comes closer
+	// settles is set for links: an append that has begun is answered with its outcome,
+	// however long that takes, since the other node has to know it.
+	settles bool
 
 	mu   sync.Mutex // protects the fields below
 	byID map[uint64]*call
@@ -118,16 +123,28 @@ func (cs *calls) finish(c *call) bool {
 	return true
 }
 
-// cancel takes out a call that its client has canceled; nil if there is none.
+// cancel takes out a call that its client has canceled; nil if there is none, or if it has
+// to be waited for.
 func (cs *calls) cancel(id uint64) *call {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c := cs.byID[id]
-	if c != nil {
-		cs.end(c, &errCanceled)
-		cs.remove(c)
+	if c == nil || !cs.giveUp(c, &errCanceled) {
+		return nil
 	}
 	return c
+}
+
+// giveUp ends a call without an outcome, and takes it out unless that has to be waited
+// for. mu is held.
+func (cs *calls) giveUp(c *call, why *error) bool {
+	cs.end(c, why)
+	if cs.settles && c.isAppend && !c.claim.Withdraw() {
+		c.begun = true
+		return false
+	}
+	cs.remove(c)
+	return true
 }
 
 // interrupt ends what a call does; whoever does it answers.
@@ -186,17 +203,14 @@ func (cs *calls) expired(now time.Time) []*call {
 	cs.next = time.Time{}
 	for _, c := range cs.byID {
 		switch {
+		case c.begun:
 		case !c.deadline.After(now):
 			late = append(late, c)
 		case cs.next.IsZero() || c.deadline.Before(cs.next):
 			cs.next = c.deadline
 		}
 	}
-	for _, c := range late {
-		cs.end(c, &errDeadline)
-		cs.remove(c)
-	}
-	return late
+	return slices.DeleteFunc(late, func(c *call) bool { return !cs.giveUp(c, &errDeadline) })
 }
 
 // wait waits until all calls are answered.

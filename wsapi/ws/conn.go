@@ -29,7 +29,7 @@ const (
 // conn is one WebSocket connection. run reads, write writes, the goroutines of subs
 // and reads belong to it too; running counts them all but run itself.
 type conn struct {
-	server *Server
+	*service
 	socket socket
 	bin    bool
 	// codec is how frames may be compressed; set before there are any.
@@ -55,14 +55,28 @@ type conn struct {
 	end   *closing // why the server ends it; nil if it did not
 }
 
+// service is what connections are served with: those of clients share one, and each link
+// of another node has its own.
+type service struct {
+	server  *Server
+	config  *Config
+	ops     map[string]op
+	places  *places
+	metrics *metrics
+	peer    Peer   // nil for clients
+	ended   func() // called at the end; may be nil
+}
+
 // newConn makes a connection; its socket is set by the caller.
-func newConn(s *Server, bin bool) *conn {
-	c := &conn{server: s, bin: bin, in: s.config.Memory.Account(), out: newOutbox(s.config.Limits.Queue, s.config.Memory.Account())}
+func newConn(s *service, bin bool) *conn {
+	memory, limits := s.config.Memory, &s.config.Limits
+	c := &conn{service: s, bin: bin, in: memory.Account(), out: newOutbox(limits.Queue, memory.Account())}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.calls = newCalls(s.config.Limits.Inflight, c.out.notify)
-	c.subs = newSubs(s.config.Limits.Subs, s.metrics.follows)
+	c.calls = newCalls(limits.Inflight, c.out.notify)
+	c.calls.settles = s.peer != nil
+	c.subs = newSubs(limits.Subs, s.metrics.follows)
 	c.ready.wake = c.out.notify
-	c.reads = make(chan struct{}, s.config.Limits.Reads)
+	c.reads = make(chan struct{}, limits.Reads)
 	return c
 }
 
@@ -83,12 +97,15 @@ func (c *conn) run() {
 	c.in.Release()
 	c.out.release()
 	c.socket.close()
+	if c.ended != nil {
+		c.ended()
+	}
 	c.server.closed(c, closeLabel(c.ending(), err))
 }
 
 // read takes messages in until the connection ends.
 func (c *conn) read() error {
-	limits := &c.server.config.Limits
+	limits := &c.config.Limits
 	c.socket.readBy(time.Now().Add(limits.Hello))
 	for {
 		limit := limits.Frame
@@ -115,7 +132,7 @@ func (c *conn) read() error {
 // takeMemory takes memory for a message, until it is dispatched. Where there is none left,
 // it waits for as long as a write may be blocked.
 func (c *conn) takeMemory(n int) error {
-	ctx, cancel := context.WithTimeout(c.ctx, c.server.config.Limits.IOTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, c.config.Limits.IOTimeout)
 	defer cancel()
 	return c.in.Wait(ctx, n)
 }
@@ -135,7 +152,7 @@ func (c *conn) noteActivity() {
 		return
 	}
 	now := time.Now()
-	limits := &c.server.config.Limits
+	limits := &c.config.Limits
 	if now.UnixNano()-c.heard.Load() < int64(limits.PingTimeout/activityEvery) {
 		return
 	}
@@ -189,7 +206,7 @@ func (c *conn) awaitClose() {
 // write is the writer: it alone writes to the socket. It also watches the clock,
 // for pings and for requests that take too long.
 func (c *conn) write() {
-	limits := &c.server.config.Limits
+	limits := &c.config.Limits
 	ping := time.NewTicker(limits.PingEvery)
 	defer ping.Stop()
 	deadline := time.NewTimer(time.Hour)
@@ -259,13 +276,13 @@ func (c *conn) send(l *load) error {
 	return nil
 }
 
-func (c *conn) writeBy() time.Time { return time.Now().Add(c.server.config.Limits.IOTimeout) }
+func (c *conn) writeBy() time.Time { return time.Now().Add(c.config.Limits.IOTimeout) }
 
 // ping asks for a sign of life after a time of silence, in both ways there are:
 // browsers do not see the protocol's own, proxies do not see ours.
 func (c *conn) ping(n uint64) {
 	silence := time.Since(time.Unix(0, c.heard.Load()))
-	if !c.welcomed.Load() || silence < c.server.config.Limits.PingEvery/2 {
+	if !c.welcomed.Load() || silence < c.config.Limits.PingEvery/2 {
 		return
 	}
 	c.out.text(wire.Encode(nil, &wire.Ping{N: n}))
@@ -280,14 +297,19 @@ func (c *conn) broken(err error) {
 		c.socket.writeClose(closeSlowWriter, "4001 slow_writer", time.Now())
 	}
 	c.out.close()
-	c.stop()
-	c.socket.close()
+	c.abort()
 }
 
 // stop ends everything that the connection does.
 func (c *conn) stop() {
 	c.cancel()
 	c.calls.interruptAll()
+}
+
+// abort ends the connection at once.
+func (c *conn) abort() {
+	c.stop()
+	c.socket.close()
 }
 
 // writeClose sends the close frame.
@@ -305,6 +327,6 @@ func (c *conn) writeClose() {
 // would not understand; it is told by the close that follows.
 func (c *conn) drain(reconnectInMs int64) {
 	if !c.draining.Swap(true) && c.welcomed.Load() {
-		c.out.text(wire.Encode(nil, &wire.Goaway{Reason: "shutdown", ReconnectInMs: reconnectInMs, Nodes: c.server.config.Nodes()}))
+		c.out.text(wire.Encode(nil, &wire.Goaway{Reason: "shutdown", ReconnectInMs: reconnectInMs, Nodes: c.config.Nodes()}))
 	}
 }

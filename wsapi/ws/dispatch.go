@@ -52,7 +52,7 @@ func (c *conn) dispatchText(text []byte) error {
 		c.refuse(head.ID, err)
 		return nil
 	}
-	act := c.server.ops[head.Op]
+	act := c.ops[head.Op]
 	if act == nil {
 		c.refuse(head.ID, core.Errorf(core.CodeUnknownOp, "op %.80q is not known", head.Op))
 		return nil
@@ -73,7 +73,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	if hello.ID == 0 {
 		return closeWith(closeProtocol, core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1"))
 	}
-	limits := &c.server.config.Limits
+	limits := &c.config.Limits
 	batch := false
 	if accept := hello.Accept; accept != nil {
 		batch = accept.Batch
@@ -83,9 +83,9 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	}
 	c.reply(hello.ID, wire.Encode(nil, &wire.Welcome{
 		ID:      hello.ID,
-		Server:  wire.Server{Version: c.server.config.Version, Node: c.server.config.Node},
+		Server:  wire.Server{Version: c.config.Version, Node: c.config.Node},
 		Session: core.NewID().String(),
-		Log:     c.server.config.Store.State().Timeline(),
+		Log:     c.config.Store.State().Timeline(),
 		Limits: wire.Limits{
 			Frame: limits.Frame, Subs: limits.Subs, Inflight: limits.Inflight,
 			CreditEvents: creditEvents, CreditBytes: creditBytes,
@@ -93,8 +93,8 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		Ping:     wire.PingPlan{IntervalMs: limits.PingEvery.Milliseconds(), TimeoutMs: limits.PingTimeout.Milliseconds()},
 		Batch:    batch,
 		Compress: c.codec.String(),
-		Features: c.server.config.Features,
-		Nodes:    c.server.config.Nodes(),
+		Features: c.config.Features,
+		Nodes:    c.config.Nodes(),
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),
 	}))
 	c.out.joinText(batch)
@@ -107,7 +107,7 @@ func (c *conn) reply(id uint64, text []byte) { c.out.text(c.warnings.addTo(id, t
 
 // refuse answers a request, or a message without an id, with an error.
 func (c *conn) refuse(id uint64, err error) {
-	requests.LogInternal(c.server.config.Logger, err)
+	requests.LogInternal(c.config.Logger, err)
 	c.reply(id, wire.Encode(nil, &wire.Failure{ID: id, Error: wire.NewError(err)}))
 }
 
@@ -157,6 +157,6 @@ func (c *conn) begin(id uint64, timeoutMs int64) *call {
 
 // deadline is the time of a request's timeoutMs.
 func (c *conn) deadline(now time.Time, timeoutMs int64) (time.Time, error) {
-	d, err := c.server.config.Limits.Timeout(timeoutMs)
+	d, err := c.config.Limits.Timeout(timeoutMs)
 	return now.Add(d), err
 }

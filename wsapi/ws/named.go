@@ -12,7 +12,7 @@ import (
 
 // joining says how a subscribe joins a named subscription.
 func (c *conn) joining(m *wire.Subscribe) (opening, error) {
-	subs := c.server.config.Subscriptions
+	subs := c.config.Subscriptions
 	r := subscriptions.JoinRequest{Name: m.Subscription, Transient: m.Transient, Consumer: m.Consumer, Workers: m.Workers, BufferSize: m.BufferSize}
 	switch {
 	case subs == nil:
@@ -46,7 +46,7 @@ func (c *conn) answer(id, sub uint64, a subscriptions.Answer, err error) {
 		named = s.subscriber()
 	}
 	switch {
-	case c.server.config.Subscriptions == nil:
+	case c.config.Subscriptions == nil:
 		err = requests.NoSubscriptions()
 	case named == nil:
 		err = core.Errorf(core.CodeLeaseLost, "sub %d is not one of a named subscription", sub)

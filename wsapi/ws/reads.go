@@ -21,10 +21,10 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 	if call == nil {
 		return
 	}
-	read := c.server.config.Store.Read
+	read := c.config.Store.Read
 	if m.Links {
 		read = func(ctx context.Context, r core.ReadRequest) (core.Page, error) {
-			return c.server.config.Store.ReadLog(ctx, r.From, r.Limit)
+			return c.config.Store.ReadLog(ctx, r.From, r.Limit)
 		}
 	}
 	c.running.Go(func() {
@@ -82,7 +82,7 @@ func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Cont
 		c.out.unreserve(reserved)
 	} else if err = c.out.settle(reserved, len(page.Block)); err == nil {
 		defer c.out.unreserve(len(page.Block))
-		c.server.config.Metrics.Read(page.Count)
+		c.config.Metrics.Read(page.Count)
 		err = c.out.waitRoom(call)
 	}
 	if !c.calls.finish(call) {

@@ -61,18 +61,21 @@ type Config struct {
 // Server serves connections.
 type Server struct {
 	config     Config
-	metrics    *metrics
-	ops        map[string]op
+	clients    service
+	peers      *peers
 	compressor *wire.Compressor
 	upgrader   websocket.Upgrader
 
 	draining atomic.Bool
 	running  sync.WaitGroup // the connections, and handshakes under way
 
-	mu    sync.Mutex // protects the fields below
-	conns map[*conn]struct{}
-	taken int // places: of conns, and of handshakes under way
+	mu                       sync.Mutex // protects the fields below
+	conns                    map[*conn]struct{}
+	clientPlaces, linkPlaces places
 }
+
+// places bound connections and handshakes under way. Server.mu protects them.
+type places struct{ limit, taken int }
 
 // NewServer returns a Server that accepts connections until Close.
 func NewServer(config Config) (*Server, error) {
@@ -80,6 +83,7 @@ func NewServer(config Config) (*Server, error) {
 		config.Nodes = func() []string { return nil }
 	}
 	s := &Server{config: config, conns: map[*conn]struct{}{}}
+	s.clientPlaces.limit, s.linkPlaces.limit = config.Limits.Connections, maxLinks
 	s.compressor = wire.NewCompressor(runtime.GOMAXPROCS(0)) // more at once gain nothing
 	s.upgrader = websocket.Upgrader{
 		Subprotocols:    []string{wire.Bin, wire.JSON},
@@ -88,11 +92,15 @@ func NewServer(config Config) (*Server, error) {
 		CheckOrigin:     func(*http.Request) bool { return true }, // the caller has
 		Error:           func(http.ResponseWriter, *http.Request, int, error) {},
 	}
+	s.clients = service{server: s, config: &s.config, places: &s.clientPlaces}
 	var err error
-	if s.ops, err = newOps(&config); err != nil {
+	if s.clients.ops, err = newOps(&config); err != nil {
 		return nil, err
 	}
-	s.metrics, err = newMetrics(config.Registry)
+	if s.clients.metrics, err = newMetrics(config.Registry); err != nil {
+		return nil, err
+	}
+	s.peers, err = newPeers(config, s.clients.ops)
 	return s, err
 }
 
@@ -112,24 +120,33 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
 	if !known {
 		return core.Errorf(core.CodeVersionUnsupported, "none of the offered subprotocols is known")
 	}
-	if err := s.takePlace(); err != nil {
+	if err := s.takePlace(&s.clientPlaces); err != nil {
 		return err
 	}
-	ws, err := s.upgrader.Upgrade(w, r, nil)
+	ws, err := s.upgrade(w, r, nil)
 	if err != nil {
-		s.givePlace()
-		w.Header().Del("Sec-WebSocket-Version") // the upgrader's, whatever is wrong
-		return core.Errorf(core.CodeProtocolError, "not a WebSocket handshake: %s", err.Error())
+		s.givePlace(&s.clientPlaces)
+		return err
 	}
-	c := newConn(s, bin)
+	c := newConn(&s.clients, bin)
 	c.socket = newGorilla(ws, c.noteActivity, c.grow)
 	s.opened(c)
 	return nil
 }
 
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, answer http.Header) (*websocket.Conn, error) {
+	ws, err := s.upgrader.Upgrade(w, r, answer)
+	if err != nil {
+		w.Header().Del("Sec-WebSocket-Version") // the upgrader's, whatever is wrong
+		return nil, core.Errorf(core.CodeProtocolError, "not a WebSocket handshake: %s", err.Error())
+	}
+	return ws, nil
+}
+
 // Close says goaway to every connection, lets what is under way finish for as long as
 // ctx lasts, closes the connections with 4000, and returns when all goroutines of the
-// Server are gone.
+// Server are gone; those that wait for the storage of Commits of other nodes end with the
+// Store if ctx ends before.
 func (s *Server) Close(ctx context.Context) error {
 	conns := s.drain()
 	for _, c := range conns {
@@ -140,24 +157,25 @@ func (s *Server) Close(ctx context.Context) error {
 		c.calls.wait(ctx)
 		c.close(&closing{code: closeShutdown})
 	}
-	gone := make(chan struct{})
+	gone, settled := make(chan struct{}), make(chan struct{})
 	go func() {
 		s.running.Wait()
 		close(gone)
+		s.peers.settling.Wait()
+		close(settled)
 	}()
 	select {
-	case <-gone:
+	case <-settled:
 		return nil
 	case <-ctx.Done():
 	}
 	select {
-	case <-gone:
+	case <-settled:
 		return nil
 	case <-time.After(closeGrace):
 	}
 	for _, c := range s.drain() { // also those that have opened meanwhile
-		c.stop()
-		c.socket.close()
+		c.abort()
 	}
 	<-gone
 	return ctx.Err()
@@ -177,27 +195,27 @@ func (s *Server) drain() []*conn {
 }
 
 // takePlace takes a place for a connection, unless the Server is full or closing.
-func (s *Server) takePlace() error {
+func (s *Server) takePlace(p *places) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining.Load() {
 		return core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
-	if s.taken >= s.config.Limits.Connections {
-		e := core.Errorf(core.CodeTooManyConnections, "%d connections are open", s.config.Limits.Connections)
-		e.Limit = int64(s.config.Limits.Connections)
+	if p.taken >= p.limit {
+		e := core.Errorf(core.CodeTooManyConnections, "%d connections are open", p.limit)
+		e.Limit = int64(p.limit)
 		return e
 	}
-	s.taken++
+	p.taken++
 	s.running.Add(1)
 	return nil
 }
 
 // givePlace gives back what takePlace has taken.
-func (s *Server) givePlace() {
+func (s *Server) givePlace(p *places) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.taken--
+	p.taken--
 	s.running.Done()
 }
 
@@ -207,7 +225,7 @@ func (s *Server) opened(c *conn) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	s.metrics.connections.Inc()
+	c.metrics.connections.Inc()
 	if s.draining.Load() {
 		c.close(&closing{code: closeShutdown})
 	}
@@ -220,7 +238,7 @@ func (s *Server) closed(c *conn, label string) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	s.metrics.connections.Dec()
-	s.metrics.closes.WithLabelValues(label).Inc()
-	s.givePlace()
+	c.metrics.connections.Dec()
+	c.metrics.closes.WithLabelValues(label).Inc()
+	s.givePlace(c.places)
 }

@@ -189,6 +189,9 @@ func (c *conn) opening(m *wire.Subscribe) (opening, error) {
 	if m.Subscription != "" {
 		return c.joining(m)
 	}
+	if c.peer != nil {
+		return nil, core.Errorf(core.CodeNotSupported, "every node follows the log itself")
+	}
 	r := core.FollowRequest{Stream: m.Stream}
 	if m.From != nil {
 		r.From = *m.From
@@ -197,7 +200,7 @@ func (c *conn) opening(m *wire.Subscribe) (opening, error) {
 		r.Filter = core.Filter{Streams: m.Filter.Streams, Types: m.Filter.Types}
 	}
 	return func(ctx context.Context, s *sub) (source, error) {
-		follower, err := c.server.config.Store.Follow(ctx, r)
+		follower, err := c.config.Store.Follow(ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -224,7 +227,7 @@ func (c *conn) unsubscribe(m *wire.Unsubscribe) {
 // ends.
 func (s *sub) run(ctx context.Context, call *call, open opening) {
 	c := s.conn
-	state := c.server.config.Store.State()
+	state := c.config.Store.State()
 	s.log = state.Timeline()
 	src, err := open(call, s)
 	if !c.calls.finish(call) {
@@ -250,7 +253,7 @@ func (s *sub) run(ctx context.Context, call *call, open opening) {
 // end tells that a sub is over by itself.
 func (s *sub) end(err error, cursor string) {
 	c := s.conn
-	requests.LogInternal(c.server.config.Logger, err)
+	requests.LogInternal(c.config.Logger, err)
 	c.subs.remove(s)
 	e := wire.NewError(err)
 	c.out.subText(s, wire.Encode(nil, &wire.End{Sub: s.num, Error: e, Cursor: cursor, Retryable: e.Retryable}))
@@ -277,7 +280,7 @@ func (s *sub) limit() (l core.Limit, ok bool) {
 // next message may have.
 func (s *sub) send(p *parcel, allowed func() (core.Limit, error)) (cursor string, err error) {
 	if p.Count > 0 {
-		s.conn.server.config.Metrics.Read(p.Count)
+		s.conn.config.Metrics.Read(p.Count)
 		if s.conn.bin {
 			s.sendFrame(p)
 		} else if err := s.sendText(p, allowed); err != nil {

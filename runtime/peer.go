@@ -1,0 +1,203 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/gyre-events/gyre/cluster"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+const (
+	// connectTimeout is how long a node's address may take to answer before another way
+	// to the node is tried.
+	connectTimeout = time.Second
+	// handshakeTimeout bounds a link's handshake, in which the other node ends older links.
+	handshakeTimeout = 6 * time.Second
+	// attempts is more than the ways to one node that Dial tries under one generation.
+	attempts = 64
+)
+
+// peers connects a node with the other nodes of its ring. It dials links (cluster.Dialer)
+// and admits those of others (wsapi.Peers). Safe for concurrent use.
+type peers struct {
+	ring    cluster.Ring
+	cluster string // the ring's name
+	key     []byte // the ring's key, or nil
+	version string
+	// open returns this node's end of a link. It is set before the node serves.
+	open func(session uint64) cluster.Incoming
+}
+
+var (
+	_ cluster.Dialer = (*peers)(nil)
+	_ wsapi.Peers    = (*peers)(nil)
+)
+
+// keyOf returns what a session proves itself with. It is not_serving if the session is
+// unknown, or has ended.
+func (p *peers) keyOf(state *cluster.State, session uint64) (*wire.PeerKey, error) {
+	if state.Standing != nil {
+		if s, ok := state.Standing.Session(session); ok {
+			return &wire.PeerKey{Secret: s.Secret, Ring: p.key}, nil
+		}
+	}
+	return nil, core.Errorf(core.CodeNotServing, "session %d is not known, or has ended", session)
+}
+
+// Admit is wsapi.Peers.Admit. A session that began a moment ago is known after the next
+// beat.
+func (p *peers) Admit(ctx context.Context, h *wire.Handshake) (proof string, err error) {
+	if h.Cluster != p.cluster {
+		return "", core.Errorf(core.CodeClusterMismatch, "the caller is of ring %.80q, this node of %.80q", h.Cluster, p.cluster)
+	}
+	state := p.ring.State()
+	for {
+		if h.To != state.Self.Session {
+			return "", core.Errorf(core.CodeNotServing, "session %d is not here; this is session %d", h.To, state.Self.Session)
+		}
+		key, err := p.keyOf(state, h.From)
+		if err == nil && !h.Verify(key) {
+			return "", core.Errorf(core.CodePeerDenied, "the handshake is not signed by session %d, or with another cluster key", h.From)
+		}
+		if err == nil {
+			own, err := p.keyOf(state, h.To)
+			if err != nil {
+				return "", err
+			}
+			p.ring.Learn(h.Epoch)
+			return h.Proof(own), nil
+		}
+		select {
+		case <-state.Changed:
+			state = p.ring.State()
+		case <-ctx.Done():
+			return "", core.Errorf(core.CodePeerDenied, "session %d is not known, or has ended", h.From)
+		}
+	}
+}
+
+// Known is wsapi.Peers.Known.
+func (p *peers) Known(session uint64) bool {
+	_, err := p.keyOf(p.ring.State(), session)
+	return err == nil
+}
+
+// Open is wsapi.Peers.Open.
+func (p *peers) Open(session uint64) wsapi.Peer { return p.open(session) }
+
+// Address is wsapi.Peers.Address.
+func (p *peers) Address(session uint64) (string, error) {
+	if standing := p.ring.State().Standing; standing != nil {
+		if s, ok := standing.Session(session); ok {
+			return s.Addr, nil
+		}
+	}
+	return "", core.Errorf(core.CodeNotServing, "session %d is not known, or has ended", session)
+}
+
+// link is a cluster.Link.
+type link struct{ *sdk.Client }
+
+// Broken is cluster.Link.Broken.
+func (l link) Broken() <-chan struct{} { return l.Done() }
+
+// Dial is cluster.Dialer.Dial. It tries the other members in turn as relays if the node
+// does not answer at its address.
+func (p *peers) Dial(ctx context.Context, to ring.Member, generation uint64) (cluster.Link, error) {
+	state := p.ring.State()
+	number := generation * attempts // a handshake is good for one attempt
+	l, err := p.link(ctx, state, to, number, p.direct(to))
+	if !errors.Is(err, core.CodeUnavailable) { // it was answered, or ctx has ended
+		return l, err
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w: %w", cluster.ErrRefused, err)
+	}
+	for _, via := range relaysTo(state, to) {
+		if number++; number == (generation+1)*attempts {
+			break
+		}
+		l, relayErr := p.link(ctx, state, to, number, p.through(state, via, to, number))
+		if relayErr == nil {
+			return l, nil
+		}
+		err = errors.Join(err, relayErr)
+	}
+	return nil, err
+}
+
+// relaysTo returns the members that may relay to another.
+func relaysTo(state *cluster.State, to ring.Member) (list []ring.Member) {
+	if state.View == nil {
+		return nil
+	}
+	for _, m := range state.View.Members {
+		if m.Session != state.Self.Session && m.Session != to.Session {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// dialing makes a connection to a node.
+type dialing func(ctx context.Context) (net.Conn, error)
+
+func (p *peers) direct(to ring.Member) dialing {
+	return func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", to.Addr)
+	}
+}
+
+// link makes a link over a connection.
+func (p *peers) link(ctx context.Context, state *cluster.State, to ring.Member, number uint64, dial dialing) (cluster.Link, error) {
+	h, theirs, err := p.handshake(state, to.Session, 0, number)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	client, err := sdk.Dial(ctx, "http://"+to.Addr, sdk.Options{Name: "gyre-node", Version: p.version, Peer: &sdk.Peer{
+		Header: http.Header{wire.PeerHeader: {h.String()}},
+		Dial:   dial,
+		Verify: func(answer http.Header) error { return verify(h, theirs, answer) },
+		Broken: cluster.ErrBroken,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return link{client}, nil
+}
+
+// handshake makes a signed handshake, and returns what the answer has to prove.
+func (p *peers) handshake(state *cluster.State, to, target, number uint64) (h *wire.Handshake, theirs *wire.PeerKey, err error) {
+	own, err := p.keyOf(state, state.Self.Session)
+	if err != nil {
+		return nil, nil, err
+	}
+	if theirs, err = p.keyOf(state, to); err != nil {
+		return nil, nil, err
+	}
+	h = &wire.Handshake{Protocol: wire.PeerProtocol, Cluster: p.cluster, From: state.Self.Session, To: to, Target: target, Generation: number}
+	if state.View != nil {
+		h.Epoch = state.View.Epoch
+	}
+	h.Sign(own)
+	return h, theirs, nil
+}
+
+func verify(h *wire.Handshake, theirs *wire.PeerKey, answer http.Header) error {
+	if !h.Proves(answer.Get(wire.PeerHeader), theirs) {
+		return core.Errorf(core.CodePeerDenied, "what answers is not session %d", h.To)
+	}
+	return nil
+}

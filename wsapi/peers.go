@@ -1,0 +1,104 @@
+package wsapi
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+	"github.com/gyre-events/gyre/wsapi/ws"
+)
+
+// Peer serves a link of another node.
+type Peer = ws.Peer
+
+// Peers are the other nodes of the ring. Its methods are safe for concurrent use.
+type Peers interface {
+	// Admit checks that a handshake is meant for this node and that its caller can read
+	// the ring's storage. It returns the proof that this node can. The error is
+	// peer_denied, cluster_mismatch or not_serving.
+	Admit(ctx context.Context, h *wire.Handshake) (proof string, err error)
+	// Known reports whether Admit may admit a session again.
+	Known(session uint64) bool
+	// Open returns what serves the next link of a session.
+	Open(session uint64) Peer
+	// Address returns host:port of a member to relay to. The error is not_serving if the
+	// session is none.
+	Address(session uint64) (string, error)
+}
+
+// peerRoutes are for other nodes, and are not in openapi.json. The handshake stands for
+// the checks of Host and Origin.
+func (a *API) peerRoutes() []Route {
+	if a.config.Peers == nil {
+		return nil
+	}
+	return []Route{
+		{Method: "GET", Path: wire.LinkPath, Handle: a.acceptLink},
+		{Method: "GET", Path: wire.RelayPath, Handle: a.acceptRelay},
+	}
+}
+
+// isPeerPath reports whether a route is one of peerRoutes.
+func isPeerPath(pattern string) bool { return pattern == wire.LinkPath || pattern == wire.RelayPath }
+
+// admit checks the handshake of a request.
+func (a *API) admit(r *http.Request, relay bool) (h wire.Handshake, proof string, err error) {
+	if h, err = wire.ParseHandshake(r.Header.Get(wire.PeerHeader)); err != nil {
+		return h, "", err
+	}
+	if relay != (h.Target != 0) {
+		return h, "", core.Errorf(core.CodePeerDenied, "the handshake is for another request")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), admitTimeout)
+	defer cancel()
+	proof, err = a.config.Peers.Admit(ctx, &h)
+	return h, proof, err
+}
+
+// acceptLink is GET /v1/cluster/link.
+func (a *API) acceptLink(w http.ResponseWriter, r *http.Request) error {
+	h, proof, err := a.admit(r, false)
+	if err != nil {
+		return err
+	}
+	return a.ws.AcceptPeer(w, r, &ws.Caller{
+		Session: h.From, Generation: h.Generation, Answer: http.Header{wire.PeerHeader: {proof}},
+		Open:  func() ws.Peer { return a.config.Peers.Open(h.From) },
+		Known: a.config.Peers.Known,
+	})
+}
+
+// acceptRelay is GET /v1/cluster/relay: a tunnel to another member.
+func (a *API) acceptRelay(w http.ResponseWriter, r *http.Request) error {
+	h, proof, err := a.admit(r, true)
+	if err != nil {
+		return err
+	}
+	if r.Header.Get("Upgrade") != wire.RelayProtocol {
+		return core.Errorf(core.CodeProtocolError, "a relay upgrades to %s", wire.RelayProtocol)
+	}
+	if err := a.relays.begin(&h, a.config.Peers.Known); err != nil {
+		return err
+	}
+	defer a.relays.end()
+	address, err := a.config.Peers.Address(h.Target)
+	if err != nil {
+		return err
+	}
+	ctx, stop := a.untilClose(r.Context())
+	defer stop()
+	target, err := (&net.Dialer{Timeout: relayDialTimeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return core.Errorf(core.CodeNotServing, "session %d cannot be reached from here either: %w", h.Target, err)
+	}
+	defer target.Close()
+	caller, err := hijackRelay(w, proof)
+	if err != nil {
+		return err
+	}
+	defer caller.Close()
+	tunnel(a.ctx, caller, target)
+	return nil
+}
