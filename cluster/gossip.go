@@ -46,8 +46,8 @@ type meta struct {
 // so that a restarted node need not outbid what is said of its predecessor.
 type gossip struct {
 	list    *memberlist.Memberlist
-	address string // host:port
-	changed func() // is called when others have come, gone or said something; never blocks
+	address string          // host:port
+	changed func(gone bool) // is called when others have come, gone or said something; never blocks
 
 	mu     sync.Mutex // protects the fields below; memberlist may hold its lock
 	own    meta
@@ -158,8 +158,13 @@ func resolve(ctx context.Context, host string) (string, error) {
 	return ips[0].Unmap().String(), nil
 }
 
-// gossipChanged is called for each thing that others say. It does not block.
-func (m *Membership) gossipChanged() { kick(m.lookNow) }
+// gossipChanged is called when others have come, gone or said something. It does not block.
+func (m *Membership) gossipChanged(gone bool) {
+	kick(m.lookNow)
+	if gone {
+		kick(m.joinNow)
+	}
+}
 
 // heed beats at once if others know of something that the newest beat did not say. mu is
 // held.
@@ -287,7 +292,7 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 		delete(g.others, n.Name)
 	}
 	g.mu.Unlock()
-	g.changed()
+	g.changed(!alive)
 }
 
 // NodeMeta is memberlist's: what this node says.

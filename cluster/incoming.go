@@ -2,32 +2,354 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
-// Incoming returns this node's end of a Link of another session.
-func (r *Router) Incoming(session uint64) Incoming { return &incoming{router: r} }
+const (
+	// maxTaken bounds the Commits of one intake that are not answered.
+	maxTaken = 16 * 1024
+	// learnWithin bounds the wait for views that the entry node knows (R1).
+	learnWithin = 3 * time.Second
+)
 
-type incoming struct{ router *Router }
+// incoming is this node's end of another node's Link.
+type incoming struct{ *intake }
+
+// Incoming returns this node's end of a Link that a session of another node has dialed.
+func (r *Router) Incoming(session uint64) Incoming { return incoming{r.newIntake(session)} }
 
 // Submit is Incoming.Submit.
-func (in *incoming) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
-	in.router.config.Store.Submit(ctx, c, done)
+func (in incoming) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
+	if err := in.put(&taken{ctx: ctx, commit: c, done: done}); err != nil {
+		done(core.Result{}, err)
+	}
 }
 
 // Join is subscriptions.Joiner.Join, at this node.
-func (in *incoming) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
+func (in incoming) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
 	return in.router.config.Subscriptions.Join(ctx, r)
 }
 
 // Head is Incoming.Head.
-func (in *incoming) Head(position uint64) {
+func (in incoming) Head(position uint64) {
 	if in.router.config.Head != nil {
 		in.router.config.Head(position)
 	}
 }
 
-// Close is Incoming.Close.
-func (in *incoming) Close() {}
+// intake takes Commits of one entry node into this node's Store, in order, if this node
+// owns what they write. It is the owner's end of a Link, or of the path of this node's
+// own entries. Its goroutine ends with close.
+type intake struct {
+	router  *Router
+	session uint64
+	ctx     context.Context // ends with Close
+	end     context.CancelFunc
+	wake    chan struct{} // has room for one
+
+	mu     sync.Mutex // protects the fields below
+	queue  []*taken
+	held   []*taken // in order: those that are not answered, and some that are
+	live   int      // of held, not answered
+	closed bool
+	idle   chan struct{} // closed when nothing is held; nil until somebody waits
+	// upTo is the epoch up to which everything is refused, with why (R5).
+	upTo uint64
+	why  *core.Error
+}
+
+// taken is a Commit that an intake has, and the context of it in the Store: its claim is
+// the intake's, by which it is withdrawn.
+type taken struct {
+	ctx      context.Context
+	commit   core.Commit
+	done     func(core.Result, error)
+	intake   *intake
+	claim    core.Claim
+	answered bool // protected by intake.mu
+}
+
+// Deadline is part of context.Context. The Store does not ask.
+func (t *taken) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done ends the wait for room in the Store.
+func (t *taken) Done() <-chan struct{} { return t.intake.ctx.Done() }
+
+// Err is part of context.Context.
+func (t *taken) Err() error { return t.ctx.Err() }
+
+// Value is part of context.Context.
+func (t *taken) Value(key any) any { return t.claim.Value(key) }
+
+// intakes are those of a Router that are not closed.
+type intakes struct {
+	mu  sync.Mutex
+	all map[*intake]struct{} // protected by mu
+}
+
+func (r *Router) newIntake(session uint64) *intake {
+	in := &intake{router: r, session: session, wake: make(chan struct{}, 1)}
+	in.ctx, in.end = context.WithCancel(r.closing)
+	r.intakes.mu.Lock()
+	r.intakes.all[in] = struct{}{}
+	r.intakes.mu.Unlock()
+	r.running.Go(in.run)
+	return in
+}
+
+// put takes t in, to be answered by another goroutine.
+func (in *intake) put(t *taken) error {
+	t.intake = in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.closed:
+		return core.Errorf(core.CodeNotServing, "the connection is closed; nothing is written")
+	case in.live >= maxTaken:
+		return core.Errorf(core.CodeOverloaded, "%d appends wait for an answer", in.live)
+	}
+	in.queue = append(in.queue, t)
+	in.hold(t)
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// hold adds t to held, without those that are answered if they are many. in.mu is held.
+func (in *intake) hold(t *taken) {
+	if len(in.held) == cap(in.held) && in.live < len(in.held)/2 {
+		in.held = slices.DeleteFunc(in.held, func(t *taken) bool { return t.answered })
+	}
+	in.held = append(in.held, t)
+	in.live++
+}
+
+// run takes what was put, one by one.
+func (in *intake) run() {
+	for {
+		in.mu.Lock()
+		queue := in.queue
+		in.queue = nil
+		in.mu.Unlock()
+		for _, t := range queue {
+			in.take(t)
+		}
+		if len(queue) > 0 {
+			continue
+		}
+		select {
+		case <-in.wake:
+		case <-in.ctx.Done():
+			return
+		}
+	}
+}
+
+// take gives a Commit to the Store, or refuses it.
+func (in *intake) take(t *taken) {
+	if err := in.check(t); err != nil {
+		if in.answer(t) {
+			t.done(core.Result{}, err)
+		}
+		return
+	}
+	in.router.config.Store.Submit(t, t.commit, func(result core.Result, err error) { in.written(t, result, err) })
+}
+
+// check returns why this node does not take t in (R1, R5, R10). A refusal stands for all
+// that is later on its path.
+func (in *intake) check(t *taken) *core.Error {
+	epoch := t.commit.Epoch
+	state := in.learn(epoch)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if t.answered {
+		return in.why
+	}
+	if epoch > in.upTo {
+		if why := in.router.refuses(state, &t.commit); why != nil {
+			in.upTo, in.why = epoch, why
+		}
+	}
+	if epoch <= in.upTo {
+		return in.why
+	}
+	return nil
+}
+
+// learn returns a State whose view has an epoch or a later one, if it comes in time.
+func (in *intake) learn(epoch uint64) *State {
+	ring := in.router.config.Ring
+	state := ring.State()
+	if state.epoch() >= epoch {
+		return state
+	}
+	late := time.NewTimer(learnWithin)
+	defer late.Stop()
+	for state.epoch() < epoch {
+		ring.Learn(epoch)
+		select {
+		case <-state.Changed:
+			state = ring.State()
+		case <-late.C:
+			return state
+		case <-in.ctx.Done():
+			return state
+		}
+	}
+	return state
+}
+
+// refuses returns why this node does not write c under its epoch.
+func (r *Router) refuses(s *State, c *core.Commit) *core.Error {
+	if over := r.overUpTo.Load(); c.Epoch <= over {
+		return core.NewStaleEpoch(c.Epoch, max(over+1, s.epoch()))
+	}
+	if c.Epoch < s.epoch() {
+		return core.NewStaleEpoch(c.Epoch, s.epoch())
+	}
+	if c.Epoch > s.epoch() {
+		return r.notServing(s, "the view of epoch %d is not known here", c.Epoch)
+	}
+	if why := s.Serves(time.Now()); why != nil {
+		return r.notServing(s, "the owner does not serve: %s", why.Detail)
+	}
+	if len(c.Appends) == 0 {
+		return nil
+	}
+	if owner, ok := s.Owner(c.Appends[0].Stream); !ok || owner.Session != s.Self.Session {
+		err := core.Errorf(core.CodeNotOwner, "%s owns stream %q in the view of epoch %d", owner.Node, c.Appends[0].Stream, s.epoch())
+		err.Epoch = s.epoch()
+		return err
+	}
+	return nil
+}
+
+func (r *Router) notServing(s *State, format string, args ...any) *core.Error {
+	err := core.Errorf(core.CodeNotServing, format, args...)
+	err.Epoch = s.epoch()
+	return err
+}
+
+// written is called with the Store's answer.
+func (in *intake) written(t *taken, result core.Result, err error) {
+	r := in.router
+	switch {
+	case err == nil:
+		if !result.Duplicate {
+			r.written(&t.commit, result)
+		}
+	case errors.Is(err, core.CodeUnknownOutcome):
+		r.epochOver(t.commit.Epoch)
+	case errors.Is(err, core.CodeStaleEpoch):
+		r.config.Ring.Learn(core.AsError(err).Epoch)
+	}
+	if in.answer(t) {
+		t.done(result, err)
+	}
+}
+
+// answer reports whether t is the caller's to answer.
+func (in *intake) answer(t *taken) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if t.answered {
+		return false
+	}
+	t.answered = true
+	in.settle()
+	return true
+}
+
+// settle counts an answer. in.mu is held.
+func (in *intake) settle() {
+	if in.live--; in.live > 0 {
+		return
+	}
+	clear(in.held)
+	in.held = in.held[:0]
+	if in.idle != nil {
+		close(in.idle)
+		in.idle = nil
+	}
+}
+
+// refuse withdraws what has not begun under an epoch or an earlier one, and refuses what
+// is still to come under it (R5, R10).
+func (in *intake) refuse(upTo uint64, why *core.Error) {
+	in.mu.Lock()
+	if upTo <= in.upTo {
+		in.mu.Unlock()
+		return
+	}
+	in.upTo, in.why = upTo, why
+	withdrawn := in.withdraw(upTo)
+	in.mu.Unlock()
+	for _, t := range withdrawn {
+		t.done(core.Result{}, why)
+	}
+}
+
+// withdraw takes out what has not begun, and returns it in order. It goes backwards: what
+// the Store begins meanwhile is before all that is withdrawn. in.mu is held.
+func (in *intake) withdraw(upTo uint64) []*taken {
+	var withdrawn []*taken
+	for _, t := range slices.Backward(in.held) {
+		if !t.answered && t.commit.Epoch <= upTo && t.claim.Withdraw() {
+			t.answered = true
+			withdrawn = append(withdrawn, t)
+		}
+	}
+	for range withdrawn {
+		in.settle()
+	}
+	slices.Reverse(withdrawn)
+	return withdrawn
+}
+
+// Close withdraws what has not begun and waits for what has, unless the Router closes.
+func (in *intake) Close() {
+	in.mu.Lock()
+	in.closed = true
+	in.mu.Unlock()
+	in.refuse(^uint64(0), core.Errorf(core.CodeNotServing, "the connection is closed; nothing is written"))
+	in.end()
+	in.mu.Lock()
+	if in.idle == nil {
+		in.idle = make(chan struct{})
+	}
+	idle := in.idle
+	if in.live == 0 {
+		close(idle)
+		in.idle = nil
+	}
+	in.mu.Unlock()
+	select {
+	case <-idle:
+	case <-in.router.closing.Done():
+	}
+	in.router.intakes.mu.Lock()
+	delete(in.router.intakes.all, in)
+	in.router.intakes.mu.Unlock()
+}
+
+// refuse is intake.refuse of all intakes.
+func (r *Router) refuse(upTo uint64, why *core.Error) {
+	r.intakes.mu.Lock()
+	all := make([]*intake, 0, len(r.intakes.all))
+	for in := range r.intakes.all {
+		all = append(all, in)
+	}
+	r.intakes.mu.Unlock()
+	for _, in := range all {
+		in.refuse(upTo, why)
+	}
+}

@@ -2,18 +2,48 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
 
 // admit waits for the gate, unless it is open. The error is no_node_available, overloaded
-// if too many wait, or that of ctx if it was canceled.
+// if too many wait, or canceled.
 func (r *Router) admit(ctx context.Context) error {
-	if why := r.config.Ring.State().Serves(time.Now()); why != nil {
+	s := r.config.Ring.State()
+	why := s.Serves(time.Now())
+	if why == nil {
+		return nil
+	}
+	if r.config.FailAtOnce {
 		return why
 	}
-	return ctx.Err()
+	r.mu.Lock()
+	full := r.waiting.len+int(r.counted.atGate.Load()) >= r.config.MaxWaiting
+	if !full {
+		r.counted.atGate.Add(1)
+	}
+	r.mu.Unlock()
+	if full {
+		return core.Errorf(core.CodeOverloaded, "%d calls wait already", r.config.MaxWaiting)
+	}
+	defer r.counted.atGate.Add(-1)
+	for why != nil {
+		select {
+		case <-s.Changed:
+		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				return why
+			}
+			return core.AsError(ctx.Err())
+		case <-r.closing.Done():
+			return errShuttingDown()
+		}
+		s = r.config.Ring.State()
+		why = s.Serves(time.Now())
+	}
+	return nil
 }
 
 // Read is Log.Read.

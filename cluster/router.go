@@ -4,11 +4,42 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
+
+// The rules of the Router. A Commit at the node that it was submitted to, its entry node,
+// is clean (nothing can write it), handed over on one path, in doubt (the path ended
+// before its answer) or settled. A path is one generation of a Link, or of the way into
+// the node's own Store, under one epoch. An order set is the Commits that touch one slot.
+//
+//	R1  The entry node decides the owner in its view, and the view's epoch goes along. The
+//	    owner writes under exactly that epoch. If it knows less, it loads the views first;
+//	    if it knows more, it answers stale_epoch.
+//	R2  Views name sessions. A path goes to a session.
+//	R3  Storage looks at ids, then at the epoch, then at expectations.
+//	R4  A Commit is handed over only if every earlier one of each of its order sets is
+//	    settled, or handed over on the same path, or of an older epoch with its caller
+//	    answered. Else it waits in place.
+//	R5  Only stale_epoch, not_owner, not_serving and shutting_down lead to another try.
+//	    Whoever answers one of them answers it to everything later on the path.
+//	R6  What is in doubt is sent again only after (a) its copies are dead: a higher epoch
+//	    is known, or a later generation of the Link to the same session is there; (b) it
+//	    was looked up and not found; (c) no later one of an order set was decided.
+//	R7  At its deadline a clean Commit is taken out. One that is handed over or in doubt is
+//	    unknown_outcome for its caller, is never handed over again, and keeps its place.
+//	R8  After an unknown_outcome of the node's own Store, its epoch counts as over.
+//	R9  Whoever sends an id again answers only success, a final refusal or unknown_outcome.
+//	    The Router sends only what is clean again.
+//	R10 The gate is looked at on hand-over and on take-in. When it closes, the owner
+//	    withdraws what has not begun.
+
+// maxBytes bounds the events and records of the entries that are not answered.
+const maxBytes = 64 << 20
 
 // RouterConfig is what a Router needs. Ring, Store and Dialer are required, the rest has
 // defaults.
@@ -36,6 +67,45 @@ type Router struct {
 	closing context.Context
 	close   context.CancelFunc
 	running sync.WaitGroup
+	counted routerCounters
+	heads   *heads
+	owned   owned
+	// overUpTo is the epoch up to which nothing is written here (R8).
+	overUpTo atomic.Uint64
+
+	intakes intakes
+
+	mu         sync.Mutex // protects the fields below, and those of entries, paths and peers
+	closed     bool
+	state      *State // the newest that was looked at
+	orders     [ring.Slots]order
+	waiting    entryList // clean entries
+	load       load
+	paths      map[*path]struct{} // that have something, or may be given something
+	own        *path
+	peers      map[uint64]*peer // by session
+	generation uint64           // of the last Link
+	due        due
+}
+
+// load is the entries that are not answered.
+type load struct {
+	entries int
+	bytes   int
+	emptied chan struct{} // closed when there are none; nil until somebody waits
+}
+
+// due is what unlock does.
+type due struct {
+	entries []*entry // to be tried
+	answers []answer // to be given
+}
+
+// answer is a call of an entry's done.
+type answer struct {
+	done   func(core.Result, error)
+	result core.Result
+	err    error
 }
 
 // NewRouter returns a Router. Close ends its goroutines. The Store stays open.
@@ -46,24 +116,157 @@ func NewRouter(config RouterConfig) *Router {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Router{config: config}
+	r := &Router{
+		config: config, state: new(State), heads: newHeads(), intakes: intakes{all: make(map[*intake]struct{})},
+		paths: make(map[*path]struct{}), peers: make(map[uint64]*peer),
+	}
 	r.closing, r.close = context.WithCancel(context.Background())
+	r.running.Go(r.watch)
+	r.running.Go(r.tellHeads)
 	return r
 }
 
-// Close answers what waits with shutting_down, waits for what other nodes and the Store
-// have not answered until ctx ends, and closes all Links.
-func (r *Router) Close(ctx context.Context) {
-	r.close()
-	r.running.Wait()
+// watch has every State looked at, and the end of the session's time.
+func (r *Router) watch() {
+	for {
+		s := r.config.Ring.State()
+		now := time.Now()
+		why := s.Serves(now)
+		switch {
+		case why != nil:
+			r.refuse(s.epoch(), r.notServing(s, "the owner does not serve: %s", why.Detail))
+		case s.epoch() > 0:
+			r.refuse(s.epoch()-1, core.NewStaleEpoch(s.epoch()-1, s.epoch()))
+		}
+		r.mu.Lock()
+		r.look()
+		if why != nil {
+			r.retryAll() // to say what they wait for
+		}
+		r.unlock()
+		var ends <-chan time.Time
+		var timer *time.Timer
+		if why == nil {
+			timer = time.NewTimer(s.ServesUntil.Sub(now))
+			ends = timer.C
+		}
+		select {
+		case <-s.Changed:
+		case <-ends:
+		case <-r.closing.Done():
+			return
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+// look takes notice of the newest State. r.mu is held.
+func (r *Router) look() {
+	s := r.config.Ring.State()
+	if s == r.state {
+		return
+	}
+	before := r.epoch()
+	r.state = s
+	if r.epoch() > before {
+		r.enter()
+	}
+	r.retryAll()
+}
+
+// enter begins to work under a new view: paths of earlier ones take nothing more, and
+// what they have was written before, or never will be. r.mu is held.
+func (r *Router) enter() {
+	if r.own != nil && r.own.epoch < r.epoch() {
+		r.endOwn()
+	}
+	for p := range r.paths {
+		if p.epoch >= r.epoch() {
+			continue
+		}
+		p.ended = true
+		for _, e := range p.handed.entries() {
+			if e.ctx.Err() != nil {
+				r.forget(e)
+			}
+		}
+		r.passed(p)
+	}
+	r.setPeers()
+}
+
+// retryAll has all waiting entries tried. r.mu is held.
+func (r *Router) retryAll() {
+	for e := r.waiting.first; e != nil; e = e.next {
+		r.due.entries = append(r.due.entries, e)
+	}
+}
+
+// unlock tries what is ready, unlocks r.mu, and calls back.
+func (r *Router) unlock() {
+	for i := 0; i < len(r.due.entries); i++ {
+		r.try(r.due.entries[i])
+	}
+	clear(r.due.entries)
+	r.due.entries = r.due.entries[:0]
+	answers := r.due.answers
+	r.due.answers = nil
+	if r.load.entries == 0 && r.load.emptied != nil {
+		close(r.load.emptied)
+		r.load.emptied = nil
+	}
+	r.mu.Unlock()
+	for _, a := range answers {
+		a.done(a.result, a.err)
+	}
+}
+
+// epoch is that of the newest view that was looked at. r.mu is held.
+func (r *Router) epoch() uint64 { return r.state.epoch() }
+
+// epoch is that of the newest view, or 0.
+func (s *State) epoch() uint64 {
+	if s.View == nil {
+		return 0
+	}
+	return s.View.Epoch
 }
 
 // Owner returns the owner of a name in the newest view that is known, and its epoch.
 func (r *Router) Owner(name string) (ring.Member, uint64, bool) {
 	state := r.config.Ring.State()
 	owner, ok := state.Owner(name)
-	if !ok {
-		return ring.Member{}, 0, false
+	return owner, state.epoch(), ok
+}
+
+// Close answers what waits with shutting_down, waits until ctx ends for what other nodes
+// and the Store have not answered, and closes all Links. What is not answered then is
+// unknown_outcome.
+func (r *Router) Close(ctx context.Context) {
+	r.mu.Lock()
+	r.closed = true
+	for _, e := range r.waiting.entries() {
+		r.settle(e, core.Result{}, errShuttingDown())
 	}
-	return owner, state.View.Epoch, true
+	emptied := make(chan struct{})
+	r.load.emptied = emptied
+	r.unlock()
+	select {
+	case <-emptied:
+	case <-ctx.Done():
+	}
+	r.close()
+	r.running.Wait()
+	r.mu.Lock()
+	defer r.unlock()
+	for p := range r.paths {
+		for _, e := range append(p.handed.entries(), p.doubts.entries()...) {
+			r.settle(e, core.Result{}, core.Errorf(core.CodeUnknownOutcome, "the node shut down before there was an answer"))
+		}
+	}
+	for _, e := range r.waiting.entries() {
+		r.settle(e, core.Result{}, errShuttingDown())
+	}
 }

@@ -1,7 +1,7 @@
 package cluster_test
 
 import (
-	"fmt"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -21,6 +21,8 @@ type simNet struct {
 	loss    float64                  // of packets, 0 to 1
 	latency time.Duration            // of packets and of parts of streams, with half of it again at random
 	rng     *rand.Rand
+	// also reports what else is cut, or is nil.
+	also func(from, to string) bool
 }
 
 func newSimNet(seed uint64) *simNet {
@@ -78,7 +80,12 @@ func (n *simNet) Delay(latency time.Duration) {
 func (n *simNet) Blocked(from, to string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cut[[2]string{from, to}]
+	return n.isCut(from, to)
+}
+
+// isCut is Blocked while mu is held.
+func (n *simNet) isCut(from, to string) bool {
+	return n.cut[[2]string{from, to}] || n.also != nil && n.also(from, to)
 }
 
 // Latency draws how long one packet takes.
@@ -134,7 +141,7 @@ func (t *simTransport) WriteTo(b []byte, address string) (time.Time, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	to := n.nodes[address]
-	if t.down || to == nil || to.down || n.cut[[2]string{t.address, address}] || n.rng.Float64() < n.loss {
+	if t.down || to == nil || to.down || n.isCut(t.address, address) || n.rng.Float64() < n.loss {
 		return now, nil
 	}
 	packet := &memberlist.Packet{Buf: append([]byte(nil), b...), From: simAddr(t.address)}
@@ -161,28 +168,41 @@ func (t *simTransport) Shutdown() error {
 	return nil
 }
 
+// DialTimeout tries again while its way is cut, as TCP does: after 1 s, 2 s, 4 s and so on.
 func (t *simTransport) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
+	for again := time.Second; ; again *= 2 {
+		to, cut, delay := t.way(address)
+		if !cut {
+			time.Sleep(delay)
+			return t.connect(address, to)
+		}
+		time.Sleep(min(again, timeout))
+		if timeout -= again; timeout <= 0 {
+			return nil, &net.OpError{Op: "dial", Net: "sim", Err: os.ErrDeadlineExceeded}
+		}
+	}
+}
+
+// way returns who is at an address, whether the way there or back is cut, and how long it is.
+func (t *simTransport) way(address string) (to *simTransport, cut bool, delay time.Duration) {
 	n := t.net
 	n.mu.Lock()
-	to := n.nodes[address]
-	cut := t.down || n.cut[[2]string{t.address, address}] || n.cut[[2]string{address, t.address}]
-	delay := n.draw()
-	n.mu.Unlock()
-	if cut {
-		time.Sleep(timeout)
-		return nil, &net.OpError{Op: "dial", Net: "sim", Err: os.ErrDeadlineExceeded}
-	}
-	time.Sleep(delay)
+	defer n.mu.Unlock()
+	return n.nodes[address], t.down || n.isCut(t.address, address) || n.isCut(address, t.address), n.draw()
+}
+
+func (t *simTransport) connect(address string, to *simTransport) (net.Conn, error) {
+	refused := &net.OpError{Op: "dial", Net: "sim", Err: errors.New("connection refused")}
 	if to == nil {
-		return nil, &net.OpError{Op: "dial", Net: "sim", Err: fmt.Errorf("connection refused")}
+		return nil, refused
 	}
 	here, there := net.Pipe()
 	select {
-	case to.streams <- &simConn{Conn: there, net: n, from: address, to: t.address}:
+	case to.streams <- &simConn{Conn: there, net: t.net, from: address, to: t.address}:
 	default:
-		return nil, &net.OpError{Op: "dial", Net: "sim", Err: fmt.Errorf("connection refused")}
+		return nil, refused
 	}
-	return &simConn{Conn: here, net: n, from: t.address, to: address}, nil
+	return &simConn{Conn: here, net: t.net, from: t.address, to: address}, nil
 }
 
 // simConn is one end of a stream. What is written while the direction is cut waits for the

@@ -60,6 +60,11 @@ func NewStore(engine Engine, config StoreConfig) *Store {
 
 // Append is Log.Append.
 func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
+	return AppendWith(ctx, c, s.Submit)
+}
+
+// AppendWith makes an Append of a Submit: it waits for the answer, or for the end of ctx.
+func AppendWith(ctx context.Context, c Commit, submit func(context.Context, Commit, func(Result, error))) (Result, error) {
 	type answer struct {
 		result Result
 		err    error
@@ -69,7 +74,7 @@ func (s *Store) Append(ctx context.Context, c Commit) (Result, error) {
 	if claim == nil {
 		ctx, claim = WithClaim(ctx)
 	}
-	s.Submit(ctx, c, func(r Result, err error) { answers <- answer{r, err} })
+	submit(ctx, c, func(r Result, err error) { answers <- answer{r, err} })
 	select {
 	case a := <-answers:
 		return a.result, a.err
