@@ -70,3 +70,6 @@ func (e *Engine) StoreName() string { return e.config.Store }
 
 // FreeLocks ends backends that are stuck.
 func (e *Engine) FreeLocks() { e.freeLocks() }
+
+// Awaited reports whether somebody waits for the head.
+func (e *Engine) Awaited() bool { return e.log.awaited() }
