@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gyre-events/gyre/core"
@@ -11,6 +12,21 @@ import (
 type address struct {
 	ws   string // of GET /v1/ws
 	http string // of the HTTP API, without a slash at the end
+}
+
+// parseAddresses takes addresses with commas between them. One that is named twice counts once.
+func parseAddresses(text string) ([]address, error) {
+	var list []address
+	for one := range strings.SplitSeq(text, ",") {
+		at, err := parseAddress(strings.TrimSpace(one))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(list, at) {
+			list = append(list, at)
+		}
+	}
+	return list, nil
 }
 
 // parseAddress takes http, https, ws and wss URLs, host:port, and :port.

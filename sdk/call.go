@@ -29,6 +29,8 @@ type call struct {
 	bound    bool
 	answered bool
 	watched  bool // ends with its context without a waiting caller
+	tries    int  // connections that it was sent on, without those that have refused it unread
+	refused  bool // unread, by the present connection
 	stop     func() bool
 	batch    core.Batch // of a read: the events that came ahead of the ok
 	done     func(answer)
@@ -55,6 +57,7 @@ func (k *call) bytes() int { return len(k.message) + len(k.coded) }
 
 // sendOn queues the call on a connection.
 func (k *call) sendOn(s *session) {
+	k.tries++
 	if k.coded != nil && k.codec == s.codec {
 		s.sendCoded(true, k.coded, len(k.message))
 	} else {
@@ -118,7 +121,9 @@ func (c *Client) start(ctx context.Context, k *call) {
 		c.watch(ctx, k)
 	}
 	s, direct := c.session, len(c.calls) == 1 && len(k.message) <= maxDirect && k.coded == nil
-	if s != nil && !direct {
+	if s != nil && direct {
+		k.tries++
+	} else if s != nil {
 		k.sendOn(s)
 	}
 	c.mu.Unlock()
@@ -158,22 +163,61 @@ func (c *Client) abandon(k *call, cause *core.Error) {
 		c.session.send(false, wire.Encode(nil, &wire.Cancel{ID: k.id}))
 	}
 	cause = c.explained(cause)
+	leave := c.mayLeave()
 	c.mu.Unlock()
 	k.finish(c, answer{err: k.lost(cause)})
+	leave()
 }
 
 // answered finishes the call of an answer. One that is not known was abandoned.
 func (c *Client) answered(id uint64, a answer) {
 	c.mu.Lock()
 	k := c.calls[id]
-	if k == nil || !k.bound && !c.options.Once && isGoodbye(a.err) {
+	if k == nil {
 		c.mu.Unlock()
-		return // a node that shuts down has not taken it: the next connection will
+		return
 	}
-	delete(c.calls, id)
-	a.batch = k.batch
+	refused := !k.bound && !c.options.Once && isGoodbye(a.err)
+	if refused {
+		k.refused = true // a node that shuts down has not taken it: the next connection will
+		k.tries--
+		if c.session != nil {
+			c.session.goAway(0)
+		}
+	} else {
+		delete(c.calls, id)
+		a.batch = k.batch
+		a.err = k.certain(a.err)
+	}
+	leave := c.mayLeave()
 	c.mu.Unlock()
-	k.finish(c, a)
+	if !refused {
+		k.finish(c, a)
+	}
+	leave()
+}
+
+// certain returns what a caller may be told of an answer. An append that was sent again may
+// be refused while its first try is still to be written: only a refusal that holds for both
+// is certain (RING R9).
+func (k *call) certain(err error) error {
+	if err == nil || !k.isAppend || k.tries < 2 || isFinal(core.AsError(err)) {
+		return err
+	}
+	return core.Errorf(core.CodeUnknownOutcome, "the append was sent again after the connection broke, and refused: %w", err)
+}
+
+// isFinal reports whether a refused append can never be written, whatever else is. Streams
+// do not shrink, and an id stays where it is.
+func isFinal(e *core.Error) bool {
+	switch e.Code {
+	case core.CodeDuplicateEvent:
+		return true
+	case core.CodeWrongExpectedVersion:
+		x, actual := e.Expected, e.Actual
+		return x != nil && actual != nil && (*x == core.NoStream || *x >= 0 && *actual > uint64(*x))
+	}
+	return false
 }
 
 func isGoodbye(err error) bool {

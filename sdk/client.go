@@ -24,6 +24,11 @@ const (
 
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 5 * time.Second
+	// reconnectTimeout bounds one round over all addresses.
+	reconnectTimeout = 10 * time.Second
+	// elsewhereSooner divides the pause before another node is dialed: that a node which
+	// shuts down asks for is for coming back to it.
+	elsewhereSooner = 4
 )
 
 // Options are how to reach a node. The zero value is good for a local one.
@@ -56,13 +61,13 @@ type Options struct {
 // State is the state of a Client's connection.
 type State struct {
 	Connected bool
-	Err       error // why it is not; nil after Close
+	Address   string // the http or https URL of the node, while connected
+	Err       error  // why it is not; nil after Close
 }
 
 // Client is a core.Log over a connection to a node.
 type Client struct {
 	options Options
-	address address
 	http    *http.Client
 	window  window
 	lastID  atomic.Uint64
@@ -75,7 +80,8 @@ type Client struct {
 	done    chan struct{} // closed by fail
 	running sync.WaitGroup
 
-	mu      sync.Mutex  // protects the fields below
+	mu      sync.Mutex // protects the fields below
+	nodes   nodes
 	session *session    // nil while there is no connection
 	codec   wire.Codec  // of the newest session
 	down    *core.Error // why there is none; nil while there is
@@ -90,23 +96,25 @@ var (
 )
 
 // Dial connects to a node: an http, https, ws or wss URL, host:port, or :port of
-// this machine. ctx bounds the first connect only. The error is unavailable if nothing
-// answers there.
+// this machine. With commas between them, url has the addresses of several nodes of one
+// ring; the first that answers is taken. Each may take 5 s, or its share of ctx if that is
+// less. ctx bounds the first connect only. The error is unavailable if nothing answers, and
+// says of each address why.
 func Dial(ctx context.Context, url string, o Options) (*Client, error) {
-	at, err := parseAddress(url)
+	list, err := parseAddresses(url)
 	if err != nil {
 		return nil, err
 	}
 	if o.Name == "" {
 		o.Name = "gyre-go"
 	}
-	o.Peer.prepare(&o, &at)
+	o.Peer.prepare(&o, list)
 	c := &Client{
-		options: o, address: at, calls: map[uint64]*call{}, subs: map[uint64]sub{}, done: make(chan struct{}),
+		options: o, nodes: nodes{configured: list}, calls: map[uint64]*call{}, subs: map[uint64]sub{}, done: make(chan struct{}),
 		compressor: wire.NewCompressor(runtime.GOMAXPROCS(0)), // more at once gain nothing
-		http:       &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.TLS, IdleConnTimeout: time.Minute}},
+		http:       newHTTPClient(&o),
 	}
-	s, err := c.connect(ctx)
+	s, err := c.connect(ctx, list)
 	if err != nil {
 		return nil, err
 	}
@@ -141,19 +149,21 @@ func (c *Client) Close() error {
 // run keeps the client connected. It is the reader of each session in turn.
 func (c *Client) run(s *session) {
 	for s != nil {
-		c.tell(State{Connected: true})
+		c.tell(State{Connected: true, Address: s.at.http})
 		var writing sync.WaitGroup
 		writing.Go(s.write)
 		err := s.read(c)
 		_ = s.conn.Close() // it is over either way
 		writing.Wait()
+		if s.isAway() {
+			err = shutsDown(s)
+		}
 		s = c.again(s, err)
 	}
 }
 
 // again makes the next session; nil when there is to be none.
 func (c *Client) again(old *session, err error) *session {
-	pause := old.comeBackIn()
 	for try := 0; ; try++ {
 		e := c.options.Peer.broken(err)
 		c.detach(e)
@@ -167,18 +177,22 @@ func (c *Client) again(old *session, err error) *session {
 			c.fail(e)
 			return nil
 		}
-		if pause == 0 {
-			pause = backoff(try)
+		order := c.nextNodes(old)
+		pause := backoff(try)
+		if away := old.comeBackIn(); away > 0 && try == 0 {
+			pause = away
+			if len(order) > 1 {
+				pause /= elsewhereSooner
+			}
 		}
 		select {
 		case <-time.After(pause):
 		case <-c.closing.Done():
 			continue
 		}
-		pause = 0
-		ctx, cancel := context.WithTimeout(c.closing, writeTimeout)
+		ctx, cancel := context.WithTimeout(c.closing, reconnectTimeout)
 		var s *session
-		s, err = c.connect(ctx)
+		s, err = c.connect(ctx, order)
 		cancel()
 		if err == nil {
 			c.attach(s)
@@ -205,8 +219,10 @@ func (c *Client) attach(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session, c.codec, c.down = s, s.codec, nil
+	c.nodes.at = s.at
+	c.nodes.learn(s.at, s.welcome.Nodes)
 	for _, call := range c.inOrder() {
-		call.batch = core.Batch{}
+		call.batch, call.refused = core.Batch{}, false
 		call.sendOn(s)
 	}
 	for _, f := range c.subs {

@@ -133,6 +133,7 @@ type restarting struct {
 	store *core.Store
 	// subscriptions are what it serves of named ones; nil is none.
 	subscriptions wsapi.Subscriptions
+	nodes         []string // the others that it names
 	addr          string
 	api           *wsapi.API
 	server        *httptest.Server
@@ -140,7 +141,7 @@ type restarting struct {
 
 func (r *restarting) start() {
 	r.t.Helper()
-	api, err := wsapi.New(wsapi.Config{Store: r.store, Subscriptions: r.subscriptions})
+	api, err := wsapi.New(wsapi.Config{Store: r.store, Subscriptions: r.subscriptions, Nodes: func() []string { return r.nodes }})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func (r *restarting) start() {
 	}
 	r.addr = l.Addr().String()
 	r.api = api
-	r.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: api}}
+	r.server = &httptest.Server{Listener: &breakable{Listener: l}, Config: &http.Server{Handler: api}}
 	r.server.Start()
 }
 

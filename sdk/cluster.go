@@ -3,7 +3,6 @@ package sdk
 import (
 	"context"
 	"encoding/base64"
-	"net/http"
 	"net/url"
 	"strconv"
 
@@ -82,8 +81,7 @@ func (c Cluster) Drain(ctx context.Context, node string, on bool) error {
 func (c Cluster) Leave(ctx context.Context, node string) error { return c.order(ctx, "leave", node) }
 
 func (c Cluster) order(ctx context.Context, what, node string) error {
-	_, err := c.client.do(ctx, http.MethodPost, "/v1/cluster/"+what, queryOf("node", node), nil, nil)
-	return err
+	return c.client.postHere(ctx, "/v1/cluster/"+what, queryOf("node", node))
 }
 
 // queryOf makes a query of names and values. It leaves empty values out.

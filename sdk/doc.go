@@ -24,11 +24,15 @@
 //
 //   - One connection carries everything. When it breaks, the client reconnects with
 //     jittered, growing backoff until Close; Options.OnState reports it.
+//   - With the addresses of several nodes of a ring ("a:4973,b:4973,c:4973") the client goes
+//     to the next when its node is gone, and to those that the node names when it shuts down.
+//     Requests over HTTP go to another node if one has not done them.
 //   - Follows go on after the last event that arrived, without a gap or a repeat.
 //   - Subscribers join again. Events that were not acked are redelivered, and acks of
 //     events from before the break are lease_lost.
 //   - Appends in flight are sent again. The client gives ids to events that have none
-//     before it sends them, so nothing is written twice (P5).
+//     before it sends them, so nothing is written twice (P5). If an append that was sent again
+//     is refused, and its first try could still be written, the error is unknown_outcome.
 //   - Errors are *core.Error with the server's code.
 //   - Every queue has a bound: the credit of a follow or a subscriber, the window of
 //     requests.

@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -16,6 +18,15 @@ import (
 
 // maxAnswer bounds what is read of an HTTP answer.
 const maxAnswer = 16 << 20
+
+// newHTTPClient returns what makes the requests over HTTP.
+func newHTTPClient(o *Options) *http.Client {
+	dialer := &net.Dialer{Timeout: addressTimeout}
+	return &http.Client{Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: o.TLS,
+		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
+	}}
+}
 
 // ServerInfo describes a node.
 type ServerInfo struct {
@@ -77,54 +88,106 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, to any)
 }
 
 // do makes a request over HTTP. body and to are JSON, nil for none; status is one of success.
-// If a request that changes something was sent and not answered, the error is
-// unknown_outcome.
+// If one node cannot be reached or has done nothing, the next address is tried. If a request
+// that changes something was sent and not answered, the error is unknown_outcome.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body, to any) (status int, err error) {
+	c.mu.Lock()
+	order := c.nodes.now()
+	c.mu.Unlock()
+	return c.doAny(ctx, order, method, path, query, body, to)
+}
+
+// postHere asks no other node than the one that the client is connected to, or was.
+func (c *Client) postHere(ctx context.Context, path string, query url.Values) error {
+	c.mu.Lock()
+	order := []address{c.nodes.at}
+	c.mu.Unlock()
+	_, err := c.doAny(ctx, order, http.MethodPost, path, query, nil, nil)
+	return err
+}
+
+// doAny is do with the addresses to try.
+func (c *Client) doAny(ctx context.Context, order []address, method, path string, query url.Values, body, to any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	var content io.Reader
+	r := httpRequest{method: method, path: path, to: to}
+	if len(query) > 0 {
+		r.path += "?" + query.Encode()
+	}
 	if body != nil {
-		text, err := wire.Marshal(body)
-		if err != nil {
+		if r.body, err = wire.Marshal(body); err != nil {
 			return 0, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
 		}
-		content = bytes.NewReader(text)
 	}
-	where := c.address.http + path
-	if len(query) > 0 {
-		where += "?" + query.Encode()
+	var failed failures
+	for _, at := range order {
+		status, elsewhere, err := c.doAt(ctx, at, &r)
+		if err == nil {
+			return status, nil
+		}
+		failed.add(at, err)
+		if !elsewhere || ctx.Err() != nil {
+			return 0, err
+		}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, where, content)
-	if err != nil {
-		return 0, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
+	return 0, failed.err()
+}
+
+// httpRequest is a request that any node can answer.
+type httpRequest struct {
+	method, path string
+	body         []byte // nil for none
+	to           any    // what the answer is decoded into
+}
+
+// changes reports whether it may be made once only.
+func (r *httpRequest) changes() bool { return r.method != http.MethodGet }
+
+// doAt makes a request to one node. elsewhere says that it has no effect there, so that
+// another node may be asked.
+func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status int, elsewhere bool, err error) {
 	var sent atomic.Bool
-	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
-	answer, err := c.http.Do(r)
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	request, err := http.NewRequestWithContext(traced, r.method, at.http+r.path, bytes.NewReader(r.body))
 	if err != nil {
-		lost := core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", c.address.http, err)
+		return 0, false, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
+	}
+	if r.body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	answer, err := c.http.Do(request)
+	if err != nil {
+		lost := core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", at.http, err)
 		if ctx.Err() != nil {
 			lost = core.AsError(ctx.Err())
 		}
-		if sent.Load() && method != http.MethodGet {
-			lost = core.Errorf(core.CodeUnknownOutcome, "the request was not answered: %w", lost)
+		if sent.Load() && r.changes() {
+			return 0, false, core.Errorf(core.CodeUnknownOutcome, "the request was not answered: %w", lost)
 		}
-		return 0, lost
+		return 0, true, lost
 	}
 	defer answer.Body.Close()
-	return answer.StatusCode, c.take(answer, to)
+	err = takeAnswer(at, answer, r.to)
+	return answer.StatusCode, err != nil && mayAskAnother(r, answer.StatusCode, core.AsError(err)), err
 }
 
-// take decodes an answer.
-func (c *Client) take(answer *http.Response, to any) error {
+// mayAskAnother reports whether another node may answer what this one refused. Of a change it
+// must be sure that this one has done nothing.
+func mayAskAnother(r *httpRequest, status int, e *core.Error) bool {
+	switch e.Code {
+	case core.CodeStarting, core.CodeShuttingDown, core.CodeNoNodeAvailable, core.CodeNotServing, core.CodeNotOwner:
+		return true
+	}
+	return !r.changes() && status >= http.StatusInternalServerError && e.Info().Retryable
+}
+
+// takeAnswer decodes an answer.
+func takeAnswer(at address, answer *http.Response, to any) error {
 	if answer.StatusCode >= http.StatusMultipleChoices {
 		if problem := problemOf(answer); problem != nil {
 			return problem
 		}
-		return core.Errorf(core.CodeUnavailable, "%s answered %s", c.address.http, answer.Status)
+		return core.Errorf(core.CodeUnavailable, "%s answered %s", at.http, answer.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {

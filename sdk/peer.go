@@ -25,13 +25,15 @@ type Peer struct {
 	Broken error
 }
 
-// prepare sets what a link needs of Options and address.
-func (p *Peer) prepare(o *Options, at *address) {
+// prepare sets what a link needs of Options and addresses.
+func (p *Peer) prepare(o *Options, list []address) {
 	if p == nil {
 		return
 	}
 	o.Once, o.JSON, o.Compress = true, false, false
-	at.ws = strings.TrimSuffix(at.ws, "/v1/ws") + wire.LinkPath
+	for i, at := range list {
+		list[i].ws = strings.TrimSuffix(at.ws, "/v1/ws") + wire.LinkPath
+	}
 }
 
 // dial connects to a node.

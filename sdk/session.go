@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -40,12 +41,14 @@ const (
 // session is one connection, from welcome to its end. read and write are its two
 // goroutines; everyone else puts messages into the queue.
 type session struct {
+	at      address
 	conn    *websocket.Conn
 	bin     bool
 	codec   wire.Codec // how frames may be compressed
 	welcome wire.Welcome
 	wake    chan struct{}
 	gone    chan struct{} // closed by the reader when it ends
+	left    atomic.Bool   // goodbye was said
 
 	writing sync.Mutex // held while writing to the socket
 
@@ -62,9 +65,9 @@ type entry struct {
 	n, raw int
 }
 
-// connect makes a connection and says hello. Each stage ends with ctx, also where
+// connectTo makes a connection and says hello. Each stage ends with ctx, also where
 // the other side accepts and then says nothing.
-func (c *Client) connect(ctx context.Context) (*session, error) {
+func (c *Client) connectTo(ctx context.Context, at address) (*session, error) {
 	protocol := wire.Bin
 	if c.options.JSON {
 		protocol = wire.JSON
@@ -89,17 +92,18 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 		ReadBufferSize:   32 << 10,
 		WriteBufferSize:  socketBuffer,
 	}
-	conn, answer, err := dialer.DialContext(ctx, c.address.ws, peer.header())
+	conn, answer, err := dialer.DialContext(ctx, at.ws, peer.header())
 	if err != nil {
 		letGo()
-		return nil, dialError(ctx, c.address.http, answer, err)
+		return nil, dialError(ctx, at.http, answer, err)
 	}
 	s := newSession(conn)
+	s.at = at
 	if err = peer.verify(answer.Header); err == nil {
 		err = s.greet(ctx, &c.options)
 	}
 	if !letGo() {
-		err = dialError(ctx, c.address.http, nil, context.Cause(ctx))
+		err = dialError(ctx, at.http, nil, context.Cause(ctx))
 	}
 	if err != nil {
 		_ = conn.Close()
@@ -320,7 +324,7 @@ func (s *session) read(c *Client) error {
 				return closeError(err)
 			}
 		}
-		if c.closing.Err() != nil { // do not undo what goodbye has set
+		if s.left.Load() || c.closing.Err() != nil { // do not undo what goodbye has set
 			_ = s.conn.SetReadDeadline(time.Now().Add(time.Second))
 		}
 		kind, r, err := s.conn.NextReader()
@@ -449,12 +453,21 @@ func (s *session) text(c *Client, m wire.Message, size int) error {
 	case *wire.Ping:
 		s.send(false, wire.Encode(nil, &wire.Pong{N: m.N}))
 	case *wire.Goaway:
-		s.mu.Lock()
-		s.away = time.Duration(max(m.ReconnectInMs, 1)) * time.Millisecond
-		s.mu.Unlock()
+		s.goAway(time.Duration(m.ReconnectInMs) * time.Millisecond)
+		c.goAway(s, m.Nodes)
 	}
 	return nil
 }
+
+// goAway notes that the server wants the client to leave, and when to come back.
+func (s *session) goAway(reconnectIn time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = max(reconnectIn, s.away, time.Millisecond)
+}
+
+// isAway reports whether the server wants the client to leave.
+func (s *session) isAway() bool { return s.comeBackIn() > 0 }
 
 // comeBackIn is when the server wants us back; 0 if it did not say.
 func (s *session) comeBackIn() time.Duration {
@@ -465,6 +478,7 @@ func (s *session) comeBackIn() time.Duration {
 
 // goodbye ends the session from our side. The server answers with its close frame.
 func (s *session) goodbye() {
+	s.left.Store(true)
 	by := time.Now().Add(time.Second)
 	// If it cannot be written, the connection is over anyway.
 	_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), by)

@@ -322,6 +322,13 @@ func (s *Subscriber) interrupted(err *core.Error) (again bool) {
 	return comesBack(s.accepted, err)
 }
 
+// present is the present lease; nil if there is none.
+func (s *Subscriber) present() *lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lease
+}
+
 // endLease ends the present lease, if there is one.
 func (s *Subscriber) endLease(err error) {
 	s.mu.Lock()

@@ -1,0 +1,425 @@
+package sdk_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// breakable is a listener whose connections can be cut.
+type breakable struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (l *breakable) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.mu.Lock()
+		l.conns = append(l.conns, c)
+		l.mu.Unlock()
+	}
+	return c, err
+}
+
+// kill ends a node as a crash does: nobody is told.
+func (r *restarting) kill() {
+	l := r.server.Listener.(*breakable)
+	_ = l.Close()
+	l.mu.Lock()
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+	l.mu.Unlock()
+	gone, cut := context.WithCancel(context.Background())
+	cut()
+	r.stop(gone)
+}
+
+// several starts nodes of one log, and returns their addresses as --server takes them.
+func several(t *testing.T, store *core.Store, n int) (nodes []*restarting, list string) {
+	t.Helper()
+	var addrs []string
+	for range n {
+		r := &restarting{t: t, store: store}
+		r.start()
+		nodes, addrs = append(nodes, r), append(addrs, r.addr)
+	}
+	return nodes, strings.Join(addrs, ",")
+}
+
+// places returns a check of where a client gets connected next.
+func places(t *testing.T, o *sdk.Options) (at func(*restarting)) {
+	places := make(chan string, 100)
+	o.OnState = func(s sdk.State) {
+		if s.Connected {
+			places <- s.Address
+		}
+	}
+	return func(want *restarting) {
+		t.Helper()
+		select {
+		case place := <-places:
+			if place != "http://"+want.addr {
+				t.Errorf("it is connected to %s, want %s", place, want.addr)
+			}
+		case <-time.After(30 * time.Second):
+			t.Errorf("it does not come to %s", want.addr)
+		}
+	}
+}
+
+// TestClientGoesToTheNextNode: calls, follows and requests over HTTP go on at another node
+// when one crashes or shuts down, in order and without a repeat.
+func TestClientGoesToTheNextNode(t *testing.T) {
+	for name, o := range modes {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			store := newStore(t)
+			nodes, list := several(t, store, 3)
+			at := places(t, &o)
+			c := dial(t, "127.0.0.1:1,"+list, o)
+			at(nodes[0])
+			follower, err := c.Follow(ctx, core.FollowRequest{Stream: core.All})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer follower.Close()
+			const total = 300
+			var appending sync.WaitGroup
+			appending.Go(func() {
+				for i := range total { // each expects the version that the one before it makes
+					appending.Add(1)
+					c.Submit(ctx, one("s", core.Expect(i), "1"), func(r core.Result, err error) {
+						defer appending.Done()
+						if err != nil || r.Appends[0].LastVersion != uint64(i+1) {
+							t.Errorf("append %d: %+v, %v", i, r, err)
+						}
+					})
+					if i%100 == 50 {
+						if i == 50 {
+							nodes[0].kill()
+							at(nodes[1])
+						} else if i == 150 {
+							nodes[1].stop(ctx)
+							at(nodes[2])
+						}
+						if _, err := c.Streams(ctx, core.StreamsRequest{}); err != nil {
+							t.Errorf("the streams, at %d: %v", i, err)
+						}
+					}
+				}
+			})
+			for seen := uint64(0); seen < total; {
+				d, err := follower.Next(ctx, core.Limit{Events: 7, Bytes: 1 << 20})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for e := range d.Events() {
+					if seen++; e.Position != seen {
+						t.Fatalf("event %d came at position %d", seen, e.Position)
+					}
+				}
+			}
+			appending.Wait()
+			if head := store.State().Head; head != total {
+				t.Errorf("the head is %d, want %d", head, total)
+			}
+			_ = c.Close()
+			nodes[2].stop(ctx)
+		})
+	}
+}
+
+// TestClientGoesToTheNodesThatAreNamed: a client that knows one address learns others from
+// its node, and goes there when that ends.
+func TestClientGoesToTheNodesThatAreNamed(t *testing.T) {
+	for name, end := range map[string]func(*restarting){
+		"shut down": func(r *restarting) { r.stop(t.Context()) },
+		"crash":     (*restarting).kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes, _ := several(t, newStore(t), 2)
+			nodes[0].nodes = []string{nodes[1].addr}
+			var o sdk.Options
+			at := places(t, &o)
+			c := dial(t, nodes[0].addr, o)
+			at(nodes[0])
+			end(nodes[0])
+			at(nodes[1])
+			if _, err := c.AppendTo(t.Context(), "s", core.NoStream, core.NewEvent{Type: "A", Data: []byte("1")}); err != nil {
+				t.Error(err)
+			}
+			_ = c.Close()
+			nodes[1].stop(t.Context())
+		})
+	}
+}
+
+func TestDialTriesEveryAddress(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	refusing := httptest.NewServer(http.NotFoundHandler())
+	defer refusing.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err = sdk.Dial(ctx, refusing.URL+", 127.0.0.1:1,"+silent.Addr().String(), sdk.Options{})
+	if !errors.Is(err, core.CodeUnavailable) {
+		t.Errorf("%v", err)
+	}
+	for _, a := range []string{refusing.URL, "http://127.0.0.1:1", silent.Addr().String()} {
+		if !strings.Contains(err.Error(), a) {
+			t.Errorf("%v does not say what is wrong with %s", err, a)
+		}
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 2*time.Second) // half of it for the silent one
+	defer cancel()
+	c, err := sdk.Dial(ctx, silent.Addr().String()+","+serve(t, newStore(t), wsapi.Limits{}), sdk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	for _, bad := range []string{"a:1,", ",", "a:1,,b:1", "a:1;b:1 c"} {
+		if _, err := sdk.Dial(t.Context(), bad, sdk.Options{}); !errors.Is(err, core.CodeInvalidConfig) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// scripted is a server that does what a test says, after the welcome, with the connections
+// in turn.
+func scripted(t *testing.T, act ...func(*scriptedConn)) string {
+	t.Helper()
+	var connections atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		upgrader := websocket.Upgrader{Subprotocols: []string{wire.Bin}}
+		socket, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer socket.Close()
+		_ = socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+		c := &scriptedConn{t, socket}
+		if _, _, err := socket.ReadMessage(); err != nil {
+			t.Error(err)
+		}
+		c.say(&wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}})
+		if n := int(connections.Add(1)); n <= len(act) {
+			act[n-1](c)
+		} else {
+			t.Errorf("there is a connection %d", n)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// two is a Commit to two streams: a COMMIT frame.
+func two() core.Commit {
+	commit := one("a", core.AnyVersion, "1")
+	commit.Appends = append(commit.Appends, one("b", core.AnyVersion, "2").Appends...)
+	return commit
+}
+
+type scriptedConn struct {
+	t      *testing.T
+	socket *websocket.Conn
+}
+
+func (c *scriptedConn) say(m wire.Message) {
+	if err := c.socket.WriteMessage(websocket.TextMessage, wire.Encode(nil, m)); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// commit receives a COMMIT, and returns its id.
+func (c *scriptedConn) commit() uint64 {
+	_, message, err := c.socket.ReadMessage()
+	if err != nil || message[0] != wire.FrameCommit {
+		c.t.Errorf("%x, %v", message, err)
+		return 0
+	}
+	var f wire.CommitFrame
+	frames := wire.NewFrames(message, wire.Uncompressed, 0)
+	if err := frames.Commit(&f); err != nil {
+		c.t.Error(err)
+	}
+	return f.ID
+}
+
+func (c *scriptedConn) refuse(id uint64, err error) {
+	c.say(&wire.Failure{ID: id, Error: wire.NewError(err)})
+}
+
+// left waits for the client's goodbye. Nothing comes before it.
+func (c *scriptedConn) left() {
+	if _, message, err := c.socket.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		c.t.Errorf("the client does not leave: %s, %v", message, err)
+	}
+}
+
+// TestRefusalOfAnAppendThatWasSentAgain: when an append is sent again, the first try may
+// still be written. Only a refusal that holds for both tries is told as it is (RING R9).
+func TestRefusalOfAnAppendThatWasSentAgain(t *testing.T) {
+	versions := func(expected core.Expect, actual uint64) error {
+		e := core.Errorf(core.CodeWrongExpectedVersion, "as it is")
+		e.Expected, e.Actual = &expected, &actual
+		return e
+	}
+	for name, of := range map[string]struct {
+		refusal error
+		final   bool
+	}{
+		"behind the stream":   {versions(3, 4), true},
+		"ahead of the stream": {versions(3, 2), false},
+		"no stream":           {versions(core.NoStream, 1), true},
+		"stream exists":       {versions(core.StreamExists, 0), false},
+		"duplicate event":     {core.Errorf(core.CodeDuplicateEvent, "elsewhere"), true},
+		"unknown event":       {core.Errorf(core.CodeEventNotFound, "of a link"), false},
+		"no quorum":           {core.Errorf(core.CodeNoNodeAvailable, "none"), false},
+		"overloaded":          {core.Errorf(core.CodeOverloaded, "too much"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code := core.AsError(of.refusal).Code
+			c := dial(t, scripted(t,
+				func(c *scriptedConn) { c.commit() }, // and the connection breaks
+				func(c *scriptedConn) {
+					c.refuse(c.commit(), of.refusal)
+					c.refuse(c.commit(), of.refusal) // of the second, which was sent once
+					c.refuse(c.commit(), core.Errorf(core.CodeShuttingDown, "not taken"))
+				},
+				func(c *scriptedConn) {
+					c.refuse(c.commit(), of.refusal)
+					c.left()
+				},
+			), sdk.Options{})
+			want := code
+			if !of.final {
+				want = core.CodeUnknownOutcome
+			}
+			for _, which := range []string{"sent again", "sent once", "not taken at first"} {
+				_, err := c.Append(t.Context(), two())
+				if e := core.AsError(err); e.Code != want || !strings.Contains(e.Error(), string(code)) {
+					t.Errorf("%s: %v, want %s", which, err, want)
+				}
+				want = code
+			}
+			_ = c.Close()
+		})
+	}
+}
+
+// TestClientLeavesANodeThatShutsDown once it owes no answer, and does not wait for the node
+// to close the connection. What was not taken is sent to the next node, behind nothing.
+func TestClientLeavesANodeThatShutsDown(t *testing.T) {
+	at := core.Appended{FirstVersion: 1, LastVersion: 1, FirstPosition: 1, LastPosition: 1}
+	done := func(c *scriptedConn, id uint64) {
+		if err := c.socket.WriteMessage(websocket.BinaryMessage, wire.AppendCommitted(nil, id, &core.Result{Appends: []core.Appended{at, at}})); err != nil {
+			t.Error(err)
+		}
+	}
+	var second uint64
+	next := scripted(t, func(c *scriptedConn) {
+		if id := c.commit(); id != second {
+			t.Errorf("append %d was sent, want %d", id, second)
+		}
+		done(c, second)
+		c.left()
+	})
+	c := dial(t, scripted(t, func(c *scriptedConn) {
+		first := c.commit()
+		c.say(&wire.Goaway{Reason: "shutdown", ReconnectInMs: 1, Nodes: []string{strings.TrimPrefix(next, "http://")}})
+		second = c.commit() // the client stays: an answer is owed
+		c.refuse(second, core.Errorf(core.CodeShuttingDown, "not taken"))
+		done(c, first)
+		c.left() // without being asked again
+	}), sdk.Options{})
+	answers := make(chan error, 2)
+	for range 2 {
+		c.Submit(t.Context(), two(), func(_ core.Result, err error) { answers <- err })
+	}
+	for range 2 {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	_ = c.Close()
+}
+
+// TestRequestsOverHTTPAskTheNextNode, a change only where the first has done nothing.
+func TestRequestsOverHTTPAskTheNextNode(t *testing.T) {
+	api, err := wsapi.New(wsapi.Config{Store: newStore(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close(t.Context())
+	var behavior atomic.Pointer[http.HandlerFunc]
+	var second atomic.Int32
+	serve := func(answer http.HandlerFunc) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/ws" {
+				api.ServeHTTP(w, r)
+				return
+			}
+			answer(w, r)
+		}))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	list := serve(func(w http.ResponseWriter, r *http.Request) { (*behavior.Load())(w, r) }) + "," +
+		serve(func(w http.ResponseWriter, _ *http.Request) { second.Add(1); _, _ = w.Write([]byte("{}")) })
+	c := dial(t, list, sdk.Options{})
+	problem := func(code core.Code) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			text, _ := wire.Marshal(wire.NewError(core.Errorf(code, "by the first")))
+			w.WriteHeader(code.Info().Status)
+			_, _ = w.Write(text)
+		}
+	}
+	for name, of := range map[string]struct {
+		first        http.HandlerFunc
+		read, change core.Code // "" is that the second answers
+	}{
+		"no quorum":      {problem(core.CodeNoNodeAvailable), "", ""},
+		"shutting down":  {problem(core.CodeShuttingDown), "", ""},
+		"starting":       {problem(core.CodeStarting), "", ""},
+		"store closed":   {problem(core.CodeStoreClosed), "", core.CodeStoreClosed},
+		"unknown":        {problem(core.CodeUnknownOutcome), "", core.CodeUnknownOutcome},
+		"not found":      {problem(core.CodeSubscriptionNotFound), core.CodeSubscriptionNotFound, core.CodeSubscriptionNotFound},
+		"a proxy's page": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "", core.CodeUnavailable},
+		"cut off":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "", core.CodeUnknownOutcome},
+	} {
+		t.Run(name, func(t *testing.T) {
+			behavior.Store(&of.first)
+			_, err := c.Subscriptions().Info(t.Context(), "s")
+			check := func(what string, err error, want core.Code) {
+				t.Helper()
+				asked := second.Swap(0) == 1
+				if asked != (want == "") || want == "" && err != nil || want != "" && !errors.Is(err, want) {
+					t.Errorf("%s: %v, the second was asked: %v; want %q", what, err, asked, want)
+				}
+			}
+			check("read", err, of.read)
+			check("change", c.Subscriptions().Pause(t.Context(), "s"), of.change)
+		})
+	}
+}
