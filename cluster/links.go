@@ -36,6 +36,7 @@ type peer struct {
 	out        int  // entries that the Link has, and has not answered
 	renew      bool // another generation of the Link is needed (R5)
 	gone       bool // it is not in the view
+	leases     int  // of subscribers that use the Link; it stays until the owner ends them
 	pause      time.Duration
 	up         chan struct{} // closed while there is a Link
 }
@@ -228,7 +229,7 @@ func (pr *peer) next(batch []queued) (_ []queued, leave, idle bool) {
 	if pr.queue = pr.queue[n:]; len(pr.queue) == 0 {
 		pr.queue = nil
 	}
-	return batch, pr.renew || pr.gone, pr.out == 0
+	return batch, pr.renew || pr.gone && pr.leases == 0, pr.out == 0
 }
 
 // unsent takes an entry back that was queued, and not sent.

@@ -73,7 +73,7 @@ type Router struct {
 	// overUpTo is the epoch up to which nothing is written here (R8).
 	overUpTo atomic.Uint64
 
-	intakes intakes
+	attached
 
 	mu         sync.Mutex // protects the fields below, and those of entries, paths and peers
 	closed     bool
@@ -86,6 +86,12 @@ type Router struct {
 	peers      map[uint64]*peer // by session
 	generation uint64           // of the last Link
 	due        due
+}
+
+// attached is who uses a Router beside its callers.
+type attached struct {
+	intakes intakes // of other nodes' Commits
+	joins   joins   // of subscribers at this node
 }
 
 // load is the entries that are not answered.
@@ -117,10 +123,12 @@ func NewRouter(config RouterConfig) *Router {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Router{
-		config: config, state: new(State), heads: newHeads(), intakes: intakes{all: make(map[*intake]struct{})},
+		config: config, state: new(State), heads: newHeads(), attached: attached{intakes: intakes{all: make(map[*intake]struct{})}},
 		paths: make(map[*path]struct{}), peers: make(map[uint64]*peer),
 	}
 	r.closing, r.close = context.WithCancel(context.Background())
+	r.joins = joins{ring: config.Ring, local: config.Subscriptions, link: r.linkForLease, gate: r.admit, state: config.Store.State}
+	r.joins.start()
 	r.running.Go(r.watch)
 	r.running.Go(r.tellHeads)
 	return r
@@ -253,6 +261,7 @@ func (r *Router) Close(ctx context.Context) {
 	emptied := make(chan struct{})
 	r.load.emptied = emptied
 	r.unlock()
+	r.joins.close()
 	select {
 	case <-emptied:
 	case <-ctx.Done():

@@ -131,6 +131,13 @@ const (
 	Lost    State = "lost"    // another node owns it; this machine does nothing any more
 )
 
+// The states that a node tells its subscribers while no machine serves them. They have a
+// reason. Delivery goes on by itself.
+const (
+	Moving   State = "moving"    // another node becomes its owner
+	NoQuorum State = "no_quorum" // the node does not serve
+)
+
 // State is how the subscription is.
 func (m *Machine) State() State {
 	switch {

@@ -237,6 +237,22 @@ func (w *waiting) settle(k *saver) {
 	}
 }
 
+// forEmpty is closed when nothing is in flight.
+func (w *waiting) forEmpty() <-chan struct{} {
+	if w.empty == nil {
+		w.empty = make(chan struct{})
+	}
+	return w.empty
+}
+
+// forCommit is closed with the next Commit.
+func (w *waiting) forCommit() <-chan struct{} {
+	if w.commit == nil {
+		w.commit = make(chan struct{})
+	}
+	return w.commit
+}
+
 // left wakes those who wait for a place.
 func (w *waiting) left() {
 	if w.place != nil {

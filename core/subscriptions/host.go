@@ -303,10 +303,7 @@ func (h *host) awaitSettled(ctx context.Context) error {
 func (h *host) await(ctx context.Context, done func() bool) error {
 	for {
 		h.mu.Lock()
-		if h.waiting.commit == nil {
-			h.waiting.commit = make(chan struct{})
-		}
-		ended, stored := h.ended, h.waiting.commit
+		ended, stored := h.ended, h.waiting.forCommit()
 		ok := ended == nil && done()
 		h.mu.Unlock()
 		if ok || ended != nil {

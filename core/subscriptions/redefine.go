@@ -87,8 +87,7 @@ func (o *Owner) redefinable(ctx context.Context, l *incarnation, d *Definition) 
 func (h *host) drain(ctx context.Context) error {
 	h.mu.Lock()
 	deadline := h.machine.Drain()
-	empty := make(chan struct{})
-	h.waiting.empty = empty
+	empty := h.waiting.forEmpty()
 	h.advance(time.Now())
 	h.mu.Unlock()
 	late := time.NewTimer(time.Until(deadline))
@@ -101,7 +100,6 @@ func (h *host) drain(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.waiting.empty = nil
 	if h.ended != nil {
 		return h.ended
 	}
