@@ -92,7 +92,11 @@ func (m *Membership) beat() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.reported = max(m.reported, released)
+	if released > m.reported || draining != m.asked.reported {
+		m.reported, m.asked.reported = max(m.reported, released), draining
+		m.gossip.say(func(said *meta) { said.Released, said.Draining = released, draining })
+		kick(m.announceNow)
+	}
 	m.take(sent, received, &standing, views)
 	return nil
 }

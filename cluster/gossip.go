@@ -33,11 +33,14 @@ const (
 	maxCluster = 64
 )
 
-// meta is what a node says in gossip. All of it is a hint but Settled, which stays true.
+// meta is what a node says in gossip. All of it is a hint but Settled, which stays true. A
+// hint that the storage does not have yet makes others beat at once.
 type meta struct {
+	Change   uint64   `json:"n"` // counts the changes of what a node says
 	Session  uint64   `json:"s"`
 	Epoch    uint64   `json:"e,omitempty"` // the newest view's that the node knows
 	Settled  uint64   `json:"t,omitempty"` // see ring.Holder
+	Released uint64   `json:"l,omitempty"` // as the storage has it, and so is Draining
 	Draining bool     `json:"d,omitempty"`
 	Refused  []uint64 `json:"r,omitempty"` // nothing listens at the addresses of these
 }
@@ -51,9 +54,15 @@ type gossip struct {
 
 	mu     sync.Mutex // protects the fields below; memberlist may hold its lock
 	own    meta
-	others map[string]meta     // of those that are alive, by name
-	left   map[uint64]struct{} // sessions whose node was alive once
+	others map[string]*peer    // those that are alive, by name
+	met    map[uint64]struct{} // sessions whose node was alive once
 	name   string
+}
+
+// peer is another node's part.
+type peer struct {
+	meta
+	node memberlist.Node // where it is
 }
 
 // listen begins gossip, which knows nobody yet.
@@ -65,7 +74,7 @@ func (m *Membership) listen() error {
 	var suffix [6]byte
 	rand.Read(suffix[:]) // it never fails
 	g := &gossip{
-		name: c.Member.Node + "/" + hex.EncodeToString(suffix[:]), others: map[string]meta{}, left: map[uint64]struct{}{},
+		name: c.Member.Node + "/" + hex.EncodeToString(suffix[:]), others: map[string]*peer{}, met: map[uint64]struct{}{},
 		changed: m.gossipChanged,
 	}
 	lc := memberlist.DefaultLANConfig()
@@ -166,21 +175,33 @@ func (m *Membership) gossipChanged(gone bool) {
 	}
 }
 
+// heedEvery is the shortest time between two beats for the sake of hints.
+const heedEvery = 20 * time.Millisecond
+
 // heed beats at once if others know of something that the newest beat did not say. mu is
 // held.
-func (m *Membership) heed() {
-	if m.standing == nil {
-		return
+//
+// It returns how long it is to be called again after.
+func (m *Membership) heed(now time.Time) time.Duration {
+	if left := heedEvery - now.Sub(m.asked.heeded); left > 0 {
+		return left
 	}
+	if m.standing == nil {
+		return lookEvery
+	}
+	news := false
 	if epoch := m.gossip.newest(); epoch > max(m.standing.Epoch, m.asked.hinted) {
-		m.asked.hinted = epoch
-		kick(m.beatNow)
+		m.asked.hinted, news = epoch, true
 	}
 	for _, s := range m.standing.Sessions {
-		if said, ok := m.gossip.of(s.Session); ok && said.Draining && !s.Draining {
-			kick(m.beatNow)
-		}
+		said, ok := m.gossip.of(s.Session)
+		news = news || ok && (said.Released > s.Released || said.Draining && !s.Draining)
 	}
+	if news {
+		m.asked.heeded = now
+		kick(m.beatNow)
+	}
+	return lookEvery
 }
 
 // announces sends what this node says when it has changed.
@@ -188,12 +209,68 @@ func (m *Membership) announces() {
 	for {
 		select {
 		case <-m.announceNow:
-			if err := m.gossip.list.UpdateNode(announceTimeout); err != nil {
-				m.log.Debug("gossip is slow to send", "error", err)
-			}
+			m.gossip.sendAll()
+			kick(m.spreadNow)
 		case <-m.ctx.Done():
 			return
 		}
+	}
+}
+
+// spreads lets gossip take around what this node says.
+func (m *Membership) spreads() {
+	for {
+		select {
+		case <-m.spreadNow:
+			// It returns when enough packets had it, or at the deadline. Both are fine.
+			_ = m.gossip.list.UpdateNode(announceTimeout)
+		case <-m.ctx.Done():
+			return
+		}
+	}
+}
+
+// sendAll sends what this node says to all others at once. The packets may be lost: gossip
+// takes the same around, a few hundred milliseconds later.
+func (g *gossip) sendAll() {
+	text := g.NodeMeta(memberlist.MetaMaxSize)
+	message, err := json.Marshal(direct{Name: g.name, Meta: text})
+	if err != nil {
+		return // it is text in JSON
+	}
+	g.mu.Lock()
+	var nodes []memberlist.Node
+	for _, p := range g.others {
+		nodes = append(nodes, p.node)
+	}
+	g.mu.Unlock()
+	for i := range nodes {
+		_ = g.list.SendBestEffort(&nodes[i], message)
+	}
+}
+
+// direct is what sendAll sends.
+type direct struct {
+	Name string          `json:"name"`
+	Meta json.RawMessage `json:"meta"`
+}
+
+// NotifyMsg is memberlist's: a node has sent what it says now.
+func (g *gossip) NotifyMsg(message []byte) {
+	var d direct
+	var said meta
+	if json.Unmarshal(message, &d) != nil || json.Unmarshal(d.Meta, &said) != nil {
+		return
+	}
+	g.mu.Lock()
+	p := g.others[d.Name]
+	fresh := p != nil && said.Change > p.Change
+	if fresh {
+		p.meta = said
+	}
+	g.mu.Unlock()
+	if fresh {
+		g.changed()
 	}
 }
 
@@ -201,7 +278,9 @@ func (m *Membership) announces() {
 func (g *gossip) say(change func(*meta)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	next := g.own.Change + 1
 	change(&g.own)
+	g.own.Change = next
 }
 
 // alive reports whether gossip holds a session alive.
@@ -211,9 +290,9 @@ func (g *gossip) alive(session uint64) bool { _, ok := g.of(session); return ok 
 func (g *gossip) of(session uint64) (meta, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, said := range g.others {
-		if said.Session == session {
-			return said, true
+	for _, p := range g.others {
+		if p.Session == session {
+			return p.meta, true
 		}
 	}
 	return meta{}, false
@@ -255,7 +334,7 @@ func (g *gossip) stateOf(session uint64) ring.GossipState {
 			return ring.GossipAlive
 		}
 	}
-	if _, ok := g.left[session]; ok {
+	if _, ok := g.met[session]; ok {
 		return ring.GossipDead
 	}
 	return ring.GossipUnknown
@@ -285,11 +364,14 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 	var said meta
 	readable := json.Unmarshal(n.Meta, &said) == nil
 	g.mu.Lock()
-	if alive && readable {
-		g.others[n.Name] = said
-		g.left[said.Session] = struct{}{}
-	} else {
+	switch before := g.others[n.Name]; {
+	case !alive || !readable:
 		delete(g.others, n.Name)
+	case before == nil || said.Change >= before.Change:
+		g.others[n.Name] = &peer{meta: said, node: memberlist.Node{
+			Name: n.Name, Addr: slices.Clone(n.Addr), Port: n.Port, PMin: n.PMin, PMax: n.PMax, PCur: n.PCur,
+		}}
+		g.met[said.Session] = struct{}{}
 	}
 	g.mu.Unlock()
 	g.changed(!alive)
@@ -307,9 +389,6 @@ func (g *gossip) NodeMeta(limit int) []byte {
 	}
 	return text
 }
-
-// NotifyMsg is memberlist's. Nodes send each other no messages.
-func (g *gossip) NotifyMsg([]byte) {}
 
 // GetBroadcasts is memberlist's.
 func (g *gossip) GetBroadcasts(int, int) [][]byte { return nil }

@@ -49,8 +49,8 @@ type Membership struct {
 	gossip *gossip
 	state  atomic.Pointer[State]
 
-	beatNow, lookNow, releaseNow, announceNow, joinNow chan struct{} // one each may wait
-	failed                                             chan error
+	beatNow, lookNow, releaseNow, announceNow, spreadNow, joinNow chan struct{} // one each may wait
+	failed                                                        chan error
 
 	ctx    context.Context // of the goroutines
 	cancel context.CancelFunc
@@ -85,7 +85,11 @@ type knowledge struct {
 // asked is what callers of a Membership want.
 type asked struct {
 	draining  bool
+	reported  bool                    // what the storage has of draining
 	proposing bool                    // a proposal is under way
+	proposed  time.Time               // when the last one began
+	base      uint64                  // its
+	heeded    time.Time               // when it has beaten for the sake of a hint
 	hinted    uint64                  // the newest epoch of gossip for which it has beaten
 	renew     uint64                  // the epoch that is to be over
 	renewed   time.Time               // when the last such view was proposed
@@ -99,7 +103,7 @@ func Start(ctx context.Context, c Config) (*Membership, error) {
 	m := &Membership{
 		config: c, log: c.Logger, began: time.Now(), failed: make(chan error, 1),
 		beatNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1),
-		releaseNow: make(chan struct{}, 1), announceNow: make(chan struct{}, 1), joinNow: make(chan struct{}, 1),
+		releaseNow: make(chan struct{}, 1), announceNow: make(chan struct{}, 1), spreadNow: make(chan struct{}, 1), joinNow: make(chan struct{}, 1),
 	}
 	m.self = c.Member
 	m.asked.refused, m.asked.joining = map[uint64]time.Time{}, map[string]*joinAttempt{}
@@ -114,7 +118,7 @@ func Start(ctx context.Context, c Config) (*Membership, error) {
 		m.gossip.shutdown()
 		return nil, err
 	}
-	for _, loop := range []func(){m.beats, m.looks, m.releases, m.announces, m.joins} {
+	for _, loop := range []func(){m.beats, m.looks, m.releases, m.announces, m.spreads, m.joins} {
 		m.wg.Go(loop)
 	}
 	return m, nil
@@ -136,7 +140,8 @@ func (m *Membership) register(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.knowledge = knowledge{self: member, asked: m.asked}
-	m.gossip.say(func(said *meta) { *said = meta{Session: session, Draining: m.asked.draining} })
+	m.gossip.say(func(said *meta) { *said = meta{Session: session} })
+	m.asked.reported = false
 	kick(m.announceNow)
 	m.publish(time.Now())
 	return nil
@@ -227,9 +232,7 @@ func (m *Membership) setDraining(draining bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked.draining = draining
-	m.gossip.say(func(said *meta) { said.Draining = draining })
 	m.publish(time.Now())
-	kick(m.announceNow)
 	kick(m.beatNow)
 }
 

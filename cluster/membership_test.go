@@ -1,7 +1,7 @@
 package cluster_test
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/cluster"
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/ring"
 )
@@ -31,6 +32,7 @@ type simNode struct {
 	*cluster.Membership
 	id, gossip string
 	handle     *memory.Handle
+	transport  *simTransport
 }
 
 // inRing runs a test with a ring of n nodes that have begun at once.
@@ -41,9 +43,7 @@ func inRing(t *testing.T, n int, test func(r *simRing)) {
 		for i := range n {
 			r.start(fmt.Sprintf("node%d", i+1))
 		}
-		stop := r.watchHolds()
 		defer func() {
-			stop()
 			for _, node := range r.up() {
 				node.Close()
 			}
@@ -56,7 +56,8 @@ func inRing(t *testing.T, n int, test func(r *simRing)) {
 
 func (r *simRing) start(id string) *simNode {
 	node := &simNode{id: id, gossip: gossipOf(id), handle: r.log.Open()}
-	node.handle.Slow(200*time.Microsecond, 200*time.Microsecond)
+	node.transport = r.net.Listen(node.gossip)
+	node.handle.SlowArbiter(200*time.Microsecond, 200*time.Microsecond)
 	m, err := cluster.Start(r.t.Context(), r.config(node))
 	if err != nil {
 		r.t.Fatalf("%s does not start: %v", id, err)
@@ -68,7 +69,7 @@ func (r *simRing) start(id string) *simNode {
 
 func (r *simRing) config(node *simNode) cluster.Config {
 	return cluster.Config{
-		Arbiter: node.handle, Cluster: "gyre", Transport: r.net.Listen(node.gossip), Logger: r.logger(node.id),
+		Arbiter: node.handle, Cluster: "gyre", Transport: node.transport, Logger: r.logger(node.id),
 		Member: ring.Member{Node: node.id, Addr: node.id + ":4973", Gossip: node.gossip, Protocol: 1, Quorum: r.n/2 + 1},
 	}
 }
@@ -82,14 +83,14 @@ func (r *simRing) logger(id string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", id)
 }
 
-// kill ends a process at once: nothing of it is heard or seen any more.
+// kill ends a process at once: nothing of it is seen any more.
 func (r *simRing) kill(id string) {
 	node := r.nodes[id]
-	node.handle.CutOff()
-	r.net.Partition([]string{node.gossip}, r.gossips(func(n *simNode) bool { return n.id != id }))
-	node.Close()
+	m := node.Membership
 	node.Membership = nil
-	r.net.Heal()
+	node.handle.CutOff()
+	_ = node.transport.Shutdown()
+	m.Close()
 }
 
 func (r *simRing) gossips(which func(n *simNode) bool) (list []string) {
@@ -112,19 +113,16 @@ func (r *simRing) up() (list []*simNode) {
 	return list
 }
 
-// watchHolds looks every 50 ms that no two nodes hold a slot, and that a node serves only
-// with a quorum, until the function that it returns is called.
-func (r *simRing) watchHolds() (stop func()) {
-	ctx, cancel := context.WithCancel(r.t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			r.lookForTwo()
-			time.Sleep(50 * time.Millisecond)
-		}
-	}()
-	return func() { cancel(); <-done }
+// sampled is how many slots stand for one that is looked at.
+const sampled = 32
+
+// pass lets time pass, and looks every 50 ms that no two nodes hold a slot.
+func (r *simRing) pass(d time.Duration) {
+	r.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		r.lookForTwo()
+		time.Sleep(min(50*time.Millisecond, time.Until(end)))
+	}
 }
 
 func (r *simRing) lookForTwo() {
@@ -132,7 +130,7 @@ func (r *simRing) lookForTwo() {
 	by := map[int]string{}
 	for _, node := range r.up() {
 		s := node.State()
-		for slot := 0; slot < ring.Slots; slot += 8 {
+		for slot := 0; slot < ring.Slots; slot += sampled {
 			if !s.Holds(slot, now) {
 				continue
 			}
@@ -159,7 +157,7 @@ func (r *simRing) await(most time.Duration, what string, holds func() bool) time
 			}
 			r.t.Fatalf("%v: not after %v: %s", r.since(), most, what)
 		}
-		time.Sleep(10 * time.Millisecond)
+		r.pass(10 * time.Millisecond)
 	}
 	return time.Since(begin)
 }
@@ -179,13 +177,13 @@ func (r *simRing) whole(ids ...string) func() bool {
 				return false
 			}
 			epoch = s.View.Epoch
-			for slot := range ring.Slots {
+			for slot := 0; slot < ring.Slots; slot += sampled {
 				if s.Holds(slot, time.Now()) {
 					held++
 				}
 			}
 		}
-		return held == ring.Slots
+		return held == ring.Slots/sampled
 	}
 }
 
@@ -194,6 +192,108 @@ func (r *simRing) ids() (list []string) {
 		list = append(list, node.id)
 	}
 	return list
+}
+
+// epoch is the newest that any node knows.
+func (r *simRing) epoch() (epoch uint64) {
+	for _, node := range r.up() {
+		epoch = max(epoch, node.State().View.Epoch)
+	}
+	return epoch
+}
+
+// fault makes a fault happen to a ring that is whole, and waits for what is to come of it.
+// It returns how long that took.
+func (r *simRing) fault(most time.Duration, what string, fault func(), then func() bool) time.Duration {
+	r.t.Helper()
+	before := r.epoch()
+	fault()
+	took := r.await(most, what, then)
+	views := r.epoch() - before
+	r.t.Logf("%s: %v, %d views", what, took, views)
+	if views > 6 {
+		r.t.Errorf("%s took %d views", what, views)
+	}
+	return took
+}
+
+func (r *simRing) boot() {
+	r.t.Helper()
+	r.await(5*time.Second, "the ring forms", r.whole(r.ids()...))
+}
+
+// closed reports whether a node does not serve.
+func (r *simRing) closed(ids ...string) bool {
+	return !slices.ContainsFunc(ids, func(id string) bool { return r.nodes[id].State().Serves(time.Now()) == nil })
+}
+
+func TestCrashAndRestart(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		r.fault(6*time.Second, "two go on without the third", func() { r.kill("node2") }, r.whole("node1", "node3"))
+		r.fault(6*time.Second, "the third comes back", func() { r.start("node2") }, r.whole("node1", "node2", "node3"))
+		r.fault(6*time.Second, "one starts again at once", func() { r.kill("node1"); r.start("node1") }, r.whole("node1", "node2", "node3"))
+		r.fault(6*time.Second, "all start again at once", func() {
+			for _, id := range r.ids() {
+				r.kill(id)
+				r.start(id)
+			}
+		}, r.whole("node1", "node2", "node3"))
+	})
+}
+
+func TestCrashBelowQuorum(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		r.fault(10*time.Second, "one of three does not serve", func() { r.kill("node2"); r.kill("node3") },
+			func() bool { return r.closed("node1") })
+		r.pass(30 * time.Second)
+		s := r.nodes["node1"].State()
+		if s.Serves(time.Now()) == nil || !strings.Contains(s.Closed.Detail, "quorum is 2") || !strings.Contains(s.Closed.Detail, " has not beaten for ") {
+			t.Errorf("node1 does not say what is missing: %v", s.Closed)
+		}
+		r.fault(6*time.Second, "it serves when another comes", func() { r.start("node3") }, r.whole("node1", "node3"))
+	})
+}
+
+func TestLeave(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		for _, id := range []string{"node1", "node3"} {
+			rest := slices.DeleteFunc(r.ids(), func(i string) bool { return i == id })
+			left := make(chan error)
+			node := r.nodes[id]
+			took := r.fault(time.Second, id+" leaves", func() { go func() { left <- node.Leave(r.t.Context()) }() }, r.whole(rest...))
+			if took > 500*time.Millisecond {
+				t.Errorf("it took %v until the others had what %s had", took, id)
+			}
+			if err := <-left; err != nil {
+				t.Fatal(err)
+			}
+			node.Close()
+			r.fault(3*time.Second, id+" starts again", func() { r.start(id) }, r.whole("node1", "node2", "node3"))
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		node := r.nodes["node2"]
+		r.fault(time.Second, "node2 drains", func() {
+			if err := node.Drain(r.t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}, func() bool { return node.State().Serves(time.Now()) == nil && len(node.State().View.Members) == 2 })
+		if err := r.nodes["node1"].Drain(r.t.Context()); !errors.Is(err, core.CodeNoNodeAvailable) {
+			t.Errorf("the last but one drains: %v", err)
+		}
+		r.pass(20 * time.Second)
+		if !r.whole("node1", "node3")() {
+			t.Error("the drained node is in a view")
+		}
+		r.fault(5*time.Second, "it comes back", node.Undrain, r.whole("node1", "node2", "node3"))
+	})
 }
 
 func TestBoot(t *testing.T) {

@@ -15,6 +15,8 @@ const (
 	lookEvery = 100 * time.Millisecond
 	// proposeTimeout bounds a proposal. Storage bounds it by 2 s.
 	proposeTimeout = 3 * time.Second
+	// proposeEvery is the shortest time between two proposals on one epoch.
+	proposeEvery = 250 * time.Millisecond
 	// renewEvery is the shortest time between two views that are asked for by Renew.
 	renewEvery = 500 * time.Millisecond
 	// refusedFor is how long it counts that nothing listened at a session's address.
@@ -35,10 +37,9 @@ func (m *Membership) looks() {
 		}
 		now := time.Now()
 		m.mu.Lock()
-		m.heed()
+		pause := m.heed(now)
 		m.refresh(now)
 		proposal, ok := m.plan(now)
-		pause := lookEvery
 		if left := m.servesUntil.Sub(now); left > 0 {
 			pause = min(pause, left)
 		}
@@ -65,11 +66,14 @@ func (m *Membership) plan(now time.Time) (ring.Proposal, bool) {
 		View:   m.view, Standing: m.standing, Watch: &m.watch,
 		Alive: func(session uint64) bool { return m.isAlive(session) && !m.isRefused(session, now) },
 	})
-	m.asked.proposing = ok
-	if ok && renew {
+	if !ok || proposal.Base == m.asked.base && now.Sub(m.asked.proposed) < proposeEvery {
+		return ring.Proposal{}, false
+	}
+	m.asked.proposing, m.asked.proposed, m.asked.base = true, now, proposal.Base
+	if renew {
 		m.asked.renewed = now
 	}
-	return proposal, ok
+	return proposal, true
 }
 
 // propose stores a view. Whatever comes of it, the next beat tells.
