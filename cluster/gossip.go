@@ -54,13 +54,13 @@ type gossip struct {
 
 	mu     sync.Mutex // protects the fields below; memberlist may hold its lock
 	own    meta
-	others map[string]*peer    // those that are alive, by name
-	met    map[uint64]struct{} // sessions whose node was alive once
+	others map[string]*neighbor // those that are alive, by name
+	met    map[uint64]struct{}  // sessions whose node was alive once
 	name   string
 }
 
-// peer is another node's part.
-type peer struct {
+// neighbor is another node's part.
+type neighbor struct {
 	meta
 	node memberlist.Node // where it is
 }
@@ -74,7 +74,7 @@ func (m *Membership) listen() error {
 	var suffix [6]byte
 	rand.Read(suffix[:]) // it never fails
 	g := &gossip{
-		name: c.Member.Node + "/" + hex.EncodeToString(suffix[:]), others: map[string]*peer{}, met: map[uint64]struct{}{},
+		name: c.Member.Node + "/" + hex.EncodeToString(suffix[:]), others: map[string]*neighbor{}, met: map[uint64]struct{}{},
 		changed: m.gossipChanged,
 	}
 	lc := memberlist.DefaultLANConfig()
@@ -270,7 +270,7 @@ func (g *gossip) NotifyMsg(message []byte) {
 	}
 	g.mu.Unlock()
 	if fresh {
-		g.changed()
+		g.changed(false)
 	}
 }
 
@@ -368,7 +368,7 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 	case !alive || !readable:
 		delete(g.others, n.Name)
 	case before == nil || said.Change >= before.Change:
-		g.others[n.Name] = &peer{meta: said, node: memberlist.Node{
+		g.others[n.Name] = &neighbor{meta: said, node: memberlist.Node{
 			Name: n.Name, Addr: slices.Clone(n.Addr), Port: n.Port, PMin: n.PMin, PMax: n.PMax, PCur: n.PCur,
 		}}
 		g.met[said.Session] = struct{}{}
