@@ -118,7 +118,7 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 	s := d.c.Ring.State()
 	status = ring.Status{
 		Cluster: d.c.Name, Self: s.Self, View: *s.View, Epoch: s.View.Epoch, Alive: s.Alive,
-		Waiting: d.c.Waiting(), Members: d.c.Seen().Members, Warnings: s.Warnings(),
+		Waiting: d.c.Waiting(), Members: d.seen().Members, Warnings: s.Warnings(),
 	}
 	why := s.Serves(time.Now())
 	if status.Serving = why == nil; why != nil {
@@ -140,7 +140,14 @@ func (d *Diagnostics) Members(ctx context.Context, node string) (list ring.Membe
 	}); there {
 		return list, err
 	}
-	return d.c.Seen(), nil
+	return d.seen(), nil
+}
+
+// seen lists the sessions by their node ids.
+func (d *Diagnostics) seen() ring.MemberList {
+	list := d.c.Seen()
+	slices.SortFunc(list.Members, func(a, b ring.Seen) int { return strings.Compare(a.Node, b.Node) })
+	return list
 }
 
 // Warnings are what an operator should change about the ring.

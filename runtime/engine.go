@@ -28,7 +28,11 @@ func (n *Node) openEngine(ctx context.Context) (core.Engine, error) {
 	case EngineMemory:
 		return memory.New(), nil
 	case EnginePostgres:
-		return n.openPostgres(ctx)
+		engine, err := n.openPostgres(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return engine, nil
 	}
 	engine, err := disk.Open(ctx, disk.Config{Dir: c.Data, SegmentBytes: c.SegmentBytes, Logger: c.Logger, Progress: func(done, total int64) {
 		n.starting.Progress(done, total)
@@ -40,22 +44,33 @@ func (n *Node) openEngine(ctx context.Context) (core.Engine, error) {
 	return engine, nil
 }
 
-// openPostgres opens the store, and tries again for a while where the server may be
-// starting, too.
-func (n *Node) openPostgres(ctx context.Context) (core.Engine, error) {
+// openPostgres opens the store.
+func (n *Node) openPostgres(ctx context.Context) (engine *postgres.Engine, err error) {
 	c := n.config.Postgres
 	c.Node, c.Version, c.Logger = n.config.Node, n.config.Version, n.logger
+	if n.config.Ring.Enabled {
+		c.Ring = n.place.name
+	}
+	err = n.untilPostgres(ctx, func() error {
+		engine, err = postgres.Open(ctx, c)
+		return err
+	})
+	return engine, err
+}
+
+// untilPostgres tries again for a while what fails because the server may be starting, too.
+func (n *Node) untilPostgres(ctx context.Context, try func() error) error {
 	until := time.Now().Add(n.config.PostgresWait)
 	nextLog := time.Time{}
 	for {
-		engine, err := postgres.Open(ctx, c)
+		err := try()
 		if err == nil {
-			return engine, nil
+			return nil
 		}
 		now := time.Now()
 		comes := errors.Is(err, core.CodeStoreUnavailable) || errors.Is(err, core.CodeStoreReadOnly) || errors.Is(err, core.CodeTimeout)
 		if !comes || !now.Before(until) || ctx.Err() != nil {
-			return nil, err
+			return err
 		}
 		n.starting.Waiting(err)
 		if !now.Before(nextLog) {
@@ -65,7 +80,7 @@ func (n *Node) openPostgres(ctx context.Context) (core.Engine, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, core.AsError(ctx.Err())
+			return core.AsError(ctx.Err())
 		case <-time.After(min(postgresRetryEvery, until.Sub(now))):
 		}
 	}

@@ -37,11 +37,6 @@ func newRegistry(store *core.Store, subs *subscriptions.Owner) *prometheus.Regis
 	gauge("gyre_store_queued", "Commits that wait for a step.", func() float64 { return float64(store.Stats().Queued) })
 	gauge("gyre_store_followers", "Follows, of clients and of the process itself.", func() float64 { return float64(store.Stats().Followers) })
 	gauge("gyre_store_bytes", "Size of the log in storage.", func() float64 { return float64(store.State().Bytes) })
-	gauge("gyre_store_read_only", "1 while the log takes no Commits.", func() float64 {
-		if store.State().ReadOnly != nil {
-			return 1
-		}
-		return 0
-	})
+	gauge("gyre_store_read_only", "1 while the log takes no Commits.", func() float64 { return oneIf(store.State().ReadOnly != nil) })
 	return r
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
 	"github.com/gyre-events/gyre/wsapi"
@@ -42,6 +43,12 @@ type Node struct {
 	serving  sync.WaitGroup
 	failed   chan error
 
+	ring     *ringNode // nil: the node is in none
+	watching sync.WaitGroup
+	stopping chan struct{} // closed when Close begins
+	left     chan struct{} // see Left
+	leftOnce sync.Once
+
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -60,7 +67,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
 	}
-	n := &Node{config: config, logger: config.Logger, listener: listener.(*net.TCPListener), failed: make(chan error, 1)}
+	n := &Node{config: config, logger: config.Logger, listener: listener.(*net.TCPListener), failed: make(chan error, 1), stopping: make(chan struct{}), left: make(chan struct{})}
 	if err := n.locate(ctx); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
@@ -99,16 +106,33 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.store = core.NewStore(engine, core.StoreConfig{})
-	n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile, Logger: n.logger})
+	if database, ok := engine.(*postgres.Engine); ok && n.config.Ring.Enabled {
+		err = n.openRing(ctx, database)
+	} else {
+		n.subs, err = subscriptions.New(n.subscriptionConfig())
+	}
 	if err != nil {
 		return errors.Join(err, n.store.Close())
 	}
 	api, err := wsapi.New(n.apiConfig())
 	if err != nil {
-		return errors.Join(err, n.subs.Close(ctx), n.store.Close())
+		close(n.stopping)
+		return errors.Join(err, n.closeParts(ctx), n.store.Close())
 	}
 	n.api.Store(api)
 	return nil
+}
+
+func (n *Node) subscriptionConfig() subscriptions.Config {
+	return subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile, Logger: n.logger}
+}
+
+// closeParts ends what is between the API and the Store.
+func (n *Node) closeParts(ctx context.Context) error {
+	if n.ring != nil {
+		return n.closeRing(ctx)
+	}
+	return n.subs.Close(ctx)
 }
 
 // handle is the node's http.Handler.
@@ -123,14 +147,16 @@ func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
 // allowHosts are the configured hosts and the one that the node listens on.
 func (n *Node) allowHosts() []string {
 	hosts := n.config.AllowHosts
-	if host, _, err := net.SplitHostPort(n.config.Listen); err == nil && host != "" {
-		hosts = append([]string{host}, hosts...)
+	for _, address := range []string{n.config.Listen, n.place.advertised} {
+		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+			hosts = append([]string{host}, hosts...)
+		}
 	}
 	return hosts
 }
 
 func (n *Node) apiConfig() wsapi.Config {
-	return wsapi.Config{
+	c := wsapi.Config{
 		Store:         n.store,
 		Subscriptions: n.subs,
 		Logger:        n.logger,
@@ -141,6 +167,10 @@ func (n *Node) apiConfig() wsapi.Config {
 		Node:          n.config.Node,
 		Limits:        wsapi.Limits{Memory: int(n.config.ConnectionMemory)},
 	}
+	if n.ring != nil {
+		n.serveRing(&c)
+	}
+	return c
 }
 
 // serve starts the goroutine that accepts; Close waits for it.
@@ -181,12 +211,19 @@ func (n *Node) Subscriptions() *subscriptions.Owner { return n.subs }
 // Failed tells, once, why the node can serve no more. It still has to be closed.
 func (n *Node) Failed() <-chan error { return n.failed }
 
+// Left is closed when somebody had the node leave its ring. It still has to be closed.
+func (n *Node) Left() <-chan struct{} { return n.left }
+
 // Close takes the node down. What is under way has until ctx ends and is cut off
 // then, which is no error: what was acknowledged is safe in any case. The error is
 // the store's. Later calls give the answer of the first.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() {
-		if err := errors.Join(n.api.Load().Close(ctx), n.closeServer(ctx), n.subs.Close(ctx)); err != nil {
+		close(n.stopping)
+		if n.ring != nil {
+			n.handOver(ctx)
+		}
+		if err := errors.Join(n.api.Load().Close(ctx), n.closeServer(ctx), n.closeParts(ctx)); err != nil {
 			n.logger.LogAttrs(ctx, slog.LevelWarn, "cut off what did not end in time", slog.Any("error", err))
 		}
 		n.closeErr = n.store.Close()

@@ -109,6 +109,15 @@ func outwardAddress() string {
 	return best
 }
 
+// gossipAddress is where others reach this node's gossip; "" if the system chooses the port.
+func (p *placeInRing) gossipAddress() string {
+	_, port, err := net.SplitHostPort(p.gossip)
+	if err != nil || port == "0" {
+		return ""
+	}
+	return net.JoinHostPort(p.gossipHost, port)
+}
+
 // isOwn reports whether an address is that of this node's gossip.
 func (p *placeInRing) isOwn(ctx context.Context, address string) bool {
 	host, port, err := net.SplitHostPort(address)

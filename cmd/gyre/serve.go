@@ -157,6 +157,8 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		f.node.Logger.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.Any("reason", context.Cause(ctx)))
 		fmt.Fprintln(a.stderr, "Stopping; a second signal ends the process at once.")
 	case failed = <-node.Failed():
+	case <-node.Left():
+		f.node.Logger.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.String("reason", "the node was told to leave its ring"))
 	}
 	// The work's context has ended; finishing has a deadline of its own.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)

@@ -1,0 +1,210 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/cluster"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// drainWithin bounds how long a node that stops waits to hand over what it owns.
+const drainWithin = 4 * time.Second
+
+// ringNode is what a node has beside its Store to be a member of a ring.
+type ringNode struct {
+	membership  *cluster.Membership
+	hosting     *cluster.Hosting
+	router      *cluster.Router
+	diagnostics *cluster.Diagnostics
+	peers       *peers
+	views       atomic.Uint64 // how many this node has learnt
+}
+
+// openRing makes the node a member of its ring. It returns when the node has a session: it
+// may take longer until there is a view that names it. The node's Store and engine are open.
+func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
+	r := &ringNode{hosting: cluster.NewHosting()}
+	if err := n.join(ctx, r, engine); err != nil {
+		return err
+	}
+	n.ring = r
+	var err error
+	n.subs, err = r.hosting.Open(r.membership, n.subscriptionConfig())
+	if err != nil {
+		r.membership.Close()
+		return err
+	}
+	r.peers = &peers{ring: r.membership, cluster: n.place.name, key: n.place.key, version: n.config.Version}
+	r.router = cluster.NewRouter(cluster.RouterConfig{
+		Ring: r.membership, Store: n.store, Dialer: r.peers, Subscriptions: r.hosting,
+		FailAtOnce: n.config.Ring.OnNoQuorum == NoQuorumError, Head: engine.HeadHint, Logger: n.logger,
+	})
+	r.peers.open = r.router.Incoming
+	r.diagnostics = cluster.NewDiagnostics(cluster.DiagnosticsConfig{
+		Name: n.place.name, Ring: r.membership, Views: engine.Views, Seen: r.membership.Seen,
+		Waiting: func() int { return r.router.Stats().Waiting },
+		Streams: r.router.Owned, Hosted: n.hosted,
+		Drain: n.drain, Leave: n.leave, Ask: n.ask,
+	})
+	n.watching.Go(n.watchRing)
+	return nil
+}
+
+// join begins a session, and tries again for a while where PostgreSQL is not there.
+func (n *Node) join(ctx context.Context, r *ringNode, engine *postgres.Engine) error {
+	p := &n.place
+	config := cluster.Config{
+		Arbiter: engine, Cluster: p.name, Bind: p.gossip, Key: p.key, Release: r.hosting.Release, Logger: n.logger,
+		Member: ring.Member{
+			Node: n.config.Node, Addr: p.advertised, Gossip: p.gossipAddress(), Version: n.config.Version,
+			Protocol: wire.PeerProtocol, Quorum: p.quorum,
+		},
+		Seeds: func() []string { return p.peers },
+	}
+	return n.untilPostgres(ctx, func() (err error) {
+		r.membership, err = cluster.Start(ctx, config)
+		return err
+	})
+}
+
+// watchRing logs what an operator should change about the ring, until the node stops. If
+// another process has this node's id, the node fails.
+func (n *Node) watchRing() {
+	var epoch uint64
+	var warned []string
+	for {
+		s := n.ring.membership.State()
+		if s.View.Epoch != epoch {
+			epoch = s.View.Epoch
+			n.ring.views.Add(1)
+			n.ring.diagnostics.ViewChanged()
+			warnings := s.Warnings()
+			for _, w := range warnings {
+				if !slices.Contains(warned, w) {
+					n.logger.Warn(w)
+				}
+			}
+			warned = warnings
+		}
+		select {
+		case <-s.Changed:
+		case err := <-n.ring.membership.Failed():
+			select {
+			case n.failed <- err:
+			default: // it has failed already
+			}
+		case <-n.stopping:
+			return
+		}
+	}
+}
+
+// serveRing has the API serve the ring.
+func (n *Node) serveRing(c *wsapi.Config) {
+	r := n.ring
+	c.Store, c.Subscriptions = r.router, ringSubscriptions{n.subs, r.router}
+	c.Ring, c.NotReady, c.Peers = r.diagnostics, n.notReady, r.peers
+	n.registerRingMetrics(c.Registry)
+}
+
+// notReady is wsapi.Config.NotReady.
+func (n *Node) notReady() error {
+	select {
+	case <-n.stopping:
+		return core.Errorf(core.CodeShuttingDown, "the node hands over what it owns")
+	default:
+	}
+	if why := n.ring.membership.State().Serves(time.Now()); why != nil {
+		return errors.New("no_quorum: " + why.Detail)
+	}
+	return nil
+}
+
+// drain is cluster.DiagnosticsConfig.Drain.
+func (n *Node) drain(ctx context.Context, on bool) error {
+	if on {
+		return n.ring.membership.Drain(ctx)
+	}
+	n.ring.membership.Undrain()
+	for {
+		s := n.ring.membership.State()
+		if _, ok := s.View.Member(s.Self.Session); ok {
+			return nil
+		}
+		select {
+		case <-s.Changed:
+		case <-ctx.Done():
+			return core.AsError(ctx.Err())
+		}
+	}
+}
+
+// leave is cluster.DiagnosticsConfig.Leave.
+func (n *Node) leave(ctx context.Context) error {
+	if err := n.drain(ctx, true); err != nil {
+		return err
+	}
+	n.leftOnce.Do(func() { close(n.left) })
+	return nil
+}
+
+// ask is cluster.DiagnosticsConfig.Ask.
+func (n *Node) ask(ctx context.Context, m ring.Member, do func(cluster.Reporter) error) error {
+	client, err := sdk.Dial(ctx, "http://"+m.Addr, sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true})
+	if err != nil {
+		return err
+	}
+	err = do(client.Cluster())
+	_ = client.Close() // the answer is there
+	return err
+}
+
+// hosted is cluster.DiagnosticsConfig.Hosted.
+func (n *Node) hosted() (list []ring.Owned) {
+	for _, h := range n.subs.Active() {
+		list = append(list, ring.Owned{Name: h.Name, Checkpoint: h.Checkpoint, Since: h.Since, Used: h.Used})
+	}
+	return list
+}
+
+// handOver has other nodes own what this node owns. It returns when they do, or why they
+// will not in time.
+func (n *Node) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	if err := n.ring.membership.Drain(ctx); err != nil {
+		n.logger.LogAttrs(ctx, slog.LevelWarn, "the node stops without handing over what it owns", slog.String("reason", core.AsError(err).Detail))
+	}
+}
+
+// closeRing ends the node's part in the ring. Nothing calls the Router any more.
+func (n *Node) closeRing(ctx context.Context) error {
+	r := n.ring
+	r.router.Close(ctx)
+	err := errors.Join(r.hosting.Close(ctx), r.membership.Leave(ctx))
+	r.membership.Close()
+	n.watching.Wait()
+	return err
+}
+
+// ringSubscriptions are those of a node in a ring: it joins at the owner.
+type ringSubscriptions struct {
+	*subscriptions.Owner
+	router *cluster.Router
+}
+
+// Join is subscriptions.Joiner's.
+func (s ringSubscriptions) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
+	return s.router.Join(ctx, r)
+}
