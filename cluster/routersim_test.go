@@ -65,6 +65,8 @@ type simHandle struct {
 	*memory.Handle
 	sim  *routerSim
 	node uint64
+	late time.Duration // protected by sim.mu
+	try  sync.WaitGroup
 }
 
 func (h *simHandle) Commit(ctx context.Context, group []*core.Commit) core.Step {
@@ -74,8 +76,22 @@ func (h *simHandle) Commit(ctx context.Context, group []*core.Commit) core.Step 
 			h.sim.attempts = append(h.sim.attempts, attempt{h.node, c.Epoch, *c})
 		}
 	}
+	late := h.late
+	h.late = 0
 	h.sim.mu.Unlock()
-	return h.Handle.Commit(ctx, group)
+	if late == 0 {
+		return h.Handle.Commit(ctx, group)
+	}
+	own := make([]*core.Commit, len(group))
+	for i, c := range group {
+		copied := *c
+		own[i] = &copied
+	}
+	h.try.Go(func() {
+		time.Sleep(late)
+		h.Handle.Commit(ctx, own)
+	})
+	return core.FailStep(group, core.Errorf(core.CodeUnknownOutcome, "the connection broke"))
 }
 
 func newRouterSim(t testing.TB, seed uint64, nodes int) *routerSim {
@@ -104,7 +120,7 @@ func (s *routerSim) start(name string) *simNode {
 	n.state = &State{Self: n.self, Changed: n.changed, Closed: core.Errorf(core.CodeNoNodeAvailable, "no view")}
 	s.nodes[n.self.Session] = n
 	s.mu.Unlock()
-	n.handle = &simHandle{s.log.Open(), s, n.self.Session}
+	n.handle = &simHandle{Handle: s.log.Open(), sim: s, node: n.self.Session}
 	n.store = core.NewStore(n.handle, core.StoreConfig{})
 	n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Dialer: n, FailAtOnce: s.fail})
 	return n
@@ -178,8 +194,9 @@ func (s *routerSim) close() {
 		}
 		n.mu().Unlock()
 		for _, p := range pipes {
-			p.closeFar()
+			<-p.closeFar()
 		}
+		n.handle.try.Wait()
 		if err := n.store.Close(); err != nil {
 			s.t.Error(err)
 		}
@@ -201,6 +218,12 @@ func (n *simNode) set(change func(*State)) {
 	defer n.mu().Unlock()
 	next := *n.state
 	change(&next)
+	next.Closed, next.ServesUntil = n.closed, time.Now().Add(1000*time.Hour)
+	if next.View == nil {
+		next.Closed = core.Errorf(core.CodeNoNodeAvailable, "no view")
+	} else if _, member := next.View.Member(n.self.Session); !member {
+		next.Closed = core.Errorf(core.CodeNoNodeAvailable, "not a member")
+	}
 	close(n.changed)
 	n.changed = make(chan struct{})
 	next.Changed = n.changed
@@ -209,13 +232,13 @@ func (n *simNode) set(change func(*State)) {
 
 // gate opens or closes the node's gate.
 func (n *simNode) gate(open bool) {
-	n.set(func(s *State) {
-		s.Closed, s.ServesUntil = nil, time.Now().Add(1000*time.Hour)
-		if !open {
-			s.Closed = core.Errorf(core.CodeNoNodeAvailable, "the gate is closed")
-		}
-		n.closed = s.Closed
-	})
+	n.mu().Lock()
+	n.closed = nil
+	if !open {
+		n.closed = core.Errorf(core.CodeNoNodeAvailable, "the gate is closed")
+	}
+	n.mu().Unlock()
+	n.set(func(*State) {})
 }
 
 // learnAll has the node know every view.
@@ -224,17 +247,9 @@ func (n *simNode) learnAll() {
 	v := n.sim.views[len(n.sim.views)-1]
 	known := n.state.epoch()
 	n.mu().Unlock()
-	if v.Epoch == known {
-		return
+	if v.Epoch > known {
+		n.set(func(s *State) { s.View, s.Owners = v, v.Owners() })
 	}
-	n.set(func(s *State) {
-		s.View, s.Owners = v, v.Owners()
-		s.ServesUntil = time.Now().Add(1000 * time.Hour)
-		s.Closed = n.closed
-		if _, member := v.Member(n.self.Session); !member && s.Closed == nil {
-			s.Closed = core.Errorf(core.CodeNoNodeAvailable, "not a member")
-		}
-	})
 }
 
 // Learn is Ring.Learn.
@@ -290,7 +305,11 @@ func (n *simNode) Dial(ctx context.Context, to ring.Member, generation uint64) (
 	old := far.incoming[n.self.Session]
 	s.mu.Unlock()
 	for _, p := range old {
-		p.closeFar()
+		select {
+		case <-p.closeFar():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	p := newSimPipe(n, far)
 	s.mu.Lock()
@@ -307,6 +326,7 @@ type simPipe struct {
 	ctx       context.Context // ends with the near end
 	breakNear context.CancelFunc
 	farOnce   sync.Once
+	farClosed chan struct{}
 	there     chan simFrame
 	back      chan func()
 	running   sync.WaitGroup
@@ -324,7 +344,7 @@ type simFrame struct {
 func newSimPipe(near, far *simNode) *simPipe {
 	p := &simPipe{
 		near: near, far: far, incoming: far.router.Incoming(near.self.Session),
-		there: make(chan simFrame, 4096), back: make(chan func(), 4096), waiting: make(map[*simFrame]bool),
+		there: make(chan simFrame, 4096), back: make(chan func(), 4096), waiting: make(map[*simFrame]bool), farClosed: make(chan struct{}),
 	}
 	p.ctx, p.breakNear = context.WithCancel(context.Background())
 	p.running.Go(p.carry)
@@ -426,8 +446,16 @@ func (p *simPipe) black() {
 	p.lose = true
 }
 
-// closeFar closes the far end.
-func (p *simPipe) closeFar() { p.farOnce.Do(p.incoming.Close) }
+// closeFar closes the far end. The channel is closed when that is done.
+func (p *simPipe) closeFar() <-chan struct{} {
+	p.farOnce.Do(func() {
+		go func() {
+			defer close(p.farClosed)
+			p.incoming.Close()
+		}()
+	})
+	return p.farClosed
+}
 
 // Join is not used here.
 func (p *simPipe) Join(context.Context, subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
@@ -460,4 +488,21 @@ func (s *routerSim) ownerIn(epoch uint64, stream string) (uint64, bool) {
 	}
 	m, ok := s.owners[epoch].Owner(ring.Slot(stream))
 	return m.Session, ok
+}
+
+// lateNext has the next group answered unknown_outcome at once, and written later.
+func (h *simHandle) lateNext(by time.Duration) {
+	h.sim.mu.Lock()
+	defer h.sim.mu.Unlock()
+	h.late = max(by, 1)
+}
+
+// mend ends all faults.
+func (h *simHandle) mend() {
+	h.Slow(0, 0)
+	h.FailNext(memory.NoFault)
+	h.Reconnect()
+	h.sim.mu.Lock()
+	defer h.sim.mu.Unlock()
+	h.late = 0
 }
