@@ -16,13 +16,13 @@ import (
 	"github.com/gyre-events/gyre/core/memory"
 )
 
-// simOp is an append of a connection, and what its caller was told.
+// simOp is an append of a connection, and the answer to its caller.
 type simOp struct {
 	conn, seq int
 	commit    core.Commit
 	result    core.Result
 	err       error // nil: written
-	told      time.Time
+	answered  time.Time
 }
 
 // String identifies the op in a failure.
@@ -132,7 +132,7 @@ func (w *workload) submit(c *simConn, o *simOp, timeout time.Duration) {
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if o.result, o.err, o.told = got.result, got.err, time.Now(); got.err == nil {
+		if o.result, o.err, o.answered = got.result, got.err, time.Now(); got.err == nil {
 			for i, a := range o.result.Appends {
 				name := o.commit.Appends[i].Stream
 				c.next[name] = max(c.next[name], a.LastVersion)
@@ -319,7 +319,7 @@ type written struct {
 	position, version uint64
 }
 
-// check compares what callers were told with the log.
+// check compares the answers with the log.
 func (w *workload) check() {
 	t := w.sim.t
 	t.Helper()
@@ -358,7 +358,7 @@ func (w *workload) check() {
 		}
 		for i, a := range o.commit.Appends {
 			at, inLog := log[a.Stream+" "+string(a.Events[0].Data)]
-			w.checkTold(o, i, at, inLog)
+			w.checkAnswer(o, i, at, inLog)
 			key := line{o.conn, a.Stream}
 			lines[key] = append(lines[key], o)
 			if !inLog {
@@ -387,11 +387,11 @@ func (o *simOp) at(log map[string]written, stream string) (at written) {
 	return at
 }
 
-// checkTold checks an answer by itself.
-func (w *workload) checkTold(o *simOp, i int, at written, inLog bool) {
+// checkAnswer checks an answer by itself.
+func (w *workload) checkAnswer(o *simOp, i int, at written, inLog bool) {
 	t := w.sim.t
 	switch {
-	case o.told.IsZero():
+	case o.answered.IsZero():
 		t.Errorf("%v was not answered", o)
 	case o.err == nil && !inLog:
 		t.Errorf("%v was acknowledged and is not in the log", o)
@@ -416,7 +416,7 @@ func (w *workload) checkDecisions(log map[string]written, stream string, earlier
 		return
 	}
 	for _, e := range earlier {
-		if at := e.at(log, stream); e.err == nil && at.version > *refusal.Actual && e.told.After(o.told) {
+		if at := e.at(log, stream); e.err == nil && at.version > *refusal.Actual && e.answered.After(o.answered) {
 			w.sim.t.Errorf("%v was refused, and then %v was written at %+v", o, e, at)
 		}
 	}
