@@ -30,10 +30,11 @@ func parseAddresses(text string) ([]address, error) {
 }
 
 // parseAddress takes http, https, ws and wss URLs, host:port, and :port.
-func parseAddress(text string) (address, error) {
+func parseAddress(given string) (address, error) {
 	bad := func() (address, error) {
-		return address{}, core.Errorf(core.CodeInvalidConfig, "%q is not the address of a node; http://host:port is one", text)
+		return address{}, core.Errorf(core.CodeInvalidConfig, "%q is not the address of a node; http://host:port is one", given)
 	}
+	text := given
 	if !strings.Contains(text, "://") {
 		if strings.HasPrefix(text, ":") {
 			text = "127.0.0.1" + text

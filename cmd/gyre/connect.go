@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,8 @@ const (
 	// serverEarly is how much earlier a deadline may end at the server, which gets the
 	// time that is left in whole milliseconds.
 	serverEarly = time.Millisecond
+	// socketEarly is how much earlier a deadline may pass at a socket.
+	socketEarly = 10 * time.Millisecond
 	// completeTimeout bounds the wait after a Tab.
 	completeTimeout = 300 * time.Millisecond
 	completeNames   = 50
@@ -26,13 +29,16 @@ const (
 
 // talks adds the flags of a command that talks to a node.
 func (a *app) talks(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVar(&a.server, "server", "", "URL, host:port or :port of the node (env GYRE_SERVER, default http://"+runtime.DefaultListen+")")
+	cmd.Flags().StringVar(&a.server, "server", "", "URL, host:port or :port of the node; of several nodes of a ring A,B,C (env GYRE_SERVER, default http://"+runtime.DefaultListen+")")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
 	cmd.Flags().BoolVar(&a.compress, "compress", false, "compress events on their way, for slow networks")
+	if err := cmd.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions); err != nil {
+		panic(err) // there is such a flag
+	}
 	return cmd
 }
 
-// serverURL returns the address of the node.
+// serverURL returns the address of the node, or several with commas between them.
 func (a *app) serverURL() string {
 	if a.server != "" {
 		return a.server
@@ -63,23 +69,38 @@ func (a *app) dialTo(ctx context.Context, url string) (*sdk.Client, error) {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	client, err := sdk.Dial(ctx, url, sdk.Options{Name: "gyre-cli", Version: version, Compress: a.compress, OnState: a.tellState()})
+	if err == nil {
+		return client, nil
+	}
 	// The socket's own deadline may pass a moment before that of the context.
 	var late net.Error
-	if err != nil && (errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout()) {
-		return nil, core.Errorf(core.CodeTimeout, "%s did not answer within %s", url, a.timeout)
+	by, _ := ctx.Deadline()
+	switch {
+	case strings.Contains(url, ","):
+		if errors.Is(err, core.CodeUnavailable) && time.Until(by) <= socketEarly {
+			err = core.Errorf(core.CodeTimeout, "no node answered within %s: %s", a.timeout, core.AsError(err).Detail)
+		}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout():
+		err = core.Errorf(core.CodeTimeout, "%s did not answer within %s", url, a.timeout)
 	}
-	return client, err
+	return nil, err
 }
 
-// tellState reports on stderr that the connection is lost, and that it is back: the client
-// reconnects without end.
+// tellState reports on stderr that the connection is lost, and that it is back, perhaps to
+// another node: the client reconnects without end.
 func (a *app) tellState() func(sdk.State) {
+	at := "" // the node of the last connection; the client reports one state after another
 	return func(s sdk.State) {
 		switch {
 		case s.Err != nil && !a.lost.Swap(true):
 			fmt.Fprintf(a.stderr, "Lost the connection (%s); trying again.\n", core.AsError(s.Err).Detail)
-		case s.Connected && a.lost.Swap(false):
-			fmt.Fprintln(a.stderr, "Connected again.")
+		case s.Connected:
+			if again := a.lost.Swap(false); again && s.Address == at {
+				fmt.Fprintln(a.stderr, "Connected again.")
+			} else if again {
+				fmt.Fprintf(a.stderr, "Connected again, to %s.\n", s.Address)
+			}
+			at = s.Address
 		}
 	}
 }

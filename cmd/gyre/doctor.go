@@ -83,7 +83,7 @@ func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
 		{"address", func() (string, error) { return checkAddress(ctx, f.node.Listen, serverErr == nil) }},
 		{"data", func() (string, error) { return checkData(f.node) }},
 		{"disk", func() (string, error) { return checkDisk(f.node) }},
-		{"server", func() (string, error) { return server.words(a.serverURL()), serverErr }},
+		{"server", func() (string, error) { return server.words(), serverErr }},
 		{"clock", func() (string, error) { return checkClock(server) }},
 	}
 	var found []finding
@@ -156,19 +156,31 @@ func (f finding) verdict() string {
 // answer is what the server said.
 type answer struct {
 	Version string `json:"version"`
+	url     string
 	date    time.Time
 	asked   time.Time
 }
 
-func (s answer) words(url string) string { return fmt.Sprintf("%s runs gyre %s", url, s.Version) }
+func (s answer) words() string { return fmt.Sprintf("%s runs gyre %s", s.url, s.Version) }
 
-// askServer asks the node for its version, over plain HTTP: it answers that also to
-// whom it does not let in further.
+// askServer asks the first node that answers for its version. The error names every address.
 func (a *app) askServer(ctx context.Context) (answer, error) {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
-	url := httpURL(a.serverURL()) + "/v1/server"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	var failed []string
+	for server := range strings.SplitSeq(a.serverURL(), ",") {
+		s, err := askNode(ctx, httpURL(strings.TrimSpace(server)))
+		if err == nil {
+			return s, nil
+		}
+		failed = append(failed, err.Error())
+	}
+	return answer{}, errors.New(strings.Join(failed, "; "))
+}
+
+// askNode asks over plain HTTP: a node answers that also to whom it does not let in further.
+func askNode(ctx context.Context, url string) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/server", nil)
 	if err != nil {
 		return answer{}, err
 	}
@@ -180,7 +192,7 @@ func (a *app) askServer(ctx context.Context) (answer, error) {
 	if res.StatusCode != http.StatusOK {
 		return answer{}, fmt.Errorf("%s answers %s", url, res.Status)
 	}
-	var s answer
+	s := answer{url: url}
 	if err := json.NewDecoder(http.MaxBytesReader(nil, res.Body, 1<<20)).Decode(&s); err != nil {
 		return answer{}, fmt.Errorf("%s is not a gyre node: %w", url, err)
 	}

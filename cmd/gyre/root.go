@@ -38,6 +38,9 @@ and followers get every event, in order.
   gyre tail                                      watch events as they come
   gyre subscribe billing --exec ./bill.sh        run a command for each, until it succeeds
 
+Commands take the node's address from --server or GYRE_SERVER. With the addresses of several
+nodes of a ring, A,B,C, they go to the next one when a node is gone.
+
 Exit codes: 0 ok · 1 other error · 2 usage · 3 not found · 4 conflict · 5 denied ·
 6 unavailable · 7 timeout · 8 not clean (verify, doctor) · 130 interrupted.
 
