@@ -46,6 +46,10 @@ func (r *Router) admit(ctx context.Context) error {
 	return nil
 }
 
+// Admit waits for the gate as reads do. The error is no_node_available, overloaded if too
+// many wait, or canceled.
+func (r *Router) Admit(ctx context.Context) error { return r.admit(ctx) }
+
 // Read is Log.Read.
 func (r *Router) Read(ctx context.Context, q core.ReadRequest) (core.Page, error) {
 	if err := r.admit(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,6 +30,7 @@ type fixedRing struct {
 	mu    sync.Mutex
 	state *cluster.State
 	next  chan struct{}
+	learn func(epoch uint64) // may be nil
 }
 
 func (r *fixedRing) State() *cluster.State {
@@ -48,7 +50,11 @@ func (r *fixedRing) set(s cluster.State) {
 	r.state = &s
 }
 
-func (*fixedRing) Learn(uint64)   {}
+func (r *fixedRing) Learn(epoch uint64) {
+	if r.learn != nil {
+		r.learn(epoch)
+	}
+}
 func (*fixedRing) Renew(uint64)   {}
 func (*fixedRing) Refused(uint64) {}
 
@@ -57,6 +63,7 @@ func (*fixedRing) Refused(uint64) {}
 type peerNode struct {
 	*peers
 	ring   *fixedRing
+	node   string
 	member ring.Member
 	store  *core.Store
 	subs   *subscriptions.Owner
@@ -69,6 +76,22 @@ type peerNode struct {
 	hold  chan struct{} // Commits wait for it, if it is not nil
 	epoch []uint64
 	heads []uint64
+}
+
+// admit waits for the gate.
+func (n *peerNode) admit(ctx context.Context) error {
+	for {
+		s := n.ring.State()
+		why := s.Serves(time.Now())
+		if why == nil {
+			return nil
+		}
+		select {
+		case <-s.Changed:
+		case <-ctx.Done():
+			return why
+		}
+	}
 }
 
 // storeEnd is a cluster.Incoming that makes every Commit in a Store.
@@ -120,7 +143,7 @@ func newPeerRing(t testing.TB, count int, key string) []*peerNode {
 	var standing ring.Standing
 	view := ring.View{Epoch: 2}
 	for i := range count {
-		n := &peerNode{ring: &fixedRing{}}
+		n := &peerNode{ring: &fixedRing{}, node: fmt.Sprintf("node%d", i+1)}
 		n.peers = &peers{ring: n.ring, cluster: "test", key: []byte(key), open: func(uint64) cluster.Incoming {
 			end := &storeEnd{Owner: n.subs, node: n}
 			n.mu.Lock()
@@ -129,13 +152,13 @@ func newPeerRing(t testing.TB, count int, key string) []*peerNode {
 			return end
 		}}
 		n.start(t)
-		n.member = ring.Member{Session: uint64(i + 1), Node: fmt.Sprintf("node%d", i+1), Addr: n.proxy.addr()}
+		n.member = ring.Member{Session: uint64(i + 1), Node: n.node, Addr: n.proxy.addr()}
 		view.Members = append(view.Members, n.member)
 		standing.Sessions = append(standing.Sessions, ring.Session{Member: n.member, Secret: [32]byte{byte(i + 1)}})
 		nodes = append(nodes, n)
 	}
 	for _, n := range nodes {
-		n.ring.set(cluster.State{Self: n.member, View: &view, Owners: view.Owners(), Standing: &standing})
+		n.ring.set(cluster.State{Self: n.member, View: &view, Owners: view.Owners(), Standing: &standing, ServesUntil: time.Now().Add(time.Hour)})
 	}
 	return nodes
 }
@@ -146,7 +169,9 @@ func (n *peerNode) start(t testing.TB) {
 	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile}); err != nil {
 		t.Fatal(err)
 	}
-	if n.api, err = wsapi.New(wsapi.Config{Store: n.store, Subscriptions: n.subs, Peers: n.peers}); err != nil {
+	owners := newOwners(n.ring, n.admit, slog.New(slog.DiscardHandler))
+	n.api, err = wsapi.New(wsapi.Config{Store: n.store, Subscriptions: n.subs, Peers: n.peers, Owners: owners, Node: n.node})
+	if err != nil {
 		t.Fatal(err)
 	}
 	n.http = httptest.NewServer(n.api)
@@ -157,6 +182,7 @@ func (n *peerNode) start(t testing.TB) {
 		if err := n.api.Close(ctx); err != nil {
 			t.Errorf("close the API: %v", err)
 		}
+		owners.close()
 		n.proxy.close()
 		n.http.Close()
 		if err := n.subs.Close(ctx); err != nil {

@@ -42,7 +42,7 @@ func New(config Config) (*API, error) {
 		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
 		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(),
 	}
-	routes := append(a.routes(), a.peerRoutes()...)
+	routes := append(a.toOwners(a.routes()), a.peerRoutes()...)
 	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
 	for _, e := range config.Extensions {
 		routes = append(routes, e.Routes...)

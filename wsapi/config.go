@@ -56,6 +56,8 @@ type Config struct {
 	Ring Ring
 	// Peers are the other nodes of the ring, for its links; nil: none.
 	Peers Peers
+	// Owners find who serves what in the ring; nil: this node serves everything.
+	Owners Owners
 	// NotReady returns why the node takes no calls at the moment, for /readyz, or nil. It
 	// may be nil itself.
 	NotReady func() error

@@ -59,6 +59,7 @@ type linksBody struct {
 // appendTo appends to one stream, and answers.
 func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool, element core.Append) error {
 	stream := element.Stream
+	a.nameOwner(w.Header(), stream)
 	result, err := a.append(r, core.Commit{Appends: []core.Append{element}})
 	if err != nil {
 		return a.refuseAppend(w, r, precondition, err)
@@ -87,6 +88,9 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 	commit, err := wire.Transaction(t.Tx, t.Checks)
 	if err != nil {
 		return err
+	}
+	if len(commit.Appends) > 0 {
+		a.nameOwner(w.Header(), commit.Appends[0].Stream)
 	}
 	result, err := a.append(r, commit)
 	if err != nil {
