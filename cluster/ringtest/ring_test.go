@@ -73,24 +73,23 @@ func TestViews(t *testing.T) {
 	}{
 		"by a member":         {func(r *ringOf) { r.propose(2, 2, 2, a, b) }, ""},
 		"an epoch is missing": {func(r *ringOf) { r.propose(3, 2, 2, a, b) }, "has epoch 4"},
-		"below quorum":        {func(r *ringOf) { r.propose(2, 2, 2, b) }, "1 members, and its quorum is 2"},
-		"no quorum":           {func(r *ringOf) { r.propose(2, 2, 0, b) }, "its quorum is 0"},
+		"below quorum":        {func(r *ringOf) { r.propose(2, 2, 2, b) }, "1 members, and the quorum is 2"},
 		"a node twice":        {func(r *ringOf) { r.propose(2, 2, 2, a, a, b) }, "a before a"},
 		"by an outsider": {func(r *ringOf) {
 			d := r.register("d")
-			r.propose(2, d.Session, 1, d)
+			r.propose(2, d.Session, 1, c, d)
 		}, "an outsider"},
 		"by an outsider, all are dead": {func(r *ringOf) {
 			time.Sleep(deadAfter)
 			d := r.register("d")
-			r.propose(2, d.Session, 1, d)
+			r.propose(2, d.Session, 1, c, d)
 		}, ""},
 		"by an outsider, one beats": {func(r *ringOf) {
 			time.Sleep(time.Second)
 			r.beat(2)
 			time.Sleep(deadAfter - time.Second)
 			d := r.register("d")
-			r.propose(2, d.Session, 1, d)
+			r.propose(2, d.Session, 1, c, d)
 		}, "was there: b"},
 		"by an outsider, they left": {func(r *ringOf) {
 			for s := range uint64(3) {
@@ -99,7 +98,7 @@ func TestViews(t *testing.T) {
 				}
 			}
 			d := r.register("d")
-			r.propose(2, d.Session, 1, d)
+			r.propose(2, d.Session, 1, c, d)
 		}, ""},
 		"of sessions that are over": {func(r *ringOf) {
 			r.register("a")
@@ -117,7 +116,7 @@ func TestViews(t *testing.T) {
 				r := &ringOf{t, witness.Of(answers), answers, witness}
 				r.propose(1, r.register("a").Session, 2, a, r.register("b"), r.register("c"))
 				p.then(r)
-				wants(t, witness.Check(answers.views), p.says)
+				wants(t, witness.Check(answers.views, 2), p.says)
 			})
 		})
 	}

@@ -106,9 +106,10 @@ func (a *witnessed) Leave(ctx context.Context, session uint64) error {
 	return a.Arbiter.Leave(ctx, session)
 }
 
-// Check checks the history of views: epochs follow on each other, every view has a quorum
-// of sessions, and it was proposed by a member of the view before, unless those were gone.
-func (w *Witness) Check(views []ring.View) error {
+// Check checks the history of views: epochs follow on each other, every view has as many
+// members as the quorum that all nodes were started with, those have sessions, and it was
+// proposed by a member of the view before, unless those were gone.
+func (w *Witness) Check(views []ring.View, quorum int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var f faults
@@ -118,8 +119,8 @@ func (w *Witness) Check(views []ring.View) error {
 			f.add("view %d has epoch %d", want, v.Epoch)
 		}
 		checkMembers(&f, v)
-		if len(v.Members) < v.Quorum || v.Quorum < 1 {
-			f.add("view %d has %d members, and its quorum is %d", v.Epoch, len(v.Members), v.Quorum)
+		if len(v.Members) < quorum {
+			f.add("view %d has %d members, and the quorum is %d", v.Epoch, len(v.Members), quorum)
 		}
 		var before *ring.View
 		if i > 0 {
