@@ -28,7 +28,7 @@ func (r *Router) resolve(p *path) {
 		doubts := p.doubts.entries()
 		r.mu.Unlock()
 		found, complete := make([]*core.Result, len(doubts)), true
-		if !allGone(doubts) {
+		if !allGone(doubts) && !r.lacks(ruleLookUp) {
 			found, complete = r.lookUp(doubts)
 		}
 		if complete {
@@ -98,7 +98,7 @@ func (r *Router) resolved(p *path, doubts []*entry, found []*core.Result) {
 		case e.state != doubtful:
 		case e.ctx.Err() != nil:
 			r.forget(e)
-		case e.overtaken():
+		case e.overtaken() && !r.lacks(ruleOvertaken):
 			r.settle(e, core.Result{}, core.Errorf(core.CodeUnknownOutcome,
 				"the connection to the owner broke; the append is not in the log, and later ones are"))
 		default:

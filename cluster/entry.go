@@ -193,7 +193,7 @@ func (r *Router) gone(e *entry) {
 	switch {
 	case e.state == clean:
 		r.settle(e, core.Result{}, e.givenUp())
-	case e.state == handed && e.path.epoch < r.epoch():
+	case e.state == handed && (e.path.epoch < r.epoch() || r.lacks(ruleKeepsPlace)):
 		r.forget(e)
 	}
 }
@@ -218,7 +218,7 @@ func (r *Router) try(e *entry) {
 	}
 	e.waitsFor(why)
 	for i := range e.places {
-		if before := e.places[i].prev; before != nil && !before.entry.isOn(to) {
+		if before := e.places[i].prev; before != nil && !before.entry.isOn(to) && !r.lacks(ruleOnePath) {
 			r.watchCaller(before.entry)
 			return
 		}
@@ -234,7 +234,7 @@ func (e *entry) isOn(p *path) bool { return e.state == handed && p != nil && e.p
 
 // handOver gives e to a path.
 func (r *Router) handOver(e *entry, p *path) {
-	if err := core.Begin(e.ctx); err != nil {
+	if err := r.begin(e); err != nil {
 		r.settle(e, core.Result{}, err)
 		return
 	}
@@ -251,6 +251,14 @@ func (r *Router) handOver(e *entry, p *path) {
 		return
 	}
 	r.retryNext(e)
+}
+
+// begin claims e for its path: from now on its caller cannot withdraw it (R7).
+func (r *Router) begin(e *entry) error {
+	if r.lacks(ruleClaims) {
+		return nil
+	}
+	return core.Begin(e.ctx)
 }
 
 // answered is called with the answer that p gives to e, once.

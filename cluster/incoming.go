@@ -167,6 +167,9 @@ func (in *intake) take(t *taken) {
 // check returns why this node does not take t in (R1, R5, R10). A refusal stands for all
 // that is later on its path.
 func (in *intake) check(t *taken) *core.Error {
+	if in.router.lacks(ruleEntryEpoch) {
+		t.commit.Epoch = in.router.config.Ring.State().epoch()
+	}
 	epoch := t.commit.Epoch
 	state := in.learn(epoch)
 	in.mu.Lock()
@@ -175,7 +178,9 @@ func (in *intake) check(t *taken) *core.Error {
 		return in.why
 	}
 	if epoch > in.upTo {
-		if why := in.router.refuses(state, &t.commit); why != nil {
+		if why := in.router.refuses(state, &t.commit); why != nil && in.router.lacks(ruleSticky) {
+			return why
+		} else if why != nil {
 			in.upTo, in.why = epoch, why
 		}
 	}
@@ -290,7 +295,9 @@ func (in *intake) refuse(upTo uint64, why *core.Error) {
 		in.mu.Unlock()
 		return
 	}
-	in.upTo, in.why = upTo, why
+	if in.closed || !in.router.lacks(ruleSticky) {
+		in.upTo, in.why = upTo, why
+	}
 	withdrawn := in.withdraw(upTo)
 	in.mu.Unlock()
 	for _, t := range withdrawn {

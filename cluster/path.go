@@ -120,10 +120,12 @@ func (r *Router) reroutes(p *path, e *entry, err error) bool {
 			pr.redial()
 		}
 		r.counted.notServing.Add(1)
+	case core.CodeUnknownOutcome:
+		return r.lacks(ruleNoRetry)
 	default:
 		return false
 	}
-	p.ended = true
+	p.ended = !r.lacks(ruleSticky)
 	if answer.Epoch > r.epoch() {
 		r.config.Ring.Learn(answer.Epoch)
 	} else if answer.Code == core.CodeStaleEpoch {
@@ -142,7 +144,7 @@ func (r *Router) passed(p *path) {
 		delete(r.paths, p)
 		return
 	}
-	p.dead = p.dead || p.epoch < r.epoch()
+	p.dead = p.dead || p.epoch < r.epoch() || r.lacks(ruleDeadCopies)
 	if p.dead && !p.resolving {
 		p.resolving = true
 		r.running.Go(func() { r.resolve(p) })
@@ -152,6 +154,9 @@ func (r *Router) passed(p *path) {
 // epochOver says that the copies of a Commit may still be written under an epoch, though
 // its answer is unknown_outcome (R8). Nothing else is written under it here.
 func (r *Router) epochOver(epoch uint64) {
+	if r.lacks(ruleUnknownEnds) {
+		return
+	}
 	for over := r.overUpTo.Load(); over < epoch && !r.overUpTo.CompareAndSwap(over, epoch); {
 		over = r.overUpTo.Load()
 	}

@@ -59,7 +59,25 @@ type RouterConfig struct {
 	// not block.
 	Head   func(position uint64)
 	Logger *slog.Logger
+
+	without rules // of tests: rules that are left out, to see that something fails then
 }
+
+// rules is a set of rules of the Router.
+type rules uint16
+
+const (
+	ruleEntryEpoch  rules = 1 << iota // R1
+	ruleOnePath                       // R4
+	ruleSticky                        // R5: everything later on the path
+	ruleNoRetry                       // R5: nothing else leads to another try
+	ruleDeadCopies                    // R6a
+	ruleLookUp                        // R6b
+	ruleOvertaken                     // R6c
+	ruleKeepsPlace                    // R7: what is given up keeps its place
+	ruleClaims                        // R7: what is handed over is unknown_outcome
+	ruleUnknownEnds                   // R8
+)
 
 // Router is the Log of a node in a ring. All methods are safe for concurrent use.
 type Router struct {
@@ -230,6 +248,8 @@ func (r *Router) unlock() {
 		a.done(a.result, a.err)
 	}
 }
+
+func (r *Router) lacks(rule rules) bool { return r.config.without&rule != 0 }
 
 // epoch is that of the newest view that was looked at. r.mu is held.
 func (r *Router) epoch() uint64 { return r.state.epoch() }

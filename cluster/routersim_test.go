@@ -22,8 +22,15 @@ type routerSim struct {
 	t    testing.TB
 	log  *memory.Log
 	fail bool // FailAtOnce
+	// What tests leave out: rules of the Router, and of what it stands on.
+	without     rules
+	keepOld     bool // a Dial leaves links of lower generations open
+	byNode      bool // a Dial goes to whatever process has the member's node id
+	refuseFirst bool // storage compares versions before the epoch
+	ignoreKnown bool // storage does not know ids
 
-	mu       sync.Mutex // protects the fields below, and those of nodes and pipes
+	network  sync.WaitGroup // frames under way
+	mu       sync.Mutex     // protects the fields below, and those of nodes and pipes
 	rand     *rand.Rand
 	views    []*ring.View // of epochs 2, 3, …
 	nodes    map[uint64]*simNode
@@ -79,8 +86,15 @@ func (h *simHandle) Commit(ctx context.Context, group []*core.Commit) core.Step 
 	late := h.late
 	h.late = 0
 	h.sim.mu.Unlock()
+	if h.sim.ignoreKnown {
+		group = withoutIDs(group)
+	}
 	if late == 0 {
-		return h.Handle.Commit(ctx, group)
+		step := h.Handle.Commit(ctx, group)
+		if h.sim.refuseFirst {
+			h.refuse(group, &step)
+		}
+		return step
 	}
 	own := make([]*core.Commit, len(group))
 	for i, c := range group {
@@ -94,10 +108,13 @@ func (h *simHandle) Commit(ctx context.Context, group []*core.Commit) core.Step 
 	return core.FailStep(group, core.Errorf(core.CodeUnknownOutcome, "the connection broke"))
 }
 
-func newRouterSim(t testing.TB, seed uint64, nodes int) *routerSim {
+func newRouterSim(t testing.TB, seed uint64, nodes int, change ...func(*routerSim)) *routerSim {
 	s := &routerSim{
 		t: t, log: memory.NewLog(), rand: rand.New(rand.NewPCG(seed, 1)),
 		nodes: make(map[uint64]*simNode), cut: make(map[[2]uint64]bool), delay: time.Millisecond,
+	}
+	for _, f := range change {
+		f(s)
 	}
 	for i := range nodes {
 		s.start(fmt.Sprintf("n%d", i))
@@ -122,7 +139,7 @@ func (s *routerSim) start(name string) *simNode {
 	s.mu.Unlock()
 	n.handle = &simHandle{Handle: s.log.Open(), sim: s, node: n.self.Session}
 	n.store = core.NewStore(n.handle, core.StoreConfig{})
-	n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Dialer: n, FailAtOnce: s.fail})
+	n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Dialer: n, FailAtOnce: s.fail, without: s.without})
 	return n
 }
 
@@ -186,6 +203,7 @@ func (s *routerSim) close() {
 	for _, n := range all {
 		n.router.Close(ctx)
 	}
+	s.network.Wait()
 	for _, n := range all {
 		n.mu().Lock()
 		var pipes []*simPipe
@@ -296,6 +314,11 @@ func (n *simNode) Dial(ctx context.Context, to ring.Member, generation uint64) (
 	}
 	s.mu.Lock()
 	far := s.nodes[to.Session]
+	for _, n := range s.nodes {
+		if s.byNode && n.self.Node == to.Node && !n.dead {
+			far = n
+		}
+	}
 	broken := far == nil || far.dead || n.dead || s.cut[[2]uint64{n.self.Session, to.Session}]
 	if broken || generation <= far.highest[n.self.Session] {
 		s.mu.Unlock()
@@ -303,6 +326,9 @@ func (n *simNode) Dial(ctx context.Context, to ring.Member, generation uint64) (
 	}
 	far.highest[n.self.Session] = generation
 	old := far.incoming[n.self.Session]
+	if s.keepOld {
+		old = nil
+	}
 	s.mu.Unlock()
 	for _, p := range old {
 		select {
@@ -313,7 +339,10 @@ func (n *simNode) Dial(ctx context.Context, to ring.Member, generation uint64) (
 	}
 	p := newSimPipe(n, far)
 	s.mu.Lock()
-	far.incoming[n.self.Session] = []*simPipe{p}
+	if !s.keepOld {
+		far.incoming[n.self.Session] = nil
+	}
+	far.incoming[n.self.Session] = append(far.incoming[n.self.Session], p)
 	n.pipes[p] = true
 	s.mu.Unlock()
 	return p, nil
@@ -331,9 +360,13 @@ type simPipe struct {
 	back      chan func()
 	running   sync.WaitGroup
 
-	mu      sync.Mutex // protects the field below
-	waiting map[*simFrame]bool
-	lose    bool // what is under way, and what comes, is lost
+	mu       sync.Mutex // protects the field below
+	waiting  map[*simFrame]bool
+	lose     bool          // what is under way, and what comes, is lost
+	held     bool          // nothing arrives for now
+	heldBack bool          // no answer arrives for now
+	drop     int           // answers that get lost
+	moved    chan struct{} // closed when held or heldBack change
 }
 
 type simFrame struct {
@@ -345,9 +378,10 @@ func newSimPipe(near, far *simNode) *simPipe {
 	p := &simPipe{
 		near: near, far: far, incoming: far.router.Incoming(near.self.Session),
 		there: make(chan simFrame, 4096), back: make(chan func(), 4096), waiting: make(map[*simFrame]bool), farClosed: make(chan struct{}),
+		moved: make(chan struct{}),
 	}
 	p.ctx, p.breakNear = context.WithCancel(context.Background())
-	p.running.Go(p.carry)
+	near.sim.network.Go(p.carry)
 	p.running.Go(p.carryBack)
 	return p
 }
@@ -367,10 +401,7 @@ func (p *simPipe) carry() {
 			}
 		}
 		time.Sleep(p.near.sim.upTo(p.near.sim.delay))
-		p.mu.Lock()
-		lost := p.lose
-		p.mu.Unlock()
-		if lost {
+		if p.isLost(func() bool { return p.held }) {
 			continue
 		}
 		frame := &f
@@ -388,16 +419,50 @@ func (p *simPipe) carryBack() {
 		select {
 		case f := <-p.back:
 			time.Sleep(p.near.sim.upTo(p.near.sim.delay))
-			p.mu.Lock()
-			lost := p.lose
-			p.mu.Unlock()
-			if !lost {
+			if !p.isLost(func() bool { return p.heldBack }) && !p.drops() {
 				f()
 			}
 		case <-p.ctx.Done():
 			return
 		}
 	}
+}
+
+// isLost waits while what is under way is held, and reports whether it is lost.
+func (p *simPipe) isLost(held func() bool) bool {
+	for {
+		p.mu.Lock()
+		lost, holds, moved := p.lose, held(), p.moved
+		p.mu.Unlock()
+		if lost || !holds {
+			return lost
+		}
+		<-moved
+	}
+}
+
+// hold holds what is under way, or the answers that are, or lets them go.
+func (p *simPipe) hold(there, back bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.heldBack = there, back
+	close(p.moved)
+	p.moved = make(chan struct{})
+}
+
+// drops reports whether an answer gets lost.
+func (p *simPipe) drops() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop--
+	return p.drop >= 0
+}
+
+// dropNext loses the next answer.
+func (p *simPipe) dropNext() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop = 1
 }
 
 // Submit is Link.Submit.
@@ -444,6 +509,8 @@ func (p *simPipe) black() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lose = true
+	close(p.moved)
+	p.moved = make(chan struct{})
 }
 
 // closeFar closes the far end. The channel is closed when that is done.
@@ -505,4 +572,37 @@ func (h *simHandle) mend() {
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
 	h.late = 0
+}
+
+// refuse answers Commits whose epoch is over as storage would that looks at versions first.
+func (h *simHandle) refuse(group []*core.Commit, step *core.Step) {
+	for i, c := range group {
+		if !errors.Is(step.Outcomes[i].Err, core.CodeStaleEpoch) {
+			continue
+		}
+		for _, a := range c.Appends {
+			page, _ := h.Read(context.Background(), core.ReadRequest{Stream: a.Stream, Limit: core.Limit{Events: 1, Bytes: 1}})
+			if !a.Expect.Holds(page.Version) {
+				step.Outcomes[i].Err = core.NewWrongVersion(a.Stream, a.Expect, page.Version)
+			}
+		}
+	}
+}
+
+// withoutIDs gives every event another id.
+func withoutIDs(group []*core.Commit) []*core.Commit {
+	changed := make([]*core.Commit, len(group))
+	for i, c := range group {
+		copied := *c
+		copied.Appends = slices.Clone(c.Appends)
+		for k := range copied.Appends {
+			events := slices.Clone(copied.Appends[k].Events)
+			for l := range events {
+				events[l].ID = core.NewID()
+			}
+			copied.Appends[k].Events = events
+		}
+		changed[i] = &copied
+	}
+	return changed
 }
