@@ -47,6 +47,7 @@ type hostNode struct {
 	released uint64
 	held     ring.SlotSet
 	dead     bool
+	draining bool // it serves as an entry node while the view does not name it
 	closed   *core.Error
 	changed  chan struct{}
 	links    map[uint64]*nearLink
@@ -120,7 +121,7 @@ func (w *world) setView(members ...*hostNode) {
 	w.t.Helper()
 	w.mu.Lock()
 	if err := w.log.AdvanceEpoch(w.epoch); err != nil {
-		w.t.Fatal(err)
+		w.t.Error(err)
 	}
 	w.epoch++
 	v := &ring.View{Epoch: w.epoch, Quorum: 1}
@@ -155,7 +156,7 @@ func (n *hostNode) publish() {
 	if free {
 		n.held = *s.Owners.Set(n.self.Session)
 	}
-	if !s.isMember() && s.Closed == nil {
+	if !s.isMember() && !n.draining && s.Closed == nil {
 		s.Closed = core.Errorf(core.CodeNoNodeAvailable, "view %d does not name this node", n.view.Epoch)
 	}
 	held := n.held
@@ -212,6 +213,13 @@ func (n *hostNode) shut(why *core.Error) {
 	case n.views <- struct{}{}:
 	default:
 	}
+}
+
+// drains has the node serve though no view names it.
+func (n *hostNode) drains(yes bool) {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	n.draining = yes
 }
 
 // State, Learn, Renew and Refused are Ring.

@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -43,6 +45,9 @@ type Config struct {
 	// Parked has the subscription's parked events: those beyond Checkpoint, which
 	// are not delivered again, and with HoldKey all of them, for their keys.
 	Parked []ParkedRef
+	// Ahead are events beyond Checkpoint that are finished, as an earlier machine's Ahead
+	// had them.
+	Ahead []uint64
 	// Failed are the failed events that earlier machines have stored, in order of position.
 	Failed []FailedEvent
 	// Lease is a number that no lease of an earlier machine of the subscription
@@ -94,6 +99,11 @@ func New(now time.Time, c Config) *Machine {
 		}
 		if m.opts.holdsKeys() {
 			m.parked.hold(p.Key, 1, 0)
+		}
+	}
+	for _, position := range c.Ahead {
+		if position > c.Checkpoint {
+			m.parked.beyond[position] = struct{}{}
 		}
 	}
 	if m.opts.Paused {
@@ -269,6 +279,20 @@ func (m *Machine) Drain() (deadline time.Time) {
 		deadline = m.wall(at)
 	}
 	return deadline
+}
+
+// Ahead returns the positions beyond the stored checkpoint of events that are finished, in
+// order and max at most: an earlier one is not. A machine that is given them does not send
+// those events again.
+func (m *Machine) Ahead(max int) []uint64 {
+	ahead := slices.Sorted(maps.Keys(m.parked.beyond))
+	for i := m.window.entries.head; i < m.window.entries.tail && len(ahead) < max; i++ {
+		if x := m.window.entries.at(i); x.e == nil && x.position > m.store.checkpoint {
+			ahead = append(ahead, x.position)
+		}
+	}
+	slices.Sort(ahead)
+	return ahead[:min(len(ahead), max)]
 }
 
 // Undrain ends Drain: the machine goes on as before.

@@ -29,6 +29,7 @@ func (h *host) beginDrain() (drained bool) {
 	defer h.mu.Unlock()
 	if h.ended == nil {
 		h.machine.Drain()
+		h.draining = true
 		for _, s := range h.subs {
 			s.recall()
 		}
@@ -44,7 +45,28 @@ func (h *host) drained() bool {
 	}
 	h.machine.Flush()
 	h.advance(time.Now())
-	return h.ended != nil || h.machine.InFlight() == 0 && (h.incarnation.key.transient || h.settled())
+	switch {
+	case h.ended != nil:
+		return true
+	case h.machine.InFlight() > 0 || !h.incarnation.key.transient && !h.settled():
+		return false
+	case !h.incarnation.key.transient && !h.saver.aheadStored():
+		h.owner.checkpointer.add(&h.saver)
+		return false
+	}
+	return true
+}
+
+// ahead is progress.Ahead beside a checkpoint. It changes only while the host drains: else
+// what is finished beyond the checkpoint will soon be below it. mu is held.
+func (h *host) ahead(p *progress) []byte {
+	if h.draining && h.machine.InFlight() == 0 {
+		return encodeAhead(h.machine.Ahead(maxAhead))
+	}
+	if p.Ahead != nil && len(p.ahead()) == 0 {
+		return nil
+	}
+	return p.Ahead
 }
 
 // awaitDrained waits until the host is drained, or ctx ends.

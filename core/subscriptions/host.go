@@ -42,11 +42,12 @@ type host struct {
 	mu      sync.Mutex // protects the fields below
 	machine *delivery.Machine
 	// subs are those that have joined, by their leases.
-	subs    map[delivery.Lease]*subscriber
-	due     due
-	waiting waiting
-	reading bool  // there is a reader
-	ended   error // why there is nothing to apply to any more
+	subs     map[delivery.Lease]*subscriber
+	due      due
+	waiting  waiting
+	reading  bool  // there is a reader
+	draining bool  // Owner.Drain has begun
+	ended    error // why there is nothing to apply to any more
 }
 
 // due is what the machine has said and is not done.

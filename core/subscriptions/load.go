@@ -58,7 +58,7 @@ func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
 	options := l.Definition.Options
 	options.Paused = p.Mode == paused
 	h.machine = delivery.New(now, delivery.Config{
-		Options: options, Checkpoint: p.Checkpoint, Parked: refs, Failed: failed,
+		Options: options, Checkpoint: p.Checkpoint, Parked: refs, Ahead: p.ahead(), Failed: failed,
 		Lease:  delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
 		Window: windowOf(&options),
 	})

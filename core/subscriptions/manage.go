@@ -205,7 +205,7 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 		if err != nil {
 			return err
 		}
-		p.Checkpoint, p.Log, p.Writer, p.Serial = position, o.store.State().Log, o.id, 0
+		p.Checkpoint, p.Ahead, p.Log, p.Writer, p.Serial = position, nil, o.store.State().Log, o.id, 0
 		op, err := put(progressTable, l.ID, core.Expect(revision), &p)
 		if err != nil {
 			return err

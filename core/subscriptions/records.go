@@ -2,6 +2,7 @@ package subscriptions
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -52,6 +53,9 @@ type progress struct {
 	Parked     int    `json:"parked"` // number of records
 	Mode       mode   `json:"mode"`
 	Reason     string `json:"reason,omitempty"` // of Stopped
+	// Ahead are events beyond Checkpoint that are finished, by their positions: each as a
+	// uvarint, the difference from the one before. A host that drains writes them.
+	Ahead []byte `json:"ahead,omitempty"`
 	// Writer and Serial tell who has written this, so that an owner whose Commit
 	// was not answered knows its own.
 	Writer string `json:"writer"`
@@ -81,6 +85,34 @@ func modeOf(s delivery.State) mode {
 // hasModeOf reports whether a machine's mode is as in p.
 func (p *progress) hasModeOf(m *delivery.Machine) bool {
 	return p.Mode == modeOf(m.State()) && p.Reason == m.Reason()
+}
+
+// maxAhead bounds the events of progress.Ahead. Those beyond are delivered again.
+const maxAhead = 1 << 15
+
+// encodeAhead encodes positions, which are in order.
+func encodeAhead(positions []uint64) (b []byte) {
+	last := uint64(0)
+	for _, position := range positions {
+		b = binary.AppendUvarint(b, position-last)
+		last = position
+	}
+	return b
+}
+
+// ahead decodes Ahead, and leaves out what the checkpoint has passed.
+func (p *progress) ahead() (positions []uint64) {
+	position := uint64(0)
+	for b := p.Ahead; len(b) > 0; {
+		d, n := binary.Uvarint(b)
+		if n <= 0 {
+			return positions
+		}
+		if position, b = position+d, b[n:]; position > p.Checkpoint {
+			positions = append(positions, position)
+		}
+	}
+	return positions
 }
 
 // parkedEvent is the record of a parked event. The event itself is in the log.

@@ -1,6 +1,7 @@
 package subscriptions
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -68,6 +69,10 @@ func (k *saver) modeStored() bool {
 	m := k.host.machine
 	return k.saved.hasModeOf(m) && (k.current == nil || k.current.progress.hasModeOf(m))
 }
+
+// aheadStored reports whether what is finished beyond the checkpoint is stored, if the host
+// is draining. host.mu is held.
+func (k *saver) aheadStored() bool { return bytes.Equal(k.saved.Ahead, k.host.ahead(&k.saved)) }
 
 // step takes the answer of the last Commit, if it is there, and submits the next one.
 func (k *saver) step() {
@@ -155,7 +160,7 @@ func (k *saver) next(now time.Time) (s *save, err error) {
 func (k *saver) compose() (*save, error) {
 	h := k.host
 	state, same := h.machine.State(), k.saved.hasModeOf(h.machine)
-	if state == delivery.Lost || k.wanted == nil && same {
+	if state == delivery.Lost || k.wanted == nil && same && k.aheadStored() {
 		return nil, nil
 	}
 	s := k.spare
@@ -178,6 +183,7 @@ func (k *saver) compose() (*save, error) {
 			return nil, err
 		}
 	}
+	p.Ahead = h.ahead(p)
 	s.lazy = len(s.ops) == 1 && same && h.waiting.commit == nil && len(h.waiting.list) == 0
 	s.ops[0], err = put(progressTable, h.incarnation.ID, core.Expect(k.revision), p)
 	return s, err
