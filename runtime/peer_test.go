@@ -73,7 +73,8 @@ type peerNode struct {
 
 	mu    sync.Mutex
 	ends  []*storeEnd
-	hold  chan struct{} // Commits wait for it, if it is not nil
+	hold  chan struct{} // answers wait for it, if it is not nil
+	held  chan struct{} // gets a value for each that waits
 	epoch []uint64
 	heads []uint64
 }
@@ -116,6 +117,7 @@ func (e *storeEnd) Submit(ctx context.Context, c core.Commit, done func(core.Res
 		go func() {
 			defer e.running.Done()
 			if hold != nil {
+				e.node.held <- struct{}{}
 				<-hold
 			}
 			done(r, err)
@@ -143,7 +145,7 @@ func newPeerRing(t testing.TB, count int, key string) []*peerNode {
 	var standing ring.Standing
 	view := ring.View{Epoch: 2}
 	for i := range count {
-		n := &peerNode{ring: &fixedRing{}, node: fmt.Sprintf("node%d", i+1)}
+		n := &peerNode{ring: &fixedRing{}, held: make(chan struct{}, 100), node: fmt.Sprintf("node%d", i+1)}
 		n.peers = &peers{ring: n.ring, cluster: "test", key: []byte(key), open: func(uint64) cluster.Incoming {
 			end := &storeEnd{Owner: n.subs, node: n}
 			n.mu.Lock()
@@ -415,11 +417,7 @@ func TestLinkTakesOver(t *testing.T) {
 	nodes[1].hold = hold
 	nodes[1].mu.Unlock()
 	begun := submit(t.Context(), first, commitTo("s", 2))
-	for stream := ""; stream == ""; { // it has begun: it is in the log
-		if _, err := nodes[1].store.Read(t.Context(), core.ReadRequest{Stream: "s", From: 1}); err == nil {
-			stream = "s"
-		}
-	}
+	<-nodes[1].held // it is in the log
 	dialed := make(chan error, 1)
 	go func() {
 		l, err := nodes[0].Dial(t.Context(), nodes[1].member, 2)

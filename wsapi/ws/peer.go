@@ -90,8 +90,9 @@ func newPeers(config Config, all map[string]op) (*peers, error) {
 	// One link has the calls and the subscriptions of all the other node's clients.
 	l.Inflight, l.Subs, l.Queue = 4096, 1<<16, 4*l.Queue
 	l.Frame += 64 << 10 // a Commit is a little larger than its client has sent it
-	l.Hello, l.IOTimeout = 2*time.Second, 3*time.Second
-	l.PingEvery, l.PingTimeout = 500*time.Millisecond, time.Second
+	l.Hello, l.IOTimeout = min(l.Hello, 2*time.Second), min(l.IOTimeout, 3*time.Second)
+	// A link that is silent for 1.5 s is broken: it must not hold its Commits up.
+	l.PingEvery, l.PingTimeout = min(l.PingEvery, 500*time.Millisecond), min(l.PingTimeout, time.Second)
 	config.Memory = memory
 	if config.Metrics, err = requests.NewMetrics(config.Registry); err != nil {
 		return nil, err
