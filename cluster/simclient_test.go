@@ -27,9 +27,30 @@ type simHistory struct {
 
 	mu sync.Mutex // protects the fields below
 	ringtest.History
-	conns   int
-	answers map[core.Code]int
-	slow    []string // calls that were not answered in time
+	conns    int
+	answers  map[core.Code]int
+	slow     []string        // calls that were not answered in time
+	hasty    map[int]bool    // numbers of appends whose callers may have given up
+	graceful []ringtest.Span // when nodes were stopped and started, and none failed
+}
+
+func (h *simHistory) noteGraceful(s ringtest.Span) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.graceful = append(h.graceful, s)
+}
+
+// checkGraceful checks that no call has failed while nodes were stopped and started.
+func (h *simHistory) checkGraceful() (err error) {
+	for _, span := range h.graceful {
+		for _, a := range h.Appends {
+			if a.Invoked < span.From || a.Returned > span.To || h.hasty[a.Number] || a.Err == nil || errors.Is(a.Err, core.CodeWrongExpectedVersion) {
+				continue
+			}
+			err = errors.Join(err, fmt.Errorf("append %d at %s, invoked at %v, failed at %v: %w", a.Number, a.Node, a.Invoked, a.Returned, a.Err))
+		}
+	}
+	return err
 }
 
 func (h *simHistory) now() time.Duration { return time.Since(h.begun) }
@@ -52,9 +73,10 @@ func (h *simHistory) invoke(conn int, node string, make func(number int) core.Co
 }
 
 // returned notes the answer.
-func (h *simHistory) returned(a *ringtest.Append, deadline time.Time, result core.Result, err error) {
+func (h *simHistory) returned(a *ringtest.Append, deadline time.Time, hasty bool, result core.Result, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.hasty[a.Number] = hasty
 	a.Returned, a.Result, a.Err = h.now(), result, err
 	h.count(err)
 	if late := time.Since(deadline); late > simAnswerTime {
@@ -92,12 +114,13 @@ func (r *simulation) newClient(at int, calls *sync.WaitGroup) *simClient {
 
 // connect reports whether the client has a connection.
 func (c *simClient) connect() bool {
-	if c.process != nil && !c.process.isDead() {
+	if c.process != nil && c.process.accepts() {
 		return true
 	}
 	c.process = c.ring.nodes[c.at].running()
+	c.at = c.rand.IntN(len(c.ring.nodes)) // the next
 	c.conn = c.ring.history.conn()
-	return c.process != nil
+	return c.process != nil && c.process.accepts()
 }
 
 // write sends bursts of appends until the end of the run, without waiting for answers.
@@ -115,7 +138,11 @@ func (c *simClient) write() {
 
 // append sends an append, or again one whose outcome is not known.
 func (c *simClient) append() {
-	a := c.ring.history.invoke(c.conn, c.process.node.name, func(number int) core.Commit {
+	p := c.process
+	if !p.begin() {
+		return
+	}
+	a := c.ring.history.invoke(c.conn, p.node.name, func(number int) core.Commit {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if len(c.unknown) == 0 {
@@ -125,20 +152,22 @@ func (c *simClient) append() {
 		c.unknown = c.unknown[1:]
 		return repeat(again, number)
 	})
-	limit := simDeadline
-	if c.rand.IntN(4) == 0 {
+	limit, hasty := simDeadline, c.rand.IntN(4) == 0
+	if hasty {
 		limit = time.Duration(1+c.rand.IntN(2000)) * time.Millisecond
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	if c.rand.IntN(20) == 0 {
+		hasty = true
 		time.AfterFunc(time.Duration(c.rand.IntN(int(limit))), cancel)
 	}
 	deadline, _ := ctx.Deadline()
-	answer := c.process.submit(ctx, a.Commit)
+	answer := p.submit(ctx, a.Commit)
 	c.calls.Go(func() {
 		defer cancel()
 		result, err := answer()
-		c.ring.history.returned(a, deadline, result, err)
+		p.done()
+		c.ring.history.returned(a, deadline, hasty, result, err)
 		c.learn(a)
 	})
 }
@@ -250,6 +279,10 @@ func (c *simClient) read() {
 const simPage = 1000 // events
 
 func (c *simClient) readOnce(stream string) {
+	if !c.process.begin() {
+		return
+	}
+	defer c.process.done()
 	length := c.ring.length(stream)
 	read := &ringtest.Read{
 		Conn: c.conn, Node: c.process.node.name, Stream: stream, Invoked: c.ring.history.now(),

@@ -45,6 +45,8 @@ type simFault struct {
 	// counts is how many faults it is for the bound on views; 0 is 1.
 	counts func(nodes int) int
 	long   bool // it takes as long as it takes: there is nothing to wait for
+	// graceful says that no node fails, so no call does.
+	graceful bool
 }
 
 var simFaults = []simFault{
@@ -62,8 +64,9 @@ var simFaults = []simFault{
 	{name: "partition, log cut off from the smaller part", begin: simPartitionAndLog},
 	{name: "slow gossip", begin: simSlowGossip},
 	{name: "slow log, lost answers", begin: simSlowLog},
-	{name: "restart", begin: simRestart, long: true},
-	{name: "rolling restart", begin: simRollingRestart, long: true, counts: func(nodes int) int { return nodes }},
+	{name: "crash and start", begin: simCrashStart, long: true},
+	{name: "stop and start", begin: simRestart, long: true, graceful: true},
+	{name: "rolling restart", begin: simRollingRestart, long: true, graceful: true, counts: func(nodes int) int { return nodes }},
 }
 
 // some returns n nodes.
@@ -215,11 +218,15 @@ func simSlowLog(r *simulation, random *rand.Rand) func() {
 
 func simRestart(r *simulation, random *rand.Rand) func() {
 	n := r.some(random, 1)[0]
-	if random.IntN(2) == 0 {
-		n.stop()
-	} else {
-		n.crash()
-	}
+	n.stop()
+	time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
+	n.start()
+	return func() {}
+}
+
+func simCrashStart(r *simulation, random *rand.Rand) func() {
+	n := r.some(random, 1)[0]
+	n.crash()
 	time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
 	n.start()
 	return func() {}

@@ -19,24 +19,26 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
 // simulation is a ring of whole nodes in virtual time: the shared log, the network, and the
 // clients.
 type simulation struct {
-	t       *testing.T
-	begun   time.Time
-	log     *memory.Log
-	view    *memory.Handle // of the log, for the test itself
-	net     *simNet
-	cuts    simCuts
-	links   *simLinks
-	witness *ringtest.Witness
-	history *simHistory
-	nodes   []*simulated
-	quorum  int
-	over    atomic.Bool
-	without simRules
+	t         *testing.T
+	begun     time.Time
+	log       *memory.Log
+	view      *memory.Handle // of the log, for the test itself
+	net       *simNet
+	cuts      simCuts
+	links     *simLinks
+	witness   *ringtest.Witness
+	history   *simHistory
+	consumers simConsumers
+	nodes     []*simulated
+	quorum    int
+	over      atomic.Bool
+	without   simRules
 
 	mu       sync.Mutex // protects the fields below
 	rand     *rand.Rand
@@ -106,10 +108,55 @@ type simProcess struct {
 	engine     *simEngine
 	store      *core.Store
 	membership *cluster.Membership
+	hosting    *cluster.Hosting
 	router     *cluster.Router
 	peer       *simPeer
 	transport  *simTransport
+	stopping   chan struct{}
 	died       chan struct{}
+
+	mu    sync.Mutex // protects the fields below
+	users int
+	stops bool
+}
+
+// begin reports whether a client may use the process, until done.
+func (p *simProcess) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stops {
+		p.users++
+	}
+	return !p.stops
+}
+
+// accepts reports whether begin would.
+func (p *simProcess) accepts() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.stops && !p.isDead()
+}
+
+func (p *simProcess) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.users--
+}
+
+// finish has clients go elsewhere, and waits for what they have under way.
+func (p *simProcess) finish(within time.Duration) {
+	p.mu.Lock()
+	p.stops = true
+	p.mu.Unlock()
+	close(p.stopping)
+	for begun := time.Now(); time.Since(begun) < within; time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		users := p.users
+		p.mu.Unlock()
+		if users == 0 {
+			return
+		}
+	}
 }
 
 func (p *simProcess) self() ring.Member { return p.membership.State().Self }
@@ -145,7 +192,7 @@ func (e *simEngine) Commit(ctx context.Context, group []*core.Commit) core.Step 
 
 // start starts the node's process.
 func (n *simulated) start() {
-	p := &simProcess{node: n, handle: n.ring.log.Open(), died: make(chan struct{})}
+	p := &simProcess{node: n, handle: n.ring.log.Open(), stopping: make(chan struct{}), died: make(chan struct{}), hosting: cluster.NewHosting()}
 	n.mu.Lock()
 	if n.cutOff {
 		p.handle.CutOff()
@@ -155,8 +202,11 @@ func (n *simulated) start() {
 	p.engine = &simEngine{Handle: p.handle, log: n.ring.log, session: func() uint64 { return p.self().Session }}
 	p.store = core.NewStore(p.engine, core.StoreConfig{TailBytes: 64 << 10})
 	p.join()
+	if _, err := p.hosting.Open(p.membership, subscriptions.Config{Store: p.store}); err != nil {
+		n.ring.t.Error(err)
+	}
 	p.router = cluster.NewRouter(cluster.RouterConfig{
-		Ring: p.membership, Store: p.store,
+		Ring: p.membership, Store: p.store, Subscriptions: p.hosting,
 		Dialer: &simDialer{n.ring.links, func() *simPeer { return p.peer }},
 	})
 	p.peer = n.ring.links.listen(p.self, p.router)
@@ -175,7 +225,7 @@ func (p *simProcess) join() {
 			Arbiter: p.arbiter(), Cluster: "gyre",
 			Member:    ring.Member{Node: n.name, Addr: n.addr, Gossip: n.gossip, Quorum: n.ring.without.quorumOf(n.ring)},
 			Seeds:     func() []string { return []string{n.ring.nodes[0].gossip} },
-			Transport: p.transport, Logger: n.ring.logger(n.name),
+			Transport: p.transport, Release: p.hosting.Release, Logger: n.ring.logger(n.name),
 		})
 		if err == nil {
 			return
@@ -187,25 +237,34 @@ func (p *simProcess) join() {
 	}
 }
 
-// stop ends the process gracefully.
+// stop ends the process gracefully, as a node of package runtime does.
 func (n *simulated) stop() {
 	p := n.running()
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), simStop)
 	defer cancel()
-	if err := p.membership.Leave(ctx); err != nil {
-		n.ring.t.Logf("%s left with %v", n.name, err)
-	}
-	p.end()
+	n.ring.check("drain", p.membership.Drain(ctx))
+	p.finish(simStop)
+	n.mu.Lock()
+	n.process = nil
+	n.mu.Unlock()
+	p.router.Close(ctx)
+	p.peer.die()
+	n.ring.check("hosting", p.hosting.Close(ctx))
+	n.ring.check("leave", p.membership.Leave(ctx))
+	p.membership.Close()
+	close(p.died)
+	n.ring.check("store", p.store.Close())
 }
 
-// crash ends the process without a word.
-func (n *simulated) crash() { n.running().end() }
+// simStop bounds each step of a graceful stop.
+const simStop = 8 * time.Second
 
-// end makes a process silent, and then ends its goroutines.
-func (p *simProcess) end() {
-	p.node.mu.Lock()
-	p.node.process = nil
-	p.node.mu.Unlock()
+// crash ends the process without a word: it is silent before its goroutines end.
+func (n *simulated) crash() {
+	p := n.running()
+	n.mu.Lock()
+	n.process = nil
+	n.mu.Unlock()
 	close(p.died)
 	_ = p.handle.Close()
 	_ = p.transport.Shutdown()
@@ -214,9 +273,8 @@ func (p *simProcess) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	p.router.Close(ctx)
-	if err := p.store.Close(); err != nil {
-		p.node.ring.t.Error(err)
-	}
+	_ = p.hosting.Close(ctx)
+	n.ring.check("store", p.store.Close())
 }
 
 // fast ends what makes the connections to the log slow.
@@ -253,7 +311,7 @@ func (r *simulation) logger(node string) *slog.Logger {
 func newSimulation(t *testing.T, seed uint64, nodes int) *simulation {
 	r := &simulation{
 		t: t, begun: time.Now(), log: memory.NewLog(), net: newSimNet(seed), witness: ringtest.NewWitness(),
-		history: &simHistory{begun: time.Now(), answers: map[core.Code]int{}},
+		history: &simHistory{begun: time.Now(), answers: map[core.Code]int{}, hasty: map[int]bool{}},
 		quorum:  nodes/2 + 1, rand: rand.New(rand.NewPCG(seed, uint64(nodes))),
 		cuts: simCuts{cut: map[[2]string]bool{}, frozen: map[string]bool{}},
 	}
@@ -285,6 +343,7 @@ func (r *simulation) run(faults ...*simFault) error {
 		f := &simFollow{ring: r}
 		follows = append(follows, f)
 		others.Go(func() { f.run(ctx) })
+		others.Go(func() { r.consume(ctx, r.nodes[i]) })
 	}
 	monitor := r.newMonitor()
 	others.Go(monitor.run)
@@ -301,6 +360,7 @@ func (r *simulation) run(faults ...*simFault) error {
 	for _, f := range follows {
 		r.check("follow", f.await(r.view.State().Head))
 	}
+	r.check("consumers", r.awaitConsumed())
 	stop()
 	others.Wait()
 	for _, n := range r.nodes {
@@ -331,6 +391,11 @@ func (r *simulation) disturb(random *rand.Rand, f *simFault) {
 	repair()
 	repaired := r.history.now()
 	r.check(f.name, r.awaitFull())
+	if f.graceful {
+		r.history.noteGraceful(ringtest.Span{From: begun, To: r.history.now()})
+	} else {
+		r.consumers.faulty = append(r.consumers.faulty, ringtest.Span{From: begun, To: r.history.now() + simSettles})
+	}
 	bound := maxViews
 	if f.counts != nil {
 		bound *= f.counts(len(r.nodes))
@@ -368,10 +433,12 @@ func (r *simulation) checkAll(monitor *simMonitor, follows []*simFollow) {
 	r.check("history", h.Check())
 	r.check("writers", h.CheckWriters(views))
 	r.check("views", r.witness.Check(views, r.quorum))
+	r.check("graceful", h.checkGraceful())
 	r.check("gates", h.CheckClosed(monitor.closed))
 	for _, f := range follows {
 		r.check("follow", ringtest.CheckFollow(h.Log, f.seen))
 	}
+	r.checkConsumers(h.Log)
 	for _, slow := range h.slow[:min(len(h.slow), 10)] {
 		r.fail("%s", slow)
 	}
