@@ -39,6 +39,7 @@ var scenes = []struct {
 	{"what is given up loses its place", omit(ruleKeepsPlace), (*scene).givenUp},
 	{"timeout for what was handed over", omit(ruleClaims), (*scene).timeout},
 	{"a late try after unknown_outcome", omit(ruleUnknownEnds), (*scene).lateTry},
+	{"a late try after unknown_outcome, forwarded", omit(ruleUnknownEnds), (*scene).lateTryElsewhere},
 	{"unknown_outcome is tried again", omit(ruleNoRetry | ruleUnknownEnds), (*scene).unknownAgain},
 	{"another process of the node id answers", func(s *routerSim) { s.byNode = true }, (*scene).restarted},
 	{"storage does not know ids", func(s *routerSim) { s.ignoreKnown = true }, (*scene).lostAnswer},
@@ -284,7 +285,17 @@ func (sc *scene) lateTry() {
 	sc.owner.handle.lateNext(20 * time.Millisecond)
 	c := sc.newConn(sc.owner, sc.sim.rand)
 	sc.send(c, time.Second, anywhere(x))
-	sc.send(c, time.Second, anywhere(x))
+	sc.send(c, time.Second, anywhere(x)) // is queued in the Store when the first is answered
+}
+
+func (sc *scene) lateTryElsewhere() {
+	x := sc.stream(sc.owner, sc.other)
+	sc.sim.delay = 50 * time.Millisecond
+	sc.owner.handle.lateNext(20 * time.Millisecond)
+	sc.send(sc.conn, time.Second, anywhere(x))
+	sc.send(sc.conn, time.Second, anywhere(x))
+	time.Sleep(30 * time.Millisecond)
+	sc.send(sc.conn, time.Second, anywhere(x))
 }
 
 func (sc *scene) unknownAgain() {

@@ -101,6 +101,7 @@ func (h *simHandle) Commit(ctx context.Context, group []*core.Commit) core.Step 
 		copied := *c
 		own[i] = &copied
 	}
+	time.Sleep(20 * time.Millisecond)
 	h.try.Go(func() {
 		time.Sleep(late)
 		h.Handle.Commit(ctx, own)
@@ -557,7 +558,7 @@ func (s *routerSim) ownerIn(epoch uint64, stream string) (uint64, bool) {
 	return m.Session, ok
 }
 
-// lateNext has the next group answered unknown_outcome at once, and written later.
+// lateNext has the next group answered unknown_outcome, and written later.
 func (h *simHandle) lateNext(by time.Duration) {
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()

@@ -180,10 +180,17 @@ func (c *committer) run(worker int) {
 		done := c.engine.Commit(context.Background(), commits)
 		c.counted.steps.Add(1)
 		c.publish(worker, done)
-		c.release(worker)
+		unknown := done.unknown()
+		if !unknown {
+			c.release(worker)
+		}
 		c.counted.events.Add(uint64(done.Written.Count))
 		for i, p := range group {
 			c.answer(p, done.Outcomes[i])
+		}
+		if unknown {
+			// Whoever was answered may withdraw what conflicts, which has not begun.
+			c.release(worker)
 		}
 		c.tail.wake()
 		clear(group)
@@ -326,10 +333,15 @@ func (c *committer) publish(worker int, done Step) {
 		c.tail.keep(state.Log, state.Head)
 	}
 	c.tail.publish(worker, done.Written, others)
-	if slices.ContainsFunc(done.Outcomes, func(o Outcome) bool { return errors.Is(o.Err, CodeUnknownOutcome) }) {
+	if done.unknown() {
 		// It may have been written all the same: then storage has it.
 		c.tail.skipTo(c.engine.State().Head)
 	}
+}
+
+// unknown reports whether some Commit may have been written, or be written yet.
+func (s *Step) unknown() bool {
+	return slices.ContainsFunc(s.Outcomes, func(o Outcome) bool { return o.Err != nil && errors.Is(o.Err, CodeUnknownOutcome) })
 }
 
 // underWay reports whether a step is.

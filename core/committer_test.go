@@ -325,6 +325,42 @@ func TestFollowersSeeWhatAStepLostSightOf(t *testing.T) {
 	}
 }
 
+// losesFirst is an engine that does not know what became of its first step.
+type losesFirst struct {
+	core.Engine
+	steps atomic.Int32
+}
+
+func (l *losesFirst) Commit(ctx context.Context, group []*core.Commit) core.Step {
+	if l.steps.Add(1) > 1 {
+		return l.Engine.Commit(ctx, group)
+	}
+	time.Sleep(time.Second)
+	return core.FailStep(group, core.Errorf(core.CodeUnknownOutcome, "no answer"))
+}
+
+// TestUnknownOutcomeIsAnsweredFirst: while an unknown_outcome is answered, what waits behind
+// it has not begun, so that it can be withdrawn.
+func TestUnknownOutcomeIsAnsweredFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := core.NewStore(&losesFirst{Engine: memory.New()}, core.StoreConfig{})
+		defer s.Close()
+		ctx, claim := core.WithClaim(t.Context())
+		s.Submit(t.Context(), one("a"), func(_ core.Result, err error) {
+			time.Sleep(time.Second) // time for the other worker
+			if !errors.Is(err, core.CodeUnknownOutcome) || !claim.Withdraw() {
+				t.Errorf("the next append had begun when this one was answered %v", err)
+			}
+		})
+		synctest.Wait() // the first step has begun
+		answer := make(chan error, 1)
+		s.Submit(ctx, one("a"), func(_ core.Result, err error) { answer <- err })
+		if err := <-answer; !errors.Is(err, core.CodeCanceled) {
+			t.Errorf("the answer to what was withdrawn is %v", err)
+		}
+	})
+}
+
 func TestAFullQueueWaitsForItsCaller(t *testing.T) {
 	g := newGated()
 	s := core.NewStore(g, core.StoreConfig{QueueBytes: 1})
