@@ -8,11 +8,22 @@ export interface Address {
   http: string;
 }
 
-/** Takes http, https, ws and wss URLs, and host:port. */
+/** Takes addresses in a list, or with commas between them. One that is named twice counts once. */
+export function parseAddresses(url: string | readonly string[]): Address[] {
+  const texts = typeof url === "string" ? url.split(",") : url;
+  return unique(texts.map((text) => parseAddress(text.trim())));
+}
+
+/** Leaves each address in its first place only. */
+export function unique(list: readonly Address[]): Address[] {
+  return [...new Map(list.map((a) => [a.http, a])).values()];
+}
+
+/** Takes http, https, ws and wss URLs, host:port, and :port. */
 export function parseAddress(text: string): Address {
   let u: URL | undefined;
   try {
-    u = new URL(text.includes("://") ? text : `http://${text}`);
+    u = new URL(text.includes("://") ? text : `http://${text.startsWith(":") ? "127.0.0.1" : ""}${text}`);
   } catch {
     // Refused below.
   }

@@ -1,4 +1,4 @@
-import { parseAddress } from "./address.js";
+import { parseAddresses } from "./address.js";
 import { abortError, broken, type Expect, GyreError } from "./errors.js";
 import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
 import { Follow, type FollowOptions } from "./follow.js";
@@ -6,6 +6,7 @@ import { commitFrame } from "./frames.js";
 import { parseId } from "./id.js";
 import { type Answer, type ConnectionState, type Limits, Link, requestMs } from "./link.js";
 import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, readText } from "./messages.js";
+import { Nodes } from "./nodes.js";
 import type { WebSocketConstructor } from "./session.js";
 import { type SubscribeOptions, Subscriber } from "./subscriber.js";
 import { utf8, wellFormed } from "./text.js";
@@ -128,19 +129,21 @@ export interface StreamsPage {
 }
 
 /**
- * Connects to a node: an http, https, ws or wss URL, or host:port. It rejects with
- * unavailable if nothing answers there. Later the client reconnects by itself.
+ * Connects to a node: an http, https, ws or wss URL, host:port, or :port of this machine. A
+ * list, or commas, give the addresses of several nodes of one ring; the first that answers is
+ * taken. It rejects with unavailable if nothing answers. Later the client reconnects by itself.
  */
-export async function connect(url: string, o: ConnectOptions = {}): Promise<Client> {
-  const address = parseAddress(url);
+export async function connect(url: string | readonly string[], o: ConnectOptions = {}): Promise<Client> {
+  const nodes = new Nodes(parseAddresses(url));
   const WebSocket = o.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
   if (WebSocket === undefined) {
     throw new GyreError("invalid_config", 'this platform has no WebSocket; pass one: import { WebSocket } from "ws"');
   }
   const { name = "gyre-js", json = false, compress = false } = o;
-  const link = new Link(address, { url: address.ws, WebSocket, name, version, json, compress }, o.onState);
-  const timeout = AbortSignal.timeout(limits(o).timeoutMs ?? requestMs);
-  await link.dial(o.signal ? AbortSignal.any([o.signal, timeout]) : timeout);
+  const link = new Link(nodes, { WebSocket, name, version, json, compress }, o.onState);
+  const ms = limits(o).timeoutMs ?? requestMs;
+  const timeout = AbortSignal.timeout(ms);
+  await link.dial(o.signal ? AbortSignal.any([o.signal, timeout]) : timeout, ms);
   return new Client(link);
 }
 
@@ -148,7 +151,8 @@ export async function connect(url: string, o: ConnectOptions = {}): Promise<Clie
  * A client of a node, made by {@link connect}. One connection carries everything. When
  * it breaks the client reconnects with jittered, growing backoff, until close: follows go
  * on after the last event that arrived, and appends in flight are sent again with the
- * ids they have, so that nothing is written twice. Errors are {@link GyreError}.
+ * ids they have, so that nothing is written twice. Of several nodes it goes to the next when
+ * its own is gone. Errors are {@link GyreError}.
  */
 export class Client {
   readonly #link: Link;

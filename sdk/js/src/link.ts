@@ -12,6 +12,7 @@ import {
   type Status,
   unsubscribeText,
 } from "./messages.js";
+import { type Failed, type Nodes, together } from "./nodes.js";
 import { type Receiver, Session, type SessionOptions } from "./session.js";
 import { utf8Length } from "./text.js";
 import { Window } from "./window.js";
@@ -24,6 +25,12 @@ const inflightBytes = 32 << 20;
 const maxTimerMs = 2 ** 31 - 1;
 const minBackoffMs = 50;
 const maxBackoffMs = 5000;
+/** Bounds one round over all addresses after the first. */
+const reconnectMs = 10_000;
+/** Bounds the try of one address of several. */
+const addressMs = 5000;
+/** Divides the pause before another node is dialed: the one that a node asks for is for coming back to it. */
+const elsewhereSooner = 4;
 
 /** What bounds a request. */
 export interface Limits {
@@ -36,6 +43,8 @@ export interface Limits {
 /** The state of a client's connection. */
 export interface ConnectionState {
   readonly connected: boolean;
+  /** The http or https URL of the node, while connected. */
+  readonly address?: string;
   /** Why it is not; absent after close. */
   readonly error?: GyreError;
 }
@@ -82,6 +91,11 @@ interface Call {
   message: string | Uint8Array;
   append: boolean;
   once: boolean;
+  waits: boolean;
+  /** The connections that it was sent on, without those that have refused it unread. */
+  tries: number;
+  /** Unread, by the present connection. */
+  refused: boolean;
   sub?: Sub;
   events?: RecordedEvent[];
   settle(a: Answer | GyreError): void;
@@ -89,8 +103,8 @@ interface Call {
 
 /** What one client has to do with its node: a connection at a time, what waits for answers, and subs. */
 export class Link implements Receiver {
-  readonly #address: Address;
-  readonly #options: SessionOptions;
+  readonly #nodes: Nodes;
+  readonly #options: Omit<SessionOptions, "url">;
   readonly #onState: ((s: ConnectionState) => void) | undefined;
   readonly #calls = new Map<number, Call>();
   readonly #subs = new Map<number, Sub>();
@@ -105,15 +119,15 @@ export class Link implements Receiver {
   /** Ends a pause between two tries. */
   #hurry: (() => void) | undefined;
 
-  constructor(address: Address, options: SessionOptions, onState: ((s: ConnectionState) => void) | undefined) {
-    this.#address = address;
+  constructor(nodes: Nodes, options: Omit<SessionOptions, "url">, onState: ((s: ConnectionState) => void) | undefined) {
+    this.#nodes = nodes;
     this.#options = options;
     this.#onState = onState;
   }
 
-  /** Makes the first connection. */
-  async dial(signal: AbortSignal): Promise<void> {
-    const s = await this.#connect(signal);
+  /** Makes the first connection, in so many ms. */
+  async dial(signal: AbortSignal, ms: number): Promise<void> {
+    const s = await this.#connect(this.#nodes.first(), signal, ms);
     this.#window = new Window(s.welcome.limits.inflight, inflightBytes);
     this.#frameLimit = s.welcome.limits.frame;
     this.#attach(s);
@@ -140,37 +154,58 @@ export class Link implements Receiver {
     await this.#running;
   }
 
-  async #connect(signal: AbortSignal): Promise<Session> {
+  /** Connects to the first address that answers. Each has its share of the time. */
+  async #connect(order: readonly Address[], signal: AbortSignal, ms: number): Promise<Session> {
+    const failed: Failed[] = [];
+    for (const at of order) {
+      try {
+        const s = await this.#connectTo(at, signal, order.length === 1 ? undefined : Math.min(addressMs, ms / order.length));
+        this.#nodes.at = at;
+        return s;
+      } catch (err) {
+        const error = err as GyreError;
+        if (GyreError.is(error, "canceled")) throw error;
+        failed.push({ at, error });
+        if (signal.aborted) break;
+      }
+    }
+    throw together(failed);
+  }
+
+  async #connectTo(at: Address, signal: AbortSignal, ms: number | undefined): Promise<Session> {
+    const trying = ms === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(ms)]);
     try {
-      return await Session.open(this.#options, this, signal);
+      return await Session.open({ ...this.#options, url: at.ws }, this, trying);
     } catch (err) {
-      if (!GyreError.is(err, "unavailable") || signal.aborted) throw err;
-      throw (await this.#whyRefused(signal)) ?? err;
+      if (signal.aborted) throw err;
+      if (trying.aborted) throw new GyreError("unavailable", `${at.http} did not answer in ${ms} ms`, { cause: err });
+      if (!GyreError.is(err, "unavailable")) throw err;
+      throw (await this.#whyRefused(at, trying)) ?? err;
     }
   }
 
   /** Asks over HTTP why there is no connection: a WebSocket does not tell the server's reason. */
-  async #whyRefused(signal: AbortSignal): Promise<GyreError | undefined> {
+  async #whyRefused(at: Address, signal: AbortSignal): Promise<GyreError | undefined> {
     try {
-      const r = await fetch(`${this.#address.http}/v1/server`, { signal: AbortSignal.any([signal, AbortSignal.timeout(requestMs)]) });
+      const r = await fetch(`${at.http}/v1/server`, { signal: AbortSignal.any([signal, AbortSignal.timeout(requestMs)]) });
       return r.ok ? undefined : problemOf(await r.json());
     } catch (cause) {
       const origin = "location" in globalThis ? ", or does not allow this page's origin" : "";
-      return new GyreError("unavailable", `${this.#address.http} cannot be reached${origin}`, { cause });
+      return new GyreError("unavailable", `${at.http} cannot be reached${origin}`, { cause });
     }
   }
 
   /** Keeps the client connected until it is closed, or the server wants no more of it. */
   async #run(first: Session): Promise<void> {
     for (let s: Session | undefined = first; s !== undefined; ) {
-      this.#tell({ connected: true });
-      s = await this.#again(s, await s.ended);
+      this.#tell({ connected: true, address: this.#nodes.at.http });
+      const why = await s.ended;
+      s = await this.#again(s, s.comeBackInMs === undefined ? why : this.#shutsDown());
     }
   }
 
   /** Makes the next session; undefined when there is to be none. */
   async #again(old: Session, error: GyreError): Promise<Session | undefined> {
-    let pause = old.comeBackInMs;
     for (let attempt = 0; ; attempt++) {
       this.#detach(error);
       if (this.#closing.signal.aborted) {
@@ -183,11 +218,13 @@ export class Link implements Receiver {
         this.#fail(error);
         return undefined;
       }
-      await this.#pause(pause ?? backoff(attempt));
-      pause = undefined;
+      const away = old.comeBackInMs;
+      const order = this.#nodes.next(away !== undefined);
+      const asked = away !== undefined && order.length > 1 ? away / elsewhereSooner : away;
+      await this.#pause(attempt === 0 && asked !== undefined ? asked : backoff(attempt));
       if (this.#closing.signal.aborted) continue;
       try {
-        const s = await this.#connect(this.#closing.signal);
+        const s = await this.#connect(order, this.#closing.signal, reconnectMs);
         this.#attach(s);
         return s;
       } catch (err) {
@@ -220,8 +257,11 @@ export class Link implements Receiver {
   #attach(s: Session): void {
     this.#session = s;
     this.#down = undefined;
+    this.#nodes.learn(s.welcome.nodes);
     for (const call of this.#calls.values()) {
       delete call.events;
+      call.refused = false;
+      call.tries++;
       s.send(call.message);
     }
     for (const sub of this.#subs.values()) this.#subscribe(sub);
@@ -273,6 +313,9 @@ export class Link implements Receiver {
         message,
         append: r.append === true,
         once: r.once === true,
+        waits: r.waits === true,
+        tries: 0,
+        refused: false,
         settle: (a) => {
           settled = true;
           clearTimeout(timer);
@@ -301,7 +344,9 @@ export class Link implements Receiver {
       call.settle(this.#explained(new GyreError("unavailable", "the request was about a connection that is gone")));
     } else {
       this.#calls.set(call.id, call);
-      this.#session?.send(call.message);
+      if (this.#session === undefined) return;
+      call.tries++;
+      this.#session.send(call.message);
     }
   }
 
@@ -310,6 +355,7 @@ export class Link implements Receiver {
     if (this.#calls.delete(call.id)) {
       this.#session?.send(cancelText(call.id));
       call.settle(lost(call, why));
+      this.#leaveIfDone();
     } else {
       call.settle(why); // it was not sent yet
     }
@@ -357,6 +403,9 @@ export class Link implements Receiver {
       message: sub.subscribe(id),
       append: false,
       once: false,
+      waits: false,
+      tries: 1,
+      refused: false,
       sub,
       settle: (a) => {
         clearTimeout(timer);
@@ -396,11 +445,36 @@ export class Link implements Receiver {
 
   #answered(id: number, a: Answer | GyreError): void {
     const call = this.#calls.get(id);
-    // A node that shuts down has not taken a request: the next connection will.
-    if (call === undefined || (call.sub === undefined && GyreError.is(a, "shutting_down"))) return;
-    this.#calls.delete(id);
-    if (!(a instanceof GyreError) && call.events !== undefined) a.events = call.events;
-    call.settle(a);
+    if (call === undefined) return;
+    if (call.sub === undefined && GyreError.is(a, "shutting_down")) {
+      // A node that shuts down has not taken a request: the next connection will.
+      call.refused = true;
+      call.tries--;
+      if (this.#session !== undefined) this.#session.comeBackInMs ??= 1;
+    } else {
+      this.#calls.delete(id);
+      if (a instanceof GyreError) a = certain(call, a);
+      else if (call.events !== undefined) a.events = call.events;
+      call.settle(a);
+    }
+    this.#leaveIfDone();
+  }
+
+  /**
+   * Ends the use of a node that shuts down, as soon as that owes no answer. The node would
+   * keep the connection for as long as others wait for answers.
+   */
+  #leaveIfDone(): void {
+    const s = this.#session;
+    if (s?.comeBackInMs === undefined || [...this.#calls.values()].some((c) => !c.refused && !c.waits)) return;
+    this.#session = undefined;
+    this.#down = this.#shutsDown();
+    void s.goodbye(); // it does not reject
+  }
+
+  /** Why a connection is over whose node has asked the client to leave. */
+  #shutsDown(): GyreError {
+    return new GyreError("unavailable", `${this.#nodes.at.http} shuts down`);
   }
 
   #page(id: number, events: RecordedEvent[]): void {
@@ -449,26 +523,50 @@ export class Link implements Receiver {
       case "end": {
         const sub = this.#subs.get(m.sub);
         if (sub !== undefined) this.#ended(sub, errorOf(m.error));
+        break;
       }
+      case "goaway":
+        this.#nodes.learn(m.nodes);
+        this.#leaveIfDone();
     }
   }
 
-  /** Asks over HTTP; the answer's text. */
+  /** Asks over HTTP, the next node if one cannot answer now; the answer's text. */
   async get(path: string, limits: Limits): Promise<string> {
-    const where = this.#address.http;
     const timeout = AbortSignal.timeout(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs));
     const signal = AbortSignal.any([timeout, this.#closing.signal, ...(limits.signal ? [limits.signal] : [])]);
-    try {
-      const r = await fetch(where + path, { signal });
-      const text = await r.text();
-      if (r.ok) return text;
-      throw problemOf(parsed(text)) ?? new GyreError("unavailable", `${where} answered ${r.status}`);
-    } catch (err) {
-      if (err instanceof GyreError) throw err;
-      if (signal.aborted) throw abortError(signal);
-      throw new GyreError("unavailable", `${where} cannot be reached`, { cause: err });
+    const failed: Failed[] = [];
+    for (const at of this.#nodes.now()) {
+      try {
+        const r = await fetch(at.http + path, { signal });
+        const text = await r.text();
+        if (r.ok) return text;
+        const error = problemOf(parsed(text)) ?? new GyreError("unavailable", `${at.http} answered ${r.status}`);
+        if (r.status < 500 || !error.retryable) throw error;
+        failed.push({ at, error });
+      } catch (err) {
+        if (err instanceof GyreError) throw err;
+        if (signal.aborted) throw abortError(signal);
+        failed.push({ at, error: new GyreError("unavailable", `${at.http} cannot be reached`, { cause: err }) });
+      }
     }
+    throw together(failed);
   }
+}
+
+/**
+ * What a caller may be told of a refusal. An append that was sent again may be refused while
+ * its first try is still to be written: only a refusal that holds for both is certain.
+ */
+function certain(call: Call, e: GyreError): GyreError {
+  if (!call.append || call.tries < 2 || isFinal(e)) return e;
+  return new GyreError("unknown_outcome", `the append was sent again after the connection broke, and refused: ${e.message}`, { cause: e });
+}
+
+/** Whether a refused append can never be written, whatever else is. Streams do not shrink, and an id stays where it is. */
+function isFinal({ code, expected, actual }: GyreError): boolean {
+  if (code !== "wrong_expected_version") return code === "duplicate_event";
+  return expected === "no_stream" || (typeof expected === "number" && actual !== undefined && actual > expected);
 }
 
 /** The error of a call that will get no answer. */

@@ -202,6 +202,7 @@ export class Session {
         break;
       case "goaway":
         this.comeBackInMs = Math.max(m.reconnectInMs, 1);
+        this.#receiver.message(m, text);
         break;
       default:
         this.#receiver.message(m, text);

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
 import { WebSocketServer, type WebSocket as WS } from "ws";
@@ -65,27 +66,29 @@ export class Peer {
   readonly #connections: PeerConnection[] = [];
   #wake: (() => void) | undefined;
 
-  private constructor(server: WebSocketServer) {
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  private constructor(http: Server, server: WebSocketServer) {
+    this.url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
     server.on("connection", (socket) => {
       this.#connections.push(new PeerConnection(socket));
       this.#wake?.();
     });
   }
 
-  static async start(t: TestContext): Promise<Peer> {
+  /** Starts one, which answers requests over HTTP too if it is told how. */
+  static async start(t: TestContext, answer?: RequestListener): Promise<Peer> {
+    const http = createServer(answer ?? ((_, r) => r.writeHead(426).end())).listen(0, "127.0.0.1");
     const server = new WebSocketServer({
-      host: "127.0.0.1",
-      port: 0,
+      server: http,
       path: "/v1/ws",
       handleProtocols: (offered) => [...offered][0] as string,
     });
-    await once(server, "listening");
+    await once(http, "listening");
     t.after(() => {
       for (const c of server.clients) c.terminate();
-      server.close();
+      http.close();
+      http.closeAllConnections();
     });
-    return new Peer(server);
+    return new Peer(http, server);
   }
 
   /** The next connection. */
