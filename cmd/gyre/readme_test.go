@@ -22,7 +22,7 @@ func TestReadme(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
 	ran := 0
-	for _, step := range session(t) {
+	for _, step := range session(t, "../../README.md") {
 		var got string
 		switch {
 		case strings.HasPrefix(step.command, "bin/gyre tail"):
@@ -50,9 +50,10 @@ func TestReadme(t *testing.T) {
 // step is a command of the session with what it prints.
 type step struct{ command, output string }
 
-func session(t *testing.T) []step {
+// session returns the steps that a document shows.
+func session(t *testing.T, document string) []step {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
