@@ -28,6 +28,7 @@ type ringNode struct {
 	router      *cluster.Router
 	diagnostics *cluster.Diagnostics
 	peers       *peers
+	owners      *owners
 	views       atomic.Uint64 // how many this node has learnt
 }
 
@@ -51,6 +52,7 @@ func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
 		FailAtOnce: n.config.Ring.OnNoQuorum == NoQuorumError, Head: engine.HeadHint, Logger: n.logger,
 	})
 	r.peers.open = r.router.Incoming
+	r.owners = newOwners(r.membership, r.router.Admit, n.logger)
 	r.diagnostics = cluster.NewDiagnostics(cluster.DiagnosticsConfig{
 		Name: n.place.name, Ring: r.membership, Views: engine.Views, Seen: r.membership.Seen,
 		Waiting: func() int { return r.router.Stats().Waiting },
@@ -115,7 +117,19 @@ func (n *Node) serveRing(c *wsapi.Config) {
 	r := n.ring
 	c.Store, c.Subscriptions = r.router, ringSubscriptions{n.subs, r.router}
 	c.Ring, c.NotReady, c.Peers = r.diagnostics, n.notReady, r.peers
+	c.Owners, c.Nodes = r.owners, r.others
 	n.registerRingMetrics(c.Registry)
+}
+
+// others is wsapi.Config.Nodes.
+func (r *ringNode) others() (addresses []string) {
+	s := r.membership.State()
+	for _, m := range s.View.Members {
+		if m.Session != s.Self.Session {
+			addresses = append(addresses, m.Addr)
+		}
+	}
+	return addresses
 }
 
 // notReady is wsapi.Config.NotReady.
@@ -192,6 +206,7 @@ func (n *Node) handOver(ctx context.Context) {
 func (n *Node) closeRing(ctx context.Context) error {
 	r := n.ring
 	r.router.Close(ctx)
+	r.owners.close()
 	err := errors.Join(r.hosting.Close(ctx), r.membership.Leave(ctx))
 	r.membership.Close()
 	n.watching.Wait()
