@@ -87,11 +87,9 @@ func (j *joins) watch() {
 	for {
 		s := j.ring.State()
 		open := s.Serves(time.Now()) == nil
-		var stale <-chan time.Time
+		var stale <-chan time.Time // a timer that is not used any more is collected
 		if open {
-			t := time.NewTimer(time.Until(s.ServesUntil))
-			defer t.Stop()
-			stale = t.C
+			stale = time.After(time.Until(s.ServesUntil))
 		}
 		select {
 		case <-s.Changed:
