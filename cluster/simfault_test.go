@@ -244,6 +244,23 @@ func simRollingRestart(r *simulation, random *rand.Rand) func() {
 	return func() {}
 }
 
+// simManyViews is 100 views in a row, with the same members, while nothing fails.
+var simManyViews = simFault{
+	name: "many views", long: true, graceful: true, counts: func(int) int { return 100 },
+	begin: func(r *simulation, random *rand.Rand) func() {
+		for range 100 {
+			m := r.nodes[random.IntN(len(r.nodes))].running().membership
+			s := m.State()
+			m.Renew(s.View.Epoch)
+			for m.State().View.Epoch == s.View.Epoch {
+				time.Sleep(time.Millisecond)
+			}
+			r.pause(random, 200*time.Millisecond)
+		}
+		return func() {}
+	},
+}
+
 // fullWithin bounds how long a ring takes to be whole again, after a repair or after the
 // newest removal is no longer sticky, whichever is later.
 const fullWithin = 5 * time.Second
