@@ -237,8 +237,13 @@ func (r *Router) unlock() {
 	}
 	clear(r.due.entries)
 	r.due.entries = r.due.entries[:0]
-	answers := r.due.answers
-	r.due.answers = nil
+	var room [4]answer // of the answers, which are mostly one
+	answers := room[:copy(room[:], r.due.answers)]
+	if len(r.due.answers) > len(room) {
+		answers, r.due.answers = r.due.answers, nil
+	}
+	clear(r.due.answers)
+	r.due.answers = r.due.answers[:0]
 	if r.load.entries == 0 && r.load.emptied != nil {
 		close(r.load.emptied)
 		r.load.emptied = nil

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,10 +12,10 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-func simTest(t *testing.T, nodes int, f func(t *testing.T, s *routerSim)) {
+func simTest(t *testing.T, nodes int, f func(t *testing.T, s *routerSim), change ...func(*routerSim)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := newRouterSim(t, 1, nodes)
+		s := newRouterSim(t, 1, nodes, change...)
 		defer s.close()
 		f(t, s)
 	})
@@ -64,4 +66,171 @@ func (s *routerSim) checkOwners() {
 			s.t.Errorf("session %d made an append to %q under epoch %d, whose owner is %d", a.node, a.c.Appends[0].Stream, a.epoch, owner)
 		}
 	}
+}
+
+// TestRouterStallsAlone: an owner that does not answer holds up its streams and no others.
+func TestRouterStallsAlone(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		stalled, elsewhere, own := sc.stream(sc.other, sc.owner), sc.stream(sc.owner, sc.other), sc.stream(sc.entry, sc.owner)
+		p := sc.pipe(sc.entry, sc.other)
+		p.hold(true, false)
+		first := sc.send(sc.conn, time.Minute, anywhere(stalled))
+		for _, stream := range []string{elsewhere, own} {
+			if o := sc.send(sc.conn, time.Second, anywhere(stream)); o.answered.IsZero() || o.err != nil {
+				t.Errorf("%v, behind one of another owner", o)
+			}
+		}
+		behind := sc.send(sc.conn, time.Minute, anywhere(stalled), anywhere(elsewhere))
+		if !first.answered.IsZero() || !behind.answered.IsZero() {
+			t.Errorf("%v, %v", first, behind)
+		}
+		p.hold(false, false)
+		sc.calls.Wait()
+		sc.check()
+		if first.err != nil || behind.err != nil {
+			t.Errorf("%v, %v", first, behind)
+		}
+	})
+}
+
+// TestRouterWaitsAtTheGate: while the gate is closed calls wait, until it opens or their
+// deadline passes, which is no_node_available. Diagnostics answer.
+func TestRouterWaitsAtTheGate(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		n := s.all()[0]
+		calls := map[string]func(context.Context) error{
+			"append": func(ctx context.Context) error {
+				_, err := n.router.Append(ctx, appendTo("a", core.AnyVersion))
+				return err
+			},
+			"read": func(ctx context.Context) error {
+				_, err := n.router.Read(ctx, core.ReadRequest{Stream: core.All})
+				return err
+			},
+			"log": func(ctx context.Context) error {
+				_, err := n.router.ReadLog(ctx, 1, core.Limit{})
+				return err
+			},
+			"event": func(ctx context.Context) error {
+				_, err := n.router.Event(ctx, core.NewID())
+				return err
+			},
+			"streams": func(ctx context.Context) error {
+				_, err := n.router.Streams(ctx, core.StreamsRequest{})
+				return err
+			},
+		}
+		for name, call := range calls {
+			n.gate(false)
+			begun := time.Now()
+			if err := call(within(t, time.Second)); !errors.Is(err, core.CodeNoNodeAvailable) || time.Since(begun) != time.Second {
+				t.Errorf("%s at the closed gate: %v after %v", name, err, time.Since(begun))
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			if err := call(ctx); !errors.Is(err, core.CodeCanceled) {
+				t.Errorf("%s, canceled at the closed gate: %v", name, err)
+			}
+			time.AfterFunc(time.Second, func() { n.gate(true) })
+			if err := call(within(t, time.Minute)); err != nil && !errors.Is(err, core.CodeEventNotFound) {
+				t.Errorf("%s when the gate opens: %v", name, err)
+			}
+		}
+		n.gate(false)
+		if head := n.router.State().Head; head == 0 {
+			t.Error("State waits for the gate")
+		}
+	})
+}
+
+// TestRouterFailsAtOnce: with FailAtOnce nothing waits at the gate, and what waits for its
+// turn is answered when the gate closes.
+func TestRouterFailsAtOnce(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		stalled, elsewhere := sc.stream(sc.other, sc.owner), sc.stream(sc.owner, sc.other)
+		p := sc.pipe(sc.entry, sc.other)
+		p.hold(true, false)
+		sc.send(sc.conn, time.Minute, anywhere(stalled))
+		behind := sc.send(sc.conn, time.Minute, anywhere(stalled), anywhere(elsewhere))
+		turn := sc.send(sc.conn, time.Minute, anywhere(elsewhere))
+		sc.entry.gate(false)
+		synctest.Wait()
+		atOnce := sc.send(sc.conn, time.Minute, anywhere(elsewhere))
+		for _, o := range []*simOp{turn, atOnce} {
+			if !errors.Is(o.err, core.CodeNoNodeAvailable) {
+				t.Errorf("%v, at the closed gate", o)
+			}
+		}
+		if _, err := sc.entry.router.Read(t.Context(), core.ReadRequest{Stream: core.All}); !errors.Is(err, core.CodeNoNodeAvailable) {
+			t.Errorf("a read at the closed gate: %v", err)
+		}
+		p.hold(false, false)
+		sc.calls.Wait()
+		if behind.err != nil {
+			t.Error(behind)
+		}
+		sc.check()
+	}, func(s *routerSim) { s.fail = true })
+}
+
+// TestRouterBoundsWaiters: beyond MaxWaiting calls are overloaded.
+func TestRouterBoundsWaiters(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		n := s.all()[0]
+		n.gate(false)
+		sc := newScene(s)
+		c := sc.newConn(n, s.rand)
+		read := func() error {
+			_, err := n.router.Read(within(t, 10*time.Second), core.ReadRequest{Stream: core.All})
+			return err
+		}
+		var reads sync.WaitGroup
+		reads.Go(func() {
+			if err := read(); err != nil {
+				t.Error(err)
+			}
+		})
+		for i := range 5 {
+			o := sc.send(c, 10*time.Second, anywhere(fmt.Sprintf("a-%d", i)))
+			if full := errors.Is(o.err, core.CodeOverloaded); full != (i == 4) {
+				t.Errorf("call %d: %v", i, o)
+			}
+		}
+		if err := read(); !errors.Is(err, core.CodeOverloaded) {
+			t.Errorf("a read beyond the bound: %v", err)
+		}
+		n.gate(true)
+		reads.Wait()
+		sc.calls.Wait()
+		sc.check()
+	}, func(s *routerSim) { s.maxWaiting = 5 })
+}
+
+// TestRouterCloses: Close answers everything: what waits is not written, what is handed over
+// is waited for, and what is not answered then is unknown_outcome.
+func TestRouterCloses(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		stalled, elsewhere := sc.stream(sc.other, sc.owner), sc.stream(sc.owner, sc.other)
+		lost := sc.pipe(sc.entry, sc.other)
+		lost.hold(true, false)
+		p := sc.pipe(sc.entry, sc.owner)
+		p.hold(true, false)
+		forgotten := sc.send(sc.conn, time.Minute, anywhere(stalled), anywhere(elsewhere))
+		turn := sc.send(sc.conn, time.Minute, anywhere(elsewhere))
+		answered := sc.send(sc.conn, time.Minute, anywhere(sc.stream(sc.owner, sc.entry)))
+		time.AfterFunc(time.Second, func() { p.hold(false, false) })
+		sc.entry.router.Close(within(t, 2*time.Second))
+		late := sc.send(sc.conn, time.Minute, anywhere(stalled))
+		sc.calls.Wait()
+		if !errors.Is(turn.err, core.CodeShuttingDown) || !errors.Is(late.err, core.CodeShuttingDown) {
+			t.Errorf("what had not begun: %v, %v", turn, late)
+		}
+		if answered.err != nil || !errors.Is(forgotten.err, core.CodeUnknownOutcome) {
+			t.Errorf("what was handed over: %v, %v", answered, forgotten)
+		}
+		lost.hold(false, false)
+	})
 }

@@ -81,15 +81,19 @@ func (r *recorder) Logf(string, ...any) {}
 
 func runScene(t testing.TB, run func(*scene), change ...func(*routerSim)) {
 	s := newRouterSim(t, 1, 3, change...)
-	nodes := s.all()
-	w := &workload{sim: s}
-	sc := &scene{w, nodes[0], nodes[1], nodes[2], w.newConn(nodes[2], s.rand)}
-	time.Sleep(time.Second) // all links are there
+	sc := newScene(s)
 	run(sc)
 	time.Sleep(time.Second)
-	w.calls.Wait()
+	sc.calls.Wait()
 	s.close()
-	w.check()
+	sc.check()
+}
+
+func newScene(s *routerSim) *scene {
+	nodes := s.all()
+	w := &workload{sim: s}
+	time.Sleep(time.Second) // all links are there
+	return &scene{w, nodes[0], nodes[1], nodes[2], w.newConn(nodes[2], s.rand)}
 }
 
 // stream returns the name of a stream that a node owns in the newest view; next is its

@@ -19,9 +19,11 @@ import (
 // routerSim is nodes with a Router each, over one log and links in this process, which can
 // be slow, cut, and lose answers. It runs in a synctest bubble.
 type routerSim struct {
-	t    testing.TB
-	log  *memory.Log
-	fail bool // FailAtOnce
+	t   testing.TB
+	log *memory.Log
+	// Of the Routers' configuration.
+	fail       bool
+	maxWaiting int
 	// What tests leave out: rules of the Router, and of what it stands on.
 	without     rules
 	keepOld     bool // a Dial leaves links of lower generations open
@@ -140,7 +142,7 @@ func (s *routerSim) start(name string) *simNode {
 	s.mu.Unlock()
 	n.handle = &simHandle{Handle: s.log.Open(), sim: s, node: n.self.Session}
 	n.store = core.NewStore(n.handle, core.StoreConfig{})
-	n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Dialer: n, FailAtOnce: s.fail, without: s.without})
+	n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Dialer: n, FailAtOnce: s.fail, MaxWaiting: s.maxWaiting, without: s.without})
 	return n
 }
 
