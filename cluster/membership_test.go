@@ -69,7 +69,7 @@ func (r *simRing) start(id string) *simNode {
 
 func (r *simRing) config(node *simNode) cluster.Config {
 	return cluster.Config{
-		Arbiter: node.handle, Cluster: "gyre", Transport: node.transport, Logger: r.logger(node.id),
+		Arbiter: node.handle, Cluster: "gyre", Key: []byte("a key of thirty-two bytes, as is"), Transport: node.transport, Logger: r.logger(node.id),
 		Member: ring.Member{Node: node.id, Addr: node.id + ":4973", Gossip: node.gossip, Protocol: 1, Quorum: r.n/2 + 1},
 	}
 }

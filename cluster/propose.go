@@ -19,6 +19,9 @@ const (
 	proposeEvery = 250 * time.Millisecond
 	// renewEvery is the shortest time between two views that are asked for by Renew.
 	renewEvery = 500 * time.Millisecond
+	// unwell is the health score from which a node leaves it to others to say who is not
+	// reached.
+	unwell = 2
 	// refusedFor is how long it counts that nothing listened at a session's address.
 	refusedFor = 10 * time.Second
 )
@@ -62,6 +65,7 @@ func (m *Membership) plan(now time.Time) (ring.Proposal, bool) {
 	renew := m.view != nil && m.asked.renew >= m.view.Epoch && now.Sub(m.asked.renewed) >= renewEvery
 	proposal, ok := m.planner.Plan(m.now(now), ring.Sight{
 		Self: m.self.Session, Quorum: m.self.Quorum, Renew: renew,
+		Unwell: m.gossip.health() >= unwell,
 		Serves: fresh(m.contact.Add(ring.ServeFor), now),
 		View:   m.view, Standing: m.standing, Watch: &m.watch,
 		Alive: func(session uint64) bool { return m.isAlive(session) && !m.isRefused(session, now) },

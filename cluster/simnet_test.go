@@ -165,7 +165,14 @@ func (t *simTransport) Shutdown() error {
 	if t.net.nodes[t.address] == t {
 		delete(t.net.nodes, t.address)
 	}
-	return nil
+	for {
+		select {
+		case c := <-t.streams: // nobody will take it
+			_ = c.Close()
+		default:
+			return nil
+		}
+	}
 }
 
 // DialTimeout tries again while its way is cut, as TCP does: after 1 s, 2 s, 4 s and so on.
@@ -193,7 +200,9 @@ func (t *simTransport) way(address string) (to *simTransport, cut bool, delay ti
 
 func (t *simTransport) connect(address string, to *simTransport) (net.Conn, error) {
 	refused := &net.OpError{Op: "dial", Net: "sim", Err: errors.New("connection refused")}
-	if to == nil {
+	t.net.mu.Lock()
+	defer t.net.mu.Unlock()
+	if to == nil || to.down {
 		return nil, refused
 	}
 	here, there := net.Pipe()

@@ -27,7 +27,10 @@ type Sight struct {
 	Quorum int    // its own
 	Serves bool   // its session is fresh
 	Renew  bool   // a view is wanted even if its members stay the same
-	View   *View  // the newest; nil: there is none
+	// Unwell says that gossip often does not reach others in time: the fault may be here,
+	// so it is not this node's turn to say that another is not reached.
+	Unwell bool
+	View   *View // the newest; nil: there is none
 	// Standing is the newest, which Watch has observed.
 	Standing *Standing
 	Watch    *Watch
@@ -148,6 +151,7 @@ type change struct {
 	members []Member
 	reasons []string
 	asked   bool // every reason is one that its node gave: nobody can see it otherwise
+	doubted bool // a reason is only that gossip does not reach a node
 }
 
 func (c *change) sessions() (list []uint64) {
@@ -207,6 +211,7 @@ func (p *Planner) keeps(now time.Duration, s *Sight, m Member, c *change) {
 		c.because(false, "%s does not beat", m.Node)
 	case !s.Alive(m.Session):
 		c.because(false, "%s is not reached", m.Node)
+		c.doubted = true
 	default:
 		c.members = append(c.members, m)
 	}
@@ -287,6 +292,9 @@ func (s *Sight) mayPropose() (member, may bool) {
 func (s *Sight) isTurn(c *change, member bool) bool {
 	if member && drains(s.Standing, s.Self) {
 		return true
+	}
+	if c.doubted && s.Unwell {
+		return false
 	}
 	for _, m := range c.members {
 		if !member || s.isMember(m.Session) {
