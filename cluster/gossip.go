@@ -99,11 +99,13 @@ func (m *Membership) listen() error {
 }
 
 // tune makes detection fast: two of three nodes agree on a crash after 3.4 s, against 5.7 s
-// with the defaults. It costs two packets a second.
+// with the defaults. It costs two packets a second. A node that reaches nobody slows its
+// probes to a third at most, so that it soon knows: after 11 s at worst among five.
 func tune(c *memberlist.Config) {
 	c.ProbeInterval, c.ProbeTimeout, c.SuspicionMult, c.SuspicionMaxTimeoutMult = 500*time.Millisecond, 250*time.Millisecond, 5, 2
 	c.GossipInterval, c.RetransmitMult, c.PushPullInterval = 100*time.Millisecond, 8, 10*time.Second
 	c.TCPTimeout, c.DeadNodeReclaimTime = joinTimeout, time.Second
+	c.AwarenessMaxMultiplier = unwell + 1
 	c.DNSConfigPath = "/nonexistent" // names are resolved before Join
 }
 

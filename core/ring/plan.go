@@ -13,6 +13,15 @@ const (
 	StableFor = 300 * time.Millisecond
 	// AddAfter is how long gossip holds a new session alive before it is added.
 	AddAfter = time.Second
+	// PartedFor is how long that is if a member goes that gossip does not reach and that
+	// beats: no process has crashed, so both sides of a cut may think so. The smaller side
+	// needs the time to see that it has no quorum.
+	PartedFor = 2 * time.Second
+	// silentFor is for how long a session does not beat that may have crashed.
+	silentFor = time.Second
+	// RegainedFor is how long a quorum is alive again before a member that gossip does not
+	// reach is left out: it may be on its way, too.
+	RegainedFor = 3 * time.Second
 	// StickyFor is how long a session that was removed is not added again.
 	StickyFor = 8 * time.Second
 	// TurnAfter is how long the others wait for the member whose turn it is.
@@ -51,7 +60,7 @@ type Proposal struct {
 //
 // Members stay while they are listed, not draining, not dead, and gossip holds them alive.
 // A session is added when it is all that for AddAfter, and StickyFor after it was last
-// removed. The new session of a member's node takes its place at once, for which it has
+// removed, unless the members that are left are no quorum. The new session of a member's node takes its place at once, for which it has
 // AddAfter. A view with fewer members than the quorum is not proposed.
 //
 // Only members of the newest view propose, or anybody if all of them are gone: not listed,
@@ -62,10 +71,12 @@ type Planner struct {
 	removed map[uint64]time.Duration // when a view without the session came after one with it
 	view    *View
 
-	wanted  string        // the members that were wanted at the last look
-	stable  time.Duration // since when they are
-	waiting bool          // for whose turn it is
-	since   time.Duration // since when
+	wanted   string        // the members that were wanted at the last look
+	stable   time.Duration // since when they are
+	quorum   bool          // enough sessions were alive at the last look
+	regained time.Duration // since when they are, after they were not; 0: since ever
+	waiting  bool          // for whose turn it is
+	since    time.Duration // since when
 }
 
 // Advance takes the next view, and the newest standing if there is one: a session that
@@ -104,12 +115,20 @@ func (p *Planner) Plan(now time.Duration, s Sight) (Proposal, bool) {
 	if key := fmt.Sprint(c.sessions()); key != p.wanted {
 		p.wanted, p.stable = key, now
 	}
-	ready := c.asked || now-p.stable >= StableFor
+	p.noteQuorum(now, s.hasQuorum())
+	stable := StableFor
+	if c.parted {
+		stable = PartedFor
+	}
+	ready := c.asked || now-p.stable >= stable
+	if c.doubted && p.regained > 0 && now-p.regained < RegainedFor {
+		ready = false
+	}
 	if s.Renew && !ready {
 		c, ready = s.renewal(), true
 	}
 	moved := s.View == nil || s.View.Epoch != s.Standing.Epoch || len(c.reasons) > 0
-	if !moved && !s.Renew || !s.Serves || !s.hasQuorum(len(c.members)) {
+	if !moved && !s.Renew || !s.Serves || !p.quorum || len(c.members) < s.Quorum {
 		p.waiting = false
 		return Proposal{}, false
 	}
@@ -146,12 +165,21 @@ func (p *Planner) noteSessions(now time.Duration, s *Sight) {
 	p.listed, p.alive = listed, alive
 }
 
+// noteQuorum keeps since when a quorum is alive again.
+func (p *Planner) noteQuorum(now time.Duration, quorum bool) {
+	if quorum && !p.quorum && p.view != nil {
+		p.regained = now
+	}
+	p.quorum = quorum
+}
+
 // change is what the members should be, and why.
 type change struct {
 	members []Member
 	reasons []string
 	asked   bool // every reason is one that its node gave: nobody can see it otherwise
 	doubted bool // a reason is only that gossip does not reach a node
+	parted  bool // and that node beats
 }
 
 func (c *change) sessions() (list []uint64) {
@@ -174,11 +202,13 @@ func (p *Planner) wants(now time.Duration, s *Sight) change {
 			p.keeps(now, s, m, &c)
 		}
 	}
+	lost := len(c.members) < s.Quorum // nobody serves by this view, so nothing is to be kept as it is
 	for _, session := range s.Standing.Sessions {
 		if s.isMember(session.Session) || !s.lives(session) {
 			continue
 		}
 		at, sticky := p.removed[session.Session]
+		sticky = sticky && !lost
 		_, again := s.node(session.Node)
 		switch {
 		case again:
@@ -212,6 +242,7 @@ func (p *Planner) keeps(now time.Duration, s *Sight, m Member, c *change) {
 	case !s.Alive(m.Session):
 		c.because(false, "%s is not reached", m.Node)
 		c.doubted = true
+		c.parted = c.parted || s.Watch.Silent(m.Session) < silentFor
 	default:
 		c.members = append(c.members, m)
 	}
@@ -261,15 +292,15 @@ func (s *Sight) node(id string) (Member, bool) {
 	return s.View.Node(id)
 }
 
-// hasQuorum reports whether enough sessions live, and would be members.
-func (s *Sight) hasQuorum(members int) bool {
+// hasQuorum reports whether enough sessions are alive for a view.
+func (s *Sight) hasQuorum() bool {
 	alive := 0
 	for _, session := range s.Standing.Sessions {
 		if !session.Draining && s.Alive(session.Session) {
 			alive++
 		}
 	}
-	return min(alive, members) >= s.Quorum
+	return alive >= s.Quorum
 }
 
 // mayPropose reports whether self is a member, and whether it may propose.
