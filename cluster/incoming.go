@@ -26,7 +26,7 @@ func (r *Router) Incoming(session uint64) Incoming { return incoming{r.newIntake
 
 // Submit is Incoming.Submit.
 func (in incoming) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
-	if err := in.put(&taken{ctx: ctx, commit: c, done: done}); err != nil {
+	if err := in.put(&taken{ctx: ctx, commit: c, done: done, claim: core.ClaimOf(ctx)}); err != nil {
 		done(core.Result{}, err)
 	}
 }
@@ -64,14 +64,15 @@ type intake struct {
 	why  *core.Error
 }
 
-// taken is a Commit that an intake has, and the context of it in the Store: its claim is
-// the intake's, by which it is withdrawn.
+// taken is a Commit that an intake has, and the context of it in the Store. Its claim is
+// that of the caller, who may withdraw it, too, or its own.
 type taken struct {
 	ctx      context.Context
 	commit   core.Commit
 	done     func(core.Result, error)
 	intake   *intake
-	claim    core.Claim
+	claim    *core.Claim
+	own      core.Claim
 	answered bool // protected by intake.mu
 }
 
@@ -106,6 +107,9 @@ func (r *Router) newIntake(session uint64) *intake {
 // put takes t in, to be answered by another goroutine.
 func (in *intake) put(t *taken) error {
 	t.intake = in
+	if t.claim == nil {
+		t.claim = &t.own
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	switch {

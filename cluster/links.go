@@ -99,11 +99,27 @@ func (pr *peer) run() {
 		if link == nil {
 			continue
 		}
+		stop := context.AfterFunc(pr.router.closing, func() { _ = link.Close() })
 		pr.connected(link, from, generation)
 		pr.feed(link)
+		stop()
 		pr.disconnected(link)
 	}
 }
+
+// sending is the context of a Commit on a Link. Its deadline goes along, so that the owner
+// does not begin what nobody waits for. It does not end: what is sent is answered, or the
+// Link breaks.
+type sending struct{ context.Context }
+
+// Done is part of context.Context.
+func (sending) Done() <-chan struct{} { return nil }
+
+// Err is part of context.Context.
+func (sending) Err() error { return nil }
+
+// Value is part of context.Context.
+func (sending) Value(any) any { return nil }
 
 // rest waits as long as the last tries demand, and reports whether there is to be another.
 func (pr *peer) rest() bool {
@@ -179,7 +195,7 @@ func (pr *peer) feed(link Link) {
 		for _, q := range batch {
 			c := q.entry.commit
 			c.Epoch = q.path.epoch
-			link.Submit(r.closing, c, func(result core.Result, err error) {
+			link.Submit(sending{q.entry.ctx}, c, func(result core.Result, err error) {
 				pr.answered(q, result, err)
 			})
 		}

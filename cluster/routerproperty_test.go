@@ -20,6 +20,7 @@ import (
 type simOp struct {
 	conn, seq int
 	commit    core.Commit
+	giveUp    func() // cancels it
 	result    core.Result
 	err       error // nil: written
 	answered  time.Time
@@ -115,6 +116,7 @@ func (w *workload) run(c *simConn, n int) {
 
 func (w *workload) submit(c *simConn, o *simOp, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	o.giveUp = cancel
 	ctx, claim := core.WithClaim(ctx)
 	type reply struct {
 		result core.Result
@@ -342,6 +344,13 @@ func (w *workload) check() {
 			break
 		}
 		from = page.Next
+	}
+	for _, c := range w.sim.withdrawn {
+		for _, a := range c.Appends {
+			if at, ok := log[a.Stream+" "+string(a.Events[0].Data)]; ok {
+				t.Errorf("%s of %s is in the log at %+v; its owner had withdrawn it", a.Events[0].Data, a.Stream, at)
+			}
+		}
 	}
 	codes := make(map[core.Code]int)
 	type line struct {

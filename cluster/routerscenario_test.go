@@ -234,7 +234,8 @@ func (sc *scene) aliveCopy() {
 	x := sc.stream(sc.owner, sc.other)
 	p := sc.pipe(sc.entry, sc.owner)
 	p.hold(true, false)
-	sc.send(sc.conn, 100*time.Millisecond, anywhere(x))
+	o := sc.send(sc.conn, time.Second, anywhere(x))
+	time.AfterFunc(100*time.Millisecond, o.giveUp)
 	sc.sim.mu.Lock()
 	sc.sim.cut[[2]uint64{sc.entry.self.Session, sc.owner.self.Session}] = true
 	sc.sim.mu.Unlock()
@@ -267,7 +268,7 @@ func (sc *scene) givenUp() {
 	x, y := sc.stream(sc.owner, sc.other), sc.stream(sc.other, sc.owner)
 	p := sc.pipe(sc.entry, sc.other)
 	p.hold(true, false)
-	sc.send(sc.conn, 50*time.Millisecond, anywhere(y), anywhere(x))
+	sc.send(sc.conn, time.Second, anywhere(y), anywhere(x)).giveUp()
 	time.Sleep(100 * time.Millisecond)
 	sc.send(sc.conn, time.Second, anywhere(x))
 	time.Sleep(100 * time.Millisecond)
@@ -278,7 +279,7 @@ func (sc *scene) timeout() {
 	x := sc.stream(sc.owner, sc.other)
 	p := sc.pipe(sc.entry, sc.owner)
 	p.hold(true, false)
-	sc.send(sc.conn, 50*time.Millisecond, anywhere(x))
+	sc.send(sc.conn, time.Second, anywhere(x)).giveUp()
 	time.Sleep(100 * time.Millisecond)
 	p.hold(false, false)
 }

@@ -40,7 +40,9 @@ type routerSim struct {
 	delay    time.Duration // at most, of a frame, an answer or a view
 	cut      map[[2]uint64]bool
 	attempts []attempt
-	owners   map[uint64]*ring.Owners
+	// withdrawn are Commits that an owner has given up without writing them.
+	withdrawn []core.Commit
+	owners    map[uint64]*ring.Owners
 }
 
 // attempt is a Commit that a node gave to its engine to write.
@@ -373,8 +375,9 @@ type simPipe struct {
 }
 
 type simFrame struct {
-	c    core.Commit
-	done func(core.Result, error)
+	c        core.Commit
+	deadline time.Time
+	done     func(core.Result, error)
 }
 
 func newSimPipe(near, far *simNode) *simPipe {
@@ -408,13 +411,40 @@ func (p *simPipe) carry() {
 			continue
 		}
 		frame := &f
-		p.incoming.Submit(context.Background(), f.c, func(result core.Result, err error) {
+		p.deliver(frame)
+	}
+}
+
+// deliver gives a frame to the far end, which answers it at its deadline by itself.
+func (p *simPipe) deliver(f *simFrame) {
+	ctx, cancel := context.WithDeadline(context.Background(), f.deadline)
+	ctx, claim := core.WithClaim(ctx)
+	var once sync.Once
+	answer := func(result core.Result, err error) {
+		once.Do(func() {
+			cancel()
 			select {
-			case p.back <- func() { frame.done(result, err) }:
+			case p.back <- func() { f.done(result, err) }:
 			case <-p.ctx.Done():
 			}
 		})
 	}
+	context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err := claim.GivenUp(ctx.Err())
+			if err.Code != core.CodeUnknownOutcome {
+				p.near.sim.withdraw(f.c)
+			}
+			answer(core.Result{}, err)
+		}
+	})
+	p.incoming.Submit(ctx, f.c, answer)
+}
+
+func (s *routerSim) withdraw(c core.Commit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withdrawn = append(s.withdrawn, c)
 }
 
 func (p *simPipe) carryBack() {
@@ -469,8 +499,9 @@ func (p *simPipe) dropNext() {
 }
 
 // Submit is Link.Submit.
-func (p *simPipe) Submit(_ context.Context, c core.Commit, done func(core.Result, error)) {
+func (p *simPipe) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
 	f := &simFrame{c: c}
+	f.deadline, _ = ctx.Deadline()
 	f.done = func(result core.Result, err error) {
 		p.mu.Lock()
 		mine := p.waiting[f]
@@ -490,7 +521,7 @@ func (p *simPipe) Submit(_ context.Context, c core.Commit, done func(core.Result
 		done(core.Result{}, fmt.Errorf("sent on a broken link: %w", ErrBroken))
 		return
 	}
-	p.there <- simFrame{c, f.done}
+	p.there <- *f
 }
 
 // breakOff breaks the Link at its near end; the far end learns of it later.
