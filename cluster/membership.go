@@ -199,17 +199,19 @@ func (m *Membership) fail(err *core.Error) {
 
 // Drain asks the ring to leave this node out of views, and waits until it owns nothing and
 // has released everything. The node still serves as an entry node. The error is
-// no_node_available if the ring would have no quorum without it, or timeout.
+// no_node_available if the ring would have no quorum without it, timeout, or that of Failed.
 func (m *Membership) Drain(ctx context.Context) error {
 	m.setDraining(true)
 	for {
 		s := m.State()
 		m.mu.Lock()
-		done := !s.isMember() && m.reported >= s.View.Epoch
+		done, failure := !s.isMember() && m.reported >= s.View.Epoch, m.failure
 		m.mu.Unlock()
 		switch {
 		case done:
 			return nil
+		case failure != nil:
+			return failure
 		case s.isMember() && s.Alive-1 < s.View.Quorum:
 			m.setDraining(false)
 			return core.Errorf(core.CodeNoNodeAvailable,

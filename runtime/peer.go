@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ type peers struct {
 	cluster string // the ring's name
 	key     []byte // the ring's key, or nil
 	version string
+	relayed atomic.Uint64 // links that go through another node
 	// open returns this node's end of a link. It is set before the node serves.
 	open func(session uint64) cluster.Incoming
 }
@@ -129,6 +131,7 @@ func (p *peers) Dial(ctx context.Context, to ring.Member, generation uint64) (cl
 		}
 		l, relayErr := p.link(ctx, state, to, number, p.through(state, via, to, number))
 		if relayErr == nil {
+			p.relayed.Add(1)
 			return l, nil
 		}
 		err = errors.Join(err, relayErr)

@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -192,14 +191,12 @@ func (n *Node) hosted() (list []ring.Owned) {
 	return list
 }
 
-// handOver has other nodes own what this node owns. It returns when they do, or why they
-// will not in time.
+// handOver has other nodes own what this node owns. It returns when they do, or will not in
+// time: closeRing says why.
 func (n *Node) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
-	if err := n.ring.membership.Drain(ctx); err != nil {
-		n.logger.LogAttrs(ctx, slog.LevelWarn, "the node stops without handing over what it owns", slog.String("reason", core.AsError(err).Detail))
-	}
+	_ = n.ring.membership.Drain(ctx)
 }
 
 // closeRing ends the node's part in the ring. Nothing calls the Router any more.

@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/gyre-events/gyre/cluster"
 )
 
 // registerRingMetrics adds the metrics of a node in a ring.
@@ -35,20 +33,21 @@ func (n *Node) registerRingMetrics(r *prometheus.Registry) {
 	} {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gyre_cluster_" + m.name, Help: m.help}, m.value))
 	}
-	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "gyre_cluster_views_total", Help: "Views that this node has learnt."},
-		func() float64 { return float64(of.views.Load()) }))
+	stats := of.router.Stats
 	for _, m := range []struct {
 		name, help string
-		value      func(cluster.RouterStats) uint64
+		value      func() uint64
 	}{
-		{"forwarded", "Commits handed over to another node.", func(s cluster.RouterStats) uint64 { return s.Forwarded }},
-		{"stale", "Tries that were refused because their view was over, or another node owned the stream.", func(s cluster.RouterStats) uint64 { return s.Stale }},
-		{"not_serving", "Tries that were refused because the owner did not serve.", func(s cluster.RouterStats) uint64 { return s.NotServing }},
-		{"in_doubt", "Commits whose link broke before the answer.", func(s cluster.RouterStats) uint64 { return s.InDoubt }},
-		{"resolved", "Commits in doubt that were looked up in the log.", func(s cluster.RouterStats) uint64 { return s.Resolved }},
+		{"views", "Views that this node has learnt.", of.views.Load},
+		{"forwarded", "Commits handed over to another node.", func() uint64 { return stats().Forwarded }},
+		{"stale", "Tries that were refused because their view was over, or another node owned the stream.", func() uint64 { return stats().Stale }},
+		{"not_serving", "Tries that were refused because the owner did not serve.", func() uint64 { return stats().NotServing }},
+		{"in_doubt", "Commits whose link broke before the answer.", func() uint64 { return stats().InDoubt }},
+		{"resolved", "Commits in doubt that were looked up in the log.", func() uint64 { return stats().Resolved }},
+		{"relayed_links", "Links to other nodes that went through a third one.", of.peers.relayed.Load},
 	} {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "gyre_cluster_" + m.name + "_total", Help: m.help},
-			func() float64 { return float64(m.value(of.router.Stats())) }))
+			func() float64 { return float64(m.value()) }))
 	}
 }
 

@@ -1,0 +1,171 @@
+//go:build unix
+
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/internal/pgtest"
+	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+// member starts a node of a ring.
+func member(t *testing.T, server *pgtest.Server, store, id string) *runtime.Node {
+	t.Helper()
+	return start(t, runtime.Config{
+		Node: id, Postgres: postgres.Config{URL: server.URL, Store: store},
+		Ring: runtime.RingConfig{Enabled: true, Gossip: "127.0.0.1:0", Quorum: 2},
+	})
+}
+
+func dial(t *testing.T, node *runtime.Node) *sdk.Client {
+	t.Helper()
+	client, err := sdk.Dial(t.Context(), node.URL(), sdk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// TestRing takes a ring from one node, which is none, to three and back.
+func TestRing(t *testing.T) {
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	one := member(t, server, store, "one")
+	alone(t, one)
+
+	// What waits below quorum is written when there is one.
+	waits := make(chan error, 1)
+	client := dial(t, one)
+	go func() {
+		_, err := client.Append(t.Context(), oneEvent(0))
+		waits <- err
+	}()
+	two := member(t, server, store, "two")
+	if err := <-waits; err != nil {
+		t.Fatalf("an append that waited for a quorum: %v", err)
+	}
+	three := member(t, server, store, "three")
+	for _, n := range []*runtime.Node{one, two, three} {
+		untilReady(t, n.URL(), http.StatusOK, "ok")
+	}
+	spread(t, one, two, three)
+	metricsOfRing(t, one)
+	superseded(t, server, store, two)
+	handsOver(t, one, three)
+}
+
+// alone is a node below quorum.
+func alone(t *testing.T, node *runtime.Node) {
+	untilReady(t, node.URL(), http.StatusServiceUnavailable, "no_quorum: the ring has no view yet: 1 alive (one), quorum is 2")
+	if status, _ := get(t, node.URL()+"/livez"); status != http.StatusOK {
+		t.Errorf("livez: %d", status)
+	}
+	client := dial(t, node)
+	status, err := client.Cluster().Status(t.Context(), "")
+	if err != nil || status.Serving || !strings.Contains(status.Reason, "quorum is 2") || status.Self.Node != "one" || status.View.Epoch != 0 {
+		t.Errorf("status: %+v, %v", status, err)
+	}
+	if w, err := client.Cluster().WhereIs(t.Context(), ring.KindStream, "s"); err != nil || w.Owner != nil || w.Problem == "" {
+		t.Errorf("whereis: %+v, %v", w, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := client.Append(ctx, oneEvent(9)); !errors.Is(err, core.CodeNoNodeAvailable) && !errors.Is(err, core.CodeTimeout) {
+		t.Errorf("an append below quorum: %v", err)
+	}
+	if _, body := get(t, node.URL()+"/metrics"); !strings.Contains(body, "\ngyre_cluster_serving 0\n") {
+		t.Errorf("metrics do not say that the node does not serve")
+	}
+}
+
+// spread appends to streams at every node, and asks all where they are.
+func spread(t *testing.T, nodes ...*runtime.Node) {
+	owners := map[string]int{}
+	for i := range 12 {
+		stream := fmt.Sprintf("spread-%d", i)
+		client := dial(t, nodes[i%len(nodes)])
+		c := core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.NoStream, Events: []core.NewEvent{{Type: "T", Data: []byte("1")}}}}}
+		if _, err := client.Append(t.Context(), c); err != nil {
+			t.Fatalf("append to %s: %v", stream, err)
+		}
+		w, err := dial(t, nodes[(i+1)%len(nodes)]).Cluster().WhereIs(t.Context(), ring.KindStream, stream)
+		if err != nil || w.Owner == nil || w.Open == nil || w.Open.Version != 1 {
+			t.Fatalf("whereis %s: %+v, %v", stream, w, err)
+		}
+		owners[w.Owner.Node]++
+	}
+	if len(owners) != len(nodes) {
+		t.Errorf("the streams are owned by %v", owners)
+	}
+	for node, n := range owners {
+		page, err := dial(t, nodes[0]).Cluster().Owned(t.Context(), node, ring.OwnedRequest{Prefix: "spread-"})
+		if err != nil || len(page.Owned) != n || page.Node != node {
+			t.Errorf("%s lists %d of its %d streams, %v", node, len(page.Owned), n, err)
+		}
+	}
+}
+
+// metricsOfRing are there, and say what has happened.
+func metricsOfRing(t *testing.T, node *runtime.Node) {
+	_, body := get(t, node.URL()+"/metrics")
+	for name, want := range map[string]string{
+		"epoch": `[1-9]\d*`, "members": "3", "quorum": "2", "alive": "3", "serving": "1", "serves_seconds": `[0-3](\.\d+)?`, "slots": `\d{3,4}`,
+		"gossip_health": `\d`, "waiting": "0", "unsettled": "0", "views_total": `[1-9]\d*`, "forwarded_total": `[1-9]\d*`, "stale_total": `\d+`,
+		"not_serving_total": `\d+`, "in_doubt_total": "0", "resolved_total": "0", "relayed_links_total": "0",
+	} {
+		if !regexp.MustCompile(`(?m)^gyre_cluster_` + name + ` ` + want + `$`).MatchString(body) {
+			t.Errorf("no gyre_cluster_%s %s in\n%s", name, want, strings.Join(regexp.MustCompile(`(?m)^gyre_cluster_.*$`).FindAllString(body, -1), "\n"))
+		}
+	}
+}
+
+// superseded starts a second process with the id of a node: the first one fails.
+func superseded(t *testing.T, server *pgtest.Server, store string, node *runtime.Node) {
+	again := member(t, server, store, "two")
+	if err := <-node.Failed(); !errors.Is(err, core.CodeNodeSuperseded) {
+		t.Errorf("the older process: %v", err)
+	}
+	stop(t, node)
+	untilReady(t, again.URL(), http.StatusOK, "ok")
+}
+
+// handsOver has a node leave under load: no call at the others fails.
+func handsOver(t *testing.T, from, leaves *runtime.Node) {
+	client := dial(t, from)
+	ctx, cancel := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	load.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			c := core.Commit{Appends: []core.Append{{Stream: fmt.Sprintf("load-%d", i%20), Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "T", Data: []byte("1")}}}}}
+			if _, err := client.Append(t.Context(), c); err != nil {
+				t.Errorf("an append while a node leaves: %v", err)
+				return
+			}
+		}
+	})
+	if err := client.Cluster().Leave(t.Context(), "three"); err != nil {
+		t.Fatalf("leave: %v", err)
+	}
+	<-leaves.Left()
+	stop(t, leaves)
+	cancel()
+	load.Wait()
+	status, err := client.Cluster().Status(t.Context(), "")
+	if err != nil || len(status.View.Members) != 2 || !status.Serving {
+		t.Errorf("status: %+v, %v", status, err)
+	}
+}
