@@ -1,11 +1,11 @@
 package ringtest
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
-	"pgregory.net/rapid"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -26,23 +26,26 @@ var list = porcupine.Model{
 // TestPorcupineAgrees compares the linear-time checker with an exhaustive one, over random
 // histories of a stream, of which about half are not linearizable.
 func TestPorcupineAgrees(t *testing.T) {
-	verdicts := map[bool]int{}
-	rapid.Check(t, func(t *rapid.T) {
-		h, operations := random(t)
+	const histories = 1000
+	good := 0
+	for seed := range uint64(histories) {
+		h, operations := random(rand.New(rand.NewPCG(seed, 0)))
 		linearizable := porcupine.CheckOperations(list, operations)
-		verdicts[linearizable]++
-		if err := index(h).checkStreams(); (err == nil) != linearizable {
-			t.Fatalf("porcupine says %v, the checker %v, of %+v", linearizable, err, operations)
+		if linearizable {
+			good++
 		}
-	})
-	if verdicts[true] < 10 || verdicts[false] < 10 {
-		t.Errorf("the histories are one-sided: %v", verdicts)
+		if err := index(h).checkStreams(); (err == nil) != linearizable {
+			t.Fatalf("seed %d: porcupine says %v, the checker %v, of %+v", seed, linearizable, err, operations)
+		}
+	}
+	if good < histories/4 || good > histories*3/4 {
+		t.Errorf("%d of %d histories are linearizable", good, histories)
 	}
 }
 
 // random makes a history of a stream: of appends, some with an unknown outcome, and of reads.
-// Each takes effect within its time, unless the draw moves it.
-func random(t *rapid.T) (*History, []porcupine.Operation) {
+// Each takes effect within its time, unless it is moved by chance.
+func random(r *rand.Rand) (*History, []porcupine.Operation) {
 	h := &History{}
 	var operations []porcupine.Operation
 	moment, length := time.Duration(0), uint64(0)
@@ -53,16 +56,13 @@ func random(t *rapid.T) (*History, []porcupine.Operation) {
 		}
 		operations = append(operations, porcupine.Operation{ClientId: len(operations), Input: s, Call: int64(s.call), Return: returns})
 	}
-	for range rapid.IntRange(2, 12).Draw(t, "calls") {
+	for range 2 + r.IntN(10) {
 		moment += 10
-		s := step{
-			call: moment - time.Duration(rapid.IntRange(1, 25).Draw(t, "before")),
-			end:  moment + time.Duration(rapid.IntRange(1, 25).Draw(t, "after")),
+		s := step{call: moment - time.Duration(1+r.IntN(15)), end: moment + time.Duration(1+r.IntN(15))}
+		if r.IntN(6) == 0 {
+			s.call, s.end = s.call+30, s.end+30
 		}
-		if rapid.IntRange(0, 4).Draw(t, "moved") == 0 {
-			s.call, s.end = s.call+20, s.end+20
-		}
-		if rapid.Bool().Draw(t, "read") {
+		if r.IntN(2) == 0 {
 			s.length, s.look = length, true
 			add(s)
 			h.Reads = append(h.Reads, &Read{Stream: "s", Version: length, Invoked: s.call, Returned: s.end})
@@ -71,7 +71,7 @@ func random(t *rapid.T) (*History, []porcupine.Operation) {
 		length++
 		s.length = length
 		a := &Append{Number: int(length), Invoked: s.call, Returned: s.end}
-		if rapid.IntRange(0, 4).Draw(t, "unknown") == 0 {
+		if r.IntN(5) == 0 {
 			s.end = never
 			a.Err = core.Errorf(core.CodeUnknownOutcome, "lost")
 		}

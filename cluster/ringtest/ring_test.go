@@ -170,7 +170,7 @@ func TestDeliveries(t *testing.T) {
 	log := []core.Event{{Position: 1}, {Position: 3}, {Position: 4}}
 	good := func() Deliveries {
 		return Deliveries{
-			{"x", "k", 1, true, 10, 20}, {"y", "l", 3, true, 15, 18}, {"y", "k", 4, true, 20, 30},
+			{"x", "k", 1, 10, 20}, {"y", "l", 3, 15, 18}, {"y", "k", 4, 20, 30},
 		}
 	}
 	for name, p := range map[string]struct {
@@ -180,12 +180,11 @@ func TestDeliveries(t *testing.T) {
 	}{
 		"good":                  {func(*Deliveries) {}, nil, ""},
 		"one is missing":        {func(d *Deliveries) { *d = (*d)[1:] }, nil, "position 1 was not"},
-		"one was not acked":     {func(d *Deliveries) { (*d)[1].Acked = false }, nil, "position 3 was not"},
 		"two of a key at once":  {func(d *Deliveries) { (*d)[2].Began = 19 }, nil, "position 4 was handled at y from 19ns, and 1 at x"},
 		"in a time of faults":   {func(d *Deliveries) { (*d)[2].Began = 19 }, []Span{{19, 19}}, ""},
 		"faults at other times": {func(d *Deliveries) { (*d)[2].Began = 19 }, []Span{{40, 50}}, "position 4 was handled at y from"},
 		"a long one":            {func(d *Deliveries) { (*d)[0].Done = 50; (*d)[1].Key = "k" }, nil, "position 4 was handled at y from"},
-		"back":                  {func(d *Deliveries) { *d = append(*d, Handled{"x", "k", 1, true, 40, 50}) }, nil, "position 1 was handled at x after 4"},
+		"back":                  {func(d *Deliveries) { *d = append(*d, Handled{"x", "k", 1, 40, 50}) }, nil, "position 1 was handled at x after 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := good()
