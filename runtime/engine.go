@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -58,7 +59,27 @@ func (n *Node) openPostgres(ctx context.Context) (engine *postgres.Engine, err e
 	return engine, err
 }
 
-// untilPostgres tries again for a while what fails because the server may be starting, too.
+// mayPass reports whether an error may pass soon: the server is starting, or the session of
+// a node that had the store ends.
+func mayPass(err error) bool {
+	return slices.ContainsFunc([]core.Code{core.CodeStoreUnavailable, core.CodeStoreReadOnly, core.CodeTimeout, core.CodeStoreInUse},
+		func(c core.Code) bool { return errors.Is(err, c) })
+}
+
+// watchEngine has the node fail when another process has its store.
+func (n *Node) watchEngine(engine *postgres.Engine) {
+	select {
+	case err := <-engine.Failed():
+		select {
+		case n.failed <- err:
+		default: // it has failed already
+		}
+	case <-n.stopping:
+	}
+}
+
+// untilPostgres tries again for a while what fails because the server may be starting, too,
+// or because the store is not free yet.
 func (n *Node) untilPostgres(ctx context.Context, try func() error) error {
 	until := time.Now().Add(n.config.PostgresWait)
 	nextLog := time.Time{}
@@ -68,8 +89,7 @@ func (n *Node) untilPostgres(ctx context.Context, try func() error) error {
 			return nil
 		}
 		now := time.Now()
-		comes := errors.Is(err, core.CodeStoreUnavailable) || errors.Is(err, core.CodeStoreReadOnly) || errors.Is(err, core.CodeTimeout)
-		if !comes || !now.Before(until) || ctx.Err() != nil {
+		if !mayPass(err) || !now.Before(until) || ctx.Err() != nil {
 			return err
 		}
 		n.starting.Waiting(err)

@@ -106,7 +106,8 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.store = core.NewStore(engine, core.StoreConfig{})
-	if database, ok := engine.(*postgres.Engine); ok && n.config.Ring.Enabled {
+	database, inPostgres := engine.(*postgres.Engine)
+	if inPostgres && n.config.Ring.Enabled {
 		err = n.openRing(ctx, database)
 	} else {
 		n.subs, err = subscriptions.New(n.subscriptionConfig())
@@ -118,6 +119,9 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		close(n.stopping)
 		return errors.Join(err, n.closeParts(ctx), n.store.Close())
+	}
+	if inPostgres {
+		n.watching.Go(func() { n.watchEngine(database) })
 	}
 	n.api.Store(api)
 	return nil
@@ -226,6 +230,7 @@ func (n *Node) Close(ctx context.Context) error {
 		if err := errors.Join(n.api.Load().Close(ctx), n.closeServer(ctx), n.closeParts(ctx)); err != nil {
 			n.logger.LogAttrs(ctx, slog.LevelWarn, "cut off what did not end in time", slog.Any("error", err))
 		}
+		n.watching.Wait()
 		n.closeErr = n.store.Close()
 		n.logger.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("head", n.store.State().Head))
 	})

@@ -160,3 +160,16 @@ func appendOne(t *testing.T, node *runtime.Node, version uint64) {
 		t.Fatalf("version %d, %v, want %d", page.Version, err, version)
 	}
 }
+
+// TestNewerProcessOfANode: two processes with the id of one node do not both serve its
+// store. The older one fails, and says why.
+func TestNewerProcessOfANode(t *testing.T) {
+	config := runtime.Config{Listen: "127.0.0.1:0", Node: "n1", Postgres: postgres.Config{URL: pgtest.Private(t).URL}}
+	older := start(t, config)
+	appendOne(t, older, 1)
+	newer := start(t, config)
+	if err := <-older.Failed(); !errors.Is(err, core.CodeNodeSuperseded) {
+		t.Errorf("the older process fails with %v", err)
+	}
+	appendOne(t, newer, 2)
+}

@@ -51,7 +51,9 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 	isSource := flag == "--from"
 	switch {
 	case postgres.IsURL(f.where):
-		return a.openStore(ctx, postgres.Config{URL: f.where, Store: f.store, Node: "copy", Version: version, NoMigrate: isSource}, flag)
+		return a.openStore(ctx, postgres.Config{
+			URL: f.where, Store: f.store, Node: copyID(), Version: version, NoMigrate: isSource, OnlyReads: isSource,
+		}, flag)
 	case f.store != "":
 		return nil, usagef("leave %s-store out", flag).because("%s is no PostgreSQL database, and has no stores", flag)
 	case strings.Contains(f.where, "://"):
@@ -62,6 +64,16 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 		return &logEnd{client, f.where, client.Close}, nil
 	}
 	return a.openDirectory(ctx, f, isSource)
+}
+
+// copyID is the node id of the copies that a machine makes. Of two into one store the newer
+// has it alone, so that one that was killed keeps nobody waiting.
+func copyID() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "copy"
+	}
+	return "copy@" + host
 }
 
 func (a *app) openStore(ctx context.Context, config postgres.Config, flag string) (*logEnd, error) {

@@ -156,7 +156,7 @@ func TestPostgresDocs(t *testing.T) {
 func TestCrashPostgres(t *testing.T) {
 	server := pgtest.Shared(t)
 	crash(t, 5, 100, func() *crasher {
-		args := []string{"--postgres", server.URL, "--store", server.Store(t)}
+		args := []string{"--node", "n1", "--postgres", server.URL, "--store", server.Store(t)}
 		return &crasher{dir: t.TempDir(), args: args, seen: map[core.ID]place{}}
 	})
 }
@@ -164,7 +164,7 @@ func TestCrashPostgres(t *testing.T) {
 // TestCrashSubscribersPostgres is TestCrashSubscribers with the log in PostgreSQL.
 func TestCrashSubscribersPostgres(t *testing.T) {
 	server := pgtest.Shared(t)
-	args := []string{"--postgres", server.URL, "--store", server.Store(t)}
+	args := []string{"--node", "n1", "--postgres", server.URL, "--store", server.Store(t)}
 	crashSubscribers(t, 3, &crasher{dir: t.TempDir(), args: args}, sdkKind)
 }
 

@@ -43,8 +43,8 @@ ALTER TABLE {schema}.log ALTER COLUMN one DROP DEFAULT;
 // enoughAppends of each worker is enough to say that a node works.
 const enoughAppends = 50
 
-// TestRollingUpgrade replaces nodes one after another, under load: one of this version
-// and one of the next, which migrates the schema, work on one store together. The one
+// TestRollingUpgrade replaces nodes of a ring one after another, under load: one of this
+// version and one of the next, which migrates the schema, work on one store together. The one
 // after that takes away what the first uses, and has to wait until it is gone. It
 // builds both, with their migrations.
 func TestRollingUpgrade(t *testing.T) {
@@ -172,7 +172,8 @@ func (u *upgrade) isAt(server *pgtest.Server, newest, least int) {
 func (u *upgrade) start(program string) *process {
 	u.t.Helper()
 	dir := u.t.TempDir()
-	node, err := serveWith(program, dir, os.Environ(), filepath.Join(dir, "node.log"), "--postgres", u.url, "--store", u.store)
+	node, err := serveWith(program, dir, os.Environ(), filepath.Join(dir, "node.log"), "--postgres", u.url, "--store", u.store,
+		"--cluster", "--node", filepath.Base(dir), "--gossip", "127.0.0.1:0", "--quorum", "1")
 	if err != nil {
 		u.t.Fatal(err)
 	}

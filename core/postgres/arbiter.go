@@ -57,6 +57,13 @@ func (e *Engine) register(ctx context.Context, c *pgx.Conn, name string, m ring.
 	if err := e.lockSessions(ctx, c); err != nil {
 		return 0, err
 	}
+	others, err := e.otherSessions(ctx, c)
+	if err == nil {
+		err = e.refuseShared(others, unsureIsFine)
+	}
+	if err != nil {
+		return 0, err
+	}
 	if err := e.refuseMismatch(ctx, c, name, m); err != nil {
 		return 0, err
 	}

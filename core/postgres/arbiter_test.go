@@ -17,7 +17,7 @@ func TestArbiter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			arbitertest.Run(t, func(t testing.TB) arbitertest.Nodes {
-				config := postgres.Config{URL: url, Store: server.Store(t), Ring: "ring"}
+				config := postgres.Config{URL: url, Store: server.Store(t), Ring: shared}
 				a := openStore(t, config)
 				config.Node = "other"
 				return arbitertest.Nodes{A: a, B: openStore(t, config), Advance: func() {

@@ -33,6 +33,9 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	if len(group) == 0 {
 		return core.Step{}
 	}
+	if e.config.OnlyReads {
+		return core.FailStep(group, core.Errorf(core.CodeStoreReadOnly, "the store was opened to be read"))
+	}
 	s := &step{
 		engine: e, plan: newPlan(group), epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group)),
 		retry: retry{until: time.Now().Add(e.config.RetryFor), pause: firstPause},
@@ -118,6 +121,9 @@ func (s *step) refuseStale(a *answer) {
 		o.Err = core.NewStaleEpoch(s.epoch, a.epoch)
 	}
 	s.plan.entries = nil
+	if e := s.engine; e.isAlone() && s.epoch == e.epoch {
+		e.beatNow() // another process may have the store
+	}
 }
 
 // answer answers every Commit that is left. before has the facts of when
@@ -423,7 +429,7 @@ func (e *Engine) noteProblem(err *core.Error) {
 
 // mended notes that the log takes Commits again.
 func (e *Engine) mended() {
-	if e.session.outgrown.Load() == nil && e.log.fail(nil) != nil {
+	if e.session.shutOut.Load() == nil && e.log.fail(nil) != nil {
 		e.config.Logger.Info("the store takes appends again")
 	}
 }

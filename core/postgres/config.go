@@ -21,16 +21,19 @@ type Config struct {
 	// Node is the node's name: part of application_name, in pg_stat_activity, and of
 	// the list of Nodes.
 	Node string
-	// Ring is the name of the ring that the node is part of. "" is a node that has the
-	// store alone.
+	// Ring is the name of the ring that the node is part of, whose nodes share the store.
+	// "" is a node that has the store alone.
 	Ring string
+	// OnlyReads is for who reads beside the nodes that have the store, and writes nothing.
+	OnlyReads bool
 	// Version is the version of the program, for the list of Nodes.
 	Version string
 	// NoMigrate refuses a schema that is behind with schema_outdated, where it
 	// would otherwise be migrated.
 	NoMigrate bool
 	// ReadConns bounds the connections that reads use; 0 means 8. Commits have three
-	// of their own, so that no reader can hold them up, and the session has one.
+	// of their own, so that no reader can hold them up, the session has one, and a node
+	// of a ring two.
 	ReadConns int
 	// CallTimeout bounds each call to the server; 0 means 30 s. A Commit may take
 	// several.
@@ -61,6 +64,8 @@ const (
 	stepConns = 3
 	// sessionConns is the one that the session is kept up on.
 	sessionConns = 1
+	// ringConns are those of a node in a ring: for its beats, and for views.
+	ringConns = 2
 )
 
 // storeName is what a store may be called: a schema name that needs no quotes
@@ -76,6 +81,9 @@ func (c *Config) validate() error {
 	}
 	if !storeName.MatchString(c.Store) || len(c.Store) > 2 && c.Store[:3] == "pg_" {
 		return core.Errorf(core.CodeInvalidConfig, "%q is not a store's name: a letter, then letters, digits and '_', 48 at most, all lower-case", c.Store)
+	}
+	if c.OnlyReads && c.Ring != "" {
+		return core.Errorf(core.CodeInvalidConfig, "who only reads is in no ring, and ring is %q", c.Ring)
 	}
 	if c.ReadConns == 0 {
 		c.ReadConns = defaultReadConns

@@ -61,7 +61,7 @@ func (e *Engine) enter(ctx context.Context) error {
 		e.calls.RUnlock()
 		return errClosed()
 	}
-	if err := e.session.outgrown.Load(); err != nil {
+	if err := e.session.shutOut.Load(); err != nil {
 		e.calls.RUnlock()
 		return err
 	}

@@ -13,10 +13,23 @@ import (
 // open makes an engine on a store of its own.
 func open(t testing.TB) core.Engine {
 	server := pgtest.Shared(t)
-	return openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
+	return openAlone(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
 }
 
+// shared is the ring of engines that share a store.
+const shared = "ring"
+
+// openStore opens a store that others may open, too.
 func openStore(t testing.TB, config postgres.Config) *postgres.Engine {
+	t.Helper()
+	if config.Ring == "" {
+		config.Ring = shared
+	}
+	return openAlone(t, config)
+}
+
+// openAlone opens a store as a node without a ring does.
+func openAlone(t testing.TB, config postgres.Config) *postgres.Engine {
 	t.Helper()
 	if config.Node == "" {
 		config.Node = t.Name()
@@ -47,7 +60,7 @@ func TestEngineIsDurable(t *testing.T) {
 		if stores[dir] == "" {
 			stores[dir] = server.Store(t)
 		}
-		return openStore(t, postgres.Config{URL: server.URL, Store: stores[dir]})
+		return openAlone(t, postgres.Config{URL: server.URL, Store: stores[dir]})
 	})
 }
 

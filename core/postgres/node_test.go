@@ -114,7 +114,7 @@ func runNode() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	engine, err := postgres.Open(ctx, postgres.Config{URL: config.URL, Store: config.Store, Node: config.Node, RetryFor: config.RetryFor})
+	engine, err := postgres.Open(ctx, postgres.Config{URL: config.URL, Store: config.Store, Node: config.Node, Ring: shared, RetryFor: config.RetryFor})
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,8 @@ var ErrUnfit = errors.New("the server cannot keep a store")
 
 // Open connects to the server, brings the schema up to date and begins to
 // watch the log. The error says what to do: invalid_config, store_unavailable,
-// store_denied, store_read_only, store_newer, schema_outdated.
+// store_denied, store_read_only, store_newer, schema_outdated, store_in_use,
+// cluster_mismatch.
 func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
@@ -32,7 +33,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache(), sizes: newSizes(), knows: len(known)}
-	e.session.id, e.session.now = core.NewID(), make(chan struct{}, 1)
+	e.session.id, e.session.now, e.session.failed = core.NewID(), make(chan struct{}, 1), make(chan error, 1)
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
 	e.poll.now, e.poll.hinted = make(chan struct{}, 1), make(chan struct{}, 1)

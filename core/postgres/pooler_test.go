@@ -20,7 +20,7 @@ func TestThroughPooler(t *testing.T) {
 	server := pgtest.Shared(t)
 	pooler := server.Pooler(t)
 	open := func(t testing.TB) core.Engine {
-		return openStore(t, postgres.Config{URL: pooler.URL, Store: server.Store(t)})
+		return openAlone(t, postgres.Config{URL: pooler.URL, Store: server.Store(t)})
 	}
 	t.Run("engine", func(t *testing.T) { enginetest.Run(t, open) })
 	t.Run("log", func(t *testing.T) {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,8 +46,10 @@ type session struct {
 	joined  bool
 	// now asks for a beat at once: the server may have been started anew.
 	now chan struct{}
-	// outgrown says that the store has gone further than this version can follow.
-	outgrown atomic.Pointer[core.Error]
+	// shutOut says why the node must not use the store any more: it has gone further than
+	// this version can follow, or others have it.
+	shutOut atomic.Pointer[core.Error]
+	failed  chan error // see Failed
 }
 
 // Node is one that has a store open.
@@ -127,8 +130,8 @@ const (
 	unsureIsFine               // it does not matter: no timeline is begun
 )
 
-// join begins a session, unless the store has gone further than this version can follow.
-// Sessions that have ended are taken out on the way.
+// join begins a session, unless the store has gone further than this version can follow,
+// or others have it. Sessions that have ended are taken out on the way.
 func (e *Engine) join(ctx context.Context, when unsure) error {
 	c, store := e.session.conn, e.config.Store
 	if err := begin(ctx, c); err != nil {
@@ -142,27 +145,41 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 		WHERE until < clock_timestamp() OR place <> `+placeOf(store)+` FOR UPDATE SKIP LOCKED)`); err != nil {
 		return err
 	}
-	var others, sure int
-	if err := c.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE started = pg_postmaster_start_time())
-		FROM `+store+`.sessions s WHERE `+liveSession(store)).Scan(&others, &sure); err != nil {
+	others, err := e.otherSessions(ctx, c)
+	if err != nil {
 		return err
 	}
-	if when == unsureFails && sure == 0 && others > 0 {
+	sure := slices.ContainsFunc(others, func(o other) bool { return o.sure })
+	if when == unsureFails && len(others) > 0 && !sure {
 		return errUnsure
+	}
+	if err := e.refuseShared(others, when); err != nil {
+		return err
 	}
 	row, err := e.logRow(ctx, c, "open", 0)
 	if err != nil {
 		return err
 	}
+	if err := e.refuseAgain(&row, when); err != nil {
+		return err
+	}
 	var batch pgx.Batch
 	batch.Queue(`INSERT INTO `+store+`.sessions (id, name, version, knows, ring, until, place)
-		VALUES ($1, $2, $3, $4, nullif($5, ''), clock_timestamp() + make_interval(secs => $6), `+placeOf(store)+`)
+		VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), `+placeOf(store)+`)
 		ON CONFLICT (id) DO UPDATE SET until = excluded.until`,
-		e.session.id.String(), e.config.Node, e.config.Version, e.knows, e.config.Ring, sessionFor.Seconds())
-	if when != unsureIsFine && sure == 0 {
+		e.session.id.String(), e.config.Node, e.config.Version, e.knows, e.config.sessionRing(), sessionFor.Seconds())
+	if when != unsureIsFine {
 		next := row.identity
-		next.timeline = newWord()
-		queueChange(&batch, store, row.identity, next)
+		if !sure && !e.config.OnlyReads {
+			next.timeline = newWord()
+		}
+		if e.isAlone() {
+			next.epoch++
+		}
+		e.queueTakeOver(&batch)
+		if next != row.identity {
+			queueChange(&batch, store, row.identity, next)
+		}
 	}
 	batch.Queue(`COMMIT`)
 	if err := c.SendBatch(ctx, &batch).Close(); err != nil {
@@ -217,20 +234,31 @@ func (e *Engine) keepSession() {
 // connection.
 func (e *Engine) beat() {
 	err := e.tryBeat()
-	if err != nil && !errors.Is(err, core.CodeStoreNewer) {
+	if err != nil && !isShutOut(err) {
 		e.dropSession()
 		err = e.tryBeat()
 	}
 	switch {
 	case err == nil:
-		e.session.outgrown.Store(nil)
-	case errors.Is(err, core.CodeStoreNewer):
+		e.session.shutOut.Store(nil)
+	case isShutOut(err):
 		known := asError(err)
-		e.session.outgrown.Store(known)
+		e.session.shutOut.Store(known)
 		e.noteProblem(known)
+		if known.Code == core.CodeNodeSuperseded {
+			select {
+			case e.session.failed <- known:
+			default: // that is known already
+			}
+		}
 	default:
 		e.dropSession()
 	}
+}
+
+// isShutOut reports whether err says that the node must not use the store.
+func isShutOut(err error) bool {
+	return errors.Is(err, core.CodeStoreNewer) || errors.Is(err, core.CodeStoreInUse) || errors.Is(err, core.CodeNodeSuperseded)
 }
 
 // dropSession closes the session's connection.

@@ -124,6 +124,7 @@ func TestNodeWaitsForMigrations(t *testing.T) {
 	}
 	opened := make(chan error, 1)
 	go func() {
+		config.Ring = shared
 		engine, err := postgres.Open(t.Context(), config)
 		if err == nil {
 			err = engine.Close()

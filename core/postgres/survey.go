@@ -48,7 +48,11 @@ func (c Config) NodeConns() int {
 	if c.ReadConns == 0 {
 		c.ReadConns = defaultReadConns
 	}
-	return c.ReadConns + stepConns + sessionConns
+	conns := c.ReadConns + stepConns + sessionConns
+	if c.Ring != "" {
+		conns += ringConns
+	}
+	return conns
 }
 
 // Inspect surveys the server that config leads to, with a server that takes no

@@ -15,7 +15,7 @@ import (
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
-// ringNode is an engine with a session in the ring "ring".
+// ringNode is an engine with a session in the shared ring.
 type ringNode struct {
 	*postgres.Engine
 	self ring.Member
@@ -23,7 +23,7 @@ type ringNode struct {
 
 func openRingNode(t *testing.T, url, store, id string) *ringNode {
 	t.Helper()
-	n := &ringNode{Engine: openStore(t, postgres.Config{URL: url, Store: store, Node: id, Ring: "ring"})}
+	n := &ringNode{Engine: openStore(t, postgres.Config{URL: url, Store: store, Node: id, Ring: shared})}
 	n.register(t, id)
 	return n
 }
@@ -31,7 +31,7 @@ func openRingNode(t *testing.T, url, store, id string) *ringNode {
 func (n *ringNode) register(t *testing.T, id string) {
 	t.Helper()
 	n.self = ring.Member{Node: id, Addr: id + ":1", Gossip: id + ":2", Protocol: 1, Quorum: 1}
-	session, err := n.Register(t.Context(), "ring", n.self, [32]byte{1})
+	session, err := n.Register(t.Context(), shared, n.self, [32]byte{1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func overEngines(t *testing.T, test func(t *testing.T, n *node)) {
 // openStore opens a store in PostgreSQL, as one of the processes that share it.
 func openStore(t testing.TB, url, name string) *postgres.Engine {
 	t.Helper()
-	engine, err := postgres.Open(t.Context(), postgres.Config{URL: url, Store: name})
+	engine, err := postgres.Open(t.Context(), postgres.Config{URL: url, Store: name, Ring: "ring"})
 	if err != nil {
 		t.Fatal(err)
 	}

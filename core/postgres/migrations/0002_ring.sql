@@ -6,7 +6,8 @@
 -- another one, and epochs that this server never had may be known to nodes.
 ALTER TABLE {schema}.log ADD COLUMN wal integer NOT NULL DEFAULT 0;
 
--- The name of the ring that the node is in; NULL: of none, so that it has the store alone.
+-- The name of the ring that the node is in; '': of none, so that it has the store alone; NULL:
+-- it only reads.
 ALTER TABLE {schema}.sessions ADD COLUMN ring text;
 
 -- The sessions of a ring that have not ended. A node beats by counting; no clock says when
