@@ -16,6 +16,8 @@ const (
 	dialWithin  = 5 * time.Second
 	redialFirst = 20 * time.Millisecond
 	redialMost  = time.Second
+	// redialAfter is how long a newer view is waited for when an owner does not serve.
+	redialAfter = 100 * time.Millisecond
 	// partingWithin is how long the answers of a Link are waited for that is closed for
 	// another reason than a break.
 	partingWithin = time.Second
@@ -78,12 +80,8 @@ func (pr *peer) push(e *entry, p *path) error {
 	return nil
 }
 
-// redial asks for another generation of the Link.
-func (pr *peer) redial() {
-	pr.renew = true
-	pr.pause = min(max(2*pr.pause, redialFirst), redialMost)
-	pr.signal()
-}
+// slowDown has the next Link dialed later.
+func (pr *peer) slowDown() { pr.pause = min(max(2*pr.pause, redialFirst), redialMost) }
 
 func (pr *peer) signal() {
 	select {
@@ -162,7 +160,7 @@ func (pr *peer) dial() (link Link, from, generation uint64) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	pr.pause = min(max(2*pr.pause, redialFirst), redialMost)
+	pr.slowDown()
 	return nil, 0, 0
 }
 

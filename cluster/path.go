@@ -116,8 +116,8 @@ func (r *Router) reroutes(p *path, e *entry, err error) bool {
 		e.after = p.epoch
 		r.counted.stale.Add(1)
 	case core.CodeNotServing, core.CodeShuttingDown:
-		if pr := p.peer; pr != nil && pr.generation == p.generation {
-			pr.redial()
+		if p.peer != nil && !p.ended {
+			time.AfterFunc(redialAfter, func() { r.redial(p) })
 		}
 		r.counted.notServing.Add(1)
 	case core.CodeUnknownOutcome:
@@ -132,6 +132,18 @@ func (r *Router) reroutes(p *path, e *entry, err error) bool {
 		r.config.Ring.Learn(p.epoch + 1)
 	}
 	return true
+}
+
+// redial asks for another generation of the Link of a path that the owner has ended,
+// unless a newer view has come meanwhile: an owner that just loads it does not serve, too.
+func (r *Router) redial(p *path) {
+	r.mu.Lock()
+	defer r.unlock()
+	if pr := p.peer; pr.path == p && p.epoch == r.epoch() {
+		pr.renew = true
+		pr.slowDown()
+		pr.signal()
+	}
 }
 
 // passed looks whether everything on a path that has ended is answered: then what is in

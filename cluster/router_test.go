@@ -234,3 +234,47 @@ func TestRouterCloses(t *testing.T) {
 		lost.hold(false, false)
 	})
 }
+
+// TestRouterRedialsForTheSameView: an owner that does not serve for a moment is dialed
+// again, since it refuses everything on the old link; not if a newer view comes meanwhile.
+func TestRouterRedialsForTheSameView(t *testing.T) {
+	for _, moves := range []bool{false, true} {
+		simTest(t, 3, func(t *testing.T, s *routerSim) {
+			sc := newScene(s)
+			p := sc.pipe(sc.entry, sc.owner)
+			sc.owner.gate(false)
+			o := sc.send(sc.conn, time.Second, anywhere(sc.stream(sc.owner, sc.other)))
+			if !o.answered.IsZero() {
+				t.Errorf("%v, while the owner does not serve", o)
+			}
+			sc.owner.gate(true)
+			if moves {
+				sc.nextViewOf(s.all()...)
+			}
+			sc.calls.Wait()
+			if o.err != nil || (p.ctx.Err() == nil) != moves {
+				t.Errorf("with a newer view %v: %v, link: %v", moves, o, p.ctx.Err())
+			}
+		})
+	}
+}
+
+// TestRouterOwnersDeadline: at its deadline the owner answers timeout for what it has not
+// begun, and unknown_outcome for what it has.
+func TestRouterOwnersDeadline(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		x := sc.stream(sc.owner, sc.other)
+		sc.owner.handle.Slow(200*time.Millisecond, 0)
+		begun := sc.send(sc.conn, 100*time.Millisecond, anywhere(x))
+		queued := sc.send(sc.conn, 100*time.Millisecond, anywhere(x))
+		time.Sleep(time.Second)
+		sc.check()
+		if len(s.withdrawn) != 1 || string(s.withdrawn[0].Appends[0].Events[0].Data) != `"1/0"` {
+			t.Errorf("the owner has given up %+v, not %v", s.withdrawn, queued)
+		}
+		if !errors.Is(begun.err, core.CodeUnknownOutcome) {
+			t.Error(begun)
+		}
+	})
+}

@@ -49,12 +49,11 @@ type simConn struct {
 
 // workload is what the connections of a run do.
 type workload struct {
-	sim     *routerSim
-	mu      sync.Mutex // protects the fields below
-	ops     []*simOp
-	conns   int
-	calls   sync.WaitGroup
-	stopped bool
+	sim   *routerSim
+	calls sync.WaitGroup
+	mu    sync.Mutex // protects the fields below
+	ops   []*simOp
+	conns int
 }
 
 func (w *workload) newConn(node *simNode, r *rand.Rand) *simConn {
@@ -237,10 +236,18 @@ func (s *routerSim) crash(n *simNode) {
 // TestRouterProperties has connections append through three nodes while views change, links
 // break, gates close and storage fails. GYRE_SEED repeats a run.
 func TestRouterProperties(t *testing.T) {
-	runs := 12
-	if os.Getenv("GYRE_SOAK") != "" {
-		runs = 1000
+	checkProperties(t, 8)
+}
+
+// TestRouterPropertiesSoak is TestRouterProperties for longer.
+func TestRouterPropertiesSoak(t *testing.T) {
+	if os.Getenv("GYRE_SOAK") == "" {
+		t.Skip("GYRE_SOAK is not set")
 	}
+	checkProperties(t, 2000)
+}
+
+func checkProperties(t *testing.T, runs int) {
 	first := uint64(time.Now().UnixNano())
 	if text := os.Getenv("GYRE_SEED"); text != "" {
 		first, _ = strconv.ParseUint(text, 10, 64)

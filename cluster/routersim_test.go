@@ -40,7 +40,7 @@ type routerSim struct {
 	delay    time.Duration // at most, of a frame, an answer or a view
 	cut      map[[2]uint64]bool
 	attempts []attempt
-	// withdrawn are Commits that an owner has given up without writing them.
+	// withdrawn are Commits whose owner answered that it has given them up.
 	withdrawn []core.Commit
 	owners    map[uint64]*ring.Owners
 }
@@ -140,11 +140,13 @@ func (s *routerSim) start(name string) *simNode {
 		changed: make(chan struct{}), incoming: make(map[uint64][]*simPipe), highest: make(map[uint64]uint64),
 	}
 	n.state = &State{Self: n.self, Changed: n.changed, Closed: core.Errorf(core.CodeNoNodeAvailable, "no view")}
-	s.nodes[n.self.Session] = n
 	s.mu.Unlock()
 	n.handle = &simHandle{Handle: s.log.Open(), sim: s, node: n.self.Session}
 	n.store = core.NewStore(n.handle, core.StoreConfig{})
 	n.router = NewRouter(RouterConfig{Ring: n, Store: n.store, Dialer: n, FailAtOnce: s.fail, MaxWaiting: s.maxWaiting, without: s.without})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes[n.self.Session] = n
 	return n
 }
 
@@ -431,11 +433,7 @@ func (p *simPipe) deliver(f *simFrame) {
 	}
 	context.AfterFunc(ctx, func() {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err := claim.GivenUp(ctx.Err())
-			if err.Code != core.CodeUnknownOutcome {
-				p.near.sim.withdraw(f.c)
-			}
-			answer(core.Result{}, err)
+			answer(core.Result{}, claim.GivenUp(ctx.Err()))
 		}
 	})
 	p.incoming.Submit(ctx, f.c, answer)
@@ -507,6 +505,9 @@ func (p *simPipe) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 		mine := p.waiting[f]
 		delete(p.waiting, f)
 		p.mu.Unlock()
+		if mine && errors.Is(err, core.CodeTimeout) {
+			p.near.sim.withdraw(c)
+		}
 		if mine {
 			done(result, err)
 		}
