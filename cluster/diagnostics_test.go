@@ -92,6 +92,15 @@ func TestDiagnostics(t *testing.T) {
 		if status, err := one.Status(ctx, "node3"); err != nil || !status.Draining || !status.Serving || len(status.View.Members) != 2 {
 			t.Errorf("status of a drained node: %+v, %v", status, err)
 		}
+		r.kill("node3")
+		listed := func() bool {
+			list, err := one.Members(ctx, "")
+			return err != nil || len(list.Members) == 3
+		}
+		if !listed() {
+			t.Error("a node that was killed a moment ago is not listed")
+		}
+		r.await(2*time.Minute, "a node that has long been dead is no longer listed", func() bool { return !listed() })
 	})
 }
 

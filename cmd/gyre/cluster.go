@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -176,44 +177,61 @@ func newClusterMembers(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				rows := rowsOf(list, nil)
+				rows := rowsOf(list)
 				if node == "" {
 					rows = everyView(ctx, c, list)
 				}
-				return printList(a, rows, []string{"seen by", "node", "gossip", "beat", "in view", "slots", "released", "session", "quorum", "version"}, memberRow)
+				return a.printMembers(rows)
 			})
 		},
 	}
 	return a.aboutNode(cmd, &node, "show only what this node sees (default all nodes)")
 }
 
-// everyView asks every member for what it sees.
+// printMembers prints what nodes see, and below it those that could not be asked.
+func (a *app) printMembers(rows []seenBy) error {
+	table := rows
+	if a.output != asJSON && a.output != asNDJSON {
+		table = slices.DeleteFunc(slices.Clone(rows), func(s seenBy) bool { return s.Seen == nil })
+	}
+	if err := printList(a, table, []string{"seen by", "node", "gossip", "beat", "in view", "slots", "released", "session", "quorum", "version"}, memberRow); err != nil {
+		return err
+	}
+	for _, s := range rows {
+		if s.Seen == nil {
+			fmt.Fprintf(a.stderr, "%s was not asked: %s\n", visible(s.SeenBy), cell(s.Problem, maxProblem))
+		}
+	}
+	return nil
+}
+
+// maxProblem is how many characters of a problem a line shows.
+const maxProblem = 100
+
+// everyView asks every node that is there for what it sees.
 func everyView(ctx context.Context, c sdk.Cluster, first ring.MemberList) []seenBy {
 	views := make([][]seenBy, len(first.Members))
 	var asking sync.WaitGroup
 	for i, m := range first.Members {
-		if m.Node == first.Node {
-			views[i] = rowsOf(first, nil)
-			continue
+		switch {
+		case m.Node == first.Node:
+			views[i] = rowsOf(first)
+		case !m.Beats || m.GossipState == ring.GossipDead || m.GossipState == ring.GossipLeft:
+			views[i] = []seenBy{{SeenBy: m.Node, Problem: "it is " + stateOf(m)}}
+		default:
+			asking.Go(func() {
+				list, err := c.Members(ctx, m.Node)
+				if views[i] = rowsOf(list); err != nil {
+					views[i] = []seenBy{{SeenBy: m.Node, Problem: core.AsError(err).Error()}}
+				}
+			})
 		}
-		asking.Go(func() {
-			list, err := c.Members(ctx, m.Node)
-			list.Node = m.Node
-			views[i] = rowsOf(list, err)
-		})
 	}
 	asking.Wait()
-	var all []seenBy
-	for _, rows := range views {
-		all = append(all, rows...)
-	}
-	return all
+	return slices.Concat(views...)
 }
 
-func rowsOf(list ring.MemberList, err error) (rows []seenBy) {
-	if err != nil {
-		return []seenBy{{SeenBy: list.Node, Problem: core.AsError(err).Error()}}
-	}
+func rowsOf(list ring.MemberList) (rows []seenBy) {
 	for i := range list.Members {
 		rows = append(rows, seenBy{SeenBy: list.Node, Health: list.Health, Seen: &list.Members[i]})
 	}
@@ -224,9 +242,6 @@ func memberRow(s seenBy) []string {
 	by := cell(s.SeenBy, maxNodeCell)
 	if s.Health > 0 {
 		by += fmt.Sprintf(" (health %d)", s.Health)
-	}
-	if s.Seen == nil {
-		return []string{by, "not asked: " + visible(s.Problem)}
 	}
 	in := "no"
 	if s.InView {
