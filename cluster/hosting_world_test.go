@@ -53,9 +53,9 @@ type hostNode struct {
 	links    map[uint64]*nearLink
 }
 
-// newWorld makes nodes n1, n2 and so on, in a first view of all of them.
-func newWorld(t testing.TB, size int) *world {
-	w := &world{t: t, log: memory.NewLog(), epoch: 1}
+// newWorld makes nodes n1, n2 and so on, a hop from each other, in a first view of all.
+func newWorld(t testing.TB, size int, hop time.Duration) *world {
+	w := &world{t: t, log: memory.NewLog(), epoch: 1, hop: hop}
 	for i := range size {
 		n := &hostNode{
 			world: w, self: ring.Member{Session: uint64(i + 1), Node: fmt.Sprintf("n%d", i+1)}, handle: w.log.Open(),

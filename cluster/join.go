@@ -42,6 +42,8 @@ type joins struct {
 	gate  func(ctx context.Context) error // waits at the node's gate
 	state func() core.State               // of the log
 
+	openings // of the gate
+
 	ctx      context.Context // ends with close
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -58,6 +60,7 @@ func (j *joins) start() {
 	j.underWay = make(chan struct{}, mostJoining)
 	j.leases.Store(uint64(time.Now().UnixMicro())) // which a number of JSON can hold
 	j.open = map[*joined]struct{}{}
+	j.openings.end()
 	j.running.Go(j.watch)
 }
 
@@ -95,9 +98,11 @@ func (j *joins) watch() {
 		case <-s.Changed:
 		case <-stale:
 		case <-j.ctx.Done():
+			j.openings.end()
 			return
 		}
 		if open && j.ring.State().Serves(time.Now()) != nil {
+			j.openings.end()
 			for _, o := range j.all() {
 				o.woken()
 			}

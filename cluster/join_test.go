@@ -27,7 +27,7 @@ func TestRouterIsAJoiner(t *testing.T) {
 	for _, kind := range []string{"local", "remote"} {
 		t.Run(kind, func(t *testing.T) {
 			jointest.Run(t, func(t testing.TB) jointest.System {
-				w := newWorld(t, 2)
+				w := newWorld(t, 2, 0)
 				owner := w.awaitOwner("orders")
 				entry := owner
 				if kind == "remote" {

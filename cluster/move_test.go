@@ -113,8 +113,7 @@ func keyed() *subscriptions.Definition {
 // ends.
 func TestSubscriptionMovesUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3)
-		w.hop = 2 * time.Millisecond
+		w := newWorld(t, 3, 2*time.Millisecond)
 		w.awaitOwner("moving")
 		ctx, cancel := context.WithCancel(t.Context())
 		c := newCrowd(t, true)
@@ -172,8 +171,7 @@ func (c *crowd) awaitCount(n int) {
 // owner, to the consumers that are left.
 func TestSubscriptionOutlivesItsOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3)
-		w.hop = 2 * time.Millisecond
+		w := newWorld(t, 3, 2*time.Millisecond)
 		owner := w.awaitOwner("moving")
 		ctx, cancel := context.WithCancel(t.Context())
 		c := newCrowd(t, false)
@@ -205,8 +203,7 @@ func TestSubscriptionOutlivesItsOwner(t *testing.T) {
 // While a node does not serve, its subscribers get nothing and are told why; then they go on.
 func TestSubscriberWithoutQuorum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2)
-		w.hop = time.Millisecond
+		w := newWorld(t, 2, time.Millisecond)
 		owner := w.awaitOwner("moving")
 		entry := w.nodes[2-owner.self.Session]
 		ctx := t.Context()
@@ -285,7 +282,7 @@ func awaitState(t *testing.T, s *subscriptions.Waiting, want delivery.State) {
 // A join waits while the node does not serve, and while nobody holds the slot.
 func TestJoinWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2)
+		w := newWorld(t, 2, 0)
 		owner := w.awaitOwner("moving")
 		entry := w.nodes[2-owner.self.Session]
 		r := subscriptions.JoinRequest{Name: "moving", Definition: keyed()}
@@ -317,7 +314,7 @@ func TestJoinWaits(t *testing.T) {
 // log under the next epoch.
 func TestViewsDoNotPauseWhatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3)
+		w := newWorld(t, 3, 0)
 		owner := w.awaitOwner("staying")
 		out := w.nodes[owner.self.Session%3]
 		ctx := t.Context()

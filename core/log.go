@@ -118,6 +118,9 @@ type Delivery struct {
 	// Live reports that the reader has seen everything up to Head and gets new
 	// events as they are appended.
 	Live bool
+	// NoQuorum is why the node delivers nothing for now, if it does not: "" else. The
+	// follow goes on by itself. Live is false then.
+	NoQuorum string
 }
 
 // Lag is how many positions the reader is behind.

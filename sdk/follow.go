@@ -34,6 +34,7 @@ type follower struct {
 	position uint64 // everything up to here is in the queue, or was
 	head     uint64
 	live     bool
+	noQuorum string
 	err      error
 }
 
@@ -209,6 +210,7 @@ func (f *follower) receive(p parcel) {
 	f.mu.Lock()
 	f.known, f.position = true, d.Cursor
 	f.head = max(f.head, d.Cursor)
+	f.noQuorum = ""
 	d.Head, d.Live = f.head, f.live
 	f.queue = append(f.queue, item{Delivery: d, events: d.Count, bytes: p.bytes})
 	f.mu.Unlock()
@@ -227,11 +229,13 @@ func (f *follower) reported(m *wire.Status) {
 	f.head = max(f.head, m.Head)
 	switch m.State {
 	case wire.StateLive:
-		f.live = true
+		f.live, f.noQuorum = true, ""
 	case wire.StateCatchup:
-		f.live = false
+		f.live, f.noQuorum = false, ""
+	case wire.StateNoQuorum:
+		f.live, f.noQuorum = false, m.Reason
 	}
-	now := item{Delivery: core.Delivery{Cursor: f.position, Head: f.head, Live: f.live}}
+	now := item{Delivery: core.Delivery{Cursor: f.position, Head: f.head, Live: f.live, NoQuorum: f.noQuorum}}
 	if last := len(f.queue) - 1; last >= 0 && f.queue[last].Count == 0 {
 		f.queue[last] = now
 	} else {

@@ -58,6 +58,7 @@ type tailer struct {
 	w          http.ResponseWriter
 	log        string
 	live       bool
+	noQuorum   bool
 	deliveries chan result
 }
 
@@ -136,20 +137,25 @@ func (t *tailer) append(dst []byte, d *core.Delivery) []byte {
 	}
 	state := wire.StateCheckpoint
 	switch {
+	case d.NoQuorum != "":
+		state = wire.StateNoQuorum
 	case d.Live != t.live && d.Live:
 		state = wire.StateLive
-	case d.Live != t.live:
+	case d.Live != t.live, t.noQuorum && !d.Live:
 		state = wire.StateCatchup
 	case d.Cursor == d.Last:
 		return dst
 	}
-	t.live = d.Live
+	t.live, t.noQuorum = d.Live, d.NoQuorum != ""
 	dst = append(dst, "event: status\n"...)
 	dst = t.appendID(dst, d.Cursor)
 	dst = append(dst, `data: {"state":"`+state+`","cursor":"`...)
 	dst = append(dst, core.Cursor{Log: t.log, Position: d.Cursor}.String()...)
 	dst = append(dst, `","head":`...)
 	dst = strconv.AppendUint(dst, d.Head, 10)
+	if reason, err := wire.Marshal(d.NoQuorum); d.NoQuorum != "" && err == nil {
+		dst = append(append(dst, `,"reason":`...), reason...)
+	}
 	return append(dst, "}\n\n"...)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -196,6 +197,14 @@ func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (sub *sd
 // report prints on stderr that the subscription delivers nothing for now. With
 // untilCaughtUp, watch ends the command instead.
 func (c *consumption) report(s sdk.Status, untilCaughtUp bool) {
+	switch s.State {
+	case delivery.Moving:
+		fmt.Fprintf(c.app.stderr, "Waiting: the subscription moves to another node: %s.\n", s.Reason)
+		return
+	case delivery.NoQuorum:
+		fmt.Fprintf(c.app.stderr, "Waiting: the node delivers nothing for now: %s.\n", s.Reason)
+		return
+	}
 	if err := c.stands(s.State, s.Reason); err != nil && !untilCaughtUp {
 		fmt.Fprintf(c.app.stderr, "Waiting: %v.\n", err)
 	}

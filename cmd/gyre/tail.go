@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -98,6 +99,9 @@ func (a *app) tail(ctx context.Context, log core.Log, r core.FollowRequest, limi
 		d, err := follower.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10})
 		if err != nil {
 			return err
+		}
+		if d.NoQuorum != "" {
+			fmt.Fprintf(a.stderr, "Waiting: the node delivers nothing for now: %s.\n", d.NoQuorum)
 		}
 		for e := range d.Events() {
 			if err := p.print(&e); err != nil {

@@ -336,6 +336,7 @@ func serverVectors(t testing.TB) []named {
 		{"deliveries", &wire.Events{Sub: 2, Events: sent, Cursor: "k3f9.104"}},
 		{"status live", &wire.Status{Sub: 1, State: wire.StateLive, Cursor: "k3f9.20500", Head: 20500}},
 		{"status catchup", &wire.Status{Sub: 1, State: wire.StateCatchup, Cursor: "k3f9.20500", Head: 21400, Lag: 900, Reason: "slow"}},
+		{"status no_quorum", &wire.Status{Sub: 1, State: wire.StateNoQuorum, Cursor: "k3f9.20500", Head: 21400, Lag: 900, Reason: "1 of 3 members is alive, quorum is 2"}},
 		{"status checkpoint", &wire.Status{Sub: 1, State: wire.StateCheckpoint, Cursor: "k3f9.31000", Head: 31000}},
 		{"end", &wire.End{Sub: 1, Error: wire.NewError(changed), Cursor: "k3f9.31000"}},
 		{"goaway", &wire.Goaway{Reason: "shutdown", ReconnectInMs: 1500, Nodes: []string{"10.0.0.2:4973"}}},

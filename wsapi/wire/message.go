@@ -224,6 +224,8 @@ const (
 	StateCheckpoint = "checkpoint"
 	StatePaused     = "paused"
 	StateStopped    = "stopped"
+	StateMoving     = "moving"    // another node becomes the owner of a named subscription
+	StateNoQuorum   = "no_quorum" // the node delivers nothing for now
 )
 
 // Parts of messages.

@@ -13,7 +13,8 @@ type followed struct {
 	core.Follower
 	sub  *sub
 	from core.From
-	live bool // as it was reported to the client
+	// live and noQuorum are as they were reported to the client.
+	live, noQuorum bool
 }
 
 // accepted is part of source. The cursor is left out where only the first delivery will
@@ -99,8 +100,12 @@ func (s *sub) allowed(ctx context.Context) (core.Limit, error) {
 func (f *followed) status(d *core.Delivery) *wire.Status {
 	status := &wire.Status{Head: d.Head, Lag: d.Lag()}
 	switch {
+	case d.NoQuorum != "":
+		status.State, status.Reason = wire.StateNoQuorum, d.NoQuorum
 	case d.Live && !f.live:
 		status.State = wire.StateLive
+	case f.noQuorum && !d.Live:
+		status.State = wire.StateCatchup
 	case !d.Live && f.live:
 		status.State, status.Reason = wire.StateCatchup, "slow"
 	case d.Count == 0 || f.sub.conn.bin && d.Cursor > d.Last:
@@ -108,7 +113,7 @@ func (f *followed) status(d *core.Delivery) *wire.Status {
 	default:
 		return nil
 	}
-	f.live = d.Live
+	f.live, f.noQuorum = d.Live, d.NoQuorum != ""
 	return status
 }
 

@@ -31,6 +31,8 @@ export interface Batch<E extends RecordedEvent = RecordedEvent> {
   readonly head: number;
   /** Whether every stored event was delivered: the follow waits for new ones. */
   readonly live: boolean;
+  /** Why the node delivers nothing for now, if it does not. The follow goes on by itself. */
+  readonly noQuorum?: string;
 }
 
 /**
@@ -95,7 +97,7 @@ export class Follow implements AsyncIterable<RecordedEvent> {
         this.#cursor = a.cursor;
         this.#head = a.head;
         this.#live = a.live;
-        yield { events: a.events, cursor: a.cursor, head: a.head, live: a.live };
+        yield { events: a.events, cursor: a.cursor, head: a.head, live: a.live, ...(a.noQuorum !== undefined && { noQuorum: a.noQuorum }) };
       }
     } finally {
       this.close();
@@ -122,6 +124,7 @@ class FollowSub implements Sub {
   #position: number | undefined; // everything up to here is in the inbox, or was
   #head = 0;
   #live = false;
+  #noQuorum: string | undefined;
 
   constructor(link: Link, num: number, stream: string, o: FollowOptions) {
     this.num = num;
@@ -155,18 +158,29 @@ class FollowSub implements Sub {
   take(events: RecordedEvent[], _: number[] | undefined, _replay: boolean, cursor: string | undefined, bytes: number): void {
     this.#position = cursor === undefined ? (events.at(-1)?.position ?? this.#position ?? 0) : placeOf(cursor);
     this.#head = Math.max(this.#head, this.#position);
+    this.#noQuorum = undefined;
     this.#push(events, bytes);
   }
 
   report(s: Status): void {
     this.#position = Math.max(this.#position ?? 0, placeOf(s.cursor));
     this.#head = Math.max(this.#head, s.head);
-    if (s.state !== "checkpoint") this.#live = s.state === "live";
+    if (s.state !== "checkpoint") {
+      this.#live = s.state === "live";
+      this.#noQuorum = s.state === "no_quorum" ? (s.reason ?? "") : undefined;
+    }
     this.#push([], 0);
   }
 
   #push(events: RecordedEvent[], bytes: number): void {
-    this.inbox.push({ events, bytes, cursor: this.#cursor(this.#position as number), head: this.#head, live: this.#live });
+    this.inbox.push({
+      events,
+      bytes,
+      cursor: this.#cursor(this.#position as number),
+      head: this.#head,
+      live: this.#live,
+      noQuorum: this.#noQuorum,
+    });
   }
 
   #cursor(position: number): string {
@@ -175,6 +189,7 @@ class FollowSub implements Sub {
 
   lost(): void {
     this.#live = false;
+    this.#noQuorum = undefined;
   }
 
   end(why: GyreError | undefined): void {

@@ -9,6 +9,8 @@ export interface Arrival<E extends RecordedEvent> {
   cursor: string;
   head: number;
   live: boolean;
+  /** Why nothing is delivered for now. */
+  noQuorum?: string | undefined;
 }
 
 /**

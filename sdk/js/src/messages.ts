@@ -233,16 +233,16 @@ export interface OK {
   head?: number;
   /** Of the named subscription that was joined. */
   incarnation?: string;
-  state?: "live" | "catchup" | "paused" | "stopped";
+  state?: "live" | "catchup" | "no_quorum" | "moving" | "paused" | "stopped";
   reason?: string;
 }
 
 export interface Status {
   op: "status";
   sub: number;
-  /** Named subscriptions can be paused and stopped, too. */
-  state: "live" | "catchup" | "checkpoint" | "paused" | "stopped";
-  /** Why it is stopped. */
+  /** Named subscriptions can be paused, stopped and moving, too. */
+  state: "live" | "catchup" | "checkpoint" | "no_quorum" | "moving" | "paused" | "stopped";
+  /** Why it is stopped, or delivers nothing for now. */
   reason?: string;
   cursor: string;
   head: number;

@@ -100,9 +100,9 @@ export interface SubscribeOptions {
 
 /** A subscription's state as its subscriber knows it. */
 export interface SubscriptionStatus {
-  /** "idle" while there is no lease: the connection is lost, or the subscription moves. "live" means that every event was sent, not that it was handled. */
-  readonly state: "idle" | "catchup" | "live" | "paused" | "stopped";
-  /** Why it is stopped. */
+  /** "idle" while there is no lease: the connection is lost, or the subscription moves. "live" means that every event was sent, not that it was handled. With "moving" another node becomes its owner, with "no_quorum" the node delivers nothing; both go on by themselves. */
+  readonly state: "idle" | "catchup" | "live" | "moving" | "no_quorum" | "paused" | "stopped";
+  /** Why it is stopped, moving or without a quorum. */
   readonly reason?: string;
   /** The stored checkpoint at that time. */
   readonly checkpoint: number;

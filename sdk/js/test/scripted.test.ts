@@ -207,6 +207,20 @@ test("a follow goes on after a break, and gives credit for what was taken", asyn
   await assert.rejects(events.next(), { code: "log_changed", detail: "another" });
 });
 
+test("a follow says why nothing is delivered for now", async (t) => {
+  const [client, c] = await pair(t);
+  const batches = client.follow("s").batches();
+  const first = batches.next();
+  const s = await c.message("subscribe");
+  c.say({ op: "ok", id: s.id, sub: s.sub, cursor: "k3f9.9", head: 9 });
+  c.say({ op: "status", sub: s.sub, state: "no_quorum", reason: "1 of 3 members is alive", cursor: "k3f9.9", head: 9 });
+  assert.deepEqual((await first).value, { events: [], cursor: "k3f9.9", head: 9, live: false, noQuorum: "1 of 3 members is alive" });
+  const second = batches.next();
+  c.say({ op: "status", sub: s.sub, state: "live", cursor: "k3f9.9", head: 9 });
+  assert.deepEqual((await second).value, { events: [], cursor: "k3f9.9", head: 9, live: true });
+  await batches.return();
+});
+
 test("leaving a loop unsubscribes", async (t) => {
   const [client, c] = await pair(t);
   const follow = client.follow("s");
