@@ -71,6 +71,14 @@ need_c_compiler() {
   echo "GYRE_TEST_RACE=-race"
 }
 
+# Network namespaces, which only root can make.
+need_ip() {
+  if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ] || command -v ip >/dev/null || { install iproute2 && command -v ip >/dev/null; }; then
+    return
+  fi
+  lacking "ip" "Install it, apt-get install iproute2. Testing without broken networks."
+}
+
 # A server's programs, to start private servers from; or a server that is there.
 need_postgres() {
   if [ -n "${GYRE_TEST_POSTGRES:-}" ] || has_postgres || { install postgresql && has_postgres; }; then
@@ -139,6 +147,7 @@ need_chromium() {
 need_go
 need_c_compiler
 need_postgres
+need_ip
 need_pgbouncer
 need_node
 need_chromium

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,12 +58,13 @@ func TestRollingRestartsSoak(t *testing.T) {
 
 // rollingNode is a member of the ring, on addresses that it keeps.
 type rollingNode struct {
-	t      *testing.T
-	listen string
-	dir    string
-	args   []string
-	starts int
-	now    *process
+	t       *testing.T
+	program string // gyre, if it is empty
+	listen  string
+	dir     string
+	args    []string
+	starts  int
+	now     *process
 }
 
 func startRolling(t *testing.T) (ring []*rollingNode) {
@@ -102,7 +104,7 @@ func unused(t *testing.T, n int) (list []string) {
 func (n *rollingNode) start() {
 	n.t.Helper()
 	n.starts++
-	p, err := serve(n.dir, os.Environ(), filepath.Join(n.dir, fmt.Sprintf("node-%d.log", n.starts)), n.args...)
+	p, err := serveWith(cmp.Or(n.program, "gyre"), n.dir, os.Environ(), filepath.Join(n.dir, fmt.Sprintf("node-%d.log", n.starts)), n.args...)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -1,0 +1,159 @@
+//go:build unix
+
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// ringOf starts nodes of a ring by hand, each with what is asked for.
+type ringOf struct {
+	t     *testing.T
+	flags []string // of all nodes
+}
+
+func newRingOf(t *testing.T) *ringOf {
+	server := pgtest.Shared(t)
+	return &ringOf{t, []string{"--cluster", "--quorum", "1", "--postgres", server.URL, "--store", server.Store(t)}}
+}
+
+// start starts a node, which listens when it returns without an error.
+func (r *ringOf) start(flags ...string) (*process, error) {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	p, err := serve(dir, os.Environ(), filepath.Join(dir, "log"), append(append([]string{"--gossip", "127.0.0.1:0"}, r.flags...), flags...)...)
+	if err == nil {
+		r.t.Cleanup(func() { _, _ = p.end(syscall.SIGKILL) })
+	}
+	return p, err
+}
+
+// refused starts a node that ends by itself, and says why.
+func (r *ringOf) refused(words string, flags ...string) {
+	r.t.Helper()
+	p, err := r.start(flags...)
+	if err == nil {
+		<-p.lifetime.Done()
+		r.t.Errorf("a node with %s listened, want %q", flags, words)
+		return
+	}
+	if !strings.Contains(err.Error(), words) {
+		r.t.Errorf("a node with %s says %v, want %q", flags, err, words)
+	}
+}
+
+// readiness waits until the answer of /readyz has some words, and reports whether it came.
+func (r *ringOf) readiness(p *process, words string) {
+	r.t.Helper()
+	said := ""
+	for by := time.Now().Add(startWithin); time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
+		answer, err := http.Get(p.url + "/readyz")
+		if err != nil {
+			said = err.Error()
+			continue
+		}
+		text, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if said = string(text); err == nil && strings.Contains(said, words) {
+			return
+		}
+	}
+	r.t.Errorf("%s is %q, want %q", p.url, said, words)
+}
+
+// TestNodeIDIsTaken: of two processes with one node id the older one ends, and says so.
+func TestNodeIDIsTaken(t *testing.T) {
+	r := newRingOf(t)
+	old, err := r.start("--node", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(old, "ok")
+	newer, err := r.start("--node", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(newer, "ok")
+	<-old.lifetime.Done()
+	if code, err := old.end(syscall.SIGKILL); err != nil || code != exitConflict {
+		t.Errorf("the older process ended with %d, %v", code, err)
+	}
+}
+
+func TestRingRefusesStrangers(t *testing.T) {
+	r := newRingOf(t)
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(name, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	one, err := r.start("--node", "a", "--cluster-key-file", file(strings.Repeat("a", 40)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(one, "ok")
+	r.refused("cluster_mismatch", "--node", "b", "--cluster-name", "other")
+	other, err := r.start("--node", "c", "--cluster-key-file", file(strings.Repeat("b", 40)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(other, "no_quorum")
+	r.readiness(one, "ok")
+}
+
+func TestRingAddresses(t *testing.T) {
+	r := newRingOf(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	r.refused("gossip cannot listen", "--node", "a", "--gossip", taken.Addr().String())
+	r.refused("address already in use", "--node", "a", "--listen", taken.Addr().String())
+	// Peers at which nobody listens are no reason to wait.
+	p, err := r.start("--node", "b", "--peers", "127.0.0.1:1,"+taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(p, "ok")
+}
+
+// TestRingWaitsForItsDatabase: a node of a ring waits for PostgreSQL like any other.
+func TestRingWaitsForItsDatabase(t *testing.T) {
+	server := pgtest.Private(t)
+	r := &ringOf{t, []string{"--cluster", "--quorum", "1", "--postgres", server.URL, "--store", server.Store(t)}}
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.refused("store_unavailable", "--node", "a", "--postgres-wait", "1s")
+	begun := make(chan error, 1)
+	go func() { begun <- server.Start() }()
+	p, err := r.start("--node", "a", "--postgres-wait", "1m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-begun; err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(p, "ok")
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(p, "not ready")
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(p, "ok\n")
+}
