@@ -41,10 +41,13 @@ type owners struct {
 
 var _ wsapi.Owners = (*owners)(nil)
 
-// newOwners returns an owners that waits for the gate by admit.
-func newOwners(r cluster.Ring, admit func(context.Context) error, logger *slog.Logger) *owners {
+type dialAddress = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// newOwners returns an owners that waits for the gate by admit, and reaches other nodes by
+// dial.
+func newOwners(r cluster.Ring, admit func(context.Context) error, dial dialAddress, logger *slog.Logger) *owners {
 	return &owners{ring: r, admit: admit, errorLog: logger, transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		DialContext:         dial,
 		MaxIdleConnsPerHost: 16,
 		MaxConnsPerHost:     1024,
 		IdleConnTimeout:     time.Minute,

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/cluster"
 	"github.com/gyre-events/gyre/core"
@@ -33,7 +34,9 @@ func (r reply) code() core.Code {
 // ask sends a request to a node.
 func (n *peerNode) ask(t *testing.T, method, path, body string, headers ...string) reply {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, n.http.URL+path, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, n.http.URL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +102,18 @@ func TestForwarding(t *testing.T) {
 	}
 	if a := nodes[0].ask(t, "POST", "/v1/streams/"+name+"/events", `{"type":"A","data":1}`); a.status != 201 || a.node != "node2" {
 		t.Errorf("an append names the owner: %d, %q", a.status, a.node)
+	}
+}
+
+// TestForwardingThroughAnother: where the direct way is cut.
+func TestForwardingThroughAnother(t *testing.T) {
+	nodes := newPeerRing(t, 3, "key")
+	nodes[0].cutOff(nodes[1])
+	at := "/v1/subscriptions/" + ownedBy(nodes[1])
+	for _, status := range []int{201, 200} {
+		if a := nodes[0].ask(t, "PUT", at, `{"stream":"$all"}`); a.status != status || a.node != "node2" {
+			t.Errorf("%d from %q, %s", a.status, a.node, a.body)
+		}
 	}
 }
 

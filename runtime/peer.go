@@ -38,6 +38,8 @@ type peers struct {
 	relayed atomic.Uint64 // links that go through another node
 	// open returns this node's end of a link. It is set before the node serves.
 	open func(session uint64) cluster.Incoming
+
+	tunnels atomic.Uint64 // the number of the last for requests
 }
 
 var (
@@ -118,7 +120,7 @@ func (l link) Broken() <-chan struct{} { return l.Done() }
 func (p *peers) Dial(ctx context.Context, to ring.Member, generation uint64) (cluster.Link, error) {
 	state := p.ring.State()
 	number := generation * attempts // a handshake is good for one attempt
-	l, err := p.link(ctx, state, to, number, p.direct(to))
+	l, err := p.link(ctx, state, to, number, direct(to.Addr))
 	if !errors.Is(err, core.CodeUnavailable) { // it was answered, or ctx has ended
 		return l, err
 	}
@@ -129,7 +131,7 @@ func (p *peers) Dial(ctx context.Context, to ring.Member, generation uint64) (cl
 		if number++; number == (generation+1)*attempts {
 			break
 		}
-		l, relayErr := p.link(ctx, state, to, number, p.through(state, via, to, number))
+		l, relayErr := p.link(ctx, state, to, number, p.through(state, via, to, wire.ForLink, number))
 		if relayErr == nil {
 			p.relayed.Add(1)
 			return l, nil
@@ -155,15 +157,15 @@ func relaysTo(state *cluster.State, to ring.Member) (list []ring.Member) {
 // dialing makes a connection to a node.
 type dialing func(ctx context.Context) (net.Conn, error)
 
-func (p *peers) direct(to ring.Member) dialing {
+func direct(address string) dialing {
 	return func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", to.Addr)
+		return (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", address)
 	}
 }
 
 // link makes a link over a connection.
 func (p *peers) link(ctx context.Context, state *cluster.State, to ring.Member, number uint64, dial dialing) (cluster.Link, error) {
-	h, theirs, err := p.handshake(state, to.Session, 0, number)
+	h, theirs, err := p.handshake(state, wire.Handshake{To: to.Session, Generation: number})
 	if err != nil {
 		return nil, err
 	}
@@ -181,21 +183,21 @@ func (p *peers) link(ctx context.Context, state *cluster.State, to ring.Member, 
 	return link{client}, nil
 }
 
-// handshake makes a signed handshake, and returns what the answer has to prove.
-func (p *peers) handshake(state *cluster.State, to, target, number uint64) (h *wire.Handshake, theirs *wire.PeerKey, err error) {
+// handshake completes and signs a handshake, and returns what the answer has to prove.
+func (p *peers) handshake(state *cluster.State, h wire.Handshake) (signed *wire.Handshake, theirs *wire.PeerKey, err error) {
 	own, err := p.keyOf(state, state.Self.Session)
 	if err != nil {
 		return nil, nil, err
 	}
-	if theirs, err = p.keyOf(state, to); err != nil {
+	if theirs, err = p.keyOf(state, h.To); err != nil {
 		return nil, nil, err
 	}
-	h = &wire.Handshake{Protocol: wire.PeerProtocol, Cluster: p.cluster, From: state.Self.Session, To: to, Target: target, Generation: number}
+	h.Protocol, h.Cluster, h.From = wire.PeerProtocol, p.cluster, state.Self.Session
 	if state.View != nil {
 		h.Epoch = state.View.Epoch
 	}
 	h.Sign(own)
-	return h, theirs, nil
+	return &h, theirs, nil
 }
 
 func verify(h *wire.Handshake, theirs *wire.PeerKey, answer http.Header) error {

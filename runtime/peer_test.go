@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -171,7 +172,7 @@ func (n *peerNode) start(t testing.TB) {
 	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile}); err != nil {
 		t.Fatal(err)
 	}
-	owners := newOwners(n.ring, n.admit, slog.New(slog.DiscardHandler))
+	owners := newOwners(n.ring, n.admit, n.dialAddress, slog.New(slog.DiscardHandler))
 	n.api, err = wsapi.New(wsapi.Config{Store: n.store, Subscriptions: n.subs, Peers: n.peers, Owners: owners, Node: n.node})
 	if err != nil {
 		t.Fatal(err)
@@ -401,8 +402,13 @@ func TestLinkNoticesSilence(t *testing.T) {
 	heal := nodes[1].proxy.cut()
 	defer heal()
 	answer := submit(t.Context(), l, commitTo("s", 2))
-	if a := <-answer; !errors.Is(a.err, cluster.ErrBroken) {
-		t.Errorf("%+v", a)
+	select {
+	case a := <-answer:
+		if !errors.Is(a.err, cluster.ErrBroken) {
+			t.Errorf("%+v", a)
+		}
+	case <-time.After(10 * time.Second): // it takes 1.5
+		t.Fatal("a silent link holds its Commits up")
 	}
 	<-l.Broken()
 }
@@ -433,7 +439,7 @@ func TestLinkTakesOver(t *testing.T) {
 	select {
 	case err := <-dialed:
 		t.Fatalf("link 2 was answered (%v) while a Commit of link 1 was under way", err)
-	default:
+	case <-time.After(100 * time.Millisecond): // it must not happen at all
 	}
 	close(hold)
 	if err := <-dialed; err != nil {
@@ -446,19 +452,7 @@ func TestLinkTakesOver(t *testing.T) {
 
 func TestLinkThroughAnother(t *testing.T) {
 	nodes := newPeerRing(t, 3, "key")
-	// Node 1 does not reach node 2 at its address, and node 3 does.
-	hangsUp, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for conn, err := hangsUp.Accept(); err == nil; conn, err = hangsUp.Accept() {
-			_ = conn.Close()
-		}
-	}()
-	defer hangsUp.Close()
-	unreachable := nodes[1].member
-	unreachable.Addr = hangsUp.Addr().String()
+	unreachable := nodes[0].cutOff(nodes[1])
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	l, err := nodes[0].Dial(ctx, unreachable, 1)
@@ -478,6 +472,19 @@ func TestLinkThroughAnother(t *testing.T) {
 	<-l.Broken()
 }
 
+// cutOff has a node fail to connect to another one at its address, which others still reach.
+func (n *peerNode) cutOff(other *peerNode) ring.Member {
+	m := other.member
+	m.Addr = "127.0.0.1:99999"
+	state := *n.ring.State()
+	view := *state.View
+	view.Members = slices.Clone(view.Members)
+	view.Members[m.Session-1] = m
+	state.View, state.Owners = &view, view.Owners()
+	n.ring.set(state)
+	return m
+}
+
 func TestDialRefused(t *testing.T) {
 	nodes := newPeerRing(t, 2, "")
 	nodes[1].proxy.close()
@@ -488,7 +495,7 @@ func TestDialRefused(t *testing.T) {
 
 // TestPeerDenied: nobody passes for a node without reading the storage.
 func TestPeerDenied(t *testing.T) {
-	nodes := newPeerRing(t, 2, "key")
+	nodes := newPeerRing(t, 3, "key")
 	dialPeer(t, nodes[0], nodes[1], 1)
 	good := wire.Handshake{Protocol: wire.PeerProtocol, Cluster: "test", From: 1, To: 2, Generation: 1000}
 	key := wire.PeerKey{Secret: [32]byte{1}, Ring: []byte("key")}
@@ -517,7 +524,7 @@ func TestPeerDenied(t *testing.T) {
 		"a relay's, for a link": {with(func(h *wire.Handshake) { h.Target = 1 }), core.CodePeerDenied},
 	} {
 		_, err := sdk.Dial(t.Context(), "http://"+nodes[1].member.Addr, sdk.Options{Peer: &sdk.Peer{
-			Header: http.Header{wire.PeerHeader: {c.header}}, Dial: nodes[0].direct(nodes[1].member),
+			Header: http.Header{wire.PeerHeader: {c.header}}, Dial: direct(nodes[1].member.Addr),
 			Verify: func(http.Header) error { return nil }, Broken: cluster.ErrBroken,
 		}})
 		if !errors.Is(err, c.code) {

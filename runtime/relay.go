@@ -3,9 +3,11 @@ package runtime
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/gyre-events/gyre/cluster"
@@ -18,15 +20,15 @@ import (
 const relayTimeout = 3 * time.Second
 
 // through makes a connection to a node through another member.
-func (p *peers) through(state *cluster.State, via, to ring.Member, number uint64) dialing {
+func (p *peers) through(state *cluster.State, via, to ring.Member, use wire.PeerUse, number uint64) dialing {
 	return func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 		defer cancel()
-		h, theirs, err := p.handshake(state, via.Session, to.Session, number)
+		h, theirs, err := p.handshake(state, wire.Handshake{To: via.Session, Target: to.Session, Use: use, Generation: number})
 		if err != nil {
 			return nil, err
 		}
-		conn, err := p.direct(via)(ctx)
+		conn, err := direct(via.Addr)(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -41,6 +43,40 @@ func (p *peers) through(state *cluster.State, via, to ring.Member, number uint64
 		}
 		return conn, nil
 	}
+}
+
+// dialAddress makes a connection for HTTP requests to the address of a member, or through
+// another member if nothing answers there.
+func (p *peers) dialAddress(ctx context.Context, _, address string) (net.Conn, error) {
+	conn, err := direct(address)(ctx)
+	if err == nil || errors.Is(err, syscall.ECONNREFUSED) {
+		return conn, err
+	}
+	state := p.ring.State()
+	to, ok := memberAt(state, address)
+	if !ok {
+		return nil, err
+	}
+	for _, via := range relaysTo(state, to) {
+		conn, relayErr := p.through(state, via, to, wire.ForRequests, p.tunnels.Add(1))(ctx)
+		if relayErr == nil {
+			return conn, nil
+		}
+		err = errors.Join(err, relayErr)
+	}
+	return nil, err
+}
+
+// memberAt finds a member by its address.
+func memberAt(state *cluster.State, address string) (ring.Member, bool) {
+	if state.View != nil {
+		for _, m := range state.View.Members {
+			if m.Addr == address {
+				return m, true
+			}
+		}
+	}
+	return ring.Member{}, false
 }
 
 // relayed asks for a tunnel on a connection.

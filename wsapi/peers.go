@@ -48,7 +48,7 @@ func (a *API) admit(r *http.Request, relay bool) (h wire.Handshake, proof string
 	if h, err = wire.ParseHandshake(r.Header.Get(wire.PeerHeader)); err != nil {
 		return h, "", err
 	}
-	if relay != (h.Target != 0) {
+	if relay != (h.Target != 0) || !relay && h.Use != wire.ForLink {
 		return h, "", core.Errorf(core.CodePeerDenied, "the handshake is for another request")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), admitTimeout)
@@ -93,12 +93,11 @@ func (a *API) acceptRelay(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return core.Errorf(core.CodeNotServing, "session %d cannot be reached from here either: %w", h.Target, err)
 	}
-	defer target.Close()
 	caller, err := hijackRelay(w, proof)
 	if err != nil {
+		_ = target.Close()
 		return err
 	}
-	defer caller.Close()
 	tunnel(a.ctx, caller, target)
 	return nil
 }

@@ -33,7 +33,10 @@ type relays struct {
 }
 
 // route is a way through this node.
-type route struct{ from, target uint64 }
+type route struct {
+	from, target uint64
+	use          wire.PeerUse
+}
 
 // begin takes a place for a tunnel. A handshake is good for one.
 func (rs *relays) begin(h *wire.Handshake, known func(session uint64) bool) error {
@@ -44,7 +47,7 @@ func (rs *relays) begin(h *wire.Handshake, known func(session uint64) bool) erro
 			delete(rs.used, r)
 		}
 	}
-	at := route{h.From, h.Target}
+	at := route{h.From, h.Target, h.Use}
 	switch {
 	case rs.closed:
 		return core.Errorf(core.CodeShuttingDown, "the node is shutting down")

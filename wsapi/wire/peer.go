@@ -67,11 +67,20 @@ type Handshake struct {
 	From, To uint64 // the sessions of the caller and of the node that is called
 	// Target is the session that the called node is to relay to, or 0.
 	Target uint64
-	// Generation is that of the caller's link to To or Target. It is used once.
+	// Generation is used once for each Use: that of a link, or the number of a tunnel.
 	Generation uint64
+	Use        PeerUse
 	Epoch      uint64 // the newest that the caller knows
 	MAC        [sha256.Size]byte
 }
+
+// PeerUse says what a connection is for.
+type PeerUse uint64
+
+const (
+	ForLink     PeerUse = 0 // a link
+	ForRequests PeerUse = 1 // HTTP requests, through a relay
+)
 
 // PeerKey is what the MACs of a session are made with: its secret, and the ring's key if it
 // has one.
@@ -109,7 +118,7 @@ func (h *Handshake) Proves(text string, key *PeerKey) bool {
 
 // text is all of h but its MAC.
 func (h *Handshake) text() string {
-	return fmt.Sprintf("%d %d %d %d %d %d %s", h.Protocol, h.From, h.To, h.Target, h.Generation, h.Epoch,
+	return fmt.Sprintf("%d %d %d %d %d %d %d %s", h.Protocol, h.From, h.To, h.Target, h.Generation, h.Use, h.Epoch,
 		base64.RawURLEncoding.EncodeToString([]byte(h.Cluster)))
 }
 
@@ -136,16 +145,16 @@ func ParseHandshake(text string) (Handshake, error) {
 	if h.Protocol = int(protocol); h.Protocol != PeerProtocol {
 		return Handshake{}, core.Errorf(core.CodeClusterMismatch, "the caller speaks version %d of the protocol between nodes, this node %d", protocol, PeerProtocol)
 	}
-	if len(fields) != 8 {
+	if len(fields) != 9 {
 		return denied()
 	}
-	for i, to := range []*uint64{&h.From, &h.To, &h.Target, &h.Generation, &h.Epoch} {
+	for i, to := range []*uint64{&h.From, &h.To, &h.Target, &h.Generation, (*uint64)(&h.Use), &h.Epoch} {
 		if *to, err = strconv.ParseUint(fields[i+1], 10, 64); err != nil || *to > core.MaxNumber {
 			return denied()
 		}
 	}
-	name, err := base64.RawURLEncoding.DecodeString(fields[6])
-	mac, macErr := base64.RawURLEncoding.DecodeString(fields[7])
+	name, err := base64.RawURLEncoding.DecodeString(fields[7])
+	mac, macErr := base64.RawURLEncoding.DecodeString(fields[8])
 	if err != nil || macErr != nil || len(mac) != len(h.MAC) {
 		return denied()
 	}

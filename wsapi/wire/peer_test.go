@@ -76,6 +76,7 @@ func TestHandshake(t *testing.T) {
 		"to":         func(h *wire.Handshake) { h.To++ },
 		"target":     func(h *wire.Handshake) { h.Target++ },
 		"generation": func(h *wire.Handshake) { h.Generation++ },
+		"use":        func(h *wire.Handshake) { h.Use = wire.ForRequests },
 		"epoch":      func(h *wire.Handshake) { h.Epoch++ },
 	} {
 		other := h
@@ -116,7 +117,7 @@ func TestHandshakeRefused(t *testing.T) {
 func FuzzHandshake(f *testing.F) {
 	h := handshake(&wire.PeerKey{})
 	f.Add(h.String())
-	f.Add("1 7 300 0 2 12  AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+	f.Add("1 7 300 0 2 0 12  AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
 	f.Fuzz(func(t *testing.T, text string) {
 		h, err := wire.ParseHandshake(text)
 		switch {
