@@ -69,8 +69,11 @@ type State struct {
 type Client struct {
 	options Options
 	http    *http.Client
-	window  window
-	lastID  atomic.Uint64
+	// changing makes the requests that change something. A node that stops closes idle
+	// connections; on one of those the outcome of a change would not be known.
+	changing *http.Client
+	window   window
+	lastID   atomic.Uint64
 	// frameLimit is how large a message the server takes.
 	frameLimit int
 	compressor *wire.Compressor
@@ -112,7 +115,8 @@ func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 	c := &Client{
 		options: o, nodes: nodes{configured: list}, calls: map[uint64]*call{}, subs: map[uint64]sub{}, done: make(chan struct{}),
 		compressor: wire.NewCompressor(runtime.GOMAXPROCS(0)), // more at once gain nothing
-		http:       newHTTPClient(&o),
+		http:       newHTTPClient(&o, false),
+		changing:   newHTTPClient(&o, true),
 	}
 	s, err := c.connect(ctx, list)
 	if err != nil {

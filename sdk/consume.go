@@ -27,7 +27,7 @@ func (r *Refusal) Error() string { return string(r.Action) + ": " + r.Reason }
 // partitions, events are in order with one worker only.
 //
 // After a lost connection, an event may be redelivered and handled while its earlier handler
-// still runs. After a failure, the events of the same key behind it may be handled, and come
+// still runs. A node that shuts down waits 1.5 s for handlers first. After a failure, the events of the same key behind it may be handled, and come
 // again behind the one that failed.
 func (s *Subscriber) Consume(ctx context.Context, handle Handler) error {
 	s.askOn()

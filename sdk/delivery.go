@@ -135,6 +135,8 @@ type lease struct {
 
 	// by.mu protects the fields below.
 	unanswered int      // events received and not yet acked or nacked
+	leaving    bool     // the node shuts down: what was not taken is left to others
+	answers    int      // that are being sent
 	acks       []uint64 // to be sent
 	timer      *time.Timer
 	// Credit to be returned.
@@ -192,10 +194,48 @@ func (l *lease) flush() {
 	acks := l.acks
 	l.acks = nil
 	l.unanswered -= min(len(acks), l.unanswered)
+	l.answers++
 	s.mu.Unlock()
 	if len(acks) > 0 {
 		l.Answer(subscriptions.Answer{Kind: subscriptions.Ack, Positions: acks}, s.refused)
 	}
+	l.sent()
+}
+
+// sent notes that an answer is on its way.
+func (l *lease) sent() {
+	s := l.by
+	s.mu.Lock()
+	l.answers--
+	leaving := l.leaving
+	s.mu.Unlock()
+	if leaving {
+		l.client.leaveIfDone()
+	}
+}
+
+// leave has the lease take no more events: those that were not taken are left to others. The
+// acks that wait are sent.
+func (l *lease) leave() {
+	s := l.by
+	s.mu.Lock()
+	l.leaving = true
+	l.unanswered -= min(l.retire(), l.unanswered)
+	s.mu.Unlock()
+	l.flush()
+}
+
+func (l *lease) isLeaving() bool {
+	l.by.mu.Lock()
+	defer l.by.mu.Unlock()
+	return l.leaving
+}
+
+// handling reports whether events are handled, or an answer is not sent yet.
+func (l *lease) handling() bool {
+	l.by.mu.Lock()
+	defer l.by.mu.Unlock()
+	return l.leaving && (l.unanswered > 0 || l.answers > 0)
 }
 
 // answer sends another answer of so many events, after the waiting acks.
@@ -204,6 +244,7 @@ func (l *lease) answer(events int, a subscriptions.Answer) error {
 		return err
 	}
 	l.Answer(a, l.by.refused)
+	l.sent()
 	return nil
 }
 
@@ -212,10 +253,11 @@ func (l *lease) ackDurable(ctx context.Context, positions ...uint64) error {
 	if err := l.before(len(positions)); err != nil {
 		return err
 	}
+	defer l.sent()
 	return subscriptions.Do(ctx, l, subscriptions.Answer{Kind: subscriptions.Ack, Positions: positions, Durable: true})
 }
 
-// before counts so many events as answered, and sends the acks that wait.
+// before counts so many events as answered, and sends the acks that wait. sent comes after it.
 func (l *lease) before(events int) error {
 	s := l.by
 	s.mu.Lock()
@@ -224,6 +266,7 @@ func (l *lease) before(events int) error {
 		return l.lost()
 	}
 	l.unanswered -= min(events, l.unanswered)
+	l.answers++
 	s.mu.Unlock()
 	l.flush()
 	return nil

@@ -2,10 +2,13 @@ package sdk_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -211,7 +215,7 @@ func scripted(t *testing.T, act ...func(*scriptedConn)) string {
 	t.Helper()
 	var connections atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		upgrader := websocket.Upgrader{Subprotocols: []string{wire.Bin}}
+		upgrader := websocket.Upgrader{Subprotocols: []string{wire.Bin, wire.JSON}}
 		socket, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return
@@ -421,5 +425,133 @@ func TestRequestsOverHTTPAskTheNextNode(t *testing.T) {
 			check("read", err, of.read)
 			check("change", c.Subscriptions().Pause(t.Context(), "s"), of.change)
 		})
+	}
+}
+
+// TestHandlersFinishBeforeOthersBegin: a node that shuts down lets its consumers finish what
+// they handle. Their answers count, and what they have not begun goes to others, in order.
+func TestHandlersFinishBeforeOthersBegin(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	store := newStore(t)
+	owner, err := subscriptions.New(subscriptions.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close(context.Background())
+	nodes := []*restarting{{t: t, store: store, subscriptions: owner}, {t: t, store: store, subscriptions: owner}}
+	d := subscriptions.DefaultDefinition()
+	d.ConcurrencyLimit, d.PartitionBy = 2, "stream"
+	type handling struct {
+		at      string
+		version uint64
+		finish  chan struct{}
+	}
+	handled := make(chan handling)
+	for i, n := range nodes {
+		n.start()
+		c := dial(t, n.addr, sdk.Options{})
+		s, err := c.Subscribe(ctx, "billing", sdk.SubscribeOptions{Definition: &d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_ = s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
+				h := handling{nodes[i].addr, d.Version, make(chan struct{})}
+				handled <- h
+				<-h.finish
+				return nil
+			})
+		}()
+	}
+	const total = 4
+	for range total {
+		if _, err := store.Append(ctx, one("s", core.AnyVersion, "1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := <-handled // the others of its key wait behind it, sent to the same client
+	stopping := slices.IndexFunc(nodes, func(n *restarting) bool { return n.addr == first.at })
+	var stopped sync.WaitGroup
+	stopped.Go(func() { nodes[stopping].stop(ctx) })
+	for { // until the node has begun to shut down
+		c, err := sdk.Dial(ctx, first.at, sdk.Options{})
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+	}
+	close(first.finish)
+	for version := uint64(2); version <= total; version++ {
+		next := <-handled
+		if next.version != version {
+			t.Errorf("version %d came at %s, want %d", next.version, next.at, version)
+		}
+		close(next.finish)
+	}
+	stopped.Wait()
+	nodes[1-stopping].stop(ctx)
+}
+
+// TestConsumerBeginsNothingAtANodeThatShutsDown: it acks the event that it handles, leaves
+// the one behind it to others, and then leaves the node.
+func TestConsumerBeginsNothingAtANodeThatShutsDown(t *testing.T) {
+	begun, away, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	event := `{"stream":"s","version":%d,"position":%[1]d,"id":"00000000-0000-7000-8000-00000000000%[1]d","type":"A",` +
+		`"time":"2026-11-23T10:00:00Z","recorded":"2026-11-23T10:00:00Z","data":1,"metadata":{},"attempt":1}`
+	c := dial(t, scripted(t, func(c *scriptedConn) {
+		receive := func(op string) (m struct {
+			ID, Sub   uint64
+			Positions []uint64
+		}) {
+			_, text, err := c.socket.ReadMessage()
+			if err != nil || !strings.Contains(string(text), `"op":"`+op+`"`) || json.Unmarshal(text, &m) != nil {
+				t.Errorf("%s, %v, want %s", text, err, op)
+			}
+			return m
+		}
+		joined := receive("subscribe")
+		c.say(&wire.OK{ID: joined.ID, Sub: joined.Sub, Head: 2, State: "catchup"})
+		events := fmt.Sprintf(`{"op":"events","sub":%d,"events":[%s,%s],"cursor":"k3f9.0"}`, joined.Sub, fmt.Sprintf(event, 1), fmt.Sprintf(event, 2))
+		if err := c.socket.WriteMessage(websocket.TextMessage, []byte(events)); err != nil {
+			t.Error(err)
+		}
+		<-begun
+		c.say(&wire.Goaway{Reason: "shutdown", ReconnectInMs: 1})
+		c.say(&wire.Ping{N: 1})
+		receive("pong") // it has taken the goaway in
+		close(away)
+		ack := receive("ack")
+		if !slices.Equal(ack.Positions, []uint64{1}) {
+			t.Errorf("%v are acked", ack.Positions)
+		}
+		c.say(&wire.OK{ID: ack.ID})
+		c.left()
+		close(left)
+	}, func(c *scriptedConn) {
+		for err := error(nil); err == nil; {
+			_, _, err = c.socket.ReadMessage()
+		}
+	}), sdk.Options{JSON: true})
+	s, err := c.Subscribe(t.Context(), "billing", sdk.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() {
+		ended <- s.Consume(t.Context(), func(_ context.Context, d sdk.Delivery) error {
+			if d.Position != 1 {
+				t.Errorf("event %d is handled", d.Position)
+				return nil
+			}
+			close(begun)
+			<-away
+			return nil
+		})
+	}()
+	<-left
+	_ = c.Close()
+	if err := <-ended; !errors.Is(err, core.CodeCanceled) {
+		t.Error(err)
 	}
 }

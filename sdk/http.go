@@ -19,12 +19,13 @@ import (
 // maxAnswer bounds what is read of an HTTP answer.
 const maxAnswer = 16 << 20
 
-// newHTTPClient returns what makes the requests over HTTP.
-func newHTTPClient(o *Options) *http.Client {
+// newHTTPClient returns what makes the requests over HTTP. With once each has a connection
+// of its own.
+func newHTTPClient(o *Options, once bool) *http.Client {
 	dialer := &net.Dialer{Timeout: addressTimeout}
 	return &http.Client{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: o.TLS,
-		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
+		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute, DisableKeepAlives: once,
 	}}
 }
 
@@ -155,7 +156,11 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	if r.body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	answer, err := c.http.Do(request)
+	client := c.http
+	if r.changes() {
+		client = c.changing
+	}
+	answer, err := client.Do(request)
 	if err != nil {
 		lost := core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", at.http, err)
 		if ctx.Err() != nil {

@@ -245,6 +245,17 @@ func (j *joined) takeFirst(limit core.Limit) (d Deliveries, more bool) {
 	return d, len(j.queue) > 0
 }
 
+// retire drops the events that were not taken, and returns how many.
+func (j *joined) retire() (dropped int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i := range j.queue {
+		dropped += j.queue[i].Count
+	}
+	j.queue = nil
+	return dropped
+}
+
 // putBack gives events that were taken back to the queue.
 func (j *joined) putBack(d Deliveries) {
 	j.mu.Lock()

@@ -175,18 +175,23 @@ func (c *Client) goAway(s *session, names []string) {
 	c.mu.Unlock()
 	for _, l := range leases {
 		if l != nil {
-			l.flush() // the acks that wait would be lost with the connection
+			l.leave()
 		}
 	}
+	c.leaveIfDone()
+}
+
+// leaveIfDone leaves the node, if it shuts down and mayLeave allows it.
+func (c *Client) leaveIfDone() {
 	c.mu.Lock()
 	leave := c.mayLeave()
 	c.mu.Unlock()
 	leave()
 }
 
-// mayLeave ends the use of a node that shuts down, as soon as that owes no answer. The node
-// would keep the connection for as long as others wait for answers. c.mu is held; the
-// function is to be called when it is not.
+// mayLeave ends the use of a node that shuts down, as soon as that owes no answer and no
+// event of it is handled. The node would keep the connection for as long as others wait for
+// answers. c.mu is held; the function is to be called when it is not.
 func (c *Client) mayLeave() func() {
 	s := c.session
 	if s == nil || c.options.Once || !s.isAway() {
@@ -195,6 +200,13 @@ func (c *Client) mayLeave() func() {
 	for _, k := range c.calls {
 		if !k.refused && !k.deadline.IsZero() { // those without one wait for others
 			return func() {}
+		}
+	}
+	for _, f := range c.subs {
+		if f, ok := f.(*Subscriber); ok {
+			if l := f.present(); l != nil && l.handling() {
+				return func() {}
+			}
 		}
 	}
 	c.session, c.down = nil, shutsDown(s)

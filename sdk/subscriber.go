@@ -174,8 +174,13 @@ func (s *Subscriber) putBack(d Deliveries, but int) {
 	done, rest := d.cut(core.Limit{Events: but, Bytes: math.MaxInt})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rest.Count > 0 && s.lease == d.lease {
-		s.unasked = done
+	if rest.Count == 0 || s.lease != d.lease {
+		return
+	}
+	s.unasked = done
+	if d.lease.leaving {
+		d.lease.unanswered -= min(rest.Count, d.lease.unanswered)
+	} else {
 		d.lease.putBack(rest)
 	}
 }
@@ -196,6 +201,10 @@ func (s *Subscriber) Events(ctx context.Context) iter.Seq2[Delivery, error] {
 			}
 			given := 0
 			for d := range batch.Events() {
+				if given > 0 && batch.lease.isLeaving() {
+					s.putBack(batch, given)
+					break
+				}
 				given++
 				if !yield(d, nil) {
 					s.putBack(batch, given)
@@ -285,13 +294,12 @@ func (s *Subscriber) answered(ok *wire.OK, _ string) {
 func (s *Subscriber) receive(p parcel) {
 	s.mu.Lock()
 	l := s.lease
-	if l != nil {
-		l.unanswered += p.batch.Count
+	if l == nil || l.leaving {
+		s.mu.Unlock()
+		return // the lease has ended, or the events are left to others
 	}
+	l.unanswered += p.batch.Count
 	s.mu.Unlock()
-	if l == nil {
-		return // the lease has ended
-	}
 	if err := l.receive(p); err != nil {
 		s.client.ended(s.num, err)
 	}

@@ -29,6 +29,9 @@ const (
 	rollingNodes = 3
 	// rollingLatest is more than a node takes to serve again.
 	rollingLatest = time.Minute
+	// rollingWorkers handle events of each client; some of them take rollingWork.
+	rollingWorkers = 4
+	rollingWork    = 100 * time.Millisecond
 )
 
 // TestRollingRestartsSoak restarts the nodes of a ring one after another, under load by
@@ -160,6 +163,7 @@ type rollingLoad struct {
 	end     context.CancelFunc // of what follows
 	follows []*rollingFollow
 	handled sync.Map // positions that the subscription's consumers have handled
+	keys    sync.Map // the rollingKey of each stream
 	taking  sync.WaitGroup
 }
 
@@ -280,17 +284,44 @@ func (l *rollingLoad) follow(ctx context.Context, c *sdk.Client) {
 	})
 }
 
+// rollingKey is what the handlers of one stream's events know of each other.
+type rollingKey struct {
+	mu   sync.Mutex
+	busy bool
+	last uint64
+}
+
+// handle handles an event. No two events of a stream are handled at once, whichever clients
+// they are sent to, and none after a later one.
+func (l *rollingLoad) handle(d *sdk.Delivery) {
+	k, _ := l.keys.LoadOrStore(d.Stream, new(rollingKey))
+	key := k.(*rollingKey)
+	key.mu.Lock()
+	if key.busy || d.Version <= key.last {
+		l.t.Errorf("version %d of %s is handled (attempt %d) after %d, or beside it: %v", d.Version, d.Stream, d.Attempt, key.last, key.busy)
+	}
+	key.busy, key.last = true, d.Version
+	key.mu.Unlock()
+	if d.Version%4 == 0 {
+		time.Sleep(rollingWork) // the work of a handler, in which a node may stop
+	}
+	key.mu.Lock()
+	key.busy = false
+	key.mu.Unlock()
+	l.handled.Store(d.Position, true)
+}
+
 // consume handles the events of a subscription that all clients share.
 func (l *rollingLoad) consume(ctx context.Context, c *sdk.Client) {
 	d := subscriptions.DefaultDefinition()
-	d.ConcurrencyLimit = rollingNodes
-	s, err := c.Subscribe(ctx, "audit", sdk.SubscribeOptions{Definition: &d})
+	d.ConcurrencyLimit, d.PartitionBy = rollingNodes, "stream"
+	s, err := c.Subscribe(ctx, "audit", sdk.SubscribeOptions{Definition: &d, Workers: rollingWorkers})
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	l.taking.Go(func() {
 		err := s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
-			l.handled.Store(d.Position, true)
+			l.handle(&d)
 			return nil
 		})
 		if !errors.Is(err, core.CodeCanceled) {

@@ -74,6 +74,43 @@ func (s *sub) leave(clean bool) {
 	}
 }
 
+// delivered notes events that were sent to the client.
+func (s *sub) delivered(d *subscriptions.Delivery) {
+	if d.Count == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.unanswered += d.Count
+	s.last = max(s.last, d.Last)
+	s.mu.Unlock()
+}
+
+// answered notes the events that an answer of the client finishes.
+func (s *sub) answered(a *subscriptions.Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case a.Kind == subscriptions.Extend:
+	case a.Kind != subscriptions.AckUpTo:
+		s.unanswered = max(0, s.unanswered-len(a.Positions))
+	case a.ByVersion || a.UpTo >= s.last:
+		s.unanswered = 0
+	}
+}
+
+// handles reports whether the client handles events of a named subscription.
+func (c *conn) handles() bool {
+	for _, s := range c.subs.all() {
+		s.mu.Lock()
+		n := s.unanswered
+		s.mu.Unlock()
+		if n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // leaveAll ends the consumers of a connection that is over.
 func (c *conn) leaveAll() {
 	for _, s := range c.subs.all() {
@@ -133,8 +170,12 @@ func (q *readyQueue) next() *consumer {
 	return k
 }
 
-// serve sends deliveries of the consumers, in turn, until there is enough to write.
+// serve sends deliveries of the consumers, in turn, until there is enough to write. A client
+// that is to leave gets no more.
 func (c *conn) serve() {
+	if c.draining.Load() && c.peer == nil {
+		return
+	}
 	for !c.out.hasEnough() {
 		k := c.ready.next()
 		if k == nil {
@@ -157,6 +198,7 @@ func (k *consumer) deliver() bool {
 	if !ok {
 		return false
 	}
+	k.sub.delivered(&d)
 	p := &parcel{Batch: d.Batch, attempts: d.Attempts, replay: d.Replay, cursor: d.Checkpoint, status: k.status(&d)}
 	k.cursor, _ = k.sub.send(p, func() (core.Limit, error) { return limit, nil })
 	return true

@@ -42,7 +42,8 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 // that is over, or never was, has no subscriber.
 func (c *conn) answer(id, sub uint64, a subscriptions.Answer, err error) {
 	var named subscriptions.Subscriber
-	if s := c.subs.get(sub); s != nil {
+	s := c.subs.get(sub)
+	if s != nil {
 		named = s.subscriber()
 	}
 	switch {
@@ -55,6 +56,7 @@ func (c *conn) answer(id, sub uint64, a subscriptions.Answer, err error) {
 		c.refuse(id, err)
 		return
 	}
+	s.answered(&a)
 	named.Answer(a, func(err error) {
 		switch {
 		case err != nil:

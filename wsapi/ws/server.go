@@ -23,6 +23,9 @@ import (
 // out.
 const closeGrace = 250 * time.Millisecond
 
+// handlingGrace is how long a client may take, after goaway, for the events that it handles.
+const handlingGrace = 1500 * time.Millisecond
+
 // version is that of the WebSocket protocol.
 const version = "13"
 
@@ -153,10 +156,7 @@ func (s *Server) Close(ctx context.Context) error {
 		// Not all at once: the next node, or this one again, has to take them.
 		c.drain(200 + rand.Int64N(1000))
 	}
-	for _, c := range conns {
-		c.calls.wait(ctx)
-		c.close(&closing{code: closeShutdown})
-	}
+	s.endClients(ctx, conns)
 	gone, settled := make(chan struct{}), make(chan struct{})
 	go func() {
 		s.running.Wait()
@@ -179,6 +179,31 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	<-gone
 	return ctx.Err()
+}
+
+// endClients closes connections when what is under way on them has ended. A client that
+// handles events gets the time to finish, so that nobody else handles them beside it: it
+// leaves when it has.
+func (s *Server) endClients(ctx context.Context, conns []*conn) {
+	handling, cancel := context.WithTimeout(ctx, handlingGrace)
+	defer cancel()
+	var handlers []*conn
+	for _, c := range conns {
+		c.calls.wait(ctx)
+		if c.peer == nil && c.handles() {
+			handlers = append(handlers, c)
+			continue
+		}
+		c.close(&closing{code: closeShutdown})
+	}
+	for _, c := range handlers {
+		select {
+		case <-c.ctx.Done():
+		case <-handling.Done():
+		}
+		c.calls.wait(ctx)
+		c.close(&closing{code: closeShutdown})
+	}
 }
 
 // drain refuses later connections, and returns those that are open. One whose handshake

@@ -43,6 +43,10 @@ type sub struct {
 	// named is the subscriber, once there is one; nil for a follow. It counts credit
 	// itself.
 	named subscriptions.Subscriber
+	// unanswered is how many events of a named subscription the client may be handling, as
+	// far as can be told from its answers; last is the position of the last.
+	unanswered int
+	last       uint64
 
 	more chan struct{} // holds 1: there is more credit
 }
