@@ -48,7 +48,7 @@ type Config struct {
 	// Postgres is for EnginePostgres only. Start sets its Node, Version and Logger.
 	Postgres postgres.Config
 	// PostgresWait is for how long Start tries again when the server cannot be reached
-	// or takes no writes. 0 means once.
+	// or takes no writes, or another node has the store. 0 means once.
 	PostgresWait time.Duration
 	// Ring makes the node a member of a ring.
 	Ring RingConfig

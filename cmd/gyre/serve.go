@@ -90,7 +90,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.database.migrate, "migrate", true, "update the store's schema first; false refuses a schema that is not up to date")
 	flags.IntVar(&f.database.config.ReadConns, "postgres-conns", defaultReadConns, "connections for reads; commits have 3 more, the session 1")
 	flags.DurationVar(&f.database.config.CallTimeout, "postgres-timeout", defaultCallTimeout, "timeout of one answer of PostgreSQL")
-	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait at start for a PostgreSQL that cannot be reached")
+	flags.DurationVar(&f.node.PostgresWait, "postgres-wait", runtime.DefaultPostgresWait, "how long to wait at start for a PostgreSQL that cannot be reached, or a store that another node has")
 	flags.StringVar(&f.node.Node, "node", "", "id of the node, unique in its ring (default its address, with the machine's name for a loopback host)")
 	registerRing(flags, &f.node.Ring)
 	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")

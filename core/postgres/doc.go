@@ -9,10 +9,12 @@
 //
 // # Other writers
 //
-// Several Stores, of several processes, may use one schema at once. Each sees
-// the others' events: a page is read from the log as it is, and core.HeadWatcher
-// reports that the head has moved. Each has a session, which it keeps up. SQL
-// queries use the view events_json:
+// A store belongs to one process, or to those of one ring (Config.Ring), which use it at
+// once. Each sees the others' events: a page is read from the log as it is, and
+// core.HeadWatcher reports that the head has moved. Each has a session, which it keeps up.
+// The Engine is the ring's cluster.Arbiter, too.
+//
+// SQL queries use the view events_json:
 //
 //	-- how many events of each type
 //	SELECT type, count(*) FROM gyre.events_json GROUP BY type;
