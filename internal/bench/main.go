@@ -36,6 +36,7 @@ var groups = []group{
 	{"ws", benchWS},
 	{"subscription", benchSubscriptions},
 	{"growth", benchGrowth},
+	{"cluster", benchCluster},
 }
 
 func main() {

@@ -94,16 +94,17 @@ func (n *Node) start(gyre string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the process has its own
+	defer func() { _ = log.Close() }() // the process has its own
 	n.cmd = exec.Command(gyre, n.Args...)
 	n.cmd.Stderr = log
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := n.cmd.Start(); err != nil {
 		return err
 	}
+	cmd, ended := n.cmd, n.ended
 	go func() { // Ring.Close waits for it
-		defer close(n.ended)
-		_ = n.cmd.Wait() // ProcessState says how it was
+		defer close(ended)
+		_ = cmd.Wait() // ProcessState says how it was
 	}()
 	return nil
 }
@@ -132,6 +133,19 @@ func (n *Node) ready(ctx context.Context) error {
 		case <-time.After(readyEvery):
 		}
 	}
+}
+
+// Restart starts a node again that has ended, and returns when it serves.
+func (r *Ring) Restart(ctx context.Context, n *Node) error {
+	<-n.ended
+	n.ended = make(chan struct{})
+	if err := n.start(r.config.Gyre); err != nil {
+		close(n.ended)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	return n.ready(ctx)
 }
 
 // lastLines are the end of the log.
