@@ -64,6 +64,10 @@ export interface Sub {
   lost(): void;
   /** It is over. */
   end(why: GyreError): void;
+  /** Takes no more on this connection: what was not taken is left to others. */
+  retire?(): void;
+  /** After retire: whether something that was taken is still handled. */
+  readonly handling?: boolean;
 }
 
 /** An answer to a request. */
@@ -461,12 +465,13 @@ export class Link implements Receiver {
   }
 
   /**
-   * Ends the use of a node that shuts down, as soon as that owes no answer. The node would
-   * keep the connection for as long as others wait for answers.
+   * Ends the use of a node that shuts down, as soon as that owes no answer and no event of it
+   * is handled. The node would keep the connection for as long as others wait for answers.
    */
   #leaveIfDone(): void {
     const s = this.#session;
     if (s?.comeBackInMs === undefined || [...this.#calls.values()].some((c) => !c.refused && !c.waits)) return;
+    if ([...this.#subs.values()].some((sub) => sub.handling)) return;
     this.#session = undefined;
     this.#down = this.#shutsDown();
     void s.goodbye(); // it does not reject
@@ -527,6 +532,7 @@ export class Link implements Receiver {
       }
       case "goaway":
         this.#nodes.learn(m.nodes);
+        for (const sub of this.#subs.values()) sub.retire?.();
         this.#leaveIfDone();
     }
   }

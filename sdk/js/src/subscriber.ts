@@ -217,7 +217,8 @@ export class Subscriber implements AsyncIterable<Delivery> {
   /**
    * Handles events until the signal aborts or the subscription ends, and leaves the
    * subscription. It rejects with the reason if the subscription ended by itself. After a
-   * lost connection, an event may be handled again while its earlier handler still runs.
+   * lost connection, an event may be handled again while its earlier handler still runs. A
+   * node that shuts down waits 1.5 s for handlers first.
    */
   async consume(handle: Handler, o: ConsumeOptions = {}): Promise<void> {
     const deliveries = this.#deliveries();
@@ -257,8 +258,8 @@ export class Subscriber implements AsyncIterable<Delivery> {
       const a = await this.#sub.inbox.next();
       if (a === undefined) return;
       for (const d of a.events) {
-        // What came on a connection that is gone since comes again.
-        if (this.#sub.holds(d)) yield d;
+        // What came on a connection that is gone since, or will be, comes again.
+        if (this.#sub.begin(d)) yield d;
       }
     }
   }
@@ -287,6 +288,10 @@ async function reply(d: Delivery, handle: Handler): Promise<void> {
 /** A subscriber's time on one connection: its deliveries can be answered only in it. */
 class Lease {
   held = true;
+  /** The node shuts down: what is not begun is left to others. */
+  leaving = false;
+  /** The positions that were given to the caller and are not answered, in that order. */
+  readonly #open = new Set<number>();
   readonly #link: Link;
   readonly #sub: number;
   /** The acks of this turn of the event loop, each with its answer. */
@@ -295,6 +300,18 @@ class Lease {
   constructor(link: Link, sub: number) {
     this.#link = link;
     this.#sub = sub;
+  }
+
+  /** Notes that the caller gets an event, if it still may. */
+  begin(position: number): boolean {
+    if (!this.held || this.leaving) return false;
+    this.#open.add(position);
+    return true;
+  }
+
+  /** Whether the caller has an event that is not answered. */
+  get handling(): boolean {
+    return this.leaving && this.#open.size > 0;
   }
 
   ack(position: number, durable: boolean): Promise<void> {
@@ -310,6 +327,7 @@ class Lease {
       const acks = this.#acks[kind].splice(0);
       if (acks.length === 0) continue;
       const positions = acks.map((a) => a.position);
+      for (const p of positions) this.#open.delete(p);
       this.#ack({ positions }, kind === "durable").then(
         () => acks.forEach((a) => a.answer.resolve()),
         (why: GyreError) => {
@@ -323,6 +341,12 @@ class Lease {
 
   ackUpTo(position: number, durable: boolean): Promise<void> {
     this.#flush();
+    if (this.#open.has(position)) {
+      for (const p of this.#open) {
+        this.#open.delete(p);
+        if (p === position) break;
+      }
+    }
     const answer = this.#ack({ upTo: position }, durable);
     answer.catch(() => {});
     return answer;
@@ -333,6 +357,7 @@ class Lease {
   }
 
   nack(positions: readonly number[], n: NackFields): Promise<void> {
+    for (const p of positions) this.#open.delete(p);
     return this.#request((id) => nackText(id, this.#sub, positions, n));
   }
 
@@ -432,6 +457,7 @@ class NamedSub implements Sub {
   }
 
   take(events: RecordedEvent[], attempts: number[] | undefined, replay: boolean, cursor: string | undefined, bytes: number): void {
+    if (this.#lease.leaving) return;
     const deliveries = events.map((e, i) => {
       const d = new Delivery(e, attempts?.[i] ?? 1, replay, this.#lease);
       this.#leases.set(d, this.#lease);
@@ -440,9 +466,18 @@ class NamedSub implements Sub {
     this.inbox.push({ events: deliveries, bytes, cursor: cursor ?? "", head: this.status.head, live: this.status.state === "live" });
   }
 
-  /** Whether a delivery can still be answered. */
-  holds(d: Delivery): boolean {
-    return this.#leases.get(d)?.held === true;
+  /** Notes that the caller gets a delivery; false if it is to be left out. */
+  begin(d: Delivery): boolean {
+    return this.#leases.get(d)?.begin(d.position) === true;
+  }
+
+  retire(): void {
+    this.#lease.leaving = true;
+    this.inbox.clear();
+  }
+
+  get handling(): boolean {
+    return this.#lease.handling;
   }
 
   report(s: Status): void {

@@ -8,7 +8,7 @@ import { WebSocket as WS } from "ws";
 import { parseAddresses } from "../dist/address.js";
 import { type ConnectionState, connect } from "../dist/index.js";
 import { Nodes } from "../dist/nodes.js";
-import { Peer } from "./peer.js";
+import { eventObject, Peer } from "./peer.js";
 
 const event = { type: "A", data: 1 };
 const WebSocket = WS;
@@ -103,6 +103,39 @@ test("it leaves a node that shuts down once it has its answers, for one that is 
   assert.deepEqual(await second.frames(), two);
   second.say({ op: "ok", id: two[2], version: 2, position: 2, count: 1 });
   assert.equal((await refused).version, 2);
+});
+
+test("a consumer begins nothing at a node that shuts down", async (t) => {
+  const peer = await Peer.start(t);
+  const connecting = connect(peer.url, { WebSocket, json: true });
+  const first = await peer.greet();
+  const client = await connecting;
+  t.after(() => client.close());
+  const subscriber = client.subscribe("billing");
+  const { id, sub } = await first.message("subscribe");
+  first.say({ op: "ok", id, sub, head: 3, incarnation: "i1" });
+  const events = (...positions: number[]) => positions.map((p) => ({ ...eventObject(p), attempt: 1 }));
+  first.say({ op: "events", sub, events: events(1, 2), cursor: "k3f9.0" });
+  first.say({ op: "events", sub, events: events(3), cursor: "k3f9.0" });
+  const deliveries = subscriber[Symbol.asyncIterator]();
+  const { value: one } = await deliveries.next();
+  assert.equal(one?.position, 1);
+  first.say({ op: "goaway", reason: "shutdown", reconnectInMs: 1 });
+  first.say({ op: "ping", n: 1 });
+  await first.message("pong"); // it has taken the goaway in
+  const next = deliveries.next();
+  const left = once(first.socket, "close");
+  const acked = one?.ack();
+  const ack = await first.message("ack");
+  assert.deepEqual(ack["positions"], [1]);
+  first.say({ op: "ok", id: ack.id });
+  await acked;
+  await left;
+  const second = await peer.greet();
+  const again = await second.message("subscribe");
+  second.say({ op: "ok", id: again.id, sub: again.sub, head: 3, incarnation: "i1" });
+  second.say({ op: "events", sub: again.sub, events: events(2, 3), cursor: "k3f9.1" });
+  assert.equal((await next).value?.position, 2);
 });
 
 for (const [name, error, final] of [
