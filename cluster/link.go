@@ -43,7 +43,8 @@ type Dialer interface {
 var ErrRefused = errors.New("nothing listens there")
 
 // Incoming is this node's end of another node's Link. Its Commits are those of Link.Submit,
-// its leases those of Link.Join.
+// its leases those of Link.Join. A caller of Submit may withdraw a Commit by the Claim of
+// ctx and then answer it itself. One that has begun is answered by its outcome only.
 type Incoming interface {
 	subscriptions.Joiner
 	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))

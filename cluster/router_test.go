@@ -260,7 +260,7 @@ func TestRouterRedialsForTheSameView(t *testing.T) {
 }
 
 // TestRouterOwnersDeadline: at its deadline the owner answers timeout for what it has not
-// begun, and unknown_outcome for what it has.
+// begun, and nothing for what it has: the next may be sent elsewhere after an answer.
 func TestRouterOwnersDeadline(t *testing.T) {
 	simTest(t, 3, func(t *testing.T, s *routerSim) {
 		sc := newScene(s)

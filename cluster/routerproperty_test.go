@@ -255,10 +255,14 @@ func checkProperties(t *testing.T, runs int) {
 	}
 	for i := range runs {
 		seed := first + uint64(i)
-		synctest.Test(t, func(t *testing.T) { runProperties(t, seed) })
-		if t.Failed() {
-			t.Fatalf("GYRE_SEED=%d", seed)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("GYRE_SEED=%d", seed)
+				}
+			}()
+			runProperties(t, seed)
+		})
 	}
 }
 

@@ -346,12 +346,18 @@ func (n *simNode) Dial(ctx context.Context, to ring.Member, generation uint64) (
 	}
 	p := newSimPipe(n, far)
 	s.mu.Lock()
+	newest := far.highest[n.self.Session] == generation
 	if !s.keepOld {
-		far.incoming[n.self.Session] = nil
+		far.incoming[n.self.Session] = slices.DeleteFunc(far.incoming[n.self.Session], (*simPipe).isClosedFar)
 	}
 	far.incoming[n.self.Session] = append(far.incoming[n.self.Session], p)
 	n.pipes[p] = true
 	s.mu.Unlock()
+	if !newest {
+		p.closeFar()
+		_ = p.Close()
+		return nil, errors.New("another link was dialed meanwhile")
+	}
 	return p, nil
 }
 
@@ -417,7 +423,8 @@ func (p *simPipe) carry() {
 	}
 }
 
-// deliver gives a frame to the far end, which answers it at its deadline by itself.
+// deliver gives a frame to the far end, which withdraws it at its deadline, and waits for
+// its outcome if it has begun.
 func (p *simPipe) deliver(f *simFrame) {
 	ctx, cancel := context.WithDeadline(context.Background(), f.deadline)
 	ctx, claim := core.WithClaim(ctx)
@@ -432,11 +439,20 @@ func (p *simPipe) deliver(f *simFrame) {
 		})
 	}
 	context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && claim.Withdraw() {
 			answer(core.Result{}, claim.GivenUp(ctx.Err()))
 		}
 	})
 	p.incoming.Submit(ctx, f.c, answer)
+}
+
+func (p *simPipe) isClosedFar() bool {
+	select {
+	case <-p.farClosed:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *routerSim) withdraw(c core.Commit) {
