@@ -30,6 +30,7 @@ const (
 	DefaultPostgresWait = 30 * time.Second
 
 	defaultMaxConnections = 10_000
+	reservedConnections   = 256 // for other nodes of the ring
 	lookupTimeout         = 5 * time.Second
 	maxNodeBytes          = 128
 )
@@ -62,7 +63,8 @@ type Config struct {
 	// call this node.
 	AllowOrigins []string
 	// MaxConnections bounds the open connections; further ones wait to be
-	// accepted. The default is 10,000.
+	// accepted. The default is 10,000. A node of a ring accepts 256 more, so that clients
+	// whose connections stay leave room for other nodes.
 	MaxConnections int
 	// ConnectionMemory bounds the bytes that wait to be read or written on all
 	// connections. The default is a quarter of GOMEMLIMIT, else of the memory of the
@@ -115,6 +117,14 @@ func (c Config) withDefaults() Config {
 		c.Progress = func(done, total int64) {}
 	}
 	return c
+}
+
+// openConnections is how many connections the listener accepts at a time.
+func (c *Config) openConnections() int {
+	if c.Ring.Enabled {
+		return c.MaxConnections + reservedConnections
+	}
+	return c.MaxConnections
 }
 
 // Validate checks a Config as Start does: the error is invalid_config or

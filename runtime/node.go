@@ -187,7 +187,7 @@ func (n *Node) serve() {
 		ErrorLog:          slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
 	}
 	n.serving.Go(func() {
-		err := n.server.Serve(newLimitListener(n.listener, n.config.MaxConnections))
+		err := n.server.Serve(newLimitListener(n.listener, n.config.openConnections()))
 		if !errors.Is(err, http.ErrServerClosed) {
 			n.failed <- fmt.Errorf("serve %s: %w", n.Addr(), err)
 		}

@@ -394,6 +394,24 @@ func TestLinkBreaks(t *testing.T) {
 	close(hold)
 }
 
+// late is a context whose deadline has passed, and which does not end.
+type late struct{ context.Context }
+
+func (late) Deadline() (time.Time, bool) { return time.Now().Add(-time.Hour), true }
+
+// TestLinkOutlivesLateCommits: a Commit whose deadline has passed is answered, and the next
+// goes on.
+func TestLinkOutlivesLateCommits(t *testing.T) {
+	nodes := newPeerRing(t, 2, "")
+	l := dialPeer(t, nodes[0], nodes[1], 1)
+	if a := <-submit(late{t.Context()}, l, commitTo("s", 2)); errors.Is(a.err, cluster.ErrBroken) {
+		t.Errorf("%+v", a)
+	}
+	if a := <-submit(t.Context(), l, commitTo("s", 2)); a.err != nil {
+		t.Errorf("%+v", a)
+	}
+}
+
 // TestLinkNoticesSilence: a network that swallows everything breaks the link, and with it
 // every call on it.
 func TestLinkNoticesSilence(t *testing.T) {

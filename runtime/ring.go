@@ -117,6 +117,7 @@ func (n *Node) serveRing(c *wsapi.Config) {
 	c.Store, c.Subscriptions = r.router, ringSubscriptions{n.subs, r.router}
 	c.Ring, c.NotReady, c.Peers = r.diagnostics, n.notReady, r.peers
 	c.Owners, c.Nodes = r.owners, r.others
+	c.Limits.Connections = n.config.MaxConnections
 	n.registerRingMetrics(c.Registry)
 }
 
