@@ -18,7 +18,8 @@
 //
 // A node serves while it is in the newest view that it knows, its session is fresh, and as
 // many members of the view as its quorum are alive: their session beats and gossip holds
-// them alive. Else its gate is closed: calls wait, or are answered no_node_available.
+// them alive. Else its gate is closed: calls wait, or are answered no_node_available. A node
+// that drains serves as an entry node without being in the view.
 //
 // A node hosts a subscription of a slot only after every earlier owner has let the slot go
 // or can no longer believe that it has it (State.Holds). Commits need not wait for that:

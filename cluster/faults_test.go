@@ -67,7 +67,7 @@ func TestPartitions(t *testing.T) {
 					return r.closed(rest...) && (c.majority == nil || r.whole(c.majority...)())
 				})
 				removed := time.Now()
-				r.pass(40 * time.Second)
+				r.pass(15 * time.Second)
 				r.fault(r.healed(removed), "all are back", r.net.Heal, r.whole(r.ids()...))
 			})
 		})
@@ -100,7 +100,7 @@ func TestOneWayCuts(t *testing.T) {
 			r.boot()
 			before := r.epoch()
 			r.net.Partition([]string{gossipOf("node1")}, []string{gossipOf("node2")})
-			r.pass(time.Minute)
+			r.pass(20 * time.Second)
 			if !r.whole("node1", "node2", "node3")() || r.epoch() != before {
 				t.Errorf("a cut between two of three changed the ring, now at view %d", r.epoch())
 			}
@@ -126,7 +126,7 @@ func TestCutFromTheLog(t *testing.T) {
 				node.handle.CutOff()
 			}
 		}, func() bool { return r.closed(r.ids()...) })
-		r.pass(time.Minute)
+		r.pass(20 * time.Second)
 		r.fault(2*time.Second, "all serve when it is back", func() {
 			for _, node := range r.up() {
 				node.handle.Reconnect()
@@ -162,7 +162,7 @@ func TestSlowGossip(t *testing.T) {
 		before := r.epoch()
 		r.net.Delay(30 * time.Millisecond)
 		r.net.Lose(0.2)
-		r.pass(time.Minute)
+		r.pass(20 * time.Second)
 		if !r.whole(r.ids()...)() || r.epoch() != before {
 			t.Errorf("slow gossip changed the ring, now at view %d", r.epoch())
 		}
@@ -238,7 +238,7 @@ func TestStrangers(t *testing.T) {
 				}
 				node.Membership = m
 				r.nodes["node4"] = node
-				r.pass(30 * time.Second)
+				r.pass(10 * time.Second)
 				s := m.State()
 				if s.Serves(time.Now()) == nil || len(s.View.Members) != 3 || !r.whole("node1", "node2", "node3")() {
 					t.Fatalf("view %+v", s.View)
@@ -250,4 +250,57 @@ func TestStrangers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRefused: a process of which as many members as the quorum know that nothing listens
+// at its address is gone before its beats and gossip say so.
+func TestRefused(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		r.pass(5 * time.Second)
+		session := r.nodes["node2"].State().Self.Session
+		r.nodes["node1"].Refused(session)
+		before := r.epoch()
+		r.pass(5 * time.Second)
+		if r.epoch() != before {
+			t.Fatal("one node's word was enough")
+		}
+		r.fault(2*time.Second, "two say that nothing listens", func() {
+			r.kill("node2")
+			r.pass(1100 * time.Millisecond)
+			r.nodes["node1"].Refused(session)
+			r.nodes["node3"].Refused(session)
+		}, func() bool { return len(r.nodes["node1"].State().View.Members) == 2 })
+	})
+}
+
+func TestRenew(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		before := r.epoch()
+		r.fault(time.Second, "a view is renewed, once", func() {
+			for _, node := range r.up() {
+				node.Renew(before)
+			}
+		}, func() bool { return r.whole(r.ids()...)() && r.epoch() > before })
+		r.pass(3 * time.Second)
+		if r.epoch() != before+1 {
+			t.Errorf("%d views", r.epoch()-before)
+		}
+	})
+}
+
+// TestSessionThatEnded: the storage ended the session of a node that lives, so it comes
+// back with another.
+func TestSessionThatEnded(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		node := r.nodes["node3"]
+		session := node.State().Self.Session
+		r.fault(8*time.Second, "it registers again", func() {
+			if err := node.handle.Leave(r.t.Context(), session); err != nil {
+				t.Fatal(err)
+			}
+		}, func() bool { return node.State().Self.Session > session && r.whole(r.ids()...)() })
+	})
 }

@@ -138,7 +138,17 @@ func (m *Membership) formation() string {
 	return strings.Join(append([]string{text}, missing...), "; ")
 }
 
-// Seen lists all sessions as this node sees them.
+// names reports whether the view names a session. mu is held.
+func (m *Membership) names(session uint64) bool {
+	if m.view == nil {
+		return false
+	}
+	_, ok := m.view.Member(session)
+	return ok
+}
+
+// Seen lists all sessions as this node sees them, without those that are out of the view
+// and have been dead for a minute.
 func (m *Membership) Seen() ring.MemberList {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -147,12 +157,14 @@ func (m *Membership) Seen() ring.MemberList {
 		return list
 	}
 	for _, s := range m.standing.Sessions {
+		if m.watch.Silent(s.Session) >= ring.ForgetAfter && !m.names(s.Session) {
+			continue // it ends with the next view
+		}
 		seen := ring.Seen{
 			Member: s.Member, GossipState: m.gossip.stateOf(s.Session), Beats: !m.watch.Dead(s.Session),
 			BeatAgeMs: m.watch.Silent(s.Session).Milliseconds(), Released: s.Released, Draining: s.Draining,
 		}
-		if m.view != nil {
-			_, seen.InView = m.view.Member(s.Session)
+		if seen.InView = m.names(s.Session); seen.InView {
 			seen.Slots = m.owners.Count(s.Session)
 		}
 		list.Members = append(list.Members, seen)

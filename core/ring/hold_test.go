@@ -146,7 +146,7 @@ func (w *world) step() {
 	case what < 16:
 		w.now += pick(w.rng, []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 700 * time.Millisecond})
 	default:
-		b := w.sessions[len(w.sessions)-1]
+		var b *believer
 		if w.rng.IntN(10) == 0 {
 			b = pick(w.rng, w.sessions)
 		} else {
