@@ -51,6 +51,9 @@ func TestRollingRestartsSoak(t *testing.T) {
 			ring[i].restart()
 			load.await(before + 50)
 			if t.Failed() {
+				for _, n := range ring {
+					t.Logf("%s:\n%s", n.listen, n.log())
+				}
 				t.Fatalf("round %d, node %d", round+1, i+1)
 			}
 		}
@@ -144,11 +147,15 @@ func (n *rollingNode) restart() {
 }
 
 func (n *rollingNode) log() []byte {
-	text, err := os.ReadFile(filepath.Join(n.dir, fmt.Sprintf("node-%d.log", n.starts)))
-	if err != nil {
-		n.t.Error(err)
+	var all []byte
+	for i := max(1, n.starts-1); i <= n.starts; i++ { // the last two runs
+		text, err := os.ReadFile(filepath.Join(n.dir, fmt.Sprintf("node-%d.log", i)))
+		if err != nil {
+			n.t.Error(err)
+		}
+		all = append(all, text...)
 	}
-	return text
+	return all
 }
 
 // rollingLoad is what clients do meanwhile.
