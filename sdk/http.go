@@ -92,10 +92,7 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, to any)
 // If one node cannot be reached or has done nothing, the next address is tried. If a request
 // that changes something was sent and not answered, the error is unknown_outcome.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body, to any) (status int, err error) {
-	c.mu.Lock()
-	order := c.nodes.now()
-	c.mu.Unlock()
-	return c.doAny(ctx, order, method, path, query, body, to)
+	return c.doAny(ctx, c.nodesNow(), method, path, query, body, to)
 }
 
 // postHere asks no other node than the one that the client is connected to, or was.

@@ -87,6 +87,17 @@ func (c *Client) nextNodes(old *session) []address {
 	return c.nodes.next(left)
 }
 
+// nodesNow are the addresses to try for a request beside the connection. A node that is lost,
+// or shuts down, comes last: it may drop a request that it has not read.
+func (c *Client) nodesNow() []address {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil || c.session.isAway() {
+		return c.nodes.next(true)
+	}
+	return c.nodes.now()
+}
+
 // connect connects to the first address that answers.
 func (c *Client) connect(ctx context.Context, order []address) (*session, error) {
 	var failed failures

@@ -96,3 +96,23 @@ func TestErrorOfSeveralAddresses(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestsOverHTTPAvoidANodeThatIsGone: after goaway a request is not sent to a node that
+// may close the connection without having read it.
+func TestRequestsOverHTTPAvoidANodeThatIsGone(t *testing.T) {
+	list := addresses(t, "a:1,b:1")
+	c := idle()
+	c.nodes = nodes{configured: list, at: list[0]}
+	c.session = new(session)
+	check := func(when string, want ...address) {
+		t.Helper()
+		if got := c.nodesNow(); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", when, got)
+		}
+	}
+	check("connected", list[0], list[1])
+	c.session.goAway(0)
+	check("after goaway", list[1], list[0])
+	c.session = nil
+	check("disconnected", list[1], list[0])
+}
