@@ -142,3 +142,26 @@ func TestTakeOver(t *testing.T) {
 		}
 	}
 }
+
+// TestStoreOfBeforeRings opens a store that an older version made. While one of its nodes
+// has it open, it stays as it is: that node knows nothing of whose the store is.
+func TestStoreOfBeforeRings(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	config := postgres.Config{URL: server.URL, Store: server.Store(t), Node: "n2"}
+	script, err := postgres.Script(config.Store, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older, _, ok := strings.Cut(script, "\n-- Migration 0002_ring.")
+	if !ok {
+		t.Fatal("the script has no migration 0002_ring")
+	}
+	server.Exec(t, older+"COMMIT")
+	server.Exec(t, "INSERT INTO "+config.Store+`.sessions (id, name, version, knows, until, place)
+		SELECT gen_random_uuid(), 'n1', '0.9', 1, clock_timestamp() + interval '1 hour',
+		d.oid || '/' || '`+config.Store+`.sessions'::regclass::oid FROM pg_database d WHERE d.datname = current_database()`)
+	refused(t, config, core.CodeNodesOutdated, "n1 (gyre 0.9, knows 1)")
+	server.Exec(t, "DELETE FROM "+config.Store+".sessions")
+	appendSoon(t, openAlone(t, config), "a")
+}

@@ -16,7 +16,8 @@ import (
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
-// twoNodes are two nodes on one store, which know nothing of each other.
+// twoNodes are two nodes of a ring, without what decides which of them owns a subscription:
+// storage alone keeps them from spoiling each other's work.
 func twoNodes(t *testing.T) (a, b *node) {
 	server := pgtest.Shared(t)
 	name := server.Store(t)
