@@ -98,7 +98,7 @@ func benchPostgres(b *bench) (err error) {
 }
 
 func (p *pgBench) open(locked func(time.Duration)) (*core.Store, error) {
-	engine, err := postgres.Open(p.ctx, postgres.Config{URL: p.server.URL, Store: pgStore, Locked: locked})
+	engine, err := postgres.Open(p.ctx, postgres.Config{URL: p.server.URL, Store: pgStore, Ring: "bench", Locked: locked})
 	if err != nil {
 		return nil, err
 	}
