@@ -17,9 +17,11 @@
 //     Until it returns, /livez is 200 and everything else 503 with code starting.
 //   - Without Insecure a node listens on loopback addresses only, since there is no
 //     authentication.
-//   - Close stops taking requests, finishes those under way for as long as its context
-//     lasts, and closes the store, in that order. When it returns, no goroutine of the
-//     node is left.
+//   - A node of a ring returns from Start when it has a session. Until there is a quorum it
+//     serves nothing, and answers what it is asked about the ring.
+//   - Close has the other nodes of a ring take over, stops taking requests, finishes those
+//     under way for as long as its context lasts, and closes the store, in that order. When
+//     it returns, no goroutine of the node is left.
 //
 // A Node's methods are safe for concurrent use.
 package runtime

@@ -132,6 +132,22 @@ func (r *ringNode) others() (addresses []string) {
 	return addresses
 }
 
+// RingInfo says which ring a node is in, and how.
+type RingInfo struct {
+	Name, Node         string
+	Quorum             int
+	Advertised, Gossip string // host:port
+}
+
+// Ring returns the ring that the node is in; ok is false if it is in none.
+func (n *Node) Ring() (info RingInfo, ok bool) {
+	if n.ring == nil {
+		return info, false
+	}
+	self := n.ring.membership.State().Self
+	return RingInfo{Name: n.place.name, Node: self.Node, Quorum: self.Quorum, Advertised: self.Addr, Gossip: self.Gossip}, true
+}
+
 // notReady is wsapi.Config.NotReady.
 func (n *Node) notReady() error {
 	select {

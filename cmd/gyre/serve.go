@@ -233,6 +233,11 @@ func banner(gyre string, node *runtime.Node, f serveFlags) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nGyre %s\n", c.Version)
 	b.WriteString(whereKept(f))
+	ring, inRing := node.Ring()
+	if inRing {
+		fmt.Fprintf(&b, "  ring       %s, as %s, with a quorum of %d\n", ring.Name, ring.Node, ring.Quorum)
+		fmt.Fprintf(&b, "  reached    at %s, gossip at %s\n", ring.Advertised, ring.Gossip)
+	}
 	fmt.Fprintf(&b, "  HTTP       %s\n", url)
 	fmt.Fprintf(&b, "  WebSocket  %s/v1/ws\n", strings.Replace(url, "http://", "ws://", 1))
 	fmt.Fprintf(&b, "  metrics    %s/metrics\n", url)
@@ -242,7 +247,11 @@ func banner(gyre string, node *runtime.Node, f serveFlags) string {
 	b.WriteString("\nTry, in another terminal:\n")
 	fmt.Fprintf(&b, "  %s append order-1 OrderPlaced '{\"total\":10}'%s\n", gyre, at)
 	fmt.Fprintf(&b, "  %s tail '$all' --from start%s\n", gyre, at)
-	fmt.Fprintf(&b, "  curl -s %s/v1/streams/order-1/events\n\n", url)
+	fmt.Fprintf(&b, "  curl -s %s/v1/streams/order-1/events\n", url)
+	if inRing {
+		fmt.Fprintf(&b, "  %s cluster status%s\n", gyre, at)
+	}
+	b.WriteString("\n")
 	return b.String()
 }
 
