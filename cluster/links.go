@@ -11,7 +11,7 @@ import (
 
 // Bounds of a Link's use.
 const (
-	maxQueued   = 4096 // entries that wait to be sent on one Link
+	maxQueued   = 4096 // entries that wait to be sent on one Link; others wait for room
 	maxBatch    = 64   // of them that are taken at a time
 	dialWithin  = 5 * time.Second
 	redialFirst = 20 * time.Millisecond
@@ -35,6 +35,7 @@ type peer struct {
 	generation uint64
 	path       *path
 	queue      []queued
+	full       bool // entries wait for room in queue
 	out        int  // entries that the Link has, and has not answered
 	renew      bool // another generation of the Link is needed (R5)
 	gone       bool // it is not in the view
@@ -70,14 +71,10 @@ func (r *Router) setPeers() {
 }
 
 // push queues e.
-func (pr *peer) push(e *entry, p *path) error {
-	if len(pr.queue) >= maxQueued {
-		return core.Errorf(core.CodeOverloaded, "%d appends wait to be sent to %s", len(pr.queue), pr.member.Node)
-	}
+func (pr *peer) push(e *entry, p *path) {
 	e.giveIDs()
 	pr.queue = append(pr.queue, queued{e, p})
 	pr.signal()
-	return nil
 }
 
 // slowDown has the next Link dialed later.
@@ -239,6 +236,10 @@ func (pr *peer) next(batch []queued) (_ []queued, leave, idle bool) {
 		r.counted.forwarded.Add(1)
 		batch = append(batch, q)
 	}
+	if pr.full && len(pr.queue)-n <= maxQueued/2 {
+		pr.full = false
+		r.retryAll()
+	}
 	clear(pr.queue[:n])
 	if pr.queue = pr.queue[n:]; len(pr.queue) == 0 {
 		pr.queue = nil
@@ -286,7 +287,7 @@ func (pr *peer) disconnected(link Link) {
 		q.path.ended = true
 		r.unsent(q)
 	}
-	pr.queue = nil
+	pr.queue, pr.full = nil, false
 	r.unlock()
 	_ = link.Close()
 }

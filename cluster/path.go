@@ -27,7 +27,7 @@ type path struct {
 }
 
 // route returns the path to the owner of what e writes, in the newest view. If there is
-// none, why says what is missing; nil: a newer view, or a Link.
+// none, why says what is missing; nil: a newer view, a Link, or room on it.
 func (r *Router) route(e *entry) (to *path, why *core.Error) {
 	s := r.state
 	if why := s.Serves(time.Now()); why != nil {
@@ -78,6 +78,9 @@ func (r *Router) peerPath(session uint64) *path {
 	if pr == nil || pr.link == nil || pr.renew {
 		return nil
 	}
+	if pr.full = pr.full || len(pr.queue) >= maxQueued; pr.full {
+		return nil
+	}
 	if p := pr.path; p == nil || p.epoch != r.epoch() {
 		if p != nil {
 			p.ended = true
@@ -96,10 +99,11 @@ func (r *Router) addPath(p *path) *path {
 	return p
 }
 
-// send gives e to p, which has room or is overloaded.
+// send gives e to p. The error is overloaded.
 func (r *Router) send(e *entry, p *path) error {
 	if p.peer != nil {
-		return p.peer.push(e, p)
+		p.peer.push(e, p)
+		return nil
 	}
 	c := e.commit
 	c.Epoch = p.epoch

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -275,6 +276,41 @@ func TestRouterOwnersDeadline(t *testing.T) {
 		}
 		if !errors.Is(begun.err, core.CodeUnknownOutcome) {
 			t.Error(begun)
+		}
+	})
+}
+
+// TestRouterWaitsForRoomOnALink: what a Link and its queue have no room for waits, and is
+// written in order.
+func TestRouterWaitsForRoomOnALink(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		x := sc.stream(sc.owner, sc.other)
+		p := sc.pipe(sc.entry, sc.owner)
+		p.hold(true, false)
+		var wrong atomic.Int64
+		ctx := within(t, time.Hour)
+		var answers sync.WaitGroup
+		for i := range 3 * maxQueued {
+			answers.Add(1)
+			sc.entry.router.Submit(ctx, appendTo(x, core.AnyVersion), func(result core.Result, err error) {
+				defer answers.Done()
+				if err != nil || result.Appends[0].LastVersion != uint64(i+1) {
+					wrong.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if waiting := sc.entry.router.Stats().Waiting; waiting == 0 {
+			t.Error("nothing waits for room")
+		}
+		s.mu.Lock()
+		s.delay = 0
+		s.mu.Unlock()
+		p.hold(false, false)
+		answers.Wait()
+		if n := wrong.Load(); n > 0 {
+			t.Errorf("%d answers are wrong", n)
 		}
 	})
 }
