@@ -73,8 +73,10 @@ func (f *follower) Next(ctx context.Context, limit core.Limit) (core.Delivery, e
 			f.held = &d
 		case err == nil:
 			return f.pass(d), nil
-		case ctx.Err() == nil && open.Err() != nil && f.closed.Err() == nil: // the gate has closed
-		case ctx.Err() != nil || !outlived(err):
+		case ctx.Err() != nil || f.closed.Err() != nil:
+			return core.Delivery{}, err
+		case open.Err() != nil: // the gate has closed
+		case !outlived(err):
 			return core.Delivery{}, err
 		default:
 			if d, ok := f.halt(core.AsError(err).Detail); ok {
@@ -134,7 +136,7 @@ func (f *follower) halt(why string) (core.Delivery, bool) {
 // outlived reports whether a follow outlives an error of the Store: storage is away.
 func outlived(err error) bool {
 	switch e := core.AsError(err); e.Code {
-	case core.CodeStoreClosed, core.CodeShuttingDown, core.CodeCanceled, core.CodeTimeout:
+	case core.CodeStoreClosed, core.CodeShuttingDown:
 		return false
 	default:
 		return e.Info().Retryable

@@ -11,7 +11,6 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/ring"
-	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -114,7 +113,7 @@ func (n *Node) watchRing() {
 // serveRing has the API serve the ring.
 func (n *Node) serveRing(c *wsapi.Config) {
 	r := n.ring
-	c.Store, c.Subscriptions = r.router, ringSubscriptions{n.subs, r.router}
+	c.Store, c.Subscriptions = r.router, &cluster.Subscriptions{Owner: n.subs, Router: r.router, Ask: r.owners.list}
 	c.Ring, c.NotReady, c.Peers = r.diagnostics, n.notReady, r.peers
 	c.Owners, c.Nodes = r.owners, r.others
 	c.Limits.Connections = n.config.MaxConnections
@@ -225,15 +224,4 @@ func (n *Node) closeRing(ctx context.Context) error {
 	r.membership.Close()
 	n.watching.Wait()
 	return err
-}
-
-// ringSubscriptions are those of a node in a ring: it joins at the owner.
-type ringSubscriptions struct {
-	*subscriptions.Owner
-	router *cluster.Router
-}
-
-// Join is subscriptions.Joiner's.
-func (s ringSubscriptions) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
-	return s.router.Join(ctx, r)
 }

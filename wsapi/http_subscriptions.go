@@ -46,6 +46,7 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 	}
 	page, err := subs.List(ctx, subscriptions.ListRequest{
 		Prefix: list.prefix, After: list.after, Limit: list.limit, Transient: transient != "",
+		Hosted: r.Header.Get(ForwardedHeader) != "", // another node asks for what this one hosts
 	})
 	if err != nil {
 		return err

@@ -146,6 +146,7 @@ const (
 const (
 	Moving   State = "moving"    // another node becomes its owner
 	NoQuorum State = "no_quorum" // the node does not serve
+	Unknown  State = "unknown"   // its owner did not answer
 )
 
 // State is how the subscription is.

@@ -91,25 +91,3 @@ func (h *host) awaitDrained(ctx context.Context) {
 		}
 	}
 }
-
-// Hosted returns how those of some subscriptions are that this Owner hosts. It asks no
-// storage.
-func (o *Owner) Hosted(names []string) []Info {
-	var found []Info
-	for _, name := range names {
-		o.mu.Lock()
-		lock := o.names[stored(name)]
-		var h *host
-		if lock != nil {
-			h = lock.host
-		}
-		o.mu.Unlock()
-		if h == nil {
-			continue
-		}
-		if i := h.incarnation.info(); h.describe(&i) {
-			found = append(found, i)
-		}
-	}
-	return found
-}

@@ -80,6 +80,9 @@ type ListRequest struct {
 	Limit  int    // core.DefaultReadEvents if 0, core.MaxReadEvents at most
 	// Transient asks for the transient ones that this Owner has, and no others.
 	Transient bool
+	// Hosted asks for the stored ones that this Owner hosts, and no others. No storage is
+	// asked.
+	Hosted bool
 }
 
 // ListPage is the answer, in the order of names.
@@ -97,8 +100,8 @@ func (o *Owner) List(ctx context.Context, r ListRequest) (ListPage, error) {
 		r.Limit = core.DefaultReadEvents
 	}
 	r.Limit = min(r.Limit, core.MaxReadEvents)
-	if r.Transient {
-		return o.listTransient(&r), nil
+	if r.Transient || r.Hosted {
+		return o.listHosted(&r), nil
 	}
 	found, err := o.store.Records(ctx, core.RecordsRequest{Table: definitionsTable, Prefix: r.Prefix, After: r.After, Limit: r.Limit})
 	if err != nil {

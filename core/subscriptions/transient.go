@@ -60,21 +60,21 @@ func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
 	return out.Store != nil
 }
 
-// transients are the hosts of transient subscriptions that a list asks for, in the order
-// of names.
-func (o *Owner) transients(r *ListRequest) []*host {
+// listed are the hosts that a list asks for, in the order of names: of transient
+// subscriptions, or of stored ones.
+func (o *Owner) listed(r *ListRequest) []*host {
 	hosts := slices.DeleteFunc(o.hosts(), func(h *host) bool {
 		key := h.incarnation.key
-		return !key.transient || !strings.HasPrefix(key.name, r.Prefix) || key.name <= r.After
+		return key.transient != r.Transient || !strings.HasPrefix(key.name, r.Prefix) || key.name <= r.After
 	})
 	slices.SortFunc(hosts, func(a, b *host) int { return strings.Compare(a.incarnation.key.name, b.incarnation.key.name) })
 	return hosts
 }
 
-// listTransient is List of those that are not stored.
-func (o *Owner) listTransient(r *ListRequest) ListPage {
+// listHosted is List of those that are hosted.
+func (o *Owner) listHosted(r *ListRequest) ListPage {
 	page := ListPage{Subscriptions: []Info{}, End: true}
-	for _, h := range o.transients(r) {
+	for _, h := range o.listed(r) {
 		if len(page.Subscriptions) == r.Limit {
 			page.End = false
 			break
