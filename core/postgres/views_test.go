@@ -51,11 +51,11 @@ func (n *ringNode) put(ctx context.Context, key string, epoch uint64) error {
 	return n.Commit(ctx, []*core.Commit{c}).Outcomes[0].Err
 }
 
-// TestViewsBesideCheckpoints has three nodes that store records all the time, each two at
+// TestViewsBesideCheckpointsSoak has three nodes that store records all the time, each two at
 // once, as checkpoints are stored, and share the log row, so that it is never free. A view
 // is stored all the same, after the few Commits that had begun: what comes later waits
 // behind it, and is stale.
-func TestViewsBesideCheckpoints(t *testing.T) {
+func TestViewsBesideCheckpointsSoak(t *testing.T) {
 	server := pgtest.Shared(t)
 	store := server.Store(t)
 	views := 10
