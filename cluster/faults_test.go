@@ -143,12 +143,22 @@ func TestCutFromTheLog(t *testing.T) {
 func TestSilence(t *testing.T) {
 	inRing(t, 3, func(r *simRing) {
 		r.boot()
-		for _, d := range []time.Duration{2 * time.Second, 15 * time.Second} {
+		for _, d := range []time.Duration{2 * time.Second, 8 * time.Second} {
 			before := r.epoch()
 			r.isolate("node3")
 			r.pass(d)
 			removed := time.Now()
-			r.fault(r.healed(removed), "node3 is back", func() { r.reconnect("node3") }, r.whole(r.ids()...))
+			r.fault(r.healed(removed), "node3 is back", func() {
+				r.reconnect("node3")
+				if d < ring.ServeFor {
+					return
+				}
+				// Its removal sticks: it beats, gossips, and serves only when it is in a view.
+				r.await(4*time.Second, "node3 is in gossip", func() bool { return r.nodes["node3"].State().Alive == 2 })
+				if err := r.nodes["node3"].State().Serves(time.Now()); err == nil || !strings.Contains(err.Detail, "does not name this node") {
+					t.Errorf("out of the view, it says: %v", err)
+				}
+			}, r.whole(r.ids()...))
 			if d < ring.ServeFor && r.epoch() != before {
 				t.Errorf("a silence of %v took %d views", d, r.epoch()-before)
 			}

@@ -52,8 +52,14 @@ func (m *Membership) noteGate(before, s *State) {
 		m.log.Warn("the node does not serve", "reason", s.Closed.Detail)
 	case before.Closed != nil && s.Closed == nil:
 		m.log.Info("the node serves", "epoch", s.View.Epoch, "alive", s.Alive)
+	case s.Closed != nil && m.failure == nil && time.Since(m.asked.said) >= sayEvery:
+		m.log.Info("the node does not serve yet", "reason", s.Closed.Detail)
+		m.asked.said = time.Now()
 	}
 }
+
+// sayEvery is how often the log says why a node still does not serve.
+const sayEvery = 10 * time.Second
 
 // closed returns why the node does not serve, or nil. mu is held.
 func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Error {

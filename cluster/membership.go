@@ -89,6 +89,7 @@ type asked struct {
 	proposing bool                    // a proposal is under way
 	proposed  time.Time               // when the last one began
 	base      uint64                  // its
+	said      time.Time               // when the log last said why the node does not serve
 	heeded    time.Time               // when it has beaten for the sake of a hint
 	hinted    uint64                  // the newest epoch of gossip for which it has beaten
 	renew     uint64                  // the epoch that is to be over
