@@ -348,19 +348,27 @@ func (f *follower) startAfterVersion(ctx context.Context, version uint64) error 
 	return nil
 }
 
+// nearEnd is how many events at a stream's end versionAt looks at before it searches: most
+// followers go on from a place close to it.
+var nearEnd = Limit{Events: 16, Bytes: 64 << 10}
+
 // versionAt is the stream's version when the log was at position.
 func (s *Store) versionAt(ctx context.Context, stream string, position uint64) (uint64, error) {
-	last, err := s.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: Limit{Events: 1}})
-	if isNotFound(err) || err == nil && last.Count == 0 {
+	page, err := s.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: nearEnd})
+	if isNotFound(err) || err == nil && page.Count == 0 {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	if last.Last <= position {
-		return last.Version, nil
+	oldest := page.Version
+	for e := range page.Events() {
+		if e.Position <= position {
+			return e.Version, nil
+		}
+		oldest = e.Version
 	}
-	after, err := searchUint(1, last.Version, func(version uint64) (bool, error) {
+	after, err := searchUint(1, oldest, func(version uint64) (bool, error) {
 		page, err := s.Read(ctx, ReadRequest{Stream: stream, From: version, Limit: Limit{Events: 1}})
 		return err == nil && page.First > position, err
 	})

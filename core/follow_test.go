@@ -63,3 +63,30 @@ func expectVersions(t *testing.T, log core.Log, r core.FollowRequest, n uint64) 
 		}
 	}
 }
+
+// TestFollowFromAnyPosition begins to follow a stream at each position of the log: near the
+// stream's end and far from it.
+func TestFollowFromAnyPosition(t *testing.T) {
+	s := openStore(t, core.StoreConfig{})
+	const each = 40 // at positions 1, 3, 5 and so on
+	for range each {
+		for _, stream := range []string{"a", "b"} {
+			if _, err := s.Append(t.Context(), one(stream)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for position := range uint64(2*each - 1) {
+		f, err := s.Follow(t.Context(), core.FollowRequest{Stream: "a", From: core.From{Kind: core.AfterPosition, N: position}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := f.Next(t.Context(), core.Limit{Events: 1})
+		if want := position/2*2 + 1 + position%2*2; err != nil || d.First != want {
+			t.Errorf("the first event after position %d is at %d, %v; want %d", position, d.First, err, want)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
