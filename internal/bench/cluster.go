@@ -100,7 +100,7 @@ func (r *ringBench) speed(address string) error {
 		defer func() { _ = c.Close() }()
 		r.nodes = append(r.nodes, c)
 	}
-	for _, measure := range []func() error{r.forward, r.deliver, r.throughput} {
+	for _, measure := range []func() error{r.forward, r.deliver, r.throughput, r.viewChanges} {
 		if err := measure(); err != nil {
 			return err
 		}
