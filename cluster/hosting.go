@@ -185,12 +185,15 @@ func (h *Hosting) Release(ctx context.Context, s *State) {
 	if owner == nil {
 		return
 	}
-	s = h.newest(s)
 	lost := func(name string) bool { return !s.Holds(ring.Slot(name), time.Now()) }
-	if s.finishes(time.Now()) {
+	// A view that comes meanwhile may take more: that is drained, too, before it is released.
+	for drained := uint64(0); ; drained = s.epoch() {
+		s = h.newest(s)
+		if !s.finishes(time.Now()) || drained > 0 && s.epoch() == drained {
+			break
+		}
 		h.drain(ctx, owner, lost)
 	}
-	s = h.newest(s)
 	why := core.Errorf(core.CodeNotOwner, "the subscription has another owner now")
 	why.Epoch = s.epoch()
 	if s.Serves(time.Now()) != nil {

@@ -154,6 +154,57 @@ func TestSubscriptionMovesUnderLoad(t *testing.T) {
 	})
 }
 
+// Two views come shortly one after another, and each takes a subscription from a node. The
+// second is drained like the first, though it is lost while the first one drains.
+func TestViewsThatComeTogetherAreDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, time.Millisecond)
+		out, other, third := w.nodes[0], w.nodes[1], w.nodes[2]
+		w.setView(out, other)
+		sooner := movingName(t, w, third)
+		later := movingName(t, w, out)
+		w.awaitOwner(sooner)
+		w.awaitOwner(later)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		crowds := map[string]*crowd{sooner: newCrowd(t, true), later: newCrowd(t, true)}
+		for name, work := range map[string]time.Duration{sooner: 50 * time.Millisecond, later: 200 * time.Millisecond} {
+			r := subscriptions.JoinRequest{Name: name, Definition: keyed(), Workers: 1, Credit: delivery.Credit{Events: delivery.Unlimited, Bytes: delivery.Unlimited}}
+			running.Go(func() { crowds[name].consume(ctx, name, other.router, r, work) })
+		}
+		other.append(ctx, 0, 5)
+		time.Sleep(20 * time.Millisecond) // both are handling
+		w.setView(w.nodes...)
+		out.drains(true)
+		w.setView(other, third)
+		for name, c := range crowds {
+			c.awaitCount(5)
+			if len(c.handled) != 5 {
+				t.Errorf("%s: %d events were handled", name, len(c.handled))
+			}
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
+// movingName is a name that the first node owns of the first two, and another of all three.
+func movingName(t *testing.T, w *world, then *hostNode) string {
+	two := &ring.View{Members: []ring.Member{w.nodes[0].self, w.nodes[1].self}}
+	all := &ring.View{Members: []ring.Member{w.nodes[0].self, w.nodes[1].self, w.nodes[2].self}}
+	before, after := two.Owners(), all.Owners()
+	for i := range 10_000 {
+		name := fmt.Sprintf("moving-%d", i)
+		first, _ := before.Owner(ring.Slot(name))
+		next, _ := after.Owner(ring.Slot(name))
+		if first.Session == w.nodes[0].self.Session && next.Session == then.self.Session {
+			return name
+		}
+	}
+	t.Fatal("there is no such name")
+	return ""
+}
+
 // awaitCount waits until so many events were handled.
 func (c *crowd) awaitCount(n int) {
 	for {
