@@ -269,7 +269,9 @@ func TestRouterOwnersDeadline(t *testing.T) {
 		sc.owner.handle.Slow(200*time.Millisecond, 0)
 		begun := sc.send(sc.conn, 100*time.Millisecond, anywhere(x))
 		queued := sc.send(sc.conn, 100*time.Millisecond, anywhere(x))
+		sc.calls.Wait()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		sc.check()
 		if len(s.withdrawn) != 1 || string(s.withdrawn[0].Appends[0].Events[0].Data) != `"1/0"` {
 			t.Errorf("the owner has given up %+v, not %v", s.withdrawn, queued)

@@ -133,6 +133,7 @@ func (sc *scene) send(c *simConn, timeout time.Duration, appends ...core.Append)
 	sc.mu.Unlock()
 	sc.submit(c, o, timeout)
 	time.Sleep(10 * time.Millisecond)
+	synctest.Wait()
 	return o
 }
 

@@ -332,7 +332,7 @@ func (n *simNode) Dial(ctx context.Context, to ring.Member, generation uint64) (
 		return nil, errors.New("no route")
 	}
 	far.highest[n.self.Session] = generation
-	old := far.incoming[n.self.Session]
+	old := slices.Clone(far.incoming[n.self.Session])
 	if s.keepOld {
 		old = nil
 	}
