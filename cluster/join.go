@@ -194,9 +194,9 @@ func (l *innerLease) Leave(clean bool) {
 
 // lost reports whether an error of the lease says that the owner is gone, or is not the
 // owner any more. Any other error is the subscription's own end.
-func (p *innerLease) lost(err error) bool {
+func (l *innerLease) lost(err error) bool {
 	select {
-	case <-p.broken:
+	case <-l.broken:
 		return !errors.Is(err, core.CodeCanceled)
 	default:
 		return willPass(err)

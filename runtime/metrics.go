@@ -10,12 +10,12 @@ import (
 
 // newRegistry has the metrics of the process, of the store and of subscriptions; the
 // API adds its own.
-func newRegistry(store *core.Store, subs *subscriptions.Owner) *prometheus.Registry {
+func newRegistry(store *core.Store, subs *subscriptions.Owner, owns func(name string) bool) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newSubscriptionMetrics(subs),
+		newSubscriptionMetrics(subs, owns),
 	)
 	for _, m := range []struct {
 		name, help string

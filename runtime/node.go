@@ -164,7 +164,7 @@ func (n *Node) apiConfig() wsapi.Config {
 		Store:         n.store,
 		Subscriptions: n.subs,
 		Logger:        n.logger,
-		Registry:      newRegistry(n.store, n.subs),
+		Registry:      newRegistry(n.store, n.subs, n.owns),
 		AllowHosts:    n.allowHosts(),
 		AllowOrigins:  n.config.AllowOrigins,
 		Version:       n.config.Version,

@@ -147,6 +147,16 @@ func (n *Node) Ring() (info RingInfo, ok bool) {
 	return RingInfo{Name: n.place.name, Node: self.Node, Quorum: self.Quorum, Advertised: self.Addr, Gossip: self.Gossip}, true
 }
 
+// owns reports whether this node owns a name: all of them, if it is in no ring.
+func (n *Node) owns(name string) bool {
+	if n.ring == nil {
+		return true
+	}
+	s := n.ring.membership.State()
+	owner, ok := s.Owner(name)
+	return ok && owner.Session == s.Self.Session
+}
+
 // notReady is wsapi.Config.NotReady.
 func (n *Node) notReady() error {
 	select {

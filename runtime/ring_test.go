@@ -16,6 +16,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/internal/pgtest"
 	"github.com/gyre-events/gyre/runtime"
 	"github.com/gyre-events/gyre/sdk"
@@ -94,6 +95,21 @@ func alone(t *testing.T, node *runtime.Node) {
 
 // spread appends to streams at every node, and asks all where they are.
 func spread(t *testing.T, nodes ...*runtime.Node) {
+	client := dial(t, nodes[0])
+	definition := subscriptions.DefaultDefinition()
+	if _, _, err := client.Subscriptions().Put(t.Context(), "billing", &definition); err != nil {
+		t.Fatal(err)
+	}
+	w, err := client.Cluster().WhereIs(t.Context(), ring.KindSubscription, "billing")
+	if err != nil || w.Owner == nil {
+		t.Fatalf("whereis billing: %+v, %v", w, err)
+	}
+	for _, n := range nodes {
+		_, body := get(t, n.URL()+"/metrics")
+		if mine := strings.Contains(body, `gyre_subscription_parked{subscription="billing"}`); mine != (n.Addr() == w.Owner.Addr) {
+			t.Errorf("%s has metrics of the subscription: %t, and the owner is %s", n.Addr(), mine, w.Owner.Addr)
+		}
+	}
 	owners := map[string]int{}
 	for i := range 12 {
 		stream := fmt.Sprintf("spread-%d", i)

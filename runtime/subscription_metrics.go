@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,9 +19,10 @@ const (
 )
 
 // subscriptionMetrics tells of each subscription, also of those that nobody serves:
-// they are what somebody has to be told about.
+// they are what somebody has to be told about. In a ring each node tells of its own.
 type subscriptionMetrics struct {
 	subs    *subscriptions.Owner
+	owns    func(name string) bool
 	count   *prometheus.Desc
 	ack     *prometheus.Desc
 	metrics []subscriptionMetric
@@ -33,12 +35,12 @@ type subscriptionMetric struct {
 	value func(*subscriptions.Info) float64
 }
 
-func newSubscriptionMetrics(subs *subscriptions.Owner) *subscriptionMetrics {
+func newSubscriptionMetrics(subs *subscriptions.Owner, owns func(name string) bool) *subscriptionMetrics {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("gyre_subscription_"+name, help, []string{"subscription"}, nil)
 	}
 	m := &subscriptionMetrics{
-		subs:  subs,
+		subs: subs, owns: owns,
 		count: prometheus.NewDesc("gyre_subscriptions", "Subscriptions with metrics of their own, which are the first by name.", nil, nil),
 		ack:   desc("ack_seconds", "Time from sending an event to its ack."),
 	}
@@ -91,6 +93,7 @@ func (m *subscriptionMetrics) Collect(out chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
+	page.Subscriptions = slices.DeleteFunc(page.Subscriptions, func(i subscriptions.Info) bool { return !m.owns(i.Name) })
 	out <- prometheus.MustNewConstMetric(m.count, prometheus.GaugeValue, float64(len(page.Subscriptions)))
 	for i := range page.Subscriptions {
 		info := &page.Subscriptions[i]
