@@ -2,6 +2,7 @@ package ws
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 
@@ -85,15 +86,26 @@ func (s *sub) delivered(d *subscriptions.Delivery) {
 	s.mu.Unlock()
 }
 
-// answered notes the events that an answer of the client finishes.
-func (s *sub) answered(a *subscriptions.Answer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// finished returns how many events an answer finishes, or up to which position.
+func finished(a *subscriptions.Answer) (n int, upTo uint64) {
 	switch {
 	case a.Kind == subscriptions.Extend:
+		return 0, 0
 	case a.Kind != subscriptions.AckUpTo:
-		s.unanswered = max(0, s.unanswered-len(a.Positions))
-	case a.ByVersion || a.UpTo >= s.last:
+		return len(a.Positions), 0
+	case a.ByVersion:
+		return 0, math.MaxUint64
+	}
+	return 0, a.UpTo
+}
+
+// answered notes the events that an answer of the client has finished at the owner. Before
+// that the answer may be on its way to another node.
+func (s *sub) answered(n int, upTo uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unanswered = max(0, s.unanswered-n)
+	if upTo > 0 && upTo >= s.last {
 		s.unanswered = 0
 	}
 }

@@ -56,8 +56,9 @@ func (c *conn) answer(id, sub uint64, a subscriptions.Answer, err error) {
 		c.refuse(id, err)
 		return
 	}
-	s.answered(&a)
+	finishes, upTo := finished(&a)
 	named.Answer(a, func(err error) {
+		s.answered(finishes, upTo)
 		switch {
 		case err != nil:
 			c.refuse(id, err)
