@@ -91,6 +91,11 @@ func (o *joined) took(p *innerLease, d subscriptions.Delivery, ok bool) (subscri
 	spendCredit(&o.credit, &d)
 	o.note(&d)
 	d.Lease = o.sent.Lease
+	if d.State == "" { // the first state comes after what is sent already
+		if d.State = o.sent.State; d.Count > 0 && (d.State == delivery.Moving || d.State == delivery.NoQuorum) {
+			d.State = delivery.CatchUp
+		}
+	}
 	d.Changed = d.State != o.sent.State
 	o.sent = d
 	o.sent.Batch, o.sent.Attempts = core.Batch{}, nil

@@ -71,6 +71,9 @@ func (c *crowd) consume(ctx context.Context, who string, at subscriptions.Joiner
 		}
 		if d.Changed {
 			c.mu.Lock()
+			if d.State == "" || d.Count > 0 && (d.State == delivery.Moving || d.State == delivery.NoQuorum) {
+				c.t.Errorf("%s gets %d events in state %q", who, d.Count, d.State)
+			}
 			c.states[d.State]++
 			c.mu.Unlock()
 		}
