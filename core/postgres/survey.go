@@ -120,18 +120,21 @@ func (s *Survey) askServer(ctx context.Context, c *pgx.Conn) error {
 func losesStatements(ctx context.Context, c *pgx.Conn, config *Config) (lost bool, err error) {
 	// It may have one connection only.
 	err = config.alone(ctx, connectTimeout, answers, func(ctx context.Context, other *pgx.Conn) error {
+		if err := setUp(ctx, other); err != nil {
+			return err
+		}
 		for i := 0; i < 4 && !lost; i++ {
 			name := fmt.Sprintf("gyre_survey_%d", i)
 			if _, err := c.Prepare(ctx, name, "SELECT 1"); err != nil {
 				lost = stateOf(err) == stateStatementThere
 				return nil
 			}
-			tx, err := other.Begin(ctx)
-			if err != nil {
+			// The server may have defaults that end a transaction that is slow.
+			if err := begin(ctx, other); err != nil {
 				return err
 			}
 			lost = useStatement(ctx, c, name)
-			if err := tx.Rollback(ctx); err != nil {
+			if err := rollBack(ctx, other); err != nil {
 				return err
 			}
 		}
