@@ -143,16 +143,9 @@ func (d *Diagnostics) Members(ctx context.Context, node string) (list ring.Membe
 	return d.seen(), nil
 }
 
-// forgetAfter is how long people are shown a session that has stopped to beat and is in no
-// view. Storage keeps it until its node starts again.
-const forgetAfter = time.Minute
-
 // seen lists the sessions by their node ids.
 func (d *Diagnostics) seen() ring.MemberList {
 	list := d.c.Seen()
-	list.Members = slices.DeleteFunc(list.Members, func(m ring.Seen) bool {
-		return !m.InView && !m.Beats && m.BeatAgeMs > forgetAfter.Milliseconds()
-	})
 	slices.SortFunc(list.Members, func(a, b ring.Seen) int { return strings.Compare(a.Node, b.Node) })
 	return list
 }

@@ -175,6 +175,9 @@ func (in *intake) check(t *taken) *core.Error {
 		t.commit.Epoch = in.router.config.Ring.State().epoch()
 	}
 	epoch := t.commit.Epoch
+	if why := in.refused(epoch); why != nil {
+		return why
+	}
 	state := in.learn(epoch)
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -192,6 +195,17 @@ func (in *intake) check(t *taken) *core.Error {
 		return in.why
 	}
 	return nil
+}
+
+// refused returns why everything under an epoch is refused, or nil: then the view of the
+// epoch may be worth waiting for.
+func (in *intake) refused(epoch uint64) *core.Error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if epoch > in.upTo {
+		return nil
+	}
+	return in.why
 }
 
 // learn returns a State whose view has an epoch or a later one, if it comes in time.

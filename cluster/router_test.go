@@ -260,6 +260,30 @@ func TestRouterRedialsForTheSameView(t *testing.T) {
 	}
 }
 
+// TestRouterWaitsOnceForAView: an owner that does not learn a view in time refuses what is
+// queued under it at once, and does not wait for the view again with each Commit.
+func TestRouterWaitsOnceForAView(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		in := s.all()[0].router.Incoming(99)
+		defer in.Close()
+		began := time.Now()
+		answers := make(chan error, 3)
+		for range cap(answers) {
+			c := appendTo("x", core.AnyVersion)
+			c.Epoch = 1000
+			in.Submit(context.Background(), c, func(_ core.Result, err error) { answers <- err })
+		}
+		for range cap(answers) {
+			if err := <-answers; !errors.Is(err, core.CodeNotServing) {
+				t.Errorf("a Commit of a view that does not come: %v", err)
+			}
+		}
+		if took := time.Since(began); took > learnWithin {
+			t.Errorf("the answers took %v", took)
+		}
+	})
+}
+
 // TestRouterOwnersDeadline: at its deadline the owner answers timeout for what it has not
 // begun, and nothing for what it has: the next may be sent elsewhere after an answer.
 func TestRouterOwnersDeadline(t *testing.T) {

@@ -137,7 +137,7 @@ func statusWords(s ring.Status) string {
 // stateOf is the state of a session in a word.
 func stateOf(m ring.Seen) string {
 	switch {
-	case m.GossipState == ring.GossipLeft, m.GossipState == ring.GossipDead, m.GossipState == ring.GossipSuspect:
+	case m.GossipState == ring.GossipDead:
 		return string(m.GossipState)
 	case !m.Beats:
 		return "silent"
@@ -216,7 +216,7 @@ func everyView(ctx context.Context, c sdk.Cluster, first ring.MemberList) []seen
 		switch {
 		case m.Node == first.Node:
 			views[i] = rowsOf(first)
-		case !m.Beats || m.GossipState == ring.GossipDead || m.GossipState == ring.GossipLeft:
+		case !m.Beats || m.GossipState == ring.GossipDead:
 			views[i] = []seenBy{{SeenBy: m.Node, Problem: "it is " + stateOf(m)}}
 		default:
 			asking.Go(func() {

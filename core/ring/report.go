@@ -29,9 +29,7 @@ type GossipState string
 // The states.
 const (
 	GossipAlive   GossipState = "alive"
-	GossipSuspect GossipState = "suspect" // it does not answer, and is alive until that is sure
-	GossipDead    GossipState = "dead"
-	GossipLeft    GossipState = "left"
+	GossipDead    GossipState = "dead"    // or it has left
 	GossipUnknown GossipState = "unknown" // the node has not met it
 )
 

@@ -11,8 +11,9 @@ type Session struct {
 	Released uint64
 	// Draining asks to be left out of views: the session still answers as an entry node.
 	Draining bool
-	// Secret is known to who can read the storage. It proves one node to another.
-	Secret [32]byte
+	// Secret is known to who can read the storage. It proves one node to another. No report
+	// has it.
+	Secret [32]byte `json:"-"`
 }
 
 // Standing is what a beat answers: all of one moment.
