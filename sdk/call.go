@@ -281,11 +281,16 @@ func (c *Client) watchDeadlines() {
 	}
 }
 
-// timeoutMs is the time that is left of ctx, for the server; 0 = its default.
+// ServerEarly is how much less time than the caller has the server gets, and at most a
+// tenth: its answer at the deadline says whether something was written.
+const ServerEarly = 50 * time.Millisecond
+
+// timeoutMs is the time that the server has for a request with ctx; 0 = its default.
 func timeoutMs(ctx context.Context) int64 {
 	d, ok := ctx.Deadline()
 	if !ok {
 		return 0
 	}
-	return max(1, time.Until(d).Milliseconds())
+	left := time.Until(d)
+	return max(1, (left - min(left/10, ServerEarly)).Milliseconds())
 }

@@ -17,9 +17,9 @@ import (
 
 const (
 	defaultTimeout = 30 * time.Second
-	// serverEarly is how much earlier a deadline may end at the server, which gets the
-	// time that is left in whole milliseconds.
-	serverEarly = time.Millisecond
+	// serverEarly is how much earlier a deadline may end at the server, which gets whole
+	// milliseconds.
+	serverEarly = sdk.ServerEarly + time.Millisecond
 	// socketEarly is how much earlier a deadline may pass at a socket.
 	socketEarly = 10 * time.Millisecond
 	// completeTimeout bounds the wait after a Tab.

@@ -30,7 +30,6 @@ type viewChange struct {
 	*ringBench
 	clients []*sdk.Client
 	subs    []*movingSub
-	joined  atomic.Int64
 	ctx     context.Context
 	running sync.WaitGroup
 }
