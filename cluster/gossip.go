@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"log"
 	"log/slog"
 	"net"
@@ -83,12 +82,12 @@ func (m *Membership) listen() error {
 	lc.Logger = log.New(&gossipLog{c.Logger}, "", 0)
 	tune(lc)
 	if err := m.bind(lc); err != nil {
-		return fmt.Errorf("gossip cannot listen on %s: %w", c.Bind, err)
+		return core.Errorf(core.CodeInvalidConfig, "gossip cannot listen on %s: %w", c.Bind, err)
 	}
 	list, err := memberlist.Create(lc)
 	if err != nil {
 		_ = lc.Transport.Shutdown()
-		return fmt.Errorf("gossip cannot begin: %w", err)
+		return core.Errorf(core.CodeInvalidConfig, "gossip cannot begin: %w", err)
 	}
 	g.list, g.address = list, list.LocalNode().Address()
 	m.gossip = g

@@ -99,7 +99,8 @@ type asked struct {
 }
 
 // Start registers this node and keeps it in the ring until Close. The error is that of
-// Arbiter.Register, after which the caller may try again, or says that gossip cannot listen.
+// Arbiter.Register, after which the caller may try again, or invalid_config if gossip cannot
+// listen.
 func Start(ctx context.Context, c Config) (*Membership, error) {
 	m := &Membership{
 		config: c, log: c.Logger, began: time.Now(), failed: make(chan error, 1),

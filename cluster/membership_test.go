@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -294,6 +295,25 @@ func TestDrain(t *testing.T) {
 		}
 		r.fault(5*time.Second, "it comes back", node.Undrain, r.whole("node1", "node2", "node3"))
 	})
+}
+
+func TestGossipAddressIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	log := memory.NewLog().Open()
+	defer log.Close()
+	m, err := cluster.Start(t.Context(), cluster.Config{
+		Arbiter: log, Cluster: "gyre", Bind: taken.Addr().String(), Logger: slog.New(slog.DiscardHandler), Member: ring.Member{Node: "node1", Quorum: 1},
+	})
+	if err == nil {
+		m.Close()
+	}
+	if !errors.Is(err, core.CodeInvalidConfig) {
+		t.Errorf("a node whose gossip address is taken starts with %v", err)
+	}
 }
 
 func TestBoot(t *testing.T) {
