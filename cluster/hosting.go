@@ -185,18 +185,20 @@ func (h *Hosting) Release(ctx context.Context, s *State) {
 	if owner == nil {
 		return
 	}
-	lost := func(name string) bool { return !s.Holds(ring.Slot(name), time.Now()) }
+	// All names are looked at as of one moment: one that is drained must be released.
+	now := time.Now()
+	lost := func(name string) bool { return !s.Holds(ring.Slot(name), now) }
 	// A view that comes meanwhile may take more: that is drained, too, before it is released.
 	for drained := uint64(0); ; drained = s.epoch() {
-		s = h.newest(s)
-		if !s.finishes(time.Now()) || drained > 0 && s.epoch() == drained {
+		s, now = h.newest(s), time.Now()
+		if !s.finishes(now) || drained > 0 && s.epoch() == drained {
 			break
 		}
 		h.drain(ctx, owner, lost)
 	}
 	why := core.Errorf(core.CodeNotOwner, "the subscription has another owner now")
 	why.Epoch = s.epoch()
-	if s.Serves(time.Now()) != nil {
+	if s.Serves(now) != nil {
 		why = gateClosed(s)
 	}
 	if owner.Release(ctx, lost, why) != nil { // it closes, and stores what is left
