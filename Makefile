@@ -69,7 +69,9 @@ clean: ## remove bin and build; ./data stays
 	rm -rf bin build sdk/js/build sdk/js/dist
 
 cluster: build ## run three nodes on 127.0.0.1:4973 to 4975 over a PostgreSQL of their own
-	@mkdir -p build; go build -o build/localring ./internal/localring/run; exec build/localring
+	@mkdir -p build
+	go build -o build/localring ./internal/localring/run
+	@exec build/localring
 
 # The name is taken: without these lines make would find the folder of that name up to
 # date, and say that all is well.

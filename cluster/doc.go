@@ -14,6 +14,22 @@
 //     owner of the first stream that it writes, and joins subscriptions at the owner of
 //     their name, over one Link to each other node. Reads and follows run here.
 //
+// # Files
+//
+//   - membership.go starts a Membership: beat.go, gossip.go and joins.go learn of others,
+//     propose.go proposes views, gate.go opens and closes the gate, state.go is what it
+//     publishes.
+//   - router.go has the rules of the Router. A Commit is an entry (entry.go) in its orders
+//     (order.go), goes by a path (path.go), and is looked up when in doubt (doubt.go).
+//     link.go is a Link's seam, links.go this node's ends, incoming.go the others'.
+//   - reads.go and follow.go wait for the gate; heads.go tells other nodes of new events.
+//   - hosting.go and hoststore.go host what the node holds; join.go and joined.go follow a
+//     subscription to its owner; list.go lists those of all nodes.
+//   - diagnostics.go and owned.go answer what people ask.
+//
+// Links over connections are in runtime (peer.go) and wsapi (peers.go); the arbiters are in
+// core/postgres and core/memory (arbiter.go); runtime/ring.go puts a node together.
+//
 // # When a node serves
 //
 // A node serves while it is in the newest view that it knows, its session is fresh, and as

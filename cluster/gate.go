@@ -24,6 +24,7 @@ func (m *Membership) publish(now time.Time) {
 	if m.holder != nil {
 		s.held = m.holder.Held()
 	}
+	m.asked.entry = m.asked.draining || m.asked.entry && !s.isMember()
 	var missing []string
 	s.Alive, missing = m.countAlive(now)
 	s.Closed = m.closed(s, now, missing)
@@ -48,6 +49,8 @@ func (m *Membership) refresh(now time.Time) {
 // noteGate logs that the gate has opened or closed.
 func (m *Membership) noteGate(before, s *State) {
 	switch {
+	case before.Closed == nil && s.Closed != nil && m.failure != nil:
+		m.log.Info("the node serves no longer", "reason", s.Closed.Detail)
 	case before.Closed == nil && s.Closed != nil:
 		m.log.Warn("the node does not serve", "reason", s.Closed.Detail)
 	case before.Closed != nil && s.Closed == nil:
@@ -75,7 +78,7 @@ func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Err
 	case !fresh(m.servesUntil, now):
 		return notServing("the storage has not taken a beat of this node for %v%s",
 			now.Sub(m.contact).Truncate(time.Second), because(m.beatErr))
-	case !s.isMember() && !m.asked.draining:
+	case !s.isMember() && !m.asked.entry:
 		return notServing("view %d (%s) does not name this node: %s", m.view.Epoch, m.view.Reason, m.formation())
 	case s.Alive < m.view.Quorum:
 		return notServing("%d of %d members are alive, quorum is %d: %s",

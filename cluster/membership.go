@@ -85,6 +85,7 @@ type knowledge struct {
 // asked is what callers of a Membership want.
 type asked struct {
 	draining  bool
+	entry     bool                    // it serves though no view names it: it drains, or did until it is in a view again
 	reported  bool                    // what the storage has of draining
 	proposing bool                    // a proposal is under way
 	proposed  time.Time               // when the last one began
@@ -217,7 +218,7 @@ func (m *Membership) Drain(ctx context.Context) error {
 		case s.isMember() && s.Alive-1 < s.View.Quorum:
 			m.setDraining(false)
 			return core.Errorf(core.CodeNoNodeAvailable,
-				"%d members of the ring would be alive without this one, quorum is %d", max(0, s.Alive-1), s.View.Quorum)
+				"the ring would have too few members without this one: %d alive, quorum is %d", max(0, s.Alive-1), s.View.Quorum)
 		}
 		select {
 		case <-s.Changed:

@@ -293,7 +293,13 @@ func TestDrain(t *testing.T) {
 		if !r.whole("node1", "node3")() {
 			t.Error("the drained node is in a view")
 		}
-		r.fault(5*time.Second, "it comes back", node.Undrain, r.whole("node1", "node2", "node3"))
+		back := r.whole("node1", "node2", "node3")
+		r.fault(5*time.Second, "it comes back", node.Undrain, func() bool {
+			if err := node.State().Serves(time.Now()); err != nil {
+				r.t.Fatalf("it does not serve while it comes back: %v", err)
+			}
+			return back()
+		})
 	})
 }
 

@@ -312,6 +312,9 @@ func newClusterWhereIs(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&subscription, "subscription", "", "name of a subscription, in place of a stream")
+	if err := cmd.RegisterFlagCompletionFunc("subscription", a.subscriptionNames); err != nil {
+		panic(err) // the flag is there
+	}
 	return a.completeStream(a.talks(cmd))
 }
 

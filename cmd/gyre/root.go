@@ -109,14 +109,14 @@ func takes(least, most int) cobra.PositionalArgs {
 		if len(args) >= least && len(args) <= most {
 			return nil
 		}
-		what := fmt.Sprintf("%d arguments", len(args))
+		what := fmt.Sprintf("%d arguments do", len(args))
 		if len(args) == 1 {
-			what = "1 argument"
+			what = "1 argument does"
 		}
 		if len(args) == 0 {
-			what = "no arguments"
+			what = "no arguments do"
 		}
-		return usagef("%s --help", cmd.CommandPath()).because("%s does not go with %q", what, cmd.UseLine())
+		return usagef("%s --help", cmd.CommandPath()).because("%s not go with %q", what, cmd.UseLine())
 	}
 }
 

@@ -145,6 +145,7 @@ type consumption struct {
 	// above is where commands' output has to go above a bar; nil once there is none.
 	above atomic.Pointer[screen]
 
+	waits                     atomic.Bool  // report has said so
 	succeeded, parked, failed atomic.Int64 // events
 }
 
@@ -194,19 +195,28 @@ func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (sub *sd
 	return sub, log.Head, err
 }
 
-// report prints on stderr that the subscription delivers nothing for now. With
-// untilCaughtUp, watch ends the command instead.
+// goesOn is what is said once what was waited for has come.
+const goesOn = "Going on."
+
+// report prints on stderr that the subscription delivers nothing for now, and when it goes
+// on. With untilCaughtUp, watch ends the command instead if the subscription stands.
 func (c *consumption) report(s sdk.Status, untilCaughtUp bool) {
+	why := ""
 	switch s.State {
 	case delivery.Moving:
-		fmt.Fprintf(c.app.stderr, "Waiting: the subscription moves to another node: %s.\n", s.Reason)
-		return
+		why = "the subscription moves to another node: " + s.Reason
 	case delivery.NoQuorum:
-		fmt.Fprintf(c.app.stderr, "Waiting: the node delivers nothing for now: %s.\n", s.Reason)
-		return
+		why = "the node delivers nothing for now: " + s.Reason
+	default:
+		if err := c.stands(s.State, s.Reason); err != nil && !untilCaughtUp {
+			why = err.Error()
+		}
 	}
-	if err := c.stands(s.State, s.Reason); err != nil && !untilCaughtUp {
-		fmt.Fprintf(c.app.stderr, "Waiting: %v.\n", err)
+	switch waited := c.waits.Swap(why != ""); {
+	case why != "":
+		fmt.Fprintf(c.app.stderr, "Waiting: %s.\n", why)
+	case waited && s.State != delivery.Idle:
+		fmt.Fprintln(c.app.stderr, goesOn)
 	}
 }
 

@@ -50,20 +50,25 @@ func (a *app) completeSubscription(cmd *cobra.Command) *cobra.Command {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveDefault
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-		defer cancel()
-		var names []string
-		// Without a node there are no names, and no place for an error.
-		_ = a.manage(ctx, func(ctx context.Context, all sdk.Subscriptions) error {
-			page, err := all.List(ctx, subscriptions.ListRequest{Prefix: prefix, Limit: completeNames})
-			for i := range page.Subscriptions {
-				names = append(names, page.Subscriptions[i].Name)
-			}
-			return err
-		})
-		return names, cobra.ShellCompDirectiveNoFileComp
+		return a.subscriptionNames(cmd, args, prefix)
 	}
 	return cmd
+}
+
+// subscriptionNames completes a subscription's name.
+func (a *app) subscriptionNames(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+	defer cancel()
+	var names []string
+	// Without a node there are no names, and no place for an error.
+	_ = a.manage(ctx, func(ctx context.Context, all sdk.Subscriptions) error {
+		page, err := all.List(ctx, subscriptions.ListRequest{Prefix: prefix, Limit: completeNames})
+		for i := range page.Subscriptions {
+			names = append(names, page.Subscriptions[i].Name)
+		}
+		return err
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func newSubscriptionsList(a *app) *cobra.Command {

@@ -95,14 +95,19 @@ func (a *app) tail(ctx context.Context, log core.Log, r core.FollowRequest, limi
 		encode = wire.AppendEventJSON
 	}
 	p := &eventLines{out: bufio.NewWriter(a.stdout), encode: encode}
+	waiting := false
 	for printed := 0; ; {
 		d, err := follower.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: 256 << 10})
 		if err != nil {
 			return err
 		}
-		if d.NoQuorum != "" {
+		switch {
+		case d.NoQuorum != "":
 			fmt.Fprintf(a.stderr, "Waiting: the node delivers nothing for now: %s.\n", d.NoQuorum)
+		case waiting:
+			fmt.Fprintln(a.stderr, goesOn)
 		}
+		waiting = d.NoQuorum != ""
 		for e := range d.Events() {
 			if err := p.print(&e); err != nil {
 				return err
