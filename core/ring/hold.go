@@ -139,7 +139,7 @@ func (h *Holder) standsBack(session uint64, r *rival, s *Standing, w *Watch) sta
 	case row.Released >= h.epoch:
 		return passes
 	}
-	if sent, _ := w.Contact(); w.Dead(session) && sent-h.known >= BeatTimeout {
+	if w.Dead(session) && w.Contact()-h.known >= BeatTimeout {
 		return passes
 	}
 	return blocks

@@ -60,8 +60,9 @@ type Proposal struct {
 //
 // Members stay while they are listed, not draining, not dead, and gossip holds them alive.
 // A session is added when it is all that for AddAfter, and StickyFor after it was last
-// removed, unless the members that are left are no quorum. The new session of a member's node takes its place at once, for which it has
-// AddAfter. A view with fewer members than the quorum is not proposed.
+// removed, unless the members that are left are no quorum. The new session of a member's
+// node takes its place at once, for which it has AddAfter. A view with fewer members than
+// the quorum is not proposed.
 //
 // Only members of the newest view propose, or anybody if all of them are gone: not listed,
 // or dead. The first in order does so at once, the others TurnAfter later.

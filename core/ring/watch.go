@@ -64,5 +64,5 @@ func (w *Watch) Silent(session uint64) time.Duration {
 	return max(0, w.sent-last.moved)
 }
 
-// Contact returns when the beat of the newest standing was sent, and whether there is one.
-func (w *Watch) Contact() (sent time.Duration, ok bool) { return w.sent, w.observed }
+// Contact returns when the beat of the newest standing was sent.
+func (w *Watch) Contact() (sent time.Duration) { return w.sent }
