@@ -216,6 +216,16 @@ func willPass(err error) bool {
 	return false
 }
 
+// outlives reports whether a subscriber that has joined before tries again after an error
+// of a join: also where its owner has too much to do, or storage is away.
+func outlives(err error) bool {
+	switch core.AsError(err).Code {
+	case core.CodeTimeout, core.CodeOverloaded, core.CodeTooManyRequests, core.CodeStoreReadOnly:
+		return true
+	}
+	return willPass(err)
+}
+
 // try joins once, at the owner of the name in a State.
 func (j *joins) try(ctx context.Context, s *State, r subscriptions.JoinRequest, woken func()) (*innerLease, error) {
 	owner, ok := s.Owner(r.Name)

@@ -193,7 +193,7 @@ func (o *joined) rejoin(ctx context.Context) {
 		switch {
 		case err == nil:
 			return
-		case !willPass(err) && ctx.Err() == nil:
+		case !outlives(err) && ctx.Err() == nil:
 			o.end(err, true)
 			return
 		}

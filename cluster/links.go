@@ -275,6 +275,9 @@ func (pr *peer) disconnected(link Link) {
 	r := pr.router
 	r.mu.Lock()
 	pr.link, pr.up = nil, make(chan struct{})
+	if !pr.renew { // it broke: the next may break at once, too
+		pr.slowDown()
+	}
 	if p := pr.path; p != nil {
 		pr.path, p.ended = nil, true
 		defer func() {

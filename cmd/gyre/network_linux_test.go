@@ -23,8 +23,8 @@ type namespaces struct {
 	subnet string // its first three bytes
 }
 
-// newNamespaces needs root and the program ip; without them the test is skipped, and fails
-// with CI=true.
+// newNamespaces needs root and the program ip. The test is skipped without root; without
+// the program, too, unless CI=true.
 func newNamespaces(t *testing.T, nodes int) *namespaces {
 	t.Helper()
 	if os.Geteuid() != 0 {

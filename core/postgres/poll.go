@@ -20,6 +20,9 @@ const (
 	pollFailed = 250 * time.Millisecond
 	// sizeEvery is how often the size of the log is asked for.
 	sizeEvery = 30 * time.Second
+	// maxSessionBytes is far more than the rows of sessions take. Each beat leaves one
+	// behind, which lasts as long as the oldest transaction.
+	maxSessionBytes = 1 << 20
 )
 
 // poller is the goroutine that watches the head. Open starts it, Close waits
@@ -196,16 +199,22 @@ func (e *Engine) look() (moved bool, err error) {
 func (e *Engine) measure() {
 	ctx, cancel := context.WithTimeout(e.closing, e.config.CallTimeout)
 	defer cancel()
-	var bytes int64
+	var bytes, sessions int64
 	err := on(ctx, e.reads, func(ctx context.Context, c *pgx.Conn) error {
 		return withSettings(ctx, c, func() error {
-			return c.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
-			JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, e.config.Store).Scan(&bytes)
+			return c.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::bigint,
+				coalesce(sum(pg_relation_size(c.oid)) FILTER (WHERE c.relname IN ('sessions', 'ring_sessions')), 0)::bigint FROM pg_class c
+			JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, e.config.Store).Scan(&bytes, &sessions)
 		})
 	})
-	if err == nil {
-		e.log.mu.Lock()
-		e.log.bytes = bytes
-		e.log.mu.Unlock()
+	if err != nil {
+		return
+	}
+	e.log.mu.Lock()
+	e.log.bytes = bytes
+	e.log.mu.Unlock()
+	if sessions > maxSessionBytes {
+		e.config.Logger.Warn("beats leave rows behind that PostgreSQL cannot remove: somebody holds a transaction open (pg_stat_activity, xact_start)",
+			"store", e.config.Store, "bytes", sessions)
 	}
 }
