@@ -19,6 +19,8 @@ import { Window } from "./window.js";
 
 /** Bounds a request that has no timeout of its own. */
 export const requestMs = 30_000;
+/** How much later than at the node a deadline is here: its answer says whether an append was written. */
+const answerMs = 50;
 /** Bounds the appends that wait for an answer: they are kept, to be sent again if the connection breaks. */
 const inflightBytes = 32 << 20;
 /** A timer of more than that fires at once. */
@@ -307,7 +309,8 @@ export class Link implements Receiver {
         throw new GyreError("frame_too_large", detail, { limit: this.#frameLimit });
       }
       const timeoutMs = r.waits ? maxTimerMs : Math.min(r.timeoutMs ?? requestMs, maxTimerMs);
-      const timer = setTimeout(() => abandon(new GyreError("timeout", `no answer in ${timeoutMs} ms`)), timeoutMs);
+      const late = () => abandon(new GyreError("timeout", `no answer in ${timeoutMs} ms`));
+      const timer = setTimeout(late, Math.min(timeoutMs + answerMs, maxTimerMs));
       const aborted = () => abandon(abortError(signal as AbortSignal));
       signal?.addEventListener("abort", aborted);
       let leave: (() => void) | undefined;
