@@ -3,16 +3,22 @@ package runtime
 import (
 	"context"
 	"crypto/sha256"
+	"io"
 	"net"
 	"os"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
 )
 
-// minKeyBytes is what 128 random bits need as text, at least.
-const minKeyBytes = 22
+const (
+	// minKeyBytes is what 128 random bits need as text, at least.
+	minKeyBytes = 22
+	maxKeyFile  = 4 << 10
+)
 
 // placeInRing is a RingConfig with what the machine and the files say.
 type placeInRing struct {
@@ -150,13 +156,19 @@ func (p *placeInRing) isOwn(ctx context.Context, address string) bool {
 
 // readKey reads a key file.
 func readKey(file string) ([]byte, error) {
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, core.Errorf(core.CodeInvalidConfig, "cluster-key-file: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1)) // it may be a device
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "cluster-key-file: %w", err)
 	}
 	key := strings.TrimSpace(string(text))
-	if len(key) < minKeyBytes || strings.ContainsAny(key, "\r\n") {
-		return nil, core.Errorf(core.CodeInvalidConfig, "cluster-key-file: %s has no line of at least %d characters, and no other; make one with: openssl rand -base64 32", file, minKeyBytes)
+	if len(key) < minKeyBytes || len(text) > maxKeyFile || strings.ContainsFunc(key, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+		return nil, core.Errorf(core.CodeInvalidConfig,
+			"cluster-key-file: %s is not one line of %d to %d printable characters; make one with: openssl rand -base64 32", file, minKeyBytes, maxKeyFile)
 	}
 	sum := sha256.Sum256([]byte(key))
 	return sum[:], nil

@@ -68,9 +68,12 @@ func TestKeyFile(t *testing.T) {
 	if same, err := read(" " + strings.Repeat("k", minKeyBytes) + "\r\n"); err != nil || same != one {
 		t.Errorf("space around a key changes it: %v", err)
 	}
-	for _, bad := range []string{"", "short", strings.Repeat("k", 30) + "\n" + strings.Repeat("k", 30)} {
+	for _, bad := range []string{"", "short", strings.Repeat("k", 30) + "\n" + strings.Repeat("k", 30), strings.Repeat("\x00", 100), strings.Repeat("k", maxKeyFile+1)} {
 		if _, err := read(bad); err == nil {
-			t.Errorf("%q is a key", bad)
+			t.Errorf("%.40q is a key", bad)
 		}
+	}
+	if _, err := readKey("/dev/zero"); err == nil {
+		t.Error("a device without an end is a key")
 	}
 }
