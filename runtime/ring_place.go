@@ -160,7 +160,7 @@ func readKey(file string) ([]byte, error) {
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "cluster-key-file: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1)) // it may be a device
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "cluster-key-file: %w", err)
