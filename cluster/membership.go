@@ -208,17 +208,17 @@ func (m *Membership) Drain(ctx context.Context) error {
 	for {
 		s := m.State()
 		m.mu.Lock()
-		done, failure := !s.isMember() && m.reported >= s.View.Epoch, m.failure
+		done, failure, others := !s.isMember() && m.reported >= s.View.Epoch, m.failure, m.others()
 		m.mu.Unlock()
 		switch {
 		case done:
 			return nil
 		case failure != nil:
 			return failure
-		case s.isMember() && s.Alive-1 < s.View.Quorum:
+		case s.isMember() && others < s.View.Quorum:
 			m.setDraining(false)
 			return core.Errorf(core.CodeNoNodeAvailable,
-				"the ring would have too few members without this one: %d alive, quorum is %d", max(0, s.Alive-1), s.View.Quorum)
+				"the ring would have too few members without this one: %d alive, quorum is %d", others, s.View.Quorum)
 		}
 		select {
 		case <-s.Changed:
@@ -228,6 +228,20 @@ func (m *Membership) Drain(ctx context.Context) error {
 			return core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 		}
 	}
+}
+
+// others counts the nodes that can make up a view without this one: the other members, and
+// those that are about to come into the view. mu is held.
+func (m *Membership) others() (n int) {
+	if m.standing == nil {
+		return 0
+	}
+	for _, s := range m.standing.Sessions {
+		if s.Session != m.self.Session && (m.names(s.Session) || !s.Draining) && m.problem(s.Member) == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // Undrain takes Drain back. The node comes into a view as a new one does.

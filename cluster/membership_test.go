@@ -303,6 +303,33 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// A node drains just before another comes into the view. Restarts that follow each other do
+// that, when the other tells sooner that it serves than this node knows its view.
+func TestDrainBesideANodeThatComes(t *testing.T) {
+	inRing(t, 3, func(r *simRing) {
+		r.boot()
+		if err := r.nodes["node1"].Leave(r.t.Context()); err != nil {
+			r.t.Fatal(err)
+		}
+		r.kill("node1")
+		r.await(5*time.Second, "node1 leaves", r.whole("node2", "node3"))
+		came := r.start("node1")
+		node := r.nodes["node2"]
+		r.await(5*time.Second, "node1 is seen", func() bool {
+			return slices.ContainsFunc(node.Seen().Members, func(s ring.Seen) bool {
+				return s.Session == came.State().Self.Session && s.GossipState == ring.GossipAlive
+			})
+		})
+		if len(node.State().View.Members) != 2 {
+			r.t.Fatal("node1 is in a view already")
+		}
+		if err := node.Drain(r.t.Context()); err != nil {
+			r.t.Fatal(err)
+		}
+		r.await(5*time.Second, "node1 takes over", r.whole("node1", "node3"))
+	})
+}
+
 func TestGossipAddressIsTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
