@@ -45,6 +45,8 @@ type DiagnosticsConfig struct {
 	Views   func(ctx context.Context, after uint64, limit int) ([]ring.View, error)
 	Seen    func() ring.MemberList // Membership.Seen
 	Waiting func() int             // calls that wait
+	// Providers says which addresses of other nodes were found, and how.
+	Providers func() []ring.Provider
 	// Streams returns the streams in some slots that this node has written, and Hosted all
 	// subscriptions that it hosts, without slot and epoch.
 	Streams func(owns func(slot int) bool) []ring.Owned
@@ -119,6 +121,7 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 	status = ring.Status{
 		Cluster: d.c.Name, Self: s.Self, View: *s.View, Epoch: s.View.Epoch, Alive: s.Alive,
 		Waiting: d.c.Waiting(), Members: d.seen().Members, Warnings: s.Warnings(),
+		Providers: d.c.Providers(),
 	}
 	why := s.Serves(time.Now())
 	if status.Serving = why == nil; why != nil {

@@ -18,6 +18,7 @@ func (r *simRing) diagnostics(id string, others map[string]cluster.Reporter, own
 	node := r.nodes[id]
 	return cluster.NewDiagnostics(cluster.DiagnosticsConfig{
 		Name: "gyre", Ring: node, Views: node.handle.Views, Seen: node.Seen, Waiting: func() int { return 7 },
+		Providers: func() []ring.Provider { return []ring.Provider{{Name: "peers of " + id}} },
 		Streams: func(owns func(int) bool) (list []ring.Owned) {
 			for _, o := range owned {
 				if o.Kind == ring.KindStream && owns(ring.Slot(o.Name)) {
@@ -56,7 +57,7 @@ func TestDiagnostics(t *testing.T) {
 		one := others["node1"]
 		status, err := one.Status(ctx, "node2")
 		if err != nil || status.Self.Node != "node2" || !status.Serving || status.Alive != 3 || len(status.Members) != 3 || status.Waiting != 7 ||
-			status.Epoch != status.View.Epoch || status.Warnings != nil {
+			status.Epoch != status.View.Epoch || status.Warnings != nil || len(status.Providers) != 1 || status.Providers[0].Name != "peers of node2" {
 			t.Errorf("status: %+v, %v", status, err)
 		}
 		if _, err := one.Status(ctx, "node9"); !errors.Is(err, core.CodeNotFound) || !strings.Contains(err.Error(), "node1, node2, node3") {

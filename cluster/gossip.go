@@ -299,6 +299,16 @@ func (g *gossip) of(session uint64) (meta, bool) {
 	return meta{}, false
 }
 
+// addresses returns where the living nodes are.
+func (g *gossip) addresses() (list []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.others {
+		list = append(list, p.node.Address())
+	}
+	return list
+}
+
 // newest returns the newest epoch that others know.
 func (g *gossip) newest() (epoch uint64) {
 	g.mu.Lock()

@@ -13,14 +13,17 @@ const (
 	// that beats, and joinIdle while it reaches all.
 	joinEvery = 2 * time.Second
 	joinIdle  = 30 * time.Second
-	// maxJoins bounds how many addresses are tried at a time.
+	// maxJoins bounds how many addresses of the storage are tried at a time, and how many
+	// seeds.
 	maxJoins = 10
 )
 
 // joinAttempt is what is known of joins at one address.
 type joinAttempt struct {
 	running bool
-	err     error // of the last
+	began   time.Time // when the last one did
+	err     error     // of the last
+	reaches string    // the IP address and port that the last one dialed
 }
 
 // joins introduces this node to others until the Membership stops: memberlist forgets
@@ -28,14 +31,16 @@ type joinAttempt struct {
 func (m *Membership) joins() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var seeds []string
 	for {
 		select {
 		case <-timer.C:
 		case <-m.joinNow:
+		case seeds = <-m.config.Seeds:
 		case <-m.ctx.Done():
 			return
 		}
-		addresses, complete := m.toJoin()
+		addresses, complete := m.toJoin(seeds)
 		for _, address := range addresses {
 			m.wg.Go(func() { m.join(address) })
 		}
@@ -49,11 +54,7 @@ func (m *Membership) joins() {
 
 // toJoin returns the addresses to try, marked as running, and whether gossip reaches
 // every session that beats.
-func (m *Membership) toJoin() (addresses []string, complete bool) {
-	var seeds []string
-	if m.config.Seeds != nil {
-		seeds = m.config.Seeds()
-	}
+func (m *Membership) toJoin(seeds []string) (addresses []string, complete bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	complete = m.standing != nil
@@ -65,20 +66,37 @@ func (m *Membership) toJoin() (addresses []string, complete bool) {
 			}
 		}
 	}
-	for _, address := range append(wanted, seeds...) {
+	m.forgetJoins(append(wanted, seeds...))
+	return append(m.choose(wanted), m.choose(seeds)...), complete
+}
+
+// choose returns those of some addresses that are tried now, marked as running: maxJoins at
+// most, with those that were not tried for the longest time first. mu is held.
+func (m *Membership) choose(from []string) (addresses []string) {
+	alive := m.gossip.addresses()
+	var idle []string
+	running := 0
+	for _, address := range from {
 		attempt := m.asked.joining[address]
 		if attempt == nil {
-			attempt = &joinAttempt{}
+			attempt = &joinAttempt{reaches: address}
 			m.asked.joining[address] = attempt
 		}
-		if attempt.running || len(addresses) >= maxJoins || address == m.self.Gossip || address == m.gossip.address {
-			continue
+		switch {
+		case attempt.running:
+			running++
+		case address == m.self.Gossip, address == m.gossip.address, slices.Contains(alive, attempt.reaches):
+		default:
+			idle = append(idle, address)
 		}
-		attempt.running = true
-		addresses = append(addresses, address)
 	}
-	m.forgetJoins(append(wanted, seeds...))
-	return addresses, complete
+	slices.SortStableFunc(idle, func(a, b string) int { return m.asked.joining[a].began.Compare(m.asked.joining[b].began) })
+	addresses = idle[:min(len(idle), max(0, maxJoins-running))]
+	for _, address := range addresses {
+		attempt := m.asked.joining[address]
+		attempt.running, attempt.began = true, time.Now()
+	}
+	return addresses
 }
 
 // join tries one address.
@@ -87,8 +105,9 @@ func (m *Membership) join(address string) {
 	if err == nil {
 		host, err = resolve(m.ctx, host)
 	}
+	reaches := net.JoinHostPort(host, strconv.Itoa(port))
 	if err == nil {
-		_, err = m.gossip.list.Join([]string{net.JoinHostPort(host, strconv.Itoa(port))})
+		_, err = m.gossip.list.Join([]string{reaches})
 		if one := errors.Unwrap(err); one != nil {
 			err = one // of a list of one, whose text has several lines
 		}
@@ -99,7 +118,7 @@ func (m *Membership) join(address string) {
 	if err != nil && attempt.err == nil && m.ctx.Err() == nil {
 		m.log.Info("gossip does not reach an address yet", "address", address, "error", err)
 	}
-	attempt.running, attempt.err = false, err
+	attempt.running, attempt.reaches, attempt.err = false, reaches, err
 }
 
 // forgetJoins drops what is known of addresses that are not wanted any more. mu is held.

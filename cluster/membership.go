@@ -27,8 +27,9 @@ type Config struct {
 	Bind string
 	// Key encrypts gossip: 16, 24 or 32 bytes. Empty: gossip is not encrypted.
 	Key []byte
-	// Seeds lists gossip addresses to try beside those in the storage. nil: none.
-	Seeds func() []string
+	// Seeds brings lists of gossip addresses to try beside those in the storage. Each takes
+	// the place of the one before. nil: there are none.
+	Seeds <-chan []string
 	// Release ends what this node hosts and the State does not hold (State.Holds), and
 	// returns when nothing of it is stored any more. It is called after each change of the
 	// view and when the gate closes, once at a time; several changes may be one call. Until

@@ -26,6 +26,8 @@ type simRing struct {
 	nodes map[string]*simNode // by id
 	n     int                 // its size
 	began time.Time
+	// change changes the Config of a node that is started. nil: nothing is changed.
+	change func(id string, c *cluster.Config)
 }
 
 // simNode is a process. It is down if its Membership is nil.
@@ -59,7 +61,11 @@ func (r *simRing) start(id string) *simNode {
 	node := &simNode{id: id, gossip: gossipOf(id), handle: r.log.Open()}
 	node.transport = r.net.Listen(node.gossip)
 	node.handle.SlowArbiter(200*time.Microsecond, 200*time.Microsecond)
-	m, err := cluster.Start(r.t.Context(), r.config(node))
+	c := r.config(node)
+	if r.change != nil {
+		r.change(id, &c)
+	}
+	m, err := cluster.Start(r.t.Context(), c)
 	if err != nil {
 		r.t.Fatalf("%s does not start: %v", id, err)
 	}
@@ -76,6 +82,13 @@ func (r *simRing) config(node *simNode) cluster.Config {
 }
 
 func gossipOf(id string) string { return "10.0.0." + strings.TrimPrefix(id, "node") + ":7946" }
+
+// seeds brings one list of addresses.
+func seeds(addresses ...string) <-chan []string {
+	list := make(chan []string, 1)
+	list <- addresses
+	return list
+}
 
 func (r *simRing) logger(id string) *slog.Logger {
 	if os.Getenv("GYRE_TRACE") == "" {

@@ -224,7 +224,7 @@ func (p *simProcess) join() {
 		p.membership, err = cluster.Start(context.Background(), cluster.Config{
 			Arbiter: p.arbiter(), Cluster: "gyre",
 			Member:    ring.Member{Node: n.name, Addr: n.addr, Gossip: n.gossip, Quorum: n.ring.without.quorumOf(n.ring)},
-			Seeds:     func() []string { return []string{n.ring.nodes[0].gossip} },
+			Seeds:     seeds(n.ring.nodes[0].gossip),
 			Transport: p.transport, Release: p.hosting.Release, Logger: n.ring.logger(n.name),
 		})
 		if err == nil {

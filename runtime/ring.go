@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/cluster"
+	"github.com/gyre-events/gyre/cluster/formation"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/ring"
@@ -27,14 +28,16 @@ type ringNode struct {
 	diagnostics *cluster.Diagnostics
 	peers       *peers
 	owners      *owners
+	finder      *formation.Finder
 	views       atomic.Uint64 // how many this node has learnt
 }
 
 // openRing makes the node a member of its ring. It returns when the node has a session: it
 // may take longer until there is a view that names it. The node's Store and engine are open.
 func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
-	r := &ringNode{hosting: cluster.NewHosting()}
+	r := &ringNode{hosting: cluster.NewHosting(), finder: formation.Start(n.place.providers(), n.logger)}
 	if err := n.join(ctx, r, engine); err != nil {
+		r.finder.Close()
 		return err
 	}
 	n.ring = r
@@ -42,6 +45,7 @@ func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
 	n.subs, err = r.hosting.Open(r.membership, n.subscriptionConfig())
 	if err != nil {
 		r.membership.Close()
+		r.finder.Close()
 		return err
 	}
 	r.peers = &peers{ring: r.membership, cluster: n.place.name, key: n.place.key, version: n.config.Version}
@@ -53,7 +57,7 @@ func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
 	r.owners = newOwners(r.membership, r.router.Admit, r.peers.dialAddress, n.logger)
 	r.diagnostics = cluster.NewDiagnostics(cluster.DiagnosticsConfig{
 		Name: n.place.name, Ring: r.membership, Views: engine.Views, Seen: r.membership.Seen,
-		Waiting: func() int { return r.router.Stats().Waiting },
+		Waiting: func() int { return r.router.Stats().Waiting }, Providers: r.providers,
 		Streams: r.router.Owned, Hosted: n.hosted,
 		Drain: n.drain, Leave: n.leave, Ask: n.ask,
 	})
@@ -70,7 +74,7 @@ func (n *Node) join(ctx context.Context, r *ringNode, engine *postgres.Engine) e
 			Node: n.config.Node, Addr: p.advertised, Gossip: p.gossipAddress(), Version: n.config.Version,
 			Protocol: wire.PeerProtocol, Quorum: p.quorum,
 		},
-		Seeds: func() []string { return p.peers },
+		Seeds: r.finder.Seeds(),
 	}
 	return n.untilPostgres(ctx, func() (err error) {
 		r.membership, err = cluster.Start(ctx, config)
@@ -232,6 +236,7 @@ func (n *Node) closeRing(ctx context.Context) error {
 	r.owners.close()
 	err := errors.Join(r.hosting.Close(ctx), r.membership.Leave(ctx))
 	r.membership.Close()
+	r.finder.Close()
 	n.watching.Wait()
 	return err
 }

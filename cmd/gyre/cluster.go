@@ -131,7 +131,32 @@ func statusWords(s ring.Status) string {
 		fmt.Fprintf(&b, "quorum   %d; %d of %d members are alive\n", s.View.Quorum, s.Alive, len(s.View.Members))
 	}
 	fmt.Fprintf(&b, "waiting  %d calls\n", s.Waiting)
+	for i, p := range s.Providers {
+		title := "found"
+		if i > 0 {
+			title = ""
+		}
+		fmt.Fprintf(&b, "%-7s  %s\n", title, providerWords(p))
+	}
 	return b.String()
+}
+
+// maxFound is how many addresses of a provider a line shows.
+const maxFound = 5
+
+// providerWords says what a provider found last.
+func providerWords(p ring.Provider) string {
+	found := "nobody"
+	if len(p.Addresses) > 0 {
+		found = visible(strings.Join(p.Addresses[:min(len(p.Addresses), maxFound)], ", "))
+	}
+	if more := len(p.Addresses) - maxFound; more > 0 {
+		found += fmt.Sprintf(" and %d more", more)
+	}
+	if p.Problem != "" {
+		found += ", and fails: " + cell(p.Problem, maxReasonBytes)
+	}
+	return fmt.Sprintf("by %s: %s", visible(p.Name), found)
 }
 
 // stateOf is the state of a session in a word.

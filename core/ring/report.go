@@ -21,6 +21,18 @@ type Status struct {
 	Waiting  int      `json:"waiting"`
 	Members  []Seen   `json:"members"`
 	Warnings []string `json:"warnings,omitempty"`
+	// Providers say which gossip addresses of other nodes the node has found.
+	Providers []Provider `json:"providers"`
+}
+
+// Provider is a way by which a node finds others, and what it found last.
+type Provider struct {
+	Name      string    `json:"name"`      // the setting that asks for it
+	Addresses []string  `json:"addresses"` // host:port of gossip
+	At        time.Time `json:"at,omitzero"`
+	// Problem is why the last try found nothing, or not all. Failures counts such tries.
+	Problem  string `json:"problem,omitempty"`
+	Failures uint64 `json:"failures"`
 }
 
 // GossipState is how a node's gossip sees a session.

@@ -57,6 +57,7 @@ var table = map[string]row{
 	"wsapi/dashboard":   {},
 
 	"cluster":             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", memberlist}, tests: []string{"cluster/ringtest", "core/subscriptions/jointest"}},
+	"cluster/formation":   {imports: []string{"core", "core/ring"}},
 	"cluster/arbitertest": {imports: []string{"cluster", "core", "core/ring"}, testing: true},
 	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
@@ -69,7 +70,7 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "plugins", "sdk", prometheus,
+		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest"}},
 
 	"cmd/...":      {any: true},

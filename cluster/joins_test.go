@@ -1,0 +1,63 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/cluster"
+	"github.com/gyre-events/gyre/core/ring"
+)
+
+// blind is an Arbiter that names no address of gossip by which a node is reached.
+type blind struct{ cluster.Arbiter }
+
+func (b blind) Beat(ctx context.Context, session, released uint64, draining bool) (ring.Standing, error) {
+	s, err := b.Arbiter.Beat(ctx, session, released, draining)
+	s.Sessions = slices.Clone(s.Sessions)
+	for i := range s.Sessions {
+		s.Sessions[i].Gossip = "10.9.9.9:7946"
+	}
+	return s, err
+}
+
+// inBlindRing runs a test with three nodes that find each other by seeds alone.
+func inBlindRing(t *testing.T, seeds func(id string) <-chan []string, test func(r *simRing)) {
+	t.Helper()
+	inRing(t, 0, func(r *simRing) {
+		r.n = 3
+		r.change = func(id string, c *cluster.Config) { c.Arbiter, c.Seeds = blind{c.Arbiter}, seeds(id) }
+		for i := range r.n {
+			r.start(fmt.Sprintf("node%d", i+1))
+		}
+		test(r)
+	})
+}
+
+// TestSeeds: nodes that the storage does not lead to each other form a ring by seeds, and
+// are one again after an hour without each other.
+func TestSeeds(t *testing.T) {
+	all := func(string) <-chan []string { return seeds(gossipOf("node1"), gossipOf("node2"), gossipOf("node3")) }
+	inBlindRing(t, all, func(r *simRing) {
+		r.boot()
+		r.fault(15*time.Second, "two go on", func() { r.isolate("node3") }, r.whole("node1", "node2"))
+		time.Sleep(time.Hour)
+		r.fault(10*time.Second, "the third comes back", func() { r.reconnect("node3") }, r.whole(r.ids()...))
+	})
+}
+
+// TestManySeeds: addresses of nobody do not keep the others from being tried.
+func TestManySeeds(t *testing.T) {
+	var list []string
+	for i := range 250 {
+		list = append(list, fmt.Sprintf("10.1.0.%d:7946", i))
+	}
+	for i := range 3 {
+		list = append(list, gossipOf(fmt.Sprintf("node%d", i+1)))
+	}
+	inBlindRing(t, func(string) <-chan []string { return seeds(list...) }, func(r *simRing) {
+		r.await(2*time.Minute, "the ring forms", r.whole(r.ids()...))
+	})
+}
