@@ -29,9 +29,12 @@ const (
 	rollingNodes = 3
 	// rollingLatest is more than a node takes to serve again.
 	rollingLatest = time.Minute
-	// rollingWorkers handle events of each client; some of them take rollingWork.
-	rollingWorkers = 4
-	rollingWork    = 100 * time.Millisecond
+	// rollingWorkers handle events of each client. One in rollingWorkEvery of a stream takes
+	// rollingWork: often enough for a node to stop in it, and seldom enough to keep up with
+	// what is written.
+	rollingWorkers   = 4
+	rollingWork      = 100 * time.Millisecond
+	rollingWorkEvery = 16
 )
 
 // TestRollingRestartsSoak restarts the nodes of a ring one after another, under load by
@@ -309,7 +312,7 @@ func (l *rollingLoad) handle(d *sdk.Delivery) {
 	}
 	key.busy, key.last = true, d.Version
 	key.mu.Unlock()
-	if d.Version%4 == 0 {
+	if d.Version%rollingWorkEvery == 0 {
 		time.Sleep(rollingWork) // the work of a handler, in which a node may stop
 	}
 	key.mu.Lock()
