@@ -93,12 +93,6 @@ func (m *simMonitor) noteGate(node string, s *cluster.State, now time.Time) {
 // checkServes checks that a node does not serve long after it has lost the log or a quorum.
 func (m *simMonitor) checkServes(p *simProcess, s *cluster.State, now time.Time) {
 	n := p.node
-	reached := 0
-	for _, other := range m.ring.nodes {
-		if other.running() != nil && !m.ring.cuts.blocked(n.name, other.name) && !m.ring.cuts.blocked(other.name, n.name) {
-			reached++
-		}
-	}
 	check := func(since map[*simProcess]time.Time, lost bool, within time.Duration, what string) {
 		if !lost {
 			delete(since, p)
@@ -115,7 +109,36 @@ func (m *simMonitor) checkServes(p *simProcess, s *cluster.State, now time.Time)
 	cutOff := n.cutOff
 	n.mu.Unlock()
 	check(m.cutOff, cutOff, cutOffServes, "the log")
-	check(m.alone, reached < m.ring.quorum, lonelyServes, "a quorum")
+	check(m.alone, m.ring.around(n) < m.ring.quorum, lonelyServes, "a quorum")
+}
+
+// around counts the running nodes, itself included, that a node gets to and that get to it,
+// through others too: so does gossip.
+func (r *simulation) around(n *simulated) (count int) {
+	there := r.reach(n, r.cuts.blocked)
+	back := r.reach(n, func(from, to string) bool { return r.cuts.blocked(to, from) })
+	for other := range there {
+		if back[other] {
+			count++
+		}
+	}
+	return count
+}
+
+// reach is the running nodes that a node gets to.
+func (r *simulation) reach(n *simulated, blocked func(from, to string) bool) map[*simulated]bool {
+	reached, next := map[*simulated]bool{n: true}, []*simulated{n}
+	for len(next) > 0 {
+		at := next[0]
+		next = next[1:]
+		for _, other := range r.nodes {
+			if !reached[other] && other.running() != nil && !blocked(at.name, other.name) {
+				reached[other] = true
+				next = append(next, other)
+			}
+		}
+	}
+	return reached
 }
 
 // missing says which nodes are not in the newest view, or do not serve.
