@@ -26,13 +26,8 @@ func (b blind) Beat(ctx context.Context, session, released uint64, draining bool
 // inBlindRing runs a test with three nodes that find each other by seeds alone.
 func inBlindRing(t *testing.T, seeds func(id string) <-chan []string, test func(r *simRing)) {
 	t.Helper()
-	inRing(t, 0, func(r *simRing) {
-		r.n = 3
+	inRing(t, 3, test, func(r *simRing) {
 		r.change = func(id string, c *cluster.Config) { c.Arbiter, c.Seeds = blind{c.Arbiter}, seeds(id) }
-		for i := range r.n {
-			r.start(fmt.Sprintf("node%d", i+1))
-		}
-		test(r)
 	})
 }
 

@@ -20,12 +20,12 @@ import (
 
 // simRing is nodes of one ring over one log, in a synctest bubble.
 type simRing struct {
-	t     *testing.T
-	net   *simNet
-	log   *memory.Log
-	nodes map[string]*simNode // by id
-	n     int                 // its size
-	began time.Time
+	t      *testing.T
+	net    *simNet
+	log    *memory.Log
+	nodes  map[string]*simNode // by id
+	quorum int                 // of nodes that are started
+	began  time.Time
 	// change changes the Config of a node that is started. nil: nothing is changed.
 	change func(id string, c *cluster.Config)
 }
@@ -39,10 +39,13 @@ type simNode struct {
 }
 
 // inRing runs a test with a ring of n nodes that have begun at once.
-func inRing(t *testing.T, n int, test func(r *simRing)) {
+func inRing(t *testing.T, n int, test func(r *simRing), change ...func(*simRing)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &simRing{t: t, net: newSimNet(1), log: memory.NewLog(), nodes: map[string]*simNode{}, n: n, began: time.Now()}
+		r := &simRing{t: t, net: newSimNet(1), log: memory.NewLog(), nodes: map[string]*simNode{}, quorum: n/2 + 1, began: time.Now()}
+		for _, f := range change {
+			f(r)
+		}
 		for i := range n {
 			r.start(fmt.Sprintf("node%d", i+1))
 		}
@@ -77,7 +80,7 @@ func (r *simRing) start(id string) *simNode {
 func (r *simRing) config(node *simNode) cluster.Config {
 	return cluster.Config{
 		Arbiter: node.handle, Cluster: "gyre", Key: []byte("a key of thirty-two bytes, as is"), Transport: node.transport, Logger: r.logger(node.id),
-		Member: ring.Member{Node: node.id, Addr: node.id + ":4973", Gossip: node.gossip, Protocol: 1, Quorum: r.n/2 + 1},
+		Member: ring.Member{Node: node.id, Addr: node.id + ":4973", Gossip: node.gossip, Protocol: 1, Quorum: r.quorum},
 	}
 }
 
@@ -180,7 +183,7 @@ func (r *simRing) await(most time.Duration, what string, holds func() bool) time
 // all slots together.
 func (r *simRing) whole(ids ...string) func() bool {
 	return func() bool {
-		held, epoch := 0, uint64(0)
+		epoch := uint64(0)
 		for _, id := range ids {
 			node := r.nodes[id]
 			if node.Membership == nil {
@@ -191,14 +194,22 @@ func (r *simRing) whole(ids ...string) func() bool {
 				return false
 			}
 			epoch = s.View.Epoch
-			for slot := 0; slot < ring.Slots; slot += sampled {
-				if s.Holds(slot, time.Now()) {
-					held++
-				}
+		}
+		return r.held(ids...) == ring.Slots/sampled
+	}
+}
+
+// held counts the slots that nodes hold, of those that are looked at.
+func (r *simRing) held(ids ...string) (n int) {
+	for _, id := range ids {
+		s := r.nodes[id].State()
+		for slot := 0; slot < ring.Slots; slot += sampled {
+			if s.Holds(slot, time.Now()) {
+				n++
 			}
 		}
-		return held == ring.Slots/sampled
 	}
+	return n
 }
 
 func (r *simRing) ids() (list []string) {

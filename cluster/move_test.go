@@ -221,6 +221,42 @@ func (c *crowd) awaitCount(n int) {
 	}
 }
 
+// A subscription moves with its progress: what was acked at one owner is delivered by none
+// after it, and what was in flight is.
+func TestProgressMovesWithTheSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, time.Millisecond)
+		owner := w.awaitOwner("moving")
+		entry := w.nodes[owner.self.Session%3]
+		ctx := t.Context()
+		d := keyed()
+		d.ConcurrencyLimit = 1
+		s, err := subscriptions.JoinWaiting(ctx, entry.router, subscriptions.JoinRequest{
+			Name: "moving", Definition: d, Credit: delivery.Credit{Events: delivery.Unlimited, Bytes: delivery.Unlimited},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Leave(true)
+		entry.append(ctx, 0, 3)
+		for position := uint64(1); position <= 3; position++ {
+			for p := position; p <= 3; p++ { // the rest is in flight
+				if got := nextEvent(t, s).Last; got != p {
+					t.Fatalf("%d is delivered, want %d", got, p)
+				}
+			}
+			if err := s.Do(ctx, subscriptions.Answer{Kind: subscriptions.Ack, Positions: []uint64{position}}); err != nil {
+				t.Fatal(err)
+			}
+			owner.drains(position%2 == 1)
+			w.setView(slices.DeleteFunc(slices.Clone(w.nodes), func(n *hostNode) bool { return n == owner && position%2 == 1 })...)
+			if now := w.awaitOwner("moving"); (now == owner) != (position%2 == 0) {
+				t.Fatalf("it is at %s", now.self.Node)
+			}
+		}
+	})
+}
+
 // A node that dies takes nothing with it: what was in flight is delivered again at the next
 // owner, to the consumers that are left.
 func TestSubscriptionOutlivesItsOwner(t *testing.T) {

@@ -69,6 +69,37 @@ func (s *routerSim) checkOwners() {
 	}
 }
 
+// TestVersionsOutliveOwners: a stream whose owner dies is served by another node, and by a new
+// process of the first one afterwards. Its versions continue.
+func TestVersionsOutliveOwners(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		x := sc.stream(sc.owner, sc.other)
+		owners := map[string]int{}
+		appends := func(version uint64) {
+			t.Helper()
+			o := sc.send(sc.conn, time.Second, expecting(x, core.Expect(version-1)))
+			if sc.calls.Wait(); o.err != nil || o.result.Appends[0].LastVersion != version {
+				t.Errorf("%v, %+v, want version %d", o, o.result, version)
+			}
+			owner, _, _ := sc.entry.router.Owner(x)
+			owners[fmt.Sprint(owner.Node, owner.Session)]++
+		}
+		appends(1)
+		s.crash(sc.owner)
+		sc.nextViewOf(s.all()...)
+		appends(2)
+		s.start(sc.owner.self.Node).gate(true)
+		sc.nextViewOf(s.all()...)
+		appends(3)
+		if len(owners) != 3 {
+			t.Errorf("the owners were %v", owners)
+		}
+		sc.check()
+		s.checkOwners()
+	})
+}
+
 // TestRouterStallsAlone: an owner that does not answer holds up its streams and no others.
 func TestRouterStallsAlone(t *testing.T) {
 	simTest(t, 3, func(t *testing.T, s *routerSim) {

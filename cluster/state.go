@@ -47,7 +47,11 @@ const maxSuspended = time.Second
 // fresh reports whether until has not come, by the monotonic clock, and by the wall clock
 // not for long.
 func fresh(until, now time.Time) bool {
-	left, leftByWall := until.Sub(now), until.Round(0).Sub(now.Round(0))
+	return isLeft(until.Sub(now), until.Round(0).Sub(now.Round(0)))
+}
+
+// isLeft is fresh of the times that are left by both clocks.
+func isLeft(left, leftByWall time.Duration) bool {
 	return left > 0 && left-leftByWall <= maxSuspended
 }
 
