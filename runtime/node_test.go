@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,20 +45,35 @@ func stop(t *testing.T, node *runtime.Node) {
 	}
 }
 
-// get answers the status and the body of a GET request.
+// get returns the status and the body of the answer to a GET request.
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
+	return request(t, http.MethodGet, url, "", 0)
+}
+
+// request returns the status and the body of the answer to a request. The node has so long
+// for it, if that is not 0.
+func request(t *testing.T, method, url, body string, timeout time.Duration) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if timeout > 0 {
+		r.Header.Set("Gyre-Timeout", strconv.FormatInt(timeout.Milliseconds(), 10))
+	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get(url)
+	res, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	answer, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.StatusCode, string(body)
+	return res.StatusCode, string(answer)
 }
 
 func TestNodeServesAndStops(t *testing.T) {
