@@ -85,9 +85,15 @@ func (l *simLinks) listen(self func() ring.Member, router *cluster.Router) *simP
 	return p
 }
 
-// die ends a process: no frame of its links arrives any more. Whether the other ends learn of
-// it at once is a matter of chance.
-func (p *simPeer) die() {
+// close ends the links of a process that stops: the other ends get what it has sent, and
+// learn that it is gone.
+func (p *simPeer) close() { p.end(true) }
+
+// die ends a process: what it has sent may be lost. Whether the other ends learn of it at
+// once is a matter of chance.
+func (p *simPeer) die() { p.end(false) }
+
+func (p *simPeer) end(says bool) {
 	p.links.mu.Lock()
 	if p.links.processes[p.addr] == p {
 		delete(p.links.processes, p.addr)
@@ -98,6 +104,9 @@ func (p *simPeer) die() {
 	ends := slices.Collect(mapKeys(p.ends))
 	p.mu.Unlock()
 	for _, e := range ends {
+		e.mu.Lock()
+		e.says = says
+		e.mu.Unlock()
 		e.end()
 	}
 }
@@ -249,6 +258,7 @@ type simEnd struct {
 	mu      sync.Mutex // protects the fields below
 	other   *simEnd    // nil until the handshake is done
 	ended   bool
+	says    bool // all that it has sent and that it has ended, and not by chance
 	heard   time.Time
 	queue   []simFrame
 	queued  chan struct{} // holds 1
@@ -302,13 +312,15 @@ func (e *simEnd) send() {
 				e.room = make(chan struct{})
 			}
 		}
-		other, ended := e.other, e.ended
+		other, ended, says := e.other, e.ended, e.says
 		e.mu.Unlock()
 		switch {
-		case ended && !late && !e.at.links.chance(50):
+		case ended && !late && !says && !e.at.links.chance(50):
 			return
 		case !some && ended:
-			e.at.links.notice(other, e.way)
+			if says || e.at.links.chance(80) {
+				e.at.links.notice(other, e.way)
+			}
 			return
 		case !some:
 			select {
@@ -345,7 +357,7 @@ func (l *simLinks) arrives(f simFrame, other *simEnd, w way) bool {
 
 // notice has the other end learn that this one is closed, if nothing is in the way.
 func (l *simLinks) notice(other *simEnd, w way) {
-	if !l.cut(w) && l.chance(80) {
+	if !l.cut(w) {
 		other.end()
 	}
 }

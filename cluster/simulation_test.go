@@ -248,7 +248,7 @@ func (n *simulated) stop() {
 	n.process = nil
 	n.mu.Unlock()
 	p.router.Close(ctx)
-	p.peer.die()
+	p.peer.close()
 	n.ring.check("hosting", p.hosting.Close(ctx))
 	n.ring.check("leave", p.membership.Leave(ctx))
 	p.membership.Close()
