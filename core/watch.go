@@ -8,9 +8,10 @@ import (
 
 // Bounds of filling the tail with what others wrote.
 const (
-	// fillWithin is how long the tail waits for missing events before it restarts and
-	// followers read storage.
-	fillWithin = 50 * time.Millisecond
+	// fillWithin is how long the tail waits for missing events before it restarts. A
+	// restart sends every waiting follower to storage: with thousands of them that costs
+	// far more than a slow page, and slows the next one.
+	fillWithin = 2 * time.Second
 	// fillEvents is the largest gap that is filled: beyond it, storage is as fast.
 	fillEvents = 16 * 1024
 	// ownGrace is how long to wait for steps of our own when storage reports a new

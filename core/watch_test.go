@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +117,65 @@ func TestOnlyFollowerSeesWhatOthersWrite(t *testing.T) {
 			if err != nil {
 				t.Fatalf("follow %d: %v", n, err)
 			}
+		}
+	})
+}
+
+// readCounter counts the reads of an engine.
+type readCounter struct {
+	*memory.Handle
+	reads atomic.Int64
+}
+
+func (c *readCounter) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
+	c.reads.Add(1)
+	return c.Handle.Read(ctx, r)
+}
+
+// TestSlowStorageSendsNoFollowersThere has storage take long for what another Store writes:
+// the tail is filled all the same, and followers at the head read nothing.
+func TestSlowStorageSendsNoFollowersThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const followers, events = 100, 20
+		db := memory.NewLog()
+		slow := &readCounter{Handle: db.Open()}
+		a, b := core.NewStore(db.Open(), core.StoreConfig{}), core.NewStore(slow, core.StoreConfig{})
+		defer a.Close()
+		defer b.Close()
+		var running sync.WaitGroup
+		for i := range followers {
+			running.Go(func() {
+				stream := fmt.Sprintf("s%d", i)
+				f, err := b.Follow(t.Context(), core.FollowRequest{Stream: stream, From: core.From{Kind: core.FromEnd}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer f.Close()
+				for seen := 0; seen < events; {
+					d, err := f.Next(t.Context(), core.Limit{Events: events, Bytes: core.MaxPageBytes})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					seen += d.Count
+				}
+			})
+		}
+		synctest.Wait()
+		before := slow.reads.Load()
+		slow.Slow(400*time.Millisecond, 400*time.Millisecond)
+		for range events {
+			for i := range followers {
+				if _, err := a.Append(t.Context(), one(fmt.Sprintf("s%d", i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		running.Wait()
+		if n := slow.reads.Load() - before; n > 0 {
+			t.Errorf("%d reads of followers at the head", n)
 		}
 	})
 }
