@@ -28,7 +28,8 @@ type follower struct {
 	log    string // identity of the log
 
 	position uint64 // everything up to here has been delivered or does not match
-	version  uint64 // of the stream, at position; 0 for All
+	version  uint64 // of the stream, at position; has no meaning unless placed
+	placed   bool   // version is known: only reading from storage needs it
 	reported uint64 // position of the last Delivery
 	begun    bool   // there was one
 	live     bool   // Live of the last one
@@ -190,7 +191,7 @@ func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
 			out.Add(rest[:h.size], h.position)
 		}
 		if f.stream == h.stream {
-			f.version = h.version
+			f.version, f.placed = h.version, true
 		}
 		f.position = h.position
 		rest = rest[h.size:]
@@ -214,15 +215,36 @@ func (f *follower) readAll(ctx context.Context, limit Limit) (Batch, error) {
 // readStream reads the next page of the stream from storage.
 func (f *follower) readStream(ctx context.Context, limit Limit) (Batch, error) {
 	head := f.store.engine.State().Head // before the read: it vouches for no more
-	page, err := f.store.Read(ctx, ReadRequest{Stream: f.stream, From: f.version + 1, Limit: limit})
+	var page Page
+	atEnd, err := f.place(ctx)
+	if err == nil && !atEnd {
+		page, err = f.store.Read(ctx, ReadRequest{Stream: f.stream, From: f.version + 1, Limit: limit})
+	}
 	if isNotFound(err) {
-		f.position = max(f.position, head)
+		f.position, f.placed = max(f.position, head), true
 		return Batch{}, nil
 	}
-	if err != nil {
+	if err != nil || atEnd {
 		return Batch{}, err
 	}
 	return f.takePage(page, limit), nil
+}
+
+// place finds the stream's version at the follower's position, if that is not known.
+// If the stream has nothing after it, atEnd is true and the follower is at the head.
+func (f *follower) place(ctx context.Context) (atEnd bool, err error) {
+	if f.placed {
+		return false, nil
+	}
+	version, end, err := f.store.versionAt(ctx, f.stream, f.position)
+	if err != nil {
+		return false, err
+	}
+	f.version, f.placed = version, true
+	if end.Version == version {
+		f.position = max(f.position, end.Head)
+	}
+	return end.Version == version, nil
 }
 
 // takePage takes the matching events of a page and moves the follower past the page, or
@@ -302,38 +324,28 @@ func (f *follower) start(ctx context.Context, from From) error {
 	}
 	switch from.Kind {
 	case FromStart:
+		f.placed = true
 		return nil
 	case FromEnd:
-		return f.startAt(ctx, state.Head)
+		f.position = state.Head
+		return nil
 	case AfterPosition:
-		if err := state.checkPlace(from.Log, from.N); err != nil {
-			return err
-		}
-		return f.startAt(ctx, from.N)
+		f.position = from.N
+		return state.checkPlace(from.Log, from.N)
 	case AfterVersion:
 		return f.startAfterVersion(ctx, from.N)
 	case FromTime:
-		position, err := f.store.positionBefore(ctx, from.Time, state.Head)
-		if err != nil {
-			return err
-		}
-		return f.startAt(ctx, position)
+		f.position, err = f.store.positionBefore(ctx, from.Time, state.Head)
+		return err
 	}
 	return Errorf(CodeInvalidCursor, "%d is not a kind of start", from.Kind)
-}
-
-func (f *follower) startAt(ctx context.Context, position uint64) (err error) {
-	f.position = position
-	if f.stream != All {
-		f.version, err = f.store.versionAt(ctx, f.stream, position)
-	}
-	return err
 }
 
 func (f *follower) startAfterVersion(ctx context.Context, version uint64) error {
 	if f.stream == All {
 		return Errorf(CodeInvalidCursor, "$all has positions, not versions")
 	}
+	f.placed = true
 	if version == 0 {
 		return nil
 	}
@@ -352,19 +364,17 @@ func (f *follower) startAfterVersion(ctx context.Context, version uint64) error 
 // followers go on from a place close to it.
 var nearEnd = Limit{Events: 16, Bytes: 64 << 10}
 
-// versionAt is the stream's version when the log was at position.
-func (s *Store) versionAt(ctx context.Context, stream string, position uint64) (uint64, error) {
-	page, err := s.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: nearEnd})
-	if isNotFound(err) || err == nil && page.Count == 0 {
-		return 0, nil
+// versionAt is the stream's version when the log was at position. end is the page at the
+// stream's end that was read for it; without a stream the error is stream_not_found.
+func (s *Store) versionAt(ctx context.Context, stream string, position uint64) (version uint64, end Page, err error) {
+	end, err = s.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: nearEnd})
+	if err != nil || end.Count == 0 {
+		return 0, end, err
 	}
-	if err != nil {
-		return 0, err
-	}
-	oldest := page.Version
-	for e := range page.Events() {
+	oldest := end.Version
+	for e := range end.Events() {
 		if e.Position <= position {
-			return e.Version, nil
+			return e.Version, end, nil
 		}
 		oldest = e.Version
 	}
@@ -372,7 +382,7 @@ func (s *Store) versionAt(ctx context.Context, stream string, position uint64) (
 		page, err := s.Read(ctx, ReadRequest{Stream: stream, From: version, Limit: Limit{Events: 1}})
 		return err == nil && page.First > position, err
 	})
-	return after - 1, err
+	return after - 1, end, err
 }
 
 // positionBefore is the position before the first event recorded at or after

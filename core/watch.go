@@ -33,10 +33,11 @@ type watch struct {
 	begun chan struct{}
 	// filling has room for one: a fill is under way.
 	filling chan struct{}
+	heads   headReads
 }
 
 func newWatch(s *Store, log HeadWatcher) *watch {
-	w := &watch{store: s, log: log, begun: make(chan struct{}, 1), filling: make(chan struct{}, 1)}
+	w := &watch{store: s, log: log, begun: make(chan struct{}, 1), filling: make(chan struct{}, 1), heads: makeHeadReads()}
 	s.tail.share(func() bool { return s.followers.Load() > 0 })
 	w.running.Go(w.watchHead)
 	w.running.Go(w.fillGaps)
@@ -146,12 +147,15 @@ func (s *Store) freshState(ctx context.Context) (State, error) {
 	if s.watch == nil {
 		return s.engine.State(), nil
 	}
-	page, err := s.engine.Read(ctx, ReadRequest{Stream: All, Backward: true, Limit: Limit{Events: 1, Bytes: 1}})
+	head, err := s.watch.heads.share(ctx, func(ctx context.Context) (uint64, error) {
+		page, err := s.engine.Read(ctx, ReadRequest{Stream: All, Backward: true, Limit: Limit{Events: 1, Bytes: 1}})
+		return page.Head, err
+	})
 	if err != nil {
 		return State{}, err
 	}
 	state := s.engine.State()
-	state.Head = max(state.Head, page.Head)
+	state.Head = max(state.Head, head)
 	return state, nil
 }
 

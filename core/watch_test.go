@@ -180,6 +180,63 @@ func TestSlowStorageSendsNoFollowersThere(t *testing.T) {
 	})
 }
 
+// TestManyBeginToFollowAtOnce has many begin to follow streams of which the tail has what
+// they lack. Storage is asked for its head, and for nothing else, few times.
+func TestManyBeginToFollowAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const followers = 100
+		db := memory.NewLog()
+		slow := &readCounter{Handle: db.Open()}
+		s := core.NewStore(slow, core.StoreConfig{})
+		defer s.Close()
+		first, err := s.Follow(t.Context(), core.FollowRequest{Stream: core.All})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		for i := range followers {
+			if _, err := s.Append(t.Context(), one(fmt.Sprintf("s%d", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := slow.reads.Load()
+		slow.Slow(time.Second, time.Second)
+		begin := func(ctx context.Context, i int) error {
+			from := core.From{Kind: core.AfterPosition, N: uint64(i)} // the event of s<i> is the next
+			f, err := s.Follow(ctx, core.FollowRequest{Stream: fmt.Sprintf("s%d", i), From: from})
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			d, err := f.Next(ctx, core.Limit{Events: 1, Bytes: 1})
+			if err == nil && d.First != uint64(i)+1 {
+				err = fmt.Errorf("position %d", d.First)
+			}
+			return err
+		}
+		var running sync.WaitGroup
+		gone, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		running.Go(func() { // the one whose read the others wait for gives up
+			if err := begin(gone, 0); !errors.Is(err, core.CodeTimeout) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		for i := range followers {
+			running.Go(func() {
+				if err := begin(t.Context(), i); err != nil {
+					t.Errorf("follower %d: %v", i, err)
+				}
+			})
+		}
+		running.Wait()
+		if n := slow.reads.Load() - before; n > 3 {
+			t.Errorf("%d reads for %d followers", n, followers)
+		}
+	})
+}
+
 // TestFollowOfALogThatWasReplaced ends with log_changed, at the head and behind
 // it, and a new one works.
 func TestFollowOfALogThatWasReplaced(t *testing.T) {
