@@ -329,6 +329,21 @@ func (r *RecordsRequest) validate() error {
 	if bad(r.Prefix) || bad(r.After) || slices.ContainsFunc(r.Keys, bad) {
 		return Errorf(CodeInvalidRequest, "what is asked for of table %q cannot be a record's key", r.Table)
 	}
+	return r.validateRanges(bad)
+}
+
+func (r *RecordsRequest) validateRanges(bad func(key string) bool) error {
+	if len(r.Ranges) > MaxCommitRecords || r.Ranges != nil && (r.Keys != nil || r.Prefix != "") {
+		return Errorf(CodeInvalidRequest, "%d ranges, %d keys and the prefix %q; only one of them is looked for, and no more than %d ranges",
+			len(r.Ranges), len(r.Keys), clip(r.Prefix), MaxCommitRecords)
+	}
+	last := ""
+	for _, k := range r.Ranges {
+		if bad(k.After) || bad(k.Before) || k.After < last || k.Before < k.After {
+			return Errorf(CodeInvalidRequest, "the range from %q to %q is not one, or not in order", clip(k.After), clip(k.Before))
+		}
+		last = k.Before
+	}
 	return nil
 }
 

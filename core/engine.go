@@ -116,15 +116,19 @@ type StreamInfo struct {
 	Version uint64
 }
 
-// RecordsRequest asks for the records of a table whose keys are in Keys, or, if that is
-// nil, whose keys begin with Prefix.
+// RecordsRequest asks for the records of a table whose keys are in Keys or in Ranges, or,
+// if both are nil, whose keys begin with Prefix.
 type RecordsRequest struct {
 	Table  string
-	Keys   []string // exact, in any order; nil means all with Prefix
+	Keys   []string   // exact, in any order
+	Ranges []KeyRange // in order, without overlap
 	Prefix string
 	After  string // the last key of the page before
 	Limit  int    // 1 … MaxReadEvents
 }
+
+// KeyRange is the keys between two others.
+type KeyRange struct{ After, Before string }
 
 // Record is a stored record.
 type Record struct {

@@ -390,12 +390,11 @@ func (d *recordDB) scan(r core.RecordsRequest, visit func(key string, c recordCh
 			return eachKey(records, r, visitRow)
 		}
 		cursor := records.Cursor()
-		for k, v := cursor.Seek(recordID{r.Table, leastKey(r)}.dbKey()); k != nil && bytes.HasPrefix(k, table); k, v = cursor.Next() {
-			if !asked(r, string(k[len(table):])) {
-				return nil
-			}
-			if err := visitRow(k, v); err != nil {
-				return err
+		for _, s := range runs(r) {
+			for k, v := cursor.Seek(recordID{r.Table, s.least}.dbKey()); bytes.HasPrefix(k, table) && s.has(string(k[len(table):])); k, v = cursor.Next() {
+				if err := visitRow(k, v); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -331,19 +331,18 @@ func (s *recordStore) inMemory(r core.RecordsRequest) map[string]recordChange {
 				addOlder(found, c)
 			}
 		}
-		if r.Keys != nil {
-			continue
-		}
 		records := 0
-		t.Ascend(recordChange{table: r.Table, key: leastKey(r)}, func(c recordChange) bool {
-			if c.table != r.Table || !asked(r, c.key) {
-				return false
-			}
-			if addOlder(found, c).revision > 0 {
-				records++
-			}
-			return records < r.Limit
-		})
+		for _, s := range runs(r) {
+			t.Ascend(recordChange{table: r.Table, key: s.least}, func(c recordChange) bool {
+				if c.table != r.Table || !s.has(c.key) {
+					return false
+				}
+				if addOlder(found, c).revision > 0 {
+					records++
+				}
+				return records < r.Limit
+			})
+		}
 	}
 	return found
 }
@@ -357,19 +356,41 @@ func addOlder(found map[string]recordChange, c recordChange) recordChange {
 	return c
 }
 
-// leastKey is the least one that r may ask for.
-func leastKey(r core.RecordsRequest) string {
-	if r.After != "" {
-		return max(r.Prefix, r.After+"\x00")
-	}
-	return r.Prefix
+// asked reports whether r, which names keys, asks for one of them.
+func asked(r core.RecordsRequest, key string) bool {
+	return key > r.After && strings.HasPrefix(key, r.Prefix)
 }
 
-// asked reports whether key is within the bounds of r. Behind the first key from
-// leastKey on that is not, there is none.
-func asked(r core.RecordsRequest, key string) bool {
-	return key >= leastKey(r) && strings.HasPrefix(key, r.Prefix)
+// keyRun is a run of keys from the least on. Behind the first key that it does not have,
+// it has none.
+type keyRun struct{ least, prefix, before string }
+
+func (s *keyRun) has(key string) bool {
+	return strings.HasPrefix(key, s.prefix) && (s.before == "" || key < s.before)
 }
+
+// runs are the keys that r asks for, in order, unless it names them.
+func runs(r core.RecordsRequest) (list []keyRun) {
+	switch {
+	case r.Keys != nil:
+		return nil
+	case r.Ranges == nil:
+		s := keyRun{least: r.Prefix, prefix: r.Prefix}
+		if r.After != "" {
+			s.least = max(s.least, behind(r.After))
+		}
+		return []keyRun{s}
+	}
+	for _, k := range r.Ranges {
+		if after := max(k.After, r.After); k.Before > after {
+			list = append(list, keyRun{least: behind(after), before: k.Before})
+		}
+	}
+	return list
+}
+
+// behind is the least key behind another.
+func behind(key string) string { return key + "\x00" }
 
 // room waits until not too much is missing in the database. The answer, if it does not
 // come to that, is why a Commit with records is refused.

@@ -81,6 +81,16 @@ func answersToNumbers(s *suite, store *core.Store) map[string]error {
 	answers := make(map[string]error)
 	_, answers["read from"] = store.Read(s.ctx(), core.ReadRequest{Stream: core.All, From: math.MaxUint64})
 	_, answers["read limit"] = store.Read(s.ctx(), core.ReadRequest{Stream: core.All, Limit: core.Limit{Events: -1}})
+	for name, bad := range map[string]core.RecordsRequest{
+		"too many ranges":    {Ranges: make([]core.KeyRange, core.MaxCommitRecords+1)},
+		"keys and ranges":    {Ranges: []core.KeyRange{{After: "a", Before: "b"}}, Keys: []string{"a"}},
+		"prefix and ranges":  {Ranges: []core.KeyRange{{After: "a", Before: "b"}}, Prefix: "a"},
+		"a range backwards":  {Ranges: []core.KeyRange{{After: "b", Before: "a"}}},
+		"overlapping ranges": {Ranges: []core.KeyRange{{After: "a", Before: "c"}, {After: "b", Before: "d"}}},
+	} {
+		bad.Table = "t"
+		_, answers[name] = store.Records(s.ctx(), bad)
+	}
 	_, answers["records without a table"] = store.Records(s.ctx(), core.RecordsRequest{})
 	_, answers["too many keys"] = store.Records(s.ctx(), core.RecordsRequest{Table: "t", Keys: make([]string, core.MaxCommitRecords+1)})
 	for name, from := range map[string]core.From{

@@ -165,6 +165,19 @@ func recordListing(s *suite) {
 	if got := list(core.RecordsRequest{Keys: []string{}, Limit: 2}); len(got) != 0 {
 		s.Errorf("no keys: %v", got)
 	}
+	ranges := []core.KeyRange{{After: "", Before: "a"}, {After: "a", Before: "a/10"}, {After: "a/10", Before: "a/10"}, {After: "a/2", Before: "b"}, {After: "b", Before: "\U0010ffff"}}
+	inRanges := []core.Record{want[0], want[2], want[3], want[7]} // \x00, a/, a/1 and é
+	if got := list(core.RecordsRequest{Ranges: ranges, Limit: 100}); !sameRecords(got, inRanges) {
+		s.Errorf("ranges: %v, want %v", got, inRanges)
+	}
+	for i := range inRanges {
+		if got := list(core.RecordsRequest{Ranges: ranges, After: inRanges[i].Key, Limit: 2}); !sameRecords(got, inRanges[i+1:min(i+3, len(inRanges))]) {
+			s.Errorf("ranges after %q: %v", inRanges[i].Key, got)
+		}
+	}
+	if got := list(core.RecordsRequest{Ranges: []core.KeyRange{}, Limit: 2}); len(got) != 0 {
+		s.Errorf("no ranges: %v", got)
+	}
 	if got := list(core.RecordsRequest{Prefix: "a/", Limit: 100}); !sameRecords(got, want[2:6]) {
 		s.Errorf("prefix: %v, want %v", got, want[2:6])
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -199,16 +200,31 @@ func (e *Engine) Records(_ context.Context, r core.RecordsRequest) ([]core.Recor
 		return nil, errClosed()
 	}
 	var records []core.Record
-	wanted := func(key string) bool {
-		return key > r.After && strings.HasPrefix(key, r.Prefix) && (r.Keys == nil || slices.Contains(r.Keys, key))
-	}
-	for k, record := range e.records {
-		if k.table == r.Table && wanted(k.key) {
+	add := func(k recordKey) {
+		if record, ok := e.records[k]; ok && k.table == r.Table && asked(&r, k.key) {
 			records = append(records, record)
+		}
+	}
+	if r.Keys != nil {
+		for _, key := range slices.Compact(slices.Sorted(slices.Values(r.Keys))) {
+			add(recordKey{r.Table, key})
+		}
+	} else {
+		for k := range e.records {
+			add(k)
 		}
 	}
 	slices.SortFunc(records, func(a, b core.Record) int { return strings.Compare(a.Key, b.Key) })
 	return records[:min(len(records), r.Limit)], nil
+}
+
+// asked reports whether a key is within the bounds of r.
+func asked(r *core.RecordsRequest, key string) bool {
+	if r.Ranges == nil {
+		return key > r.After && strings.HasPrefix(key, r.Prefix)
+	}
+	i := sort.Search(len(r.Ranges), func(i int) bool { return r.Ranges[i].Before > key })
+	return key > r.After && i < len(r.Ranges) && r.Ranges[i].After < key
 }
 
 // State returns what the log is.

@@ -45,21 +45,7 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 
 // Records is core.Engine's.
 func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []core.Record, err error) {
-	sql := `SELECT key, revision, value FROM ` + e.config.Store + `.records WHERE tbl = $1 AND key > $2 AND key >= $3`
-	args := []any{r.Table, []byte(r.After), []byte(r.Prefix), r.Limit}
-	if end := prefixEnd(r.Prefix); end != "" {
-		args = append(args, []byte(end))
-		sql += ` AND key < $5`
-	}
-	if r.Keys != nil {
-		keys := make([][]byte, len(r.Keys))
-		for i, key := range r.Keys {
-			keys[i] = []byte(key)
-		}
-		args = append(args, keys)
-		sql += fmt.Sprintf(` AND key = ANY ($%d)`, len(args))
-	}
-	sql += ` ORDER BY key LIMIT $4`
+	sql, args := e.recordsQuery(&r)
 	err = e.list(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, sql, args...)
 		if err != nil {
@@ -76,6 +62,36 @@ func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []
 		return err
 	})
 	return records, err
+}
+
+// recordsQuery is what records are asked for with.
+func (e *Engine) recordsQuery(r *core.RecordsRequest) (sql string, args []any) {
+	table := e.config.Store + `.records`
+	if r.Ranges != nil {
+		after, before := make([][]byte, len(r.Ranges)), make([][]byte, len(r.Ranges))
+		for i, k := range r.Ranges {
+			after[i], before[i] = []byte(max(k.After, r.After)), []byte(k.Before)
+		}
+		// One look into the index for each range, whatever the statistics say.
+		return `SELECT r.key, r.revision, r.value FROM unnest($2::bytea[], $3::bytea[]) AS k (after, before), LATERAL (
+				SELECT key, revision, value FROM ` + table + ` WHERE tbl = $1 AND key > k.after AND key < k.before ORDER BY key LIMIT $4) r
+			ORDER BY r.key LIMIT $4`, []any{r.Table, after, before, r.Limit}
+	}
+	sql = `SELECT key, revision, value FROM ` + table + ` WHERE tbl = $1 AND key > $2 AND key >= $3`
+	args = []any{r.Table, []byte(r.After), []byte(r.Prefix), r.Limit}
+	if end := prefixEnd(r.Prefix); end != "" {
+		args = append(args, []byte(end))
+		sql += ` AND key < $5`
+	}
+	if r.Keys != nil {
+		keys := make([][]byte, len(r.Keys))
+		for i, key := range r.Keys {
+			keys[i] = []byte(key)
+		}
+		args = append(args, keys)
+		sql += fmt.Sprintf(` AND key = ANY ($%d)`, len(args))
+	}
+	return sql + ` ORDER BY key LIMIT $4`, args
 }
 
 // prefixEnd is the least text that comes after everything that begins with
