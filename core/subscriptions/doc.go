@@ -43,7 +43,8 @@
 // log's own index of ids, links included, however many are parked.
 //
 // A host begins with the first subscriber, or with work on the subscription such as
-// pausing it. It ends some seconds after the last subscriber has left and everything is
+// pausing it. The loader (one goroutine for all subscriptions) reads what is stored of it:
+// thousands may move to a node at once, and share its requests. A host ends some seconds after the last subscriber has left and everything is
 // stored. It also ends with Redefine, which begins a new machine, and with Release, after
 // which this Owner stores nothing more.
 //

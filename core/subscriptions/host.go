@@ -207,9 +207,7 @@ func (h *host) join(r *JoinRequest) (s *subscriber, place <-chan struct{}, err e
 		h.reading = true
 		h.run(h.readLog)
 	}
-	if !h.incarnation.key.transient {
-		h.replayer.seek()
-	}
+	h.replayer.start()
 	h.advance(now)
 	return s, nil, nil
 }

@@ -24,17 +24,11 @@ func windowOf(o *delivery.Options) core.Limit {
 
 // newHost begins what is stored of a subscription. Its goroutines are started as they
 // are needed.
-func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
+func (o *Owner) newHost(ctx context.Context, l *loaded) (*host, error) {
 	if err := checkExpressions(&l.Definition, o.config.Compile); err != nil {
 		return nil, err
 	}
-	p, revision := o.firstProgress(l), uint64(0)
-	var err error
-	if !l.key.transient {
-		if p, revision, err = o.records.progress(ctx, l.ID); err != nil {
-			return nil, err
-		}
-	}
+	p := l.progress
 	state, err := o.stateAt(ctx, p.Checkpoint)
 	if err != nil {
 		return nil, err
@@ -43,22 +37,14 @@ func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
 		return nil, core.Errorf(core.CodeLogChanged,
 			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.key.name), p.Checkpoint, p.Log, state.Log, state.Head)
 	}
-	refs, err := o.parkedRefs(ctx, l, p.Checkpoint)
-	if err != nil {
-		return nil, err
-	}
-	failed, err := o.failedEvents(ctx, l)
-	if err != nil {
-		return nil, err
-	}
 	now := time.Now()
-	h := &host{owner: o, incarnation: l, began: now, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}
-	h.saver, h.replayer = makeSaver(h, p, revision), makeReplayer(h)
+	h := &host{owner: o, incarnation: l.incarnation, began: now, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}
+	h.saver, h.replayer = makeSaver(h, p, l.revision), makeReplayer(h, l.replays)
 	h.ctx, h.cancel = context.WithCancel(o.ctx)
 	options := l.Definition.Options
 	options.Paused = p.Mode == paused
 	h.machine = delivery.New(now, delivery.Config{
-		Options: options, Checkpoint: p.Checkpoint, Parked: refs, Ahead: p.ahead(), Failed: failed,
+		Options: options, Checkpoint: p.Checkpoint, Parked: l.parked, Ahead: p.ahead(), Failed: l.failed,
 		Lease:  delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
 		Window: windowOf(&options),
 	})
@@ -68,27 +54,4 @@ func (o *Owner) newHost(ctx context.Context, l *incarnation) (*host, error) {
 	h.idleSince(now)
 	h.advance(now)
 	return h, nil
-}
-
-// failedEvents are those whose attempts and backoff go on.
-func (o *Owner) failedEvents(ctx context.Context, l *incarnation) ([]delivery.FailedEvent, error) {
-	if l.key.transient {
-		return nil, nil
-	}
-	return o.records.failed(ctx, l.ID)
-}
-
-// parkedRefs are what a machine has to know of parked events.
-func (o *Owner) parkedRefs(ctx context.Context, l *incarnation, checkpoint uint64) (refs []delivery.ParkedRef, err error) {
-	if l.key.transient {
-		return nil, nil
-	}
-	if l.Definition.OnPark == delivery.HoldKey {
-		checkpoint = 0
-	}
-	err = o.records.parkedAfter(ctx, l.ID, checkpoint, core.MaxReadEvents, func(position uint64, p *parkedEvent) (bool, error) {
-		refs = append(refs, delivery.ParkedRef{Position: position, Key: p.Key})
-		return true, nil
-	})
-	return refs, err
 }

@@ -34,10 +34,10 @@ func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info,
 	return info, created, err
 }
 
-// findOrCreate is the incarnation of a subscription that is not hosted. The name is locked.
-func (o *Owner) findOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (*incarnation, error) {
+// loadOrCreate loads a subscription that is not hosted. The name is locked.
+func (o *Owner) loadOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (*loaded, error) {
 	if !key.transient {
-		l, err := o.records.incarnation(ctx, key.name)
+		l, err := o.loader.load(ctx, key.name)
 		switch {
 		case !errors.Is(err, core.CodeSubscriptionNotFound):
 			return l, err
@@ -47,14 +47,21 @@ func (o *Owner) findOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (
 			return nil, err
 		}
 	}
-	switch {
-	case !r.creates():
+	if !r.creates() {
 		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no transient subscription %q", clip(key.name))
-	case r.Definition == nil:
-		d := DefaultDefinition()
-		return o.create(ctx, key, &d)
 	}
-	return o.create(ctx, key, r.Definition)
+	d := r.Definition
+	if d == nil {
+		d = new(DefaultDefinition())
+	}
+	l, err := o.create(ctx, key, d)
+	switch {
+	case err != nil:
+		return nil, err
+	case key.transient:
+		return &loaded{incarnation: l, progress: o.firstProgress(l)}, nil
+	}
+	return o.loader.load(ctx, key.name)
 }
 
 // creates reports whether the subscription is created if there is none.
@@ -163,7 +170,7 @@ func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error)
 		return err
 	}
 	defer o.leave(lock)
-	h, err := o.hosted(ctx, lock, func() (*incarnation, error) { return o.records.incarnation(ctx, name) })
+	h, err := o.hosted(ctx, lock, func() (*loaded, error) { return o.loader.load(ctx, name) })
 	if err != nil {
 		return err
 	}

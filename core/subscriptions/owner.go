@@ -52,13 +52,15 @@ type Owner struct {
 
 	ctx          context.Context // ends with Close
 	cancel       context.CancelFunc
-	running      sync.WaitGroup // the goroutines of hosts, clock, checkpointer and sweeper
+	running      sync.WaitGroup // the goroutines of hosts, clock, checkpointer, loader and sweeper
 	sweep        chan struct{}  // holds 1: something was deleted
 	clock        clock
 	checkpointer checkpointer
+	loader       loader
 
 	mu     sync.Mutex // protects the fields below
 	names  map[nameKey]*nameLock
+	active int // names with a host
 	closed bool
 }
 
@@ -98,10 +100,12 @@ func New(config Config) (*Owner, error) {
 		names: map[nameKey]*nameLock{}, sweep: make(chan struct{}, 1), clock: makeClock(), checkpointer: makeCheckpointer(),
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
+	o.loader = makeLoader(o.records, o.ctx.Done())
 	wake(o.sweep) // what an earlier Owner left
 	o.running.Go(o.sweepRemovals)
 	o.running.Go(func() { o.clock.run(o.ctx) })
 	o.running.Go(func() { o.checkpointer.run(o.ctx) })
+	o.running.Go(func() { o.loader.run(o.ctx) })
 	return o, nil
 }
 
@@ -183,7 +187,7 @@ func (o *Owner) join(ctx context.Context, r *JoinRequest) (s Subscriber, place <
 	}
 	defer o.leave(lock)
 	for {
-		h, err := o.hosted(ctx, lock, func() (*incarnation, error) { return o.findOrCreate(ctx, lock.key, r) })
+		h, err := o.hosted(ctx, lock, func() (*loaded, error) { return o.loadOrCreate(ctx, lock.key, r) })
 		if err != nil {
 			return nil, nil, err
 		}
@@ -302,7 +306,7 @@ func (o *Owner) forget(h *host) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if lock := o.names[h.incarnation.key]; lock != nil && lock.host == h && lock.users == 0 {
-		lock.host = nil
+		o.setHost(lock, nil)
 		o.tidy(lock)
 	}
 }
@@ -310,14 +314,14 @@ func (o *Owner) forget(h *host) {
 func errClosed() error { return core.Errorf(core.CodeShuttingDown, "the node is shutting down") }
 
 // hosted is the host of a name, begun if there is none. The name is locked.
-func (o *Owner) hosted(ctx context.Context, lock *nameLock, find func() (*incarnation, error)) (*host, error) {
+func (o *Owner) hosted(ctx context.Context, lock *nameLock, load func() (*loaded, error)) (*host, error) {
 	if h := lock.host; h != nil && h.ctx.Err() == nil {
 		return h, nil
 	}
 	if err := o.unhost(lock, nil); err != nil {
 		return nil, err
 	}
-	l, err := find()
+	l, err := load()
 	if err != nil {
 		return nil, err
 	}
@@ -327,23 +331,28 @@ func (o *Owner) hosted(ctx context.Context, lock *nameLock, find func() (*incarn
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	active := 0
-	for _, other := range o.names {
-		if other.host != nil {
-			active++
-		}
-	}
 	switch {
 	case o.closed:
 		err = errClosed()
-	case active >= o.config.MaxActive:
-		err = core.Errorf(core.CodeOverloaded, "%d subscriptions are active, which is the limit", active)
+	case o.active >= o.config.MaxActive:
+		err = core.Errorf(core.CodeOverloaded, "%d subscriptions are active, which is the limit", o.active)
 	default:
-		lock.host = h
+		o.setHost(lock, h)
 		return h, nil
 	}
 	h.end(err)
 	return nil, err
+}
+
+// setHost notes the host of a name, or that it has none any more. mu is held.
+func (o *Owner) setHost(lock *nameLock, h *host) {
+	if lock.host != nil {
+		o.active--
+	}
+	if h != nil {
+		o.active++
+	}
+	lock.host = h
 }
 
 // unhost ends the host of a name, if there is one, for a reason. The name is locked.
@@ -354,7 +363,7 @@ func (o *Owner) unhost(lock *nameLock, why error) error {
 	lock.host.stop(why)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	lock.host = nil
+	o.setHost(lock, nil)
 	if o.closed {
 		return errClosed()
 	}
@@ -370,7 +379,8 @@ func (o *Owner) retire(h *host) bool {
 		return false
 	}
 	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", clip(h.incarnation.key.name)))
-	delete(o.names, h.incarnation.key)
+	o.setHost(lock, nil)
+	o.tidy(lock)
 	return true
 }
 

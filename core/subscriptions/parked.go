@@ -184,12 +184,11 @@ func (o *Owner) named(ctx context.Context, l *incarnation, which *Selection, do 
 	}
 	refs := make([]delivery.ParkedRef, 0, len(positions))
 	for _, position := range positions {
-		var p parkedEvent
-		_, ok, err := o.records.get(ctx, parkedTable, positionKey(l.ID, position), &p)
+		p, err := o.records.parked(ctx, positionKey(l.ID, position))
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if p == nil {
 			return core.Errorf(core.CodeEventNotFound, "the event at position %d is not parked", position)
 		}
 		refs = append(refs, delivery.ParkedRef{Position: position, Key: p.Key})

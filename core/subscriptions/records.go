@@ -173,17 +173,28 @@ func encodeFailed(e *delivery.FailedEvent) ([]byte, error) {
 // failed are the failed events of an incarnation, in the order of positions.
 func (r records) failed(ctx context.Context, id string) (events []delivery.FailedEvent, err error) {
 	err = r.each(ctx, failedTable, id+"/", "", core.MaxReadEvents, func(record *core.Record) (bool, error) {
-		var e failedEvent
-		position, err := keyPosition(record.Key)
-		if err == nil {
-			err = decode(failedTable, record, &e)
-		}
-		events = append(events, delivery.FailedEvent{
-			Position: position, Replay: e.Replay, Attempts: e.Attempts, Failed: e.Failed, NotBefore: e.NotBefore, Failures: e.Failures,
-		})
+		e, err := failedIn(record)
+		events = append(events, e)
 		return true, err
 	})
 	return events, err
+}
+
+// failedIn is the failed event in its record.
+func failedIn(record *core.Record) (delivery.FailedEvent, error) {
+	var e failedEvent
+	position, err := decodeEvent(failedTable, record, &e)
+	return delivery.FailedEvent{
+		Position: position, Replay: e.Replay, Attempts: e.Attempts, Failed: e.Failed, NotBefore: e.NotBefore, Failures: e.Failures,
+	}, err
+}
+
+// decodeEvent decodes the record of an event.
+func decodeEvent(table string, record *core.Record, value any) (position uint64, err error) {
+	if position, err = keyPosition(record.Key); err == nil {
+		err = decode(table, record, value)
+	}
+	return position, err
 }
 
 // positionKey is incarnation/position, in the order of positions.
@@ -204,16 +215,13 @@ func keyPosition(key string) (uint64, error) {
 // records reads and writes them.
 type records struct{ store Store }
 
-// get is one record; ok is false if there is none.
-func (r records) get(ctx context.Context, table, key string, value any) (revision uint64, ok bool, err error) {
+// get is one record, or nil if there is none.
+func (r records) get(ctx context.Context, table, key string) (*core.Record, error) {
 	found, err := r.store.Records(ctx, core.RecordsRequest{Table: table, Keys: []string{key}, Limit: 1})
 	if err != nil || len(found) == 0 {
-		return 0, false, err
+		return nil, err
 	}
-	if err := decode(table, &found[0], value); err != nil {
-		return 0, false, err
-	}
-	return found[0].Revision, true, nil
+	return &found[0], nil
 }
 
 func decode(table string, record *core.Record, value any) error {
@@ -225,24 +233,47 @@ func decode(table string, record *core.Record, value any) error {
 
 // incarnation is the definition of a name, or subscription_not_found.
 func (r records) incarnation(ctx context.Context, name string) (*incarnation, error) {
-	l := &incarnation{key: stored(name)}
-	revision, ok, err := r.get(ctx, definitionsTable, name, l)
+	record, err := r.get(ctx, definitionsTable, name)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
+	return incarnationIn(name, record)
+}
+
+// incarnationIn is the definition of a name in its record, or subscription_not_found if
+// there is none.
+func incarnationIn(name string, record *core.Record) (*incarnation, error) {
+	if record == nil {
 		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no subscription %q", clip(name))
 	}
-	l.revision = revision
-	return l, nil
+	l := &incarnation{key: stored(name), revision: record.Revision}
+	return l, decode(definitionsTable, record, l)
 }
 
 func (r records) progress(ctx context.Context, id string) (p progress, revision uint64, err error) {
-	revision, ok, err := r.get(ctx, progressTable, id, &p)
-	if err == nil && !ok {
-		err = core.Errorf(core.CodeSubscriptionNotFound, "the subscription was deleted")
+	record, err := r.get(ctx, progressTable, id)
+	if err != nil {
+		return p, 0, err
 	}
-	return p, revision, err
+	return progressIn(record)
+}
+
+// progressIn is the progress in its record, or subscription_not_found if there is none.
+func progressIn(record *core.Record) (p progress, revision uint64, err error) {
+	if record == nil {
+		return p, 0, core.Errorf(core.CodeSubscriptionNotFound, "the subscription was deleted")
+	}
+	return p, record.Revision, decode(progressTable, record, &p)
+}
+
+// parked is the record of a parked event, or nil if it is not parked.
+func (r records) parked(ctx context.Context, key string) (*parkedEvent, error) {
+	record, err := r.get(ctx, parkedTable, key)
+	if err != nil || record == nil {
+		return nil, err
+	}
+	p := &parkedEvent{}
+	return p, decode(parkedTable, record, p)
 }
 
 // parkedAfter calls do for each parked event of an incarnation behind a position, in order,
@@ -250,10 +281,7 @@ func (r records) progress(ctx context.Context, id string) (p progress, revision 
 func (r records) parkedAfter(ctx context.Context, id string, position uint64, perPage int, do func(position uint64, p *parkedEvent) (bool, error)) error {
 	return r.each(ctx, parkedTable, id+"/", positionKey(id, position), perPage, func(record *core.Record) (bool, error) {
 		var p parkedEvent
-		at, err := keyPosition(record.Key)
-		if err == nil {
-			err = decode(parkedTable, record, &p)
-		}
+		at, err := decodeEvent(parkedTable, record, &p)
 		if err != nil {
 			return false, err
 		}

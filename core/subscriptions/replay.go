@@ -30,8 +30,10 @@ type replayer struct {
 	next   uint64 // the position behind which it looks
 }
 
-func makeReplayer(h *host) replayer {
-	return replayer{host: h, woken: make(chan struct{}, 1), given: map[uint64]struct{}{}}
+// makeReplayer makes the replayer of a host. wanted says that there may be something to
+// replay.
+func makeReplayer(h *host, wanted bool) replayer {
+	return replayer{host: h, woken: make(chan struct{}, 1), given: map[uint64]struct{}{}, wanted: wanted}
 }
 
 // known reports whether the machine has a parked event still. host.mu is held.
@@ -65,7 +67,12 @@ func (r *replayer) forget(position uint64) {
 // seek looks for events to replay from the first on. host.mu is held.
 func (r *replayer) seek() {
 	r.wanted, r.sought, r.next = true, true, 0
-	if !r.active && r.host.ended == nil {
+	r.start()
+}
+
+// start starts the goroutine, if there may be something to replay. host.mu is held.
+func (r *replayer) start() {
+	if r.wanted && !r.active && r.host.ended == nil {
 		r.active, r.stale = true, map[uint64]struct{}{}
 		r.host.run(r.run)
 	}
@@ -203,8 +210,8 @@ func (r *replayer) load(ctx context.Context, sel *selector, key string) (e deliv
 		return e, false, err
 	}
 	owner := r.host.owner
-	var p parkedEvent
-	if _, ok, err = owner.records.get(ctx, parkedTable, key, &p); err != nil || !ok {
+	p, err := owner.records.parked(ctx, key)
+	if err != nil || p == nil {
 		return e, false, err
 	}
 	b, ok, err := owner.records.event(ctx, r.host.incarnation.Definition.Stream, position)
