@@ -145,6 +145,8 @@ const (
 	CodeClusterMismatch Code = "cluster_mismatch"
 	CodePeerDenied      Code = "peer_denied"
 
+	CodeSyncNodesMissing Code = "sync_nodes_missing"
+
 	CodeStarting     Code = "starting"
 	CodeOverloaded   Code = "overloaded"
 	CodeShuttingDown Code = "shutting_down"
@@ -385,6 +387,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeClusterMismatch: {Class: ClassUsage, Status: 409,
 		Title: "The ring has another name, or speaks another protocol",
 		Fix:   "Give every node of a ring the same --cluster-name, and versions of gyre that can roll; the detail names both."},
+	CodeSyncNodesMissing: {Class: ClassUnavailable, Status: 503,
+		Title: "Mandatory nodes did not come up in time",
+		Fix:   "Start the nodes that the detail names, each with the id that --sync-nodes-mandatory has; or raise --sync-nodes-timeout, or name them in --sync-nodes-optional."},
 	CodePeerDenied: {Class: ClassDenied, Status: 403,
 		Title: "The caller has not proved that it is a node of the ring",
 		Fix:   "Only nodes call this. A node proves itself with what the store has of its session; check that both use one store."},

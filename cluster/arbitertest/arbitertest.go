@@ -4,6 +4,7 @@ package arbitertest
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/gyre-events/gyre/cluster"
@@ -61,7 +62,10 @@ type suite struct {
 const name = "ring"
 
 func member(node string) ring.Member {
-	return ring.Member{Node: node, Addr: node + ":4973", Gossip: node + ":7946", Version: "v1", Protocol: 1, Quorum: 2}
+	return ring.Member{
+		Node: node, Addr: node + ":4973", Gossip: node + ":7946", Version: "v1", Protocol: 1, Quorum: 2,
+		Filter: ring.Filter{Allow: []string{"/^[" + node + "]/"}, Deny: []string{"x"}}, SyncTimeoutMs: -1,
+	}
 }
 
 // join registers a node, and returns it with its session.
@@ -178,7 +182,7 @@ func (s *suite) listed(want ...ring.Member) {
 		s.Fatalf("listed are %+v, want %+v", got, want)
 	}
 	for i, m := range want {
-		if got[i].Member != m || got[i].Secret != secret(m.Node) {
+		if !reflect.DeepEqual(got[i].Member, m) || got[i].Secret != secret(m.Node) {
 			s.Errorf("session %+v, want %+v", got[i], m)
 		}
 	}

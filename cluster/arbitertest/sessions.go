@@ -2,6 +2,7 @@ package arbitertest
 
 import (
 	"errors"
+	"reflect"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
@@ -73,7 +74,7 @@ func beats(s *suite) {
 		if !ok || got.Beats != before.Beats+beats || got.Released != released || got.Draining != draining {
 			s.Errorf("%+v, want %d beats more than %d, released %d, draining %v", got, beats, before.Beats, released, draining)
 		}
-		if other, ok := standing.Session(b.Session); !ok || other.Released != 0 || other.Draining || other.Member != b {
+		if other, ok := standing.Session(b.Session); !ok || other.Released != 0 || other.Draining || !reflect.DeepEqual(other.Member, b) {
 			s.Errorf("the other session: %+v", other)
 		}
 	}

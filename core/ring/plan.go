@@ -58,8 +58,9 @@ type Proposal struct {
 // seen what it sees; times are durations of the node's monotonic clock. The zero Planner
 // has seen nothing.
 //
-// Members stay while they are listed, not draining, not dead, and gossip holds them alive.
-// A session is added when it is all that for AddAfter, and StickyFor after it was last
+// Members stay while they are listed, not draining, not dead, gossip holds them alive, and
+// the Filter of another session that is listed admits them. A session that the proposer's
+// Filter admits is added when it is all that for AddAfter, and StickyFor after it was last
 // removed, unless the members that are left are no quorum. The new session of a member's
 // node takes its place at once, for which it has AddAfter. A view with fewer members than
 // the quorum is not proposed.
@@ -71,6 +72,7 @@ type Planner struct {
 	alive   map[uint64]time.Duration // since when it could be added
 	removed map[uint64]time.Duration // when a view without the session came after one with it
 	view    *View
+	admits  map[uint64]func(node string) bool // the filters of the sessions that are listed
 
 	wanted   string        // the members that were wanted at the last look
 	stable   time.Duration // since when they are
@@ -116,7 +118,7 @@ func (p *Planner) Plan(now time.Duration, s Sight) (Proposal, bool) {
 	if key := fmt.Sprint(c.sessions()); key != p.wanted {
 		p.wanted, p.stable = key, now
 	}
-	p.noteQuorum(now, s.hasQuorum())
+	p.noteQuorum(now, p.hasQuorum(&s))
 	stable := StableFor
 	if c.parted {
 		stable = PartedFor
@@ -150,6 +152,7 @@ func (p *Planner) Plan(now time.Duration, s Sight) (Proposal, bool) {
 func (p *Planner) noteSessions(now time.Duration, s *Sight) {
 	listed := make(map[uint64]time.Duration, len(s.Standing.Sessions))
 	alive := make(map[uint64]time.Duration, len(s.Standing.Sessions))
+	admits := make(map[uint64]func(string) bool, len(s.Standing.Sessions))
 	note := func(m, before map[uint64]time.Duration, session uint64) {
 		since, ok := before[session]
 		if !ok {
@@ -159,11 +162,41 @@ func (p *Planner) noteSessions(now time.Duration, s *Sight) {
 	}
 	for _, session := range s.Standing.Sessions {
 		note(listed, p.listed, session.Session)
+		if admits[session.Session] = p.admits[session.Session]; admits[session.Session] == nil {
+			admits[session.Session] = session.Filter.Compile()
+		}
 		if s.lives(session) {
 			note(alive, p.alive, session.Session)
 		}
 	}
-	p.listed, p.alive = listed, alive
+	p.listed, p.alive, p.admits = listed, alive, admits
+}
+
+// comes reports whether the node would add a session.
+func (p *Planner) comes(s *Sight, session Session) bool {
+	return s.lives(session) && p.admitted(s, session.Node)
+}
+
+// admitted reports whether the node's own Filter admits another.
+func (p *Planner) admitted(s *Sight, node string) bool {
+	admits := p.admits[s.Self]
+	return admits != nil && admits(node)
+}
+
+// denied reports whether there are other nodes, and all of them deny a node, whoever they
+// are. So none of them would add it again: nodes whose filters differ do not add and remove
+// it in turn.
+func (p *Planner) denied(s *Sight, node string) bool {
+	others := false
+	for _, session := range s.Standing.Sessions {
+		if session.Node == node {
+			continue
+		}
+		if others = true; p.admits[session.Session](node) {
+			return false
+		}
+	}
+	return others
 }
 
 // noteQuorum keeps since when a quorum is alive again.
@@ -205,7 +238,7 @@ func (p *Planner) wants(now time.Duration, s *Sight) change {
 	}
 	lost := len(c.members) < s.Quorum // nobody serves by this view, so nothing is to be kept as it is
 	for _, session := range s.Standing.Sessions {
-		if s.isMember(session.Session) || !s.lives(session) {
+		if s.isMember(session.Session) || !p.comes(s, session) {
 			continue
 		}
 		at, sticky := p.removed[session.Session]
@@ -230,7 +263,7 @@ func (p *Planner) keeps(now time.Duration, s *Sight, m Member, c *change) {
 	row, listed := s.Standing.Session(m.Session)
 	next, again := s.successor(m)
 	switch {
-	case !listed && again && s.lives(next):
+	case !listed && again && p.comes(s, next):
 		// It takes the place.
 	case !listed && again && now-p.listed[next.Session] < AddAfter:
 		c.members = append(c.members, m)
@@ -244,6 +277,8 @@ func (p *Planner) keeps(now time.Duration, s *Sight, m Member, c *change) {
 		c.because(false, "%s is not reached", m.Node)
 		c.doubted = true
 		c.parted = c.parted || s.Watch.Silent(m.Session) < silentFor
+	case p.denied(s, m.Node):
+		c.because(true, "%s is filtered out", m.Node)
 	default:
 		c.members = append(c.members, m)
 	}
@@ -294,10 +329,10 @@ func (s *Sight) node(id string) (Member, bool) {
 }
 
 // hasQuorum reports whether enough sessions are alive for a view.
-func (s *Sight) hasQuorum() bool {
+func (p *Planner) hasQuorum(s *Sight) bool {
 	alive := 0
 	for _, session := range s.Standing.Sessions {
-		if !session.Draining && s.Alive(session.Session) {
+		if !session.Draining && s.Alive(session.Session) && (s.isMember(session.Session) || p.admitted(s, session.Node)) {
 			alive++
 		}
 	}

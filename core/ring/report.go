@@ -10,6 +10,10 @@ type Status struct {
 	Serving  bool   `json:"serving"`
 	Reason   string `json:"reason,omitempty"`
 	Draining bool   `json:"draining,omitempty"`
+	// WaitsFor is the nodes that the node waits for before it serves for the first time.
+	WaitsFor Missing `json:"waitsFor,omitzero"`
+	// Filtered says that the node is an entry node, because of the filters.
+	Filtered bool `json:"filtered,omitempty"`
 	// View is the newest that the node knows; its Epoch is 0 if there is none.
 	View View `json:"view"`
 	// Epoch is that of the log. It can be greater than that of the view for a moment.
@@ -58,6 +62,10 @@ type Seen struct {
 	Slots    int    `json:"slots"`
 	Released uint64 `json:"released"` // the epoch up to which it has released slots
 	Draining bool   `json:"draining,omitempty"`
+	// Waiting says that the node waits for others before it serves for the first time.
+	Waiting bool `json:"waiting,omitempty"`
+	// Filtered says that the view is without the session because all members deny it.
+	Filtered bool `json:"filtered,omitempty"`
 }
 
 // MemberList is all sessions as one node sees them.
@@ -65,8 +73,10 @@ type MemberList struct {
 	Node string `json:"node"` // who sees them so
 	// Health is the health score of the node's gossip: 0 is good, and each step makes the
 	// node slower to suspect others.
-	Health  int    `json:"health"`
-	Members []Seen `json:"members"`
+	Health int `json:"health"`
+	// WaitsFor is the nodes that it waits for before it serves for the first time.
+	WaitsFor Missing `json:"waitsFor,omitzero"`
+	Members  []Seen  `json:"members"`
 }
 
 // Kind is what a name names.

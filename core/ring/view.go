@@ -27,6 +27,10 @@ type Member struct {
 	Protocol int `json:"protocol"`
 	// Quorum is the one that the node was started with. A View has that of its proposer.
 	Quorum int `json:"quorum,omitempty"`
+	// Filter says whom the node admits to views that it proposes.
+	Filter Filter `json:"filter,omitzero"`
+	// SyncTimeoutMs is Sync.TimeoutMs.
+	SyncTimeoutMs int64 `json:"syncTimeoutMs,omitempty"`
 }
 
 // Understands reports whether two nodes can be in one ring. A version understands its
