@@ -68,7 +68,7 @@ func (m *Membership) noteBeat(err error) {
 // confirms nothing: the node would go on to serve by a view that is over.
 func (m *Membership) beat() error {
 	m.mu.Lock()
-	session, released, draining := m.self.Session, m.released, m.asked.draining
+	session, released, draining := m.self.Session, m.released, m.asked.draining || m.waiting.on
 	known := uint64(0)
 	if m.view != nil {
 		known = m.view.Epoch
@@ -169,7 +169,7 @@ func (m *Membership) take(sent, received time.Time, s *ring.Standing, views []ri
 
 // advance takes the next view. mu is held.
 func (m *Membership) advance(now time.Time, v *ring.View, s *ring.Standing) {
-	m.view, m.owners = v, v.Owners()
+	m.view, m.owners, m.filtered = v, v.Owners(), v.Denies(m.self.Node)
 	m.planner.Advance(m.now(now), v, s)
 	m.holder.Advance(m.now(now), v, m.owners)
 	nodes := make([]string, 0, len(v.Members))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -122,6 +123,7 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 		Cluster: d.c.Name, Self: s.Self, View: *s.View, Epoch: s.View.Epoch, Alive: s.Alive,
 		Waiting: d.c.Waiting(), Members: d.seen().Members, Warnings: s.Warnings(),
 		Providers: d.c.Providers(),
+		WaitsFor:  s.WaitsFor, Filtered: s.Filtered,
 	}
 	why := s.Serves(time.Now())
 	if status.Serving = why == nil; why != nil {
@@ -167,7 +169,46 @@ func (s *State) Warnings() (list []string) {
 	if differ {
 		list = append(list, fmt.Sprintf("the members were started with different quorums (%s): a view has that of the member that proposes it, which is now %d.", strings.Join(quorums, ", "), s.View.Quorum))
 	}
+	if filters := s.settings(func(m ring.Member) string { return m.Filter.String() }); filters != "" {
+		list = append(list, fmt.Sprintf("the nodes were started with different filters (%s): the member that proposes a view decides. Give all nodes the same --node-allow and --node-deny.", filters))
+	}
+	if timeouts := s.settings(syncTimeout); timeouts != "" {
+		list = append(list, fmt.Sprintf("the nodes were started with different --sync-nodes-timeout (%s): one can end before another has started. Give all nodes the same.", timeouts))
+	}
 	return list
+}
+
+// syncTimeout is how long a node waited for others when it started, for people; "" if it
+// did not wait.
+func syncTimeout(m ring.Member) string {
+	switch m.SyncTimeoutMs {
+	case 0:
+		return ""
+	case -1:
+		return "infinity"
+	}
+	return strconv.FormatInt(m.SyncTimeoutMs, 10)
+}
+
+// settings lists what the nodes that have a session were started with, if they differ.
+// Nodes for which setting is "" do not count.
+func (s *State) settings(setting func(ring.Member) string) string {
+	if s.Standing == nil {
+		return ""
+	}
+	var list []string
+	differ := map[string]bool{}
+	for _, session := range s.Standing.Sessions {
+		if text := setting(session.Member); text != "" {
+			differ[text] = true
+			list = append(list, session.Node+" "+text)
+		}
+	}
+	if len(differ) < 2 {
+		return ""
+	}
+	slices.Sort(list)
+	return strings.Join(list, "; ")
 }
 
 // Views is part of Reporter.

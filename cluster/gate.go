@@ -12,10 +12,11 @@ import (
 
 // publish makes a State of what is known, and closes Changed of the one before. mu is held.
 func (m *Membership) publish(now time.Time) {
+	m.lookAtBarrier(now)
 	before := m.state.Load()
 	s := &State{
 		Self: m.self, View: m.view, Owners: m.owners, Standing: m.standing, ServesUntil: m.servesUntil,
-		changed: make(chan struct{}),
+		WaitsFor: m.waiting.missing, Filtered: m.filtered && !m.names(m.self.Session), changed: make(chan struct{}),
 	}
 	s.Changed = s.changed
 	if s.View == nil {
@@ -27,7 +28,9 @@ func (m *Membership) publish(now time.Time) {
 	m.asked.entry = m.asked.draining || m.asked.entry && !s.isMember()
 	var missing []string
 	s.Alive, missing = m.countAlive(now)
-	s.Closed = m.closed(s, now, missing)
+	if s.Closed = m.closed(s, now, missing); s.Closed == nil {
+		m.waiting.barrier.Pass()
+	}
 	m.state.Store(s)
 	close(before.changed)
 	m.noteGate(before, s)
@@ -38,6 +41,7 @@ func (m *Membership) publish(now time.Time) {
 
 // refresh publishes if what is known is not what the State says. mu is held.
 func (m *Membership) refresh(now time.Time) {
+	m.lookAtBarrier(now)
 	s := m.state.Load()
 	alive, missing := m.countAlive(now)
 	closed := m.closed(s, now, missing)
@@ -69,6 +73,8 @@ func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Err
 	switch {
 	case m.failure != nil:
 		return notServing("%s", m.failure.Detail)
+	case m.waiting.on:
+		return notServing("the node waits for others: %s", m.describeDown(m.waiting.missing))
 	case m.standing == nil:
 		return notServing("the storage has not taken a beat of this node yet%s", because(m.beatErr))
 	case m.view == nil:
@@ -78,7 +84,7 @@ func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Err
 	case !fresh(m.servesUntil, now):
 		return notServing("the storage has not taken a beat of this node for %v%s",
 			now.Sub(m.contact).Truncate(time.Second), because(m.beatErr))
-	case !s.isMember() && !m.asked.entry:
+	case !s.isMember() && !m.asked.entry && !s.Filtered:
 		return notServing("view %d (%s) does not name this node: %s", m.view.Epoch, m.view.Reason, m.formation())
 	case s.Alive < m.view.Quorum:
 		return notServing("%d of %d members are alive, quorum is %d: %s",
@@ -136,8 +142,12 @@ func (m *Membership) formation() string {
 		switch problem := m.problem(s.Member); {
 		case problem != "":
 			missing = append(missing, problem)
+		case m.gossip.waits(s.Session):
+			missing = append(missing, s.Node+" waits for other nodes")
 		case s.Draining:
 			missing = append(missing, s.Node+" drains")
+		case m.denies(s.Node):
+			missing = append(missing, s.Node+" is filtered out")
 		default:
 			here = append(here, s.Node)
 		}
@@ -145,6 +155,15 @@ func (m *Membership) formation() string {
 	slices.Sort(here)
 	text := fmt.Sprintf("%d alive (%s), quorum is %d", len(here), strings.Join(here, ", "), m.self.Quorum)
 	return strings.Join(append([]string{text}, missing...), "; ")
+}
+
+// denies reports whether all members of the view deny a node, or this node does if there is
+// no view. mu is held.
+func (m *Membership) denies(node string) bool {
+	if m.view == nil {
+		return !m.self.Filter.Compile()(node)
+	}
+	return m.view.Denies(node)
 }
 
 // names reports whether the view names a session. mu is held.
@@ -161,7 +180,7 @@ func (m *Membership) names(session uint64) bool {
 func (m *Membership) Seen() ring.MemberList {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := ring.MemberList{Node: m.self.Node, Health: m.gossip.health()}
+	list := ring.MemberList{Node: m.self.Node, Health: m.gossip.health(), WaitsFor: m.waiting.missing}
 	if m.standing == nil {
 		return list
 	}
@@ -171,11 +190,12 @@ func (m *Membership) Seen() ring.MemberList {
 		}
 		seen := ring.Seen{
 			Member: s.Member, GossipState: m.gossip.stateOf(s.Session), Beats: !m.watch.Dead(s.Session),
-			BeatAgeMs: m.watch.Silent(s.Session).Milliseconds(), Released: s.Released, Draining: s.Draining,
+			BeatAgeMs: m.watch.Silent(s.Session).Milliseconds(), Released: s.Released, Draining: s.Draining, Waiting: m.gossip.waits(s.Session),
 		}
 		if seen.InView = m.names(s.Session); seen.InView {
 			seen.Slots = m.owners.Count(s.Session)
 		}
+		seen.Filtered = !seen.InView && m.denies(s.Node)
 		list.Members = append(list.Members, seen)
 	}
 	return list

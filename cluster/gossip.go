@@ -41,6 +41,7 @@ type meta struct {
 	Settled  uint64   `json:"t,omitempty"` // see ring.Holder
 	Released uint64   `json:"l,omitempty"` // as the storage has it, and so is Draining
 	Draining bool     `json:"d,omitempty"`
+	Waiting  bool     `json:"w,omitempty"` // it waits for other nodes before it serves
 	Refused  []uint64 `json:"r,omitempty"` // nothing listens at the addresses of these
 }
 
@@ -332,6 +333,18 @@ func (g *gossip) settled() (epoch uint64) {
 func (g *gossip) saysRefused(session, refused uint64) bool {
 	said, ok := g.of(session)
 	return ok && slices.Contains(said.Refused, refused)
+}
+
+// waits reports whether the node of a session, or this one, waits for others.
+func (g *gossip) waits(session uint64) bool {
+	g.mu.Lock()
+	own, waiting := g.own.Session, g.own.Waiting
+	g.mu.Unlock()
+	if session == own {
+		return waiting
+	}
+	said, ok := g.of(session)
+	return ok && said.Waiting
 }
 
 func (g *gossip) stateOf(session uint64) ring.GossipState {

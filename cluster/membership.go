@@ -21,12 +21,15 @@ type Config struct {
 	Cluster string // the name of the ring
 	// Member is this node: its id, the address that nodes and clients dial, its protocol
 	// and its quorum. Gossip is the host:port at which other nodes reach its gossip; if
-	// that is empty, it is the address that gossip listens on. Session is set by Start.
+	// that is empty, it is the address that gossip listens on. Session and SyncTimeoutMs are
+	// set by Start.
 	Member ring.Member
 	// Bind is the host:port that gossip listens on, UDP and TCP.
 	Bind string
 	// Key encrypts gossip: 16, 24 or 32 bytes. Empty: gossip is not encrypted.
 	Key []byte
+	// Sync is the nodes that this one waits for before it serves.
+	Sync ring.Sync
 	// Seeds brings lists of gossip addresses to try beside those in the storage. Each takes
 	// the place of the one before. nil: there are none.
 	Seeds <-chan []string
@@ -57,7 +60,8 @@ type Membership struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu sync.Mutex // protects what follows
+	mu      sync.Mutex // protects what follows
+	waiting waiting
 	knowledge
 }
 
@@ -68,6 +72,7 @@ type knowledge struct {
 	self     ring.Member
 	view     *ring.View // nil: there is none
 	owners   *ring.Owners
+	filtered bool           // all members of the view deny this node
 	standing *ring.Standing // nil before the first beat
 	watch    ring.Watch
 	holder   *ring.Holder // nil before the first beat
@@ -110,6 +115,8 @@ func Start(ctx context.Context, c Config) (*Membership, error) {
 		releaseNow: make(chan struct{}, 1), announceNow: make(chan struct{}, 1), spreadNow: make(chan struct{}, 1), joinNow: make(chan struct{}, 1),
 	}
 	m.self = c.Member
+	m.self.SyncTimeoutMs = c.Sync.TimeoutMs()
+	m.waiting.barrier = ring.NewBarrier(0, c.Sync)
 	m.asked.refused, m.asked.joining = map[uint64]time.Time{}, map[string]*joinAttempt{}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.state.Store(&State{Self: m.self, View: &ring.View{}, Closed: notServing("the node has just started"), Changed: make(chan struct{}), changed: make(chan struct{})})
@@ -117,6 +124,7 @@ func Start(ctx context.Context, c Config) (*Membership, error) {
 		m.cancel()
 		return nil, err
 	}
+	m.lookAtBarrier(m.began) // nobody else uses m yet
 	if err := m.register(ctx); err != nil {
 		m.cancel()
 		m.gossip.shutdown()
@@ -144,7 +152,7 @@ func (m *Membership) register(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.knowledge = knowledge{self: member, asked: m.asked}
-	m.gossip.say(func(said *meta) { *said = meta{Session: session} })
+	m.gossip.say(func(said *meta) { *said = meta{Session: session, Waiting: m.waiting.on} })
 	m.asked.reported = false
 	kick(m.announceNow)
 	m.publish(time.Now())
@@ -185,7 +193,8 @@ func (m *Membership) Refused(session uint64) {
 }
 
 // Failed returns a channel that gets the error with which this node can no longer be in the
-// ring: node_superseded. The Membership does not serve then, and is still to be closed.
+// ring: node_superseded or sync_nodes_missing. The Membership does not serve then, and is
+// still to be closed.
 func (m *Membership) Failed() <-chan error { return m.failed }
 
 // fail ends the session for good.
@@ -195,7 +204,7 @@ func (m *Membership) fail(err *core.Error) {
 	if m.failure != nil {
 		return
 	}
-	m.log.Error("this node is no longer in the ring", "reason", err.Detail)
+	m.log.Error("this node cannot be in the ring", "reason", err.Detail)
 	m.failure = err
 	m.publish(time.Now())
 	m.failed <- err
@@ -238,7 +247,7 @@ func (m *Membership) others() (n int) {
 		return 0
 	}
 	for _, s := range m.standing.Sessions {
-		if s.Session != m.self.Session && (m.names(s.Session) || !s.Draining) && m.problem(s.Member) == "" {
+		if s.Session != m.self.Session && (m.names(s.Session) || !s.Draining && !m.denies(s.Node)) && m.problem(s.Member) == "" {
 			n++
 		}
 	}

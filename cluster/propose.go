@@ -42,11 +42,15 @@ func (m *Membership) looks() {
 		m.mu.Lock()
 		pause := m.heed(now)
 		m.refresh(now)
+		failure := m.waiting.failure
 		proposal, ok := m.plan(now)
 		if left := m.servesUntil.Sub(now); left > 0 {
 			pause = min(pause, left)
 		}
 		m.mu.Unlock()
+		if failure != nil {
+			m.fail(failure)
+		}
 		if ok {
 			m.wg.Go(func() { m.propose(proposal) })
 		}

@@ -22,6 +22,11 @@ type State struct {
 	Alive int
 	// Closed is why the node does not serve, or nil. Its code is no_node_available.
 	Closed *core.Error
+	// WaitsFor is the nodes that this one waits for before it serves for the first time.
+	WaitsFor ring.Missing
+	// Filtered says that the node is outside the view because all members deny it: it is an
+	// entry node.
+	Filtered bool
 	// ServesUntil is when the session is no longer fresh, by this process's clock. The
 	// next beat makes another State before.
 	ServesUntil time.Time

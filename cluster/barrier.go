@@ -1,0 +1,72 @@
+package cluster
+
+import (
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
+)
+
+// waiting is for whom a node waits before it serves for the first time (ring.Barrier). While
+// it waits it beats and gossips like any other, so that others see that it is up; it asks
+// to be left out of views, and its gate is closed.
+type waiting struct {
+	barrier *ring.Barrier
+	on      bool // it waits
+	missing ring.Missing
+	failure *core.Error // a mandatory node is missing at the deadline
+}
+
+// lookAtBarrier looks who is up. mu is held.
+func (m *Membership) lookAtBarrier(now time.Time) {
+	missing, state := m.waiting.barrier.Look(m.now(now), func(node string) bool { return m.whyDown(node) == "" })
+	on := state != ring.BarrierOpen
+	switch {
+	case state == ring.BarrierFailed && m.waiting.failure == nil:
+		m.waiting.failure = core.Errorf(core.CodeSyncNodesMissing, "mandatory nodes are not up after %v: %s",
+			m.config.Sync.Timeout, m.describeDown(ring.Missing{Mandatory: missing.Mandatory}))
+	case !on && missing.Len() > 0:
+		m.log.Warn("the node goes on without optional nodes", "after", m.config.Sync.Timeout, "missing", m.describeDown(missing))
+		missing = ring.Missing{}
+	case !on && m.waiting.on:
+		m.log.Info("all nodes that this one waits for are up")
+	}
+	m.waiting.missing = missing
+	if on != m.waiting.on {
+		m.setWaiting(on)
+	}
+}
+
+// setWaiting has the others know that the node waits, or does no longer. mu is held.
+func (m *Membership) setWaiting(on bool) {
+	m.waiting.on = on
+	m.gossip.say(func(said *meta) { said.Waiting = on })
+	kick(m.announceNow)
+	kick(m.beatNow)
+}
+
+// whyDown says why a node is not up, or "". A node is up if its newest session beats and
+// gossip reaches it. mu is held.
+func (m *Membership) whyDown(node string) string {
+	if m.standing != nil {
+		for _, s := range m.standing.Sessions {
+			if s.Node == node {
+				return m.problem(s.Member)
+			}
+		}
+	}
+	return node + " has not started"
+}
+
+// describeDown says why nodes are not up. mu is held.
+func (m *Membership) describeDown(missing ring.Missing) string {
+	var list []string
+	for _, node := range missing.Mandatory {
+		list = append(list, m.whyDown(node))
+	}
+	for _, node := range missing.Optional {
+		list = append(list, m.whyDown(node)+" (optional)")
+	}
+	return strings.Join(list, "; ")
+}
