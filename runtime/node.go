@@ -96,7 +96,10 @@ func (n *Node) locate(ctx context.Context) (err error) {
 	if n.config.Node == "" {
 		n.config.Node = nodeName(address)
 	}
-	return nil
+	if n.config.Ring.Enabled {
+		err = n.place.setSync(&n.config)
+	}
+	return err
 }
 
 // open opens the engine, and puts the API in front of it.

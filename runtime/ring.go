@@ -68,12 +68,17 @@ func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
 // join begins a session, and tries again for a while where PostgreSQL is not there.
 func (n *Node) join(ctx context.Context, r *ringNode, engine *postgres.Engine) error {
 	p := &n.place
+	if len(p.sync.Mandatory)+len(p.sync.Optional) > 0 && p.sync.Timeout == 0 {
+		n.logger.Info("the node waits for no other node: sync-nodes-timeout is not set")
+	}
 	config := cluster.Config{
 		Arbiter: engine, Cluster: p.name, Bind: p.gossip, Key: p.key, Release: r.hosting.Release, Logger: n.logger,
 		Member: ring.Member{
 			Node: n.config.Node, Addr: p.advertised, Gossip: p.gossipAddress(), Version: n.config.Version,
 			Protocol: wire.PeerProtocol, Quorum: p.quorum,
+			Filter: ring.Filter{Allow: n.config.Ring.NodeAllow, Deny: n.config.Ring.NodeDeny},
 		},
+		Sync:  p.sync,
 		Seeds: r.finder.Seeds(),
 	}
 	return n.untilPostgres(ctx, func() (err error) {
@@ -93,14 +98,14 @@ func (n *Node) watchRing() {
 			epoch = s.View.Epoch
 			n.ring.views.Add(1)
 			n.ring.diagnostics.ViewChanged()
-			warnings := s.Warnings()
-			for _, w := range warnings {
-				if !slices.Contains(warned, w) {
-					n.logger.Warn(w)
-				}
-			}
-			warned = warnings
 		}
+		warnings := s.Warnings()
+		for _, w := range warnings {
+			if !slices.Contains(warned, w) {
+				n.logger.Warn(w)
+			}
+		}
+		warned = warnings
 		select {
 		case <-s.Changed:
 		case err := <-n.ring.membership.Failed():
@@ -168,10 +173,15 @@ func (n *Node) notReady() error {
 		return core.Errorf(core.CodeShuttingDown, "the node hands over what it owns")
 	default:
 	}
-	if why := n.ring.membership.State().Serves(time.Now()); why != nil {
+	s := n.ring.membership.State()
+	switch why := s.Serves(time.Now()); {
+	case why == nil:
+		return nil
+	case s.WaitsFor.Len() > 0:
+		return errors.New("starting: " + why.Detail)
+	default:
 		return errors.New("no_quorum: " + why.Detail)
 	}
-	return nil
 }
 
 // drain is cluster.DiagnosticsConfig.Drain.
@@ -182,7 +192,7 @@ func (n *Node) drain(ctx context.Context, on bool) error {
 	n.ring.membership.Undrain()
 	for {
 		s := n.ring.membership.State()
-		if _, ok := s.View.Member(s.Self.Session); ok {
+		if _, ok := s.View.Member(s.Self.Session); ok || s.Filtered {
 			return nil
 		}
 		select {

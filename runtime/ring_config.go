@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -53,6 +54,15 @@ type RingConfig struct {
 	// of at least 22 characters, the same on every node. It is required if other
 	// machines can reach this node.
 	KeyFile string
+	// SyncMandatory and SyncOptional are the nodes that this one waits for when it starts, for
+	// up to SyncTimeout: node ids, or ID=HOST:PORT with the address of a node's gossip. They
+	// are dialed like Peers; without an address at what follows the @ of the id, or at the
+	// host that the id is, and at the port of Gossip. This node's own id is ignored.
+	SyncMandatory, SyncOptional []string
+	// SyncTimeout is that of ring.Sync; 0 means that the node waits for nobody.
+	SyncTimeout time.Duration
+	// NodeAllow and NodeDeny are the patterns of ring.Filter.
+	NodeAllow, NodeDeny []string
 	// OnNoQuorum is NoQuorumBlock, the default, or NoQuorumError.
 	OnNoQuorum string
 }
@@ -81,6 +91,12 @@ func (c *Config) validateRing(ctx context.Context) error {
 		if _, err := readKey(r.KeyFile); err != nil {
 			return err
 		}
+	}
+	if err := r.validateSync(); err != nil {
+		return err
+	}
+	if err := r.validateFilter(); err != nil {
+		return err
 	}
 	return c.validateRingAddresses(ctx)
 }
@@ -132,7 +148,8 @@ func (r *RingConfig) set() (names []string) {
 		set  bool
 	}{
 		{"cluster-name", r.Name != ""}, {"quorum", r.Quorum != 0}, {"peers", len(r.Peers) > 0}, {"gossip", r.Gossip != ""},
-		{"advertise", r.Advertise != ""}, {"cluster-key-file", r.KeyFile != ""}, {"on-no-quorum", r.OnNoQuorum != ""},
+		{"sync-nodes-mandatory", len(r.SyncMandatory) > 0}, {"sync-nodes-optional", len(r.SyncOptional) > 0}, {"sync-nodes-timeout", r.SyncTimeout != 0},
+		{"node-allow", len(r.NodeAllow) > 0}, {"node-deny", len(r.NodeDeny) > 0}, {"advertise", r.Advertise != ""}, {"cluster-key-file", r.KeyFile != ""}, {"on-no-quorum", r.OnNoQuorum != ""},
 	} {
 		if field.set {
 			names = append(names, field.name)

@@ -10,6 +10,9 @@ func (p *placeInRing) providers() (list []formation.Provider) {
 	if len(p.peers) > 0 {
 		list = append(list, formation.Static("peers", p.peers))
 	}
+	if len(p.syncSeeds) > 0 {
+		list = append(list, formation.Static("sync-nodes", p.syncSeeds))
+	}
 	return list
 }
 

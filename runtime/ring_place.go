@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
 )
 
 const (
@@ -27,6 +28,8 @@ type placeInRing struct {
 	gossip     string // host:port to listen on
 	gossipHost string // for others
 	peers      []string
+	sync       ring.Sync
+	syncSeeds  []string // where the nodes of sync may be
 	quorum     int
 	key        []byte // 32 bytes, or none
 }

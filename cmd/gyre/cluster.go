@@ -122,6 +122,8 @@ func statusWords(s ring.Status) string {
 		serving = "no: " + visible(s.Reason)
 	case s.Draining:
 		serving = "yes, as an entry node: it is drained"
+	case s.Filtered:
+		serving = "yes, as an entry node: it is filtered out"
 	}
 	fmt.Fprintf(&b, "serving  %s\n", serving)
 	if s.View.Epoch == 0 {
@@ -166,8 +168,12 @@ func stateOf(m ring.Seen) string {
 		return string(m.GossipState)
 	case !m.Beats:
 		return "silent"
+	case m.Waiting:
+		return "waiting"
 	case m.Draining:
 		return "drained"
+	case m.Filtered:
+		return "entry"
 	case !m.InView:
 		return "joining"
 	case m.GossipState == ring.GossipUnknown:
@@ -186,6 +192,8 @@ type seenBy struct {
 	SeenBy  string `json:"seenBy"`
 	Health  int    `json:"health"`
 	Problem string `json:"problem,omitempty"`
+	// WaitsFor is what SeenBy waits for.
+	WaitsFor ring.Missing `json:"waitsFor,omitzero"`
 	*ring.Seen
 }
 
@@ -258,7 +266,7 @@ func everyView(ctx context.Context, c sdk.Cluster, first ring.MemberList) []seen
 
 func rowsOf(list ring.MemberList) (rows []seenBy) {
 	for i := range list.Members {
-		rows = append(rows, seenBy{SeenBy: list.Node, Health: list.Health, Seen: &list.Members[i]})
+		rows = append(rows, seenBy{SeenBy: list.Node, Health: list.Health, WaitsFor: list.WaitsFor, Seen: &list.Members[i]})
 	}
 	return rows
 }
@@ -267,6 +275,9 @@ func memberRow(s seenBy) []string {
 	by := cell(s.SeenBy, maxNodeCell)
 	if s.Health > 0 {
 		by += fmt.Sprintf(" (health %d)", s.Health)
+	}
+	if s.WaitsFor.Len() > 0 {
+		by += " (waits for " + cell(strings.Join(slices.Concat(s.WaitsFor.Mandatory, s.WaitsFor.Optional), ", "), maxNodeCell) + ")"
 	}
 	in := "no"
 	if s.InView {

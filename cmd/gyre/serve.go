@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/runtime"
 )
 
@@ -75,8 +77,13 @@ func newServe(a *app) *cobra.Command {
 		},
 	}
 	f.register(cmd)
-	if err := cmd.RegisterFlagCompletionFunc("on-no-quorum", cobra.FixedCompletions([]string{runtime.NoQuorumBlock, runtime.NoQuorumError}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // registerRing makes the flag
+	for flag, values := range map[string][]string{
+		"on-no-quorum": {runtime.NoQuorumBlock, runtime.NoQuorumError}, "sync-nodes-timeout": {noSyncLimit, "30000"},
+		"sync-nodes-mandatory": nil, "sync-nodes-optional": nil, "node-allow": nil, "node-deny": nil,
+	} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // registerRing makes the flags
+		}
 	}
 	return cmd
 }
@@ -108,6 +115,11 @@ func registerRing(flags *pflag.FlagSet, r *runtime.RingConfig) {
 	flags.StringVar(&r.Name, "cluster-name", "", "name of the ring (default "+runtime.DefaultRingName+")")
 	flags.IntVar(&r.Quorum, "quorum", 0, "how many members must be alive for any to serve (default the majority of this node and --peers, else 2)")
 	flags.StringSliceVar(&r.Peers, "peers", nil, "gossip addresses, host:port, of other nodes (repeat; more are found in PostgreSQL)")
+	flags.StringSliceVar(&r.SyncMandatory, "sync-nodes-mandatory", nil, "nodes that must be up before this one serves: ID or ID=HOST:PORT of its gossip (repeat)")
+	flags.StringSliceVar(&r.SyncOptional, "sync-nodes-optional", nil, "nodes to wait for as well, but not after --sync-nodes-timeout (repeat)")
+	flags.Var((*syncTimeoutFlag)(&r.SyncTimeout), "sync-nodes-timeout", "how long to wait for them at start, in milliseconds, or infinity (default no wait)")
+	flags.StringArrayVar(&r.NodeAllow, "node-allow", nil, "only nodes whose id is PATTERN, or matches it as /REGEXP/, may be members (repeat)")
+	flags.StringArrayVar(&r.NodeDeny, "node-deny", nil, "nodes whose id is PATTERN, or matches it as /REGEXP/, are entry nodes, unless allowed (repeat)")
 	flags.StringVar(&r.Gossip, "gossip", "", "host:port of this node's gossip, UDP and TCP (default the host of --listen, port "+runtime.DefaultGossipPort+")")
 	flags.StringVar(&r.Advertise, "advertise", "", "host or host:port that nodes and clients dial (default the address of --listen)")
 	flags.StringVar(&r.KeyFile, "cluster-key-file", "", "file with the ring's key, which encrypts gossip and proves nodes to each other; required beyond loopback")
@@ -289,6 +301,37 @@ func (f *levelFlag) String() string {
 	return strings.ToLower(f.level.String())
 }
 func (f *levelFlag) Type() string { return "level" }
+
+// syncTimeoutFlag is how long to wait for other nodes.
+type syncTimeoutFlag time.Duration
+
+// noSyncLimit is what stands for a wait without an end.
+const noSyncLimit = "infinity"
+
+func (f *syncTimeoutFlag) Set(s string) error {
+	if s == noSyncLimit {
+		*f = syncTimeoutFlag(ring.SyncForever)
+		return nil
+	}
+	const most = uint64(math.MaxInt64 / int64(time.Millisecond))
+	ms, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || ms == 0 || ms >= most {
+		return fmt.Errorf("%q is not a number of milliseconds from 1 on, nor %s; leave it unset for no wait", s, noSyncLimit)
+	}
+	*f = syncTimeoutFlag(time.Duration(ms) * time.Millisecond)
+	return nil
+}
+
+func (f *syncTimeoutFlag) String() string {
+	switch time.Duration(*f) {
+	case 0:
+		return ""
+	case ring.SyncForever:
+		return noSyncLimit
+	}
+	return strconv.FormatInt(time.Duration(*f).Milliseconds(), 10)
+}
+func (f *syncTimeoutFlag) Type() string { return "milliseconds" }
 
 // sizeFlag is a number of bytes, with a unit as GOMEMLIMIT has it.
 type sizeFlag int64
