@@ -149,7 +149,10 @@ func simPartial(r *simulation, random *rand.Rand) func() {
 func (n *simulated) setLog(cutOff bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cutOff = cutOff
+	n.cutOff = time.Time{}
+	if cutOff {
+		n.cutOff = time.Now()
+	}
 	if n.process == nil {
 		return
 	}

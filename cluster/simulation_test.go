@@ -91,7 +91,7 @@ type simulated struct {
 
 	mu      sync.Mutex // protects the fields below
 	process *simProcess
-	cutOff  bool // from the log
+	cutOff  time.Time // since when it has no log; zero while it has
 }
 
 // running is the process, or nil.
@@ -194,7 +194,7 @@ func (e *simEngine) Commit(ctx context.Context, group []*core.Commit) core.Step 
 func (n *simulated) start() {
 	p := &simProcess{node: n, handle: n.ring.log.Open(), stopping: make(chan struct{}), died: make(chan struct{}), hosting: cluster.NewHosting()}
 	n.mu.Lock()
-	if n.cutOff {
+	if !n.cutOff.IsZero() {
 		p.handle.CutOff()
 	}
 	n.mu.Unlock()

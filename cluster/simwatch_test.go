@@ -31,13 +31,12 @@ type simMonitor struct {
 	seen   map[string]*cluster.State
 	closed map[string][]ringtest.Span
 	alone  map[*simProcess]time.Time // since when it has no quorum around it
-	cutOff map[*simProcess]time.Time // since when it has no log
 }
 
 func (r *simulation) newMonitor() *simMonitor {
 	m := &simMonitor{
 		ring: r, seen: map[string]*cluster.State{}, closed: map[string][]ringtest.Span{},
-		alone: map[*simProcess]time.Time{}, cutOff: map[*simProcess]time.Time{},
+		alone: map[*simProcess]time.Time{},
 	}
 	for i := range simStreams {
 		m.slots = append(m.slots, ring.Slot(fmt.Sprintf("s-%d", i)))
@@ -93,23 +92,21 @@ func (m *simMonitor) noteGate(node string, s *cluster.State, now time.Time) {
 // checkServes checks that a node does not serve long after it has lost the log or a quorum.
 func (m *simMonitor) checkServes(p *simProcess, s *cluster.State, now time.Time) {
 	n := p.node
-	check := func(since map[*simProcess]time.Time, lost bool, within time.Duration, what string) {
-		if !lost {
-			delete(since, p)
-			return
-		}
-		if _, ok := since[p]; !ok {
-			since[p] = now
-		}
-		if now.Sub(since[p]) > within && s.Serves(now) == nil {
-			m.ring.fail("at %v: %s serves %v after it lost %s", m.ring.history.now(), n.name, now.Sub(since[p]), what)
+	check := func(since time.Time, within time.Duration, what string) {
+		if !since.IsZero() && now.Sub(since) > within && s.Serves(now) == nil {
+			m.ring.fail("at %v: %s serves %v after it lost %s", m.ring.history.now(), n.name, now.Sub(since), what)
 		}
 	}
 	n.mu.Lock()
 	cutOff := n.cutOff
 	n.mu.Unlock()
-	check(m.cutOff, cutOff, cutOffServes, "the log")
-	check(m.alone, m.ring.around(n) < m.ring.quorum, lonelyServes, "a quorum")
+	check(cutOff, cutOffServes, "the log")
+	if m.ring.around(n) >= m.ring.quorum {
+		delete(m.alone, p)
+	} else if _, ok := m.alone[p]; !ok {
+		m.alone[p] = now
+	}
+	check(m.alone[p], lonelyServes, "a quorum")
 }
 
 // around counts the running nodes, itself included, that a node gets to and that get to it,
