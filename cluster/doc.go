@@ -17,8 +17,8 @@
 // # Files
 //
 //   - membership.go starts a Membership: beat.go, gossip.go and joins.go learn of others,
-//     propose.go proposes views, gate.go opens and closes the gate, state.go is what it
-//     publishes.
+//     barrier.go has a node wait for others when it starts, propose.go proposes views,
+//     gate.go opens and closes the gate, state.go is what it publishes.
 //   - router.go has the rules of the Router. A Commit is an entry (entry.go) in its orders
 //     (order.go), goes by a path (path.go), and is looked up when in doubt (doubt.go).
 //     link.go is a Link's seam, links.go this node's ends, incoming.go the others'.
@@ -34,8 +34,11 @@
 //
 // A node serves while it is in the newest view that it knows, its session is fresh, and as
 // many members of the view as its quorum are alive: their session beats and gossip holds
-// them alive. Else its gate is closed: calls wait, or are answered no_node_available. A node
-// that drains serves as an entry node without being in the view.
+// them alive. Else its gate is closed: calls wait, or are answered no_node_available.
+//
+// An entry node serves without being in the view: a node that drains, and one that all members
+// of the view deny (ring.Filter). A node that waits for others at start (ring.Barrier) has a
+// session like any other, asks to be left out of views, and does not serve.
 //
 // A node hosts a subscription of a slot only after every earlier owner has let the slot go
 // or can no longer believe that it has it (State.Holds). Commits need not wait for that:

@@ -68,6 +68,18 @@ func (f *formation) logged(p *process, words string) {
 	f.t.Errorf("%q is not in the log: %s", words, said)
 }
 
+// prints runs a command until it prints some words: a node looks at its ring twice a second.
+func (f *formation) prints(s *shell, command, words string) {
+	f.t.Helper()
+	got := ""
+	for by := time.Now().Add(startWithin); time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
+		if got = s.run(command); strings.Contains(got, words) {
+			return
+		}
+	}
+	f.t.Errorf("$ %s\nprints %s\nwant %q", command, got, words)
+}
+
 // TestSyncUnset (S01): a node without a timeout waits for nobody.
 func TestSyncUnset(t *testing.T) {
 	f := newFormation(t)
@@ -114,6 +126,17 @@ func TestSyncInfinity(t *testing.T) {
 	if answer.StatusCode != http.StatusOK {
 		t.Errorf("livez is %s", answer.Status)
 	}
+	s := startShell(t, t.TempDir(), "export GYRE_SERVER="+strings.TrimPrefix(a.url, "http://"))
+	for command, want := range map[string]string{
+		"gyre cluster status":             "serving  no: the node waits for others: b has not started (optional)\n",
+		"gyre cluster status -o ndjson":   `"waitsFor":{"optional":["b"]}`,
+		"gyre cluster members":            "a (waits for b)",
+		"gyre cluster members -o ndjson":  `"waiting":true`,
+		"curl -s " + a.url + "/metrics":   "\ngyre_cluster_waits_for 1\n",
+		"gyre append s A --timeout 100ms": "More: gyre explain no_node_available",
+	} {
+		f.prints(s, command, want)
+	}
 	f.node("b")
 	f.readiness(a, "ok\n")
 }
@@ -153,9 +176,7 @@ func TestFilteredNode(t *testing.T) {
 		{"gyre cluster drain; gyre cluster undrain", "b owns its share again"},
 		{"curl -s " + b.url + "/metrics", "\ngyre_cluster_filtered 1\n"},
 	} {
-		if got := s.run(step.command); !strings.Contains(got, step.want) {
-			t.Errorf("$ %s\nprints %s\nwant %q", step.command, got, step.want)
-		}
+		f.prints(s, step.command, step.want)
 	}
 	if code, err := b.end(syscall.SIGTERM); code != exitOK || err != nil {
 		t.Errorf("the entry node ended with %d, %v", code, err)

@@ -46,7 +46,12 @@ database.
 With --cluster the node is a member of the ring of all nodes that share the store. They find
 each other through PostgreSQL. Each stream and each subscription has one owner node, and every
 node takes every call. Fewer members than --quorum serve nothing: calls wait until there is
-quorum, or until their deadline. "gyre cluster --help" shows a ring.`
+quorum, or until their deadline. "gyre cluster --help" shows a ring.
+
+With --sync-nodes-timeout the node waits for --sync-nodes-mandatory and --sync-nodes-optional
+before it serves, and goes on as soon as all are up. At the timeout it goes on without optional
+nodes; if a mandatory one is missing, it ends with exit code 6. Nodes that --node-deny matches,
+or --node-allow does not, take calls and own nothing.`
 
 // serveFlags are the flags of gyre serve.
 type serveFlags struct {

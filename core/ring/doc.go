@@ -13,6 +13,9 @@
 //   - The owner of a slot in a view is a pure function of both (View.Owner): the member
 //     whose hash with the slot is the greatest. So only the slots of a member that goes, or
 //     comes, change their owner.
+//   - An entry node takes calls and is in no view: it drains, or all members deny it by their
+//     Filter.
+//   - A Barrier holds a node back when it starts, until the nodes of its Sync are up.
 //
 // A view names sessions, not node ids: a process that a view does not name owns nothing in
 // it, whatever its name. The owner's hash is that of the node id, so a node that is started
