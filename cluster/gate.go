@@ -86,7 +86,7 @@ func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Err
 			now.Sub(m.contact).Truncate(time.Second), because(m.beatErr))
 	case !s.isMember() && !m.asked.entry && !s.Filtered:
 		return notServing("view %d (%s) does not name this node: %s", m.view.Epoch, m.view.Reason, m.formation())
-	case s.Alive < m.view.Quorum:
+	case s.Alive < m.view.Quorum && !m.config.without.Has(ring.RuleQuorum):
 		return notServing("%d of %d members are alive, quorum is %d: %s",
 			s.Alive, len(m.view.Members), m.view.Quorum, strings.Join(missing, "; "))
 	}

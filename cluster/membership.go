@@ -42,6 +42,8 @@ type Config struct {
 	Logger  *slog.Logger
 	// Transport replaces the network of gossip, for tests. nil: the network.
 	Transport memberlist.Transport
+
+	without ring.Rules // of tests: rules that are left out, to see that something fails then
 }
 
 // Membership keeps one node in the ring: it beats, gossips, proposes views, and publishes

@@ -71,7 +71,7 @@ func (m *Membership) plan(now time.Time) (ring.Proposal, bool) {
 		Self: m.self.Session, Quorum: m.self.Quorum, Renew: renew,
 		Unwell: m.gossip.health() >= unwell,
 		Serves: fresh(m.contact.Add(ring.ServeFor), now),
-		View:   m.view, Standing: m.standing, Watch: &m.watch,
+		View:   m.view, Standing: m.standing, Watch: &m.watch, Without: m.config.without,
 		Alive: func(session uint64) bool { return m.isAlive(session) && !m.isRefused(session, now) },
 	})
 	if !ok || proposal.Base == m.asked.base && now.Sub(m.asked.proposed) < proposeEvery {

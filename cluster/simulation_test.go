@@ -221,12 +221,14 @@ func (p *simProcess) join() {
 	for {
 		var err error
 		p.transport = n.ring.net.Listen(n.gossip)
-		p.membership, err = cluster.Start(context.Background(), cluster.Config{
+		config := cluster.Config{
 			Arbiter: p.arbiter(), Cluster: "gyre",
-			Member:    ring.Member{Node: n.name, Addr: n.addr, Gossip: n.gossip, Quorum: n.ring.without.quorumOf(n.ring)},
+			Member:    ring.Member{Node: n.name, Addr: n.addr, Gossip: n.gossip, Quorum: n.ring.quorum},
 			Seeds:     seeds(n.ring.nodes[0].gossip),
 			Transport: p.transport, Release: p.hosting.Release, Logger: n.ring.logger(n.name),
-		})
+		}
+		config.Without(n.ring.without.own)
+		p.membership, err = cluster.Start(context.Background(), config)
 		if err == nil {
 			return
 		}

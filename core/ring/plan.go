@@ -45,7 +45,20 @@ type Sight struct {
 	Watch    *Watch
 	// Alive reports whether gossip holds a session alive.
 	Alive func(session uint64) bool
+	// Without is for tests: rules that are left out, to see that something fails then.
+	Without Rules
 }
+
+// Rules is a set of rules of the ring.
+type Rules uint8
+
+const (
+	RuleProposer Rules = 1 << iota // only members propose, or others once all members are gone
+	RuleQuorum                     // without a quorum, no view is proposed and nothing is served
+)
+
+// Has reports whether a rule is in the set.
+func (r Rules) Has(rule Rules) bool { return r&rule != 0 }
 
 // Proposal is what a node asks the storage for.
 type Proposal struct {
@@ -131,7 +144,8 @@ func (p *Planner) Plan(now time.Duration, s Sight) (Proposal, bool) {
 		c, ready = s.renewal(), true
 	}
 	moved := s.View == nil || s.View.Epoch != s.Standing.Epoch || len(c.reasons) > 0
-	if !moved && !s.Renew || !s.Serves || !p.quorum || len(c.members) < s.Quorum {
+	quorum := p.quorum && len(c.members) >= s.Quorum || s.Without.Has(RuleQuorum)
+	if !moved && !s.Renew || !s.Serves || !quorum {
 		p.waiting = false
 		return Proposal{}, false
 	}
@@ -344,7 +358,7 @@ func (s *Sight) mayPropose() (member, may bool) {
 	if s.isMember(s.Self) {
 		return true, true
 	}
-	if s.View != nil {
+	if s.View != nil && !s.Without.Has(RuleProposer) {
 		for _, m := range s.View.Members {
 			if _, listed := s.Standing.Session(m.Session); listed && !s.Watch.Dead(m.Session) {
 				return false, false
