@@ -45,6 +45,7 @@ func (r *simRing) diagnostics(id string, others map[string]cluster.Reporter, own
 	})
 }
 
+// N01, Q01: what is asked about the ring has one answer at every node.
 func TestDiagnostics(t *testing.T) {
 	inRing(t, 3, func(r *simRing) {
 		t, ctx := r.t, r.t.Context()

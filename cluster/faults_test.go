@@ -36,6 +36,8 @@ func (r *simRing) reconnect(ids ...string) {
 	}
 }
 
+// P08, Q03: the side with a quorum owns everything, the other nothing, and healing makes
+// them one.
 func TestPartitions(t *testing.T) {
 	cases := []struct {
 		name     string
@@ -74,6 +76,7 @@ func TestPartitions(t *testing.T) {
 	}
 }
 
+// P10: where one direction is cut, no slot ever has two owners.
 func TestOneWayCuts(t *testing.T) {
 	for _, way := range []string{"does not hear", "is not heard"} {
 		t.Run("node2 "+way, func(t *testing.T) {
@@ -195,6 +198,7 @@ func TestRollingRestart(t *testing.T) {
 	})
 }
 
+// Q06: of two processes with one node id the older one ends.
 func TestOneNodeIDTwice(t *testing.T) {
 	inRing(t, 3, func(r *simRing) {
 		r.boot()

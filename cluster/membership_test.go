@@ -301,6 +301,7 @@ func TestLeave(t *testing.T) {
 	})
 }
 
+// N03: a node that drains owns nothing until it takes that back.
 func TestDrain(t *testing.T) {
 	inRing(t, 3, func(r *simRing) {
 		r.boot()

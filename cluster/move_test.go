@@ -111,9 +111,9 @@ func keyed() *subscriptions.Definition {
 	return &d
 }
 
-// With a key and a consumer at each of three nodes, ownership moves under load, gracefully:
-// nothing is lost, no two handlers of a key overlap, none goes backwards, and no subscriber
-// ends.
+// N07: with a key and a consumer at each of three nodes, ownership moves under load,
+// gracefully: nothing is lost, no two handlers of a key overlap, none goes backwards, and
+// no subscriber ends.
 func TestSubscriptionMovesUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 2*time.Millisecond)
@@ -221,8 +221,8 @@ func (c *crowd) awaitCount(n int) {
 	}
 }
 
-// A subscription moves with its progress: what was acked at one owner is delivered by none
-// after it, and what was in flight is.
+// L03, L04: a subscription moves with its progress: what was acked at one owner is
+// delivered by none after it, and what was in flight is.
 func TestProgressMovesWithTheSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, time.Millisecond)
@@ -257,8 +257,8 @@ func TestProgressMovesWithTheSubscription(t *testing.T) {
 	})
 }
 
-// A node that dies takes nothing with it: what was in flight is delivered again at the next
-// owner, to the consumers that are left.
+// L01, L06: a node that dies takes nothing with it: what was in flight is delivered again
+// at the next owner, to the consumers that are left.
 func TestSubscriptionOutlivesItsOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 2*time.Millisecond)
@@ -290,7 +290,8 @@ func TestSubscriptionOutlivesItsOwner(t *testing.T) {
 	})
 }
 
-// While a node does not serve, its subscribers get nothing and are told why; then they go on.
+// L01, L02, L05, N08: while a node does not serve, its subscribers get nothing and are
+// told why; then they go on.
 func TestSubscriberWithoutQuorum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, time.Millisecond)

@@ -7,7 +7,7 @@ import (
 	"github.com/gyre-events/gyre/core/ring"
 )
 
-// TestQuorumOfAll: a ring whose quorum is all of its nodes owns nothing while one is
+// P01, P03, P06, P07: a ring whose quorum is all of its nodes owns nothing while one is
 // missing, at every node and in every slot, and everything while none is.
 func TestQuorumOfAll(t *testing.T) {
 	inRing(t, 2, func(r *simRing) {
@@ -38,8 +38,8 @@ func (r *simRing) owners() (list [ring.Slots]string) {
 	return list
 }
 
-// TestShareMovesBack: of a node that goes, its share moves to the others, and of one that
-// comes, the same share moves back. Nothing else moves.
+// N06, P11: of a node that goes, its share moves to the others, and of one that comes, the
+// same share moves back. Nothing else moves.
 func TestShareMovesBack(t *testing.T) {
 	goes := map[string]func(r *simRing){
 		"killed": func(r *simRing) { r.kill("node2") },

@@ -34,8 +34,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// TestRouterWritesAtTheOwner: a Commit is written by the owner of its stream, whichever
-// node takes it.
+// N01: a Commit is written by the owner of its stream, whichever node takes it.
 func TestRouterWritesAtTheOwner(t *testing.T) {
 	simTest(t, 3, func(t *testing.T, s *routerSim) {
 		for i := range 30 {
@@ -69,8 +68,8 @@ func (s *routerSim) checkOwners() {
 	}
 }
 
-// TestVersionsOutliveOwners: a stream whose owner dies is served by another node, and by a new
-// process of the first one afterwards. Its versions continue.
+// N02, N04, N05: a stream whose owner dies is served by another node, and by a new process
+// of the first one afterwards. Its versions continue.
 func TestVersionsOutliveOwners(t *testing.T) {
 	simTest(t, 3, func(t *testing.T, s *routerSim) {
 		sc := newScene(s)
@@ -176,8 +175,8 @@ func TestRouterWaitsAtTheGate(t *testing.T) {
 	})
 }
 
-// TestRouterFailsAtOnce: with FailAtOnce nothing waits at the gate, and what waits for its
-// turn is answered when the gate closes.
+// P04: with FailAtOnce nothing waits at the gate, and what waits for its turn is answered
+// when the gate closes.
 func TestRouterFailsAtOnce(t *testing.T) {
 	simTest(t, 3, func(t *testing.T, s *routerSim) {
 		sc := newScene(s)

@@ -447,8 +447,9 @@ func (r *simulation) checkAll(monitor *simMonitor, follows []*simFollow) {
 	r.logf("%v: %d events, %d reads, %d views, answers %v", h.now(), len(h.Log), len(h.Reads), len(views), h.answers)
 }
 
-// TestRing lets random faults happen to rings of three and five nodes, and checks what the
-// ring promises. GYRE_SEED repeats the choices of a run, if not its order of goroutines.
+// N05, N11, P09: TestRing lets random faults happen to rings of three and five nodes, and
+// checks what the ring promises. GYRE_SEED repeats the choices of a run, if not its order
+// of goroutines.
 func TestRing(t *testing.T) { simulateMany(t, 25) }
 
 func TestRingSoak(t *testing.T) {

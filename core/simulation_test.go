@@ -25,10 +25,10 @@ const (
 	simulatedStreams = 8
 )
 
-// TestSimulation has three Stores share a log for 1,000 virtual minutes, while their
-// connections are slow, lose calls and are cut off, and the epoch moves. Every answer
-// has to be true at the end, and every follower has seen every event in order, once.
-// GYRE_SEED repeats the random choices of a run, if not its order of goroutines.
+// L09, L10, N10: TestSimulation has three Stores share a log for 1,000 virtual minutes,
+// while their connections are slow, lose calls and are cut off, and the epoch moves. Every
+// answer has to be true at the end, and every follower has seen every event in order,
+// once. GYRE_SEED repeats the random choices of a run, if not its order of goroutines.
 func TestSimulation(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("GYRE_SEED"); text != "" {

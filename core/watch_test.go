@@ -23,7 +23,7 @@ func TestStoreOfASharedLogIsALog(t *testing.T) {
 	})
 }
 
-// TestFollowersSeeWhatOtherStoresWrite has three Stores write to one log, and
+// N09: TestFollowersSeeWhatOtherStoresWrite has three Stores write to one log, and
 // followers of every kind at each see all of it in order.
 func TestFollowersSeeWhatOtherStoresWrite(t *testing.T) {
 	const stores, writers, each = 3, 3, 200

@@ -412,8 +412,7 @@ func TestLinkOutlivesLateCommits(t *testing.T) {
 	}
 }
 
-// TestLinkNoticesSilence: a network that swallows everything breaks the link, and with it
-// every call on it.
+// L11: a network that swallows everything breaks the link, and with it every call on it.
 func TestLinkNoticesSilence(t *testing.T) {
 	nodes := newPeerRing(t, 2, "")
 	l := dialPeer(t, nodes[0], nodes[1], 1)

@@ -4,9 +4,11 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,8 +22,8 @@ import (
 	"github.com/gyre-events/gyre/sdk"
 )
 
-// TestRingSubscriptions asks every node of a ring for the same, and takes the owner of a
-// subscription away under its consumers.
+// N11, P05, Q02: TestRingSubscriptions asks every node of a ring for the same, and takes
+// the owner of a subscription away under its consumers.
 func TestRingSubscriptions(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
@@ -35,7 +37,9 @@ func TestRingSubscriptions(t *testing.T) {
 		untilReady(t, n.URL(), http.StatusOK, "ok")
 		clients = append(clients, dial(t, n))
 	}
+	oneOrder(t, clients)
 	sameEverywhere(t, clients)
+	fetchedAnywhere(t, nodes, clients)
 	listedEverywhere(t, clients)
 	ownerLeaves(t, nodes, clients)
 }
@@ -110,13 +114,123 @@ func sameEverywhere(t *testing.T, clients []*sdk.Client) {
 		}
 		is("reset", func(i *subscriptions.Info) bool { return i.Checkpoint == 0 })
 	}
-	if err := clients[1].Subscriptions().Delete(ctx, "same"); err != nil {
+	for _, at := range clients {
+		if _, created, err := at.Subscriptions().Put(ctx, "deleted", &d); !created || err != nil {
+			t.Fatalf("created: %t, %v", created, err)
+		}
+		if err := at.Subscriptions().Delete(ctx, "deleted"); err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range clients {
+			if _, err := c.Subscriptions().Info(ctx, "deleted"); !errors.Is(err, core.CodeSubscriptionNotFound) {
+				t.Errorf("after delete node %d says %v", i, err)
+			}
+		}
+	}
+}
+
+// oneOrder: what is appended at every node is read at one, followed at another and
+// delivered at the third in one order, that of its versions.
+func oneOrder(t *testing.T, clients []*sdk.Client) {
+	const events = 30
+	ctx := t.Context()
+	d := subscriptions.DefaultDefinition()
+	d.Stream = "ordered"
+	s, err := clients[1].Subscribe(ctx, "ordered", sdk.SubscribeOptions{Definition: &d})
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = s.Close(ctx) }()
+	var appending sync.WaitGroup
 	for _, c := range clients {
-		if _, err := c.Subscriptions().Info(ctx, "same"); !errors.Is(err, core.CodeSubscriptionNotFound) {
-			t.Errorf("after delete: %v", err)
+		appending.Go(func() {
+			for i := range events / len(clients) {
+				if _, err := c.Append(ctx, eventIn("ordered", i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	var delivered, followed, read []core.ID
+	for len(delivered) < events {
+		batch, err := s.Next(ctx, core.Limit{Events: events, Bytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
 		}
+		for d := range batch.Events() {
+			delivered = append(delivered, d.ID)
+		}
+	}
+	for e, err := range core.FollowEvents(ctx, clients[0], core.FollowRequest{Stream: "ordered"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if followed = append(followed, e.ID); len(followed) == events {
+			break
+		}
+	}
+	appending.Wait()
+	for e, err := range core.ReadAll(ctx, clients[2], core.ReadRequest{Stream: "ordered"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read = append(read, e.ID); e.Version != uint64(len(read)) {
+			t.Errorf("version %d is read as the %d.", e.Version, len(read))
+		}
+	}
+	if !slices.Equal(delivered, read) || !slices.Equal(followed, read) {
+		t.Errorf("delivered %v\nfollowed %v\nread %v", delivered, followed, read)
+	}
+}
+
+// fetchedAnywhere: an event is fetched over HTTP at one node, parked at another and
+// replayed at the third; a lease that one node gave is good at all.
+func fetchedAnywhere(t *testing.T, nodes []*runtime.Node, clients []*sdk.Client) {
+	ctx := t.Context()
+	d := subscriptions.DefaultDefinition()
+	d.Stream = "fetched"
+	if _, _, err := clients[0].Subscriptions().Put(ctx, "fetched", &d); err != nil {
+		t.Fatal(err)
+	}
+	post := func(node int, path, body string) (answer struct {
+		Lease  uint64
+		Events []struct{ Position uint64 }
+	}) {
+		t.Helper()
+		status, text := request(t, http.MethodPost, nodes[node%3].URL()+"/v1/subscriptions/fetched/"+path, body, 0)
+		if status/100 != 2 || status == http.StatusOK && json.Unmarshal([]byte(text), &answer) != nil {
+			t.Fatalf("%s at node %d: %d %s", path, node%3, status, text)
+		}
+		return answer
+	}
+	is := func(what string, parked int, checkpoint uint64) {
+		t.Helper()
+		for i, c := range clients {
+			if info, err := c.Subscriptions().Info(ctx, "fetched"); err != nil || info.Parked != parked || info.Checkpoint != checkpoint {
+				t.Errorf("after %s node %d says %+v, %v", what, i, info, err)
+			}
+		}
+	}
+	for i := range nodes {
+		if _, err := clients[i].Append(ctx, eventIn("fetched", i)); err != nil {
+			t.Fatal(err)
+		}
+		f := post(i+1, "fetch", `{"waitMs":10000}`)
+		if len(f.Events) != 1 {
+			t.Fatalf("fetched %+v", f)
+		}
+		position := f.Events[0].Position
+		post(i+2, "nack", fmt.Sprintf(`{"lease":%d,"positions":[%d],"action":"park"}`, f.Lease, position))
+		is("park", 1, position)
+		if n, err := clients[i].Subscriptions().Replay(ctx, "fetched", subscriptions.Selection{All: true}); n != 1 || err != nil {
+			t.Errorf("replayed %d, %v", n, err)
+		}
+		again := post(i+2, "fetch", `{"waitMs":10000}`)
+		if len(again.Events) != 1 || again.Events[0].Position != position || again.Lease == f.Lease {
+			t.Fatalf("fetched %+v after %+v", again, f)
+		}
+		post(i, "ack", fmt.Sprintf(`{"lease":%d,"positions":[%d],"durable":true}`, again.Lease, position))
+		is("replay", 0, position)
 	}
 }
 

@@ -41,7 +41,8 @@ func dial(t *testing.T, node *runtime.Node) *sdk.Client {
 	return client
 }
 
-// TestRing takes a ring from one node, which is none, to three and back.
+// P01, P05, Q01, Q02, Q06: TestRing takes a ring from one node, which is none, to three
+// and back.
 func TestRing(t *testing.T) {
 	server := pgtest.Shared(t)
 	store := server.Store(t)

@@ -71,7 +71,7 @@ func (r *ringOf) readiness(p *process, words string) {
 	r.t.Errorf("%s is %q, want %q", p.url, said, words)
 }
 
-// TestNodeIDIsTaken: of two processes with one node id the older one ends, and says so.
+// Q06: of two processes with one node id the older one ends, and says so.
 func TestNodeIDIsTaken(t *testing.T) {
 	r := newRingOf(t)
 	old, err := r.start("--node", "a")

@@ -37,10 +37,10 @@ const (
 	rollingWorkEvery = 16
 )
 
-// TestRollingRestartsSoak restarts the nodes of a ring one after another, under load by
-// clients that have the addresses of all. No call of a client fails, no event is lost or
-// written twice, follows have no gap, and the subscription misses nothing. Each node once,
-// 30 times with GYRE_SOAK=1.
+// N05: TestRollingRestartsSoak restarts the nodes of a ring one after another, under load
+// by clients that have the addresses of all. No call of a client fails, no event is lost
+// or written twice, follows have no gap, and the subscription misses nothing. Each node
+// once, 30 times with GYRE_SOAK=1.
 func TestRollingRestartsSoak(t *testing.T) {
 	rounds := 1
 	if os.Getenv("GYRE_SOAK") != "" {

@@ -27,8 +27,8 @@ func refused(t *testing.T, config postgres.Config, code core.Code, words ...stri
 	}
 }
 
-// TestStoreBelongsToOneNodeOrOneRing: nobody shares the store with a node that has it
-// alone, and with a ring only its nodes. Who only reads comes and goes.
+// L07: nobody shares the store with a node that has it alone, and with a ring only its
+// nodes. Who only reads comes and goes.
 func TestStoreBelongsToOneNodeOrOneRing(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
@@ -73,8 +73,8 @@ func TestStoreBelongsToOneNodeOrOneRing(t *testing.T) {
 	appendSoon(t, openAlone(t, as("n1", "")), "a")
 }
 
-// TestSameNodeSupersedes: a process with the id of one that has the store alone gets it at
-// once. The older one writes nothing more, learns why, and does not take it back.
+// L07: a process with the id of one that has the store alone gets it at once. The older
+// one writes nothing more, learns why, and does not take it back.
 func TestSameNodeSupersedes(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
-// TestServerRestart restarts the server under a Store that is written to and
+// L11: TestServerRestart restarts the server under a Store that is written to and
 // followed: it goes on by itself, and nothing is lost or written twice.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()

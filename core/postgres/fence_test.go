@@ -56,8 +56,8 @@ func depose(t *testing.T, server *pgtest.Server, store string, engine *postgres.
 	return d
 }
 
-// TestFence: P7. A node of an old epoch writes nothing any more, also where it
-// has to wait for the new one to be committed.
+// P09: a node of an old epoch writes nothing any more (P7), also where it has to wait for
+// the new one to be committed.
 func TestFence(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)

@@ -236,7 +236,7 @@ func TestRegisterAfterAnotherRing(t *testing.T) {
 	}
 }
 
-// TestHeadHint: a hint makes the watch look at once, where its looks are up to 50 ms apart.
+// L09: a hint makes the watch look at once, where its looks are up to 50 ms apart.
 func TestHeadHint(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)

@@ -25,6 +25,7 @@ func TestSlotStays(t *testing.T) {
 	}
 }
 
+// P11: only the slots of a member that goes get another owner.
 func TestOwnersMoveOnlyWithTheirMember(t *testing.T) {
 	three, two := view("a", "b", "c").Owners(), view("a", "b").Owners()
 	moved := 0
@@ -43,7 +44,7 @@ func TestOwnersMoveOnlyWithTheirMember(t *testing.T) {
 	}
 }
 
-// TestOwnersAreEven: 10,000 streams spread within 1.1 of the mean over 3 nodes.
+// P11: 10,000 streams spread within 1.1 of the mean over 3 nodes.
 func TestOwnersAreEven(t *testing.T) {
 	owners := view("node1@127.0.0.1", "node2@127.0.0.1", "node3@127.0.0.1").Owners()
 	counts := map[string]int{}

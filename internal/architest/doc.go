@@ -11,6 +11,9 @@
 // prose_test.go holds documents to short lines, sentences, paragraphs and answers, and
 // keeps names that were retired from coming back.
 //
+// behavior_test.go looks that each behavior that a ring ports from the system that Gyre
+// re-implements has a test with its number.
+//
 // All read the source of every file, whatever its build constraints, and need no
 // package to compile. Nested modules are not looked at.
 package architest
