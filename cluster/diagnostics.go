@@ -12,24 +12,6 @@ import (
 	"github.com/gyre-events/gyre/core/ring"
 )
 
-// Reporter answers what people ask about the ring, below quorum too. A method with the id
-// of a node asks that node; "" is the one that is called. Diagnostics is one, and so is a
-// client of another node.
-type Reporter interface {
-	Status(ctx context.Context, node string) (ring.Status, error)
-	Members(ctx context.Context, node string) (ring.MemberList, error)
-	// Views returns the views with the limit epochs before one, the newest first; those
-	// up to now if before is 0.
-	Views(ctx context.Context, before uint64, limit int) ([]ring.View, error)
-	WhereIs(ctx context.Context, kind ring.Kind, name string) (ring.Whereabouts, error)
-	Owned(ctx context.Context, node string, r ring.OwnedRequest) (ring.OwnedPage, error)
-	// Drain has a node hand over all that it owns and stay out of views, or ends that. It
-	// returns when a view says so.
-	Drain(ctx context.Context, node string, on bool) error
-	// Leave drains a node and then ends its process.
-	Leave(ctx context.Context, node string) error
-}
-
 // askWithin bounds what one node asks of another, which may be gone or stopped.
 const askWithin = 2 * time.Second
 
@@ -55,20 +37,20 @@ type DiagnosticsConfig struct {
 	// Drain and Leave are for this node.
 	Drain func(ctx context.Context, on bool) error
 	Leave func(ctx context.Context) error
-	// Ask runs do with a Reporter for another node.
-	Ask func(ctx context.Context, m ring.Member, do func(Reporter) error) error
+	// Ask runs do with a ring.Reporter for another node.
+	Ask func(ctx context.Context, m ring.Member, do func(ring.Reporter) error) error
 }
 
-// Diagnostics is the Reporter of a node. It keeps nothing itself.
+// Diagnostics is the ring.Reporter of a node. It keeps nothing itself.
 type Diagnostics struct{ c DiagnosticsConfig }
 
-var _ Reporter = (*Diagnostics)(nil)
+var _ ring.Reporter = (*Diagnostics)(nil)
 
 // NewDiagnostics makes Diagnostics.
 func NewDiagnostics(c DiagnosticsConfig) *Diagnostics { return &Diagnostics{c} }
 
 // elsewhere runs do at a node and reports true, if the node is not this one.
-func (d *Diagnostics) elsewhere(ctx context.Context, node string, do func(Reporter) error) (bool, error) {
+func (d *Diagnostics) elsewhere(ctx context.Context, node string, do func(ring.Reporter) error) (bool, error) {
 	s := d.c.Ring.State()
 	if node == "" || node == s.Self.Node {
 		return false, nil
@@ -81,10 +63,10 @@ func (d *Diagnostics) elsewhere(ctx context.Context, node string, do func(Report
 }
 
 // askedWithin is elsewhere for what takes no time at the other node.
-func (d *Diagnostics) askedWithin(ctx context.Context, node string, do func(context.Context, Reporter) error) (bool, error) {
+func (d *Diagnostics) askedWithin(ctx context.Context, node string, do func(context.Context, ring.Reporter) error) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	return d.elsewhere(ctx, node, func(r Reporter) error { return do(ctx, r) })
+	return d.elsewhere(ctx, node, func(r ring.Reporter) error { return do(ctx, r) })
 }
 
 // node finds a session by its node id, first one that has not left.
@@ -110,9 +92,9 @@ func (s *State) nodes() (ids []string) {
 	return ids
 }
 
-// Status is part of Reporter.
+// Status is part of ring.Reporter.
 func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Status, err error) {
-	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, r Reporter) error {
+	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, r ring.Reporter) error {
 		status, err = r.Status(ctx, "")
 		return err
 	}); there {
@@ -137,9 +119,9 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 	return status, nil
 }
 
-// Members is part of Reporter.
+// Members is part of ring.Reporter.
 func (d *Diagnostics) Members(ctx context.Context, node string) (list ring.MemberList, err error) {
-	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, r Reporter) error {
+	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, r ring.Reporter) error {
 		list, err = r.Members(ctx, "")
 		return err
 	}); there {
@@ -211,7 +193,7 @@ func (s *State) settings(setting func(ring.Member) string) string {
 	return strings.Join(list, "; ")
 }
 
-// Views is part of Reporter.
+// Views is part of ring.Reporter.
 func (d *Diagnostics) Views(ctx context.Context, before uint64, limit int) ([]ring.View, error) {
 	if limit < 1 || limit > maxViewsLimit {
 		return nil, core.Errorf(core.CodeInvalidRequest, "limit is %d, and 1 to %d", limit, maxViewsLimit)
@@ -230,7 +212,7 @@ func (d *Diagnostics) Views(ctx context.Context, before uint64, limit int) ([]ri
 	return views, err
 }
 
-// WhereIs is part of Reporter.
+// WhereIs is part of ring.Reporter.
 func (d *Diagnostics) WhereIs(ctx context.Context, kind ring.Kind, name string) (ring.Whereabouts, error) {
 	s := d.c.Ring.State()
 	w := ring.Whereabouts{Kind: kind, Name: name, Slot: ring.Slot(name), Epoch: s.View.Epoch}
@@ -250,7 +232,7 @@ func (d *Diagnostics) WhereIs(ctx context.Context, kind ring.Kind, name string) 
 	return w, nil
 }
 
-// Owned is part of Reporter.
+// Owned is part of ring.Reporter.
 func (d *Diagnostics) Owned(ctx context.Context, node string, r ring.OwnedRequest) (page ring.OwnedPage, err error) {
 	if r.Limit == 0 {
 		r.Limit = defaultOwnedLimit
@@ -258,7 +240,7 @@ func (d *Diagnostics) Owned(ctx context.Context, node string, r ring.OwnedReques
 	if r.Limit < 1 || r.Limit > maxOwnedLimit {
 		return page, core.Errorf(core.CodeInvalidRequest, "limit is %d, and 1 to %d", r.Limit, maxOwnedLimit)
 	}
-	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, other Reporter) error {
+	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, other ring.Reporter) error {
 		page, err = other.Owned(ctx, "", r)
 		return err
 	}); there {
@@ -312,17 +294,17 @@ func (s *State) owns(slot int) bool {
 	return ok && owner.Session == s.Self.Session
 }
 
-// Drain is part of Reporter.
+// Drain is part of ring.Reporter.
 func (d *Diagnostics) Drain(ctx context.Context, node string, on bool) error {
-	if there, err := d.elsewhere(ctx, node, func(r Reporter) error { return r.Drain(ctx, "", on) }); there {
+	if there, err := d.elsewhere(ctx, node, func(r ring.Reporter) error { return r.Drain(ctx, "", on) }); there {
 		return err
 	}
 	return d.c.Drain(ctx, on)
 }
 
-// Leave is part of Reporter.
+// Leave is part of ring.Reporter.
 func (d *Diagnostics) Leave(ctx context.Context, node string) error {
-	if there, err := d.elsewhere(ctx, node, func(r Reporter) error { return r.Leave(ctx, "") }); there {
+	if there, err := d.elsewhere(ctx, node, func(r ring.Reporter) error { return r.Leave(ctx, "") }); there {
 		return err
 	}
 	return d.c.Leave(ctx)

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"maps"
 	"errors"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 // diagnostics are those of a node. What it owns is given; it asks other nodes through
 // others.
-func (r *simRing) diagnostics(id string, others map[string]cluster.Reporter, owned ...ring.Owned) *cluster.Diagnostics {
+func (r *simRing) diagnostics(id string, others map[string]ring.Reporter, owned ...ring.Owned) *cluster.Diagnostics {
 	node := r.nodes[id]
 	return cluster.NewDiagnostics(cluster.DiagnosticsConfig{
 		Name: "gyre", Ring: node, Views: node.handle.Views, Seen: node.Seen, Waiting: func() int { return 7 },
@@ -36,7 +37,7 @@ func (r *simRing) diagnostics(id string, others map[string]cluster.Reporter, own
 			return nil
 		},
 		Leave: node.Leave,
-		Ask: func(_ context.Context, m ring.Member, do func(cluster.Reporter) error) error {
+		Ask: func(_ context.Context, m ring.Member, do func(ring.Reporter) error) error {
 			if others[m.Node] == nil {
 				return core.Errorf(core.CodeUnavailable, "%s cannot be reached", m.Node)
 			}
@@ -50,7 +51,7 @@ func TestDiagnostics(t *testing.T) {
 	inRing(t, 3, func(r *simRing) {
 		t, ctx := r.t, r.t.Context()
 		r.await(10*time.Second, "a ring", r.whole("node1", "node2", "node3"))
-		others := map[string]cluster.Reporter{}
+		others := map[string]ring.Reporter{}
 		streams := []ring.Owned{{Kind: ring.KindStream, Name: "a", Version: 3}, {Kind: ring.KindStream, Name: "b"}, {Kind: ring.KindStream, Name: "c"}}
 		for _, id := range r.ids() {
 			others[id] = r.diagnostics(id, others, streams...)
@@ -93,6 +94,8 @@ func TestDiagnostics(t *testing.T) {
 		}
 		if status, err := one.Status(ctx, "node3"); err != nil || !status.Draining || !status.Serving || len(status.View.Members) != 2 {
 			t.Errorf("status of a drained node: %+v, %v", status, err)
+		} else if got := states(status.Members); !maps.Equal(got, map[string]ring.SessionState{"node1": "member", "node2": "member", "node3": "drained"}) {
+			t.Errorf("states while node3 is drained: %v", got)
 		}
 		r.kill("node3")
 		listed := func() bool {
@@ -106,8 +109,16 @@ func TestDiagnostics(t *testing.T) {
 	})
 }
 
+func states(members []ring.Seen) map[string]ring.SessionState {
+	states := map[string]ring.SessionState{}
+	for _, m := range members {
+		states[m.Node] = m.State
+	}
+	return states
+}
+
 // wheresAll asks every node where streams and subscriptions are.
-func wheresAll(t *testing.T, r *simRing, others map[string]cluster.Reporter) {
+func wheresAll(t *testing.T, r *simRing, others map[string]ring.Reporter) {
 	for _, name := range []string{"a", "b", "c", "hosted by node1"} {
 		kind := ring.KindStream
 		if strings.HasPrefix(name, "hosted") {
@@ -131,7 +142,7 @@ func wheresAll(t *testing.T, r *simRing, others map[string]cluster.Reporter) {
 }
 
 // pages lists all that a node owns in pages of one.
-func pages(t *testing.T, at cluster.Reporter, node string) {
+func pages(t *testing.T, at ring.Reporter, node string) {
 	whole, err := at.Owned(t.Context(), node, ring.OwnedRequest{})
 	if err != nil || whole.Node != node || whole.Next != "" || whole.Subs != 1 || whole.Streams+whole.Subs != len(whole.Owned) {
 		t.Fatalf("owned: %+v, %v", whole, err)

@@ -196,6 +196,7 @@ func (m *Membership) Seen() ring.MemberList {
 			seen.Slots = m.owners.Count(s.Session)
 		}
 		seen.Filtered = !seen.InView && m.denies(s.Node)
+		seen.State = ring.StateOf(seen)
 		list.Members = append(list.Members, seen)
 	}
 	return list

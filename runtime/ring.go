@@ -213,7 +213,7 @@ func (n *Node) leave(ctx context.Context) error {
 }
 
 // ask is cluster.DiagnosticsConfig.Ask.
-func (n *Node) ask(ctx context.Context, m ring.Member, do func(cluster.Reporter) error) error {
+func (n *Node) ask(ctx context.Context, m ring.Member, do func(ring.Reporter) error) error {
 	client, err := sdk.Dial(ctx, "http://"+m.Addr, sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true})
 	if err != nil {
 		return err

@@ -15,6 +15,8 @@ import (
 // not_supported if the node is in no ring.
 type Cluster struct{ client *Client }
 
+var _ ring.Reporter = Cluster{}
+
 // Cluster asks about the node's ring.
 func (c *Client) Cluster() Cluster { return Cluster{c} }
 

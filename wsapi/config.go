@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/ws"
@@ -52,8 +53,8 @@ type Config struct {
 	// Subscriptions may be nil: then there are none.
 	Subscriptions Subscriptions
 
-	// Ring is the ring that the node is in; nil: none.
-	Ring Ring
+	// Ring answers questions about the ring that the node is in; nil: there is none.
+	Ring ring.Reporter
 	// Peers are the other nodes of the ring, for its links; nil: none.
 	Peers Peers
 	// Owners find who serves what in the ring; nil: this node serves everything.

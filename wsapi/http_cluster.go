@@ -13,18 +13,6 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// Ring answers what people ask about the ring that the node is in. A method with the id of
-// a node asks that one; "" is this one.
-type Ring interface {
-	Status(ctx context.Context, node string) (ring.Status, error)
-	Members(ctx context.Context, node string) (ring.MemberList, error)
-	Views(ctx context.Context, before uint64, limit int) ([]ring.View, error)
-	WhereIs(ctx context.Context, kind ring.Kind, name string) (ring.Whereabouts, error)
-	Owned(ctx context.Context, node string, r ring.OwnedRequest) (ring.OwnedPage, error)
-	Drain(ctx context.Context, node string, on bool) error
-	Leave(ctx context.Context, node string) error
-}
-
 const (
 	defaultViews = 20
 	maxViews     = 1000
@@ -99,7 +87,7 @@ type ringViews struct {
 }
 
 // askRing answers a question about the ring.
-func askRing(ctx context.Context, r Ring, about string, q url.Values) (any, error) {
+func askRing(ctx context.Context, r ring.Reporter, about string, q url.Values) (any, error) {
 	if r == nil {
 		return nil, noRing()
 	}
@@ -130,7 +118,7 @@ func askRing(ctx context.Context, r Ring, about string, q url.Values) (any, erro
 	return nil, core.Errorf(core.CodeInvalidRequest, "about is status, members, views, whereis or owned, not %q", clip(about))
 }
 
-func whereIs(ctx context.Context, r Ring, q url.Values) (any, error) {
+func whereIs(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 	stream, subscription := q.Get("stream"), q.Get("subscription")
 	switch {
 	case (stream == "") == (subscription == ""):
@@ -147,7 +135,7 @@ func whereIs(ctx context.Context, r Ring, q url.Values) (any, error) {
 	return r.WhereIs(ctx, ring.KindSubscription, subscription)
 }
 
-func owned(ctx context.Context, r Ring, q url.Values) (any, error) {
+func owned(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 	list, err := askedList(q, "node", "kind", "name")
 	if err != nil {
 		return nil, err
@@ -170,7 +158,7 @@ func owned(ctx context.Context, r Ring, q url.Values) (any, error) {
 }
 
 // clusterOp is the op cluster: the questions of GET /v1/cluster/… with the same parameters.
-func clusterOp(r Ring) Op {
+func clusterOp(r ring.Reporter) Op {
 	return Op{Name: "cluster", Do: func(ctx context.Context, message []byte) (any, error) {
 		var m struct {
 			About        string `json:"about"`

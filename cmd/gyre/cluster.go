@@ -102,7 +102,7 @@ func (a *app) printStatus(s ring.Status) error {
 		return err
 	}
 	if err := printList(a, s.Members, []string{"node", "address", "state", "slots", "beat", "version"}, func(m ring.Seen) []string {
-		return []string{cell(m.Node, maxNodeCell), m.Addr, stateOf(m), strconv.Itoa(m.Slots), beatOf(m), visible(m.Version)}
+		return []string{cell(m.Node, maxNodeCell), m.Addr, string(m.State), strconv.Itoa(m.Slots), beatOf(m), visible(m.Version)}
 	}); err != nil {
 		return err
 	}
@@ -159,27 +159,6 @@ func providerWords(p ring.Provider) string {
 		found += ", and fails: " + cell(p.Problem, maxReasonBytes)
 	}
 	return fmt.Sprintf("by %s: %s", visible(p.Name), found)
-}
-
-// stateOf is the state of a session in a word.
-func stateOf(m ring.Seen) string {
-	switch {
-	case m.GossipState == ring.GossipDead:
-		return string(m.GossipState)
-	case !m.Beats:
-		return "silent"
-	case m.Waiting:
-		return "waiting"
-	case m.Draining:
-		return "drained"
-	case m.Filtered:
-		return "entry"
-	case !m.InView:
-		return "joining"
-	case m.GossipState == ring.GossipUnknown:
-		return "unmet"
-	}
-	return "member"
 }
 
 // beatOf is how long ago a session's beat was seen.
@@ -250,7 +229,7 @@ func everyView(ctx context.Context, c sdk.Cluster, first ring.MemberList) []seen
 		case m.Node == first.Node:
 			views[i] = rowsOf(first)
 		case !m.Beats || m.GossipState == ring.GossipDead:
-			views[i] = []seenBy{{SeenBy: m.Node, Problem: "it is " + stateOf(m)}}
+			views[i] = []seenBy{{SeenBy: m.Node, Problem: "it is " + string(m.State)}}
 		default:
 			asking.Go(func() {
 				list, err := c.Members(ctx, m.Node)

@@ -1,6 +1,27 @@
 package ring
 
-import "time"
+import (
+	"context"
+	"time"
+)
+
+// Reporter answers what people ask about the ring, below quorum too. A method with the id
+// of a node asks that node; "" is the one that is called. A node implements it, and the
+// client of one (sdk.Cluster).
+type Reporter interface {
+	Status(ctx context.Context, node string) (Status, error)
+	Members(ctx context.Context, node string) (MemberList, error)
+	// Views returns the views with the limit epochs before one, the newest first; those
+	// up to now if before is 0.
+	Views(ctx context.Context, before uint64, limit int) ([]View, error)
+	WhereIs(ctx context.Context, kind Kind, name string) (Whereabouts, error)
+	Owned(ctx context.Context, node string, r OwnedRequest) (OwnedPage, error)
+	// Drain has a node hand over all that it owns and stay out of views, or ends that. It
+	// returns when a view says so.
+	Drain(ctx context.Context, node string, on bool) error
+	// Leave drains a node and then ends its process.
+	Leave(ctx context.Context, node string) error
+}
 
 // Status is what a node reports of the ring and of itself.
 type Status struct {
@@ -49,10 +70,26 @@ const (
 	GossipUnknown GossipState = "unknown" // the node has not met it
 )
 
+// SessionState is what a node makes of all that it sees of a session.
+type SessionState string
+
+// The states.
+const (
+	SessionDead    SessionState = "dead"    // by the node's gossip, or it has left
+	SessionSilent  SessionState = "silent"  // its beat counter does not move
+	SessionWaiting SessionState = "waiting" // for other nodes, before it serves for the first time
+	SessionDrained SessionState = "drained" // it owns nothing, by an operator's wish
+	SessionEntry   SessionState = "entry"   // all members deny it: it serves and owns nothing
+	SessionJoining SessionState = "joining" // the view does not name it yet
+	SessionUnmet   SessionState = "unmet"   // the node's gossip has not met it
+	SessionMember  SessionState = "member"
+)
+
 // Seen is a session as one node sees it.
 type Seen struct {
 	Member
-	GossipState GossipState `json:"gossipState"`
+	State       SessionState `json:"state"` // what StateOf returns
+	GossipState GossipState  `json:"gossipState"`
 	// Beats says that the session's beat counter moves; BeatAgeMs is how long ago the
 	// node saw it move, in milliseconds.
 	Beats     bool  `json:"beats"`
@@ -66,6 +103,27 @@ type Seen struct {
 	Waiting bool `json:"waiting,omitempty"`
 	// Filtered says that the view is without the session because all members deny it.
 	Filtered bool `json:"filtered,omitempty"`
+}
+
+// StateOf returns the state of a session from the other fields of s.
+func StateOf(s Seen) SessionState {
+	switch {
+	case s.GossipState == GossipDead:
+		return SessionDead
+	case !s.Beats:
+		return SessionSilent
+	case s.Waiting:
+		return SessionWaiting
+	case s.Draining:
+		return SessionDrained
+	case s.Filtered:
+		return SessionEntry
+	case !s.InView:
+		return SessionJoining
+	case s.GossipState == GossipUnknown:
+		return SessionUnmet
+	}
+	return SessionMember
 }
 
 // MemberList is all sessions as one node sees them.
