@@ -90,6 +90,7 @@ func (r *Router) resolved(p *path, doubts []*entry, found []*core.Result) {
 	r.counted.resolved.Add(uint64(len(doubts)))
 	for i, e := range doubts {
 		if e.state == doubtful && found[i] != nil {
+			found[i].Node = p.node()
 			r.decided(e, *found[i], nil)
 		}
 	}

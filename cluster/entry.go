@@ -276,6 +276,7 @@ func (r *Router) answer(e *entry, p *path, result core.Result, err error) {
 	}
 	switch {
 	case err == nil:
+		result.Node = p.node()
 		r.decided(e, result, nil)
 	case isBroken(err):
 		r.counted.inDoubt.Add(1)

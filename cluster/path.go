@@ -26,6 +26,14 @@ type path struct {
 	resolving bool
 }
 
+// node is the name of the owner, or "" if that is this node.
+func (p *path) node() string {
+	if p.peer == nil {
+		return ""
+	}
+	return p.peer.member.Node
+}
+
 // route returns the path to the owner of what e writes, in the newest view. If there is
 // none, why says what is missing; nil: a newer view, a Link, or room on it.
 func (r *Router) route(e *entry) (to *path, why *core.Error) {

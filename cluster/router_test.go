@@ -44,6 +44,10 @@ func TestRouterWritesAtTheOwner(t *testing.T) {
 				if err != nil || result.Appends[0].LastVersion != uint64(k+1) {
 					t.Fatalf("%s at %s: %+v, %v", stream, n.self.Node, result, err)
 				}
+				owner, _ := n.State().Owner(stream)
+				if elsewhere := owner.Session != n.self.Session; elsewhere && result.Node != owner.Node || !elsewhere && result.Node != "" {
+					t.Errorf("%s at %s: the owner is %s, the result names %q", stream, n.self.Node, owner.Node, result.Node)
+				}
 			}
 		}
 		s.checkOwners()

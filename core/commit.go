@@ -144,6 +144,9 @@ type Result struct {
 	// Duplicate reports that an earlier try had written all events and links, and that
 	// nothing was written now. Appends has their places.
 	Duplicate bool
+	// Node is the name of the node that answered for the log, where that is not the Log
+	// itself: the owner in a ring, or the node that a client is connected to.
+	Node string
 }
 
 // Appended is where the events or links of one Append are.

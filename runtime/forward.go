@@ -106,12 +106,6 @@ func (o *owners) Moved(ctx context.Context, why *core.Error) error {
 	return nil
 }
 
-// Node is wsapi.Owners.Node.
-func (o *owners) Node(stream string) string {
-	owner, _ := o.ring.State().Owner(stream)
-	return owner.Node
-}
-
 // forwarder sends requests to a node (wsapi.Forwarder).
 type forwarder struct {
 	*owners
@@ -133,6 +127,7 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", f.to.Addr, f.to.Addr
 			p.Out.Header.Set(wsapi.ForwardedHeader, f.from.Node)
+			p.SetXForwarded()          // what a problem's type is a link to
 			p.Out.Header.Del("Origin") // it was checked here
 		},
 		ModifyResponse: refusal,

@@ -116,14 +116,17 @@ func spread(t *testing.T, nodes ...*runtime.Node) {
 		stream := fmt.Sprintf("spread-%d", i)
 		client := dial(t, nodes[i%len(nodes)])
 		c := core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.NoStream, Events: []core.NewEvent{{Type: "T", Data: []byte("1")}}}}}
-		if _, err := client.Append(t.Context(), c); err != nil {
+		result, err := client.Append(t.Context(), c)
+		if err != nil {
 			t.Fatalf("append to %s: %v", stream, err)
 		}
 		w, err := dial(t, nodes[(i+1)%len(nodes)]).Cluster().WhereIs(t.Context(), ring.KindStream, stream)
 		if err != nil || w.Owner == nil || w.Open == nil || w.Open.Version != 1 {
 			t.Fatalf("whereis %s: %+v, %v", stream, w, err)
 		}
-		owners[w.Owner.Node]++
+		if owners[w.Owner.Node]++; result.Node != w.Owner.Node {
+			t.Errorf("%s is owned by %s, and %q answered the append", stream, w.Owner.Node, result.Node)
+		}
 	}
 	if len(owners) != len(nodes) {
 		t.Errorf("the streams are owned by %v", owners)

@@ -137,7 +137,7 @@ func resultOfJSON(ok *wire.OK) core.Result {
 	if len(list) == 0 {
 		list = []wire.Appended{{Version: ok.Version, Position: ok.Position, Count: ok.Count}}
 	}
-	r := core.Result{Position: ok.Position, Duplicate: ok.Duplicate, Appends: make([]core.Appended, len(list))}
+	r := core.Result{Position: ok.Position, Duplicate: ok.Duplicate, Node: ok.Node, Appends: make([]core.Appended, len(list))}
 	for i, e := range list {
 		before := uint64(max(e.Count, 1) - 1)
 		r.Appends[i] = core.Appended{

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ func (s *session) greet(ctx context.Context, o *Options) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(by) {
 		by = d
 	}
-	accept := &wire.Accept{Batch: true}
+	accept := &wire.Accept{Batch: true, Owner: true}
 	if o.Compress {
 		accept.Compress = []string{wire.Zstd.String(), wire.Deflate.String()}
 	}
@@ -381,14 +382,14 @@ func (s *session) frames(c *Client, message []byte) error {
 				return err
 			}
 			for _, r := range results {
-				c.answered(r.ID, answer{result: resultOfOne(r)})
+				c.answered(r.ID, answer{result: s.by(resultOfOne(r))})
 			}
 		case wire.FrameCommitted:
 			id, r, err := frames.Committed()
 			if err != nil {
 				return err
 			}
-			c.answered(id, answer{result: r})
+			c.answered(id, answer{result: s.by(r)})
 		case wire.FrameEvents:
 			if !owned { // events stay in the message
 				frames = frames.Clone()
@@ -411,7 +412,13 @@ func (s *session) frames(c *Client, message []byte) error {
 
 func resultOfOne(r wire.Result) core.Result {
 	at := core.Appended{FirstVersion: r.Version, LastVersion: r.Version, FirstPosition: r.Position, LastPosition: r.Position}
-	return core.Result{Position: r.Position, Appends: []core.Appended{at}}
+	return core.Result{Position: r.Position, Appends: []core.Appended{at}, Node: r.Node}
+}
+
+// by is r with the name of the session's node, if it names no other one.
+func (s *session) by(r core.Result) core.Result {
+	r.Node = cmp.Or(r.Node, s.welcome.Server.Node)
+	return r
 }
 
 // texts hands on a text message: one JSON object, or several on lines of their own.
@@ -433,6 +440,7 @@ func (s *session) texts(c *Client, message []byte) error {
 func (s *session) text(c *Client, m wire.Message, size int) error {
 	switch m := m.(type) {
 	case *wire.OK:
+		m.Node = cmp.Or(m.Node, s.welcome.Server.Node)
 		return c.ok(m)
 	case *wire.Failure:
 		if m.ID != 0 {

@@ -59,7 +59,6 @@ type linksBody struct {
 // appendTo appends to one stream, and answers.
 func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool, element core.Append) error {
 	stream := element.Stream
-	a.nameOwner(w.Header(), stream)
 	result, err := a.append(r, core.Commit{Appends: []core.Append{element}})
 	if err != nil {
 		return a.refuseAppend(w, r, precondition, err)
@@ -69,7 +68,7 @@ func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool
 	h.Set("ETag", etag(a.config.Store.State(), result.Appends[0].LastVersion, typeJSON))
 	h.Set("Location", "/v1/streams/"+url.PathEscape(stream)+"/events?from="+strconv.FormatUint(first, 10)+
 		"&limit="+strconv.Itoa(min(result.Appends[0].Count(), core.MaxReadEvents)))
-	return writeResult(w, result, false)
+	return a.writeResult(w, result, false)
 }
 
 // transaction is POST /v1/transactions.
@@ -89,14 +88,11 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if len(commit.Appends) > 0 {
-		a.nameOwner(w.Header(), commit.Appends[0].Stream)
-	}
 	result, err := a.append(r, commit)
 	if err != nil {
 		return err
 	}
-	return writeResult(w, result, true)
+	return a.writeResult(w, result, true)
 }
 
 // transactionBody is several appends and checks, all or nothing.
@@ -118,7 +114,8 @@ func (a *API) append(r *http.Request, commit core.Commit) (core.Result, error) {
 }
 
 // writeResult answers an append: 201, or 200 if it had been written before.
-func writeResult(w http.ResponseWriter, result core.Result, tx bool) error {
+func (a *API) writeResult(w http.ResponseWriter, result core.Result, tx bool) error {
+	a.nameOwner(w.Header(), &result)
 	status := http.StatusCreated
 	if result.Duplicate {
 		status = http.StatusOK

@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -28,8 +29,6 @@ type Owners interface {
 	// node that did not take it and said why. The error is no_node_available if ctx ends
 	// first.
 	Moved(ctx context.Context, why *core.Error) error
-	// Node returns the name of the node that owns a stream, or "".
-	Node(stream string) string
 }
 
 // Forwarder sends requests to another node.
@@ -126,12 +125,10 @@ func rest(ctx context.Context, r *http.Request, body []byte) *http.Request {
 	return again
 }
 
-// nameOwner names the owner of a stream in the response.
-func (a *API) nameOwner(h http.Header, stream string) {
-	if a.config.Owners == nil {
-		return
+// nameOwner has the header of an append's answer name the owner, and not the body.
+func (a *API) nameOwner(h http.Header, result *core.Result) {
+	if a.config.Owners != nil {
+		h.Set(nodeHeader, cmp.Or(result.Node, a.config.Node))
 	}
-	if node := a.config.Owners.Node(stream); node != "" {
-		h.Set(nodeHeader, node)
-	}
+	result.Node = ""
 }

@@ -68,8 +68,11 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, instance st
 	_, _ = w.Write(append(body, '\n'))
 }
 
-// baseURL is the address under which the client reached us.
+// baseURL is the address under which the client reached the node that it called.
 func baseURL(r *http.Request) string {
+	if host := r.Header.Get("X-Forwarded-Host"); host != "" && r.Header.Get(ForwardedHeader) != "" {
+		return r.Header.Get("X-Forwarded-Proto") + "://" + host
+	}
 	scheme := "http://"
 	if r.TLS != nil {
 		scheme = "https://"

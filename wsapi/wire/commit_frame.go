@@ -293,12 +293,13 @@ func (b *commitBlock) records(count uint64) ([]core.NewEvent, error) {
 
 // AppendCommitted appends a COMMITTED frame.
 func AppendCommitted(dst []byte, id uint64, r *core.Result) []byte {
-	flags := byte(0)
+	flags := ownerFlag(r.Node)
 	if r.Duplicate {
-		flags = flagDuplicate
+		flags |= flagDuplicate
 	}
 	dst = append(dst, FrameCommitted, flags)
 	dst = binary.AppendUvarint(dst, id)
+	dst = appendOwner(dst, r.Node)
 	dst = binary.AppendUvarint(dst, uint64(len(r.Appends)))
 	for i := range r.Appends {
 		a := &r.Appends[i]
@@ -311,13 +312,16 @@ func AppendCommitted(dst []byte, id uint64, r *core.Result) []byte {
 
 // Committed takes a COMMITTED frame.
 func (f *Frames) Committed() (id uint64, r core.Result, err error) {
-	flags, err := f.header(flagDuplicate)
+	flags, err := f.header(flagDuplicate | flagOwner)
 	if err != nil {
 		return 0, r, err
 	}
 	r.Duplicate = flags&flagDuplicate != 0
 	if err := f.numbers(&id); err != nil {
 		return 0, r, err
+	}
+	if r.Node, err = f.owner(flags); err != nil {
+		return id, r, err
 	}
 	appends, err := f.count(minAppendedBytes)
 	if err != nil {

@@ -30,10 +30,12 @@
 //	              flags bits 0 and 1: the codec
 //	              flags bit 3: there is a timeoutMs
 //	              expect: −1 any, −2 no_stream, −3 stream_exists, else the version
-//	0x03 RESULTS  u8 0x03 | u8 flags | uvarint ranges | ranges × (
+//	0x03 RESULTS  u8 0x03 | u8 flags | [lp node] | uvarint ranges | ranges × (
 //	              uvarint id | uvarint n | uvarint version | uvarint position)
 //	              the requests id … id+n−1 each wrote one event or link, the i-th of
 //	              them at version+i and position+i; none was a duplicate
+//	              flags bit 4: there is a node, which is the owner and not the node of
+//	              the connection
 //	0x04 ACK      u8 0x04 | u8 flags | uvarint id | uvarint sub | uvarint count |
 //	              count × uvarint position, or version
 //	              id: of the request, to be answered by ok or error; 0 = none, and
@@ -49,11 +51,12 @@
 //	              flags, timeoutMs and expect: as of APPEND
 //	              an append has events or links, which are ids of events
 //	0x07 COMMITTED
-//	              u8 0x07 | u8 flags | uvarint id | uvarint appends | appends × (
+//	              u8 0x07 | u8 flags | uvarint id | [lp node] | uvarint appends | appends × (
 //	              uvarint n | uvarint version | uvarint position)
 //	              of each append of the request id: n events or links, the last of them
 //	              at that version and position
 //	              flags bit 3: they were written before, by an earlier try
+//	              flags bit 4: as of RESULTS
 //
 //	event         uvarint length of what follows | uvarint position | uvarint version |
 //	              i64le recorded, Unix µs | 16 B id | lp stream | lp type | u8 format |
@@ -101,7 +104,8 @@
 // # Answers
 //
 // Whether an append came as a frame or in JSON, its answer is RESULTS if it wrote one
-// event or link to one stream, and COMMITTED if it wrote more or was a duplicate. Errors
-// are in JSON. A read is answered by EVENTS with bit 3, if there are events, and then by
+// event or link to one stream, and COMMITTED if it wrote more or was a duplicate. They name
+// the owner only if the client has set accept.owner in hello; an ok in JSON always does,
+// where the owner is not the node of the connection. Errors are in JSON. A read is answered by EVENTS with bit 3, if there are events, and then by
 // its ok without events.
 package wire

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -30,6 +31,7 @@ const (
 	flagVersions   = 0x20 // of ACK
 	flagDuplicate  = 0x08 // of COMMITTED
 	flagReplay     = 0x10 // of EVENTS that are deliveries
+	flagOwner      = 0x10 // of RESULTS and COMMITTED
 )
 
 // EventsFrame is a run of events: of a sub or, if Answer, of the page that answers
@@ -47,6 +49,7 @@ type EventsFrame struct {
 // Result answers a Commit that wrote one event or link.
 type Result struct {
 	ID, Version, Position uint64
+	Node                  string // the owner, where that is another node
 }
 
 // AppendEventsHeader appends an EVENTS frame without its block, which follows.
@@ -101,16 +104,30 @@ func appendEventsHeader(dst []byte, flags byte, sub uint64, answer bool, count i
 	return binary.AppendUvarint(dst, uint64(count))
 }
 
-// AppendResults appends a RESULTS frame; results that count up together become one
-// range.
+// AppendResults appends a RESULTS frame for each run of results of the same node. Results
+// that count up together become one range.
 func AppendResults(dst []byte, results []Result) []byte {
+	for len(results) > 0 {
+		n := 1
+		for n < len(results) && results[n].Node == results[0].Node {
+			n++
+		}
+		dst = appendResults(dst, results[:n])
+		results = results[n:]
+	}
+	return dst
+}
+
+// appendResults appends one RESULTS frame.
+func appendResults(dst []byte, results []Result) []byte {
 	ranges := 0
 	for i := range results {
 		if i == 0 || !follows(results[i-1], results[i]) {
 			ranges++
 		}
 	}
-	dst = append(dst, FrameResults, 0)
+	dst = append(dst, FrameResults, ownerFlag(results[0].Node))
+	dst = appendOwner(dst, results[0].Node)
 	dst = binary.AppendUvarint(dst, uint64(ranges))
 	for i := 0; i < len(results); {
 		end := i + 1
@@ -124,6 +141,37 @@ func AppendResults(dst []byte, results []Result) []byte {
 		i = end
 	}
 	return dst
+}
+
+// ownerFlag is the flag of a frame that names the owner, or 0 where there is no name.
+func ownerFlag(node string) byte {
+	if node == "" {
+		return 0
+	}
+	return flagOwner
+}
+
+// appendOwner appends the owner's name, if there is one.
+func appendOwner(dst []byte, node string) []byte {
+	if node == "" {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(node)))
+	return append(dst, node...)
+}
+
+// owner takes the owner's name, if the flags say that there is one.
+func (f *Frames) owner(flags byte) (string, error) {
+	if flags&flagOwner == 0 {
+		return "", nil
+	}
+	n, err := f.count(1)
+	if err != nil || n == 0 || !utf8.Valid(f.rest[:n]) {
+		return "", errCut
+	}
+	node := string(f.rest[:n])
+	f.rest = f.rest[n:]
+	return node, nil
 }
 
 func follows(a, b Result) bool {
@@ -327,7 +375,12 @@ func (f *Frames) Events() (EventsFrame, error) {
 // Results takes a RESULTS frame and appends to results what it says. At most limit
 // results are taken, so that a few bytes cannot ask for much memory.
 func (f *Frames) Results(results []Result, limit int) ([]Result, error) {
-	if _, err := f.header(0); err != nil {
+	flags, err := f.header(flagOwner)
+	if err != nil {
+		return results, err
+	}
+	node, err := f.owner(flags)
+	if err != nil {
 		return results, err
 	}
 	ranges, err := f.number()
@@ -344,7 +397,7 @@ func (f *Frames) Results(results []Result, limit int) ([]Result, error) {
 			return results, core.Errorf(core.CodeProtocolError, "more results than requests")
 		}
 		for i := range n {
-			results = append(results, Result{first.ID + i, first.Version + i, first.Position + i})
+			results = append(results, Result{first.ID + i, first.Version + i, first.Position + i, node})
 		}
 	}
 	return results, nil

@@ -98,6 +98,10 @@ func frameVectors(t testing.TB) []frameVector {
 	add("committed", wire.AppendCommitted(nil, 300, &written), committedMeans(300, &written))
 	written.Duplicate = true
 	add("committed before", wire.AppendCommitted(nil, 4, &written), committedMeans(4, &written))
+	written.Node = "ü2@host"
+	add("committed by another node", wire.AppendCommitted(nil, 4, &written), committedMeans(4, &written))
+	add("results of another node", wire.AppendResults(nil, []wire.Result{{ID: 2, Version: 5, Position: 10, Node: "n2"}, {ID: 3, Version: 6, Position: 11, Node: "n2"}}),
+		object{"kind": 3, "node": "n2", "ranges": []object{{"id": 2, "n": 2, "version": 5, "position": 10}}})
 	add("ack of two", wire.AppendAck(nil, &wire.Ack{ID: 300, Sub: 7, Positions: []uint64{1, 1 << 40}}),
 		object{"kind": 4, "id": 300, "sub": 7, "positions": []int{1, 1 << 40}})
 	add("ack up to one, with no answer", wire.AppendAck(nil, &wire.Ack{Sub: 7, UpTo: 300}), object{"kind": 4, "id": 0, "sub": 7, "upTo": 300})
@@ -199,7 +203,11 @@ func committedMeans(id uint64, r *core.Result) object {
 	for _, a := range r.Appends {
 		appends = append(appends, wire.Appended{Version: a.LastVersion, Position: a.LastPosition, Count: a.Count()})
 	}
-	return object{"kind": 7, "id": id, "duplicate": r.Duplicate, "appends": appends}
+	means := object{"kind": 7, "id": id, "duplicate": r.Duplicate, "appends": appends}
+	if r.Node != "" {
+		means["node"] = r.Node
+	}
+	return means
 }
 
 // newEvents are two events to append.
@@ -257,7 +265,7 @@ func clientVectors(t testing.TB) []named {
 	at := time.Date(2026, 11, 23, 10, 0, 0, 123_000_000, time.UTC)
 	credit := &wire.Amount{Events: 256, Bytes: 1 << 20}
 	return []named{
-		{"hello", &wire.Hello{ID: 1, Client: &wire.Agent{Name: "gyre-js", Version: "1.0.0"}, Accept: &wire.Accept{Batch: true, Compress: []string{"deflate-raw"}}}},
+		{"hello", &wire.Hello{ID: 1, Client: &wire.Agent{Name: "gyre-js", Version: "1.0.0"}, Accept: &wire.Accept{Batch: true, Compress: []string{"deflate-raw"}, Owner: true}}},
 		{"append", appendOf(2, core.Commit{Appends: []core.Append{{Stream: "order-42", Expect: core.NoStream, Events: news}}})},
 		{"append within 1.5 s", within},
 		{"transaction", appendOf(4, core.Commit{
@@ -323,6 +331,7 @@ func serverVectors(t testing.TB) []named {
 			Ping:   wire.PingPlan{IntervalMs: 25000, TimeoutMs: 10000}, Batch: true, Compress: "deflate-raw", Features: []string{"follow", "tx"}, Nodes: []string{"10.0.0.2:4973"}, Time: wire.Time(at)}},
 		{"ok of an append", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1}},
 		{"ok of a duplicate", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1, Duplicate: true}},
+		{"ok of another node", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1, Node: "n2"}},
 		{"ok of a transaction", &wire.OK{ID: 4, Position: 12, Count: 3, Appends: []wire.Appended{{Version: 2, Position: 11, Count: 2}, {Version: 1, Position: 12, Count: 1}}}},
 		{"ok of a read", &wire.OK{ID: 5, Events: objects, Next: 5, End: true, Version: 4, Head: 104}},
 		{"ok of a subscribe", &wire.OK{ID: 6, Sub: 1, Cursor: "k3f9.10012", Head: 20500}},

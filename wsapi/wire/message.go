@@ -150,6 +150,7 @@ type (
 		Count     int        `json:"count,omitzero"`
 		Duplicate bool       `json:"duplicate,omitzero"`
 		Appends   []Appended `json:"appends,omitzero"`
+		Node      string     `json:"node,omitzero"` // the owner, where that is another node
 
 		// Of a read.
 		Events []jsontext.Value `json:"events,omitzero"`
@@ -186,8 +187,7 @@ type (
 		Cursor string           `json:"cursor"`
 	}
 
-	// Status tells where a sub stands: live, catchup or checkpoint; a named one may be
-	// paused or stopped, too. The cursor of a named one is its stored checkpoint.
+	// Status reports the state of a sub. The cursor of a named one is its stored checkpoint.
 	Status struct {
 		Op     string `json:"op"`
 		Sub    uint64 `json:"sub"`
@@ -217,14 +217,12 @@ type (
 	}
 )
 
-// The states of Status.
+// The states of the Status of a follow. A named subscription has those of delivery.State, and
+// StateCheckpoint.
 const (
 	StateLive       = "live"
 	StateCatchup    = "catchup"
 	StateCheckpoint = "checkpoint"
-	StatePaused     = "paused"
-	StateStopped    = "stopped"
-	StateMoving     = "moving"    // another node becomes the owner of a named subscription
 	StateNoQuorum   = "no_quorum" // the node delivers nothing for now
 )
 
@@ -237,6 +235,7 @@ type (
 	Accept struct {
 		Batch    bool     `json:"batch,omitzero"`
 		Compress []string `json:"compress,omitzero"` // codecs, the best first
+		Owner    bool     `json:"owner,omitzero"`    // RESULTS and COMMITTED may name the owner
 	}
 	Element struct {
 		Stream string  `json:"stream"`

@@ -26,6 +26,10 @@ func AppendResult(dst []byte, r core.Result, tx bool) []byte {
 	if r.Duplicate {
 		dst = append(dst, `,"duplicate":true`...)
 	}
+	if r.Node != "" {
+		dst = append(dst, `,"node":`...)
+		dst = appendString(dst, r.Node)
+	}
 	if tx {
 		dst = append(dst, `,"appends":[`...)
 		for i := range r.Appends {

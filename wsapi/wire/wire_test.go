@@ -293,6 +293,9 @@ func TestFramesAskForNoMemory(t *testing.T) {
 		"committed too many":  {7, 0, 1, 1, 3, 2, 9},
 		"committed too early": {7, 0, 1, 1, 3, 9, 2},
 		"committed by a flag": {7, 4, 1, 1, 1, 1, 1},
+		"node":                {3, 16, 0xff, 0xff, 0xff, 0xff, 0x0f, 'n'},
+		"node without a name": {7, 16, 1, 0, 1, 1, 1, 1},
+		"node not of UTF-8":   {3, 16, 1, 0xff, 1, 2, 1, 1, 1},
 	} {
 		f := wire.NewFrames(frame, wire.Uncompressed, 0)
 		var err error

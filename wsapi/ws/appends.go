@@ -124,11 +124,16 @@ func (a *appendCall) done(r core.Result, err error) {
 		c.refuse(a.id, err)
 		return
 	}
-	switch {
-	case !c.bin || c.warnings.pending(a.id):
+	if !c.bin || c.warnings.pending(a.id) {
 		c.reply(a.id, appendOK(make([]byte, 0, 128), a.id, r, a.tx))
+		return
+	}
+	if !c.owner {
+		r.Node = ""
+	}
+	switch {
 	case len(r.Appends) == 1 && !r.Duplicate && r.Appends[0].Count() == 1:
-		c.out.result(wire.Result{ID: a.id, Version: r.Appends[0].LastVersion, Position: r.Position})
+		c.out.result(wire.Result{ID: a.id, Version: r.Appends[0].LastVersion, Position: r.Position, Node: r.Node})
 	default:
 		var space [128]byte
 		c.out.frame(wire.AppendCommitted(space[:0], a.id, &r), nil)

@@ -32,6 +32,7 @@ type conn struct {
 	*service
 	socket socket
 	bin    bool
+	owner  bool // frames may name the owner; set before there are any
 	// codec is how frames may be compressed; set before there are any.
 	codec    wire.Codec
 	in       requests.Account // of the message that is read

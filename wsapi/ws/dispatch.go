@@ -76,7 +76,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	limits := &c.config.Limits
 	batch := false
 	if accept := hello.Accept; accept != nil {
-		batch = accept.Batch
+		batch, c.owner = accept.Batch, accept.Owner
 		if c.bin {
 			c.codec = wire.ChooseCodec(accept.Compress...)
 		}

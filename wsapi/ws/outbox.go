@@ -2,6 +2,8 @@ package ws
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/gyre-events/gyre/wsapi/requests"
@@ -215,6 +217,7 @@ func (o *outbox) addResults() {
 	if o.arena == nil {
 		o.arena = requests.NewBuffer()
 	}
+	slices.SortStableFunc(o.results, func(a, b wire.Result) int { return strings.Compare(a.Node, b.Node) }) // a frame for each node
 	before := len(o.arena.B)
 	o.arena.B = wire.AppendResults(o.arena.B, o.results)
 	n := len(o.arena.B) - before

@@ -48,6 +48,14 @@ func TestOutboxJoinsWhatMayBeJoined(t *testing.T) {
 	}
 	o.written(&l)
 
+	for i, node := range []string{"b", "", "b"} {
+		o.result(wire.Result{ID: uint64(2 + i), Version: 1, Position: uint64(i + 1), Node: node})
+	}
+	if want := "\x03\x00\x01\x03\x01\x01\x02" + "\x03\x10\x01b\x02\x02\x01\x01\x01\x04\x01\x01\x03"; !o.take(&l) || string(l.arena.B) != want {
+		t.Errorf("%q, want %q: a frame for each node", l.arena.B, want)
+	}
+	o.written(&l)
+
 	block := make([]byte, minBlock)
 	o.frame([]byte("g"), nil)
 	o.frame([]byte("h"), block)

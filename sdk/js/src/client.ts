@@ -1,10 +1,11 @@
 import { parseAddresses } from "./address.js";
+import { type ConnectionState, type Limits, requestMs } from "./connection.js";
 import { abortError, broken, type Expect, GyreError } from "./errors.js";
 import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
 import { Follow, type FollowOptions } from "./follow.js";
 import { commitFrame } from "./frames.js";
 import { parseId } from "./id.js";
-import { type Answer, type ConnectionState, type Limits, Link, requestMs } from "./link.js";
+import { type Answer, Link } from "./link.js";
 import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, readText } from "./messages.js";
 import { Nodes } from "./nodes.js";
 import type { WebSocketConstructor } from "./session.js";
@@ -37,6 +38,8 @@ export interface AppendOptions extends Limits {
 export interface AppendResult extends Appended {
   /** The events had been written before, by an earlier try; nothing was written now. */
   readonly duplicate: boolean;
+  /** The name of the node that owns the stream, or of the only one. */
+  readonly node: string;
 }
 
 /** An append of a transaction: events, or links to events. */
@@ -63,6 +66,8 @@ export interface TransactResult {
   readonly position: number;
   /** The events had been written before; nothing was written now. */
   readonly duplicate: boolean;
+  /** The name of the node that owns the first stream, or of the only one. */
+  readonly node: string;
 }
 
 /** Where to read, and in which direction. */
@@ -175,8 +180,8 @@ export class Client {
   async append(stream: string, events: NewEvent | readonly NewEvent[], o: AppendOptions = {}): Promise<AppendResult> {
     const list = Array.isArray(events) ? (events as readonly NewEvent[]) : [events as NewEvent];
     const append = { stream, events: list, expect: o.expect };
-    const { position, duplicate, appends } = await this.#write([append], [], o);
-    return { ...(appends[0] as Appended), position, duplicate };
+    const { appends, ...rest } = await this.#write([append], [], o);
+    return { ...(appends[0] as Appended), ...rest };
   }
 
   /**
@@ -186,8 +191,8 @@ export class Client {
    */
   async link(stream: string, ids: string | readonly string[], o: AppendOptions = {}): Promise<AppendResult> {
     const append = { stream, links: typeof ids === "string" ? [ids] : ids, expect: o.expect };
-    const { position, duplicate, appends } = await this.#write([append], [], o);
-    return { ...(appends[0] as Appended), position, duplicate };
+    const { appends, ...rest } = await this.#write([append], [], o);
+    return { ...(appends[0] as Appended), ...rest };
   }
 
   /** Appends to several streams, with checks of others, all or nothing. */
@@ -309,13 +314,13 @@ function limits(o: Limits): Limits {
 /** The answer to a Commit of so many elements. */
 function resultOf({ ok, result }: Answer, elements: number): TransactResult {
   if (ok !== undefined) {
-    const { version = 0, position = 0, count = 0, duplicate = false } = ok;
-    result = { appends: ok.appends ?? [{ version, position, count }], duplicate };
+    const { version = 0, position = 0, count = 0, duplicate = false, node } = ok;
+    result = { appends: ok.appends ?? [{ version, position, count }], duplicate, node };
   }
   if (result === undefined) throw broken("an append was answered with nothing");
-  const { appends, duplicate } = result;
+  const { appends, duplicate, node = "" } = result;
   if (appends.length !== elements) throw broken(`an append of ${elements} elements was answered for ${appends.length}`);
-  return { appends, position: appends.at(-1)?.position ?? 0, duplicate };
+  return { appends, position: appends.at(-1)?.position ?? 0, duplicate, node };
 }
 
 function base64URL(s: string): string {

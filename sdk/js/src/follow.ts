@@ -1,7 +1,8 @@
+import { requestMs } from "./connection.js";
 import { abortError, GyreError } from "./errors.js";
 import type { RecordedEvent } from "./event.js";
 import { bound, Deferred, Inbox } from "./inbox.js";
-import { type Link, requestMs, type Sub } from "./link.js";
+import type { Link, Sub } from "./link.js";
 import { type Amount, type Filter, type From, followText, type OK, type Status } from "./messages.js";
 
 /** How many events the server may send before they are taken. */

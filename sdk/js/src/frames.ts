@@ -20,6 +20,7 @@ const flagDeliveries = 0x04; // of EVENTS
 const flagReplay = 0x10; // of EVENTS that are deliveries
 const flag3 = 0x08; // of EVENTS: an answer; of APPEND and COMMIT: a timeout; of ACK: up to; of COMMITTED: a duplicate
 const flagDurable = 0x10; // of ACK
+const flagOwner = 0x10; // of RESULTS and COMMITTED
 
 const formatBytes = 1;
 const formatFields = 0x80;
@@ -175,16 +176,26 @@ export interface ResultRange {
   position: number;
 }
 
+/** What requests wrote that each wrote one event. */
+export interface ResultsFrame {
+  kind: 3;
+  /** The owner; absent: the node of the connection. */
+  node?: string;
+  ranges: ResultRange[];
+}
+
 /** What the request id wrote, or had written before. */
 export interface CommittedFrame {
   kind: 7;
   id: number;
+  /** As of ResultsFrame. */
+  node?: string;
   duplicate: boolean;
   appends: Appended[];
 }
 
 /** A frame of a server. */
-export type ServerFrame = EventsFrame | CommittedFrame | { kind: 3; ranges: ResultRange[] };
+export type ServerFrame = EventsFrame | ResultsFrame | CommittedFrame;
 
 /** Makes bytes of a compressed block that says how many it has. */
 export type Inflate = (coded: Uint8Array, raw: number) => Promise<Uint8Array>;
@@ -199,13 +210,14 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
   while (!r.atEnd) {
     const kind = r.byte();
     const flags = r.byte();
-    if (kind === kindResults && flags === 0) {
-      yield { kind, ranges: Array.from({ length: r.count(4) }, () => resultRange(r)) };
+    if (kind === kindResults && (flags & ~flagOwner) === 0) {
+      yield { kind, ...owner(r, flags), ranges: Array.from({ length: r.count(4) }, () => resultRange(r)) };
       continue;
     }
-    if (kind === kindCommitted && (flags & ~flag3) === 0) {
+    if (kind === kindCommitted && (flags & ~(flag3 | flagOwner)) === 0) {
       const id = r.uvarint();
-      yield { kind, id, duplicate: (flags & flag3) !== 0, appends: Array.from({ length: r.count(3) }, () => appended(r)) };
+      const node = owner(r, flags);
+      yield { kind, id, ...node, duplicate: (flags & flag3) !== 0, appends: Array.from({ length: r.count(3) }, () => appended(r)) };
       continue;
     }
     if (kind !== kindEvents || (flags & ~(flagDeflate | flagDeliveries | flagReplay | flag3)) !== 0) {
@@ -239,6 +251,11 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
       return frame;
     });
   }
+}
+
+/** The owner's name, if the flags say that there is one. */
+function owner(r: Reader, flags: number): { node?: string } {
+  return (flags & flagOwner) === 0 ? {} : { node: textOf(r.lp()) };
 }
 
 function resultRange(r: Reader): ResultRange {

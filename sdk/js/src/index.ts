@@ -27,11 +27,11 @@ export {
   type TransactResult,
 } from "./client.js";
 export type { KnownErrorCode } from "./codes.js";
+export type { ConnectionState, Limits } from "./connection.js";
 export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreError } from "./errors.js";
 export { type EventObject, type NewEvent, type NewEventHead, type Origin, RecordedEvent } from "./event.js";
 export { type Batch, Follow, type FollowOptions } from "./follow.js";
 export { newId } from "./id.js";
-export type { ConnectionState, Limits } from "./link.js";
 export type { AckOptions, Appended, Check, Filter, From, NackAction } from "./messages.js";
 export type { WebSocketConstructor, WebSocketEventLike, WebSocketLike } from "./session.js";
 export {

@@ -1,7 +1,7 @@
-import type { Address } from "./address.js";
-import { abortError, broken, type ErrorObject, errorOf, GyreError } from "./errors.js";
+import { Connection, type ConnectionState, type ConnectionUser, type Limits, maxTimerMs, minBackoffMs, requestMs } from "./connection.js";
+import { abortError, broken, errorOf, GyreError } from "./errors.js";
 import type { RecordedEvent } from "./event.js";
-import { creditFrame, type ResultRange, type ServerFrame } from "./frames.js";
+import { creditFrame, type ResultsFrame, type ServerFrame } from "./frames.js";
 import {
   type Amount,
   type Appended,
@@ -12,44 +12,15 @@ import {
   type Status,
   unsubscribeText,
 } from "./messages.js";
-import { type Failed, type Nodes, together } from "./nodes.js";
-import { type Receiver, Session, type SessionOptions } from "./session.js";
+import type { Nodes } from "./nodes.js";
+import type { Session, SessionOptions } from "./session.js";
 import { utf8Length } from "./text.js";
 import { Window } from "./window.js";
 
-/** Bounds a request that has no timeout of its own. */
-export const requestMs = 30_000;
 /** How much later than at the node a deadline is here: its answer says whether an append was written. */
 const answerMs = 50;
 /** Bounds the appends that wait for an answer: they are kept, to be sent again if the connection breaks. */
 const inflightBytes = 32 << 20;
-/** A timer of more than that fires at once. */
-const maxTimerMs = 2 ** 31 - 1;
-const minBackoffMs = 50;
-const maxBackoffMs = 5000;
-/** Bounds one round over all addresses after the first. */
-const reconnectMs = 10_000;
-/** Bounds the try of one address of several. */
-const addressMs = 5000;
-/** Divides the pause before another node is dialed: the one that a node asks for is for coming back to it. */
-const elsewhereSooner = 4;
-
-/** What bounds a request. */
-export interface Limits {
-  /** Ends the request early: it rejects with canceled or, an append, with unknown_outcome. */
-  signal?: AbortSignal | undefined;
-  /** The timeout in ms, which the server applies, too; 30,000 if absent. */
-  timeoutMs?: number | undefined;
-}
-
-/** The state of a client's connection. */
-export interface ConnectionState {
-  readonly connected: boolean;
-  /** The http or https URL of the node, while connected. */
-  readonly address?: string;
-  /** Why it is not; absent after close. */
-  readonly error?: GyreError;
-}
 
 /** A follow, or a subscriber of a named subscription, as the link sees it. */
 export interface Sub {
@@ -78,7 +49,7 @@ export interface Answer {
   /** Of a read. */
   events?: RecordedEvent[];
   /** Of an append, in binary. */
-  result?: { appends: Appended[]; duplicate: boolean };
+  result?: { appends: Appended[]; duplicate: boolean; node?: string | undefined };
 }
 
 export interface Request extends Limits {
@@ -107,37 +78,25 @@ interface Call {
   settle(a: Answer | GyreError): void;
 }
 
-/** What one client has to do with its node: a connection at a time, what waits for answers, and subs. */
-export class Link implements Receiver {
-  readonly #nodes: Nodes;
-  readonly #options: Omit<SessionOptions, "url">;
-  readonly #onState: ((s: ConnectionState) => void) | undefined;
+/** What one client asks of its node: requests that wait for answers, and subs, which go on over sessions. */
+export class Link implements ConnectionUser {
+  readonly #connection: Connection;
   readonly #calls = new Map<number, Call>();
   readonly #subs = new Map<number, Sub>();
-  readonly #closing = new AbortController();
   #window!: Window;
   #frameLimit = 0;
   #lastId = 1; // hello's
-  #session: Session | undefined;
-  #down: GyreError | undefined; // why there is no session
-  #failed: GyreError | undefined; // why there will be none any more
-  #running: Promise<void> | undefined;
-  /** Ends a pause between two tries. */
-  #hurry: (() => void) | undefined;
+  #failed: GyreError | undefined; // why there will be no session any more
 
   constructor(nodes: Nodes, options: Omit<SessionOptions, "url">, onState: ((s: ConnectionState) => void) | undefined) {
-    this.#nodes = nodes;
-    this.#options = options;
-    this.#onState = onState;
+    this.#connection = new Connection(nodes, options, this, onState);
   }
 
   /** Makes the first connection, in so many ms. */
   async dial(signal: AbortSignal, ms: number): Promise<void> {
-    const s = await this.#connect(this.#nodes.first(), signal, ms);
-    this.#window = new Window(s.welcome.limits.inflight, inflightBytes);
-    this.#frameLimit = s.welcome.limits.frame;
-    this.#attach(s);
-    this.#running = this.#run(s);
+    const { limits } = await this.#connection.dial(signal, ms);
+    this.#window = new Window(limits.inflight, inflightBytes);
+    this.#frameLimit = limits.frame;
   }
 
   /** The word that cursors of the log begin with; undefined while there is no connection. */
@@ -146,124 +105,28 @@ export class Link implements Receiver {
   }
 
   get bin(): boolean {
-    return !this.#options.json;
+    return this.#connection.bin;
   }
 
   get connected(): boolean {
     return this.#session !== undefined;
   }
 
-  async close(): Promise<void> {
-    this.#closing.abort();
-    this.#hurry?.();
-    await this.#session?.goodbye();
-    await this.#running;
+  get #session(): Session | undefined {
+    return this.#connection.session;
   }
 
-  /** Connects to the first address that answers. Each has its share of the time. */
-  async #connect(order: readonly Address[], signal: AbortSignal, ms: number): Promise<Session> {
-    const failed: Failed[] = [];
-    for (const at of order) {
-      try {
-        const s = await this.#connectTo(at, signal, order.length === 1 ? undefined : Math.min(addressMs, ms / order.length));
-        this.#nodes.at = at;
-        return s;
-      } catch (err) {
-        const error = err as GyreError;
-        if (GyreError.is(error, "canceled")) throw error;
-        failed.push({ at, error });
-        if (signal.aborted) break;
-      }
-    }
-    throw together(failed);
+  close(): Promise<void> {
+    return this.#connection.close();
   }
 
-  async #connectTo(at: Address, signal: AbortSignal, ms: number | undefined): Promise<Session> {
-    const trying = ms === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(ms)]);
-    try {
-      return await Session.open({ ...this.#options, url: at.ws }, this, trying);
-    } catch (err) {
-      if (signal.aborted) throw err;
-      if (trying.aborted) throw new GyreError("unavailable", `${at.http} did not answer in ${ms} ms`, { cause: err });
-      if (!GyreError.is(err, "unavailable")) throw err;
-      throw (await this.#whyRefused(at, trying)) ?? err;
-    }
+  /** Asks over HTTP; the answer's text. */
+  get(path: string, limits: Limits): Promise<string> {
+    return this.#connection.get(path, limits);
   }
 
-  /** Asks over HTTP why there is no connection: a WebSocket does not tell the server's reason. */
-  async #whyRefused(at: Address, signal: AbortSignal): Promise<GyreError | undefined> {
-    try {
-      const r = await fetch(`${at.http}/v1/server`, { signal: AbortSignal.any([signal, AbortSignal.timeout(requestMs)]) });
-      return r.ok ? undefined : problemOf(await r.json());
-    } catch (cause) {
-      const origin = "location" in globalThis ? ", or does not allow this page's origin" : "";
-      return new GyreError("unavailable", `${at.http} cannot be reached${origin}`, { cause });
-    }
-  }
-
-  /** Keeps the client connected until it is closed, or the server wants no more of it. */
-  async #run(first: Session): Promise<void> {
-    for (let s: Session | undefined = first; s !== undefined; ) {
-      this.#tell({ connected: true, address: this.#nodes.at.http });
-      const why = await s.ended;
-      s = await this.#again(s, s.comeBackInMs === undefined ? why : this.#shutsDown());
-    }
-  }
-
-  /** Makes the next session; undefined when there is to be none. */
-  async #again(old: Session, error: GyreError): Promise<Session | undefined> {
-    for (let attempt = 0; ; attempt++) {
-      this.#detach(error);
-      if (this.#closing.signal.aborted) {
-        this.#fail(new GyreError("canceled", "the client was closed"));
-        this.#tell({ connected: false });
-        return undefined;
-      }
-      this.#tell({ connected: false, error });
-      if (!error.retryable) {
-        this.#fail(error);
-        return undefined;
-      }
-      const away = old.comeBackInMs;
-      const order = this.#nodes.next(away !== undefined);
-      const asked = away !== undefined && order.length > 1 ? away / elsewhereSooner : away;
-      await this.#pause(attempt === 0 && asked !== undefined ? asked : backoff(attempt));
-      if (this.#closing.signal.aborted) continue;
-      try {
-        const s = await this.#connect(order, this.#closing.signal, reconnectMs);
-        this.#attach(s);
-        return s;
-      } catch (err) {
-        error = err as GyreError;
-      }
-    }
-  }
-
-  /** Waits, but no longer than until the network is back or the client is closed. */
-  async #pause(ms: number): Promise<void> {
-    const target = globalThis as Partial<EventTarget>;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#hurry = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      target.addEventListener?.("online", this.#hurry);
-    });
-    target.removeEventListener?.("online", this.#hurry as () => void);
-    this.#hurry = undefined;
-  }
-
-  #tell(s: ConnectionState): void {
-    // What the callback throws is not ours to handle, nor may it end the loop.
-    if (this.#onState !== undefined) queueMicrotask(() => this.#onState?.(s));
-  }
-
-  /** Puts a session to use: what waits for an answer is sent again, in order, and the subs go on. */
-  #attach(s: Session): void {
-    this.#session = s;
-    this.#down = undefined;
-    this.#nodes.learn(s.welcome.nodes);
+  /** ConnectionUser: what waits for an answer is sent again, in order, and the subs go on. */
+  attach(s: Session): void {
     for (const call of this.#calls.values()) {
       delete call.events;
       call.refused = false;
@@ -273,9 +136,8 @@ export class Link implements Receiver {
     for (const sub of this.#subs.values()) this.#subscribe(sub);
   }
 
-  #detach(why: GyreError): void {
-    this.#session = undefined;
-    this.#down = why;
+  /** ConnectionUser. */
+  detach(why: GyreError): void {
     for (const call of [...this.#calls.values()]) {
       if (call.sub !== undefined || call.once) {
         this.#calls.delete(call.id);
@@ -285,8 +147,8 @@ export class Link implements Receiver {
     for (const sub of this.#subs.values()) sub.lost();
   }
 
-  /** Ends everything that waits, and what comes later. */
-  #fail(why: GyreError): void {
+  /** ConnectionUser: ends everything that waits, and what comes later. */
+  fail(why: GyreError): void {
     this.#failed = why;
     const calls = [...this.#calls.values()];
     const subs = [...this.#subs.values()];
@@ -370,8 +232,9 @@ export class Link implements Receiver {
 
   /** Why a request ended without an answer: where there is no connection, the reason for that, too. */
   #explained(why: GyreError): GyreError {
-    if (this.#down === undefined) return why;
-    return new GyreError(why.code, `${why.detail}; there is no connection: ${this.#down.detail}`, { cause: why.cause ?? this.#down });
+    const { down } = this.#connection;
+    if (down === undefined) return why;
+    return new GyreError(why.code, `${why.detail}; there is no connection: ${down.detail}`, { cause: why.cause ?? down });
   }
 
   /** Begins a sub. It goes on over connections until it ends or leaves. */
@@ -475,14 +338,7 @@ export class Link implements Receiver {
     const s = this.#session;
     if (s?.comeBackInMs === undefined || [...this.#calls.values()].some((c) => !c.refused && !c.waits)) return;
     if ([...this.#subs.values()].some((sub) => sub.handling)) return;
-    this.#session = undefined;
-    this.#down = this.#shutsDown();
-    void s.goodbye(); // it does not reject
-  }
-
-  /** Why a connection is over whose node has asked the client to leave. */
-  #shutsDown(): GyreError {
-    return new GyreError("unavailable", `${this.#nodes.at.http} shuts down`);
+    this.#connection.leave();
   }
 
   #page(id: number, events: RecordedEvent[]): void {
@@ -490,10 +346,13 @@ export class Link implements Receiver {
     if (call !== undefined) call.events = events;
   }
 
-  #results({ id, n, version, position }: ResultRange): void {
-    if (n > this.#calls.size) throw broken("more results than requests");
-    for (let i = 0; i < n; i++) {
-      this.#answered(id + i, { result: { appends: [{ version: version + i, position: position + i, count: 1 }], duplicate: false } });
+  #results({ node, ranges }: ResultsFrame): void {
+    for (const { id, n, version, position } of ranges) {
+      if (n > this.#calls.size) throw broken("more results than requests");
+      for (let i = 0; i < n; i++) {
+        const appends = [{ version: version + i, position: position + i, count: 1 }];
+        this.#answered(id + i, { result: { appends, duplicate: false, node } });
+      }
     }
   }
 
@@ -505,7 +364,7 @@ export class Link implements Receiver {
         else this.#subs.get(f.sub)?.take(f.events, f.attempts, f.replay, undefined, f.bytes);
         break;
       case 3:
-        for (const r of f.ranges) this.#results(r);
+        this.#results(f);
         break;
       case 7:
         this.#answered(f.id, { result: f });
@@ -534,32 +393,10 @@ export class Link implements Receiver {
         break;
       }
       case "goaway":
-        this.#nodes.learn(m.nodes);
+        this.#connection.learn(m.nodes);
         for (const sub of this.#subs.values()) sub.retire?.();
         this.#leaveIfDone();
     }
-  }
-
-  /** Asks over HTTP, the next node if one cannot answer now; the answer's text. */
-  async get(path: string, limits: Limits): Promise<string> {
-    const timeout = AbortSignal.timeout(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs));
-    const signal = AbortSignal.any([timeout, this.#closing.signal, ...(limits.signal ? [limits.signal] : [])]);
-    const failed: Failed[] = [];
-    for (const at of this.#nodes.now()) {
-      try {
-        const r = await fetch(at.http + path, { signal });
-        const text = await r.text();
-        if (r.ok) return text;
-        const error = problemOf(parsed(text)) ?? new GyreError("unavailable", `${at.http} answered ${r.status}`);
-        if (r.status < 500 || !error.retryable) throw error;
-        failed.push({ at, error });
-      } catch (err) {
-        if (err instanceof GyreError) throw err;
-        if (signal.aborted) throw abortError(signal);
-        failed.push({ at, error: new GyreError("unavailable", `${at.http} cannot be reached`, { cause: err }) });
-      }
-    }
-    throw together(failed);
   }
 }
 
@@ -582,23 +419,4 @@ function isFinal({ code, expected, actual }: GyreError): boolean {
 function lost(call: Call, why: GyreError): GyreError {
   if (!call.append) return why;
   return new GyreError("unknown_outcome", `the append was not answered: ${why.detail}`, { cause: why });
-}
-
-/** How long to wait before a try: anything up to twice the last. */
-function backoff(attempt: number): number {
-  return minBackoffMs / 5 + Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempt);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** The error of an HTTP answer, if it is one of ours. */
-function problemOf(body: unknown): GyreError | undefined {
-  const o = body as Partial<ErrorObject> | null | undefined;
-  return typeof o?.code === "string" ? errorOf(o as ErrorObject) : undefined;
 }

@@ -57,7 +57,7 @@ export interface Amount {
 }
 
 export function helloText(name: string, version: string, compress: readonly string[]): string {
-  const accept = compress.length > 0 ? { batch: true, compress } : { batch: true };
+  const accept = { batch: true, ...(compress.length > 0 && { compress }), owner: true };
   return JSON.stringify({ op: "hello", id: 1, client: { name, version }, accept });
 }
 
@@ -226,6 +226,8 @@ export interface OK {
   count?: number;
   duplicate?: boolean;
   appends?: Appended[];
+  /** The owner; absent: the node of the connection. */
+  node?: string;
   events?: RecordedEvent[];
   next?: number;
   end?: boolean;

@@ -187,16 +187,26 @@ export class Session {
       if (next.done) return undefined;
       if (next.value instanceof Promise) {
         return next.value.then((f) => {
-          this.#receiver.frame(f);
+          this.#frame(f);
           return this.#frames(rest);
         });
       }
-      this.#receiver.frame(next.value);
+      this.#frame(next.value);
     }
+  }
+
+  /** Hands on a frame. An append whose answer names no owner was written by the session's node. */
+  #frame(f: ServerFrame): void {
+    if (f.kind !== 1) f.node ??= this.welcome.server.node;
+    this.#receiver.frame(f);
   }
 
   #message(m: ServerMessage, text: string): void {
     switch (m.op) {
+      case "ok":
+        m.node ??= this.welcome.server.node;
+        this.#receiver.message(m, text);
+        break;
       case "ping":
         this.send(pingText("pong", m.n));
         break;

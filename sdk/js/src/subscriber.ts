@@ -1,9 +1,10 @@
+import { requestMs } from "./connection.js";
 import { abortError, GyreError } from "./errors.js";
 import { type EventObject, RecordedEvent } from "./event.js";
 import { defaultCredit, placeOf } from "./follow.js";
 import { ackFrame } from "./frames.js";
 import { bound, Deferred, Inbox } from "./inbox.js";
-import { type Link, requestMs, type Sub } from "./link.js";
+import type { Link, Sub } from "./link.js";
 import {
   type AckOptions,
   type AckTarget,

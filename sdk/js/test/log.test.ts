@@ -48,7 +48,7 @@ for (const [mode, o] of Object.entries(modes)) {
     ]);
     const following = take(c.follow("l"), 3);
     const first = await c.link("l", [b, a.toUpperCase()], { expect: "no_stream" });
-    assert.deepEqual(first, { version: 2, position: 4, count: 2, duplicate: false });
+    assert.deepEqual(first, { version: 2, position: 4, count: 2, duplicate: false, node: "n1" });
     assert.deepEqual(await c.link("l", [b, a]), { ...first, duplicate: true });
     const [eb, ea] = (await c.read("l")).events as [RecordedEvent, RecordedEvent];
     assert.deepEqual([eb.id, eb.version, eb.position, eb.link], [b, 1, 3, { stream: "home", version: 2, position: 2 }]);
@@ -95,12 +95,13 @@ for (const [mode, o] of Object.entries(modes)) {
       ],
       { expect: "no_stream" },
     );
-    assert.deepEqual(first, { version: 3, position: 3, count: 3, duplicate: false });
+    assert.deepEqual(first, { version: 3, position: 3, count: 3, duplicate: false, node: "n1" });
     assert.deepEqual(await c.append("order/ü", { type: "A", data: { a: [1] } }, { expect: 3 }), {
       version: 4,
       position: 4,
       count: 1,
       duplicate: false,
+      node: "n1",
     });
 
     const page = await c.read("order/ü", { from: 1, limit: 3 });
@@ -217,6 +218,7 @@ for (const [mode, o] of Object.entries(modes)) {
       ],
       position: 4,
       duplicate: false,
+      node: "n1",
     });
 
     assert.equal((await refused(c.read("nowhere"), "stream_not_found")).stream, "nowhere");
@@ -347,5 +349,5 @@ test("a node that loses its log", async (t) => {
   await node.kill();
   await node.start();
   await Promise.all(follows.map((f) => refused(f.next(), "log_changed")));
-  assert.deepEqual(await clients[0].append("s", event), { version: 1, position: 1, count: 1, duplicate: false });
+  assert.deepEqual(await clients[0].append("s", event), { version: 1, position: 1, count: 1, duplicate: false, node: "n1" });
 });

@@ -28,7 +28,7 @@ export class Node {
 
   private constructor(engine: string[], flags: string[]) {
     this.#engine = engine;
-    this.#flags = ["--log-level", "error", ...flags];
+    this.#flags = ["--node", "n1", "--log-level", "error", ...flags];
   }
 
   /** Starts a node that ends with the test; with engine disk it keeps its data while it does not run. */

@@ -34,7 +34,7 @@ test("hello says who calls, and what it can", async (t) => {
   const c = await peer.accept();
   const hello = await c.message("hello");
   assert.deepEqual(hello["client"], { name: "test", version: "0.0.0" });
-  assert.deepEqual(hello["accept"], { batch: true, compress: ["deflate-raw"] });
+  assert.deepEqual(hello["accept"], { batch: true, compress: ["deflate-raw"], owner: true });
   c.say({ op: "error", id: hello.id, error: { code: "unknown_op", detail: "no", retryable: false } });
   await assert.rejects(connecting, { code: "unknown_op", detail: "no" });
 });
@@ -56,14 +56,14 @@ test("what was not answered is sent again, in order, with the same ids", async (
   const sent = await first.frames();
   assert.equal((await first.message("read"))["stream"], "s");
   first.say(Buffer.from([3, 0, 1, sent[2] as number, 1, 1, 1])); // one is answered
-  assert.deepEqual(await one, { version: 1, position: 1, count: 1, duplicate: false });
+  assert.deepEqual(await one, { version: 1, position: 1, count: 1, duplicate: false, node: "n1" });
   first.socket.terminate();
   const second = await peer.greet();
   const again = await second.frames();
   assert.deepEqual(again, sent.slice(sent.length / 2), "the second of the two");
   const read = await second.message("read");
-  second.say({ op: "ok", id: again[2], version: 2, position: 2, count: 1, duplicate: true });
-  assert.deepEqual(await two, { version: 2, position: 2, count: 1, duplicate: true });
+  second.say({ op: "ok", id: again[2], version: 2, position: 2, count: 1, duplicate: true, node: "n1" });
+  assert.deepEqual(await two, { version: 2, position: 2, count: 1, duplicate: true, node: "n1" });
   second.say({ op: "ok", id: read.id, end: true, next: 1, version: 0, head: 0 });
   assert.deepEqual((await page).events, []);
 });
@@ -89,6 +89,7 @@ test("a transaction that was not answered is sent again, in binary, and answered
     ],
     position: 3,
     duplicate: true,
+    node: "n1",
   });
   const odd = client.transact(appends);
   second.say(Buffer.from([7, 0, (await second.frames())[2] as number, 1, 1, 1, 1]));

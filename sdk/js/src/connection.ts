@@ -1,0 +1,270 @@
+import type { Address } from "./address.js";
+import { abortError, type ErrorObject, errorOf, GyreError } from "./errors.js";
+import type { Welcome } from "./messages.js";
+import { type Failed, type Nodes, together } from "./nodes.js";
+import { type Receiver, Session, type SessionOptions } from "./session.js";
+
+/** Bounds a request that has no timeout of its own. */
+export const requestMs = 30_000;
+/** A timer of more than that fires at once. */
+export const maxTimerMs = 2 ** 31 - 1;
+export const minBackoffMs = 50;
+const maxBackoffMs = 5000;
+/** Bounds one round over all addresses after the first. */
+const reconnectMs = 10_000;
+/** Bounds the try of one address of several. */
+const addressMs = 5000;
+/** Divides the pause before another node is dialed: the one that a node asks for is for coming back to it. */
+const elsewhereSooner = 4;
+
+/** What bounds a request. */
+export interface Limits {
+  /** Ends the request early: it rejects with canceled or, an append, with unknown_outcome. */
+  signal?: AbortSignal | undefined;
+  /** The timeout in ms, which the server applies, too; 30,000 if absent. */
+  timeoutMs?: number | undefined;
+}
+
+/** The state of a client's connection. */
+export interface ConnectionState {
+  readonly connected: boolean;
+  /** The http or https URL of the node, while connected. */
+  readonly address?: string;
+  /** Why it is not; absent after close. */
+  readonly error?: GyreError;
+}
+
+/** Uses the sessions of a Connection, one at a time. */
+export interface ConnectionUser extends Receiver {
+  /** There is a session. */
+  attach(s: Session): void;
+  /** It is gone, and the next is on its way. */
+  detach(why: GyreError): void;
+  /** There will be no other one. */
+  fail(why: GyreError): void;
+}
+
+/** Keeps a client connected: to one node at a time, the first that answers of those it knows. */
+export class Connection {
+  readonly #nodes: Nodes;
+  readonly #options: Omit<SessionOptions, "url">;
+  readonly #user: ConnectionUser;
+  readonly #onState: ((s: ConnectionState) => void) | undefined;
+  readonly #closing = new AbortController();
+  #session: Session | undefined;
+  #down: GyreError | undefined;
+  #running: Promise<void> | undefined;
+  /** Ends a pause between two tries. */
+  #hurry: (() => void) | undefined;
+
+  constructor(
+    nodes: Nodes,
+    options: Omit<SessionOptions, "url">,
+    user: ConnectionUser,
+    onState: ((s: ConnectionState) => void) | undefined,
+  ) {
+    this.#nodes = nodes;
+    this.#options = options;
+    this.#user = user;
+    this.#onState = onState;
+  }
+
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Why there is no session. */
+  get down(): GyreError | undefined {
+    return this.#down;
+  }
+
+  get bin(): boolean {
+    return !this.#options.json;
+  }
+
+  /** Makes the first session, in so many ms. */
+  async dial(signal: AbortSignal, ms: number): Promise<Welcome> {
+    const s = await this.#connect(this.#nodes.first(), signal, ms);
+    this.#attach(s);
+    this.#running = this.#run(s);
+    return s.welcome;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#hurry?.();
+    await this.#session?.goodbye();
+    await this.#running;
+  }
+
+  /** Ends the use of the session whose node shuts down. The next is on its way. */
+  leave(): void {
+    const s = this.#session;
+    this.#session = undefined;
+    this.#down = this.#shutsDown();
+    void s?.goodbye(); // it does not reject
+  }
+
+  /** Takes addresses that the node has named. */
+  learn(nodes: readonly string[] | undefined): void {
+    this.#nodes.learn(nodes);
+  }
+
+  /** Connects to the first address that answers. Each has its share of the time. */
+  async #connect(order: readonly Address[], signal: AbortSignal, ms: number): Promise<Session> {
+    const failed: Failed[] = [];
+    for (const at of order) {
+      try {
+        const s = await this.#connectTo(at, signal, order.length === 1 ? undefined : Math.min(addressMs, ms / order.length));
+        this.#nodes.at = at;
+        return s;
+      } catch (err) {
+        const error = err as GyreError;
+        if (GyreError.is(error, "canceled")) throw error;
+        failed.push({ at, error });
+        if (signal.aborted) break;
+      }
+    }
+    throw together(failed);
+  }
+
+  async #connectTo(at: Address, signal: AbortSignal, ms: number | undefined): Promise<Session> {
+    const trying = ms === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(ms)]);
+    try {
+      return await Session.open({ ...this.#options, url: at.ws }, this.#user, trying);
+    } catch (err) {
+      if (signal.aborted) throw err;
+      if (trying.aborted) throw new GyreError("unavailable", `${at.http} did not answer in ${ms} ms`, { cause: err });
+      if (!GyreError.is(err, "unavailable")) throw err;
+      throw (await this.#whyRefused(at, trying)) ?? err;
+    }
+  }
+
+  /** Asks over HTTP why there is no connection: a WebSocket does not tell the server's reason. */
+  async #whyRefused(at: Address, signal: AbortSignal): Promise<GyreError | undefined> {
+    try {
+      const r = await fetch(`${at.http}/v1/server`, { signal: AbortSignal.any([signal, AbortSignal.timeout(requestMs)]) });
+      return r.ok ? undefined : problemOf(await r.json());
+    } catch (cause) {
+      const origin = "location" in globalThis ? ", or does not allow this page's origin" : "";
+      return new GyreError("unavailable", `${at.http} cannot be reached${origin}`, { cause });
+    }
+  }
+
+  /** Keeps the client connected until it is closed, or the server wants no more of it. */
+  async #run(first: Session): Promise<void> {
+    for (let s: Session | undefined = first; s !== undefined; ) {
+      this.#tell({ connected: true, address: this.#nodes.at.http });
+      const why = await s.ended;
+      s = await this.#again(s, s.comeBackInMs === undefined ? why : this.#shutsDown());
+    }
+  }
+
+  /** Makes the next session; undefined when there is to be none. */
+  async #again(old: Session, error: GyreError): Promise<Session | undefined> {
+    for (let attempt = 0; ; attempt++) {
+      this.#detach(error);
+      if (this.#closing.signal.aborted) {
+        this.#user.fail(new GyreError("canceled", "the client was closed"));
+        this.#tell({ connected: false });
+        return undefined;
+      }
+      this.#tell({ connected: false, error });
+      if (!error.retryable) {
+        this.#user.fail(error);
+        return undefined;
+      }
+      const away = old.comeBackInMs;
+      const order = this.#nodes.next(away !== undefined);
+      const asked = away !== undefined && order.length > 1 ? away / elsewhereSooner : away;
+      await this.#pause(attempt === 0 && asked !== undefined ? asked : backoff(attempt));
+      if (this.#closing.signal.aborted) continue;
+      try {
+        const s = await this.#connect(order, this.#closing.signal, reconnectMs);
+        this.#attach(s);
+        return s;
+      } catch (err) {
+        error = err as GyreError;
+      }
+    }
+  }
+
+  #attach(s: Session): void {
+    this.#session = s;
+    this.#down = undefined;
+    this.#nodes.learn(s.welcome.nodes);
+    this.#user.attach(s);
+  }
+
+  #detach(why: GyreError): void {
+    this.#session = undefined;
+    this.#down = why;
+    this.#user.detach(why);
+  }
+
+  /** Waits, but no longer than until the network is back or the client is closed. */
+  async #pause(ms: number): Promise<void> {
+    const target = globalThis as Partial<EventTarget>;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      target.addEventListener?.("online", this.#hurry);
+    });
+    target.removeEventListener?.("online", this.#hurry as () => void);
+    this.#hurry = undefined;
+  }
+
+  #tell(s: ConnectionState): void {
+    // What the callback throws is not ours to handle, nor may it end the loop.
+    if (this.#onState !== undefined) queueMicrotask(() => this.#onState?.(s));
+  }
+
+  /** Why a connection is over whose node has asked the client to leave. */
+  #shutsDown(): GyreError {
+    return new GyreError("unavailable", `${this.#nodes.at.http} shuts down`);
+  }
+
+  /** Asks over HTTP, the next node if one cannot answer now; the answer's text. */
+  async get(path: string, limits: Limits): Promise<string> {
+    const timeout = AbortSignal.timeout(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs));
+    const signal = AbortSignal.any([timeout, this.#closing.signal, ...(limits.signal ? [limits.signal] : [])]);
+    const failed: Failed[] = [];
+    for (const at of this.#nodes.now()) {
+      try {
+        const r = await fetch(at.http + path, { signal });
+        const text = await r.text();
+        if (r.ok) return text;
+        const error = problemOf(parsed(text)) ?? new GyreError("unavailable", `${at.http} answered ${r.status}`);
+        if (r.status < 500 || !error.retryable) throw error;
+        failed.push({ at, error });
+      } catch (err) {
+        if (err instanceof GyreError) throw err;
+        if (signal.aborted) throw abortError(signal);
+        failed.push({ at, error: new GyreError("unavailable", `${at.http} cannot be reached`, { cause: err }) });
+      }
+    }
+    throw together(failed);
+  }
+}
+
+/** How long to wait before a try: anything up to twice the last. */
+function backoff(attempt: number): number {
+  return minBackoffMs / 5 + Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempt);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The error of an HTTP answer, if it is one of ours. */
+function problemOf(body: unknown): GyreError | undefined {
+  const o = body as Partial<ErrorObject> | null | undefined;
+  return typeof o?.code === "string" ? errorOf(o as ErrorObject) : undefined;
+}
