@@ -28,7 +28,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 	if !c.bin {
 		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
 	}
-	frames := wire.NewFrames(message, c.codec, c.config.Limits.Frame)
+	frames := wire.NewFrames(message, c.frames.codec, c.config.Limits.Frame)
 	frames.Grow = c.takeMemory
 	for {
 		kind, ok := frames.Kind()
@@ -128,7 +128,7 @@ func (a *appendCall) done(r core.Result, err error) {
 		c.reply(a.id, appendOK(make([]byte, 0, 128), a.id, r, a.tx))
 		return
 	}
-	if !c.owner {
+	if !c.frames.owner {
 		r.Node = ""
 	}
 	switch {

@@ -30,11 +30,9 @@ const (
 // and reads belong to it too; running counts them all but run itself.
 type conn struct {
 	*service
-	socket socket
-	bin    bool
-	owner  bool // frames may name the owner; set before there are any
-	// codec is how frames may be compressed; set before there are any.
-	codec    wire.Codec
+	socket   socket
+	bin      bool
+	frames   frameForm
 	in       requests.Account // of the message that is read
 	out      *outbox
 	calls    *calls
@@ -54,6 +52,12 @@ type conn struct {
 
 	endMu sync.Mutex
 	end   *closing // why the server ends it; nil if it did not
+}
+
+// frameForm is what hello says of the frames of a connection. It is set before there are any.
+type frameForm struct {
+	codec wire.Codec // how they may be compressed
+	owner bool       // they may name the owner
 }
 
 // service is what connections are served with: those of clients share one, and each link

@@ -76,9 +76,9 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	limits := &c.config.Limits
 	batch := false
 	if accept := hello.Accept; accept != nil {
-		batch, c.owner = accept.Batch, accept.Owner
+		batch, c.frames.owner = accept.Batch, accept.Owner
 		if c.bin {
-			c.codec = wire.ChooseCodec(accept.Compress...)
+			c.frames.codec = wire.ChooseCodec(accept.Compress...)
 		}
 	}
 	c.reply(hello.ID, wire.Encode(nil, &wire.Welcome{
@@ -92,7 +92,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		},
 		Ping:     wire.PingPlan{IntervalMs: limits.PingEvery.Milliseconds(), TimeoutMs: limits.PingTimeout.Milliseconds()},
 		Batch:    batch,
-		Compress: c.codec.String(),
+		Compress: c.frames.codec.String(),
 		Features: c.config.Features,
 		Nodes:    c.config.Nodes(),
 		Time:     wire.Time(time.Now().Truncate(time.Microsecond)),

@@ -118,7 +118,7 @@ func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Cont
 // eventsFrame is an EVENTS frame in two parts, the header appended to dst. The block is
 // compressed where that was agreed on and is worth it.
 func (c *conn) eventsFrame(dst []byte, number uint64, answer bool, b *core.Batch) (header, block []byte) {
-	if coded, ok := c.server.compressor.Block(c.codec, b.Block); ok {
+	if coded, ok := c.server.compressor.Block(c.frames.codec, b.Block); ok {
 		return wire.AppendCodedHeader(dst, number, answer, b.Count, &coded), coded.Block
 	}
 	return wire.AppendEventsHeader(dst, number, answer, b.Count), b.Block
@@ -129,7 +129,7 @@ func (c *conn) deliveriesFrame(dst []byte, sub uint64, p *parcel) (header, block
 	if p.attempts == nil {
 		return c.eventsFrame(dst, sub, false, &p.Batch)
 	}
-	if coded, ok := c.server.compressor.Block(c.codec, p.Block); ok {
+	if coded, ok := c.server.compressor.Block(c.frames.codec, p.Block); ok {
 		return wire.AppendCodedDeliveriesHeader(dst, sub, p.attempts, p.replay, &coded), coded.Block
 	}
 	return wire.AppendDeliveriesHeader(dst, sub, p.attempts, p.replay), p.Block
