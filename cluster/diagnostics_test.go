@@ -2,8 +2,8 @@ package cluster_test
 
 import (
 	"context"
-	"maps"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
