@@ -62,17 +62,17 @@ func (r *ringBench) viewChanges() error {
 		return err
 	}
 	v.running.Go(v.append)
-	var stays, median, last []float64
+	var before, stays, median, last []float64
 	for i := range ringNodes {
-		stay, moves, err := v.drain(i)
+		c, err := v.drain(i)
 		if err != nil {
 			return err
 		}
-		stays = append(stays, inMillis(quantile(stay, 0.99)))
-		median, last = append(median, quantile(moves, 0.5).Seconds()), append(last, quantile(moves, 1).Seconds())
+		before, stays = append(before, inMillis(quantile(c.before, 0.99))), append(stays, inMillis(quantile(c.stay, 0.99)))
+		median, last = append(median, quantile(c.move, 0.5).Seconds()), append(last, quantile(c.move, 1).Seconds())
 	}
 	note := fmt.Sprintf("%d subscriptions, %d events/s", n, movingRate)
-	r.add(alone("cluster/viewchange/stay p99", "ms", figure(stays), atMost(ofValue, 200), note))
+	r.add(alone("cluster/viewchange/stay p99", "ms", figure(stays), atMost(ofValue, 200), fmt.Sprintf("%s; without a view change %s ms", note, figure(before))))
 	r.add(alone("cluster/viewchange/move p50", "s", figure(median), atMost(ofValue, 2), note))
 	r.add(alone("cluster/viewchange/move last", "s", figure(last), atMost(ofValue, 10), note))
 	return nil
@@ -159,24 +159,24 @@ func (v *viewChange) append() {
 	}
 }
 
-// drain has a node give away what it owns, and take it back. It returns how late events of
-// those that stay were, and how long those that move paused.
-func (v *viewChange) drain(node int) (stay, move []time.Duration, err error) {
+// changed is what a view change cost: how late events were before it, and then of
+// subscriptions that stay, and how long those that move paused.
+type changed struct{ before, stay, move []time.Duration }
+
+// drain has a node give away what it owns, and take it back.
+func (v *viewChange) drain(node int) (c changed, err error) {
 	s, err := v.status(v.ring.Nodes[node])
 	if err != nil {
-		return nil, nil, err
+		return c, err
 	}
 	owners, id := s.View.Owners(), v.ring.Nodes[node].Name
-	time.Sleep(time.Second) // of load, undisturbed
-	for _, m := range v.subs {
-		m.mu.Lock()
-		m.late, m.moved, m.resumed = nil, false, 0
-		m.mu.Unlock()
-	}
+	v.restart()
+	time.Sleep(movedWithin / 4)
+	c.before = v.restart()
 	ctx, cancel := context.WithTimeout(v.ctx, wholeWithin)
 	defer cancel()
 	if err := v.nodes[(node+1)%ringNodes].Cluster().Drain(ctx, id, true); err != nil {
-		return nil, nil, err
+		return c, err
 	}
 	time.Sleep(movedWithin)
 	for _, m := range v.subs {
@@ -184,17 +184,29 @@ func (v *viewChange) drain(node int) (stay, move []time.Duration, err error) {
 		m.mu.Lock()
 		switch {
 		case owner.Node != id:
-			stay = append(stay, m.late...)
+			c.stay = append(c.stay, m.late...)
 		case m.moved:
-			move = append(move, m.resumed)
+			c.move = append(c.move, m.resumed)
 		case !m.moving.IsZero(): // still
-			move = append(move, time.Since(m.moving))
+			c.move = append(c.move, time.Since(m.moving))
 		}
 		m.mu.Unlock()
 	}
-	if len(move) == 0 || len(stay) == 0 {
-		return nil, nil, fmt.Errorf("%d subscriptions have moved, and %d events came of those that stay", len(move), len(stay))
+	if len(c.move) == 0 || len(c.stay) == 0 || len(c.before) == 0 {
+		return c, fmt.Errorf("%d subscriptions have moved, %d events came of those that stay, and %d before",
+			len(c.move), len(c.stay), len(c.before))
 	}
 	err = v.nodes[(node+1)%ringNodes].Cluster().Drain(ctx, id, false)
-	return stay, move, errors.Join(err, v.whole())
+	return c, errors.Join(err, v.whole())
+}
+
+// restart forgets what all subscribers have seen, and returns how late their events were.
+func (v *viewChange) restart() (late []time.Duration) {
+	for _, m := range v.subs {
+		m.mu.Lock()
+		late = append(late, m.late...)
+		m.late, m.moved, m.resumed = nil, false, 0
+		m.mu.Unlock()
+	}
+	return late
 }
