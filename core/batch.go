@@ -1,6 +1,9 @@
 package core
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // Batch is an immutable run of encoded events in reading order: what one step wrote,
 // or one page of a read. Copies share the bytes. The zero Batch is empty.
@@ -186,6 +189,31 @@ func (b Batch) after(position uint64) Batch {
 		b.First = next.position
 	}
 	return b
+}
+
+// newerThan returns the events after position of a batch that was read backward, in order.
+func newerThan(position uint64, backward Batch) (out Batch) {
+	var heads []eventHead
+	for rest := backward.Block; len(rest) > 0; {
+		h, ok := decodeHead(rest)
+		if !ok {
+			panic("core: batch with a malformed event")
+		}
+		if h.position <= position {
+			break
+		}
+		heads = append(heads, h)
+		rest = rest[h.size:]
+	}
+	end := 0
+	for _, h := range heads {
+		end += h.size
+	}
+	for _, h := range slices.Backward(heads) {
+		out.Add(backward.Block[end-h.size:end], h.position)
+		end -= h.size
+	}
+	return out
 }
 
 // Limit bounds a page or a delivery. A single event may exceed Bytes.

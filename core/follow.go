@@ -132,12 +132,12 @@ type place struct {
 
 // advance moves the follower forward by one read and returns the matching events.
 func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, error) {
-	batches, head, ok := f.store.tail.from(f.position)
+	batches, head, ok := f.tail()
 	var batch Batch
 	var err error
 	if ok {
 		var stopped bool
-		if batch, stopped = f.fromTail(batches, limit); stopped {
+		if batch, stopped = f.fromTail(batches, head, limit); stopped {
 			batch, err = f.readStream(ctx, limit)
 		}
 		return batch, place{head, true}, err
@@ -153,10 +153,19 @@ func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, erro
 	return batch, place{head, false}, err
 }
 
-// fromTail takes the matching events from the batches, which have every event after the
-// follower's position. stopped reports that the next event is a link in the follower's
-// stream, whose content is in storage.
-func (f *follower) fromTail(batches []Batch, limit Limit) (out Batch, stopped bool) {
+// tail returns the batches that hold what comes after the follower's position, if the tail
+// reaches back that far.
+func (f *follower) tail() (batches []Batch, head uint64, ok bool) {
+	if f.stream == All {
+		return f.store.tail.from(f.position)
+	}
+	return f.store.tail.fromOf(f.stream, f.position)
+}
+
+// fromTail takes the matching events from the batches, which have every event of the
+// follower's stream after its position, up to the head. stopped reports that the next event
+// is a link in that stream, whose content is in storage.
+func (f *follower) fromTail(batches []Batch, head uint64, limit Limit) (out Batch, stopped bool) {
 	if f.stream == All && f.key == "" && !slices.ContainsFunc(batches, func(b Batch) bool { return b.Links }) {
 		out = joinAfter(batches, f.position, limit)
 		f.position = max(f.position, out.Last)
@@ -165,10 +174,11 @@ func (f *follower) fromTail(batches []Batch, limit Limit) (out Batch, stopped bo
 	before := f.position
 	for _, b := range batches {
 		if !f.choose(&out, b.after(f.position), limit) {
-			break
+			return out, f.position == before && out.Count == 0
 		}
 	}
-	return out, f.position == before && out.Count == 0 && len(batches) > 0
+	f.position = max(f.position, head)
+	return out, false
 }
 
 // choose adds the matching events of b to out and moves the follower past all events
@@ -212,39 +222,46 @@ func (f *follower) readAll(ctx context.Context, limit Limit) (Batch, error) {
 	return f.takePage(page, limit), nil
 }
 
-// readStream reads the next page of the stream from storage.
-func (f *follower) readStream(ctx context.Context, limit Limit) (Batch, error) {
+// readStream reads what comes next in the stream from storage.
+func (f *follower) readStream(ctx context.Context, limit Limit) (batch Batch, err error) {
 	head := f.store.engine.State().Head // before the read: it vouches for no more
-	var page Page
-	atEnd, err := f.place(ctx)
-	if err == nil && !atEnd {
-		page, err = f.store.Read(ctx, ReadRequest{Stream: f.stream, From: f.version + 1, Limit: limit})
+	if f.placed {
+		batch, err = f.readOn(ctx, limit)
+	} else {
+		batch, err = f.readFirst(ctx, limit)
 	}
 	if isNotFound(err) {
 		f.position, f.placed = max(f.position, head), true
 		return Batch{}, nil
 	}
-	if err != nil || atEnd {
+	return batch, err
+}
+
+// readOn reads the page of the stream after the follower's version.
+func (f *follower) readOn(ctx context.Context, limit Limit) (Batch, error) {
+	page, err := f.store.Read(ctx, ReadRequest{Stream: f.stream, From: f.version + 1, Limit: limit})
+	if err != nil {
 		return Batch{}, err
 	}
 	return f.takePage(page, limit), nil
 }
 
-// place finds the stream's version at the follower's position, if that is not known.
-// If the stream has nothing after it, atEnd is true and the follower is at the head.
-func (f *follower) place(ctx context.Context) (atEnd bool, err error) {
-	if f.placed {
-		return false, nil
-	}
+// readFirst finds the stream's version at the follower's position. What it reads for that
+// often has all that comes next.
+func (f *follower) readFirst(ctx context.Context, limit Limit) (out Batch, err error) {
 	version, end, err := f.store.versionAt(ctx, f.stream, f.position)
 	if err != nil {
-		return false, err
+		return Batch{}, err
 	}
 	f.version, f.placed = version, true
-	if end.Version == version {
+	newer := newerThan(f.position, end.Batch)
+	if version+uint64(newer.Count) < end.Version {
+		return f.readOn(ctx, limit)
+	}
+	if f.choose(&out, newer, limit) {
 		f.position = max(f.position, end.Head)
 	}
-	return end.Version == version, nil
+	return out, nil
 }
 
 // takePage takes the matching events of a page and moves the follower past the page, or

@@ -23,8 +23,9 @@ type tail struct {
 	// batches are in position order without a gap. Elements are never
 	// changed, so a reader may keep a subslice after releasing mu.
 	batches []Batch
-	bytes   int // of batches
-	dropped int // batches whose memory a copy would free
+	streams []*batchStreams // of each of batches
+	bytes   int             // of batches
+	dropped int             // batches whose memory a copy would free
 	// end is the last published position: the head that followers see.
 	end     uint64
 	early   []early
@@ -203,7 +204,7 @@ func (t *tail) skipTo(head uint64) {
 // restart discards all events and sends waiting followers to storage for what comes after
 // the head. mu is held.
 func (t *tail) restart() {
-	t.batches, t.bytes, t.dropped = nil, 0, 0
+	t.batches, t.streams, t.bytes, t.dropped = nil, nil, 0, 0
 	t.wakeAdded()
 	t.waiters.wakeAll(t.end)
 }
@@ -218,15 +219,15 @@ func (t *tail) add(b Batch) {
 	if b.First > t.end+1 {
 		t.restart()
 	}
-	t.batches = append(t.batches, b)
+	t.batches, t.streams = append(t.batches, b), append(t.streams, &batchStreams{})
 	t.bytes += len(b.Block)
 	for t.bytes > t.maxBytes && len(t.batches) > 1 {
 		t.bytes -= len(t.batches[0].Block)
-		t.batches = t.batches[1:]
+		t.batches, t.streams = t.batches[1:], t.streams[1:]
 		t.dropped++
 	}
 	if t.dropped > len(t.batches) {
-		t.batches, t.dropped = slices.Clone(t.batches), 0
+		t.batches, t.streams, t.dropped = slices.Clone(t.batches), slices.Clone(t.streams), 0
 	}
 	t.end = b.Last
 	t.added = append(t.added, b)
@@ -235,16 +236,40 @@ func (t *tail) add(b Batch) {
 // from returns the batches that hold every event after position, if the tail
 // reaches back that far. The first may begin earlier.
 func (t *tail) from(position uint64) (batches []Batch, head uint64, ok bool) {
+	batches, _, head, ok = t.after(position)
+	return batches, head, ok
+}
+
+// fewBatches is how many batches are looked through as fast as their sets of streams.
+const fewBatches = 8
+
+// fromOf is from without batches that have no event of a stream.
+func (t *tail) fromOf(stream string, position uint64) (batches []Batch, head uint64, ok bool) {
+	all, sets, head, ok := t.after(position)
+	if len(all) <= fewBatches {
+		return all, head, ok
+	}
+	hash := hashStream(stream)
+	for i := range all {
+		if sets[i].mayHave(&all[i], hash) {
+			batches = append(batches, all[i])
+		}
+	}
+	return batches, head, ok
+}
+
+// after is from with the sets of streams of the batches.
+func (t *tail) after(position uint64) (batches []Batch, sets []*batchStreams, head uint64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if position >= t.end {
-		return nil, t.end, true
+		return nil, nil, t.end, true
 	}
 	if len(t.batches) == 0 || position+1 < t.batches[0].First {
-		return nil, t.end, false
+		return nil, nil, t.end, false
 	}
 	i := sort.Search(len(t.batches), func(i int) bool { return t.batches[i].Last > position })
-	return t.batches[i:], t.end, true
+	return t.batches[i:], t.streams[i:], t.end, true
 }
 
 // wait registers w, unless there are events after position or the log has another

@@ -1,11 +1,34 @@
 package core
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
-func batchAt(position uint64) (b Batch) {
+func batchAt(position uint64) Batch { return batchIn(position, "s") }
+
+// batchIn has an event of each of some streams, from a position on.
+func batchIn(position uint64, streams ...string) (b Batch) {
 	e := NewEvent{Type: "T", Format: Bytes}
-	b.Add(EncodeEvent(nil, Placement{Stream: "s", Version: position, Position: position, Incarnation: 1}, &e), position)
+	for i, stream := range streams {
+		at := position + uint64(i)
+		b.Add(EncodeEvent(nil, Placement{Stream: stream, Version: at, Position: at, Incarnation: 1}, &e), at)
+	}
 	return b
+}
+
+// TestTailOfOneStream: who follows one stream from far behind gets the batches that have it.
+func TestTailOfOneStream(t *testing.T) {
+	tail := newTail(1<<20, "log", 0)
+	for i := range uint64(100) {
+		tail.publish(0, batchIn(3*i+1, "all", fmt.Sprintf("even-%d", i%2), fmt.Sprintf("s-%d", i)), 0)
+	}
+	for stream, want := range map[string]int{"all": 90, "even-0": 45, "s-0": 0, "s-50": 1, "none": 0} {
+		batches, head, ok := tail.fromOf(stream, 30) // the end of the tenth batch
+		if len(batches) != want || head != 300 || !ok {
+			t.Errorf("%s: %d batches up to %d, want %d", stream, len(batches), head, want)
+		}
+	}
 }
 
 // TestWaitersAreToldOfWhatIsInTheTail: between what is published and its wake, one that

@@ -237,6 +237,56 @@ func TestManyBeginToFollowAtOnce(t *testing.T) {
 	})
 }
 
+// TestFollowFromBehindTheTail begins a follow of a stream at every place that is not in the
+// tail. If not much comes after it, one read has all of it.
+func TestFollowFromBehindTheTail(t *testing.T) {
+	const events = 40
+	db := memory.NewLog()
+	a := core.NewStore(db.Open(), core.StoreConfig{})
+	defer a.Close()
+	for range events { // the stream has every second position
+		for _, stream := range []string{"other", "s"} {
+			if _, err := a.Append(t.Context(), one(stream)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	counted := &readCounter{Handle: db.Open()}
+	b := core.NewStore(counted, core.StoreConfig{})
+	defer b.Close()
+	for position := range uint64(2*events + 1) {
+		for _, limit := range []int{1, 3, core.MaxReadEvents} {
+			before := counted.reads.Load()
+			f, err := b.Follow(t.Context(), core.FollowRequest{Stream: "s", From: core.From{Kind: core.AfterPosition, N: position}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := position/2*2 + 2
+			for live := false; !live; {
+				d, err := f.Next(t.Context(), core.Limit{Events: limit, Bytes: core.MaxPageBytes})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for e := range d.Events() {
+					if e.Position != next {
+						t.Fatalf("after %d, by %d: position %d, want %d", position, limit, e.Position, next)
+					}
+					next += 2
+				}
+				live = d.Live
+			}
+			if next != 2*events+2 {
+				t.Errorf("after %d, by %d: live at position %d", position, limit, next)
+			}
+			f.Close()
+			// One of the log's head, and one of the stream.
+			if n := counted.reads.Load() - before; n > 2 && limit == core.MaxReadEvents && 2*events-position < 30 {
+				t.Errorf("after %d: %d reads", position, n)
+			}
+		}
+	}
+}
+
 // TestFollowOfALogThatWasReplaced ends with log_changed, at the head and behind
 // it, and a new one works.
 func TestFollowOfALogThatWasReplaced(t *testing.T) {
