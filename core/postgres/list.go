@@ -2,7 +2,8 @@ package postgres
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -64,34 +65,39 @@ func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []
 	return records, err
 }
 
-// recordsQuery is what records are asked for with.
+// recordsQuery is what records are asked for with. Keys and ranges are looked for in the
+// index one by one, whatever the statistics say.
 func (e *Engine) recordsQuery(r *core.RecordsRequest) (sql string, args []any) {
-	table := e.config.Store + `.records`
-	if r.Ranges != nil {
-		after, before := make([][]byte, len(r.Ranges)), make([][]byte, len(r.Ranges))
-		for i, k := range r.Ranges {
-			after[i], before[i] = []byte(max(k.After, r.After)), []byte(k.Before)
-		}
-		// One look into the index for each range, whatever the statistics say.
-		return `SELECT r.key, r.revision, r.value FROM unnest($2::bytea[], $3::bytea[]) AS k (after, before), LATERAL (
-				SELECT key, revision, value FROM ` + table + ` WHERE tbl = $1 AND key > k.after AND key < k.before ORDER BY key LIMIT $4) r
-			ORDER BY r.key LIMIT $4`, []any{r.Table, after, before, r.Limit}
-	}
-	sql = `SELECT key, revision, value FROM ` + table + ` WHERE tbl = $1 AND key > $2 AND key >= $3`
-	args = []any{r.Table, []byte(r.After), []byte(r.Prefix), r.Limit}
-	if end := prefixEnd(r.Prefix); end != "" {
-		args = append(args, []byte(end))
-		sql += ` AND key < $5`
-	}
-	if r.Keys != nil {
-		keys := make([][]byte, len(r.Keys))
-		for i, key := range r.Keys {
-			keys[i] = []byte(key)
+	records := `SELECT key, revision, value FROM ` + e.config.Store + `.records WHERE tbl = $1 AND key > $2`
+	args = []any{r.Table, []byte(r.After), r.Limit}
+	switch {
+	case r.Keys != nil:
+		sql = `SELECT r.key, r.revision, r.value FROM unnest($4::bytea[]) AS k (key),
+			LATERAL (` + records + ` AND key = k.key LIMIT 1) r`
+		keys := make([][]byte, 0, len(r.Keys))
+		for _, key := range slices.Compact(slices.Sorted(slices.Values(r.Keys))) {
+			if strings.HasPrefix(key, r.Prefix) {
+				keys = append(keys, []byte(key))
+			}
 		}
 		args = append(args, keys)
-		sql += fmt.Sprintf(` AND key = ANY ($%d)`, len(args))
+	case r.Ranges != nil:
+		sql = `SELECT r.key, r.revision, r.value FROM unnest($4::bytea[], $5::bytea[]) AS k (after, before),
+			LATERAL (` + records + ` AND key > k.after AND key < k.before ORDER BY key LIMIT $3) r`
+		after, before := make([][]byte, len(r.Ranges)), make([][]byte, len(r.Ranges))
+		for i, k := range r.Ranges {
+			after[i], before[i] = []byte(k.After), []byte(k.Before)
+		}
+		args = append(args, after, before)
+	default:
+		sql = records + ` AND key >= $4`
+		args = append(args, []byte(r.Prefix))
+		if end := prefixEnd(r.Prefix); end != "" {
+			sql += ` AND key < $5`
+			args = append(args, []byte(end))
+		}
 	}
-	return sql + ` ORDER BY key LIMIT $4`, args
+	return sql + ` ORDER BY key LIMIT $3`, args
 }
 
 // prefixEnd is the least text that comes after everything that begins with
