@@ -180,6 +180,10 @@ func TestFilteredNodes(t *testing.T) {
 		}
 		r.start("node1")
 		r.await(10*time.Second, "the quorum is back", serve("node1", "node3", "node4", "node5"))
+		began := time.Now()
+		if err := r.nodes["node1"].Drain(r.t.Context()); !errors.Is(err, core.CodeNoNodeAvailable) || time.Since(began) > time.Second {
+			t.Errorf("a member of two drains beside entry nodes: %v after %v", err, time.Since(began))
+		}
 	}, configured(denies("/^node[45]$/")))
 }
 
