@@ -27,7 +27,8 @@
 //     subscription to its owner; list.go lists those of all nodes.
 //   - diagnostics.go and owned.go answer what people ask.
 //
-// Links over connections are in runtime (peer.go) and wsapi (peers.go); the arbiters are in
+// Package formation finds addresses of other nodes, which Config.Seeds brings. Links over
+// connections are in runtime (peer.go) and wsapi (peers.go); the arbiters are in
 // core/postgres and core/memory (arbiter.go); runtime/ring.go puts a node together.
 //
 // # When a node serves

@@ -35,13 +35,16 @@ type ringNode struct {
 // openRing makes the node a member of its ring. It returns when the node has a session: it
 // may take longer until there is a view that names it. The node's Store and engine are open.
 func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
-	r := &ringNode{hosting: cluster.NewHosting(), finder: formation.Start(n.place.providers(), n.logger)}
+	providers, err := n.providers()
+	if err != nil {
+		return err
+	}
+	r := &ringNode{hosting: cluster.NewHosting(), finder: formation.Start(providers, n.logger)}
 	if err := n.join(ctx, r, engine); err != nil {
 		r.finder.Close()
 		return err
 	}
 	n.ring = r
-	var err error
 	n.subs, err = r.hosting.Open(r.membership, n.subscriptionConfig())
 	if err != nil {
 		r.membership.Close()

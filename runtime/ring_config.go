@@ -21,6 +21,8 @@ const (
 const (
 	DefaultRingName   = "gyre"
 	DefaultGossipPort = "7946"
+	// DefaultMulticastGroup is in the range of IPv4 groups that stay in one site.
+	DefaultMulticastGroup = "239.255.49.73:7947"
 
 	// leastQuorum is the default of a node that was given no peers. One node would be
 	// a quorum of itself on both sides of a broken network.
@@ -43,6 +45,21 @@ type RingConfig struct {
 	// Peers are gossip addresses, host:port, of other nodes. This node's own is ignored.
 	// Nodes find each other through PostgreSQL as well.
 	Peers []string
+	// PeersFile is a file with gossip addresses of other nodes, HOST or HOST:PORT. It is
+	// read again and again. A host without a port has that of Gossip.
+	PeersFile string
+	// PeersDNS is a name whose addresses are those of all nodes, HOST or HOST:PORT, or a
+	// name of SRV records, which begins with an underscore. It is looked up again and
+	// again.
+	PeersDNS string
+	// PeersMulticast has nodes of one network find each other by beacons. It needs KeyFile.
+	PeersMulticast bool
+	// PeersMulticastGroup is the IP:PORT of the IPv4 multicast group of the beacons. The
+	// default is DefaultMulticastGroup.
+	PeersMulticastGroup string
+	// PeersExec is a command of the shell that prints what PeersFile would have. It is run
+	// again and again.
+	PeersExec string
 	// Gossip is the host:port of this node's gossip, UDP and TCP. The default is the
 	// host of Listen and DefaultGossipPort.
 	Gossip string
@@ -98,7 +115,10 @@ func (c *Config) validateRing(ctx context.Context) error {
 	if err := r.validateFilter(); err != nil {
 		return err
 	}
-	return c.validateRingAddresses(ctx)
+	if err := c.validateRingAddresses(ctx); err != nil {
+		return err
+	}
+	return c.validatePeers(ctx)
 }
 
 func (c *Config) validateRingAddresses(ctx context.Context) error {
@@ -147,9 +167,12 @@ func (r *RingConfig) set() (names []string) {
 		name string
 		set  bool
 	}{
-		{"cluster-name", r.Name != ""}, {"quorum", r.Quorum != 0}, {"peers", len(r.Peers) > 0}, {"gossip", r.Gossip != ""},
+		{"cluster-name", r.Name != ""}, {"quorum", r.Quorum != 0}, {"peers", len(r.Peers) > 0}, {"peers-file", r.PeersFile != ""},
+		{"peers-dns", r.PeersDNS != ""}, {"peers-multicast", r.PeersMulticast}, {"peers-multicast-group", r.PeersMulticastGroup != ""},
+		{"peers-exec", r.PeersExec != ""}, {"gossip", r.Gossip != ""},
 		{"sync-nodes-mandatory", len(r.SyncMandatory) > 0}, {"sync-nodes-optional", len(r.SyncOptional) > 0}, {"sync-nodes-timeout", r.SyncTimeout != 0},
-		{"node-allow", len(r.NodeAllow) > 0}, {"node-deny", len(r.NodeDeny) > 0}, {"advertise", r.Advertise != ""}, {"cluster-key-file", r.KeyFile != ""}, {"on-no-quorum", r.OnNoQuorum != ""},
+		{"node-allow", len(r.NodeAllow) > 0}, {"node-deny", len(r.NodeDeny) > 0},
+		{"advertise", r.Advertise != ""}, {"cluster-key-file", r.KeyFile != ""}, {"on-no-quorum", r.OnNoQuorum != ""},
 	} {
 		if field.set {
 			names = append(names, field.name)

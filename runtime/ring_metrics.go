@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gyre-events/gyre/core/ring"
 )
 
 // registerRingMetrics adds the metrics of a node in a ring.
@@ -35,6 +37,7 @@ func (n *Node) registerRingMetrics(r *prometheus.Registry) {
 	} {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gyre_cluster_" + m.name, Help: m.help}, m.value))
 	}
+	r.MustRegister(newProviderMetrics(of.providers))
 	stats := of.router.Stats
 	for _, m := range []struct {
 		name, help string
@@ -50,6 +53,40 @@ func (n *Node) registerRingMetrics(r *prometheus.Registry) {
 	} {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "gyre_cluster_" + m.name + "_total", Help: m.help},
 			func() float64 { return float64(m.value()) }))
+	}
+}
+
+// providerMetrics say what each provider of peers found last.
+type providerMetrics struct {
+	report                   func() []ring.Provider
+	failing, found, failures *prometheus.Desc
+}
+
+func newProviderMetrics(report func() []ring.Provider) *providerMetrics {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("gyre_cluster_provider_"+name, help, []string{"provider"}, nil)
+	}
+	return &providerMetrics{
+		report:   report,
+		failing:  desc("failing", "1 if the last try of the provider of peers failed."),
+		found:    desc("addresses", "Gossip addresses that the provider of peers found last."),
+		failures: desc("failures_total", "Tries of the provider of peers that failed."),
+	}
+}
+
+// Describe is prometheus.Collector.
+func (m *providerMetrics) Describe(out chan<- *prometheus.Desc) {
+	out <- m.failing
+	out <- m.found
+	out <- m.failures
+}
+
+// Collect is prometheus.Collector.
+func (m *providerMetrics) Collect(out chan<- prometheus.Metric) {
+	for _, p := range m.report() {
+		out <- prometheus.MustNewConstMetric(m.failing, prometheus.GaugeValue, oneIf(p.Problem != ""), p.Name)
+		out <- prometheus.MustNewConstMetric(m.found, prometheus.GaugeValue, float64(len(p.Addresses)), p.Name)
+		out <- prometheus.MustNewConstMetric(m.failures, prometheus.CounterValue, float64(p.Failures), p.Name)
 	}
 }
 

@@ -146,8 +146,9 @@ func metricsOfRing(t *testing.T, node *runtime.Node) {
 		"epoch": `[1-9]\d*`, "members": "3", "quorum": "2", "alive": "3", "serving": "1", "serves_seconds": `[0-3](\.\d+)?`, "slots": `\d{3,4}`,
 		"gossip_health": `\d`, "waiting": "0", "unsettled": "0", "views_total": `[1-9]\d*`, "forwarded_total": `[1-9]\d*`, "stale_total": `\d+`,
 		"not_serving_total": `\d+`, "in_doubt_total": "0", "resolved_total": "0", "relayed_links_total": "0",
+		`provider_failing{provider="postgres"}`: "0", `provider_addresses{provider="postgres"}`: "2", `provider_failures_total{provider="postgres"}`: "0",
 	} {
-		if !regexp.MustCompile(`(?m)^gyre_cluster_` + name + ` ` + want + `$`).MatchString(body) {
+		if !regexp.MustCompile(`(?m)^gyre_cluster_` + regexp.QuoteMeta(name) + ` ` + want + `$`).MatchString(body) {
 			t.Errorf("no gyre_cluster_%s %s in\n%s", name, want, strings.Join(regexp.MustCompile(`(?m)^gyre_cluster_.*$`).FindAllString(body, -1), "\n"))
 		}
 	}

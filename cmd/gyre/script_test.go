@@ -224,7 +224,7 @@ func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
 // above get.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_CLUSTER", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE", "GYRE_SEGMENT_BYTES"} {
+	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_CLUSTER", "GYRE_PEERS_MULTICAST", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE", "GYRE_SEGMENT_BYTES"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

@@ -44,9 +44,10 @@ everybody who can list the machine's processes sees the flags. At start, the nod
 database.
 
 With --cluster the node is a member of the ring of all nodes that share the store. They find
-each other through PostgreSQL. Each stream and each subscription has one owner node, and every
-node takes every call. Fewer members than --quorum serve nothing: calls wait until there is
-quorum, or until their deadline. "gyre cluster --help" shows a ring.
+each other through PostgreSQL, and by each --peers flag that is set. Each stream and each
+subscription has one owner node, and every node takes every call. Fewer members than --quorum
+serve nothing: calls wait until there is quorum, or until their deadline.
+"gyre cluster --help" shows a ring.
 
 With --sync-nodes-timeout the node waits for --sync-nodes-mandatory and --sync-nodes-optional
 before it serves, and goes on as soon as all are up. At the timeout it goes on without optional
@@ -125,6 +126,11 @@ func registerRing(flags *pflag.FlagSet, r *runtime.RingConfig) {
 	flags.Var((*syncTimeoutFlag)(&r.SyncTimeout), "sync-nodes-timeout", "how long to wait for them at start, in milliseconds, or infinity (default no wait)")
 	flags.StringArrayVar(&r.NodeAllow, "node-allow", nil, "only nodes whose id is PATTERN, or matches it as /REGEXP/, may be members (repeat)")
 	flags.StringArrayVar(&r.NodeDeny, "node-deny", nil, "nodes whose id is PATTERN, or matches it as /REGEXP/, are entry nodes, unless allowed (repeat)")
+	flags.StringVar(&r.PeersFile, "peers-file", "", "file with gossip addresses of other nodes, HOST or HOST:PORT, that may change")
+	flags.StringVar(&r.PeersDNS, "peers-dns", "", "name whose addresses, or SRV records if it begins with _, are those of the nodes")
+	flags.BoolVar(&r.PeersMulticast, "peers-multicast", false, "find other nodes of the same network by beacons, which the ring's key proves")
+	flags.StringVar(&r.PeersMulticastGroup, "peers-multicast-group", "", "IPv4 multicast group, IP:PORT, of the beacons (default "+runtime.DefaultMulticastGroup+")")
+	flags.StringVar(&r.PeersExec, "peers-exec", "", "command that prints gossip addresses of other nodes, run every 10 seconds")
 	flags.StringVar(&r.Gossip, "gossip", "", "host:port of this node's gossip, UDP and TCP (default the host of --listen, port "+runtime.DefaultGossipPort+")")
 	flags.StringVar(&r.Advertise, "advertise", "", "host or host:port that nodes and clients dial (default the address of --listen)")
 	flags.StringVar(&r.KeyFile, "cluster-key-file", "", "file with the ring's key, which encrypts gossip and proves nodes to each other; required beyond loopback")

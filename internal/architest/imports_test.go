@@ -12,6 +12,7 @@ const (
 	bbolt      = "go.etcd.io/bbolt"
 	btree      = "github.com/tidwall/btree"
 	celgo      = "cel.dev/cel-go"
+	dns        = "github.com/miekg/dns"
 	compress   = "github.com/klauspost/compress"
 	jsonv2     = "github.com/go-json-experiment/json"
 	memberlist = "github.com/hashicorp/memberlist"
@@ -21,6 +22,7 @@ const (
 	sys        = "golang.org/x/sys"
 	wazero     = "github.com/tetratelabs/wazero"
 	websocket  = "github.com/gorilla/websocket"
+	xnet       = "golang.org/x/net"
 	xxhash     = "github.com/cespare/xxhash/v2"
 )
 
@@ -57,7 +59,7 @@ var table = map[string]row{
 	"wsapi/dashboard":   {},
 
 	"cluster":             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", memberlist}, tests: []string{"cluster/ringtest", "core/subscriptions/jointest"}},
-	"cluster/formation":   {imports: []string{"core", "core/ring"}},
+	"cluster/formation":   {imports: []string{"core/ring", xnet}, tests: []string{"cluster", dns, memberlist}},
 	"cluster/arbitertest": {imports: []string{"cluster", "core", "core/ring"}, testing: true},
 	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
@@ -100,11 +102,13 @@ var owners = map[string][]string{
 	btree:      {"core/disk"},
 	celgo:      {"core/subscriptions/expression"},
 	compress:   {"wsapi/wire"},
-	memberlist: {"cluster"},
+	memberlist: {"cluster", "cluster/formation"},
 	pgx:        {"core/postgres", "internal/pgtest"},
 	porcupine:  {"cluster/ringtest"},
 	wazero:     {"plugins/wasm"},
 	websocket:  {"wsapi/ws", "wsapi", "sdk"},
+	dns:        {"cluster/formation"},
+	xnet:       {"cluster/formation"},
 	xxhash:     {"core/ring"},
 }
 

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/internal/pgtest"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+// TestMulticastRingSoak has real nodes in network namespaces find each other by beacons. One
+// with another key, on the same network, hears them and takes none. With GYRE_SOAK=1 a node
+// is cut off until gossip has given up on it, and is heard again.
+func TestMulticastRingSoak(t *testing.T) {
+	const nodes = 3
+	network, server := newNamespaces(t, nodes+1), pgtest.Private(t)
+	_, url := newProxy(t, network.hub(), server.URL)
+	start := func(i int, key, store string) *rollingNode {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "key")
+		if err := os.WriteFile(file, []byte(strings.Repeat(key, 32)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n := &rollingNode{t: t, listen: network.addr(i) + ":4973", dir: dir, program: network.program(i, dir), args: []string{
+			"--cluster", "--node", fmt.Sprintf("node%d", i+1), "--listen", network.addr(i) + ":4973", "--peers-multicast",
+			"--postgres", url, "--store", store, "--insecure", "--cluster-key-file", file,
+		}}
+		n.start()
+		t.Cleanup(func() { _, _ = n.now.end(syscall.SIGKILL) })
+		return n
+	}
+	stranger := start(nodes, "s", server.Store(t))
+	var list []*rollingNode
+	store := server.Store(t)
+	for i := range nodes {
+		list = append(list, start(i, "k", store))
+	}
+	whole := func() {
+		for i, n := range list {
+			n.ready()
+			var others []string
+			for other := range list {
+				if other != i {
+					others = append(others, network.addr(other)+":7946")
+				}
+			}
+			n.finds(others, "")
+		}
+	}
+	whole()
+	stranger.finds(nil, "its key or cluster-name differs")
+	if os.Getenv("GYRE_SOAK") == "" {
+		return
+	}
+	network.isolate(0, true)
+	time.Sleep(65 * time.Second) // gossip looks for a dead node for 30 s
+	network.isolate(0, false)
+	whole()
+}
+
+// finds waits until the node says that multicast leads to some addresses, or what is wrong
+// with it.
+func (n *rollingNode) finds(addresses []string, problem string) {
+	n.t.Helper()
+	var said ring.Provider
+	for by := time.Now().Add(startWithin); time.Now().Before(by); time.Sleep(100 * time.Millisecond) { // nothing says when
+		status, err := n.status()
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		i := slices.IndexFunc(status.Providers, func(p ring.Provider) bool { return p.Name == "peers-multicast" })
+		if i < 0 {
+			n.t.Fatalf("%+v has no peers-multicast", status.Providers)
+		}
+		said = status.Providers[i]
+		if slices.Equal(said.Addresses, addresses) && strings.Contains(said.Problem, problem) && (said.Problem == "") == (problem == "") {
+			return
+		}
+	}
+	n.t.Errorf("%s finds %+v, want %q, %q", n.listen, said, addresses, problem)
+}
+
+// status asks the node how it is.
+func (n *rollingNode) status() (ring.Status, error) {
+	ctx, cancel := context.WithTimeout(n.t.Context(), startWithin)
+	defer cancel()
+	client, err := sdk.Dial(ctx, "http://"+n.listen, sdk.Options{})
+	if err != nil {
+		return ring.Status{}, err
+	}
+	defer client.Close()
+	return client.Cluster().Status(ctx, "")
+}
