@@ -150,9 +150,25 @@ func (f *serveFlags) settle(a *app, cmd *cobra.Command) error {
 	if err := a.settings(cmd); err != nil {
 		return err
 	}
+	if err := refuseEmpty(cmd.Flags()); err != nil {
+		return err
+	}
 	f.node.Postgres = f.database.config
 	f.node.Postgres.NoMigrate = !f.database.migrate
 	f.hasData = cmd.Flags().Changed("data")
+	return nil
+}
+
+// refuseEmpty refuses settings of the ring that are given, and say nothing. They would mean
+// the default, which is not what somebody wants who gives one.
+func refuseEmpty(flags *pflag.FlagSet) error {
+	for name, empty := range map[string]string{
+		"node": "", "cluster-name": "", "gossip": "", "advertise": "", "cluster-key-file": "", "on-no-quorum": "", "quorum": "0",
+	} {
+		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
+			return core.Errorf(core.CodeInvalidConfig, "--%s is %q: give a value, or leave it out for its default", name, empty)
+		}
+	}
 	return nil
 }
 

@@ -2,12 +2,52 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gyre-events/gyre/core"
 )
+
+// TestServeRefusesEmptySettings: on the command line, in a file and, where it can be told from
+// none, in the environment.
+func TestServeRefusesEmptySettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gyre.yaml")
+	for _, c := range []struct {
+		name, file, env string
+		args            []string
+	}{
+		{name: "node", args: []string{"--node", ""}},
+		{name: "cluster-name", args: []string{"--cluster-name="}},
+		{name: "quorum", args: []string{"--quorum", "0"}},
+		{name: "quorum", env: "0"},
+		{name: "quorum", file: "quorum: 0"},
+		{name: "node", file: `node: ""`},
+	} {
+		if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a := &app{getenv: func(name string) string {
+			if name == envName(c.name) {
+				return c.env
+			}
+			return ""
+		}}
+		var f serveFlags
+		cmd := newServe(a)
+		if err := cmd.ParseFlags(append(c.args, "--config", file)); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.settle(a, cmd); !errors.Is(err, core.CodeInvalidConfig) || !strings.Contains(err.Error(), "--"+c.name+" is ") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
 
 // TestOpeningIsLogged opens a log of 100 segments, one each 200 ms.
 func TestOpeningIsLogged(t *testing.T) {
