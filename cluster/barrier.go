@@ -8,10 +8,10 @@ import (
 	"github.com/gyre-events/gyre/core/ring"
 )
 
-// waiting is for whom a node waits before it serves for the first time (ring.Barrier). While
+// syncing is for whom a node waits before it serves for the first time (ring.Barrier). While
 // it waits it beats and gossips like any other, so that others see that it is up; it asks
 // to be left out of views, and its gate is closed.
-type waiting struct {
+type syncing struct {
 	barrier *ring.Barrier
 	on      bool // it waits
 	missing ring.Missing
@@ -20,28 +20,28 @@ type waiting struct {
 
 // lookAtBarrier looks who is up. mu is held.
 func (m *Membership) lookAtBarrier(now time.Time) {
-	missing, state := m.waiting.barrier.Look(m.now(now), func(node string) bool { return m.whyDown(node) == "" })
+	missing, state := m.syncing.barrier.Look(m.now(now), func(node string) bool { return m.whyDown(node) == "" })
 	on := state != ring.BarrierOpen
 	switch {
-	case state == ring.BarrierFailed && m.waiting.failure == nil:
-		m.waiting.failure = core.Errorf(core.CodeSyncNodesMissing, "mandatory nodes are not up after %v: %s",
+	case state == ring.BarrierFailed && m.syncing.failure == nil:
+		m.syncing.failure = core.Errorf(core.CodeSyncNodesMissing, "mandatory nodes are not up after %v: %s",
 			m.config.Sync.Timeout, m.describeDown(ring.Missing{Mandatory: missing.Mandatory}))
 	case !on && missing.Len() > 0:
 		m.log.Warn("the node goes on without optional nodes", "after", m.config.Sync.Timeout, "missing", m.describeDown(missing))
 		missing = ring.Missing{}
-	case !on && m.waiting.on:
+	case !on && m.syncing.on:
 		m.log.Info("all nodes that this one waits for are up")
 	}
-	m.waiting.missing = missing
-	if on != m.waiting.on {
-		m.setWaiting(on)
+	m.syncing.missing = missing
+	if on != m.syncing.on {
+		m.setSyncing(on)
 	}
 }
 
-// setWaiting has the others know that the node waits, or does no longer. mu is held.
-func (m *Membership) setWaiting(on bool) {
-	m.waiting.on = on
-	m.gossip.say(func(said *meta) { said.Waiting = on })
+// setSyncing has the others know that the node waits, or does no longer. mu is held.
+func (m *Membership) setSyncing(on bool) {
+	m.syncing.on = on
+	m.gossip.say(func(said *meta) { said.Syncing = on })
 	kick(m.announceNow)
 	kick(m.beatNow)
 }

@@ -45,8 +45,8 @@ func TestNodesWaitForEachOther(t *testing.T) {
 	inRing(t, 2, func(r *simRing) {
 		r.await(time.Second, "both wait", r.waits("others: node3 has not started", "node1", "node2"))
 		r.pass(20 * time.Second)
-		if s := r.nodes["node1"].State(); !slices.Equal(s.WaitsFor.Mandatory, []string{"node3"}) || s.View.Epoch != 0 {
-			t.Errorf("node1 waits for %+v, and knows view %d", s.WaitsFor, s.View.Epoch)
+		if s := r.nodes["node1"].State(); !slices.Equal(s.SyncMissing.Mandatory, []string{"node3"}) || s.View.Epoch != 0 {
+			t.Errorf("node1 waits for %+v, and knows view %d", s.SyncMissing, s.View.Epoch)
 		}
 		r.start("node3")
 		r.await(4*time.Second, "all are up", r.whole(all...))
@@ -66,11 +66,11 @@ func TestANodeThatWaitsIsInNoView(t *testing.T) {
 		r.await(2*time.Second, "it waits", r.waits("others: ghost has not started; absent has not started (optional)", "node4"))
 		r.await(2*time.Second, "node1 sees that it waits", func() bool {
 			return slices.ContainsFunc(r.nodes["node1"].Seen().Members, func(m ring.Seen) bool {
-				return m.Node == "node4" && m.Waiting && m.Draining && !m.InView && !m.Filtered
+				return m.Node == "node4" && m.Syncing && m.Draining && !m.InView && !m.Filtered
 			})
 		})
-		if list := node.Seen(); len(list.WaitsFor.Mandatory) != 1 || len(list.WaitsFor.Optional) != 1 {
-			t.Errorf("it says that it waits for %+v", list.WaitsFor)
+		if list := node.Seen(); len(list.SyncMissing.Mandatory) != 1 || len(list.SyncMissing.Optional) != 1 {
+			t.Errorf("it says that it waits for %+v", list.SyncMissing)
 		}
 		failed := <-node.Failed()
 		if !errors.Is(failed, core.CodeSyncNodesMissing) || !strings.Contains(failed.Error(), "after 10s: ghost has not started") || strings.Contains(failed.Error(), "absent") {

@@ -68,7 +68,7 @@ func (m *Membership) noteBeat(err error) {
 // confirms nothing: the node would go on to serve by a view that is over.
 func (m *Membership) beat() error {
 	m.mu.Lock()
-	session, released, draining := m.self.Session, m.released, m.asked.draining || m.waiting.on
+	session, released, draining := m.self.Session, m.released, m.asked.draining || m.syncing.on
 	known := uint64(0)
 	if m.view != nil {
 		known = m.view.Epoch

@@ -104,8 +104,8 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 	status = ring.Status{
 		Cluster: d.c.Name, Self: s.Self, View: *s.View, Epoch: s.View.Epoch, Alive: s.Alive,
 		Waiting: d.c.Waiting(), Members: d.seen().Members, Warnings: s.Warnings(),
-		Providers: d.c.Providers(),
-		WaitsFor:  s.WaitsFor, Filtered: s.Filtered,
+		Providers:   d.c.Providers(),
+		SyncMissing: s.SyncMissing, Filtered: s.Filtered,
 	}
 	why := s.Serves(time.Now())
 	if status.Serving = why == nil; why != nil {

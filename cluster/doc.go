@@ -37,8 +37,8 @@
 // many members of the view as its quorum are alive: their session beats and gossip holds
 // them alive. Else its gate is closed: calls wait, or are answered no_node_available.
 //
-// An entry node serves without being in the view: a node that drains, and one that all members
-// of the view deny (ring.Filter). A node that waits for others at start (ring.Barrier) has a
+// A node that drains, and one that all members of the view deny (ring.Filter), serves as an
+// entry node without being in the view. A node that waits for others at start (ring.Barrier) has a
 // session like any other, asks to be left out of views, and does not serve.
 //
 // A node hosts a subscription of a slot only after every earlier owner has let the slot go

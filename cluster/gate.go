@@ -16,7 +16,7 @@ func (m *Membership) publish(now time.Time) {
 	before := m.state.Load()
 	s := &State{
 		Self: m.self, View: m.view, Owners: m.owners, Standing: m.standing, ServesUntil: m.servesUntil,
-		WaitsFor: m.waiting.missing, Filtered: m.filtered && !m.names(m.self.Session), changed: make(chan struct{}),
+		SyncMissing: m.syncing.missing, Filtered: m.filtered && !m.names(m.self.Session), changed: make(chan struct{}),
 	}
 	s.Changed = s.changed
 	if s.View == nil {
@@ -29,7 +29,7 @@ func (m *Membership) publish(now time.Time) {
 	var missing []string
 	s.Alive, missing = m.countAlive(now)
 	if s.Closed = m.closed(s, now, missing); s.Closed == nil {
-		m.waiting.barrier.Pass()
+		m.syncing.barrier.Pass()
 	}
 	m.state.Store(s)
 	close(before.changed)
@@ -73,8 +73,8 @@ func (m *Membership) closed(s *State, now time.Time, missing []string) *core.Err
 	switch {
 	case m.failure != nil:
 		return notServing("%s", m.failure.Detail)
-	case m.waiting.on:
-		return notServing("the node waits for others: %s", m.describeDown(m.waiting.missing))
+	case m.syncing.on:
+		return notServing("the node waits for others: %s", m.describeDown(m.syncing.missing))
 	case m.standing == nil:
 		return notServing("the storage has not taken a beat of this node yet%s", because(m.beatErr))
 	case m.view == nil:
@@ -142,7 +142,7 @@ func (m *Membership) formation() string {
 		switch problem := m.problem(s.Member); {
 		case problem != "":
 			missing = append(missing, problem)
-		case m.gossip.waits(s.Session):
+		case m.gossip.syncs(s.Session):
 			missing = append(missing, s.Node+" waits for other nodes")
 		case s.Draining:
 			missing = append(missing, s.Node+" drains")
@@ -180,7 +180,7 @@ func (m *Membership) names(session uint64) bool {
 func (m *Membership) Seen() ring.MemberList {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := ring.MemberList{Node: m.self.Node, Health: m.gossip.health(), WaitsFor: m.waiting.missing}
+	list := ring.MemberList{Node: m.self.Node, Health: m.gossip.health(), SyncMissing: m.syncing.missing}
 	if m.standing == nil {
 		return list
 	}
@@ -190,7 +190,7 @@ func (m *Membership) Seen() ring.MemberList {
 		}
 		seen := ring.Seen{
 			Member: s.Member, GossipState: m.gossip.stateOf(s.Session), Beats: !m.watch.Dead(s.Session),
-			BeatAgeMs: m.watch.Silent(s.Session).Milliseconds(), Released: s.Released, Draining: s.Draining, Waiting: m.gossip.waits(s.Session),
+			BeatAgeMs: m.watch.Silent(s.Session).Milliseconds(), Released: s.Released, Draining: s.Draining, Syncing: m.gossip.syncs(s.Session),
 		}
 		if seen.InView = m.names(s.Session); seen.InView {
 			seen.Slots = m.owners.Count(s.Session)

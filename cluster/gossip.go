@@ -41,7 +41,7 @@ type meta struct {
 	Settled  uint64   `json:"t,omitempty"` // see ring.Holder
 	Released uint64   `json:"l,omitempty"` // as the storage has it, and so is Draining
 	Draining bool     `json:"d,omitempty"`
-	Waiting  bool     `json:"w,omitempty"` // it waits for other nodes before it serves
+	Syncing  bool     `json:"y,omitempty"` // it waits for other nodes before it serves
 	Refused  []uint64 `json:"r,omitempty"` // nothing listens at the addresses of these
 }
 
@@ -335,16 +335,16 @@ func (g *gossip) saysRefused(session, refused uint64) bool {
 	return ok && slices.Contains(said.Refused, refused)
 }
 
-// waits reports whether the node of a session, or this one, waits for others.
-func (g *gossip) waits(session uint64) bool {
+// syncs reports whether the node of a session, or this one, waits for others.
+func (g *gossip) syncs(session uint64) bool {
 	g.mu.Lock()
-	own, waiting := g.own.Session, g.own.Waiting
+	own, syncing := g.own.Session, g.own.Syncing
 	g.mu.Unlock()
 	if session == own {
-		return waiting
+		return syncing
 	}
 	said, ok := g.of(session)
-	return ok && said.Waiting
+	return ok && said.Syncing
 }
 
 func (g *gossip) stateOf(session uint64) ring.GossipState {

@@ -63,7 +63,7 @@ type Membership struct {
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex // protects what follows
-	waiting waiting
+	syncing syncing
 	knowledge
 }
 
@@ -118,7 +118,7 @@ func Start(ctx context.Context, c Config) (*Membership, error) {
 	}
 	m.self = c.Member
 	m.self.SyncTimeoutMs = c.Sync.TimeoutMs()
-	m.waiting.barrier = ring.NewBarrier(0, c.Sync)
+	m.syncing.barrier = ring.NewBarrier(0, c.Sync)
 	m.asked.refused, m.asked.joining = map[uint64]time.Time{}, map[string]*joinAttempt{}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.state.Store(&State{Self: m.self, View: &ring.View{}, Closed: notServing("the node has just started"), Changed: make(chan struct{}), changed: make(chan struct{})})
@@ -154,7 +154,7 @@ func (m *Membership) register(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.knowledge = knowledge{self: member, asked: m.asked}
-	m.gossip.say(func(said *meta) { *said = meta{Session: session, Waiting: m.waiting.on} })
+	m.gossip.say(func(said *meta) { *said = meta{Session: session, Syncing: m.syncing.on} })
 	m.asked.reported = false
 	kick(m.announceNow)
 	m.publish(time.Now())

@@ -42,7 +42,7 @@ func (m *Membership) looks() {
 		m.mu.Lock()
 		pause := m.heed(now)
 		m.refresh(now)
-		failure := m.waiting.failure
+		failure := m.syncing.failure
 		proposal, ok := m.plan(now)
 		if left := m.servesUntil.Sub(now); left > 0 {
 			pause = min(pause, left)

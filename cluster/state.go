@@ -22,8 +22,8 @@ type State struct {
 	Alive int
 	// Closed is why the node does not serve, or nil. Its code is no_node_available.
 	Closed *core.Error
-	// WaitsFor is the nodes that this one waits for before it serves for the first time.
-	WaitsFor ring.Missing
+	// SyncMissing is the nodes that this one waits for before it serves for the first time.
+	SyncMissing ring.Missing
 	// Filtered says that the node is outside the view because all members deny it: it is an
 	// entry node.
 	Filtered bool

@@ -180,7 +180,7 @@ func (n *Node) notReady() error {
 	switch why := s.Serves(time.Now()); {
 	case why == nil:
 		return nil
-	case s.WaitsFor.Len() > 0:
+	case s.SyncMissing.Len() > 0:
 		return errors.New("starting: " + why.Detail)
 	default:
 		return errors.New("no_quorum: " + why.Detail)

@@ -29,7 +29,7 @@ func (n *Node) registerRingMetrics(r *prometheus.Registry) {
 			}
 			return float64(s.Owners.Count(s.Self.Session))
 		}},
-		{"waits_for", "Nodes that this node waits for before it serves for the first time.", func() float64 { return float64(state().WaitsFor.Len()) }},
+		{"sync_missing", "Nodes that this node waits for before it serves for the first time.", func() float64 { return float64(state().SyncMissing.Len()) }},
 		{"filtered", "1 while this node is an entry node because of the filters.", func() float64 { return oneIf(state().Filtered) }},
 		{"gossip_health", "Health score of this node's gossip; 0 is good.", func() float64 { return float64(of.membership.Seen().Health) }},
 		{"waiting", "Calls that wait for the gate, or for their turn.", func() float64 { return float64(of.router.Stats().Waiting) }},

@@ -171,8 +171,8 @@ type seenBy struct {
 	SeenBy  string `json:"seenBy"`
 	Health  int    `json:"health"`
 	Problem string `json:"problem,omitempty"`
-	// WaitsFor is what SeenBy waits for.
-	WaitsFor ring.Missing `json:"waitsFor,omitzero"`
+	// SyncMissing is what SeenBy waits for.
+	SyncMissing ring.Missing `json:"syncMissing,omitzero"`
 	*ring.Seen
 }
 
@@ -245,7 +245,7 @@ func everyView(ctx context.Context, c sdk.Cluster, first ring.MemberList) []seen
 
 func rowsOf(list ring.MemberList) (rows []seenBy) {
 	for i := range list.Members {
-		rows = append(rows, seenBy{SeenBy: list.Node, Health: list.Health, WaitsFor: list.WaitsFor, Seen: &list.Members[i]})
+		rows = append(rows, seenBy{SeenBy: list.Node, Health: list.Health, SyncMissing: list.SyncMissing, Seen: &list.Members[i]})
 	}
 	return rows
 }
@@ -255,8 +255,8 @@ func memberRow(s seenBy) []string {
 	if s.Health > 0 {
 		by += fmt.Sprintf(" (health %d)", s.Health)
 	}
-	if s.WaitsFor.Len() > 0 {
-		by += " (waits for " + cell(strings.Join(slices.Concat(s.WaitsFor.Mandatory, s.WaitsFor.Optional), ", "), maxNodeCell) + ")"
+	if s.SyncMissing.Len() > 0 {
+		by += " (waits for " + cell(strings.Join(slices.Concat(s.SyncMissing.Mandatory, s.SyncMissing.Optional), ", "), maxNodeCell) + ")"
 	}
 	in := "no"
 	if s.InView {

@@ -52,6 +52,14 @@ func (f *formation) ends(p *process, code int, words string) {
 	}
 }
 
+// stops stops a node as an operator does.
+func (f *formation) stops(p *process) {
+	f.t.Helper()
+	if code, err := p.end(syscall.SIGTERM); code != exitOK || err != nil {
+		f.t.Errorf("the node ended with %d, %v", code, err)
+	}
+}
+
 // logged waits for words in a node's log.
 func (f *formation) logged(p *process, words string) {
 	f.t.Helper()
@@ -129,10 +137,10 @@ func TestSyncInfinity(t *testing.T) {
 	s := startShell(t, t.TempDir(), "export GYRE_SERVER="+strings.TrimPrefix(a.url, "http://"))
 	for command, want := range map[string]string{
 		"gyre cluster status":             "serving  no: the node waits for others: b has not started (optional)\n",
-		"gyre cluster status -o ndjson":   `"waitsFor":{"optional":["b"]}`,
+		"gyre cluster status -o ndjson":   `"syncMissing":{"optional":["b"]}`,
 		"gyre cluster members":            "a (waits for b)",
-		"gyre cluster members -o ndjson":  `"waiting":true`,
-		"curl -s " + a.url + "/metrics":   "\ngyre_cluster_waits_for 1\n",
+		"gyre cluster members -o ndjson":  `"syncing":true`,
+		"curl -s " + a.url + "/metrics":   "\ngyre_cluster_sync_missing 1\n",
 		"gyre append s A --timeout 100ms": "More: gyre explain no_node_available",
 	} {
 		f.prints(s, command, want)
@@ -142,19 +150,20 @@ func TestSyncInfinity(t *testing.T) {
 }
 
 // TestSyncIsCheckedAgain (S07): a node that was up and is gone before this one serves is
-// waited for again.
+// waited for again. A node that waits can be stopped.
 func TestSyncIsCheckedAgain(t *testing.T) {
 	f := newFormation(t)
 	flags := []string{"--quorum", "3"} // so that none serves
 	a := f.node("a", append(flags, "--sync-nodes-mandatory", "b", "--sync-nodes-timeout", "infinity")...)
 	b := f.node("b", flags...)
 	f.readiness(a, "no_quorum: the ring has no view yet: 2 alive (a, b)")
-	if code, err := b.end(syscall.SIGTERM); code != exitOK || err != nil {
-		t.Errorf("b ended with %d, %v", code, err)
-	}
+	f.stops(b)
 	f.readiness(a, "starting: the node waits for others: b ")
-	f.node("b", flags...)
+	b = f.node("b", flags...)
 	f.readiness(a, "no_quorum")
+	f.stops(b)
+	f.readiness(a, "starting: the node waits for others: b ")
+	f.stops(a)
 }
 
 // TestFilteredNode: an entry node takes all calls, and owns nothing.
@@ -178,7 +187,5 @@ func TestFilteredNode(t *testing.T) {
 	} {
 		f.prints(s, step.command, step.want)
 	}
-	if code, err := b.end(syscall.SIGTERM); code != exitOK || err != nil {
-		t.Errorf("the entry node ended with %d, %v", code, err)
-	}
+	f.stops(b)
 }

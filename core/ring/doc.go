@@ -13,8 +13,8 @@
 //   - The owner of a slot in a view is a pure function of both (View.Owner): the member
 //     whose hash with the slot is the greatest. So only the slots of a member that goes, or
 //     comes, change their owner.
-//   - An entry node takes calls and is in no view: it drains, or all members deny it by their
-//     Filter.
+//   - A node that drains, or that all members deny by their Filter, is only an entry node: it
+//     takes calls and is in no view.
 //   - A Barrier holds a node back when it starts, until the nodes of its Sync are up.
 //
 // A view names sessions, not node ids: a process that a view does not name owns nothing in

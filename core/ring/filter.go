@@ -9,7 +9,7 @@ import (
 
 // Filter says which nodes may be members, by patterns over their ids: --node-allow and
 // --node-deny. A pattern is a node id, or a regular expression between slashes, which may
-// match a part of the id. A node that is left out is an entry node: it takes calls, owns
+// match a part of the id. A node that is left out is only an entry node: it takes calls, owns
 // nothing, is in no view and counts for no quorum.
 type Filter struct {
 	Allow []string `json:"allow,omitempty"`

@@ -31,8 +31,8 @@ type Status struct {
 	Serving  bool   `json:"serving"`
 	Reason   string `json:"reason,omitempty"`
 	Draining bool   `json:"draining,omitempty"`
-	// WaitsFor is the nodes that the node waits for before it serves for the first time.
-	WaitsFor Missing `json:"waitsFor,omitzero"`
+	// SyncMissing is the nodes that the node waits for before it serves for the first time.
+	SyncMissing Missing `json:"syncMissing,omitzero"`
 	// Filtered says that the node is an entry node, because of the filters.
 	Filtered bool `json:"filtered,omitempty"`
 	// View is the newest that the node knows; its Epoch is 0 if there is none.
@@ -77,7 +77,7 @@ type SessionState string
 const (
 	SessionDead    SessionState = "dead"    // by the node's gossip, or it has left
 	SessionSilent  SessionState = "silent"  // its beat counter does not move
-	SessionWaiting SessionState = "waiting" // for other nodes, before it serves for the first time
+	SessionSyncing SessionState = "syncing" // for other nodes, before it serves for the first time
 	SessionDrained SessionState = "drained" // it owns nothing, by an operator's wish
 	SessionEntry   SessionState = "entry"   // all members deny it: it serves and owns nothing
 	SessionJoining SessionState = "joining" // the view does not name it yet
@@ -99,8 +99,8 @@ type Seen struct {
 	Slots    int    `json:"slots"`
 	Released uint64 `json:"released"` // the epoch up to which it has released slots
 	Draining bool   `json:"draining,omitempty"`
-	// Waiting says that the node waits for others before it serves for the first time.
-	Waiting bool `json:"waiting,omitempty"`
+	// Syncing says that the node waits for others before it serves for the first time.
+	Syncing bool `json:"syncing,omitempty"`
 	// Filtered says that the view is without the session because all members deny it.
 	Filtered bool `json:"filtered,omitempty"`
 }
@@ -112,8 +112,8 @@ func StateOf(s Seen) SessionState {
 		return SessionDead
 	case !s.Beats:
 		return SessionSilent
-	case s.Waiting:
-		return SessionWaiting
+	case s.Syncing:
+		return SessionSyncing
 	case s.Draining:
 		return SessionDrained
 	case s.Filtered:
@@ -132,9 +132,9 @@ type MemberList struct {
 	// Health is the health score of the node's gossip: 0 is good, and each step makes the
 	// node slower to suspect others.
 	Health int `json:"health"`
-	// WaitsFor is the nodes that it waits for before it serves for the first time.
-	WaitsFor Missing `json:"waitsFor,omitzero"`
-	Members  []Seen  `json:"members"`
+	// SyncMissing is the nodes that it waits for before it serves for the first time.
+	SyncMissing Missing `json:"syncMissing,omitzero"`
+	Members     []Seen  `json:"members"`
 }
 
 // Kind is what a name names.

@@ -7,7 +7,7 @@ func TestStateOf(t *testing.T) {
 	for want, s := range map[SessionState]Seen{
 		SessionDead:    {GossipState: GossipDead, Draining: true},
 		SessionSilent:  {GossipState: GossipAlive, Draining: true},
-		SessionWaiting: {GossipState: GossipAlive, Beats: true, Waiting: true},
+		SessionSyncing: {GossipState: GossipAlive, Beats: true, Syncing: true},
 		SessionEntry:   {GossipState: GossipAlive, Beats: true, Filtered: true},
 		SessionDrained: {GossipState: GossipAlive, Beats: true, Draining: true},
 		SessionJoining: {GossipState: GossipUnknown, Beats: true},
