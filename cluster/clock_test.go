@@ -46,6 +46,7 @@ func TestClocksOfTheStorageDoNotMatter(t *testing.T) {
 // TestServesByTheMonotonicClock: the time until which a node serves has a monotonic reading,
 // which times in a bubble of synctest have not.
 func TestServesByTheMonotonicClock(t *testing.T) {
+	t.Parallel()
 	log := memory.NewLog().Open()
 	defer log.Close()
 	m, err := cluster.Start(t.Context(), cluster.Config{

@@ -105,7 +105,8 @@ func TestDiagnostics(t *testing.T) {
 		if !listed() {
 			t.Error("a node that was killed a moment ago is not listed")
 		}
-		r.await(2*time.Minute, "a node that has long been dead is no longer listed", func() bool { return !listed() })
+		time.Sleep(ring.ForgetAfter)
+		r.await(10*time.Second, "a node that has long been dead is no longer listed", func() bool { return !listed() })
 	})
 }
 
