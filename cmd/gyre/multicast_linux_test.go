@@ -23,13 +23,13 @@ func TestMulticastRingSoak(t *testing.T) {
 	const nodes = 3
 	network, server := newNamespaces(t, nodes+1), pgtest.Private(t)
 	_, url := newProxy(t, network.hub(), server.URL)
-	start := func(i int, key, store string) *rollingNode {
+	start := func(i int, key, store string) *ringNode {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "key")
 		if err := os.WriteFile(file, []byte(strings.Repeat(key, 32)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		n := &rollingNode{t: t, listen: network.addr(i) + ":4973", dir: dir, program: network.program(i, dir), args: []string{
+		n := &ringNode{t: t, listen: network.addr(i) + ":4973", dir: dir, program: network.program(i, dir), args: []string{
 			"--cluster", "--node", fmt.Sprintf("node%d", i+1), "--listen", network.addr(i) + ":4973", "--peers-multicast",
 			"--postgres", url, "--store", store, "--insecure", "--cluster-key-file", file,
 		}}
@@ -38,7 +38,7 @@ func TestMulticastRingSoak(t *testing.T) {
 		return n
 	}
 	stranger := start(nodes, "s", server.Store(t))
-	var list []*rollingNode
+	var list []*ringNode
 	store := server.Store(t)
 	for i := range nodes {
 		list = append(list, start(i, "k", store))
@@ -68,7 +68,7 @@ func TestMulticastRingSoak(t *testing.T) {
 
 // finds waits until the node says that multicast leads to some addresses, or what is wrong
 // with it.
-func (n *rollingNode) finds(addresses []string, problem string) {
+func (n *ringNode) finds(addresses []string, problem string) {
 	n.t.Helper()
 	var said ring.Provider
 	for by := time.Now().Add(startWithin); time.Now().Before(by); time.Sleep(100 * time.Millisecond) { // nothing says when
@@ -89,7 +89,7 @@ func (n *rollingNode) finds(addresses []string, problem string) {
 }
 
 // status asks the node how it is.
-func (n *rollingNode) status() (ring.Status, error) {
+func (n *ringNode) status() (ring.Status, error) {
 	ctx, cancel := context.WithTimeout(n.t.Context(), startWithin)
 	defer cancel()
 	client, err := sdk.Dial(ctx, "http://"+n.listen, sdk.Options{})

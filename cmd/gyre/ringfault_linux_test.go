@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,28 +17,29 @@ import (
 
 	"github.com/gyre-events/gyre/cluster/ringtest"
 	"github.com/gyre-events/gyre/core"
-	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/internal/pgtest"
 	"github.com/gyre-events/gyre/sdk"
 )
 
 const (
-	faultNodes   = 3
 	shortFaults  = 3 // of a run that is no soak: the first
 	faultStreams = 20
 	faultFor     = 6 * time.Second // longer than a session lives
-	// faultLatest is more than a ring takes to be whole again.
-	faultLatest = 90 * time.Second
 	// maxViewsPerFault counts those of its end, too.
 	maxViewsPerFault = 6
+	// proposeFor is how long the storage takes to store a view, at most.
+	proposeFor = 2 * time.Second
 )
 
 // TestRingFaultsSoak has real nodes in network namespaces, over a real PostgreSQL, go
 // through a partition, a kill and a pause under load; through 50 faults of all kinds with
 // GYRE_SOAK=1, whose choice GYRE_SEED repeats. Nothing acknowledged is lost, nothing is written
 // twice or after its caller was told that it is not, the order of each connection and stream
-// holds, and the named subscription misses nothing.
+// holds, a node that is out of the ring answers nothing but errors, and the named subscription
+// misses nothing.
 func TestRingFaultsSoak(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("GYRE_SEED"); text != "" {
 		var err error
@@ -48,9 +49,9 @@ func TestRingFaultsSoak(t *testing.T) {
 	}
 	t.Logf("GYRE_SEED=%d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	ring := newFaultRing(t)
-	load := newFaultLoad(t, ring)
-	faults := ring.faults()
+	nodes := newFaultRing(t)
+	load := newFaultLoad(t, nodes)
+	faults := nodes.faults()
 	soak := os.Getenv("GYRE_SOAK") != ""
 	for n := range 50 {
 		kind := n
@@ -60,7 +61,7 @@ func TestRingFaultsSoak(t *testing.T) {
 		if !soak && n == shortFaults || t.Failed() {
 			break
 		}
-		load.fault(faults[kind], r.IntN(faultNodes))
+		load.fault(faults[kind], r.IntN(ringNodes))
 	}
 	load.finish()
 }
@@ -71,31 +72,30 @@ type faultRing struct {
 	t       *testing.T
 	net     *namespaces
 	server  *pgtest.Server
-	nodes   []*rollingNode
+	nodes   []*ringNode
 	proxies []*proxy
 }
 
 func newFaultRing(t *testing.T) *faultRing {
-	r := &faultRing{t: t, net: newNamespaces(t, faultNodes), server: pgtest.Private(t)}
+	r := &faultRing{t: t, net: newNamespaces(t, ringNodes), server: pgtest.Private(t)}
 	store := r.server.Store(t)
 	key := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(key, []byte(strings.Repeat("0123456789abcdef", 4)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var gossip []string
-	for i := range faultNodes {
+	for i := range ringNodes {
 		gossip = append(gossip, r.net.addr(i)+":7946")
 	}
-	for i := range faultNodes {
+	for i := range ringNodes {
 		p, url := newProxy(t, r.net.hub(), r.server.URL)
-		n := &rollingNode{t: t, listen: r.net.addr(i) + ":4973", dir: t.TempDir()}
+		n := &ringNode{t: t, listen: r.net.addr(i) + ":4973", dir: t.TempDir()}
 		n.program = r.net.program(i, n.dir)
 		n.args = []string{
 			"--cluster", "--node", fmt.Sprintf("node%d", i+1), "--listen", n.listen, "--gossip", gossip[i],
 			"--peers", strings.Join(gossip, ","), "--postgres", url, "--store", store, "--insecure", "--cluster-key-file", key,
 		}
-		n.start()
-		t.Cleanup(func() { _, _ = n.now.end(syscall.SIGKILL) })
+		n.begin()
 		r.nodes, r.proxies = append(r.nodes, n), append(r.proxies, p)
 	}
 	for _, n := range r.nodes {
@@ -108,6 +108,7 @@ func newFaultRing(t *testing.T) *faultRing {
 type fault struct {
 	name       string
 	begin, end func(node int)
+	cutOff     func(node int) []int // who has no database meanwhile; nil: nobody
 }
 
 func (r *faultRing) faults() []fault {
@@ -120,7 +121,7 @@ func (r *faultRing) faults() []fault {
 	}
 	others := func(do func(i, other int)) func(int) {
 		return func(i int) {
-			for other := range faultNodes {
+			for other := range ringNodes {
 				if other != i {
 					do(i, other)
 				}
@@ -129,93 +130,126 @@ func (r *faultRing) faults() []fault {
 	}
 	return []fault{
 		{
-			"cut off from its peers",
-			others(func(i, other int) { r.net.blackhole(i, other, true); r.net.blackhole(other, i, true) }),
-			others(func(i, other int) { r.net.blackhole(i, other, false); r.net.blackhole(other, i, false) }),
+			name:  "cut off from its peers",
+			begin: others(func(i, other int) { r.net.blackhole(i, other, true); r.net.blackhole(other, i, true) }),
+			end:   others(func(i, other int) { r.net.blackhole(i, other, false); r.net.blackhole(other, i, false) }),
 		},
 		{
-			"killed",
-			func(i int) { _, _ = r.nodes[i].now.end(syscall.SIGKILL) },
-			func(i int) { r.nodes[i].start() },
+			name:  "killed",
+			begin: func(i int) { _, _ = r.nodes[i].now.end(syscall.SIGKILL) },
+			end:   func(i int) { r.nodes[i].start() },
 		},
-		{"paused", signal(syscall.SIGSTOP), signal(syscall.SIGCONT)},
-		{"isolated", func(i int) { r.net.isolate(i, true) }, func(i int) { r.net.isolate(i, false) }},
+		{name: "paused", begin: signal(syscall.SIGSTOP), end: signal(syscall.SIGCONT)},
+		{name: "isolated", begin: func(i int) { r.net.isolate(i, true) }, end: func(i int) { r.net.isolate(i, false) }},
 		{
-			"heard by nobody",
-			others(func(i, other int) { r.net.blackhole(i, other, true) }),
-			others(func(i, other int) { r.net.blackhole(i, other, false) }),
+			name:  "heard by nobody",
+			begin: others(func(i, other int) { r.net.blackhole(i, other, true) }),
+			end:   others(func(i, other int) { r.net.blackhole(i, other, false) }),
 		},
 		{
-			"cut off from one peer",
-			func(i int) { r.net.blackhole(i, (i+1)%faultNodes, true); r.net.blackhole((i+1)%faultNodes, i, true) },
-			func(i int) { r.net.blackhole(i, (i+1)%faultNodes, false); r.net.blackhole((i+1)%faultNodes, i, false) },
+			name:  "cut off from one peer",
+			begin: func(i int) { r.net.blackhole(i, (i+1)%ringNodes, true); r.net.blackhole((i+1)%ringNodes, i, true) },
+			end:   func(i int) { r.net.blackhole(i, (i+1)%ringNodes, false); r.net.blackhole((i+1)%ringNodes, i, false) },
 		},
-		{"cut off from the database", func(i int) { r.proxies[i].stall(true) }, func(i int) { r.proxies[i].stall(false) }},
 		{
-			"without a database", // all of them
-			func(int) {
+			name:   "cut off from the database",
+			begin:  func(i int) { r.proxies[i].stall(true) },
+			end:    func(i int) { r.proxies[i].stall(false) },
+			cutOff: func(i int) []int { return []int{i} },
+		},
+		{
+			name: "without a database", // all of them
+			begin: func(int) {
 				if err := r.server.Kill(); err != nil {
 					r.t.Error(err)
 				}
 			},
-			func(int) {
+			end: func(int) {
 				if err := r.server.Start(); err != nil {
 					r.t.Error(err)
 				}
 			},
+			cutOff: func(int) []int { return []int{0, 1, 2} },
 		},
 	}
 }
 
 // faultLoad is clients, each with the address of one node, and what they saw.
 type faultLoad struct {
-	t       *testing.T
+	*ringWatch
 	ring    *faultRing
-	began   time.Time
-	clients []*sdk.Client
+	clients []*faultClient
 
 	stop    context.CancelFunc // of what writes and reads
 	working sync.WaitGroup
-	end     context.CancelFunc // of what follows
-	taking  sync.WaitGroup
 
-	mu      sync.Mutex // protects the fields below
+	// mu protects the fields below.
 	history ringtest.History
-	follows [faultNodes][]uint64 // positions
-	handled ringtest.Deliveries
 	faulty  []ringtest.Span
+	closed  map[string][]ringtest.Span // when nodes had no database for certain
 	answers map[core.Code]int
 }
 
 func newFaultLoad(t *testing.T, ring *faultRing) *faultLoad {
-	l := &faultLoad{t: t, ring: ring, began: time.Now(), answers: map[core.Code]int{}}
+	work := func(uint64) time.Duration { return rand.N(3 * time.Millisecond) }
+	l := &faultLoad{ringWatch: newRingWatch(t, 1, work), ring: ring, closed: map[string][]ringtest.Span{}, answers: map[core.Code]int{}}
 	working, stop := context.WithCancel(context.Background())
-	following, end := context.WithCancel(context.Background())
-	l.stop, l.end = stop, end
+	l.stop = stop
 	t.Cleanup(func() {
 		stop()
-		end()
+		l.end()
 		for _, c := range l.clients {
 			_ = c.Close()
 		}
 		l.working.Wait()
-		l.taking.Wait()
+		l.close()
 	})
 	for i, n := range ring.nodes {
 		for conn := range 2 {
 			c := l.dial(n)
-			l.working.Go(func() { l.write(working, c, 2*i+conn, fmt.Sprintf("node%d", i+1)) })
+			l.working.Go(func() { l.write(working, c, 2*i+conn) })
 		}
-		c := l.dial(n)
-		l.follow(following, c, i)
-		l.consume(following, c, i)
+		l.watch(l.dial(n).Client)
 	}
 	return l
 }
 
-func (l *faultLoad) dial(n *rollingNode) *sdk.Client {
+func nodeName(i int) string { return fmt.Sprintf("node%d", i+1) }
+
+// faultClient is a client that begins with one node, and goes to another that the node has
+// named when it is gone.
+type faultClient struct {
+	*sdk.Client
+
+	mu    sync.Mutex // protects the fields below
+	node  string     // that it is connected to, or ""
+	moves int        // how often that has changed
+}
+
+// at returns the node that the client is connected to, and how often that has changed.
+func (c *faultClient) at() (node string, moves int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node, c.moves
+}
+
+// since returns the node, or "" if the client has not been connected to it alone since then.
+func (c *faultClient) since(node string, moves int) string {
+	if _, now := c.at(); now != moves {
+		return ""
+	}
+	return node
+}
+
+func (l *faultLoad) dial(n *ringNode) *faultClient {
 	l.t.Helper()
-	c, err := sdk.Dial(l.t.Context(), n.listen, sdk.Options{})
+	c := &faultClient{}
+	var err error
+	c.Client, err = sdk.Dial(l.t.Context(), n.listen, sdk.Options{OnState: func(s sdk.State) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.node, c.moves = l.ring.nameAt(s.Address), c.moves+1
+	}})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -223,11 +257,19 @@ func (l *faultLoad) dial(n *rollingNode) *sdk.Client {
 	return c
 }
 
-func (l *faultLoad) now() time.Duration { return time.Since(l.began) }
+// nameAt is the name of the node with a URL, or "" if it is nobody's.
+func (r *faultRing) nameAt(url string) string {
+	for i, n := range r.nodes {
+		if url == "http://"+n.listen {
+			return nodeName(i)
+		}
+	}
+	return ""
+}
 
 // write pipelines appends to a few streams, some with an expectation, some with little time,
 // and reads now and then. What is unknown is sent again with its ids.
-func (l *faultLoad) write(ctx context.Context, c *sdk.Client, conn int, node string) {
+func (l *faultLoad) write(ctx context.Context, c *faultClient, conn int) {
 	known := map[string]uint64{}
 	var versions sync.Mutex // protects known
 	for ctx.Err() == nil {
@@ -242,7 +284,7 @@ func (l *faultLoad) write(ctx context.Context, c *sdk.Client, conn int, node str
 			versions.Unlock()
 			ids := []core.ID{core.NewID(), core.NewID()}[:1+rand.IntN(2)]
 			under.Add(1)
-			l.submit(c, conn, node, stream, expect, ids, func(a *ringtest.Append) {
+			l.submit(c, conn, stream, expect, ids, func(a *ringtest.Append) {
 				defer under.Done()
 				versions.Lock()
 				defer versions.Unlock()
@@ -257,7 +299,7 @@ func (l *faultLoad) write(ctx context.Context, c *sdk.Client, conn int, node str
 		}
 		under.Wait()
 		if rand.IntN(10) == 0 {
-			l.read(ctx, c, conn, node)
+			l.read(ctx, c, conn)
 		}
 		select {
 		case <-time.After(time.Duration(rand.IntN(20)) * time.Millisecond):
@@ -267,9 +309,10 @@ func (l *faultLoad) write(ctx context.Context, c *sdk.Client, conn int, node str
 }
 
 // submit appends events to a stream, again if the outcome is unknown, and records each try.
-func (l *faultLoad) submit(c *sdk.Client, conn int, node, stream string, expect core.Expect, ids []core.ID, done func(*ringtest.Append)) {
+func (l *faultLoad) submit(c *faultClient, conn int, stream string, expect core.Expect, ids []core.ID, done func(*ringtest.Append)) {
+	node, moves := c.at()
 	l.mu.Lock()
-	a := &ringtest.Append{Number: len(l.history.Appends) + 1, Conn: conn, Node: node, Invoked: l.now()}
+	a := &ringtest.Append{Number: len(l.history.Appends) + 1, Conn: conn, Invoked: l.now()}
 	var events []core.NewEvent
 	for _, id := range ids {
 		events = append(events, ringtest.Event(a.Number, id, "A"))
@@ -282,24 +325,25 @@ func (l *faultLoad) submit(c *sdk.Client, conn int, node, stream string, expect 
 	c.Submit(ctx, a.Commit, func(result core.Result, err error) {
 		cancel()
 		l.mu.Lock()
-		a.Result, a.Err, a.Returned = result, err, l.now()
+		a.Result, a.Err, a.Returned, a.Node = result, err, l.now(), c.since(node, moves)
 		if err != nil {
 			l.answers[core.AsError(err).Code]++
 		}
 		l.mu.Unlock()
 		if errors.Is(err, core.CodeUnknownOutcome) && rand.IntN(2) == 0 {
-			l.working.Go(func() { l.submit(c, conn, node, stream, expect, ids, done) })
+			l.working.Go(func() { l.submit(c, conn, stream, expect, ids, done) })
 			return
 		}
 		done(a)
 	})
 }
 
-func (l *faultLoad) read(ctx context.Context, c *sdk.Client, conn int, node string) {
+func (l *faultLoad) read(ctx context.Context, c *faultClient, conn int) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	stream := fmt.Sprintf("s-%d", rand.IntN(faultStreams))
-	read := &ringtest.Read{Conn: conn, Node: node, Stream: stream, Invoked: l.now()}
+	node, moves := c.at()
+	read := &ringtest.Read{Conn: conn, Stream: stream, Invoked: l.now()}
 	head, err := c.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
 	if err != nil {
 		return
@@ -309,56 +353,13 @@ func (l *faultLoad) read(ctx context.Context, c *sdk.Client, conn int, node stri
 	if err != nil || !page.End {
 		return
 	}
-	read.Version, read.Returned = page.Version, l.now()
+	read.Version, read.Returned, read.Node = page.Version, l.now(), c.since(node, moves)
 	for e := range page.Events() {
 		read.IDs = append(read.IDs, e.ID)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.history.Reads = append(l.history.Reads, read)
-}
-
-func (l *faultLoad) follow(ctx context.Context, c *sdk.Client, node int) {
-	l.taking.Go(func() {
-		for e, err := range core.FollowEvents(ctx, c, core.FollowRequest{Stream: core.All}) {
-			if err != nil {
-				if ctx.Err() == nil {
-					l.t.Errorf("%v: the follow at node%d has ended: %v", l.now(), node+1, err)
-				}
-				return
-			}
-			l.mu.Lock()
-			l.follows[node] = append(l.follows[node], e.Position)
-			l.mu.Unlock()
-		}
-	})
-}
-
-// consume handles the events of the subscription, one of a key at a time; the key is the
-// stream.
-func (l *faultLoad) consume(ctx context.Context, c *sdk.Client, node int) {
-	d := subscriptions.DefaultDefinition()
-	d.ConcurrencyLimit = faultNodes
-	d.PartitionBy = subscriptions.ByStream
-	s, err := c.Subscribe(ctx, "audit", sdk.SubscribeOptions{Definition: &d})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.taking.Go(func() {
-		err := s.Consume(ctx, func(_ context.Context, d sdk.Delivery) error {
-			began := l.now()
-			time.Sleep(rand.N(3 * time.Millisecond)) // its work
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.handled = append(l.handled, ringtest.Handled{
-				Consumer: fmt.Sprintf("node%d", node+1), Key: d.Stream, Position: d.Position, Began: began, Done: l.now(),
-			})
-			return nil
-		})
-		if ctx.Err() == nil {
-			l.t.Errorf("the consumer at node%d has ended: %v", node+1, err)
-		}
-	})
 }
 
 // fault lets something happen to a node, and waits until the ring is whole again.
@@ -368,7 +369,13 @@ func (l *faultLoad) fault(f fault, node int) {
 	span := ringtest.Span{From: l.now()}
 	views := l.views()
 	f.begin(node)
+	begun := l.now()
 	time.Sleep(faultFor) // the fault itself takes this long
+	if f.cutOff != nil {
+		for _, i := range f.cutOff(node) {
+			l.closed[nodeName(i)] = append(l.closed[nodeName(i)], ringtest.Span{From: begun + ring.ServeFor, To: l.now()})
+		}
+	}
 	f.end(node)
 	healed := l.now()
 	l.whole()
@@ -397,60 +404,56 @@ func (l *faultLoad) views() int {
 // whole waits until every node serves, in a view of all.
 func (l *faultLoad) whole() {
 	l.t.Helper()
-	said := ""
-	for by := time.Now().Add(faultLatest); time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
-		if said = l.lacking(); said == "" {
-			return
-		}
+	err := until(ringLatest, l.lacking)
+	if err == nil {
+		return
 	}
 	for _, n := range l.ring.nodes {
 		l.t.Logf("the log of %s:\n%s", n.listen, lastBytes(n.log(), 4000))
 	}
-	l.t.Fatalf("the ring is not whole: %s", said)
+	l.t.Fatalf("the ring is not whole: %v", err)
 }
 
 func lastBytes(text []byte, n int) []byte { return text[max(0, len(text)-n):] }
 
 // lacking says what is missing.
-func (l *faultLoad) lacking() string {
+func (l *faultLoad) lacking() error {
 	for i, n := range l.ring.nodes {
-		answer, err := http.Get("http://" + n.listen + "/readyz")
+		if err := n.serves(); err != nil {
+			return err
+		}
+		s, err := l.clients[3*i].Cluster().Status(l.t.Context(), nodeName(i))
 		if err != nil {
-			return err.Error()
+			return err
 		}
-		_ = answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			return fmt.Sprintf("node%d is not ready", i+1)
-		}
-		s, err := l.clients[3*i].Cluster().Status(l.t.Context(), "")
-		if err != nil {
-			return err.Error()
-		}
-		if len(s.View.Members) != faultNodes {
-			return fmt.Sprintf("node%d knows a view of fewer", i+1)
+		if len(s.View.Members) != ringNodes {
+			return fmt.Errorf("%s knows a view of fewer", nodeName(i))
 		}
 	}
-	return ""
+	return nil
 }
 
-// wrote waits until appends were acknowledged at every node.
+// wrote waits until appends of every client were acknowledged.
 func (l *faultLoad) wrote() {
 	l.t.Helper()
 	from := l.now()
-	for by := time.Now().Add(faultLatest); time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
-		seen := map[string]bool{}
+	err := until(ringLatest, func() error {
+		seen := map[int]bool{}
 		l.mu.Lock()
+		defer l.mu.Unlock()
 		for i := len(l.history.Appends) - 1; i >= 0 && l.history.Appends[i].Invoked > from; i-- {
 			if a := l.history.Appends[i]; a.Err == nil {
-				seen[a.Node] = true
+				seen[a.Conn] = true
 			}
 		}
-		l.mu.Unlock()
-		if len(seen) == faultNodes {
-			return
+		if len(seen) < 2*ringNodes {
+			return fmt.Errorf("after the fault appends of %d clients are acknowledged", len(seen))
 		}
+		return nil
+	})
+	if err != nil {
+		l.t.Error(err)
 	}
-	l.t.Error("nothing is written after the fault")
 }
 
 // finish stops the load, and checks what everyone has seen.
@@ -458,52 +461,32 @@ func (l *faultLoad) finish() {
 	l.t.Helper()
 	l.stop()
 	l.working.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), faultLatest)
-	defer cancel()
-	log := l.clients[0]
-	for e, err := range core.ReadAll(ctx, log, core.ReadRequest{Stream: core.All}) {
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		l.history.Log = append(l.history.Log, e)
-	}
-	if err := l.history.Check(); err != nil {
+	l.history.Log = allEvents(l.t, l.clients[0].Client)
+	l.noteViews()
+	if err := errors.Join(l.history.Check(), l.history.CheckClosed(l.closed)); err != nil {
 		l.t.Error(err)
 	}
-	l.caughtUp()
-	l.end()
-	l.taking.Wait()
-	for i := range l.follows {
-		if err := ringtest.CheckFollow(l.history.Log, l.follows[i]); err != nil {
-			l.t.Errorf("the follow at node%d: %v", i+1, err)
-		}
-	}
-	if err := errors.Join(l.handled.CheckAll(l.history.Log), l.handled.CheckKeys(l.faulty)); err != nil {
-		l.t.Error(err)
-	}
+	l.ringWatch.finish(l.history.Log, l.faulty)
 	l.t.Logf("%d appends, %d events, %d reads, %d handled, errors %v", len(l.history.Appends), len(l.history.Log), len(l.history.Reads), len(l.handled), l.answers)
 }
 
-// caughtUp waits until the follows and the subscription have seen the end.
-func (l *faultLoad) caughtUp() {
+// noteViews notes when nodes were in no view for so long that they did not serve any more: a
+// beat that was sent before the view was stored is the last that counts, and the storage
+// has proposeFor to store it.
+func (l *faultLoad) noteViews() {
 	l.t.Helper()
-	want := len(l.history.Log)
-	said := ""
-	for by := time.Now().Add(faultLatest); time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
-		l.mu.Lock()
-		said = ""
-		for i := range l.follows {
-			if len(l.follows[i]) < want {
-				said = fmt.Sprintf("the follow at node%d has %d of %d events", i+1, len(l.follows[i]), want)
+	views, err := l.clients[0].Cluster().Views(l.t.Context(), 0, 1000)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	slices.Reverse(views) // the oldest is first
+	for i := range views[:len(views)-1] {
+		// All nodes run on this machine.
+		span := ringtest.Span{From: views[i].At.Sub(l.began) + proposeFor + ring.ServeFor, To: views[i+1].At.Sub(l.began)}
+		for n := range ringNodes {
+			if _, isMember := views[i].Node(nodeName(n)); !isMember {
+				l.closed[nodeName(n)] = append(l.closed[nodeName(n)], span)
 			}
 		}
-		if err := l.handled.CheckAll(l.history.Log); said == "" && err != nil {
-			said = err.Error()
-		}
-		l.mu.Unlock()
-		if said == "" {
-			return
-		}
 	}
-	l.t.Error(said)
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
@@ -52,27 +52,29 @@ func (r *ringOf) refused(words string, flags ...string) {
 	}
 }
 
-// readiness waits until the answer of /readyz has some words, and reports whether it came.
+// readiness waits until the answer of /readyz has some words.
 func (r *ringOf) readiness(p *process, words string) {
 	r.t.Helper()
-	said := ""
-	for by := time.Now().Add(startWithin); time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
+	err := until(startWithin, func() error {
 		answer, err := http.Get(p.url + "/readyz")
 		if err != nil {
-			said = err.Error()
-			continue
+			return err
 		}
 		text, err := io.ReadAll(answer.Body)
 		_ = answer.Body.Close()
-		if said = string(text); err == nil && strings.Contains(said, words) {
-			return
+		if err == nil && !strings.Contains(string(text), words) {
+			err = fmt.Errorf("%s is %q, want %q", p.url, text, words)
 		}
+		return err
+	})
+	if err != nil {
+		r.t.Error(err)
 	}
-	r.t.Errorf("%s is %q, want %q", p.url, said, words)
 }
 
 // Q06: of two processes with one node id the older one ends, and says so.
 func TestNodeIDIsTaken(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	r := newRingOf(t)
 	old, err := r.start("--node", "a")
 	if err != nil {
@@ -91,6 +93,7 @@ func TestNodeIDIsTaken(t *testing.T) {
 }
 
 func TestRingRefusesStrangers(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	r := newRingOf(t)
 	file := func(text string) string {
 		name := filepath.Join(t.TempDir(), "key")
@@ -114,6 +117,7 @@ func TestRingRefusesStrangers(t *testing.T) {
 }
 
 func TestRingAddresses(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	r := newRingOf(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -132,6 +136,7 @@ func TestRingAddresses(t *testing.T) {
 
 // TestRingWaitsForItsDatabase: a node of a ring waits for PostgreSQL like any other.
 func TestRingWaitsForItsDatabase(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	server := pgtest.Private(t)
 	r := &ringOf{t, []string{"--cluster", "--quorum", "1", "--postgres", server.URL, "--store", server.Store(t)}}
 	if err := server.Kill(); err != nil {
