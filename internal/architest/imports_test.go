@@ -64,8 +64,8 @@ var table = map[string]row{
 	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
 	"plugins":      {imports: []string{"core", "plugins/abi", "plugins/wasm"}},
-	"plugins/abi":  {imports: []string{"core"}},
-	"plugins/wasm": {imports: []string{"core", "plugins/abi", wazero}},
+	"plugins/abi":  {},
+	"plugins/wasm": {imports: []string{"plugins/abi", sys, wazero}},
 
 	"sdk":        {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin": {},

@@ -1,0 +1,134 @@
+package abi
+
+// The names of a module's side.
+const (
+	Module   = "gyre_1"     // the module that imports name
+	Marker   = "gyre_abi_1" // an export that says which ABI a module is built for
+	Memory   = "memory"
+	Start    = "_initialize"
+	Init     = "gyre_init"
+	Close    = "gyre_close"
+	Handle   = "gyre_handle"
+	Filter   = "gyre_filter"
+	Map      = "gyre_map"
+	Part     = "gyre_partition"
+	Validate = "gyre_validate"
+	Query    = "gyre_query"
+)
+
+// The functions that a module can import from Module.
+const (
+	BatchRead   = "batch_read"
+	EventBegin  = "event_begin"
+	EventResult = "event_result"
+	Append      = "append"
+	StateGet    = "state_get"
+	StatePut    = "state_put"
+	StateDelete = "state_del"
+	StateScan   = "state_scan"
+	StreamRead  = "stream_read"
+	ConfigGet   = "config_get"
+	SecretGet   = "secret_get"
+	Log         = "log"
+	Metric      = "metric"
+	NowMicros   = "now_us"
+	Random      = "random"
+	HTTP        = "http"
+	Fail        = "fail"
+)
+
+// Errno is the answer of an import that did not do what it was asked. It is negative;
+// answers from zero on are lengths or success.
+type Errno int32
+
+// The errnos.
+const (
+	OK          Errno = 0
+	Invalid     Errno = -1
+	Denied      Errno = -2 // the binding does not grant it
+	TooLarge    Errno = -3
+	NotFound    Errno = -4
+	Quota       Errno = -5
+	Closed      Errno = -6
+	Conflict    Errno = -7
+	IO          Errno = -8
+	Unsupported Errno = -9
+)
+
+var errnoTexts = [...]string{
+	"ok", "invalid argument", "denied", "too large", "not found", "over quota", "closed", "conflict", "input or output failed", "unsupported",
+}
+
+func (e Errno) Error() string {
+	if e <= 0 && int(-e) < len(errnoTexts) {
+		return errnoTexts[-e]
+	}
+	return "unknown errno"
+}
+
+// Verdict is what a handler's call returns about its batch.
+type Verdict int32
+
+// The verdicts. A negative one is an error, which the binding's error policy is about.
+const (
+	Done       Verdict = 0 // the results of the events apply
+	RetryBatch Verdict = 1
+	ParkBatch  Verdict = 2
+	Stop       Verdict = 3
+)
+
+// Action is the result of one event.
+type Action int32
+
+// The actions. An event without a result is acknowledged. A filter answers Ack to keep an
+// event and Skip to drop it; a validator answers Ack to accept and Park to refuse.
+const (
+	Ack   Action = 0
+	Retry Action = 1
+	Park  Action = 2
+	Skip  Action = 3
+)
+
+// Expected versions of an append, beside versions from zero on.
+const (
+	AnyVersion   int64 = -1
+	NoStream     int64 = -2
+	StreamExists int64 = -3
+)
+
+// Level is the level of a log line.
+type Level int32
+
+// The levels.
+const (
+	Debug Level = 0
+	Info  Level = 1
+	Warn  Level = 2
+	Error Level = 3
+)
+
+// Kind is the kind of a metric.
+type Kind int32
+
+// The kinds of metrics.
+const (
+	Counter   Kind = 0
+	Gauge     Kind = 1
+	Histogram Kind = 2
+)
+
+// The limits of one call.
+const (
+	MaxBatchEvents   = 256
+	MaxBatchBytes    = 8 << 20
+	MaxStateKeyBytes = 512
+	MaxValueBytes    = 256 << 10
+	MaxStateWrites   = 4096
+	MaxAppended      = 1024
+	MaxEffectBytes   = 3584 << 10
+	MaxLogBytes      = 64 << 10
+	MaxLineBytes     = 4 << 10
+	MaxSeries        = 64
+	MaxMessageBytes  = 4 << 10
+	MaxManifestBytes = 64 << 10
+)
