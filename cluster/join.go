@@ -17,8 +17,9 @@ const (
 	// leastRejoin and mostRejoin bound the backoff between two tries to join.
 	leastRejoin = 20 * time.Millisecond
 	mostRejoin  = 500 * time.Millisecond
-	// mostJoining is how many tries may be under way at once when subscriptions move.
-	mostJoining = 128
+	// mostJoining is how many tries may be under way at once when subscriptions move. Their
+	// owners serve in between those that stay.
+	mostJoining = 32
 	// joinFor bounds one try to join again, and linkFor its wait for a link.
 	joinFor = 10 * time.Second
 	linkFor = 2 * time.Second
