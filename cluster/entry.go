@@ -21,11 +21,9 @@ type entry struct {
 	after  uint64      // only views of a greater epoch will do
 	why    *core.Error // what it waits for; nil: its turn
 	stop   func() bool // ends the wait for the end of ctx; nil: nobody waits for that
+	queued place       // among those that wait, or that its path has
 	single [1]place    // room for the places of most entries
-	places []place
-
-	in         *entryList
-	prev, next *entry
+	places []place     // in its order sets
 }
 
 // entryState is what the Router knows of an entry.
@@ -40,6 +38,7 @@ const (
 
 func newEntry(ctx context.Context, c core.Commit, done func(core.Result, error)) *entry {
 	e := &entry{ctx: ctx, commit: c, done: done, bytes: bytesOf(&c)}
+	e.queued.entry = e
 	var room [4]int
 	slots, home := slotsOf(&c, room[:0])
 	e.home = home
@@ -173,7 +172,7 @@ func (r *Router) wait(e *entry) {
 		r.settle(e, core.Result{}, core.Errorf(core.CodeOverloaded, "%d calls wait already", r.config.MaxWaiting))
 		return
 	}
-	r.waiting.add(e)
+	r.waiting.add(&e.queued)
 	r.watchCaller(e)
 }
 
@@ -238,12 +237,12 @@ func (r *Router) handOver(e *entry, p *path) {
 		r.settle(e, core.Result{}, err)
 		return
 	}
-	e.leave()
+	e.queued.leave()
 	e.state, e.path = handed, p
 	for i := range e.places {
 		e.places[i].overtaken = false
 	}
-	p.handed.add(e)
+	p.handed.add(&e.queued)
 	p.out++
 	if err := r.send(e, p); err != nil {
 		p.out--
@@ -281,9 +280,9 @@ func (r *Router) answer(e *entry, p *path, result core.Result, err error) {
 	case isBroken(err):
 		r.counted.inDoubt.Add(1)
 		p.ended = true
-		e.leave()
+		e.queued.leave()
 		e.state = doubtful
-		p.doubts.add(e)
+		p.doubts.add(&e.queued)
 	case r.reroutes(p, e, err):
 		r.comesBack(e)
 	default:
@@ -294,7 +293,7 @@ func (r *Router) answer(e *entry, p *path, result core.Result, err error) {
 // comesBack takes e back from its path, clean. If its caller was told unknown_outcome
 // meanwhile, it is not handed over again (R7).
 func (r *Router) comesBack(e *entry) {
-	e.leave()
+	e.queued.leave()
 	mayBegin := true
 	if claim := core.ClaimOf(e.ctx); claim != nil {
 		mayBegin = claim.TakeBack()
@@ -304,7 +303,7 @@ func (r *Router) comesBack(e *entry) {
 		r.settle(e, core.Result{}, e.givenUp())
 		return
 	}
-	r.waiting.add(e)
+	r.waiting.add(&e.queued)
 	r.watchCaller(e)
 	r.due.entries = append(r.due.entries, e)
 }
@@ -319,11 +318,11 @@ func (r *Router) decided(e *entry, result core.Result, err error) {
 
 // settle answers e, which leaves its orders.
 func (r *Router) settle(e *entry, result core.Result, err error) {
-	e.leave()
+	e.queued.leave()
 	e.state, e.path = settled, nil
 	r.retryNext(e)
 	for i := range e.places {
-		r.orders[e.places[i].slot].remove(&e.places[i])
+		e.places[i].leave()
 	}
 	if e.stop != nil {
 		e.stop()

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,19 +19,17 @@ type heads struct {
 
 func newHeads() *heads { return &heads{moved: make(chan struct{}, 1)} }
 
-// written takes notice of a Commit that was written here.
-func (r *Router) written(c *core.Commit, result core.Result) {
+// written takes notice of a Commit that was written here, whose position is the log's head if
+// it is the last of its step. Only the last of a step says so to other nodes.
+func (r *Router) written(c *core.Commit, result core.Result, head uint64) {
 	for i := range c.Appends {
 		r.owned.note(c.Appends[i].Stream, c.Epoch, result.Appends[i].LastVersion)
 	}
-	for {
-		known := r.heads.newest.Load()
-		if result.Position <= known {
-			return
-		}
-		if r.heads.newest.CompareAndSwap(known, result.Position) {
-			break
-		}
+	if result.Position < head {
+		return // whoever writes at head says so
+	}
+	for known := r.heads.newest.Load(); known < head && !r.heads.newest.CompareAndSwap(known, head); {
+		known = r.heads.newest.Load()
 	}
 	select {
 	case r.heads.moved <- struct{}{}:
@@ -47,15 +46,7 @@ func (r *Router) tellHeads() {
 			return
 		}
 		head := r.heads.newest.Load()
-		r.mu.Lock()
-		links := make([]Link, 0, len(r.peers))
-		for _, pr := range r.peers {
-			if pr.link != nil {
-				links = append(links, pr.link)
-			}
-		}
-		r.mu.Unlock()
-		for _, link := range links {
+		for _, link := range r.unaware(head) {
 			link.Head(head)
 		}
 		select {
@@ -64,4 +55,18 @@ func (r *Router) tellHeads() {
 			return
 		}
 	}
+}
+
+// unaware returns the Links to nodes that no answer to a Commit of theirs has told of a head.
+func (r *Router) unaware(head uint64) []Link {
+	aware := r.intakes.aware(head)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	links := make([]Link, 0, len(r.peers))
+	for session, pr := range r.peers {
+		if pr.link != nil && !slices.Contains(aware, session) {
+			links = append(links, pr.link)
+		}
+	}
+	return links
 }

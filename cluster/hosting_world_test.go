@@ -262,6 +262,7 @@ type nearLink struct {
 }
 
 func (l *nearLink) Broken() <-chan struct{} { return l.broken }
+func (*nearLink) Flush()                    {}
 func (l *nearLink) Head(uint64)             {}
 func (l *nearLink) Close() error            { l.cut(); return nil }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -52,6 +53,9 @@ type intake struct {
 	ctx     context.Context // ends with Close
 	end     context.CancelFunc
 	wake    chan struct{} // has room for one
+	// told is the log's head as of the newest answer: a node that looks when it gets the
+	// answer finds at least that.
+	told atomic.Uint64
 
 	mu     sync.Mutex // protects the fields below
 	queue  []*taken
@@ -92,6 +96,19 @@ func (t *taken) Value(key any) any { return t.claim.Value(key) }
 type intakes struct {
 	mu  sync.Mutex
 	all map[*intake]struct{} // protected by mu
+}
+
+// aware returns the sessions of nodes whose Commits were answered when the log had reached
+// head.
+func (ins *intakes) aware(head uint64) (sessions []uint64) {
+	ins.mu.Lock()
+	defer ins.mu.Unlock()
+	for in := range ins.all {
+		if in.told.Load() >= head {
+			sessions = append(sessions, in.session)
+		}
+	}
+	return sessions
 }
 
 func (r *Router) newIntake(session uint64) *intake {
@@ -268,7 +285,9 @@ func (in *intake) written(t *taken, result core.Result, err error) {
 	switch {
 	case err == nil:
 		if !result.Duplicate {
-			r.written(&t.commit, result)
+			head := r.config.Store.State().Head
+			in.told.Store(head)
+			r.written(&t.commit, result, head)
 		}
 	case errors.Is(err, core.CodeUnknownOutcome):
 		r.epochOver(t.commit.Epoch)

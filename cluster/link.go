@@ -18,8 +18,11 @@ type Link interface {
 	subscriptions.Joiner
 	// Submit sends a Commit with its Epoch, which is not 0, and returns; done is called
 	// once with the answer, from another goroutine or before Submit returns. Commits
-	// arrive in the order in which one goroutine submits them. It may wait for room.
+	// arrive in the order in which one goroutine submits them. It may wait for room, and
+	// leave the sending to Flush.
 	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
+	// Flush sends what was submitted.
+	Flush()
 	// Head tells the other node that the log has reached a position. It is a hint and
 	// may be lost.
 	Head(position uint64)

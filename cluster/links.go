@@ -195,6 +195,7 @@ func (pr *peer) feed(link Link) {
 			})
 		}
 		if len(batch) > 0 {
+			link.Flush()
 			continue
 		}
 		if leave && idle {
@@ -259,6 +260,9 @@ func (r *Router) unsent(q queued) {
 // answered is called with the answer to a submitted entry.
 func (pr *peer) answered(q queued, result core.Result, err error) {
 	r := pr.router
+	if err == nil && r.config.Head != nil {
+		r.config.Head(result.Position)
+	}
 	r.mu.Lock()
 	defer r.unlock()
 	if pr.out--; pr.out == 0 && (pr.renew || pr.gone) {

@@ -7,41 +7,62 @@ import (
 	"github.com/gyre-events/gyre/core/ring"
 )
 
-// order is an order set (R4): the unsettled entries that touch one slot, in the order in
-// which they were submitted.
-type order struct{ first, last *place }
+// entryList is a list of entries in order: an order set (R4), which is the unsettled entries that
+// touch one slot as they were submitted, those that wait, or those that a path has.
+type entryList struct {
+	first, last *place
+	len         int
+}
 
-// place is an entry's place in one order.
+// place is an entry's place in a list. It is in one list at most.
 type place struct {
 	entry      *entry
-	slot       int
+	slot       int // of an order set
+	in         *entryList
 	prev, next *place
-	// overtaken reports that a later entry of the order has been decided (R6c). All
+	// overtaken reports that a later entry of the order set has been decided (R6c). All
 	// earlier places are overtaken, too.
 	overtaken bool
 }
 
-func (o *order) add(p *place) {
-	p.prev = o.last
-	if o.last == nil {
-		o.first = p
+func (l *entryList) add(p *place) {
+	p.in, p.prev, p.next = l, l.last, nil
+	if l.last == nil {
+		l.first = p
 	} else {
-		o.last.next = p
+		l.last.next = p
 	}
-	o.last = p
+	l.last = p
+	l.len++
 }
 
-func (o *order) remove(p *place) {
+// leave takes p out of its list, if it is in one.
+func (p *place) leave() {
+	l := p.in
+	if l == nil {
+		return
+	}
 	if p.prev == nil {
-		o.first = p.next
+		l.first = p.next
 	} else {
 		p.prev.next = p.next
 	}
 	if p.next == nil {
-		o.last = p.prev
+		l.last = p.prev
 	} else {
 		p.next.prev = p.prev
 	}
+	l.len--
+	p.in, p.prev, p.next = nil, nil, nil
+}
+
+// entries returns the entries of l as they are now.
+func (l *entryList) entries() []*entry {
+	all := make([]*entry, 0, l.len)
+	for p := l.first; p != nil; p = p.next {
+		all = append(all, p.entry)
+	}
+	return all
 }
 
 // overtake marks everything before p.
@@ -69,50 +90,4 @@ func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 	}
 	slices.Sort(dst)
 	return slices.Compact(dst), home
-}
-
-// entryList is a list of entries; an entry is in one list at most.
-type entryList struct {
-	first, last *entry
-	len         int
-}
-
-func (l *entryList) add(e *entry) {
-	e.in, e.prev, e.next = l, l.last, nil
-	if l.last == nil {
-		l.first = e
-	} else {
-		l.last.next = e
-	}
-	l.last = e
-	l.len++
-}
-
-// leave takes e out of its list, if it is in one.
-func (e *entry) leave() {
-	l := e.in
-	if l == nil {
-		return
-	}
-	if e.prev == nil {
-		l.first = e.next
-	} else {
-		e.prev.next = e.next
-	}
-	if e.next == nil {
-		l.last = e.prev
-	} else {
-		e.next.prev = e.prev
-	}
-	l.len--
-	e.in, e.prev, e.next = nil, nil, nil
-}
-
-// entries returns the entries of l as they are now.
-func (l *entryList) entries() []*entry {
-	all := make([]*entry, 0, l.len)
-	for e := l.first; e != nil; e = e.next {
-		all = append(all, e)
-	}
-	return all
 }

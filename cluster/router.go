@@ -95,9 +95,9 @@ type Router struct {
 
 	mu         sync.Mutex // protects the fields below, and those of entries, paths and peers
 	closed     bool
-	state      *State // the newest that was looked at
-	orders     [ring.Slots]order
-	waiting    entryList // clean entries
+	state      *State                // the newest that was looked at
+	orders     [ring.Slots]entryList // order sets
+	waiting    entryList             // clean entries
 	load       load
 	paths      map[*path]struct{} // that have something, or may be given something
 	own        *path
@@ -225,8 +225,8 @@ func (r *Router) enter() {
 
 // retryAll has all waiting entries tried. r.mu is held.
 func (r *Router) retryAll() {
-	for e := r.waiting.first; e != nil; e = e.next {
-		r.due.entries = append(r.due.entries, e)
+	for p := r.waiting.first; p != nil; p = p.next {
+		r.due.entries = append(r.due.entries, p.entry)
 	}
 }
 

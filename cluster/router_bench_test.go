@@ -22,8 +22,9 @@ func (f *fixedRing) Learn(uint64)   {}
 func (f *fixedRing) Renew(uint64)   {}
 func (f *fixedRing) Refused(uint64) {}
 
-// benchNodes returns the Routers of nodes in one view, joined by calls in this process.
-func benchNodes(b *testing.B, n int) []*Router {
+// nearNodes returns the Routers of nodes in one view, joined by calls in this process, and
+// what their links and answers say of the log's head.
+func nearNodes(b testing.TB, n int) ([]*Router, *nearHeads) {
 	log := memory.NewLog()
 	if err := log.AdvanceEpoch(1); err != nil {
 		b.Fatal(err)
@@ -32,48 +33,82 @@ func benchNodes(b *testing.B, n int) []*Router {
 	for i := range n {
 		v.Members = append(v.Members, ring.Member{Session: uint64(i + 1), Node: fmt.Sprint(i)})
 	}
-	routers := make([]*Router, n)
+	routers, heads := make([]*Router, n), &nearHeads{hints: make([]uint64, n), sent: make([]uint64, n)}
 	ready := make(chan struct{})
 	defer close(ready)
 	for i := range routers {
 		store := core.NewStore(log.Open(), core.StoreConfig{})
 		state := State{Self: v.Members[i], View: v, Owners: v.Owners(), ServesUntil: time.Now().Add(time.Hour), Changed: make(chan struct{})}
-		routers[i] = NewRouter(RouterConfig{Ring: &fixedRing{state}, Store: store, Dialer: callDialer{routers, ready, v.Members[i].Session}})
+		routers[i] = NewRouter(RouterConfig{
+			Ring: &fixedRing{state}, Store: store, Dialer: callDialer{routers, heads, ready, v.Members[i].Session},
+			Head: func(position uint64) { heads.note(heads.hints, i, position) },
+		})
 		b.Cleanup(func() {
 			routers[i].Close(context.Background())
 			_ = store.Close()
 		})
 	}
-	return routers
+	return routers, heads
+}
+
+// nearHeads are the newest positions that each node was hinted at, and that a HEAD was sent
+// to it for.
+type nearHeads struct {
+	mu          sync.Mutex // protects the fields below
+	hints, sent []uint64
+}
+
+func (h *nearHeads) note(of []uint64, node int, position uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	of[node] = max(of[node], position)
 }
 
 type callDialer struct {
 	routers []*Router
+	heads   *nearHeads
 	ready   chan struct{} // closed when they are there
 	from    uint64
 }
 
 func (d callDialer) Dial(_ context.Context, to ring.Member, _ uint64) (Link, error) {
 	<-d.ready
-	return &callLink{Incoming: d.routers[to.Session-1].Incoming(d.from), broken: make(chan struct{})}, nil
+	node := int(to.Session - 1)
+	return &callLink{
+		Incoming: d.routers[node].Incoming(d.from), broken: make(chan struct{}),
+		head: func(position uint64) { d.heads.note(d.heads.sent, node, position) },
+	}, nil
 }
 
 // callLink is a Link that calls the other end.
 type callLink struct {
 	Incoming
 	subscriptions.Joiner
+	head   func(position uint64)
 	broken chan struct{}
 	once   sync.Once
+}
+
+func (l *callLink) Head(position uint64) {
+	l.head(position)
+	l.Incoming.Head(position)
 }
 
 func (l *callLink) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
 	return l.Incoming.Join(ctx, r)
 }
+func (*callLink) Flush()                    {}
 func (l *callLink) Broken() <-chan struct{} { return l.broken }
 func (l *callLink) Close() error {
 	l.once.Do(func() { close(l.broken) })
 	l.Incoming.Close()
 	return nil
+}
+
+// nearNode is the first of n nearNodes.
+func nearNode(b testing.TB, n int) *Router {
+	routers, _ := nearNodes(b, n)
+	return routers[0]
 }
 
 // submitAll submits b.N appends to streams, with some on their way at a time.
@@ -114,19 +149,21 @@ func BenchmarkSubmit(b *testing.B) {
 		submitAll(b, store.Submit, names("s", 64, nil))
 	})
 	b.Run("own", func(b *testing.B) {
-		r := benchNodes(b, 1)[0]
+		r := nearNode(b, 1)
 		submitAll(b, r.Submit, names("s", 64, nil))
 	})
 	b.Run("forwarded", func(b *testing.B) {
-		r := benchNodes(b, 2)[0]
+		r := nearNode(b, 2)
 		submitAll(b, r.Submit, names("s", 64, r.isElsewhere))
 	})
 }
 
 // isElsewhere reports whether another node owns a stream.
-func (r *Router) isElsewhere(stream string) bool {
+func (r *Router) isElsewhere(stream string) bool { return !r.isHere(stream) }
+
+func (r *Router) isHere(stream string) bool {
 	owner, _, _ := r.Owner(stream)
-	return owner.Session != r.config.Ring.State().Self.Session
+	return owner.Session == r.config.Ring.State().Self.Session
 }
 
 // BenchmarkAppend reports the median of appends one after the other.
@@ -148,7 +185,7 @@ func BenchmarkAppend(b *testing.B) {
 	store := core.NewStore(memory.New(), core.StoreConfig{})
 	defer store.Close()
 	run("store", store, "s")
-	r := benchNodes(b, 2)[0]
-	run("own", r, names("s", 1, func(s string) bool { return !r.isElsewhere(s) })[0])
+	r := nearNode(b, 2)
+	run("own", r, names("s", 1, r.isHere)[0])
 	run("forwarded", r, names("s", 1, r.isElsewhere)[0])
 }

@@ -580,6 +580,9 @@ func (p *simPipe) Join(context.Context, subscriptions.JoinRequest) (subscription
 	return nil, core.Errorf(core.CodeNotServing, "no subscriptions here")
 }
 
+// Flush is Link.Flush.
+func (*simPipe) Flush() {}
+
 // Head is Link.Head.
 func (p *simPipe) Head(uint64) {}
 

@@ -462,6 +462,9 @@ func (e *simEnd) answered(number uint64, result core.Result, err error) {
 	}
 }
 
+// Flush is Link.Flush.
+func (*simLink) Flush() {}
+
 // Head is Link.Head.
 func (l *simLink) Head(position uint64) {
 	l.end.put(func(at *simEnd) { at.incoming.Head(position) })

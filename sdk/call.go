@@ -120,10 +120,16 @@ func (c *Client) start(ctx context.Context, k *call) {
 	if k.watched {
 		c.watch(ctx, k)
 	}
-	s, direct := c.session, len(c.calls) == 1 && len(k.message) <= maxDirect && k.coded == nil
-	if s != nil && direct {
+	flushed := k.watched && c.options.Peer != nil // by the caller
+	s, direct := c.session, len(c.calls) == 1 && len(k.message) <= maxDirect && k.coded == nil && !flushed
+	switch {
+	case s == nil:
+	case direct:
 		k.tries++
-	} else if s != nil {
+	case flushed:
+		k.tries++
+		s.add(k.binary, k.message, len(k.message))
+	default:
 		k.sendOn(s)
 	}
 	c.mu.Unlock()

@@ -123,6 +123,9 @@ func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 		return nil, err
 	}
 	c.window = window{maxCount: max(1, s.welcome.Limits.Inflight), maxBytes: inflightBytes}
+	if o.Peer != nil {
+		c.window.full = c.Flush
+	}
 	c.frameLimit = s.welcome.Limits.Frame
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.attach(s)

@@ -58,8 +58,8 @@ func TestCloseBeforeTheAnswer(t *testing.T) {
 		if now := s.Status(); now.State != delivery.Idle {
 			t.Errorf("it is %s, and was closed", now.State)
 		}
-		if !bytes.Contains(c.session.queue, []byte(`"unsubscribe"`)) {
-			t.Errorf("the node does not know: %s", c.session.queue)
+		if !bytes.Contains(c.session.queue.bytes, []byte(`"unsubscribe"`)) {
+			t.Errorf("the node does not know: %s", c.session.queue.bytes)
 		}
 	})
 }
@@ -78,9 +78,9 @@ func TestCloseSendsAcksFirst(t *testing.T) {
 		running.Go(s.lease.flush) // as the timer does
 		running.Go(func() { _ = s.Close(t.Context()) })
 		running.Wait()
-		ack, end := bytes.Index(c.session.queue, []byte(`"ack"`)), bytes.Index(c.session.queue, []byte(`"unsubscribe"`))
+		ack, end := bytes.Index(c.session.queue.bytes, []byte(`"ack"`)), bytes.Index(c.session.queue.bytes, []byte(`"unsubscribe"`))
 		if ack < 0 || ack > end {
-			t.Fatalf("sent: %s", c.session.queue)
+			t.Fatalf("sent: %s", c.session.queue.bytes)
 		}
 	}
 }

@@ -77,6 +77,17 @@ func (c *Client) Head(position uint64) {
 	}
 }
 
+// Flush writes what Submit has queued, which with Options.Peer it leaves to its caller: one
+// write for many Commits, without another goroutine. It may wait for the socket.
+func (c *Client) Flush() {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s != nil {
+		s.flush()
+	}
+}
+
 // Done is closed when the Client has ended: it was closed, its only connection was lost
 // (Options.Once), or the node refuses it for good.
 func (c *Client) Done() <-chan struct{} { return c.done }

@@ -51,15 +51,21 @@ type session struct {
 	gone    chan struct{} // closed by the reader when it ends
 	left    atomic.Bool   // goodbye was said
 
-	writing sync.Mutex // held while writing to the socket
+	writing sync.Mutex // held while writing to the socket; protects spare
+	spare   outgoing   // room for what is queued next
 
-	mu      sync.Mutex // protects the fields below
-	queue   []byte
-	entries []entry
-	away    time.Duration // what goaway said; 0 = nothing
+	mu    sync.Mutex // protects the fields below
+	queue outgoing
+	away  time.Duration // what goaway said; 0 = nothing
 }
 
-// entry is one message: the next n bytes of the queue. Before some of it was
+// outgoing is messages in order.
+type outgoing struct {
+	bytes   []byte
+	entries []entry
+}
+
+// entry is one message: the next n bytes. Before some of it was
 // compressed it had raw bytes, which the server bounds, too.
 type entry struct {
 	binary bool
@@ -199,20 +205,27 @@ func (s *session) send(binary bool, message []byte) { s.sendCoded(binary, messag
 
 // sendCoded is send for a message that had raw bytes before it was compressed.
 func (s *session) sendCoded(binary bool, message []byte, raw int) {
-	s.mu.Lock()
-	last := len(s.entries) - 1
-	if binary && last >= 0 && s.entries[last].binary && s.entries[last].raw+raw <= maxJoined {
-		s.entries[last].n += len(message)
-		s.entries[last].raw += raw
-	} else {
-		s.entries = append(s.entries, entry{binary, len(message), raw})
-	}
-	s.queue = append(s.queue, message...)
-	s.mu.Unlock()
+	s.add(binary, message, raw)
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// add is sendCoded for a caller that flushes, or that the next message of others may go along
+// with.
+func (s *session) add(binary bool, message []byte, raw int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := &s.queue
+	last := len(q.entries) - 1
+	if binary && last >= 0 && q.entries[last].binary && q.entries[last].raw+raw <= maxJoined {
+		q.entries[last].n += len(message)
+		q.entries[last].raw += raw
+	} else {
+		q.entries = append(q.entries, entry{binary, len(message), raw})
+	}
+	q.bytes = append(q.bytes, message...)
 }
 
 // sendCredit queues a credit in the session's form.
@@ -234,7 +247,7 @@ func (s *session) sendNow(by time.Time, binary bool, message []byte) {
 	}
 	defer s.writing.Unlock()
 	s.mu.Lock()
-	busy := len(s.entries) > 0
+	busy := len(s.queue.entries) > 0
 	s.mu.Unlock()
 	if busy {
 		s.send(binary, message)
@@ -257,8 +270,6 @@ func (s *session) write() {
 	}
 	ping := time.NewTicker(interval)
 	defer ping.Stop()
-	var queue []byte
-	var entries []entry
 	for pings := uint64(1); ; {
 		select {
 		case <-s.gone:
@@ -268,34 +279,30 @@ func (s *session) write() {
 			pings++
 		case <-s.wake:
 		}
-		var err error
-		if queue, entries, err = s.writeQueue(queue, entries); err != nil {
-			_ = s.conn.Close()
-			return
-		}
-		if cap(queue) > keptBytes {
-			queue = nil
-		}
+		s.flush()
 	}
 }
 
-// writeQueue writes all that is queued. It leaves its buffers for what comes and
-// returns those it took, to be left the next time.
-func (s *session) writeQueue(queue []byte, entries []entry) ([]byte, []entry, error) {
+// flush writes all that is queued. If that fails, the connection ends.
+func (s *session) flush() {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
-	queue, s.queue = s.queue, queue[:0]
-	entries, s.entries = s.entries, entries[:0]
+	now := s.queue
+	s.queue = outgoing{s.spare.bytes[:0], s.spare.entries[:0]}
 	s.mu.Unlock()
-	rest := queue
-	for _, e := range entries {
+	rest := now.bytes
+	for _, e := range now.entries {
 		if err := s.writeMessage(time.Now().Add(writeTimeout), e.binary, rest[:e.n]); err != nil {
-			return nil, nil, err
+			_ = s.conn.Close() // the reader notices, and ends the writer
+			break
 		}
 		rest = rest[e.n:]
 	}
-	return queue, entries, nil
+	if cap(now.bytes) > keptBytes {
+		now.bytes = nil
+	}
+	s.spare = now
 }
 
 func (s *session) writeMessage(by time.Time, binary bool, message []byte) error {

@@ -12,6 +12,7 @@ import (
 // single request always fits.
 type window struct {
 	maxCount, maxBytes int
+	full               func() // called before a caller waits; may be nil
 
 	mu           sync.Mutex // protects the fields below
 	count, bytes int
@@ -36,6 +37,9 @@ func (w *window) acquire(ctx context.Context, by time.Time, bytes int) error {
 		w.mu.Unlock()
 		if late == nil {
 			late = time.After(time.Until(by))
+			if w.full != nil {
+				w.full()
+			}
 		}
 		select {
 		case <-free:
