@@ -139,10 +139,16 @@ func (r *Router) Submit(ctx context.Context, c core.Commit, done func(core.Resul
 	}
 	e := newEntry(ctx, c, done)
 	r.mu.Lock()
-	defer r.unlock()
+	r.submit(e)
+	if in := r.unlocked(); in != nil {
+		in.advance(false)
+	}
+}
+
+func (r *Router) submit(e *entry) {
 	r.look()
 	if err := r.hasRoom(e); err != nil {
-		r.due.answers = append(r.due.answers, answer{done, core.Result{}, err})
+		r.due.answers = append(r.due.answers, answer{e.done, core.Result{}, err})
 		return
 	}
 	r.load.entries++

@@ -29,7 +29,9 @@ func (r *Router) Incoming(session uint64) Incoming { return incoming{r.newIntake
 func (in incoming) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
 	if err := in.put(&taken{ctx: ctx, commit: c, done: done, claim: core.ClaimOf(ctx)}); err != nil {
 		done(core.Result{}, err)
+		return
 	}
+	in.advance(false)
 }
 
 // Join is subscriptions.Joiner.Join, at this node.
@@ -46,7 +48,8 @@ func (in incoming) Head(position uint64) {
 
 // intake takes Commits of one entry node into this node's Store, in order, if this node
 // owns what they write. It is the owner's end of a Link, or of the path of this node's
-// own entries. Its goroutine ends with close.
+// own entries. Whoever has put Commits into it takes them; its goroutine, which ends with
+// Close, does so where that has to wait.
 type intake struct {
 	router  *Router
 	session uint64
@@ -59,6 +62,8 @@ type intake struct {
 
 	mu     sync.Mutex // protects the fields below
 	queue  []*taken
+	taking bool     // somebody takes what is queued
+	spare  []*taken // room for what is queued meanwhile
 	held   []*taken // in order: those that are not answered, and some that are
 	live   int      // of held, not answered
 	closed bool
@@ -121,7 +126,7 @@ func (r *Router) newIntake(session uint64) *intake {
 	return in
 }
 
-// put takes t in, to be answered by another goroutine.
+// put queues t, for advance.
 func (in *intake) put(t *taken) error {
 	t.intake = in
 	if t.claim == nil {
@@ -137,11 +142,14 @@ func (in *intake) put(t *taken) error {
 	}
 	in.queue = append(in.queue, t)
 	in.hold(t)
+	return nil
+}
+
+func (in *intake) signal() {
 	select {
 	case in.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // hold adds t to held, without those that are answered if they are many. in.mu is held.
@@ -153,36 +161,75 @@ func (in *intake) hold(t *taken) {
 	in.live++
 }
 
-// run takes what was put, one by one.
+// run takes what was put when it is signaled.
 func (in *intake) run() {
 	for {
-		in.mu.Lock()
-		queue := in.queue
-		in.queue = nil
-		in.mu.Unlock()
-		for _, t := range queue {
-			in.take(t)
-		}
-		if len(queue) > 0 {
-			continue
-		}
 		select {
 		case <-in.wake:
+			in.advance(true)
 		case <-in.ctx.Done():
 			return
 		}
 	}
 }
 
-// take gives a Commit to the Store, or refuses it.
-func (in *intake) take(t *taken) {
+// advance takes what is queued, in order, unless somebody does. Without wait it leaves what
+// has to wait, and what is put meanwhile, to run. It calls back, so the caller has no lock.
+func (in *intake) advance(wait bool) {
+	in.mu.Lock()
+	if in.taking {
+		in.mu.Unlock()
+		return // and whoever takes sees the queue once more
+	}
+	in.taking = true
+	for again := true; again && len(in.queue) > 0; again = wait {
+		queue := in.queue
+		in.queue = in.spare[:0]
+		in.mu.Unlock()
+		n := in.takeAll(queue, wait)
+		in.mu.Lock()
+		if n < len(queue) {
+			in.queue = slices.Concat(queue[n:], in.queue)
+		}
+		clear(queue)
+		in.spare = queue
+	}
+	in.taking = false
+	left := len(in.queue) > 0
+	in.mu.Unlock()
+	if left {
+		in.signal()
+	}
+}
+
+// takeAll returns how many it has taken: all, or as many as need no wait.
+func (in *intake) takeAll(queue []*taken, wait bool) int {
+	for i, t := range queue {
+		if !in.take(t, wait) {
+			return i
+		}
+	}
+	return len(queue)
+}
+
+// take gives a Commit to the Store, or refuses it. It returns false if it would have to
+// wait for that and may not.
+func (in *intake) take(t *taken, wait bool) bool {
+	if !wait && in.router.config.Ring.State().epoch() < t.commit.Epoch {
+		return false
+	}
 	if err := in.check(t); err != nil {
 		if in.answer(t) {
 			t.done(core.Result{}, err)
 		}
-		return
+		return true
 	}
-	in.router.config.Store.Submit(t, t.commit, func(result core.Result, err error) { in.written(t, result, err) })
+	written := func(result core.Result, err error) { in.written(t, result, err) }
+	if !wait {
+		return in.router.config.Store.TrySubmit(t, t.commit, written)
+	}
+	in.router.config.Store.Submit(t, t.commit, written)
+	return true
 }
 
 // check returns why this node does not take t in (R1, R5, R10). A refusal stands for all

@@ -115,6 +115,7 @@ func (r *Router) send(e *entry, p *path) error {
 	}
 	c := e.commit
 	c.Epoch = p.epoch
+	r.due.intake = p.intake
 	return p.intake.put(&taken{ctx: e.ctx, commit: c, done: func(result core.Result, err error) { r.answered(e, p, result, err) }})
 }
 

@@ -123,6 +123,7 @@ type load struct {
 type due struct {
 	entries []*entry // to be tried
 	answers []answer // to be given
+	intake  *intake  // that was given Commits; nil if none was
 }
 
 // answer is a call of an entry's done.
@@ -232,6 +233,13 @@ func (r *Router) retryAll() {
 
 // unlock tries what is ready, unlocks r.mu, and calls back.
 func (r *Router) unlock() {
+	if in := r.unlocked(); in != nil {
+		in.signal()
+	}
+}
+
+// unlocked is unlock for a caller that has the intake which it returns take what it was given.
+func (r *Router) unlocked() *intake {
 	for i := 0; i < len(r.due.entries); i++ {
 		r.try(r.due.entries[i])
 	}
@@ -248,10 +256,13 @@ func (r *Router) unlock() {
 		close(r.load.emptied)
 		r.load.emptied = nil
 	}
+	in := r.due.intake
+	r.due.intake = nil
 	r.mu.Unlock()
 	for _, a := range answers {
 		a.done(a.result, a.err)
 	}
+	return in
 }
 
 func (r *Router) lacks(rule rules) bool { return r.config.without&rule != 0 }

@@ -318,6 +318,35 @@ func TestRouterWaitsOnceForAView(t *testing.T) {
 	})
 }
 
+// TestRouterFullStore: the reader of a link does not wait for room in the Store, and what
+// waits for it is written in order.
+func TestRouterFullStore(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		x := sc.stream(sc.owner, sc.other)
+		in := sc.owner.router.Incoming(99)
+		defer in.Close()
+		sc.owner.handle.Slow(time.Second, 0)
+		began := time.Now()
+		data := make([]byte, core.MaxEventBytes)
+		answers := make(chan error, 40) // more than the Store has room for
+		for i := range cap(answers) {
+			c := appendTo(x, core.Expect(i))
+			c.Appends[0].Events[0].Format, c.Appends[0].Events[0].Data = core.Bytes, data
+			c.Epoch = sc.owner.State().epoch()
+			in.Submit(context.Background(), c, func(_ core.Result, err error) { answers <- err })
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the reader waited %v", took)
+		}
+		for range cap(answers) {
+			if err := <-answers; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // TestRouterOwnersDeadline: at its deadline the owner answers timeout for what it has not
 // begun, and nothing for what it has: the next may be sent elsewhere after an answer.
 func TestRouterOwnersDeadline(t *testing.T) {

@@ -99,8 +99,10 @@ func newCommitter(engine Engine, tail *tail, maxBytes int) *committer {
 	return c
 }
 
-// submit queues a validated Commit.
-func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error)) {
+var errFull = errors.New("the queue of appends is full")
+
+// submit queues a validated Commit. If the queue is full, it waits, or returns false.
+func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error), wait bool) bool {
 	p := &pending{ctx: ctx, commit: commit, done: done}
 	p.touches = p.commit.touches(p.single[:0])
 	for i := range commit.Appends {
@@ -113,18 +115,26 @@ func (c *committer) submit(ctx context.Context, commit Commit, done func(Result,
 	if !commit.Lazy {
 		p.load = p.bytes + p.events + len(commit.Records)
 	}
-	if err := c.enqueue(p); err != nil {
+	err := c.enqueue(p, wait)
+	if errors.Is(err, errFull) {
+		return false
+	}
+	if err != nil {
 		c.counted.commits.Add(1)
 		c.counted.failures.Add(1)
 		done(Result{}, err)
 	}
+	return true
 }
 
-// enqueue blocks while the queue is full.
-func (c *committer) enqueue(p *pending) error {
+// enqueue waits while the queue is full, or returns errFull.
+func (c *committer) enqueue(p *pending, wait bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.closed && len(c.queue) > 0 && (c.bytes+p.bytes > c.maxBytes || len(c.queue) >= maxQueuedCommits) {
+		if !wait {
+			return errFull
+		}
 		room := c.room
 		c.waiting++
 		c.work.Signal() // lazy Commits make room

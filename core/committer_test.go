@@ -368,7 +368,12 @@ func TestAFullQueueWaitsForItsCaller(t *testing.T) {
 	defer close(g.pass)
 	s.Submit(t.Context(), one("a"), ignore)
 	<-g.begun
-	s.Submit(t.Context(), one("a"), ignore) // waits in the queue, which is full now
+	if !s.TrySubmit(t.Context(), one("a"), ignore) { // waits in the queue, which is full now
+		t.Error("there is no room in an empty queue")
+	}
+	if s.TrySubmit(t.Context(), one("b"), func(core.Result, error) { t.Error("what has no room was answered") }) {
+		t.Error("there is room in a full queue")
+	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -102,7 +102,16 @@ func (s *Store) Submit(ctx context.Context, c Commit, done func(Result, error)) 
 		done(Result{}, err)
 		return
 	}
-	s.committer.submit(ctx, c, done)
+	s.committer.submit(ctx, c, done, true)
+}
+
+// TrySubmit is Submit unless the queue is full. Then it does nothing and returns false.
+func (s *Store) TrySubmit(ctx context.Context, c Commit, done func(Result, error)) bool {
+	if err := c.Validate(); err != nil {
+		done(Result{}, err)
+		return true
+	}
+	return s.committer.submit(ctx, c, done, false)
 }
 
 // Read is Log.Read.

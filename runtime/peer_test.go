@@ -288,6 +288,7 @@ type outcome struct {
 func submit(ctx context.Context, l cluster.Link, c core.Commit) <-chan outcome {
 	answers := make(chan outcome, 1)
 	l.Submit(ctx, c, func(r core.Result, err error) { answers <- outcome{r, err} })
+	l.Flush()
 	return answers
 }
 
@@ -335,6 +336,25 @@ func TestLinkCarriesCommits(t *testing.T) {
 	defer nodes[1].mu.Unlock()
 	if got := fmt.Sprint(nodes[1].epoch, nodes[1].heads); got != "[7 8 9 7 7 7 9] [12]" {
 		t.Errorf("the owner has seen epochs and heads %s", got)
+	}
+}
+
+// TestLinkFlushesBeforeItWaits: Commits that wait for room on a link have those sent that
+// take it.
+func TestLinkFlushesBeforeItWaits(t *testing.T) {
+	nodes := newPeerRing(t, 2, "")
+	l := dialPeer(t, nodes[0], nodes[1], 1)
+	answers := make(chan error, 40) // more than there is room for
+	for range cap(answers) {
+		c := commitTo("s", 2)
+		c.Appends[0].Events[0].Format, c.Appends[0].Events[0].Data = core.Bytes, make([]byte, core.MaxEventBytes)
+		l.Submit(t.Context(), c, func(_ core.Result, err error) { answers <- err })
+	}
+	l.Flush()
+	for range cap(answers) {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // Peer makes a Client one node's end of a link to another node of its ring. It implies
-// Once. Commits are sent with their Epoch. The outcome of one is that of the node, or the
+// Once. Commits are sent with their Epoch, those of Submit by Flush. The outcome of one is that of the node, or the
 // end of the link: a context that ends has the node withdraw it, and does not answer it.
 type Peer struct {
 	// Header has the node's handshake (wire.Handshake).
@@ -77,8 +77,8 @@ func (c *Client) Head(position uint64) {
 	}
 }
 
-// Flush writes what Submit has queued, which with Options.Peer it leaves to its caller: one
-// write for many Commits, without another goroutine. It may wait for the socket.
+// Flush writes what Submit has queued: many Commits in one write, by the goroutine that
+// submits them. It may wait for the socket. It is for a Client with Options.Peer.
 func (c *Client) Flush() {
 	c.mu.Lock()
 	s := c.session

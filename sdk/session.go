@@ -212,8 +212,7 @@ func (s *session) sendCoded(binary bool, message []byte, raw int) {
 	}
 }
 
-// add is sendCoded for a caller that flushes, or that the next message of others may go along
-// with.
+// add is sendCoded for a caller that calls flush.
 func (s *session) add(binary bool, message []byte, raw int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
