@@ -11,8 +11,9 @@ import (
 )
 
 // Peer makes a Client one node's end of a link to another node of its ring. It implies
-// Once. Commits are sent with their Epoch, those of Submit by Flush. The outcome of one is that of the node, or the
-// end of the link: a context that ends has the node withdraw it, and does not answer it.
+// Once. Commits are sent with their Epoch; those of Submit are sent by Flush. The outcome of
+// one is that of the node, or the end of the link: a context that ends has the node withdraw
+// it, and does not answer it.
 type Peer struct {
 	// Header has the node's handshake (wire.Handshake).
 	Header http.Header
