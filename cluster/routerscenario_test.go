@@ -206,7 +206,10 @@ func (sc *scene) refusedFirst() {
 	sc.send(sc.conn, time.Second, expecting(x, 0))
 	sc.send(sc.conn, time.Second, expecting(x, 1))
 	sc.nextViewOf()
+	sc.owner.learns(false) // until storage has seen both
 	p.hold(false, false)
+	time.Sleep(10 * time.Millisecond)
+	sc.owner.learns(true)
 }
 
 func (sc *scene) gateCloses() {

@@ -294,6 +294,16 @@ func (n *simNode) Learn(epoch uint64) {
 	}()
 }
 
+// learns has the node learn views by itself, and the newest now, or none.
+func (n *simNode) learns(does bool) {
+	n.mu().Lock()
+	n.slow = !does
+	n.mu().Unlock()
+	if does {
+		n.learnAll()
+	}
+}
+
 // Renew is Ring.Renew.
 func (n *simNode) Renew(epoch uint64) {
 	go func() {

@@ -122,7 +122,7 @@ func (f *Frames) Commit(c *CommitFrame) error {
 	if err != nil {
 		return err
 	}
-	b := commitBlock{Frames: Frames{rest: block}}
+	b := commitBlock{Frames: Frames{rest: block, Checked: f.Checked}}
 	if len(c.Commit.Appends) > 0 {
 		b.events = c.Commit.Appends[0].Events[:0]
 	}
@@ -281,14 +281,21 @@ func (b *commitBlock) records(count uint64) ([]core.NewEvent, error) {
 			return nil, errCut
 		}
 		b.rest = b.rest[n:]
-		if err := CheckEvent(&e); err != nil && b.bad == nil {
-			typed := core.AsError(err)
-			b.bad = core.Errorf(typed.Code, "event %d: %s", i, typed.Detail)
+		if !b.Checked && b.bad == nil {
+			b.check(int(i), &e)
 		}
 		b.events = append(b.events, e)
 	}
 	// Others follow in the same room.
 	return b.events[begin:len(b.events):len(b.events)], nil
+}
+
+// check refuses the Commit if an event is not what it says.
+func (b *commitBlock) check(number int, e *core.NewEvent) {
+	if err := CheckEvent(e); err != nil {
+		typed := core.AsError(err)
+		b.bad = core.Errorf(typed.Code, "event %d: %s", number, typed.Detail)
+	}
 }
 
 // AppendCommitted appends a COMMITTED frame.

@@ -197,6 +197,8 @@ type Frames struct {
 	// Grow, if it is set, is called before so many bytes are taken for a block that was
 	// compressed. A block that it has an error for is passed over.
 	Grow func(n int) error
+	// Checked is set where the sender has checked that JSON is JSON: a node that forwards.
+	Checked bool
 }
 
 // NewFrames reads message, which is taken over. Blocks in it may be compressed with the

@@ -46,6 +46,21 @@ func TestForwardNeedsACommit(t *testing.T) {
 	}
 }
 
+// A node does not check again what the node that forwards it has checked.
+func TestForwardedEventsAreCheckedOnce(t *testing.T) {
+	event := core.NewEvent{ID: core.NewID(), Type: "A", Format: core.JSON, Data: []byte("{")}
+	message := wire.AppendCommit(nil, &wire.CommitFrame{ID: 2, Commit: core.Commit{
+		Appends: []core.Append{{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{event}}},
+	}})
+	for _, checked := range []bool{false, true} {
+		frames := wire.NewFrames(message, wire.Uncompressed, 1<<20)
+		frames.Checked = checked
+		if err := frames.Commit(new(wire.CommitFrame)); (err == nil) != checked || !checked && !errors.Is(err, core.CodeInvalidData) {
+			t.Errorf("checked before: %v, error: %v", checked, err)
+		}
+	}
+}
+
 func handshake(key *wire.PeerKey) wire.Handshake {
 	h := wire.Handshake{Protocol: wire.PeerProtocol, Cluster: "gyre é", From: 7, To: 300, Generation: 2, Epoch: 12}
 	h.Sign(key)

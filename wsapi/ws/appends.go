@@ -29,7 +29,7 @@ func (c *conn) dispatchFrames(message []byte) error {
 		return closeWith(closeProtocol, core.Errorf(core.CodeProtocolError, "binary frames need subprotocol %s", wire.Bin))
 	}
 	frames := wire.NewFrames(message, c.frames.codec, c.config.Limits.Frame)
-	frames.Grow = c.takeMemory
+	frames.Grow, frames.Checked = c.takeMemory, c.peer != nil
 	for {
 		kind, ok := frames.Kind()
 		if !ok {
