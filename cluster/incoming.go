@@ -56,9 +56,9 @@ type intake struct {
 	ctx     context.Context // ends with Close
 	end     context.CancelFunc
 	wake    chan struct{} // has room for one
-	// told is the log's head as of the newest answer: a node that looks when it gets the
+	// reported is the log's head as of the newest answer: a node that looks when it gets the
 	// answer finds at least that.
-	told atomic.Uint64
+	reported atomic.Uint64
 
 	mu     sync.Mutex // protects the fields below
 	queue  []*taken
@@ -109,7 +109,7 @@ func (ins *intakes) aware(head uint64) (sessions []uint64) {
 	ins.mu.Lock()
 	defer ins.mu.Unlock()
 	for in := range ins.all {
-		if in.told.Load() >= head {
+		if in.reported.Load() >= head {
 			sessions = append(sessions, in.session)
 		}
 	}
@@ -333,7 +333,7 @@ func (in *intake) written(t *taken, result core.Result, err error) {
 	case err == nil:
 		if !result.Duplicate {
 			head := r.config.Store.State().Head
-			in.told.Store(head)
+			in.reported.Store(head)
 			r.written(&t.commit, result, head)
 		}
 	case errors.Is(err, core.CodeUnknownOutcome):
