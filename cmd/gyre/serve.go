@@ -43,6 +43,9 @@ everybody who can list the machine's processes sees the flags. At start, the nod
 --postgres-wait for a server that cannot be reached. A running node never exits because of the
 database.
 
+A service manager that sets NOTIFY_SOCKET, as systemd does for Type=notify, is notified when the
+node serves and when it stops.
+
 With --cluster the node is a member of the ring of all nodes that share the store. They find
 each other through PostgreSQL, and by each --peers flag that is set. Each stream and each
 subscription has one owner node, and every node takes every call. Fewer members than --quorum
@@ -190,6 +193,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	fmt.Fprint(a.stderr, banner(a.program, node, f))
+	a.notify(f.node.Logger, notifyReady)
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -202,6 +206,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	// The work's context has ended; finishing has a deadline of its own.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
+	a.notify(f.node.Logger, notifyStopping)
 	if err := node.Close(stopping); err != nil {
 		f.node.Logger.LogAttrs(stopping, slog.LevelError, "close", slog.Any("error", err))
 		return core.Errorf(core.CodeInternal, "close: %w", err)

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+const pingHelp = `Ask a node whether it takes calls, as its /readyz says. The exit code is 0 if a node of
+--server is ready, else 6. It is a health check where there is no curl, as in a container.`
+
+// maxReadiness is more than /readyz says.
+const maxReadiness = 64 << 10
+
+func newPing(a *app) *cobra.Command {
+	return a.talks(&cobra.Command{
+		Use:   "ping",
+		Short: "Ask whether a node is ready",
+		Long:  pingHelp,
+		Example: `  gyre ping
+  gyre ping --server :4973 --timeout 2s`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.ping(cmd.Context()) },
+	})
+}
+
+// ping asks one node after another until one is ready. The error has the reasons of all.
+func (a *app) ping(ctx context.Context) error {
+	type ready struct {
+		URL string `json:"url"`
+	}
+	var reasons []string
+	for server := range strings.SplitSeq(a.serverURL(), ",") {
+		url := httpURL(strings.TrimSpace(server))
+		err := a.askReady(ctx, url)
+		if err == nil {
+			return printOne(a, ready{url}, func(r ready) string { return r.URL + " is ready" })
+		}
+		reasons = append(reasons, err.Error())
+	}
+	return core.Errorf(core.CodeUnavailable, "%s", strings.Join(reasons, "; "))
+}
+
+// askReady returns why a node is not ready.
+func (a *app) askReady(ctx context.Context, url string) error {
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusOK {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxReadiness))
+	if err != nil {
+		return err
+	}
+	reasons := strings.TrimPrefix(strings.TrimSpace(string(text)), "not ready\n")
+	return fmt.Errorf("%s is not ready: %s", url, strings.ReplaceAll(reasons, "\n", "; "))
+}
