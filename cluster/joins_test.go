@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -31,14 +32,18 @@ func inBlindRing(t *testing.T, seeds func(id string) <-chan []string, test func(
 	})
 }
 
-// TestSeeds: nodes that the storage does not lead to each other form a ring by seeds, and
-// are one again after an hour without each other.
-func TestSeeds(t *testing.T) {
+// TestSeedsSoak: nodes that the storage does not lead to each other form a ring by seeds, and
+// are one again after five minutes without each other; with GYRE_SOAK=1 after an hour.
+func TestSeedsSoak(t *testing.T) {
+	apart := 5 * time.Minute
+	if os.Getenv("GYRE_SOAK") != "" {
+		apart = time.Hour
+	}
 	all := func(string) <-chan []string { return seeds(gossipOf("node1"), gossipOf("node2"), gossipOf("node3")) }
 	inBlindRing(t, all, func(r *simRing) {
 		r.boot()
 		r.fault(15*time.Second, "two go on", func() { r.isolate("node3") }, r.whole("node1", "node2"))
-		time.Sleep(time.Hour)
+		time.Sleep(apart)
 		r.fault(10*time.Second, "the third comes back", func() { r.reconnect("node3") }, r.whole(r.ids()...))
 	})
 }

@@ -686,6 +686,9 @@ func TestComingBackNeverCreates(t *testing.T) {
 		if incarnation == "" {
 			t.Fatal("no incarnation")
 		}
+		p.say(`{"op":"unsubscribe","id":5,"sub":1}`) // the answer says that its place is free
+		for p.receive()["op"] != "ok" {
+		}
 		_ = p.Close()
 		n.answers("/v1/subscriptions/w/fetch", fmt.Sprintf(`{"incarnation":%q}`, incarnation), 200, incarnation)
 		n.answers("/v1/subscriptions/w/fetch", `{"options":{},"anyOptions":true}`, 200, incarnation)
