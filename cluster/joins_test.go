@@ -48,6 +48,34 @@ func TestSeedsSoak(t *testing.T) {
 	})
 }
 
+// TestSeedsAreLost: a node that has lost sight of the others needs seeds to come back, and
+// takes those that come minutes later.
+func TestSeedsAreLost(t *testing.T) {
+	found := map[string]chan []string{}
+	bring := func(addresses ...string) {
+		for _, c := range found {
+			c <- addresses
+		}
+	}
+	inBlindRing(t, func(id string) <-chan []string {
+		found[id] = make(chan []string, 1)
+		return found[id]
+	}, func(r *simRing) {
+		all := []string{gossipOf("node1"), gossipOf("node2"), gossipOf("node3")}
+		bring(all...)
+		r.boot()
+		bring()
+		r.fault(15*time.Second, "two go on", func() { r.isolate("node3") }, r.whole("node1", "node2"))
+		time.Sleep(time.Minute)
+		r.reconnect("node3")
+		time.Sleep(5 * time.Minute)
+		if !r.whole("node1", "node2")() {
+			t.Fatal("the third comes back, and nothing leads to it")
+		}
+		r.fault(10*time.Second, "the third is found", func() { bring(all...) }, r.whole(r.ids()...))
+	})
+}
+
 // TestManySeeds: addresses of nobody do not keep the others from being tried.
 func TestManySeeds(t *testing.T) {
 	var list []string

@@ -110,10 +110,10 @@ func interfaces(bind string) (list []net.Interface, err error) {
 		}
 	}
 	if len(list) == 0 && host != nil && !host.IsUnspecified() {
-		return nil, fmt.Errorf("no interface of this machine that is up has the address %s", host)
+		return nil, fmt.Errorf("no interface of this machine that is up has the address %s, on which gossip is to listen", host)
 	}
 	if len(list) == 0 {
-		return nil, errors.New("no interface of this machine that is up takes multicast")
+		return nil, errors.New("no interface of this machine that is up takes multicast: name the nodes in another way")
 	}
 	return list[:min(len(list), maxInterfaces)], nil
 }

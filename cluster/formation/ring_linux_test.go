@@ -24,6 +24,7 @@ import (
 
 const (
 	ringNodes = 3
+	allNodes  = ringNodes + 2 // with one that has another key, and one that has another name
 	// goneFor is longer than gossip looks for a dead node.
 	goneFor = 65 * time.Second
 	// ringWithin is more than a ring takes for anything on a busy machine.
@@ -42,6 +43,11 @@ func (b blind) Beat(ctx context.Context, session, released uint64, draining bool
 	return s, err
 }
 
+// Register takes any node for one of the ring, whatever it says is the name of its ring.
+func (b blind) Register(ctx context.Context, _ string, m ring.Member, secret [32]byte) (uint64, error) {
+	return b.Arbiter.Register(ctx, "gyre", m, secret)
+}
+
 // formingRing is nodes over one log that find each other by one kind of provider alone.
 type formingRing struct {
 	t     *testing.T
@@ -56,20 +62,20 @@ type formingRing struct {
 // its ports of localhost, which the system gives to nobody by itself.
 func (r *formingRing) address(node int) string {
 	if r.ports {
-		return fmt.Sprintf("127.0.0.1:%d", 20000+os.Getpid()%2000*(ringNodes+1)+node)
+		return fmt.Sprintf("127.0.0.1:%d", 20000+os.Getpid()%2000*allNodes+node)
 	}
 	return fmt.Sprintf("127.%d.%d.%d:7946", os.Getpid()%250+2, os.Getpid()/250%25*10+r.which, node+1)
 }
 
 func (r *formingRing) addresses() (list []string) {
-	for node := range ringNodes + 1 {
+	for node := range allNodes {
 		list = append(list, r.address(node))
 	}
 	return list
 }
 
-// start starts a node. Those with another key are not of the ring.
-func (r *formingRing) start(node int, key string, p formation.Provider) *cluster.Membership {
+// start starts a node. Those with another key or name are not of the ring.
+func (r *formingRing) start(node int, key, name string, p formation.Provider) *cluster.Membership {
 	r.t.Helper()
 	address := r.address(node)
 	at, err := netip.ParseAddrPort(address)
@@ -87,7 +93,7 @@ func (r *formingRing) start(node int, key string, p formation.Provider) *cluster
 	finder := formation.Start([]formation.Provider{p}, slog.New(slog.DiscardHandler))
 	r.t.Cleanup(finder.Close)
 	m, err := cluster.Start(r.t.Context(), cluster.Config{
-		Arbiter: blind{handle}, Cluster: "gyre", Key: []byte(strings.Repeat(key, 32)), Logger: slog.New(slog.DiscardHandler),
+		Arbiter: blind{handle}, Cluster: name, Key: []byte(strings.Repeat(key, 32)), Logger: slog.New(slog.DiscardHandler),
 		Member:    ring.Member{Node: fmt.Sprint("node", node+1), Addr: address, Gossip: address, Protocol: 1, Quorum: 2},
 		Transport: &cutTransport{transport, r, address}, Seeds: finder.Seeds(),
 	})
@@ -160,8 +166,8 @@ func recordsOf(a, srv *formingRing) map[string][]string {
 	return records
 }
 
-// TestProvidersSoak: by each provider alone three nodes form a ring, and a node with another
-// key never meets them. With GYRE_SOAK=1 one is cut off until gossip has given up on it, and
+// TestProvidersSoak: by each provider alone three nodes form a ring, and nodes with another
+// key or name never meet them. With GYRE_SOAK=1 one is cut off until gossip has given up on it, and
 // is found again.
 func TestProvidersSoak(t *testing.T) {
 	dns := newDNSServer(t)
@@ -169,36 +175,40 @@ func TestProvidersSoak(t *testing.T) {
 	dns.set(recordsOf(&formingRing{which: 2}, &formingRing{ports: true}))
 	for which, c := range []struct {
 		name string
-		// provider makes that of a node with a key, which may be one that finds nobody
-		// until then has run.
-		provider func(r *formingRing, node int, key, dir string) formation.Provider
+		// provider makes that of a node, which may find nobody until then has run.
+		provider func(r *formingRing, node int, key, name, dir string) formation.Provider
 		then     func(r *formingRing, dir string)
 	}{
-		{"static", func(r *formingRing, _ int, _, _ string) formation.Provider {
+		{"static", func(r *formingRing, _ int, _, _, _ string) formation.Provider {
 			return formation.Static("peers", r.addresses())
 		}, nil},
-		{"file", func(r *formingRing, _ int, _, dir string) formation.Provider {
+		{"file", func(r *formingRing, _ int, _, _, dir string) formation.Provider {
 			return formation.File("peers-file", filepath.Join(dir, "peers"), "7946")
 		}, func(r *formingRing, dir string) {
 			write(t, filepath.Join(dir, "peers"), strings.Join(r.addresses(), "\n"))
 		}},
-		{"dns", func(*formingRing, int, string, string) formation.Provider { return dns.provider(t, "a.test.") }, nil},
-		{"srv", func(*formingRing, int, string, string) formation.Provider { return dns.provider(t, "_srv._tcp.test.") }, nil},
-		{"exec", func(r *formingRing, _ int, _, _ string) formation.Provider {
+		{"dns", func(*formingRing, int, string, string, string) formation.Provider { return dns.provider(t, "a.test.") }, nil},
+		{"srv", func(*formingRing, int, string, string, string) formation.Provider {
+			return dns.provider(t, "_srv._tcp.test.")
+		}, nil},
+		{"exec", func(r *formingRing, _ int, _, _, _ string) formation.Provider {
 			return formation.Exec("peers-exec", "echo "+strings.Join(r.addresses(), " "), "7946")
 		}, nil},
-		{"multicast", func(r *formingRing, node int, key, _ string) formation.Provider {
-			return beacons(t, at, "gyre", key, r.address(node))
+		{"multicast", func(r *formingRing, node int, key, name, _ string) formation.Provider {
+			return beacons(t, at, name, key, r.address(node))
 		}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := &formingRing{t: t, which: which, ports: c.name == "srv", log: memory.NewLog()}
 			dir := t.TempDir()
-			for node := range ringNodes {
-				r.nodes = append(r.nodes, r.start(node, "k", c.provider(r, node, "k", dir)))
+			start := func(node int, key, name string) *cluster.Membership {
+				return r.start(node, key, name, c.provider(r, node, key, name, dir))
 			}
-			stranger := r.start(ringNodes, "s", c.provider(r, ringNodes, "s", dir))
+			for node := range ringNodes {
+				r.nodes = append(r.nodes, start(node, "k", "gyre"))
+			}
+			strangers := []*cluster.Membership{start(ringNodes, "s", "gyre"), start(ringNodes+1, "k", "other")}
 			if c.then != nil {
 				c.then(r, dir)
 			}
@@ -211,9 +221,12 @@ func TestProvidersSoak(t *testing.T) {
 				r.gone.Store(false)
 				r.members(0, 1, 2)
 			}
-			for _, seen := range stranger.Seen().Members {
-				if seen.Node != "node4" && seen.GossipState != ring.GossipUnknown {
-					t.Errorf("a node with another key has met %s", seen.Node)
+			for _, stranger := range strangers {
+				self := stranger.State().Self.Node
+				for _, seen := range stranger.Seen().Members {
+					if seen.Node != self && seen.GossipState != ring.GossipUnknown {
+						t.Errorf("%s has met %s", self, seen.Node)
+					}
 				}
 			}
 		})

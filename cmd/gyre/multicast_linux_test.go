@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,6 +65,26 @@ func TestMulticastRingSoak(t *testing.T) {
 	time.Sleep(65 * time.Second) // gossip looks for a dead node for 30 s
 	network.isolate(0, false)
 	whole()
+}
+
+// TestMulticastIsNotAvailable: a node whose network takes no multicast does not start.
+func TestMulticastIsNotAvailable(t *testing.T) {
+	network := newNamespaces(t, 1)
+	network.ip("-n", network.name(0), "link", "set", "eth0", "multicast", "off")
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, []byte(strings.Repeat("k", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), startWithin)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, network.program(0, dir), "serve", "--cluster", "--insecure", "--listen", "0.0.0.0:4973", "--advertise", network.addr(0),
+		"--postgres", "postgres://u@192.0.2.1/db", "--cluster-key-file", key, "--peers-multicast")
+	text, err := cmd.CombinedOutput()
+	const want = "Error: peers-multicast: no interface of this machine that is up takes multicast: name the nodes in another way"
+	if cmd.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(text), want) {
+		t.Errorf("it ends with %v and says %s", err, text)
+	}
 }
 
 // finds waits until the node says that multicast leads to some addresses, or what is wrong

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -161,4 +163,59 @@ func TestRingWaitsForItsDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.readiness(p, "ok\n")
+}
+
+// TestRingProviders: a node starts although what is to find others fails, says so once for
+// each, and tries what is found later.
+func TestRingProviders(t *testing.T) {
+	r := newRingOf(t)
+	peers := filepath.Join(t.TempDir(), "peers")
+	if err := os.WriteFile(peers, []byte("# nobody yet\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one, err := r.start("--node", "a", "--peers-file", peers, "--peers-dns", "_gossip._tcp.nobody.invalid", "--peers-exec", "echo no cloud >&2; exit 3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.readiness(one, "ok")
+	r.provider(one, "peers-file", peers+": it has no address")
+	r.provider(one, "peers-exec", "exit status 3: no cloud")
+	r.provider(one, "peers-dns", "_gossip._tcp.nobody.invalid")
+	if err := os.WriteFile(peers, []byte("127.0.0.1:1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.provider(one, "peers-file", "127.0.0.1:1")
+	if code, err := one.end(syscall.SIGTERM); code != 0 || err != nil {
+		t.Errorf("the node ends with %d, %v", code, err)
+	}
+	log, err := os.ReadFile(filepath.Join(one.cmd.Dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for words, times := range map[string]int{`fails.*"provider":"peers-file"`: 1, `fails.*"provider":"peers-exec"`: 1, `again","provider":"peers-file"`: 1} {
+		if n := len(regexp.MustCompile(words).FindAll(log, -1)); n != times {
+			t.Errorf("the log has %q %d times, want %d:\n%s", words, n, times, log)
+		}
+	}
+}
+
+// provider waits until the status of a node has some words about a provider.
+func (r *ringOf) provider(p *process, name, words string) {
+	r.t.Helper()
+	said := ""
+	for by := time.Now().Add(startWithin); time.Now().Before(by); time.Sleep(50 * time.Millisecond) { // nothing says when
+		text, err := exec.Command("gyre", "cluster", "status", "--server", p.url).Output()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if _, after, ok := strings.Cut(line, "by "+name+": "); ok {
+				said = after
+			}
+		}
+		if strings.Contains(said, words) {
+			return
+		}
+	}
+	r.t.Errorf("%s says %q of %s, want %q", p.url, said, name, words)
 }
