@@ -167,6 +167,7 @@ func (f *serveFlags) settle(a *app, cmd *cobra.Command) error {
 func refuseEmpty(flags *pflag.FlagSet) error {
 	for name, empty := range map[string]string{
 		"node": "", "cluster-name": "", "gossip": "", "advertise": "", "cluster-key-file": "", "on-no-quorum": "", "quorum": "0",
+		"peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
 	} {
 		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
 			return core.Errorf(core.CodeInvalidConfig, "--%s is %q: give a value, or leave it out for its default", name, empty)

@@ -28,6 +28,8 @@ func TestServeRefusesEmptySettings(t *testing.T) {
 		{name: "quorum", env: "0"},
 		{name: "quorum", file: "quorum: 0"},
 		{name: "node", file: `node: ""`},
+		{name: "peers-file", args: []string{"--peers-file="}},
+		{name: "peers-exec", file: `peers-exec: ""`},
 	} {
 		if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {
 			t.Fatal(err)
