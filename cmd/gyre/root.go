@@ -76,7 +76,7 @@ func newRoot(a *app) *cobra.Command {
 		newServe(a), newAppend(a), newLink(a), newRead(a), newTail(a), newStreams(a),
 		newSubscribe(a), newSubscriptions(a), newCluster(a),
 		newImport(a), newExport(a), newCopy(a), newMigrate(a), newVerify(a), newBench(a),
-		newDoctor(a), newPing(a), newExplain(a), newVersion(a),
+		newDoctor(a), newPing(a), newExplain(a), newVersion(a), newPluginCompile(a),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

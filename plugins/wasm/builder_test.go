@@ -33,6 +33,12 @@ func (b *built) typ(params, results []valueType) int {
 	return len(b.types) - 1
 }
 
+// host adds an import and returns its function index. It comes before all of define.
+func (b *built) host(module, name string, params, results []valueType) uint32 {
+	b.imports = append(b.imports, importedFunc{module: module, name: name, typ: uint32(b.typ(params, results))})
+	return uint32(len(b.imports) - 1)
+}
+
 // define adds a function and returns its index. A name exports it.
 func (b *built) define(name string, params, results, locals []valueType, code ...byte) uint32 {
 	b.functions = append(b.functions, builtFunc{b.typ(params, results), locals, code})
@@ -117,4 +123,5 @@ func i32(v int) []byte { return appendSigned([]byte{opI32Const}, int64(int32(v))
 var (
 	none  []valueType
 	i32x1 = []valueType{typeI32}
+	i32x3 = []valueType{typeI32, typeI32, typeI32}
 )

@@ -1,5 +1,7 @@
 package wasm
 
+import "slices"
+
 // codeSection checks every function body: its instructions, their types, its limits.
 func (p *parser) codeSection() {
 	n := p.r.count("function bodies", maxFunctions)
@@ -320,7 +322,7 @@ func (v *validator) leave(op int) {
 	case op == opElse:
 		v.pushValues(b.typ.params)
 		v.push(block{op: opElse, typ: b.typ})
-	case b.op == opIf && string(typeBytes(b.typ.params)) != string(typeBytes(b.typ.results)):
+	case b.op == opIf && !slices.Equal(b.typ.params, b.typ.results):
 		v.fail("an if that gives values has no else")
 	default:
 		v.pushValues(b.typ.results)

@@ -1,6 +1,9 @@
 package wasm
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // valueType is the type of a value, as the binary format encodes it. unknown is that of a
 // value in unreachable code.
@@ -31,6 +34,10 @@ func (t valueType) String() string {
 // funcType is a signature.
 type funcType struct {
 	params, results []valueType
+}
+
+func (t funcType) equal(u funcType) bool {
+	return slices.Equal(t.params, u.params) && slices.Equal(t.results, u.results)
 }
 
 func (t funcType) String() string { return typeList(t.params) + " → " + typeList(t.results) }

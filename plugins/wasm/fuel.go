@@ -1,0 +1,57 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// sliceFuel is how much fuel a guest gets at a time. While it runs on a slice, about a
+// quarter of a millisecond, the garbage collector cannot stop its thread.
+const sliceFuel = 250_000
+
+// tank holds the fuel of one call. Its time is looked at with each slice, so that a guest
+// stops within a slice of its deadline.
+type tank struct {
+	left     int64 // not handed out to the guest
+	since    int64 // used by imports since the time was looked at
+	now      func() time.Time
+	deadline time.Time
+	ctx      context.Context // of the caller; only while the call runs
+}
+
+// fill begins a call.
+func (t *tank) fill(ctx context.Context, fuel int64, limit time.Duration) {
+	t.left, t.since, t.ctx = fuel, 0, ctx
+	t.deadline = t.now().Add(limit)
+}
+
+// refuel takes what a guest has left, which is negative if it owes, and returns its next
+// slice. It stops a guest that has used its fuel or its time.
+func (t *tank) refuel(left int64) int64 {
+	t.left += left
+	t.check()
+	next := min(sliceFuel, t.left)
+	t.left -= next
+	return next
+}
+
+// charge takes what an import costs.
+func (t *tank) charge(cost int64) {
+	t.left -= cost
+	if t.since += cost; t.since >= sliceFuel || t.left <= 0 {
+		t.check()
+	}
+}
+
+func (t *tank) check() {
+	t.since = 0
+	switch err := t.ctx.Err(); {
+	case errors.Is(err, context.Canceled):
+		stop(Canceled, "the caller canceled the call")
+	case err != nil || t.now().After(t.deadline):
+		stop(TimedOut, "raise the binding's time limit, or handle fewer events in a batch")
+	case t.left <= 0:
+		stop(OutOfFuel, "raise the binding's fuel limit, or handle fewer events in a batch")
+	}
+}

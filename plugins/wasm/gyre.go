@@ -1,0 +1,243 @@
+package wasm
+
+import (
+	"math"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// The costs of imports in fuel: of any call, and of the bytes that it moves.
+const (
+	importCost  = 50
+	importShift = 4 // 16 bytes cost one unit
+	readCost    = 2000
+)
+
+// gyreImports are the functions of abi.Module. Letters are those of typeFrom.
+func gyreImports() []imported {
+	gyre := func(name, letters string, call func(*Instance, []uint64)) imported {
+		return imported{abi.Module, name, typeFrom(letters), call}
+	}
+	return []imported{
+		gyre(abi.BatchRead, "iii:i", batchRead),
+		gyre(abi.EventBegin, "i:i", eventBegin),
+		gyre(abi.EventResult, "iiiii:i", eventResult),
+		gyre(abi.Append, "iiIii:i", appendEvents),
+		gyre(abi.StateGet, "iiii:i", get(func(in *Instance, key []byte) ([]byte, abi.Errno) {
+			if errno := checkKey(key); errno != abi.OK {
+				return nil, errno
+			}
+			return in.config.Reads.Get(key)
+		})),
+		gyre(abi.StatePut, "iiii:i", statePut),
+		gyre(abi.StateDelete, "ii:i", stateDelete),
+		gyre(abi.StateScan, "iiiiiii:i", stateScan),
+		gyre(abi.StreamRead, "iiIiii:i", streamRead),
+		gyre(abi.ConfigGet, "iiii:i", get(func(in *Instance, key []byte) ([]byte, abi.Errno) { return in.config.Reads.Config(key) })),
+		gyre(abi.SecretGet, "iiii:i", get(func(in *Instance, key []byte) ([]byte, abi.Errno) { return in.config.Reads.Secret(key) })),
+		gyre(abi.HTTP, "iiii:i", get(func(in *Instance, request []byte) ([]byte, abi.Errno) { return in.config.Reads.HTTP(request) })),
+		gyre(abi.Log, "iii:", logLine),
+		gyre(abi.Metric, "iiiF:i", metric),
+		gyre(abi.NowMicros, ":I", func(in *Instance, stack []uint64) { stack[0] = uint64(in.nowMicros()) }),
+		gyre(abi.Random, "ii:", func(in *Instance, stack []uint64) { in.random.fill(in.bytes(stack[0], stack[1])) }),
+		gyre(abi.Fail, "iii:", func(in *Instance, stack []uint64) {
+			message := in.bytes(stack[1], stack[2])
+			stop(Failed, "code %d: %s", int32(stack[0]), printable(nil, message[:min(len(message), abi.MaxMessageBytes)]))
+		}),
+	}
+}
+
+// bytes returns a view of the guest's memory, and charges for it. An address that the guest
+// does not have ends it.
+func (in *Instance) bytes(at, n uint64) []byte {
+	in.tank.charge(int64(uint32(n)) >> importShift)
+	view, ok := in.memory.Read(uint32(at), uint32(n))
+	if !ok {
+		stop(OutOfBounds, "%d bytes at %#x, the memory has %d", uint32(n), uint32(at), in.memory.Size())
+	}
+	return view
+}
+
+// errno stores the answer of an import.
+func errno(stack []uint64, e abi.Errno) { stack[0] = uint64(uint32(e)) }
+
+// give copies value to the guest if it fits into capacity, and answers its length.
+func (in *Instance) give(stack []uint64, at, capacity uint64, value []byte) {
+	into := in.bytes(at, capacity)
+	if len(value) <= len(into) {
+		copy(into, value)
+	}
+	stack[0] = uint64(uint32(len(value)))
+}
+
+// get is an import that looks something up: (key, length, into, capacity) → length.
+func get(lookup func(in *Instance, key []byte) ([]byte, abi.Errno)) func(*Instance, []uint64) {
+	return func(in *Instance, stack []uint64) {
+		value, e := lookup(in, in.bytes(stack[0], stack[1]))
+		if e != abi.OK {
+			errno(stack, e)
+			return
+		}
+		in.give(stack, stack[2], stack[3], value)
+	}
+}
+
+func batchRead(in *Instance, stack []uint64) {
+	offset := min(int64(uint32(stack[0])), int64(len(in.batch)))
+	part := in.batch[offset:]
+	part = part[:min(int64(len(part)), int64(uint32(stack[2])))]
+	copy(in.bytes(stack[1], uint64(len(part))), part)
+	stack[0] = uint64(len(part))
+}
+
+func eventBegin(in *Instance, stack []uint64) {
+	index := int(int32(stack[0]))
+	if index < in.event || index < 0 || index >= len(in.events) {
+		errno(stack, abi.Invalid)
+		return
+	}
+	in.begin(index)
+	errno(stack, abi.OK)
+}
+
+func eventResult(in *Instance, stack []uint64) {
+	index, action, delay := int(int32(stack[0])), abi.Action(int32(stack[1])), time.Duration(uint32(stack[2]))*time.Millisecond
+	message := in.bytes(stack[3], stack[4])
+	switch {
+	case index < 0 || index >= len(in.events) || action < abi.Ack || action > abi.Skip:
+		errno(stack, abi.Invalid)
+	case !in.spend(len(message)):
+		errno(stack, abi.Quota)
+	default:
+		errno(stack, in.config.Effects.Result(index, action, delay, message))
+	}
+}
+
+// spend takes from the bytes of effects that a batch may have.
+func (in *Instance) spend(n int) bool {
+	if in.effectBytes+n > abi.MaxEffectBytes {
+		return false
+	}
+	in.effectBytes += n
+	return true
+}
+
+func appendEvents(in *Instance, stack []uint64) {
+	stream, expected, events := in.bytes(stack[0], stack[1]), int64(stack[2]), in.bytes(stack[3], stack[4])
+	count, ok := countEvents(events)
+	switch {
+	case in.event < 0 || !ok || count == 0 || expected < abi.StreamExists || !utf8.Valid(stream):
+		errno(stack, abi.Invalid)
+	case in.appended+count > abi.MaxAppended || !in.spend(len(stream)+len(events)):
+		errno(stack, abi.Quota)
+	default:
+		in.appended += count
+		in.tank.charge(int64(count) * importCost)
+		errno(stack, in.config.Effects.Append(in.event, stream, expected, events))
+	}
+}
+
+func countEvents(events []byte) (count int, ok bool) {
+	var e abi.Appended
+	for len(events) > 0 {
+		rest, err := abi.NextEvent(events, &e)
+		if err != nil {
+			return 0, false
+		}
+		events = rest
+		count++
+	}
+	return count, true
+}
+
+func checkKey(key []byte) abi.Errno {
+	switch {
+	case len(key) > abi.MaxStateKeyBytes:
+		return abi.TooLarge
+	case len(key) == 0 || !utf8.Valid(key):
+		return abi.Invalid
+	}
+	return abi.OK
+}
+
+// checkWrite checks a change of the state, and counts it.
+func (in *Instance) checkWrite(key, value []byte) abi.Errno {
+	if e := checkKey(key); e != abi.OK {
+		return e
+	}
+	switch {
+	case in.event < 0:
+		return abi.Invalid
+	case len(value) > abi.MaxValueBytes:
+		return abi.TooLarge
+	case in.writes >= abi.MaxStateWrites || !in.spend(len(key)+len(value)):
+		return abi.Quota
+	}
+	in.writes++
+	return abi.OK
+}
+
+func statePut(in *Instance, stack []uint64) {
+	key, value := in.bytes(stack[0], stack[1]), in.bytes(stack[2], stack[3])
+	e := in.checkWrite(key, value)
+	if e == abi.OK {
+		e = in.config.Effects.Put(in.event, key, value)
+	}
+	errno(stack, e)
+}
+
+func stateDelete(in *Instance, stack []uint64) {
+	key := in.bytes(stack[0], stack[1])
+	e := in.checkWrite(key, nil)
+	if e == abi.OK {
+		e = in.config.Effects.Delete(in.event, key)
+	}
+	errno(stack, e)
+}
+
+func stateScan(in *Instance, stack []uint64) {
+	prefix, after := in.bytes(stack[0], stack[1]), in.bytes(stack[2], stack[3])
+	into := in.bytes(stack[5], stack[6])
+	in.tank.charge(readCost)
+	if len(prefix) > abi.MaxStateKeyBytes || len(after) > abi.MaxStateKeyBytes {
+		errno(stack, abi.TooLarge)
+		return
+	}
+	entries, e := in.config.Reads.Scan(prefix, after, int(uint32(stack[4])), len(into))
+	in.answer(stack, stack[5], stack[6], entries, e)
+}
+
+func streamRead(in *Instance, stack []uint64) {
+	stream := in.bytes(stack[0], stack[1])
+	in.tank.charge(readCost)
+	limit := min(int(uint32(stack[3])), abi.MaxBatchEvents)
+	events, e := in.config.Reads.ReadStream(stream, int64(stack[2]), limit)
+	in.answer(stack, stack[4], stack[5], events, e)
+}
+
+// answer gives a value, or the errno if there is one.
+func (in *Instance) answer(stack []uint64, at, capacity uint64, value []byte, e abi.Errno) {
+	if e != abi.OK {
+		errno(stack, e)
+		return
+	}
+	in.give(stack, at, capacity, value)
+}
+
+func logLine(in *Instance, stack []uint64) {
+	level := min(max(abi.Level(int32(stack[0])), abi.Debug), abi.Error)
+	in.log(level, in.bytes(stack[1], stack[2]))
+}
+
+func metric(in *Instance, stack []uint64) {
+	kind, name, value := abi.Kind(int32(stack[0])), in.bytes(stack[1], stack[2]), math.Float64frombits(stack[3])
+	if kind < abi.Counter || kind > abi.Histogram || len(name) == 0 || len(name) > maxMetricName || !utf8.Valid(name) || math.IsNaN(value) {
+		errno(stack, abi.Invalid)
+		return
+	}
+	errno(stack, in.config.Output.Metric(kind, name, value))
+}
+
+const maxMetricName = 128

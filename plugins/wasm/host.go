@@ -1,0 +1,118 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// features are what both the parser and the compiler take.
+const features = api.CoreFeaturesV2 &^ api.CoreFeatureSIMD
+
+// Host runs the guests of a node, a few at a time, so that processors are left for the rest
+// of the node.
+type Host struct {
+	slots chan struct{}
+	now   func() time.Time
+}
+
+// NewHost returns a Host that runs one guest less at a time than Go has processors, and at
+// least one.
+func NewHost() *Host {
+	return &Host{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), now: time.Now}
+}
+
+// enter waits until a guest may run.
+func (h *Host) enter(ctx context.Context) error {
+	select {
+	case h.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (h *Host) leave() { <-h.slots }
+
+// Program is a module that is ready to run. It is safe for concurrent use.
+type Program struct {
+	host     *Host
+	code     *Code
+	entry    string
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+	cache    wazero.CompilationCache // may be nil
+}
+
+// Load makes a program of code, whose function entry its calls run.
+func (h *Host) Load(ctx context.Context, code *Code, entry string) (*Program, error) {
+	if err := code.module.CheckABI(entry); err != nil {
+		return nil, err
+	}
+	p := &Program{host: h, code: code, entry: entry}
+	config := runtimeConfig()
+	if code.dir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(code.dir)
+		if err != nil {
+			return nil, err
+		}
+		p.cache = cache
+		config = config.WithCompilationCache(cache)
+	}
+	p.runtime = wazero.NewRuntimeWithConfig(ctx, config)
+	if err := p.link(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func runtimeConfig() wazero.RuntimeConfig {
+	return wazero.NewRuntimeConfigCompiler().WithCoreFeatures(features).WithMemoryLimitPages(maxMemoryPages).WithDebugInfoEnabled(false)
+}
+
+// link gives the runtime its host functions, and compiles the module.
+func (p *Program) link(ctx context.Context) error {
+	builders := map[string]wazero.HostModuleBuilder{}
+	for _, i := range append(importTable(), meterImport()) {
+		b, ok := builders[i.module]
+		if !ok {
+			b = p.runtime.NewHostModuleBuilder(i.module)
+			builders[i.module] = b
+		}
+		function := api.GoModuleFunc(func(ctx context.Context, _ api.Module, stack []uint64) {
+			in := ctx.Value(instanceKey{}).(*Instance)
+			in.tank.charge(importCost)
+			i.call(in, stack)
+		})
+		b.NewFunctionBuilder().WithGoModuleFunction(function, typeBytes(i.typ.params), typeBytes(i.typ.results)).Export(i.name)
+	}
+	for _, b := range builders {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return err
+		}
+	}
+	compiled, err := p.runtime.CompileModule(ctx, p.code.metered)
+	p.compiled = compiled
+	return err
+}
+
+// meterImport is the host's side of the meter.
+func meterImport() imported {
+	return imported{meterModule, meterRefuel, typeFrom("I:I"), func(in *Instance, stack []uint64) {
+		stack[0] = uint64(in.tank.refuel(int64(stack[0])))
+	}}
+}
+
+// Close frees the compiled code. Instances must be closed before.
+func (p *Program) Close() error {
+	ctx := context.Background()
+	err := p.runtime.Close(ctx)
+	if p.cache != nil {
+		err = errors.Join(err, p.cache.Close(ctx))
+	}
+	return err
+}

@@ -1,0 +1,226 @@
+package wasm
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// Limits bound an instance.
+type Limits struct {
+	MemoryBytes uint64
+	Fuel        int64         // of a call
+	Time        time.Duration // of a call
+	InitTime    time.Duration // of starting, for which the fuel is that of a call
+}
+
+// The limits of a binding that asks for none, and the most that one may ask for.
+func DefaultLimits() Limits {
+	return Limits{MemoryBytes: 64 << 20, Fuel: 500_000_000, Time: time.Second, InitTime: 5 * time.Second}
+}
+
+// MaxLimits are the most that a binding may ask for.
+func MaxLimits() Limits {
+	return Limits{MemoryBytes: maxMemoryPages * pageBytes, Fuel: 10_000_000_000, Time: 30 * time.Second, InitTime: 30 * time.Second}
+}
+
+// Config is what an instance is connected to. All of it is required, except that the zero
+// seed is one, too.
+type Config struct {
+	Limits  Limits
+	Seed    [32]byte // of randomness: of the binding
+	Effects Effects
+	Reads   Reads
+	Output  Output
+}
+
+// Instance is a running copy of a program, with a memory of its own. It is used by one
+// goroutine at a time. After a call that did not end with Done it is closed: its memory has
+// seen a batch whose effects are dropped.
+type Instance struct {
+	program *Program
+	config  Config
+	ctx     context.Context // carries the instance to its imports
+	module  api.Module
+	entry   api.Function
+	memory  api.Memory
+	fuel    api.MutableGlobal
+	stack   [3]uint64 // arguments and results
+	closed  bool
+
+	tank   tank
+	random random
+	slept  int64 // the monotonic clock, in ns
+
+	call
+}
+
+// call is what concerns the current call.
+type call struct {
+	batch       []byte
+	events      []source
+	event       int   // begun last, or -1
+	now         int64 // logical time in µs
+	appended    int
+	writes      int
+	effectBytes int
+	logged      int
+	printed     []byte // since the last end of line
+	line        []byte // scratch
+}
+
+// source is what the host needs of an event.
+type source struct {
+	id         abi.ID
+	timeMicros int64
+}
+
+type instanceKey struct{}
+
+// New starts an instance: it runs the module's start function, _initialize and gyre_init.
+func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
+	if m := p.code.module.memory; uint64(m.minPages)*pageBytes > config.Limits.MemoryBytes {
+		return nil, &Trap{Reason: OutOfBounds, Detail: fmt.Sprintf("the module needs %d bytes of memory, the limit is %d", uint64(m.minPages)*pageBytes, config.Limits.MemoryBytes)}
+	}
+	in := &Instance{program: p, config: config}
+	in.tank.now = p.host.now
+	in.random.seed = config.Seed
+	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
+	if err := p.host.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer p.host.leave()
+	in.tank.fill(ctx, config.Limits.Fuel, config.Limits.InitTime)
+	in.reset(nil)
+	if err := in.start(); err != nil {
+		in.Close()
+		return nil, trapOf(err)
+	}
+	in.tank.ctx = nil
+	in.settleFuel()
+	return in, nil
+}
+
+func (in *Instance) start() error {
+	ctx := experimental.WithMemoryAllocator(in.ctx, allocator{limit: in.config.Limits.MemoryBytes})
+	module, err := in.program.runtime.InstantiateModule(ctx, in.program.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return err
+	}
+	in.module, in.memory = module, module.Memory()
+	in.entry = module.ExportedFunction(in.program.entry)
+	in.fuel = module.ExportedGlobal(fuelExport).(api.MutableGlobal)
+	if f := module.ExportedFunction(abi.Start); f != nil {
+		if err := f.CallWithStack(in.ctx, nil); err != nil {
+			return err
+		}
+	}
+	f := module.ExportedFunction(abi.Init)
+	if f == nil {
+		return nil
+	}
+	if err := f.CallWithStack(in.ctx, in.stack[:1]); err != nil {
+		return err
+	}
+	if code := int32(in.stack[0]); code != 0 {
+		return &Trap{Reason: Failed, Detail: fmt.Sprintf("%s returned %d", abi.Init, code)}
+	}
+	return nil
+}
+
+// reset begins a call.
+func (in *Instance) reset(batch []byte) {
+	c := &in.call
+	*c = call{batch: batch, event: -1, events: c.events[:0], printed: c.printed[:0], line: c.line[:0]}
+	in.random.begin(abi.ID{})
+}
+
+// begin makes an event the current one.
+func (in *Instance) begin(index int) {
+	in.event, in.now = index, in.events[index].timeMicros
+	in.random.begin(in.events[index].id)
+}
+
+func (in *Instance) nowMicros() int64 { return in.now }
+
+// Call hands a batch, which abi.OpenBatch reads, to the guest, and returns its verdict and
+// the fuel that it used. A guest that is stopped, or that traps, is a *Trap. After a verdict
+// other than Done the instance is closed. The batch must not change during the call.
+func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64, error) {
+	if in.closed {
+		return 0, 0, &Trap{Reason: Discarded}
+	}
+	if err := in.program.host.enter(ctx); err != nil {
+		return 0, 0, err
+	}
+	defer in.program.host.leave()
+	in.reset(batch)
+	if err := in.readBatch(); err != nil {
+		return 0, 0, err
+	}
+	in.tank.fill(ctx, in.config.Limits.Fuel, in.config.Limits.Time)
+	err := in.entry.CallWithStack(in.ctx, in.stack[:])
+	in.tank.ctx = nil
+	in.flush()
+	used := in.config.Limits.Fuel - in.settleFuel()
+	if err != nil {
+		in.Close()
+		return 0, used, trapOf(err)
+	}
+	verdict := abi.Verdict(int32(in.stack[0]))
+	if verdict != abi.Done {
+		in.Close()
+	}
+	return verdict, used, nil
+}
+
+// settleFuel returns what is left of a call's fuel, and takes it from the guest.
+func (in *Instance) settleFuel() int64 {
+	left := in.tank.left + int64(in.fuel.Get())
+	in.fuel.Set(0)
+	return left
+}
+
+// readBatch notes the events of the batch, and sets the arguments.
+func (in *Instance) readBatch() error {
+	b, err := abi.OpenBatch(in.batch)
+	if err != nil {
+		return err
+	}
+	var e abi.Event
+	for {
+		ok, err := b.Next(&e)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		in.events = append(in.events, source{e.ID, e.TimeMicros})
+	}
+	in.now = b.NowMicros
+	in.stack = [3]uint64{uint64(len(in.batch)), uint64(b.Count), uint64(b.Attempt)}
+	return nil
+}
+
+// MemoryBytes returns the size of the guest's memory.
+func (in *Instance) MemoryBytes() int {
+	if in.closed {
+		return 0
+	}
+	return int(in.memory.Size())
+}
+
+// Close frees the instance. It may be called more than once.
+func (in *Instance) Close() {
+	if !in.closed && in.module != nil {
+		_ = in.module.Close(in.ctx) // frees memory only
+	}
+	in.closed = true
+}

@@ -1,0 +1,52 @@
+package wasm
+
+import (
+	"bytes"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// log passes a line on, cut and made printable, while the call's budget lasts.
+func (in *Instance) log(level abi.Level, text []byte) {
+	text = text[:min(len(text), abi.MaxLineBytes)]
+	if in.logged += len(text); in.logged > abi.MaxLogBytes {
+		return
+	}
+	in.line = printable(in.line[:0], text)
+	in.config.Output.Log(level, in.line[:min(len(in.line), abi.MaxLineBytes)])
+}
+
+// printable appends text to dst with control characters and bad UTF-8 replaced. The result
+// cannot change the terminal or forge a second line.
+func printable(dst, text []byte) []byte {
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		if r != '\t' && !unicode.IsPrint(r) {
+			r = utf8.RuneError
+		}
+		dst = utf8.AppendRune(dst, r)
+		text = text[n:]
+	}
+	return dst
+}
+
+// write takes what a guest prints to a file descriptor, and logs the lines that are whole.
+func (in *Instance) write(text []byte) {
+	for len(text) > 0 {
+		line, rest, whole := bytes.Cut(text, []byte{'\n'})
+		in.printed = append(in.printed, line[:min(len(line), abi.MaxLineBytes-len(in.printed))]...)
+		if text = rest; whole {
+			in.flush()
+		}
+	}
+}
+
+// flush logs what was printed without an end of line.
+func (in *Instance) flush() {
+	if len(in.printed) > 0 {
+		in.log(abi.Info, in.printed)
+	}
+	in.printed = in.printed[:0]
+}

@@ -1,0 +1,61 @@
+package wasm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Reason says why the host stopped a guest.
+type Reason string
+
+// The reasons.
+const (
+	OutOfFuel   Reason = "out of fuel"           // it used its budget
+	TimedOut    Reason = "timed out"             // its deadline passed
+	Canceled    Reason = "canceled"              // the caller gave up
+	OutOfBounds Reason = "out of bounds"         // it passed memory to the host that it does not have
+	Failed      Reason = "failed"                // it said so: fail, proc_exit, abort
+	Crashed     Reason = "crashed"               // its code trapped: unreachable, division by zero, stack overflow, …
+	HostError   Reason = "error in the host"     // a defect of the host, not of the guest
+	Discarded   Reason = "instance is discarded" // the instance was used after its end
+)
+
+// Trap is the error of a call that did not return. Its instance is closed.
+type Trap struct {
+	Reason Reason
+	Detail string // what the guest or the runtime says
+	Stack  string // the functions of the guest, innermost first; may be empty
+}
+
+func (t *Trap) Error() string {
+	text := "plugin " + string(t.Reason)
+	if t.Detail != "" {
+		text += ": " + t.Detail
+	}
+	return text
+}
+
+// stop ends the guest's call from inside an import.
+func stop(reason Reason, format string, args ...any) {
+	panic(&Trap{Reason: reason, Detail: fmt.Sprintf(format, args...)})
+}
+
+const (
+	stackTitle = "\nwasm stack trace:\n"
+	goStack    = "\n\nGo runtime stack trace:"
+)
+
+// trapOf makes a Trap of what the runtime returns.
+func trapOf(err error) *Trap {
+	text, stack, _ := strings.Cut(err.Error(), stackTitle)
+	stack, _, isHost := strings.Cut(stack, goStack)
+	trap := &Trap{Reason: Crashed, Detail: strings.TrimPrefix(text, "wasm error: ")}
+	if stopped := new(Trap); errors.As(err, &stopped) {
+		trap = &Trap{Reason: stopped.Reason, Detail: stopped.Detail}
+	} else if isHost || strings.Contains(text, "(recovered by wazero)") {
+		trap.Reason = HostError
+	}
+	trap.Stack = strings.ReplaceAll(strings.TrimSpace(stack), "\n\t", "\n")
+	return trap
+}
