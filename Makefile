@@ -16,7 +16,7 @@ JS := $(if $(filter ./... ./sdk/...,$(PKG)),scripts/js.sh,:)
 TESTFLAGS ?= $(if $(filter true,$(CI)),-count=1)
 
 # Every target is phony: some share their name with a folder.
-.PHONY: help run build test lint fmt bench soak fuzz postgres cover vuln clean cluster docs
+.PHONY: help run build test lint fmt bench soak fuzz postgres cover vuln clean cluster database docs
 
 help: ## list the targets (the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,10 +68,16 @@ vuln: ## look for known vulnerabilities in what gyre calls (needs the network)
 clean: ## remove bin and build; ./data stays
 	rm -rf bin build sdk/js/build sdk/js/dist
 
-cluster: build ## run three nodes on 127.0.0.1:4973 to 4975 over a PostgreSQL of their own
+cluster: build build/localring ## run the three nodes of examples/cluster, over a PostgreSQL of their own
+	@exec build/localring
+
+database: build/localring ## run the PostgreSQL of make cluster alone
+	@exec build/localring -database
+
+.PHONY: build/localring
+build/localring:
 	@mkdir -p build
 	go build -o build/localring ./internal/localring/run
-	@exec build/localring
 
 # The name is taken: without these lines make would find the folder of that name up to
 # date, and say that all is well.

@@ -16,40 +16,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gyre-events/gyre/internal/localring"
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
-// TestClusterDocs runs the sessions of docs/cluster.md and of examples/cluster on a ring
-// like that of make cluster, and compares what they print. Commands that change nothing are run
+// TestClusterDocs runs the session of examples/cluster, which starts a ring, and then that of
+// docs/cluster.md on the ring, and compares what they print. Commands that change nothing are run
 // until they print it: a ring takes its time.
 func TestClusterDocs(t *testing.T) {
 	t.Parallel() // it waits, most of the time
 	server := pgtest.Shared(t)
 	dir := t.TempDir()
-	gyre, err := exec.LookPath("gyre")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := localring.Config{Gyre: gyre, Postgres: server.URL, Store: server.Store(t), Dir: dir, Listen: freeAddresses(t, 3), Gossip: freeAddresses(t, 4)}
-	fourth := config.Gossip[3]
-	config.Gossip = config.Gossip[:3]
-	ring, err := localring.Start(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	addresses := documented(freeAddresses(t, 6))
+	configureNodes(t, dir, addresses.use, server.URL)
+	s := startShell(t, dir, "export GYRE_STORE="+server.Store(t))
 	t.Cleanup(func() {
-		if err := ring.Close(); err != nil {
-			t.Error(err)
-		}
 		if t.Failed() {
 			t.Log(logsOf(dir))
 		}
 	})
-	addresses := documented(append(config.Listen, append(config.Gossip, fourth)...))
-	s := startShell(t, dir, ring.Exports()+" GYRE_STORE="+config.Store)
 	ran := 0
-	for _, document := range []string{"../../docs/cluster.md", "../../examples/cluster/README.md"} {
+	for _, document := range []string{"../../examples/cluster/README.md", "../../docs/cluster.md"} {
 		for _, step := range session(t, document) {
 			ran++
 			s.follow(step, addresses)
@@ -57,6 +43,27 @@ func TestClusterDocs(t *testing.T) {
 	}
 	if ran < 20 {
 		t.Errorf("the sessions have %d commands", ran)
+	}
+}
+
+// configureNodes copies the files of examples/cluster, with other addresses.
+func configureNodes(t *testing.T, dir string, addresses *strings.Replacer, database string) {
+	t.Helper()
+	const folder = "examples/cluster"
+	if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inFile := regexp.MustCompile(`(?m)^postgres: \S+`)
+	for i := range 3 {
+		name := fmt.Sprintf("%s/node%d.yaml", folder, i+1)
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = inFile.ReplaceAll([]byte(addresses.Replace(string(text))), []byte("postgres: "+database))
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

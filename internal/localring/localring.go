@@ -34,6 +34,7 @@ type Config struct {
 	Dir      string   // for logs
 	Listen   []string // host:port of each node
 	Gossip   []string // host:port of the gossip of each node
+	Files    []string // of --config, for each node, that say all of this; nil: flags do
 }
 
 // Ring is a ring that runs.
@@ -80,6 +81,10 @@ func (r *Ring) node(i int) *Node {
 	c := r.config
 	n := &Node{Name: fmt.Sprintf("node%d@127.0.0.1", i+1), Listen: c.Listen[i], Gossip: c.Gossip[i], ended: make(chan struct{})}
 	n.Log = filepath.Join(c.Dir, fmt.Sprintf("node%d.log", i+1))
+	if c.Files != nil {
+		n.Args = []string{"serve", "--config", c.Files[i]}
+		return n
+	}
 	n.Args = []string{"serve", "--cluster", "--node", n.Name, "--listen", n.Listen, "--gossip", n.Gossip,
 		"--quorum", fmt.Sprint(len(c.Listen)/2 + 1), "--peers", strings.Join(c.Gossip, ","), "--postgres", c.Postgres}
 	if c.Store != "" {

@@ -14,13 +14,12 @@ func (r *Ring) Exports() string {
 	for i, n := range r.Nodes {
 		line += fmt.Sprintf(" NODE%d_PID=%d", i+1, n.PID())
 	}
-	return line + " URL='" + r.config.Postgres + "'"
+	return line
 }
 
 // Command is what starts a node again.
 func (r *Ring) Command(n *Node) string {
-	args := strings.Join(n.Args, " ")
-	return r.config.Gyre + " " + strings.ReplaceAll(args, r.config.Postgres, `"$URL"`)
+	return r.config.Gyre + " " + strings.Join(n.Args, " ")
 }
 
 // Words say what runs and what to do with it.

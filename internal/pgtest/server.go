@@ -52,10 +52,13 @@ var settings = []string{
 	"max_wal_size = 4GB", "wal_level = replica", "max_wal_senders = 4", "log_min_messages = warning",
 }
 
-// New starts a private server below parent, or the folder for temporary files
-// if parent is empty.
-func New(parent string) (*Server, error) {
-	s, err := prepare(parent)
+// New starts a private server on a free port, with its folder below parent, or below the
+// folder for temporary files if parent is empty.
+func New(parent string) (*Server, error) { return NewAt(parent, 0) }
+
+// NewAt is New with a port.
+func NewAt(parent string, port int) (*Server, error) {
+	s, err := prepare(parent, port)
 	if err != nil {
 		return nil, err
 	}
@@ -77,13 +80,19 @@ func New(parent string) (*Server, error) {
 	return s, nil
 }
 
-// prepare finds the binaries, makes the folder and sets the guard.
-func prepare(parent string) (*Server, error) {
+// URLAt connects to the server that NewAt starts.
+func URLAt(port int) string {
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/postgres?sslmode=disable", userName, password, port)
+}
+
+// prepare finds the binaries, makes the folder and sets the guard. Without a port it takes
+// a free one.
+func prepare(parent string, port int) (*Server, error) {
 	bin, err := findBinaries()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin}
+	s := &Server{bin: bin, port: port}
 	if os.Geteuid() == 0 {
 		// The server refuses to run as root.
 		if s.as, err = unprivileged(); err != nil {
@@ -101,10 +110,12 @@ func prepare(parent string) (*Server, error) {
 			return nil, err
 		}
 	}
-	if s.port, err = freePort(); err != nil {
-		return nil, err
+	if s.port == 0 {
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
 	}
-	s.URL = fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/postgres?sslmode=disable", userName, password, s.port)
+	s.URL = URLAt(s.port)
 	return s, s.watch()
 }
 
@@ -181,7 +192,7 @@ func (s *Server) pid() (int, error) {
 // Standby starts a standby of s, which is stopped for a moment to be copied. With
 // synchronous, commits on s wait for it.
 func (s *Server) Standby(synchronous bool) (*Server, error) {
-	standby, err := prepare(filepath.Dir(s.dir))
+	standby, err := prepare(filepath.Dir(s.dir), 0)
 	if err != nil {
 		return nil, err
 	}
