@@ -131,26 +131,19 @@ type place struct {
 }
 
 // advance moves the follower forward by one read and returns the matching events.
-func (f *follower) advance(ctx context.Context, limit Limit) (Batch, place, error) {
-	batches, head, ok := f.tail()
-	var batch Batch
-	var err error
-	if ok {
-		var stopped bool
-		if batch, stopped = f.fromTail(batches, head, limit); stopped {
-			batch, err = f.readStream(ctx, limit)
-		}
-		return batch, place{head, true}, err
+func (f *follower) advance(ctx context.Context, limit Limit) (batch Batch, at place, err error) {
+	batches, head, inTail := f.tail()
+	stopped := false
+	if inTail {
+		batch, stopped = f.fromTail(batches, head, limit)
 	}
-	if f.stream == All {
-		batch, err = f.readAll(ctx, limit)
-	} else {
-		batch, err = f.readStream(ctx, limit)
+	if !inTail || stopped {
+		batch, err = f.fromStorage(ctx, limit)
 	}
 	if err == nil {
-		err = f.store.checkLog(f.log) // the page may be of another log
+		err = f.store.checkLog(f.log) // the events may be of another log
 	}
-	return batch, place{head, false}, err
+	return batch, place{head, inTail}, err
 }
 
 // tail returns the batches that hold what comes after the follower's position, if the tail
@@ -207,6 +200,14 @@ func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
 		rest = rest[h.size:]
 	}
 	return true
+}
+
+// fromStorage reads what comes next from storage.
+func (f *follower) fromStorage(ctx context.Context, limit Limit) (Batch, error) {
+	if f.stream == All {
+		return f.readAll(ctx, limit)
+	}
+	return f.readStream(ctx, limit)
 }
 
 // readAll reads the next page of $all from storage.

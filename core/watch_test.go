@@ -328,3 +328,35 @@ func TestFollowOfALogThatWasReplaced(t *testing.T) {
 		}
 	})
 }
+
+// TestLogIsReplacedUnderARead has the log replaced while a follower at the tail reads a link,
+// whose content is in storage: the page may be of another log, so nothing of it is delivered.
+func TestLogIsReplacedUnderARead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := memory.NewLog()
+		slow := db.Open()
+		s := core.NewStore(slow, core.StoreConfig{})
+		defer s.Close()
+		f, err := s.Follow(t.Context(), core.FollowRequest{Stream: "linked"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		event := one("home")
+		event.Appends[0].Events[0].ID = core.ID{1}
+		link := core.Commit{Appends: []core.Append{{Stream: "linked", Expect: core.AnyVersion, Links: []core.ID{{1}}}}}
+		for _, c := range []core.Commit{event, link} {
+			if _, err := s.Append(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slow.Slow(time.Second, time.Second)
+		if d, err := f.Next(t.Context(), core.Limit{Events: 1, Bytes: 1}); err != nil || d.Count > 0 {
+			t.Fatalf("before the link: %d events, %v", d.Count, err)
+		}
+		time.AfterFunc(time.Second, db.Replace)
+		if d, err := f.Next(t.Context(), core.Limit{Events: 1, Bytes: 1}); !errors.Is(err, core.CodeLogChanged) {
+			t.Errorf("%d events, %v", d.Count, err)
+		}
+	})
+}
