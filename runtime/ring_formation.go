@@ -109,17 +109,22 @@ func (p *placeInRing) setSync(c *Config) error {
 }
 
 func (r *RingConfig) validateFilter() error {
-	for flag, patterns := range map[string][]string{"node-allow": r.NodeAllow, "node-deny": r.NodeDeny} {
-		if len(patterns) > maxPatterns {
-			return core.Errorf(core.CodeInvalidConfig, "%s has %d patterns, the most is %d: join some in a regular expression, /^(a|b)$/", flag, len(patterns), maxPatterns)
+	if err := validatePatterns("node-allow", r.NodeAllow); err != nil {
+		return err
+	}
+	return validatePatterns("node-deny", r.NodeDeny)
+}
+
+func validatePatterns(flag string, patterns []string) error {
+	if len(patterns) > maxPatterns {
+		return core.Errorf(core.CodeInvalidConfig, "%s has %d patterns, the most is %d: join some in a regular expression, /^(a|b)$/", flag, len(patterns), maxPatterns)
+	}
+	for _, pattern := range patterns {
+		if len(pattern) > maxPatternBytes {
+			return core.Errorf(core.CodeInvalidConfig, "%s: a pattern has %d bytes, the most is %d", flag, len(pattern), maxPatternBytes)
 		}
-		for _, pattern := range patterns {
-			if len(pattern) > maxPatternBytes {
-				return core.Errorf(core.CodeInvalidConfig, "%s: a pattern has %d bytes, the most is %d", flag, len(pattern), maxPatternBytes)
-			}
-			if err := ring.CheckPattern(pattern); err != nil {
-				return core.Errorf(core.CodeInvalidConfig, "%s: %w", flag, err)
-			}
+		if err := ring.CheckPattern(pattern); err != nil {
+			return core.Errorf(core.CodeInvalidConfig, "%s: %w", flag, err)
 		}
 	}
 	return nil
