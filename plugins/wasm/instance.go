@@ -81,6 +81,9 @@ type source struct {
 	timeMicros int64
 }
 
+// firstTick is where the monotonic clock starts. Go refuses one that is at zero.
+const firstTick = 1
+
 type instanceKey struct{}
 
 // New starts an instance: it runs the module's start function, _initialize and gyre_init.
@@ -88,7 +91,7 @@ func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
 	if m := p.code.module.memory; uint64(m.minPages)*pageBytes > config.Limits.MemoryBytes {
 		return nil, &Trap{Reason: OutOfBounds, Detail: fmt.Sprintf("the module needs %d bytes of memory, the limit is %d", uint64(m.minPages)*pageBytes, config.Limits.MemoryBytes)}
 	}
-	in := &Instance{program: p, config: config}
+	in := &Instance{program: p, config: config, slept: firstTick}
 	in.tank.now = p.host.now
 	in.random.seed = config.Seed
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
@@ -98,11 +101,13 @@ func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
 	defer p.host.leave()
 	in.tank.fill(ctx, config.Limits.Fuel, config.Limits.InitTime)
 	in.reset(nil)
-	if err := in.start(); err != nil {
+	err := in.start()
+	in.tank.ctx = nil
+	in.flush()
+	if err != nil {
 		in.Close()
 		return nil, trapOf(err)
 	}
-	in.tank.ctx = nil
 	in.settleFuel()
 	return in, nil
 }
