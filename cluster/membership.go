@@ -294,6 +294,9 @@ func (m *Membership) awaitSeen(ctx context.Context) {
 	before := m.State().Standing
 	for {
 		s := m.State()
+		if before == nil || s.Standing == nil {
+			return // this session has had no part in the ring
+		}
 		seen := true
 		for _, was := range before.Sessions {
 			now, listed := s.Standing.Session(was.Session)

@@ -328,6 +328,20 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// A node leaves before the storage has taken a beat of it.
+func TestLeaveBeforeTheFirstBeat(t *testing.T) {
+	inRing(t, 1, func(r *simRing) {
+		node := r.nodes["node1"]
+		node.handle.CutOff()
+		if node.State().Standing != nil {
+			r.t.Fatal("a beat was taken")
+		}
+		if err := node.Leave(r.t.Context()); err == nil {
+			r.t.Error("the session ends without storage")
+		}
+	})
+}
+
 // A node drains just before another comes into the view. Restarts that follow each other do
 // that, when the other tells sooner that it serves than this node knows its view.
 func TestDrainBesideANodeThatComes(t *testing.T) {

@@ -112,6 +112,11 @@ func (e *Engine) Beat(ctx context.Context, session, released uint64, draining bo
 				standing, err = e.ringBeat(ctx, c, session, released, draining)
 			}
 		}
+		if _, ok := standing.Session(session); err == nil && !ok {
+			// The UPDATE may have waited for the Register that ended the session, and what
+			// was listed is from before it.
+			standing, err = e.ringBeat(ctx, c, session, released, draining)
+		}
 		return err
 	})
 	if err != nil {

@@ -212,6 +212,36 @@ func TestRingBeatsWaitForNobody(t *testing.T) {
 	running.Wait()
 }
 
+// TestBeatBesideItsSuccessor: a beat that waits for another process to register under the same
+// id is node_superseded, and not of a session that has just ended.
+func TestBeatBesideItsSuccessor(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	n := openRingNode(t, server.URL, store, "a")
+	tx, err := server.Connect(t).Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), `CREATE TEMP TABLE successor ON COMMIT DROP AS SELECT ring, node, member, secret, opened FROM `+store+`.ring_sessions;
+			DELETE FROM `+store+`.ring_sessions;
+			INSERT INTO `+store+`.ring_sessions (ring, node, member, secret, opened) SELECT * FROM successor`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	beaten := make(chan error, 1)
+	go func() {
+		_, err := n.Beat(context.Background(), n.self.Session, 0, false)
+		beaten <- err
+	}()
+	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE `+store+`.ring_sessions SET beats%')`)
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-beaten; !errors.Is(err, core.CodeNodeSuperseded) {
+		t.Errorf("the beat: %v", err)
+	}
+}
+
 // TestRegisterAfterAnotherRing: what is left of a ring whose nodes have all gone keeps
 // nobody out.
 func TestRegisterAfterAnotherRing(t *testing.T) {
