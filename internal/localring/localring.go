@@ -1,7 +1,7 @@
 //go:build unix
 
 // Package localring runs a ring of real nodes on this machine, over one PostgreSQL. It is
-// behind make cluster, and behind the tests of what docs/cluster.md shows.
+// behind make cluster, and behind the benchmark of a ring.
 package localring
 
 import (

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Exports is the line that gives a shell the names that docs/cluster.md uses.
+// Exports is the line that gives a shell the names that examples/cluster uses.
 func (r *Ring) Exports() string {
 	line := "export GYRE_SERVER=" + r.Servers()
 	for i, n := range r.Nodes {
