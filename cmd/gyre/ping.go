@@ -44,7 +44,8 @@ func (a *app) ping(ctx context.Context) error {
 		}
 		reasons = append(reasons, err.Error())
 	}
-	return core.Errorf(core.CodeUnavailable, "%s", strings.Join(reasons, "; "))
+	err := core.Errorf(core.CodeUnavailable, "%s", strings.Join(reasons, "; "))
+	return &advised{err, "Wait if the node is starting. Otherwise mend the reason, or check that --server names the node."}
 }
 
 // askReady returns why a node is not ready.
