@@ -8,8 +8,8 @@ import (
 	"github.com/gyre-events/gyre/core/ring"
 )
 
-// syncing is for whom a node waits before it serves for the first time (ring.Barrier). While
-// it waits it beats and gossips like any other, so that others see that it is up; it asks
+// syncing holds a node back until the nodes that it waits for are up (ring.Barrier). While
+// it waits, it beats and gossips like any other, so that others see that it is up. It asks
 // to be left out of views, and its gate is closed.
 type syncing struct {
 	barrier *ring.Barrier
@@ -18,7 +18,7 @@ type syncing struct {
 	failure *core.Error // a mandatory node is missing at the deadline
 }
 
-// lookAtBarrier looks who is up. mu is held.
+// lookAtBarrier checks which nodes are up, and opens or closes the barrier. mu is held.
 func (m *Membership) lookAtBarrier(now time.Time) {
 	missing, state := m.syncing.barrier.Look(m.now(now), func(node string) bool { return m.whyDown(node) == "" })
 	on := state != ring.BarrierOpen
@@ -38,7 +38,7 @@ func (m *Membership) lookAtBarrier(now time.Time) {
 	}
 }
 
-// setSyncing has the others know that the node waits, or does no longer. mu is held.
+// setSyncing announces whether the node waits. mu is held.
 func (m *Membership) setSyncing(on bool) {
 	m.syncing.on = on
 	m.gossip.say(func(said *meta) { said.Syncing = on })

@@ -173,13 +173,14 @@ func (in *intake) run() {
 	}
 }
 
-// advance takes what is queued, in order, unless somebody does. Without wait it leaves what
-// has to wait, and what is put meanwhile, to run. It calls back, so the caller has no lock.
+// advance takes what is queued, in order, unless another goroutine does. Without wait it
+// leaves to run what has to wait and what is put meanwhile. It calls back, so the caller has
+// no lock.
 func (in *intake) advance(wait bool) {
 	in.mu.Lock()
 	if in.taking {
 		in.mu.Unlock()
-		return // and whoever takes sees the queue once more
+		return // the other looks at the queue once more
 	}
 	in.taking = true
 	for again := true; again && len(in.queue) > 0; again = wait {

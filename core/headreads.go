@@ -5,21 +5,21 @@ import (
 	"sync"
 )
 
-// headReads reads the log's head for those who begin to follow. Callers that come while a
+// headReads reads the log's head for followers that begin. Callers that come while a
 // read is under way share the next one: however many begin at once, storage gets two reads.
 type headReads struct {
-	turn chan struct{} // holds 1 while somebody reads
+	turn chan struct{} // holds 1 while a read is under way
 
 	mu   sync.Mutex // protects the field below
-	next *headRead  // not begun yet; nil if nobody waits
+	next *headRead  // not begun yet; nil if no caller waits
 }
 
-// headRead is one read, for all who wait for it.
+// headRead is one read, for all callers that wait for it.
 type headRead struct {
 	done chan struct{} // closed when the fields below are written
 	head uint64
 	err  error
-	// abandoned says that err is the end of the context of the caller who read.
+	// abandoned says that err is the end of the context of the caller that read.
 	abandoned bool
 }
 
@@ -58,7 +58,7 @@ func (h *headReads) lead(ctx context.Context, r *headRead, read func(context.Con
 	h.mu.Lock()
 	begins := h.next == r
 	if begins {
-		h.next = nil // who comes from now on waits for another
+		h.next = nil // later callers wait for another
 	}
 	h.mu.Unlock()
 	if begins {

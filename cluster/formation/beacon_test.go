@@ -44,7 +44,7 @@ func TestBeacon(t *testing.T) {
 	}
 }
 
-// FuzzBeacon: no packet is taken but those that encodeBeacon makes. The fuzzer cannot know
+// FuzzBeacon: what is taken of a packet is an address within bounds. The fuzzer cannot know
 // the key, so the packet is also tried with its right sum.
 func FuzzBeacon(f *testing.F) {
 	now := time.UnixMilli(1_700_000_000_000)

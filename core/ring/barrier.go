@@ -60,8 +60,9 @@ const (
 	BarrierFailed // a mandatory node is missing at the end of the Timeout
 )
 
-// Look decides at a moment. up reports whether a node is up. missing is who is not up, also
-// when the Timeout has just ended: the next Look of an open Barrier has nobody.
+// Look returns the nodes that are not up, and whether the Barrier is open. up reports whether
+// a node is up. The Look that ends the Timeout still returns the missing optional nodes; later
+// ones return none.
 func (b *Barrier) Look(now time.Duration, up func(node string) bool) (missing Missing, state BarrierState) {
 	if b.over {
 		return Missing{}, BarrierOpen
@@ -90,5 +91,5 @@ func without(nodes []string, up func(node string) bool) (missing []string) {
 	return missing
 }
 
-// Pass tells that the node serves.
+// Pass ends the Barrier: the node serves.
 func (b *Barrier) Pass() { b.over = true }

@@ -20,13 +20,13 @@ type loaded struct {
 	replays  bool // there may be parked events to replay
 }
 
-// loader loads what is stored of subscriptions. It is one goroutine for all those of an
-// Owner. Who comes while a load is under way shares the next one, which has the same number
-// of requests for one subscription as for maxLoaded: thousands may move at once, and
-// storage also serves those that stay.
+// loader loads what is stored of subscriptions, with one goroutine for all those of an Owner.
+// Callers that come while a load is under way share the next one. A load has the same number
+// of requests for one subscription as for maxLoaded: thousands may move at once, and storage
+// also serves those that stay.
 type loader struct {
 	records records
-	work    chan struct{}   // holds 1: somebody waits
+	work    chan struct{}   // holds 1: subscriptions wait
 	closed  <-chan struct{} // no more is loaded
 
 	mu      sync.Mutex // protects the field below
@@ -80,7 +80,7 @@ func (k *loader) drop(l *load) {
 	k.waiting = slices.DeleteFunc(k.waiting, func(other *load) bool { return other == l })
 }
 
-// run loads for those who wait, until ctx ends, which closes closed.
+// run loads what waits, until ctx ends, which closes closed.
 func (k *loader) run(ctx context.Context) {
 	for {
 		select {
@@ -94,8 +94,8 @@ func (k *loader) run(ctx context.Context) {
 	}
 }
 
-// take takes the next subscriptions to load. No two have the same name: the one that waits
-// has the name locked.
+// take takes the next subscriptions to load. No two have the same name: a caller of load has
+// the name locked.
 func (k *loader) take() []*load {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -105,7 +105,7 @@ func (k *loader) take() []*load {
 	return loads
 }
 
-// together loads subscriptions, and answers those who wait for them.
+// together loads subscriptions, and answers the callers of load.
 func (k *loader) together(ctx context.Context, loads []*load) {
 	for _, step := range []func(context.Context, []*load) error{k.definitions, k.progresses, k.parked, k.failed, k.replays} {
 		left := slices.DeleteFunc(slices.Clone(loads), func(l *load) bool { return l.err != nil })
@@ -205,7 +205,8 @@ func (k *loader) replays(ctx context.Context, loads []*load) error {
 }
 
 // inRanges reads one page of a table's records of events: those of all subscriptions, each
-// behind a key. Where the page ends too early, left is told behind which key the rest is.
+// behind a key. It calls add for each record, and left for each subscription that the page
+// has no room for, with the key behind which its other records are.
 func (k *loader) inRanges(ctx context.Context, table string, loads []*load, after func(*load) string,
 	add func(*load, *core.Record) (bool, error), left func(l *load, last string)) error {
 	slices.SortFunc(loads, func(a, b *load) int { return strings.Compare(a.ID, b.ID) })
