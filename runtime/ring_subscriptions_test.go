@@ -281,6 +281,8 @@ func listedEverywhere(t *testing.T, clients []*sdk.Client) {
 // nodes see a pause, and nothing comes twice.
 func ownerLeaves(t *testing.T, nodes []*runtime.Node, clients []*sdk.Client) {
 	const events = 150
+	var consuming sync.WaitGroup
+	defer consuming.Wait()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w, err := clients[0].Cluster().WhereIs(ctx, ring.KindSubscription, "moving")
@@ -289,7 +291,7 @@ func ownerLeaves(t *testing.T, nodes []*runtime.Node, clients []*sdk.Client) {
 	}
 	var mu sync.Mutex
 	handled, moved := map[uint64]int{}, false
-	done := make(chan struct{})
+	done := make(chan struct{}, 1) // all are handled
 	var left *runtime.Node
 	var at *sdk.Client
 	d := subscriptions.DefaultDefinition()
@@ -311,7 +313,7 @@ func ownerLeaves(t *testing.T, nodes []*runtime.Node, clients []*sdk.Client) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		go func() {
+		consuming.Go(func() {
 			for {
 				batch, err := s.Next(ctx, core.Limit{Events: 5, Bytes: 1 << 20})
 				if err != nil {
@@ -319,8 +321,8 @@ func ownerLeaves(t *testing.T, nodes []*runtime.Node, clients []*sdk.Client) {
 				}
 				for d := range batch.Events() {
 					mu.Lock()
-					if handled[d.Position]++; len(handled) == events {
-						close(done)
+					if handled[d.Position]++; len(handled) == events && len(done) == 0 {
+						done <- struct{}{}
 					}
 					mu.Unlock()
 					if err := d.Ack(); err != nil {
@@ -328,7 +330,7 @@ func ownerLeaves(t *testing.T, nodes []*runtime.Node, clients []*sdk.Client) {
 					}
 				}
 			}
-		}()
+		})
 	}
 	for i := range events {
 		if i == events/2 {

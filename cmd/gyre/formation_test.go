@@ -126,7 +126,7 @@ func TestSyncInfinity(t *testing.T) {
 	f := newFormation(t)
 	a := f.node("a", "--sync-nodes-optional", "b", "--sync-nodes-timeout", "infinity")
 	f.readiness(a, "not ready\nstarting: the node waits for others: b has not started (optional)\n")
-	answer, err := http.Get(a.url + "/livez")
+	answer, err := asks.Get(a.url + "/livez")
 	if err != nil {
 		t.Fatal(err)
 	}

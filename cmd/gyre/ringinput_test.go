@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,7 +58,7 @@ func (r *ringOf) refused(words string, flags ...string) {
 func (r *ringOf) readiness(p *process, words string) {
 	r.t.Helper()
 	err := until(startWithin, func() error {
-		answer, err := http.Get(p.url + "/readyz")
+		answer, err := asks.Get(p.url + "/readyz")
 		if err != nil {
 			return err
 		}

@@ -82,9 +82,12 @@ func (n *ringNode) begin() {
 	n.t.Cleanup(func() { _, _ = n.now.end(syscall.SIGKILL) })
 }
 
+// asks bounds a request to a node, which may be stopped.
+var asks = http.Client{Timeout: 10 * time.Second}
+
 // serves returns nil if the node serves: it is in the view.
 func (n *ringNode) serves() error {
-	answer, err := http.Get("http://" + n.listen + "/readyz")
+	answer, err := asks.Get("http://" + n.listen + "/readyz")
 	if err != nil {
 		return err
 	}
