@@ -93,6 +93,8 @@ type knowledge struct {
 // asked is what callers of a Membership want.
 type asked struct {
 	draining  bool
+	drains    int                     // calls of Drain that wait
+	kept      bool                    // draining outlasts them: one has succeeded, or the process ends
 	entry     bool                    // it serves though no view names it: it drains, or did until it is in a view again
 	reported  bool                    // what the storage has of draining
 	proposing bool                    // a proposal is under way
@@ -215,12 +217,41 @@ func (m *Membership) fail(err *core.Error) {
 // Drain asks the ring to leave this node out of views, and waits until it owns nothing and
 // has released everything. The node still serves as an entry node. The error is
 // no_node_available if the ring would have no quorum without it, timeout, or that of Failed.
+// After an error the node comes back, unless an earlier call has drained it or another waits.
 func (m *Membership) Drain(ctx context.Context) error {
+	m.mu.Lock()
+	m.asked.drains++
 	m.setDraining(true)
+	m.mu.Unlock()
+	err := m.awaitDrained(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked.drains--
+	switch {
+	case err == nil || m.isDrained(): // another call may have returned that
+		m.asked.kept = m.asked.draining
+		return nil
+	case m.asked.drains == 0 && !m.asked.kept:
+		m.setDraining(false)
+	}
+	return err
+}
+
+// HandOver is Drain for a process that is about to Leave. After an error the node still drains.
+func (m *Membership) HandOver(ctx context.Context) error {
+	m.mu.Lock()
+	m.asked.kept = true
+	m.setDraining(true)
+	m.mu.Unlock()
+	return m.awaitDrained(ctx)
+}
+
+// awaitDrained waits until this node owns nothing and has released everything.
+func (m *Membership) awaitDrained(ctx context.Context) error {
 	for {
 		s := m.State()
 		m.mu.Lock()
-		done, failure, others := !s.isMember() && m.reported >= s.View.Epoch, m.failure, m.others()
+		done, failure, others := m.isDrained(), m.failure, m.others()
 		m.mu.Unlock()
 		switch {
 		case done:
@@ -228,7 +259,6 @@ func (m *Membership) Drain(ctx context.Context) error {
 		case failure != nil:
 			return failure
 		case s.isMember() && others < s.View.Quorum:
-			m.setDraining(false)
 			return core.Errorf(core.CodeNoNodeAvailable,
 				"the ring would have too few members without this one: %d alive, quorum is %d", others, s.View.Quorum)
 		}
@@ -240,6 +270,12 @@ func (m *Membership) Drain(ctx context.Context) error {
 			return core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 		}
 	}
+}
+
+// isDrained reports whether this node owns nothing and has released everything. mu is held.
+func (m *Membership) isDrained() bool {
+	s := m.State()
+	return !s.isMember() && m.reported >= s.View.Epoch
 }
 
 // others counts the nodes that can make up a view without this one: the other members, and
@@ -257,20 +293,24 @@ func (m *Membership) others() (n int) {
 }
 
 // Undrain takes Drain back. The node comes into a view as a new one does.
-func (m *Membership) Undrain() { m.setDraining(false) }
-
-func (m *Membership) setDraining(draining bool) {
+func (m *Membership) Undrain() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked.kept = false
+	m.setDraining(false)
+}
+
+// setDraining is called with mu held.
+func (m *Membership) setDraining(draining bool) {
 	m.asked.draining = draining
 	m.publish(time.Now())
 	kick(m.beatNow)
 }
 
-// Leave drains, ends the session and stops: Close is all that may follow. If the ring has
-// no quorum without this node, or at the deadline, the session ends undrained.
+// Leave hands over, ends the session and stops: Close is all that may follow. If the ring
+// has no quorum without this node, or at the deadline, the session ends undrained.
 func (m *Membership) Leave(ctx context.Context) error {
-	if err := m.Drain(ctx); err != nil {
+	if err := m.HandOver(ctx); err != nil {
 		m.log.Warn("the node leaves without handing over", "reason", core.AsError(err).Detail)
 	} else {
 		m.awaitSeen(ctx)

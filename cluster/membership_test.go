@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -340,6 +341,88 @@ func TestLeaveBeforeTheFirstBeat(t *testing.T) {
 			r.t.Error("the session ends without storage")
 		}
 	})
+}
+
+// A drain that times out is taken back, unless another holds it or the process ends.
+func TestDrainTimesOut(t *testing.T) {
+	var release chan struct{}
+	stuck := func(r *simRing) {
+		release = make(chan struct{})
+		r.change = func(id string, c *cluster.Config) {
+			c.Release = func(ctx context.Context, s *cluster.State) {
+				if _, ok := s.View.Member(s.Self.Session); ok || id != "node2" || r.since() < time.Minute {
+					return
+				}
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
+			}
+		}
+	}
+	boot := func(r *simRing) *simNode {
+		r.boot()
+		r.pass(time.Minute)
+		return r.nodes["node2"]
+	}
+	timesOut := func(t *testing.T, drain func(ctx context.Context) error) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := drain(ctx); !errors.Is(err, core.CodeTimeout) {
+			t.Errorf("the drain ends with %v", err)
+		}
+	}
+	all := []string{"node1", "node2", "node3"}
+	t.Run("it comes back", func(t *testing.T) {
+		inRing(t, 3, func(r *simRing) {
+			timesOut(r.t, boot(r).Drain)
+			r.fault(5*time.Second, "node2 has released", func() { close(release) }, r.whole(all...))
+		}, stuck)
+	})
+	t.Run("not while another waits", func(t *testing.T) {
+		inRing(t, 3, func(r *simRing) {
+			node := boot(r)
+			ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+			defer cancel()
+			drained := make(chan error, 1)
+			go func() { drained <- node.Drain(ctx) }()
+			timesOut(r.t, node.Drain)
+			r.pass(5 * time.Second)
+			close(release)
+			if err := <-drained; err != nil {
+				r.t.Error(err)
+			}
+			cancel()
+			if err := node.Drain(ctx); err != nil {
+				r.t.Errorf("a node that is drained drains again: %v", err)
+			}
+			r.stays("node1", "node3")
+			r.fault(5*time.Second, "it comes back", node.Undrain, r.whole(all...))
+		}, stuck)
+	})
+	t.Run("not if the process ends", func(t *testing.T) {
+		inRing(t, 3, func(r *simRing) {
+			node := boot(r)
+			timesOut(r.t, node.HandOver)
+			timesOut(r.t, node.Drain)
+			close(release)
+			r.stays("node1", "node3")
+			if err := node.Leave(r.t.Context()); err != nil {
+				r.t.Error(err)
+			}
+		}, stuck)
+	})
+}
+
+// stays fails if the view changes from one of these nodes.
+func (r *simRing) stays(ids ...string) {
+	r.t.Helper()
+	before := r.epoch()
+	r.pass(20 * time.Second)
+	if !r.whole(ids...)() || r.epoch() != before {
+		r.t.Errorf("the view is not that of %v any more", ids)
+	}
 }
 
 // A node drains just before another comes into the view. Restarts that follow each other do

@@ -239,7 +239,7 @@ func (n *Node) hosted() (list []ring.Owned) {
 func (n *Node) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
-	_ = n.ring.membership.Drain(ctx)
+	_ = n.ring.membership.HandOver(ctx)
 }
 
 // closeRing ends the node's part in the ring. Nothing calls the Router any more.
