@@ -261,6 +261,13 @@ func TestRelayHandshake(t *testing.T) {
 		{"no upgrade", 1, 3, "websocket", "protocol_error"},
 		{"to an address that nobody has", 1, 3, wire.RelayProtocol, "not_serving"},
 		{"the same again", 1, 3, wire.RelayProtocol, "peer_denied"},
+		{"a later one", 100, 3, wire.RelayProtocol, "not_serving"},
+		{"one that it has overtaken", 99, 3, wire.RelayProtocol, "not_serving"},
+		{"that again", 99, 3, wire.RelayProtocol, "peer_denied"},
+		{"the last that is not too far behind", 37, 3, wire.RelayProtocol, "not_serving"},
+		{"one that is too far behind", 36, 3, wire.RelayProtocol, "peer_denied"},
+		{"one far ahead", 1000, 3, wire.RelayProtocol, "not_serving"},
+		{"the one before, now too far behind", 100, 3, wire.RelayProtocol, "peer_denied"},
 	} {
 		a := n.do("GET", wire.RelayPath, "", wire.PeerHeader+": "+callOf(c.generation, c.target).Get(wire.PeerHeader), "Connection: Upgrade", "Upgrade: "+c.upgrade)
 		if code := a.fields(t)["code"]; code != c.code {

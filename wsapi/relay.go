@@ -29,13 +29,36 @@ type relays struct {
 	mu     sync.Mutex // protects the fields below
 	closed bool
 	open   int
-	used   map[route]uint64 // the highest generation
+	used   map[route]*generations
 }
 
 // route is a way through this node.
 type route struct {
 	from, target uint64
 	use          wire.PeerUse
+}
+
+// generations are those that were used on a route. Tunnels that are asked for together come
+// in any order, so one that is a little behind the highest is taken, too.
+type generations struct {
+	highest uint64
+	used    uint64 // bit i: highest-i was used
+}
+
+// use reports whether generation n was not used before. One that is 64 or more
+// behind the highest counts as used.
+func (g *generations) use(n uint64) bool {
+	if n > g.highest {
+		g.used = g.used<<(n-g.highest) | 1
+		g.highest = n
+		return true
+	}
+	bit := uint64(1) << (g.highest - n) // 0 where it is too far behind
+	if bit == 0 || g.used&bit != 0 {
+		return false
+	}
+	g.used |= bit
+	return true
 }
 
 // begin takes a place for a tunnel. A handshake is good for one.
@@ -51,17 +74,20 @@ func (rs *relays) begin(h *wire.Handshake, known func(session uint64) bool) erro
 	switch {
 	case rs.closed:
 		return core.Errorf(core.CodeShuttingDown, "the node is shutting down")
-	case h.Generation <= rs.used[at]:
-		return core.Errorf(core.CodePeerDenied, "session %d has used generation %d of a relay to %d before", h.From, h.Generation, h.Target)
 	case rs.open >= maxRelays:
 		e := core.Errorf(core.CodeTooManyConnections, "%d relays are open", rs.open)
 		e.Limit = maxRelays
 		return e
 	}
 	if rs.used == nil {
-		rs.used = map[route]uint64{}
+		rs.used = map[route]*generations{}
 	}
-	rs.used[at] = h.Generation
+	if rs.used[at] == nil {
+		rs.used[at] = new(generations)
+	}
+	if !rs.used[at].use(h.Generation) {
+		return core.Errorf(core.CodePeerDenied, "session %d has used generation %d of a relay to %d before", h.From, h.Generation, h.Target)
+	}
 	rs.open++
 	rs.running.Add(1)
 	return nil
