@@ -72,6 +72,7 @@ type appended struct {
 	Position  uint64 `json:"position"`
 	Count     int    `json:"count"`
 	Duplicate bool   `json:"duplicate,omitempty"`
+	Node      string `json:"node"` // the stream's owner, or the only node
 }
 
 func (a *app) append(ctx context.Context, c core.Commit) error {
@@ -91,7 +92,7 @@ func (a *app) append(ctx context.Context, c core.Commit) error {
 		return err
 	}
 	w := result.Appends[0]
-	done := appended{c.Appends[0].Stream, w.LastVersion, w.LastPosition, w.Count(), result.Duplicate}
+	done := appended{c.Appends[0].Stream, w.LastVersion, w.LastPosition, w.Count(), result.Duplicate, result.Node}
 	return printOne(a, done, func(d appended) string {
 		if d.Duplicate {
 			return fmt.Sprintf("already there: %s is at version %d with it, position %d", visible(d.Stream), d.Version, d.Position)

@@ -35,7 +35,8 @@ the flag's name, in the YAML file of --config:
   log-level: warn
   allow-host: [events.internal]
 
-A flag overrides the environment, the environment overrides the file.
+A flag overrides the environment, the environment overrides the file. A variable that is empty
+counts as not set.
 
 With --postgres the node keeps everything in a PostgreSQL database, in the schema that --store
 names, and nothing in --data. Put a password into GYRE_POSTGRES, PGPASSWORD or ~/.pgpass:
