@@ -115,7 +115,7 @@ export class Connection {
     const failed: Failed[] = [];
     for (const at of order) {
       try {
-        const s = await this.#connectTo(at, signal, order.length === 1 ? undefined : Math.min(addressMs, ms / order.length));
+        const s = await this.#connectTo(at, signal, order.length === 1 ? undefined : Math.min(addressMs, Math.ceil(ms / order.length)));
         this.#nodes.at = at;
         return s;
       } catch (err) {

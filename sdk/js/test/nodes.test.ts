@@ -51,7 +51,7 @@ test("the first node that answers is taken, and the error names each", async (t)
     code: "unavailable",
     detail: "http://127.0.0.1:1 cannot be reached; http://127.0.0.1:2 cannot be reached",
   });
-  const [last] = await Promise.all([connect([await silent(t), peer.url], { WebSocket, timeoutMs: 1000 }), peer.greet()]);
+  const [last] = await Promise.all([connect([await silent(t), "127.0.0.1:1", peer.url], { WebSocket, timeoutMs: 1000 }), peer.greet()]);
   await last.close();
 });
 
