@@ -1,10 +1,12 @@
 //go:build unix
 
 // Command run is make cluster: the ring of three nodes of examples/cluster, over a PostgreSQL of
-// its own. It is make database, too: that PostgreSQL alone.
+// its own. It is make database, too: that PostgreSQL alone. Tests in other languages run it with
+// -free. The exit code is 3 if the machine has no PostgreSQL.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -27,24 +29,55 @@ import (
 // files are those of the three nodes.
 var files = []string{"examples/cluster/node1.yaml", "examples/cluster/node2.yaml", "examples/cluster/node3.yaml"}
 
+const noPostgres = 3 // exit code
+
 func main() {
 	alone := flag.Bool("database", false, "run PostgreSQL alone, as make database does")
+	free := flag.Bool("free", false, "run all of it on free ports, without the files of examples/cluster")
+	gyre := flag.String("gyre", "bin/gyre", "the program of the nodes")
+	dir := flag.String("dir", "build/cluster", "the folder of their logs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *alone)
+	config, port, err := plan(*free)
+	if err == nil {
+		config.Gyre, config.Dir = *gyre, *dir
+		err = run(ctx, config, port, *alone)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make cluster:", err)
+	}
+	switch {
+	case errors.Is(err, pgtest.ErrMissing):
+		os.Exit(noPostgres)
+	case err != nil:
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, alone bool) (err error) {
-	config, port, err := read(files)
-	if err != nil {
-		return err
+func plan(free bool) (config localring.Config, port int, err error) {
+	if free {
+		return unused()
 	}
-	config.Gyre, config.Dir = "bin/gyre", "build/cluster"
+	return read(files)
+}
+
+// unused returns a ring on free ports. Its PostgreSQL takes one, too.
+func unused() (config localring.Config, port int, err error) {
+	var list []string
+	for range 6 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return config, 0, err
+		}
+		defer func() { _ = l.Close() }() // when all are chosen: no two are the same
+		list = append(list, l.Addr().String())
+	}
+	config.Listen, config.Gossip = list[:3], list[3:]
+	return config, 0, nil
+}
+
+func run(ctx context.Context, config localring.Config, port int, alone bool) (err error) {
 	addresses := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	if !alone {
 		addresses = slices.Concat(addresses, config.Listen, config.Gossip)
@@ -62,6 +95,7 @@ func run(ctx context.Context, alone bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, database.Close()) }()
+	config.Postgres = cmp.Or(config.Postgres, database.URL)
 	if alone {
 		fmt.Printf("%s\nCtrl-C ends the database and removes all that it has.\n", database.URL)
 		<-ctx.Done()

@@ -1,4 +1,4 @@
-// Builds the client, its tests and a gyre to test against, and runs the tests:
+// Builds the client, its tests, and a gyre and a ring of them to test against, and runs the tests:
 //
 //   node test/run.mjs [name …]      all tests, or those of test/name.test.ts
 //
@@ -25,6 +25,7 @@ run(process.execPath, tsc, "-p", "src");
 run(process.execPath, tsc, "-p", "test");
 const gyre = process.env.GYRE_TEST_BIN ?? join(build, "gyre");
 if (!process.env.GYRE_TEST_BIN) run("go", "build", "-o", gyre, "../../cmd/gyre");
+run("go", "build", "-o", join(build, "localring"), "../../internal/localring/run");
 
 const wanted = process.argv.slice(2).map((name) => `${name}.test.js`);
 const files = readdirSync(build).filter((f) => f.endsWith(".test.js") && (wanted.length === 0 || wanted.includes(f)));
