@@ -29,7 +29,13 @@ func (r *Router) admit(ctx context.Context) error {
 		return core.Errorf(core.CodeOverloaded, "%d calls wait already", r.config.MaxWaiting)
 	}
 	defer r.counted.atGate.Add(-1)
+	claim := core.ClaimOf(ctx)
+	if claim == nil {
+		claim = new(core.Claim)
+	}
+	defer claim.WaitsFor(nil)
 	for why != nil {
+		claim.WaitsFor(why)
 		select {
 		case <-s.Changed:
 		case <-ctx.Done():

@@ -22,7 +22,7 @@ const (
 	DefaultRingName   = "gyre"
 	DefaultGossipPort = "7946"
 	// DefaultMulticastGroup is in the range of IPv4 groups that stay in one site.
-	DefaultMulticastGroup = "239.255.49.73:7947"
+	DefaultMulticastGroup = "239.255.49.73:4973"
 
 	// leastQuorum is the default of a node that was given no peers. One node would be
 	// a quorum of itself on both sides of a broken network.

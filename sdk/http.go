@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -149,6 +150,9 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	request, err := http.NewRequestWithContext(traced, r.method, at.http+r.path, bytes.NewReader(r.body))
 	if err != nil {
 		return 0, false, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
+	}
+	if ms := timeoutMs(ctx); ms > 0 {
+		request.Header.Set("Gyre-Timeout", strconv.FormatInt(ms, 10))
 	}
 	if r.body != nil {
 		request.Header.Set("Content-Type", "application/json")

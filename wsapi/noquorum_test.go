@@ -113,3 +113,24 @@ func TestFollowSaysNoQuorum(t *testing.T) {
 		}
 	})
 }
+
+// shut is a Store whose reads wait for a quorum.
+type shut struct{ *core.Store }
+
+func (s *shut) Read(ctx context.Context, _ core.ReadRequest) (core.Page, error) {
+	core.ClaimOf(ctx).WaitsFor(core.Errorf(core.CodeNoNodeAvailable, "1 of 3 members"))
+	<-ctx.Done()
+	return core.Page{}, core.AsError(ctx.Err())
+}
+
+// A read that waits for a quorum until its deadline is answered no_node_available.
+func TestReadWaitsForAQuorum(t *testing.T) {
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	n := newNode(t, wsapi.Config{Store: &shut{store}})
+	before := n.store
+	n.store = store
+	t.Cleanup(func() { _ = before.Close() })
+	p := n.greeted()
+	p.say(`{"op":"read","id":2,"stream":"a","timeoutMs":1}`)
+	p.refused("read", 2, "no_node_available")
+}

@@ -84,7 +84,7 @@ func (b *Beacons) Check() error {
 func (b *Beacons) check() (*net.UDPAddr, []net.Interface, error) {
 	group, err := netip.ParseAddrPort(b.Group)
 	if err != nil || !group.Addr().Is4() || !group.Addr().IsMulticast() || group.Port() == 0 {
-		return nil, nil, fmt.Errorf("%.*q is not IP:PORT of an IPv4 multicast group, such as 239.255.49.73:7947", maxQuoted, b.Group)
+		return nil, nil, fmt.Errorf("%.*q is not IP:PORT of an IPv4 multicast group, such as 239.255.49.73:4973", maxQuoted, b.Group)
 	}
 	through, err := interfaces(b.Bind)
 	return net.UDPAddrFromAddrPort(group), through, err

@@ -79,7 +79,7 @@ func TestMulticastIsRefused(t *testing.T) {
 		{"239.255.49.73:0", "127.0.0.1", "multicast group"},
 		{"[ff02::1]:7947", "127.0.0.1", "multicast group"},
 		{"localhost:7947", "127.0.0.1", "multicast group"},
-		{"239.255.49.73:7947", "192.0.2.1", "no interface of this machine that is up has the address 192.0.2.1"},
+		{"239.255.49.73:4973", "192.0.2.1", "no interface of this machine that is up has the address 192.0.2.1"},
 	} {
 		if p, err := formation.Multicast(formation.Beacons{Name: "peers-multicast", Group: c.group, Bind: c.bind}); err == nil || !strings.Contains(err.Error(), c.words) {
 			if err == nil {

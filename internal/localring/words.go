@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// Exports is the line that gives a shell the names that examples/cluster uses.
+// Exports is the line that gives a shell the names of what runs: URL of the database,
+// GYRE_SERVER with the addresses, and process ids.
 func (r *Ring) Exports() string {
-	line := "export GYRE_SERVER=" + r.Servers()
+	line := fmt.Sprintf("export URL='%s' GYRE_SERVER=%s", r.config.Postgres, r.Servers())
 	for i, n := range r.Nodes {
 		line += fmt.Sprintf(" NODE%d_PID=%d", i+1, n.PID())
 	}

@@ -62,10 +62,11 @@ func (c *call) Value(key any) any { return c.claim.Value(key) }
 
 // givenUp is the answer to a call that has ended without another.
 func (c *call) givenUp() *core.Error {
-	if err := c.claim.GivenUp(c.Err()); c.isAppend || err.Code == core.CodeUnknownOutcome {
-		return err
+	err := c.claim.GivenUp(c.Err())
+	if !c.isAppend && (err.Code == core.CodeTimeout || err.Code == core.CodeCanceled) {
+		return core.AsError(c.Err()) // which speaks of no write
 	}
-	return core.AsError(c.Err())
+	return err
 }
 
 // calls are the requests of one connection that wait for their answers.
