@@ -27,7 +27,7 @@ func (m *Membership) lookAtBarrier(now time.Time) {
 		m.syncing.failure = core.Errorf(core.CodeSyncNodesMissing, "mandatory nodes are not up after %v: %s",
 			m.config.Sync.Timeout, m.describeDown(ring.Missing{Mandatory: missing.Mandatory}))
 	case !on && missing.Len() > 0:
-		m.log.Warn("the node goes on without optional nodes", "after", m.config.Sync.Timeout, "missing", m.describeDown(missing))
+		m.log.Warn("the node goes on without optional nodes", "after", m.config.Sync.Timeout.String(), "missing", m.describeDown(missing))
 		missing = ring.Missing{}
 	case !on && m.syncing.on:
 		m.log.Info("all nodes that this one waits for are up")

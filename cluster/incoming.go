@@ -56,8 +56,7 @@ type intake struct {
 	ctx     context.Context // ends with Close
 	end     context.CancelFunc
 	wake    chan struct{} // has room for one
-	// reported is the log's head as of the newest answer: a node that looks when it gets the
-	// answer finds at least that.
+	// reported is the position of the newest answer: the node that gets it looks up to there.
 	reported atomic.Uint64
 
 	mu     sync.Mutex // protects the fields below
@@ -333,9 +332,8 @@ func (in *intake) written(t *taken, result core.Result, err error) {
 	switch {
 	case err == nil:
 		if !result.Duplicate {
-			head := r.config.Store.State().Head
-			in.reported.Store(head)
-			r.written(&t.commit, result, head)
+			in.reported.Store(result.Position)
+			r.written(&t.commit, result, r.config.Store.State().Head)
 		}
 	case errors.Is(err, core.CodeUnknownOutcome):
 		r.epochOver(t.commit.Epoch)

@@ -56,7 +56,12 @@ func (r *RingConfig) validateSync() error {
 	if r.SyncTimeout < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "sync-nodes-timeout is %v: leave it unset for no wait", r.SyncTimeout)
 	}
-	_, _, err := r.syncNodes()
+	mandatory, optional, err := r.syncNodes()
+	for _, n := range optional {
+		if slices.ContainsFunc(mandatory, func(m syncNode) bool { return m.id == n.id }) {
+			return core.Errorf(core.CodeInvalidConfig, "sync-nodes-optional has %q, as sync-nodes-mandatory does: leave it out of one of them", n.id)
+		}
+	}
 	return err
 }
 

@@ -423,6 +423,12 @@ func ownedRow(o ring.Owned) []string {
 }
 
 // newClusterOrder makes the command of an order to a node.
+// obeyed is an order that a node has carried out, as JSON.
+type obeyed struct {
+	Node  string `json:"node"`
+	Order string `json:"order"` // the command: drain, undrain or leave
+}
+
 func newClusterOrder(a *app, use, short, done string, give func(sdk.Cluster, context.Context, string) error) *cobra.Command {
 	var node string
 	cmd := &cobra.Command{
@@ -436,10 +442,14 @@ func newClusterOrder(a *app, use, short, done string, give func(sdk.Cluster, con
 				if err == nil {
 					err = give(c, ctx, status.Self.Node)
 				}
-				if err == nil {
-					fmt.Fprintf(a.stderr, "%s %s.\n", visible(status.Self.Node), done)
+				switch {
+				case err != nil:
+					return err
+				case a.output == asJSON || a.output == asNDJSON:
+					return printOne(a, obeyed{status.Self.Node, use}, nil)
 				}
-				return err
+				fmt.Fprintf(a.stderr, "%s %s.\n", visible(status.Self.Node), done)
+				return nil
 			})
 		},
 	}
