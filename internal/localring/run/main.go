@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -33,17 +34,25 @@ const noPostgres = 3 // exit code
 
 func main() {
 	alone := flag.Bool("database", false, "run PostgreSQL alone, as make database does")
-	free := flag.Bool("free", false, "run all of it on free ports, without the files of examples/cluster")
+	free := flag.Bool("free", false, "run all of it on free ports, without the files of examples/cluster, until the standard input ends")
 	gyre := flag.String("gyre", "bin/gyre", "the program of the nodes")
 	dir := flag.String("dir", "build/cluster", "the folder of their logs")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	if *free {
+		go func() { // to the end of the process
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			cancel() // whoever has started the ring is gone
+		}()
+	}
 	config, port, err := plan(*free)
 	if err == nil {
 		config.Gyre, config.Dir = *gyre, *dir
 		err = run(ctx, config, port, *alone)
 	}
 	stop()
+	cancel()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make cluster:", err)
 	}

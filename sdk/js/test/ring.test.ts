@@ -22,7 +22,7 @@ interface Member {
 async function startRing(t: TestContext): Promise<Member[] | undefined> {
   const dir = mkdtempSync(join(tmpdir(), "gyre-js-ring-"));
   const ring = spawn(join(import.meta.dirname, "localring"), ["-free", "-gyre", gyre, "-dir", dir], {
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["pipe", "pipe", "inherit"], // it ends when its input does: with this process
   });
   const ended = once(ring, "exit");
   t.after(async () => {
@@ -34,7 +34,7 @@ async function startRing(t: TestContext): Promise<Member[] | undefined> {
   ring.stdout.setEncoding("utf8");
   for await (const text of ring.stdout.iterator({ destroyOnReturn: false })) {
     said += text;
-    const exports = /export GYRE_SERVER=(\S+) (.*)\n/.exec(said);
+    const exports = /export .*GYRE_SERVER=(\S+) (.*)\n/.exec(said);
     if (exports === null) continue;
     ring.stdout.resume();
     const pids = [...(exports[2] ?? "").matchAll(/NODE\d_PID=(\d+)/g)];
