@@ -38,6 +38,7 @@ func main() {
 	gyre := flag.String("gyre", "bin/gyre", "the program of the nodes")
 	dir := flag.String("dir", "build/cluster", "the folder of their logs")
 	flag.Parse()
+	signal.Ignore(syscall.SIGPIPE) // the nodes are ended even if nobody reads what is said
 	ctx, cancel := context.WithCancel(context.Background())
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	if *free {
