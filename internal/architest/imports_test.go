@@ -63,16 +63,18 @@ var table = map[string]row{
 	"cluster/arbitertest": {imports: []string{"cluster", "core", "core/ring"}, testing: true},
 	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
-	"plugins":      {imports: []string{"core", "plugins/abi", "plugins/wasm"}},
+	"plugins":      {imports: []string{"core", "core/subscriptions", "plugins/abi"}},
 	"plugins/abi":  {},
-	"plugins/wasm": {imports: []string{"plugins/abi", sys, wazero}},
+	"plugins/host": {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"plugins/api":  {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "wsapi", "wsapi/wire", "wsapi/ws"}, tests: []string{"sdk"}},
+	"plugins/wasm": {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}},
 
-	"sdk":        {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
-	"sdk/plugin": {},
+	"sdk":        {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
+	"sdk/plugin": {imports: []string{"plugins/abi"}},
 
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "sdk", prometheus,
+		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/wasm", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest"}},
 
 	"cmd/...":      {any: true},
@@ -112,10 +114,11 @@ var owners = map[string][]string{
 	xxhash:     {"core/ring"},
 }
 
-// strangers never import each other, in whole or in part, with the exceptions.
+// strangers never import each other, in whole or in part. The exceptions are packages that
+// may import a stranger: those that are there to join the two.
 var (
 	strangers          = []string{"cluster", "plugins", "wsapi"}
-	strangerExceptions = map[string]string{}
+	strangerExceptions = map[string]string{"plugins/api": "wsapi"}
 )
 
 func TestImports(t *testing.T) {
@@ -190,7 +193,7 @@ func TestTableKeepsTheSeams(t *testing.T) {
 				t.Errorf("%s imports %s, which belongs to %v only", pkg, name, who)
 			}
 			from, to := stranger(pkg), stranger(name)
-			if from != "" && to != "" && from != to && strangerExceptions[from] != name {
+			if from != "" && to != "" && from != to && strangerExceptions[pkg] != to {
 				t.Errorf("%s imports %s; %v do not import each other", pkg, name, strangers)
 			}
 		}

@@ -1,0 +1,109 @@
+package plugins
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Binding is a version at work.
+type Binding struct {
+	Name    string `json:"binding"`
+	Plugin  string `json:"plugin"`
+	Version string `json:"version"`
+	SHA256  string `json:"sha256"`
+	Kind    Kind   `json:"kind"`
+	// Generation counts from 1. Emitted ids and state belong to one.
+	Generation uint64 `json:"generation"`
+	// Subscription names the subscription, which is made with the binding and has no
+	// other subscribers. It has the binding's name.
+	Subscription string          `json:"subscription"`
+	Input        Input           `json:"input"`
+	Lanes        int             `json:"lanes"` // fixed for a generation
+	Grants       []string        `json:"grants"`
+	Config       json.RawMessage `json:"config,omitempty"`
+	Limits       Limits          `json:"limits"`
+	OnError      ErrorPolicy     `json:"onError"`
+	AllowLoops   bool            `json:"allowLoops,omitempty"`
+	Paused       bool            `json:"paused,omitempty"`
+	// EmitAfter is the position up to which appends are held back after a rebuild.
+	EmitAfter uint64    `json:"emitAfter,omitempty"`
+	Created   time.Time `json:"created"`
+	Deployed  time.Time `json:"deployed"`
+	// Previous is the SHA-256 of the version before, which a rollback goes back to.
+	Previous string `json:"previous,omitempty"`
+}
+
+// ErrorPolicy is what happens to an event whose handler fails.
+type ErrorPolicy struct {
+	Attempts int    `json:"attempts"` // before Then
+	MinMs    int64  `json:"minMs"`    // the first backoff; it doubles
+	MaxMs    int64  `json:"maxMs"`
+	Then     OnFail `json:"then"`
+}
+
+// OnFail is what becomes of an event whose attempts have all failed.
+type OnFail string
+
+// The ends of an error policy.
+const (
+	ThenPark OnFail = "park" // set the event aside, and go on
+	ThenStop OnFail = "stop" // stop the binding
+)
+
+// DefaultErrorPolicy is that of a binding that says nothing about it.
+func DefaultErrorPolicy() ErrorPolicy {
+	return ErrorPolicy{Attempts: 5, MinMs: 100, MaxMs: 30_000, Then: ThenPark}
+}
+
+// State is what a binding is doing.
+type State string
+
+// The states.
+const (
+	Running  State = "running"
+	Paused   State = "paused"
+	Stopped  State = "stopped"  // by its handler or its error policy; resume goes on
+	Blocked  State = "blocked"  // a lane waits to try an event again
+	Broken   State = "broken"   // its version cannot run here; deploy another
+	Starting State = "starting" // its code is being compiled or its lanes read
+)
+
+// Status is a binding and how it is doing. It is about the owner's view of the moment.
+type Status struct {
+	Binding
+	State  State  `json:"state"`
+	Reason string `json:"reason,omitempty"` // of Stopped, Blocked and Broken
+	// Checkpoint is the lowest of its lanes', and Lag how many positions it is behind
+	// the log.
+	Checkpoint uint64       `json:"checkpoint"`
+	Lag        uint64       `json:"lag"`
+	Parked     int          `json:"parked"`
+	StateBytes int64        `json:"stateBytes"`
+	LaneStatus []LaneStatus `json:"laneStatus,omitempty"`
+}
+
+// LaneStatus is how a lane is doing.
+type LaneStatus struct {
+	Lane       int    `json:"lane"`
+	Checkpoint uint64 `json:"checkpoint"`
+	Attempts   int    `json:"attempts,omitempty"` // failed, of the event behind the checkpoint
+	Reason     string `json:"reason,omitempty"`   // of the last failure
+}
+
+// Entry is a key of a binding's state. The value is as the handler stored it.
+type Entry struct {
+	Lane  int    `json:"lane"`
+	Key   string `json:"key"`
+	Value []byte `json:"value"`
+}
+
+// LogLine is a line that a binding has logged.
+type LogLine struct {
+	Time       time.Time `json:"time"`
+	Level      string    `json:"level"` // debug, info, warn, error
+	Lane       int       `json:"lane"`
+	Generation uint64    `json:"generation"`
+	Version    string    `json:"version"`
+	Position   uint64    `json:"position,omitempty"` // of the event, if any
+	Text       string    `json:"text"`
+}

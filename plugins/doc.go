@@ -1,0 +1,32 @@
+// Package plugins has the words of plugins: code that people upload, which handles events
+// inside the node. Its types are those of the API, of the host that runs plugins and of the
+// clients. The host is [github.com/gyre-events/gyre/plugins/host], the sandbox is
+// [github.com/gyre-events/gyre/plugins/wasm], and the contract with guests is
+// [github.com/gyre-events/gyre/plugins/abi].
+//
+// # Words
+//
+//	plugin      a name, under which versions are uploaded
+//	version     a module and its manifest: immutable, addressed by the SHA-256 of the module
+//	manifest    what a version says about itself: kind, input, capabilities, wanted limits
+//	binding     a version at work: it has one subscription, grants, config, limits and an
+//	            error policy; to deploy is to create or to change one
+//	grant       a capability that a binding gives its plugin; what is not granted is denied
+//	lane        a part of a binding's events, by partition key, with a checkpoint and state
+//	            of its own, handled in order
+//	generation  a binding from its creation, or from a rebuild, to the next rebuild: state
+//	            and ids of emitted events belong to one
+//	effects     what a handler stages for a batch: events to append, and state
+//	park        to set an event aside with the reason, so that those after it go on
+//	replay      to handle a parked event again
+//
+// # Exactly once, in effect
+//
+// A batch of a lane is one Commit: its appends, its state and its place. The record of the
+// lane, which the Commit compares and replaces, is the truth about the place. So a batch
+// whose Commit was made is never handled again with effect, and one whose Commit was not
+// made has none: through retries, parks, kills, moves to another node and upgrades.
+//
+// A Program, a Handler and Effects are the seam between the host, which decides what is
+// handled when, and what runs: Wasm, or Go in the same process.
+package plugins
