@@ -117,6 +117,8 @@ const (
 	CodeSubscriptionStopped       Code = "subscription_stopped"
 	CodeInvalidExpression         Code = "invalid_expression"
 
+	CodeInvalidManifest Code = "invalid_manifest"
+
 	CodeHostNotAllowed   Code = "host_not_allowed"
 	CodeOriginNotAllowed Code = "origin_not_allowed"
 	CodeInsecureListen   Code = "insecure_listen"
@@ -318,6 +320,10 @@ var catalogue = map[Code]CodeInfo{
 	CodeUnexpectedAck: {Class: ClassConflict, Status: 409,
 		Title: "The event is not in flight to this subscriber",
 		Fix:   "It was acked before, or its ack timeout ran out and it is delivered again. The other events of the request were accepted; do not send them again."},
+
+	CodeInvalidManifest: {Class: ClassUsage, Status: 400,
+		Title: "The plugin's manifest is not valid",
+		Fix:   "Change the member that the detail names in gyre.plugin.json, build again with gyre plugin build, and check with gyre plugin test."},
 
 	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
 		Title: "The node does not serve the host that the request names",

@@ -28,5 +28,10 @@
 // made has none: through retries, parks, kills, moves to another node and upgrades.
 //
 // A Program, a Handler and Effects are the seam between the host, which decides what is
-// handled when, and what runs: Wasm, or Go in the same process.
+// handled when, and what runs: Wasm, or Go in the same process.//
+// # Manifests
+//
+// A manifest asks; it grants nothing. DecodeManifest takes what anybody wrote, refuses what it
+// does not know, and names the member that is wrong. ParseCapabilities makes a list of which
+// Allow answers whether a plugin may append to a stream, read a secret, and so on.
 package plugins

@@ -1,6 +1,11 @@
 package plugins
 
-import "time"
+import (
+	"cmp"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
 
 // Limits bound what a binding may use. In JSON, 0 or nothing is the default.
 type Limits struct {
@@ -34,3 +39,37 @@ func (l *Limits) Time() time.Duration { return time.Duration(l.TimeMs) * time.Mi
 
 // InitTime is the time that starting a handler has.
 func (l *Limits) InitTime() time.Duration { return time.Duration(l.InitMs) * time.Millisecond }
+
+// Validate checks that each limit is the default or at most that of MaxLimits. The error is
+// invalid_request, and begins with the name of the limit.
+func (l *Limits) Validate() error {
+	most := MaxLimits()
+	for _, n := range []struct {
+		name      string
+		got, most int64
+	}{
+		{"memoryBytes", int64(min(l.MemoryBytes, 1<<62)), int64(most.MemoryBytes)},
+		{"fuel", l.Fuel, most.Fuel},
+		{"timeMs", l.TimeMs, most.TimeMs},
+		{"initMs", l.InitMs, most.InitMs},
+		{"batchEvents", int64(l.BatchEvents), int64(most.BatchEvents)},
+		{"batchBytes", int64(l.BatchBytes), int64(most.BatchBytes)},
+		{"stateBytes", l.StateBytes, most.StateBytes},
+	} {
+		if n.got < 0 || n.got > n.most {
+			return core.Errorf(core.CodeInvalidRequest, "%s is %d, it may be from 1 to %d, or 0 for the default", n.name, n.got, n.most)
+		}
+	}
+	return nil
+}
+
+// OrDefaults returns l with the defaults of what it leaves out.
+func (l *Limits) OrDefaults() Limits {
+	d := DefaultLimits()
+	return Limits{
+		MemoryBytes: cmp.Or(l.MemoryBytes, d.MemoryBytes), Fuel: cmp.Or(l.Fuel, d.Fuel),
+		TimeMs: cmp.Or(l.TimeMs, d.TimeMs), InitMs: cmp.Or(l.InitMs, d.InitMs),
+		BatchEvents: cmp.Or(l.BatchEvents, d.BatchEvents), BatchBytes: cmp.Or(l.BatchBytes, d.BatchBytes),
+		StateBytes: cmp.Or(l.StateBytes, d.StateBytes),
+	}
+}

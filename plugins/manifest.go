@@ -28,14 +28,17 @@ type Manifest struct {
 	// http:HOST:PORT and secret:KEY.
 	Capabilities []string `json:"capabilities,omitempty"`
 	Limits       Limits   `json:"limits,omitzero"`
-	// Subscription is what its events are, unless a deploy says otherwise: the stream,
-	// filter, map and from of a definition. Of the options, PartitionBy.
+	// Subscription is what its events are, unless a deploy says otherwise.
 	Subscription Input `json:"subscription,omitzero"`
 	Lanes        int   `json:"lanes,omitempty"` // 1 if 0
 	// ConfigSchema is a JSON Schema that the config of a binding has to fit, and
 	// Config the default.
 	ConfigSchema json.RawMessage `json:"configSchema,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
+	// Build is the command by which gyre plugin build makes the module, and Module the
+	// file that it writes, relative to the plugin's directory. Go needs neither.
+	Build  []string `json:"build,omitempty"`
+	Module string   `json:"module,omitempty"`
 }
 
 // ManifestSection is the name of the custom section of a module that has its manifest.

@@ -63,7 +63,7 @@ var table = map[string]row{
 	"cluster/arbitertest": {imports: []string{"cluster", "core", "core/ring"}, testing: true},
 	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
-	"plugins":      {imports: []string{"core", "core/subscriptions", "plugins/abi"}},
+	"plugins":      {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
 	"plugins/abi":  {},
 	"plugins/host": {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/api":  {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "wsapi", "wsapi/wire", "wsapi/ws"}, tests: []string{"sdk"}},

@@ -1,0 +1,124 @@
+package plugins
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// CapabilityKind is what a capability lets a plugin do.
+type CapabilityKind string
+
+// The kinds of capabilities. Reading the batch, the configuration, logs and metrics need none.
+const (
+	CanAppend      CapabilityKind = "append"       // append to streams that match the scope
+	CanUseState    CapabilityKind = "state"        // read and write the binding's state; no scope
+	CanReadStreams CapabilityKind = "streams.read" // read streams that match the scope, by default all
+	CanCallHTTP    CapabilityKind = "http"         // call one host:port
+	CanReadSecret  CapabilityKind = "secret"       // read one secret
+)
+
+// Capability is a kind with a scope: a pattern of streams, in which '*' stands for any
+// characters, a host and port, or the name of a secret. As text it is KIND or KIND:SCOPE, such as
+// append:order-*.
+type Capability struct {
+	Kind  CapabilityKind
+	Scope string
+}
+
+const (
+	maxCapabilities    = 64
+	maxSecretNameBytes = 128
+)
+
+// ParseCapability parses the text of a capability. The error is invalid_request.
+func ParseCapability(text string) (Capability, error) {
+	kind, scope, scoped := strings.Cut(text, ":")
+	c := Capability{CapabilityKind(kind), scope}
+	var problem string
+	switch c.Kind {
+	case CanAppend, CanReadStreams:
+		if c.Kind == CanReadStreams && !scoped {
+			c.Scope = "*"
+		}
+		filter := core.Filter{Streams: []string{c.Scope}}
+		if filter.Validate() != nil {
+			problem = "needs a pattern of streams, such as " + kind + ":order-*"
+		}
+	case CanUseState:
+		if scoped {
+			problem = "has no scope: write state"
+		}
+	case CanCallHTTP:
+		if !isHostPort(scope) {
+			problem = "needs a host and a port, such as http:api.example.com:443"
+		}
+	case CanReadSecret:
+		if scope == "" || !isText(scope, maxSecretNameBytes) {
+			problem = "needs the name of a secret, such as secret:API_KEY"
+		}
+	default:
+		problem = "is none of append:PATTERN, state, streams.read, http:HOST:PORT, secret:NAME"
+	}
+	if problem != "" {
+		return Capability{}, core.Errorf(core.CodeInvalidRequest, "capability %q %s", clip(text), problem)
+	}
+	return c, nil
+}
+
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && portErr == nil && n > 0 && host != "" && isText(host, 253) && !strings.ContainsAny(host, " */@")
+}
+
+// String returns the text of c.
+func (c Capability) String() string {
+	if c.Kind == CanUseState || c.Kind == CanReadStreams && c.Scope == "*" {
+		return string(c.Kind)
+	}
+	return string(c.Kind) + ":" + c.Scope
+}
+
+// allows reports whether c lets a plugin do kind with name.
+func (c Capability) allows(kind CapabilityKind, name string) bool {
+	if c.Kind != kind {
+		return false
+	}
+	if kind == CanAppend || kind == CanReadStreams {
+		filter := core.Filter{Streams: []string{c.Scope}}
+		return filter.Match(name, "")
+	}
+	return c.Scope == name
+}
+
+// Capabilities are what a plugin asks for, or what a binding grants.
+type Capabilities []Capability
+
+// Allow reports whether one of them lets a plugin do kind with name: a stream, a host:port, or a
+// secret. The name of CanUseState is empty.
+func (cs Capabilities) Allow(kind CapabilityKind, name string) bool {
+	return slices.ContainsFunc(cs, func(c Capability) bool { return c.allows(kind, name) })
+}
+
+// ParseCapabilities parses a list, in which each is once. The error is invalid_request.
+func ParseCapabilities(texts []string) (Capabilities, error) {
+	if len(texts) > maxCapabilities {
+		return nil, core.Errorf(core.CodeInvalidRequest, "there are %d, at most %d are allowed", len(texts), maxCapabilities)
+	}
+	cs := make(Capabilities, 0, len(texts))
+	for _, text := range texts {
+		c, err := ParseCapability(text)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(cs, c) {
+			return nil, core.Errorf(core.CodeInvalidRequest, "%q is there twice", clip(text))
+		}
+		cs = append(cs, c)
+	}
+	return cs, nil
+}
