@@ -119,6 +119,16 @@ const (
 
 	CodeInvalidManifest Code = "invalid_manifest"
 
+	CodePluginNotFound      Code = "plugin_not_found"
+	CodeVersionNotFound     Code = "version_not_found"
+	CodeBindingNotFound     Code = "binding_not_found"
+	CodeStateNotFound       Code = "state_not_found"
+	CodeVersionExists       Code = "version_exists"
+	CodePluginInUse         Code = "plugin_in_use"
+	CodeInvalidModule       Code = "invalid_module"
+	CodeInvalidPluginConfig Code = "invalid_plugin_config"
+	CodeGrantRequired       Code = "grant_required"
+
 	CodeHostNotAllowed   Code = "host_not_allowed"
 	CodeOriginNotAllowed Code = "origin_not_allowed"
 	CodeInsecureListen   Code = "insecure_listen"
@@ -324,6 +334,34 @@ var catalogue = map[Code]CodeInfo{
 	CodeInvalidManifest: {Class: ClassUsage, Status: 400,
 		Title: "The plugin's manifest is not valid",
 		Fix:   "Change the member that the detail names in gyre.plugin.json, build again with gyre plugin build, and check with gyre plugin test."},
+
+	CodePluginNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "No version of the plugin was uploaded",
+		Fix:   "Check the name (gyre plugin ls). gyre plugin deploy uploads a plugin and puts it to work."},
+	CodeVersionNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "The plugin has no such version",
+		Fix:   "gyre plugin versions lists those that were uploaded."},
+	CodeBindingNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "No plugin is deployed under this name",
+		Fix:   "Check the name (gyre plugin ls), or deploy a plugin under it with gyre plugin deploy."},
+	CodeStateNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "The binding's state has no such key",
+		Fix:   "gyre plugin state NAME --prefix '' lists keys. With several lanes, each has keys of its own."},
+	CodeVersionExists: {Class: ClassConflict, Status: 409,
+		Title: "This version was uploaded before, with other content",
+		Fix:   "Versions do not change: raise the version in gyre.plugin.json and build again."},
+	CodePluginInUse: {Class: ClassConflict, Status: 409,
+		Title: "A binding runs this version, or can be rolled back to it",
+		Fix:   "Deploy other versions to the bindings that the detail names, or delete them with gyre plugin rm."},
+	CodeInvalidModule: {Class: ClassUsage, Status: 400,
+		Title: "The module cannot be run",
+		Fix:   "The detail says what is wrong with it. Build it with gyre plugin build; GET /v1/plugins/abi lists what a module may import and has to export."},
+	CodeInvalidPluginConfig: {Class: ClassUsage, Status: 400,
+		Title: "The config does not fit what the plugin expects",
+		Fix:   "The detail names the field. gyre plugin info shows the schema of the version's config."},
+	CodeGrantRequired: {Class: ClassDenied, Status: 403,
+		Title: "The plugin asks for a capability that has to be granted by name",
+		Fix:   "If you trust the plugin with it, deploy again with --grant and the capability."},
 
 	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
 		Title: "The node does not serve the host that the request names",

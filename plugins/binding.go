@@ -99,6 +99,8 @@ type Entry struct {
 
 // LogLine is a line that a binding has logged.
 type LogLine struct {
+	// Seq counts the lines of the binding from 1. There may be gaps.
+	Seq        uint64    `json:"seq"`
 	Time       time.Time `json:"time"`
 	Level      string    `json:"level"` // debug, info, warn, error
 	Lane       int       `json:"lane"`

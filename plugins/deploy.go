@@ -1,0 +1,143 @@
+package plugins
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+)
+
+// Deploy is what a binding is to be. What it leaves out stays as it is; in a new binding it is
+// what the manifest of the version says, but for grants, of which there are none.
+type Deploy struct {
+	Plugin  string `json:"plugin,omitempty"`  // that of the binding; its name, if it is new
+	Version string `json:"version,omitempty"` // that of the binding; required if it is new
+	// Input and Lanes cannot change after the binding was made.
+	Input *Input `json:"input,omitempty"`
+	Lanes int    `json:"lanes,omitempty"`
+	// Grants replace those that the binding has. An empty list takes all back.
+	Grants     []string        `json:"grants,omitzero"`
+	Config     json.RawMessage `json:"config,omitempty"` // an object
+	Limits     *Limits         `json:"limits,omitempty"`
+	OnError    *ErrorPolicy    `json:"onError,omitempty"`
+	AllowLoops *bool           `json:"allowLoops,omitempty"`
+}
+
+// Which returns the plugin and the version that a deploy of a binding is about. old is the
+// binding as it is, nil if there is none.
+func (d *Deploy) Which(name string, old *Binding) (plugin, version string, err error) {
+	if err := ValidateName(name); err != nil {
+		return "", "", err
+	}
+	if old == nil {
+		old = &Binding{Plugin: name}
+	}
+	plugin, version = cmp.Or(d.Plugin, old.Plugin), d.Version
+	if version == "" && plugin == old.Plugin {
+		version = old.Version
+	}
+	if version == "" {
+		return "", "", core.Errorf(core.CodeInvalidRequest, "version is missing: say which version of plugin %q is deployed", clip(plugin))
+	}
+	return plugin, version, nil
+}
+
+// Resolve returns the binding that a deploy makes with a version of old, which is nil if there
+// is no binding yet. Times, and what a rollback goes back to, are not its business, nor is
+// whether the config fits the version's schema. The error is invalid_request.
+func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error) {
+	m := &v.Manifest
+	b := Binding{
+		Name: name, Generation: 1, Subscription: name, Input: m.Subscription, Lanes: max(m.Lanes, 1), Grants: []string{},
+		Config: m.Config, Limits: m.Limits.OrDefaults(), OnError: DefaultErrorPolicy(),
+	}
+	if old != nil {
+		b = *old
+	}
+	b.Plugin, b.Version, b.SHA256, b.Kind = v.Plugin, v.Version, v.SHA256, m.Kind
+	if d.Input != nil {
+		b.Input = *d.Input
+	}
+	b.Lanes = cmp.Or(d.Lanes, b.Lanes)
+	if d.Grants != nil {
+		b.Grants = d.Grants
+	}
+	if given := bytes.TrimSpace(d.Config); len(given) > 0 && string(given) != "null" {
+		b.Config = given
+	}
+	if d.Limits != nil {
+		b.Limits = d.Limits.OrDefaults()
+	}
+	if d.OnError != nil {
+		b.OnError = d.OnError.orDefaults()
+	}
+	if d.AllowLoops != nil {
+		b.AllowLoops = *d.AllowLoops
+	}
+	if old != nil && (b.Lanes != old.Lanes || !reflect.DeepEqual(b.Input, old.Input)) {
+		return Binding{}, core.Errorf(core.CodeInvalidRequest,
+			"the input and the lanes of binding %q cannot change: deploy under another binding, or delete this one first", name)
+	}
+	return b, b.Validate()
+}
+
+// Validate checks a binding, but for the expressions of its input and its config. The error is
+// invalid_request, and names the member.
+func (b *Binding) Validate() error {
+	grants, err := ParseCapabilities(b.Grants)
+	if err != nil {
+		return core.Errorf(core.CodeInvalidRequest, "grants: %s", core.AsError(err).Detail)
+	}
+	for _, g := range grants {
+		if g.Kind == CanAppend && b.Kind == KindProjection {
+			return core.Errorf(core.CodeInvalidRequest, "grants: a projection appends nothing, and %q would let it", g.String())
+		}
+	}
+	definition, err := b.Input.Definition()
+	if err != nil {
+		return core.Errorf(core.AsError(err).Code, "input: %s", core.AsError(err).Detail)
+	}
+	switch {
+	case b.Lanes < 1 || b.Lanes > MaxLanes:
+		return core.Errorf(core.CodeInvalidRequest, "lanes is %d, it may be from 1 to %d", b.Lanes, MaxLanes)
+	case b.Lanes > 1 && definition.PartitionBy == delivery.Unpartitioned:
+		return core.Errorf(core.CodeInvalidRequest, "lanes is %d, which needs an input.partitionBy such as stream", b.Lanes)
+	case len(b.Config) > 0 && !strings.HasPrefix(string(b.Config), "{"):
+		return core.Errorf(core.CodeInvalidPluginConfig, "config is an object, such as {\"threshold\":50}")
+	}
+	if err := b.Limits.Validate(); err != nil {
+		return core.Errorf(core.CodeInvalidRequest, "limits.%s", core.AsError(err).Detail)
+	}
+	return b.OnError.validate()
+}
+
+// maxAttempts and maxBackoffMs bound error policies.
+const (
+	maxAttempts  = 1000
+	maxBackoffMs = 3_600_000
+)
+
+// orDefaults returns p with the defaults of what it leaves out.
+func (p ErrorPolicy) orDefaults() ErrorPolicy {
+	d := DefaultErrorPolicy()
+	return ErrorPolicy{
+		Attempts: cmp.Or(p.Attempts, d.Attempts), MinMs: cmp.Or(p.MinMs, d.MinMs),
+		MaxMs: cmp.Or(p.MaxMs, max(d.MaxMs, p.MinMs)), Then: cmp.Or(p.Then, d.Then),
+	}
+}
+
+func (p *ErrorPolicy) validate() error {
+	switch {
+	case p.Attempts < 1 || p.Attempts > maxAttempts:
+		return core.Errorf(core.CodeInvalidRequest, "onError.attempts is %d, it may be from 1 to %d", p.Attempts, maxAttempts)
+	case p.MinMs < 1 || p.MinMs > p.MaxMs || p.MaxMs > maxBackoffMs:
+		return core.Errorf(core.CodeInvalidRequest, "onError waits from %d to %d ms: minMs is at least 1, and maxMs from minMs to %d", p.MinMs, p.MaxMs, maxBackoffMs)
+	case p.Then != ThenPark && p.Then != ThenStop:
+		return core.Errorf(core.CodeInvalidRequest, "onError.then is %q, it may be park or stop", clip(string(p.Then)))
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package plugins
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+func counterVersion() *Version {
+	return &Version{Plugin: "counter", Version: "1.0.0", SHA256: "aa", Manifest: Manifest{
+		Name: "counter", Version: "1.0.0", ABI: "gyre_1", Kind: KindHandler, Lanes: 4,
+		Capabilities: []string{"state", "append:out-*"}, Limits: Limits{TimeMs: 50},
+		Subscription: Input{Stream: "in", PartitionBy: "stream"}, Config: json.RawMessage(`{"n":1}`),
+	}}
+}
+
+func TestDeployTakesTheManifest(t *testing.T) {
+	d := Deploy{Version: "1.0.0"}
+	plugin, version, err := d.Which("counter", nil)
+	if plugin != "counter" || version != "1.0.0" || err != nil {
+		t.Fatal(plugin, version, err)
+	}
+	b, err := d.Resolve("counter", nil, counterVersion())
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := DefaultLimits()
+	limits.TimeMs = 50
+	want := Binding{
+		Name: "counter", Plugin: "counter", Version: "1.0.0", SHA256: "aa", Kind: KindHandler, Generation: 1, Subscription: "counter",
+		Input: Input{Stream: "in", PartitionBy: "stream"}, Lanes: 4, Grants: []string{}, Config: json.RawMessage(`{"n":1}`),
+		Limits: limits, OnError: DefaultErrorPolicy(),
+	}
+	if !reflect.DeepEqual(b, want) {
+		t.Errorf("got  %+v\nwant %+v", b, want)
+	}
+}
+
+func TestDeployKeepsWhatItLeavesOut(t *testing.T) {
+	first := Deploy{Version: "1.0.0", Grants: []string{"state"}, Config: json.RawMessage(`{"n":2}`), OnError: &ErrorPolicy{Attempts: 2}}
+	old, err := first.Resolve("counter", nil, counterVersion())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Generation = 3
+	next := counterVersion()
+	next.Version, next.SHA256, next.Manifest.Config = "2.0.0", "bb", json.RawMessage(`{"n":9}`)
+	loops := true
+	second := Deploy{Version: "2.0.0", Limits: &Limits{TimeMs: 70}, AllowLoops: &loops}
+	if plugin, version, err := (&Deploy{Grants: []string{}}).Which("counter", &old); plugin != "counter" || version != "1.0.0" || err != nil {
+		t.Error(plugin, version, err)
+	}
+	b, err := second.Resolve("counter", &old, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := old
+	want.Version, want.SHA256, want.Limits, want.AllowLoops = "2.0.0", "bb", (&Limits{TimeMs: 70}).OrDefaults(), true
+	if !reflect.DeepEqual(b, want) {
+		t.Errorf("got  %+v\nwant %+v", b, want)
+	}
+	if b, err = (&Deploy{Grants: []string{}}).Resolve("counter", &old, counterVersion()); err != nil || len(b.Grants) != 0 {
+		t.Errorf("an empty list of grants leaves %v, %v", b.Grants, err)
+	}
+}
+
+func TestBadDeploys(t *testing.T) {
+	old, err := (&Deploy{Version: "1.0.0"}).Resolve("counter", nil, counterVersion())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		`{"lanes":2}`:                           "cannot change",
+		`{"input":{"stream":"other"}}`:          "cannot change",
+		`{"grants":["files"]}`:                  `grants: capability "files"`,
+		`{"grants":["state","state"]}`:          "grants: ",
+		`{"config":[1]}`:                        "config is an object",
+		`{"limits":{"timeMs":99000}}`:           "limits.timeMs is 99000",
+		`{"onError":{"attempts":-1}}`:           "onError.attempts is -1",
+		`{"onError":{"then":"explode"}}`:        `onError.then is "explode"`,
+		`{"onError":{"minMs":50000,"maxMs":2}}`: "onError waits from 50000 to 2 ms",
+	} {
+		var d Deploy
+		if err := json.Unmarshal([]byte(text), &d); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Resolve("counter", &old, counterVersion()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"lanes":65}`: "lanes is 65", `{"input":{}}`: "needs an input.partitionBy", `{"input":{"stream":".."}}`: "input: ",
+	} {
+		var d Deploy
+		if err := json.Unmarshal([]byte(text), &d); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Resolve("counter", nil, counterVersion()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s, new: %v, want %q", text, err, want)
+		}
+	}
+	projection := counterVersion()
+	projection.Manifest.Kind = KindProjection
+	if _, err := (&Deploy{Grants: []string{"append:a"}}).Resolve("c", nil, projection); err == nil || !strings.Contains(err.Error(), "a projection appends nothing") {
+		t.Error(err)
+	}
+	for name, d := range map[string]Deploy{"Bad": {Version: "1"}, "fine": {}} {
+		if _, _, err := d.Which(name, nil); !errors.Is(err, core.CodeInvalidRequest) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, _, err := (&Deploy{Plugin: "other"}).Which("counter", &old); err == nil || !strings.Contains(err.Error(), `which version of plugin "other"`) {
+		t.Errorf("another plugin without a version: %v", err)
+	}
+}
+
+func TestEntriesInJSON(t *testing.T) {
+	for _, e := range []Entry{{Lane: 1, Key: "a", Value: []byte(`{"n":1}`)}, {Key: "b", Value: []byte{0xff}}, {Key: "c", Value: []byte{}}} {
+		text, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again Entry
+		if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(e, again) {
+			t.Errorf("%s: %+v, %v", text, again, err)
+		}
+	}
+	for _, text := range []string{`{"key":"a"}`, `{"key":"a","value":1,"valueBase64":""}`, `{"key":"a","valueBase64":"?"}`} {
+		if err := json.Unmarshal([]byte(text), new(Entry)); err == nil {
+			t.Errorf("%s is taken", text)
+		}
+	}
+}

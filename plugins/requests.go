@@ -1,0 +1,124 @@
+package plugins
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// ListRequest asks for a page of a list in the order of names.
+type ListRequest struct {
+	Prefix string // only names that begin with it
+	After  string // only names after it
+	Limit  int    // at most core.MaxReadEvents, which 0 stands for
+}
+
+// BindingPage is a page of bindings. End says that no more follow.
+type BindingPage struct {
+	Bindings []Status
+	End      bool
+}
+
+// VersionPage is a page of versions: of one plugin in the order of their upload, or the newest
+// of each plugin in the order of names. End says that no more follow.
+type VersionPage struct {
+	Versions []Version
+	End      bool
+}
+
+// Rebuild starts a new generation of a binding: fresh state, new ids of emitted events, and
+// the events from a place on.
+type Rebuild struct {
+	From core.From `json:"from,omitzero"` // the start if it is left out
+	// EmitAgain appends for events that the generation before has passed, too. Otherwise
+	// appends are held back up to there.
+	EmitAgain bool `json:"emitAgain,omitempty"`
+}
+
+// StateRequest asks for a page of a lane's state, in the byte order of keys.
+type StateRequest struct {
+	Lane   int
+	Prefix string // only keys that begin with it
+	After  string // only keys after it
+	Limit  int    // at most core.MaxReadEvents, which 0 stands for
+}
+
+// StatePage is a page of state. End says that no more follow. A page may have fewer entries
+// than asked for: its size is bounded, too.
+type StatePage struct {
+	Entries []Entry
+	End     bool
+}
+
+// LogsRequest asks for lines of a binding's log, in order.
+type LogsRequest struct {
+	After uint64 // only lines whose Seq is above it
+	// Last asks for the newest lines instead, at most so many.
+	Last  int
+	Limit int // at most core.MaxReadEvents, which 0 stands for
+	// Wait is how long to wait for a line if there is none.
+	Wait time.Duration
+}
+
+// LogsPage is a page of a binding's log. Next is the After of the next request; End says that
+// there are no more lines now.
+type LogsPage struct {
+	Lines []LogLine
+	Next  uint64
+	End   bool
+}
+
+// ABI describes what modules a node runs.
+type ABI struct {
+	ABIs  []string `json:"abis"` // the sets of functions, such as gyre_1
+	Kinds []Kind   `json:"kinds"`
+	// Imports and Exports are the names of functions that a module may import, as
+	// module.name, and that it may or has to export.
+	Imports []string `json:"imports"`
+	Exports []string `json:"exports"`
+	// Limits are the most that a binding may ask for; Defaults those that it gets.
+	Limits   Limits `json:"limits"`
+	Defaults Limits `json:"defaults"`
+	// MaxModuleBytes bounds an upload.
+	MaxModuleBytes int64 `json:"maxModuleBytes"`
+}
+
+// entry is the JSON form of an Entry. A value that is JSON is in value, another in
+// valueBase64.
+type entry struct {
+	Lane        int             `json:"lane"`
+	Key         string          `json:"key"`
+	Value       json.RawMessage `json:"value,omitempty"`
+	ValueBase64 *string         `json:"valueBase64,omitempty"`
+}
+
+// MarshalJSON has a value that is JSON stand as it is, and encodes another in base64.
+func (e Entry) MarshalJSON() ([]byte, error) {
+	form := entry{Lane: e.Lane, Key: e.Key, Value: e.Value}
+	if !json.Valid(e.Value) {
+		text := base64.StdEncoding.EncodeToString(e.Value)
+		form.Value, form.ValueBase64 = nil, &text
+	}
+	return json.Marshal(form)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (e *Entry) UnmarshalJSON(text []byte) error {
+	var form entry
+	if err := json.Unmarshal(text, &form); err != nil {
+		return err
+	}
+	*e = Entry{Lane: form.Lane, Key: form.Key, Value: bytes.Clone(form.Value)}
+	if (form.Value == nil) == (form.ValueBase64 == nil) {
+		return errors.New("an entry has either value or valueBase64")
+	}
+	var err error
+	if form.ValueBase64 != nil {
+		e.Value, err = base64.StdEncoding.DecodeString(*form.ValueBase64)
+	}
+	return err
+}
