@@ -28,7 +28,8 @@
 // made has none: through retries, parks, kills, moves to another node and upgrades.
 //
 // A Program, a Handler and Effects are the seam between the host, which decides what is
-// handled when, and what runs: Wasm, or Go in the same process.//
+// handled when, and what runs: Wasm, or Go in the same process.
+//
 // # Manifests
 //
 // A manifest asks; it grants nothing. DecodeManifest takes what anybody wrote, refuses what it

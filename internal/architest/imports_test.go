@@ -69,8 +69,11 @@ var table = map[string]row{
 	"plugins/api":  {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "wsapi", "wsapi/wire", "wsapi/ws"}, tests: []string{"sdk"}},
 	"plugins/wasm": {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}},
 
-	"sdk":        {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
-	"sdk/plugin": {imports: []string{"plugins/abi"}},
+	"sdk":                          {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
+	"sdk/plugin":                   {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/internal/testhost"}},
+	"sdk/plugin/json":              {},
+	"sdk/plugin/internal/testhost": {imports: []string{"plugins/abi"}},
+	"sdk/plugin/plugintest":        {imports: []string{"plugins/abi", "sdk/plugin", "sdk/plugin/internal/testhost"}, tests: []string{"sdk/plugin/json"}},
 
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",

@@ -41,13 +41,13 @@ func AppendEvent(dst []byte, e *Appended) ([]byte, error) {
 // NextEvent decodes the first event of b and returns what follows it.
 func NextEvent(b []byte, e *Appended) (rest []byte, err error) {
 	if len(b) < appendedBytes {
-		return nil, corrupt("%d bytes are no event", len(b))
+		return nil, corrupt("no event; bytes:", int64(len(b)))
 	}
 	entry, typ := int64(binary.LittleEndian.Uint32(b)), int(binary.LittleEndian.Uint16(b[4:]))
 	data, metadata := int64(binary.LittleEndian.Uint32(b[8:])), int64(binary.LittleEndian.Uint32(b[12:]))
 	content := Content(binary.LittleEndian.Uint16(b[6:]))
 	if entry > int64(len(b)) || appendedBytes+int64(typ)+data+metadata > entry || content > ContentBytes {
-		return nil, corrupt("an event of %d bytes with content %d has %d+%d+%d", entry, content, typ, data, metadata)
+		return nil, corrupt("event; bytes, content, type, data, metadata:", entry, int64(content), int64(typ), data, metadata)
 	}
 	*e = Appended{ID: ID(b[16:32]), Content: content}
 	fields := b[appendedBytes:entry:entry]

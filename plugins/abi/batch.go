@@ -2,15 +2,31 @@ package abi
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
+	"strconv"
 )
 
-// ErrCorrupt is wrapped by what decoders return about bytes that are not what they say.
-var ErrCorrupt = errors.New("corrupt")
+// ErrCorrupt is what the errors of decoders are, for errors.Is: the bytes are not what they
+// say.
+const ErrCorrupt = corruption("corrupt")
 
-func corrupt(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...)
+// corruption is a text of its own, because package fmt adds 40 % to the size of a guest.
+type corruption string
+
+func (c corruption) Error() string { return string(c) }
+
+// Is makes every corruption one of ErrCorrupt.
+func (c corruption) Is(target error) bool { return target == ErrCorrupt }
+
+// corrupt says what is corrupt, and the numbers that do not fit together.
+func corrupt(what string, numbers ...int64) error {
+	text := string(ErrCorrupt) + ": " + what
+	for i, n := range numbers {
+		if i > 0 {
+			text += ","
+		}
+		text += " " + strconv.FormatInt(n, 10)
+	}
+	return corruption(text)
 }
 
 const (
@@ -161,15 +177,15 @@ type Batch struct {
 // OpenBatch reads the header of a batch.
 func OpenBatch(b []byte) (Batch, error) {
 	if len(b) < headerBytes || string(b[:4]) != magic {
-		return Batch{}, corrupt("no batch in %d bytes", len(b))
+		return Batch{}, corrupt("no batch; bytes:", int64(len(b)))
 	}
 	length, total := int(binary.LittleEndian.Uint16(b[6:])), binary.LittleEndian.Uint32(b[12:])
 	if v := binary.LittleEndian.Uint16(b[4:]); v != batchVersion || length < headerBytes || length > len(b) || int64(total) != int64(len(b)) {
-		return Batch{}, corrupt("a batch of version %d with a header of %d bytes has %d bytes, it says %d", v, length, len(b), total)
+		return Batch{}, corrupt("batch; version, length of header, bytes, bytes as it says:", int64(v), int64(length), int64(len(b)), int64(total))
 	}
 	count := binary.LittleEndian.Uint32(b[8:])
 	if int64(count) > int64(len(b)-length)/fixedBytes {
-		return Batch{}, corrupt("%d events do not fit in %d bytes", count, len(b))
+		return Batch{}, corrupt("batch; events, bytes:", int64(count), int64(len(b)))
 	}
 	return Batch{
 		Header: Header{
@@ -187,19 +203,19 @@ func OpenBatch(b []byte) (Batch, error) {
 func (b *Batch) Next(e *Event) (ok bool, err error) {
 	if b.left == 0 {
 		if len(b.rest) > 0 {
-			return false, corrupt("%d bytes after the last event", len(b.rest))
+			return false, corrupt("batch; bytes after the last event:", int64(len(b.rest)))
 		}
 		return false, nil
 	}
 	r := b.rest
 	if len(r) < fixedBytes {
-		return false, corrupt("%d bytes are left for %d events", len(r), b.left)
+		return false, corrupt("batch; bytes left, events left:", int64(len(r)), int64(b.left))
 	}
 	entry, fixed := int64(binary.LittleEndian.Uint32(r)), int(binary.LittleEndian.Uint16(r[4:]))
 	stream, typ := int(binary.LittleEndian.Uint16(r[48:])), int(binary.LittleEndian.Uint16(r[50:]))
 	data, metadata := int64(binary.LittleEndian.Uint32(r[52:])), int64(binary.LittleEndian.Uint32(r[56:]))
 	if entry > int64(len(r)) || entry%alignment != 0 || fixed < fixedBytes || int64(fixed)+int64(stream)+int64(typ)+data+metadata > entry {
-		return false, corrupt("an event of %d bytes, %d fixed, has %d+%d+%d+%d", entry, fixed, stream, typ, data, metadata)
+		return false, corrupt("event; bytes, fixed, stream, type, data, metadata:", entry, int64(fixed), int64(stream), int64(typ), data, metadata)
 	}
 	*e = Event{
 		Flags:      Flag(binary.LittleEndian.Uint16(r[6:])),
