@@ -63,11 +63,12 @@ var table = map[string]row{
 	"cluster/arbitertest": {imports: []string{"cluster", "core", "core/ring"}, testing: true},
 	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
-	"plugins":      {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
-	"plugins/abi":  {},
-	"plugins/host": {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
-	"plugins/api":  {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "wsapi", "wsapi/wire", "wsapi/ws"}, tests: []string{"sdk"}},
-	"plugins/wasm": {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}},
+	"plugins":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
+	"plugins/abi":    {},
+	"plugins/host":   {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"plugins/api":    {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "wsapi", "wsapi/wire", "wsapi/ws"}, tests: []string{"sdk"}},
+	"plugins/output": {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
+	"plugins/wasm":   {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}},
 
 	"sdk":                          {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                   {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/internal/testhost"}},
@@ -77,7 +78,7 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/wasm", "sdk", prometheus,
+		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest"}},
 
 	"cmd/...":      {any: true},
