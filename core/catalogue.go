@@ -126,6 +126,8 @@ const (
 	CodeVersionExists       Code = "version_exists"
 	CodePluginInUse         Code = "plugin_in_use"
 	CodeInvalidModule       Code = "invalid_module"
+	CodePluginFailed        Code = "plugin_failed"
+	CodePluginLimit         Code = "plugin_limit"
 	CodeInvalidPluginConfig Code = "invalid_plugin_config"
 	CodeGrantRequired       Code = "grant_required"
 
@@ -340,13 +342,13 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Check the name (gyre plugin ls). gyre plugin deploy uploads a plugin and puts it to work."},
 	CodeVersionNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The plugin has no such version",
-		Fix:   "gyre plugin versions lists those that were uploaded."},
+		Fix:   "List those that were uploaded with gyre plugin versions."},
 	CodeBindingNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "No plugin is deployed under this name",
 		Fix:   "Check the name (gyre plugin ls), or deploy a plugin under it with gyre plugin deploy."},
 	CodeStateNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The binding's state has no such key",
-		Fix:   "gyre plugin state NAME --prefix '' lists keys. With several lanes, each has keys of its own."},
+		Fix:   "List the keys with gyre plugin state NAME --prefix ''. With several lanes, each has keys of its own."},
 	CodeVersionExists: {Class: ClassConflict, Status: 409,
 		Title: "This version was uploaded before, with other content",
 		Fix:   "Versions do not change: raise the version in gyre.plugin.json and build again."},
@@ -356,6 +358,12 @@ var catalogue = map[Code]CodeInfo{
 	CodeInvalidModule: {Class: ClassUsage, Status: 400,
 		Title: "The module cannot be run",
 		Fix:   "The detail says what is wrong with it. Build it with gyre plugin build; GET /v1/plugins/abi lists what a module may import and has to export."},
+	CodePluginFailed: {Class: ClassOther, Status: 422,
+		Title: "The plugin failed: it trapped, or ended itself with an error",
+		Fix:   "The detail has what it said, and gyre plugin logs more. None of its effects were kept. Correct it, and deploy a new version."},
+	CodePluginLimit: {Class: ClassOther, Status: 422,
+		Title: "The plugin used more fuel, time or memory than its binding allows",
+		Fix:   "The detail names the limit. None of its effects were kept. Raise the limit of the binding, or let it handle fewer events in a batch."},
 	CodeInvalidPluginConfig: {Class: ClassUsage, Status: 400,
 		Title: "The config does not fit what the plugin expects",
 		Fix:   "The detail names the field. gyre plugin info shows the schema of the version's config."},

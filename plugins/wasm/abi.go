@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -43,9 +44,20 @@ func abort(_ *Instance, stack []uint64) {
 	stop(Failed, "abort at line %d, column %d", uint32(stack[2]), uint32(stack[3]))
 }
 
+// entryType is the type of the functions that handle a batch.
+func entryType() funcType { return typeFrom("iii:i") }
+
 // CheckABI refuses a module that imports what the host does not give, or does not export
 // what it calls: the memory, and the function entry.
 func (m *Module) CheckABI(entry string) error {
+	if err := m.checkKnown(); err != nil {
+		return err
+	}
+	return m.checkFunction(entry, entryType(), true)
+}
+
+// checkKnown checks the imports, and the exports that are the same for all kinds of plugins.
+func (m *Module) checkKnown() error {
 	table := importTable()
 	for _, i := range m.imports {
 		at := slices.IndexFunc(table, func(t imported) bool { return t.module == i.module && t.name == i.name })
@@ -64,35 +76,36 @@ func (m *Module) CheckABI(entry string) error {
 			}
 		}
 	}
-	return m.checkExports(entry)
+	return m.checkExports()
 }
 
-// checkExports checks the types of the exports that the host knows.
-func (m *Module) checkExports(entry string) error {
-	refuse := func(format string, args ...any) error {
-		return &InvalidError{Section: sectionNames[sectionExport], Reason: fmt.Sprintf(format, args...), Fix: "export it with that name and type"}
-	}
+// checkExports checks the memory, and the functions that may be left out.
+func (m *Module) checkExports() error {
 	if e, ok := m.export(abi.Memory); !ok || e.kind != kindMemory {
-		return refuse("export %q is missing, or not a memory", abi.Memory)
+		return refuseExport("export %q is missing, or not a memory", abi.Memory)
 	}
-	known := map[string]funcType{
-		entry:     typeFrom("iii:i"),
-		abi.Start: typeFrom(":"),
-		abi.Init:  typeFrom("i:i"),
-		abi.Close: typeFrom(":"),
-	}
-	for name, want := range known {
-		e, ok := m.export(name)
-		switch {
-		case !ok && name == entry:
-			return refuse("export %q is missing", name)
-		case ok && e.kind != kindFunc:
-			return refuse("export %q is not a function", name)
-		case ok && !m.typeOf(e.index).equal(want):
-			return refuse("export %q has the type %s, %s is needed", name, m.typeOf(e.index), want)
-		}
+	return cmp.Or(
+		m.checkFunction(abi.Start, typeFrom(":"), false),
+		m.checkFunction(abi.Init, typeFrom("i:i"), false),
+		m.checkFunction(abi.Close, typeFrom(":"), false),
+	)
+}
+
+func (m *Module) checkFunction(name string, want funcType, needed bool) error {
+	e, ok := m.export(name)
+	switch {
+	case !ok && needed:
+		return refuseExport("export %q is missing", name)
+	case ok && e.kind != kindFunc:
+		return refuseExport("export %q is not a function", name)
+	case ok && !m.typeOf(e.index).equal(want):
+		return refuseExport("export %q has the type %s, %s is needed", name, m.typeOf(e.index), want)
 	}
 	return nil
+}
+
+func refuseExport(format string, args ...any) error {
+	return &InvalidError{Section: sectionNames[sectionExport], Reason: fmt.Sprintf(format, args...), Fix: "export it with that name and type"}
 }
 
 func (m *Module) export(name string) (export, bool) {

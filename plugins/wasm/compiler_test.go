@@ -1,14 +1,17 @@
 package wasm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
@@ -50,12 +53,15 @@ func TestCompiledCodeRunsAndIsKept(t *testing.T) {
 	if _, err := newCompiler(t, dir, "key").Compile(ctx, m); err != nil {
 		t.Fatal(err)
 	}
-	code, err := cannotCompile(t, dir, "key").Compile(ctx, m)
-	if err != nil {
-		t.Fatalf("the code was not found again: %v", err)
+	code, ok := newCompiler(t, dir, "key").Cached(m.ID())
+	if !ok {
+		t.Fatal("the code was not found again")
+	}
+	if !bytes.Equal(code.metered, m.Meter()) {
+		t.Error("the metered module differs from what was compiled")
 	}
 	files := countFiles(t, code.dir)
-	p, err := NewHost().Load(ctx, code, abi.Handle)
+	p, err := NewHost(DefaultMemory).Load(ctx, code, abi.Handle)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +73,12 @@ func TestCompiledCodeRunsAndIsKept(t *testing.T) {
 	if after := countFiles(t, code.dir); after != files {
 		t.Errorf("loading wrote %d files: the node compiled by itself", after-files)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "compiling-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "*", temporaryPrefix+"*")); len(left) > 0 {
 		t.Errorf("temporary directories are left: %v", left)
+	}
+	var invalid *InvalidError
+	if _, err := NewHost(DefaultMemory).Load(ctx, code, "gyre_filter"); !errors.As(err, &invalid) {
+		t.Errorf("an entry that the module does not export: %v", err)
 	}
 }
 
@@ -115,7 +125,10 @@ func TestTamperedCodeIsCompiledAgain(t *testing.T) {
 		"cut":        func() error { return os.Truncate(native[0], int64(len(original)/2)) },
 		"added file": func() error { return os.WriteFile(native[0]+"0", original, 0o600) },
 		"no file":    func() error { return os.Remove(native[0]) },
-		"no sum":     func() error { return os.Remove(filepath.Join(code.dir, sumFile)) },
+		"metered": func() error {
+			return os.WriteFile(filepath.Join(code.dir, meteredFile), append(slices.Clone(code.metered), 0), 0o600)
+		},
+		"no sum": func() error { return os.Remove(filepath.Join(code.dir, sumFile)) },
 	}
 	for name, change := range tamper {
 		if err := change(); err != nil {
@@ -133,13 +146,70 @@ func TestTamperedCodeIsCompiledAgain(t *testing.T) {
 	}
 }
 
+// heavy is a module that the parser accepts, with functions that are slow to compile: as many
+// locals and blocks as are allowed.
+func heavy(functions, locals, ifs int) []byte {
+	b := &built{}
+	for range functions {
+		b.define("", none, none, slices.Repeat(i32x1, locals), slices.Repeat(slices.Concat(i32(1), []byte{opIf, blockEmpty, opEnd}), ifs)...)
+	}
+	return handler(b, opI32Const, 0)
+}
+
+// What takes too much time or memory ends the child, and costs the node nothing.
 func TestTheChildIsLimited(t *testing.T) {
-	c := newCompiler(t, filepath.Join(t.TempDir(), "code"), "key")
-	c.memory = 1 << 20
-	_, err := c.Compile(context.Background(), parsed(t, oneFunction(manyJoins(500, 2000))))
-	var invalid *InvalidError
-	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "the compiler ended with exit status") {
-		t.Errorf("a child without memory: %v", err)
+	for name, c := range map[string]struct {
+		module []byte
+		limits childLimits
+		want   string
+	}{
+		"memory": {heavy(1, 60, 16_000), childLimits{Memory: 1 << 20, CPU: 60}, "out of memory"},
+		"time":   {heavy(60, 500, 2000), childLimits{Memory: 1 << 30}, "killed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			compiler := newCompiler(t, filepath.Join(t.TempDir(), "code"), "key")
+			compiler.limits = c.limits
+			m := parsed(t, c.module)
+			var err error
+			if n := allocated(func() { _, err = compiler.Compile(context.Background(), m) }); n > 16<<20 {
+				t.Errorf("the node allocated %d bytes for a child that failed", n)
+			}
+			if !errors.Is(err, core.CodeInvalidModule) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want a child that was ended: %s", err, c.want)
+			}
+			if left, err := os.ReadDir(compiler.dir); len(left) > 0 || err != nil {
+				t.Errorf("a failed compilation has left %v, %v", left, err)
+			}
+			compiler.limits = compileLimits
+			if _, err := compiler.Compile(context.Background(), parsed(t, handler(&built{}, opI32Const, 0))); err != nil {
+				t.Errorf("the next module: %v", err)
+			}
+		})
+	}
+}
+
+func TestLeftoversAreRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "code")
+	c := newCompiler(t, dir, "key")
+	m := parsed(t, handler(&built{}, opI32Const, 0))
+	if _, err := c.Compile(context.Background(), m); err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(dir, strings.Repeat("0", 64))
+	cut := filepath.Join(c.dir, temporaryPrefix+"1234")
+	foreign := filepath.Join(dir, "of somebody else")
+	for _, d := range []string{old, cut, foreign} {
+		if err := os.MkdirAll(filepath.Join(d, "wazero"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := newCompiler(t, dir, "key").Cached(m.ID()); !ok {
+		t.Error("the code of this program was removed")
+	}
+	for d, want := range map[string]bool{old: false, cut: false, foreign: true} {
+		if _, err := os.Stat(d); (err == nil) != want {
+			t.Errorf("%s: %v, want it to be there: %v", d, err, want)
+		}
 	}
 }
 

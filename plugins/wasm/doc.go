@@ -10,14 +10,19 @@
 //	Program.New       makes it an Instance: a memory of its own, connected to Effects
 //	Instance.Call     hands it a batch of events
 //
-// The first four steps refuse a module with an *InvalidError, which says what, where and what
-// to do. The last two stop a guest with a *Trap, which says why.
+// The first five steps refuse a module with an *InvalidError, which says what, where and what
+// to do. The last two stop a guest with a *Trap, which says why. Both are a core.Error, too,
+// with a code of the catalogue.
 //
 //	m, err := wasm.Parse(upload)
+//	err = m.CheckABI(abi.Handle)
 //	code, err := compiler.Compile(ctx, m)
 //	program, err := host.Load(ctx, code, abi.Handle)
 //	instance, err := program.New(ctx, wasm.Config{Limits: wasm.DefaultLimits(), Effects: e, Reads: r, Output: o})
 //	verdict, fuel, err := instance.Call(ctx, batch)
+//
+// A node that starts again needs neither the upload nor the first three steps: Compiler.Cached
+// finds the code by the upload's SHA-256.
 //
 // Promises:
 //
@@ -33,6 +38,8 @@
 //   - Whatever a guest passes to an import, the import answers an errno or stops the guest.
 //     The host keeps no pointer into a guest's memory after a call.
 //   - At most one guest less than there are processors runs at a time.
+//   - All instances together have the memory that NewHost was given, and the native stacks of
+//     the guests that run, each of at most 150 MB for the time of its call.
 //   - A call allocates nothing in the host.
 //
 // The package stages nothing itself. What a guest appends and stores goes to the caller's

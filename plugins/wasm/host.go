@@ -8,22 +8,30 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/gyre-events/gyre/plugins/abi"
 )
 
 // features are what both the parser and the compiler take.
 const features = api.CoreFeaturesV2 &^ api.CoreFeatureSIMD
 
+// DefaultMemory is the memory of a node's instances if nobody says another.
+const DefaultMemory = 2 << 30
+
 // Host runs the guests of a node, a few at a time, so that processors are left for the rest
 // of the node.
 type Host struct {
-	slots chan struct{}
-	now   func() time.Time
+	slots  chan struct{}
+	memory budget
+	now    func() time.Time
 }
 
 // NewHost returns a Host that runs one guest less at a time than Go has processors, and at
-// least one.
-func NewHost() *Host {
-	return &Host{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), now: time.Now}
+// least one. memory bounds, in bytes, what its instances have together: the memory that each
+// has grown to and another MiB each, which also bounds their number. On top of that a guest
+// may have 150 MB of native stack while it runs.
+func NewHost(memory int64) *Host {
+	return &Host{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), memory: budget{limit: memory}, now: time.Now}
 }
 
 // enter waits until a guest may run.
@@ -41,7 +49,6 @@ func (h *Host) leave() { <-h.slots }
 // Program is a module that is ready to run. It is safe for concurrent use.
 type Program struct {
 	host     *Host
-	code     *Code
 	entry    string
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
@@ -50,10 +57,10 @@ type Program struct {
 
 // Load makes a program of code, whose function entry its calls run.
 func (h *Host) Load(ctx context.Context, code *Code, entry string) (*Program, error) {
-	if err := code.module.CheckABI(entry); err != nil {
+	if err := Supported(); err != nil {
 		return nil, err
 	}
-	p := &Program{host: h, code: code, entry: entry}
+	p := &Program{host: h, entry: entry}
 	config := runtimeConfig()
 	if code.dir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(code.dir)
@@ -64,10 +71,31 @@ func (h *Host) Load(ctx context.Context, code *Code, entry string) (*Program, er
 		config = config.WithCompilationCache(cache)
 	}
 	p.runtime = wazero.NewRuntimeWithConfig(ctx, config)
-	if err := p.link(ctx); err != nil {
+	err := p.link(ctx, code.metered)
+	if err == nil {
+		err = p.checkEntry()
+	}
+	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// checkEntry refuses a program without the function that its calls run.
+func (p *Program) checkEntry() error {
+	f, ok := p.compiled.ExportedFunctions()[p.entry]
+	if !ok {
+		return refuseExport("export %q is missing", p.entry)
+	}
+	if got := (funcType{valueTypes(f.ParamTypes()), valueTypes(f.ResultTypes())}); !got.equal(entryType()) {
+		return refuseExport("export %q has the type %s, %s is needed", p.entry, got, entryType())
+	}
+	return nil
+}
+
+// minBytes returns the memory that an instance starts with.
+func (p *Program) minBytes() uint64 {
+	return uint64(p.compiled.ExportedMemories()[abi.Memory].Min()) * pageBytes
 }
 
 func runtimeConfig() wazero.RuntimeConfig {
@@ -75,7 +103,7 @@ func runtimeConfig() wazero.RuntimeConfig {
 }
 
 // link gives the runtime its host functions, and compiles the module.
-func (p *Program) link(ctx context.Context) error {
+func (p *Program) link(ctx context.Context, metered []byte) error {
 	builders := map[string]wazero.HostModuleBuilder{}
 	for _, i := range append(importTable(), meterImport()) {
 		b, ok := builders[i.module]
@@ -95,7 +123,7 @@ func (p *Program) link(ctx context.Context) error {
 			return err
 		}
 	}
-	compiled, err := p.runtime.CompileModule(ctx, p.code.metered)
+	compiled, err := p.runtime.CompileModule(ctx, metered)
 	p.compiled = compiled
 	return err
 }

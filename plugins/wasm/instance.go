@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -49,9 +50,12 @@ type Instance struct {
 	ctx     context.Context // carries the instance to its imports
 	module  api.Module
 	entry   api.Function
+	native  reflect.Value // the stack of entry, as bytes
 	memory  api.Memory
+	linear  linearMemory // behind memory
 	fuel    api.MutableGlobal
 	stack   [3]uint64 // arguments and results
+	charged bool      // instanceBytes are taken from the budget
 	closed  bool
 
 	tank   tank
@@ -88,10 +92,11 @@ type instanceKey struct{}
 
 // New starts an instance: it runs the module's start function, _initialize and gyre_init.
 func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
-	if m := p.code.module.memory; uint64(m.minPages)*pageBytes > config.Limits.MemoryBytes {
-		return nil, &Trap{Reason: OutOfBounds, Detail: fmt.Sprintf("the module needs %d bytes of memory, the limit is %d", uint64(m.minPages)*pageBytes, config.Limits.MemoryBytes)}
+	if least := p.minBytes(); least > config.Limits.MemoryBytes {
+		return nil, &Trap{Reason: OutOfMemory, Detail: fmt.Sprintf("the module starts with %d bytes of memory, the binding's limit is %d", least, config.Limits.MemoryBytes)}
 	}
 	in := &Instance{program: p, config: config, slept: firstTick}
+	in.linear = linearMemory{limit: config.Limits.MemoryBytes, budget: &p.host.memory}
 	in.tank.now = p.host.now
 	in.random.seed = config.Seed
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
@@ -113,20 +118,18 @@ func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
 }
 
 func (in *Instance) start() error {
-	ctx := experimental.WithMemoryAllocator(in.ctx, allocator{limit: in.config.Limits.MemoryBytes})
-	module, err := in.program.runtime.InstantiateModule(ctx, in.program.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
-	if err != nil {
+	if err := in.instantiate(); err != nil {
 		return err
 	}
-	in.module, in.memory = module, module.Memory()
-	in.entry = module.ExportedFunction(in.program.entry)
-	in.fuel = module.ExportedGlobal(fuelExport).(api.MutableGlobal)
-	if f := module.ExportedFunction(abi.Start); f != nil {
+	in.memory = in.module.Memory()
+	in.fuel = in.module.ExportedGlobal(fuelExport).(api.MutableGlobal)
+	in.renewStack()
+	if f := in.module.ExportedFunction(abi.Start); f != nil {
 		if err := f.CallWithStack(in.ctx, nil); err != nil {
 			return err
 		}
 	}
-	f := module.ExportedFunction(abi.Init)
+	f := in.module.ExportedFunction(abi.Init)
 	if f == nil {
 		return nil
 	}
@@ -136,6 +139,29 @@ func (in *Instance) start() error {
 	if code := int32(in.stack[0]); code != 0 {
 		return &Trap{Reason: Failed, Detail: fmt.Sprintf("%s returned %d", abi.Init, code)}
 	}
+	return nil
+}
+
+// instantiate makes the module, and runs its start function. The memory that a module starts
+// with is allocated outside of a call, where the runtime lets a panic of stop through.
+func (in *Instance) instantiate() (err error) {
+	defer func() {
+		switch reason := recover().(type) {
+		case nil:
+		case *Trap:
+			err = reason
+		default:
+			err = &Trap{Reason: HostError, Detail: fmt.Sprint(reason)}
+		}
+	}()
+	in.linear.budget.take(instanceBytes)
+	in.charged = true
+	ctx := experimental.WithMemoryAllocator(in.ctx, &in.linear)
+	module, err := in.program.runtime.InstantiateModule(ctx, in.program.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return err
+	}
+	in.module = module
 	return nil
 }
 
@@ -181,6 +207,8 @@ func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64,
 	verdict := abi.Verdict(int32(in.stack[0]))
 	if verdict != abi.Done {
 		in.Close()
+	} else if in.native.Len() > maxIdleStack {
+		in.renewStack()
 	}
 	return verdict, used, nil
 }
@@ -224,8 +252,16 @@ func (in *Instance) MemoryBytes() int {
 
 // Close frees the instance. It may be called more than once.
 func (in *Instance) Close() {
-	if !in.closed && in.module != nil {
-		_ = in.module.Close(in.ctx) // frees memory only
+	if in.closed {
+		return
 	}
 	in.closed = true
+	if in.module != nil {
+		_ = in.module.Close(in.ctx) // frees memory only
+	}
+	in.linear.Free()
+	if in.charged {
+		in.linear.budget.give(instanceBytes)
+	}
+	in.entry, in.module = nil, nil
 }

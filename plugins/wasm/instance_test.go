@@ -203,7 +203,7 @@ func TestStartingIsBounded(t *testing.T) {
 	_, err := load(t, handler(b, opI32Const, 0)).New(context.Background(), (&recorder{}).config())
 	wantTrap(t, err, Failed)
 	_, err = load(t, handler(&built{memory: []uint32{65}}, opI32Const, 0)).New(context.Background(), (&recorder{}).config())
-	wantTrap(t, err, OutOfBounds)
+	wantTrap(t, err, OutOfMemory)
 }
 
 func TestMemoryIsCapped(t *testing.T) {

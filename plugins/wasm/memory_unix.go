@@ -2,42 +2,19 @@
 
 package wasm
 
-import (
-	"github.com/tetratelabs/wazero/experimental"
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
-// allocator gives an instance memory that the garbage collector does not know. It reserves
-// the limit of addresses at once, so that growing moves nothing; the system gives pages when
-// they are touched.
-type allocator struct{ limit uint64 }
-
-// Allocate reserves memory. If the system refuses, Reallocate does, too.
-func (a allocator) Allocate(_, most uint64) experimental.LinearMemory {
-	size := min(a.limit, most)
-	if size == 0 {
-		return &mapped{}
-	}
-	pages, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		pages = nil
-	}
-	return &mapped{pages}
-}
-
-type mapped struct{ pages []byte }
-
-// Reallocate returns the first size bytes, or nil if they are over the limit.
-func (m *mapped) Reallocate(size uint64) []byte {
-	if size > uint64(len(m.pages)) {
+// reserve returns addresses for n bytes, or nil if the system has none. They cost nothing
+// until they are touched, and growing within them moves nothing.
+func reserve(n uint64) []byte {
+	if n == 0 {
 		return nil
 	}
-	return m.pages[:size]
+	pages, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil
+	}
+	return pages
 }
 
-func (m *mapped) Free() {
-	if m.pages != nil {
-		_ = unix.Munmap(m.pages) // fails only for a range that is not mapped
-		m.pages = nil
-	}
-}
+func release(pages []byte) { _ = unix.Munmap(pages) } // fails only for a range that is not mapped

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"slices"
 )
 
@@ -50,6 +51,14 @@ func typeBytes(types []valueType) []byte {
 	return b
 }
 
+func valueTypes(types []byte) []valueType {
+	v := make([]valueType, len(types))
+	for i, t := range types {
+		v[i] = valueType(t)
+	}
+	return v
+}
+
 func typeList(types []valueType) string {
 	var b bytes.Buffer
 	b.WriteByte('(')
@@ -94,6 +103,7 @@ var sectionOrder = [...]byte{
 // Module is a module that the parser has accepted: it is valid, within the limits, and uses
 // no feature that is off. Its methods do not change it.
 type Module struct {
+	source    []byte
 	sections  [sectionCount][]byte
 	types     []funcType
 	imports   []importedFunc
@@ -166,6 +176,9 @@ type functionRef struct {
 
 // ManifestSection is the name of the custom section that holds a plugin's manifest.
 const ManifestSection = "gyre.manifest"
+
+// ID returns the SHA-256 of the bytes that were parsed.
+func (m *Module) ID() [sha256.Size]byte { return sha256.Sum256(m.source) }
 
 // Manifest returns the content of the section ManifestSection, or nil.
 func (m *Module) Manifest() []byte { return bytes.Clone(m.manifest) }

@@ -13,7 +13,7 @@ const fixFeature = "build for plain WebAssembly, without that feature"
 // valid, over a limit, or uses a feature that is off. What it allocates is bounded by the
 // size of the input. The Module keeps source, which the caller must not change.
 func Parse(source []byte) (*Module, error) {
-	p := &parser{m: &Module{start: -1, dataCount: -1}}
+	p := &parser{m: &Module{source: source, start: -1, dataCount: -1}}
 	p.module(&reader{data: source})
 	if p.r.err != nil {
 		return nil, p.r.err

@@ -3,14 +3,22 @@ package wasm
 import (
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/gyre-events/gyre/core"
 )
 
-// InvalidError says why a module is refused, and where in its bytes.
+// InvalidError says why a module is refused, and where in its bytes. It is a core.Error of
+// the code invalid_module, too.
 type InvalidError struct {
 	Section string // "import", "code", …; empty before the first section
 	Offset  int    // in the file
 	Reason  string
 	Fix     string // what the author of the module can do; may be empty
+}
+
+// Unwrap returns the core.Error.
+func (e *InvalidError) Unwrap() error {
+	return &core.Error{Code: core.CodeInvalidModule, Detail: e.Error()}
 }
 
 func (e *InvalidError) Error() string {

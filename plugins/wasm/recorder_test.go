@@ -76,13 +76,22 @@ func (r *recorder) config() Config {
 // load makes a program of a built module on a host with a ticking clock.
 func load(t testing.TB, module []byte) *Program {
 	t.Helper()
+	h := NewHost(DefaultMemory)
+	h.now = ticking()
+	return loadOn(t, h, module)
+}
+
+func loadOn(t testing.TB, h *Host, module []byte) *Program {
+	t.Helper()
 	m, err := Parse(module)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := NewHost()
-	h.now = ticking()
-	p, err := h.Load(context.Background(), InProcess(m), abi.Handle)
+	code, err := InProcess(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := h.Load(context.Background(), code, abi.Handle)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func TestGuestOfTheGoToolchain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewHost().Load(context.Background(), code, abi.Handle)
+	p, err := NewHost(DefaultMemory).Load(context.Background(), code, abi.Handle)
 	if err != nil {
 		t.Fatal(err)
 	}

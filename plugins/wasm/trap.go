@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 // Reason says why the host stopped a guest.
@@ -14,6 +16,8 @@ const (
 	OutOfFuel   Reason = "out of fuel"           // it used its budget
 	TimedOut    Reason = "timed out"             // its deadline passed
 	Canceled    Reason = "canceled"              // the caller gave up
+	OutOfMemory Reason = "out of memory"         // it starts with more than its limit
+	HostFull    Reason = "host is out of memory" // the instances of the node have all that they may have
 	OutOfBounds Reason = "out of bounds"         // it passed memory to the host that it does not have
 	Failed      Reason = "failed"                // it said so: fail, proc_exit, abort
 	Crashed     Reason = "crashed"               // its code trapped: unreachable, division by zero, stack overflow, …
@@ -21,7 +25,23 @@ const (
 	Discarded   Reason = "instance is discarded" // the instance was used after its end
 )
 
-// Trap is the error of a call that did not return. Its instance is closed.
+// code returns the error code of a Trap.
+func (r Reason) code() core.Code {
+	switch r {
+	case OutOfFuel, TimedOut, OutOfMemory:
+		return core.CodePluginLimit
+	case OutOfBounds, Failed, Crashed:
+		return core.CodePluginFailed
+	case Canceled:
+		return core.CodeCanceled
+	case HostFull:
+		return core.CodeOverloaded
+	}
+	return core.CodeInternal // HostError, Discarded
+}
+
+// Trap is the error of a call that did not return. Its instance is closed. It is a
+// core.Error of the code plugin_failed, plugin_limit, canceled, overloaded or internal.
 type Trap struct {
 	Reason Reason
 	Detail string // what the guest or the runtime says
@@ -35,6 +55,9 @@ func (t *Trap) Error() string {
 	}
 	return text
 }
+
+// Unwrap returns the core.Error.
+func (t *Trap) Unwrap() error { return &core.Error{Code: t.Reason.code(), Detail: t.Error()} }
 
 // stop ends the guest's call from inside an import.
 func stop(reason Reason, format string, args ...any) {
