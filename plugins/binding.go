@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -23,14 +24,14 @@ type Binding struct {
 	Config       json.RawMessage `json:"config,omitempty"`
 	Limits       Limits          `json:"limits"`
 	OnError      ErrorPolicy     `json:"onError"`
-	AllowLoops   bool            `json:"allowLoops,omitempty"`
-	Paused       bool            `json:"paused,omitempty"`
+	AllowLoops   bool            `json:"allowLoops,omitzero"`
+	Paused       bool            `json:"paused,omitzero"`
 	// EmitAfter is the position up to which appends are held back after a rebuild.
-	EmitAfter uint64    `json:"emitAfter,omitempty"`
+	EmitAfter uint64    `json:"emitAfter,omitzero"`
 	Created   time.Time `json:"created"`
 	Deployed  time.Time `json:"deployed"`
 	// Previous is the SHA-256 of the version before, which a rollback goes back to.
-	Previous string `json:"previous,omitempty"`
+	Previous string `json:"previous,omitzero"`
 }
 
 // ErrorPolicy is what happens to an event whose handler fails.
@@ -72,7 +73,7 @@ const (
 type Status struct {
 	Binding
 	State  State  `json:"state"`
-	Reason string `json:"reason,omitempty"` // of Stopped, Blocked and Broken
+	Reason string `json:"reason,omitzero"` // of Stopped, Blocked and Broken
 	// Checkpoint is the lowest of its lanes', and Lag how many positions it is behind
 	// the log.
 	Checkpoint uint64       `json:"checkpoint"`
@@ -86,8 +87,8 @@ type Status struct {
 type LaneStatus struct {
 	Lane       int    `json:"lane"`
 	Checkpoint uint64 `json:"checkpoint"`
-	Attempts   int    `json:"attempts,omitempty"` // failed, of the event behind the checkpoint
-	Reason     string `json:"reason,omitempty"`   // of the last failure
+	Attempts   int    `json:"attempts,omitzero"` // failed, of the event behind the checkpoint
+	Reason     string `json:"reason,omitzero"`   // of the last failure
 }
 
 // Entry is a key of a binding's state. The value is as the handler stored it.
@@ -106,6 +107,15 @@ type LogLine struct {
 	Lane       int       `json:"lane"`
 	Generation uint64    `json:"generation"`
 	Version    string    `json:"version"`
-	Position   uint64    `json:"position,omitempty"` // of the event, if any
+	Position   uint64    `json:"position,omitzero"` // of the event, if any
 	Text       string    `json:"text"`
+}
+
+// String is the line as a person reads it: time, level, where it is from, and text.
+func (l *LogLine) String() string {
+	where := fmt.Sprintf("%s lane %d", l.Version, l.Lane)
+	if l.Position > 0 {
+		where += fmt.Sprintf(" @%d", l.Position)
+	}
+	return fmt.Sprintf("%s %-5s [%s] %s", l.Time.UTC().Format("2006-01-02T15:04:05.000Z"), l.Level, where, l.Text)
 }

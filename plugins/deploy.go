@@ -14,17 +14,17 @@ import (
 // Deploy is what a binding is to be. What it leaves out stays as it is; in a new binding it is
 // what the manifest of the version says, but for grants, of which there are none.
 type Deploy struct {
-	Plugin  string `json:"plugin,omitempty"`  // that of the binding; its name, if it is new
-	Version string `json:"version,omitempty"` // that of the binding; required if it is new
+	Plugin  string `json:"plugin,omitzero"`  // that of the binding; its name, if it is new
+	Version string `json:"version,omitzero"` // that of the binding; required if it is new
 	// Input and Lanes cannot change after the binding was made.
-	Input *Input `json:"input,omitempty"`
-	Lanes int    `json:"lanes,omitempty"`
+	Input *Input `json:"input,omitzero"`
+	Lanes int    `json:"lanes,omitzero"`
 	// Grants replace those that the binding has. An empty list takes all back.
 	Grants     []string        `json:"grants,omitzero"`
 	Config     json.RawMessage `json:"config,omitempty"` // an object
-	Limits     *Limits         `json:"limits,omitempty"`
-	OnError    *ErrorPolicy    `json:"onError,omitempty"`
-	AllowLoops *bool           `json:"allowLoops,omitempty"`
+	Limits     *Limits         `json:"limits,omitzero"`
+	OnError    *ErrorPolicy    `json:"onError,omitzero"`
+	AllowLoops *bool           `json:"allowLoops,omitzero"`
 }
 
 // Which returns the plugin and the version that a deploy of a binding is about. old is the

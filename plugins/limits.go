@@ -9,13 +9,13 @@ import (
 
 // Limits bound what a binding may use. In JSON, 0 or nothing is the default.
 type Limits struct {
-	MemoryBytes uint64 `json:"memoryBytes,omitempty"` // of a handler
-	Fuel        int64  `json:"fuel,omitempty"`        // of a batch, about one per instruction
-	TimeMs      int64  `json:"timeMs,omitempty"`      // of a batch
-	InitMs      int64  `json:"initMs,omitempty"`      // of starting a handler
-	BatchEvents int    `json:"batchEvents,omitempty"`
-	BatchBytes  int    `json:"batchBytes,omitempty"`
-	StateBytes  int64  `json:"stateBytes,omitempty"` // of all lanes: keys and values
+	MemoryBytes uint64 `json:"memoryBytes,omitzero"` // of a handler
+	Fuel        int64  `json:"fuel,omitzero"`        // of a batch, about one per instruction
+	TimeMs      int64  `json:"timeMs,omitzero"`      // of a batch
+	InitMs      int64  `json:"initMs,omitzero"`      // of starting a handler
+	BatchEvents int    `json:"batchEvents,omitzero"`
+	BatchBytes  int    `json:"batchBytes,omitzero"`
+	StateBytes  int64  `json:"stateBytes,omitzero"` // of all lanes: keys and values
 }
 
 // DefaultLimits are those of a binding that asks for none.

@@ -30,18 +30,41 @@ type VersionPage struct {
 	End      bool
 }
 
+// Listed is what has a name: a plugin, a binding, or both.
+type Listed struct {
+	Name string `json:"name"`
+	// Version is the newest that was uploaded of the plugin, with what it is and says of
+	// itself. They are empty if no plugin has the name.
+	Version     string `json:"version,omitzero"`
+	Kind        Kind   `json:"kind,omitzero"`
+	Description string `json:"description,omitzero"`
+	// Binding is nil if nothing is deployed under the name.
+	Binding *Status `json:"binding,omitzero"`
+}
+
+// ListPage is a page of plugins and bindings in the order of names. End says that no more
+// follow.
+type ListPage struct {
+	Plugins []Listed
+	End     bool
+}
+
 // Rebuild starts a new generation of a binding: fresh state, new ids of emitted events, and
 // the events from a place on.
 type Rebuild struct {
 	From core.From `json:"from,omitzero"` // the start if it is left out
 	// EmitAgain appends for events that the generation before has passed, too. Otherwise
 	// appends are held back up to there.
-	EmitAgain bool `json:"emitAgain,omitempty"`
+	EmitAgain bool `json:"emitAgain,omitzero"`
 }
+
+// OnlyLane stands for the lane of a binding that has one. If it has several, the error is
+// invalid_request.
+const OnlyLane = -1
 
 // StateRequest asks for a page of a lane's state, in the byte order of keys.
 type StateRequest struct {
-	Lane   int
+	Lane   int    // or OnlyLane
 	Prefix string // only keys that begin with it
 	After  string // only keys after it
 	Limit  int    // at most core.MaxReadEvents, which 0 stands for
@@ -67,9 +90,9 @@ type LogsRequest struct {
 // LogsPage is a page of a binding's log. Next is the After of the next request; End says that
 // there are no more lines now.
 type LogsPage struct {
-	Lines []LogLine
-	Next  uint64
-	End   bool
+	Lines []LogLine `json:"lines"`
+	Next  uint64    `json:"next"`
+	End   bool      `json:"end"`
 }
 
 // ABI describes what modules a node runs.
@@ -93,7 +116,7 @@ type entry struct {
 	Lane        int             `json:"lane"`
 	Key         string          `json:"key"`
 	Value       json.RawMessage `json:"value,omitempty"`
-	ValueBase64 *string         `json:"valueBase64,omitempty"`
+	ValueBase64 *string         `json:"valueBase64,omitzero"`
 }
 
 // MarshalJSON has a value that is JSON stand as it is, and encodes another in base64.

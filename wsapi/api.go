@@ -45,8 +45,9 @@ func New(config Config) (*API, error) {
 	routes := append(a.toOwners(a.routes()), a.peerRoutes()...)
 	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
 	for _, e := range config.Extensions {
-		routes = append(routes, e.Routes...)
-		connections.Ops = append(connections.Ops, e.Ops...)
+		own := a.toOwners(e.Routes)
+		routes = append(routes, own...)
+		connections.Ops = append(append(connections.Ops, e.Ops...), a.routeOps(own)...)
 		connections.Subs = append(connections.Subs, e.Subs...)
 	}
 	if a.mux, err = newMux(routes); err != nil {

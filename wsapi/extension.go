@@ -3,7 +3,8 @@ package wsapi
 import "github.com/gyre-events/gyre/wsapi/ws"
 
 // Extension adds to the API what this package does not know, such as plugins. Its entries
-// are of the same kinds as the API's own, which they may not replace.
+// are of the same kinds as the API's own, which they may not replace. Its handlers use
+// Timeout, ReadJSON, WriteJSON, ReadStream and EventStream.
 type Extension struct {
 	// Feature is listed among the features in welcome and GET /v1/server.
 	Feature string

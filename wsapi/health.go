@@ -112,10 +112,10 @@ func (a *API) server(w http.ResponseWriter, _ *http.Request) error {
 		info.ReadOnly = wire.NewError(state.ReadOnly)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return writeJSON(w, http.StatusOK, info)
+	return WriteJSON(w, http.StatusOK, info)
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) error {
+func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := wire.Marshal(v)
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func (a *API) aboutRing(about string) func(http.ResponseWriter, *http.Request) e
 			return err
 		}
 		w.Header().Set("Cache-Control", "no-store")
-		return writeJSON(w, http.StatusOK, answer)
+		return WriteJSON(w, http.StatusOK, answer)
 	}
 }
 
@@ -97,11 +97,11 @@ func askRing(ctx context.Context, r ring.Reporter, about string, q url.Values) (
 	case "members":
 		return r.Members(ctx, q.Get("node"))
 	case "views":
-		before, err := number(q, "before", 1, 1<<53)
+		before, err := Number(q, "before", 1, 1<<53)
 		if err != nil {
 			return nil, err
 		}
-		limit, err := number(q, "limit", 1, maxViews)
+		limit, err := Number(q, "limit", 1, maxViews)
 		if err != nil {
 			return nil, err
 		}
@@ -136,7 +136,7 @@ func whereIs(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 }
 
 func owned(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
-	list, err := askedList(q, "node", "kind", "name")
+	list, err := ParseList(q, "node", "kind", "name")
 	if err != nil {
 		return nil, err
 	}
@@ -144,15 +144,15 @@ func owned(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 	if kind != "" && kind != ring.KindStream && kind != ring.KindSubscription {
 		return nil, core.Errorf(core.CodeInvalidRequest, "kind is stream or subscription, not %q", clip(string(kind)))
 	}
-	_, last, _ := strings.Cut(list.after, " ") // after the kind
-	for _, text := range []string{list.prefix, q.Get("name")} {
+	_, last, _ := strings.Cut(list.After, " ") // after the kind
+	for _, text := range []string{list.Prefix, q.Get("name")} {
 		if err := core.ValidateListing(text, last); err != nil {
 			return nil, err
 		}
 	}
-	page, err := r.Owned(ctx, q.Get("node"), ring.OwnedRequest{Kind: kind, Prefix: list.prefix, Name: q.Get("name"), After: list.after, Limit: list.limit})
+	page, err := r.Owned(ctx, q.Get("node"), ring.OwnedRequest{Kind: kind, Prefix: list.Prefix, Name: q.Get("name"), After: list.After, Limit: list.Limit})
 	if page.Next != "" {
-		page.Next = cursorOfList(page.Next)
+		page.Next = ListCursor(page.Next)
 	}
 	return page, err
 }

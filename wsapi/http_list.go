@@ -22,7 +22,7 @@ type streamInfo struct {
 
 // streams is GET /v1/streams.
 func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
-	list, err := askedList(r.URL.Query())
+	list, err := ParseList(r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	page, err := a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: list.prefix, After: list.after, Limit: list.limit})
+	page, err := a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: list.Prefix, After: list.After, Limit: list.Limit})
 	if err != nil {
 		return err
 	}
@@ -40,25 +40,26 @@ func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
 		body.Streams = append(body.Streams, streamInfo(s))
 	}
 	if n := len(page.Streams); n > 0 && !page.End {
-		body.Cursor = cursorOfList(page.Streams[n-1].Name)
+		body.Cursor = ListCursor(page.Streams[n-1].Name)
 	}
 	w.Header().Set("Cache-Control", "private, no-store")
-	return writeJSON(w, http.StatusOK, body)
+	return WriteJSON(w, http.StatusOK, body)
 }
 
-// listQuery is what a request for a list by name asks for.
-type listQuery struct {
-	prefix string
-	after  string // the last name of the page before
-	limit  int
+// List is what a request for a list by name asks for.
+type List struct {
+	Prefix string
+	After  string // the last name of the page before
+	Limit  int    // 0: not said
 }
 
-// askedList reads it; others are parameters that the list has beside those of every one.
-func askedList(q url.Values, others ...string) (list listQuery, err error) {
+// ParseList reads prefix, cursor and limit of a query. others are the parameters that the list
+// has beside them.
+func ParseList(q url.Values, others ...string) (list List, err error) {
 	if err := only(q, append([]string{"prefix", "cursor", "limit"}, others...)...); err != nil {
 		return list, err
 	}
-	limit, err := number(q, "limit", 1, core.MaxReadEvents)
+	limit, err := Number(q, "limit", 1, core.MaxReadEvents)
 	if err != nil {
 		return list, err
 	}
@@ -66,8 +67,8 @@ func askedList(q url.Values, others ...string) (list listQuery, err error) {
 	if err != nil {
 		return list, core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", clip(q.Get("cursor")))
 	}
-	return listQuery{q.Get("prefix"), string(after), int(limit)}, nil
+	return List{q.Get("prefix"), string(after), int(limit)}, nil
 }
 
-// cursorOfList leads to the page after the one that ends with a name.
-func cursorOfList(last string) string { return base64.RawURLEncoding.EncodeToString([]byte(last)) }
+// ListCursor leads to the page after the one that ends with a name.
+func ListCursor(last string) string { return base64.RawURLEncoding.EncodeToString([]byte(last)) }

@@ -52,11 +52,11 @@ func (a *API) listParked(w http.ResponseWriter, r *http.Request) error {
 	if err := only(q, "after", "limit"); err != nil {
 		return err
 	}
-	after, err := number(q, "after", 0, core.MaxNumber)
+	after, err := Number(q, "after", 0, core.MaxNumber)
 	if err != nil {
 		return err
 	}
-	limit, err := number(q, "limit", 1, core.MaxReadEvents)
+	limit, err := Number(q, "limit", 1, core.MaxReadEvents)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (a *API) listParked(w http.ResponseWriter, r *http.Request) error {
 		body.Next = page.Parked[n-1].Position
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return writeJSON(w, http.StatusOK, body)
+	return WriteJSON(w, http.StatusOK, body)
 }
 
 func parkedOf(p *subscriptions.ParkedEvent) parkedEvent {
@@ -170,5 +170,5 @@ func (a *API) selectParked(w http.ResponseWriter, r *http.Request,
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, counted{n})
+	return WriteJSON(w, http.StatusOK, counted{n})
 }

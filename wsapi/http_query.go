@@ -41,7 +41,7 @@ func atMostOne(q url.Values, names ...string) error {
 }
 
 // number is a parameter from least to most; 0 if it is not given.
-func number(q url.Values, name string, least, most uint64) (uint64, error) {
+func Number(q url.Values, name string, least, most uint64) (uint64, error) {
 	if !q.Has(name) {
 		return 0, nil
 	}
@@ -67,7 +67,7 @@ func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
 	if err := atMostOne(q, "from", "after"); err != nil {
 		return r, err
 	}
-	limit, err := number(q, "limit", 1, maxLimit)
+	limit, err := Number(q, "limit", 1, maxLimit)
 	if err != nil {
 		return r, err
 	}
@@ -88,7 +88,7 @@ func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
 	case "end", "current":
 		r.beyond = !r.Backward
 	default:
-		r.From, err = number(q, "from", 0, core.MaxNumber)
+		r.From, err = Number(q, "from", 0, core.MaxNumber)
 		r.beyond = r.Backward && q.Has("from") && r.From == 0
 	}
 	return r, err
@@ -96,7 +96,7 @@ func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
 
 // setAfter has r begin behind a version, or a position of $all, in its direction.
 func (r *pageRequest) setAfter(q url.Values) error {
-	after, err := number(q, "after", 0, core.MaxNumber)
+	after, err := Number(q, "after", 0, core.MaxNumber)
 	switch {
 	case err != nil:
 		return err
@@ -131,7 +131,7 @@ func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
 		f.From = c.From()
 	case q.Has("after"):
 		var after uint64
-		after, err = number(q, "after", 0, core.MaxNumber)
+		after, err = Number(q, "after", 0, core.MaxNumber)
 		f.From = core.FromAfter(after, stream)
 	case q.Has("from"):
 		f.From, err = core.ParseFrom(q.Get("from"), stream)

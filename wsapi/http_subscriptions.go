@@ -36,7 +36,7 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	list, err := askedList(r.URL.Query(), "transient")
+	list, err := ParseList(r.URL.Query(), "transient")
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 		return core.Errorf(core.CodeInvalidRequest, `transient is "true", or left out, not %q`, clip(transient))
 	}
 	page, err := subs.List(ctx, subscriptions.ListRequest{
-		Prefix: list.prefix, After: list.after, Limit: list.limit, Transient: transient != "",
+		Prefix: list.Prefix, After: list.After, Limit: list.Limit, Transient: transient != "",
 		Hosted: r.Header.Get(ForwardedHeader) != "", // another node asks for what this one hosts
 	})
 	if err != nil {
@@ -53,10 +53,10 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := subscriptionsPage{Subscriptions: page.Subscriptions, End: page.End}
 	if n := len(page.Subscriptions); n > 0 && !page.End {
-		body.Cursor = cursorOfList(page.Subscriptions[n-1].Name)
+		body.Cursor = ListCursor(page.Subscriptions[n-1].Name)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return writeJSON(w, http.StatusOK, body)
+	return WriteJSON(w, http.StatusOK, body)
 }
 
 // putSubscription is PUT /v1/subscriptions/{subscription}: it creates the subscription, or
@@ -98,7 +98,7 @@ func (a *API) putSubscription(w http.ResponseWriter, r *http.Request) error {
 		status = http.StatusCreated
 		w.Header().Set("Location", "/v1/subscriptions/"+url.PathEscape(name))
 	}
-	return writeJSON(w, status, info)
+	return WriteJSON(w, status, info)
 }
 
 // getSubscription is GET /v1/subscriptions/{subscription}.
@@ -172,5 +172,5 @@ func (a *API) controlSubscription(w http.ResponseWriter, r *http.Request, do fun
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return writeJSON(w, http.StatusOK, info)
+	return WriteJSON(w, http.StatusOK, info)
 }

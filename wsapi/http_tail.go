@@ -117,13 +117,15 @@ func (t *tailer) deliver(d *core.Delivery) error {
 	return t.send(text.B)
 }
 
-// send writes text, and flushes it.
-func (t *tailer) send(text []byte) error {
-	t.api.writeWithin(t.w)
-	if _, err := t.w.Write(text); err != nil {
+func (t *tailer) send(text []byte) error { return t.api.sendText(t.w, text) }
+
+// sendText writes text of an event stream, and flushes it.
+func (a *API) sendText(w http.ResponseWriter, text []byte) error {
+	a.writeWithin(w)
+	if _, err := w.Write(text); err != nil {
 		return err
 	}
-	return http.NewResponseController(t.w).Flush()
+	return http.NewResponseController(w).Flush()
 }
 
 // append encodes a delivery.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,14 +40,19 @@ type Forwarder interface {
 	Forward(ctx context.Context, w http.ResponseWriter, r *http.Request) error
 }
 
-// toOwners has the requests about a named subscription served by its owner.
+// toOwners returns routes as they are served: those about a named subscription by its owner.
 func (a *API) toOwners(routes []Route) []Route {
 	if a.config.Owners == nil {
 		return routes
 	}
+	routes = slices.Clone(routes)
 	for i := range routes {
-		if strings.HasPrefix(routes[i].Path, "/v1/subscriptions/{subscription}") {
-			routes[i].Handle = a.atOwner(routes[i].Handle)
+		r := &routes[i]
+		if strings.HasPrefix(r.Path, "/v1/subscriptions/{subscription}") {
+			r.Owned = "subscription"
+		}
+		if r.Owned != "" {
+			r.Handle = a.atOwner(r.Owned, r.Handle)
 		}
 	}
 	return routes
@@ -54,9 +60,9 @@ func (a *API) toOwners(routes []Route) []Route {
 
 type handler = func(http.ResponseWriter, *http.Request) error
 
-// atOwner returns a handler that serves a request where the subscription is, and follows it
-// when that changes, until the request's deadline.
-func (a *API) atOwner(here handler) handler {
+// atOwner returns a handler that serves a request where the subscription is that a wildcard of
+// its path names, and follows it when that changes, until the request's deadline.
+func (a *API) atOwner(owned string, here handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		ctx, cancel, err := a.timeout(r)
 		if err != nil {
@@ -68,7 +74,7 @@ func (a *API) atOwner(here handler) handler {
 			return err
 		}
 		for {
-			err := a.oneTry(ctx, w, rest(ctx, r, body), here)
+			err := a.oneTry(ctx, w, rest(ctx, r, body), owned, here)
 			if err == nil || w.(*recorder).begun() || !elsewhere(err) || r.Header.Get(ForwardedHeader) != "" {
 				return err
 			}
@@ -79,10 +85,10 @@ func (a *API) atOwner(here handler) handler {
 	}
 }
 
-func (a *API) oneTry(ctx context.Context, w http.ResponseWriter, r *http.Request, here handler) error {
+func (a *API) oneTry(ctx context.Context, w http.ResponseWriter, r *http.Request, owned string, here handler) error {
 	h := w.Header()
 	h.Del(nodeHeader)
-	owner, err := a.config.Owners.Find(ctx, r.PathValue("subscription"), r.Header.Get(ForwardedHeader) != "")
+	owner, err := a.config.Owners.Find(ctx, r.PathValue(owned), r.Header.Get(ForwardedHeader) != "")
 	switch {
 	case err != nil:
 		return err

@@ -15,6 +15,7 @@ import (
 // whether or not anybody reads it, and the response has ioTimeout from its first byte.
 type recorder struct {
 	http.ResponseWriter
+	api       *API             // nil before there is one
 	memory    requests.Account // of the request: its body, what was read for it, its response
 	ioTimeout time.Duration
 	code      int

@@ -22,6 +22,13 @@ type Route struct {
 	Handle  func(w http.ResponseWriter, r *http.Request) error
 	Query   []string // the parameters it knows; others are refused
 	Drained bool     // it is also served while the node shuts down
+	// Owned names the wildcard of the path that is a subscription's name, or a binding's.
+	// In a ring the route is served where that is owned.
+	Owned string
+	// Op is the WebSocket op that does the same; none if it is empty. Its message has the
+	// path's wildcards and the query's parameters as fields; those that are left are the
+	// body's.
+	Op string
 }
 
 // routes is the HTTP API, without extensions.
@@ -136,6 +143,7 @@ func (m methods) allow() string {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	rec := newRecorder(w, r, a.memory.Account(), a.config.Limits.IOTimeout)
+	rec.api = a
 	defer rec.memory.Release()
 	pattern, err := a.serve(rec, r)
 	if err != nil && !rec.begun() {
