@@ -70,11 +70,13 @@ var table = map[string]row{
 	"plugins/output": {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/wasm":   {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}},
 
-	"sdk":                          {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
-	"sdk/plugin":                   {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/internal/testhost"}},
-	"sdk/plugin/json":              {},
-	"sdk/plugin/internal/testhost": {imports: []string{"plugins/abi"}},
-	"sdk/plugin/plugintest":        {imports: []string{"plugins/abi", "sdk/plugin", "sdk/plugin/internal/testhost"}, tests: []string{"sdk/plugin/json"}},
+	"sdk":                             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
+	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/internal/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
+	"sdk/plugin/json":                 {},
+	"sdk/plugin/internal/testhost":    {imports: []string{"plugins/abi"}},
+	"sdk/plugin/internal/probe":       {imports: []string{"sdk/plugin", "sdk/plugin/json"}},
+	"sdk/plugin/internal/probe/guest": {imports: []string{"sdk/plugin", "sdk/plugin/internal/probe"}},
+	"sdk/plugin/plugintest":           {imports: []string{"plugins/abi", "sdk/plugin", "sdk/plugin/internal/testhost"}, tests: []string{"sdk/plugin/json"}},
 
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
