@@ -47,5 +47,5 @@
 // call that traps, or returns another verdict than done, closes its instance itself.
 //
 // A Host, a Compiler, a Module and a Program are safe for concurrent use. An Instance belongs
-// to one goroutine. Close instances before their Program.
+// to one goroutine, but for Close. What is closed while it is in use is freed after that.
 package wasm

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"time"
 
@@ -53,6 +54,7 @@ type Program struct {
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 	cache    wazero.CompilationCache // may be nil
+	gate     gate                    // users are instances
 }
 
 // Load makes a program of code, whose function entry its calls run.
@@ -60,7 +62,7 @@ func (h *Host) Load(ctx context.Context, code *Code, entry string) (*Program, er
 	if err := Supported(); err != nil {
 		return nil, err
 	}
-	p := &Program{host: h, entry: entry}
+	p := &Program{host: h, entry: entry, gate: gate{most: math.MaxInt}}
 	config := runtimeConfig()
 	if code.dir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(code.dir)
@@ -135,8 +137,21 @@ func meterImport() imported {
 	}}
 }
 
-// Close frees the compiled code. Instances must be closed before.
+// Close frees the compiled code, when the last of its instances is closed.
 func (p *Program) Close() error {
+	if p.gate.close() {
+		return p.free()
+	}
+	return nil
+}
+
+func (p *Program) leave() {
+	if p.gate.leave() {
+		_ = p.free() // which closes files that were read only
+	}
+}
+
+func (p *Program) free() error {
 	ctx := context.Background()
 	err := p.runtime.Close(ctx)
 	if p.cache != nil {

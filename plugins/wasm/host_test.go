@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/wasm/guests"
 )
 
 // recursive is a module whose handler calls itself as deep as the attempt of the batch, and
@@ -112,3 +114,51 @@ func TestRefusalsAndTrapsHaveCodes(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is closed while a guest runs is freed after its call: freeing its memory or code
+// under it would end the process.
+func TestClosingUnderAGuestIsSafe(t *testing.T) {
+	p := loadOn(t, NewHost(DefaultMemory), guests.Hostile)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r := &recorder{}
+	config := r.config()
+	config.Limits = Limits{MemoryBytes: 64 << 20, Fuel: 1 << 62, Time: 24 * time.Hour, InitTime: time.Hour}
+	running := make(chan struct{})
+	config.Output = firstLog{running}
+	in := start(t, p, config)
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := in.Call(ctx, deep(guests.Log))
+		ended <- err
+	}()
+	<-running
+	in.Close()
+	if _, _, err := in.Call(ctx, deep(0)); core.AsError(err).Code != core.CodeInternal {
+		t.Errorf("a call of a closed instance: %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.New(ctx, config); core.AsError(err).Code != core.CodeInternal {
+		t.Errorf("an instance of a closed program: %v", err)
+	}
+	cancel()
+	wantTrap(t, <-ended, Canceled)
+	if n := p.host.memory.used.Load(); n != 0 {
+		t.Errorf("%d bytes are in use after the end", n)
+	}
+}
+
+// firstLog closes a channel when a guest logs for the first time.
+type firstLog struct{ logged chan struct{} }
+
+func (f firstLog) Log(abi.Level, []byte) {
+	select {
+	case <-f.logged:
+	default:
+		close(f.logged)
+	}
+}
+
+func (firstLog) Metric(abi.Kind, []byte, float64) abi.Errno { return abi.OK }

@@ -56,7 +56,7 @@ type Instance struct {
 	fuel    api.MutableGlobal
 	stack   [3]uint64 // arguments and results
 	charged bool      // instanceBytes are taken from the budget
-	closed  bool
+	gate    gate      // closed at the end
 
 	tank   tank
 	random random
@@ -95,12 +95,16 @@ func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
 	if least := p.minBytes(); least > config.Limits.MemoryBytes {
 		return nil, &Trap{Reason: OutOfMemory, Detail: fmt.Sprintf("the module starts with %d bytes of memory, the binding's limit is %d", least, config.Limits.MemoryBytes)}
 	}
-	in := &Instance{program: p, config: config, slept: firstTick}
+	if !p.gate.enter() {
+		return nil, &Trap{Reason: Discarded, Detail: "the program is closed"}
+	}
+	in := &Instance{program: p, config: config, slept: firstTick, gate: gate{most: 1}}
 	in.linear = linearMemory{limit: config.Limits.MemoryBytes, budget: &p.host.memory}
 	in.tank.now = p.host.now
 	in.random.seed = config.Seed
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
 	if err := p.host.enter(ctx); err != nil {
+		in.Close()
 		return nil, err
 	}
 	defer p.host.leave()
@@ -184,9 +188,10 @@ func (in *Instance) nowMicros() int64 { return in.now }
 // the fuel that it used. A guest that is stopped, or that traps, is a *Trap. After a verdict
 // other than Done the instance is closed. The batch must not change during the call.
 func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64, error) {
-	if in.closed {
+	if !in.gate.enter() {
 		return 0, 0, &Trap{Reason: Discarded}
 	}
+	defer in.leave()
 	if err := in.program.host.enter(ctx); err != nil {
 		return 0, 0, err
 	}
@@ -244,18 +249,27 @@ func (in *Instance) readBatch() error {
 
 // MemoryBytes returns the size of the guest's memory.
 func (in *Instance) MemoryBytes() int {
-	if in.closed {
+	if in.gate.isClosed() {
 		return 0
 	}
 	return int(in.memory.Size())
 }
 
-// Close frees the instance. It may be called more than once.
+// Close frees the instance, when the call that runs has ended if one does. It may be called
+// more than once, and by any goroutine.
 func (in *Instance) Close() {
-	if in.closed {
-		return
+	if in.gate.close() {
+		in.free()
 	}
-	in.closed = true
+}
+
+func (in *Instance) leave() {
+	if in.gate.leave() {
+		in.free()
+	}
+}
+
+func (in *Instance) free() {
 	if in.module != nil {
 		_ = in.module.Close(in.ctx) // frees memory only
 	}
@@ -264,4 +278,5 @@ func (in *Instance) Close() {
 		in.linear.budget.give(instanceBytes)
 	}
 	in.entry, in.module = nil, nil
+	in.program.leave()
 }

@@ -272,6 +272,26 @@ func TestForeignImportsAndMissingExportsAreNamed(t *testing.T) {
 	}
 }
 
+// Of what a guest logs in a call the first 64 KiB are kept, in lines of at most 4 KiB.
+func TestLogsAreCut(t *testing.T) {
+	b := &built{memory: []uint32{1}}
+	call := imports(b, abi.Log)
+	module := handler(b, append(slices.Repeat(call(abi.Log, int(abi.Info), 0, 5000), 20), i32(0)...)...)
+	r := &recorder{}
+	in := start(t, load(t, module), r.config())
+	in.memory.WriteString(0, strings.Repeat("x", 5000))
+	for range 2 { // the next call has a budget of its own
+		r.lines = nil
+		if verdict, _, err := in.Call(context.Background(), deep(0)); verdict != abi.Done || err != nil {
+			t.Fatal(verdict, err)
+		}
+		want := "log 1 " + strings.Repeat("x", abi.MaxLineBytes)
+		if len(r.lines) != abi.MaxLogBytes/abi.MaxLineBytes || slices.ContainsFunc(r.lines, func(line string) bool { return line != want }) {
+			t.Errorf("%d lines were kept, the first of %d bytes", len(r.lines), len(r.lines[0]))
+		}
+	}
+}
+
 func TestCallsDoNotAllocate(t *testing.T) {
 	b := &built{}
 	call := imports(b, abi.BatchRead, abi.EventBegin, abi.NowMicros, abi.Random)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -69,6 +70,15 @@ func TestWASIHasFixedAnswers(t *testing.T) {
 	}
 	_, err := probe(in, "proc_exit", 3)
 	wantTrap(t, trapOf(err), Failed)
+	asked := map[string]bool{"proc_exit": true, "random_get": true} // the latter has a test of its own
+	for _, c := range cases {
+		asked[c.name] = true
+	}
+	for _, i := range wasiImports() {
+		if !asked[i.name] {
+			t.Errorf("%s is not asked for its answer", i.name)
+		}
+	}
 	if len(r.lines) > 0 {
 		t.Errorf("unexpected effects: %q", r.lines)
 	}
@@ -151,35 +161,59 @@ func FuzzImports(f *testing.F) {
 	p := load(f, passThrough())
 	table := importTable()
 	f.Fuzz(func(t *testing.T, which byte, a, b, c, d, e uint64) {
-		config := (&recorder{}).config()
-		config.Output = quiet{}
-		in := start(t, p, config)
-		defer in.Close()
-		in.reset(batchOf(t, 3))
-		if err := in.readBatch(); err != nil {
-			t.Fatal(err)
-		}
-		function := table[int(which)%len(table)]
-		for _, begin := range []bool{false, true} {
-			if begin {
-				if _, err := probe(in, abi.EventBegin, 1); err != nil {
-					t.Fatal(err)
-				}
-			}
-			args := []uint64{a, b, c, d, e, a ^ b, c ^ d}[:len(function.typ.params)]
-			for i, typ := range function.typ.params {
-				if typ == typeI32 {
-					args[i] = uint64(uint32(args[i]))
-				}
-			}
-			_, err := probe(in, function.name, args...)
-			if err == nil {
-				continue
-			}
-			if trap := trapOf(err); trap.Reason == HostError || trap.Reason == Crashed {
-				t.Fatalf("%s%v: %v", function.name, args, err)
-			}
-			return
-		}
+		checkImport(t, p, table[int(which)%len(table)], []uint64{a, b, c, d, e, a ^ b, c ^ d})
 	})
+}
+
+// checkImport calls an import before and after event_begin.
+func checkImport(t *testing.T, p *Program, function imported, args []uint64) {
+	t.Helper()
+	config := (&recorder{}).config()
+	config.Output = quiet{}
+	in := start(t, p, config)
+	defer in.Close()
+	in.reset(batchOf(t, 3))
+	if err := in.readBatch(); err != nil {
+		t.Fatal(err)
+	}
+	args = args[:len(function.typ.params)]
+	for i, typ := range function.typ.params {
+		if typ == typeI32 {
+			args[i] = uint64(uint32(args[i]))
+		}
+	}
+	for _, begin := range []bool{false, true} {
+		if begin {
+			if _, err := probe(in, abi.EventBegin, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := probe(in, function.name, args...)
+		if err == nil {
+			continue
+		}
+		if trap := trapOf(err); trap.Reason == HostError || trap.Reason == Crashed {
+			t.Fatalf("%s%v: %v", function.name, args, err)
+		}
+		return
+	}
+}
+
+// Every import takes numbers at random, and those at the edges of a page and of 32 and 64
+// bits.
+func TestImportsTakeAnyArguments(t *testing.T) {
+	edges := []uint64{0, 1, 2, 8, 47, 48, 65535, 65536, 65537, 1<<31 - 1, 1 << 31, 1<<32 - 8, 1<<32 - 1, 1 << 32, 1 << 63, 1<<64 - 1}
+	r := rand.New(rand.NewPCG(3, 4))
+	p := load(t, passThrough())
+	for _, function := range importTable() {
+		for range 60 {
+			args := make([]uint64, 7)
+			for i := range args {
+				if args[i] = edges[r.IntN(len(edges))]; r.IntN(3) == 0 {
+					args[i] = r.Uint64() >> r.IntN(64)
+				}
+			}
+			checkImport(t, p, function, args)
+		}
+	}
 }

@@ -1,0 +1,32 @@
+// Package guests has small modules for tests and measurements of the sandbox, built by real
+// toolchains. src has their sources, and build.sh, which builds them again.
+package guests
+
+import _ "embed"
+
+// Totals is C: it reads JSON by hand, without allocating. It stages state and events.
+//
+//go:embed totals.wasm
+var Totals []byte
+
+// Words is Rust: strings, a map, sorting and formatting, with the standard library's
+// allocator. It stages state and logs a line.
+//
+//go:embed words.wasm
+var Words []byte
+
+// Hostile is C. The attempt of the batch says what it does.
+//
+//go:embed hostile.wasm
+var Hostile []byte
+
+// The attempts of Hostile.
+const (
+	Loop    = 1 // without end
+	Memset  = 2 // 32 MiB, without end
+	Recurse = 3 // without end
+	Tree    = 4 // calls that take 2^60 steps, without a loop
+	Grow    = 5 // to all memory; the verdict is its pages
+	Log     = 6 // without end
+	Outside = 7 // of its memory
+)
