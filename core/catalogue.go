@@ -67,6 +67,7 @@ const (
 
 	CodeStreamNotFound Code = "stream_not_found"
 	CodeEventNotFound  Code = "event_not_found"
+	CodeBlobNotFound   Code = "blob_not_found"
 	CodeNotFound       Code = "not_found"
 
 	CodeEmptyAppend            Code = "empty_append"
@@ -88,6 +89,7 @@ const (
 	CodeEventTooLarge          Code = "event_too_large"
 	CodeCommitTooLarge         Code = "commit_too_large"
 	CodeBodyTooLarge           Code = "body_too_large"
+	CodeBlobTooLarge           Code = "blob_too_large"
 	CodeFrameTooLarge          Code = "frame_too_large"
 
 	CodeUnknownOp            Code = "unknown_op"
@@ -191,6 +193,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeEventNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "No event has this id",
 		Fix:   "Check the id: it is the event's id, not its correlation id. An event must be in the log before it can be linked."},
+	CodeBlobNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "The store has no content with this SHA-256",
+		Fix:   "Check the id, or upload the content again. Content that nothing names is removed after a while."},
 	CodeNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "What the request names does not exist",
 		Fix:   "Check the name in the detail, or the path: /openapi.json lists the paths. Write a '/' inside a stream name as %2F."},
@@ -252,6 +257,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeBodyTooLarge: {Class: ClassUsage, Status: 413,
 		Title: "The request's body is too large",
 		Fix:   "Send less in one request; GET /v1/server lists the limits."},
+	CodeBlobTooLarge: {Class: ClassUsage, Status: 413,
+		Title: "The uploaded content is larger than it may be",
+		Fix:   "Upload less: the detail has the limit."},
 	CodeFrameTooLarge: {Class: ClassUsage, Status: 413,
 		Title: "A WebSocket message is too large",
 		Fix:   "Send smaller messages; the welcome message and GET /v1/server list the limits."},

@@ -23,6 +23,7 @@
 //	follow             a reader that keeps its own place: catch-up, then live
 //	head               the last position; the tail is the newest events, in memory
 //	record             a small value under (table, key), written only by Commits
+//	blob               content named by its SHA-256, written before the Commit that names it
 //	epoch              a number of the log that rises whenever its owners change
 //	incarnation        the count of a stream's hard deletes, plus 1; reserved, always 1 for now
 //	link               an entry of a stream, with a version and a position of its own, that

@@ -8,6 +8,7 @@ import "context"
 // use. The full contract is the suite core/enginetest.
 type Engine interface {
 	LogReader
+	Blobs
 
 	// Commit verifies a group and makes it durable, in order, as one step. When it
 	// returns, the successful Commits are on disk and can be read. They have been

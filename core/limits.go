@@ -14,7 +14,8 @@ const (
 	MaxContentTypeBytes = 256
 	MaxRecordKeyBytes   = 1 << 10 // table and key of a record
 	MaxRecordValueBytes = 1 << 20
-	MaxReadEvents       = 1_000 // of one page
+	MaxBlobBytes        = 64 << 20 // content of one blob
+	MaxReadEvents       = 1_000    // of one page
 	DefaultReadEvents   = 100
 	MaxPageBytes        = 4 << 20 // of one page; one event may pass it
 	MaxFilterPatterns   = 64

@@ -16,6 +16,7 @@ type Store struct {
 	tail      *tail
 	watch     *watch // nil unless the log has other writers
 	followers atomic.Int64
+	blobPuts  chan struct{} // has an entry for each PutBlob under way
 
 	closing   context.Context // ends followers and waits when the Store closes
 	close     context.CancelCauseFunc
@@ -26,6 +27,7 @@ type Store struct {
 var (
 	_ Log       = (*Store)(nil)
 	_ LogReader = (*Store)(nil)
+	_ Blobs     = (*Store)(nil)
 )
 
 // StoreConfig has the Store's bounds. Zero fields have defaults.
@@ -47,7 +49,7 @@ func NewStore(engine Engine, config StoreConfig) *Store {
 	if config.TailBytes == 0 {
 		config.TailBytes = 16 << 20
 	}
-	s := &Store{engine: engine}
+	s := &Store{engine: engine, blobPuts: make(chan struct{}, maxBlobPuts)}
 	s.closing, s.close = context.WithCancelCause(context.Background())
 	state := engine.State()
 	s.tail = newTail(config.TailBytes, state.Log, state.Head)

@@ -31,8 +31,9 @@ copy before it goes on, and those that it writes at its end. A difference is rep
 position, code not_clean, exit code 8. Comparing adds about a quarter to the work;
 --verify=ends leaves it out.
 
-An event keeps its time; recorded, the time at the server, is that of the copy. Records, such as
-checkpoints, are not copied.`
+An event keeps its time; recorded, the time at the server, is that of the copy. Blobs, such as
+the modules of plugins, are copied unless an end is a running node. Records, such as checkpoints,
+are not copied.`
 
 func newCopy(a *app) *cobra.Command {
 	var from, to endFlags
@@ -78,6 +79,7 @@ const copyEvents = 4000
 type copied struct {
 	Copied   int64   `json:"copied"`   // events and links
 	Links    int64   `json:"links"`    // of those that were copied
+	Blobs    int64   `json:"blobs"`    // of the source that the target has now
 	Before   uint64  `json:"before"`   // events and links that the target had
 	Verified int64   `json:"verified"` // compared with the source, in full
 	Head     uint64  `json:"head"`     // of the target now
@@ -122,6 +124,9 @@ func (c *copier) run(ctx context.Context) error {
 	head, err := c.compare(ctx)
 	if err == nil {
 		err = c.verify(ctx, 1, c.done.Before)
+	}
+	if err == nil {
+		err = c.copyBlobs(ctx)
 	}
 	if err == nil {
 		err = c.copyMissing(ctx, head)

@@ -29,7 +29,8 @@ type wholeLog interface {
 // logEnd is an end of a copy.
 type logEnd struct {
 	wholeLog
-	name  string // for people
+	blobs core.Blobs // nil: a node, which does not give them out
+	name  string     // for people
 	close func() error
 }
 
@@ -61,7 +62,7 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 		if err != nil {
 			return nil, ofEnd(flag, err)
 		}
-		return &logEnd{client, f.where, client.Close}, nil
+		return &logEnd{client, nil, f.where, client.Close}, nil
 	}
 	return a.openDirectory(ctx, f, isSource)
 }
@@ -86,7 +87,7 @@ func (a *app) openStore(ctx context.Context, config postgres.Config, flag string
 		return nil, ofEnd(flag, err)
 	}
 	store := core.NewStore(engine, core.StoreConfig{})
-	return &logEnd{store, fmt.Sprintf("store %s of %s", target.Store, target), store.Close}, nil
+	return &logEnd{store, store, fmt.Sprintf("store %s of %s", target.Store, target), store.Close}, nil
 }
 
 func (a *app) openDirectory(ctx context.Context, f endFlags, isSource bool) (*logEnd, error) {
@@ -102,5 +103,5 @@ func (a *app) openDirectory(ctx context.Context, f endFlags, isSource bool) (*lo
 		return nil, ofEnd(dir, err)
 	}
 	store := core.NewStore(engine, core.StoreConfig{})
-	return &logEnd{store, dir, store.Close}, nil
+	return &logEnd{store, store, dir, store.Close}, nil
 }

@@ -34,7 +34,7 @@ func copyTo(ctx context.Context, from, to wholeLog) (copied, string, error) {
 	var stderr bytes.Buffer
 	c := &copier{
 		app:  &app{stderr: &stderr, timeout: defaultTimeout},
-		from: &logEnd{from, "source", nil}, to: &logEnd{to, "target", nil}, mode: verifyFull,
+		from: &logEnd{from, nil, "source", nil}, to: &logEnd{to, nil, "target", nil}, mode: verifyFull,
 	}
 	err := c.run(ctx)
 	return c.done, stderr.String(), err
@@ -62,7 +62,7 @@ func eventsOf(t *testing.T, log wholeLog) []core.Event {
 	t.Helper()
 	var all []core.Event
 	c := &copier{app: &app{timeout: defaultTimeout}}
-	for e, err := range c.events(t.Context(), &logEnd{log, "log", nil}, 1, core.MaxNumber) {
+	for e, err := range c.events(t.Context(), &logEnd{log, nil, "log", nil}, 1, core.MaxNumber) {
 		if err != nil {
 			t.Fatal(err)
 		}

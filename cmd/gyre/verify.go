@@ -15,7 +15,7 @@ import (
 
 const verifyHelp = `Check the data of a stopped node: every checksum of the log, the order of versions and
 positions, that no event is in the log twice, and that the index and the records match the
-log. The command never changes the log. --rebuild builds everything else from the log.
+log; that every blob has the content that its name says. The command never changes the log. --rebuild builds everything else from the log.
 
 The exit code is 8 if there are problems, or problems that --rebuild cannot repair.`
 
@@ -50,6 +50,7 @@ type verified struct {
 	Events   uint64    `json:"events"`
 	Streams  uint64    `json:"streams"`
 	Records  uint64    `json:"records"`
+	Blobs    int       `json:"blobs"`
 	Segments int       `json:"segments"`
 	Bytes    int64     `json:"bytes"`
 	Tail     int64     `json:"tailBytes"`
@@ -92,7 +93,7 @@ func (a *app) verify(ctx context.Context, data string, options disk.VerifyOption
 func foundBy(data string, r *disk.Report) verified {
 	found := verified{
 		Data: data, Clean: r.Clean(), Rebuilt: r.Rebuilt, Log: r.Log,
-		Events: r.Events, Streams: r.Streams, Records: r.Records, Segments: r.Segments,
+		Events: r.Events, Streams: r.Streams, Records: r.Records, Blobs: r.Blobs, Segments: r.Segments,
 		Bytes: r.Bytes, Tail: r.Tail, Problems: []problem{},
 	}
 	for _, p := range r.Problems {
@@ -110,12 +111,26 @@ func (v verified) verdict() error {
 	if len(v.Problems) == 1 {
 		err = core.Errorf(core.CodeNotClean, "1 problem in %s", v.Data)
 	}
+	return &advised{err, v.advice()}
+}
+
+// advice says what to do about the worst of the problems.
+func (v verified) advice() string {
+	var derived, blobs bool
 	for _, p := range v.Problems {
-		if !p.Derived {
-			return &advised{err, "The log itself is damaged: restore the data from a backup. Keep what is there; the log is never changed by a check."}
+		switch {
+		case p.Derived:
+			derived = true
+		case strings.HasPrefix(p.File, "blobs/"):
+			blobs = true
+		default:
+			return "The log itself is damaged: restore the data from a backup. Keep what is there; the log is never changed by a check."
 		}
 	}
-	return &advised{err, fmt.Sprintf("gyre verify --data %s --rebuild; the log is whole, and the rest is made from it.", shellQuote(v.Data))}
+	if blobs && !derived {
+		return "Restore the named files from a backup, or upload what they had again; the log is whole."
+	}
+	return fmt.Sprintf("gyre verify --data %s --rebuild; the log is whole, and the rest is made from it.", shellQuote(v.Data))
 }
 
 func (v verified) words() string {
@@ -128,6 +143,9 @@ func (v verified) words() string {
 	fmt.Fprintf(&b, "  log       %s\n", v.Log)
 	fmt.Fprintf(&b, "  events    %s in %s streams\n", comma(v.Events), comma(v.Streams))
 	fmt.Fprintf(&b, "  records   %s\n", comma(v.Records))
+	if v.Blobs > 0 {
+		fmt.Fprintf(&b, "  blobs     %s\n", comma(v.Blobs))
+	}
 	fmt.Fprintf(&b, "  segments  %d, %s", v.Segments, megabytes(v.Bytes))
 	if v.Tail > 0 {
 		fmt.Fprintf(&b, "\n  tail      %s bytes of a write that was cut off; the next start removes them", comma(v.Tail))

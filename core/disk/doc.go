@@ -17,6 +17,7 @@
 //   - The index and the records are verified wherever they are read. A damaged one
 //     costs time, never a wrong answer. Beside a log that was restored from an older
 //     copy, those of the lost tail are not used.
+//   - A blob is synced before it gets its name, and compared with it wherever it is read.
 //   - Each opening of the log begins a timeline (core.Timeline), so cursors and ETags
 //     of a lost tail are recognized.
 //   - Memory does not grow with the log, apart from 2 bytes an event of filters and
@@ -57,7 +58,7 @@
 //
 // All methods of Engine are safe for concurrent use. One goroutine at a time
 // decides and writes, as the owner of Engine.mu. Locks are taken in this order:
-// Engine.inUse, Engine.mu, index.working, index.mu, index.reading, and last those
+// Engine.inUse, blobStore.working, Engine.mu, index.working, index.mu, index.reading, and last those
 // of a memtable, the appender, the records, the recovery and the pace, whose owners
 // call nothing that takes another.
 //

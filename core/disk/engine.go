@@ -28,6 +28,7 @@ type Engine struct {
 	files     *segmentFiles
 	index     *index
 	records   *recordStore
+	blobs     *blobStore
 	prepare   *preparer
 	recovery  *recovery
 
@@ -124,6 +125,7 @@ func (e *Engine) release() error {
 
 func (e *Engine) logDir() string   { return filepath.Join(e.dir, "log") }
 func (e *Engine) indexDir() string { return filepath.Join(e.dir, "index") }
+func (e *Engine) blobDir() string  { return filepath.Join(e.dir, "blobs") }
 
 // Commit is core.Engine's.
 //

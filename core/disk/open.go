@@ -32,6 +32,10 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.takeLocks(); err != nil {
 		return err
 	}
+	e.blobs = newBlobStore(e.fs, e.blobDir())
+	if err := e.blobs.tidy(); err != nil {
+		return openError(err)
+	}
 	e.files = newSegmentFiles(e.fs, e.logDir())
 	e.appender = newAppender(e.fs, e.logDir())
 	headers, err := readLog(e.fs, e.logDir(), true)
@@ -74,7 +78,7 @@ func (e *Engine) takeLocks() error {
 	if err != nil {
 		return err
 	}
-	return e.makeDirs(e.indexDir())
+	return e.makeDirs(e.indexDir(), e.blobDir())
 }
 
 func (e *Engine) makeDirs(dirs ...string) error {

@@ -27,6 +27,7 @@ type Report struct {
 	Events   uint64
 	Streams  uint64
 	Records  uint64
+	Blobs    int
 	Bytes    int64 // of the log
 	// Tail is how many bytes a write that was cut off has left behind the
 	// log's end. It is no problem: the next Open removes them.
@@ -43,8 +44,8 @@ type Problem struct {
 	File   string // in the data directory
 	Offset int64  // in the file
 	Detail string
-	// Derived says that it can be mended with Rebuild. Else the log itself is
-	// damaged, and only a backup helps.
+	// Derived says that it can be mended with Rebuild. Else the log itself or a blob is
+	// damaged, and only a backup helps, or to put the blob again.
 	Derived bool
 }
 
@@ -52,7 +53,8 @@ func (p Problem) String() string { return fmt.Sprintf("%s+%d: %s", p.File, p.Off
 
 // Verify checks a log that no process has open: every frame and checksum, the
 // order of positions and versions, that no id is there twice, and that what is
-// derived from the log, index and records, says the same as the log. Errors
+// derived from the log, index and records, says the same as the log. It compares all blobs
+// with their ids. Errors
 // are store_locked, store_newer and those of the disk; what is wrong with the
 // data is in the Report.
 func Verify(ctx context.Context, config Config, options VerifyOptions) (Report, error) {
@@ -70,6 +72,9 @@ func Verify(ctx context.Context, config Config, options VerifyOptions) (Report, 
 	v := &verifier{engine: e, ctx: ctx}
 	err := v.run(options)
 	v.removeWork()
+	if err == nil {
+		err = v.checkBlobs()
+	}
 	return v.report, err
 }
 

@@ -33,9 +33,12 @@ var durableTests = []test{
 			fill(s)
 			unicodeAndBytes(s)
 			s.must(recordCommit(put("t", "k", core.AnyVersion, "v"), put("u", "l", core.AnyVersion, "w")))
+			s.putBlob(blobOf(3<<20, 1))
 			before := takeDump(s)
 			s.reopen()
 			before.compare(s, takeDump(s))
+			s.hasBlobs(blobOf(3<<20, 1))
+			s.hasBlob(s.putBlob(blobOf(3<<20, 1)), blobOf(3<<20, 1))
 		}
 	}},
 	{"P4", "reopen_an_empty_log", func(s *suite) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/gyre-events/gyre/core"
@@ -235,6 +236,7 @@ var closeTests = []test{
 	{"P11", "A25_calls_after_close", func(s *suite) {
 		e := newEvent()
 		s.must(appendTo("a", core.AnyVersion, e))
+		blob := s.putBlob([]byte("a"))
 		s.closed = true
 		if err := s.engine.Close(); err != nil {
 			s.Fatalf("close: %v", err)
@@ -250,10 +252,12 @@ var closeTests = []test{
 		_, eventErr := s.engine.Event(ctx, e.ID)
 		_, streamsErr := s.engine.Streams(ctx, core.StreamsRequest{Limit: 1})
 		_, recordsErr := s.engine.Records(ctx, core.RecordsRequest{Table: "t", Limit: 1})
-		for call, err := range map[string]error{
+		answers := blobErrors(ctx, s.engine, blob)
+		maps.Copy(answers, map[string]error{
 			"commit": step.Outcomes[0].Err, "commit of a record": step.Outcomes[1].Err, "read": readErr, "read $all": allErr,
 			"read the log": logErr, "event": eventErr, "streams": streamsErr, "records": recordsErr,
-		} {
+		})
+		for call, err := range answers {
 			if !errors.Is(err, core.CodeStoreClosed) {
 				s.Errorf("%s: %v, want store_closed", call, err)
 			}

@@ -13,8 +13,8 @@ import (
 
 // Run tests an engine. open makes one with an empty log; the suite closes it.
 func Run(t *testing.T, open func(t testing.TB) core.Engine) {
-	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, recordTests, readTests, listTests, inputTests, closeTests,
-		concurrentTests, walkTests)
+	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, recordTests, readTests, listTests, blobTests, inputTests,
+		closeTests, concurrentTests, walkTests)
 	runTests(t, tests, func(t *testing.T, run func(s *suite)) {
 		engine := open(t)
 		defer closeEngine(t, engine)

@@ -33,8 +33,10 @@ type Engine struct {
 	ids      map[core.ID]place
 	links    map[linkKey]place
 	records  map[recordKey]core.Record
-	recorded int64 // of the last event, Unix µs
-	bytes    int64 // of events
+	blobs    map[[32]byte]blob
+	puts     uint64 // of blobs
+	recorded int64  // of the last event, Unix µs
+	bytes    int64  // of events
 }
 
 // linkKey is a stream and an event that it has a link to.
@@ -59,6 +61,7 @@ func New() *Engine {
 		ids:     make(map[core.ID]place),
 		links:   make(map[linkKey]place),
 		records: make(map[recordKey]core.Record),
+		blobs:   make(map[[32]byte]blob),
 	}
 }
 

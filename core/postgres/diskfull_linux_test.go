@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/user"
 	"syscall"
@@ -14,8 +16,8 @@ import (
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
-// TestDiskFull fills the disk that the tables are on: appends answer store_full,
-// reads go on, and once there is room the store takes appends again by itself. It
+// TestDiskFull fills the disk that the tables are on: appends and uploads answer
+// store_full, reads go on, and once there is room the store takes appends again by itself. It
 // mounts a small file system, which takes root.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
@@ -52,10 +54,20 @@ func TestDiskFull(t *testing.T) {
 	if log := readLog(t, engine); len(log) != written {
 		t.Errorf("%d events, %d were acknowledged", len(log), written)
 	}
+	module := make([]byte, 5<<20)
+	for i := range module {
+		module[i] = byte(rand.Uint32())
+	}
+	if _, _, err := engine.PutBlob(t.Context(), bytes.NewReader(module), core.MaxBlobBytes); !errors.Is(err, core.CodeStoreFull) {
+		t.Errorf("an upload: %v", err)
+	}
+	hasBlob(t, engine, module, false)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
 	appendWithin(t, engine, time.Second)
+	putBlob(t, engine, module)
+	hasBlob(t, engine, module, true)
 	if err := engine.State().ReadOnly; err != nil {
 		t.Errorf("with room again the state is %v", err)
 	}

@@ -19,6 +19,7 @@ const (
 	stateEpochOver  = "GY001" // raised by commit_group
 	stateOlderNodes = "GY002" // raised by refuse_older_nodes
 
+	stateNoParent            = "23503"
 	stateUniqueViolation     = "23505"
 	stateReadOnly            = "25006"
 	stateNoStatement         = "26000"

@@ -218,7 +218,7 @@ func missingPrivileges(ctx context.Context, c *pgx.Conn, store string) ([]string
 		    WHEN 'events' THEN '{SELECT,INSERT}'
 		    WHEN 'timelines' THEN '{SELECT,INSERT,DELETE}' WHEN 'views' THEN '{SELECT,INSERT,DELETE}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
 		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records', 'sessions', 'timelines',
-		    'ring_sessions', 'views'))
+		    'ring_sessions', 'views', 'blobs', 'blob_chunks'))
 		SELECT what FROM needed WHERE NOT has`, store)
 	if err != nil {
 		return nil, err
