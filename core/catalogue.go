@@ -132,6 +132,8 @@ const (
 	CodePluginLimit         Code = "plugin_limit"
 	CodeInvalidPluginConfig Code = "invalid_plugin_config"
 	CodeGrantRequired       Code = "grant_required"
+	CodeToolchainMissing    Code = "toolchain_missing"
+	CodePluginBuildFailed   Code = "plugin_build_failed"
 
 	CodeHostNotAllowed   Code = "host_not_allowed"
 	CodeOriginNotAllowed Code = "origin_not_allowed"
@@ -375,6 +377,12 @@ var catalogue = map[Code]CodeInfo{
 	CodeInvalidPluginConfig: {Class: ClassUsage, Status: 400,
 		Title: "The config does not fit what the plugin expects",
 		Fix:   "The detail names the field. gyre plugin info shows the schema of the version's config."},
+	CodeToolchainMissing: {Class: ClassOther, Status: 500,
+		Title: "The toolchain that builds the plugin is not installed",
+		Fix:   "Install what the detail names, and put it on the PATH: Go is at https://go.dev/dl, Rust at https://rustup.rs. A node needs no toolchain, and a module can be built elsewhere."},
+	CodePluginBuildFailed: {Class: ClassOther, Status: 500,
+		Title: "The plugin could not be built, or its tests failed",
+		Fix:   "The detail has what the toolchain printed. Mend the source, and try again."},
 	CodeGrantRequired: {Class: ClassDenied, Status: 403,
 		Title: "The plugin asks for a capability that has to be granted by name",
 		Fix:   "If you trust the plugin with it, deploy again with --grant and the capability."},

@@ -70,20 +70,22 @@ var table = map[string]row{
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
+	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
 
 	"sdk":                             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
-	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/internal/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
+	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
 	"sdk/plugin/json":                 {},
-	"sdk/plugin/internal/testhost":    {imports: []string{"plugins/abi"}},
+	"sdk/plugin/testhost":             {imports: []string{"plugins/abi"}},
 	"sdk/plugin/internal/probe":       {imports: []string{"sdk/plugin", "sdk/plugin/json"}},
 	"sdk/plugin/internal/probe/guest": {imports: []string{"sdk/plugin", "sdk/plugin/internal/probe"}},
-	"sdk/plugin/plugintest":           {imports: []string{"plugins/abi", "sdk/plugin", "sdk/plugin/internal/testhost"}, tests: []string{"sdk/plugin/json"}},
+	"sdk/plugin/plugintest":           {imports: []string{"plugins/abi", "sdk/plugin", "sdk/plugin/testhost"}, tests: []string{"sdk/plugin/json"}},
 
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
 		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest"}},
 
+	".":            {},
 	"cmd/...":      {any: true},
 	"examples/...": {any: true},
 

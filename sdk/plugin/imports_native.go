@@ -4,7 +4,7 @@ package plugin
 
 import (
 	"github.com/gyre-events/gyre/plugins/abi"
-	"github.com/gyre-events/gyre/sdk/plugin/internal/testhost"
+	"github.com/gyre-events/gyre/sdk/plugin/testhost"
 )
 
 // Handle registers the handler of the plugin. Call it once, in an init function: the host runs

@@ -18,7 +18,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/sdk/plugin"
 	"github.com/gyre-events/gyre/sdk/plugin/internal/probe"
-	"github.com/gyre-events/gyre/sdk/plugin/internal/testhost"
+	"github.com/gyre-events/gyre/sdk/plugin/testhost"
 )
 
 // side connects a sandbox to the host that unit tests have.

@@ -24,7 +24,7 @@ import (
 
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/sdk/plugin"
-	"github.com/gyre-events/gyre/sdk/plugin/internal/testhost"
+	"github.com/gyre-events/gyre/sdk/plugin/testhost"
 )
 
 // Test is a handler with its state.
@@ -68,7 +68,7 @@ type Done struct {
 	Results  []Result // of each event
 	Appended []Appended
 	Logs     []Line
-	Metrics  map[string]float64 // sums of counters, last values of others
+	Metrics  map[string]float64 // of all that the Test has handled: sums of counters, last values of others
 }
 
 // New returns a Test of a handler, with no state.
@@ -101,7 +101,7 @@ func (t *Test) State() map[string]string { return maps.Clone(t.host.State) }
 // added to their streams, which the handler can read.
 func (t *Test) Handle(events ...Event) Done {
 	list := t.number(events)
-	done := Done{Results: make([]Result, len(events)), Metrics: map[string]float64{}}
+	done := Done{Results: make([]Result, len(events))}
 	for first := 0; first < len(list); {
 		handled, goesOn := t.batch(list[first:], done.Results[first:])
 		for _, a := range t.host.Appended {
@@ -109,12 +109,12 @@ func (t *Test) Handle(events ...Event) Done {
 			done.Appended = append(done.Appended, a)
 		}
 		done.Logs = append(done.Logs, t.host.Logs...)
-		maps.Copy(done.Metrics, t.host.Metrics)
 		if !goesOn || handled == 0 {
 			break
 		}
 		first += handled
 	}
+	done.Metrics = maps.Clone(t.host.Metrics)
 	return done
 }
 

@@ -1,5 +1,5 @@
-// Package testhost is a host of plugins in memory, for the unit tests of handlers. It keeps the
-// limits of the ABI, and grants everything.
+// Package testhost is a host of plugins in memory, for the tests of handlers, in a sandbox or
+// outside. It keeps the limits of the ABI, and grants everything.
 //
 // A Host belongs to one goroutine. Begin a batch with Reset, run a handler, and Commit what it
 // did, up to an event.
@@ -23,6 +23,7 @@ type Host struct {
 	Config  string            // a JSON object, or empty
 	Secrets map[string]string
 	Streams map[string][]abi.Event // that a handler can read; versions from 1 on
+	Metrics map[string]float64     // sums of counters, last values of others
 
 	Batch
 }
@@ -33,7 +34,6 @@ type Batch struct {
 	Appended []Appended
 	Writes   []Write
 	Logs     []Line
-	Metrics  map[string]float64
 
 	events  []abi.Event
 	current int
@@ -75,7 +75,7 @@ type Line struct {
 
 // Reset begins a batch.
 func (h *Host) Reset(events []abi.Event) {
-	h.Batch = Batch{events: events, current: -1, Results: map[int]Result{}, Metrics: map[string]float64{}}
+	h.Batch = Batch{events: events, current: -1, Results: map[int]Result{}}
 }
 
 // Commit makes the effects of the events before one the state, and forgets those of the others.
@@ -101,6 +101,9 @@ func (h *Host) Begin(index int) {
 	copy(seed[:], h.events[index].ID[:])
 	h.random = rand.NewChaCha8(seed)
 }
+
+// Current returns the index of the current event, or -1.
+func (h *Host) Current() int { return h.current }
 
 // Result notes the result of an event.
 func (h *Host) Result(index int, action abi.Action, delayMs uint32, message string) {
@@ -279,6 +282,9 @@ func (h *Host) Log(level abi.Level, line string) { h.Logs = append(h.Logs, Line{
 
 // Metric notes a value: sums of counters, and the last value of others.
 func (h *Host) Metric(kind abi.Kind, name string, value float64) abi.Errno {
+	if h.Metrics == nil {
+		h.Metrics = map[string]float64{}
+	}
 	_, known := h.Metrics[name]
 	switch {
 	case name == "":
@@ -302,6 +308,3 @@ func (h *Host) Now() int64 {
 
 // Random fills p. It depends on the event only.
 func (h *Host) Random(p []byte) { _, _ = h.random.Read(p) } // it never fails
-
-// Current returns the index of the current event, or -1.
-func (h *Host) Current() int { return h.current }

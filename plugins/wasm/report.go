@@ -1,0 +1,25 @@
+package wasm
+
+import "slices"
+
+// Functions returns how many functions the module defines.
+func (m *Module) Functions() int { return len(m.functions) }
+
+// Imports returns the functions that the module imports, as module.name, in order and each
+// once.
+func (m *Module) Imports() []string {
+	names := make([]string, 0, len(m.imports))
+	for _, i := range m.imports {
+		names = append(names, i.module+"."+i.name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// MemoryBytes returns the size of the memory that the module starts with.
+func (m *Module) MemoryBytes() uint64 {
+	if m.memory == nil {
+		return 0
+	}
+	return uint64(m.memory.minPages) * pageBytes
+}
