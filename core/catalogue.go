@@ -115,6 +115,7 @@ const (
 	CodeLeaseLost                 Code = "lease_lost"
 	CodeUnexpectedAck             Code = "unexpected_ack"
 	CodeSubscriptionNotFound      Code = "subscription_not_found"
+	CodeSubscriptionBound         Code = "subscription_bound"
 	CodeSubscriptionInterrupted   Code = "subscription_interrupted"
 	CodeSubscriptionStopped       Code = "subscription_stopped"
 	CodeInvalidExpression         Code = "invalid_expression"
@@ -318,6 +319,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeSubscriptionNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The subscription does not exist",
 		Fix:   "Check the name, or whether somebody deleted it. gyre subscriptions create and PUT /v1/subscriptions/{name} create a subscription, and so does a subscribe or a fetch with options."},
+	CodeSubscriptionBound: {Class: ClassConflict, Status: 409,
+		Title: "The subscription belongs to a plugin binding",
+		Fix:   "Only its binding changes it. The detail names the gyre plugin command to use."},
 	CodeSubscriptionInterrupted: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The subscription was reset, or moved to another owner",
 		Fix:   "Subscribe again. Events that were not acked are delivered again."},

@@ -123,7 +123,7 @@ func (m *Machine) Leave(now time.Time, l Lease, clean bool) error {
 		return err
 	}
 	m.tick(now)
-	if !clean {
+	if !clean && !m.bound {
 		for _, e := range s.begun() {
 			m.fail(e, CauseLost, "", m.lostBackoff(e))
 		}

@@ -103,7 +103,7 @@ func (m *Machine) send(e *entry, s *subscriber) {
 	s.inFlight++
 	s.served = e.serial
 	s.sent.push(sent{e, e.serial})
-	s.out = append(s.out, Delivery{e.Position, e.attempt, e.replay, e.Raw})
+	s.out = append(s.out, Delivery{e.Position, e.attempt, e.replay, e.Raw, e.Key, e.Fault})
 	m.totals.sent++
 	if e.attempt > 1 {
 		m.totals.redelivered++

@@ -49,7 +49,7 @@ func (m *Machine) take(it *Item) {
 		m.restore(e)
 	}
 	switch {
-	case it.Fault != "":
+	case it.Fault != "" && !m.bound:
 		m.park(e, CauseFault, it.Fault)
 	case m.parked.holds(it.Key):
 		m.park(e, CauseHeld, "")

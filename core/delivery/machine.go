@@ -13,6 +13,7 @@ import (
 // a time. Make one with New.
 type Machine struct {
 	opts  Options
+	bound bool // Config.Bound
 	room  core.Limit
 	epoch time.Time
 	now   instant // Invariant: never decreases
@@ -55,6 +56,10 @@ type Config struct {
 	Lease Lease
 	// Window bounds what is read and not finished. Zero fields mean the default.
 	Window core.Limit
+	// Bound is for a subscription whose one subscriber keeps the order of keys and parks
+	// events by itself. Events are delivered in the order of positions, with their keys and
+	// faults, and whoever leaves has failed nothing.
+	Bound bool
 }
 
 // ParkedRef names a parked event.
@@ -80,7 +85,10 @@ const (
 
 // New makes a machine at now. The subscription is idle until someone joins.
 func New(now time.Time, c Config) *Machine {
-	m := &Machine{opts: c.Options, room: c.Window, epoch: now, reported: Idle}
+	m := &Machine{opts: c.Options, bound: c.Bound, room: c.Window, epoch: now, reported: Idle}
+	if m.bound {
+		m.opts.PartitionBy = Unpartitioned
+	}
 	if m.room.Events <= 0 {
 		m.room.Events = min(max(2*m.opts.ConcurrencyLimit*m.opts.BufferSize, leastWindow), mostWindow)
 	}
@@ -201,6 +209,9 @@ type Delivery struct {
 	// Replay is set for a parked event that is delivered again.
 	Replay bool
 	Raw    []byte
+	// Key and Fault are those of the Item. Only a machine that is Bound delivers an event
+	// with a fault.
+	Key, Fault string
 }
 
 // Advance does what time and the inputs since the last call have made possible.

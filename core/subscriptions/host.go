@@ -78,7 +78,7 @@ func (h *host) advance(now time.Time) {
 	}
 	for i := range out.Sends {
 		s := h.subs[out.Sends[i].Lease]
-		s.pending.add(now, out.Sends[i].Events)
+		s.pending.add(now, out.Sends[i].Events, s.bound)
 		s.wake()
 	}
 	if out.Changed || out.State != t.reported {
@@ -196,7 +196,7 @@ func (h *host) join(r *JoinRequest) (s *subscriber, place <-chan struct{}, err e
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &subscriber{host: h, lease: lease, detached: r.Detached, woken: r.Wake}
+	s = &subscriber{host: h, lease: lease, detached: r.Detached, bound: r.bound, woken: r.Wake}
 	if s.detached {
 		s.until = now.Add(r.Wait + h.ackTimeout())
 		h.owner.clock.set(h, s.until)

@@ -15,6 +15,8 @@ type Info struct {
 	Created   time.Time `json:"created"`
 	// Incarnation tells it from an earlier or later one of its name.
 	Incarnation string `json:"incarnation"`
+	// Bound says that it belongs to the plugin binding of its name.
+	Bound bool `json:"bound,omitzero"`
 	Definition
 
 	State      delivery.State `json:"state"`
@@ -138,7 +140,7 @@ func (o *Owner) hostOf(l *incarnation) *host {
 // info is what is known of an incarnation without its progress.
 func (l *incarnation) info() Info {
 	return Info{
-		Name: l.key.name, Transient: l.key.transient, Created: l.Created, Incarnation: l.ID, Start: l.Start, Definition: l.Definition,
+		Name: l.key.name, Transient: l.key.transient, Created: l.Created, Incarnation: l.ID, Bound: l.Bound, Start: l.Start, Definition: l.Definition,
 		Subscribers: []SubscriberInfo{},
 	}
 }
@@ -215,6 +217,9 @@ func (h *host) describe(i *Info) bool {
 	m := h.machine.Info(time.Now(), h.head())
 	i.State, i.Reason, i.Paused = m.State, m.Reason, m.State == delivery.Paused
 	i.Checkpoint, i.Finished, i.Lag, i.LagSeconds = m.Checkpoint, m.Finished, m.Lag, m.LagTime.Seconds()
+	if i.Bound { // its lanes have stored what is finished
+		i.Checkpoint, i.Lag = m.Finished, h.head()-min(m.Finished, h.head())
+	}
 	i.InFlight, i.Waiting, i.Retrying, i.Parked = m.InFlight, m.Waiting, m.Retrying, h.saver.saved.Parked
 	t := &m.Totals
 	i.Totals = Totals{t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime.Seconds()}

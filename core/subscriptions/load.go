@@ -47,6 +47,7 @@ func (o *Owner) newHost(ctx context.Context, l *loaded) (*host, error) {
 		Options: options, Checkpoint: p.Checkpoint, Parked: l.parked, Ahead: p.ahead(), Failed: l.failed,
 		Lease:  delivery.Lease(now.UnixMicro()), // which a number of JSON can hold
 		Window: windowOf(&options),
+		Bound:  l.Bound,
 	})
 	if p.Mode == stopped {
 		h.machine.Stop(p.Reason)

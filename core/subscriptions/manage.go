@@ -143,18 +143,21 @@ func (o *Owner) commit(ctx context.Context, ops ...core.RecordOp) error {
 // Pause stops delivery until Resume; what is in flight may be acked. The error is
 // subscription_not_found.
 func (o *Owner) Pause(ctx context.Context, name string) error {
-	return o.control(ctx, name, (*delivery.Machine).Pause)
+	return o.control(ctx, name, "pause", (*delivery.Machine).Pause)
 }
 
 // Resume ends Pause, and the stop of a subscription that has stopped itself. The
 // error is subscription_not_found.
 func (o *Owner) Resume(ctx context.Context, name string) error {
-	return o.control(ctx, name, (*delivery.Machine).Resume)
+	return o.control(ctx, name, "resume", (*delivery.Machine).Resume)
 }
 
 // control changes the mode of a machine, and waits until that is stored.
-func (o *Owner) control(ctx context.Context, name string, input func(*delivery.Machine)) error {
+func (o *Owner) control(ctx context.Context, name, command string, input func(*delivery.Machine)) error {
 	return o.withHost(ctx, name, func(h *host) error {
+		if err := h.incarnation.unbound(command); err != nil {
+			return err
+		}
 		h.mu.Lock()
 		input(h.machine)
 		h.advance(time.Now())
@@ -179,8 +182,8 @@ func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error)
 
 // Reset moves the checkpoint: what comes after the place is delivered, again or not
 // at all. Subscribers are ended with subscription_interrupted, and may join again.
-// Parked events stay parked, attempts and backoffs are forgotten. The errors are subscription_not_found, invalid_cursor and
-// log_changed.
+// Parked events stay parked, attempts and backoffs are forgotten. The errors are subscription_not_found, subscription_bound,
+// invalid_cursor and log_changed.
 func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
@@ -189,6 +192,9 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	defer o.leave(lock)
 	l, err := o.records.incarnation(ctx, name)
 	if err != nil {
+		return err
+	}
+	if err := l.unbound("rebuild"); err != nil {
 		return err
 	}
 	position, err := o.resolve(ctx, l.Definition.Stream, to)
@@ -222,13 +228,21 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 }
 
 // Delete deletes a subscription with its checkpoint and what it has parked. Subscribers
-// are ended with subscription_not_found, which is also the error if there is none.
+// are ended with subscription_not_found, which is also the error if there is none. Another
+// is subscription_bound.
 func (o *Owner) Delete(ctx context.Context, name string) error {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return err
 	}
 	defer o.leave(lock)
+	l, err := o.records.incarnation(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := l.unbound("rm"); err != nil {
+		return err
+	}
 	why := core.Errorf(core.CodeSubscriptionNotFound, "subscription %q was deleted", clip(name))
 	if err := o.unhost(lock, why); err != nil {
 		return err
@@ -249,10 +263,8 @@ func (o *Owner) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return o.commit(ctx,
-		core.RecordOp{Table: definitionsTable, Key: name, Expect: core.Expect(l.revision), Action: core.DeleteRecord},
-		core.RecordOp{Table: progressTable, Key: l.ID, Expect: core.Expect(revision), Action: core.DeleteRecord},
-		core.RecordOp{Table: removalsTable, Key: l.ID, Expect: core.AnyVersion})
+	definition := core.RecordOp{Table: definitionsTable, Key: name, Expect: core.Expect(l.revision), Action: core.DeleteRecord}
+	return o.commit(ctx, append(removal(l.ID, core.Expect(revision)), definition)...)
 }
 
 // retry does something again that met the last Commit of a host that was ended.
@@ -286,7 +298,7 @@ func (o *Owner) sweepRemovals() {
 
 func (o *Owner) sweepAll() error {
 	return o.records.each(o.ctx, removalsTable, "", "", core.MaxReadEvents, func(removal *core.Record) (bool, error) {
-		for _, table := range []string{parkedTable, failedTable, replaysTable} {
+		for _, table := range []string{parkedTable, failedTable, replaysTable, tracesTable} {
 			if err := o.sweepTable(o.ctx, table, removal.Key); err != nil {
 				return false, err
 			}

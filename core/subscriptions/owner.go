@@ -147,6 +147,8 @@ type JoinRequest struct {
 	// Lease is that of a detached one, to be found again; the other fields but Name
 	// have no meaning then.
 	Lease uint64
+
+	bound bool // see JoinBound
 }
 
 // Join begins a lease. The errors are those of Put, subscription_not_found,

@@ -22,6 +22,7 @@ import (
 //	subscription_failed   incarnation/position  failedEvent  the owner, with the progress
 //	subscription_replays  incarnation/position  nothing      who asks for a replay
 //	subscription_removals incarnation           nothing      who deletes it
+//	plugin_traces         incarnation/position  a trace      the binding, if it is bound; see TraceOf
 //
 // An incarnation is a subscription from its creation to its deletion. It has an
 // id of its own, so that a subscription that is created again never meets what
@@ -41,6 +42,7 @@ type incarnation struct {
 	Created    time.Time  `json:"created"`
 	Start      uint64     `json:"start"` // the position that From was when it was created
 	Definition Definition `json:"definition"`
+	Bound      bool       `json:"bound,omitempty"` // see bound.go
 
 	key      nameKey
 	revision uint64

@@ -31,6 +31,9 @@ func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error 
 	if err := l.Definition.Same(d); err == nil {
 		return nil
 	}
+	if err := l.unbound("deploy"); err != nil {
+		return err
+	}
 	if err := o.redefinable(ctx, l, d); err != nil {
 		return err
 	}

@@ -206,6 +206,9 @@ func (k *saver) parkOps(ops []core.RecordOp, store *delivery.Store, p *progress)
 	}
 	for _, ref := range store.Remove {
 		ops = append(ops, k.remove(parkedTable, ref.Position), k.remove(replaysTable, ref.Position))
+		if k.host.incarnation.Bound {
+			ops = append(ops, k.remove(tracesTable, ref.Position))
+		}
 		p.Parked = max(0, p.Parked-1)
 	}
 	return ops, nil

@@ -90,6 +90,8 @@ type Delivery struct {
 	Attempts []uint64
 	// Replay is set if all of them are parked events that are delivered again; else none is.
 	Replay bool
+	// Marks has one for each event, if the subscriber is Bound.
+	Marks []Mark
 
 	// State is that of the subscription after the events, and Reason why it is
 	// Stopped. Changed says that the Delivery before had another State.
@@ -117,6 +119,7 @@ type subscriber struct {
 
 	// host.mu protects the fields below.
 	pending  pending
+	bound    bool
 	reported delivery.State
 	gone     error     // why it has ended
 	until    time.Time // when a detached one ends
@@ -129,6 +132,7 @@ type pending struct{ runs []run }
 type run struct {
 	core.Batch
 	attempts []uint64
+	marks    []Mark    // of a bound subscription
 	since    time.Time // when the time to ack of its first event began
 	replay   bool      // of parked events
 	shared   bool      // the block is a part of what the machine sent
@@ -143,7 +147,7 @@ const (
 
 // add copies nothing as long as each event lies behind the one before it, as those
 // of one read do.
-func (p *pending) add(now time.Time, events []delivery.Delivery) {
+func (p *pending) add(now time.Time, events []delivery.Delivery, marked bool) {
 	for i := range events {
 		d := &events[i]
 		last := len(p.runs) - 1
@@ -156,6 +160,9 @@ func (p *pending) add(now time.Time, events []delivery.Delivery) {
 		}
 		r := &p.runs[last]
 		r.attempts = append(r.attempts, uint64(d.Attempt))
+		if marked {
+			r.marks = append(r.marks, Mark{d.Key, d.Fault})
+		}
 		r.Count++
 		r.Last = d.Position
 	}
@@ -185,39 +192,45 @@ func adjacent(a, b []byte) bool {
 }
 
 // take removes as much of the first run as a limit allows, at least one event.
-func (p *pending) take(limit core.Limit) (core.Batch, []uint64) {
+func (p *pending) take(limit core.Limit) (taken run) {
 	r := &p.runs[0]
 	r.Block = r.Block[:len(r.Block):len(r.Block)]
-	batch, rest := r.Cut(core.Limit{Events: max(limit.Events, 1), Bytes: max(limit.Bytes, 1)})
-	attempts := r.attempts[:batch.Count:batch.Count]
+	taken = *r
+	var rest core.Batch
+	taken.Batch, rest = r.Cut(core.Limit{Events: max(limit.Events, 1), Bytes: max(limit.Bytes, 1)})
+	n := taken.Count
+	taken.attempts = r.attempts[:n:n]
+	if r.marks != nil {
+		taken.marks = r.marks[:n:n]
+		r.marks = r.marks[n:]
+	}
 	if rest.Count > 0 {
-		*r = run{Batch: rest, attempts: r.attempts[batch.Count:], since: r.since, replay: r.replay, shared: true}
-		return batch, attempts
+		*r = run{Batch: rest, attempts: r.attempts[n:], marks: r.marks, since: r.since, replay: r.replay, shared: true}
+		return taken
 	}
 	p.runs[0] = run{}
 	if p.runs = p.runs[1:]; len(p.runs) == 0 {
 		p.runs = nil
 	}
-	return batch, attempts
+	return taken
 }
 
 // takeAll removes as much as a limit allows, at least one event, of all runs together that
 // are replays as the first, or none as it.
-func (p *pending) takeAll(limit core.Limit) (all core.Batch, attempts []uint64) {
-	replay := p.runs[0].replay
-	all, attempts = p.take(limit)
-	for len(p.runs) > 0 && p.runs[0].replay == replay && all.Count < limit.Events {
+func (p *pending) takeAll(limit core.Limit) (all run) {
+	all = p.take(limit)
+	for len(p.runs) > 0 && p.runs[0].replay == all.replay && all.Count < limit.Events {
 		room := core.Limit{Events: limit.Events - all.Count, Bytes: limit.Bytes - len(all.Block)}
 		if next, _ := p.runs[0].Cut(core.Limit{Events: 1}); len(next.Block) > room.Bytes {
 			break
 		}
-		batch, more := p.take(room)
-		all.Block = append(all.Block, batch.Block...)
-		all.Count += batch.Count
-		all.Last = batch.Last
-		attempts = append(attempts, more...)
+		more := p.take(room)
+		all.Block = append(all.Block, more.Block...)
+		all.Count += more.Count
+		all.Last = more.Last
+		all.attempts = append(all.attempts, more.attempts...)
 	}
-	return all, attempts
+	return all
 }
 
 // recall takes back what was sent and not taken, which counts as never sent. host.mu is
@@ -282,13 +295,13 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 	}
 	d = Delivery{State: s.reported, Checkpoint: h.saver.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
 	if len(s.pending.runs) > 0 {
-		d.Replay = s.pending.runs[0].replay
-		now, since := time.Now(), s.pending.runs[0].since
+		now, since, taken := time.Now(), s.pending.runs[0].since, run{}
 		if s.detached {
-			d.Batch, d.Attempts = s.pending.takeAll(limit)
+			taken = s.pending.takeAll(limit)
 		} else {
-			d.Batch, d.Attempts = s.pending.take(limit)
+			taken = s.pending.take(limit)
 		}
+		d.Batch, d.Attempts, d.Marks, d.Replay = taken.Batch, taken.attempts, taken.marks, taken.replay
 		if now.Sub(since) > h.ackTimeout()/waitPart {
 			s.extend(now, d.Batch)
 		}

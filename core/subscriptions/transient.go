@@ -28,6 +28,11 @@ func (r *JoinRequest) validateTransient() error {
 // begun does not matter to who comes later, or comes again.
 func (l *incarnation) takes(r *JoinRequest) error {
 	switch {
+	case l.Bound && !r.bound:
+		return core.Errorf(core.CodeSubscriptionInUse,
+			"the subscription %q belongs to the plugin binding %q, which is its only subscriber; make a subscription of another name to read the same events", clip(l.key.name), clip(l.key.name))
+	case r.bound && !l.Bound:
+		return core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q belongs to no binding", clip(l.key.name))
 	case r.Incarnation != "" && r.Incarnation != l.ID:
 		return core.Errorf(core.CodeSubscriptionNotFound,
 			"the subscription %q that was joined was deleted; there is a new one of that name", clip(l.key.name))
