@@ -26,11 +26,14 @@ type Binding struct {
 	OnError      ErrorPolicy     `json:"onError"`
 	AllowLoops   bool            `json:"allowLoops,omitzero"`
 	Paused       bool            `json:"paused,omitzero"`
-	// EmitAfter is the position up to which appends are held back after a rebuild.
+	// Stopped is why the binding has stopped, by its handler or its error policy.
+	Stopped string `json:"stopped,omitzero"`
+	// EmitAfter is the position up to which appends are held back after a rebuild, of the
+	// lane that was farthest.
 	EmitAfter uint64    `json:"emitAfter,omitzero"`
 	Created   time.Time `json:"created"`
 	Deployed  time.Time `json:"deployed"`
-	// Previous is the SHA-256 of the version before, which a rollback goes back to.
+	// Previous is the version before, which a rollback goes back to.
 	Previous string `json:"previous,omitzero"`
 }
 
@@ -81,6 +84,20 @@ type Status struct {
 	Parked     int          `json:"parked"`
 	StateBytes int64        `json:"stateBytes"`
 	LaneStatus []LaneStatus `json:"laneStatus,omitempty"`
+	Totals     Totals       `json:"totals"`
+}
+
+// Totals count since the node runs the binding.
+type Totals struct {
+	Batches  uint64  `json:"batches"`  // committed
+	Events   uint64  `json:"events"`   // of those
+	Appended uint64  `json:"appended"` // events
+	Writes   uint64  `json:"writes"`   // of state
+	Failures uint64  `json:"failures"` // of handlers, and batches that were not committed
+	Parked   uint64  `json:"parked"`   // events
+	Starts   uint64  `json:"starts"`   // of handlers
+	Fuel     uint64  `json:"fuel"`
+	Seconds  float64 `json:"seconds"` // in handlers
 }
 
 // LaneStatus is how a lane is doing.

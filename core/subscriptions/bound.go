@@ -37,7 +37,8 @@ func TraceOf(incarnation string, position uint64) (table, key string) {
 // Bind makes a bound subscription, in one Commit with the records that with returns. It
 // takes the place of the incarnation that replaces names, whose subscriber ends with
 // subscription_interrupted, or, if that is empty, of none. The errors are those of Put,
-// subscription_in_use if there is another incarnation, and those of with.
+// subscription_in_use if there is another incarnation, and those of with, which is called when
+// nothing of the one that is replaced is under way.
 func (o *Owner) Bind(ctx context.Context, name string, d *Definition, replaces string, with func(Incarnation) ([]core.RecordOp, error)) (Incarnation, error) {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
@@ -58,16 +59,16 @@ func (o *Owner) Bind(ctx context.Context, name string, d *Definition, replaces s
 	if err != nil {
 		return Incarnation{}, err
 	}
-	made := Incarnation{ID: l.ID, Start: l.Start}
-	more, err := with(made)
-	if err != nil {
-		return Incarnation{}, err
-	}
 	if old != nil {
 		defer wake(o.sweep)
 		if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionInterrupted, "the binding %q has a new generation", clip(name))); err != nil {
 			return Incarnation{}, err
 		}
+	}
+	made := Incarnation{ID: l.ID, Start: l.Start}
+	more, err := with(made)
+	if err != nil {
+		return Incarnation{}, err
 	}
 	return made, o.commit(ctx, append(ops, more...)...)
 }

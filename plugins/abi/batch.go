@@ -63,7 +63,7 @@ const (
 	Shredded    Tag = 8
 )
 
-// ID is the id of an event. The zero ID asks the host to derive one.
+// ID is the id of an event. The host makes those of appended events, where it is zero.
 type ID [16]byte
 
 // Event is one event of a batch.

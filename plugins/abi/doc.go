@@ -23,7 +23,7 @@
 // An appended event is
 //
 //	 0 u32 entry length   4 u16 type length   6 u16 content (0 JSON, 1 bytes)
-//	 8 u32 data length   12 u32 metadata length   16 16 bytes id, or zeros
+//	 8 u32 data length   12 u32 metadata length   16 16 bytes, all zero
 //	32 type, data, metadata
 //
 // The lengths of header, fixed part and entry let a later version add fields, which an older

@@ -1,0 +1,154 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// failure is why an event was not handled.
+type failure struct {
+	reason    string
+	stack     string
+	delay     time.Duration // before the next attempt; by the policy if 0
+	park      bool          // without another attempt
+	stop      bool          // the binding, too
+	batch     bool          // it may be any event of the batch
+	storage   error         // it was not the handler's
+	notBegun  bool          // the handler did not start
+	conflicts bool          // a version was not as expected
+}
+
+// handleBatch handles events, and commits what became of them. What an event does beside
+// being acknowledged is decided when it is handled alone: then nothing but its own effects
+// are dropped with it, and no other event counts its attempts.
+func (l *lane) handleBatch(ctx context.Context, events []queued) error {
+	if l.suspects > 0 {
+		if stop, err := l.suspect(ctx, &events[0]); stop || err != nil {
+			return err
+		}
+	}
+	done, f := l.handle(ctx, events, l.attempt(), 0)
+	switch {
+	case f == nil:
+		return l.commit(ctx, events, false)
+	case f.storage != nil:
+		return l.fail(f.storage)
+	case f.notBegun:
+		l.doesNotStart(f)
+		return nil
+	case len(events) == 1:
+		return l.settle(ctx, events, f)
+	}
+	l.alone = events[min(done, len(events)-1)].position
+	if f.batch {
+		l.alone = events[len(events)-1].position
+	}
+	if done == 0 {
+		l.discard()
+		return nil
+	}
+	l.fx.truncate(done)
+	return l.commit(ctx, events[:done], true)
+}
+
+// attempt is the number of the attempt at the event behind the checkpoint, from 1. One that
+// a suspect lane has written before is this one.
+func (l *lane) attempt() int {
+	if l.suspects > 0 {
+		return max(l.stored.Attempts, 1)
+	}
+	return l.stored.Attempts + 1
+}
+
+// handle has the handler handle events. It returns how many events, from the first, are to be
+// acknowledged with their effects, and why not all of them, if so.
+func (l *lane) handle(ctx context.Context, events []queued, attempt int, flags abi.Flag) (done int, f *failure) {
+	n, err := l.compose(events, attempt, flags)
+	if err != nil {
+		return n, &failure{reason: err.Error(), park: true}
+	}
+	l.fx.reset(ctx, l.events)
+	if l.handler == nil {
+		if f := l.begin(ctx); f != nil {
+			return 0, f
+		}
+	}
+	l.out.At(events[0].position)
+	began := time.Now()
+	verdict, fuel, err := l.call(ctx)
+	l.shown.handled(time.Since(began), fuel)
+	switch {
+	case ctx.Err() != nil:
+		return 0, &failure{storage: ctx.Err()}
+	case l.fx.storage != nil:
+		return 0, &failure{storage: l.fx.storage}
+	case err != nil:
+		return 0, crashed(err)
+	}
+	return l.fx.outcome(verdict)
+}
+
+// compose encodes the batch. It returns how many events it could encode, and why not all.
+func (l *lane) compose(events []queued, attempt int, flags abi.Flag) (n int, err error) {
+	l.events = l.events[:0]
+	for i := range events {
+		var e core.Event
+		if _, err := core.DecodeEvent(events[i].raw, &e); err != nil {
+			return i, err
+		}
+		l.events = append(l.events, e)
+	}
+	now := l.events[len(l.events)-1].Recorded.UnixMicro()
+	l.batch.Reset(now, uint32(attempt), 0)
+	for i := range l.events {
+		if err := l.add(&l.events[i], attempt, flags); err != nil {
+			return i, fmt.Errorf("event %d cannot be handed to a plugin: %w", l.events[i].Position, err)
+		}
+		attempt = 1 // those behind the first are not begun
+	}
+	return len(events), nil
+}
+
+func (l *lane) add(e *core.Event, attempt int, flags abi.Flag) error {
+	if e.Format == core.JSON {
+		flags |= abi.JSON
+	}
+	out := abi.Event{
+		Position: e.Position, Version: e.Version, TimeMicros: e.Recorded.UnixMicro(), ID: abi.ID(e.ID), Attempt: uint32(attempt), Flags: flags,
+		Stream: []byte(e.Stream), Type: []byte(e.Type), Data: e.Data, Metadata: e.Metadata,
+	}
+	out.Fields = appendFields(l.fx.fields[:0], e)
+	l.fx.fields = out.Fields
+	return l.batch.Add(&out)
+}
+
+// begin makes the lane's handler.
+func (l *lane) begin(ctx context.Context) *failure {
+	l.shown.starts.Add(1)
+	handler, err := l.program.New(ctx, plugins.Connection{
+		Limits: l.binding.Limits, Seed: l.seed(), Effects: &l.fx, Reads: &l.fx, Output: l.out,
+	})
+	if err != nil {
+		f := crashed(err)
+		f.notBegun = true
+		return f
+	}
+	l.handler = handler
+	return nil
+}
+
+// call calls the handler. One in Go that panics has crashed, and nothing else with it.
+func (l *lane) call(ctx context.Context) (verdict abi.Verdict, fuel int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &plugins.Failure{Reason: "panicked", Detail: fmt.Sprint(p), Stack: string(debug.Stack())}
+		}
+	}()
+	return l.handler.Handle(ctx, l.batch.Bytes())
+}

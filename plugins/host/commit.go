@@ -1,0 +1,173 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// commit makes the Commit of events that were handled: what they have appended, the state
+// that they have changed, and the lane's place behind them. rest says that the handler has
+// seen more than that.
+func (l *lane) commit(ctx context.Context, events []queued, rest bool) error {
+	grown, err := l.fx.grown(ctx)
+	if err != nil {
+		return l.fail(err)
+	}
+	next := l.next(events[len(events)-1].position)
+	next.StateBytes += grown
+	if !l.holds(ruleTell) {
+		l.ack(events)
+	}
+	made, err := l.commitEffects(ctx, events, next, l.fx.appends(), l.fx.records(nil))
+	if !made || err != nil {
+		return err
+	}
+	l.succeeded()
+	l.shown.committed(len(events), &l.fx)
+	l.fx.committed(&l.cache)
+	if rest {
+		l.discard()
+	}
+	l.ack(events)
+	return nil
+}
+
+// next is the lane's record behind a position that was not passed before.
+func (l *lane) next(position uint64) laneRecord {
+	next := l.stored.laneRecord
+	next.Checkpoint, next.Attempts, next.Reason = position, 0, ""
+	return next
+}
+
+// holds reports whether the Host keeps a rule.
+func (l *lane) holds(r rules) bool { return l.host.holds(r) }
+
+// commitEffects makes a Commit about events that were handled. made is false if it was not made: then
+// what to do about that is done, and the error ends the runner.
+func (l *lane) commitEffects(ctx context.Context, events []queued, next laneRecord, appends []core.Append, records []core.RecordOp) (made bool, err error) {
+	c := core.Commit{Appends: appends, Records: l.guard(records, next)}
+	r, err := l.submit(ctx, c)
+	if err == nil && (!r.Duplicate || !l.holds(ruleDuplicate)) {
+		l.moved(next)
+		return true, nil
+	}
+	return false, l.refused(ctx, events, err)
+}
+
+// store makes a Commit of the lane without effects: made is as that of commitEffects.
+func (l *lane) store(ctx context.Context, next laneRecord, records []core.RecordOp) (made bool, err error) {
+	_, err = l.submit(ctx, core.Commit{Records: l.guard(records, next)})
+	if err == nil {
+		l.moved(next)
+		return true, nil
+	}
+	before := l.stored.revision
+	if wrong := l.lookAgain(ctx, err); wrong != nil {
+		return false, wrong
+	}
+	if l.stored.revision == before {
+		l.hold()
+	}
+	return false, nil
+}
+
+// hold holds the lane back, for longer each time until a Commit is made.
+func (l *lane) hold() {
+	l.notBefore = time.Now().Add(l.backoff)
+	l.backoff = min(2*l.backoff, mostStorageBackoff)
+}
+
+// guard adds what makes a Commit that of the lane (L1): its record, compared and replaced,
+// and the binding's, compared, if it is not among the records.
+func (l *lane) guard(records []core.RecordOp, next laneRecord) []core.RecordOp {
+	b := l.binding
+	next.Generation, next.Version = b.Generation, b.SHA256
+	expect := at(l.stored.revision)
+	if !l.holds(ruleCompare) {
+		expect = core.AnyVersion
+	}
+	checked := !l.holds(ruleCheck)
+	for i := range records {
+		checked = checked || records[i].Table == bindingsTable
+	}
+	if !checked {
+		records = append(records, core.RecordOp{Table: bindingsTable, Key: b.Name, Expect: at(b.revision), Action: core.CheckRecord})
+	}
+	return append(records, put(lanesTable, laneKey(b.Name, b.Generation, l.number), expect, &next))
+}
+
+// submit makes a Commit, and waits for the answer.
+func (l *lane) submit(ctx context.Context, c core.Commit) (core.Result, error) {
+	l.sub.Submit(c, func(r core.Result, err error) { l.answers <- answer{r, err} })
+	select {
+	case a := <-l.answers:
+		return a.result, a.err
+	case <-ctx.Done():
+		return core.Result{}, ctx.Err()
+	}
+}
+
+// moved takes notice of a Commit that was made.
+func (l *lane) moved(next laneRecord) {
+	l.stateBytes.Add(next.StateBytes - l.stored.StateBytes)
+	l.stored.laneRecord = next
+	l.stored.revision++
+	l.conflicts, l.backoff = 0, leastBackoff
+	l.publish("", "")
+}
+
+// maxConflicts is how often a batch is handled again at once because a stream was not at the
+// version that it expected.
+const maxConflicts = 8
+
+// refused goes on after a Commit was not made, as far as is known. It is the handler's
+// failure only if it is not that of an earlier try of it, or of another node.
+func (l *lane) refused(ctx context.Context, events []queued, err error) error {
+	events = append([]queued(nil), events...)
+	if err == nil {
+		err = core.Errorf(core.CodeDuplicateEvent, "its events are in the log already, and not from here")
+	}
+	if !l.holds(ruleKeepPlaces) {
+		l.queue.remove(events)
+	}
+	before := l.stored.revision
+	if wrong := l.lookAgain(ctx, err); wrong != nil || !l.read || l.stored.revision != before {
+		return wrong
+	}
+	switch {
+	case errors.Is(err, core.CodeUnknownOutcome), errors.Is(err, core.CodeRecordConflict):
+		l.hold()
+		return nil
+	case errors.Is(err, core.CodeWrongExpectedVersion) && l.conflicts < maxConflicts:
+		l.conflicts++
+		return nil
+	case len(events) > 1:
+		l.alone = events[len(events)-1].position
+		return nil
+	}
+	f := &failure{reason: core.AsError(err).Error(), park: !errors.Is(err, core.CodeWrongExpectedVersion)}
+	if events[0].replay {
+		return l.replayFailed(ctx, &events[0], f)
+	}
+	return l.settle(ctx, events, f)
+}
+
+// lookAgain throws away what a Commit that was not made was about, and reads the lane, unless
+// storage is away. The error ends the runner.
+func (l *lane) lookAgain(ctx context.Context, err error) error {
+	l.shown.failures.Add(1)
+	doubtful := errors.Is(err, core.CodeUnknownOutcome) || errors.Is(err, core.CodeRecordConflict)
+	if isOver(err) || !doubtful && core.AsError(err).Info().Retryable {
+		return l.fail(err)
+	}
+	if l.holds(ruleDiscard) {
+		l.discard()
+	}
+	if wrong := l.reread(ctx); wrong != nil {
+		return l.fail(wrong)
+	}
+	return nil
+}

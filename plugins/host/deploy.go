@@ -1,0 +1,237 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// Deploy makes a binding, or changes one: then at a batch boundary, and a binding that has
+// stopped goes on. It is a success only if the version is ready to run here; an error has
+// changed nothing. The errors are those of Versions and Programs, invalid_request,
+// invalid_plugin_config, subscription_in_use if there is a subscription of the name, and
+// record_conflict if somebody else has changed the binding meanwhile.
+func (h *Host) Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error) {
+	old, err := h.binding(ctx, name)
+	var was *plugins.Binding
+	switch {
+	case err == nil:
+		was = &old.Binding
+	case !errors.Is(err, core.CodeBindingNotFound):
+		return plugins.Status{}, err
+	}
+	next, err := h.resolve(ctx, name, was, &d)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	if old == nil {
+		err = h.create(ctx, next)
+	} else {
+		err = h.change(ctx, old, next)
+	}
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	return h.Status(ctx, name)
+}
+
+// resolve makes the binding that a deploy asks for, and proves that it is ready to run.
+func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d *plugins.Deploy) (*plugins.Binding, error) {
+	plugin, version, err := d.Which(name, old)
+	if err != nil {
+		return nil, err
+	}
+	v, err := h.config.Versions.Version(ctx, plugin, version)
+	if err != nil {
+		return nil, err
+	}
+	next, err := d.Resolve(name, old, &v)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.config.Versions.CheckConfig(&v, next.Config); err != nil {
+		return nil, err
+	}
+	program, err := h.config.Programs.Load(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	next.Deployed, next.Stopped = time.Now().UTC().Truncate(time.Microsecond), ""
+	if old == nil {
+		next.Created = next.Deployed
+	} else if old.Plugin != next.Plugin {
+		next.Previous = ""
+	} else if old.Version != next.Version {
+		next.Previous = old.Version
+	}
+	return &next, program.Close()
+}
+
+// create stores a new binding with its subscription, in one Commit.
+func (h *Host) create(ctx context.Context, next *plugins.Binding) error {
+	r, err := h.record(ctx, generationsTable, next.Name)
+	if err != nil {
+		return err
+	}
+	if r != nil {
+		last, err := strconv.ParseUint(string(r.Value), 10, 64)
+		if err != nil {
+			return core.Errorf(core.CodeInternal, "the record %s/%s: %w", generationsTable, next.Name, err)
+		}
+		next.Generation = last + 1
+	}
+	d, err := h.definition(next)
+	if err != nil {
+		return err
+	}
+	_, err = h.config.Subscriptions.Bind(ctx, next.Subscription, &d, "", func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
+		b := &binding{Binding: *next, Incarnation: i.ID}
+		return []core.RecordOp{put(bindingsTable, b.Name, core.NoStream, b)}, nil
+	})
+	h.poke(next.Name)
+	return err
+}
+
+// change stores a binding in place of an old one.
+func (h *Host) change(ctx context.Context, old *binding, next *plugins.Binding) error {
+	if err := h.config.Subscriptions.Owned(old.Subscription); err != nil {
+		return err
+	}
+	b := *old
+	b.Binding = *next
+	_, err := h.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{put(bindingsTable, b.Name, at(old.revision), &b)}})
+	h.poke(b.Name)
+	return err
+}
+
+// Pause stops a binding at a batch boundary, until Resume. The errors are binding_not_found
+// and record_conflict.
+func (h *Host) Pause(ctx context.Context, name string) (plugins.Status, error) {
+	return h.edit(ctx, name, func(b *plugins.Binding) error {
+		b.Paused = true
+		return nil
+	})
+}
+
+// Resume ends Pause, and the stop of a binding that has stopped. The errors are those of
+// Pause.
+func (h *Host) Resume(ctx context.Context, name string) (plugins.Status, error) {
+	return h.edit(ctx, name, func(b *plugins.Binding) error {
+		b.Paused, b.Stopped = false, ""
+		return nil
+	})
+}
+
+// Rollback goes back to the version before. Again, it goes forward. The errors are those of
+// Deploy, and version_not_found if there was none.
+func (h *Host) Rollback(ctx context.Context, name string) (plugins.Status, error) {
+	b, err := h.binding(ctx, name)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	if b.Previous == "" {
+		return plugins.Status{}, core.Errorf(core.CodeVersionNotFound, "binding %q has had no version before %q", clip(name), b.Version)
+	}
+	return h.Deploy(ctx, name, plugins.Deploy{Plugin: b.Plugin, Version: b.Previous})
+}
+
+// edit changes a binding.
+func (h *Host) edit(ctx context.Context, name string, change func(*plugins.Binding) error) (plugins.Status, error) {
+	old, err := h.binding(ctx, name)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	next := old.Binding
+	if err := change(&next); err != nil {
+		return plugins.Status{}, err
+	}
+	if err := h.change(ctx, old, &next); err != nil {
+		return plugins.Status{}, err
+	}
+	return h.Status(ctx, name)
+}
+
+// Rebuild starts a new generation of a binding, in one Commit (L9): its events from a place
+// on are handled anew, with fresh state and new ids. The errors are those of Pause,
+// invalid_cursor and log_changed.
+func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
+	old, err := h.binding(ctx, name)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	d, err := h.definition(&old.Binding)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	d.From = r.From
+	next := &binding{Binding: old.Binding}
+	next.Generation++
+	next.Stopped = ""
+	if !h.holds(ruleGeneration) {
+		next.Incarnation = old.Incarnation
+		_, err := h.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{put(bindingsTable, name, at(old.revision), next)}})
+		h.poke(name)
+		return plugins.Status{}, err
+	}
+	_, err = h.config.Subscriptions.Bind(ctx, old.Subscription, &d, old.Incarnation, func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
+		next.Incarnation = i.ID
+		return h.succeed(ctx, old, next, r.EmitAgain)
+	})
+	wake(h.sweep)
+	h.poke(name)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	return h.Status(ctx, name)
+}
+
+// succeed is what the Commit of a new generation has beside the subscription's.
+func (h *Host) succeed(ctx context.Context, old, next *binding, emitAgain bool) ([]core.RecordOp, error) {
+	ops := endGeneration(old)
+	next.EmitAfter, next.HeldBack = 0, nil
+	if !emitAgain {
+		lanes, err := h.lanes(ctx, old)
+		if err != nil {
+			return nil, err
+		}
+		for i, l := range lanes {
+			ops = append(ops, core.RecordOp{
+				Table: lanesTable, Key: laneKey(old.Name, old.Generation, i), Expect: at(l.revision), Action: core.CheckRecord,
+			})
+			held := l.Checkpoint
+			if i < len(old.HeldBack) { // the old one may not have caught up with its own
+				held = max(held, old.HeldBack[i])
+			}
+			next.HeldBack = append(next.HeldBack, held)
+			next.EmitAfter = max(next.EmitAfter, held)
+		}
+	}
+	return append(ops, put(bindingsTable, next.Name, at(old.revision), next)), nil
+}
+
+// Delete deletes a binding with its subscription, its state and what it has parked. What it
+// has appended stays. The error is binding_not_found.
+func (h *Host) Delete(ctx context.Context, name string) error {
+	b, err := h.binding(ctx, name)
+	if err != nil {
+		return err
+	}
+	ops := append(endGeneration(b),
+		remove(bindingsTable, name, at(b.revision)),
+		remove(runsTable, name, core.AnyVersion),
+		core.RecordOp{Table: generationsTable, Key: name, Expect: core.AnyVersion, Value: strconv.AppendUint(nil, b.Generation, 10)})
+	err = h.config.Subscriptions.Unbind(ctx, b.Subscription, b.Incarnation, ops)
+	wake(h.sweep)
+	h.poke(name)
+	return err
+}
+
+// endGeneration notes that what is left of a generation is to be swept.
+func endGeneration(b *binding) []core.RecordOp {
+	return []core.RecordOp{{Table: sweepsTable, Key: generationKey(b.Name, b.Generation), Expect: core.AnyVersion}}
+}

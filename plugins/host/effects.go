@@ -1,0 +1,220 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// effects has what the handler of a lane has staged for a batch, and answers what it asks.
+// Everything staged is in the order of the events that it is of, so what some of them have
+// staged can be dropped with all behind them.
+type effects struct {
+	lane *lane
+	ctx  context.Context // of the call
+
+	sources []core.Event
+	causes  []cause // of sources, as far as they were asked for
+	results []result
+	emitted []emitted
+	writes  []write
+	latest  map[string]int // the last write of a key
+	arena   []byte         // what was staged is copied to it
+	count   int            // events appended
+	bytes   int            // of all effects
+	growth  int64          // of the state, at most: see Put
+
+	broken  *failure // an effect that cannot be
+	storage error    // why something could not be read
+
+	fields []byte // scratch
+	entry  []byte // scratch
+	view   abi.BatchWriter
+}
+
+// result is what an event's handler has said about it.
+type result struct {
+	action  abi.Action
+	delay   time.Duration
+	message []byte
+}
+
+// emitted is one append of an event.
+type emitted struct {
+	event  int
+	append core.Append
+}
+
+// reset begins a batch.
+func (x *effects) reset(ctx context.Context, sources []core.Event) {
+	x.ctx, x.sources = ctx, sources
+	x.causes = sized(x.causes, len(sources))
+	x.results = sized(x.results, len(sources))
+	clear(x.emitted)
+	clear(x.latest)
+	x.emitted, x.writes, x.arena = x.emitted[:0], x.writes[:0], x.arena[:0]
+	x.count, x.bytes, x.growth = 0, 0, 0
+	x.broken, x.storage = nil, nil
+	if x.latest == nil {
+		x.latest = map[string]int{}
+	}
+}
+
+// sized is s with n zero elements.
+func sized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	s = s[:n]
+	clear(s)
+	return s
+}
+
+// keep copies bytes for as long as the batch lasts.
+func (x *effects) keep(b []byte) []byte {
+	if len(x.arena)+len(b) > cap(x.arena) {
+		x.arena = make([]byte, 0, max(2*cap(x.arena), len(b), 4<<10)) // what has the old one keeps it
+	}
+	n := len(x.arena)
+	x.arena = append(x.arena, b...)
+	return x.arena[n : n+len(b) : n+len(b)]
+}
+
+// spend takes from the bytes that the effects of a batch may have.
+func (x *effects) spend(n int) bool {
+	if x.bytes+n > abi.MaxEffectBytes {
+		return false
+	}
+	x.bytes += n
+	return true
+}
+
+// Result is plugins.Effects'.
+func (x *effects) Result(event int, action abi.Action, delay time.Duration, message []byte) abi.Errno {
+	if event < 0 || event >= len(x.results) || action < abi.Ack || action > abi.Skip {
+		return abi.Invalid
+	}
+	message = message[:min(len(message), abi.MaxMessageBytes)]
+	x.results[event] = result{action, max(delay, 0), x.keep(message)}
+	return abi.OK
+}
+
+// Append is plugins.Effects'.
+func (x *effects) Append(event int, stream []byte, expected int64, events []byte) abi.Errno {
+	name := string(stream)
+	switch {
+	case event < 0 || event >= len(x.sources) || x.isBehind(event) || expected < abi.StreamExists || core.ValidateStream(name) != nil:
+		return abi.Invalid
+	case x.lane.binding.Kind == plugins.KindProjection || !x.lane.grants.Allow(plugins.CanAppend, name):
+		return abi.Denied
+	}
+	a := core.Append{Stream: name, Expect: core.Expect(expected)}
+	heldBack := x.lane.holdsBack(x.sources[event].Position)
+	ordinal := x.ordinal(event)
+	var in abi.Appended
+	for rest := events; len(rest) > 0; {
+		var err error
+		if rest, err = abi.NextEvent(rest, &in); err != nil {
+			return abi.Invalid
+		}
+		out, e := x.emit(event, ordinal+len(a.Events), name, &in)
+		if e != abi.OK {
+			return e
+		}
+		a.Events = append(a.Events, out)
+	}
+	if len(a.Events) == 0 {
+		return abi.Invalid
+	}
+	if heldBack {
+		return abi.OK
+	}
+	x.count += len(a.Events)
+	x.emitted = append(x.emitted, emitted{event, a})
+	return abi.OK
+}
+
+// isBehind reports whether effects of a later event were staged.
+func (x *effects) isBehind(event int) bool {
+	return len(x.emitted) > 0 && x.emitted[len(x.emitted)-1].event > event ||
+		len(x.writes) > 0 && x.writes[len(x.writes)-1].event > event
+}
+
+// ordinal is how many events an event has appended.
+func (x *effects) ordinal(event int) (n int) {
+	for i := len(x.emitted) - 1; i >= 0 && x.emitted[i].event == event; i-- {
+		n += len(x.emitted[i].append.Events)
+	}
+	return n
+}
+
+// emit makes an event to append of one that a handler has encoded.
+func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (core.NewEvent, abi.Errno) {
+	src := &x.sources[event]
+	typ := string(in.Type)
+	switch {
+	case in.ID != abi.ID{}, in.Content == abi.ContentJSON && !json.Valid(in.Data):
+		return core.NewEvent{}, abi.Invalid
+	case x.count+ordinal-x.ordinal(event) >= abi.MaxAppended || !x.spend(len(stream)+len(in.Type)+len(in.Data)+len(in.Metadata)):
+		return core.NewEvent{}, abi.Quota
+	case x.lane.loops(stream, typ):
+		x.lane.out.Log(abi.Error, []byte("append denied: "+typ+" in "+stream+" would be an input of this binding; filter it out, or deploy with allowLoops"))
+		return core.NewEvent{}, abi.Denied
+	}
+	c := x.cause(event)
+	if c.depth >= maxDepth {
+		x.broken = &failure{reason: "it is the " + itoa(maxDepth) + "th event of a chain of plugins that append for each other's events, which is the limit", park: true}
+		return core.NewEvent{}, abi.Denied
+	}
+	metadata, ok := c.metadata(x.entry[:0], in.Metadata, src.ID)
+	if !ok {
+		return core.NewEvent{}, abi.Invalid
+	}
+	x.entry = metadata
+	e := core.NewEvent{
+		ID: x.lane.emittedID(src.ID, ordinal), Type: typ, Time: src.Time,
+		Data: x.keep(in.Data), Metadata: x.keep(metadata),
+	}
+	if in.Content == abi.ContentBytes {
+		e.Format = core.Bytes
+	}
+	if len(e.Data)+len(e.Metadata) > core.MaxEventBytes {
+		return core.NewEvent{}, abi.TooLarge
+	}
+	return e, abi.OK
+}
+
+// truncate drops what events from n on have staged.
+func (x *effects) truncate(n int) {
+	for len(x.emitted) > 0 && x.emitted[len(x.emitted)-1].event >= n {
+		last := len(x.emitted) - 1
+		x.count -= len(x.emitted[last].append.Events)
+		x.emitted = x.emitted[:last]
+	}
+	for len(x.writes) > 0 && x.writes[len(x.writes)-1].event >= n {
+		x.writes = x.writes[:len(x.writes)-1]
+	}
+	clear(x.latest)
+	for i := range x.writes {
+		x.latest[x.writes[i].key] = i
+	}
+}
+
+// appends are the appends of a Commit. Those to one stream that follow each other, whatever
+// its version, are one.
+func (x *effects) appends() []core.Append {
+	list := make([]core.Append, 0, len(x.emitted))
+	for i := range x.emitted {
+		a := &x.emitted[i].append
+		if n := len(list); n > 0 && list[n-1].Stream == a.Stream && a.Expect == core.AnyVersion {
+			list[n-1].Events = append(list[n-1].Events, a.Events...)
+			continue
+		}
+		list = append(list, *a)
+	}
+	return list
+}

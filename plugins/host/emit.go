@@ -1,0 +1,176 @@
+package host
+
+import (
+	"bytes"
+	"crypto/sha1" //nolint:gosec // it is what a UUID of version 5 is made with
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// The metadata that an appended event has of its cause. A handler may set the correlation.
+const (
+	correlationID  = "correlation_id"
+	causationID    = "causation_id"
+	causationDepth = "causation_depth"
+)
+
+const (
+	// maxDepth bounds a chain of events that plugins append for each other's events. The
+	// depth of an event is in its metadata; what a client appends has none, and is at 0.
+	maxDepth = 16
+	// maxCorrelationBytes bounds a correlation id, as the API does.
+	maxCorrelationBytes = 128
+)
+
+// cause is what the metadata of a source event says about where it comes from.
+type cause struct {
+	known       bool
+	correlation string // "" if it has none
+	causation   string
+	depth       int
+}
+
+// causeIn reads metadata. What is not as it should be is not there.
+func causeIn(metadata []byte) cause {
+	c := cause{known: true}
+	if !bytes.Contains(metadata, []byte(`"c`)) {
+		return c
+	}
+	var m struct {
+		Correlation any `json:"correlation_id"`
+		Causation   any `json:"causation_id"`
+		Depth       any `json:"causation_depth"`
+	}
+	if json.Unmarshal(metadata, &m) != nil {
+		return c
+	}
+	c.correlation, _ = m.Correlation.(string)
+	c.causation, _ = m.Causation.(string)
+	if depth, ok := m.Depth.(float64); ok && depth > 0 {
+		c.depth = int(min(depth, maxDepth))
+	}
+	return c
+}
+
+// cause is that of a source event.
+func (x *effects) cause(event int) *cause {
+	c := &x.causes[event]
+	if !c.known {
+		*c = causeIn(x.sources[event].Metadata)
+	}
+	return c
+}
+
+// metadata appends the metadata of an event that is appended for the source with an id:
+// given, which is a JSON object or empty, and what it has of its cause.
+func (c *cause) metadata(dst, given []byte, source core.ID) (_ []byte, ok bool) {
+	correlation := c.correlation
+	if correlation == "" || len(correlation) > maxCorrelationBytes {
+		correlation = source.String()
+	}
+	if len(given) == 0 {
+		dst = append(dst, `{"causation_depth":`...)
+		dst = strconv.AppendInt(dst, int64(c.depth+1), 10)
+		dst = append(dst, `,"causation_id":"`...)
+		dst, _ = source.AppendText(dst) // it never fails
+		dst = append(dst, `","correlation_id":`...)
+		text, _ := json.Marshal(correlation) // a string always can be
+		return append(append(dst, text...), '}'), true
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(given, &fields) != nil || fields == nil {
+		return dst, false
+	}
+	var chosen string
+	if json.Unmarshal(fields[correlationID], &chosen) != nil || len(chosen) > maxCorrelationBytes {
+		fields[correlationID], _ = json.Marshal(correlation)
+	}
+	fields[causationID], _ = json.Marshal(source.String())
+	fields[causationDepth] = strconv.AppendInt(nil, int64(c.depth+1), 10)
+	text, err := json.Marshal(fields)
+	return append(dst, text...), err == nil
+}
+
+// appendFields appends the optional fields that a handler sees of an event.
+func appendFields(dst []byte, e *core.Event) []byte {
+	c := causeIn(e.Metadata)
+	if c.correlation != "" {
+		dst = abi.AppendField(dst, abi.Correlation, []byte(c.correlation))
+	}
+	if c.causation != "" {
+		dst = abi.AppendField(dst, abi.Causation, []byte(c.causation))
+	}
+	if !e.Time.Equal(e.Recorded) {
+		dst = abi.AppendField(dst, abi.OwnTime, binary.LittleEndian.AppendUint64(nil, uint64(e.Time.UnixMicro())))
+	}
+	if e.ContentType != "" {
+		dst = abi.AppendField(dst, abi.ContentType, []byte(e.ContentType))
+	}
+	if !e.Link.IsZero() {
+		dst = abi.AppendField(dst, abi.LinkOrigin, []byte(e.Link.Stream+"@"+utoa(e.Link.Version)))
+	}
+	return dst
+}
+
+// namespace is that of the ids of events that plugins append.
+var namespace = core.ID{0x67, 0x79, 0x72, 0x65, 0x2d, 0x70, 0x6c, 0x75, 0x67, 0x69, 0x6e, 0x73, 0x2d, 0x69, 0x64, 0x73}
+
+// emittedID is the id of an event that is appended: a UUID of version 5 of the binding, its
+// generation, the source event and the ordinal among what is appended for that. A handler
+// has no say in it, so two of its events never share one (L11).
+func (l *lane) emittedID(source core.ID, ordinal int) core.ID {
+	b := make([]byte, 0, 128)
+	b = append(b, namespace[:]...)
+	b = append(b, l.binding.Name...)
+	b = append(b, 0)
+	b = binary.BigEndian.AppendUint64(b, l.binding.Generation)
+	b = append(b, source[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(ordinal))
+	sum := sha1.Sum(b) //nolint:gosec // see above
+	id := core.ID(sum[:16])
+	id[6] = id[6]&0x0f | 0x50
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// seed is that of the handler's randomness.
+func (r *runner) seed() [32]byte {
+	return sha256.Sum256(binary.BigEndian.AppendUint64([]byte(r.binding.Name+"\x00"), r.binding.Generation))
+}
+
+// loops reports whether an event of this type in this stream would be an input of the binding
+// itself, which is not to be. What an expression decides it does not know: such a loop ends
+// at maxDepth.
+func (r *runner) loops(stream, typ string) bool {
+	in := &r.binding.Input
+	if r.binding.AllowLoops || in.Filter.Expr != "" || in.Stream != "" && in.Stream != core.All && in.Stream != stream {
+		return false
+	}
+	return r.inputs.Match(stream, typ)
+}
+
+// holdsBack reports whether what the event at a position appends is held back.
+func (l *lane) holdsBack(position uint64) bool {
+	held := l.binding.HeldBack
+	return l.number < len(held) && position <= held[l.number]
+}
+
+func itoa(n int) string    { return strconv.Itoa(n) }
+func utoa(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// clipLine makes a text a line of a log.
+func clipLine(s string) []byte {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "�"))
+	return []byte(s[:min(len(s), abi.MaxLineBytes)])
+}

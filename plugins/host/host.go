@@ -1,0 +1,184 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// Programs makes versions ready to run.
+type Programs interface {
+	// Load returns the Program of a version, which the host closes. It may take seconds.
+	Load(ctx context.Context, v plugins.Version) (plugins.Program, error)
+}
+
+// Versions finds uploaded versions.
+type Versions interface {
+	// Version returns a version. The errors are plugin_not_found and version_not_found.
+	Version(ctx context.Context, plugin, version string) (plugins.Version, error)
+	// CheckConfig checks a config against the version's schema. The error is
+	// invalid_plugin_config.
+	CheckConfig(v *plugins.Version, config []byte) error
+}
+
+// Output takes what the handler of a lane reports. It is used by one goroutine.
+type Output interface {
+	plugins.Output
+	// At says which event the next lines are about.
+	At(position uint64)
+}
+
+// Config is what a Host needs. All of it is required but Output and Logger.
+type Config struct {
+	// Store is that of Subscriptions: in a ring, its Commits are made as the owner.
+	Store         subscriptions.Store
+	Subscriptions *subscriptions.Owner
+	Programs      Programs
+	Versions      Versions
+	// Output returns the output of a lane; nil discards it all.
+	Output func(b *plugins.Binding, lane int) Output
+	// Logger gets what is about the node; nil discards it.
+	Logger *slog.Logger
+}
+
+// Host runs the bindings whose subscriptions this node owns. It is safe for concurrent use.
+type Host struct {
+	config  Config
+	without rules
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // the supervisor, the sweeper and the drivers
+	look    chan struct{}  // holds 1: the supervisor has something to look at
+	sweep   chan struct{}  // holds 1: a generation has ended
+
+	mu      sync.Mutex // protects the fields below
+	drivers map[string]*driver
+	closed  bool
+}
+
+// lookEvery is how often the supervisor looks at what is stored: bindings that were deployed
+// at another node, and subscriptions that have come to this one.
+const lookEvery = time.Second
+
+// New starts a Host. Close ends it.
+func New(config Config) (*Host, error) {
+	if config.Store == nil || config.Subscriptions == nil || config.Programs == nil || config.Versions == nil {
+		return nil, errors.New("host: store, subscriptions, programs and versions are required")
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Output == nil {
+		config.Output = func(*plugins.Binding, int) Output { return silence{} }
+	}
+	return start(config, 0), nil
+}
+
+func start(config Config, without rules) *Host {
+	h := &Host{config: config, without: without, look: make(chan struct{}, 1), sweep: make(chan struct{}, 1), drivers: map[string]*driver{}}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.running.Go(h.supervise)
+	h.running.Go(h.sweepAll)
+	return h
+}
+
+// Close ends all runners, and returns when nothing of them is under way, or when ctx ends.
+// What was not committed is handled again by the next owner. Config.Subscriptions is closed
+// after.
+func (h *Host) Close(ctx context.Context) error {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	ended := make(chan struct{})
+	go func() {
+		h.running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return core.AsError(ctx.Err())
+	}
+}
+
+// Look has the Host look at once for bindings to run here, as it does every second. Call it
+// when the node has come to own subscriptions.
+func (h *Host) Look() { wake(h.look) }
+
+// supervise keeps the bindings of this node running.
+func (h *Host) supervise() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		if err := h.startAll(); err != nil && h.ctx.Err() == nil {
+			h.config.Logger.Warn("looking for plugin bindings", "error", err)
+		}
+		select {
+		case <-h.look:
+		case <-tick.C:
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}
+
+// startAll starts a driver for each binding that is to run here and has none.
+func (h *Host) startAll() error {
+	return h.each(h.ctx, "", "", func(b *binding) bool {
+		if b.runs() && h.config.Subscriptions.Owned(b.Subscription) == nil {
+			h.drive(b.Name)
+		}
+		return true
+	})
+}
+
+// runs reports whether a binding is to run somewhere.
+func (b *binding) runs() bool { return !b.Paused && b.Stopped == "" }
+
+// each calls do for the bindings with a prefix, behind a name, until it is false.
+func (h *Host) each(ctx context.Context, prefix, after string, do func(*binding) bool) error {
+	for {
+		page, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: bindingsTable, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			b, err := decodeBinding(&page[i])
+			if err != nil {
+				return err
+			}
+			if !do(b) {
+				return nil
+			}
+		}
+		if len(page) < core.MaxReadEvents {
+			return nil
+		}
+		after = page[len(page)-1].Key
+	}
+}
+
+// wake fills a channel that holds 1.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// silence is an Output that nobody reads.
+type silence struct{}
+
+func (silence) At(uint64)                                  {}
+func (silence) Log(abi.Level, []byte)                      {}
+func (silence) Metric(abi.Kind, []byte, float64) abi.Errno { return abi.OK }

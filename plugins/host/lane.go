@@ -1,0 +1,252 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// lane handles its events one batch after another. Everything but the queue and what is
+// published belongs to its goroutine, run.
+type lane struct {
+	*runner
+	number int
+	queue  queue
+	woken  chan struct{} // holds 1: the queue has more
+	out    Output
+	shown  published
+
+	// The lane as it is stored, and what was computed from it. read says that it is up to
+	// date; if not, nothing below it is (L2).
+	read    bool
+	stored  storedLane
+	began   uint64 // the checkpoint when the runner began
+	handler plugins.Handler
+	cache   cache
+	fx      effects
+
+	batch    abi.BatchWriter
+	events   []core.Event // of the batch
+	alone    uint64       // events up to here are handled alone
+	suspects int          // so many events are handled alone, with their attempts written first
+	pace
+	answers   chan answer // holds 1
+	front     []queued    // scratch
+	positions []uint64    // scratch
+}
+
+// pace is when a lane goes on.
+type pace struct {
+	notBefore time.Time     // the next batch
+	backoff   time.Duration // after the next error of storage
+	conflicts int           // versions that were not as expected, one after another
+	failed    int           // events parked one after another, or handlers that did not start
+}
+
+// answer is how a Commit went.
+type answer struct {
+	result core.Result
+	err    error
+}
+
+func newLane(r *runner, number int) *lane {
+	l := &lane{
+		runner: r, number: number, woken: make(chan struct{}, 1), answers: make(chan answer, 1),
+		out: r.host.config.Output(&r.binding.Binding, number), pace: pace{backoff: leastBackoff}, shown: published{totals: &r.driver.totals},
+	}
+	l.fx.lane = l
+	return l
+}
+
+// take takes the stored lane to begin with.
+func (l *lane) take(s storedLane) {
+	l.stateBytes.Add(s.StateBytes - l.stored.StateBytes)
+	l.stored, l.read = s, true
+	l.publish("", "")
+}
+
+// run handles what comes until it cannot go on, and returns why.
+func (l *lane) run(ctx context.Context) error {
+	defer l.discard()
+	for {
+		if err := l.await(ctx); err != nil {
+			return err
+		}
+		if err := l.step(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// await waits until there is something to do, and it is time to do it.
+func (l *lane) await(ctx context.Context) error {
+	late := time.NewTimer(time.Until(l.notBefore))
+	defer late.Stop()
+	for {
+		limits := &l.binding.Limits
+		l.front = l.queue.front(l.front[:0], core.Limit{Events: limits.BatchEvents, Bytes: limits.BatchBytes})
+		wait := late.C
+		if len(l.front) == 0 {
+			l.suspects = 0 // all that it was given is committed
+			wait = nil
+		} else if !time.Now().Before(l.notBefore) {
+			return ctx.Err()
+		}
+		select {
+		case <-l.woken:
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// step does what is next: it passes events that were handled before, handles a replay, or
+// handles a batch.
+func (l *lane) step(ctx context.Context) error {
+	if !l.read {
+		if err := l.reread(ctx); err != nil {
+			return l.fail(err)
+		}
+	}
+	first := &l.front[0]
+	switch {
+	case first.replay:
+		return l.replay(ctx, first)
+	case first.position <= l.passed():
+		return l.pass(ctx)
+	case first.fault != "":
+		return l.park(ctx, l.front[:1], failure{reason: first.fault})
+	}
+	n := 1
+	if l.suspects == 0 && first.position > l.alone {
+		for n < len(l.front) && !l.front[n].replay && l.front[n].fault == "" {
+			n++
+		}
+	}
+	return l.handleBatch(ctx, l.front[:n])
+}
+
+// passed is the position up to which events are not run: it is judged when one is about to
+// be, because an earlier try of its Commit may have been made since it came (L4).
+func (l *lane) passed() uint64 {
+	if !l.holds(ruleJudgeLate) {
+		return l.began
+	}
+	return l.stored.Checkpoint
+}
+
+// reread reads the binding and the lane. The error is errChanged if the binding has changed.
+func (l *lane) reread(ctx context.Context) error {
+	b, err := l.host.binding(ctx, l.binding.Name)
+	switch {
+	case errors.Is(err, core.CodeBindingNotFound):
+		return errChanged
+	case err != nil:
+		return err
+	case b.revision != l.binding.revision:
+		return errChanged
+	}
+	key := laneKey(b.Name, b.Generation, l.number)
+	r, err := l.host.record(ctx, lanesTable, key)
+	if err != nil {
+		return err
+	}
+	var s storedLane
+	if r != nil {
+		s.revision = r.Revision
+		if err := decode(lanesTable, r, &s.laneRecord); err != nil {
+			return err
+		}
+	}
+	l.take(s)
+	return nil
+}
+
+// discard throws away what was computed: the handler has seen events that were not
+// committed (L3).
+func (l *lane) discard() {
+	if l.handler != nil {
+		l.handler.Close()
+		l.handler = nil
+	}
+	if l.holds(ruleReadFirst) {
+		l.cache = cache{}
+	}
+	l.read = false
+}
+
+// fail goes on after an error of storage: by waiting, or, if the error is about more than
+// that, by ending the runner.
+func (l *lane) fail(err error) error {
+	l.discard()
+	if ends(err) {
+		return err
+	}
+	l.delay(l.backoff, "storage: "+core.AsError(err).Error())
+	l.backoff = min(2*l.backoff, mostStorageBackoff)
+	return nil
+}
+
+// mostStorageBackoff bounds the backoff of a lane whose storage is away.
+const mostStorageBackoff = 5 * time.Second
+
+// ends reports whether an error of reading ends the runner: it will not be over soon.
+func ends(err error) bool { return isOver(err) || !core.AsError(err).Info().Retryable }
+
+// isOver reports whether an error is about the node, or about who owns the subscription, or
+// about another binding: the runner has nothing more to do.
+func isOver(err error) bool {
+	if errors.Is(err, errChanged) || errors.Is(err, context.Canceled) {
+		return true
+	}
+	for _, code := range []core.Code{
+		core.CodeStaleEpoch, core.CodeNotOwner, core.CodeNotServing, core.CodeNotMember, core.CodeLeaseLost, core.CodeShuttingDown,
+		core.CodeStoreClosed, core.CodeCanceled, core.CodeSubscriptionInterrupted, core.CodeSubscriptionNotFound,
+	} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// delay holds the lane back.
+func (l *lane) delay(d time.Duration, why string) {
+	l.notBefore = time.Now().Add(d)
+	l.publish(plugins.Blocked, why)
+}
+
+// ack tells the machine that events are handled, and forgets them.
+func (l *lane) ack(events []queued) {
+	l.positions = l.positions[:0]
+	for i := range events {
+		l.positions = append(l.positions, events[i].position)
+	}
+	l.tell(events, subscriptions.Answer{Kind: subscriptions.Ack, Positions: l.positions})
+}
+
+// nackPark tells the machine that an event is parked.
+func (l *lane) nackPark(event *queued, reason string) {
+	l.tell([]queued{*event}, subscriptions.Answer{
+		Kind: subscriptions.Nack, Positions: []uint64{event.position}, Nack: delivery.Nack{Action: delivery.ActionPark, Reason: reason},
+	})
+}
+
+// tell gives the machine an answer, which it takes at once: the events may come again from
+// then on. A lease that has ended has no machine to tell; the next one asks again.
+func (l *lane) tell(events []queued, a subscriptions.Answer) {
+	bytes := 0
+	for i := range events {
+		bytes += len(events[i].raw)
+	}
+	l.queue.remove(events)
+	l.sub.Answer(a, func(error) {})
+	l.answered(bytes)
+}

@@ -1,0 +1,110 @@
+package host
+
+import (
+	"context"
+	"unicode/utf8"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// Get returns the value of a key of a lane's state, at any node. The errors are
+// binding_not_found, state_not_found and invalid_request.
+func (h *Host) Get(ctx context.Context, name string, lane int, key string) (plugins.Entry, error) {
+	b, err := h.binding(ctx, name)
+	if err != nil {
+		return plugins.Entry{}, err
+	}
+	if err := b.checkState(lane, key); err != nil {
+		return plugins.Entry{}, err
+	}
+	r, err := h.record(ctx, stateTable(name, b.Generation), statePrefix(lane)+key)
+	switch {
+	case err != nil:
+		return plugins.Entry{}, err
+	case r == nil:
+		return plugins.Entry{}, core.Errorf(core.CodeStateNotFound, "lane %d of binding %q has no key %q", lane, clip(name), clip(key))
+	}
+	return plugins.Entry{Lane: lane, Key: key, Value: r.Value}, nil
+}
+
+// Entries returns a page of a lane's state, at any node. The errors are binding_not_found and
+// invalid_request.
+func (h *Host) Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error) {
+	b, err := h.binding(ctx, name)
+	if err != nil {
+		return plugins.StatePage{}, err
+	}
+	if err := b.checkState(r.Lane, r.Prefix); err != nil {
+		return plugins.StatePage{}, err
+	}
+	if err := b.checkState(r.Lane, r.After); err != nil {
+		return plugins.StatePage{}, err
+	}
+	limit := r.Limit
+	if limit <= 0 || limit > core.MaxReadEvents {
+		limit = core.MaxReadEvents
+	}
+	prefix := statePrefix(r.Lane)
+	s := pages{table: stateTable(name, b.Generation), prefix: prefix + r.Prefix, after: prefix + r.After}
+	page := plugins.StatePage{Entries: []plugins.Entry{}}
+	for size := 0; len(page.Entries) < limit; {
+		e, ok, err := s.next(ctx, h.config.Store)
+		if err != nil {
+			return page, err
+		}
+		if page.End = !ok; !ok {
+			return page, nil
+		}
+		if size += len(e.Key) + len(e.Value); size > core.MaxPageBytes && len(page.Entries) > 0 {
+			return page, nil
+		}
+		page.Entries = append(page.Entries, plugins.Entry{Lane: r.Lane, Key: e.Key[len(prefix):], Value: e.Value})
+	}
+	_, ok, err := s.next(ctx, h.config.Store)
+	page.End = !ok
+	return page, err
+}
+
+func (b *binding) checkState(lane int, key string) error {
+	switch {
+	case lane < 0 || lane >= b.Lanes:
+		return core.Errorf(core.CodeInvalidRequest, "lane is %d, binding %q has %d, from 0 on", lane, clip(b.Name), b.Lanes)
+	case len(key) > abi.MaxStateKeyBytes || !utf8.ValidString(key):
+		return core.Errorf(core.CodeInvalidRequest, "%q is no key of state: it has up to %d bytes of UTF-8", clip(key), abi.MaxStateKeyBytes)
+	}
+	return nil
+}
+
+// pages reads the records of a table one by one, a page at a time: a page of values of the
+// largest size is no more than a few MiB.
+type pages struct {
+	table, prefix, after string
+	page                 []core.Record
+	last                 bool
+}
+
+const entriesPage = 32
+
+func (p *pages) next(ctx context.Context, store recordReader) (r core.Record, ok bool, err error) {
+	if len(p.page) == 0 && !p.last {
+		p.page, err = store.Records(ctx, core.RecordsRequest{Table: p.table, Prefix: p.prefix, After: p.after, Limit: entriesPage})
+		if err != nil {
+			return r, false, err
+		}
+		if p.last = len(p.page) < entriesPage; !p.last {
+			p.after = p.page[len(p.page)-1].Key
+		}
+	}
+	if len(p.page) == 0 {
+		return r, false, nil
+	}
+	r, p.page = p.page[0], p.page[1:]
+	return r, true, nil
+}
+
+// recordReader is the part of a Store that has records.
+type recordReader interface {
+	Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error)
+}

@@ -1,0 +1,88 @@
+package host
+
+import (
+	"context"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+)
+
+// maxTraceBytes bounds each text of a trace.
+const maxTraceBytes = 16 << 10
+
+// trace is the record that says that an event was passed without effect.
+func (l *lane) trace(position uint64) (table, key string) {
+	return subscriptions.TraceOf(l.binding.Incarnation, position)
+}
+
+// park passes an event without effect (L5): its trace, and the lane's place behind it, are
+// one Commit. Then the machine parks it.
+func (l *lane) park(ctx context.Context, event []queued, f failure) error {
+	var ops []core.RecordOp
+	if table, key := l.trace(event[0].position); l.holds(ruleTrace) {
+		ops = append(ops, put(table, key, core.NoStream, &trace{
+			Reason: f.reason[:min(len(f.reason), maxTraceBytes)], Attempts: l.attempt(), Stack: f.stack[:min(len(f.stack), maxTraceBytes)],
+		}))
+	}
+	made, err := l.store(ctx, l.next(event[0].position), ops)
+	if !made || err != nil {
+		return err
+	}
+	l.discard()
+	l.shown.parked.Add(1)
+	l.nackPark(&event[0], f.reason)
+	if l.failed++; l.failed >= breakAfter {
+		l.delay(l.breaker(), itoa(l.failed)+" events were parked one after another, the last one because "+f.reason)
+	}
+	return nil
+}
+
+// pass tells the machine of events that the lane has passed before (L5): those that left a
+// trace are parked, the others were handled. None is run.
+func (l *lane) pass(ctx context.Context) error {
+	n := 1
+	for n < len(l.front) && !l.front[n].replay && l.front[n].position <= l.passed() {
+		n++
+	}
+	events := l.front[:n]
+	traces, err := l.tracesOf(ctx, events)
+	if err != nil {
+		return l.fail(err)
+	}
+	handled := events[:0:0]
+	for i := range events {
+		if t := traces[events[i].position]; t != nil {
+			l.nackPark(&events[i], t.Reason)
+		} else {
+			handled = append(handled, events[i])
+		}
+	}
+	if len(handled) > 0 {
+		l.ack(handled)
+	}
+	return nil
+}
+
+// tracesOf reads the traces of events, by position.
+func (l *lane) tracesOf(ctx context.Context, events []queued) (map[uint64]*trace, error) {
+	keys := make([]string, len(events))
+	positions := make(map[string]uint64, len(events))
+	table := ""
+	for i := range events {
+		table, keys[i] = l.trace(events[i].position)
+		positions[keys[i]] = events[i].position
+	}
+	found, err := l.host.config.Store.Records(ctx, core.RecordsRequest{Table: table, Keys: keys, Limit: len(keys)})
+	if err != nil {
+		return nil, err
+	}
+	traces := make(map[uint64]*trace, len(found))
+	for i := range found {
+		t := &trace{}
+		if err := decode(table, &found[i], t); err != nil {
+			return nil, err
+		}
+		traces[positions[found[i].Key]] = t
+	}
+	return traces, nil
+}

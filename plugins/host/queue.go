@@ -1,0 +1,75 @@
+package host
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// queued is an event that was delivered to a lane.
+type queued struct {
+	position uint64
+	raw      []byte // encoded
+	replay   bool   // of a parked event
+	fault    string // of its filter, key or map
+}
+
+// queue has the events of a lane that were delivered and of which the machine was not shown:
+// in the order of positions, each once.
+type queue struct {
+	mu     sync.Mutex // protects the field below
+	events []queued
+}
+
+// push puts an event in its place. One that is there already is the same event (L3).
+func (q *queue) push(e queued) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.events)
+	if n == 0 || q.events[n-1].position < e.position {
+		q.events = append(q.events, e)
+		return
+	}
+	i, found := slices.BinarySearchFunc(q.events, e.position, byPosition)
+	if !found {
+		q.events = slices.Insert(q.events, i, e)
+	}
+}
+
+func byPosition(e queued, position uint64) int { return cmp.Compare(e.position, position) }
+
+// front copies the first events to dst.
+func (q *queue) front(dst []queued, limit core.Limit) []queued {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	bytes := 0
+	for i := range q.events {
+		bytes += len(q.events[i].raw)
+		if len(dst) == limit.Events || bytes > limit.Bytes && len(dst) > 0 {
+			break
+		}
+		dst = append(dst, q.events[i])
+	}
+	return dst
+}
+
+// remove takes out events, which are in order.
+func (q *queue) remove(gone []queued) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i, to := 0, 0
+	for _, e := range q.events {
+		for i < len(gone) && gone[i].position < e.position {
+			i++
+		}
+		if i < len(gone) && gone[i].position == e.position {
+			continue
+		}
+		q.events[to] = e
+		to++
+	}
+	clear(q.events[to:]) // they hold their blocks in memory
+	q.events = q.events[:to]
+}

@@ -1,0 +1,84 @@
+package host
+
+import (
+	"encoding/json"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// maxReadBytes bounds what ReadStream returns, but for one event.
+const maxReadBytes = 1 << 20
+
+// ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged.
+func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno) {
+	name := string(stream)
+	switch {
+	case from < 0 || limit < 1 || name != core.All && core.ValidateStream(name) != nil:
+		return nil, abi.Invalid
+	case !x.lane.grants.Allow(plugins.CanReadStreams, name):
+		return nil, abi.Denied
+	}
+	page, err := x.lane.host.config.Store.Read(x.ctx, core.ReadRequest{
+		Stream: name, From: uint64(max(from, 1)), Limit: core.Limit{Events: min(limit, abi.MaxBatchEvents), Bytes: maxReadBytes},
+	})
+	switch code := core.AsError(err); {
+	case err == nil:
+	case code.Code == core.CodeStreamNotFound:
+		return nil, abi.NotFound
+	default:
+		x.storage = err
+		return nil, abi.IO
+	}
+	x.view.Reset(0, 0, 0)
+	for e := range page.Events() {
+		var flags abi.Flag
+		if e.Format == core.JSON {
+			flags = abi.JSON
+		}
+		x.fields = appendFields(x.fields[:0], &e)
+		if x.view.Add(&abi.Event{
+			Position: e.Position, Version: e.Version, TimeMicros: e.Recorded.UnixMicro(), ID: abi.ID(e.ID), Flags: flags,
+			Stream: []byte(e.Stream), Type: []byte(e.Type), Data: e.Data, Metadata: e.Metadata, Fields: x.fields,
+		}) != nil {
+			break
+		}
+	}
+	return x.view.Bytes(), abi.OK
+}
+
+// Config is plugins.Reads'.
+func (x *effects) Config(key []byte) ([]byte, abi.Errno) { return x.lane.config.get(key) }
+
+// Secret is plugins.Reads'.
+func (x *effects) Secret([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
+
+// HTTP is plugins.Reads'.
+func (x *effects) HTTP([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
+
+// configReader answers what handlers ask of their config.
+type configReader struct {
+	whole   []byte
+	members map[string]json.RawMessage
+}
+
+func newConfigReader(config json.RawMessage) configReader {
+	c := configReader{whole: config}
+	if len(config) == 0 {
+		c.whole = []byte("{}")
+	}
+	_ = json.Unmarshal(c.whole, &c.members) // it was checked when it was deployed
+	return c
+}
+
+// get is a member as JSON, or the whole config for the empty key.
+func (c *configReader) get(key []byte) ([]byte, abi.Errno) {
+	if len(key) == 0 {
+		return c.whole, abi.OK
+	}
+	if value, ok := c.members[string(key)]; ok {
+		return value, abi.OK
+	}
+	return nil, abi.NotFound
+}

@@ -1,0 +1,170 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// What is stored, all of it by Commits:
+//
+//	table                    key                      value       written by
+//	plugin_bindings          binding                  binding     who deploys; compare-and-set
+//	plugin_lanes             binding/generation/lane  laneRecord  the lane, with every effect
+//	plugin_traces            incarnation/position     trace       the lane that parks an event
+//	state/BINDING/GENERATION lane/key                 as it is    the lane
+//	plugin_runs              binding                  nothing     a runner, while it runs
+//	plugin_generations       binding                  the last    who deletes it
+//	plugin_sweeps            binding/generation       nothing     who ends a generation
+//
+// Numbers in keys are in hex, of fixed width. A binding that is deleted and made again goes
+// on counting its generations, so that its ids and state are never those of the one before.
+const (
+	bindingsTable    = "plugin_bindings"
+	lanesTable       = "plugin_lanes"
+	runsTable        = "plugin_runs"
+	generationsTable = "plugin_generations"
+	sweepsTable      = "plugin_sweeps"
+)
+
+// binding is a binding as it is stored.
+type binding struct {
+	plugins.Binding
+	// Incarnation is that of its subscription: one for each generation.
+	Incarnation string `json:"incarnation"`
+	// HeldBack are the positions up to which lanes hold back their appends: where the
+	// lanes of the generation before were. Lane and partition key go together for ever.
+	HeldBack []uint64 `json:"heldBack,omitempty"`
+
+	revision uint64
+}
+
+// laneRecord is the truth about a lane. Every Commit of the lane compares and replaces it.
+type laneRecord struct {
+	Generation uint64 `json:"generation"`
+	Version    string `json:"version"` // the SHA-256 of its module
+	Checkpoint uint64 `json:"checkpoint"`
+	// Attempts have failed, or were not ended, of the event behind the checkpoint.
+	Attempts   int    `json:"attempts,omitempty"`
+	Reason     string `json:"reason,omitempty"` // of the last of them
+	StateBytes int64  `json:"stateBytes,omitempty"`
+}
+
+// trace says that an event was passed without effect, and why.
+type trace struct {
+	Reason   string `json:"reason"`
+	Attempts int    `json:"attempts"`
+	Stack    string `json:"stack,omitempty"`
+	// Interrupted counts replays that a suspect lane has begun and not ended.
+	Interrupted int `json:"interrupted,omitempty"`
+}
+
+func generationKey(name string, generation uint64) string {
+	return fmt.Sprintf("%s/%016x", name, generation)
+}
+
+func laneKey(name string, generation uint64, lane int) string {
+	return fmt.Sprintf("%s/%02x", generationKey(name, generation), lane)
+}
+
+// stateTable is the table of a generation's state.
+func stateTable(name string, generation uint64) string {
+	return fmt.Sprintf("state/%s/%x", name, generation)
+}
+
+// statePrefix is what the keys of a lane's state begin with.
+func statePrefix(lane int) string { return fmt.Sprintf("%02x/", lane) }
+
+// put is an operation that writes a value in JSON.
+func put(table, key string, expect core.Expect, value any) core.RecordOp {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("host: record %s/%s: %v", table, key, err)) // all of them are plain structs
+	}
+	return core.RecordOp{Table: table, Key: key, Expect: expect, Value: text}
+}
+
+func remove(table, key string, expect core.Expect) core.RecordOp {
+	return core.RecordOp{Table: table, Key: key, Expect: expect, Action: core.DeleteRecord}
+}
+
+// at is the expectation of a record at a revision, which is 0 where there is none.
+func at(revision uint64) core.Expect { return core.Expect(revision) }
+
+// record reads one record, or nil if there is none.
+func (h *Host) record(ctx context.Context, table, key string) (*core.Record, error) {
+	found, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: table, Keys: []string{key}, Limit: 1})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return &found[0], nil
+}
+
+func decode(table string, r *core.Record, value any) error {
+	if err := json.Unmarshal(r.Value, value); err != nil {
+		return core.Errorf(core.CodeInternal, "the record %s/%s: %w", table, r.Key, err)
+	}
+	return nil
+}
+
+// binding reads a binding. The error is binding_not_found if there is none.
+func (h *Host) binding(ctx context.Context, name string) (*binding, error) {
+	r, err := h.record(ctx, bindingsTable, name)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return nil, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name))
+	}
+	return decodeBinding(r)
+}
+
+func decodeBinding(r *core.Record) (*binding, error) {
+	b := &binding{revision: r.Revision}
+	return b, decode(bindingsTable, r, b)
+}
+
+// lane is a lane as it is stored; the zero one at revision 0 if it has committed nothing.
+type storedLane struct {
+	laneRecord
+	revision uint64
+}
+
+// lanes reads all lanes of a binding.
+func (h *Host) lanes(ctx context.Context, b *binding) ([]storedLane, error) {
+	keys := make([]string, b.Lanes)
+	for i := range keys {
+		keys[i] = laneKey(b.Name, b.Generation, i)
+	}
+	found, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: lanesTable, Keys: keys, Limit: len(keys)})
+	if err != nil {
+		return nil, err
+	}
+	lanes := make([]storedLane, b.Lanes)
+	byKey := make(map[string]*core.Record, len(found))
+	for i := range found {
+		byKey[found[i].Key] = &found[i]
+	}
+	for i, key := range keys {
+		if r := byKey[key]; r != nil {
+			lanes[i].revision = r.Revision
+			if err := decode(lanesTable, r, &lanes[i].laneRecord); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return lanes, nil
+}
+
+// clip shortens what a client sent for use in a message.
+func clip(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(s, "�")
+}

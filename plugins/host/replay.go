@@ -1,0 +1,103 @@
+package host
+
+import (
+	"context"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/abi"
+)
+
+// replay handles a parked event again, on the lane's present state (L6). Its Commit takes the
+// trace away. An event without one was handled or dropped before, and is not run.
+func (l *lane) replay(ctx context.Context, event *queued) error {
+	events := []queued{*event}
+	traces, err := l.tracesOf(ctx, events)
+	if err != nil {
+		return l.fail(err)
+	}
+	t := traces[event.position]
+	switch {
+	case t == nil && l.holds(ruleReplay):
+		l.ack(events)
+		return nil
+	case t == nil:
+		t = &trace{}
+	case event.fault != "":
+		return l.replayFailed(ctx, event, &failure{reason: event.fault})
+	}
+	if l.suspects > 0 {
+		if t.Interrupted >= l.binding.OnError.Attempts {
+			return l.replayFailed(ctx, event, &failure{reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
+		}
+		t.Interrupted++
+		if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
+			return err
+		}
+	}
+	_, f := l.handle(ctx, events, t.Attempts+1, abi.Replay)
+	switch {
+	case f == nil:
+		return l.commitReplay(ctx, events)
+	case f.storage != nil:
+		return l.fail(f.storage)
+	case f.notBegun:
+		l.doesNotStart(f)
+		return nil
+	case f.stop:
+		return l.stop(ctx, f.reason)
+	}
+	l.shown.failures.Add(1)
+	return l.replayFailed(ctx, event, f)
+}
+
+// commitReplay makes the Commit of a replayed event. The lane stays at its place.
+func (l *lane) commitReplay(ctx context.Context, events []queued) error {
+	grown, err := l.fx.grown(ctx)
+	if err != nil {
+		return l.fail(err)
+	}
+	next := l.stored.laneRecord
+	next.StateBytes += grown
+	table, key := l.trace(events[0].position)
+	var ops []core.RecordOp
+	if l.holds(ruleReplay) {
+		ops = append(ops, remove(table, key, core.StreamExists))
+	}
+	made, err := l.commitEffects(ctx, events, next, l.fx.appends(), l.fx.records(ops))
+	if !made || err != nil {
+		return err
+	}
+	l.shown.committed(1, &l.fx)
+	l.fx.committed(&l.cache)
+	l.succeeded()
+	l.ack(events)
+	return nil
+}
+
+// replayFailed stores that a replay has failed, which is a Commit too: one of an earlier try
+// that is still on its way is refused then. The event stays parked.
+func (l *lane) replayFailed(ctx context.Context, event *queued, f *failure) error {
+	traces, err := l.tracesOf(ctx, []queued{*event})
+	if err != nil {
+		return l.fail(err)
+	}
+	t := traces[event.position]
+	if t == nil {
+		return nil // it is looked at again, and acknowledged
+	}
+	l.report(event, t.Attempts+1, f)
+	t.Attempts, t.Interrupted = t.Attempts+1, 0
+	t.Reason, t.Stack = f.reason[:min(len(f.reason), maxTraceBytes)], f.stack[:min(len(f.stack), maxTraceBytes)]
+	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
+		return err
+	}
+	l.discard()
+	l.nackPark(event, f.reason)
+	return nil
+}
+
+// storeTrace replaces the trace of an event. The lane stays at its place.
+func (l *lane) storeTrace(ctx context.Context, event *queued, t *trace) (made bool, err error) {
+	table, key := l.trace(event.position)
+	return l.store(ctx, l.stored.laneRecord, []core.RecordOp{put(table, key, core.StreamExists, t)})
+}

@@ -1,0 +1,139 @@
+package host
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// runner runs a binding as it was at one revision: it is the one subscriber of its
+// incarnation, and deals what it gets to the lanes. It ends when the binding has changed,
+// when another node owns the subscription, or when storage does not answer; what it was
+// given and has not committed is delivered again to the next.
+type runner struct {
+	host    *Host
+	driver  *driver
+	binding *binding
+	grants  plugins.Capabilities
+	inputs  core.Filter
+	program plugins.Program
+	config  configReader
+	sub     *subscriptions.Bound
+	lanes   []*lane
+
+	stateBytes atomic.Int64 // of all lanes, committed
+}
+
+const (
+	// inFlight bounds the events that were delivered and that no lane has committed;
+	// inFlightBytes bounds their bytes, but for one event.
+	inFlight      = 4096
+	inFlightBytes = 8 << 20
+	// progressEvery and progressAfter are when the subscription's progress, which follows
+	// that of the lanes, is stored. It costs no more than what is looked at again after a
+	// kill.
+	progressEvery = 4096
+	progressAfter = time.Second
+)
+
+// definition is that of the subscription of a binding. Only the lanes retry and park (L7).
+func (h *Host) definition(b *plugins.Binding) (subscriptions.Definition, error) {
+	d, err := b.Input.Definition()
+	d.Options = delivery.Options{
+		PartitionBy: d.PartitionBy, ConcurrencyLimit: 1, BufferSize: inFlight,
+		CheckpointThreshold: progressEvery, CheckpointAfterMs: progressAfter.Milliseconds(),
+		AckTimeoutMs: delivery.NoLimit, Retry: delivery.Retry{Max: delivery.NoLimit, Then: delivery.ThenPark}, OnPark: delivery.Continue,
+	}
+	if !h.holds(ruleOnlyLanes) {
+		d.AckTimeoutMs, d.Retry.Max = 500, 1
+	}
+	return d, err
+}
+
+func newRunner(k *driver, b *binding, p plugins.Program) *runner {
+	r := &runner{host: k.host, driver: k, binding: b, program: p, config: newConfigReader(b.Config)}
+	r.grants, _ = plugins.ParseCapabilities(b.Grants) // they were parsed when they were stored
+	r.inputs = core.Filter{Streams: b.Input.Filter.Streams, Types: b.Input.Filter.Types}
+	for i := range b.Lanes {
+		r.lanes = append(r.lanes, newLane(r, i))
+	}
+	return r
+}
+
+// run runs the binding until ctx ends, or until something ends it, and returns why.
+func (r *runner) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := r.binding
+	stored, err := r.host.lanes(ctx, b)
+	if err != nil {
+		return err
+	}
+	for i, l := range r.lanes {
+		l.take(stored[i])
+		l.began = stored[i].Checkpoint
+	}
+	r.sub, err = r.host.config.Subscriptions.JoinBound(ctx, subscriptions.JoinRequest{
+		Name: b.Subscription, Incarnation: b.Incarnation, Consumer: "plugin " + b.Name,
+		Credit: delivery.Credit{Events: delivery.Unlimited, Bytes: inFlightBytes},
+	})
+	if err != nil {
+		return err
+	}
+	defer r.sub.Leave(true)
+	mark, err := r.mark(ctx)
+	if err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	for _, l := range r.lanes {
+		running.Go(func() { cancel(l.run(ctx)) })
+	}
+	cancel(r.deal(ctx))
+	running.Wait()
+	r.unmark(mark)
+	return context.Cause(ctx)
+}
+
+// deal gives each event to its lane.
+func (r *runner) deal(ctx context.Context) error {
+	for {
+		d, err := r.sub.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: core.MaxPageBytes})
+		if err != nil {
+			return err
+		}
+		i := 0
+		for p := range d.Places() {
+			e := queued{position: p.Position, raw: d.Block[p.At : p.At+p.Size : p.At+p.Size], replay: d.Replay, fault: d.Marks[i].Fault}
+			r.lanes[laneOf(d.Marks[i].Key, len(r.lanes))].queue.push(e)
+			i++
+		}
+		for _, l := range r.lanes {
+			wake(l.woken)
+		}
+	}
+}
+
+// laneOf is the lane of a partition key: its FNV-1a hash of 64 bits, mod the lanes. Stored
+// state depends on it.
+func laneOf(key string, lanes int) int {
+	if lanes == 1 {
+		return 0
+	}
+	hash := uint64(14695981039346656037)
+	for i := range len(key) {
+		hash = (hash ^ uint64(key[i])) * 1099511628211
+	}
+	return int(hash % uint64(lanes))
+}
+
+// answered gives back the credit of events that were answered.
+func (r *runner) answered(bytes int) {
+	_ = r.sub.Credit(delivery.Credit{Bytes: int64(bytes)}) // whose lease has ended needs none
+}

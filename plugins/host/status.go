@@ -1,0 +1,173 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// published is what a lane tells others about itself.
+type published struct {
+	mu     sync.Mutex // protects the fields below
+	status plugins.LaneStatus
+	state  plugins.State // Blocked or Broken, or ""
+	bytes  int64
+
+	*totals // of the driver
+}
+
+// totals count since the driver began.
+type totals struct {
+	batches, events, appended, writes, failures, parked, starts, fuel atomic.Uint64
+	nanoseconds                                                       atomic.Int64
+}
+
+// publish tells others how the lane is.
+func (l *lane) publish(s plugins.State, reason string) {
+	p := &l.shown
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = s
+	p.bytes = l.stored.StateBytes
+	if reason == "" {
+		reason = l.stored.Reason
+	}
+	p.status = plugins.LaneStatus{Lane: l.number, Checkpoint: l.stored.Checkpoint, Attempts: l.stored.Attempts, Reason: reason}
+}
+
+// handled counts a call of a handler.
+func (t *totals) handled(took time.Duration, fuel int64) {
+	t.nanoseconds.Add(int64(took))
+	t.fuel.Add(uint64(max(fuel, 0)))
+}
+
+// committed counts a batch that was committed.
+func (t *totals) committed(events int, x *effects) {
+	t.batches.Add(1)
+	t.events.Add(uint64(events))
+	t.appended.Add(uint64(x.count))
+	t.writes.Add(uint64(len(x.writes)))
+}
+
+func (t *totals) snapshot() plugins.Totals {
+	return plugins.Totals{
+		Batches: t.batches.Load(), Events: t.events.Load(), Appended: t.appended.Load(), Writes: t.writes.Load(),
+		Failures: t.failures.Load(), Parked: t.parked.Load(), Starts: t.starts.Load(), Fuel: t.fuel.Load(),
+		Seconds: time.Duration(t.nanoseconds.Load()).Seconds(),
+	}
+}
+
+// Status returns a binding and how it is doing. The error is binding_not_found, or, at a node
+// that does not own its subscription, not_owner.
+func (h *Host) Status(ctx context.Context, name string) (plugins.Status, error) {
+	b, err := h.binding(ctx, name)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	if err := h.config.Subscriptions.Owned(b.Subscription); err != nil {
+		return plugins.Status{}, err
+	}
+	return h.status(ctx, b)
+}
+
+// List returns bindings in the order of their names. Of one that another node runs, it says
+// what is stored.
+func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error) {
+	if err := core.ValidateListing(r.Prefix, r.After); err != nil {
+		return plugins.BindingPage{}, err
+	}
+	limit := r.Limit
+	if limit <= 0 || limit > core.MaxReadEvents {
+		limit = core.MaxReadEvents
+	}
+	page := plugins.BindingPage{Bindings: []plugins.Status{}, End: true}
+	var failed error
+	err := h.each(ctx, r.Prefix, r.After, func(b *binding) bool {
+		if len(page.Bindings) == limit {
+			page.End = false
+			return false
+		}
+		var s plugins.Status
+		if s, failed = h.status(ctx, b); failed != nil {
+			return false
+		}
+		page.Bindings = append(page.Bindings, s)
+		return true
+	})
+	return page, errors.Join(err, failed)
+}
+
+// status is how a binding is: what is stored, and what its driver knows if it is here.
+func (h *Host) status(ctx context.Context, b *binding) (plugins.Status, error) {
+	s := plugins.Status{Binding: b.Binding, State: plugins.Starting}
+	switch {
+	case b.Stopped != "":
+		s.State, s.Reason = plugins.Stopped, b.Stopped
+	case b.Paused:
+		s.State = plugins.Paused
+	case h.config.Subscriptions.Owned(b.Subscription) != nil:
+		s.State = plugins.Running
+	}
+	stored, err := h.lanes(ctx, b)
+	if err != nil {
+		return s, err
+	}
+	for i, l := range stored {
+		s.LaneStatus = append(s.LaneStatus, plugins.LaneStatus{Lane: i, Checkpoint: l.Checkpoint, Attempts: l.Attempts, Reason: l.Reason})
+		s.StateBytes += l.StateBytes
+	}
+	if k := h.driver(b.Name); k != nil {
+		k.describe(b, &s)
+	}
+	return s, h.describeProgress(ctx, b, &s)
+}
+
+// describeProgress adds what the subscription knows, if this node owns it.
+func (h *Host) describeProgress(ctx context.Context, b *binding, s *plugins.Status) error {
+	info, err := h.config.Subscriptions.Info(ctx, b.Subscription)
+	switch {
+	case errors.Is(err, core.CodeNotOwner), errors.Is(err, core.CodeNotServing), errors.Is(err, core.CodeSubscriptionNotFound):
+		s.Checkpoint = s.LaneStatus[0].Checkpoint
+		for _, l := range s.LaneStatus {
+			s.Checkpoint = min(s.Checkpoint, l.Checkpoint)
+		}
+		head := h.config.Store.State().Head
+		s.Lag = head - min(s.Checkpoint, head)
+		return nil
+	case err != nil:
+		return err
+	}
+	s.Checkpoint, s.Lag, s.Parked = info.Checkpoint, info.Lag, info.Parked
+	return nil
+}
+
+// describe adds what the driver knows.
+func (k *driver) describe(b *binding, s *plugins.Status) {
+	k.mu.Lock()
+	runner, state, reason := k.runner, k.state, k.reason
+	k.mu.Unlock()
+	s.Totals = k.totals.snapshot()
+	if !b.runs() {
+		return
+	}
+	s.State, s.Reason = state, reason
+	if runner == nil || runner.binding.revision != b.revision {
+		return
+	}
+	s.LaneStatus, s.StateBytes = s.LaneStatus[:0], 0
+	for _, l := range runner.lanes {
+		p := &l.shown
+		p.mu.Lock()
+		s.LaneStatus = append(s.LaneStatus, p.status)
+		s.StateBytes += p.bytes
+		if p.state != "" && s.State != plugins.Broken {
+			s.State, s.Reason = p.state, p.status.Reason
+		}
+		p.mu.Unlock()
+	}
+}
