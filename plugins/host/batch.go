@@ -13,15 +13,14 @@ import (
 
 // failure is why an event was not handled.
 type failure struct {
-	reason    string
-	stack     string
-	delay     time.Duration // before the next attempt; by the policy if 0
-	park      bool          // without another attempt
-	stop      bool          // the binding, too
-	batch     bool          // it may be any event of the batch
-	storage   error         // it was not the handler's
-	notBegun  bool          // the handler did not start
-	conflicts bool          // a version was not as expected
+	reason   string
+	stack    string
+	delay    time.Duration // before the next attempt; by the policy if 0
+	park     bool          // without another attempt
+	stop     bool          // the binding, too
+	batch    bool          // it may be any event of the batch
+	storage  error         // it was not the handler's
+	notBegun bool          // the handler did not start
 }
 
 // handleBatch handles events, and commits what became of them. What an event does beside

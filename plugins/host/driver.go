@@ -22,7 +22,6 @@ type driver struct {
 	changed context.CancelCauseFunc // ends the present runner, or the wait for the next
 	runner  *runner                 // nil while there is none
 	totals  totals
-	gone    bool
 }
 
 // The backoff of a driver whose program does not load, or whose storage is away, doubles
