@@ -91,6 +91,7 @@ var table = map[string]row{
 
 	"internal/architest":     {},
 	"internal/bench":         {any: true},
+	"internal/bench/guest":   {imports: []string{"sdk/plugin"}},
 	"internal/localring":     {testing: true},
 	"internal/localring/run": {any: true},
 	"internal/pgtest":        {imports: []string{pgx}, testing: true},
@@ -116,7 +117,7 @@ var owners = map[string][]string{
 	memberlist: {"cluster", "cluster/formation"},
 	pgx:        {"core/postgres", "internal/pgtest"},
 	porcupine:  {"cluster/ringtest"},
-	wazero:     {"plugins/wasm"},
+	wazero:     {"plugins/wasm", "internal/bench"},
 	websocket:  {"wsapi/ws", "wsapi", "sdk"},
 	dns:        {"cluster/formation"},
 	xnet:       {"cluster/formation"},

@@ -249,6 +249,7 @@ var children = map[string]func(context.Context, []string) error{
 	"state":       childState,
 	"serve":       childServe,
 	"subscribers": childSubscribers,
+	"compile":     childCompile,
 }
 
 func runChild(args []string) int {

@@ -37,6 +37,7 @@ var groups = []group{
 	{"subscription", benchSubscriptions},
 	{"growth", benchGrowth},
 	{"cluster", benchCluster},
+	{"plugin", benchPlugins},
 }
 
 func main() {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/tetratelabs/wazero"
+
+	"github.com/gyre-events/gyre/plugins/wasm/guests"
 )
 
 // What the parser accepts, wazero compiles with the meter.
@@ -12,9 +14,11 @@ func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"", "abc", "a longer choice of things that a module can have", "\x05\x03\x02\x01\x07\x06\x05\x04\x03\x02\x01"} {
 		f.Add(generate([]byte(seed)))
 	}
-	for _, module := range endless() {
-		if len(module) < 4096 {
-			f.Add(module)
+	for _, modules := range []map[string][]byte{endless(), bombs, {"C": guests.Totals, "hostile": guests.Hostile}} {
+		for _, module := range modules {
+			if len(module) < 4096 {
+				f.Add(module)
+			}
 		}
 	}
 	ctx := context.Background()

@@ -4,6 +4,11 @@ package guests
 
 import _ "embed"
 
+// Read is C: it copies the batch into its memory, and does nothing else.
+//
+//go:embed read.wasm
+var Read []byte
+
 // Totals is C: it reads JSON by hand, without allocating. It stages state and events.
 //
 //go:embed totals.wasm
