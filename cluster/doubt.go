@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -27,7 +28,7 @@ func (r *Router) resolve(p *path) {
 		r.mu.Lock()
 		doubts := p.doubts.entries()
 		r.mu.Unlock()
-		found, complete := make([]*core.Result, len(doubts)), true
+		found, complete := make([]finding, len(doubts)), true
 		if !allGone(doubts) && !r.lacks(ruleLookUp) {
 			found, complete = r.lookUp(doubts)
 		}
@@ -53,45 +54,62 @@ func allGone(entries []*entry) bool {
 	return true
 }
 
-// lookUp returns the places of entries that are in the log, and whether all are known.
-func (r *Router) lookUp(entries []*entry) (found []*core.Result, complete bool) {
-	ctx, cancel := context.WithTimeout(r.closing, lookWithin)
-	defer cancel()
-	found = make([]*core.Result, len(entries))
-	failed := false
-	var mu sync.Mutex // protects found and failed
-	var looks sync.WaitGroup
-	for i, e := range entries {
-		c := e.commit
-		c.Epoch, c.Lazy = overEpoch, false
-		looks.Add(1)
-		go func() {
-			defer looks.Done()
-			result, err := r.config.Store.Append(ctx, c)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				found[i] = &result
-			case !errors.Is(err, core.CodeStaleEpoch):
-				failed = true
-			}
-		}()
-	}
-	looks.Wait()
-	return found, !failed
+// finding is what the log says of an entry that was in doubt. The zero finding is that the
+// entry is not in it.
+type finding struct {
+	decided bool
+	result  core.Result
+	err     error
 }
 
-// resolved settles the entries that were found in the log, and those that were not, but
+// lookUp returns what the log says of entries, and whether all is known.
+func (r *Router) lookUp(entries []*entry) (found []finding, complete bool) {
+	ctx, cancel := context.WithTimeout(r.closing, lookWithin)
+	defer cancel()
+	found = make([]finding, len(entries))
+	var failed atomic.Bool
+	var looks sync.WaitGroup
+	for i, e := range entries {
+		looks.Go(func() {
+			var known bool
+			if found[i], known = r.find(ctx, e.commit); !known {
+				failed.Store(true)
+			}
+		})
+	}
+	looks.Wait()
+	return found, !failed.Load()
+}
+
+// find looks one Commit up.
+func (r *Router) find(ctx context.Context, c core.Commit) (f finding, known bool) {
+	if c.Moves() {
+		moved, err := c.Progress.Moved(ctx, r.config.Store)
+		unknown := errors.Is(err, core.CodeUnknownOutcome)
+		return finding{decided: moved || unknown, result: core.Result{Duplicate: true}, err: err}, err == nil || unknown
+	}
+	c.Epoch, c.Lazy = overEpoch, false
+	result, err := r.config.Store.Append(ctx, c)
+	switch {
+	case err == nil, errors.Is(err, core.CodeProgressConflict), errors.Is(err, core.CodeLogChanged):
+		// Its events are in the log, if not by it.
+		return finding{decided: true, result: result, err: err}, true
+	case errors.Is(err, core.CodeStaleEpoch), errors.Is(err, core.CodeInvalidProgress):
+		return finding{}, true
+	}
+	return finding{}, false
+}
+
+// resolved settles the entries that the log has decided, and those that were not, but
 // that a later one of an order of theirs has overtaken. The others are clean again.
-func (r *Router) resolved(p *path, doubts []*entry, found []*core.Result) {
+func (r *Router) resolved(p *path, doubts []*entry, found []finding) {
 	r.mu.Lock()
 	defer r.unlock()
 	r.counted.resolved.Add(uint64(len(doubts)))
 	for i, e := range doubts {
-		if e.state == doubtful && found[i] != nil {
-			found[i].Node = p.node()
-			r.decided(e, *found[i], nil)
+		if e.state == doubtful && found[i].decided {
+			found[i].result.Node = p.node()
+			r.decided(e, found[i].result, found[i].err)
 		}
 	}
 	for _, e := range doubts {

@@ -67,9 +67,14 @@ func bytesOf(c *core.Commit) (n int) {
 	return n
 }
 
-// giveIDs gives an id to every event that has none, in a copy of what the caller sent: a
-// forwarded Commit may have to be looked up (R6).
+// giveIDs gives an id to every event that has none, and to a move without events, in a copy
+// of what the caller sent: a forwarded Commit may have to be looked up (R6).
 func (e *entry) giveIDs() {
+	if e.commit.Moves() && e.commit.Progress.ID.IsZero() {
+		move := *e.commit.Progress
+		move.ID = core.NewID()
+		e.commit.Progress = &move
+	}
 	owned := false
 	for i := range e.commit.Appends {
 		copied := false

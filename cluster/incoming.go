@@ -309,11 +309,12 @@ func (r *Router) refuses(s *State, c *core.Commit) *core.Error {
 	if why := s.Serves(time.Now()); why != nil {
 		return r.notServing(s, "the owner does not serve: %s", why.Detail)
 	}
-	if len(c.Appends) == 0 {
+	home := homeOf(c)
+	if home == "" {
 		return nil
 	}
-	if owner, ok := s.Owner(c.Appends[0].Stream); !ok || owner.Session != s.Self.Session {
-		err := core.Errorf(core.CodeNotOwner, "%s owns stream %q in the view of epoch %d", owner.Node, c.Appends[0].Stream, s.epoch())
+	if owner, ok := s.Owner(home); !ok || owner.Session != s.Self.Session {
+		err := core.Errorf(core.CodeNotOwner, "%s owns %q in the view of epoch %d", owner.Node, home, s.epoch())
 		err.Epoch = s.epoch()
 		return err
 	}

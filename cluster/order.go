@@ -72,14 +72,14 @@ func (p *place) overtake() {
 	}
 }
 
-// slotsOf appends the slots that c appends to or checks, each once, to dst. The first
-// append's is home; it is -1 if c has none.
+// slotsOf appends the slots that c appends to or checks, and that of its progress, each
+// once, to dst. home is the slot of homeOf, -1 if there is none.
 func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 	home = -1
-	if len(c.Appends) > 0 {
-		home = ring.Slot(c.Appends[0].Stream)
+	if name := homeOf(c); name != "" {
+		home = ring.Slot(name)
 	}
-	if len(c.Appends) == 1 && len(c.Checks) == 0 {
+	if len(c.Appends) == 1 && len(c.Checks) == 0 && c.Progress == nil {
 		return append(dst, home), home
 	}
 	for i := range c.Appends {
@@ -88,6 +88,21 @@ func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 	for i := range c.Checks {
 		dst = append(dst, ring.Slot(c.Checks[i].Stream))
 	}
+	if c.Progress != nil {
+		dst = append(dst, ring.Slot(c.Progress.Name))
+	}
 	slices.Sort(dst)
 	return slices.Compact(dst), home
+}
+
+// homeOf is the name whose owner makes c: the first stream that it appends to, else its
+// progress. Any node makes what has neither, which is "".
+func homeOf(c *core.Commit) string {
+	switch {
+	case len(c.Appends) > 0:
+		return c.Appends[0].Stream
+	case c.Progress != nil:
+		return c.Progress.Name
+	}
+	return ""
 }

@@ -88,5 +88,13 @@ func (r *Router) Streams(ctx context.Context, q core.StreamsRequest) (core.Strea
 	return r.config.Store.Streams(ctx, q)
 }
 
+// Records is core.Store.Records.
+func (r *Router) Records(ctx context.Context, q core.RecordsRequest) ([]core.Record, error) {
+	if err := r.admit(ctx); err != nil {
+		return nil, err
+	}
+	return r.config.Store.Records(ctx, q)
+}
+
 // State returns the log's state as the Store knows it. It never waits.
 func (r *Router) State() core.State { return r.config.Store.State() }

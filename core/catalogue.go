@@ -63,6 +63,7 @@ const (
 	CodeWrongExpectedVersion Code = "wrong_expected_version"
 	CodeDuplicateEvent       Code = "duplicate_event"
 	CodeRecordConflict       Code = "record_conflict"
+	CodeProgressConflict     Code = "progress_conflict"
 	CodeUnknownOutcome       Code = "unknown_outcome"
 
 	CodeStreamNotFound Code = "stream_not_found"
@@ -85,6 +86,7 @@ const (
 	CodeLogChanged             Code = "log_changed"
 	CodeLogMismatch            Code = "log_mismatch"
 	CodeInvalidFilter          Code = "invalid_filter"
+	CodeInvalidProgress        Code = "invalid_progress"
 	CodeInvalidRequest         Code = "invalid_request"
 	CodeEventTooLarge          Code = "event_too_large"
 	CodeCommitTooLarge         Code = "commit_too_large"
@@ -186,6 +188,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeRecordConflict: {Class: ClassConflict, Status: 409,
 		Title: "The record is at another revision",
 		Fix:   "Read the record again and decide on its new value."},
+	CodeProgressConflict: {Class: ClassConflict, Status: 409,
+		Title: "The progress is at another place",
+		Fix:   "Another worker of this name has moved it. Drop what was derived since the place you expected, and follow again at the actual one."},
 	CodeUnknownOutcome: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "It is not known whether the change was made",
 		Fix:   "Send the same events with the same ids again: they are written once, and you get the result. For any other change, check whether it was made before you repeat it."},
@@ -205,7 +210,7 @@ var catalogue = map[Code]CodeInfo{
 
 	CodeEmptyAppend: {Class: ClassUsage, Status: 400,
 		Title: "The append has no events",
-		Fix:   "Send at least one event. To test a stream's version without writing to it, use a check beside another append."},
+		Fix:   "Send at least one event, or a progress to move. To test a stream's version without writing to it, use a check beside another append."},
 	CodeInvalidStreamName: {Class: ClassUsage, Status: 400,
 		Title: "The stream name is not valid",
 		Fix:   "Use 1 to 512 bytes of valid UTF-8 without control characters. The names . and .. are not allowed, because no URL can carry them."},
@@ -241,13 +246,16 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Use a cursor exactly as the server sent it, or start, end, a position, a version or a time."},
 	CodeLogChanged: {Class: ClassConflict, Status: 409,
 		Title: "The cursor or ETag belongs to another log, or to a part of this one that is lost",
-		Fix:   "The log was restored or replaced. Read or follow it again from the start or from a time, and discard what you derived from the old log."},
+		Fix:   "The log was restored or replaced. Read or follow it again from the start or from a time, and discard what you derived from the old log. Delete a progress of it, and begin another."},
 	CodeLogMismatch: {Class: ClassConflict, Status: 409,
 		Title: "The target of the copy has other events than the source",
 		Fix:   "Copy to an empty log, or to the target of an earlier copy of the same source. Nothing else may write to it."},
 	CodeInvalidFilter: {Class: ClassUsage, Status: 400,
 		Title: "The filter is not valid",
 		Fix:   "Give at most 64 patterns of streams and 64 of types; '*' matches any characters."},
+	CodeInvalidProgress: {Class: ClassUsage, Status: 400,
+		Title: "The progress is not valid in this log",
+		Fix:   "Give a name of 1 to 256 bytes that does not begin with '$', and move from the stored position, 0 if there is none, to a greater one that the log has reached."},
 	CodeInvalidRequest: {Class: ClassUsage, Status: 400,
 		Title: "The request is not well formed",
 		Fix:   "The detail names the field. /openapi.json and /asyncapi.json describe the requests."},

@@ -16,6 +16,9 @@ type Commit struct {
 	Appends []Append
 	Checks  []Check
 	Records []RecordOp
+	// Progress moves a client's own place in the log; nil moves none. A Commit that has one
+	// has no Records.
+	Progress *Progress
 
 	// Epoch is the epoch under which this node is the owner of what the Commit writes.
 	// Storage that has epochs refuses another than the log's with stale_epoch
@@ -163,7 +166,7 @@ func (a Appended) Count() int { return int(a.LastVersion - a.FirstVersion + 1) }
 // Validate checks everything that does not need the log (P12). The error names the
 // element.
 func (c *Commit) Validate() error {
-	if len(c.Appends) == 0 && len(c.Records) == 0 {
+	if len(c.Appends) == 0 && len(c.Records) == 0 && c.Progress == nil {
 		return Errorf(CodeEmptyAppend, "the append has no events")
 	}
 	if len(c.Checks) > MaxCommitChecks {
@@ -195,6 +198,14 @@ func (c *Commit) Validate() error {
 			return atElement(err, len(c.Appends)+len(c.Checks)+i)
 		}
 		bytes += c.Records[i].size()
+	}
+	if c.Progress != nil {
+		if len(c.Records) > 0 {
+			return Errorf(CodeInvalidRequest, "an append has records, or moves a progress")
+		}
+		if err := c.Progress.validate(); err != nil {
+			return err
+		}
 	}
 	return validateSize(events, bytes)
 }

@@ -103,6 +103,9 @@ var errFull = errors.New("the queue of appends is full")
 
 // submit queues a validated Commit. If the queue is full, it waits, or returns false.
 func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error), wait bool) bool {
+	if commit.Progress != nil {
+		commit.Records = commit.Progress.records(c.engine.State().Log, time.Now())
+	}
 	p := &pending{ctx: ctx, commit: commit, done: done}
 	p.touches = p.commit.touches(p.single[:0])
 	for i := range commit.Appends {
@@ -181,7 +184,7 @@ func (c *committer) run(worker int) {
 		if group == nil {
 			return
 		}
-		group = c.withdraw(group)
+		group = c.checkPlaces(c.withdraw(group))
 		commits = commits[:0]
 		for _, p := range group {
 			commits = append(commits, &p.commit)
@@ -195,14 +198,20 @@ func (c *committer) run(worker int) {
 			c.release(worker)
 		}
 		c.counted.events.Add(uint64(done.Written.Count))
+		var asks []asking
 		for i, p := range group {
-			c.answer(p, done.Outcomes[i])
+			if o := done.Outcomes[i]; p.asksPlace(&o) {
+				asks = append(asks, asking{p, o})
+			} else {
+				c.answer(p, o)
+			}
 		}
 		if unknown {
 			// Whoever was answered may withdraw what conflicts, which has not begun.
 			c.release(worker)
 		}
 		c.tail.wake()
+		c.answerByPlace(asks)
 		clear(group)
 		clear(commits)
 	}

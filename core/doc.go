@@ -24,6 +24,8 @@
 //	head               the last position; the tail is the newest events, in memory
 //	record             a small value under (table, key), written only by Commits
 //	blob               content named by its SHA-256, written before the Commit that names it
+//	progress           a client's own place in the log, a record that moves by
+//	                   compare-and-set in the Commit of what the client appends
 //	epoch              a number of the log that rises whenever its owners change
 //	incarnation        the count of a stream's hard deletes, plus 1; reserved, always 1 for now
 //	link               an entry of a stream, with a version and a position of its own, that

@@ -18,8 +18,8 @@ type Error struct {
 	Detail string
 
 	Stream   string  // the stream it is about
-	Expected *Expect // of wrong_expected_version and record_conflict
-	Actual   *uint64 // version or revision, of the same
+	Expected *Expect // of wrong_expected_version, record_conflict and progress_conflict
+	Actual   *uint64 // version, revision or position, of the same
 	EventID  ID      // of duplicate_event, event_not_found
 	Element  *int    // index among the appends, checks and records of a Commit, in that order
 	Limit    int64   // of the *_too_large and too_many_* codes

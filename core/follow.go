@@ -332,6 +332,10 @@ func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
 
 // start finds the position and version to begin after.
 func (f *follower) start(ctx context.Context, from From) error {
+	from, err := ProgressFrom(ctx, f.store, from)
+	if err != nil {
+		return err
+	}
 	state, err := f.store.freshState(ctx)
 	if err != nil {
 		return err

@@ -45,6 +45,7 @@ func FromAfter(n uint64, stream string) From {
 //	after              an object with one of these two: the last event before
 //	cursor             a place in one particular log, behind an event
 //	time               of the first event, recorded then or later
+//	progress           the name of a client's stored place (Progress)
 
 // MarshalJSON writes the form.
 func (f From) MarshalJSON() ([]byte, error) {
@@ -57,6 +58,8 @@ func (f From) MarshalJSON() ([]byte, error) {
 		return []byte(`"end"`), nil
 	case AfterVersion:
 		name, value = "version", f.N+1
+	case AfterProgress:
+		name, value = "progress", f.Progress
 	case FromTime:
 		name, value = "time", f.Time.UTC().Format(time.RFC3339Nano)
 	default:
@@ -78,7 +81,7 @@ func (f *From) UnmarshalJSON(text []byte) error {
 		*f = From{Kind: FromEnd}
 		return nil
 	}
-	name, value, err := oneField(text, "cursor", "position", "version", "time", "after")
+	name, value, err := oneField(text, "cursor", "position", "version", "time", "after", "progress")
 	if err != nil {
 		return err
 	}
@@ -136,7 +139,11 @@ func (f *From) take(name string, value []byte) error {
 	if json.Unmarshal(value, &text) != nil {
 		return wrong
 	}
-	if name == "cursor" {
+	switch name {
+	case "progress":
+		*f = From{Kind: AfterProgress, Progress: text}
+		return ValidateProgressName(text)
+	case "cursor":
 		c, err := ParseCursor(text)
 		*f = c.From()
 		return err

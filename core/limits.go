@@ -4,21 +4,22 @@ import "time"
 
 // Limits of what may be written. They are told to clients by GET /v1/server.
 const (
-	MaxEventBytes       = 1 << 20 // data and metadata of one event
-	MaxCommitBytes      = 4 << 20 // data and metadata of one Commit
-	MaxCommitEvents     = 10_000
-	MaxCommitChecks     = 1_000
-	MaxCommitRecords    = 10_000
-	MaxStreamNameBytes  = 512
-	MaxEventTypeBytes   = 256
-	MaxContentTypeBytes = 256
-	MaxRecordKeyBytes   = 1 << 10 // table and key of a record
-	MaxRecordValueBytes = 1 << 20
-	MaxBlobBytes        = 64 << 20 // content of one blob
-	MaxReadEvents       = 1_000    // of one page
-	DefaultReadEvents   = 100
-	MaxPageBytes        = 4 << 20 // of one page; one event may pass it
-	MaxFilterPatterns   = 64
+	MaxEventBytes        = 1 << 20 // data and metadata of one event
+	MaxCommitBytes       = 4 << 20 // data and metadata of one Commit
+	MaxCommitEvents      = 10_000
+	MaxCommitChecks      = 1_000
+	MaxCommitRecords     = 10_000
+	MaxStreamNameBytes   = 512
+	MaxEventTypeBytes    = 256
+	MaxContentTypeBytes  = 256
+	MaxRecordKeyBytes    = 1 << 10 // table and key of a record
+	MaxRecordValueBytes  = 1 << 20
+	MaxProgressNameBytes = 256
+	MaxBlobBytes         = 64 << 20 // content of one blob
+	MaxReadEvents        = 1_000    // of one page
+	DefaultReadEvents    = 100
+	MaxPageBytes         = 4 << 20 // of one page; one event may pass it
+	MaxFilterPatterns    = 64
 
 	// What readers in other languages refuse, and with it the page it is in: lists and
 	// objects nested deeper in data or metadata, and numbers of more bytes.

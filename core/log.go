@@ -81,6 +81,8 @@ type From struct {
 	N    uint64    // of AfterPosition and AfterVersion
 	Log  string    // of AfterPosition: the timeline of a cursor, or the log's identity, or ""
 	Time time.Time // of FromTime: begin at the first event recorded at or after it, else at the end
+
+	Progress string // of AfterProgress: its name
 }
 
 // FromKind is a way to name a place.
@@ -93,6 +95,7 @@ const (
 	AfterPosition
 	AfterVersion // only where Stream is a name
 	FromTime
+	AfterProgress // at the stored place with a name (Progress), or the start if there is none
 )
 
 // Follower is one reader's place. It is used by one goroutine at a time, apart

@@ -59,10 +59,13 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	if err := commit.Validate(); err != nil {
 		return nil, err
 	}
+	if commit.Progress != nil && !c.has("progress") {
+		return nil, core.Errorf(core.CodeNotSupported, "the server keeps no progress; it is older than this client")
+	}
 	if len(commit.Records) > 0 {
 		return nil, core.Errorf(core.CodeNotSupported, "records cannot be written over the network")
 	}
-	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, binary: !c.options.JSON} // 1 was hello's
+	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, moves: commit.Moves(), binary: !c.options.JSON} // 1 was hello's
 	identify(commit)
 	f := wire.CommitFrame{ID: k.id, Timeout: time.Duration(timeoutMs(ctx)) * time.Millisecond, Commit: *commit}
 	switch {
@@ -90,6 +93,13 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	return k, nil
 }
 
+// has reports whether the newest server has a feature.
+func (c *Client) has(feature string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.can, feature)
+}
+
 // agreed is how the newest connection is compressed, and probably the next.
 func (c *Client) agreed() wire.Codec {
 	c.mu.Lock()
@@ -97,9 +107,14 @@ func (c *Client) agreed() wire.Codec {
 	return c.codec
 }
 
-// identify gives ids to the events that have none, so that the append can be sent
-// again. The caller's events are not touched.
+// identify gives ids to the events that have none, and to a move without events, so that
+// the append can be sent again. What the caller has is not touched.
 func identify(commit *core.Commit) {
+	if commit.Moves() && commit.Progress.ID.IsZero() {
+		move := *commit.Progress
+		move.ID = core.NewID()
+		commit.Progress = &move
+	}
 	cloned := false
 	for i := range commit.Appends {
 		own := false
@@ -134,7 +149,7 @@ func resultOf(a *answer, elements int) (core.Result, error) {
 
 func resultOfJSON(ok *wire.OK) core.Result {
 	list := ok.Appends
-	if len(list) == 0 {
+	if len(list) == 0 && ok.Count > 0 {
 		list = []wire.Appended{{Version: ok.Version, Position: ok.Position, Count: ok.Count}}
 	}
 	r := core.Result{Position: ok.Position, Duplicate: ok.Duplicate, Node: ok.Node, Appends: make([]core.Appended, len(list))}

@@ -23,6 +23,7 @@ type call struct {
 	codec    wire.Codec
 	deadline time.Time // zero is none
 	isAppend bool
+	moves    bool // an append that does nothing but move a progress
 	// bound is one that has a meaning on its connection only, such as a subscribe: it
 	// takes no room, and is not sent again. done is called with the loss of the
 	// connection if answered is set, and never otherwise.
@@ -211,18 +212,21 @@ func (c *Client) answered(id uint64, a answer) {
 // be refused while its first try is still to be written: only a refusal that holds for both
 // is certain (RING R9).
 func (k *call) certain(err error) error {
-	if err == nil || !k.isAppend || k.tries < 2 || isFinal(core.AsError(err)) {
+	if err == nil || !k.isAppend || k.tries < 2 || k.isFinal(core.AsError(err)) {
 		return err
 	}
 	return core.Errorf(core.CodeUnknownOutcome, "the append was sent again after the connection broke, and refused: %w", err)
 }
 
-// isFinal reports whether a refused append can never be written, whatever else is. Streams
-// do not shrink, and an id stays where it is.
-func isFinal(e *core.Error) bool {
+// isFinal reports whether a refused append was not and can never be written, whatever else
+// is. Streams do not shrink, an id stays where it is, and a progress moves forward: but a
+// move without events may have been made, and followed by another.
+func (k *call) isFinal(e *core.Error) bool {
 	switch e.Code {
 	case core.CodeDuplicateEvent:
 		return true
+	case core.CodeProgressConflict:
+		return !k.moves && e.Expected != nil && e.Actual != nil && *e.Actual > uint64(*e.Expected)
 	case core.CodeWrongExpectedVersion:
 		x, actual := e.Expected, e.Actual
 		return x != nil && actual != nil && (*x == core.NoStream || *x >= 0 && *actual > uint64(*x))

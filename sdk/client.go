@@ -87,6 +87,7 @@ type Client struct {
 	nodes   nodes
 	session *session    // nil while there is no connection
 	codec   wire.Codec  // of the newest session
+	can     []string    // the features of its server
 	down    *core.Error // why there is none; nil while there is
 	calls   map[uint64]*call
 	subs    map[uint64]sub
@@ -225,7 +226,7 @@ func (c *Client) tell(s State) {
 func (c *Client) attach(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session, c.codec, c.down = s, s.codec, nil
+	c.session, c.codec, c.can, c.down = s, s.codec, s.welcome.Features, nil
 	c.nodes.at = s.at
 	c.nodes.learn(s.at, s.welcome.Nodes)
 	for _, call := range c.inOrder() {

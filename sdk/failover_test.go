@@ -226,7 +226,7 @@ func scripted(t *testing.T, act ...func(*scriptedConn)) string {
 		if _, _, err := socket.ReadMessage(); err != nil {
 			t.Error(err)
 		}
-		c.say(&wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}})
+		c.say(&wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}, Features: []string{"progress"}})
 		if n := int(connections.Add(1)); n <= len(act) {
 			act[n-1](c)
 		} else {
@@ -289,18 +289,25 @@ func TestRefusalOfAnAppendThatWasSentAgain(t *testing.T) {
 		e.Expected, e.Actual = &expected, &actual
 		return e
 	}
+	moves := func(expected core.Expect, actual uint64) error {
+		e := core.Errorf(core.CodeProgressConflict, "as it is")
+		e.Expected, e.Actual = &expected, &actual
+		return e
+	}
 	for name, of := range map[string]struct {
 		refusal error
 		final   bool
 	}{
-		"behind the stream":   {versions(3, 4), true},
-		"ahead of the stream": {versions(3, 2), false},
-		"no stream":           {versions(core.NoStream, 1), true},
-		"stream exists":       {versions(core.StreamExists, 0), false},
-		"duplicate event":     {core.Errorf(core.CodeDuplicateEvent, "elsewhere"), true},
-		"unknown event":       {core.Errorf(core.CodeEventNotFound, "of a link"), false},
-		"no quorum":           {core.Errorf(core.CodeNoNodeAvailable, "none"), false},
-		"overloaded":          {core.Errorf(core.CodeOverloaded, "too much"), false},
+		"behind the progress":   {moves(3, 4), true},
+		"ahead of the progress": {moves(3, 2), false},
+		"behind the stream":     {versions(3, 4), true},
+		"ahead of the stream":   {versions(3, 2), false},
+		"no stream":             {versions(core.NoStream, 1), true},
+		"stream exists":         {versions(core.StreamExists, 0), false},
+		"duplicate event":       {core.Errorf(core.CodeDuplicateEvent, "elsewhere"), true},
+		"unknown event":         {core.Errorf(core.CodeEventNotFound, "of a link"), false},
+		"no quorum":             {core.Errorf(core.CodeNoNodeAvailable, "none"), false},
+		"overloaded":            {core.Errorf(core.CodeOverloaded, "too much"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code := core.AsError(of.refusal).Code
@@ -330,6 +337,23 @@ func TestRefusalOfAnAppendThatWasSentAgain(t *testing.T) {
 			_ = c.Close()
 		})
 	}
+}
+
+// TestMoveThatWasSentAgain: that a progress has gone on may be by the first try, if that had
+// no event to be known by.
+func TestMoveThatWasSentAgain(t *testing.T) {
+	from, actual := core.Expect(3), uint64(5)
+	passed := core.Errorf(core.CodeProgressConflict, "as it is")
+	passed.Expected, passed.Actual = &from, &actual
+	c := dial(t, scripted(t,
+		func(c *scriptedConn) { c.commit() }, // and the connection breaks
+		func(c *scriptedConn) { c.refuse(c.commit(), passed); c.left() },
+	), sdk.Options{})
+	_, err := c.Append(t.Context(), core.Commit{Progress: &core.Progress{Name: "p", From: 3, To: 4}})
+	if !errors.Is(err, core.CodeUnknownOutcome) || !strings.Contains(err.Error(), "progress_conflict") {
+		t.Errorf("%v, want unknown_outcome", err)
+	}
+	_ = c.Close()
 }
 
 // TestClientLeavesANodeThatShutsDown once it owes no answer, and does not wait for the node

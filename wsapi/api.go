@@ -75,7 +75,7 @@ func (a *API) Close(ctx context.Context) error {
 
 // features are the parts of the protocol that this server has.
 func (a *API) features() []string {
-	list := []string{"cloudevents", "compress", "filters", "follow"}
+	list := []string{"cloudevents", "compress", "filters", "follow", "progress"}
 	if a.config.Subscriptions != nil {
 		list = append(list, "subscriptions")
 	}

@@ -42,7 +42,7 @@ func (p *peer) replies(count int) []reply {
 		}
 		switch m := m.(type) {
 		case *wire.OK:
-			if len(m.Appends) == 0 {
+			if len(m.Appends) == 0 && m.Count > 0 {
 				m.Appends = []wire.Appended{{Version: m.Version, Position: m.Position, Count: m.Count}}
 			}
 			list = append(list, reply{id: m.ID, duplicate: m.Duplicate, position: m.Position, appends: m.Appends})
@@ -96,7 +96,7 @@ func commits() []struct {
 	element int
 	commit  core.Commit
 } {
-	ids := make([]core.ID, 8)
+	ids := make([]core.ID, 9)
 	for i := range ids {
 		ids[i] = core.ID{0: 1, 15: byte(i)}
 	}
@@ -122,8 +122,12 @@ func commits() []struct {
 	refused := func(name, code string, element int, checks []core.Check, appends ...core.Append) row {
 		return row{name, code, element, core.Commit{Appends: appends, Checks: checks}}
 	}
+	moving := func(name, code string, p core.Progress, appends ...core.Append) row {
+		return row{name, code, -1, core.Commit{Appends: appends, Progress: &p}}
+	}
 	written := func(name string, appends ...core.Append) row { return refused(name, "", 0, nil, appends...) }
 	return []row{
+		moving("a progress ahead of the log", "invalid_progress", core.Progress{Name: "p", To: 1}),
 		written("two streams", a, b),
 		written("the same again", a, b),
 		written("one append of two", to("c", 0, event(4), event(5))),
@@ -148,6 +152,18 @@ func commits() []struct {
 		refused("a large event", "event_too_large", 1, nil, first, to("y", core.AnyVersion, fresh, large)),
 		refused("large in sum", "commit_too_large", -1, nil, to("x", core.AnyVersion, half, half, half, half), to("y", core.AnyVersion, half, half, half, half, fresh)),
 		refused("many events", "commit_too_large", -1, nil, first, to("y", core.AnyVersion, many...)),
+		moving("a progress with events", "", core.Progress{Name: "p", To: 2}, to("p", core.AnyVersion, event(8))),
+		moving("that progress again", "", core.Progress{Name: "p", To: 2}, to("p", core.AnyVersion, event(8))),
+		moving("known events with another progress", "progress_conflict", core.Progress{Name: "p", From: 2, To: 3}, to("p", core.AnyVersion, event(8))),
+		moving("a progress alone", "", core.Progress{Name: "p", From: 2, To: 3, ID: ids[1]}),
+		moving("that again", "", core.Progress{Name: "p", From: 2, To: 3, ID: ids[1]}),
+		moving("the same place with another id", "progress_conflict", core.Progress{Name: "p", From: 2, To: 3, ID: ids[2]}),
+		moving("a progress of two streams", "", core.Progress{Name: "p", From: 3, To: 4}, first, to("y", core.AnyVersion, fresh)),
+		moving("a progress from another place", "progress_conflict", core.Progress{Name: "p", From: 3, To: 5}, first),
+		moving("a progress from none", "progress_conflict", core.Progress{Name: "p", To: 5}, first),
+		moving("a progress backward", "invalid_progress", core.Progress{Name: "p", From: 4, To: 3}, first),
+		moving("a progress without a name", "invalid_progress", core.Progress{From: 4, To: 5}, first),
+		moving("a progress with a reserved name", "invalid_progress", core.Progress{Name: "$p", From: 4, To: 5}, first),
 		refused("many checks", "commit_too_large", -1, make([]core.Check, core.MaxCommitChecks+1), first),
 	}
 }

@@ -59,7 +59,11 @@ type linksBody struct {
 // appendTo appends to one stream, and answers.
 func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool, element core.Append) error {
 	stream := element.Stream
-	result, err := a.append(r, core.Commit{Appends: []core.Append{element}})
+	progress, err := askedProgress(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	result, err := a.append(r, core.Commit{Appends: []core.Append{element}, Progress: progress})
 	if err != nil {
 		return a.refuseAppend(w, r, precondition, err)
 	}
@@ -88,6 +92,7 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	commit.Progress = t.Progress.CoreProgress()
 	result, err := a.append(r, commit)
 	if err != nil {
 		return err
@@ -95,10 +100,11 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 	return a.writeResult(w, result, true)
 }
 
-// transactionBody is several appends and checks, all or nothing.
+// transactionBody is several appends and checks, and the move of a progress, all or nothing.
 type transactionBody struct {
-	Tx     []wire.Element `json:"tx"`
-	Checks []wire.Check   `json:"checks,omitzero"`
+	Tx       []wire.Element `json:"tx,omitzero"`
+	Checks   []wire.Check   `json:"checks,omitzero"`
+	Progress *wire.Progress `json:"progress,omitzero"`
 }
 
 func (a *API) append(r *http.Request, commit core.Commit) (core.Result, error) {

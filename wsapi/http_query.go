@@ -114,13 +114,13 @@ func (r *pageRequest) setAfter(q url.Values) error {
 func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
 	q := r.URL.Query()
 	f := core.FollowRequest{Stream: stream, Filter: core.Filter{Types: q["types"], Streams: q["streams"]}}
-	if err := only(q, "from", "after", "cursor", "types", "streams"); err != nil {
+	if err := only(q, "from", "after", "cursor", "progress", "types", "streams"); err != nil {
 		return f, err
 	}
 	cursor := q.Get("cursor")
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		cursor = last // a browser that comes back knows better than its URL
-	} else if err := atMostOne(q, "from", "after", "cursor"); err != nil {
+	} else if err := atMostOne(q, "from", "after", "cursor", "progress"); err != nil {
 		return f, err
 	}
 	var err error
@@ -129,6 +129,8 @@ func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
 		var c core.Cursor
 		c, err = core.ParseCursor(cursor)
 		f.From = c.From()
+	case q.Has("progress"):
+		f.From = core.From{Kind: core.AfterProgress, Progress: q.Get("progress")}
 	case q.Has("after"):
 		var after uint64
 		after, err = Number(q, "after", 0, core.MaxNumber)

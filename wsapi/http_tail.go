@@ -25,6 +25,10 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 	}
 	ctx, cancel := a.untilClose(r.Context())
 	defer cancel()
+	atProgress := request.From.Kind == core.AfterProgress
+	if request.From, err = core.ProgressFrom(ctx, a.config.Store, request.From); err != nil {
+		return err
+	}
 	follower, err := a.config.Store.Follow(ctx, request)
 	if err != nil {
 		return err
@@ -35,7 +39,12 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 
 	var reading sync.WaitGroup
 	reading.Go(func() { t.read(ctx, follower) })
-	err = t.write(ctx)
+	if atProgress { // whose next append has to say what it was
+		err = t.send(t.appendStatus(nil, wire.StateCatchup, &core.Delivery{Cursor: request.From.N, Head: a.config.Store.State().Head}))
+	}
+	if err == nil {
+		err = t.write(ctx)
+	}
 	cancel()
 	_ = follower.Close() // it only ends the wait
 	reading.Wait()
@@ -149,6 +158,11 @@ func (t *tailer) append(dst []byte, d *core.Delivery) []byte {
 		return dst
 	}
 	t.live, t.noQuorum = d.Live, d.NoQuorum != ""
+	return t.appendStatus(dst, state, d)
+}
+
+// appendStatus encodes how the follow is.
+func (t *tailer) appendStatus(dst []byte, state string, d *core.Delivery) []byte {
 	dst = append(dst, "event: status\n"...)
 	dst = t.appendID(dst, d.Cursor)
 	dst = append(dst, `data: {"state":"`+state+`","cursor":"`...)

@@ -33,7 +33,8 @@ type Route struct {
 
 // routes is the HTTP API, without extensions.
 func (a *API) routes() []Route {
-	reading := []string{"from", "after", "limit", "dir", "cursor", "types", "streams"}
+	reading := []string{"from", "after", "limit", "dir", "cursor", "progress", "types", "streams"}
+	appending := append([]string{"expect"}, progressParameters...)
 	return append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: "/v1/ws", Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Handle: a.server, Drained: true},
@@ -41,13 +42,16 @@ func (a *API) routes() []Route {
 		{Method: "GET", Path: "/readyz", Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
 		{Method: "GET", Path: "/healthz", Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
 		{Method: "GET", Path: "/v1/streams", Handle: a.streams, Query: []string{"prefix", "cursor", "limit"}},
-		{Method: "POST", Path: "/v1/streams/{stream}/events", Handle: a.appendEvents, Query: []string{"expect"}},
+		{Method: "POST", Path: "/v1/streams/{stream}/events", Handle: a.appendEvents, Query: appending},
 		{Method: "GET", Path: "/v1/streams/{stream}/events", Handle: a.readStream, Query: reading},
-		{Method: "POST", Path: "/v1/streams/{stream}/links", Handle: a.appendLinks, Query: []string{"expect"}},
+		{Method: "POST", Path: "/v1/streams/{stream}/links", Handle: a.appendLinks, Query: appending},
 		{Method: "HEAD", Path: "/v1/streams/{stream}/events", Handle: a.readStream, Query: reading},
 		{Method: "GET", Path: "/v1/events", Handle: a.readAll, Query: reading},
 		{Method: "GET", Path: "/v1/events/{id}", Handle: a.event},
 		{Method: "POST", Path: "/v1/transactions", Handle: a.transaction},
+		{Method: "GET", Path: "/v1/progress", Handle: a.listProgress, Query: []string{"prefix", "cursor", "limit"}},
+		{Method: "GET", Path: "/v1/progress/{progress}", Handle: a.getProgress},
+		{Method: "DELETE", Path: "/v1/progress/{progress}", Handle: a.deleteProgress},
 		{Method: "GET", Path: "/v1/subscriptions", Handle: a.listSubscriptions, Query: []string{"prefix", "cursor", "limit", "transient"}},
 		{Method: "PUT", Path: "/v1/subscriptions/{subscription}", Handle: a.putSubscription, Query: []string{"create"}},
 		{Method: "GET", Path: "/v1/subscriptions/{subscription}", Handle: a.getSubscription},

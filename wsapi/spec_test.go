@@ -103,7 +103,12 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"Transaction": reflect.TypeFor[transactionBody](),
 		"Links":       reflect.TypeFor[linksBody](),
 		"Streams":     reflect.TypeFor[streamsPage](),
-		"Server":      reflect.TypeFor[serverInfo](),
+
+		"Progress":     reflect.TypeFor[wire.Progress](),
+		"ProgressInfo": reflect.TypeFor[wire.ProgressInfo](),
+		"ProgressPage": reflect.TypeFor[progressPage](),
+
+		"Server": reflect.TypeFor[serverInfo](),
 
 		"RingMember":  reflect.TypeFor[ring.Member](),
 		"RingView":    reflect.TypeFor[ring.View](),

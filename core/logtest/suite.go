@@ -17,7 +17,7 @@ func Run(t *testing.T, open func(t testing.TB) core.Log) {
 		name  string
 		tests []test
 	}{
-		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests},
+		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {

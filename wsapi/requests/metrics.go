@@ -34,7 +34,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "gyre_append_events_total", Help: "Events written through the API.",
 		}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "gyre_append_conflicts_total", Help: "Appends refused for their expected version or event ids.",
+			Name: "gyre_append_conflicts_total", Help: "Appends refused for their expected version, event ids or progress.",
 		}),
 		readEvents: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gyre_read_events_total", Help: "Events sent to readers and followers.",

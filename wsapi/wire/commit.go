@@ -4,6 +4,13 @@ import "github.com/gyre-events/gyre/core"
 
 // Commit is what the request asks to be written.
 func (m *AppendRequest) Commit() (core.Commit, error) {
+	c, err := m.appends()
+	c.Progress = m.Progress.CoreProgress()
+	return c, err
+}
+
+// appends is the Commit without its progress.
+func (m *AppendRequest) appends() (core.Commit, error) {
 	if m.Tx != nil {
 		if m.Stream != nil || m.Expect != nil || m.Events != nil || m.Links != nil {
 			return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "an append has tx, or stream, expect and events or links")
@@ -11,6 +18,8 @@ func (m *AppendRequest) Commit() (core.Commit, error) {
 		return Transaction(m.Tx, m.Checks)
 	}
 	switch {
+	case m.moves():
+		return core.Commit{}, nil
 	case m.Stream == nil:
 		return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "an append needs a stream")
 	case m.Checks != nil:
@@ -22,6 +31,11 @@ func (m *AppendRequest) Commit() (core.Commit, error) {
 		return core.Commit{}, err
 	}
 	return core.Commit{Appends: []core.Append{a}}, nil
+}
+
+// moves reports whether the request does nothing but move a place.
+func (m *AppendRequest) moves() bool {
+	return m.Progress != nil && m.Stream == nil && m.Expect == nil && m.Events == nil && m.Links == nil && m.Tx == nil && m.Checks == nil
 }
 
 func (e *Element) append() (core.Append, error) {
@@ -56,7 +70,11 @@ func Transaction(tx []Element, checks []Check) (core.Commit, error) {
 
 // NewAppendRequest is the inverse of Commit. Records do not cross the network.
 func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
-	m := &AppendRequest{ID: id, Tx: []Element{}}
+	m := &AppendRequest{ID: id, Progress: NewProgress(c.Progress)}
+	if c.Progress != nil && len(c.Appends) == 0 && len(c.Checks) == 0 {
+		return m, nil
+	}
+	m.Tx = []Element{}
 	for i := range c.Appends {
 		a := &c.Appends[i]
 		e := Element{Stream: a.Stream, Expect: (*Expect)(&a.Expect)}

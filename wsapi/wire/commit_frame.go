@@ -9,7 +9,7 @@ import (
 )
 
 // CommitFrame is a Commit as a frame: APPEND if it appends events to one stream, and
-// COMMIT if there is more to it. Its Commit has no records.
+// COMMIT if there is anything else to it. Its Commit has no records.
 type CommitFrame struct {
 	ID      uint64
 	Timeout time.Duration // 0 = none given
@@ -19,7 +19,7 @@ type CommitFrame struct {
 // isAppend says that f needs no COMMIT.
 func (f *CommitFrame) isAppend() bool {
 	c := &f.Commit
-	return len(c.Appends) == 1 && len(c.Appends[0].Links) == 0 && len(c.Checks) == 0
+	return len(c.Appends) == 1 && len(c.Appends[0].Links) == 0 && len(c.Checks) == 0 && c.Progress == nil
 }
 
 // AppendCommit appends an APPEND or a COMMIT frame.
@@ -43,6 +43,9 @@ func AppendCommit(dst []byte, f *CommitFrame) []byte {
 	for i := range f.Commit.Checks {
 		dst = appendTarget(dst, f.Commit.Checks[i].Stream, f.Commit.Checks[i].Expect)
 	}
+	if f.Commit.Progress != nil {
+		dst = appendFields(dst, f.Commit.Progress)
+	}
 	return dst
 }
 
@@ -55,6 +58,9 @@ func appendCommitHeader(dst []byte, flags byte, f *CommitFrame) []byte {
 	}
 	if f.Timeout > 0 {
 		flags |= flagTimeout
+	}
+	if f.Commit.Progress != nil {
+		flags |= flagFields
 	}
 	dst = append(dst, kind, flags)
 	dst = binary.AppendUvarint(dst, f.ID)
@@ -85,7 +91,7 @@ func appendRecords(dst []byte, events []core.NewEvent) []byte {
 // maxBytes bounds the size of the frame.
 func (f *CommitFrame) maxBytes() int {
 	const header, target = 32, 20 // with all numbers as long as they get
-	n := header + (len(f.Commit.Appends)+len(f.Commit.Checks))*target
+	n := header + (len(f.Commit.Appends)+len(f.Commit.Checks))*target + maxProgressBytes(f.Commit.Progress)
 	for i := range f.Commit.Appends {
 		a := &f.Commit.Appends[i]
 		n += len(a.Stream) + len(a.Links)*len(core.ID{})
@@ -131,7 +137,7 @@ func (f *Frames) Commit(c *CommitFrame) error {
 		only.Events, err = b.records(records)
 		c.Commit.Appends = append(c.Commit.Appends, only)
 	} else {
-		err = b.commit(&c.Commit)
+		err = b.commit(&c.Commit, flags&flagFields != 0)
 	}
 	switch {
 	case err != nil:
@@ -146,7 +152,11 @@ func (f *Frames) Commit(c *CommitFrame) error {
 
 // commitHeader takes what an APPEND and a COMMIT begin with.
 func (f *Frames) commitHeader(c *CommitFrame) (flags byte, err error) {
-	if flags, err = f.header(flagTimeout | flagCodec); err != nil {
+	known := byte(flagTimeout | flagCodec)
+	if kind, _ := f.Kind(); kind == FrameCommit {
+		known |= flagFields
+	}
+	if flags, err = f.header(known); err != nil {
 		return 0, err
 	}
 	var timeoutMs uint64
@@ -207,7 +217,7 @@ func (b *commitBlock) refusal() error {
 
 // commit takes the block of a COMMIT. Of appends and of checks it keeps one more than
 // there may be, which is enough for Commit.Validate to refuse them.
-func (b *commitBlock) commit(c *core.Commit) error {
+func (b *commitBlock) commit(c *core.Commit, fields bool) error {
 	appends, err := b.count(minAppendBytes)
 	if err != nil {
 		return err
@@ -240,6 +250,9 @@ func (b *commitBlock) commit(c *core.Commit) error {
 		if i <= core.MaxCommitChecks {
 			c.Checks = append(c.Checks, check)
 		}
+	}
+	if fields {
+		return b.fields(c)
 	}
 	return nil
 }

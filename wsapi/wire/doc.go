@@ -47,8 +47,12 @@
 //	0x06 COMMIT   u8 0x06 | u8 flags | uvarint id | [uvarint timeoutMs] |
 //	              uvarint appends | appends × (zigzag expect | lp stream |
 //	              uvarint events | events × record | uvarint links | links × 16 B id) |
-//	              uvarint checks | checks × (zigzag expect | lp stream)
+//	              uvarint checks | checks × (zigzag expect | lp stream) | [lp fields]
 //	              flags, timeoutMs and expect: as of APPEND
+//	              flags bit 4: there are fields, each u16le tag | u16le length | bytes; a
+//	              commit with an unknown tag is refused:
+//	              1 progress: uvarint from | uvarint to | 16 B id, all zero = none |
+//	              lp log, which may be empty | name
 //	              an append has events or links, which are ids of events
 //	0x07 COMMITTED
 //	              u8 0x07 | u8 flags | uvarint id | [lp node] | uvarint appends | appends × (

@@ -26,6 +26,7 @@ const (
 	flagDeliveries = 0x04 // of EVENTS
 	flagAnswer     = 0x08 // of EVENTS
 	flagTimeout    = 0x08 // of APPEND and COMMIT
+	flagFields     = 0x10 // of COMMIT
 	flagUpTo       = 0x08 // of ACK
 	flagDurable    = 0x10 // of ACK
 	flagVersions   = 0x20 // of ACK

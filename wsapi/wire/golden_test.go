@@ -152,7 +152,14 @@ func commitVectors() []commitVector {
 	checked := commit(2, b)
 	checked.Commit.Checks = []core.Check{{Stream: "c", Expect: 0}, {Stream: "d", Expect: core.StreamExists}}
 	add("commit with checks", checked, false)
+	moving := commit(2, a)
+	moving.Commit.Progress = &core.Progress{Name: "ü", From: 300, To: core.MaxNumber, Log: "k3f9", ID: linked}
+	add("commit with a progress", moving, false)
+	moving = commit(2)
+	moving.Commit.Progress = &core.Progress{Name: "billing", To: 1}
+	add("commit of a progress alone", moving, false)
 	all := commit(core.MaxNumber, core.Append{Stream: "order-42", Expect: core.StreamExists, Events: many}, links, a)
+	all.Commit.Progress = &core.Progress{Name: "billing", From: 1, To: 300}
 	all.Commit.Checks, all.Timeout = checked.Commit.Checks, 1500*time.Millisecond
 	add("commit of all there is, within 1.5 s", all, true)
 	return list
@@ -169,13 +176,16 @@ func meansOf(f *wire.CommitFrame) object {
 	if f.Timeout > 0 {
 		means["timeoutMs"] = f.Timeout.Milliseconds()
 	}
-	if m.Tx == nil && m.Links == nil {
+	if m.Tx == nil && m.Links == nil && m.Progress == nil {
 		means["stream"], means["expect"], means["events"] = m.Stream, m.Expect, m.Events
 		return means
 	}
 	means["kind"], means["tx"], means["checks"] = 6, m.Tx, m.Checks
-	if m.Tx == nil {
-		means["tx"] = []wire.Element{{Stream: *m.Stream, Expect: m.Expect, Links: m.Links}}
+	if m.Progress != nil {
+		means["progress"] = m.Progress
+	}
+	if m.Tx == nil && m.Stream != nil {
+		means["tx"] = []wire.Element{{Stream: *m.Stream, Expect: m.Expect, Events: m.Events, Links: m.Links}}
 	}
 	return means
 }
@@ -275,6 +285,13 @@ func clientVectors(t testing.TB) []named {
 		{"append of links", appendOf(2, core.Commit{Appends: []core.Append{{Stream: "paid", Expect: 7, Links: []core.ID{id, news[1].ID}}}})},
 		{"transaction with links", appendOf(4, core.Commit{Appends: []core.Append{
 			{Stream: "a", Expect: core.AnyVersion, Events: news[:1]}, {Stream: "paid", Expect: core.AnyVersion, Links: []core.ID{id}}}})},
+		{"append with a progress", appendOf(2, core.Commit{Appends: []core.Append{{Stream: "paid", Expect: 7, Events: news[:1]}},
+			Progress: &core.Progress{Name: "billing", From: 10011, To: 10012, Log: "k3f9"}})},
+		{"transaction with a progress", appendOf(4, core.Commit{
+			Appends:  []core.Append{{Stream: "a", Expect: core.AnyVersion, Events: news[:1]}, {Stream: "b", Expect: core.StreamExists, Events: news[1:]}},
+			Progress: &core.Progress{Name: "billing", To: 10012}})},
+		{"append of a progress alone", appendOf(2, core.Commit{Progress: &core.Progress{Name: "billing", From: 1, To: 10012, ID: id}})},
+		{"subscribe at a progress", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.AfterProgress, Progress: "billing"}), Credit: credit}},
 		{"read", &wire.ReadRequest{ID: 5, Stream: "order-42", From: 3, Limit: 100}},
 		{"read backward", &wire.ReadRequest{ID: 5, Stream: core.All, Dir: "backward", Bytes: 1000, TimeoutMs: 1500}},
 		{"subscribe from the start", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{}), Credit: credit}},

@@ -19,7 +19,7 @@ type (
 	}
 
 	// AppendRequest is one append, of events or links, or a transaction of several
-	// with checks.
+	// with checks. Either may move a progress, which may be all that there is.
 	AppendRequest struct {
 		Op        string    `json:"op"`
 		ID        uint64    `json:"id"`
@@ -29,6 +29,7 @@ type (
 		Links     []ID      `json:"links,omitzero"`
 		Tx        []Element `json:"tx,omitzero"`
 		Checks    []Check   `json:"checks,omitzero"`
+		Progress  *Progress `json:"progress,omitzero"`
 		TimeoutMs int64     `json:"timeoutMs,omitzero"`
 	}
 

@@ -8,13 +8,13 @@ import (
 
 // AppendResult appends the fields of an append's answer, without braces: the same in a
 // reply and in an HTTP body. tx asks for the form of a transaction, which has a part
-// for each stream.
+// for each stream; else there is one append, or none where a progress was all.
 func AppendResult(dst []byte, r core.Result, tx bool) []byte {
 	count := 0
 	for i := range r.Appends {
 		count += r.Appends[i].Count()
 	}
-	if !tx {
+	if !tx && len(r.Appends) > 0 {
 		dst = append(dst, `"version":`...)
 		dst = strconv.AppendUint(dst, r.Appends[0].LastVersion, 10)
 		dst = append(dst, ',')

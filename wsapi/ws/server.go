@@ -33,6 +33,7 @@ const version = "13"
 type Store interface {
 	core.Log
 	core.LogReader
+	core.RecordReader
 	// Submit is core.Store.Submit: an append whose answer is called back.
 	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
 	State() core.State

@@ -204,6 +204,10 @@ func (c *conn) opening(m *wire.Subscribe) (opening, error) {
 		r.Filter = core.Filter{Streams: m.Filter.Streams, Types: m.Filter.Types}
 	}
 	return func(ctx context.Context, s *sub) (source, error) {
+		var err error
+		if r.From, err = core.ProgressFrom(ctx, c.config.Store, r.From); err != nil { // the answer says what it is
+			return nil, err
+		}
 		follower, err := c.config.Store.Follow(ctx, r)
 		if err != nil {
 			return nil, err

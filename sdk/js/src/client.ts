@@ -4,9 +4,9 @@ import { abortError, broken, type Expect, GyreError } from "./errors.js";
 import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
 import { Follow, type FollowOptions } from "./follow.js";
 import { commitFrame } from "./frames.js";
-import { parseId } from "./id.js";
+import { newId, parseId } from "./id.js";
 import { type Answer, Link } from "./link.js";
-import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, readText } from "./messages.js";
+import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, type Progress, readText } from "./messages.js";
 import { Nodes } from "./nodes.js";
 import type { WebSocketConstructor } from "./session.js";
 import { type SubscribeOptions, Subscriber } from "./subscriber.js";
@@ -32,6 +32,8 @@ export interface ConnectOptions extends Limits {
 export interface AppendOptions extends Limits {
   /** The version that the stream has to be at; "any" if absent. */
   expect?: Expect | undefined;
+  /** Also moves a place, all or nothing. */
+  progress?: Progress | undefined;
 }
 
 /** The answer to an append. */
@@ -56,6 +58,8 @@ export interface Append {
 export interface TransactOptions extends Limits {
   /** What has to be true of other streams. */
   checks?: readonly Check[] | undefined;
+  /** Also moves a place; there need not be an append. */
+  progress?: Progress | undefined;
 }
 
 /** The answer to a transaction. */
@@ -116,7 +120,7 @@ export interface ServerInfo {
   readonly features: readonly string[];
 }
 
-/** Which streams to list. */
+/** Which streams, or places, to list. */
 export interface StreamsOptions extends Limits {
   /** What the names have to begin with. */
   prefix?: string | undefined;
@@ -129,6 +133,30 @@ export interface StreamsOptions extends Limits {
 /** A part of the list of streams, in the byte order of their names. */
 export interface StreamsPage {
   readonly streams: readonly { readonly name: string; readonly version: number }[];
+  /** There are no more. */
+  readonly end: boolean;
+}
+
+/** A stored place: see {@link Progress}. */
+export interface ProgressInfo {
+  readonly name: string;
+  /** Everything up to here is done. */
+  readonly position: number;
+  /** The same, where a follow goes on. */
+  readonly cursor: string;
+  /** The identity of the log that it is a place of. */
+  readonly log: string;
+  /** Positions to the head of the log. */
+  readonly lag: number;
+  /** When it was moved last, in RFC 3339. */
+  readonly moved: string;
+  /** The id of the last move, if that had one. */
+  readonly id?: string;
+}
+
+/** A part of the list of places, in the byte order of their names. */
+export interface ProgressPage {
+  readonly progress: readonly ProgressInfo[];
   /** There are no more. */
   readonly end: boolean;
 }
@@ -180,7 +208,7 @@ export class Client {
   async append(stream: string, events: NewEvent | readonly NewEvent[], o: AppendOptions = {}): Promise<AppendResult> {
     const list = Array.isArray(events) ? (events as readonly NewEvent[]) : [events as NewEvent];
     const append = { stream, events: list, expect: o.expect };
-    const { appends, ...rest } = await this.#write([append], [], o);
+    const { appends, ...rest } = await this.#write([append], [], o, o.progress);
     return { ...(appends[0] as Appended), ...rest };
   }
 
@@ -191,16 +219,18 @@ export class Client {
    */
   async link(stream: string, ids: string | readonly string[], o: AppendOptions = {}): Promise<AppendResult> {
     const append = { stream, links: typeof ids === "string" ? [ids] : ids, expect: o.expect };
-    const { appends, ...rest } = await this.#write([append], [], o);
+    const { appends, ...rest } = await this.#write([append], [], o, o.progress);
     return { ...(appends[0] as Appended), ...rest };
   }
 
-  /** Appends to several streams, with checks of others, all or nothing. */
+  /** Appends to several streams, with checks of others and the move of a place, all or nothing. */
   transact(appends: readonly Append[], o: TransactOptions = {}): Promise<TransactResult> {
-    return this.#write(appends, o.checks ?? [], o);
+    return this.#write(appends, o.checks ?? [], o, o.progress);
   }
 
-  async #write(appends: readonly Append[], checks: readonly Check[], o: Limits): Promise<TransactResult> {
+  async #write(appends: readonly Append[], checks: readonly Check[], o: Limits, moves?: Progress): Promise<TransactResult> {
+    const progress = moves && prepareProgress(moves, appends.length === 0);
+    if (progress && !this.#link.features.includes("progress")) throw new GyreError("not_supported", "the server keeps no progress");
     const prepared = appends.map(prepareAppend);
     for (const c of checks) {
       wellFormed(c.stream, "invalid_stream_name", "a stream's name");
@@ -211,7 +241,8 @@ export class Client {
     const answer = await this.#link.request({
       ...l,
       append: true,
-      encode: (id) => encode(id, prepared, checks, l.timeoutMs),
+      moves: appends.length === 0,
+      encode: (id) => encode(id, prepared, checks, l.timeoutMs, progress),
     });
     return resultOf(answer, prepared.length);
   }
@@ -269,12 +300,29 @@ export class Client {
 
   /** Lists streams. */
   async streams(o: StreamsOptions = {}): Promise<StreamsPage> {
-    const query = new URLSearchParams();
-    if (o.prefix) query.set("prefix", o.prefix);
-    if (o.after) query.set("cursor", base64URL(o.after));
-    if (o.limit !== undefined) query.set("limit", String(o.limit));
-    const { streams, end } = JSON.parse(await this.#link.get(`/v1/streams?${query}`, limits(o))) as StreamsPage;
+    const { streams, end } = JSON.parse(await this.#link.get(`/v1/streams?${listQuery(o)}`, limits(o))) as StreamsPage;
     return { streams: streams.map(({ name, version }) => ({ name, version })), end };
+  }
+
+  /** Returns the stored place with a name; undefined if there is none. */
+  async progress(name: string, o: Limits = {}): Promise<ProgressInfo | undefined> {
+    try {
+      return JSON.parse(await this.#link.get(`/v1/progress/${encodeURIComponent(name)}`, limits(o))) as ProgressInfo;
+    } catch (e) {
+      if (GyreError.is(e, "not_found")) return undefined;
+      throw e;
+    }
+  }
+
+  /** Lists stored places. */
+  async listProgress(o: StreamsOptions = {}): Promise<ProgressPage> {
+    const { progress, end } = JSON.parse(await this.#link.get(`/v1/progress?${listQuery(o)}`, limits(o))) as ProgressPage;
+    return { progress, end };
+  }
+
+  /** Deletes the stored place with a name; not_found if there is none. The next move is one from 0. */
+  async deleteProgress(name: string, o: Limits = {}): Promise<void> {
+    await this.#link.get(`/v1/progress/${encodeURIComponent(name)}`, limits(o), "DELETE");
   }
 
   /** Ends the connection, and every call, follow and subscriber with it: they reject with canceled, appends with unknown_outcome. */
@@ -297,6 +345,23 @@ function prepareAppend(a: Append): PreparedAppend {
   return { stream, expect, events: [], links: links.map((id) => id.toLowerCase()) };
 }
 
+function prepareProgress(p: Progress, alone: boolean): Progress {
+  wellFormed(p.name, "invalid_progress", "a progress's name");
+  for (const n of [p.from, p.to]) {
+    if (!(Number.isSafeInteger(n) && n >= 0)) throw new GyreError("invalid_progress", `${n} is not a position`);
+  }
+  if (p.id !== undefined) parseId(p.id);
+  return { ...p, id: p.id?.toLowerCase() ?? (alone ? newId() : undefined) };
+}
+
+function listQuery(o: StreamsOptions): URLSearchParams {
+  const query = new URLSearchParams();
+  if (o.prefix) query.set("prefix", o.prefix);
+  if (o.after) query.set("cursor", base64URL(o.after));
+  if (o.limit !== undefined) query.set("limit", String(o.limit));
+  return query;
+}
+
 function checkExpect(x: Expect): void {
   if (typeof x === "number" ? Number.isSafeInteger(x) && x >= 0 : x === "any" || x === "no_stream" || x === "stream_exists") return;
   throw new GyreError("invalid_expected_version", `${JSON.stringify(x)} is not an expected version`);
@@ -315,7 +380,7 @@ function limits(o: Limits): Limits {
 function resultOf({ ok, result }: Answer, elements: number): TransactResult {
   if (ok !== undefined) {
     const { version = 0, position = 0, count = 0, duplicate = false, node } = ok;
-    result = { appends: ok.appends ?? [{ version, position, count }], duplicate, node };
+    result = { appends: ok.appends ?? (count > 0 ? [{ version, position, count }] : []), duplicate, node };
   }
   if (result === undefined) throw broken("an append was answered with nothing");
   const { appends, duplicate, node = "" } = result;

@@ -227,21 +227,22 @@ export class Connection {
     return new GyreError("unavailable", `${this.#nodes.at.http} shuts down`);
   }
 
-  /** Asks over HTTP, the next node if one cannot answer now; the answer's text. */
-  async get(path: string, limits: Limits): Promise<string> {
+  /** Asks over HTTP, the next node if one cannot answer now; the answer's text. What changes something is sent once. */
+  async get(path: string, limits: Limits, method = "GET"): Promise<string> {
     const timeout = AbortSignal.timeout(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs));
     const signal = AbortSignal.any([timeout, this.#closing.signal, ...(limits.signal ? [limits.signal] : [])]);
     const failed: Failed[] = [];
     for (const at of this.#nodes.now()) {
       try {
-        const r = await fetch(at.http + path, { signal });
+        const r = await fetch(at.http + path, { signal, method });
         const text = await r.text();
         if (r.ok) return text;
         const error = problemOf(parsed(text)) ?? new GyreError("unavailable", `${at.http} answered ${r.status}`);
-        if (r.status < 500 || !error.retryable) throw error;
+        if (r.status < 500 || !error.retryable || method !== "GET") throw error;
         failed.push({ at, error });
       } catch (err) {
         if (err instanceof GyreError) throw err;
+        if (method !== "GET") throw new GyreError("unknown_outcome", `${at.http} did not answer`, { cause: err });
         if (signal.aborted) throw abortError(signal);
         failed.push({ at, error: new GyreError("unavailable", `${at.http} cannot be reached`, { cause: err }) });
       }

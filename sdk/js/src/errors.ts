@@ -10,9 +10,9 @@ export type Expect = number | "any" | "no_stream" | "stream_exists";
 export interface ErrorFields {
   /** The stream that it is about. */
   readonly stream?: string;
-  /** Of wrong_expected_version: what the append expected. */
+  /** Of wrong_expected_version and progress_conflict: what the append expected. */
   readonly expected?: Expect;
-  /** Of wrong_expected_version: the version that the stream is at. */
+  /** Of the same: the version that the stream is at, or the stored position, 0 if there is none. */
   readonly actual?: number;
   /** Of duplicate_event and event_not_found. */
   readonly eventId?: string;

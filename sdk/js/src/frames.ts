@@ -4,7 +4,7 @@
 import { broken, type Expect, type GyreError } from "./errors.js";
 import { type Origin, type PreparedEvent, RecordedEvent } from "./event.js";
 import { parseId } from "./id.js";
-import type { AckTarget, Amount, Appended, Check, PreparedAppend } from "./messages.js";
+import type { AckTarget, Amount, Appended, Check, PreparedAppend, Progress } from "./messages.js";
 import { textOf, utf8 } from "./text.js";
 
 const kindEvents = 1;
@@ -20,6 +20,7 @@ const flagDeliveries = 0x04; // of EVENTS
 const flagReplay = 0x10; // of EVENTS that are deliveries
 const flag3 = 0x08; // of EVENTS: an answer; of APPEND and COMMIT: a timeout; of ACK: up to; of COMMITTED: a duplicate
 const flagDurable = 0x10; // of ACK
+const flagFields = 0x10; // of COMMIT
 const flagOwner = 0x10; // of RESULTS and COMMITTED
 
 const formatBytes = 1;
@@ -27,6 +28,7 @@ const formatFields = 0x80;
 const fieldTime = 1;
 const fieldContentType = 2;
 const fieldLink = 5;
+const fieldProgress = 1; // of COMMIT
 
 const words = { any: -1, no_stream: -2, stream_exists: -3 } as const;
 
@@ -73,10 +75,12 @@ export function commitFrame(
   appends: readonly PreparedAppend[],
   checks: readonly Check[],
   timeoutMs: number | undefined,
+  progress?: Progress,
 ): Uint8Array {
-  const only = appends.length === 1 && checks.length === 0 && appends[0]?.links === undefined ? appends[0] : undefined;
+  const one = appends.length === 1 && checks.length === 0 && !progress;
+  const only = one && appends[0]?.links === undefined ? appends[0] : undefined;
   const w = new Writer(256);
-  w.bytes([only === undefined ? kindCommit : kindAppend, timeoutMs === undefined ? 0 : flag3]);
+  w.bytes([only === undefined ? kindCommit : kindAppend, (timeoutMs === undefined ? 0 : flag3) | (progress ? flagFields : 0)]);
   w.uvarint(id);
   if (timeoutMs !== undefined) w.uvarint(timeoutMs);
   if (only !== undefined) {
@@ -92,7 +96,19 @@ export function commitFrame(
   }
   w.uvarint(checks.length);
   for (const c of checks) target(w, c);
+  if (progress) w.lp(progressField(progress));
   return w.done();
+}
+
+function progressField(p: Progress): Uint8Array {
+  const w = new Writer(64);
+  w.uvarint(p.from);
+  w.uvarint(p.to);
+  w.bytes(p.id ? parseId(p.id) : new Uint8Array(16));
+  w.lp(utf8(p.log ?? ""));
+  w.bytes(utf8(p.name));
+  const value = w.done();
+  return Uint8Array.from([fieldProgress, 0, value.length & 0xff, value.length >> 8, ...value]);
 }
 
 function eventsTo(w: Writer, a: PreparedAppend): void {

@@ -17,6 +17,8 @@ export {
   type ConnectOptions,
   connect,
   type Page,
+  type ProgressInfo,
+  type ProgressPage,
   type ReadAllOptions,
   type ReadOptions,
   type ReadRange,
@@ -32,7 +34,7 @@ export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreEr
 export { type EventObject, type NewEvent, type NewEventHead, type Origin, RecordedEvent } from "./event.js";
 export { type Batch, Follow, type FollowOptions } from "./follow.js";
 export { newId } from "./id.js";
-export type { AckOptions, Appended, Check, Filter, From, NackAction } from "./messages.js";
+export type { AckOptions, Appended, Check, Filter, From, NackAction, Progress } from "./messages.js";
 export type { WebSocketConstructor, WebSocketEventLike, WebSocketLike } from "./session.js";
 export {
   type ConsumeOptions,

@@ -56,6 +56,8 @@ export interface Request extends Limits {
   encode(id: number): string | Uint8Array;
   /** Without an answer its outcome is not known. */
   append?: boolean;
+  /** An append that does nothing but move a place. */
+  moves?: boolean;
   /** It means something on the present connection only. */
   once?: boolean;
   /** Its answer waits for others to be handled: it has no deadline, and takes no room of other requests. */
@@ -67,6 +69,7 @@ interface Call {
   id: number;
   message: string | Uint8Array;
   append: boolean;
+  moves: boolean;
   once: boolean;
   waits: boolean;
   /** The connections that it was sent on, without those that have refused it unread. */
@@ -85,6 +88,7 @@ export class Link implements ConnectionUser {
   readonly #subs = new Map<number, Sub>();
   #window!: Window;
   #frameLimit = 0;
+  #features: readonly string[] = [];
   #lastId = 1; // hello's
   #failed: GyreError | undefined; // why there will be no session any more
 
@@ -120,13 +124,19 @@ export class Link implements ConnectionUser {
     return this.#connection.close();
   }
 
+  /** What the newest server can do. */
+  get features(): readonly string[] {
+    return this.#features;
+  }
+
   /** Asks over HTTP; the answer's text. */
-  get(path: string, limits: Limits): Promise<string> {
-    return this.#connection.get(path, limits);
+  get(path: string, limits: Limits, method?: string): Promise<string> {
+    return this.#connection.get(path, limits, method);
   }
 
   /** ConnectionUser: what waits for an answer is sent again, in order, and the subs go on. */
   attach(s: Session): void {
+    this.#features = s.welcome.features;
     for (const call of this.#calls.values()) {
       delete call.events;
       call.refused = false;
@@ -181,6 +191,7 @@ export class Link implements ConnectionUser {
         id,
         message,
         append: r.append === true,
+        moves: r.moves === true,
         once: r.once === true,
         waits: r.waits === true,
         tries: 0,
@@ -272,6 +283,7 @@ export class Link implements ConnectionUser {
       id,
       message: sub.subscribe(id),
       append: false,
+      moves: false,
       once: false,
       waits: false,
       tries: 1,
@@ -405,12 +417,17 @@ export class Link implements ConnectionUser {
  * its first try is still to be written: only a refusal that holds for both is certain.
  */
 function certain(call: Call, e: GyreError): GyreError {
-  if (!call.append || call.tries < 2 || isFinal(e)) return e;
+  if (!call.append || call.tries < 2 || isFinal(call, e)) return e;
   return new GyreError("unknown_outcome", `the append was sent again after the connection broke, and refused: ${e.message}`, { cause: e });
 }
 
-/** Whether a refused append can never be written, whatever else is. Streams do not shrink, and an id stays where it is. */
-function isFinal({ code, expected, actual }: GyreError): boolean {
+/**
+ * Whether a refused append was not and can never be written, whatever else is. Streams do not
+ * shrink, an id stays where it is, and a place moves forward: but a move without events may
+ * have been made, and followed by another.
+ */
+function isFinal({ moves }: Call, { code, expected, actual }: GyreError): boolean {
+  if (code === "progress_conflict") return !moves && Number(actual) > Number(expected);
   if (code !== "wrong_expected_version") return code === "duplicate_event";
   return expected === "no_stream" || (typeof expected === "number" && actual !== undefined && actual > expected);
 }

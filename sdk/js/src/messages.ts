@@ -16,7 +16,8 @@ export interface Filter {
 /**
  * Where to begin: at the first event of a position or version, or after one. A cursor is
  * a place in one particular log, behind an event, as a Follow gave it; a time means the
- * first event recorded at or after it.
+ * first event recorded at or after it; a progress is the stored place of that name, or the
+ * start if there is none.
  */
 export type From =
   | "start"
@@ -25,7 +26,8 @@ export type From =
   | { readonly position: number }
   | { readonly version: number }
   | { readonly after: { readonly position: number } | { readonly version: number } }
-  | { readonly time: string };
+  | { readonly time: string }
+  | { readonly progress: string };
 
 export interface PreparedAppend {
   stream: string;
@@ -39,6 +41,22 @@ export interface PreparedAppend {
 export interface Check {
   stream: string;
   expect: Expect;
+}
+
+/**
+ * Moves the client's own place in the log in the commit of an append: from the stored
+ * position, 0 if there is none, to a greater one. Of two workers with the same place one wins,
+ * and the other gets progress_conflict, whose actual is the place.
+ */
+export interface Progress {
+  /** The name of the place: 1 to 256 bytes. */
+  name: string;
+  from: number;
+  to: number;
+  /** The log that from and to are places of: the part of a cursor before the dot. */
+  log?: string | undefined;
+  /** A UUID of this move, for an append without events; the client makes one if it is absent. */
+  id?: string | undefined;
 }
 
 /** Where appended events are. */
@@ -66,12 +84,15 @@ export function appendText(
   appends: readonly PreparedAppend[],
   checks: readonly Check[],
   timeoutMs: number | undefined,
+  progress?: Progress,
 ): string {
-  const end = timeoutMs === undefined ? "}" : `,"timeoutMs":${timeoutMs}}`;
+  const moves = progress && JSON.stringify(progress, ["name", "from", "to", "log", "id"]);
+  const end = `${moves ? `,"progress":${moves}` : ""}${timeoutMs === undefined ? "" : `,"timeoutMs":${timeoutMs}`}}`;
   const elements = appends.map((a) => {
     const what = a.links === undefined ? `"events":[${a.events.map(newEventText).join(",")}]` : `"links":${JSON.stringify(a.links)}`;
     return `"stream":${JSON.stringify(a.stream)},"expect":${JSON.stringify(a.expect)},${what}`;
   });
+  if (moves && elements.length + checks.length === 0) return `{"op":"append","id":${id}${end}`;
   if (elements.length === 1 && checks.length === 0) return `{"op":"append","id":${id},${elements[0]}${end}`;
   const tail = checks.length === 0 ? "" : `,"checks":${JSON.stringify(checks.map(({ stream, expect }) => ({ stream, expect })))}`;
   return `{"op":"append","id":${id},"tx":[${elements.map((e) => `{${e}}`).join(",")}]${tail}${end}`;

@@ -39,6 +39,7 @@ interface FrameMeans {
   expect: number | "any";
   tx: { stream: string; expect: number | "any"; events?: EventMeans[]; links?: string[] }[];
   checks: messages.Check[];
+  progress?: messages.Progress;
   node?: string;
   duplicate: boolean;
   appends: messages.Appended[];
@@ -130,11 +131,11 @@ for (const { name, bytes, means, events, tx } of frameVectors) {
         break;
       }
       case 6: {
-        const appends = means.tx.map(({ stream, expect, events = [], links }, i) => {
+        const appends = (means.tx ?? []).map(({ stream, expect, events = [], links }, i) => {
           const prepared = events.map((e, j) => newEvent(e, tx[i]?.[j] as string));
           return { stream, expect, events: prepared, links };
         });
-        assert.deepEqual(frames.commitFrame(means.id, appends, means.checks, means.timeoutMs), bytes);
+        assert.deepEqual(frames.commitFrame(means.id, appends, means.checks ?? [], means.timeoutMs, means.progress), bytes);
         break;
       }
       case 7: {
@@ -236,6 +237,26 @@ const written: Record<string, () => string> = {
       [],
       undefined,
     ),
+  "append with a progress": () =>
+    messages.appendText(2, [{ stream: "paid", expect: 7, events: [news[0]] }], [], undefined, {
+      name: "billing",
+      from: 10011,
+      to: 10012,
+      log: "k3f9",
+    }),
+  "transaction with a progress": () =>
+    messages.appendText(
+      4,
+      [
+        { stream: "a", expect: "any", events: [news[0]] },
+        { stream: "b", expect: "stream_exists", events: [news[1]] },
+      ],
+      [],
+      undefined,
+      { name: "billing", from: 0, to: 10012 },
+    ),
+  "append of a progress alone": () => messages.appendText(2, [], [], undefined, { name: "billing", from: 1, to: 10012, id: id1 }),
+  "subscribe at a progress": () => follow({ progress: "billing" }),
   read: () => messages.readText(5, { stream: "order-42", from: 3, limit: 100 }),
   "read backward": () => messages.readText(5, { stream: "$all", from: 0, backward: true, bytes: 1000, timeoutMs: 1500 }),
   "subscribe from the start": () => follow("start"),
