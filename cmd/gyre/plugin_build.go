@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/project"
+)
+
+const pluginBuildHelp = `Build the plugin in DIR, or in this directory, and check the module as a node does. It becomes
+NAME.wasm, with the manifest gyre.plugin.json in it.
+
+A plugin in Go needs the Go toolchain, version 1.24 or newer. Another language is built by the
+command that the manifest has as build. Nothing is downloaded, and the same source gives the
+same bytes. Raise version in the manifest before you deploy a change.`
+
+func newPluginBuild(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "build [DIR]",
+		Short:             "Build a plugin's module and check it",
+		Long:              pluginBuildHelp,
+		Args:              takes(0, 1),
+		ValidArgsFunction: completeDirs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			built, err := a.buildProject(cmd.Context(), directoryOf(args))
+			if err != nil {
+				return err
+			}
+			return printOne(a, builtOf(built), (*builtModule).String)
+		},
+	}
+}
+
+// directoryOf is the argument of a command that is about a plugin's directory.
+func directoryOf(args []string) string {
+	if len(args) == 0 {
+		return "."
+	}
+	return args[0]
+}
+
+// builtModule is what build reports.
+type builtModule struct {
+	Name         string       `json:"name"`
+	Version      string       `json:"version"`
+	Kind         plugins.Kind `json:"kind"`
+	File         string       `json:"file"`
+	Bytes        int64        `json:"bytes"`
+	SHA256       string       `json:"sha256"`
+	Functions    int          `json:"functions"`
+	MemoryBytes  uint64       `json:"memoryBytes"`
+	Imports      []string     `json:"imports"`
+	Capabilities []string     `json:"capabilities"`
+}
+
+func builtOf(b *project.Built) *builtModule {
+	v := &b.Version
+	return &builtModule{
+		v.Plugin, v.Version, v.Manifest.Kind, b.File, v.Bytes, v.SHA256, v.Report.Functions, v.Report.MemoryBytes, v.Report.Imports,
+		append([]string{}, v.Manifest.Capabilities...),
+	}
+}
+
+// String is the report for a person. Of the imports it has those of the ABI, by which a plugin
+// does things; those of WASI are the toolchain's.
+func (b *builtModule) String() string {
+	var does []string
+	for _, name := range b.Imports {
+		if name, ok := strings.CutPrefix(name, abi.Module+"."); ok {
+			does = append(does, name)
+		}
+	}
+	asks := "nothing"
+	if len(b.Capabilities) > 0 {
+		asks = strings.Join(b.Capabilities, ", ")
+	}
+	return fmt.Sprintf("%s  %s %s, a %s of %s bytes\nsha256   %s\nimports  %s\nasks for %s",
+		b.File, b.Name, b.Version, b.Kind, comma(b.Bytes), b.SHA256, strings.Join(does, ", "), asks)
+}
+
+// buildProject builds the plugin in a directory, and says how long it takes.
+func (a *app) buildProject(ctx context.Context, dir string) (*project.Built, error) {
+	p, err := project.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	with := "the Go toolchain"
+	if len(p.Manifest.Build) > 0 {
+		with = filepath.Base(p.Manifest.Build[0])
+	}
+	begun := time.Now()
+	fmt.Fprintf(a.stderr, "building %s %s with %s …\n", p.Manifest.Name, p.Manifest.Version, visible(with))
+	built, err := p.Build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(a.stderr, "built in %.1f s\n", time.Since(begun).Seconds())
+	return built, nil
+}
