@@ -23,8 +23,8 @@ type BindingPage struct {
 	End      bool
 }
 
-// VersionPage is a page of versions: of one plugin in the order of their upload, or the newest
-// of each plugin in the order of names. End says that no more follow.
+// VersionPage is a page of versions: of one plugin, or the newest of each plugin, in the byte
+// order of names. End says that no more follow.
 type VersionPage struct {
 	Versions []Version
 	End      bool

@@ -11,6 +11,8 @@ type Version struct {
 	Uploaded time.Time `json:"uploaded"`
 	Manifest Manifest  `json:"manifest"`
 	Report   Report    `json:"report"`
+	// Revision is that of the record, on the node.
+	Revision uint64 `json:"-"`
 }
 
 // Report is what verifying a module has found.

@@ -14,6 +14,7 @@ const (
 	celgo      = "cel.dev/cel-go"
 	dns        = "github.com/miekg/dns"
 	compress   = "github.com/klauspost/compress"
+	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
 	jsonv2     = "github.com/go-json-experiment/json"
 	memberlist = "github.com/hashicorp/memberlist"
 	pgx        = "github.com/jackc/pgx/v5"
@@ -68,6 +69,7 @@ var table = map[string]row{
 	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/api":         {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "wsapi", "wsapi/wire", "wsapi/ws"}, tests: []string{"sdk"}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
+	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
 	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
@@ -114,6 +116,7 @@ var owners = map[string][]string{
 	btree:      {"core/disk"},
 	celgo:      {"core/subscriptions/expression"},
 	compress:   {"wsapi/wire"},
+	jsonschema: {"plugins/registry"},
 	memberlist: {"cluster", "cluster/formation"},
 	pgx:        {"core/postgres", "internal/pgtest"},
 	porcupine:  {"cluster/ringtest"},
