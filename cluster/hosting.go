@@ -50,6 +50,14 @@ func (h *Hosting) Open(r Ring, config subscriptions.Config) (*subscriptions.Owne
 	return h.owner, err
 }
 
+// Store makes Commits as those of the subscriptions are made: under the epoch of the newest
+// view, while the node may finish what it hosts. It is there after Open.
+func (h *Hosting) Store() subscriptions.Store {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.store
+}
+
 // Close is Owner.Close.
 func (h *Hosting) Close(ctx context.Context) error {
 	h.mu.Lock()

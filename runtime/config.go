@@ -53,6 +53,8 @@ type Config struct {
 	PostgresWait time.Duration
 	// Ring makes the node a member of a ring.
 	Ring RingConfig
+	// Plugins says whether and how the node runs plugins.
+	Plugins PluginConfig
 	// Insecure allows a Listen address that other machines can reach. There is
 	// no authentication: whoever reaches it may read and write everything.
 	Insecure bool

@@ -44,6 +44,7 @@ type Node struct {
 	failed   chan error
 
 	ring     *ringNode // nil: the node is in none
+	plugins  *Plugins  // nil: it runs none
 	watching sync.WaitGroup
 	stopping chan struct{} // closed when Close begins
 	left     chan struct{} // see Left
@@ -118,7 +119,10 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, n.store.Close())
 	}
-	api, err := wsapi.New(n.apiConfig())
+	var api *wsapi.API
+	if err = n.openPlugins(); err == nil {
+		api, err = wsapi.New(n.apiConfig())
+	}
 	if err != nil {
 		close(n.stopping)
 		return errors.Join(err, n.closeParts(ctx), n.store.Close())
@@ -136,10 +140,11 @@ func (n *Node) subscriptionConfig() subscriptions.Config {
 
 // closeParts ends what is between the API and the Store.
 func (n *Node) closeParts(ctx context.Context) error {
+	err := n.plugins.close(ctx)
 	if n.ring != nil {
-		return n.closeRing(ctx)
+		return errors.Join(err, n.closeRing(ctx))
 	}
-	return n.subs.Close(ctx)
+	return errors.Join(err, n.subs.Close(ctx))
 }
 
 // handle is the node's http.Handler.
@@ -177,6 +182,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	if n.ring != nil {
 		n.serveRing(&c)
 	}
+	n.servePlugins(&c)
 	return c
 }
 

@@ -116,6 +116,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "another host name that requests may use (repeat)")
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call the node (repeat)")
 	flags.Var((*sizeFlag)(&f.node.ConnectionMemory), "connection-memory", "most memory for what waits to be read or written on all connections, such as 256MiB (default a quarter of GOMEMLIMIT, or of the machine's memory)")
+	flags.StringVar(&f.node.Plugins.Cache, "plugin-cache", "", "directory of compiled plugins, of this node alone (default plugins-cache in --data, or in the user's cache directory)")
+	flags.BoolVar(&f.node.Plugins.Disabled, "no-plugins", false, "run no plugins, and take none")
 	addSegmentBytes(flags, &f.node.SegmentBytes)
 }
 

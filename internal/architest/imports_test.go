@@ -85,7 +85,7 @@ var table = map[string]row{
 	"runtime": {imports: []string{
 		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
 		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "sdk", prometheus,
-	}, tests: []string{"internal/pgtest"}},
+	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests"}},
 
 	".":            {},
 	"cmd/...":      {any: true},

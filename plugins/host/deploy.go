@@ -25,14 +25,14 @@ func (h *Host) Deploy(ctx context.Context, name string, d plugins.Deploy) (plugi
 	case !errors.Is(err, core.CodeBindingNotFound):
 		return plugins.Status{}, err
 	}
-	next, err := h.resolve(ctx, name, was, &d)
+	next, hold, err := h.resolve(ctx, name, was, &d)
 	if err != nil {
 		return plugins.Status{}, err
 	}
 	if old == nil {
-		err = h.create(ctx, next)
+		err = h.create(ctx, next, hold)
 	} else {
-		err = h.change(ctx, old, next)
+		err = h.change(ctx, old, next, hold)
 	}
 	if err != nil {
 		return plugins.Status{}, err
@@ -40,26 +40,30 @@ func (h *Host) Deploy(ctx context.Context, name string, d plugins.Deploy) (plugi
 	return h.Status(ctx, name)
 }
 
-// resolve makes the binding that a deploy asks for, and proves that it is ready to run.
-func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d *plugins.Deploy) (*plugins.Binding, error) {
+// resolve makes the binding that a deploy asks for, and proves that it is ready to run. hold
+// keeps its version from being deleted meanwhile.
+func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d *plugins.Deploy) (b *plugins.Binding, hold core.RecordOp, err error) {
 	plugin, version, err := d.Which(name, old)
 	if err != nil {
-		return nil, err
+		return nil, hold, err
 	}
 	v, err := h.config.Versions.Version(ctx, plugin, version)
 	if err != nil {
-		return nil, err
+		return nil, hold, err
 	}
 	next, err := d.Resolve(name, old, &v)
 	if err != nil {
-		return nil, err
+		return nil, hold, err
 	}
 	if err := h.config.Versions.CheckConfig(&v, next.Config); err != nil {
-		return nil, err
+		return nil, hold, err
+	}
+	if hold, err = h.config.Versions.Hold(&v); err != nil {
+		return nil, hold, err
 	}
 	program, err := h.config.Programs.Load(ctx, v)
 	if err != nil {
-		return nil, err
+		return nil, hold, err
 	}
 	next.Deployed, next.Stopped = time.Now().UTC().Truncate(time.Microsecond), ""
 	if old == nil {
@@ -69,11 +73,11 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 	} else if old.Version != next.Version {
 		next.Previous = old.Version
 	}
-	return &next, program.Close()
+	return &next, hold, program.Close()
 }
 
 // create stores a new binding with its subscription, in one Commit.
-func (h *Host) create(ctx context.Context, next *plugins.Binding) error {
+func (h *Host) create(ctx context.Context, next *plugins.Binding, hold core.RecordOp) error {
 	r, err := h.record(ctx, generationsTable, next.Name)
 	if err != nil {
 		return err
@@ -91,20 +95,20 @@ func (h *Host) create(ctx context.Context, next *plugins.Binding) error {
 	}
 	_, err = h.config.Subscriptions.Bind(ctx, next.Subscription, &d, "", func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
 		b := &binding{Binding: *next, Incarnation: i.ID}
-		return []core.RecordOp{put(bindingsTable, b.Name, core.NoStream, b)}, nil
+		return []core.RecordOp{put(bindingsTable, b.Name, core.NoStream, b), hold}, nil
 	})
 	h.poke(next.Name)
 	return err
 }
 
-// change stores a binding in place of an old one.
-func (h *Host) change(ctx context.Context, old *binding, next *plugins.Binding) error {
+// change stores a binding in place of an old one, in one Commit with other records.
+func (h *Host) change(ctx context.Context, old *binding, next *plugins.Binding, with ...core.RecordOp) error {
 	if err := h.config.Subscriptions.Owned(old.Subscription); err != nil {
 		return err
 	}
 	b := *old
 	b.Binding = *next
-	_, err := h.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{put(bindingsTable, b.Name, at(old.revision), &b)}})
+	_, err := h.config.Store.Append(ctx, core.Commit{Records: append(with, put(bindingsTable, b.Name, at(old.revision), &b))})
 	h.poke(b.Name)
 	return err
 }

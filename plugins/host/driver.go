@@ -87,10 +87,21 @@ func (k *driver) run() {
 		}
 		cancel(nil)
 	}
+	if k.host.ctx.Err() == nil {
+		k.ended()
+	}
 	k.host.mu.Lock()
 	delete(k.host.drivers, k.name)
 	k.host.mu.Unlock()
 	k.host.Look() // it may be to run again by now
+}
+
+// ended says that the binding does not run here any more.
+func (k *driver) ended() {
+	_, err := k.host.binding(k.host.ctx, k.name)
+	if err := k.host.config.Ended(k.host.ctx, k.name, errors.Is(err, core.CodeBindingNotFound)); err != nil {
+		k.host.config.Logger.Warn("the output of a plugin binding", "binding", k.name, "error", err)
+	}
 }
 
 // runOnce runs the binding as it is stored now. again is false if it is not to run here.

@@ -26,6 +26,9 @@ type Versions interface {
 	// CheckConfig checks a config against the version's schema. The error is
 	// invalid_plugin_config.
 	CheckConfig(v *plugins.Version, config []byte) error
+	// Hold returns an operation for the Commit of a binding that uses a version. It has the
+	// Commit refused with record_conflict if the version was deleted meanwhile.
+	Hold(v *plugins.Version) (core.RecordOp, error)
 }
 
 // Output takes what the handler of a lane reports. It is used by one goroutine.
@@ -44,6 +47,10 @@ type Config struct {
 	Versions      Versions
 	// Output returns the output of a lane; nil discards it all.
 	Output func(b *plugins.Binding, lane int) Output
+	// Ended is called when a binding does not run here any more, after its lanes have ended,
+	// and when what is left of a binding that was deleted is swept. It may be called more
+	// than once. nil does nothing.
+	Ended func(ctx context.Context, binding string, deleted bool) error
 	// Logger gets what is about the node; nil discards it.
 	Logger *slog.Logger
 }
@@ -75,6 +82,9 @@ func New(config Config) (*Host, error) {
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Ended == nil {
+		config.Ended = func(context.Context, string, bool) error { return nil }
 	}
 	if config.Output == nil {
 		config.Output = func(*plugins.Binding, int) Output { return silence{} }

@@ -70,6 +70,10 @@ func (l *library) Version(_ context.Context, plugin, version string) (plugins.Ve
 
 func (l *library) CheckConfig(*plugins.Version, []byte) error { return nil }
 
+func (l *library) Hold(v *plugins.Version) (core.RecordOp, error) {
+	return core.RecordOp{Table: "held", Key: v.Plugin + " " + v.Version, Expect: core.AnyVersion}, nil
+}
+
 func (l *library) Load(_ context.Context, v plugins.Version) (plugins.Program, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

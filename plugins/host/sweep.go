@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,11 @@ func (h *Host) sweepGeneration(key string) error {
 	}
 	if err := h.sweepTable(lanesTable, key+"/"); err != nil {
 		return err
+	}
+	if _, err := h.binding(h.ctx, name); errors.Is(err, core.CodeBindingNotFound) {
+		if err := h.config.Ended(h.ctx, name, true); err != nil {
+			return err
+		}
 	}
 	_, err = h.config.Store.Append(h.ctx, core.Commit{Records: []core.RecordOp{remove(sweepsTable, key, core.AnyVersion)}})
 	return err

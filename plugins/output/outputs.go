@@ -201,6 +201,13 @@ func (b *binding) add(line plugins.LogLine) (wake bool) {
 	return wake
 }
 
+// forget drops what waits.
+func (b *binding) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting, b.bytes, b.budget.lines = nil, 0, 0
+}
+
 func levelName(l abi.Level) string {
 	switch l {
 	case abi.Debug:

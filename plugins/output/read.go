@@ -122,23 +122,34 @@ func (o *Outputs) written(name string) <-chan struct{} {
 	return b.written
 }
 
-// Delete removes the log of a binding that is deleted.
+// Delete removes the log of a binding that was deleted, and forgets it and its metrics.
 func (o *Outputs) Delete(ctx context.Context, name string) error {
 	o.mu.Lock()
+	b, ok := o.bindings[name]
 	delete(o.bindings, name)
 	o.mu.Unlock()
+	if ok { // what waits, or is being written, does not come after the deletion
+		b.flushing.Lock()
+		defer b.flushing.Unlock()
+		b.forget()
+	}
 	for try := 1; ; try++ {
-		i, err := o.readIndex(ctx, name)
-		if err != nil || i.revision == 0 {
-			return err
-		}
-		ops := []core.RecordOp{{Table: table, Key: name, Expect: core.Expect(i.revision), Action: core.DeleteRecord}}
-		for _, c := range i.chunks {
-			ops = append(ops, core.RecordOp{Table: table, Key: c.key(name), Expect: core.AnyVersion, Action: core.DeleteRecord})
-		}
-		_, err = o.store.Append(ctx, core.Commit{Records: ops})
+		err := o.remove(ctx, name)
 		if try == maxTries || !errors.Is(err, core.CodeRecordConflict) {
 			return err
 		}
 	}
+}
+
+func (o *Outputs) remove(ctx context.Context, name string) error {
+	i, err := o.readIndex(ctx, name)
+	if err != nil || i.revision == 0 {
+		return err
+	}
+	ops := []core.RecordOp{{Table: table, Key: name, Expect: core.Expect(i.revision), Action: core.DeleteRecord}}
+	for _, c := range i.chunks {
+		ops = append(ops, core.RecordOp{Table: table, Key: c.key(name), Expect: core.AnyVersion, Action: core.DeleteRecord})
+	}
+	_, err = o.store.Append(ctx, core.Commit{Records: ops})
+	return err
 }

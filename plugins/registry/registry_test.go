@@ -352,7 +352,7 @@ func TestDelete(t *testing.T) {
 		t.Error(err)
 	}
 	deploy := func(v plugins.Version) error {
-		hold, err := registry.Hold(&v)
+		hold, err := r.Hold(&v)
 		if err != nil {
 			return err
 		}

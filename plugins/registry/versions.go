@@ -132,7 +132,7 @@ func (r *Registry) Module(ctx context.Context, v *plugins.Version) (io.ReadClose
 // Hold returns an operation for the Commit of a binding that uses a version. The Commit is
 // refused with record_conflict if the version was deleted meanwhile, and a Delete that has
 // not seen the binding is refused if this Commit is made.
-func Hold(v *plugins.Version) (core.RecordOp, error) {
+func (r *Registry) Hold(v *plugins.Version) (core.RecordOp, error) {
 	value, err := json.Marshal(v)
 	return core.RecordOp{Table: versionsTable, Key: versionKey(v.Plugin, v.Version), Expect: core.Expect(v.Revision), Value: value}, err
 }

@@ -1,0 +1,82 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/host"
+)
+
+// maxBindingSeries bounds the bindings that have metrics of their own, the first of them by
+// name: each is a dozen series.
+const maxBindingSeries = 500
+
+// pluginMetrics are those of each binding, on the node that owns it.
+type pluginMetrics struct {
+	host    *host.Host
+	owns    func(name string) bool
+	state   *prometheus.Desc
+	metrics []pluginMetric
+}
+
+// pluginMetric is one of them.
+type pluginMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*plugins.Status) float64
+}
+
+func newPluginMetrics(h *host.Host, owns func(name string) bool) *pluginMetrics {
+	m := &pluginMetrics{host: h, owns: owns,
+		state: prometheus.NewDesc("gyre_plugin_state", "1 for the state that a binding is in.", []string{"binding", "state"}, nil)}
+	add := func(kind prometheus.ValueType, name, help string, value func(*plugins.Status) float64) {
+		m.metrics = append(m.metrics, pluginMetric{prometheus.NewDesc("gyre_plugin_"+name, help, []string{"binding"}, nil), kind, value})
+	}
+	total := func(name, help string, value func(*plugins.Totals) uint64) {
+		add(prometheus.CounterValue, name+"_total", help, func(s *plugins.Status) float64 { return float64(value(&s.Totals)) })
+	}
+	total("batches", "Batches that were committed.", func(t *plugins.Totals) uint64 { return t.Batches })
+	total("events", "Events of batches that were committed.", func(t *plugins.Totals) uint64 { return t.Events })
+	total("appended", "Events that were appended.", func(t *plugins.Totals) uint64 { return t.Appended })
+	total("writes", "Changes of state.", func(t *plugins.Totals) uint64 { return t.Writes })
+	total("failures", "Failures of handlers, and batches that were not committed.", func(t *plugins.Totals) uint64 { return t.Failures })
+	total("parked", "Events that were parked.", func(t *plugins.Totals) uint64 { return t.Parked })
+	total("starts", "Starts of handlers: one for each lane, and one after each failure.", func(t *plugins.Totals) uint64 { return t.Starts })
+	total("fuel", "Fuel that handlers used.", func(t *plugins.Totals) uint64 { return t.Fuel })
+	add(prometheus.CounterValue, "seconds_total", "Time in handlers.", func(s *plugins.Status) float64 { return s.Totals.Seconds })
+	add(prometheus.GaugeValue, "lag_events", "Positions from the checkpoint to the head: no fewer than events.",
+		func(s *plugins.Status) float64 { return float64(s.Lag) })
+	add(prometheus.GaugeValue, "parked_events", "Events that are parked.", func(s *plugins.Status) float64 { return float64(s.Parked) })
+	add(prometheus.GaugeValue, "state_bytes", "Keys and values of the state.", func(s *plugins.Status) float64 { return float64(s.StateBytes) })
+	return m
+}
+
+// Describe is prometheus.Collector.
+func (m *pluginMetrics) Describe(out chan<- *prometheus.Desc) {
+	out <- m.state
+	for i := range m.metrics {
+		out <- m.metrics[i].desc
+	}
+}
+
+// Collect is prometheus.Collector. If storage does not answer, there are none.
+func (m *pluginMetrics) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), collectWithin)
+	defer cancel()
+	page, err := m.host.List(ctx, plugins.ListRequest{Limit: maxBindingSeries})
+	if err != nil {
+		return
+	}
+	for i := range page.Bindings {
+		s := &page.Bindings[i]
+		if !m.owns(s.Subscription) {
+			continue
+		}
+		out <- prometheus.MustNewConstMetric(m.state, prometheus.GaugeValue, 1, s.Name, string(s.State))
+		for _, metric := range m.metrics {
+			out <- prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value(s), s.Name)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/host"
+	"github.com/gyre-events/gyre/plugins/output"
+	"github.com/gyre-events/gyre/plugins/registry"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+// PluginConfig says whether and how a node runs plugins.
+type PluginConfig struct {
+	// Disabled has the node run and take no plugins.
+	Disabled bool
+	// Cache is the directory of compiled plugins, which belongs to the node alone. The
+	// default is plugins-cache in the directory of the data. A node with PostgreSQL has
+	// one of its own under the user's cache directory, and a node in memory a temporary one.
+	Cache string
+	// Compile is the command that compiles a plugin, which gets a directory as its last
+	// argument and calls wasm.RunCompiler. The default is this program, with the argument
+	// plugin-compile.
+	Compile []string
+}
+
+// Plugins are what a node runs plugins with.
+type Plugins struct {
+	Versions *registry.Registry
+	Bindings *host.Host
+	Output   *output.Outputs
+}
+
+// pluginStore is what versions and logs are kept in. In a ring, commits is the Router, which
+// makes Commits under the epoch of the view.
+type pluginStore struct {
+	*core.Store
+	commits interface {
+		Append(ctx context.Context, c core.Commit) (core.Result, error)
+	}
+}
+
+// Append is core.Store.Append.
+func (s pluginStore) Append(ctx context.Context, c core.Commit) (core.Result, error) {
+	return s.commits.Append(ctx, c)
+}
+
+// openPlugins opens what runs plugins. The store and the subscriptions are open.
+func (n *Node) openPlugins() error {
+	c := n.config.Plugins
+	if c.Disabled {
+		return nil
+	}
+	if len(c.Compile) == 0 {
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		c.Compile = []string{program, "plugin-compile"}
+	}
+	store := pluginStore{n.store, n.store}
+	var owned subscriptions.Store = n.store
+	if n.ring != nil {
+		store.commits, owned = n.ring.router, n.ring.hosting.Store()
+	}
+	p := &Plugins{}
+	var err error
+	p.Versions, err = registry.New(registry.Config{Store: store, CacheDir: n.pluginCache(), Command: c.Compile, Uses: p.uses, Logger: n.logger})
+	if err != nil {
+		return err
+	}
+	p.Output = output.New(store, n.logger)
+	p.Bindings, err = host.New(host.Config{
+		Store: owned, Subscriptions: n.subs, Programs: p.Versions, Versions: p.Versions, Logger: n.logger,
+		Output: func(b *plugins.Binding, lane int) host.Output { return p.Output.Lane(b, lane) },
+		Ended: func(ctx context.Context, binding string, deleted bool) error {
+			if deleted {
+				return p.Output.Delete(ctx, binding)
+			}
+			return p.Output.Release(ctx, binding)
+		},
+	})
+	if err != nil {
+		return errors.Join(err, p.Output.Close(context.Background()), p.Versions.Close())
+	}
+	n.plugins = p
+	if n.ring != nil {
+		n.watching.Go(func() { n.watchOwners(p.Bindings) })
+	}
+	return nil
+}
+
+// pluginCache is the directory of compiled plugins; a temporary one if it is empty.
+func (n *Node) pluginCache() string {
+	switch {
+	case n.config.Plugins.Cache != "":
+		return n.config.Plugins.Cache
+	case n.config.Engine == EngineDisk:
+		return filepath.Join(n.config.Data, "plugins-cache")
+	case n.config.Engine == EngineMemory:
+		return ""
+	}
+	shared, err := os.UserCacheDir()
+	if err != nil { // a service may have no home
+		return ""
+	}
+	// Nodes of one machine share no code: each sweeps its own directory.
+	name := sha256.Sum256([]byte(n.store.State().Log + "\n" + n.config.Node))
+	return filepath.Join(shared, "gyre", "plugins", hex.EncodeToString(name[:8]))
+}
+
+// uses is registry.Config.Uses.
+func (p *Plugins) uses(ctx context.Context, plugin, version string) (names []string, err error) {
+	r := plugins.ListRequest{}
+	for {
+		page, err := p.Bindings.List(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Bindings {
+			b := &page.Bindings[i]
+			if b.Plugin == plugin && (b.Version == version || b.Previous == version) {
+				names = append(names, b.Name)
+			}
+			r.After = b.Name
+		}
+		if page.End {
+			return names, nil
+		}
+	}
+}
+
+// Plugins are those of the node, for users in the same process; nil if it runs none. They end
+// with the node.
+func (n *Node) Plugins() *Plugins { return n.plugins }
+
+// servePlugins adds what the API says of plugins.
+func (n *Node) servePlugins(c *wsapi.Config) {
+	if p := n.plugins; p != nil {
+		c.Registry.MustRegister(p.Output, newPluginMetrics(p.Bindings, n.owns))
+	}
+}
+
+// watchOwners has the host look for bindings whenever subscriptions may have come to this node.
+func (n *Node) watchOwners(h *host.Host) {
+	for {
+		s := n.ring.membership.State()
+		h.Look()
+		select {
+		case <-s.Changed:
+		case <-n.stopping:
+			return
+		}
+	}
+}
+
+// close ends plugins: nothing runs any more, and what they have logged is stored.
+func (p *Plugins) close(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	return errors.Join(p.Bindings.Close(ctx), p.Output.Close(ctx), p.Versions.Close())
+}
