@@ -15,6 +15,14 @@ const (
 	readCost    = 2000
 )
 
+// The most bytes of an argument that is a name or a request to another server, and of the
+// entries of a scan. More than that is refused before anybody looks at it.
+const (
+	maxNameArgument = 1 << 10
+	maxRequestBytes = 1 << 20
+	maxScanBytes    = 4 << 20
+)
+
 // gyreImports are the functions of abi.Module. Letters are those of typeFrom.
 func gyreImports() []imported {
 	gyre := func(name, letters string, call func(*Instance, []uint64)) imported {
@@ -25,23 +33,23 @@ func gyreImports() []imported {
 		gyre(abi.EventBegin, "i:i", eventBegin),
 		gyre(abi.EventResult, "iiiii:i", eventResult),
 		gyre(abi.Append, "iiIii:i", appendEvents),
-		gyre(abi.StateGet, "iiii:i", get(func(in *Instance, key []byte) ([]byte, abi.Errno) {
+		gyre(abi.StateGet, "iiii:i", get(abi.MaxStateKeyBytes, func(r Reads, key []byte) ([]byte, abi.Errno) {
 			if errno := checkKey(key); errno != abi.OK {
 				return nil, errno
 			}
-			return in.config.Reads.Get(key)
+			return r.Get(key)
 		})),
 		gyre(abi.StatePut, "iiii:i", statePut),
 		gyre(abi.StateDelete, "ii:i", stateDelete),
 		gyre(abi.StateScan, "iiiiiii:i", stateScan),
 		gyre(abi.StreamRead, "iiIiii:i", streamRead),
-		gyre(abi.ConfigGet, "iiii:i", get(func(in *Instance, key []byte) ([]byte, abi.Errno) { return in.config.Reads.Config(key) })),
-		gyre(abi.SecretGet, "iiii:i", get(func(in *Instance, key []byte) ([]byte, abi.Errno) { return in.config.Reads.Secret(key) })),
-		gyre(abi.HTTP, "iiii:i", get(func(in *Instance, request []byte) ([]byte, abi.Errno) { return in.config.Reads.HTTP(request) })),
+		gyre(abi.ConfigGet, "iiii:i", get(maxNameArgument, Reads.Config)),
+		gyre(abi.SecretGet, "iiii:i", get(maxNameArgument, Reads.Secret)),
+		gyre(abi.HTTP, "iiii:i", get(maxRequestBytes, Reads.HTTP)),
 		gyre(abi.Log, "iii:", logLine),
 		gyre(abi.Metric, "iiiF:i", metric),
 		gyre(abi.NowMicros, ":I", func(in *Instance, stack []uint64) { stack[0] = uint64(in.nowMicros()) }),
-		gyre(abi.Random, "ii:", func(in *Instance, stack []uint64) { in.random.fill(in.bytes(stack[0], stack[1])) }),
+		gyre(abi.Random, "ii:", func(in *Instance, stack []uint64) { in.fillRandom(stack[0], stack[1]) }),
 		gyre(abi.Fail, "iii:", func(in *Instance, stack []uint64) {
 			message := in.bytes(stack[1], stack[2])
 			stop(Failed, "code %d: %s", int32(stack[0]), printable(nil, message[:min(len(message), abi.MaxMessageBytes)]))
@@ -73,9 +81,12 @@ func (in *Instance) give(stack []uint64, at, capacity uint64, value []byte) {
 }
 
 // get is an import that looks something up: (key, length, into, capacity) → length.
-func get(lookup func(in *Instance, key []byte) ([]byte, abi.Errno)) func(*Instance, []uint64) {
+func get(most int, lookup func(r Reads, key []byte) ([]byte, abi.Errno)) func(*Instance, []uint64) {
 	return func(in *Instance, stack []uint64) {
-		value, e := lookup(in, in.bytes(stack[0], stack[1]))
+		value, e := []byte(nil), abi.TooLarge
+		if key := in.bytes(stack[0], stack[1]); len(key) <= most {
+			value, e = lookup(in.config.Reads, key)
+		}
 		if e != abi.OK {
 			errno(stack, e)
 			return
@@ -126,6 +137,10 @@ func (in *Instance) spend(n int) bool {
 
 func appendEvents(in *Instance, stack []uint64) {
 	stream, expected, events := in.bytes(stack[0], stack[1]), int64(stack[2]), in.bytes(stack[3], stack[4])
+	if len(stream) > maxNameArgument || len(events) > abi.MaxEffectBytes {
+		errno(stack, abi.TooLarge)
+		return
+	}
 	count, ok := countEvents(events)
 	switch {
 	case in.event < 0 || !ok || count == 0 || expected < abi.StreamExists || !utf8.Valid(stream):
@@ -205,13 +220,17 @@ func stateScan(in *Instance, stack []uint64) {
 		errno(stack, abi.TooLarge)
 		return
 	}
-	entries, e := in.config.Reads.Scan(prefix, after, int(uint32(stack[4])), len(into))
+	entries, e := in.config.Reads.Scan(prefix, after, int(uint32(stack[4])), min(len(into), maxScanBytes))
 	in.answer(stack, stack[5], stack[6], entries, e)
 }
 
 func streamRead(in *Instance, stack []uint64) {
 	stream := in.bytes(stack[0], stack[1])
 	in.tank.charge(readCost)
+	if len(stream) > maxNameArgument {
+		errno(stack, abi.TooLarge)
+		return
+	}
 	limit := min(int(uint32(stack[3])), abi.MaxBatchEvents)
 	events, e := in.config.Reads.ReadStream(stream, int64(stack[2]), limit)
 	in.answer(stack, stack[4], stack[5], events, e)

@@ -23,7 +23,8 @@ const (
 //
 // A global holds the fuel that is left. The module takes from it at the start of each
 // function, at each loop header and wherever control flow joins or splits, by the
-// instructions that follow, and at each bulk memory instruction, by its length. Where it
+// instructions that follow, and at each bulk memory instruction, by its length. memory.fill
+// and memory.copy become calls of functions that do the same in chunks. Where the module
 // could go on without end (functions, loops, bulk) and the fuel is negative, it calls
 //
 //	gyre_meter.refuel(left i64) → i64
@@ -33,8 +34,14 @@ const (
 //
 // The table's maximum becomes its minimum, and the memory's is at most the limit. Custom
 // sections are dropped, except the names of functions.
-func (m *Module) Meter() []byte {
-	w := &meter{m: m, refuel: uint32(len(m.imports)), fuel: uint32(len(m.globals))}
+func (m *Module) Meter() []byte { return m.meter(bulkChunk) }
+
+// meter is Meter with chunks of a size, which is a multiple of 1<<bulkShift.
+func (m *Module) meter(chunk int64) []byte {
+	w := &meter{m: m, refuel: uint32(len(m.imports)), fuel: uint32(len(m.globals)), chunk: chunk}
+	if m.memory != nil {
+		w.bulk = [][]byte{w.fillBody(), w.copyBody()}
+	}
 	out := append(make([]byte, 0, m.size()*5/4+256), header...)
 	for _, id := range sectionOrder {
 		if content := w.section(int(id)); content != nil {
@@ -58,8 +65,10 @@ func (m *Module) size() (n int) {
 // meter rewrites one Module.
 type meter struct {
 	m      *Module
-	refuel uint32 // the function that is imported last
-	fuel   uint32 // the global that is added last
+	refuel uint32   // the function that is imported last
+	fuel   uint32   // the global that is added last
+	chunk  int64    // of bulk instructions
+	bulk   [][]byte // the functions that are added last: fill and copy, if there is a memory
 	labels []uint32
 	costs  []int64 // of the parts of the current function
 }
@@ -67,10 +76,16 @@ type meter struct {
 func (w *meter) section(id int) []byte {
 	switch id {
 	case sectionType:
-		return w.extended(id, []byte{0x60, 1, byte(typeI64), 1, byte(typeI64)})
+		return w.extended(id, appendType(nil, refuelType), appendType(nil, bulkType))
 	case sectionImport:
 		entry := append(appendName(appendName(nil, meterModule), meterRefuel), kindFunc)
 		return w.extended(id, binary.AppendUvarint(entry, uint64(len(w.m.types))))
+	case sectionFunction:
+		if len(w.bulk) == 0 {
+			return w.m.sections[id]
+		}
+		index := binary.AppendUvarint(nil, uint64(len(w.m.types))+1)
+		return w.extended(id, index, index)
 	case sectionTable:
 		return w.tableSection()
 	case sectionMemory:
@@ -88,16 +103,25 @@ func (w *meter) section(id int) []byte {
 	return w.m.sections[id]
 }
 
-// extended adds one entry to the end of a section that is a counted list.
-func (w *meter) extended(id int, entry []byte) []byte {
+// refuelType is the type of the import.
+var refuelType = funcType{params: []valueType{typeI64}, results: []valueType{typeI64}}
+
+func appendType(out []byte, t funcType) []byte {
+	out = binary.AppendUvarint(append(out, 0x60), uint64(len(t.params)))
+	out = binary.AppendUvarint(append(out, typeBytes(t.params)...), uint64(len(t.results)))
+	return append(out, typeBytes(t.results)...)
+}
+
+// extended adds entries to the end of a section that is a counted list.
+func (w *meter) extended(id int, entries ...[]byte) []byte {
 	r := &reader{data: w.m.sections[id]}
 	n := uint32(0)
 	if len(r.data) > 0 {
 		n = r.u32()
 	}
-	out := binary.AppendUvarint(nil, uint64(n)+1)
+	out := binary.AppendUvarint(nil, uint64(n)+uint64(len(entries)))
 	out = append(out, w.shifted(id, r.at)...)
-	return append(out, entry...)
+	return append(out, slices.Concat(entries...)...)
 }
 
 // shifted copies a section from a byte on, with the indexes of its functions shifted.
@@ -123,6 +147,15 @@ func (w *meter) shift(function uint32) uint64 {
 	return uint64(function)
 }
 
+// bulkFunction returns the index of the function that replaces an instruction.
+func (w *meter) bulkFunction(op int) uint64 {
+	first := w.shift(uint32(w.m.functionCount()))
+	if op == opMemoryCopy {
+		return first + 1
+	}
+	return first
+}
+
 func (w *meter) tableSection() []byte {
 	t := w.m.table
 	if t == nil {
@@ -141,13 +174,16 @@ func (w *meter) memorySection() []byte {
 
 func (w *meter) codeSection() []byte {
 	source := w.m.sections[sectionCode]
-	if source == nil {
+	if source == nil && len(w.bulk) == 0 {
 		return nil
 	}
-	out := binary.AppendUvarint(make([]byte, 0, len(source)*5/4), uint64(len(w.m.bodies)))
+	out := binary.AppendUvarint(make([]byte, 0, len(source)*5/4), uint64(len(w.m.bodies)+len(w.bulk)))
 	var one []byte
 	for i, b := range w.m.bodies {
 		one = w.body(one[:0], source[b.start:b.end], len(w.m.types[w.m.functions[i]].params))
+		out = append(binary.AppendUvarint(out, uint64(len(one))), one...)
+	}
+	for _, one := range w.bulk {
 		out = append(binary.AppendUvarint(out, uint64(len(one))), one...)
 	}
 	return out
@@ -180,7 +216,10 @@ func (w *meter) body(out, source []byte, params int) []byte {
 		case opCall:
 			out = binary.AppendUvarint(append(out, opCall), w.shift(in.index))
 			continue
-		case opMemoryInit, opMemoryCopy, opMemoryFill:
+		case opMemoryFill, opMemoryCopy:
+			out = binary.AppendUvarint(append(out, opCall), w.bulkFunction(in.op))
+			continue
+		case opMemoryInit:
 			out = w.check(w.chargeLength(out, left, length), left)
 		}
 		out = append(out, source[in.start:in.end]...)

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func metered(t testing.TB, module []byte) []byte {
 	if err != nil {
 		t.Fatalf("%v in %x", err, module)
 	}
-	return m.Meter()
+	return m.meter(1 << 10) // so that a page has many
 }
 
 // outcome is what can be seen of a module after all its functions were called.
@@ -249,6 +250,61 @@ func TestFuelOfKnownCode(t *testing.T) {
 		if got := f.used(budget); got != want {
 			t.Errorf("%s used %d units of fuel, want %d", name, got, want)
 		}
+	}
+}
+
+// memory.fill and memory.copy write the same bytes in chunks as at once, also where source and
+// target overlap, and nothing if the memory ends before them.
+func TestBulkInstructionsInChunks(t *testing.T) {
+	b := &built{memory: []uint32{1}, data: []byte(strings.Repeat("no two kilobytes of this text are the same: ", 1000))}
+	b.exports = append(b.exports, export{"memory", kindMemory, 0})
+	get := []byte{opLocalGet, 0, opLocalGet, 1, opLocalGet, 2}
+	b.define("fill", i32x3, none, nil, append(get, 0xfc, 11, 0)...)
+	b.define("copy", i32x3, none, nil, append(get, 0xfc, 10, 0, 0)...)
+	for i := range 8 { // so that no part of the memory is like another
+		b.data[5000*i] = byte(i)
+	}
+	const end = pageBytes
+	for _, args := range [][3]uint64{
+		{0, 7, 0}, {end, 7, 0}, {end + 1, 7, 0}, {3, 0, 1}, {0, 100, 1023}, {0, 100, 1024}, {100, 0, 1025}, {100, 0, 5000}, {0, 100, 5000},
+		{0, 1, 40_000}, {1, 0, 40_000}, {4096, 0, 40_000}, {0, 4096, 40_000}, {20_000, 20_000, 20_000}, {end - 3000, 10, 3000},
+		{end - 3000, 10, 3001}, {10, end - 3000, 3001}, {end - 10, 0, 11}, {0, 0, end}, {0, 0, end + 1}, {1<<32 - 1, 0, 2000}, {0, 1<<32 - 1, 1<<32 - 1},
+	} {
+		for _, name := range []string{"fill", "copy"} {
+			want, err := instantiate(t, b.bytes(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := instantiate(t, metered(t, b.bytes()), &refueler{slice: 1, budget: 1 << 40})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, wantErr := want.ExportedFunction(name).Call(context.Background(), args[:]...)
+			_, gotErr := got.ExportedFunction(name).Call(context.Background(), args[:]...)
+			wantBytes, _ := want.Memory().Read(0, end)
+			gotBytes, _ := got.Memory().Read(0, end)
+			if (wantErr == nil) != (gotErr == nil) || !bytes.Equal(wantBytes, gotBytes) {
+				t.Errorf("%s%v: %v, unmetered: %v; same memory: %v", name, args, gotErr, wantErr, bytes.Equal(wantBytes, gotBytes))
+			}
+		}
+	}
+}
+
+// A guest that writes all memory at once passes a check for each MiB.
+func TestBulkInstructionsAreCheckedInChunks(t *testing.T) {
+	b := &built{memory: []uint32{1024}}
+	b.define("f0", none, none, nil, slices.Concat(i32(0), i32(1), i32(64<<20), []byte{0xfc, 11, 0})...)
+	m, err := Parse(b.bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &refueler{slice: 1, budget: 1 << 40}
+	mod, err := instantiate(t, m.Meter(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mod.ExportedFunction("f0").Call(context.Background()); err != nil || f.calls < 64 {
+		t.Errorf("%d checks while 64 MiB were written, %v", f.calls, err)
 	}
 }
 

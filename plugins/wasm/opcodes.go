@@ -46,9 +46,16 @@ const (
 
 // Opcodes of which only the meter has a use.
 const (
+	opI32LtU        = 0x49
+	opI32GtU        = 0x4b
 	opI64LtS        = 0x53
-	opI64Sub        = 0x7d
+	opI64GtU        = 0x56
+	opI32Add        = 0x6a
+	opI32Sub        = 0x6b
 	opI32ShrU       = 0x76
+	opI64Add        = 0x7c
+	opI64Sub        = 0x7d
+	opI64Shl        = 0x86
 	opI64ExtendI32U = 0xad
 	blockEmpty      = 0x40
 )

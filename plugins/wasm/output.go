@@ -32,8 +32,10 @@ func printable(dst, text []byte) []byte {
 	return dst
 }
 
-// write takes what a guest prints to a file descriptor, and logs the lines that are whole.
+// write takes what a guest prints to a file descriptor, and logs the lines that are whole. It
+// does not look at what is over the call's budget anyway.
 func (in *Instance) write(text []byte) {
+	text = text[:min(len(text), abi.MaxLogBytes)]
 	for len(text) > 0 {
 		line, rest, whole := bytes.Cut(text, []byte{'\n'})
 		in.printed = append(in.printed, line[:min(len(line), abi.MaxLineBytes-len(in.printed))]...)

@@ -29,3 +29,13 @@ func (r *random) fill(b []byte) {
 	}
 	_, _ = r.source.Read(b) // never fails
 }
+
+// fillRandom fills memory of the guest, and looks at its time once each MiB.
+func (in *Instance) fillRandom(at, n uint64) {
+	for rest := in.bytes(at, n); len(rest) > 0; {
+		part := rest[:min(len(rest), 1<<20)]
+		in.random.fill(part)
+		in.tank.check()
+		rest = rest[len(part):]
+	}
+}

@@ -28,7 +28,7 @@ func wasiImports() []imported {
 		wasi("environ_sizes_get", "ii:i", noneGiven),
 		wasi("clock_time_get", "iIi:i", clockTime),
 		wasi("random_get", "ii:i", func(in *Instance, stack []uint64) {
-			in.random.fill(in.bytes(stack[0], stack[1]))
+			in.fillRandom(stack[0], stack[1])
 			stack[0] = wasiOK
 		}),
 		wasi("poll_oneoff", "iiii:i", poll),
@@ -43,6 +43,10 @@ func wasiImports() []imported {
 		wasi("fd_prestat_dir_name", "iii:i", fixed(wasiBadFile)),
 	}
 }
+
+// maxVectors is the most buffers of fd_write, and subscriptions of poll_oneoff: what POSIX
+// calls IOV_MAX.
+const maxVectors = 1024
 
 func fixed(answer uint64) func(*Instance, []uint64) {
 	return func(_ *Instance, stack []uint64) { stack[0] = answer }
@@ -87,7 +91,11 @@ func fdWrite(in *Instance, stack []uint64) {
 		return
 	}
 	const vectorBytes = 8
-	n := min(uint64(uint32(stack[2])), math.MaxUint32/vectorBytes)
+	n := uint64(uint32(stack[2]))
+	if n > maxVectors {
+		stack[0] = wasiInvalid
+		return
+	}
 	vectors := in.bytes(stack[1], n*vectorBytes)
 	written := uint32(0)
 	for ; len(vectors) > 0; vectors = vectors[vectorBytes:] {
@@ -123,8 +131,8 @@ const (
 // poll moves the monotonic clock to the nearest of the times that a guest waits for, and
 // answers which have come. Waiting for a file is an error at once.
 func poll(in *Instance, stack []uint64) {
-	n := min(uint64(uint32(stack[2])), math.MaxUint32/subscriptionBytes)
-	if n == 0 {
+	n := uint64(uint32(stack[2]))
+	if n == 0 || n > maxVectors {
 		stack[0] = wasiInvalid
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/plugins/abi"
 )
@@ -61,7 +62,9 @@ func TestWASIHasFixedAnswers(t *testing.T) {
 		{"fd_prestat_get", []uint64{3, 0}, wasiBadFile},
 		{"fd_prestat_dir_name", []uint64{3, 0, 0}, wasiBadFile},
 		{"fd_write", []uint64{3, 0, 0, 0}, wasiBadFile},
+		{"fd_write", []uint64{1, 0, maxVectors + 1, 0}, wasiInvalid},
 		{"poll_oneoff", []uint64{0, 0, 0, 0}, wasiInvalid},
+		{"poll_oneoff", []uint64{0, 0, maxVectors + 1, 0}, wasiInvalid},
 	}
 	for _, c := range cases {
 		if got, err := probe(in, c.name, c.args...); got != c.want || err != nil {
@@ -197,6 +200,28 @@ func checkImport(t *testing.T, p *Program, function imported, args []uint64) {
 		}
 		return
 	}
+}
+
+// An import that works on a lot of memory stops soon after the deadline, or looks at no more
+// than it may have.
+func TestImportsDoNotWorkOn(t *testing.T) {
+	config := (&recorder{}).config()
+	config.Limits.MemoryBytes = 64 << 20
+	config.Limits.Time = 20 * time.Millisecond // the clock moves by one at each look
+	b := &built{memory: []uint32{1024}}
+	call := imports(b, abi.Random, abi.Append, abi.ConfigGet, abi.HTTP, abi.StreamRead)
+	const all = 64 << 20
+	var code []byte
+	for _, refused := range [][]byte{
+		call(abi.Append, 0, 1, -1, 0, all), call(abi.Append, 0, all, -1, 0, 32), call(abi.ConfigGet, 0, all, 0, 0),
+		call(abi.HTTP, 0, all, 0, 0), call(abi.StreamRead, 0, all, 0, 1, 0, 0),
+	} {
+		code = slices.Concat(code, refused, i32(int(abi.TooLarge)), []byte{0x47, opIf, blockEmpty, opUnreachable, opEnd})
+	}
+	code = slices.Concat(code, call(abi.Random, 0, all), i32(0))
+	in := start(t, load(t, handler(b, code...)), config)
+	_, _, err := in.Call(context.Background(), deep(0))
+	wantTrap(t, err, TimedOut)
 }
 
 // Every import takes numbers at random, and those at the edges of a page and of 32 and 64
