@@ -9,7 +9,7 @@ import (
 )
 
 // grantedHost is what a sandbox is connected to: a host in memory that denies what was not
-// granted. It implements wasm.Effects, wasm.Reads and wasm.Output.
+// granted. It implements plugins.Effects, plugins.Reads and plugins.Output.
 type grantedHost struct {
 	*testhost.Host
 	granted plugins.Capabilities

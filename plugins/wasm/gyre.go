@@ -5,6 +5,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
@@ -33,7 +34,7 @@ func gyreImports() []imported {
 		gyre(abi.EventBegin, "i:i", eventBegin),
 		gyre(abi.EventResult, "iiiii:i", eventResult),
 		gyre(abi.Append, "iiIii:i", appendEvents),
-		gyre(abi.StateGet, "iiii:i", get(abi.MaxStateKeyBytes, func(r Reads, key []byte) ([]byte, abi.Errno) {
+		gyre(abi.StateGet, "iiii:i", get(abi.MaxStateKeyBytes, func(r plugins.Reads, key []byte) ([]byte, abi.Errno) {
 			if errno := checkKey(key); errno != abi.OK {
 				return nil, errno
 			}
@@ -43,9 +44,9 @@ func gyreImports() []imported {
 		gyre(abi.StateDelete, "ii:i", stateDelete),
 		gyre(abi.StateScan, "iiiiiii:i", stateScan),
 		gyre(abi.StreamRead, "iiIiii:i", streamRead),
-		gyre(abi.ConfigGet, "iiii:i", get(maxNameArgument, Reads.Config)),
-		gyre(abi.SecretGet, "iiii:i", get(maxNameArgument, Reads.Secret)),
-		gyre(abi.HTTP, "iiii:i", get(maxRequestBytes, Reads.HTTP)),
+		gyre(abi.ConfigGet, "iiii:i", get(maxNameArgument, plugins.Reads.Config)),
+		gyre(abi.SecretGet, "iiii:i", get(maxNameArgument, plugins.Reads.Secret)),
+		gyre(abi.HTTP, "iiii:i", get(maxRequestBytes, plugins.Reads.HTTP)),
 		gyre(abi.Log, "iii:", logLine),
 		gyre(abi.Metric, "iiiF:i", metric),
 		gyre(abi.NowMicros, ":I", func(in *Instance, stack []uint64) { stack[0] = uint64(in.nowMicros()) }),
@@ -81,7 +82,7 @@ func (in *Instance) give(stack []uint64, at, capacity uint64, value []byte) {
 }
 
 // get is an import that looks something up: (key, length, into, capacity) → length.
-func get(most int, lookup func(r Reads, key []byte) ([]byte, abi.Errno)) func(*Instance, []uint64) {
+func get(most int, lookup func(r plugins.Reads, key []byte) ([]byte, abi.Errno)) func(*Instance, []uint64) {
 	return func(in *Instance, stack []uint64) {
 		value, e := []byte(nil), abi.TooLarge
 		if key := in.bytes(stack[0], stack[1]); len(key) <= most {

@@ -10,6 +10,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
+	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
@@ -32,13 +33,15 @@ func MaxLimits() Limits {
 }
 
 // Config is what an instance is connected to. All of it is required, except that the zero
-// seed is one, too.
+// seed is one, too. The sandbox checks arguments and limits before it calls Effects, Reads and
+// Output, from one goroutine at a time. What they get points into the memory of the guest,
+// which is valid until they return.
 type Config struct {
 	Limits  Limits
 	Seed    [32]byte // of randomness: of the binding
-	Effects Effects
-	Reads   Reads
-	Output  Output
+	Effects plugins.Effects
+	Reads   plugins.Reads
+	Output  plugins.Output
 }
 
 // Instance is a running copy of a program, with a memory of its own. It is used by one
