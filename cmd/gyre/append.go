@@ -25,6 +25,9 @@ appends the events of a file together, one JSON object a line ("type", "data", a
 --expect says which version the stream must be at: a number (0 = no events yet), no_stream,
 stream_exists, or any. If it is at another, nothing is written and the exit code is 4.
 
+--progress NAME moves a worker's place in the log in the same commit (gyre progress --help): from
+--from, which must be the stored position, to --to. If another is stored, nothing is written.
+
 The command can be repeated safely with the same --id: it writes once.`
 
 // appendFlags are the flags of gyre append.
@@ -35,6 +38,7 @@ type appendFlags struct {
 	bytes       bool
 	contentType string
 	file        string
+	move        moveFlags
 }
 
 func newAppend(a *app) *cobra.Command {
@@ -52,6 +56,9 @@ func newAppend(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if c.Progress, err = f.move.progress(cmd); err != nil {
+				return err
+			}
 			return a.append(cmd.Context(), c)
 		},
 	}
@@ -62,6 +69,7 @@ func newAppend(a *app) *cobra.Command {
 	flags.BoolVar(&f.bytes, "bytes", false, "DATA is bytes, not JSON")
 	flags.StringVar(&f.contentType, "content-type", "", "media type of the bytes (default application/octet-stream)")
 	flags.StringVar(&f.file, "file", "", "file of events, one JSON object a line; - for stdin")
+	f.move.add(cmd)
 	return a.completeStream(a.talks(cmd))
 }
 

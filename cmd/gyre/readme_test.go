@@ -21,11 +21,32 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
-	ran := 0
-	for _, step := range session(t, "../../README.md") {
+	if ran := runSession(t, node, "../../README.md"); ran < 10 {
+		t.Errorf("the sessions have %d commands", ran)
+	}
+}
+
+// TestProgressDocs runs the session of docs/progress.md.
+func TestProgressDocs(t *testing.T) {
+	dir := t.TempDir()
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
+	if ran := runSession(t, node, "../../docs/progress.md"); ran != 7 {
+		t.Errorf("the session has %d commands", ran)
+	}
+}
+
+// runSession runs the session of a document, compares what it prints, and returns how many
+// commands it has.
+func runSession(t *testing.T, node *process, document string) (ran int) {
+	t.Helper()
+	for _, step := range session(t, document) {
 		var got string
 		switch {
-		case strings.HasPrefix(step.command, "bin/gyre tail"):
+		case strings.HasPrefix(step.command, "bin/gyre tail") && !strings.Contains(step.command, "--limit"):
 			continue // it has no end
 		case strings.HasPrefix(step.command, "bin/gyre "):
 			cmd := exec.Command("sh", "-c", strings.TrimPrefix(step.command, "bin/"))
@@ -39,12 +60,10 @@ func TestReadme(t *testing.T) {
 		}
 		ran++
 		if !matches(step.output, got) {
-			t.Errorf("$ %s\nprints\n%s\nREADME.md says\n%s", step.command, got, step.output)
+			t.Errorf("$ %s\nprints\n%s\n%s says\n%s", step.command, got, document, step.output)
 		}
 	}
-	if ran < 10 {
-		t.Errorf("the sessions have %d commands", ran)
-	}
+	return ran
 }
 
 // step is a command of the session with what it prints.

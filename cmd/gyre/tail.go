@@ -18,7 +18,8 @@ event.
 
 --from end (the default) prints new events, --from start all events. A number is the first
 version (or position of $all) to print, a time the first moment, and a cursor the place after an
-event. --after N begins after a version or position.
+event. --after N begins after a version or position, --progress NAME at a worker's stored place
+(gyre progress --help).
 
 --types and --streams take patterns, in which * stands for any characters.`
 
@@ -26,6 +27,7 @@ event. --after N begins after a version or position.
 type tailFlags struct {
 	from           string
 	after          uint64
+	progress       string
 	types, streams []string
 	limit          int
 }
@@ -48,13 +50,8 @@ func newTail(a *app) *cobra.Command {
 			if len(args) == 1 {
 				r.Stream = args[0]
 			}
-			isAfter, err := beginsAfter(cmd)
-			if err != nil {
-				return err
-			}
-			if isAfter {
-				r.From = core.FromAfter(f.after, r.Stream)
-			} else if r.From, err = parsePlace(f.from, r.Stream); err != nil {
+			var err error
+			if r.From, err = f.beginning(cmd, r.Stream); err != nil {
 				return err
 			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
@@ -65,10 +62,28 @@ func newTail(a *app) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "end", "start, end, N (a version, or position of $all), a time or a cursor")
 	flags.Uint64Var(&f.after, "after", 0, "begin after this version, or position of $all")
+	flags.StringVar(&f.progress, "progress", "", "begin at the stored place of this name, or at the start if there is none")
 	flags.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	flags.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
 	flags.IntVar(&f.limit, "limit", 0, "stop after this many events (default never)")
 	return a.completeStream(a.talks(cmd))
+}
+
+// beginning is where the flags say that a tail of stream begins.
+func (f *tailFlags) beginning(cmd *cobra.Command, stream string) (core.From, error) {
+	isAfter, err := beginsAfter(cmd)
+	atProgress := cmd.Flags().Changed("progress")
+	switch {
+	case err != nil:
+		return core.From{}, err
+	case atProgress && (isAfter || cmd.Flags().Changed("from")):
+		return core.From{}, usagef("leave one of them out").because("--progress says where to begin, and so does --from or --after")
+	case atProgress:
+		return core.From{Kind: core.AfterProgress, Progress: f.progress}, core.ValidateProgressName(f.progress)
+	case isAfter:
+		return core.FromAfter(f.after, stream), nil
+	}
+	return parsePlace(f.from, stream)
 }
 
 // errTwoBeginnings is the error of a command with both --from and --after.
