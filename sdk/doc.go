@@ -20,6 +20,10 @@
 // Consume handles events with several workers and acks them. AckDurable waits until an ack
 // is stored. Client.Subscriptions manages subscriptions.
 //
+// A worker that appends what it makes of the events can keep its place in the log, too: a
+// Commit with a core.Progress moves it, all or nothing. Client.Progress reads it, and its From
+// is where a follow goes on. examples/progress is such a worker.
+//
 // The package promises:
 //
 //   - One connection carries everything. When it breaks, the client reconnects with

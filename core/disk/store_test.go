@@ -1,0 +1,20 @@
+package disk
+
+import (
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/logtest"
+)
+
+func TestStoreIsALog(t *testing.T) {
+	logtest.Run(t, func(t testing.TB) core.Log {
+		store := core.NewStore(open(t, Config{}), core.StoreConfig{})
+		t.Cleanup(func() {
+			if err := store.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+		return store
+	})
+}
