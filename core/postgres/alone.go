@@ -40,9 +40,9 @@ func (c *Config) sessionRing() *string {
 
 // otherSessions lists the sessions of others that have not ended.
 func (e *Engine) otherSessions(ctx context.Context, c *pgx.Conn) ([]other, error) {
-	store := e.config.Store
+	schema := e.config.schema()
 	rows, err := c.Query(ctx, `SELECT s.name, s.version, s.ring, s.since, s.started = pg_postmaster_start_time()
-		FROM `+store+`.sessions s WHERE `+liveSession(store)+` AND s.id <> $1 ORDER BY s.since`, e.session.id.String())
+		FROM `+schema+`.sessions s WHERE `+liveSession(schema)+` AND s.id <> $1 ORDER BY s.since`, e.session.id.String())
 	if err != nil {
 		return nil, err
 	}
@@ -117,13 +117,13 @@ func (e *Engine) refuseAgain(row *logRow, when unsure) error {
 
 // queueTakeOver ends the sessions of those that refuseShared let pass because they have gone.
 func (e *Engine) queueTakeOver(batch *pgx.Batch) {
-	store := e.config.Store
+	schema := e.config.schema()
 	switch {
 	case e.isAlone():
-		batch.Queue(`DELETE FROM `+store+`.sessions WHERE ring IS NOT NULL AND id <> $1`, e.session.id.String())
-		batch.Queue(`DELETE FROM ` + store + `.ring_sessions`)
+		batch.Queue(`DELETE FROM `+schema+`.sessions WHERE ring IS NOT NULL AND id <> $1`, e.session.id.String())
+		batch.Queue(`DELETE FROM ` + schema + `.ring_sessions`)
 	case e.config.Ring != "":
-		batch.Queue(`DELETE FROM `+store+`.sessions WHERE ring IS NOT NULL AND ring <> $1`, e.config.Ring)
+		batch.Queue(`DELETE FROM `+schema+`.sessions WHERE ring IS NOT NULL AND ring <> $1`, e.config.Ring)
 	}
 }
 

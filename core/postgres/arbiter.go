@@ -49,7 +49,7 @@ func (e *Engine) Register(ctx context.Context, name string, m ring.Member, secre
 }
 
 func (e *Engine) register(ctx context.Context, c *pgx.Conn, name string, m ring.Member, secret [32]byte) (session uint64, err error) {
-	store := e.config.Store
+	schema := e.config.schema()
 	member, err := json.Marshal(m)
 	if err != nil {
 		return 0, err
@@ -68,10 +68,10 @@ func (e *Engine) register(ctx context.Context, c *pgx.Conn, name string, m ring.
 		return 0, err
 	}
 	// What is left of another ring has gone.
-	if _, err := c.Exec(ctx, `DELETE FROM `+store+`.ring_sessions WHERE node = $1 OR ring <> $2`, m.Node, name); err != nil {
+	if _, err := c.Exec(ctx, `DELETE FROM `+schema+`.ring_sessions WHERE node = $1 OR ring <> $2`, m.Node, name); err != nil {
 		return 0, err
 	}
-	err = c.QueryRow(ctx, `INSERT INTO `+store+`.ring_sessions (ring, node, member, secret, opened)
+	err = c.QueryRow(ctx, `INSERT INTO `+schema+`.ring_sessions (ring, node, member, secret, opened)
 		VALUES ($1, $2, $3::text::jsonb, $4, $5) RETURNING number`,
 		name, m.Node, string(member), secret[:], e.session.id.String()).Scan(&session)
 	return session, err
@@ -79,9 +79,9 @@ func (e *Engine) register(ctx context.Context, c *pgx.Conn, name string, m ring.
 
 // refuseMismatch returns cluster_mismatch if m cannot be in a ring with the others.
 func (e *Engine) refuseMismatch(ctx context.Context, c *pgx.Conn, name string, m ring.Member) error {
-	store := e.config.Store
-	rows, err := c.Query(ctx, `SELECT r.node, r.ring, (r.member ->> 'protocol')::int FROM `+store+`.ring_sessions r
-		WHERE r.node <> $1 AND EXISTS (SELECT FROM `+store+`.sessions s WHERE s.id = r.opened AND `+liveSession(store)+`)
+	schema := e.config.schema()
+	rows, err := c.Query(ctx, `SELECT r.node, r.ring, (r.member ->> 'protocol')::int FROM `+schema+`.ring_sessions r
+		WHERE r.node <> $1 AND EXISTS (SELECT FROM `+schema+`.sessions s WHERE s.id = r.opened AND `+liveSession(schema)+`)
 		ORDER BY r.number`, m.Node)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (e *Engine) Beat(ctx context.Context, session, released uint64, draining bo
 func (e *Engine) ringBeat(ctx context.Context, c *pgx.Conn, session, released uint64, draining bool) (standing ring.Standing, err error) {
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	store := e.config.Store
+	schema := e.config.schema()
 	var batch pgx.Batch
 	if local := localSettings(c); local != "" {
 		batch.Queue(local)
@@ -141,10 +141,10 @@ func (e *Engine) ringBeat(ctx context.Context, c *pgx.Conn, session, released ui
 	// A beat need not survive a crash, and must not wait for the disk or a standby.
 	batch.Queue(`SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '1000', true)`)
 	batch.Queue(`WITH own AS (
-			UPDATE `+store+`.ring_sessions SET beats = beats + 1, released = greatest(released, $2), draining = $3
+			UPDATE `+schema+`.ring_sessions SET beats = beats + 1, released = greatest(released, $2), draining = $3
 			WHERE number = $1 RETURNING `+sessionColumns+`)
-		SELECT l.epoch, s.* FROM `+store+`.log l LEFT JOIN (
-			SELECT * FROM own UNION ALL SELECT `+sessionColumns+` FROM `+store+`.ring_sessions WHERE number <> $1) s ON true
+		SELECT l.epoch, s.* FROM `+schema+`.log l LEFT JOIN (
+			SELECT * FROM own UNION ALL SELECT `+sessionColumns+` FROM `+schema+`.ring_sessions WHERE number <> $1) s ON true
 		ORDER BY s.number`, int64(session), int64(released), draining).
 		Query(func(rows pgx.Rows) error {
 			for rows.Next() {
@@ -156,7 +156,7 @@ func (e *Engine) ringBeat(ctx context.Context, c *pgx.Conn, session, released ui
 		})
 	err = c.SendBatch(ctx, &batch).Close()
 	if err == nil && standing.Epoch == 0 {
-		err = core.Errorf(core.CodeStoreCorrupt, "the log of store %q has no row", store)
+		err = core.Errorf(core.CodeStoreCorrupt, "the log of store %q has no row", e.config.Store)
 	}
 	return standing, err
 }
@@ -196,7 +196,7 @@ func (e *Engine) whyEnded(session uint64, standing *ring.Standing) error {
 func (e *Engine) Leave(ctx context.Context, session uint64) error {
 	return e.arbiter.views.do(ctx, true, func(ctx context.Context, c *pgx.Conn) error {
 		return withSettings(ctx, c, func() error {
-			_, err := c.Exec(ctx, `DELETE FROM `+e.config.Store+`.ring_sessions WHERE number = $1`, int64(session))
+			_, err := c.Exec(ctx, `DELETE FROM `+e.config.schema()+`.ring_sessions WHERE number = $1`, int64(session))
 			return err
 		})
 	})
@@ -206,7 +206,7 @@ func (e *Engine) Leave(ctx context.Context, session uint64) error {
 func (e *Engine) Views(ctx context.Context, after uint64, limit int) (views []ring.View, err error) {
 	err = e.arbiter.views.do(ctx, true, func(ctx context.Context, c *pgx.Conn) error {
 		return withSettings(ctx, c, func() error {
-			rows, err := c.Query(ctx, `SELECT epoch, members::text, quorum, proposer, reason, at FROM `+e.config.Store+`.views
+			rows, err := c.Query(ctx, `SELECT epoch, members::text, quorum, proposer, reason, at FROM `+e.config.schema()+`.views
 				WHERE epoch > $1 ORDER BY epoch LIMIT $2`, int64(after), limit)
 			if err == nil {
 				views, err = pgx.CollectRows(rows, scanView)

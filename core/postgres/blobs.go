@@ -122,7 +122,7 @@ func (e *Engine) execBlob(ctx context.Context, sql string, args ...any) (changed
 }
 
 func (e *Engine) blobSQL(sql string) string {
-	return strings.ReplaceAll(sql, "{schema}", e.config.Store)
+	return strings.ReplaceAll(sql, "{schema}", e.config.schema())
 }
 
 // Blob is core.Blobs's. It reads a chunk at a time. If the blob is swept meanwhile, the

@@ -315,8 +315,8 @@ func (s *step) release(ctx context.Context, c *pgx.Conn, a *answer, made []int) 
 	s.engine.names.note(s.plan, a.there, made)
 	var batch pgx.Batch
 	if len(unused) > 0 {
-		batch.Queue(`DELETE FROM `+s.engine.config.Store+`.streams s WHERE s.name = ANY ($1) AND s.version = 0
-			AND NOT EXISTS (SELECT FROM `+s.engine.config.Store+`.events e WHERE e.stream = s.id)`, unused)
+		batch.Queue(`DELETE FROM `+s.engine.config.schema()+`.streams s WHERE s.name = ANY ($1) AND s.version = 0
+			AND NOT EXISTS (SELECT FROM `+s.engine.config.schema()+`.events e WHERE e.stream = s.id)`, unused)
 	}
 	batch.Queue("COMMIT")
 	return c.SendBatch(ctx, &batch).Close()

@@ -68,9 +68,15 @@ const (
 	ringConns = 2
 )
 
-// storeName is what a store may be called: a schema name that needs no quotes
-// anywhere and cannot be one of PostgreSQL's.
+// storeName is what a store may be called: a schema name that needs no quotes anywhere but
+// for reserved words, and cannot be one of PostgreSQL's.
 var storeName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
+
+// schema is the store's schema in SQL.
+func (c *Config) schema() string { return quoted(c.Store) }
+
+// quoted is the name of a store in SQL, where it may be a reserved word.
+func quoted(store string) string { return `"` + store + `"` }
 
 func (c *Config) validate() error {
 	if c.URL == "" {

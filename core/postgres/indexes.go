@@ -115,7 +115,7 @@ func indexNames() string {
 
 // create is the SQL that makes x, unless it is there.
 func (x *Index) create(schema, how string) string {
-	return fmt.Sprintf("CREATE INDEX%s IF NOT EXISTS %s ON %s.events %s", how, x.relation, schema, x.on)
+	return fmt.Sprintf("CREATE INDEX%s IF NOT EXISTS %s ON %s.events %s", how, x.relation, quoted(schema), x.on)
 }
 
 const concurrently = " CONCURRENTLY"
@@ -131,7 +131,7 @@ func makeIndexes(ctx context.Context, config *Config, list []Index) error {
 			return err
 		}
 		var bytes int64
-		if err := c.QueryRow(ctx, `SELECT pg_relation_size('`+config.Store+`.events')`).Scan(&bytes); err != nil {
+		if err := c.QueryRow(ctx, `SELECT pg_relation_size('`+config.schema()+`.events')`).Scan(&bytes); err != nil {
 			return err
 		}
 		how := concurrently
@@ -151,7 +151,7 @@ func (x *Index) make(ctx context.Context, c *pgx.Conn, schema, how string) error
 	sql := x.create(schema, how)
 	if how != concurrently {
 		// The lock that CONCURRENTLY takes: one build waits for another.
-		sql = fmt.Sprintf("LOCK TABLE %s.events IN SHARE UPDATE EXCLUSIVE MODE; %s", schema, sql)
+		sql = fmt.Sprintf("LOCK TABLE %s.events IN SHARE UPDATE EXCLUSIVE MODE; %s", quoted(schema), sql)
 	}
 	for {
 		// Without parameters: one text, one transaction.
@@ -161,7 +161,7 @@ func (x *Index) make(ctx context.Context, c *pgx.Conn, schema, how string) error
 		if err := x.look(ctx, c, schema); err != nil || x.State == IndexReady {
 			return err
 		}
-		if _, err := c.PgConn().Exec(ctx, fmt.Sprintf("DROP INDEX%s IF EXISTS %s.%s", how, schema, x.relation)).ReadAll(); err != nil {
+		if _, err := c.PgConn().Exec(ctx, fmt.Sprintf("DROP INDEX%s IF EXISTS %s.%s", how, quoted(schema), x.relation)).ReadAll(); err != nil {
 			return err
 		}
 	}

@@ -15,9 +15,9 @@ import (
 func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.StreamsPage, err error) {
 	// Streams that have no events yet are not there.
 	sql := `SELECT x.name, x.version FROM (
-			SELECT s.name, greatest(s.version, (SELECT e.version FROM ` + e.config.Store + `.events e
+			SELECT s.name, greatest(s.version, (SELECT e.version FROM ` + e.config.schema() + `.events e
 				WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1)) AS version
-			FROM ` + e.config.Store + `.streams s WHERE s.name > $1 AND s.name >= $2`
+			FROM ` + e.config.schema() + `.streams s WHERE s.name > $1 AND s.name >= $2`
 	args := []any{r.After, r.Prefix, r.Limit + 1}
 	if end := prefixEnd(r.Prefix); end != "" {
 		sql += ` AND s.name < $4`
@@ -68,7 +68,7 @@ func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []
 // recordsQuery is what records are asked for with. Keys and ranges are looked for in the
 // index one by one, whatever the statistics say.
 func (e *Engine) recordsQuery(r *core.RecordsRequest) (sql string, args []any) {
-	records := `SELECT key, revision, value FROM ` + e.config.Store + `.records WHERE tbl = $1 AND key > $2`
+	records := `SELECT key, revision, value FROM ` + e.config.schema() + `.records WHERE tbl = $1 AND key > $2`
 	args = []any{r.Table, []byte(r.After), r.Limit}
 	switch {
 	case r.Keys != nil:

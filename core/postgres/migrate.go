@@ -61,7 +61,7 @@ func migrationsOf(schema string) ([]Migration, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := Migration{Version: i + 1, Least: i + 1, SQL: strings.ReplaceAll(string(text), "{schema}", schema)}
+		m := Migration{Version: i + 1, Least: i + 1, SQL: strings.ReplaceAll(string(text), "{schema}", quoted(schema))}
 		m.Name = strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql")
 		if number, rest, _ := strings.Cut(m.Name, "_"); number != fmt.Sprintf("%04d", m.Version) || rest == "" {
 			return nil, fmt.Errorf("migration %s should be number %04d", name, m.Version)
@@ -70,7 +70,7 @@ func migrationsOf(schema string) ([]Migration, error) {
 			m.Least, _ = strconv.Atoi(least[1])
 		}
 		if i > 0 && m.Least > list[i-1].Least {
-			m.SQL = fmt.Sprintf("SELECT %s.refuse_older_nodes(%d);\n%s", schema, m.Least, m.SQL)
+			m.SQL = fmt.Sprintf("SELECT %s.refuse_older_nodes(%d);\n%s", quoted(schema), m.Least, m.SQL)
 		}
 		list = append(list, m)
 	}
@@ -128,7 +128,7 @@ func readApplied(ctx context.Context, c *pgx.Conn, schema string) (applied, erro
 	if there, err := hasTable(ctx, c, schema, "migrations"); err != nil || !there {
 		return a, err
 	}
-	rows, err := c.Query(ctx, `SELECT version, least, applied FROM `+schema+`.migrations`)
+	rows, err := c.Query(ctx, `SELECT version, least, applied FROM `+quoted(schema)+`.migrations`)
 	if err != nil {
 		return a, err
 	}
@@ -234,11 +234,11 @@ func createSchema(ctx context.Context, c *pgx.Conn, schema string) error {
 		return err
 	}
 	if !there {
-		if _, err := c.Exec(ctx, `CREATE SCHEMA `+schema); err != nil {
+		if _, err := c.Exec(ctx, `CREATE SCHEMA `+quoted(schema)); err != nil {
 			return err
 		}
 	}
-	_, err := c.Exec(ctx, strings.ReplaceAll(createMigrations, "{schema}", schema))
+	_, err := c.Exec(ctx, strings.ReplaceAll(createMigrations, "{schema}", quoted(schema)))
 	return err
 }
 
@@ -247,6 +247,6 @@ func apply(ctx context.Context, c *pgx.Conn, schema string, m Migration) error {
 	if _, err := c.PgConn().Exec(ctx, m.SQL).ReadAll(); err != nil {
 		return fmt.Errorf("migration %s: %w", m.Name, err)
 	}
-	_, err := c.Exec(ctx, `INSERT INTO `+schema+`.migrations (version, name, least) VALUES ($1, $2, $3)`, m.Version, m.Name, m.Least)
+	_, err := c.Exec(ctx, `INSERT INTO `+quoted(schema)+`.migrations (version, name, least) VALUES ($1, $2, $3)`, m.Version, m.Name, m.Least)
 	return err
 }

@@ -32,7 +32,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{config: config, sql: newStatements(config.Store), names: newNameCache(), sizes: newSizes(), knows: len(known)}
+	e := &Engine{config: config, sql: newStatements(config.schema()), names: newNameCache(), sizes: newSizes(), knows: len(known)}
 	e.session.id, e.session.now, e.session.failed = core.NewID(), make(chan struct{}, 1), make(chan error, 1)
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})

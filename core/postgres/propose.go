@@ -91,16 +91,16 @@ func (f *proposed) judge(p *proposal) error {
 // tryPropose goes in one flush, so that a node that stops in the middle holds no lock. The
 // last statement begins when the lock is there, and sees what all before it wrote.
 func (e *Engine) tryPropose(ctx context.Context, c *pgx.Conn, p *proposal) (found proposed, err error) {
-	store := e.config.Store
+	schema := e.config.schema()
 	var batch pgx.Batch
 	batch.Queue(beginReadCommitted)
 	if local := localSettings(c); local != "" {
 		batch.Queue(local)
 	}
-	queueLock(&batch, store)
-	batch.Queue(`WITH lives AS (SELECT number FROM `+store+`.ring_sessions WHERE number <> ALL ($7)),
+	queueLock(&batch, schema)
+	batch.Queue(`WITH lives AS (SELECT number FROM `+schema+`.ring_sessions WHERE number <> ALL ($7)),
 		newest AS (SELECT v.epoch, m.number, m.node
-			FROM (SELECT epoch, members FROM `+store+`.views ORDER BY epoch DESC LIMIT 1) v
+			FROM (SELECT epoch, members FROM `+schema+`.views ORDER BY epoch DESC LIMIT 1) v
 			LEFT JOIN LATERAL (SELECT (m ->> 'session')::bigint AS number, m ->> 'node' AS node
 				FROM jsonb_array_elements(v.members) m) m ON true),
 		server AS (SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS wal),
@@ -110,17 +110,17 @@ func (e *Engine) tryPropose(ctx context.Context, c *pgx.Conn, p *proposal) (foun
 			EXISTS (SELECT FROM newest WHERE number = $3) AS is_member,
 			(SELECT max(epoch) FROM newest) AS newest,
 			(SELECT min(node) FROM newest JOIN lives USING (number)) AS left_over),
-		moved AS (UPDATE `+store+`.log l
+		moved AS (UPDATE `+schema+`.log l
 			SET epoch = l.epoch + CASE WHEN l.wal IN (0, server.wal) THEN 1 ELSE $8 END, wal = server.wal
 			FROM found f, server
 			WHERE l.epoch = $1 AND f.living >= $4 AND f.proposer AND (f.is_member OR f.left_over IS NULL)
 			RETURNING l.epoch),
-		stored AS (INSERT INTO `+store+`.views (epoch, members, quorum, proposer, reason)
+		stored AS (INSERT INTO `+schema+`.views (epoch, members, quorum, proposer, reason)
 			SELECT epoch, $2::text::jsonb, $4, $3, $5 FROM moved WHERE epoch = $1 + 1 RETURNING epoch),
-		ended AS (DELETE FROM `+store+`.ring_sessions WHERE number = ANY ($7) AND EXISTS (SELECT FROM stored)),
-		removed AS (DELETE FROM `+store+`.views WHERE epoch <= $1 - $9 AND EXISTS (SELECT FROM stored))
+		ended AS (DELETE FROM `+schema+`.ring_sessions WHERE number = ANY ($7) AND EXISTS (SELECT FROM stored)),
+		removed AS (DELETE FROM `+schema+`.views WHERE epoch <= $1 - $9 AND EXISTS (SELECT FROM stored))
 		SELECT coalesce((SELECT epoch FROM moved), l.epoch), EXISTS (SELECT FROM stored), f.living, f.proposer, f.is_member, f.newest, f.left_over
-		FROM `+store+`.log l, found f`,
+		FROM `+schema+`.log l, found f`,
 		int64(p.base), p.members, int64(p.next.Proposer), p.next.Quorum, p.next.Reason, p.sessions, p.dead,
 		failOverEpochs, keptViews).
 		QueryRow(func(row pgx.Row) error {

@@ -391,7 +391,7 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 func (e *Engine) incarnations(ctx context.Context, c *pgx.Conn, ids []int64) (map[uint64]incarnation, error) {
 	incarnations := make(map[uint64]incarnation, len(ids))
 	err := withSettings(ctx, c, func() error {
-		rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.Store+`.streams WHERE id = ANY ($1)`, ids)
+		rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.schema()+`.streams WHERE id = ANY ($1)`, ids)
 		if err != nil {
 			return err
 		}

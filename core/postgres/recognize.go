@@ -39,9 +39,9 @@ func (e *Engine) readLogRow(ctx context.Context, c *pgx.Conn, why string, positi
 	var lastID, atID *[16]byte
 	err = c.QueryRow(ctx, `/* `+why+` */
 		SELECT l.id, l.epoch, l.timeline, greatest(l.head, e.position), e.position, e.id,
-			(SELECT e.id FROM `+e.config.Store+`.events e WHERE e.position = $1) FROM `+e.config.Store+`.log l
+			(SELECT e.id FROM `+e.config.schema()+`.events e WHERE e.position = $1) FROM `+e.config.schema()+`.log l
 		LEFT JOIN LATERAL (
-			SELECT e.position, e.id FROM `+e.config.Store+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`,
+			SELECT e.position, e.id FROM `+e.config.schema()+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`,
 		int64(position)).Scan(&row.id, &row.epoch, &row.timeline, &row.head, &last, &lastID, &atID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return row, core.Errorf(core.CodeStoreCorrupt, "the log of store %q has no row", e.config.Store)
@@ -130,7 +130,7 @@ func (e *Engine) tryChange(ctx context.Context, c *pgx.Conn, from, to identity) 
 	if local := localSettings(c); local != "" {
 		batch.Queue(local)
 	}
-	queueChange(&batch, e.config.Store, from, to).Exec(func(tag pgconn.CommandTag) error {
+	queueChange(&batch, e.config.schema(), from, to).Exec(func(tag pgconn.CommandTag) error {
 		changed = tag.RowsAffected() > 0
 		return nil
 	})
@@ -143,26 +143,26 @@ func (e *Engine) tryChange(ctx context.Context, c *pgx.Conn, from, to identity) 
 
 // queueChange queues what replaces from in a transaction, and returns the update itself. A
 // log of another id has none of the timelines that were before.
-func queueChange(batch *pgx.Batch, store string, from, to identity) *pgx.QueuedQuery {
-	queueLock(batch, store)
-	update := batch.Queue(`UPDATE `+store+`.log SET id = $4, epoch = $5, timeline = $6 WHERE id = $1 AND epoch = $2 AND timeline = $3`,
+func queueChange(batch *pgx.Batch, schema string, from, to identity) *pgx.QueuedQuery {
+	queueLock(batch, schema)
+	update := batch.Queue(`UPDATE `+schema+`.log SET id = $4, epoch = $5, timeline = $6 WHERE id = $1 AND epoch = $2 AND timeline = $3`,
 		from.id, int64(from.epoch), from.timeline, to.id, int64(to.epoch), to.timeline)
 	if to.id != from.id {
-		batch.Queue(`DELETE FROM `+store+`.timelines WHERE EXISTS (SELECT FROM `+store+`.log l WHERE l.timeline = $1)`, to.timeline)
+		batch.Queue(`DELETE FROM `+schema+`.timelines WHERE EXISTS (SELECT FROM `+schema+`.log l WHERE l.timeline = $1)`, to.timeline)
 	}
 	if to.timeline != from.timeline {
-		batch.Queue(`INSERT INTO `+store+`.timelines (name, after)
-			SELECT l.timeline, greatest(l.head, (SELECT e.position FROM `+store+`.events e ORDER BY e.position DESC LIMIT 1))
-			FROM `+store+`.log l WHERE l.timeline = $1`, to.timeline)
+		batch.Queue(`INSERT INTO `+schema+`.timelines (name, after)
+			SELECT l.timeline, greatest(l.head, (SELECT e.position FROM `+schema+`.events e ORDER BY e.position DESC LIMIT 1))
+			FROM `+schema+`.log l WHERE l.timeline = $1`, to.timeline)
 	}
 	return update
 }
 
 // queueLock queues what locks the log for a change.
-func queueLock(batch *pgx.Batch, store string) {
+func queueLock(batch *pgx.Batch, schema string) {
 	batch.Queue(`SET LOCAL lock_timeout = '500ms'`)
 	batch.Queue(`SET LOCAL statement_timeout = '2s'`)
-	batch.Queue(`LOCK TABLE ` + store + `.log IN EXCLUSIVE MODE`)
+	batch.Queue(`LOCK TABLE ` + schema + `.log IN EXCLUSIVE MODE`)
 }
 
 // timelinesTo are the log's timelines, of which the newest has a name.
@@ -170,7 +170,7 @@ func (e *Engine) timelinesTo(ctx context.Context, c *pgx.Conn, newest string) ([
 	if known := e.log.state(); newest == "" || known.Timeline() == newest {
 		return known.Timelines, nil
 	}
-	rows, err := c.Query(ctx, `SELECT name, after FROM `+e.config.Store+`.timelines ORDER BY number`)
+	rows, err := c.Query(ctx, `SELECT name, after FROM `+e.config.schema()+`.timelines ORDER BY number`)
 	if err != nil {
 		return nil, err
 	}

@@ -29,12 +29,12 @@ func Script(store string, from int, indexes ...string) (string, error) {
 	fmt.Fprintf(&b, "-- Store %s, from migration %d to %d.\nBEGIN;\n", store, from, len(known))
 	fmt.Fprintf(&b, "SELECT pg_advisory_xact_lock(hashtextextended('gyre migrations of %s', 0));\n", store)
 	if from == 0 {
-		fmt.Fprintf(&b, "CREATE SCHEMA IF NOT EXISTS %s;\n", store)
-		b.WriteString(strings.ReplaceAll(createMigrations, "{schema}", store) + ";\n")
+		fmt.Fprintf(&b, "CREATE SCHEMA IF NOT EXISTS %s;\n", quoted(store))
+		b.WriteString(strings.ReplaceAll(createMigrations, "{schema}", quoted(store)) + ";\n")
 	}
 	for _, m := range known[from:] {
 		fmt.Fprintf(&b, "\n-- Migration %s.\n%s\n", m.Name, strings.TrimSpace(m.SQL))
-		fmt.Fprintf(&b, "INSERT INTO %s.migrations (version, name, least) VALUES (%d, '%s', %d);\n", store, m.Version, m.Name, m.Least)
+		fmt.Fprintf(&b, "INSERT INTO %s.migrations (version, name, least) VALUES (%d, '%s', %d);\n", quoted(store), m.Version, m.Name, m.Least)
 	}
 	b.WriteString("COMMIT;\n")
 	for _, x := range list {

@@ -68,7 +68,7 @@ func Nodes(ctx context.Context, config Config) (nodes []Node, err error) {
 		if err != nil || !there {
 			return err
 		}
-		rows, err := c.Query(ctx, `SELECT name, version, knows, since FROM `+config.Store+`.sessions
+		rows, err := c.Query(ctx, `SELECT name, version, knows, since FROM `+config.schema()+`.sessions
 			WHERE until >= clock_timestamp() ORDER BY since, name`)
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ const (
 // join begins a session, unless the store has gone further than this version can follow,
 // or others have it. Sessions that have ended are taken out on the way.
 func (e *Engine) join(ctx context.Context, when unsure) error {
-	c, store := e.session.conn, e.config.Store
+	c, schema := e.session.conn, e.config.schema()
 	if err := begin(ctx, c); err != nil {
 		return err
 	}
@@ -141,8 +141,8 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 	if err := e.lockSessions(ctx, c); err != nil {
 		return err
 	}
-	if _, err := c.Exec(ctx, `DELETE FROM `+store+`.sessions WHERE id IN (SELECT id FROM `+store+`.sessions
-		WHERE until < clock_timestamp() OR place <> `+placeOf(store)+` FOR UPDATE SKIP LOCKED)`); err != nil {
+	if _, err := c.Exec(ctx, `DELETE FROM `+schema+`.sessions WHERE id IN (SELECT id FROM `+schema+`.sessions
+		WHERE until < clock_timestamp() OR place <> `+placeOf(schema)+` FOR UPDATE SKIP LOCKED)`); err != nil {
 		return err
 	}
 	others, err := e.otherSessions(ctx, c)
@@ -164,8 +164,8 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 		return err
 	}
 	var batch pgx.Batch
-	batch.Queue(`INSERT INTO `+store+`.sessions (id, name, version, knows, ring, until, place)
-		VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), `+placeOf(store)+`)
+	batch.Queue(`INSERT INTO `+schema+`.sessions (id, name, version, knows, ring, until, place)
+		VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), `+placeOf(schema)+`)
 		ON CONFLICT (id) DO UPDATE SET until = excluded.until`,
 		e.session.id.String(), e.config.Node, e.config.Version, e.knows, e.config.sessionRing(), sessionFor.Seconds())
 	if when != unsureIsFine {
@@ -178,7 +178,7 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 		}
 		e.queueTakeOver(&batch)
 		if next != row.identity {
-			queueChange(&batch, store, row.identity, next)
+			queueChange(&batch, schema, row.identity, next)
 		}
 	}
 	batch.Queue(`COMMIT`)
@@ -205,13 +205,13 @@ func (e *Engine) lockSessions(ctx context.Context, c *pgx.Conn) error {
 }
 
 // liveSession is the condition that a row s of the sessions has not ended, in SQL.
-func liveSession(store string) string {
-	return `s.until >= clock_timestamp() AND s.place = ` + placeOf(store)
+func liveSession(schema string) string {
+	return `s.until >= clock_timestamp() AND s.place = ` + placeOf(schema)
 }
 
 // placeOf is where the sessions of a store are, in SQL.
-func placeOf(store string) string {
-	return `(SELECT d.oid || '/' || '` + store + `.sessions'::regclass::oid FROM pg_database d WHERE d.datname = current_database())`
+func placeOf(schema string) string {
+	return `(SELECT d.oid || '/' || '` + schema + `.sessions'::regclass::oid FROM pg_database d WHERE d.datname = current_database())`
 }
 
 // keepSession beats until the engine closes.
@@ -291,7 +291,7 @@ func (e *Engine) tryBeat() (err error) {
 	// A beat need not survive a crash, and must not wait for the disk or a standby.
 	batch.Queue(`SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '1000', true)`)
 	there := false
-	batch.Queue(`UPDATE `+e.config.Store+`.sessions SET until = clock_timestamp() + make_interval(secs => $2), started = pg_postmaster_start_time()
+	batch.Queue(`UPDATE `+e.config.schema()+`.sessions SET until = clock_timestamp() + make_interval(secs => $2), started = pg_postmaster_start_time()
 		WHERE id = $1`, e.session.id.String(), sessionFor.Seconds()).
 		Exec(func(tag pgconn.CommandTag) error {
 			there = tag.RowsAffected() == 1
@@ -324,6 +324,6 @@ func (e *Engine) endSession(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := e.session.conn.Exec(ctx, `DELETE FROM `+e.config.Store+`.sessions WHERE id = $1`, e.session.id.String())
+	_, err := e.session.conn.Exec(ctx, `DELETE FROM `+e.config.schema()+`.sessions WHERE id = $1`, e.session.id.String())
 	return err
 }
