@@ -87,6 +87,7 @@ func (j *join) request(on *session) *wire.Subscribe {
 	defer j.mu.Unlock()
 	j.joined = newJoined(j.client, j.message.Sub, on, j.wake)
 	m := *j.message
+	m.TimeoutMs = j.timeoutMs()
 	return &m
 }
 

@@ -41,13 +41,25 @@ type parcel struct {
 
 // start is the time until the first answer to a subscribe.
 type start struct {
-	begun chan struct{} // closed by done: the server has answered, or never will
-	done  func()
+	begun  chan struct{} // closed by done: the server has answered, or never will
+	done   func()
+	caller context.Context // of who waits for the answer; Client.mu protects it
 }
 
 func newStart() start {
 	begun := make(chan struct{})
-	return start{begun, sync.OnceFunc(func() { close(begun) })}
+	return start{begun: begun, done: sync.OnceFunc(func() { close(begun) })}
+}
+
+// timeoutMs is the time that the server has for its first answer. It has its default for
+// later ones, since nobody waits for these. Client.mu is held.
+func (s *start) timeoutMs() int64 {
+	select {
+	case <-s.begun:
+		return 0
+	default:
+		return timeoutMs(s.caller)
+	}
 }
 
 // begin begins a sub, and blocks until it is answered. The sub knows whether it was
@@ -63,6 +75,7 @@ func (c *Client) begin(ctx context.Context, num uint64, f sub, first *start) err
 		defer c.mu.Unlock()
 		return c.failed
 	}
+	first.caller = ctx
 	c.subs[num] = f
 	if c.session != nil {
 		c.subscribe(f)

@@ -256,6 +256,7 @@ func (s *Subscriber) request(on *session) *wire.Subscribe {
 	defer s.mu.Unlock()
 	s.lease = &lease{joined: newJoined(s.client, s.num, on, func() { notify(s.wake) }), by: s}
 	m := *s.first
+	m.TimeoutMs = s.timeoutMs()
 	switch {
 	case s.options.Transient && s.place.Log != "":
 		d := subscriptions.DefaultDefinition()

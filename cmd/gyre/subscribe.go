@@ -183,20 +183,18 @@ func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o 
 	return err
 }
 
-// join subscribes within the time of a request, and says up to where the log went before.
+// join subscribes, and says up to where the log went before.
 func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (sub *sdk.Subscriber, head uint64, err error) {
-	ctx, cancel := c.app.request(ctx)
-	defer cancel()
-	log, err := c.client.Read(ctx, core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1}})
-	if err != nil {
-		return nil, 0, err
-	}
-	sub, err = c.client.Subscribe(ctx, c.name, o)
-	return sub, log.Head, err
+	err = c.app.onceServed(ctx, func(ctx context.Context) error {
+		log, err := c.client.Read(ctx, core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1}})
+		if err == nil {
+			sub, err = c.client.Subscribe(ctx, c.name, o)
+		}
+		head = log.Head
+		return err
+	})
+	return sub, head, err
 }
-
-// goesOn is what is said once what was waited for has come.
-const goesOn = "Going on."
 
 // report prints on stderr that the subscription delivers nothing for now, and when it goes
 // on. With untilCaughtUp, watch ends the command instead if the subscription stands.
@@ -206,7 +204,7 @@ func (c *consumption) report(s sdk.Status, untilCaughtUp bool) {
 	case delivery.Moving:
 		why = "the subscription moves to another node: " + s.Reason
 	case delivery.NoQuorum:
-		why = "the node delivers nothing for now: " + s.Reason
+		why = noDelivery + s.Reason
 	default:
 		if err := c.stands(s.State, s.Reason); err != nil && !untilCaughtUp {
 			why = err.Error()
@@ -214,7 +212,7 @@ func (c *consumption) report(s sdk.Status, untilCaughtUp bool) {
 	}
 	switch waited := c.waits.Swap(why != ""); {
 	case why != "":
-		fmt.Fprintf(c.app.stderr, "Waiting: %s.\n", why)
+		c.app.sayWaiting(why)
 	case waited && s.State != delivery.Idle:
 		fmt.Fprintln(c.app.stderr, goesOn)
 	}

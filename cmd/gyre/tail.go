@@ -99,7 +99,11 @@ func beginsAfter(cmd *cobra.Command) (bool, error) {
 }
 
 func (a *app) tail(ctx context.Context, log core.Log, r core.FollowRequest, limit int) error {
-	follower, err := log.Follow(ctx, r)
+	var follower core.Follower
+	err := a.onceServed(ctx, func(ctx context.Context) (err error) {
+		follower, err = log.Follow(ctx, r)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -118,7 +122,7 @@ func (a *app) tail(ctx context.Context, log core.Log, r core.FollowRequest, limi
 		}
 		switch {
 		case d.NoQuorum != "":
-			fmt.Fprintf(a.stderr, "Waiting: the node delivers nothing for now: %s.\n", d.NoQuorum)
+			a.sayWaiting(noDelivery + d.NoQuorum)
 		case waiting:
 			fmt.Fprintln(a.stderr, goesOn)
 		}
