@@ -108,8 +108,12 @@ func (r *Router) resolved(p *path, doubts []*entry, found []finding) {
 	r.counted.resolved.Add(uint64(len(doubts)))
 	for i, e := range doubts {
 		if e.state == doubtful && found[i].decided {
-			found[i].result.Node = p.node()
-			r.decided(e, found[i].result, found[i].err)
+			result := found[i].result
+			result.Node = p.node()
+			// What lies above the head of before was written by this call, not by an earlier
+			// try of the caller's.
+			result.Duplicate = result.Duplicate && result.Position <= e.head
+			r.decided(e, result, found[i].err)
 		}
 	}
 	for _, e := range doubts {

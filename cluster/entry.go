@@ -19,6 +19,8 @@ type entry struct {
 	state  entryState
 	path   *path       // that it is handed over or in doubt on
 	after  uint64      // only views of a greater epoch will do
+	sent   bool        // it was handed over to another node
+	head   uint64      // of the log, as far as it was known before that
 	why    *core.Error // what it waits for; nil: its turn
 	stop   func() bool // ends the wait for the end of ctx; nil: nobody waits for that
 	queued place       // among those that wait, or that its path has
@@ -247,6 +249,9 @@ func (r *Router) handOver(e *entry, p *path) {
 	if err := r.begin(e); err != nil {
 		r.settle(e, core.Result{}, err)
 		return
+	}
+	if p.peer != nil && !e.sent {
+		e.sent, e.head = true, r.config.Store.State().Head
 	}
 	e.queued.leave()
 	e.state, e.path = handed, p

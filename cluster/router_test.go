@@ -403,3 +403,37 @@ func TestRouterWaitsForRoomOnALink(t *testing.T) {
 		}
 	})
 }
+
+// TestLookedUpAppend: an append whose owner failed before it answered is looked up. It is a
+// duplicate only if an earlier try of the caller's has written it.
+func TestLookedUpAppend(t *testing.T) {
+	for _, earlier := range []bool{false, true} {
+		simTest(t, 3, func(t *testing.T, s *routerSim) {
+			sc := newScene(s)
+			c := appendTo(sc.stream(sc.owner, sc.other), core.AnyVersion)
+			c.Appends[0].Events[0].ID = core.NewID()
+			if earlier {
+				if result, err := sc.entry.router.Append(within(t, time.Second), c); err != nil || result.Duplicate {
+					t.Fatalf("the first try: %+v, %v", result, err)
+				}
+			}
+			p := sc.pipe(sc.entry, sc.owner)
+			p.hold(false, true) // its answers
+			var result core.Result
+			var err error
+			var answered sync.WaitGroup
+			answered.Go(func() { result, err = sc.entry.router.Append(within(t, time.Minute), c) })
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+			p.black()
+			p.breakOff()
+			answered.Wait()
+			if err != nil || result.Duplicate != earlier || result.Appends[0].LastVersion != 1 {
+				t.Errorf("after an earlier try %t: %+v, %v", earlier, result, err)
+			}
+			if resolved := sc.entry.router.Stats().Resolved; resolved != 1 {
+				t.Errorf("%d were looked up", resolved)
+			}
+		})
+	}
+}
