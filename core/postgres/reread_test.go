@@ -103,7 +103,7 @@ func holdReads(t *testing.T, server *pgtest.Server, engine *postgres.Engine, sto
 // for one: there may be more of both than there are reads, since the pool goes on to
 // connect for a read that has got another connection. The watch over the head is not a read.
 func heldReads(store string) string {
-	return `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%` + store + `.events%' AND query NOT LIKE '/* watch%'`
+	return `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%"` + store + `".events%' AND query NOT LIKE '/* watch%'`
 }
 
 // terminate ends backends, and waits until they are gone.

@@ -170,7 +170,7 @@ func TestBeatsWaitForNobody(t *testing.T) {
 		}
 	}
 	beats(2)
-	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE `+store+`.sessions SET until%'`)
+	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE "`+store+`".sessions SET until%'`)
 	beats(2)
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -185,8 +185,8 @@ func TestCloseEndsTheSession(t *testing.T) {
 	server := pgtest.Shared(t)
 	config := postgres.Config{URL: server.URL, Store: server.Store(t), Node: "n"}
 	engine := openStore(t, config)
-	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'UPDATE `+config.Store+`.sessions SET until%')`)
-	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE `+config.Store+`.sessions SET until%'`)
+	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'UPDATE "`+config.Store+`".sessions SET until%')`)
+	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE "`+config.Store+`".sessions SET until%'`)
 	if err := engine.Close(); err != nil {
 		t.Fatal(err)
 	}

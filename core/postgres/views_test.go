@@ -194,7 +194,7 @@ func TestRingBeatsWaitForNobody(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE `+store+`%')`)
+	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE "`+store+`"%')`)
 	beats := func() {
 		t.Helper()
 		for range 3 {
@@ -204,7 +204,7 @@ func TestRingBeatsWaitForNobody(t *testing.T) {
 		}
 	}
 	beats()
-	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE '%UPDATE `+store+`.ring_sessions SET beats%' AND pid <> pg_backend_pid()`)
+	terminate(t, server, `SELECT pid FROM pg_stat_activity WHERE query LIKE '%UPDATE "`+store+`".ring_sessions SET beats%' AND pid <> pg_backend_pid()`)
 	beats()
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestBeatBesideItsSuccessor(t *testing.T) {
 		_, err := n.Beat(context.Background(), n.self.Session, 0, false)
 		beaten <- err
 	}()
-	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE `+store+`.ring_sessions SET beats%')`)
+	waitFor(t, server, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE "`+store+`".ring_sessions SET beats%')`)
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
