@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/runtime"
 )
 
@@ -94,6 +95,7 @@ func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
 		detail, err := c.run()
 		found = append(found, findingOf(c.name, detail, err))
 	}
+	found = append(found, checkPlugins(f.node))
 	if found[0].Passed && f.node.Postgres.URL != "" {
 		found = append(found, a.checkDatabase(ctx, f.node.Postgres)...)
 	}
@@ -107,6 +109,18 @@ func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
 		return &advised{err, "The FAILED lines say what is wrong."}
 	}
 	return nil
+}
+
+// checkPlugins says whether plugins can run on this machine. A node serves without them.
+func checkPlugins(c runtime.Config) finding {
+	found := finding{Check: "plugins", Passed: true, Detail: "can run here"}
+	if c.Plugins.Disabled {
+		found.Detail = "are off (--no-plugins)"
+	} else if err := wasm.Supported(); err != nil {
+		found.Warning, found.Detail = true, core.AsError(err).Detail
+		found.Fix = "Without them, the node takes no uploads of plugins, and serves all else."
+	}
+	return found
 }
 
 // findingOf is the outcome of a check that passed with a detail, or failed.
