@@ -65,6 +65,7 @@ func TestRing(t *testing.T) {
 		untilReady(t, n.URL(), http.StatusOK, "ok")
 	}
 	spread(t, one, two, three)
+	movesProgress(t, one, two, three)
 	metricsOfRing(t, one)
 	superseded(t, server, store, two)
 	handsOver(t, one, three)
