@@ -47,10 +47,17 @@ func (r *replayer) hasAny(refs []delivery.ParkedRef) bool {
 	return slices.ContainsFunc(refs, func(ref delivery.ParkedRef) bool { return r.known(ref.Position) })
 }
 
-// stored forgets the events of a Store that was made. host.mu is held.
+// stored forgets the events of a Store that was made. A replay that has failed may have been
+// asked for again since the Commit, and been passed over because it was not forgotten yet: so
+// the replayer looks again. host.mu is held.
 func (r *replayer) stored(store *delivery.Store) {
+	again := false
 	for i := range store.Park {
+		again = again || r.known(store.Park[i].Position)
 		r.forget(store.Park[i].Position)
+	}
+	if again {
+		defer r.seek()
 	}
 	for _, ref := range store.Remove {
 		r.forget(ref.Position)

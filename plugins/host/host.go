@@ -80,16 +80,20 @@ func New(config Config) (*Host, error) {
 	if config.Store == nil || config.Subscriptions == nil || config.Programs == nil || config.Versions == nil {
 		return nil, errors.New("host: store, subscriptions, programs and versions are required")
 	}
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
+	return start(config.withDefaults(), 0), nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if config.Ended == nil {
-		config.Ended = func(context.Context, string, bool) error { return nil }
+	if c.Ended == nil {
+		c.Ended = func(context.Context, string, bool) error { return nil }
 	}
-	if config.Output == nil {
-		config.Output = func(*plugins.Binding, int) Output { return silence{} }
+	if c.Output == nil {
+		c.Output = func(*plugins.Binding, int) Output { return silence{} }
 	}
-	return start(config, 0), nil
+	return c
 }
 
 func start(config Config, without rules) *Host {

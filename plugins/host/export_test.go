@@ -1,0 +1,28 @@
+package host
+
+// Rules are rules that a Host goes without.
+type Rules = rules
+
+// The rules of doc.go.
+const (
+	RuleCompare    = ruleCompare
+	RuleCheck      = ruleCheck
+	RuleTell       = ruleTell
+	RuleReadFirst  = ruleReadFirst
+	RuleDiscard    = ruleDiscard
+	RuleKeepPlaces = ruleKeepPlaces
+	RuleJudgeLate  = ruleJudgeLate
+	RuleTrace      = ruleTrace
+	RuleReplay     = ruleReplay
+	RuleOnlyLanes  = ruleOnlyLanes
+	RuleGeneration = ruleGeneration
+	RuleDuplicate  = ruleDuplicate
+	RuleSuspect    = ruleSuspect
+)
+
+// LaneOf is the lane of a partition key.
+var LaneOf = laneOf
+
+// Without starts a Host that goes without some rules. The config is complete but for Logger
+// and Output.
+func Without(config Config, r Rules) *Host { return start(config.withDefaults(), r) }
