@@ -233,7 +233,7 @@ func (w *world) close() {
 // retry does something until it succeeds, at the owner of the moment.
 func (w *world) retry(what string, do func(p *process) error) string {
 	var err error
-	for range 600 {
+	for range 200 {
 		w.restart()
 		ctx := w.now
 		if err = do(ctx); err == nil {

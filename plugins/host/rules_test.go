@@ -1,0 +1,318 @@
+package host_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/host"
+)
+
+// TestWithoutRules shows what each rule of doc.go is for: a schedule that comes to what it
+// should with all of them comes to something else without it.
+func TestWithoutRules(t *testing.T) {
+	for _, x := range []struct {
+		name     string
+		rule     host.Rules
+		schedule func(t testing.TB, without host.Rules) (problem string)
+	}{
+		{"L1 a late Commit writes over a newer one", host.RuleCompare, lateCommit},
+		{"L1 a late Commit is made while the binding is paused", host.RuleCheck, lateWhilePaused},
+		{"L1 an event that was told to be handled is not", host.RuleTell, schedules(1)},
+		{"L2 a batch sees the state before a late Commit", host.RuleReadFirst, schedules(8)},
+		{"L3 a handler remembers what was not committed", host.RuleDiscard, schedules(5)},
+		{"L3 events of a Commit in doubt are not run again", host.RuleKeepPlaces, schedules(7)},
+		{"L4 events of a late Commit are run again", host.RuleJudgeLate, schedules(4)},
+		{"L5 a parked event is taken for handled", host.RuleTrace, schedules(3)},
+		{"L6 a replay is run again", host.RuleReplay, schedules(18)},
+		{"L7 the machine parks what its lane handles", host.RuleOnlyLanes, slowHandler},
+		{"L9 a generation begins where the one before was", host.RuleGeneration, schedules(6)},
+		{"L11 an event whose ids are taken is lost", host.RuleDuplicate, takenID},
+		{"L12 an event ends the process again and again", host.RuleSuspect, killer},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			if problem := x.schedule(t, 0); problem != "" {
+				t.Errorf("with the rule: %s", problem)
+			}
+			if problem := x.schedule(t, x.rule); problem == "" {
+				t.Error("nothing is wrong without the rule")
+			} else {
+				t.Logf("without the rule: %.300s", problem)
+			}
+		})
+	}
+}
+
+// schedules goes through random schedules from a seed on. How goroutines interleave is not
+// part of a schedule, so one may not be enough; with all rules there is one, since TestModel
+// goes through many.
+func schedules(seed uint64) func(t testing.TB, without host.Rules) string {
+	const most = 100
+	return func(t testing.TB, without host.Rules) (problem string) {
+		for i := uint64(0); i < most && problem == ""; i++ {
+			synctest.Test(t.(*testing.T), func(t *testing.T) {
+				s := makeSchedule(seed + i)
+				problem = s.check(t, without)
+			})
+			if without == 0 {
+				break
+			}
+		}
+		return problem
+	}
+}
+
+// scene is a world with a binding of one lane that handles an event at a time.
+func scene(t testing.TB, without host.Rules, h handle, play func(w *world) string) (problem string) {
+	synctest.Test(t.(*testing.T), func(t *testing.T) {
+		lib := newLibrary()
+		lib.add("fold", "1", foldManifest, h)
+		w := newWorld(t, lib, without)
+		defer w.close()
+		d := plugins.Deploy{
+			Version: "1", Grants: []string{"append:out-*", "state"}, Limits: &plugins.Limits{BatchEvents: 1},
+			OnError: &plugins.ErrorPolicy{Attempts: 3, MinMs: 1, MaxMs: 10},
+		}
+		if problem = w.retry("deploy", func(p *process) error { _, err := p.host.Deploy(t.Context(), "fold", d); return err }); problem == "" {
+			time.Sleep(time.Second)
+			problem = play(w)
+		}
+	})
+	return problem
+}
+
+// effects has each Commit of a lane that changes its state go as f says; the first is 1.
+func effects(f func(n int) (fate, time.Duration)) func(*core.Commit) (fate, time.Duration) {
+	n := 0
+	return func(c *core.Commit) (fate, time.Duration) {
+		if !slices.ContainsFunc(c.Records, func(r core.RecordOp) bool { return r.Table == "state/fold/1" }) && len(c.Appends) == 0 {
+			return fine, 0
+		}
+		n++
+		return f(n)
+	}
+}
+
+// events are sources of a type, with ids of their own.
+func events(typ string, n int) (list []source) {
+	for i := range n {
+		list = append(list, source{"s-0", typ, core.ID{1, byte(i)}})
+	}
+	return list
+}
+
+// total is how many events the state says that there were.
+func (w *world) total() int { return len(w.outcome("fold", 1).state["0/total"]) }
+
+func lateCommit(t testing.TB, without host.Rules) string {
+	return scene(t, without, new(folder).handle, func(w *world) string {
+		w.fate = effects(func(n int) (fate, time.Duration) {
+			if n == 1 {
+				return late, time.Second
+			}
+			return fine, 0
+		})
+		w.append(events("Quiet", 2))
+		time.Sleep(5 * time.Second)
+		if n := w.total(); n != 2 {
+			return fmt.Sprintf("%d of 2 events are in the state", n)
+		}
+		return ""
+	})
+}
+
+func lateWhilePaused(t testing.TB, without host.Rules) string {
+	return scene(t, without, new(folder).handle, func(w *world) string {
+		begun := make(chan struct{}, 10)
+		w.fate = effects(func(int) (fate, time.Duration) {
+			begun <- struct{}{}
+			return late, time.Second
+		})
+		w.append(events("Quiet", 1))
+		<-begun
+		if _, err := w.now.host.Pause(w.t.Context(), "fold"); err != nil {
+			return err.Error()
+		}
+		w.fate = nil
+		time.Sleep(5 * time.Second)
+		if n := w.total(); n != 0 {
+			return "an event was handled while the binding was paused"
+		}
+		return ""
+	})
+}
+
+func slowHandler(t testing.TB, without host.Rules) string {
+	slow := func(c *call) error {
+		time.Sleep(2 * time.Second)
+		return new(folder).handle(c)
+	}
+	return scene(t, without, slow, func(w *world) string {
+		w.append(events("Plain", 3))
+		return w.drained("fold", 0)
+	})
+}
+
+// takenID has an event whose output has the id of an event that is in its stream already.
+func takenID(t testing.TB, without host.Rules) (problem string) {
+	var id core.ID
+	problem = scene(t, 0, new(folder).handle, func(w *world) string {
+		w.append(events("Plain", 1))
+		problem := w.drained("fold", 0)
+		id = readAll(w.t, w.client, "out-s-0")[0].ID
+		return problem
+	})
+	if problem != "" {
+		return problem
+	}
+	return scene(t, without, new(folder).handle, func(w *world) string {
+		taken := core.Append{Stream: "out-s-0", Expect: core.AnyVersion, Events: []core.NewEvent{{ID: id, Type: "Taken", Data: []byte("1")}}}
+		if _, err := w.client.Append(w.t.Context(), core.Commit{Appends: []core.Append{taken}}); err != nil {
+			return err.Error()
+		}
+		w.append(events("Plain", 2))
+		if problem := w.drained("fold", 1); problem != "" {
+			return problem
+		}
+		if n := w.total(); n != 1 {
+			return fmt.Sprintf("%d events are in the state, one is parked", n)
+		}
+		return ""
+	})
+}
+
+// killer has an event that ends the process that handles it.
+func killer(t testing.TB, without host.Rules) string {
+	var here *world
+	h := func(c *call) error {
+		if string(c.Type) == "Killer" {
+			here.now.wire.kill()
+			<-c.ctx.Done()
+			return c.ctx.Err()
+		}
+		return new(folder).handle(c)
+	}
+	return scene(t, without, h, func(w *world) string {
+		here = w
+		w.append(append(append(events("Plain", 2), source{"s-0", "Killer", core.ID{9}}), source{"s-0", "Plain", core.ID{8}}))
+		if problem := w.drained("fold", 1); problem != "" {
+			return problem
+		}
+		if n := w.total(); n != 3 {
+			return fmt.Sprintf("%d of 3 events are in the state", n)
+		}
+		return ""
+	})
+}
+
+// TestDroppedEventsStayDropped kills the process when a parked event was dropped, before the
+// progress of the subscription has passed it (L8).
+func TestDroppedEventsStayDropped(t *testing.T) {
+	problem := scene(t, 0, new(folder).handle, func(w *world) string {
+		w.append(append(events("Bad", 1), source{"s-0", "Plain", core.ID{8}}))
+		if problem := w.drained("fold", 1); problem != "" {
+			return problem
+		}
+		if n, err := w.now.subs.Drop(w.t.Context(), "fold", subscriptions.Selection{All: true}); n != 1 || err != nil {
+			return fmt.Sprintf("%d dropped, %v", n, err)
+		}
+		left, err := w.client.Records(w.t.Context(), core.RecordsRequest{Table: "plugin_traces", Limit: 1})
+		if err != nil || len(left) > 0 {
+			return fmt.Sprintf("traces %v, %v", left, err)
+		}
+		w.now.wire.kill()
+		time.Sleep(time.Second)
+		return w.drained("fold", 0)
+	})
+	if problem != "" {
+		t.Error(problem)
+	}
+}
+
+// TestReplayKilledBetweenCommitAndAck has one effect of a replay whose Commit was made, and whose
+// process was killed before the machine was told (L6).
+func TestReplayKilledBetweenCommitAndAck(t *testing.T) {
+	problem := scene(t, 0, new(folder).handle, func(w *world) string {
+		w.append(events("Bad", 1))
+		if problem := w.drained("fold", 1); problem != "" {
+			return problem
+		}
+		w.fate = effects(func(int) (fate, time.Duration) { return killAfter, 0 })
+		if _, err := w.now.subs.Replay(w.t.Context(), "fold", subscriptions.Selection{All: true}); err != nil {
+			return err.Error()
+		}
+		<-w.now.wire.dead
+		w.fate = nil
+		if problem := w.drained("fold", 0); problem != "" {
+			return problem
+		}
+		if n := len(readAll(w.t, w.client, "out-s-0")); n != 1 || w.total() != 1 {
+			return fmt.Sprintf("%d events were appended, the state has %d", n, w.total())
+		}
+		return ""
+	})
+	if problem != "" {
+		t.Error(problem)
+	}
+}
+
+// TestParkKilledBeforeTheMachineIsTold neither loses nor doubles a park (L5).
+func TestParkKilledBeforeTheMachineIsTold(t *testing.T) {
+	problem := scene(t, 0, new(folder).handle, func(w *world) string {
+		w.fate = func(c *core.Commit) (fate, time.Duration) {
+			if slices.ContainsFunc(c.Records, func(r core.RecordOp) bool { return r.Table == "plugin_traces" }) {
+				return killAfter, 0
+			}
+			return fine, 0
+		}
+		w.append(append(events("Bad", 1), source{"s-0", "Plain", core.ID{8}}))
+		<-w.now.wire.dead
+		w.fate = nil
+		if problem := w.drained("fold", 1); problem != "" {
+			return problem
+		}
+		if n := w.total(); n != 1 {
+			return fmt.Sprintf("%d events are in the state", n)
+		}
+		return ""
+	})
+	if problem != "" {
+		t.Error(problem)
+	}
+}
+
+// TestDeposedOwnerHasNoEffect has an owner go on that another has overtaken: storage refuses
+// what it does (P7).
+func TestDeposedOwnerHasNoEffect(t *testing.T) {
+	problem := scene(t, 0, new(folder).handle, func(w *world) string {
+		if err := w.log.AdvanceEpoch(w.client.State().Epoch); err != nil {
+			return err.Error()
+		}
+		old := w.now
+		w.append(events("Plain", 3))
+		time.Sleep(5 * time.Second)
+		if n := len(readAll(w.t, w.client, "out-s-0")); n != 0 {
+			return fmt.Sprintf("a deposed owner appended %d events", n)
+		}
+		if _, err := old.host.Pause(w.t.Context(), "fold"); !errors.Is(err, core.CodeStaleEpoch) {
+			return fmt.Sprintf("a deposed owner pauses: %v", err)
+		}
+		w.now = w.start()
+		problem := w.drained("fold", 0)
+		w.end(old)
+		if n := len(readAll(w.t, w.client, "out-s-0")); problem == "" && n != 3 {
+			return fmt.Sprintf("%d events were appended", n)
+		}
+		return problem
+	})
+	if problem != "" {
+		t.Error(problem)
+	}
+}
