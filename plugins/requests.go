@@ -19,15 +19,15 @@ type ListRequest struct {
 
 // BindingPage is a page of bindings. End says that no more follow.
 type BindingPage struct {
-	Bindings []Status
-	End      bool
+	Bindings []Status `json:"bindings"`
+	End      bool     `json:"end"`
 }
 
 // VersionPage is a page of versions: of one plugin, or the newest of each plugin, in the byte
 // order of names. End says that no more follow.
 type VersionPage struct {
-	Versions []Version
-	End      bool
+	Versions []Version `json:"versions"`
+	End      bool      `json:"end"`
 }
 
 // Listed is what has a name: a plugin, a binding, or both.
@@ -45,8 +45,8 @@ type Listed struct {
 // ListPage is a page of plugins and bindings in the order of names. End says that no more
 // follow.
 type ListPage struct {
-	Plugins []Listed
-	End     bool
+	Plugins []Listed `json:"plugins"`
+	End     bool     `json:"end"`
 }
 
 // Rebuild starts a new generation of a binding: fresh state, new ids of emitted events, and
@@ -73,8 +73,8 @@ type StateRequest struct {
 // StatePage is a page of state. End says that no more follow. A page may have fewer entries
 // than asked for: its size is bounded, too.
 type StatePage struct {
-	Entries []Entry
-	End     bool
+	Entries []Entry `json:"entries"`
+	End     bool    `json:"end"`
 }
 
 // LogsRequest asks for lines of a binding's log, in order.
@@ -94,6 +94,9 @@ type LogsPage struct {
 	Next  uint64    `json:"next"`
 	End   bool      `json:"end"`
 }
+
+// MaxModuleBytes bounds a module.
+const MaxModuleBytes = 64 << 20
 
 // ABI describes what modules a node runs.
 type ABI struct {

@@ -114,13 +114,19 @@ func (c *Client) doAny(ctx context.Context, order []address, method, path string
 		r.path += "?" + query.Encode()
 	}
 	if body != nil {
+		r.kind = "application/json"
 		if r.body, err = wire.Marshal(body); err != nil {
 			return 0, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
 		}
 	}
+	return c.try(ctx, order, &r)
+}
+
+// try makes a request to one address after another, until one answers for good.
+func (c *Client) try(ctx context.Context, order []address, r *httpRequest) (status int, err error) {
 	var failed failures
 	for _, at := range order {
-		status, elsewhere, err := c.doAt(ctx, at, &r)
+		status, elsewhere, err := c.doAt(ctx, at, r)
 		if err == nil {
 			return status, nil
 		}
@@ -135,8 +141,11 @@ func (c *Client) doAny(ctx context.Context, order []address, method, path string
 // httpRequest is a request that any node can answer.
 type httpRequest struct {
 	method, path string
-	body         []byte // nil for none
-	to           any    // what the answer is decoded into
+	body         []byte                // nil for none
+	kind         string                // media type of the body
+	sent         func(int)             // is called with the bytes that were sent; may be nil
+	to           any                   // what the answer is decoded into
+	take         func(io.Reader) error // reads an answer that is not JSON; nil if it is
 }
 
 // changes reports whether it may be made once only.
@@ -148,6 +157,9 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	var sent atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	request, err := http.NewRequestWithContext(traced, r.method, at.http+r.path, bytes.NewReader(r.body))
+	if r.sent != nil && err == nil {
+		request.Body = io.NopCloser(&counting{bytes.NewReader(r.body), len(r.body), r.sent})
+	}
 	if err != nil {
 		return 0, false, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
 	}
@@ -155,7 +167,7 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 		request.Header.Set("Gyre-Timeout", strconv.FormatInt(ms, 10))
 	}
 	if r.body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", r.kind)
 	}
 	client := c.http
 	if r.changes() {
@@ -173,7 +185,7 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 		return 0, true, lost
 	}
 	defer answer.Body.Close()
-	err = takeAnswer(at, answer, r.to)
+	err = takeAnswer(at, answer, r)
 	return answer.StatusCode, err != nil && mayAskAnother(r, answer.StatusCode, core.AsError(err)), err
 }
 
@@ -188,21 +200,28 @@ func mayAskAnother(r *httpRequest, status int, e *core.Error) bool {
 }
 
 // takeAnswer decodes an answer.
-func takeAnswer(at address, answer *http.Response, to any) error {
+func takeAnswer(at address, answer *http.Response, r *httpRequest) error {
 	if answer.StatusCode >= http.StatusMultipleChoices {
 		if problem := problemOf(answer); problem != nil {
 			return problem
 		}
 		return core.Errorf(core.CodeUnavailable, "%s answered %s", at.http, answer.Status)
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
+	var body []byte
+	take := r.take
+	if take == nil {
+		take = func(from io.Reader) (err error) {
+			body, err = io.ReadAll(io.LimitReader(from, maxAnswer))
+			return err
+		}
+	}
+	if err := take(answer.Body); err != nil {
 		return core.Errorf(core.CodeUnavailable, "the answer broke off: %w", err)
 	}
-	if to == nil {
+	if r.to == nil {
 		return nil
 	}
-	if err := wire.Unmarshal(body, to); err != nil {
+	if err := wire.Unmarshal(body, r.to); err != nil {
 		return core.Errorf(core.CodeProtocolError, "the answer cannot be understood: %w", err)
 	}
 	return nil

@@ -52,6 +52,9 @@ func TestOpenAPIHasTheRoutes(t *testing.T) {
 	ids := map[string]bool{}
 	for path, operations := range doc.Paths {
 		for method, o := range operations {
+			if strings.HasPrefix(path, "/v1/plugins") {
+				continue // plugins/api has a test of those
+			}
 			documented = append(documented, strings.ToUpper(method)+" "+path)
 			if o.OperationID == "" || ids[o.OperationID] {
 				t.Errorf("%s %s: operation id %q is none or not unique", method, path, o.OperationID)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"unicode/utf8"
 
@@ -16,7 +17,10 @@ func (h *Host) Get(ctx context.Context, name string, lane int, key string) (plug
 	if err != nil {
 		return plugins.Entry{}, err
 	}
-	if err := b.checkState(lane, key); err != nil {
+	if lane, err = b.lane(lane); err != nil {
+		return plugins.Entry{}, err
+	}
+	if err := checkKey(key); err != nil {
 		return plugins.Entry{}, err
 	}
 	r, err := h.record(ctx, stateTable(name, b.Generation), statePrefix(lane)+key)
@@ -36,10 +40,10 @@ func (h *Host) Entries(ctx context.Context, name string, r plugins.StateRequest)
 	if err != nil {
 		return plugins.StatePage{}, err
 	}
-	if err := b.checkState(r.Lane, r.Prefix); err != nil {
+	if r.Lane, err = b.lane(r.Lane); err != nil {
 		return plugins.StatePage{}, err
 	}
-	if err := b.checkState(r.Lane, r.After); err != nil {
+	if err := cmp.Or(checkKey(r.Prefix), checkKey(r.After)); err != nil {
 		return plugins.StatePage{}, err
 	}
 	limit := r.Limit
@@ -67,11 +71,21 @@ func (h *Host) Entries(ctx context.Context, name string, r plugins.StateRequest)
 	return page, err
 }
 
-func (b *binding) checkState(lane int, key string) error {
+// lane returns a lane of the binding; plugins.OnlyLane stands for the one that there is.
+func (b *binding) lane(n int) (int, error) {
 	switch {
-	case lane < 0 || lane >= b.Lanes:
-		return core.Errorf(core.CodeInvalidRequest, "lane is %d, binding %q has %d, from 0 on", lane, clip(b.Name), b.Lanes)
-	case len(key) > abi.MaxStateKeyBytes || !utf8.ValidString(key):
+	case n == plugins.OnlyLane && b.Lanes == 1:
+		return 0, nil
+	case n == plugins.OnlyLane:
+		return 0, core.Errorf(core.CodeInvalidRequest, "lane is missing: binding %q has %d, from 0 on", clip(b.Name), b.Lanes)
+	case n < 0 || n >= b.Lanes:
+		return 0, core.Errorf(core.CodeInvalidRequest, "lane is %d, binding %q has %d, from 0 on", n, clip(b.Name), b.Lanes)
+	}
+	return n, nil
+}
+
+func checkKey(key string) error {
+	if len(key) > abi.MaxStateKeyBytes || !utf8.ValidString(key) {
 		return core.Errorf(core.CodeInvalidRequest, "%q is no key of state: it has up to %d bytes of UTF-8", clip(key), abi.MaxStateKeyBytes)
 	}
 	return nil

@@ -21,6 +21,15 @@ func importTable() []imported {
 	return append(list, imported{"env", "abort", signature4(), abort})
 }
 
+// Imports returns the functions that a module may import, as module.name, in order.
+func Imports() (names []string) {
+	for _, i := range importTable() {
+		names = append(names, i.module+"."+i.name)
+	}
+	slices.Sort(names)
+	return names
+}
+
 // A signature in letters is what run has: parameters, a colon, results.
 func typeFrom(letters string) funcType {
 	letter := map[rune]valueType{'i': typeI32, 'I': typeI64, 'f': typeF32, 'F': typeF64}

@@ -1,0 +1,114 @@
+package api
+
+import (
+	"context"
+	"io"
+
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/host"
+	"github.com/gyre-events/gyre/plugins/output"
+	"github.com/gyre-events/gyre/plugins/registry"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+// Bindings are those of the node, or of the ring that it is in. Its methods are safe for
+// concurrent use. Of a binding that does not exist the error is binding_not_found. An error has
+// changed nothing.
+type Bindings interface {
+	// Deploy creates a binding or changes one.
+	Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error)
+	Status(ctx context.Context, name string) (plugins.Status, error)
+	List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error)
+	Delete(ctx context.Context, name string) error
+	Controls
+	State
+}
+
+// Controls are an operator's.
+type Controls interface {
+	Pause(ctx context.Context, name string) (plugins.Status, error)
+	Resume(ctx context.Context, name string) (plugins.Status, error)
+	Rollback(ctx context.Context, name string) (plugins.Status, error)
+	Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error)
+}
+
+// State is that of bindings, read from any node. Lanes may be plugins.OnlyLane.
+type State interface {
+	// Get returns a key with its value as the handler stored it, or state_not_found.
+	Get(ctx context.Context, name string, lane int, key string) (plugins.Entry, error)
+	Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error)
+}
+
+// Registry has the versions of plugins. Its methods are safe for concurrent use. The errors of
+// what does not exist are plugin_not_found and version_not_found.
+type Registry interface {
+	// Upload verifies and stores a version; one that is there with the same content is not
+	// created.
+	Upload(ctx context.Context, u registry.Upload) (v plugins.Version, created bool, err error)
+	Version(ctx context.Context, plugin, version string) (plugins.Version, error)
+	Versions(ctx context.Context, plugin string, r plugins.ListRequest) (plugins.VersionPage, error)
+	// List returns the newest version of each plugin.
+	List(ctx context.Context, r plugins.ListRequest) (plugins.VersionPage, error)
+	Module(ctx context.Context, v *plugins.Version) (io.ReadCloser, error)
+	// Delete deletes a version that no binding uses, or answers plugin_in_use.
+	Delete(ctx context.Context, plugin, version string) error
+}
+
+// Logs are those of bindings, read from any node. A binding that does not exist has none.
+type Logs interface {
+	Read(ctx context.Context, binding string, r plugins.LogsRequest) (plugins.LogsPage, error)
+}
+
+var (
+	_ Bindings = (*host.Host)(nil)
+	_ Registry = (*registry.Registry)(nil)
+	_ Logs     = (*output.Outputs)(nil)
+)
+
+// Config is what New needs, all of it.
+type Config struct {
+	Bindings Bindings
+	Registry Registry
+	Logs     Logs
+}
+
+// api serves what a Config has.
+type api struct{ Config }
+
+// New returns the extension of a node's API that serves its plugins.
+func New(config Config) wsapi.Extension {
+	a := &api{config}
+	return wsapi.Extension{
+		Feature: "plugins",
+		Routes:  a.routes(),
+		Ops:     []wsapi.Op{{Name: "plugin.state", Do: a.stateOp}},
+		Subs:    []wsapi.Sub{{Name: "plugin.logs", Open: a.followLogs}},
+	}
+}
+
+func (a *api) routes() []wsapi.Route {
+	page := []string{"prefix", "cursor", "limit"}
+	version := "/v1/plugins/{plugin}/versions/{version}"
+	binding := func(method, below, op string, handle handler) wsapi.Route {
+		return wsapi.Route{Method: method, Path: "/v1/plugins/{binding}" + below, Op: op, Owned: "binding", Handle: handle}
+	}
+	return []wsapi.Route{
+		{Method: "GET", Path: "/v1/plugins", Query: page, Op: "plugin.list", Handle: a.list},
+		{Method: "GET", Path: "/v1/plugins/abi", Op: "plugin.abi", Handle: describeABI},
+		{Method: "GET", Path: "/v1/plugins/{plugin}/versions", Query: page, Op: "plugin.versions", Handle: a.versions},
+		{Method: "PUT", Path: version, Handle: a.upload},
+		{Method: "GET", Path: version, Op: "plugin.version", Handle: a.version},
+		{Method: "DELETE", Path: version, Op: "plugin.deleteVersion", Handle: a.deleteVersion},
+		{Method: "GET", Path: version + "/module", Handle: a.module},
+		binding("POST", "/deploy", "plugin.deploy", a.deploy),
+		binding("GET", "", "plugin.info", a.status),
+		binding("DELETE", "", "plugin.delete", a.delete),
+		binding("POST", "/pause", "plugin.pause", a.control(a.Bindings.Pause)),
+		binding("POST", "/resume", "plugin.resume", a.control(a.Bindings.Resume)),
+		binding("POST", "/rollback", "plugin.rollback", a.control(a.Bindings.Rollback)),
+		binding("POST", "/rebuild", "plugin.rebuild", a.rebuild),
+		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
+		{Method: "GET", Path: "/v1/plugins/{binding}/state", Query: []string{"prefix", "after", "limit", "lane"}, Handle: a.state},
+		{Method: "GET", Path: "/v1/plugins/{binding}/state/{key}", Query: []string{"lane"}, Handle: a.value},
+	}
+}

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+type handler = func(http.ResponseWriter, *http.Request) error
+
+// deploy is POST /v1/plugins/{binding}/deploy.
+func (a *api) deploy(w http.ResponseWriter, r *http.Request) error {
+	var d plugins.Deploy
+	if err := wsapi.ReadJSON(w, r, &d); err != nil {
+		return err
+	}
+	return a.answer(w, r, func(ctx context.Context, name string) (plugins.Status, error) { return a.Bindings.Deploy(ctx, name, d) })
+}
+
+// status is GET /v1/plugins/{binding}.
+func (a *api) status(w http.ResponseWriter, r *http.Request) error {
+	return a.answer(w, r, a.Bindings.Status)
+}
+
+// control returns the handler of a control that takes nothing but a name.
+func (a *api) control(do func(context.Context, string) (plugins.Status, error)) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := wsapi.ReadNothing(w, r); err != nil {
+			return err
+		}
+		return a.answer(w, r, do)
+	}
+}
+
+// rebuild is POST /v1/plugins/{binding}/rebuild.
+func (a *api) rebuild(w http.ResponseWriter, r *http.Request) error {
+	var body plugins.Rebuild
+	if err := wsapi.ReadJSON(w, r, &body); err != nil {
+		return err
+	}
+	return a.answer(w, r, func(ctx context.Context, name string) (plugins.Status, error) {
+		return a.Bindings.Rebuild(ctx, name, body)
+	})
+}
+
+// answer does something to a binding, and answers how it is then.
+func (a *api) answer(w http.ResponseWriter, r *http.Request, do func(context.Context, string) (plugins.Status, error)) error {
+	ctx, cancel, err := wsapi.Timeout(w, r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	status, err := do(ctx, r.PathValue("binding"))
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return wsapi.WriteJSON(w, http.StatusOK, status)
+}
+
+// delete is DELETE /v1/plugins/{binding}.
+func (a *api) delete(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel, err := wsapi.Timeout(w, r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := a.Bindings.Delete(ctx, r.PathValue("binding")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,22 @@
+// Package api serves plugins over HTTP and WebSocket: it is an extension of package wsapi.
+//
+// It promises:
+//
+//   - Over both protocols the same requests have the same effect, answers and errors.
+//   - A request that is refused has changed nothing.
+//   - Every wait has a deadline, every body a limit. Two uploads at most are read at a time.
+//
+// In paths, versions belong to a plugin, and everything else to a binding. In a ring, requests
+// about a binding are served by the node that owns its subscription; its state and its log are
+// read from any node.
+//
+// # Where things are
+//
+//	api.go       what is served, and by whom
+//	versions.go  plugins and their versions; uploads
+//	bindings.go  bindings, from deploy to delete
+//	state.go     state, by key and by prefix
+//	logs.go      logs: pages, server-sent events, and the sub plugin.logs
+//
+// The routes and ops are described in wsapi/docs, where those of package wsapi are.
+package api

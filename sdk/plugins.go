@@ -1,0 +1,240 @@
+package sdk
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// Plugins manages the plugins of a node: versions, bindings, their state and their logs. A
+// change that was sent and not answered is unknown_outcome; an upload, a pause, a resume and a
+// deploy may be made again. A node without plugins answers not_found.
+type Plugins struct{ client *Client }
+
+// Plugins manages the node's plugins.
+func (c *Client) Plugins() Plugins { return Plugins{c} }
+
+// Upload is a version to be uploaded.
+type Upload struct {
+	Plugin, Version string
+	Module          []byte
+	// Manifest is that of a module that has none of its own. If both are there, they have
+	// to say the same.
+	Manifest []byte
+	// Progress is called with the number of bytes that were sent, as they are; it may be
+	// nil. It may begin anew, at another node.
+	Progress func(sent int)
+}
+
+// uploadTimeout bounds an upload whose context has no deadline.
+const uploadTimeout = 5 * time.Minute
+
+// Upload verifies and stores a version. created is false if it was there, with the same
+// content. The errors are invalid_module, invalid_manifest, version_exists and body_too_large.
+func (p Plugins) Upload(ctx context.Context, u Upload) (v plugins.Version, created bool, err error) {
+	r := httpRequest{method: http.MethodPut, path: versionPath(u.Plugin, u.Version), kind: "application/wasm", body: u.Module, sent: u.Progress, to: &v}
+	if u.Manifest != nil {
+		if r.kind, r.body, err = twoParts(u.Manifest, u.Module); err != nil {
+			return v, false, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
+	defer cancel()
+	status, err := p.client.try(ctx, p.client.nodesNow(), &r)
+	return v, status == http.StatusCreated, err
+}
+
+// twoParts returns a body of a manifest and a module, and its media type.
+func twoParts(manifest, module []byte) (kind string, body []byte, err error) {
+	var text bytes.Buffer
+	parts := multipart.NewWriter(&text)
+	for _, part := range []struct {
+		name, kind string
+		content    []byte
+	}{{"manifest", "application/json", manifest}, {"module", "application/wasm", module}} {
+		header := textproto.MIMEHeader{}
+		header.Set("Content-Disposition", `form-data; name="`+part.name+`"; filename="`+part.name+`"`)
+		header.Set("Content-Type", part.kind)
+		w, err := parts.CreatePart(header)
+		if err != nil {
+			return "", nil, err
+		}
+		if _, err := w.Write(part.content); err != nil {
+			return "", nil, err
+		}
+	}
+	err = parts.Close()
+	return parts.FormDataContentType(), text.Bytes(), err
+}
+
+// ABI returns what modules the node runs.
+func (p Plugins) ABI(ctx context.Context) (a plugins.ABI, err error) {
+	err = p.client.get(ctx, "/v1/plugins/abi", nil, &a)
+	return a, err
+}
+
+// List returns a page of plugins and bindings by name.
+func (p Plugins) List(ctx context.Context, r plugins.ListRequest) (page plugins.ListPage, err error) {
+	err = p.client.get(ctx, "/v1/plugins", listQuery(r), &page)
+	return page, err
+}
+
+// Version returns a version, plugin_not_found or version_not_found.
+func (p Plugins) Version(ctx context.Context, plugin, version string) (v plugins.Version, err error) {
+	err = p.client.get(ctx, versionPath(plugin, version), nil, &v)
+	return v, err
+}
+
+// Versions returns a page of the versions of a plugin, or plugin_not_found.
+func (p Plugins) Versions(ctx context.Context, plugin string, r plugins.ListRequest) (page plugins.VersionPage, err error) {
+	err = p.client.get(ctx, pluginPath(plugin, "/versions"), listQuery(r), &page)
+	return page, err
+}
+
+// Module returns the module of a version as it was uploaded.
+func (p Plugins) Module(ctx context.Context, plugin, version string) ([]byte, error) {
+	return p.raw(ctx, versionPath(plugin, version)+"/module", plugins.MaxModuleBytes)
+}
+
+// DeleteVersion deletes a version. The error is plugin_in_use if a binding runs it, or can be
+// rolled back to it.
+func (p Plugins) DeleteVersion(ctx context.Context, plugin, version string) error {
+	_, err := p.client.do(ctx, http.MethodDelete, versionPath(plugin, version), nil, nil, nil)
+	return err
+}
+
+// Deploy creates a binding, or changes one. An error has changed nothing.
+func (p Plugins) Deploy(ctx context.Context, binding string, d plugins.Deploy) (plugins.Status, error) {
+	return p.order(ctx, binding, "/deploy", d)
+}
+
+// Status returns how a binding is, or binding_not_found.
+func (p Plugins) Status(ctx context.Context, binding string) (s plugins.Status, err error) {
+	err = p.client.get(ctx, pluginPath(binding, ""), nil, &s)
+	return s, err
+}
+
+// Pause stops a binding at a batch boundary until Resume.
+func (p Plugins) Pause(ctx context.Context, binding string) (plugins.Status, error) {
+	return p.order(ctx, binding, "/pause", nil)
+}
+
+// Resume ends a Pause or a stop.
+func (p Plugins) Resume(ctx context.Context, binding string) (plugins.Status, error) {
+	return p.order(ctx, binding, "/resume", nil)
+}
+
+// Rollback goes back to the version before the last deploy, at a batch boundary.
+func (p Plugins) Rollback(ctx context.Context, binding string) (plugins.Status, error) {
+	return p.order(ctx, binding, "/rollback", nil)
+}
+
+// Rebuild starts a new generation.
+func (p Plugins) Rebuild(ctx context.Context, binding string, r plugins.Rebuild) (plugins.Status, error) {
+	return p.order(ctx, binding, "/rebuild", r)
+}
+
+// Delete deletes a binding with its state and its log. Versions and events stay.
+func (p Plugins) Delete(ctx context.Context, binding string) error {
+	_, err := p.client.do(ctx, http.MethodDelete, pluginPath(binding, ""), nil, nil, nil)
+	return err
+}
+
+func (p Plugins) order(ctx context.Context, binding, what string, body any) (s plugins.Status, err error) {
+	_, err = p.client.do(ctx, http.MethodPost, pluginPath(binding, what), nil, body, &s)
+	return s, err
+}
+
+// Value returns the value of a key of a binding's state as the handler stored it, or
+// state_not_found. lane may be plugins.OnlyLane.
+func (p Plugins) Value(ctx context.Context, binding string, lane int, key string) ([]byte, error) {
+	if key == "" || key == "." || key == ".." { // no URL has such a path
+		page, err := p.State(ctx, binding, plugins.StateRequest{Lane: lane, Prefix: key, Limit: 1})
+		if err == nil && (len(page.Entries) == 0 || page.Entries[0].Key != key) {
+			err = core.Errorf(core.CodeStateNotFound, "binding %q has no key %q", binding, key)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return page.Entries[0].Value, nil
+	}
+	path := pluginPath(binding, "/state/") + url.PathEscape(key)
+	if lane != plugins.OnlyLane {
+		path += "?lane=" + strconv.Itoa(lane)
+	}
+	return p.raw(ctx, path, maxAnswer)
+}
+
+// State returns a page of a lane's state, by key.
+func (p Plugins) State(ctx context.Context, binding string, r plugins.StateRequest) (page plugins.StatePage, err error) {
+	query := queryOf("prefix", r.Prefix, "after", r.After)
+	if r.Lane != plugins.OnlyLane {
+		query.Set("lane", strconv.Itoa(r.Lane))
+	}
+	setLimit(query, r.Limit)
+	err = p.client.get(ctx, pluginPath(binding, "/state"), query, &page)
+	return page, err
+}
+
+// Logs returns a page of a binding's log. To follow it, ask again with the After that the page
+// has as Next, and a Wait of up to 20 seconds.
+func (p Plugins) Logs(ctx context.Context, binding string, r plugins.LogsRequest) (page plugins.LogsPage, err error) {
+	query := url.Values{}
+	for name, n := range map[string]int64{"after": int64(r.After), "last": int64(r.Last), "waitMs": r.Wait.Milliseconds()} {
+		if n > 0 {
+			query.Set(name, strconv.FormatInt(n, 10))
+		}
+	}
+	setLimit(query, r.Limit)
+	err = p.client.get(ctx, pluginPath(binding, "/logs"), query, &page)
+	return page, err
+}
+
+// raw returns the body of an answer.
+func (p Plugins) raw(ctx context.Context, path string, most int64) (body []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
+	defer cancel()
+	_, err = p.client.try(ctx, p.client.nodesNow(), &httpRequest{method: http.MethodGet, path: path, take: func(from io.Reader) error {
+		body, err = io.ReadAll(io.LimitReader(from, most))
+		return err
+	}})
+	return body, err
+}
+
+func pluginPath(name, what string) string { return "/v1/plugins/" + url.PathEscape(name) + what }
+
+func versionPath(plugin, version string) string {
+	return pluginPath(plugin, "/versions/") + url.PathEscape(version)
+}
+
+func listQuery(r plugins.ListRequest) url.Values {
+	query := queryOf("prefix", r.Prefix)
+	if r.After != "" {
+		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
+	}
+	setLimit(query, r.Limit)
+	return query
+}
+
+// counting counts the bytes that are read of a body.
+type counting struct {
+	*bytes.Reader
+	size int
+	sent func(int)
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.sent(c.size - c.Len())
+	return n, err
+}
