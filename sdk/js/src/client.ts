@@ -1,5 +1,5 @@
 import { parseAddresses } from "./address.js";
-import { type ConnectionState, type Limits, requestMs } from "./connection.js";
+import { type ConnectionState, type Limits, limits, requestMs } from "./connection.js";
 import { abortError, broken, type Expect, GyreError } from "./errors.js";
 import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
 import { Follow, type FollowOptions } from "./follow.js";
@@ -8,6 +8,7 @@ import { newId, parseId } from "./id.js";
 import { type Answer, Link } from "./link.js";
 import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, type Progress, readText } from "./messages.js";
 import { Nodes } from "./nodes.js";
+import { Plugins } from "./plugins.js";
 import type { WebSocketConstructor } from "./session.js";
 import { type SubscribeOptions, Subscriber } from "./subscriber.js";
 import { utf8, wellFormed } from "./text.js";
@@ -290,24 +291,24 @@ export class Client {
 
   /** Returns the node's description. */
   async server(o: Limits = {}): Promise<ServerInfo> {
-    return JSON.parse(await this.#link.get("/v1/server", limits(o))) as ServerInfo;
+    return JSON.parse(await this.#link.fetch("/v1/server", {}, limits(o))) as ServerInfo;
   }
 
   /** Returns the event with an id; event_not_found if there is none. */
   async event(id: string, o: Limits = {}): Promise<RecordedEvent> {
-    return decodeEvent(await this.#link.get(`/v1/events/${encodeURIComponent(id)}`, limits(o)));
+    return decodeEvent(await this.#link.fetch(`/v1/events/${encodeURIComponent(id)}`, {}, limits(o)));
   }
 
   /** Lists streams. */
   async streams(o: StreamsOptions = {}): Promise<StreamsPage> {
-    const { streams, end } = JSON.parse(await this.#link.get(`/v1/streams?${listQuery(o)}`, limits(o))) as StreamsPage;
+    const { streams, end } = JSON.parse(await this.#link.fetch(`/v1/streams?${listQuery(o)}`, {}, limits(o))) as StreamsPage;
     return { streams: streams.map(({ name, version }) => ({ name, version })), end };
   }
 
   /** Returns the stored place with a name; undefined if there is none. */
   async progress(name: string, o: Limits = {}): Promise<ProgressInfo | undefined> {
     try {
-      return JSON.parse(await this.#link.get(`/v1/progress/${encodeURIComponent(name)}`, limits(o))) as ProgressInfo;
+      return JSON.parse(await this.#link.fetch(`/v1/progress/${encodeURIComponent(name)}`, {}, limits(o))) as ProgressInfo;
     } catch (e) {
       if (GyreError.is(e, "not_found")) return undefined;
       throw e;
@@ -316,13 +317,18 @@ export class Client {
 
   /** Lists stored places. */
   async listProgress(o: StreamsOptions = {}): Promise<ProgressPage> {
-    const { progress, end } = JSON.parse(await this.#link.get(`/v1/progress?${listQuery(o)}`, limits(o))) as ProgressPage;
+    const { progress, end } = JSON.parse(await this.#link.fetch(`/v1/progress?${listQuery(o)}`, {}, limits(o))) as ProgressPage;
     return { progress, end };
   }
 
   /** Deletes the stored place with a name; not_found if there is none. The next move is one from 0. */
   async deleteProgress(name: string, o: Limits = {}): Promise<void> {
-    await this.#link.get(`/v1/progress/${encodeURIComponent(name)}`, limits(o), "DELETE");
+    await this.#link.fetch(`/v1/progress/${encodeURIComponent(name)}`, { method: "DELETE" }, limits(o));
+  }
+
+  /** Plugins of the node. */
+  get plugins(): Plugins {
+    return new Plugins(this.#link);
   }
 
   /** Ends the connection, and every call, follow and subscriber with it: they reject with canceled, appends with unknown_outcome. */
@@ -365,15 +371,6 @@ function listQuery(o: StreamsOptions): URLSearchParams {
 function checkExpect(x: Expect): void {
   if (typeof x === "number" ? Number.isSafeInteger(x) && x >= 0 : x === "any" || x === "no_stream" || x === "stream_exists") return;
   throw new GyreError("invalid_expected_version", `${JSON.stringify(x)} is not an expected version`);
-}
-
-/** The limits of a request alone, checked. */
-function limits(o: Limits): Limits {
-  const { signal, timeoutMs } = o;
-  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= Number.MAX_SAFE_INTEGER)) {
-    throw new GyreError("invalid_request", `timeoutMs is ${timeoutMs}, it is more than 0`);
-  }
-  return { signal, timeoutMs: timeoutMs && Math.ceil(timeoutMs) };
 }
 
 /** The answer to a Commit of so many elements. */

@@ -228,27 +228,37 @@ export class Connection {
   }
 
   /** Asks over HTTP, the next node if one cannot answer now; the answer's text. What changes something is sent once. */
-  async get(path: string, limits: Limits, method = "GET"): Promise<string> {
+  async fetch(path: string, init: RequestInit, limits: Limits): Promise<string> {
     const timeout = AbortSignal.timeout(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs));
     const signal = AbortSignal.any([timeout, this.#closing.signal, ...(limits.signal ? [limits.signal] : [])]);
+    const changes = init.method !== undefined;
     const failed: Failed[] = [];
     for (const at of this.#nodes.now()) {
       try {
-        const r = await fetch(at.http + path, { signal, method });
+        const r = await fetch(at.http + path, { ...init, signal });
         const text = await r.text();
         if (r.ok) return text;
         const error = problemOf(parsed(text)) ?? new GyreError("unavailable", `${at.http} answered ${r.status}`);
-        if (r.status < 500 || !error.retryable || method !== "GET") throw error;
+        if (r.status < 500 || !error.retryable || changes) throw error;
         failed.push({ at, error });
       } catch (err) {
         if (err instanceof GyreError) throw err;
-        if (method !== "GET") throw new GyreError("unknown_outcome", `${at.http} did not answer`, { cause: err });
+        if (changes) throw new GyreError("unknown_outcome", `${at.http} did not answer`, { cause: err });
         if (signal.aborted) throw abortError(signal);
         failed.push({ at, error: new GyreError("unavailable", `${at.http} cannot be reached`, { cause: err }) });
       }
     }
     throw together(failed);
   }
+}
+
+/** The limits of a request alone, checked. */
+export function limits(o: Limits): Limits {
+  const { signal, timeoutMs } = o;
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= Number.MAX_SAFE_INTEGER)) {
+    throw new GyreError("invalid_request", `timeoutMs is ${timeoutMs}, it is more than 0`);
+  }
+  return { signal, timeoutMs: timeoutMs && Math.ceil(timeoutMs) };
 }
 
 /** How long to wait before a try: anything up to twice the last. */

@@ -130,8 +130,8 @@ export class Link implements ConnectionUser {
   }
 
   /** Asks over HTTP; the answer's text. */
-  get(path: string, limits: Limits, method?: string): Promise<string> {
-    return this.#connection.get(path, limits, method);
+  fetch(path: string, init: RequestInit, limits: Limits): Promise<string> {
+    return this.#connection.fetch(path, init, limits);
   }
 
   /** ConnectionUser: what waits for an answer is sent again, in order, and the subs go on. */
