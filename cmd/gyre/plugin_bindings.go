@@ -1,0 +1,371 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/sdk"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// managePlugins runs f with the node's plugins, within the timeout of one request.
+func (a *app) managePlugins(ctx context.Context, f func(context.Context, sdk.Plugins) error) error {
+	return a.withClient(ctx, func(client *sdk.Client) error {
+		ctx, cancel := a.request(ctx)
+		defer cancel()
+		return a.late(ctx, f(ctx, client.Plugins()))
+	})
+}
+
+// completeBinding has the shell complete the first argument, a binding's name.
+func (a *app) completeBinding(cmd *cobra.Command) *cobra.Command {
+	return a.completePlugins(cmd, func(l *plugins.Listed) bool { return l.Binding != nil })
+}
+
+// completePlugins has the shell complete the first argument, a name that is listed.
+func (a *app) completePlugins(cmd *cobra.Command, is func(*plugins.Listed) bool) *cobra.Command {
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+		defer cancel()
+		var names []string
+		// Without a node there are no names, and no place for an error.
+		_ = a.managePlugins(ctx, func(ctx context.Context, all sdk.Plugins) error {
+			page, err := all.List(ctx, plugins.ListRequest{Prefix: prefix, Limit: completeNames})
+			for i := range page.Plugins {
+				if is(&page.Plugins[i]) {
+					names = append(names, page.Plugins[i].Name)
+				}
+			}
+			return err
+		})
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+	return cmd
+}
+
+func newPluginList(a *app) *cobra.Command {
+	var prefix string
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List plugins and what is deployed of them, by name",
+		Example: `  gyre plugin ls
+  gyre plugin ls -o ndjson | jq -r 'select(.binding.lag > 1000).name'`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				out := list[plugins.Listed]{
+					app: a, header: []string{"name", "state", "version", "lanes", "checkpoint", "lag", "parked", "state bytes"}, row: listedRow,
+				}
+				err := a.eachPage(cmd.Context(), func(ctx context.Context, after string) (string, error) {
+					page, err := client.Plugins().List(ctx, plugins.ListRequest{Prefix: prefix, After: after})
+					if err == nil {
+						err = out.print(page.Plugins)
+					}
+					if n := len(page.Plugins); n > 0 && !page.End {
+						after = page.Plugins[n-1].Name
+						return after, err
+					}
+					return "", err
+				})
+				if err != nil {
+					return err
+				}
+				return out.close()
+			})
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "only names with this prefix")
+	return a.talks(cmd)
+}
+
+// eachPage asks for one page after another, each within the timeout of one request. ask returns
+// where the next page begins, "" after the last.
+func (a *app) eachPage(ctx context.Context, ask func(ctx context.Context, after string) (string, error)) error {
+	after := ""
+	for {
+		next, err := func() (string, error) {
+			ctx, cancel := a.request(ctx)
+			defer cancel()
+			return ask(ctx, after)
+		}()
+		if err != nil || next == "" {
+			return err
+		}
+		after = next
+	}
+}
+
+func listedRow(l plugins.Listed) []string {
+	b := l.Binding
+	if b == nil {
+		return []string{cell(l.Name, maxNameCell), "not deployed", cell(l.Version, maxNameCell), "", "", "", "", ""}
+	}
+	version := b.Version
+	if b.Plugin != b.Name {
+		version = b.Plugin + "@" + version
+	}
+	return []string{
+		cell(b.Name, maxNameCell), string(b.State), cell(version, maxNameCell), strconv.Itoa(b.Lanes), strconv.FormatUint(b.Checkpoint, 10),
+		strconv.FormatUint(b.Lag, 10), strconv.Itoa(b.Parked), strconv.FormatInt(b.StateBytes, 10),
+	}
+}
+
+func newPluginInfo(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "info NAME",
+		Short:   "Show what is deployed under a name, and how it is doing",
+		Example: "  gyre plugin info counter",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.managePlugins(cmd.Context(), func(ctx context.Context, all sdk.Plugins) error {
+				s, err := all.Status(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return printOne(a, s, bindingWords)
+			})
+		},
+	}
+	return a.completeBinding(a.talks(cmd))
+}
+
+// bindingWords words the state of a binding, for info.
+func bindingWords(s plugins.Status) string {
+	var b strings.Builder
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("binding", "%s", cell(s.Name, maxNameCell))
+	row("plugin", "%s %s, a %s", cell(s.Plugin, maxNameCell), cell(s.Version, maxNameCell), s.Kind)
+	row("sha256", "%s", s.SHA256)
+	row("state", "%s", stateWords(&s))
+	row("input", "%s", inputWords(&s.Input))
+	row("checkpoint", "%d, lag %d", s.Checkpoint, s.Lag)
+	row("parked", "%d", s.Parked)
+	row("state bytes", "%s of %s", comma(s.StateBytes), comma(s.Limits.StateBytes))
+	row("generation", "%d", s.Generation)
+	if s.EmitAfter > 0 {
+		row("", "appends are held back up to position %d", s.EmitAfter)
+	}
+	grants := "none"
+	if len(s.Grants) > 0 {
+		grants = cell(strings.Join(s.Grants, ", "), dataWidth)
+	}
+	row("grants", "%s", grants)
+	if len(s.Config) > 0 {
+		row("config", "%s", cell(string(s.Config), dataWidth))
+	}
+	row("on error", "%d attempts, then %s", s.OnError.Attempts, s.OnError.Then)
+	row("deployed", "%s", wire.FormatTime(s.Deployed))
+	for _, l := range s.LaneStatus {
+		if s.Lanes == 1 && l.Attempts == 0 {
+			break
+		}
+		row(fmt.Sprintf("lane %d", l.Lane), "%s", laneWords(l))
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func laneWords(l plugins.LaneStatus) string {
+	text := fmt.Sprintf("checkpoint %d", l.Checkpoint)
+	if l.Attempts > 0 {
+		text += fmt.Sprintf(", %d failed attempts: %s", l.Attempts, cell(l.Reason, maxReasonBytes))
+	}
+	return text
+}
+
+func stateWords(s *plugins.Status) string {
+	if s.Reason != "" {
+		return string(s.State) + ": " + cell(s.Reason, maxReasonBytes)
+	}
+	return string(s.State)
+}
+
+// inputWords words where the events of a binding are from.
+func inputWords(i *plugins.Input) string {
+	text := core.All
+	if i.Stream != "" {
+		text = cell(i.Stream, core.MaxStreamNameBytes)
+	}
+	for _, f := range []struct {
+		name string
+		list []string
+	}{{"types", i.Filter.Types}, {"streams", i.Filter.Streams}} {
+		if len(f.list) > 0 {
+			text += ", " + f.name + " " + cell(strings.Join(f.list, " "), dataWidth)
+		}
+	}
+	if i.Filter.Expr != "" {
+		text += ", where " + cell(i.Filter.Expr, dataWidth)
+	}
+	if i.PartitionBy != "" {
+		text += ", by " + cell(i.PartitionBy, dataWidth)
+	}
+	return text
+}
+
+// printBinding prints a binding after a change, in one line.
+func (a *app) printBinding(s plugins.Status) error {
+	return printOne(a, s, func(s plugins.Status) string {
+		return fmt.Sprintf("%s %s is %s at checkpoint %d, lag %d",
+			cell(s.Name, maxNameCell), cell(s.Version, maxNameCell), stateWords(&s), s.Checkpoint, s.Lag)
+	})
+}
+
+// newPluginControl makes pause, resume or rollback.
+func newPluginControl(a *app, verb, short string, do func(sdk.Plugins, context.Context, string) (plugins.Status, error)) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     verb + " NAME",
+		Short:   short,
+		Example: "  gyre plugin " + verb + " counter",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.managePlugins(cmd.Context(), func(ctx context.Context, all sdk.Plugins) error {
+				s, err := do(all, ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return a.printBinding(s)
+			})
+		},
+	}
+	return a.completeBinding(a.talks(cmd))
+}
+
+const rebuildHelp = `Run a plugin again over past events, with fresh state. It starts a new generation: the events
+that it appends have new ids. The state of the generation before is removed.
+
+Appends are held back up to the place that the generation before had reached, so that what was
+appended is not appended again; with --emit-again nothing is held back.
+
+--from takes start, end, a number (the first version, or position of $all, to handle), a time,
+or a cursor.`
+
+func newPluginRebuild(a *app) *cobra.Command {
+	var r plugins.Rebuild
+	var from string
+	cmd := &cobra.Command{
+		Use:   "rebuild NAME",
+		Short: "Run a plugin again over past events, with fresh state",
+		Long:  rebuildHelp,
+		Example: `  gyre plugin rebuild counter
+  gyre plugin rebuild hotspots --from 2026-11-23T10:00:00Z --emit-again`,
+		Args: takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.managePlugins(cmd.Context(), func(ctx context.Context, all sdk.Plugins) error {
+				s, err := all.Status(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if r.From, err = parsePlace(from, streamOf(&s.Input)); err != nil {
+					return err
+				}
+				if s, err = all.Rebuild(ctx, args[0], r); err != nil {
+					return err
+				}
+				return a.printBinding(s)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "start", "start, end, N, a time or a cursor")
+	cmd.Flags().BoolVar(&r.EmitAgain, "emit-again", false, "append for events that were handled before, too")
+	return a.completeBinding(a.talks(cmd))
+}
+
+func streamOf(i *plugins.Input) string {
+	if i.Stream == "" {
+		return core.All
+	}
+	return i.Stream
+}
+
+// removed is the printed result of rm.
+type removed struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"` // if it was one
+}
+
+const removeHelp = `Delete what is deployed under a name: its state, its log and its place in the events go, too.
+Versions and the events that it has appended stay.
+
+With NAME@VERSION, delete that version of the plugin NAME. A version that a binding runs, or can
+be rolled back to, is refused.`
+
+func newPluginRemove(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "rm NAME|NAME@VERSION",
+		Aliases: []string{"delete"},
+		Short:   "Delete what is deployed under a name, or a version",
+		Long:    removeHelp,
+		Example: `  gyre plugin rm counter
+  gyre plugin rm counter@0.1.0`,
+		Args: takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, version, isVersion := strings.Cut(args[0], "@")
+			return a.managePlugins(cmd.Context(), func(ctx context.Context, all sdk.Plugins) error {
+				err := error(nil)
+				if isVersion {
+					err = all.DeleteVersion(ctx, name, version)
+				} else {
+					err = all.Delete(ctx, name)
+				}
+				if err != nil {
+					return err
+				}
+				return printOne(a, removed{name, version}, func(r removed) string {
+					if r.Version != "" {
+						return fmt.Sprintf("deleted version %s of %s", cell(r.Version, maxNameCell), cell(r.Name, maxNameCell))
+					}
+					return fmt.Sprintf("deleted %s with its state and log", cell(r.Name, maxNameCell))
+				})
+			})
+		},
+	}
+	return a.completeBinding(a.talks(cmd))
+}
+
+func newPluginVersions(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "versions PLUGIN",
+		Short:   "List the versions of a plugin that were uploaded",
+		Example: "  gyre plugin versions counter",
+		Args:    takes(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				var all []plugins.Version
+				err := a.eachPage(cmd.Context(), func(ctx context.Context, after string) (string, error) {
+					page, err := client.Plugins().Versions(ctx, args[0], plugins.ListRequest{After: after})
+					all = append(all, page.Versions...)
+					if n := len(page.Versions); n > 0 && !page.End {
+						return page.Versions[n-1].Version, err
+					}
+					return "", err
+				})
+				if err != nil {
+					return err
+				}
+				slices.SortStableFunc(all, func(v, w plugins.Version) int { return w.Uploaded.Compare(v.Uploaded) })
+				return printList(a, all, []string{"version", "kind", "uploaded", "bytes", "asks for", "description"}, versionRow)
+			})
+		},
+	}
+	return a.completePlugins(a.talks(cmd), func(l *plugins.Listed) bool { return l.Version != "" })
+}
+
+func versionRow(v plugins.Version) []string {
+	return []string{
+		cell(v.Version, maxNameCell), string(v.Manifest.Kind), wire.FormatTime(v.Uploaded), strconv.FormatInt(v.Bytes, 10),
+		cell(strings.Join(v.Manifest.Capabilities, " "), dataWidth), cell(v.Manifest.Description, dataWidth),
+	}
+}

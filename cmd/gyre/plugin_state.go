@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+const stateHelp = `Print the value of a key of a plugin's state, as the plugin stored it; or with --prefix, or
+without a key, the keys and values that begin with it. Each lane has keys of its own: those of
+all lanes are printed, or with --lane of one.`
+
+func newPluginState(a *app) *cobra.Command {
+	var r plugins.StateRequest
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "state NAME [KEY]",
+		Short: "Read a plugin's state, by key or by prefix",
+		Long:  stateHelp,
+		Example: `  gyre plugin state counter OrderPlaced
+  gyre plugin state counter --prefix Order -o ndjson`,
+		Args: takes(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 && cmd.Flags().Changed("prefix") {
+				return usagef("gyre plugin state %s --prefix %s", shellQuote(args[0]), shellQuote(r.Prefix)).because("a key or --prefix, not both")
+			}
+			if limit < 0 {
+				return usagef("--limit 100").because("--limit %d is less than 0", limit)
+			}
+			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
+				lanes, err := a.lanesOf(cmd.Context(), client.Plugins(), args[0], r.Lane)
+				if err != nil {
+					return err
+				}
+				if len(args) > 1 {
+					return a.printValue(cmd.Context(), client.Plugins(), args[0], args[1], lanes)
+				}
+				return a.printEntries(cmd.Context(), client.Plugins(), args[0], r.Prefix, lanes, limit)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only keys that begin with it")
+	cmd.Flags().IntVar(&r.Lane, "lane", plugins.OnlyLane, "only this lane (default all)")
+	cmd.Flags().IntVar(&limit, "limit", 0, "how many keys at most (default all)")
+	return a.completeBinding(a.talks(cmd))
+}
+
+// lanesOf returns the lanes to read: one, or all of a binding.
+func (a *app) lanesOf(ctx context.Context, all sdk.Plugins, name string, lane int) (lanes []int, err error) {
+	if lane != plugins.OnlyLane {
+		return []int{lane}, nil
+	}
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	s, err := all.Status(ctx, name)
+	for n := range s.Lanes {
+		lanes = append(lanes, n)
+	}
+	return lanes, err
+}
+
+// printValue prints the value of a key, of the first lane that has it.
+func (a *app) printValue(ctx context.Context, all sdk.Plugins, name, key string, lanes []int) error {
+	err := error(core.Errorf(core.CodeStateNotFound, "binding %q has no lanes", name))
+	for _, lane := range lanes {
+		var value []byte
+		ctx, cancel := a.request(ctx)
+		value, err = all.Value(ctx, name, lane, key)
+		cancel()
+		if err == nil {
+			return a.printEntry(plugins.Entry{Lane: lane, Key: key, Value: value})
+		}
+		if !errors.Is(err, core.CodeStateNotFound) {
+			return err
+		}
+	}
+	return err
+}
+
+// printEntry prints a value alone, or with -o the entry. Bytes are printed as they are.
+func (a *app) printEntry(e plugins.Entry) error {
+	if a.output == asJSON || a.output == asNDJSON {
+		return printOne(a, e, nil)
+	}
+	value := e.Value
+	if json.Valid(value) {
+		value = append(bytes.Clone(value), '\n')
+	}
+	_, err := a.stdout.Write(value)
+	return err
+}
+
+// printEntries prints entries lane by lane, up to limit if it is not 0.
+func (a *app) printEntries(ctx context.Context, all sdk.Plugins, name, prefix string, lanes []int, limit int) error {
+	out := list[plugins.Entry]{app: a, header: []string{"lane", "key", "value"}, row: func(e plugins.Entry) []string {
+		return []string{strconv.Itoa(e.Lane), cell(e.Key, maxNameCell), cell(string(e.Value), dataWidth)}
+	}}
+	for _, lane := range lanes {
+		err := a.eachPage(ctx, func(ctx context.Context, after string) (string, error) {
+			r := plugins.StateRequest{Lane: lane, Prefix: prefix, After: after, Limit: core.MaxReadEvents}
+			if limit > 0 {
+				r.Limit = min(limit-out.printed, r.Limit)
+			}
+			if r.Limit == 0 {
+				return "", nil
+			}
+			page, err := all.State(ctx, name, r)
+			if err == nil {
+				err = out.print(page.Entries)
+			}
+			if n := len(page.Entries); n > 0 && !page.End {
+				return page.Entries[n-1].Key, err
+			}
+			return "", err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return out.close()
+}
