@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/sdk"
+)
 
 const pluginHelp = `Write plugins, and put them to work. A plugin is a WebAssembly module that handles events inside
 the server: what it appends, its state and its place in the log are written together, so each
@@ -9,8 +13,12 @@ event has its effect once.
   gyre plugin new counter && cd counter
   gyre plugin build
   gyre plugin test
+  gyre plugin deploy
+  gyre plugin state counter
+  gyre plugin logs counter -f
 
-new, build and test need no node.`
+new, build and test need no node. What is deployed has the name of its plugin, unless it is told
+otherwise; each version of a plugin can be deployed under several names.`
 
 func newPlugin(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
@@ -18,7 +26,14 @@ func newPlugin(a *app) *cobra.Command {
 		Short: "Write plugins, which handle events inside the server",
 		Long:  pluginHelp,
 	})
-	cmd.AddCommand(newPluginNew(a), newPluginBuild(a), newPluginTest(a))
+	cmd.AddCommand(
+		newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginDeploy(a), newPluginList(a), newPluginInfo(a),
+		newPluginLogs(a), newPluginState(a),
+		newPluginControl(a, "pause", "Stop a plugin after the batch that it is handling", sdk.Plugins.Pause),
+		newPluginControl(a, "resume", "Go on after a pause or a stop", sdk.Plugins.Resume),
+		newPluginControl(a, "rollback", "Go back to the version before the last deploy", sdk.Plugins.Rollback),
+		newPluginRebuild(a), newPluginRemove(a), newPluginVersions(a),
+	)
 	return cmd
 }
 

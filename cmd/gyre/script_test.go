@@ -50,6 +50,7 @@ func TestMain(m *testing.M) {
 //	denial               sets GYRE_SERVER to one that answers 403 to everything
 //	stall [hangup]       sets GYRE_SERVER to a node that takes appends and never answers,
 //	                     or is gone for good from the first one on
+//	handled NAME         waits until a plugin has handled all events
 func TestScripts(t *testing.T) { testscript.Run(t, scripts("testdata/script")) }
 
 // scripts are those of a directory, with the commands above.
@@ -68,6 +69,7 @@ func scripts(dir string) testscript.Params {
 			"damage":    damage,
 			"denial":    denial,
 			"stall":     stall,
+			"handled":   handled,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Values["nodes"] = &nodes{running: map[string]*process{}}
