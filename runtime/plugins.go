@@ -11,9 +11,11 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/api"
 	"github.com/gyre-events/gyre/plugins/host"
 	"github.com/gyre-events/gyre/plugins/output"
 	"github.com/gyre-events/gyre/plugins/registry"
+	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/wsapi"
 )
 
@@ -141,11 +143,19 @@ func (p *Plugins) uses(ctx context.Context, plugin, version string) (names []str
 // with the node.
 func (n *Node) Plugins() *Plugins { return n.plugins }
 
-// servePlugins adds what the API says of plugins.
+// servePlugins has the API serve plugins. Where none can run, uploads are refused with the
+// reason, and the feature is not listed.
 func (n *Node) servePlugins(c *wsapi.Config) {
-	if p := n.plugins; p != nil {
-		c.Registry.MustRegister(p.Output, newPluginMetrics(p.Bindings, n.owns))
+	p := n.plugins
+	if p == nil {
+		return
 	}
+	e := api.New(api.Config{Bindings: p.Bindings, Registry: p.Versions, Logs: p.Output})
+	if wasm.Supported() != nil {
+		e.Feature = ""
+	}
+	c.Extensions = append(c.Extensions, e)
+	c.Registry.MustRegister(p.Output, newPluginMetrics(p.Bindings, n.owns))
 }
 
 // watchOwners has the host look for bindings whenever subscriptions may have come to this node.
