@@ -252,6 +252,9 @@ func TestOps(t *testing.T) {
 		if m := s.ask(c.op, c.fields); m["op"] != "ok" || m[c.field] != c.want {
 			t.Errorf("%s is answered %v", c.op, m)
 		}
+		if c.op == "plugin.resume" {
+			n.handled("words") // so that each generation logs a line
+		}
 	}
 	n.handled("words")
 	if m := s.ask("plugin.state", `"binding":"words","key":"words"`); m["key"] != "words" || m["valueBase64"] == nil {
@@ -263,9 +266,10 @@ func TestOps(t *testing.T) {
 	if m := s.ask("plugin.logs", `"sub":1,"binding":"words"`); m["op"] != "ok" {
 		t.Fatalf("answered %v", m)
 	}
-	for seq := 1; seq < 3; { // one line of each generation
-		if m := s.receive(); m["op"] == "plugin.logs" && m["sub"] == 1.0 && m["text"] == "1 events, 4 words" {
-			seq++
+	for generation := 1.0; generation < 3; generation++ {
+		m := s.receive()
+		if m["op"] != "plugin.logs" || m["sub"] != 1.0 || m["generation"] != generation || m["text"] != "1 events, 4 words" {
+			t.Errorf("a line of generation %v is %v", generation, m)
 		}
 	}
 	if m := s.ask("unsubscribe", `"sub":1`); m["op"] != "ok" {
