@@ -178,6 +178,33 @@ func TestUnknownOutcome(t *testing.T) {
 	})
 }
 
+// Where the store is away, a node stops all the same.
+func TestCloseWithoutStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &stuck{newStore(t)}
+		o := New(store, nil)
+		for i := range 100 {
+			o.Lane(bound(fmt.Sprint("binding ", i)), 0).Log(abi.Info, []byte("a line"))
+		}
+		began := time.Now()
+		if err := o.Close(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > closeWithin {
+			t.Errorf("Close took %s", took)
+		}
+		_ = store.Close()
+	})
+}
+
+// stuck is a store that takes no Commits.
+type stuck struct{ *core.Store }
+
+func (s *stuck) Append(ctx context.Context, _ core.Commit) (core.Result, error) {
+	<-ctx.Done()
+	return core.Result{}, ctx.Err()
+}
+
 // A log keeps the newest 4 MiB in few chunks, and what is dropped is counted.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

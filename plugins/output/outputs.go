@@ -16,6 +16,8 @@ const (
 	FlushEvery = 500 * time.Millisecond
 	// flushWithin bounds one try to write the lines of a binding.
 	flushWithin = 10 * time.Second
+	// closeWithin bounds Close, which has better things to wait for where the store is away.
+	closeWithin = 2 * time.Second
 )
 
 // Store is what logs are kept in: a core.Store, or in a ring one whose Append makes Commits
@@ -73,8 +75,10 @@ func New(store Store, logger *slog.Logger) *Outputs {
 	return o
 }
 
-// Close writes what waits, until ctx ends, and ends the goroutine. Lanes are not used after it.
+// Close writes what waits, for seconds at most, and ends the goroutine. Lanes are not used after it.
 func (o *Outputs) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
 	o.cancel()
 	o.running.Wait()
 	return o.flushAll(ctx)
