@@ -37,7 +37,8 @@
 //     randomness and no file of the node.
 //   - Whatever a guest passes to an import, the import answers an errno or stops the guest.
 //     The host keeps no pointer into a guest's memory after a call.
-//   - At most one guest less than there are processors runs at a time.
+//   - At most one guest less than there are processors runs at a time. Guests take turns,
+//     slice by slice, and waiting takes none of their time.
 //   - All instances together have the memory that NewHost was given, and the native stacks of
 //     the guests that run, each of at most 150 MB for the time of its call.
 //   - A call allocates nothing in the host.

@@ -10,20 +10,52 @@ import (
 // quarter of a millisecond, the garbage collector cannot stop its thread.
 const sliceFuel = 250_000
 
-// tank holds the fuel of one call. Its time is looked at with each slice, so that a guest
-// stops within a slice of its deadline.
+// tank holds the fuel of one call, and its slot of the host. The time is looked at with each
+// slice, so that a guest stops within a slice of its deadline.
 type tank struct {
+	host     *Host
+	held     bool  // there is a slot
 	left     int64 // not handed out to the guest
 	since    int64 // used by imports since the time was looked at
-	now      func() time.Time
 	deadline time.Time
 	ctx      context.Context // of the caller; only while the call runs
+}
+
+// enter waits for a slot. Whoever calls it calls leave, too.
+func (t *tank) enter(ctx context.Context) error {
+	err := t.host.enter(ctx)
+	t.held = err == nil
+	return err
+}
+
+// leave ends a call.
+func (t *tank) leave() {
+	if t.held {
+		t.host.leave()
+	}
+	t.held, t.ctx = false, nil
+}
+
+// yield lets another guest have the slot, if one waits, and waits behind it. The time that
+// this takes is not the guest's.
+func (t *tank) yield() {
+	if t.host.waiting.Load() == 0 {
+		return
+	}
+	since := t.host.now()
+	t.host.leave()
+	t.held = false
+	if err := t.enter(t.ctx); err != nil {
+		t.check()
+		stop(Canceled, "the caller gave up: %v", err)
+	}
+	t.deadline = t.deadline.Add(t.host.now().Sub(since))
 }
 
 // fill begins a call.
 func (t *tank) fill(ctx context.Context, fuel int64, limit time.Duration) {
 	t.left, t.since, t.ctx = fuel, 0, ctx
-	t.deadline = t.now().Add(limit)
+	t.deadline = t.host.now().Add(limit)
 }
 
 // refuel takes what a guest has left, which is negative if it owes, and returns its next
@@ -31,6 +63,7 @@ func (t *tank) fill(ctx context.Context, fuel int64, limit time.Duration) {
 func (t *tank) refuel(left int64) int64 {
 	t.left += left
 	t.check()
+	t.yield()
 	next := min(sliceFuel, t.left)
 	t.left -= next
 	return next
@@ -49,7 +82,7 @@ func (t *tank) check() {
 	switch err := t.ctx.Err(); {
 	case errors.Is(err, context.Canceled):
 		stop(Canceled, "the caller canceled the call")
-	case err != nil || t.now().After(t.deadline):
+	case err != nil || t.host.now().After(t.deadline):
 		stop(TimedOut, "raise the binding's time limit, or handle fewer events in a batch")
 	case t.left <= 0:
 		stop(OutOfFuel, "raise the binding's fuel limit, or handle fewer events in a batch")

@@ -107,7 +107,7 @@ func runUnmetered(t testing.TB, module []byte, config Config, batches [][]byte) 
 	in := &Instance{program: p, config: config, gate: gate{most: 1}}
 	in.linear = linearMemory{limit: config.Limits.MemoryBytes, budget: &p.host.memory}
 	in.ctx = context.WithValue(ctx, instanceKey{}, in)
-	in.tank.now = time.Now
+	in.tank.host = p.host
 	if err := in.instantiate(); err != nil {
 		t.Fatal(err)
 	}
@@ -190,11 +190,14 @@ func TestHostileGuestsOfAToolchainAreStopped(t *testing.T) {
 		config := r.config()
 		config.Output = quiet{}
 		config.Limits = MaxLimits()
-		config.Limits.Time = 200 * time.Millisecond // the clock ticks once a slice, or once 32 MiB
+		config.Limits.Time = 100 * time.Millisecond // the clock ticks once a slice
+		if want == Crashed {
+			config.Limits.Time = time.Hour // the stack ends first
+		}
 		in := start(t, p, config)
 		_, fuel, err := in.Call(context.Background(), deep(attempt))
 		wantTrap(t, err, want)
-		if want == TimedOut && fuel > 202*(32<<20>>bulkShift) || len(r.lines) > 0 {
+		if want == TimedOut && fuel > 110*sliceFuel || len(r.lines) > 0 {
 			t.Errorf("attempt %d: stopped after %d slices, with effects %q", attempt, fuel/sliceFuel, r.lines)
 		}
 	}

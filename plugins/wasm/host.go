@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -19,12 +20,13 @@ const features = api.CoreFeaturesV2 &^ api.CoreFeatureSIMD
 // DefaultMemory is the memory of a node's instances if nobody says another.
 const DefaultMemory = 2 << 30
 
-// Host runs the guests of a node, a few at a time, so that processors are left for the rest
-// of the node.
+// Host runs the guests of a node, a few at a time and in turns, so that processors are left
+// for the rest of the node, and no guest holds up another.
 type Host struct {
-	slots  chan struct{}
-	memory budget
-	now    func() time.Time
+	slots   chan struct{} // as many as guests may run
+	waiting atomic.Int64  // guests that have none
+	memory  budget
+	now     func() time.Time
 }
 
 // NewHost returns a Host that runs one guest less at a time than Go has processors, and at
@@ -35,8 +37,15 @@ func NewHost(memory int64) *Host {
 	return &Host{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), memory: budget{limit: memory}, now: time.Now}
 }
 
-// enter waits until a guest may run.
+// enter waits until a guest may run. Guests get slots in the order in which they ask.
 func (h *Host) enter(ctx context.Context) error {
+	select {
+	case h.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	h.waiting.Add(1)
+	defer h.waiting.Add(-1)
 	select {
 	case h.slots <- struct{}{}:
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -162,3 +163,78 @@ func (f firstLog) Log(abi.Level, []byte) {
 }
 
 func (firstLog) Metric(abi.Kind, []byte, float64) abi.Errno { return abi.OK }
+
+// Guests take turns, slice by slice: one that goes on without end does not hold up others.
+func TestGuestsTakeTurns(t *testing.T) {
+	h := NewHost(DefaultMemory)
+	h.slots = make(chan struct{}, 1)
+	p := loadOn(t, h, guests.Hostile)
+	config := (&recorder{}).config()
+	config.Output = quiet{}
+	config.Limits = Limits{MemoryBytes: 64 << 20, Fuel: 1 << 62, Time: 24 * time.Hour, InitTime: time.Hour}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 3)
+	for range cap(ended) {
+		in := start(t, p, config)
+		go func() {
+			_, _, err := in.Call(ctx, deep(guests.Loop))
+			ended <- err
+		}()
+	}
+	in := start(t, p, config)
+	for range 20 {
+		if verdict, _, err := in.Call(context.Background(), deep(0)); verdict != abi.Done || err != nil {
+			t.Fatal(verdict, err)
+		}
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("a guest ended by itself: %v", err)
+	default:
+	}
+	cancel()
+	for range cap(ended) {
+		wantTrap(t, <-ended, Canceled)
+	}
+	if n := len(h.slots); n != 0 {
+		t.Errorf("%d slots are held after all calls", n)
+	}
+}
+
+// The time for which a guest waits for its turn is not its own.
+func TestWaitingTakesNoTime(t *testing.T) {
+	now := time.Unix(0, 0)
+	h := NewHost(DefaultMemory)
+	h.slots = make(chan struct{}, 1)
+	h.now = func() time.Time { now = now.Add(time.Second); return now }
+	tank := tank{host: h}
+	ctx := context.Background()
+	if err := tank.enter(ctx); err != nil {
+		t.Fatal(err)
+	}
+	tank.fill(ctx, 1<<62, time.Minute)
+	before := tank.deadline
+	tank.yield()
+	if tank.deadline != before {
+		t.Error("the deadline moved, and nobody waits")
+	}
+	done := make(chan error)
+	go func() {
+		err := h.enter(ctx)
+		if err == nil {
+			h.leave()
+		}
+		done <- err
+	}()
+	for h.waiting.Load() == 0 {
+		runtime.Gosched()
+	}
+	tank.yield()
+	if got := tank.deadline.Sub(before); got != time.Second {
+		t.Errorf("the deadline moved by %v, the clock by a second", got)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	tank.leave()
+}

@@ -103,18 +103,17 @@ func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
 	}
 	in := &Instance{program: p, config: config, slept: firstTick, gate: gate{most: 1}}
 	in.linear = linearMemory{limit: config.Limits.MemoryBytes, budget: &p.host.memory}
-	in.tank.now = p.host.now
+	in.tank.host = p.host
 	in.random.seed = config.Seed
 	in.ctx = context.WithValue(context.Background(), instanceKey{}, in)
-	if err := p.host.enter(ctx); err != nil {
+	if err := in.tank.enter(ctx); err != nil {
 		in.Close()
 		return nil, err
 	}
-	defer p.host.leave()
+	defer in.tank.leave()
 	in.tank.fill(ctx, config.Limits.Fuel, config.Limits.InitTime)
 	in.reset(nil)
 	err := in.start()
-	in.tank.ctx = nil
 	in.flush()
 	if err != nil {
 		in.Close()
@@ -195,17 +194,16 @@ func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64,
 		return 0, 0, &Trap{Reason: Discarded}
 	}
 	defer in.leave()
-	if err := in.program.host.enter(ctx); err != nil {
+	if err := in.tank.enter(ctx); err != nil {
 		return 0, 0, err
 	}
-	defer in.program.host.leave()
+	defer in.tank.leave()
 	in.reset(batch)
 	if err := in.readBatch(); err != nil {
 		return 0, 0, err
 	}
 	in.tank.fill(ctx, in.config.Limits.Fuel, in.config.Limits.Time)
 	err := in.entry.CallWithStack(in.ctx, in.stack[:])
-	in.tank.ctx = nil
 	in.flush()
 	used := in.config.Limits.Fuel - in.settleFuel()
 	if err != nil {

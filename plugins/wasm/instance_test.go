@@ -176,7 +176,7 @@ func TestHostileGuestsAreStopped(t *testing.T) {
 			}
 			config.Limits.Fuel = 1 << 40
 			in = start(t, p, config)
-			in.tank.now = func() time.Time { cancel(); return time.Time{} } // canceled once it runs
+			p.host.now = func() time.Time { cancel(); return time.Time{} } // canceled once it runs
 			_, _, err = in.Call(canceled, batchOf(t, 1))
 			wantTrap(t, err, Canceled)
 		})
