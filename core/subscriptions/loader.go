@@ -132,8 +132,16 @@ func (k *loader) definitions(ctx context.Context, loads []*load) error {
 	if err != nil {
 		return err
 	}
+	byID := make(map[string]*load, len(loads))
 	for _, l := range loads {
-		l.incarnation, l.err = incarnationIn(l.name, found[l.name])
+		if l.incarnation, l.err = incarnationIn(l.name, found[l.name]); l.err != nil {
+			continue
+		}
+		if other := byID[l.ID]; other != nil { // nobody knows whose the other records are
+			l.err = core.Errorf(core.CodeInternal, "subscriptions %q and %q have one incarnation, %s", clip(l.name), clip(other.name), l.ID)
+			other.err = l.err
+		}
+		byID[l.ID] = l
 	}
 	return nil
 }

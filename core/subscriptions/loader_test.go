@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,7 @@ type moves struct {
 	a, b    *node
 	storage *callCounter // b's
 	want    map[string][]uint64
+	fails   func(name string) bool // nil: none
 }
 
 func newMoves(t *testing.T) *moves {
@@ -89,8 +91,10 @@ func (m *moves) move() int64 {
 	for name, want := range m.want {
 		joining.Go(func() {
 			s, err := subscriptions.JoinWaiting(m.t.Context(), m.b, subscriptions.JoinRequest{Name: name, Credit: unlimited})
+			if fails := m.fails != nil && m.fails(name); fails != (err != nil) {
+				m.t.Errorf("%s: %v", name, err)
+			}
 			if err != nil {
-				m.t.Error(err)
 				return
 			}
 			defer s.Leave(true)
@@ -172,6 +176,59 @@ func TestLoadOfMoreThanAPage(t *testing.T) {
 				}
 			})
 		}
+		m.move()
+	})
+}
+
+// TestBadRecordFailsItsSubscription: where the records of some subscriptions are not what
+// this version writes, these fail, and those that move with them go on.
+func TestBadRecordFailsItsSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMoves(t)
+		kept := func(c *consumer, p []uint64) { c.park(p[1]) }
+		bad := []string{"bad-json", "bad-empty", "bad-long", "bad-zero", "bad-twin", "bad-twin-2", "bad-progress", "bad-parked"}
+		for _, name := range append(bad, "good-1", "good-2") {
+			m.begin(name, 3, kept)
+			m.unwant(name, m.want[name][1])
+		}
+		record := func(table, key string) core.Record {
+			list, err := m.a.store.Records(t.Context(), core.RecordsRequest{Table: table, Prefix: key})
+			if err != nil || len(list) == 0 {
+				t.Fatalf("record %s/%s: %v, %v", table, key, list, err)
+			}
+			return list[0]
+		}
+		ids := map[string]string{}
+		for _, name := range bad {
+			i, err := m.a.Info(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[name] = i.Incarnation
+		}
+		m.a.close(m.a.Owner)
+		put := func(table, key, value string) {
+			if _, err := m.a.store.Append(t.Context(), core.Commit{Records: []core.RecordOp{
+				{Table: table, Key: record(table, key).Key, Expect: core.AnyVersion, Value: []byte(value)},
+			}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		define := func(name, id string) {
+			text := string(record("subscriptions", name).Value)
+			if !strings.Contains(text, ids[name]) {
+				t.Fatalf("the record of %s is %s", name, text)
+			}
+			put("subscriptions", name, strings.ReplaceAll(text, ids[name], id))
+		}
+		put("subscriptions", "bad-json", "{")
+		define("bad-empty", "")
+		define("bad-long", strings.Repeat("i", 2000))
+		define("bad-zero", `\u0000`)
+		define("bad-twin-2", ids["bad-twin"])
+		put("subscription_state", ids["bad-progress"], "{")
+		put("subscription_parked", ids["bad-parked"], "{")
+		m.fails = func(name string) bool { return strings.HasPrefix(name, "bad-") }
 		m.move()
 	})
 }

@@ -249,7 +249,13 @@ func incarnationIn(name string, record *core.Record) (*incarnation, error) {
 		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no subscription %q", clip(name))
 	}
 	l := &incarnation{key: stored(name), revision: record.Revision}
-	return l, decode(definitionsTable, record, l)
+	if err := decode(definitionsTable, record, l); err != nil {
+		return l, err
+	}
+	if _, err := core.ParseID(l.ID); err != nil { // it is part of keys
+		return l, core.Errorf(core.CodeInternal, "the record %s/%s: the incarnation %q is not a UUID", definitionsTable, name, clip(l.ID))
+	}
+	return l, nil
 }
 
 func (r records) progress(ctx context.Context, id string) (p progress, revision uint64, err error) {
