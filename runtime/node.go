@@ -72,6 +72,8 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err := n.locate(ctx); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
+	n.logger = config.Logger.With("node", n.config.Node)
+	n.config.Logger = n.logger
 	n.starting = wsapi.NewStarting(n.allowHosts(), config.AllowOrigins)
 	n.serve()
 	if err := n.open(ctx); err != nil {
@@ -80,7 +82,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		_ = n.closeServer(stopping) // it has said no more than that it is starting
 		return nil, err
 	}
-	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("node", n.config.Node), slog.String("url", n.URL()),
+	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),
 		slog.String("engine", config.Engine), slog.Uint64("head", n.store.State().Head))
 	return n, nil
 }
@@ -205,6 +207,9 @@ func (n *Node) serve() {
 
 // Addr is the address that the node listens on.
 func (n *Node) Addr() string { return n.listener.Addr().String() }
+
+// Logger is Config.Logger with the node's id in every line.
+func (n *Node) Logger() *slog.Logger { return n.logger }
 
 // URL is where clients of this machine reach the node.
 func (n *Node) URL() string {

@@ -96,7 +96,7 @@ func (c *Config) validateRing(ctx context.Context) error {
 		return core.Errorf(core.CodeInvalidConfig, "the nodes of a ring share a store in PostgreSQL, and the engine is %s: set postgres, or leave cluster out", c.Engine)
 	}
 	if r.Quorum < 0 {
-		return core.Errorf(core.CodeInvalidConfig, "quorum is %d", r.Quorum)
+		return core.Errorf(core.CodeInvalidConfig, "quorum is %d; it is a number of nodes, from 1", r.Quorum)
 	}
 	if !slices.Contains([]string{"", NoQuorumBlock, NoQuorumError}, r.OnNoQuorum) {
 		return core.Errorf(core.CodeInvalidConfig, "on-no-quorum %q is none of block, error", r.OnNoQuorum)

@@ -79,6 +79,14 @@ need_ip() {
   lacking "ip" "Install it, apt-get install iproute2. Testing without broken networks."
 }
 
+# What checks the unit for systemd.
+need_systemd_analyze() {
+  if [ "$(uname -s)" != Linux ] || command -v systemd-analyze >/dev/null || { install systemd && command -v systemd-analyze >/dev/null; }; then
+    return
+  fi
+  lacking "systemd-analyze" "Install it, apt-get install systemd. Testing without the unit for systemd."
+}
+
 # A server's programs, to start private servers from; or a server that is there.
 need_postgres() {
   if [ -n "${GYRE_TEST_POSTGRES:-}" ] || has_postgres || { install postgresql && has_postgres; }; then
@@ -148,6 +156,7 @@ need_go
 need_c_compiler
 need_postgres
 need_ip
+need_systemd_analyze
 need_pgbouncer
 need_node
 need_chromium

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -49,8 +50,16 @@ func (a *app) askCluster(ctx context.Context, f func(context.Context, sdk.Cluste
 	return a.withClient(ctx, func(client *sdk.Client) error {
 		ctx, cancel := a.request(ctx)
 		defer cancel()
-		return a.late(ctx, f(ctx, client.Cluster()))
+		return a.late(ctx, unknownNode(f(ctx, client.Cluster())))
 	})
+}
+
+// unknownNode says what to do about a node that the ring does not have.
+func unknownNode(err error) error {
+	if errors.Is(err, core.CodeNotFound) {
+		return &advised{err, "Name one of these with --node; gyre cluster members lists them."}
+	}
+	return err
 }
 
 // aboutNode adds --node to a command, and completes it.
@@ -422,13 +431,13 @@ func ownedRow(o ring.Owned) []string {
 	}
 }
 
-// newClusterOrder makes the command of an order to a node.
 // obeyed is an order that a node has carried out, as JSON.
 type obeyed struct {
 	Node  string `json:"node"`
 	Order string `json:"order"` // the command: drain, undrain or leave
 }
 
+// newClusterOrder makes the command of an order to a node.
 func newClusterOrder(a *app, use, short, done string, give func(sdk.Cluster, context.Context, string) error) *cobra.Command {
 	var node string
 	cmd := &cobra.Command{
@@ -443,6 +452,8 @@ func newClusterOrder(a *app, use, short, done string, give func(sdk.Cluster, con
 					err = give(c, ctx, status.Self.Node)
 				}
 				switch {
+				case errors.Is(err, core.CodeNoNodeAvailable):
+					return &advised{err, "Start another node first. gyre cluster members lists those that are alive."}
 				case err != nil:
 					return err
 				case a.output == asJSON || a.output == asNDJSON:

@@ -184,8 +184,32 @@ func TestFilteredNode(t *testing.T) {
 		{"gyre cluster status", "1 of 1 members are alive"},
 		{"gyre cluster drain; gyre cluster undrain", "b owns its share again"},
 		{"curl -s " + b.url + "/metrics", "\ngyre_cluster_filtered 1\n"},
+		{"gyre cluster drain --node a", "Try: Start another node first."},
+		{"gyre cluster status --node ghost", "Error: the ring has no node \"ghost\": it has a, b\nTry: Name one of these with --node"},
 	} {
 		f.prints(s, step.command, step.want)
 	}
 	f.stops(b)
+	f.logsAs(b, "b")
+}
+
+// logsAs checks that every line of a node's log has its id.
+func (f *formation) logsAs(p *process, id string) {
+	f.t.Helper()
+	said, err := os.ReadFile(filepath.Join(p.cmd.Dir, "log"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	lines := 0
+	for line := range strings.Lines(string(said)) {
+		if !strings.HasPrefix(line, "{") {
+			continue // for people
+		}
+		if lines++; strings.Count(line, `"node":`) != 1 || !strings.Contains(line, `"node":"`+id+`"`) {
+			f.t.Errorf("node %s logs %s", id, line)
+		}
+	}
+	if lines == 0 {
+		f.t.Errorf("node %s logs nothing: %s", id, said)
+	}
 }

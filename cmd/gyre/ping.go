@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,17 +37,26 @@ func (a *app) ping(ctx context.Context) error {
 		URL string `json:"url"`
 	}
 	var reasons []string
+	code := core.CodeUnavailable
 	for server := range strings.SplitSeq(a.serverURL(), ",") {
 		url := httpURL(strings.TrimSpace(server))
 		err := a.askReady(ctx, url)
 		if err == nil {
 			return printOne(a, ready{url}, func(r ready) string { return r.URL + " is ready" })
 		}
+		if errors.As(err, new(notReady)) {
+			code = core.CodeStarting
+		}
 		reasons = append(reasons, err.Error())
 	}
-	err := core.Errorf(core.CodeUnavailable, "%s", strings.Join(reasons, "; "))
+	err := core.Errorf(code, "%s", strings.Join(reasons, "; "))
 	return &advised{err, "Wait if the node is starting. Otherwise mend the reason, or check that --server names the node."}
 }
+
+// notReady is what a node says that answers and is not ready.
+type notReady string
+
+func (e notReady) Error() string { return string(e) }
 
 // askReady returns why a node is not ready.
 func (a *app) askReady(ctx context.Context, url string) error {
@@ -69,5 +79,5 @@ func (a *app) askReady(ctx context.Context, url string) error {
 		return err
 	}
 	reasons := strings.TrimPrefix(strings.TrimSpace(string(text)), "not ready\n")
-	return fmt.Errorf("%s is not ready: %s", url, strings.ReplaceAll(reasons, "\n", "; "))
+	return notReady(fmt.Sprintf("%s is not ready: %s", url, strings.ReplaceAll(reasons, "\n", "; ")))
 }

@@ -173,7 +173,11 @@ func refuseEmpty(flags *pflag.FlagSet) error {
 		"peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
 	} {
 		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
-			return core.Errorf(core.CodeInvalidConfig, "--%s is %q: give a value, or leave it out for its default", name, empty)
+			err := core.Errorf(core.CodeInvalidConfig, "--%s is %q, which says nothing", name, empty)
+			if name == "quorum" {
+				return &advised{err, "--quorum 2, or leave it out: the default is the majority of this node and --peers, else 2."}
+			}
+			return &advised{err, fmt.Sprintf("Give --%s a value, or leave it out for its default; gyre serve --help has it.", name)}
 		}
 	}
 	return nil
@@ -197,22 +201,23 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	fmt.Fprint(a.stderr, banner(a.program, node, f))
-	a.notify(f.node.Logger, notifyReady)
+	logger := node.Logger()
+	a.notify(logger, notifyReady)
 	var failed error
 	select {
 	case <-ctx.Done():
-		f.node.Logger.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.Any("reason", context.Cause(ctx)))
+		logger.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.Any("reason", context.Cause(ctx)))
 		fmt.Fprintln(a.stderr, "Stopping; a second signal ends the process at once.")
 	case failed = <-node.Failed():
 	case <-node.Left():
-		f.node.Logger.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.String("reason", "the node was told to leave its ring"))
+		logger.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.String("reason", "the node was told to leave its ring"))
 	}
 	// The work's context has ended; finishing has a deadline of its own.
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
-	a.notify(f.node.Logger, notifyStopping)
+	a.notify(logger, notifyStopping)
 	if err := node.Close(stopping); err != nil {
-		f.node.Logger.LogAttrs(stopping, slog.LevelError, "close", slog.Any("error", err))
+		logger.LogAttrs(stopping, slog.LevelError, "close", slog.Any("error", err))
 		return core.Errorf(core.CodeInternal, "close: %w", err)
 	}
 	return failed

@@ -47,6 +47,8 @@ func TestServeRefusesEmptySettings(t *testing.T) {
 		}
 		if err := f.settle(a, cmd); !errors.Is(err, core.CodeInvalidConfig) || !strings.Contains(err.Error(), "--"+c.name+" is ") {
 			t.Errorf("%+v: %v", c, err)
+		} else if advice := (*advised)(nil); !errors.As(err, &advice) || !strings.Contains(advice.try, "--"+c.name+" ") {
+			t.Errorf("%+v: the advice is %+v", c, advice)
 		}
 	}
 }

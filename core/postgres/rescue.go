@@ -69,7 +69,7 @@ func (e *Engine) rescue(ctx context.Context, c *pgx.Conn) error {
 			return err
 		}
 		e.config.Logger.Warn("a node stopped in the middle of a commit; its backend was terminated",
-			"node", b.name, "pid", b.pid, "ended", ended)
+			"application", b.name, "pid", b.pid, "ended", ended)
 	}
 	return nil
 }
