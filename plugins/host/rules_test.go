@@ -113,12 +113,12 @@ func (w *world) total() int { return len(w.outcome("fold", 1).state["0/total"]) 
 
 func lateCommit(t testing.TB, without host.Rules) string {
 	return scene(t, without, new(folder).handle, func(w *world) string {
-		w.fate = effects(func(n int) (fate, time.Duration) {
+		w.have(effects(func(n int) (fate, time.Duration) {
 			if n == 1 {
 				return late, time.Second
 			}
 			return fine, 0
-		})
+		}))
 		w.append(events("Quiet", 2))
 		time.Sleep(5 * time.Second)
 		if n := w.total(); n != 2 {
@@ -131,16 +131,16 @@ func lateCommit(t testing.TB, without host.Rules) string {
 func lateWhilePaused(t testing.TB, without host.Rules) string {
 	return scene(t, without, new(folder).handle, func(w *world) string {
 		begun := make(chan struct{}, 10)
-		w.fate = effects(func(int) (fate, time.Duration) {
+		w.have(effects(func(int) (fate, time.Duration) {
 			begun <- struct{}{}
 			return late, time.Second
-		})
+		}))
 		w.append(events("Quiet", 1))
 		<-begun
 		if _, err := w.now.host.Pause(w.t.Context(), "fold"); err != nil {
 			return err.Error()
 		}
-		w.fate = nil
+		w.have(nil)
 		time.Sleep(5 * time.Second)
 		if n := w.total(); n != 0 {
 			return "an event was handled while the binding was paused"
@@ -244,12 +244,12 @@ func TestReplayKilledBetweenCommitAndAck(t *testing.T) {
 		if problem := w.drained("fold", 1); problem != "" {
 			return problem
 		}
-		w.fate = effects(func(int) (fate, time.Duration) { return killAfter, 0 })
+		w.have(effects(func(int) (fate, time.Duration) { return killAfter, 0 }))
 		if _, err := w.now.subs.Replay(w.t.Context(), "fold", subscriptions.Selection{All: true}); err != nil {
 			return err.Error()
 		}
 		<-w.now.wire.dead
-		w.fate = nil
+		w.have(nil)
 		if problem := w.drained("fold", 0); problem != "" {
 			return problem
 		}
@@ -266,15 +266,15 @@ func TestReplayKilledBetweenCommitAndAck(t *testing.T) {
 // TestParkKilledBeforeTheMachineIsTold neither loses nor doubles a park (L5).
 func TestParkKilledBeforeTheMachineIsTold(t *testing.T) {
 	problem := scene(t, 0, new(folder).handle, func(w *world) string {
-		w.fate = func(c *core.Commit) (fate, time.Duration) {
+		w.have(func(c *core.Commit) (fate, time.Duration) {
 			if slices.ContainsFunc(c.Records, func(r core.RecordOp) bool { return r.Table == "plugin_traces" }) {
 				return killAfter, 0
 			}
 			return fine, 0
-		}
+		})
 		w.append(append(events("Bad", 1), source{"s-0", "Plain", core.ID{8}}))
 		<-w.now.wire.dead
-		w.fate = nil
+		w.have(nil)
 		if problem := w.drained("fold", 1); problem != "" {
 			return problem
 		}

@@ -35,10 +35,16 @@ const (
 	unavailable      // it is refused
 )
 
-// wire is the engine of one process: a handle of the log, with faults. One that is dead does
-// nothing any more, as a process that was killed.
+// engine is one of a log that others write to, too.
+type engine interface {
+	core.Engine
+	core.HeadWatcher
+}
+
+// wire is the engine of one process, with faults. One that is dead does nothing any more, as a
+// process that was killed.
 type wire struct {
-	*memory.Handle
+	engine
 	// fate decides what happens to a Commit; nil is fine.
 	fate func(c *core.Commit) (f fate, after time.Duration)
 	late *sync.WaitGroup
@@ -92,7 +98,7 @@ func (w *wire) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	if len(step) == 0 {
 		return core.Step{Outcomes: outcomes}
 	}
-	made := w.Handle.Commit(ctx, step)
+	made := w.engine.Commit(ctx, step)
 	for i, place := range places {
 		outcomes[place] = made.Outcomes[i]
 	}
@@ -111,10 +117,10 @@ func (w *wire) fail(ctx context.Context, c *core.Commit, f fate, after time.Dura
 		copied := clone(c)
 		w.late.Go(func() {
 			time.Sleep(after)
-			w.Handle.Commit(context.Background(), []*core.Commit{copied})
+			w.engine.Commit(context.Background(), []*core.Commit{copied})
 		})
 	case answerLost, killAfter:
-		w.Handle.Commit(ctx, []*core.Commit{c})
+		w.engine.Commit(ctx, []*core.Commit{c})
 	}
 	if f == killAfter {
 		w.kill()
@@ -143,22 +149,24 @@ func (w *wire) Records(ctx context.Context, r core.RecordsRequest) ([]core.Recor
 	if err := w.gone(); err != nil {
 		return nil, err
 	}
-	return w.Handle.Records(ctx, r)
+	return w.engine.Records(ctx, r)
 }
 
 func (w *wire) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
 	if err := w.gone(); err != nil {
 		return core.Page{}, err
 	}
-	return w.Handle.Read(ctx, r)
+	return w.engine.Read(ctx, r)
 }
 
 // world is a log with the processes that share it.
 type world struct {
 	t       testing.TB
-	log     *memory.Log
+	open    func() engine
+	log     *memory.Log // if it is one in memory
 	lib     *library
 	without host.Rules
+	mu      sync.Mutex // protects the field below, and its calls
 	fate    func(c *core.Commit) (fate, time.Duration)
 	late    sync.WaitGroup
 	closing sync.WaitGroup
@@ -176,17 +184,24 @@ type process struct {
 	host  *host.Host
 }
 
+// newWorld is a world in memory.
 func newWorld(t testing.TB, lib *library, without host.Rules) *world {
-	w := &world{t: t, log: memory.NewLog(), lib: lib, without: without}
-	w.client = core.NewStore(w.log.Open(), core.StoreConfig{})
+	log := memory.NewLog()
+	return begin(&world{t: t, open: func() engine { return log.Open() }, log: log, lib: lib, without: without})
+}
+
+func begin(w *world) *world {
+	w.client = core.NewStore(w.open(), core.StoreConfig{})
 	w.now = w.start()
 	return w
 }
 
 // start starts a process.
 func (w *world) start() *process {
-	p := &process{wire: &wire{Handle: w.log.Open(), late: &w.late, dead: make(chan struct{})}}
+	p := &process{wire: &wire{engine: w.open(), late: &w.late, dead: make(chan struct{})}}
 	p.wire.fate = func(c *core.Commit) (fate, time.Duration) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if w.fate == nil {
 			return fine, 0
 		}
@@ -205,9 +220,12 @@ func (w *world) start() *process {
 // end ends a process in the background: cleanly, unless it is dead.
 func (w *world) end(p *process) {
 	w.closing.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = p.host.Close(ctx)
+		if p.wire.gone() != nil {
+			cancel() // it stores nothing any more
+		}
 		_ = p.subs.Close(ctx)
 		_ = p.store.Close()
 	})
@@ -221,9 +239,16 @@ func (w *world) restart() {
 	}
 }
 
+// have has Commits go as f says from now on; nil is fine.
+func (w *world) have(f func(c *core.Commit) (fate, time.Duration)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fate = f
+}
+
 // close ends everything.
 func (w *world) close() {
-	w.fate = nil
+	w.have(nil)
 	w.end(w.now)
 	w.closing.Wait()
 	w.late.Wait()
