@@ -239,10 +239,8 @@ func fill(file File, size int64, p *pace) error {
 		if _, err := file.WriteAt(zeros[:n], o); err != nil {
 			return err
 		}
-		if f, ok := file.(osFile); ok {
-			if err := f.writeSoon(o, n); err != nil {
-				return err
-			}
+		if err := writeSoon(file, o, n); err != nil {
+			return err
 		}
 	}
 	return file.Sync()

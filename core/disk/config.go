@@ -16,13 +16,11 @@ type Config struct {
 	// Logger gets what people should know: repairs, damage, a full disk. Nil
 	// discards it.
 	Logger *slog.Logger
-	// FS is the file system; nil means the operating system's. The records
-	// database is always in the latter.
+	// FS is the file system; nil means the operating system's.
 	FS FS
-	// Progress reports how far Open or Verify is, in bytes of the log and, where Open
-	// makes the records anew, of their snapshot. It is called some times for the
-	// snapshot and after each segment but the last, until done is total, by the
-	// goroutine that called Open or Verify.
+	// Progress reports how far Open or Verify is, in bytes of the log. It is called
+	// after each segment but the last, until done is total, by the goroutine that
+	// called Open or Verify.
 	Progress func(done, total int64)
 }
 

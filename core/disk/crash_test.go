@@ -2,12 +2,15 @@ package disk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,11 +85,20 @@ func (h *history) next() *core.Commit {
 	if old := h.acknowledged(); old != nil {
 		c.Appends = append(c.Appends, core.Append{Stream: "l-1", Expect: core.AnyVersion, Links: idsOf(old)})
 	}
-	if h.random.IntN(3) == 0 {
-		c.Records = append(c.Records, core.RecordOp{Table: "t", Key: fmt.Sprint(h.random.IntN(4)), Expect: core.AnyVersion, Value: c.Appends[0].Events[0].ID[:]})
+	for range h.random.IntN(4) {
+		op := core.RecordOp{Table: recordTables[h.random.IntN(len(recordTables))], Key: fmt.Sprint(h.random.IntN(30)), Expect: core.AnyVersion}
+		if h.random.IntN(4) == 0 {
+			op.Action = core.DeleteRecord
+		} else {
+			op.Value = append(c.Appends[0].Events[0].ID[:], make([]byte, h.random.IntN(2000))...)
+		}
+		c.Records = append(c.Records, op)
 	}
 	return c
 }
+
+// recordTables are the tables that a history has records in.
+var recordTables = []string{"t", "state/projection/1"}
 
 // acknowledged is mostly nil, or a Commit that was acknowledged and is not linked yet.
 func (h *history) acknowledged() *core.Commit {
@@ -186,10 +198,47 @@ func (h *history) check(t testing.TB, e *Engine) {
 	if explained != len(byID) {
 		t.Fatalf("%d events are there, %d of them were sent and not refused", len(byID), explained)
 	}
+	h.checkRecords(t, e, byID)
 	for stream, version := range versions {
 		if got := readAll(t, e, stream); uint64(len(got)) != version {
 			t.Fatalf("stream %s has %d events, %d in $all", stream, len(got), version)
 		}
+	}
+}
+
+// checkRecords compares the records with those that the Commits that are there made.
+func (h *history) checkRecords(t testing.TB, e *Engine, byID map[linkKey]core.Event) {
+	t.Helper()
+	var there []*core.Commit
+	position := func(c *core.Commit) uint64 { return byID[linkKey{"", c.Appends[0].Events[0].ID}].Position }
+	for _, c := range h.commits {
+		if position(c.commit) > 0 {
+			there = append(there, c.commit)
+		}
+	}
+	slices.SortFunc(there, func(a, b *core.Commit) int { return cmp.Compare(position(a), position(b)) })
+	want := map[recordID]string{}
+	for _, c := range there {
+		for _, op := range c.Records {
+			if id := (recordID{op.Table, op.Key}); op.Action == core.DeleteRecord {
+				delete(want, id)
+			} else {
+				want[id] = string(op.Value)
+			}
+		}
+	}
+	got := map[recordID]string{}
+	for _, table := range recordTables {
+		records, err := e.Records(t.Context(), core.RecordsRequest{Table: table, Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			got[recordID{table, r.Key}] = string(r.Value)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Fatalf("%d records are there, want %d, or others", len(got), len(want))
 	}
 }
 
@@ -238,6 +287,9 @@ func openOn(t testing.TB, fs FS, dir string) (*Engine, error) {
 		e.index.mu.Lock()
 		e.index.pause = time.Millisecond
 		e.index.mu.Unlock()
+		e.records.mu.Lock()
+		e.records.pace.retry, e.records.pace.least, e.records.flushAt = time.Millisecond, 1, 1
+		e.records.mu.Unlock()
 	}
 	return e, err
 }
@@ -276,7 +328,7 @@ func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
 			}
 		}
 		fs.mu.Lock()
-		stop := fs.calls + random.IntN(150)
+		stop := fs.calls + random.IntN(400)
 		chance := rand.New(rand.NewPCG(seed, uint64(run)))
 		flaky := random.IntN(2) == 0
 		fs.fault = func(call int, op, name string) error {
@@ -328,7 +380,7 @@ func TestEveryFault(t *testing.T) {
 	if os.Getenv("GYRE_SOAK") != "" {
 		step = 1
 	}
-	for call := 1; call < 180; call += step {
+	for call := 1; call < 300; call += step {
 		for _, lasting := range []int{1, 20} {
 			for _, fault := range faults {
 				faultAt(t, call, lasting, fault)

@@ -14,15 +14,16 @@
 //   - After a failed write or sync, the engine trusts only what the disk confirmed
 //     before. The callers get unknown_outcome, the segment is given up, and the log
 //     goes on in a new one by itself.
-//   - The index and the records are verified wherever they are read. A damaged one
-//     costs time, never a wrong answer. Beside a log that was restored from an older
+//   - The index and the records are verified wherever they are read. Damage there is
+//     never a wrong answer: the index is mended at once, records are refused until the
+//     next start makes them anew. Beside a log that was restored from an older
 //     copy, those of the lost tail are not used.
 //   - A blob is synced before it gets its name, and compared with it wherever it is read.
 //   - Each opening of the log begins a timeline (core.Timeline), so cursors and ETags
 //     of a lost tail are recognized.
 //   - Memory does not grow with the log, apart from 2 bytes an event of filters and
 //     fences, nor does the time of an append. At most 64 MiB of changes to records
-//     wait for their database.
+//     wait for their database. A million records cost little more than a thousand.
 //
 // FORMAT.md specifies all files, and says why each power cut is safe.
 //
@@ -66,7 +67,8 @@
 //	preparer    preparer       fills the next segment with zeros         preparer.close
 //	flusher     index          writes runs of sealed memtables           index.close
 //	merger      index          merges runs                               index.close
-//	records     recordStore    writes changes to records.db, snapshots   recordStore.close
+//	flusher     recordStore    writes runs of changed records            recordStore.close
+//	merger      recordStore    merges runs of records                    recordStore.close
 //	recovery    recovery       goes on after the disk has failed         recovery.close
 //
 // Engine.Close calls these and returns when all have ended.

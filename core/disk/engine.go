@@ -127,6 +127,9 @@ func (e *Engine) logDir() string   { return filepath.Join(e.dir, "log") }
 func (e *Engine) indexDir() string { return filepath.Join(e.dir, "index") }
 func (e *Engine) blobDir() string  { return filepath.Join(e.dir, "blobs") }
 
+// recordsDir has the runs of the records.
+func (e *Engine) recordsDir() string { return filepath.Join(e.dir, "records") }
+
 // Commit is core.Engine's.
 //
 // A Commit's Checks and the expectations of its Records are about the state

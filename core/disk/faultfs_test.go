@@ -98,6 +98,22 @@ func (f *faultFS) Remove(name string) error {
 	return nil
 }
 
+func (f *faultFS) Link(from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.change("link", to); err != nil {
+		return err
+	}
+	if f.names[from] == nil {
+		return syscall.ENOENT
+	}
+	if f.names[to] != nil {
+		return syscall.EEXIST
+	}
+	f.names[to] = f.names[from]
+	return nil
+}
+
 func (f *faultFS) List(dir string) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,20 +15,27 @@ import (
 // FS is what the engine needs of a file system. Names are paths. The seam is
 // for tests, which inject errors and simulate the loss of power behind it.
 type FS interface {
+	Dirs
 	// OpenFile is os.OpenFile with mode 0600.
 	OpenFile(name string, flag int) (File, error)
 	Rename(from, to string) error
 	Remove(name string) error
-	// List gives the names in a directory in their byte order.
-	List(dir string) ([]string, error)
-	// MakeDir makes a directory with mode 0700, durably, unless it is there.
-	MakeDir(dir string) error
-	// SyncDir makes what was created, renamed and removed in dir durable.
-	SyncDir(dir string) error
+	// Link gives a file another name, which no file has.
+	Link(from, to string) error
 	// Lock takes the lock of a file or folder that is there. With note, it makes the
 	// file if need be and writes the process id to it, for the message to the process
 	// that comes second.
 	Lock(name string, note bool) (io.Closer, error)
+}
+
+// Dirs is what it needs of directories.
+type Dirs interface {
+	// List gives the names in a directory in their byte order.
+	List(dir string) ([]string, error)
+	// MakeDir makes a directory with mode 0700, durably, unless it is there.
+	MakeDir(dir string) error
+	// SyncDir makes what was created, renamed, linked and removed in dir durable.
+	SyncDir(dir string) error
 }
 
 // File is an open file.
@@ -57,6 +64,7 @@ func (osFS) OpenFile(name string, flag int) (File, error) {
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 func (osFS) Remove(name string) error     { return os.Remove(name) }
+func (osFS) Link(from, to string) error   { return os.Link(from, to) }
 
 func (osFS) List(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
@@ -173,6 +181,15 @@ func (f osFile) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// writeSoon has the system begin to write a part of a file to the disk, so that little is
+// left when it is synced. It promises nothing.
+func writeSoon(file File, from, n int64) error {
+	if f, ok := file.(osFile); ok {
+		return f.writeSoon(from, n)
+	}
+	return nil
 }
 
 // isFull reports whether err says that there is no space left.

@@ -2,8 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
-	"hash/crc32"
-	"path/filepath"
+	"fmt"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -126,32 +125,44 @@ func FuzzRun(f *testing.F) {
 	})
 }
 
-// FuzzSnapshot reads anything as a snapshot of the records.
-func FuzzSnapshot(f *testing.F) {
-	r := reach{end: at(1, 8192), frame: at(1, 8000)}
-	d := recordDB{dir: "data", log: "fuzz"}
-	c := recordChange{table: "t", key: "k", revision: 3, value: []byte("v")}
-	whole := c.encode(d.snapshotHeader(&r))
-	f.Add(binary.LittleEndian.AppendUint32(whole, crc32.Checksum(whole, castagnoli)))
+// FuzzRecordRun reads anything as a run of records. Whatever is accepted is in order, and
+// each record is found.
+func FuzzRecordRun(f *testing.F) {
+	key := hashKey{1, 2}
+	head := recordRunHeader{log: "fuzz", reach: reach{end: at(1, 8192), frame: at(1, 8000)}}
+	fs := newFaultFS()
+	w, err := newRecordRunWriter(fs, "records", key, head, 3)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for i := range 3 {
+		w.add(&recordRow{name: recordID{"t", fmt.Sprint(i)}.appendName(nil), revision: uint64(i), value: make([]byte, 10_000)})
+	}
+	r, err := w.finish()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(fs.contents(r.path))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fs := newFaultFS()
-		name := snapshotName(r.end)
-		fs.set(filepath.Join("data", name), b)
-		d := recordDB{dir: "data", log: "fuzz", fs: fs}
-		s := d.newestSnapshot()
-		if s == nil {
+		fs.set("records/x.run", b)
+		r, err := openRecordRun(fs, "records/x.run")
+		if err != nil || r.check() != nil {
 			return
 		}
-		last := int64(s.header)
-		err := s.each(func(c recordChange, done int64) error {
-			if done <= last || done > int64(len(b))-4 {
-				t.Fatalf("%d bytes are read after %d, of %d", done, last, len(b))
+		last := ""
+		for c := (recordCursor{run: r}); ; {
+			if err := c.next(); err != nil {
+				t.Fatal(err)
 			}
-			last = done
-			return nil
-		})
-		if err == nil && last != int64(len(b))-4 {
-			t.Fatalf("%d of %d bytes were read", last, len(b))
+			if c.done {
+				break
+			}
+			if name := string(c.row.name); last != "" && name <= last {
+				t.Fatalf("%q comes after %q", name, last)
+			} else {
+				last = name
+			}
 		}
 	})
 }

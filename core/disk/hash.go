@@ -45,7 +45,9 @@ func (k hashKey) event(e *core.Event) uint64 {
 	return k.link(e.Stream, &e.ID)
 }
 
-func (k hashKey) name(s string) uint64 {
+func (k hashKey) name(s string) uint64 { return nameHash(k, s) }
+
+func nameHash[T string | []byte](k hashKey, s T) uint64 {
 	h := k[0] ^ uint64(len(s))*mixA
 	for len(s) >= 8 {
 		h = mum(h^word(s), k[1]|mixB)
@@ -58,7 +60,7 @@ func (k hashKey) name(s string) uint64 {
 	return mum(mum(h^last, k[1]^mixA), k[0]|mixB)
 }
 
-func word(s string) uint64 {
+func word[T string | []byte](s T) uint64 {
 	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }

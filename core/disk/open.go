@@ -78,7 +78,7 @@ func (e *Engine) takeLocks() error {
 	if err != nil {
 		return err
 	}
-	return e.makeDirs(e.indexDir(), e.blobDir())
+	return e.makeDirs(e.indexDir(), e.recordsDir(), e.blobDir())
 }
 
 func (e *Engine) makeDirs(dirs ...string) error {
@@ -283,19 +283,13 @@ func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 func (e *Engine) recover(ctx context.Context, headers []segmentHeader) error {
 	v := describe(headers)
 	e.index.view.Store(v)
-	// What is read is the snapshot of the records, if they are made anew, and the log.
-	logBytes, snapshotBytes := v.bytesBefore(at(headers[len(headers)-1].number, 0)), int64(0)
-	db, err := openRecordDB(recordDB{dir: e.dir, fs: e.fs, log: e.id}, e.holds, e.logger, func(done, total int64) {
-		snapshotBytes = total
-		e.config.Progress(done, total+logBytes)
-	})
-	if err != nil {
+	db := &recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.logger, snapshots: e.dir}
+	if err := openRecordDB(db, e.holds); err != nil {
 		return err
 	}
 	e.records = newRecordStore(db, e.logger, e.reachAt)
-	err = e.openIndex(ctx, sealedSegments(headers), func(done int64) {
-		e.config.Progress(snapshotBytes+done, snapshotBytes+logBytes)
-	})
+	total := v.bytesBefore(at(headers[len(headers)-1].number, 0))
+	err := e.openIndex(ctx, sealedSegments(headers), func(done int64) { e.config.Progress(done, total) })
 	if err != nil {
 		return err
 	}

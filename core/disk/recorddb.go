@@ -1,462 +1,391 @@
 package disk
 
 import (
-	"bytes"
-	"encoding/binary"
+	"cmp"
 	"errors"
-	"fmt"
-	"hash/crc32"
 	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
-
-	"go.etcd.io/bbolt"
+	"sync"
 
 	"github.com/gyre-events/gyre/core"
 )
 
-// recordDB is the records in a bbolt database: in one bucket each record's
-// revision and value, in another how far in which log they reach. It is
-// derived from the log, and made anew when anything about it is wrong.
+// recordDB is the records as of some place in the log: a chain of runs, each of the part
+// of the log behind the one before. A name in a later run hides it in the earlier ones.
+// All of it is derived from the log.
 type recordDB struct {
-	dir string
-	fs  FS
-	log string // identity
-	db  *bbolt.DB
+	fs     FS
+	dir    string // of the runs
+	log    string // identity
+	key    hashKey
+	logger *slog.Logger
+	// snapshots is the directory that the first run has a second name in; "" for none.
+	snapshots string
 
-	reach  reach // when it was opened
-	logged int64 // bytes of changes from the newest snapshot to there
+	merging sync.Mutex // makes one merge at a time; taken before mu
+	mu      sync.Mutex
+	runs    []*recordRun // in the log's order; the slice does not change. mu protects it
 }
 
-const (
-	recordFile = "records.db"
-	// recordTemporary is a database that is being made. It is renamed when it is whole.
-	recordTemporary = "records.db.tmp"
-)
-
-const (
-	// recordsAtOnce is how many records are put into the database before others may run.
-	recordsAtOnce = 32
-	// buildBytes of changes are a transaction where a database is made anew.
-	buildBytes = 4 << 20
-	// maxCheckedBytes is the size up to which the whole database is checked when it
-	// is opened. A larger one would hold up the start; Verify checks it.
-	maxCheckedBytes = 64 << 20
-)
-
-// The buckets, and the keys of the second.
-var (
-	bucketRecords = []byte("records")
-	bucketMeta    = []byte("meta")
-	metaLog       = []byte("log")
-	metaReach     = []byte("reach")
-	metaLogged    = []byte("logged")
-)
-
-// errNotOurs says that the database is damaged, or of another log or of more
-// of this log than there is.
-var errNotOurs = errors.New("the records database does not belong to the log")
-
-func (d *recordDB) path() string { return filepath.Join(d.dir, recordFile) }
-
-// openRecordDB opens the database of the log that holds knows, or makes it anew from
-// the newest snapshot, or empty, if it is not there or not right. report is called with
-// the bytes of the snapshot that are read.
-func openRecordDB(d recordDB, holds func(*reach) bool, logger *slog.Logger, report func(done, total int64)) (recordDB, error) {
-	err := d.removeTemporary()
+// openRecordDB opens as much as there is of the records of the log that holds knows. The
+// log has the rest.
+func openRecordDB(d *recordDB, holds func(*reach) bool) error {
+	err := d.removeLost(holds)
+	if err != nil {
+		return openError(err)
+	}
+	found, err := d.find(holds)
+	if err != nil {
+		return openError(err)
+	}
+	d.runs = found.chain
+	for _, p := range found.problems {
+		d.logger.Error("some records are made anew from the log", "because", p.Detail, "file", p.File)
+	}
+	err = d.tidy(append(found.others, filepath.Join(d.snapshots, "records.db"))) // of earlier versions
 	if err == nil {
-		err = d.removeLost(holds)
+		err = d.removeOldSnapshots()
 	}
 	if err != nil {
-		return d, openError(err)
+		d.logger.Warn("files of the records that are not needed cannot be removed", "error", err)
 	}
-	if err = d.open(holds); err == nil {
-		return d, nil
-	}
-	var path *os.PathError
-	if !errors.Is(err, errNotOurs) && !os.IsNotExist(err) && errors.As(err, &path) {
-		return d, openError(err)
-	}
-	if err := d.makeAnew(logger.With("because", err), report); err != nil {
-		if d.db != nil {
-			_ = d.db.Close()
-		}
-		return d, openError(err)
-	}
-	return d, nil
+	return nil
 }
 
-// makeAnew makes the database anew, with what the newest good snapshot has.
-func (d *recordDB) makeAnew(logger *slog.Logger, report func(done, total int64)) error {
-	if err := d.begin(); err != nil {
-		return err
+// foundRuns is what there is in the directories.
+type foundRuns struct {
+	chain    []*recordRun
+	others   []string // files that are not needed
+	problems []Problem
+}
+
+func (f *foundRuns) close() {
+	for _, r := range f.chain {
+		_ = r.file.Close()
 	}
-	s := d.newestSnapshot()
-	if s == nil {
-		return d.finish(reach{}, 0)
-	}
-	defer func() { _ = s.file.Close() }()
-	logger.Warn("making the records anew from their snapshot", "snapshot", snapshotName(s.reach.end), "bytes", s.size)
-	f, reported := filler{db: d}, int64(0)
-	err := s.each(func(c recordChange, done int64) error {
-		if done-reported >= buildBytes {
-			reported = done
-			report(done, s.size)
-		}
-		return f.add(c)
-	})
-	if err == nil {
-		err = f.flush()
-	}
+}
+
+// recordFile is a file that may be a run of the chain.
+type recordFile struct {
+	path      string
+	from, end offset
+}
+
+// find opens the runs that make a chain from the log's beginning: each time the one that
+// goes the furthest. It changes nothing but the name of a snapshot, which the chain
+// begins with if its first run is lost.
+func (d *recordDB) find(holds func(*reach) bool) (found foundRuns, err error) {
+	files, others, err := d.files()
 	if err != nil {
-		return err
+		return found, err
 	}
-	report(s.size, s.size)
-	return d.finish(s.reach, 0)
-}
-
-// open opens the database if it is there and right: of the log that holds knows.
-func (d *recordDB) open(holds func(*reach) bool) (err error) {
-	if _, err := os.Stat(d.path()); err != nil {
-		return err
-	}
-	// bbolt checks its meta pages and trusts the rest. Damage there, or the end of the
-	// file, can make it panic or read outside of its map, which must not take the server
-	// along.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	found.others = others
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errNotOurs, p)
-		}
 		if err != nil {
-			_ = d.close()
+			found.close()
 		}
 	}()
-	if err := d.openFile(recordFile); err != nil {
-		return err
+	snapshots, err := listSnapshots(d.fs, d.snapshots)
+	if err != nil {
+		return found, err
 	}
-	return d.db.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if meta == nil || tx.Bucket(bucketRecords) == nil || string(meta.Get(metaLog)) != d.log || len(meta.Get(metaLogged)) != 8 {
-			return errNotOurs
+	for end := offset(0); ; {
+		r := d.furthest(files, end, holds, &found)
+		if r == nil && end == 0 {
+			if r, err = d.adopt(snapshots, holds); err != nil {
+				return found, err
+			}
 		}
-		var ok bool
-		if d.reach, ok = decodeReach(meta.Get(metaReach)); !ok || !holds(&d.reach) {
-			return errNotOurs
+		if r == nil {
+			break
 		}
-		d.logged = int64(binary.LittleEndian.Uint64(meta.Get(metaLogged)))
-		if tx.Size() > maxCheckedBytes {
-			return nil
+		found.chain = append(found.chain, r)
+		end = r.reach.end
+	}
+	for _, f := range files {
+		if !slices.ContainsFunc(found.chain, func(r *recordRun) bool { return r.path == f.path }) {
+			found.others = append(found.others, f.path)
 		}
-		if err := checkPages(tx); err != nil {
-			return fmt.Errorf("%w: %w", errNotOurs, err)
-		}
-		return nil
-	})
+	}
+	return found, nil
 }
 
-// checkPages checks the whole database. bbolt does so in a goroutine that nothing keeps from
-// a fault, so everything that it follows is followed here before.
-func checkPages(tx *bbolt.Tx) error {
-	pages := int(tx.Size()) / tx.DB().Info().PageSize
-	for id := 0; id < pages; id++ {
-		page, err := tx.Page(id)
-		if err != nil {
-			return err
-		}
-		if page.Type == "free" {
-			continue
-		}
-		if id += page.OverflowCount; id >= pages {
-			return errors.New("a page has no end")
+// files lists the runs, and what is left of writing them.
+func (d *recordDB) files() (files []recordFile, others []string, err error) {
+	names, err := d.fs.List(d.dir)
+	for _, name := range names {
+		path := filepath.Join(d.dir, name)
+		if from, end, ok := parseRecordRunName(name); ok {
+			files = append(files, recordFile{path, from, end})
+		} else if strings.HasSuffix(name, ".tmp") {
+			others = append(others, path)
 		}
 	}
-	records := tx.Bucket(bucketRecords)
-	cursor := records.Cursor()
-	for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
-		if _, err := changeOf(k, v); err != nil {
-			return err
-		}
-		if !bytes.Equal(records.Get(k), v) {
-			return errors.New("a record is not found")
-		}
-	}
-	var first error
-	for err := range tx.Check() { // to its end: it reads the pages until then
-		if first == nil {
-			first = err
-		}
-	}
-	return first
+	return files, others, err
 }
 
-// openFile opens a file of the directory. Its list of free pages is kept in the
-// file: without it, bbolt reads all of a database to open it.
-func (d *recordDB) openFile(name string) (err error) {
-	d.db, err = bbolt.Open(filepath.Join(d.dir, name), 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	if err != nil && !errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w: %w", errNotOurs, err)
+// furthest opens the run that begins at from and goes the furthest of those that are
+// right, or nil. What is wrong with others is noted.
+func (d *recordDB) furthest(files []recordFile, from offset, holds func(*reach) bool, found *foundRuns) *recordRun {
+	var here []recordFile
+	for _, f := range files {
+		if f.from == from && f.end > from {
+			here = append(here, f)
+		}
 	}
-	return err
-}
-
-// begin makes a database that is not synced, nor has its name, until finish.
-func (d *recordDB) begin() error {
-	if err := d.removeTemporary(); err != nil {
-		return err
+	slices.SortFunc(here, func(a, b recordFile) int { return cmp.Compare(b.end, a.end) })
+	for _, f := range here {
+		r, err := d.openRun(f, holds)
+		if err == nil {
+			return r
+		}
+		p := Problem{File: filepath.Join(filepath.Base(d.dir), filepath.Base(f.path)), Detail: err.Error(), Derived: true}
+		var damage *damagedRecords
+		if errors.As(err, &damage) {
+			p.Offset, p.Detail = damage.at, damage.what+" is damaged"
+		}
+		found.problems = append(found.problems, p)
 	}
-	if err := d.openFile(recordTemporary); err != nil {
-		return err
-	}
-	d.db.NoSync = true
 	return nil
 }
 
-// finish makes what was begun the log's database, as far as r.
-func (d *recordDB) finish(r reach, logged int64) error {
-	if err := d.db.Sync(); err != nil {
-		return err
+// errNotOurs says that a run is of another log, or of more of this log than there is.
+var errNotOurs = errors.New("the records do not belong to the log")
+
+// maxCheckedBytes is the size up to which a run is read when it is opened. A longer one
+// would hold up the start; its blocks are checked when they are needed, and by Verify.
+const maxCheckedBytes = 64 << 20
+
+// openRun opens a run of the log that holds knows.
+func (d *recordDB) openRun(f recordFile, holds func(*reach) bool) (*recordRun, error) {
+	r, err := openRecordRun(d.fs, f.path)
+	if err != nil {
+		return nil, err
 	}
-	d.db.NoSync = false
-	if err := d.apply(func(func(recordChange) bool) {}, r, logged); err != nil {
-		return err
+	switch {
+	case r.log != d.log || r.from != f.from || r.reach.end != f.end || !holds(&r.reach):
+		err = errNotOurs
+	case r.size() <= maxCheckedBytes:
+		err = r.check()
 	}
-	if err := os.Rename(filepath.Join(d.dir, recordTemporary), d.path()); err != nil {
-		return err
+	if err != nil {
+		_ = r.file.Close()
+		return nil, err
 	}
-	d.reach, d.logged = r, logged
-	return d.fs.SyncDir(d.dir)
+	return r, nil
 }
 
-// removeTemporary removes databases and snapshots that are not finished.
-func (d *recordDB) removeTemporary() error {
-	names, err := d.fs.List(d.dir)
+// tidy removes files that are not needed.
+func (d *recordDB) tidy(paths []string) error {
+	for _, path := range paths {
+		if err := d.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// reach is how far the records go.
+func (d *recordDB) reach() reach {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.runs) == 0 {
+		return reach{}
+	}
+	return d.runs[len(d.runs)-1].reach
+}
+
+// size is the bytes of all runs.
+func (d *recordDB) size() (bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.runs {
+		bytes += r.size()
+	}
+	return bytes
+}
+
+// acquire returns the runs, which stay open until they are released.
+func (d *recordDB) acquire() []*recordRun {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.runs {
+		r.readers++
+	}
+	return d.runs
+}
+
+func (d *recordDB) release(runs []*recordRun) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range runs {
+		if r.readers--; r.readers == 0 && r.retired {
+			_ = r.file.Close() // it was only read
+		}
+	}
+}
+
+// apply writes changes, n at most, in the order of their names. They reach up to r in
+// the log, where they had so many bytes.
+func (d *recordDB) apply(changes iter.Seq[recordChange], n int, r reach, logged int64) error {
+	head := recordRunHeader{log: d.log, from: d.reach().end, reach: r, logged: logged}
+	w, err := newRecordRunWriter(d.fs, d.dir, d.key, head, n)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		finished, ok := strings.CutSuffix(name, ".tmp")
-		if _, isSnapshot := parseSnapshotName(finished); !ok || !isSnapshot {
-			continue
+	var row recordRow
+	for c := range changes {
+		if row.revision, row.value = c.revision, c.value; row.revision == 0 {
+			row.value = nil
 		}
-		if err := d.fs.Remove(filepath.Join(d.dir, name)); err != nil {
-			return err
+		row.name = c.id().appendName(row.name[:0])
+		if row.revision > 0 || head.from > 0 {
+			w.add(&row)
 		}
 	}
-	if err := os.Remove(filepath.Join(d.dir, recordTemporary)); err != nil && !os.IsNotExist(err) {
+	run, err := w.finish()
+	if err != nil {
 		return err
 	}
-	return nil
-}
-
-// apply writes changes, which reach up to r in the log.
-func (d *recordDB) apply(changes iter.Seq[recordChange], r reach, logged int64) error {
-	return d.db.Update(func(tx *bbolt.Tx) error {
-		records, err := tx.CreateBucketIfNotExists(bucketRecords)
-		if err != nil {
-			return err
-		}
-		if err := putChanges(records, changes); err != nil {
-			return err
-		}
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		if err := meta.Put(metaLog, []byte(d.log)); err != nil {
-			return err
-		}
-		if err := meta.Put(metaLogged, binary.LittleEndian.AppendUint64(nil, uint64(logged))); err != nil {
-			return err
-		}
-		return meta.Put(metaReach, r.encode(nil))
-	})
-}
-
-func putChanges(records *bbolt.Bucket, changes iter.Seq[recordChange]) (err error) {
-	n := 0
-	for c := range changes {
-		if n++; n%recordsAtOnce == 0 {
-			runtime.Gosched() // as blockWriter.seal
-		}
-		if key := c.id().dbKey(); c.revision == 0 {
-			err = records.Delete(key)
-		} else {
-			err = records.Put(key, rowOf(key, &c))
-		}
-		if err != nil {
-			return err
-		}
+	d.mu.Lock()
+	d.runs = append(slices.Clone(d.runs), run)
+	d.mu.Unlock()
+	if run.from == 0 {
+		d.snapshot(run)
 	}
 	return nil
 }
 
-// filler puts records, in the order of their keys, into a database that was begun.
-type filler struct {
-	db      *recordDB
-	changes []recordChange
-	bytes   int
-}
-
-func (f *filler) add(c recordChange) error {
-	f.changes = append(f.changes, c)
-	if f.bytes += c.size(); f.bytes < buildBytes {
-		return nil
-	}
-	return f.flush()
-}
-
-func (f *filler) flush() error {
-	err := f.db.db.Update(func(tx *bbolt.Tx) error {
-		records, err := tx.CreateBucketIfNotExists(bucketRecords)
-		if err != nil {
-			return err
-		}
-		records.FillPercent = 0.95 // nothing comes in between
-		return putChanges(records, slices.Values(f.changes))
-	})
-	f.changes, f.bytes = f.changes[:0], 0
-	return err
-}
-
-// dbKey orders records by table, then key. No table has a zero byte.
-func (id recordID) dbKey() []byte { return []byte(id.table + "\x00" + id.key) }
-
-// rowOf is what the database has under a key: u32 checksum | uvarint revision | value. The
-// checksum is of the key and what follows, for bbolt has none of its own.
-func rowOf(key []byte, c *recordChange) []byte {
-	row := make([]byte, 4, 4+binary.MaxVarintLen64+len(c.value))
-	row = append(binary.AppendUvarint(row, c.revision), c.value...)
-	binary.LittleEndian.PutUint32(row, rowSum(key, row))
-	return row
-}
-
-func rowSum(key, row []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, row[4:])
-}
-
-// changeOf is the put that a row of the database stands for.
-func changeOf(k, row []byte) (recordChange, error) {
-	if len(row) > 4 && binary.LittleEndian.Uint32(row) == rowSum(k, row) {
-		if revision, n := binary.Uvarint(row[4:]); n > 0 {
-			table, key, _ := strings.Cut(string(k), "\x00")
-			return recordChange{table: table, key: key, revision: revision, value: row[4+n:]}, nil
-		}
-	}
-	return recordChange{}, core.Errorf(core.CodeStoreCorrupt, "a record in %s is damaged", recordFile)
+// appendName appends what orders records by table, then key. No table has a zero byte.
+func (id recordID) appendName(dst []byte) []byte {
+	return append(append(append(dst, id.table...), 0), id.key...)
 }
 
 // revision is that of a record, 0 if there is none.
 func (d *recordDB) revision(id recordID) (revision uint64, err error) {
-	err = d.db.View(func(tx *bbolt.Tx) error {
-		k := id.dbKey()
-		v := tx.Bucket(bucketRecords).Get(k)
-		if v == nil {
-			return nil
-		}
-		c, err := changeOf(k, v)
-		revision = c.revision
-		return err
+	err = d.lookUp([][]byte{id.appendName(nil)}, func(row *recordRow) bool {
+		revision = row.revision
+		return true
 	})
 	return revision, err
 }
 
-// errEnough ends a scan.
-var errEnough = errors.New("enough")
+// lookUp visits the rows with some names, in their order, until visit returns false.
+func (d *recordDB) lookUp(names [][]byte, visit func(row *recordRow) bool) error {
+	runs := d.acquire()
+	defer d.release(runs)
+	c := lookUps.Get().(*recordCursor)
+	defer func() {
+		*c = recordCursor{buf: c.buf[:0]}
+		lookUps.Put(c)
+	}()
+	for _, name := range names {
+		hash := nameHash(d.key, name)
+		for _, r := range slices.Backward(runs) {
+			*c = recordCursor{run: r, buf: c.buf[:0]}
+			row, err := c.get(name, hash)
+			if err != nil {
+				return d.condemn(err)
+			}
+			if row == nil {
+				continue
+			}
+			if row.revision > 0 && !visit(row) {
+				return nil
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// lookUps are cursors, which are used again for their buffers.
+var lookUps = sync.Pool{New: func() any { return new(recordCursor) }}
 
 // scan visits the records that r asks for, in the order of their keys, until
 // visit returns false.
 func (d *recordDB) scan(r core.RecordsRequest, visit func(key string, c recordChange) bool) error {
-	table := recordID{r.Table, ""}.dbKey()
-	visitRow := func(k, v []byte) error {
-		c, err := changeOf(k, v)
-		if err != nil {
-			return err
-		}
-		if c.value = bytes.Clone(c.value); !visit(c.key, c) {
-			return errEnough
-		}
-		return nil
+	visitRow := func(row *recordRow) bool {
+		c := row.change()
+		return visit(c.key, c)
 	}
-	err := d.db.View(func(tx *bbolt.Tx) error {
-		records := tx.Bucket(bucketRecords)
-		if r.Keys != nil {
-			return eachKey(records, r, visitRow)
-		}
-		cursor := records.Cursor()
-		for _, s := range runs(r) {
-			for k, v := cursor.Seek(recordID{r.Table, s.least}.dbKey()); bytes.HasPrefix(k, table) && s.has(string(k[len(table):])); k, v = cursor.Next() {
-				if err := visitRow(k, v); err != nil {
-					return err
-				}
+	table := recordID{r.Table, ""}.appendName(nil)
+	if r.Keys != nil {
+		var names [][]byte
+		for _, key := range slices.Compact(slices.Sorted(slices.Values(r.Keys))) {
+			if asked(r, key) {
+				names = append(names, recordID{r.Table, key}.appendName(nil))
 			}
 		}
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		return nil
+		return d.lookUp(names, visitRow)
 	}
-	return err
-}
-
-// eachKey visits the rows of r.Keys, in order.
-func eachKey(records *bbolt.Bucket, r core.RecordsRequest, visit func(k, v []byte) error) error {
-	for _, key := range slices.Compact(slices.Sorted(slices.Values(r.Keys))) {
-		k := recordID{r.Table, key}.dbKey()
-		if v := records.Get(k); v != nil && asked(r, key) {
-			if err := visit(k, v); err != nil {
-				return err
+	open := d.acquire()
+	defer d.release(open)
+	m := newRecordMerge(open, 0)
+	for _, s := range runs(r) {
+		if err := m.seek(recordID{r.Table, s.least}.appendName(nil)); err != nil {
+			return d.condemn(err)
+		}
+		for m.row != nil && hasPrefix(m.row.name, table) && s.has(string(m.row.name[len(table):])) {
+			if m.row.revision > 0 && !visitRow(m.row) {
+				return nil
+			}
+			if err := m.next(); err != nil {
+				return d.condemn(err)
 			}
 		}
 	}
 	return nil
 }
 
-// rows yields all records in the order of their keys; the values are valid during tx.
-func rows(tx *bbolt.Tx) iter.Seq2[recordChange, error] {
+// condemn notes that a run is damaged: its file goes, so that the next start makes its
+// records anew. Until then those that it has in blocks that are right are served.
+func (d *recordDB) condemn(err error) error {
+	var damage *damagedRecords
+	if !errors.As(err, &damage) {
+		return err
+	}
+	d.mu.Lock()
+	first := !damage.run.condemned
+	damage.run.condemned = true
+	d.mu.Unlock()
+	if first {
+		d.logger.Error("some records are damaged; the next start makes them anew from the log", "error", err)
+		_ = d.fs.Remove(damage.run.path)
+		if damage.run.from == 0 && d.snapshots != "" {
+			_ = d.fs.Remove(filepath.Join(d.snapshots, snapshotName(damage.run.reach.end)))
+		}
+	}
+	return core.Errorf(core.CodeStoreCorrupt, "%w; start the node again, which makes the records anew", err)
+}
+
+// rows yields all records in the order of their names.
+func rowsOf(runs []*recordRun) iter.Seq2[recordChange, error] {
 	return func(yield func(recordChange, error) bool) {
-		cursor := tx.Bucket(bucketRecords).Cursor()
-		for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
-			if c, err := changeOf(k, v); !yield(c, err) || err != nil {
+		m := newRecordMerge(runs, mergeAheadBytes)
+		for err := m.seek(nil); err != nil || m.row != nil; err = m.next() {
+			if err != nil {
+				yield(recordChange{}, err)
+				return
+			}
+			if m.row.revision > 0 && !yield(m.row.change(), nil) {
 				return
 			}
 		}
 	}
 }
 
-// size is that of the database.
-func (d *recordDB) size() (bytes int64) {
-	_ = d.db.View(func(tx *bbolt.Tx) error { bytes = tx.Size(); return nil }) // never an error
-	return bytes
-}
-
 func (d *recordDB) close() error {
-	if d.db == nil {
-		return nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var err error
+	for _, r := range d.runs {
+		err = errors.Join(err, r.file.Close())
 	}
-	return d.db.Close()
-}
-
-// snapshotSize is that of the newest snapshot, 0 if there is none.
-func (d *recordDB) snapshotSize() int64 {
-	found, err := d.snapshots()
-	if err != nil || len(found) == 0 {
-		return 0
-	}
-	file, err := d.fs.OpenFile(filepath.Join(d.dir, snapshotName(found[0])), os.O_RDONLY)
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = file.Close() }()
-	size, err := file.Size()
-	if err != nil {
-		return 0
-	}
-	return size
+	d.runs = nil
+	return err
 }

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -20,7 +21,7 @@ import (
 // them, so none of this needs to survive.
 type recordStore struct {
 	logger *slog.Logger
-	db     recordDB
+	db     *recordDB
 	// reachAt is the Engine's.
 	reachAt func(mark) (reach, error)
 
@@ -33,18 +34,25 @@ type recordStore struct {
 
 	bytes   int    // of fresh
 	leaving int    // bytes of flushing
-	failed  error  // why the last flush did not reach the database
 	flushed offset // the database has all changes before it
 	seen    mark   // fresh has those after it and before this
-	logged  int64  // bytes of changes since the last snapshot
+	logged  int64  // bytes of changes since the last flush
 	wanted  bool   // a flush
 	closing bool
 
-	flushAt    int   // a flush is due when fresh has that many bytes
-	snapshotAt int64 // the next snapshot is due when that many bytes were logged
+	failed struct{ flush, merge error } // why the last of them failed, or nil
+	pace   recordPace
 
-	wake sync.Cond // wanted or closing, a flush ended, a wait timed out
+	flushAt int // a flush is due when fresh has that many bytes
+
+	wake sync.Cond // wanted or closing, a flush or a merge ended, a wait timed out
 	done sync.WaitGroup
+}
+
+// recordPace is how the database is written.
+type recordPace struct {
+	least int           // bytes of a flush; freshBytes
+	retry time.Duration // from an error to the next try; retryFlush
 }
 
 // changeTree has the last change of each of some records, in the order that the
@@ -69,7 +77,8 @@ type pendingRevision struct {
 
 const (
 	// freshBytes of changes are kept before they go to the database; as many as an eighth
-	// of it if that is more, up to freshMost, for each flush writes most of its pages.
+	// of it if that is more, up to freshMost, for a change in a longer run is merged fewer
+	// times.
 	freshBytes = 4 << 20
 	freshMost  = 32 << 20
 	// unflushedBytes of changes may not be in the database: beyond, Commits with records
@@ -78,23 +87,19 @@ const (
 	// flushSegments are sealed between two flushes, if there is little to flush. What
 	// changed in them costs the next open a look at their records.
 	flushSegments = 4
-	// snapshotBytes of changes at least are logged between two snapshots, and as many as the
-	// last one has: what they cost stays in proportion.
-	snapshotBytes = 64 << 20
 	// replayBytes of changes are replayed between two flushes while the log is opened. A
-	// process that was killed leaves less, so opening after it flushes nothing: on a cold
-	// cache, a flush takes seconds.
+	// process that was killed leaves fewer, so opening after it flushes nothing.
 	replayBytes = unflushedBytes + 16<<20
 )
 
 // newRecordStore serves what db has and the log adds.
-func newRecordStore(db recordDB, logger *slog.Logger, reachAt func(mark) (reach, error)) *recordStore {
+func newRecordStore(db *recordDB, logger *slog.Logger, reachAt func(mark) (reach, error)) *recordStore {
+	r := db.reach()
 	s := &recordStore{
 		logger: logger, db: db, reachAt: reachAt,
-		flushed: db.reach.end, seen: mark{end: db.reach.end, frame: db.reach.frame},
-		logged: db.logged, snapshotAt: max(snapshotBytes, db.snapshotSize()),
+		flushed: r.end, seen: mark{end: r.end, frame: r.frame},
 		newest: make(map[recordID]pendingRevision), fresh: newChangeTree(), flushing: newChangeTree(),
-		flushAt: freshBytes,
+		flushAt: freshBytes, pace: recordPace{freshBytes, retryFlush},
 	}
 	s.wake.L = &s.mu
 	return s
@@ -241,7 +246,7 @@ func (s *recordStore) publish(m mark) {
 	if end > s.seen.end {
 		s.seen = m
 	}
-	if s.bytes >= s.flushAt || s.logged >= s.snapshotAt {
+	if s.bytes >= s.flushAt || s.logged >= snapshotBytes {
 		s.wanted = true
 		s.wake.Broadcast()
 	}
@@ -412,57 +417,93 @@ func (s *recordStore) room(ctx context.Context) error {
 			return core.AsError(ctx.Err())
 		case s.closing:
 			return core.Errorf(core.CodeStoreClosed, "the store is closed")
-		case s.failed != nil:
-			return cannotWrite(s.failed)
+		case s.failed.flush != nil:
+			return cannotWrite(s.failed.flush)
 		}
 		s.wake.Wait()
 	}
 	return nil
 }
 
-// start begins the goroutine that keeps the database up.
-func (s *recordStore) start() { s.done.Go(s.run) }
+// start begins the goroutines that keep the database up, and its runs few.
+func (s *recordStore) start() {
+	s.done.Go(s.flushAll)
+	s.done.Go(s.mergeAll)
+}
 
-func (s *recordStore) run() {
-	for s.await() {
-		err := s.flush()
+// flushAll is the flusher of the records.
+func (s *recordStore) flushAll() {
+	for s.await(func() bool { return s.wanted && (!s.db.crowded() || s.failed.merge != nil) }) {
+		err := s.behind()
+		if err == nil {
+			err = s.flush()
+		}
 		s.warn(err)
-		if err != nil {
-			s.pause()
+		if err != nil && !s.pause() {
+			return
 		}
 	}
 }
 
-// await waits until there is something to flush; false means closing.
-func (s *recordStore) await() bool {
+// mergeAll is the merger of the records.
+func (s *recordStore) mergeAll() {
+	for s.await(func() bool { return len(s.db.mergeable()) > 0 }) {
+		err := s.db.merge(s.db.mergeable, s.isClosing)
+		s.mu.Lock()
+		s.failed.merge = err
+		s.wake.Broadcast()
+		s.mu.Unlock()
+		if err != nil && !errors.Is(err, errStopped) {
+			s.logger.Warn("the records cannot be merged", "error", err)
+			if !s.pause() {
+				return
+			}
+		}
+	}
+}
+
+// await waits until there is something to do; false means closing.
+func (s *recordStore) await(due func() bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.closing && !s.wanted {
+	for !s.closing && !due() {
 		s.wake.Wait()
 	}
-	s.wanted = false
 	return !s.closing
 }
 
-// retryFlush is how long the database rests after it took no changes.
+func (s *recordStore) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// behind is why the database should take no more, if its runs cannot be merged.
+func (s *recordStore) behind() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.db.crowded() {
+		return nil
+	}
+	s.failed.flush = s.failed.merge
+	s.wake.Broadcast()
+	return s.failed.flush
+}
+
+// retryFlush is how long the database rests after the disk refused it something.
 const retryFlush = time.Second
 
-// pause waits until the next try, or until the store closes.
-func (s *recordStore) pause() {
+// pause waits until the next try; false means closing.
+func (s *recordStore) pause() bool {
 	over := false
-	timer := time.AfterFunc(retryFlush, func() {
+	timer := time.AfterFunc(s.pace.retry, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		over = true
 		s.wake.Broadcast()
 	})
 	defer timer.Stop()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !over && !s.closing {
-		s.wake.Wait()
-	}
-	s.wanted = true
+	return s.await(func() bool { return over })
 }
 
 // stopWaiting ends the wait of everyone: the log is closing.
@@ -473,11 +514,14 @@ func (s *recordStore) stopWaiting() {
 	s.wake.Broadcast()
 }
 
-// flush takes the fresh changes to the database, in one transaction together
-// with how far in the log they reach, and writes a snapshot when one is due.
+// flush takes the fresh changes to the database, in one run together with how far in the
+// log they reach.
 func (s *recordStore) flush() error {
 	s.mu.Lock()
+	s.wanted = false
 	if s.seen.end == s.flushed {
+		s.failed.flush = nil
+		s.wake.Broadcast()
 		s.mu.Unlock()
 		return nil
 	}
@@ -487,35 +531,23 @@ func (s *recordStore) flush() error {
 
 	r, err := s.reachAt(upTo)
 	if err == nil {
-		err = s.db.apply(changes.Scan, r, logged)
+		err = s.db.apply(changes.Scan, changes.Len(), r, logged)
 	}
 
 	dbBytes := s.db.size()
 	s.mu.Lock()
-	s.failed = err
+	defer s.mu.Unlock()
+	s.failed.flush = err
 	s.wake.Broadcast()
 	if err != nil {
 		s.takeBack()
-		s.mu.Unlock()
+		s.wanted = true
 		return err
 	}
 	s.flushing, s.leaving, s.flushed = newChangeTree(), 0, upTo.end
-	s.flushAt = min(max(freshBytes, int(dbBytes/8)), freshMost)
-	due := logged >= s.snapshotAt
-	if due {
-		s.logged -= logged
-	}
-	s.mu.Unlock()
-	if !due {
-		return nil
-	}
-	size, err := s.db.writeSnapshot()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		s.snapshotAt = max(snapshotBytes, size)
-	}
-	return err
+	s.logged -= logged
+	s.flushAt = min(max(s.pace.least, int(dbBytes/8)), freshMost)
+	return nil
 }
 
 // takeBack puts what could not be flushed to where it was, under what came
@@ -538,9 +570,14 @@ func (s *recordStore) publishReplayed(m mark) {
 	s.mu.Lock()
 	much := s.bytes >= replayBytes
 	s.mu.Unlock()
-	if much {
-		s.warn(s.flush())
+	if !much {
+		return
 	}
+	err := s.flush()
+	for err == nil && len(s.db.mergeable()) > 0 {
+		err = s.db.merge(s.db.mergeable, never)
+	}
+	s.warn(err)
 }
 
 func (s *recordStore) warn(err error) {
@@ -549,7 +586,7 @@ func (s *recordStore) warn(err error) {
 	}
 }
 
-// close ends the goroutine and closes the database.
+// close ends the goroutines and closes the database.
 func (s *recordStore) close() error {
 	s.stopWaiting()
 	s.done.Wait()

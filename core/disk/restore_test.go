@@ -65,7 +65,7 @@ func copyDir(t testing.TB, from, to string) {
 // a database and a snapshot of what was lost, and writes on in the same sizes.
 func TestRestoredLogHasItsOwnRecords(t *testing.T) {
 	for _, lost := range []int{20, 300} { // in the segment that was copied, and beyond it
-		for _, lose := range []string{"nothing", recordFile} {
+		for _, lose := range []string{"nothing", "records"} {
 			t.Run(fmt.Sprint(lost, " lost, without ", lose), func(t *testing.T) {
 				dir := t.TempDir()
 				config := Config{Dir: dir, SegmentBytes: minSegmentBytes}
@@ -81,17 +81,12 @@ func TestRestoredLogHasItsOwnRecords(t *testing.T) {
 				write(5, "kept")
 				copyDir(t, filepath.Join(dir, "log"), filepath.Join(dir, "copy"))
 				write(lost, "lost")
-				if err := e.records.flush(); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := e.records.db.writeSnapshot(); err != nil {
-					t.Fatal(err)
-				}
+				mergeAll(t, e)
 				if err := e.Close(); err != nil {
 					t.Fatal(err)
 				}
 				copyDir(t, filepath.Join(dir, "copy"), filepath.Join(dir, "log"))
-				if err := os.Remove(filepath.Join(dir, lose)); lose == recordFile && err != nil {
+				if err := os.RemoveAll(filepath.Join(dir, lose)); err != nil {
 					t.Fatal(err)
 				}
 				maps.DeleteFunc(want, func(_, value string) bool { return value == "lost" })
@@ -131,12 +126,7 @@ func TestSnapshotsOfALostTail(t *testing.T) {
 		for range n {
 			commitOne(t, e, eventAndRecord("s", "k", value))
 		}
-		if err := e.records.flush(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := e.records.db.writeSnapshot(); err != nil {
-			t.Fatal(err)
-		}
+		mergeAll(t, e)
 	}
 	e := open(t, config)
 	write(e, "kept", 1)
@@ -150,12 +140,12 @@ func TestSnapshotsOfALostTail(t *testing.T) {
 	}
 	copyDir(t, filepath.Join(dir, "copy"), filepath.Join(dir, "log"))
 	e = open(t, config)
-	if found, err := e.records.db.snapshots(); err != nil || !slices.Equal(found, []offset{kept}) {
+	if found, err := listSnapshots(osFS{}, dir); err != nil || !slices.Equal(found, []offset{kept}) {
 		t.Errorf("snapshots %v, %v, want that at %v", found, err, kept)
 	}
 	for range keptSnapshots {
 		write(e, "anew", 1)
-		if found, err := e.records.db.snapshots(); err != nil || len(found) == 0 || found[0] != e.records.flushed {
+		if found, err := listSnapshots(osFS{}, dir); err != nil || len(found) == 0 || found[0] != e.records.flushed {
 			t.Errorf("snapshots %v, %v, want one at %v", found, err, e.records.flushed)
 		}
 	}
@@ -195,64 +185,76 @@ func TestRunOfALostTail(t *testing.T) {
 	}
 }
 
-// TestRecordsAreMadeAnewInPieces loses the database of many records. It is made anew in
-// small transactions, in the order of the keys: its pages are full, where an order by
-// chance leaves them two thirds full and rewrites them all the time. Memory does not grow
-// with them.
-func TestRecordsAreMadeAnewInPieces(t *testing.T) {
-	dir := t.TempDir()
-	records := rounds(1_200_000)
-	value := bytes.Repeat([]byte("v"), 200)
-	e := open(t, Config{Dir: dir})
+// fillRecordsOf commits records in an order by chance.
+func fillRecordsOf(t testing.TB, e *Engine, table string, records int, value []byte) {
+	t.Helper()
 	for first := 0; first < records; first += 1000 {
 		c := core.Commit{}
-		for i := range 1000 {
-			c.Records = append(c.Records, core.RecordOp{Table: "t", Key: fmt.Sprintf("%08x", (first+i)*2654435761%(1<<32)), Expect: core.AnyVersion, Value: value})
+		for i := range min(1000, records-first) {
+			c.Records = append(c.Records, core.RecordOp{Table: table, Key: fmt.Sprintf("%08x", (first+i)*2654435761%(1<<32)), Expect: core.AnyVersion, Value: value})
 		}
 		commitOne(t, e, c)
 	}
+}
+
+// TestRecordsAreMadeAnew loses many records: they go on from their snapshot, without a copy
+// of it, or are made from the whole log. Memory does not grow with them.
+func TestRecordsAreMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	records := rounds(1_200_000)
+	e := open(t, Config{Dir: dir, SegmentBytes: 4 << 20})
+	fillRecordsOf(t, e, "t", records, bytes.Repeat([]byte("v"), 200))
+	mergeAll(t, e)
+	commitOne(t, e, eventAndRecord("s", "after the snapshot", "v"))
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	snapshots, err := filepath.Glob(filepath.Join(dir, "records-*.snap"))
+	if err != nil || len(snapshots) == 0 {
+		t.Fatalf("%v, %v", snapshots, err)
+	}
+	for _, lose := range [][]string{nil, snapshots} {
+		for _, name := range append(lose, filepath.Join(dir, "records")) {
+			if err := os.RemoveAll(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var before, during runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		e = open(t, Config{Dir: dir, Progress: func(done, total int64) {
+			runtime.GC()
+			runtime.ReadMemStats(&during)
+			if grown := int64(during.HeapAlloc) - int64(before.HeapAlloc); grown > 200<<20 {
+				t.Errorf("%d bytes of memory after %d of %d", grown, done, total)
+			}
+		}})
+		if lose == nil {
+			first, err := os.Stat(e.records.db.all()[0].path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			snapshot, err := os.Stat(snapshots[len(snapshots)-1])
+			if err != nil || !os.SameFile(first, snapshot) {
+				t.Errorf("the first run is not the snapshot: %v", err)
+			}
+		}
+		if n := len(allRecords(t, e)); n != records+1 {
+			t.Errorf("%d records, want %d", n, records+1)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// mergeAll makes one run of all records.
+func mergeAll(t testing.TB, e *Engine) {
+	t.Helper()
 	if err := e.records.flush(); err != nil {
 		t.Fatal(err)
 	}
-	size, err := e.records.db.writeSnapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := allRecords(t, e)
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(filepath.Join(dir, recordFile)); err != nil {
-		t.Fatal(err)
-	}
-	reported, last := 0, int64(0)
-	var before, during runtime.MemStats
-	want[0], want = want[records/2], want[:1]
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	e = open(t, Config{Dir: dir, Progress: func(done, total int64) {
-		runtime.GC()
-		runtime.ReadMemStats(&during)
-		if grown := int64(during.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<20 {
-			t.Errorf("%d bytes of memory after %d of %d", grown, done, total)
-		}
-		if done <= last || done > total || total < size {
-			t.Errorf("%d of %d after %d, the snapshot has %d", done, total, last, size)
-		}
-		reported, last = reported+1, done
-	}})
-	stats := e.records.db.db.Stats()
-	if reported < int(size/buildBytes) || last < size {
-		t.Errorf("progress was told %d times, at last %d", reported, last)
-	}
-	if got := allRecords(t, e); len(got) != records || fmt.Sprint(got[records/2]) != fmt.Sprint(want[0]) {
-		t.Errorf("%d records, want %d", len(got), records)
-	}
-	// Each page is written once, apart from those at the end of a piece.
-	if written := stats.TxStats.GetPageAlloc(); written > 2*size {
-		t.Errorf("%d bytes of pages for %d bytes of records", written, size)
-	}
-	if err := e.Close(); err != nil {
+	if err := e.records.db.merge(e.records.db.all, never); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -270,61 +272,6 @@ func allRecords(t testing.TB, e *Engine) (all []core.Record) {
 			return all
 		}
 		r.After = page[len(page)-1].Key
-	}
-}
-
-// TestRecordsKeepTheirFreePages: without the list of free pages in the file, bbolt reads all
-// of it to open it.
-func TestRecordsKeepTheirFreePages(t *testing.T) {
-	dir := t.TempDir()
-	e := open(t, Config{Dir: dir})
-	commitOne(t, e, eventAndRecord("s", "k", "v"))
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.ReadFile(filepath.Join(dir, recordFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const freelist = 48 // in a meta page: behind page header, magic, version, sizes, flags and root
-	for _, page := range []int{0, os.Getpagesize()} {
-		if bytes.Equal(file[page+freelist:][:8], bytes.Repeat([]byte{0xff}, 8)) {
-			t.Errorf("the meta page at %d has no list of free pages", page)
-		}
-	}
-}
-
-// TestSnapshotsFollowTheirSize: a snapshot is due when as much was logged as the last
-// one has, also after the log was opened again.
-func TestSnapshotsFollowTheirSize(t *testing.T) {
-	dir := t.TempDir()
-	e := open(t, Config{Dir: dir})
-	commitOne(t, e, eventAndRecord("s", "k", "v"))
-	if err := e.records.flush(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := e.records.db.writeSnapshot(); err != nil {
-		t.Fatal(err)
-	}
-	logged := e.records.logged
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if logged == 0 {
-		t.Error("nothing was logged")
-	}
-	names, err := filepath.Glob(filepath.Join(dir, "*.snap"))
-	if err != nil || len(names) != 1 {
-		t.Fatal(names, err)
-	}
-	// A snapshot of 100 MiB, as far as its size goes.
-	if err := os.Truncate(names[0], 100<<20); err != nil {
-		t.Fatal(err)
-	}
-	e = open(t, Config{Dir: dir})
-	defer e.Close()
-	if e.records.snapshotAt != 100<<20 || e.records.logged < logged {
-		t.Errorf("the next snapshot is due at %d, %d are logged, %d were", e.records.snapshotAt, e.records.logged, logged)
 	}
 }
 

@@ -115,10 +115,8 @@ func (v *verifier) run(options VerifyOptions) error {
 	if err := e.fs.MakeDir(v.workDir()); err != nil {
 		return openError(err)
 	}
-	if v.records, err = e.newRecordVerifier(); err != nil {
-		return err
-	}
-	defer v.records.close()
+	v.records = v.newRecordVerifier()
+	defer func() { _ = v.records.db.close() }()
 	if err := v.checkLog(); err != nil {
 		return err
 	}
@@ -247,7 +245,11 @@ func (v *verifier) checkWhole() error {
 	if err := v.checkLinks(whole, &v.last); err != nil {
 		return err
 	}
-	if err := v.records.finish(); err != nil {
+	r, err := v.engine.reachAt(v.end)
+	if err != nil {
+		return openError(err)
+	}
+	if err := v.records.finish(r); err != nil {
 		return err
 	}
 	v.report.Records = v.records.count

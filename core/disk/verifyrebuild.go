@@ -27,11 +27,7 @@ func (v *verifier) rebuild() error {
 	if err := e.fs.SyncDir(dir); err != nil {
 		return openError(err)
 	}
-	r, err := e.reachAt(v.end)
-	if err != nil {
-		return openError(err)
-	}
-	if err := v.records.install(r); err != nil {
+	if err := v.records.install(); err != nil {
 		return err
 	}
 	v.report.Problems = slices.DeleteFunc(v.report.Problems, func(p Problem) bool { return p.Derived })

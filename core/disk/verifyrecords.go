@@ -4,28 +4,24 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
-	"os"
 	"path/filepath"
-
-	"go.etcd.io/bbolt"
 )
 
-// recordVerifier makes the records of the log once more, in a database of its own,
-// and compares. Memory does not grow with the records.
+// recordVerifier makes the records of the log once more, in the work directory, and
+// compares. Memory does not grow with the records.
 type recordVerifier struct {
 	engine  *Engine
-	db      recordDB    // begun
+	db      recordDB
 	changes *changeTree // that db does not have yet
 	bytes   int         // of changes
 	count   uint64      // of the records, once all are there
 }
 
-func (e *Engine) newRecordVerifier() (*recordVerifier, error) {
-	v := &recordVerifier{engine: e, db: recordDB{dir: e.dir, fs: e.fs, log: e.id}, changes: newChangeTree()}
-	if err := v.db.begin(); err != nil {
-		return nil, openError(err)
+func (v *verifier) newRecordVerifier() *recordVerifier {
+	e := v.engine
+	return &recordVerifier{
+		engine: e, db: recordDB{fs: e.fs, dir: v.workDir(), log: e.id, key: e.key, logger: e.logger}, changes: newChangeTree(),
 	}
-	return v, nil
 }
 
 // add takes a change of the log, in the log's order.
@@ -36,82 +32,98 @@ func (v *recordVerifier) add(c recordChange) error {
 	if v.bytes += c.size(); v.bytes < replayBytes {
 		return nil
 	}
-	return v.flush()
+	// How far in the log the changes reach is known at its end.
+	return v.flush(reach{end: v.db.reach().end + 1})
 }
 
-func (v *recordVerifier) flush() error {
-	err := v.db.db.Update(func(tx *bbolt.Tx) error {
-		records, err := tx.CreateBucketIfNotExists(bucketRecords)
+func (v *recordVerifier) flush(r reach) error {
+	err := v.db.apply(v.changes.Scan, v.changes.Len(), r, 0)
+	v.changes, v.bytes = newChangeTree(), 0
+	for err == nil && len(v.db.mergeable()) > 0 {
+		err = v.db.merge(v.db.mergeable, never)
+	}
+	if err != nil {
+		return openError(err)
+	}
+	return nil
+}
+
+// finish makes one run of the records of the log, which ends at r, and counts them.
+func (v *recordVerifier) finish(r reach) error {
+	if err := v.flush(r); err != nil {
+		return err
+	}
+	if err := v.db.merge(v.db.all, never); err != nil {
+		return openError(err)
+	}
+	for c, err := range rowsOf(v.db.runs) {
 		if err != nil {
 			return err
 		}
-		return putChanges(records, v.changes.Scan)
-	})
-	v.changes, v.bytes = newChangeTree(), 0
+		if c.table != timelineTable {
+			v.count++
+		}
+	}
+	return nil
+}
+
+// install makes the records the log's.
+func (v *recordVerifier) install() error {
+	e := v.engine
+	d := recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.logger, snapshots: e.dir}
+	files, old, err := d.files()
 	if err != nil {
 		return openError(err)
 	}
-	return nil
-}
-
-// finish counts the records.
-func (v *recordVerifier) finish() error {
-	if err := v.flush(); err != nil {
-		return err
+	for _, f := range files {
+		old = append(old, f.path)
 	}
-	return v.db.db.View(func(tx *bbolt.Tx) error {
-		for c, err := range rows(tx) {
-			if err != nil {
-				return err
-			}
-			if c.table != timelineTable {
-				v.count++
-			}
-		}
-		return nil
-	})
-}
-
-// install makes the records the log's, which ends at r.
-func (v *recordVerifier) install(r reach) error {
-	if err := v.db.finish(r, 0); err != nil {
+	snapshots, err := listSnapshots(d.fs, d.snapshots)
+	if err != nil {
 		return openError(err)
 	}
+	for _, o := range snapshots {
+		old = append(old, filepath.Join(d.snapshots, snapshotName(o)))
+	}
+	if err := d.tidy(old); err != nil {
+		return openError(err)
+	}
+	run := v.db.runs[0]
+	made := run.path
+	run.path = filepath.Join(d.dir, filepath.Base(made))
+	if err := e.fs.Rename(made, run.path); err != nil {
+		return openError(err)
+	}
+	if err := e.fs.SyncDir(d.dir); err != nil {
+		return openError(err)
+	}
+	d.snapshot(run)
 	return nil
 }
 
-// close removes what was not installed.
-func (v *recordVerifier) close() {
-	_ = v.db.close()
-	_ = v.db.removeTemporary()
-}
-
-// checkRecords compares the database with the log.
+// checkRecords compares the records that there are with the log.
 func (v *verifier) checkRecords() error {
 	e := v.engine
-	if _, err := os.Stat(filepath.Join(e.dir, recordFile)); os.IsNotExist(err) {
+	db := recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.logger}
+	found, err := db.find(e.holds)
+	if err != nil {
+		return openError(err)
+	}
+	defer found.close()
+	v.report.Problems = append(v.report.Problems, found.problems...)
+	if len(found.chain) == 0 {
 		return nil
 	}
-	wrong := func(detail string) { v.add(Problem{File: recordFile, Detail: detail, Derived: true}) }
-	db := recordDB{dir: e.dir, fs: e.fs, log: e.id}
-	if err := db.open(e.holds); err != nil {
-		wrong(err.Error())
-		return nil
-	}
-	defer func() { _ = db.close() }()
-	later, err := v.changedSince(db.reach.end)
+	newest := found.chain[len(found.chain)-1]
+	later, err := v.changedSince(newest.reach.end)
 	if err != nil {
 		return err
 	}
-	return db.db.View(func(found *bbolt.Tx) error {
-		return v.records.db.db.View(func(want *bbolt.Tx) error {
-			err := compareRecords(rows(found), rows(want), later, wrong)
-			if err != nil {
-				wrong(err.Error())
-			}
-			return nil
-		})
-	})
+	wrong := func(detail string) { v.add(Problem{File: "records", Detail: detail, Derived: true}) }
+	if err := compareRecords(rowsOf(found.chain), rowsOf(v.records.db.runs), later, wrong); err != nil {
+		wrong(err.Error())
+	}
+	return nil
 }
 
 // maxDifferences is how many records are named that differ.

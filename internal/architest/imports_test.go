@@ -9,7 +9,6 @@ import (
 
 // Third-party modules, by the name of their import path.
 const (
-	bbolt      = "go.etcd.io/bbolt"
 	btree      = "github.com/tidwall/btree"
 	celgo      = "cel.dev/cel-go"
 	dns        = "github.com/miekg/dns"
@@ -43,7 +42,7 @@ var table = map[string]row{
 	"core":                          {},
 	"core/ring":                     {imports: []string{xxhash}},
 	"core/memory":                   {imports: []string{"core", "core/ring"}, tests: []string{"cluster/arbitertest"}},
-	"core/disk":                     {imports: []string{"core", bbolt, btree, sys}},
+	"core/disk":                     {imports: []string{"core", btree, sys}},
 	"core/postgres":                 {imports: []string{"core", "core/ring", jsonv2, pgx}, tests: []string{"cluster/arbitertest", "internal/pgtest"}},
 	"core/delivery":                 {imports: []string{"core"}},
 	"core/subscriptions":            {imports: []string{"core", "core/delivery"}, tests: []string{"core/disk", "core/postgres", "core/subscriptions/expression", "core/subscriptions/jointest", "internal/pgtest"}},
@@ -112,7 +111,6 @@ var forTests = []string{
 // owners names the packages that may be coupled to a module. It guards the table:
 // adding the module to another row is not enough to spread it.
 var owners = map[string][]string{
-	bbolt:      {"core/disk"},
 	btree:      {"core/disk"},
 	celgo:      {"core/subscriptions/expression"},
 	compress:   {"wsapi/wire"},
@@ -229,7 +227,7 @@ func TestRowsAllowWhatTheySay(t *testing.T) {
 	}{
 		{"core/log.go", "context", true},
 		{"core/log.go", "C", false},
-		{"core/log.go", bbolt, false},
+		{"core/log.go", btree, false},
 		{"core/log.go", modulePath + "/core/memory", false},
 		{"core/log_test.go", modulePath + "/core/memory", true},
 		{"core/log_test.go", modulePath + "/core", true},

@@ -106,7 +106,7 @@ func fillState(ctx context.Context, dir string, keys int) (*state, error) {
 var stateValue = make([]byte, stateBytes)
 
 func statePut(i int) core.RecordOp {
-	return core.RecordOp{Table: "state", Key: fmt.Sprintf("customer-%09d", i), Expect: core.AnyVersion, Value: stateValue}
+	return core.RecordOp{Table: "state/bench/1", Key: fmt.Sprintf("customer-%09d", i), Expect: core.AnyVersion, Value: stateValue}
 }
 
 // run has lanes commit for d, each one Commit at a time: a record of its own that it
@@ -176,7 +176,7 @@ func benchOpenState(b *bench) error {
 	note := fmt.Sprintf("%d keys, a cold cache", keys)
 	for _, name := range []string{"records/open_after_kill", "records/open_rebuilt"} {
 		if name == "records/open_rebuilt" {
-			if err := os.Remove(filepath.Join(dir, "records.db")); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, "records")); err != nil {
 				return err
 			}
 		}
