@@ -60,6 +60,39 @@ var recordTests = []test{
 		s.must(recordCommit(put("t", "k", core.NoStream, "5")))
 		s.hasRecords("t", core.Record{Key: "k", Revision: 1, Value: []byte("5")})
 	}},
+	{"P6", "table_swept_in_pieces", func(s *suite) {
+		const old, kept, each = "state/projection/1", "state/projection/2", 250
+		for _, table := range []string{old, kept} {
+			var ops []core.RecordOp
+			for i := range each {
+				ops = append(ops, put(table, fmt.Sprintf("%03d", i), core.NoStream, "v"))
+			}
+			s.must(recordCommit(ops...))
+		}
+		after, swept := "", 0
+		for {
+			page, err := s.engine.Records(s.ctx(), core.RecordsRequest{Table: old, After: after, Limit: 40})
+			if err != nil {
+				s.Fatalf("records: %v", err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			var ops []core.RecordOp
+			for _, r := range page {
+				ops = append(ops, del(old, r.Key, core.AnyVersion))
+			}
+			s.must(recordCommit(ops...))
+			after, swept = page[len(page)-1].Key, swept+len(page)
+		}
+		if swept != each {
+			s.Errorf("%d records were swept, want %d", swept, each)
+		}
+		s.hasRecords(old)
+		if n := len(s.table(kept)); n != each {
+			s.Errorf("%d records of the other generation are there, want %d", n, each)
+		}
+	}},
 	{"P6", "records_together_with_events", func(s *suite) {
 		c := appendsTo("a", "b")
 		c.Records = []core.RecordOp{put("t", "k", 0, "1")}
@@ -212,12 +245,19 @@ func (s *suite) record(table, key string) core.Record {
 }
 
 // hasRecords checks what a table has.
+// table is the records of a table.
+func (s *suite) table(name string) []core.Record {
+	s.Helper()
+	records, err := s.engine.Records(s.ctx(), core.RecordsRequest{Table: name, Limit: core.MaxReadEvents})
+	if err != nil {
+		s.Fatalf("records of %q: %v", name, err)
+	}
+	return records
+}
+
 func (s *suite) hasRecords(table string, want ...core.Record) {
 	s.Helper()
-	got, err := s.engine.Records(s.ctx(), core.RecordsRequest{Table: table, Limit: core.MaxReadEvents})
-	if err != nil {
-		s.Fatalf("records of %q: %v", table, err)
-	}
+	got := s.table(table)
 	if !sameRecords(got, want) {
 		s.Errorf("table %q has %d records %.200v, want %d %.200v", table, len(got), got, len(want), want)
 	}

@@ -76,3 +76,56 @@ func indexReads(t *testing.T, server *pgtest.Server, store, index string, least 
 	t.Fatalf("the server says that %d entries of %s were read, %d must have been", n, index, least)
 	return 0
 }
+
+// TestPlansOfRecords grows a table of records on connections that have made their plans when
+// it was empty. Records are found by key and by prefix in the primary key, and nothing else
+// is read.
+func TestPlansOfRecords(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	server.Exec(t, fmt.Sprintf("ALTER TABLE %s.records SET (autovacuum_enabled = off)", store))
+	const table, groups, each, page = "state/projection/1", 20, 1000, 16
+	find := func(r core.RecordsRequest, want int) {
+		t.Helper()
+		r.Table, r.Limit = table, page
+		if found, err := engine.Records(t.Context(), r); err != nil || len(found) != want {
+			t.Fatalf("%+v: %d records, %v", r, len(found), err)
+		}
+	}
+	find(core.RecordsRequest{Prefix: "0001/"}, 0)
+	find(core.RecordsRequest{Keys: []string{"0001/0001"}}, 0)
+	found := int64(0)
+	for i := range groups {
+		var c core.Commit
+		for k := range each {
+			c.Records = append(c.Records, core.RecordOp{Table: table, Key: fmt.Sprintf("%04d/%04d", i, k), Expect: core.AnyVersion, Value: []byte("1")})
+		}
+		if o := engine.Commit(t.Context(), []*core.Commit{&c}).Outcomes[0]; o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		for k := range 20 {
+			var keys []string
+			for j := range page {
+				keys = append(keys, fmt.Sprintf("%04d/%04d", i, 37*k+j))
+			}
+			find(core.RecordsRequest{Keys: keys}, page)
+			find(core.RecordsRequest{Prefix: fmt.Sprintf("%04d/", i), After: fmt.Sprintf("%04d/%04d", i, 40*k)}, page)
+			found += 2 * page
+		}
+	}
+	if err := engine.Close(); err != nil { // connections tell their numbers at their end
+		t.Fatal(err)
+	}
+	// Each put looks for its record three times.
+	puts := int64(groups * each)
+	if got := indexReads(t, server, store, "records_pkey", found); got > 2*found+4*puts {
+		t.Errorf("%d entries of the primary key were read for %d records and %d puts", got, found, puts)
+	}
+	var all int64
+	err := server.Connect(t).QueryRow(t.Context(), "SELECT seq_tup_read FROM pg_stat_user_tables WHERE schemaname = $1 AND relname = 'records'", store).Scan(&all)
+	if err != nil || all > 0 {
+		t.Errorf("%d rows were read one after another, %v", all, err)
+	}
+}

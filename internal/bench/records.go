@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/disk"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
 const (
@@ -28,7 +31,7 @@ const (
 	stateLanes  = 4
 
 	// stateWindow is how long one run takes: several flushes of the records.
-	stateWindow = 4 * time.Second
+	stateWindow = 10 * time.Second
 )
 
 // benchRecords measures records as the state of handlers: many keys against few, Commits
@@ -47,6 +50,17 @@ func benchRecords(b *bench) error {
 		return err
 	}
 	defer func() { _ = many.store.Close() }()
+	if err := benchMany(b, "records/many", many, few); err != nil {
+		return err
+	}
+	if err := benchOpenState(b); err != nil {
+		return err
+	}
+	return benchPostgresState(b)
+}
+
+// benchMany measures many keys against few.
+func benchMany(b *bench, name string, many, few *state) error {
 	p, err := pair(rounds,
 		func() (sample, error) { return many.run(b.ctx, stateLanes, stateEvents, stateWindow) },
 		func() (sample, error) { return few.run(b.ctx, stateLanes, stateEvents, stateWindow) })
@@ -54,8 +68,36 @@ func benchRecords(b *bench) error {
 		return err
 	}
 	p.note = fmt.Sprintf("%d keys against %d", many.keys, few.keys)
-	b.add(p.result("records/many", "commits/s", atLeast(ofRatio, 0.5)))
-	return benchOpenState(b)
+	b.add(p.result(name, "commits/s", atLeast(ofRatio, 0.5)))
+	return nil
+}
+
+// benchPostgresState measures many keys against few in PostgreSQL, each in a store of their
+// own.
+func benchPostgresState(b *bench) (err error) {
+	// The server runs as another user, who has to reach its folder.
+	if err := os.Chmod(b.dir, 0o711); err != nil {
+		return err
+	}
+	server, err := pgtest.New(b.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	var states [2]*state
+	for i, keys := range []int{fewKeys, b.n(manyKeys)} {
+		b.progress("records: %d keys in PostgreSQL", keys)
+		engine, err := postgres.Open(b.ctx, postgres.Config{URL: server.URL, Store: fmt.Sprint("records", i), Ring: "bench"})
+		if err != nil {
+			return err
+		}
+		states[i] = &state{core.NewStore(engine, core.StoreConfig{}), keys}
+		defer func() { _ = states[i].store.Close() }()
+		if err := states[i].fill(b.ctx); err != nil {
+			return err
+		}
+	}
+	return benchMany(b, "records/postgres/many", states[1], states[0])
 }
 
 // benchWithoutEvents measures Commits that only write state.
@@ -90,17 +132,22 @@ func fillState(ctx context.Context, dir string, keys int) (*state, error) {
 		return nil, err
 	}
 	s := &state{core.NewStore(engine, core.StoreConfig{}), keys}
+	return s, s.fill(ctx)
+}
+
+// fill puts each key once.
+func (s *state) fill(ctx context.Context) error {
 	const perCommit = 1000
-	for first := 0; first < keys; first += perCommit {
+	for first := 0; first < s.keys; first += perCommit {
 		var c core.Commit
-		for i := first; i < min(first+perCommit, keys); i++ {
+		for i := first; i < min(first+perCommit, s.keys); i++ {
 			c.Records = append(c.Records, statePut(i))
 		}
 		if _, err := s.store.Append(ctx, c); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 var stateValue = make([]byte, stateBytes)
