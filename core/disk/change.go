@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-
-	"github.com/gyre-events/gyre/core"
 )
 
 // recordChange is what a Commit did to a record, as the log keeps it:
@@ -39,9 +37,6 @@ const (
 
 // maxChangeOverhead bounds what is in the log beside table, key and value.
 const maxChangeOverhead = 1 + 4*binary.MaxVarintLen64
-
-// maxChangeBytes bounds a change in the log.
-const maxChangeBytes = maxChangeOverhead + core.MaxRecordKeyBytes + core.MaxRecordValueBytes
 
 var errMalformedChange = errors.New("malformed record")
 

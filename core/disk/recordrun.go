@@ -24,8 +24,6 @@ const (
 	recordBlockBytes = 16 << 10
 	// blockPrefixBytes are the checksum and the length that a block begins with.
 	blockPrefixBytes = 8
-	// maxRecordRowBytes bounds a row.
-	maxRecordRowBytes = maxChangeBytes + 1
 )
 
 // recordRunHeader is the first 4,096 bytes of a run.
