@@ -4,6 +4,15 @@
 // [github.com/gyre-events/gyre/plugins/wasm], and the contract with guests is
 // [github.com/gyre-events/gyre/plugins/abi].
 //
+// # Packages
+//
+//	plugins/registry  verifies an upload, compiles it in a child process, puts the module as
+//	                  a blob, commits the version; loads versions as Programs
+//	plugins/host      commits a binding with its subscription, and runs it at the node that
+//	                  owns that
+//	plugins/output    keeps what bindings log, and their metrics
+//	plugins/api       serves all of it over HTTP and WebSocket
+//
 // # Words
 //
 //	plugin      a name, under which versions are uploaded
