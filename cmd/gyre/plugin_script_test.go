@@ -11,7 +11,8 @@ import (
 )
 
 // TestPluginScripts runs testdata/plugin: scripts that run modules of the Go toolchain. With the
-// race detector it takes a minute to compile one, so gyre is built without.
+// race detector it takes a minute to compile one, so gyre is built without. EXAMPLES is the folder
+// of examples.
 func TestPluginScripts(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(bin, "gyre"), ".").CombinedOutput(); err != nil {
@@ -21,10 +22,15 @@ func TestPluginScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
 	params := scripts("testdata/plugin")
 	setup := params.Setup
 	params.Setup = func(env *testscript.Env) error {
 		env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+		env.Setenv("EXAMPLES", examples)
 		env.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
 		env.Setenv("GOMODCACHE", filepath.Join(env.WorkDir, "modules")) // where nothing was downloaded
 		return setup(env)

@@ -28,7 +28,7 @@ subscription delivers, in one lane. The test fails, with exit code 1, at an even
 or that stops or breaks the module. An event that is parked fails nothing.`
 
 // maxTestEvents bounds the events of a test, which are all in memory.
-const maxTestEvents = 100_000
+const maxTestEvents = 200_000
 
 func newPluginTest(a *app) *cobra.Command {
 	var events string

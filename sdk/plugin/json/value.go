@@ -1,8 +1,10 @@
 package json
 
 import (
+	"encoding/binary"
 	"iter"
 	"math"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -78,10 +80,25 @@ func (v Value) Text() string {
 
 // Int returns a number that is whole and fits, or 0.
 func (v Value) Int() int64 {
+	var n int64
+	for i, c := range v.text {
+		if c-'0' <= 9 && i < 18 {
+			n = n*10 + int64(c-'0')
+		} else if i > 0 && isDelimiter(c) {
+			return n
+		} else {
+			return v.otherInt()
+		}
+	}
+	return n
+}
+
+// otherInt is Int of a number that is not just a few digits.
+func (v Value) otherInt() int64 {
 	if v.Kind() != Number {
 		return 0
 	}
-	number := stringOf(v.text[:skipValue(v.text, 0)])
+	number := stringOf(v.text[:skipLiteral(v.text, 0)])
 	if n, err := strconv.ParseInt(number, 10, 64); err == nil {
 		return n
 	}
@@ -97,7 +114,7 @@ func (v Value) Float() float64 {
 	if v.Kind() != Number {
 		return 0
 	}
-	f, _ := strconv.ParseFloat(stringOf(v.text[:skipValue(v.text, 0)]), 64) // ±Inf is what is wanted of an error
+	f, _ := strconv.ParseFloat(stringOf(v.text[:skipLiteral(v.text, 0)]), 64) // ±Inf is what is wanted of an error
 	return f
 }
 
@@ -107,10 +124,11 @@ func (v Value) Bool() bool { return len(v.text) > 0 && v.text[0] == 't' }
 // Get returns the member of an object, the first if several have the name. It reads the
 // members before it: to use many, range over Members.
 func (v Value) Get(name string) Value {
-	for key, at := v.first(ObjectKind); at > 0; key, at = v.next(at, ObjectKind) {
-		if key.is(name) {
-			return Value{v.text[at:]}
-		}
+	if len(v.text) == 0 || v.text[0] != '{' {
+		return Value{}
+	}
+	if at := member(v.text, 1, name); at > 0 {
+		return Value{v.text[at:]}
 	}
 	return Value{}
 }
@@ -118,8 +136,16 @@ func (v Value) Get(name string) Value {
 // Members ranges over the members of an object, in their order.
 func (v Value) Members() iter.Seq2[string, Value] {
 	return func(yield func(string, Value) bool) {
-		for key, at := v.first(ObjectKind); at > 0; key, at = v.next(at, ObjectKind) {
-			if !yield(textOf(key.quoted, key.plain), Value{v.text[at:]}) {
+		if v.Kind() != ObjectKind {
+			return
+		}
+		for at := v.entry(1); at > 0 && v.text[at] == '"'; at = v.after(at) {
+			end, plain := skipString(v.text, at)
+			name := textOf(v.text[at:end], plain)
+			if at = space(v.text, end); at >= len(v.text) || v.text[at] != ':' {
+				return
+			}
+			if at = space(v.text, at+1); at >= len(v.text) || !yield(name, Value{v.text[at:]}) {
 				return
 			}
 		}
@@ -129,8 +155,11 @@ func (v Value) Members() iter.Seq2[string, Value] {
 // Elements ranges over the elements of an array, with their indexes.
 func (v Value) Elements() iter.Seq2[int, Value] {
 	return func(yield func(int, Value) bool) {
+		if v.Kind() != ArrayKind {
+			return
+		}
 		i := 0
-		for _, at := v.first(ArrayKind); at > 0; _, at = v.next(at, ArrayKind) {
+		for at := v.entry(1); at > 0; at = v.after(at) {
 			if !yield(i, Value{v.text[at:]}) {
 				return
 			}
@@ -139,55 +168,20 @@ func (v Value) Elements() iter.Seq2[int, Value] {
 	}
 }
 
-// key is the name of a member as it is written.
-type key struct {
-	quoted []byte
-	plain  bool // it has no escapes, and is ASCII
+// entry returns where the entry is that begins at an offset or behind it, or 0 if there is none.
+func (v Value) entry(at int) int {
+	if at = space(v.text, at); at >= len(v.text) || v.text[at] == ']' || v.text[at] == '}' {
+		return 0
+	}
+	return at
 }
 
-func (k key) is(name string) bool {
-	if k.plain {
-		return string(k.quoted[1:len(k.quoted)-1]) == name
+// after returns where the entry is that follows the value at an offset, or 0.
+func (v Value) after(at int) int {
+	if at = space(v.text, skipValue(v.text, at)); at >= len(v.text) || v.text[at] != ',' {
+		return 0
 	}
-	return textOf(k.quoted, false) == name
-}
-
-// first returns where the first element or member of v is, or 0 if there is none.
-func (v Value) first(kind Kind) (key, int) {
-	if v.Kind() != kind {
-		return key{}, 0
-	}
-	return v.entry(1, kind)
-}
-
-// next returns where the one after the one at an offset is, or 0.
-func (v Value) next(at int, kind Kind) (key, int) {
-	at = space(v.text, skipValue(v.text, at))
-	if at >= len(v.text) || v.text[at] != ',' {
-		return key{}, 0
-	}
-	return v.entry(at+1, kind)
-}
-
-// entry returns where the value of an entry is that begins at an offset, or 0.
-func (v Value) entry(at int, kind Kind) (k key, value int) {
-	at = space(v.text, at)
-	if at >= len(v.text) || v.text[at] == ']' || v.text[at] == '}' {
-		return key{}, 0
-	}
-	if kind == ArrayKind {
-		return key{}, at
-	}
-	if v.text[at] != '"' {
-		return key{}, 0
-	}
-	end, plain := skipString(v.text, at)
-	k = key{v.text[at:end], plain}
-	at = space(v.text, end)
-	if len(k.quoted) < 2 || at >= len(v.text) || v.text[at] != ':' {
-		return key{}, 0
-	}
-	return k, space(v.text, at+1)
+	return v.entry(at + 1)
 }
 
 // space returns the offset of what is not space, from at on.
@@ -200,40 +194,86 @@ func space(text []byte, at int) int {
 
 // skipValue returns the offset after the value that begins at an offset. It moves forward.
 func skipValue(text []byte, at int) int {
-	for open := 0; at < len(text); {
+	switch text[at] {
+	case '"':
+		at, _ = skipString(text, at)
+		return at
+	case '{', '[':
+		return skipContainer(text, at+1)
+	}
+	return skipLiteral(text, at)
+}
+
+// skipContainer returns the offset after the object or array whose first bracket is before an
+// offset.
+func skipContainer(text []byte, at int) int {
+	for open := 1; at < len(text); {
+		if len(text)-at >= 8 {
+			n := leading(brackets(binary.LittleEndian.Uint64(text[at:])))
+			if at += n; n == 8 {
+				continue
+			}
+		}
 		switch text[at] {
 		case '"':
 			at, _ = skipString(text, at)
+			continue
 		case '{', '[':
 			open++
-			at++
-			continue
 		case '}', ']':
-			open--
-			at++
-		case ',', ':', ' ', '\t', '\r', '\n':
-			at++
-			continue
-		default:
-			at = skipLiteral(text, at)
-		}
-		if open <= 0 {
-			break
-		}
-	}
-	return at
-}
-
-// skipLiteral returns the offset after a number, true, false or null.
-func skipLiteral(text []byte, at int) int {
-	for at < len(text) {
-		switch text[at] {
-		case ',', ':', ']', '}', '"', '{', '[', ' ', '\t', '\r', '\n':
-			return at
+			if open--; open == 0 {
+				return at + 1
+			}
 		}
 		at++
 	}
 	return at
+}
+
+// member returns where the value of a member is, in the object whose bracket is before an offset,
+// or 0. It is one loop with few calls, because those are slow in guests.
+func member(text []byte, at int, name string) int {
+	for at < len(text) {
+		if len(text)-at >= 8 {
+			n := leading(brackets(binary.LittleEndian.Uint64(text[at:])))
+			if at += n; n == 8 {
+				continue
+			}
+		}
+		switch text[at] {
+		case '"':
+			end, plain := skipString(text, at)
+			quoted := text[at:end]
+			for at = end; at < len(text) && text[at] <= ' '; at++ {
+			}
+			if at >= len(text) || text[at] != ':' { // it is a value
+				continue
+			}
+			if plain && len(quoted) == len(name)+2 && string(quoted[1:len(quoted)-1]) == name || !plain && textOf(quoted, false) == name {
+				return space(text, at+1)
+			}
+		case '{', '[':
+			at = skipContainer(text, at+1)
+			continue
+		case '}', ']':
+			return 0
+		}
+		at++
+	}
+	return 0
+}
+
+// skipLiteral returns the offset after a number, true, false or null.
+func skipLiteral(text []byte, at int) int {
+	for at < len(text) && !isDelimiter(text[at]) {
+		at++
+	}
+	return at
+}
+
+// isDelimiter reports whether a number, true, false or null ends before c.
+func isDelimiter(c byte) bool {
+	return c <= ' ' || c == ',' || c == '}' || c == ']' || c == ':' || c == '"' || c == '{' || c == '['
 }
 
 // skipString returns the offset after the string whose quote is at an offset, and whether it
@@ -241,18 +281,45 @@ func skipLiteral(text []byte, at int) int {
 func skipString(text []byte, at int) (end int, plain bool) {
 	plain = true
 	for at++; at < len(text); at++ {
-		switch c := text[at]; {
-		case c == '"':
+		if len(text)-at >= 8 {
+			n := leading(special(binary.LittleEndian.Uint64(text[at:])))
+			if at += n; n == 8 {
+				at--
+				continue
+			}
+		}
+		c := text[at]
+		if c == '"' {
 			return at + 1, plain
-		case c == '\\':
+		}
+		if c == '\\' {
 			plain = false
 			at++
-		case c >= utf8.RuneSelf:
+		} else if c >= utf8.RuneSelf {
 			plain = false
 		}
 	}
 	return len(text), plain
 }
+
+// Eight bytes are looked at together: a byte of a mask has its highest bit set where a byte of
+// the word is of a kind, at least up to the first that is.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// zeros marks bytes that are zero.
+func zeros(w uint64) uint64 { return (w - ones) & ^w & highs }
+
+// special marks quotes, escapes and what is not ASCII.
+func special(w uint64) uint64 { return zeros(w^ones*'"') | zeros(w^ones*'\\') | w&highs }
+
+// brackets marks quotes and brackets, and a few other bytes.
+func brackets(w uint64) uint64 { return zeros(w^ones*'"') | zeros((w|ones*0x26)^ones*0x7f) }
+
+// leading returns how many bytes of a word come before the first that is marked.
+func leading(mask uint64) int { return bits.TrailingZeros64(mask) / 8 }
 
 // stringOf is b as a string, which shares its bytes: they do not change.
 func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
