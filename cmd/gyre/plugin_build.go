@@ -12,6 +12,7 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/project"
+	"github.com/gyre-events/gyre/plugins/registry"
 )
 
 const pluginBuildHelp = `Build the plugin in DIR, or in this directory, and check the module as a node does. It becomes
@@ -33,7 +34,11 @@ func newPluginBuild(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printOne(a, builtOf(built), (*builtModule).String)
+			report, err := builtOf(built)
+			if err != nil {
+				return err
+			}
+			return printOne(a, report, (*builtModule).String)
 		},
 	}
 }
@@ -58,14 +63,16 @@ type builtModule struct {
 	MemoryBytes  uint64       `json:"memoryBytes"`
 	Imports      []string     `json:"imports"`
 	Capabilities []string     `json:"capabilities"`
+	Warnings     []string     `json:"warnings"` // those of an upload
 }
 
-func builtOf(b *project.Built) *builtModule {
+func builtOf(b *project.Built) (*builtModule, error) {
 	v := &b.Version
+	warnings, err := registry.Warnings(&v.Manifest, v.Report.Imports, v.Report.MemoryBytes)
 	return &builtModule{
 		v.Plugin, v.Version, v.Manifest.Kind, b.File, v.Bytes, v.SHA256, v.Report.Functions, v.Report.MemoryBytes, v.Report.Imports,
-		append([]string{}, v.Manifest.Capabilities...),
-	}
+		append([]string{}, v.Manifest.Capabilities...), append([]string{}, warnings...),
+	}, err
 }
 
 // String is the report for a person. Of the imports it has those of the ABI, by which a plugin
@@ -81,8 +88,12 @@ func (b *builtModule) String() string {
 	if len(b.Capabilities) > 0 {
 		asks = strings.Join(b.Capabilities, ", ")
 	}
-	return fmt.Sprintf("%s  %s %s, a %s of %s bytes\nsha256   %s\nimports  %s\nasks for %s",
+	text := fmt.Sprintf("%s  %s %s, a %s of %s bytes\nsha256   %s\nimports  %s\nasks for %s",
 		b.File, b.Name, b.Version, b.Kind, comma(b.Bytes), b.SHA256, strings.Join(does, ", "), asks)
+	for _, w := range b.Warnings {
+		text += "\nwarning  " + w
+	}
+	return text
 }
 
 // buildProject builds the plugin in a directory, and says how long it takes.

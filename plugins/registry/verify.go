@@ -30,7 +30,7 @@ func verify(u *Upload, module *wasm.Module, size int64) (plugins.Version, error)
 	id := module.ID()
 	v := plugins.Version{Plugin: u.Plugin, Version: u.Version, SHA256: hex.EncodeToString(id[:]), Bytes: size, Manifest: *manifest}
 	v.Report = plugins.Report{Functions: module.Functions(), Imports: module.Imports(), MemoryBytes: module.MemoryBytes()}
-	v.Report.Warnings, err = warnings(manifest, v.Report.Imports, v.Report.MemoryBytes)
+	v.Report.Warnings, err = Warnings(manifest, v.Report.Imports, v.Report.MemoryBytes)
 	return v, err
 }
 
@@ -76,10 +76,10 @@ var needs = map[string]plugins.CapabilityKind{
 	abi.HTTP:        plugins.CanCallHTTP,
 }
 
-// warnings are what works, and is likely not what somebody wants. A module that imports what
+// Warnings are what works, and is likely not what somebody wants. A module that imports what
 // its manifest does not ask for is no error: SDKs link more than a plugin calls, and what is
 // not granted is denied.
-func warnings(m *plugins.Manifest, imports []string, memory uint64) (list []string, err error) {
+func Warnings(m *plugins.Manifest, imports []string, memory uint64) (list []string, err error) {
 	asked, err := plugins.ParseCapabilities(m.Capabilities)
 	if err != nil {
 		return nil, err

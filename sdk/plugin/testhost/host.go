@@ -6,6 +6,7 @@
 package testhost
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"maps"
@@ -258,8 +259,8 @@ func (h *Host) ConfigOf(name string) ([]byte, abi.Errno) {
 	if h.Config != "" && json.Unmarshal([]byte(h.Config), &members) != nil {
 		return nil, abi.Invalid
 	}
-	if name == "" && h.Config != "" {
-		return []byte(h.Config), abi.OK
+	if name == "" {
+		return []byte(cmp.Or(h.Config, "{}")), abi.OK
 	}
 	value, ok := members[name]
 	if !ok {
