@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestPluginDocs runs the sessions of docs/plugins.md, one after another, and compares what they
+// print. What only looks is run until it prints it: a plugin takes its time.
+func TestPluginDocs(t *testing.T) {
+	bin, dir := t.TempDir(), t.TempDir()
+	gyre := filepath.Join(bin, "gyre")
+	if out, err := exec.Command("go", "build", "-o", gyre, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	node, err := serveWith(gyre, dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
+	looks := regexp.MustCompile(`^gyre plugin (state|ls|info)`)
+	ran := 0
+	for _, step := range session(t, "../../docs/plugins.md") {
+		ran++
+		if to, ok := strings.CutPrefix(step.command, "cd "); ok {
+			dir = filepath.Join(dir, to)
+			continue
+		}
+		for by := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			cmd := exec.Command("sh", "-c", step.command)
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			if printed := strings.ReplaceAll(string(out), "\n", " "); err == nil && matches(strings.ReplaceAll(step.output, "\n", " "), printed) {
+				break
+			}
+			if !looks.MatchString(step.command) || time.Now().After(by) {
+				t.Fatalf("$ %s\nprints\n%s%v\ndocs/plugins.md says\n%s", step.command, out, err, step.output)
+			}
+		}
+	}
+	if ran < 15 {
+		t.Errorf("the sessions have %d commands", ran)
+	}
+}
