@@ -29,7 +29,7 @@ async function bundle(code: string): Promise<Uint8Array> {
 
 test("it is small, and what is not used is left out", async () => {
   const all = gzipSync(await bundle('export * from "./index.js"'), { level: 9 }).length;
-  assert.ok(all < 15_000, `${all} bytes, compressed`);
+  assert.ok(all < 16_000, `${all} bytes, compressed`);
   assert.equal((await bundle('import "./index.js"')).length, 0);
   const id = await bundle('import { newId } from "./index.js"; console.log(newId())');
   assert.ok(id.length < 2000, `${id.length} bytes for newId alone`);

@@ -1,0 +1,98 @@
+// Plugins of a real node: a module in Rust that counts words.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
+import type { Client, PluginBinding, PluginLogLine } from "../dist/index.js";
+import { Node, waitLimit } from "./node.js";
+
+const module = new Uint8Array(readFileSync(join(import.meta.dirname, "../../../plugins/wasm/guests/words.wasm")));
+
+const manifest = (version: string) => ({
+  name: "words",
+  version,
+  abi: "gyre_1",
+  kind: "projection",
+  capabilities: ["state"],
+  subscription: { stream: "in" },
+});
+
+/** Waits until a binding has handled everything. */
+async function handled(c: Client): Promise<PluginBinding> {
+  for (const by = Date.now() + waitLimit; ; await setTimeout(20)) {
+    const b = await c.plugins.info("words");
+    if (b.state === "running" && b.lag === 0) return b;
+    assert.ok(Date.now() < by, JSON.stringify(b));
+  }
+}
+
+async function all<T>(list: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = [];
+  for await (const item of list) items.push(item);
+  return items;
+}
+
+test("a plugin from its upload to its end", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const p = c.plugins;
+  await c.append("in", { type: "Said", data: { words: "a rose is a rose" } });
+  const v = await p.upload("words", "1.0.0", module, { manifest: manifest("1.0.0") });
+  assert.equal(v.bytes, module.length);
+  await p.upload("words", "2.0.0", module, { manifest: manifest("2.0.0") });
+  assert.deepEqual(
+    (await all(p.versions("words"))).map((v) => v.version),
+    ["1.0.0", "2.0.0"],
+  );
+  const b = await p.deploy("words", { version: "1.0.0", grants: ["state"], config: { n: 1 } });
+  assert.deepEqual([b.version, b.grants, b.config, b.generation], ["1.0.0", ["state"], { n: 1 }, 1]);
+  assert.equal((await handled(c)).totals.events, 1);
+
+  const value = await p.state("words", "words");
+  assert.ok(value instanceof Uint8Array); // it is no JSON
+  assert.match(new TextDecoder().decode(value), /^a 2\nrose 2\n/);
+  assert.deepEqual(await all(p.entries("words", { prefix: "w" })), [{ lane: 0, key: "words", value }]);
+  await assert.rejects(p.state("words", "none"), { code: "state_not_found" });
+
+  const lines: PluginLogLine[] = [];
+  for await (const line of p.logs("words", { follow: true })) {
+    lines.push(line);
+    if (lines.length === 1) await c.append("in", { type: "Said", data: { words: "more" } });
+    else break;
+  }
+  assert.deepEqual(
+    lines.map((l) => [l.text, l.seq]),
+    [
+      ["1 events, 4 words", 1],
+      ["1 events, 2 words", 2],
+    ],
+  );
+
+  assert.equal((await p.pause("words")).state, "paused");
+  assert.notEqual((await p.resume("words")).state, "paused");
+  assert.equal((await p.deploy("words", { version: "2.0.0" })).version, "2.0.0");
+  await assert.rejects(p.deleteVersion("words", "1.0.0"), { code: "plugin_in_use" });
+  assert.equal((await p.rollback("words")).version, "1.0.0");
+  assert.equal((await p.rebuild("words", { from: "start" })).generation, 2);
+  await handled(c);
+  assert.deepEqual(
+    (await all(p.list())).map((l) => [l.name, l.version, l.binding?.version]),
+    [["words", "2.0.0", "1.0.0"]],
+  );
+  await p.delete("words");
+  await assert.rejects(p.info("words"), { code: "binding_not_found" });
+  await p.deleteVersion("words", "1.0.0");
+});
+
+test("what is refused", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, { json: true });
+  await assert.rejects(c.plugins.upload("words", "1.0.0", new Uint8Array([1, 2])), { code: "invalid_module" });
+  await assert.rejects(c.plugins.upload("words", "1.0.0", module), { code: "invalid_manifest" });
+  await assert.rejects(c.plugins.deploy("words", { version: "1.0.0" }), { code: "plugin_not_found" });
+  await assert.rejects(c.plugins.pause("words"), { code: "binding_not_found" });
+  await assert.rejects(all(c.plugins.versions("words")), { code: "plugin_not_found" });
+  await assert.rejects(all(c.plugins.logs("words")), { code: "binding_not_found" });
+});
