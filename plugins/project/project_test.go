@@ -202,7 +202,7 @@ func TestFailedBuildLeavesTheLastModule(t *testing.T) {
 		"no go":         {nil, t.TempDir(), core.CodeToolchainMissing, "1.24 or newer, and no go is on the PATH"},
 		"old go":        {nil, oldGo(t), core.CodeToolchainMissing, `says that it is "go1.23.4"`},
 		"no cargo":      {map[string]string{ManifestFile: manifestWith(`"build":["cargo-that-is-not-there","build"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodeToolchainMissing, "cargo-that-is-not-there"},
-		"wrote nothing": {map[string]string{ManifestFile: manifestWith(`"build":["true"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodePluginBuildFailed, "wrote no"},
+		"wrote nothing": {map[string]string{ManifestFile: manifestWith(`"build":["true"],"module":"none.wasm"`)}, os.Getenv("PATH"), core.CodePluginBuildFailed, "wrote no"},
 		"fails":         {map[string]string{ManifestFile: manifestWith(`"build":["sh","-c","echo no luck; exit 3"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodePluginBuildFailed, "exit status 3\nno luck"},
 		"text":          {map[string]string{ManifestFile: manifestWith(`"build":["cp","main.go","x.wasm"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodeInvalidModule, "not a WebAssembly"},
 	} {
