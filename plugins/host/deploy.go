@@ -3,6 +3,8 @@ package host
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -207,15 +209,76 @@ func (h *Host) succeed(ctx context.Context, old, next *binding, emitAgain bool) 
 			ops = append(ops, core.RecordOp{
 				Table: lanesTable, Key: laneKey(old.Name, old.Generation, i), Expect: at(l.revision), Action: core.CheckRecord,
 			})
-			held := l.Checkpoint
-			if i < len(old.HeldBack) { // the old one may not have caught up with its own
-				held = max(held, old.HeldBack[i])
-			}
-			next.HeldBack = append(next.HeldBack, held)
-			next.EmitAfter = max(next.EmitAfter, held)
+		}
+		if next.HeldBack, err = h.heldBack(ctx, old, lanes); err != nil {
+			return nil, err
+		}
+		for i := range next.HeldBack {
+			next.EmitAfter = max(next.EmitAfter, next.HeldBack[i].UpTo)
 		}
 	}
 	return append(ops, put(bindingsTable, next.Name, at(old.revision), next)), nil
+}
+
+// maxExcepted bounds the events whose appends are made after a rebuild, before EmitAfter.
+const maxExcepted = 10_000
+
+// heldBack is what the next generation of a binding holds back: what this one has appended,
+// or has held back itself.
+func (h *Host) heldBack(ctx context.Context, old *binding, lanes []storedLane) ([]heldBack, error) {
+	next := make([]heldBack, len(lanes))
+	for i, l := range lanes {
+		next[i].UpTo = l.Checkpoint
+		if i < len(old.HeldBack) { // it may not have caught up with its own
+			before := &old.HeldBack[i]
+			next[i].UpTo = max(l.Checkpoint, before.UpTo)
+			later, _ := slices.BinarySearch(before.Except, l.Checkpoint+1)
+			next[i].Except = before.Except[later:]
+		}
+	}
+	parked, err := h.traces(ctx, old.Incarnation, maxExcepted+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(parked) > maxExcepted {
+		return nil, core.Errorf(core.CodeInvalidRequest,
+			"more than %d events of binding %q are parked: replay or drop them before a rebuild, or have it emit everything again", maxExcepted, clip(old.Name))
+	}
+	for _, t := range parked {
+		if t.Lane < len(next) && (t.Lane >= len(old.HeldBack) || !old.HeldBack[t.Lane].has(t.Position)) {
+			next[t.Lane].Except = append(next[t.Lane].Except, t.Position)
+		}
+	}
+	for i := range next {
+		slices.Sort(next[i].Except)
+	}
+	return next, nil
+}
+
+// traces are the first traces of an incarnation, as many as most.
+func (h *Host) traces(ctx context.Context, incarnation string, most int) (all []trace, err error) {
+	table, first := subscriptions.TraceOf(incarnation, 0)
+	_, last := subscriptions.TraceOf(incarnation, math.MaxUint64)
+	for len(all) < most {
+		page, err := h.config.Store.Records(ctx, core.RecordsRequest{
+			Table: table, Ranges: []core.KeyRange{{After: first, Before: last}}, Limit: core.MaxReadEvents,
+		})
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			var t trace
+			if err := decode(table, &page[i], &t); err != nil {
+				return nil, err
+			}
+			all = append(all, t)
+		}
+		if len(page) < core.MaxReadEvents {
+			break
+		}
+		first = page[len(page)-1].Key
+	}
+	return all, nil
 }
 
 // Delete deletes a binding with its subscription, its state and what it has parked. What it

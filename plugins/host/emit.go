@@ -158,7 +158,7 @@ func (r *runner) loops(stream, typ string) bool {
 // holdsBack reports whether what the event at a position appends is held back.
 func (l *lane) holdsBack(position uint64) bool {
 	held := l.binding.HeldBack
-	return l.number < len(held) && position <= held[l.number]
+	return l.number < len(held) && held[l.number].has(position)
 }
 
 func itoa(n int) string    { return strconv.Itoa(n) }

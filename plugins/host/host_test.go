@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -246,6 +247,45 @@ func TestLifeOfABinding(t *testing.T) {
 			t.Errorf("made again: %+v", s)
 		}
 		n.awaitStatus("copier", "has copied all once more", func(*plugins.Status) bool { return len(n.copied()) == 48 })
+	})
+}
+
+// TestRebuildEmitsWhatWasParked: a rebuild holds back what was appended, and nothing else.
+func TestRebuildEmitsWhatWasParked(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		for _, typ := range []string{"Good", "Bad", "Good", "Bad"} {
+			n.append(typ, 1, 1)
+		}
+		n.deployCopier()
+		n.awaitStatus("copier", "has two parked", func(s *plugins.Status) bool { return s.Checkpoint >= 4 && s.Parked == 2 })
+		rebuild := func(what string, copied ...string) {
+			t.Helper()
+			if _, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{}); err != nil {
+				t.Fatal(err)
+			}
+			n.await("copier", 6)
+			if got := n.copied(); !slices.Equal(got, copied) {
+				t.Errorf("%s: copied %s, want %s", what, got, copied)
+			}
+		}
+		rebuild("still bad", "1", "3")
+		n.add("copier", "2", copierManifest, func(c *call) error {
+			if c.Position == 2 {
+				c.Type = []byte("Good") // mended
+			}
+			return copier(c)
+		})
+		n.deploy("copier", plugins.Deploy{Version: "2"})
+		rebuild("one mended", "1", "3", "2")
+		rebuild("again", "1", "3", "2")
+		n.add("copier", "3", copierManifest, func(c *call) error {
+			if string(c.Type) == "Bad" {
+				c.Type = []byte("Good")
+			}
+			return copier(c)
+		})
+		n.deploy("copier", plugins.Deploy{Version: "3"})
+		rebuild("all mended", "1", "3", "2", "4")
 	})
 }
 

@@ -96,12 +96,23 @@ type instance struct {
 	program
 	plugins.Connection
 	memory map[string]int
+	dead   bool
 }
 
 var errStop = errors.New("stop")
 
-// Handle handles the events of a batch in turn.
+// Handle handles the events of a batch in turn. Like a Wasm instance, it is dead after a batch
+// that failed.
 func (i *instance) Handle(ctx context.Context, batch []byte) (abi.Verdict, int64, error) {
+	if i.dead {
+		return 0, 0, errors.New("the instance is dead")
+	}
+	verdict, fuel, err := i.handleAll(ctx, batch)
+	i.dead = err != nil || verdict != abi.Done
+	return verdict, fuel, err
+}
+
+func (i *instance) handleAll(ctx context.Context, batch []byte) (abi.Verdict, int64, error) {
 	b, err := abi.OpenBatch(batch)
 	if err != nil {
 		return 0, 0, err

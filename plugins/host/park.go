@@ -21,7 +21,7 @@ func (l *lane) park(ctx context.Context, event []queued, f failure) error {
 	var ops []core.RecordOp
 	if table, key := l.trace(event[0].position); l.holds(ruleTrace) {
 		ops = append(ops, put(table, key, core.NoStream, &trace{
-			Reason: f.reason[:min(len(f.reason), maxTraceBytes)], Attempts: l.attempt(), Stack: f.stack[:min(len(f.stack), maxTraceBytes)],
+			Position: event[0].position, Lane: l.number, Reason: f.reason[:min(len(f.reason), maxTraceBytes)], Attempts: l.attempt(), Stack: f.stack[:min(len(f.stack), maxTraceBytes)],
 		}))
 	}
 	made, err := l.store(ctx, l.next(event[0].position), ops)

@@ -82,7 +82,7 @@ func (l *lane) report(event *queued, attempt int, f *failure) {
 func (l *lane) countAttempt(ctx context.Context, event *queued, attempt int, f *failure) error {
 	next := l.stored.laneRecord
 	next.Attempts, next.Reason = attempt, f.reason
-	if again, err := l.store(ctx, next, nil); again || err != nil {
+	if made, err := l.store(ctx, next, nil); !made || err != nil {
 		return err
 	}
 	l.discard()
@@ -114,8 +114,8 @@ func (l *lane) stop(ctx context.Context, reason string) error {
 	b.Stopped = reason
 	next := l.stored.laneRecord
 	next.Attempts, next.Reason = 0, reason
-	again, err := l.store(ctx, next, []core.RecordOp{put(bindingsTable, b.Name, at(b.revision), &b)})
-	if again || err != nil {
+	made, err := l.store(ctx, next, []core.RecordOp{put(bindingsTable, b.Name, at(b.revision), &b)})
+	if !made || err != nil {
 		return err
 	}
 	return errChanged

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gyre-events/gyre/core"
@@ -36,11 +37,25 @@ type binding struct {
 	plugins.Binding
 	// Incarnation is that of its subscription: one for each generation.
 	Incarnation string `json:"incarnation"`
-	// HeldBack are the positions up to which lanes hold back their appends: where the
-	// lanes of the generation before were. Lane and partition key go together for ever.
-	HeldBack []uint64 `json:"heldBack,omitempty"`
+	// HeldBack is, for each lane, what of its appends is held back after a rebuild. Lane and
+	// partition key go together for ever.
+	HeldBack []heldBack `json:"heldBack,omitempty"`
 
 	revision uint64
+}
+
+// heldBack are events whose appends a lane holds back: an earlier generation has made them.
+type heldBack struct {
+	UpTo uint64 `json:"upTo"` // where the lane of the generation before was
+	// Except are those that were parked, in the order of positions: no generation has made
+	// their appends.
+	Except []uint64 `json:"except,omitempty"`
+}
+
+// has reports whether the event at a position is among them.
+func (h *heldBack) has(position uint64) bool {
+	_, excepted := slices.BinarySearch(h.Except, position)
+	return position <= h.UpTo && !excepted
 }
 
 // laneRecord is the truth about a lane. Every Commit of the lane compares and replaces it.
@@ -56,6 +71,8 @@ type laneRecord struct {
 
 // trace says that an event was passed without effect, and why.
 type trace struct {
+	Position uint64 `json:"position"`
+	Lane     int    `json:"lane,omitempty"`
 	Reason   string `json:"reason"`
 	Attempts int    `json:"attempts"`
 	Stack    string `json:"stack,omitempty"`

@@ -316,3 +316,53 @@ func TestDeposedOwnerHasNoEffect(t *testing.T) {
 		t.Error(problem)
 	}
 }
+
+// TestAttemptsBeginAnew: each attempt is that of another handler, and waits for its backoff.
+func TestAttemptsBeginAnew(t *testing.T) {
+	var times []time.Time
+	crashes := func(c *call) error {
+		times = append(times, time.Now())
+		if c.memory["begun"]++; c.memory["begun"] > 1 || int(c.Attempt) != len(times) {
+			t.Errorf("attempt %d, call %d, is the handler's call %d", c.Attempt, len(times), c.memory["begun"])
+		}
+		if len(times) < 3 {
+			return &plugins.Failure{Reason: "crashed"}
+		}
+		return c.put("total", "x")
+	}
+	problem := scene(t, 0, crashes, func(w *world) string {
+		w.append(events("Plain", 1))
+		return w.drained("fold", 0)
+	})
+	if problem != "" || len(times) != 3 {
+		t.Fatalf("%s; %d attempts", problem, len(times))
+	}
+	if first, second := times[1].Sub(times[0]), times[2].Sub(times[1]); first < time.Millisecond || second < 2*time.Millisecond {
+		t.Errorf("attempts came after %s and %s", first, second)
+	}
+}
+
+// TestHandlerStops: a handler that asks to stop stops its binding, once, until it is resumed.
+func TestHandlerStops(t *testing.T) {
+	calls := 0
+	stops := func(c *call) error {
+		if calls++; calls == 1 {
+			return errStop
+		}
+		return c.put("total", "x")
+	}
+	problem := scene(t, 0, stops, func(w *world) string {
+		w.append(events("Plain", 1))
+		time.Sleep(time.Minute)
+		if s, err := w.now.host.Status(w.t.Context(), "fold"); err != nil || s.State != plugins.Stopped || calls != 1 {
+			return fmt.Sprintf("%+v, %v", s, err)
+		}
+		if _, err := w.now.host.Resume(w.t.Context(), "fold"); err != nil {
+			return err.Error()
+		}
+		return w.drained("fold", 0)
+	})
+	if problem != "" || calls != 2 {
+		t.Fatalf("%s; %d calls", problem, calls)
+	}
+}
