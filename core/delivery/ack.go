@@ -49,6 +49,9 @@ type Nack struct {
 	// subscription.
 	Delay  time.Duration
 	Reason string
+	// Attempts are those of an event that ActionPark parks, where the subscriber counts them
+	// itself. 0 leaves that to the Machine.
+	Attempts int
 }
 
 // Action is what is to become of an event that was not handled.
@@ -77,6 +80,7 @@ func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error
 		return m.eachBack(now, l, positions, func(e *entry) { m.fail(e, CauseNack, n.Reason, n.Delay) })
 	case ActionPark:
 		return m.eachBack(now, l, positions, func(e *entry) {
+			e.attempt = cmp.Or(n.Attempts, e.attempt)
 			m.note(e, CauseNack, n.Reason)
 			m.unsend(e)
 			m.comeBack(e)

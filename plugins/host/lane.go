@@ -233,9 +233,10 @@ func (l *lane) ack(events []queued) {
 }
 
 // nackPark tells the machine that an event is parked.
-func (l *lane) nackPark(event *queued, reason string) {
+func (l *lane) nackPark(event *queued, t *trace) {
 	l.tell([]queued{*event}, subscriptions.Answer{
-		Kind: subscriptions.Nack, Positions: []uint64{event.position}, Nack: delivery.Nack{Action: delivery.ActionPark, Reason: reason},
+		Kind: subscriptions.Nack, Positions: []uint64{event.position},
+		Nack: delivery.Nack{Action: delivery.ActionPark, Reason: t.Reason, Attempts: t.Attempts},
 	})
 }
 

@@ -19,10 +19,12 @@ func (l *lane) trace(position uint64) (table, key string) {
 // one Commit. Then the machine parks it.
 func (l *lane) park(ctx context.Context, event []queued, f failure) error {
 	var ops []core.RecordOp
-	if table, key := l.trace(event[0].position); l.holds(ruleTrace) {
-		ops = append(ops, put(table, key, core.NoStream, &trace{
-			Position: event[0].position, Lane: l.number, Reason: f.reason[:min(len(f.reason), maxTraceBytes)], Attempts: l.attempt(), Stack: f.stack[:min(len(f.stack), maxTraceBytes)],
-		}))
+	t := trace{
+		Position: event[0].position, Lane: l.number, Attempts: l.attempt(),
+		Reason: f.reason[:min(len(f.reason), maxTraceBytes)], Stack: f.stack[:min(len(f.stack), maxTraceBytes)],
+	}
+	if table, key := l.trace(t.Position); l.holds(ruleTrace) {
+		ops = append(ops, put(table, key, core.NoStream, &t))
 	}
 	made, err := l.store(ctx, l.next(event[0].position), ops)
 	if !made || err != nil {
@@ -30,7 +32,7 @@ func (l *lane) park(ctx context.Context, event []queued, f failure) error {
 	}
 	l.discard()
 	l.shown.parked.Add(1)
-	l.nackPark(&event[0], f.reason)
+	l.nackPark(&event[0], &t)
 	if l.failed++; l.failed >= breakAfter {
 		l.delay(l.breaker(), itoa(l.failed)+" events were parked one after another, the last one because "+f.reason)
 	}
@@ -52,7 +54,7 @@ func (l *lane) pass(ctx context.Context) error {
 	handled := events[:0:0]
 	for i := range events {
 		if t := traces[events[i].position]; t != nil {
-			l.nackPark(&events[i], t.Reason)
+			l.nackPark(&events[i], t)
 		} else {
 			handled = append(handled, events[i])
 		}

@@ -92,7 +92,7 @@ func (l *lane) replayFailed(ctx context.Context, event *queued, f *failure) erro
 		return err
 	}
 	l.discard()
-	l.nackPark(event, f.reason)
+	l.nackPark(event, t)
 	return nil
 }
 

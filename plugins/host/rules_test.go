@@ -366,3 +366,28 @@ func TestHandlerStops(t *testing.T) {
 		t.Fatalf("%s; %d calls", problem, calls)
 	}
 }
+
+// TestParkedAttempts: what is parked says how often the lane has tried, replays included.
+func TestParkedAttempts(t *testing.T) {
+	crashes := func(*call) error { return &plugins.Failure{Reason: "crashed"} }
+	problem := scene(t, 0, crashes, func(w *world) string {
+		w.append(events("Plain", 1))
+		for attempts := 3; attempts < 5; attempts++ {
+			if problem := w.drained("fold", 1); problem != "" {
+				return problem
+			}
+			p, err := w.now.subs.Parked(w.t.Context(), "fold", subscriptions.ParkedRequest{})
+			if err != nil || len(p.Parked) != 1 || p.Parked[0].Attempts != attempts {
+				return fmt.Sprintf("parked with %d attempts as %+v, %v", attempts, p.Parked, err)
+			}
+			if _, err := w.now.subs.Replay(w.t.Context(), "fold", subscriptions.Selection{All: true}); err != nil {
+				return err.Error()
+			}
+			time.Sleep(time.Second)
+		}
+		return ""
+	})
+	if problem != "" {
+		t.Error(problem)
+	}
+}
