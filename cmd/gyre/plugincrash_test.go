@@ -53,17 +53,20 @@ var pluginCrashes = []struct {
 		server := pgtest.Shared(t)
 		return []*ringNode{{args: []string{"--node", "n1", "--postgres", server.URL, "--store", server.Store(t)}}}
 	}},
-	{"ring", 2, 20, func(t *testing.T) (ring []*ringNode) {
-		server := pgtest.Shared(t)
-		store, gossip := server.Store(t), unused(t, 3)
-		for i := range gossip {
-			ring = append(ring, &ringNode{args: []string{
-				"--cluster", "--quorum", "2", "--node", nodeName(i), "--gossip", gossip[i], "--peers", strings.Join(gossip, ","),
-				"--postgres", server.URL, "--store", store,
-			}})
-		}
-		return ring
-	}},
+	{"ring", 2, 20, ringOfThree},
+}
+
+// ringOfThree is a ring in PostgreSQL, not started yet.
+func ringOfThree(t *testing.T) (ring []*ringNode) {
+	server := pgtest.Shared(t)
+	store, gossip := server.Store(t), unused(t, 3)
+	for i := range gossip {
+		ring = append(ring, &ringNode{args: []string{
+			"--cluster", "--quorum", "2", "--node", nodeName(i), "--gossip", gossip[i], "--peers", strings.Join(gossip, ","),
+			"--postgres", server.URL, "--store", store,
+		}})
+	}
+	return ring
 }
 
 // TestPluginCrash kills the node that runs a plugin (testdata/hotspot) with SIGKILL at random
@@ -195,9 +198,14 @@ func startPluginRun(t *testing.T, gyre string, nodes []*ringNode) *pluginRun {
 	return &pluginRun{t, nodes, client}
 }
 
-// ask sends a request about plugins to the first node, and decodes the answer into to.
+// ask asks the first node about its plugin.
 func (r *pluginRun) ask(method, path, contentType string, body io.Reader, to any) error {
-	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.nodes[0].listen+"/v1/plugins/hotspot"+path, body)
+	return r.nodes[0].askPlugins(method, "hotspot"+path, contentType, body, to)
+}
+
+// askPlugins sends a request about plugins, and decodes the answer into to.
+func (n *ringNode) askPlugins(method, path, contentType string, body io.Reader, to any) error {
+	request, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+n.listen+"/v1/plugins/"+path, body)
 	if err != nil {
 		return err
 	}
@@ -214,6 +222,9 @@ func (r *pluginRun) ask(method, path, contentType string, body io.Reader, to any
 	}
 	if answer.StatusCode/100 != 2 {
 		return fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, text)
+	}
+	if len(text) == 0 {
+		return nil
 	}
 	return json.Unmarshal(text, to)
 }

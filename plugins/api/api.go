@@ -18,6 +18,8 @@ type Bindings interface {
 	// Deploy creates a binding or changes one.
 	Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error)
 	Status(ctx context.Context, name string) (plugins.Status, error)
+	// Binding returns a binding as it is stored, at any node.
+	Binding(ctx context.Context, name string) (plugins.Binding, error)
 	List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error)
 	Delete(ctx context.Context, name string) error
 	Controls

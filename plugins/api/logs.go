@@ -39,7 +39,7 @@ func (a *api) logs(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer cancel()
 	binding := r.PathValue("binding")
-	if _, err := a.Bindings.Status(ctx, binding); err != nil {
+	if _, err := a.Bindings.Binding(ctx, binding); err != nil {
 		return err
 	}
 	if kind == typeEventStream {
@@ -146,7 +146,7 @@ func (a *api) followLogs(ctx context.Context, message []byte) (wsapi.Stream, err
 	if m.Last < 0 || m.Last > core.MaxReadEvents {
 		return nil, core.Errorf(core.CodeInvalidRequest, "last %d is not from 0 to %d", m.Last, core.MaxReadEvents)
 	}
-	if _, err := a.Bindings.Status(ctx, m.Binding); err != nil {
+	if _, err := a.Bindings.Binding(ctx, m.Binding); err != nil {
 		return nil, err
 	}
 	page, err := a.Logs.Read(ctx, m.Binding, plugins.LogsRequest{After: m.After, Last: m.Last, Limit: core.MaxReadEvents})

@@ -75,6 +75,15 @@ func (h *Host) Status(ctx context.Context, name string) (plugins.Status, error) 
 	return h.status(ctx, b)
 }
 
+// Binding returns a binding as it is stored, at any node. The error is binding_not_found.
+func (h *Host) Binding(ctx context.Context, name string) (plugins.Binding, error) {
+	b, err := h.binding(ctx, name)
+	if err != nil {
+		return plugins.Binding{}, err
+	}
+	return b.Binding, nil
+}
+
 // List returns bindings in the order of their names. Of one that another node runs, it says
 // what is stored.
 func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error) {

@@ -318,7 +318,7 @@ func TestList(t *testing.T) {
 	ask("a", "a/1 a-b/1 a0/1")
 	ask("c", "")
 	page, err := r.Versions(t.Context(), "a", plugins.ListRequest{})
-	if err != nil || len(page.Versions) != 3 || page.Versions[0].Version != "1" || page.Versions[1].Version != "10" {
+	if err != nil || len(page.Versions) != 3 || page.Versions[0].Version != "1" || page.Versions[1].Version != "10" || !page.End {
 		t.Errorf("versions are %+v, %v", page, err)
 	}
 	if _, err := r.Versions(t.Context(), "c", plugins.ListRequest{}); !errors.Is(err, core.CodePluginNotFound) {

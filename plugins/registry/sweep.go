@@ -57,7 +57,7 @@ func (r *Registry) modules(ctx context.Context) (map[[32]byte]bool, error) {
 	after := ""
 	for {
 		records, err := r.config.Store.Records(ctx, core.RecordsRequest{Table: versionsTable, After: after, Limit: core.MaxReadEvents})
-		if err != nil || len(records) == 0 {
+		if err != nil {
 			return used, err
 		}
 		for i := range records {
@@ -70,6 +70,9 @@ func (r *Registry) modules(ctx context.Context) (map[[32]byte]bool, error) {
 				return nil, err
 			}
 			used[id] = true
+		}
+		if len(records) < core.MaxReadEvents {
+			return used, nil
 		}
 		after = records[len(records)-1].Key
 	}

@@ -67,7 +67,7 @@ func (r *Registry) List(ctx context.Context, request plugins.ListRequest) (plugi
 	}
 	for {
 		records, err := r.config.Store.Records(ctx, core.RecordsRequest{Table: versionsTable, Prefix: request.Prefix, After: from, Limit: core.MaxReadEvents})
-		if err != nil || len(records) == 0 {
+		if err != nil {
 			return page, err
 		}
 		for i := range records {
@@ -87,6 +87,9 @@ func (r *Registry) List(ctx context.Context, request plugins.ListRequest) (plugi
 				page.Versions[last] = v
 			}
 		}
+		if len(records) < core.MaxReadEvents {
+			return page, nil
+		}
 		from = records[len(records)-1].Key
 	}
 }
@@ -102,7 +105,7 @@ func (r *Registry) list(ctx context.Context, prefix string, request plugins.List
 	if err != nil {
 		return plugins.VersionPage{}, err
 	}
-	page := plugins.VersionPage{End: len(records) == 0}
+	page := plugins.VersionPage{End: len(records) < limit}
 	for i := range records {
 		v, err := decodeVersion(&records[i])
 		if err != nil {
