@@ -32,7 +32,11 @@ func (l *lane) handleBatch(ctx context.Context, events []queued) error {
 			return err
 		}
 	}
-	done, f := l.handle(ctx, events, l.attempt(), 0)
+	events, f := l.compose(events, l.attempt(), 0)
+	if f != nil {
+		return l.settle(ctx, events, f)
+	}
+	done, f := l.handle(ctx, events)
 	switch {
 	case f == nil:
 		return l.commit(ctx, events, false)
@@ -65,13 +69,9 @@ func (l *lane) attempt() int {
 	return l.stored.Attempts + 1
 }
 
-// handle has the handler handle events. It returns how many events, from the first, are to be
-// acknowledged with their effects, and why not all of them, if so.
-func (l *lane) handle(ctx context.Context, events []queued, attempt int, flags abi.Flag) (done int, f *failure) {
-	n, err := l.compose(events, attempt, flags)
-	if err != nil {
-		return n, &failure{reason: err.Error(), park: true}
-	}
+// handle has the handler handle events, as composed. It returns how many events, from the
+// first, are to be acknowledged with their effects, and why not all of them, if so.
+func (l *lane) handle(ctx context.Context, events []queued) (done int, f *failure) {
 	l.fx.reset(ctx, l.events)
 	if l.handler == nil {
 		if f := l.begin(ctx); f != nil {
@@ -93,8 +93,23 @@ func (l *lane) handle(ctx context.Context, events []queued, attempt int, flags a
 	return l.fx.outcome(verdict)
 }
 
-// compose encodes the batch. It returns how many events it could encode, and why not all.
-func (l *lane) compose(events []queued, attempt int, flags abi.Flag) (n int, err error) {
+// compose makes the batch of as many events, from the first, as fit one. If the first does
+// not, it returns that event, and why.
+func (l *lane) compose(events []queued, attempt int, flags abi.Flag) ([]queued, *failure) {
+	for {
+		n, err := l.encode(events, attempt, flags)
+		switch {
+		case err == nil:
+			return events, nil
+		case n == 0:
+			return events[:1], newFailure(failure{reason: err.Error(), park: true})
+		}
+		events = events[:n]
+	}
+}
+
+// encode encodes the batch. It returns how many events it could encode, and why not all.
+func (l *lane) encode(events []queued, attempt int, flags abi.Flag) (n int, err error) {
 	l.events = l.events[:0]
 	for i := range events {
 		var e core.Event
@@ -133,7 +148,13 @@ func (l *lane) begin(ctx context.Context) *failure {
 	handler, err := l.program.New(ctx, plugins.Connection{
 		Limits: l.binding.Limits, Seed: l.seed(), Effects: &l.fx, Reads: &l.fx, Output: l.out,
 	})
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		if err == nil {
+			handler.Close()
+		}
+		return &failure{storage: ctx.Err()}
+	case err != nil:
 		f := crashed(err)
 		f.notBegun = true
 		return f

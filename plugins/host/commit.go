@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -65,19 +64,11 @@ func (l *lane) store(ctx context.Context, next laneRecord, records []core.Record
 		return true, nil
 	}
 	before := l.stored.revision
-	if wrong := l.lookAgain(ctx, err); wrong != nil {
+	if wrong := l.lookAgain(ctx, err); wrong != nil || !l.read || l.stored.revision != before {
 		return false, wrong
 	}
-	if l.stored.revision == before {
-		l.hold()
-	}
+	l.backOff(err)
 	return false, nil
-}
-
-// hold holds the lane back, for longer each time until a Commit is made.
-func (l *lane) hold() {
-	l.notBefore = time.Now().Add(l.backoff)
-	l.backoff = min(2*l.backoff, mostStorageBackoff)
 }
 
 // guard adds what makes a Commit that of the lane (L1): its record, compared and replaced,
@@ -126,7 +117,6 @@ const maxConflicts = 8
 // refused goes on after a Commit was not made, as far as is known. It is the handler's
 // failure only if it is not that of an earlier try of it, or of another node.
 func (l *lane) refused(ctx context.Context, events []queued, err error) error {
-	events = append([]queued(nil), events...)
 	if err == nil {
 		err = core.Errorf(core.CodeDuplicateEvent, "its events are in the log already, and not from here")
 	}
@@ -139,7 +129,7 @@ func (l *lane) refused(ctx context.Context, events []queued, err error) error {
 	}
 	switch {
 	case errors.Is(err, core.CodeUnknownOutcome), errors.Is(err, core.CodeRecordConflict):
-		l.hold()
+		l.backOff(err)
 		return nil
 	case errors.Is(err, core.CodeWrongExpectedVersion) && l.conflicts < maxConflicts:
 		l.conflicts++

@@ -96,7 +96,7 @@ func (h *Host) create(ctx context.Context, next *plugins.Binding, hold core.Reco
 		return err
 	}
 	_, err = h.config.Subscriptions.Bind(ctx, next.Subscription, &d, "", func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
-		b := &binding{Binding: *next, Incarnation: i.ID}
+		b := &binding{Binding: *next, Incarnation: i.ID, Start: i.Start}
 		return []core.RecordOp{put(bindingsTable, b.Name, core.NoStream, b), hold}, nil
 	})
 	h.poke(next.Name)
@@ -185,7 +185,7 @@ func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plu
 		return plugins.Status{}, err
 	}
 	_, err = h.config.Subscriptions.Bind(ctx, old.Subscription, &d, old.Incarnation, func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
-		next.Incarnation = i.ID
+		next.Incarnation, next.Start = i.ID, i.Start
 		return h.succeed(ctx, old, next, r.EmitAgain)
 	})
 	wake(h.sweep)
@@ -232,8 +232,11 @@ func (h *Host) heldBack(ctx context.Context, old *binding, lanes []storedLane) (
 		if i < len(old.HeldBack) { // it may not have caught up with its own
 			before := &old.HeldBack[i]
 			next[i].UpTo = max(l.Checkpoint, before.UpTo)
-			later, _ := slices.BinarySearch(before.Except, l.Checkpoint+1)
-			next[i].Except = before.Except[later:]
+			for _, p := range before.Except {
+				if p <= old.Start || p > l.Checkpoint { // it has not handled it
+					next[i].Except = append(next[i].Except, p)
+				}
+			}
 		}
 	}
 	parked, err := h.traces(ctx, old.Incarnation, maxExcepted+1)

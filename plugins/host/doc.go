@@ -61,7 +61,8 @@
 // to, too, and expects a version of it, may be parked for that.
 //
 // Appends that a rebuild holds back are those of events that the generation before has
-// passed, lane by lane; of an event that was parked then, too.
+// passed, lane by lane. Of events that were parked then, nothing was appended, and nothing is
+// held back.
 //
 // # Concurrency
 //

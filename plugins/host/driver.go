@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -81,7 +82,11 @@ func (k *driver) run() {
 			backoff = leastBackoff
 		}
 		if !errors.Is(err, errChanged) && context.Cause(ctx) == nil {
-			k.host.config.Logger.Warn("running a plugin binding", "binding", k.name, "error", err)
+			level := slog.LevelWarn
+			if isOver(err) { // as when another node owns it now
+				level = slog.LevelDebug
+			}
+			k.host.config.Logger.Log(ctx, level, "running a plugin binding", "binding", k.name, "error", err)
 			sleep(ctx, backoff)
 			backoff = min(2*backoff, mostBackoff)
 		}

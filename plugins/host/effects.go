@@ -28,8 +28,9 @@ type effects struct {
 	bytes   int            // of all effects
 	growth  int64          // of the state, at most: see Put
 
-	broken  *failure // an effect that cannot be
-	storage error    // why something could not be read
+	broken   *failure // an effect that cannot be
+	brokenBy int      // the event that staged it
+	storage  error    // why something could not be read
 
 	fields []byte // scratch
 	entry  []byte // scratch
@@ -167,7 +168,7 @@ func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (cor
 	}
 	c := x.cause(event)
 	if c.depth >= maxDepth {
-		x.broken = &failure{reason: "it is the " + itoa(maxDepth) + "th event of a chain of plugins that append for each other's events, which is the limit", park: true}
+		x.brokenBy, x.broken = event, &failure{reason: "it is the " + itoa(maxDepth) + "th event of a chain of plugins that append for each other's events, which is the limit", park: true}
 		return core.NewEvent{}, abi.Denied
 	}
 	metadata, ok := c.metadata(x.entry[:0], in.Metadata, src.ID)

@@ -66,6 +66,8 @@ type Host struct {
 	look    chan struct{}  // holds 1: the supervisor has something to look at
 	sweep   chan struct{}  // holds 1: a generation has ended
 
+	unreadable sync.Map // keys of bindings that cannot be read, which was logged
+
 	mu      sync.Mutex // protects the fields below
 	drivers map[string]*driver
 	closed  bool
@@ -168,8 +170,11 @@ func (h *Host) each(ctx context.Context, prefix, after string, do func(*binding)
 		}
 		for i := range page {
 			b, err := decodeBinding(&page[i])
-			if err != nil {
-				return err
+			if err != nil { // it stops no other
+				if _, again := h.unreadable.LoadOrStore(page[i].Key, true); !again {
+					h.config.Logger.Error("a plugin binding cannot be read", "binding", page[i].Key, "error", err)
+				}
+				continue
 			}
 			if !do(b) {
 				return nil

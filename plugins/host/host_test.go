@@ -258,9 +258,9 @@ func TestRebuildEmitsWhatWasParked(t *testing.T) {
 		}
 		n.deployCopier()
 		n.awaitStatus("copier", "has two parked", func(s *plugins.Status) bool { return s.Checkpoint >= 4 && s.Parked == 2 })
-		rebuild := func(what string, copied ...string) {
+		rebuild := func(what string, from core.From, copied ...string) {
 			t.Helper()
-			if _, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{}); err != nil {
+			if _, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{From: from}); err != nil {
 				t.Fatal(err)
 			}
 			n.await("copier", 6)
@@ -268,7 +268,7 @@ func TestRebuildEmitsWhatWasParked(t *testing.T) {
 				t.Errorf("%s: copied %s, want %s", what, got, copied)
 			}
 		}
-		rebuild("still bad", "1", "3")
+		rebuild("still bad", core.From{}, "1", "3")
 		n.add("copier", "2", copierManifest, func(c *call) error {
 			if c.Position == 2 {
 				c.Type = []byte("Good") // mended
@@ -276,8 +276,8 @@ func TestRebuildEmitsWhatWasParked(t *testing.T) {
 			return copier(c)
 		})
 		n.deploy("copier", plugins.Deploy{Version: "2"})
-		rebuild("one mended", "1", "3", "2")
-		rebuild("again", "1", "3", "2")
+		rebuild("one mended", core.From{}, "1", "3", "2")
+		rebuild("again", core.From{}, "1", "3", "2")
 		n.add("copier", "3", copierManifest, func(c *call) error {
 			if string(c.Type) == "Bad" {
 				c.Type = []byte("Good")
@@ -285,7 +285,8 @@ func TestRebuildEmitsWhatWasParked(t *testing.T) {
 			return copier(c)
 		})
 		n.deploy("copier", plugins.Deploy{Version: "3"})
-		rebuild("all mended", "1", "3", "2", "4")
+		rebuild("behind it", core.From{Kind: core.AfterPosition, N: 4}, "1", "3", "2")
+		rebuild("all mended", core.From{}, "1", "3", "2", "4")
 	})
 }
 

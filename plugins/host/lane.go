@@ -93,7 +93,7 @@ func (l *lane) await(ctx context.Context) error {
 		l.front = l.queue.front(l.front[:0], core.Limit{Events: limits.BatchEvents, Bytes: limits.BatchBytes})
 		wait := late.C
 		if len(l.front) == 0 {
-			l.suspects = 0 // all that it was given is committed
+			l.publish("", "") // what it was blocked by is over
 			wait = nil
 		} else if !time.Now().Before(l.notBefore) {
 			return ctx.Err()
@@ -189,9 +189,14 @@ func (l *lane) fail(err error) error {
 	if ends(err) {
 		return err
 	}
-	l.delay(l.backoff, "storage: "+core.AsError(err).Error())
-	l.backoff = min(2*l.backoff, mostStorageBackoff)
+	l.backOff(err)
 	return nil
+}
+
+// backOff holds the lane back, for longer each time until a Commit is made.
+func (l *lane) backOff(err error) {
+	l.delay(l.backoff, core.AsError(err).Error())
+	l.backoff = min(2*l.backoff, mostStorageBackoff)
 }
 
 // mostStorageBackoff bounds the backoff of a lane whose storage is away.

@@ -7,9 +7,6 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
-// maxTraceBytes bounds each text of a trace.
-const maxTraceBytes = 16 << 10
-
 // trace is the record that says that an event was passed without effect.
 func (l *lane) trace(position uint64) (table, key string) {
 	return subscriptions.TraceOf(l.binding.Incarnation, position)
@@ -19,10 +16,7 @@ func (l *lane) trace(position uint64) (table, key string) {
 // one Commit. Then the machine parks it.
 func (l *lane) park(ctx context.Context, event []queued, f failure) error {
 	var ops []core.RecordOp
-	t := trace{
-		Position: event[0].position, Lane: l.number, Attempts: l.attempt(),
-		Reason: f.reason[:min(len(f.reason), maxTraceBytes)], Stack: f.stack[:min(len(f.stack), maxTraceBytes)],
-	}
+	t := trace{Position: event[0].position, Lane: l.number, Attempts: l.attempt(), Reason: f.reason, Stack: f.stack}
 	if table, key := l.trace(t.Position); l.holds(ruleTrace) {
 		ops = append(ops, put(table, key, core.NoStream, &t))
 	}

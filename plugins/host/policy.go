@@ -11,21 +11,40 @@ import (
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
-// crashed is the failure of a handler that did not return a verdict.
+// maxTextBytes bounds each text of a failure, which is stored.
+const maxTextBytes = 16 << 10
+
+// newFailure is f with texts that can be stored.
+func newFailure(f failure) *failure {
+	f.reason, f.stack = cut(f.reason), cut(f.stack)
+	return &f
+}
+
+func cut(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxTextBytes)], "�")
+}
+
+// crashed is the failure of a handler that did not return a verdict. If the node has no room
+// for it now, that is not its own.
 func crashed(err error) *failure {
-	f := &failure{reason: err.Error(), batch: true}
-	if why, ok := errors.AsType[*plugins.Failure](err); ok {
+	f := failure{reason: err.Error(), batch: true}
+	why, isFailure := errors.AsType[*plugins.Failure](err)
+	switch {
+	case isFailure:
 		f.stack, f.park = why.Stack, why.Permanent
+	case core.AsError(err).Info().Retryable:
+		f.storage = err
 	}
-	return f
+	return newFailure(f)
 }
 
 // outcome reads a verdict and the results of events.
 func (x *effects) outcome(verdict abi.Verdict) (done int, f *failure) {
-	if x.broken != nil {
-		return 0, x.broken
-	}
 	switch {
+	case x.broken != nil && verdict == abi.Done:
+		return x.brokenBy, x.broken
+	case x.broken != nil:
+		return 0, x.broken
 	case verdict == abi.RetryBatch:
 		return 0, &failure{reason: "the handler asked to retry the batch", batch: true}
 	case verdict == abi.ParkBatch:
@@ -39,9 +58,9 @@ func (x *effects) outcome(verdict abi.Verdict) (done int, f *failure) {
 		r := &x.results[i]
 		switch r.action {
 		case abi.Retry:
-			return i, &failure{reason: text(r.message, "the handler asked to retry the event"), delay: r.delay}
+			return i, newFailure(failure{reason: text(r.message, "the handler asked to retry the event"), delay: r.delay})
 		case abi.Park:
-			return i, &failure{reason: text(r.message, "the handler asked to park the event"), park: true}
+			return i, newFailure(failure{reason: text(r.message, "the handler asked to park the event"), park: true})
 		}
 	}
 	return len(x.results), nil
@@ -51,7 +70,7 @@ func text(message []byte, otherwise string) string {
 	if len(message) == 0 {
 		return otherwise
 	}
-	return strings.ToValidUTF8(string(message), "�")
+	return string(message)
 }
 
 // settle does with an event, which was handled alone, what the error policy says.

@@ -37,6 +37,8 @@ type binding struct {
 	plugins.Binding
 	// Incarnation is that of its subscription: one for each generation.
 	Incarnation string `json:"incarnation"`
+	// Start is the position that it began behind.
+	Start uint64 `json:"start,omitzero"`
 	// HeldBack is, for each lane, what of its appends is held back after a rebuild. Lane and
 	// partition key go together for ever.
 	HeldBack []heldBack `json:"heldBack,omitempty"`

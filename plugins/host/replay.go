@@ -25,16 +25,17 @@ func (l *lane) replay(ctx context.Context, event *queued) error {
 	case event.fault != "":
 		return l.replayFailed(ctx, event, &failure{reason: event.fault})
 	}
-	if l.suspects > 0 {
-		if t.Interrupted >= l.binding.OnError.Attempts {
-			return l.replayFailed(ctx, event, &failure{reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
-		}
-		t.Interrupted++
-		if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
-			return err
-		}
+	if t.Interrupted >= l.binding.OnError.Attempts {
+		return l.replayFailed(ctx, event, &failure{reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
 	}
-	_, f := l.handle(ctx, events, t.Attempts+1, abi.Replay)
+	t.Interrupted++
+	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
+		return err
+	}
+	events, f := l.compose(events, t.Attempts+1, abi.Replay)
+	if f == nil {
+		_, f = l.handle(ctx, events)
+	}
 	switch {
 	case f == nil:
 		return l.commitReplay(ctx, events)
@@ -69,7 +70,7 @@ func (l *lane) commitReplay(ctx context.Context, events []queued) error {
 	}
 	l.shown.committed(1, &l.fx)
 	l.fx.committed(&l.cache)
-	l.succeeded()
+	l.failed = 0
 	l.ack(events)
 	return nil
 }
@@ -86,8 +87,7 @@ func (l *lane) replayFailed(ctx context.Context, event *queued, f *failure) erro
 		return nil // it is looked at again, and acknowledged
 	}
 	l.report(event, t.Attempts+1, f)
-	t.Attempts, t.Interrupted = t.Attempts+1, 0
-	t.Reason, t.Stack = f.reason[:min(len(f.reason), maxTraceBytes)], f.stack[:min(len(f.stack), maxTraceBytes)]
+	t.Attempts, t.Interrupted, t.Reason, t.Stack = t.Attempts+1, 0, f.reason, f.stack
 	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
 		return err
 	}
