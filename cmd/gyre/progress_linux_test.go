@@ -16,11 +16,12 @@ import (
 // onTerminal runs f with a terminal of 80 columns, and returns what was written to it.
 func onTerminal(t *testing.T, f func(terminal *os.File)) string {
 	t.Helper()
-	return watchTerminal(t, f, func(string) {})
+	return watchTerminal(t, f, func(string, io.Writer) {})
 }
 
-// watchTerminal is onTerminal that shows seen what is written until now, as it comes.
-func watchTerminal(t *testing.T, f func(terminal *os.File), seen func(text string)) string {
+// watchTerminal is onTerminal that shows seen what is written until now, as it comes, and lets it
+// type on the keyboard.
+func watchTerminal(t *testing.T, f func(terminal *os.File), seen func(text string, keyboard io.Writer)) string {
 	t.Helper()
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -47,7 +48,7 @@ func watchTerminal(t *testing.T, f func(terminal *os.File), seen func(text strin
 		// It ends with EIO when the terminal is closed.
 		_, _ = io.Copy(writerFunc(func(p []byte) (int, error) {
 			written.Write(p)
-			seen(written.String())
+			seen(written.String(), ptmx)
 			return len(p), nil
 		}), ptmx)
 	})

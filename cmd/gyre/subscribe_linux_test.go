@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,7 @@ func TestSubscribeHasABar(t *testing.T) {
 		if code := run(t.Context(), args, strings.NewReader(""), terminal, terminal); code != exitOK {
 			t.Errorf("exit code %d", code)
 		}
-	}, func(text string) {
+	}, func(text string, _ io.Writer) {
 		if strings.Count(text, "Catching up: ") >= 3 { // the first command waits for it
 			if err := os.WriteFile(onward, nil, 0o600); err != nil {
 				t.Error(err)
@@ -83,7 +84,7 @@ func TestSubscribeGivesTheTerminalBack(t *testing.T) {
 		if code := run(ctx, args, strings.NewReader(""), terminal, terminal); code != exitOK {
 			t.Errorf("exit code %d", code)
 		}
-	}, func(text string) {
+	}, func(text string, _ io.Writer) {
 		if strings.Contains(text, "terminal") {
 			cancel()
 			return
