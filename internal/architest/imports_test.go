@@ -90,13 +90,13 @@ var table = map[string]row{
 	"cmd/...":      {any: true},
 	"examples/...": {any: true},
 
-	"internal/architest":     {},
-	"internal/bench":         {any: true},
-	"internal/bench/guest":   {imports: []string{"sdk/plugin"}},
-	"internal/localring":     {testing: true},
-	"internal/localring/run": {any: true},
-	"internal/pgtest":        {imports: []string{pgx}, testing: true},
-	"internal/testbudget":    {},
+	"internal/architest":       {},
+	"internal/bench":           {any: true},
+	"internal/bench/guest/...": {imports: []string{"sdk/plugin"}},
+	"internal/localring":       {testing: true},
+	"internal/localring/run":   {any: true},
+	"internal/pgtest":          {imports: []string{pgx}, testing: true},
+	"internal/testbudget":      {},
 }
 
 // forTests is what every test may import.

@@ -38,6 +38,7 @@ var groups = []group{
 	{"growth", benchGrowth},
 	{"cluster", benchCluster},
 	{"plugin", benchPlugins},
+	{"plugin/path", benchPath},
 }
 
 func main() {

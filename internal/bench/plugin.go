@@ -21,7 +21,7 @@ const pluginMemory = 1 << 30
 
 // benchPlugins measures the sandbox alone. A batch is 64 events of 300 bytes of JSON.
 func benchPlugins(b *bench) error {
-	golang, err := buildGuest(b)
+	golang, err := buildGuest(b, "./internal/bench/guest")
 	if err != nil {
 		return err
 	}
@@ -46,10 +46,10 @@ func benchPlugins(b *bench) error {
 	return benchStart(b, golang)
 }
 
-// buildGuest builds the plugin in Go, which the toolchain caches.
-func buildGuest(b *bench) ([]byte, error) {
+// buildGuest builds a plugin in Go, which the toolchain caches.
+func buildGuest(b *bench, directory string) ([]byte, error) {
 	path := filepath.Join(b.dir, "guest.wasm")
-	build := exec.CommandContext(b.ctx, "go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", path, "./internal/bench/guest")
+	build := exec.CommandContext(b.ctx, "go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", path, directory)
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
