@@ -195,7 +195,7 @@ func (p *pathBench) bind(h *host.Host, mode string, lanes int) (sample, error) {
 		case done > 0 && first == 0:
 			began, first = time.Now(), done
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
