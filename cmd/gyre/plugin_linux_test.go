@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +27,12 @@ func nodeWithWords(t *testing.T) (node *runtime.Node, deploy []string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = node.Close(context.Background()) })
+	return node, deployWords(t, node.URL())
+}
+
+// deployWords are the arguments that deploy guests.Words.
+func deployWords(t *testing.T, url string) []string {
+	t.Helper()
 	dir := t.TempDir()
 	module, manifest := filepath.Join(dir, "words.wasm"), filepath.Join(dir, "gyre.plugin.json")
 	text := `{"name":"words","version":"1","abi":"gyre_1","kind":"projection","capabilities":["state"],"subscription":{"stream":"s"}}`
@@ -34,7 +41,7 @@ func nodeWithWords(t *testing.T) (node *runtime.Node, deploy []string) {
 			t.Fatal(err)
 		}
 	}
-	return node, []string{"plugin", "deploy", module, "--manifest", manifest, "--server", node.URL()}
+	return []string{"plugin", "deploy", module, "--manifest", manifest, "--server", url}
 }
 
 // TestDeployAsks: on a terminal, deploy shows what a plugin asks for, and deploys if the answer
@@ -148,4 +155,44 @@ func TestPluginLogs(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q, want %q; %s", args, code, &stdout, want, &stderr)
 		}
 	}
+}
+
+// TestTemporaryCache: the directory of compiled plugins of a node in memory ends with the node,
+// and if that is killed, when the next makes one. That of a node that runs stays.
+func TestTemporaryCache(t *testing.T) {
+	dir, temporary := t.TempDir(), t.TempDir()
+	begin := func(log string) *process {
+		t.Helper()
+		p, err := serveWith("gyre", dir, append(os.Environ(), "TMPDIR="+temporary), filepath.Join(dir, log), "--engine", "memory")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = p.end(syscall.SIGKILL) })
+		var stderr bytes.Buffer
+		if code := run(t.Context(), deployWords(t, p.url), strings.NewReader(""), io.Discard, &stderr); code != exitOK {
+			t.Fatalf("exit code %d: %s", code, &stderr)
+		}
+		return p
+	}
+	has := func(when string, want int) {
+		t.Helper()
+		entries, err := os.ReadDir(temporary)
+		if err != nil || len(entries) != want {
+			t.Errorf("%s there are %v, want %d, %v", when, entries, want, err)
+		}
+	}
+	runs, killed := begin("1.log"), begin("2.log")
+	has("of two nodes", 2)
+	if _, err := killed.end(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	has("after a kill", 2)
+	next := begin("3.log")
+	has("after the next start", 2)
+	for _, p := range []*process{runs, next} {
+		if code, err := p.end(syscall.SIGTERM); code != exitOK || err != nil {
+			t.Errorf("exit code %d, %v", code, err)
+		}
+	}
+	has("in the end", 0)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -28,7 +27,8 @@ type Store interface {
 type Config struct {
 	Store Store
 	// CacheDir is the directory of native code, which belongs to this Registry alone. It is
-	// made if it is not there. The default is a temporary one, which Close removes.
+	// made if it is not there. The default is a temporary one, which Close removes, or the
+	// next Registry that makes one if this process is killed.
 	CacheDir string
 	// Command is the program that compiles, and its arguments: see wasm.NewCompiler.
 	Command []string
@@ -52,7 +52,7 @@ type Registry struct {
 
 	opening   sync.Mutex // protects the fields below
 	compiler  *wasm.Compiler
-	temporary string // directory that Close removes
+	temporary *temporary // that Close removes, or nil
 
 	mu       sync.Mutex // protects the field below
 	programs map[programKey]*sharedProgram
@@ -87,10 +87,10 @@ func (r *Registry) Close() error {
 	r.running.Wait()
 	r.opening.Lock()
 	defer r.opening.Unlock()
-	if r.temporary == "" {
+	if r.temporary == nil {
 		return nil
 	}
-	return os.RemoveAll(r.temporary)
+	return r.temporary.remove()
 }
 
 // The record of the key that authenticates native code.
@@ -114,12 +114,12 @@ func (r *Registry) open(ctx context.Context) (*wasm.Compiler, error) {
 	}
 	dir := r.config.CacheDir
 	if dir == "" {
-		if r.temporary == "" {
-			if r.temporary, err = os.MkdirTemp("", "gyre-plugins-"); err != nil {
+		if r.temporary == nil {
+			if r.temporary, err = makeTemporary(); err != nil {
 				return nil, cacheError(err)
 			}
 		}
-		dir = filepath.Join(r.temporary, "code")
+		dir = filepath.Join(r.temporary.path, "code")
 	}
 	if r.compiler, err = wasm.NewCompiler(dir, key, r.config.Command...); err != nil {
 		r.compiler = nil
