@@ -15,10 +15,14 @@ import (
 const logsHelp = `Print what a plugin has logged: time, level, version, lane, the position of the event that it was
 about, and text. The newest 4 MiB are kept.
 
-With --follow it goes on with what comes, until it is interrupted.`
+With --follow it goes on with what comes, until it is interrupted; while the node is away, it waits
+for it.`
 
 // logsWait is how long the node waits for a line before it answers that there is none.
 const logsWait = 15 * time.Second
+
+// logsRetry is how long a log that is followed waits for a node that is away, or starts.
+const logsRetry = 500 * time.Millisecond
 
 func newPluginLogs(a *app) *cobra.Command {
 	var follow bool
@@ -57,6 +61,14 @@ func (a *app) printLogs(ctx context.Context, all sdk.Plugins, name string, r plu
 			defer cancel()
 			return all.Logs(ctx, name, r)
 		}()
+		if follow && err != nil && core.AsError(err).Info().Retryable {
+			select {
+			case <-time.After(logsRetry):
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		if err != nil {
 			return err
 		}

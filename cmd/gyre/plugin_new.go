@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +36,11 @@ func newPluginNew(a *app) *cobra.Command {
 			if err := project.Create(name, name, language, version); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "Try: cd %[1]s && %[2]s plugin build && %[2]s plugin test\n", name, a.program)
+			program := a.program
+			if filepath.Base(program) != program { // a relative path, one directory further down
+				program = filepath.Join("..", program)
+			}
+			fmt.Fprintf(a.stderr, "Try: cd %[1]s && %[2]s plugin build && %[2]s plugin test\n", name, program)
 			return printOne(a, madePlugin{name, name, language}, func(m madePlugin) string {
 				return fmt.Sprintf("made the plugin %s in ./%s", m.Name, m.Directory)
 			})
