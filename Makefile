@@ -31,7 +31,7 @@ test: ## set up what tests need, lint, then test with the race detector and a ti
 	@mkdir -p build
 	scripts/test-deps.sh > build/test.env
 	@$(MAKE) --no-print-directory lint
-	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 10m $(TESTFLAGS) $(PKG); $(JS) test
+	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 20m $(TESTFLAGS) $(PKG); $(JS) test
 
 lint: ## run the linters, and check formatting, imports, sizes, names and documents
 	$(TOOL) golangci-lint run $(PKG)

@@ -153,8 +153,12 @@ func (i *Input) Definition() (subscriptions.Definition, error) {
 }
 
 // ValidateName checks the name of a plugin or a binding: 1 to 63 lower-case letters, digits and
-// . _ -, the first a letter or a digit. The error is invalid_request.
+// . _ -, the first a letter or a digit. It is not abi, which is another path of the API. The
+// error is invalid_request.
 func ValidateName(name string) error {
+	if name == "abi" {
+		return core.Errorf(core.CodeInvalidRequest, "a plugin cannot be called %q: that is the path of the description of the ABI", name)
+	}
 	if !namePattern.MatchString(name) {
 		return core.Errorf(core.CodeInvalidRequest,
 			"%q is not a name of a plugin: use 1 to 63 lower-case letters, digits and . _ -, and begin with a letter or a digit", clip(name))

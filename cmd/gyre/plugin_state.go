@@ -67,22 +67,31 @@ func (a *app) lanesOf(ctx context.Context, all sdk.Plugins, name string, lane in
 	return lanes, err
 }
 
-// printValue prints the value of a key, of the first lane that has it.
+// printValue prints the value of a key: alone if there is one lane to look in, else as the
+// entries of those that have it.
 func (a *app) printValue(ctx context.Context, all sdk.Plugins, name, key string, lanes []int) error {
 	err := error(core.Errorf(core.CodeStateNotFound, "binding %q has no lanes", name))
+	var found []plugins.Entry
 	for _, lane := range lanes {
 		var value []byte
 		ctx, cancel := a.request(ctx)
 		value, err = all.Value(ctx, name, lane, key)
 		cancel()
-		if err == nil {
-			return a.printEntry(plugins.Entry{Lane: lane, Key: key, Value: value})
-		}
-		if !errors.Is(err, core.CodeStateNotFound) {
+		switch {
+		case err == nil:
+			found = append(found, plugins.Entry{Lane: lane, Key: key, Value: value})
+		case !errors.Is(err, core.CodeStateNotFound):
 			return err
 		}
 	}
-	return err
+	switch {
+	case len(found) == 0:
+		return err
+	case len(lanes) == 1:
+		return a.printEntry(found[0])
+	}
+	out := a.entries()
+	return errors.Join(out.print(found), out.close())
 }
 
 // printEntry prints a value alone, or with -o the entry. Bytes are printed as they are.
@@ -98,11 +107,16 @@ func (a *app) printEntry(e plugins.Entry) error {
 	return err
 }
 
-// printEntries prints entries lane by lane, up to limit if it is not 0.
-func (a *app) printEntries(ctx context.Context, all sdk.Plugins, name, prefix string, lanes []int, limit int) error {
-	out := list[plugins.Entry]{app: a, header: []string{"lane", "key", "value"}, row: func(e plugins.Entry) []string {
+// entries prints entries as a list.
+func (a *app) entries() *list[plugins.Entry] {
+	return &list[plugins.Entry]{app: a, header: []string{"lane", "key", "value"}, row: func(e plugins.Entry) []string {
 		return []string{strconv.Itoa(e.Lane), cell(e.Key, maxNameCell), cell(string(e.Value), dataWidth)}
 	}}
+}
+
+// printEntries prints entries lane by lane, up to limit if it is not 0.
+func (a *app) printEntries(ctx context.Context, all sdk.Plugins, name, prefix string, lanes []int, limit int) error {
+	out := a.entries()
 	for _, lane := range lanes {
 		err := a.eachPage(ctx, func(ctx context.Context, after string) (string, error) {
 			r := plugins.StateRequest{Lane: lane, Prefix: prefix, After: after, Limit: core.MaxReadEvents}

@@ -1,7 +1,7 @@
 // Command testbudget runs `go test` and shows how long its packages took beside a time
 // budget.
 //
-//	go run ./internal/testbudget -race -timeout 10m ./...
+//	go run ./internal/testbudget -race -timeout 20m ./...
 //
 // Arguments, output and exit status are those of `go test`. A table follows the output:
 // the seconds that each group of packages took, and the seconds of its budget. A group
