@@ -186,7 +186,7 @@ func TestBadRecordFailsItsSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMoves(t)
 		kept := func(c *consumer, p []uint64) { c.park(p[1]) }
-		bad := []string{"bad-json", "bad-empty", "bad-long", "bad-zero", "bad-twin", "bad-twin-2", "bad-progress", "bad-parked"}
+		bad := []string{"bad-json", "bad-empty", "bad-long", "bad-zero", "bad-progress", "bad-parked"}
 		for _, name := range append(bad, "good-1", "good-2") {
 			m.begin(name, 3, kept)
 			m.unwant(name, m.want[name][1])
@@ -225,7 +225,6 @@ func TestBadRecordFailsItsSubscription(t *testing.T) {
 		define("bad-empty", "")
 		define("bad-long", strings.Repeat("i", 2000))
 		define("bad-zero", `\u0000`)
-		define("bad-twin-2", ids["bad-twin"])
 		put("subscription_state", ids["bad-progress"], "{")
 		put("subscription_parked", ids["bad-parked"], "{")
 		m.fails = func(name string) bool { return strings.HasPrefix(name, "bad-") }
