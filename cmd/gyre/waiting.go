@@ -24,8 +24,8 @@ func (a *app) sayWaiting(why string) { fmt.Fprintf(a.stderr, "Waiting: %s.\n", w
 // not begin it. It waits for the quorum as long as ctx, as it does once it has begun. A node
 // that refuses calls below quorum at once ends it.
 func (a *app) onceServed(ctx context.Context, begin func(ctx context.Context) error) error {
-	waiting := false
-	for within := min(firstAnswer, a.timeout); ; within = a.timeout {
+	waiting, began, within := false, time.Now(), min(firstAnswer, a.timeout)
+	for {
 		asked := time.Now()
 		attempt, cancel := context.WithTimeout(ctx, within)
 		err := begin(attempt)
@@ -36,8 +36,9 @@ func (a *app) onceServed(ctx context.Context, begin func(ctx context.Context) er
 			if !waiting {
 				a.sayWaiting(noDelivery + core.AsError(err).Detail)
 			}
-			waiting = true
-		case errors.Is(err, core.CodeTimeout) && within < a.timeout:
+			waiting, within = true, a.timeout
+		case errors.Is(err, core.CodeTimeout) && ctx.Err() == nil && (waiting || time.Since(began) < a.timeout):
+			// The answer came too late to be heard: ask again.
 		default:
 			if waiting && err == nil {
 				fmt.Fprintln(a.stderr, goesOn)
