@@ -121,6 +121,9 @@ func TestLateCommit(t *testing.T) {
 	server := pgtest.Shared(t)
 	slow, url := via(t, server.URL)
 	store := server.Store(t)
+	if err := postgres.Migrate(t.Context(), postgres.Config{URL: server.URL, Store: store}); err != nil { // in more than a second, if need be
+		t.Fatal(err)
+	}
 	engine := openStore(t, postgres.Config{URL: url, Store: store, CallTimeout: time.Second, RetryFor: 50 * time.Millisecond})
 	appendSoon(t, engine, "a")
 	slow.hold()

@@ -71,7 +71,7 @@ var table = map[string]row{
 	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
-	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
+	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
 
 	"sdk":                             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},

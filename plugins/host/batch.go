@@ -130,14 +130,8 @@ func (l *lane) encode(events []queued, attempt int, flags abi.Flag) (n int, err 
 }
 
 func (l *lane) add(e *core.Event, attempt int, flags abi.Flag) error {
-	if e.Format == core.JSON {
-		flags |= abi.JSON
-	}
-	out := abi.Event{
-		Position: e.Position, Version: e.Version, TimeMicros: e.Recorded.UnixMicro(), ID: abi.ID(e.ID), Attempt: uint32(attempt), Flags: flags,
-		Stream: []byte(e.Stream), Type: []byte(e.Type), Data: e.Data, Metadata: e.Metadata,
-	}
-	out.Fields = appendFields(l.fx.fields[:0], e)
+	out := EventOf(e, l.fx.fields[:0])
+	out.Attempt, out.Flags = uint32(attempt), out.Flags|flags
 	l.fx.fields = out.Fields
 	return l.batch.Add(&out)
 }

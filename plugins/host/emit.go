@@ -97,6 +97,19 @@ func (c *cause) metadata(dst, given []byte, source core.ID) (_ []byte, ok bool) 
 	return append(dst, text...), err == nil
 }
 
+// EventOf is an event as a plugin is handed it, without an attempt. Its optional fields are
+// appended to fields.
+func EventOf(e *core.Event, fields []byte) abi.Event {
+	out := abi.Event{
+		Position: e.Position, Version: e.Version, TimeMicros: e.Recorded.UnixMicro(), ID: abi.ID(e.ID),
+		Stream: []byte(e.Stream), Type: []byte(e.Type), Data: e.Data, Metadata: e.Metadata, Fields: appendFields(fields, e),
+	}
+	if e.Format == core.JSON {
+		out.Flags = abi.JSON
+	}
+	return out
+}
+
 // appendFields appends the optional fields that a handler sees of an event.
 func appendFields(dst []byte, e *core.Event) []byte {
 	c := causeIn(e.Metadata)

@@ -217,6 +217,10 @@ func TestLifeOfABinding(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 
+		if _, err := n.host.Get(ctx, "copier", plugins.OnlyLane, "nothing"); !errors.Is(err, core.CodeStateNotFound) || !strings.Contains(err.Error(), "events up to position") {
+			t.Errorf("a key that is not there: %v", err)
+		}
+
 		// What was copied before is held back, what comes after is not.
 		first := n.events("copies")[0].ID
 		if s, err := n.host.Rebuild(ctx, "copier", plugins.Rebuild{}); err != nil || s.Generation != 2 || s.EmitAfter == 0 {

@@ -28,9 +28,19 @@ func (h *Host) Get(ctx context.Context, name string, lane int, key string) (plug
 	case err != nil:
 		return plugins.Entry{}, err
 	case r == nil:
-		return plugins.Entry{}, core.Errorf(core.CodeStateNotFound, "lane %d of binding %q has no key %q", lane, clip(name), clip(key))
+		return plugins.Entry{}, h.noKey(ctx, b, lane, key)
 	}
 	return plugins.Entry{Lane: lane, Key: key, Value: r.Value}, nil
+}
+
+// noKey is the error of a key that a lane does not have, or not yet: it says how far the lane is.
+func (h *Host) noKey(ctx context.Context, b *binding, lane int, key string) error {
+	lanes, err := h.lanes(ctx, b)
+	if err != nil {
+		return err
+	}
+	return core.Errorf(core.CodeStateNotFound, "lane %d of binding %q has no key %q; it has handled events up to position %d, the log ends at %d",
+		lane, clip(b.Name), clip(key), lanes[lane].Checkpoint, h.config.Store.State().Head)
 }
 
 // Entries returns a page of a lane's state, at any node. The errors are binding_not_found and

@@ -33,15 +33,8 @@ func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.
 	}
 	x.view.Reset(0, 0, 0)
 	for e := range page.Events() {
-		var flags abi.Flag
-		if e.Format == core.JSON {
-			flags = abi.JSON
-		}
-		x.fields = appendFields(x.fields[:0], &e)
-		if x.view.Add(&abi.Event{
-			Position: e.Position, Version: e.Version, TimeMicros: e.Recorded.UnixMicro(), ID: abi.ID(e.ID), Flags: flags,
-			Stream: []byte(e.Stream), Type: []byte(e.Type), Data: e.Data, Metadata: e.Metadata, Fields: x.fields,
-		}) != nil {
+		out := EventOf(&e, x.fields[:0])
+		if x.fields = out.Fields; x.view.Add(&out) != nil {
 			break
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/host"
 	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/sdk/plugin/testhost"
 )
@@ -358,14 +359,9 @@ func judge(ctx context.Context, expression string, batch core.Batch, compile sub
 	return verdicts, errors.Join(err, program.Close())
 }
 
-// eventOf is an event as it is handed to a plugin.
+// eventOf is an event as it is handed to a plugin for the first time.
 func eventOf(e *core.Event) abi.Event {
-	a := abi.Event{
-		Position: e.Position, Version: e.Version, TimeMicros: e.Recorded.UnixMicro(), ID: abi.ID(e.ID), Attempt: 1,
-		Stream: []byte(e.Stream), Type: []byte(e.Type), Data: e.Data, Metadata: e.Metadata,
-	}
-	if e.Format == core.JSON {
-		a.Flags |= abi.JSON
-	}
+	a := host.EventOf(e, nil)
+	a.Attempt = 1
 	return a
 }
