@@ -15,6 +15,9 @@ type Binding struct {
 	Kind    Kind   `json:"kind"`
 	// Generation counts from 1. Emitted ids and state belong to one.
 	Generation uint64 `json:"generation"`
+	// FirstGeneration is the one that the binding was created with. Lower ones were of
+	// deleted bindings of its name.
+	FirstGeneration uint64 `json:"firstGeneration"`
 	// Subscription names the subscription, which is made with the binding and has no
 	// other subscribers. It has the binding's name.
 	Subscription string          `json:"subscription"`

@@ -52,7 +52,7 @@ func (d *Deploy) Which(name string, old *Binding) (plugin, version string, err e
 func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error) {
 	m := &v.Manifest
 	b := Binding{
-		Name: name, Generation: 1, Subscription: name, Input: m.Subscription, Lanes: max(m.Lanes, 1), Grants: []string{},
+		Name: name, Generation: 1, FirstGeneration: 1, Subscription: name, Input: m.Subscription, Lanes: max(m.Lanes, 1), Grants: []string{},
 		Config: m.Config, Limits: m.Limits.OrDefaults(), OnError: DefaultErrorPolicy(),
 	}
 	if old != nil {
@@ -81,6 +81,10 @@ func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error)
 	if old != nil && (b.Lanes != old.Lanes || !reflect.DeepEqual(b.Input, old.Input)) {
 		return Binding{}, core.Errorf(core.CodeInvalidRequest,
 			"the input and the lanes of binding %q cannot change: deploy under another binding, or delete this one first", name)
+	}
+	if least := v.Report.MemoryBytes; b.Limits.MemoryBytes < least {
+		return Binding{}, core.Errorf(core.CodeInvalidRequest,
+			"limits.memoryBytes is %d, the module of version %q starts with %d bytes of memory", b.Limits.MemoryBytes, v.Version, least)
 	}
 	return b, b.Validate()
 }

@@ -31,7 +31,7 @@ func TestDeployTakesTheManifest(t *testing.T) {
 	limits := DefaultLimits()
 	limits.TimeMs = 50
 	want := Binding{
-		Name: "counter", Plugin: "counter", Version: "1.0.0", SHA256: "aa", Kind: KindHandler, Generation: 1, Subscription: "counter",
+		Name: "counter", Plugin: "counter", Version: "1.0.0", SHA256: "aa", Kind: KindHandler, Generation: 1, FirstGeneration: 1, Subscription: "counter",
 		Input: Input{Stream: "in", PartitionBy: "stream"}, Lanes: 4, Grants: []string{}, Config: json.RawMessage(`{"n":1}`),
 		Limits: limits, OnError: DefaultErrorPolicy(),
 	}
@@ -102,6 +102,14 @@ func TestBadDeploys(t *testing.T) {
 		if _, err := d.Resolve("counter", nil, counterVersion()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s, new: %v, want %q", text, err, want)
 		}
+	}
+	large := counterVersion()
+	large.Report.MemoryBytes = 2 << 20
+	if _, err := (&Deploy{Limits: &Limits{MemoryBytes: 2<<20 - 1}}).Resolve("c", nil, large); err == nil || !strings.Contains(err.Error(), "limits.memoryBytes is 2097151, the module") {
+		t.Errorf("less memory than the module starts with: %v", err)
+	}
+	if _, err := (&Deploy{Limits: &Limits{MemoryBytes: 2 << 20}}).Resolve("c", nil, large); err != nil {
+		t.Error(err)
 	}
 	projection := counterVersion()
 	projection.Manifest.Kind = KindProjection

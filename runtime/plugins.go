@@ -82,12 +82,7 @@ func (n *Node) openPlugins() error {
 	p.Bindings, err = host.New(host.Config{
 		Store: owned, Subscriptions: n.subs, Programs: p.Versions, Versions: p.Versions, Logger: n.logger,
 		Output: func(b *plugins.Binding, lane int) host.Output { return p.Output.Lane(b, lane) },
-		Ended: func(ctx context.Context, binding string, deleted bool) error {
-			if deleted {
-				return p.Output.Delete(ctx, binding)
-			}
-			return p.Output.Release(ctx, binding)
-		},
+		Ended:  p.Output.Ended,
 	})
 	if err != nil {
 		return errors.Join(err, p.Output.Close(context.Background()), p.Versions.Close())

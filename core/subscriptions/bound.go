@@ -111,7 +111,8 @@ func removal(id string, progress core.Expect) []core.RecordOp {
 }
 
 // Unbind deletes a bound subscription, in one Commit with other records. The error is
-// subscription_not_found if there is none of that incarnation.
+// subscription_not_found if there is none of that incarnation. An empty incarnation stands for
+// the one that is bound, if any: the other records are written in any case.
 func (o *Owner) Unbind(ctx context.Context, name, incarnation string, with []core.RecordOp) error {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
@@ -120,9 +121,11 @@ func (o *Owner) Unbind(ctx context.Context, name, incarnation string, with []cor
 	defer o.leave(lock)
 	l, err := o.records.incarnation(ctx, name)
 	switch {
+	case incarnation == "" && (errors.Is(err, core.CodeSubscriptionNotFound) || err == nil && !l.Bound):
+		return o.commit(ctx, with...)
 	case err != nil:
 		return err
-	case l.ID != incarnation:
+	case incarnation != "" && l.ID != incarnation:
 		return core.Errorf(core.CodeSubscriptionNotFound, "the binding %q has another subscription by now", clip(name))
 	}
 	if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionNotFound, "the binding %q was deleted", clip(name))); err != nil {

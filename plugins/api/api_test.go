@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -71,6 +72,63 @@ func TestLife(t *testing.T) {
 	if _, err := all.Version(ctx, "words", "1.0.0"); !errors.Is(err, core.CodePluginNotFound) {
 		t.Errorf("deleted: %v", err)
 	}
+}
+
+// A version can be deployed to many bindings at once.
+func TestDeploysOfOneVersion(t *testing.T) {
+	n := newNode(t)
+	n.words("words", "1.0.0")
+	results := make(chan error)
+	const bindings = 8
+	for i := range bindings {
+		go func() {
+			_, err := n.client.Plugins().Deploy(t.Context(), fmt.Sprint("words-", i), plugins.Deploy{Plugin: "words", Version: "1.0.0", Grants: []string{"state"}})
+			results <- err
+		}()
+	}
+	for range bindings {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A binding that is deployed again right after its deletion has a log of its own.
+func TestDeployAfterDelete(t *testing.T) {
+	n := newNode(t)
+	all, ctx := n.client.Plugins(), t.Context()
+	n.append("a rose is a rose")
+	n.words("words", "1.0.0")
+	d := plugins.Deploy{Version: "1.0.0", Grants: []string{"state"}}
+	for generation := uint64(1); generation < 5; generation++ {
+		if s, err := all.Deploy(ctx, "words", d); err != nil || s.Generation != generation {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		n.handled("words")
+		page := n.untilLogged("words", generation)
+		if len(page.Lines) != 1 || page.Lines[0].Generation != generation {
+			t.Errorf("the log of generation %d is %+v", generation, page.Lines)
+		}
+		if err := all.Delete(ctx, "words"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// untilLogged reads the log of a binding until it has a line of a generation.
+func (n *node) untilLogged(binding string, generation uint64) (page plugins.LogsPage) {
+	n.t.Helper()
+	for by := time.Now().Add(waitLimit); time.Now().Before(by); {
+		var err error
+		if page, err = n.client.Plugins().Logs(n.t.Context(), binding, plugins.LogsRequest{Wait: time.Second}); err != nil {
+			n.t.Fatal(err)
+		}
+		if l := page.Lines; len(l) > 0 && l[len(l)-1].Generation == generation {
+			return page
+		}
+	}
+	n.t.Fatalf("the log is %+v", page.Lines)
+	return page
 }
 
 // seesState: the words are "a", "rose", "is" and "words".

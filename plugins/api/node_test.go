@@ -80,6 +80,7 @@ func newNode(t *testing.T) *node {
 	bindings, err = host.New(host.Config{
 		Store: store, Subscriptions: subs, Programs: versions, Versions: versions,
 		Output: func(b *plugins.Binding, lane int) host.Output { return outputs.Lane(b, lane) },
+		Ended:  outputs.Ended,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -18,28 +19,68 @@ import (
 // changed nothing. The errors are those of Versions and Programs, invalid_request,
 // invalid_plugin_config, subscription_in_use if there is a subscription of the name, and
 // record_conflict if somebody else has changed the binding meanwhile.
+//
+// A binding that was deleted and is deployed again is a new one, also while what is left of the
+// other is being swept: its state, its log and its totals are empty, and its generation is
+// behind those that there were.
 func (h *Host) Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error) {
-	old, err := h.binding(ctx, name)
-	var was *plugins.Binding
-	switch {
-	case err == nil:
-		was = &old.Binding
-	case !errors.Is(err, core.CodeBindingNotFound):
-		return plugins.Status{}, err
-	}
-	next, hold, err := h.resolve(ctx, name, was, &d)
+	old, err := h.present(ctx, name)
 	if err != nil {
 		return plugins.Status{}, err
+	}
+	for try := 1; ; try++ {
+		err := h.deploy(ctx, name, old, &d)
+		if err == nil {
+			return h.Status(ctx, name)
+		}
+		if !errors.Is(err, core.CodeRecordConflict) || try == maxDeploys {
+			return plugins.Status{}, err
+		}
+		// Unless the binding has changed, another binding has come to hold the version.
+		now, readErr := h.present(ctx, name)
+		if readErr != nil {
+			return plugins.Status{}, readErr
+		}
+		if now.at() != old.at() {
+			return plugins.Status{}, err
+		}
+	}
+}
+
+// maxDeploys bounds the tries of a deploy, one of which succeeds whenever others fail.
+const maxDeploys = 100
+
+// present is a binding, or nil if there is none.
+func (h *Host) present(ctx context.Context, name string) (*binding, error) {
+	b, err := h.binding(ctx, name)
+	if errors.Is(err, core.CodeBindingNotFound) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// at is the revision of a binding; 0 of none.
+func (b *binding) at() uint64 {
+	if b == nil {
+		return 0
+	}
+	return b.revision
+}
+
+// deploy makes a binding, or changes old.
+func (h *Host) deploy(ctx context.Context, name string, old *binding, d *plugins.Deploy) error {
+	var was *plugins.Binding
+	if old != nil {
+		was = &old.Binding
+	}
+	next, hold, err := h.resolve(ctx, name, was, d)
+	if err != nil {
+		return err
 	}
 	if old == nil {
-		err = h.create(ctx, next, hold)
-	} else {
-		err = h.change(ctx, old, next, hold)
+		return h.create(ctx, next, hold)
 	}
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	return h.Status(ctx, name)
+	return h.change(ctx, old, next, hold)
 }
 
 // resolve makes the binding that a deploy asks for, and proves that it is ready to run. hold
@@ -80,17 +121,11 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 
 // create stores a new binding with its subscription, in one Commit.
 func (h *Host) create(ctx context.Context, next *plugins.Binding, hold core.RecordOp) error {
-	r, err := h.record(ctx, generationsTable, next.Name)
+	last, err := h.lastGeneration(ctx, next.Name)
 	if err != nil {
 		return err
 	}
-	if r != nil {
-		last, err := strconv.ParseUint(string(r.Value), 10, 64)
-		if err != nil {
-			return core.Errorf(core.CodeInternal, "the record %s/%s: %w", generationsTable, next.Name, err)
-		}
-		next.Generation = last + 1
-	}
+	next.Generation, next.FirstGeneration = last+1, last+1
 	d, err := h.definition(next)
 	if err != nil {
 		return err
@@ -188,7 +223,6 @@ func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plu
 		next.Incarnation, next.Start = i.ID, i.Start
 		return h.succeed(ctx, old, next, r.EmitAgain)
 	})
-	wake(h.sweep)
 	h.poke(name)
 	if err != nil {
 		return plugins.Status{}, err
@@ -198,7 +232,7 @@ func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plu
 
 // succeed is what the Commit of a new generation has beside the subscription's.
 func (h *Host) succeed(ctx context.Context, old, next *binding, emitAgain bool) ([]core.RecordOp, error) {
-	ops := endGeneration(old)
+	ops := endGeneration(old.Name, old.Generation)
 	next.EmitAfter, next.HeldBack = 0, nil
 	if !emitAgain {
 		lanes, err := h.lanes(ctx, old)
@@ -284,24 +318,74 @@ func (h *Host) traces(ctx context.Context, incarnation string, most int) (all []
 	return all, nil
 }
 
+// lastGeneration is that of the binding of a name that was deleted last; 0 if there was none.
+func (h *Host) lastGeneration(ctx context.Context, name string) (uint64, error) {
+	r, err := h.record(ctx, generationsTable, name)
+	if err != nil || r == nil {
+		return 0, err
+	}
+	last, err := strconv.ParseUint(string(r.Value), 10, 64)
+	if err != nil {
+		return 0, core.Errorf(core.CodeInternal, "the record %s/%s: %w", generationsTable, name, err)
+	}
+	return last, nil
+}
+
 // Delete deletes a binding with its subscription, its state and what it has parked. What it
-// has appended stays. The error is binding_not_found.
+// has appended stays. A binding whose record cannot be read is deleted, too. The error is
+// binding_not_found.
 func (h *Host) Delete(ctx context.Context, name string) error {
-	b, err := h.binding(ctx, name)
+	r, err := h.bindingRecord(ctx, name)
 	if err != nil {
 		return err
 	}
-	ops := append(endGeneration(b),
+	var ops []core.RecordOp
+	b, err := decodeBinding(r)
+	if err != nil {
+		if b, ops, err = h.remains(ctx, r); err != nil {
+			return err
+		}
+	}
+	ops = append(append(ops, endGeneration(name, b.Generation)...),
 		remove(bindingsTable, name, at(b.revision)),
 		remove(runsTable, name, core.AnyVersion),
 		core.RecordOp{Table: generationsTable, Key: name, Expect: core.AnyVersion, Value: strconv.AppendUint(nil, b.Generation, 10)})
-	err = h.config.Subscriptions.Unbind(ctx, b.Subscription, b.Incarnation, ops)
-	wake(h.sweep)
+	err = h.config.Subscriptions.Unbind(ctx, name, b.Incarnation, ops)
+	h.unreadable.Delete(name)
 	h.poke(name)
 	return err
 }
 
+// remains is what there is of a binding whose record cannot be read: its last generation, by the
+// lanes that have committed, and what ends the others.
+func (h *Host) remains(ctx context.Context, r *core.Record) (b *binding, others []core.RecordOp, err error) {
+	name := r.Key
+	b = &binding{revision: r.Revision}
+	if b.Generation, err = h.lastGeneration(ctx, name); err != nil {
+		return nil, nil, err
+	}
+	prefix, after := name+"/", ""
+	for {
+		page, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: lanesTable, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
+		if err != nil {
+			return nil, nil, err
+		}
+		for i := range page {
+			after = page[i].Key
+			generation, _, _ := strings.Cut(after[len(prefix):], "/")
+			n, err := strconv.ParseUint(generation, 16, 64)
+			if err == nil && n > b.Generation {
+				others = append(others, endGeneration(name, b.Generation)...)
+				b.Generation = n
+			}
+		}
+		if len(page) < core.MaxReadEvents {
+			return b, others, nil
+		}
+	}
+}
+
 // endGeneration notes that what is left of a generation is to be swept.
-func endGeneration(b *binding) []core.RecordOp {
-	return []core.RecordOp{{Table: sweepsTable, Key: generationKey(b.Name, b.Generation), Expect: core.AnyVersion}}
+func endGeneration(name string, generation uint64) []core.RecordOp {
+	return []core.RecordOp{{Table: sweepsTable, Key: generationKey(name, generation), Expect: core.AnyVersion}}
 }

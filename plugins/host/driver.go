@@ -16,6 +16,7 @@ import (
 type driver struct {
 	host *Host
 	name string
+	last *binding // as it was run last; owned by run
 
 	mu      sync.Mutex // protects the fields below
 	state   plugins.State
@@ -103,8 +104,13 @@ func (k *driver) run() {
 
 // ended says that the binding does not run here any more.
 func (k *driver) ended() {
-	_, err := k.host.binding(k.host.ctx, k.name)
-	if err := k.host.config.Ended(k.host.ctx, k.name, errors.Is(err, core.CodeBindingNotFound)); err != nil {
+	deleted := uint64(0)
+	if k.last != nil {
+		if gone, err := k.host.deleted(k.host.ctx, k.name, k.last.Generation); gone && err == nil {
+			deleted = k.last.Generation
+		}
+	}
+	if err := k.host.config.Ended(k.host.ctx, k.name, deleted); err != nil {
 		k.host.config.Logger.Warn("the output of a plugin binding", "binding", k.name, "error", err)
 	}
 }
@@ -119,7 +125,10 @@ func (k *driver) runOnce(ctx context.Context) (again bool, err error) {
 		return true, err
 	case !b.runs() || k.host.config.Subscriptions.Owned(b.Subscription) != nil:
 		return false, nil
+	case k.last != nil && k.last.FirstGeneration != b.FirstGeneration:
+		return false, nil // it was deleted and deployed again: the other gets a driver of its own
 	}
+	k.last = b
 	program, err := k.load(ctx, b)
 	if err != nil {
 		k.set(plugins.Broken, core.AsError(err).Error())

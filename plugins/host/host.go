@@ -48,9 +48,10 @@ type Config struct {
 	// Output returns the output of a lane; nil discards it all.
 	Output func(b *plugins.Binding, lane int) Output
 	// Ended is called when a binding does not run here any more, after its lanes have ended,
-	// and when what is left of a binding that was deleted is swept. It may be called more
-	// than once. nil does nothing.
-	Ended func(ctx context.Context, binding string, deleted bool) error
+	// and when what is left of a binding that was deleted is swept: its generations up to
+	// deleted are gone, or none if that is 0. It may be called more than once. nil does
+	// nothing.
+	Ended func(ctx context.Context, binding string, deleted uint64) error
 	// Logger gets what is about the node; nil discards it.
 	Logger *slog.Logger
 }
@@ -64,7 +65,7 @@ type Host struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // the supervisor, the sweeper and the drivers
 	look    chan struct{}  // holds 1: the supervisor has something to look at
-	sweep   chan struct{}  // holds 1: a generation has ended
+	sweep   chan struct{}  // holds 1: there may be something to sweep
 
 	unreadable sync.Map // keys of bindings that cannot be read, which was logged
 
@@ -90,7 +91,7 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Ended == nil {
-		c.Ended = func(context.Context, string, bool) error { return nil }
+		c.Ended = func(context.Context, string, uint64) error { return nil }
 	}
 	if c.Output == nil {
 		c.Output = func(*plugins.Binding, int) Output { return silence{} }
@@ -128,8 +129,12 @@ func (h *Host) Close(ctx context.Context) error {
 }
 
 // Look has the Host look at once for bindings to run here, as it does every second. Call it
-// when the node has come to own subscriptions.
-func (h *Host) Look() { wake(h.look) }
+// when the node has come to own subscriptions: what is to be swept of their bindings comes
+// with them.
+func (h *Host) Look() {
+	wake(h.look)
+	wake(h.sweep)
+}
 
 // supervise keeps the bindings of this node running.
 func (h *Host) supervise() {

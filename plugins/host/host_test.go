@@ -254,6 +254,76 @@ func TestLifeOfABinding(t *testing.T) {
 	})
 }
 
+// TestDeployAfterDelete: a binding that is deployed again at once is a new one.
+func TestDeployAfterDelete(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.append("Good", 50, 3)
+		n.deployCopier()
+		for life := uint64(2); life < 8; life++ {
+			n.awaitStatus("copier", "has begun", func(s *plugins.Status) bool { return s.Totals.Events > 0 })
+			if err := n.host.Delete(t.Context(), "copier"); err != nil {
+				t.Fatal(err)
+			}
+			if s := n.deployCopier(); s.Generation != life || s.FirstGeneration != life {
+				t.Fatalf("deployed again: %+v, want generation %d", s, life)
+			}
+		}
+		s := n.awaitStatus("copier", "has handled all", func(s *plugins.Status) bool { return s.Checkpoint >= 50 && s.Totals.Events >= 50 })
+		if got := n.state("copier", 0)["copied"]; got != "50" || s.Totals.Events != 50 || s.Parked != 0 {
+			t.Errorf("the state is %s: %+v", got, s)
+		}
+		n.awaitSwept("state/copier/1", "state/copier/6", "plugin_sweeps")
+	})
+}
+
+// TestDeleteOfWhatCannotBeRead: a binding can be deleted whatever its record has.
+func TestDeleteOfWhatCannotBeRead(t *testing.T) {
+	for _, value := range []string{"{", `{}`, `{"binding":"copier","subscription":"copier","lanes":0}`} {
+		n := newNode(t, memory.New())
+		n.append("Good", 10, 2)
+		n.deployCopier()
+		n.await("copier", 10)
+		if _, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{EmitAgain: true}); err != nil {
+			t.Fatal(err)
+		}
+		n.awaitStatus("copier", "has copied all again", func(*plugins.Status) bool { return len(n.copied()) == 20 })
+		n.put("plugin_bindings", "copier", value)
+		if _, err := n.host.Status(t.Context(), "copier"); err == nil || !strings.Contains(err.Error(), "gyre plugin rm copier") {
+			t.Errorf("%s: the status says %v", value, err)
+		}
+		if err := n.host.Delete(t.Context(), "copier"); err != nil {
+			t.Fatalf("%s: %v", value, err)
+		}
+		n.awaitSwept("state/copier/1", "state/copier/2", "plugin_lanes", "plugin_bindings", "plugin_runs", "plugin_sweeps", "subscriptions", "subscription_state")
+		if s := n.deployCopier(); s.Generation != 3 {
+			t.Errorf("%s: made again: %+v", value, s)
+		}
+		n.awaitStatus("copier", "has copied all once more", func(*plugins.Status) bool { return len(n.copied()) == 30 })
+	}
+}
+
+// put stores a record, as another node might.
+func (n *node) put(table, key, value string) {
+	n.t.Helper()
+	op := core.RecordOp{Table: table, Key: key, Expect: core.AnyVersion, Value: []byte(value)}
+	if _, err := n.store.Append(n.t.Context(), core.Commit{Records: []core.RecordOp{op}}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// TestSweepOfAnotherOwner: what another node has left to sweep is swept once this node is the
+// owner.
+func TestSweepOfAnotherOwner(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.put("plugin_sweeps", "first/0000000000000001", "")
+	n.host.Look()
+	n.awaitSwept("plugin_sweeps")
+	n.put("state/gone/1", "00/key", "value")
+	n.put("plugin_sweeps", "gone/0000000000000001", "")
+	n.host.Look()
+	n.awaitSwept("plugin_sweeps", "state/gone/1")
+}
+
 // TestRebuildEmitsWhatWasParked: a rebuild holds back what was appended, and nothing else.
 func TestRebuildEmitsWhatWasParked(t *testing.T) {
 	overEngines(t, func(t *testing.T, n *node) {

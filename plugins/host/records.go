@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -132,19 +133,32 @@ func decode(table string, r *core.Record, value any) error {
 
 // binding reads a binding. The error is binding_not_found if there is none.
 func (h *Host) binding(ctx context.Context, name string) (*binding, error) {
-	r, err := h.record(ctx, bindingsTable, name)
+	r, err := h.bindingRecord(ctx, name)
 	if err != nil {
 		return nil, err
-	}
-	if r == nil {
-		return nil, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name))
 	}
 	return decodeBinding(r)
 }
 
+// bindingRecord reads the record of a binding. The error is binding_not_found if there is none.
+func (h *Host) bindingRecord(ctx context.Context, name string) (*core.Record, error) {
+	r, err := h.record(ctx, bindingsTable, name)
+	if err == nil && r == nil {
+		err = core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name))
+	}
+	return r, err
+}
+
 func decodeBinding(r *core.Record) (*binding, error) {
 	b := &binding{revision: r.Revision}
-	return b, decode(bindingsTable, r, b)
+	err := json.Unmarshal(r.Value, b)
+	if err == nil && (b.Name != r.Key || b.Subscription != r.Key || b.Lanes < 1 || b.Lanes > plugins.MaxLanes) {
+		err = errors.New("it is of another binding, or its lanes are out of bounds")
+	}
+	if err != nil {
+		return nil, core.Errorf(core.CodeInternal, "the record %s/%s cannot be read: %w; gyre plugin rm %s deletes the binding", bindingsTable, r.Key, err, r.Key)
+	}
+	return b, nil
 }
 
 // lane is a lane as it is stored; the zero one at revision 0 if it has committed nothing.

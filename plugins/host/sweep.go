@@ -1,7 +1,7 @@
 package host
 
 import (
-	"errors"
+	"context"
 	"strconv"
 	"strings"
 	"time"
@@ -72,13 +72,27 @@ func (h *Host) sweepGeneration(key string) error {
 	if err := h.sweepTable(lanesTable, key+"/"); err != nil {
 		return err
 	}
-	if _, err := h.binding(h.ctx, name); errors.Is(err, core.CodeBindingNotFound) {
-		if err := h.config.Ended(h.ctx, name, true); err != nil {
+	gone, err := h.deleted(h.ctx, name, generation)
+	if err != nil {
+		return err
+	}
+	if gone {
+		if err := h.config.Ended(h.ctx, name, generation); err != nil {
 			return err
 		}
 	}
 	_, err = h.config.Store.Append(h.ctx, core.Commit{Records: []core.RecordOp{remove(sweepsTable, key, core.AnyVersion)}})
 	return err
+}
+
+// deleted reports whether the binding that a generation was of is deleted.
+func (h *Host) deleted(ctx context.Context, name string, generation uint64) (bool, error) {
+	r, err := h.record(ctx, bindingsTable, name)
+	if err != nil || r == nil {
+		return err == nil, err
+	}
+	b, err := decodeBinding(r)
+	return err == nil && b.FirstGeneration > generation, nil // one that cannot be read is there
 }
 
 // sweepTable deletes the records of a table with a prefix, page by page.

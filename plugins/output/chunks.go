@@ -24,6 +24,8 @@ type index struct {
 	// Packed are the chunks in order: for each the difference of its first line's number
 	// from that of the chunk before, and its bytes, both as uvarints.
 	Packed []byte `json:"chunks,omitempty"`
+	// First is the FirstGeneration of the binding that has logged this.
+	First uint64 `json:"first,omitempty"`
 	// Writer and Serial tell which Outputs has written this, and how often, so that one
 	// whose Commit was not answered knows its own.
 	Writer string `json:"writer"`

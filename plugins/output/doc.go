@@ -10,7 +10,8 @@
 //	plugin_logs  binding/FIRST    chunk: lines as JSON, one per row; FIRST is the sequence
 //	                              number of the first of them, in hex
 //
-// A Commit compares and replaces the index, so two nodes never mix up a log. A new chunk takes
+// A Commit compares and replaces the index, so two nodes never mix up a log. The first line of
+// a binding that was deleted and deployed again replaces the log of the one before. A new chunk takes
 // in the ones before it that are not much larger, up to maxChunkBytes: each line is written
 // again a few times, and there are few chunks. The newest MaxStoredBytes are kept, and the
 // oldest chunks beyond them removed.

@@ -77,15 +77,25 @@ func (o *Outputs) write(ctx context.Context, b *binding, lines []plugins.LogLine
 			return nil
 		}
 	}
+	if b.index.First > b.first { // the binding was deleted, and another has its name
+		b.forget()
+		return nil
+	}
 	next := *b.index
 	next.Serial = next.Serial + 1
 	if next.Writer != o.writer {
 		next.Writer, next.Serial = o.writer, 1
 	}
-	ops, err := o.plan(ctx, b.name, &next, lines)
+	var ops []core.RecordOp
+	if next.First < b.first {
+		ops = removeChunks(b.name, next.chunks) // of a binding that was deleted
+		next.First, next.chunks = b.first, nil
+	}
+	more, err := o.plan(ctx, b.name, &next, lines)
 	if err != nil {
 		return err
 	}
+	ops = append(ops, more...)
 	b.tried = attempt{next.Serial, len(lines)}
 	if _, err = o.store.Append(ctx, core.Commit{Records: ops, Lazy: true}); err != nil {
 		return err
@@ -126,21 +136,24 @@ func (o *Outputs) plan(ctx context.Context, binding string, i *index, lines []pl
 		first, rows = merged[0].first, append(before, rows...)
 	}
 	chunks, texts := cut(first, rows)
-	for _, c := range merged {
-		ops = append(ops, core.RecordOp{Table: table, Key: c.key(binding), Expect: core.AnyVersion, Action: core.DeleteRecord})
-	}
+	ops = removeChunks(binding, merged)
 	for k, c := range chunks {
 		ops = append(ops, core.RecordOp{Table: table, Key: c.key(binding), Expect: core.AnyVersion, Value: texts[k]})
 	}
 	i.chunks = slices.Concat(i.chunks[:kept], chunks)
-	for _, c := range i.trim() {
-		ops = append(ops, core.RecordOp{Table: table, Key: c.key(binding), Expect: core.AnyVersion, Action: core.DeleteRecord})
-	}
+	ops = append(ops, removeChunks(binding, i.trim())...)
 	value, err := i.encode()
 	if err != nil {
 		return nil, err
 	}
 	return append(ops, core.RecordOp{Table: table, Key: binding, Expect: core.Expect(i.revision), Value: value}), nil
+}
+
+func removeChunks(binding string, chunks []chunk) (ops []core.RecordOp) {
+	for _, c := range chunks {
+		ops = append(ops, core.RecordOp{Table: table, Key: c.key(binding), Expect: core.AnyVersion, Action: core.DeleteRecord})
+	}
+	return ops
 }
 
 // texts returns the rows of chunks.

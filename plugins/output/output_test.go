@@ -258,7 +258,7 @@ func TestBounds(t *testing.T) {
 		if want := stored[len(stored)-10:]; err != nil || !slices.Equal(page.Lines, want) || !page.End {
 			t.Errorf("the last ten lines are %+v, %v", page, err)
 		}
-		if err := o.Delete(t.Context(), "x"); err != nil {
+		if err := o.Delete(t.Context(), "x", 3); err != nil {
 			t.Fatal(err)
 		}
 		if records, err := store.Records(t.Context(), core.RecordsRequest{Table: table, Limit: 1}); err != nil || len(records) > 0 {
@@ -335,7 +335,7 @@ func TestWait(t *testing.T) {
 				t.Fatalf("read %+v, %v", page, err)
 			}
 		}
-		if err := a.Delete(t.Context(), "x"); err != nil {
+		if err := a.Delete(t.Context(), "x", 3); err != nil {
 			t.Fatal(err)
 		}
 		a.Lane(bound("x"), 0).Log(abi.Info, []byte("of another life"))
@@ -356,6 +356,45 @@ func TestWait(t *testing.T) {
 			}
 		}
 		_ = store.Close()
+	})
+}
+
+// A binding that was deleted and deployed again has a log of its own, whenever the other is swept.
+func TestLogOfADeletedBinding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, swept := range []string{"before", "after"} {
+			store := newStore(t)
+			a, b := New(store, nil), New(store, nil) // two nodes
+			before := a.Lane(&plugins.Binding{Name: "x", Generation: 3, FirstGeneration: 2}, 0)
+			before.Log(abi.Info, []byte("before"))
+			time.Sleep(time.Minute)
+			sweep := func() {
+				t.Helper()
+				if err := a.Delete(t.Context(), "x", 3); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if swept == "before" {
+				sweep()
+			}
+			again := b.Lane(&plugins.Binding{Name: "x", Generation: 4, FirstGeneration: 4}, 0)
+			again.Log(abi.Info, []byte("again"))
+			time.Sleep(time.Minute)
+			before.Log(abi.Info, []byte("too late"))
+			time.Sleep(time.Minute)
+			if swept == "after" {
+				sweep()
+			}
+			if got := texts(all(t, b, "x")); !slices.Equal(got, []string{"again"}) {
+				t.Errorf("swept %s: the log is %q", swept, got)
+			}
+			if records, err := store.Records(t.Context(), core.RecordsRequest{Table: table, Limit: 10}); err != nil || len(records) != 2 {
+				t.Errorf("swept %s: %d records, want an index and a chunk, %v", swept, len(records), err)
+			}
+			if err := errors.Join(a.Close(t.Context()), b.Close(t.Context()), store.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	})
 }
 

@@ -45,6 +45,7 @@ type Outputs struct {
 // binding is what a node knows of the output of a binding.
 type binding struct {
 	name    string
+	first   uint64 // its FirstGeneration: a binding that was deleted has another
 	metrics metrics
 
 	mu      sync.Mutex // protects the fields below
@@ -132,15 +133,23 @@ func (o *Outputs) flushAll(ctx context.Context) (first error) {
 	return first
 }
 
-func (o *Outputs) binding(name string) *binding {
+func (o *Outputs) binding(p *plugins.Binding) *binding {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	b, ok := o.bindings[name]
-	if !ok {
-		b = &binding{name: name, written: make(chan struct{}), budget: newBudget(time.Now())}
-		o.bindings[name] = b
+	b, ok := o.bindings[p.Name]
+	if !ok || b.first < p.FirstGeneration {
+		b = &binding{name: p.Name, first: p.FirstGeneration, written: make(chan struct{}), budget: newBudget(time.Now())}
+		o.bindings[p.Name] = b
 	}
 	return b
+}
+
+// Ended is for host.Config.Ended: Delete if generations were deleted, else Release.
+func (o *Outputs) Ended(ctx context.Context, name string, deleted uint64) error {
+	if deleted > 0 {
+		return o.Delete(ctx, name, deleted)
+	}
+	return o.Release(ctx, name)
 }
 
 // Release writes what waits of a binding that this node no longer runs, and forgets it and its
@@ -167,7 +176,7 @@ var _ plugins.Output = (*Lane)(nil)
 
 // Lane returns the output of a lane of a binding, as it is now.
 func (o *Outputs) Lane(b *plugins.Binding, lane int) *Lane {
-	return &Lane{o, o.binding(b.Name), plugins.LogLine{Lane: lane, Generation: b.Generation, Version: b.Version}}
+	return &Lane{o, o.binding(b), plugins.LogLine{Lane: lane, Generation: b.Generation, Version: b.Version}}
 }
 
 // At says which event the next lines are about, by its position; 0 is none.

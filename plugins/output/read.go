@@ -122,11 +122,14 @@ func (o *Outputs) written(name string) <-chan struct{} {
 	return b.written
 }
 
-// Delete removes the log of a binding that was deleted, and forgets it and its metrics.
-func (o *Outputs) Delete(ctx context.Context, name string) error {
+// Delete removes the log of a binding that was deleted with its generations up to one, and
+// forgets it and its metrics. What another binding of its name has logged stays.
+func (o *Outputs) Delete(ctx context.Context, name string, generation uint64) error {
 	o.mu.Lock()
 	b, ok := o.bindings[name]
-	delete(o.bindings, name)
+	if ok = ok && b.first <= generation; ok {
+		delete(o.bindings, name)
+	}
 	o.mu.Unlock()
 	if ok { // what waits, or is being written, does not come after the deletion
 		b.flushing.Lock()
@@ -134,22 +137,20 @@ func (o *Outputs) Delete(ctx context.Context, name string) error {
 		b.forget()
 	}
 	for try := 1; ; try++ {
-		err := o.remove(ctx, name)
+		err := o.remove(ctx, name, generation)
 		if try == maxTries || !errors.Is(err, core.CodeRecordConflict) {
 			return err
 		}
 	}
 }
 
-func (o *Outputs) remove(ctx context.Context, name string) error {
+func (o *Outputs) remove(ctx context.Context, name string, generation uint64) error {
 	i, err := o.readIndex(ctx, name)
-	if err != nil || i.revision == 0 {
+	if err != nil || i.revision == 0 || i.First > generation {
 		return err
 	}
-	ops := []core.RecordOp{{Table: table, Key: name, Expect: core.Expect(i.revision), Action: core.DeleteRecord}}
-	for _, c := range i.chunks {
-		ops = append(ops, core.RecordOp{Table: table, Key: c.key(name), Expect: core.AnyVersion, Action: core.DeleteRecord})
-	}
+	ops := append(removeChunks(name, i.chunks),
+		core.RecordOp{Table: table, Key: name, Expect: core.Expect(i.revision), Action: core.DeleteRecord})
 	_, err = o.store.Append(ctx, core.Commit{Records: ops})
 	return err
 }

@@ -65,6 +65,8 @@ export interface PluginBinding {
   readonly sha256: string;
   readonly kind: PluginKind;
   readonly generation: number;
+  /** The generation that it was created with; lower ones were of deleted bindings of its name. */
+  readonly firstGeneration: number;
   readonly subscription: string;
   readonly input: PluginInput;
   readonly lanes: number;
