@@ -56,7 +56,8 @@ func (f *Failure) Error() string {
 }
 
 // Effects stages what a handler does with a batch. Events are named by their index in the
-// batch, and indexes only rise. Slices belong to the handler again when a method returns.
+// batch, and indexes only rise. Slices belong to the handler again when a method returns. It is
+// Effects that checks arguments, and holds a batch to the limits of abi.
 type Effects interface {
 	// Result is the result of an event. The message explains a retry or a park.
 	Result(event int, action abi.Action, delay time.Duration, message []byte) abi.Errno

@@ -1,5 +1,7 @@
 package abi
 
+import "unicode/utf8"
+
 // The names of a module's side.
 const (
 	Module   = "gyre_1"     // the module that imports name
@@ -116,6 +118,17 @@ const (
 	Gauge     Kind = 1
 	Histogram Kind = 2
 )
+
+// CheckKey returns the errno for a key of the state: OK, TooLarge or Invalid.
+func CheckKey[T ~string | ~[]byte](key T) Errno {
+	switch {
+	case len(key) > MaxStateKeyBytes:
+		return TooLarge
+	case len(key) == 0 || !utf8.ValidString(string(key)):
+		return Invalid
+	}
+	return OK
+}
 
 // The limits of one call.
 const (

@@ -88,9 +88,12 @@ func (l *lane) handle(ctx context.Context, events []queued) (done int, f *failur
 	case l.fx.storage != nil:
 		return 0, &failure{storage: l.fx.storage}
 	case err != nil:
-		return 0, crashed(err)
+		return 0, l.fx.explain(crashed(err))
 	}
-	return l.fx.outcome(verdict)
+	if done, f = l.fx.outcome(verdict); f != nil {
+		f = l.fx.explain(f)
+	}
+	return done, f
 }
 
 // compose makes the batch of as many events, from the first, as fit one. If the first does

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -28,6 +29,7 @@ type effects struct {
 	bytes   int            // of all effects
 	growth  int64          // of the state, at most: see Put
 
+	refused  string   // why the last effect or read was refused, if its errno says too little
 	broken   *failure // an effect that cannot be
 	brokenBy int      // the event that staged it
 	storage  error    // why something could not be read
@@ -59,7 +61,7 @@ func (x *effects) reset(ctx context.Context, sources []core.Event) {
 	clear(x.latest)
 	x.emitted, x.writes, x.arena = x.emitted[:0], x.writes[:0], x.arena[:0]
 	x.count, x.bytes, x.growth = 0, 0, 0
-	x.broken, x.storage = nil, nil
+	x.refused, x.broken, x.storage = "", nil, nil
 	if x.latest == nil {
 		x.latest = map[string]int{}
 	}
@@ -85,13 +87,28 @@ func (x *effects) keep(b []byte) []byte {
 	return x.arena[n : n+len(b) : n+len(b)]
 }
 
+// refuse notes why something is denied or over quota, for the reason of the failure.
+func (x *effects) refuse(e abi.Errno, format string, args ...any) abi.Errno {
+	x.refused = fmt.Sprintf(format, args...)
+	return e
+}
+
+// grants checks that the binding grants what a handler is about to do with a name.
+func (x *effects) grants(kind plugins.CapabilityKind, do, name string) abi.Errno {
+	if x.lane.grants.Allow(kind, name) {
+		return abi.OK
+	}
+	needed := plugins.Capability{Kind: kind, Scope: name}
+	return x.refuse(abi.Denied, "%s%s needs the grant %s", do, name, needed.String())
+}
+
 // spend takes from the bytes that the effects of a batch may have.
-func (x *effects) spend(n int) bool {
+func (x *effects) spend(n int) abi.Errno {
 	if x.bytes+n > abi.MaxEffectBytes {
-		return false
+		return x.refuse(abi.Quota, "the effects of a batch have at most %d bytes", abi.MaxEffectBytes)
 	}
 	x.bytes += n
-	return true
+	return abi.OK
 }
 
 // Result is plugins.Effects'.
@@ -100,6 +117,9 @@ func (x *effects) Result(event int, action abi.Action, delay time.Duration, mess
 		return abi.Invalid
 	}
 	message = message[:min(len(message), abi.MaxMessageBytes)]
+	if e := x.spend(len(message)); e != abi.OK {
+		return e
+	}
 	x.results[event] = result{action, max(delay, 0), x.keep(message)}
 	return abi.OK
 }
@@ -110,8 +130,11 @@ func (x *effects) Append(event int, stream []byte, expected int64, events []byte
 	switch {
 	case event < 0 || event >= len(x.sources) || x.isBehind(event) || expected < abi.StreamExists || core.ValidateStream(name) != nil:
 		return abi.Invalid
-	case x.lane.binding.Kind == plugins.KindProjection || !x.lane.grants.Allow(plugins.CanAppend, name):
-		return abi.Denied
+	case x.lane.binding.Kind == plugins.KindProjection:
+		return x.refuse(abi.Denied, "a projection appends nothing, to stream %q either", name)
+	}
+	if e := x.grants(plugins.CanAppend, "to append to stream ", name); e != abi.OK {
+		return e
 	}
 	a := core.Append{Stream: name, Expect: core.Expect(expected)}
 	heldBack := x.lane.holdsBack(x.sources[event].Position)
@@ -160,11 +183,15 @@ func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (cor
 	switch {
 	case in.ID != abi.ID{}, in.Content == abi.ContentJSON && !json.Valid(in.Data):
 		return core.NewEvent{}, abi.Invalid
-	case x.count+ordinal-x.ordinal(event) >= abi.MaxAppended || !x.spend(len(stream)+len(in.Type)+len(in.Data)+len(in.Metadata)):
-		return core.NewEvent{}, abi.Quota
+	case x.count+ordinal-x.ordinal(event) >= abi.MaxAppended:
+		return core.NewEvent{}, x.refuse(abi.Quota, "a batch appends at most %d events", abi.MaxAppended)
 	case x.lane.loops(stream, typ):
-		x.lane.out.Log(abi.Error, []byte("append denied: "+typ+" in "+stream+" would be an input of this binding; filter it out, or deploy with allowLoops"))
-		return core.NewEvent{}, abi.Denied
+		e := x.refuse(abi.Denied, "%s in %s would be an input of this binding; filter it out, or deploy with allowLoops", typ, stream)
+		x.lane.out.Log(abi.Error, clipLine("append denied: "+x.refused))
+		return core.NewEvent{}, e
+	}
+	if e := x.spend(len(stream) + len(in.Type) + len(in.Data) + len(in.Metadata)); e != abi.OK {
+		return core.NewEvent{}, e
 	}
 	c := x.cause(event)
 	if c.depth >= maxDepth {

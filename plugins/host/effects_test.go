@@ -38,22 +38,45 @@ func TestEffectsAreGrantedAndBounded(t *testing.T) {
 		do     func(c *call) error
 		want   abi.Errno
 	}{
-		"append granted":         {[]string{"append:out-*"}, func(c *call) error { return c.append("out-1", -1, "T", "1") }, abi.OK},
-		"append not granted":     {[]string{"append:out-*", "state"}, func(c *call) error { return c.append("other", -1, "T", "1") }, abi.Denied},
-		"state not granted":      {nil, func(c *call) error { return c.put("k", "v") }, abi.Denied},
-		"state read not granted": {nil, func(c *call) error { _, _, err := c.get("k"); return err }, abi.Denied},
-		"streams not granted":    {nil, func(c *call) error { _, e := c.Reads.ReadStream([]byte("s-0"), 0, 1); return c.errno(e) }, abi.Denied},
-		"no such stream":         {[]string{"streams.read"}, func(c *call) error { _, e := c.Reads.ReadStream([]byte("none"), 0, 1); return c.errno(e) }, abi.NotFound},
-		"secret":                 {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("A")); return c.errno(e) }, abi.Unsupported},
-		"http":                   {[]string{"http:a:1"}, func(c *call) error { _, e := c.Reads.HTTP(nil); return c.errno(e) }, abi.Unsupported},
-		"not JSON":               {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", "{") }, abi.Invalid},
-		"own input":              {[]string{"append:*"}, func(c *call) error { return c.append("loop-1", -1, "T", "1") }, abi.Denied},
-		"reserved stream":        {[]string{"append:*"}, func(c *call) error { return c.append("$x", -1, "T", "1") }, abi.Invalid},
-		"long key":               {[]string{"state"}, func(c *call) error { return c.put(strings.Repeat("k", abi.MaxStateKeyBytes+1), "") }, abi.TooLarge},
-		"empty key":              {[]string{"state"}, func(c *call) error { return c.put("", "v") }, abi.Invalid},
-		"not UTF-8":              {[]string{"state"}, func(c *call) error { return c.put("\xff", "v") }, abi.Invalid},
-		"large value":            {[]string{"state"}, func(c *call) error { return c.put("k", big+"x") }, abi.TooLarge},
-		"no such event":          {[]string{"state"}, func(c *call) error { return c.errno(c.Effects.Put(1, []byte("k"), nil)) }, abi.Invalid},
+		"append granted":           {[]string{"append:out-*"}, func(c *call) error { return c.append("out-1", -1, "T", "1") }, abi.OK},
+		"append not granted":       {[]string{"append:out-*", "state"}, func(c *call) error { return c.append("other", -1, "T", "1") }, abi.Denied},
+		"state not granted":        {nil, func(c *call) error { return c.put("k", "v") }, abi.Denied},
+		"state read not granted":   {nil, func(c *call) error { _, _, err := c.get("k"); return err }, abi.Denied},
+		"streams not granted":      {nil, func(c *call) error { _, e := c.Reads.ReadStream([]byte("s-0"), 0, 1); return c.errno(e) }, abi.Denied},
+		"no such stream":           {[]string{"streams.read"}, func(c *call) error { _, e := c.Reads.ReadStream([]byte("none"), 0, 1); return c.errno(e) }, abi.NotFound},
+		"secret":                   {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("A")); return c.errno(e) }, abi.Unsupported},
+		"http":                     {[]string{"http:a:1"}, func(c *call) error { _, e := c.Reads.HTTP(nil); return c.errno(e) }, abi.Unsupported},
+		"not JSON":                 {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", "{") }, abi.Invalid},
+		"own input":                {[]string{"append:*"}, func(c *call) error { return c.append("loop-1", -1, "T", "1") }, abi.Denied},
+		"reserved stream":          {[]string{"append:*"}, func(c *call) error { return c.append("$x", -1, "T", "1") }, abi.Invalid},
+		"long key":                 {[]string{"state"}, func(c *call) error { return c.put(strings.Repeat("k", abi.MaxStateKeyBytes+1), "") }, abi.TooLarge},
+		"empty key":                {[]string{"state"}, func(c *call) error { return c.put("", "v") }, abi.Invalid},
+		"not UTF-8":                {[]string{"state"}, func(c *call) error { return c.put("\xff", "v") }, abi.Invalid},
+		"large value":              {[]string{"state"}, func(c *call) error { return c.put("k", big+"x") }, abi.TooLarge},
+		"no such event":            {[]string{"state"}, func(c *call) error { return c.errno(c.Effects.Put(1, []byte("k"), nil)) }, abi.Invalid},
+		"unknown expected version": {[]string{"append:*"}, func(c *call) error { return c.append("out", -4, "T", "1") }, abi.Invalid},
+		"no events":                {[]string{"append:*"}, func(c *call) error { return c.errno(c.Effects.Append(c.index, []byte("out"), -1, nil)) }, abi.Invalid},
+		"cut event": {[]string{"append:*"}, func(c *call) error {
+			b, _ := abi.AppendEvent(nil, &abi.Appended{Type: []byte("T"), Data: []byte("1")})
+			return c.errno(c.Effects.Append(c.index, []byte("out"), -1, b[:len(b)-1]))
+		}, abi.Invalid},
+		"many writes": {[]string{"state"}, func(c *call) error {
+			for i := range abi.MaxStateWrites {
+				if err := c.errno(c.Effects.Delete(c.index, fmt.Append(nil, i))); err != nil {
+					return err
+				}
+			}
+			return c.put("one", "more")
+		}, abi.Quota},
+		"many messages": {nil, func(c *call) error {
+			message := make([]byte, abi.MaxMessageBytes)
+			for range abi.MaxEffectBytes / abi.MaxMessageBytes {
+				if err := c.errno(c.Effects.Result(c.index, abi.Ack, 0, message)); err != nil {
+					return err
+				}
+			}
+			return c.errno(c.Effects.Result(c.index, abi.Ack, 0, message))
+		}, abi.Quota},
 		"an own id": {[]string{"append:*"}, func(c *call) error {
 			b, _ := abi.AppendEvent(nil, &abi.Appended{ID: abi.ID{1}, Type: []byte("T"), Data: []byte("1")})
 			return c.errno(c.Effects.Append(c.index, []byte("out"), -1, b))
@@ -102,6 +125,37 @@ func TestEffectsAreGrantedAndBounded(t *testing.T) {
 				t.Error("it was appended all the same")
 			}
 		})
+	}
+}
+
+// TestRefusalsAreExplained: what was parked for a refusal names the grant, or the limit.
+func TestRefusalsAreExplained(t *testing.T) {
+	big := strings.Repeat("x", abi.MaxValueBytes)
+	for want, x := range map[string]struct {
+		kind   plugins.Kind
+		grants []string
+		do     func(c *call) error
+	}{
+		"denied (to append to stream orders needs the grant append:orders)":                {do: func(c *call) error { return c.append("orders", -1, "T", "1") }},
+		"denied (a projection appends nothing, to stream \"orders\" either)":               {kind: plugins.KindProjection, do: func(c *call) error { return c.append("orders", -1, "T", "1") }},
+		"denied (to use state needs the grant state)":                                      {do: func(c *call) error { return c.put("k", "v") }},
+		"denied (to read stream orders needs the grant streams.read:orders)":               {do: func(c *call) error { _, e := c.Reads.ReadStream([]byte("orders"), 0, 1); return c.errno(e) }},
+		"over quota (the state of the binding has at most 1000 bytes (limits.stateBytes))": {grants: []string{"state"}, do: func(c *call) error { return c.put("k", big) }},
+	} {
+		n := newNode(t, memory.New())
+		n.add("p", "1", plugins.Manifest{Kind: x.kind, Subscription: plugins.Input{Stream: "s-0"}}, func(c *call) error {
+			if err := x.do(c); err != nil {
+				return c.park(strings.TrimPrefix(err.Error(), "plugin failed: "))
+			}
+			return nil
+		})
+		n.deploy("p", plugins.Deploy{Version: "1", Grants: x.grants, Limits: &plugins.Limits{StateBytes: 1000}})
+		n.append("Tried", 1, 1)
+		n.await("p", 1)
+		parked, err := n.subs.Parked(t.Context(), "p", subscriptions.ParkedRequest{})
+		if err != nil || len(parked.Parked) != 1 || parked.Parked[0].Reason != want {
+			t.Errorf("got %+v, %v, want %q", parked.Parked, err, want)
+		}
 	}
 }
 

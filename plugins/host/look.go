@@ -3,7 +3,6 @@ package host
 import (
 	"cmp"
 	"context"
-	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -95,7 +94,7 @@ func (b *binding) lane(n int) (int, error) {
 }
 
 func checkKey(key string) error {
-	if len(key) > abi.MaxStateKeyBytes || !utf8.ValidString(key) {
+	if key != "" && abi.CheckKey(key) != abi.OK {
 		return core.Errorf(core.CodeInvalidRequest, "%q is no key of state: it has up to %d bytes of UTF-8", clip(key), abi.MaxStateKeyBytes)
 	}
 	return nil
@@ -111,7 +110,7 @@ type pages struct {
 
 const entriesPage = 32
 
-func (p *pages) next(ctx context.Context, store recordReader) (r core.Record, ok bool, err error) {
+func (p *pages) next(ctx context.Context, store core.RecordReader) (r core.Record, ok bool, err error) {
 	if len(p.page) == 0 && !p.last {
 		p.page, err = store.Records(ctx, core.RecordsRequest{Table: p.table, Prefix: p.prefix, After: p.after, Limit: entriesPage})
 		if err != nil {
@@ -126,9 +125,4 @@ func (p *pages) next(ctx context.Context, store recordReader) (r core.Record, ok
 	}
 	r, p.page = p.page[0], p.page[1:]
 	return r, true, nil
-}
-
-// recordReader is the part of a Store that has records.
-type recordReader interface {
-	Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error)
 }

@@ -38,6 +38,15 @@ func crashed(err error) *failure {
 	return newFailure(f)
 }
 
+// explain adds to a failure what was refused last: the errno that the handler has got does not
+// name the grant or the limit.
+func (x *effects) explain(f *failure) *failure {
+	if x.refused != "" && f.storage == nil {
+		f.reason = cut(f.reason + " (" + x.refused + ")")
+	}
+	return f
+}
+
 // outcome reads a verdict and the results of events.
 func (x *effects) outcome(verdict abi.Verdict) (done int, f *failure) {
 	switch {

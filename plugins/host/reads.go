@@ -14,11 +14,11 @@ const maxReadBytes = 1 << 20
 // ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged.
 func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno) {
 	name := string(stream)
-	switch {
-	case from < 0 || limit < 1 || name != core.All && core.ValidateStream(name) != nil:
+	if from < 0 || limit < 1 || name != core.All && core.ValidateStream(name) != nil {
 		return nil, abi.Invalid
-	case !x.lane.grants.Allow(plugins.CanReadStreams, name):
-		return nil, abi.Denied
+	}
+	if e := x.grants(plugins.CanReadStreams, "to read stream ", name); e != abi.OK {
+		return nil, e
 	}
 	page, err := x.lane.host.config.Store.Read(x.ctx, core.ReadRequest{
 		Stream: name, From: uint64(max(from, 1)), Limit: core.Limit{Events: min(limit, abi.MaxBatchEvents), Bytes: maxReadBytes},

@@ -91,11 +91,14 @@ func (x *effects) write(event int, key, value []byte, deleted bool) abi.Errno {
 			return abi.IO
 		}
 		if growth > 0 && x.lane.stateBytes.Load()+x.growth+growth > limit {
-			return abi.Quota
+			return x.refuse(abi.Quota, "the state of the binding has at most %d bytes (limits.stateBytes)", limit)
 		}
 	}
-	if len(x.writes) >= abi.MaxStateWrites || !x.spend(len(key)+len(value)) {
-		return abi.Quota
+	if len(x.writes) >= abi.MaxStateWrites {
+		return x.refuse(abi.Quota, "a batch makes at most %d changes of state", abi.MaxStateWrites)
+	}
+	if e := x.spend(len(key) + len(value)); e != abi.OK {
+		return e
 	}
 	x.growth += growth
 	w.key, w.value = string(key), x.keep(value)
@@ -105,16 +108,13 @@ func (x *effects) write(event int, key, value []byte, deleted bool) abi.Errno {
 }
 
 func (x *effects) checkKey(key []byte) abi.Errno {
-	switch {
-	case !x.lane.grants.Allow(plugins.CanUseState, ""):
-		return abi.Denied
-	case len(key) > abi.MaxStateKeyBytes:
-		return abi.TooLarge
-	case len(key) == 0 || !utf8.Valid(key):
-		return abi.Invalid
+	if e := x.mayUseState(); e != abi.OK {
+		return e
 	}
-	return abi.OK
+	return abi.CheckKey(key)
 }
+
+func (x *effects) mayUseState() abi.Errno { return x.grants(plugins.CanUseState, "to use state", "") }
 
 // sizeOf is how much a key counts at the moment. What is stored is not looked up unless look
 // is set, and counts nothing.
@@ -174,9 +174,10 @@ func (x *effects) Get(key []byte) ([]byte, abi.Errno) {
 
 // Scan is plugins.Reads'. It merges what is stored with what is staged.
 func (x *effects) Scan(prefix, after []byte, limit, size int) ([]byte, abi.Errno) {
+	if e := x.mayUseState(); e != abi.OK {
+		return nil, e
+	}
 	switch {
-	case !x.lane.grants.Allow(plugins.CanUseState, ""):
-		return nil, abi.Denied
 	case len(prefix) > abi.MaxStateKeyBytes || len(after) > abi.MaxStateKeyBytes:
 		return nil, abi.TooLarge
 	case !utf8.Valid(prefix) || !utf8.Valid(after):

@@ -15,11 +15,15 @@ type grantedHost struct {
 	granted plugins.Capabilities
 }
 
-// begin makes an event the current one, if it is not.
-func (h *grantedHost) begin(event int) {
+// effect begins an event, if it is not the current one, for an effect that needs a grant.
+func (h *grantedHost) effect(event int, kind plugins.CapabilityKind, name string) abi.Errno {
+	if !h.granted.Allow(kind, name) {
+		return abi.Denied
+	}
 	if h.Current() != event {
 		h.Begin(event)
 	}
+	return abi.OK
 }
 
 func (h *grantedHost) Result(event int, action abi.Action, delay time.Duration, message []byte) abi.Errno {
@@ -28,26 +32,23 @@ func (h *grantedHost) Result(event int, action abi.Action, delay time.Duration, 
 }
 
 func (h *grantedHost) Append(event int, stream []byte, expected int64, events []byte) abi.Errno {
-	if !h.granted.Allow(plugins.CanAppend, string(stream)) {
-		return abi.Denied
+	if e := h.effect(event, plugins.CanAppend, string(stream)); e != abi.OK {
+		return e
 	}
-	h.begin(event)
 	return h.Host.Append(string(stream), expected, events)
 }
 
 func (h *grantedHost) Put(event int, key, value []byte) abi.Errno {
-	if !h.granted.Allow(plugins.CanUseState, "") {
-		return abi.Denied
+	if e := h.effect(event, plugins.CanUseState, ""); e != abi.OK {
+		return e
 	}
-	h.begin(event)
 	return h.Host.Put(string(key), value)
 }
 
 func (h *grantedHost) Delete(event int, key []byte) abi.Errno {
-	if !h.granted.Allow(plugins.CanUseState, "") {
-		return abi.Denied
+	if e := h.effect(event, plugins.CanUseState, ""); e != abi.OK {
+		return e
 	}
-	h.begin(event)
 	return h.Host.Delete(string(key))
 }
 

@@ -231,7 +231,7 @@ func TestBadUploads(t *testing.T) {
 		"not Wasm":         {module: strings.NewReader("#!/bin/sh\nrm -rf /\n"), want: core.CodeInvalidModule},
 		"truncated":        {module: bytes.NewReader(good[:len(good)-3]), want: core.CodeInvalidModule},
 		"cut off":          {module: io.MultiReader(bytes.NewReader(good), iotest.ErrReader(broken)), want: broken},
-		"oversize":         {module: io.LimitReader(zeros{}, registry.MaxModuleBytes+1), want: core.CodeBodyTooLarge, says: "64 MiB"},
+		"oversize":         {module: io.LimitReader(zeros{}, plugins.MaxModuleBytes+1), want: core.CodeBodyTooLarge, says: "64 MiB"},
 		"no export":        {module: bytes.NewReader(module{noHandle: true, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "gyre_handle"},
 		"foreign import":   {module: bytes.NewReader(module{imports: []imported{{"open_file", []byte{i32}, []byte{i32}}}, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "open_file"},
 		"import's type":    {module: bytes.NewReader(module{imports: []imported{{"state_del", []byte{i32}, []byte{i32}}}, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "state_del"},

@@ -14,9 +14,6 @@ import (
 	"github.com/gyre-events/gyre/plugins/wasm"
 )
 
-// MaxModuleBytes bounds a module.
-const MaxModuleBytes = 64 << 20
-
 // Step is what an upload is doing.
 type Step string
 
@@ -88,13 +85,13 @@ func (r *Registry) Upload(ctx context.Context, u Upload) (v plugins.Version, cre
 
 // receive reads a module.
 func receive(from io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(from, MaxModuleBytes+1))
+	text, err := io.ReadAll(io.LimitReader(from, plugins.MaxModuleBytes+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > MaxModuleBytes {
-		err := core.Errorf(core.CodeBodyTooLarge, "the module is larger than %d MiB", MaxModuleBytes>>20)
-		err.Limit = MaxModuleBytes
+	if len(text) > plugins.MaxModuleBytes {
+		err := core.Errorf(core.CodeBodyTooLarge, "the module is larger than %d MiB", plugins.MaxModuleBytes>>20)
+		err.Limit = plugins.MaxModuleBytes
 		return nil, err
 	}
 	return text, nil
@@ -130,7 +127,7 @@ func sameContent(old, v *plugins.Version) error {
 
 // store puts the module, and then makes the Commit that names it.
 func (r *Registry) store(ctx context.Context, v plugins.Version, module []byte) (plugins.Version, bool, error) {
-	id, _, err := r.config.Store.PutBlob(ctx, bytes.NewReader(module), MaxModuleBytes)
+	id, _, err := r.config.Store.PutBlob(ctx, bytes.NewReader(module), plugins.MaxModuleBytes)
 	if err != nil {
 		return v, false, err
 	}

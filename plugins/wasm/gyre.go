@@ -34,12 +34,7 @@ func gyreImports() []imported {
 		gyre(abi.EventBegin, "i:i", eventBegin),
 		gyre(abi.EventResult, "iiiii:i", eventResult),
 		gyre(abi.Append, "iiIii:i", appendEvents),
-		gyre(abi.StateGet, "iiii:i", get(abi.MaxStateKeyBytes, func(r plugins.Reads, key []byte) ([]byte, abi.Errno) {
-			if errno := checkKey(key); errno != abi.OK {
-				return nil, errno
-			}
-			return r.Get(key)
-		})),
+		gyre(abi.StateGet, "iiii:i", get(maxNameArgument, plugins.Reads.Get)),
 		gyre(abi.StatePut, "iiii:i", statePut),
 		gyre(abi.StateDelete, "ii:i", stateDelete),
 		gyre(abi.StateScan, "iiiiiii:i", stateScan),
@@ -117,23 +112,20 @@ func eventBegin(in *Instance, stack []uint64) {
 func eventResult(in *Instance, stack []uint64) {
 	index, action, delay := int(int32(stack[0])), abi.Action(int32(stack[1])), time.Duration(uint32(stack[2]))*time.Millisecond
 	message := in.bytes(stack[3], stack[4])
-	switch {
-	case index < 0 || index >= len(in.events) || action < abi.Ack || action > abi.Skip:
+	if index < 0 || index >= len(in.events) || action < abi.Ack || action > abi.Skip {
 		errno(stack, abi.Invalid)
-	case !in.spend(len(message)):
-		errno(stack, abi.Quota)
-	default:
-		errno(stack, in.config.Effects.Result(index, action, delay, message))
+		return
 	}
+	errno(stack, in.config.Effects.Result(index, action, delay, message))
 }
 
-// spend takes from the bytes of effects that a batch may have.
-func (in *Instance) spend(n int) bool {
-	if in.effectBytes+n > abi.MaxEffectBytes {
-		return false
+// effect stages an effect of the event that was begun last.
+func (in *Instance) effect(stack []uint64, stage func(plugins.Effects) abi.Errno) {
+	if in.event < 0 {
+		errno(stack, abi.Invalid)
+		return
 	}
-	in.effectBytes += n
-	return true
+	errno(stack, stage(in.config.Effects))
 }
 
 func appendEvents(in *Instance, stack []uint64) {
@@ -142,75 +134,32 @@ func appendEvents(in *Instance, stack []uint64) {
 		errno(stack, abi.TooLarge)
 		return
 	}
-	count, ok := countEvents(events)
-	switch {
-	case in.event < 0 || !ok || count == 0 || expected < abi.StreamExists || !utf8.Valid(stream):
-		errno(stack, abi.Invalid)
-	case in.appended+count > abi.MaxAppended || !in.spend(len(stream)+len(events)):
-		errno(stack, abi.Quota)
-	default:
-		in.appended += count
-		in.tank.charge(int64(count) * importCost)
-		errno(stack, in.config.Effects.Append(in.event, stream, expected, events))
-	}
+	in.tank.charge(int64(countEvents(events)) * importCost)
+	in.effect(stack, func(e plugins.Effects) abi.Errno { return e.Append(in.event, stream, expected, events) })
 }
 
-func countEvents(events []byte) (count int, ok bool) {
+// countEvents counts the events up to one that cannot be decoded.
+func countEvents(events []byte) (count int) {
 	var e abi.Appended
 	for len(events) > 0 {
 		rest, err := abi.NextEvent(events, &e)
 		if err != nil {
-			return 0, false
+			return count
 		}
 		events = rest
 		count++
 	}
-	return count, true
-}
-
-func checkKey(key []byte) abi.Errno {
-	switch {
-	case len(key) > abi.MaxStateKeyBytes:
-		return abi.TooLarge
-	case len(key) == 0 || !utf8.Valid(key):
-		return abi.Invalid
-	}
-	return abi.OK
-}
-
-// checkWrite checks a change of the state, and counts it.
-func (in *Instance) checkWrite(key, value []byte) abi.Errno {
-	if e := checkKey(key); e != abi.OK {
-		return e
-	}
-	switch {
-	case in.event < 0:
-		return abi.Invalid
-	case len(value) > abi.MaxValueBytes:
-		return abi.TooLarge
-	case in.writes >= abi.MaxStateWrites || !in.spend(len(key)+len(value)):
-		return abi.Quota
-	}
-	in.writes++
-	return abi.OK
+	return count
 }
 
 func statePut(in *Instance, stack []uint64) {
 	key, value := in.bytes(stack[0], stack[1]), in.bytes(stack[2], stack[3])
-	e := in.checkWrite(key, value)
-	if e == abi.OK {
-		e = in.config.Effects.Put(in.event, key, value)
-	}
-	errno(stack, e)
+	in.effect(stack, func(e plugins.Effects) abi.Errno { return e.Put(in.event, key, value) })
 }
 
 func stateDelete(in *Instance, stack []uint64) {
 	key := in.bytes(stack[0], stack[1])
-	e := in.checkWrite(key, nil)
-	if e == abi.OK {
-		e = in.config.Effects.Delete(in.event, key)
-	}
-	errno(stack, e)
+	in.effect(stack, func(e plugins.Effects) abi.Errno { return e.Delete(in.event, key) })
 }
 
 func stateScan(in *Instance, stack []uint64) {

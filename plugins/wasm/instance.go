@@ -70,16 +70,13 @@ type Instance struct {
 
 // call is what concerns the current call.
 type call struct {
-	batch       []byte
-	events      []source
-	event       int   // begun last, or -1
-	now         int64 // logical time in µs
-	appended    int
-	writes      int
-	effectBytes int
-	logged      int
-	printed     []byte // since the last end of line
-	line        []byte // scratch
+	batch   []byte
+	events  []source
+	event   int   // begun last, or -1
+	now     int64 // logical time in µs
+	logged  int
+	printed []byte // since the last end of line
+	line    []byte // scratch
 }
 
 // source is what the host needs of an event.

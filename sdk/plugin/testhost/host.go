@@ -136,22 +136,12 @@ func (h *Host) Append(stream string, expected int64, events []byte) abi.Errno {
 		expected = abi.StreamExists
 	}
 	switch {
-	case len(list) == 0 || stream == "" || !utf8.ValidString(stream):
+	case len(list) == 0 || expected < abi.StreamExists || stream == "" || !utf8.ValidString(stream):
 		return abi.Invalid
 	case len(h.Appended)+len(list) > abi.MaxAppended || !h.spend(len(stream)+len(events)):
 		return abi.Quota
 	}
 	h.Appended = append(h.Appended, list...)
-	return abi.OK
-}
-
-func checkKey(key string) abi.Errno {
-	switch {
-	case len(key) > abi.MaxStateKeyBytes:
-		return abi.TooLarge
-	case key == "" || !utf8.ValidString(key):
-		return abi.Invalid
-	}
 	return abi.OK
 }
 
@@ -166,7 +156,7 @@ func (h *Host) Delete(key string) abi.Errno {
 }
 
 func (h *Host) write(w Write) abi.Errno {
-	if e := checkKey(w.Key); e != abi.OK {
+	if e := abi.CheckKey(w.Key); e != abi.OK {
 		return e
 	}
 	switch {
@@ -197,7 +187,7 @@ func (h *Host) staged() map[string]string {
 
 // Get returns the value of a key.
 func (h *Host) Get(key string) ([]byte, abi.Errno) {
-	if e := checkKey(key); e != abi.OK {
+	if e := abi.CheckKey(key); e != abi.OK {
 		return nil, e
 	}
 	for _, w := range slices.Backward(h.Writes) {
