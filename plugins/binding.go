@@ -13,11 +13,7 @@ type Binding struct {
 	Version string `json:"version"`
 	SHA256  string `json:"sha256"`
 	Kind    Kind   `json:"kind"`
-	// Generation counts from 1. Emitted ids and state belong to one.
-	Generation uint64 `json:"generation"`
-	// FirstGeneration is the one that the binding was created with. Lower ones were of
-	// deleted bindings of its name.
-	FirstGeneration uint64 `json:"firstGeneration"`
+	Generations
 	// Subscription names the subscription, which is made with the binding and has no
 	// other subscribers. It has the binding's name.
 	Subscription string          `json:"subscription"`
@@ -38,6 +34,15 @@ type Binding struct {
 	Deployed  time.Time `json:"deployed"`
 	// Previous is the version before, which a rollback goes back to.
 	Previous string `json:"previous,omitzero"`
+}
+
+// Generations are those of a binding.
+type Generations struct {
+	// Generation counts from 1. Emitted ids and state belong to one.
+	Generation uint64 `json:"generation"`
+	// FirstGeneration is the one that the binding was created with. Lower ones were of
+	// deleted bindings of its name.
+	FirstGeneration uint64 `json:"firstGeneration"`
 }
 
 // ErrorPolicy is what happens to an event whose handler fails.

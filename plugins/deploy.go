@@ -52,7 +52,7 @@ func (d *Deploy) Which(name string, old *Binding) (plugin, version string, err e
 func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error) {
 	m := &v.Manifest
 	b := Binding{
-		Name: name, Generation: 1, FirstGeneration: 1, Subscription: name, Input: m.Subscription, Lanes: max(m.Lanes, 1), Grants: []string{},
+		Name: name, Generations: Generations{1, 1}, Subscription: name, Input: m.Subscription, Lanes: max(m.Lanes, 1), Grants: []string{},
 		Config: m.Config, Limits: m.Limits.OrDefaults(), OnError: DefaultErrorPolicy(),
 	}
 	if old != nil {

@@ -31,7 +31,7 @@ func TestDeployTakesTheManifest(t *testing.T) {
 	limits := DefaultLimits()
 	limits.TimeMs = 50
 	want := Binding{
-		Name: "counter", Plugin: "counter", Version: "1.0.0", SHA256: "aa", Kind: KindHandler, Generation: 1, FirstGeneration: 1, Subscription: "counter",
+		Name: "counter", Plugin: "counter", Version: "1.0.0", SHA256: "aa", Kind: KindHandler, Generations: Generations{1, 1}, Subscription: "counter",
 		Input: Input{Stream: "in", PartitionBy: "stream"}, Lanes: 4, Grants: []string{}, Config: json.RawMessage(`{"n":1}`),
 		Limits: limits, OnError: DefaultErrorPolicy(),
 	}

@@ -259,13 +259,13 @@ func TestDeployAfterDelete(t *testing.T) {
 	overEngines(t, func(t *testing.T, n *node) {
 		n.append("Good", 50, 3)
 		n.deployCopier()
-		for life := uint64(2); life < 8; life++ {
+		for generation := uint64(2); generation < 8; generation++ {
 			n.awaitStatus("copier", "has begun", func(s *plugins.Status) bool { return s.Totals.Events > 0 })
 			if err := n.host.Delete(t.Context(), "copier"); err != nil {
 				t.Fatal(err)
 			}
-			if s := n.deployCopier(); s.Generation != life || s.FirstGeneration != life {
-				t.Fatalf("deployed again: %+v, want generation %d", s, life)
+			if s := n.deployCopier(); s.Generation != generation || s.FirstGeneration != generation {
+				t.Fatalf("deployed again: %+v, want generation %d", s, generation)
 			}
 		}
 		s := n.awaitStatus("copier", "has handled all", func(s *plugins.Status) bool { return s.Checkpoint >= 50 && s.Totals.Events >= 50 })

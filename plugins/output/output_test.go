@@ -30,7 +30,7 @@ func newStore(t testing.TB) *core.Store {
 }
 
 func bound(name string) *plugins.Binding {
-	return &plugins.Binding{Name: name, Version: "1.0", Generation: 3}
+	return &plugins.Binding{Name: name, Version: "1.0", Generations: plugins.Generations{Generation: 3}}
 }
 
 // all reads a log page by page.
@@ -365,7 +365,7 @@ func TestLogOfADeletedBinding(t *testing.T) {
 		for _, swept := range []string{"before", "after"} {
 			store := newStore(t)
 			a, b := New(store, nil), New(store, nil) // two nodes
-			before := a.Lane(&plugins.Binding{Name: "x", Generation: 3, FirstGeneration: 2}, 0)
+			before := a.Lane(&plugins.Binding{Name: "x", Generations: plugins.Generations{Generation: 3, FirstGeneration: 2}}, 0)
 			before.Log(abi.Info, []byte("before"))
 			time.Sleep(time.Minute)
 			sweep := func() {
@@ -377,7 +377,7 @@ func TestLogOfADeletedBinding(t *testing.T) {
 			if swept == "before" {
 				sweep()
 			}
-			again := b.Lane(&plugins.Binding{Name: "x", Generation: 4, FirstGeneration: 4}, 0)
+			again := b.Lane(&plugins.Binding{Name: "x", Generations: plugins.Generations{Generation: 4, FirstGeneration: 4}}, 0)
 			again.Log(abi.Info, []byte("again"))
 			time.Sleep(time.Minute)
 			before.Log(abi.Info, []byte("too late"))
