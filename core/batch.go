@@ -106,6 +106,41 @@ func (b *Batch) Add(encoded []byte, position uint64) {
 	b.Last = position
 }
 
+// Matching returns the events that match f: b itself if all of them do.
+func (b Batch) Matching(f *Filter) Batch {
+	var out Batch
+	all := true
+	for at := 0; at < len(b.Block); {
+		h, ok := decodeHead(b.Block[at:])
+		if !ok {
+			panic("core: batch with a malformed event")
+		}
+		match := f.Match(h.home, h.typ)
+		if all && !match { // the first that does not: what is before it, does
+			all = false
+			out = b.before(at)
+		}
+		if !all && match {
+			out.Add(b.Block[at:at+h.size], h.position)
+		}
+		at += h.size
+	}
+	if all {
+		return b
+	}
+	return out
+}
+
+// before is a copy of the events that come before the byte end.
+func (b Batch) before(end int) (out Batch) {
+	for at := 0; at < end; {
+		h, _ := decodeHead(b.Block[at:])
+		out.Add(b.Block[at:at+h.size], h.position)
+		at += h.size
+	}
+	return out
+}
+
 // Cut splits off the first events that fit l, at least one if there is any.
 // Both parts share the bytes of b.
 func (b Batch) Cut(l Limit) (head, tail Batch) {

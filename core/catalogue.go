@@ -166,6 +166,12 @@ const (
 	CodeClusterMismatch Code = "cluster_mismatch"
 	CodePeerDenied      Code = "peer_denied"
 
+	CodeUnauthenticated Code = "unauthenticated"
+	CodeForbidden       Code = "forbidden"
+	CodeInvalidKey      Code = "invalid_key"
+	CodeKeyNotFound     Code = "key_not_found"
+	CodeKeysExist       Code = "keys_exist"
+
 	CodeSyncNodesMissing Code = "sync_nodes_missing"
 
 	CodeStarting     Code = "starting"
@@ -398,6 +404,22 @@ var catalogue = map[Code]CodeInfo{
 	CodeGrantRequired: {Class: ClassDenied, Status: 403,
 		Title: "The plugin asks for a capability that has to be granted by name",
 		Fix:   "If you trust the plugin with it, deploy again with --grant and the capability."},
+
+	CodeUnauthenticated: {Class: ClassDenied, Status: 401,
+		Title: "The node does not know who asks",
+		Fix:   "Give a key that is not revoked or expired: --token-file or GYRE_TOKEN for gyre, Authorization: Bearer for HTTP, the option token of a client. An admin makes one with gyre auth key create; gyre auth init makes the first, or a new one for an admin who has lost theirs."},
+	CodeForbidden: {Class: ClassDenied, Status: 403,
+		Title: "The key may not do that",
+		Fix:   "The detail names what, and what the key is granted. Use another key, or have an admin make one with gyre auth key create; gyre auth can-i says what a key may do."},
+	CodeInvalidKey: {Class: ClassUsage, Status: 400,
+		Title: "The description of a key is not valid",
+		Fix:   "The detail names the field. A key has a role, and patterns of streams for every role but admin."},
+	CodeKeyNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "There is no key with this id",
+		Fix:   "gyre auth key ls lists the keys; a revoked one is gone."},
+	CodeKeysExist: {Class: ClassConflict, Status: 409,
+		Title: "The store has keys already",
+		Fix:   "Make further keys with gyre auth key create and an admin key. If no admin key is left, stop the node, or go to its machine, and run gyre auth init with --data or --postgres."},
 
 	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
 		Title: "The node does not serve the host that the request names",

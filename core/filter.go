@@ -8,15 +8,26 @@ import "strings"
 type Filter struct {
 	Streams []string
 	Types   []string
+	// Within are patterns of the streams that the reader may read: what matches none of them,
+	// and every stream of the system, is passed over, whatever else f says. nil lets the
+	// reader read everything. It is the server's, and no part of what a client sends.
+	Within []string
 }
 
 // IsZero reports whether f matches everything.
-func (f *Filter) IsZero() bool { return len(f.Streams) == 0 && len(f.Types) == 0 }
+func (f *Filter) IsZero() bool {
+	return len(f.Streams) == 0 && len(f.Types) == 0 && f.Within == nil
+}
 
 // Match reports whether an event of that stream and type matches. Of a link, stream
 // is the one that the event is in.
 func (f *Filter) Match(stream, typ string) bool {
-	return matchAny(f.Streams, stream) && matchAny(f.Types, typ)
+	return f.reads(stream) && matchAny(f.Streams, stream) && matchAny(f.Types, typ)
+}
+
+// reads reports whether the reader may read a stream.
+func (f *Filter) reads(stream string) bool {
+	return f.Within == nil || !strings.HasPrefix(stream, "$") && MatchAny(f.Within, stream)
 }
 
 // Validate checks f, which comes from a client.
@@ -37,13 +48,19 @@ func (f *Filter) Validate() error {
 // key is equal for filters that are written the same. The tail evaluates those
 // together.
 func (f *Filter) key() string {
-	return strings.Join(f.Streams, "\x00") + "\x01" + strings.Join(f.Types, "\x00")
+	key := strings.Join(f.Streams, "\x00") + "\x01" + strings.Join(f.Types, "\x00")
+	if f.Within != nil {
+		key += "\x01" + strings.Join(f.Within, "\x00")
+	}
+	return key
 }
 
 func matchAny(patterns []string, s string) bool {
-	if len(patterns) == 0 {
-		return true
-	}
+	return len(patterns) == 0 || MatchAny(patterns, s)
+}
+
+// MatchAny reports whether s matches one of the patterns, which are as those of a Filter.
+func MatchAny(patterns []string, s string) bool {
 	for _, p := range patterns {
 		if matchGlob(p, s) {
 			return true

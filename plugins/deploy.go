@@ -25,6 +25,9 @@ type Deploy struct {
 	Limits     *Limits         `json:"limits,omitzero"`
 	OnError    *ErrorPolicy    `json:"onError,omitzero"`
 	AllowLoops *bool           `json:"allowLoops,omitzero"`
+
+	// Admit refuses the binding that the deploy would make; nil admits it.
+	Admit func(*Binding) error `json:"-"`
 }
 
 // Which returns the plugin and the version that a deploy of a binding is about. old is the

@@ -40,7 +40,7 @@ func New(config Config) (*API, error) {
 	connections := ws.Config{
 		Store: config.Store, Limits: config.Limits, Logger: config.Logger,
 		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
-		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(),
+		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(), Access: config.Access,
 	}
 	routes := append(a.toOwners(a.routes()), a.peerRoutes()...)
 	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
@@ -92,4 +92,10 @@ func (a *API) features() []string {
 }
 
 // webSocket is GET /v1/ws.
-func (a *API) webSocket(w http.ResponseWriter, r *http.Request) error { return a.ws.Accept(w, r) }
+func (a *API) webSocket(w http.ResponseWriter, r *http.Request) error {
+	p, err := a.principal(r)
+	if err != nil && hasToken(r) {
+		return err
+	}
+	return a.ws.Accept(w, r, p) // without a principal, hello has the token
+}

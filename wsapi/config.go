@@ -1,49 +1,26 @@
 package wsapi
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/requests"
-	"github.com/gyre-events/gyre/wsapi/ws"
 )
 
 // Store is what the API serves: the node's core.Store, or a router before many.
-type Store interface {
-	ws.Store
-	Event(ctx context.Context, id core.ID) (core.Event, error)
-	Streams(ctx context.Context, r core.StreamsRequest) (core.StreamsPage, error)
-}
+type Store = access.Store
 
 var _ Store = (*core.Store)(nil)
 
 // Subscriptions are what the API serves of named subscriptions: those of the node's
 // subscriptions.Owner, or a router before many.
-type Subscriptions interface {
-	subscriptions.Joiner
-	Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error)
-	Info(ctx context.Context, name string) (subscriptions.Info, error)
-	List(ctx context.Context, r subscriptions.ListRequest) (subscriptions.ListPage, error)
-	Delete(ctx context.Context, name string) error
-	SubscriptionControls
-}
-
-// SubscriptionControls are an operator's.
-type SubscriptionControls interface {
-	Pause(ctx context.Context, name string) error
-	Resume(ctx context.Context, name string) error
-	Reset(ctx context.Context, name string, to core.From) error
-	Redefine(ctx context.Context, name string, d *subscriptions.Definition) error
-	Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error)
-	Replay(ctx context.Context, name string, which subscriptions.Selection) (int, error)
-	Drop(ctx context.Context, name string, which subscriptions.Selection) (int, error)
-}
+type Subscriptions = access.Subscriptions
 
 var _ Subscriptions = (*subscriptions.Owner)(nil)
 
@@ -52,6 +29,9 @@ type Config struct {
 	Store Store
 	// Subscriptions may be nil: then there are none.
 	Subscriptions Subscriptions
+
+	// Access knows who may do what; nil: everybody may do everything.
+	Access access.Authenticator
 
 	// Ring answers questions about the ring that the node is in; nil: there is none.
 	Ring ring.Reporter
@@ -101,6 +81,13 @@ func (c Config) prepare() (Config, error) {
 	c.Limits = c.Limits.WithDefaults()
 	if err := c.Limits.Validate(); err != nil {
 		return c, err
+	}
+	if c.Access == nil {
+		c.Access = access.Everybody{}
+	}
+	c.Store = access.NewGuard(c.Store)
+	if c.Subscriptions != nil {
+		c.Subscriptions = access.NewSubscriptionGuard(c.Subscriptions)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

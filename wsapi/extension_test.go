@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/wsapi"
@@ -38,14 +39,14 @@ func (counter) Close() {}
 func counting() wsapi.Extension {
 	return wsapi.Extension{
 		Feature: "counting",
-		Routes: []wsapi.Route{{Method: "GET", Path: "/v1/double/{n}", Query: []string{"times"}, Handle: func(w http.ResponseWriter, r *http.Request) error {
+		Routes: []wsapi.Route{{Needs: access.Connect, Method: "GET", Path: "/v1/double/{n}", Query: []string{"times"}, Handle: func(w http.ResponseWriter, r *http.Request) error {
 			if r.PathValue("n") == "0" {
 				return core.Errorf(core.CodeNotFound, "there is no double of 0")
 			}
 			_, err := fmt.Fprint(w, r.PathValue("n"), r.URL.Query().Get("times"))
 			return err
 		}}},
-		Ops: []wsapi.Op{{Name: "double", Do: func(ctx context.Context, message []byte) (any, error) {
+		Ops: []wsapi.Op{{Name: "double", Needs: access.Connect, Do: func(ctx context.Context, message []byte) (any, error) {
 			var m struct{ N int }
 			if err := json.Unmarshal(message, &m); err != nil {
 				return nil, err
@@ -59,7 +60,7 @@ func counting() wsapi.Extension {
 			}
 			return map[string]int{"n": 2 * m.N}, nil
 		}}},
-		Subs: []wsapi.Sub{{Name: "count", Open: func(_ context.Context, message []byte) (wsapi.Stream, error) {
+		Subs: []wsapi.Sub{{Name: "count", Needs: access.Connect, Open: func(_ context.Context, message []byte) (wsapi.Stream, error) {
 			var m struct{ To int }
 			if err := json.Unmarshal(message, &m); err != nil {
 				return nil, err
@@ -140,10 +141,10 @@ func TestExtensionsReplaceNothing(t *testing.T) {
 	store := core.NewStore(memory.New(), core.StoreConfig{})
 	defer store.Close()
 	for name, e := range map[string]wsapi.Extension{
-		"a route":     {Routes: []wsapi.Route{{Method: "GET", Path: "/v1/events"}}},
-		"an op":       {Ops: []wsapi.Op{{Name: "append"}}},
-		"a sub":       {Subs: []wsapi.Sub{{Name: "events"}}},
-		"its own sub": {Ops: []wsapi.Op{{Name: "x"}}, Subs: []wsapi.Sub{{Name: "x"}}},
+		"a route":     {Routes: []wsapi.Route{{Needs: access.Read, Method: "GET", Path: "/v1/events"}}},
+		"an op":       {Ops: []wsapi.Op{{Name: "append", Needs: access.Connect}}},
+		"a sub":       {Subs: []wsapi.Sub{{Name: "events", Needs: access.Connect}}},
+		"its own sub": {Ops: []wsapi.Op{{Name: "x", Needs: access.Connect}}, Subs: []wsapi.Sub{{Name: "x", Needs: access.Connect}}},
 	} {
 		if _, err := wsapi.New(wsapi.Config{Store: store, Extensions: []wsapi.Extension{e}}); !errors.Is(err, core.CodeInvalidConfig) {
 			t.Errorf("%s: %v", name, err)

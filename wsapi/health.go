@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -15,7 +16,7 @@ import (
 // livez says that the process runs; whether it can serve is readyz's to say.
 func (a *API) livez(w http.ResponseWriter, _ *http.Request) error { return writeText(w, 200, "ok\n") }
 
-// readyz says whether the node takes reads and writes, and if not, why.
+// readyz says whether the node takes reads and writes, and if not, why, to those who may know.
 func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 	var reasons []string
 	if a.draining.Load() {
@@ -29,10 +30,13 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 			reasons = append(reasons, err.Error())
 		}
 	}
-	if len(reasons) > 0 {
+	known := access.Check(r.Context(), access.SeeServer, "") == nil
+	switch {
+	case len(reasons) > 0 && known:
 		return writeNotReady(w, reasons...)
-	}
-	if r.URL.Query().Has("verbose") {
+	case len(reasons) > 0:
+		return writeNotReady(w)
+	case known && r.URL.Query().Has("verbose"):
 		return writeText(w, http.StatusOK, "ok\n[+] running\n[+] taking requests\n[+] log writable\n")
 	}
 	return writeText(w, http.StatusOK, "ok\n")
@@ -40,7 +44,7 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 
 func writeNotReady(w http.ResponseWriter, reasons ...string) error {
 	w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
-	return writeText(w, http.StatusServiceUnavailable, "not ready\n"+strings.Join(reasons, "\n")+"\n")
+	return writeText(w, http.StatusServiceUnavailable, strings.Join(append([]string{"not ready"}, reasons...), "\n")+"\n")
 }
 
 func writeText(w http.ResponseWriter, status int, text string) error {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -23,14 +24,14 @@ const (
 func (a *API) clusterRoutes() []Route {
 	node := []string{"node"}
 	return []Route{
-		{Method: "GET", Path: "/v1/cluster/status", Handle: a.aboutRing("status"), Query: node, Drained: true},
-		{Method: "GET", Path: "/v1/cluster/members", Handle: a.aboutRing("members"), Query: node, Drained: true},
-		{Method: "GET", Path: "/v1/cluster/views", Handle: a.aboutRing("views"), Query: []string{"before", "limit"}, Drained: true},
-		{Method: "GET", Path: "/v1/cluster/whereis", Handle: a.aboutRing("whereis"), Query: []string{"stream", "subscription"}, Drained: true},
-		{Method: "GET", Path: "/v1/cluster/owned", Handle: a.aboutRing("owned"), Query: []string{"node", "kind", "prefix", "name", "cursor", "limit"}, Drained: true},
-		{Method: "POST", Path: "/v1/cluster/drain", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, true) }), Query: node},
-		{Method: "POST", Path: "/v1/cluster/undrain", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, false) }), Query: node},
-		{Method: "POST", Path: "/v1/cluster/leave", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Leave(ctx, node) }), Query: node},
+		{Method: "GET", Path: "/v1/cluster/status", Needs: access.SeeCluster, Handle: a.aboutRing("status"), Query: node, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/members", Needs: access.SeeCluster, Handle: a.aboutRing("members"), Query: node, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/views", Needs: access.SeeCluster, Handle: a.aboutRing("views"), Query: []string{"before", "limit"}, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/whereis", Needs: access.SeeCluster, Handle: a.aboutRing("whereis"), Query: []string{"stream", "subscription"}, Drained: true},
+		{Method: "GET", Path: "/v1/cluster/owned", Needs: access.SeeCluster, Handle: a.aboutRing("owned"), Query: []string{"node", "kind", "prefix", "name", "cursor", "limit"}, Drained: true},
+		{Method: "POST", Path: "/v1/cluster/drain", Needs: access.SteerCluster, Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, true) }), Query: node},
+		{Method: "POST", Path: "/v1/cluster/undrain", Needs: access.SteerCluster, Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, false) }), Query: node},
+		{Method: "POST", Path: "/v1/cluster/leave", Needs: access.SteerCluster, Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Leave(ctx, node) }), Query: node},
 	}
 }
 
@@ -159,7 +160,7 @@ func owned(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 
 // clusterOp is the op cluster: the questions of GET /v1/cluster/… with the same parameters.
 func clusterOp(r ring.Reporter) Op {
-	return Op{Name: "cluster", Do: func(ctx context.Context, message []byte) (any, error) {
+	return Op{Name: "cluster", Needs: access.SeeCluster, Do: func(ctx context.Context, message []byte) (any, error) {
 		var m struct {
 			About        string `json:"about"`
 			Node         string `json:"node"`

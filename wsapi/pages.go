@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"net/http"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -30,7 +31,8 @@ const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancesto
 func (a *API) landing(w http.ResponseWriter, r *http.Request) error {
 	state := a.config.Store.State()
 	return a.render(w, landingPage, map[string]any{
-		"Node": a.config.Node, "Version": a.config.Version, "Log": state.Log, "Head": state.Head,
+		"Known": access.Check(r.Context(), access.SeeServer, "") == nil,
+		"Node":  a.config.Node, "Version": a.config.Version, "Log": state.Log, "Head": state.Head,
 		"URL": baseURL(r), "ReadOnly": state.ReadOnly,
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 	"github.com/gyre-events/gyre/wsapi/ws"
@@ -35,8 +36,8 @@ func (a *API) peerRoutes() []Route {
 		return nil
 	}
 	return []Route{
-		{Method: "GET", Path: wire.LinkPath, Handle: a.acceptLink},
-		{Method: "GET", Path: wire.RelayPath, Handle: a.acceptRelay},
+		{Method: "GET", Path: wire.LinkPath, Needs: access.Open, Handle: a.acceptLink},
+		{Method: "GET", Path: wire.RelayPath, Needs: access.Open, Handle: a.acceptRelay},
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 func (a *API) routeOps(routes []Route) (ops []Op) {
 	for _, r := range routes {
 		if r.Op != "" {
-			ops = append(ops, Op{Name: r.Op, Do: func(ctx context.Context, message []byte) (any, error) {
+			ops = append(ops, Op{Name: r.Op, Needs: r.Needs, Do: func(ctx context.Context, message []byte) (any, error) {
 				return a.doRoute(ctx, &r, message)
 			}})
 		}

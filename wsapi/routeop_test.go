@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -39,15 +40,15 @@ func shelves() wsapi.Extension {
 		})
 	}
 	return wsapi.Extension{Routes: []wsapi.Route{
-		{Method: "POST", Path: "/v1/shelves/{shelf}/books", Query: []string{"mark"}, Op: "shelf.put", Owned: "shelf", Handle: put},
-		{Method: "DELETE", Path: "/v1/shelves/{shelf}", Op: "shelf.drop", Handle: func(w http.ResponseWriter, r *http.Request) error {
+		{Needs: access.Connect, Method: "POST", Path: "/v1/shelves/{shelf}/books", Query: []string{"mark"}, Op: "shelf.put", Owned: "shelf", Handle: put},
+		{Needs: access.Connect, Method: "DELETE", Path: "/v1/shelves/{shelf}", Op: "shelf.drop", Handle: func(w http.ResponseWriter, r *http.Request) error {
 			if r.PathValue("shelf") == "none" {
 				return core.Errorf(core.CodeNotFound, "there is no shelf %q", "none")
 			}
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}},
-		{Method: "PUT", Path: "/v1/copies", Handle: func(w http.ResponseWriter, r *http.Request) error {
+		{Needs: access.Connect, Method: "PUT", Path: "/v1/copies", Handle: func(w http.ResponseWriter, r *http.Request) error {
 			ctx, cancel, err := wsapi.Timeout(w, r)
 			if err != nil {
 				return err
@@ -59,7 +60,7 @@ func shelves() wsapi.Extension {
 			}
 			return wsapi.CopyStream(w, &whole)
 		}},
-		{Method: "GET", Path: "/v1/ticks", Handle: func(w http.ResponseWriter, r *http.Request) error {
+		{Needs: access.Connect, Method: "GET", Path: "/v1/ticks", Handle: func(w http.ResponseWriter, r *http.Request) error {
 			n := 0
 			return wsapi.EventStream(w, r, func(context.Context, time.Duration) ([]byte, error) {
 				if n++; n == 2 {

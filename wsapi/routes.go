@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -17,6 +18,9 @@ import (
 // Route is one operation of the HTTP API. openapi.json has the same list.
 type Route struct {
 	Method, Path string
+	// Needs is what a principal must be allowed to do with something; with what, the handler
+	// or the Guard behind it checks.
+	Needs access.Action
 	// Handle responds. An error is answered as a problem document, unless the response
 	// has begun.
 	Handle  func(w http.ResponseWriter, r *http.Request) error
@@ -36,41 +40,41 @@ func (a *API) routes() []Route {
 	reading := []string{"from", "after", "limit", "dir", "cursor", "progress", "types", "streams"}
 	appending := append([]string{"expect"}, progressParameters...)
 	return append(a.clusterRoutes(), []Route{
-		{Method: "GET", Path: "/v1/ws", Handle: a.webSocket},
-		{Method: "GET", Path: "/v1/server", Handle: a.server, Drained: true},
-		{Method: "GET", Path: "/livez", Handle: a.livez, Drained: true},
-		{Method: "GET", Path: "/readyz", Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
-		{Method: "GET", Path: "/healthz", Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
-		{Method: "GET", Path: "/v1/streams", Handle: a.streams, Query: []string{"prefix", "cursor", "limit"}},
-		{Method: "POST", Path: "/v1/streams/{stream}/events", Handle: a.appendEvents, Query: appending},
-		{Method: "GET", Path: "/v1/streams/{stream}/events", Handle: a.readStream, Query: reading},
-		{Method: "POST", Path: "/v1/streams/{stream}/links", Handle: a.appendLinks, Query: appending},
-		{Method: "HEAD", Path: "/v1/streams/{stream}/events", Handle: a.readStream, Query: reading},
-		{Method: "GET", Path: "/v1/events", Handle: a.readAll, Query: reading},
-		{Method: "GET", Path: "/v1/events/{id}", Handle: a.event},
-		{Method: "POST", Path: "/v1/transactions", Handle: a.transaction},
-		{Method: "GET", Path: "/v1/progress", Handle: a.listProgress, Query: []string{"prefix", "cursor", "limit"}},
-		{Method: "GET", Path: "/v1/progress/{progress}", Handle: a.getProgress},
-		{Method: "DELETE", Path: "/v1/progress/{progress}", Handle: a.deleteProgress},
-		{Method: "GET", Path: "/v1/subscriptions", Handle: a.listSubscriptions, Query: []string{"prefix", "cursor", "limit", "transient"}},
-		{Method: "PUT", Path: "/v1/subscriptions/{subscription}", Handle: a.putSubscription, Query: []string{"create"}},
-		{Method: "GET", Path: "/v1/subscriptions/{subscription}", Handle: a.getSubscription},
-		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}", Handle: a.deleteSubscription},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/pause", Handle: a.pauseSubscription},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/resume", Handle: a.resumeSubscription},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/reset", Handle: a.resetSubscription},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/fetch", Handle: a.fetch},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/ack", Handle: a.ackFetched},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/nack", Handle: a.nackFetched},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/extend", Handle: a.extendFetched},
-		{Method: "GET", Path: "/v1/subscriptions/{subscription}/parked", Handle: a.listParked, Query: []string{"after", "limit"}},
-		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}/parked", Handle: a.dropParked, Query: []string{"positions", "ids", "types", "streams"}},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/parked/replay", Handle: a.replayParked},
-		{Method: "GET", Path: "/", Handle: a.landing},
-		{Method: "GET", Path: "/openapi.json", Handle: a.serveOpenAPI, Drained: true},
-		{Method: "GET", Path: "/asyncapi.json", Handle: a.serveAsyncAPI, Drained: true},
-		{Method: "GET", Path: "/docs/errors/{code}", Handle: a.explain, Drained: true},
-		{Method: "GET", Path: "/metrics", Handle: a.serveMetrics, Query: []string{"name[]"}, Drained: true},
+		{Method: "GET", Path: "/v1/ws", Needs: access.Open, Handle: a.webSocket},
+		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
+		{Method: "GET", Path: "/livez", Needs: access.Open, Handle: a.livez, Drained: true},
+		{Method: "GET", Path: "/readyz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
+		{Method: "GET", Path: "/healthz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
+		{Method: "GET", Path: "/v1/streams", Needs: access.ListStreams, Handle: a.streams, Query: []string{"prefix", "cursor", "limit"}},
+		{Method: "POST", Path: "/v1/streams/{stream}/events", Needs: access.Append, Handle: a.appendEvents, Query: appending},
+		{Method: "GET", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: reading},
+		{Method: "POST", Path: "/v1/streams/{stream}/links", Needs: access.Append, Handle: a.appendLinks, Query: appending},
+		{Method: "HEAD", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: reading},
+		{Method: "GET", Path: "/v1/events", Needs: access.Read, Handle: a.readAll, Query: reading},
+		{Method: "GET", Path: "/v1/events/{id}", Needs: access.Read, Handle: a.event},
+		{Method: "POST", Path: "/v1/transactions", Needs: access.Append, Handle: a.transaction},
+		{Method: "GET", Path: "/v1/progress", Needs: access.Progress, Handle: a.listProgress, Query: []string{"prefix", "cursor", "limit"}},
+		{Method: "GET", Path: "/v1/progress/{progress}", Needs: access.Progress, Handle: a.getProgress},
+		{Method: "DELETE", Path: "/v1/progress/{progress}", Needs: access.Progress, Handle: a.deleteProgress},
+		{Method: "GET", Path: "/v1/subscriptions", Needs: access.SeeSubscriptions, Handle: a.listSubscriptions, Query: []string{"prefix", "cursor", "limit", "transient"}},
+		{Method: "PUT", Path: "/v1/subscriptions/{subscription}", Needs: access.SteerSubscriptions, Handle: a.putSubscription, Query: []string{"create"}},
+		{Method: "GET", Path: "/v1/subscriptions/{subscription}", Needs: access.Consume, Handle: a.getSubscription},
+		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}", Needs: access.SteerSubscriptions, Handle: a.deleteSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/pause", Needs: access.SteerSubscriptions, Handle: a.pauseSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/resume", Needs: access.SteerSubscriptions, Handle: a.resumeSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/reset", Needs: access.SteerSubscriptions, Handle: a.resetSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/fetch", Needs: access.Consume, Handle: a.fetch},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/ack", Needs: access.Consume, Handle: a.ackFetched},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/nack", Needs: access.Consume, Handle: a.nackFetched},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/extend", Needs: access.Consume, Handle: a.extendFetched},
+		{Method: "GET", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Handle: a.listParked, Query: []string{"after", "limit"}},
+		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Handle: a.dropParked, Query: []string{"positions", "ids", "types", "streams"}},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/parked/replay", Needs: access.SteerSubscriptions, Handle: a.replayParked},
+		{Method: "GET", Path: "/", Needs: access.Open, Handle: a.landing},
+		{Method: "GET", Path: "/openapi.json", Needs: access.SeeMetrics, Handle: a.serveOpenAPI, Drained: true},
+		{Method: "GET", Path: "/asyncapi.json", Needs: access.SeeMetrics, Handle: a.serveAsyncAPI, Drained: true},
+		{Method: "GET", Path: "/docs/errors/{code}", Needs: access.Open, Handle: a.explain, Drained: true},
+		{Method: "GET", Path: "/metrics", Needs: access.SeeMetrics, Handle: a.serveMetrics, Query: []string{"name[]"}, Drained: true},
 	}...)
 }
 
@@ -88,6 +92,9 @@ func newMux(routes []Route) (*mux, error) {
 	m := &mux{http.NewServeMux()}
 	paths := map[string]methods{}
 	for _, r := range routes {
+		if r.Needs == "" {
+			return nil, core.Errorf(core.CodeInvalidConfig, "route %s %s does not say what it needs", r.Method, r.Path)
+		}
 		if paths[r.Path] == nil {
 			paths[r.Path] = methods{}
 			pattern := r.Path
@@ -179,6 +186,9 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	found, err := at.of(r)
 	if err != nil {
 		w.Header().Set("Allow", at.allow())
+		return pattern, err
+	}
+	if r, err = a.authorize(w, r, found.Needs); err != nil {
 		return pattern, err
 	}
 	if a.draining.Load() && !found.Drained {

@@ -51,8 +51,10 @@ var table = map[string]row{
 	"core/enginetest":               {imports: []string{"core"}, testing: true},
 	"core/logtest":                  {imports: []string{"core"}, testing: true},
 
-	"wsapi":             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
-	"wsapi/ws":          {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
+	"access": {imports: []string{"core", "core/subscriptions"}, tests: []string{"core/subscriptions/expression"}},
+
+	"wsapi":             {imports: []string{"access", "core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
+	"wsapi/ws":          {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
 	"wsapi/requests":    {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", prometheus}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
 	"wsapi/wire":        {imports: []string{"core", compress, jsonv2}},
@@ -66,7 +68,7 @@ var table = map[string]row{
 	"plugins":             {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
 	"plugins/abi":         {},
 	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
-	"plugins/api":         {imports: []string{"core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
+	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/host"
 	"github.com/gyre-events/gyre/plugins/output"
@@ -79,38 +80,38 @@ type api struct{ Config }
 
 // New returns the extension of a node's API that serves its plugins.
 func New(config Config) wsapi.Extension {
-	a := &api{config}
+	a := &api{Config{bindingGuard{config.Bindings}, config.Registry, logGuard{config.Logs, config.Bindings}}}
 	return wsapi.Extension{
 		Feature: "plugins",
 		Routes:  a.routes(),
-		Ops:     []wsapi.Op{{Name: "plugin.state", Do: a.stateOp}},
-		Subs:    []wsapi.Sub{{Name: "plugin.logs", Open: a.followLogs}},
+		Ops:     []wsapi.Op{{Name: "plugin.state", Needs: access.SeePluginState, Do: a.stateOp}},
+		Subs:    []wsapi.Sub{{Name: "plugin.logs", Needs: access.SeePlugins, Open: a.followLogs}},
 	}
 }
 
 func (a *api) routes() []wsapi.Route {
 	page := []string{"prefix", "cursor", "limit"}
 	version := "/v1/plugins/{plugin}/versions/{version}"
-	binding := func(method, below, op string, handle handler) wsapi.Route {
-		return wsapi.Route{Method: method, Path: "/v1/plugins/{binding}" + below, Op: op, Owned: "binding", Handle: handle}
+	binding := func(method, below, op string, needs access.Action, handle handler) wsapi.Route {
+		return wsapi.Route{Method: method, Path: "/v1/plugins/{binding}" + below, Op: op, Needs: needs, Owned: "binding", Handle: handle}
 	}
 	return []wsapi.Route{
-		{Method: "GET", Path: "/v1/plugins", Query: page, Op: "plugin.list", Handle: a.list},
-		{Method: "GET", Path: "/v1/plugins/abi", Op: "plugin.abi", Handle: describeABI},
-		{Method: "GET", Path: "/v1/plugins/{plugin}/versions", Query: page, Op: "plugin.versions", Handle: a.versions},
-		{Method: "PUT", Path: version, Handle: a.upload},
-		{Method: "GET", Path: version, Op: "plugin.version", Handle: a.version},
-		{Method: "DELETE", Path: version, Op: "plugin.deleteVersion", Handle: a.deleteVersion},
-		{Method: "GET", Path: version + "/module", Handle: a.module},
-		binding("POST", "/deploy", "plugin.deploy", a.deploy),
-		binding("GET", "", "plugin.info", a.status),
-		binding("DELETE", "", "plugin.delete", a.delete),
-		binding("POST", "/pause", "plugin.pause", a.control(a.Bindings.Pause)),
-		binding("POST", "/resume", "plugin.resume", a.control(a.Bindings.Resume)),
-		binding("POST", "/rollback", "plugin.rollback", a.control(a.Bindings.Rollback)),
-		binding("POST", "/rebuild", "plugin.rebuild", a.rebuild),
-		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
-		{Method: "GET", Path: "/v1/plugins/{binding}/state", Query: []string{"prefix", "after", "limit", "lane"}, Handle: a.state},
-		{Method: "GET", Path: "/v1/plugins/{binding}/state/{key}", Query: []string{"lane"}, Handle: a.value},
+		{Method: "GET", Path: "/v1/plugins", Query: page, Op: "plugin.list", Needs: access.SeePlugins, Handle: a.list},
+		{Method: "GET", Path: "/v1/plugins/abi", Op: "plugin.abi", Needs: access.Connect, Handle: describeABI},
+		{Method: "GET", Path: "/v1/plugins/{plugin}/versions", Query: page, Op: "plugin.versions", Needs: access.SeePlugins, Handle: a.versions},
+		{Method: "PUT", Path: version, Needs: access.UploadPlugins, Handle: a.upload},
+		{Method: "GET", Path: version, Op: "plugin.version", Needs: access.SeePlugins, Handle: a.version},
+		{Method: "DELETE", Path: version, Op: "plugin.deleteVersion", Needs: access.UploadPlugins, Handle: a.deleteVersion},
+		{Method: "GET", Path: version + "/module", Needs: access.SeePlugins, Handle: a.module},
+		binding("POST", "/deploy", "plugin.deploy", access.DeployPlugins, a.deploy),
+		binding("GET", "", "plugin.info", access.SeePlugins, a.status),
+		binding("DELETE", "", "plugin.delete", access.SteerPlugins, a.delete),
+		binding("POST", "/pause", "plugin.pause", access.SteerPlugins, a.control(a.Bindings.Pause)),
+		binding("POST", "/resume", "plugin.resume", access.SteerPlugins, a.control(a.Bindings.Resume)),
+		binding("POST", "/rollback", "plugin.rollback", access.SteerPlugins, a.control(a.Bindings.Rollback)),
+		binding("POST", "/rebuild", "plugin.rebuild", access.SteerPlugins, a.rebuild),
+		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
+		{Method: "GET", Path: "/v1/plugins/{binding}/state", Needs: access.SeePluginState, Query: []string{"prefix", "after", "limit", "lane"}, Handle: a.state},
+		{Method: "GET", Path: "/v1/plugins/{binding}/state/{key}", Needs: access.SeePluginState, Query: []string{"lane"}, Handle: a.value},
 	}
 }

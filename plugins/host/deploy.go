@@ -98,6 +98,11 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 	if err != nil {
 		return nil, hold, err
 	}
+	if d.Admit != nil {
+		if err := d.Admit(&next); err != nil {
+			return nil, hold, err
+		}
+	}
 	if err := h.config.Versions.CheckConfig(&v, next.Config); err != nil {
 		return nil, hold, err
 	}

@@ -29,6 +29,7 @@ var (
 		"nack":        func() Message { return new(Nack) },
 		"extend":      func() Message { return new(Extend) },
 		"cancel":      func() Message { return new(Cancel) },
+		"refresh":     func() Message { return new(Refresh) },
 		"ping":        func() Message { return new(Ping) },
 		"pong":        func() Message { return new(Pong) },
 	}

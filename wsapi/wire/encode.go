@@ -38,6 +38,8 @@ func setOp(m Message) {
 		m.Op = "nack"
 	case *Extend:
 		m.Op = "extend"
+	case *Refresh:
+		m.Op = "refresh"
 	case *Cancel:
 		m.Op = "cancel"
 	case *Ping:

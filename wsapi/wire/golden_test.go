@@ -319,6 +319,8 @@ func clientVectors(t testing.TB) []named {
 		{"nack to park", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "park"}},
 		{"extend", &wire.Extend{ID: 10, Sub: 2, Positions: []uint64{10023}, Ms: 30000}},
 		{"cancel", &wire.Cancel{ID: 11}},
+		{"hello with a token", &wire.Hello{ID: 1, Auth: &wire.Auth{Token: "gyre_k1_secret"}}},
+		{"refresh", &wire.Refresh{ID: 12, Token: "gyre_k2_secret"}},
 		{"ping", &wire.Ping{N: 17}},
 		{"pong", &wire.Pong{N: 17}},
 	}

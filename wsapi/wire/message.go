@@ -15,7 +15,15 @@ type (
 		Op     string  `json:"op"`
 		ID     uint64  `json:"id"`
 		Client *Agent  `json:"client,omitzero"`
+		Auth   *Auth   `json:"auth,omitzero"`
 		Accept *Accept `json:"accept,omitzero"`
+	}
+
+	// Refresh has the connection go on with another key of the same role and patterns.
+	Refresh struct {
+		Op    string `json:"op"`
+		ID    uint64 `json:"id"`
+		Token string `json:"token"`
 	}
 
 	// AppendRequest is one append, of events or links, or a transaction of several
@@ -108,6 +116,19 @@ type (
 	}
 )
 
+// Auth is how a client says who it is.
+type Auth struct {
+	Token string `json:"token"`
+}
+
+// Principal is who a connection is for.
+type Principal struct {
+	Name      string   `json:"name"`
+	Role      string   `json:"role"`
+	Streams   []string `json:"streams,omitzero"` // patterns
+	ExpiresAt Time     `json:"expiresAt,omitzero"`
+}
+
 // Ping asks the peer for a Pong with the same number; both sides send it.
 type (
 	Ping struct {
@@ -124,19 +145,20 @@ type (
 type (
 	// Welcome answers Hello.
 	Welcome struct {
-		Op       string   `json:"op"`
-		ID       uint64   `json:"id"`
-		Server   Server   `json:"server"`
-		Session  string   `json:"session"`
-		Log      string   `json:"log"`
-		Limits   Limits   `json:"limits"`
-		Ping     PingPlan `json:"ping"`
-		Batch    bool     `json:"batch"`
-		Compress string   `json:"compress,omitzero"` // the codec of frames from now on
-		Features []string `json:"features"`
-		Nodes    []string `json:"nodes,omitzero"` // host:port of the other nodes of a ring
-		Time     Time     `json:"time,omitzero"`
-		Warnings []string `json:"warnings,omitzero"` // about the request
+		Op        string     `json:"op"`
+		ID        uint64     `json:"id"`
+		Server    Server     `json:"server"`
+		Session   string     `json:"session"`
+		Principal *Principal `json:"principal,omitzero"`
+		Log       string     `json:"log"`
+		Limits    Limits     `json:"limits"`
+		Ping      PingPlan   `json:"ping"`
+		Batch     bool       `json:"batch"`
+		Compress  string     `json:"compress,omitzero"` // the codec of frames from now on
+		Features  []string   `json:"features"`
+		Nodes     []string   `json:"nodes,omitzero"` // host:port of the other nodes of a ring
+		Time      Time       `json:"time,omitzero"`
+		Warnings  []string   `json:"warnings,omitzero"` // about the request
 	}
 
 	// OK answers a request. Which fields it has depends on the request.
@@ -169,6 +191,9 @@ type (
 		Reason      string `json:"reason,omitzero"`
 
 		Warnings []string `json:"warnings,omitzero"` // about the request
+
+		// Of a refresh: when the key ends, if it does.
+		ExpiresAt Time `json:"expiresAt,omitzero"`
 	}
 
 	// Failure answers a request that was refused, or, without an id, a message

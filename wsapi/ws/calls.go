@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -58,7 +59,12 @@ func (c *call) Err() error {
 }
 
 // Value is part of context.Context.
-func (c *call) Value(key any) any { return c.claim.Value(key) }
+func (c *call) Value(key any) any {
+	if v := c.claim.Value(key); v != nil {
+		return v
+	}
+	return c.calls.whom.principal.Load().Value(key)
+}
 
 // givenUp is the answer to a call that has ended without another.
 func (c *call) givenUp() *core.Error {
@@ -76,6 +82,7 @@ type calls struct {
 	// settles is set for links: an append that has begun is answered with its outcome,
 	// however long that takes, since the other node has to know it.
 	settles bool
+	whom    whom
 
 	mu   sync.Mutex // protects the fields below
 	byID map[uint64]*call
@@ -86,7 +93,10 @@ type calls struct {
 }
 
 func newCalls(limit int, kick func()) *calls {
-	return &calls{limit: limit, kick: kick, byID: map[uint64]*call{}}
+	cs := &calls{limit: limit, kick: kick, byID: map[uint64]*call{}}
+	cs.whom.principal.Store(access.Nobody())
+	cs.whom.unwatch = func() bool { return true }
+	return cs
 }
 
 // add takes a call in, if its id is free and there is room.

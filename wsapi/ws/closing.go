@@ -12,12 +12,14 @@ import (
 
 // The close codes of gyre.v1. Clients come back after 4000 to 4499.
 const (
-	closeShutdown    = 4000
-	closeSlowWriter  = 4001
-	closePingTimeout = 4002
-	closeOverloaded  = 4004
-	closeProtocol    = 4502
-	closeHello       = 4504
+	closeShutdown        = 4000
+	closeSlowWriter      = 4001
+	closePingTimeout     = 4002
+	closeTokenExpired    = 4003
+	closeOverloaded      = 4004
+	closeUnauthenticated = 4500
+	closeProtocol        = 4502
+	closeHello           = 4504
 )
 
 // closing is the reason for which the server ends a connection.

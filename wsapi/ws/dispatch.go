@@ -52,12 +52,16 @@ func (c *conn) dispatchText(text []byte) error {
 		c.refuse(head.ID, err)
 		return nil
 	}
-	act := c.ops[head.Op]
-	if act == nil {
+	op, ok := c.ops[head.Op]
+	if !ok {
 		c.refuse(head.ID, core.Errorf(core.CodeUnknownOp, "op %.80q is not known", head.Op))
 		return nil
 	}
-	act(c, m)
+	if err := c.calls.whom.principal.Load().Check(op.needs, ""); err != nil {
+		c.refuse(head.ID, err)
+		return nil
+	}
+	op.act(c, m)
 	return nil
 }
 
@@ -73,6 +77,10 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	if hello.ID == 0 {
 		return closeWith(closeProtocol, core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1"))
 	}
+	p, err := c.identify(hello)
+	if err != nil {
+		return closeWith(closeUnauthenticated, err)
+	}
 	limits := &c.config.Limits
 	batch := false
 	if accept := hello.Accept; accept != nil {
@@ -82,10 +90,11 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		}
 	}
 	c.reply(hello.ID, wire.Encode(nil, &wire.Welcome{
-		ID:      hello.ID,
-		Server:  wire.Server{Version: c.config.Version, Node: c.config.Node},
-		Session: core.NewID().String(),
-		Log:     c.config.Store.State().Timeline(),
+		ID:        hello.ID,
+		Server:    wire.Server{Version: c.config.Version, Node: c.config.Node},
+		Session:   core.NewID().String(),
+		Principal: principalOf(p),
+		Log:       c.config.Store.State().Timeline(),
 		Limits: wire.Limits{
 			Frame: limits.Frame, Subs: limits.Subs, Inflight: limits.Inflight,
 			CreditEvents: creditEvents, CreditBytes: creditBytes,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -15,6 +16,8 @@ const maxOpBytes = 64 << 10
 // Op is an operation that an extension adds: a request and its answer.
 type Op struct {
 	Name string
+	// Needs is what the principal must be allowed to do. With what, Do checks.
+	Needs access.Action
 	// Do acts on a message, in a goroutine of its own. ctx ends with the request's
 	// deadline, when the client cancels it, and with the connection. The answer has the
 	// fields of the result, which is encoded as an object and may be nil.
@@ -25,6 +28,8 @@ type Op struct {
 // credit as subscribe has them, and messages of the same op.
 type Sub struct {
 	Name string
+	// Needs is that of Op; with what, Open checks.
+	Needs access.Action
 	// Open checks a message and opens what it asks for. Its ctx is as that of Op.Do.
 	Open func(ctx context.Context, message []byte) (Stream, error)
 }

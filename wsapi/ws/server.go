@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/wsapi/requests"
@@ -44,6 +46,7 @@ type Config struct {
 	Store         Store
 	Subscriptions subscriptions.Joiner // nil: there are none
 
+	Access  access.Authenticator
 	Limits  requests.Limits // prepared
 	Memory  *requests.Memory
 	Metrics *requests.Metrics
@@ -108,14 +111,16 @@ func NewServer(config Config) (*Server, error) {
 	return s, err
 }
 
-// Accept upgrades a request and serves its connection, in goroutines of its own. An
+// Accept upgrades a request and serves its connection, in goroutines of its own. The
+// connection is for p, or, if that is nil, for the principal of the token in its hello. An
 // error is the caller's to answer, unless the connection is gone.
-func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) Accept(w http.ResponseWriter, r *http.Request, p *access.Principal) error {
 	if r.Header.Get("Sec-WebSocket-Version") != version && r.Header.Get("Sec-WebSocket-Key") != "" {
 		w.Header().Set("Sec-WebSocket-Version", version)
 		return core.Errorf(core.CodeVersionUnsupported, "the WebSocket version is %s", version)
 	}
 	offered := websocket.Subprotocols(r)
+	offered = slices.DeleteFunc(offered, wire.IsBearerProtocol)
 	bin, known := false, len(offered) == 0
 	for _, p := range offered {
 		bin = bin || p == wire.Bin
@@ -133,6 +138,7 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c := newConn(&s.clients, bin)
+	c.calls.whom.given = p
 	c.socket = newGorilla(ws, c.noteActivity, c.grow)
 	s.opened(c)
 	return nil

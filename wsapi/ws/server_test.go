@@ -57,7 +57,7 @@ func TestCloseDuringHandshake(t *testing.T) {
 			for !s.draining.Load() {
 				runtime.Gosched()
 			}
-		}}, r)
+		}}, r, nil)
 		if err != nil {
 			t.Error(err)
 		}

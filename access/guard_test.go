@@ -1,0 +1,256 @@
+package access_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/core/subscriptions/expression"
+)
+
+// guarded is a store with events of order-1, billing-1 and, by links, both in mixed-1.
+type guarded struct {
+	access.Guard
+	subs  access.SubscriptionGuard
+	store *core.Store
+	admin context.Context
+	ids   map[string]core.ID
+}
+
+func newGuarded(t *testing.T) *guarded {
+	t.Helper()
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	owner, err := subscriptions.New(subscriptions.Config{Store: store, Compile: expression.NewCompiler().Compile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(owner.Close(context.Background()), store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	g := &guarded{Guard: access.NewGuard(store), subs: access.NewSubscriptionGuard(owner), store: store, ids: map[string]core.ID{}}
+	g.admin = access.With(t.Context(), &access.Principal{Name: "root", Role: access.Admin})
+	for _, stream := range []string{"order-1", "billing-1"} {
+		for n := range 3 {
+			id := core.NewID()
+			g.ids[fmt.Sprint(stream, n)] = id
+			g.append(t, core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.AnyVersion, Events: []core.NewEvent{{ID: id, Type: "T", Data: []byte("{}")}}}}})
+		}
+	}
+	g.append(t, core.Commit{Appends: []core.Append{{Stream: "mixed-1", Expect: core.AnyVersion, Links: []core.ID{g.ids["order-10"], g.ids["billing-10"], g.ids["order-11"]}}}})
+	return g
+}
+
+func (g *guarded) append(t *testing.T, c core.Commit) {
+	t.Helper()
+	if _, err := g.Append(g.admin, c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// as is a context of a principal.
+func as(t *testing.T, role access.Role, streams ...string) context.Context {
+	return access.With(t.Context(), &access.Principal{Name: "k1", Role: role, Streams: streams})
+}
+
+func streamsOf(b core.Batch) (names []string) {
+	for e := range b.Events() {
+		if e.Link.Stream != "" {
+			e.Stream = e.Link.Stream
+		}
+		names = append(names, e.Stream)
+	}
+	return names
+}
+
+func TestReadsAreWithinThePatterns(t *testing.T) {
+	g := newGuarded(t)
+	for _, c := range []struct {
+		ctx    context.Context
+		stream string
+		want   []string
+		err    core.Code
+	}{
+		{g.admin, core.All, []string{"order-1", "order-1", "order-1", "billing-1", "billing-1", "billing-1"}, ""},
+		{as(t, access.Reader, "order-*"), core.All, []string{"order-1", "order-1", "order-1"}, ""},
+		{as(t, access.Reader, "$all"), core.All, []string{"order-1", "order-1", "order-1", "billing-1", "billing-1", "billing-1"}, ""},
+		{as(t, access.Reader, "order-*", "mixed-1"), "mixed-1", []string{"order-1", "order-1"}, ""},
+		{as(t, access.Reader, "mixed-1"), "mixed-1", nil, ""},
+		{as(t, access.Reader, "*"), "mixed-1", []string{"order-1", "billing-1", "order-1"}, ""},
+		{as(t, access.Reader, "order-*"), "billing-1", nil, core.CodeForbidden},
+		{as(t, access.Writer, "order-*"), core.All, nil, core.CodeForbidden},
+		{as(t, access.PluginAuthor, "order-*"), "order-1", nil, core.CodeForbidden},
+		{t.Context(), "order-1", nil, core.CodeUnauthenticated},
+	} {
+		for _, backward := range []bool{false, true} {
+			page, err := g.Read(c.ctx, core.ReadRequest{Stream: c.stream, Backward: backward})
+			want := slices.Clone(c.want)
+			if backward {
+				slices.Reverse(want)
+			}
+			if got := streamsOf(page.Batch); !slices.Equal(got, want) || c.err == "" && err != nil || c.err != "" && !errors.Is(err, c.err) {
+				t.Errorf("%s by %s: %v, %v, want %v", c.stream, access.Of(c.ctx).Role, got, err, want)
+			}
+		}
+		f, err := g.Follow(c.ctx, core.FollowRequest{Stream: c.stream})
+		if err != nil {
+			if c.err == "" || !errors.Is(err, c.err) {
+				t.Errorf("a follow of %s by %s: %v", c.stream, access.Of(c.ctx).Role, err)
+			}
+			continue
+		}
+		var got []string
+		for {
+			d, err := f.Next(t.Context(), core.Limit{Events: 2, Bytes: 1 << 20})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, streamsOf(d.Batch)...); d.Live {
+				break
+			}
+		}
+		if err := f.Close(); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("a follow of %s by %s: %v, %v, want %v", c.stream, access.Of(c.ctx).Role, got, err, c.want)
+		}
+	}
+}
+
+func TestCommitsAreWithinThePatterns(t *testing.T) {
+	g := newGuarded(t)
+	writer := as(t, access.Writer, "order-*")
+	events := []core.NewEvent{{ID: core.NewID(), Type: "T", Data: []byte("{}")}}
+	for name, c := range map[string]core.Commit{
+		"another stream":     {Appends: []core.Append{{Stream: "order-2", Expect: core.AnyVersion, Events: events}, {Stream: "billing-2", Expect: core.AnyVersion, Events: events}}},
+		"a check of another": {Appends: []core.Append{{Stream: "order-2", Expect: core.AnyVersion, Events: events}}, Checks: []core.Check{{Stream: "billing-1", Expect: core.StreamExists}}},
+		"a link to another":  {Appends: []core.Append{{Stream: "order-2", Expect: core.AnyVersion, Links: []core.ID{g.ids["order-12"], g.ids["billing-12"]}}}},
+	} {
+		if _, err := g.Append(writer, c); !errors.Is(err, core.CodeForbidden) {
+			t.Errorf("%s: %v", name, err)
+		}
+		answered := make(chan error, 1)
+		g.Submit(writer, c, func(_ core.Result, err error) { answered <- err })
+		if err := <-answered; !errors.Is(err, core.CodeForbidden) {
+			t.Errorf("%s, submitted: %v", name, err)
+		}
+	}
+	if _, err := g.store.Read(t.Context(), core.ReadRequest{Stream: "order-2"}); !errors.Is(err, core.CodeStreamNotFound) {
+		t.Errorf("a refused Commit has written: %v", err)
+	}
+	own := core.Commit{Appends: []core.Append{
+		{Stream: "order-2", Expect: core.AnyVersion, Events: events},
+		{Stream: "order-3", Expect: core.AnyVersion, Links: []core.ID{events[0].ID, g.ids["order-12"]}},
+	}}
+	if _, err := g.Append(writer, own); err != nil {
+		t.Error(err)
+	}
+	named := access.With(t.Context(), &access.Principal{Role: access.Writer, Streams: []string{"order-*"}, Names: []string{"mine"}})
+	moves := core.Commit{Progress: &core.Progress{Name: "theirs", To: 1}}
+	if _, err := g.Append(named, moves); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("the progress of another: %v", err)
+	}
+}
+
+func TestEventsAndLists(t *testing.T) {
+	g := newGuarded(t)
+	reader := as(t, access.Reader, "order-*")
+	if _, err := g.Event(reader, g.ids["order-10"]); err != nil {
+		t.Error(err)
+	}
+	if _, err := g.Event(reader, g.ids["billing-10"]); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("an event of another stream: %v", err)
+	}
+	page, err := g.Streams(reader, core.StreamsRequest{Limit: 1})
+	if err != nil || len(page.Streams) != 1 || page.Streams[0].Name != "order-1" {
+		t.Errorf("listed %v, %v", page, err)
+	}
+	if _, err := g.ReadLog(reader, 1, core.Limit{}); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("the log: %v", err)
+	}
+}
+
+func TestSubscriptionsAreWithinThePatterns(t *testing.T) {
+	g := newGuarded(t)
+	define := func(stream string, streams ...string) *subscriptions.Definition {
+		d := subscriptions.DefaultDefinition()
+		d.Stream, d.Filter.Streams = stream, streams
+		return &d
+	}
+	reader := as(t, access.Reader, "order-*", "mixed-*")
+	for name, c := range map[string]struct {
+		d   *subscriptions.Definition
+		err core.Code
+	}{
+		"own":       {define("order-1"), ""},
+		"filtered":  {define(core.All, "order-1*"), ""},
+		"other":     {define("billing-1"), core.CodeForbidden},
+		"all":       {define(core.All), core.CodeForbidden},
+		"too-wide":  {define(core.All, "order-*", "*"), core.CodeForbidden},
+		"link-own":  {define("mixed-1"), ""},
+		"no-create": {nil, core.CodeSubscriptionNotFound},
+	} {
+		r := subscriptions.JoinRequest{Name: name, Definition: c.d}
+		s, err := g.subs.Join(reader, r)
+		if c.err == "" && err != nil || c.err != "" && !errors.Is(err, c.err) {
+			t.Errorf("%s: %v, want %q", name, err, c.err)
+		}
+		if err == nil {
+			s.Leave(true)
+		}
+	}
+	if _, _, err := g.subs.Put(g.admin, "all", define(core.All)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.subs.Join(reader, subscriptions.JoinRequest{Name: "all", Definition: define("order-1"), AnyOptions: true}); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("joined as it is: %v", err)
+	}
+	if err := g.subs.Pause(reader, "own"); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("a reader steers: %v", err)
+	}
+	if _, err := g.subs.List(reader, subscriptions.ListRequest{}); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("a reader lists: %v", err)
+	}
+}
+
+// TestLinkedEventsEndASubscriber: the second event of mixed-1 is of billing-1. It is given back,
+// for somebody who may read it.
+func TestLinkedEventsEndASubscriber(t *testing.T) {
+	g := newGuarded(t)
+	d := subscriptions.DefaultDefinition()
+	d.Stream = "mixed-1"
+	join := subscriptions.JoinRequest{Name: "mixed", Definition: &d}
+	join.Credit.Events, join.Credit.Bytes = 1, 1<<20
+	take := func(ctx context.Context) (id core.ID, attempt uint64, err error) {
+		w, err := subscriptions.JoinWaiting(ctx, g.subs, join)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Leave(true)
+		for {
+			got, err := w.Next(t.Context(), core.Limit{Events: 1, Bytes: 1 << 20})
+			if err != nil || got.Count > 0 {
+				for e := range got.Events() {
+					id, attempt = e.ID, got.Attempts[0]
+					err = errors.Join(err, w.Do(t.Context(), subscriptions.Answer{Kind: subscriptions.Ack, Positions: []uint64{e.Position}}))
+				}
+				return id, attempt, err
+			}
+		}
+	}
+	reader := as(t, access.Reader, "order-*", "mixed-*")
+	if id, _, err := take(reader); err != nil || id != g.ids["order-10"] {
+		t.Fatalf("took %v, %v", id, err)
+	}
+	if id, _, err := take(reader); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("took %v, %v, want forbidden", id, err)
+	}
+	if id, _, err := take(g.admin); err != nil || id != g.ids["billing-10"] {
+		t.Errorf("the event was not given back: %v, %v", id, err)
+	}
+}

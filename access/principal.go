@@ -1,0 +1,191 @@
+package access
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Principal is who asks. It does not change, and is safe for concurrent use.
+type Principal struct {
+	// Name tells it from others, in the audit: the id of a key, node:ID, plugin:BINDING.
+	Name string
+	Role Role
+	// Streams are patterns of the streams that it may use as its role allows.
+	Streams []string
+	// Names are patterns of the named subscriptions and progress that it may use. nil is
+	// all of them.
+	Names []string
+	// Expires is when it ends by itself; zero: never.
+	Expires time.Time
+
+	appends []string        // what a binding may append to; Streams are what it may read
+	ends    context.Context // nil: it does not
+}
+
+// Anonymous is the name of Anyone.
+const Anonymous = "anyone"
+
+var (
+	anyone = &Principal{Name: Anonymous, Role: roleAnyone}
+	nobody = &Principal{Name: "nobody", Role: roleNobody}
+)
+
+// Nobody has given no key, or a wrong one.
+func Nobody() *Principal { return nobody }
+
+// Anyone is everybody where there are no keys. It ends with ends.
+func Anyone(ends context.Context) *Principal {
+	p := *anyone
+	p.ends = ends
+	return &p
+}
+
+// Node is another node of the ring, by its id.
+func Node(id string) *Principal { return &Principal{Name: "node:" + id, Role: roleNode} }
+
+// Plugin is a binding with what it was granted.
+func Plugin(binding string, appends, reads []string) *Principal {
+	return &Principal{Name: "plugin:" + binding, Role: rolePlugin, Streams: reads, appends: appends}
+}
+
+// Until returns p as one that ends with ends, whose cause is an error of the catalogue.
+func (p Principal) Until(ends context.Context) *Principal {
+	p.ends = ends
+	return &p
+}
+
+// Ended is done when the principal may do nothing any more; nil: never.
+func (p *Principal) Ended() <-chan struct{} {
+	if p.ends == nil {
+		return nil
+	}
+	return p.ends.Done()
+}
+
+// AfterEnd calls f in a goroutine of its own when the principal ends. stop has f not called
+// any more, as that of context.AfterFunc.
+func (p *Principal) AfterEnd(f func(why error)) (stop func() bool) {
+	if p.ends == nil {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(p.ends, func() { f(context.Cause(p.ends)) })
+}
+
+// Equivalent reports whether p may do what other may, and no more.
+func (p *Principal) Equivalent(other *Principal) bool {
+	return p.Role == other.Role && slices.Equal(p.Streams, other.Streams) && slices.Equal(p.Names, other.Names)
+}
+
+// Free reports whether the principal may do everything.
+func (p *Principal) Free() bool { return p.Role.isFree() }
+
+// Check decides whether the principal may do a with a target: a stream for Append, Read and
+// Consume, a name for Progress. "" asks whether it may do a with any. The error is unauthenticated of
+// who has given no key, or whose key has ended, and forbidden else.
+func (p *Principal) Check(a Action, target string) error {
+	switch {
+	case p.ends != nil && p.ends.Err() != nil:
+		return context.Cause(p.ends)
+	case p.Free():
+		return nil
+	case p.Role == roleNobody && a != Open:
+		return core.Errorf(core.CodeUnauthenticated, "%s needs a key", a)
+	case !p.Role.may(a):
+		return p.forbidden(a, target, "its role does not allow that")
+	}
+	switch a {
+	case Append, Read, Consume:
+		if target != "" {
+			return p.checkStream(a, target)
+		}
+	case Progress:
+		if target != "" && !p.hasName(target) {
+			return p.forbidden(a, target, "its names are "+list(p.Names))
+		}
+	}
+	return nil
+}
+
+func (p *Principal) checkStream(a Action, stream string) error {
+	if stream == core.All {
+		switch {
+		case !p.Role.readsAll():
+			return p.forbidden(a, stream, "its role reads its own streams only")
+		case len(p.Streams) == 0:
+			return p.forbidden(a, stream, "it is granted no stream")
+		}
+		return nil
+	}
+	patterns := p.Streams
+	if a == Append && p.Role == rolePlugin {
+		patterns = p.appends
+	}
+	if !matches(patterns, stream) {
+		return p.forbidden(a, stream, "it is granted "+list(patterns))
+	}
+	return nil
+}
+
+// mayRead is Check of Read, for the stream that an event is in.
+func (p *Principal) mayRead(stream string) bool {
+	return p.Free() || p.Role.may(Read) && matches(p.Streams, stream)
+}
+
+func matches(patterns []string, stream string) bool {
+	return !isSystem(stream) && (isEvery(patterns) || len(patterns) > 0 && core.MatchAny(patterns, stream))
+}
+
+// hasName reports whether the principal may use a named subscription or progress.
+func (p *Principal) hasName(name string) bool {
+	return p.Free() || p.Names == nil || core.MatchAny(p.Names, name)
+}
+
+// Covers checks that the principal may do a with every stream that a pattern matches, as it
+// must to give that to somebody else.
+func (p *Principal) Covers(a Action, pattern string) error {
+	if p.Free() || a != Grant && covers(p.Streams, pattern) {
+		return nil
+	}
+	if a == Grant {
+		return p.forbidden(a, pattern, "only an admin may grant what is not a stream")
+	}
+	return p.forbidden(a, pattern, "it is granted "+list(p.Streams))
+}
+
+func (p *Principal) forbidden(a Action, target, why string) error {
+	what := string(a)
+	if target != "" {
+		what += " " + clip(target)
+	}
+	return core.Errorf(core.CodeForbidden, "%s %s may not %s: %s", p.Role, p.Name, what, why)
+}
+
+// list writes patterns for a message.
+func list(patterns []string) string {
+	const most = 5
+	if len(patterns) == 0 {
+		return "no stream"
+	}
+	shown := slices.Clone(patterns[:min(len(patterns), most)])
+	for i := range shown {
+		shown[i] = clip(shown[i])
+	}
+	text := strings.Join(shown, ", ")
+	if len(patterns) > most {
+		text += ", …"
+	}
+	return text
+}
+
+// clip shortens a name for a message.
+func clip(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

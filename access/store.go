@@ -1,0 +1,187 @@
+package access
+
+import (
+	"context"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Store is what a Guard does for principals: the node's core.Store, or a router before many.
+type Store interface {
+	core.Log
+	core.LogReader
+	core.RecordReader
+	Submit(ctx context.Context, c core.Commit, done func(core.Result, error))
+	Event(ctx context.Context, id core.ID) (core.Event, error)
+	Streams(ctx context.Context, r core.StreamsRequest) (core.StreamsPage, error)
+	State() core.State
+}
+
+// Guard is a Store that does for the principal of a call's context what that may do. It is
+// safe for concurrent use.
+type Guard struct{ store Store }
+
+var _ Store = Guard{}
+
+// NewGuard returns a Guard before a store.
+func NewGuard(s Store) Guard { return Guard{s} }
+
+// Append is core.Log.Append.
+func (g Guard) Append(ctx context.Context, c core.Commit) (core.Result, error) {
+	if err := g.checkCommit(ctx, &c); err != nil {
+		return core.Result{}, err
+	}
+	return g.store.Append(ctx, c)
+}
+
+// Submit is core.Store.Submit. For links of a principal that may not do everything it waits
+// until the events that they name are found.
+func (g Guard) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
+	if err := g.checkCommit(ctx, &c); err != nil {
+		done(core.Result{}, err)
+		return
+	}
+	g.store.Submit(ctx, c, done)
+}
+
+// checkCommit checks all that a Commit writes, and all that its answer would tell.
+func (g Guard) checkCommit(ctx context.Context, c *core.Commit) error {
+	p := Of(ctx)
+	if p.Free() {
+		return p.Check(Append, "")
+	}
+	for i := range c.Appends {
+		a := &c.Appends[i]
+		if err := p.Check(Append, a.Stream); err != nil {
+			return err
+		}
+		if err := g.checkLinks(ctx, p, c, a.Links); err != nil {
+			return err
+		}
+	}
+	for i := range c.Checks {
+		if err := p.Check(Read, c.Checks[i].Stream); err != nil {
+			return err
+		}
+	}
+	if c.Progress != nil {
+		return p.Check(Progress, c.Progress.Name)
+	}
+	return nil
+}
+
+// checkLinks checks that the principal may read the events that links name. Those that the
+// Commit itself writes are to streams that it may append to.
+func (g Guard) checkLinks(ctx context.Context, p *Principal, c *core.Commit, links []core.ID) error {
+	for _, id := range links {
+		if writes(c, id) {
+			continue
+		}
+		e, err := g.store.Event(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !p.mayRead(homeOf(&e)) {
+			return p.forbidden(Read, "event "+id.String(), "it is granted "+list(p.Streams))
+		}
+	}
+	return nil
+}
+
+// homeOf is the stream that an event was written to.
+func homeOf(e *core.Event) string {
+	if e.Link.Stream != "" {
+		return e.Link.Stream
+	}
+	return e.Stream
+}
+
+// writes reports whether a Commit writes the event with an id.
+func writes(c *core.Commit, id core.ID) bool {
+	for i := range c.Appends {
+		for j := range c.Appends[i].Events {
+			if c.Appends[i].Events[j].ID == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ReadLog is core.LogReader.ReadLog, for principals that may do everything.
+func (g Guard) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core.Page, error) {
+	p := Of(ctx)
+	if err := p.Check(Read, core.All); err != nil {
+		return core.Page{}, err
+	}
+	if !p.Free() {
+		return core.Page{}, p.forbidden(Read, "the log with its links", "only an admin may")
+	}
+	return g.store.ReadLog(ctx, from, limit)
+}
+
+// Records is core.RecordReader.Records. The API reads no records but those of progress, by
+// names that it has checked.
+func (g Guard) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {
+	p := Of(ctx)
+	if err := p.Check(Progress, ""); err != nil {
+		return nil, err
+	}
+	return g.store.Records(ctx, r)
+}
+
+// Event finds an event by its id. The error is forbidden if the principal may not read the
+// event's stream, whose name it does not say.
+func (g Guard) Event(ctx context.Context, id core.ID) (core.Event, error) {
+	p := Of(ctx)
+	if !p.Free() && !p.Role.may(Read) {
+		return core.Event{}, p.Check(Read, "")
+	}
+	e, err := g.store.Event(ctx, id)
+	if err == nil && !p.mayRead(homeOf(&e)) {
+		return core.Event{}, p.forbidden(Read, "event "+id.String(), "it is granted "+list(p.Streams))
+	}
+	return e, err
+}
+
+// maxScanned is how many pages are looked through for a page of names.
+const maxScanned = 16
+
+// Streams lists the streams that the principal may read. A page may have fewer than asked for
+// though it is not the last one.
+func (g Guard) Streams(ctx context.Context, r core.StreamsRequest) (core.StreamsPage, error) {
+	p := Of(ctx)
+	if err := p.Check(ListStreams, ""); err != nil {
+		return core.StreamsPage{}, err
+	}
+	if p.Free() {
+		return g.store.Streams(ctx, r)
+	}
+	if r.Limit <= 0 {
+		r.Limit = core.DefaultReadEvents
+	}
+	var found core.StreamsPage
+	for scanned := 1; ; scanned++ {
+		page, err := g.store.Streams(ctx, core.StreamsRequest{Prefix: r.Prefix, After: r.After, Limit: core.MaxReadEvents})
+		if err != nil {
+			return core.StreamsPage{}, err
+		}
+		for _, s := range page.Streams {
+			if !matches(p.Streams, s.Name) {
+				continue
+			}
+			if len(found.Streams) == min(r.Limit, core.MaxReadEvents) {
+				return found, nil
+			}
+			found.Streams = append(found.Streams, s)
+		}
+		found.End = page.End
+		if page.End || scanned >= maxScanned && len(found.Streams) > 0 {
+			return found, nil
+		}
+		r.After = page.Streams[len(page.Streams)-1].Name
+	}
+}
+
+// State is core.Store.State.
+func (g Guard) State() core.State { return g.store.State() }

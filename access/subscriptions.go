@@ -1,0 +1,224 @@
+package access
+
+import (
+	"context"
+	"slices"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+)
+
+// Subscriptions is what a SubscriptionGuard does for principals: a node's
+// subscriptions.Owner, or a router before many.
+type Subscriptions interface {
+	subscriptions.Joiner
+	Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error)
+	Info(ctx context.Context, name string) (subscriptions.Info, error)
+	List(ctx context.Context, r subscriptions.ListRequest) (subscriptions.ListPage, error)
+	Delete(ctx context.Context, name string) error
+	SubscriptionControls
+}
+
+// SubscriptionControls are an operator's.
+type SubscriptionControls interface {
+	Pause(ctx context.Context, name string) error
+	Resume(ctx context.Context, name string) error
+	Reset(ctx context.Context, name string, to core.From) error
+	Redefine(ctx context.Context, name string, d *subscriptions.Definition) error
+	Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error)
+	Replay(ctx context.Context, name string, which subscriptions.Selection) (int, error)
+	Drop(ctx context.Context, name string, which subscriptions.Selection) (int, error)
+}
+
+// SubscriptionGuard is Subscriptions that do for the principal of a call's context what that
+// may do. Who may consume a subscription may join and fetch it, and create it so; who may
+// steer subscriptions may do everything else. It is safe for concurrent use.
+type SubscriptionGuard struct{ subs Subscriptions }
+
+var _ Subscriptions = SubscriptionGuard{}
+
+// NewSubscriptionGuard returns a SubscriptionGuard before s.
+func NewSubscriptionGuard(s Subscriptions) SubscriptionGuard { return SubscriptionGuard{s} }
+
+// Join is subscriptions.Joiner.Join. An event whose stream the principal may not read ends its
+// subscriber with forbidden, and is given back: a linked one, or the first after the definition
+// was changed.
+func (g SubscriptionGuard) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
+	p := Of(ctx)
+	if p.Free() {
+		if err := p.Check(Consume, ""); err != nil {
+			return nil, err
+		}
+		return g.subs.Join(ctx, r)
+	}
+	info, err := g.subs.Info(ctx, r.Name)
+	d := &info.Definition
+	switch notFound := core.AsError(err); {
+	case err == nil:
+	case notFound.Code != core.CodeSubscriptionNotFound || r.Definition == nil:
+		return nil, err
+	default:
+		d = r.Definition
+	}
+	if err := p.checkConsume(r.Name, d); err != nil {
+		return nil, err
+	}
+	s, err := g.subs.Join(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return guarded{s, p}, nil
+}
+
+// checkConsume checks that a principal may consume a named subscription with a definition.
+func (p *Principal) checkConsume(name string, d *subscriptions.Definition) error {
+	if err := p.Check(Consume, d.Stream); err != nil {
+		return err
+	}
+	if !p.hasName(name) {
+		return p.forbidden(Consume, "subscription "+name, "its names are "+list(p.Names))
+	}
+	if d.Stream != core.All || isEvery(p.Streams) {
+		return nil
+	}
+	if len(d.Filter.Streams) == 0 {
+		return p.forbidden(Consume, "subscription "+name, "its filter names no streams, and the key is granted "+list(p.Streams))
+	}
+	for _, pattern := range d.Filter.Streams {
+		if err := p.Covers(Consume, pattern); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guarded is the Subscriber of a principal that may not read everything.
+type guarded struct {
+	subscriptions.Subscriber
+	principal *Principal
+}
+
+// Take is subscriptions.Subscriber.Take.
+func (g guarded) Take(limit core.Limit) (subscriptions.Delivery, bool, error) {
+	d, ok, err := g.Subscriber.Take(limit)
+	if err != nil || !ok {
+		return d, ok, err
+	}
+	for e := range d.Events() {
+		if !g.principal.mayRead(homeOf(&e)) {
+			g.Leave(true)
+			return subscriptions.Delivery{}, false, g.principal.forbidden(Read, "an event", "it is granted "+list(g.principal.Streams))
+		}
+	}
+	return d, ok, nil
+}
+
+// steer checks that the principal of a context may steer subscriptions.
+func steer(ctx context.Context) error { return Check(ctx, SteerSubscriptions, "") }
+
+// Put is subscriptions.Owner.Put.
+func (g SubscriptionGuard) Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error) {
+	if err := steer(ctx); err != nil {
+		return info, false, err
+	}
+	return g.subs.Put(ctx, name, d)
+}
+
+// Info is subscriptions.Owner.Info, for who may see subscriptions or consume this one.
+func (g SubscriptionGuard) Info(ctx context.Context, name string) (subscriptions.Info, error) {
+	p := Of(ctx)
+	see := p.Check(SeeSubscriptions, "")
+	if see != nil && !p.Role.may(Consume) {
+		return subscriptions.Info{}, see
+	}
+	info, err := g.subs.Info(ctx, name)
+	if err == nil && see != nil {
+		err = p.checkConsume(name, &info.Definition)
+	}
+	if err != nil {
+		return subscriptions.Info{}, err
+	}
+	return info, nil
+}
+
+// List is subscriptions.Owner.List.
+func (g SubscriptionGuard) List(ctx context.Context, r subscriptions.ListRequest) (subscriptions.ListPage, error) {
+	if err := Check(ctx, SeeSubscriptions, ""); err != nil {
+		return subscriptions.ListPage{}, err
+	}
+	return g.subs.List(ctx, r)
+}
+
+// Delete is subscriptions.Owner.Delete.
+func (g SubscriptionGuard) Delete(ctx context.Context, name string) error {
+	if err := steer(ctx); err != nil {
+		return err
+	}
+	return g.subs.Delete(ctx, name)
+}
+
+// Pause is subscriptions.Owner.Pause.
+func (g SubscriptionGuard) Pause(ctx context.Context, name string) error {
+	if err := steer(ctx); err != nil {
+		return err
+	}
+	return g.subs.Pause(ctx, name)
+}
+
+// Resume is subscriptions.Owner.Resume.
+func (g SubscriptionGuard) Resume(ctx context.Context, name string) error {
+	if err := steer(ctx); err != nil {
+		return err
+	}
+	return g.subs.Resume(ctx, name)
+}
+
+// Reset is subscriptions.Owner.Reset.
+func (g SubscriptionGuard) Reset(ctx context.Context, name string, to core.From) error {
+	if err := steer(ctx); err != nil {
+		return err
+	}
+	return g.subs.Reset(ctx, name, to)
+}
+
+// Redefine is subscriptions.Owner.Redefine.
+func (g SubscriptionGuard) Redefine(ctx context.Context, name string, d *subscriptions.Definition) error {
+	if err := steer(ctx); err != nil {
+		return err
+	}
+	return g.subs.Redefine(ctx, name, d)
+}
+
+// Parked is subscriptions.Owner.Parked. Events that the principal may not read are left out
+// of what is said of them.
+func (g SubscriptionGuard) Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error) {
+	if err := steer(ctx); err != nil {
+		return subscriptions.ParkedPage{}, err
+	}
+	page, err := g.subs.Parked(ctx, name, r)
+	filter := core.Filter{Within: Of(ctx).within("")}
+	if err != nil || filter.Within == nil && Of(ctx).Free() {
+		return page, err
+	}
+	page.Parked = slices.Clone(page.Parked)
+	for i := range page.Parked {
+		page.Parked[i].Event = page.Parked[i].Event.Matching(&filter)
+	}
+	return page, nil
+}
+
+// Replay is subscriptions.Owner.Replay.
+func (g SubscriptionGuard) Replay(ctx context.Context, name string, which subscriptions.Selection) (int, error) {
+	if err := steer(ctx); err != nil {
+		return 0, err
+	}
+	return g.subs.Replay(ctx, name, which)
+}
+
+// Drop is subscriptions.Owner.Drop.
+func (g SubscriptionGuard) Drop(ctx context.Context, name string, which subscriptions.Selection) (int, error) {
+	if err := steer(ctx); err != nil {
+		return 0, err
+	}
+	return g.subs.Drop(ctx, name, which)
+}

@@ -1,0 +1,74 @@
+package ws
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// whom is whom a connection is for. All but principal is the reader's.
+type whom struct {
+	principal atomic.Pointer[access.Principal]
+
+	given   *access.Principal // that of the request; nil: hello has a token
+	unwatch func() bool       // ends the watch over the principal's end
+}
+
+// identify finds out whom a connection is for, when it says hello.
+func (c *conn) identify(hello *wire.Hello) (*access.Principal, error) {
+	p := c.calls.whom.given
+	switch {
+	case c.peer != nil:
+		p = access.Node("")
+	case hello.Auth != nil && hello.Auth.Token != "":
+		if p != nil && p.Name != access.Anonymous {
+			return nil, core.Errorf(core.CodeUnauthenticated, "the request for the WebSocket has a token, and so has hello")
+		}
+		var err error
+		if p, err = c.config.Access.Authenticate(hello.Auth.Token); err != nil {
+			return nil, err
+		}
+	case p == nil:
+		var err error
+		if p, err = c.config.Access.Authenticate(""); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.Check(access.Connect, ""); err != nil {
+		return nil, err
+	}
+	c.become(p)
+	return p, nil
+}
+
+// become has the connection be for p, and end with it. It is called by the reader.
+func (c *conn) become(p *access.Principal) {
+	c.calls.whom.principal.Store(p)
+	c.calls.whom.unwatch()
+	c.calls.whom.unwatch = p.AfterEnd(func(why error) { c.close(closeWith(closeTokenExpired, why)) })
+}
+
+// refresh takes another key for the connection. What runs on it goes on, so the key must
+// allow the same.
+func (c *conn) refresh(m *wire.Refresh) {
+	p, err := c.config.Access.Authenticate(m.Token)
+	was := c.calls.whom.principal.Load()
+	switch {
+	case err != nil:
+	case m.Token == "" || !p.Equivalent(was):
+		err = core.Errorf(core.CodeForbidden, "refresh takes a key with the role and the patterns of the one before; open another connection for another")
+	default:
+		c.become(p)
+		c.reply(m.ID, wire.Encode(nil, &wire.OK{ID: m.ID, ExpiresAt: wire.Time(p.Expires)}))
+		return
+	}
+	c.refuse(m.ID, err)
+}
+
+// principalOf is what welcome says of a principal.
+func principalOf(p *access.Principal) *wire.Principal {
+	return &wire.Principal{Name: p.Name, Role: string(p.Role), Streams: slices.Clone(p.Streams), ExpiresAt: wire.Time(p.Expires)}
+}
