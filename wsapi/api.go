@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/ws"
 )
@@ -18,6 +19,7 @@ type API struct {
 	memory  *requests.Memory
 	ws      *ws.Server
 	relays  relays
+	tickets tickets
 
 	draining atomic.Bool
 	ctx      context.Context // ends with Close: event streams watch it
@@ -93,9 +95,12 @@ func (a *API) features() []string {
 
 // webSocket is GET /v1/ws.
 func (a *API) webSocket(w http.ResponseWriter, r *http.Request) error {
-	p, err := a.principal(r)
-	if err != nil && hasToken(r) {
-		return err
+	p := access.Of(r.Context())
+	if p == access.Nobody() { // who has no token here gives it in hello
+		var err error
+		if p, err = a.principal(r); err != nil && hasToken(r) {
+			return err
+		}
 	}
-	return a.ws.Accept(w, r, p) // without a principal, hello has the token
+	return a.ws.Accept(w, r, p)
 }

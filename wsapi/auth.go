@@ -12,11 +12,13 @@ import (
 // authorize returns r with its principal in its context, if that may do what a route needs.
 // Who has no key, or a wrong one, may do what needs nothing.
 func (a *API) authorize(w http.ResponseWriter, r *http.Request, needs access.Action) (*http.Request, error) {
-	p, err := a.principal(r)
-	if err == nil || needs == access.Open {
-		if p == nil {
-			p = access.Nobody()
+	r, p, err := a.takeTicket(r)
+	if err == nil && p == nil {
+		if p, err = a.principal(r); err != nil && needs == access.Open {
+			p, err = access.Nobody(), nil
 		}
+	}
+	if err == nil {
 		err = p.Check(needs, "")
 	}
 	if err != nil {

@@ -13,6 +13,7 @@
 //	extension.go        what other packages add: routes, ops and subs
 //	http_*.go           the handlers, by what they serve
 //	problem.go          how an error is answered
+//	auth.go, tickets.go who asks, by a token or by a ticket
 //	guard.go            which hosts and origins are served
 //	ws                  WebSocket connections
 //	requests            what HTTP and WebSocket requests have in common

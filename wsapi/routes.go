@@ -42,6 +42,7 @@ func (a *API) routes() []Route {
 	return append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: "/v1/ws", Needs: access.Open, Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
+		{Method: "POST", Path: "/v1/tickets", Needs: access.Connect, Handle: a.makeTicket},
 		{Method: "GET", Path: "/livez", Needs: access.Open, Handle: a.livez, Drained: true},
 		{Method: "GET", Path: "/readyz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
 		{Method: "GET", Path: "/healthz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},

@@ -113,6 +113,9 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 
 		"Server": reflect.TypeFor[serverInfo](),
 
+		"TicketRequest": reflect.TypeFor[ticketBody](),
+		"Ticket":        reflect.TypeFor[madeTicket](),
+
 		"RingMember":  reflect.TypeFor[ring.Member](),
 		"RingView":    reflect.TypeFor[ring.View](),
 		"RingViews":   reflect.TypeFor[ringViews](),

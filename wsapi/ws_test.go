@@ -28,8 +28,13 @@ type peer struct {
 
 func (n *node) connect(protocols ...string) *peer {
 	n.t.Helper()
+	return n.connectTo("/v1/ws", protocols...)
+}
+
+func (n *node) connectTo(path string, protocols ...string) *peer {
+	n.t.Helper()
 	d := websocket.Dialer{Subprotocols: protocols}
-	c, res, err := d.Dial("ws"+strings.TrimPrefix(n.http.URL, "http")+"/v1/ws", nil)
+	c, res, err := d.Dial("ws"+strings.TrimPrefix(n.http.URL, "http")+path, nil)
 	if err != nil {
 		n.t.Fatal(err)
 	}
