@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -67,7 +68,8 @@ type Host struct {
 	look    chan struct{}  // holds 1: the supervisor has something to look at
 	sweep   chan struct{}  // holds 1: there may be something to sweep
 
-	unreadable sync.Map // keys of bindings that cannot be read, which was logged
+	unreadable sync.Map                   // keys of bindings that cannot be read, which was logged
+	owned      atomic.Pointer[[]*binding] // what the supervisor has seen last: see Owned
 
 	mu      sync.Mutex // protects the fields below
 	drivers map[string]*driver
@@ -155,12 +157,23 @@ func (h *Host) supervise() {
 
 // startAll starts a driver for each binding that is to run here and has none.
 func (h *Host) startAll() error {
-	return h.each(h.ctx, "", "", func(b *binding) bool {
-		if b.runs() && h.config.Subscriptions.Owned(b.Subscription) == nil {
+	var owned []*binding
+	err := h.each(h.ctx, "", "", func(b *binding) bool {
+		if h.config.Subscriptions.Owned(b.Subscription) != nil {
+			return true
+		}
+		if len(owned) < MaxOwned {
+			owned = append(owned, b)
+		}
+		if b.runs() {
 			h.drive(b.Name)
 		}
 		return true
 	})
+	if err == nil {
+		h.owned.Store(&owned)
+	}
+	return err
 }
 
 // runs reports whether a binding is to run somewhere.

@@ -302,6 +302,30 @@ func TestDeleteOfWhatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestOwned: what the node owns is known without a listing, running or not.
+func TestOwned(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.append("Good", 3, 1)
+	n.deployCopier()
+	n.await("copier", 3)
+	n.deploy("idle", plugins.Deploy{Plugin: "copier", Version: "1"})
+	if _, err := n.host.Pause(t.Context(), "idle"); err != nil {
+		t.Fatal(err)
+	}
+	for by := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		owned, err := n.host.Owned(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(owned) == 2 && owned[0].Totals.Events == 3 && owned[0].State == plugins.Running && owned[1].Name == "idle" && owned[1].State == plugins.Paused {
+			return
+		}
+		if time.Now().After(by) {
+			t.Fatalf("it owns %+v", owned)
+		}
+	}
+}
+
 // put stores a record, as another node might.
 func (n *node) put(table, key, value string) {
 	n.t.Helper()

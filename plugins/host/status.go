@@ -111,6 +111,27 @@ func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.Binding
 	return page, errors.Join(err, failed)
 }
 
+// MaxOwned bounds the bindings that Owned returns, the first by name.
+const MaxOwned = 500
+
+// Owned returns the bindings that this node owns, as the supervisor has seen them within the
+// last second or so. The bindings are not listed again for it.
+func (h *Host) Owned(ctx context.Context) ([]plugins.Status, error) {
+	seen := h.owned.Load()
+	if seen == nil {
+		return nil, nil
+	}
+	list := make([]plugins.Status, 0, len(*seen))
+	for _, b := range *seen {
+		s, err := h.status(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
 // status is how a binding is: what is stored, and what its driver knows if it is here.
 func (h *Host) status(ctx context.Context, b *binding) (plugins.Status, error) {
 	s := plugins.Status{Binding: b.Binding, State: plugins.Starting}
@@ -122,16 +143,18 @@ func (h *Host) status(ctx context.Context, b *binding) (plugins.Status, error) {
 	case h.config.Subscriptions.Owned(b.Subscription) != nil:
 		s.State = plugins.Running
 	}
-	stored, err := h.lanes(ctx, b)
-	if err != nil {
-		return s, err
-	}
-	for i, l := range stored {
-		s.LaneStatus = append(s.LaneStatus, plugins.LaneStatus{Lane: i, Checkpoint: l.Checkpoint, Attempts: l.Attempts, Reason: l.Reason})
-		s.StateBytes += l.StateBytes
-	}
 	if k := h.driver(b.Name); k != nil {
 		k.describe(b, &s)
+	}
+	if s.LaneStatus == nil { // no runner knows better
+		stored, err := h.lanes(ctx, b)
+		if err != nil {
+			return s, err
+		}
+		for i, l := range stored {
+			s.LaneStatus = append(s.LaneStatus, plugins.LaneStatus{Lane: i, Checkpoint: l.Checkpoint, Attempts: l.Attempts, Reason: l.Reason})
+			s.StateBytes += l.StateBytes
+		}
 	}
 	return s, h.describeProgress(ctx, b, &s)
 }
@@ -168,7 +191,6 @@ func (k *driver) describe(b *binding, s *plugins.Status) {
 	if runner == nil || runner.binding.revision != b.revision {
 		return
 	}
-	s.LaneStatus, s.StateBytes = s.LaneStatus[:0], 0
 	for _, l := range runner.lanes {
 		p := &l.shown
 		p.mu.Lock()
