@@ -81,24 +81,25 @@ func (f *From) UnmarshalJSON(text []byte) error {
 		*f = From{Kind: FromEnd}
 		return nil
 	}
-	name, value, err := oneField(text, "cursor", "position", "version", "time", "after", "progress")
+	name, value, err := oneField(text, `"start", "end" or `, "cursor", "position", "version", "time", "after", "progress")
 	if err != nil {
 		return err
 	}
 	if name != "after" {
 		return f.take(name, value)
 	}
-	if name, value, err = oneField(value, "position", "version"); err != nil {
+	if name, value, err = oneField(value, "", "position", "version"); err != nil {
 		return err
 	}
 	return f.takeNumber(name, value, false)
 }
 
-// oneField is the one field of an object that is set, of those that it may have.
-func oneField(text []byte, names ...string) (name string, value []byte, err error) {
+// oneField is the one field of an object that is set, of those that it may have. otherwise is
+// what else the text could have been.
+func oneField(text []byte, otherwise string, names ...string) (name string, value []byte, err error) {
 	var fields map[string]json.RawMessage
 	if len(text) == 0 || text[0] != '{' || json.Unmarshal(text, &fields) != nil {
-		return "", nil, Errorf(CodeInvalidCursor, "a place cannot be %s", clip(string(text)))
+		return "", nil, Errorf(CodeInvalidCursor, "%s is not a place to begin: it is %san object with one of %s", clip(string(text)), otherwise, strings.Join(names, ", "))
 	}
 	set := 0
 	for _, n := range names {
@@ -108,7 +109,7 @@ func oneField(text []byte, names ...string) (name string, value []byte, err erro
 		}
 	}
 	if set != 1 {
-		return "", nil, Errorf(CodeInvalidCursor, "a place has one of %s", strings.Join(names, ", "))
+		return "", nil, Errorf(CodeInvalidCursor, "a place to begin has one of %s", strings.Join(names, ", "))
 	}
 	return name, value, nil
 }
@@ -117,7 +118,7 @@ func oneField(text []byte, names ...string) (name string, value []byte, err erro
 func (f *From) takeNumber(name string, value []byte, inclusive bool) error {
 	n, err := strconv.ParseUint(string(value), 10, 64)
 	if err != nil || n > MaxNumber || n == MaxNumber && !inclusive {
-		return Errorf(CodeInvalidCursor, "a place cannot have the %s %s", name, clip(string(value)))
+		return Errorf(CodeInvalidCursor, "a place to begin cannot have the %s %s", name, clip(string(value)))
 	}
 	if inclusive {
 		n = max(n, 1) - 1
@@ -134,7 +135,7 @@ func (f *From) take(name string, value []byte) error {
 	if name == "position" || name == "version" {
 		return f.takeNumber(name, value, true)
 	}
-	wrong := Errorf(CodeInvalidCursor, "a place cannot have the %s %s", name, clip(string(value)))
+	wrong := Errorf(CodeInvalidCursor, "a place to begin cannot have the %s %s", name, clip(string(value)))
 	var text string
 	if json.Unmarshal(value, &text) != nil {
 		return wrong

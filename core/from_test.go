@@ -51,4 +51,13 @@ func TestFromInJSON(t *testing.T) {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 	}
+	for text, want := range map[string]string{
+		`"middle"`:    `"middle" is not a place to begin: it is "start", "end" or an object with one of cursor, position, version, time, after, progress`,
+		`{}`:          "a place to begin has one of cursor, position, version, time, after, progress",
+		`{"after":7}`: "7 is not a place to begin: it is an object with one of position, version",
+	} {
+		if err := new(core.From).UnmarshalJSON([]byte(text)); core.AsError(err).Detail != want {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
 }

@@ -113,7 +113,7 @@ func ValidateProgressName(name string) error {
 
 func validateProgressName(name string) *Error {
 	if len(name) > MaxProgressNameBytes || strings.HasPrefix(name, "$") || validateStream(name) != nil {
-		return Errorf(CodeInvalidProgress, "%q is not the name of a progress", clip(name))
+		return Errorf(CodeInvalidProgress, "%q is not the name of a progress: it has 1 to %d bytes, and does not begin with '$'", clip(name), MaxProgressNameBytes)
 	}
 	return nil
 }
@@ -121,9 +121,9 @@ func validateProgressName(name string) *Error {
 func (p *Progress) validate() *Error {
 	switch {
 	case p.To <= p.From || p.To > MaxNumber:
-		return Errorf(CodeInvalidProgress, "progress %q cannot move from %d to %d", clip(p.Name), p.From, p.To)
+		return Errorf(CodeInvalidProgress, "progress %q cannot move from %d to %d, only to a greater position", clip(p.Name), p.From, p.To)
 	case p.Log != "" && (len(p.Log) > MaxCursorBytes || !isLogID(p.Log)):
-		return Errorf(CodeInvalidProgress, "%q is not the name of a log", clip(p.Log))
+		return Errorf(CodeInvalidProgress, "%q is not the id of a log: leave log out, or take that of the stored progress", clip(p.Log))
 	}
 	return validateProgressName(p.Name)
 }

@@ -121,14 +121,29 @@ func listedRow(l plugins.Listed) []string {
 	}
 }
 
+const infoHelp = `Show what is deployed under a name, and how it is doing.
+
+With NAME@VERSION, show what that version of the plugin NAME says about itself: what it asks for,
+its config, and the schema that a config has to fit.`
+
 func newPluginInfo(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "info NAME",
-		Short:   "Show what is deployed under a name, and how it is doing",
-		Example: "  gyre plugin info counter",
-		Args:    takes(1, 1),
+		Use:   "info NAME|NAME@VERSION",
+		Short: "Show what is deployed under a name, or a version",
+		Long:  infoHelp,
+		Example: `  gyre plugin info counter
+  gyre plugin info counter@0.1.0`,
+		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			name, version, isVersion := strings.Cut(args[0], "@")
 			return a.managePlugins(cmd.Context(), func(ctx context.Context, all sdk.Plugins) error {
+				if isVersion {
+					v, err := all.Version(ctx, name, version)
+					if err != nil {
+						return err
+					}
+					return printOne(a, v, versionWords)
+				}
 				s, err := all.Status(ctx, args[0])
 				if err != nil {
 					return err
@@ -140,12 +155,48 @@ func newPluginInfo(a *app) *cobra.Command {
 	return a.completeBinding(a.talks(cmd))
 }
 
+// rows are named texts, one a line.
+type rows struct{ strings.Builder }
+
+func (r *rows) row(name, format string, args ...any) {
+	fmt.Fprintf(r, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+}
+
+func (r *rows) words() string { return strings.TrimRight(r.String(), "\n") }
+
+// versionWords words a version, for info.
+func versionWords(v plugins.Version) string {
+	var b rows
+	m := &v.Manifest
+	b.row("plugin", "%s %s, a %s", cell(v.Plugin, maxNameCell), cell(v.Version, maxNameCell), m.Kind)
+	if m.Description != "" {
+		b.row("", "%s", cell(m.Description, dataWidth))
+	}
+	b.row("sha256", "%s", v.SHA256)
+	b.row("uploaded", "%s, %s bytes", wire.FormatTime(v.Uploaded), comma(v.Bytes))
+	b.row("input", "%s", inputWords(&m.Subscription))
+	b.row("asks for", "%s", listWords(m.Capabilities))
+	b.row("memory", "%s bytes to start with", comma(int64(v.Report.MemoryBytes)))
+	if len(m.Config) > 0 {
+		b.row("config", "%s", cell(string(m.Config), dataWidth))
+	}
+	if len(m.ConfigSchema) > 0 {
+		b.row("schema", "%s", visible(string(m.ConfigSchema)))
+	}
+	return b.words()
+}
+
+func listWords(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return cell(strings.Join(list, ", "), dataWidth)
+}
+
 // bindingWords words the state of a binding, for info.
 func bindingWords(s plugins.Status) string {
-	var b strings.Builder
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "%-12s %s\n", name, fmt.Sprintf(format, args...))
-	}
+	var b rows
+	row := b.row
 	row("binding", "%s", cell(s.Name, maxNameCell))
 	row("plugin", "%s %s, a %s", cell(s.Plugin, maxNameCell), cell(s.Version, maxNameCell), s.Kind)
 	row("sha256", "%s", s.SHA256)
@@ -158,11 +209,7 @@ func bindingWords(s plugins.Status) string {
 	if s.EmitAfter > 0 {
 		row("", "appends are held back up to position %d", s.EmitAfter)
 	}
-	grants := "none"
-	if len(s.Grants) > 0 {
-		grants = cell(strings.Join(s.Grants, ", "), dataWidth)
-	}
-	row("grants", "%s", grants)
+	row("grants", "%s", listWords(s.Grants))
 	if len(s.Config) > 0 {
 		row("config", "%s", cell(string(s.Config), dataWidth))
 	}
@@ -174,7 +221,7 @@ func bindingWords(s plugins.Status) string {
 		}
 		row(fmt.Sprintf("lane %d", l.Lane), "%s", laneWords(l))
 	}
-	return strings.TrimRight(b.String(), "\n")
+	return b.words()
 }
 
 func laneWords(l plugins.LaneStatus) string {
