@@ -1,7 +1,5 @@
 //go:build !race
 
-// Compiling the Go runtime takes a minute with the race detector.
-
 package wasm
 
 import (
