@@ -15,6 +15,7 @@ import (
 
 // TestCopyOfBlobs copies blobs between the engines, and once more what is there.
 func TestCopyOfBlobs(t *testing.T) {
+	t.Parallel()
 	ends := engineEnds(t)
 	contents := [][]byte{{}, []byte("small"), bytes.Repeat([]byte("large"), 1<<20)}
 	disk, database, again := ends["disk"](), ends["postgres"](), ends["disk"]()

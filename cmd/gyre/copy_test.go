@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,13 +44,16 @@ func sourceLog(t *testing.T, events int) *core.Store {
 	t.Helper()
 	store := core.NewStore(memory.New(), core.StoreConfig{})
 	t.Cleanup(func() { _ = store.Close() })
-	for i := range events {
-		e := core.NewEvent{ID: core.NewID(), Type: "T", Data: fmt.Appendf(nil, `{"n":%d}`, i), Metadata: []byte(`{"correlation_id":"c"}`)}
-		if i%7 == 0 {
-			e = core.NewEvent{ID: core.NewID(), Type: "B", Format: core.Bytes, ContentType: "a/b", Data: []byte{0, byte(i)}, Time: e.Time.AddDate(1999, 0, i)}
+	for from := 0; from < events; from += batchEvents {
+		var c core.Commit
+		for i := from; i < min(from+batchEvents, events); i++ {
+			e := core.NewEvent{ID: core.NewID(), Type: "T", Data: fmt.Appendf(nil, `{"n":%d}`, i), Metadata: []byte(`{"correlation_id":"c"}`)}
+			if i%7 == 0 {
+				e = core.NewEvent{ID: core.NewID(), Type: "B", Format: core.Bytes, ContentType: "a/b", Data: []byte{0, byte(i)}, Time: e.Time.AddDate(1999, 0, i)}
+			}
+			c.Appends = append(c.Appends, core.Append{Stream: fmt.Sprintf("s-%d", i%3), Expect: core.AnyVersion, Events: []core.NewEvent{e}})
 		}
-		a := core.Append{Stream: fmt.Sprintf("s-%d", i%3), Expect: core.AnyVersion, Events: []core.NewEvent{e}}
-		if _, err := store.Append(t.Context(), core.Commit{Appends: []core.Append{a}}); err != nil {
+		if _, err := store.Append(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -212,37 +214,6 @@ func TestCopyFindsWhatDiffers(t *testing.T) {
 	done, _, err := copyTo(t.Context(), source, changed)
 	if !errors.Is(err, core.CodeNotClean) || !strings.Contains(err.Error(), "at position 1234") || !strings.Contains(err.Error(), "3 events differ") {
 		t.Errorf("among the copied: %+v, %v", done, err)
-	}
-}
-
-// TestCopyBreaksOffAnywhere interrupts a copy at each of its calls, with something of
-// it there before. The next one makes it whole.
-func TestCopyBreaksOffAnywhere(t *testing.T) {
-	source := sourceLog(t, copyEvents+100)
-	part := commitAgain(eventsOf(t, source)[:1])
-	for n, broken := 1, true; broken; n++ {
-		target := core.NewStore(memory.New(), core.StoreConfig{})
-		if _, err := target.Append(t.Context(), part); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var calls atomic.Int64
-		count := func() {
-			if calls.Add(1) == int64(n) {
-				cancel()
-			}
-		}
-		_, _, err := copyTo(ctx, &touched{source, count, nil}, &touched{target, count, nil})
-		cancel()
-		if broken = calls.Load() >= int64(n); broken && !errors.Is(err, context.Canceled) && !errors.Is(err, core.CodeCanceled) && err != nil {
-			t.Errorf("interrupted at call %d: %v", n, err)
-		}
-		if _, said, err := copyTo(t.Context(), source, target); err != nil || !strings.Contains(said, "4,100 events compared") {
-			t.Fatalf("after call %d: %v: %s", n, err, said)
-		}
-		if target.Close(); n > 100 {
-			t.Fatal("there is no end to it")
-		}
 	}
 }
 

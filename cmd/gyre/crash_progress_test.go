@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +27,7 @@ const (
 // are examples/progress: each event of the load has one output, in its order, and the outputs
 // are those of a worker that nobody has disturbed. 100 rounds with GYRE_SOAK=1.
 func TestCrashProgress(t *testing.T) {
+	t.Parallel()
 	rounds := 3
 	if os.Getenv("GYRE_SOAK") != "" {
 		rounds = 100
@@ -61,11 +61,7 @@ type progressCrasher struct {
 }
 
 func newProgressCrasher(t *testing.T) *progressCrasher {
-	c := &progressCrasher{crasher: newCrasher(t.TempDir())}
-	c.worker = filepath.Join(c.dir, "worker")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", c.worker, "../../examples/progress").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
+	c := &progressCrasher{crasher: newCrasher(t.TempDir()), worker: plainProgram(t, "progress")}
 	c.node = c.start(t)
 	c.args = append(c.args, "--listen", strings.TrimPrefix(c.node.url, "http://")) // from now on
 	c.client = c.dial(t, c.node)

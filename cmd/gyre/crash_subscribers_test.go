@@ -79,12 +79,14 @@ func dialAndSubscribe(ctx context.Context, url string) (*sdk.Subscriber, error) 
 // events of a stream are handled in order (P8); and after each round everything is handled
 // that is in the log, some of it more than once. 100 rounds with GYRE_SOAK=1.
 func TestCrashSubscribers(t *testing.T) {
+	t.Parallel()
 	crashSubscribers(t, 5, newCrasher(t.TempDir()), sdkKind)
 }
 
 // TestCrashCommands is TestCrashSubscribers with gyre subscribe --exec. What it has
 // started when it is killed goes on, and may be late with the line that it writes.
 func TestCrashCommands(t *testing.T) {
+	t.Parallel()
 	crashSubscribers(t, 3, newCrasher(t.TempDir()), commandKind(t))
 }
 

@@ -40,6 +40,7 @@ const (
 // have no gap (P1), and the files are clean, also as the kill left them. Each fourth
 // round stops the node with SIGTERM instead. 200 rounds with GYRE_SOAK=1.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	crash(t, 10, 200, func() *crasher { return newCrasher(t.TempDir()) })
 }
 

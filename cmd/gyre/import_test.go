@@ -20,6 +20,7 @@ import (
 
 // TestImportInterrupted stops an import in the middle with SIGINT and runs it again.
 func TestImportInterrupted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	lines := importLines(2*batchEvents + 500)
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"))
@@ -105,6 +106,7 @@ func TestImportIntoMixture(t *testing.T) {
 // TestSampleComesBack imports the sample of the examples and compares each event of
 // the export with its line.
 func TestSampleComesBack(t *testing.T) {
+	t.Parallel()
 	const sample = "../../examples/temporal-sample.ndjson"
 	dir := t.TempDir()
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"), "--segment-bytes", "65536")

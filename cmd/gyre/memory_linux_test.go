@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -42,12 +41,6 @@ func TestSoakMemoryOfConnections(t *testing.T) {
 }
 
 func (g greedy) run(t *testing.T) {
-	// Not the gyre of the other tests: with the race detector it takes several times as
-	// much memory.
-	gyre := filepath.Join(t.TempDir(), "gyre")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", gyre, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
 	message := make([]byte, 5<<20-1)
 	for _, attack := range []struct {
 		name    string
@@ -77,7 +70,7 @@ func (g greedy) run(t *testing.T) {
 		t.Run(attack.name, func(t *testing.T) {
 			dir := t.TempDir()
 			env := append(os.Environ(), fmt.Sprintf("GOMEMLIMIT=%dMiB", g.limitMiB))
-			node, err := serveWith(gyre, dir, env, filepath.Join(dir, "node.log"), "--engine", "memory")
+			node, err := serveWith(plainProgram(t, "gyre"), dir, env, filepath.Join(dir, "node.log"), "--engine", "memory")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,11 +14,8 @@ import (
 // TestPluginDocs runs the sessions of docs/plugins.md, one after another, and compares what they
 // print. What only looks is run until it prints it: a plugin takes its time.
 func TestPluginDocs(t *testing.T) {
-	bin, dir := t.TempDir(), t.TempDir()
-	gyre := filepath.Join(bin, "gyre")
-	if out, err := exec.Command("go", "build", "-o", gyre, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	t.Parallel()
+	gyre, dir := plainProgram(t, "gyre"), t.TempDir()
 	node, err := serveWith(gyre, dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +32,7 @@ func TestPluginDocs(t *testing.T) {
 		for by := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			cmd := exec.Command("sh", "-c", step.command)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+			cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url, "PATH="+filepath.Dir(gyre)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			out, err := cmd.CombinedOutput()
 			if printed := strings.ReplaceAll(string(out), "\n", " "); err == nil && matches(strings.ReplaceAll(step.output, "\n", " "), printed) {
 				break

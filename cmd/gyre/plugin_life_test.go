@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os/exec"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -16,8 +15,7 @@ func handled(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: handled NAME")
 	}
 	for by := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		cmd := exec.Command("gyre", "plugin", "info", args[0], "-o", "json", "--server", ts.Getenv("GYRE_SERVER"))
-		text, err := cmd.Output()
+		text, err := gyre(ts, []string{"plugin", "info", args[0], "-o", "json"}).Output()
 		ts.Check(err)
 		var s plugins.Status
 		ts.Check(json.Unmarshal(text, &s))

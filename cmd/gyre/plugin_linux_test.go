@@ -160,6 +160,7 @@ func TestPluginLogs(t *testing.T) {
 // TestTemporaryCache: the directory of compiled plugins of a node in memory ends with the node,
 // and if that is killed, when the next makes one. That of a node that runs stays.
 func TestTemporaryCache(t *testing.T) {
+	t.Parallel()
 	dir, temporary := t.TempDir(), t.TempDir()
 	begin := func(log string) *process {
 		t.Helper()

@@ -75,10 +75,8 @@ func ringOfThree(t *testing.T) (ring []*ringNode) {
 // types, data, metadata, and the order of each lane. Both runs try again and park the same
 // events, by their ids, and replay the parked ones when the log is drained.
 func TestPluginCrash(t *testing.T) {
-	dir := t.TempDir()
-	// Not the gyre of the other tests: with the race detector, compiling takes a minute.
-	gyre, module := filepath.Join(dir, "gyre"), filepath.Join(dir, "hotspot.wasm")
-	goBuild(t, nil, "-o", gyre, ".")
+	t.Parallel()
+	gyre, module := plainProgram(t, "gyre"), filepath.Join(t.TempDir(), "hotspot.wasm")
 	goBuild(t, []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}, "-buildmode=c-shared", "-ldflags=-s -w", "-o", module, "./testdata/hotspot")
 	events := history(t)
 	for _, kind := range pluginCrashes {

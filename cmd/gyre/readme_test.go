@@ -15,6 +15,7 @@ import (
 // TestReadme runs the sessions of README.md, one after another, and compares what they
 // print.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--data", filepath.Join(dir, "data"))
 	if err != nil {
@@ -28,6 +29,7 @@ func TestReadme(t *testing.T) {
 
 // TestProgressDocs runs the session of docs/progress.md.
 func TestProgressDocs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
 	if err != nil {

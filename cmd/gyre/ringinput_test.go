@@ -168,6 +168,7 @@ func TestRingWaitsForItsDatabase(t *testing.T) {
 // TestRingProviders: a node starts although what is to find others fails, says so once for
 // each, and tries what is found later.
 func TestRingProviders(t *testing.T) {
+	t.Parallel()
 	r := newRingOf(t)
 	peers := filepath.Join(t.TempDir(), "peers")
 	if err := os.WriteFile(peers, []byte("# nobody yet\n"), 0o600); err != nil {

@@ -34,6 +34,7 @@ const (
 // of a stream are handled at once or out of order. Each node twice, 30 times with
 // GYRE_SOAK=1.
 func TestRollingRestartsSoak(t *testing.T) {
+	t.Parallel()
 	rounds := 2
 	if os.Getenv("GYRE_SOAK") != "" {
 		rounds = 30

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", raceOptions); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"gyre": main, "subscriber": subscriberMain})
+	testscript.Main(withPlain{m}, map[string]func(){"gyre": main, "subscriber": subscriberMain})
 }
 
 // TestScripts runs testdata/script. Beside testscript's own commands there are
@@ -51,10 +51,13 @@ func TestMain(m *testing.M) {
 //	stall [hangup]       sets GYRE_SERVER to a node that takes appends and never answers,
 //	                     or is gone for good from the first one on
 //	handled NAME         waits until a plugin has handled all events
-func TestScripts(t *testing.T) { testscript.Run(t, scripts("testdata/script")) }
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, scripts("testdata/script", "gyre"))
+}
 
-// scripts are those of a directory, with the commands above.
-func scripts(dir string) testscript.Params {
+// scripts are those of a directory, with the commands above, which run the program.
+func scripts(dir, program string) testscript.Params {
 	return testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
@@ -72,7 +75,7 @@ func scripts(dir string) testscript.Params {
 			"handled":   handled,
 		},
 		Setup: func(env *testscript.Env) error {
-			env.Values["nodes"] = &nodes{running: map[string]*process{}}
+			env.Values["nodes"] = &nodes{program: program, running: map[string]*process{}}
 			env.Setenv("GORACE", raceOptions)
 			env.Setenv("GYRE_SERVER", "http://127.0.0.1:1") // nobody's: a script starts its own
 			return nil
@@ -104,7 +107,10 @@ func (p *process) dumpAfter(d time.Duration) *time.Timer {
 }
 
 // nodes are those of one script. Scripts run one command at a time.
-type nodes struct{ running map[string]*process }
+type nodes struct {
+	program string
+	running map[string]*process
+}
 
 func nodesOf(ts *testscript.TestScript) *nodes { return ts.Value("nodes").(*nodes) }
 
@@ -178,9 +184,9 @@ func (p *process) end(s syscall.Signal) (int, error) {
 }
 
 func startNode(ts *testscript.TestScript, neg bool, args []string) {
-	p, err := serve(ts.MkAbs("."), environment(ts), ts.MkAbs("node.log"), args...)
-	ts.Check(err)
 	nodes := nodesOf(ts)
+	p, err := serveWith(nodes.program, ts.MkAbs("."), environment(ts), ts.MkAbs("node.log"), args...)
+	ts.Check(err)
 	if nodes.running["node"] != nil {
 		ts.Fatalf("there is a node already")
 	}
@@ -214,7 +220,7 @@ func endNode(ts *testscript.TestScript, neg bool, args []string) {
 
 // gyre makes a command of the script's directory and environment.
 func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
-	path, err := exec.LookPath("gyre")
+	path, err := exec.LookPath(nodesOf(ts).program)
 	ts.Check(err)
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")

@@ -47,6 +47,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestTailOutlivesTheNode kills the node under a tail and starts it again.
 func TestTailOutlivesTheNode(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	args := []string{"--data", filepath.Join(dir, "data")}
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), args...)

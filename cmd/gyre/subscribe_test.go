@@ -14,6 +14,7 @@ import (
 // TestSubscribeOutlivesTheNode kills the node while a command runs. Its success comes too
 // late, and the event comes again from the next node.
 func TestSubscribeOutlivesTheNode(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	args := []string{"--data", filepath.Join(dir, "data")}
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), args...)
@@ -75,6 +76,7 @@ func TestSubscribeOutlivesTheNode(t *testing.T) {
 // TestSubscribeEndsWithItsSubscription deletes the subscription while the command has no
 // node: it ends with the exit code of what was not found, and creates nothing.
 func TestSubscribeEndsWithItsSubscription(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	args := []string{"--data", filepath.Join(dir, "data")}
 	start := func(more ...string) *process {

@@ -48,6 +48,7 @@ const enoughAppends = 50
 // after that takes away what the first uses, and has to wait until it is gone. It
 // builds both, with their migrations.
 func TestRollingUpgrade(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Shared(t)
 	store := server.Store(t)
 	known, err := postgres.Migrations(store)
