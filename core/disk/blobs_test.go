@@ -99,6 +99,7 @@ func onlyBlobs(t *testing.T, fs *faultFS, dir string) *Engine {
 // TestBlobPowerLoss loses power at each call: what was acknowledged is there, everything
 // that is there is whole, and nothing half-done is left.
 func TestBlobPowerLoss(t *testing.T) {
+	t.Parallel()
 	const dir = "data"
 	for seed := range uint64(rounds(80)) {
 		for stop := 1; ; stop++ {
@@ -132,6 +133,7 @@ func TestBlobPowerLoss(t *testing.T) {
 // TestBlobFaults fails each call, once and for good: the error says what is wrong, what was
 // there is there, and nothing half-done is left. It goes on once the disk does.
 func TestBlobFaults(t *testing.T) {
+	t.Parallel()
 	const dir = "data"
 	for fault, code := range map[error]core.Code{syscall.ENOSPC: core.CodeStoreFull, syscall.EIO: core.CodeStoreReadOnly} {
 		for _, lasting := range []int{1, 1000} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -72,8 +73,8 @@ func (h *history) next() *core.Commit {
 		a := core.Append{Stream: fmt.Sprintf("s-%d", h.random.IntN(5)), Expect: core.AnyVersion}
 		for range 1 + h.random.IntN(4) {
 			data := make([]byte, h.random.IntN(3000))
-			for i := range data {
-				data[i] = byte(h.random.Uint32())
+			for word := range slices.Chunk(data, 8) {
+				copy(word, binary.LittleEndian.AppendUint64(nil, h.random.Uint64()))
 			}
 			a.Events = append(a.Events, core.NewEvent{ID: core.NewID(), Type: "t", Format: core.Bytes, Data: data})
 		}
@@ -297,6 +298,7 @@ func openOn(t testing.TB, fs FS, dir string) (*Engine, error) {
 // TestPowerLoss writes, loses power at any call, opens what is left, and goes
 // on from there.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	for round := range rounds(1000) {
 		seed := uint64(time.Now().UnixNano())
 		random := rand.New(rand.NewPCG(seed, uint64(round)))
@@ -375,6 +377,7 @@ func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
 // TestEveryFault fails each call once, and all from it on for a while, and
 // demands that the engine goes on by itself.
 func TestEveryFault(t *testing.T) {
+	t.Parallel()
 	faults := []error{syscall.EIO, syscall.ENOSPC}
 	step := 11
 	if os.Getenv("GYRE_SOAK") != "" {
@@ -467,6 +470,7 @@ func written(t *testing.T, dir string) (fs *faultFS, name string, h *history, en
 // TestCutAnywhere cuts the last segment off at every byte: what was whole
 // before is there, and nothing else.
 func TestCutAnywhere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	fs, name, h, ends := written(t, dir)
 	data := fs.contents(name)
@@ -531,6 +535,7 @@ func (h *history) checkAtLeast(t testing.TB, e *Engine, all *history) {
 // TestFlipAnywhere flips each byte of the last segment: the log opens with
 // whole Commits, or is refused with the place. It never has a wrong event.
 func TestFlipAnywhere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	fs, name, h, ends := written(t, dir)
 	data := fs.contents(name)

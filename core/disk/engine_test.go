@@ -27,6 +27,7 @@ func open(t testing.TB, config Config) *Engine {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	enginetest.Run(t, func(t testing.TB) core.Engine { return open(t, Config{}) })
 }
 
@@ -35,5 +36,6 @@ func TestSoak(t *testing.T) {
 }
 
 func TestDurable(t *testing.T) {
+	t.Parallel()
 	enginetest.RunDurable(t, func(t testing.TB, dir string) core.Engine { return open(t, Config{Dir: dir}) })
 }

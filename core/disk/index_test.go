@@ -21,6 +21,7 @@ import (
 // one in memory, and demands the same answers, also after each reopen, when
 // merges have happened, and when the index was lost.
 func TestManySegments(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	config := Config{Dir: dir, SegmentBytes: minSegmentBytes}
 	e := open(t, config)
@@ -162,6 +163,7 @@ func sameLists(t *testing.T, e *Engine, model core.Engine) {
 // TestDamagedIndex damages every kind of thing in the runs, while the engine
 // has them open and while it has not. The answers are right all the same.
 func TestDamagedIndex(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	fs := newFaultFS()
 	e, err := openOn(t, fs, dir)

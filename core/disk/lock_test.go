@@ -121,6 +121,7 @@ func picture(t *testing.T, dir string) map[string]string {
 // TestOneProcess: whatever is done to the files while a process has the log, no other
 // gets it, and none writes anything.
 func TestOneProcess(t *testing.T) {
+	t.Parallel()
 	base := t.TempDir()
 	dir := filepath.Join(base, "data")
 	owner := startProcess(t, dir)

@@ -103,6 +103,7 @@ func (s *recordScript) check(t testing.TB, d *recordDB) (flush int) {
 // TestRecordsLosePowerAnywhere loses power at every call of flushes and merges. What was
 // flushed is there, whole; and so is what a snapshot has, if only that is left.
 func TestRecordsLosePowerAnywhere(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 1))
 	s := newRecordScript(random, 12, 30, 20, 3000)
 	for call := 1; ; call++ {
@@ -150,6 +151,7 @@ func TestRecordsLosePowerAnywhere(t *testing.T) {
 // TestRecordsFailAnywhere fails every call once. What was done is there, and the rest is
 // done again.
 func TestRecordsFailAnywhere(t *testing.T) {
+	t.Parallel()
 	s := newRecordScript(rand.New(rand.NewPCG(2, 2)), 12, 30, 20, 3000)
 	for call := 1; ; call++ {
 		fs := newFaultFS()

@@ -353,6 +353,7 @@ func TestCursorsOfALostTail(t *testing.T) {
 // TestKilledLogKeepsItsTimelines: what was given out before a kill -9 is right after it,
 // however often the log is opened.
 func TestKilledLogKeepsItsTimelines(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var places []core.Cursor
 	for n := range 4 {

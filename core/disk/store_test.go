@@ -8,6 +8,7 @@ import (
 )
 
 func TestStoreIsALog(t *testing.T) {
+	t.Parallel()
 	logtest.Run(t, func(t testing.TB) core.Log {
 		store := core.NewStore(open(t, Config{}), core.StoreConfig{})
 		t.Cleanup(func() {

@@ -3,7 +3,8 @@
 //
 //	go run ./internal/testbudget -race -timeout 20m ./...
 //
-// Arguments, output and exit status are those of `go test`. A table follows the output:
+// Arguments, output and exit status are those of `go test`, which runs more at once than it
+// would by itself (atOnce), unless arguments say otherwise. A table follows the output:
 // the seconds that each group of packages took, and the seconds of its budget. A group
 // over its budget is marked and fails nothing: how fast a machine is decides no test.
 package main
@@ -18,6 +19,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +54,7 @@ func main() {
 // run runs `go test args...`, copies its output to w as it comes, and appends the
 // table. It returns an error when the tests failed.
 func run(ctx context.Context, args []string, w io.Writer) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...)
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"test"}, atOnce(runtime.GOMAXPROCS(0)), args)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -71,6 +73,12 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	}
 	report(w, spent)
 	return nil
+}
+
+// atOnce are the arguments that use all of so many processors: packages, and tests that may
+// run beside each other, wait half of the time, for disks, timers and processes.
+func atOnce(processors int) []string {
+	return []string{fmt.Sprint("-p=", (3*processors+1)/2), fmt.Sprint("-parallel=", 2*processors)}
 }
 
 // copyResults copies the output of `go test` line by line and adds up, for each
