@@ -13,7 +13,8 @@ import (
 // hostStore is the Store of the subscriptions that a node hosts. Its Commits are made under
 // the epoch of the newest view while the node may finish what it hosts. A Commit that is
 // refused with stale_epoch goes again under the next view: a view change does not pause
-// what does not move. Each subscription has one Commit under way, so none is overtaken.
+// what does not move. A subscription's progress has one Commit under way, which none overtakes.
+// Those of a plugin's lane expect each other, so one that overtakes is refused.
 //
 // Until the node has released a subscription, nobody else hosts it. If the node is wrong
 // about its time, the revision of the record decides (P9).

@@ -261,8 +261,9 @@ func (r *pluginRun) deploy(path string) {
 	if err := r.ask("PUT", "/versions/1.0.0", w.FormDataContentType(), &body, &answer); err != nil {
 		r.t.Fatal(err)
 	}
-	// An event that is handled at each of many kills has failed as often.
-	deploy := `{"version":"1.0.0","grants":["state","append:hotspot-*"],"onError":{"attempts":1000}}`
+	// An event that is handled at each of many kills has failed as often. Batches are small so
+	// that several Commits of a lane are under way when the node is killed.
+	deploy := `{"version":"1.0.0","grants":["state","append:hotspot-*"],"onError":{"attempts":1000},"limits":{"batchEvents":2}}`
 	if err := r.ask("POST", "/deploy", "application/json", strings.NewReader(deploy), &answer); err != nil {
 		r.t.Fatal(err)
 	}

@@ -139,6 +139,19 @@ var recordTests = []test{
 		s.refused(step.Outcomes[3], core.CodeRecordConflict, 0)
 		s.hasRecords("t", core.Record{Key: "k", Revision: 2, Value: []byte("3")})
 	}},
+	{"P6", "records_behind_one_that_is_refused", func(s *suite) {
+		s.must(recordCommit(put("t", "k", 0, "1")))
+		first := recordCommit(put("t", "k", 1, "2"))
+		first.Appends = []core.Append{{Stream: "a", Expect: 7, Events: newEvents(1)}}
+		second := recordCommit(put("t", "k", 2, "3"))
+		second.Appends = []core.Append{{Stream: "b", Expect: core.AnyVersion, Events: newEvents(1)}}
+		step := s.group(first, second, recordCommit(put("t", "k", 3, "4"), check("t", "l", 0)))
+		s.wrongVersion(step.Outcomes[0], 0, "a", 7, 0)
+		s.refused(step.Outcomes[1], core.CodeRecordConflict, 1)
+		s.refused(step.Outcomes[2], core.CodeRecordConflict, 0)
+		s.head(0)
+		s.hasRecords("t", core.Record{Key: "k", Revision: 1, Value: []byte("1")})
+	}},
 	{"P6", "records_with_checks_only", func(s *suite) {
 		s.write("a", 1)
 		c := recordCommit(put("t", "k", 0, "1"))

@@ -157,7 +157,8 @@ type Bound struct {
 
 // Submit makes a Commit as the owner of the subscription: under the epoch in which this
 // node owns it, and as long as the subscriber has not ended. When Release, Unbind, Bind or
-// Owner.Close returns, no such Commit is under way. done is as core.Store.Submit's.
+// Owner.Close returns, no such Commit is under way. done and the order of Commits are as
+// core.Store.Submit's, but in a ring a change of the view may have one overtake another.
 func (b *Bound) Submit(c core.Commit, done func(core.Result, error)) {
 	h := b.host
 	h.mu.Lock()

@@ -32,14 +32,18 @@ func (l *lane) handleBatch(ctx context.Context, events []queued) error {
 			return err
 		}
 	}
+	done := 0
 	events, f := l.compose(events, l.attempt(), 0)
-	if f != nil {
-		return l.settle(ctx, events, f)
+	if f == nil {
+		done, f = l.handle(ctx, events)
 	}
-	done, f := l.handle(ctx, events)
-	switch {
-	case f == nil:
+	if f == nil {
 		return l.commit(ctx, events, false)
+	}
+	if ok, err := l.drain(ctx); !ok {
+		return err
+	}
+	switch {
 	case f.storage != nil:
 		return l.fail(f.storage)
 	case f.notBegun:

@@ -9,10 +9,13 @@ import (
 
 // commit makes the Commit of events that were handled: what they have appended, the state
 // that they have changed, and the lane's place behind them. rest says that the handler has
-// seen more than that.
+// seen more than that: then it waits for the answer.
 func (l *lane) commit(ctx context.Context, events []queued, rest bool) error {
 	grown, err := l.fx.grown(ctx)
 	if err != nil {
+		if ok, lost := l.drain(ctx); !ok {
+			return lost
+		}
 		return l.fail(err)
 	}
 	next := l.next(events[len(events)-1].position)
@@ -20,17 +23,14 @@ func (l *lane) commit(ctx context.Context, events []queued, rest bool) error {
 	if !l.holds(ruleTell) {
 		l.ack(events)
 	}
-	made, err := l.commitEffects(ctx, events, next, l.fx.appends(), l.fx.records(nil))
-	if !made || err != nil {
-		return err
+	l.launch(events, next, nil)
+	if !rest {
+		return nil
 	}
-	l.succeeded()
-	l.shown.committed(len(events), &l.fx)
-	l.fx.committed(&l.cache)
-	if rest {
-		l.discard()
+	if ok, lost := l.drain(ctx); !ok {
+		return lost
 	}
-	l.ack(events)
+	l.discard()
 	return nil
 }
 
@@ -44,23 +44,14 @@ func (l *lane) next(position uint64) laneRecord {
 // holds reports whether the Host keeps a rule.
 func (l *lane) holds(r rules) bool { return l.host.holds(r) }
 
-// commitEffects makes a Commit about events that were handled. made is false if it was not made: then
-// what to do about that is done, and the error ends the runner.
-func (l *lane) commitEffects(ctx context.Context, events []queued, next laneRecord, appends []core.Append, records []core.RecordOp) (made bool, err error) {
-	c := core.Commit{Appends: appends, Records: l.guard(records, next)}
-	r, err := l.submit(ctx, c)
-	if err == nil && (!r.Duplicate || !l.holds(ruleDuplicate)) {
-		l.moved(next)
-		return true, nil
-	}
-	return false, l.refused(ctx, events, err)
-}
-
-// store makes a Commit of the lane without effects: made is as that of commitEffects.
+// store makes a Commit of the lane without effects of a handler, and waits for the answer.
+// made is false if it was not made: then what to do about that is done, and the error ends the
+// runner.
 func (l *lane) store(ctx context.Context, next laneRecord, records []core.RecordOp) (made bool, err error) {
 	_, err = l.submit(ctx, core.Commit{Records: l.guard(records, next)})
 	if err == nil {
-		l.moved(next)
+		l.goOn(next)
+		l.settled(next)
 		return true, nil
 	}
 	before := l.stored.revision
@@ -72,7 +63,8 @@ func (l *lane) store(ctx context.Context, next laneRecord, records []core.Record
 }
 
 // guard adds what makes a Commit that of the lane (L1): its record, compared and replaced,
-// and the binding's, compared, if it is not among the records.
+// and the binding's, compared, if it is not among the records; and the fence, which the first
+// Commit replaces since the lane was read (L13).
 func (l *lane) guard(records []core.RecordOp, next laneRecord) []core.RecordOp {
 	b := l.binding
 	next.Generation, next.Version = b.Generation, b.SHA256
@@ -87,7 +79,14 @@ func (l *lane) guard(records []core.RecordOp, next laneRecord) []core.RecordOp {
 	if !checked {
 		records = append(records, core.RecordOp{Table: bindingsTable, Key: b.Name, Expect: at(b.revision), Action: core.CheckRecord})
 	}
-	return append(records, put(lanesTable, laneKey(b.Name, b.Generation, l.number), expect, &next))
+	key := laneKey(b.Name, b.Generation, l.number)
+	if fence := (core.RecordOp{Table: lanesTable, Key: fenceKey(key), Expect: at(l.stored.fence)}); l.holds(ruleFence) {
+		if l.fenced {
+			fence.Action = core.CheckRecord
+		}
+		records = append(records, fence)
+	}
+	return append(records, put(lanesTable, key, expect, &next))
 }
 
 // submit makes a Commit, and waits for the answer.
@@ -101,11 +100,13 @@ func (l *lane) submit(ctx context.Context, c core.Commit) (core.Result, error) {
 	}
 }
 
-// moved takes notice of a Commit that was made.
-func (l *lane) moved(next laneRecord) {
-	l.stateBytes.Add(next.StateBytes - l.stored.StateBytes)
-	l.stored.laneRecord = next
-	l.stored.revision++
+// settled takes notice of a Commit that was made.
+func (l *lane) settled(next laneRecord) {
+	if !l.fenced {
+		l.stored.fence++
+		l.fenced = true
+	}
+	l.made = next
 	l.conflicts, l.backoff = 0, leastBackoff
 	l.publish("", "")
 }
@@ -114,16 +115,16 @@ func (l *lane) moved(next laneRecord) {
 // version that it expected.
 const maxConflicts = 8
 
-// refused goes on after a Commit was not made, as far as is known. It is the handler's
-// failure only if it is not that of an earlier try of it, or of another node.
-func (l *lane) refused(ctx context.Context, events []queued, err error) error {
+// refused goes on after a Commit was not made, as far as is known, that expected the lane at
+// a revision. It is the handler's failure only if it is not that of an earlier try of it, or of
+// another node.
+func (l *lane) refused(ctx context.Context, events []queued, before uint64, err error) error {
 	if err == nil {
 		err = core.Errorf(core.CodeDuplicateEvent, "its events are in the log already, and not from here")
 	}
 	if !l.holds(ruleKeepPlaces) {
 		l.queue.remove(events)
 	}
-	before := l.stored.revision
 	if wrong := l.lookAgain(ctx, err); wrong != nil || !l.read || l.stored.revision != before {
 		return wrong
 	}

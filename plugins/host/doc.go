@@ -12,7 +12,8 @@
 // driver makes a runner for the binding as it is at one revision, and another when it has
 // changed. A runner deals the events of its subscription to the lanes, each a goroutine with
 // a Handler of its own. A lane hands its Handler a batch, stages the effects, and makes one
-// Commit of them. Only then are the events acknowledged.
+// Commit of them. Only when that is made are the events acknowledged; the lane handles the
+// next batches meanwhile.
 //
 // # Rules
 //
@@ -43,6 +44,11 @@
 //	    while the lane's record has not moved is a failure.           emit.go, commit.go
 //	L12 After an unclean stop, lanes are suspect: they write the attempt at an event before
 //	    they handle it, alone, so one that ends the process is found.          suspect.go
+//	L13 A lane whose Commits are under way handles plain batches only, on the state that
+//	    those leave, and reads no stream before they are made. If one is not made, those
+//	    behind it are thrown away, too. The first Commit since the lane was read replaces
+//	    its fence, and none is under way behind that one; the next check the fence, so a
+//	    late one is never made behind another Commit than it was for.           flight.go
 //
 // # Failures
 //
@@ -69,5 +75,6 @@
 // A Host is safe for concurrent use. Its goroutines are the supervisor, the sweeper, a driver
 // for each binding, and for each runner its lanes. Close waits for all of them. No lock is
 // held over a call of storage or of a Handler. What is delivered and not committed is bounded
-// for each binding, in events and bytes; and so is the state that a lane keeps in memory.
+// for each binding, in events and bytes; and so are the effects that a lane has under way, and
+// the state that it keeps in memory.
 package host

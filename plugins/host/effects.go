@@ -21,13 +21,8 @@ type effects struct {
 	sources []core.Event
 	causes  []cause // of sources, as far as they were asked for
 	results []result
-	emitted []emitted
-	writes  []write
-	latest  map[string]int // the last write of a key
-	arena   []byte         // what was staged is copied to it
-	count   int            // events appended
-	bytes   int            // of all effects
-	growth  int64          // of the state, at most: see Put
+	staged
+	growth int64 // of the state, at most: see Put
 
 	refused  string   // why the last effect or read was refused, if its errno says too little
 	broken   *failure // an effect that cannot be
@@ -37,6 +32,16 @@ type effects struct {
 	fields []byte // scratch
 	entry  []byte // scratch
 	view   abi.BatchWriter
+}
+
+// staged is what the Commit of a batch is made of.
+type staged struct {
+	emitted []emitted
+	writes  []write
+	latest  map[string]int // the last write of a key
+	arena   []byte         // what was staged is copied to it
+	count   int            // events appended
+	bytes   int            // of all effects
 }
 
 // result is what an event's handler has said about it.
@@ -57,13 +62,24 @@ func (x *effects) reset(ctx context.Context, sources []core.Event) {
 	x.ctx, x.sources = ctx, sources
 	x.causes = sized(x.causes, len(sources))
 	x.results = sized(x.results, len(sources))
-	clear(x.emitted)
-	clear(x.latest)
-	x.emitted, x.writes, x.arena = x.emitted[:0], x.writes[:0], x.arena[:0]
-	x.count, x.bytes, x.growth = 0, 0, 0
-	x.refused, x.broken, x.storage = "", nil, nil
-	if x.latest == nil {
-		x.latest = map[string]int{}
+	x.staged.reset()
+	x.growth, x.refused, x.broken, x.storage = 0, "", nil, nil
+}
+
+// maxIdleArena bounds the arena that is kept for another batch.
+const maxIdleArena = 256 << 10
+
+// reset forgets what was staged, and keeps the room for it.
+func (s *staged) reset() {
+	clear(s.emitted)
+	clear(s.writes)
+	clear(s.latest)
+	*s = staged{emitted: s.emitted[:0], writes: s.writes[:0], latest: s.latest, arena: s.arena[:0]}
+	if s.latest == nil {
+		s.latest = map[string]int{}
+	}
+	if cap(s.arena) > maxIdleArena {
+		s.arena = nil
 	}
 }
 

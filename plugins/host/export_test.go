@@ -18,6 +18,9 @@ const (
 	RuleGeneration = ruleGeneration
 	RuleDuplicate  = ruleDuplicate
 	RuleSuspect    = ruleSuspect
+	RuleFence      = ruleFence
+	RuleAhead      = ruleAhead
+	RuleAllBack    = ruleAllBack
 )
 
 // LaneOf is the lane of a partition key.

@@ -22,23 +22,37 @@ type lane struct {
 	out    Output
 	shown  published
 
-	// The lane as it is stored, and what was computed from it. read says that it is up to
-	// date; if not, nothing below it is (L2).
-	read    bool
-	stored  storedLane
-	began   uint64 // the checkpoint when the runner began
+	standing
 	handler plugins.Handler
 	cache   cache
 	fx      effects
+	flights []*flight // the Commits of batches that are under way, in order
+	spare   []*flight // to be used again
 
-	batch    abi.BatchWriter
-	events   []core.Event // of the batch
-	alone    uint64       // events up to here are handled alone
-	suspects int          // so many events are handled alone, with their attempts written first
+	batch  abi.BatchWriter
+	events []core.Event // of the batch
+	caution
 	pace
 	answers   chan answer // holds 1
 	front     []queued    // scratch
 	positions []uint64    // scratch
+}
+
+// standing is the lane as it is when the Commits under way are made. What a lane has computed
+// depends on it.
+type standing struct {
+	read   bool // it is up to date; if not, nothing that was computed is (L2)
+	stored storedLane
+	fenced bool       // the fence is from a Commit since the lane was read (L13)
+	made   laneRecord // without the Commits under way
+	began  uint64     // the checkpoint when the runner began
+}
+
+// caution is what a lane does not handle as it would.
+type caution struct {
+	alone    uint64 // events up to here are handled alone
+	suspects int    // so many events are handled alone, with their attempts written first
+	wary     int    // behind those, so many batches are handled with no Commit under way
 }
 
 // pace is when a lane goes on.
@@ -67,7 +81,7 @@ func newLane(r *runner, number int) *lane {
 // take takes the stored lane to begin with.
 func (l *lane) take(s storedLane) {
 	l.stateBytes.Add(s.StateBytes - l.stored.StateBytes)
-	l.stored, l.read = s, true
+	l.stored, l.made, l.read, l.fenced = s, s.laneRecord, true, false
 	l.publish("", "")
 }
 
@@ -84,21 +98,29 @@ func (l *lane) run(ctx context.Context) error {
 	}
 }
 
-// await waits until there is something to do, and it is time to do it.
+// await waits until there is something to do, and it is time to do it. Meanwhile it takes the
+// answers to the Commits under way.
 func (l *lane) await(ctx context.Context) error {
-	late := time.NewTimer(time.Until(l.notBefore))
+	late := time.NewTimer(0)
 	defer late.Stop()
 	for {
-		limits := &l.binding.Limits
-		l.front = l.queue.front(l.front[:0], core.Limit{Events: limits.BatchEvents, Bytes: limits.BatchBytes})
+		full := l.look()
+		late.Reset(time.Until(l.notBefore))
 		wait := late.C
-		if len(l.front) == 0 {
+		switch {
+		case len(l.flights) > 0 && (l.hasLanded() || !l.goesAhead(full)):
+			wait = nil
+		case len(l.front) == 0:
 			l.publish("", "") // what it was blocked by is over
 			wait = nil
-		} else if !time.Now().Before(l.notBefore) {
+		case !time.Now().Before(l.notBefore):
 			return ctx.Err()
 		}
 		select {
+		case a := <-l.oldest():
+			if _, err := l.landed(ctx, a); err != nil {
+				return err
+			}
 		case <-l.woken:
 		case <-wait:
 		case <-ctx.Done():
@@ -107,8 +129,19 @@ func (l *lane) await(ctx context.Context) error {
 	}
 }
 
+// look looks for what is next. full reports whether it is a whole batch.
+func (l *lane) look() (full bool) {
+	var first, last uint64
+	if n := len(l.flights); n > 0 {
+		first, last = l.flights[0].first(), l.flights[n-1].last()
+	}
+	limits := &l.binding.Limits
+	l.front, full = l.queue.front(l.front[:0], core.Limit{Events: limits.BatchEvents, Bytes: limits.BatchBytes}, first, last)
+	return full
+}
+
 // step does what is next: it passes events that were handled before, handles a replay, or
-// handles a batch.
+// handles a batch. Only the last is done while Commits are under way.
 func (l *lane) step(ctx context.Context) error {
 	if !l.read {
 		if err := l.reread(ctx); err != nil {
@@ -125,13 +158,16 @@ func (l *lane) step(ctx context.Context) error {
 		return l.park(ctx, l.front[:1], failure{reason: first.fault})
 	}
 	n := 1
-	if l.suspects == 0 && first.position > l.alone {
+	if !l.isAlone(first) {
 		for n < len(l.front) && !l.front[n].replay && l.front[n].fault == "" {
 			n++
 		}
 	}
 	return l.handleBatch(ctx, l.front[:n])
 }
+
+// isAlone reports whether an event is handled alone.
+func (l *lane) isAlone(event *queued) bool { return l.suspects > 0 || event.position <= l.alone }
 
 // passed is the position up to which events are not run: it is judged when one is about to
 // be, because an earlier try of its Commit may have been made since it came (L4).
@@ -153,19 +189,11 @@ func (l *lane) reread(ctx context.Context) error {
 	case b.revision != l.binding.revision:
 		return errChanged
 	}
-	key := laneKey(b.Name, b.Generation, l.number)
-	r, err := l.host.record(ctx, lanesTable, key)
+	found, err := l.host.lanesFrom(ctx, b, l.number, l.number+1)
 	if err != nil {
 		return err
 	}
-	var s storedLane
-	if r != nil {
-		s.revision = r.Revision
-		if err := decode(lanesTable, r, &s.laneRecord); err != nil {
-			return err
-		}
-	}
-	l.take(s)
+	l.take(found[0])
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +27,8 @@ type schedule struct {
 	batch    int
 	quiet    bool // nothing goes wrong
 	rebuilds bool
-	both     bool // an owner that was overtaken goes on, and only records tell it
+	both     bool  // an owner that was overtaken goes on, and only records tell it
+	deep     int64 // the faults of Commits behind which others were under way
 }
 
 // makeSchedule makes the schedule of a seed. Where there are rebuilds nothing is parked: what
@@ -60,7 +62,10 @@ func (s *schedule) run(t testing.TB, without host.Rules) (o outcome, problem str
 // play runs a schedule in a world with a folder's library, and closes the world.
 func (s *schedule) play(f *folder, w *world) (o outcome, problem string) {
 	r := rand.New(rand.NewPCG(s.seed, 2))
-	defer w.close()
+	defer func() {
+		w.close()
+		s.deep = w.deep.Load()
+	}()
 	d := plugins.Deploy{
 		Version: "1", Lanes: s.lanes, Grants: []string{"append:out-*", "state"},
 		Limits:  &plugins.Limits{BatchEvents: s.batch},
@@ -73,7 +78,7 @@ func (s *schedule) play(f *folder, w *world) (o outcome, problem string) {
 		w.have(fates(r.Uint64()))
 	}
 	for rest := s.events; len(rest) > 0; {
-		n := min(len(rest), 1+r.IntN(12))
+		n := min(len(rest), 1+r.IntN(24))
 		w.append(rest[:n])
 		rest = rest[n:]
 		if !s.quiet {
@@ -135,10 +140,15 @@ func (s *schedule) replay(w *world, r *rand.Rand) string {
 func fates(seed uint64) func(*core.Commit) (fate, time.Duration) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	return func(*core.Commit) (fate, time.Duration) {
+		took := time.Duration(max(0, r.IntN(8)-4)) * time.Millisecond
 		if r.IntN(12) > 0 {
-			return fine, 0
+			return fine, took
 		}
-		return fate(r.IntN(int(unavailable)) + 1), time.Duration(r.IntN(300)) * time.Millisecond
+		f := fate(r.IntN(int(unavailable)) + 1)
+		if f == late {
+			took = time.Duration(r.IntN(300)) * time.Millisecond
+		}
+		return f, took
 	}
 }
 
@@ -259,6 +269,13 @@ func TestModel(t *testing.T) {
 	if seeds := os.Getenv("HOST_SEEDS"); seeds != "" {
 		n, _ = strconv.Atoi(seeds)
 	}
+	var deep atomic.Int64
+	t.Cleanup(func() {
+		if n >= 100 && deep.Load() < int64(n)/10 && !t.Failed() {
+			t.Errorf("%d faults met Commits behind which others were under way", deep.Load())
+		}
+		t.Logf("%d faults met Commits behind which others were under way", deep.Load())
+	})
 	for i := range uint64(n) {
 		t.Run(fmt.Sprint(first+i), func(t *testing.T) {
 			t.Parallel()
@@ -268,6 +285,7 @@ func TestModel(t *testing.T) {
 					s.events = nil
 					t.Errorf("%+v:\n%s", s, problem)
 				}
+				deep.Add(s.deep)
 			})
 		})
 	}

@@ -40,19 +40,30 @@ func (q *queue) push(e queued) {
 
 func byPosition(e queued, position uint64) int { return cmp.Compare(e.position, position) }
 
-// front copies the first events to dst.
-func (q *queue) front(dst []queued, limit core.Limit) []queued {
+// front copies to dst the first events that are not under way. Those are from the position
+// first to last, or none if that is 0. Of what is before them nothing behind them is copied.
+// full reports whether there is no room for another in a batch.
+func (q *queue) front(dst []queued, limit core.Limit, first, last uint64) (_ []queued, full bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	bytes := 0
-	for i := range q.events {
-		bytes += len(q.events[i].raw)
-		if len(dst) == limit.Events || bytes > limit.Bytes && len(dst) > 0 {
-			break
+	events := q.events
+	if last > 0 {
+		if n, _ := slices.BinarySearchFunc(events, first, byPosition); n > 0 {
+			events = events[:n]
+		} else {
+			n, _ = slices.BinarySearchFunc(events, last+1, byPosition)
+			events = events[n:]
 		}
-		dst = append(dst, q.events[i])
 	}
-	return dst
+	bytes := 0
+	for i := range events {
+		bytes += len(events[i].raw)
+		if len(dst) == limit.Events || bytes > limit.Bytes && len(dst) > 0 {
+			return dst, true
+		}
+		dst = append(dst, events[i])
+	}
+	return dst, len(dst) == limit.Events
 }
 
 // remove takes out events, which are in order.

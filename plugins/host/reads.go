@@ -2,16 +2,21 @@ package host
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
+// errBehind ends the handling of a batch behind one whose Commit was not made.
+var errBehind = errors.New("a batch before was not committed")
+
 // maxReadBytes bounds what ReadStream returns, but for one event.
 const maxReadBytes = 1 << 20
 
-// ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged.
+// ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged. What the
+// batches before have appended is in the log first.
 func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno) {
 	name := string(stream)
 	if from < 0 || limit < 1 || name != core.All && core.ValidateStream(name) != nil {
@@ -19,6 +24,10 @@ func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.
 	}
 	if e := x.grants(plugins.CanReadStreams, "to read stream ", name); e != abi.OK {
 		return nil, e
+	}
+	if x.lane.holds(ruleAhead) && !x.lane.caughtUp(x.ctx) {
+		x.storage = errBehind
+		return nil, abi.IO
 	}
 	page, err := x.lane.host.config.Store.Read(x.ctx, core.ReadRequest{
 		Stream: name, From: uint64(max(from, 1)), Limit: core.Limit{Events: min(limit, abi.MaxBatchEvents), Bytes: maxReadBytes},

@@ -17,6 +17,7 @@ import (
 //	table                    key                      value       written by
 //	plugin_bindings          binding                  binding     who deploys; compare-and-set
 //	plugin_lanes             binding/generation/lane  laneRecord  the lane, with every effect
+//	                         …/fence                  nothing     the lane, when it was read
 //	plugin_traces            incarnation/position     trace       the lane that parks an event
 //	state/BINDING/GENERATION lane/key                 as it is    the lane
 //	plugin_runs              binding                  nothing     a runner, while it runs
@@ -91,6 +92,9 @@ func laneKey(name string, generation uint64, lane int) string {
 	return fmt.Sprintf("%s/%02x", generationKey(name, generation), lane)
 }
 
+// fenceKey is that of the fence of a lane (L13).
+func fenceKey(lane string) string { return lane + "/fence" }
+
 // stateTable is the table of a generation's state.
 func stateTable(name string, generation uint64) string {
 	return fmt.Sprintf("state/%s/%x", name, generation)
@@ -161,33 +165,44 @@ func decodeBinding(r *core.Record) (*binding, error) {
 	return b, nil
 }
 
-// lane is a lane as it is stored; the zero one at revision 0 if it has committed nothing.
+// storedLane is a lane as it is stored; the zero one at revision 0 if it has committed nothing.
 type storedLane struct {
 	laneRecord
 	revision uint64
+	fence    uint64 // the revision of its fence
 }
 
 // lanes reads all lanes of a binding.
 func (h *Host) lanes(ctx context.Context, b *binding) ([]storedLane, error) {
-	keys := make([]string, b.Lanes)
-	for i := range keys {
-		keys[i] = laneKey(b.Name, b.Generation, i)
+	return h.lanesFrom(ctx, b, 0, b.Lanes)
+}
+
+// lanesFrom reads the lanes from one number on, up to another.
+func (h *Host) lanesFrom(ctx context.Context, b *binding, from, to int) ([]storedLane, error) {
+	var keys []string
+	for i := from; i < to; i++ {
+		key := laneKey(b.Name, b.Generation, i)
+		keys = append(keys, key, fenceKey(key))
 	}
 	found, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: lanesTable, Keys: keys, Limit: len(keys)})
 	if err != nil {
 		return nil, err
 	}
-	lanes := make([]storedLane, b.Lanes)
+	lanes := make([]storedLane, to-from)
 	byKey := make(map[string]*core.Record, len(found))
 	for i := range found {
 		byKey[found[i].Key] = &found[i]
 	}
-	for i, key := range keys {
+	for i := range lanes {
+		key := keys[2*i]
 		if r := byKey[key]; r != nil {
 			lanes[i].revision = r.Revision
 			if err := decode(lanesTable, r, &lanes[i].laneRecord); err != nil {
 				return nil, err
 			}
+		}
+		if r := byKey[fenceKey(key)]; r != nil {
+			lanes[i].fence = r.Revision
 		}
 	}
 	return lanes, nil

@@ -64,15 +64,9 @@ func (l *lane) commitReplay(ctx context.Context, events []queued) error {
 	if l.holds(ruleReplay) {
 		ops = append(ops, remove(table, key, core.StreamExists))
 	}
-	made, err := l.commitEffects(ctx, events, next, l.fx.appends(), l.fx.records(ops))
-	if !made || err != nil {
-		return err
-	}
-	l.shown.committed(1, &l.fx)
-	l.fx.committed(&l.cache)
-	l.failed = 0
-	l.ack(events)
-	return nil
+	l.launch(events, next, ops)
+	_, err = l.drain(ctx)
+	return err
 }
 
 // replayFailed stores that a replay has failed, which is a Commit too: one of an earlier try

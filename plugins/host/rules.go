@@ -18,6 +18,9 @@ const (
 	ruleGeneration                   // L9: a runner ends with its incarnation
 	ruleDuplicate                    // L11: a Duplicate without progress is a failure
 	ruleSuspect                      // L12: attempts are written first after an unclean stop
+	ruleFence                        // L13: Commits that follow each other check the lane's fence
+	ruleAhead                        // L13: what is read is as behind the Commits under way
+	ruleAllBack                      // L13: the Commits behind one that was not made are thrown away
 )
 
 // holds reports whether the Host keeps a rule.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/host"
 )
 
@@ -22,7 +24,8 @@ func TestWithoutRules(t *testing.T) {
 		rule     host.Rules
 		schedule func(t testing.TB, without host.Rules) (problem string)
 	}{
-		{"L1 a late Commit writes over a newer one", host.RuleCompare, lateCommit},
+		{"L1 a late Commit writes over a newer one", host.RuleCompare | host.RuleFence, lateCommit},
+		{"L1 a Commit is made behind one that is not", host.RuleCompare, lostAhead},
 		{"L1 a late Commit is made while the binding is paused", host.RuleCheck, lateWhilePaused},
 		{"L1 an event that was told to be handled is not", host.RuleTell, schedules(1)},
 		{"L2 a batch sees the state before a late Commit", host.RuleReadFirst, schedules(8)},
@@ -35,6 +38,10 @@ func TestWithoutRules(t *testing.T) {
 		{"L9 a generation begins where the one before was", host.RuleGeneration, schedules(6)},
 		{"L11 an event whose ids are taken is lost", host.RuleDuplicate, takenID},
 		{"L12 an event ends the process again and again", host.RuleSuspect, killer},
+		{"L13 a late Commit is made behind another than it was for", host.RuleFence, lateBehind},
+		{"L13 a batch sees the state before a Commit under way", host.RuleAhead, schedules(1)},
+		{"L13 a batch reads a stream without a Commit under way", host.RuleAhead, readers},
+		{"L13 events behind a Commit in doubt are not run again", host.RuleAllBack, lostAhead},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
@@ -128,6 +135,128 @@ func lateCommit(t testing.TB, without host.Rules) string {
 	})
 }
 
+// lostAhead loses the Commit of one batch while that of the next is under way.
+func lostAhead(t testing.TB, without host.Rules) string {
+	return scene(t, without, new(folder).handle, func(w *world) string {
+		w.have(effects(func(n int) (fate, time.Duration) {
+			if n == 2 {
+				return lost, time.Second
+			}
+			return fine, 0
+		}))
+		w.append(events("Plain", 4))
+		if problem := w.drained("fold", 0); problem != "" {
+			return problem
+		}
+		if n, appended := w.total(), len(readAll(w.t, w.client, "out-s-0")); n != 4 || appended != 4 {
+			return fmt.Sprintf("%d of 4 events are in the state, %d were appended", n, appended)
+		}
+		return ""
+	})
+}
+
+// lateBehind loses the Commit of a batch, and delays that of the next until there is another
+// behind the same place: it was made for the whole of the first batch, of which half is made.
+func lateBehind(t testing.TB, without host.Rules) string {
+	seen := 0
+	h := func(c *call) error {
+		if string(c.Type) == "Slow" {
+			if seen++; seen == 2 {
+				return c.retry("not now", time.Millisecond)
+			} else if seen > 2 {
+				time.Sleep(5 * time.Second)
+			}
+		}
+		return new(folder).handle(c)
+	}
+	return scene(t, without, h, func(w *world) string {
+		w.have(effects(func(n int) (fate, time.Duration) {
+			switch n {
+			case 2:
+				return lost, time.Second
+			case 3:
+				return late, 3 * time.Second
+			}
+			return fine, 0
+		}))
+		if _, err := w.now.host.Deploy(w.t.Context(), "fold", plugins.Deploy{Limits: &plugins.Limits{BatchEvents: 2}}); err != nil {
+			return err.Error()
+		}
+		time.Sleep(time.Second)
+		w.append(events("Plain", 2))
+		w.append([]source{{"s-0", "Plain", core.ID{2}}, {"s-0", "Slow", core.ID{3}}, {"s-0", "Plain", core.ID{4}}, {"s-0", "Plain", core.ID{5}}})
+		if problem := w.drained("fold", 0); problem != "" {
+			return problem
+		}
+		if n, appended := w.total(), len(readAll(w.t, w.client, "out-s-0")); n != 6 || appended != 6 {
+			return fmt.Sprintf("%d of 6 events are in the state, %d were appended", n, appended)
+		}
+		return ""
+	})
+}
+
+// reader appends what it reads: how many events it has appended, and the keys of the last two.
+func reader(c *call) error {
+	view, e := c.Reads.ReadStream([]byte("out-s-0"), 1, 100)
+	if e != abi.OK && e != abi.NotFound {
+		return c.errno(e)
+	}
+	n := 0
+	if e == abi.OK {
+		b, err := abi.OpenBatch(view)
+		if err != nil {
+			return err
+		}
+		n = b.Count
+	}
+	entries, e := c.Reads.Scan([]byte("n"), nil, 100, 1000)
+	if e != abi.OK {
+		return c.errno(e)
+	}
+	var keys []string
+	for ; len(entries) > 0; entries = entries[10:] { // two lengths of 4 bytes, "n" and a digit, no value
+		keys = append(keys, string(entries[8:10]))
+	}
+	if err := c.put(fmt.Sprintf("n%d", n), ""); err != nil {
+		return err
+	}
+	if n > 1 {
+		if e := c.Effects.Delete(c.index, fmt.Appendf(nil, "n%d", n-2)); e != abi.OK {
+			return c.errno(e)
+		}
+	}
+	return c.append("out-s-0", -1, "Read", fmt.Sprintf(`"%d %s"`, n, keys))
+}
+
+// readers has batches read what those before have written, whose Commits take a while. One of
+// them is not made.
+func readers(t testing.TB, without host.Rules) string {
+	return scene(t, without, reader, func(w *world) string {
+		_, err := w.now.host.Deploy(w.t.Context(), "fold", plugins.Deploy{Grants: []string{"append:out-*", "state", "streams.read"}})
+		if err != nil {
+			return err.Error()
+		}
+		w.have(effects(func(n int) (fate, time.Duration) {
+			if n == 3 {
+				return lost, time.Second
+			}
+			return fine, time.Second
+		}))
+		w.append(events("Plain", 6))
+		if problem := w.drained("fold", 0); problem != "" {
+			return problem
+		}
+		var got []string
+		for _, e := range readAll(w.t, w.client, "out-s-0") {
+			got = append(got, string(e.Data))
+		}
+		if got, want := strings.Join(got, ""), `"0 []""1 [n0]""2 [n0 n1]""3 [n1 n2]""4 [n2 n3]""5 [n3 n4]"`; got != want {
+			return got
+		}
+		return ""
+	})
+}
+
 func lateWhilePaused(t testing.TB, without host.Rules) string {
 	return scene(t, without, new(folder).handle, func(w *world) string {
 		begun := make(chan struct{}, 10)
@@ -210,6 +339,37 @@ func killer(t testing.TB, without host.Rules) string {
 		}
 		return ""
 	})
+}
+
+// TestKillerBehindCommits: an event that ends the process is found, too, where Commits were under
+// way when it did: its three attempts count from the third kill on.
+func TestKillerBehindCommits(t *testing.T) {
+	kills := 0
+	var here *world
+	h := func(c *call) error {
+		if string(c.Type) == "Killer" {
+			kills++
+			here.now.wire.kill()
+			<-c.ctx.Done()
+			return c.ctx.Err()
+		}
+		return new(folder).handle(c)
+	}
+	problem := scene(t, 0, h, func(w *world) string {
+		here = w
+		w.have(effects(func(int) (fate, time.Duration) { return fine, time.Second }))
+		w.append(append(append(events("Plain", 4), source{"s-0", "Killer", core.ID{9}}), source{"s-0", "Plain", core.ID{8}}))
+		if problem := w.drained("fold", 1); problem != "" {
+			return problem
+		}
+		if n := w.total(); n != 5 || kills != 5 {
+			return fmt.Sprintf("%d of 5 events are in the state, after %d kills", n, kills)
+		}
+		return ""
+	})
+	if problem != "" {
+		t.Error(problem)
+	}
 }
 
 // TestDroppedEventsStayDropped kills the process when a parked event was dropped, before the

@@ -27,7 +27,7 @@ type runner struct {
 	sub     *subscriptions.Bound
 	lanes   []*lane
 
-	stateBytes atomic.Int64 // of all lanes, committed
+	stateBytes atomic.Int64 // of all lanes, with the Commits under way
 }
 
 const (

@@ -28,11 +28,18 @@ func (w *write) size() int64 {
 	return int64(len(w.key) + len(w.value))
 }
 
-// cache has state of the lane as it is stored, of which the lane is the only writer: what was
-// used last, in two halves. Clear drops all of it.
+// cache has state of the lane, which is its only writer: what the Commits under way change,
+// and of what is stored that which was used last, in two halves.
 type cache struct {
+	ahead      map[string]flying
 	young, old map[string]cached
 	bytes      int // of young
+}
+
+// flying is a value that the last Commit under way that changes it stores.
+type flying struct {
+	cached
+	by *flight
 }
 
 // cached is a value, or that there is none.
@@ -45,6 +52,9 @@ type cached struct {
 const maxCacheBytes = 1 << 20
 
 func (c *cache) get(key []byte) (v cached, known bool) {
+	if f, under := c.ahead[string(key)]; under {
+		return f.cached, true
+	}
 	if v, known = c.young[string(key)]; known {
 		return v, true
 	}
@@ -61,6 +71,28 @@ func (c *cache) put(key string, v cached) {
 	}
 	c.young[key] = v
 	c.bytes += len(key) + len(v.value) + perEntry
+}
+
+// launch has what a Commit changes be read as if it were made.
+func (c *cache) launch(f *flight) {
+	if c.ahead == nil {
+		c.ahead = map[string]flying{}
+	}
+	for key, i := range f.staged.latest {
+		w := &f.staged.writes[i]
+		c.ahead[key] = flying{cached{w.value, !w.deleted}, f}
+	}
+}
+
+// land takes notice of a Commit that was made. What another has changed since stays ahead.
+func (c *cache) land(f *flight) {
+	for key, i := range f.staged.latest {
+		if by := c.ahead[key].by; by == nil || by == f {
+			delete(c.ahead, key)
+			w := &f.staged.writes[i]
+			c.put(key, cached{slices.Clone(w.value), !w.deleted})
+		}
+	}
 }
 
 // Put is plugins.Effects'.
@@ -172,7 +204,7 @@ func (x *effects) Get(key []byte) ([]byte, abi.Errno) {
 	return v.value, abi.OK
 }
 
-// Scan is plugins.Reads'. It merges what is stored with what is staged.
+// Scan is plugins.Reads'. It merges what is stored with what is staged and under way.
 func (x *effects) Scan(prefix, after []byte, limit, size int) ([]byte, abi.Errno) {
 	if e := x.mayUseState(); e != abi.OK {
 		return nil, e
@@ -185,11 +217,14 @@ func (x *effects) Scan(prefix, after []byte, limit, size int) ([]byte, abi.Errno
 	}
 	s := scan{effects: x, prefix: string(prefix), after: string(after), more: true}
 	for key := range x.latest {
-		if strings.HasPrefix(key, s.prefix) && key > s.after {
-			s.staged = append(s.staged, key)
+		s.stage(key)
+	}
+	for key := range x.lane.cache.ahead {
+		if _, again := x.latest[key]; !again {
+			s.stage(key)
 		}
 	}
-	slices.Sort(s.staged)
+	slices.Sort(s.keys)
 	x.entry = x.entry[:0]
 	for n := 0; n < limit; n++ {
 		key, value, ok := s.next()
@@ -210,9 +245,24 @@ func (x *effects) Scan(prefix, after []byte, limit, size int) ([]byte, abi.Errno
 type scan struct {
 	*effects
 	prefix, after string
-	staged        []string // keys to come, in order
+	keys          []string // staged, and to come, in order
 	stored        []core.Record
 	more          bool // there may be more stored
+}
+
+// stage adds a key that is staged, or that a Commit under way changes.
+func (s *scan) stage(key string) {
+	if strings.HasPrefix(key, s.prefix) && key > s.after {
+		s.keys = append(s.keys, key)
+	}
+}
+
+// ahead is what a key of keys will be.
+func (s *scan) ahead(key string) cached {
+	if i, ok := s.latest[key]; ok {
+		return cached{s.writes[i].value, !s.writes[i].deleted}
+	}
+	return s.lane.cache.ahead[key].cached
 }
 
 // scanPage is how many keys are read at a time.
@@ -224,14 +274,14 @@ func (s *scan) next() (key string, value []byte, ok bool) {
 			return "", nil, false
 		}
 		switch {
-		case len(s.staged) > 0 && (len(s.stored) == 0 || s.staged[0] <= s.storedKey()):
-			key = s.staged[0]
+		case len(s.keys) > 0 && (len(s.stored) == 0 || s.keys[0] <= s.storedKey()):
+			key = s.keys[0]
 			if len(s.stored) > 0 && s.storedKey() == key {
 				s.stored = s.stored[1:]
 			}
-			s.staged = s.staged[1:]
-			if w := &s.writes[s.latest[key]]; !w.deleted {
-				return key, w.value, true
+			s.keys = s.keys[1:]
+			if v := s.ahead(key); v.ok {
+				return key, v.value, true
 			}
 		case len(s.stored) > 0:
 			key, value = s.storedKey(), s.stored[0].Value
@@ -308,12 +358,4 @@ func (x *effects) records(ops []core.RecordOp) []core.RecordOp {
 		ops = append(ops, op)
 	}
 	return ops
-}
-
-// committed takes what was staged to the cache.
-func (x *effects) committed(c *cache) {
-	for key, i := range x.latest {
-		w := &x.writes[i]
-		c.put(key, cached{slices.Clone(w.value), !w.deleted})
-	}
 }

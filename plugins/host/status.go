@@ -33,11 +33,11 @@ func (l *lane) publish(s plugins.State, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state = s
-	p.bytes = l.stored.StateBytes
+	p.bytes = l.made.StateBytes
 	if reason == "" {
-		reason = l.stored.Reason
+		reason = l.made.Reason
 	}
-	p.status = plugins.LaneStatus{Lane: l.number, Checkpoint: l.stored.Checkpoint, Attempts: l.stored.Attempts, Reason: reason}
+	p.status = plugins.LaneStatus{Lane: l.number, Checkpoint: l.made.Checkpoint, Attempts: l.made.Attempts, Reason: reason}
 }
 
 // handled counts a call of a handler.
@@ -47,11 +47,11 @@ func (t *totals) handled(took time.Duration, fuel int64) {
 }
 
 // committed counts a batch that was committed.
-func (t *totals) committed(events int, x *effects) {
+func (t *totals) committed(events int, s *staged) {
 	t.batches.Add(1)
 	t.events.Add(uint64(events))
-	t.appended.Add(uint64(x.count))
-	t.writes.Add(uint64(len(x.writes)))
+	t.appended.Add(uint64(s.count))
+	t.writes.Add(uint64(len(s.writes)))
 }
 
 func (t *totals) snapshot() plugins.Totals {

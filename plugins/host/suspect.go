@@ -19,7 +19,7 @@ func (r *runner) mark(ctx context.Context) (revision uint64, err error) {
 		revision = found.Revision
 		if r.host.holds(ruleSuspect) {
 			for _, l := range r.lanes {
-				l.suspects = r.binding.Limits.BatchEvents
+				l.suspects, l.wary = r.binding.Limits.BatchEvents, maxFlights
 			}
 		}
 	}
@@ -62,10 +62,14 @@ func (l *lane) suspect(ctx context.Context, event *queued) (stop bool, err error
 	return !made, err
 }
 
-// succeeded takes notice of an event or a batch that was committed with its effects.
-func (l *lane) succeeded() {
+// succeeded takes notice of a batch, or of a replay, that was committed with its effects.
+func (l *lane) succeeded(replay bool) {
 	l.failed = 0
-	if l.suspects > 0 {
+	switch {
+	case replay:
+	case l.suspects > 0:
 		l.suspects--
+	case l.wary > 0:
+		l.wary--
 	}
 }

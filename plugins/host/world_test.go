@@ -45,9 +45,11 @@ type engine interface {
 // process that was killed.
 type wire struct {
 	engine
-	// fate decides what happens to a Commit; nil is fine.
+	// fate decides what happens to a Commit, which takes so long; nil is fine.
 	fate func(c *core.Commit) (f fate, after time.Duration)
 	late *sync.WaitGroup
+	// deep counts the Commits that met a fault while one of the same lane was behind them.
+	deep *atomic.Int64
 
 	mu   sync.Mutex // protects the field below
 	dead chan struct{}
@@ -78,6 +80,7 @@ func (w *wire) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	outcomes := make([]core.Outcome, len(group))
 	var step []*core.Commit
 	var places []int
+	var longest time.Duration
 	for i, c := range group {
 		if err := w.gone(); err != nil {
 			return core.FailStep(group, err)
@@ -88,10 +91,15 @@ func (w *wire) Commit(ctx context.Context, group []*core.Commit) core.Step {
 		}
 		if f == fine {
 			step, places = append(step, c), append(places, i)
+			longest = max(longest, after)
 			continue
+		}
+		if slices.ContainsFunc(group[i+1:], func(next *core.Commit) bool { return laneOf(next) == laneOf(c) }) && laneOf(c) != "" {
+			w.deep.Add(1)
 		}
 		outcomes[i].Err = w.fail(ctx, c, f, after)
 	}
+	time.Sleep(longest)
 	if err := w.gone(); err != nil {
 		return core.FailStep(group, err)
 	}
@@ -105,8 +113,21 @@ func (w *wire) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	return core.Step{Outcomes: outcomes, Written: made.Written}
 }
 
+// laneOf is the key of the lane whose Commit it is, or "".
+func laneOf(c *core.Commit) string {
+	for i := range c.Records {
+		if r := &c.Records[i]; r.Table == "plugin_lanes" && len(r.Value) > 0 {
+			return r.Key
+		}
+	}
+	return ""
+}
+
 // fail lets a Commit fail, and returns its answer.
 func (w *wire) fail(ctx context.Context, c *core.Commit, f fate, after time.Duration) error {
+	if f != late {
+		time.Sleep(after)
+	}
 	switch f {
 	case killBefore:
 		w.kill()
@@ -169,6 +190,7 @@ type world struct {
 	mu      sync.Mutex // protects the field below, and its calls
 	fate    func(c *core.Commit) (fate, time.Duration)
 	late    sync.WaitGroup
+	deep    atomic.Int64
 	closing sync.WaitGroup
 	client  *core.Store // of who appends and looks; it has no faults
 	last    uint64      // the position of the last source
@@ -198,7 +220,7 @@ func begin(w *world) *world {
 
 // start starts a process.
 func (w *world) start() *process {
-	p := &process{wire: &wire{engine: w.open(), late: &w.late, dead: make(chan struct{})}}
+	p := &process{wire: &wire{engine: w.open(), late: &w.late, deep: &w.deep, dead: make(chan struct{})}}
 	p.wire.fate = func(c *core.Commit) (fate, time.Duration) {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -1,0 +1,159 @@
+package host
+
+import (
+	"context"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// flight is the Commit of a batch that is under way. The lane goes on with the batch behind
+// it meanwhile, on the state that it will leave.
+type flight struct {
+	events []queued // of the batch
+	staged staged
+	before uint64 // the revision of the lane that it expects
+	next   laneRecord
+	answer chan answer // holds 1
+}
+
+const (
+	// maxFlights bounds the Commits of a lane that are under way.
+	maxFlights = 8
+	// maxFlightBytes bounds their effects, but for the last of them.
+	maxFlightBytes = 1 << 20
+)
+
+func (f *flight) first() uint64 { return f.events[0].position }
+func (f *flight) last() uint64  { return f.events[len(f.events)-1].position }
+
+// goesAhead reports whether the next batch is handled while Commits are under way. One that
+// has room waits for more, as it would without them. So does everything but a plain batch,
+// which may not be right if one of them is not made.
+func (l *lane) goesAhead(full bool) bool {
+	if !l.fenced || l.wary > 0 || !full || len(l.flights) == maxFlights {
+		return false
+	}
+	bytes := 0
+	for _, f := range l.flights {
+		bytes += f.staged.bytes
+	}
+	first := &l.front[0]
+	return bytes < maxFlightBytes && !first.replay && first.fault == "" && first.position > l.passed() && !l.isAlone(first)
+}
+
+// launch makes the Commit of what is staged, with other operations, and does not wait for it.
+// The lane is from now on as it is behind it.
+func (l *lane) launch(events []queued, next laneRecord, ops []core.RecordOp) {
+	f := &flight{answer: make(chan answer, 1)}
+	if n := len(l.spare); n > 0 {
+		f, l.spare = l.spare[n-1], l.spare[:n-1]
+	}
+	f.events = append(f.events[:0], events...)
+	f.before, f.next = l.stored.revision, next
+	c := core.Commit{Appends: l.fx.appends(), Records: l.guard(l.fx.records(ops), next)}
+	f.staged, l.fx.staged = l.fx.staged, f.staged
+	if l.holds(ruleAhead) {
+		l.cache.launch(f)
+	}
+	l.goOn(next)
+	l.flights = append(l.flights, f)
+	answers := f.answer
+	l.sub.Submit(c, func(r core.Result, err error) { answers <- answer{r, err} })
+}
+
+// goOn has the lane stand behind a Commit.
+func (l *lane) goOn(next laneRecord) {
+	l.stateBytes.Add(next.StateBytes - l.stored.StateBytes)
+	l.stored.laneRecord = next
+	l.stored.revision++
+}
+
+// oldest has the answer to the oldest Commit under way; nil if there is none.
+func (l *lane) oldest() <-chan answer {
+	if len(l.flights) == 0 {
+		return nil
+	}
+	return l.flights[0].answer
+}
+
+// hasLanded reports whether there is an answer to the oldest.
+func (l *lane) hasLanded() bool { return len(l.oldest()) > 0 }
+
+// drain waits until no Commit is under way. ok is false if one was not made: then what to do
+// about that is done, and the error ends the runner.
+func (l *lane) drain(ctx context.Context) (ok bool, err error) {
+	for ok = true; ok && len(l.flights) > 0; {
+		select {
+		case a := <-l.oldest():
+			ok, err = l.landed(ctx, a)
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return ok, err
+}
+
+// landed takes the answer to the oldest Commit. It returns as drain does.
+func (l *lane) landed(ctx context.Context, a answer) (ok bool, err error) {
+	if !l.isMade(a) {
+		return false, l.lost(ctx, a.err)
+	}
+	l.land()
+	return true, nil
+}
+
+// land tells the machine of the oldest Commit, which was made.
+func (l *lane) land() {
+	f := l.flights[0]
+	l.flights = append(l.flights[:0], l.flights[1:]...)
+	l.settled(f.next)
+	l.succeeded(f.events[0].replay)
+	l.shown.committed(len(f.events), &f.staged)
+	l.cache.land(f)
+	l.ack(f.events)
+	clear(f.events) // they hold their blocks in memory
+	f.staged.reset()
+	l.spare = append(l.spare, f)
+}
+
+// lost goes on after the oldest Commit was not made, as far as is known. Those behind it stand
+// on it: none of them can be made, unless it was, so all are thrown away (L13).
+func (l *lane) lost(ctx context.Context, err error) error {
+	f, behind := l.flights[0], l.flights[1:]
+	l.flights = nil
+	for _, b := range behind {
+		select {
+		case <-b.answer:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if !l.holds(ruleAllBack) {
+			l.ack(b.events)
+		}
+	}
+	return l.refused(ctx, f.events, f.before, err)
+}
+
+// caughtUp waits until no Commit is under way, for a handler that reads what they write. It
+// reports false if one was not made, whose answer is left for drain.
+func (l *lane) caughtUp(ctx context.Context) bool {
+	for len(l.flights) > 0 {
+		f := l.flights[0]
+		select {
+		case a := <-f.answer:
+			if !l.isMade(a) {
+				f.answer <- a
+				return false
+			}
+			l.land()
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// isMade reports whether a Commit with effects was made. A duplicate was not, or not by it (L11).
+func (l *lane) isMade(a answer) bool {
+	return a.err == nil && (!a.result.Duplicate || !l.holds(ruleDuplicate))
+}
