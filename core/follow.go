@@ -13,9 +13,14 @@ const (
 	progressEvery = 10_000
 	progressAfter = 15 * time.Second
 
-	// scanBytes is how much a filtered reader reads from storage at a time.
+	// scanBytes is how much a filtered reader reads from storage at a time, at most: it reads
+	// twice as much as before when it has taken all of what matches.
 	scanBytes = 1 << 20
 )
+
+// scanBuffers are for pages of which only what matches is copied: many readers that pass over
+// events of others would otherwise keep the collector busy.
+var scanBuffers = sync.Pool{New: func() any { return new([scanBytes]byte) }}
 
 // follower is a Follower of a Store. While it is behind, it reads the tail if that reaches
 // back far enough, else pages from storage. At the head it waits in the tail's index. It
@@ -30,6 +35,7 @@ type follower struct {
 	position uint64 // everything up to here has been delivered or does not match
 	version  uint64 // of the stream, at position; has no meaning unless placed
 	placed   bool   // version is known: only reading from storage needs it
+	scan     int    // bytes that it reads from storage next, if it is filtered
 	reported uint64 // position of the last Delivery
 	begun    bool   // there was one
 	live     bool   // Live of the last one
@@ -214,13 +220,21 @@ func (f *follower) fromStorage(ctx context.Context, limit Limit) (Batch, error) 
 func (f *follower) readAll(ctx context.Context, limit Limit) (Batch, error) {
 	r := ReadRequest{Stream: All, From: f.position + 1, Limit: limit}
 	if f.key != "" {
-		r.Limit = Limit{Events: MaxReadEvents, Bytes: scanBytes}
+		f.scan = min(max(f.scan, limit.Bytes), scanBytes)
+		r.Limit = Limit{Events: MaxReadEvents, Bytes: f.scan}
+		buffer := scanBuffers.Get().(*[scanBytes]byte)
+		defer scanBuffers.Put(buffer)
+		r.Buffer = buffer[:0]
 	}
 	page, err := f.store.Read(ctx, r)
 	if err != nil {
 		return Batch{}, err
 	}
-	return f.takePage(page, limit), nil
+	out := f.takePage(page, limit)
+	if f.scan *= 2; f.position < page.Last {
+		f.scan = 0 // what is not taken is read again
+	}
+	return out, nil
 }
 
 // readStream reads what comes next in the stream from storage.

@@ -48,6 +48,9 @@ type ReadRequest struct {
 	// Limit defaults to DefaultReadEvents and MaxPageBytes and is capped at
 	// MaxReadEvents and MaxPageBytes.
 	Limit Limit
+	// Buffer is room for the events of the page, which an engine may use. Whoever gives one is
+	// done with the page before it uses the buffer again.
+	Buffer []byte
 }
 
 // Page is the answer to a ReadRequest.

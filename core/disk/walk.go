@@ -37,6 +37,7 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, links bool) (c
 		}
 		return page, nil
 	}
+	page.Block = r.Buffer
 	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, links: links}
 	walk := w.walk
 	if r.Backward {
