@@ -127,11 +127,7 @@ func killers(are func(c *call) bool) (h handle, ends func(w *world) (killed int)
 // TestKillerIsFound: an event that ends the process is parked after its attempts, however
 // many others wait in other lanes (L12).
 func TestKillerIsFound(t *testing.T) {
-	streams := map[int]string{}
-	for i := 0; len(streams) < 2; i++ {
-		name := fmt.Sprintf("s-%d", i)
-		streams[host.LaneOf(name, 2)] = name
-	}
+	streams := streamsOfLanes()
 	d := plugins.Deploy{Lanes: 2, OnError: &plugins.ErrorPolicy{Attempts: 3, MinMs: 1, MaxMs: 10}}
 	add := []core.Append{stream(streams[0], "Plain", 1000, "1", nil), stream(streams[0], "Plain", 1000, "1", nil), stream(streams[1], "Killer", 1, "1", nil)}
 	synctest.Test(t, func(t *testing.T) {
@@ -225,4 +221,58 @@ func TestEndOfAChainCostsOneEvent(t *testing.T) {
 			t.Errorf("%d runs of a handler for 64 events", runs)
 		}
 	})
+}
+
+// TestBlockedLanesStopNoOther: of ten bindings, one tries an event again in an hour and another
+// does not come back from one. Their other lanes go on, and so do the other bindings.
+func TestBlockedLanesStopNoOther(t *testing.T) {
+	const bindings, events = 10, 500
+	handles := map[string]handle{
+		"b-0": func(c *call) error { return c.retry("not yet", time.Hour) },
+		"b-1": func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() },
+	}
+	streams := streamsOfLanes()
+	synctest.Test(t, func(t *testing.T) {
+		lib := newLibrary()
+		w := newWorld(t, lib, 0)
+		defer w.close()
+		w.add([]core.Append{stream(streams[0], "Plain", events, "1", nil), stream(streams[1], "Plain", events, "1", nil)})
+		for i := range bindings {
+			name := fmt.Sprintf("b-%d", i)
+			blocks := handles[name]
+			lib.add(name, "1", foldManifest, func(c *call) error {
+				if blocks != nil && string(c.Stream) == streams[0] {
+					return blocks(c)
+				}
+				return nil
+			})
+			if _, err := w.now.host.Deploy(t.Context(), name, plugins.Deploy{Version: "1", Lanes: 2}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		for i := range bindings {
+			name := fmt.Sprintf("b-%d", i)
+			s, err := w.now.host.Status(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := [2]uint64{events, 2 * events}
+			if handles[name] != nil {
+				want[0] = 0
+			}
+			if got := [2]uint64{s.LaneStatus[0].Checkpoint, s.LaneStatus[1].Checkpoint}; got != want || s.Parked > 0 {
+				t.Errorf("lanes of %s are at %d, want %d: %s, %s", name, got, want, s.State, s.Reason)
+			}
+		}
+	})
+}
+
+// streamsOfLanes has a stream for each of two lanes.
+func streamsOfLanes() (streams [2]string) {
+	for i := 0; streams[0] == "" || streams[1] == ""; i++ {
+		name := fmt.Sprintf("s-%d", i)
+		streams[host.LaneOf(name, len(streams))] = name
+	}
+	return streams
 }

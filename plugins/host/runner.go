@@ -31,10 +31,14 @@ type runner struct {
 }
 
 const (
-	// inFlight bounds the events that were delivered and that no lane has committed;
-	// inFlightBytes bounds their bytes, but for one event.
-	inFlight      = 4096
-	inFlightBytes = 8 << 20
+	// Events that were delivered and that no lane has committed are so many batches for each
+	// lane, within the bounds. As many are read ahead. A node may have many bindings, so this
+	// is most of its memory. inFlightBytes bounds the bytes of those delivered, but for one
+	// event.
+	batchesInFlight = 8
+	leastInFlight   = 512
+	mostInFlight    = 4096
+	inFlightBytes   = 8 << 20
 	// progressEvery and progressAfter are when the subscription's progress, which follows
 	// that of the lanes, is stored. It costs no more than what is looked at again after a
 	// kill.
@@ -46,7 +50,7 @@ const (
 func (h *Host) definition(b *plugins.Binding) (subscriptions.Definition, error) {
 	d, err := b.Input.Definition()
 	d.Options = delivery.Options{
-		PartitionBy: d.PartitionBy, ConcurrencyLimit: 1, BufferSize: inFlight,
+		PartitionBy: d.PartitionBy, ConcurrencyLimit: 1, BufferSize: inFlight(b),
 		CheckpointThreshold: progressEvery, CheckpointAfterMs: progressAfter.Milliseconds(),
 		AckTimeoutMs: delivery.NoLimit, Retry: delivery.Retry{Max: delivery.NoLimit, Then: delivery.ThenPark}, OnPark: delivery.Continue,
 	}
@@ -54,6 +58,10 @@ func (h *Host) definition(b *plugins.Binding) (subscriptions.Definition, error) 
 		d.AckTimeoutMs, d.Retry.Max = 500, 1
 	}
 	return d, err
+}
+
+func inFlight(b *plugins.Binding) int {
+	return min(max(batchesInFlight*b.Limits.BatchEvents*b.Lanes, leastInFlight), mostInFlight)
 }
 
 func newRunner(k *driver, b *binding, p plugins.Program) *runner {
