@@ -39,6 +39,8 @@ var groups = []group{
 	{"cluster", benchCluster},
 	{"plugin", benchPlugins},
 	{"plugin/path", benchPath},
+	{"plugin/fair", benchFair},
+	{"plugin/bindings", benchBindings},
 }
 
 func main() {

@@ -94,32 +94,43 @@ func (p *pathBench) measure(client *sdk.Client) error {
 }
 
 // start starts a node with orders in it.
-func (p *pathBench) start(name string, plain bool) (*runtime.Node, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+func (p *pathBench) start(name string, plain bool) (node *runtime.Node, err error) {
 	config := runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(p.dir, name)}
-	config.Plugins = runtime.PluginConfig{Disabled: plain, Compile: []string{self, childCommand, "compile"}}
-	node, err := runtime.Start(p.ctx, config)
+	config.Plugins, err = pluginConfig()
 	if err != nil {
 		return nil, err
 	}
+	config.Plugins.Disabled = plain
+	node, err = runtime.Start(p.ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := fillOrders(p.ctx, node.Store(), p.orders); err != nil {
+		return nil, errors.Join(err, node.Close(context.Background()))
+	}
+	return node, nil
+}
+
+// pluginConfig has this program compile plugins.
+func pluginConfig() (runtime.PluginConfig, error) {
+	self, err := os.Executable()
+	return runtime.PluginConfig{Compile: []string{self, childCommand, "compile"}}, err
+}
+
+// fillOrders appends n orders.
+func fillOrders(ctx context.Context, log core.Log, n int) error {
 	data, err := pluginOrders()
-	for at := 0; err == nil && at < p.orders; {
+	for at := 0; err == nil && at < n; {
 		var c core.Commit
-		for ; len(c.Appends) < 1000 && at < p.orders; at++ {
+		for ; len(c.Appends) < 1000 && at < n; at++ {
 			e := core.NewEvent{ID: core.NewID(), Type: "OrderPlaced", Data: data[at%len(data)]}
 			c.Appends = append(c.Appends, core.Append{
 				Stream: fmt.Sprintf("orders-%02d", at%pathStreams), Expect: core.AnyVersion, Events: []core.NewEvent{e},
 			})
 		}
-		_, err = node.Store().Append(p.ctx, c)
+		_, err = log.Append(ctx, c)
 	}
-	if err != nil {
-		return nil, errors.Join(err, node.Close(context.Background()))
-	}
-	return node, nil
+	return err
 }
 
 // pluginOrders returns the data of the orders of pluginBatch.
@@ -166,16 +177,22 @@ func (p *pathBench) newName() string {
 	return fmt.Sprintf("path-%d", p.names)
 }
 
+// overOrders is a binding that handles all orders.
+func overOrders(mode string) plugins.Deploy {
+	input := plugins.Input{Stream: core.All, PartitionBy: "stream"}
+	input.Filter.Streams = []string{"orders-*"}
+	return plugins.Deploy{
+		Plugin: pathPlugin, Version: pathVersion, Input: &input,
+		Grants: []string{"append:shipped-*", "state"}, Config: fmt.Appendf(nil, `{"mode":%q}`, mode),
+	}
+}
+
 // bind deploys a binding over all orders, and measures from its first batch to its last.
 func (p *pathBench) bind(h *host.Host, mode string, lanes int) (sample, error) {
 	name := p.newName()
-	input := plugins.Input{Stream: core.All, PartitionBy: "stream"}
-	input.Filter.Streams = []string{"orders-*"}
-	_, err := h.Deploy(p.ctx, name, plugins.Deploy{
-		Plugin: pathPlugin, Version: pathVersion, Input: &input, Lanes: lanes,
-		Grants: []string{"append:shipped-*", "state"}, Config: fmt.Appendf(nil, `{"mode":%q}`, mode),
-	})
-	if err != nil {
+	d := overOrders(mode)
+	d.Lanes = lanes
+	if _, err := h.Deploy(p.ctx, name, d); err != nil {
 		return sample{}, err
 	}
 	var began time.Time

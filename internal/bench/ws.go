@@ -402,7 +402,11 @@ func benchIdleFollowers(b *bench) error {
 
 // childServe runs a node until its standard input closes.
 func childServe(ctx context.Context, args []string) error {
-	node, err := runtime.Start(ctx, runtime.Config{Listen: "127.0.0.1:0", Data: args[0]})
+	plugins, err := pluginConfig()
+	if err != nil {
+		return err
+	}
+	node, err := runtime.Start(ctx, runtime.Config{Listen: "127.0.0.1:0", Data: args[0], Plugins: plugins})
 	if err != nil {
 		return err
 	}
