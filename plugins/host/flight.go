@@ -82,24 +82,32 @@ func (l *lane) hasLanded() bool { return len(l.oldest()) > 0 }
 // drain waits until no Commit is under way. ok is false if one was not made: then what to do
 // about that is done, and the error ends the runner.
 func (l *lane) drain(ctx context.Context) (ok bool, err error) {
-	for ok = true; ok && len(l.flights) > 0; {
-		select {
-		case a := <-l.oldest():
-			ok, err = l.landed(ctx, a)
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
+	switch {
+	case l.caughtUp(ctx):
+		return true, nil
+	case ctx.Err() != nil:
+		return false, ctx.Err()
 	}
-	return ok, err
+	a := <-l.oldest() // caughtUp has left it
+	return false, l.lost(ctx, a.err)
 }
 
-// landed takes the answer to the oldest Commit. It returns as drain does.
-func (l *lane) landed(ctx context.Context, a answer) (ok bool, err error) {
-	if !l.isMade(a) {
-		return false, l.lost(ctx, a.err)
+// caughtUp waits until no Commit is under way. It returns false if one was not made, whose
+// answer it leaves, or when ctx ends.
+func (l *lane) caughtUp(ctx context.Context) bool {
+	for len(l.flights) > 0 {
+		select {
+		case a := <-l.oldest():
+			if !l.isMade(a) {
+				l.flights[0].answer <- a
+				return false
+			}
+			l.land()
+		case <-ctx.Done():
+			return false
+		}
 	}
-	l.land()
-	return true, nil
+	return true
 }
 
 // land tells the machine of the oldest Commit, which was made.
@@ -132,25 +140,6 @@ func (l *lane) lost(ctx context.Context, err error) error {
 		}
 	}
 	return l.refused(ctx, f.events, f.before, err)
-}
-
-// caughtUp waits until no Commit is under way, for a handler that reads what they write. It
-// reports false if one was not made, whose answer is left for drain.
-func (l *lane) caughtUp(ctx context.Context) bool {
-	for len(l.flights) > 0 {
-		f := l.flights[0]
-		select {
-		case a := <-f.answer:
-			if !l.isMade(a) {
-				f.answer <- a
-				return false
-			}
-			l.land()
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
 }
 
 // isMade reports whether a Commit with effects was made. A duplicate was not, or not by it (L11).

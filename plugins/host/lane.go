@@ -118,7 +118,9 @@ func (l *lane) await(ctx context.Context) error {
 		}
 		select {
 		case a := <-l.oldest():
-			if _, err := l.landed(ctx, a); err != nil {
+			if l.isMade(a) {
+				l.land()
+			} else if err := l.lost(ctx, a.err); err != nil {
 				return err
 			}
 		case <-l.woken:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -369,6 +370,45 @@ func TestKillerBehindCommits(t *testing.T) {
 	})
 	if problem != "" {
 		t.Error(problem)
+	}
+}
+
+// TestCommitsUnderWayAreBounded holds back a Commit, and counts what is handled meanwhile.
+func TestCommitsUnderWayAreBounded(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		bytes int // that an event stages
+		ahead int
+	}{{"Commits", 10, 8}, {"bytes", 400 << 10, 3}} {
+		t.Run(x.name, func(t *testing.T) {
+			var calls atomic.Int64
+			h := func(c *call) error {
+				calls.Add(1)
+				half := strings.Repeat("x", x.bytes/2)
+				return errors.Join(c.put("a", half), c.put("b", half))
+			}
+			problem := scene(t, 0, h, func(w *world) string {
+				w.have(effects(func(n int) (fate, time.Duration) {
+					if n == 2 {
+						return fine, time.Minute
+					}
+					return fine, 0
+				}))
+				w.append(events("Plain", 20))
+				time.Sleep(30 * time.Second)
+				if calls.Load() != int64(1+x.ahead) { // the first is alone
+					return fmt.Sprintf("%d events are handled while a Commit is under way", calls.Load()-1)
+				}
+				time.Sleep(time.Minute)
+				if problem := w.drained("fold", 0); problem != "" || calls.Load() != 20 {
+					return fmt.Sprintf("%d events are handled; %s", calls.Load(), problem)
+				}
+				return ""
+			})
+			if problem != "" {
+				t.Error(problem)
+			}
+		})
 	}
 }
 
