@@ -86,7 +86,7 @@ func (r *Router) find(ctx context.Context, c core.Commit) (f finding, known bool
 	if c.Moves() {
 		moved, err := c.Progress.Moved(ctx, r.config.Store)
 		unknown := errors.Is(err, core.CodeUnknownOutcome)
-		return finding{decided: moved || unknown, result: core.Result{Duplicate: true}, err: err}, err == nil || unknown
+		return finding{decided: moved || unknown, err: err}, err == nil || unknown
 	}
 	c.Epoch, c.Lazy = overEpoch, false
 	result, err := r.config.Store.Append(ctx, c)

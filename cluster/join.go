@@ -176,6 +176,7 @@ func (j *joins) remove(o *joined) {
 // innerLease is a lease at the owner of a subscription.
 type innerLease struct {
 	subscriptions.Subscriber
+	node   string          // of the owner; empty if it is this node
 	broken <-chan struct{} // closed when the link has ended; nil if the owner is this node
 	done   func()          // the link is not used any more; may be called more than once
 }
@@ -240,7 +241,7 @@ func (j *joins) try(ctx context.Context, s *State, r subscriptions.JoinRequest, 
 		if err != nil {
 			return nil, err
 		}
-		p.broken, p.done, at = link.Broken(), sync.OnceFunc(done), link
+		p.node, p.broken, p.done, at = owner.Node, link.Broken(), sync.OnceFunc(done), link
 	}
 	var err error
 	if p.Subscriber, err = at.Join(ctx, r); err != nil {

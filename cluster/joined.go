@@ -90,7 +90,7 @@ func (o *joined) took(p *innerLease, d subscriptions.Delivery, ok bool) (subscri
 	}
 	spendCredit(&o.credit, &d)
 	o.note(&d)
-	d.Lease = o.sent.Lease
+	d.Lease, d.Node = o.sent.Lease, p.node
 	if d.State == "" { // the first state comes after what is sent already
 		if d.State = o.sent.State; d.Count > 0 && (d.State == delivery.Moving || d.State == delivery.NoQuorum) {
 			d.State = delivery.CatchUp

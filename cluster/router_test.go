@@ -404,6 +404,33 @@ func TestRouterWaitsForRoomOnALink(t *testing.T) {
 	})
 }
 
+// TestLookedUpMove: so is a move of a place, which was made once if it is found.
+func TestLookedUpMove(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		sc := newScene(s)
+		stream := sc.stream(sc.owner, sc.other)
+		if _, err := sc.entry.router.Append(within(t, time.Second), appendTo(stream, core.AnyVersion)); err != nil {
+			t.Fatal(err)
+		}
+		p := sc.pipe(sc.entry, sc.owner)
+		p.hold(false, true) // its answers
+		var result core.Result
+		var err error
+		var answered sync.WaitGroup
+		answered.Go(func() {
+			result, err = sc.entry.router.Append(within(t, time.Minute), core.Commit{Progress: &core.Progress{Name: stream, To: 1, ID: core.NewID()}})
+		})
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		p.black()
+		p.breakOff()
+		answered.Wait()
+		if resolved := sc.entry.router.Stats().Resolved; err != nil || result.Duplicate || resolved != 1 {
+			t.Errorf("%+v, %v; %d were looked up", result, err, resolved)
+		}
+	})
+}
+
 // TestLookedUpAppend: an append whose owner failed before it answered is looked up. It is a
 // duplicate only if an earlier try of the caller's has written it.
 func TestLookedUpAppend(t *testing.T) {

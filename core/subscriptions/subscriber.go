@@ -104,6 +104,8 @@ type Delivery struct {
 	Lease      uint64 // that the events were sent under
 	// Incarnation tells the subscription from an earlier or later one of its name.
 	Incarnation string
+	// Node hosts the subscription, where that is another than the one that was joined at.
+	Node string
 }
 
 // Lag is how many positions the checkpoint is behind.

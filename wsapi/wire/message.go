@@ -173,7 +173,9 @@ type (
 		Count     int        `json:"count,omitzero"`
 		Duplicate bool       `json:"duplicate,omitzero"`
 		Appends   []Appended `json:"appends,omitzero"`
-		Node      string     `json:"node,omitzero"` // the owner, where that is another node
+		// Node is the owner, where that is another node: of an append, and of a subscribe
+		// to a named subscription.
+		Node string `json:"node,omitzero"`
 
 		// Of a read.
 		Events []jsontext.Value `json:"events,omitzero"`

@@ -52,6 +52,7 @@ func (c *conn) join(ctx context.Context, s *sub, subs subscriptions.Joiner, r su
 func (k *consumer) accepted(ok *wire.OK) {
 	ok.Cursor, ok.Head = k.sub.cursor(k.joined.Checkpoint), k.joined.Head
 	ok.Incarnation, ok.State, ok.Reason = k.joined.Incarnation, string(k.joined.State), k.joined.Reason
+	ok.Node = k.joined.Node
 }
 
 // start is part of source. A connection that has ended meanwhile may have missed the
