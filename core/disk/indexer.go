@@ -67,20 +67,22 @@ const retryIndex = 250 * time.Millisecond
 
 // flushAll is the flusher.
 func (ix *index) flushAll(log string, sealed func(end offset)) {
+	var warned complaint
 	for ix.await(func(v *view) bool { return len(v.tables) > 1 }) {
 		v := ix.view.Load()
 		t, next := v.tables[0], v.tables[1]
 		s := sealedSegment{end: v.segment(t.segment).end, next: next.first, seal: v.segment(next.segment).salt}
 		r, err := ix.writeRun(t, &s, log)
-		if err != nil {
+		if warned.due(err) {
 			ix.logger.Warn("the index of a segment cannot be written", "segment", segmentName(t.segment), "error", err)
-			ix.fail(&ix.flushFailed, err)
+		}
+		ix.fail(&ix.flushFailed, err)
+		if err != nil {
 			if !ix.rest() {
 				return
 			}
 			continue
 		}
-		ix.fail(&ix.flushFailed, nil)
 		ix.mu.Lock()
 		ix.change(func(v *view) {
 			v.runs = append(slices.Clone(v.runs), r)
@@ -117,6 +119,7 @@ func retire(t *memtable, others []*memtable) []*memtable {
 
 // mergeAll is the merger.
 func (ix *index) mergeAll() {
+	var warned complaint
 	for ix.await(func(v *view) bool { return mergeable(v.runs) != nil }) {
 		err := ix.mergeOnce()
 		var damage *damagedRun
@@ -124,11 +127,11 @@ func (ix *index) mergeAll() {
 			err = ix.heal(damage)
 		}
 		ix.fail(&ix.mergeFailed, err)
-		if err != nil {
+		if warned.due(err) {
 			ix.logger.Warn("the index cannot be merged", "error", err)
-			if !ix.rest() {
-				return
-			}
+		}
+		if err != nil && !ix.rest() {
+			return
 		}
 	}
 }

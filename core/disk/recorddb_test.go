@@ -291,6 +291,113 @@ func TestDamagedRecordsAreMadeAnew(t *testing.T) {
 	}
 }
 
+// TestVerifyNamesADamagedRecordRun: gyre verify says which run is damaged, and makes it anew.
+func TestVerifyNamesADamagedRecordRun(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Config{Dir: dir})
+	fillRecordsOf(t, e, "t", 3000, make([]byte, 100))
+	mergeAll(t, e)
+	run := e.records.db.all()[0]
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	intact, err := os.ReadFile(run.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, o := range map[string]int64{"header": 20, "block": run.blockAt(len(run.index)/2) + 100, "index": run.fences.at + 3, "end": int64(len(intact)) - 1} {
+		damaged := bytes.Clone(intact)
+		damaged[o] ^= 1
+		if err := os.Remove(run.path); err != nil { // a snapshot is the same file
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(run.path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		report, err := Verify(t.Context(), Config{Dir: dir}, VerifyOptions{})
+		named := slices.ContainsFunc(report.Problems, func(p Problem) bool {
+			return p.Derived && strings.Contains(p.File+" "+p.Detail, filepath.Base(run.path))
+		})
+		if err != nil || !named {
+			t.Errorf("%s: %+v, %v; %s is damaged", what, report.Problems, err, filepath.Base(run.path))
+		}
+	}
+	if _, err := Verify(t.Context(), Config{Dir: dir}, VerifyOptions{Rebuild: true}); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := Verify(t.Context(), Config{Dir: dir}, VerifyOptions{}); err != nil || !report.Clean() {
+		t.Errorf("rebuilt: %+v, %v", report, err)
+	}
+}
+
+// TestOneFailedReadCondemnsNothing: a read that succeeds when it is tried again is no damage.
+func TestOneFailedReadCondemnsNothing(t *testing.T) {
+	fs := newFaultFS()
+	d := openedRecords(t, fs)
+	change := recordChange{table: "t", key: "k", revision: 1, value: []byte("v")}
+	if err := d.apply(slices.Values([]recordChange{change}), 1, reach{end: endOf(1)}, 1); err != nil {
+		t.Fatal(err)
+	}
+	run := d.all()[0]
+	for failures := range 3 {
+		run.file = &failingReads{File: run.file, left: failures}
+		got := ""
+		err := d.scan(core.RecordsRequest{Table: "t", Keys: []string{"k"}}, func(_ string, c recordChange) bool {
+			got = string(c.value)
+			return true
+		})
+		if lost := failures > 1; lost != errors.Is(err, core.CodeStoreCorrupt) || lost != run.condemned || !lost && got != "v" {
+			t.Errorf("after %d failed reads: %q, %v, condemned %t", failures, got, err, run.condemned)
+		}
+	}
+}
+
+// failingReads is a file whose next reads fail.
+type failingReads struct {
+	File
+	left int
+}
+
+func (f *failingReads) ReadAt(b []byte, o int64) (int, error) {
+	if f.left > 0 {
+		f.left--
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(b, o)
+}
+
+// TestOldSnapshotsStayUntilTheNewOneIsSynced: a directory that cannot be synced keeps them.
+func TestOldSnapshotsStayUntilTheNewOneIsSynced(t *testing.T) {
+	fs := newFaultFS()
+	d := openedRecords(t, fs)
+	before := []string{}
+	for n := range 5 {
+		change := recordChange{table: "t", key: "k", revision: uint64(n + 1), value: []byte("v")}
+		if err := d.apply(slices.Values([]recordChange{change}), 1, reach{end: endOf(n + 1)}, 1); err != nil {
+			t.Fatal(err)
+		}
+		if n == 4 {
+			before = fs.find(".snap")
+			fs.fault = func(_ int, op, name string) error {
+				if op == "syncdir" && name == d.snapshots {
+					return syscall.EIO
+				}
+				return nil
+			}
+		}
+		d.snapshot(d.all()[len(d.all())-1])
+	}
+	after := fs.find(".snap")
+	for _, name := range before {
+		if !slices.Contains(after, name) {
+			t.Errorf("%s is removed, and the new one is not synced: %v", name, after)
+		}
+	}
+	if len(before) != keptSnapshots {
+		t.Errorf("the snapshots before are %v", before)
+	}
+}
+
 // TestSnapshotsCostNothing: with many records that are put again and again, a snapshot is a
 // second name of the first run. The first run is written anew only when as much was logged
 // as it has, also across restarts, and all merges write each change a few times.

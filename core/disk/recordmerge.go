@@ -190,10 +190,10 @@ func (d *recordDB) snapshot(run *recordRun) {
 	_ = d.fs.Remove(name)
 	err := d.fs.Link(run.path, name)
 	if err == nil {
-		err = d.removeOldSnapshots()
+		err = d.fs.SyncDir(d.snapshots)
 	}
 	if err == nil {
-		err = d.fs.SyncDir(d.snapshots)
+		err = d.removeOldSnapshots()
 	}
 	if err != nil {
 		d.logger.Warn("the records have no snapshot; if they are lost, they are made anew from the whole log", "error", err)

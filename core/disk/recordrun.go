@@ -195,10 +195,13 @@ func (r *recordRun) decodeFences(b []byte) bool {
 	return o == r.fences.at
 }
 
-// read fills b. A run that cannot be read is as good as damaged: what is in it can be
-// made anew elsewhere on the disk.
+// read fills b. A run that cannot be read, with a second try, is as good as damaged: what is
+// in it can be made anew elsewhere on the disk.
 func (r *recordRun) read(b []byte, o int64) error {
 	n, err := r.file.ReadAt(b, o)
+	if err != nil && err != io.EOF {
+		n, err = r.file.ReadAt(b, o)
+	}
 	switch {
 	case n == len(b):
 		return nil

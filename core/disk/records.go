@@ -17,10 +17,11 @@ import (
 
 // recordStore has the records as of the log's end. The newest changes are in
 // memory, in three steps: pending while they are not durable, then fresh, then
-// flushing while a transaction takes them to the database. The log has all of
-// them, so none of this needs to survive.
+// flushing while they are written to a run. The log has all of them, so none of
+// this needs to survive.
 type recordStore struct {
 	logger *slog.Logger
+	warned complaint // of the flusher; open and close are before and after it
 	db     *recordDB
 	// reachAt is the Engine's.
 	reachAt func(mark) (reach, error)
@@ -447,17 +448,21 @@ func (s *recordStore) flushAll() {
 
 // mergeAll is the merger of the records.
 func (s *recordStore) mergeAll() {
+	var warned complaint
 	for s.await(func() bool { return len(s.db.mergeable()) > 0 }) {
 		err := s.db.merge(s.db.mergeable, s.isClosing)
 		s.mu.Lock()
 		s.failed.merge = err
 		s.wake.Broadcast()
 		s.mu.Unlock()
-		if err != nil && !errors.Is(err, errStopped) {
+		if errors.Is(err, errStopped) {
+			continue
+		}
+		if warned.due(err) {
 			s.logger.Warn("the records cannot be merged", "error", err)
-			if !s.pause() {
-				return
-			}
+		}
+		if err != nil && !s.pause() {
+			return
 		}
 	}
 }
@@ -581,7 +586,7 @@ func (s *recordStore) publishReplayed(m mark) {
 }
 
 func (s *recordStore) warn(err error) {
-	if err != nil {
+	if s.warned.due(err) {
 		s.logger.Warn("the records cannot be written to their database; they stay in memory and the log", "error", err)
 	}
 }
