@@ -9,7 +9,6 @@ const (
 	Memory   = "memory"
 	Start    = "_initialize"
 	Init     = "gyre_init"
-	Close    = "gyre_close"
 	Handle   = "gyre_handle"
 	Filter   = "gyre_filter"
 	Map      = "gyre_map"

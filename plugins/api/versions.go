@@ -108,7 +108,7 @@ func until(list []plugins.Listed, last string) []plugins.Listed {
 func describeABI(w http.ResponseWriter, _ *http.Request) error {
 	return wsapi.WriteJSON(w, http.StatusOK, plugins.ABI{
 		ABIs: []string{abi.Module}, Kinds: []plugins.Kind{plugins.KindHandler, plugins.KindProjection},
-		Imports: wasm.Imports(), Exports: []string{abi.Memory, abi.Handle, abi.Start, abi.Init, abi.Close, abi.Marker},
+		Imports: wasm.Imports(), Exports: []string{abi.Memory, abi.Handle, abi.Start, abi.Init, abi.Marker},
 		Limits: plugins.MaxLimits(), Defaults: plugins.DefaultLimits(), MaxModuleBytes: plugins.MaxModuleBytes,
 	})
 }

@@ -96,7 +96,6 @@ func (m *Module) checkExports() error {
 	return cmp.Or(
 		m.checkFunction(abi.Start, typeFrom(":"), false),
 		m.checkFunction(abi.Init, typeFrom("i:i"), false),
-		m.checkFunction(abi.Close, typeFrom(":"), false),
 	)
 }
 
