@@ -21,7 +21,6 @@ import (
 // this needs to survive.
 type recordStore struct {
 	logger *slog.Logger
-	warned complaint // of the flusher; open and close are before and after it
 	db     *recordDB
 	// reachAt is the Engine's.
 	reachAt func(mark) (reach, error)
@@ -54,6 +53,8 @@ type recordStore struct {
 type recordPace struct {
 	least int           // bytes of a flush; freshBytes
 	retry time.Duration // from an error to the next try; retryFlush
+
+	warned complaint // of the flusher; open and close are before and after it
 }
 
 // changeTree has the last change of each of some records, in the order that the
@@ -586,7 +587,7 @@ func (s *recordStore) publishReplayed(m mark) {
 }
 
 func (s *recordStore) warn(err error) {
-	if s.warned.due(err) {
+	if s.pace.warned.due(err) {
 		s.logger.Warn("the records cannot be written to their database; they stay in memory and the log", "error", err)
 	}
 }
