@@ -390,32 +390,13 @@ func newClusterOwned(a *app) *cobra.Command {
 
 // listOwned prints a page after another, up to r.Limit if it is not 0.
 func (a *app) listOwned(ctx context.Context, c sdk.Cluster, node string, r ring.OwnedRequest) error {
-	limit := r.Limit
 	out := list[ring.Owned]{app: a, header: []string{"kind", "name", "slot", "epoch", "version", "checkpoint", "since", "used"}, row: ownedRow}
-	for {
-		r.Limit = core.MaxReadEvents
-		if limit > 0 {
-			r.Limit = min(limit-out.printed, r.Limit)
-		}
-		page, err := func() (ring.OwnedPage, error) {
-			ctx, cancel := a.request(ctx)
-			defer cancel()
-			return c.Owned(ctx, node, r)
-		}()
-		if err != nil {
-			return err
-		}
-		if err := out.print(page.Owned); err != nil {
-			return err
-		}
-		if r.After = page.Next; page.Next == "" {
-			return out.close()
-		}
-		if out.printed == limit {
-			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
-			return out.close()
-		}
-	}
+	return out.printAll(ctx, r.Limit, func(ctx context.Context, most int) ([]ring.Owned, bool, error) {
+		r.Limit = most
+		page, err := c.Owned(ctx, node, r)
+		r.After = page.Next
+		return page.Owned, page.Next == "", err
+	})
 }
 
 func ownedRow(o ring.Owned) []string {

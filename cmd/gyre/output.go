@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/pflag"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 // outputFormat is the value of -o.
@@ -70,6 +73,46 @@ func printList[T any](a *app, items []T, header []string, row func(T) []string) 
 	l := list[T]{app: a, header: header, row: row}
 	if err := l.print(items); err != nil {
 		return err
+	}
+	return l.close()
+}
+
+// asker asks for the next page of at most so many items. end says that no more follow.
+type asker[T any] func(ctx context.Context, most int) (items []T, end bool, err error)
+
+// eachPage asks for one page after another, each within the timeout of one request, up to limit
+// items if that is not 0. more says that the limit has left some out.
+func eachPage[T any](ctx context.Context, a *app, limit int, ask asker[T], do func([]T) error) (more bool, err error) {
+	for asked := 0; ; {
+		most := core.MaxReadEvents
+		if limit > 0 {
+			most = min(limit-asked, most)
+		}
+		items, end, err := func() ([]T, bool, error) {
+			ctx, cancel := a.request(ctx)
+			defer cancel()
+			return ask(ctx, most)
+		}()
+		if err == nil && (end || len(items) > 0) {
+			err = do(items)
+		}
+		if err != nil || end {
+			return false, err
+		}
+		if asked += len(items); limit > 0 && asked >= limit {
+			return true, nil
+		}
+	}
+}
+
+// printAll prints page after page, up to limit items if that is not 0, and ends the list.
+func (l *list[T]) printAll(ctx context.Context, limit int, ask asker[T]) error {
+	more, err := eachPage(ctx, l.app, limit, ask, l.print)
+	if err != nil {
+		return err
+	}
+	if more {
+		fmt.Fprintln(l.app.stderr, "There are more: raise --limit.")
 	}
 	return l.close()
 }

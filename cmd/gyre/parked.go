@@ -97,49 +97,27 @@ func newSubscriptionsParked(a *app) *cobra.Command {
 	return a.completeSubscription(a.talks(cmd))
 }
 
-// parkedPage reads a page, within the timeout of one request.
-func (a *app) parkedPage(ctx context.Context, all sdk.Subscriptions, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error) {
-	ctx, cancel := a.request(ctx)
-	defer cancel()
-	return all.Parked(ctx, name, r)
-}
-
 // listParked prints page by page, up to limit if it is not 0.
 func (a *app) listParked(ctx context.Context, all sdk.Subscriptions, name string, limit int) error {
 	out := list[parkedItem]{
 		app: a, header: []string{"position", "stream", "version", "type", "parked", "attempts", "reason", "id"}, row: parkedItem.row,
 	}
-	var r subscriptions.ParkedRequest
-	for {
-		r.Limit = core.MaxReadEvents
-		if limit > 0 {
-			r.Limit = min(limit-out.printed, r.Limit)
-		}
-		page, err := a.parkedPage(ctx, all, name, r)
-		if err != nil {
-			return err
-		}
-		items := make([]parkedItem, 0, len(page.Parked))
+	after := uint64(0)
+	return out.printAll(ctx, limit, func(ctx context.Context, most int) (items []parkedItem, end bool, err error) {
+		page, err := all.Parked(ctx, name, subscriptions.ParkedRequest{After: after, Limit: most})
 		for i := range page.Parked {
 			items = append(items, parkedItemOf(&page.Parked[i]))
-			r.After = page.Parked[i].Position
+			after = page.Parked[i].Position
 		}
-		if err := out.print(items); err != nil {
-			return err
-		}
-		if page.End || len(items) == 0 {
-			return out.close()
-		}
-		if out.printed == limit {
-			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
-			return out.close()
-		}
-	}
+		return items, page.End || len(items) == 0, err
+	})
 }
 
 // showParked prints one parked event with its failures.
 func (a *app) showParked(ctx context.Context, all sdk.Subscriptions, name string, position uint64) error {
-	page, err := a.parkedPage(ctx, all, name, subscriptions.ParkedRequest{After: position - 1, Limit: 1})
+	ctx, cancel := a.request(ctx)
+	defer cancel()
+	page, err := all.Parked(ctx, name, subscriptions.ParkedRequest{After: position - 1, Limit: 1})
 	if err != nil {
 		return err
 	}

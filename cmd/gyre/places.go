@@ -84,38 +84,15 @@ func (a *app) listProgress(ctx context.Context, client *sdk.Client, prefix strin
 	places := list[listedProgress]{app: a, header: []string{"name", "position", "moved"}, row: func(p listedProgress) []string {
 		return []string{cell(p.Name, core.MaxProgressNameBytes), fmt.Sprint(p.Position), p.Moved}
 	}}
-	r := core.ProgressRequest{Prefix: prefix}
-	for {
-		r.Limit = core.MaxReadEvents
-		if limit > 0 {
-			r.Limit = min(limit-places.printed, r.Limit)
-		}
-		page, err := a.progressPage(ctx, client, r)
-		if err != nil {
-			return err
-		}
-		items := make([]listedProgress, 0, len(page.Progress))
+	after := ""
+	return places.printAll(ctx, limit, func(ctx context.Context, most int) (items []listedProgress, end bool, err error) {
+		page, err := client.ListProgress(ctx, core.ProgressRequest{Prefix: prefix, After: after, Limit: most})
 		for i := range page.Progress {
 			items = append(items, listedPlace(&page.Progress[i]))
-			r.After = page.Progress[i].Name
+			after = page.Progress[i].Name
 		}
-		if err := places.print(items); err != nil {
-			return err
-		}
-		if page.End || len(items) == 0 {
-			return places.close()
-		}
-		if places.printed == limit {
-			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
-			return places.close()
-		}
-	}
-}
-
-func (a *app) progressPage(ctx context.Context, client *sdk.Client, r core.ProgressRequest) (core.ProgressPage, error) {
-	ctx, cancel := a.request(ctx)
-	defer cancel()
-	return client.ListProgress(ctx, r)
+		return items, page.End || len(items) == 0, err
+	})
 }
 
 func newProgressShow(a *app) *cobra.Command {

@@ -67,43 +67,20 @@ func newPluginList(a *app) *cobra.Command {
 				out := list[plugins.Listed]{
 					app: a, header: []string{"name", "state", "version", "lanes", "checkpoint", "lag", "parked", "state bytes"}, row: listedRow,
 				}
-				err := a.eachPage(cmd.Context(), func(ctx context.Context, after string) (string, error) {
-					page, err := client.Plugins().List(ctx, plugins.ListRequest{Prefix: prefix, After: after})
-					if err == nil {
-						err = out.print(page.Plugins)
-					}
-					if n := len(page.Plugins); n > 0 && !page.End {
+				after := ""
+				return out.printAll(cmd.Context(), 0, func(ctx context.Context, most int) ([]plugins.Listed, bool, error) {
+					page, err := client.Plugins().List(ctx, plugins.ListRequest{Prefix: prefix, After: after, Limit: most})
+					n := len(page.Plugins)
+					if n > 0 {
 						after = page.Plugins[n-1].Name
-						return after, err
 					}
-					return "", err
+					return page.Plugins, page.End || n == 0, err
 				})
-				if err != nil {
-					return err
-				}
-				return out.close()
 			})
 		},
 	}
 	cmd.Flags().StringVar(&prefix, "prefix", "", "only names with this prefix")
 	return a.talks(cmd)
-}
-
-// eachPage asks for one page after another, each within the timeout of one request. ask returns
-// where the next page begins, "" after the last.
-func (a *app) eachPage(ctx context.Context, ask func(ctx context.Context, after string) (string, error)) error {
-	after := ""
-	for {
-		next, err := func() (string, error) {
-			ctx, cancel := a.request(ctx)
-			defer cancel()
-			return ask(ctx, after)
-		}()
-		if err != nil || next == "" {
-			return err
-		}
-		after = next
-	}
 }
 
 func listedRow(l plugins.Listed) []string {
@@ -391,13 +368,17 @@ func newPluginVersions(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
 				var all []plugins.Version
-				err := a.eachPage(cmd.Context(), func(ctx context.Context, after string) (string, error) {
-					page, err := client.Plugins().Versions(ctx, args[0], plugins.ListRequest{After: after})
-					all = append(all, page.Versions...)
-					if n := len(page.Versions); n > 0 && !page.End {
-						return page.Versions[n-1].Version, err
+				ask := func(ctx context.Context, most int) ([]plugins.Version, bool, error) {
+					r := plugins.ListRequest{Limit: most}
+					if n := len(all); n > 0 {
+						r.After = all[n-1].Version
 					}
-					return "", err
+					page, err := client.Plugins().Versions(ctx, args[0], r)
+					return page.Versions, page.End || len(page.Versions) == 0, err
+				}
+				_, err := eachPage(cmd.Context(), a, 0, ask, func(page []plugins.Version) error {
+					all = append(all, page...)
+					return nil
 				})
 				if err != nil {
 					return err

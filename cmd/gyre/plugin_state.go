@@ -116,28 +116,14 @@ func (a *app) entries() *list[plugins.Entry] {
 
 // printEntries prints entries lane by lane, up to limit if it is not 0.
 func (a *app) printEntries(ctx context.Context, all sdk.Plugins, name, prefix string, lanes []int, limit int) error {
-	out := a.entries()
-	for _, lane := range lanes {
-		err := a.eachPage(ctx, func(ctx context.Context, after string) (string, error) {
-			r := plugins.StateRequest{Lane: lane, Prefix: prefix, After: after, Limit: core.MaxReadEvents}
-			if limit > 0 {
-				r.Limit = min(limit-out.printed, r.Limit)
-			}
-			if r.Limit == 0 {
-				return "", nil
-			}
-			page, err := all.State(ctx, name, r)
-			if err == nil {
-				err = out.print(page.Entries)
-			}
-			if n := len(page.Entries); n > 0 && !page.End {
-				return page.Entries[n-1].Key, err
-			}
-			return "", err
-		})
-		if err != nil {
-			return err
+	after := ""
+	return a.entries().printAll(ctx, limit, func(ctx context.Context, most int) ([]plugins.Entry, bool, error) {
+		page, err := all.State(ctx, name, plugins.StateRequest{Lane: lanes[0], Prefix: prefix, After: after, Limit: most})
+		if n := len(page.Entries); n > 0 && !page.End {
+			after = page.Entries[n-1].Key
+		} else {
+			lanes, after = lanes[1:], ""
 		}
-	}
-	return out.close()
+		return page.Entries, len(lanes) == 0, err
+	})
 }

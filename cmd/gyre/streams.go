@@ -56,38 +56,15 @@ func (a *app) listStreams(ctx context.Context, client *sdk.Client, prefix string
 	streams := list[listedStream]{app: a, header: []string{"stream", "version"}, row: func(s listedStream) []string {
 		return []string{cell(s.Stream, core.MaxStreamNameBytes), fmt.Sprint(s.Version)}
 	}}
-	r := core.StreamsRequest{Prefix: prefix}
-	for {
-		r.Limit = core.MaxReadEvents
-		if limit > 0 {
-			r.Limit = min(limit-streams.printed, r.Limit)
-		}
-		page, err := a.streamsPage(ctx, client, r)
-		if err != nil {
-			return err
-		}
-		items := make([]listedStream, 0, len(page.Streams))
+	after := ""
+	return streams.printAll(ctx, limit, func(ctx context.Context, most int) (items []listedStream, end bool, err error) {
+		page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, After: after, Limit: most})
 		for _, s := range page.Streams {
 			items = append(items, listedStream{s.Name, s.Version})
-			r.After = s.Name
+			after = s.Name
 		}
-		if err := streams.print(items); err != nil {
-			return err
-		}
-		if page.End || len(items) == 0 {
-			return streams.close()
-		}
-		if streams.printed == limit {
-			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
-			return streams.close()
-		}
-	}
-}
-
-func (a *app) streamsPage(ctx context.Context, client *sdk.Client, r core.StreamsRequest) (core.StreamsPage, error) {
-	ctx, cancel := a.request(ctx)
-	defer cancel()
-	return client.Streams(ctx, r)
+		return items, page.End || len(items) == 0, err
+	})
 }
 
 // streamInfo is the printed form of a stream.

@@ -97,36 +97,18 @@ func newSubscriptionsList(a *app) *cobra.Command {
 
 // listSubscriptions prints page by page, up to r.Limit if it is not 0.
 func (a *app) listSubscriptions(ctx context.Context, all sdk.Subscriptions, r subscriptions.ListRequest) error {
-	limit := r.Limit
 	out := list[subscriptions.Info]{
 		app: a, header: []string{"name", "state", "stream", "checkpoint", "lag", "in flight", "parked", "subscribers"}, row: subscriptionRow,
 	}
-	for {
-		r.Limit = core.MaxReadEvents
-		if limit > 0 {
-			r.Limit = min(limit-out.printed, r.Limit)
-		}
-		page, err := func() (subscriptions.ListPage, error) {
-			ctx, cancel := a.request(ctx)
-			defer cancel()
-			return all.List(ctx, r)
-		}()
-		if err != nil {
-			return err
-		}
-		if err := out.print(page.Subscriptions); err != nil {
-			return err
-		}
-		if n := len(page.Subscriptions); !page.End && n > 0 {
+	return out.printAll(ctx, r.Limit, func(ctx context.Context, most int) ([]subscriptions.Info, bool, error) {
+		r.Limit = most
+		page, err := all.List(ctx, r)
+		n := len(page.Subscriptions)
+		if n > 0 {
 			r.After = page.Subscriptions[n-1].Name
-		} else {
-			return out.close()
 		}
-		if out.printed == limit {
-			fmt.Fprintln(a.stderr, "There are more: raise --limit.")
-			return out.close()
-		}
-	}
+		return page.Subscriptions, page.End || n == 0, err
+	})
 }
 
 func subscriptionRow(i subscriptions.Info) []string {
