@@ -101,7 +101,7 @@ func newRecordStore(db *recordDB, logger *slog.Logger, reachAt func(mark) (reach
 		logger: logger, db: db, reachAt: reachAt,
 		flushed: r.end, seen: mark{end: r.end, frame: r.frame},
 		newest: make(map[recordID]pendingRevision), fresh: newChangeTree(), flushing: newChangeTree(),
-		flushAt: freshBytes, pace: recordPace{freshBytes, retryFlush},
+		flushAt: freshBytes, pace: recordPace{least: freshBytes, retry: retryFlush},
 	}
 	s.wake.L = &s.mu
 	return s
