@@ -13,9 +13,10 @@ type Batch struct {
 	Count int
 	// First and Last are the positions of the first and the last event.
 	First, Last uint64
-	// Links reports that the events may include links without content. Only Steps and
-	// pages of ReadLog have such; other pages have links with their events' content.
-	Links bool
+	// Hidden reports that the events may include ones that readers of $all do not get:
+	// events of the system's streams, and links, which are without content then. Only
+	// Steps and pages of ReadLog set it.
+	Hidden bool
 }
 
 // Events decodes the events one by one, in place. It panics on a malformed
@@ -167,9 +168,9 @@ func (b Batch) Cut(l Limit) (head, tail Batch) {
 	if count == b.Count {
 		return b, Batch{}
 	}
-	head = Batch{Block: b.Block[:end:end], Count: count, First: b.First, Last: last.position, Links: b.Links}
+	head = Batch{Block: b.Block[:end:end], Count: count, First: b.First, Last: last.position, Hidden: b.Hidden}
 	next, _ := decodeHead(b.Block[end:])
-	tail = Batch{Block: b.Block[end:], Count: b.Count - count, First: next.position, Last: b.Last, Links: b.Links}
+	tail = Batch{Block: b.Block[end:], Count: b.Count - count, First: next.position, Last: b.Last, Hidden: b.Hidden}
 	return head, tail
 }
 

@@ -222,7 +222,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Use 1 to 512 bytes of valid UTF-8 without control characters. The names . and .. are not allowed, because no URL can carry them."},
 	CodeReservedStreamName: {Class: ClassUsage, Status: 400,
 		Title: "The server reserves names that begin with '$'",
-		Fix:   "Choose a name that does not begin with '$'. $all can be read, not written."},
+		Fix:   "Choose a name that does not begin with '$'. Such streams are written by the node; they and $all can be read."},
 	CodeInvalidEventType: {Class: ClassUsage, Status: 400,
 		Title: "The event type is not valid",
 		Fix:   "Every event needs a type of 1 to 256 bytes of valid UTF-8 without control characters."},

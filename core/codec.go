@@ -232,6 +232,12 @@ type eventHead struct {
 // differ.
 func (h *eventHead) isLink() bool { return h.home != h.stream }
 
+// inAll reports whether readers of $all get the event. system is whether they have asked
+// for those of the system's streams.
+func (h *eventHead) inAll(system bool) bool {
+	return !h.isLink() && (system || !IsSystem(h.stream))
+}
+
 func decodeHead(b []byte) (h eventHead, ok bool) {
 	body, n, ok := takeLP(b)
 	if !ok {

@@ -189,6 +189,8 @@ func FuzzDecodeEvent(f *testing.F) {
 	for _, g := range golden {
 		f.Add(EncodeEvent(nil, g.at, &g.e))
 		f.Add(EncodeLinked(nil, g.at, Origin{"home", 1, 2}, &g.e))
+		g.at.Stream = "$" + g.at.Stream
+		f.Add(EncodeEvent(nil, g.at, &g.e))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var e Event
@@ -200,7 +202,11 @@ func FuzzDecodeEvent(f *testing.F) {
 		if e.Link.IsZero() && (!ok || h != eventHead{size: n, position: e.Position, version: e.Version, stream: e.Stream, typ: e.Type, home: e.Stream}) {
 			t.Fatalf("head %+v, %v, event %+v", h, ok, e)
 		}
-		if !e.Link.IsZero() {
+		event := e.Link.IsZero()
+		if e.Stream != "" && (InAll(b, true) != event || InAll(b, false) != (event && !IsSystem(e.Stream))) {
+			t.Fatalf("in $all: %v, with the system's streams: %v, event %+v", InAll(b, false), InAll(b, true), e)
+		}
+		if !event {
 			if !ok || !IsLink(b) {
 				t.Fatalf("head %+v, %v, of the link %+v", h, ok, e)
 			}

@@ -20,6 +20,10 @@ type Commit struct {
 	// has no Records.
 	Progress *Progress
 
+	// System lets the Appends write streams of the system, whose names begin with '$'. Only
+	// the node itself sets it: no message carries it.
+	System bool
+
 	// Epoch is the epoch under which this node is the owner of what the Commit writes.
 	// Storage that has epochs refuses another than the log's with stale_epoch
 	// (P7). 0 means the epoch that the engine was opened under.
@@ -182,14 +186,14 @@ func (c *Commit) Validate() error {
 	events, bytes := 0, 0
 	for i := range c.Appends {
 		a := &c.Appends[i]
-		if err := a.validate(); err != nil {
+		if err := a.validate(c.System); err != nil {
 			return atElement(err, i)
 		}
 		events += a.Count()
 		bytes += a.size()
 	}
 	for i := range c.Checks {
-		if err := validateTarget(c.Checks[i].Stream, c.Checks[i].Expect); err != nil {
+		if err := validateTarget(c.Checks[i].Stream, c.Checks[i].Expect, false); err != nil {
 			return atElement(err, len(c.Appends)+i)
 		}
 	}
@@ -229,8 +233,8 @@ func atElement(err *Error, i int) *Error {
 	return err
 }
 
-func (a *Append) validate() *Error {
-	if err := validateTarget(a.Stream, a.Expect); err != nil {
+func (a *Append) validate(system bool) *Error {
+	if err := validateTarget(a.Stream, a.Expect, system); err != nil {
 		return err
 	}
 	if (len(a.Events) == 0) == (len(a.Links) == 0) {
@@ -266,8 +270,12 @@ func (a *Append) size() (n int) {
 	return n + len(a.Links)*len(ID{})
 }
 
-func validateTarget(stream string, x Expect) *Error {
-	if err := validateStream(stream); err != nil {
+func validateTarget(stream string, x Expect, system bool) *Error {
+	validate := validateStream
+	if system && stream != All {
+		validate = validateName
+	}
+	if err := validate(stream); err != nil {
 		return err
 	}
 	if x < StreamExists || x > MaxNumber {
@@ -361,7 +369,11 @@ func (r *RecordsRequest) validateRanges(bad func(key string) bool) error {
 	return nil
 }
 
-// ValidateStream checks a name as that of a stream that events are appended to.
+// IsSystem reports whether a name is that of a stream of the system: only the node writes
+// it, and $all passes over its events unless the reader asks for them.
+func IsSystem(stream string) bool { return stream != "" && stream[0] == '$' }
+
+// ValidateStream checks a name as that of a stream that clients append to.
 func ValidateStream(name string) error {
 	if err := validateStream(name); err != nil {
 		return err
@@ -369,15 +381,28 @@ func ValidateStream(name string) error {
 	return nil
 }
 
+// ValidateReadable checks a name as that of a stream to read or to follow, or as $all.
+func ValidateReadable(name string) error {
+	if err := validateName(name); err != nil {
+		return err
+	}
+	return nil
+}
+
 func validateStream(name string) *Error {
-	if name != "" && name[0] == '$' {
+	if IsSystem(name) {
 		e := Errorf(CodeReservedStreamName, "stream %q cannot be written", clip(name))
 		e.Stream = name
 		return e
 	}
+	return validateName(name)
+}
+
+// validateName checks the form of a stream's name. It takes $all for one.
+func validateName(name string) *Error {
 	// Clients and proxies take the path segments . and .. for steps, however they are
 	// escaped: a request for such a stream arrives at another path.
-	if name == "" || name == "." || name == ".." || len(name) > MaxStreamNameBytes || !printable(name) {
+	if name == "" || name == "." || name == ".." || name == "$" || len(name) > MaxStreamNameBytes || !printable(name) {
 		return Errorf(CodeInvalidStreamName, "%q is not a stream name", clip(name))
 	}
 	return nil

@@ -28,6 +28,9 @@
 //	                   compare-and-set in the Commit of what the client appends
 //	epoch              a number of the log that rises whenever its owners change
 //	incarnation        the count of a stream's hard deletes, plus 1; reserved, always 1 for now
+//	system's stream    one whose name begins with '$'. Only the node writes it, by a Commit
+//	                   with System. It is read by its name; $all skips its events unless
+//	                   the reader asks for them, as a reader of the whole log does
 //	link               an entry of a stream, with a version and a position of its own, that
 //	                   names an event elsewhere. A reader of the stream gets that event;
 //	                   $all skips links, so its positions have gaps there

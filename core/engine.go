@@ -1,6 +1,9 @@
 package core
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // Engine stores a log. It takes Commits in groups and returns one Outcome for each; a
 // refused Commit does not fail its neighbors. Implementations verify under their own
@@ -28,7 +31,8 @@ type Engine interface {
 	// Event finds an event by its id, or returns event_not_found.
 	Event(ctx context.Context, id ID) (Event, error)
 
-	// Streams lists streams in the byte order of their names.
+	// Streams lists streams in the byte order of their names, those of the system only if
+	// the request has System.
 	Streams(ctx context.Context, r StreamsRequest) (StreamsPage, error)
 
 	// Records lists the records of a table in the byte order of their keys.
@@ -103,6 +107,12 @@ type StreamsRequest struct {
 	Prefix string
 	After  string // the last name of the page before
 	Limit  int    // 1 … MaxReadEvents
+	System bool   // list the streams of the system, too
+}
+
+// Lists reports whether a stream is on a page of r, or on one that follows it.
+func (r *StreamsRequest) Lists(stream string) bool {
+	return stream > r.After && strings.HasPrefix(stream, r.Prefix) && (r.System || !IsSystem(stream))
 }
 
 // StreamsPage is the answer to a StreamsRequest.

@@ -30,6 +30,7 @@ type follower struct {
 	stream string // All, or a name
 	filter *Filter
 	key    string // of filter; "" where there is none
+	system bool   // events of the system's streams are asked for
 	log    string // identity of the log
 
 	position uint64 // everything up to here has been delivered or does not match
@@ -50,13 +51,13 @@ type follower struct {
 
 // Follow is Log.Follow.
 func (s *Store) Follow(ctx context.Context, r FollowRequest) (Follower, error) {
-	if err := validateReadable(r.Stream); err != nil {
+	if err := ValidateReadable(r.Stream); err != nil {
 		return nil, err
 	}
 	if err := r.Filter.Validate(); err != nil {
 		return nil, err
 	}
-	f := &follower{store: s, stream: r.Stream, filter: &r.Filter}
+	f := &follower{store: s, stream: r.Stream, filter: &r.Filter, system: r.System}
 	if !r.Filter.IsZero() {
 		f.key = r.Filter.key()
 	}
@@ -165,7 +166,7 @@ func (f *follower) tail() (batches []Batch, head uint64, ok bool) {
 // follower's stream after its position, up to the head. stopped reports that the next event
 // is a link in that stream, whose content is in storage.
 func (f *follower) fromTail(batches []Batch, head uint64, limit Limit) (out Batch, stopped bool) {
-	if f.stream == All && f.key == "" && !slices.ContainsFunc(batches, func(b Batch) bool { return b.Links }) {
+	if f.stream == All && f.key == "" && !slices.ContainsFunc(batches, func(b Batch) bool { return b.Hidden }) {
 		out = joinAfter(batches, f.position, limit)
 		f.position = max(f.position, out.Last)
 		return out, false
@@ -189,7 +190,7 @@ func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
 		if !ok {
 			panic("core: batch with a malformed event")
 		}
-		mine := f.stream == h.stream || f.stream == All && !h.isLink()
+		mine := f.stream == h.stream || f.stream == All && h.inAll(f.system)
 		if mine && f.filter.Match(h.home, h.typ) {
 			if h.bare {
 				return false
@@ -218,7 +219,7 @@ func (f *follower) fromStorage(ctx context.Context, limit Limit) (Batch, error) 
 
 // readAll reads the next page of $all from storage.
 func (f *follower) readAll(ctx context.Context, limit Limit) (Batch, error) {
-	r := ReadRequest{Stream: All, From: f.position + 1, Limit: limit}
+	r := ReadRequest{Stream: All, From: f.position + 1, System: f.system, Limit: limit}
 	if f.key != "" {
 		f.scan = min(max(f.scan, limit.Bytes), scanBytes)
 		r.Limit = Limit{Events: MaxReadEvents, Bytes: f.scan}
@@ -293,7 +294,7 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 		f.version += uint64(page.Count) // not used for All
 	}
 	if f.stream == All {
-		f.position = max(f.position, page.Next-1) // links may follow the last event
+		f.position = max(f.position, page.Next-1) // what $all passes over may follow the last event
 	}
 	if page.End {
 		f.position = max(f.position, page.Head)

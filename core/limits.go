@@ -30,6 +30,6 @@ const (
 // MaxLazyWait is how long the Store may hold back a lazy Commit.
 const MaxLazyWait = 50 * time.Millisecond
 
-// All is the name that reads every event in commit order. Names that begin
-// with '$' are reserved and cannot be written.
+// All is the name that reads every event in commit order. Names that begin with '$' are
+// those of the system's streams: clients cannot write them.
 const All = "$all"

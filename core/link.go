@@ -36,12 +36,29 @@ func (e *Event) Resolve(dst []byte, event *Event) []byte {
 // MaxLinkBytes bounds what EncodeLink appends.
 const MaxLinkBytes = fixedBytes + 2*binary.MaxVarintLen64 + fieldHeaderBytes + 2*MaxStreamNameBytes + MaxEventTypeBytes
 
-// IsLink reports whether b begins with an encoded link. It runs for every event read
-// from $all, so it decodes as little as possible.
-func IsLink(b []byte) bool {
+// InAll reports whether readers of $all get the encoded event that b begins with: it is
+// no link and, unless they have asked for those, of no stream of the system. It runs for
+// every event read from $all, so it decodes as little as possible.
+func InAll(b []byte, system bool) bool {
+	i := skipToStream(b)
+	if name := skipUvarint(b, i); !system && name < len(b) && b[name] == '$' {
+		return false
+	}
+	return !isLinkAt(b, i)
+}
+
+// IsLink reports whether b begins with an encoded link.
+func IsLink(b []byte) bool { return isLinkAt(b, skipToStream(b)) }
+
+// skipToStream returns the index of the stream of an encoded event, with its length.
+func skipToStream(b []byte) int {
 	i := skipUvarint(b, 0)
 	i = skipUvarint(b, i)
-	i = skipUvarint(b, i) + 8 + 16
+	return skipUvarint(b, i) + 8 + 16
+}
+
+// isLinkAt is IsLink of an event whose stream is at i.
+func isLinkAt(b []byte, i int) bool {
 	i = skipLP(b, i)
 	i = skipLP(b, i)
 	if i >= len(b) || b[i]&formatFields == 0 {

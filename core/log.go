@@ -18,8 +18,9 @@ type Log interface {
 
 	// Read returns one page of a stream or of $all. A stream without events is
 	// stream_not_found; a range without events is an empty page. A link in a stream
-	// is read as the event that it names (Event.Link). $all has no links, so its
-	// positions have gaps where links were written.
+	// is read as the event that it names (Event.Link). $all passes over links and, unless
+	// the request has System, over events of the system's streams, so its positions have
+	// gaps there.
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
 	// Follow starts a reader that keeps its own place. It delivers what is stored,
@@ -45,6 +46,9 @@ type ReadRequest struct {
 	// when Backward, 0 means the last.
 	From     uint64
 	Backward bool
+	// System asks $all for the events of the system's streams, too. A stream is read the
+	// same with and without it.
+	System bool
 	// Limit defaults to DefaultReadEvents and MaxPageBytes and is capped at
 	// MaxReadEvents and MaxPageBytes.
 	Limit Limit
@@ -60,7 +64,7 @@ type Page struct {
 	// none: a backward page has reached the first event.
 	Next uint64
 	// End reports that nothing follows in this direction for now. If it is false,
-	// more events follow or, in $all, only links.
+	// more events follow or, in $all, only what it passes over.
 	End bool
 	// Version is the stream's version, or the head position of $all, when the page
 	// was read.
@@ -76,6 +80,8 @@ type FollowRequest struct {
 	Stream string
 	From   From
 	Filter Filter
+	// System is that of a ReadRequest.
+	System bool
 }
 
 // From is the place after which a follow begins. The zero From is the start.

@@ -135,7 +135,7 @@ func (s *Store) ReadLog(ctx context.Context, from uint64, limit Limit) (Page, er
 
 // bound checks r and sets the defaults.
 func (r *ReadRequest) bound() error {
-	if err := validateReadable(r.Stream); err != nil {
+	if err := ValidateReadable(r.Stream); err != nil {
 		return err
 	}
 	if r.From > MaxNumber || r.Limit.Events < 0 || r.Limit.Bytes < 0 {
@@ -155,7 +155,8 @@ func (r *ReadRequest) bound() error {
 // Event finds an event by its id, or returns event_not_found.
 func (s *Store) Event(ctx context.Context, id ID) (Event, error) { return s.engine.Event(ctx, id) }
 
-// Streams lists streams in the byte order of their names. Limit defaults to
+// Streams lists streams in the byte order of their names, those of the system only if
+// System is set. Limit defaults to
 // DefaultReadEvents and is capped at MaxReadEvents. Text that cannot be part of a name
 // is refused, since not every engine can compare it.
 func (s *Store) Streams(ctx context.Context, r StreamsRequest) (StreamsPage, error) {
@@ -218,13 +219,6 @@ func pageLimit(n int) int {
 		return DefaultReadEvents
 	}
 	return min(n, MaxReadEvents)
-}
-
-func validateReadable(stream string) error {
-	if stream == All {
-		return nil
-	}
-	return ValidateStream(stream)
 }
 
 // isNotFound reports whether err is that a stream has no events.

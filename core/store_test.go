@@ -14,12 +14,18 @@ import (
 )
 
 func TestStoreIsALog(t *testing.T) {
-	logtest.Run(t, func(t testing.TB) core.Log { return openStore(t, core.StoreConfig{}) })
+	logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
+		store := openStore(t, core.StoreConfig{})
+		return store, store
+	})
 }
 
 // TestStoreWithATinyTailIsALog sends every follower that falls behind to storage.
 func TestStoreWithATinyTailIsALog(t *testing.T) {
-	logtest.Run(t, func(t testing.TB) core.Log { return openStore(t, core.StoreConfig{TailBytes: 1, QueueBytes: 1}) })
+	logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
+		store := openStore(t, core.StoreConfig{TailBytes: 1, QueueBytes: 1})
+		return store, store
+	})
 }
 
 func openStore(t testing.TB, config core.StoreConfig) *core.Store {
@@ -161,7 +167,7 @@ func TestReadLogIsBounded(t *testing.T) {
 	}
 	for limit, want := range map[int]int{0: core.DefaultReadEvents, 7: 7, core.MaxReadEvents + 1: core.MaxReadEvents} {
 		page, err := store.ReadLog(t.Context(), 3, core.Limit{Events: limit})
-		if err != nil || page.Count != want || page.First != 3 || page.Last != uint64(2+want) || !page.Links {
+		if err != nil || page.Count != want || page.First != 3 || page.Last != uint64(2+want) || !page.Hidden {
 			t.Errorf("limit %d: %d from %d to %d, %v, want %d", limit, page.Count, page.First, page.Last, err, want)
 		}
 	}

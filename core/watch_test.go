@@ -16,10 +16,10 @@ import (
 )
 
 func TestStoreOfASharedLogIsALog(t *testing.T) {
-	logtest.Run(t, func(t testing.TB) core.Log {
+	logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
 		store := core.NewStore(memory.NewLog().Open(), core.StoreConfig{})
 		t.Cleanup(func() { store.Close() })
-		return store
+		return store, store
 	})
 }
 

@@ -72,7 +72,7 @@ func (c *Client) Follow(ctx context.Context, r core.FollowRequest) (core.Followe
 func (f *follower) request(*session) *wire.Subscribe {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := &wire.Subscribe{Sub: f.num, Stream: f.what.Stream, From: &f.what.From, TimeoutMs: f.timeoutMs()}
+	m := &wire.Subscribe{Sub: f.num, Stream: f.what.Stream, From: &f.what.From, System: f.what.System, TimeoutMs: f.timeoutMs()}
 	if f.known {
 		from := core.Cursor{Log: f.log, Position: f.position}.From()
 		m.From = &from

@@ -66,6 +66,9 @@ func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.Strea
 		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
 	}
 	setLimit(query, r.Limit)
+	if r.System {
+		query.Set("system", "true")
+	}
 	var body struct {
 		Streams []struct {
 			Name    string `json:"name"`

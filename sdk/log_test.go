@@ -55,8 +55,9 @@ func dial(t testing.TB, url string, o sdk.Options) *sdk.Client {
 func TestClientIsALog(t *testing.T) {
 	for name, options := range map[string]sdk.Options{"bin": {}, "json": {JSON: true}} {
 		t.Run(name, func(t *testing.T) {
-			logtest.Run(t, func(t testing.TB) core.Log {
-				return dial(t, serve(t, newStore(t), wsapi.Limits{}), options)
+			logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
+				store := newStore(t)
+				return dial(t, serve(t, store, wsapi.Limits{}), options), store
 			})
 		})
 	}

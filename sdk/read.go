@@ -9,7 +9,7 @@ import (
 
 // Read is core.Log.Read.
 func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
-	m := &wire.ReadRequest{Stream: r.Stream, From: r.From, Limit: r.Limit.Events, Bytes: r.Limit.Bytes}
+	m := &wire.ReadRequest{Stream: r.Stream, From: r.From, Limit: r.Limit.Events, Bytes: r.Limit.Bytes, System: r.System}
 	if r.Backward {
 		m.Dir = "backward"
 	}
@@ -19,7 +19,7 @@ func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 // ReadLog is core.LogReader.ReadLog.
 func (c *Client) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core.Page, error) {
 	page, err := c.read(ctx, &wire.ReadRequest{Stream: core.All, From: from, Limit: limit.Events, Bytes: limit.Bytes, Links: true})
-	page.Links = true
+	page.Hidden = true
 	return page, err
 }
 

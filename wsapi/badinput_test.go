@@ -133,15 +133,17 @@ func TestHTTPRefusesBadStreams(t *testing.T) {
 		if f := n.do("POST", path+"/links", `{"links":["0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11"]}`).want(t, 400).fields(t); f["code"] != code {
 			t.Errorf("%q: %v, want %s", name, f, code)
 		}
-		if name == "$all" {
-			continue // it can be read
-		}
 		for _, accept := range []string{"application/json", "application/x-ndjson", "text/event-stream", "application/cloudevents-batch+json"} {
+			if core.IsSystem(name) {
+				continue // it can be read
+			}
 			if f := n.do("GET", path+"/events", "", "Accept: "+accept).want(t, 400).fields(t); f["code"] != code {
 				t.Errorf("%q as %s: %v, want %s", name, accept, f, code)
 			}
 		}
-		n.do("HEAD", path+"/events", "").want(t, 400)
+		if !core.IsSystem(name) {
+			n.do("HEAD", path+"/events", "").want(t, 400)
+		}
 		for method, under := range map[string]string{"PUT": "", "GET": "", "DELETE": "", "POST": "/resume"} {
 			a := n.do(method, "/v1/subscriptions/"+escaped.String()+under, "").want(t, 400)
 			if f := a.fields(t); f["code"] != "invalid_request" {
@@ -201,7 +203,11 @@ func TestHTTPRefusesBadRequests(t *testing.T) {
 		{"POST", "/v1/transactions", `{"tx":[{"stream":"a","events":[` + ok + `]}],"checks":[{"stream":"$b","expect":1}]}`, "", 400, "reserved_stream_name"},
 		{"POST", "/v1/transactions", ok, "Content-Type: application/x-ndjson", 415, "unsupported_media_type"},
 		{"GET", events, "", "", 404, "stream_not_found"},
-		{"GET", "/v1/streams/$x/events", "", "", 400, "reserved_stream_name"},
+		{"GET", "/v1/streams/$/events", "", "", 400, "invalid_stream_name"},
+		{"GET", "/v1/streams/$x/events", "", "", 404, "stream_not_found"},
+		{"GET", "/v1/events?system=false", "", "", 400, "invalid_request"},
+		{"GET", "/v1/events?system=", "", "Accept: text/event-stream", 400, "invalid_request"},
+		{"GET", "/v1/streams?system=1", "", "", 400, "invalid_request"},
 		{"HEAD", events, "", "", 404, ""},
 		{"GET", events + "?from=-1", "", "", 400, "invalid_request"},
 		{"GET", events + "?from=9007199254740992", "", "", 400, "invalid_request"},

@@ -22,7 +22,11 @@ type streamInfo struct {
 
 // streams is GET /v1/streams.
 func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
-	list, err := ParseList(r.URL.Query())
+	list, err := ParseList(r.URL.Query(), "system")
+	if err != nil {
+		return err
+	}
+	system, err := isTrue(r.URL.Query(), "system")
 	if err != nil {
 		return err
 	}
@@ -31,7 +35,7 @@ func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	page, err := a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: list.Prefix, After: list.After, Limit: list.Limit})
+	page, err := a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: list.Prefix, After: list.After, Limit: list.Limit, System: system})
 	if err != nil {
 		return err
 	}

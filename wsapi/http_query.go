@@ -52,6 +52,15 @@ func Number(q url.Values, name string, least, most uint64) (uint64, error) {
 	return n, nil
 }
 
+// isTrue reports whether a parameter is "true"; else it is left out.
+func isTrue(q url.Values, name string) (bool, error) {
+	value := q.Get(name)
+	if q.Has(name) && value != "true" {
+		return false, core.Errorf(core.CodeInvalidRequest, `%s is "true", or left out, not %q`, name, clip(value))
+	}
+	return q.Has(name), nil
+}
+
 // pageRequest asks for a page; beyond asks for the empty one that lies beyond an end of
 // the stream.
 type pageRequest struct {
@@ -61,7 +70,7 @@ type pageRequest struct {
 
 // pageQuery takes start, limit and direction of a page from the query.
 func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
-	if err := only(q, "from", "after", "limit", "dir"); err != nil {
+	if err := only(q, "from", "after", "limit", "dir", "system"); err != nil {
 		return r, err
 	}
 	if err := atMostOne(q, "from", "after"); err != nil {
@@ -72,6 +81,9 @@ func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
 		return r, err
 	}
 	r.Limit.Events = int(limit)
+	if r.System, err = isTrue(q, "system"); err != nil {
+		return r, err
+	}
 	switch dir := q.Get("dir"); dir {
 	case "", "forward":
 	case "backward":
@@ -114,7 +126,7 @@ func (r *pageRequest) setAfter(q url.Values) error {
 func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
 	q := r.URL.Query()
 	f := core.FollowRequest{Stream: stream, Filter: core.Filter{Types: q["types"], Streams: q["streams"]}}
-	if err := only(q, "from", "after", "cursor", "progress", "types", "streams"); err != nil {
+	if err := only(q, "from", "after", "cursor", "progress", "types", "streams", "system"); err != nil {
 		return f, err
 	}
 	cursor := q.Get("cursor")
@@ -124,6 +136,9 @@ func tailQuery(r *http.Request, stream string) (core.FollowRequest, error) {
 		return f, err
 	}
 	var err error
+	if f.System, err = isTrue(q, "system"); err != nil {
+		return f, err
+	}
 	switch {
 	case cursor != "":
 		var c core.Cursor

@@ -154,6 +154,9 @@ func addNext(h http.Header, r *http.Request, request *core.ReadRequest, page *co
 	if request.Backward {
 		q.Set("dir", "backward")
 	}
+	if request.System {
+		q.Set("system", "true")
+	}
 	h.Add("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
 }
 

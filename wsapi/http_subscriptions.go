@@ -40,12 +40,12 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	transient := r.URL.Query().Get("transient")
-	if transient != "" && transient != "true" {
-		return core.Errorf(core.CodeInvalidRequest, `transient is "true", or left out, not %q`, clip(transient))
+	transient, err := isTrue(r.URL.Query(), "transient")
+	if err != nil {
+		return err
 	}
 	page, err := subs.List(ctx, subscriptions.ListRequest{
-		Prefix: list.Prefix, After: list.After, Limit: list.Limit, Transient: transient != "",
+		Prefix: list.Prefix, After: list.After, Limit: list.Limit, Transient: transient,
 		Hosted: r.Header.Get(ForwardedHeader) != "", // another node asks for what this one hosts
 	})
 	if err != nil {

@@ -37,7 +37,7 @@ type Route struct {
 
 // routes is the HTTP API, without extensions.
 func (a *API) routes() []Route {
-	reading := []string{"from", "after", "limit", "dir", "cursor", "progress", "types", "streams"}
+	reading := []string{"from", "after", "limit", "dir", "cursor", "progress", "types", "streams", "system"}
 	appending := append([]string{"expect"}, progressParameters...)
 	return append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: "/v1/ws", Needs: access.Open, Handle: a.webSocket},
@@ -46,7 +46,7 @@ func (a *API) routes() []Route {
 		{Method: "GET", Path: "/livez", Needs: access.Open, Handle: a.livez, Drained: true},
 		{Method: "GET", Path: "/readyz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
 		{Method: "GET", Path: "/healthz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
-		{Method: "GET", Path: "/v1/streams", Needs: access.ListStreams, Handle: a.streams, Query: []string{"prefix", "cursor", "limit"}},
+		{Method: "GET", Path: "/v1/streams", Needs: access.ListStreams, Handle: a.streams, Query: []string{"prefix", "cursor", "limit", "system"}},
 		{Method: "POST", Path: "/v1/streams/{stream}/events", Needs: access.Append, Handle: a.appendEvents, Query: appending},
 		{Method: "GET", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: reading},
 		{Method: "POST", Path: "/v1/streams/{stream}/links", Needs: access.Append, Handle: a.appendLinks, Query: appending},

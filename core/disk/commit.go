@@ -144,6 +144,7 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 		if len(a.Links) > 0 {
 			n += d.encodeLinks(b, &p, a, placed)
 		}
+		b.hidden = b.hidden || len(a.Links) > 0 || core.IsSystem(a.Stream)
 		place.last = p.Version
 		placed[i].LastVersion, placed[i].LastPosition = p.Version, p.Position
 	}

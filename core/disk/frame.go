@@ -139,8 +139,8 @@ type frameBuilder struct {
 	salt uint32
 	offs []uint32 // where in the file each event of the buffer is
 	last uint64   // position of the last of them
-	// links says that there are links among them.
-	links bool
+	// hidden says that readers of $all do not get some of them.
+	hidden bool
 
 	// Of the frame that is being built.
 	start  int // in buf
@@ -150,7 +150,7 @@ type frameBuilder struct {
 }
 
 func (f *frameBuilder) reset(base int64, salt uint32) {
-	f.buf, f.offs, f.base, f.salt, f.links = f.buf[:0], f.offs[:0], base, salt, false
+	f.buf, f.offs, f.base, f.salt, f.hidden = f.buf[:0], f.offs[:0], base, salt, false
 }
 
 // end is the offset in the file that the next frame will have.
@@ -195,7 +195,6 @@ func (f *frameBuilder) event(p core.Placement, e *core.NewEvent) {
 func (f *frameBuilder) link(p core.Placement, origin core.Origin, typ string) {
 	from := len(f.buf)
 	f.buf = core.EncodeLink(append(f.buf, 0, 0, 0, 0), p, origin, typ)
-	f.links = true
 	f.seal(from, p.Position)
 }
 
@@ -225,7 +224,7 @@ func (f *frameBuilder) batch(b *core.Batch) {
 	}
 	b.Count += len(f.offs)
 	b.Last = f.last
-	b.Links = b.Links || f.links
+	b.Hidden = b.Hidden || f.hidden
 }
 
 // finish completes the frame and returns the offset behind it.

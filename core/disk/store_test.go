@@ -9,13 +9,13 @@ import (
 
 func TestStoreIsALog(t *testing.T) {
 	t.Parallel()
-	logtest.Run(t, func(t testing.TB) core.Log {
+	logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
 		store := core.NewStore(open(t, Config{}), core.StoreConfig{})
 		t.Cleanup(func() {
 			if err := store.Close(); err != nil {
 				t.Errorf("close: %v", err)
 			}
 		})
-		return store
+		return store, store
 	})
 }

@@ -44,10 +44,12 @@ func (v *view) list(r core.StreamsRequest, end offset) (core.StreamsPage, error)
 	for len(sources) > 0 && strings.HasPrefix(sources[0].info.Name, r.Prefix) {
 		newest := sources[0]
 		info := newest.info
-		if len(page.Streams) == r.Limit {
-			return page, nil
+		if r.Lists(info.Name) {
+			if len(page.Streams) == r.Limit {
+				return page, nil
+			}
+			page.Streams = append(page.Streams, info)
 		}
-		page.Streams = append(page.Streams, info)
 		for len(sources) > 0 && sources[0].info.Name == info.Name {
 			ok, err := sources[0].next()
 			if err != nil {
@@ -75,7 +77,7 @@ func (t *memtable) list(r core.StreamsRequest, end offset) []core.StreamInfo {
 	}
 	last := "" // once known: no name behind it is in the page
 	for name, s := range t.streams {
-		if name <= r.After || !strings.HasPrefix(name, r.Prefix) || last != "" && name > last {
+		if !r.Lists(name) || last != "" && name > last {
 			continue
 		}
 		version := s.last

@@ -16,12 +16,12 @@ func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (co
 	}
 	defer e.inUse.RUnlock()
 	page, err := e.readAll(ctx, core.ReadRequest{Stream: core.All, From: from, Limit: limit}, true)
-	page.Links = true
+	page.Hidden = true
 	return page, err
 }
 
-// readAll reads $all, which passes over links unless they are wanted.
-func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, links bool) (core.Page, error) {
+// readAll reads $all or, if whole, the log as it was written.
+func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, whole bool) (core.Page, error) {
 	m := e.appender.durable.Load()
 	page := core.Page{Version: m.head, Head: m.head}
 	lo, hi := uint64(1), m.head
@@ -38,7 +38,7 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, links bool) (c
 		return page, nil
 	}
 	page.Block = r.Buffer
-	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, links: links}
+	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, whole: whole, system: r.System}
 	walk := w.walk
 	if r.Backward {
 		walk = w.walkBack
@@ -50,12 +50,13 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, links bool) (c
 
 // walker reads events by position.
 type walker struct {
-	ctx    context.Context // of the read: links may have to be passed over for long
+	ctx    context.Context // of the read: it may pass over events for long
 	engine *Engine
 	view   *view
 	page   *core.Page
 	limit  core.Limit
-	links  bool  // take them as they are
+	whole  bool  // nothing is passed over
+	system bool  // nor are events of the system's streams
 	ends   []int // of each event in the page's block, if not nil
 	full   bool
 }
@@ -148,10 +149,9 @@ func positionOf(encoded []byte) uint64 {
 	return position
 }
 
-// take adds an event to the page, and passes over a link that is not wanted; false
-// says that there is no room.
+// take adds an event to the page, or passes over it; false says that there is no room.
 func (w *walker) take(encoded []byte, position uint64) bool {
-	if !w.links && core.IsLink(encoded) {
+	if !w.whole && !core.InAll(encoded, w.system) {
 		return true
 	}
 	if w.page.Count > 0 && len(w.page.Block)+len(encoded) > w.limit.Bytes {

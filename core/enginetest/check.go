@@ -26,6 +26,9 @@ func checkStep(group []*core.Commit, step core.Step) error {
 	}
 	rest := written.Slice()
 	for i, e := range rest {
+		if (!e.Link.IsZero() || core.IsSystem(e.Stream)) && !step.Written.Hidden {
+			return fmt.Errorf("readers of $all do not get position %d, and written does not say so", e.Position)
+		}
 		if e.Position != written.First+uint64(i) {
 			return fmt.Errorf("written event %d has position %d, the first has %d", i, e.Position, written.First)
 		}
@@ -133,7 +136,7 @@ func checkLink(got core.Event, at core.Placement, id core.ID) error {
 // every way to read it to every other.
 func checkLog(s *suite) {
 	s.Helper()
-	all, head := s.read(core.All, false), s.engine.State().Head
+	all, head := s.readAny(core.ReadRequest{Stream: core.All, System: true}), s.engine.State().Head
 	streams := make(map[string][]core.Event)
 	for i, e := range all {
 		if !e.Link.IsZero() {
@@ -144,14 +147,15 @@ func checkLog(s *suite) {
 		}
 		streams[e.Stream] = append(streams[e.Stream], e)
 	}
-	checkReversed(s, core.All, all)
+	checkReversed(s, core.ReadRequest{Stream: core.All, System: true}, all)
+	checkSystem(s, all)
 	var whole []core.Event
-	listed := s.streams(core.StreamsRequest{Limit: core.MaxReadEvents})
+	listed := s.streams(core.StreamsRequest{Limit: core.MaxReadEvents, System: true})
 	for _, info := range listed {
 		got := s.read(info.Name, false)
 		whole = append(whole, got...)
 		checkStream(s, info, got, streams[info.Name])
-		checkReversed(s, info.Name, got)
+		checkReversed(s, core.ReadRequest{Stream: info.Name}, got)
 		delete(streams, info.Name)
 	}
 	if len(streams) > 0 || !slices.IsSortedFunc(listed, func(a, b core.StreamInfo) int { return strings.Compare(a.Name, b.Name) }) {
@@ -241,13 +245,31 @@ func checkPositions(s *suite, whole []core.Event, head uint64) {
 	}
 }
 
-func checkReversed(s *suite, stream string, forward []core.Event) {
+func checkReversed(s *suite, r core.ReadRequest, forward []core.Event) {
 	s.Helper()
-	got := s.read(stream, true)
+	r.Backward = true
+	got := s.readAny(r)
 	slices.Reverse(got)
 	if !slices.EqualFunc(got, forward, sameRaw) {
-		s.Errorf("%q read backward has %d events, forward %d, or differs", stream, len(got), len(forward))
+		s.Errorf("%q read backward has %d events, forward %d, or differs", r.Stream, len(got), len(forward))
 	}
+}
+
+// checkSystem compares what readers of $all get who do not ask for the system's streams
+// with what those get who do.
+func checkSystem(s *suite, all []core.Event) {
+	s.Helper()
+	want := withoutSystem(all)
+	got := s.read(core.All, false)
+	if !slices.EqualFunc(got, want, sameRaw) {
+		s.Errorf("$all without the system's streams has %d events, want %d of %d, or differs", len(got), len(want), len(all))
+	}
+	checkReversed(s, core.ReadRequest{Stream: core.All}, got)
+}
+
+// withoutSystem is $all without the events of the system's streams.
+func withoutSystem(all []core.Event) []core.Event {
+	return slices.DeleteFunc(slices.Clone(all), func(e core.Event) bool { return core.IsSystem(e.Stream) })
 }
 
 // checkIDs checks that ids are unique, and finds some events by them.
@@ -327,8 +349,8 @@ func checkPage(r core.ReadRequest, page core.Page, all []core.Event, head uint64
 	if len(got) > 0 && (page.First != got[0].Position || page.Last != got[len(got)-1].Position) {
 		return fmt.Errorf("read %+v: first %d, last %d, want %d, %d", r, page.First, page.Last, got[0].Position, got[len(got)-1].Position)
 	}
-	linked := uint64(len(all)) < last
-	if done := len(got) == len(rest); page.End != done && (page.End || !linked) {
+	gaps := uint64(len(all)) < last
+	if done := len(got) == len(rest); page.End != done && (page.End || !gaps) {
 		return fmt.Errorf("read %+v: end = %v after %d of %d events", r, page.End, len(got), len(rest))
 	}
 	return checkNext(r, page, got, rest, from, last, number)
@@ -336,8 +358,8 @@ func checkPage(r core.ReadRequest, page core.Page, all []core.Event, head uint64
 
 // checkLogPage compares a page of what was written with all of it.
 func checkLogPage(from uint64, limit core.Limit, page core.Page, written []core.Event) error {
-	if page.Count > 0 && !page.Links {
-		return fmt.Errorf("the page from %d does not say that there may be links", from)
+	if page.Count > 0 && !page.Hidden {
+		return fmt.Errorf("the page from %d does not say that there may be more than $all has", from)
 	}
 	return checkPage(core.ReadRequest{Stream: core.All, From: from, Limit: limit}, page, written, uint64(len(written)))
 }

@@ -12,7 +12,7 @@ import (
 // It shares nothing with an engine; what an engine finds with an index, the model
 // finds by comparing.
 type model struct {
-	events  []core.Event            // of $all, by position
+	events  []core.Event            // of $all with the system's streams, by position
 	written []core.Event            // by position: events, and links as the log keeps them
 	streams map[string][]core.Event // links are read as the events that they name
 	known   map[core.ID]core.Event  // links apart

@@ -13,7 +13,7 @@ import (
 
 // Run tests an engine. open makes one with an empty log; the suite closes it.
 func Run(t *testing.T, open func(t testing.TB) core.Engine) {
-	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, recordTests, readTests, listTests, blobTests, inputTests,
+	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, systemTests, recordTests, readTests, listTests, blobTests, inputTests,
 		closeTests, concurrentTests, walkTests)
 	runTests(t, tests, func(t *testing.T, run func(s *suite)) {
 		engine := open(t)
@@ -193,13 +193,20 @@ func (s *suite) duplicateEvent(o core.Outcome, ids ...core.ID) {
 // read answers a whole stream, or all of $all, in one direction.
 func (s *suite) read(stream string, backward bool) []core.Event {
 	s.Helper()
-	page, err := s.engine.Read(s.ctx(), core.ReadRequest{Stream: stream, Backward: backward, Limit: everything})
+	return s.readAny(core.ReadRequest{Stream: stream, Backward: backward})
+}
+
+// readAny answers everything from where r begins.
+func (s *suite) readAny(r core.ReadRequest) []core.Event {
+	s.Helper()
+	r.Limit = everything
+	page, err := s.engine.Read(s.ctx(), r)
 	if err != nil {
-		s.Fatalf("read %q: %v", stream, err)
+		s.Fatalf("read %+v: %v", r, err)
 	}
 	events := page.Slice()
 	for !page.End {
-		r := core.ReadRequest{Stream: stream, From: page.Next, Backward: backward, Limit: everything}
+		r.From = page.Next
 		if page, err = s.engine.Read(s.ctx(), r); err != nil {
 			s.Fatalf("read %+v: %v", r, err)
 		}

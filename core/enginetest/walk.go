@@ -105,13 +105,21 @@ func (w *walker) chance(n int) bool { return w.rand.IntN(100) < n }
 
 func (w *walker) stream() string { return []string{"a", "b", "b/1", "c", "ü", "z"}[w.rand.IntN(6)] }
 
+// appended is a stream to append to, seldom one of the system.
+func (w *walker) appended() string {
+	if w.chance(10) {
+		return "$s"
+	}
+	return w.stream()
+}
+
 func (w *walker) commit() *core.Commit {
-	c := &core.Commit{}
+	c := &core.Commit{System: true}
 	if len(w.history) > 0 && w.chance(20) {
 		c = w.retry()
 	} else {
 		for range w.rand.IntN(4) {
-			stream := w.stream()
+			stream := w.appended()
 			a := core.Append{Stream: stream, Expect: w.expect(stream)}
 			if a.Links = w.links(c, stream); len(a.Links) == 0 {
 				a.Events = w.events()
@@ -192,7 +200,7 @@ func (w *walker) links(c *core.Commit, stream string) (ids []core.ID) {
 // retry is an earlier Commit again, whole or in part, or with more to it.
 func (w *walker) retry() *core.Commit {
 	old := w.history[w.rand.IntN(len(w.history))]
-	c := &core.Commit{Records: slices.Clone(old.Records)}
+	c := &core.Commit{System: true, Records: slices.Clone(old.Records)}
 	for _, a := range old.Appends {
 		a.Events, a.Links = slices.Clone(a.Events), slices.Clone(a.Links)
 		if w.chance(50) {
@@ -254,10 +262,13 @@ func (w *walker) read() {
 		w.readLog()
 		return
 	}
-	r := core.ReadRequest{Stream: core.All, Backward: w.chance(50), Limit: core.Limit{Events: 1 + w.rand.IntN(30), Bytes: 1 + w.rand.IntN(5000)}}
+	r := core.ReadRequest{Stream: core.All, Backward: w.chance(50), System: w.chance(50), Limit: core.Limit{Events: 1 + w.rand.IntN(30), Bytes: 1 + w.rand.IntN(5000)}}
 	all := w.model.events
+	if !r.System {
+		all = withoutSystem(all)
+	}
 	if w.chance(70) {
-		r.Stream = w.stream()
+		r.Stream = w.appended()
 		all = w.model.streams[r.Stream]
 	}
 	r.From = uint64(w.rand.IntN(len(all) + 3))
@@ -298,8 +309,12 @@ func (w *walker) compareLists() {
 		streams = append(streams, core.StreamInfo{Name: name, Version: uint64(len(events))})
 	}
 	slices.SortFunc(streams, func(a, b core.StreamInfo) int { return cmp.Compare(a.Name, b.Name) })
-	if got := w.s.streams(core.StreamsRequest{Limit: 1 + w.rand.IntN(10)}); !slices.Equal(got, streams) {
-		w.fatal(fmt.Errorf("streams %v, want %v", got, streams))
+	system := w.chance(50)
+	if !system {
+		streams = slices.DeleteFunc(streams, func(i core.StreamInfo) bool { return core.IsSystem(i.Name) })
+	}
+	if got := w.s.streams(core.StreamsRequest{Limit: 1 + w.rand.IntN(10), System: system}); !slices.Equal(got, streams) {
+		w.fatal(fmt.Errorf("streams %v, want %v, with the system's: %v", got, streams, system))
 	}
 	for _, table := range []string{"t", "u"} {
 		var want []core.Record
@@ -326,7 +341,7 @@ func (w *walker) compareLists() {
 func (w *walker) compareAll() {
 	w.s.Helper()
 	w.compareLists()
-	if got := w.s.read(core.All, false); !slices.EqualFunc(got, w.model.events, sameRaw) {
+	if got := w.s.readAny(core.ReadRequest{Stream: core.All, System: true}); !slices.EqualFunc(got, w.model.events, sameRaw) {
 		w.fatal(fmt.Errorf("$all has %d events, want %d, or differs", len(got), len(w.model.events)))
 	}
 	if got := w.s.readLog(); !slices.EqualFunc(got, w.model.written, sameRaw) {

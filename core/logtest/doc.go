@@ -2,10 +2,10 @@
 // front of one, in this process or at the other end of a connection.
 //
 //	func TestStoreIsALog(t *testing.T) {
-//		logtest.Run(t, func(t testing.TB) core.Log {
+//		logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
 //			store := core.NewStore(memory.New(), core.StoreConfig{})
 //			t.Cleanup(func() { store.Close() })
-//			return store
+//			return store, store
 //		})
 //	}
 //

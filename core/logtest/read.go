@@ -26,7 +26,7 @@ var readTests = []test{
 		s.isEmpty()
 	}},
 	{"names_that_cannot_be", func(s *suite) {
-		for name, code := range map[string]core.Code{"": core.CodeInvalidStreamName, "$any": core.CodeReservedStreamName} {
+		for name, code := range map[string]core.Code{"": core.CodeInvalidStreamName, "$": core.CodeInvalidStreamName, "$any": core.CodeStreamNotFound} {
 			if _, err := s.log.Read(s.ctx, core.ReadRequest{Stream: name}); !errors.Is(err, code) {
 				s.Errorf("read %q: %v, want %s", name, err, code)
 			}

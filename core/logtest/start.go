@@ -73,7 +73,7 @@ var startTests = []test{
 	}},
 	{"requests_that_cannot_be", func(s *suite) {
 		s.refusesFollow(core.FollowRequest{}, core.CodeInvalidStreamName)
-		s.refusesFollow(core.FollowRequest{Stream: "$any"}, core.CodeReservedStreamName)
+		s.refusesFollow(core.FollowRequest{Stream: "$"}, core.CodeInvalidStreamName)
 		s.refusesFollow(core.FollowRequest{Stream: core.All, Filter: core.Filter{Types: []string{""}}}, core.CodeInvalidFilter)
 		many := make([]string, core.MaxFilterPatterns+1)
 		for i := range many {

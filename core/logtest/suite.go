@@ -11,13 +11,14 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Run tests a Log. open makes an empty one, and closes it with t.Cleanup.
-func Run(t *testing.T, open func(t testing.TB) core.Log) {
+// Run tests a Log. open makes an empty one, and closes it with t.Cleanup. node is the Store
+// behind it, which can write the system's streams.
+func Run(t *testing.T, open func(t testing.TB) (log core.Log, node *core.Store)) {
 	groups := []struct {
 		name  string
 		tests []test
 	}{
-		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests},
+		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests}, {"system", systemTests},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
@@ -26,7 +27,8 @@ func Run(t *testing.T, open func(t testing.TB) core.Log) {
 					t.Parallel()
 					ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 					defer cancel()
-					x.run(&suite{T: t, log: open(t), ctx: ctx, written: make(map[string][]core.ID)})
+					log, node := open(t)
+					x.run(&suite{T: t, log: log, node: node, ctx: ctx, written: make(map[string][]core.ID)})
 				})
 			}
 		})
@@ -45,8 +47,9 @@ type test struct {
 // suite is one test's hold on one Log.
 type suite struct {
 	*testing.T
-	log core.Log
-	ctx context.Context // of the whole test
+	log  core.Log
+	node *core.Store
+	ctx  context.Context // of the whole test
 
 	written map[string][]core.ID // by write, by stream and for All
 }

@@ -204,8 +204,8 @@ func (e *Engine) append(a *core.Append, written *core.Batch) core.Appended {
 		origin := core.Origin{Stream: home.stream, Version: home.version, Position: home.position}
 		e.links[linkKey{stream, id}] = place{stream, p.Version, p.Position}
 		e.add(p, core.EncodeLink(nil, p, origin, e.event(home.position).Type), written)
-		written.Links = true
 	}
+	written.Hidden = written.Hidden || len(a.Links) > 0 || core.IsSystem(stream)
 	result.LastVersion, result.LastPosition = e.version(stream), uint64(len(e.events))
 	return result
 }

@@ -77,7 +77,7 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 	// number is what the stream counts by: versions, or positions of $all.
 	last := uint64(len(e.events))
 	event := func(number uint64) (encoded []byte, position uint64) {
-		if core.IsLink(e.events[number-1]) {
+		if !core.InAll(e.events[number-1], r.System) {
 			return nil, number
 		}
 		return e.events[number-1], number
@@ -105,7 +105,7 @@ func (e *Engine) ReadLog(_ context.Context, from uint64, limit core.Limit) (core
 	}
 	r := core.ReadRequest{Stream: core.All, From: from, Limit: limit}
 	page := e.page(&r, uint64(len(e.events)), func(number uint64) ([]byte, uint64) { return e.events[number-1], number })
-	page.Links = true
+	page.Hidden = true
 	return page, nil
 }
 
@@ -183,7 +183,7 @@ func (e *Engine) Streams(_ context.Context, r core.StreamsRequest) (core.Streams
 	}
 	var names []string
 	for name := range e.streams {
-		if strings.HasPrefix(name, r.Prefix) && name > r.After {
+		if r.Lists(name) {
 			names = append(names, name)
 		}
 	}

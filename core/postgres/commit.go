@@ -167,13 +167,14 @@ type encoder struct {
 func (w *encoder) event(p core.Placement, e *core.NewEvent) {
 	p.Recorded = w.recorded
 	w.batch.Block = core.EncodeEvent(w.batch.Block, p, e)
+	w.batch.Hidden = w.batch.Hidden || core.IsSystem(p.Stream)
 	w.added(p.Position, p.ID)
 }
 
 func (w *encoder) link(p core.Placement, row core.ID, home place) {
 	p.Recorded = w.recorded
 	w.batch.Block = core.EncodeLink(w.batch.Block, p, home.origin(), home.typ)
-	w.batch.Links = true
+	w.batch.Hidden = true
 	w.added(p.Position, row)
 }
 

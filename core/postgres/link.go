@@ -154,6 +154,6 @@ func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (pa
 		page, err = e.readPage(ctx, c, &gatherer{request: &r, names: e.names, bare: true}, e.logQuery)
 		return err
 	})
-	page.Links = true
+	page.Hidden = true
 	return page, err
 }

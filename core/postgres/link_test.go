@@ -149,8 +149,8 @@ func TestLinksUnderLocks(t *testing.T) {
 	if !errors.Is(o[0].Err, core.CodeEventNotFound) || o[1].Err != nil || o[2].Err != nil || !o[3].Result.Duplicate || !errors.Is(o[4].Err, core.CodeDuplicateEvent) {
 		t.Errorf("%+v", o)
 	}
-	if step.Written.Count != 3 || !step.Written.Links {
-		t.Errorf("written are %d, links = %v", step.Written.Count, step.Written.Links)
+	if step.Written.Count != 3 || !step.Written.Hidden {
+		t.Errorf("written are %d, hidden = %v", step.Written.Count, step.Written.Hidden)
 	}
 	page, err := engine.Read(t.Context(), core.ReadRequest{Stream: "l", Limit: core.Limit{Events: 10, Bytes: 1 << 20}})
 	if err != nil || page.Count != 2 || page.Slice()[0].ID != ids[0] {

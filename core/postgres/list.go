@@ -23,6 +23,9 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 		sql += ` AND s.name < $4`
 		args = append(args, end)
 	}
+	if !r.System {
+		sql += ` AND (s.name < '$' OR s.name >= '%')`
+	}
 	sql += `) x WHERE x.version > 0 ORDER BY x.name LIMIT $3`
 	err = e.list(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, sql, args...)

@@ -13,7 +13,8 @@ import (
 
 // TestPlansOfAnEmptyStore grows a store on connections that have made their plans when
 // it was empty, and counts what was read of its indexes: what links name is looked up
-// one by one, and not found by going through all there is.
+// one by one, and not found by going through all there is; the system's streams are looked
+// up once for a page of $all.
 func TestPlansOfAnEmptyStore(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
@@ -26,10 +27,15 @@ func TestPlansOfAnEmptyStore(t *testing.T) {
 	if _, err := engine.ReadLog(t.Context(), 1, core.Limit{Events: 1, Bytes: 1}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := engine.Read(t.Context(), core.ReadRequest{Stream: core.All, Limit: core.Limit{Events: 1, Bytes: 1}}); err != nil {
+		t.Fatal(err)
+	}
 	const groups, each = 40, 250
 	for i := range groups {
 		c, ids := eventsFor("a", each)
-		for _, c := range []*core.Commit{c, linkTo("l", ids...)} {
+		system, _ := eventsFor("$s", 1)
+		system.System = true
+		for _, c := range []*core.Commit{system, c, linkTo("l", ids...)} {
 			if o := engine.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
 				t.Fatal(o.Err)
 			}
@@ -39,20 +45,26 @@ func TestPlansOfAnEmptyStore(t *testing.T) {
 		if err != nil || page.Count != each {
 			t.Fatalf("links from %d: %d, %v", from, page.Count, err)
 		}
-		page, err = engine.ReadLog(t.Context(), 2*from-1, core.Limit{Events: 2 * each, Bytes: core.MaxPageBytes})
-		if err != nil || page.Count != 2*each {
-			t.Fatalf("the log from %d: %d, %v", 2*from-1, page.Count, err)
+		const positions = 1 + 2*each // of a group
+		at := uint64(i*positions + 1)
+		page, err = engine.ReadLog(t.Context(), at, core.Limit{Events: positions, Bytes: core.MaxPageBytes})
+		if err != nil || page.Count != positions {
+			t.Fatalf("the log from %d: %d, %v", at, page.Count, err)
+		}
+		page, err = engine.Read(t.Context(), core.ReadRequest{Stream: core.All, From: at, Limit: core.Limit{Events: each, Bytes: core.MaxPageBytes}})
+		if err != nil || page.Count != each || page.First != at+1 {
+			t.Fatalf("$all from %d: %d, %v", at, page.Count, err)
 		}
 	}
 	if err := engine.Close(); err != nil { // connections tell their numbers at their end
 		t.Fatal(err)
 	}
 	const links = groups * each
-	for index, reads := range map[string]int{
-		"events_id":   1, // of each link that is written
-		"events_pkey": 4, // the log's two, and in it and in the stream of links the event
+	for index, least := range map[string]int64{
+		"events_id":        links,      // each that is written
+		"events_pkey":      5 * links,  // two of the log, one of $all, and in the log and in the stream of links the event
+		"streams_name_key": 4 * groups, // of Commits and pages
 	} {
-		least := int64(reads * links)
 		if got := indexReads(t, server, store, index, least); got > 5*least {
 			t.Errorf("%d entries of %s were read, %d would do", got, index, least)
 		}

@@ -24,10 +24,10 @@ func TestThroughPooler(t *testing.T) {
 	}
 	t.Run("engine", func(t *testing.T) { enginetest.Run(t, open) })
 	t.Run("log", func(t *testing.T) {
-		logtest.Run(t, func(t testing.TB) core.Log {
+		logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
 			store := core.NewStore(open(t), core.StoreConfig{})
 			t.Cleanup(func() { store.Close() })
-			return store
+			return store, store
 		})
 	})
 }

@@ -82,10 +82,7 @@ const maxLimit = 1 << 30
 func (e *Engine) pageQuery(r *core.ReadRequest, rows int) []send {
 	values := pageValues(r, rows)
 	if r.Stream == core.All {
-		if r.Backward {
-			return []send{{e.sql.head, nil}, {e.sql.allBackward, values}}
-		}
-		return []send{{e.sql.head, nil}, {e.sql.allForward, values}}
+		return []send{{e.sql.head, nil}, {e.sql.all(r), values}}
 	}
 	name := []byte(r.Stream)
 	values = append(values, name)

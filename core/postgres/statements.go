@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 // statement is one of those that matter for speed: prepared once on each
@@ -20,6 +22,7 @@ type statements struct {
 	commit                        statement
 	head, streamHead              statement
 	allForward, allBackward       statement
+	systemForward, systemBackward statement // of $all with the events of the system's streams
 	streamForward, streamBackward statement
 	log                           statement
 	event                         statement
@@ -44,6 +47,10 @@ const (
 
 	eventColumns = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data`
 	fromEvents   = ` FROM {schema}.events e WHERE `
+	noLink       = `e.link IS NULL AND `
+	// inAll is what readers of $all get. The system's streams are few, and are looked up
+	// once.
+	inAll = noLink + `e.stream <> ALL (ARRAY(SELECT s.id FROM {schema}.streams s WHERE s.name >= '$' AND s.name < '%')) AND `
 	// fromLinked has what links name beside them. The join looks something up for
 	// links only.
 	fromLinked = ` FROM {schema}.events e LEFT JOIN {schema}.events h ON h.position = e.link WHERE `
@@ -86,13 +93,28 @@ func newStatements(schema string) *statements {
 		commit:         named("commit", "SELECT * FROM {schema}.commit_group("+strings.Join(args, ", ")+")"),
 		head:           named("head", selectHead),
 		streamHead:     named("stream_head", selectStream),
-		allForward:     named("all_forward", allEvents.page("e.link IS NULL AND e.position >= $1", "e.position")),
-		allBackward:    named("all_backward", allEvents.page("e.link IS NULL AND e.position <= $1", "e.position DESC")),
+		allForward:     named("all_forward", allEvents.page(inAll+"e.position >= $1", "e.position")),
+		allBackward:    named("all_backward", allEvents.page(inAll+"e.position <= $1", "e.position DESC")),
+		systemForward:  named("system_forward", allEvents.page(noLink+"e.position >= $1", "e.position")),
+		systemBackward: named("system_backward", allEvents.page(noLink+"e.position <= $1", "e.position DESC")),
 		streamForward:  named("stream_forward", linkedEvents.page(streamByName+"e.version >= $1", "e.version")),
 		streamBackward: named("stream_backward", linkedEvents.page(streamByName+"e.version <= $1", "e.version DESC")),
 		log:            named("log", bareEvents.page("e.position >= $1", "e.position")),
 		event:          named("event", selectByID),
 	}
+}
+
+// all is what a page of $all is asked for with.
+func (s *statements) all(r *core.ReadRequest) statement {
+	switch {
+	case r.System && r.Backward:
+		return s.systemBackward
+	case r.System:
+		return s.systemForward
+	case r.Backward:
+		return s.allBackward
+	}
+	return s.allForward
 }
 
 // inBinary is the format of every parameter and result.

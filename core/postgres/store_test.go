@@ -17,11 +17,11 @@ import (
 
 func TestStoreIsALog(t *testing.T) {
 	t.Parallel()
-	logtest.Run(t, func(t testing.TB) core.Log {
+	logtest.Run(t, func(t testing.TB) (core.Log, *core.Store) {
 		server := pgtest.Shared(t)
 		store := core.NewStore(openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)}), core.StoreConfig{})
 		t.Cleanup(func() { store.Close() })
-		return store
+		return store, store
 	})
 }
 

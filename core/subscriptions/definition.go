@@ -75,10 +75,8 @@ func ValidateName(name string) error {
 
 // Validate checks everything but the expressions. The error names the field.
 func (d *Definition) Validate() error {
-	if d.Stream != core.All {
-		if err := core.ValidateStream(d.Stream); err != nil {
-			return err
-		}
+	if err := core.ValidateReadable(d.Stream); err != nil {
+		return err
 	}
 	filter := core.Filter{Streams: d.Filter.Streams, Types: d.Filter.Types}
 	if err := filter.Validate(); err != nil {

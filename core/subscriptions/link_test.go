@@ -88,6 +88,40 @@ func TestLinkedStream(t *testing.T) {
 	})
 }
 
+// A subscription to a stream of the system receives its events, also what was parked; one of
+// $all passes over them, also with its checkpoint.
+func TestSystemStream(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.put("audit", func(d *subscriptions.Definition) { d.Stream = "$audit" })
+		n.put("all", nil)
+		c, all := n.join("audit", unlimited), n.join("all", unlimited)
+		n.fill(1, 1)
+		id := core.NewID()
+		system := core.Commit{System: true, Appends: []core.Append{{Stream: "$audit", Expect: core.AnyVersion, Events: []core.NewEvent{
+			{Type: "T", Data: []byte("1")}, {ID: id, Type: "T", Data: []byte("2")},
+		}}}}
+		if _, err := n.store.Append(t.Context(), system); err != nil {
+			t.Fatal(err)
+		}
+		n.fill(1, 1)
+		wantPositions(t, c.take(2), []uint64{2, 3})
+		c.ack(2)
+		c.park(3)
+		n.wantsParked("audit", 3)
+		page, err := n.Parked(t.Context(), "audit", subscriptions.ParkedRequest{})
+		if err != nil || len(page.Parked) != 1 || page.Parked[0].Event.Count != 1 || page.Parked[0].Event.Slice()[0].ID != id {
+			t.Errorf("parked: %+v, %v", page, err)
+		}
+		if got, err := n.Replay(t.Context(), "audit", subscriptions.Selection{IDs: []core.ID{id}}); err != nil || got != 1 {
+			t.Errorf("replay: %d, %v", got, err)
+		}
+		wantPositions(t, c.take(1), []uint64{3})
+		wantPositions(t, all.take(2), []uint64{1, 4})
+		all.ack(1, 4)
+		n.stored("all", 4)
+	})
+}
+
 // Links are filtered, keyed and mapped as the events that they name.
 func TestLinksAreShapedAsTheirEvents(t *testing.T) {
 	overEngines(t, func(t *testing.T, n *node) {

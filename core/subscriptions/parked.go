@@ -214,7 +214,7 @@ func (o *Owner) positionOf(ctx context.Context, l *incarnation, id core.ID) (uin
 	// Who links an event again is told where the link is, whatever is expected. No stream
 	// is at this version, so what is no link yet is refused and does not become one.
 	again := core.Append{Stream: stream, Expect: core.MaxNumber, Links: []core.ID{id}}
-	r, err := o.store.Append(ctx, core.Commit{Appends: []core.Append{again}})
+	r, err := o.store.Append(ctx, core.Commit{Appends: []core.Append{again}, System: core.IsSystem(stream)})
 	if errors.Is(err, core.CodeWrongExpectedVersion) {
 		return 0, core.Errorf(core.CodeEventNotFound, "the event %s is not in stream %q", id, clip(stream))
 	}

@@ -320,7 +320,7 @@ func (r records) each(ctx context.Context, table, prefix, after string, perPage 
 // event reads the event at a position of a subscription's stream; ok is false if it
 // is no longer there.
 func (r records) event(ctx context.Context, stream string, position uint64) (b core.Batch, ok bool, err error) {
-	page, err := r.store.Read(ctx, core.ReadRequest{Stream: core.All, From: position, Limit: core.Limit{Events: 1}})
+	page, err := r.store.Read(ctx, core.ReadRequest{Stream: core.All, From: position, System: core.IsSystem(stream), Limit: core.Limit{Events: 1}})
 	switch {
 	case err != nil:
 		return core.Batch{}, false, err

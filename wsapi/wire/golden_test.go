@@ -294,6 +294,8 @@ func clientVectors(t testing.TB) []named {
 		{"subscribe at a progress", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.AfterProgress, Progress: "billing"}), Credit: credit}},
 		{"read", &wire.ReadRequest{ID: 5, Stream: "order-42", From: 3, Limit: 100}},
 		{"read backward", &wire.ReadRequest{ID: 5, Stream: core.All, Dir: "backward", Bytes: 1000, TimeoutMs: 1500}},
+		{"read of the system", &wire.ReadRequest{ID: 5, Stream: core.All, Limit: 100, System: true}},
+		{"subscribe to the system", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{}), System: true, Credit: credit}},
 		{"subscribe from the start", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{}), Credit: credit}},
 		{"subscribe from the end", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.FromEnd}), Credit: credit}},
 		{"subscribe after a cursor", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.Cursor{Log: "k3f9", Position: 10012}.From()),

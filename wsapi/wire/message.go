@@ -53,6 +53,8 @@ type (
 		TimeoutMs int64  `json:"timeoutMs,omitzero"`
 		// Links asks for $all as it was written (core.LogReader).
 		Links bool `json:"links,omitzero"`
+		// System asks $all for the events of the system's streams, too.
+		System bool `json:"system,omitzero"`
 	}
 
 	// Subscribe starts a follow, or joins a named subscription.
@@ -63,6 +65,7 @@ type (
 		Stream    string  `json:"stream,omitzero"`
 		From      *From   `json:"from,omitzero"`
 		Filter    *Filter `json:"filter,omitzero"`
+		System    bool    `json:"system,omitzero"` // as in ReadRequest
 		Credit    *Amount `json:"credit,omitzero"`
 		MaxBatch  int     `json:"maxBatch,omitzero"`
 		TimeoutMs int64   `json:"timeoutMs,omitzero"`

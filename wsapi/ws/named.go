@@ -19,6 +19,8 @@ func (c *conn) joining(m *wire.Subscribe) (opening, error) {
 		return nil, requests.NoSubscriptions()
 	case m.Stream != "" || m.From != nil || m.Filter != nil:
 		return nil, core.Errorf(core.CodeInvalidRequest, "stream, from and filter of a named subscription are in its options")
+	case m.System:
+		return nil, core.Errorf(core.CodeInvalidRequest, "a named subscription of $all passes over the system's streams; subscribe to one by its name")
 	case m.Ack != "" && m.Ack != "explicit":
 		return nil, core.Errorf(core.CodeInvalidRequest, `ack is "explicit", not %.80q`, m.Ack)
 	}

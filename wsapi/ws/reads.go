@@ -33,7 +33,7 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 }
 
 func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
-	r := core.ReadRequest{Stream: m.Stream, From: m.From}
+	r := core.ReadRequest{Stream: m.Stream, From: m.From, System: m.System}
 	switch {
 	case m.Limit < 0 || m.Bytes < 0 || m.From > core.MaxNumber:
 		return r, core.Errorf(core.CodeInvalidRequest, "from and limit are whole numbers from 0 to 2^53-1")

@@ -196,7 +196,7 @@ func (c *conn) opening(m *wire.Subscribe) (opening, error) {
 	if c.peer != nil {
 		return nil, core.Errorf(core.CodeNotSupported, "every node follows the log itself")
 	}
-	r := core.FollowRequest{Stream: m.Stream}
+	r := core.FollowRequest{Stream: m.Stream, System: m.System}
 	if m.From != nil {
 		r.From = *m.From
 	}

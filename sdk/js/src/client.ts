@@ -81,6 +81,8 @@ export interface ReadRange {
   from?: number | undefined;
   /** From later to earlier. */
   backward?: boolean | undefined;
+  /** Of "$all": the events of the system's streams, whose names begin with "$", are read, too. */
+  system?: boolean | undefined;
 }
 
 /** How to read a page. */
@@ -121,14 +123,20 @@ export interface ServerInfo {
   readonly features: readonly string[];
 }
 
-/** Which streams, or places, to list. */
-export interface StreamsOptions extends Limits {
+/** Which places to list. */
+export interface ListOptions extends Limits {
   /** What the names have to begin with. */
   prefix?: string | undefined;
   /** The name to begin after. */
   after?: string | undefined;
   /** How many: 100 if absent, at most 1000. */
   limit?: number | undefined;
+}
+
+/** Which streams to list. */
+export interface StreamsOptions extends ListOptions {
+  /** The system's streams, whose names begin with "$", are listed, too. */
+  system?: boolean | undefined;
 }
 
 /** A part of the list of streams, in the byte order of their names. */
@@ -301,7 +309,9 @@ export class Client {
 
   /** Lists streams. */
   async streams(o: StreamsOptions = {}): Promise<StreamsPage> {
-    const { streams, end } = JSON.parse(await this.#link.fetch(`/v1/streams?${listQuery(o)}`, {}, limits(o))) as StreamsPage;
+    const query = listQuery(o);
+    if (o.system) query.set("system", "true");
+    const { streams, end } = JSON.parse(await this.#link.fetch(`/v1/streams?${query}`, {}, limits(o))) as StreamsPage;
     return { streams: streams.map(({ name, version }) => ({ name, version })), end };
   }
 
@@ -316,7 +326,7 @@ export class Client {
   }
 
   /** Lists stored places. */
-  async listProgress(o: StreamsOptions = {}): Promise<ProgressPage> {
+  async listProgress(o: ListOptions = {}): Promise<ProgressPage> {
     const { progress, end } = JSON.parse(await this.#link.fetch(`/v1/progress?${listQuery(o)}`, {}, limits(o))) as ProgressPage;
     return { progress, end };
   }
@@ -360,7 +370,7 @@ function prepareProgress(p: Progress, alone: boolean): Progress {
   return { ...p, id: p.id?.toLowerCase() ?? (alone ? newId() : undefined) };
 }
 
-function listQuery(o: StreamsOptions): URLSearchParams {
+function listQuery(o: ListOptions): URLSearchParams {
   const query = new URLSearchParams();
   if (o.prefix) query.set("prefix", o.prefix);
   if (o.after) query.set("cursor", base64URL(o.after));

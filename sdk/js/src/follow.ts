@@ -14,6 +14,8 @@ export interface FollowOptions {
   from?: From | undefined;
   /** Which events are wanted; all if absent. */
   filter?: Filter | undefined;
+  /** Of "$all": the events of the system's streams are wanted, too. */
+  system?: boolean | undefined;
   /** Ends the follow: its loop throws canceled. */
   signal?: AbortSignal | undefined;
   /** How long it may take to begin, in ms; 30,000 if absent. Once begun it waits for ever. */
@@ -119,6 +121,7 @@ class FollowSub implements Sub {
   readonly #link: Link;
   readonly #stream: string;
   readonly #filter: Filter | undefined;
+  readonly #system: boolean | undefined;
   readonly #limits: ReturnType<typeof bound>;
   #from: From;
   #log = "";
@@ -132,6 +135,7 @@ class FollowSub implements Sub {
     this.#link = link;
     this.#stream = stream;
     this.#filter = o.filter;
+    this.#system = o.system;
     this.#from = o.from ?? "start";
     this.inbox = new Inbox({ ...defaultCredit, ...o.credit }, (c) => link.credit(this, c));
     this.#limits = bound(
@@ -144,7 +148,13 @@ class FollowSub implements Sub {
 
   subscribe(id: number): string {
     if (this.#position !== undefined) this.#from = { cursor: this.#cursor(this.#position) };
-    return followText(id, this.num, { stream: this.#stream, from: this.#from, filter: this.#filter, credit: this.inbox.allowance() });
+    return followText(id, this.num, {
+      stream: this.#stream,
+      from: this.#from,
+      filter: this.#filter,
+      system: this.#system,
+      credit: this.inbox.allowance(),
+    });
   }
 
   accept(ok: OK, log: string): void {

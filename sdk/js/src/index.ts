@@ -16,6 +16,7 @@ export {
   Client,
   type ConnectOptions,
   connect,
+  type ListOptions,
   type Page,
   type ProgressInfo,
   type ProgressPage,

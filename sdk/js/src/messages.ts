@@ -111,6 +111,7 @@ export interface ReadFields {
   stream: string;
   from?: number | undefined;
   backward?: boolean | undefined;
+  system?: boolean | undefined;
   limit?: number | undefined;
   bytes?: number | undefined;
   timeoutMs?: number | undefined;
@@ -126,6 +127,7 @@ export function readText(id: number, r: ReadFields): string {
     limit: r.limit,
     bytes: r.bytes,
     timeoutMs: r.timeoutMs,
+    system: r.system || undefined,
   });
 }
 
@@ -133,6 +135,7 @@ export interface FollowFields {
   stream: string;
   from: From;
   filter?: Filter | undefined;
+  system?: boolean | undefined;
   credit: Amount;
 }
 
@@ -144,6 +147,7 @@ export function followText(id: number, sub: number, f: FollowFields): string {
     stream: f.stream,
     from: f.from,
     filter: f.filter && { types: f.filter.types, streams: f.filter.streams },
+    system: f.system || undefined,
     credit: f.credit,
   });
 }

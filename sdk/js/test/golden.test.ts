@@ -259,6 +259,8 @@ const written: Record<string, () => string> = {
   "subscribe at a progress": () => follow({ progress: "billing" }),
   read: () => messages.readText(5, { stream: "order-42", from: 3, limit: 100 }),
   "read backward": () => messages.readText(5, { stream: "$all", from: 0, backward: true, bytes: 1000, timeoutMs: 1500 }),
+  "read of the system": () => messages.readText(5, { stream: "$all", limit: 100, system: true }),
+  "subscribe to the system": () => messages.followText(6, 1, { stream: "$all", from: "start", system: true, credit }),
   "subscribe from the start": () => follow("start"),
   "subscribe from the end": () => follow("end"),
   "subscribe after a cursor": () => follow({ cursor: "k3f9.10012" }, { streams: ["order-*"], types: ["Order*"] }),
