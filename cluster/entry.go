@@ -135,12 +135,17 @@ func (r *Router) Append(ctx context.Context, c core.Commit) (core.Result, error)
 	return core.AppendWith(ctx, c, r.Submit)
 }
 
-// Submit takes c to the owner of the first stream that it writes, and returns at once.
+// Submit takes c to the owner of the first stream that it writes, and returns at once. This
+// node makes a Commit of the system itself, under the view's epoch: storage orders those.
 // done is called once with the answer, possibly before Submit returns. It must not block.
 // Two Commits of one goroutine that share a stream are written in the order of submission,
 // whoever owns the stream meanwhile. ctx and its Claim are those of core.Store.Submit.
 func (r *Router) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
 	if err := c.Validate(); err != nil {
+		done(core.Result{}, err)
+		return
+	}
+	if err := ofOneKind(&c); err != nil {
 		done(core.Result{}, err)
 		return
 	}

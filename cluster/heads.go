@@ -22,8 +22,10 @@ func newHeads() *heads { return &heads{moved: make(chan struct{}, 1)} }
 // written takes notice of a Commit that was written here, whose position is the log's head if
 // it is the last of its step. Only the last of a step says so to other nodes.
 func (r *Router) written(c *core.Commit, result core.Result, head uint64) {
-	for i := range c.Appends {
-		r.owned.note(c.Appends[i].Stream, c.Epoch, result.Appends[i].LastVersion)
+	if !c.System { // which nobody owns
+		for i := range c.Appends {
+			r.owned.note(c.Appends[i].Stream, c.Epoch, result.Appends[i].LastVersion)
+		}
 	}
 	if result.Position < head {
 		return // whoever writes at head says so

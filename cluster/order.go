@@ -79,7 +79,7 @@ func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 	if name := homeOf(c); name != "" {
 		home = ring.Slot(name)
 	}
-	if len(c.Appends) == 1 && len(c.Checks) == 0 && c.Progress == nil {
+	if home >= 0 && len(c.Appends) == 1 && len(c.Checks) == 0 && c.Progress == nil {
 		return append(dst, home), home
 	}
 	for i := range c.Appends {
@@ -96,13 +96,30 @@ func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 }
 
 // homeOf is the name whose owner makes c: the first stream that it appends to, else its
-// progress. Any node makes what has neither, which is "".
+// progress. Any node makes what has neither, and what the system writes; that is "".
 func homeOf(c *core.Commit) string {
 	switch {
+	case c.System:
+		return ""
 	case len(c.Appends) > 0:
 		return c.Appends[0].Stream
 	case c.Progress != nil:
 		return c.Progress.Name
 	}
 	return ""
+}
+
+// ofOneKind refuses a Commit of the system that also writes what has an owner.
+func ofOneKind(c *core.Commit) error {
+	if !c.System {
+		return nil
+	}
+	owned := c.Progress != nil
+	for i := range c.Appends {
+		owned = owned || !core.IsSystem(c.Appends[i].Stream)
+	}
+	if owned {
+		return core.Errorf(core.CodeNotSupported, "in a ring, a commit of the system writes its streams and records only")
+	}
+	return nil
 }

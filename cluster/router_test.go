@@ -464,3 +464,28 @@ func TestLookedUpAppend(t *testing.T) {
 		})
 	}
 }
+
+// TestRouterWritesTheSystem: every node makes the Commits of its own that are for the system's
+// streams, and storage orders them. Such a Commit has nothing that another node owns.
+func TestRouterWritesTheSystem(t *testing.T) {
+	simTest(t, 3, func(t *testing.T, s *routerSim) {
+		for i := range 9 {
+			n := s.all()[i%3]
+			c := appendTo("$audit", core.AnyVersion)
+			c.System = true
+			result, err := n.router.Append(within(t, time.Second), c)
+			if err != nil || result.Node != "" || result.Appends[0].LastVersion != uint64(i+1) {
+				t.Fatalf("%s: %+v, %v", n.self.Node, result, err)
+			}
+			s.mu.Lock()
+			if last := s.attempts[len(s.attempts)-1]; last.node != n.self.Session {
+				t.Errorf("session %d made what session %d submitted", last.node, n.self.Session)
+			}
+			s.mu.Unlock()
+			c.Appends = append(c.Appends, appendTo("a", core.AnyVersion).Appends...)
+			if _, err = n.router.Append(within(t, time.Second), c); !errors.Is(err, core.CodeNotSupported) {
+				t.Errorf("with a stream that has an owner: %v", err)
+			}
+		}
+	})
+}

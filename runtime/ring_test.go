@@ -66,6 +66,7 @@ func TestRing(t *testing.T) {
 	}
 	spread(t, one, two, three)
 	movesProgress(t, one, two, three)
+	writesSystem(t, one, two, three)
 	metricsOfRing(t, one)
 	superseded(t, server, store, two)
 	handsOver(t, one, three)
