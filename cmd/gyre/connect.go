@@ -116,7 +116,7 @@ func (a *app) completeStream(cmd *cobra.Command) *cobra.Command {
 		var names []string
 		// Without a node there are no names, and no place for an error.
 		_ = a.withClient(ctx, func(client *sdk.Client) error {
-			page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, Limit: completeNames})
+			page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, Limit: completeNames, System: core.IsSystem(prefix)})
 			for _, s := range page.Streams {
 				names = append(names, s.Name)
 			}

@@ -31,6 +31,9 @@ copy before it goes on, and those that it writes at its end. A difference is rep
 position, code not_clean, exit code 8. Comparing adds about a quarter to the work;
 --verify=ends leaves it out.
 
+The system's streams, whose names begin with $, are copied, too, but not to a running node: it
+takes none (not_supported).
+
 An event keeps its time; recorded, the time at the server, is that of the copy. Blobs, such as
 the modules of plugins, are copied unless an end is a running node. Records, such as checkpoints,
 are not copied.`
@@ -233,6 +236,8 @@ func (c *copier) write(ctx context.Context, events []core.Event) error {
 	switch {
 	case errors.Is(err, core.CodeWrongExpectedVersion), errors.Is(err, core.CodeDuplicateEvent), err == nil && result.Position != last:
 		return core.Errorf(core.CodeLogMismatch, "somebody else has written to %s since the copy began, at position %d or later", c.to.name, c.next)
+	case errors.Is(err, core.CodeReservedStreamName):
+		return core.Errorf(core.CodeNotSupported, "%s is a running node, and only nodes write the system's streams: copy to a directory or to PostgreSQL", c.to.name)
 	case errors.Is(err, core.CodeEventNotFound):
 		return core.Errorf(core.CodeLogMismatch, "%s lacks an event that %s links at position %d or later", c.to.name, c.from.name, c.next)
 	case err != nil:
@@ -260,6 +265,7 @@ func commitAgain(events []core.Event) core.Commit {
 		}}
 	}
 	c := commitOf(entries)
+	c.System = true
 	for i := range c.Appends {
 		a := &c.Appends[i]
 		a.Expect = core.Expect(events[0].Version - 1)

@@ -35,7 +35,7 @@ func TestCrashCopyOfLinks(t *testing.T) {
 				source := ends[from]()
 				seed := rand.Uint64()
 				t.Logf("a log of seed %d", seed)
-				withEnd(t, source, func(log *logEnd) { newLinker(seed).fill(t, log, records) })
+				withEnd(t, source, func(log *logEnd) { newLinker(seed, "s", "$s", "t").fill(t, log, records) })
 				for _, to := range []string{"disk", "postgres"} {
 					killCopies(t, source, ends[to]())
 				}
@@ -63,7 +63,7 @@ func TestExportOfLinksIsAnImport(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("a log of seed %d", seed)
 			withEnd(t, ends[names[0]](), func(source *logEnd) {
-				newLinker(seed).fill(t, source, 5000)
+				newLinker(seed, "s").fill(t, source, 5000)
 				exported := exportOf(t, source)
 				withEnd(t, ends[names[1]](), func(target *logEnd) {
 					ctx, cancel := context.WithCancel(t.Context())

@@ -18,6 +18,7 @@ import (
 // linker makes Commits of events and links at random, in streams that have both.
 type linker struct {
 	random *rand.Rand
+	names  []string  // what the streams' begin with
 	ids    []core.ID // of the events that are written, or are in the Commit
 	in     map[linked]bool
 }
@@ -28,15 +29,16 @@ type linked struct {
 	id     core.ID
 }
 
-func newLinker(seed uint64) *linker {
-	return &linker{random: rand.New(rand.NewPCG(seed, 0)), in: make(map[linked]bool)}
+func newLinker(seed uint64, names ...string) *linker {
+	return &linker{random: rand.New(rand.NewPCG(seed, 0)), names: names, in: make(map[linked]bool)}
 }
 
 // commit links what was written before, now and then what the same Commit writes, and
 // a link again.
 func (l *linker) commit() (c core.Commit) {
+	c.System = true
 	for range 1 + l.random.IntN(20) {
-		a := core.Append{Stream: fmt.Sprintf("s-%d", l.random.IntN(12)), Expect: core.AnyVersion}
+		a := core.Append{Stream: fmt.Sprintf("%s-%d", l.names[l.random.IntN(len(l.names))], l.random.IntN(12)), Expect: core.AnyVersion}
 		links := l.random.IntN(2) == 0 && len(l.ids) > 0
 		for range 1 + l.random.IntN(4) {
 			if !links {
@@ -95,19 +97,19 @@ func (l *linker) fill(t *testing.T, log core.Log, records int) {
 			}
 		case 1:
 			a := core.Append{Stream: c.Appends[0].Stream, Expect: core.AnyVersion, Links: []core.ID{core.NewID()}}
-			if _, err := log.Append(t.Context(), core.Commit{Appends: []core.Append{a}}); !errors.Is(err, core.CodeEventNotFound) {
+			if _, err := log.Append(t.Context(), core.Commit{System: true, Appends: []core.Append{a}}); !errors.Is(err, core.CodeEventNotFound) {
 				t.Fatal(err)
 			}
 		}
 	}
 }
 
-// linkedLog is a log in memory with links.
+// linkedLog is a log in memory with links, and with streams of the system.
 func linkedLog(t *testing.T, records int) *core.Store {
 	t.Helper()
 	store := core.NewStore(memory.New(), core.StoreConfig{})
 	t.Cleanup(func() { _ = store.Close() })
-	newLinker(uint64(records)).fill(t, store, records)
+	newLinker(uint64(records), "s", "$s", "t").fill(t, store, records)
 	return store
 }
 

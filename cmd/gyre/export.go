@@ -20,7 +20,10 @@ its old place.
 
 In an export of the log, a link is a line of its own: its place, the event's id and type, and
 "link", the event's place. In an export of a stream, a link is the event that it names, with
-"link". gyre import makes links of both.`
+"link". gyre import makes links of both.
+
+An export of the log leaves out the system's streams, whose names begin with $, and links to
+their events: no node would import them.`
 
 func newExport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -62,7 +65,10 @@ func (a *app) export(ctx context.Context, log wholeLog, stream string) error {
 	if err == nil {
 		took := x.meter.elapsed()
 		fmt.Fprintf(a.stderr, "%s exported, %s, %s\n", eventsAndLinks(x.n, x.links), clock(took), rate(x.n, took))
-		if missing := int64(first.Version) - x.n; missing > 0 {
+		if x.system > 0 {
+			fmt.Fprintf(a.stderr, "%s events of the system's streams, and links to such, left out\n", comma(x.system))
+		}
+		if missing := int64(first.Version) - x.n - x.system; missing > 0 {
 			fmt.Fprintf(a.stderr, "%s positions have neither an event nor a link\n", comma(missing))
 		}
 	}
@@ -77,6 +83,7 @@ type exporter struct {
 	out      *eventLines
 	meter    *meter
 	n, links int64 // printed, and how many of them are links
+	system   int64 // left out
 }
 
 // page reads one from a version, or position, on.
@@ -99,6 +106,10 @@ func (x *exporter) run(ctx context.Context, page core.Page) (err error) {
 			}
 			if number > end {
 				return nil
+			}
+			if x.stream == core.All && (core.IsSystem(e.Stream) || core.IsSystem(e.Link.Stream)) {
+				x.system++
+				continue
 			}
 			if x.n%core.MaxReadEvents == 0 {
 				x.meter.set(int64(number), x.n)

@@ -14,7 +14,10 @@ import (
 
 const readHelp = `Print events of a stream, or of $all, in order. --from is the first version to print (or
 position of $all), --after the version before it. With --backward, the command prints from there
-down to the first event.`
+down to the first event.
+
+$all passes over the events of the system's streams, whose names begin with $; --system prints
+them, too. Such a stream is read by its name like any other.`
 
 // readFlags are the flags of gyre read.
 type readFlags struct {
@@ -22,11 +25,12 @@ type readFlags struct {
 	after    uint64
 	limit    int
 	backward bool
+	system   bool
 }
 
 // request is what the flags ask of a stream.
 func (f *readFlags) request(stream string, isAfter bool) (core.ReadRequest, error) {
-	r := core.ReadRequest{Stream: stream, Backward: f.backward}
+	r := core.ReadRequest{Stream: stream, Backward: f.backward, System: f.system}
 	beyond := usagef("leave --from out to begin at the other end").because("nothing lies beyond that end of the stream")
 	switch {
 	case f.limit < 1:
@@ -71,7 +75,8 @@ func newRead(a *app) *cobra.Command {
 		Long:  readHelp,
 		Example: `  gyre read order-1
   gyre read order-1 --backward --limit 1
-  gyre read '$all' --from 1000 -o ndjson`,
+  gyre read '$all' --from 1000 -o ndjson
+  gyre read '$all' --system`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			isAfter, err := beginsAfter(cmd)
@@ -92,6 +97,7 @@ func newRead(a *app) *cobra.Command {
 	flags.Uint64Var(&f.after, "after", 0, "begin after this version, or position of $all")
 	flags.IntVar(&f.limit, "limit", core.DefaultReadEvents, "how many events at most")
 	flags.BoolVar(&f.backward, "backward", false, "newest first")
+	flags.BoolVar(&f.system, "system", false, "of $all: print the events of the system's streams, too")
 	return a.completeStream(a.talks(cmd))
 }
 
@@ -138,11 +144,14 @@ func (a *app) readLog(ctx context.Context, log core.LogReader, from uint64, even
 
 // tellMore says how to get what the limit left out.
 func (a *app) tellMore(r core.ReadRequest) {
-	direction := ""
+	flags := ""
 	if r.Backward {
-		direction = " --backward"
+		flags = " --backward"
 	}
-	fmt.Fprintf(a.stderr, "There are more: gyre read %s --from %d%s\n", shellQuote(r.Stream), r.From, direction)
+	if r.System {
+		flags += " --system"
+	}
+	fmt.Fprintf(a.stderr, "There are more: gyre read %s --from %d%s\n", shellQuote(r.Stream), r.From, flags)
 }
 
 // shellQuote makes s one word of a shell.

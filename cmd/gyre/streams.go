@@ -28,7 +28,7 @@ type listedStream struct {
 }
 
 func newStreamsLs(a *app) *cobra.Command {
-	var prefix string
+	var r core.StreamsRequest
 	var limit int
 	cmd := &cobra.Command{
 		Use:     "ls",
@@ -42,26 +42,27 @@ func newStreamsLs(a *app) *cobra.Command {
 				return usagef("--limit 100").because("--limit %d is less than 0", limit)
 			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				return a.listStreams(cmd.Context(), client, prefix, limit)
+				return a.listStreams(cmd.Context(), client, r, limit)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "only names with this prefix")
+	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only names with this prefix")
 	cmd.Flags().IntVar(&limit, "limit", 0, "how many streams at most (default all)")
+	cmd.Flags().BoolVar(&r.System, "system", false, "list the system's streams, too, whose names begin with $")
 	return a.talks(cmd)
 }
 
 // listStreams prints a page after another, up to limit if it is not 0.
-func (a *app) listStreams(ctx context.Context, client *sdk.Client, prefix string, limit int) error {
+func (a *app) listStreams(ctx context.Context, client *sdk.Client, r core.StreamsRequest, limit int) error {
 	streams := list[listedStream]{app: a, header: []string{"stream", "version"}, row: func(s listedStream) []string {
 		return []string{cell(s.Stream, core.MaxStreamNameBytes), fmt.Sprint(s.Version)}
 	}}
-	after := ""
 	return streams.printAll(ctx, limit, func(ctx context.Context, most int) (items []listedStream, end bool, err error) {
-		page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, After: after, Limit: most})
+		r.Limit = most
+		page, err := client.Streams(ctx, r)
 		for _, s := range page.Streams {
 			items = append(items, listedStream{s.Name, s.Version})
-			after = s.Name
+			r.After = s.Name
 		}
 		return items, page.End || len(items) == 0, err
 	})

@@ -21,7 +21,10 @@ version (or position of $all) to print, a time the first moment, and a cursor th
 event. --after N begins after a version or position, --progress NAME at a worker's stored place
 (gyre progress --help).
 
---types and --streams take patterns, in which * stands for any characters.`
+--types and --streams take patterns, in which * stands for any characters.
+
+$all passes over the events of the system's streams, whose names begin with $; --system prints
+them, too.`
 
 // tailFlags are the flags of gyre tail.
 type tailFlags struct {
@@ -30,6 +33,7 @@ type tailFlags struct {
 	progress       string
 	types, streams []string
 	limit          int
+	system         bool
 }
 
 func newTail(a *app) *cobra.Command {
@@ -46,7 +50,7 @@ func newTail(a *app) *cobra.Command {
 			if a.output == asJSON {
 				return usagef("-o ndjson").because("a tail has no end, so it cannot be one JSON value")
 			}
-			r := core.FollowRequest{Stream: core.All, Filter: core.Filter{Streams: f.streams, Types: f.types}}
+			r := core.FollowRequest{Stream: core.All, Filter: core.Filter{Streams: f.streams, Types: f.types}, System: f.system}
 			if len(args) == 1 {
 				r.Stream = args[0]
 			}
@@ -66,6 +70,7 @@ func newTail(a *app) *cobra.Command {
 	flags.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	flags.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
 	flags.IntVar(&f.limit, "limit", 0, "stop after this many events (default never)")
+	flags.BoolVar(&f.system, "system", false, "of $all: print the events of the system's streams, too")
 	return a.completeStream(a.talks(cmd))
 }
 
