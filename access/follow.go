@@ -10,7 +10,7 @@ import (
 // page may be empty though it is not the last one.
 func (g Guard) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
 	p := Of(ctx)
-	if err := p.Check(Read, r.Stream); err != nil {
+	if err := p.checkRead(r.Stream, r.System); err != nil {
 		return core.Page{}, err
 	}
 	page, err := g.store.Read(ctx, r)
@@ -23,7 +23,7 @@ func (g Guard) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) 
 // Follow is core.Log.Follow. Events that the principal may not read are passed over.
 func (g Guard) Follow(ctx context.Context, r core.FollowRequest) (core.Follower, error) {
 	p := Of(ctx)
-	if err := p.Check(Read, r.Stream); err != nil {
+	if err := p.checkRead(r.Stream, r.System); err != nil {
 		return nil, err
 	}
 	if r.From.Kind == core.AfterProgress {
@@ -33,6 +33,17 @@ func (g Guard) Follow(ctx context.Context, r core.FollowRequest) (core.Follower,
 	}
 	r.Filter.Within = p.within(r.Stream)
 	return g.store.Follow(ctx, r)
+}
+
+// checkRead returns why the principal may not read a stream, or $all with the system's.
+func (p *Principal) checkRead(stream string, system bool) error {
+	if err := p.Check(Read, stream); err != nil {
+		return err
+	}
+	if system && !p.Free() {
+		return p.forbidden(Read, "the streams of the system", "only an admin may")
+	}
+	return nil
 }
 
 // within is core.Filter.Within for what the principal reads of a stream. In $all those of

@@ -254,3 +254,38 @@ func TestLinkedEventsEndASubscriber(t *testing.T) {
 		t.Errorf("the event was not given back: %v, %v", id, err)
 	}
 }
+
+// TestSystemStreamsAreForAdmins: nobody else reads the system's streams, by name or in $all,
+// and no client writes them.
+func TestSystemStreamsAreForAdmins(t *testing.T) {
+	g := newGuarded(t)
+	event := core.NewEvent{ID: core.NewID(), Type: "T", Data: []byte("{}")}
+	system := core.Commit{System: true, Appends: []core.Append{
+		{Stream: "$audit", Expect: core.AnyVersion, Events: []core.NewEvent{event}},
+		{Stream: "mixed-1", Expect: core.AnyVersion, Links: []core.ID{event.ID}},
+	}}
+	if _, err := g.store.Append(t.Context(), system); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []core.ReadRequest{{Stream: "$audit"}, {Stream: core.All, System: true}} {
+		page, err := g.Read(g.admin, r)
+		if err != nil || !slices.Contains(streamsOf(page.Batch), "$audit") {
+			t.Errorf("read %+v by an admin: %v, %v", r, streamsOf(page.Batch), err)
+		}
+		for _, pattern := range []string{"*", "$all", "order-*"} {
+			reader := as(t, access.Reader, pattern)
+			if _, err := g.Read(reader, r); !errors.Is(err, core.CodeForbidden) {
+				t.Errorf("read %+v by a reader of %s: %v", r, pattern, err)
+			}
+			if _, err := g.Follow(reader, core.FollowRequest{Stream: r.Stream, System: r.System}); !errors.Is(err, core.CodeForbidden) {
+				t.Errorf("follow %+v by a reader of %s: %v", r, pattern, err)
+			}
+		}
+	}
+	for _, pattern := range []string{"*", "$all"} {
+		page, err := g.Read(as(t, access.Reader, pattern), core.ReadRequest{Stream: "mixed-1"})
+		if err != nil || page.Count != 3 {
+			t.Errorf("links by a reader of %s: %v, %v", pattern, streamsOf(page.Batch), err)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package access
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -29,7 +28,7 @@ func ValidatePatterns(patterns []string) error {
 }
 
 // isSystem reports whether a stream is one of the system. Only admins may read those.
-func isSystem(stream string) bool { return strings.HasPrefix(stream, "$") && stream != core.All }
+func isSystem(stream string) bool { return core.IsSystem(stream) && stream != core.All }
 
 // isEvery reports whether patterns match every stream.
 func isEvery(patterns []string) bool {

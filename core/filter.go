@@ -27,7 +27,7 @@ func (f *Filter) Match(stream, typ string) bool {
 
 // reads reports whether the reader may read a stream.
 func (f *Filter) reads(stream string) bool {
-	return f.Within == nil || !strings.HasPrefix(stream, "$") && MatchAny(f.Within, stream)
+	return f.Within == nil || !IsSystem(stream) && MatchAny(f.Within, stream)
 }
 
 // Validate checks f, which comes from a client.
