@@ -19,6 +19,8 @@ type Principal struct {
 	// Names are patterns of the named subscriptions and progress that it may use. nil is
 	// all of them.
 	Names []string
+	// Via is the node that has checked who it is and sent its request on; "": this one.
+	Via string
 	// Expires is when it ends by itself; zero: never.
 	Expires time.Time
 
@@ -46,6 +48,11 @@ func Anyone(ends context.Context) *Principal {
 
 // Node is another node of the ring, by its id.
 func Node(id string) *Principal { return &Principal{Name: "node:" + id, Role: roleNode} }
+
+// Sent is a principal whose request another node of the ring has sent on.
+func Sent(via, name string, role Role, streams, names []string) *Principal {
+	return &Principal{Name: name, Role: role, Streams: streams, Names: names, Via: via}
+}
 
 // Plugin is a binding with what it was granted.
 func Plugin(binding string, appends, reads []string) *Principal {
@@ -124,7 +131,7 @@ func (p *Principal) checkStream(a Action, stream string) error {
 	if a == Append && p.Role == rolePlugin {
 		patterns = p.appends
 	}
-	if !matches(patterns, stream) {
+	if !Matches(patterns, stream) {
 		return p.forbidden(a, stream, "it is granted "+list(patterns))
 	}
 	return nil
@@ -132,10 +139,12 @@ func (p *Principal) checkStream(a Action, stream string) error {
 
 // mayRead is Check of Read, for the stream that an event is in.
 func (p *Principal) mayRead(stream string) bool {
-	return p.Free() || p.Role.may(Read) && matches(p.Streams, stream)
+	return p.Free() || p.Role.may(Read) && Matches(p.Streams, stream)
 }
 
-func matches(patterns []string, stream string) bool {
+// Matches reports whether a stream is one of those that patterns grant. Streams of the system are
+// granted to nobody.
+func Matches(patterns []string, stream string) bool {
 	return !isSystem(stream) && (isEvery(patterns) || len(patterns) > 0 && core.MatchAny(patterns, stream))
 }
 

@@ -167,7 +167,7 @@ func (g Guard) Streams(ctx context.Context, r core.StreamsRequest) (core.Streams
 			return core.StreamsPage{}, err
 		}
 		for _, s := range page.Streams {
-			if !matches(p.Streams, s.Name) {
+			if !Matches(p.Streams, s.Name) {
 				continue
 			}
 			if len(found.Streams) == min(r.Limit, core.MaxReadEvents) {

@@ -171,6 +171,7 @@ const (
 	CodeInvalidKey      Code = "invalid_key"
 	CodeKeyNotFound     Code = "key_not_found"
 	CodeKeysExist       Code = "keys_exist"
+	CodeLastAdminKey    Code = "last_admin_key"
 
 	CodeSyncNodesMissing Code = "sync_nodes_missing"
 
@@ -420,6 +421,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeKeysExist: {Class: ClassConflict, Status: 409,
 		Title: "The store has keys already",
 		Fix:   "Make further keys with gyre auth key create and an admin key. If no admin key is left, stop the node, or go to its machine, and run gyre auth init with --data or --postgres."},
+	CodeLastAdminKey: {Class: ClassConflict, Status: 409,
+		Title: "Without this key nobody could make another",
+		Fix:   "Make another admin key that does not expire, with gyre auth key create --role admin, and then revoke this one."},
 
 	CodeHostNotAllowed: {Class: ClassDenied, Status: 403,
 		Title: "The node does not serve the host that the request names",

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -89,8 +90,7 @@ func (c Capability) allows(kind CapabilityKind, name string) bool {
 		return false
 	}
 	if kind == CanAppend || kind == CanReadStreams {
-		filter := core.Filter{Streams: []string{c.Scope}}
-		return filter.Match(name, "")
+		return access.Matches([]string{c.Scope}, name)
 	}
 	return c.Scope == name
 }

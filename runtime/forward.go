@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
@@ -33,21 +33,20 @@ const (
 // owners forwards requests about named subscriptions (wsapi.Owners). Safe for concurrent
 // use.
 type owners struct {
-	ring      cluster.Ring
-	admit     func(context.Context) error // waits for the gate
+	ring  cluster.Ring
+	admit func(context.Context) error // waits for the gate
+	// authorize adds the token to the headers of a request to a member.
+	authorize func(ctx context.Context, to ring.Member, h http.Header) error
 	transport *http.Transport
 	errorLog  *slog.Logger
 }
 
 var _ wsapi.Owners = (*owners)(nil)
 
-type dialAddress = func(ctx context.Context, network, address string) (net.Conn, error)
-
-// newOwners returns an owners that waits for the gate by admit, and reaches other nodes by
-// dial.
-func newOwners(r cluster.Ring, admit func(context.Context) error, dial dialAddress, logger *slog.Logger) *owners {
-	return &owners{ring: r, admit: admit, errorLog: logger, transport: &http.Transport{
-		DialContext:         dial,
+// newOwners returns an owners that waits for the gate by admit, and reaches other nodes by p.
+func newOwners(r cluster.Ring, admit func(context.Context) error, p *peers, logger *slog.Logger) *owners {
+	return &owners{ring: r, admit: admit, authorize: p.authorize, errorLog: logger, transport: &http.Transport{
+		DialContext:         p.dialAddress,
 		MaxIdleConnsPerHost: 16,
 		MaxConnsPerHost:     1024,
 		IdleConnTimeout:     time.Minute,
@@ -120,6 +119,10 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 	defer cancel()
 	var sent atomic.Bool
 	sending = httptrace.WithClientTrace(sending, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	header := http.Header{}
+	if err := f.authorize(r.Context(), f.to, header); err != nil {
+		return err
+	}
 	var failure error
 	proxy := httputil.ReverseProxy{
 		Transport: f.transport,
@@ -129,6 +132,8 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 			p.Out.Header.Set(wsapi.ForwardedHeader, f.from.Node)
 			p.SetXForwarded()          // what a problem's type is a link to
 			p.Out.Header.Del("Origin") // it was checked here
+			p.Out.Header.Del("Cookie")
+			maps.Copy(p.Out.Header, header) // in place of the principal's own
 		},
 		ModifyResponse: refusal,
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },

@@ -36,6 +36,9 @@ func (o *owners) list(ctx context.Context, of ring.Member, r subscriptions.ListR
 		return page, err
 	}
 	request.Header.Set(wsapi.ForwardedHeader, o.ring.State().Self.Node)
+	if err := o.authorize(ctx, of, request.Header); err != nil {
+		return page, err
+	}
 	answer, err := o.transport.RoundTrip(request)
 	if err != nil {
 		return page, core.Errorf(core.CodeNotServing, "node %s did not answer: %w", of.Node, err)

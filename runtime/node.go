@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -34,6 +35,7 @@ type Node struct {
 	logger   *slog.Logger
 	store    *core.Store
 	subs     *subscriptions.Owner
+	keys     *keys.Keys
 	server   *http.Server
 	listener *net.TCPListener
 	place    placeInRing // if the node is in a ring
@@ -122,7 +124,10 @@ func (n *Node) open(ctx context.Context) error {
 		return errors.Join(err, n.store.Close())
 	}
 	var api *wsapi.API
-	if err = n.openPlugins(); err == nil {
+	if err = n.openKeys(ctx); err == nil {
+		err = n.openPlugins()
+	}
+	if err == nil {
 		api, err = wsapi.New(n.apiConfig())
 	}
 	if err != nil {
@@ -142,6 +147,9 @@ func (n *Node) subscriptionConfig() subscriptions.Config {
 
 // closeParts ends what is between the API and the Store.
 func (n *Node) closeParts(ctx context.Context) error {
+	if n.keys != nil {
+		n.keys.Close()
+	}
 	err := n.plugins.close(ctx)
 	if n.ring != nil {
 		return errors.Join(err, n.closeRing(ctx))
@@ -184,6 +192,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	if n.ring != nil {
 		n.serveRing(&c)
 	}
+	n.serveKeys(&c)
 	n.servePlugins(&c)
 	return c
 }

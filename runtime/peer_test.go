@@ -172,7 +172,7 @@ func (n *peerNode) start(t testing.TB) {
 	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile}); err != nil {
 		t.Fatal(err)
 	}
-	owners := newOwners(n.ring, n.admit, n.dialAddress, slog.New(slog.DiscardHandler))
+	owners := newOwners(n.ring, n.admit, n.peers, slog.New(slog.DiscardHandler))
 	n.api, err = wsapi.New(wsapi.Config{Store: n.store, Subscriptions: n.subs, Peers: n.peers, Owners: owners, Node: n.node})
 	if err != nil {
 		t.Fatal(err)

@@ -57,7 +57,7 @@ func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
 		FailAtOnce: n.config.Ring.OnNoQuorum == NoQuorumError, Head: engine.HeadHint, Logger: n.logger,
 	})
 	r.peers.open = r.router.Incoming
-	r.owners = newOwners(r.membership, r.router.Admit, r.peers.dialAddress, n.logger)
+	r.owners = newOwners(r.membership, r.router.Admit, r.peers, n.logger)
 	r.diagnostics = cluster.NewDiagnostics(cluster.DiagnosticsConfig{
 		Name: n.place.name, Ring: r.membership, Views: engine.Views, Seen: r.membership.Seen,
 		Waiting: func() int { return r.router.Stats().Waiting }, Providers: r.providers,

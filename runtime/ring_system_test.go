@@ -28,7 +28,7 @@ func writesSystem(t *testing.T, nodes ...*runtime.Node) {
 		for k := range each {
 			running.Go(func() {
 				c := systemAppend(audit)
-				c.Records = []core.RecordOp{{Table: "keys", Key: fmt.Sprintf("%d-%d", i, k), Expect: core.NoStream, Value: []byte("{}")}}
+				c.Records = []core.RecordOp{{Table: "system_test", Key: fmt.Sprintf("%d-%d", i, k), Expect: core.NoStream, Value: []byte("{}")}}
 				if r, err := n.Log().Append(t.Context(), c); err != nil || r.Node != "" {
 					t.Errorf("append at %s: %+v, %v", n.Addr(), r, err)
 				}

@@ -2,24 +2,28 @@ package wsapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/ws"
 )
 
 // API serves a Store over WebSocket and HTTP.
 type API struct {
-	config  Config
-	metrics *metrics
-	mux     *mux
-	guard   guard
-	memory  *requests.Memory
-	ws      *ws.Server
-	relays  relays
-	tickets tickets
+	config   Config
+	metrics  *metrics
+	mux      *mux
+	guard    guard
+	memory   *requests.Memory
+	ws       *ws.Server
+	relays   relays
+	tickets  tickets
+	sessions sessions
 
 	draining atomic.Bool
 	ctx      context.Context // ends with Close: event streams watch it
@@ -44,10 +48,10 @@ func New(config Config) (*API, error) {
 		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
 		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(), Access: config.Access,
 	}
-	routes := append(a.toOwners(a.routes()), a.peerRoutes()...)
+	routes := append(a.audited(a.toOwners(a.routes())), a.peerRoutes()...)
 	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
 	for _, e := range config.Extensions {
-		own := a.toOwners(e.Routes)
+		own := a.audited(a.toOwners(slices.Clone(e.Routes)))
 		routes = append(routes, own...)
 		connections.Ops = append(append(connections.Ops, e.Ops...), a.routeOps(own)...)
 		connections.Subs = append(connections.Subs, e.Subs...)
@@ -98,7 +102,7 @@ func (a *API) webSocket(w http.ResponseWriter, r *http.Request) error {
 	p := access.Of(r.Context())
 	if p == access.Nobody() { // who has no token here gives it in hello
 		var err error
-		if p, err = a.principal(r); err != nil && hasToken(r) {
+		if p, err = a.principal(r); err != nil && (hasToken(r) || errors.Is(err, core.CodeOriginNotAllowed)) {
 			return err
 		}
 	}

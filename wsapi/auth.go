@@ -1,6 +1,7 @@
 package wsapi
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -9,9 +10,10 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// authorize returns r with its principal in its context, if that may do what a route needs.
-// Who has no key, or a wrong one, may do what needs nothing.
-func (a *API) authorize(w http.ResponseWriter, r *http.Request, needs access.Action) (*http.Request, error) {
+// authorize returns r with its principal in its context, which ends with that, if it may do
+// what a route needs. Who has no key, or a wrong one, may do what needs nothing. release is
+// called when the request is over.
+func (a *API) authorize(w http.ResponseWriter, r *http.Request, needs access.Action) (_ *http.Request, release func(), err error) {
 	r, p, err := a.takeTicket(r)
 	if err == nil && p == nil {
 		if p, err = a.principal(r); err != nil && needs == access.Open {
@@ -25,18 +27,37 @@ func (a *API) authorize(w http.ResponseWriter, r *http.Request, needs access.Act
 		if core.AsError(err).Code == core.CodeUnauthenticated {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="gyre"`)
 		}
-		return nil, err
+		return nil, nil, err
 	}
-	return r.WithContext(access.With(r.Context(), p)), nil
+	ctx, cancel := context.WithCancelCause(access.With(r.Context(), p))
+	stop := p.AfterEnd(cancel)
+	return r.WithContext(ctx), func() { stop(); cancel(nil) }, nil
 }
 
-// principal returns whose token a request has.
+// principal returns whose token a request has, or whose session, if it has no token.
 func (a *API) principal(r *http.Request) (*access.Principal, error) {
 	token, err := tokenOf(r)
 	if err != nil {
 		return nil, err
 	}
+	if token == "" {
+		s, err := a.sessions.of(r)
+		if err == nil && s != nil {
+			err = s.checkPage(r, r.URL.Path == "/v1/ws")
+		}
+		if err != nil || s != nil {
+			return principalOf(s), err
+		}
+	}
 	return a.config.Access.Authenticate(token)
+}
+
+// principalOf is whose session it is; nil: there is none.
+func principalOf(s *session) *access.Principal {
+	if s == nil {
+		return nil
+	}
+	return s.principal
 }
 
 // hasToken reports whether a request has a token, whatever it is worth.

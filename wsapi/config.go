@@ -32,6 +32,8 @@ type Config struct {
 
 	// Access knows who may do what; nil: everybody may do everything.
 	Access access.Authenticator
+	// Audit records what was done; nil: nothing is recorded.
+	Audit Auditor
 
 	// Ring answers questions about the ring that the node is in; nil: there is none.
 	Ring ring.Reporter
@@ -85,6 +87,7 @@ func (c Config) prepare() (Config, error) {
 	if c.Access == nil {
 		c.Access = access.Everybody{}
 	}
+	c.Access = authenticator{c.Access, c.Peers}
 	c.Store = access.NewGuard(c.Store)
 	if c.Subscriptions != nil {
 		c.Subscriptions = access.NewSubscriptionGuard(c.Subscriptions)

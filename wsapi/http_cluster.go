@@ -29,9 +29,9 @@ func (a *API) clusterRoutes() []Route {
 		{Method: "GET", Path: "/v1/cluster/views", Needs: access.SeeCluster, Handle: a.aboutRing("views"), Query: []string{"before", "limit"}, Drained: true},
 		{Method: "GET", Path: "/v1/cluster/whereis", Needs: access.SeeCluster, Handle: a.aboutRing("whereis"), Query: []string{"stream", "subscription"}, Drained: true},
 		{Method: "GET", Path: "/v1/cluster/owned", Needs: access.SeeCluster, Handle: a.aboutRing("owned"), Query: []string{"node", "kind", "prefix", "name", "cursor", "limit"}, Drained: true},
-		{Method: "POST", Path: "/v1/cluster/drain", Needs: access.SteerCluster, Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, true) }), Query: node},
-		{Method: "POST", Path: "/v1/cluster/undrain", Needs: access.SteerCluster, Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, false) }), Query: node},
-		{Method: "POST", Path: "/v1/cluster/leave", Needs: access.SteerCluster, Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Leave(ctx, node) }), Query: node},
+		{Method: "POST", Path: "/v1/cluster/drain", Needs: access.SteerCluster, Audit: "NodeDrained", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, true) }), Query: node},
+		{Method: "POST", Path: "/v1/cluster/undrain", Needs: access.SteerCluster, Audit: "NodeUndrained", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Drain(ctx, node, false) }), Query: node},
+		{Method: "POST", Path: "/v1/cluster/leave", Needs: access.SteerCluster, Audit: "NodeLeft", Handle: a.orderRing(func(ctx context.Context, node string) error { return a.config.Ring.Leave(ctx, node) }), Query: node},
 	}
 }
 

@@ -20,6 +20,9 @@ type Peers interface {
 	// the ring's storage. It returns the proof that this node can. The error is
 	// peer_denied, cluster_mismatch or not_serving.
 	Admit(ctx context.Context, h *wire.Handshake) (proof string, err error)
+	// Authenticate returns whom a token of another node is for (wire.NodeToken). The error is
+	// unauthenticated.
+	Authenticate(token string) (*access.Principal, error)
 	// Known reports whether Admit may admit a session again.
 	Known(session uint64) bool
 	// Open returns what serves the next link of a session.
@@ -27,6 +30,24 @@ type Peers interface {
 	// Address returns host:port of a member to relay to. The error is not_serving if the
 	// session is none.
 	Address(session uint64) (string, error)
+}
+
+// authenticator knows the tokens of keys, and those of other nodes.
+type authenticator struct {
+	keys  access.Authenticator
+	peers Peers // nil: there are none
+}
+
+// Authenticate is access.Authenticator.Authenticate.
+func (a authenticator) Authenticate(token string) (*access.Principal, error) {
+	if a.peers == nil || !wire.IsNodeToken(token) {
+		return a.keys.Authenticate(token)
+	}
+	p, err := a.peers.Authenticate(token)
+	if err == nil && p.Name == access.Anonymous {
+		return a.keys.Authenticate("") // it may have ended here
+	}
+	return p, err
 }
 
 // peerRoutes are for other nodes, and are not in openapi.json. The handshake stands for

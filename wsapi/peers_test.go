@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -35,6 +36,9 @@ func (*otherNodes) Admit(_ context.Context, h *wire.Handshake) (string, error) {
 func (*otherNodes) Known(uint64) bool                { return true }
 func (o *otherNodes) Open(uint64) wsapi.Peer         { return &linkEnd{Owner: o.n.subs, store: o.n.store} }
 func (o *otherNodes) Address(uint64) (string, error) { return o.address, nil }
+func (o *otherNodes) Authenticate(string) (*access.Principal, error) {
+	return nil, core.Errorf(core.CodeUnauthenticated, "no node calls here but by a link")
+}
 
 // linkEnd makes the Commits of a link in a Store.
 type linkEnd struct {

@@ -29,6 +29,9 @@ type Route struct {
 	// Owned names the wildcard of the path that is a subscription's name, or a binding's.
 	// In a ring the route is served where that is owned.
 	Owned string
+	// Audit is the type of the event that the audit gets when the route was served; none, if
+	// it is empty.
+	Audit string
 	// Op is the WebSocket op that does the same; none if it is empty. Its message has the
 	// path's wildcards and the query's parameters as fields; those that are left are the
 	// body's.
@@ -42,6 +45,9 @@ func (a *API) routes() []Route {
 	return append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: "/v1/ws", Needs: access.Open, Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
+		{Method: "GET", Path: "/v1/session", Needs: access.Open, Handle: a.seeSession},
+		{Method: "POST", Path: "/v1/session", Needs: access.Open, Handle: a.logIn},
+		{Method: "DELETE", Path: "/v1/session", Needs: access.Open, Handle: a.logOut},
 		{Method: "POST", Path: "/v1/tickets", Needs: access.Connect, Handle: a.makeTicket},
 		{Method: "GET", Path: "/livez", Needs: access.Open, Handle: a.livez, Drained: true},
 		{Method: "GET", Path: "/readyz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
@@ -56,21 +62,21 @@ func (a *API) routes() []Route {
 		{Method: "POST", Path: "/v1/transactions", Needs: access.Append, Handle: a.transaction},
 		{Method: "GET", Path: "/v1/progress", Needs: access.Progress, Handle: a.listProgress, Query: []string{"prefix", "cursor", "limit"}},
 		{Method: "GET", Path: "/v1/progress/{progress}", Needs: access.Progress, Handle: a.getProgress},
-		{Method: "DELETE", Path: "/v1/progress/{progress}", Needs: access.Progress, Handle: a.deleteProgress},
+		{Method: "DELETE", Path: "/v1/progress/{progress}", Needs: access.Progress, Audit: "ProgressDeleted", Handle: a.deleteProgress},
 		{Method: "GET", Path: "/v1/subscriptions", Needs: access.SeeSubscriptions, Handle: a.listSubscriptions, Query: []string{"prefix", "cursor", "limit", "transient"}},
-		{Method: "PUT", Path: "/v1/subscriptions/{subscription}", Needs: access.SteerSubscriptions, Handle: a.putSubscription, Query: []string{"create"}},
+		{Method: "PUT", Path: "/v1/subscriptions/{subscription}", Needs: access.SteerSubscriptions, Audit: "SubscriptionDefined", Handle: a.putSubscription, Query: []string{"create"}},
 		{Method: "GET", Path: "/v1/subscriptions/{subscription}", Needs: access.Consume, Handle: a.getSubscription},
-		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}", Needs: access.SteerSubscriptions, Handle: a.deleteSubscription},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/pause", Needs: access.SteerSubscriptions, Handle: a.pauseSubscription},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/resume", Needs: access.SteerSubscriptions, Handle: a.resumeSubscription},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/reset", Needs: access.SteerSubscriptions, Handle: a.resetSubscription},
+		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}", Needs: access.SteerSubscriptions, Audit: "SubscriptionDeleted", Handle: a.deleteSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/pause", Needs: access.SteerSubscriptions, Audit: "SubscriptionPaused", Handle: a.pauseSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/resume", Needs: access.SteerSubscriptions, Audit: "SubscriptionResumed", Handle: a.resumeSubscription},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/reset", Needs: access.SteerSubscriptions, Audit: "SubscriptionReset", Handle: a.resetSubscription},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/fetch", Needs: access.Consume, Handle: a.fetch},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/ack", Needs: access.Consume, Handle: a.ackFetched},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/nack", Needs: access.Consume, Handle: a.nackFetched},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/extend", Needs: access.Consume, Handle: a.extendFetched},
 		{Method: "GET", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Handle: a.listParked, Query: []string{"after", "limit"}},
-		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Handle: a.dropParked, Query: []string{"positions", "ids", "types", "streams"}},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/parked/replay", Needs: access.SteerSubscriptions, Handle: a.replayParked},
+		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Audit: "ParkedDropped", Handle: a.dropParked, Query: []string{"positions", "ids", "types", "streams"}},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/parked/replay", Needs: access.SteerSubscriptions, Audit: "ParkedReplayed", Handle: a.replayParked},
 		{Method: "GET", Path: "/", Needs: access.Open, Handle: a.landing},
 		{Method: "GET", Path: "/openapi.json", Needs: access.SeeMetrics, Handle: a.serveOpenAPI, Drained: true},
 		{Method: "GET", Path: "/asyncapi.json", Needs: access.SeeMetrics, Handle: a.serveAsyncAPI, Drained: true},
@@ -189,9 +195,11 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 		w.Header().Set("Allow", at.allow())
 		return pattern, err
 	}
-	if r, err = a.authorize(w, r, found.Needs); err != nil {
+	r, release, err := a.authorize(w, r, found.Needs)
+	if err != nil {
 		return pattern, err
 	}
+	defer release()
 	if a.draining.Load() && !found.Drained {
 		return pattern, core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
@@ -209,7 +217,10 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 		}
 	}
 	setPathValues(r, pattern)
-	return pattern, found.Handle(w, r)
+	if err = found.Handle(w, r); err != nil && access.Of(r.Context()).Check(access.Open, "") != nil {
+		err = context.Cause(r.Context()) // the principal has ended, and so has the request
+	}
+	return pattern, err
 }
 
 // setPathValues takes the values of a pattern's wildcards from the path. The mux

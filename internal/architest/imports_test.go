@@ -53,6 +53,9 @@ var table = map[string]row{
 
 	"access": {imports: []string{"core", "core/subscriptions"}, tests: []string{"core/subscriptions/expression"}},
 
+	"access/keys": {imports: []string{"access", "core"}, tests: []string{"core/postgres", "internal/pgtest"}},
+	"access/api":  {imports: []string{"access", "access/keys", "core", "wsapi"}},
+
 	"wsapi":             {imports: []string{"access", "core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
 	"wsapi/ws":          {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
 	"wsapi/requests":    {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", prometheus}},
@@ -65,7 +68,7 @@ var table = map[string]row{
 	"cluster/arbitertest": {imports: []string{"cluster", "core", "core/ring"}, testing: true},
 	"cluster/ringtest":    {imports: []string{"cluster", "core", "core/ring"}, tests: []string{porcupine}, testing: true},
 
-	"plugins":             {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
+	"plugins":             {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
 	"plugins/abi":         {},
 	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
@@ -75,7 +78,7 @@ var table = map[string]row{
 	"plugins/wasm/guests": {testing: true},
 	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
 
-	"sdk":                             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
+	"sdk":                             {imports: []string{"access", "access/keys", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
 	"sdk/plugin/json":                 {},
 	"sdk/plugin/testhost":             {imports: []string{"plugins/abi"}},
@@ -84,9 +87,9 @@ var table = map[string]row{
 	"sdk/plugin/plugintest":           {imports: []string{"plugins/abi", "sdk/plugin", "sdk/plugin/testhost"}, tests: []string{"sdk/plugin/json"}},
 
 	"runtime": {imports: []string{
-		"core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
+		"access", "access/api", "access/keys", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
 		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "sdk", prometheus,
-	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests"}},
+	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", websocket}},
 
 	".":            {},
 	"cmd/...":      {any: true},

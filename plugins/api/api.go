@@ -92,24 +92,24 @@ func New(config Config) wsapi.Extension {
 func (a *api) routes() []wsapi.Route {
 	page := []string{"prefix", "cursor", "limit"}
 	version := "/v1/plugins/{plugin}/versions/{version}"
-	binding := func(method, below, op string, needs access.Action, handle handler) wsapi.Route {
-		return wsapi.Route{Method: method, Path: "/v1/plugins/{binding}" + below, Op: op, Needs: needs, Owned: "binding", Handle: handle}
+	binding := func(method, below, op string, needs access.Action, audit string, handle handler) wsapi.Route {
+		return wsapi.Route{Method: method, Path: "/v1/plugins/{binding}" + below, Op: op, Needs: needs, Audit: audit, Owned: "binding", Handle: handle}
 	}
 	return []wsapi.Route{
 		{Method: "GET", Path: "/v1/plugins", Query: page, Op: "plugin.list", Needs: access.SeePlugins, Handle: a.list},
 		{Method: "GET", Path: "/v1/plugins/abi", Op: "plugin.abi", Needs: access.Connect, Handle: describeABI},
 		{Method: "GET", Path: "/v1/plugins/{plugin}/versions", Query: page, Op: "plugin.versions", Needs: access.SeePlugins, Handle: a.versions},
-		{Method: "PUT", Path: version, Needs: access.UploadPlugins, Handle: a.upload},
+		{Method: "PUT", Path: version, Needs: access.UploadPlugins, Audit: "PluginUploaded", Handle: a.upload},
 		{Method: "GET", Path: version, Op: "plugin.version", Needs: access.SeePlugins, Handle: a.version},
-		{Method: "DELETE", Path: version, Op: "plugin.deleteVersion", Needs: access.UploadPlugins, Handle: a.deleteVersion},
+		{Method: "DELETE", Path: version, Op: "plugin.deleteVersion", Needs: access.UploadPlugins, Audit: "PluginVersionDeleted", Handle: a.deleteVersion},
 		{Method: "GET", Path: version + "/module", Needs: access.SeePlugins, Handle: a.module},
-		binding("POST", "/deploy", "plugin.deploy", access.DeployPlugins, a.deploy),
-		binding("GET", "", "plugin.info", access.SeePlugins, a.status),
-		binding("DELETE", "", "plugin.delete", access.SteerPlugins, a.delete),
-		binding("POST", "/pause", "plugin.pause", access.SteerPlugins, a.control(a.Bindings.Pause)),
-		binding("POST", "/resume", "plugin.resume", access.SteerPlugins, a.control(a.Bindings.Resume)),
-		binding("POST", "/rollback", "plugin.rollback", access.SteerPlugins, a.control(a.Bindings.Rollback)),
-		binding("POST", "/rebuild", "plugin.rebuild", access.SteerPlugins, a.rebuild),
+		binding("POST", "/deploy", "plugin.deploy", access.DeployPlugins, "PluginDeployed", a.deploy),
+		binding("GET", "", "plugin.info", access.SeePlugins, "", a.status),
+		binding("DELETE", "", "plugin.delete", access.SteerPlugins, "PluginDeleted", a.delete),
+		binding("POST", "/pause", "plugin.pause", access.SteerPlugins, "PluginPaused", a.control(a.Bindings.Pause)),
+		binding("POST", "/resume", "plugin.resume", access.SteerPlugins, "PluginResumed", a.control(a.Bindings.Resume)),
+		binding("POST", "/rollback", "plugin.rollback", access.SteerPlugins, "PluginRolledBack", a.control(a.Bindings.Rollback)),
+		binding("POST", "/rebuild", "plugin.rebuild", access.SteerPlugins, "PluginRebuilt", a.rebuild),
 		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
 		{Method: "GET", Path: "/v1/plugins/{binding}/state", Needs: access.SeePluginState, Query: []string{"prefix", "after", "limit", "lane"}, Handle: a.state},
 		{Method: "GET", Path: "/v1/plugins/{binding}/state/{key}", Needs: access.SeePluginState, Query: []string{"lane"}, Handle: a.value},

@@ -129,6 +129,7 @@ type Principal struct {
 	Name      string   `json:"name"`
 	Role      string   `json:"role"`
 	Streams   []string `json:"streams,omitzero"` // patterns
+	Names     []string `json:"names,omitzero"`   // patterns
 	ExpiresAt Time     `json:"expiresAt,omitzero"`
 }
 

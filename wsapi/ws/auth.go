@@ -68,7 +68,7 @@ func (c *conn) refresh(m *wire.Refresh) {
 	c.refuse(m.ID, err)
 }
 
-// principalOf is what welcome says of a principal.
-func principalOf(p *access.Principal) *wire.Principal {
-	return &wire.Principal{Name: p.Name, Role: string(p.Role), Streams: slices.Clone(p.Streams), ExpiresAt: wire.Time(p.Expires)}
+// PrincipalOf is what clients are shown of a principal.
+func PrincipalOf(p *access.Principal) *wire.Principal {
+	return &wire.Principal{Name: p.Name, Role: string(p.Role), Streams: slices.Clone(p.Streams), Names: slices.Clone(p.Names), ExpiresAt: wire.Time(p.Expires)}
 }

@@ -93,7 +93,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		ID:        hello.ID,
 		Server:    wire.Server{Version: c.config.Version, Node: c.config.Node},
 		Session:   core.NewID().String(),
-		Principal: principalOf(p),
+		Principal: PrincipalOf(p),
 		Log:       c.config.Store.State().Timeline(),
 		Limits: wire.Limits{
 			Frame: limits.Frame, Subs: limits.Subs, Inflight: limits.Inflight,

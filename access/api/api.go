@@ -1,0 +1,158 @@
+// Package api serves the keys of a store over HTTP, as an extension of a node's
+// API; and says to everybody what they may do.
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/access/keys"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+// Keys are those of the store. Its methods are safe for concurrent use.
+type Keys interface {
+	Create(ctx context.Context, want keys.Key) (made keys.Key, token string, err error)
+	Init(ctx context.Context, note string) (made keys.Key, token string, err error)
+	Revoke(ctx context.Context, id string) error
+	List() []keys.Key
+}
+
+var _ Keys = (*keys.Keys)(nil)
+
+type api struct{ keys Keys }
+
+// New returns the extension of a node's API that serves keys.
+func New(k Keys) wsapi.Extension {
+	a := &api{k}
+	return wsapi.Extension{Feature: "keys", Routes: []wsapi.Route{
+		{Method: "GET", Path: "/v1/keys", Needs: access.ManageKeys, Handle: a.list},
+		{Method: "POST", Path: "/v1/keys", Needs: access.ManageKeys, Handle: a.create},
+		{Method: "POST", Path: "/v1/keys/first", Needs: access.Open, Handle: a.first},
+		{Method: "DELETE", Path: "/v1/keys/{key}", Needs: access.ManageKeys, Handle: a.revoke},
+		{Method: "GET", Path: "/v1/principal", Needs: access.Connect, Query: []string{"action", "target"}, Handle: a.principal},
+	}}
+}
+
+// keysBody is the body of GET /v1/keys.
+type keysBody struct {
+	Keys []keys.Key `json:"keys"`
+}
+
+// list is GET /v1/keys.
+func (a *api) list(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	return wsapi.WriteJSON(w, http.StatusOK, keysBody{append([]keys.Key{}, a.keys.List()...)})
+}
+
+// createBody is what a key is to be.
+type createBody struct {
+	Role    access.Role `json:"role"`
+	Streams []string    `json:"streams"`
+	Names   []string    `json:"names"`
+	Note    string      `json:"note"`
+	Expires time.Time   `json:"expires"`
+}
+
+// createdBody has the token of a key, which is shown once.
+type createdBody struct {
+	keys.Key
+	Token string `json:"token"`
+}
+
+// create is POST /v1/keys.
+func (a *api) create(w http.ResponseWriter, r *http.Request) error {
+	var body createBody
+	if err := wsapi.ReadJSON(w, r, &body); err != nil {
+		return err
+	}
+	return answer(w, r, func(ctx context.Context) (keys.Key, string, error) {
+		return a.keys.Create(ctx, keys.Key{Role: body.Role, Streams: body.Streams, Names: body.Names, Note: body.Note, Expires: body.Expires})
+	})
+}
+
+// first is POST /v1/keys/first: the first key, for who is at the node's machine.
+func (a *api) first(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Note string `json:"note"`
+	}
+	if err := wsapi.ReadJSON(w, r, &body); err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	proxied := r.Header.Get("Forwarded")+r.Header.Get("X-Forwarded-For") != ""
+	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() || proxied {
+		return core.Errorf(core.CodeForbidden, "the first key is made from the node's own machine: over a loopback address, or with gyre auth init --data or --postgres")
+	}
+	return answer(w, r, func(ctx context.Context) (keys.Key, string, error) { return a.keys.Init(ctx, body.Note) })
+}
+
+// answer makes a key and shows it.
+func answer(w http.ResponseWriter, r *http.Request, do func(context.Context) (keys.Key, string, error)) error {
+	ctx, cancel, err := wsapi.Timeout(w, r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	made, token, err := do(ctx)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return wsapi.WriteJSON(w, http.StatusCreated, createdBody{made, token})
+}
+
+// revoke is DELETE /v1/keys/{key}.
+func (a *api) revoke(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel, err := wsapi.Timeout(w, r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := a.keys.Revoke(ctx, r.PathValue("key")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// principalBody says who asks, and whether they may do what they ask about.
+type principalBody struct {
+	Name    string    `json:"name"`
+	Role    string    `json:"role"`
+	Streams []string  `json:"streams,omitempty"`
+	Names   []string  `json:"names,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`
+
+	Action  string `json:"action,omitempty"`
+	Target  string `json:"target,omitempty"`
+	Allowed *bool  `json:"allowed,omitempty"`
+	Why     string `json:"why,omitempty"` // not
+}
+
+// principal is GET /v1/principal.
+func (a *api) principal(w http.ResponseWriter, r *http.Request) error {
+	p, q := access.Of(r.Context()), r.URL.Query()
+	body := principalBody{
+		Name: p.Name, Role: string(p.Role), Streams: p.Streams, Names: p.Names, Expires: p.Expires,
+		Action: q.Get("action"), Target: q.Get("target"),
+	}
+	if body.Action != "" {
+		action := access.Action(body.Action)
+		if !slices.Contains(access.Actions(), action) {
+			return core.Errorf(core.CodeInvalidRequest, "action %.40q is none of %v", body.Action, access.Actions())
+		}
+		err := p.Check(action, body.Target)
+		allowed := err == nil
+		if body.Allowed = &allowed; err != nil {
+			body.Why = core.AsError(err).Detail
+		}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return wsapi.WriteJSON(w, http.StatusOK, body)
+}

@@ -1,0 +1,142 @@
+package keys
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
+)
+
+// Create makes a key, and returns its token, which nobody can see again. The principal of
+// ctx is who makes it. The errors are forbidden and invalid_key.
+func (k *Keys) Create(ctx context.Context, want Key) (made Key, token string, err error) {
+	if err := access.Check(ctx, access.ManageKeys, ""); err != nil {
+		return made, "", err
+	}
+	if !k.Protected() {
+		return made, "", core.Errorf(core.CodeInvalidKey, "the store has no key yet, and the first is an admin's: gyre auth init makes it")
+	}
+	return k.create(ctx, want, core.RecordOp{Table: table, Key: protectedKey, Expect: core.StreamExists, Action: core.CheckRecord})
+}
+
+// Init makes the first key, an admin's. The error is keys_exist if there is, or was, one.
+func (k *Keys) Init(ctx context.Context, note string) (made Key, token string, err error) {
+	made, token, err = k.create(ctx, Key{Role: access.Admin, Note: note}, core.RecordOp{Table: table, Key: protectedKey, Expect: core.NoStream, Value: []byte("{}")})
+	if errors.Is(err, core.CodeRecordConflict) {
+		err = core.Errorf(core.CodeKeysExist, "the store has keys already")
+	}
+	return made, token, err
+}
+
+// Recover makes an admin's key whatever keys there are. It is for who has the store itself.
+func (k *Keys) Recover(ctx context.Context, note string) (made Key, token string, err error) {
+	return k.create(ctx, Key{Role: access.Admin, Note: note}, core.RecordOp{Table: table, Key: protectedKey, Expect: core.AnyVersion, Value: []byte("{}")})
+}
+
+// Accept has the store take a token for that of an admin, and the first if there is none
+// yet. It is for a token that was made elsewhere (NewToken). One that is known changes
+// nothing; one that was revoked is an admin's again.
+func (k *Keys) Accept(ctx context.Context, token, note string) error {
+	id, secret, ok := parseToken(token)
+	if !ok {
+		return core.Errorf(core.CodeInvalidKey, "that is not a key: it begins with gyre_ and has 59 characters")
+	}
+	if h := k.known.Load().byID[id]; h != nil && h.isSecret(secret) && h.Role == access.Admin {
+		return nil
+	}
+	mark := core.RecordOp{Table: table, Key: protectedKey, Expect: core.AnyVersion, Value: []byte("{}")}
+	_, err := k.put(ctx, Key{ID: id, Role: access.Admin, Note: note}, secret, mark)
+	if errors.Is(err, core.CodeRecordConflict) {
+		return k.load(ctx) // another node has done it
+	}
+	return err
+}
+
+// NewToken returns a token that no store knows yet.
+func NewToken() string { return tokenOf(newSecret()) }
+
+func (k *Keys) create(ctx context.Context, want Key, mark core.RecordOp) (made Key, token string, err error) {
+	id, secret := newSecret()
+	want.ID = id
+	made, err = k.put(ctx, want, secret, mark)
+	return made, tokenOf(id, secret), err
+}
+
+// put stores a key, and waits until this node knows it.
+func (k *Keys) put(ctx context.Context, key Key, secret string, mark core.RecordOp) (Key, error) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if err := key.validate(now); err != nil {
+		return key, err
+	}
+	if len(k.known.Load().byID) >= MaxKeys {
+		e := core.Errorf(core.CodeInvalidKey, "the store has %d keys: revoke those that nobody uses", MaxKeys)
+		e.Limit = MaxKeys
+		return key, e
+	}
+	key.Created, key.By, key.Expires = now, access.Of(ctx).Name, key.Expires.UTC()
+	value, err := json.Marshal(record{key, hashOf(secret)})
+	if err != nil {
+		return key, core.Errorf(core.CodeInternal, "a key cannot be encoded: %w", err)
+	}
+	err = k.commit(ctx, keyCreated, Act{Target: key.ID, Detail: key}, mark,
+		core.RecordOp{Table: table, Key: key.ID, Expect: core.NoStream, Value: value})
+	return key, err
+}
+
+// Revoke ends a key. The errors are forbidden, key_not_found, and last_admin_key if nobody
+// could make another.
+func (k *Keys) Revoke(ctx context.Context, id string) error {
+	if err := access.Check(ctx, access.ManageKeys, ""); err != nil {
+		return err
+	}
+	h := k.known.Load().byID[id]
+	switch {
+	case h == nil:
+		return core.Errorf(core.CodeKeyNotFound, "there is no key %.40q", id)
+	case h.lasting() && !slices.ContainsFunc(k.List(), func(other Key) bool { return other.ID != id && other.lasting() }):
+		return core.Errorf(core.CodeLastAdminKey, "%s is the last key of an admin that does not expire", id)
+	}
+	err := k.commit(ctx, keyRevoked, Act{Target: id, Detail: h.Key},
+		core.RecordOp{Table: table, Key: id, Expect: core.StreamExists, Action: core.DeleteRecord})
+	if errors.Is(err, core.CodeRecordConflict) {
+		return core.Errorf(core.CodeKeyNotFound, "there is no key %.40q", id)
+	}
+	return err
+}
+
+// lasting reports whether a key is one of an admin that does not expire.
+func (k *Key) lasting() bool { return k.Role == access.Admin && k.Expires.IsZero() }
+
+// commit makes a change and its entry in the audit, and takes it into use here. Other nodes
+// hear of it.
+func (k *Keys) commit(ctx context.Context, kind string, a Act, records ...core.RecordOp) error {
+	a.fill(ctx, k.config.Node)
+	e, err := entry(kind, &a)
+	if err != nil {
+		return err
+	}
+	if _, err := k.config.Commits.Append(ctx, core.Commit{System: true, Appends: []core.Append{e}, Records: records}); err != nil {
+		return err
+	}
+	return k.load(ctx)
+}
+
+// List returns the keys, expired ones too, in the order in which they were made.
+func (k *Keys) List() []Key {
+	var list []Key
+	for _, h := range k.known.Load().byID {
+		list = append(list, h.Key)
+	}
+	slices.SortFunc(list, func(a, b Key) int {
+		if c := a.Created.Compare(b.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list
+}

@@ -1,0 +1,256 @@
+package keys
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
+)
+
+// table has the keys, by their ids, and a mark under protectedKey once there was one.
+const (
+	table        = "keys"
+	protectedKey = "protected"
+)
+
+// retryAfter is the pause before storage that is away is asked again.
+const retryAfter = 500 * time.Millisecond
+
+// Store is what keys are read from, and where $audit is followed: the node's own store, in
+// a ring, too.
+type Store interface {
+	core.Log
+	core.RecordReader
+}
+
+// Commits makes Commits: the node's store, or in a ring its router.
+type Commits interface {
+	Append(ctx context.Context, c core.Commit) (core.Result, error)
+}
+
+// Config is what Keys need.
+type Config struct {
+	Store   Store
+	Commits Commits // nil: Store
+	Node    string  // its id, for the audit
+	Logger  *slog.Logger
+}
+
+// Keys are those of a log. They are an access.Authenticator, and safe for concurrent use.
+type Keys struct {
+	config  Config
+	known   atomic.Pointer[known]
+	closing context.Context
+	close   context.CancelFunc
+	running sync.WaitGroup
+	loading sync.Mutex // held from a read of the keys until they are in use
+}
+
+var _ access.Authenticator = (*Keys)(nil)
+
+// known is what is in memory. It does not change.
+type known struct {
+	protected bool
+	byID      map[string]*holder
+	anyone    *access.Principal
+	end       context.CancelCauseFunc // of anyone
+}
+
+// holder is a key with its principal.
+type holder struct {
+	record
+	principal *access.Principal
+	end       context.CancelCauseFunc
+	stop      context.CancelFunc // of the timer for its expiry
+}
+
+// New reads the keys, and follows them until Close. Its error is the store's.
+func New(ctx context.Context, config Config) (*Keys, error) {
+	if config.Commits == nil {
+		config.Commits = config.Store
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	k := &Keys{config: config}
+	anyone, end := context.WithCancelCause(context.Background())
+	k.known.Store(&known{anyone: access.Anyone(anyone), end: end})
+	k.closing, k.close = context.WithCancel(context.Background())
+	follower, err := k.follow(ctx)
+	if err == nil {
+		err = k.load(ctx)
+	}
+	if err != nil {
+		k.close()
+		return nil, err
+	}
+	k.running.Go(func() { k.watch(follower) })
+	return k, nil
+}
+
+// Close ends the watch. The keys that are known stay.
+func (k *Keys) Close() {
+	k.close()
+	k.running.Wait()
+}
+
+// Protected reports whether the store has, or had, a key.
+func (k *Keys) Protected() bool { return k.known.Load().protected }
+
+// unknownToken is the error of every token that is of no key.
+func unknownToken() error {
+	return core.Errorf(core.CodeUnauthenticated, "the key is not known: it was revoked, or is of another store")
+}
+
+// Authenticate is access.Authenticator.Authenticate.
+func (k *Keys) Authenticate(token string) (*access.Principal, error) {
+	known := k.known.Load()
+	if !known.protected {
+		return known.anyone, nil
+	}
+	if token == "" {
+		return nil, core.Errorf(core.CodeUnauthenticated, "no key was given, and the store has keys")
+	}
+	id, secret, ok := parseToken(token)
+	if !ok {
+		return nil, core.Errorf(core.CodeUnauthenticated, "what was given is not a key: that begins with gyre_ and has 59 characters")
+	}
+	h := known.byID[id]
+	if h == nil {
+		h = &nobody
+	}
+	if !h.isSecret(secret) || h == &nobody {
+		return nil, unknownToken()
+	}
+	return h.principal, h.principal.Check(access.Connect, "")
+}
+
+// nobody is compared with where there is no key, so that both take the same time.
+var nobody = holder{record: record{Hash: make([]byte, len(hashOf("")))}}
+
+// follow begins to follow the audit.
+func (k *Keys) follow(ctx context.Context) (core.Follower, error) {
+	return k.config.Store.Follow(ctx, core.FollowRequest{Stream: Audit, From: core.From{Kind: core.FromEnd}})
+}
+
+// watch loads the keys when the audit has moved, until Close.
+func (k *Keys) watch(follower core.Follower) {
+	one := core.Limit{Events: core.MaxReadEvents, Bytes: core.MaxPageBytes}
+	for {
+		d, err := follower.Next(k.closing, one)
+		if err == nil && d.Count == 0 {
+			continue
+		}
+		if err != nil {
+			_ = follower.Close() // it has ended
+			follower = k.again(err)
+		}
+		if follower == nil {
+			return
+		}
+		if err := k.load(k.closing); err != nil && k.closing.Err() == nil {
+			_ = follower.Close() // a new one loads again
+			if follower = k.again(err); follower == nil {
+				return
+			}
+		}
+	}
+}
+
+// again follows the audit anew after an error, with what is known kept until then. It
+// returns nil when the Keys are closed.
+func (k *Keys) again(err error) core.Follower {
+	for warned := false; k.closing.Err() == nil && !errors.Is(err, core.CodeStoreClosed); warned = true {
+		if !warned {
+			k.config.Logger.Warn("keys are not followed; those that are known work on", "error", err)
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-k.closing.Done():
+			return nil
+		}
+		var follower core.Follower
+		if follower, err = k.follow(k.closing); err != nil {
+			continue
+		}
+		if err = k.load(k.closing); err == nil {
+			return follower
+		}
+		_ = follower.Close() // the next one is followed from where it begins
+	}
+	return nil
+}
+
+// load reads all keys.
+func (k *Keys) load(ctx context.Context) error {
+	k.loading.Lock() // what is read later is used later
+	defer k.loading.Unlock()
+	records := map[string]*record{}
+	protected := false
+	for after := ""; ; {
+		page, err := k.config.Store.Records(ctx, core.RecordsRequest{Table: table, After: after, Limit: core.MaxReadEvents})
+		if err != nil {
+			return err
+		}
+		for _, r := range page {
+			if r.Key == protectedKey {
+				protected = true
+				continue
+			}
+			stored := new(record)
+			if err := json.Unmarshal(r.Value, stored); err != nil || stored.ID != r.Key {
+				k.config.Logger.Error("a key that cannot be read is passed over", "key", r.Key, "error", err)
+				continue
+			}
+			records[r.Key] = stored
+		}
+		if len(page) < core.MaxReadEvents {
+			break
+		}
+		after = page[len(page)-1].Key
+	}
+	k.replace(protected, records)
+	return nil
+}
+
+// replace takes what was read into use, and ends the principals of keys that are gone.
+func (k *Keys) replace(protected bool, records map[string]*record) {
+	was := k.known.Load()
+	next := &known{protected: protected, byID: make(map[string]*holder, len(records)), anyone: was.anyone, end: was.end}
+	for id, r := range records {
+		if old := was.byID[id]; old != nil && old.equal(r) {
+			next.byID[id] = old
+		} else {
+			next.byID[id] = hold(r)
+		}
+	}
+	k.known.Store(next)
+	for id, old := range was.byID {
+		if next.byID[id] != old {
+			old.end(core.Errorf(core.CodeUnauthenticated, "the key %s was revoked", id))
+			old.stop()
+		}
+	}
+	if protected && !was.protected {
+		was.end(core.Errorf(core.CodeUnauthenticated, "the store has keys now"))
+	}
+}
+
+// hold makes the holder of a key.
+func hold(r *record) *holder {
+	h := &holder{record: *r}
+	ends, end := context.WithCancelCause(context.Background())
+	h.end, h.stop = end, func() {}
+	if !r.Expires.IsZero() {
+		over := core.Errorf(core.CodeUnauthenticated, "the key %s has expired", r.ID)
+		ends, h.stop = context.WithDeadlineCause(ends, r.Expires, over)
+	}
+	h.principal = r.principal().Until(ends)
+	return h
+}

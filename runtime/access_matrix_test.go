@@ -1,0 +1,353 @@
+package runtime_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/access/keys"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+)
+
+// callers are the columns of the matrix, beside those without a valid key and an admin, who may
+// do nothing and everything: '+' is granted the stream that is asked for, '-' another one.
+var callers = map[string]keys.Key{
+	"operator":  {Role: access.Operator},
+	"operator+": {Role: access.Operator, Streams: []string{"order-*"}},
+	"writer+":   {Role: access.Writer, Streams: []string{"order-*"}},
+	"writer-":   {Role: access.Writer, Streams: []string{"other-*"}},
+	"reader+":   {Role: access.Reader, Streams: []string{"order-*"}},
+	"reader-":   {Role: access.Reader, Streams: []string{"other-*"}},
+	"author+":   {Role: access.PluginAuthor, Streams: []string{"order-*"}},
+	"author-":   {Role: access.PluginAuthor, Streams: []string{"other-*"}},
+}
+
+// Who may do an operation, by groups of callers.
+const (
+	everybody = "everybody"      // without a key, too
+	handshake = "none " + anyKey // without a key, but not with a wrong one: hello may have it
+	anyKey    = "operator operator+ writer+ writer- reader+ reader- author+ author-"
+	names     = "operator operator+ writer+ writer- reader+ reader-"
+	readers   = "operator+ writer+ reader+"
+	allReader = "operator+ reader+ reader-"
+	operators = "operator operator+"
+	authors   = "operator operator+ author+ author-"
+	states    = "operator operator+ reader+ reader- author+ author-"
+	admins    = ""
+)
+
+// matrix says who may do each operation of the HTTP API. Where a plugin or binding is asked for,
+// there is none of its name: what a key must be granted for one is plugins/api's to test.
+var matrix = map[string]string{
+	"GET /": everybody, "GET /livez": everybody, "GET /readyz": everybody, "GET /healthz": everybody,
+	"GET /docs/errors/{code}": everybody, "GET /v1/ws": handshake, "POST /v1/keys/first": everybody,
+	"GET /v1/session": everybody, "POST /v1/session": everybody, "DELETE /v1/session": everybody,
+
+	"GET /v1/server": anyKey, "GET /v1/principal": anyKey, "GET /v1/plugins/abi": anyKey,
+	"GET /metrics": operators, "GET /openapi.json": operators, "GET /asyncapi.json": operators,
+
+	"GET /v1/streams":                  names,
+	"POST /v1/streams/{stream}/events": "writer+", "POST /v1/streams/{stream}/links": "writer+", "POST /v1/transactions": "writer+",
+	"GET /v1/streams/{stream}/events": readers, "HEAD /v1/streams/{stream}/events": readers, "GET /v1/events/{id}": readers,
+	"GET /v1/events":   allReader,
+	"GET /v1/progress": names, "GET /v1/progress/{progress}": names, "DELETE /v1/progress/{progress}": names,
+
+	"GET /v1/subscriptions": operators, "PUT /v1/subscriptions/{subscription}": operators, "DELETE /v1/subscriptions/{subscription}": operators,
+	"GET /v1/subscriptions/{subscription}":        "operator operator+ writer+ reader+",
+	"POST /v1/subscriptions/{subscription}/pause": operators, "POST /v1/subscriptions/{subscription}/resume": operators,
+	"POST /v1/subscriptions/{subscription}/reset": operators, "GET /v1/subscriptions/{subscription}/parked": operators,
+	"DELETE /v1/subscriptions/{subscription}/parked": operators, "POST /v1/subscriptions/{subscription}/parked/replay": operators,
+	"POST /v1/subscriptions/{subscription}/fetch": readers, "POST /v1/subscriptions/{subscription}/ack": readers,
+	"POST /v1/subscriptions/{subscription}/nack": readers, "POST /v1/subscriptions/{subscription}/extend": readers,
+
+	"GET /v1/cluster/status": operators, "GET /v1/cluster/members": operators, "GET /v1/cluster/views": operators,
+	"GET /v1/cluster/whereis": operators, "GET /v1/cluster/owned": operators,
+	"POST /v1/cluster/drain": operators, "POST /v1/cluster/undrain": operators, "POST /v1/cluster/leave": operators,
+
+	"GET /v1/plugins": authors, "GET /v1/plugins/{plugin}/versions": authors, "PUT /v1/plugins/{plugin}/versions/{version}": authors,
+	"GET /v1/plugins/{plugin}/versions/{version}": authors, "DELETE /v1/plugins/{plugin}/versions/{version}": authors,
+	"GET /v1/plugins/{plugin}/versions/{version}/module": authors, "GET /v1/plugins/{binding}": authors,
+	"DELETE /v1/plugins/{binding}": authors, "POST /v1/plugins/{binding}/deploy": authors, "POST /v1/plugins/{binding}/pause": authors,
+	"POST /v1/plugins/{binding}/resume": authors, "POST /v1/plugins/{binding}/rollback": authors, "POST /v1/plugins/{binding}/rebuild": authors,
+	"GET /v1/plugins/{binding}/logs": authors, "GET /v1/plugins/{binding}/state": states, "GET /v1/plugins/{binding}/state/{key}": states,
+
+	"GET /v1/keys": admins, "POST /v1/keys": admins, "DELETE /v1/keys/{key}": admins,
+	"POST /v1/tickets": anyKey,
+}
+
+// opMatrix says who may do each op of the WebSocket protocol. Extensions' are those of routes.
+var opMatrix = map[string]string{
+	"append": "writer+", "read": readers, "subscribe": readers,
+	"credit": anyKey, "unsubscribe": anyKey, "ack": anyKey, "nack": anyKey, "extend": anyKey,
+	"cancel": anyKey, "refresh": anyKey, "hello": anyKey, "ping": anyKey, "pong": anyKey,
+}
+
+// matrixNode is a node with a key for each caller.
+type matrixNode struct {
+	*runtime.Node
+	tokens map[string]string
+	event  string // the id of one in order-1
+}
+
+func newMatrixNode(t *testing.T) *matrixNode {
+	t.Helper()
+	n := &matrixNode{Node: start(t, runtime.Config{Engine: runtime.EngineMemory}), tokens: map[string]string{"none": "", "wrong": keys.NewToken()}}
+	_, admin, err := n.Keys().Init(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.tokens["admin"] = admin
+	p, err := n.Keys().Authenticate(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := access.With(t.Context(), p)
+	create := func(name string, k keys.Key) (id string) {
+		made, token, err := n.Keys().Create(ctx, k)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		n.tokens[name] = token
+		return made.ID
+	}
+	for name, k := range callers {
+		create(name, k)
+	}
+	soon := time.Now().Add(50 * time.Millisecond)
+	create("expired", keys.Key{Role: access.Admin, Expires: soon})
+	if err := n.Keys().Revoke(ctx, create("revoked", keys.Key{Role: access.Admin})); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := n.Keys().Authenticate(n.tokens["expired"]); err == nil {
+		<-p.Ended()
+	}
+	id := core.NewID()
+	commit := core.Commit{Appends: []core.Append{{Stream: "order-1", Expect: core.AnyVersion, Events: []core.NewEvent{{ID: id, Type: "T", Data: []byte("1")}}}}}
+	if _, err := n.Store().Append(t.Context(), commit); err != nil {
+		t.Fatal(err)
+	}
+	n.event = id.String()
+	return n
+}
+
+// TestEveryRouteSaysWhoMay asks for every operation of openapi.json with every key. One without
+// a row fails.
+func TestEveryRouteSaysWhoMay(t *testing.T) {
+	n := newMatrixNode(t)
+	for _, operation := range operations(t) {
+		may, ok := matrix[operation]
+		if !ok {
+			t.Errorf("%s has no row: say who may do it", operation)
+			continue
+		}
+		for caller, token := range n.tokens {
+			want := allowed(may, caller)
+			if status, text := n.call(t, token, operation); want != isAllowed(status, text) || !want && status != denial(caller) {
+				t.Errorf("%s by %s: %d %.300s, allowed is %v", operation, caller, status, text, want)
+			}
+		}
+	}
+	if len(matrix) != len(operations(t)) {
+		t.Errorf("the matrix has %d rows for %d operations", len(matrix), len(operations(t)))
+	}
+}
+
+// operations are those of openapi.json.
+func operations(t *testing.T) (list []string) {
+	t.Helper()
+	text, err := os.ReadFile("../wsapi/docs/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct{ Paths map[string]map[string]any }
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			list = append(list, strings.ToUpper(method)+" "+path)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+func allowed(may, caller string) bool {
+	switch {
+	case may == everybody, caller == "admin":
+		return true
+	}
+	return slices.Contains(strings.Fields(may), caller)
+}
+
+// denial is the status of what a caller may not do.
+func denial(caller string) int {
+	if slices.Contains([]string{"none", "wrong", "expired", "revoked"}, caller) {
+		return http.StatusUnauthorized
+	}
+	return http.StatusForbidden
+}
+
+// isAllowed reports whether an answer is none of package access.
+func isAllowed(status int, text []byte) bool {
+	var e struct{ Code core.Code }
+	_ = json.Unmarshal(text, &e) // a page has no code
+	denied := status == http.StatusUnauthorized || status == http.StatusForbidden
+	return !denied || e.Code != "" && e.Code != core.CodeUnauthenticated && e.Code != core.CodeForbidden
+}
+
+// call makes a request of an operation, about order-1 where it is about a stream.
+func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
+	t.Helper()
+	if strings.Contains(operation, "{subscription}") {
+		n.subscription(t)
+	}
+	method, path, _ := strings.Cut(operation, " ")
+	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p",
+		"{plugin}", "none", "{version}", "1", "{binding}", "none", "{key}", "none", "{code}", "forbidden").Replace(path)
+	body := map[string]string{
+		"POST /v1/streams/{stream}/events":             `{"type":"T","data":1}`,
+		"POST /v1/streams/{stream}/links":              `{"links":["` + n.event + `"]}`,
+		"POST /v1/transactions":                        `{"tx":[{"stream":"order-1","events":[{"type":"T","data":1}]}]}`,
+		"POST /v1/subscriptions/{subscription}/ack":    `{"lease":1,"upTo":1}`,
+		"POST /v1/subscriptions/{subscription}/nack":   `{"lease":1,"positions":[1],"action":"retry"}`,
+		"POST /v1/subscriptions/{subscription}/extend": `{"lease":1,"positions":[1],"ms":1}`,
+		"PUT /v1/subscriptions/{subscription}":         `{"stream":"order-1"}`,
+		"POST /v1/keys":                                `{"role":"admin","note":"by the matrix"}`,
+		"POST /v1/session":                             `{"token":"` + n.tokens["admin"] + `"}`,
+		"POST /v1/tickets":                             `{"path":"/v1/server"}`,
+	}[operation]
+	if body == "" && (method == http.MethodPost || method == http.MethodPut) {
+		body = "{}"
+	}
+	return as(t, token, method, n.URL()+path, body)
+}
+
+// subscription makes the subscription that requests are about, if one of them has deleted it.
+func (n *matrixNode) subscription(t *testing.T) {
+	t.Helper()
+	if status, text := as(t, n.tokens["admin"], "PUT", n.URL()+"/v1/subscriptions/orders", `{"stream":"order-1"}`); status >= 300 {
+		t.Fatalf("%d %s", status, text)
+	}
+}
+
+// TestEveryOpSaysWhoMay sends every op of asyncapi.json, but those of routes, with every key.
+func TestEveryOpSaysWhoMay(t *testing.T) {
+	n := newMatrixNode(t)
+	text, err := os.ReadFile("../wsapi/docs/asyncapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Operations struct {
+			FromClient struct {
+				Messages []struct {
+					Ref string `json:"$ref"`
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range doc.Operations.FromClient.Messages {
+		if op := m.Ref[strings.LastIndexByte(m.Ref, '/')+1:]; !hasRow(op) {
+			t.Errorf("op %s has no row: say who may do it", op)
+		}
+	}
+	for caller, token := range n.tokens {
+		c := n.dial(t)
+		answer := c.say(t, fmt.Sprintf(`{"op":"hello","id":1,"auth":{"token":%q}}`, token))
+		if denied := denial(caller) == http.StatusUnauthorized && caller != "admin"; denied != (answer.Error.Code == core.CodeUnauthenticated) {
+			t.Errorf("hello by %s: %+v", caller, answer)
+		} else if !denied {
+			n.sayAll(t, c, caller)
+		}
+		_ = c.Close()
+	}
+}
+
+func hasRow(op string) bool {
+	return opMatrix[op] != "" || strings.Contains(op, ".") || op == "cluster"
+}
+
+// sayAll sends the ops with a principal's connection.
+func (n *matrixNode) sayAll(t *testing.T, c *wsClient, caller string) {
+	for op, message := range map[string]string{
+		"append":      `"stream":"order-1","events":[{"type":"T","data":1}]`,
+		"read":        `"stream":"order-1"`,
+		"subscribe":   `"sub":1,"stream":"order-1"`,
+		"unsubscribe": `"sub":1`,
+		"refresh":     `"token":"x"`,
+		"ack":         `"sub":9,"upTo":1`,
+		"nack":        `"sub":9,"positions":[1],"action":"retry"`,
+		"extend":      `"sub":9,"positions":[1],"ms":1`,
+		"cluster":     `"about":"status"`,
+		"plugin.list": `"limit":1`,
+	} {
+		may := opMatrix[op]
+		switch op {
+		case "cluster":
+			may = operators
+		case "plugin.list":
+			may = authors
+		}
+		answer := c.say(t, fmt.Sprintf(`{"op":%q,"id":2,%s}`, op, message))
+		if got := answer.Error.Code != core.CodeForbidden; got != allowed(may, caller) {
+			t.Errorf("op %s by %s: %+v, allowed is %v", op, caller, answer, !got)
+		}
+	}
+}
+
+// wsClient is a WebSocket connection that takes one answer at a time.
+type wsClient struct{ *websocket.Conn }
+
+func (n *matrixNode) dial(t *testing.T) *wsClient {
+	t.Helper()
+	conn, answer, err := websocket.DefaultDialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(n.URL(), "http")+"/v1/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	return &wsClient{conn}
+}
+
+// wsAnswer is an answer, as far as it matters.
+type wsAnswer struct {
+	Op    string `json:"op"`
+	ID    uint64 `json:"id"`
+	Error struct {
+		Code   core.Code `json:"code"`
+		Detail string    `json:"detail"`
+	} `json:"error"`
+}
+
+// say sends a message and returns the answer to it. Events between them are passed over.
+func (c *wsClient) say(t *testing.T, message string) (a wsAnswer) {
+	t.Helper()
+	if err := c.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, text, err := c.ReadMessage()
+		if err != nil {
+			t.Fatalf("%s: %v", message, err)
+		}
+		a = wsAnswer{}
+		if err := json.Unmarshal(text, &a); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains([]string{"ok", "error", "welcome"}, a.Op) {
+			return a
+		}
+	}
+}

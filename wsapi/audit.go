@@ -1,0 +1,61 @@
+package wsapi
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/gyre-events/gyre/access"
+)
+
+// Auditor keeps a record of what was done. It is safe for concurrent use.
+type Auditor interface {
+	// Record notes that the principal of ctx has done something to a target, from an address
+	// where that is known. kind is a Route's Audit.
+	Record(ctx context.Context, kind, target, from string) error
+}
+
+// audited returns routes as they are served: what those do that have an Audit is recorded,
+// at the node that was asked.
+func (a *API) audited(routes []Route) []Route {
+	if a.config.Audit == nil {
+		return routes
+	}
+	for i := range routes {
+		r := &routes[i]
+		if r.Audit != "" {
+			r.Handle = a.recording(r.Audit, r.Path, r.Handle)
+		}
+	}
+	return routes
+}
+
+func (a *API) recording(kind, path string, do handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := do(w, r); err != nil {
+			return err
+		}
+		if status := w.(*recorder).status(); status >= http.StatusBadRequest || access.Of(r.Context()).Via != "" {
+			return nil
+		}
+		// It was done, and is answered so.
+		if err := a.config.Audit.Record(r.Context(), kind, targetOf(path, r), r.RemoteAddr); err != nil {
+			a.config.Logger.ErrorContext(r.Context(), "the audit lacks what was done", "act", kind, "target", clip(targetOf(path, r)), "error", err)
+		}
+		return nil
+	}
+}
+
+// targetOf is what a request is about: the wildcards of its path, or a node.
+func targetOf(path string, r *http.Request) string {
+	var names []string
+	for part := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			names = append(names, r.PathValue(strings.TrimSuffix(name, "}")))
+		}
+	}
+	if len(names) == 0 {
+		return r.URL.Query().Get("node")
+	}
+	return strings.Join(names, "/")
+}

@@ -1,0 +1,143 @@
+package wsapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+// oneKey is an Authenticator that knows one token.
+type oneKey struct {
+	token string
+	of    *access.Principal
+}
+
+func (k oneKey) Authenticate(token string) (*access.Principal, error) {
+	if token != k.token {
+		return nil, core.Errorf(core.CodeUnauthenticated, "not the key")
+	}
+	return k.of, nil
+}
+
+// page makes requests as a browser does for a page of an origin.
+type page struct {
+	url, origin, cookie, csrf string
+}
+
+func (p page) do(t *testing.T, method, path, body string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	for name, value := range map[string]string{"Origin": p.origin, "Cookie": p.cookie, "Gyre-CSRF": p.csrf} {
+		if value != "" {
+			r.Header.Set(name, value)
+		}
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(text)
+}
+
+func TestSessionsOfPages(t *testing.T) {
+	ends, end := context.WithCancelCause(t.Context())
+	key := oneKey{"the key", access.Principal{Name: "k", Role: access.Admin}.Until(ends)}
+	n := newNode(t, wsapi.Config{Access: key, AllowOrigins: []string{"https://app.example"}})
+	p := page{url: n.http.URL, origin: n.http.URL}
+	if answer, text := p.do(t, "POST", "/v1/session", `{"token":"another"}`); answer.StatusCode != http.StatusUnauthorized || len(answer.Cookies()) > 0 {
+		t.Fatalf("a wrong key: %d %s", answer.StatusCode, text)
+	}
+	answer, text := p.do(t, "POST", "/v1/session", `{"token":"the key"}`)
+	if answer.StatusCode != http.StatusCreated || len(answer.Cookies()) != 1 || strings.Contains(text, "the key") {
+		t.Fatalf("log in: %d %s", answer.StatusCode, text)
+	}
+	c := answer.Cookies()[0]
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Domain != "" || c.Value == "the key" {
+		t.Errorf("the cookie is %v", c)
+	}
+	var body struct{ CSRF string }
+	if err := json.Unmarshal([]byte(text), &body); err != nil {
+		t.Fatal(err)
+	}
+	p.cookie, p.csrf = c.Name+"="+c.Value, body.CSRF
+	without, wrong, other, listed := p, p, p, p
+	without.csrf, wrong.csrf, other.origin, listed.origin = "", "x", "https://evil.example", "https://app.example"
+	const path, event = "/v1/streams/a/events", `{"type":"T","data":1}`
+	for name, try := range map[string]struct {
+		page
+		method string
+		want   int
+	}{
+		"a page of the node":               {p, "POST", http.StatusCreated},
+		"that reads":                       {without, "GET", http.StatusOK},
+		"without the CSRF token":           {without, "POST", http.StatusUnauthorized},
+		"with another CSRF token":          {wrong, "POST", http.StatusUnauthorized},
+		"a page of another origin":         {other, "POST", http.StatusForbidden},
+		"that reads, of another origin":    {other, "GET", http.StatusForbidden},
+		"a page of a listed origin":        {listed, "POST", http.StatusForbidden},
+		"with a cookie that was not given": {page{p.url, p.origin, c.Name + "=x", p.csrf}, "GET", http.StatusUnauthorized},
+		"with two cookies":                 {page{p.url, p.origin, p.cookie + "; " + c.Name + "=x", p.csrf}, "GET", http.StatusUnauthorized},
+		"without a cookie":                 {page{p.url, p.origin, "", p.csrf}, "GET", http.StatusUnauthorized},
+	} {
+		if _, text := p.do(t, "POST", path, event); !strings.Contains(text, "version") {
+			t.Fatal(text)
+		}
+		if answer, text := try.do(t, try.method, path, map[string]string{"POST": event}[try.method]); answer.StatusCode != try.want {
+			t.Errorf("%s: %d %s, want %d", name, answer.StatusCode, text, try.want)
+		}
+	}
+	if answer, text := without.do(t, "GET", "/v1/session", ""); answer.StatusCode != http.StatusOK || !strings.Contains(text, body.CSRF) {
+		t.Errorf("the session is %d %s", answer.StatusCode, text)
+	}
+	socket := func(origin string) error {
+		conn, answer, err := websocket.DefaultDialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(n.http.URL, "http")+"/v1/ws",
+			http.Header{"Origin": {origin}, "Cookie": {p.cookie}})
+		if err == nil {
+			_ = answer.Body.Close()
+			err = conn.WriteMessage(websocket.TextMessage, []byte(`{"op":"hello","id":1}`))
+			if _, text, readErr := conn.ReadMessage(); err == nil && (readErr != nil || !strings.Contains(string(text), `"role":"admin"`)) {
+				t.Errorf("hello: %s, %v", text, readErr)
+			}
+			_ = conn.Close()
+		}
+		return err
+	}
+	if err := socket(n.http.URL); err != nil {
+		t.Errorf("a WebSocket of the page: %v", err)
+	}
+	for _, origin := range []string{"https://evil.example", "https://app.example"} {
+		if socket(origin) == nil {
+			t.Errorf("a WebSocket of a page of %s was opened", origin)
+		}
+	}
+	if answer, _ := p.do(t, "DELETE", "/v1/session", ""); answer.StatusCode != http.StatusNoContent {
+		t.Errorf("log out: %d", answer.StatusCode)
+	}
+	if answer, _ := p.do(t, "GET", path, ""); answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("after it: %d", answer.StatusCode)
+	}
+	answer, _ = page{url: n.http.URL, origin: n.http.URL}.do(t, "POST", "/v1/session", `{"token":"the key"}`)
+	p.cookie = answer.Cookies()[0].Name + "=" + answer.Cookies()[0].Value
+	end(core.Errorf(core.CodeUnauthenticated, "revoked"))
+	if answer, _ := p.do(t, "GET", path, ""); answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("after its key was revoked: %d", answer.StatusCode)
+	}
+}
