@@ -124,7 +124,7 @@ var owners = map[string][]string{
 	pgx:        {"core/postgres", "internal/pgtest"},
 	porcupine:  {"cluster/ringtest"},
 	wazero:     {"plugins/wasm", "internal/bench"},
-	websocket:  {"wsapi/ws", "wsapi", "sdk", "plugins/api"},
+	websocket:  {"wsapi/ws", "wsapi", "sdk", "plugins/api", "runtime"},
 	dns:        {"cluster/formation"},
 	xnet:       {"cluster/formation"},
 	xxhash:     {"core/ring"},
