@@ -44,6 +44,11 @@ type Options struct {
 	// bytes, but over loopback follows reach 35 to 60 % of their rate, and appends of 10
 	// to 1,000 events 60 to 80 %. With JSON nothing is compressed.
 	Compress bool
+	// Token is the key that the client gives, in hello and in the Authorization header: never
+	// in a URL. "" is none, for nodes that have no keys. Client.Refresh changes it. If a node
+	// refuses the key, Dial returns unauthenticated or forbidden; a Client that has lost its
+	// connection, as it does when its key ends, ends with that.
+	Token string
 	// TLS is for wss and https URLs; nil is Go's default.
 	TLS *tls.Config
 	// Once ends the Client with its first connection, instead of reconnecting. Every call
@@ -67,7 +72,7 @@ type State struct {
 
 // Client is a core.Log over a connection to a node.
 type Client struct {
-	options Options
+	options Options // mu protects Token, the newest
 	http    *http.Client
 	// changing makes the requests that change something. A node that stops closes idle
 	// connections; on one of those the outcome of a change would not be known.
@@ -106,6 +111,9 @@ var (
 // says of each address why.
 func Dial(ctx context.Context, url string, o Options) (*Client, error) {
 	list, err := parseAddresses(url)
+	if err == nil {
+		err = checkToken(o.Token)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,9 @@
 // Commit with a core.Progress moves it, all or nothing. Client.Progress reads it, and its From
 // is where a follow goes on. examples/progress is such a worker.
 //
+// Where the nodes have keys, Options.Token is the client's, and Client.Refresh goes on with
+// another. Client.Ticket lets one request be made without one.
+//
 // The package promises:
 //
 //   - One connection carries everything. When it breaks, the client reconnects with

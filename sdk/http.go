@@ -101,11 +101,15 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 
 // postHere asks no other node than the one that the client is connected to, or was.
 func (c *Client) postHere(ctx context.Context, path string, query url.Values) error {
-	c.mu.Lock()
-	order := []address{c.nodes.at}
-	c.mu.Unlock()
-	_, err := c.doAny(ctx, order, http.MethodPost, path, query, nil, nil)
+	_, err := c.doAny(ctx, []address{c.here()}, http.MethodPost, path, query, nil, nil)
 	return err
+}
+
+// here is the node that the client is connected to, or was.
+func (c *Client) here() address {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes.at
 }
 
 // doAny is do with the addresses to try.
@@ -166,6 +170,7 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	if err != nil {
 		return 0, false, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
 	}
+	c.authorize(request.Header)
 	if ms := timeoutMs(ctx); ms > 0 {
 		request.Header.Set("Gyre-Timeout", strconv.FormatInt(ms, 10))
 	}

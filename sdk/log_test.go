@@ -16,7 +16,13 @@ import (
 // serve serves a store on a loopback port for as long as the test lasts.
 func serve(t testing.TB, store *core.Store, limits wsapi.Limits) (url string) {
 	t.Helper()
-	api, err := wsapi.New(wsapi.Config{Store: store, Version: "test", Node: "n1", Limits: limits})
+	return serveConfig(t, wsapi.Config{Store: store, Limits: limits})
+}
+
+func serveConfig(t testing.TB, config wsapi.Config) (url string) {
+	t.Helper()
+	config.Version, config.Node = "test", "n1"
+	api, err := wsapi.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

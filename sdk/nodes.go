@@ -52,8 +52,9 @@ func (n *nodes) learn(from address, names []string) {
 		if !strings.Contains(name, "://") {
 			name = scheme + "://" + name
 		}
-		// A name that cannot be understood is of no use, and no reason to end.
-		if at, err := parseAddress(name); err == nil && at != from {
+		// A name that cannot be understood is of no use, and no reason to end. Nor does a node
+		// reached over TLS lead to one without: keys would go there.
+		if at, err := parseAddress(name); err == nil && at != from && (scheme != "https" || strings.HasPrefix(at.http, scheme)) {
 			list = append(list, at)
 		}
 	}
@@ -98,15 +99,16 @@ func (c *Client) nodesNow() []address {
 	return c.nodes.now()
 }
 
-// connect connects to the first address that answers.
+// connect connects to the first address that answers. The error is that of the first node that
+// refuses the key, if one does.
 func (c *Client) connect(ctx context.Context, order []address) (*session, error) {
 	var failed failures
 	for i, at := range order {
 		trying, cancel := share(ctx, len(order)-i, len(order))
 		s, err := c.connectTo(trying, at)
 		cancel()
-		if err == nil {
-			return s, nil
+		if err == nil || isDenied(err) {
+			return s, err
 		}
 		failed.add(at, err)
 		if ctx.Err() != nil {

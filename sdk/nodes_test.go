@@ -50,8 +50,8 @@ func TestOrderOfAddresses(t *testing.T) {
 func TestNodesThatAServerNames(t *testing.T) {
 	at := addresses(t, "wss://a:1/prefix")[0]
 	n := nodes{at: at}
-	n.learn(at, []string{"b:1", "ftp://b", "", "http://c:1", "wss://a:1/prefix"})
-	want := addresses(t, "https://b:1,http://c:1")
+	n.learn(at, []string{"b:1", "ftp://b", "", "wss://c:1", "http://plain:1", "wss://a:1/prefix"})
+	want := addresses(t, "https://b:1,https://c:1")
 	if len(n.learned) != 2 || !slices.Contains(n.learned, want[0]) || !slices.Contains(n.learned, want[1]) {
 		t.Errorf("learned %v, want %v", n.learned, want)
 	}

@@ -107,7 +107,7 @@ func (c *Client) connectTo(ctx context.Context, at address) (*session, error) {
 	s := newSession(conn)
 	s.at = at
 	if err = peer.verify(answer.Header); err == nil {
-		err = s.greet(ctx, &c.options)
+		err = s.greet(ctx, &c.options, c.currentToken())
 	}
 	if !letGo() {
 		err = dialError(ctx, at.http, nil, context.Cause(ctx))
@@ -138,8 +138,8 @@ func dialError(ctx context.Context, where string, answer *http.Response, err err
 	return core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", where, err)
 }
 
-// greet says hello and waits for welcome.
-func (s *session) greet(ctx context.Context, o *Options) error {
+// greet says hello, with the token if there is one, and waits for welcome.
+func (s *session) greet(ctx context.Context, o *Options, token string) error {
 	by := time.Now().Add(writeTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(by) {
 		by = d
@@ -148,7 +148,7 @@ func (s *session) greet(ctx context.Context, o *Options) error {
 	if o.Compress {
 		accept.Compress = []string{wire.Zstd.String(), wire.Deflate.String()}
 	}
-	hello := wire.Encode(nil, &wire.Hello{ID: 1, Client: &wire.Agent{Name: o.Name, Version: o.Version}, Accept: accept})
+	hello := wire.Encode(nil, &wire.Hello{ID: 1, Client: &wire.Agent{Name: o.Name, Version: o.Version}, Auth: auth(token), Accept: accept})
 	_ = s.conn.SetWriteDeadline(by) // it fails only where the write does
 	_ = s.conn.SetReadDeadline(by)
 	err := s.conn.WriteMessage(websocket.TextMessage, hello)

@@ -30,6 +30,7 @@ const (
 // talks adds the flags of a command that talks to a node.
 func (a *app) talks(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&a.server, "server", "", "URL, host:port or :port of the node; of several nodes of a ring A,B,C (env GYRE_SERVER, default http://"+runtime.DefaultListen+")")
+	cmd.Flags().StringVar(&a.tokenFile, "token-file", "", tokenFileHelp)
 	cmd.Flags().DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
 	cmd.Flags().BoolVar(&a.compress, "compress", false, "compress events on their way, for slow networks")
 	if err := cmd.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions); err != nil {
@@ -63,12 +64,19 @@ func (a *app) withClient(ctx context.Context, f func(*sdk.Client) error) error {
 }
 
 // dial connects to the node of --server.
-func (a *app) dial(ctx context.Context) (*sdk.Client, error) { return a.dialTo(ctx, a.serverURL()) }
+func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
+	return a.dialTo(ctx, a.serverURL(), a.tokenFile)
+}
 
-func (a *app) dialTo(ctx context.Context, url string) (*sdk.Client, error) {
+// dialTo connects to a node with the key of a file, or with that of a.token if there is none.
+func (a *app) dialTo(ctx context.Context, url, tokenFile string) (*sdk.Client, error) {
+	token, err := a.token(tokenFile)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := a.request(ctx)
 	defer cancel()
-	client, err := sdk.Dial(ctx, url, sdk.Options{Name: "gyre-cli", Version: version, Compress: a.compress, OnState: a.tellState()})
+	client, err := sdk.Dial(ctx, url, sdk.Options{Name: "gyre-cli", Version: version, Token: token, Compress: a.compress, OnState: a.tellState()})
 	if err == nil {
 		return client, nil
 	}

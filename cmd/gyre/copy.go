@@ -68,6 +68,8 @@ func newCopy(a *app) *cobra.Command {
 	flags.StringVar(&from.store, "from-store", "", "store to copy from, where --from is a PostgreSQL database (default gyre)")
 	flags.StringVar(&to.where, "to", "", "directory or URL to copy to")
 	flags.StringVar(&to.store, "to-store", "", "store to copy to, where --to is a PostgreSQL database (default gyre)")
+	flags.StringVar(&from.tokenFile, "from-token-file", "", tokenFileHelp+", where --from is a node")
+	flags.StringVar(&to.tokenFile, "to-token-file", "", tokenFileHelp+", where --to is a node")
 	flags.StringVar(&verify, "verify", verifyFull, "what to compare: full (every event) or ends (the first and the last events of the target)")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
 	addSegmentBytes(flags, &to.segmentBytes)

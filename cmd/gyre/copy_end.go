@@ -17,7 +17,8 @@ import (
 // endFlags say which log is an end of a copy.
 type endFlags struct {
 	where, store string
-	segmentBytes int64 // of a directory
+	tokenFile    string // of a node
+	segmentBytes int64  // of a directory
 }
 
 // wholeLog is a log that is read and written with its links.
@@ -44,6 +45,9 @@ func ofEnd(name string, err error) error {
 	}
 	at := *coded
 	at.Detail = name + ": " + coded.Detail
+	if better := (*advised)(nil); errors.As(err, &better) {
+		return &advised{&at, better.try}
+	}
 	return &at
 }
 
@@ -58,7 +62,7 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 	case f.store != "":
 		return nil, usagef("leave %s-store out", flag).because("%s is no PostgreSQL database, and has no stores", flag)
 	case strings.Contains(f.where, "://"):
-		client, err := a.dialTo(ctx, f.where)
+		client, err := a.dialTo(ctx, f.where, f.tokenFile)
 		if err != nil {
 			return nil, ofEnd(flag, err)
 		}

@@ -179,11 +179,15 @@ func (s answer) words() string { return fmt.Sprintf("%s runs gyre %s", s.url, s.
 
 // askServer asks the first node that answers for its version. The error names every address.
 func (a *app) askServer(ctx context.Context) (answer, error) {
+	token, err := a.token(a.tokenFile)
+	if err != nil {
+		return answer{}, err
+	}
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	var failed []string
 	for server := range strings.SplitSeq(a.serverURL(), ",") {
-		s, err := askNode(ctx, httpURL(strings.TrimSpace(server)))
+		s, err := askNode(ctx, httpURL(strings.TrimSpace(server)), token)
 		if err == nil {
 			return s, nil
 		}
@@ -193,10 +197,13 @@ func (a *app) askServer(ctx context.Context) (answer, error) {
 }
 
 // askNode asks over plain HTTP: a node answers that also to whom it does not let in further.
-func askNode(ctx context.Context, url string) (answer, error) {
+func askNode(ctx context.Context, url, token string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/server", nil)
 	if err != nil {
 		return answer{}, err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

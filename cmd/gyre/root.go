@@ -22,11 +22,12 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 
-	output   outputFormat  // -o; "" is the command's own default
-	server   string        // --server
-	timeout  time.Duration // --timeout, of one request
-	compress bool          // --compress
-	lost     atomic.Bool   // the connection to the node, for now
+	output    outputFormat  // -o; "" is the command's own default
+	server    string        // --server
+	tokenFile string        // --token-file
+	timeout   time.Duration // --timeout, of one request
+	compress  bool          // --compress
+	lost      atomic.Bool   // the connection to the node, for now
 }
 
 const rootHelp = `Gyre is an event store: applications append events to streams and read them back,
@@ -40,6 +41,10 @@ and followers get every event, in order.
 
 Commands take the node's address from --server or GYRE_SERVER. With the addresses of several
 nodes of a ring, A,B,C, they go to the next one when a node is gone.
+
+The key is that of --token-file, else GYRE_TOKEN, else the file gyre/token of your configuration
+directory (~/.config) if it is there. A file must be yours alone: chmod 600. No flag takes a key
+itself, which other processes would see.
 
 Exit codes: 0 ok · 1 other error · 2 usage · 3 not found · 4 conflict · 5 denied ·
 6 unavailable · 7 timeout · 8 not clean (verify, doctor) · 130 interrupted.

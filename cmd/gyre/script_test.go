@@ -22,6 +22,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/wsapi"
@@ -50,6 +51,7 @@ func TestMain(m *testing.M) {
 //	denial               sets GYRE_SERVER to one that answers 403 to everything
 //	stall [hangup]       sets GYRE_SERVER to a node that takes appends and never answers,
 //	                     or is gone for good from the first one on
+//	guarded KEY          sets GYRE_SERVER to a node that has this key alone
 //	handled NAME         waits until a plugin has handled all events
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -73,6 +75,7 @@ func scripts(dir, program string) testscript.Params {
 			"denial":    denial,
 			"stall":     stall,
 			"handled":   handled,
+			"guarded":   guarded,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Values["nodes"] = &nodes{program: program, running: map[string]*process{}}
@@ -232,7 +235,7 @@ func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
 // above get.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "GORACE", "GYRE_SERVER", "GYRE_CLUSTER", "GYRE_PEERS_MULTICAST", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE", "GYRE_SEGMENT_BYTES"} {
+	for _, name := range []string{"PATH", "HOME", "GORACE", "XDG_CONFIG_HOME", "GYRE_SERVER", "GYRE_TOKEN", "GYRE_CLUSTER", "GYRE_PEERS_MULTICAST", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE", "GYRE_SEGMENT_BYTES"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env
@@ -332,26 +335,52 @@ func stall(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cut := &cutListener{Listener: l}
 	store := stalled{core.NewStore(memory.New(), core.StoreConfig{}), func() {}}
+	ts.Defer(func() { _ = store.Close() })
 	switch {
 	case len(args) == 1 && args[0] == "hangup":
 		store.taken = cut.cut
 	case len(args) > 0:
 		ts.Fatalf("usage: stall [hangup]")
 	}
-	api, err := wsapi.New(wsapi.Config{Store: store})
+	serveHere(ts, cut, wsapi.Config{Store: store})
+}
+
+// serveHere serves an API in this process, and sets GYRE_SERVER to it.
+func serveHere(ts *testscript.TestScript, l net.Listener, config wsapi.Config) {
+	api, err := wsapi.New(config)
 	ts.Check(err)
 	server := &http.Server{Handler: api}
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(cut) })
+	serving.Go(func() { _ = server.Serve(l) })
 	ts.Defer(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = api.Close(ctx)
 		_ = server.Close()
 		serving.Wait()
-		_ = store.Close()
 	})
 	ts.Setenv("GYRE_SERVER", "http://"+l.Addr().String())
+}
+
+// oneKey knows one key, of somebody who may do everything.
+type oneKey string
+
+func (k oneKey) Authenticate(token string) (*access.Principal, error) {
+	if token != string(k) {
+		return nil, core.Errorf(core.CodeUnauthenticated, "no such key")
+	}
+	return &access.Principal{Name: "k1", Role: access.Admin}, nil
+}
+
+func guarded(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: guarded KEY")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	store := core.NewStore(memory.New(), core.StoreConfig{})
+	ts.Defer(func() { _ = store.Close() })
+	serveHere(ts, l, wsapi.Config{Store: store, Access: oneKey(args[0])})
 }
 
 // cutListener is a listener that can break all its connections, and itself.

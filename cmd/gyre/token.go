@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+const (
+	// tokenFileHelp is the help of --token-file.
+	tokenFileHelp = "file with the key, which only you may read (env GYRE_TOKEN has the key itself, default ~/.config/gyre/token)"
+	// maxTokenFile is more than a key has.
+	maxTokenFile = 4 << 10
+)
+
+// token returns the key for a node: that of a file, else of the environment, else of the saved
+// file. "" is none.
+func (a *app) token(file string) (string, error) {
+	if file != "" {
+		return readToken(file)
+	}
+	if token := strings.TrimSpace(a.getenv("GYRE_TOKEN")); token != "" {
+		return token, nil
+	}
+	saved, err := tokenPath()
+	if err != nil {
+		return "", nil // without a home there is no saved key
+	}
+	token, err := readToken(saved)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return "", nil
+	}
+	return token, err
+}
+
+// readToken reads the key of a file. It refuses one that others can read, too. No error has
+// any of the file's text.
+func readToken(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", &advised{core.Errorf(core.CodeInvalidConfig, "the key cannot be read: %w", err), "Name a file with a key by --token-file, or set GYRE_TOKEN to the key."}
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+		err := core.Errorf(core.CodeInvalidConfig, "others can read the key in %s: its mode is %04o", name, mode.Perm())
+		return "", &advised{err, fmt.Sprintf("chmod 600 %s, and have the key revoked if somebody may have seen it.", name)}
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
+	if err != nil {
+		return "", core.Errorf(core.CodeInvalidConfig, "the key cannot be read: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || len(text) > maxTokenFile || len(strings.Fields(token)) != 1 {
+		return "", &advised{core.Errorf(core.CodeInvalidConfig, "%s is no file with one key", name), "gyre auth key create --out FILE writes one."}
+	}
+	return token, nil
+}
