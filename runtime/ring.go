@@ -217,7 +217,15 @@ func (n *Node) leave(ctx context.Context) error {
 
 // ask is cluster.DiagnosticsConfig.Ask.
 func (n *Node) ask(ctx context.Context, m ring.Member, do func(ring.Reporter) error) error {
-	client, err := sdk.Dial(ctx, "http://"+m.Addr, sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true})
+	// The node itself asks: who may have it ask was checked here.
+	token, err := n.ring.peers.token(context.Background(), m)
+	if errors.Is(err, core.CodeNotServing) {
+		err = nil // a node that the storage does not know yet asks without
+	}
+	if err != nil {
+		return err
+	}
+	client, err := sdk.Dial(ctx, "http://"+m.Addr, sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true, Token: token})
 	if err != nil {
 		return err
 	}

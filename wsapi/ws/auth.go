@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"context"
 	"slices"
 	"sync/atomic"
 
@@ -15,6 +16,20 @@ type whom struct {
 
 	given   *access.Principal // that of the request; nil: hello has a token
 	unwatch func() bool       // ends the watch over the principal's end
+}
+
+// asWhom is a context whose calls are those of a connection's principal, whoever that is then.
+type asWhom struct {
+	context.Context
+	whom *whom
+}
+
+// Value is part of context.Context.
+func (c asWhom) Value(key any) any {
+	if v := c.whom.principal.Load().Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
 }
 
 // identify finds out whom a connection is for, when it says hello.

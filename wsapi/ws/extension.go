@@ -114,7 +114,7 @@ func (s *streamed) close() { s.stream.Close() }
 
 // start is part of source. It runs until the sub ends.
 func (s *streamed) start(ctx context.Context) {
-	err := s.stream.Run(ctx, func(message any) error { return s.send(ctx, message) })
+	err := s.stream.Run(asWhom{ctx, &s.sub.conn.calls.whom}, func(message any) error { return s.send(ctx, message) })
 	if ctx.Err() != nil { // unsubscribed, or the connection is gone
 		s.sub.conn.subs.remove(s.sub)
 		return
