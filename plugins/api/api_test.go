@@ -310,8 +310,8 @@ func TestOps(t *testing.T) {
 		if m := s.ask(c.op, c.fields); m["op"] != "ok" || m[c.field] != c.want {
 			t.Errorf("%s is answered %v", c.op, m)
 		}
-		if c.op == "plugin.resume" {
-			n.handled("words") // so that each generation logs a line
+		if c.op == "plugin.deploy" {
+			n.handled("words") // so that each generation logs one line: a pause can interrupt a batch
 		}
 	}
 	n.handled("words")
