@@ -149,7 +149,7 @@ type shownKey struct {
 
 func (a *app) showInit(made keys.Key, token string) error {
 	shown := shownKey{Key: made, Token: token}
-	path, err := savedToken()
+	path, err := tokenPath()
 	if err == nil {
 		if err = saveToken(path, token); err == nil {
 			shown.File = path
@@ -167,6 +167,12 @@ func (a *app) showInit(made keys.Key, token string) error {
 		}
 		return text + "\nFrom now on the store takes nobody without a key; gyre auth key create makes more."
 	})
+}
+
+// tokenPath is where gyre finds the key of its user.
+func tokenPath() (string, error) {
+	dir, err := os.UserConfigDir()
+	return filepath.Join(dir, "gyre", "token"), err
 }
 
 // saveToken writes a token to a file that is not there, for its user only.
