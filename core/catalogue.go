@@ -417,7 +417,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "The detail names the field. A key has a role, and patterns of streams for every role but admin."},
 	CodeKeyNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "There is no key with this id",
-		Fix:   "gyre auth key ls lists the keys; a revoked one is gone."},
+		Fix:   "List the keys with gyre auth key ls; a revoked one is gone."},
 	CodeKeysExist: {Class: ClassConflict, Status: 409,
 		Title: "The store has keys already",
 		Fix:   "Make further keys with gyre auth key create and an admin key. If no admin key is left, stop the node, or go to its machine, and run gyre auth init with --data or --postgres."},
