@@ -30,9 +30,11 @@ const (
 	DefaultPostgresWait = 30 * time.Second
 
 	defaultMaxConnections = 10_000
-	reservedConnections   = 256 // for other nodes of the ring
-	lookupTimeout         = 5 * time.Second
-	maxNodeBytes          = 128
+	// DefaultMaxConnectionsPerAddress is enough for the machines behind one NAT.
+	DefaultMaxConnectionsPerAddress = 1024
+	reservedConnections             = 256 // for other nodes of the ring
+	lookupTimeout                   = 5 * time.Second
+	maxNodeBytes                    = 128
 )
 
 // Config says what node to run. The zero value is a good one.
@@ -68,6 +70,10 @@ type Config struct {
 	// accepted. The default is 10,000. A node of a ring accepts 256 more, so that clients
 	// whose connections stay leave room for other nodes.
 	MaxConnections int
+	// MaxConnectionsPerAddress bounds those of one IPv4 address, or of one IPv6 /64; further
+	// ones are told too_many_connections. Loopback addresses have 32 times as many. The default
+	// is DefaultMaxConnectionsPerAddress.
+	MaxConnectionsPerAddress int
 	// ConnectionMemory bounds the bytes that wait to be read or written on all
 	// connections. The default is a quarter of GOMEMLIMIT, else of the memory of the
 	// control group or of the machine.
@@ -106,6 +112,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxConnections == 0 {
 		c.MaxConnections = defaultMaxConnections
 	}
+	if c.MaxConnectionsPerAddress == 0 {
+		c.MaxConnectionsPerAddress = DefaultMaxConnectionsPerAddress
+	}
 	if c.ConnectionMemory == 0 {
 		c.ConnectionMemory = connectionMemory()
 	}
@@ -140,6 +149,9 @@ func (c Config) validate(ctx context.Context) error {
 	}
 	if c.MaxConnections < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "max connections is %d", c.MaxConnections)
+	}
+	if c.MaxConnectionsPerAddress < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "max-connections-per-address is %d, and at least 1", c.MaxConnectionsPerAddress)
 	}
 	if !isName(c.Node) {
 		return core.Errorf(core.CodeInvalidConfig, "node %.100q is not a name: it has at most %d bytes, all of them printable", c.Node, maxNodeBytes)

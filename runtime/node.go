@@ -201,13 +201,14 @@ func (n *Node) apiConfig() wsapi.Config {
 func (n *Node) serve() {
 	n.server = &http.Server{
 		Handler:           http.HandlerFunc(n.handle),
+		ConnContext:       connContext,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
 	}
 	n.serving.Go(func() {
-		err := n.server.Serve(newLimitListener(n.listener, n.config.openConnections()))
+		err := n.server.Serve(newLimitListener(n.listener, n.config.openConnections(), n.config.MaxConnectionsPerAddress))
 		if !errors.Is(err, http.ErrServerClosed) {
 			n.failed <- fmt.Errorf("serve %s: %w", n.Addr(), err)
 		}

@@ -2,13 +2,11 @@ package wsapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"sync/atomic"
 
 	"github.com/gyre-events/gyre/access"
-	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/ws"
 )
@@ -20,6 +18,7 @@ type API struct {
 	mux      *mux
 	guard    guard
 	memory   *requests.Memory
+	logins   *requests.Logins
 	ws       *ws.Server
 	relays   relays
 	tickets  tickets
@@ -43,10 +42,11 @@ func New(config Config) (*API, error) {
 	if a.memory, err = requests.NewMemory(int64(config.Limits.Memory), a.metrics.registry); err != nil {
 		return nil, err
 	}
+	a.logins = requests.NewLogins(config.Access, config.Limits.WrongKeys)
 	connections := ws.Config{
 		Store: config.Store, Limits: config.Limits, Logger: config.Logger,
 		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
-		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(), Access: config.Access,
+		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(), Logins: a.logins,
 	}
 	routes := append(a.audited(a.toOwners(a.routes())), a.peerRoutes()...)
 	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
@@ -100,11 +100,8 @@ func (a *API) features() []string {
 // webSocket is GET /v1/ws.
 func (a *API) webSocket(w http.ResponseWriter, r *http.Request) error {
 	p := access.Of(r.Context())
-	if p == access.Nobody() { // who has no token here gives it in hello
-		var err error
-		if p, err = a.principal(r); err != nil && (hasToken(r) || errors.Is(err, core.CodeOriginNotAllowed)) {
-			return err
-		}
+	if p == access.Nobody() {
+		p = nil // who has no token here gives it in hello
 	}
 	return a.ws.Accept(w, r, p)
 }

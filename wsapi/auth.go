@@ -2,11 +2,13 @@ package wsapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -16,7 +18,7 @@ import (
 func (a *API) authorize(w http.ResponseWriter, r *http.Request, needs access.Action) (_ *http.Request, release func(), err error) {
 	r, p, err := a.takeTicket(r)
 	if err == nil && p == nil {
-		if p, err = a.principal(r); err != nil && needs == access.Open {
+		if p, err = a.principal(r); err != nil && needs == access.Open && !isFinal(r, err) {
 			p, err = access.Nobody(), nil
 		}
 	}
@@ -43,13 +45,13 @@ func (a *API) principal(r *http.Request) (*access.Principal, error) {
 	if token == "" {
 		s, err := a.sessions.of(r)
 		if err == nil && s != nil {
-			err = s.checkPage(r, r.URL.Path == "/v1/ws")
+			err = s.checkPage(r, r.URL.Path == socketPath)
 		}
 		if err != nil || s != nil {
 			return principalOf(s), err
 		}
 	}
-	return a.config.Access.Authenticate(token)
+	return a.logins.Authenticate(requests.AddressOf(r.RemoteAddr), token)
 }
 
 // principalOf is whose session it is; nil: there is none.
@@ -58,6 +60,12 @@ func principalOf(s *session) *access.Principal {
 		return nil
 	}
 	return s.principal
+}
+
+// isFinal reports whether an error of principal ends a request for a WebSocket, though
+// another token could come in hello.
+func isFinal(r *http.Request, err error) bool {
+	return r.URL.Path == socketPath && (hasToken(r) || errors.Is(err, core.CodeOriginNotAllowed))
 }
 
 // hasToken reports whether a request has a token, whatever it is worth.

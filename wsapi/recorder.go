@@ -22,8 +22,12 @@ type recorder struct {
 	rest      io.Reader // the body, until it was read to its end; nil over HTTP/2
 }
 
-// maxRest bounds what is read of a body after the response to it.
-const maxRest = 64 << 20
+// maxRest bounds what is read of a body after the response to it, maxStrangersRest that of
+// somebody who was refused for the key.
+const (
+	maxRest          = 64 << 20
+	maxStrangersRest = 256 << 10
+)
 
 // newRecorder clears the write deadline that the connection's previous request left.
 func newRecorder(w http.ResponseWriter, r *http.Request, memory requests.Account, ioTimeout time.Duration) *recorder {
@@ -81,7 +85,11 @@ func (r *recorder) finish() {
 	r.memory.Release()
 	// A client that is gone sends nothing and reads nothing.
 	_ = http.NewResponseController(r.ResponseWriter).Flush()
-	_, _ = io.CopyN(io.Discard, r.rest, maxRest)
+	limit := int64(maxRest)
+	if r.code == http.StatusUnauthorized || r.code == http.StatusTooManyRequests {
+		limit = maxStrangersRest
+	}
+	_, _ = io.CopyN(io.Discard, r.rest, limit)
 }
 
 func (r *recorder) writeBy(t time.Time) {

@@ -38,12 +38,15 @@ type Route struct {
 	Op string
 }
 
+// socketPath is where a WebSocket is opened.
+const socketPath = "/v1/ws"
+
 // routes is the HTTP API, without extensions.
 func (a *API) routes() []Route {
 	reading := []string{"from", "after", "limit", "dir", "cursor", "progress", "types", "streams", "system"}
 	appending := append([]string{"expect"}, progressParameters...)
 	return append(a.clusterRoutes(), []Route{
-		{Method: "GET", Path: "/v1/ws", Needs: access.Open, Handle: a.webSocket},
+		{Method: "GET", Path: socketPath, Needs: access.Open, Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
 		{Method: "GET", Path: "/v1/session", Needs: access.Open, Handle: a.seeSession},
 		{Method: "POST", Path: "/v1/session", Needs: access.Open, Handle: a.logIn},
@@ -176,7 +179,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	at, pattern := a.mux.find(r)
-	ws := pattern == "/v1/ws"
+	ws := pattern == socketPath
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
 	if !isPeerPath(pattern) {
 		if err := a.guard.admit(w.Header(), r, ws || !reading); err != nil {
@@ -193,6 +196,9 @@ func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
 	found, err := at.of(r)
 	if err != nil {
 		w.Header().Set("Allow", at.allow())
+		return pattern, err
+	}
+	if err := checkPlace(w, r, found); err != nil {
 		return pattern, err
 	}
 	r, release, err := a.authorize(w, r, found.Needs)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 	"github.com/gyre-events/gyre/wsapi/ws"
 )
@@ -20,6 +21,8 @@ const (
 	sessionTTL = 12 * time.Hour
 	// maxSessions bounds the sessions of a node; the oldest ends when another one begins.
 	maxSessions = 4096
+	// maxLogin bounds the body of a log-in, which is read before anybody knows who sent it.
+	maxLogin = 4 << 10
 
 	// sessionCookie is the name of the cookie, and csrfHeader that of the header which a
 	// page has to send with every request that changes something.
@@ -129,10 +132,14 @@ func (a *API) logIn(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Token string `json:"token"`
 	}
+	if r.ContentLength > maxLogin {
+		return bodyTooLarge(maxLogin)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxLogin)
 	if err := a.jsonBody(w, r, &body); err != nil {
 		return err
 	}
-	p, err := a.config.Access.Authenticate(body.Token)
+	p, err := a.logins.Authenticate(requests.AddressOf(r.RemoteAddr), body.Token)
 	if err != nil {
 		return err
 	}

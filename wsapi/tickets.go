@@ -12,6 +12,7 @@ import (
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -151,7 +152,9 @@ func (a *API) takeTicket(r *http.Request) (*http.Request, *access.Principal, err
 	case len(given) > 1, hasToken(r):
 		return nil, nil, core.Errorf(core.CodeUnauthenticated, "the request has more than one token or ticket")
 	}
-	p, err := a.tickets.redeem(given[0], r)
+	p, err := a.logins.Try(requests.AddressOf(r.RemoteAddr), func() (*access.Principal, error) {
+		return a.tickets.redeem(given[0], r)
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -115,6 +115,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
 	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "another host name that requests may use (repeat)")
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call the node (repeat)")
+	flags.IntVar(&f.node.MaxConnectionsPerAddress, "max-connections-per-address", runtime.DefaultMaxConnectionsPerAddress, "most connections of one IP address, or of one IPv6 /64; loopback has 32 times as many")
 	flags.Var((*sizeFlag)(&f.node.ConnectionMemory), "connection-memory", "most memory for what waits to be read or written on all connections, such as 256MiB (default a quarter of GOMEMLIMIT, or of the machine's memory)")
 	flags.StringVar(&f.node.Plugins.Cache, "plugin-cache", "", "directory of compiled plugins, of this node alone (default plugins-cache in --data, or in the user's cache directory)")
 	flags.BoolVar(&f.node.Plugins.Disabled, "no-plugins", false, "run no plugins, and take none")
@@ -165,12 +166,12 @@ func (f *serveFlags) settle(a *app, cmd *cobra.Command) error {
 	return nil
 }
 
-// refuseEmpty refuses settings of the ring that are given, and say nothing. They would mean
+// refuseEmpty refuses settings that are given, and say nothing. They would mean
 // the default, which is not what somebody wants who gives one.
 func refuseEmpty(flags *pflag.FlagSet) error {
 	for name, empty := range map[string]string{
 		"node": "", "cluster-name": "", "gossip": "", "advertise": "", "cluster-key-file": "", "on-no-quorum": "", "quorum": "0",
-		"peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
+		"max-connections-per-address": "0", "peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
 	} {
 		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
 			err := core.Errorf(core.CodeInvalidConfig, "--%s is %q, which says nothing", name, empty)

@@ -15,11 +15,13 @@ const (
 	compress   = "github.com/klauspost/compress"
 	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
 	jsonv2     = "github.com/go-json-experiment/json"
+	lru        = "github.com/hashicorp/golang-lru/v2"
 	memberlist = "github.com/hashicorp/memberlist"
 	pgx        = "github.com/jackc/pgx/v5"
 	porcupine  = "github.com/anishathalye/porcupine"
 	prometheus = "github.com/prometheus/client_golang"
 	sys        = "golang.org/x/sys"
+	xtime      = "golang.org/x/time"
 	wazero     = "github.com/tetratelabs/wazero"
 	websocket  = "github.com/gorilla/websocket"
 	xnet       = "golang.org/x/net"
@@ -58,7 +60,7 @@ var table = map[string]row{
 
 	"wsapi":             {imports: []string{"access", "core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
 	"wsapi/ws":          {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
-	"wsapi/requests":    {imports: []string{"core", "core/delivery", "core/subscriptions", "wsapi/wire", prometheus}},
+	"wsapi/requests":    {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/wire", lru, prometheus, xtime}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
 	"wsapi/wire":        {imports: []string{"core", compress, jsonv2}},
 	"wsapi/dashboard":   {},
@@ -88,7 +90,7 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"access", "access/api", "access/keys", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "sdk", prometheus,
+		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", websocket}},
 
 	".":            {},
@@ -120,6 +122,7 @@ var owners = map[string][]string{
 	celgo:      {"core/subscriptions/expression"},
 	compress:   {"wsapi/wire"},
 	jsonschema: {"plugins/registry"},
+	lru:        {"wsapi/requests"},
 	memberlist: {"cluster", "cluster/formation"},
 	pgx:        {"core/postgres", "internal/pgtest"},
 	porcupine:  {"cluster/ringtest"},
@@ -127,6 +130,7 @@ var owners = map[string][]string{
 	websocket:  {"wsapi/ws", "wsapi", "sdk", "plugins/api", "runtime"},
 	dns:        {"cluster/formation"},
 	xnet:       {"cluster/formation"},
+	xtime:      {"wsapi/requests"},
 	xxhash:     {"core/ring"},
 }
 

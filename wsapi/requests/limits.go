@@ -10,6 +10,8 @@ import (
 // Limits bound what clients may take. A zero field takes its default.
 type Limits struct {
 	Connections int           // WebSocket connections at once: 10,000
+	Handshakes  int           // of one address, WebSocket connections that have not said hello: 64
+	WrongKeys   int           // of one address within a minute: 20
 	Subs        int           // follows of one connection: 128
 	Inflight    int           // requests of one connection without an answer: 256
 	Reads       int           // of them, reads and ops of extensions that run at once: 8
@@ -34,6 +36,7 @@ func (l Limits) WithDefaults() Limits {
 		{&l.Connections, 10_000}, {&l.Subs, 128}, {&l.Inflight, 256},
 		{&l.Reads, 8}, {&l.Frame, 5 << 20}, {&l.Queue, 1 << 20},
 		{&l.Memory, 256 << 20},
+		{&l.Handshakes, 64}, {&l.WrongKeys, 20},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -56,7 +59,7 @@ func (l Limits) WithDefaults() Limits {
 
 // Validate refuses negative limits.
 func (l Limits) Validate() error {
-	if min(l.Connections, l.Subs, l.Inflight, l.Reads, l.Frame, l.Queue, l.Memory) < 0 ||
+	if min(l.Connections, l.Subs, l.Inflight, l.Reads, l.Frame, l.Queue, l.Memory, l.Handshakes, l.WrongKeys) < 0 ||
 		min(l.Hello, l.Request, l.MaxRequest, l.IOTimeout, l.PingEvery, l.PingTimeout, l.Heartbeat) < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "a limit of the API is negative")
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -14,7 +15,9 @@ import (
 type whom struct {
 	principal atomic.Pointer[access.Principal]
 
+	from    requests.Address  // the client's
 	given   *access.Principal // that of the request; nil: hello has a token
+	greeted func()            // gives back the place of a client that has not said hello
 	unwatch func() bool       // ends the watch over the principal's end
 }
 
@@ -43,12 +46,12 @@ func (c *conn) identify(hello *wire.Hello) (*access.Principal, error) {
 			return nil, core.Errorf(core.CodeUnauthenticated, "the request for the WebSocket has a token, and so has hello")
 		}
 		var err error
-		if p, err = c.config.Access.Authenticate(hello.Auth.Token); err != nil {
+		if p, err = c.config.Logins.Authenticate(c.calls.whom.from, hello.Auth.Token); err != nil {
 			return nil, err
 		}
 	case p == nil:
 		var err error
-		if p, err = c.config.Access.Authenticate(""); err != nil {
+		if p, err = c.config.Logins.Authenticate(c.calls.whom.from, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +72,7 @@ func (c *conn) become(p *access.Principal) {
 // refresh takes another key for the connection. What runs on it goes on, so the key must
 // allow the same.
 func (c *conn) refresh(m *wire.Refresh) {
-	p, err := c.config.Access.Authenticate(m.Token)
+	p, err := c.config.Logins.Authenticate(c.calls.whom.from, m.Token)
 	was := c.calls.whom.principal.Load()
 	switch {
 	case err != nil:

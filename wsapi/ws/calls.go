@@ -96,6 +96,7 @@ func newCalls(limit int, kick func()) *calls {
 	cs := &calls{limit: limit, kick: kick, byID: map[uint64]*call{}}
 	cs.whom.principal.Store(access.Nobody())
 	cs.whom.unwatch = func() bool { return true }
+	cs.whom.greeted = func() {}
 	return cs
 }
 

@@ -95,6 +95,7 @@ func (c *conn) run() {
 	if c.ending() != nil {
 		c.awaitClose()
 	}
+	c.calls.whom.greeted()
 	c.calls.whom.unwatch()
 	c.stop()
 	c.leaveAll()

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"errors"
 	"time"
 	"unicode/utf8"
 
@@ -78,7 +79,10 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 		return closeWith(closeProtocol, core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1"))
 	}
 	p, err := c.identify(hello)
-	if err != nil {
+	switch {
+	case errors.Is(err, core.CodeTooManyRequests):
+		return closeWith(closeOverloaded, err)
+	case err != nil:
 		return closeWith(closeUnauthenticated, err)
 	}
 	limits := &c.config.Limits
@@ -108,6 +112,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	}))
 	c.out.joinText(batch)
 	c.welcomed.Store(true)
+	c.calls.whom.greeted()
 	return nil
 }
 

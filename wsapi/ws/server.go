@@ -46,7 +46,7 @@ type Config struct {
 	Store         Store
 	Subscriptions subscriptions.Joiner // nil: there are none
 
-	Access  access.Authenticator
+	Logins  *requests.Logins
 	Limits  requests.Limits // prepared
 	Memory  *requests.Memory
 	Metrics *requests.Metrics
@@ -76,6 +76,8 @@ type Server struct {
 	draining atomic.Bool
 	running  sync.WaitGroup // the connections, and handshakes under way
 
+	strangers *requests.Places // of clients that have not said hello
+
 	mu                       sync.Mutex // protects the fields below
 	conns                    map[*conn]struct{}
 	clientPlaces, linkPlaces places
@@ -91,6 +93,7 @@ func NewServer(config Config) (*Server, error) {
 	}
 	s := &Server{config: config, conns: map[*conn]struct{}{}}
 	s.clientPlaces.limit, s.linkPlaces.limit = config.Limits.Connections, maxLinks
+	s.strangers = requests.NewPlaces(config.Limits.Handshakes, 0)
 	s.compressor = wire.NewCompressor(runtime.GOMAXPROCS(0)) // more at once gain nothing
 	s.upgrader = websocket.Upgrader{
 		Subprotocols:    []string{wire.Bin, wire.JSON},
@@ -129,16 +132,20 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request, p *access.Princi
 	if !known {
 		return core.Errorf(core.CodeVersionUnsupported, "none of the offered subprotocols is known")
 	}
-	if err := s.takePlace(&s.clientPlaces); err != nil {
+	from := requests.AddressOf(r.RemoteAddr)
+	greeted, err := s.takeClient(from)
+	if err != nil {
 		return err
 	}
 	ws, err := s.upgrade(w, r, nil)
 	if err != nil {
+		greeted()
 		s.givePlace(&s.clientPlaces)
 		return err
 	}
 	c := newConn(&s.clients, bin)
-	c.calls.whom.given = p
+	whom := &c.calls.whom
+	whom.given, whom.from, whom.greeted = p, from, greeted
 	c.socket = newGorilla(ws, c.noteActivity, c.grow)
 	s.opened(c)
 	return nil
@@ -226,6 +233,19 @@ func (s *Server) drain() []*conn {
 	return list
 }
 
+// takeClient takes the places of a client's connection: its own, and one among those of its
+// address that have not said hello, which greeted gives back.
+func (s *Server) takeClient(from requests.Address) (greeted func(), err error) {
+	if err := s.takePlace(&s.clientPlaces); err != nil {
+		return nil, err
+	}
+	if _, ok := s.strangers.Take(from); !ok {
+		s.givePlace(&s.clientPlaces)
+		return nil, tooMany(s.strangers.Limit(from), "of "+from.String()+" have not said hello")
+	}
+	return sync.OnceFunc(func() { s.strangers.Give(from) }), nil
+}
+
 // takePlace takes a place for a connection, unless the Server is full or closing.
 func (s *Server) takePlace(p *places) error {
 	s.mu.Lock()
@@ -234,13 +254,17 @@ func (s *Server) takePlace(p *places) error {
 		return core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
 	if p.taken >= p.limit {
-		e := core.Errorf(core.CodeTooManyConnections, "%d connections are open", p.limit)
-		e.Limit = int64(p.limit)
-		return e
+		return tooMany(p.limit, "are open")
 	}
 	p.taken++
 	s.running.Add(1)
 	return nil
+}
+
+func tooMany(limit int, which string) error {
+	e := core.Errorf(core.CodeTooManyConnections, "%d connections %s", limit, which)
+	e.Limit = int64(limit)
+	return e
 }
 
 // givePlace gives back what takePlace has taken.
