@@ -19,8 +19,8 @@ type Arbiter interface {
 	// Register begins a session for a process start in the ring of a name, and returns its
 	// number. A session of the same node id is superseded: it is no longer listed. The
 	// error is store_in_use if a node without a ring has the store, and cluster_mismatch
-	// if the sessions of other nodes are of a ring of another name, or do not
-	// understand m (ring.Member.Understands).
+	// if the sessions of other nodes are of a ring of another name, or cannot be in one
+	// ring with m (ring.Member.Mismatch).
 	Register(ctx context.Context, name string, m ring.Member, secret [32]byte) (session uint64, err error)
 	// Beat reports that a session lives, that it has released what it lost up to an epoch,
 	// and whether it is draining; and returns all that others have reported. The error is

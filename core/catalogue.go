@@ -179,6 +179,7 @@ const (
 	CodeOverloaded   Code = "overloaded"
 	CodeShuttingDown Code = "shutting_down"
 	CodeUnavailable  Code = "unavailable"
+	CodeTLSFailed    Code = "tls_failed"
 	CodeTimeout      Code = "timeout"
 	CodeCanceled     Code = "canceled"
 	CodeInternal     Code = "internal"
@@ -432,8 +433,8 @@ var catalogue = map[Code]CodeInfo{
 		Title: "Web pages of this origin may not call this node",
 		Fix:   "Add the page's origin with --allow-origin, if you trust it."},
 	CodeInsecureListen: {Class: ClassUsage, Status: 400,
-		Title: "Other machines can reach the address, and there is no authentication",
-		Fix:   "Listen on 127.0.0.1. Or give --insecure, if every machine that reaches the address may read and write everything."},
+		Title: "Other machines can reach the address, and the node is not protected",
+		Fix:   "Listen on 127.0.0.1. Or serve TLS, with --tls-cert and --tls-key (gyre tls dev-cert makes some to try with). Where a proxy or the network encrypts, --insecure-plaintext goes without TLS. On a network that you trust, --insecure goes without keys and TLS: every machine that reaches the address may read and write everything."},
 	CodeInvalidConfig: {Class: ClassUsage, Status: 400,
 		Title: "The configuration is not valid",
 		Fix:   "The detail names the key; gyre serve --help lists the keys."},
@@ -491,8 +492,8 @@ var catalogue = map[Code]CodeInfo{
 		Title: "Another process with this node id has joined the ring",
 		Fix:   "Give every node an id of its own with --node. The newer process goes on; this one has ended."},
 	CodeClusterMismatch: {Class: ClassUsage, Status: 409,
-		Title: "The ring has another name, or speaks another protocol",
-		Fix:   "Give every node of a ring the same --cluster-name, and versions of gyre that can roll; the detail names both."},
+		Title: "The ring has another name, speaks another protocol, or uses TLS where the node does not",
+		Fix:   "Give every node of a ring the same --cluster-name, versions of gyre that can roll, and TLS (--tls-cert, --tls-key) or none; the detail names both."},
 	CodeSyncNodesMissing: {Class: ClassUnavailable, Status: 503,
 		Title: "Mandatory nodes did not come up in time",
 		Fix:   "Start the nodes that the detail names, each with the id that --sync-nodes-mandatory has; or raise --sync-nodes-timeout, or name them in --sync-nodes-optional."},
@@ -512,6 +513,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeShuttingDown: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node is shutting down",
 		Fix:   "Send the request to another node, or again when this one is back."},
+	CodeTLSFailed: {Class: ClassUnavailable, Status: 502, Retryable: true,
+		Title: "There is no TLS connection to the node",
+		Fix:   "The detail says why. If the authority is unknown, give the certificate of the CA: --tls-ca or GYRE_TLS_CA for gyre, the TLS options of a client. Call the node by a host that its certificate names, by https:// if it serves TLS and http:// if not, and renew a certificate that has expired."},
 	CodeUnavailable: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node cannot be reached",
 		Fix:   "Check that it runs (gyre serve) and that --server names its address."},

@@ -57,8 +57,10 @@ type Config struct {
 	Ring RingConfig
 	// Plugins says whether and how the node runs plugins.
 	Plugins PluginConfig
-	// Insecure allows a Listen address that other machines can reach. There is
-	// no authentication: whoever reaches it may read and write everything.
+	// TLS says whether and how the node serves TLS.
+	TLS TLSConfig
+	// Insecure allows a Listen address that other machines can reach, without keys and
+	// without TLS: whoever reaches it may read and write everything.
 	Insecure bool
 	// AllowHosts are the names, beside loopback ones and the address that the
 	// node listens on, by which requests may call this node.
@@ -171,6 +173,9 @@ func (c Config) validate(ctx context.Context) error {
 		if h == "" || strings.ContainsAny(h, "/ ") {
 			return core.Errorf(core.CodeInvalidConfig, "allow-host %q is not a host name", h)
 		}
+	}
+	if _, err := c.openTLS(); err != nil {
+		return err
 	}
 	if err := c.validateListen(ctx); err != nil {
 		return err

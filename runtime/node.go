@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,30 +18,21 @@ import (
 	"github.com/gyre-events/gyre/wsapi"
 )
 
-const (
-	// A client that opens a connection and says nothing must not hold it.
-	readHeaderTimeout = 5 * time.Second
-	idleTimeout       = 2 * time.Minute
-	// Gyre's own requests have a few hundred bytes of headers; proxies add some.
-	maxHeaderBytes = 64 << 10
-	// What is under way when a start fails is an answer of a few bytes.
-	abortWithin = time.Second
-)
+// What is under way when a start fails is an answer of a few bytes.
+const abortWithin = time.Second
 
 // Node is a running node.
 type Node struct {
-	config   Config
-	logger   *slog.Logger
-	store    *core.Store
-	subs     *subscriptions.Owner
-	keys     *keys.Keys
-	server   *http.Server
-	listener *net.TCPListener
-	place    placeInRing // if the node is in a ring
+	config Config
+	logger *slog.Logger
+	store  *core.Store
+	subs   *subscriptions.Owner
+	keys   *keys.Keys
+	front  front
+	place  placeInRing // if the node is in a ring
 
 	starting *wsapi.Starting           // serves until there is an API
 	api      atomic.Pointer[wsapi.API] // nil while the log is being opened
-	serving  sync.WaitGroup
 	failed   chan error
 
 	ring     *ringNode // nil: the node is in none
@@ -65,23 +55,21 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err := config.validate(ctx); err != nil {
 		return nil, err
 	}
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", config.Listen)
-	if err != nil {
-		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
+	n := &Node{config: config, logger: config.Logger, failed: make(chan error, 1), stopping: make(chan struct{}), left: make(chan struct{})}
+	if err := n.front.listen(ctx, &config); err != nil {
+		return nil, err
 	}
-	n := &Node{config: config, logger: config.Logger, listener: listener.(*net.TCPListener), failed: make(chan error, 1), stopping: make(chan struct{}), left: make(chan struct{})}
 	if err := n.locate(ctx); err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return nil, errors.Join(err, n.front.listener.Close())
 	}
 	n.logger = config.Logger.With("node", n.config.Node)
 	n.config.Logger = n.logger
 	n.starting = wsapi.NewStarting(n.allowHosts(), config.AllowOrigins)
-	n.serve()
+	n.front.serve(&n.config, n.handle, n.failed)
 	if err := n.open(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWithin)
 		defer cancel()
-		_ = n.closeServer(stopping) // it has said no more than that it is starting
+		_ = n.front.close(stopping) // it has said no more than that it is starting
 		return nil, err
 	}
 	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),
@@ -101,10 +89,13 @@ func (n *Node) locate(ctx context.Context) (err error) {
 	if n.config.Node == "" {
 		n.config.Node = nodeName(address)
 	}
-	if n.config.Ring.Enabled {
-		err = n.place.setSync(&n.config)
+	if !n.config.Ring.Enabled {
+		return nil
 	}
-	return err
+	if err := n.front.checkAdvertised(address); err != nil {
+		return err
+	}
+	return n.place.setSync(&n.config)
 }
 
 // open opens the engine, and puts the API in front of it.
@@ -166,9 +157,10 @@ func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
 	n.starting.ServeHTTP(w, r)
 }
 
-// allowHosts are the configured hosts and the one that the node listens on.
+// allowHosts are the configured hosts, those of the certificate, and the one that the node
+// listens on.
 func (n *Node) allowHosts() []string {
-	hosts := n.config.AllowHosts
+	hosts := append(n.front.names(), n.config.AllowHosts...)
 	for _, address := range []string{n.config.Listen, n.place.advertised} {
 		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
 			hosts = append([]string{host}, hosts...)
@@ -197,37 +189,14 @@ func (n *Node) apiConfig() wsapi.Config {
 	return c
 }
 
-// serve starts the goroutine that accepts; Close waits for it.
-func (n *Node) serve() {
-	n.server = &http.Server{
-		Handler:           http.HandlerFunc(n.handle),
-		ConnContext:       connContext,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
-	}
-	n.serving.Go(func() {
-		err := n.server.Serve(newLimitListener(n.listener, n.config.openConnections(), n.config.MaxConnectionsPerAddress))
-		if !errors.Is(err, http.ErrServerClosed) {
-			n.failed <- fmt.Errorf("serve %s: %w", n.Addr(), err)
-		}
-	})
-}
-
 // Addr is the address that the node listens on.
-func (n *Node) Addr() string { return n.listener.Addr().String() }
+func (n *Node) Addr() string { return n.front.listener.Addr().String() }
 
 // Logger is Config.Logger with the node's id in every line.
 func (n *Node) Logger() *slog.Logger { return n.logger }
 
 // URL is where clients of this machine reach the node.
-func (n *Node) URL() string {
-	if addr := n.listener.Addr().(*net.TCPAddr); addr.IP.IsUnspecified() {
-		return fmt.Sprintf("http://127.0.0.1:%d", addr.Port)
-	}
-	return "http://" + n.Addr()
-}
+func (n *Node) URL() string { return n.front.url() }
 
 // Store is the node's store, for users in the same process. It ends with the node.
 func (n *Node) Store() *core.Store { return n.store }
@@ -251,7 +220,7 @@ func (n *Node) Close(ctx context.Context) error {
 		if n.ring != nil {
 			n.handOver(ctx)
 		}
-		if err := errors.Join(n.api.Load().Close(ctx), n.closeServer(ctx), n.closeParts(ctx)); err != nil {
+		if err := errors.Join(n.api.Load().Close(ctx), n.front.close(ctx), n.closeParts(ctx)); err != nil {
 			n.logger.LogAttrs(ctx, slog.LevelWarn, "cut off what did not end in time", slog.Any("error", err))
 		}
 		n.watching.Wait()
@@ -259,13 +228,4 @@ func (n *Node) Close(ctx context.Context) error {
 		n.logger.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("head", n.store.State().Head))
 	})
 	return n.closeErr
-}
-
-func (n *Node) closeServer(ctx context.Context) error {
-	err := n.server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, n.server.Close())
-	}
-	n.serving.Wait()
-	return err
 }

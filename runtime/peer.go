@@ -2,10 +2,13 @@ package runtime
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"github.com/gyre-events/gyre/cluster"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/runtime/certs"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -35,11 +39,14 @@ type peers struct {
 	cluster string // the ring's name
 	key     []byte // the ring's key, or nil
 	version string
+	certs   *certs.Set // nil: the ring uses no TLS
+	logger  *slog.Logger
 	relayed atomic.Uint64 // links that go through another node
 	// open returns this node's end of a link. It is set before the node serves.
 	open func(session uint64) cluster.Incoming
 
-	tunnels atomic.Uint64 // the number of the last for requests
+	tunnels  atomic.Uint64 // the number of the last for requests
+	troubles troubles
 }
 
 var (
@@ -120,7 +127,8 @@ func (l link) Broken() <-chan struct{} { return l.Done() }
 func (p *peers) Dial(ctx context.Context, to ring.Member, generation uint64) (cluster.Link, error) {
 	state := p.ring.State()
 	number := generation * attempts // a handshake is good for one attempt
-	l, err := p.link(ctx, state, to, number, direct(to.Addr))
+	l, err := p.link(ctx, state, to, number, p.direct(to.Addr))
+	p.troubles.note(p.logger, to.Node, err)
 	if !errors.Is(err, core.CodeUnavailable) { // it was answered, or ctx has ended
 		return l, err
 	}
@@ -154,13 +162,63 @@ func relaysTo(state *cluster.State, to ring.Member) (list []ring.Member) {
 	return list
 }
 
-// dialing makes a connection to a node.
+// dialing makes a connection to a node, over TLS if the ring uses that.
 type dialing func(ctx context.Context) (net.Conn, error)
 
-func direct(address string) dialing {
+func (p *peers) direct(address string) dialing {
 	return func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", address)
+		conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		return p.secure(ctx, conn, address)
 	}
+}
+
+// secure begins TLS on a connection to an address, if the ring uses it. The certificate of
+// the other node must be for the address. If it fails, the connection is closed.
+func (p *peers) secure(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+	if p.certs == nil {
+		return conn, nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err == nil {
+		config := p.certs.Client().Clone()
+		config.ServerName = host
+		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		secured := tls.Client(conn, config)
+		if err = secured.HandshakeContext(ctx); err == nil {
+			return secured, nil
+		}
+	}
+	_ = conn.Close()
+	return nil, err
+}
+
+// troubles are the nodes that no TLS connection can be made to, with why.
+type troubles struct {
+	mu    sync.Mutex
+	known map[string]string
+}
+
+// note logs why there is no TLS connection to a node, once.
+func (t *troubles) note(logger *slog.Logger, node string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !errors.Is(err, core.CodeTLSFailed) {
+		delete(t.known, node)
+		return
+	}
+	why := core.AsError(err).Detail
+	if t.known[node] == why {
+		return
+	}
+	if t.known == nil {
+		t.known = map[string]string{}
+	}
+	t.known[node] = why
+	logger.Warn("no TLS connection to another node", "other", node, "error", why)
 }
 
 // link makes a link over a connection.
@@ -171,6 +229,7 @@ func (p *peers) link(ctx context.Context, state *cluster.State, to ring.Member, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	// The connection that dial makes has TLS already.
 	client, err := sdk.Dial(ctx, "http://"+to.Addr, sdk.Options{Name: "gyre-node", Version: p.version, Peer: &sdk.Peer{
 		Header: http.Header{wire.PeerHeader: {h.String()}},
 		Dial:   dial,

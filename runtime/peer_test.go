@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
+	"github.com/gyre-events/gyre/runtime/certs"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -142,12 +144,18 @@ func (e *storeEnd) Close() {
 // newPeerRing makes nodes of sessions 1, 2, … that know each other.
 func newPeerRing(t testing.TB, count int, key string) []*peerNode {
 	t.Helper()
+	return newPeerRingOver(t, count, key, nil)
+}
+
+// newPeerRingOver is newPeerRing with TLS, if set is not nil.
+func newPeerRingOver(t testing.TB, count int, key string, set *certs.Set) []*peerNode {
+	t.Helper()
 	var nodes []*peerNode
 	var standing ring.Standing
 	view := ring.View{Epoch: 2}
 	for i := range count {
 		n := &peerNode{ring: &fixedRing{}, held: make(chan struct{}, 100), node: fmt.Sprintf("node%d", i+1)}
-		n.peers = &peers{ring: n.ring, cluster: "test", key: []byte(key), open: func(uint64) cluster.Incoming {
+		n.peers = &peers{ring: n.ring, cluster: "test", key: []byte(key), certs: set, logger: slog.New(slog.DiscardHandler), open: func(uint64) cluster.Incoming {
 			end := &storeEnd{Owner: n.subs, node: n}
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -177,7 +185,15 @@ func (n *peerNode) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.http = httptest.NewServer(n.api)
+	n.http = httptest.NewUnstartedServer(n.api)
+	if n.certs != nil {
+		n.http.Listener = tls.NewListener(n.http.Listener, n.certs.Server())
+	}
+	n.http.Start()
+	if n.certs != nil {
+		n.http.URL = "https" + strings.TrimPrefix(n.http.URL, "http")
+		n.http.Client().Transport = &http.Transport{TLSClientConfig: n.certs.Client(), DisableKeepAlives: true}
+	}
 	n.proxy = newCuttable(t, n.http.Listener.Addr().String())
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -561,7 +577,7 @@ func TestPeerDenied(t *testing.T) {
 		"a relay's, for a link": {with(func(h *wire.Handshake) { h.Target = 1 }), core.CodePeerDenied},
 	} {
 		_, err := sdk.Dial(t.Context(), "http://"+nodes[1].member.Addr, sdk.Options{Peer: &sdk.Peer{
-			Header: http.Header{wire.PeerHeader: {c.header}}, Dial: direct(nodes[1].member.Addr),
+			Header: http.Header{wire.PeerHeader: {c.header}}, Dial: nodes[0].direct(nodes[1].member.Addr),
 			Verify: func(http.Header) error { return nil }, Broken: cluster.ErrBroken,
 		}})
 		if !errors.Is(err, c.code) {

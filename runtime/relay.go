@@ -28,7 +28,7 @@ func (p *peers) through(state *cluster.State, via, to ring.Member, use wire.Peer
 		if err != nil {
 			return nil, err
 		}
-		conn, err := direct(via.Addr)(ctx)
+		conn, err := p.direct(via.Addr)(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -41,14 +41,14 @@ func (p *peers) through(state *cluster.State, via, to ring.Member, use wire.Peer
 			_ = conn.Close()
 			return nil, core.Errorf(core.CodeUnavailable, "through node %s: %w", via.Node, err)
 		}
-		return conn, nil
+		return p.secure(ctx, conn, to.Addr)
 	}
 }
 
 // dialAddress makes a connection for HTTP requests to the address of a member, or through
 // another member if nothing answers there.
 func (p *peers) dialAddress(ctx context.Context, _, address string) (net.Conn, error) {
-	conn, err := direct(address)(ctx)
+	conn, err := p.direct(address)(ctx)
 	if err == nil || errors.Is(err, syscall.ECONNREFUSED) {
 		return conn, err
 	}

@@ -51,7 +51,7 @@ func (n *Node) openRing(ctx context.Context, engine *postgres.Engine) error {
 		r.finder.Close()
 		return err
 	}
-	r.peers = &peers{ring: r.membership, cluster: n.place.name, key: n.place.key, version: n.config.Version}
+	r.peers = &peers{ring: r.membership, cluster: n.place.name, key: n.place.key, version: n.config.Version, certs: n.front.certs, logger: n.logger}
 	r.router = cluster.NewRouter(cluster.RouterConfig{
 		Ring: r.membership, Store: n.store, Dialer: r.peers, Subscriptions: r.hosting,
 		FailAtOnce: n.config.Ring.OnNoQuorum == NoQuorumError, Head: engine.HeadHint, Logger: n.logger,
@@ -78,7 +78,7 @@ func (n *Node) join(ctx context.Context, r *ringNode, engine *postgres.Engine) e
 		Arbiter: engine, Cluster: p.name, Bind: p.gossip, Key: p.key, Release: r.hosting.Release, Logger: n.logger,
 		Member: ring.Member{
 			Node: n.config.Node, Addr: p.advertised, Gossip: p.gossipAddress(), Version: n.config.Version,
-			Protocol: wire.PeerProtocol, Quorum: p.quorum,
+			Protocol: wire.PeerProtocol, Quorum: p.quorum, TLS: n.front.certs != nil,
 			Filter: ring.Filter{Allow: n.config.Ring.NodeAllow, Deny: n.config.Ring.NodeDeny},
 		},
 		Sync:  p.sync,
@@ -225,7 +225,12 @@ func (n *Node) ask(ctx context.Context, m ring.Member, do func(ring.Reporter) er
 	if err != nil {
 		return err
 	}
-	client, err := sdk.Dial(ctx, "http://"+m.Addr, sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true, Token: token})
+	o := sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true, Token: token}
+	url := "http://" + m.Addr
+	if n.front.certs != nil {
+		url, o.TLS = "https://"+m.Addr, n.front.certs.Client()
+	}
+	client, err := sdk.Dial(ctx, url, o)
 	if err != nil {
 		return err
 	}

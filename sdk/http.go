@@ -25,7 +25,7 @@ const maxAnswer = 16 << 20
 func newHTTPClient(o *Options, once bool) *http.Client {
 	dialer := &net.Dialer{Timeout: addressTimeout}
 	return &http.Client{Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: o.TLS,
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: o.TLS.Clone(),
 		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute, DisableKeepAlives: once,
 	}}
 }
@@ -183,7 +183,7 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		lost := core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", at.http, err)
+		lost := Unreachable(at.http, err)
 		if ctx.Err() != nil {
 			lost = core.AsError(ctx.Err())
 		}
@@ -210,10 +210,7 @@ func mayAskAnother(r *httpRequest, status int, e *core.Error) bool {
 // takeAnswer decodes an answer.
 func takeAnswer(at address, answer *http.Response, r *httpRequest) error {
 	if answer.StatusCode >= http.StatusMultipleChoices {
-		if problem := problemOf(answer); problem != nil {
-			return problem
-		}
-		return core.Errorf(core.CodeUnavailable, "%s answered %s", at.http, answer.Status)
+		return refusal(at.http, answer)
 	}
 	var body []byte
 	take := r.take
@@ -233,14 +230,4 @@ func takeAnswer(at address, answer *http.Response, r *httpRequest) error {
 		return core.Errorf(core.CodeProtocolError, "the answer cannot be understood: %w", err)
 	}
 	return nil
-}
-
-// problemOf returns the error of the catalogue in an answer; nil if there is none.
-func problemOf(answer *http.Response) *core.Error {
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
-	var e wire.Error
-	if err != nil || wire.Unmarshal(body, &e) != nil || !e.Code.Known() {
-		return nil
-	}
-	return e.Err()
 }

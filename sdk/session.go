@@ -129,13 +129,10 @@ func dialError(ctx context.Context, where string, answer *http.Response, err err
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return core.AsError(ctx.Err())
 	}
-	if answer != nil {
-		// What could be read of the body of a refused handshake is in answer.
-		if problem := problemOf(answer); problem != nil {
-			return problem
-		}
+	if answer != nil { // with what could be read of the body of a refused handshake
+		return refusal(where, answer)
 	}
-	return core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", where, err)
+	return Unreachable(where, err)
 }
 
 // greet says hello, with the token if there is one, and waits for welcome.

@@ -3,6 +3,7 @@ package arbitertest
 import (
 	"errors"
 	"reflect"
+	"strings"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
@@ -37,6 +38,11 @@ func mismatch(s *suite) {
 	far.Protocol += 2
 	if _, err := s.B.Register(s.Context(), name, far, secret("b")); !errors.Is(err, core.CodeClusterMismatch) {
 		s.Errorf("another protocol: %v", err)
+	}
+	secure := member("b")
+	secure.TLS = true
+	if _, err := s.B.Register(s.Context(), name, secure, secret("b")); !errors.Is(err, core.CodeClusterMismatch) || !strings.Contains(err.Error(), "TLS") {
+		s.Errorf("TLS where the other node has none: %v", err)
 	}
 	s.listed(a)
 	// A ring of one node can be given another name.

@@ -33,6 +33,7 @@ func (a *app) talks(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&a.tokenFile, "token-file", "", tokenFileHelp)
 	cmd.Flags().DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
 	cmd.Flags().BoolVar(&a.compress, "compress", false, "compress events on their way, for slow networks")
+	a.addTLS(cmd)
 	if err := cmd.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions); err != nil {
 		panic(err) // there is such a flag
 	}
@@ -74,9 +75,13 @@ func (a *app) dialTo(ctx context.Context, url, tokenFile string) (*sdk.Client, e
 	if err != nil {
 		return nil, err
 	}
+	secure, err := a.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := a.request(ctx)
 	defer cancel()
-	client, err := sdk.Dial(ctx, url, sdk.Options{Name: "gyre-cli", Version: version, Token: token, Compress: a.compress, OnState: a.tellState()})
+	client, err := sdk.Dial(ctx, url, sdk.Options{Name: "gyre-cli", Version: version, Token: token, Compress: a.compress, TLS: secure, OnState: a.tellState()})
 	if err == nil {
 		return client, nil
 	}

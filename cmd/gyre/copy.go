@@ -73,6 +73,7 @@ func newCopy(a *app) *cobra.Command {
 	flags.StringVar(&verify, "verify", verifyFull, "what to compare: full (every event) or ends (the first and the last events of the target)")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for one answer")
 	addSegmentBytes(flags, &to.segmentBytes)
+	a.addTLS(cmd)
 	return cmd
 }
 

@@ -69,8 +69,9 @@ type finding struct {
 
 func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
 	ctx := cmd.Context()
-	server, serverErr := a.askServer(ctx)
 	configErr := f.settle(a, cmd)
+	a.tls.ca = f.node.TLS.CA
+	server, serverErr := a.askServer(ctx)
 	checks := []struct {
 		name string
 		run  func() (string, error)
@@ -185,19 +186,23 @@ func (a *app) askServer(ctx context.Context) (answer, error) {
 	}
 	ctx, cancel := a.request(ctx)
 	defer cancel()
+	client, err := a.httpClient()
+	if err != nil {
+		return answer{}, err
+	}
 	var failed []string
 	for server := range strings.SplitSeq(a.serverURL(), ",") {
-		s, err := askNode(ctx, httpURL(strings.TrimSpace(server)), token)
+		s, err := askNode(ctx, client, httpURL(strings.TrimSpace(server)), token)
 		if err == nil {
 			return s, nil
 		}
-		failed = append(failed, err.Error())
+		failed = append(failed, detailOf(err, core.AsError(err)))
 	}
 	return answer{}, errors.New(strings.Join(failed, "; "))
 }
 
 // askNode asks over plain HTTP: a node answers that also to whom it does not let in further.
-func askNode(ctx context.Context, url, token string) (answer, error) {
+func askNode(ctx context.Context, client *http.Client, url, token string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/server", nil)
 	if err != nil {
 		return answer{}, err
@@ -205,9 +210,9 @@ func askNode(ctx context.Context, url, token string) (answer, error) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
-		return answer{}, err
+		return answer{}, reached(url, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {

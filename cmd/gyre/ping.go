@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/sdk"
 )
 
 const pingHelp = `Ask a node whether it takes calls, as its /readyz says. The exit code is 0 if a node of
@@ -36,21 +37,39 @@ func (a *app) ping(ctx context.Context) error {
 	type ready struct {
 		URL string `json:"url"`
 	}
+	client, err := a.httpClient()
+	if err != nil {
+		return err
+	}
 	var reasons []string
 	code := core.CodeUnavailable
 	for server := range strings.SplitSeq(a.serverURL(), ",") {
 		url := httpURL(strings.TrimSpace(server))
-		err := a.askReady(ctx, url)
+		err := a.askReady(ctx, client, url)
 		if err == nil {
 			return printOne(a, ready{url}, func(r ready) string { return r.URL + " is ready" })
 		}
-		if errors.As(err, new(notReady)) {
+		switch {
+		case errors.As(err, new(notReady)):
 			code = core.CodeStarting
+		case errors.Is(err, core.CodeTLSFailed) && code == core.CodeUnavailable:
+			code = core.CodeTLSFailed
 		}
-		reasons = append(reasons, err.Error())
+		reasons = append(reasons, detailOf(err, core.AsError(err)))
 	}
-	err := core.Errorf(code, "%s", strings.Join(reasons, "; "))
+	err = core.Errorf(code, "%s", strings.Join(reasons, "; "))
+	if code == core.CodeTLSFailed {
+		return err // with its own advice
+	}
 	return &advised{err, "Wait if the node is starting. Otherwise mend the reason, or check that --server names the node."}
+}
+
+// reached returns why a request was not answered: as it is, but for failures of TLS.
+func reached(url string, err error) error {
+	if failed := sdk.Unreachable(url, err); failed.Code == core.CodeTLSFailed {
+		return failed
+	}
+	return err
 }
 
 // notReady is what a node says that answers and is not ready.
@@ -59,16 +78,16 @@ type notReady string
 func (e notReady) Error() string { return string(e) }
 
 // askReady returns why a node is not ready.
-func (a *app) askReady(ctx context.Context, url string) error {
+func (a *app) askReady(ctx context.Context, client *http.Client, url string) error {
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return reached(url, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusOK {

@@ -27,6 +27,7 @@ type app struct {
 	tokenFile string        // --token-file
 	timeout   time.Duration // --timeout, of one request
 	compress  bool          // --compress
+	tls       clientTLS     // --tls-ca and its like
 	lost      atomic.Bool   // the connection to the node, for now
 }
 
@@ -40,7 +41,8 @@ and followers get every event, in order.
   gyre subscribe billing --exec ./bill.sh        run a command for each, until it succeeds
 
 Commands take the node's address from --server or GYRE_SERVER. With the addresses of several
-nodes of a ring, A,B,C, they go to the next one when a node is gone.
+nodes of a ring, A,B,C, they go to the next one when a node is gone. https:// is for a node that
+serves TLS; --tls-ca or GYRE_TLS_CA has the CA of its certificate.
 
 The key is that of --token-file, else GYRE_TOKEN, else the file gyre/token of your configuration
 directory (~/.config) if it is there. A file must be yours alone: chmod 600. No flag takes a key
@@ -81,7 +83,7 @@ func newRoot(a *app) *cobra.Command {
 		newServe(a), newAppend(a), newLink(a), newRead(a), newTail(a), newStreams(a), newProgress(a),
 		newSubscribe(a), newSubscriptions(a), newPlugin(a), newCluster(a), newAuth(a),
 		newImport(a), newExport(a), newCopy(a), newMigrate(a), newVerify(a), newBench(a),
-		newDoctor(a), newPing(a), newExplain(a), newVersion(a), newPluginCompile(a),
+		newDoctor(a), newPing(a), newTLS(a), newExplain(a), newVersion(a), newPluginCompile(a),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

@@ -200,7 +200,8 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	})
 	ts.Setenv("GYRE_SERVER", p.url)
-	ts.Setenv("ADDRESS", strings.TrimPrefix(p.url, "http://"))
+	_, address, _ := strings.Cut(p.url, "://")
+	ts.Setenv("ADDRESS", address)
 }
 
 func endNode(ts *testscript.TestScript, neg bool, args []string) {
@@ -235,7 +236,7 @@ func gyre(ts *testscript.TestScript, args []string) *exec.Cmd {
 // above get.
 func environment(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "GORACE", "XDG_CONFIG_HOME", "GYRE_SERVER", "GYRE_TOKEN", "GYRE_CLUSTER", "GYRE_PEERS_MULTICAST", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE", "GYRE_SEGMENT_BYTES"} {
+	for _, name := range []string{"PATH", "HOME", "GORACE", "XDG_CONFIG_HOME", "GYRE_SERVER", "GYRE_TOKEN", "GYRE_TLS_CA", "GYRE_CLUSTER", "GYRE_PEERS_MULTICAST", "GYRE_DATA", "GYRE_POSTGRES", "GYRE_STORE", "GYRE_SEGMENT_BYTES"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env

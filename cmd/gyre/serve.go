@@ -112,6 +112,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	registerRing(flags, &f.node.Ring)
 	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")
 	flags.StringVar(&f.config, "config", "", "YAML file with these flags")
+	registerTLS(flags, &f.node.TLS)
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
 	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "another host name that requests may use (repeat)")
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call the node (repeat)")
@@ -120,6 +121,15 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.node.Plugins.Cache, "plugin-cache", "", "directory of compiled plugins, of this node alone (default plugins-cache in --data, or in the user's cache directory)")
 	flags.BoolVar(&f.node.Plugins.Disabled, "no-plugins", false, "run no plugins, and take none")
 	addSegmentBytes(flags, &f.node.SegmentBytes)
+}
+
+// registerTLS adds the flags of a node that serves TLS.
+func registerTLS(flags *pflag.FlagSet, t *runtime.TLSConfig) {
+	flags.StringVar(&t.Cert, "tls-cert", "", "serve TLS with this certificate, a PEM file that may change; with --tls-key")
+	flags.StringVar(&t.Key, "tls-key", "", "file of the certificate's key, which nobody else may read")
+	flags.StringVar(&t.ClientCA, "tls-client-ca", "", "take only clients and nodes that have a certificate of the CAs in this file")
+	flags.StringVar(&t.CA, "tls-ca", "", "file of the CAs of the other nodes' certificates (default that of --tls-client-ca, else the machine's)")
+	flags.BoolVar(&t.Plaintext, "insecure-plaintext", false, "allow --listen on an address that other machines reach without TLS, as behind a proxy")
 }
 
 // registerRing adds the flags of a node of a ring.
@@ -172,6 +182,7 @@ func refuseEmpty(flags *pflag.FlagSet) error {
 	for name, empty := range map[string]string{
 		"node": "", "cluster-name": "", "gossip": "", "advertise": "", "cluster-key-file": "", "on-no-quorum": "", "quorum": "0",
 		"max-connections-per-address": "0", "peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
+		"tls-cert": "", "tls-key": "", "tls-client-ca": "", "tls-ca": "",
 	} {
 		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
 			err := core.Errorf(core.CodeInvalidConfig, "--%s is %q, which says nothing", name, empty)
@@ -280,9 +291,13 @@ func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 func banner(gyre string, node *runtime.Node, f serveFlags) string {
 	c := f.node
 	url := node.URL()
-	at := ""
-	if node.Addr() != runtime.DefaultListen {
+	at, curl := "", "curl -s"
+	if node.Addr() != runtime.DefaultListen || c.TLS.Cert != "" {
 		at = " --server " + strings.TrimPrefix(url, "http://")
+	}
+	if c.TLS.Cert != "" && c.TLS.CA != "" {
+		at += " --tls-ca " + c.TLS.CA
+		curl += " --cacert " + c.TLS.CA
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nGyre %s\n", c.Version)
@@ -293,7 +308,7 @@ func banner(gyre string, node *runtime.Node, f serveFlags) string {
 		fmt.Fprintf(&b, "  reached    at %s, gossip at %s\n", ring.Advertised, ring.Gossip)
 	}
 	fmt.Fprintf(&b, "  HTTP       %s\n", url)
-	fmt.Fprintf(&b, "  WebSocket  %s/v1/ws\n", strings.Replace(url, "http://", "ws://", 1))
+	fmt.Fprintf(&b, "  WebSocket  %s/v1/ws\n", strings.Replace(url, "http", "ws", 1))
 	fmt.Fprintf(&b, "  metrics    %s/metrics\n", url)
 	if c.Insecure {
 		b.WriteString("  INSECURE   whoever reaches this address may read and write everything\n")
@@ -301,7 +316,7 @@ func banner(gyre string, node *runtime.Node, f serveFlags) string {
 	b.WriteString("\nTry, in another terminal:\n")
 	fmt.Fprintf(&b, "  %s append order-1 OrderPlaced '{\"total\":10}'%s\n", gyre, at)
 	fmt.Fprintf(&b, "  %s tail '$all' --from start%s\n", gyre, at)
-	fmt.Fprintf(&b, "  curl -s %s/v1/streams/order-1/events\n", url)
+	fmt.Fprintf(&b, "  %s %s/v1/streams/order-1/events\n", curl, url)
 	if inRing {
 		fmt.Fprintf(&b, "  %s cluster status%s\n", gyre, at)
 	}

@@ -48,10 +48,12 @@ func (l *Log) Without(r Rule) {
 func (h *Handle) Register(ctx context.Context, name string, m ring.Member, secret [32]byte) (number uint64, err error) {
 	return arbitrate(ctx, h, func(l *Log) (uint64, error) {
 		for _, s := range l.ring.list {
-			if s.Node != m.Node && (s.ring != name || !s.Understands(m)) {
-				return 0, core.Errorf(core.CodeClusterMismatch,
-					"node %s is in ring %q with protocol %d, and %s would be in ring %q with protocol %d",
-					s.Node, s.ring, s.Protocol, m.Node, name, m.Protocol)
+			switch why := s.Mismatch(m); {
+			case s.Node == m.Node:
+			case s.ring != name:
+				return 0, core.Errorf(core.CodeClusterMismatch, "node %s is in ring %q, and %s would be in ring %q", s.Node, s.ring, m.Node, name)
+			case why != "":
+				return 0, core.Errorf(core.CodeClusterMismatch, "%s", why)
 			}
 		}
 		l.ring.end(func(s *session) bool { return s.Node == m.Node })

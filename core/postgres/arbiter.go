@@ -80,7 +80,8 @@ func (e *Engine) register(ctx context.Context, c *pgx.Conn, name string, m ring.
 // refuseMismatch returns cluster_mismatch if m cannot be in a ring with the others.
 func (e *Engine) refuseMismatch(ctx context.Context, c *pgx.Conn, name string, m ring.Member) error {
 	schema := e.config.schema()
-	rows, err := c.Query(ctx, `SELECT r.node, r.ring, (r.member ->> 'protocol')::int FROM `+schema+`.ring_sessions r
+	rows, err := c.Query(ctx, `SELECT r.node, r.ring, (r.member ->> 'protocol')::int,
+			coalesce((r.member ->> 'tls')::boolean, false) FROM `+schema+`.ring_sessions r
 		WHERE r.node <> $1 AND EXISTS (SELECT FROM `+schema+`.sessions s WHERE s.id = r.opened AND `+liveSession(schema)+`)
 		ORDER BY r.number`, m.Node)
 	if err != nil {
@@ -89,11 +90,13 @@ func (e *Engine) refuseMismatch(ctx context.Context, c *pgx.Conn, name string, m
 	var other ring.Member
 	var ringName string
 	var mismatch error
-	_, err = pgx.ForEachRow(rows, []any{&other.Node, &ringName, &other.Protocol}, func() error {
-		if mismatch == nil && (ringName != name || !other.Understands(m)) {
-			mismatch = core.Errorf(core.CodeClusterMismatch,
-				"node %s is in ring %q with protocol %d, and %s would be in ring %q with protocol %d",
-				other.Node, ringName, other.Protocol, m.Node, name, m.Protocol)
+	_, err = pgx.ForEachRow(rows, []any{&other.Node, &ringName, &other.Protocol, &other.TLS}, func() error {
+		switch why := other.Mismatch(m); {
+		case mismatch != nil:
+		case ringName != name:
+			mismatch = core.Errorf(core.CodeClusterMismatch, "node %s is in ring %q, and %s would be in ring %q", other.Node, ringName, m.Node, name)
+		case why != "":
+			mismatch = core.Errorf(core.CodeClusterMismatch, "%s", why)
 		}
 		return nil
 	})

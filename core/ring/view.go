@@ -2,6 +2,7 @@ package ring
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type Member struct {
 	Version string `json:"version,omitempty"`
 	// Protocol is the version of what nodes say to each other.
 	Protocol int `json:"protocol"`
+	// TLS says that the node takes TLS only. All nodes of a ring do, or none.
+	TLS bool `json:"tls,omitempty"`
 	// Quorum is the one that the node was started with. A View has that of its proposer.
 	Quorum int `json:"quorum,omitempty"`
 	// Filter says whom the node admits to views that it proposes.
@@ -33,10 +36,18 @@ type Member struct {
 	SyncTimeoutMs int64 `json:"syncTimeoutMs,omitempty"`
 }
 
-// Understands reports whether two nodes can be in one ring. A version understands its
-// neighbors, so that a ring can be upgraded node by node.
-func (m Member) Understands(other Member) bool {
-	return m.Protocol-other.Protocol <= 1 && other.Protocol-m.Protocol <= 1
+// Mismatch says why two nodes cannot be in one ring; "" if they can. A version understands
+// its neighbors, so that a ring can be upgraded node by node.
+func (m Member) Mismatch(other Member) string {
+	switch {
+	case m.Protocol-other.Protocol > 1 || other.Protocol-m.Protocol > 1:
+		return fmt.Sprintf("node %s speaks protocol %d, and %s protocol %d", m.Node, m.Protocol, other.Node, other.Protocol)
+	case m.TLS && !other.TLS:
+		return fmt.Sprintf("node %s takes TLS only, and %s has none: give it tls-cert and tls-key", m.Node, other.Node)
+	case !m.TLS && other.TLS:
+		return fmt.Sprintf("node %s has no TLS, and %s takes TLS only: stop all nodes, and start all with tls-cert and tls-key, or none", m.Node, other.Node)
+	}
+	return ""
 }
 
 // View is the agreed set of members. It does not change once it is stored.
