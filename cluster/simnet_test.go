@@ -23,6 +23,8 @@ type simNet struct {
 	rng     *rand.Rand
 	// also reports what else is cut, or is nil.
 	also func(from, to string) bool
+	// seen gets all that is sent, or is nil. mu may be held.
+	seen func(bytes []byte)
 }
 
 func newSimNet(seed uint64) *simNet {
@@ -144,6 +146,9 @@ func (t *simTransport) WriteTo(b []byte, address string) (time.Time, error) {
 	if t.down || to == nil || to.down || n.isCut(t.address, address) || n.rng.Float64() < n.loss {
 		return now, nil
 	}
+	if n.seen != nil {
+		n.seen(b)
+	}
 	packet := &memberlist.Packet{Buf: append([]byte(nil), b...), From: simAddr(t.address)}
 	time.AfterFunc(n.draw(), func() {
 		packet.Timestamp = time.Now()
@@ -251,6 +256,9 @@ func (c *simConn) Close() error {
 }
 
 func (c *simConn) Write(b []byte) (int, error) {
+	if c.net.seen != nil {
+		c.net.seen(b)
+	}
 	for c.net.Blocked(c.from, c.to) {
 		c.mu.Lock()
 		closed, over := c.closed, !c.deadline.IsZero() && !time.Now().Before(c.deadline)

@@ -179,7 +179,7 @@ const (
 	CodeOverloaded   Code = "overloaded"
 	CodeShuttingDown Code = "shutting_down"
 	CodeUnavailable  Code = "unavailable"
-	CodeTLSFailed    Code = "tls_failed"
+	CodeTlsFailed    Code = "tls_failed"
 	CodeTimeout      Code = "timeout"
 	CodeCanceled     Code = "canceled"
 	CodeInternal     Code = "internal"
@@ -434,7 +434,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Add the page's origin with --allow-origin, if you trust it."},
 	CodeInsecureListen: {Class: ClassUsage, Status: 400,
 		Title: "Other machines can reach the address, and the node is not protected",
-		Fix:   "Listen on 127.0.0.1. Or serve TLS, with --tls-cert and --tls-key (gyre tls dev-cert makes some to try with). Where a proxy or the network encrypts, --insecure-plaintext goes without TLS. On a network that you trust, --insecure goes without keys and TLS: every machine that reaches the address may read and write everything."},
+		Fix:   "Listen on 127.0.0.1. Or serve TLS, with --tls-cert and --tls-key (gyre tls dev-cert makes some to try with), and make a key first, with gyre auth init. Where a proxy or the network encrypts, --insecure-plaintext goes without TLS. On a network that you trust, --insecure goes without keys and TLS: every machine that reaches the address may read and write everything."},
 	CodeInvalidConfig: {Class: ClassUsage, Status: 400,
 		Title: "The configuration is not valid",
 		Fix:   "The detail names the key; gyre serve --help lists the keys."},
@@ -513,7 +513,7 @@ var catalogue = map[Code]CodeInfo{
 	CodeShuttingDown: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node is shutting down",
 		Fix:   "Send the request to another node, or again when this one is back."},
-	CodeTLSFailed: {Class: ClassUnavailable, Status: 502, Retryable: true,
+	CodeTlsFailed: {Class: ClassUnavailable, Status: 502, Retryable: true,
 		Title: "There is no TLS connection to the node",
 		Fix:   "The detail says why. If the authority is unknown, give the certificate of the CA: --tls-ca or GYRE_TLS_CA for gyre, the TLS options of a client. Call the node by a host that its certificate names, by https:// if it serves TLS and http:// if not, and renew a certificate that has expired."},
 	CodeUnavailable: {Class: ClassUnavailable, Status: 503, Retryable: true,

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -59,9 +58,11 @@ type Config struct {
 	Plugins PluginConfig
 	// TLS says whether and how the node serves TLS.
 	TLS TLSConfig
-	// Insecure allows a Listen address that other machines can reach, without keys and
-	// without TLS: whoever reaches it may read and write everything.
+	// Insecure allows addresses that other machines can reach, without keys and without
+	// TLS: whoever reaches them may read and write everything.
 	Insecure bool
+	// Admin says who gets metrics and profiles, and where.
+	Admin AdminConfig
 	// AllowHosts are the names, beside loopback ones and the address that the
 	// node listens on, by which requests may call this node.
 	AllowHosts []string
@@ -177,7 +178,7 @@ func (c Config) validate(ctx context.Context) error {
 	if _, err := c.openTLS(); err != nil {
 		return err
 	}
-	if err := c.validateListen(ctx); err != nil {
+	if err := c.validateAddresses(ctx); err != nil {
 		return err
 	}
 	return c.validateRing(ctx)
@@ -206,27 +207,6 @@ func (c Config) validateEngine() error {
 		return err
 	}
 	return core.Errorf(core.CodeInvalidConfig, "engine %q is none of disk, memory, postgres", c.Engine)
-}
-
-func (c Config) validateListen(ctx context.Context) error {
-	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return core.Errorf(core.CodeInvalidConfig, "listen %q is not of the form host:port", c.Listen)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return core.Errorf(core.CodeInvalidConfig, "listen %q: %q is not a port", c.Listen, port)
-	}
-	if c.Insecure {
-		return nil
-	}
-	loopback, err := isLoopback(ctx, host)
-	if err != nil {
-		return core.Errorf(core.CodeInvalidConfig, "listen %q: %w", c.Listen, err)
-	}
-	if !loopback {
-		return core.Errorf(core.CodeInsecureListen, "%s can be reached from other machines", c.Listen)
-	}
-	return nil
 }
 
 // isLoopback reports whether only this machine can reach host.

@@ -15,8 +15,9 @@
 //
 //   - Start returns a node that answers requests, or an error and nothing left behind.
 //     Until it returns, /livez is 200 and everything else 503 with code starting.
-//   - Without Insecure a node listens on loopback addresses only, since there is no
-//     authentication.
+//   - A node that other machines can reach serves TLS and its store has keys, unless the
+//     Config says that it needs none.
+//   - All connections between the nodes of a ring use TLS if the nodes serve it.
 //   - A node of a ring returns from Start when it has a session. Until there is a quorum it
 //     serves nothing, and answers what it is asked about the ring.
 //   - Close has the other nodes of a ring take over, stops taking requests, finishes those

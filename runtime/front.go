@@ -24,26 +24,48 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
+// maxAdmins bounds the connections of the listener for metrics and profiles.
+const maxAdmins = 64
+
 // front is where a node takes requests.
 type front struct {
-	listener *net.TCPListener
 	certs    *certs.Set // nil: no TLS
-	server   *http.Server
+	listener *net.TCPListener
+	admin    *net.TCPListener // nil: none
+	servers  []*http.Server
 	serving  sync.WaitGroup
 }
 
-// listen takes the address of a configuration that is valid.
+// listen takes the addresses of a configuration that is valid.
 func (f *front) listen(ctx context.Context, c *Config) (err error) {
 	if f.certs, err = c.openTLS(); err != nil {
 		return err
 	}
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", c.Listen)
-	if err != nil {
-		return core.Errorf(core.CodeInvalidConfig, "%w", err)
+	if f.listener, err = listen(ctx, c.Listen); err != nil || c.Admin.Listen == "" {
+		return err
 	}
-	f.listener = listener.(*net.TCPListener)
+	if f.admin, err = listen(ctx, c.Admin.Listen); err != nil {
+		return errors.Join(err, f.listener.Close())
+	}
 	return nil
+}
+
+func listen(ctx context.Context, address string) (*net.TCPListener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, core.Errorf(core.CodeInvalidConfig, "%w", err)
+	}
+	return listener.(*net.TCPListener), nil
+}
+
+// abandon gives the addresses back before serve is called.
+func (f *front) abandon() error {
+	err := f.listener.Close()
+	if f.admin != nil {
+		err = errors.Join(err, f.admin.Close())
+	}
+	return err
 }
 
 // names are those of the node's certificate.
@@ -63,10 +85,17 @@ func (f *front) checkAdvertised(address string) error {
 	return f.certs.CheckOwn(host)
 }
 
-// serve starts the goroutine that accepts; close waits for it. failed gets why it ends by
+// serve starts the goroutines that accept; close waits for them. failed gets why one ends by
 // itself.
-func (f *front) serve(c *Config, handle http.HandlerFunc, failed chan<- error) {
-	f.server = &http.Server{
+func (f *front) serve(c *Config, handle, administer http.HandlerFunc, failed chan error) {
+	f.accept(c, newLimitListener(f.listener, c.openConnections(), c.MaxConnectionsPerAddress), handle, failed)
+	if f.admin != nil {
+		f.accept(c, newLimitListener(f.admin, maxAdmins, c.MaxConnectionsPerAddress), administer, failed)
+	}
+}
+
+func (f *front) accept(c *Config, limited *limitListener, handle http.HandlerFunc, failed chan error) {
+	server := &http.Server{
 		Handler:           handle,
 		ConnContext:       connContext,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -74,13 +103,17 @@ func (f *front) serve(c *Config, handle http.HandlerFunc, failed chan<- error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
-	var listener net.Listener = newLimitListener(f.listener, c.openConnections(), c.MaxConnectionsPerAddress)
+	f.servers = append(f.servers, server)
+	var listener net.Listener = limited
 	if f.certs != nil {
-		listener = tls.NewListener(listener, f.certs.Server())
+		listener = tls.NewListener(limited, f.certs.Server())
 	}
 	f.serving.Go(func() {
-		if err := f.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("serve %s: %w", f.listener.Addr(), err)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case failed <- fmt.Errorf("serve %s: %w", limited.Addr(), err):
+			default: // the node has failed already
+			}
 		}
 	})
 }
@@ -97,10 +130,11 @@ func (f *front) url() string {
 	return scheme + f.listener.Addr().String()
 }
 
-func (f *front) close(ctx context.Context) error {
-	err := f.server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, f.server.Close())
+func (f *front) close(ctx context.Context) (err error) {
+	for _, server := range f.servers {
+		if late := server.Shutdown(ctx); late != nil {
+			err = errors.Join(err, late, server.Close())
+		}
 	}
 	f.serving.Wait()
 	return err

@@ -8,14 +8,17 @@ import (
 	"github.com/gyre-events/gyre/wsapi"
 )
 
-// openKeys reads the keys of the store.
+// openKeys reads the keys of the store. The error is insecure_listen if the node is to be
+// protected by some, and there are none.
 func (n *Node) openKeys(ctx context.Context) (err error) {
 	config := keys.Config{Store: n.store, Commits: n.store, Node: n.config.Node, Logger: n.logger}
 	if n.ring != nil {
 		config.Commits = n.ring.router
 	}
-	n.keys, err = keys.New(ctx, config)
-	return err
+	if n.keys, err = keys.New(ctx, config); err != nil {
+		return err
+	}
+	return n.config.checkKeys(ctx, n.keys.Protected())
 }
 
 // serveKeys has the API ask for keys, and serve them.

@@ -60,17 +60,20 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, err
 	}
 	if err := n.locate(ctx); err != nil {
-		return nil, errors.Join(err, n.front.listener.Close())
+		return nil, errors.Join(err, n.front.abandon())
 	}
 	n.logger = config.Logger.With("node", n.config.Node)
 	n.config.Logger = n.logger
 	n.starting = wsapi.NewStarting(n.allowHosts(), config.AllowOrigins)
-	n.front.serve(&n.config, n.handle, n.failed)
+	n.front.serve(&n.config, n.handle, n.administer, n.failed)
 	if err := n.open(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWithin)
 		defer cancel()
 		_ = n.front.close(stopping) // it has said no more than that it is starting
 		return nil, err
+	}
+	if n.config.Insecure {
+		n.logger.LogAttrs(ctx, slog.LevelWarn, "insecure: whoever reaches this node may read and write everything")
 	}
 	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),
 		slog.String("engine", config.Engine), slog.Uint64("head", n.store.State().Head))
@@ -157,11 +160,20 @@ func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
 	n.starting.ServeHTTP(w, r)
 }
 
+// administer is the http.Handler of Config.Admin.Listen.
+func (n *Node) administer(w http.ResponseWriter, r *http.Request) {
+	if api := n.api.Load(); api != nil {
+		api.Admin(w, r)
+		return
+	}
+	n.starting.ServeHTTP(w, r)
+}
+
 // allowHosts are the configured hosts, those of the certificate, and the one that the node
 // listens on.
 func (n *Node) allowHosts() []string {
 	hosts := append(n.front.names(), n.config.AllowHosts...)
-	for _, address := range []string{n.config.Listen, n.place.advertised} {
+	for _, address := range []string{n.config.Listen, n.config.Admin.Listen, n.place.advertised} {
 		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
 			hosts = append([]string{host}, hosts...)
 		}
@@ -177,6 +189,9 @@ func (n *Node) apiConfig() wsapi.Config {
 		Registry:      newRegistry(n.store, n.subs, n.owns),
 		AllowHosts:    n.allowHosts(),
 		AllowOrigins:  n.config.AllowOrigins,
+		Insecure:      n.config.Insecure,
+		Admin:         n.config.Admin.Listen != "",
+		MetricsOpen:   n.config.Admin.MetricsOpen,
 		Version:       n.config.Version,
 		Node:          n.config.Node,
 		Limits:        wsapi.Limits{Memory: int(n.config.ConnectionMemory)},
@@ -191,6 +206,14 @@ func (n *Node) apiConfig() wsapi.Config {
 
 // Addr is the address that the node listens on.
 func (n *Node) Addr() string { return n.front.listener.Addr().String() }
+
+// AdminAddr is the address for metrics and profiles; "" if it has none of its own.
+func (n *Node) AdminAddr() string {
+	if n.front.admin == nil {
+		return ""
+	}
+	return n.front.admin.Addr().String()
+}
 
 // Logger is Config.Logger with the node's id in every line.
 func (n *Node) Logger() *slog.Logger { return n.logger }

@@ -206,7 +206,7 @@ type troubles struct {
 func (t *troubles) note(logger *slog.Logger, node string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !errors.Is(err, core.CodeTLSFailed) {
+	if !errors.Is(err, core.CodeTlsFailed) {
 		delete(t.known, node)
 		return
 	}

@@ -83,7 +83,7 @@ func TestPeersRefuseCertificates(t *testing.T) {
 			}
 			for generation := range uint64(3) {
 				_, err := nodes[0].Dial(t.Context(), nodes[1].member, generation+1)
-				if !errors.Is(err, core.CodeTLSFailed) || !strings.Contains(err.Error(), c.says) {
+				if !errors.Is(err, core.CodeTlsFailed) || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%v, want %q", err, c.says)
 				}
 			}

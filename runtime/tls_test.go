@@ -113,7 +113,7 @@ func TestTLSErrorsSayWhatToDo(t *testing.T) {
 		if err == nil {
 			_ = client.Close()
 		}
-		if !errors.Is(err, core.CodeTLSFailed) || !strings.Contains(err.Error(), c.says) {
+		if !errors.Is(err, core.CodeTlsFailed) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
 	}

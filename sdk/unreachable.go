@@ -21,7 +21,7 @@ const plaintextRefused = "Client sent an HTTP request to an HTTPS server"
 // TLS connection to it, else unavailable.
 func Unreachable(url string, err error) *core.Error {
 	if why := tlsFailure(err); why != "" {
-		return core.Errorf(core.CodeTLSFailed, "%s: %s: %w", url, why, err)
+		return core.Errorf(core.CodeTlsFailed, "%s: %s: %w", url, why, err)
 	}
 	return core.Errorf(core.CodeUnavailable, "%s cannot be reached: %w", url, err)
 }
@@ -53,7 +53,7 @@ func refusal(url string, answer *http.Response) *core.Error {
 	case err == nil && wire.Unmarshal(body, &e) == nil && e.Code.Known():
 		return e.Err()
 	case answer.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte(plaintextRefused)):
-		return core.Errorf(core.CodeTLSFailed, "%s serves TLS only: call it by https://", url)
+		return core.Errorf(core.CodeTlsFailed, "%s serves TLS only: call it by https://", url)
 	}
 	return core.Errorf(core.CodeUnavailable, "%s answered %s", url, answer.Status)
 }

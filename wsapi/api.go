@@ -16,6 +16,7 @@ type API struct {
 	config   Config
 	metrics  *metrics
 	mux      *mux
+	admin    *mux // of Admin
 	guard    guard
 	memory   *requests.Memory
 	logins   *requests.Logins
@@ -57,6 +58,9 @@ func New(config Config) (*API, error) {
 		connections.Subs = append(connections.Subs, e.Subs...)
 	}
 	if a.mux, err = newMux(routes); err != nil {
+		return nil, err
+	}
+	if a.admin, err = newMux(a.adminRoutes()); err != nil {
 		return nil, err
 	}
 	if config.Subscriptions != nil {

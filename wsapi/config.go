@@ -62,6 +62,13 @@ type Config struct {
 	// own, whose pages may open WebSockets and write; "*" allows any.
 	AllowOrigins []string
 
+	// Insecure is shown on the pages: everybody may do everything.
+	Insecure bool
+	// Admin moves /metrics to API.Admin.
+	Admin bool
+	// MetricsOpen gives /metrics to everybody.
+	MetricsOpen bool
+
 	// Version and Node are shown in welcome, /v1/server and the landing page.
 	Version string
 	Node    string

@@ -31,6 +31,7 @@ const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancesto
 func (a *API) landing(w http.ResponseWriter, r *http.Request) error {
 	state := a.config.Store.State()
 	return a.render(w, landingPage, map[string]any{
+		"Insecure": a.config.Insecure, "Metrics": !a.config.Admin,
 		"Known": access.Check(r.Context(), access.SeeServer, "") == nil,
 		"Node":  a.config.Node, "Version": a.config.Version, "Log": state.Log, "Head": state.Head,
 		"URL": baseURL(r), "ReadOnly": state.ReadOnly,
@@ -43,7 +44,7 @@ func (a *API) explain(w http.ResponseWriter, r *http.Request) error {
 	if !code.Known() {
 		return core.Errorf(core.CodeNotFound, "there is no error code %q", clip(string(code)))
 	}
-	return a.render(w, errorPage, code.Info())
+	return a.render(w, errorPage, map[string]any{"Insecure": a.config.Insecure, "Info": code.Info()})
 }
 
 func (a *API) render(w http.ResponseWriter, page *template.Template, data any) error {

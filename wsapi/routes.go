@@ -45,7 +45,7 @@ const socketPath = "/v1/ws"
 func (a *API) routes() []Route {
 	reading := []string{"from", "after", "limit", "dir", "cursor", "progress", "types", "streams", "system"}
 	appending := append([]string{"expect"}, progressParameters...)
-	return append(a.clusterRoutes(), []Route{
+	list := append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: socketPath, Needs: access.Open, Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
 		{Method: "GET", Path: "/v1/session", Needs: access.Open, Handle: a.seeSession},
@@ -84,8 +84,11 @@ func (a *API) routes() []Route {
 		{Method: "GET", Path: "/openapi.json", Needs: access.SeeMetrics, Handle: a.serveOpenAPI, Drained: true},
 		{Method: "GET", Path: "/asyncapi.json", Needs: access.SeeMetrics, Handle: a.serveAsyncAPI, Drained: true},
 		{Method: "GET", Path: "/docs/errors/{code}", Needs: access.Open, Handle: a.explain, Drained: true},
-		{Method: "GET", Path: "/metrics", Needs: access.SeeMetrics, Handle: a.serveMetrics, Query: []string{"name[]"}, Drained: true},
 	}...)
+	if !a.config.Admin {
+		list = append(list, a.metricsRoute())
+	}
+	return list
 }
 
 // mux finds the route of a request. Unlike http.ServeMux it answers a wrong path and a
@@ -161,12 +164,15 @@ func (m methods) allow() string {
 }
 
 // ServeHTTP is the whole API, from / on.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.answer(a.mux, w, r) }
+
+// answer serves a request by the routes of m.
+func (a *API) answer(m *mux, w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	rec := newRecorder(w, r, a.memory.Account(), a.config.Limits.IOTimeout)
 	rec.api = a
 	defer rec.memory.Release()
-	pattern, err := a.serve(rec, r)
+	pattern, err := a.serve(m, rec, r)
 	if err != nil && !rec.begun() {
 		a.problem(rec, r, err)
 	}
@@ -177,8 +183,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.metrics.answered(pattern, r.Method, rec.status(), time.Since(started))
 }
 
-func (a *API) serve(w *recorder, r *http.Request) (pattern string, err error) {
-	at, pattern := a.mux.find(r)
+func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err error) {
+	at, pattern := m.find(r)
 	ws := pattern == socketPath
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
 	if !isPeerPath(pattern) {

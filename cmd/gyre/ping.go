@@ -52,13 +52,13 @@ func (a *app) ping(ctx context.Context) error {
 		switch {
 		case errors.As(err, new(notReady)):
 			code = core.CodeStarting
-		case errors.Is(err, core.CodeTLSFailed) && code == core.CodeUnavailable:
-			code = core.CodeTLSFailed
+		case errors.Is(err, core.CodeTlsFailed) && code == core.CodeUnavailable:
+			code = core.CodeTlsFailed
 		}
 		reasons = append(reasons, detailOf(err, core.AsError(err)))
 	}
 	err = core.Errorf(code, "%s", strings.Join(reasons, "; "))
-	if code == core.CodeTLSFailed {
+	if code == core.CodeTlsFailed {
 		return err // with its own advice
 	}
 	return &advised{err, "Wait if the node is starting. Otherwise mend the reason, or check that --server names the node."}
@@ -66,7 +66,7 @@ func (a *app) ping(ctx context.Context) error {
 
 // reached returns why a request was not answered: as it is, but for failures of TLS.
 func reached(url string, err error) error {
-	if failed := sdk.Unreachable(url, err); failed.Code == core.CodeTLSFailed {
+	if failed := sdk.Unreachable(url, err); failed.Code == core.CodeTlsFailed {
 		return failed
 	}
 	return err

@@ -113,7 +113,9 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.Var(&levelFlag{&f.logLevel}, "log-level", "debug, info, warn or error")
 	flags.StringVar(&f.config, "config", "", "YAML file with these flags")
 	registerTLS(flags, &f.node.TLS)
-	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow --listen on an address that other machines reach")
+	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow addresses that other machines reach without keys and TLS, on a network that you trust")
+	flags.StringVar(&f.node.Admin.Listen, "admin-listen", "", "host:port of a listener of its own for /metrics and /debug/pprof (default /metrics at --listen, and no profiles)")
+	flags.BoolVar(&f.node.Admin.MetricsOpen, "metrics-open", false, "give /metrics to everybody, without a key")
 	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "another host name that requests may use (repeat)")
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call the node (repeat)")
 	flags.IntVar(&f.node.MaxConnectionsPerAddress, "max-connections-per-address", runtime.DefaultMaxConnectionsPerAddress, "most connections of one IP address, or of one IPv6 /64; loopback has 32 times as many")
@@ -182,7 +184,7 @@ func refuseEmpty(flags *pflag.FlagSet) error {
 	for name, empty := range map[string]string{
 		"node": "", "cluster-name": "", "gossip": "", "advertise": "", "cluster-key-file": "", "on-no-quorum": "", "quorum": "0",
 		"max-connections-per-address": "0", "peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
-		"tls-cert": "", "tls-key": "", "tls-client-ca": "", "tls-ca": "",
+		"tls-cert": "", "tls-key": "", "tls-client-ca": "", "tls-ca": "", "admin-listen": "",
 	} {
 		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
 			err := core.Errorf(core.CodeInvalidConfig, "--%s is %q, which says nothing", name, empty)
@@ -309,9 +311,16 @@ func banner(gyre string, node *runtime.Node, f serveFlags) string {
 	}
 	fmt.Fprintf(&b, "  HTTP       %s\n", url)
 	fmt.Fprintf(&b, "  WebSocket  %s/v1/ws\n", strings.Replace(url, "http", "ws", 1))
-	fmt.Fprintf(&b, "  metrics    %s/metrics\n", url)
+	scheme, host, _ := strings.Cut(url, "://")
+	if admin := node.AdminAddr(); admin != "" {
+		host = admin
+	}
+	fmt.Fprintf(&b, "  metrics    %s://%s/metrics\n", scheme, host)
 	if c.Insecure {
 		b.WriteString("  INSECURE   whoever reaches this address may read and write everything\n")
+	}
+	if c.TLS.Plaintext {
+		b.WriteString("  PLAINTEXT  keys and events cross the network unencrypted, up to the proxy\n")
 	}
 	b.WriteString("\nTry, in another terminal:\n")
 	fmt.Fprintf(&b, "  %s append order-1 OrderPlaced '{\"total\":10}'%s\n", gyre, at)

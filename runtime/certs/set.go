@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -170,11 +171,11 @@ func readFile(path string, secret bool) ([]byte, error) {
 		return nil, err
 	}
 	if secret && othersRead(info) {
-		return nil, core.Errorf(core.CodeInvalidConfig, "others can read %s, whose mode is %04o; use: chmod 600 %s", path, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("others can read %s, whose mode is %04o; use: chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1)) // it may be a device
 	if err == nil && len(text) > maxFile {
-		err = core.Errorf(core.CodeInvalidConfig, "%s has more than %d bytes, so it is no certificate", path, maxFile)
+		err = fmt.Errorf("%s has more than %d bytes, so it is no certificate", path, maxFile)
 	}
 	return text, err
 }

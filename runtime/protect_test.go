@@ -1,0 +1,88 @@
+package runtime_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime"
+)
+
+// TestProtected: beyond this machine a node wants TLS and a key, or to be told that it needs
+// none.
+func TestProtected(t *testing.T) {
+	_, files := issued(t)
+	secure, plain := runtime.TLSConfig{Files: files}, runtime.TLSConfig{Plaintext: true}
+	everywhere := runtime.AdminConfig{Listen: "0.0.0.0:0"}
+	for name, c := range map[string]struct {
+		config runtime.Config
+		says   string // "": it starts
+	}{
+		"loopback":                 {runtime.Config{Listen: "127.0.0.1:0"}, ""},
+		"loopback with TLS":        {runtime.Config{Listen: "127.0.0.1:0", TLS: secure}, ""},
+		"loopback plain":           {runtime.Config{Listen: "127.0.0.1:0", TLS: plain}, ""},
+		"everywhere":               {runtime.Config{Listen: "0.0.0.0:0"}, "the node serves no TLS"},
+		"everywhere with TLS":      {runtime.Config{Listen: "0.0.0.0:0", TLS: secure}, "the store has no key"},
+		"everywhere plain":         {runtime.Config{Listen: ":0", TLS: plain}, "the store has no key"},
+		"everywhere, insecure":     {runtime.Config{Listen: "0.0.0.0:0", Insecure: true}, ""},
+		"metrics everywhere":       {runtime.Config{Listen: "127.0.0.1:0", Admin: everywhere}, "the node serves no TLS"},
+		"metrics with TLS":         {runtime.Config{Listen: "127.0.0.1:0", Admin: everywhere, TLS: secure}, "the store has no key"},
+		"metrics, insecure":        {runtime.Config{Listen: "127.0.0.1:0", Admin: everywhere, Insecure: true}, ""},
+		"TLS and Insecure at once": {runtime.Config{Listen: "0.0.0.0:0", TLS: secure, Insecure: true}, ""},
+	} {
+		c.config.Engine = runtime.EngineMemory
+		node, err := runtime.Start(t.Context(), c.config)
+		if err == nil {
+			stop(t, node)
+		}
+		if c.says == "" && err != nil || c.says != "" && (!errors.Is(err, core.CodeInsecureListen) || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+	}
+}
+
+func TestInsecureIsShown(t *testing.T) {
+	for _, insecure := range []bool{false, true} {
+		node := start(t, runtime.Config{Engine: runtime.EngineMemory, Insecure: insecure})
+		for _, page := range []string{"/", "/docs/errors/forbidden"} {
+			if _, text := get(t, node.URL()+page); strings.Contains(text, "<strong>Insecure:") != insecure {
+				t.Errorf("insecure: %t, %s: %s", insecure, page, text)
+			}
+		}
+	}
+}
+
+func TestAdminListener(t *testing.T) {
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory, Admin: runtime.AdminConfig{Listen: "127.0.0.1:0"}})
+	admin := "http://" + node.AdminAddr()
+	for url, want := range map[string]int{
+		admin + "/metrics":                          http.StatusOK,
+		admin + "/livez":                            http.StatusOK,
+		admin + "/debug/pprof/heap":                 http.StatusOK,
+		admin + "/debug/pprof/goroutine?debug=1":    http.StatusOK,
+		admin + "/debug/pprof/profile?seconds=61":   http.StatusBadRequest,
+		admin + "/debug/pprof/profile?seconds=-1":   http.StatusBadRequest,
+		admin + "/debug/pprof/heap?seconds=1000000": http.StatusBadRequest,
+		admin + "/debug/pprof/cmdline":              http.StatusNotFound,
+		admin + "/v1/streams":                       http.StatusNotFound,
+		node.URL() + "/metrics":                     http.StatusNotFound,
+		node.URL() + "/debug/pprof/heap":            http.StatusNotFound,
+		node.URL() + "/livez":                       http.StatusOK,
+	} {
+		if status, body := get(t, url); status != want {
+			t.Errorf("%s: %d, want %d: %.200s", url, status, want, body)
+		}
+	}
+	if _, page := get(t, node.URL()+"/"); strings.Contains(page, `href="/metrics"`) {
+		t.Error("the landing page links to metrics that are not there")
+	}
+	taken := runtime.Config{Listen: "127.0.0.1:0", Engine: runtime.EngineMemory, Admin: runtime.AdminConfig{Listen: node.AdminAddr()}}
+	if second, err := runtime.Start(t.Context(), taken); !errors.Is(err, core.CodeInvalidConfig) {
+		if err == nil {
+			stop(t, second)
+		}
+		t.Errorf("an address that is taken: %v", err)
+	}
+}
