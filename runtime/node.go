@@ -126,7 +126,10 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	if err != nil {
 		close(n.stopping)
-		return errors.Join(err, n.closeParts(ctx), n.store.Close())
+		if late := errors.Join(n.closeParts(ctx), n.store.Close()); late != nil {
+			err = errors.Join(err, late)
+		}
+		return err
 	}
 	if inPostgres {
 		n.watching.Go(func() { n.watchEngine(database) })
