@@ -86,3 +86,23 @@ func TestAdminListener(t *testing.T) {
 		t.Errorf("an address that is taken: %v", err)
 	}
 }
+
+// TestKeysProtect: with the first key, a node may be reached from other machines.
+func TestKeysProtect(t *testing.T) {
+	dir, files := issued(t)
+	config := runtime.Config{Listen: "127.0.0.1:0", Data: t.TempDir(), TLS: runtime.TLSConfig{Files: files}}
+	first, err := runtime.Start(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = first.Keys().Init(t.Context(), "test")
+	stop(t, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Listen = "0.0.0.0:0"
+	node := start(t, config)
+	if res, err := getOver(t, trusting(t, dir), node.URL()+"/v1/streams"); err != nil || res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a key: %+v, %v", res, err)
+	}
+}
