@@ -83,9 +83,6 @@ func (s *Set) Names() []string {
 	return slices.DeleteFunc(slices.Clone(s.now().leaf.DNSNames), func(name string) bool { return name[0] == '*' })
 }
 
-// Expires is when the certificate is over.
-func (s *Set) Expires() time.Time { return s.now().leaf.NotAfter }
-
 // CheckOwn checks that other nodes, which have the same CAs, take the certificate for a host.
 // The error is invalid_config.
 func (s *Set) CheckOwn(host string) error {
