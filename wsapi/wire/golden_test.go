@@ -321,7 +321,7 @@ func clientVectors(t testing.TB) []named {
 		{"nack to park", &wire.Nack{ID: 9, Sub: 2, Positions: []uint64{10022}, Action: "park"}},
 		{"extend", &wire.Extend{ID: 10, Sub: 2, Positions: []uint64{10023}, Ms: 30000}},
 		{"cancel", &wire.Cancel{ID: 11}},
-		{"hello with a token", &wire.Hello{ID: 1, Auth: &wire.Auth{Token: "gyre_k1_secret"}}},
+		{"hello with a token", &wire.Hello{ID: 1, Client: &wire.Agent{Name: "gyre-js", Version: "1.0.0"}, Auth: &wire.Auth{Token: "gyre_k1_secret"}, Accept: &wire.Accept{Batch: true, Owner: true}}},
 		{"refresh", &wire.Refresh{ID: 12, Token: "gyre_k2_secret"}},
 		{"ping", &wire.Ping{N: 17}},
 		{"pong", &wire.Pong{N: 17}},

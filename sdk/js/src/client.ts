@@ -1,5 +1,5 @@
 import { parseAddresses } from "./address.js";
-import { type ConnectionState, type Limits, limits, requestMs } from "./connection.js";
+import { type ConnectionState, type Limits, limits, requestMs, type Token, within } from "./connection.js";
 import { abortError, broken, type Expect, GyreError } from "./errors.js";
 import { type NewEvent, prepare, type RecordedEvent } from "./event.js";
 import { Follow, type FollowOptions } from "./follow.js";
@@ -23,6 +23,13 @@ export interface ConnectOptions extends Limits {
   json?: boolean | undefined;
   /** Have the server compress the events it sends, where both can: for slow networks. It takes time at both ends. */
   compress?: boolean | undefined;
+  /**
+   * The key, where the node has any; or a function that returns one, which is called for each
+   * connection and each request over HTTP. It is sent in hello and in the Authorization header,
+   * never in a URL. If a node refuses it, connect rejects, and a client ends, with unauthenticated
+   * or forbidden.
+   */
+  token?: Token | undefined;
   /** What makes WebSockets, if not the platform's: Node before 22 has none, and takes that of package ws. */
   WebSocket?: WebSocketConstructor | undefined;
   /** Is called when the connection is made or lost. */
@@ -179,13 +186,12 @@ export async function connect(url: string | readonly string[], o: ConnectOptions
   const nodes = new Nodes(parseAddresses(url));
   const WebSocket = o.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
   if (WebSocket === undefined) {
-    throw new GyreError("invalid_config", 'this platform has no WebSocket; pass one: import { WebSocket } from "ws"');
+    throw new GyreError("invalid_config", "no WebSocket here: pass that of package ws");
   }
-  const { name = "gyre-js", json = false, compress = false } = o;
-  const link = new Link(nodes, { WebSocket, name, version, json, compress }, o.onState);
+  const { name = "gyre-js", json = false, compress = false, token } = o;
+  const link = new Link(nodes, { WebSocket, name, version, json, compress, token }, o.onState);
   const ms = limits(o).timeoutMs ?? requestMs;
-  const timeout = AbortSignal.timeout(ms);
-  await link.dial(o.signal ? AbortSignal.any([o.signal, timeout]) : timeout, ms);
+  await link.dial(within(ms, o.signal), ms);
   return new Client(link);
 }
 
@@ -295,6 +301,15 @@ export class Client {
   subscribe(subscription: string, o: SubscribeOptions = {}): Subscriber {
     if (o.signal?.aborted) throw abortError(o.signal);
     return new Subscriber(this.#link, subscription, o);
+  }
+
+  /**
+   * Goes on with another token, on the present connection and later. Its key must have the role and
+   * the patterns of the one before. If the node refuses it, the client keeps the one that it had.
+   * A connection ends with its key; the next one is made with the newest token.
+   */
+  refresh(token: Token, o: Limits = {}): Promise<void> {
+    return this.#link.refresh(token, limits(o));
   }
 
   /** Returns the node's description. */

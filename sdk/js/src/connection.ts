@@ -34,6 +34,15 @@ export interface ConnectionState {
   readonly error?: GyreError;
 }
 
+/** A key of the store, or what returns it. */
+export type Token = string | (() => string | PromiseLike<string>);
+
+/** How to connect, but to which node. */
+export interface ConnectionOptions extends Omit<SessionOptions, "url" | "token"> {
+  /** For the next connection or request. */
+  token: Token | undefined;
+}
+
 /** Uses the sessions of a Connection, one at a time. */
 export interface ConnectionUser extends Receiver {
   /** There is a session. */
@@ -47,7 +56,7 @@ export interface ConnectionUser extends Receiver {
 /** Keeps a client connected: to one node at a time, the first that answers of those it knows. */
 export class Connection {
   readonly #nodes: Nodes;
-  readonly #options: Omit<SessionOptions, "url">;
+  readonly #options: ConnectionOptions;
   readonly #user: ConnectionUser;
   readonly #onState: ((s: ConnectionState) => void) | undefined;
   readonly #closing = new AbortController();
@@ -57,12 +66,7 @@ export class Connection {
   /** Ends a pause between two tries. */
   #hurry: (() => void) | undefined;
 
-  constructor(
-    nodes: Nodes,
-    options: Omit<SessionOptions, "url">,
-    user: ConnectionUser,
-    onState: ((s: ConnectionState) => void) | undefined,
-  ) {
+  constructor(nodes: Nodes, options: ConnectionOptions, user: ConnectionUser, onState: ((s: ConnectionState) => void) | undefined) {
     this.#nodes = nodes;
     this.#options = options;
     this.#user = user;
@@ -115,12 +119,13 @@ export class Connection {
     const failed: Failed[] = [];
     for (const at of order) {
       try {
-        const s = await this.#connectTo(at, signal, order.length === 1 ? undefined : Math.min(addressMs, Math.ceil(ms / order.length)));
+        const s = await this.#connectTo(at, signal, order.length === 1 ? requestMs : Math.min(addressMs, Math.ceil(ms / order.length)));
         this.#nodes.at = at;
         return s;
       } catch (err) {
         const error = err as GyreError;
-        if (GyreError.is(error, "canceled")) throw error;
+        // The others would know a key no better.
+        if (GyreError.is(error, "canceled", "unauthenticated", "forbidden")) throw error;
         failed.push({ at, error });
         if (signal.aborted) break;
       }
@@ -128,10 +133,11 @@ export class Connection {
     throw together(failed);
   }
 
-  async #connectTo(at: Address, signal: AbortSignal, ms: number | undefined): Promise<Session> {
-    const trying = ms === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(ms)]);
+  async #connectTo(at: Address, signal: AbortSignal, ms: number): Promise<Session> {
+    const trying = within(ms, signal);
+    const token = await given(this.#options.token, trying);
     try {
-      return await Session.open({ ...this.#options, url: at.ws }, this.#user, trying);
+      return await Session.open({ ...this.#options, url: at.ws, token }, this.#user, trying);
     } catch (err) {
       if (signal.aborted) throw err;
       if (trying.aborted) throw new GyreError("unavailable", `${at.http} did not answer in ${ms} ms`, { cause: err });
@@ -143,7 +149,7 @@ export class Connection {
   /** Asks over HTTP why there is no connection: a WebSocket does not tell the server's reason. */
   async #whyRefused(at: Address, signal: AbortSignal): Promise<GyreError | undefined> {
     try {
-      const r = await fetch(`${at.http}/v1/server`, { signal: AbortSignal.any([signal, AbortSignal.timeout(requestMs)]) });
+      const r = await this.#ask(`${at.http}/v1/server`, {}, signal);
       return r.ok ? undefined : problemOf(await r.json());
     } catch (cause) {
       const origin = "location" in globalThis ? ", or does not allow this page's origin" : "";
@@ -227,15 +233,20 @@ export class Connection {
     return new GyreError("unavailable", `${this.#nodes.at.http} shuts down`);
   }
 
+  /** Fetches with the token. */
+  async #ask(url: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
+    const token = await given(this.#options.token, signal);
+    return fetch(url, { ...init, signal, ...(token && { headers: { authorization: `Bearer ${token}` } }) });
+  }
+
   /** Asks over HTTP, the next node if one cannot answer now; the answer's text. What changes something is sent once. */
   async fetch(path: string, init: RequestInit, limits: Limits): Promise<string> {
-    const timeout = AbortSignal.timeout(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs));
-    const signal = AbortSignal.any([timeout, this.#closing.signal, ...(limits.signal ? [limits.signal] : [])]);
+    const signal = within(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs), this.#closing.signal, limits.signal);
     const changes = init.method !== undefined;
     const failed: Failed[] = [];
     for (const at of this.#nodes.now()) {
       try {
-        const r = await fetch(at.http + path, { ...init, signal });
+        const r = await this.#ask(at.http + path, init, signal);
         const text = await r.text();
         if (r.ok) return text;
         const error = problemOf(parsed(text)) ?? new GyreError("unavailable", `${at.http} answered ${r.status}`);
@@ -250,6 +261,28 @@ export class Connection {
     }
     throw together(failed);
   }
+}
+
+/** A signal that comes with the first of some, and after so many ms. */
+export function within(ms: number, ...signals: (AbortSignal | undefined)[]): AbortSignal {
+  return AbortSignal.any([AbortSignal.timeout(ms), ...(signals.filter(Boolean) as AbortSignal[])]);
+}
+
+/** The text of a token; "" for none. */
+export async function given(token: Token | undefined, signal: AbortSignal): Promise<string> {
+  let text = token ?? "";
+  if (typeof text === "function") {
+    try {
+      text = await Promise.race([
+        text(),
+        new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(abortError(signal)))),
+      ]);
+    } catch (cause) {
+      throw cause instanceof GyreError ? cause : new GyreError("unavailable", "no token", { cause });
+    }
+  }
+  if (!/^[!-~]*$/.test(text)) throw new GyreError("invalid_config", "bad token");
+  return text;
 }
 
 /** The limits of a request alone, checked. */

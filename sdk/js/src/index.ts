@@ -30,7 +30,7 @@ export {
   type TransactResult,
 } from "./client.js";
 export type { KnownErrorCode } from "./codes.js";
-export type { ConnectionState, Limits } from "./connection.js";
+export type { ConnectionState, Limits, Token } from "./connection.js";
 export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreError } from "./errors.js";
 export { type EventObject, type NewEvent, type NewEventHead, type Origin, RecordedEvent } from "./event.js";
 export { type Batch, Follow, type FollowOptions } from "./follow.js";

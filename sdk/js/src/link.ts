@@ -1,4 +1,16 @@
-import { Connection, type ConnectionState, type ConnectionUser, type Limits, maxTimerMs, minBackoffMs, requestMs } from "./connection.js";
+import {
+  Connection,
+  type ConnectionOptions,
+  type ConnectionState,
+  type ConnectionUser,
+  given,
+  type Limits,
+  maxTimerMs,
+  minBackoffMs,
+  requestMs,
+  type Token,
+  within,
+} from "./connection.js";
 import { abortError, broken, errorOf, GyreError } from "./errors.js";
 import type { RecordedEvent } from "./event.js";
 import { creditFrame, type ResultsFrame, type ServerFrame } from "./frames.js";
@@ -8,12 +20,13 @@ import {
   cancelText,
   creditText,
   type OK,
+  refreshText,
   type ServerMessage,
   type Status,
   unsubscribeText,
 } from "./messages.js";
 import type { Nodes } from "./nodes.js";
-import type { Session, SessionOptions } from "./session.js";
+import type { Session } from "./session.js";
 import { utf8Length } from "./text.js";
 import { Window } from "./window.js";
 
@@ -83,6 +96,7 @@ interface Call {
 
 /** What one client asks of its node: requests that wait for answers, and subs, which go on over sessions. */
 export class Link implements ConnectionUser {
+  readonly #options: ConnectionOptions;
   readonly #connection: Connection;
   readonly #calls = new Map<number, Call>();
   readonly #subs = new Map<number, Sub>();
@@ -92,7 +106,8 @@ export class Link implements ConnectionUser {
   #lastId = 1; // hello's
   #failed: GyreError | undefined; // why there will be no session any more
 
-  constructor(nodes: Nodes, options: Omit<SessionOptions, "url">, onState: ((s: ConnectionState) => void) | undefined) {
+  constructor(nodes: Nodes, options: ConnectionOptions, onState: ((s: ConnectionState) => void) | undefined) {
+    this.#options = options;
     this.#connection = new Connection(nodes, options, this, onState);
   }
 
@@ -132,6 +147,13 @@ export class Link implements ConnectionUser {
   /** Asks over HTTP; the answer's text. */
   fetch(path: string, init: RequestInit, limits: Limits): Promise<string> {
     return this.#connection.fetch(path, init, limits);
+  }
+
+  /** Goes on with another token. */
+  async refresh(token: Token, l: Limits): Promise<void> {
+    const text = await given(token, within(requestMs, l.signal));
+    await this.request({ ...l, encode: (id) => refreshText(id, text) });
+    this.#options.token = token;
   }
 
   /** ConnectionUser: what waits for an answer is sent again, in order, and the subs go on. */

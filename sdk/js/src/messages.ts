@@ -74,9 +74,13 @@ export interface Amount {
   bytes: number;
 }
 
-export function helloText(name: string, version: string, compress: readonly string[]): string {
+export function helloText(name: string, version: string, compress: readonly string[], token: string | undefined): string {
   const accept = { batch: true, ...(compress.length > 0 && { compress }), owner: true };
-  return JSON.stringify({ op: "hello", id: 1, client: { name, version }, accept });
+  return JSON.stringify({ op: "hello", id: 1, client: { name, version }, ...(token && { auth: { token } }), accept });
+}
+
+export function refreshText(id: number, token: string): string {
+  return JSON.stringify({ op: "refresh", id, token });
 }
 
 export function appendText(

@@ -41,14 +41,14 @@ export class Nodes {
     return unique([this.at, ...this.#configured, ...this.#learned]);
   }
 
-  /** Takes addresses that the present node has named. They are reached as it was, unless they say how. */
+  /** Takes addresses that the present node has named. They are reached as it was, unless they say how: over TLS, if it was. */
   learn(names: readonly string[] | undefined): void {
-    const scheme = this.at.http.slice(0, this.at.http.indexOf("://") + 3);
+    const scheme = this.at.http.split(":")[0] as string;
     const list: Address[] = [];
     for (const name of (names ?? []).slice(0, maxLearned)) {
       try {
-        const a = parseAddress(name.includes("://") ? name : scheme + name);
-        if (a.http !== this.at.http) list.splice(Math.floor(Math.random() * (list.length + 1)), 0, a);
+        const a = parseAddress(name.includes("://") ? name : `${scheme}://${name}`);
+        if (a.http !== this.at.http && a.http.startsWith(scheme)) list.splice(Math.floor(Math.random() * (list.length + 1)), 0, a);
       } catch {
         // A name that cannot be understood is of no use, and no reason to end.
       }

@@ -33,6 +33,7 @@ export interface SessionOptions {
   version: string;
   json: boolean;
   compress: boolean;
+  token: string | undefined;
 }
 
 /** Receives what comes. An error that it throws ends the session. */
@@ -92,7 +93,7 @@ export class Session {
       try {
         socket = new o.WebSocket(o.url, [protocol]);
       } catch (cause) {
-        reject(new GyreError("invalid_config", `${o.url} cannot be connected to from here`, { cause }));
+        reject(new GyreError("invalid_config", `${o.url} cannot be used here`, { cause }));
         return;
       }
       socket.binaryType = "arraybuffer";
@@ -117,7 +118,7 @@ export class Session {
       });
       socket.addEventListener("open", () => {
         if (socket.protocol !== protocol) giveUp(new GyreError("version_unsupported", `the server does not speak ${protocol}`));
-        else s.#socket.send(helloText(o.name, o.version, compress));
+        else s.#socket.send(helloText(o.name, o.version, compress, o.token));
       });
     });
   }
@@ -163,7 +164,7 @@ export class Session {
   }
 
   #fail(err: unknown): void {
-    this.end(err instanceof GyreError ? err : new GyreError("internal", "a message could not be taken", { cause: err }));
+    this.end(err instanceof GyreError ? err : new GyreError("internal", "a message was not taken", { cause: err }));
     this.#close();
   }
 
@@ -251,7 +252,7 @@ export class Session {
     let pings = 0;
     this.#ticking = setInterval(() => {
       if (Date.now() - this.#heard > intervalMs + timeoutMs) {
-        this.end(new GyreError("unavailable", "nothing is heard from the server"));
+        this.end(new GyreError("unavailable", "silence"));
         this.#close();
       } else {
         this.send(pingText("ping", ++pings));
@@ -268,7 +269,7 @@ export class Session {
   async goodbye(): Promise<void> {
     this.#flush();
     this.#close();
-    const late = setTimeout(() => this.end(new GyreError("unavailable", "the server does not answer the goodbye")), closeMs);
+    const late = setTimeout(() => this.end(new GyreError("unavailable", "no answer to goodbye")), closeMs);
     await this.ended;
     clearTimeout(late);
   }

@@ -213,7 +213,9 @@ const follow = (from: messages.From, filter?: messages.Filter, stream = "$all") 
 
 /** How this client writes each message of a client, by the name of its vector. */
 const written: Record<string, () => string> = {
-  hello: () => messages.helloText("gyre-js", "1.0.0", ["deflate-raw"]),
+  hello: () => messages.helloText("gyre-js", "1.0.0", ["deflate-raw"], ""),
+  "hello with a token": () => messages.helloText("gyre-js", "1.0.0", [], "gyre_k1_secret"),
+  refresh: () => messages.refreshText(12, "gyre_k2_secret"),
   append: () => messages.appendText(2, [{ stream: "order-42", expect: "no_stream", events: [...news] }], [], undefined),
   "append within 1.5 s": () => messages.appendText(3, [{ stream: "order-42", expect: 3, events: [news[0]] }], [], 1500),
   transaction: () =>

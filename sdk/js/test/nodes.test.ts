@@ -37,8 +37,8 @@ test("after a break the next address is tried, after a goaway those that the nod
   nodes.learn(undefined);
   assert.deepEqual(urls(nodes.next(true)), list("a:1,c:1,b:1"));
   const secure = new Nodes(parseAddresses("wss://a:1/x"));
-  secure.learn(["b:1", "http://c:1"]);
-  assert.deepEqual(urls(secure.next(true)).sort(), ["http://c:1", "https://a:1/x", "https://b:1"]);
+  secure.learn(["b:1", "http://plain:1", "wss://c:1"]);
+  assert.deepEqual(urls(secure.next(true)).sort(), ["https://a:1/x", "https://b:1", "https://c:1"]);
   secure.learn(Array.from({ length: 1000 }, (_, i) => `n${i}:1`));
   assert.equal(secure.next(true).length, 65);
 });

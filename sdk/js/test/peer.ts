@@ -13,6 +13,8 @@ export type Received = Record<string, unknown> | Uint8Array;
 /** One connection of a client, at the server's end. */
 export class PeerConnection {
   readonly socket: WS;
+  /** What it began with. */
+  hello: Record<string, unknown> = {};
   readonly #heard: Received[] = [];
   #wake: (() => void) | undefined;
 
@@ -105,6 +107,7 @@ export class Peer {
   async greet(welcome: object = {}): Promise<PeerConnection> {
     const c = await this.accept();
     const hello = await c.message("hello");
+    c.hello = hello;
     c.say({
       op: "welcome",
       id: hello.id,
