@@ -406,7 +406,7 @@ function resultOf({ ok, result }: Answer, elements: number): TransactResult {
   }
   if (result === undefined) throw broken("an append was answered with nothing");
   const { appends, duplicate, node = "" } = result;
-  if (appends.length !== elements) throw broken(`an append of ${elements} elements was answered for ${appends.length}`);
+  if (appends.length !== elements) throw broken(`${appends.length} of ${elements} elements were answered`);
   return { appends, position: appends.at(-1)?.position ?? 0, duplicate, node };
 }
 

@@ -237,7 +237,7 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
       continue;
     }
     if (kind !== kindEvents || (flags & ~(flagDeflate | flagDeliveries | flagReplay | flag3)) !== 0) {
-      throw broken(`a binary frame of kind ${kind} with flags ${flags} is not known here`);
+      throw broken(`frame ${kind}, flags ${flags} is not known`);
     }
     const frame: EventsFrame = {
       kind,
@@ -259,7 +259,7 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
     const raw = r.uvarint();
     const coded = r.take(r.uvarint());
     inflateLimit -= raw;
-    if (inflateLimit < 0) throw broken("a compressed frame is larger than was agreed on, or compression was not");
+    if (inflateLimit < 0) throw broken("a compressed frame is not as agreed on");
     yield inflate(coded, raw).then((block) => {
       const inner = new Reader(block);
       fill(frame, inner, count);

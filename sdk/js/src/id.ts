@@ -39,7 +39,7 @@ export function formatId(b: Uint8Array): string {
 /** The bytes of the canonical form, in either case. Anything else is invalid_event_id. */
 export function parseId(s: string): Uint8Array {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(s) || /^[0-]*$/.test(s)) {
-    throw new GyreError("invalid_event_id", `${JSON.stringify(s)} is not a UUID of the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`);
+    throw new GyreError("invalid_event_id", `${JSON.stringify(s)} is not a UUID`);
   }
   const digits = s.replaceAll("-", "");
   return Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16));

@@ -199,7 +199,7 @@ export class Link implements ConnectionUser {
       const message = r.encode(id);
       const size = typeof message === "string" ? utf8Length(message) : message.length;
       if (size > this.#frameLimit) {
-        const detail = `the request takes a message of ${size} bytes, the server's limit is ${this.#frameLimit}`;
+        const detail = `the request has ${size} bytes, the limit is ${this.#frameLimit}`;
         throw new GyreError("frame_too_large", detail, { limit: this.#frameLimit });
       }
       const timeoutMs = r.waits ? maxTimerMs : Math.min(r.timeoutMs ?? requestMs, maxTimerMs);
@@ -440,7 +440,7 @@ export class Link implements ConnectionUser {
  */
 function certain(call: Call, e: GyreError): GyreError {
   if (!call.append || call.tries < 2 || isFinal(call, e)) return e;
-  return new GyreError("unknown_outcome", `the append was sent again after the connection broke, and refused: ${e.message}`, { cause: e });
+  return new GyreError("unknown_outcome", `the append was sent again, and refused: ${e.message}`, { cause: e });
 }
 
 /**

@@ -385,7 +385,7 @@ class Lease {
 }
 
 function leaseLost(cause?: unknown): GyreError {
-  return new GyreError("lease_lost", "the connection that the event came on is gone; it is delivered again", { cause });
+  return new GyreError("lease_lost", "its connection is gone; it is delivered again", { cause });
 }
 
 class NamedSub implements Sub {
