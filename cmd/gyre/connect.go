@@ -105,6 +105,7 @@ func (a *app) tellState() func(sdk.State) {
 	at := "" // the node of the last connection; the client reports one state after another
 	return func(s sdk.State) {
 		switch {
+		case a.quiet:
 		case s.Err != nil && !a.lost.Swap(true):
 			fmt.Fprintf(a.stderr, "Lost the connection (%s); trying again.\n", core.AsError(s.Err).Detail)
 		case s.Connected:

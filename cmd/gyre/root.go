@@ -29,6 +29,7 @@ type app struct {
 	compress  bool          // --compress
 	tls       clientTLS     // --tls-ca and its like
 	lost      atomic.Bool   // the connection to the node, for now
+	quiet     bool          // nothing is said of a connection that is lost
 }
 
 const rootHelp = `Gyre is an event store: applications append events to streams and read them back,
