@@ -91,15 +91,16 @@ func handshake(t *testing.T, s *Set, client *tls.Config) (serial string, err err
 	t.Helper()
 	here, there := net.Pipe()
 	server := tls.Server(there, s.Server())
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
-		_, err := server.Write([]byte("x"))
-		done <- errors.Join(err, server.Close())
+		defer close(done)
+		_, _ = server.Write([]byte("x")) // the client's error says more
+		_ = server.Close()
 	}()
 	conn := tls.Client(here, client)
 	_, err = io.ReadAll(conn) // also what the server thinks of this side's certificate
 	_ = conn.Close()
-	_ = <-done // the client's error says more
+	<-done
 	if err != nil {
 		return "", err
 	}
