@@ -289,3 +289,31 @@ func TestSystemStreamsAreForAdmins(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesOfProgress: a key with names uses the progress of those, and sees no other.
+func TestNamesOfProgress(t *testing.T) {
+	g := newGuarded(t)
+	for _, name := range []string{"mine-1", "mine-2", "theirs"} {
+		g.append(t, core.Commit{Progress: &core.Progress{Name: name, To: 1}})
+	}
+	ctx := access.With(t.Context(), &access.Principal{Role: access.Reader, Streams: []string{"*"}, Names: []string{"mine-*"}})
+	page, err := core.ListProgress(ctx, g, core.ProgressRequest{})
+	if err != nil || len(page.Progress) != 2 || !page.End {
+		t.Errorf("listed %v, %v", page, err)
+	}
+	if page, err := core.ListProgress(ctx, g, core.ProgressRequest{Limit: 1}); err != nil || len(page.Progress) != 1 || page.End {
+		t.Errorf("a page of one is %v, %v", page, err)
+	}
+	if _, err := core.ReadProgress(ctx, g, "theirs"); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("read: %v", err)
+	}
+	if err := core.DeleteProgress(ctx, g, "theirs"); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("deleted: %v", err)
+	}
+	if _, err := core.ProgressFrom(ctx, g, core.From{Kind: core.AfterProgress, Progress: "theirs"}); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("a follow from there: %v", err)
+	}
+	if err := core.DeleteProgress(ctx, g, "mine-1"); err != nil {
+		t.Error(err)
+	}
+}

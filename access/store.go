@@ -120,14 +120,41 @@ func (g Guard) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core
 	return g.store.ReadLog(ctx, from, limit)
 }
 
-// Records is core.RecordReader.Records. The API reads no records but those of progress, by
-// names that it has checked.
-func (g Guard) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {
+// Records is core.RecordReader.Records. The API reads no records but those of progress, and
+// deletes one only after it has read it. Those that the principal may not use are left out of a
+// page; to ask for one by its key is forbidden.
+func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core.Record, err error) {
 	p := Of(ctx)
 	if err := p.Check(Progress, ""); err != nil {
 		return nil, err
 	}
-	return g.store.Records(ctx, r)
+	for _, name := range r.Keys {
+		if err := p.Check(Progress, name); err != nil {
+			return nil, err
+		}
+	}
+	if p.Free() || p.Names == nil || r.Keys != nil {
+		return g.store.Records(ctx, r)
+	}
+	page := r
+	for page.Limit = core.MaxReadEvents; ; {
+		records, err := g.store.Records(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		for i := range records {
+			if !p.hasName(records[i].Key) {
+				continue
+			}
+			if found = append(found, records[i]); len(found) == r.Limit {
+				return found, nil
+			}
+		}
+		if len(records) < page.Limit {
+			return found, nil
+		}
+		page.After = records[len(records)-1].Key
+	}
 }
 
 // Event finds an event by its id. The error is forbidden if the principal may not read the
@@ -154,8 +181,11 @@ func (g Guard) Streams(ctx context.Context, r core.StreamsRequest) (core.Streams
 	if err := p.Check(ListStreams, ""); err != nil {
 		return core.StreamsPage{}, err
 	}
-	if p.Free() {
+	switch {
+	case p.Free():
 		return g.store.Streams(ctx, r)
+	case len(p.Streams) == 0:
+		return core.StreamsPage{End: true}, nil
 	}
 	if r.Limit <= 0 {
 		r.Limit = core.DefaultReadEvents
