@@ -18,8 +18,8 @@
 //	reader         reads streams that match, and $all, where the others are passed over
 //	plugin-author  uploads plugins, and deploys them within its own patterns
 //
-// Without a key in the store, and with --insecure, everybody is Anyone, who may do
-// everything. With the first key, what has none may do nothing.
+// Without a key in the store everybody is Anyone, who may do everything. With the first key,
+// who has none may do nothing.
 //
 // # Where things are
 //

@@ -73,7 +73,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 		return nil, err
 	}
 	if n.config.Insecure {
-		n.logger.LogAttrs(ctx, slog.LevelWarn, "insecure: whoever reaches this node may read and write everything")
+		n.logger.LogAttrs(ctx, slog.LevelWarn, "insecure: without a key in the store, whoever reaches this node may read and write everything")
 	}
 	n.logger.LogAttrs(ctx, slog.LevelInfo, "listening", slog.String("url", n.URL()),
 		slog.String("engine", config.Engine), slog.Uint64("head", n.store.State().Head))

@@ -317,7 +317,7 @@ func banner(gyre string, node *runtime.Node, f serveFlags) string {
 	}
 	fmt.Fprintf(&b, "  metrics    %s://%s/metrics\n", scheme, host)
 	if c.Insecure {
-		b.WriteString("  INSECURE   whoever reaches this address may read and write everything\n")
+		b.WriteString("  INSECURE   without a key in the store, whoever reaches this address may read and write everything\n")
 	}
 	if c.TLS.Plaintext {
 		b.WriteString("  PLAINTEXT  keys and events cross the network unencrypted, up to the proxy\n")
