@@ -55,5 +55,5 @@ func (p *Principal) within(stream string) []string {
 	case isEvery(p.Streams):
 		return []string{"*"}
 	}
-	return p.Streams
+	return append([]string{}, p.Streams...) // nil would be everything
 }

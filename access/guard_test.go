@@ -9,6 +9,7 @@ import (
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
@@ -315,5 +316,50 @@ func TestNamesOfProgress(t *testing.T) {
 	}
 	if err := core.DeleteProgress(ctx, g, "mine-1"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestParkedEventsAreWithinThePatterns: an operator steers every subscription, and sees only
+// the parked events that it may read.
+func TestParkedEventsAreWithinThePatterns(t *testing.T) {
+	g := newGuarded(t)
+	d := subscriptions.DefaultDefinition()
+	if _, _, err := g.subs.Put(g.admin, "all", &d); err != nil {
+		t.Fatal(err)
+	}
+	join := subscriptions.JoinRequest{Name: "all"}
+	join.Credit.Events, join.Credit.Bytes = 100, 1<<20
+	w, err := subscriptions.JoinWaiting(g.admin, g.subs, join)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Leave(true)
+	for parked := 0; parked < 6; {
+		got, err := w.Next(t.Context(), core.Limit{Events: 10, Bytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e := range got.Events() {
+			a := subscriptions.Answer{Kind: subscriptions.Nack, Positions: []uint64{e.Position}, Nack: delivery.Nack{Action: delivery.ActionPark, Reason: "of " + e.Stream}}
+			if err := w.Do(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			parked++
+		}
+	}
+	for _, c := range []struct {
+		ctx  context.Context
+		want int
+	}{{g.admin, 6}, {as(t, access.Operator), 0}, {as(t, access.Operator, "order-*"), 3}, {as(t, access.Operator, "$all"), 6}} {
+		page, err := g.subs.Parked(c.ctx, "all", subscriptions.ParkedRequest{})
+		seen := 0
+		for _, p := range page.Parked {
+			if seen += p.Event.Count; p.Event.Count == 0 && p.Key+p.Reason != "" {
+				t.Errorf("%v tells of an event that is not shown: %+v", access.Of(c.ctx).Streams, p)
+			}
+		}
+		if err != nil || len(page.Parked) != 6 || seen != c.want {
+			t.Errorf("%s %v sees %d of %d parked events, %v, want %d", access.Of(c.ctx).Role, access.Of(c.ctx).Streams, seen, len(page.Parked), err, c.want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"strings"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -62,6 +63,11 @@ func (g Guard) checkCommit(ctx context.Context, c *core.Commit) error {
 	for i := range c.Checks {
 		if err := p.Check(Read, c.Checks[i].Stream); err != nil {
 			return err
+		}
+	}
+	for i := range c.Records { // of a progress that is deleted: it was read, and checked then
+		if !strings.HasPrefix(c.Records[i].Table, "progress") {
+			return p.forbidden(Append, "a record of "+c.Records[i].Table, "only the node does")
 		}
 	}
 	if c.Progress != nil {

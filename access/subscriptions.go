@@ -189,20 +189,24 @@ func (g SubscriptionGuard) Redefine(ctx context.Context, name string, d *subscri
 	return g.subs.Redefine(ctx, name, d)
 }
 
-// Parked is subscriptions.Owner.Parked. Events that the principal may not read are left out
-// of what is said of them.
+// Parked is subscriptions.Owner.Parked. Of events that the principal may not read it says where
+// they are, and nothing else.
 func (g SubscriptionGuard) Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error) {
 	if err := steer(ctx); err != nil {
 		return subscriptions.ParkedPage{}, err
 	}
 	page, err := g.subs.Parked(ctx, name, r)
-	filter := core.Filter{Within: Of(ctx).within("")}
-	if err != nil || filter.Within == nil && Of(ctx).Free() {
+	p := Of(ctx)
+	if err != nil || p.Free() {
 		return page, err
 	}
+	filter := core.Filter{Within: p.within("")}
 	page.Parked = slices.Clone(page.Parked)
 	for i := range page.Parked {
-		page.Parked[i].Event = page.Parked[i].Event.Matching(&filter)
+		e := &page.Parked[i]
+		if e.Event = e.Event.Matching(&filter); e.Event.Count == 0 {
+			e.Key, e.Reason, e.Failures = "", "", nil // they may have what is in it
+		}
 	}
 	return page, nil
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/cluster"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
@@ -36,7 +37,7 @@ type owners struct {
 	ring  cluster.Ring
 	admit func(context.Context) error // waits for the gate
 	// authorize adds the token to the headers of a request to a member.
-	authorize func(ctx context.Context, to ring.Member, h http.Header) error
+	authorize func(who *access.Principal, to ring.Member, h http.Header) error
 	transport *http.Transport
 	errorLog  *slog.Logger
 }
@@ -120,7 +121,7 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 	var sent atomic.Bool
 	sending = httptrace.WithClientTrace(sending, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	header := http.Header{}
-	if err := f.authorize(r.Context(), f.to, header); err != nil {
+	if err := f.authorize(access.Of(r.Context()), f.to, header); err != nil {
 		return err
 	}
 	var failure error
@@ -133,6 +134,7 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 			p.SetXForwarded()          // what a problem's type is a link to
 			p.Out.Header.Del("Origin") // it was checked here
 			p.Out.Header.Del("Cookie")
+			p.Out.Header.Del("Sec-WebSocket-Protocol")
 			maps.Copy(p.Out.Header, header) // in place of the principal's own
 		},
 		ModifyResponse: refusal,

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/gyre-events/gyre/access"
@@ -10,26 +9,29 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// token returns what this node calls another one with, for the principal of ctx, or for
-// itself where ctx has none.
-func (p *peers) token(ctx context.Context, to ring.Member) (string, error) {
+// ownToken returns what this node calls another one with for itself.
+func (p *peers) ownToken(to ring.Member) (string, error) {
+	return p.token(access.Node(p.ring.State().Self.Node), to)
+}
+
+// token returns what this node calls another one with for a principal.
+func (p *peers) token(who *access.Principal, to ring.Member) (string, error) {
+	if who == access.Nobody() {
+		return "", core.Errorf(core.CodeUnauthenticated, "nobody asks another node for anything")
+	}
 	state := p.ring.State()
 	key, err := p.keyOf(state, state.Self.Session)
 	if err != nil {
 		return "", err
-	}
-	who := access.Of(ctx)
-	if who == access.Nobody() {
-		who = access.Node(state.Self.Node)
 	}
 	t := wire.NodeToken{Cluster: p.cluster, From: state.Self.Session, To: to.Session}
 	t.Principal = wire.Principal{Name: who.Name, Role: string(who.Role), Streams: who.Streams, Names: who.Names}
 	return t.Sign(key)
 }
 
-// authorize adds the token to the headers of a request.
-func (p *peers) authorize(ctx context.Context, to ring.Member, h http.Header) error {
-	token, err := p.token(ctx, to)
+// authorize adds the token of a principal to the headers of a request.
+func (p *peers) authorize(who *access.Principal, to ring.Member, h http.Header) error {
+	token, err := p.token(who, to)
 	if err == nil {
 		h.Set("Authorization", "Bearer "+token)
 	}

@@ -218,7 +218,7 @@ func (n *Node) leave(ctx context.Context) error {
 // ask is cluster.DiagnosticsConfig.Ask.
 func (n *Node) ask(ctx context.Context, m ring.Member, do func(ring.Reporter) error) error {
 	// The node itself asks: who may have it ask was checked here.
-	token, err := n.ring.peers.token(context.Background(), m)
+	token, err := n.ring.peers.ownToken(m)
 	if errors.Is(err, core.CodeNotServing) {
 		err = nil // a node that the storage does not know yet asks without
 	}

@@ -2,6 +2,7 @@ package wsapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"path"
@@ -229,8 +230,11 @@ func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err e
 		}
 	}
 	setPathValues(r, pattern)
-	if err = found.Handle(w, r); err != nil && access.Of(r.Context()).Check(access.Open, "") != nil {
-		err = context.Cause(r.Context()) // the principal has ended, and so has the request
+	err = found.Handle(w, r)
+	if err != nil && !errors.Is(err, core.CodeUnknownOutcome) {
+		if ended := access.Of(r.Context()).Check(access.Open, ""); ended != nil {
+			err = ended // and so the request has
+		}
 	}
 	return pattern, err
 }

@@ -139,6 +139,9 @@ func (a *API) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err := a.jsonBody(w, r, &body); err != nil {
 		return err
 	}
+	if wire.IsNodeToken(body.Token) {
+		return core.Errorf(core.CodeUnauthenticated, "a node begins no session")
+	}
 	p, err := a.logins.Authenticate(requests.AddressOf(r.RemoteAddr), body.Token)
 	if err != nil {
 		return err

@@ -102,6 +102,9 @@ func (a *API) makeTicket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := access.Of(r.Context())
+	if p.Via != "" {
+		return core.Errorf(core.CodeForbidden, "a ticket is made at the node that is to be asked")
+	}
 	if err := a.checkTicket(p, body.Path); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type Keys interface {
 	Init(ctx context.Context, note string) (made keys.Key, token string, err error)
 	Revoke(ctx context.Context, id string) error
 	List() []keys.Key
+	Protected() bool
 }
 
 var _ Keys = (*keys.Keys)(nil)
@@ -76,20 +77,40 @@ func (a *api) create(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// maxFirst bounds the body of POST /v1/keys/first: it comes from who has no key.
+const maxFirst = 4 << 10
+
 // first is POST /v1/keys/first: the first key, for who is at the node's machine.
 func (a *api) first(w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case a.keys.Protected():
+		return core.Errorf(core.CodeKeysExist, "the store has keys already")
+	case !isHere(r):
+		return core.Errorf(core.CodeForbidden, "the first key is made from the node's own machine, and by no proxy: over a loopback address, or with gyre auth init --data or --postgres")
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxFirst)
 	var body struct {
 		Note string `json:"note"`
 	}
 	if err := wsapi.ReadJSON(w, r, &body); err != nil {
 		return err
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	proxied := r.Header.Get("Forwarded")+r.Header.Get("X-Forwarded-For") != ""
-	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() || proxied {
-		return core.Errorf(core.CodeForbidden, "the first key is made from the node's own machine: over a loopback address, or with gyre auth init --data or --postgres")
-	}
 	return answer(w, r, func(ctx context.Context) (keys.Key, string, error) { return a.keys.Init(ctx, body.Note) })
+}
+
+// isHere reports whether a request comes from the node's own machine, and not from a proxy
+// there, as far as those say so.
+func isHere(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() {
+		return false
+	}
+	for _, name := range []string{"Forwarded", "Via", "X-Real-Ip", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if len(r.Header.Values(name)) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // answer makes a key and shows it.
@@ -132,7 +153,7 @@ type principalBody struct {
 	Action  string `json:"action,omitempty"`
 	Target  string `json:"target,omitempty"`
 	Allowed *bool  `json:"allowed,omitempty"`
-	Why     string `json:"why,omitempty"` // not
+	Why     string `json:"why,omitempty"` // it is not allowed
 }
 
 // principal is GET /v1/principal.

@@ -95,16 +95,25 @@ func (k *Keys) Revoke(ctx context.Context, id string) error {
 		return err
 	}
 	h := k.known.Load().byID[id]
-	switch {
-	case h == nil:
+	if h == nil {
 		return core.Errorf(core.CodeKeyNotFound, "there is no key %.40q", id)
-	case h.lasting() && !slices.ContainsFunc(k.List(), func(other Key) bool { return other.ID != id && other.lasting() }):
-		return core.Errorf(core.CodeLastAdminKey, "%s is the last key of an admin that does not expire", id)
 	}
-	err := k.commit(ctx, keyRevoked, Act{Target: id, Detail: h.Key},
-		core.RecordOp{Table: table, Key: id, Expect: core.StreamExists, Action: core.DeleteRecord})
+	revoke := []core.RecordOp{{Table: table, Key: id, Expect: core.StreamExists, Action: core.DeleteRecord}}
+	if h.lasting() {
+		list := k.List()
+		other := slices.IndexFunc(list, func(other Key) bool { return other.ID != id && other.lasting() })
+		if other < 0 {
+			return core.Errorf(core.CodeLastAdminKey, "%s is the last key of an admin that does not expire", id)
+		}
+		// Nobody may revoke that one at the same time.
+		revoke = append(revoke, core.RecordOp{Table: table, Key: list[other].ID, Expect: core.StreamExists, Action: core.CheckRecord})
+	}
+	err := k.commit(ctx, keyRevoked, Act{Target: id, Detail: h.Key}, revoke...)
 	if errors.Is(err, core.CodeRecordConflict) {
-		return core.Errorf(core.CodeKeyNotFound, "there is no key %.40q", id)
+		if err := k.load(ctx); err != nil {
+			return err
+		}
+		return core.Errorf(core.CodeKeyNotFound, "the key %.40q, or that of another admin, was revoked meanwhile", id)
 	}
 	return err
 }
@@ -123,7 +132,13 @@ func (k *Keys) commit(ctx context.Context, kind string, a Act, records ...core.R
 	if _, err := k.config.Commits.Append(ctx, core.Commit{System: true, Appends: []core.Append{e}, Records: records}); err != nil {
 		return err
 	}
-	return k.load(ctx)
+	// It is done, whatever becomes of the caller: the first key ends the principal that asked.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
+	defer cancel()
+	if err := k.load(ctx); err != nil {
+		k.config.Logger.Warn("a change of keys is not in use here yet", "error", err)
+	}
+	return nil
 }
 
 // List returns the keys, expired ones too, in the order in which they were made.

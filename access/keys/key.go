@@ -35,8 +35,10 @@ type Key struct {
 const (
 	MaxKeys      = 10_000
 	maxNoteBytes = 256
-	secretBytes  = 32
-	maxToken     = 128
+	// maxPatternBytes is what fits into the token with which a node sends a request on.
+	maxPatternBytes = 8 << 10
+	secretBytes     = 32
+	maxToken        = 128
 )
 
 // tokenPrefix begins every token, so that people and scanners see what it is.
@@ -109,6 +111,8 @@ func (k *Key) validate(now time.Time) error {
 		}
 	}
 	switch {
+	case len(strings.Join(k.Streams, "")+strings.Join(k.Names, "")) > maxPatternBytes:
+		return core.Errorf(core.CodeInvalidKey, "the patterns of a key have at most %d bytes together", maxPatternBytes)
 	case k.Role == access.Admin && len(k.Streams)+len(k.Names) > 0:
 		return core.Errorf(core.CodeInvalidKey, "an admin may do everything: leave the patterns out")
 	case (k.Role == access.Writer || k.Role == access.Reader) && len(k.Streams) == 0:

@@ -136,7 +136,9 @@ var nobody = holder{record: record{Hash: make([]byte, len(hashOf("")))}}
 
 // follow begins to follow the audit.
 func (k *Keys) follow(ctx context.Context) (core.Follower, error) {
-	return k.config.Store.Follow(ctx, core.FollowRequest{Stream: Audit, From: core.From{Kind: core.FromEnd}})
+	return k.config.Store.Follow(ctx, core.FollowRequest{
+		Stream: Audit, From: core.From{Kind: core.FromEnd}, Filter: core.Filter{Types: []string{keyCreated, keyRevoked}},
+	})
 }
 
 // watch loads the keys when the audit has moved, until Close.

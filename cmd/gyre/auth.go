@@ -186,7 +186,10 @@ func saveToken(path, token string) error {
 		return err
 	}
 	_, err = f.WriteString(token + "\n")
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		_ = os.Remove(path) // it has no key, or a part of one
+	}
+	return err
 }
 
 func newKeyCreate(a *app) *cobra.Command {

@@ -71,7 +71,7 @@ func (a *app) dial(ctx context.Context) (*sdk.Client, error) {
 
 // dialTo connects to a node with the key of a file, or with that of a.token if there is none.
 func (a *app) dialTo(ctx context.Context, url, tokenFile string) (*sdk.Client, error) {
-	token, err := a.token(tokenFile)
+	token, err := a.token(tokenFile, url)
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func (s answer) words() string { return fmt.Sprintf("%s runs gyre %s", s.url, s.
 
 // askServer asks the first node that answers for its version. The error names every address.
 func (a *app) askServer(ctx context.Context) (answer, error) {
-	token, err := a.token(a.tokenFile)
+	token, err := a.token(a.tokenFile, a.serverURL())
 	if err != nil {
 		return answer{}, err
 	}

@@ -73,3 +73,15 @@ func TestOpeningIsLogged(t *testing.T) {
 		}
 	})
 }
+
+func TestTheSavedKeyStaysPrivate(t *testing.T) {
+	for url, want := range map[string]bool{
+		"http://127.0.0.1:4973": true, ":4973": true, "localhost:4973": true, "http://[::1]:4973/": true, "https://db.example": true,
+		"http://10.0.0.1:4973": false, "db.example:4973": false, "ws://db.example": false, "http://localhost.example:4973": false,
+		"https://a.example,http://b.example": false, "https://a.example,127.0.0.1:1": true, "http://127.0.0.1.example": false,
+	} {
+		if isPrivate(url) != want {
+			t.Errorf("%s: %v", url, !want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -20,9 +21,9 @@ const (
 	maxTokenFile = 4 << 10
 )
 
-// token returns the key for a node: that of a file, else of the environment, else of the saved
-// file. "" is none.
-func (a *app) token(file string) (string, error) {
+// token returns the key for the nodes of a URL: that of a file, else of the environment, else of
+// the saved file, which goes to nobody who reads along. "" is none.
+func (a *app) token(file, url string) (string, error) {
 	if file != "" {
 		return readToken(file)
 	}
@@ -30,7 +31,7 @@ func (a *app) token(file string) (string, error) {
 		return token, nil
 	}
 	saved, err := tokenPath()
-	if err != nil {
+	if err != nil || !isPrivate(url) {
 		return "", nil // without a home there is no saved key
 	}
 	token, err := readToken(saved)
@@ -38,6 +39,30 @@ func (a *app) token(file string) (string, error) {
 		return "", nil
 	}
 	return token, err
+}
+
+// isPrivate reports whether nobody else can read what goes to any of the addresses in a URL:
+// over TLS, or to this machine.
+func isPrivate(url string) bool {
+	for one := range strings.SplitSeq(url, ",") {
+		scheme, rest, found := strings.Cut(strings.TrimSpace(one), "://")
+		if !found {
+			scheme, rest = "http", scheme
+		}
+		if scheme == "https" || scheme == "wss" {
+			continue
+		}
+		rest, _, _ = strings.Cut(rest, "/")
+		host, _, err := net.SplitHostPort(rest)
+		if err != nil {
+			host = rest
+		}
+		ip := net.ParseIP(strings.Trim(host, "[]"))
+		if host != "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return true
 }
 
 // readToken reads the key of a file. It refuses one that others can read, too. No error has
