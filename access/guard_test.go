@@ -363,3 +363,38 @@ func TestParkedEventsAreWithinThePatterns(t *testing.T) {
 		}
 	}
 }
+
+// TestExpressionsAreWithinThePatterns: an expression would tell of linked events that its maker
+// may not read.
+func TestExpressionsAreWithinThePatterns(t *testing.T) {
+	g := newGuarded(t)
+	define := func(expr string, streams ...string) *subscriptions.Definition {
+		d := subscriptions.DefaultDefinition()
+		d.Stream, d.Filter.Expr, d.Filter.Streams = "mixed-1", expr, streams
+		return &d
+	}
+	reader, operator := as(t, access.Reader, "order-*", "mixed-*"), as(t, access.Operator)
+	for name, d := range map[string]*subscriptions.Definition{"alone": define("true"), "too-wide": define("true", "*")} {
+		if _, err := g.subs.Join(reader, subscriptions.JoinRequest{Name: name, Definition: d}); !errors.Is(err, core.CodeForbidden) {
+			t.Errorf("%s, joined: %v", name, err)
+		}
+	}
+	s, err := g.subs.Join(reader, subscriptions.JoinRequest{Name: "within", Definition: define("true", "order-*")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Leave(true)
+	if _, _, err := g.subs.Put(operator, "put", define("true")); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("an operator without patterns puts an expression: %v", err)
+	}
+	if _, _, err := g.subs.Put(operator, "put", define("")); err != nil {
+		t.Error(err)
+	}
+	if err := g.subs.Redefine(operator, "put", define("true")); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("an operator without patterns changes it to an expression: %v", err)
+	}
+	named := access.With(t.Context(), &access.Principal{Role: access.Operator, Names: []string{"mine"}})
+	if err := g.subs.Pause(named, "put"); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("an operator steers what is not of its names: %v", err)
+	}
+}

@@ -45,8 +45,9 @@ const (
 	Append   Action = "append"   // to a stream
 	Read     Action = "read"     // a stream, or $all
 	Consume  Action = "consume"  // a named subscription, over a stream or $all
-	Progress Action = "progress" // read, move or delete a place, by its name
+	Progress Action = "progress" // read or move a place, by its name
 
+	DeleteProgress     Action = "progress.delete"
 	ListStreams        Action = "streams.list" // those that it may read
 	SeeSubscriptions   Action = "subscriptions.see"
 	SteerSubscriptions Action = "subscriptions.steer" // put, pause, resume, reset, delete; parked events
@@ -68,7 +69,7 @@ const (
 // Actions lists all of them.
 func Actions() []Action {
 	return []Action{
-		Append, Read, Consume, Progress, ListStreams, SeeSubscriptions, SteerSubscriptions,
+		Append, Read, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
 		SeePlugins, UploadPlugins, DeployPlugins, Grant, SteerPlugins, SeePluginState,
 		SeeCluster, SteerCluster, SeeServer, SeeMetrics, ManageKeys, Connect, Open,
 	}
@@ -78,10 +79,10 @@ func Actions() []Action {
 // streams are bound to the principal's patterns besides.
 var table = map[Role][]Action{
 	Operator: {
-		Open, Connect, Read, Consume, Progress, ListStreams, SeeSubscriptions, SteerSubscriptions,
+		Open, Connect, Read, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
 		SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeCluster, SteerCluster, SeeServer, SeeMetrics,
 	},
-	Writer:       {Open, Connect, Append, Read, Consume, Progress, ListStreams, SeeServer},
+	Writer:       {Open, Connect, Append, Read, Consume, Progress, DeleteProgress, ListStreams, SeeServer},
 	Reader:       {Open, Connect, Read, Consume, Progress, ListStreams, SeePluginState, SeeServer},
 	PluginAuthor: {Open, Connect, SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeServer},
 	rolePlugin:   {Append, Read},

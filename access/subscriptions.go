@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -78,11 +79,11 @@ func (p *Principal) checkConsume(name string, d *subscriptions.Definition) error
 	if !p.hasName(name) {
 		return p.forbidden(Consume, "subscription "+name, "its names are "+list(p.Names))
 	}
-	if d.Stream != core.All || isEvery(p.Streams) {
+	if isEvery(p.Streams) || d.Stream != core.All && !looksInside(d) {
 		return nil
 	}
 	if len(d.Filter.Streams) == 0 {
-		return p.forbidden(Consume, "subscription "+name, "its filter names no streams, and the key is granted "+list(p.Streams))
+		return p.forbidden(Consume, "subscription "+name, "its filter names no streams, and would see links to others; the key is granted "+list(p.Streams))
 	}
 	for _, pattern := range d.Filter.Streams {
 		if err := p.Covers(Consume, pattern); err != nil {
@@ -90,6 +91,12 @@ func (p *Principal) checkConsume(name string, d *subscriptions.Definition) error
 		}
 	}
 	return nil
+}
+
+// looksInside reports whether an expression of a definition sees events. What it makes of one is
+// seen by who may not read that.
+func looksInside(d *subscriptions.Definition) bool {
+	return d.Filter.Expr != "" || d.Map.Expr != "" || strings.HasPrefix(d.PartitionBy, subscriptions.ByExpression)
 }
 
 // guarded is the Subscriber of a principal that may not read everything.
@@ -113,12 +120,30 @@ func (g guarded) Take(limit core.Limit) (subscriptions.Delivery, bool, error) {
 	return d, ok, nil
 }
 
-// steer checks that the principal of a context may steer subscriptions.
-func steer(ctx context.Context) error { return Check(ctx, SteerSubscriptions, "") }
+// steer checks that the principal of a context may steer a subscription.
+func steer(ctx context.Context, name string) error {
+	p := Of(ctx)
+	if err := p.Check(SteerSubscriptions, ""); err != nil {
+		return err
+	}
+	if !p.hasName(name) {
+		return p.forbidden(SteerSubscriptions, name, "its names are "+list(p.Names))
+	}
+	return nil
+}
 
-// Put is subscriptions.Owner.Put.
+// define checks that the principal of a context may give a subscription a definition. One that
+// looks inside events is for who may read them.
+func define(ctx context.Context, name string, d *subscriptions.Definition) error {
+	if err := steer(ctx, name); err != nil || !looksInside(d) || Of(ctx).Free() {
+		return err
+	}
+	return Of(ctx).checkConsume(name, d)
+}
+
+// Put is subscriptions.Owner.Put. Expressions need what consuming the subscription needs.
 func (g SubscriptionGuard) Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error) {
-	if err := steer(ctx); err != nil {
+	if err := define(ctx, name, d); err != nil {
 		return info, false, err
 	}
 	return g.subs.Put(ctx, name, d)
@@ -151,7 +176,7 @@ func (g SubscriptionGuard) List(ctx context.Context, r subscriptions.ListRequest
 
 // Delete is subscriptions.Owner.Delete.
 func (g SubscriptionGuard) Delete(ctx context.Context, name string) error {
-	if err := steer(ctx); err != nil {
+	if err := steer(ctx, name); err != nil {
 		return err
 	}
 	return g.subs.Delete(ctx, name)
@@ -159,7 +184,7 @@ func (g SubscriptionGuard) Delete(ctx context.Context, name string) error {
 
 // Pause is subscriptions.Owner.Pause.
 func (g SubscriptionGuard) Pause(ctx context.Context, name string) error {
-	if err := steer(ctx); err != nil {
+	if err := steer(ctx, name); err != nil {
 		return err
 	}
 	return g.subs.Pause(ctx, name)
@@ -167,7 +192,7 @@ func (g SubscriptionGuard) Pause(ctx context.Context, name string) error {
 
 // Resume is subscriptions.Owner.Resume.
 func (g SubscriptionGuard) Resume(ctx context.Context, name string) error {
-	if err := steer(ctx); err != nil {
+	if err := steer(ctx, name); err != nil {
 		return err
 	}
 	return g.subs.Resume(ctx, name)
@@ -175,7 +200,7 @@ func (g SubscriptionGuard) Resume(ctx context.Context, name string) error {
 
 // Reset is subscriptions.Owner.Reset.
 func (g SubscriptionGuard) Reset(ctx context.Context, name string, to core.From) error {
-	if err := steer(ctx); err != nil {
+	if err := steer(ctx, name); err != nil {
 		return err
 	}
 	return g.subs.Reset(ctx, name, to)
@@ -183,7 +208,7 @@ func (g SubscriptionGuard) Reset(ctx context.Context, name string, to core.From)
 
 // Redefine is subscriptions.Owner.Redefine.
 func (g SubscriptionGuard) Redefine(ctx context.Context, name string, d *subscriptions.Definition) error {
-	if err := steer(ctx); err != nil {
+	if err := define(ctx, name, d); err != nil {
 		return err
 	}
 	return g.subs.Redefine(ctx, name, d)
@@ -192,7 +217,7 @@ func (g SubscriptionGuard) Redefine(ctx context.Context, name string, d *subscri
 // Parked is subscriptions.Owner.Parked. Of events that the principal may not read it says where
 // they are, and nothing else.
 func (g SubscriptionGuard) Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error) {
-	if err := steer(ctx); err != nil {
+	if err := steer(ctx, name); err != nil {
 		return subscriptions.ParkedPage{}, err
 	}
 	page, err := g.subs.Parked(ctx, name, r)
@@ -213,7 +238,7 @@ func (g SubscriptionGuard) Parked(ctx context.Context, name string, r subscripti
 
 // Replay is subscriptions.Owner.Replay.
 func (g SubscriptionGuard) Replay(ctx context.Context, name string, which subscriptions.Selection) (int, error) {
-	if err := steer(ctx); err != nil {
+	if err := steer(ctx, name); err != nil {
 		return 0, err
 	}
 	return g.subs.Replay(ctx, name, which)
@@ -221,7 +246,7 @@ func (g SubscriptionGuard) Replay(ctx context.Context, name string, which subscr
 
 // Drop is subscriptions.Owner.Drop.
 func (g SubscriptionGuard) Drop(ctx context.Context, name string, which subscriptions.Selection) (int, error) {
-	if err := steer(ctx); err != nil {
+	if err := steer(ctx, name); err != nil {
 		return 0, err
 	}
 	return g.subs.Drop(ctx, name, which)

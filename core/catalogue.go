@@ -421,7 +421,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "List the keys with gyre auth key ls; a revoked one is gone."},
 	CodeKeysExist: {Class: ClassConflict, Status: 409,
 		Title: "The store has keys already",
-		Fix:   "Make further keys with gyre auth key create and an admin key. If no admin key is left, stop the node, or go to its machine, and run gyre auth init with --data or --postgres."},
+		Fix:   "Make further keys with gyre auth key create and an admin key. If no admin key is left, stop the node, and run gyre auth init --lost with --data or --postgres on the machine that has the store."},
 	CodeLastAdminKey: {Class: ClassConflict, Status: 409,
 		Title: "Without this key nobody could make another",
 		Fix:   "Make another admin key that does not expire, with gyre auth key create --role admin, and then revoke this one."},

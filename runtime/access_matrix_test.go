@@ -59,7 +59,7 @@ var matrix = map[string]string{
 	"POST /v1/streams/{stream}/events": "writer+", "POST /v1/streams/{stream}/links": "writer+", "POST /v1/transactions": "writer+",
 	"GET /v1/streams/{stream}/events": readers, "HEAD /v1/streams/{stream}/events": readers, "GET /v1/events/{id}": readers,
 	"GET /v1/events":   allReader,
-	"GET /v1/progress": names, "GET /v1/progress/{progress}": names, "DELETE /v1/progress/{progress}": names,
+	"GET /v1/progress": names, "GET /v1/progress/{progress}": names, "DELETE /v1/progress/{progress}": "operator operator+ writer+ writer-",
 
 	"GET /v1/subscriptions": operators, "PUT /v1/subscriptions/{subscription}": operators, "DELETE /v1/subscriptions/{subscription}": operators,
 	"GET /v1/subscriptions/{subscription}":        "operator operator+ writer+ reader+",

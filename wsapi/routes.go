@@ -66,7 +66,7 @@ func (a *API) routes() []Route {
 		{Method: "POST", Path: "/v1/transactions", Needs: access.Append, Handle: a.transaction},
 		{Method: "GET", Path: "/v1/progress", Needs: access.Progress, Handle: a.listProgress, Query: []string{"prefix", "cursor", "limit"}},
 		{Method: "GET", Path: "/v1/progress/{progress}", Needs: access.Progress, Handle: a.getProgress},
-		{Method: "DELETE", Path: "/v1/progress/{progress}", Needs: access.Progress, Audit: "ProgressDeleted", Handle: a.deleteProgress},
+		{Method: "DELETE", Path: "/v1/progress/{progress}", Needs: access.DeleteProgress, Audit: "ProgressDeleted", Handle: a.deleteProgress},
 		{Method: "GET", Path: "/v1/subscriptions", Needs: access.SeeSubscriptions, Handle: a.listSubscriptions, Query: []string{"prefix", "cursor", "limit", "transient"}},
 		{Method: "PUT", Path: "/v1/subscriptions/{subscription}", Needs: access.SteerSubscriptions, Audit: "SubscriptionDefined", Handle: a.putSubscription, Query: []string{"create"}},
 		{Method: "GET", Path: "/v1/subscriptions/{subscription}", Needs: access.Consume, Handle: a.getSubscription},

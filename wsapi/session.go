@@ -21,6 +21,8 @@ const (
 	sessionTTL = 12 * time.Hour
 	// maxSessions bounds the sessions of a node; the oldest ends when another one begins.
 	maxSessions = 4096
+	// maxOwnSessions bounds those of one principal, in the same way.
+	maxOwnSessions = 64
 	// maxLogin bounds the body of a log-in, which is read before anybody knows who sent it.
 	maxLogin = 4 << 10
 
@@ -56,8 +58,10 @@ func (ss *sessions) begin(p *access.Principal) (text string, s *session) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	maps.DeleteFunc(ss.open, func(_ ticketHash, other *session) bool { return other.over(now) })
-	if len(ss.open) >= maxSessions {
-		delete(ss.open, ss.oldest())
+	if own := ss.ofPrincipal(p); len(own) >= maxOwnSessions {
+		delete(ss.open, oldest(own))
+	} else if len(ss.open) >= maxSessions {
+		delete(ss.open, oldest(ss.open))
 	}
 	if ss.open == nil {
 		ss.open = map[ticketHash]*session{}
@@ -66,9 +70,20 @@ func (ss *sessions) begin(p *access.Principal) (text string, s *session) {
 	return text, s
 }
 
-func (ss *sessions) oldest() (oldest ticketHash) {
-	var began time.Time
+// ofPrincipal are the sessions of a principal. mu is held.
+func (ss *sessions) ofPrincipal(p *access.Principal) map[ticketHash]*session {
+	own := map[ticketHash]*session{}
 	for hash, s := range ss.open {
+		if s.principal.Name == p.Name {
+			own[hash] = s
+		}
+	}
+	return own
+}
+
+func oldest(among map[ticketHash]*session) (oldest ticketHash) {
+	var began time.Time
+	for hash, s := range among {
 		if began.IsZero() || s.began.Before(began) {
 			oldest, began = hash, s.began
 		}
@@ -169,6 +184,11 @@ func (a *API) seeSession(w http.ResponseWriter, r *http.Request) error {
 
 // logOut is DELETE /v1/session.
 func (a *API) logOut(w http.ResponseWriter, r *http.Request) error {
+	if s, err := a.sessions.of(r); err == nil && s != nil {
+		if err := s.checkPage(r, false); err != nil {
+			return err
+		}
+	}
 	a.sessions.end(r)
 	a.setCookie(w, r, "", -1)
 	w.WriteHeader(http.StatusNoContent)

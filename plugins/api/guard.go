@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 )
 
@@ -112,12 +113,12 @@ func check(ctx context.Context, bindings Bindings, a access.Action, name string)
 // covers checks that a principal is granted all that a binding reads, and all that it was
 // granted. The error is forbidden.
 func covers(p *access.Principal, b *plugins.Binding) error {
-	reads := b.Input.Filter.Streams
-	switch stream := b.Input.Stream; {
-	case stream != "" && stream != "$all":
-		reads = []string{stream}
-	case len(reads) == 0:
+	reads := b.Input.Filter.Streams // a stream may have links to any other
+	if len(reads) == 0 {
 		reads = []string{"*"}
+	}
+	if stream := b.Input.Stream; stream != "" && stream != core.All {
+		reads = append([]string{stream}, reads...)
 	}
 	for _, pattern := range reads {
 		if err := p.Covers(access.Read, pattern); err != nil {
