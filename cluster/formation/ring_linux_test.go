@@ -62,7 +62,7 @@ type formingRing struct {
 // its ports of localhost, which the system gives to nobody by itself.
 func (r *formingRing) address(node int) string {
 	if r.ports {
-		return fmt.Sprintf("127.0.0.1:%d", 20000+os.Getpid()%2000*allNodes+node)
+		return fmt.Sprintf("127.0.0.1:%d", 20000+os.Getpid()%(12000/allNodes)*allNodes+node)
 	}
 	return fmt.Sprintf("127.%d.%d.%d:7946", os.Getpid()%250+2, os.Getpid()/250%25*10+r.which, node+1)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -399,7 +400,7 @@ func TestSweep(t *testing.T) {
 		if _, err := r.Module(t.Context(), &gone); err != nil {
 			t.Errorf("a module is gone at once, and an upload may be about to name it: %v", err)
 		}
-		store.shift = time.Hour
+		store.shift.Store(int64(time.Hour))
 		again := open(t, store) // sweeps when it starts
 		for {
 			body, err := again.Module(t.Context(), &gone)
@@ -418,9 +419,9 @@ func TestSweep(t *testing.T) {
 // aged is a store in whose eyes blobs are older.
 type aged struct {
 	*core.Store
-	shift time.Duration
+	shift atomic.Int64 // nanoseconds
 }
 
 func (a *aged) SweepBlobs(ctx context.Context, keep func([32]byte) bool, olderThan time.Duration) error {
-	return a.Store.SweepBlobs(ctx, keep, olderThan-a.shift)
+	return a.Store.SweepBlobs(ctx, keep, olderThan-time.Duration(a.shift.Load()))
 }
