@@ -5,7 +5,7 @@
 // # Words
 //
 //	key        a secret that a client sends, with a role and patterns of streams
-//	principal  who asks: a key, another node, a plugin's binding, or anyone
+//	principal  who asks: a key, another node, or anyone
 //	role       what a principal may do, by a table of actions (role.go)
 //	patterns   of the streams that it may do that with, as those of a core.Filter
 //	names      patterns of the named subscriptions and progress that it may use

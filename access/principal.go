@@ -11,7 +11,7 @@ import (
 
 // Principal is who asks. It does not change, and is safe for concurrent use.
 type Principal struct {
-	// Name tells it from others, in the audit: the id of a key, node:ID, plugin:BINDING.
+	// Name tells it from others, in the audit: the id of a key, or node:ID.
 	Name string
 	Role Role
 	// Streams are patterns of the streams that it may use as its role allows.
@@ -24,8 +24,7 @@ type Principal struct {
 	// Expires is when it ends by itself; zero: never.
 	Expires time.Time
 
-	appends []string        // what a binding may append to; Streams are what it may read
-	ends    context.Context // nil: it does not
+	ends context.Context // nil: it does not
 }
 
 // Anonymous is the name of Anyone.
@@ -52,11 +51,6 @@ func Node(id string) *Principal { return &Principal{Name: "node:" + id, Role: ro
 // Sent is a principal whose request another node of the ring has sent on.
 func Sent(via, name string, role Role, streams, names []string) *Principal {
 	return &Principal{Name: name, Role: role, Streams: streams, Names: names, Via: via}
-}
-
-// Plugin is a binding with what it was granted.
-func Plugin(binding string, appends, reads []string) *Principal {
-	return &Principal{Name: "plugin:" + binding, Role: rolePlugin, Streams: reads, appends: appends}
 }
 
 // Until returns p as one that ends with ends, whose cause is an error of the catalogue.
@@ -127,12 +121,8 @@ func (p *Principal) checkStream(a Action, stream string) error {
 		}
 		return nil
 	}
-	patterns := p.Streams
-	if a == Append && p.Role == rolePlugin {
-		patterns = p.appends
-	}
-	if !Matches(patterns, stream) {
-		return p.forbidden(a, stream, "it is granted "+list(patterns))
+	if !Matches(p.Streams, stream) {
+		return p.forbidden(a, stream, "it is granted "+list(p.Streams))
 	}
 	return nil
 }

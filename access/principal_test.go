@@ -51,11 +51,6 @@ func TestRolesDecide(t *testing.T) {
 		{&Principal{Role: PluginAuthor, Streams: orders}, Read, "order-1", core.CodeForbidden},
 		{&Principal{Role: PluginAuthor}, SteerSubscriptions, "", core.CodeForbidden},
 
-		{Plugin("b", []string{"out-*"}, orders), Append, "out-1", ""},
-		{Plugin("b", []string{"out-*"}, orders), Append, "order-1", core.CodeForbidden},
-		{Plugin("b", []string{"out-*"}, orders), Read, "order-1", ""},
-		{Plugin("b", nil, orders), Append, "order-1", core.CodeForbidden},
-
 		{&Principal{Role: Reader, Names: []string{"b*"}}, Progress, "billing", ""},
 		{&Principal{Role: Reader, Names: []string{"b*"}}, Progress, "mail", core.CodeForbidden},
 		{&Principal{Role: Reader}, Progress, "mail", ""},

@@ -22,7 +22,6 @@ const (
 const (
 	roleAnyone Role = "anyone" // where there are no keys
 	roleNode   Role = "node"   // another node of the ring
-	rolePlugin Role = "plugin" // a binding
 	roleNobody Role = "nobody" // has given no key, or a wrong one
 )
 
@@ -85,7 +84,6 @@ var table = map[Role][]Action{
 	Writer:       {Open, Connect, Append, Read, Consume, Progress, DeleteProgress, ListStreams, SeeServer},
 	Reader:       {Open, Connect, Read, Consume, Progress, ListStreams, SeePluginState, SeeServer},
 	PluginAuthor: {Open, Connect, SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeServer},
-	rolePlugin:   {Append, Read},
 	roleNobody:   {Open},
 }
 
@@ -96,4 +94,4 @@ func (r Role) may(a Action) bool { return r.isFree() || slices.Contains(table[r]
 func (r Role) isFree() bool { return r == Admin || r == roleNode || r == roleAnyone }
 
 // readsAll reports whether a role may read $all.
-func (r Role) readsAll() bool { return r.isFree() || r == Operator || r == Reader || r == rolePlugin }
+func (r Role) readsAll() bool { return r.isFree() || r == Operator || r == Reader }

@@ -104,7 +104,7 @@ func TestTokenIsGiven(t *testing.T) {
 				denied(t, err, core.CodeInvalidConfig)
 				denied(t, c.Refresh(t.Context(), token), core.CodeInvalidConfig)
 			}
-			k.add(another, *access.Plugin("b", nil, nil)) // which may not connect
+			k.add(another, access.Principal{Name: "b", Role: "none"}) // which may not connect
 			o.Token = another
 			_, err := sdk.Dial(t.Context(), url, o)
 			denied(t, err, core.CodeForbidden)

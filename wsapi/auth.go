@@ -31,6 +31,9 @@ func (a *API) authorize(w http.ResponseWriter, r *http.Request, needs access.Act
 		}
 		return nil, nil, err
 	}
+	if p.Ended() == nil {
+		return r.WithContext(access.With(r.Context(), p)), func() {}, nil
+	}
 	ctx, cancel := context.WithCancelCause(access.With(r.Context(), p))
 	stop := p.AfterEnd(cancel)
 	return r.WithContext(ctx), func() { stop(); cancel(nil) }, nil

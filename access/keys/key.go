@@ -1,12 +1,10 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"regexp"
 	"strings"
 	"time"
@@ -86,13 +84,6 @@ func hashOf(secret string) []byte {
 // isSecret compares in a time that does not depend on where they differ.
 func (r *record) isSecret(secret string) bool {
 	return subtle.ConstantTimeCompare(r.Hash, hashOf(secret)) == 1
-}
-
-// equal reports whether nothing has changed.
-func (r *record) equal(other *record) bool {
-	a, errA := json.Marshal(r)
-	b, errB := json.Marshal(other)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // principal is whom the key is of.

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,6 +66,7 @@ type known struct {
 // holder is a key with its principal.
 type holder struct {
 	record
+	stored    []byte // the record
 	principal *access.Principal
 	end       context.CancelCauseFunc
 	stop      context.CancelFunc // of the timer for its expiry
@@ -193,7 +195,7 @@ func (k *Keys) again(err error) core.Follower {
 func (k *Keys) load(ctx context.Context) error {
 	k.loading.Lock() // what is read later is used later
 	defer k.loading.Unlock()
-	records := map[string]*record{}
+	records := map[string][]byte{}
 	protected := false
 	for after := ""; ; {
 		page, err := k.config.Store.Records(ctx, core.RecordsRequest{Table: table, After: after, Limit: core.MaxReadEvents})
@@ -205,12 +207,7 @@ func (k *Keys) load(ctx context.Context) error {
 				protected = true
 				continue
 			}
-			stored := new(record)
-			if err := json.Unmarshal(r.Value, stored); err != nil || stored.ID != r.Key {
-				k.config.Logger.Error("a key that cannot be read is passed over", "key", r.Key, "error", err)
-				continue
-			}
-			records[r.Key] = stored
+			records[r.Key] = r.Value
 		}
 		if len(page) < core.MaxReadEvents {
 			break
@@ -222,14 +219,16 @@ func (k *Keys) load(ctx context.Context) error {
 }
 
 // replace takes what was read into use, and ends the principals of keys that are gone.
-func (k *Keys) replace(protected bool, records map[string]*record) {
+func (k *Keys) replace(protected bool, records map[string][]byte) {
 	was := k.known.Load()
 	next := &known{protected: protected, byID: make(map[string]*holder, len(records)), anyone: was.anyone, end: was.end}
-	for id, r := range records {
-		if old := was.byID[id]; old != nil && old.equal(r) {
+	for id, stored := range records {
+		if old := was.byID[id]; old != nil && bytes.Equal(old.stored, stored) {
 			next.byID[id] = old
+		} else if h, err := hold(id, stored); err == nil {
+			next.byID[id] = h
 		} else {
-			next.byID[id] = hold(r)
+			k.config.Logger.Error("a key that cannot be read is passed over", "key", id, "error", err)
 		}
 	}
 	k.known.Store(next)
@@ -245,8 +244,16 @@ func (k *Keys) replace(protected bool, records map[string]*record) {
 }
 
 // hold makes the holder of a key.
-func hold(r *record) *holder {
-	h := &holder{record: *r}
+func hold(id string, stored []byte) (*holder, error) {
+	h := &holder{stored: stored}
+	r := &h.record
+	err := json.Unmarshal(stored, r)
+	if err == nil && r.ID != id {
+		err = errors.New("it is of another key")
+	}
+	if err != nil {
+		return nil, err
+	}
 	ends, end := context.WithCancelCause(context.Background())
 	h.end, h.stop = end, func() {}
 	if !r.Expires.IsZero() {
@@ -254,5 +261,5 @@ func hold(r *record) *holder {
 		ends, h.stop = context.WithDeadlineCause(ends, r.Expires, over)
 	}
 	h.principal = r.principal().Until(ends)
-	return h
+	return h, nil
 }
