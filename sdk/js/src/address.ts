@@ -29,7 +29,7 @@ export function parseAddress(text: string): Address {
   }
   const scheme = u && /^(?:http|ws)(s?):$/.exec(u.protocol);
   if (!u || !scheme || u.host === "" || u.search !== "" || u.hash !== "" || u.username !== "" || u.password !== "") {
-    throw new GyreError("invalid_config", `${JSON.stringify(text)} is not the address of a node; http://host:port is one`);
+    throw new GyreError("invalid_config", `${JSON.stringify(text)} is no address; http://host:port is one`);
   }
   const base = `${scheme[1]}://${u.host}${u.pathname.replace(/\/+$/, "")}`;
   return { ws: `ws${base}/v1/ws`, http: `http${base}` };

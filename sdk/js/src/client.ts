@@ -8,10 +8,9 @@ import { newId, parseId } from "./id.js";
 import { type Answer, Link } from "./link.js";
 import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, type Progress, readText } from "./messages.js";
 import { Nodes } from "./nodes.js";
-import { Plugins } from "./plugins.js";
 import type { WebSocketConstructor } from "./session.js";
 import { type SubscribeOptions, Subscriber } from "./subscriber.js";
-import { utf8, wellFormed } from "./text.js";
+import { wellFormed } from "./text.js";
 
 const version = "0.0.0";
 
@@ -30,6 +29,8 @@ export interface ConnectOptions extends Limits {
    * or forbidden.
    */
   token?: Token | undefined;
+  /** Headers of HTTP requests: a page with a session sends its Gyre-CSRF. */
+  headers?: Readonly<Record<string, string>> | undefined;
   /** What makes WebSockets, if not the platform's: Node before 22 has none, and takes that of package ws. */
   WebSocket?: WebSocketConstructor | undefined;
   /** Is called when the connection is made or lost. */
@@ -130,18 +131,14 @@ export interface ServerInfo {
   readonly features: readonly string[];
 }
 
-/** Which places to list. */
-export interface ListOptions extends Limits {
+/** Which streams to list. */
+export interface StreamsOptions extends Limits {
   /** What the names have to begin with. */
   prefix?: string | undefined;
-  /** The name to begin after. */
-  after?: string | undefined;
+  /** The cursor of the page before. */
+  cursor?: string | undefined;
   /** How many: 100 if absent, at most 1000. */
   limit?: number | undefined;
-}
-
-/** Which streams to list. */
-export interface StreamsOptions extends ListOptions {
   /** The system's streams, whose names begin with "$", are listed, too. */
   system?: boolean | undefined;
 }
@@ -149,6 +146,8 @@ export interface StreamsOptions extends ListOptions {
 /** A part of the list of streams, in the byte order of their names. */
 export interface StreamsPage {
   readonly streams: readonly { readonly name: string; readonly version: number }[];
+  /** Where the next page begins; absent at the end. */
+  readonly cursor?: string;
   /** There are no more. */
   readonly end: boolean;
 }
@@ -170,13 +169,6 @@ export interface ProgressInfo {
   readonly id?: string;
 }
 
-/** A part of the list of places, in the byte order of their names. */
-export interface ProgressPage {
-  readonly progress: readonly ProgressInfo[];
-  /** There are no more. */
-  readonly end: boolean;
-}
-
 /**
  * Connects to a node: an http, https, ws or wss URL, host:port, or :port of this machine. A
  * list, or commas, give the addresses of several nodes of one ring; the first that answers is
@@ -186,14 +178,17 @@ export async function connect(url: string | readonly string[], o: ConnectOptions
   const nodes = new Nodes(parseAddresses(url));
   const WebSocket = o.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
   if (WebSocket === undefined) {
-    throw new GyreError("invalid_config", "no WebSocket here: pass that of package ws");
+    throw new GyreError("invalid_config", "no WebSocket: pass that of package ws");
   }
-  const { name = "gyre-js", json = false, compress = false, token } = o;
-  const link = new Link(nodes, { WebSocket, name, version, json, compress, token }, o.onState);
+  const { name = "gyre-js", json = false, compress = false, token, headers } = o;
+  const link = new Link(nodes, { WebSocket, name, version, json, compress, token, headers }, o.onState);
   const ms = limits(o).timeoutMs ?? requestMs;
   await link.dial(within(ms, o.signal), ms);
   return new Client(link);
 }
+
+/** The link of a client, for the other entries of the package. @internal */
+export let linkOf: (client: Client) => Link;
 
 /**
  * A client of a node, made by {@link connect}. One connection carries everything. When
@@ -204,6 +199,10 @@ export async function connect(url: string | readonly string[], o: ConnectOptions
  */
 export class Client {
   readonly #link: Link;
+
+  static {
+    linkOf = (client) => client.#link;
+  }
 
   /** @internal */
   constructor(link: Link) {
@@ -267,12 +266,12 @@ export class Client {
     wellFormed(stream, "invalid_stream_name", "a stream's name");
     for (const n of [o.from, o.limit, o.bytes]) {
       if (n !== undefined && !(Number.isSafeInteger(n) && n >= 0)) {
-        throw new GyreError("invalid_request", `${n} is not a whole number from 0 to 2^53-1`);
+        throw new GyreError("invalid_request", `${n} is no whole number`);
       }
     }
     const l = limits(o);
     const { ok, events } = await this.#link.request({ ...l, encode: (id) => readText(id, { ...o, stream, timeoutMs: l.timeoutMs }) });
-    if (ok === undefined) throw broken("a read was answered like an append");
+    if (ok === undefined) throw broken("a read was not answered");
     const { next, end = false, version = 0, head = 0 } = ok;
     return { events: events ?? [], next, end, version, head };
   }
@@ -324,10 +323,9 @@ export class Client {
 
   /** Lists streams. */
   async streams(o: StreamsOptions = {}): Promise<StreamsPage> {
-    const query = listQuery(o);
-    if (o.system) query.set("system", "true");
-    const { streams, end } = JSON.parse(await this.#link.fetch(`/v1/streams?${query}`, {}, limits(o))) as StreamsPage;
-    return { streams: streams.map(({ name, version }) => ({ name, version })), end };
+    const { signal: _, timeoutMs: __, ...which } = o;
+    const query = new URLSearchParams(Object.entries(which).flatMap(([name, value]) => (value ? [[name, String(value)]] : [])));
+    return JSON.parse(await this.#link.fetch(`/v1/streams?${query}`, {}, limits(o))) as StreamsPage;
   }
 
   /** Returns the stored place with a name; undefined if there is none. */
@@ -338,22 +336,6 @@ export class Client {
       if (GyreError.is(e, "not_found")) return undefined;
       throw e;
     }
-  }
-
-  /** Lists stored places. */
-  async listProgress(o: ListOptions = {}): Promise<ProgressPage> {
-    const { progress, end } = JSON.parse(await this.#link.fetch(`/v1/progress?${listQuery(o)}`, {}, limits(o))) as ProgressPage;
-    return { progress, end };
-  }
-
-  /** Deletes the stored place with a name; not_found if there is none. The next move is one from 0. */
-  async deleteProgress(name: string, o: Limits = {}): Promise<void> {
-    await this.#link.fetch(`/v1/progress/${encodeURIComponent(name)}`, { method: "DELETE" }, limits(o));
-  }
-
-  /** Plugins of the node. */
-  get plugins(): Plugins {
-    return new Plugins(this.#link);
   }
 
   /** Ends the connection, and every call, follow and subscriber with it: they reject with canceled, appends with unknown_outcome. */
@@ -370,7 +352,7 @@ function prepareAppend(a: Append): PreparedAppend {
   if (events.length === 0 && links.length === 0)
     throw new GyreError("empty_append", `the append to stream ${JSON.stringify(stream)} has no events`, { stream });
   if (events.length > 0 && links.length > 0)
-    throw new GyreError("invalid_request", `the append to stream ${JSON.stringify(stream)} has both events and links`, { stream });
+    throw new GyreError("invalid_request", `the append to stream ${JSON.stringify(stream)} has events and links`, { stream });
   if (links.length === 0) return { stream, expect, events: events.map(prepare) };
   for (const id of links) parseId(id);
   return { stream, expect, events: [], links: links.map((id) => id.toLowerCase()) };
@@ -385,14 +367,6 @@ function prepareProgress(p: Progress, alone: boolean): Progress {
   return { ...p, id: p.id?.toLowerCase() ?? (alone ? newId() : undefined) };
 }
 
-function listQuery(o: ListOptions): URLSearchParams {
-  const query = new URLSearchParams();
-  if (o.prefix) query.set("prefix", o.prefix);
-  if (o.after) query.set("cursor", base64URL(o.after));
-  if (o.limit !== undefined) query.set("limit", String(o.limit));
-  return query;
-}
-
 function checkExpect(x: Expect): void {
   if (typeof x === "number" ? Number.isSafeInteger(x) && x >= 0 : x === "any" || x === "no_stream" || x === "stream_exists") return;
   throw new GyreError("invalid_expected_version", `${JSON.stringify(x)} is not an expected version`);
@@ -404,15 +378,8 @@ function resultOf({ ok, result }: Answer, elements: number): TransactResult {
     const { version = 0, position = 0, count = 0, duplicate = false, node } = ok;
     result = { appends: ok.appends ?? (count > 0 ? [{ version, position, count }] : []), duplicate, node };
   }
-  if (result === undefined) throw broken("an append was answered with nothing");
+  if (result === undefined) throw broken("an append was not answered");
   const { appends, duplicate, node = "" } = result;
-  if (appends.length !== elements) throw broken(`${appends.length} of ${elements} elements were answered`);
+  if (appends.length !== elements) throw broken(`${appends.length} of ${elements} are answered`);
   return { appends, position: appends.at(-1)?.position ?? 0, duplicate, node };
-}
-
-function base64URL(s: string): string {
-  return btoa(String.fromCharCode(...utf8(s)))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_")
-    .replace(/=+$/, "");
 }

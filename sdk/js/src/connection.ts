@@ -41,6 +41,8 @@ export type Token = string | (() => string | PromiseLike<string>);
 export interface ConnectionOptions extends Omit<SessionOptions, "url" | "token"> {
   /** For the next connection or request. */
   token: Token | undefined;
+  /** Of HTTP requests. */
+  headers: Readonly<Record<string, string>> | undefined;
 }
 
 /** Uses the sessions of a Connection, one at a time. */
@@ -236,7 +238,8 @@ export class Connection {
   /** Fetches with the token. */
   async #ask(url: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     const token = await given(this.#options.token, signal);
-    return fetch(url, { ...init, signal, ...(token && { headers: { authorization: `Bearer ${token}` } }) });
+    const authorization = token && { authorization: `Bearer ${token}` };
+    return fetch(url, { ...init, signal, headers: { ...this.#options.headers, ...(init.headers as object), ...authorization } });
   }
 
   /** Asks over HTTP, the next node if one cannot answer now; the answer's text. What changes something is sent once. */

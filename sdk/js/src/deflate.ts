@@ -18,7 +18,7 @@ export function canInflate(): boolean {
 
 /** A compressed block of raw bytes. What does not come to as many is protocol_error. */
 export async function inflate(coded: Uint8Array, raw: number): Promise<Uint8Array> {
-  const bad = (cause?: unknown) => new GyreError("protocol_error", "a compressed block is damaged, or not of the size it says", { cause });
+  const bad = (cause?: unknown) => new GyreError("protocol_error", "a compressed block is damaged", { cause });
   if (raw > coded.length * maxRatio) throw bad();
   const block = new Uint8Array(raw);
   const stream = new DecompressionStream(deflateRaw);
@@ -43,6 +43,6 @@ export async function inflate(coded: Uint8Array, raw: number): Promise<Uint8Arra
     block.set(chunk.value, n);
     n += chunk.value.length;
   }
-  if (n !== raw) throw broken("a compressed block is shorter than it says");
+  if (n !== raw) throw broken("a compressed block is cut short");
   return block;
 }

@@ -108,6 +108,6 @@ export function broken(detail: string): GyreError {
 export function abortError(signal: AbortSignal): GyreError {
   const cause: unknown = signal.reason;
   return cause instanceof Error && cause.name === "TimeoutError"
-    ? new GyreError("timeout", "the deadline passed before the answer was there", { cause })
+    ? new GyreError("timeout", "no answer before the deadline", { cause })
     : new GyreError("canceled", "the caller gave up", { cause });
 }

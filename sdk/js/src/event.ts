@@ -253,7 +253,7 @@ function metadataOf(e: NewEvent): string {
   try {
     text = JSON.stringify(e.metadata);
   } catch (cause) {
-    throw new GyreError("invalid_metadata", "metadata is not a value that JSON has", { cause });
+    throw new GyreError("invalid_metadata", "metadata is not JSON", { cause });
   }
   if (text?.[0] !== "{") throw new GyreError("invalid_metadata", "metadata is not an object");
   return text === "{}" ? "" : text;

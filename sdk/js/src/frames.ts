@@ -259,7 +259,7 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
     const raw = r.uvarint();
     const coded = r.take(r.uvarint());
     inflateLimit -= raw;
-    if (inflateLimit < 0) throw broken("a compressed frame is not as agreed on");
+    if (inflateLimit < 0) throw broken("a compressed frame was not agreed on");
     yield inflate(coded, raw).then((block) => {
       const inner = new Reader(block);
       fill(frame, inner, count);
@@ -336,7 +336,7 @@ function origin(r: Reader): Origin {
 }
 
 function cut(): GyreError {
-  return broken("a binary frame is cut short or malformed");
+  return broken("a frame is malformed");
 }
 
 /** Takes values off the front of bytes. What is not there is protocol_error. */

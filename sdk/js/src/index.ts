@@ -16,10 +16,8 @@ export {
   Client,
   type ConnectOptions,
   connect,
-  type ListOptions,
   type Page,
   type ProgressInfo,
-  type ProgressPage,
   type ReadAllOptions,
   type ReadOptions,
   type ReadRange,
@@ -36,22 +34,6 @@ export { type EventObject, type NewEvent, type NewEventHead, type Origin, Record
 export { type Batch, Follow, type FollowOptions } from "./follow.js";
 export { newId } from "./id.js";
 export type { AckOptions, Appended, Check, Filter, From, NackAction, Progress } from "./messages.js";
-export {
-  type PluginBinding,
-  type PluginDeploy,
-  type PluginEntry,
-  type PluginErrors,
-  type PluginInput,
-  type PluginKind,
-  type PluginLimits,
-  type PluginListed,
-  type PluginListOptions,
-  type PluginLogLine,
-  type PluginLogOptions,
-  type PluginStateOptions,
-  Plugins,
-  type PluginVersion,
-} from "./plugins.js";
 export type { WebSocketConstructor, WebSocketEventLike, WebSocketLike } from "./session.js";
 export {
   type ConsumeOptions,

@@ -243,7 +243,7 @@ export class Link implements ConnectionUser {
     if (this.#failed !== undefined) {
       call.settle(this.#failed);
     } else if (this.#session === undefined && call.once) {
-      call.settle(this.#explained(new GyreError("unavailable", "the request was about a connection that is gone")));
+      call.settle(this.#explained(new GyreError("unavailable", "its connection is gone")));
     } else {
       this.#calls.set(call.id, call);
       if (this.#session === undefined) return;
@@ -382,7 +382,7 @@ export class Link implements ConnectionUser {
 
   #results({ node, ranges }: ResultsFrame): void {
     for (const { id, n, version, position } of ranges) {
-      if (n > this.#calls.size) throw broken("more results than requests");
+      if (n > this.#calls.size) throw broken("too many results");
       for (let i = 0; i < n; i++) {
         const appends = [{ version: version + i, position: position + i, count: 1 }];
         this.#answered(id + i, { result: { appends, duplicate: false, node } });
@@ -440,7 +440,7 @@ export class Link implements ConnectionUser {
  */
 function certain(call: Call, e: GyreError): GyreError {
   if (!call.append || call.tries < 2 || isFinal(call, e)) return e;
-  return new GyreError("unknown_outcome", `the append was sent again, and refused: ${e.message}`, { cause: e });
+  return new GyreError("unknown_outcome", `sent again, it was refused: ${e.message}`, { cause: e });
 }
 
 /**
@@ -457,5 +457,5 @@ function isFinal({ moves }: Call, { code, expected, actual }: GyreError): boolea
 /** The error of a call that will get no answer. */
 function lost(call: Call, why: GyreError): GyreError {
   if (!call.append) return why;
-  return new GyreError("unknown_outcome", `the append was not answered: ${why.detail}`, { cause: why });
+  return new GyreError("unknown_outcome", `not answered: ${why.detail}`, { cause: why });
 }

@@ -13,7 +13,7 @@ export class Nodes {
   #learned: Address[] = [];
 
   constructor(configured: readonly Address[]) {
-    if (configured[0] === undefined) throw new GyreError("invalid_config", "there is no address of a node");
+    if (configured[0] === undefined) throw new GyreError("invalid_config", "there is no address");
     this.#configured = configured;
     this.at = configured[0];
   }

@@ -251,8 +251,9 @@ test("look-ups", async (t) => {
   const node = await Node.start(t, "memory");
   const c = await node.client(t);
   for (const stream of ["a/ü", "b"]) await c.append(stream, { type: "A", data: 1 });
-  assert.deepEqual(await c.streams({ limit: 1 }), { streams: [{ name: "a/ü", version: 1 }], end: false });
-  assert.deepEqual(await c.streams({ after: "a/ü" }), { streams: [{ name: "b", version: 1 }], end: true });
+  const { cursor, ...first } = await c.streams({ limit: 1 });
+  assert.deepEqual(first, { streams: [{ name: "a/ü", version: 1 }], end: false });
+  assert.deepEqual(await c.streams({ cursor }), { streams: [{ name: "b", version: 1 }], end: true });
   assert.deepEqual(await c.streams({ prefix: "c" }), { streams: [], end: true });
   const info = await c.server();
   assert.equal(info.head, 2);

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { Client, PluginBinding, PluginLogLine } from "../dist/index.js";
+import { admin, type PluginBinding, type PluginLogLine, type Plugins } from "../dist/admin.js";
 import { Node, waitLimit } from "./node.js";
 
 const module = new Uint8Array(readFileSync(join(import.meta.dirname, "../../../plugins/wasm/guests/words.wasm")));
@@ -20,9 +20,9 @@ const manifest = (version: string) => ({
 });
 
 /** Waits until a binding has handled everything. */
-async function handled(c: Client): Promise<PluginBinding> {
+async function handled(p: Plugins): Promise<PluginBinding> {
   for (const by = Date.now() + waitLimit; ; await setTimeout(20)) {
-    const b = await c.plugins.info("words");
+    const b = await p.info("words");
     if (b.state === "running" && b.lag === 0) return b;
     assert.ok(Date.now() < by, JSON.stringify(b));
   }
@@ -37,7 +37,7 @@ async function all<T>(list: AsyncIterable<T>): Promise<T[]> {
 test("a plugin from its upload to its end", async (t) => {
   const node = await Node.start(t, "memory");
   const c = await node.client(t, {});
-  const p = c.plugins;
+  const p = admin(c).plugins;
   await c.append("in", { type: "Said", data: { words: "a rose is a rose" } });
   const v = await p.upload("words", "1.0.0", module, { manifest: manifest("1.0.0") });
   assert.equal(v.bytes, module.length);
@@ -48,7 +48,7 @@ test("a plugin from its upload to its end", async (t) => {
   );
   const b = await p.deploy("words", { version: "1.0.0", grants: ["state"], config: { n: 1 } });
   assert.deepEqual([b.version, b.grants, b.config, b.generation], ["1.0.0", ["state"], { n: 1 }, 1]);
-  assert.equal((await handled(c)).totals.events, 1);
+  assert.equal((await handled(p)).totals.events, 1);
 
   const value = await p.state("words", "words");
   assert.ok(value instanceof Uint8Array); // it is no JSON
@@ -76,7 +76,7 @@ test("a plugin from its upload to its end", async (t) => {
   await assert.rejects(p.deleteVersion("words", "1.0.0"), { code: "plugin_in_use" });
   assert.equal((await p.rollback("words")).version, "1.0.0");
   assert.equal((await p.rebuild("words", { from: "start" })).generation, 2);
-  await handled(c);
+  await handled(p);
   assert.deepEqual(
     (await all(p.list())).map((l) => [l.name, l.version, l.binding?.version]),
     [["words", "2.0.0", "1.0.0"]],
@@ -88,11 +88,11 @@ test("a plugin from its upload to its end", async (t) => {
 
 test("what is refused", async (t) => {
   const node = await Node.start(t, "memory");
-  const c = await node.client(t, { json: true });
-  await assert.rejects(c.plugins.upload("words", "1.0.0", new Uint8Array([1, 2])), { code: "invalid_module" });
-  await assert.rejects(c.plugins.upload("words", "1.0.0", module), { code: "invalid_manifest" });
-  await assert.rejects(c.plugins.deploy("words", { version: "1.0.0" }), { code: "plugin_not_found" });
-  await assert.rejects(c.plugins.pause("words"), { code: "binding_not_found" });
-  await assert.rejects(all(c.plugins.versions("words")), { code: "plugin_not_found" });
-  await assert.rejects(all(c.plugins.logs("words")), { code: "binding_not_found" });
+  const p = admin(await node.client(t, { json: true })).plugins;
+  await assert.rejects(p.upload("words", "1.0.0", new Uint8Array([1, 2])), { code: "invalid_module" });
+  await assert.rejects(p.upload("words", "1.0.0", module), { code: "invalid_manifest" });
+  await assert.rejects(p.deploy("words", { version: "1.0.0" }), { code: "plugin_not_found" });
+  await assert.rejects(p.pause("words"), { code: "binding_not_found" });
+  await assert.rejects(all(p.versions("words")), { code: "plugin_not_found" });
+  await assert.rejects(all(p.logs("words")), { code: "binding_not_found" });
 });

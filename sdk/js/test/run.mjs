@@ -20,7 +20,7 @@ for (const file of existsSync(build) ? readdirSync(build) : []) {
   if (file.endsWith(".js")) rmSync(join(build, file));
 }
 const tsc = join(root, "node_modules/typescript/bin/tsc");
-run(process.execPath, "src/codes.mjs");
+run(process.execPath, "src/generate.mjs");
 run(process.execPath, tsc, "-p", "src");
 run(process.execPath, tsc, "-p", "test");
 const gyre = process.env.GYRE_TEST_BIN ?? join(build, "gyre");

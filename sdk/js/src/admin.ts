@@ -1,0 +1,78 @@
+/**
+ * What operators do with a node of Gyre: named subscriptions, plugins, the ring, keys.
+ *
+ * ```ts
+ * import { connect } from "@gyre-events/client";
+ * import { admin } from "@gyre-events/client/admin";
+ *
+ * const operator = admin(await connect("http://127.0.0.1:4973"));
+ * for await (const s of operator.subscriptions.list()) console.log(s.name, s.lag);
+ * ```
+ *
+ * The types of what is sent and answered are those of the node's /openapi.json.
+ *
+ * @packageDocumentation
+ */
+import { type Client, linkOf } from "./client.js";
+import { Cluster } from "./cluster.js";
+import { Keys } from "./keys.js";
+import { Plugins } from "./plugins.js";
+import { Places } from "./progress.js";
+import { Requests } from "./requests.js";
+import { Subscriptions } from "./subscriptions.js";
+
+export { Cluster, type OwnedOptions, type Whose } from "./cluster.js";
+export { Keys, type May } from "./keys.js";
+export { type PluginEntry, type PluginLogOptions, type PluginStateOptions, Plugins } from "./plugins.js";
+export { Places } from "./progress.js";
+export type { NamedOptions } from "./requests.js";
+export type {
+  Definition,
+  Failure,
+  Key,
+  MadeKey,
+  NewKey,
+  Owned,
+  Parked,
+  Place,
+  PluginBinding,
+  PluginDeploy,
+  PluginListed,
+  PluginLogLine,
+  PluginVersion,
+  Principal,
+  RingMembers,
+  RingStatus,
+  RingView,
+  Selection,
+  Subscription,
+  Whereabouts,
+} from "./schemas.js";
+export { type SubscriptionListOptions, Subscriptions } from "./subscriptions.js";
+
+/**
+ * Administers the store that a client is connected to, with the client's key. What changes
+ * something is sent once, and rejects with unknown_outcome if it is not answered.
+ */
+export function admin(client: Client): Admin {
+  return new Admin(client);
+}
+
+/** What {@link admin} returns. */
+export class Admin {
+  readonly subscriptions: Subscriptions;
+  readonly plugins: Plugins;
+  readonly cluster: Cluster;
+  readonly progress: Places;
+  readonly keys: Keys;
+
+  /** @internal */
+  constructor(client: Client) {
+    const requests = new Requests(linkOf(client));
+    this.subscriptions = new Subscriptions(requests);
+    this.plugins = new Plugins(requests);
+    this.cluster = new Cluster(requests);
+    this.progress = new Places(requests);
+    this.keys = new Keys(requests);
+  }
+}

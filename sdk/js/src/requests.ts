@@ -1,0 +1,60 @@
+import { type Limits, limits } from "./connection.js";
+import type { Link } from "./link.js";
+
+/** Which part of a list to go through. */
+export interface NamedOptions extends Limits {
+  /** Only what has a name that begins with it. */
+  prefix?: string | undefined;
+}
+
+/** Parameters of a query; what is undefined is left out. */
+export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** A page of a list: its items are in the field that has the list's name. */
+interface ListPage {
+  cursor?: string;
+  end: boolean;
+}
+
+/** HTTP requests of a client. */
+export class Requests {
+  readonly #link: Link;
+
+  constructor(link: Link) {
+    this.#link = link;
+  }
+
+  /** Returns what is at a path, as JSON. */
+  async get<T>(path: string, query: Query, o: Limits): Promise<T> {
+    return JSON.parse(await this.#link.fetch(withQuery(path, query), {}, limits(o))) as T;
+  }
+
+  /** Changes something, and returns the answer; undefined if it has no body. */
+  async change<T>(method: string, path: string, query: Query, body: unknown, o: Limits): Promise<T> {
+    const init: RequestInit = { method };
+    if (body instanceof Blob || body instanceof FormData) init.body = body;
+    else if (body !== undefined) Object.assign(init, { body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+    const text = await this.#link.fetch(withQuery(path, query), init, limits(o));
+    return (text === "" ? undefined : JSON.parse(text)) as T;
+  }
+
+  /** Goes through a list, page by page. */
+  async *list<T>(path: string, items: string, query: Query, o: Limits): AsyncGenerator<T, void, undefined> {
+    for (let cursor: string | undefined; ; ) {
+      const page = await this.get<ListPage & Record<string, unknown>>(path, { ...query, cursor }, o);
+      yield* page[items] as T[];
+      if (page.end) return;
+      cursor = page.cursor;
+    }
+  }
+}
+
+/** A path of the API with names in it. */
+export function pathOf(strings: TemplateStringsArray, ...names: string[]): string {
+  return String.raw({ raw: strings }, ...names.map(encodeURIComponent));
+}
+
+function withQuery(path: string, query: Query): string {
+  const set = Object.entries(query).filter(([, value]) => value !== undefined && value !== "" && value !== false);
+  return set.length === 0 ? path : `${path}?${new URLSearchParams(set.map(([name, value]) => [name, String(value)]))}`;
+}
