@@ -64,6 +64,8 @@ type committer struct {
 // counters are what Stats counts.
 type counters struct {
 	commits, events, conflicts, duplicates, failures, steps atomic.Uint64
+
+	stepTime atomic.Int64 // in nanoseconds
 }
 
 // step is a worker's group, from take to release. The zero step is none.
@@ -190,7 +192,9 @@ func (c *committer) run(worker int) {
 			commits = append(commits, &p.commit)
 		}
 		// The step belongs to all its callers: none of their contexts ends it.
+		began := time.Now()
 		done := c.engine.Commit(context.Background(), commits)
+		c.counted.stepTime.Add(int64(time.Since(began)))
 		c.counted.steps.Add(1)
 		c.publish(worker, done)
 		unknown := done.unknown()
@@ -401,7 +405,7 @@ func (c *committer) stats() Stats {
 	return Stats{
 		Commits: n.commits.Load(), Events: n.events.Load(), Conflicts: n.conflicts.Load(),
 		Duplicates: n.duplicates.Load(), Failures: n.failures.Load(), Steps: n.steps.Load(),
-		Queued: queued,
+		StepTime: time.Duration(n.stepTime.Load()), Queued: queued,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Store is the Log of this process. It serves one Engine. The committer
@@ -188,6 +189,8 @@ type Stats struct {
 	Duplicates uint64 // Commits answered with an earlier result
 	Failures   uint64 // other failed Commits
 	Steps      uint64 // groups given to the engine
+
+	StepTime time.Duration // of the steps together
 
 	Queued    int // Commits waiting for a step
 	Followers int

@@ -78,6 +78,17 @@ func (o *owners) Find(ctx context.Context, name string, forwarded bool) (wsapi.F
 	return &forwarder{owners: o, from: state.Self, to: owner}, nil
 }
 
+// At is wsapi.Owners.At.
+func (o *owners) At(node string) (wsapi.Forwarder, error) {
+	state := o.ring.State()
+	for _, m := range state.View.Members {
+		if m.Node == node {
+			return &forwarder{owners: o, from: state.Self, to: m}, nil
+		}
+	}
+	return nil, core.Errorf(core.CodeNotFound, "the newest view has no node %.128q", node)
+}
+
 // withEpoch adds the newest epoch that is known.
 func withEpoch(s *cluster.State, e *core.Error) *core.Error {
 	if s.View != nil {

@@ -10,12 +10,12 @@ import (
 
 // newRegistry has the metrics of the process, of the store and of subscriptions; the
 // API adds its own.
-func newRegistry(store *core.Store, subs *subscriptions.Owner, owns func(name string) bool) *prometheus.Registry {
+func newRegistry(store *core.Store, subs *looks[[]subscriptions.Info]) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newSubscriptionMetrics(subs, owns),
+		newSubscriptionMetrics(subs),
 	)
 	for _, m := range []struct {
 		name, help string
@@ -31,6 +31,8 @@ func newRegistry(store *core.Store, subs *subscriptions.Owner, owns func(name st
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: m.name, Help: m.help},
 			func() float64 { return float64(m.value(store.Stats())) }))
 	}
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "gyre_store_step_seconds_total", Help: "Time that the steps took together."},
+		func() float64 { return store.Stats().StepTime.Seconds() }))
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}

@@ -37,6 +37,7 @@ type Node struct {
 
 	ring     *ringNode // nil: the node is in none
 	plugins  *Plugins  // nil: it runs none
+	seen     *seen     // nil before there is an API
 	watching sync.WaitGroup
 	stopping chan struct{} // closed when Close begins
 	left     chan struct{} // see Left
@@ -144,6 +145,7 @@ func (n *Node) subscriptionConfig() subscriptions.Config {
 
 // closeParts ends what is between the API and the Store.
 func (n *Node) closeParts(ctx context.Context) error {
+	n.seen.close()
 	if n.keys != nil {
 		n.keys.Close()
 	}
@@ -185,11 +187,12 @@ func (n *Node) allowHosts() []string {
 }
 
 func (n *Node) apiConfig() wsapi.Config {
+	n.seen = n.newSeen()
 	c := wsapi.Config{
 		Store:         n.store,
 		Subscriptions: n.subs,
 		Logger:        n.logger,
-		Registry:      newRegistry(n.store, n.subs, n.owns),
+		Registry:      newRegistry(n.store, n.seen.subscriptions),
 		AllowHosts:    n.allowHosts(),
 		AllowOrigins:  n.config.AllowOrigins,
 		Insecure:      n.config.Insecure,
@@ -204,6 +207,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	}
 	n.serveKeys(&c)
 	n.servePlugins(&c)
+	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats})
 	return c
 }
 

@@ -1,28 +1,17 @@
 package runtime
 
 import (
-	"context"
-	"sync"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// pluginMetricsFor is how long scrapes are answered from one look at the bindings.
-const pluginMetricsFor = 5 * time.Second
-
 // pluginMetrics are those of each binding, on the node that owns it: a dozen series for each of
 // the first host.MaxOwned by name.
 type pluginMetrics struct {
-	look    func(context.Context) ([]plugins.Status, error)
+	seen    *looks[[]plugins.Status]
 	state   *prometheus.Desc
 	metrics []pluginMetric
-
-	mu     sync.Mutex // protects the fields below; held for a look
-	seen   []plugins.Status
-	looked time.Time // zero: never
 }
 
 // pluginMetric is one of them.
@@ -32,8 +21,8 @@ type pluginMetric struct {
 	value func(*plugins.Status) float64
 }
 
-func newPluginMetrics(look func(context.Context) ([]plugins.Status, error)) *pluginMetrics {
-	m := &pluginMetrics{look: look,
+func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
+	m := &pluginMetrics{seen: seen,
 		state: prometheus.NewDesc("gyre_plugin_state", "1 for the state that a binding is in.", []string{"binding", "state"}, nil)}
 	add := func(kind prometheus.ValueType, name, help string, value func(*plugins.Status) float64) {
 		m.metrics = append(m.metrics, pluginMetric{prometheus.NewDesc("gyre_plugin_"+name, help, []string{"binding"}, nil), kind, value})
@@ -67,24 +56,14 @@ func (m *pluginMetrics) Describe(out chan<- *prometheus.Desc) {
 
 // Collect is prometheus.Collector. If storage does not answer, there are none.
 func (m *pluginMetrics) Collect(out chan<- prometheus.Metric) {
-	for _, s := range m.view() {
+	bindings, err := m.seen.get(sumsFor, lookWithin)
+	if err != nil {
+		return
+	}
+	for _, s := range bindings {
 		out <- prometheus.MustNewConstMetric(m.state, prometheus.GaugeValue, 1, s.Name, string(s.State))
 		for _, metric := range m.metrics {
 			out <- prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value(&s), s.Name)
 		}
 	}
-}
-
-// view is the last look at the bindings, or a new one.
-func (m *pluginMetrics) view() []plugins.Status {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.looked.IsZero() && time.Since(m.looked) < pluginMetricsFor {
-		return m.seen
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), collectWithin)
-	defer cancel()
-	m.seen, _ = m.look(ctx) // nil with an error
-	m.looked = time.Now()
-	return m.seen
 }

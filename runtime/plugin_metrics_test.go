@@ -16,12 +16,12 @@ import (
 func TestPluginMetricsLookSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looks := 0
-		m := newPluginMetrics(func(context.Context) ([]plugins.Status, error) {
+		m := newPluginMetrics(newLooks(func(context.Context) ([]plugins.Status, error) {
 			if looks++; looks == 2 {
 				return nil, errors.New("storage is away")
 			}
 			return []plugins.Status{{Binding: plugins.Binding{Name: "counter"}, State: plugins.Running}}, nil
-		})
+		}))
 		registry := prometheus.NewPedanticRegistry()
 		registry.MustRegister(m)
 		scrape := func() (series int) {
@@ -40,7 +40,7 @@ func TestPluginMetricsLookSeldom(t *testing.T) {
 			if got := scrape(); got != want.series || looks != want.looks {
 				t.Errorf("scrape %d has %d series after %d looks, want %d after %d", i, got, looks, want.series, want.looks)
 			}
-			time.Sleep(pluginMetricsFor/2 + 1)
+			time.Sleep(sumsFor/2 + 1)
 		}
 	})
 }

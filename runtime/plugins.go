@@ -150,7 +150,7 @@ func (n *Node) servePlugins(c *wsapi.Config) {
 		e.Feature = ""
 	}
 	c.Extensions = append(c.Extensions, e)
-	c.Registry.MustRegister(p.Output, newPluginMetrics(p.Bindings.Owned))
+	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings))
 }
 
 // watchOwners has the host look for bindings whenever subscriptions may have come to this node.

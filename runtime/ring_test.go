@@ -68,6 +68,7 @@ func TestRing(t *testing.T) {
 	movesProgress(t, one, two, three)
 	writesSystem(t, one, two, three)
 	metricsOfRing(t, one)
+	statsOfRing(t, one)
 	superseded(t, server, store, two)
 	handsOver(t, one, three)
 }
@@ -153,6 +154,21 @@ func metricsOfRing(t *testing.T, node *runtime.Node) {
 		if !regexp.MustCompile(`(?m)^gyre_cluster_` + regexp.QuoteMeta(name) + ` ` + want + `$`).MatchString(body) {
 			t.Errorf("no gyre_cluster_%s %s in\n%s", name, want, strings.Join(regexp.MustCompile(`(?m)^gyre_cluster_.*$`).FindAllString(body, -1), "\n"))
 		}
+	}
+}
+
+// statsOfRing are those of any of its nodes, asked of one.
+func statsOfRing(t *testing.T, node *runtime.Node) {
+	t.Helper()
+	client := dial(t, node)
+	for ask, want := range map[string]string{"": "one", "one": "one", "two": "two"} {
+		s, err := client.Stats(t.Context(), ask)
+		if err != nil || s.Node != want || s.Store.Steps == 0 {
+			t.Errorf("stats of node %q: %v, %+v", ask, err, s)
+		}
+	}
+	if _, err := client.Stats(t.Context(), "nobody"); !errors.Is(err, core.CodeNotFound) {
+		t.Errorf("stats of nobody: %v", err)
 	}
 }
 

@@ -1,28 +1,19 @@
 package runtime
 
 import (
-	"context"
-	"slices"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
-const (
-	// maxSubscriptionSeries bounds the subscriptions that have metrics of their own,
-	// the first of them by name: each is a dozen series.
-	maxSubscriptionSeries = 500
-	// collectWithin is how long a scrape may take to look at subscriptions.
-	collectWithin = 5 * time.Second
-)
+// maxSubscriptionSeries bounds the subscriptions that have metrics of their own,
+// the first of them by name: each is a dozen series.
+const maxSubscriptionSeries = 500
 
 // subscriptionMetrics tells of each subscription, also of those that nobody serves:
 // they are what somebody has to be told about. In a ring each node tells of its own.
 type subscriptionMetrics struct {
-	subs    *subscriptions.Owner
-	owns    func(name string) bool
+	seen    *looks[[]subscriptions.Info]
 	count   *prometheus.Desc
 	ack     *prometheus.Desc
 	metrics []subscriptionMetric
@@ -35,12 +26,12 @@ type subscriptionMetric struct {
 	value func(*subscriptions.Info) float64
 }
 
-func newSubscriptionMetrics(subs *subscriptions.Owner, owns func(name string) bool) *subscriptionMetrics {
+func newSubscriptionMetrics(seen *looks[[]subscriptions.Info]) *subscriptionMetrics {
 	desc := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("gyre_subscription_"+name, help, []string{"subscription"}, nil)
 	}
 	m := &subscriptionMetrics{
-		subs: subs, owns: owns,
+		seen:  seen,
 		count: prometheus.NewDesc("gyre_subscriptions", "Subscriptions with metrics of their own, which are the first by name.", nil, nil),
 		ack:   desc("ack_seconds", "Time from sending an event to its ack."),
 	}
@@ -87,16 +78,13 @@ func (m *subscriptionMetrics) Describe(out chan<- *prometheus.Desc) {
 // Collect is prometheus.Collector. Where storage does not answer there is nothing to
 // tell, and the other metrics are told all the same.
 func (m *subscriptionMetrics) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), collectWithin)
-	defer cancel()
-	page, err := m.subs.List(ctx, subscriptions.ListRequest{Limit: maxSubscriptionSeries})
+	infos, err := m.seen.get(0, lookWithin)
 	if err != nil {
 		return
 	}
-	page.Subscriptions = slices.DeleteFunc(page.Subscriptions, func(i subscriptions.Info) bool { return !m.owns(i.Name) })
-	out <- prometheus.MustNewConstMetric(m.count, prometheus.GaugeValue, float64(len(page.Subscriptions)))
-	for i := range page.Subscriptions {
-		info := &page.Subscriptions[i]
+	out <- prometheus.MustNewConstMetric(m.count, prometheus.GaugeValue, float64(len(infos)))
+	for i := range infos {
+		info := &infos[i]
 		for _, metric := range m.metrics {
 			out <- prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value(info), info.Name)
 		}

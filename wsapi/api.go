@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/wsapi/requests"
@@ -24,6 +25,7 @@ type API struct {
 	relays   relays
 	tickets  tickets
 	sessions sessions
+	stats    statistics
 
 	draining atomic.Bool
 	ctx      context.Context // ends with Close: event streams watch it
@@ -40,17 +42,20 @@ func New(config Config) (*API, error) {
 	if a.metrics, err = newMetrics(&a.config); err != nil {
 		return nil, err
 	}
-	if a.memory, err = requests.NewMemory(int64(config.Limits.Memory), a.metrics.registry); err != nil {
+	if a.memory, err = requests.NewMemory(int64(config.Limits.Memory), a.metrics); err != nil {
 		return nil, err
 	}
+	a.stats = statistics{api: a, began: time.Now()}
 	a.logins = requests.NewLogins(config.Access, config.Limits.WrongKeys)
 	connections := ws.Config{
 		Store: config.Store, Limits: config.Limits, Logger: config.Logger,
-		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics.registry,
+		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics,
 		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(), Logins: a.logins,
 	}
-	routes := append(a.audited(a.toOwners(a.routes())), a.peerRoutes()...)
-	connections.Ops = append(connections.Ops, clusterOp(config.Ring))
+	own := a.audited(a.toOwners(a.routes()))
+	routes := append(slices.Clone(own), a.peerRoutes()...)
+	connections.Ops = append(a.routeOps(own), clusterOp(config.Ring))
+	connections.Subs = []Sub{a.statsSub()}
 	for _, e := range config.Extensions {
 		own := a.audited(a.toOwners(slices.Clone(e.Routes)))
 		routes = append(routes, own...)

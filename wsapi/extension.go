@@ -1,6 +1,9 @@
 package wsapi
 
-import "github.com/gyre-events/gyre/wsapi/ws"
+import (
+	"github.com/gyre-events/gyre/wsapi/wire"
+	"github.com/gyre-events/gyre/wsapi/ws"
+)
 
 // Extension adds to the API what this package does not know, such as plugins. Its entries
 // are of the same kinds as the API's own, which they may not replace. Its handlers use
@@ -11,6 +14,9 @@ type Extension struct {
 	Routes  []Route
 	Ops     []Op
 	Subs    []Sub
+	// Stats fills in what this package does not know of the node's Stats; nil: nothing. It
+	// waits for storage only briefly.
+	Stats func(*wire.Stats)
 }
 
 // What an Extension adds to WebSocket connections.

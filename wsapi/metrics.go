@@ -16,15 +16,20 @@ import (
 // of streams.
 type metrics struct {
 	*requests.Metrics
-	registry       *prometheus.Registry
+	registry *prometheus.Registry
+	// own has those of the API and the process, which cost little to gather: Stats do so
+	// each second. registry has them, too.
+	own            *prometheus.Registry
 	requestSeconds *prometheus.HistogramVec
 }
 
 func newMetrics(config *Config) (*metrics, error) {
-	m := &metrics{registry: config.Registry}
+	m := &metrics{registry: config.Registry, own: prometheus.NewRegistry()}
+	process := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
+	m.own.MustRegister(process...)
 	if m.registry == nil {
 		m.registry = prometheus.NewRegistry()
-		m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.registry.MustRegister(process...)
 	}
 	m.requestSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "gyre_http_request_duration_seconds", Buckets: requests.Seconds,
@@ -38,11 +43,30 @@ func newMetrics(config *Config) (*metrics, error) {
 		ConstLabels: prometheus.Labels{"version": config.Version, "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 
-	err := requests.Register(m.registry, m.requestSeconds, head, build)
+	err := requests.Register(m, m.requestSeconds, head, build)
 	if err == nil {
-		m.Metrics, err = requests.NewMetrics(m.registry)
+		m.Metrics, err = requests.NewMetrics(m)
 	}
 	return m, err
+}
+
+// Register is part of prometheus.Registerer.
+func (m *metrics) Register(c prometheus.Collector) error {
+	if err := m.own.Register(c); err != nil {
+		return err
+	}
+	return m.registry.Register(c)
+}
+
+// MustRegister is part of prometheus.Registerer.
+func (m *metrics) MustRegister(list ...prometheus.Collector) {
+	m.own.MustRegister(list...)
+	m.registry.MustRegister(list...)
+}
+
+// Unregister is part of prometheus.Registerer.
+func (m *metrics) Unregister(c prometheus.Collector) bool {
+	return m.own.Unregister(c) && m.registry.Unregister(c)
 }
 
 // answered counts an HTTP request.

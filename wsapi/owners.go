@@ -30,6 +30,8 @@ type Owners interface {
 	// node that did not take it and said why. The error is no_node_available if ctx ends
 	// first.
 	Moved(ctx context.Context, why *core.Error) error
+	// At returns the node with an id, or not_found if the ring has no such node.
+	At(node string) (Forwarder, error)
 }
 
 // Forwarder sends requests to another node.

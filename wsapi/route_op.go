@@ -34,11 +34,20 @@ func (a *API) doRoute(ctx context.Context, route *Route, message []byte) (any, e
 	if err != nil {
 		return nil, err
 	}
+	text, err := a.kept(r, route.Handle)
+	if err != nil || len(text) == 0 {
+		return nil, err
+	}
+	return text, nil
+}
+
+// kept has a handler answer a request, and returns the body.
+func (a *API) kept(r *http.Request, handle handler) (json.RawMessage, error) {
 	answer := &answer{header: http.Header{}}
 	rec := newRecorder(answer, r, a.memory.Account(), a.config.Limits.IOTimeout)
 	rec.api = a
 	defer rec.memory.Release()
-	if err := route.Handle(rec, r); err != nil {
+	if err := handle(rec, r); err != nil {
 		return nil, err
 	}
 	if rec.status() >= http.StatusMultipleChoices { // of another node
@@ -47,9 +56,6 @@ func (a *API) doRoute(ctx context.Context, route *Route, message []byte) (any, e
 			return nil, core.Errorf(core.CodeInternal, "another node answered with status %d", rec.status())
 		}
 		return nil, e.Err()
-	}
-	if answer.body.Len() == 0 {
-		return nil, nil
 	}
 	return json.RawMessage(answer.body.Bytes()), nil
 }

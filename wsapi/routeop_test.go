@@ -111,6 +111,8 @@ func (e *elsewhere) Find(_ context.Context, name string, _ bool) (wsapi.Forwarde
 	return e, nil
 }
 
+func (e *elsewhere) At(string) (wsapi.Forwarder, error) { return e, nil }
+
 func (*elsewhere) Moved(context.Context, *core.Error) error { return errors.New("it has not moved") }
 
 func (e *elsewhere) Forward(_ context.Context, w http.ResponseWriter, r *http.Request) error {

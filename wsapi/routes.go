@@ -49,6 +49,7 @@ func (a *API) routes() []Route {
 	list := append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: socketPath, Needs: access.Open, Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
+		a.statsRoute(),
 		{Method: "GET", Path: "/v1/session", Needs: access.Open, Handle: a.seeSession},
 		{Method: "POST", Path: "/v1/session", Needs: access.Open, Handle: a.logIn},
 		{Method: "DELETE", Path: "/v1/session", Needs: access.Open, Handle: a.logOut},

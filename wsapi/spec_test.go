@@ -113,6 +113,20 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 
 		"Server": reflect.TypeFor[serverInfo](),
 
+		"Stats":             reflect.TypeFor[wire.Stats](),
+		"LogStats":          reflect.TypeFor[wire.LogStats](),
+		"AppendStats":       reflect.TypeFor[wire.AppendStats](),
+		"Histogram":         reflect.TypeFor[wire.Histogram](),
+		"Bucket":            reflect.TypeFor[wire.Bucket](),
+		"ReadStats":         reflect.TypeFor[wire.ReadStats](),
+		"StoreStats":        reflect.TypeFor[wire.StoreStats](),
+		"ConnectionStats":   reflect.TypeFor[wire.ConnectionStats](),
+		"HTTPStats":         reflect.TypeFor[wire.HTTPStats](),
+		"ProcessStats":      reflect.TypeFor[wire.ProcessStats](),
+		"StorageStats":      reflect.TypeFor[wire.StorageStats](),
+		"SubscriptionStats": reflect.TypeFor[wire.SubscriptionStats](),
+		"PluginStats":       reflect.TypeFor[wire.PluginStats](),
+
 		"TicketRequest": reflect.TypeFor[ticketBody](),
 		"Ticket":        reflect.TypeFor[madeTicket](),
 

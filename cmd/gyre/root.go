@@ -84,7 +84,7 @@ func newRoot(a *app) *cobra.Command {
 		newServe(a), newAppend(a), newLink(a), newRead(a), newTail(a), newStreams(a), newProgress(a),
 		newSubscribe(a), newSubscriptions(a), newPlugin(a), newCluster(a), newAuth(a),
 		newImport(a), newExport(a), newCopy(a), newMigrate(a), newVerify(a), newBench(a),
-		newDoctor(a), newPing(a), newTLS(a), newExplain(a), newVersion(a), newPluginCompile(a),
+		newDoctor(a), newPing(a), newStats(a), newTLS(a), newExplain(a), newVersion(a), newPluginCompile(a),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

@@ -70,6 +70,11 @@ func (e *Engine) enter(ctx context.Context) error {
 
 func errClosed() *core.Error { return core.Errorf(core.CodeStoreClosed, "the store is closed") }
 
+// Sizes is core.Sizer's.
+func (e *Engine) Sizes(context.Context) (core.Sizes, error) {
+	return core.Sizes{Database: e.State().Bytes}, nil
+}
+
 // State is core.Engine's. It does no I/O: the head is the last one that was seen.
 func (e *Engine) State() core.State { return e.log.state() }
 
