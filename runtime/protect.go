@@ -13,6 +13,9 @@ type AdminConfig struct {
 	// Listen is the host:port of a listener of its own for /metrics and /debug/pprof. Without
 	// one, /metrics is at Config.Listen, and there are no profiles.
 	Listen string
+	// KeyFile has the key of an admin (keys.NewToken). A store without keys takes it as its
+	// first one; a store with keys must know it.
+	KeyFile string
 	// MetricsOpen gives /metrics to everybody, without a key.
 	MetricsOpen bool
 }

@@ -3,9 +3,13 @@ package runtime_test
 import (
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/runtime"
 )
@@ -105,4 +109,43 @@ func TestKeysProtect(t *testing.T) {
 	if res, err := getOver(t, trusting(t, dir), node.URL()+"/v1/streams"); err != nil || res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a key: %+v, %v", res, err)
 	}
+}
+
+// keyFile writes a new key to a file, for its user only.
+func keyFile(t *testing.T) (file, token string) {
+	t.Helper()
+	file, token = filepath.Join(t.TempDir(), "admin.key"), keys.NewToken()
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, token
+}
+
+// TestAdminKeyFile: a store takes the key of the file as its first, and no other later.
+func TestAdminKeyFile(t *testing.T) {
+	file, token := keyFile(t)
+	config := runtime.Config{
+		Listen: "0.0.0.0:0", Data: t.TempDir(), TLS: runtime.TLSConfig{Plaintext: true},
+		Admin: runtime.AdminConfig{KeyFile: file},
+	}
+	for range 2 {
+		node, err := runtime.Start(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := node.Keys().Authenticate(token); err != nil || p.Role != access.Admin {
+			t.Errorf("%v, %v", p, err)
+		}
+		if list := node.Keys().List(); len(list) != 1 || !strings.HasPrefix(list[0].By, "node:") {
+			t.Errorf("the keys are %+v", list)
+		}
+		stop(t, node)
+	}
+	other, _ := keyFile(t)
+	config.Admin.KeyFile = other
+	if _, err := runtime.Start(t.Context(), config); !errors.Is(err, core.CodeInvalidConfig) || !strings.Contains(err.Error(), "leave admin-key-file out") {
+		t.Errorf("another key: %v", err)
+	}
+	config.Admin.KeyFile = ""
+	stop(t, start(t, config))
 }

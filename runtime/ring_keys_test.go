@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/internal/pgtest"
 	"github.com/gyre-events/gyre/runtime"
 )
@@ -41,6 +43,39 @@ func TestRingKeys(t *testing.T) {
 	fetchesWithin(t, nodes, admin, reader, writer)
 	onlyFromNodes(t, nodes, operator)
 	endsEverywhere(t, nodes, admin, reader)
+}
+
+// TestRingAdminKeyFile: all nodes of a new ring may start with the key of an admin at once.
+func TestRingAdminKeyFile(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	file, token := keyFile(t)
+	nodes := make([]*runtime.Node, 3)
+	var starting sync.WaitGroup
+	for i := range nodes {
+		starting.Go(func() {
+			var err error
+			nodes[i], err = runtime.Start(t.Context(), runtime.Config{
+				Listen: "127.0.0.1:0", Node: string(rune('a' + i)), Postgres: postgres.Config{URL: server.URL, Store: store},
+				Ring:  runtime.RingConfig{Enabled: true, Gossip: "127.0.0.1:0", Quorum: 2},
+				Admin: runtime.AdminConfig{KeyFile: file},
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	starting.Wait()
+	for _, n := range nodes {
+		if n == nil {
+			continue
+		}
+		t.Cleanup(func() { stop(t, n) })
+		if p, err := n.Keys().Authenticate(token); err != nil || p.Role != access.Admin || len(n.Keys().List()) != 1 {
+			t.Errorf("%v, %v", p, err)
+		}
+	}
 }
 
 // protect makes the first key at one node, and waits until all ask for it.

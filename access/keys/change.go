@@ -12,6 +12,9 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
+// firstKey marks a store as one with keys, which it must not be yet.
+var firstKey = core.RecordOp{Table: table, Key: protectedKey, Expect: core.NoStream, Value: []byte("{}")}
+
 // Create makes a key, and returns its token, which nobody can see again. The principal of
 // ctx is who makes it. The errors are forbidden and invalid_key.
 func (k *Keys) Create(ctx context.Context, want Key) (made Key, token string, err error) {
@@ -26,7 +29,7 @@ func (k *Keys) Create(ctx context.Context, want Key) (made Key, token string, er
 
 // Init makes the first key, an admin's. The error is keys_exist if there is, or was, one.
 func (k *Keys) Init(ctx context.Context, note string) (made Key, token string, err error) {
-	made, token, err = k.create(ctx, Key{Role: access.Admin, Note: note}, core.RecordOp{Table: table, Key: protectedKey, Expect: core.NoStream, Value: []byte("{}")})
+	made, token, err = k.create(ctx, Key{Role: access.Admin, Note: note}, firstKey)
 	if errors.Is(err, core.CodeRecordConflict) {
 		err = core.Errorf(core.CodeKeysExist, "the store has keys already")
 	}
@@ -38,27 +41,50 @@ func (k *Keys) Recover(ctx context.Context, note string) (made Key, token string
 	return k.create(ctx, Key{Role: access.Admin, Note: note}, core.RecordOp{Table: table, Key: protectedKey, Expect: core.AnyVersion, Value: []byte("{}")})
 }
 
-// Accept has the store take a token for that of an admin, and the first if there is none
-// yet. It is for a token that was made elsewhere (NewToken). One that is known changes
-// nothing; one that was revoked is an admin's again.
+// Accept has a store without keys take a token that was made elsewhere (NewToken) as its first
+// key, an admin's. A store with keys must know it as that of an admin: else the error is
+// keys_exist. Several nodes may do so at once.
 func (k *Keys) Accept(ctx context.Context, token, note string) error {
 	id, secret, ok := parseToken(token)
 	if !ok {
 		return core.Errorf(core.CodeInvalidKey, "that is not a key: it begins with gyre_ and has 59 characters")
 	}
-	if h := k.known.Load().byID[id]; h != nil && h.isSecret(secret) && h.Role == access.Admin {
-		return nil
+	if !k.Protected() {
+		_, err := k.put(ctx, Key{ID: id, Role: access.Admin, Note: note}, secret, firstKey)
+		if !errors.Is(err, core.CodeRecordConflict) {
+			return err
+		}
+		if err := k.load(ctx); err != nil { // another node has made the first key
+			return err
+		}
 	}
-	mark := core.RecordOp{Table: table, Key: protectedKey, Expect: core.AnyVersion, Value: []byte("{}")}
-	_, err := k.put(ctx, Key{ID: id, Role: access.Admin, Note: note}, secret, mark)
-	if errors.Is(err, core.CodeRecordConflict) {
-		return k.load(ctx) // another node has done it
-	}
-	return err
+	return k.known.Load().checkAdmin(id, secret)
 }
 
-// NewToken returns a token that no store knows yet.
+// checkAdmin returns keys_exist if a key is not that of an admin.
+func (known *known) checkAdmin(id, secret string) error {
+	h := known.byID[id]
+	switch {
+	case h == nil:
+		return core.Errorf(core.CodeKeysExist, "the store has keys, and %s is none of them: it was revoked, or is of another store", id)
+	case !h.isSecret(secret):
+		return core.Errorf(core.CodeKeysExist, "the store has another key %s", id)
+	case h.Role != access.Admin:
+		return core.Errorf(core.CodeKeysExist, "the store knows %s as the key of a %s, not of an admin", id, h.Role)
+	case h.principal.Check(access.Connect, "") != nil:
+		return core.Errorf(core.CodeKeysExist, "the key %s has expired", id)
+	}
+	return nil
+}
+
+// NewToken returns a token that no store knows yet, for Accept.
 func NewToken() string { return tokenOf(newSecret()) }
+
+// IsToken reports whether a text has the form of a token.
+func IsToken(text string) bool {
+	_, _, ok := parseToken(text)
+	return ok
+}
 
 func (k *Keys) create(ctx context.Context, want Key, mark core.RecordOp) (made Key, token string, err error) {
 	id, secret := newSecret()

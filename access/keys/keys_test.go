@@ -231,22 +231,71 @@ func TestBadKeys(t *testing.T) {
 	}
 }
 
+// TestATokenFromElsewhere: a store without keys takes it, and later knows it again.
 func TestATokenFromElsewhere(t *testing.T) {
 	store := newStore(t)
-	k, token := open(t, store), keys.NewToken()
-	for range 2 {
-		if err := k.Accept(t.Context(), token, "from a file"); err != nil {
-			t.Fatal(err)
-		}
+	here, there, token := open(t, store), open(t, store), keys.NewToken()
+	var nodes sync.WaitGroup
+	for _, k := range []*keys.Keys{here, there, here, there} { // at once
+		nodes.Go(func() {
+			if err := k.Accept(t.Context(), token, "from a file"); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	if p, err := k.Authenticate(token); err != nil || p.Role != access.Admin || len(k.List()) != 1 {
+	nodes.Wait()
+	if p, err := here.Authenticate(token); err != nil || p.Role != access.Admin || len(here.List()) != 1 {
 		t.Errorf("%v, %v", p, err)
 	}
-	if err := k.Accept(t.Context(), "secret", ""); !errors.Is(err, core.CodeInvalidKey) {
+	if err := here.Accept(t.Context(), "secret", ""); !errors.Is(err, core.CodeInvalidKey) {
 		t.Errorf("any text: %v", err)
 	}
-	if _, other, err := k.Recover(t.Context(), "lost"); err != nil || as(t, k, other) == nil {
+	if _, other, err := here.Recover(t.Context(), "lost"); err != nil || as(t, here, other) == nil {
 		t.Error(err)
+	}
+	if err := here.Accept(t.Context(), token, ""); err != nil {
+		t.Errorf("one of two admins: %v", err)
+	}
+}
+
+// TestATokenOfNoAdmin: a store with keys takes no other, and says why.
+func TestATokenOfNoAdmin(t *testing.T) {
+	k := open(t, newStore(t))
+	_, root, err := k.Init(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := as(t, k, root)
+	_, reader, err := k.Create(admin, keys.Key{Role: access.Reader, Streams: []string{"*"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, revoked, err := k.Create(admin, keys.Key{Role: access.Admin})
+	if err == nil {
+		err = k.Revoke(admin, gone.ID)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	brief, expired, err := k.Create(admin, keys.Key{Role: access.Admin, Expires: time.Now().Add(time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := k.Authenticate(expired)
+	if err != nil {
+		t.Fatal(brief, err)
+	}
+	<-p.Ended()
+	for token, says := range map[string]string{
+		keys.NewToken(): "is none of them", revoked: "is none of them", reader: "the key of a reader",
+		flip(root): "another key", expired: "has expired",
+	} {
+		if err := k.Accept(t.Context(), token, ""); !errors.Is(err, core.CodeKeysExist) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	if n := len(k.List()); n != 3 {
+		t.Errorf("there are %d keys", n)
 	}
 }
 

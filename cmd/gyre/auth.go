@@ -41,7 +41,7 @@ func newAuth(a *app) *cobra.Command {
 		Long:  authHelp,
 	})
 	key := group(&cobra.Command{Use: "key", Short: "Make, list and revoke keys"})
-	key.AddCommand(newKeyCreate(a), newKeyLs(a), newKeyRevoke(a))
+	key.AddCommand(newKeyCreate(a), newKeyNew(a), newKeyLs(a), newKeyRevoke(a))
 	cmd.AddCommand(newAuthInit(a), key, newCanI(a), newWhoAmI(a))
 	return cmd
 }
@@ -273,6 +273,36 @@ func (a *app) createKey(ctx context.Context, want keys.Key, out string) error {
 			return "made key " + s.ID + ". It is not shown again:\n\n  " + s.Token
 		})
 	})
+}
+
+func newKeyNew(a *app) *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "Make a key that no store knows, for gyre serve --admin-key-file",
+		Long: `Make a key that no store knows yet, and print it. A node that gets it by
+gyre serve --admin-key-file has a store without keys take it as its first, an admin's. It asks no
+node.`,
+		Example: `  gyre auth key new --out admin.key
+  gyre serve --admin-key-file admin.key`,
+		Args: takes(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			token := keys.NewToken()
+			if out == "" {
+				_, err := fmt.Fprintln(a.stdout, token)
+				return err
+			}
+			if err := saveToken(out, token); errors.Is(err, fs.ErrExist) {
+				return usagef("name another file").because("%s is there already", out)
+			} else if err != nil {
+				return core.Errorf(core.CodeInvalidConfig, "the key could not be written: %w", err)
+			}
+			fmt.Fprintf(a.stderr, "made a key, in %s\n", out)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "file to write the key to, instead of printing it")
+	return cmd
 }
 
 func newKeyLs(a *app) *cobra.Command {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/runtime"
 )
 
@@ -31,7 +32,7 @@ func deployed(t *testing.T, name string) string {
 }
 
 // starts checks that gyre serve accepts these arguments and variables, and returns its
-// configuration. The key of the ring is another.
+// configuration. The keys of the ring and of the admin are others.
 func starts(t *testing.T, args []string, env map[string]string) runtime.Config {
 	t.Helper()
 	if len(args) == 0 || args[0] != "serve" {
@@ -54,6 +55,13 @@ func starts(t *testing.T, args []string, env map[string]string) runtime.Config {
 	config := f.node
 	config.Ring.KeyFile = filepath.Join(t.TempDir(), "ring.key")
 	if err := os.WriteFile(config.Ring.KeyFile, []byte(strings.Repeat("k", 22)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if config.Admin.KeyFile == "" {
+		t.Error("whoever reaches the node may read and write everything")
+	}
+	config.Admin.KeyFile = filepath.Join(t.TempDir(), "admin.key")
+	if err := os.WriteFile(config.Admin.KeyFile, []byte(keys.NewToken()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := config.Validate(t.Context()); err != nil {

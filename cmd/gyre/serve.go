@@ -115,6 +115,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	registerTLS(flags, &f.node.TLS)
 	flags.BoolVar(&f.node.Insecure, "insecure", false, "allow addresses that other machines reach without keys and TLS, on a network that you trust")
 	flags.StringVar(&f.node.Admin.Listen, "admin-listen", "", "host:port of a listener of its own for /metrics and /debug/pprof (default /metrics at --listen, and no profiles)")
+	flags.StringVar(&f.node.Admin.KeyFile, "admin-key-file", "", "file with the key of an admin, which nobody else may read: the first key of a store that has none (gyre auth key new makes it)")
 	flags.BoolVar(&f.node.Admin.MetricsOpen, "metrics-open", false, "give /metrics to everybody, without a key")
 	flags.StringSliceVar(&f.node.AllowHosts, "allow-host", nil, "another host name that requests may use (repeat)")
 	flags.StringSliceVar(&f.node.AllowOrigins, "allow-origin", nil, "origin whose web pages may call the node (repeat)")
@@ -184,7 +185,7 @@ func refuseEmpty(flags *pflag.FlagSet) error {
 	for name, empty := range map[string]string{
 		"node": "", "cluster-name": "", "gossip": "", "advertise": "", "cluster-key-file": "", "on-no-quorum": "", "quorum": "0",
 		"max-connections-per-address": "0", "peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
-		"tls-cert": "", "tls-key": "", "tls-client-ca": "", "tls-ca": "", "admin-listen": "",
+		"tls-cert": "", "tls-key": "", "tls-client-ca": "", "tls-ca": "", "admin-listen": "", "admin-key-file": "",
 	} {
 		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
 			err := core.Errorf(core.CodeInvalidConfig, "--%s is %q, which says nothing", name, empty)

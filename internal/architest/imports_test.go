@@ -90,10 +90,11 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"access", "access/api", "access/keys", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "runtime/certs", "sdk", prometheus,
+		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", websocket}},
 
-	"runtime/certs": {imports: []string{"core"}},
+	"runtime/certs":  {imports: []string{"core", "runtime/secret"}},
+	"runtime/secret": {},
 
 	".":            {},
 	"cmd/...":      {any: true},

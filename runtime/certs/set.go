@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime/secret"
 )
 
 const (
@@ -150,26 +151,24 @@ func (f *Files) read() ([][]byte, error) {
 			continue
 		}
 		var err error
-		if texts[i], err = readFile(file.path, file.name == "tls-key"); err != nil {
+		if file.name == "tls-key" {
+			texts[i], err = secret.Read(file.path, maxFile)
+		} else {
+			texts[i], err = readFile(file.path)
+		}
+		if err != nil {
 			return nil, core.Errorf(core.CodeInvalidConfig, "%s: %w", file.name, err)
 		}
 	}
 	return texts, nil
 }
 
-func readFile(path string, secret bool) ([]byte, error) {
+func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if secret && othersRead(info) {
-		return nil, fmt.Errorf("others can read %s, whose mode is %04o; use: chmod 600 %s", path, info.Mode().Perm(), path)
-	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1)) // it may be a device
 	if err == nil && len(text) > maxFile {
 		err = fmt.Errorf("%s has more than %d bytes, so it is no certificate", path, maxFile)
@@ -208,7 +207,7 @@ func (f *Files) load(texts [][]byte) (*loaded, error) {
 
 // Pool reads a file of CAs. The error is invalid_config, and calls the file by name.
 func Pool(name, path string) (*x509.CertPool, error) {
-	text, err := readFile(path, false)
+	text, err := readFile(path)
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "%s: %w", name, err)
 	}

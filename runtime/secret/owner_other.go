@@ -1,6 +1,6 @@
 //go:build !unix
 
-package certs
+package secret
 
 import "io/fs"
 
