@@ -16,8 +16,9 @@ import (
 // forgotten that was heard of least recently.
 const maxRemembered = 16 << 10
 
-// Logins authenticate tokens. An address that has sent too many wrong ones is refused before
-// its next token is looked at. They are safe for concurrent use, and do not wait.
+// Logins authenticate tokens, and count the wrong ones of each address. A right one is never
+// refused: who shares an address with somebody that guesses goes on. They are safe for
+// concurrent use, and do not wait.
 type Logins struct {
 	access   access.Authenticator
 	perMin   int
@@ -34,7 +35,7 @@ func NewLogins(a access.Authenticator, perMinute int) *Logins {
 }
 
 // Authenticate returns whose token it is; "" is none, and never wrong. The error is that of
-// Try. Tokens of other nodes are not counted: clients of the same address could shut them out.
+// Try. Tokens of other nodes are not counted: they are not of clients.
 func (l *Logins) Authenticate(from Address, token string) (*access.Principal, error) {
 	if token == "" || wire.IsNodeToken(token) {
 		return l.access.Authenticate(token)
@@ -43,28 +44,28 @@ func (l *Logins) Authenticate(from Address, token string) (*access.Principal, er
 }
 
 // Try calls login with the secret of an address, and counts it if it was wrong. The error is
-// login's, or too_many_requests. Then login was not called: a right secret does not help, and
-// gives back nothing.
+// login's, or too_many_requests in place of unauthenticated if the address has sent too many
+// wrong ones. login should cost no more than a hash, as it is called for those, too.
 func (l *Logins) Try(from Address, login func() (*access.Principal, error)) (*access.Principal, error) {
-	if limiter, known := l.failures.Get(from); known && limiter.Tokens() < 1 {
-		e := core.Errorf(core.CodeTooManyRequests, "%s has sent %d wrong keys or tickets within a minute", from, limiter.Burst())
-		e.Limit = int64(limiter.Burst())
-		return nil, e
-	}
 	p, err := login()
-	if errors.Is(err, core.CodeUnauthenticated) {
-		l.fail(from)
+	if !errors.Is(err, core.CodeUnauthenticated) {
+		return p, err
 	}
-	return p, err
+	budget := from.share(l.perMin)
+	if l.fail(from, budget) {
+		return nil, err
+	}
+	e := core.Errorf(core.CodeTooManyRequests, "%s has sent %d wrong keys or tickets within a minute", from, budget)
+	e.Limit = int64(budget)
+	return nil, e
 }
 
-// fail counts a wrong token.
-func (l *Logins) fail(from Address) {
-	budget := from.share(l.perMin)
+// fail counts a wrong token, and reports whether it was within the budget.
+func (l *Logins) fail(from Address, budget int) bool {
 	fresh := rate.NewLimiter(rate.Limit(float64(budget)/time.Minute.Seconds()), budget)
 	limiter, known, _ := l.failures.PeekOrAdd(from, fresh)
 	if !known {
 		limiter = fresh
 	}
-	limiter.Allow()
+	return limiter.Allow()
 }
