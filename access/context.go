@@ -17,6 +17,30 @@ func Of(ctx context.Context) *Principal {
 	return Nobody()
 }
 
+type addressKey struct{}
+
+// Address is where calls come from, host:port; "" is not known.
+type Address string
+
+// WithAddress returns a context whose calls come from an address.
+func WithAddress(ctx context.Context, from Address) context.Context {
+	return context.WithValue(ctx, addressKey{}, from)
+}
+
+// AddressOf returns where the calls of a context come from.
+func AddressOf(ctx context.Context) Address {
+	from, _ := ctx.Value(addressKey{}).(Address)
+	return from
+}
+
+// Value is WithAddress for contexts that are types of their own.
+func (a Address) Value(key any) any {
+	if _, ok := key.(addressKey); ok {
+		return a
+	}
+	return nil
+}
+
 // Value is With for contexts that are types of their own: it returns p for the key of Of,
 // and nil for any other.
 func (p *Principal) Value(key any) any {

@@ -36,8 +36,8 @@ const (
 type owners struct {
 	ring  cluster.Ring
 	admit func(context.Context) error // waits for the gate
-	// authorize adds the token to the headers of a request to a member.
-	authorize func(who *access.Principal, to ring.Member, h http.Header) error
+	// authorize adds the token for a request to a member to its headers.
+	authorize func(who *access.Principal, to ring.Member, method, path string, h http.Header) error
 	transport *http.Transport
 	errorLog  *slog.Logger
 }
@@ -132,7 +132,7 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 	var sent atomic.Bool
 	sending = httptrace.WithClientTrace(sending, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	header := http.Header{}
-	if err := f.authorize(access.Of(r.Context()), f.to, header); err != nil {
+	if err := f.authorize(access.Of(r.Context()), f.to, r.Method, r.URL.EscapedPath(), header); err != nil {
 		return err
 	}
 	var failure error
@@ -164,7 +164,8 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 	return core.Errorf(core.CodeUnknownOutcome, "node %s did not answer: %w", f.to.Node, failure)
 }
 
-// refusal returns the error of a node that has not taken a request.
+// refusal returns the error of a node that has not taken a request, or does not know what
+// became of it.
 func refusal(answer *http.Response) error {
 	if answer.StatusCode != http.StatusServiceUnavailable {
 		return nil
@@ -176,7 +177,7 @@ func refusal(answer *http.Response) error {
 	var e wire.Error
 	if wire.Unmarshal(body, &e) == nil {
 		switch e.Code {
-		case core.CodeNotOwner, core.CodeNotServing, core.CodeStaleEpoch:
+		case core.CodeNotOwner, core.CodeNotServing, core.CodeStaleEpoch, core.CodeUnknownOutcome:
 			return e.Err()
 		case core.CodeShuttingDown, core.CodeStarting:
 			return core.Errorf(core.CodeNotServing, "the owner does not serve: %s", e.Detail)

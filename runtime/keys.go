@@ -72,7 +72,7 @@ func (n *Node) acceptAdminKey(ctx context.Context) error {
 	defer cancel()
 	err = n.keys.Accept(ctx, token, "admin-key-file")
 	if errors.Is(err, core.CodeKeysExist) {
-		return core.Errorf(core.CodeInvalidConfig, "admin-key-file: %w; put the key of an admin into %s, or leave admin-key-file out (gyre auth init --lost makes another admin's key)", err, n.config.Admin.KeyFile)
+		return core.Errorf(core.CodeInvalidConfig, "admin-key-file: %s; put the key of an admin into %s, or leave admin-key-file out (gyre auth init --lost makes another admin's key)", core.AsError(err).Detail, n.config.Admin.KeyFile)
 	}
 	return err
 }
@@ -110,9 +110,9 @@ func (n *Node) Keys() *keys.Keys { return n.keys }
 type audit struct{ keys *keys.Keys }
 
 // Record is wsapi.Auditor.Record.
-func (a audit) Record(ctx context.Context, kind, target, from string) error {
+func (a audit) Record(ctx context.Context, kind, target string, outcome core.Code) error {
 	if !a.keys.Protected() {
 		return nil
 	}
-	return a.keys.Record(ctx, kind, keys.Act{Target: target, From: from})
+	return a.keys.Record(ctx, kind, keys.Act{Target: target, Outcome: outcome})
 }

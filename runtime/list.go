@@ -37,7 +37,7 @@ func (o *owners) list(ctx context.Context, of ring.Member, r subscriptions.ListR
 		return page, err
 	}
 	request.Header.Set(wsapi.ForwardedHeader, o.ring.State().Self.Node)
-	if err := o.authorize(access.Of(ctx), of, request.Header); err != nil {
+	if err := o.authorize(access.Of(ctx), of, request.Method, at.EscapedPath(), request.Header); err != nil {
 		return page, err
 	}
 	answer, err := o.transport.RoundTrip(request)

@@ -46,6 +46,8 @@ type peers struct {
 	open func(session uint64) cluster.Incoming
 
 	tunnels  atomic.Uint64 // the number of the last for requests
+	tokens   atomic.Uint64 // the number of the last
+	seen     usedTokens
 	troubles troubles
 }
 
@@ -54,15 +56,21 @@ var (
 	_ wsapi.Peers    = (*peers)(nil)
 )
 
-// keyOf returns what a session proves itself with. It is not_serving if the session is
-// unknown, or has ended.
-func (p *peers) keyOf(state *cluster.State, session uint64) (*wire.PeerKey, error) {
+// sessionOf returns a session, and what it proves itself with. The error is not_serving if it
+// is unknown, or has ended.
+func (p *peers) sessionOf(state *cluster.State, session uint64) (ring.Session, *wire.PeerKey, error) {
 	if state.Standing != nil {
 		if s, ok := state.Standing.Session(session); ok {
-			return &wire.PeerKey{Secret: s.Secret, Ring: p.key}, nil
+			return s, &wire.PeerKey{Secret: s.Secret, Ring: p.key}, nil
 		}
 	}
-	return nil, core.Errorf(core.CodeNotServing, "session %d is not known, or has ended", session)
+	return ring.Session{}, nil, core.Errorf(core.CodeNotServing, "session %d is not known, or has ended", session)
+}
+
+// keyOf returns what a session proves itself with, or not_serving.
+func (p *peers) keyOf(state *cluster.State, session uint64) (*wire.PeerKey, error) {
+	_, key, err := p.sessionOf(state, session)
+	return key, err
 }
 
 // Admit is wsapi.Peers.Admit. A session that began a moment ago is known after the next

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -217,15 +218,16 @@ func (n *Node) leave(ctx context.Context) error {
 
 // ask is cluster.DiagnosticsConfig.Ask.
 func (n *Node) ask(ctx context.Context, m ring.Member, do func(ring.Reporter) error) error {
+	p := n.ring.peers
 	// The node itself asks: who may have it ask was checked here.
-	token, err := n.ring.peers.ownToken(m)
-	if errors.Is(err, core.CodeNotServing) {
-		err = nil // a node that the storage does not know yet asks without
-	}
-	if err != nil {
+	authorize := func(method, path string, h http.Header) error {
+		err := p.authorize(p.own(), m, method, path, h)
+		if errors.Is(err, core.CodeNotServing) {
+			return nil // a node that the storage does not know yet asks without
+		}
 		return err
 	}
-	o := sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true, Token: token}
+	o := sdk.Options{Name: "gyre-node", Version: n.config.Version, Once: true, Authorize: authorize}
 	url := "http://" + m.Addr
 	if n.front.certs != nil {
 		url, o.TLS = "https://"+m.Addr, n.front.certs.Client()

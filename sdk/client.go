@@ -49,6 +49,9 @@ type Options struct {
 	// refuses the key, Dial returns unauthenticated or forbidden; a Client that has lost its
 	// connection, as it does when its key ends, ends with that.
 	Token string
+	// Authorize, if it is set, adds what lets a request in to its headers, also to those of the
+	// request for the WebSocket; in place of Token. It must not block.
+	Authorize func(method, path string, h http.Header) error
 	// TLS is for wss and https URLs; nil is Go's default.
 	TLS *tls.Config
 	// Once ends the Client with its first connection, instead of reconnecting. Every call

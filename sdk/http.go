@@ -170,7 +170,9 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	if err != nil {
 		return 0, false, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
 	}
-	c.authorize(request.Header)
+	if err := c.authorize(r.method, request.URL.EscapedPath(), request.Header); err != nil {
+		return 0, false, err
+	}
 	if ms := timeoutMs(ctx); ms > 0 {
 		request.Header.Set("Gyre-Timeout", strconv.FormatInt(ms, 10))
 	}

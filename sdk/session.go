@@ -83,6 +83,10 @@ func (c *Client) connectTo(ctx context.Context, at address) (*session, error) {
 	if peer != nil {
 		proxy = nil
 	}
+	header, err := c.upgradeHeader(at)
+	if err != nil {
+		return nil, err
+	}
 	letGo := func() bool { return true }
 	dialer := websocket.Dialer{
 		NetDialContext: func(dialing context.Context, network, address string) (net.Conn, error) {
@@ -99,7 +103,7 @@ func (c *Client) connectTo(ctx context.Context, at address) (*session, error) {
 		ReadBufferSize:   32 << 10,
 		WriteBufferSize:  socketBuffer,
 	}
-	conn, answer, err := dialer.DialContext(ctx, at.ws, peer.header())
+	conn, answer, err := dialer.DialContext(ctx, at.ws, header)
 	if err != nil {
 		letGo()
 		return nil, dialError(ctx, at.http, answer, err)

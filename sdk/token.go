@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -32,11 +33,29 @@ func (c *Client) currentToken() string {
 	return c.options.Token
 }
 
-// authorize adds the token to a request.
-func (c *Client) authorize(h http.Header) {
+// authorize adds the token to the headers of a request.
+func (c *Client) authorize(method, path string, h http.Header) error {
+	if c.options.Authorize != nil {
+		return c.options.Authorize(method, path, h)
+	}
 	if token := c.currentToken(); token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
+	return nil
+}
+
+// upgradeHeader has the headers of the request for the WebSocket. The token comes in hello.
+func (c *Client) upgradeHeader(at address) (http.Header, error) {
+	h := c.options.Peer.header()
+	if c.options.Authorize == nil {
+		return h, nil
+	}
+	u, err := url.Parse(at.ws)
+	if err != nil {
+		return nil, err
+	}
+	h = http.Header{}
+	return h, c.options.Authorize(http.MethodGet, u.EscapedPath(), h)
 }
 
 // auth is the token in hello.

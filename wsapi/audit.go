@@ -2,17 +2,20 @@ package wsapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
 )
 
 // Auditor keeps a record of what was done. It is safe for concurrent use.
 type Auditor interface {
-	// Record notes that the principal of ctx has done something to a target, from an address
-	// where that is known. kind is a Route's Audit.
-	Record(ctx context.Context, kind, target, from string) error
+	// Record notes that the principal of ctx has done something to a target, from the address
+	// of ctx. kind is a Route's Audit. outcome is "", or unknown_outcome if it may not have
+	// been done.
+	Record(ctx context.Context, kind, target string, outcome core.Code) error
 }
 
 // audited returns routes as they are served: what those do that have an Audit is recorded,
@@ -32,17 +35,22 @@ func (a *API) audited(routes []Route) []Route {
 
 func (a *API) recording(kind, path string, do handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if err := do(w, r); err != nil {
-			return err
+		err := do(w, r)
+		var outcome core.Code
+		switch {
+		case errors.Is(err, core.CodeUnknownOutcome):
+			outcome = core.CodeUnknownOutcome
+		case err != nil, w.(*recorder).status() >= http.StatusBadRequest:
+			return err // it was not done
 		}
-		if status := w.(*recorder).status(); status >= http.StatusBadRequest || access.Of(r.Context()).Via != "" {
-			return nil
+		if access.Of(r.Context()).Via != "" {
+			return err // the node that was asked records it
 		}
-		// It was done, and is answered so.
-		if err := a.config.Audit.Record(r.Context(), kind, targetOf(path, r), r.RemoteAddr); err != nil {
-			a.config.Logger.ErrorContext(r.Context(), "the audit lacks what was done", "act", kind, "target", clip(targetOf(path, r)), "error", err)
+		// It was done, and is answered so, whether the audit has it or not.
+		if late := a.config.Audit.Record(r.Context(), kind, targetOf(path, r), outcome); late != nil {
+			a.config.Logger.ErrorContext(r.Context(), "the audit lacks what was done", "act", kind, "target", clip(targetOf(path, r)), "error", late)
 		}
-		return nil
+		return err
 	}
 }
 

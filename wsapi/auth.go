@@ -31,10 +31,11 @@ func (a *API) authorize(w http.ResponseWriter, r *http.Request, needs access.Act
 		}
 		return nil, nil, err
 	}
+	as := access.WithAddress(access.With(r.Context(), p), access.Address(r.RemoteAddr))
 	if p.Ended() == nil {
-		return r.WithContext(access.With(r.Context(), p)), func() {}, nil
+		return r.WithContext(as), func() {}, nil
 	}
-	ctx, cancel := context.WithCancelCause(access.With(r.Context(), p))
+	ctx, cancel := context.WithCancelCause(as)
 	stop := p.AfterEnd(cancel)
 	return r.WithContext(ctx), func() { stop(); cancel(nil) }, nil
 }
@@ -53,6 +54,9 @@ func (a *API) principal(r *http.Request) (*access.Principal, error) {
 		if err != nil || s != nil {
 			return principalOf(s), err
 		}
+	}
+	if wire.IsNodeToken(token) {
+		return a.ofNode(token, r)
 	}
 	return a.logins.Authenticate(requests.AddressOf(r.RemoteAddr), token)
 }

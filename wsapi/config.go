@@ -94,7 +94,6 @@ func (c Config) prepare() (Config, error) {
 	if c.Access == nil {
 		c.Access = access.Everybody{}
 	}
-	c.Access = authenticator{c.Access, c.Peers}
 	c.Store = access.NewGuard(c.Store)
 	if c.Subscriptions != nil {
 		c.Subscriptions = access.NewSubscriptionGuard(c.Subscriptions)

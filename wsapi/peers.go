@@ -20,9 +20,10 @@ type Peers interface {
 	// the ring's storage. It returns the proof that this node can. The error is
 	// peer_denied, cluster_mismatch or not_serving.
 	Admit(ctx context.Context, h *wire.Handshake) (proof string, err error)
-	// Authenticate returns whom a token of another node is for (wire.NodeToken). The error is
-	// unauthenticated.
-	Authenticate(token string) (*access.Principal, error)
+	// Authenticate returns whom the token of another node is for, if it is for a request
+	// (wire.NodeToken). It takes a token once. The error is unauthenticated, or not_serving of
+	// one that another, or a newer one, may be taken for.
+	Authenticate(token string, r *http.Request) (*access.Principal, error)
 	// Known reports whether Admit may admit a session again.
 	Known(session uint64) bool
 	// Open returns what serves the next link of a session.
@@ -32,20 +33,14 @@ type Peers interface {
 	Address(session uint64) (string, error)
 }
 
-// authenticator knows the tokens of keys, and those of other nodes.
-type authenticator struct {
-	keys  access.Authenticator
-	peers Peers // nil: there are none
-}
-
-// Authenticate is access.Authenticator.Authenticate.
-func (a authenticator) Authenticate(token string) (*access.Principal, error) {
-	if a.peers == nil || !wire.IsNodeToken(token) {
-		return a.keys.Authenticate(token)
+// ofNode returns whom a request of another node is for.
+func (a *API) ofNode(token string, r *http.Request) (*access.Principal, error) {
+	if a.config.Peers == nil {
+		return nil, core.Errorf(core.CodeUnauthenticated, "the token is of a node, and this one is in no ring")
 	}
-	p, err := a.peers.Authenticate(token)
+	p, err := a.config.Peers.Authenticate(token, r)
 	if err == nil && p.Name == access.Anonymous {
-		return a.keys.Authenticate("") // it may have ended here
+		return a.config.Access.Authenticate("") // it may have ended here
 	}
 	return p, err
 }

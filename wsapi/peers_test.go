@@ -36,7 +36,7 @@ func (*otherNodes) Admit(_ context.Context, h *wire.Handshake) (string, error) {
 func (*otherNodes) Known(uint64) bool                { return true }
 func (o *otherNodes) Open(uint64) wsapi.Peer         { return &linkEnd{Owner: o.n.subs, store: o.n.store} }
 func (o *otherNodes) Address(uint64) (string, error) { return o.address, nil }
-func (o *otherNodes) Authenticate(string) (*access.Principal, error) {
+func (o *otherNodes) Authenticate(string, *http.Request) (*access.Principal, error) {
 	return nil, core.Errorf(core.CodeUnauthenticated, "no node calls here but by a link")
 }
 

@@ -26,7 +26,9 @@ type Act struct {
 	Node   string `json:"node,omitempty"`   // at which it was asked for
 	From   string `json:"from,omitempty"`   // the address that it was asked from
 	Target string `json:"target,omitempty"` // what it was done to
-	Detail any    `json:"detail,omitempty"`
+	// Outcome is unknown_outcome of an act that may not have been done; "": it was.
+	Outcome core.Code `json:"outcome,omitempty"`
+	Detail  any       `json:"detail,omitempty"`
 }
 
 // entry is the append of an act.
@@ -42,7 +44,7 @@ func entry(kind string, a *Act) (core.Append, error) {
 // auditTimeout bounds the write of an act that was done.
 const auditTimeout = 5 * time.Second
 
-// Record writes an act that was done to the audit. kind is a type of events.
+// Record writes an act that was done, or may have been, to the audit. kind is a type of events.
 func (k *Keys) Record(ctx context.Context, kind string, a Act) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
 	defer cancel()
@@ -54,8 +56,8 @@ func (k *Keys) Record(ctx context.Context, kind string, a Act) error {
 	return err
 }
 
-// fill adds who did it, and where.
+// fill adds who did it, where, and from where.
 func (a *Act) fill(ctx context.Context, node string) {
 	p := access.Of(ctx)
-	a.By, a.Role, a.Node = p.Name, string(p.Role), node
+	a.By, a.Role, a.Node, a.From = p.Name, string(p.Role), node, string(access.AddressOf(ctx))
 }

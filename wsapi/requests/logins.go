@@ -9,7 +9,6 @@ import (
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
-	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // maxRemembered bounds the addresses whose wrong tokens are remembered. Beyond it the one is
@@ -35,9 +34,9 @@ func NewLogins(a access.Authenticator, perMinute int) *Logins {
 }
 
 // Authenticate returns whose token it is; "" is none, and never wrong. The error is that of
-// Try. Tokens of other nodes are not counted: they are not of clients.
+// Try.
 func (l *Logins) Authenticate(from Address, token string) (*access.Principal, error) {
-	if token == "" || wire.IsNodeToken(token) {
+	if token == "" {
 		return l.access.Authenticate(token)
 	}
 	return l.Try(from, func() (*access.Principal, error) { return l.access.Authenticate(token) })

@@ -15,10 +15,19 @@ import (
 type whom struct {
 	principal atomic.Pointer[access.Principal]
 
-	from    requests.Address  // the client's
+	address access.Address    // the client's
+	from    requests.Address  // what its limits are counted by
 	given   *access.Principal // that of the request; nil: hello has a token
 	greeted func()            // gives back the place of a client that has not said hello
 	unwatch func() bool       // ends the watch over the principal's end
+}
+
+// Value is part of context.Context, for the contexts of calls.
+func (w *whom) Value(key any) any {
+	if v := w.principal.Load().Value(key); v != nil {
+		return v
+	}
+	return w.address.Value(key)
 }
 
 // asWhom is a context whose calls are those of a connection's principal, whoever that is then.
@@ -29,7 +38,7 @@ type asWhom struct {
 
 // Value is part of context.Context.
 func (c asWhom) Value(key any) any {
-	if v := c.whom.principal.Load().Value(key); v != nil {
+	if v := c.whom.Value(key); v != nil {
 		return v
 	}
 	return c.Context.Value(key)

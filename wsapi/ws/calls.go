@@ -63,7 +63,7 @@ func (c *call) Value(key any) any {
 	if v := c.claim.Value(key); v != nil {
 		return v
 	}
-	return c.calls.whom.principal.Load().Value(key)
+	return c.calls.whom.Value(key)
 }
 
 // givenUp is the answer to a call that has ended without another.

@@ -145,7 +145,7 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request, p *access.Princi
 	}
 	c := newConn(&s.clients, bin)
 	whom := &c.calls.whom
-	whom.given, whom.from, whom.greeted = p, from, greeted
+	whom.given, whom.address, whom.from, whom.greeted = p, access.Address(r.RemoteAddr), from, greeted
 	c.socket = newGorilla(ws, c.noteActivity, c.grow)
 	s.opened(c)
 	return nil
