@@ -78,7 +78,8 @@ func (p *Principal) AfterEnd(f func(why error)) (stop func() bool) {
 
 // Equivalent reports whether p may do what other may, and no more.
 func (p *Principal) Equivalent(other *Principal) bool {
-	return p.Role == other.Role && slices.Equal(p.Streams, other.Streams) && slices.Equal(p.Names, other.Names)
+	return p.Role == other.Role && slices.Equal(p.Streams, other.Streams) &&
+		(p.Names == nil) == (other.Names == nil) && slices.Equal(p.Names, other.Names)
 }
 
 // Free reports whether the principal may do everything.
@@ -167,7 +168,7 @@ func (p *Principal) forbidden(a Action, target, why string) error {
 func list(patterns []string) string {
 	const most = 5
 	if len(patterns) == 0 {
-		return "no stream"
+		return "none"
 	}
 	shown := slices.Clone(patterns[:min(len(patterns), most)])
 	for i := range shown {

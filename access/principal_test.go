@@ -54,6 +54,7 @@ func TestRolesDecide(t *testing.T) {
 		{&Principal{Role: Reader, Names: []string{"b*"}}, Progress, "billing", ""},
 		{&Principal{Role: Reader, Names: []string{"b*"}}, Progress, "mail", core.CodeForbidden},
 		{&Principal{Role: Reader}, Progress, "mail", ""},
+		{&Principal{Role: Reader, Names: []string{}}, Progress, "mail", core.CodeForbidden},
 
 		{Nobody(), Open, "", ""},
 		{Nobody(), SeeServer, "", core.CodeUnauthenticated},
@@ -63,6 +64,14 @@ func TestRolesDecide(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
 			t.Errorf("%s %v %s %s: %v, want %q", c.p.Role, c.p.Streams, c.a, c.target, err, c.want)
 		}
+	}
+}
+
+// TestEquivalent: no names are others than none that are listed.
+func TestEquivalent(t *testing.T) {
+	all, none := &Principal{Role: Reader}, &Principal{Role: Reader, Names: []string{}}
+	if all.Equivalent(none) || none.Equivalent(all) || !none.Equivalent(none) || !all.Equivalent(all) {
+		t.Error("a key that may use all names is that of one that may use none")
 	}
 }
 

@@ -147,7 +147,7 @@ type principalBody struct {
 	Name    string    `json:"name"`
 	Role    string    `json:"role"`
 	Streams []string  `json:"streams,omitempty"`
-	Names   []string  `json:"names,omitempty"`
+	Names   []string  `json:"names,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
 
 	Action  string `json:"action,omitempty"`

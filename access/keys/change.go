@@ -99,19 +99,42 @@ func (k *Keys) put(ctx context.Context, key Key, secret string, mark core.Record
 	if err := key.validate(now); err != nil {
 		return key, err
 	}
-	if len(k.known.Load().byID) >= MaxKeys {
-		e := core.Errorf(core.CodeInvalidKey, "the store has %d keys: revoke those that nobody uses", MaxKeys)
-		e.Limit = MaxKeys
-		return key, e
+	expired, err := k.known.Load().room(now)
+	if err != nil {
+		return key, err
 	}
 	key.Created, key.By, key.Expires = now, access.Of(ctx).Name, key.Expires.UTC()
 	value, err := json.Marshal(record{key, hashOf(secret)})
 	if err != nil {
 		return key, core.Errorf(core.CodeInternal, "a key cannot be encoded: %w", err)
 	}
-	err = k.commit(ctx, keyCreated, Act{Target: key.ID, Detail: key}, mark,
-		core.RecordOp{Table: table, Key: key.ID, Expect: core.NoStream, Value: value})
-	return key, err
+	records := []core.RecordOp{mark, {Table: table, Key: key.ID, Expect: core.NoStream, Value: value}}
+	for _, id := range expired {
+		records = append(records, core.RecordOp{Table: table, Key: id, Expect: core.AnyVersion, Action: core.DeleteRecord})
+	}
+	return key, k.commit(ctx, keyCreated, Act{Target: key.ID, Detail: key}, records...)
+}
+
+// room returns the expired keys that make room for another key, if there are MaxKeys: those
+// that have been expired for longest. Expired ones are listed until then. The error is
+// invalid_key if all of them are good.
+func (known *known) room(now time.Time) (expired []string, err error) {
+	over := len(known.byID) + 1 - MaxKeys
+	if over <= 0 {
+		return nil, nil
+	}
+	for id, h := range known.byID {
+		if !h.Expires.IsZero() && !h.Expires.After(now) {
+			expired = append(expired, id)
+		}
+	}
+	if len(expired) < over {
+		e := core.Errorf(core.CodeInvalidKey, "the store has %d keys: revoke those that nobody uses", MaxKeys)
+		e.Limit = MaxKeys
+		return nil, e
+	}
+	slices.SortFunc(expired, func(a, b string) int { return known.byID[a].Expires.Compare(known.byID[b].Expires) })
+	return expired[:over], nil
 }
 
 // Revoke ends a key. The errors are forbidden, key_not_found, and last_admin_key if nobody
@@ -159,7 +182,11 @@ func (k *Keys) commit(ctx context.Context, kind string, a Act, records ...core.R
 		return err
 	}
 	// It is done, whatever becomes of the caller: the first key ends the principal that asked.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
+	by := time.Now().Add(auditTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(by) {
+		by = d
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), by)
 	defer cancel()
 	if err := k.load(ctx); err != nil {
 		k.config.Logger.Warn("a change of keys is not in use here yet", "error", err)

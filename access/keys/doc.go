@@ -17,5 +17,6 @@
 //	key.go    Key, its token, and its record
 //	keys.go   Keys: what is in memory, and how it follows the store
 //	change.go making and revoking keys
+//	copy.go   the keys of one store for another
 //	audit.go  the stream $audit
 package keys

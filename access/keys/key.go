@@ -20,9 +20,9 @@ type Key struct {
 	Role access.Role `json:"role"`
 	// Streams are patterns of the streams that it may use; an admin needs none.
 	Streams []string `json:"streams,omitempty"`
-	// Names are patterns of the named subscriptions and progress that it may use; all of
-	// them, if there is none.
-	Names   []string  `json:"names,omitempty"`
+	// Names are patterns of the named subscriptions and progress that it may use; nil is all
+	// of them.
+	Names   []string  `json:"names,omitzero"`
 	Note    string    `json:"note,omitempty"`
 	Created time.Time `json:"created"`
 	By      string    `json:"by"`               // the principal that made it

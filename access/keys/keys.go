@@ -50,7 +50,7 @@ type Keys struct {
 	closing context.Context
 	close   context.CancelFunc
 	running sync.WaitGroup
-	loading sync.Mutex // held from a read of the keys until they are in use
+	loading chan struct{} // has a value from a read of the keys until they are in use
 }
 
 var _ access.Authenticator = (*Keys)(nil)
@@ -80,7 +80,7 @@ func New(ctx context.Context, config Config) (*Keys, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keys{config: config}
+	k := &Keys{config: config, loading: make(chan struct{}, 1)}
 	anyone, end := context.WithCancelCause(context.Background())
 	k.known.Store(&known{anyone: access.Anyone(anyone), end: end})
 	k.closing, k.close = context.WithCancel(context.Background())
@@ -191,31 +191,40 @@ func (k *Keys) again(err error) core.Follower {
 	return nil
 }
 
-// load reads all keys.
+// load reads all keys, and takes them into use.
 func (k *Keys) load(ctx context.Context) error {
-	k.loading.Lock() // what is read later is used later
-	defer k.loading.Unlock()
+	select { // what is read later is used later
+	case k.loading <- struct{}{}:
+	case <-ctx.Done():
+		return core.AsError(ctx.Err())
+	}
+	defer func() { <-k.loading }()
+	records, err := read(ctx, k.config.Store)
+	if err != nil {
+		return err
+	}
+	_, protected := records[protectedKey]
+	delete(records, protectedKey)
+	k.replace(protected, records)
+	return nil
+}
+
+// read returns the records of all keys, and the mark, by their keys.
+func read(ctx context.Context, store core.RecordReader) (map[string][]byte, error) {
 	records := map[string][]byte{}
-	protected := false
 	for after := ""; ; {
-		page, err := k.config.Store.Records(ctx, core.RecordsRequest{Table: table, After: after, Limit: core.MaxReadEvents})
+		page, err := store.Records(ctx, core.RecordsRequest{Table: table, After: after, Limit: core.MaxReadEvents})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, r := range page {
-			if r.Key == protectedKey {
-				protected = true
-				continue
-			}
 			records[r.Key] = r.Value
 		}
 		if len(page) < core.MaxReadEvents {
-			break
+			return records, nil
 		}
 		after = page[len(page)-1].Key
 	}
-	k.replace(protected, records)
-	return nil
 }
 
 // replace takes what was read into use, and ends the principals of keys that are gone.

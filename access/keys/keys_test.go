@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,22 +147,25 @@ func TestKeysAreMadeAndRevokedByAdmins(t *testing.T) {
 	if err := here.Revoke(admin, first.ID); !errors.Is(err, core.CodeLastAdminKey) {
 		t.Errorf("the last admin: %v", err)
 	}
+	if _, _, err := here.Create(access.WithAddress(admin, "192.0.2.1:5"), keys.Key{Role: access.Operator}); err != nil {
+		t.Fatal(err)
+	}
 	page, err := store.Read(t.Context(), core.ReadRequest{Stream: keys.Audit})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var types []string
 	for e := range page.Events() {
-		types = append(types, e.Type)
 		var act keys.Act
 		if err := json.Unmarshal(e.Data, &act); err != nil || act.Node != "n1" || act.Target == "" {
 			t.Errorf("the audit has %s, %v", e.Data, err)
 		}
+		types = append(types, e.Type+act.From)
 		if strings.Contains(string(e.Data), "hash") || strings.Contains(string(e.Data), "gyre_") {
 			t.Errorf("the audit has a secret: %s", e.Data)
 		}
 	}
-	if want := []string{"KeyCreated", "KeyCreated", "KeyRevoked"}; !slices.Equal(types, want) {
+	if want := []string{"KeyCreated", "KeyCreated", "KeyRevoked", "KeyCreated192.0.2.1:5"}; !slices.Equal(types, want) {
 		t.Errorf("the audit has %v, want %v", types, want)
 	}
 }
@@ -346,4 +351,121 @@ func TestKnownKeysWorkWhileStorageIsAway(t *testing.T) {
 	a.err = nil
 	a.mu.Unlock()
 	<-p.Ended()
+}
+
+// TestExpiredKeysMakeRoom: they do not count towards the bound of keys, and are deleted when it
+// is reached.
+func TestExpiredKeysMakeRoom(t *testing.T) {
+	store := newStore(t)
+	const old, older = "expired001", "expired000"
+	var records []core.RecordOp
+	for n := range keys.MaxKeys - 1 {
+		id, expires := fmt.Sprintf("good%06d", n), ""
+		switch n {
+		case 0:
+			id, expires = old, `,"expires":"2026-01-02T00:00:00Z"`
+		case 1:
+			id, expires = older, `,"expires":"2026-01-01T00:00:00Z"`
+		}
+		records = append(records, core.RecordOp{Table: "keys", Key: id, Expect: core.NoStream, Value: fmt.Appendf(nil, `{"id":%q,"role":"operator","hash":"AA=="%s}`, id, expires)})
+	}
+	if _, err := store.Append(t.Context(), core.Commit{System: true, Records: records}); err != nil {
+		t.Fatal(err)
+	}
+	k := open(t, store)
+	_, token, err := k.Init(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := as(t, k, token)
+	for _, want := range []struct{ gone, stays bool }{{true, true}, {true, false}} {
+		if _, _, err := k.Create(admin, keys.Key{Role: access.Operator}); err != nil {
+			t.Fatal(err)
+		}
+		has := func(id string) bool {
+			return slices.ContainsFunc(k.List(), func(k keys.Key) bool { return k.ID == id })
+		}
+		if n := len(k.List()); n != keys.MaxKeys || has(older) == want.gone || has(old) != want.stays {
+			t.Errorf("%d keys, the older one is listed: %t, the other: %t", n, has(older), has(old))
+		}
+	}
+	if _, _, err := k.Create(admin, keys.Key{Role: access.Operator}); !errors.Is(err, core.CodeInvalidKey) {
+		t.Errorf("a key beyond the bound: %v", err)
+	}
+}
+
+// stuck is a store whose records cannot be read while it is stuck.
+type stuck struct {
+	*core.Store
+	until atomic.Pointer[context.Context] // nil: it is not
+}
+
+func (s *stuck) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {
+	if until := s.until.Load(); until != nil {
+		select {
+		case <-(*until).Done():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.Store.Records(ctx, r)
+}
+
+// TestCreateKeepsItsDeadline: also while the node reads the keys for another reason, and does
+// not come to an end. The key is made. Time is virtual.
+func TestCreateKeepsItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stuck{Store: core.NewStore(memory.New(), core.StoreConfig{})}
+		k, err := keys.New(t.Context(), keys.Config{Store: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, token, err := k.Init(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		until, end := context.WithCancel(t.Context())
+		s.until.Store(&until)
+		ctx, cancel := context.WithTimeout(as(t, k, token), time.Second)
+		defer cancel()
+		began := time.Now()
+		_, made, err := k.Create(ctx, keys.Key{Role: access.Operator})
+		if took := time.Since(began); err != nil || took != time.Second {
+			t.Errorf("after %s: %v", took, err)
+		}
+		end()
+		synctest.Wait()
+		if _, err := k.Authenticate(made); err != nil {
+			t.Error(err)
+		}
+		k.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNoNames: a key that is given an empty list may use no name, at any time.
+func TestNoNames(t *testing.T) {
+	store := newStore(t)
+	k := open(t, store)
+	_, token, err := k.Init(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		names []string
+		want  core.Code
+	}{"left out": {nil, ""}, "none": {[]string{}, core.CodeForbidden}, "some": {[]string{"a*"}, core.CodeForbidden}} {
+		_, made, err := k.Create(as(t, k, token), keys.Key{Role: access.Reader, Streams: []string{"*"}, Names: c.names})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range []*keys.Keys{k, open(t, store)} {
+			if err := access.Check(as(t, k, made), access.Progress, "billing"); c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
+				t.Errorf("names %s: %v", name, err)
+			}
+		}
+	}
 }

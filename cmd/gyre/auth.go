@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,7 +221,7 @@ only its user can read, and not printed.`,
 	flags := cmd.Flags()
 	flags.StringVar(&role, "role", "", "admin, operator, writer, reader or plugin-author")
 	flags.StringSliceVar(&want.Streams, "streams", nil, "patterns of the streams that it may use, such as 'order-*' or '$all'")
-	flags.StringSliceVar(&want.Names, "names", nil, "patterns of the named subscriptions and progress that it may use (default all)")
+	flags.StringSliceVar(&want.Names, "names", nil, "patterns of the named subscriptions and progress that it may use (default all; '' is none)")
 	flags.StringVar(&want.Note, "note", "", "what the key is for")
 	flags.StringVar(&expires, "expires", "", "how long it works, such as 720h, or until when (default for ever)")
 	flags.StringVar(&out, "out", "", "file to write the key to, instead of printing it")
@@ -417,8 +418,8 @@ func newWhoAmI(a *app) *cobra.Command {
 				if len(p.Streams) > 0 {
 					fmt.Fprintf(&b, "\nstreams  %s", strings.Join(p.Streams, " "))
 				}
-				if len(p.Names) > 0 {
-					fmt.Fprintf(&b, "\nnames    %s", strings.Join(p.Names, " "))
+				if p.Names != nil {
+					fmt.Fprintf(&b, "\nnames    %s", cmp.Or(strings.Join(p.Names, " "), "none"))
 				}
 				if !p.Expires.IsZero() {
 					fmt.Fprintf(&b, "\nexpires  %s", p.Expires.UTC().Format(time.RFC3339))

@@ -34,9 +34,9 @@ position, code not_clean, exit code 8. Comparing adds about a quarter to the wor
 The system's streams, whose names begin with $, are copied, too, but not to a running node: it
 takes none (not_supported).
 
-An event keeps its time; recorded, the time at the server, is that of the copy. Blobs, such as
-the modules of plugins, are copied unless an end is a running node. Records, such as checkpoints,
-are not copied.`
+An event keeps its time; recorded, the time at the server, is that of the copy. Keys, and blobs,
+such as the modules of plugins, are copied unless an end is a running node. Then the command says
+so, if the copy would be open to everybody. Other records, such as checkpoints, are not copied.`
 
 func newCopy(a *app) *cobra.Command {
 	var from, to endFlags
@@ -86,6 +86,7 @@ type copied struct {
 	Copied   int64   `json:"copied"`   // events and links
 	Links    int64   `json:"links"`    // of those that were copied
 	Blobs    int64   `json:"blobs"`    // of the source that the target has now
+	Keys     int     `json:"keys"`     // of the source that the target has now
 	Before   uint64  `json:"before"`   // events and links that the target had
 	Verified int64   `json:"verified"` // compared with the source, in full
 	Head     uint64  `json:"head"`     // of the target now
@@ -132,6 +133,9 @@ func (c *copier) run(ctx context.Context) error {
 		err = c.verify(ctx, 1, c.done.Before)
 	}
 	if err == nil {
+		err = c.copyKeys(ctx)
+	}
+	if err == nil {
 		err = c.copyBlobs(ctx)
 	}
 	if err == nil {
@@ -142,6 +146,9 @@ func (c *copier) run(ctx context.Context) error {
 	}
 	if err == nil && c.mode == verifyFull {
 		fmt.Fprintf(c.app.stderr, "%s compared with the source: they are the same.\n", eventsAndLinks(c.done.Verified, c.verified))
+	}
+	if err == nil {
+		err = c.warnOpen(ctx)
 	}
 	c.done.Seconds = math.Round(time.Since(begun).Seconds()*1000) / 1000
 	return err

@@ -32,7 +32,9 @@ type logEnd struct {
 	wholeLog
 	blobs core.Blobs // nil: a node, which does not give them out
 	name  string     // for people
-	close func() error
+	// initFlags are those of gyre auth init for it.
+	initFlags string
+	close     func() error
 }
 
 // explain says which end an error is of.
@@ -66,7 +68,7 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 		if err != nil {
 			return nil, ofEnd(flag, err)
 		}
-		return &logEnd{client, nil, f.where, client.Close}, nil
+		return &logEnd{client, nil, f.where, " --server " + f.where, client.Close}, nil
 	}
 	return a.openDirectory(ctx, f, isSource)
 }
@@ -91,7 +93,7 @@ func (a *app) openStore(ctx context.Context, config postgres.Config, flag string
 		return nil, ofEnd(flag, err)
 	}
 	store := core.NewStore(engine, core.StoreConfig{})
-	return &logEnd{store, store, fmt.Sprintf("store %s of %s", target.Store, target), store.Close}, nil
+	return &logEnd{store, store, fmt.Sprintf("store %s of %s", target.Store, target), " --postgres URL --store " + target.Store, store.Close}, nil
 }
 
 func (a *app) openDirectory(ctx context.Context, f endFlags, isSource bool) (*logEnd, error) {
@@ -107,5 +109,5 @@ func (a *app) openDirectory(ctx context.Context, f endFlags, isSource bool) (*lo
 		return nil, ofEnd(dir, err)
 	}
 	store := core.NewStore(engine, core.StoreConfig{})
-	return &logEnd{store, store, dir, store.Close}, nil
+	return &logEnd{store, store, dir, " --data " + dir, store.Close}, nil
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
@@ -174,4 +177,83 @@ func copyProcess(from, to endFlags, limit time.Duration) (string, error) {
 	defer kill.Stop()
 	err := cmd.Wait()
 	return out.String(), err
+}
+
+// TestCopyOfKeys: a copy of a store with keys has them, and so has one that is brought up to
+// date after one of them was revoked.
+func TestCopyOfKeys(t *testing.T) {
+	t.Parallel()
+	ends := engineEnds(t)
+	for _, names := range [][2]string{{"disk", "postgres"}, {"postgres", "disk"}} {
+		t.Run(names[0]+"_to_"+names[1], func(t *testing.T) {
+			from, to := ends[names[0]](), ends[names[1]]()
+			var tokens []string
+			withKeys(t, from, func(k *keys.Keys) {
+				_, admin, err := k.Init(t.Context(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, reader, err := k.Create(asKey(t, k, admin), keys.Key{Role: access.Reader, Streams: []string{"*"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				tokens = []string{admin, reader}
+			})
+			for _, want := range []struct {
+				keys   int
+				reader bool
+			}{{2, true}, {1, false}} {
+				var said, out strings.Builder
+				a := &app{stdout: &out, stderr: &said, timeout: defaultTimeout, output: asJSON}
+				if err := a.copy(t.Context(), from, to, verifyFull); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(out.String(), fmt.Sprintf(`"keys": %d,`, want.keys)) || strings.Contains(said.String(), "Warning") {
+					t.Errorf("the copy says %s %s", out.String(), said.String())
+				}
+				withKeys(t, to, func(k *keys.Keys) {
+					if p, err := k.Authenticate(tokens[0]); err != nil || p.Role != access.Admin || !k.Protected() {
+						t.Errorf("the admin is %v, %v", p, err)
+					}
+					if _, err := k.Authenticate(tokens[1]); (err == nil) != want.reader {
+						t.Errorf("the reader: %v", err)
+					}
+				})
+				withKeys(t, from, func(k *keys.Keys) {
+					if want.reader {
+						p, err := k.Authenticate(tokens[1])
+						if err == nil {
+							err = k.Revoke(asKey(t, k, tokens[0]), p.Name)
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// withKeys opens a store for its keys.
+func withKeys(t *testing.T, f endFlags, do func(*keys.Keys)) {
+	t.Helper()
+	withEnd(t, f, func(log *logEnd) {
+		k, err := keys.New(t.Context(), keys.Config{Store: log.wholeLog.(keys.Store)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(k)
+		k.Close()
+	})
+}
+
+// asKey is the context of whom a token is of.
+func asKey(t *testing.T, k *keys.Keys, token string) context.Context {
+	t.Helper()
+	p, err := k.Authenticate(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return access.With(t.Context(), p)
 }

@@ -33,7 +33,7 @@ func copyTo(ctx context.Context, from, to wholeLog) (copied, string, error) {
 	var stderr bytes.Buffer
 	c := &copier{
 		app:  &app{stderr: &stderr, timeout: defaultTimeout},
-		from: &logEnd{from, nil, "source", nil}, to: &logEnd{to, nil, "target", nil}, mode: verifyFull,
+		from: &logEnd{wholeLog: from, name: "source"}, to: &logEnd{wholeLog: to, name: "target"}, mode: verifyFull,
 	}
 	err := c.run(ctx)
 	return c.done, stderr.String(), err
@@ -64,7 +64,7 @@ func eventsOf(t *testing.T, log wholeLog) []core.Event {
 	t.Helper()
 	var all []core.Event
 	c := &copier{app: &app{timeout: defaultTimeout}}
-	for e, err := range c.events(t.Context(), &logEnd{log, nil, "log", nil}, 1, core.MaxNumber) {
+	for e, err := range c.events(t.Context(), &logEnd{wholeLog: log, name: "log"}, 1, core.MaxNumber) {
 		if err != nil {
 			t.Fatal(err)
 		}

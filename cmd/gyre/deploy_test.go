@@ -140,8 +140,11 @@ func TestDeployCompose(t *testing.T) {
 		if _, err := os.Stat(filepath.Join("../../deploy", s.Build.Context, s.Build.Dockerfile)); err != nil {
 			t.Error(err)
 		}
-		if len(s.Secrets) != 1 || config.Ring.KeyFile != "/run/secrets/"+s.Secrets[0] || file.Secrets[s.Secrets[0]].File == "" {
-			t.Errorf("the key of %s is %s, its secrets are %q of %v", name, config.Ring.KeyFile, s.Secrets, file.Secrets)
+		for _, key := range []string{config.Ring.KeyFile, config.Admin.KeyFile} {
+			secret, _ := strings.CutPrefix(key, "/run/secrets/")
+			if !slices.Contains(s.Secrets, secret) || file.Secrets[secret].File == "" {
+				t.Errorf("a key of %s is %s, its secrets are %q of %v", name, key, s.Secrets, file.Secrets)
+			}
 		}
 		_, listen, _ := strings.Cut(config.Listen, ":")
 		if len(s.Ports) != 1 || !strings.HasPrefix(s.Ports[0], "127.0.0.1:") || !strings.HasSuffix(s.Ports[0], ":"+listen) {
@@ -235,8 +238,10 @@ func TestDeployKubernetes(t *testing.T) {
 	if quorum := set.Spec.Replicas/2 + 1; config.Ring.Quorum != quorum || set.Spec.Replicas-budget.Spec.MaxUnavailable < quorum {
 		t.Errorf("%d nodes have a quorum of %d, and %d may be away", set.Spec.Replicas, config.Ring.Quorum, budget.Spec.MaxUnavailable)
 	}
-	if filepath.Dir(config.Ring.KeyFile) != gyre.VolumeMounts[0].MountPath {
-		t.Errorf("the key is %s, the volume %+v", config.Ring.KeyFile, gyre.VolumeMounts)
+	for _, key := range []string{config.Ring.KeyFile, config.Admin.KeyFile} {
+		if filepath.Dir(key) != gyre.VolumeMounts[0].MountPath {
+			t.Errorf("a key is %s, the volume %+v", key, gyre.VolumeMounts)
+		}
 	}
 	checkKubernetesPorts(t, config, service.Spec.Ports, gyre.Ports)
 	node := deployedNode(t)
