@@ -175,7 +175,7 @@ func (c Config) validate(ctx context.Context) error {
 			return core.Errorf(core.CodeInvalidConfig, "allow-host %q is not a host name", h)
 		}
 	}
-	if _, err := c.openTLS(); err != nil {
+	if _, err := c.openTLS(slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	if _, err := c.adminKey(); err != nil {

@@ -38,7 +38,7 @@ type front struct {
 
 // listen takes the addresses of a configuration that is valid.
 func (f *front) listen(ctx context.Context, c *Config) (err error) {
-	if f.certs, err = c.openTLS(); err != nil {
+	if f.certs, err = c.openTLS(c.Logger); err != nil {
 		return err
 	}
 	if f.listener, err = listen(ctx, c.Listen); err != nil || c.Admin.Listen == "" {

@@ -202,6 +202,9 @@ func (n *Node) apiConfig() wsapi.Config {
 		Node:          n.config.Node,
 		Limits:        wsapi.Limits{Memory: int(n.config.ConnectionMemory)},
 	}
+	if n.front.certs != nil {
+		registerTLSMetrics(c.Registry, n.front.certs)
+	}
 	if n.ring != nil {
 		n.serveRing(&c)
 	}

@@ -1,6 +1,10 @@
 package runtime
 
 import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/runtime/certs"
 )
@@ -13,7 +17,7 @@ type TLSConfig struct {
 }
 
 // openTLS reads the certificates. There are none if the node serves no TLS.
-func (c *Config) openTLS() (*certs.Set, error) {
+func (c *Config) openTLS(logger *slog.Logger) (*certs.Set, error) {
 	t := &c.TLS
 	switch {
 	case t.Cert == "" && t.Key != "":
@@ -27,5 +31,12 @@ func (c *Config) openTLS() (*certs.Set, error) {
 	case t.Cert == "":
 		return nil, nil
 	}
-	return certs.Open(t.Files, c.Logger)
+	return certs.Open(t.Files, logger)
+}
+
+// registerTLSMetrics adds the metrics of a node that serves TLS.
+func registerTLSMetrics(r *prometheus.Registry, set *certs.Set) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gyre_tls_certificate_not_after_timestamp_seconds", Help: "When the certificate of the node ends.",
+	}, func() float64 { return float64(set.NotAfter().Unix()) }))
 }

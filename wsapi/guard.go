@@ -108,8 +108,13 @@ func isOwn(origin string, r *http.Request) bool {
 	if err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
 		return false
 	}
-	secure := r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
-	return u.Scheme == "https" || u.Scheme == "http" && !secure
+	return u.Scheme == "https" || u.Scheme == "http" && !cameOverTLS(r)
+}
+
+// cameOverTLS reports whether a request says that it came over TLS, to the node or to a proxy
+// before it. Who says so falsely loses only what is allowed without TLS.
+func cameOverTLS(r *http.Request) bool {
+	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }
 
 // listed reports whether the origin is configured.

@@ -141,3 +141,14 @@ func TestSessionsOfPages(t *testing.T) {
 		t.Errorf("after its key was revoked: %d", answer.StatusCode)
 	}
 }
+
+// TestCookiesBehindAProxy: where a proxy ends TLS, browsers send the cookie over TLS only.
+func TestCookiesBehindAProxy(t *testing.T) {
+	n := newNode(t, wsapi.Config{Access: testKeys()})
+	for proto, secure := range map[string]bool{"": false, "http": false, "https": true, "HTTPS": true} {
+		a := n.do("POST", "/v1/session", `{"token":"reader-key"}`, "Content-Type: application/json", "X-Forwarded-Proto: "+proto).want(t, 201)
+		if cookie := a.Header.Get("Set-Cookie"); strings.Contains(cookie, "Secure") != secure {
+			t.Errorf("X-Forwarded-Proto %q: %s", proto, cookie)
+		}
+	}
+}

@@ -21,6 +21,10 @@ import (
 const (
 	// CheckEvery is how old what was read of the files may be at a handshake.
 	CheckEvery = 2 * time.Second
+	// warnBefore is when the log begins to warn that the certificate ends, and warnEvery how
+	// often it does.
+	warnBefore = 14 * 24 * time.Hour
+	warnEvery  = 24 * time.Hour
 	// maxFile is more than any chain of certificates has.
 	maxFile = 1 << 20
 )
@@ -45,7 +49,8 @@ type Set struct {
 
 	checking sync.Mutex // held by the one that reads the files; protects the fields below
 	checked  time.Time
-	seen     [][]byte // the newest content of the files, good or bad
+	seen     [][]byte  // the newest content of the files, good or bad
+	warned   time.Time // when the log has last warned that the certificate ends
 }
 
 // loaded does not change.
@@ -66,8 +71,12 @@ func Open(files Files, logger *slog.Logger) (*Set, error) {
 		return nil, err
 	}
 	s.newest.Store(first)
+	s.warn(s.checked)
 	return s, nil
 }
+
+// NotAfter is when the certificate ends.
+func (s *Set) NotAfter() time.Time { return s.now().leaf.NotAfter }
 
 // Server is for a listener.
 func (s *Set) Server() *tls.Config {
@@ -117,10 +126,21 @@ func (s *Set) now() *loaded {
 		if now := time.Now(); now.Sub(s.checked) >= CheckEvery {
 			s.checked = now
 			s.check()
+			s.warn(now)
 		}
 		s.checking.Unlock()
 	}
 	return s.newest.Load()
+}
+
+// warn logs that the certificate ends soon.
+func (s *Set) warn(now time.Time) {
+	ends := s.newest.Load().leaf.NotAfter
+	if ends.Sub(now) > warnBefore || now.Sub(s.warned) < warnEvery {
+		return
+	}
+	s.warned = now
+	s.logger.Warn("the certificate ends soon: renew it, and replace its files", "file", s.files.Cert, "expires", ends)
 }
 
 // check reads the files again.

@@ -256,3 +256,26 @@ func TestWriteNew(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEndIsAnnounced: from 14 days before a certificate ends, the log says so each day. Time
+// is virtual.
+func TestAnEndIsAnnounced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, a := dir(t.TempDir()), newAuthority(t)
+		var log bytes.Buffer
+		s, err := Open(d.issue(t, a, "node", time.Now(), "localhost"), slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends := s.NotAfter()
+		for _, c := range []struct {
+			before time.Duration
+			said   int
+		}{{warnBefore + time.Minute, 0}, {warnBefore, 1}, {warnBefore - time.Hour, 1}, {warnBefore - warnEvery, 2}, {time.Hour, 3}} {
+			time.Sleep(time.Until(ends) - c.before)
+			if s.NotAfter() != ends || strings.Count(log.String(), "ends soon") != c.said {
+				t.Errorf("%s before: %s", c.before, &log)
+			}
+		}
+	})
+}
