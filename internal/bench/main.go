@@ -34,6 +34,7 @@ var groups = []group{
 	{"records", benchRecords},
 	{"postgres", benchPostgres},
 	{"ws", benchWS},
+	{"access", benchAccess},
 	{"subscription", benchSubscriptions},
 	{"growth", benchGrowth},
 	{"cluster", benchCluster},
