@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import { join, normalize } from "node:path";
 import { after, test } from "node:test";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { Node, waitLimit } from "./node.js";
+import { devCert, Node, waitLimit } from "./node.js";
 import type * as inPage from "./page.js";
 
 const root = join(import.meta.dirname, "..");
@@ -73,6 +73,18 @@ test("in Chromium", { skip: executablePath === undefined && "Chromium is missing
       const { everyMode } = (await import(`${location.origin}/build/page.js`)) as typeof inPage;
       return everyMode(url);
     }, node.url);
+    assert.deepEqual(done, Array(3).fill('201 {"big":1E400,"n":1.10} 200 true'));
+  });
+
+  await t.test("over TLS", async (t) => {
+    const secure = await Node.start(t, "memory", "--allow-origin", origin, ...devCert(t).flags);
+    const context = await launched.newContext({ ignoreHTTPSErrors: true }); // the CA is in no browser
+    const page = await context.newPage();
+    await page.goto(origin);
+    const done = await page.evaluate(async (url) => {
+      const { everyMode } = (await import(`${location.origin}/build/page.js`)) as typeof inPage;
+      return everyMode(url);
+    }, secure.url);
     assert.deepEqual(done, Array(3).fill('201 {"big":1E400,"n":1.10} 200 true'));
   });
 

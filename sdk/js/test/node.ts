@@ -1,7 +1,7 @@
 // Real nodes to test against.
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,9 +17,23 @@ export const gyre = process.env["GYRE_TEST_BIN"] ?? join(import.meta.dirname, "g
 /** How long a test may wait for what has to come. */
 export const waitLimit = 20_000;
 
+/** A directory that ends with the test. */
+export function scratch(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), "gyre-js-"));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** Makes a certificate: the file of its CA, and the flags of a node that serves it. */
+export function devCert(t: TestContext): { ca: string; flags: string[] } {
+  const dir = scratch(t);
+  execFileSync(gyre, ["tls", "dev-cert", "--out", dir]);
+  return { ca: join(dir, "ca.pem"), flags: ["--tls-cert", join(dir, "cert.pem"), "--tls-key", join(dir, "key.pem")] };
+}
+
 /** A node of its own, on a port that it keeps when it is started again. */
 export class Node {
-  /** As http://host:port. */
+  /** As http://host:port, or https://host:port. */
   url = "";
   readonly #engine: string[];
   readonly #flags: string[];
@@ -59,10 +73,10 @@ export class Node {
     child.stderr.setEncoding("utf8");
     for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
       said += text;
-      const url = /HTTP\s+(http:\S+)/.exec(said)?.[1];
+      const url = /HTTP\s+(https?:\S+)/.exec(said)?.[1];
       if (url !== undefined) {
         this.url = url;
-        this.#listen = url.slice("http://".length);
+        this.#listen = new URL(url).host;
         child.stderr.resume();
         return;
       }
