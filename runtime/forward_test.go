@@ -204,3 +204,42 @@ func TestForwardingRetriesWhatWasNotTaken(t *testing.T) {
 		t.Errorf("%d from %q, %s", a.status, a.node, a.body)
 	}
 }
+
+// TestForwardingUntilTheCallerIsKnown: a node that has begun its session a moment ago is known
+// to the owner after the owner's next beat. Until then the owner takes nothing from it.
+func TestForwardingUntilTheCallerIsKnown(t *testing.T) {
+	nodes := newPeerRing(t, 2, "")
+	at := "/v1/subscriptions/" + ownedBy(nodes[1])
+	known := *nodes[1].ring.State()
+	nodes[1].without(nodes[0])
+	if a := nodes[0].ask(t, "PUT", at, "{}", "Gyre-Timeout: 250"); a.code() != core.CodeNoNodeAvailable {
+		t.Errorf("the caller is not known: %d, %s", a.status, a.body)
+	}
+	nodes[1].ring.set(known)
+	if a := nodes[0].ask(t, "PUT", at, "{}"); a.status != 201 || a.node != "node2" {
+		t.Errorf("%d from %q, %s", a.status, a.node, a.body)
+	}
+}
+
+// TestRefusals: what an owner has not taken is told from its answers; so is what it does not
+// know the outcome of, for the audit.
+func TestRefusals(t *testing.T) {
+	for code, want := range map[core.Code]core.Code{
+		core.CodeNotOwner: core.CodeNotOwner, core.CodeNotServing: core.CodeNotServing, core.CodeStaleEpoch: core.CodeStaleEpoch,
+		core.CodeShuttingDown: core.CodeNotServing, core.CodeStarting: core.CodeNotServing,
+		core.CodeUnknownOutcome: core.CodeUnknownOutcome, core.CodeOverloaded: "",
+	} {
+		body, err := wire.Marshal(wire.NewError(core.Errorf(code, "says the owner")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer := &http.Response{StatusCode: http.StatusServiceUnavailable, Body: io.NopCloser(bytes.NewReader(body))}
+		err = refusal(answer)
+		if want == "" && err != nil || want != "" && !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %q", code, err, want)
+		}
+		if passed, _ := io.ReadAll(answer.Body); want == "" && !bytes.Equal(passed, body) {
+			t.Errorf("%s: %s is passed on", code, passed)
+		}
+	}
+}

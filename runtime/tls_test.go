@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -41,16 +43,19 @@ func trusting(t *testing.T, dir string) *tls.Config {
 // getOver is the answer to a GET request over TLS.
 func getOver(t *testing.T, config *tls.Config, url string) (*http.Response, error) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, ForceAttemptHTTP2: true}}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := client.Do(r)
+	res, err := overTLS(config).Do(r)
 	if err == nil {
 		_ = res.Body.Close()
 	}
 	return res, err
+}
+
+func overTLS(config *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, ForceAttemptHTTP2: true}}
 }
 
 func TestServesTLS(t *testing.T) {
@@ -76,6 +81,14 @@ func TestServesTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
+	metrics, err := overTLS(trust).Get(node.URL() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = metrics.Body.Close() }()
+	if text, err := io.ReadAll(metrics.Body); err != nil || !regexp.MustCompile(`(?m)^gyre_tls_certificate_not_after_timestamp_seconds 1\.\d+e\+09$`).Match(text) {
+		t.Errorf("the end of the certificate is no metric: %v", err)
+	}
 	large := commit("s", "A")
 	large.Appends[0].Events[0].Data = []byte(`"` + strings.Repeat("x", 512<<10) + `"`)
 	if _, err := client.Append(t.Context(), large); err != nil {
