@@ -82,6 +82,8 @@ var matrix = map[string]string{
 
 	"GET /v1/keys": admins, "POST /v1/keys": admins, "DELETE /v1/keys/{key}": admins,
 	"POST /v1/tickets": anyKey,
+
+	"GET /v1/types": admins, "GET /v1/categories": admins, // and those who are granted every stream
 }
 
 // opMatrix says who may do each op of the WebSocket protocol.
@@ -89,7 +91,7 @@ var opMatrix = map[string]string{
 	"append": "writer+", "read": readers, "subscribe": readers,
 	"credit": anyKey, "unsubscribe": anyKey, "ack": anyKey, "nack": anyKey, "extend": anyKey,
 	"cancel": anyKey, "refresh": anyKey, "hello": anyKey, "ping": anyKey, "pong": anyKey,
-	"cluster": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
+	"cluster": operators, "types": admins, "categories": admins, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
 	"plugin.deleteVersion": authors, "plugin.info": authors, "plugin.delete": authors, "plugin.deploy": authors, "plugin.pause": authors,
 	"plugin.resume": authors, "plugin.rollback": authors, "plugin.rebuild": authors, "plugin.state": states, "plugin.logs": authors,
 }
@@ -247,7 +249,7 @@ func (n *matrixNode) subscription(t *testing.T) {
 func TestEveryOpSaysWhoMay(t *testing.T) {
 	n := newMatrixNode(t)
 	for _, op := range ops(t) {
-		if opMatrix[op] == "" {
+		if _, ok := opMatrix[op]; !ok {
 			t.Errorf("op %s has no row: say who may do it", op)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/access/keys"
+	"github.com/gyre-events/gyre/census"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -38,6 +39,7 @@ type Node struct {
 	ring     *ringNode // nil: the node is in none
 	plugins  *Plugins  // nil: it runs none
 	seen     *seen     // nil before there is an API
+	census   *census.Census
 	watching sync.WaitGroup
 	stopping chan struct{} // closed when Close begins
 	left     chan struct{} // see Left
@@ -123,6 +125,7 @@ func (n *Node) open(ctx context.Context) error {
 		err = n.openPlugins()
 	}
 	if err == nil {
+		n.openCensus()
 		api, err = wsapi.New(n.apiConfig())
 	}
 	if err != nil {
@@ -146,6 +149,9 @@ func (n *Node) subscriptionConfig() subscriptions.Config {
 // closeParts ends what is between the API and the Store.
 func (n *Node) closeParts(ctx context.Context) error {
 	n.seen.close()
+	if n.census != nil {
+		n.census.Close()
+	}
 	if n.keys != nil {
 		n.keys.Close()
 	}
@@ -210,6 +216,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	}
 	n.serveKeys(&c)
 	n.servePlugins(&c)
+	n.serveCensus(&c)
 	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats})
 	return c
 }

@@ -2,7 +2,11 @@ package sdk
 
 import (
 	"context"
+	"encoding/base64"
+	"net/url"
 
+	"github.com/gyre-events/gyre/census"
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -11,4 +15,42 @@ import (
 func (c *Client) Stats(ctx context.Context, node string) (s wire.Stats, err error) {
 	err = c.get(ctx, "/v1/stats", queryOf("node", node), &s)
 	return s, err
+}
+
+// Types returns a page of the types of events, with how many there are of each. The error is
+// forbidden unless the key is granted every stream.
+func (c *Client) Types(ctx context.Context, r census.ListRequest) (page census.TypePage, err error) {
+	if err := c.get(ctx, "/v1/types", countsQuery(r), &page); err != nil {
+		return page, err
+	}
+	page.Next, err = nextOf(page.Next)
+	return page, err
+}
+
+// Categories returns a page of the categories of streams, with how many streams and events there
+// are in each. The error is that of Types.
+func (c *Client) Categories(ctx context.Context, r census.ListRequest) (page census.CategoryPage, err error) {
+	if err := c.get(ctx, "/v1/categories", countsQuery(r), &page); err != nil {
+		return page, err
+	}
+	page.Next, err = nextOf(page.Next)
+	return page, err
+}
+
+func countsQuery(r census.ListRequest) url.Values {
+	query := queryOf("prefix", r.Prefix, "sort", string(r.Order))
+	if r.After != "" {
+		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
+	}
+	setLimit(query, r.Limit)
+	return query
+}
+
+// nextOf decodes the cursor of an answer.
+func nextOf(cursor string) (string, error) {
+	next, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return "", core.Errorf(core.CodeProtocolError, "the answer has a cursor that is none")
+	}
+	return string(next), nil
 }

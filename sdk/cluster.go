@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
 )
 
@@ -62,12 +61,8 @@ func (c Cluster) Owned(ctx context.Context, node string, r ring.OwnedRequest) (p
 	if err := c.client.get(ctx, "/v1/cluster/owned", query, &page); err != nil {
 		return page, err
 	}
-	next, err := base64.RawURLEncoding.DecodeString(page.Next)
-	if err != nil {
-		return page, core.Errorf(core.CodeProtocolError, "the answer has a cursor that is none")
-	}
-	page.Next = string(next)
-	return page, nil
+	page.Next, err = nextOf(page.Next)
+	return page, err
 }
 
 // Drain has a node hand over all that it owns and stay out of views, or ends that. It

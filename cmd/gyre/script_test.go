@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 //	silence              sets GYRE_SERVER to an address that accepts and never answers
 //	damage FILE OFFSET   changes a byte of the first file that matches
 //	denial               sets GYRE_SERVER to one that answers 403 to everything
+//	counted              waits until the node has counted its log by type
 //	stall [hangup]       sets GYRE_SERVER to a node that takes appends and never answers,
 //	                     or is gone for good from the first one on
 //	guarded KEY          sets GYRE_SERVER to a node that has this key alone
@@ -76,6 +77,7 @@ func scripts(dir, program string) testscript.Params {
 			"stall":     stall,
 			"handled":   handled,
 			"guarded":   guarded,
+			"counted":   countedAll,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Values["nodes"] = &nodes{program: program, running: map[string]*process{}}

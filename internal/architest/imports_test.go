@@ -58,6 +58,9 @@ var table = map[string]row{
 	"access/keys": {imports: []string{"access", "core"}, tests: []string{"core/postgres", "internal/pgtest"}},
 	"access/api":  {imports: []string{"access", "access/keys", "core", "wsapi"}},
 
+	"census":     {imports: []string{"core"}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"census/api": {imports: []string{"access", "census", "core", "wsapi"}},
+
 	"wsapi":             {imports: []string{"access", "core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/dashboard", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
 	"wsapi/ws":          {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
 	"wsapi/requests":    {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/wire", lru, prometheus, xtime}},
@@ -80,7 +83,7 @@ var table = map[string]row{
 	"plugins/wasm/guests": {testing: true},
 	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
 
-	"sdk":                             {imports: []string{"access", "access/keys", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
+	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
 	"sdk/plugin/json":                 {},
 	"sdk/plugin/testhost":             {imports: []string{"plugins/abi"}},
@@ -89,7 +92,7 @@ var table = map[string]row{
 	"sdk/plugin/plugintest":           {imports: []string{"plugins/abi", "sdk/plugin", "sdk/plugin/testhost"}, tests: []string{"sdk/plugin/json"}},
 
 	"runtime": {imports: []string{
-		"access", "access/api", "access/keys", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
+		"access", "access/api", "access/keys", "census", "census/api", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
 		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", websocket}},
 

@@ -1,0 +1,127 @@
+package census
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+const (
+	// stepEvery is how often what was appended is counted.
+	stepEvery = time.Second
+	// pauseFactor makes a fold that is behind pause for so many times as long as its step took.
+	pauseFactor = 3
+	// stepWithin bounds a step, and retryAfter is the pause after one that failed.
+	stepWithin = time.Minute
+	retryAfter = 5 * time.Second
+)
+
+// Store is what is counted, and where the counts are: the node's own store, in a ring, too.
+type Store interface {
+	core.LogReader
+	core.RecordReader
+	State() core.State
+}
+
+// Commits makes Commits: the node's store, or in a ring what makes them under the epoch of the
+// view.
+type Commits interface {
+	Append(ctx context.Context, c core.Commit) (core.Result, error)
+}
+
+// Config is what a Census needs.
+type Config struct {
+	Store   Store
+	Commits Commits
+	Owns    func() bool // reports whether this node folds; nil: it does
+	Logger  *slog.Logger
+}
+
+// Census has the counts of a log. It is safe for concurrent use.
+type Census struct {
+	config  Config
+	closing context.Context
+	close   context.CancelFunc
+	running sync.WaitGroup
+
+	mu   sync.Mutex // held while the counts are read
+	last *counts    // nil: not read yet
+}
+
+// New returns a Census that folds until Close.
+func New(config Config) *Census {
+	if config.Owns == nil {
+		config.Owns = func() bool { return true }
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Census{config: config}
+	c.closing, c.close = context.WithCancel(context.Background())
+	c.running.Go(c.run)
+	return c
+}
+
+// Close ends the fold. Counts can still be read.
+func (c *Census) Close() {
+	c.close()
+	c.running.Wait()
+}
+
+// run folds while this node owns the census.
+func (c *Census) run() {
+	var f *fold
+	for warned, pause := false, time.Duration(0); ; {
+		wait := time.NewTimer(pause)
+		select {
+		case <-wait.C:
+		case <-c.closing.Done():
+			wait.Stop()
+			return
+		}
+		if pause = stepEvery; !c.config.Owns() {
+			f = nil // another node moves the counts
+			continue
+		}
+		began := time.Now()
+		more, err := c.advance(&f)
+		if more {
+			pause = min(pauseFactor*time.Since(began), stepEvery)
+		}
+		if errors.Is(err, core.CodeRecordConflict) {
+			continue // another node folds, too
+		}
+		if err != nil {
+			pause = retryAfter
+			if !warned && c.closing.Err() == nil {
+				c.config.Logger.Warn("events are not counted for now", "error", err)
+			}
+		}
+		warned = err != nil
+	}
+}
+
+// advance makes a step if there is something to count. After an error the next one begins with what
+// is stored: it may be what this one has written, or another node.
+func (c *Census) advance(at **fold) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(c.closing, stepWithin)
+	defer cancel()
+	f := *at
+	now := c.config.Store.State()
+	if f == nil || f.log != now.Log {
+		if f, err = load(ctx, c.config.Store, c.config.Commits); err != nil {
+			return false, err
+		}
+	}
+	if f.state.Position < now.Head {
+		more, err = f.step(ctx)
+	}
+	if *at = f; err != nil {
+		*at = nil
+	}
+	return more, err
+}
