@@ -85,6 +85,11 @@ func (p *Principal) Equivalent(other *Principal) bool {
 // Free reports whether the principal may do everything.
 func (p *Principal) Free() bool { return p.Role.isFree() }
 
+// Actions are those that its role may take, with the streams and names that it is granted.
+func (p *Principal) Actions() []Action {
+	return slices.DeleteFunc(Actions(), func(a Action) bool { return !p.Role.may(a) })
+}
+
 // Check decides whether the principal may do a with a target: a stream for Append, Read and
 // Consume, a name for Progress. "" asks whether it may do a with any. The error is unauthenticated of
 // who has given no key, or whose key has ended, and forbidden else.

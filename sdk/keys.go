@@ -67,6 +67,8 @@ type Principal struct {
 	Streams []string    `json:"streams"` // patterns
 	Names   []string    `json:"names"`   // patterns
 	Expires time.Time   `json:"expires"`
+	// Actions are what the role may do, with the streams and names that are granted.
+	Actions []access.Action `json:"actions"`
 
 	// Allowed and Why answer what was asked.
 	Allowed *bool  `json:"allowed"`

@@ -149,6 +149,8 @@ type principalBody struct {
 	Streams []string  `json:"streams,omitempty"`
 	Names   []string  `json:"names,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
+	// Actions are what its role may do, with the streams and names that it is granted.
+	Actions []access.Action `json:"actions"`
 
 	Action  string `json:"action,omitempty"`
 	Target  string `json:"target,omitempty"`
@@ -160,7 +162,7 @@ type principalBody struct {
 func (a *api) principal(w http.ResponseWriter, r *http.Request) error {
 	p, q := access.Of(r.Context()), r.URL.Query()
 	body := principalBody{
-		Name: p.Name, Role: string(p.Role), Streams: p.Streams, Names: p.Names, Expires: p.Expires,
+		Name: p.Name, Role: string(p.Role), Streams: p.Streams, Names: p.Names, Expires: p.Expires, Actions: p.Actions(),
 		Action: q.Get("action"), Target: q.Get("target"),
 	}
 	if body.Action != "" {
