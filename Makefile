@@ -12,35 +12,46 @@ PKG      ?= ./...
 # The client for JavaScript, where PKG includes it.
 JS := $(if $(filter ./... ./sdk/...,$(PKG)),scripts/js.sh,:)
 
+# The dashboard, where PKG includes it.
+PAGES := $(if $(filter ./... ./wsapi/...,$(PKG)),scripts/dashboard.sh,:)
+
 # CI never takes a result from the test cache.
 TESTFLAGS ?= $(if $(filter true,$(CI)),-count=1)
 
 # Every target is phony: some share their name with a folder.
-.PHONY: help run build test lint fmt bench soak fuzz postgres cover vuln clean cluster database docs
+.PHONY: help run build test lint fmt bench soak fuzz postgres cover vuln clean cluster database docs dashboard test-dashboard
 
 help: ## list the targets (the default)
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build, then serve on 127.0.0.1:4973 with the data in ./data
 	bin/gyre serve --data ./data
 
-build: ## build bin/gyre
+build: dashboard ## build bin/gyre, with the dashboard where there is Node
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/gyre ./cmd/gyre
+
+dashboard: ## build the pages of wsapi/dashboard
+	scripts/dashboard.sh build
 
 test: ## set up what tests need, lint, then test with the race detector and a time budget
 	@mkdir -p build
 	scripts/test-deps.sh > build/test.env
 	@$(MAKE) --no-print-directory lint
-	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 20m $(TESTFLAGS) $(PKG); $(JS) test
+	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 20m $(TESTFLAGS) $(PKG); $(JS) test; $(PAGES) test
+
+test-dashboard: ## test every page and action in a real browser, and leave pictures in build/screens (20 minutes)
+	set -a; scripts/test-deps.sh > build/test.env; . build/test.env; set +a; scripts/dashboard.sh test-all
 
 lint: ## run the linters, and check formatting, imports, sizes, names and documents
 	$(TOOL) golangci-lint run $(PKG)
 	go test ./internal/architest
 	$(JS) lint
+	$(PAGES) lint
 
 fmt: ## format the code
 	$(TOOL) golangci-lint fmt
 	$(JS) fmt
+	$(PAGES) fmt
 
 bench: ## measure, and write build/bench.json
 	@mkdir -p build
@@ -66,7 +77,7 @@ vuln: ## look for known vulnerabilities in what gyre calls (needs the network)
 	  echo "make vuln: NOT CHECKED. The list of vulnerabilities comes from https://vuln.go.dev; where that cannot be reached, say make vuln VULNDB=file:///path/of/a/copy" >&2; exit $$status; }
 
 clean: ## remove bin and build; ./data stays
-	rm -rf bin build sdk/js/build sdk/js/dist
+	rm -rf bin build sdk/js/build sdk/js/dist wsapi/dashboard/dist/*
 
 cluster: build build/localring ## run the three nodes of examples/cluster, over a PostgreSQL of their own
 	@exec build/localring

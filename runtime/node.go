@@ -17,6 +17,7 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
 	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/dashboard"
 )
 
 // What is under way when a start fails is an answer of a few bytes.
@@ -213,6 +214,9 @@ func (n *Node) apiConfig() wsapi.Config {
 	}
 	if n.ring != nil {
 		n.serveRing(&c)
+	}
+	if pages := dashboard.Pages(); pages != nil {
+		c.Extensions = append(c.Extensions, wsapi.Extension{Feature: "dashboard", Dashboard: pages})
 	}
 	n.serveKeys(&c)
 	n.servePlugins(&c)

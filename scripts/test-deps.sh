@@ -13,7 +13,7 @@
 set -euo pipefail
 
 min_go=1.26
-min_node=20.12 # scripts/js.sh, and engines of sdk/js/package.json
+min_node=20.19 # scripts/dashboard.sh, and engines of wsapi/dashboard/package.json
 failed=0
 
 say() { echo "test-deps: $*" >&2; }
@@ -127,7 +127,7 @@ need_node() {
   if at_least "${offered%%[!0-9.]*}" "$min_node" && install nodejs npm && has_node; then
     return
   fi
-  lacking "Node $min_node with npm" "Install it: https://nodejs.org/en/download. Testing without sdk/js."
+  lacking "Node $min_node with npm" "Install it: https://nodejs.org/en/download. Testing without sdk/js and the dashboard."
 }
 
 has_node() {

@@ -14,18 +14,19 @@ import (
 
 // API serves a Store over WebSocket and HTTP.
 type API struct {
-	config   Config
-	metrics  *metrics
-	mux      *mux
-	admin    *mux // of Admin
-	guard    guard
-	memory   *requests.Memory
-	logins   *requests.Logins
-	ws       *ws.Server
-	relays   relays
-	tickets  tickets
-	sessions sessions
-	stats    statistics
+	dashboard Dashboard // nil: there is none
+	config    Config
+	metrics   *metrics
+	mux       *mux
+	admin     *mux // of Admin
+	guard     guard
+	memory    *requests.Memory
+	logins    *requests.Logins
+	ws        *ws.Server
+	relays    relays
+	tickets   tickets
+	sessions  sessions
+	stats     statistics
 
 	draining atomic.Bool
 	ctx      context.Context // ends with Close: event streams watch it
@@ -61,11 +62,15 @@ func New(config Config) (*API, error) {
 		routes = append(routes, own...)
 		connections.Ops = append(append(connections.Ops, e.Ops...), a.routeOps(own)...)
 		connections.Subs = append(connections.Subs, e.Subs...)
+		if e.Dashboard != nil {
+			a.dashboard = e.Dashboard
+		}
 	}
-	if a.mux, err = newMux(routes); err != nil {
+	routes = append(routes, a.pageRoutes()...)
+	if a.mux, err = newMux(routes, a.dashboard); err != nil {
 		return nil, err
 	}
-	if a.admin, err = newMux(a.adminRoutes()); err != nil {
+	if a.admin, err = newMux(a.adminRoutes(), nil); err != nil {
 		return nil, err
 	}
 	if config.Subscriptions != nil {

@@ -17,6 +17,9 @@ type Extension struct {
 	// Stats fills in what this package does not know of the node's Stats; nil: nothing. It
 	// waits for storage only briefly.
 	Stats func(*wire.Stats)
+	// Dashboard is served to browsers, at every path that nothing else is at. At most one
+	// extension has one; without, / is a page that says how to get it.
+	Dashboard Dashboard
 }
 
 // What an Extension adds to WebSocket connections.

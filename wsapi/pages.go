@@ -27,7 +27,39 @@ var (
 // pagePolicy lets a page load nothing and run nothing: its style is in it.
 const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-// landing is GET /: what this is, for someone who opens the address in a browser.
+// Dashboard is the pages of a node for people. It is safe for concurrent use.
+type Dashboard interface {
+	http.Handler
+	// Serves reports whether a request that nothing else is for is for the dashboard.
+	Serves(r *http.Request) bool
+}
+
+// pagesPath is the path of the dashboard's pages and files: any that nothing else is at.
+const pagesPath = "/{path...}"
+
+// pageRoutes is the route of the dashboard. It is no part of the API.
+func (a *API) pageRoutes() []Route {
+	if a.dashboard == nil {
+		return nil
+	}
+	return []Route{{Method: "GET", Path: pagesPath, Needs: access.Open, Handle: a.browse, AnyQuery: true, Drained: true}}
+}
+
+// home is GET /: the dashboard, if there is one.
+func (a *API) home(w http.ResponseWriter, r *http.Request) error {
+	if a.dashboard == nil {
+		return a.landing(w, r)
+	}
+	return a.browse(w, r)
+}
+
+// browse serves a page or a file of the dashboard. What is chosen on a page is in its query.
+func (a *API) browse(w http.ResponseWriter, r *http.Request) error {
+	a.dashboard.ServeHTTP(w, r)
+	return nil
+}
+
+// landing is a page without the dashboard: what this is, for someone who opens the address in a browser.
 func (a *API) landing(w http.ResponseWriter, r *http.Request) error {
 	state := a.config.Store.State()
 	return a.render(w, landingPage, map[string]any{

@@ -24,9 +24,11 @@ type Route struct {
 	Needs access.Action
 	// Handle responds. An error is answered as a problem document, unless the response
 	// has begun.
-	Handle  func(w http.ResponseWriter, r *http.Request) error
-	Query   []string // the parameters it knows; others are refused
-	Drained bool     // it is also served while the node shuts down
+	Handle func(w http.ResponseWriter, r *http.Request) error
+	Query  []string // the parameters it knows; others are refused
+	// AnyQuery has every parameter taken: a page keeps there what is chosen on it.
+	AnyQuery bool
+	Drained  bool // it is also served while the node shuts down
 	// Owned names the wildcard of the path that is a subscription's name, or a binding's.
 	// In a ring the route is served where that is owned.
 	Owned string
@@ -82,7 +84,7 @@ func (a *API) routes() []Route {
 		{Method: "GET", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Handle: a.listParked, Query: []string{"after", "limit"}},
 		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Audit: "ParkedDropped", Handle: a.dropParked, Query: []string{"positions", "ids", "types", "streams"}},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/parked/replay", Needs: access.SteerSubscriptions, Audit: "ParkedReplayed", Handle: a.replayParked},
-		{Method: "GET", Path: "/", Needs: access.Open, Handle: a.landing},
+		{Method: "GET", Path: "/", Needs: access.Open, Handle: a.home, AnyQuery: true},
 		{Method: "GET", Path: "/openapi.json", Needs: access.SeeMetrics, Handle: a.serveOpenAPI, Drained: true},
 		{Method: "GET", Path: "/asyncapi.json", Needs: access.SeeMetrics, Handle: a.serveAsyncAPI, Drained: true},
 		{Method: "GET", Path: "/docs/errors/{code}", Needs: access.Open, Handle: a.explain, Drained: true},
@@ -95,7 +97,10 @@ func (a *API) routes() []Route {
 
 // mux finds the route of a request. Unlike http.ServeMux it answers a wrong path and a
 // wrong method with a problem document, and never redirects.
-type mux struct{ paths *http.ServeMux }
+type mux struct {
+	paths *http.ServeMux
+	pages Dashboard // nil: none
+}
 
 // methods are the routes of one path.
 type methods map[string]*Route
@@ -103,8 +108,8 @@ type methods map[string]*Route
 // ServeHTTP is never called: a methods is only looked up.
 func (methods) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
-func newMux(routes []Route) (*mux, error) {
-	m := &mux{http.NewServeMux()}
+func newMux(routes []Route, pages Dashboard) (*mux, error) {
+	m := &mux{http.NewServeMux(), pages}
 	paths := map[string]methods{}
 	for _, r := range routes {
 		if r.Needs == "" {
@@ -134,7 +139,7 @@ func (m *mux) find(r *http.Request) (at methods, pattern string) {
 	}
 	h, pattern := m.paths.Handler(r)
 	at, ok := h.(methods)
-	if !ok {
+	if !ok || pattern == pagesPath && !m.pages.Serves(r) {
 		return nil, ""
 	}
 	return at, pattern
@@ -218,7 +223,7 @@ func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err e
 		return pattern, core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
 	for name := range r.URL.Query() {
-		if !slices.Contains(found.Query, name) {
+		if !found.AnyQuery && !slices.Contains(found.Query, name) {
 			return pattern, core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", clip(name))
 		}
 	}

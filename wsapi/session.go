@@ -167,19 +167,24 @@ func (a *API) logIn(w http.ResponseWriter, r *http.Request) error {
 	return answerSession(w, http.StatusCreated, s)
 }
 
-// seeSession is GET /v1/session: a page that is loaded again asks for its CSRF token.
+// seeSession is GET /v1/session: a page that is loaded finds out whom it is for, and its CSRF
+// token. Without a session it is for who has no key, if that is anybody.
 func (a *API) seeSession(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.sessions.of(r)
-	if err == nil && s == nil {
-		err = core.Errorf(core.CodeNotFound, "there is no session: POST /v1/session begins one")
+	if err == nil && s != nil {
+		if err := s.checkPage(r, false); err != nil {
+			return err
+		}
+		return answerSession(w, http.StatusOK, s)
 	}
-	if err == nil {
-		err = s.checkPage(r, false)
+	var none struct {
+		Principal *wire.Principal `json:"principal,omitempty"`
 	}
-	if err != nil {
-		return err
+	if p, err := a.logins.Authenticate(requests.AddressOf(r.RemoteAddr), ""); err == nil {
+		none.Principal = ws.PrincipalOf(p)
 	}
-	return answerSession(w, http.StatusOK, s)
+	w.Header().Set("Cache-Control", "no-store")
+	return WriteJSON(w, http.StatusOK, none)
 }
 
 // logOut is DELETE /v1/session.

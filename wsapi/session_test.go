@@ -62,6 +62,9 @@ func TestSessionsOfPages(t *testing.T) {
 	key := oneKey{"the key", access.Principal{Name: "k", Role: access.Admin}.Until(ends)}
 	n := newNode(t, wsapi.Config{Access: key, AllowOrigins: []string{"https://app.example"}})
 	p := page{url: n.http.URL, origin: n.http.URL}
+	if answer, text := p.do(t, "GET", "/v1/session", ""); answer.StatusCode != http.StatusOK || strings.TrimSpace(text) != "{}" {
+		t.Fatalf("without a session: %d %s", answer.StatusCode, text)
+	}
 	if answer, text := p.do(t, "POST", "/v1/session", `{"token":"another"}`); answer.StatusCode != http.StatusUnauthorized || len(answer.Cookies()) > 0 {
 		t.Fatalf("a wrong key: %d %s", answer.StatusCode, text)
 	}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs a script of wsapi/dashboard/package.json (build, lint, fmt, unit, test), once what it needs
+# is there: the client of sdk/js, and the packages of package-lock.json. They are installed only
+# when that has changed, so that a second run needs no network. Without Node there is no dashboard.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../wsapi/dashboard"
+
+min_node=20.19
+have=$(node --version 2>/dev/null || true)
+if [ "$(printf '%s\n%s\n' "$min_node" "${have#v}" | sort -V | head -n 1)" != "$min_node" ] || ! command -v npm >/dev/null; then
+  echo "dashboard: no Node $min_node and npm, so no $1. Without the dashboard, gyre serves a page that says how to get it." >&2
+  exit 0
+fi
+../../scripts/js.sh build
+installed=node_modules/.installed
+if ! cmp -s package-lock.json "$installed"; then
+  npm ci --prefer-offline --loglevel error >&2
+  cp package-lock.json "$installed"
+fi
+exec npm run --silent --loglevel error "$1"

@@ -1,0 +1,23 @@
+import { expect, test } from "vitest";
+import { pieces, pretty } from "./json.js";
+
+test("numbers are shown as they were written", () => {
+  const text = '{"a":9007199254740993,"b":[1.10,1e400]}';
+  expect(pretty(text)).toBe('{\n  "a": 9007199254740993,\n  "b": [\n    1.10,\n    1e400\n  ]\n}');
+});
+
+test("what is no JSON stays as it is", () => {
+  expect(pretty("{")).toBe("{");
+});
+
+test("a line has keys, strings and other values", () => {
+  expect(pieces('  "a\\"b": "c: 1",').map((p) => [p.kind, p.text])).toEqual([
+    ["", "  "],
+    ["k", '"a\\"b"'],
+    ["", ":"],
+    ["", " "],
+    ["q", '"c: 1"'],
+    ["", ","],
+  ]);
+  expect(pieces("  -1.5e3, null").map((p) => p.kind)).toEqual(["", "m", "", "m"]);
+});

@@ -1,0 +1,49 @@
+import { type Client, connect, GyreError } from "@gyre-events/client";
+import { type Admin, admin } from "@gyre-events/client/admin";
+import { session } from "./session.svelte.js";
+
+/** The connection of the page, and what hangs on it. */
+class Live {
+  connected = $state(false);
+  /** When the connection was lost, in ms. */
+  lostAt = $state(0);
+  error = $state.raw<GyreError>();
+  /** Counts connections: what is shown is asked for anew after each. */
+  epoch = $state(0);
+  client = $state.raw<Client>();
+  operator = $state.raw<Admin>();
+  /** What the node has beside the log. */
+  features = $state.raw<readonly string[]>([]);
+
+  /** Connects; it does so again by itself. */
+  async start(): Promise<void> {
+    const onState = (s: { connected: boolean; error?: GyreError }) => {
+      this.connected = s.connected;
+      this.error = s.error;
+      if (s.connected) this.epoch++;
+      else if (this.lostAt === 0) this.lostAt = Date.now();
+      if (s.connected) this.lostAt = 0;
+      if (GyreError.is(s.error, "unauthenticated")) void session.begin();
+    };
+    for (let pause = 500; this.client === undefined; pause = Math.min(2 * pause, 5000)) {
+      try {
+        const client = await connect(location.origin, { name: "dashboard", headers: session.headers, onState });
+        this.features = (await client.server()).features;
+        this.operator = admin(client);
+        this.client = client;
+      } catch (e) {
+        onState({ connected: false, error: e as GyreError });
+        if (session.state !== "in") return;
+        await new Promise((done) => setTimeout(done, pause));
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    const { client } = this;
+    this.client = this.operator = undefined;
+    await client?.close();
+  }
+}
+
+export const live = new Live();

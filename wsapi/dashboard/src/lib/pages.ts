@@ -1,0 +1,62 @@
+import type { Component } from "svelte";
+import type { Action } from "./session.svelte.js";
+import Event from "../pages/Event.svelte";
+import Missing from "../pages/Missing.svelte";
+import Stream from "../pages/Stream.svelte";
+import Streams from "../pages/Streams.svelte";
+import Subscription from "../pages/Subscription.svelte";
+import Subscriptions from "../pages/Subscriptions.svelte";
+import Tail from "../pages/Tail.svelte";
+
+/** A page of the dashboard. */
+export interface Page {
+  /** Its path; a segment that begins with ":" stands for any one. */
+  path: string;
+  title: string;
+  view: Component<{ params: Record<string, string> }> | Component;
+  /** What the principal must be allowed to do; a page that it may not see is not offered. */
+  needs: Action;
+  /** In the side bar: its icon, and the letter that goes there after G. */
+  icon?: string;
+  key?: string;
+  /** It begins another group in the side bar. */
+  apart?: true;
+}
+
+export const pages: readonly Page[] = [
+  { path: "/streams", title: "Streams", view: Streams, needs: "streams.list", icon: "streams", key: "s" },
+  { path: "/streams/:stream", title: "Stream", view: Stream, needs: "read" },
+  { path: "/streams/:stream/:version", title: "Event", view: Event, needs: "read" },
+  { path: "/tail", title: "Live tail", view: Tail, needs: "read", icon: "tail", key: "t" },
+  {
+    path: "/subscriptions",
+    title: "Subscriptions",
+    view: Subscriptions,
+    needs: "subscriptions.see",
+    icon: "subs",
+    key: "u",
+  },
+  { path: "/subscriptions/:subscription", title: "Subscription", view: Subscription, needs: "subscriptions.see" },
+];
+
+const missing: Page = { path: "", title: "Not found", view: Missing, needs: "connect" };
+
+/** The page at a path, and what stands at its places. */
+export function pageAt(path: readonly string[]): { page: Page; params: Record<string, string> } {
+  for (const page of pages) {
+    const params = match(page.path.split("/").slice(1), path);
+    if (params !== undefined) return { page, params };
+  }
+  return { page: missing, params: {} };
+}
+
+function match(pattern: readonly string[], path: readonly string[]): Record<string, string> | undefined {
+  if (pattern.length !== path.length) return undefined;
+  const params: Record<string, string> = {};
+  for (const [i, want] of pattern.entries()) {
+    const have = path[i] as string;
+    if (want.startsWith(":") && have !== "") params[want.slice(1)] = have;
+    else if (want !== have) return undefined;
+  }
+  return params;
+}

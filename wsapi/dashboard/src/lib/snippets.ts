@@ -1,0 +1,18 @@
+import type { RecordedEvent } from "@gyre-events/client";
+
+/** Quotes a word for a shell. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** How to read an event, in each language. */
+export function snippets(e: RecordedEvent): Record<string, string> {
+  const name = JSON.stringify(e.stream);
+  const path = `${location.origin}/v1/streams/${encodeURIComponent(e.stream)}/events?from=${e.version}&limit=1`;
+  return {
+    CLI: `gyre read ${quoted(e.stream)} --from ${e.version} --limit 1`,
+    curl: `curl ${quoted(path)}`,
+    Go: `page, err := client.Read(ctx, ${name}, core.ReadOptions{From: ${e.version}, Limit: 1})`,
+    TypeScript: `const { events } = await gyre.read(${name}, { from: ${e.version}, limit: 1 });`,
+  };
+}

@@ -1,0 +1,46 @@
+// Each page once, on one node without keys.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { barriers, browser, Node, open, screens } from "./node.mjs";
+
+/** The pages, what each must show before it is looked at, and a name for its picture. */
+const pages = [
+  ["streams", "/streams", "order-1"],
+  ["stream", "/streams/order-1", "OrderPaid"],
+  ["event", "/streams/order-1/2", "Changed since version 1"],
+  ["tail", "/tail", "Waiting for the next event"],
+  ["subscriptions", "/subscriptions", "mail"],
+  ["subscription", "/subscriptions/mail", "Consumers"],
+  ["missing", "/nothing", "There is no such page"],
+];
+
+test("each page shows what it is for", async (t) => {
+  const node = await Node.start(t);
+  await node.run(["append", "order-1", "OrderPlaced", '{"total":9007199254740993}']);
+  await node.run(["append", "order-1", "OrderPaid", '{"total":9007199254740993,"paid":true}']);
+  await node.run(["subscriptions", "create", "mail"]);
+  const b = await browser(t);
+  for (const theme of ["light", "dark"]) {
+    const page = await open(t, b, { theme });
+    for (const [name, path, text] of pages) {
+      await page.goto(node.url + path);
+      await page.getByText(text, { exact: false }).first().waitFor();
+      await page.screenshot({ path: join(screens, `${name}-${theme}.png`) });
+      assert.deepEqual(await barriers(page), [], `${name}, ${theme}`);
+      assert.deepEqual(page.problems, [], `${name}, ${theme}`);
+    }
+    assert.ok(await page.goto(`${node.url}/streams/order-1/1`));
+    await page.getByText("9007199254740993").first().waitFor();
+  }
+});
+
+test("a page of another origin cannot frame it, and no script is in it", async (t) => {
+  const node = await Node.start(t);
+  const answer = await fetch(`${node.url}/streams`, { headers: { accept: "text/html" } });
+  const policy = answer.headers.get("content-security-policy");
+  assert.match(policy, /frame-ancestors 'none'/);
+  assert.doesNotMatch(policy, /unsafe/);
+  assert.doesNotMatch(await answer.text(), /<script>|<style>|style=/);
+});

@@ -1,0 +1,34 @@
+import { gzipSync } from "node:zlib";
+import { svelte } from "@sveltejs/vite-plugin-svelte";
+import { defineConfig, type Plugin } from "vite";
+
+/** Writes what is text compressed, and only so: the node sends it as it is, and embeds it once. */
+function compressed(): Plugin {
+  return {
+    name: "compressed",
+    enforce: "post",
+    generateBundle(_, bundle) {
+      for (const [name, file] of Object.entries(bundle)) {
+        if (!/\.(js|css)$/.test(name)) continue;
+        const source = file.type === "chunk" ? file.code : file.source;
+        delete bundle[name];
+        this.emitFile({ type: "asset", fileName: `${name}.gz`, source: gzipSync(source, { level: 9 }) });
+      }
+    },
+  };
+}
+
+// In `npm run dev` the pages are Vite's, and everything else is a node's.
+const node = process.env["GYRE_SERVER"] ?? "http://127.0.0.1:4973";
+
+export default defineConfig({
+  plugins: [svelte(), compressed()],
+  build: {
+    target: "es2022",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 400,
+  },
+  server: { proxy: { "/v1": { target: node, ws: true } } },
+  test: { include: ["src/**/*.test.ts"], environment: "node" },
+});
