@@ -59,7 +59,7 @@ const (
 	SeeCluster         Action = "cluster.see"
 	SteerCluster       Action = "cluster.steer" // drain, undrain, leave
 	SeeServer          Action = "server.see"    // version, limits and head
-	SeeMetrics         Action = "metrics.see"   // and the descriptions of the APIs
+	SeeMetrics         Action = "metrics.see"   // and stats, settings and the descriptions of the APIs
 	ManageKeys         Action = "keys.manage"
 	Connect            Action = "connect" // open a WebSocket, ask what it may do
 	Open               Action = "open"    // what everybody may do: is the node alive?

@@ -53,7 +53,7 @@ var matrix = map[string]string{
 	"GET /v1/session": everybody, "POST /v1/session": everybody, "DELETE /v1/session": everybody,
 
 	"GET /v1/server": anyKey, "GET /v1/principal": anyKey, "GET /v1/plugins/abi": anyKey,
-	"GET /metrics": operators, "GET /v1/stats": operators, "GET /openapi.json": operators, "GET /asyncapi.json": operators,
+	"GET /metrics": operators, "GET /v1/stats": operators, "GET /v1/config": operators, "GET /openapi.json": operators, "GET /asyncapi.json": operators,
 
 	"GET /v1/streams":                  names,
 	"POST /v1/streams/{stream}/events": "writer+", "POST /v1/streams/{stream}/links": "writer+", "POST /v1/transactions": "writer+",
@@ -91,7 +91,7 @@ var opMatrix = map[string]string{
 	"append": "writer+", "read": readers, "subscribe": readers,
 	"credit": anyKey, "unsubscribe": anyKey, "ack": anyKey, "nack": anyKey, "extend": anyKey,
 	"cancel": anyKey, "refresh": anyKey, "hello": anyKey, "ping": anyKey, "pong": anyKey,
-	"cluster": operators, "types": admins, "categories": admins, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
+	"cluster": operators, "types": admins, "categories": admins, "config": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
 	"plugin.deleteVersion": authors, "plugin.info": authors, "plugin.delete": authors, "plugin.deploy": authors, "plugin.pause": authors,
 	"plugin.resume": authors, "plugin.rollback": authors, "plugin.rebuild": authors, "plugin.state": states, "plugin.logs": authors,
 }

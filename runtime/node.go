@@ -221,7 +221,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	n.serveKeys(&c)
 	n.servePlugins(&c)
 	n.serveCensus(&c)
-	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats})
+	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats, Routes: []wsapi.Route{n.settingsRoute()}})
 	return c
 }
 

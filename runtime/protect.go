@@ -6,9 +6,11 @@ import (
 	"strconv"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// AdminConfig says who gets the metrics of a node and the profiles of its process.
+// AdminConfig says who gets the metrics of a node and the profiles of its process, and what its
+// settings are shown as.
 type AdminConfig struct {
 	// Listen is the host:port of a listener of its own for /metrics and /debug/pprof. Without
 	// one, /metrics is at Config.Listen, and there are no profiles.
@@ -18,6 +20,8 @@ type AdminConfig struct {
 	KeyFile string
 	// MetricsOpen gives /metrics to everybody, without a key.
 	MetricsOpen bool
+	// Settings are what the command was told, without secrets, for GET /v1/config.
+	Settings []wire.Setting
 }
 
 // validateAddresses checks what the node listens on. Beyond this machine it must be protected

@@ -54,3 +54,10 @@ func nextOf(cursor string) (string, error) {
 	}
 	return string(next), nil
 }
+
+// Settings returns the settings of the node that are in effect, and where each comes from. They
+// have no secrets.
+func (c *Client) Settings(ctx context.Context) (s wire.Settings, err error) {
+	err = c.get(ctx, "/v1/config", nil, &s)
+	return s, err
+}

@@ -22,14 +22,15 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 
-	output    outputFormat  // -o; "" is the command's own default
-	server    string        // --server
-	tokenFile string        // --token-file
-	timeout   time.Duration // --timeout, of one request
-	compress  bool          // --compress
-	tls       clientTLS     // --tls-ca and its like
-	lost      atomic.Bool   // the connection to the node, for now
-	quiet     bool          // nothing is said of a connection that is lost
+	output    outputFormat      // -o; "" is the command's own default
+	server    string            // --server
+	tokenFile string            // --token-file
+	timeout   time.Duration     // --timeout, of one request
+	compress  bool              // --compress
+	tls       clientTLS         // --tls-ca and its like
+	origins   map[string]origin // of settings, by the names of flags
+	lost      atomic.Bool       // the connection to the node, for now
+	quiet     bool              // nothing is said of a connection that is lost
 }
 
 const rootHelp = `Gyre is an event store: applications append events to streams and read them back,
@@ -84,7 +85,7 @@ func newRoot(a *app) *cobra.Command {
 		newServe(a), newAppend(a), newLink(a), newRead(a), newTail(a), newStreams(a), newTypes(a), newCategories(a), newProgress(a),
 		newSubscribe(a), newSubscriptions(a), newPlugin(a), newCluster(a), newAuth(a),
 		newImport(a), newExport(a), newCopy(a), newMigrate(a), newVerify(a), newBench(a),
-		newDoctor(a), newPing(a), newStats(a), newTLS(a), newExplain(a), newVersion(a), newPluginCompile(a),
+		newDoctor(a), newPing(a), newStats(a), newConfig(a), newTLS(a), newExplain(a), newVersion(a), newPluginCompile(a),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

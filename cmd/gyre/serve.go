@@ -176,6 +176,7 @@ func (f *serveFlags) settle(a *app, cmd *cobra.Command) error {
 	f.node.Postgres = f.database.config
 	f.node.Postgres.NoMigrate = !f.database.migrate
 	f.hasData = cmd.Flags().Changed("data")
+	f.node.Admin.Settings = a.inEffect(cmd)
 	return nil
 }
 

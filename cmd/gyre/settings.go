@@ -11,6 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // settings fills the flags that the command line leaves out: from GYRE_* in the
@@ -18,6 +20,8 @@ import (
 // in each of them, so that there is one set of names and one check of values. What
 // the command has no flag for is passed over.
 func (a *app) settings(cmd *cobra.Command) error {
+	a.origins = map[string]origin{}
+	cmd.Flags().Visit(func(f *pflag.Flag) { a.origins[f.Name] = origin{wire.FromFlag, "--" + f.Name} })
 	if err := a.fromEnvironment(cmd); err != nil {
 		return err
 	}
@@ -25,8 +29,11 @@ func (a *app) settings(cmd *cobra.Command) error {
 	if err != nil || file == "" {
 		return err
 	}
-	return fromFile(cmd, file)
+	return a.fromFile(cmd, file)
 }
+
+// origin is where a setting comes from.
+type origin struct{ source, from string }
 
 // envName is the environment's name for a flag: GYRE_LOG_LEVEL for log-level.
 func envName(flag string) string {
@@ -42,11 +49,12 @@ func (a *app) fromEnvironment(cmd *cobra.Command) error {
 		if err := cmd.Flags().Set(name, v); err != nil {
 			return core.Errorf(core.CodeInvalidConfig, "%s: %q is not a value for it: %w", envName(name), v, err)
 		}
+		a.origins[name] = origin{wire.FromEnvironment, envName(name)}
 	}
 	return nil
 }
 
-func fromFile(cmd *cobra.Command, name string) error {
+func (a *app) fromFile(cmd *cobra.Command, name string) error {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return core.Errorf(core.CodeInvalidConfig, "%w", err)
@@ -73,6 +81,7 @@ func fromFile(cmd *cobra.Command, name string) error {
 			return core.Errorf(core.CodeInvalidConfig, "%s: %s: %w", at, key, err)
 		}
 		flag.Changed = true
+		a.origins[key] = origin{wire.FromFile, at}
 	}
 	return nil
 }
@@ -139,4 +148,52 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// hidden stands in a setting for what is secret there.
+const hidden = "•••"
+
+// inEffect are the settings of a command, as the flags have them, without secrets.
+func (a *app) inEffect(cmd *cobra.Command) (list []wire.Setting) {
+	for _, name := range append(settingNames(), "config") {
+		f := cmd.Flags().Lookup(name)
+		if f == nil || f.Hidden {
+			continue
+		}
+		o, ok := a.origins[name]
+		if !ok {
+			o = origin{source: wire.FromDefault}
+		}
+		s := wire.Setting{Name: name, Value: f.Value.String(), Default: f.DefValue, Source: o.source, From: o.from, Help: f.Usage}
+		if many, ok := f.Value.(pflag.SliceValue); ok {
+			s.Value, s.Default = strings.Join(many.GetSlice(), ","), ""
+		}
+		s.Value = shownSetting(name, s.Value)
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b wire.Setting) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// shownSetting is the value of a setting without what is secret in it: user, password and parameters of a
+// URL, and the arguments of a command.
+func shownSetting(name, value string) string {
+	switch {
+	case value == "":
+		return ""
+	case name == "postgres":
+		target, err := postgres.Config{URL: value}.Target()
+		if err != nil {
+			return hidden // the node does not start
+		}
+		if strings.Contains(value, "@") {
+			return "postgres://" + hidden + "@" + target.String()
+		}
+		return "postgres://" + target.String()
+	case name == "peers-exec":
+		if program, rest, ok := strings.Cut(strings.TrimSpace(value), " "); ok && rest != "" {
+			return program + " " + hidden
+		}
+	}
+	return value
 }

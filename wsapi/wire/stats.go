@@ -149,6 +149,14 @@ type PluginStats struct {
 	Seconds  float64        `json:"seconds"` // in handlers
 }
 
+// The sources of settings.
+const (
+	FromDefault     = "default"
+	FromFlag        = "flag"
+	FromEnvironment = "environment"
+	FromFile        = "file"
+)
+
 // Setting is one setting of a node, as it is in effect.
 type Setting struct {
 	Name string `json:"name"` // as the flag and the key of the file have it
