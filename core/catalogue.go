@@ -114,6 +114,7 @@ const (
 	CodeSubscriptionOptionsDiffer Code = "subscription_options_differ"
 	CodeSubscriptionInUse         Code = "subscription_in_use"
 	CodeTooManySubscribers        Code = "too_many_subscribers"
+	CodeTooManySubscriptions      Code = "too_many_subscriptions"
 	CodeLeaseLost                 Code = "lease_lost"
 	CodeUnexpectedAck             Code = "unexpected_ack"
 	CodeSubscriptionNotFound      Code = "subscription_not_found"
@@ -356,6 +357,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeTooManySubscribers: {Class: ClassConflict, Status: 409, Retryable: true,
 		Title: "The subscription has as many subscribers as it allows",
 		Fix:   "Wait until one leaves, or raise the subscription's concurrencyLimit."},
+	CodeTooManySubscriptions: {Class: ClassConflict, Status: 409,
+		Title: "The store has as many named subscriptions as it may",
+		Fix:   "Delete those that nobody uses (gyre subscriptions ls, gyre subscriptions rm), or use transient ones."},
 	CodeLeaseLost: {Class: ClassConflict, Status: 409,
 		Title: "The subscriber's lease has ended",
 		Fix:   "Subscribe again. Events that were not acked are delivered again, to you or to another subscriber."},

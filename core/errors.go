@@ -100,6 +100,13 @@ func NewDuplicateLink(stream string, id ID) *Error {
 	return e
 }
 
+// NewEventNotFound makes the error of an id that no event has.
+func NewEventNotFound(id ID) *Error {
+	e := Errorf(CodeEventNotFound, "no event has the id %s", id)
+	e.EventID = id
+	return e
+}
+
 // NewLinkNotFound makes the error of a link to an event that is not in the log, for
 // engines.
 func NewLinkNotFound(stream string, id ID) *Error {

@@ -285,9 +285,7 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (core.Event, error) {
 	end := e.appender.durable.Load().end
 	ev, ok, err := e.find(&id, e.key.id(&id), end, isEvent, allWritten)
 	if err == nil && !ok {
-		notFound := core.Errorf(core.CodeEventNotFound, "no event has the id %s", id)
-		notFound.EventID = id
-		err = notFound
+		err = core.NewEventNotFound(id)
 	}
 	return ev, err
 }

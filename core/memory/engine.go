@@ -149,9 +149,7 @@ func (e *Engine) Event(_ context.Context, id core.ID) (core.Event, error) {
 	}
 	p, ok := e.ids[id]
 	if !ok {
-		err := core.Errorf(core.CodeEventNotFound, "no event has the id %s", id)
-		err.EventID = id
-		return core.Event{}, err
+		return core.Event{}, core.NewEventNotFound(id)
 	}
 	return e.event(p.position), nil
 }

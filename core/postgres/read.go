@@ -426,9 +426,7 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (event core.Event, err e
 			return err
 		}
 		if g.page.Count == 0 {
-			missing := core.Errorf(core.CodeEventNotFound, "no event has the id %s", id)
-			missing.EventID = id
-			return missing
+			return core.NewEventNotFound(id)
 		}
 		_, err = core.DecodeEvent(g.page.Block, &event)
 		return err

@@ -92,6 +92,8 @@ func (o *Owner) compose(ctx context.Context, key nameKey, d *Definition, old *in
 	if old != nil {
 		expect = core.Expect(old.revision)
 		ops = removal(old.ID, core.AnyVersion)
+	} else if err := o.takePlace(ctx); err != nil {
+		return nil, nil, err
 	}
 	definition, err := put(definitionsTable, key.name, expect, l)
 	if err != nil {

@@ -196,7 +196,7 @@ func (h *host) join(r *JoinRequest) (s *subscriber, place <-chan struct{}, err e
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &subscriber{host: h, lease: lease, detached: r.Detached, bound: r.bound, woken: r.Wake}
+	s = &subscriber{host: h, lease: lease, detached: r.Detached, principal: r.Principal, bound: r.bound, woken: r.Wake}
 	if s.detached {
 		s.until = now.Add(r.Wait + h.ackTimeout())
 		h.owner.clock.set(h, s.until)
@@ -223,14 +223,14 @@ func (h *host) ackTimeout() time.Duration {
 	return longestFetch
 }
 
-// attached is the detached subscriber with a lease.
-func (h *host) attached(lease uint64) (Subscriber, error) {
+// attached is the detached subscriber with the lease and the principal of a request.
+func (h *host) attached(r *JoinRequest) (Subscriber, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s := h.subs[delivery.Lease(lease)]; s != nil && s.detached {
+	if s := h.subs[delivery.Lease(r.Lease)]; s != nil && s.detached && s.principal == r.Principal {
 		return s, nil
 	}
-	return nil, core.Errorf(core.CodeLeaseLost, "lease %d has ended", lease)
+	return nil, noLease(r)
 }
 
 // leave ends a lease. mu is held.

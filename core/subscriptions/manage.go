@@ -12,7 +12,7 @@ import (
 // Put creates a subscription. If there is one with the same definition that is the
 // answer, created is false; if with another, the error is
 // subscription_options_differ. Others are invalid_request, invalid_filter,
-// invalid_cursor and invalid_expression.
+// invalid_cursor, invalid_expression and too_many_subscriptions.
 func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info, created bool, err error) {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
@@ -85,6 +85,9 @@ func (o *Owner) create(ctx context.Context, key nameKey, d *Definition) (*incarn
 	l := &incarnation{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, key: key, revision: 1}
 	if key.transient {
 		return l, nil
+	}
+	if err := o.takePlace(ctx); err != nil {
+		return nil, err
 	}
 	definition, err := put(definitionsTable, key.name, core.NoStream, l)
 	if err != nil {

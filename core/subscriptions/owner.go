@@ -37,6 +37,9 @@ type Config struct {
 	// MaxActive bounds the subscriptions that have subscribers at a time; 10,000
 	// if 0.
 	MaxActive int
+	// MaxStored bounds the subscriptions of the log that are not transient; 100,000 if 0. Nodes
+	// that create some at the same time may pass it by a few for each.
+	MaxStored int
 	// Owns returns an error for a subscription that another node owns: it is that of
 	// every method that names one. nil owns all. It must not block.
 	Owns func(name string) error
@@ -57,6 +60,7 @@ type Owner struct {
 	clock        clock
 	checkpointer checkpointer
 	loader       loader
+	count        count
 
 	mu     sync.Mutex // protects the fields below
 	names  map[nameKey]*nameLock
@@ -95,9 +99,13 @@ func New(config Config) (*Owner, error) {
 	if config.MaxActive == 0 {
 		config.MaxActive = 10_000
 	}
+	if config.MaxStored == 0 {
+		config.MaxStored = 100_000
+	}
 	o := &Owner{
 		config: config, store: config.Store, records: records{config.Store}, id: core.NewID().String(),
 		names: map[nameKey]*nameLock{}, sweep: make(chan struct{}, 1), clock: makeClock(), checkpointer: makeCheckpointer(),
+		count: count{held: make(chan struct{}, 1)},
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.loader = makeLoader(o.records, o.ctx.Done())
@@ -145,8 +153,10 @@ type JoinRequest struct {
 	Detached bool
 	Wait     time.Duration
 	// Lease is that of a detached one, to be found again; the other fields but Name
-	// have no meaning then.
+	// and Principal have no meaning then.
 	Lease uint64
+	// Principal is for whom a detached subscriber is. Another one does not find it again.
+	Principal string
 
 	bound bool // see JoinBound
 }
@@ -224,9 +234,15 @@ func (o *Owner) attach(r *JoinRequest) (Subscriber, error) {
 		return nil, errClosed()
 	}
 	if h == nil {
-		return nil, core.Errorf(core.CodeLeaseLost, "lease %d has ended", r.Lease)
+		return nil, noLease(r)
 	}
-	return h.attached(r.Lease)
+	return h.attached(r)
+}
+
+// noLease is the error where a detached subscriber is not found again. It is the same for a lease
+// of another principal, so that nobody finds those out.
+func noLease(r *JoinRequest) error {
+	return core.Errorf(core.CodeLeaseLost, "lease %d has ended, or is another key's", r.Lease)
 }
 
 // owned checks that a name is one, and that of a subscription that this Owner owns.

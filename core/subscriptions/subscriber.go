@@ -117,7 +117,8 @@ type subscriber struct {
 	lease delivery.Lease
 	woken func() // JoinRequest.Wake
 
-	detached bool
+	detached  bool
+	principal string // JoinRequest.Principal
 
 	// host.mu protects the fields below.
 	pending  pending
