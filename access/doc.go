@@ -8,7 +8,7 @@
 //	principal  who asks: a key, another node, or anyone
 //	role       what a principal may do, by a table of actions (role.go)
 //	patterns   of the streams that it may do that with, as those of a core.Filter
-//	names      patterns of the named subscriptions and progress that it may use
+//	names      patterns of the subscriptions, progress, plugins and bindings that it may use
 //
 // # Roles
 //

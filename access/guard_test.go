@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
@@ -19,6 +21,7 @@ import (
 type guarded struct {
 	access.Guard
 	subs  access.SubscriptionGuard
+	owner *subscriptions.Owner
 	store *core.Store
 	admin context.Context
 	ids   map[string]core.ID
@@ -36,7 +39,7 @@ func newGuarded(t *testing.T) *guarded {
 			t.Error(err)
 		}
 	})
-	g := &guarded{Guard: access.NewGuard(store), subs: access.NewSubscriptionGuard(owner), store: store, ids: map[string]core.ID{}}
+	g := &guarded{Guard: access.NewGuard(store), subs: access.NewSubscriptionGuard(owner, nil), owner: owner, store: store, ids: map[string]core.ID{}}
 	g.admin = access.With(t.Context(), &access.Principal{Name: "root", Role: access.Admin})
 	for _, stream := range []string{"order-1", "billing-1"} {
 		for n := range 3 {
@@ -132,12 +135,16 @@ func TestCommitsAreWithinThePatterns(t *testing.T) {
 		"a check of another": {Appends: []core.Append{{Stream: "order-2", Expect: core.AnyVersion, Events: events}}, Checks: []core.Check{{Stream: "billing-1", Expect: core.StreamExists}}},
 		"a link to another":  {Appends: []core.Append{{Stream: "order-2", Expect: core.AnyVersion, Links: []core.ID{g.ids["order-12"], g.ids["billing-12"]}}}},
 	} {
-		if _, err := g.Append(writer, c); !errors.Is(err, core.CodeForbidden) {
+		want := core.CodeForbidden
+		if len(c.Appends[0].Links) > 0 {
+			want = core.CodeEventNotFound
+		}
+		if _, err := g.Append(writer, c); !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		answered := make(chan error, 1)
 		g.Submit(writer, c, func(_ core.Result, err error) { answered <- err })
-		if err := <-answered; !errors.Is(err, core.CodeForbidden) {
+		if err := <-answered; !errors.Is(err, want) {
 			t.Errorf("%s, submitted: %v", name, err)
 		}
 	}
@@ -163,9 +170,6 @@ func TestEventsAndLists(t *testing.T) {
 	reader := as(t, access.Reader, "order-*")
 	if _, err := g.Event(reader, g.ids["order-10"]); err != nil {
 		t.Error(err)
-	}
-	if _, err := g.Event(reader, g.ids["billing-10"]); !errors.Is(err, core.CodeForbidden) {
-		t.Errorf("an event of another stream: %v", err)
 	}
 	page, err := g.Streams(reader, core.StreamsRequest{Limit: 1})
 	if err != nil || len(page.Streams) != 1 || page.Streams[0].Name != "order-1" {
@@ -216,6 +220,41 @@ func TestSubscriptionsAreWithinThePatterns(t *testing.T) {
 	}
 	if _, err := g.subs.List(reader, subscriptions.ListRequest{}); !errors.Is(err, core.CodeForbidden) {
 		t.Errorf("a reader lists: %v", err)
+	}
+}
+
+// TestOnlyWhoFetchedAnswers: a lease is found again by the key that it was given to. Another one,
+// an admin's included, cannot ack, park or hold what it did not fetch.
+func TestOnlyWhoFetchedAnswers(t *testing.T) {
+	g := newGuarded(t)
+	key := func(name string) context.Context {
+		return access.With(t.Context(), &access.Principal{Name: name, Role: access.Reader, Streams: []string{"order-*"}})
+	}
+	fetch := subscriptions.JoinRequest{Name: "orders", Detached: true, Wait: time.Minute, Definition: new(subscriptions.DefaultDefinition())}
+	fetch.Definition.Stream = "order-1"
+	fetch.Credit.Events, fetch.Credit.Bytes = 1, 1<<20
+	w, err := subscriptions.JoinWaiting(key("k1"), g.subs, fetch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := w.Next(t.Context(), core.Limit{Events: 1, Bytes: 1 << 20})
+	for ; err == nil && d.Count == 0; d, err = w.Next(t.Context(), core.Limit{Events: 1, Bytes: 1 << 20}) {
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := subscriptions.JoinRequest{Name: "orders", Lease: d.Lease, Principal: "k1"} // which a client cannot say
+	for _, other := range []context.Context{key("k2"), g.admin} {
+		if _, err := g.subs.Join(other, found); !errors.Is(err, core.CodeLeaseLost) {
+			t.Errorf("%s finds the lease of k1: %v", access.Of(other).Name, err)
+		}
+	}
+	again, err := g.subs.Join(key("k1"), found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := subscriptions.Do(t.Context(), again, subscriptions.Answer{Kind: subscriptions.Ack, Positions: []uint64{d.First}}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -396,5 +435,79 @@ func TestExpressionsAreWithinThePatterns(t *testing.T) {
 	named := access.With(t.Context(), &access.Principal{Role: access.Operator, Names: []string{"mine"}})
 	if err := g.subs.Pause(named, "put"); !errors.Is(err, core.CodeForbidden) {
 		t.Errorf("an operator steers what is not of its names: %v", err)
+	}
+}
+
+// TestTransientIsNotTheStoredOne: what a stored subscription of the same name reads opens nothing.
+func TestTransientIsNotTheStoredOne(t *testing.T) {
+	g := newGuarded(t)
+	reader := as(t, access.Reader, "order-*", "mixed-*")
+	own, inside := subscriptions.DefaultDefinition(), subscriptions.DefaultDefinition()
+	own.Stream, inside.Stream, inside.Filter.Expr = "order-1", "mixed-1", `data.secret == 1`
+	if _, _, err := g.subs.Put(g.admin, "x", &own); err != nil {
+		t.Fatal(err)
+	}
+	join := subscriptions.JoinRequest{Name: "x", Transient: true, Definition: &inside}
+	if _, err := g.subs.Join(reader, join); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("an expression over links to others: %v", err)
+	}
+	s, err := g.subs.Join(g.admin, join)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Leave(true)
+	join.Definition, join.AnyOptions = &own, true
+	if _, err := g.subs.Join(reader, join); !errors.Is(err, core.CodeSubscriptionOptionsDiffer) {
+		t.Errorf("joined as it is: %v", err)
+	}
+}
+
+// TestJoinsThatCreateAreReported: by whom, once, and not those that find the subscription there.
+func TestJoinsThatCreateAreReported(t *testing.T) {
+	g := newGuarded(t)
+	var created []string
+	g.subs = access.NewSubscriptionGuard(g.owner, func(ctx context.Context, name string) {
+		created = append(created, access.Of(ctx).Name+" "+name)
+	})
+	d := subscriptions.DefaultDefinition()
+	d.Stream = "order-1"
+	for _, c := range []struct {
+		ctx       context.Context
+		name      string
+		transient bool
+	}{{g.admin, "a", false}, {g.admin, "a", false}, {as(t, access.Reader, "order-*"), "b", false}, {as(t, access.Reader, "order-*"), "a", false}, {g.admin, "c", true}} {
+		s, err := g.subs.Join(c.ctx, subscriptions.JoinRequest{Name: c.name, Definition: &d, Transient: c.transient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Leave(true)
+	}
+	if want := []string{"root a", "k1 b"}; !slices.Equal(created, want) {
+		t.Errorf("created %q, want %q", created, want)
+	}
+}
+
+// TestEventsOfOthersAreNotFound: an id of an event that a key may not read is answered as one that
+// nobody has, also in a link.
+func TestEventsOfOthersAreNotFound(t *testing.T) {
+	g := newGuarded(t)
+	reader, writer := as(t, access.Reader, "order-*"), as(t, access.Writer, "order-*")
+	link := func(id core.ID) error {
+		_, err := g.Append(writer, core.Commit{Appends: []core.Append{{Stream: "order-9", Expect: core.AnyVersion, Links: []core.ID{id}}}})
+		return err
+	}
+	find := func(id core.ID) error {
+		_, err := g.Event(reader, id)
+		return err
+	}
+	if err := errors.Join(find(g.ids["order-10"]), link(g.ids["order-10"])); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func(core.ID) error{"find": find, "link": link} {
+		theirs, none := g.ids["billing-10"], core.NewID()
+		got, want := core.AsError(do(theirs)), core.AsError(do(none))
+		if got.Code != core.CodeEventNotFound || strings.ReplaceAll(got.Error(), theirs.String(), none.String()) != want.Error() {
+			t.Errorf("%s: %v, of none %v", name, got, want)
+		}
 	}
 }

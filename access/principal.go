@@ -16,8 +16,8 @@ type Principal struct {
 	Role Role
 	// Streams are patterns of the streams that it may use as its role allows.
 	Streams []string
-	// Names are patterns of the named subscriptions and progress that it may use. nil is
-	// all of them.
+	// Names are patterns of the subscriptions, progress, plugins and bindings that it may use
+	// and change. nil is all of them.
 	Names []string
 	// Via is the node that has checked who it is and sent its request on; "": this one.
 	Via string
@@ -53,10 +53,28 @@ func Sent(via, name string, role Role, streams, names []string) *Principal {
 	return &Principal{Name: name, Role: role, Streams: streams, Names: names, Via: via}
 }
 
+// SentBy returns p as one whose request another node has sent on.
+func (p Principal) SentBy(via string) *Principal {
+	p.Via = via
+	return &p
+}
+
 // Until returns p as one that ends with ends, whose cause is an error of the catalogue.
 func (p Principal) Until(ends context.Context) *Principal {
 	p.ends = ends
 	return &p
+}
+
+// Within returns p as one that ends at a time, or when end is called, with the error over, if it
+// has not ended before.
+func (p *Principal) Within(until time.Time, over error) (within *Principal, end func()) {
+	ends := p.ends
+	if ends == nil {
+		ends = context.Background()
+	}
+	ends, cancel := context.WithCancelCause(ends)
+	ends, stop := context.WithDeadlineCause(ends, until, over)
+	return p.Until(ends), func() { cancel(over); stop() }
 }
 
 // Ended is done when the principal may do nothing any more; nil: never.
@@ -90,9 +108,9 @@ func (p *Principal) Actions() []Action {
 	return slices.DeleteFunc(Actions(), func(a Action) bool { return !p.Role.may(a) })
 }
 
-// Check decides whether the principal may do a with a target: a stream for Append, Read and
-// Consume, a name for Progress. "" asks whether it may do a with any. The error is unauthenticated of
-// who has given no key, or whose key has ended, and forbidden else.
+// Check decides whether the principal may do a with a target (Action.Target). "" asks whether it
+// may do a with any. The error is unauthenticated of who has given no key, or whose key has ended,
+// and forbidden else.
 func (p *Principal) Check(a Action, target string) error {
 	switch {
 	case p.ends != nil && p.ends.Err() != nil:
@@ -100,19 +118,49 @@ func (p *Principal) Check(a Action, target string) error {
 	case p.Free():
 		return nil
 	case p.Role == roleNobody && a != Open:
-		return core.Errorf(core.CodeUnauthenticated, "%s needs a key", a)
+		return core.Errorf(core.CodeUnauthenticated, "a key is needed to %s", a.with(""))
 	case !p.Role.may(a):
 		return p.forbidden(a, target, "its role does not allow that")
 	}
-	switch a {
-	case Append, Read, Consume:
-		if target != "" {
-			return p.checkStream(a, target)
-		}
-	case Progress:
-		if target != "" && !p.hasName(target) {
-			return p.forbidden(a, target, "its names are "+list(p.Names))
-		}
+	switch kind := a.Target(); {
+	case target == "":
+	case kind == Stream:
+		return p.checkStream(a, target)
+	case kind == Name && !p.hasName(target):
+		return p.forbidden(a, target, p.namesAre())
+	}
+	return nil
+}
+
+// Answers decides what the principal asks about itself: whether it may do a with a target, and
+// with a named subscription, which Consume has besides. It says of each action what the operation
+// would. The error is that of Check, or invalid_request of a question that has no answer.
+func (p *Principal) Answers(a Action, target, subscription string) error {
+	kind := a.Target()
+	switch {
+	case kind == "":
+		return core.Errorf(core.CodeInvalidRequest, "action %.40q is none of %v", a, Actions())
+	case kind == Nothing && target != "":
+		return core.Errorf(core.CodeInvalidRequest, "%s has no target", a)
+	case subscription != "" && a != Consume:
+		return core.Errorf(core.CodeInvalidRequest, "a subscription is asked about with %s", Consume)
+	}
+	if err := p.Check(a, target); err != nil || p.Free() {
+		return err
+	}
+	if kind == Stream && len(p.Streams) == 0 {
+		return p.forbidden(a, "", "it is granted no stream")
+	}
+	if subscription != "" {
+		return p.checkSubscription(subscription)
+	}
+	return nil
+}
+
+// checkSubscription checks that the principal may consume subscriptions of a name.
+func (p *Principal) checkSubscription(name string) error {
+	if !p.hasName(name) {
+		return p.forbidden(Consume, "subscription "+name, p.namesAre())
 	}
 	return nil
 }
@@ -144,7 +192,7 @@ func Matches(patterns []string, stream string) bool {
 	return !isSystem(stream) && (isEvery(patterns) || len(patterns) > 0 && core.MatchAny(patterns, stream))
 }
 
-// hasName reports whether the principal may use a named subscription or progress.
+// hasName reports whether the principal may use what has a name.
 func (p *Principal) hasName(name string) bool {
 	return p.Free() || p.Names == nil || core.MatchAny(p.Names, name)
 }
@@ -162,11 +210,15 @@ func (p *Principal) Covers(a Action, pattern string) error {
 }
 
 func (p *Principal) forbidden(a Action, target, why string) error {
-	what := string(a)
-	if target != "" {
-		what += " " + clip(target)
+	return core.Errorf(core.CodeForbidden, "%s %s may not %s: %s", p.Role, p.Name, a.with(target), why)
+}
+
+// namesAre says in a message what a name is none of.
+func (p *Principal) namesAre() string {
+	if len(p.Names) == 0 {
+		return "it may use no name"
 	}
-	return core.Errorf(core.CodeForbidden, "%s %s may not %s: %s", p.Role, p.Name, what, why)
+	return "its names are " + list(p.Names)
 }
 
 // list writes patterns for a message.

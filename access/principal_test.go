@@ -75,6 +75,41 @@ func TestEquivalent(t *testing.T) {
 	}
 }
 
+// TestAnswersAboutGrants: who may grant what is not a stream covers it, and nobody else does.
+func TestAnswersAboutGrants(t *testing.T) {
+	for _, role := range Roles() {
+		p := &Principal{Role: role, Streams: []string{"*"}}
+		if (p.Answers(Grant, "", "") == nil) != (p.Covers(Grant, "http:api.example.com:443") == nil) {
+			t.Errorf("%s: %v, %v", role, p.Answers(Grant, "", ""), p.Covers(Grant, "http:api.example.com:443"))
+		}
+	}
+}
+
+// TestRefusalsAreWords: a refusal says what may not be done in words, and not by the ids of actions.
+func TestRefusalsAreWords(t *testing.T) {
+	p := &Principal{Name: "k1", Role: PluginAuthor, Names: []string{"mine"}}
+	for a, want := range map[Action]string{
+		ManageKeys:         "plugin-author k1 may not manage keys: its role does not allow that",
+		SteerSubscriptions: "plugin-author k1 may not steer subscription x: its role does not allow that",
+		Read:               "plugin-author k1 may not read x: its role does not allow that",
+		DeployPlugins:      "plugin-author k1 may not deploy binding x: its names are mine",
+	} {
+		target := "x"
+		if a.Target() == Nothing {
+			target = ""
+		}
+		if err := core.AsError(p.Check(a, target)); err.Detail != want {
+			t.Errorf("%s, want %s", err.Detail, want)
+		}
+	}
+	for _, a := range Actions() {
+		err := core.AsError(Nobody().Check(a, ""))
+		if a != Open && (strings.Contains(a.with(""), ".") || !strings.HasPrefix(err.Detail, "a key is needed to ")) {
+			t.Errorf("%s is said as %q", a, err.Detail)
+		}
+	}
+}
+
 // TestEndedPrincipalsMayDoNothing: also one that could do everything.
 func TestEndedPrincipalsMayDoNothing(t *testing.T) {
 	ends, end := context.WithCancelCause(t.Context())

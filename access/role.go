@@ -36,7 +36,7 @@ func ParseRole(name string) (Role, error) {
 	return "", core.Errorf(core.CodeInvalidKey, "role %.40q is none of admin, operator, writer, reader, plugin-author", name)
 }
 
-// Action is what a principal asks for. Those of the first group have a target.
+// Action is what a principal asks for.
 type Action string
 
 // The actions.
@@ -52,7 +52,7 @@ const (
 	SteerSubscriptions Action = "subscriptions.steer" // put, pause, resume, reset, delete; parked events
 	SeePlugins         Action = "plugins.see"         // versions, bindings, logs
 	UploadPlugins      Action = "plugins.upload"
-	DeployPlugins      Action = "plugins.deploy" // within its own patterns
+	DeployPlugins      Action = "plugins.deploy" // a binding, within its own patterns
 	Grant              Action = "plugins.grant"  // what is not a stream: hosts to call, secrets
 	SteerPlugins       Action = "plugins.steer"  // pause, resume, rollback, rebuild, delete
 	SeePluginState     Action = "plugins.state"
@@ -65,13 +65,76 @@ const (
 	Open               Action = "open"    // what everybody may do: is the node alive?
 )
 
+// Target is what an action can be asked about.
+type Target string
+
+// The targets.
+const (
+	Stream  Target = "stream"
+	Name    Target = "name" // of a subscription, a progress, a plugin or a binding
+	Nothing Target = "nothing"
+)
+
+// actions describes all of them, in the order in which they are shown.
+var actions = []struct {
+	Action
+	Target
+	words    string // what is done, for messages
+	withWhat string // the same with a target behind it, if the action has one
+}{
+	{Append, Stream, "append to streams", "append to"},
+	{Read, Stream, "read streams", "read"},
+	{Consume, Stream, "consume subscriptions", "consume"},
+	{Progress, Name, "use progress", "use progress"},
+	{DeleteProgress, Name, "delete progress", "delete progress"},
+	{ListStreams, Nothing, "list streams", ""},
+	{SeeSubscriptions, Nothing, "see subscriptions", ""},
+	{SteerSubscriptions, Name, "steer subscriptions", "steer subscription"},
+	{SeePlugins, Nothing, "see plugins", ""},
+	{UploadPlugins, Name, "upload and delete plugins", "upload or delete plugin"},
+	{DeployPlugins, Name, "deploy plugins", "deploy binding"},
+	{Grant, Nothing, "grant plugins what is not a stream", "grant"},
+	{SteerPlugins, Name, "steer plugins", "steer binding"},
+	{SeePluginState, Nothing, "see the state of plugins", ""},
+	{SeeCluster, Nothing, "see the ring", ""},
+	{SteerCluster, Nothing, "steer the ring", ""},
+	{SeeServer, Nothing, "see the server", ""},
+	{SeeMetrics, Nothing, "see metrics and the descriptions of the APIs", ""},
+	{ManageKeys, Nothing, "manage keys", ""},
+	{Connect, Nothing, "connect", ""},
+	{Open, Nothing, "reach the node", ""},
+}
+
 // Actions lists all of them.
-func Actions() []Action {
-	return []Action{
-		Append, Read, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
-		SeePlugins, UploadPlugins, DeployPlugins, Grant, SteerPlugins, SeePluginState,
-		SeeCluster, SteerCluster, SeeServer, SeeMetrics, ManageKeys, Connect, Open,
+func Actions() (list []Action) {
+	for i := range actions {
+		list = append(list, actions[i].Action)
 	}
+	return list
+}
+
+// Target is what a can be asked about; "" if there is no such action.
+func (a Action) Target() Target {
+	for i := range actions {
+		if actions[i].Action == a {
+			return actions[i].Target
+		}
+	}
+	return ""
+}
+
+// with says a with a target in words, to follow "may not".
+func (a Action) with(target string) string {
+	for i := range actions {
+		switch x := &actions[i]; {
+		case x.Action != a:
+		case target != "" && x.withWhat != "":
+			return x.withWhat + " " + clip(target)
+		default:
+			return x.words
+		}
+	}
+	return string(a)
 }
 
 // table has what each role may do. Admins, nodes and Anyone may do everything. Actions on

@@ -67,7 +67,7 @@ func (g Guard) checkCommit(ctx context.Context, c *core.Commit) error {
 	}
 	for i := range c.Records { // of a progress that is deleted: it was read, and checked then
 		if !strings.HasPrefix(c.Records[i].Table, "progress") {
-			return p.forbidden(Append, "a record of "+c.Records[i].Table, "only the node does")
+			return p.forbidden(Append, "the records of "+c.Records[i].Table, "only the node may")
 		}
 	}
 	if c.Progress != nil {
@@ -76,19 +76,15 @@ func (g Guard) checkCommit(ctx context.Context, c *core.Commit) error {
 	return nil
 }
 
-// checkLinks checks that the principal may read the events that links name. Those that the
-// Commit itself writes are to streams that it may append to.
+// checkLinks checks that the principal may read the events that links name: others are as if they
+// were not there. Those that the Commit itself writes are to streams that it may append to.
 func (g Guard) checkLinks(ctx context.Context, p *Principal, c *core.Commit, links []core.ID) error {
 	for _, id := range links {
 		if writes(c, id) {
 			continue
 		}
-		e, err := g.store.Event(ctx, id)
-		if err != nil {
+		if _, err := g.readable(ctx, p, id); err != nil {
 			return err
-		}
-		if !p.mayRead(homeOf(&e)) {
-			return p.forbidden(Read, "event "+id.String(), "it is granted "+list(p.Streams))
 		}
 	}
 	return nil
@@ -163,16 +159,21 @@ func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core
 	}
 }
 
-// Event finds an event by its id. The error is forbidden if the principal may not read the
-// event's stream, whose name it does not say.
+// Event finds an event by its id. One that the principal may not read is not found.
 func (g Guard) Event(ctx context.Context, id core.ID) (core.Event, error) {
 	p := Of(ctx)
-	if !p.Free() && !p.Role.may(Read) {
-		return core.Event{}, p.Check(Read, "")
+	if err := p.Check(Read, ""); err != nil {
+		return core.Event{}, err
 	}
+	return g.readable(ctx, p, id)
+}
+
+// readable finds an event. The error is the same for one that the principal may not read as for
+// one that does not exist: whoever has an id learns nothing from it.
+func (g Guard) readable(ctx context.Context, p *Principal, id core.ID) (core.Event, error) {
 	e, err := g.store.Event(ctx, id)
 	if err == nil && !p.mayRead(homeOf(&e)) {
-		return core.Event{}, p.forbidden(Read, "event "+id.String(), "it is granted "+list(p.Streams))
+		return core.Event{}, core.NewEventNotFound(id)
 	}
 	return e, err
 }

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -34,41 +35,69 @@ type SubscriptionControls interface {
 // SubscriptionGuard is Subscriptions that do for the principal of a call's context what that
 // may do. Who may consume a subscription may join and fetch it, and create it so; who may
 // steer subscriptions may do everything else. It is safe for concurrent use.
-type SubscriptionGuard struct{ subs Subscriptions }
+type SubscriptionGuard struct {
+	subs Subscriptions
+	// created is called after a principal has created a subscription by joining it. nil: nobody
+	// wants to know.
+	created func(ctx context.Context, name string)
+}
 
 var _ Subscriptions = SubscriptionGuard{}
 
-// NewSubscriptionGuard returns a SubscriptionGuard before s.
-func NewSubscriptionGuard(s Subscriptions) SubscriptionGuard { return SubscriptionGuard{s} }
+// NewSubscriptionGuard returns a SubscriptionGuard before s. created may be nil.
+func NewSubscriptionGuard(s Subscriptions, created func(ctx context.Context, name string)) SubscriptionGuard {
+	return SubscriptionGuard{s, created}
+}
 
 // Join is subscriptions.Joiner.Join. An event whose stream the principal may not read ends its
 // subscriber with forbidden, and is given back: a linked one, or the first after the definition
-// was changed.
+// was changed. What was fetched is answered by the principal that fetched it, and by no other, an
+// admin included.
 func (g SubscriptionGuard) Join(ctx context.Context, r subscriptions.JoinRequest) (subscriptions.Subscriber, error) {
 	p := Of(ctx)
-	if p.Free() {
-		if err := p.Check(Consume, ""); err != nil {
-			return nil, err
-		}
-		return g.subs.Join(ctx, r)
-	}
-	info, err := g.subs.Info(ctx, r.Name)
-	d := &info.Definition
-	switch notFound := core.AsError(err); {
-	case err == nil:
-	case notFound.Code != core.CodeSubscriptionNotFound || r.Definition == nil:
+	r.Principal = p.Name
+	if err := p.Check(Consume, ""); err != nil {
 		return nil, err
-	default:
-		d = r.Definition
 	}
-	if err := p.checkConsume(r.Name, d); err != nil {
+	creates, err := g.admit(ctx, p, &r)
+	if err != nil {
 		return nil, err
 	}
 	s, err := g.subs.Join(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	if creates && g.created != nil {
+		g.created(ctx, r.Name)
+	}
+	if p.Free() {
+		return s, nil
+	}
 	return guarded{s, p}, nil
+}
+
+// admit checks that a principal may consume what it joins, and reports whether that is created so.
+func (g SubscriptionGuard) admit(ctx context.Context, p *Principal, r *subscriptions.JoinRequest) (creates bool, err error) {
+	switch {
+	case p.Free() && (r.Definition == nil || r.Transient || g.created == nil || p.Name == Anonymous):
+		return false, nil
+	case r.Transient:
+		// A stored one of its name says nothing about it. One that is there is as it is asked for,
+		// or not joined.
+		if r.AnyOptions = false; r.Definition == nil {
+			r.Definition = new(subscriptions.DefaultDefinition())
+		}
+		return false, p.checkConsume(r.Name, r.Definition)
+	}
+	info, err := g.subs.Info(ctx, r.Name)
+	d := &info.Definition
+	if errors.Is(err, core.CodeSubscriptionNotFound) && r.Definition != nil {
+		creates, d, err = true, r.Definition, nil
+	}
+	if err == nil && !p.Free() {
+		err = p.checkConsume(r.Name, d)
+	}
+	return creates, err
 }
 
 // checkConsume checks that a principal may consume a named subscription with a definition.
@@ -76,8 +105,8 @@ func (p *Principal) checkConsume(name string, d *subscriptions.Definition) error
 	if err := p.Check(Consume, d.Stream); err != nil {
 		return err
 	}
-	if !p.hasName(name) {
-		return p.forbidden(Consume, "subscription "+name, "its names are "+list(p.Names))
+	if err := p.checkSubscription(name); err != nil {
+		return err
 	}
 	if isEvery(p.Streams) || d.Stream != core.All && !looksInside(d) {
 		return nil
@@ -120,16 +149,7 @@ func (g guarded) Take(limit core.Limit) (subscriptions.Delivery, bool, error) {
 }
 
 // steer checks that the principal of a context may steer a subscription.
-func steer(ctx context.Context, name string) error {
-	p := Of(ctx)
-	if err := p.Check(SteerSubscriptions, ""); err != nil {
-		return err
-	}
-	if !p.hasName(name) {
-		return p.forbidden(SteerSubscriptions, name, "its names are "+list(p.Names))
-	}
-	return nil
-}
+func steer(ctx context.Context, name string) error { return Check(ctx, SteerSubscriptions, name) }
 
 // define checks that the principal of a context may give a subscription a definition. One that
 // looks inside events is for who may read them.

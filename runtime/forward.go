@@ -75,7 +75,7 @@ func (o *owners) Find(ctx context.Context, name string, forwarded bool) (wsapi.F
 	case forwarded:
 		return nil, withEpoch(state, core.Errorf(core.CodeNotOwner, "node %s owns %q", owner.Node, name))
 	}
-	return &forwarder{owners: o, from: state.Self, to: owner}, nil
+	return &forwarder{owners: o, to: owner}, nil
 }
 
 // At is wsapi.Owners.At.
@@ -83,7 +83,7 @@ func (o *owners) At(node string) (wsapi.Forwarder, error) {
 	state := o.ring.State()
 	for _, m := range state.View.Members {
 		if m.Node == node {
-			return &forwarder{owners: o, from: state.Self, to: m}, nil
+			return &forwarder{owners: o, to: m}, nil
 		}
 	}
 	return nil, core.Errorf(core.CodeNotFound, "the newest view has no node %.128q", node)
@@ -120,7 +120,7 @@ func (o *owners) Moved(ctx context.Context, why *core.Error) error {
 // forwarder sends requests to a node (wsapi.Forwarder).
 type forwarder struct {
 	*owners
-	from, to ring.Member
+	to ring.Member
 }
 
 // Forward is wsapi.Forwarder.Forward. The node's answer is passed on as it is, unless it says
@@ -141,7 +141,6 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 		ErrorLog:  slog.NewLogLogger(f.errorLog.Handler(), slog.LevelDebug),
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = "http", f.to.Addr, f.to.Addr
-			p.Out.Header.Set(wsapi.ForwardedHeader, f.from.Node)
 			p.SetXForwarded()          // what a problem's type is a link to
 			p.Out.Header.Del("Origin") // it was checked here
 			p.Out.Header.Del("Cookie")

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/cluster"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
-	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -119,9 +119,34 @@ func TestForwardingThroughAnother(t *testing.T) {
 // TestForwardingIsOneHop: a node does not send on what another has sent on.
 func TestForwardingIsOneHop(t *testing.T) {
 	nodes := newPeerRing(t, 2, "")
-	a := nodes[0].ask(t, "GET", "/v1/subscriptions/"+ownedBy(nodes[1]), "", wsapi.ForwardedHeader+": node3")
+	at, header := "/v1/subscriptions/"+ownedBy(nodes[1]), http.Header{}
+	if err := nodes[1].peers.authorize(access.Anyone(t.Context()), nodes[0].member, "GET", at, header); err != nil {
+		t.Fatal(err)
+	}
+	a := nodes[0].ask(t, "GET", at, "", "Authorization: "+header.Get("Authorization"))
 	if a.status != 503 || a.code() != core.CodeNotOwner || !bytes.Contains(a.body, []byte(`"epoch":2`)) {
 		t.Errorf("%d, %s", a.status, a.body)
+	}
+}
+
+// TestClientsAreNotNodes: a client that says that it is a node, or that one has sent its request on,
+// is a client.
+func TestClientsAreNotNodes(t *testing.T) {
+	nodes := newPeerRing(t, 2, "")
+	at := "/v1/subscriptions/" + ownedBy(nodes[1])
+	says := []string{"Gyre-Forwarded: node2", "Gyre-Node: node1", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: for=127.0.0.1"}
+	if a := nodes[0].ask(t, "PUT", at, `{"stream":"$all"}`, says...); a.status != 201 || a.node != "node2" {
+		t.Errorf("put: %d from %q, %s", a.status, a.node, a.body)
+	}
+	for _, path := range []string{at + "x/none", "/v1/events/none", "/v1/subscriptions/" + ownedBy(nodes[0])} {
+		if a := nodes[0].ask(t, "GET", path, "", says...); a.status/100 != 4 || bytes.Contains(a.body, []byte("evil.example")) {
+			t.Errorf("%s: %d, %s", path, a.status, a.body)
+		}
+	}
+	for _, token := range []string{"gyre-node.", "gyre-node.e30.AAAA"} {
+		if a := nodes[0].ask(t, "GET", at, "", append(says, "Authorization: Bearer "+token)...); a.status != 401 {
+			t.Errorf("%s: %d, %s", token, a.status, a.body)
+		}
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
-	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -36,7 +35,6 @@ func (o *owners) list(ctx context.Context, of ring.Member, r subscriptions.ListR
 	if err != nil {
 		return page, err
 	}
-	request.Header.Set(wsapi.ForwardedHeader, o.ring.State().Self.Node)
 	if err := o.authorize(access.Of(ctx), of, request.Method, at.EscapedPath(), request.Header); err != nil {
 		return page, err
 	}

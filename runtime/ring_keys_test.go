@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -41,6 +42,7 @@ func TestRingKeys(t *testing.T) {
 	writer := newKey(t, nodes, admin, keys.Key{Role: access.Writer, Streams: []string{"order-*"}})
 	steersAnywhere(t, nodes, operator, writer)
 	fetchesWithin(t, nodes, admin, reader, writer)
+	answersWhatItFetched(t, nodes, reader, writer, admin)
 	onlyFromNodes(t, nodes, operator)
 	endsEverywhere(t, nodes, admin, reader)
 }
@@ -191,6 +193,38 @@ func fetchesWithin(t *testing.T, nodes []*runtime.Node, admin, reader, writer st
 			if status != c.want || strings.Contains(string(text), "billing-1") || c.want == http.StatusOK && !strings.Contains(string(text), `"order-1"`) {
 				t.Errorf("%s: %d %s, want %d", name, status, text, c.want)
 			}
+		}
+	}
+}
+
+// answersWhatItFetched: a lease belongs to the key that fetched, at whichever nodes it is used.
+func answersWhatItFetched(t *testing.T, nodes []*runtime.Node, reader, writer, admin string) {
+	for i := range nodes {
+		at := func(n int, what string) string {
+			return nodes[(i+n)%len(nodes)].URL() + "/v1/subscriptions/leased-" + string(rune('a'+i)) + "/" + what
+		}
+		status, text := as(t, reader, "POST", at(0, "fetch"), `{"options":{"stream":"order-1"},"max":1,"waitMs":10000}`)
+		var fetched struct {
+			Lease  uint64
+			Events []struct{ Position uint64 }
+		}
+		if err := json.Unmarshal(text, &fetched); err != nil || status != http.StatusOK || len(fetched.Events) != 1 {
+			t.Fatalf("fetch: %d %s, %v", status, text, err)
+		}
+		lease, position := fetched.Lease, fetched.Events[0].Position
+		for what, body := range map[string]string{
+			"nack":   fmt.Sprintf(`{"lease":%d,"positions":[%d],"action":"park"}`, lease, position),
+			"extend": fmt.Sprintf(`{"lease":%d,"positions":[%d],"ms":60000}`, lease, position),
+			"ack":    fmt.Sprintf(`{"lease":%d,"positions":[%d]}`, lease, position),
+		} {
+			for _, other := range []string{writer, admin} {
+				if status, text := as(t, other, "POST", at(1, what), body); status != http.StatusConflict || !strings.Contains(string(text), "lease_lost") {
+					t.Errorf("%s by another key: %d %s", what, status, text)
+				}
+			}
+		}
+		if status, text := as(t, reader, "POST", at(2, "ack"), fmt.Sprintf(`{"lease":%d,"positions":[%d]}`, lease, position)); status != http.StatusNoContent {
+			t.Errorf("ack by the key that fetched: %d %s", status, text)
 		}
 	}
 }

@@ -70,17 +70,23 @@ type Principal struct {
 	// Actions are what the role may do, with the streams and names that are granted.
 	Actions []access.Action `json:"actions"`
 
-	// Allowed and Why answer what was asked.
+	// Allowed and Why answer a Question.
 	Allowed *bool  `json:"allowed"`
 	Why     string `json:"why"`
 }
 
-// Principal returns who the Client is to the node and, if action is not "", whether it may do
-// that with a target (access.Principal.Check).
-func (k Keys) Principal(ctx context.Context, action access.Action, target string) (p Principal, err error) {
+// Question is what a Client asks about itself (access.Principal.Answers).
+type Question struct {
+	Action       access.Action // "": nothing is asked
+	Target       string        // the stream or the name that the action is about; "": any
+	Subscription string        // the name of one to be consumed
+}
+
+// Principal returns who the Client is to the node, and whether it may do what q asks.
+func (k Keys) Principal(ctx context.Context, q Question) (p Principal, err error) {
 	query := url.Values{}
-	if action != "" {
-		query = queryOf("action", string(action), "target", target)
+	if q.Action != "" {
+		query = queryOf("action", string(q.Action), "target", q.Target, "subscription", q.Subscription)
 	}
 	err = k.client.get(ctx, "/v1/principal", query, &p)
 	return p, err

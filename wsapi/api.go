@@ -24,8 +24,8 @@ type API struct {
 	logins    *requests.Logins
 	ws        *ws.Server
 	relays    relays
-	tickets   tickets
-	sessions  sessions
+	tickets   *secrets[string]
+	sessions  *secrets[*session]
 	stats     statistics
 
 	draining atomic.Bool
@@ -39,7 +39,7 @@ func New(config Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{config: config, guard: newGuard(config.AllowHosts, config.AllowOrigins)}
+	a := &API{config: config, guard: newGuard(config.AllowHosts, config.AllowOrigins), tickets: newTickets(), sessions: newSessions()}
 	if a.metrics, err = newMetrics(&a.config); err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -43,14 +42,27 @@ func (a *API) recording(kind, path string, do handler) handler {
 		case err != nil, w.(*recorder).status() >= http.StatusBadRequest:
 			return err // it was not done
 		}
-		if access.Of(r.Context()).Via != "" {
-			return err // the node that was asked records it
-		}
-		// It was done, and is answered so, whether the audit has it or not.
-		if late := a.config.Audit.Record(r.Context(), kind, targetOf(path, r), outcome); late != nil {
-			a.config.Logger.ErrorContext(r.Context(), "the audit lacks what was done", "act", kind, "target", clip(targetOf(path, r)), "error", late)
+		if !forwarded(r) { // or the node that was asked records it
+			a.config.record(r.Context(), kind, targetOf(path, r), outcome)
 		}
 		return err
+	}
+}
+
+// joinedNew returns what records subscriptions that were created by joining them; nil if nothing
+// is recorded.
+func (c *Config) joinedNew() func(ctx context.Context, name string) {
+	if c.Audit == nil {
+		return nil
+	}
+	copied := *c
+	return func(ctx context.Context, name string) { copied.record(ctx, "SubscriptionDefined", name, "") }
+}
+
+// record records what was done, and is answered so, whether the audit has it or not.
+func (c *Config) record(ctx context.Context, kind, target string, outcome core.Code) {
+	if err := c.Audit.Record(ctx, kind, target, outcome); err != nil {
+		c.Logger.ErrorContext(ctx, "the audit lacks what was done", "act", kind, "target", clip(target), "error", err)
 	}
 }
 

@@ -47,7 +47,7 @@ func (a *API) principal(r *http.Request) (*access.Principal, error) {
 		return nil, err
 	}
 	if token == "" {
-		s, err := a.sessions.of(r)
+		s, err := a.sessionOf(r)
 		if err == nil && s != nil {
 			err = s.checkPage(r, r.URL.Path == socketPath)
 		}

@@ -94,12 +94,12 @@ func (c Config) prepare() (Config, error) {
 	if c.Access == nil {
 		c.Access = access.Everybody{}
 	}
-	c.Store = access.NewGuard(c.Store)
-	if c.Subscriptions != nil {
-		c.Subscriptions = access.NewSubscriptionGuard(c.Subscriptions)
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Store = access.NewGuard(c.Store)
+	if c.Subscriptions != nil {
+		c.Subscriptions = access.NewSubscriptionGuard(c.Subscriptions, c.joinedNew())
 	}
 	if c.Node == "" {
 		c.Node = "gyre"

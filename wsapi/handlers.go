@@ -93,7 +93,7 @@ func EventStream(w http.ResponseWriter, r *http.Request, next func(ctx context.C
 		var err error
 		switch text, err = next(ctx, a.config.Limits.Heartbeat); {
 		case ctx.Err() != nil:
-			return nil
+			return a.sendEnded(ctx, w)
 		case err != nil:
 			requests.LogInternal(a.config.Logger, err)
 			return a.sendText(w, appendEnd(nil, err))

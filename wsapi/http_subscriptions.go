@@ -46,7 +46,7 @@ func (a *API) listSubscriptions(w http.ResponseWriter, r *http.Request) error {
 	}
 	page, err := subs.List(ctx, subscriptions.ListRequest{
 		Prefix: list.Prefix, After: list.After, Limit: list.Limit, Transient: transient,
-		Hosted: r.Header.Get(ForwardedHeader) != "", // another node asks for what this one hosts
+		Hosted: forwarded(r), // another node asks for what this one hosts
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/requests"
 	"github.com/gyre-events/gyre/wsapi/wire"
@@ -98,12 +99,15 @@ func (t *tailer) write(ctx context.Context) error {
 	for err == nil {
 		select {
 		case <-ctx.Done():
-			return nil
+			return t.api.sendEnded(ctx, t.w)
 		case <-heartbeat.C:
 			err = t.send([]byte(":\n\n"))
 		case d := <-t.deliveries:
 			heartbeat.Reset(t.api.config.Limits.Heartbeat)
 			memory := memoryOf(t.w)
+			if ctx.Err() != nil {
+				return t.api.sendEnded(ctx, t.w)
+			}
 			if d.err == nil {
 				d.err = memory.Settle(0, len(d.Block))
 			}
@@ -127,6 +131,15 @@ func (t *tailer) deliver(d *core.Delivery) error {
 }
 
 func (t *tailer) send(text []byte) error { return t.api.sendText(t.w, text) }
+
+// sendEnded ends an event stream whose context has ended, and says so if it is because its
+// principal has.
+func (a *API) sendEnded(ctx context.Context, w http.ResponseWriter) error {
+	if why := access.Of(ctx).Check(access.Open, ""); why != nil {
+		return a.sendText(w, appendEnd(nil, why))
+	}
+	return nil
+}
 
 // sendText writes text of an event stream, and flushes it.
 func (a *API) sendText(w http.ResponseWriter, text []byte) error {

@@ -11,11 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 )
 
-// ForwardedHeader marks a request that another node has sent on. It is not sent on again.
-const ForwardedHeader = "Gyre-Forwarded"
+// forwarded reports whether another node has sent a request on, by the token that only nodes can
+// make. It is not sent on again. What a client says about that is not looked at.
+func forwarded(r *http.Request) bool { return access.Of(r.Context()).Via != "" }
 
 // nodeHeader names the node that owns what a response is about.
 const nodeHeader = "Gyre-Node"
@@ -77,7 +79,7 @@ func (a *API) atOwner(owned string, here handler) handler {
 		}
 		for {
 			err := a.oneTry(ctx, w, rest(ctx, r, body), owned, here)
-			if err == nil || w.(*recorder).begun() || !elsewhere(err) || r.Header.Get(ForwardedHeader) != "" {
+			if err == nil || w.(*recorder).begun() || !elsewhere(err) || forwarded(r) {
 				return err
 			}
 			if err := a.config.Owners.Moved(ctx, core.AsError(err)); err != nil {
@@ -90,7 +92,7 @@ func (a *API) atOwner(owned string, here handler) handler {
 func (a *API) oneTry(ctx context.Context, w http.ResponseWriter, r *http.Request, owned string, here handler) error {
 	h := w.Header()
 	h.Del(nodeHeader)
-	owner, err := a.config.Owners.Find(ctx, r.PathValue(owned), r.Header.Get(ForwardedHeader) != "")
+	owner, err := a.config.Owners.Find(ctx, r.PathValue(owned), forwarded(r))
 	switch {
 	case err != nil:
 		return err

@@ -39,10 +39,14 @@ func (a *API) ofNode(token string, r *http.Request) (*access.Principal, error) {
 		return nil, core.Errorf(core.CodeUnauthenticated, "the token is of a node, and this one is in no ring")
 	}
 	p, err := a.config.Peers.Authenticate(token, r)
-	if err == nil && p.Name == access.Anonymous {
-		return a.config.Access.Authenticate("") // it may have ended here
+	if err != nil || p.Name != access.Anonymous {
+		return p, err
 	}
-	return p, err
+	anyone, err := a.config.Access.Authenticate("") // it may have ended here
+	if err != nil {
+		return nil, err
+	}
+	return anyone.SentBy(p.Via), nil
 }
 
 // peerRoutes are for other nodes, and are not in openapi.json. The handshake stands for

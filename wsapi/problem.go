@@ -70,7 +70,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, instance st
 
 // baseURL is the address under which the client reached the node that it called.
 func baseURL(r *http.Request) string {
-	if host := r.Header.Get("X-Forwarded-Host"); host != "" && r.Header.Get(ForwardedHeader) != "" {
+	if host := r.Header.Get("X-Forwarded-Host"); host != "" && forwarded(r) {
 		return r.Header.Get("X-Forwarded-Proto") + "://" + host
 	}
 	scheme := "http://"

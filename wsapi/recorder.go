@@ -20,6 +20,7 @@ type recorder struct {
 	ioTimeout time.Duration
 	code      int
 	rest      io.Reader // the body, until it was read to its end; nil over HTTP/2
+	request   *http.Request
 }
 
 // maxRest bounds what is read of a body after the response to it, maxStrangersRest that of
@@ -31,7 +32,7 @@ const (
 
 // newRecorder clears the write deadline that the connection's previous request left.
 func newRecorder(w http.ResponseWriter, r *http.Request, memory requests.Account, ioTimeout time.Duration) *recorder {
-	rec := &recorder{ResponseWriter: w, memory: memory, ioTimeout: ioTimeout}
+	rec := &recorder{ResponseWriter: w, memory: memory, ioTimeout: ioTimeout, request: r}
 	rec.writeBy(time.Time{})
 	if r.ContentLength != 0 {
 		if r.ProtoMajor == 1 {

@@ -181,7 +181,7 @@ func (a *API) answer(m *mux, w http.ResponseWriter, r *http.Request) {
 	defer rec.memory.Release()
 	pattern, err := a.serve(m, rec, r)
 	if err != nil && !rec.begun() {
-		a.problem(rec, r, err)
+		a.problem(rec, rec.request, err)
 	}
 	rec.finish()
 	if pattern == "" {
@@ -219,6 +219,7 @@ func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err e
 		return pattern, err
 	}
 	defer release()
+	w.request = r // with its principal
 	if a.draining.Load() && !found.Drained {
 		return pattern, core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}

@@ -2,11 +2,8 @@ package wsapi
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
-	"maps"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/gyre-events/gyre/access"
@@ -32,86 +29,53 @@ const (
 	csrfHeader    = "Gyre-CSRF"
 )
 
-// sessions are the log-ins of web pages at a node. A page logs in with a key once, and has a
-// cookie from then on that no script can read. It is safe for concurrent use.
-type sessions struct {
-	mu   sync.Mutex
-	open map[ticketHash]*session
-}
-
-// session is one log-in.
+// session is one log-in of a web page: it logs in with a key once, and has a cookie from then on
+// that no script can read. Its principal ends with it, and so does what was opened with it.
 type session struct {
 	principal *access.Principal
 	csrf      string
-	began     time.Time
+	expires   time.Time
+	end       func()
 }
 
-// over reports whether a session has ended.
-func (s *session) over(now time.Time) bool {
-	return !now.Before(s.began.Add(sessionTTL)) || s.principal.Check(access.Connect, "") != nil
-}
-
-// begin opens a session, and returns the value of its cookie.
-func (ss *sessions) begin(p *access.Principal) (text string, s *session) {
-	now := time.Now()
-	text, s = rand.Text(), &session{p, rand.Text(), now}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	maps.DeleteFunc(ss.open, func(_ ticketHash, other *session) bool { return other.over(now) })
-	if own := ss.ofPrincipal(p); len(own) >= maxOwnSessions {
-		delete(ss.open, oldest(own))
-	} else if len(ss.open) >= maxSessions {
-		delete(ss.open, oldest(ss.open))
+// newSessions returns the sessions of a node, by their cookies.
+func newSessions() *secrets[*session] {
+	return &secrets[*session]{
+		kind: "sessions", ttl: sessionTTL, most: maxSessions, mostOwn: maxOwnSessions, displace: true,
+		ended: func(s *session) { s.end() },
 	}
-	if ss.open == nil {
-		ss.open = map[ticketHash]*session{}
-	}
-	ss.open[sha256.Sum256([]byte(text))] = s
-	return text, s
 }
 
-// ofPrincipal are the sessions of a principal. mu is held.
-func (ss *sessions) ofPrincipal(p *access.Principal) map[ticketHash]*session {
-	own := map[ticketHash]*session{}
-	for hash, s := range ss.open {
-		if s.principal.Name == p.Name {
-			own[hash] = s
-		}
-	}
-	return own
+// errSessionOver is the error of a session that there is no more.
+func errSessionOver() error {
+	return core.Errorf(core.CodeUnauthenticated, "the session is over: log in again")
 }
 
-func oldest(among map[ticketHash]*session) (oldest ticketHash) {
-	var began time.Time
-	for hash, s := range among {
-		if began.IsZero() || s.began.Before(began) {
-			oldest, began = hash, s.began
-		}
-	}
-	return oldest
+// beginSession opens a session, and returns the value of its cookie.
+func (a *API) beginSession(p *access.Principal) (text string, s *session, err error) {
+	s = &session{csrf: rand.Text(), expires: time.Now().Add(sessionTTL)}
+	s.principal, s.end = p.Within(s.expires, errSessionOver())
+	text, _, err = a.sessions.give(s.principal, s)
+	return text, s, err
 }
 
-// of returns the session of a request; nil if it has none. The error is unauthenticated.
-func (ss *sessions) of(r *http.Request) (*session, error) {
+// sessionOf returns the session of a request; nil if it has none. The error is unauthenticated.
+func (a *API) sessionOf(r *http.Request) (*session, error) {
 	cookies := r.CookiesNamed(sessionCookie)
 	if len(cookies) == 0 {
 		return nil, nil
 	}
-	ss.mu.Lock()
-	s := ss.open[sha256.Sum256([]byte(cookies[0].Value))]
-	ss.mu.Unlock()
-	if s == nil || len(cookies) > 1 || s.over(time.Now()) {
-		return nil, core.Errorf(core.CodeUnauthenticated, "the session is over: log in again")
+	found := a.sessions.find(cookies[0].Value)
+	if found == nil || len(cookies) > 1 {
+		return nil, errSessionOver()
 	}
-	return s, nil
+	return found.what, nil
 }
 
-// end closes the session of a request.
-func (ss *sessions) end(r *http.Request) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
+// endSession closes the session of a request.
+func (a *API) endSession(r *http.Request) {
 	for _, c := range r.CookiesNamed(sessionCookie) {
-		delete(ss.open, sha256.Sum256([]byte(c.Value)))
+		a.sessions.take(c.Value)
 	}
 }
 
@@ -161,8 +125,11 @@ func (a *API) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.sessions.end(r)
-	text, s := a.sessions.begin(p)
+	a.endSession(r)
+	text, s, err := a.beginSession(p)
+	if err != nil {
+		return err
+	}
 	a.setCookie(w, r, text, int(sessionTTL.Seconds()))
 	return answerSession(w, http.StatusCreated, s)
 }
@@ -170,7 +137,7 @@ func (a *API) logIn(w http.ResponseWriter, r *http.Request) error {
 // seeSession is GET /v1/session: a page that is loaded finds out whom it is for, and its CSRF
 // token. Without a session it is for who has no key, if that is anybody.
 func (a *API) seeSession(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.sessions.of(r)
+	s, err := a.sessionOf(r)
 	if err == nil && s != nil {
 		if err := s.checkPage(r, false); err != nil {
 			return err
@@ -189,12 +156,12 @@ func (a *API) seeSession(w http.ResponseWriter, r *http.Request) error {
 
 // logOut is DELETE /v1/session.
 func (a *API) logOut(w http.ResponseWriter, r *http.Request) error {
-	if s, err := a.sessions.of(r); err == nil && s != nil {
+	if s, err := a.sessionOf(r); err == nil && s != nil {
 		if err := s.checkPage(r, false); err != nil {
 			return err
 		}
 	}
-	a.sessions.end(r)
+	a.endSession(r)
 	a.setCookie(w, r, "", -1)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
@@ -202,7 +169,7 @@ func (a *API) logOut(w http.ResponseWriter, r *http.Request) error {
 
 func answerSession(w http.ResponseWriter, status int, s *session) error {
 	w.Header().Set("Cache-Control", "no-store")
-	return WriteJSON(w, status, sessionBody{ws.PrincipalOf(s.principal), s.csrf, wire.Time(s.began.Add(sessionTTL).UTC().Truncate(time.Second))})
+	return WriteJSON(w, status, sessionBody{ws.PrincipalOf(s.principal), s.csrf, wire.Time(s.expires.UTC().Truncate(time.Second))})
 }
 
 // setCookie sets the cookie of a session, for this host only. Where the page came over TLS it

@@ -1,12 +1,14 @@
 package wsapi_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -154,4 +156,87 @@ func TestCookiesBehindAProxy(t *testing.T) {
 			t.Errorf("X-Forwarded-Proto %q: %s", proto, cookie)
 		}
 	}
+}
+
+// TestWhatASessionOpenedEndsWithIt: by a log-out, WebSockets and event streams of the session end,
+// and those of the key go on.
+func TestWhatASessionOpenedEndsWithIt(t *testing.T) {
+	n := newNode(t, wsapi.Config{Access: oneKey{"the key", &access.Principal{Name: "k", Role: access.Admin}}})
+	p := page{url: n.http.URL, origin: n.http.URL}
+	answer, text := p.do(t, "POST", "/v1/session", `{"token":"the key"}`)
+	var body struct{ CSRF string }
+	if err := json.Unmarshal([]byte(text), &body); err != nil || len(answer.Cookies()) != 1 {
+		t.Fatalf("log in: %d %s", answer.StatusCode, text)
+	}
+	p.cookie, p.csrf = answer.Cookies()[0].Name+"="+answer.Cookies()[0].Value, body.CSRF
+	ofSession := http.Header{"Origin": {p.origin}, "Cookie": {p.cookie}}
+	ofKey := http.Header{"Authorization": {"Bearer the key"}}
+	sockets := map[bool]*websocket.Conn{true: n.socketOf(ofSession), false: n.socketOf(ofKey)}
+	streams := map[bool]*bufio.Reader{true: n.streamOf(ofSession), false: n.streamOf(ofKey)}
+	if answer, text := p.do(t, "DELETE", "/v1/session", ""); answer.StatusCode != http.StatusNoContent {
+		t.Fatalf("log out: %d %s", answer.StatusCode, text)
+	}
+	_, _, err := sockets[true].ReadMessage()
+	for ; err == nil; _, _, err = sockets[true].ReadMessage() {
+	}
+	if !websocket.IsCloseError(err, 4003) {
+		t.Errorf("the WebSocket of the session ended with %v", err)
+	}
+	rest, err := io.ReadAll(streams[true])
+	if err != nil || !strings.Contains(string(rest), "event: end\ndata: {\"code\":\"unauthenticated\"") {
+		t.Errorf("the event stream of the session ended with %q, %v", rest, err)
+	}
+	n.do("POST", "/v1/streams/a/events", `{"type":"T","data":1}`, "Authorization: Bearer the key", asJSON).want(t, 201)
+	for line := ""; !strings.HasPrefix(line, "data: {\"stream\":\"a\""); {
+		if line, err = streams[false].ReadString('\n'); err != nil {
+			t.Fatalf("the event stream of the key ended: %v", err)
+		}
+	}
+	if err := sockets[false].WriteMessage(websocket.TextMessage, []byte(`{"op":"ping","id":2}`)); err != nil {
+		t.Errorf("the WebSocket of the key ended: %v", err)
+	}
+	if _, text, err := sockets[false].ReadMessage(); err != nil || !strings.Contains(string(text), "pong") {
+		t.Errorf("the WebSocket of the key says %s, %v", text, err)
+	}
+}
+
+// socketOf opens a WebSocket and says hello.
+func (n *node) socketOf(h http.Header) *websocket.Conn {
+	n.t.Helper()
+	conn, answer, err := websocket.DefaultDialer.DialContext(n.t.Context(), "ws"+strings.TrimPrefix(n.http.URL, "http")+"/v1/ws", h)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	n.t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(`{"op":"hello","id":1}`)); err != nil {
+		n.t.Fatal(err)
+	}
+	if _, text, err := conn.ReadMessage(); err != nil || !strings.Contains(string(text), `"welcome"`) {
+		n.t.Fatalf("hello: %s, %v", text, err)
+	}
+	return conn
+}
+
+// streamOf opens an event stream of $all, and returns what comes after its first line.
+func (n *node) streamOf(h http.Header) *bufio.Reader {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), time.Minute)
+	n.t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, "GET", n.http.URL+"/v1/events", nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	r.Header = h.Clone()
+	r.Header.Set("Accept", "text/event-stream")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		n.t.Fatalf("%+v, %v", answer, err)
+	}
+	n.t.Cleanup(func() { _ = answer.Body.Close() })
+	text := bufio.NewReader(answer.Body)
+	if _, err := text.ReadString('\n'); err != nil {
+		n.t.Fatal(err)
+	}
+	return text
 }

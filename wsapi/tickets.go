@@ -1,13 +1,9 @@
 package wsapi
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gyre-events/gyre/access"
@@ -35,64 +31,22 @@ type (
 	}
 )
 
-// tickets are the tickets of a node that were not used yet. Each stands for a key in the URL
-// of one request, for clients that can send no header. It is safe for concurrent use.
-type tickets struct {
-	mu   sync.Mutex
-	open map[ticketHash]ticket
-}
-
-// ticketHash is the SHA-256 of a ticket's text. What a look-up takes says nothing of the text.
-type ticketHash [sha256.Size]byte
-
-type ticket struct {
-	maker   *access.Principal
-	path    string // of the request, as it is escaped there
-	expires time.Time
-}
-
-// issue returns a new ticket of p for a path, and when it expires.
-func (t *tickets) issue(p *access.Principal, path string) (text string, expires time.Time, err error) {
-	now := time.Now()
-	expires = now.Add(ticketTTL)
-	text = rand.Text()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	own := 0
-	maps.DeleteFunc(t.open, func(_ ticketHash, other ticket) bool {
-		expired := !now.Before(other.expires)
-		if !expired && other.maker.Name == p.Name {
-			own++
-		}
-		return expired
-	})
-	switch {
-	case own >= maxOwnTickets:
-		return "", expires, core.Errorf(core.CodeOverloaded, "%s has %d tickets that were not used yet", p.Name, own)
-	case len(t.open) >= maxTickets:
-		return "", expires, core.Errorf(core.CodeOverloaded, "the node has %d tickets that were not used yet", len(t.open))
-	}
-	if t.open == nil {
-		t.open = map[ticketHash]ticket{}
-	}
-	t.open[sha256.Sum256([]byte(text))] = ticket{p, path, expires}
-	return text, expires, nil
+// newTickets returns the tickets of a node that were not used yet. Each stands for a key in the URL
+// of one request, for clients that can send no header: it is good for a path, as that is escaped.
+func newTickets() *secrets[string] {
+	return &secrets[string]{kind: "tickets that were not used yet", ttl: ticketTTL, most: maxTickets, mostOwn: maxOwnTickets}
 }
 
 // redeem returns whose ticket it is, if it is good for a request. It is no more afterwards.
-func (t *tickets) redeem(text string, r *http.Request) (*access.Principal, error) {
-	hash := ticketHash(sha256.Sum256([]byte(text)))
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	found, ok := t.open[hash]
-	delete(t.open, hash)
-	switch {
-	case !ok || !time.Now().Before(found.expires):
+func (a *API) redeem(text string, r *http.Request) (*access.Principal, error) {
+	switch found := a.tickets.take(text); {
+	case found == nil:
 		return nil, core.Errorf(core.CodeUnauthenticated, "this node has no such ticket: one is good for %s, once, at the node that made it", ticketTTL)
-	case r.Method != http.MethodGet || r.URL.EscapedPath() != found.path:
-		return nil, core.Errorf(core.CodeUnauthenticated, "the ticket is for GET %s", clip(found.path))
+	case r.Method != http.MethodGet || r.URL.EscapedPath() != found.what:
+		return nil, core.Errorf(core.CodeUnauthenticated, "the ticket is for GET %s", clip(found.what))
+	default:
+		return found.principal, nil
 	}
-	return found.maker, nil
 }
 
 // makeTicket is POST /v1/tickets.
@@ -102,18 +56,18 @@ func (a *API) makeTicket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := access.Of(r.Context())
-	if p.Via != "" {
+	if forwarded(r) {
 		return core.Errorf(core.CodeForbidden, "a ticket is made at the node that is to be asked")
 	}
 	if err := a.checkTicket(p, body.Path); err != nil {
 		return err
 	}
-	text, expires, err := a.tickets.issue(p, body.Path)
+	text, made, err := a.tickets.give(p, body.Path)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return WriteJSON(w, http.StatusCreated, madeTicket{text, wire.Time(expires.Truncate(time.Millisecond))})
+	return WriteJSON(w, http.StatusCreated, madeTicket{text, wire.Time(made.made.Add(ticketTTL).Truncate(time.Millisecond))})
 }
 
 // checkTicket checks that GET serves a path, and that p may ask for what is there.
@@ -156,7 +110,7 @@ func (a *API) takeTicket(r *http.Request) (*http.Request, *access.Principal, err
 		return nil, nil, core.Errorf(core.CodeUnauthenticated, "the request has more than one token or ticket")
 	}
 	p, err := a.logins.Try(requests.AddressOf(r.RemoteAddr), func() (*access.Principal, error) {
-		return a.tickets.redeem(given[0], r)
+		return a.redeem(given[0], r)
 	})
 	if err != nil {
 		return nil, nil, err

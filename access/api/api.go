@@ -4,9 +4,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/access"
@@ -36,7 +36,7 @@ func New(k Keys) wsapi.Extension {
 		{Method: "POST", Path: "/v1/keys", Needs: access.ManageKeys, Handle: a.create},
 		{Method: "POST", Path: "/v1/keys/first", Needs: access.Open, Handle: a.first},
 		{Method: "DELETE", Path: "/v1/keys/{key}", Needs: access.ManageKeys, Handle: a.revoke},
-		{Method: "GET", Path: "/v1/principal", Needs: access.Connect, Query: []string{"action", "target"}, Handle: a.principal},
+		{Method: "GET", Path: "/v1/principal", Needs: access.Connect, Query: []string{"action", "target", "subscription"}, Handle: a.principal},
 	}}
 }
 
@@ -152,10 +152,11 @@ type principalBody struct {
 	// Actions are what its role may do, with the streams and names that it is granted.
 	Actions []access.Action `json:"actions"`
 
-	Action  string `json:"action,omitempty"`
-	Target  string `json:"target,omitempty"`
-	Allowed *bool  `json:"allowed,omitempty"`
-	Why     string `json:"why,omitempty"` // it is not allowed
+	Action       access.Action `json:"action,omitempty"`
+	Target       string        `json:"target,omitempty"`
+	Subscription string        `json:"subscription,omitempty"`
+	Allowed      *bool         `json:"allowed,omitempty"`
+	Why          string        `json:"why,omitempty"` // it is not allowed
 }
 
 // principal is GET /v1/principal.
@@ -163,14 +164,13 @@ func (a *api) principal(w http.ResponseWriter, r *http.Request) error {
 	p, q := access.Of(r.Context()), r.URL.Query()
 	body := principalBody{
 		Name: p.Name, Role: string(p.Role), Streams: p.Streams, Names: p.Names, Expires: p.Expires, Actions: p.Actions(),
-		Action: q.Get("action"), Target: q.Get("target"),
+		Action: access.Action(q.Get("action")), Target: q.Get("target"), Subscription: q.Get("subscription"),
 	}
 	if body.Action != "" {
-		action := access.Action(body.Action)
-		if !slices.Contains(access.Actions(), action) {
-			return core.Errorf(core.CodeInvalidRequest, "action %.40q is none of %v", body.Action, access.Actions())
+		err := p.Answers(body.Action, body.Target, body.Subscription)
+		if errors.Is(err, core.CodeInvalidRequest) {
+			return err
 		}
-		err := p.Check(action, body.Target)
 		allowed := err == nil
 		if body.Allowed = &allowed; err != nil {
 			body.Why = core.AsError(err).Detail

@@ -20,8 +20,8 @@ type Key struct {
 	Role access.Role `json:"role"`
 	// Streams are patterns of the streams that it may use; an admin needs none.
 	Streams []string `json:"streams,omitempty"`
-	// Names are patterns of the named subscriptions and progress that it may use; nil is all
-	// of them.
+	// Names are patterns of the subscriptions, progress, plugins and bindings that it may use
+	// and change; nil is all of them.
 	Names   []string  `json:"names,omitzero"`
 	Note    string    `json:"note,omitempty"`
 	Created time.Time `json:"created"`

@@ -221,7 +221,7 @@ only its user can read, and not printed.`,
 	flags := cmd.Flags()
 	flags.StringVar(&role, "role", "", "admin, operator, writer, reader or plugin-author")
 	flags.StringSliceVar(&want.Streams, "streams", nil, "patterns of the streams that it may use, such as 'order-*' or '$all'")
-	flags.StringSliceVar(&want.Names, "names", nil, "patterns of the named subscriptions and progress that it may use (default all; '' is none)")
+	flags.StringSliceVar(&want.Names, "names", nil, "patterns of the subscriptions, progress, plugins and bindings that it may use and change (default all; '' is none)")
 	flags.StringVar(&want.Note, "note", "", "what the key is for")
 	flags.StringVar(&expires, "expires", "", "how long it works, such as 720h, or until when (default for ever)")
 	flags.StringVar(&out, "out", "", "file to write the key to, instead of printing it")
@@ -360,29 +360,51 @@ func newCanI(a *app) *cobra.Command {
 	for i := range actions {
 		names[i] = string(actions[i])
 	}
-	return a.talks(&cobra.Command{
+	var q sdk.Question
+	cmd := &cobra.Command{
 		Use:   "can-i ACTION [TARGET]",
 		Short: "Ask whether a key may do something",
-		Long: `Ask whether a key may do something, to a stream or a name where the action has one. It exits
-with 0 if it may, and with 5 if it may not.
+		Long: `Ask whether a key may do something. It exits with 0 if it may, and with 5 if it may not.
 
-Actions: ` + strings.Join(names, ", ") + ".",
+TARGET is what it is done to; without it the question is whether the key may do it at all:
+
+` + targetsHelp(actions) + `
+To consume a named subscription, a key needs the stream and the name: say both.`,
 		Example: `  gyre auth can-i append order-1 --token-file shop.key
+  gyre auth can-i consume 'order-1' --subscription mailer
+  gyre auth can-i plugins.deploy totals
   gyre auth can-i keys.manage`,
-		Args:      takes(1, 2),
-		ValidArgs: names,
+		Args:              takes(1, 2),
+		ValidArgsFunction: cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			target := ""
+			q.Action = access.Action(args[0])
 			if len(args) > 1 {
-				target = args[1]
+				q.Target = args[1]
 			}
-			return a.canI(cmd.Context(), access.Action(args[0]), target)
+			return a.canI(cmd.Context(), q)
 		},
-	})
+	}
+	cmd.Flags().StringVar(&q.Subscription, "subscription", "", "name of the subscription to consume")
+	return a.talks(cmd)
 }
 
-func (a *app) canI(ctx context.Context, action access.Action, target string) error {
-	p, err := a.principal(ctx, action, target)
+// targetsHelp lists actions by what their target is.
+func targetsHelp(actions []access.Action) string {
+	var b strings.Builder
+	for _, kind := range []access.Target{access.Stream, access.Name, access.Nothing} {
+		var names []string
+		for _, a := range actions {
+			if a.Target() == kind {
+				names = append(names, string(a))
+			}
+		}
+		fmt.Fprintf(&b, "  %-8s of %s\n", kind, strings.Join(names, ", "))
+	}
+	return b.String()
+}
+
+func (a *app) canI(ctx context.Context, q sdk.Question) error {
+	p, err := a.principal(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -392,11 +414,11 @@ func (a *app) canI(ctx context.Context, action access.Action, target string) err
 	return printOne(a, p, func(p sdk.Principal) string { return fmt.Sprintf("yes: %s %s may", p.Role, p.Name) })
 }
 
-func (a *app) principal(ctx context.Context, action access.Action, target string) (p sdk.Principal, err error) {
+func (a *app) principal(ctx context.Context, q sdk.Question) (p sdk.Principal, err error) {
 	err = a.withClient(ctx, func(client *sdk.Client) (err error) {
 		ctx, cancel := a.request(ctx)
 		defer cancel()
-		p, err = client.Keys().Principal(ctx, action, target)
+		p, err = client.Keys().Principal(ctx, q)
 		return err
 	})
 	return p, err
@@ -408,7 +430,7 @@ func newWhoAmI(a *app) *cobra.Command {
 		Short: "Show whose key it is, and what it is granted",
 		Args:  takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := a.principal(cmd.Context(), "", "")
+			p, err := a.principal(cmd.Context(), sdk.Question{})
 			if err != nil {
 				return err
 			}

@@ -47,7 +47,7 @@ func (c *copier) warnOpen(ctx context.Context) error {
 func (l *logEnd) protected(ctx context.Context) (bool, error) {
 	switch log := l.wholeLog.(type) {
 	case *sdk.Client:
-		who, err := log.Keys().Principal(ctx, "", "")
+		who, err := log.Keys().Principal(ctx, sdk.Question{})
 		if errors.Is(err, core.CodeNotFound) {
 			return false, nil // a node of a version without keys
 		}
