@@ -26,8 +26,9 @@ type Deploy struct {
 	OnError    *ErrorPolicy    `json:"onError,omitzero"`
 	AllowLoops *bool           `json:"allowLoops,omitzero"`
 
-	// Admit refuses the binding that the deploy would make; nil admits it.
-	Admit func(*Binding) error `json:"-"`
+	// Admit refuses the binding that the deploy would make of another one, nil if there is none.
+	// A nil Admit admits all.
+	Admit func(was, is *Binding) error `json:"-"`
 }
 
 // Which returns the plugin and the version that a deploy of a binding is about. old is the

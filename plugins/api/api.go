@@ -80,7 +80,7 @@ type api struct{ Config }
 
 // New returns the extension of a node's API that serves its plugins.
 func New(config Config) wsapi.Extension {
-	a := &api{Config{bindingGuard{config.Bindings}, config.Registry, logGuard{config.Logs, config.Bindings}}}
+	a := &api{Config{bindingGuard{config.Bindings}, registryGuard{config.Registry}, logGuard{config.Logs, config.Bindings}}}
 	return wsapi.Extension{
 		Feature: "plugins",
 		Routes:  a.routes(),

@@ -2,30 +2,78 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/registry"
 )
+
+// registryGuard is a Registry for the principal of a call's context, whose names bind what it
+// uploads and deletes.
+type registryGuard struct{ Registry }
+
+// Upload is Registry.Upload.
+func (g registryGuard) Upload(ctx context.Context, u registry.Upload) (v plugins.Version, created bool, err error) {
+	if err := access.Check(ctx, access.UploadPlugins, u.Plugin); err != nil {
+		return v, false, err
+	}
+	return g.Registry.Upload(ctx, u)
+}
+
+// Delete is Registry.Delete.
+func (g registryGuard) Delete(ctx context.Context, plugin, version string) error {
+	if err := access.Check(ctx, access.UploadPlugins, plugin); err != nil {
+		return err
+	}
+	return g.Registry.Delete(ctx, plugin, version)
+}
 
 // bindingGuard is Bindings that do for the principal of a call's context what that may do.
 // What it is granted must cover what a binding reads and is granted: to deploy one, or to see
-// its state; and for a plugin-author also to steer it, or to read its logs.
+// what it made of events, in its state, its logs and the reasons of its failures; and for a
+// plugin-author also to steer it.
 type bindingGuard struct{ Bindings }
 
 // Deploy is Bindings.Deploy.
 func (g bindingGuard) Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error) {
 	p := access.Of(ctx)
-	if err := p.Check(access.DeployPlugins, ""); err != nil {
+	if err := p.Check(access.DeployPlugins, name); err != nil {
 		return plugins.Status{}, err
 	}
-	d.Admit = func(b *plugins.Binding) error { return covers(p, b) }
+	d.Admit = func(was, is *plugins.Binding) error {
+		if was != nil { // whose state it goes on with
+			if err := covers(p, was); err != nil {
+				return err
+			}
+		}
+		return covers(p, is)
+	}
 	return g.Bindings.Deploy(ctx, name, d)
+}
+
+// Status is Bindings.Status.
+func (g bindingGuard) Status(ctx context.Context, name string) (plugins.Status, error) {
+	s, err := g.Bindings.Status(ctx, name)
+	if err == nil {
+		show(access.Of(ctx), &s)
+	}
+	return s, err
+}
+
+// List is Bindings.List.
+func (g bindingGuard) List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error) {
+	page, err := g.Bindings.List(ctx, r)
+	for i := range page.Bindings {
+		show(access.Of(ctx), &page.Bindings[i])
+	}
+	return page, err
 }
 
 // Delete is Bindings.Delete.
 func (g bindingGuard) Delete(ctx context.Context, name string) error {
-	if err := g.checkAuthor(ctx, access.SteerPlugins, name); err != nil {
+	if err := g.checkSteer(ctx, name); err != nil {
 		return err
 	}
 	return g.Bindings.Delete(ctx, name)
@@ -70,17 +118,56 @@ func (g bindingGuard) Entries(ctx context.Context, name string, r plugins.StateR
 }
 
 func (g bindingGuard) steer(ctx context.Context, name string, do func(context.Context, string) (plugins.Status, error)) (plugins.Status, error) {
-	if err := g.checkAuthor(ctx, access.SteerPlugins, name); err != nil {
+	if err := g.checkSteer(ctx, name); err != nil {
 		return plugins.Status{}, err
 	}
-	return do(ctx, name)
+	s, err := do(ctx, name)
+	if err == nil {
+		show(access.Of(ctx), &s)
+	}
+	return s, err
 }
 
-func (g bindingGuard) checkAuthor(ctx context.Context, a access.Action, name string) error {
-	if access.Of(ctx).Role == access.PluginAuthor {
-		return check(ctx, g.Bindings, a, name)
+// checkSteer checks that the principal of a context may steer a binding.
+func (g bindingGuard) checkSteer(ctx context.Context, name string) error {
+	p := access.Of(ctx)
+	if err := p.Check(access.SteerPlugins, name); err != nil || p.Role != access.PluginAuthor {
+		return err
 	}
-	return access.Check(ctx, a, "")
+	return check(ctx, g.Bindings, access.SteerPlugins, name)
+}
+
+// maySteer is checkSteer of a binding that is known.
+func maySteer(p *access.Principal, b *plugins.Binding) bool {
+	return p.Check(access.SteerPlugins, b.Name) == nil && (p.Role != access.PluginAuthor || covers(p, b) == nil)
+}
+
+// notShown stands for a reason that may have what is in events.
+const notShown = "not shown: the key is not granted what the binding reads"
+
+// show leaves in a status what a principal may see: the config if it may steer the binding, and
+// the reasons of failures if it is granted what the binding is.
+func show(p *access.Principal, s *plugins.Status) {
+	if p.Free() {
+		return
+	}
+	if !maySteer(p, &s.Binding) {
+		s.Config = nil
+	}
+	if covers(p, &s.Binding) == nil {
+		return
+	}
+	hide := func(reason *string) {
+		if *reason != "" {
+			*reason = notShown
+		}
+	}
+	hide(&s.Stopped)
+	hide(&s.Reason)
+	s.LaneStatus = slices.Clone(s.LaneStatus)
+	for i := range s.LaneStatus {
+		hide(&s.LaneStatus[i].Reason)
+	}
 }
 
 // logGuard is Logs for the principal of a call's context.
@@ -91,7 +178,7 @@ type logGuard struct {
 
 // Read is Logs.Read.
 func (g logGuard) Read(ctx context.Context, binding string, r plugins.LogsRequest) (plugins.LogsPage, error) {
-	if err := (bindingGuard{g.bindings}).checkAuthor(ctx, access.SeePlugins, binding); err != nil {
+	if err := check(ctx, g.bindings, access.SeePlugins, binding); err != nil {
 		return plugins.LogsPage{}, err
 	}
 	return g.Logs.Read(ctx, binding, r)

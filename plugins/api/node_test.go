@@ -16,6 +16,7 @@ import (
 	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -53,7 +54,10 @@ type node struct {
 	client *sdk.Client
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t *testing.T) *node { return newNodeFor(t, access.Everybody{}, "") }
+
+// newNodeFor is a node whose clients need keys, with a client that has one.
+func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 	t.Helper()
 	store := core.NewStore(memory.New(), core.StoreConfig{})
 	subs, err := subscriptions.New(subscriptions.Config{Store: store, Compile: expression.NewCompiler().Compile})
@@ -86,12 +90,12 @@ func newNode(t *testing.T) *node {
 		t.Fatal(err)
 	}
 	extension := api.New(api.Config{Bindings: bindings, Registry: versions, Logs: outputs})
-	served, err := wsapi.New(wsapi.Config{Store: store, Subscriptions: subs, Extensions: []wsapi.Extension{extension}})
+	served, err := wsapi.New(wsapi.Config{Store: store, Subscriptions: subs, Access: who, Extensions: []wsapi.Extension{extension}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(served)
-	client, err := sdk.Dial(t.Context(), server.URL, sdk.Options{})
+	client, err := sdk.Dial(t.Context(), server.URL, sdk.Options{Token: token})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +195,10 @@ type socket struct {
 	id int
 }
 
-func (n *node) dial() *socket {
+func (n *node) dial() *socket { return n.dialAs("") }
+
+// dialAs is dial with a token.
+func (n *node) dialAs(token string) *socket {
 	n.t.Helper()
 	conn, res, err := websocket.DefaultDialer.DialContext(n.t.Context(), "ws"+strings.TrimPrefix(n.url, "http")+"/v1/ws", nil)
 	if err != nil {
@@ -200,7 +207,7 @@ func (n *node) dial() *socket {
 	_ = res.Body.Close()
 	n.t.Cleanup(func() { _ = conn.Close() })
 	s := &socket{Conn: conn, t: n.t}
-	s.ask("hello", "")
+	s.ask("hello", fmt.Sprintf(`"auth":{"token":%q}`, token))
 	return s
 }
 

@@ -99,7 +99,7 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 		return nil, hold, err
 	}
 	if d.Admit != nil {
-		if err := d.Admit(&next); err != nil {
+		if err := d.Admit(old, &next); err != nil {
 			return nil, hold, err
 		}
 	}

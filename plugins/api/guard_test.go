@@ -1,0 +1,184 @@
+package api_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/wasm/guests"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+// principals are those of tokens.
+type principals map[string]*access.Principal
+
+// Authenticate is access.Authenticator.Authenticate.
+func (p principals) Authenticate(token string) (*access.Principal, error) {
+	if who := p[token]; who != nil {
+		return who, nil
+	}
+	return nil, core.Errorf(core.CodeUnauthenticated, "no such key")
+}
+
+// as is a client with a token.
+func (n *node) as(token string) sdk.Plugins {
+	n.t.Helper()
+	client, err := sdk.Dial(n.t.Context(), n.url, sdk.Options{Token: token})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			n.t.Error(err)
+		}
+	})
+	return client.Plugins()
+}
+
+// wants checks that an error has a code; "" is none.
+func wants(t *testing.T, what string, err error, code core.Code) {
+	t.Helper()
+	if code == "" && err != nil || code != "" && !errors.Is(err, code) {
+		t.Errorf("%s: %v, want %q", what, err, code)
+	}
+}
+
+// TestWhatABindingMadeOfEvents: its logs, its state and the reasons of its failures are for who is
+// granted what it reads. Its config is for who may steer it.
+func TestWhatABindingMadeOfEvents(t *testing.T) {
+	who := principals{
+		"root":             {Name: "root", Role: access.Admin},
+		"operator":         {Name: "o1", Role: access.Operator},
+		"operator-in":      {Name: "o2", Role: access.Operator, Streams: []string{"in"}},
+		"operator-all":     {Name: "o3", Role: access.Operator, Streams: []string{"*"}},
+		"operator-another": {Name: "o4", Role: access.Operator, Streams: []string{"*"}, Names: []string{"another"}},
+		"reader-all":       {Name: "r1", Role: access.Reader, Streams: []string{"*"}},
+		"author-in":        {Name: "a1", Role: access.PluginAuthor, Streams: []string{"in"}},
+		"author-all":       {Name: "a2", Role: access.PluginAuthor, Streams: []string{"*"}},
+	}
+	n := newNodeFor(t, who, "root")
+	n.append("a rose is a rose")
+	n.words("words", "1.0.0")
+	const secret = "a-secret-of-the-config"
+	if _, err := n.client.Plugins().Deploy(t.Context(), "words", plugins.Deploy{Version: "1.0.0", Grants: []string{"state"}, Config: []byte(`{"x":"` + secret + `"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	n.handled("words")
+	for _, c := range []struct {
+		token                string
+		logs, state, pause   core.Code
+		seesConfig, mayBeSee bool
+	}{
+		{"root", "", "", "", true, true},
+		{"operator", core.CodeForbidden, core.CodeForbidden, "", true, true},
+		{"operator-in", core.CodeForbidden, core.CodeForbidden, "", true, true}, // "in" may have links to others
+		{"operator-all", "", "", "", true, true},
+		{"operator-another", "", "", core.CodeForbidden, false, true},
+		{"reader-all", core.CodeForbidden, "", core.CodeForbidden, false, false},
+		{"author-in", core.CodeForbidden, core.CodeForbidden, core.CodeForbidden, false, true},
+		{"author-all", "", "", "", true, true},
+	} {
+		all := n.as(c.token)
+		_, err := all.Logs(t.Context(), "words", plugins.LogsRequest{})
+		wants(t, c.token+" reads the logs", err, c.logs)
+		_, err = all.State(t.Context(), "words", plugins.StateRequest{Lane: plugins.OnlyLane})
+		wants(t, c.token+" reads the state", err, c.state)
+		stream := n.do("GET", "/v1/plugins/words/logs", "", "Authorization", "Bearer "+c.token, "Accept", "text/plain")
+		if (stream.StatusCode == 200) != (c.logs == "") {
+			t.Errorf("%s reads the logs as text: %d", c.token, stream.StatusCode)
+		}
+		for _, path := range []string{"/v1/plugins/words", "/v1/plugins"} {
+			seen := n.do("GET", path, "", "Authorization", "Bearer "+c.token)
+			if (seen.StatusCode == 200) != c.mayBeSee || strings.Contains(seen.body, secret) != c.seesConfig {
+				t.Errorf("%s sees %s: %d %s", c.token, path, seen.StatusCode, seen.body)
+			}
+		}
+		_, err = all.Pause(t.Context(), "words")
+		wants(t, c.token+" pauses", err, c.pause)
+	}
+	n.followsLogsWithin(map[string]core.Code{"operator": core.CodeForbidden, "operator-all": "", "author-in": core.CodeForbidden})
+}
+
+// followsLogsWithin opens the sub plugin.logs.
+func (n *node) followsLogsWithin(want map[string]core.Code) {
+	for token, code := range want {
+		s := n.dialAs(token)
+		if m := s.ask("plugin.logs", `"sub":1,"binding":"words"`); code == "" && m["op"] != "ok" || code != "" && !strings.Contains(fmt.Sprint(m), string(code)) {
+			n.t.Errorf("%s follows the logs: %v", token, m)
+		}
+	}
+}
+
+// TestNamesOfPlugins: a key with names changes the plugins and bindings of those, and no others.
+func TestNamesOfPlugins(t *testing.T) {
+	who := principals{
+		"root":   {Name: "root", Role: access.Admin},
+		"author": {Name: "a1", Role: access.PluginAuthor, Streams: []string{"*"}, Names: []string{"mine-*"}},
+		"ops":    {Name: "o1", Role: access.Operator, Streams: []string{"*"}, Names: []string{"mine-*"}},
+	}
+	n := newNodeFor(t, who, "root")
+	ctx := t.Context()
+	n.words("theirs", "1.0.0")
+	grants := []string{"state"}
+	if _, err := n.client.Plugins().Deploy(ctx, "theirs", plugins.Deploy{Version: "1.0.0", Grants: grants}); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{"author", "ops"} {
+		all := n.as(token)
+		upload := func(name string) error {
+			_, _, err := all.Upload(ctx, sdk.Upload{Plugin: name, Version: "2.0.0", Module: guests.Words, Manifest: manifest(name, "2.0.0")})
+			return err
+		}
+		deploy := func(name, plugin, version string) error {
+			_, err := all.Deploy(ctx, name, plugins.Deploy{Plugin: plugin, Version: version, Grants: grants})
+			return err
+		}
+		controls := map[string]func(string) error{
+			"pause":    func(name string) error { _, err := all.Pause(ctx, name); return err },
+			"resume":   func(name string) error { _, err := all.Resume(ctx, name); return err },
+			"rebuild":  func(name string) error { _, err := all.Rebuild(ctx, name, plugins.Rebuild{}); return err },
+			"rollback": func(name string) error { _, err := all.Rollback(ctx, name); return err },
+			"delete":   func(name string) error { return all.Delete(ctx, name) },
+		}
+		wants(t, token+" uploads theirs", upload("theirs"), core.CodeForbidden)
+		wants(t, token+" deletes a version of theirs", all.DeleteVersion(ctx, "theirs", "1.0.0"), core.CodeForbidden)
+		wants(t, token+" deploys theirs", deploy("theirs", "", "1.0.0"), core.CodeForbidden)
+		for what, do := range controls {
+			wants(t, token+" does "+what+" to theirs", do("theirs"), core.CodeForbidden)
+		}
+		wants(t, token+" uploads its own", upload("mine-a"), "")
+		wants(t, token+" deploys its own", deploy("mine-a", "", "2.0.0"), "")
+		wants(t, token+" deploys theirs as its own", deploy("mine-b", "theirs", "1.0.0"), "")
+		for _, what := range []string{"pause", "resume", "rebuild", "delete"} {
+			wants(t, token+" does "+what+" to its own", controls[what]("mine-a"), "")
+		}
+		wants(t, token+" deletes its own", controls["delete"]("mine-b"), "")
+		wants(t, token+" deletes its own version", all.DeleteVersion(ctx, "mine-a", "2.0.0"), "")
+	}
+}
+
+// TestDeployOverWhatWasGrantedMore: a binding goes on with its state when it is deployed again, so
+// that needs what it was granted before, too.
+func TestDeployOverWhatWasGrantedMore(t *testing.T) {
+	who := principals{
+		"root":   {Name: "root", Role: access.Admin},
+		"author": {Name: "a1", Role: access.PluginAuthor, Streams: []string{"in"}},
+	}
+	n := newNodeFor(t, who, "root")
+	n.words("words", "1.0.0")
+	d := plugins.Deploy{Plugin: "words", Version: "1.0.0", Grants: []string{"state", "streams.read:billing-*"}}
+	d.Input = &plugins.Input{Stream: "in", Filter: subscriptions.Filter{Streams: []string{"in"}}}
+	if _, err := n.client.Plugins().Deploy(t.Context(), "wide", d); err != nil {
+		t.Fatal(err)
+	}
+	d.Grants = []string{"state"}
+	_, err := n.as("author").Deploy(t.Context(), "wide", d)
+	wants(t, "over the state of more", err, core.CodeForbidden)
+	_, err = n.as("author").Deploy(t.Context(), "narrow", d)
+	wants(t, "a binding of its own", err, "")
+}
