@@ -19,7 +19,8 @@
 //     Config says that it needs none.
 //   - All connections between the nodes of a ring use TLS if the nodes serve it.
 //   - A node of a ring returns from Start when it has a session. Until there is a quorum it
-//     serves nothing, and answers what it is asked about the ring.
+//     serves nothing, and answers what it is asked about the ring. One that has to make the
+//     first key (AdminConfig.KeyFile) returns when there is a quorum.
 //   - Close has the other nodes of a ring take over, stops taking requests, finishes those
 //     under way for as long as its context lasts, and closes the store, in that order. When
 //     it returns, no goroutine of the node is left.

@@ -1,9 +1,12 @@
 package runtime
 
 import (
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +78,38 @@ func BenchmarkForward(b *testing.B) {
 			slices.Sort(took)
 			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
+	}
+}
+
+// BenchmarkForwardRequest asks for a subscription at the node that owns it, and at another one.
+// What is between them is the cost of a request that is sent on, with its token.
+func BenchmarkForwardRequest(b *testing.B) {
+	nodes := newPeerRing(b, 2, "the key")
+	at := "/v1/subscriptions/" + ownedBy(nodes[1])
+	put, err := http.NewRequestWithContext(b.Context(), http.MethodPut, nodes[1].http.URL+at, strings.NewReader("{}"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	put.Header.Set("Content-Type", "application/json")
+	made, err := http.DefaultClient.Do(put)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_ = made.Body.Close()
+	for i, name := range []string{"another", "owner"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				answer, err := http.Get(nodes[i].http.URL + at)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, answer.Body)
+				if _ = answer.Body.Close(); answer.StatusCode != http.StatusOK {
+					b.Fatal(answer.Status)
+				}
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -226,4 +227,37 @@ func TestTicket(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	_, err = c.Ticket(t.Context(), "/v1/nothing")
 	denied(t, err, core.CodeNotFound)
+}
+
+// TestAuthorize: what lets a client in may be another thing for each request.
+func TestAuthorize(t *testing.T) {
+	url, _ := guarded(t)
+	var mu sync.Mutex
+	var asked []string
+	authorize := func(method, path string, h http.Header) error {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, method+" "+path)
+		h.Set("Authorization", "Bearer "+planted)
+		return nil
+	}
+	client, err := sdk.Dial(t.Context(), url, sdk.Options{Authorize: authorize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.AppendTo(t.Context(), "s", core.AnyVersion, core.NewEvent{Type: "A", Data: []byte("1")}); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Streams(t.Context(), core.StreamsRequest{Limit: 1}); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"GET /v1/ws", "GET /v1/streams"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q, want %q", asked, want)
+	}
+	refuse := func(string, string, http.Header) error { return core.Errorf(core.CodeForbidden, "not now") }
+	_, err = sdk.Dial(t.Context(), url, sdk.Options{Authorize: refuse})
+	denied(t, err, core.CodeForbidden)
 }

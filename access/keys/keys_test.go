@@ -392,6 +392,9 @@ func TestExpiredKeysMakeRoom(t *testing.T) {
 	if _, _, err := k.Create(admin, keys.Key{Role: access.Operator}); !errors.Is(err, core.CodeInvalidKey) {
 		t.Errorf("a key beyond the bound: %v", err)
 	}
+	if _, _, err := k.Recover(t.Context(), "lost"); err != nil {
+		t.Errorf("the store cannot be recovered: %v", err)
+	}
 }
 
 // stuck is a store whose records cannot be read while it is stuck.

@@ -25,6 +25,7 @@ from then on, who has no key may do nothing.
   gyre auth init                                          the first key, saved for your commands
   gyre auth key create --role writer --streams 'order-*' --out w.key
   gyre auth can-i append order-1 --token-file w.key
+  gyre auth key new --out admin.key                       the first key, for gyre serve --admin-key-file
 
 Roles:
   admin          everything, keys and the streams of the system included
