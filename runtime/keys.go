@@ -63,8 +63,8 @@ func (n *Node) acceptAdminKey(ctx context.Context) error {
 	if err != nil || token == "" {
 		return err
 	}
-	if n.ring != nil && !n.keys.Protected() {
-		if err := n.untilQuorum(ctx); err != nil {
+	if n.ring != nil {
+		if err := n.untilWritable(ctx); err != nil {
 			return err
 		}
 	}
@@ -77,15 +77,19 @@ func (n *Node) acceptAdminKey(ctx context.Context) error {
 	return err
 }
 
-// untilQuorum waits until the ring serves: below quorum nothing can be written.
-func (n *Node) untilQuorum(ctx context.Context) error {
-	for {
+// untilWritable waits until the ring serves, as below quorum no key can be written; or until
+// another node has written the first one.
+func (n *Node) untilWritable(ctx context.Context) error {
+	for said := ""; !n.keys.Protected(); {
 		s := n.ring.membership.State()
 		why := s.Serves(time.Now())
 		if why == nil {
 			return nil
 		}
-		n.logger.LogAttrs(ctx, slog.LevelInfo, "the first key waits for the ring", slog.String("why", why.Detail))
+		if said != why.Detail { // there is another State with each beat
+			said = why.Detail
+			n.logger.LogAttrs(ctx, slog.LevelInfo, "the first key waits for the ring", slog.String("why", said))
+		}
 		select {
 		case <-s.Changed:
 		case err := <-n.failed:
@@ -94,6 +98,7 @@ func (n *Node) untilQuorum(ctx context.Context) error {
 			return core.AsError(ctx.Err())
 		}
 	}
+	return nil
 }
 
 // serveKeys has the API ask for keys, and serve them.

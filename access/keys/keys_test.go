@@ -263,45 +263,47 @@ func TestATokenFromElsewhere(t *testing.T) {
 	}
 }
 
-// TestATokenOfNoAdmin: a store with keys takes no other, and says why.
+// TestATokenOfNoAdmin: a store with keys takes no other, and says why. Time is virtual.
 func TestATokenOfNoAdmin(t *testing.T) {
-	k := open(t, newStore(t))
-	_, root, err := k.Init(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := as(t, k, root)
-	_, reader, err := k.Create(admin, keys.Key{Role: access.Reader, Streams: []string{"*"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone, revoked, err := k.Create(admin, keys.Key{Role: access.Admin})
-	if err == nil {
-		err = k.Revoke(admin, gone.ID)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	brief, expired, err := k.Create(admin, keys.Key{Role: access.Admin, Expires: time.Now().Add(time.Second)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := k.Authenticate(expired)
-	if err != nil {
-		t.Fatal(brief, err)
-	}
-	<-p.Ended()
-	for token, says := range map[string]string{
-		keys.NewToken(): "is none of them", revoked: "is none of them", reader: "the key of a reader",
-		flip(root): "another key", expired: "has expired",
-	} {
-		if err := k.Accept(t.Context(), token, ""); !errors.Is(err, core.CodeKeysExist) || !strings.Contains(err.Error(), says) {
-			t.Errorf("%v, want %q", err, says)
+	synctest.Test(t, func(t *testing.T) {
+		k := open(t, newStore(t))
+		_, root, err := k.Init(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if n := len(k.List()); n != 3 {
-		t.Errorf("there are %d keys", n)
-	}
+		admin := as(t, k, root)
+		_, reader, err := k.Create(admin, keys.Key{Role: access.Reader, Streams: []string{"*"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, revoked, err := k.Create(admin, keys.Key{Role: access.Admin})
+		if err == nil {
+			err = k.Revoke(admin, gone.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, expired, err := k.Create(admin, keys.Key{Role: access.Admin, Expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := k.Authenticate(expired)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-p.Ended()
+		for token, says := range map[string]string{
+			keys.NewToken(): "is none of them", revoked: "is none of them", reader: "the key of a reader",
+			flip(root): "another key", expired: "has expired",
+		} {
+			if err := k.Accept(t.Context(), token, ""); !errors.Is(err, core.CodeKeysExist) || !strings.Contains(err.Error(), says) {
+				t.Errorf("%v, want %q", err, says)
+			}
+		}
+		if n := len(k.List()); n != 3 {
+			t.Errorf("there are %d keys", n)
+		}
+	})
 }
 
 // away is a store that can be away.
