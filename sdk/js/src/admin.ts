@@ -16,6 +16,7 @@
 import { type Client, linkOf } from "./client.js";
 import { Cluster } from "./cluster.js";
 import { Keys } from "./keys.js";
+import { Node } from "./node.js";
 import { Plugins } from "./plugins.js";
 import { Places } from "./progress.js";
 import { Requests } from "./requests.js";
@@ -23,10 +24,12 @@ import { Subscriptions } from "./subscriptions.js";
 
 export { Cluster, type OwnedOptions, type Whose } from "./cluster.js";
 export { Keys, type May } from "./keys.js";
+export { type CountOptions, Node } from "./node.js";
 export { type PluginEntry, type PluginLogOptions, type PluginStateOptions, Plugins } from "./plugins.js";
 export { Places } from "./progress.js";
 export type { NamedOptions } from "./requests.js";
 export type {
+  CategoryCount,
   Definition,
   Failure,
   Key,
@@ -45,7 +48,9 @@ export type {
   RingStatus,
   RingView,
   Selection,
+  Stats,
   Subscription,
+  TypeCount,
   Whereabouts,
 } from "./schemas.js";
 export { type SubscriptionListOptions, Subscriptions } from "./subscriptions.js";
@@ -65,6 +70,7 @@ export class Admin {
   readonly cluster: Cluster;
   readonly progress: Places;
   readonly keys: Keys;
+  readonly node: Node;
 
   /** @internal */
   constructor(client: Client) {
@@ -74,5 +80,6 @@ export class Admin {
     this.cluster = new Cluster(requests);
     this.progress = new Places(requests);
     this.keys = new Keys(requests);
+    this.node = new Node(requests);
   }
 }

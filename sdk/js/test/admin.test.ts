@@ -69,3 +69,25 @@ test("keys, and a node without a ring", async (t) => {
   await keys.revoke(made.id);
   assert.equal((await keys.list()).length, 1);
 });
+
+test("a node's counters, and what its log has", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const { node: about } = admin(c);
+  await c.append("order-1", [
+    { type: "Placed", data: 1 },
+    { type: "Paid", data: 2 },
+  ]);
+  const stats = await about.stats();
+  assert.deepEqual([stats.node, stats.log.head, stats.appends.events], ["n1", 2, 2]);
+  for (let upTo = 0; upTo < 2; ) upTo = (await about.types()).upTo;
+  assert.deepEqual(
+    (await about.types({ prefix: "Pl" })).types.map((t) => [t.type, t.events]),
+    [["Placed", 1]],
+  );
+  const { categories } = await about.categories({ sort: "name" });
+  assert.deepEqual(
+    categories.map((c) => [c.category, c.streams, c.events]),
+    [["order", 1, 2]],
+  );
+});

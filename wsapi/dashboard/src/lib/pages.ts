@@ -2,6 +2,7 @@ import type { Component } from "svelte";
 import type { Action } from "./session.svelte.js";
 import Event from "../pages/Event.svelte";
 import Missing from "../pages/Missing.svelte";
+import Overview from "../pages/Overview.svelte";
 import Stream from "../pages/Stream.svelte";
 import Streams from "../pages/Streams.svelte";
 import Subscription from "../pages/Subscription.svelte";
@@ -24,6 +25,7 @@ export interface Page {
 }
 
 export const pages: readonly Page[] = [
+  { path: "/", title: "Overview", view: Overview, needs: "server.see", icon: "overview", key: "o" },
   { path: "/streams", title: "Streams", view: Streams, needs: "streams.list", icon: "streams", key: "s" },
   { path: "/streams/:stream", title: "Stream", view: Stream, needs: "read" },
   { path: "/streams/:stream/:version", title: "Event", view: Event, needs: "read" },

@@ -1,0 +1,42 @@
+import type { Limits } from "./connection.js";
+import type { Requests } from "./requests.js";
+import type { Categories, Stats, Types } from "./schemas.js";
+
+/** Which counts to list. */
+export interface CountOptions extends Limits {
+  /** Only names that begin with it. */
+  prefix?: string | undefined;
+  /** The most first, or by name. */
+  sort?: "events" | "name" | undefined;
+  limit?: number | undefined;
+  cursor?: string | undefined;
+}
+
+/** A node, and what its log has. */
+export class Node {
+  readonly #requests: Requests;
+
+  /** @internal */
+  constructor(requests: Requests) {
+    this.#requests = requests;
+  }
+
+  /** Returns the counters of a node; those of the one that is asked, if node is absent. */
+  stats(o: Limits & { node?: string | undefined } = {}): Promise<Stats> {
+    return this.#requests.get("/v1/stats", { node: o.node }, o);
+  }
+
+  /** Lists event types, with how many events have them. */
+  types(o: CountOptions = {}): Promise<Types> {
+    return this.#requests.get("/v1/types", countQuery(o), o);
+  }
+
+  /** Lists categories, the names of streams up to their first "-", with their streams and events. */
+  categories(o: CountOptions = {}): Promise<Categories> {
+    return this.#requests.get("/v1/categories", countQuery(o), o);
+  }
+}
+
+function countQuery({ prefix, sort, limit, cursor }: CountOptions) {
+  return { prefix, sort, limit, cursor };
+}
