@@ -9,16 +9,31 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/disk"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
-// BenchmarkAppends has 64 writers append to a log on disk, with and without a fold beside them. The
-// two take turns on one log, so that what the machine does else meets both.
+// BenchmarkAppends has 64 writers append, with and without a fold beside them. The two alternate on
+// one log, so that what the machine does else meets both.
 func BenchmarkAppends(b *testing.B) {
-	e, err := disk.Open(b.Context(), disk.Config{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	store := newStore(b, e)
+	b.Run("disk", func(b *testing.B) {
+		e, err := disk.Open(b.Context(), disk.Config{Dir: b.TempDir()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		besideFold(b, newStore(b, e))
+	})
+	b.Run("postgres", func(b *testing.B) {
+		server := pgtest.Shared(b)
+		e, err := postgres.Open(b.Context(), postgres.Config{URL: server.URL, Store: server.Store(b)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		besideFold(b, newStore(b, e))
+	})
+}
+
+func besideFold(b *testing.B, store *core.Store) {
 	const turn = 2 * time.Second
 	var events [2]int
 	data := []byte(`{"total":10,"currency":"EUR","lines":[1,2,3,4,5,6,7,8,9,10]}`)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -47,6 +48,7 @@ type Census struct {
 	closing context.Context
 	close   context.CancelFunc
 	running sync.WaitGroup
+	lag     atomic.Uint64 // see Lag
 
 	mu   sync.Mutex // held while the counts are read
 	last *counts    // nil: not read yet
@@ -72,6 +74,9 @@ func (c *Census) Close() {
 	c.running.Wait()
 }
 
+// Lag returns how many positions of the log are not counted yet, where this node folds; 0 elsewhere.
+func (c *Census) Lag() uint64 { return c.lag.Load() }
+
 // run folds while this node owns the census.
 func (c *Census) run() {
 	var f *fold
@@ -85,6 +90,7 @@ func (c *Census) run() {
 		}
 		if pause = stepEvery; !c.config.Owns() {
 			f = nil // another node moves the counts
+			c.lag.Store(0)
 			continue
 		}
 		began := time.Now()
@@ -119,6 +125,9 @@ func (c *Census) advance(at **fold) (more bool, err error) {
 	}
 	if f.state.Position < now.Head {
 		more, err = f.step(ctx)
+	}
+	if head := c.config.Store.State().Head; err == nil {
+		c.lag.Store(head - min(head, f.state.Position))
 	}
 	if *at = f; err != nil {
 		*at = nil

@@ -393,6 +393,9 @@ func TestCensusFolds(t *testing.T) {
 			m.add(stream, "T", false)
 			time.Sleep(2 * stepEvery)
 			m.compare(t, store)
+			if c.Lag() != 0 {
+				t.Errorf("a lag of %d", c.Lag())
+			}
 		}
 		owned.Store(false)
 		appendOne(t, store, "s-9", "T")

@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/gyre-events/gyre/census"
 	"github.com/gyre-events/gyre/census/api"
 	"github.com/gyre-events/gyre/wsapi"
@@ -17,4 +19,9 @@ func (n *Node) openCensus() {
 }
 
 // serveCensus has the API serve the counts.
-func (n *Node) serveCensus(c *wsapi.Config) { c.Extensions = append(c.Extensions, api.New(n.census)) }
+func (n *Node) serveCensus(c *wsapi.Config) {
+	c.Extensions = append(c.Extensions, api.New(n.census))
+	c.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gyre_census_lag_events", Help: "Positions whose events are not counted by type and category yet, at the node that counts.",
+	}, func() float64 { return float64(n.census.Lag()) }))
+}
