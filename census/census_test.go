@@ -62,12 +62,12 @@ func newStore(t testing.TB, e core.Engine) *core.Store {
 // model counts what a test appends.
 type model struct {
 	types      map[string]int
-	categories map[string]Others
+	categories map[string]Sums
 	versions   map[string]int
 }
 
 func newModel() *model {
-	return &model{map[string]int{}, map[string]Others{}, map[string]int{}}
+	return &model{map[string]int{}, map[string]Sums{}, map[string]int{}}
 }
 
 func (m *model) add(stream, typ string, link bool) {
@@ -110,11 +110,18 @@ func (m *model) compare(t testing.TB, store *core.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page.UpTo != page.Head || page.Others != (Others{}) {
+		if page.UpTo != page.Head || page.Others != (Sums{}) {
 			t.Fatalf("%d of %d are counted, and others %+v", page.UpTo, page.Head, page.Others)
 		}
+		all := Sums{}
+		for _, c := range m.categories {
+			all.Streams, all.Events, all.Links = all.Streams+c.Streams, all.Events+c.Events, all.Links+c.Links
+		}
+		if page.All != all {
+			t.Errorf("all are %+v, want %+v", page.All, all)
+		}
 		for _, n := range page.Categories {
-			got.categories[n.Category] = Others{Streams: n.Streams, Events: n.Events, Links: n.Links}
+			got.categories[n.Category] = Sums{Streams: n.Streams, Events: n.Events, Links: n.Links}
 		}
 		if r.After = page.Next; page.End {
 			break
@@ -306,11 +313,11 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 	c := &Census{config: Config{Store: store, Commits: store}}
 	types, err := c.Types(t.Context(), ListRequest{})
-	if err != nil || types.Total != MaxNames || types.Others != (Others{Events: beyond}) || types.UpTo != MaxNames+beyond {
+	if err != nil || types.Total != MaxNames || types.All.Events != MaxNames+beyond || types.Others != (Sums{Events: beyond}) || types.UpTo != MaxNames+beyond {
 		t.Errorf("%d types, others %+v, up to %d, %v", types.Total, types.Others, types.UpTo, err)
 	}
 	categories, err := c.Categories(t.Context(), ListRequest{})
-	if err != nil || categories.Total != MaxNames || categories.Others != (Others{Streams: beyond, Events: beyond}) {
+	if err != nil || categories.Total != MaxNames || categories.Others != (Sums{Streams: beyond, Events: beyond}) {
 		t.Errorf("%d categories, others %+v, %v", categories.Total, categories.Others, err)
 	}
 }

@@ -47,8 +47,8 @@ type Category struct {
 	Time     time.Time `json:"time"`     // when that was recorded
 }
 
-// Others are the types or categories that are not counted by their names.
-type Others struct {
+// Sums are those of many counts.
+type Sums struct {
 	Streams uint64 `json:"streams"` // of categories
 	Events  uint64 `json:"events"`
 	Links   uint64 `json:"links"` // of categories
@@ -64,7 +64,8 @@ type Progress struct {
 type TypePage struct {
 	Types  []Type `json:"types"`
 	Total  int    `json:"total"` // types that are counted by name
-	Others Others `json:"others"`
+	All    Sums   `json:"all"`
+	Others Sums   `json:"others"` // those that are not counted by name
 	Next   string `json:"cursor,omitempty"`
 	End    bool   `json:"end"`
 	Progress
@@ -74,7 +75,8 @@ type TypePage struct {
 type CategoryPage struct {
 	Categories []Category `json:"categories"`
 	Total      int        `json:"total"` // categories that are counted by name
-	Others     Others     `json:"others"`
+	All        Sums       `json:"all"`
+	Others     Sums       `json:"others"` // those that are not counted by name
 	Next       string     `json:"cursor,omitempty"`
 	End        bool       `json:"end"`
 	Progress
@@ -91,7 +93,8 @@ func (c *Census) Types(ctx context.Context, r ListRequest) (TypePage, error) {
 	if err != nil {
 		return TypePage{}, err
 	}
-	page := TypePage{Types: []Type{}, Total: len(all.types), Others: othersOf(&all.state.OtherTypes), Progress: c.progress(all)}
+	page := TypePage{Types: []Type{}, Total: len(all.types), Progress: c.progress(all)}
+	page.All, page.Others = sums(all.types, &all.state.OtherTypes)
 	names, next, err := r.page(all.types)
 	for _, n := range names {
 		page.Types = append(page.Types, Type{n.name, n.Events, n.Position, n.Time})
@@ -107,7 +110,8 @@ func (c *Census) Categories(ctx context.Context, r ListRequest) (CategoryPage, e
 	if err != nil {
 		return CategoryPage{}, err
 	}
-	page := CategoryPage{Categories: []Category{}, Total: len(all.categories), Others: othersOf(&all.state.OtherCategories), Progress: c.progress(all)}
+	page := CategoryPage{Categories: []Category{}, Total: len(all.categories), Progress: c.progress(all)}
+	page.All, page.Others = sums(all.categories, &all.state.OtherCategories)
 	names, next, err := r.page(all.categories)
 	for _, n := range names {
 		page.Categories = append(page.Categories, Category{n.name, n.Streams, n.Events, n.Links, n.Position, n.Time})
@@ -116,7 +120,17 @@ func (c *Census) Categories(ctx context.Context, r ListRequest) (CategoryPage, e
 	return page, err
 }
 
-func othersOf(c *Count) Others { return Others{Streams: c.Streams, Events: c.Events, Links: c.Links} }
+// sums returns the sums over all counts, and those of the others alone.
+func sums(list []named, rest *Count) (all, others Sums) {
+	others = Sums{Streams: rest.Streams, Events: rest.Events, Links: rest.Links}
+	all = others
+	for i := range list {
+		all.Streams += list[i].Streams
+		all.Events += list[i].Events
+		all.Links += list[i].Links
+	}
+	return all, others
+}
 
 func (c *Census) progress(all *counts) Progress {
 	return Progress{UpTo: all.state.Position, Head: max(c.config.Store.State().Head, all.state.Position)}

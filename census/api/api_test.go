@@ -56,7 +56,7 @@ func TestDescriptions(t *testing.T) {
 		"Categories":    reflect.TypeFor[census.CategoryPage](),
 		"TypeCount":     reflect.TypeFor[census.Type](),
 		"CategoryCount": reflect.TypeFor[census.Category](),
-		"OtherCounts":   reflect.TypeFor[census.Others](),
+		"CountSums":     reflect.TypeFor[census.Sums](),
 	} {
 		fields := jsonFields(typ)
 		slices.Sort(fields)

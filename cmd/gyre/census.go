@@ -24,7 +24,7 @@ names each has a count of its own; the rest are the others. A key has to be gran
 type countsPage[T any] struct {
 	items  []T
 	next   string
-	others census.Others
+	others census.Sums
 	census.Progress
 }
 
