@@ -513,7 +513,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Try again in a moment; /readyz reports when it is ready, and the node's log shows the progress."},
 	CodeOverloaded: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node is overloaded",
-		Fix:   "Try again after a moment, with fewer requests at once."},
+		Fix:   "Nothing was done. Try again after a moment, no sooner than the answer says, and later each time; send fewer requests at once. The limits are under Limits in docs/security.md."},
 	CodeShuttingDown: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node is shutting down",
 		Fix:   "Send the request to another node, or again when this one is back."},

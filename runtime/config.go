@@ -12,6 +12,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/wsapi"
 )
 
 // The engines.
@@ -31,10 +32,22 @@ const (
 	defaultMaxConnections = 10_000
 	// DefaultMaxConnectionsPerAddress is enough for the machines behind one NAT.
 	DefaultMaxConnectionsPerAddress = 1024
-	reservedConnections             = 256 // for other nodes of the ring
-	lookupTimeout                   = 5 * time.Second
-	maxNodeBytes                    = 128
+	// DefaultTargetLatency is some times what an append takes on a disk.
+	DefaultTargetLatency = wsapi.DefaultTarget
+	reservedConnections  = 256 // for other nodes of the ring
+	lookupTimeout        = 5 * time.Second
+	maxNodeBytes         = 128
 )
+
+// Load bounds what is in flight on all connections. A zero field takes its default.
+type Load struct {
+	// ConnectionMemory bounds the bytes that wait to be read or written. The default is a
+	// quarter of GOMEMLIMIT, else of the memory of the control group or of the machine.
+	ConnectionMemory int64
+	// TargetLatency is how long most appends and reads may take before the node takes fewer at
+	// once. The default is DefaultTargetLatency.
+	TargetLatency time.Duration
+}
 
 // Config says what node to run. The zero value is a good one.
 type Config struct {
@@ -77,10 +90,8 @@ type Config struct {
 	// ones are told too_many_connections. Loopback addresses have 32 times as many. The default
 	// is DefaultMaxConnectionsPerAddress.
 	MaxConnectionsPerAddress int
-	// ConnectionMemory bounds the bytes that wait to be read or written on all
-	// connections. The default is a quarter of GOMEMLIMIT, else of the memory of the
-	// control group or of the machine.
-	ConnectionMemory int64
+	// Load bounds what is in flight.
+	Load Load
 	// SegmentBytes is the size of the disk engine's files; 0 leaves it to the
 	// engine. Tests make it small.
 	SegmentBytes int64
@@ -118,8 +129,8 @@ func (c Config) withDefaults() Config {
 	if c.MaxConnectionsPerAddress == 0 {
 		c.MaxConnectionsPerAddress = DefaultMaxConnectionsPerAddress
 	}
-	if c.ConnectionMemory == 0 {
-		c.ConnectionMemory = connectionMemory()
+	if c.Load.ConnectionMemory == 0 {
+		c.Load.ConnectionMemory = connectionMemory()
 	}
 	if c.Version == "" {
 		c.Version = "devel"
@@ -159,8 +170,8 @@ func (c Config) validate(ctx context.Context) error {
 	if !isName(c.Node) {
 		return core.Errorf(core.CodeInvalidConfig, "node %.100q is not a name: it has at most %d bytes, all of them printable", c.Node, maxNodeBytes)
 	}
-	if c.ConnectionMemory != 0 && c.ConnectionMemory < minConnectionMemory {
-		return core.Errorf(core.CodeInvalidConfig, "connection-memory is %d bytes, and at least 16MiB", c.ConnectionMemory)
+	if c.Load.ConnectionMemory != 0 && c.Load.ConnectionMemory < minConnectionMemory {
+		return core.Errorf(core.CodeInvalidConfig, "connection-memory is %d bytes, and at least 16MiB", c.Load.ConnectionMemory)
 	}
 	if c.SegmentBytes < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "segment bytes is %d", c.SegmentBytes)

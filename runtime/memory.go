@@ -17,7 +17,7 @@ const minConnectionMemory = 16 << 20
 // The rest is for events, indexes and the collector.
 const connectionMemoryPart = 4
 
-// connectionMemory is the default of Config.ConnectionMemory; 0 leaves it to wsapi.
+// connectionMemory is the default of Load.ConnectionMemory; 0 leaves it to wsapi.
 func connectionMemory() int64 {
 	available := availableMemory()
 	if available == 0 {

@@ -207,7 +207,7 @@ func (n *Node) apiConfig() wsapi.Config {
 		MetricsOpen:   n.config.Admin.MetricsOpen,
 		Version:       n.config.Version,
 		Node:          n.config.Node,
-		Limits:        wsapi.Limits{Memory: int(n.config.ConnectionMemory)},
+		Limits:        wsapi.Limits{Memory: int(n.config.Load.ConnectionMemory), Load: wsapi.Load{Target: n.config.Load.TargetLatency}},
 	}
 	if n.front.certs != nil {
 		registerTLSMetrics(c.Registry, n.front.certs)

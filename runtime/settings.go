@@ -23,7 +23,7 @@ func (n *Node) settingsRoute() wsapi.Route {
 func (n *Node) settings() wire.Settings {
 	found := map[string]string{
 		"listen": n.Addr(), "engine": n.config.Engine, "node": n.config.Node, "admin-listen": n.AdminAddr(),
-		"connection-memory": strconv.FormatInt(n.config.ConnectionMemory, 10),
+		"connection-memory": strconv.FormatInt(n.config.Load.ConnectionMemory, 10),
 	}
 	if n.config.Engine == EnginePostgres {
 		found["store"] = cmp.Or(n.config.Postgres.Store, "gyre")

@@ -21,6 +21,7 @@ type API struct {
 	admin     *mux // of Admin
 	guard     guard
 	memory    *requests.Memory
+	gates     *requests.Gates
 	logins    *requests.Logins
 	ws        *ws.Server
 	relays    relays
@@ -47,10 +48,13 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	a.stats = statistics{api: a, began: time.Now()}
+	if a.gates, err = requests.NewGates(&config.Limits, a.metrics); err != nil {
+		return nil, err
+	}
 	a.logins = requests.NewLogins(config.Access, config.Limits.WrongKeys)
 	connections := ws.Config{
 		Store: config.Store, Limits: config.Limits, Logger: config.Logger,
-		Memory: a.memory, Metrics: a.metrics.Metrics, Registry: a.metrics,
+		Memory: a.memory, Gates: a.gates, Metrics: a.metrics.Metrics, Registry: a.metrics,
 		Version: config.Version, Node: config.Node, Nodes: config.Nodes, Features: a.features(), Logins: a.logins,
 	}
 	own := a.audited(a.toOwners(a.routes()))

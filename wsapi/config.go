@@ -82,6 +82,12 @@ type Config struct {
 // Limits are the API's bounds. A zero field takes its default.
 type Limits = requests.Limits
 
+// Load is the part of Limits for requests in flight.
+type Load = requests.Load
+
+// DefaultTarget is the default of Load.Target.
+const DefaultTarget = requests.DefaultTarget
+
 // prepare checks c and fills in what is not set.
 func (c Config) prepare() (Config, error) {
 	if c.Store == nil {

@@ -63,7 +63,7 @@ func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool
 	if err != nil {
 		return err
 	}
-	result, err := a.append(r, core.Commit{Appends: []core.Append{element}, Progress: progress})
+	result, err := a.append(w, r, core.Commit{Appends: []core.Append{element}, Progress: progress})
 	if err != nil {
 		return a.refuseAppend(w, r, precondition, err)
 	}
@@ -93,7 +93,7 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	commit.Progress = t.Progress.CoreProgress()
-	result, err := a.append(r, commit)
+	result, err := a.append(w, r, commit)
 	if err != nil {
 		return err
 	}
@@ -107,14 +107,19 @@ type transactionBody struct {
 	Progress *wire.Progress `json:"progress,omitzero"`
 }
 
-func (a *API) append(r *http.Request, commit core.Commit) (core.Result, error) {
+func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit) (core.Result, error) {
 	ctx, cancel, err := a.timeout(r)
 	if err != nil {
 		return core.Result{}, err
 	}
 	defer cancel()
+	share := shareOf(w)
+	if err := a.gates.Appends.Enter(share); err != nil {
+		return core.Result{}, err
+	}
 	started := time.Now()
 	result, err := a.config.Store.Append(ctx, commit)
+	a.gates.Appends.Leave(share, started)
 	a.metrics.Appended(result, err, time.Since(started))
 	return result, err
 }

@@ -35,7 +35,9 @@ func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	page, err := a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: list.Prefix, After: list.After, Limit: list.Limit, System: system})
+	page, err := reading(w, func() (core.StreamsPage, error) {
+		return a.config.Store.Streams(ctx, core.StreamsRequest{Prefix: list.Prefix, After: list.After, Limit: list.Limit, System: system})
+	})
 	if err != nil {
 		return err
 	}

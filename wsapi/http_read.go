@@ -54,7 +54,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	}
 	defer cancel()
 	state := a.config.Store.State()
-	page, err := a.read(ctx, w, &request, core.MaxPageBytes)
+	page, err := reading(w, func() (core.Page, error) { return a.read(ctx, w, &request, core.MaxPageBytes) })
 	if err != nil {
 		return err
 	}
@@ -75,6 +75,18 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	h.Set("Content-Length", strconv.Itoa(len(body.B)))
 	_, err = w.Write(body.B)
 	return err
+}
+
+// reading reads the Store for a request, if the node takes another read.
+func reading[T any](w http.ResponseWriter, read func() (T, error)) (found T, err error) {
+	gate, share := &apiOf(w).gates.Reads, shareOf(w)
+	if err := gate.Enter(share); err != nil {
+		return found, err
+	}
+	begun := time.Now()
+	found, err = read()
+	gate.Leave(share, begun)
+	return found, err
 }
 
 // read reads a page of at most so many bytes into memory of the request, or of fewer if
@@ -182,7 +194,9 @@ func (a *API) head(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	}
 	defer cancel()
 	state := a.config.Store.State()
-	page, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
+	page, err := reading(w, func() (core.Page, error) {
+		return a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
+	})
 	if err != nil {
 		return err
 	}
@@ -209,7 +223,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 	}
 	ctx, cancel := a.untilClose(r.Context())
 	defer cancel()
-	page, err := a.readLines(ctx, w, &request, left)
+	page, err := reading(w, func() (core.Page, error) { return a.readLines(ctx, w, &request, left) })
 	if err != nil {
 		return err
 	}
@@ -276,7 +290,7 @@ func (a *API) event(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	e, err := a.config.Store.Event(ctx, id)
+	e, err := reading(w, func() (core.Event, error) { return a.config.Store.Event(ctx, id) })
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ func TestCompressedFramesTakeMemory(t *testing.T) {
 	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Memory: 1 << 20, IOTimeout: 100 * time.Millisecond}})
 	for _, codec := range codecs {
 		p := n.compressed(codec)
-		large := core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte(`"` + strings.Repeat("x", 700<<10) + `"`)})
+		large := core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte(`"` + strings.Repeat("x", 600<<10) + `"`)})
 		small := core.EncodeNewEvent(nil, &core.NewEvent{Type: "A", Data: []byte(`"` + strings.Repeat("x", 2<<10) + `"`)})
 		message := append(codedAppend(codec, 2, large, 1), codedAppend(codec, 3, append(large, large...), 2)...)
 		p.send(append(message, codedAppend(codec, 4, small, 1)...))

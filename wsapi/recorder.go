@@ -17,6 +17,7 @@ type recorder struct {
 	http.ResponseWriter
 	api       *API             // nil before there is one
 	memory    requests.Account // of the request: its body, what was read for it, its response
+	share     *requests.Share  // of the request's principal; nil: it is not counted
 	ioTimeout time.Duration
 	code      int
 	rest      io.Reader // the body, until it was read to its end; nil over HTTP/2
@@ -114,6 +115,9 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // memoryOf returns the Account of a request, by the ResponseWriter of its handler.
 func memoryOf(w http.ResponseWriter) *requests.Account { return &w.(*recorder).memory }
+
+// shareOf returns the Share of a request, by the ResponseWriter of its handler.
+func shareOf(w http.ResponseWriter) *requests.Share { return w.(*recorder).share }
 
 // begun reports whether part of the response was written.
 func (r *recorder) begun() bool { return r.code != 0 }

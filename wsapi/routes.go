@@ -29,6 +29,9 @@ type Route struct {
 	// AnyQuery has every parameter taken: a page keeps there what is chosen on it.
 	AnyQuery bool
 	Drained  bool // it is also served while the node shuts down
+	// Relieves is set where a request leaves the node less to do: it is served whatever else is
+	// in flight. So are those with Drained, and those that need access.Open.
+	Relieves bool
 	// Owned names the wildcard of the path that is a subscription's name, or a binding's.
 	// In a ring the route is served where that is owned.
 	Owned string
@@ -78,9 +81,9 @@ func (a *API) routes() []Route {
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/resume", Needs: access.SteerSubscriptions, Audit: "SubscriptionResumed", Handle: a.resumeSubscription},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/reset", Needs: access.SteerSubscriptions, Audit: "SubscriptionReset", Handle: a.resetSubscription},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/fetch", Needs: access.Consume, Handle: a.fetch},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/ack", Needs: access.Consume, Handle: a.ackFetched},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/nack", Needs: access.Consume, Handle: a.nackFetched},
-		{Method: "POST", Path: "/v1/subscriptions/{subscription}/extend", Needs: access.Consume, Handle: a.extendFetched},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/ack", Needs: access.Consume, Relieves: true, Handle: a.ackFetched},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/nack", Needs: access.Consume, Relieves: true, Handle: a.nackFetched},
+		{Method: "POST", Path: "/v1/subscriptions/{subscription}/extend", Needs: access.Consume, Relieves: true, Handle: a.extendFetched},
 		{Method: "GET", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Handle: a.listParked, Query: []string{"after", "limit"}},
 		{Method: "DELETE", Path: "/v1/subscriptions/{subscription}/parked", Needs: access.SteerSubscriptions, Audit: "ParkedDropped", Handle: a.dropParked, Query: []string{"positions", "ids", "types", "streams"}},
 		{Method: "POST", Path: "/v1/subscriptions/{subscription}/parked/replay", Needs: access.SteerSubscriptions, Audit: "ParkedReplayed", Handle: a.replayParked},
@@ -223,6 +226,11 @@ func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err e
 	if a.draining.Load() && !found.Drained {
 		return pattern, core.Errorf(core.CodeShuttingDown, "the node is shutting down")
 	}
+	leave, err := a.enter(w, r, found)
+	if err != nil {
+		return pattern, err
+	}
+	defer leave()
 	for name := range r.URL.Query() {
 		if !found.AnyQuery && !slices.Contains(found.Query, name) {
 			return pattern, core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", clip(name))

@@ -18,6 +18,7 @@ type Limits struct {
 	Frame       int           // bytes of a WebSocket message from a client: 5 MiB
 	Queue       int           // bytes that wait to be written to one connection: 1 MiB
 	Memory      int           // bytes that wait to be read or written on all connections: 256 MiB
+	Load        Load          // of all connections together
 	Hello       time.Duration // from connect to hello: 5 s
 	Request     time.Duration // a request's deadline where it names none: 30 s
 	MaxRequest  time.Duration // the longest it may name: 5 min
@@ -25,6 +26,19 @@ type Limits struct {
 	PingEvery   time.Duration // silence before a ping: 25 s
 	PingTimeout time.Duration // silence after a ping: 10 s
 	Heartbeat   time.Duration // between the comments of an idle event stream: 15 s
+}
+
+// DefaultTarget is the default of Load.Target.
+const DefaultTarget = 10 * time.Millisecond
+
+// Load bounds the requests in flight on all connections together. One principal may have a
+// part of each bound.
+type Load struct {
+	Requests int // 16,384
+	// Appends and Reads, which are at work, are the most of limits that adapt: 4,096 and 1,024.
+	Appends, Reads int
+	// Target is how long most appends and reads may take before fewer are let in: 10 ms.
+	Target time.Duration
 }
 
 // WithDefaults returns l with its zero fields set.
@@ -37,6 +51,7 @@ func (l Limits) WithDefaults() Limits {
 		{&l.Reads, 8}, {&l.Frame, 5 << 20}, {&l.Queue, 1 << 20},
 		{&l.Memory, 256 << 20},
 		{&l.Handshakes, 64}, {&l.WrongKeys, 20},
+		{&l.Load.Requests, 16 << 10}, {&l.Load.Appends, 4 << 10}, {&l.Load.Reads, 1 << 10},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -49,6 +64,7 @@ func (l Limits) WithDefaults() Limits {
 		{&l.Hello, 5 * time.Second}, {&l.Request, 30 * time.Second}, {&l.MaxRequest, 5 * time.Minute},
 		{&l.IOTimeout, 10 * time.Second}, {&l.PingEvery, 25 * time.Second},
 		{&l.PingTimeout, 10 * time.Second}, {&l.Heartbeat, 15 * time.Second},
+		{&l.Load.Target, DefaultTarget},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -59,8 +75,8 @@ func (l Limits) WithDefaults() Limits {
 
 // Validate refuses negative limits.
 func (l Limits) Validate() error {
-	if min(l.Connections, l.Subs, l.Inflight, l.Reads, l.Frame, l.Queue, l.Memory, l.Handshakes, l.WrongKeys) < 0 ||
-		min(l.Hello, l.Request, l.MaxRequest, l.IOTimeout, l.PingEvery, l.PingTimeout, l.Heartbeat) < 0 {
+	if min(l.Connections, l.Subs, l.Inflight, l.Reads, l.Frame, l.Queue, l.Memory, l.Handshakes, l.WrongKeys, l.Load.Requests, l.Load.Appends, l.Load.Reads) < 0 ||
+		min(l.Hello, l.Request, l.MaxRequest, l.IOTimeout, l.PingEvery, l.PingTimeout, l.Heartbeat, l.Load.Target) < 0 {
 		return core.Errorf(core.CodeInvalidConfig, "a limit of the API is negative")
 	}
 	return nil

@@ -17,7 +17,8 @@ const Allowance = 16 << 10
 // Memory bounds the bytes that wait to be read or written on all connections together.
 // A single bound per connection is not enough: there may be thousands. Each connection
 // takes what it holds from an Account. Beyond Allowance that is taken from Memory, and
-// refused with overloaded where there is none left.
+// refused with overloaded where there is none left, or where the Share of its principal has
+// too much of it.
 type Memory struct {
 	limit   int64
 	used    atomic.Int64
@@ -30,6 +31,7 @@ type Memory struct {
 
 // waiter waits for n bytes.
 type waiter struct {
+	share *Share
 	n     int64
 	ready chan struct{} // closed when it has them
 }
@@ -63,20 +65,22 @@ func (m *Memory) Overloaded(n int) error {
 	return core.Errorf(core.CodeOverloaded, "%d bytes more do not fit into the memory for connections; others hold %d", n, m.used.Load())
 }
 
-func (m *Memory) take(n int64) bool {
+func (m *Memory) take(s *Share, n int64) bool {
 	for {
 		used := m.used.Load()
-		if used+n > m.limit {
+		if used+n > m.limit || s != nil && !mayTake(s.bytes.Load(), n, m.limit, used) {
 			return false
 		}
 		if m.used.CompareAndSwap(used, used+n) {
+			s.holds(n)
 			return true
 		}
 	}
 }
 
 // add takes n bytes even beyond the limit, or gives -n back.
-func (m *Memory) add(n int64) {
+func (m *Memory) add(s *Share, n int64) {
+	s.holds(n)
 	if m.used.Add(n); n < 0 && m.queued.Load() > 0 {
 		m.mu.Lock()
 		m.grant()
@@ -84,15 +88,19 @@ func (m *Memory) add(n int64) {
 	}
 }
 
-// grant serves those who wait. mu is held.
+// grant serves those who wait, in turn. Who waits for its own Share holds up nobody else. mu is
+// held.
 func (m *Memory) grant() {
-	for e := m.waiting.Front(); e != nil; e = m.waiting.Front() {
-		w := e.Value.(*waiter)
-		if !m.take(w.n) {
+	for e := m.waiting.Front(); e != nil; {
+		w, next := e.Value.(*waiter), e.Next()
+		switch {
+		case m.take(w.share, w.n):
+			m.remove(e)
+			close(w.ready)
+		case m.used.Load()+w.n > m.limit:
 			return
 		}
-		m.remove(e)
-		close(w.ready)
+		e = next
 	}
 }
 
@@ -103,8 +111,8 @@ func (m *Memory) remove(e *list.Element) {
 }
 
 // wait waits for n bytes in turn, and reports whether it has them.
-func (m *Memory) wait(ctx context.Context, n int64) bool {
-	w := &waiter{n, make(chan struct{})}
+func (m *Memory) wait(ctx context.Context, s *Share, n int64) bool {
+	w := &waiter{s, n, make(chan struct{})}
 	m.mu.Lock()
 	e := m.waiting.PushBack(w)
 	m.queued.Add(1)
@@ -131,6 +139,7 @@ func (m *Memory) wait(ctx context.Context, n int64) bool {
 // for it.
 type Account struct {
 	memory  *Memory
+	share   *Share // nil: what it takes counts for no principal
 	held    int
 	charged int // to memory: what is held beyond Allowance, at least
 }
@@ -138,13 +147,20 @@ type Account struct {
 // Account returns an empty Account.
 func (m *Memory) Account() Account { return Account{memory: m} }
 
+// Belong has what the Account holds, and takes from now on, count for a Share.
+func (a *Account) Belong(s *Share) {
+	a.share.holds(-int64(a.charged))
+	a.share = s
+	s.holds(int64(a.charged))
+}
+
 // beyond is what n bytes more would charge.
 func (a *Account) beyond(n int) int { return max(0, a.held+n-Allowance-a.charged) }
 
 // Take takes n bytes if there are as many.
 func (a *Account) Take(n int) bool {
 	charge := a.beyond(n)
-	if charge > 0 && !a.memory.take(int64(charge)) {
+	if charge > 0 && !a.memory.take(a.share, int64(charge)) {
 		return false
 	}
 	a.held += n
@@ -158,7 +174,7 @@ func (a *Account) Wait(ctx context.Context, n int) error {
 		return nil
 	}
 	charge := a.beyond(n)
-	if !a.memory.wait(ctx, int64(charge)) {
+	if !a.memory.wait(ctx, a.share, int64(charge)) {
 		return a.memory.Overloaded(n)
 	}
 	a.held += n
@@ -169,7 +185,7 @@ func (a *Account) Wait(ctx context.Context, n int) error {
 // Add takes n bytes even if there are not as many: an answer is never left out.
 func (a *Account) Add(n int) {
 	if charge := a.beyond(n); charge > 0 {
-		a.memory.add(int64(charge))
+		a.memory.add(a.share, int64(charge))
 		a.charged += charge
 	}
 	a.held += n
@@ -179,7 +195,7 @@ func (a *Account) Add(n int) {
 func (a *Account) Give(n int) {
 	a.held -= n
 	if charged := max(0, a.held-Allowance); charged < a.charged {
-		a.memory.add(int64(charged - a.charged))
+		a.memory.add(a.share, int64(charged-a.charged))
 		a.charged = charged
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -147,4 +148,54 @@ func TestReadAsksForMemory(t *testing.T) {
 	if _, err := Read(strings.NewReader(strings.Repeat("x", limit)), limit, func(int) error { return refused }); !errors.Is(err, refused) {
 		t.Errorf("refused: %v", err)
 	}
+}
+
+// TestMemoryIsShared: what one principal holds, over all its connections, leaves room for others.
+// One that waits for its own memory holds up nobody.
+func TestMemoryIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, shares := newTestMemory(t, 300), NewShares()
+		account := func(key string) *Account {
+			a := m.Account()
+			a.Belong(shares.Of(access.Node(key), ""))
+			a.Add(Allowance)
+			return &a
+		}
+		hog := []*Account{account("hog"), account("hog"), account("hog")}
+		taken := 0
+		for range 100 {
+			for _, a := range hog {
+				if a.Take(1) {
+					taken++
+				}
+			}
+		}
+		if taken != 200 {
+			t.Errorf("a principal takes %d of 300", taken)
+		}
+		patient := make(chan error, 1)
+		go func() { patient <- hog[0].Wait(t.Context(), 50) }()
+		synctest.Wait()
+		polite := account("polite")
+		if !polite.Take(60) {
+			t.Error("there is no room for another principal")
+		}
+		if err := polite.Wait(t.Context(), 5); err != nil {
+			t.Errorf("one that waits for its own memory holds up another: %v", err)
+		}
+		hog[1].Release()
+		hog[2].Release()
+		if err := <-patient; err != nil {
+			t.Error(err)
+		}
+		hog[0].Release()
+		polite.Belong(shares.Of(access.Node("hog"), ""))
+		if n := hog[0].share.bytes.Load(); n != 65 || m.used.Load() != 65 {
+			t.Errorf("the principal of an Account that has moved holds %d, in all %d", n, m.used.Load())
+		}
+		polite.Release()
+		if n := hog[0].share.bytes.Load(); n != 0 || m.used.Load() != 0 {
+			t.Errorf("%d and %d are left", n, m.used.Load())
+		}
+	})
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 )
+
+// maxRetryAfter bounds what a client believes of the other side.
+const maxRetryAfter = time.Minute
 
 // Error is the error object of every reply and problem: a core.Error with what the
 // catalogue says of its code.
@@ -30,6 +34,8 @@ type Error struct {
 	Limit    int64   `json:"limit,omitzero"`
 	Offset   *int64  `json:"offset,omitzero"`
 	Epoch    uint64  `json:"epoch,omitzero"`
+	// RetryAfterMs is when to try again.
+	RetryAfterMs int64 `json:"retryAfterMs,omitzero"`
 
 	Positions []uint64 `json:"positions,omitzero"`
 	Versions  []uint64 `json:"versions,omitzero"`
@@ -44,7 +50,8 @@ func NewError(err error) *Error {
 		Code: e.Code, Status: info.Status, Title: info.Title, Detail: validText(e.Detail), Fix: info.Fix,
 		Retryable: info.Retryable, Doc: DocPath(e.Code),
 		Stream: validText(e.Stream), Expected: (*Expect)(e.Expected), Actual: e.Actual, EventID: ID(e.EventID),
-		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Epoch: e.Epoch, Positions: e.Positions, Versions: e.Versions,
+		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Epoch: e.Epoch, RetryAfterMs: e.RetryAfter.Milliseconds(),
+		Positions: e.Positions, Versions: e.Versions,
 	}
 }
 
@@ -58,6 +65,7 @@ func (e *Error) Err() *core.Error {
 	c.Stream, c.Expected, c.Actual, c.EventID = e.Stream, (*core.Expect)(e.Expected), e.Actual, core.ID(e.EventID)
 	c.Element, c.Limit, c.Offset, c.Epoch = e.Element, e.Limit, e.Offset, e.Epoch
 	c.Positions, c.Versions = e.Positions, e.Versions
+	c.RetryAfter = time.Duration(max(0, min(e.RetryAfterMs, maxRetryAfter.Milliseconds()))) * time.Millisecond
 	return c
 }
 

@@ -106,16 +106,24 @@ func (c *conn) submit(a *appendCall, id uint64, timeoutMs int64, commit core.Com
 		c.refuse(id, err)
 		return
 	}
-	a.call = call{id: id, deadline: deadline, isAppend: true}
-	if c.admit(&a.call) {
-		c.config.Store.Submit(&a.call, commit, a.done)
+	a.call = call{id: id, deadline: deadline, isAppend: true, share: c.calls.whom.share}
+	appends := &c.config.Gates.Appends
+	if err := appends.Enter(a.share); err != nil {
+		c.refuse(id, err)
+		return
 	}
+	if !c.admit(&a.call) {
+		appends.Leave(a.share, time.Time{})
+		return
+	}
+	c.config.Store.Submit(&a.call, commit, a.done)
 }
 
 // done is called by the Store with the answer. It does not wait.
 func (a *appendCall) done(r core.Result, err error) {
 	c := a.conn
 	c.config.Metrics.Appended(r, err, time.Since(a.started))
+	c.config.Gates.Appends.Leave(a.share, a.started)
 	if !c.calls.finish(&a.call) {
 		return
 	}

@@ -17,6 +17,7 @@ type whom struct {
 
 	address access.Address    // the client's
 	from    requests.Address  // what its limits are counted by
+	share   *requests.Share   // of the principal; nil for links
 	given   *access.Principal // that of the request; nil: hello has a token
 	greeted func()            // gives back the place of a client that has not said hello
 	unwatch func() bool       // ends the watch over the principal's end
@@ -74,8 +75,22 @@ func (c *conn) identify(hello *wire.Hello) (*access.Principal, error) {
 // become has the connection be for p, and end with it. It is called by the reader.
 func (c *conn) become(p *access.Principal) {
 	c.calls.whom.principal.Store(p)
+	c.holdAs(p)
 	c.calls.whom.unwatch()
 	c.calls.whom.unwatch = p.AfterEnd(func(why error) { c.close(closeWith(closeTokenExpired, why)) })
+}
+
+// holdAs has what the connection holds count for p, from now on. Requests in flight count for
+// whom they were begun.
+func (c *conn) holdAs(p *access.Principal) {
+	if c.peer != nil {
+		return // the node at the other end counts its clients
+	}
+	before := c.calls.whom.share
+	c.calls.whom.share = c.config.Gates.Of(p, string(c.calls.whom.address))
+	c.in.Belong(c.calls.whom.share)
+	c.out.belong(c.calls.whom.share)
+	before.Release()
 }
 
 // refresh takes another key for the connection. What runs on it goes on, so the key must

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/requests"
 )
 
 // call is a request that waits for its answer, and the context of what it does. It ends
@@ -19,6 +20,7 @@ type call struct {
 	id       uint64
 	deadline time.Time
 	isAppend bool
+	share    *requests.Share // that it counts for
 	claim    core.Claim
 
 	ended atomic.Pointer[error] // nil while it has not
@@ -83,6 +85,7 @@ type calls struct {
 	// however long that takes, since the other node has to know it.
 	settles bool
 	whom    whom
+	gates   *requests.Gates
 
 	mu   sync.Mutex // protects the fields below
 	byID map[uint64]*call
@@ -92,15 +95,15 @@ type calls struct {
 	answering int
 }
 
-func newCalls(limit int, kick func()) *calls {
-	cs := &calls{limit: limit, kick: kick, byID: map[uint64]*call{}}
+func newCalls(limit int, gates *requests.Gates, kick func()) *calls {
+	cs := &calls{limit: limit, gates: gates, kick: kick, byID: map[uint64]*call{}}
 	cs.whom.principal.Store(access.Nobody())
 	cs.whom.unwatch = func() bool { return true }
 	cs.whom.greeted = func() {}
 	return cs
 }
 
-// add takes a call in, if its id is free and there is room.
+// add takes a call in, if its id is free and there is room, on the connection and at the node.
 func (cs *calls) add(c *call) error {
 	if c.id == 0 {
 		return core.Errorf(core.CodeInvalidRequest, "a request has an id from 1 to 2^53-1")
@@ -114,6 +117,9 @@ func (cs *calls) add(c *call) error {
 		e := core.Errorf(core.CodeTooManyRequests, "%d requests wait for an answer", len(cs.byID))
 		e.Limit = int64(cs.limit)
 		return e
+	}
+	if err := cs.gates.Requests.Enter(c.share); err != nil {
+		return err
 	}
 	c.calls = cs
 	cs.byID[c.id] = c
@@ -186,6 +192,7 @@ func (cs *calls) end(c *call, why *error) {
 func (cs *calls) remove(c *call) {
 	delete(cs.byID, c.id)
 	cs.answering++
+	cs.gates.Requests.Leave(c.share, time.Time{})
 }
 
 // settle says that the answer to a call that was taken out is in the outbox.

@@ -77,7 +77,7 @@ func newConn(s *service, bin bool) *conn {
 	memory, limits := s.config.Memory, &s.config.Limits
 	c := &conn{service: s, bin: bin, in: memory.Account(), out: newOutbox(limits.Queue, memory.Account())}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.calls = newCalls(limits.Inflight, c.out.notify)
+	c.calls = newCalls(limits.Inflight, s.config.Gates, c.out.notify)
 	c.calls.settles = s.peer != nil
 	c.subs = newSubs(limits.Subs, s.metrics.follows)
 	c.ready.wake = c.out.notify
@@ -103,6 +103,7 @@ func (c *conn) run() {
 	c.running.Wait()
 	c.in.Release()
 	c.out.release()
+	c.calls.whom.share.Release()
 	c.socket.close()
 	if c.ended != nil {
 		c.ended()

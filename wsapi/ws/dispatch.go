@@ -2,6 +2,7 @@ package ws
 
 import (
 	"errors"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -121,6 +122,11 @@ func (c *conn) reply(id uint64, text []byte) { c.out.text(c.warnings.addTo(id, t
 
 // refuse answers a request, or a message without an id, with an error.
 func (c *conn) refuse(id uint64, err error) {
+	if text, ok := c.server.refusals[err]; ok {
+		var space [512]byte
+		c.reply(id, append(append(strconv.AppendUint(append(space[:0], `{"op":"error","id":`...), id, 10), ','), text...))
+		return
+	}
 	requests.LogInternal(c.config.Logger, err)
 	c.reply(id, wire.Encode(nil, &wire.Failure{ID: id, Error: wire.NewError(err)}))
 }
@@ -162,7 +168,7 @@ func (c *conn) begin(id uint64, timeoutMs int64) *call {
 		c.refuse(id, err)
 		return nil
 	}
-	call := &call{id: id, deadline: deadline}
+	call := &call{id: id, deadline: deadline, share: c.calls.whom.share}
 	if !c.admit(call) {
 		return nil
 	}

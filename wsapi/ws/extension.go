@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
@@ -59,8 +60,9 @@ func (c *conn) do(op *Op, m *wire.Other) {
 		if !c.takeRead(call) {
 			return
 		}
-		defer c.giveRead()
+		defer func() { <-c.reads }()
 		result, err := op.Do(call, text)
+		c.config.Gates.Reads.Leave(call.share, time.Time{})
 		var reply []byte
 		if err == nil {
 			reply = strconv.AppendUint([]byte(`{"op":"ok","id":`), call.id, 10)

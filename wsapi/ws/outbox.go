@@ -151,6 +151,13 @@ func (o *outbox) piece(n int) int {
 	return o.memory.Piece(n)
 }
 
+// belong has the memory count for a Share.
+func (o *outbox) belong(s *requests.Share) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.memory.Belong(s)
+}
+
 // release gives all memory back: nothing will be written any more.
 func (o *outbox) release() {
 	o.mu.Lock()

@@ -3,6 +3,7 @@ package ws
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/requests"
@@ -53,31 +54,39 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	return r, nil
 }
 
-// takeRead waits for a place among the reads that run, for a read or an op of an extension.
-// If there is none before the call ends, somebody has answered it, or the connection is
-// over.
+// takeRead waits for a place among the connection's reads that run, for a read or an op of an
+// extension, and takes one among those of the node. If it returns false, somebody has answered
+// the call, or the connection is over.
 func (c *conn) takeRead(call *call) bool {
 	select {
 	case c.reads <- struct{}{}:
-		return true
 	case <-call.Done():
 		if c.calls.finish(call) {
 			c.calls.settle()
 		}
 		return false
 	}
+	if err := c.config.Gates.Reads.Enter(call.share); err != nil {
+		<-c.reads
+		if c.calls.finish(call) {
+			c.refuse(call.id, err)
+			c.calls.settle()
+		}
+		return false
+	}
+	return true
 }
-
-func (c *conn) giveRead() { <-c.reads }
 
 func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Context, core.ReadRequest) (core.Page, error)) {
 	if !c.takeRead(call) {
 		return
 	}
-	defer c.giveRead()
+	defer func() { <-c.reads }()
 	reserved := c.out.reserve(r.Limit.Bytes)
 	r.Limit.Bytes = reserved
+	begun := time.Now()
 	page, err := read(call, r)
+	c.config.Gates.Reads.Leave(call.share, begun)
 	if err != nil {
 		c.out.unreserve(reserved)
 	} else if err = c.out.settle(reserved, len(page.Block)); err == nil {

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"math/rand/v2"
@@ -49,6 +50,7 @@ type Config struct {
 	Logins  *requests.Logins
 	Limits  requests.Limits // prepared
 	Memory  *requests.Memory
+	Gates   *requests.Gates
 	Metrics *requests.Metrics
 	// Registry takes the metrics of connections.
 	Registry prometheus.Registerer
@@ -71,7 +73,9 @@ type Server struct {
 	clients    service
 	peers      *peers
 	compressor *wire.Compressor
-	upgrader   websocket.Upgrader
+	// refusals are answers to requests that the Gates refuse, without their beginning.
+	refusals map[error][]byte
+	upgrader websocket.Upgrader
 
 	draining atomic.Bool
 	running  sync.WaitGroup // the connections, and handshakes under way
@@ -93,6 +97,12 @@ func NewServer(config Config) (*Server, error) {
 	}
 	s := &Server{config: config, conns: map[*conn]struct{}{}}
 	s.clientPlaces.limit, s.linkPlaces.limit = config.Limits.Connections, maxLinks
+	s.refusals = map[error][]byte{}
+	if config.Gates != nil {
+		for _, err := range config.Gates.Refusals() {
+			s.refusals[err] = bytes.TrimPrefix(wire.Encode(nil, &wire.Failure{Error: wire.NewError(err)}), []byte(`{"op":"error",`))
+		}
+	}
 	s.strangers = requests.NewPlaces(config.Limits.Handshakes, 0)
 	s.compressor = wire.NewCompressor(runtime.GOMAXPROCS(0)) // more at once gain nothing
 	s.upgrader = websocket.Upgrader{

@@ -1,0 +1,179 @@
+package wsapi_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gyre-events/gyre/access"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+// loadKeys are those of two writers.
+func loadKeys() keys {
+	return keys{
+		"flood-key":  {Name: "flood", Role: access.Writer, Streams: []string{"order-*"}},
+		"polite-key": {Name: "polite", Role: access.Writer, Streams: []string{"order-*"}},
+	}
+}
+
+const asPolite = "Authorization: Bearer polite-key"
+
+// newLoaded is a node whose appends wait, and take at most so many places.
+func newLoaded(t *testing.T, appends int, who access.Authenticator) (*node, *gated) {
+	g := &gated{Engine: memory.New(), begun: make(chan struct{}, 100), open: make(chan struct{})}
+	n := newNode(t, wsapi.Config{
+		Store: core.NewStore(g, core.StoreConfig{}), Access: who, MetricsOpen: true,
+		Limits: wsapi.Limits{Load: wsapi.Load{Appends: appends}},
+	})
+	t.Cleanup(g.release)
+	return n, g
+}
+
+// greetedAs is a connection of the owner of a key.
+func (n *node) greetedAs(key string) *peer {
+	n.t.Helper()
+	p := n.connect()
+	p.say(fmt.Sprintf(`{"op":"hello","id":1,"auth":{"token":%q}}`, key))
+	if m := p.receive(); m["op"] != "welcome" {
+		n.t.Fatalf("hello was answered %v", m)
+	}
+	return p
+}
+
+// appends sends appends from an id on, and returns those that are refused before the node has
+// looked at all of them.
+func (p *peer) appends(from, count int, stream string) (refused []float64) {
+	p.t.Helper()
+	for id := from; id < from+count; id++ {
+		p.say(fmt.Sprintf(`{"op":"append","id":%d,"stream":%q,"events":[{"type":"A","data":1}]}`, id, stream))
+	}
+	p.say(`{"op":"ping","n":1}`)
+	for {
+		m := p.receive()
+		if m["op"] == "pong" {
+			return refused
+		}
+		e, _ := m["error"].(map[string]any)
+		if after, _ := e["retryAfterMs"].(float64); e["code"] != "overloaded" || e["retryable"] != true || after < 100 {
+			p.t.Fatalf("answered %v", m)
+		}
+		refused = append(refused, m["id"].(float64))
+	}
+}
+
+// written takes the answers to appends that were admitted, in the order of their ids.
+func (p *peer) written(ids ...float64) {
+	p.t.Helper()
+	for _, id := range ids {
+		if m := p.receive(); m["op"] != "ok" || m["id"] != id {
+			p.t.Fatalf("answered %v, want ok for %v", m, id)
+		}
+	}
+}
+
+// TestFloodLeavesRoomForOthers: one key floods the node over 200 connections, and gets two thirds
+// of the places. All that another one asks for is admitted, and answered in order.
+func TestFloodLeavesRoomForOthers(t *testing.T) {
+	n, g := newLoaded(t, 300, loadKeys())
+	var flood []*peer
+	admitted := map[*peer][]float64{}
+	total := 0
+	for range 200 {
+		p := n.greetedAs("flood-key")
+		flood = append(flood, p)
+		refused := p.appends(2, 5, "order-flood")
+		for id := 2.0; id < 7; id++ {
+			if !slices.Contains(refused, id) {
+				admitted[p] = append(admitted[p], id)
+				total++
+			}
+		}
+	}
+	if total != 200 {
+		t.Errorf("%d of 1000 appends of a flood are admitted, want 200", total)
+	}
+	polite := n.greetedAs("polite-key")
+	if refused := polite.appends(2, 20, "order-polite"); len(refused) > 0 {
+		t.Errorf("%v of another key are refused", refused)
+	}
+	n.do("GET", "/v1/streams?limit=1", "", asPolite).want(t, 200)
+	for _, path := range []string{"/livez", "/readyz"} {
+		n.do("GET", path, "").want(t, 200)
+	}
+	n.untilMetric(`gyre_requests_refused_total{kind="appends",reason="principal"}`, 800)
+	n.untilMetric(`gyre_requests_in_flight{kind="appends"}`, 220)
+	if a := n.do("POST", "/v1/streams/order-flood/events", `{"type":"A","data":1}`, "Authorization: Bearer flood-key"); a.StatusCode != 503 ||
+		a.Header.Get("Retry-After") != "1" || a.fields(t)["code"] != "overloaded" {
+		t.Errorf("over HTTP: %v %s", a.Header, a.body)
+	}
+
+	g.release()
+	polite.written(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
+	for _, p := range flood {
+		p.written(admitted[p]...)
+	}
+	n.untilMetric(`gyre_requests_in_flight{kind="appends"}`, 0)
+	n.untilMetric(`gyre_requests_in_flight{kind="requests"}`, 0)
+	n.do("POST", "/v1/streams/order-flood/events", `{"type":"A","data":1}`, "Authorization: Bearer flood-key").want(t, http.StatusCreated)
+}
+
+// TestConnectionWithoutKeyLeavesRoom: where there are no keys each connection counts for itself.
+func TestConnectionWithoutKeyLeavesRoom(t *testing.T) {
+	n, g := newLoaded(t, 300, nil)
+	flood, polite := n.greeted(), n.greeted()
+	refused := flood.appends(2, 250, "flood")
+	if len(refused) != 50 {
+		t.Errorf("%d of 250 appends of a connection are refused, want 50", len(refused))
+	}
+	if refused := polite.appends(2, 3, "polite"); len(refused) > 0 {
+		t.Errorf("%v of another connection are refused", refused)
+	}
+	g.release()
+	polite.written(2, 3, 4)
+	for id := 2.0; id < 202; id++ {
+		flood.written(id)
+	}
+}
+
+// TestWhatRelievesIsNeverRefused: acks, nacks and the end of a session are served while the node
+// takes no other request.
+func TestWhatRelievesIsNeverRefused(t *testing.T) {
+	n := newNode(t, wsapi.Config{Limits: wsapi.Limits{Load: wsapi.Load{Requests: 1}}})
+	n.fill("s", 2, 1)
+	f := n.fetch("work", `{"max":2,"options":{"stream":"s"}}`)
+	// An event stream is a request that is not answered yet.
+	res, err := http.Get(n.http.URL + "/v1/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	n.untilMetric(`gyre_requests_in_flight{kind="requests"}`, 0)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.http.URL+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	stream, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	a := n.do("GET", "/v1/streams/s/events", "").want(t, 503)
+	if !strings.Contains(string(a.body), `"retryAfterMs":`) || a.Header.Get("Retry-After") == "" {
+		t.Errorf("%v %s", a.Header, a.body)
+	}
+	p := n.greeted()
+	p.say(`{"op":"read","id":2,"stream":"s"}`)
+	p.refused("a read", 2, "overloaded")
+	n.do("POST", "/v1/subscriptions/work/ack", fmt.Sprintf(`{"lease":%d,"positions":[1]}`, f.Lease)).want(t, 204)
+	n.do("POST", "/v1/subscriptions/work/nack", fmt.Sprintf(`{"lease":%d,"positions":[2],"action":"retry"}`, f.Lease)).want(t, 204)
+	n.do("DELETE", "/v1/session", "").want(t, 204)
+	for _, path := range []string{"/livez", "/readyz", "/metrics", "/v1/server"} {
+		n.do("GET", path, "").want(t, 200)
+	}
+}
