@@ -9,9 +9,14 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
-// Append is core.Log.Append.
+// Append is core.Log.Append. While the node is overloaded it tries again.
 func (c *Client) Append(ctx context.Context, commit core.Commit) (core.Result, error) {
-	k, err := c.newAppend(ctx, &commit)
+	return retryWhileOverloaded(ctx, c, func() (core.Result, error) { return c.appendOnce(ctx, &commit) })
+}
+
+// appendOnce appends a Commit, whose events have ids from then on.
+func (c *Client) appendOnce(ctx context.Context, commit *core.Commit) (core.Result, error) {
+	k, err := c.newAppend(ctx, commit)
 	if err != nil {
 		return core.Result{}, err
 	}
@@ -31,7 +36,8 @@ func (c *Client) AppendTo(ctx context.Context, stream string, expect core.Expect
 // Submit sends an append and returns; done is called once with the answer, from
 // another goroutine or before Submit returns. It waits only for room among the
 // requests in flight. Appends that one goroutine submits for the same stream are
-// applied in that order. done must not block.
+// applied in that order, so one that the node refuses as overloaded is not tried again: others may
+// have been taken after it. done must not block.
 func (c *Client) Submit(ctx context.Context, commit core.Commit, done func(core.Result, error)) {
 	k, err := c.newAppend(ctx, &commit)
 	if err != nil {

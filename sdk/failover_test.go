@@ -328,7 +328,9 @@ func TestRefusalOfAnAppendThatWasSentAgain(t *testing.T) {
 				want = core.CodeUnknownOutcome
 			}
 			for _, which := range []string{"sent again", "sent once", "not taken at first"} {
-				_, err := c.Append(t.Context(), two())
+				answered := make(chan error, 1)
+				c.Submit(t.Context(), two(), func(_ core.Result, err error) { answered <- err })
+				err := <-answered
 				if e := core.AsError(err); e.Code != want || !strings.Contains(e.Error(), string(code)) {
 					t.Errorf("%s: %v, want %s", which, err, want)
 				}

@@ -126,7 +126,10 @@ func (c *Client) doAny(ctx context.Context, order []address, method, path string
 			return 0, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
 		}
 	}
-	return c.try(ctx, order, &r)
+	if r.changes() {
+		return c.try(ctx, order, &r)
+	}
+	return retryWhileOverloaded(ctx, c, func() (int, error) { return c.try(ctx, order, &r) })
 }
 
 // try makes a request to one address after another, until one answers for good.

@@ -23,7 +23,12 @@ func (c *Client) ReadLog(ctx context.Context, from uint64, limit core.Limit) (co
 	return page, err
 }
 
+// read reads a page. While the node is overloaded it tries again.
 func (c *Client) read(ctx context.Context, m *wire.ReadRequest) (core.Page, error) {
+	return retryWhileOverloaded(ctx, c, func() (core.Page, error) { return c.readOnce(ctx, m) })
+}
+
+func (c *Client) readOnce(ctx context.Context, m *wire.ReadRequest) (core.Page, error) {
 	if err := ctx.Err(); err != nil {
 		return core.Page{}, core.AsError(err)
 	}

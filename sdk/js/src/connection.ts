@@ -298,7 +298,7 @@ export function limits(o: Limits): Limits {
 }
 
 /** How long to wait before a try: anything up to twice the last. */
-function backoff(attempt: number): number {
+export function backoff(attempt: number): number {
   return minBackoffMs / 5 + Math.random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** attempt);
 }
 

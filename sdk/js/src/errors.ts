@@ -20,6 +20,8 @@ export interface ErrorFields {
   readonly element?: number;
   /** Of the *_too_large and too_many_* codes. */
   readonly limit?: number;
+  /** Of overloaded: do not try again sooner. */
+  readonly retryAfterMs?: number;
   /** Of unexpected_ack: which of the positions were not in flight. */
   readonly positions?: readonly number[];
   /** Of unexpected_ack, where an answer named events by versions: which were not in flight. */
@@ -73,6 +75,7 @@ export class GyreError extends Error implements ErrorFields {
   declare readonly eventId?: string;
   declare readonly element?: number;
   declare readonly limit?: number;
+  declare readonly retryAfterMs?: number;
   declare readonly positions?: readonly number[];
   declare readonly versions?: readonly number[];
   declare readonly title?: string;

@@ -1,4 +1,5 @@
 import {
+  backoff,
   Connection,
   type ConnectionOptions,
   type ConnectionState,
@@ -89,6 +90,10 @@ interface Call {
   tries: number;
   /** Unread, by the present connection. */
   refused: boolean;
+  /** How often an overloaded node has refused it. */
+  overloaded: number;
+  /** Until when it may be sent again, in ms. */
+  by?: number;
   sub?: Sub;
   events?: RecordedEvent[];
   settle(a: Answer | GyreError): void;
@@ -104,6 +109,9 @@ export class Link implements ConnectionUser {
   #frameLimit = 0;
   #features: readonly string[] = [];
   #lastId = 1; // hello's
+  #lastAppend = 0; // the id of the last that was sent
+  /** An append that is about to be sent again, and those that wait behind it. */
+  #held: Call[] | undefined;
   #failed: GyreError | undefined; // why there will be no session any more
 
   constructor(nodes: Nodes, options: ConnectionOptions, onState: ((s: ConnectionState) => void) | undefined) {
@@ -159,6 +167,7 @@ export class Link implements ConnectionUser {
   /** ConnectionUser: what waits for an answer is sent again, in order, and the subs go on. */
   attach(s: Session): void {
     this.#features = s.welcome.features;
+    this.#held = undefined;
     for (const call of this.#calls.values()) {
       delete call.events;
       call.refused = false;
@@ -218,6 +227,8 @@ export class Link implements ConnectionUser {
         waits: r.waits === true,
         tries: 0,
         refused: false,
+        overloaded: 0,
+        by: Date.now() + timeoutMs,
         settle: (a) => {
           settled = true;
           clearTimeout(timer);
@@ -247,6 +258,10 @@ export class Link implements ConnectionUser {
     } else {
       this.#calls.set(call.id, call);
       if (this.#session === undefined) return;
+      if (call.append) {
+        this.#lastAppend = call.id;
+        if (this.#held?.push(call)) return;
+      }
       call.tries++;
       this.#session.send(call.message);
     }
@@ -310,6 +325,7 @@ export class Link implements ConnectionUser {
       waits: false,
       tries: 1,
       refused: false,
+      overloaded: 0,
       sub,
       settle: (a) => {
         clearTimeout(timer);
@@ -355,13 +371,37 @@ export class Link implements ConnectionUser {
       call.refused = true;
       call.tries--;
       if (this.#session !== undefined) this.#session.comeBackInMs ??= 1;
-    } else {
+    } else if (!this.#tryLater(call, a)) {
       this.#calls.delete(id);
       if (a instanceof GyreError) a = certain(call, a);
       else if (call.events !== undefined) a.events = call.events;
       call.settle(a);
     }
     this.#leaveIfDone();
+  }
+
+  /**
+   * Sends a request that an overloaded node has refused again, after a pause, if its time allows
+   * that. Of an append that is known to be the last: later ones wait behind it, and none that was
+   * sent can be taken before it.
+   */
+  #tryLater(call: Call, why: Answer | GyreError): boolean {
+    const s = this.#session;
+    if (!GyreError.is(why, "overloaded") || (call.append && (call.id !== this.#lastAppend || call.tries > 1))) return false;
+    const ms = (why.retryAfterMs ?? 0) + backoff(call.overloaded++);
+    if (Date.now() + ms >= (call.by ?? 0)) return false;
+    const held = [call];
+    if (call.append) this.#held = held;
+    setTimeout(() => {
+      if (this.#session !== s) return; // attach has sent it
+      if (call.append) this.#held = undefined;
+      for (const c of held) {
+        if (!this.#calls.has(c.id)) continue;
+        c.tries ||= 1;
+        s?.send(c.message);
+      }
+    }, ms);
+    return true;
   }
 
   /**

@@ -108,6 +108,43 @@ test("an append that is given up is canceled, and its outcome not known", async 
   assert.equal((await c.message("append"))["timeoutMs"], 20);
 });
 
+test("an overloaded node is asked again, when it says, with the same ids and in order", async (t) => {
+  const [client, c] = await pair(t, { json: true });
+  const busy = (id: number, retryAfterMs: number) =>
+    c.say({ op: "error", id, error: { code: "overloaded", retryable: true, retryAfterMs } });
+  const page = client.read("s");
+  const { id: reading } = await c.message("read");
+  busy(reading, 1);
+  assert.equal((await c.message("read")).id, reading);
+  c.say({ op: "ok", id: reading, end: true });
+  assert.equal((await page).end, true);
+
+  const first = client.append("s", event);
+  const one = await c.message("append");
+  busy(one.id, 30);
+  const after = client.read("s"); // its answer comes after the refusal
+  c.say({ op: "ok", id: (await c.message("read")).id, end: true });
+  await after;
+  const second = client.append("s", event); // waits behind the first
+  assert.deepEqual(await c.message("append"), one);
+  const two = await c.message("append");
+  assert.notEqual(two.id, one.id);
+  c.say({ op: "ok", id: one.id, version: 1, position: 1, count: 1 });
+  c.say({ op: "ok", id: two.id, version: 2, position: 2, count: 1 });
+  assert.deepEqual([(await first).version, (await second).version], [1, 2]);
+});
+
+test("a refusal is told where a later append may be taken first, or no time is left", async (t) => {
+  const [client, c] = await pair(t, { json: true });
+  const first = client.append("s", event);
+  const second = client.append("s", event, { timeoutMs: 40_000 });
+  const [one, two] = [await c.message("append"), await c.message("append")];
+  c.say({ op: "error", id: one.id, error: { code: "overloaded", retryable: true, retryAfterMs: 1 } });
+  await assert.rejects(first, { code: "overloaded", retryable: true, retryAfterMs: 1 });
+  c.say({ op: "error", id: two.id, error: { code: "overloaded", retryable: true, retryAfterMs: 60_000 } });
+  await assert.rejects(second, { code: "overloaded" });
+});
+
 test("a node that shuts down says when to come back", async (t) => {
   const [client, first, peer] = await pair(t);
   const page = client.read("s");
