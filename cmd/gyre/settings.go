@@ -20,8 +20,7 @@ import (
 // in each of them, so that there is one set of names and one check of values. What
 // the command has no flag for is passed over.
 func (a *app) settings(cmd *cobra.Command) error {
-	a.origins = map[string]origin{}
-	cmd.Flags().Visit(func(f *pflag.Flag) { a.origins[f.Name] = origin{wire.FromFlag, "--" + f.Name} })
+	cmd.Flags().Visit(func(f *pflag.Flag) { a.comes(f.Name, wire.FromFlag, "--"+f.Name) })
 	if err := a.fromEnvironment(cmd); err != nil {
 		return err
 	}
@@ -34,6 +33,14 @@ func (a *app) settings(cmd *cobra.Command) error {
 
 // origin is where a setting comes from.
 type origin struct{ source, from string }
+
+// comes notes where a setting comes from.
+func (a *app) comes(name, source, from string) {
+	if a.origins == nil {
+		a.origins = map[string]origin{}
+	}
+	a.origins[name] = origin{source, from}
+}
 
 // envName is the environment's name for a flag: GYRE_LOG_LEVEL for log-level.
 func envName(flag string) string {
@@ -49,7 +56,7 @@ func (a *app) fromEnvironment(cmd *cobra.Command) error {
 		if err := cmd.Flags().Set(name, v); err != nil {
 			return core.Errorf(core.CodeInvalidConfig, "%s: %q is not a value for it: %w", envName(name), v, err)
 		}
-		a.origins[name] = origin{wire.FromEnvironment, envName(name)}
+		a.comes(name, wire.FromEnvironment, envName(name))
 	}
 	return nil
 }
@@ -81,7 +88,7 @@ func (a *app) fromFile(cmd *cobra.Command, name string) error {
 			return core.Errorf(core.CodeInvalidConfig, "%s: %s: %w", at, key, err)
 		}
 		flag.Changed = true
-		a.origins[key] = origin{wire.FromFile, at}
+		a.comes(key, wire.FromFile, at)
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/spf13/cobra"
+)
 
 // No secret of a setting is shown.
 func TestShownSettings(t *testing.T) {
@@ -18,5 +22,16 @@ func TestShownSettings(t *testing.T) {
 		if got := shownSetting(test.name, test.value); got != test.want {
 			t.Errorf("%s %q is shown as %q, want %q", test.name, test.value, got, test.want)
 		}
+	}
+}
+
+// Commands that take the environment alone, without a file, note where a setting comes from, too.
+func TestSettingsOfTheEnvironment(t *testing.T) {
+	a := &app{getenv: func(name string) string { return map[string]string{"GYRE_STORE": "shop"}[name] }}
+	var f databaseFlags
+	cmd := &cobra.Command{}
+	f.register(cmd)
+	if err := a.fromEnvironment(cmd); err != nil || f.config.Store != "shop" || a.origins["store"].from != "GYRE_STORE" {
+		t.Errorf("%v, %+v, %v", err, f.config, a.origins)
 	}
 }
