@@ -50,6 +50,8 @@ type Census struct {
 	running sync.WaitGroup
 	lag     atomic.Uint64 // see Lag
 
+	fold atomic.Pointer[fold] // nil: this node does not fold, or has to begin anew
+
 	mu   sync.Mutex // held while the counts are read
 	last *counts    // nil: not read yet
 }
@@ -79,7 +81,6 @@ func (c *Census) Lag() uint64 { return c.lag.Load() }
 
 // run folds while this node owns the census.
 func (c *Census) run() {
-	var f *fold
 	for warned, pause := false, time.Duration(0); ; {
 		wait := time.NewTimer(pause)
 		select {
@@ -89,12 +90,12 @@ func (c *Census) run() {
 			return
 		}
 		if pause = stepEvery; !c.config.Owns() {
-			f = nil // another node moves the counts
+			c.fold.Store(nil) // another node moves the counts
 			c.lag.Store(0)
 			continue
 		}
 		began := time.Now()
-		more, err := c.advance(&f)
+		more, err := c.advance()
 		if more {
 			pause = min(pauseFactor*time.Since(began), stepEvery)
 		}
@@ -111,26 +112,30 @@ func (c *Census) run() {
 	}
 }
 
-// advance makes a step if there is something to count. After an error the next one begins with what
-// is stored: it may be what this one has written, or another node.
-func (c *Census) advance(at **fold) (more bool, err error) {
+// advance counts what was appended, and stores it if that is due. After an error the next one begins
+// with what is stored: it may be what this one has written, or another node.
+func (c *Census) advance() (more bool, err error) {
 	ctx, cancel := context.WithTimeout(c.closing, stepWithin)
 	defer cancel()
-	f := *at
-	now := c.config.Store.State()
+	f, now := c.fold.Load(), c.config.Store.State()
 	if f == nil || f.log != now.Log {
 		if f, err = load(ctx, c.config.Store, c.config.Commits); err != nil {
+			c.fold.Store(nil)
 			return false, err
 		}
 	}
 	if f.state.Position < now.Head {
-		more, err = f.step(ctx)
+		more, err = f.count(ctx)
 	}
-	if head := c.config.Store.State().Head; err == nil {
-		c.lag.Store(head - min(head, f.state.Position))
+	if err == nil && f.due(time.Now()) {
+		err = f.save(ctx)
 	}
-	if *at = f; err != nil {
-		*at = nil
+	if err != nil {
+		c.fold.Store(nil)
+		return false, err
 	}
-	return more, err
+	c.fold.Store(f)
+	head := c.config.Store.State().Head
+	c.lag.Store(head - min(head, f.state.Position))
+	return more, nil
 }

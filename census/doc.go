@@ -14,12 +14,15 @@
 // # Rules
 //
 //   - An append waits for no fold. A fold reads what is in the log, some time after it.
-//   - A step of the fold is one Commit of its position and of the counts that changed. It expects
-//     the revision that the last step left, so each event is counted exactly once, whatever
-//     happens to the process, and whoever else folds.
+//   - A step of the fold is stored by one Commit of its position and of the counts that changed. It
+//     expects the revision that the last step left, so each event is counted exactly once,
+//     whatever happens to the process, and whoever else folds.
+//   - A step is stored once it has counted 20 times the bytes of its Commit, and after 10 seconds
+//     anyway: records that change make a log longer.
 //   - In a ring one node folds: the owner of Name. That is only to save work: of two that fold,
 //     the slower one is refused with record_conflict and begins with what is stored.
-//   - Every node reads the counts, which are records.
+//   - Every node reads the counts. The one that folds has them in memory, a second old; to others
+//     they are what is stored.
 //   - Streams of the system are not counted. A link is counted in its stream's category, and not
 //     by its type: the event is, where it was written.
 //   - Names are bounded. A type or category that comes after MaxNames others is counted as one of

@@ -3,18 +3,31 @@ package census
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
 
-// What a step reads at most. The last page may pass it.
+// What a step counts at most. The last page may pass it.
 const (
 	stepEvents = 50_000
 	stepBytes  = 16 << 20
-	// stepNames bounds the counts that a step writes. It is far below core.MaxCommitRecords,
+	// stepNames bounds the counts that a step stores. It is far below core.MaxCommitRecords,
 	// since other Commits wait behind one.
 	stepNames = 1_000
+)
+
+// When a step is stored. A log keeps all that its records ever were.
+const (
+	// storeShare is how many times the bytes that it counted are those of its Commit, at least.
+	storeShare = 20
+	// storeEvery is when it is stored, however little it counted.
+	storeEvery = 10 * time.Second
+	// recordBytes is what a record takes in the log, about.
+	recordBytes = 100
 )
 
 // table has the counts by name of types, or of categories.
@@ -47,14 +60,18 @@ func (t *table) add(name string, e *core.Event) {
 	}
 }
 
-// fold adds what the log has to the counts. Its methods are for one goroutine. After an error it
-// does not go on.
+// fold adds what the log has to the counts. Its methods are for one goroutine, but for snapshot.
+// After an error it does not go on.
 type fold struct {
 	store   Store
 	commits Commits
 
-	log        string // the identity of the log that it reads
-	revision   uint64 // of the state's record; 0: there is none
+	log      string    // the identity of the log that it reads
+	revision uint64    // of the state's record; 0: there is none
+	saved    time.Time // when it was stored last; zero: not by this fold
+	bytes    int       // that were counted since then
+
+	mu         sync.Mutex // protects the fields below, which only the fold's goroutine changes
 	state      *state
 	types      table
 	categories table
@@ -108,27 +125,35 @@ func readCounts(ctx context.Context, store Store, table string, do func(name str
 	}
 }
 
-// step counts what follows in the log, and stores it. more says that it has not reached the end.
-// The error is record_conflict if somebody else folds, too.
-func (f *fold) step(ctx context.Context) (more bool, err error) {
+// count counts what follows in the log. more says that it has not reached the end.
+func (f *fold) count(ctx context.Context) (more bool, err error) {
 	from, bytes := f.state.Position, 0
-	for f.state.Position < from+stepEvents && bytes < stepBytes && len(f.types.changed)+len(f.categories.changed) < stepNames {
+	for f.state.Position < from+stepEvents && bytes < stepBytes && f.unsaved() < stepNames {
 		page, err := f.store.ReadLog(ctx, f.state.Position+1, core.Limit{Events: core.MaxReadEvents})
 		if err != nil {
 			return false, err
 		}
+		f.mu.Lock()
 		for e := range page.Events() {
 			f.add(&e)
 		}
+		f.mu.Unlock()
 		bytes += len(page.Block)
+		f.bytes += len(page.Block)
 		if more = !page.End; page.End || page.Count == 0 {
 			break
 		}
 	}
-	if f.state.Position == from {
-		return false, nil
-	}
-	return more, f.save(ctx)
+	return more, nil
+}
+
+// unsaved is how many counts have changed since they were stored.
+func (f *fold) unsaved() int { return len(f.types.changed) + len(f.categories.changed) }
+
+// due reports whether what was counted is to be stored.
+func (f *fold) due(now time.Time) bool {
+	n := f.unsaved()
+	return f.bytes > 0 && (n >= stepNames || f.bytes >= storeShare*recordBytes*(n+1) || now.Sub(f.saved) >= storeEvery)
 }
 
 // add counts an event or a link.
@@ -143,7 +168,8 @@ func (f *fold) add(e *core.Event) {
 	f.categories.add(CategoryOf(e.Stream), e)
 }
 
-// save makes the Commit of a step. It expects that nobody has made another since the last one.
+// save makes the Commit of a step. It expects that nobody has made another since the last one: the
+// error is record_conflict if somebody else folds, too.
 func (f *fold) save(ctx context.Context) error {
 	text, err := json.Marshal(f.state)
 	if err != nil {
@@ -163,7 +189,28 @@ func (f *fold) save(ctx context.Context) error {
 		return err
 	}
 	f.revision++
+	f.saved, f.bytes = time.Now(), 0
 	clear(f.types.changed)
 	clear(f.categories.changed)
 	return nil
+}
+
+// snapshot returns the counts as they are. last are those of an earlier snapshot, or nil.
+func (f *fold) snapshot(last *counts) *counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last != nil && last.state.Position == f.state.Position {
+		return last
+	}
+	return &counts{state: *f.state, types: f.types.named(), categories: f.categories.named()}
+}
+
+// named returns the counts in the order of names.
+func (t *table) named() []named {
+	list := make([]named, 0, len(t.counts))
+	for name, c := range t.counts {
+		list = append(list, named{name, *c})
+	}
+	slices.SortFunc(list, func(a, b named) int { return strings.Compare(a.name, b.name) })
+	return list
 }

@@ -142,33 +142,36 @@ type named struct {
 	Count
 }
 
-// counts are what was stored at a revision. They do not change.
+// counts are those up to a position of the log. They do not change.
 type counts struct {
-	revision          uint64
 	state             state
 	types, categories []named // in the order of names
 }
 
-// readTries is how often counts are read that a fold moves meanwhile. Those of the last try may be
-// of two steps.
+// readTries is how often stored counts are read that a fold moves meanwhile. Those of the last try
+// may be of two steps.
 const readTries = 3
 
-// counts returns what is stored.
+// counts returns those of the fold, or of another node's what is stored.
 func (c *Census) counts(ctx context.Context) (all *counts, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s, revision, err := readState(ctx, c.config.Store)
+	if f := c.fold.Load(); f != nil {
+		c.last = f.snapshot(c.last)
+		return c.last, nil
+	}
+	s, _, err := readState(ctx, c.config.Store)
 	for range readTries {
-		if err != nil || c.last != nil && c.last.revision == revision {
+		if err != nil || c.last != nil && c.last.state.Position == s.Position {
 			return c.last, err
 		}
-		all = &counts{revision: revision, state: s}
+		all = &counts{state: s}
 		for table, list := range map[string]*[]named{typesTable: &all.types, categoriesTable: &all.categories} {
 			if err := readCounts(ctx, c.config.Store, table, func(name string, c Count) { *list = append(*list, named{name, c}) }); err != nil {
 				return nil, err
 			}
 		}
-		if s, revision, err = readState(ctx, c.config.Store); err == nil && revision == all.revision {
+		if s, _, err = readState(ctx, c.config.Store); err == nil && s.Position == all.state.Position {
 			c.last = all
 		}
 	}

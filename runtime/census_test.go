@@ -59,7 +59,7 @@ func TestRingCounts(t *testing.T) {
 // counted waits until a node has the counts of all events.
 func counted(t *testing.T, id string, client *sdk.Client, total uint64) {
 	t.Helper()
-	late := time.After(30 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		types, err := client.Types(t.Context(), census.ListRequest{})
 		if err != nil {
