@@ -43,6 +43,7 @@ func TestRingKeys(t *testing.T) {
 	steersAnywhere(t, nodes, operator, writer)
 	fetchesWithin(t, nodes, admin, reader, writer)
 	answersWhatItFetched(t, nodes, reader, writer, admin)
+	smuggledBetween(t, nodes, operator, reader)
 	onlyFromNodes(t, nodes, operator)
 	endsEverywhere(t, nodes, admin, reader)
 }

@@ -133,6 +133,7 @@ func TestSessionsOfPages(t *testing.T) {
 			t.Errorf("a WebSocket of a page of %s was opened", origin)
 		}
 	}
+	n.rebound(p.cookie, p.csrf)
 	if answer, _ := p.do(t, "DELETE", "/v1/session", ""); answer.StatusCode != http.StatusNoContent {
 		t.Errorf("log out: %d", answer.StatusCode)
 	}
@@ -144,6 +145,20 @@ func TestSessionsOfPages(t *testing.T) {
 	end(core.Errorf(core.CodeUnauthenticated, "revoked"))
 	if answer, _ := p.do(t, "GET", path, ""); answer.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after its key was revoked: %d", answer.StatusCode)
+	}
+}
+
+// rebound makes requests with a session's cookie as a page does whose name leads to the node now.
+func (n *node) rebound(cookie, csrf string) {
+	n.t.Helper()
+	for host, want := range map[string]string{"localhost": " 200 ", "evil.example": " 403 ", "evil.example:4973": " 403 ", "127.0.0.1.evil.example": " 403 "} {
+		for _, request := range []string{"GET /v1/streams/a/events", "GET /v1/session", "GET /v1/server"} {
+			conn := n.raw(request + " HTTP/1.1\r\nHost: " + host + "\r\nOrigin: http://" + host + "\r\nCookie: " + cookie + "\r\nGyre-CSRF: " + csrf + "\r\nConnection: close\r\n\r\n")
+			text, err := io.ReadAll(conn)
+			if line, _, _ := strings.Cut(string(text), "\r\n"); err != nil || !strings.Contains(line+" ", want) {
+				n.t.Errorf("%s at %s: %s, %v, want%s", request, host, text, err, want)
+			}
+		}
 	}
 }
 
