@@ -3,6 +3,8 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -47,7 +49,7 @@ func NewError(err error) *Error {
 	e := core.AsError(err)
 	info := e.Info()
 	return &Error{
-		Code: e.Code, Status: info.Status, Title: info.Title, Detail: validText(e.Detail), Fix: info.Fix,
+		Code: e.Code, Status: info.Status, Title: info.Title, Detail: withoutKeys(validText(e.Detail)), Fix: info.Fix,
 		Retryable: info.Retryable, Doc: DocPath(e.Code),
 		Stream: validText(e.Stream), Expected: (*Expect)(e.Expected), Actual: e.Actual, EventID: ID(e.EventID),
 		Element: e.Element, Limit: e.Limit, Offset: e.Offset, Epoch: e.Epoch, RetryAfterMs: e.RetryAfter.Milliseconds(),
@@ -75,6 +77,18 @@ func validText(s string) string {
 		return s
 	}
 	return string([]rune(s))
+}
+
+// keyText is a key, or one that was shortened, as far as its id.
+var keyText = regexp.MustCompile(`(gyre_[a-z0-9]{10}_)[A-Za-z0-9_-]{8,}`)
+
+// withoutKeys cuts the secrets of keys that a client has put where they do not belong: what quotes
+// them ends in terminals and logs.
+func withoutKeys(s string) string {
+	if !strings.Contains(s, "gyre_") {
+		return s
+	}
+	return keyText.ReplaceAllString(s, "$1…")
 }
 
 // requestError is what a client is told of a text that was not understood.
