@@ -53,7 +53,8 @@ func newPluginState(a *app) *cobra.Command {
 	return a.completeBinding(a.talks(cmd))
 }
 
-// lanesOf returns the lanes to read: one, or all of a binding.
+// lanesOf returns the lanes to read: one, or all of a binding. A key that may read the state and
+// not the binding reads the only lane.
 func (a *app) lanesOf(ctx context.Context, all sdk.Plugins, name string, lane int) (lanes []int, err error) {
 	if lane != plugins.OnlyLane {
 		return []int{lane}, nil
@@ -61,6 +62,9 @@ func (a *app) lanesOf(ctx context.Context, all sdk.Plugins, name string, lane in
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	s, err := all.Status(ctx, name)
+	if errors.Is(err, core.CodeForbidden) {
+		return []int{plugins.OnlyLane}, nil
+	}
 	for n := range s.Lanes {
 		lanes = append(lanes, n)
 	}

@@ -186,14 +186,23 @@ func (a *app) subscribe(ctx context.Context, client *sdk.Client, name string, o 
 // join subscribes, and says up to where the log went before.
 func (c *consumption) join(ctx context.Context, o sdk.SubscribeOptions) (sub *sdk.Subscriber, head uint64, err error) {
 	err = c.app.onceServed(ctx, func(ctx context.Context) error {
-		log, err := c.client.Read(ctx, core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1}})
-		if err == nil {
+		if head, err = c.head(ctx); err == nil {
 			sub, err = c.client.Subscribe(ctx, c.name, o)
 		}
-		head = log.Head
 		return err
 	})
 	return sub, head, err
+}
+
+// head is up to where the log goes. For a key that may not read $all it is what the node knows,
+// which in a ring may be a moment behind.
+func (c *consumption) head(ctx context.Context) (uint64, error) {
+	log, err := c.client.Read(ctx, core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1}})
+	if errors.Is(err, core.CodeForbidden) {
+		server, err := c.client.Server(ctx)
+		return server.Head, err
+	}
+	return log.Head, err
 }
 
 // report prints on stderr that the subscription delivers nothing for now, and when it goes
