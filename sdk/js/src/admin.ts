@@ -25,7 +25,7 @@ import { Subscriptions } from "./subscriptions.js";
 export { Cluster, type OwnedOptions, type Whose } from "./cluster.js";
 export { Keys, type May } from "./keys.js";
 export { type CountOptions, Node } from "./node.js";
-export { type PluginEntry, type PluginLogOptions, type PluginStateOptions, Plugins } from "./plugins.js";
+export { type PluginEntry, type PluginLogOptions, type PluginStateOptions, Plugins, type PluginUploadOptions } from "./plugins.js";
 export { Places } from "./progress.js";
 export type { NamedOptions } from "./requests.js";
 export type {
@@ -38,10 +38,14 @@ export type {
   Owned,
   Parked,
   Place,
+  PluginAbi,
   PluginBinding,
   PluginDeploy,
+  PluginLimits,
   PluginListed,
   PluginLogLine,
+  PluginManifest,
+  PluginTotals,
   PluginVersion,
   Principal,
   RingMembers,

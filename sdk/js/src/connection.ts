@@ -236,14 +236,14 @@ export class Connection {
   }
 
   /** Fetches with the token. */
-  async #ask(url: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
+  async #ask(url: string, { via = fetch, ...init }: Fetched, signal: AbortSignal): Promise<Response> {
     const token = await given(this.#options.token, signal);
     const authorization = token && { authorization: `Bearer ${token}` };
-    return fetch(url, { ...init, signal, headers: { ...this.#options.headers, ...(init.headers as object), ...authorization } });
+    return via(url, { ...init, signal, headers: { ...this.#options.headers, ...(init.headers as object), ...authorization } });
   }
 
   /** Asks over HTTP, the next node if one cannot answer now; the answer's text. What changes something is sent once. */
-  async fetch(path: string, init: RequestInit, limits: Limits): Promise<string> {
+  async fetch(path: string, init: Fetched, limits: Limits): Promise<string> {
     const signal = within(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs), this.#closing.signal, limits.signal);
     const changes = init.method !== undefined;
     const failed: Failed[] = [];
@@ -264,6 +264,11 @@ export class Connection {
     }
     throw together(failed);
   }
+}
+
+/** What to ask over HTTP, and what does it in place of fetch. */
+export interface Fetched extends RequestInit {
+  via?: typeof fetch | undefined;
 }
 
 /** A signal that comes with the first of some, and after so many ms. */

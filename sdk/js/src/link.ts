@@ -4,6 +4,7 @@ import {
   type ConnectionOptions,
   type ConnectionState,
   type ConnectionUser,
+  type Fetched,
   given,
   type Limits,
   maxTimerMs,
@@ -153,7 +154,7 @@ export class Link implements ConnectionUser {
   }
 
   /** Asks over HTTP; the answer's text. */
-  fetch(path: string, init: RequestInit, limits: Limits): Promise<string> {
+  fetch(path: string, init: Fetched, limits: Limits): Promise<string> {
     return this.#connection.fetch(path, init, limits);
   }
 

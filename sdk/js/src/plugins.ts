@@ -3,27 +3,42 @@ import { GyreError } from "./errors.js";
 import { type NamedOptions, pathOf, type Query, type Requests } from "./requests.js";
 import type {
   Place,
+  PluginAbi,
   PluginBinding,
   PluginDeploy,
   PluginListed,
   PluginLogLine,
   PluginLogs,
-  PluginState,
   PluginVersion,
   PluginEntry as RawEntry,
 } from "./schemas.js";
+import { elementsOf, fromBase64, membersOf } from "./text.js";
 
 /** A key of a binding's state, with its value: JSON, or bytes if it is not. */
 export interface PluginEntry {
   readonly lane: number;
   readonly key: string;
   readonly value: unknown;
+  /** The value as JSON, with its numbers as they were written; absent if it is bytes. */
+  readonly valueText?: string;
 }
 
 /** Which state to read. */
 export interface PluginStateOptions extends NamedOptions {
   /** It is needed where there is more than one. */
   lane?: number | undefined;
+  /** Only keys behind it. */
+  after?: string | undefined;
+  /** How many keys to ask for at a time; 1000 by default. */
+  page?: number | undefined;
+}
+
+/** How to upload a version. */
+export interface PluginUploadOptions extends Limits {
+  /** That of a module that has none in it. */
+  manifest?: object | undefined;
+  /** Is called as the module is sent, with how much of it was, from 0 to 1. Node does not call it. */
+  onProgress?: ((part: number) => void) | undefined;
 }
 
 /** Which lines to read. */
@@ -53,13 +68,13 @@ export class Plugins {
     return this.#requests.list("/v1/plugins", "plugins", { prefix: o.prefix }, o);
   }
 
-  /** Verifies and stores a version. The manifest is that of a module that has none in it. */
-  upload(
-    plugin: string,
-    version: string,
-    module: Uint8Array<ArrayBuffer>,
-    o: Limits & { manifest?: object | undefined } = {},
-  ): Promise<PluginVersion> {
+  /** Returns what modules the node runs, and the most that a binding may ask for. */
+  abi(o: Limits = {}): Promise<PluginAbi> {
+    return this.#requests.get("/v1/plugins/abi", {}, o);
+  }
+
+  /** Verifies and stores a version. */
+  upload(plugin: string, version: string, module: Uint8Array<ArrayBuffer>, o: PluginUploadOptions = {}): Promise<PluginVersion> {
     let body: Blob | FormData = new Blob([module], { type: "application/wasm" });
     if (o.manifest !== undefined) {
       const parts = new FormData();
@@ -67,7 +82,8 @@ export class Plugins {
       parts.append("module", body);
       body = parts;
     }
-    return this.#requests.change("PUT", pathOf`/v1/plugins/${plugin}/versions/${version}`, {}, body, { timeoutMs: 300_000, ...o });
+    const path = pathOf`/v1/plugins/${plugin}/versions/${version}`;
+    return this.#requests.change("PUT", path, {}, body, { timeoutMs: 300_000, ...o }, watched(o.onProgress));
   }
 
   /** Goes through the versions of a plugin. */
@@ -120,18 +136,18 @@ export class Plugins {
 
   /** Returns the value of a key of a binding's state: JSON, or bytes if it is not; state_not_found if there is none. */
   async state(binding: string, key: string, o: Limits & { lane?: number | undefined } = {}): Promise<unknown> {
-    const page = await this.#entries(binding, { prefix: key, lane: o.lane, limit: 1 }, o);
-    const entry = page.entries.find((e) => e.key === key);
+    const { entries } = await this.#entries(binding, { prefix: key, lane: o.lane, limit: 1 }, o);
+    const entry = entries.find((e) => e.key === key);
     if (entry === undefined) throw new GyreError("state_not_found", `binding ${binding} has no state ${JSON.stringify(key)}`);
-    return entryOf(entry).value;
+    return entry.value;
   }
 
   /** Goes through a binding's state, by key. */
   async *entries(binding: string, o: PluginStateOptions = {}): AsyncGenerator<PluginEntry, void, undefined> {
-    for (let after: string | undefined; ; ) {
-      const page = await this.#entries(binding, { prefix: o.prefix, lane: o.lane, after, limit: 1000 }, o);
-      yield* page.entries.map(entryOf);
-      if (page.end) return;
+    for (let { after } = o; ; ) {
+      const page = await this.#entries(binding, { prefix: o.prefix, lane: o.lane, after, limit: o.page ?? 1000 }, o);
+      yield* page.entries;
+      if (page.next === undefined) return;
       after = page.next;
     }
   }
@@ -152,8 +168,11 @@ export class Plugins {
     }
   }
 
-  #entries(binding: string, query: Query, o: Limits): Promise<PluginState> {
-    return this.#requests.get(pathOf`/v1/plugins/${binding}/state`, query, o);
+  async #entries(binding: string, query: Query, o: Limits): Promise<{ entries: PluginEntry[]; next?: string }> {
+    const page = membersOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/state`, query, o));
+    const next = page.get("next");
+    const entries = elementsOf(page.get("entries") as string).map(entryOf);
+    return next === undefined ? { entries } : { entries, next: JSON.parse(next) as string };
   }
 
   #steer(binding: string, verb: string, body: unknown, o: Limits): Promise<PluginBinding> {
@@ -161,7 +180,25 @@ export class Plugins {
   }
 }
 
-function entryOf({ lane, key, value, valueBase64 }: RawEntry): PluginEntry {
-  if (valueBase64 !== undefined) value = Uint8Array.from(atob(valueBase64), (c) => c.charCodeAt(0));
-  return { lane, key, value };
+function entryOf(text: string): PluginEntry {
+  const { lane, key, value, valueBase64 } = JSON.parse(text) as RawEntry;
+  if (valueBase64 !== undefined) return { lane, key, value: fromBase64(valueBase64) };
+  return { lane, key, value, valueText: membersOf(text).get("value") as string };
+}
+
+/** Does what fetch does, and reports how much of the body was sent, which fetch cannot; undefined if there is nothing to report. */
+function watched(onProgress: ((part: number) => void) | undefined): typeof fetch | undefined {
+  if (onProgress === undefined || typeof XMLHttpRequest === "undefined") return undefined;
+  return (url, { method, body, headers, signal } = {}) =>
+    new Promise((resolve, reject) => {
+      const x = new XMLHttpRequest();
+      x.open(method as string, url as string);
+      for (const [name, value] of Object.entries(headers as object)) x.setRequestHeader(name, value);
+      x.upload.onprogress = (e) => onProgress(e.loaded / e.total);
+      x.onload = () => resolve(new Response(x.responseText, { status: x.status }));
+      x.onerror = () => reject(new TypeError("the request failed"));
+      x.onabort = () => reject(signal?.reason);
+      signal?.addEventListener("abort", () => x.abort());
+      x.send(body as XMLHttpRequestBodyInit);
+    });
 }

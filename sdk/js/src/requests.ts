@@ -1,4 +1,4 @@
-import { type Limits, limits } from "./connection.js";
+import { type Fetched, type Limits, limits } from "./connection.js";
 import type { Link } from "./link.js";
 
 /** Which part of a list to go through. */
@@ -26,12 +26,17 @@ export class Requests {
 
   /** Returns what is at a path, as JSON. */
   async get<T>(path: string, query: Query, o: Limits): Promise<T> {
-    return JSON.parse(await this.#link.fetch(withQuery(path, query), {}, limits(o))) as T;
+    return JSON.parse(await this.text(path, query, o)) as T;
+  }
+
+  /** Returns what is at a path, as it is written. */
+  text(path: string, query: Query, o: Limits): Promise<string> {
+    return this.#link.fetch(withQuery(path, query), {}, limits(o));
   }
 
   /** Changes something, and returns the answer; undefined if it has no body. */
-  async change<T>(method: string, path: string, query: Query, body: unknown, o: Limits): Promise<T> {
-    const init: RequestInit = { method };
+  async change<T>(method: string, path: string, query: Query, body: unknown, o: Limits, via?: typeof fetch): Promise<T> {
+    const init: Fetched = { method, via };
     if (body instanceof Blob || body instanceof FormData) init.body = body;
     else if (body !== undefined) Object.assign(init, { body: JSON.stringify(body), headers: { "content-type": "application/json" } });
     const text = await this.#link.fetch(withQuery(path, query), init, limits(o));

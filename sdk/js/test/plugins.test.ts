@@ -54,7 +54,9 @@ test("a plugin from its upload to its end", async (t) => {
   assert.ok(value instanceof Uint8Array); // it is no JSON
   assert.match(new TextDecoder().decode(value), /^a 2\nrose 2\n/);
   assert.deepEqual(await all(p.entries("words", { prefix: "w" })), [{ lane: 0, key: "words", value }]);
+  assert.deepEqual(await all(p.entries("words", { after: "words", page: 1 })), []);
   await assert.rejects(p.state("words", "none"), { code: "state_not_found" });
+  assert.equal((await p.abi()).limits.batchEvents, 256);
 
   const lines: PluginLogLine[] = [];
   for await (const line of p.logs("words", { follow: true })) {
