@@ -70,3 +70,32 @@ func besideFold(b *testing.B, store *core.Store) {
 	b.ReportMetric(float64(events[1])/seconds, "beside/s")
 	b.ReportMetric(float64(events[1])/float64(events[0]), "ratio")
 }
+
+// BenchmarkFold counts a log on disk from its start.
+func BenchmarkFold(b *testing.B) {
+	e, err := disk.Open(b.Context(), disk.Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	store := newStore(b, e)
+	const all = 500_000
+	for n := 0; n < all; n += 1000 {
+		events := make([]core.NewEvent, 1000)
+		for i := range events {
+			events[i] = core.NewEvent{Type: fmt.Sprint("T", i%10), Data: []byte(`{"total":10,"currency":"EUR","lines":[1,2,3,4,5,6,7,8,9,10]}`)}
+		}
+		if _, err := store.Append(b.Context(), core.Commit{Appends: []core.Append{{Stream: fmt.Sprintf("order-%d", n), Events: events}}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		f := &fold{store: store, state: &state{}}
+		f.types, f.categories = newTable(typesTable, &Count{}), newTable(categoriesTable, &Count{})
+		for more := true; more; {
+			if more, err = f.count(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(all*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

@@ -27,7 +27,7 @@
 //     by its type: the event is, where it was written.
 //   - Names are bounded. A type or category that comes after MaxNames others is counted as one of
 //     the others for good, so that the counts do not depend on what is counted when.
-//   - A log that is older than the census is folded from its start, with pauses three times as
+//   - A log that is older than the census is folded from its start, with pauses nine times as
 //     long as the work between them.
 //
 // # Where things are

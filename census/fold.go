@@ -34,30 +34,46 @@ const (
 type table struct {
 	records  string // the table of their records
 	category bool
-	counts   map[string]*Count
+	counts   map[string]*entry
 	others   *Count
-	changed  map[string]*Count // since the last step
+	changed  []*entry // since they were stored
+}
+
+// entry is a count in a table.
+type entry struct {
+	named
+	changed bool
 }
 
 func newTable(records string, others *Count) table {
-	return table{records: records, category: records == categoriesTable, counts: map[string]*Count{}, others: others, changed: map[string]*Count{}}
+	return table{records: records, category: records == categoriesTable, counts: map[string]*entry{}, others: others}
 }
 
 // add counts an event or a link.
 func (t *table) add(name string, e *core.Event) {
-	c := t.counts[name]
-	if c == nil {
+	n := t.counts[name]
+	if n == nil {
 		if len(t.counts) >= MaxNames {
 			t.others.add(e, t.category)
 			return
 		}
-		name, c = strings.Clone(name), &Count{} // name keeps a page in memory
-		t.counts[name] = c
+		n = &entry{named: named{name: strings.Clone(name)}} // name keeps a page in memory
+		t.counts[n.name] = n
 	}
-	c.add(e, t.category)
-	if _, ok := t.changed[name]; !ok {
-		t.changed[strings.Clone(name)] = c
+	n.add(e, t.category)
+	if !n.changed {
+		n.changed = true
+		t.changed = append(t.changed, n)
 	}
+}
+
+// saved notes that all counts are stored.
+func (t *table) saved() {
+	for _, n := range t.changed {
+		n.changed = false
+	}
+	clear(t.changed)
+	t.changed = t.changed[:0]
 }
 
 // fold adds what the log has to the counts. Its methods are for one goroutine, but for snapshot.
@@ -87,7 +103,7 @@ func load(ctx context.Context, store Store, commits Commits) (*fold, error) {
 	f.state, f.revision = &s, revision
 	f.types, f.categories = newTable(typesTable, &s.OtherTypes), newTable(categoriesTable, &s.OtherCategories)
 	for _, t := range []*table{&f.types, &f.categories} {
-		if err := readCounts(ctx, store, t.records, func(name string, c Count) { t.counts[name] = &c }); err != nil {
+		if err := readCounts(ctx, store, t.records, func(name string, c Count) { t.counts[name] = &entry{named: named{name, c}} }); err != nil {
 			return nil, err
 		}
 	}
@@ -181,8 +197,8 @@ func (f *fold) save(ctx context.Context) error {
 	}
 	c := core.Commit{Lazy: true, Records: []core.RecordOp{{Table: stateTable, Key: stateKey, Expect: expect, Value: text}}}
 	for _, t := range []*table{&f.types, &f.categories} {
-		for name, count := range t.changed {
-			c.Records = append(c.Records, core.RecordOp{Table: t.records, Key: name, Expect: core.AnyVersion, Value: count.encode()})
+		for _, n := range t.changed {
+			c.Records = append(c.Records, core.RecordOp{Table: t.records, Key: n.name, Expect: core.AnyVersion, Value: n.encode()})
 		}
 	}
 	if _, err := f.commits.Append(ctx, c); err != nil {
@@ -190,8 +206,8 @@ func (f *fold) save(ctx context.Context) error {
 	}
 	f.revision++
 	f.saved, f.bytes = time.Now(), 0
-	clear(f.types.changed)
-	clear(f.categories.changed)
+	f.types.saved()
+	f.categories.saved()
 	return nil
 }
 
@@ -208,8 +224,8 @@ func (f *fold) snapshot(last *counts) *counts {
 // named returns the counts in the order of names.
 func (t *table) named() []named {
 	list := make([]named, 0, len(t.counts))
-	for name, c := range t.counts {
-		list = append(list, named{name, *c})
+	for _, n := range t.counts {
+		list = append(list, n.named)
 	}
 	slices.SortFunc(list, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	return list
