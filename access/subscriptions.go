@@ -10,8 +10,7 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
-// Subscriptions is what a SubscriptionGuard does for principals: a node's
-// subscriptions.Owner, or a router before many.
+// Subscriptions is what a SubscriptionGuard does for principals.
 type Subscriptions interface {
 	subscriptions.Joiner
 	Put(ctx context.Context, name string, d *subscriptions.Definition) (info subscriptions.Info, created bool, err error)
@@ -32,11 +31,18 @@ type SubscriptionControls interface {
 	Drop(ctx context.Context, name string, which subscriptions.Selection) (int, error)
 }
 
+// Guarded are Subscriptions as they are behind a SubscriptionGuard.
+type Guarded interface {
+	Subscriptions
+	// DefinitionOf is subscriptions.Owner.DefinitionOf, at any node of a ring.
+	DefinitionOf(ctx context.Context, name string) (subscriptions.Definition, error)
+}
+
 // SubscriptionGuard is Subscriptions that do for the principal of a call's context what that
 // may do. Who may consume a subscription may join and fetch it, and create it so; who may
 // steer subscriptions may do everything else. It is safe for concurrent use.
 type SubscriptionGuard struct {
-	subs Subscriptions
+	subs Guarded
 	// created is called after a principal has created a subscription by joining it. nil: nobody
 	// wants to know.
 	created func(ctx context.Context, name string)
@@ -45,7 +51,7 @@ type SubscriptionGuard struct {
 var _ Subscriptions = SubscriptionGuard{}
 
 // NewSubscriptionGuard returns a SubscriptionGuard before s. created may be nil.
-func NewSubscriptionGuard(s Subscriptions, created func(ctx context.Context, name string)) SubscriptionGuard {
+func NewSubscriptionGuard(s Guarded, created func(ctx context.Context, name string)) SubscriptionGuard {
 	return SubscriptionGuard{s, created}
 }
 
@@ -89,13 +95,12 @@ func (g SubscriptionGuard) admit(ctx context.Context, p *Principal, r *subscript
 		}
 		return false, p.checkConsume(r.Name, r.Definition)
 	}
-	info, err := g.subs.Info(ctx, r.Name)
-	d := &info.Definition
+	d, err := g.subs.DefinitionOf(ctx, r.Name)
 	if errors.Is(err, core.CodeSubscriptionNotFound) && r.Definition != nil {
-		creates, d, err = true, r.Definition, nil
+		creates, d, err = true, *r.Definition, nil
 	}
 	if err == nil && !p.Free() {
-		err = p.checkConsume(r.Name, d)
+		err = p.checkConsume(r.Name, &d)
 	}
 	return creates, err
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,8 +20,10 @@ import (
 	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/internal/pgtest"
 	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/sdk"
 )
 
 // TestRingKeys: a key that is made at one node works at every node, is checked at the node
@@ -42,6 +45,7 @@ func TestRingKeys(t *testing.T) {
 	writer := newKey(t, nodes, admin, keys.Key{Role: access.Writer, Streams: []string{"order-*"}})
 	steersAnywhere(t, nodes, operator, writer)
 	fetchesWithin(t, nodes, admin, reader, writer)
+	recordsWhatIsCreated(t, nodes, reader)
 	answersWhatItFetched(t, nodes, reader, writer, admin)
 	smuggledBetween(t, nodes, operator, reader)
 	onlyFromNodes(t, nodes, operator)
@@ -195,6 +199,58 @@ func fetchesWithin(t *testing.T, nodes []*runtime.Node, admin, reader, writer st
 				t.Errorf("%s: %d %s, want %d", name, status, text, c.want)
 			}
 		}
+	}
+}
+
+// recordsWhatIsCreated: a subscription that is created by consuming it, over either protocol and at
+// any node, is in the audit once, with who did it. Later consumers are not.
+func recordsWhatIsCreated(t *testing.T, nodes []*runtime.Node, reader string) {
+	p, err := nodes[0].Keys().Authenticate(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := subscriptions.DefaultDefinition()
+	d.Stream = "order-1"
+	want := map[string]int{}
+	for i, n := range nodes {
+		for _, name := range []string{fmt.Sprint("fetched-at-", i), fmt.Sprint("joined-at-", i)} {
+			want[name] = 1
+			for _, other := range []*runtime.Node{n, nodes[(i+1)%len(nodes)]} {
+				if strings.HasPrefix(name, "fetched") {
+					if status, text := as(t, reader, "POST", other.URL()+"/v1/subscriptions/"+name+"/fetch", `{"options":{"stream":"order-1","concurrencyLimit":9}}`); status != http.StatusOK {
+						t.Fatalf("fetch: %d %s", status, text)
+					}
+					continue
+				}
+				client, err := sdk.Dial(t.Context(), other.URL(), sdk.Options{Token: reader})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := client.Subscribe(t.Context(), name, sdk.SubscribeOptions{Definition: &d}); err != nil {
+					t.Fatal(err)
+				}
+				if err := client.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	page, err := nodes[0].Store().Read(t.Context(), core.ReadRequest{Stream: keys.Audit, Limit: core.Limit{Events: 1000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for e := range page.Events() {
+		var act keys.Act
+		if err := json.Unmarshal(e.Data, &act); err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == "SubscriptionDefined" && strings.Contains(act.Target, "-at-") && act.By == p.Name && act.Role == string(p.Role) {
+			got[act.Target]++
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the audit has %v, want %v", got, want)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type API struct {
 	dashboard Dashboard // nil: there is none
 	config    Config
+	subs      Subscriptions // nil: there are none
 	metrics   *metrics
 	mux       *mux
 	admin     *mux // of Admin
@@ -78,7 +79,8 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	if config.Subscriptions != nil {
-		connections.Subscriptions = config.Subscriptions
+		a.subs = access.NewSubscriptionGuard(config.Subscriptions, config.joinedNew())
+		connections.Subscriptions = a.subs
 	}
 	if a.ws, err = ws.NewServer(connections); err != nil {
 		return nil, err

@@ -18,17 +18,17 @@ type Store = access.Store
 
 var _ Store = (*core.Store)(nil)
 
-// Subscriptions are what the API serves of named subscriptions: those of the node's
-// subscriptions.Owner, or a router before many.
+// Subscriptions are what the API serves of named subscriptions.
 type Subscriptions = access.Subscriptions
 
-var _ Subscriptions = (*subscriptions.Owner)(nil)
+var _ access.Guarded = (*subscriptions.Owner)(nil)
 
 // Config is what an API needs. Store is required, the rest has defaults.
 type Config struct {
 	Store Store
-	// Subscriptions may be nil: then there are none.
-	Subscriptions Subscriptions
+	// Subscriptions are the node's subscriptions.Owner, or a router before many. They may be nil:
+	// then there are none.
+	Subscriptions access.Guarded
 
 	// Access knows who may do what; nil: everybody may do everything.
 	Access access.Authenticator
@@ -104,9 +104,6 @@ func (c Config) prepare() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.Store = access.NewGuard(c.Store)
-	if c.Subscriptions != nil {
-		c.Subscriptions = access.NewSubscriptionGuard(c.Subscriptions, c.joinedNew())
-	}
 	if c.Node == "" {
 		c.Node = "gyre"
 	}

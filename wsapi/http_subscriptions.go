@@ -15,11 +15,11 @@ import (
 // named is the subscription of a request, the API's subscriptions, and the request's
 // deadline.
 func (a *API) named(r *http.Request) (name string, subs Subscriptions, ctx context.Context, cancel context.CancelFunc, err error) {
-	if a.config.Subscriptions == nil {
+	if a.subs == nil {
 		return "", nil, nil, nil, requests.NoSubscriptions()
 	}
 	ctx, cancel, err = a.timeout(r)
-	return r.PathValue("subscription"), a.config.Subscriptions, ctx, cancel, err
+	return r.PathValue("subscription"), a.subs, ctx, cancel, err
 }
 
 // subscriptionsPage is the body of GET /v1/subscriptions.

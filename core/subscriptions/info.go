@@ -75,6 +75,19 @@ func (o *Owner) Info(ctx context.Context, name string) (Info, error) {
 	return o.info(ctx, l, o.hostOf(l))
 }
 
+// DefinitionOf returns the definition of a subscription as it is stored, whoever owns it, or
+// subscription_not_found.
+func (o *Owner) DefinitionOf(ctx context.Context, name string) (Definition, error) {
+	if err := ValidateName(name); err != nil {
+		return Definition{}, err
+	}
+	l, err := o.records.incarnation(ctx, name)
+	if err != nil {
+		return Definition{}, err
+	}
+	return l.Definition, nil
+}
+
 // ListRequest asks for a page of subscriptions.
 type ListRequest struct {
 	Prefix string

@@ -6,6 +6,8 @@ import type { Key, Keys as KeyList, MadeKey, NewKey, Principal } from "./schemas
 export interface May {
   action?: string | undefined;
   target?: string | undefined;
+  /** The name of the subscription to consume. */
+  subscription?: string | undefined;
 }
 
 /** Keys of a store. */
@@ -34,6 +36,6 @@ export class Keys {
 
   /** Returns who the client is, and whether it may do what is asked about. */
   principal(o: Limits & May = {}): Promise<Principal> {
-    return this.#requests.get("/v1/principal", { action: o.action, target: o.target }, o);
+    return this.#requests.get("/v1/principal", { action: o.action, target: o.target, subscription: o.subscription }, o);
   }
 }

@@ -65,6 +65,8 @@ test("keys, and a node without a ring", async (t) => {
   const writer = admin(await node.client(t, { token: made.token })).keys;
   assert.equal((await writer.principal({ action: "append", target: "order-1" })).allowed, true);
   assert.equal((await writer.principal({ action: "append", target: "billing-1" })).allowed, false);
+  const consume = { action: "consume", target: "order-1", subscription: "mailer" };
+  assert.equal((await writer.principal(consume)).allowed, true);
   await assert.rejects(writer.list(), { code: "forbidden" });
   await keys.revoke(made.id);
   assert.equal((await keys.list()).length, 1);
