@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/sdk"
@@ -132,7 +133,7 @@ type restarting struct {
 	t     testing.TB
 	store *core.Store
 	// subscriptions are what it serves of named ones; nil is none.
-	subscriptions wsapi.Subscriptions
+	subscriptions access.Guarded
 	nodes         []string // the others that it names
 	addr          string
 	api           *wsapi.API
