@@ -101,8 +101,8 @@ func (c *Census) run() {
 		if more {
 			pause = min(pauseFactor*time.Since(began), longestPause)
 		}
-		if errors.Is(err, core.CodeRecordConflict) {
-			continue // another node folds, too
+		if elsewhere(err) {
+			continue
 		}
 		if err != nil {
 			pause = retryAfter
@@ -112,6 +112,11 @@ func (c *Census) run() {
 		}
 		warned = err != nil
 	}
+}
+
+// elsewhere reports whether an error says that another node folds, or is about to.
+func elsewhere(err error) bool {
+	return errors.Is(err, core.CodeRecordConflict) || errors.Is(err, core.CodeStaleEpoch) || errors.Is(err, core.CodeNotServing)
 }
 
 // advance counts what was appended, and stores it if that is due. After an error the next one begins
