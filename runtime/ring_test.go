@@ -166,6 +166,9 @@ func statsOfRing(t *testing.T, node *runtime.Node) {
 		if err != nil || s.Node != want || s.Store.Steps == 0 {
 			t.Errorf("stats of node %q: %v, %+v", ask, err, s)
 		}
+		if c, err := client.Settings(t.Context(), ask); err != nil || c.Node != want {
+			t.Errorf("settings of node %q: %v, %+v", ask, err, c)
+		}
 	}
 	if _, err := client.Stats(t.Context(), "nobody"); !errors.Is(err, core.CodeNotFound) {
 		t.Errorf("stats of nobody: %v", err)

@@ -55,9 +55,9 @@ func nextOf(cursor string) (string, error) {
 	return string(next), nil
 }
 
-// Settings returns the settings of the node that are in effect, and where each comes from. They
-// have no secrets.
-func (c *Client) Settings(ctx context.Context) (s wire.Settings, err error) {
-	err = c.get(ctx, "/v1/config", nil, &s)
+// Settings returns the settings of a node that are in effect, and where each comes from. They have no
+// secrets. The node, and the error, are those of Stats.
+func (c *Client) Settings(ctx context.Context, node string) (s wire.Settings, err error) {
+	err = c.get(ctx, "/v1/config", queryOf("node", node), &s)
 	return s, err
 }

@@ -17,6 +17,7 @@ const maxSettingCell = 80
 
 func newConfig(a *app) *cobra.Command {
 	var changed bool
+	var node string
 	cmd := &cobra.Command{
 		Use:     "config",
 		Short:   "Show the settings of a running node",
@@ -28,8 +29,8 @@ func newConfig(a *app) *cobra.Command {
 			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
 				ctx, cancel := a.request(cmd.Context())
 				defer cancel()
-				s, err = client.Settings(ctx)
-				return err
+				s, err = client.Settings(ctx, node)
+				return unknownNode(err)
 			})
 			if err != nil {
 				return err
@@ -47,5 +48,5 @@ func newConfig(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&changed, "changed", false, "only those that are not the default's")
-	return a.talks(cmd)
+	return a.aboutNode(cmd, &node, "id of the node to ask (default the one of --server)")
 }
