@@ -169,7 +169,7 @@ func (m *Membership) take(sent, received time.Time, s *ring.Standing, views []ri
 
 // advance takes the next view. mu is held.
 func (m *Membership) advance(now time.Time, v *ring.View, s *ring.Standing) {
-	m.view, m.owners, m.filtered = v, v.Owners(), v.Denies(m.self.Node)
+	m.before, m.view, m.owners, m.filtered = m.owners, v, v.Owners(), v.Denies(m.self.Node)
 	m.planner.Advance(m.now(now), v, s)
 	m.holder.Advance(m.now(now), v, m.owners)
 	nodes := make([]string, 0, len(v.Members))

@@ -107,6 +107,7 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 		Providers:   d.c.Providers(),
 		SyncMissing: s.SyncMissing, Filtered: s.Filtered,
 	}
+	status.Moves = s.moves(status.Members)
 	why := s.Serves(time.Now())
 	if status.Serving = why == nil; why != nil {
 		status.Reason = why.Detail
@@ -117,6 +118,18 @@ func (d *Diagnostics) Status(ctx context.Context, node string) (status ring.Stat
 		status.Draining = self.Draining
 	}
 	return status, nil
+}
+
+// moves lists what the view has taken from sessions that are alive and have not released it.
+func (s *State) moves(members []ring.Seen) []ring.Move {
+	if s.Before == nil || s.Owners == nil {
+		return nil
+	}
+	return s.Owners.Moves(s.Before, func(session uint64) bool {
+		return slices.ContainsFunc(members, func(m ring.Seen) bool {
+			return m.Session == session && m.Beats && m.Released < s.View.Epoch
+		})
+	})
 }
 
 // Members is part of ring.Reporter.

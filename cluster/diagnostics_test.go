@@ -201,3 +201,40 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 }
+
+// holding is a ring with a State that does not change.
+type holding struct {
+	cluster.Ring
+	state *cluster.State
+}
+
+func (h holding) State() *cluster.State { return h.state }
+
+// Slots are on their way until the session that had them has released them, or is dead.
+func TestStatusMoves(t *testing.T) {
+	members := []ring.Member{{Session: 1, Node: "a"}, {Session: 2, Node: "b"}}
+	one, two := &ring.View{Epoch: 2, Members: members[:1]}, &ring.View{Epoch: 3, Members: members}
+	state := &cluster.State{View: two, Owners: two.Owners(), Before: one.Owners(), Closed: core.Errorf(core.CodeNoNodeAvailable, "a test")}
+	for _, w := range []struct {
+		giver ring.Seen
+		moves int
+	}{
+		{ring.Seen{Member: members[0], Beats: true, Released: 2}, 1},
+		{ring.Seen{Member: members[0], Beats: true, Released: 3}, 0},
+		{ring.Seen{Member: members[0], Released: 2}, 0},
+	} {
+		d := cluster.NewDiagnostics(cluster.DiagnosticsConfig{
+			Ring: holding{state: state}, Waiting: func() int { return 0 }, Providers: func() []ring.Provider { return nil },
+			Seen: func() ring.MemberList { return ring.MemberList{Members: []ring.Seen{w.giver}} },
+		})
+		status, err := d.Status(t.Context(), "")
+		if err != nil || len(status.Moves) != w.moves {
+			t.Errorf("of %+v: %+v, %v", w.giver, status.Moves, err)
+		}
+		for _, m := range status.Moves {
+			if m.From != "a" || m.To != "b" || m.Slots != two.Owners().Count(2) {
+				t.Errorf("move %+v", m)
+			}
+		}
+	}
+}

@@ -15,7 +15,7 @@ func (m *Membership) publish(now time.Time) {
 	m.lookAtBarrier(now)
 	before := m.state.Load()
 	s := &State{
-		Self: m.self, View: m.view, Owners: m.owners, Standing: m.standing, ServesUntil: m.servesUntil,
+		Self: m.self, View: m.view, Owners: m.owners, Before: m.before, Standing: m.standing, ServesUntil: m.servesUntil,
 		SyncMissing: m.syncing.missing, Filtered: m.filtered && !m.names(m.self.Session), changed: make(chan struct{}),
 	}
 	s.Changed = s.changed

@@ -74,6 +74,7 @@ type knowledge struct {
 	self     ring.Member
 	view     *ring.View // nil: there is none
 	owners   *ring.Owners
+	before   *ring.Owners   // of the view before
 	filtered bool           // all members of the view deny this node
 	standing *ring.Standing // nil before the first beat
 	watch    ring.Watch

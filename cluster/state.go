@@ -15,6 +15,7 @@ type State struct {
 	// View is the newest that the node knows; its Epoch is 0 if there is none.
 	View   *ring.View
 	Owners *ring.Owners // of View
+	Before *ring.Owners // of the view before; nil if the node has seen none
 	// Standing is that of the last beat.
 	Standing *ring.Standing
 	// Alive counts the members of the view that are alive: their session beats and gossip

@@ -141,6 +141,9 @@ func statusWords(s ring.Status) string {
 		fmt.Fprintf(&b, "view     epoch %d, %s: %s\n", s.View.Epoch, wire.FormatTime(s.View.At), visible(s.View.Reason))
 		fmt.Fprintf(&b, "quorum   %d; %d of %d members are alive\n", s.View.Quorum, s.Alive, len(s.View.Members))
 	}
+	for _, m := range s.Moves {
+		fmt.Fprintf(&b, "moving   %d slots from %s to %s\n", m.Slots, visible(m.From), visible(m.To))
+	}
 	fmt.Fprintf(&b, "waiting  %d calls\n", s.Waiting)
 	for i, p := range s.Providers {
 		title := "found"

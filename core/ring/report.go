@@ -46,8 +46,18 @@ type Status struct {
 	Waiting  int      `json:"waiting"`
 	Members  []Seen   `json:"members"`
 	Warnings []string `json:"warnings,omitempty"`
+	// Moves are slots that the view gives to another member, and that who had them has not
+	// released yet.
+	Moves []Move `json:"moves,omitempty"`
 	// Providers say which gossip addresses of other nodes the node has found.
 	Providers []Provider `json:"providers"`
+}
+
+// Move is a number of slots that go from one node to another.
+type Move struct {
+	From  string `json:"from"` // its id
+	To    string `json:"to"`
+	Slots int    `json:"slots"`
 }
 
 // Provider is a way by which a node finds others, and what it found last.

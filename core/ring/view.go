@@ -117,6 +117,25 @@ func (o *Owners) Owner(slot int) (Member, bool) {
 	return o.view.Members[o.by[slot]], true
 }
 
+// Moves counts the slots that have another node as their owner than in an earlier view, by the
+// session that had them. They are in the order of the members of both views.
+func (o *Owners) Moves(before *Owners, from func(session uint64) bool) (moves []Move) {
+	if len(o.view.Members) == 0 || len(before.view.Members) == 0 {
+		return nil
+	}
+	counts := make([]int, len(before.view.Members)*len(o.view.Members))
+	for slot := range Slots {
+		counts[int(before.by[slot])*len(o.view.Members)+int(o.by[slot])]++
+	}
+	for i, n := range counts {
+		giver, taker := before.view.Members[i/len(o.view.Members)], o.view.Members[i%len(o.view.Members)]
+		if n > 0 && giver.Node != taker.Node && from(giver.Session) {
+			moves = append(moves, Move{From: giver.Node, To: taker.Node, Slots: n})
+		}
+	}
+	return moves
+}
+
 // Count returns how many slots a session owns.
 func (o *Owners) Count(session uint64) (n int) {
 	for _, i := range o.by {

@@ -44,6 +44,29 @@ func TestOwnersMoveOnlyWithTheirMember(t *testing.T) {
 	}
 }
 
+// A move says how many slots went from whom to whom, of the sessions that are asked about.
+func TestMoves(t *testing.T) {
+	two, three := view("a", "b"), view("a", "b", "c")
+	all := func(uint64) bool { return true }
+	moves := three.Owners().Moves(two.Owners(), all)
+	if len(moves) != 2 || moves[0].From != "a" || moves[1].From != "b" || moves[0].To != "c" || moves[1].To != "c" {
+		t.Fatalf("c comes: %+v", moves)
+	}
+	if c, _ := three.Node("c"); moves[0].Slots+moves[1].Slots != three.Owners().Count(c.Session) {
+		t.Errorf("c comes: %+v, and c has %d", moves, three.Owners().Count(c.Session))
+	}
+	a, _ := two.Node("a")
+	if left := three.Owners().Moves(two.Owners(), func(s uint64) bool { return s == a.Session }); len(left) != 1 || left[0] != moves[0] {
+		t.Errorf("of a: %+v, want %+v", left, moves[0])
+	}
+	if same := two.Owners().Moves(two.Owners(), all); same != nil {
+		t.Errorf("nothing changed: %+v", same)
+	}
+	if first := two.Owners().Moves((&ring.View{}).Owners(), all); first != nil {
+		t.Errorf("the first view: %+v", first)
+	}
+}
+
 // P11: 10,000 streams spread within 1.1 of the mean over 3 nodes.
 func TestOwnersAreEven(t *testing.T) {
 	owners := view("node1@127.0.0.1", "node2@127.0.0.1", "node3@127.0.0.1").Owners()
