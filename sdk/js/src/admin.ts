@@ -29,6 +29,7 @@ export { type PluginEntry, type PluginLogOptions, type PluginStateOptions, Plugi
 export { Places } from "./progress.js";
 export type { NamedOptions } from "./requests.js";
 export type {
+  Categories,
   CategoryCount,
   Definition,
   Failure,
@@ -36,6 +37,7 @@ export type {
   MadeKey,
   NewKey,
   Owned,
+  OwnedPage,
   Parked,
   Place,
   PluginAbi,
@@ -48,13 +50,20 @@ export type {
   PluginTotals,
   PluginVersion,
   Principal,
+  RingMember,
   RingMembers,
+  RingMove,
+  RingSeen,
   RingStatus,
   RingView,
   Selection,
+  Server,
+  Setting,
+  Settings,
   Stats,
   Subscription,
   TypeCount,
+  Types,
   Whereabouts,
 } from "./schemas.js";
 export { type SubscriptionListOptions, Subscriptions } from "./subscriptions.js";

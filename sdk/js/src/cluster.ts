@@ -45,11 +45,17 @@ export class Cluster {
   /** Goes through what a node has open and owns. */
   async *owned(o: OwnedOptions = {}): AsyncGenerator<Owned, void, undefined> {
     for (let cursor: string | undefined; ; ) {
-      const page = await this.#requests.get<OwnedPage>("/v1/cluster/owned", { node: o.node, kind: o.kind, prefix: o.prefix, cursor }, o);
+      const page = await this.ownedPage({ ...o, cursor });
       yield* page.owned;
       if (page.cursor === undefined) return;
       cursor = page.cursor;
     }
+  }
+
+  /** Returns a page of what a node has open and owns, and how much that is in all. */
+  ownedPage(o: OwnedOptions & { cursor?: string | undefined; limit?: number | undefined } = {}): Promise<OwnedPage> {
+    const { node, kind, prefix, cursor, limit } = o;
+    return this.#requests.get("/v1/cluster/owned", { node, kind, prefix, cursor, limit }, o);
   }
 
   /** Has a node give what it owns to the others. */

@@ -1,6 +1,6 @@
 import type { Limits } from "./connection.js";
 import type { Requests } from "./requests.js";
-import type { Categories, Stats, Types } from "./schemas.js";
+import type { Categories, Server, Settings, Stats, Types } from "./schemas.js";
 
 /** Which counts to list. */
 export interface CountOptions extends Limits {
@@ -21,9 +21,19 @@ export class Node {
     this.#requests = requests;
   }
 
+  /** Returns what the node is: its version, its log, its features and limits. */
+  server(o: Limits = {}): Promise<Server> {
+    return this.#requests.get("/v1/server", {}, o);
+  }
+
   /** Returns the counters of a node; those of the one that is asked, if node is absent. */
   stats(o: Limits & { node?: string | undefined } = {}): Promise<Stats> {
     return this.#requests.get("/v1/stats", { node: o.node }, o);
+  }
+
+  /** Returns the settings of a node that are in effect, and where each comes from. */
+  config(o: Limits & { node?: string | undefined } = {}): Promise<Settings> {
+    return this.#requests.get("/v1/config", { node: o.node }, o);
   }
 
   /** Lists event types, with how many events have them. */

@@ -82,6 +82,13 @@ test("a node's counters, and what its log has", async (t) => {
   ]);
   const stats = await about.stats();
   assert.deepEqual([stats.node, stats.log.head, stats.appends.events], ["n1", 2, 2]);
+  const { settings } = await about.config();
+  assert.deepEqual(
+    settings.filter((s) => s.name === "engine").map((s) => [s.value, s.source]),
+    [["memory", "flag"]],
+  );
+  const { features, limits } = await about.server();
+  assert.ok(features.includes("census") && (limits["commitEvents"] ?? 0) > 0);
   for (let upTo = 0; upTo < 2; ) upTo = (await about.types()).upTo;
   assert.deepEqual(
     (await about.types({ prefix: "Pl" })).types.map((t) => [t.type, t.events]),
