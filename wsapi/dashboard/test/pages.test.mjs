@@ -14,6 +14,8 @@ const pages = [
   ["tail", "/tail", "Waiting for the next event"],
   ["subscriptions", "/subscriptions", "mail"],
   ["subscription", "/subscriptions/mail", "Consumers"],
+  ["no-ring", "/cluster", "This node is in no ring"],
+  ["settings", "/settings", "--data"],
   ["missing", "/nothing", "There is no such page"],
 ];
 

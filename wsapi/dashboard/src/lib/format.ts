@@ -1,6 +1,9 @@
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
+const formats = (timeZone?: string) => ({
+  day: new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone }),
+  clock: new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23", timeZone }),
+});
+const [here, utc] = [formats(), formats("UTC")];
 
 /** A whole number with separators. */
 export function count(n: number | undefined): string {
@@ -40,8 +43,9 @@ export function ago(time: string, now: number): string {
   return s < 1.5 ? "now" : `${span(s)} ago`;
 }
 
-/** A time of the reader's place: today's without its date. */
-export function local(time: string, now: number): string {
+/** A time of the reader's place, or UTC: today's without its date. */
+export function local(time: string, now: number, inUTC = false): string {
+  const { day, clock } = inUTC ? utc : here;
   const at = new Date(time);
   const ms = (/\.(\d{1,3})/.exec(time)?.[1] ?? "0").padEnd(3, "0");
   const text = clock.format(at).replace(/(\d)(\D*)$/, `$1.${ms}$2`);

@@ -1,8 +1,10 @@
 import type { Component } from "svelte";
 import type { Action } from "./session.svelte.js";
+import Cluster from "../pages/Cluster.svelte";
 import Event from "../pages/Event.svelte";
 import Missing from "../pages/Missing.svelte";
 import Overview from "../pages/Overview.svelte";
+import Settings from "../pages/Settings.svelte";
 import Stream from "../pages/Stream.svelte";
 import Streams from "../pages/Streams.svelte";
 import Subscription from "../pages/Subscription.svelte";
@@ -39,6 +41,8 @@ export const pages: readonly Page[] = [
     key: "u",
   },
   { path: "/subscriptions/:subscription", title: "Subscription", view: Subscription, needs: "subscriptions.see" },
+  { path: "/cluster", title: "Cluster", view: Cluster, needs: "cluster.see", icon: "cluster", key: "c", apart: true },
+  { path: "/settings", title: "Settings", view: Settings, needs: "server.see", icon: "settings", key: "e" },
 ];
 
 const missing: Page = { path: "", title: "Not found", view: Missing, needs: "connect" };

@@ -6,6 +6,12 @@ export function turn(): void {
   use(dark ? "light" : "dark");
 }
 
+/** The theme that was chosen; undefined is that of the system. */
+export function chosenTheme(): "light" | "dark" | undefined {
+  const { theme } = document.documentElement.dataset;
+  return theme === "light" || theme === "dark" ? theme : undefined;
+}
+
 /** Uses a theme; that of the system, if it is undefined. */
 export function use(theme: "light" | "dark" | undefined): void {
   if (theme === undefined) {

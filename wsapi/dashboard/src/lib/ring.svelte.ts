@@ -1,0 +1,111 @@
+import { untrack } from "svelte";
+import type { GyreError } from "@gyre-events/client";
+import type { RingSeen, RingStatus, Stats } from "@gyre-events/client/admin";
+import { live } from "./live.svelte.js";
+import { pulse } from "./pulse.svelte.js";
+import { errorOf } from "./query.svelte.js";
+import type { Moving, Owner } from "./ringshape.js";
+import { session } from "./session.svelte.js";
+import { Track } from "./track.svelte.js";
+
+/** The ring as the node sees it, for as long as the dashboard is open. */
+class Ring {
+  status = $state.raw<RingStatus>();
+  error = $state.raw<GyreError>();
+  /** Which color a node has, from 1: a node keeps it while others come and go. */
+  #colors = $state.raw<Readonly<Record<string, number>>>({});
+  #stats = $state.raw<Readonly<Record<string, Stats>>>({});
+  readonly #rates = new Track();
+  readonly #known = $derived(this.status !== undefined);
+
+  /** There is a ring, and the principal may see it. */
+  get seen(): boolean {
+    return live.features.includes("cluster") && session.may("cluster.see");
+  }
+
+  /** Looks at the ring each second, until the effect that calls it ends. */
+  watch(): () => void {
+    const { operator } = live;
+    if (operator === undefined || !this.seen) return () => {};
+    const stop = new AbortController();
+    let looking = false;
+    const look = () => {
+      if (document.hidden || looking) return;
+      looking = true;
+      operator.cluster
+        .status({ signal: stop.signal, timeoutMs: 5000 })
+        .then(
+          (status) => untrack(() => this.#take(status)),
+          (e: unknown) => {
+            if (!stop.signal.aborted) this.error = errorOf(e);
+          },
+        )
+        .finally(() => (looking = false));
+    };
+    look();
+    const timer = setInterval(look, 1000);
+    return () => {
+      stop.abort();
+      clearInterval(timer);
+    };
+  }
+
+  /** Looks at the counters of the other nodes each two seconds, until the effect that calls it ends. */
+  measure(): () => void {
+    const { operator } = live;
+    if (operator === undefined || !this.#known || !session.may("metrics.see")) return () => {};
+    const look = () => {
+      const self = this.status?.self.node;
+      for (const m of this.status?.members ?? []) {
+        if (m.node === self || !m.beats || m.gossipState !== "alive" || document.hidden) continue;
+        operator.node.stats({ node: m.node, timeoutMs: 2000 }).then(
+          (s) => {
+            this.#rates.add(m.node, 0, s.store.events);
+            this.#stats = { ...this.#stats, [m.node]: s };
+          },
+          () => {}, // the ring says that it is gone
+        );
+      }
+    };
+    untrack(look);
+    const timer = setInterval(look, 2000);
+    return () => clearInterval(timer);
+  }
+
+  color(node: string): number {
+    return this.#colors[node] ?? 1;
+  }
+
+  /** What a node appends, in events a second. */
+  rate(node: string): number {
+    return node === this.status?.self.node ? (pulse.beats.at(-1)?.appended ?? 0) : this.#rates.rate(node);
+  }
+
+  /** The counters of a node; undefined if they are not known. */
+  stats(node: string): Stats | undefined {
+    return node === this.status?.self.node ? pulse.stats : this.#stats[node];
+  }
+
+  /** Who owns slots. */
+  get owners(): Owner[] {
+    const inView = this.status?.members.filter((m) => m.inView) ?? [];
+    return inView.map((m) => ({ name: m.node, slots: m.slots, rate: this.rate(m.node), color: this.color(m.node) }));
+  }
+
+  /** Slots on their way. */
+  get moves(): Moving[] {
+    return (this.status?.moves ?? []).map((m) => ({ ...m, color: this.color(m.from) }));
+  }
+
+  #take(status: RingStatus): void {
+    this.status = status;
+    this.error = undefined;
+    const strangers = status.members.filter((m: RingSeen) => this.#colors[m.node] === undefined);
+    if (strangers.length === 0) return;
+    const colors = { ...this.#colors };
+    for (const m of strangers) colors[m.node] = Object.keys(colors).length + 1;
+    this.#colors = colors;
+  }
+}
+
+export const ring = new Ring();
