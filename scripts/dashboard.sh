@@ -17,4 +17,10 @@ if ! cmp -s package-lock.json "$installed"; then
   npm ci --prefer-offline --loglevel error >&2
   cp package-lock.json "$installed"
 fi
+# The sample plugin of Getting started. Without Go the pages go without it.
+if [ "$1" != lint ] && [ "$1" != fmt ] && command -v go >/dev/null; then
+  mkdir -p ../../build
+  (cd ../../examples/plugins/directories && GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 \
+    go build -buildmode=c-shared -trimpath -buildvcs=false -ldflags='-s -w' -o ../../../build/directories.wasm .)
+fi
 exec npm run --silent --loglevel error "$1"

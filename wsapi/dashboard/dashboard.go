@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,7 +64,11 @@ func pagesOf(fsys fs.FS) *Dashboard {
 func newFile(name string, body []byte, zipped bool) file {
 	sum := sha256.Sum256(body)
 	h := http.Header{}
-	h.Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
+	kind := mime.TypeByExtension(path.Ext(name))
+	if kind == "" {
+		kind = "application/octet-stream"
+	}
+	h.Set("Content-Type", kind)
 	h.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -85,9 +90,8 @@ func (d *Dashboard) Serves(r *http.Request) bool {
 	if _, ok := d.files[strings.TrimPrefix(r.URL.Path, "/")]; ok {
 		return true
 	}
-	p := r.URL.Path + "/"
-	return strings.Contains(r.Header.Get("Accept"), "text/html") &&
-		!strings.HasPrefix(p, "/v1/") && !strings.HasPrefix(p, "/docs/") && !strings.HasPrefix(p, "/assets/")
+	top, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	return strings.Contains(r.Header.Get("Accept"), "text/html") && !slices.Contains([]string{"v1", "docs", "assets", "samples"}, top)
 }
 
 // ServeHTTP serves a file, and to every other path the page that finds out what to show.

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
@@ -18,11 +19,31 @@ function compressed(): Plugin {
   };
 }
 
+/** What Getting started imports and deploys: data, and a module that scripts/dashboard.sh has built. */
+const samples = {
+  "samples/events.ndjson": "../../examples/temporal-sample.ndjson",
+  "samples/directories.wasm": "../../build/directories.wasm",
+};
+const manifest = readFileSync("../../examples/plugins/directories/gyre.plugin.json", "utf8");
+
+function sampled(): Plugin {
+  return {
+    name: "samples",
+    generateBundle() {
+      for (const [name, file] of Object.entries(samples)) {
+        if (!existsSync(file)) continue;
+        this.emitFile({ type: "asset", fileName: `${name}.gz`, source: gzipSync(readFileSync(file), { level: 9 }) });
+      }
+    },
+  };
+}
+
 // In `npm run dev` the pages are Vite's, and everything else is a node's.
 const node = process.env["GYRE_SERVER"] ?? "http://127.0.0.1:4973";
 
 export default defineConfig({
-  plugins: [svelte(), compressed()],
+  plugins: [svelte(), compressed(), sampled()],
+  define: { sampleManifest: existsSync(samples["samples/directories.wasm"]) ? manifest : "undefined" },
   build: {
     target: "es2022",
     assetsInlineLimit: 0,

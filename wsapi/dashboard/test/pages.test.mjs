@@ -8,6 +8,7 @@ import { barriers, browser, Node, open, screens } from "./node.mjs";
 /** The pages, what each must show before it is looked at, and a name for its picture. */
 const pages = [
   ["overview", "/", "Written just now"],
+  ["start", "/start", "Or begin with something"],
   ["streams", "/streams", "order-1"],
   ["stream", "/streams/order-1", "OrderPaid"],
   ["event", "/streams/order-1/2", "Changed since version 1"],

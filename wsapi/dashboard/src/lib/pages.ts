@@ -5,6 +5,7 @@ import Event from "../pages/Event.svelte";
 import Missing from "../pages/Missing.svelte";
 import Overview from "../pages/Overview.svelte";
 import Settings from "../pages/Settings.svelte";
+import Start from "../pages/Start.svelte";
 import Stream from "../pages/Stream.svelte";
 import Streams from "../pages/Streams.svelte";
 import Subscription from "../pages/Subscription.svelte";
@@ -43,6 +44,7 @@ export const pages: readonly Page[] = [
   { path: "/subscriptions/:subscription", title: "Subscription", view: Subscription, needs: "subscriptions.see" },
   { path: "/cluster", title: "Cluster", view: Cluster, needs: "cluster.see", icon: "cluster", key: "c", apart: true },
   { path: "/settings", title: "Settings", view: Settings, needs: "server.see", icon: "settings", key: "e" },
+  { path: "/start", title: "Getting started", view: Start, needs: "server.see" },
 ];
 
 const missing: Page = { path: "", title: "Not found", view: Missing, needs: "connect" };
