@@ -162,7 +162,7 @@ func (s *shell) run(command string) string {
 }
 
 // changes matches commands that are not run again: running them twice is another session.
-var changes = regexp.MustCompile(`append|auth|kill|drain|&$`)
+var changes = regexp.MustCompile(`append|auth (init|key)|kill|drain|&$`)
 
 // follow runs a step of a document. A step that shows an error has changed nothing, and may
 // say at first that the client's time was over before it had an answer.
