@@ -31,6 +31,7 @@ type flood struct {
 type floodClient struct {
 	conn   *websocket.Conn
 	stream string
+	idle   chan struct{} // has a value when everything is answered
 
 	mu   sync.Mutex // protects the fields below
 	last uint64     // id of a request
@@ -80,7 +81,7 @@ func newFlood(t *testing.T, url string, connections, events int) *flood {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &floodClient{conn: conn, stream: fmt.Sprintf("flood-%d", i), last: 1, sent: map[uint64]time.Time{}}
+		c := &floodClient{conn: conn, stream: fmt.Sprintf("flood-%d", i), last: 1, idle: make(chan struct{}, 1), sent: map[uint64]time.Time{}}
 		f.clients = append(f.clients, c)
 		if err := conn.WriteMessage(websocket.TextMessage, wire.Encode(nil, &wire.Hello{ID: 1, Accept: &wire.Accept{Batch: true}})); err != nil {
 			t.Fatal(err)
@@ -125,6 +126,12 @@ func (c *floodClient) read() {
 		}
 		if err != nil {
 			c.got.errs = append(c.got.errs, err)
+		}
+		if len(c.sent) == 0 {
+			select {
+			case c.idle <- struct{}{}:
+			default:
+			}
 		}
 		c.mu.Unlock()
 	}
@@ -191,7 +198,7 @@ func (f *flood) each(do func(c *floodClient) error) (all floodCount, err error) 
 	}
 	running.Wait()
 	for _, c := range f.clients {
-		if err := until(time.Minute, c.answered); err != nil {
+		if err := c.answered(); err != nil {
 			return all, err
 		}
 		c.mu.Lock()
@@ -206,14 +213,22 @@ func (f *flood) each(do func(c *floodClient) error) (all floodCount, err error) 
 	return all, errors.Join(errors.Join(errs...), all.check())
 }
 
-// answered returns nil if all is.
+// answered waits until all is.
 func (c *floodClient) answered() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.sent) > 0 {
-		return fmt.Errorf("%d appends of %s are not answered", len(c.sent), c.stream)
+	late := time.After(time.Minute)
+	for {
+		c.mu.Lock()
+		left := len(c.sent)
+		c.mu.Unlock()
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-c.idle:
+		case <-late:
+			return fmt.Errorf("%d appends of %s are not answered", left, c.stream)
+		}
 	}
-	return nil
 }
 
 // floodPause is how long a connection waits before it sends what is due.
@@ -239,12 +254,12 @@ func (f *flood) atRate(rate float64, lasts time.Duration) (floodCount, error) {
 	})
 }
 
-// health asks for the node's health until it is stopped, which returns how often it was answered,
-// and what was wrong.
+// health asks for the node's health until it is stopped, which returns how often it did, and what
+// went wrong first.
 func health(node *process) (stop func() (int, error)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var asking sync.WaitGroup
-	var errs []error
+	var first error
 	asked := 0
 	asking.Go(func() {
 		for ctx.Err() == nil {
@@ -253,8 +268,11 @@ func health(node *process) (stop func() (int, error)) {
 				if err == nil {
 					_ = res.Body.Close()
 				}
-				if err != nil || res.StatusCode != http.StatusOK {
-					errs = append(errs, fmt.Errorf("%s: %v, %w", path, res, err))
+				if err == nil && res.StatusCode != http.StatusOK {
+					err = errors.New(res.Status)
+				}
+				if err != nil && first == nil {
+					first = fmt.Errorf("%s: %w", path, err)
 				}
 				asked++
 			}
@@ -264,7 +282,7 @@ func health(node *process) (stop func() (int, error)) {
 	return func() (int, error) {
 		cancel()
 		asking.Wait()
-		return asked, errors.Join(errs...)
+		return asked, first
 	}
 }
 
@@ -324,11 +342,8 @@ func TestSoakOverload(t *testing.T) {
 	began := time.Now()
 	full, err := f.each(func(c *floodClient) error {
 		for time.Since(began) < 4*time.Second {
-			if err := f.send(c, 1); err != nil {
+			if err := errors.Join(f.send(c, 2), c.answered()); err != nil {
 				return err
-			}
-			for c.answered() != nil {
-				time.Sleep(time.Millisecond)
 			}
 		}
 		return nil
@@ -336,7 +351,6 @@ func TestSoakOverload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	most := float64(full.admitted) / time.Since(began).Seconds()
 	measure := func(what string, rate float64, lasts time.Duration) floodCount {
 		stop := health(node)
 		got, err := f.atRate(rate, lasts)
@@ -348,7 +362,11 @@ func TestSoakOverload(t *testing.T) {
 			what, rate, got.admitted, got.refused, got.at(.5), got.at(.99), asked, peakMiB(t, node))
 		return got
 	}
-	sustained := most / 2
+	// Messages are larger when more is sent, so that the node takes more than it does of clients
+	// that wait for answers.
+	const probe = 5 * time.Second
+	most := measure("probe", 3*float64(full.admitted)/time.Since(began).Seconds(), probe).admitted
+	sustained := float64(most) / probe.Seconds() / 2
 	measure("warm", sustained, 5*time.Second)
 	normal := measure("normal", sustained, 15*time.Second)
 	over := measure("overloaded", 5*sustained, 20*time.Second)
@@ -360,7 +378,7 @@ func TestSoakOverload(t *testing.T) {
 	if limit := 3 * normal.at(.99); over.at(.99) > limit {
 		t.Errorf("p99 of admitted appends is %v at five times the load, want %v at most", over.at(.99), limit)
 	}
-	if after.refused > 0 || after.at(.99) > 3*normal.at(.99) {
+	if after.refused > after.sent/50 || after.at(.99) > 3*normal.at(.99) {
 		t.Errorf("afterwards %d are refused, p99 is %v", after.refused, after.at(.99))
 	}
 }

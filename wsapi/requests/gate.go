@@ -46,6 +46,7 @@ type Gate struct {
 	// Of the present window:
 	began      atomic.Int64 // nanoseconds after made
 	done, slow atomic.Int64
+	wasLate    atomic.Bool // of the one before
 	made       time.Time
 }
 
@@ -145,12 +146,16 @@ func (g *Gate) Leave(s *Share, begun time.Time) {
 
 // next returns the limit after a window, in which so many requests were answered, and so many
 // of them late. used are in flight: a few that are late wait for something else than each
-// other.
+// other. A single window that is late is a burst, or a disk that stalled, and soon over.
 func (g *Gate) next(used, done, slow int64, elapsed time.Duration) int64 {
 	limit := g.limit.Load()
-	if 2*slow > done && 2*used > g.least {
-		inTime := int64(float64(done) * float64(g.target) / float64(elapsed))
-		return max(g.least, min(limit, inTime))
+	late := 2*slow > done && 2*used > g.least
+	switch wasLate := g.wasLate.Swap(late); {
+	case !late:
+		return min(g.most, limit+max(1, limit/growth))
+	case !wasLate && limit == g.most:
+		return limit
 	}
-	return min(g.most, limit+max(1, limit/growth))
+	inTime := int64(float64(done) * float64(g.target) / float64(elapsed))
+	return max(g.least, min(limit, inTime))
 }
