@@ -1,8 +1,12 @@
 package api_test
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -181,4 +185,40 @@ func TestDeployOverWhatWasGrantedMore(t *testing.T) {
 	wants(t, "over the state of more", err, core.CodeForbidden)
 	_, err = n.as("author").Deploy(t.Context(), "narrow", d)
 	wants(t, "a binding of its own", err, "")
+}
+
+// TestLogsEndWithTheKey: an event stream of logs says why it ends.
+func TestLogsEndWithTheKey(t *testing.T) {
+	ends, end := context.WithCancelCause(t.Context())
+	n := newNodeFor(t, principals{
+		"root": {Name: "root", Role: access.Admin},
+		"k":    access.Principal{Name: "k", Role: access.Operator, Streams: []string{"*"}}.Until(ends),
+	}, "root")
+	n.words("words", "1.0.0")
+	if _, err := n.client.Plugins().Deploy(t.Context(), "words", plugins.Deploy{Version: "1.0.0", Grants: []string{"state"}}); err != nil {
+		t.Fatal(err)
+	}
+	n.append("a rose")
+	r, err := http.NewRequestWithContext(t.Context(), "GET", n.url+"/v1/plugins/words/logs", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer k")
+	r.Header.Set("Accept", "text/event-stream")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text := bufio.NewReader(answer.Body)
+	for line := ""; !strings.HasPrefix(line, "data: "); {
+		if line, err = text.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end(core.Errorf(core.CodeUnauthenticated, "the key was revoked"))
+	rest, err := io.ReadAll(text)
+	if err != nil || !strings.Contains(string(rest), `event: end`) || !strings.Contains(string(rest), `"unauthenticated"`) {
+		t.Errorf("it ended with %q, %v", rest, err)
+	}
 }
