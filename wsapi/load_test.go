@@ -11,6 +11,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // loadKeys are those of two writers.
@@ -155,6 +156,27 @@ func TestConnectionWithoutKeyLeavesRoom(t *testing.T) {
 	g.release()
 	polite.written(2, 3, 4)
 	flood.written(ids(2, 201)...)
+}
+
+// TestRefusedEventsAreNotLookedAt: a node that takes no more appends looks at none, and takes
+// frames behind one that it refuses.
+func TestRefusedEventsAreNotLookedAt(t *testing.T) {
+	n, g := newLoaded(t, 3, nil)
+	p := n.greeted(wire.Bin)
+	frame := func(id uint64, data string) []byte {
+		return wire.AppendCommit(nil, &wire.CommitFrame{ID: id, Commit: core.Commit{Appends: []core.Append{
+			{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "A", Data: []byte(data)}}},
+		}}})
+	}
+	p.send(slices.Concat(frame(2, "1"), frame(3, "1"), frame(4, "not JSON"), frame(5, "1")))
+	p.refused("one too many", 4, "overloaded")
+	p.refused("one behind it", 5, "overloaded")
+	g.release()
+	p.replies(2)
+	n.untilMetric(`gyre_requests_in_flight{kind="appends"}`, 0)
+	p.send(frame(6, "not JSON"))
+	p.refused("what is not JSON", 6, "invalid_data")
+	n.untilMetric(`gyre_requests_in_flight{kind="appends"}`, 0)
 }
 
 // TestWhatRelievesIsNeverRefused: acks, nacks and the end of a session are served while the node

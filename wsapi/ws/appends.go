@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -68,24 +69,33 @@ func (c *conn) frame(kind byte, frames *wire.Frames) error {
 	return frames.Unknown()
 }
 
-// commitFrame takes an APPEND or a COMMIT frame. An error means that the frames after
-// it cannot be found.
+// commitFrame takes an APPEND or a COMMIT frame. If the node takes no more, the events are only
+// passed over. An error means that the frames after it cannot be found.
 func (c *conn) commitFrame(frames *wire.Frames, epoch uint64) error {
 	a := &appendCall{conn: c}
+	a.share = c.calls.whom.share
+	refused := c.config.Gates.Appends.Enter(a.share)
+	frames.Checked = c.peer != nil || refused != nil
 	a.appends[0].Events = a.events[:0]
 	f := wire.CommitFrame{Commit: core.Commit{Appends: a.appends[:]}}
 	err := frames.Commit(&f)
+	if refused == nil && err == nil {
+		f.Commit.Epoch = epoch
+		c.submit(a, f.ID, f.Timeout.Milliseconds(), f.Commit)
+		return nil
+	}
+	if refused == nil {
+		c.leave(a)
+	}
 	if err != nil && core.AsError(err).Code == core.CodeProtocolError {
 		return err
 	}
-	if err != nil {
-		c.refuse(f.ID, err)
-		return nil
-	}
-	f.Commit.Epoch = epoch
-	c.submit(a, f.ID, f.Timeout.Milliseconds(), f.Commit)
+	c.refuse(f.ID, cmp.Or(refused, err))
 	return nil
 }
+
+// leave gives the place of an append back that the Store did not get.
+func (c *conn) leave(a *appendCall) { c.config.Gates.Appends.Leave(a.share, time.Time{}) }
 
 // appendText takes an append in JSON.
 func (c *conn) appendText(m *wire.AppendRequest) {
@@ -95,25 +105,26 @@ func (c *conn) appendText(m *wire.AppendRequest) {
 		c.refuse(m.ID, err)
 		return
 	}
+	a.share = c.calls.whom.share
+	if err := c.config.Gates.Appends.Enter(a.share); err != nil {
+		c.refuse(m.ID, err)
+		return
+	}
 	c.submit(a, m.ID, m.TimeoutMs, commit)
 }
 
-// submit hands an append to the Store, in the order the appends came in.
+// submit hands an append that has a place to the Store, in the order the appends came in.
 func (c *conn) submit(a *appendCall, id uint64, timeoutMs int64, commit core.Commit) {
 	a.started = time.Now()
 	deadline, err := c.deadline(a.started, timeoutMs)
 	if err != nil {
+		c.leave(a)
 		c.refuse(id, err)
 		return
 	}
-	a.call = call{id: id, deadline: deadline, isAppend: true, share: c.calls.whom.share}
-	appends := &c.config.Gates.Appends
-	if err := appends.Enter(a.share); err != nil {
-		c.refuse(id, err)
-		return
-	}
+	a.call = call{id: id, deadline: deadline, isAppend: true, share: a.share}
 	if !c.admit(&a.call) {
-		appends.Leave(a.share, time.Time{})
+		c.leave(a)
 		return
 	}
 	c.config.Store.Submit(&a.call, commit, a.done)
