@@ -67,6 +67,24 @@ export class Node {
   }
 }
 
+/** The module of a plugin that counts words, with a manifest in it, or without. */
+export function words(manifest) {
+  const module = readFileSync(join(import.meta.dirname, "../../../plugins/wasm/guests/words.wasm"));
+  if (manifest === undefined) return module;
+  const name = Buffer.from("gyre.manifest");
+  const whole = {
+    name: "words",
+    version: "1.0.0",
+    abi: "gyre_1",
+    kind: "projection",
+    capabilities: ["state"],
+    ...manifest,
+  };
+  const body = Buffer.concat([Buffer.from([name.length]), name, Buffer.from(JSON.stringify(whole))]);
+  const size = [(body.length & 127) | 128, body.length >> 7];
+  return Buffer.concat([module, Buffer.from([0, ...size]), body]);
+}
+
 /** Launches a browser that ends with the test. */
 export async function browser(t) {
   const b = await chromium.launch({

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { barriers, browser, Node, open, screens } from "./node.mjs";
+import { barriers, browser, Node, open, screens, words } from "./node.mjs";
 
 /** The pages, what each must show before it is looked at, and a name for its picture. */
 const pages = [
@@ -17,14 +17,36 @@ const pages = [
   ["subscription", "/subscriptions/mail", "Consumers"],
   ["no-ring", "/cluster", "This node is in no ring"],
   ["settings", "/settings", "--data"],
+  ["plugins", "/plugins", "Lately"],
+  ["plugin", "/plugins/words", "Time per batch"],
+  ["plugin-versions", "/plugins/words?view=versions", "Verification report"],
+  ["plugin-logs", "/plugins/words?view=logs", " words"],
+  ["plugin-settings", "/plugins/words?view=settings", "What it asks for"],
+  ["plugin-upload", "/plugins/upload", "Nothing runs until you deploy it"],
+  ["projections", "/projections", "Ask for it"],
   ["missing", "/nothing", "There is no such page"],
 ];
+
+/** A plugin that has state and a log. */
+async function deployWords(node) {
+  const send = async (method, path, type, body) => {
+    const answer = await fetch(`${node.url}/v1/plugins/words${path}`, {
+      method,
+      headers: { "content-type": type },
+      body,
+    });
+    assert.ok(answer.ok, await answer.text());
+  };
+  await send("PUT", "/versions/1.0.0", "application/wasm", words({}));
+  await send("POST", "/deploy", "application/json", '{"version":"1.0.0","grants":["state"]}');
+}
 
 test("each page shows what it is for", async (t) => {
   const node = await Node.start(t);
   await node.run(["append", "order-1", "OrderPlaced", '{"total":9007199254740993}']);
   await node.run(["append", "order-1", "OrderPaid", '{"total":9007199254740993,"paid":true}']);
   await node.run(["subscriptions", "create", "mail"]);
+  await deployWords(node);
   const b = await browser(t);
   for (const theme of ["light", "dark"]) {
     const page = await open(t, b, { theme });

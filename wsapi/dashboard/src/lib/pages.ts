@@ -4,6 +4,10 @@ import Cluster from "../pages/Cluster.svelte";
 import Event from "../pages/Event.svelte";
 import Missing from "../pages/Missing.svelte";
 import Overview from "../pages/Overview.svelte";
+import Plugin from "../pages/Plugin.svelte";
+import Plugins from "../pages/Plugins.svelte";
+import PluginUpload from "../pages/PluginUpload.svelte";
+import Projections from "../pages/Projections.svelte";
 import Settings from "../pages/Settings.svelte";
 import Start from "../pages/Start.svelte";
 import Stream from "../pages/Stream.svelte";
@@ -42,6 +46,17 @@ export const pages: readonly Page[] = [
     key: "u",
   },
   { path: "/subscriptions/:subscription", title: "Subscription", view: Subscription, needs: "subscriptions.see" },
+  { path: "/plugins", title: "Plugins", view: Plugins, needs: "plugins.see", icon: "plugins", key: "p" },
+  { path: "/plugins/upload", title: "Upload a plugin", view: PluginUpload, needs: "plugins.upload" },
+  { path: "/plugins/:plugin", title: "Plugin", view: Plugin, needs: "plugins.see" },
+  {
+    path: "/projections",
+    title: "Projections",
+    view: Projections,
+    needs: "plugins.state",
+    icon: "proj",
+    key: "j",
+  },
   { path: "/cluster", title: "Cluster", view: Cluster, needs: "cluster.see", icon: "cluster", key: "c", apart: true },
   { path: "/settings", title: "Settings", view: Settings, needs: "server.see", icon: "settings", key: "e" },
   { path: "/start", title: "Getting started", view: Start, needs: "server.see" },

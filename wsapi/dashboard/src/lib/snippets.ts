@@ -16,3 +16,15 @@ export function snippets(e: RecordedEvent): Record<string, string> {
     TypeScript: `const { events } = await gyre.read(${name}, { from: ${e.version}, limit: 1 });`,
   };
 }
+
+/** How to ask for a key of a binding's state, in each language. */
+export function stateSnippets(binding: string, lane: number, lanes: number, key: string): Record<string, string> {
+  const one = lanes === 1;
+  const path = `${location.origin}/v1/plugins/${encodeURIComponent(binding)}/state/${encodeURIComponent(key)}`;
+  const [name, text] = [JSON.stringify(binding), JSON.stringify(key)];
+  return {
+    CLI: `gyre plugin state ${quoted(binding)} ${quoted(key)}${one ? "" : ` --lane ${lane}`}`,
+    curl: `curl ${quoted(one ? path : `${path}?lane=${lane}`)}`,
+    TypeScript: `const value = await admin(gyre).plugins.state(${name}, ${text}${one ? "" : `, { lane: ${lane} }`});`,
+  };
+}

@@ -1,0 +1,103 @@
+import { GyreError } from "@gyre-events/client";
+import type { Place, PluginBinding, PluginDeploy, PluginLimits, PluginVersion } from "@gyre-events/client/admin";
+import { isSafeNumber, parse } from "lossless-json";
+import { pretty } from "./json.js";
+import { within } from "./plugins.js";
+
+/** A limit as people set it: in a unit. */
+export interface LimitField {
+  name: keyof PluginLimits;
+  title: string;
+  unit: number;
+}
+
+export const limitFields: readonly LimitField[] = [
+  { name: "memoryBytes", title: "Memory, MiB", unit: 1 << 20 },
+  { name: "timeMs", title: "Batch time, ms", unit: 1 },
+  { name: "fuel", title: "Batch fuel, M", unit: 1e6 },
+  { name: "batchEvents", title: "Batch, events", unit: 1 },
+  { name: "stateBytes", title: "State, MiB", unit: 1 << 20 },
+  { name: "initMs", title: "Start, ms", unit: 1 },
+];
+
+/** What is to be deployed, as a form has it. It begins with what is, or with what the manifest wishes. */
+export class Wish {
+  name = $state("");
+  grants = $state<string[]>([]);
+  limits = $state<Record<string, number>>({});
+  config = $state("");
+  lanes = $state(1);
+  from = $state<"as it says" | "start" | "end">("as it says");
+  attempts = $state(0);
+  minMs = $state(0);
+  maxMs = $state(0);
+  then = $state<"park" | "stop">("park");
+  readonly #config: string;
+
+  constructor(
+    readonly version: PluginVersion,
+    readonly binding: PluginBinding | undefined,
+    defaults: PluginLimits,
+  ) {
+    const m = version.manifest;
+    this.name = binding?.binding ?? version.plugin;
+    this.grants = binding ? [...binding.grants] : (m.capabilities ?? []).filter(within);
+    const limits = binding?.limits ?? { ...defaults, ...m.limits };
+    for (const { name, unit } of limitFields) this.limits[name] = (limits[name] ?? 0) / unit;
+    const config = binding?.config ?? m.config;
+    this.#config = this.config = config === undefined ? "" : pretty(JSON.stringify(config));
+    this.lanes = m.lanes || 1;
+    const e = binding?.onError ?? { attempts: 5, minMs: 100, maxMs: 30_000, then: "park" };
+    this.attempts = e.attempts ?? 5;
+    this.minMs = e.minMs ?? 100;
+    this.maxMs = e.maxMs ?? 30_000;
+    this.then = e.then ?? "park";
+  }
+
+  /** What can be granted: what the manifest asks for, and what is granted besides. */
+  get asks(): readonly string[] {
+    return [...new Set([...(this.version.manifest.capabilities ?? []), ...(this.binding?.grants ?? [])])];
+  }
+
+  grant(capability: string, on: boolean): void {
+    this.grants = on ? [...this.grants, capability] : this.grants.filter((g) => g !== capability);
+  }
+
+  /** The request. What was not touched is left out where the node keeps it. */
+  deploy(): PluginDeploy {
+    const { binding: b, version: v } = this;
+    const limits: PluginLimits = {};
+    for (const { name, unit } of limitFields) limits[name] = Math.round((this.limits[name] ?? 0) * unit);
+    const d: PluginDeploy = {
+      plugin: v.plugin,
+      version: v.version,
+      grants: [...this.grants],
+      limits,
+      onError: { attempts: this.attempts, minMs: this.minMs, maxMs: this.maxMs, then: this.then },
+    };
+    if (this.config.trim() !== this.#config.trim()) d.config = configOf(this.config);
+    if (b === undefined) {
+      d.lanes = this.lanes;
+      const from: Place | undefined = this.from === "as it says" ? undefined : this.from;
+      if (from !== undefined) d.input = { ...v.manifest.subscription, from };
+    }
+    return d;
+  }
+}
+
+/** The config in a text; the error is invalid_plugin_config. */
+export function configOf(text: string): Record<string, never> {
+  const wrong = (detail: string) =>
+    new GyreError("invalid_plugin_config", detail, { fix: 'It is an object of JSON, such as {"threshold":50}.' });
+  let value: unknown;
+  try {
+    value = parse(text.trim() || "{}", null, (digits) => {
+      if (!isSafeNumber(digits)) throw wrong(`a browser would change ${digits}: deploy it with gyre plugin deploy`);
+      return Number(digits);
+    });
+  } catch (e) {
+    throw e instanceof GyreError ? e : wrong(`the config is no JSON: ${(e as Error).message}`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong("the config is no object");
+  return value as Record<string, never>;
+}

@@ -1,0 +1,68 @@
+import { expect, test } from "vitest";
+import type { PluginBinding, PluginVersion } from "@gyre-events/client/admin";
+import { configOf, Wish } from "./deploy.svelte.js";
+
+const version: PluginVersion = {
+  plugin: "words",
+  version: "2.0.0",
+  sha256: "",
+  bytes: 1,
+  uploaded: "2026-01-01T00:00:00Z",
+  report: {},
+  manifest: {
+    name: "words",
+    version: "2.0.0",
+    abi: "gyre_1",
+    kind: "handler",
+    capabilities: ["state", "append:out-*", "http:example.com:443", "secret:KEY"],
+    limits: { timeMs: 200 },
+    subscription: { stream: "in" },
+    config: { n: 1 },
+  },
+};
+const defaults = {
+  memoryBytes: 64 << 20,
+  fuel: 500e6,
+  timeMs: 1000,
+  initMs: 5000,
+  batchEvents: 64,
+  stateBytes: 256 << 20,
+};
+
+test("a new binding is what the manifest wishes, and is granted nothing beyond the store", () => {
+  const wish = new Wish(version, undefined, defaults);
+  expect(wish.grants).toEqual(["state", "append:out-*"]);
+  expect(wish.asks).toHaveLength(4);
+  wish.from = "end";
+  const d = wish.deploy();
+  expect(d).toMatchObject({ plugin: "words", lanes: 1, input: { stream: "in", from: "end" }, limits: { timeMs: 200 } });
+  expect(d.limits?.fuel).toBe(500e6);
+  expect(d.config).toBeUndefined();
+});
+
+test("a binding keeps what was not changed", () => {
+  const binding = {
+    binding: "w",
+    grants: ["state", "append:old-*"],
+    limits: { ...defaults, timeMs: 77 },
+    config: { n: 7 },
+    onError: { attempts: 3, minMs: 10, maxMs: 20, then: "stop" },
+  } as unknown as PluginBinding;
+  const wish = new Wish(version, binding, defaults);
+  expect(wish.asks).toContain("append:old-*");
+  wish.grant("append:old-*", false);
+  wish.grant("append:out-*", true);
+  wish.config = '{"n": 8}';
+  const d = wish.deploy();
+  expect(d).toMatchObject({ grants: ["state", "append:out-*"], config: { n: 8 }, limits: { timeMs: 77 } });
+  expect(d).toMatchObject({ onError: { attempts: 3, minMs: 10, maxMs: 20, then: "stop" } });
+  expect(d.input).toBeUndefined();
+});
+
+test("a config is an object, and its numbers are kept", () => {
+  expect(configOf(' {"a":[1,2.5]} ')).toEqual({ a: [1, 2.5] });
+  expect(configOf("")).toEqual({});
+  expect(() => configOf("[1]")).toThrow(/no object/);
+  expect(() => configOf("{")).toThrow(/no JSON/);
+  expect(() => configOf('{"a":9007199254740993}')).toThrow(/would change/);
+});

@@ -1,0 +1,66 @@
+import type { PluginBinding, PluginManifest } from "@gyre-events/client/admin";
+import { bytes } from "./format.js";
+
+/** What a capability lets a plugin do, in words. */
+export function meaning(capability: string): string {
+  const at = capability.indexOf(":");
+  const [kind, scope] = at < 0 ? [capability, ""] : [capability.slice(0, at), capability.slice(at + 1)];
+  switch (kind) {
+    case "append":
+      return scope.endsWith("*") && !scope.slice(0, -1).includes("*")
+        ? `Append to streams that begin with ${scope.slice(0, -1)}`
+        : `Append to ${scope}`;
+    case "state":
+      return "Keep state from event to event";
+    case "streams.read":
+      return scope === "" ? "Read any stream while it handles" : `Read ${scope} while it handles`;
+    case "http":
+      return `Ask ${scope} over HTTP`;
+    case "secret":
+      return `Read the secret ${scope}`;
+    default:
+      return "This page does not know what it does";
+  }
+}
+
+/** Whether a capability is about the store alone. Others leave it, and are never granted unasked. */
+export function within(capability: string): boolean {
+  return /^(append:|state$|streams\.read)/.test(capability);
+}
+
+/** What a binding reads, in words. */
+export function reads(input: PluginManifest["subscription"]): string {
+  const { streams = [], types = [], expr } = input?.filter ?? {};
+  const parts = [input?.stream ?? "$all"];
+  if (streams.length > 0) parts.push(`streams ${streams.join(", ")}`);
+  if (types.length > 0) parts.push(`types ${types.join(", ")}`);
+  if (expr) parts.push(expr);
+  return parts.join(" · ");
+}
+
+/** How much of a rebuild is done, from 0 to 1; undefined while none is. */
+export function rebuilt(b: PluginBinding): number | undefined {
+  const until = b.emitAfter ?? 0;
+  return b.checkpoint < until ? b.checkpoint / until : undefined;
+}
+
+/** A size with its unit. */
+export const size = (n: number | undefined) => bytes(n).join(" ").trim();
+
+/** How a binding is, in a word or two. */
+export function stateWord(b: PluginBinding): string {
+  const part = rebuilt(b);
+  if (b.state === "running" && part !== undefined) return `rebuilding ${Math.floor(100 * part)} %`;
+  if (b.state === "running" && b.lag > behind) return "catching up";
+  return b.state;
+}
+
+/** The shape that goes with it. */
+export const stateShape = (b: PluginBinding) =>
+  b.state === "running" && stateWord(b) !== "running" ? "catchup" : b.state;
+
+/** A running binding with a lag above it catches up. */
+const behind = 1000;
+
+/** Whether a person should look at it. */
+export const ill = (b: PluginBinding | undefined) => b !== undefined && /stopped|broken|blocked/.test(b.state);
