@@ -25,7 +25,10 @@ type keyWithToken struct {
 // Create makes a key with the role, the patterns, the note and the expiry of want. token is what
 // its user sends; nobody can see it again. The errors are forbidden and invalid_key.
 func (k Keys) Create(ctx context.Context, want keys.Key) (made keys.Key, token string, err error) {
-	body := map[string]any{"role": want.Role, "streams": want.Streams, "names": want.Names, "note": want.Note}
+	body := map[string]any{"role": want.Role, "streams": want.Streams, "note": want.Note}
+	if want.Names != nil { // empty is none
+		body["names"] = want.Names
+	}
 	if !want.Expires.IsZero() {
 		body["expires"] = want.Expires
 	}
