@@ -16,6 +16,7 @@ const pages = [
   ["subscriptions", "/subscriptions", "mail"],
   ["subscription", "/subscriptions/mail", "Consumers"],
   ["no-ring", "/cluster", "This node is in no ring"],
+  ["access", "/access", "This store has no keys"],
   ["settings", "/settings", "--data"],
   ["plugins", "/plugins", "Lately"],
   ["plugin", "/plugins/words", "Time per batch"],

@@ -1,5 +1,6 @@
 import type { Component } from "svelte";
 import type { Action } from "./session.svelte.js";
+import Access from "../pages/Access.svelte";
 import Cluster from "../pages/Cluster.svelte";
 import Event from "../pages/Event.svelte";
 import Missing from "../pages/Missing.svelte";
@@ -58,6 +59,7 @@ export const pages: readonly Page[] = [
     key: "j",
   },
   { path: "/cluster", title: "Cluster", view: Cluster, needs: "cluster.see", icon: "cluster", key: "c", apart: true },
+  { path: "/access", title: "Access", view: Access, needs: "keys.manage", icon: "access", key: "a" },
   { path: "/settings", title: "Settings", view: Settings, needs: "server.see", icon: "settings", key: "e" },
   { path: "/start", title: "Getting started", view: Start, needs: "server.see" },
 ];

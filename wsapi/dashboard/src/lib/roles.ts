@@ -1,0 +1,109 @@
+import type { NewKey } from "@gyre-events/client/admin";
+import type { Action } from "./session.svelte.js";
+
+export type Role = NewKey["role"];
+
+/** The roles that a key can have, and what they are for. */
+export const roles: readonly { role: Role; title: string; about: string; streams: "needed" | "possible" | "none" }[] = [
+  {
+    role: "reader",
+    title: "Reader",
+    about: "reads and follows streams that match, and $all without the rest",
+    streams: "needed",
+  },
+  { role: "writer", title: "Writer", about: "appends to streams that match, and reads them", streams: "needed" },
+  {
+    role: "plugin-author",
+    title: "Plugin author",
+    about: "uploads plugins, and deploys them on streams that match",
+    streams: "possible",
+  },
+  {
+    role: "operator",
+    title: "Operator",
+    about: "steers subscriptions, plugins and the ring; reads streams that match",
+    streams: "possible",
+  },
+  { role: "admin", title: "Admin", about: "does everything, keys and the audit included", streams: "none" },
+];
+
+/** What roles differ in: an action that stands for it, and whether patterns bind it. */
+export const rights: readonly { words: string; action: Action; bound: boolean; roles: readonly Role[] }[] = [
+  { words: "Read events and follow", action: "read", bound: true, roles: ["reader", "writer", "operator"] },
+  { words: "Append", action: "append", bound: true, roles: ["writer"] },
+  {
+    words: "Consume subscriptions, keep places",
+    action: "consume",
+    bound: true,
+    roles: ["reader", "writer", "operator"],
+  },
+  {
+    words: "Read the state of plugins",
+    action: "plugins.state",
+    bound: true,
+    roles: ["reader", "plugin-author", "operator"],
+  },
+  {
+    words: "Upload, deploy and steer plugins",
+    action: "plugins.deploy",
+    bound: true,
+    roles: ["plugin-author", "operator"],
+  },
+  {
+    words: "Steer subscriptions, replay parked events",
+    action: "subscriptions.steer",
+    bound: true,
+    roles: ["operator"],
+  },
+  { words: "See and drain nodes", action: "cluster.steer", bound: false, roles: ["operator"] },
+  { words: "See metrics and settings", action: "metrics.see", bound: false, roles: ["operator"] },
+  { words: "Grant plugins hosts and secrets", action: "plugins.grant", bound: false, roles: [] },
+  { words: "Manage keys, read $audit", action: "keys.manage", bound: false, roles: [] },
+];
+
+/** Actions that a question can be asked about, in words, and what their target is. */
+export const questions: readonly { action: Action; words: string; target: "Stream" | "Name" | undefined }[] = [
+  { action: "append", words: "append to", target: "Stream" },
+  { action: "read", words: "read", target: "Stream" },
+  { action: "consume", words: "consume", target: "Stream" },
+  { action: "progress", words: "use the place", target: "Name" },
+  { action: "subscriptions.steer", words: "steer the subscription", target: "Name" },
+  { action: "plugins.upload", words: "upload the plugin", target: "Name" },
+  { action: "plugins.deploy", words: "deploy the binding", target: "Name" },
+  { action: "plugins.steer", words: "steer the binding", target: "Name" },
+  { action: "cluster.steer", words: "drain nodes", target: undefined },
+  { action: "keys.manage", words: "manage keys", target: undefined },
+];
+
+/** Acts of the audit, as what was done; others are shown by their name. */
+const acts: Readonly<Record<string, string>> = {
+  KeyCreated: "created key",
+  KeyRevoked: "revoked key",
+  NodeDrained: "drained",
+  NodeUndrained: "undrained",
+  NodeLeft: "took out of the ring:",
+  ParkedDropped: "skipped parked events of",
+  ParkedReplayed: "replayed parked events of",
+  PluginUploaded: "uploaded",
+  PluginDeployed: "deployed",
+  PluginPaused: "paused plugin",
+  PluginResumed: "resumed plugin",
+  PluginRolledBack: "rolled back",
+  PluginRebuilt: "rebuilt",
+  PluginDeleted: "deleted plugin",
+  PluginVersionDeleted: "deleted a version of",
+  ProgressDeleted: "deleted the place",
+  SubscriptionDefined: "defined subscription",
+  SubscriptionDeleted: "deleted subscription",
+  SubscriptionPaused: "paused",
+  SubscriptionReset: "reset",
+  SubscriptionResumed: "resumed",
+};
+
+/** What was done, in words: "PluginRolledBack" is "rolled back". */
+export function act(type: string): string {
+  return acts[type] ?? type.replace(/(?!^)[A-Z]/g, (c) => ` ${c.toLowerCase()}`).toLowerCase();
+}
+
+/** Patterns from a line of text. */
+export const patterns = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
