@@ -179,6 +179,31 @@ func TestRefusedEventsAreNotLookedAt(t *testing.T) {
 	n.untilMetric(`gyre_requests_in_flight{kind="appends"}`, 0)
 }
 
+// TestReadsLeaveRoom: a connection with many reads leaves room for another, and beyond the node's
+// limit they are refused over HTTP, too. What is lost gives its places back.
+func TestReadsLeaveRoom(t *testing.T) {
+	engine := hanging{memory.New(), make(chan struct{}, 10)}
+	n := newNode(t, wsapi.Config{Store: core.NewStore(engine, core.StoreConfig{}), Limits: wsapi.Limits{Load: wsapi.Load{Reads: 3}}})
+	flood, polite := n.greeted(), n.greeted()
+	for id := range 3 {
+		flood.say(fmt.Sprintf(`{"op":"read","id":%d,"stream":"s"}`, id+2))
+	}
+	if m := flood.receive(); m["op"] != "error" || m["error"].(map[string]any)["code"] != "overloaded" {
+		t.Errorf("a third read is answered %v", m)
+	}
+	polite.say(`{"op":"read","id":2,"stream":"s"}`)
+	n.untilMetric(`gyre_requests_in_flight{kind="reads"}`, 3)
+	for _, path := range []string{"/v1/streams/s/events", "/v1/events", "/v1/streams", "/v1/events/0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11"} {
+		if a := n.do("GET", path, "").want(t, 503); a.fields(t)["code"] != "overloaded" || a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v %s", path, a.Header, a.body)
+		}
+	}
+	_, _ = flood.Close(), polite.Close()
+	n.untilMetric(`gyre_requests_in_flight{kind="reads"}`, 0)
+	n.untilMetric(`gyre_requests_in_flight{kind="requests"}`, 0)
+	n.do("GET", "/v1/streams", "").want(t, 200)
+}
+
 // TestWhatRelievesIsNeverRefused: acks, nacks and the end of a session are served while the node
 // takes no other request.
 func TestWhatRelievesIsNeverRefused(t *testing.T) {
