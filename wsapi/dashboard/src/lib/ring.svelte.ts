@@ -4,7 +4,7 @@ import type { RingSeen, RingStatus, Stats } from "@gyre-events/client/admin";
 import { live } from "./live.svelte.js";
 import { pulse } from "./pulse.svelte.js";
 import { errorOf } from "./query.svelte.js";
-import type { Moving, Owner } from "./ringshape.js";
+import { type Moving, type Owner, shortNames } from "./ringshape.js";
 import { session } from "./session.svelte.js";
 import { Track } from "./track.svelte.js";
 
@@ -74,6 +74,12 @@ class Ring {
 
   color(node: string): number {
     return this.#colors[node] ?? 1;
+  }
+
+  /** A node's name without what all names of the ring share. */
+  short(node: string): string {
+    const nodes = this.status?.members.map((m) => m.node) ?? [];
+    return shortNames(nodes)[nodes.indexOf(node)] ?? node;
   }
 
   /** What a node appends, in events a second. */

@@ -43,6 +43,18 @@ class Session {
     return this.principal?.actions.includes(action) ?? false;
   }
 
+  /** It may read $all; where it is not granted every stream, the others are passed over. */
+  get readsAll(): boolean {
+    return ["admin", "anyone", "operator", "reader"].includes(this.principal?.role ?? "");
+  }
+
+  /** It is granted every stream, and so may know how many there are. */
+  get seesAll(): boolean {
+    const { role = "", streams = [] } = this.principal ?? {};
+    const every = role === "admin" || role === "anyone" || streams.includes("$all") || streams.includes("*");
+    return every && this.may("streams.list");
+  }
+
   #keep(kept: unknown): void {
     const csrf = (kept as { csrf?: string } | undefined)?.csrf;
     this.cookie = csrf !== undefined;
