@@ -41,8 +41,8 @@
 //     before it sends them, so nothing is written twice (P5). If an append that was sent again
 //     is refused, and its first try could still be written, the error is unknown_outcome.
 //   - A node that is overloaded is asked again, with jittered, growing backoff, within the time
-//     of the call: by Append, Read and what asks over HTTP without changing anything. Submit
-//     reports overloaded, since it keeps the order of appends.
+//     of the call: by Append, Read, Follow, and what asks over HTTP without changing anything.
+//     Submit reports overloaded, since it keeps the order of appends.
 //   - Errors are *core.Error with the server's code.
 //   - Every queue has a bound: the credit of a follow or a subscriber, the window of
 //     requests.

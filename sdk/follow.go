@@ -53,6 +53,10 @@ func (c *Client) Follow(ctx context.Context, r core.FollowRequest) (core.Followe
 	if err := r.Filter.Validate(); err != nil {
 		return nil, err
 	}
+	return retryWhileOverloaded(ctx, c, func() (core.Follower, error) { return c.followOnce(ctx, r) })
+}
+
+func (c *Client) followOnce(ctx context.Context, r core.FollowRequest) (core.Follower, error) {
 	f := &follower{
 		client: c, num: c.lastID.Add(1), what: r,
 		start: newStart(), wake: make(chan struct{}, 1), events: creditEvents, bytes: creditBytes,

@@ -38,7 +38,7 @@ func (c *scriptedConn) ids() (id uint64, events []core.ID) {
 }
 
 // TestOverloadedNodeIsAskedAgain: an append has the same events each time, and takes the first
-// other answer. A read is asked again, too.
+// other answer. Reads and follows are asked again, too.
 func TestOverloadedNodeIsAskedAgain(t *testing.T) {
 	c := dial(t, scripted(t, func(c *scriptedConn) {
 		id, events := c.ids()
@@ -69,7 +69,20 @@ func TestOverloadedNodeIsAskedAgain(t *testing.T) {
 				c.refuse(read.ID, busy(time.Millisecond))
 			}
 		}
-		c.left()
+		for _, last := range []bool{false, true} {
+			_, message, err := c.socket.ReadMessage()
+			_, m, decodeErr := wire.DecodeClient(message)
+			follow, ok := m.(*wire.Subscribe)
+			switch {
+			case err != nil || !ok:
+				c.t.Errorf("%s: %v, %v", message, err, decodeErr)
+			case last:
+				c.say(&wire.OK{ID: follow.ID, Sub: follow.Sub})
+			default:
+				c.refuse(follow.ID, busy(time.Millisecond))
+			}
+		}
+		_, _, _ = c.socket.ReadMessage() // the end of the follow, or of the connection
 	}), sdk.Options{})
 	if r, err := c.Append(t.Context(), two()); err != nil || r.Position != 2 {
 		t.Errorf("%+v, %v", r, err)
@@ -77,6 +90,11 @@ func TestOverloadedNodeIsAskedAgain(t *testing.T) {
 	if page, err := c.Read(t.Context(), core.ReadRequest{Stream: "s"}); err != nil || !page.End {
 		t.Errorf("%+v, %v", page, err)
 	}
+	follower, err := c.Follow(t.Context(), core.FollowRequest{Stream: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = follower.Close()
 	_ = c.Close()
 }
 
