@@ -1,4 +1,4 @@
-import type { PluginBinding, PluginManifest } from "@gyre-events/client/admin";
+import type { Admin, PluginBinding, PluginListed, PluginManifest } from "@gyre-events/client/admin";
 import { bytes } from "./format.js";
 
 /** What a capability lets a plugin do, in words. */
@@ -64,3 +64,9 @@ const behind = 1000;
 
 /** Whether a person should look at it. */
 export const ill = (b: PluginBinding | undefined) => b !== undefined && /stopped|broken|blocked/.test(b.state);
+
+/** What has a name: a plugin, a binding, or both; undefined if nothing has. */
+export async function listed(operator: Admin, name: string, signal: AbortSignal): Promise<PluginListed | undefined> {
+  for await (const p of operator.plugins.list({ prefix: name, signal })) return p.name === name ? p : undefined;
+  return undefined;
+}

@@ -1,0 +1,294 @@
+// Plugins in a real browser: from the drop of a file to the end of a binding, and what each role
+// may do of it.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { barriers, browser, Node, open, screens, words } from "./node.mjs";
+
+/** Files to choose, in a directory that ends with the test. */
+function files(t, contents) {
+  const dir = mkdtempSync(join(tmpdir(), "gyre-modules-"));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const path = (name) => join(dir, name);
+  for (const [name, bytes] of Object.entries(contents)) writeFileSync(path(name), bytes);
+  return path;
+}
+
+const manifest = (version, more = {}) => ({
+  name: "words",
+  version,
+  kind: "handler",
+  description: "Counts words.",
+  ...more,
+});
+const asks = ["append:out-*", "state", "http:example.com:443"];
+
+/** The node's answer to a request. */
+async function api(node, path, { method = "GET", token, body } = {}) {
+  const answer = await fetch(node.url + path, {
+    method,
+    headers: { ...(token && { authorization: `Bearer ${token}` }), "content-type": "application/json" },
+    body: body && JSON.stringify(body),
+  });
+  const text = await answer.text();
+  assert.ok(answer.ok, text);
+  return text === "" ? undefined : JSON.parse(text);
+}
+
+/** Drops a file on the page, as a person does who has it in another window. */
+async function drop(page, name, bytes) {
+  const data = await page.evaluateHandle(
+    ({ name, base64 }) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
+      return transfer;
+    },
+    { name, base64: Buffer.from(bytes).toString("base64") },
+  );
+  await page.dispatchEvent("main", "dragenter", { dataTransfer: data });
+  await page.locator(".drop.over").waitFor();
+  await page.dispatchEvent("main", "drop", { dataTransfer: data });
+}
+
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+const shown = (page, text) => page.getByText(text, { exact: false }).first().waitFor();
+
+test("a plugin from the drop of its file to its end", async (t) => {
+  const node = await Node.start(t);
+  await node.run(["append", "in", "Said", '{"words":"a rose is a rose"}']);
+  const b = await browser(t);
+  const page = await open(t, b);
+  await page.goto(`${node.url}/plugins`);
+  await shown(page, "No plugins yet");
+
+  await t.test("upload, report, grants, deploy", async () => {
+    await drop(page, "words.wasm", words(manifest("1.0.0", { capabilities: asks, subscription: { stream: "in" } })));
+    await page.waitForURL("**/plugins/upload");
+    await shown(page, "Verification report");
+    await page.getByText("verified", { exact: true }).waitFor();
+    assert.equal(await page.getByRole("img", { name: "Sent" }).count(), 1);
+    assert.deepEqual(await barriers(page), []);
+    await page.screenshot({ path: join(screens, "plugin-grants-light.png") });
+    assert.deepEqual((await api(node, "/v1/plugins")).plugins[0].binding, undefined, "nothing runs yet");
+    assert.equal(await page.getByLabel("append:out-*").isChecked(), true);
+    assert.equal(await page.getByLabel("http:example.com:443").isChecked(), false);
+    await shown(page, "http:example.com:443 not granted");
+    await page.getByLabel("append:out-*").uncheck();
+    await page.getByLabel("Batch, events").fill("7");
+    await button(page, "Deploy 1.0.0").click();
+    await page.waitForURL("**/plugins/words");
+    await shown(page, "running");
+    const binding = await api(node, "/v1/plugins/words");
+    assert.deepEqual([binding.grants, binding.limits.batchEvents], [["state"], 7]);
+  });
+
+  await t.test("its log is live, and leads to the event", async () => {
+    await page.getByRole("link", { name: "Logs" }).click();
+    await shown(page, "1 events, 4 words");
+    await node.run(["append", "in", "Said", '{"words":"more"}']);
+    await shown(page, "1 events, 2 words");
+    await button(page, "Pause").last().click();
+    await node.run(["append", "in", "Said", '{"words":"and some more"}']);
+    await shown(page, "1 lines wait");
+    assert.equal(await page.getByText("1 events, 4 words").count(), 1);
+    await button(page, "Go on").click();
+    await page.getByText("1 events, 4 words").nth(1).waitFor();
+    await page.getByRole("link", { name: "warn and above" }).click();
+    await shown(page, "No line of this level");
+    await page.goto(`${node.url}/plugins/words?view=logs`);
+    await page.locator(".log .pos button").last().click();
+    await page.waitForURL("**/streams/in/1");
+  });
+
+  await t.test("state by key, and what changes", async () => {
+    await page.goto(`${node.url}/projections?of=words&by=key&prefix=words`);
+    await page.getByLabel("Value, as bytes").getByText("61 6e 64 20 31").waitFor(); // "and 1"
+    await node.run(["append", "in", "Said", '{"other":1}']);
+    await page.locator(".fresh").waitFor();
+    await page.getByLabel("Key, or the beginning of keys").fill("none");
+    await shown(page, "There is no such key");
+    await button(page, "Prefix").click();
+    await shown(page, "No key begins so");
+  });
+
+  await t.test("pause, undo, resume", async () => {
+    await page.goto(`${node.url}/plugins/words`);
+    await button(page, "Pause").click();
+    await shown(page, "words is paused");
+    await button(page, "Undo").click();
+    await button(page, "Pause").waitFor();
+    await button(page, "Pause").click();
+    await button(page, "Resume").click();
+    await shown(page, "running");
+  });
+
+  await t.test("upgrade, roll back, rebuild", async () => {
+    await page.getByRole("link", { name: "Upload a version" }).click();
+    const more = words(manifest("2.0.0", { capabilities: ["state", "streams.read"], subscription: { stream: "in" } }));
+    const path = files(t, { "new.wasm": more });
+    await page.locator("input[type=file]").setInputFiles(path("new.wasm"));
+    await shown(page, "1.0.0 stops after its batch");
+    await page.locator("li", { hasText: "streams.read" }).getByText("new", { exact: true }).waitFor();
+    await button(page, "Deploy 2.0.0").click();
+    await page.getByText("2.0.0 live").waitFor();
+    assert.deepEqual((await api(node, "/v1/plugins/words")).grants, ["state"], "a new wish is not granted unasked");
+    await button(page, "Roll back").click();
+    await page.getByText("1.0.0 live").waitFor();
+    await button(page, "Undo").click();
+    await page.getByText("2.0.0 live").waitFor();
+    await button(page, "Rebuild…").click();
+    await page.getByRole("dialog").getByRole("button", { name: "Rebuild" }).click();
+    await shown(page, "is built anew, as generation 2");
+    assert.equal((await api(node, "/v1/plugins/words")).generation, 2);
+  });
+
+  await t.test("settings, with what the schema says", async () => {
+    await page.goto(`${node.url}/plugins/words?view=settings`);
+    await page.getByLabel("Config, an object of JSON").fill("[1]");
+    await button(page, "Apply").click();
+    await page.getByRole("alert").getByText("the config is no object").waitFor();
+    await page.getByLabel("Config, an object of JSON").fill('{"n":1}');
+    await page.getByLabel("Then stop").check();
+    await button(page, "Apply").click();
+    await shown(page, "words is deployed");
+    const binding = await api(node, "/v1/plugins/words");
+    assert.deepEqual([binding.config, binding.onError.then], [{ n: 1 }, "stop"]);
+  });
+
+  await t.test("the palette finds it; versions, and the end", async () => {
+    await page.keyboard.press("/");
+    await page.getByRole("combobox").fill("wor");
+    await page.getByRole("option", { name: "words plugin", exact: true }).click();
+    await page.waitForURL("**/plugins/words");
+    await button(page, "Delete…").click();
+    const sure = page.getByRole("dialog").getByRole("button", { name: "Delete" });
+    assert.equal(await sure.isDisabled(), true);
+    await page.getByRole("dialog").getByRole("textbox").fill("words");
+    await sure.click();
+    await page.waitForURL("**/plugins");
+    await page.getByRole("link", { name: "words" }).click();
+    await shown(page, "not deployed");
+    await button(page, "Delete 1.0.0…").click();
+    await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+    await shown(page, "words 1.0.0 is deleted");
+    assert.deepEqual(
+      (await api(node, "/v1/plugins/words/versions")).versions.map((v) => v.version),
+      ["2.0.0"],
+    );
+  });
+  assert.deepEqual(page.problems, []);
+});
+
+test("what is refused says why, and nothing is half done", async (t) => {
+  const node = await Node.start(t);
+  const page = await open(t, await browser(t));
+  const path = files(t, {
+    "notes.wasm": "hello",
+    "damaged.wasm": Buffer.from([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 9]),
+    "bare.wasm": words(),
+    "old.wasm": words(manifest("1.0.0", { abi: "gyre_0" })),
+    "one.wasm": words(manifest("1.0.0")),
+    "other.wasm": words(manifest("1.0.0", { description: "Another." })),
+  });
+  const choose = async (name) => {
+    await page.goto(`${node.url}/plugins/upload`);
+    await page.locator("input[type=file]").setInputFiles(path(name));
+  };
+  const refused = async (code) => {
+    await page.getByRole("alert").getByText(`What ${code} means`).waitFor();
+    await shown(page, "Nothing was stored");
+  };
+  await choose("notes.wasm");
+  await refused("invalid_module");
+  await page.screenshot({ path: join(screens, "plugin-refused-light.png") });
+  assert.deepEqual(page.problems, []);
+
+  await choose("damaged.wasm");
+  await page.getByLabel("Plugin", { exact: true }).fill("damaged");
+  await button(page, "Upload and verify").click();
+  await refused("invalid_module");
+  await choose("old.wasm");
+  await refused("invalid_manifest");
+  assert.deepEqual((await api(node, "/v1/plugins")).plugins, []);
+
+  await choose("one.wasm");
+  await shown(page, "Verification report");
+  await choose("other.wasm");
+  await refused("version_exists");
+
+  await choose("bare.wasm");
+  await shown(page, "The module has no manifest");
+  await page.getByLabel("Version").fill("3.0.0");
+  await button(page, "Upload and verify").click();
+  await shown(page, "Upload a version of bare");
+  assert.equal((await api(node, "/v1/plugins/bare/versions/3.0.0")).manifest.kind, "handler");
+});
+
+test("each role sees what it may", async (t) => {
+  const path = files(t, {});
+  await new Node().run(["auth", "key", "new", "--out", path("admin.key")]);
+  const node = await Node.start(t, "--admin-key-file", path("admin.key"));
+  const admin = readFileSync(path("admin.key"), "utf8").trim();
+  const put = { method: "PUT", headers: { authorization: `Bearer ${admin}`, "content-type": "application/wasm" } };
+  await fetch(`${node.url}/v1/plugins/words/versions/1.0.0`, { ...put, body: words(manifest("1.0.0")) });
+  const deploy = { version: "1.0.0", grants: ["state"] };
+  await api(node, "/v1/plugins/words/deploy", { method: "POST", token: admin, body: deploy });
+  const event = { type: "Said", data: { words: "a rose" } };
+  await api(node, "/v1/streams/in/events", { method: "POST", token: admin, body: event });
+
+  const b = await browser(t);
+  const logIn = async (key) => {
+    const { token } = await api(node, "/v1/keys", { method: "POST", token: admin, body: key });
+    const page = await open(t, b);
+    await page.goto(node.url);
+    await page.getByLabel("Key").fill(token);
+    await button(page, "Log in").click();
+    await page.getByRole("navigation", { name: "Main" }).waitFor();
+    return page;
+  };
+  const links = (page) => page.getByRole("navigation", { name: "Main" }).getByRole("link").allInnerTexts();
+
+  await t.test("an operator steers", async () => {
+    const page = await logIn({ role: "operator", streams: ["$all"] });
+    await page.goto(`${node.url}/plugins/words`);
+    await button(page, "Pause").click();
+    await shown(page, "words is paused");
+    await button(page, "Resume").click();
+    await shown(page, "running");
+    assert.deepEqual(page.problems, []);
+  });
+
+  await t.test("a plugin-author deploys what its key is granted", async () => {
+    const page = await logIn({ role: "plugin-author", streams: ["in"], names: ["mine-*"] });
+    await page.goto(`${node.url}/plugins`);
+    await shown(page, "Drop a .wasm file here");
+    const own = words({
+      name: "mine-words",
+      version: "1.0.0",
+      capabilities: ["state", "http:example.com:443"],
+      subscription: { stream: "in", filter: { streams: ["in"] } },
+    });
+    await drop(page, "mine.wasm", own);
+    await shown(page, "an admin may grant it");
+    assert.equal(await page.getByRole("checkbox").count(), 1);
+    await button(page, "Deploy 1.0.0").click();
+    await page.waitForURL("**/plugins/mine-words");
+    await shown(page, "running");
+    assert.deepEqual(page.problems, []);
+  });
+
+  await t.test("a reader reads state by name, and nothing else of plugins", async () => {
+    const page = await logIn({ role: "reader", streams: ["$all"] });
+    assert.equal((await links(page)).includes("Plugins"), false);
+    await page.goto(`${node.url}/plugins`);
+    await shown(page, "is not for this key");
+    await page.goto(`${node.url}/projections`);
+    await page.getByLabel("Name of a binding").fill("words");
+    await button(page, "Show").click();
+    await page.getByLabel("Value, as bytes").getByText("72 6f 73 65").waitFor(); // "rose"
+    assert.deepEqual(page.problems, []);
+  });
+});
