@@ -17,7 +17,7 @@ const pages = [
   ["subscription", "/subscriptions/mail", "Consumers"],
   ["no-ring", "/cluster", "This node is in no ring"],
   ["access", "/access", "This store has no keys"],
-  ["settings", "/settings", "--data"],
+  ["settings", "/settings", "admin-key-file"],
   ["plugins", "/plugins", "Lately"],
   ["plugin", "/plugins/words", "Time per batch"],
   ["plugin-versions", "/plugins/words?view=versions", "Verification report"],
