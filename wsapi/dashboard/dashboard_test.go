@@ -14,8 +14,12 @@ import (
 func built() *Dashboard {
 	var zipped bytes.Buffer
 	w := gzip.NewWriter(&zipped)
-	w.Write([]byte("let x"))
-	w.Close()
+	if _, err := w.Write([]byte("let x")); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
 	return pagesOf(fstest.MapFS{
 		"dist/index.html":         {Data: []byte("<!doctype html>")},
 		"dist/assets/a-1.js.gz":   {Data: zipped.Bytes()},

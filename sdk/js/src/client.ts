@@ -221,9 +221,7 @@ export class Client {
    */
   async append(stream: string, events: NewEvent | readonly NewEvent[], o: AppendOptions = {}): Promise<AppendResult> {
     const list = Array.isArray(events) ? (events as readonly NewEvent[]) : [events as NewEvent];
-    const append = { stream, events: list, expect: o.expect };
-    const { appends, ...rest } = await this.#write([append], [], o, o.progress);
-    return { ...(appends[0] as Appended), ...rest };
+    return this.#one({ stream, events: list }, o);
   }
 
   /**
@@ -232,14 +230,17 @@ export class Client {
    * It is as safe to try again as an append.
    */
   async link(stream: string, ids: string | readonly string[], o: AppendOptions = {}): Promise<AppendResult> {
-    const append = { stream, links: typeof ids === "string" ? [ids] : ids, expect: o.expect };
-    const { appends, ...rest } = await this.#write([append], [], o, o.progress);
-    return { ...(appends[0] as Appended), ...rest };
+    return this.#one({ stream, links: typeof ids === "string" ? [ids] : ids }, o);
   }
 
   /** Appends to several streams, with checks of others and the move of a place, all or nothing. */
   transact(appends: readonly Append[], o: TransactOptions = {}): Promise<TransactResult> {
     return this.#write(appends, o.checks ?? [], o, o.progress);
+  }
+
+  async #one(append: Append, o: AppendOptions): Promise<AppendResult> {
+    const { appends, ...rest } = await this.#write([{ ...append, expect: o.expect }], [], o, o.progress);
+    return { ...(appends[0] as Appended), ...rest };
   }
 
   async #write(appends: readonly Append[], checks: readonly Check[], o: Limits, moves?: Progress): Promise<TransactResult> {
