@@ -57,7 +57,7 @@ class Ring {
     const look = () => {
       const self = this.status?.self.node;
       for (const m of this.status?.members ?? []) {
-        if (m.node === self || !m.beats || m.gossipState !== "alive" || document.hidden) continue;
+        if (m.node === self || m.state !== "member" || document.hidden) continue;
         operator.node.stats({ node: m.node, timeoutMs: 2000 }).then(
           (s) => {
             this.#rates.add(m.node, 0, s.store.events);

@@ -1,0 +1,79 @@
+// The list of streams, and what led to an event and what that caused.
+
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { test } from "node:test";
+import { barriers, browser, Node, open, screens } from "./node.mjs";
+
+async function append(node, stream, ...events) {
+  const answer = await fetch(`${node.url}/v1/streams/${stream}/events`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(events),
+  });
+  assert.equal(answer.ok, true, await answer.text());
+}
+
+const names = (page) => page.getByRole("table").locator("a.main").allInnerTexts();
+
+test("streams are listed by when they were written, by name and by category", async (t) => {
+  const node = await Node.start(t);
+  for (const stream of ["cart-2", "order-2", "cart-1", "order-1"])
+    await append(node, stream, { type: "Made", data: 1 });
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams`);
+  const facets = page.getByRole("complementary", { name: "What there is" });
+  await facets.getByRole("link", { name: "cart 2" }).waitFor(); // they are counted in the background
+  assert.deepEqual(await names(page), ["order-1", "cart-1", "order-2", "cart-2"]);
+  assert.deepEqual(await barriers(page), []);
+
+  await append(node, "cart-2", { type: "Paid", data: 2 });
+  await page.getByRole("button", { name: "1 new event" }).click();
+  await page.waitForFunction(() => document.querySelector("tbody a.main")?.textContent === "cart-2");
+  assert.deepEqual(await names(page), ["cart-2", "order-1", "cart-1", "order-2"]);
+
+  await facets.getByRole("link", { name: "cart 2" }).click();
+  await page.waitForFunction(() => document.querySelectorAll("tbody a.main").length === 2);
+  assert.equal(new URL(page.url()).search, "?prefix=cart-");
+  await facets.getByRole("link", { name: "Clear" }).click();
+  await page.getByRole("link", { name: "Name", exact: true }).click();
+  await page.waitForFunction(() => document.querySelectorAll("tbody a.main").length === 4);
+  assert.deepEqual(await names(page), ["cart-1", "cart-2", "order-1", "order-2"]);
+  await page.goBack();
+  await page.waitForFunction(() => document.querySelector("tbody a.main")?.textContent === "cart-2");
+
+  await facets.getByRole("link", { name: "Paid 1" }).click();
+  await page.getByText("Waiting for the next event").waitFor();
+  assert.equal(new URL(page.url()).pathname, "/tail");
+  assert.deepEqual(page.problems, []);
+});
+
+test("an event shows what led to it, and what it caused", async (t) => {
+  const node = await Node.start(t);
+  const [placed, repriced] = [randomUUID(), randomUUID()];
+  const metadata = (cause) => ({ correlation_id: "shop", ...(cause && { causation_id: cause }) });
+  await append(node, "order-1", { id: placed, type: "OrderPlaced", data: 1, metadata: metadata() });
+  await append(node, "payment-1", { type: "PaymentAuthorized", data: 1, metadata: metadata(placed) });
+  await append(node, "order-1", { id: repriced, type: "OrderRepriced", data: 2, metadata: metadata(placed) });
+  await append(node, "points-1", { type: "PointsGranted", data: 1, metadata: metadata(repriced) });
+  await append(node, "other-1", { type: "Unrelated", data: 1 }, { type: "Asked", data: 1, metadata: metadata() });
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams/order-1/2`);
+  const graph = page.getByRole("group", { name: "What led to this event, and what it caused" });
+  await graph.getByText("PointsGranted").waitFor();
+  const texts = await graph.locator("text:not(.g2)").allTextContents();
+  assert.deepEqual(texts.map((s) => s.trim()).sort(), [
+    "OrderPlaced",
+    "OrderRepriced",
+    "PaymentAuthorized",
+    "PointsGranted",
+  ]);
+  await page.getByText("1 more event shares this correlation").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await page.screenshot({ path: join(screens, "event-graph-light.png") });
+  await graph.getByRole("link", { name: "PointsGranted" }).click();
+  await page.getByRole("heading", { name: "PointsGranted" }).waitFor();
+  assert.equal(new URL(page.url()).pathname, "/streams/points-1/1");
+  assert.deepEqual(page.problems, []);
+});
