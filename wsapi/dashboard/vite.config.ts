@@ -8,13 +8,16 @@ function compressed(): Plugin {
   return {
     name: "compressed",
     enforce: "post",
-    generateBundle(_, bundle) {
-      for (const [name, file] of Object.entries(bundle)) {
-        if (!/\.(js|css)$/.test(name)) continue;
-        const source = file.type === "chunk" ? file.code : file.source;
-        delete bundle[name];
-        this.emitFile({ type: "asset", fileName: `${name}.gz`, source: gzipSync(source, { level: 9 }) });
-      }
+    generateBundle: {
+      order: "post", // what chunks need of each other has been written into them
+      handler(_, bundle) {
+        for (const [name, file] of Object.entries(bundle)) {
+          if (!/\.(js|css)$/.test(name)) continue;
+          const source = file.type === "chunk" ? file.code : file.source;
+          delete bundle[name];
+          this.emitFile({ type: "asset", fileName: `${name}.gz`, source: gzipSync(source, { level: 9 }) });
+        }
+      },
     },
   };
 }
@@ -47,6 +50,7 @@ export default defineConfig({
   build: {
     target: "es2022",
     assetsInlineLimit: 0,
+    cssCodeSplit: false,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 400,
   },

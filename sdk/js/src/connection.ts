@@ -32,6 +32,8 @@ export interface ConnectionState {
   readonly address?: string;
   /** Why it is not; absent after close. */
   readonly error?: GyreError;
+  /** How long until the client dials again; the browser's online event ends the pause. */
+  readonly retryInMs?: number;
 }
 
 /** A key of the store, or what returns it. */
@@ -177,15 +179,17 @@ export class Connection {
         this.#tell({ connected: false });
         return undefined;
       }
-      this.#tell({ connected: false, error });
       if (!error.retryable) {
+        this.#tell({ connected: false, error });
         this.#user.fail(error);
         return undefined;
       }
       const away = old.comeBackInMs;
       const order = this.#nodes.next(away !== undefined);
       const asked = away !== undefined && order.length > 1 ? away / elsewhereSooner : away;
-      await this.#pause(attempt === 0 && asked !== undefined ? asked : backoff(attempt));
+      const retryInMs = attempt === 0 && asked !== undefined ? asked : backoff(attempt);
+      this.#tell({ connected: false, error, retryInMs });
+      await this.#pause(retryInMs);
       if (this.#closing.signal.aborted) continue;
       try {
         const s = await this.#connect(order, this.#closing.signal, reconnectMs);

@@ -71,3 +71,21 @@ test("a page of another origin cannot frame it, and no script is in it", async (
   assert.doesNotMatch(policy, /unsafe/);
   assert.doesNotMatch(await answer.text(), /<script>|<style>|style=/);
 });
+
+test("the first page is small", async (t) => {
+  const node = await Node.start(t);
+  await node.run(["append", "order-1", "OrderPlaced", "{}"]);
+  const page = await open(t, await browser(t));
+  // The code of the page after the first is asked for when the first is there.
+  const next = page.waitForRequest(/assets\/Streams-/);
+  await page.goto(node.url);
+  await next;
+  const loaded = await page.evaluate(() =>
+    performance.getEntriesByType("resource").map((e) => [new URL(e.name).pathname, e.encodedBodySize]),
+  );
+  const end = loaded.findIndex(([name]) => name.includes("Streams-"));
+  const sizes = loaded.slice(0, end < 0 ? undefined : end).filter(([name]) => name.endsWith(".js"));
+  const bytes = sizes.reduce((n, [, size]) => n + size, 0);
+  t.diagnostic(`${bytes} bytes of JavaScript in ${sizes.length} files`);
+  assert.ok(bytes > 30_000 && bytes < 110_000, `${bytes} bytes: ${JSON.stringify(sizes)}`);
+});

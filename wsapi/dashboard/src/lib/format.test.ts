@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ago, brief, bytes, count, ends, span, visible } from "./format.js";
+import { ago, brief, bytes, count, ends, marked, span, visible } from "./format.js";
 
 test("numbers keep their places", () => {
   expect(count(2418903)).toBe("2,418,903");
@@ -20,4 +20,11 @@ test("what cannot be seen is made visible", () => {
   expect(visible("a\u202eb\u0000")).toBe("a\\u202eb\\u0000");
   expect(visible("ü\n\t漢")).toBe("ü\n\t漢");
   expect(ends("file-a/b.go")).toEqual(["file-a/", "b.go"]);
+});
+
+test("what was looked for is marked, and nothing is lost", () => {
+  expect(marked("Order-order-1", "order")).toEqual(["", "Order", "-", "order", "-1"]);
+  expect(marked("a", "b")).toEqual(["a"]);
+  expect(marked("a", "")).toEqual(["a"]);
+  expect(marked("xİİaİ", "İ").join("")).toBe("xİİaİ");
 });

@@ -65,3 +65,14 @@ export function visible(text: string): string {
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }
+
+/** A text in parts: every second is what was looked for. */
+export function marked(text: string, wanted: string): string[] {
+  if (wanted === "") return [text];
+  const parts: string[] = [];
+  const low = text.toLowerCase();
+  let from = 0;
+  for (let at: number; (at = low.indexOf(wanted.toLowerCase(), from)) >= 0; from = at + wanted.length)
+    parts.push(text.slice(from, at), text.slice(at, at + wanted.length));
+  return [...parts, text.slice(from)];
+}

@@ -1,5 +1,6 @@
 import { type Client, connect, GyreError } from "@gyre-events/client";
 import { type Admin, admin } from "@gyre-events/client/admin";
+import { now } from "./clock.svelte.js";
 import { session } from "./session.svelte.js";
 
 /** The connection of the page, and what hangs on it. */
@@ -7,6 +8,8 @@ class Live {
   connected = $state(false);
   /** When the connection was lost, in ms. */
   lostAt = $state(0);
+  /** When it is tried again, in ms; 0 while that happens. */
+  retryAt = $state(0);
   error = $state.raw<GyreError>();
   /** Counts connections: what is shown is asked for anew after each. */
   epoch = $state(0);
@@ -17,8 +20,9 @@ class Live {
 
   /** Connects; it does so again by itself. */
   async start(): Promise<void> {
-    const onState = (s: { connected: boolean; error?: GyreError }) => {
+    const onState = (s: { connected: boolean; error?: GyreError; retryInMs?: number }) => {
       this.connected = s.connected;
+      this.retryAt = s.retryInMs === undefined ? 0 : Date.now() + s.retryInMs;
       this.error = s.error;
       if (s.connected) this.epoch++;
       else if (this.lostAt === 0) this.lostAt = Date.now();
@@ -32,11 +36,21 @@ class Live {
         this.operator = admin(client);
         this.client = client;
       } catch (e) {
-        onState({ connected: false, error: e as GyreError });
+        onState({ connected: false, error: e as GyreError, retryInMs: pause });
         if (session.state !== "in") return;
-        await new Promise((done) => setTimeout(done, pause));
+        await passes(pause);
       }
     }
+  }
+
+  /** The node has not answered for more than a moment. */
+  get away(): boolean {
+    return this.lostAt > 0 && now() - this.lostAt > 1000;
+  }
+
+  /** Tries again now: the client, too, does so when the network is back. */
+  hurry(): void {
+    dispatchEvent(new Event("online"));
   }
 
   async stop(): Promise<void> {
@@ -47,3 +61,11 @@ class Live {
 }
 
 export const live = new Live();
+
+/** Waits, but no longer than until the network is back. */
+async function passes(ms: number): Promise<void> {
+  await new Promise((done) => {
+    setTimeout(done, ms);
+    addEventListener("online", done, { once: true });
+  });
+}

@@ -1,28 +1,32 @@
 import type { Component } from "svelte";
 import type { Action } from "./session.svelte.js";
-import Access from "../pages/Access.svelte";
-import Cluster from "../pages/Cluster.svelte";
-import Event from "../pages/Event.svelte";
-import Missing from "../pages/Missing.svelte";
-import Overview from "../pages/Overview.svelte";
-import Plugin from "../pages/Plugin.svelte";
-import Plugins from "../pages/Plugins.svelte";
-import PluginUpload from "../pages/PluginUpload.svelte";
-import Projections from "../pages/Projections.svelte";
-import Settings from "../pages/Settings.svelte";
-import Start from "../pages/Start.svelte";
-import Stream from "../pages/Stream.svelte";
-import Streams from "../pages/Streams.svelte";
-import Subscription from "../pages/Subscription.svelte";
-import Subscriptions from "../pages/Subscriptions.svelte";
-import Tail from "../pages/Tail.svelte";
+
+// The code of a page is loaded when it is opened, or before, while nothing else is to do.
+const Access = () => import("../pages/Access.svelte");
+const Cluster = () => import("../pages/Cluster.svelte");
+const Event = () => import("../pages/Event.svelte");
+const Missing = () => import("../pages/Missing.svelte");
+const Overview = () => import("../pages/Overview.svelte");
+const Plugin = () => import("../pages/Plugin.svelte");
+const Plugins = () => import("../pages/Plugins.svelte");
+const PluginUpload = () => import("../pages/PluginUpload.svelte");
+const Projections = () => import("../pages/Projections.svelte");
+const Settings = () => import("../pages/Settings.svelte");
+const Start = () => import("../pages/Start.svelte");
+const Stream = () => import("../pages/Stream.svelte");
+const Streams = () => import("../pages/Streams.svelte");
+const Subscription = () => import("../pages/Subscription.svelte");
+const Subscriptions = () => import("../pages/Subscriptions.svelte");
+const Tail = () => import("../pages/Tail.svelte");
+
+export type View = Component<{ params: Record<string, string> }> | Component;
 
 /** A page of the dashboard. */
 export interface Page {
   /** Its path; a segment that begins with ":" stands for any one. */
   path: string;
   title: string;
-  view: Component<{ params: Record<string, string> }> | Component;
+  view: () => Promise<{ default: View }>;
   /** What the principal must be allowed to do; a page that it may not see is not offered. */
   needs: Action;
   /** In the side bar: its icon, and the letter that goes there after G. */

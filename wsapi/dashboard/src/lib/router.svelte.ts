@@ -22,11 +22,39 @@ export function to(...segments: readonly (string | number)[]): string {
 
 /** Goes to an address of the dashboard. */
 export function go(href: string, o: { replace?: boolean } = {}): void {
-  if (o.replace === true) history.replaceState(null, "", href);
+  const page = location.pathname;
+  // What lies over the page is left for good.
+  if (o.replace === true || depth() > 0) history.replaceState(null, "", href);
   else history.pushState(null, "", href);
-  const page = place.path.join("/");
   place.read();
-  if (place.path.join("/") !== page) scrollTo(0, 0);
+  if (location.pathname !== page) scrollTo(0, 0);
+}
+
+/** Leaves the entry of what was closed. */
+let leaving: ReturnType<typeof setTimeout> | undefined;
+
+/** How many things lie over the page, by the history. */
+const depth = () => (history.state as { over?: number } | null)?.over ?? 0;
+
+/**
+ * Says that something was opened over the page, which the browser's back button closes. It returns
+ * what has to be called once it is closed, by whatever.
+ */
+export function over(close: () => void): () => void {
+  const mine = depth() + (leaving === undefined ? 1 : 0);
+  if (leaving === undefined) history.pushState({ over: mine }, "");
+  clearTimeout(leaving); // it takes the place of what was just closed
+  leaving = undefined;
+  const moved = () => depth() < mine && close();
+  addEventListener("popstate", moved);
+  return () => {
+    removeEventListener("popstate", moved);
+    // What closed it may go elsewhere at once, and then takes this entry of the history.
+    leaving = setTimeout(() => {
+      leaving = undefined;
+      if (depth() === mine) history.back();
+    });
+  };
 }
 
 /** Changes what is chosen on the page; undefined takes a parameter away. */
@@ -58,6 +86,7 @@ export function listen(): () => void {
     go(link.pathname + link.search);
   };
   const moved = () => place.read();
+  if (depth() > 0) history.replaceState(null, ""); // the page was loaded anew
   document.addEventListener("click", clicked);
   addEventListener("popstate", moved);
   return () => {
