@@ -32,6 +32,16 @@ test("slots on their way are cells in the color of who gives them", () => {
     [3, 16],
   ]);
   expect(drawn[1]?.band).not.toBe(drawn[0]?.band);
+  expect(drawn[1]?.label).not.toEqual(drawn[0]?.label);
+});
+
+test("slots on their way are at the end of the arc that is beside who gives them", () => {
+  const owners = [owner("n1", 1024, 0, 1), owner("n2", 1024, 0, 2), owner("n3", 2048, 0, 3)];
+  const move = (from: string) => ({ from, to: "n3", slots: 102, color: 1 });
+  const [fromNext, fromLast] = passages(owners, [move("n1"), move("n2")]); // the arc of n3 is the lower left
+  expect(fromNext?.label.y).toBeLessThan(0);
+  expect(fromLast?.label.y).toBeGreaterThan(0);
+  expect([fromNext?.flow, fromLast?.flow].map((f) => / 0 0 (\d) /.exec(f ?? "")?.[1])).toEqual(["0", "1"]);
 });
 
 test("a color is kept, and repeats after five", () => {

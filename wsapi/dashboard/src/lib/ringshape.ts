@@ -119,35 +119,43 @@ export function arcs(owners: readonly Owner[]): Arc[] {
   });
 }
 
-/** Draws slots on their way, in the arcs of those who take them. */
+/**
+ * Draws slots on their way, in the arcs of those who take them: at the end that is beside who gives
+ * them, or at the start.
+ */
 export function passages(owners: readonly Owner[], moves: readonly Moving[]): Passage[] {
   const all = shares(owners);
-  const taken = new Map<string, number>();
+  const taken = new Map<string, { slots: number; n: number }>();
   const list: Passage[] = [];
   for (const move of moves) {
     const i = owners.findIndex((o) => o.name === move.to);
     const share = all[i];
     const taker = owners[i];
     if (share === undefined || taker === undefined) continue;
-    const before = taken.get(move.to) ?? 0;
-    taken.set(move.to, before + move.slots);
-    const degrees = (slots: number) => share.from + ((share.until - share.from) * slots) / (taker.slots || 1);
-    list.push(passage(move, degrees(before), Math.min(share.until, degrees(before + move.slots))));
+    const atEnd = owners.length > 2 && owners[(i + 1) % owners.length]?.name === move.from;
+    const key = `${move.to} ${atEnd}`;
+    const before = taken.get(key) ?? { slots: 0, n: 0 };
+    taken.set(key, { slots: before.slots + move.slots, n: before.n + 1 });
+    const degrees = (slots: number) => (share.until - share.from) * Math.min(1, slots / (taker.slots || 1));
+    const [a, b] = [degrees(before.slots), degrees(before.slots + move.slots)];
+    const [from, until] = atEnd ? [share.until - b, share.until - a] : [share.from + a, share.from + b];
+    list.push(passage(move, { from, until, atEnd, n: before.n }));
   }
   return list;
 }
 
-function passage(move: Moving, from: number, until: number): Passage {
-  const middle = (from + until) / 2;
-  const [tail, tip] = [middle - 18, middle + 6];
+function passage(move: Moving, p: { from: number; until: number; atEnd: boolean; n: number }): Passage {
+  const middle = (p.from + p.until) / 2;
+  const turn = p.atEnd ? -1 : 1; // the arrow comes from the side of who gives
+  const [tail, tip] = [middle - 18 * turn, middle + 6 * turn];
   return {
     move,
     color: colorOf(move.color),
-    band: circle(bandRadius, from, until),
-    cells: Math.max(1, Math.round((allCells * (until - from)) / 360)),
-    flow: `M${point(flowRadius, tail)}A${flowRadius} ${flowRadius} 0 0 1 ${point(flowRadius, tip)}`,
-    head: `translate(${point(flowRadius, tip)}) rotate(${(tip + 90).toFixed(1)})`,
-    label: beside(flowRadius + 14, middle - 6),
+    band: circle(bandRadius, p.from, p.until),
+    cells: Math.max(1, Math.round((allCells * (p.until - p.from)) / 360)),
+    flow: `M${point(flowRadius, tail)}A${flowRadius} ${flowRadius} 0 0 ${p.atEnd ? 0 : 1} ${point(flowRadius, tip)}`,
+    head: `translate(${point(flowRadius, tip)}) rotate(${(tip + 90 * turn).toFixed(1)})`,
+    label: beside(flowRadius + 14 + 17 * p.n, middle - 6 * turn),
   };
 }
 
