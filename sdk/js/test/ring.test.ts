@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { WebSocket as WS } from "ws";
+import { admin } from "../dist/admin.js";
 import { type Client, type ConnectionState, connect } from "../dist/index.js";
 import { gyre, waitLimit } from "./node.js";
 
@@ -71,10 +72,14 @@ test("a client of three nodes goes on when its node, the owner, is killed", asyn
   const states: (string | undefined)[] = [];
   const [writer, reader] = [await client([one.address]), await client([two.address])];
   const moving = await client([three.address, one.address, two.address], (s) => states.push(s.address));
+  const { cluster } = admin(reader);
+  assert.equal((await cluster.status({ node: one.name })).moves, undefined); // none is on its way
   const [stream, name] = [await ownedBy(three, "stream"), await ownedBy(three, "subscription")];
 
   const first = await writer.append(stream, { type: "A", data: 1 });
   assert.deepEqual([first.node, first.version], [three.name, 1]);
+  const owned = await cluster.ownedPage({ node: three.name, limit: 1 });
+  assert.deepEqual([owned.node, owned.streams, owned.owned.map((o) => o.name)], [three.name, 1, [stream]]);
   const page = await reader.read(stream);
   assert.deepEqual(
     page.events.map((e) => e.data),
