@@ -36,6 +36,9 @@ test("streams are listed by when they were written, by name and by category", as
   await facets.getByRole("link", { name: "cart 2" }).click();
   await page.waitForFunction(() => document.querySelectorAll("tbody a.main").length === 2);
   assert.equal(new URL(page.url()).search, "?prefix=cart-");
+  assert.deepEqual(await names(page), ["cart-1", "cart-2"]); // by name, so that it is found however old it is
+  await page.getByRole("link", { name: "Last written" }).click();
+  await page.waitForFunction(() => document.querySelector("tbody a.main")?.textContent === "cart-2");
   await facets.getByRole("link", { name: "Clear" }).click();
   await page.getByRole("link", { name: "Name", exact: true }).click();
   await page.waitForFunction(() => document.querySelectorAll("tbody a.main").length === 4);
