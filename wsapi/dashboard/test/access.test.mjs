@@ -139,9 +139,10 @@ test("a key is made, shown once, asked about, and revoked", async (t) => {
   await dialog.getByText("the last admin’s").waitFor();
   assert.ok(await dialog.getByRole("button", { name: "Revoke" }).isDisabled()); // its id has to be typed
   await dialog.getByRole("button", { name: "Cancel" }).click();
+  await page.waitForFunction(() => !history.state?.over); // the dialog has left the history
   for (const [view, text] of [
     ["roles", "What a role may do"],
-    ["audit", "checkout-web"],
+    ["audit", "newest"],
   ]) {
     await page.goto(`${node.url}/access?view=${view}`);
     await page.getByText(text).first().waitFor();
