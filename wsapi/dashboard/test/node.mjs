@@ -67,22 +67,20 @@ export class Node {
   }
 }
 
+/** A custom section of a module. */
+export function custom(name, body) {
+  const whole = Buffer.concat([Buffer.from([name.length]), Buffer.from(name), Buffer.from(body)]);
+  return Buffer.concat([Buffer.from([0]), leb(whole.length), whole]);
+}
+
+const leb = (n) => (n < 128 ? Buffer.from([n]) : Buffer.concat([Buffer.from([(n & 127) | 128]), leb(n >> 7)]));
+
 /** The module of a plugin that counts words, with a manifest in it, or without. */
 export function words(manifest) {
   const module = readFileSync(join(import.meta.dirname, "../../../plugins/wasm/guests/words.wasm"));
   if (manifest === undefined) return module;
-  const name = Buffer.from("gyre.manifest");
-  const whole = {
-    name: "words",
-    version: "1.0.0",
-    abi: "gyre_1",
-    kind: "projection",
-    capabilities: ["state"],
-    ...manifest,
-  };
-  const body = Buffer.concat([Buffer.from([name.length]), name, Buffer.from(JSON.stringify(whole))]);
-  const size = [(body.length & 127) | 128, body.length >> 7];
-  return Buffer.concat([module, Buffer.from([0, ...size]), body]);
+  const base = { name: "words", version: "1.0.0", abi: "gyre_1", kind: "projection", capabilities: ["state"] };
+  return Buffer.concat([module, custom("gyre.manifest", JSON.stringify({ ...base, ...manifest }))]);
 }
 
 /** Launches a browser that ends with the test. */

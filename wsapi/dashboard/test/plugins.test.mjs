@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { barriers, browser, Node, open, screens, words } from "./node.mjs";
+import { barriers, browser, custom, Node, open, screens, words } from "./node.mjs";
 
 /** Files to choose, in a directory that ends with the test. */
 function files(t, contents) {
@@ -225,6 +225,32 @@ test("what is refused says why, and nothing is half done", async (t) => {
   await button(page, "Upload and verify").click();
   await shown(page, "Upload a version of bare");
   assert.equal((await api(node, "/v1/plugins/bare/versions/3.0.0")).manifest.kind, "handler");
+});
+
+test("an upload shows how far it is, and can be ended", async (t) => {
+  const node = await Node.start(t);
+  const page = await open(t, await browser(t));
+  const network = await page.context().newCDPSession(page);
+  await network.send("Network.enable");
+  await network.send("Network.emulateNetworkConditions", {
+    offline: false,
+    latency: 0,
+    downloadThroughput: -1,
+    uploadThroughput: 20_000,
+  });
+  await page.goto(`${node.url}/plugins`);
+  const large = Buffer.concat([words(manifest("1.0.0")), custom("padding", Buffer.alloc(200_000))]);
+  const path = files(t, { "large.wasm": large });
+  await page.locator("input[type=file]").setInputFiles(path("large.wasm"));
+  const part = page.getByRole("status").getByText("is sent");
+  await part.waitFor();
+  const width = page.getByRole("img", { name: "Sent" }).locator(".fg");
+  await page.waitForFunction((fg) => Number(fg.getAttribute("width")) > 5, await width.elementHandle());
+  await page.screenshot({ path: join(screens, "plugin-sent-light.png") });
+  await button(page, "Discard").click();
+  await shown(page, "Drop a .wasm file here");
+  assert.deepEqual((await api(node, "/v1/plugins")).plugins, []);
+  assert.deepEqual(page.problems, []);
 });
 
 test("each role sees what it may", async (t) => {
