@@ -242,7 +242,7 @@ test("an upload shows how far it is, and can be ended", async (t) => {
   const large = Buffer.concat([words(manifest("1.0.0")), custom("padding", Buffer.alloc(200_000))]);
   const path = files(t, { "large.wasm": large });
   await page.locator("input[type=file]").setInputFiles(path("large.wasm"));
-  const part = page.getByRole("status").getByText("is sent");
+  const part = page.getByRole("status").getByText("sending");
   await part.waitFor();
   const width = page.getByRole("img", { name: "Sent" }).locator(".fg");
   await page.waitForFunction((fg) => Number(fg.getAttribute("width")) > 5, await width.elementHandle());
