@@ -75,35 +75,5 @@ export const questions: readonly { action: Action; words: string; target: "Strea
   { action: "keys.manage", words: "manage keys", target: undefined },
 ];
 
-/** Acts of the audit, as what was done; others are shown by their name. */
-const acts: Readonly<Record<string, string>> = {
-  KeyCreated: "created key",
-  KeyRevoked: "revoked key",
-  NodeDrained: "drained",
-  NodeUndrained: "undrained",
-  NodeLeft: "took out of the ring:",
-  ParkedDropped: "skipped parked events of",
-  ParkedReplayed: "replayed parked events of",
-  PluginUploaded: "uploaded",
-  PluginDeployed: "deployed",
-  PluginPaused: "paused plugin",
-  PluginResumed: "resumed plugin",
-  PluginRolledBack: "rolled back",
-  PluginRebuilt: "rebuilt",
-  PluginDeleted: "deleted plugin",
-  PluginVersionDeleted: "deleted a version of",
-  ProgressDeleted: "deleted the place",
-  SubscriptionDefined: "defined subscription",
-  SubscriptionDeleted: "deleted subscription",
-  SubscriptionPaused: "paused",
-  SubscriptionReset: "reset",
-  SubscriptionResumed: "resumed",
-};
-
-/** What was done, in words: "PluginRolledBack" is "rolled back". */
-export function act(type: string): string {
-  return acts[type] ?? type.replace(/(?!^)[A-Z]/g, (c) => ` ${c.toLowerCase()}`).toLowerCase();
-}
-
 /** Patterns from a line of text. */
 export const patterns = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);

@@ -1,0 +1,51 @@
+import type { RecordedEvent } from "@gyre-events/client";
+import { visible } from "./format.js";
+
+/** What an event of the audit says. */
+export interface Done {
+  by?: string;
+  role?: string;
+  node?: string;
+  from?: string;
+  target?: string;
+  outcome?: string;
+  detail?: { note?: string };
+}
+
+export const doneIn = (e: RecordedEvent): Done => (e.isJSON ? ((e.data as Done | null) ?? {}) : {});
+
+/** What it was done to; a key by what it is for. */
+export function target(e: RecordedEvent): string {
+  const { target, detail } = doneIn(e);
+  return visible(detail?.note || target || "");
+}
+
+/** Acts, as what was done; others are shown by their name. */
+const acts: Readonly<Record<string, string>> = {
+  KeyCreated: "created key",
+  KeyRevoked: "revoked key",
+  NodeDrained: "drained",
+  NodeUndrained: "undrained",
+  NodeLeft: "took out of the ring:",
+  ParkedDropped: "skipped parked events of",
+  ParkedReplayed: "replayed parked events of",
+  PluginUploaded: "uploaded",
+  PluginDeployed: "deployed",
+  PluginPaused: "paused plugin",
+  PluginResumed: "resumed plugin",
+  PluginRolledBack: "rolled back",
+  PluginRebuilt: "rebuilt",
+  PluginDeleted: "deleted plugin",
+  PluginVersionDeleted: "deleted a version of",
+  ProgressDeleted: "deleted the place",
+  SubscriptionDefined: "defined subscription",
+  SubscriptionDeleted: "deleted subscription",
+  SubscriptionPaused: "paused",
+  SubscriptionReset: "reset",
+  SubscriptionResumed: "resumed",
+};
+
+/** What was done, in words: "PluginRolledBack" is "rolled back". */
+export function act(type: string): string {
+  return acts[type] ?? type.replace(/(?!^)[A-Z]/g, (c) => ` ${c.toLowerCase()}`).toLowerCase();
+}
