@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { startRing } from "./ring.mjs";
 import { barriers, browser, custom, Node, open, screens, words } from "./node.mjs";
 
 /** Files to choose, in a directory that ends with the test. */
@@ -317,4 +318,45 @@ test("each role sees what it may", async (t) => {
     await page.getByLabel("Value, as bytes").getByText("72 6f 73 65").waitFor(); // "rose"
     assert.deepEqual(page.problems, []);
   });
+});
+
+test("in a ring a plugin is seen and steered from every node", async (t) => {
+  const nodes = await startRing(t);
+  if (nodes === undefined) {
+    t.skip("PostgreSQL is missing");
+    return;
+  }
+  const whole = { method: "PUT", headers: { "content-type": "application/wasm" }, body: words(manifest("1.0.0")) };
+  await fetch(`${nodes[0].url}/v1/plugins/words/versions/1.0.0`, whole);
+  const deploy = { version: "1.0.0", grants: ["state"], input: { stream: "in" } };
+  await api(nodes[0], "/v1/plugins/words/deploy", { method: "POST", body: deploy });
+  const say = (node, text) =>
+    api(node, "/v1/streams/in/events", { method: "POST", body: { type: "Said", data: { words: text } } });
+  await say(nodes[0], "a rose");
+  const { owner } = await api(nodes[0], "/v1/cluster/whereis?subscription=words");
+  const others = nodes.filter((n) => n.id !== owner.node);
+  const page = await open(t, await browser(t));
+
+  for (const node of others) {
+    await page.goto(`${node.url}/plugins`);
+    await page.getByRole("row", { name: /words/ }).getByText("running").waitFor();
+    await page.goto(`${node.url}/plugins/words`);
+    await page.getByLabel("Binding").getByText(owner.node).waitFor();
+    await page.getByLabel("Binding").getByText("1 events in 1 batches").waitFor();
+    await shown(page, "1 events, 3 words");
+    await page.goto(`${node.url}/projections`);
+    await page.getByLabel("Value, as bytes").getByText("72 6f 73 65").waitFor();
+  }
+  await page.goto(`${others[0].url}/plugins/words`);
+  await button(page, "Pause").click();
+  await shown(page, "words is paused");
+  await button(page, "Resume").click();
+  await shown(page, "running");
+  assert.deepEqual(page.problems, []);
+
+  process.kill(nodes.find((n) => n.id === owner.node).pid, "SIGKILL");
+  const heir = page.getByLabel("Binding").getByText(new RegExp(others.map((n) => n.id).join("|")));
+  await heir.waitFor({ timeout: 30_000 });
+  await say(others[0], "a rose is a rose");
+  await page.getByText("1 events, 4 words").waitFor({ timeout: 30_000 });
 });
