@@ -97,6 +97,15 @@ func TestDiagnostics(t *testing.T) {
 		} else if got := states(status.Members); !maps.Equal(got, map[string]ring.SessionState{"node1": "member", "node2": "member", "node3": "drained"}) {
 			t.Errorf("states while node3 is drained: %v", got)
 		}
+		had := 0
+		for _, m := range status.Members {
+			if m.Node == "node3" {
+				had = m.Slots
+			}
+		}
+		if views, err := one.Views(ctx, 0, 1); err != nil || len(views) != 1 || views[0].Moved != had {
+			t.Errorf("node3 had %d slots; views: %+v, %v", had, views, err)
+		}
 		r.kill("node3")
 		listed := func() bool {
 			list, err := one.Members(ctx, "")

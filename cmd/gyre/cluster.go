@@ -297,7 +297,7 @@ func newClusterViews(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printList(a, views, []string{"epoch", "time", "members", "quorum", "reason"}, viewRow)
+				return printList(a, views, []string{"epoch", "time", "members", "quorum", "moved", "reason"}, viewRow)
 			})
 		},
 	}
@@ -311,7 +311,7 @@ func viewRow(v ring.View) []string {
 	for _, m := range v.Members {
 		nodes = append(nodes, visible(m.Node))
 	}
-	return []string{strconv.FormatUint(v.Epoch, 10), wire.FormatTime(v.At), strings.Join(nodes, ", "), strconv.Itoa(v.Quorum), visible(v.Reason)}
+	return []string{strconv.FormatUint(v.Epoch, 10), wire.FormatTime(v.At), strings.Join(nodes, ", "), strconv.Itoa(v.Quorum), strconv.Itoa(v.Moved), visible(v.Reason)}
 }
 
 func newClusterWhereIs(a *app) *cobra.Command {

@@ -60,6 +60,9 @@ type View struct {
 	Proposer uint64    `json:"proposer"` // its session
 	Reason   string    `json:"reason"`   // for people
 	At       time.Time `json:"at"`       // by the clock of the storage
+	// Moved counts the slots that have another owner than in the view before. Only
+	// Reporter.Views knows it, of the newest 100 that it returns.
+	Moved int `json:"moved,omitempty"`
 }
 
 // Member finds a session.
