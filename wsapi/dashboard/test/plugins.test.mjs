@@ -107,6 +107,13 @@ test("a plugin from the drop of its file to its end", async (t) => {
   await t.test("state by key, and what changes", async () => {
     await page.goto(`${node.url}/projections?of=words&by=key&prefix=words`);
     await page.getByLabel("Value, as bytes").getByText("61 6e 64 20 31").waitFor(); // "and 1"
+    const code = page.locator("aside pre").last();
+    assert.match(await code.innerText(), /^gyre plugin state words words$/);
+    const [, ...command] = (await code.innerText()).split(" ");
+    assert.match(await node.run(command), /^and 1\n/);
+    await button(page, "curl").click();
+    const answer = await fetch((await code.innerText()).replace(/^curl /, ""));
+    assert.match(await answer.text(), /^and 1\n/);
     await node.run(["append", "in", "Said", '{"other":1}']);
     await page.locator(".fresh").waitFor();
     await page.getByLabel("Key, or the beginning of keys").fill("none");

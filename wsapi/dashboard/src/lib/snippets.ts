@@ -25,6 +25,7 @@ export function stateSnippets(binding: string, lane: number, lanes: number, key:
   return {
     CLI: `gyre plugin state ${quoted(binding)} ${quoted(key)}${one ? "" : ` --lane ${lane}`}`,
     curl: `curl ${quoted(one ? path : `${path}?lane=${lane}`)}`,
+    Go: `value, err := client.Plugins().Value(ctx, ${name}, ${one ? "plugins.OnlyLane" : lane}, ${text})`,
     TypeScript: `const value = await admin(gyre).plugins.state(${name}, ${text}${one ? "" : `, { lane: ${lane} }`});`,
   };
 }
