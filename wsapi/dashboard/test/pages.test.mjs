@@ -23,7 +23,7 @@ const pages = [
   ["plugin-versions", "/plugins/words?view=versions", "Verification report"],
   ["plugin-logs", "/plugins/words?view=logs", " words"],
   ["plugin-settings", "/plugins/words?view=settings", "What it asks for"],
-  ["plugin-upload", "/plugins/upload", "Nothing runs until you deploy it"],
+  ["plugin-upload", "/upload", "Nothing runs until you deploy it"],
   ["projections", "/projections", "Ask for it"],
   ["missing", "/nothing", "There is no such page"],
 ];

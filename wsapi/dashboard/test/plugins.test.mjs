@@ -67,7 +67,7 @@ test("a plugin from the drop of its file to its end", async (t) => {
 
   await t.test("upload, report, grants, deploy", async () => {
     await drop(page, "words.wasm", words(manifest("1.0.0", { capabilities: asks, subscription: { stream: "in" } })));
-    await page.waitForURL("**/plugins/upload");
+    await page.waitForURL("**/upload");
     await shown(page, "Verification report");
     await page.getByText("verified", { exact: true }).waitFor();
     assert.equal(await page.getByRole("img", { name: "Sent" }).count(), 1);
@@ -202,7 +202,7 @@ test("what is refused says why, and nothing is half done", async (t) => {
     "other.wasm": words(manifest("1.0.0", { description: "Another." })),
   });
   const choose = async (name) => {
-    await page.goto(`${node.url}/plugins/upload`);
+    await page.goto(`${node.url}/upload`);
     await page.locator("input[type=file]").setInputFiles(path(name));
   };
   const refused = async (code) => {

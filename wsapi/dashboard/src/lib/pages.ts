@@ -52,7 +52,7 @@ export const pages: readonly Page[] = [
   },
   { path: "/subscriptions/:subscription", title: "Subscription", view: Subscription, needs: "subscriptions.see" },
   { path: "/plugins", title: "Plugins", view: Plugins, needs: "plugins.see", icon: "plugins", key: "p" },
-  { path: "/plugins/upload", title: "Upload a plugin", view: PluginUpload, needs: "plugins.upload" },
+  { path: "/upload", title: "Upload a plugin", view: PluginUpload, needs: "plugins.upload" },
   { path: "/plugins/:plugin", title: "Plugin", view: Plugin, needs: "plugins.see" },
   {
     path: "/projections",
