@@ -1,11 +1,20 @@
 import type { Client, GyreError, RecordedEvent } from "@gyre-events/client";
 import { errorOf } from "./query.svelte.js";
 
+/** What a list says of an event. The event itself may have a megabyte, and there are many. */
+export interface Brief {
+  version: number;
+  type: string;
+  recorded: string;
+}
+
+export const briefOf = ({ version, type, recorded }: RecordedEvent): Brief => ({ version, type, recorded });
+
 /** A stream in a list; with its newest event, if that is known. */
 export interface Row {
   name: string;
   version: number;
-  event?: RecordedEvent;
+  event?: Brief;
 }
 
 /** Bounds what is looked at for more of the streams that were written last. */
@@ -84,7 +93,7 @@ export class StreamList {
     for (const event of events) {
       if (this.#seen.has(event.stream) || !event.stream.startsWith(this.#prefix)) continue;
       this.#seen.add(event.stream);
-      found.push({ name: event.stream, version: event.version, event });
+      found.push({ name: event.stream, version: event.version, event: briefOf(event) });
     }
     return found;
   }
