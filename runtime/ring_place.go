@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"crypto/sha256"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
+	"github.com/gyre-events/gyre/runtime/secret"
 )
 
 const (
@@ -159,17 +159,12 @@ func (p *placeInRing) isOwn(ctx context.Context, address string) bool {
 
 // readKey reads a key file.
 func readKey(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, core.Errorf(core.CodeInvalidConfig, "cluster-key-file: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1)) // it may be a device
+	text, err := secret.Read(file, maxKeyFile)
 	if err != nil {
 		return nil, core.Errorf(core.CodeInvalidConfig, "cluster-key-file: %w", err)
 	}
 	key := strings.TrimSpace(string(text))
-	if len(key) < minKeyBytes || len(text) > maxKeyFile || strings.ContainsFunc(key, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+	if len(key) < minKeyBytes || strings.ContainsFunc(key, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
 		return nil, core.Errorf(core.CodeInvalidConfig,
 			"cluster-key-file: %s is not one line of %d to %d printable characters; make one with: openssl rand -base64 32", file, minKeyBytes, maxKeyFile)
 	}

@@ -47,8 +47,8 @@ nodes of a ring, A,B,C, they go to the next one when a node is gone. https:// is
 serves TLS; --tls-ca or GYRE_TLS_CA has the CA of its certificate.
 
 The key is that of --token-file, else GYRE_TOKEN, else the file gyre/token of your configuration
-directory (~/.config) if it is there. A file must be yours alone: chmod 600. No flag takes a key
-itself, which other processes would see.
+directory (~/.config) if it is there. A file must be yours, or root's, and nobody else may read
+it: chmod 600. No flag takes a key itself, which other processes would see.
 
 Exit codes: 0 ok · 1 other error · 2 usage · 3 not found · 4 conflict · 5 denied ·
 6 unavailable · 7 timeout · 8 not clean (verify, doctor) · 130 interrupted.

@@ -154,7 +154,7 @@ func registerRing(flags *pflag.FlagSet, r *runtime.RingConfig) {
 	flags.StringVar(&r.PeersExec, "peers-exec", "", "command that prints gossip addresses of other nodes, run every 10 seconds")
 	flags.StringVar(&r.Gossip, "gossip", "", "host:port of this node's gossip, UDP and TCP (default the host of --listen, port "+runtime.DefaultGossipPort+")")
 	flags.StringVar(&r.Advertise, "advertise", "", "host or host:port that nodes and clients dial (default the address of --listen)")
-	flags.StringVar(&r.KeyFile, "cluster-key-file", "", "file with the ring's key, which encrypts gossip and proves nodes to each other; required beyond loopback")
+	flags.StringVar(&r.KeyFile, "cluster-key-file", "", "file with the ring's key, which nobody else may read: it encrypts gossip and proves nodes to each other; required beyond loopback")
 	flags.StringVar(&r.OnNoQuorum, "on-no-quorum", "", "what calls do below quorum: block or error (default block)")
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -13,7 +14,11 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/runtime/certs"
+	"github.com/gyre-events/gyre/runtime/secret"
 )
+
+// maxClientKey is more than the key of a certificate has.
+const maxClientKey = 1 << 20
 
 // clientTLS are the files for connections to nodes that serve TLS.
 type clientTLS struct{ ca, cert, key string }
@@ -26,7 +31,7 @@ func (a *app) addTLS(cmd *cobra.Command) {
 		flags.StringVar(&a.tls.ca, "tls-ca", "", "file of the CAs of the node's certificate, in PEM (env GYRE_TLS_CA, default the machine's)")
 	}
 	flags.StringVar(&a.tls.cert, "tls-client-cert", "", "certificate for a node that wants one, with --tls-client-key (env GYRE_TLS_CLIENT_CERT)")
-	flags.StringVar(&a.tls.key, "tls-client-key", "", "its key (env GYRE_TLS_CLIENT_KEY)")
+	flags.StringVar(&a.tls.key, "tls-client-key", "", "its key, which only you may read (env GYRE_TLS_CLIENT_KEY)")
 }
 
 // tlsConfig is for connections to nodes; nil is Go's default.
@@ -49,7 +54,15 @@ func (a *app) tlsConfig() (*tls.Config, error) {
 		return nil, core.Errorf(core.CodeInvalidConfig, "tls-client-cert and tls-client-key go together: give both, or none")
 	}
 	if files.cert != "" {
-		pair, err := tls.LoadX509KeyPair(files.cert, files.key)
+		cert, err := os.ReadFile(files.cert)
+		if err != nil {
+			return nil, core.Errorf(core.CodeInvalidConfig, "tls-client-cert: %w", err)
+		}
+		key, err := secret.Read(files.key, maxClientKey)
+		if err != nil {
+			return nil, core.Errorf(core.CodeInvalidConfig, "tls-client-key: %w", err)
+		}
+		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
 			return nil, core.Errorf(core.CodeInvalidConfig, "tls-client-cert and tls-client-key: %w", err)
 		}

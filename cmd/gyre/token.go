@@ -2,16 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"net"
-	"os"
-	"runtime"
 	"strings"
 	"syscall"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/runtime/secret"
 )
 
 const (
@@ -65,28 +62,20 @@ func isPrivate(url string) bool {
 	return true
 }
 
-// readToken reads the key of a file. It refuses one that others can read, too. No error has
+// readToken reads the key of a file, which secret.Read does not find exposed. No error has
 // any of the file's text.
 func readToken(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
+	text, err := secret.Read(name, maxTokenFile)
+	var exposed *secret.Exposed
+	switch {
+	case errors.As(err, &exposed):
+		err := core.Errorf(core.CodeInvalidConfig, "%s", exposed.Why)
+		return "", &advised{err, exposed.Fix + ", and have the key revoked if somebody may have seen it."}
+	case err != nil:
 		return "", &advised{core.Errorf(core.CodeInvalidConfig, "the key cannot be read: %w", err), "Name a file with a key by --token-file, or set GYRE_TOKEN to the key."}
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-		err := core.Errorf(core.CodeInvalidConfig, "others can read the key in %s: its mode is %04o", name, mode.Perm())
-		return "", &advised{err, fmt.Sprintf("chmod 600 %s, and have the key revoked if somebody may have seen it.", name)}
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
-	if err != nil {
-		return "", core.Errorf(core.CodeInvalidConfig, "the key cannot be read: %w", err)
-	}
 	token := strings.TrimSpace(string(text))
-	if token == "" || len(text) > maxTokenFile || len(strings.Fields(token)) != 1 {
+	if len(strings.Fields(token)) != 1 {
 		return "", &advised{core.Errorf(core.CodeInvalidConfig, "%s is no file with one key", name), "gyre auth key create --out FILE writes one."}
 	}
 	return token, nil

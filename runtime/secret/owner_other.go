@@ -4,5 +4,5 @@ package secret
 
 import "io/fs"
 
-// othersRead is false: the mode of a file does not say who can read it.
-func othersRead(fs.FileInfo) bool { return false }
+// check takes every file: its mode does not say who can read it.
+func check(string, fs.FileInfo) error { return nil }

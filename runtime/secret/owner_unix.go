@@ -3,16 +3,36 @@
 package secret
 
 import (
+	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 )
 
-// othersRead reports whether others than the user can read a file. The group may, if root
-// owns it: so are secrets handed to services.
-func othersRead(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if ok && stat.Uid == 0 {
-		return info.Mode()&0o007 != 0
+// check returns why a file is Exposed.
+func check(path string, info fs.FileInfo) error {
+	owner := uint32(os.Geteuid())
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		owner = stat.Uid
 	}
-	return info.Mode()&0o077 != 0
+	return exposed(path, info.Mode().Perm(), owner, uint32(os.Geteuid()))
+}
+
+// exposed returns why a file is Exposed to others than a user. A group may read and write what
+// belongs to root: so are secrets handed to services.
+func exposed(path string, mode fs.FileMode, owner, user uint32) error {
+	others := fs.FileMode(0o077)
+	if owner == 0 {
+		others = 0o007
+	}
+	switch {
+	case owner != 0 && owner != user:
+		return &Exposed{
+			fmt.Sprintf("%s belongs to user %d, and to be safe it must belong to root or to user %d, who runs gyre", path, owner, user),
+			fmt.Sprintf("chown %d %s", user, path),
+		}
+	case mode&others != 0:
+		return &Exposed{fmt.Sprintf("others can read %s, whose mode is %04o", path, mode), "chmod 600 " + path}
+	}
+	return nil
 }
