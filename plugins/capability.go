@@ -104,6 +104,21 @@ func (cs Capabilities) Allow(kind CapabilityKind, name string) bool {
 	return slices.ContainsFunc(cs, func(c Capability) bool { return c.allows(kind, name) })
 }
 
+// Streams returns patterns of the streams that they let a plugin do kind with.
+func (cs Capabilities) Streams(kind CapabilityKind) []string {
+	patterns := []string{}
+	for _, c := range cs {
+		switch {
+		case c.Kind != kind:
+		case c.Scope == core.All:
+			patterns = append(patterns, "*")
+		default:
+			patterns = append(patterns, c.Scope)
+		}
+	}
+	return patterns
+}
+
 // ParseCapabilities parses a list, in which each is once. The error is invalid_request.
 func ParseCapabilities(texts []string) (Capabilities, error) {
 	if len(texts) > maxCapabilities {

@@ -75,7 +75,8 @@ type Reads interface {
 	// Scan returns up to limit entries of at most size bytes, in the order of their keys,
 	// each as u32 key length, u32 value length, key, value.
 	Scan(prefix, after []byte, limit, size int) ([]byte, abi.Errno)
-	// ReadStream returns a batch of up to limit events from a version on.
+	// ReadStream returns a batch of up to limit events from a version on, without those that
+	// are not granted.
 	ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno)
 	Config(key []byte) ([]byte, abi.Errno)
 	Secret(key []byte) ([]byte, abi.Errno)

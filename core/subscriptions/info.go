@@ -202,8 +202,7 @@ func (o *Owner) lag(ctx context.Context, l *incarnation, i *Info) error {
 		return err
 	}
 	from := core.From{Kind: core.AfterPosition, N: min(i.Checkpoint, state.Head)}
-	filter := core.Filter{Streams: l.Definition.Filter.Streams, Types: l.Definition.Filter.Types}
-	follower, err := o.store.Follow(ctx, core.FollowRequest{Stream: l.Definition.Stream, From: from, Filter: filter})
+	follower, err := o.store.Follow(ctx, core.FollowRequest{Stream: l.Definition.Stream, From: from, Filter: l.filter()})
 	if err != nil {
 		return err
 	}

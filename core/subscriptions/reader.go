@@ -20,7 +20,7 @@ func (h *host) follow(sel *selector) (fed bool, err error) {
 	h.mu.Lock()
 	from := core.From{Kind: core.AfterPosition, N: h.machine.Info(time.Now(), 0).Cursor, Log: h.saver.saved.Log}
 	h.mu.Unlock()
-	follower, err := h.owner.store.Follow(h.ctx, core.FollowRequest{Stream: h.incarnation.Definition.Stream, From: from, Filter: sel.filter})
+	follower, err := h.owner.store.Follow(h.ctx, core.FollowRequest{Stream: h.incarnation.Definition.Stream, From: from, Filter: h.incarnation.filter()})
 	if err != nil {
 		return false, err
 	}

@@ -48,6 +48,16 @@ type incarnation struct {
 	revision uint64
 }
 
+// filter selects the events that are delivered. To a plugin, links of other streams deliver no
+// events of the system's.
+func (l *incarnation) filter() core.Filter {
+	f := core.Filter{Streams: l.Definition.Filter.Streams, Types: l.Definition.Filter.Types}
+	if l.Bound && !core.IsSystem(l.Definition.Stream) {
+		f.Within = []string{"*"}
+	}
+	return f
+}
+
 // progress is what changes of a subscription.
 type progress struct {
 	Log        string `json:"log"` // that Checkpoint is a position of

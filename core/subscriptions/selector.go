@@ -49,9 +49,8 @@ const (
 // selector makes the items of events that a definition asks for. It belongs to one
 // goroutine, which closes it.
 type selector struct {
-	all      bool        // of $all, which has no links
-	filter   core.Filter // for the follower
-	program  Program     // nil if the definition has no expressions
+	all      bool    // of $all, which has no links
+	program  Program // nil if the definition has no expressions
 	source   Source
 	by       string   // PartitionBy
 	fields   []string // of Map
@@ -61,7 +60,6 @@ type selector struct {
 func newSelector(d *Definition, compile Compiler) (*selector, error) {
 	s := &selector{
 		all:    d.Stream == core.All,
-		filter: core.Filter{Streams: d.Filter.Streams, Types: d.Filter.Types},
 		by:     d.PartitionBy,
 		fields: d.Map.Fields,
 		source: Source{Filter: d.Filter.Expr, Map: d.Map.Expr},

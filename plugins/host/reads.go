@@ -12,11 +12,17 @@ import (
 // errBehind ends the handling of a batch behind one whose Commit was not made.
 var errBehind = errors.New("a batch before was not committed")
 
-// maxReadBytes bounds what ReadStream returns, but for one event.
-const maxReadBytes = 1 << 20
+const (
+	// maxReadBytes bounds what ReadStream returns, but for one event.
+	maxReadBytes = 1 << 20
+	// maxPassedOver is how many pages of links to events that are not granted ReadStream passes
+	// over in a row.
+	maxPassedOver = 16
+)
 
 // ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged. What the
-// batches before have appended is in the log first.
+// batches before have appended is in the log first. Links to events in streams that the binding
+// does not grant are passed over.
 func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno) {
 	name := string(stream)
 	if from < 0 || limit < 1 || name != core.All && core.ValidateStream(name) != nil {
@@ -29,25 +35,41 @@ func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.
 		x.storage = errBehind
 		return nil, abi.IO
 	}
-	page, err := x.lane.host.config.Store.Read(x.ctx, core.ReadRequest{
+	batch, e := x.readGranted(core.ReadRequest{
 		Stream: name, From: uint64(max(from, 1)), Limit: core.Limit{Events: min(limit, abi.MaxBatchEvents), Bytes: maxReadBytes},
 	})
-	switch code := core.AsError(err); {
-	case err == nil:
-	case code.Code == core.CodeStreamNotFound:
-		return nil, abi.NotFound
-	default:
-		x.storage = err
-		return nil, abi.IO
+	if e != abi.OK {
+		return nil, e
 	}
 	x.view.Reset(0, 0, 0)
-	for e := range page.Events() {
+	for e := range batch.Events() {
 		out := EventOf(&e, x.fields[:0])
 		if x.fields = out.Fields; x.view.Add(&out) != nil {
 			break
 		}
 	}
 	return x.view.Bytes(), abi.OK
+}
+
+// readGranted reads the first page that has an event of a stream that the binding grants, or the
+// last one.
+func (x *effects) readGranted(r core.ReadRequest) (core.Batch, abi.Errno) {
+	for range maxPassedOver {
+		page, err := x.lane.host.config.Store.Read(x.ctx, r)
+		switch code := core.AsError(err); {
+		case err == nil:
+		case code.Code == core.CodeStreamNotFound:
+			return core.Batch{}, abi.NotFound
+		default:
+			x.storage = err
+			return core.Batch{}, abi.IO
+		}
+		if granted := page.Matching(&x.lane.reads); granted.Count > 0 || page.End {
+			return granted, abi.OK
+		}
+		r.From, r.Limit.Events = page.Next, abi.MaxBatchEvents
+	}
+	return core.Batch{}, x.refuse(abi.Quota, "stream %q has links to events of streams that are not granted, up to %d", clip(r.Stream), r.From-1)
 }
 
 // Config is plugins.Reads'.

@@ -22,6 +22,7 @@ type runner struct {
 	binding *binding
 	grants  plugins.Capabilities
 	inputs  core.Filter
+	reads   core.Filter // what ReadStream passes on
 	program plugins.Program
 	config  configReader
 	sub     *subscriptions.Bound
@@ -67,6 +68,7 @@ func inFlight(b *plugins.Binding) int {
 func newRunner(k *driver, b *binding, p plugins.Program) *runner {
 	r := &runner{host: k.host, driver: k, binding: b, program: p, config: newConfigReader(b.Config)}
 	r.grants, _ = plugins.ParseCapabilities(b.Grants) // they were parsed when they were stored
+	r.reads = core.Filter{Within: r.grants.Streams(plugins.CanReadStreams)}
 	r.inputs = core.Filter{Streams: b.Input.Filter.Streams, Types: b.Input.Filter.Types}
 	for i := range b.Lanes {
 		r.lanes = append(r.lanes, newLane(r, i))

@@ -58,7 +58,8 @@ func (c *Context) AppendTo(stream string, expected int64, events ...NewEvent) er
 }
 
 // ReadStream returns up to limit events of a stream from a version on, at most 256. The binding
-// has to grant streams.read. A stream without events is ErrNotFound.
+// has to grant streams.read. Links to events of streams that it does not grant are passed over. A
+// stream without events is ErrNotFound.
 func (c *Context) ReadStream(stream string, from uint64, limit int) ([]Event, error) {
 	bytes, err := c.read(func(into []byte) int32 { return c.streamRead(stream, int64(from), int32(limit), into) })
 	if err != nil {
