@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gyre-events/gyre/core/ring"
 )
 
 func TestNumbersForPeople(t *testing.T) {
@@ -127,4 +129,12 @@ func FuzzDecodeImport(f *testing.F) {
 			t.Errorf("%q is taken as %+v", line, e)
 		}
 	})
+}
+
+// Slots on their way have a row each in the status of a ring, and control characters none.
+func TestStatusOfMoves(t *testing.T) {
+	got := statusWords(ring.Status{Moves: []ring.Move{{From: "a", To: "b\x1b", Slots: 3}, {From: "c", To: "a", Slots: 1}}})
+	if !strings.Contains(got, "\nmoving   3 slots from a to b") || !strings.Contains(got, "\nmoving   1 slots from c to a\n") || strings.Contains(got, "\x1b") {
+		t.Errorf("%q", got)
+	}
 }
