@@ -53,7 +53,9 @@ export default defineConfig({
     cssCodeSplit: false,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 400,
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
+  logLevel: "warn",
   server: { proxy: { "/v1": { target: node, ws: true } } },
   test: { include: ["src/**/*.test.ts"], environment: "node" },
 });

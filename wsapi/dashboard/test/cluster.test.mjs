@@ -79,7 +79,11 @@ test("a ring is seen and steered", async (t) => {
     await arcs(page, 3);
     process.kill(three.pid, "SIGKILL");
     await arcs(page, 2);
-    await page.getByRole("table", { name: "History of views" }).getByText(/node3 (is|does|has)/).first().waitFor();
+    await page
+      .getByRole("table", { name: "History of views" })
+      .getByText(/node3 (is|does|has)/)
+      .first()
+      .waitFor();
 
     process.kill(two.pid, "SIGSTOP");
     t.after(() => process.kill(two.pid, "SIGCONT"));
