@@ -102,6 +102,7 @@ const (
 	CodeDuplicateSub         Code = "duplicate_sub"
 	CodeTooManySubs          Code = "too_many_subs"
 	CodeTooManyRequests      Code = "too_many_requests"
+	CodeTooManyWrongKeys     Code = "too_many_wrong_keys"
 	CodeTooManyConnections   Code = "too_many_connections"
 	CodeVersionUnsupported   Code = "version_unsupported"
 	CodeProtocolError        Code = "protocol_error"
@@ -306,8 +307,11 @@ var catalogue = map[Code]CodeInfo{
 		Title: "The connection has too many subscriptions",
 		Fix:   "Unsubscribe some, or open another connection; welcome.limits.subs is the limit."},
 	CodeTooManyRequests: {Class: ClassUnavailable, Status: 429, Retryable: true,
-		Title: "Too many requests are in flight, or too many wrong keys came from the address",
-		Fix:   "Wait for answers before sending more; welcome.limits.inflight is the limit. After wrong keys, wait a minute, and check the key."},
+		Title: "Too many requests are in flight",
+		Fix:   "Wait for answers before sending more; welcome.limits.inflight is the limit."},
+	CodeTooManyWrongKeys: {Class: ClassUnavailable, Status: 429, Retryable: true,
+		Title: "Too many wrong keys or tickets came from the address",
+		Fix:   "Check the key: this one is wrong, too. A right key works at once. Another wrong one is looked at no sooner than the answer says."},
 	CodeTooManyConnections: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The node has no room for another connection, or your address has too many",
 		Fix:   "Close unused connections. Behind a proxy, which has one address for all, raise --max-connections-per-address."},
@@ -438,7 +442,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Add the page's origin with --allow-origin, if you trust it."},
 	CodeInsecureListen: {Class: ClassUsage, Status: 400,
 		Title: "Other machines can reach the address, and the node is not protected",
-		Fix:   "Listen on 127.0.0.1. Or serve TLS, with --tls-cert and --tls-key (gyre tls dev-cert makes some to try with), and make a key first, with gyre auth init. Where a proxy or the network encrypts, --insecure-plaintext goes without TLS. On a network that you trust, --insecure goes without keys and TLS: every machine that reaches the address may read and write everything."},
+		Fix:   "Listen on 127.0.0.1. Or serve TLS, with --tls-cert and --tls-key (gyre tls dev-cert makes some to try with), and give the store its first key: --admin-key-file FILE, which gyre auth key new --out FILE makes, or gyre auth init with --data or --postgres while no node has the store open. Where a proxy or the network encrypts, --insecure-plaintext goes without TLS. On a network that you trust, --insecure goes without keys and TLS: every machine that reaches the address may read and write everything."},
 	CodeInvalidConfig: {Class: ClassUsage, Status: 400,
 		Title: "The configuration is not valid",
 		Fix:   "The detail names the key; gyre serve --help lists the keys."},
@@ -478,7 +482,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Nothing was written. Send the request again; the node learns the new view first."},
 	CodeStoreInUse: {Class: ClassUnavailable, Status: 503,
 		Title: "The store belongs to another node, or to a ring",
-		Fix:   "Stop that node, or let this one wait for it with --postgres-wait. Several nodes on one store form a ring: start each with --cluster."},
+		Fix:   "Stop that node first; gyre serve waits for it as long as --postgres-wait says. Several nodes on one store form a ring: start each with --cluster."},
 
 	CodeNoNodeAvailable: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "The ring has no quorum, or this node is not part of it",

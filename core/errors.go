@@ -26,7 +26,7 @@ type Error struct {
 	Limit    int64   // of the *_too_large and too_many_* codes
 	Offset   *int64  // in the log file, of store_corrupt
 	Epoch    uint64  // the newest that is known, of stale_epoch, not_owner and not_serving; 0 if none is
-	// RetryAfter is when to try again, of overloaded; 0 if that is not known.
+	// RetryAfter is when to try again, of overloaded and too_many_wrong_keys; 0 if that is not known.
 	RetryAfter time.Duration
 
 	Positions []uint64 // of unexpected_ack

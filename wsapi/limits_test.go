@@ -89,6 +89,11 @@ func TestWrongKeysOfAnAddress(t *testing.T) {
 		want("127.0.0.1", "/v1/server", "wrong", 429)
 		want("[::1]", "/v1/server", "wrong", 401)
 
+		// The answer says when the block ends, and what to do about the key.
+		blocked := ask("192.0.2.1", "/v1/server", "wrong")
+		if after := blocked.Header().Get("Retry-After"); after != "3" || !strings.Contains(blocked.Body.String(), `"fix":"Check the key`) {
+			t.Errorf("an address that is blocked for 3 s may try again after %s s: %s", after, blocked.Body)
+		}
 		time.Sleep(time.Minute / 20)
 		want("192.0.2.1", "/v1/server", "wrong", 401)
 		want("192.0.2.1", "/v1/server", "wrong", 429)
@@ -114,10 +119,10 @@ func TestWrongKeysInHello(t *testing.T) {
 		p.closed("hello", 4500)
 	}
 	open.say(`{"op":"refresh","id":98,"token":"wrong"}`)
-	open.refused("refresh", 98, "too_many_requests")
+	open.refused("refresh", 98, "too_many_wrong_keys")
 	p := n.connect()
 	p.say(`{"op":"hello","id":1,"auth":{"token":"wrong"}}`)
-	p.refused("hello", 0, "too_many_requests")
+	p.refused("hello", 0, "too_many_wrong_keys")
 	p.closed("hello", 4004) // come back
 	n.do("POST", "/v1/session", `{"token":"wrong"}`, "Content-Type: application/json").want(t, 429)
 	_, res, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(n.http.URL, "http")+"/v1/ws", http.Header{"Authorization": {"Bearer wrong"}})

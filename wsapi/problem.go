@@ -60,7 +60,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, instance st
 	h.Set("Cache-Control", "no-store")
 	h.Del("ETag")
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+		h.Set("Retry-After", strconv.FormatInt(max(retryAfterSeconds, (e.RetryAfterMs+999)/1000), 10))
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(e.Status)

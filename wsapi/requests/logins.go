@@ -43,7 +43,7 @@ func (l *Logins) Authenticate(from Address, token string) (*access.Principal, er
 }
 
 // Try calls login with the secret of an address, and counts it if it was wrong. The error is
-// login's, or too_many_requests in place of unauthenticated if the address has sent too many
+// login's, or too_many_wrong_keys in place of unauthenticated if the address has sent too many
 // wrong ones. login should cost no more than a hash, as it is called for those, too.
 func (l *Logins) Try(from Address, login func() (*access.Principal, error)) (*access.Principal, error) {
 	p, err := login()
@@ -51,20 +51,26 @@ func (l *Logins) Try(from Address, login func() (*access.Principal, error)) (*ac
 		return p, err
 	}
 	budget := from.share(l.perMin)
-	if l.fail(from, budget) {
+	block := l.fail(from, budget)
+	if block == 0 {
 		return nil, err
 	}
-	e := core.Errorf(core.CodeTooManyRequests, "%s has sent %d wrong keys or tickets within a minute", from, budget)
-	e.Limit = int64(budget)
+	e := core.Errorf(core.CodeTooManyWrongKeys, "%s has sent %d wrong keys or tickets within a minute", from, budget)
+	e.Limit, e.RetryAfter = int64(budget), block
 	return nil, e
 }
 
-// fail counts a wrong token, and reports whether it was within the budget.
-func (l *Logins) fail(from Address, budget int) bool {
+// fail counts a wrong token. It returns 0 if that was within the budget, else when the next one
+// is.
+func (l *Logins) fail(from Address, budget int) time.Duration {
 	fresh := rate.NewLimiter(rate.Limit(float64(budget)/time.Minute.Seconds()), budget)
 	limiter, known, _ := l.failures.PeekOrAdd(from, fresh)
 	if !known {
 		limiter = fresh
 	}
-	return limiter.Allow()
+	if limiter.Allow() {
+		return 0
+	}
+	missing := 1 - limiter.Tokens()
+	return max(time.Millisecond, time.Duration(missing/float64(limiter.Limit())*float64(time.Second)))
 }

@@ -81,7 +81,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	}
 	p, err := c.identify(hello)
 	switch {
-	case errors.Is(err, core.CodeTooManyRequests):
+	case errors.Is(err, core.CodeTooManyWrongKeys):
 		return closeWith(closeOverloaded, err)
 	case err != nil:
 		return closeWith(closeUnauthenticated, err)
