@@ -5,9 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -48,152 +45,6 @@ func newAuth(a *app) *cobra.Command {
 	return cmd
 }
 
-const authInitHelp = `Make the first key, an admin's, and save it for the commands of this user. It asks a node
-on this machine, or with --data or --postgres the store itself, which no node may have open.
-
-With --lost it makes another admin key, for who has the store and has lost the key.`
-
-func newAuthInit(a *app) *cobra.Command {
-	var at endFlags
-	var data, postgres, note string
-	var lost bool
-	cmd := &cobra.Command{
-		Use:   "init",
-		Short: "Make the first key, an admin's",
-		Long:  authInitHelp,
-		Example: `  gyre auth init
-  gyre auth init --data ./data --lost
-  gyre auth init --postgres postgres://gyre@db.internal/shop`,
-		Args: takes(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			at.where = data
-			if postgres != "" {
-				at.where = postgres
-			}
-			switch {
-			case data != "" && postgres != "":
-				return usagef("%s --help", cmd.CommandPath()).because("--data and --postgres contradict each other")
-			case at.where == "" && lost:
-				return usagef("gyre auth init --lost --data ./data").because("--lost needs the store itself: --data or --postgres")
-			}
-			return a.authInit(cmd.Context(), at, note, lost)
-		},
-	}
-	flags := cmd.Flags()
-	flags.StringVar(&data, "data", "", "directory of the store, while no node has it open")
-	flags.StringVar(&postgres, "postgres", "", "URL of the PostgreSQL database with the store, while no node has it open")
-	flags.StringVar(&at.store, "store", "", "name of the store in the database (default gyre)")
-	flags.BoolVar(&lost, "lost", false, "make another admin key, whatever keys there are")
-	flags.StringVar(&note, "note", "", "what the key is for")
-	return a.talks(cmd)
-}
-
-// authInit makes the first key.
-func (a *app) authInit(ctx context.Context, at endFlags, note string, lost bool) error {
-	var made keys.Key
-	var token string
-	do := func(ctx context.Context, k interface {
-		Init(ctx context.Context, note string) (keys.Key, string, error)
-	}) (err error) {
-		made, token, err = k.Init(ctx, note)
-		return err
-	}
-	var err error
-	if at.where == "" {
-		a.quiet = true // the node ends the connection of who has no key
-		err = a.withClient(ctx, func(client *sdk.Client) error {
-			ctx, cancel := a.request(ctx)
-			defer cancel()
-			return do(ctx, client.Keys())
-		})
-	} else {
-		err = a.withStoreKeys(ctx, at, func(k *keys.Keys) (err error) {
-			if !lost {
-				return do(ctx, k)
-			}
-			made, token, err = k.Recover(ctx, note)
-			return err
-		})
-	}
-	if errors.Is(err, core.CodeKeysExist) && at.where != "" {
-		return &advised{err, "Make further keys with gyre auth key create. If no admin key is left, say --lost."}
-	}
-	if err != nil {
-		return err
-	}
-	return a.showInit(made, token)
-}
-
-// withStoreKeys opens a store for f.
-func (a *app) withStoreKeys(ctx context.Context, at endFlags, f func(*keys.Keys) error) error {
-	end, err := a.openEnd(ctx, at, "the store")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = end.close() }() // what was committed is safe
-	store, ok := end.wholeLog.(keys.Store)
-	if !ok {
-		return usagef("gyre auth init asks a node").because("%s is not a store", at.where)
-	}
-	k, err := keys.New(ctx, keys.Config{Store: store, Node: copyID()})
-	if err != nil {
-		return err
-	}
-	defer k.Close()
-	return f(k)
-}
-
-// shownKey is a key with its token, as it is printed once.
-type shownKey struct {
-	keys.Key
-	Token string `json:"token,omitempty"`
-	File  string `json:"file,omitempty"` // that the token was saved to
-}
-
-func (a *app) showInit(made keys.Key, token string) error {
-	shown := shownKey{Key: made, Token: token}
-	path, err := tokenPath()
-	if err == nil {
-		if err = saveToken(path, token); err == nil {
-			shown.File = path
-		}
-	}
-	return printOne(a, shown, func(s shownKey) string {
-		text := "This is the admin key " + s.ID + ". It is not shown again:\n\n  " + s.Token + "\n\n"
-		switch {
-		case err == nil:
-			text += "It is saved in " + s.File + ", where gyre finds it."
-		case errors.Is(err, fs.ErrExist):
-			text += "It is not saved: " + path + " is there. Give it with --token-file, or in GYRE_TOKEN."
-		default:
-			text += "It could not be saved: " + err.Error() + ". Give it with --token-file, or in GYRE_TOKEN."
-		}
-		return text + "\nFrom now on the store takes nobody without a key; gyre auth key create makes more."
-	})
-}
-
-// tokenPath is where gyre finds the key of its user.
-func tokenPath() (string, error) {
-	dir, err := os.UserConfigDir()
-	return filepath.Join(dir, "gyre", "token"), err
-}
-
-// saveToken writes a token to a file that is not there, for its user only.
-func saveToken(path, token string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(token + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(path) // it has no key, or a part of one
-	}
-	return err
-}
-
 func newKeyCreate(a *app) *cobra.Command {
 	var role, expires, out string
 	var want keys.Key
@@ -212,9 +63,6 @@ only its user can read, and not printed.`,
 			}
 			if want.Expires, err = expiry(expires, time.Now()); err != nil {
 				return err
-			}
-			if _, err := os.Lstat(out); out != "" && err == nil {
-				return usagef("name another file").because("%s is there already", out)
 			}
 			return a.createKey(cmd.Context(), want, out)
 		},
@@ -252,7 +100,16 @@ func expiry(text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
+// createKey makes a key, after the file that it is to be in: nobody can see it again.
 func (a *app) createKey(ctx context.Context, want keys.Key, out string) error {
+	var file *tokenFile
+	if out != "" {
+		var err error
+		if file, err = newTokenFile(out); err != nil {
+			return err
+		}
+		defer file.close()
+	}
 	return a.withClient(ctx, func(client *sdk.Client) error {
 		ctx, cancel := a.request(ctx)
 		defer cancel()
@@ -261,10 +118,13 @@ func (a *app) createKey(ctx context.Context, want keys.Key, out string) error {
 			return err
 		}
 		shown := shownKey{Key: made, Token: token}
-		if out != "" {
-			if err := saveToken(out, token); err != nil {
+		if file != nil {
+			if err := file.save(token); err != nil {
 				// Nobody has it, so nobody should be able to use it.
-				return errors.Join(core.Errorf(core.CodeInternal, "the key could not be written: %w", err), client.Keys().Revoke(ctx, made.ID))
+				return &advised{
+					core.Errorf(core.CodeInvalidConfig, "the key could not be written: %w", errors.Join(err, client.Keys().Revoke(ctx, made.ID))),
+					"Name a file on a disk with room; the key was revoked unless the error says why not.",
+				}
 			}
 			shown.Token, shown.File = "", out
 		}
@@ -294,9 +154,12 @@ node.`,
 				_, err := fmt.Fprintln(a.stdout, token)
 				return err
 			}
-			if err := saveToken(out, token); errors.Is(err, fs.ErrExist) {
-				return usagef("name another file").because("%s is there already", out)
-			} else if err != nil {
+			file, err := newTokenFile(out)
+			if err != nil {
+				return err
+			}
+			defer file.close()
+			if err := file.save(token); err != nil {
 				return core.Errorf(core.CodeInvalidConfig, "the key could not be written: %w", err)
 			}
 			fmt.Fprintf(a.stderr, "made a key, in %s\n", out)

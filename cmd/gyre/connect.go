@@ -82,8 +82,11 @@ func (a *app) dialTo(ctx context.Context, url, tokenFile string) (*sdk.Client, e
 	ctx, cancel := a.request(ctx)
 	defer cancel()
 	client, err := sdk.Dial(ctx, url, sdk.Options{Name: "gyre-cli", Version: version, Token: token, Compress: a.compress, TLS: secure, OnState: a.tellState()})
-	if err == nil {
+	switch {
+	case err == nil:
 		return client, nil
+	case token == "" && errors.Is(err, core.CodeUnauthenticated):
+		return nil, a.heldBack(url, err)
 	}
 	// The socket's own deadline may pass a moment before that of the context.
 	var late net.Error

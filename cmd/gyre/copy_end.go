@@ -19,6 +19,7 @@ type endFlags struct {
 	where, store string
 	tokenFile    string // of a node
 	segmentBytes int64  // of a directory
+	isThere      bool   // a store that is not there is refused, and not made
 }
 
 // wholeLog is a log that is read and written with its links.
@@ -56,10 +57,11 @@ func ofEnd(name string, err error) error {
 // openEnd opens the log of an end. The source has to be there; the target is made.
 func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, error) {
 	isSource := flag == "--from"
+	f.isThere = f.isThere || isSource
 	switch {
 	case postgres.IsURL(f.where):
 		return a.openStore(ctx, postgres.Config{
-			URL: f.where, Store: f.store, Node: copyID(), Version: version, NoMigrate: isSource, OnlyReads: isSource,
+			URL: f.where, Store: f.store, Node: copyID(), Version: version, NoMigrate: f.isThere, OnlyReads: isSource,
 		}, flag)
 	case f.store != "":
 		return nil, usagef("leave %s-store out", flag).because("%s is no PostgreSQL database, and has no stores", flag)
@@ -70,7 +72,7 @@ func (a *app) openEnd(ctx context.Context, f endFlags, flag string) (*logEnd, er
 		}
 		return &logEnd{client, nil, f.where, " --server " + f.where, client.Close}, nil
 	}
-	return a.openDirectory(ctx, f, isSource)
+	return a.openDirectory(ctx, f)
 }
 
 // copyID is the node id of the copies that a machine makes. Of two into one store the newer
@@ -96,10 +98,10 @@ func (a *app) openStore(ctx context.Context, config postgres.Config, flag string
 	return &logEnd{store, store, fmt.Sprintf("store %s of %s", target.Store, target), " --postgres URL --store " + target.Store, store.Close}, nil
 }
 
-func (a *app) openDirectory(ctx context.Context, f endFlags, isSource bool) (*logEnd, error) {
+func (a *app) openDirectory(ctx context.Context, f endFlags) (*logEnd, error) {
 	dir := f.where
-	if _, err := os.Stat(filepath.Join(dir, "log")); isSource && err != nil {
-		return nil, usagef("check the path of --from; it is what gyre serve --data names").because("%s has no log: %v", dir, err)
+	if _, err := os.Stat(filepath.Join(dir, "log")); f.isThere && err != nil {
+		return nil, usagef("check the path; gyre serve --data %s makes a store there", dir).because("%s has no log: %v", dir, err)
 	}
 	logger := newLogger(a.stderr, slog.LevelWarn)
 	opening := a.newOpening(logger)

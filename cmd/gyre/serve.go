@@ -212,6 +212,8 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return &advised{err, "Another node or program listens there; stop it, or choose another address with --listen."}
+	case errors.Is(err, core.CodeInsecureListen) && (f.node.TLS.Cert != "" || f.node.TLS.Plaintext):
+		return &advised{err, adviseOnFirstKey(f)}
 	case err != nil && f.node.Postgres.URL != "":
 		return adviseOnDatabase(err)
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 
@@ -36,6 +37,21 @@ func (a *app) token(file, url string) (string, error) {
 		return "", nil
 	}
 	return token, err
+}
+
+// heldBack adds to the error of a node that wants a key that a saved one was not sent to it.
+func (a *app) heldBack(url string, err error) error {
+	saved, pathErr := tokenPath()
+	if pathErr != nil || isPrivate(url) {
+		return err
+	}
+	if _, statErr := os.Stat(saved); statErr != nil {
+		return err // there is none
+	}
+	return &advised{
+		core.Errorf(core.CodeUnauthenticated, "%s; the key in %s was held back, because without TLS others can read it on its way to %s", core.AsError(err).Detail, saved, url),
+		"Call the node by https://. On a network that you trust, send the key all the same: --token-file " + saved,
+	}
 }
 
 // isPrivate reports whether nobody else can read what goes to any of the addresses in a URL:
