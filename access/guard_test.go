@@ -403,6 +403,57 @@ func TestParkedEventsAreWithinThePatterns(t *testing.T) {
 	}
 }
 
+// TestReasonsAreForWhoMayConsume: a consumer writes why a subscription is stopped, and may write
+// what is in an event.
+func TestReasonsAreForWhoMayConsume(t *testing.T) {
+	g := newGuarded(t)
+	d := subscriptions.DefaultDefinition()
+	d.Stream = "order-1"
+	if _, _, err := g.subs.Put(g.admin, "stops", &d); err != nil {
+		t.Fatal(err)
+	}
+	join := subscriptions.JoinRequest{Name: "stops"}
+	join.Credit.Events, join.Credit.Bytes = 1, 1<<20
+	w, err := subscriptions.JoinWaiting(g.admin, g.subs, join)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Leave(true)
+	var got subscriptions.Delivery
+	for got.Count == 0 { // the first says how the subscription is
+		if got, err = w.Next(t.Context(), core.Limit{Events: 1, Bytes: 1 << 20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := subscriptions.Answer{Kind: subscriptions.Nack, Positions: []uint64{got.First}, Nack: delivery.Nack{Action: delivery.ActionStop, Reason: "secret 42"}}
+	if err := w.Do(t.Context(), stop); err != nil {
+		t.Fatal(err)
+	}
+	named := access.With(t.Context(), &access.Principal{Name: "k", Role: access.Operator, Streams: []string{"*"}, Names: []string{"others"}})
+	for _, c := range []struct {
+		ctx  context.Context
+		sees bool
+	}{
+		{g.admin, true}, {as(t, access.Operator), false}, {as(t, access.Operator, "billing-*"), false}, {named, false},
+		{as(t, access.Operator, "order-*"), true}, {as(t, access.Operator, "*"), true},
+	} {
+		info, infoErr := g.subs.Info(c.ctx, "stops")
+		page, listErr := g.subs.List(c.ctx, subscriptions.ListRequest{})
+		put, _, putErr := g.subs.Put(c.ctx, "stops", &d)
+		if c.ctx == named {
+			put, putErr = info, nil // it may not put
+		}
+		if err := errors.Join(infoErr, listErr, putErr); err != nil || len(page.Subscriptions) != 1 {
+			t.Fatalf("%v lists %+v, %v", access.Of(c.ctx), page, err)
+		}
+		for what, i := range map[string]subscriptions.Info{"info": info, "list": page.Subscriptions[0], "put": put} {
+			if i.State != delivery.Stopped || i.Reason == "" || strings.Contains(i.Reason, "secret 42") != c.sees {
+				t.Errorf("%s %v, %s: %s for %q", access.Of(c.ctx).Role, access.Of(c.ctx).Streams, what, i.State, i.Reason)
+			}
+		}
+	}
+}
+
 // TestExpressionsAreWithinThePatterns: an expression would tell of linked events that its maker
 // may not read.
 func TestExpressionsAreWithinThePatterns(t *testing.T) {

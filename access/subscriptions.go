@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
@@ -170,10 +171,24 @@ func (g SubscriptionGuard) Put(ctx context.Context, name string, d *subscription
 	if err := define(ctx, name, d); err != nil {
 		return info, false, err
 	}
-	return g.subs.Put(ctx, name, d)
+	info, created, err = g.subs.Put(ctx, name, d)
+	Of(ctx).hideReason(&info)
+	return info, created, err
 }
 
-// Info is subscriptions.Owner.Info, for who may see subscriptions or consume this one.
+// notShown stands for a reason that may have what is in events.
+const notShown = "not shown: the key may not consume the subscription"
+
+// hideReason leaves the reason of a subscription to who may consume it: a consumer has written it,
+// unless the state is not known.
+func (p *Principal) hideReason(i *subscriptions.Info) {
+	if i.Reason != "" && i.State != delivery.Unknown && !p.Free() && p.checkConsume(i.Name, &i.Definition) != nil {
+		i.Reason = notShown
+	}
+}
+
+// Info is subscriptions.Owner.Info, for who may see subscriptions or consume this one. The reason
+// is for the latter.
 func (g SubscriptionGuard) Info(ctx context.Context, name string) (subscriptions.Info, error) {
 	p := Of(ctx)
 	see := p.Check(SeeSubscriptions, "")
@@ -187,15 +202,20 @@ func (g SubscriptionGuard) Info(ctx context.Context, name string) (subscriptions
 	if err != nil {
 		return subscriptions.Info{}, err
 	}
+	p.hideReason(&info)
 	return info, nil
 }
 
-// List is subscriptions.Owner.List.
+// List is subscriptions.Owner.List, with the reasons of those that the principal may consume.
 func (g SubscriptionGuard) List(ctx context.Context, r subscriptions.ListRequest) (subscriptions.ListPage, error) {
 	if err := Check(ctx, SeeSubscriptions, ""); err != nil {
 		return subscriptions.ListPage{}, err
 	}
-	return g.subs.List(ctx, r)
+	page, err := g.subs.List(ctx, r)
+	for i := range page.Subscriptions {
+		Of(ctx).hideReason(&page.Subscriptions[i])
+	}
+	return page, err
 }
 
 // Delete is subscriptions.Owner.Delete.
