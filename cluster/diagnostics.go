@@ -15,11 +15,7 @@ import (
 // askWithin bounds what one node asks of another, which may be gone or stopped.
 const askWithin = 2 * time.Second
 
-const (
-	defaultOwnedLimit = 100
-	maxOwnedLimit     = 1000
-	maxViewsLimit     = 1000
-)
+const maxViewsLimit = 1000
 
 // DiagnosticsConfig is what Diagnostics need; all fields are required.
 type DiagnosticsConfig struct {
@@ -268,10 +264,10 @@ func (d *Diagnostics) WhereIs(ctx context.Context, kind ring.Kind, name string) 
 // Owned is part of ring.Reporter.
 func (d *Diagnostics) Owned(ctx context.Context, node string, r ring.OwnedRequest) (page ring.OwnedPage, err error) {
 	if r.Limit == 0 {
-		r.Limit = defaultOwnedLimit
+		r.Limit = ring.DefaultOwned
 	}
-	if r.Limit < 1 || r.Limit > maxOwnedLimit {
-		return page, core.Errorf(core.CodeInvalidRequest, "limit is %d, and 1 to %d", r.Limit, maxOwnedLimit)
+	if r.Limit < 1 || r.Limit > ring.MaxOwned {
+		return page, core.Errorf(core.CodeInvalidRequest, "limit is %d, and 1 to %d", r.Limit, ring.MaxOwned)
 	}
 	if there, err := d.askedWithin(ctx, node, func(ctx context.Context, other ring.Reporter) error {
 		page, err = other.Owned(ctx, "", r)
@@ -289,18 +285,15 @@ func (d *Diagnostics) Owned(ctx context.Context, node string, r ring.OwnedReques
 			page.Subs++
 		}
 		switch {
-		case r.Kind != "" && o.Kind != r.Kind, r.Name != "" && o.Name != r.Name, !strings.HasPrefix(o.Name, r.Prefix), keyOf(&o) <= r.After:
+		case r.Kind != "" && o.Kind != r.Kind, r.Name != "" && o.Name != r.Name, !strings.HasPrefix(o.Name, r.Prefix), o.Key() <= r.After:
 		case len(page.Owned) < r.Limit:
 			page.Owned = append(page.Owned, o)
 		default:
-			page.Next = keyOf(&page.Owned[r.Limit-1])
+			page.Next = page.Owned[r.Limit-1].Key()
 		}
 	}
 	return page, nil
 }
-
-// keyOf orders what is owned.
-func keyOf(o *ring.Owned) string { return string(o.Kind) + " " + o.Name }
 
 // owned lists what this node owns, in order.
 func (d *Diagnostics) owned() []ring.Owned {
@@ -310,7 +303,7 @@ func (d *Diagnostics) owned() []ring.Owned {
 		h.Kind, h.Slot, h.Epoch = ring.KindSubscription, ring.Slot(h.Name), s.View.Epoch
 		all = append(all, h)
 	}
-	slices.SortFunc(all, func(a, b ring.Owned) int { return strings.Compare(keyOf(&a), keyOf(&b)) })
+	slices.SortFunc(all, func(a, b ring.Owned) int { return strings.Compare(a.Key(), b.Key()) })
 	return all
 }
 

@@ -1,6 +1,7 @@
 package wsapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -128,12 +129,31 @@ func whereIs(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 		if err := core.ValidateStream(stream); err != nil {
 			return nil, err
 		}
-		return r.WhereIs(ctx, ring.KindStream, stream)
+		return whereIsFor(ctx, r, ring.KindStream, stream)
 	}
 	if err := subscriptions.ValidateName(subscription); err != nil {
 		return nil, err
 	}
-	return r.WhereIs(ctx, ring.KindSubscription, subscription)
+	return whereIsFor(ctx, r, ring.KindSubscription, subscription)
+}
+
+// whereIsFor is ring.Reporter.WhereIs for the principal of a context. Whether a name is in use is
+// for who may use it.
+func whereIsFor(ctx context.Context, r ring.Reporter, kind ring.Kind, name string) (ring.Whereabouts, error) {
+	w, err := r.WhereIs(ctx, kind, name)
+	if w.Open != nil && !seesOwned(access.Of(ctx), w.Open) {
+		w.Open = nil
+	}
+	return w, err
+}
+
+// seesOwned reports whether a principal may see what a node owns: a stream that it may read, a
+// subscription that it may steer.
+func seesOwned(p *access.Principal, o *ring.Owned) bool {
+	if o.Kind == ring.KindStream {
+		return p.Check(access.Read, o.Name) == nil
+	}
+	return p.Check(access.SteerSubscriptions, o.Name) == nil
 }
 
 func owned(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
@@ -151,11 +171,44 @@ func owned(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 			return nil, err
 		}
 	}
-	page, err := r.Owned(ctx, q.Get("node"), ring.OwnedRequest{Kind: kind, Prefix: list.Prefix, Name: q.Get("name"), After: list.After, Limit: list.Limit})
+	page, err := ownedFor(ctx, r, q.Get("node"), ring.OwnedRequest{Kind: kind, Prefix: list.Prefix, Name: q.Get("name"), After: list.After, Limit: list.Limit})
 	if page.Next != "" {
 		page.Next = ListCursor(page.Next)
 	}
 	return page, err
+}
+
+// ownedFor is ring.Reporter.Owned for the principal of a context: a page of the names that it may
+// see. The counts are those of all.
+func ownedFor(ctx context.Context, r ring.Reporter, node string, asked ring.OwnedRequest) (ring.OwnedPage, error) {
+	p := access.Of(ctx)
+	if p.Free() {
+		return r.Owned(ctx, node, asked)
+	}
+	limit := cmp.Or(asked.Limit, ring.DefaultOwned)
+	asked.Limit = ring.MaxOwned
+	shown := []ring.Owned{}
+	for {
+		page, err := r.Owned(ctx, node, asked)
+		if err != nil {
+			return page, err
+		}
+		for i := range page.Owned {
+			if !seesOwned(p, &page.Owned[i]) {
+				continue
+			}
+			if len(shown) == limit { // the cursor names what is shown, and nothing else
+				page.Owned, page.Next = shown, shown[limit-1].Key()
+				return page, nil
+			}
+			shown = append(shown, page.Owned[i])
+		}
+		if page.Next == "" {
+			page.Owned = shown
+			return page, nil
+		}
+		asked.After = page.Next
+	}
 }
 
 // clusterOp is the op cluster: the questions of GET /v1/cluster/… with the same parameters.

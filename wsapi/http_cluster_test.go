@@ -2,11 +2,15 @@ package wsapi_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/wsapi"
@@ -92,6 +96,84 @@ func TestClusterQuestions(t *testing.T) {
 	p.refused("a limit", 2, "invalid_request")
 	p.say(`{"op":"cluster","id":3,"about":"everything"}`)
 	p.refused("a question", 3, "invalid_request")
+}
+
+// owner is a Ring whose node owns names.
+type owner struct {
+	echo
+	owned []ring.Owned
+}
+
+func (o owner) WhereIs(_ context.Context, kind ring.Kind, name string) (ring.Whereabouts, error) {
+	return ring.Whereabouts{Kind: kind, Name: name, Open: &ring.Owned{Kind: kind, Name: name}}, nil
+}
+
+func (o owner) Owned(_ context.Context, _ string, r ring.OwnedRequest) (page ring.OwnedPage, err error) {
+	page.Streams = len(o.owned)
+	for i := range o.owned {
+		switch {
+		case o.owned[i].Key() <= r.After:
+		case len(page.Owned) < 2: // pages are short here, whatever the limit
+			page.Owned = append(page.Owned, o.owned[i])
+		default:
+			page.Next = page.Owned[1].Key()
+		}
+	}
+	return page, nil
+}
+
+// TestOwnedNamesAreForWhoMayUseThem: what a node owns is listed to an operator as far as it may
+// read the stream, or steer the subscription.
+func TestOwnedNamesAreForWhoMayUseThem(t *testing.T) {
+	var o owner
+	for _, name := range []string{"$audit", "billing-1", "billing-2", "order-1", "order-2", "order-3", "secret-1", "secret-2"} {
+		o.owned = append(o.owned, ring.Owned{Kind: ring.KindStream, Name: name})
+	}
+	for _, name := range []string{"mine", "theirs"} {
+		o.owned = append(o.owned, ring.Owned{Kind: ring.KindSubscription, Name: name})
+	}
+	n := newNode(t, wsapi.Config{Ring: o, Access: keys{
+		"root":     {Name: "root", Role: access.Admin},
+		"operator": {Name: "o", Role: access.Operator, Streams: []string{"order-*"}, Names: []string{"mine"}},
+		"blind":    {Name: "b", Role: access.Operator, Names: []string{}},
+	}})
+	list := func(token string, limit int) (names []string) {
+		for cursor := ""; ; {
+			query := fmt.Sprintf("?limit=%d", limit)
+			if cursor != "" {
+				query += "&cursor=" + cursor
+				if text, err := base64.RawURLEncoding.DecodeString(cursor); err != nil || !slices.Contains(names, strings.Fields(string(text))[1]) {
+					t.Errorf("%s, limit %d: the cursor %q names what is not shown", token, limit, text)
+				}
+			}
+			var page ring.OwnedPage
+			if err := json.Unmarshal(n.do("GET", "/v1/cluster/owned"+query, "", "Authorization: Bearer "+token).want(t, 200).body, &page); err != nil {
+				t.Fatal(err)
+			}
+			if page.Streams != len(o.owned) {
+				t.Errorf("%s counts %d", token, page.Streams)
+			}
+			for i := range page.Owned {
+				names = append(names, page.Owned[i].Name)
+			}
+			if cursor = page.Next; cursor == "" {
+				return names
+			}
+		}
+	}
+	for token, want := range map[string]string{"root": "$audit billing-1 billing-2 order-1 order-2 order-3 secret-1 secret-2 mine theirs", "operator": "order-1 order-2 order-3 mine", "blind": ""} {
+		for _, limit := range []int{1, 2, 3, 100} {
+			if got := strings.Join(list(token, limit), " "); got != want {
+				t.Errorf("%s, limit %d: %s, want %s", token, limit, got, want)
+			}
+		}
+	}
+	for query, shown := range map[string]bool{"stream=order-1": true, "stream=billing-1": false, "subscription=mine": true, "subscription=theirs": false} {
+		answer := n.do("GET", "/v1/cluster/whereis?"+query, "", "Authorization: Bearer operator").want(t, 200)
+		if got := strings.Contains(string(answer.body), `"open"`); got != shown {
+			t.Errorf("%s: %s", query, answer.body)
+		}
+	}
 }
 
 func TestNoCluster(t *testing.T) {

@@ -186,6 +186,9 @@ type Owned struct {
 	Used  time.Time `json:"used"`
 }
 
+// Key orders what is owned: OwnedRequest.After is one.
+func (o *Owned) Key() string { return string(o.Kind) + " " + o.Name }
+
 // OwnedRequest asks for a page of what a node owns.
 type OwnedRequest struct {
 	Kind   Kind   // of one kind only, if it is not ""
@@ -193,8 +196,14 @@ type OwnedRequest struct {
 	Name   string // this name only, if it is not ""
 	// After is OwnedPage.Next of the page before.
 	After string
-	Limit int // 1 to 1000; 100 if 0
+	Limit int // 1 to MaxOwned; DefaultOwned if 0
 }
+
+// Bounds of a page of what a node owns.
+const (
+	DefaultOwned = 100
+	MaxOwned     = 1000
+)
 
 // OwnedPage is the answer, in the order of kinds and names.
 type OwnedPage struct {
