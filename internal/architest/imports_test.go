@@ -53,7 +53,7 @@ var table = map[string]row{
 	"core/enginetest":               {imports: []string{"core"}, testing: true},
 	"core/logtest":                  {imports: []string{"core"}, testing: true},
 
-	"access": {imports: []string{"core", "core/subscriptions"}, tests: []string{"core/delivery", "core/subscriptions/expression"}},
+	"access": {imports: []string{"core", "core/delivery", "core/subscriptions"}, tests: []string{"core/subscriptions/expression"}},
 
 	"access/keys": {imports: []string{"access", "core"}, tests: []string{"core/postgres", "internal/pgtest"}},
 	"access/api":  {imports: []string{"access", "access/keys", "core", "wsapi"}},
