@@ -16,12 +16,16 @@ export function arrive(main: HTMLElement): () => void {
   };
   const seen = new MutationObserver(take);
   const timer = setTimeout(() => seen.disconnect(), patience);
+  const begin = requestAnimationFrame(() => {
+    // What lay over the page, and had the focus, is gone.
+    main.focus({ preventScroll: true });
+    seen.observe(main, { childList: true, subtree: true });
+    take();
+  });
   const leave = () => {
+    cancelAnimationFrame(begin);
     clearTimeout(timer);
     seen.disconnect();
   };
-  seen.observe(main, { childList: true, subtree: true });
-  main.focus({ preventScroll: true });
-  take();
   return leave;
 }
