@@ -99,7 +99,7 @@ var actions = []struct {
 	{SeeCluster, Nothing, "see the ring", ""},
 	{SteerCluster, Nothing, "steer the ring", ""},
 	{SeeServer, Nothing, "see the server", ""},
-	{SeeMetrics, Nothing, "see metrics and the descriptions of the APIs", ""},
+	{SeeMetrics, Nothing, "see metrics, settings and the descriptions of the APIs", ""},
 	{ManageKeys, Nothing, "manage keys", ""},
 	{Connect, Nothing, "connect", ""},
 	{Open, Nothing, "reach the node", ""},

@@ -46,7 +46,7 @@ func (c *Count) add(e *core.Event, category bool) {
 	c.Position, c.Time = e.Position, e.Recorded
 }
 
-// The tables of records. Those of counts are by name; tableOf has the fold's own record.
+// The tables of records. Those of counts are by name; stateTable has the fold's own record.
 const (
 	stateTable      = "census"
 	stateKey        = "state"

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -30,8 +29,7 @@ type seen struct {
 func (n *Node) newSeen() *seen {
 	s := &seen{
 		subscriptions: newLooks(func(ctx context.Context) ([]subscriptions.Info, error) {
-			page, err := n.subs.List(ctx, subscriptions.ListRequest{Limit: maxSubscriptionSeries})
-			return slices.DeleteFunc(page.Subscriptions, func(i subscriptions.Info) bool { return !n.owns(i.Name) }), err
+			return n.ownSubscriptions(ctx)
 		}),
 		bindings: newLooks(func(ctx context.Context) ([]plugins.Status, error) {
 			if n.plugins == nil {
@@ -42,6 +40,25 @@ func (n *Node) newSeen() *seen {
 		sizes: newLooks(n.store.Sizes),
 	}
 	return s
+}
+
+// ownSubscriptions are those that this node owns, the first maxSubscriptionSeries by name.
+func (n *Node) ownSubscriptions(ctx context.Context) (own []subscriptions.Info, err error) {
+	for after := ""; len(own) < maxSubscriptionSeries; {
+		page, err := n.subs.List(ctx, subscriptions.ListRequest{After: after, Limit: maxSubscriptionSeries})
+		if err != nil {
+			return own, err
+		}
+		for _, info := range page.Subscriptions {
+			if after = info.Name; n.owns(info.Name) && len(own) < maxSubscriptionSeries {
+				own = append(own, info)
+			}
+		}
+		if page.End {
+			break
+		}
+	}
+	return own, nil
 }
 
 func (s *seen) close() {
@@ -59,6 +76,10 @@ func (n *Node) stats(s *wire.Stats) {
 		Commits: c.Commits, Events: c.Events, Conflicts: c.Conflicts, Duplicates: c.Duplicates, Failures: c.Failures,
 		Steps: c.Steps, StepSeconds: c.StepTime.Seconds(), Queued: c.Queued, Followers: c.Followers,
 	}
+	// All of them look at once: the first ones may take a while.
+	n.seen.sizes.begin(sizesFor)
+	n.seen.subscriptions.begin(sumsFor)
+	n.seen.bindings.begin(sumsFor)
 	// What a look does not find, an earlier one has found: counters do not go back.
 	sizes, _ := n.seen.sizes.get(sizesFor, statsWait)
 	s.Storage = wire.StorageStats(sizes)

@@ -118,8 +118,8 @@ func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit)
 		return core.Result{}, err
 	}
 	started := time.Now()
+	defer a.gates.Appends.Leave(share, started)
 	result, err := a.config.Store.Append(ctx, commit)
-	a.gates.Appends.Leave(share, started)
 	a.metrics.Appended(result, err, time.Since(started))
 	return result, err
 }

@@ -83,10 +83,8 @@ func reading[T any](w http.ResponseWriter, read func() (T, error)) (found T, err
 	if err := gate.Enter(share); err != nil {
 		return found, err
 	}
-	begun := time.Now()
-	found, err = read()
-	gate.Leave(share, begun)
-	return found, err
+	defer gate.Leave(share, time.Now())
+	return read()
 }
 
 // read reads a page of at most so many bytes into memory of the request, or of fewer if

@@ -146,7 +146,8 @@ func (g *Gate) Leave(s *Share, begun time.Time) {
 
 // next returns the limit after a window, in which so many requests were answered, and so many
 // of them late. used are in flight: a few that are late wait for something else than each
-// other. A single window that is late is a burst, or a disk that stalled, and soon over.
+// other. At the most a single window that is late changes nothing: it is a burst, or a disk that
+// stalled, and soon over.
 func (g *Gate) next(used, done, slow int64, elapsed time.Duration) int64 {
 	limit := g.limit.Load()
 	late := 2*slow > done && 2*used > g.least

@@ -154,3 +154,29 @@ func TestGateLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestShareOutlivesItsUser: who leaves and comes again has what is in flight all the same.
+func TestShareOutlivesItsUser(t *testing.T) {
+	limits := Limits{}
+	limits.Load.Requests = 30
+	gates := newTestGates(t, limits)
+	p := &access.Principal{Name: "k", Role: access.Writer}
+	first := gates.Of(p, "")
+	for range 20 {
+		if err := gates.Requests.Enter(first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.Release()
+	again := gates.Of(p, "")
+	if err := gates.Requests.Enter(again); err == nil {
+		t.Fatal("a new connection forgot 20 requests in flight")
+	}
+	for range 20 {
+		gates.Requests.Leave(first, time.Time{})
+	}
+	again.Release()
+	if err := gates.Requests.Enter(gates.Of(p, "")); err != nil {
+		t.Fatalf("after the last answer: %v", err)
+	}
+}

@@ -63,10 +63,12 @@ func (l *Logins) Try(from Address, login func() (*access.Principal, error)) (*ac
 // fail counts a wrong token. It returns 0 if that was within the budget, else when the next one
 // is.
 func (l *Logins) fail(from Address, budget int) time.Duration {
-	fresh := rate.NewLimiter(rate.Limit(float64(budget)/time.Minute.Seconds()), budget)
-	limiter, known, _ := l.failures.PeekOrAdd(from, fresh)
+	limiter, known := l.failures.Get(from) // which notes that it was heard of
 	if !known {
-		limiter = fresh
+		fresh := rate.NewLimiter(rate.Limit(float64(budget)/time.Minute.Seconds()), budget)
+		if limiter, known, _ = l.failures.PeekOrAdd(from, fresh); !known {
+			limiter = fresh
+		}
 	}
 	if limiter.Allow() {
 		return 0

@@ -19,12 +19,15 @@ func mayTake(held, n, limit, used int64) bool {
 
 // Shares are what principals hold of the limits of a node. They are safe for concurrent use.
 type Shares struct {
-	mu  sync.Mutex
-	all map[string]*Share // protected by mu
+	mu      sync.Mutex
+	all     map[string]*Share   // protected by mu
+	leaving map[*Share]struct{} // without a user, and with requests in flight; protected by mu
 }
 
 // NewShares returns Shares that hold nothing.
-func NewShares() *Shares { return &Shares{all: map[string]*Share{}} }
+func NewShares() *Shares {
+	return &Shares{all: map[string]*Share{}, leaving: map[*Share]struct{}{}}
+}
 
 // Share is what one principal holds, over all its connections. A nil Share is that of another
 // node, which has counted the request: nothing of it is refused for its Share.
@@ -51,7 +54,28 @@ func (s *Shares) Of(p *access.Principal, remote string) *Share {
 		s.all[key] = share
 	}
 	share.users++
+	delete(s.leaving, share)
 	return share
+}
+
+// forget forgets Shares without a user whose last request was answered. Until then they stay, so
+// that nobody gets rid of what is in flight by another connection. mu is held.
+func (s *Shares) forget() {
+	for share := range s.leaving {
+		if share.isIdle() {
+			delete(s.leaving, share)
+			delete(s.all, share.key)
+		}
+	}
+}
+
+func (s *Share) isIdle() bool {
+	for i := range s.held {
+		if s.held[i].Load() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Release ends a use of the Share.
@@ -62,8 +86,9 @@ func (s *Share) Release() {
 	s.shares.mu.Lock()
 	defer s.shares.mu.Unlock()
 	if s.users--; s.users == 0 {
-		delete(s.shares.all, s.key)
+		s.shares.leaving[s] = struct{}{}
 	}
+	s.shares.forget()
 }
 
 // holds adds bytes of Memory.

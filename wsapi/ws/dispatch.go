@@ -122,7 +122,8 @@ func (c *conn) reply(id uint64, text []byte) { c.out.text(c.warnings.addTo(id, t
 
 // refuse answers a request, or a message without an id, with an error.
 func (c *conn) refuse(id uint64, err error) {
-	if text, ok := c.server.refusals[err]; ok {
+	known, _ := err.(*core.Error)
+	if text, ok := c.server.refusals[known]; ok {
 		var space [512]byte
 		c.reply(id, append(append(strconv.AppendUint(append(space[:0], `{"op":"error","id":`...), id, 10), ','), text...))
 		return

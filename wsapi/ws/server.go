@@ -74,7 +74,7 @@ type Server struct {
 	peers      *peers
 	compressor *wire.Compressor
 	// refusals are answers to requests that the Gates refuse, without their beginning.
-	refusals map[error][]byte
+	refusals map[*core.Error][]byte
 	upgrader websocket.Upgrader
 
 	draining atomic.Bool
@@ -97,7 +97,7 @@ func NewServer(config Config) (*Server, error) {
 	}
 	s := &Server{config: config, conns: map[*conn]struct{}{}}
 	s.clientPlaces.limit, s.linkPlaces.limit = config.Limits.Connections, maxLinks
-	s.refusals = map[error][]byte{}
+	s.refusals = map[*core.Error][]byte{}
 	if config.Gates != nil {
 		for _, err := range config.Gates.Refusals() {
 			s.refusals[err] = bytes.TrimPrefix(wire.Encode(nil, &wire.Failure{Error: wire.NewError(err)}), []byte(`{"op":"error",`))
