@@ -9,11 +9,14 @@ import (
 // MaxPatterns bounds the patterns of a principal.
 const MaxPatterns = core.MaxFilterPatterns
 
-// ValidatePatterns checks the patterns of a key. $all is every stream; other streams of the
-// system cannot be granted. The error is invalid_key.
-func ValidatePatterns(patterns []string) error {
+// examples are good patterns, for messages.
+var examples = map[Target]string{Stream: "order-* or $all", Name: "mail-*"}
+
+// ValidatePatterns checks the patterns of a key, of streams or of names. $all is every stream;
+// other streams of the system cannot be granted. The error is invalid_key.
+func ValidatePatterns(of Target, patterns []string) error {
 	if len(patterns) > MaxPatterns {
-		return core.Errorf(core.CodeInvalidKey, "%d patterns, the limit is %d", len(patterns), MaxPatterns)
+		return core.Errorf(core.CodeInvalidKey, "%d patterns of %ss, the limit is %d", len(patterns), of, MaxPatterns)
 	}
 	for _, p := range patterns {
 		if p == core.All {
@@ -21,7 +24,7 @@ func ValidatePatterns(patterns []string) error {
 		}
 		filter := core.Filter{Streams: []string{p}}
 		if filter.Validate() != nil || isSystem(p) {
-			return core.Errorf(core.CodeInvalidKey, "%.80q is not a pattern of streams, such as order-* or $all", p)
+			return core.Errorf(core.CodeInvalidKey, "%.80q is not a pattern of %ss, such as %s", p, of, examples[of])
 		}
 	}
 	return nil

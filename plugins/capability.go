@@ -62,7 +62,7 @@ func ParseCapability(text string) (Capability, error) {
 			problem = "needs the name of a secret, such as secret:API_KEY"
 		}
 	default:
-		problem = "is none of append:PATTERN, state, streams.read, http:HOST:PORT, secret:NAME"
+		problem = "is none of append:PATTERN, state, streams.read:PATTERN, http:HOST:PORT, secret:NAME"
 	}
 	if problem != "" {
 		return Capability{}, core.Errorf(core.CodeInvalidRequest, "capability %q %s", clip(text), problem)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -177,8 +178,8 @@ func (c Config) validate(ctx context.Context) error {
 		return core.Errorf(core.CodeInvalidConfig, "segment bytes is %d", c.SegmentBytes)
 	}
 	for _, o := range c.AllowOrigins {
-		if !strings.Contains(o, "://") {
-			return core.Errorf(core.CodeInvalidConfig, "allow-origin %q is not an origin, such as https://app.example.com", o)
+		if !isOrigin(o) {
+			return core.Errorf(core.CodeInvalidConfig, "allow-origin %q is not an origin, which has a scheme, a host and perhaps a port, such as https://app.example.com", o)
 		}
 	}
 	for _, h := range c.AllowHosts {
@@ -196,6 +197,14 @@ func (c Config) validate(ctx context.Context) error {
 		return err
 	}
 	return c.validateRing(ctx)
+}
+
+// isOrigin reports whether a text has a scheme, a host, perhaps a port, and nothing else, as
+// browsers send it. A '/' at its end is harmless.
+func isOrigin(text string) bool {
+	text = strings.TrimSuffix(text, "/")
+	u, err := url.Parse(text)
+	return err == nil && u.Hostname() != "" && strings.EqualFold(text, u.Scheme+"://"+u.Host)
 }
 
 // isName reports whether a text can name a node or a ring; an empty one can.

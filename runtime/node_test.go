@@ -130,6 +130,10 @@ func TestStartRefuses(t *testing.T) {
 		"bad URL":               {runtime.Config{Postgres: postgres.Config{URL: "http://db/x"}}, core.CodeInvalidConfig},
 		"no server":             {runtime.Config{Listen: "127.0.0.1:0", Postgres: postgres.Config{URL: "postgres://127.0.0.1:1/x"}}, core.CodeStoreUnavailable},
 		"origin without scheme": {runtime.Config{AllowOrigins: []string{"example.com"}}, core.CodeInvalidConfig},
+		"origin with a path":    {runtime.Config{AllowOrigins: []string{"http://app.example/x"}}, core.CodeInvalidConfig},
+		"origin with a query":   {runtime.Config{AllowOrigins: []string{"http://app.example?x"}}, core.CodeInvalidConfig},
+		"origin without a host": {runtime.Config{AllowOrigins: []string{"http://:80"}}, core.CodeInvalidConfig},
+		"origin with a user":    {runtime.Config{AllowOrigins: []string{"http://me@app.example"}}, core.CodeInvalidConfig},
 		"host with a path":      {runtime.Config{AllowHosts: []string{"a/b"}}, core.CodeInvalidConfig},
 	} {
 		t.Run(name, func(t *testing.T) {

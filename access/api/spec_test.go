@@ -12,7 +12,7 @@ import (
 )
 
 // TestOpenAPIHasTheRoutes: the routes, their parameters, the fields of their bodies, and the
-// actions that can be asked about are those of openapi.json.
+// actions that can be asked about are those of openapi.json, and so is the number of patterns.
 func TestOpenAPIHasTheRoutes(t *testing.T) {
 	text, err := os.ReadFile("../../wsapi/docs/openapi.json")
 	if err != nil {
@@ -57,6 +57,12 @@ func TestOpenAPIHasTheRoutes(t *testing.T) {
 	for name, typ := range map[string]reflect.Type{
 		"Keys": reflect.TypeFor[keysBody](), "NewKey": reflect.TypeFor[createBody](), "MadeKey": reflect.TypeFor[createdBody](), "Principal": reflect.TypeFor[principalBody](),
 	} {
+		for _, patterns := range []string{"streams", "names"} {
+			field, ok := doc.Components.Schemas[name].Properties[patterns].(map[string]any)
+			if ok && field["maxItems"] != float64(access.MaxPatterns) {
+				t.Errorf("%s: openapi.json has up to %v patterns of %s, the code %d", name, field["maxItems"], patterns, access.MaxPatterns)
+			}
+		}
 		fields := fieldsOf(typ)
 		for _, f := range fields {
 			if _, ok := doc.Components.Schemas[name].Properties[f]; !ok {

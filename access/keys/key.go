@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -96,10 +97,8 @@ func (k *Key) validate(now time.Time) error {
 	if _, err := access.ParseRole(string(k.Role)); err != nil {
 		return err
 	}
-	for _, patterns := range [][]string{k.Streams, k.Names} {
-		if err := access.ValidatePatterns(patterns); err != nil {
-			return err
-		}
+	if err := cmp.Or(access.ValidatePatterns(access.Stream, k.Streams), access.ValidatePatterns(access.Name, k.Names)); err != nil {
+		return err
 	}
 	switch {
 	case len(strings.Join(k.Streams, "")+strings.Join(k.Names, "")) > maxPatternBytes:

@@ -231,6 +231,14 @@ func TestBadKeys(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	_, _, err = k.Create(admin, keys.Key{Role: access.Reader, Streams: []string{"*"}, Names: []string{"$x"}})
+	if err == nil || !strings.Contains(err.Error(), `"$x" is not a pattern of names, such as mail-*`) {
+		t.Errorf("a bad pattern of names: %v", err)
+	}
+	_, _, err = k.Create(admin, keys.Key{Role: access.Reader, Streams: []string{"*"}, Names: slices.Repeat([]string{"a"}, access.MaxPatterns+1)})
+	if err == nil || !strings.Contains(err.Error(), "65 patterns of names, the limit is 64") {
+		t.Errorf("many patterns of names: %v", err)
+	}
 	if n := len(k.List()); n != 1 {
 		t.Errorf("there are %d keys", n)
 	}

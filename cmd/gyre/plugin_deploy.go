@@ -63,7 +63,7 @@ func newPluginDeploy(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&d.binding, "binding", "", "the name to deploy under (default that of the plugin)")
-	f.StringArrayVar(&d.grants, "grant", nil, "let the plugin do this: append:PATTERN, state, streams.read, http:HOST:PORT or secret:NAME")
+	f.StringArrayVar(&d.grants, "grant", nil, "let the plugin do this: append:PATTERN, state, streams.read:PATTERN, http:HOST:PORT or secret:NAME")
 	f.StringVar(&d.config, "config", "", "the plugin's config: a JSON object, or a file that has one")
 	f.StringVar(&d.limits, "limits", "", "its limits: a JSON object, or a file that has one")
 	f.StringVar(&d.manifest, "manifest", "", "file with the manifest of a module that has none in it")
