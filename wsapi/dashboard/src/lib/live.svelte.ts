@@ -17,10 +17,14 @@ class Live {
   operator = $state.raw<Admin>();
   /** What the node has beside the log. */
   features = $state.raw<readonly string[]>([]);
+  /** Counts starts and stops: what an earlier one began has ended. */
+  #run = 0;
 
   /** Connects; it does so again by itself. */
   async start(): Promise<void> {
+    const run = ++this.#run;
     const onState = (s: { connected: boolean; error?: GyreError; retryInMs?: number }) => {
+      if (run !== this.#run) return;
       this.connected = s.connected;
       this.retryAt = s.retryInMs === undefined ? 0 : Date.now() + s.retryInMs;
       this.error = s.error;
@@ -29,15 +33,19 @@ class Live {
       if (s.connected) this.lostAt = 0;
       if (GyreError.is(s.error, "unauthenticated")) void session.begin();
     };
-    for (let pause = 500; this.client === undefined; pause = Math.min(2 * pause, 5000)) {
+    for (let pause = 500; run === this.#run; pause = Math.min(2 * pause, 5000)) {
+      let client: Client | undefined;
       try {
-        const client = await connect(location.origin, { name: "dashboard", headers: session.headers, onState });
-        this.features = (await client.server()).features;
+        client = await connect(location.origin, { name: "dashboard", headers: session.headers, onState });
+        const { features } = await client.server();
+        if (run !== this.#run) return void (await client.close());
+        this.features = features;
         this.operator = admin(client);
         this.client = client;
+        return;
       } catch (e) {
+        await client?.close();
         onState({ connected: false, error: e as GyreError, retryInMs: pause });
-        if (session.state !== "in") return;
         await passes(pause);
       }
     }
@@ -54,7 +62,9 @@ class Live {
   }
 
   async stop(): Promise<void> {
+    this.#run++;
     const { client } = this;
+    this.connected = false;
     this.client = this.operator = undefined;
     await client?.close();
   }

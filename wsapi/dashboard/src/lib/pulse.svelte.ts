@@ -6,7 +6,7 @@ import { session } from "./session.svelte.js";
 
 /** So many seconds are remembered. */
 const kept = 900;
-/** Quantiles are of so many seconds. */
+/** Quantiles, and what is delivered, are of so many seconds: counters of plugins are up to 5 s old. */
 const window = 10;
 
 /** A second of a node. */
@@ -31,12 +31,17 @@ class Pulse {
     const stop = new AbortController();
     const { operator } = live;
     if (operator === undefined || !session.may("metrics.see")) return () => {};
+    let looking = false;
     const look = () => {
-      if (document.hidden) return;
-      operator.node.stats({ signal: stop.signal }).then(
-        (s) => untrack(() => this.#take(s)),
-        () => {}, // the page says that the node is away
-      );
+      if (document.hidden || looking) return;
+      looking = true;
+      operator.node
+        .stats({ signal: stop.signal, timeoutMs: 5000 })
+        .then(
+          (s) => untrack(() => this.#take(s)),
+          () => {}, // the page says that the node is away
+        )
+        .finally(() => (looking = false));
     };
     look();
     const timer = setInterval(look, 1000);
@@ -59,7 +64,7 @@ class Pulse {
     const beat: Beat = {
       at: Date.parse(s.time) / 1000,
       appended: (s.store.events - before.store.events) / seconds,
-      delivered: (delivered(s) - delivered(before)) / seconds,
+      delivered: delivered(first, s),
       p50: ms(0.5),
       p99: ms(0.99),
     };
@@ -69,4 +74,9 @@ class Pulse {
 
 export const pulse = new Pulse();
 
-const delivered = (s: Stats) => s.reads.events + s.subscriptions.sent;
+/** What goes to clients, whose subscriptions are among the reads, and to plugins; a second. */
+function delivered(from: Stats, to: Stats): number {
+  const toClients = to.reads.events - from.reads.events;
+  const toPlugins = Math.max(0, to.plugins.events - from.plugins.events); // a binding may have moved away
+  return (toClients + toPlugins) / (to.uptime - from.uptime);
+}

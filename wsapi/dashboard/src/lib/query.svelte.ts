@@ -29,22 +29,25 @@ export function query<T>(load: (a: Asked) => Promise<T>, everyMs = 0): Query<T> 
     if (client === undefined || operator === undefined || epoch < 0) return;
     const stop = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let runs = 0;
     const next = () => {
       if (everyMs > 0 && !stop.signal.aborted) timer = setTimeout(() => (document.hidden ? next() : run()), everyMs);
     };
     const run = () => {
       clearTimeout(timer);
+      const current = ++runs;
+      const ended = () => stop.signal.aborted || current !== runs; // the newer answer counts
       load({ client, operator, signal: stop.signal })
         .then((value) => {
-          if (stop.signal.aborted) return;
+          if (ended()) return;
           q.value = value;
           q.error = undefined;
         })
         .catch((e: unknown) => {
-          if (!stop.signal.aborted) q.error = errorOf(e);
+          if (!ended()) q.error = errorOf(e);
         })
         .finally(() => {
-          if (stop.signal.aborted) return;
+          if (ended()) return;
           q.loading = false;
           next();
         });
