@@ -53,8 +53,8 @@ func (p *Principal) Value(key any) any {
 // Check is Check of the principal of a context.
 func Check(ctx context.Context, a Action, target string) error { return Of(ctx).Check(a, target) }
 
-// Authenticator knows the principals of tokens. It is safe for concurrent use, and does not
-// wait.
+// Authenticator knows the principals of tokens. It is safe for concurrent use. It does not wait
+// for a token that it knows, and at most a second for another.
 type Authenticator interface {
 	// Authenticate returns whose token it is; "" is none. The error is unauthenticated.
 	Authenticate(token string) (*Principal, error)

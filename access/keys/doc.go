@@ -6,7 +6,8 @@
 //
 // Every node keeps all keys in memory, and follows $audit to see when they have changed. So
 // a token costs no look at the storage, and the keys that are known work while that is away;
-// a revoked key ends on every node as fast as an event reaches it.
+// a revoked key ends on every node as fast as an event reaches it. A key that a node does not know
+// is looked up once before it is refused, a few times a second at most.
 //
 // A store without a key is open: everybody is access.Anyone. The first key, an admin's,
 // protects it, for good: a mark beside the keys stays when the last of them is revoked or

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 )
@@ -22,6 +24,14 @@ const (
 
 // retryAfter is the pause before storage that is away is asked again.
 const retryAfter = 500 * time.Millisecond
+
+const (
+	// looksPerSecond and looksAtOnce bound how often storage is asked for a key that this node
+	// does not know, so that wrong keys do not make it work; lookTimeout bounds each look.
+	looksPerSecond = 10
+	looksAtOnce    = 50
+	lookTimeout    = time.Second
+)
 
 // Store is what keys are read from, and where $audit is followed: the node's own store, in
 // a ring, too.
@@ -51,6 +61,8 @@ type Keys struct {
 	close   context.CancelFunc
 	running sync.WaitGroup
 	loading chan struct{} // has a value from a read of the keys until they are in use
+	looks   *rate.Limiter
+	looking chan struct{} // has a value during a look
 }
 
 var _ access.Authenticator = (*Keys)(nil)
@@ -80,7 +92,10 @@ func New(ctx context.Context, config Config) (*Keys, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keys{config: config, loading: make(chan struct{}, 1)}
+	k := &Keys{
+		config: config, loading: make(chan struct{}, 1),
+		looks: rate.NewLimiter(looksPerSecond, looksAtOnce), looking: make(chan struct{}, 1),
+	}
 	anyone, end := context.WithCancelCause(context.Background())
 	k.known.Store(&known{anyone: access.Anyone(anyone), end: end})
 	k.closing, k.close = context.WithCancel(context.Background())
@@ -110,7 +125,8 @@ func unknownToken() error {
 	return core.Errorf(core.CodeUnauthenticated, "the key is not known: it was revoked, or is of another store")
 }
 
-// Authenticate is access.Authenticator.Authenticate.
+// Authenticate is access.Authenticator.Authenticate. It waits for the store, if this node does not
+// know the key.
 func (k *Keys) Authenticate(token string) (*access.Principal, error) {
 	known := k.known.Load()
 	if !known.protected {
@@ -125,16 +141,34 @@ func (k *Keys) Authenticate(token string) (*access.Principal, error) {
 	}
 	h := known.byID[id]
 	if h == nil {
-		h = &nobody
+		h = k.look(id)
 	}
-	if !h.isSecret(secret) || h == &nobody {
+	if h == nil || !h.isSecret(secret) {
 		return nil, unknownToken()
 	}
 	return h.principal, h.principal.Check(access.Connect, "")
 }
 
-// nobody is compared with where there is no key, so that both take the same time.
-var nobody = holder{record: record{Hash: make([]byte, len(hashOf("")))}}
+// look asks the store for a key that another node may have made just now, and takes it into use.
+// It returns nil if there is none, if the store does not answer, or if it is asked too often.
+func (k *Keys) look(id string) *holder {
+	if !k.looks.Allow() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(k.closing, lookTimeout)
+	defer cancel()
+	select {
+	case k.looking <- struct{}{}:
+		defer func() { <-k.looking }()
+	case <-ctx.Done():
+		return nil
+	}
+	found, err := k.config.Store.Records(ctx, core.RecordsRequest{Table: table, Keys: []string{id}})
+	if err != nil || len(found) == 0 || k.load(ctx) != nil {
+		return nil
+	}
+	return k.known.Load().byID[id]
+}
 
 // follow begins to follow the audit.
 func (k *Keys) follow(ctx context.Context) (core.Follower, error) {

@@ -55,7 +55,7 @@ var table = map[string]row{
 
 	"access": {imports: []string{"core", "core/delivery", "core/subscriptions"}, tests: []string{"core/subscriptions/expression"}},
 
-	"access/keys": {imports: []string{"access", "core"}, tests: []string{"core/postgres", "internal/pgtest"}},
+	"access/keys": {imports: []string{"access", "core", xtime}, tests: []string{"core/postgres", "internal/pgtest"}},
 	"access/api":  {imports: []string{"access", "access/keys", "core", "wsapi"}},
 
 	"census":     {imports: []string{"core"}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
@@ -136,7 +136,7 @@ var owners = map[string][]string{
 	websocket:  {"wsapi/ws", "wsapi", "sdk", "plugins/api", "runtime"},
 	dns:        {"cluster/formation"},
 	xnet:       {"cluster/formation"},
-	xtime:      {"wsapi/requests"},
+	xtime:      {"access/keys", "wsapi/requests"},
 	xxhash:     {"core/ring"},
 }
 

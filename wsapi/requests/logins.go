@@ -17,7 +17,7 @@ const maxRemembered = 16 << 10
 
 // Logins authenticate tokens, and count the wrong ones of each address. A right one is never
 // refused: who shares an address with somebody that guesses goes on. They are safe for
-// concurrent use, and do not wait.
+// concurrent use, and wait as the access.Authenticator does.
 type Logins struct {
 	access   access.Authenticator
 	perMin   int
@@ -44,7 +44,7 @@ func (l *Logins) Authenticate(from Address, token string) (*access.Principal, er
 
 // Try calls login with the secret of an address, and counts it if it was wrong. The error is
 // login's, or too_many_wrong_keys in place of unauthenticated if the address has sent too many
-// wrong ones. login should cost no more than a hash, as it is called for those, too.
+// wrong ones. login bounds what wrong ones cost, as it is called for those, too.
 func (l *Logins) Try(from Address, login func() (*access.Principal, error)) (*access.Principal, error) {
 	p, err := login()
 	if !errors.Is(err, core.CodeUnauthenticated) {
