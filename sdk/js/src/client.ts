@@ -272,7 +272,7 @@ export class Client {
     }
     const l = limits(o);
     const { ok, events } = await this.#link.request({ ...l, encode: (id) => readText(id, { ...o, stream, timeoutMs: l.timeoutMs }) });
-    if (ok === undefined) throw broken("a read was not answered");
+    if (ok === undefined) throw broken("a wrong answer to a read");
     const { next, end = false, version = 0, head = 0 } = ok;
     return { events: events ?? [], next, end, version, head };
   }
@@ -379,7 +379,7 @@ function resultOf({ ok, result }: Answer, elements: number): TransactResult {
     const { version = 0, position = 0, count = 0, duplicate = false, node } = ok;
     result = { appends: ok.appends ?? (count > 0 ? [{ version, position, count }] : []), duplicate, node };
   }
-  if (result === undefined) throw broken("an append was not answered");
+  if (result === undefined) throw broken("a wrong answer to an append");
   const { appends, duplicate, node = "" } = result;
   if (appends.length !== elements) throw broken(`${appends.length} of ${elements} are answered`);
   return { appends, position: appends.at(-1)?.position ?? 0, duplicate, node };

@@ -290,10 +290,10 @@ export async function given(token: Token | undefined, signal: AbortSignal): Prom
         new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(abortError(signal)))),
       ]);
     } catch (cause) {
-      throw cause instanceof GyreError ? cause : new GyreError("unavailable", "no token", { cause });
+      throw cause instanceof GyreError ? cause : new GyreError("unavailable", "there is no token", { cause });
     }
   }
-  if (!/^[!-~]*$/.test(text)) throw new GyreError("invalid_config", "bad token");
+  if (!/^[!-~]*$/.test(text)) throw new GyreError("invalid_config", "the token is malformed");
   return text;
 }
 

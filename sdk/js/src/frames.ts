@@ -259,7 +259,7 @@ export function* frames(message: Uint8Array, inflateLimit: number, inflate: Infl
     const raw = r.uvarint();
     const coded = r.take(r.uvarint());
     inflateLimit -= raw;
-    if (inflateLimit < 0) throw broken("a compressed frame was not agreed on");
+    if (inflateLimit < 0) throw broken("a compressed frame is too large");
     yield inflate(coded, raw).then((block) => {
       const inner = new Reader(block);
       fill(frame, inner, count);

@@ -423,7 +423,7 @@ export class Link implements ConnectionUser {
 
   #results({ node, ranges }: ResultsFrame): void {
     for (const { id, n, version, position } of ranges) {
-      if (n > this.#calls.size) throw broken("too many results");
+      if (n > this.#calls.size) throw broken("there are too many results");
       for (let i = 0; i < n; i++) {
         const appends = [{ version: version + i, position: position + i, count: 1 }];
         this.#answered(id + i, { result: { appends, duplicate: false, node } });

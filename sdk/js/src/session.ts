@@ -269,7 +269,7 @@ export class Session {
   async goodbye(): Promise<void> {
     this.#flush();
     this.#close();
-    const late = setTimeout(() => this.end(new GyreError("unavailable", "no goodbye")), closeMs);
+    const late = setTimeout(() => this.end(new GyreError("unavailable", "no answer to close")), closeMs);
     await this.ended;
     clearTimeout(late);
   }
@@ -282,7 +282,7 @@ export class Session {
 function welcomeOf(data: unknown): Welcome {
   const m = typeof data === "string" ? decodeMessage(data) : undefined;
   if (m?.op === "welcome") return m;
-  throw m?.op === "error" ? errorOf(m.error) : broken("hello was not answered");
+  throw m?.op === "error" ? errorOf(m.error) : broken("a wrong answer to hello");
 }
 
 function joined(run: Uint8Array[], size: number): Uint8Array<ArrayBuffer> {
