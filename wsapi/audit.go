@@ -26,24 +26,24 @@ func (a *API) audited(routes []Route) []Route {
 	for i := range routes {
 		r := &routes[i]
 		if r.Audit != "" {
-			r.Handle = a.recording(r.Audit, r.Path, r.Handle)
+			r.Handle = a.recording(*r)
 		}
 	}
 	return routes
 }
 
-func (a *API) recording(kind, path string, do handler) handler {
+func (a *API) recording(route Route) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		err := do(w, r)
+		err := route.Handle(w, r)
 		var outcome core.Code
-		switch {
+		switch status := w.(*recorder).status(); {
 		case errors.Is(err, core.CodeUnknownOutcome):
 			outcome = core.CodeUnknownOutcome
-		case err != nil, w.(*recorder).status() >= http.StatusBadRequest:
+		case err != nil, status >= http.StatusBadRequest, route.Creates && status != http.StatusCreated:
 			return err // it was not done
 		}
 		if !forwarded(r) { // or the node that was asked records it
-			a.config.record(r.Context(), kind, targetOf(path, r), outcome)
+			a.config.record(r.Context(), route.Audit, targetOf(route.Path, r), outcome)
 		}
 		return err
 	}

@@ -32,21 +32,24 @@ func (a *acts) Record(ctx context.Context, kind, target string, outcome core.Cod
 func TestTheAuditHasWhatWasDone(t *testing.T) {
 	audit := &acts{}
 	paint := wsapi.Extension{Routes: []wsapi.Route{{
-		Method: "PUT", Path: "/v1/doors/{door}", Op: "door.paint", Needs: access.SteerCluster, Audit: "DoorPainted",
+		Method: "PUT", Path: "/v1/doors/{door}", Op: "door.paint", Needs: access.SteerCluster, Audit: "DoorPainted", Creates: true,
 		Handle: func(w http.ResponseWriter, r *http.Request) error {
 			switch r.PathValue("door") {
 			case "none":
 				return core.Errorf(core.CodeNotFound, "there is no such door")
 			case "far":
 				return core.Errorf(core.CodeUnknownOutcome, "the painter does not answer")
+			case "painted":
+				w.WriteHeader(http.StatusOK)
+				return nil
 			}
-			w.WriteHeader(http.StatusNoContent)
+			w.WriteHeader(http.StatusCreated)
 			return nil
 		},
 	}}}
 	n := newNode(t, wsapi.Config{Access: testKeys(), Audit: audit, Extensions: []wsapi.Extension{paint}})
 	const asOperator = "Authorization: Bearer operator-key"
-	for door, status := range map[string]int{"front": 204, "none": 404, "far": 503} {
+	for door, status := range map[string]int{"front": 201, "painted": 200, "none": 404, "far": 503} {
 		n.do("PUT", "/v1/doors/"+door, "", asOperator).want(t, status)
 	}
 	n.do("PUT", "/v1/doors/front", "", asReader).want(t, 403)

@@ -38,6 +38,9 @@ type Route struct {
 	// Audit is the type of the event that the audit gets when the route was served; none, if
 	// it is empty.
 	Audit string
+	// Creates says that only an answer of 201 is for the audit: with another there was what the
+	// route makes.
+	Creates bool
 	// Op is the WebSocket op that does the same; none if it is empty. Its message has the
 	// path's wildcards and the query's parameters as fields; those that are left are the
 	// body's.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -185,6 +186,21 @@ func TestDeployOverWhatWasGrantedMore(t *testing.T) {
 	wants(t, "over the state of more", err, core.CodeForbidden)
 	_, err = n.as("author").Deploy(t.Context(), "narrow", d)
 	wants(t, "a binding of its own", err, "")
+}
+
+// TestUploadsOfTheSameAreNoActs: the audit has an upload once, however often it is sent.
+func TestUploadsOfTheSameAreNoActs(t *testing.T) {
+	n := newNode(t)
+	n.words("words", "1.0.0")
+	again := sdk.Upload{Plugin: "words", Version: "1.0.0", Module: guests.Words, Manifest: manifest("words", "1.0.0")}
+	if _, created, err := n.client.Plugins().Upload(t.Context(), again); err != nil || created {
+		t.Fatalf("created %t, %v", created, err)
+	}
+	n.audit.mu.Lock()
+	defer n.audit.mu.Unlock()
+	if want := []string{"PluginUploaded words/1.0.0"}; !slices.Equal(n.audit.list, want) {
+		t.Errorf("the audit has %q, want %q", n.audit.list, want)
+	}
 }
 
 // TestLogsEndWithTheKey: an event stream of logs says why it ends.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +52,22 @@ type node struct {
 	t      *testing.T
 	url    string
 	store  *core.Store
+	audit  *acts
 	client *sdk.Client
+}
+
+// acts keep what is recorded of a node.
+type acts struct {
+	mu   sync.Mutex
+	list []string
+}
+
+// Record is part of wsapi.Auditor.
+func (a *acts) Record(_ context.Context, kind, target string, _ core.Code) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = append(a.list, kind+" "+target)
+	return nil
 }
 
 func newNode(t *testing.T) *node { return newNodeFor(t, access.Everybody{}, "") }
@@ -90,7 +106,8 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 		t.Fatal(err)
 	}
 	extension := api.New(api.Config{Bindings: bindings, Registry: versions, Logs: outputs})
-	served, err := wsapi.New(wsapi.Config{Store: store, Subscriptions: subs, Access: who, Extensions: []wsapi.Extension{extension}})
+	audit := &acts{}
+	served, err := wsapi.New(wsapi.Config{Store: store, Subscriptions: subs, Access: who, Audit: audit, Extensions: []wsapi.Extension{extension}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +134,7 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 			}
 		}
 	})
-	return &node{t: t, url: server.URL, store: store, client: client}
+	return &node{t: t, url: server.URL, store: store, audit: audit, client: client}
 }
 
 // append appends events, each with its words as data.
