@@ -110,11 +110,14 @@ func (p *Principal) Actions() []Action {
 
 // Check decides whether the principal may do a with a target (Action.Target). "" asks whether it
 // may do a with any. The error is unauthenticated of who has given no key, or whose key has ended,
-// and forbidden else.
+// and forbidden else. Nobody appends to streams of the system: of who may do everything else, the
+// error is reserved_stream_name.
 func (p *Principal) Check(a Action, target string) error {
 	switch {
 	case p.ends != nil && p.ends.Err() != nil:
 		return context.Cause(p.ends)
+	case p.Free() && a == Append && target != "":
+		return core.ValidateStream(target)
 	case p.Free():
 		return nil
 	case p.Role == roleNobody && a != Open:

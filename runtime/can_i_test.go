@@ -102,6 +102,13 @@ func TestQuestionsWithoutAnAnswer(t *testing.T) {
 			t.Errorf("%s: %s, want %s", query, text, got)
 		}
 	}
+	for _, stream := range []string{"$audit", "$all", "."} {
+		_, text := as(t, n.tokens["admin"], "GET", n.URL()+"/v1/principal?action=append&target="+url.QueryEscape(stream), "")
+		status, done := as(t, n.tokens["admin"], "POST", n.URL()+"/v1/streams/"+url.PathEscape(stream)+"/events", `[{"type":"T","data":1}]`)
+		if !strings.Contains(string(text), `"allowed":false`) || !strings.Contains(string(text), stream) || status/100 != 4 {
+			t.Errorf("an admin who appends to %s is answered %d %s, can-i says %s", stream, status, done, text)
+		}
+	}
 	if _, text := as(t, n.tokens["operator"], "GET", n.URL()+"/v1/principal?action=read", ""); !strings.Contains(string(text), `"allowed":false`) {
 		t.Errorf("an operator that is granted no stream reads some: %s", text)
 	}
