@@ -39,7 +39,7 @@ func newGuarded(t *testing.T) *guarded {
 			t.Error(err)
 		}
 	})
-	g := &guarded{Guard: access.NewGuard(store), subs: access.NewSubscriptionGuard(owner, nil), owner: owner, store: store, ids: map[string]core.ID{}}
+	g := &guarded{Guard: access.NewGuard(store), subs: access.NewSubscriptionGuard(owner, store, nil), owner: owner, store: store, ids: map[string]core.ID{}}
 	g.admin = access.With(t.Context(), &access.Principal{Name: "root", Role: access.Admin})
 	for _, stream := range []string{"order-1", "billing-1"} {
 		for n := range 3 {
@@ -295,6 +295,48 @@ func TestLinkedEventsEndASubscriber(t *testing.T) {
 	}
 }
 
+// TestFetchOfALinkCreatesNothing: the second event of mixed-1 is of billing-1. A fetch that would be
+// sent it is refused before its subscription is created, and says where the link is.
+func TestFetchOfALinkCreatesNothing(t *testing.T) {
+	g := newGuarded(t)
+	reader := as(t, access.Reader, "order-*", "mixed-*")
+	fetch := subscriptions.JoinRequest{Name: "mixed", Detached: true, Definition: new(subscriptions.DefaultDefinition())}
+	fetch.Definition.Stream = "mixed-1"
+	fetch.Credit.Events, fetch.Credit.Bytes = 10, 1<<20
+	_, err := g.subs.Join(reader, fetch)
+	if !errors.Is(err, core.CodeForbidden) || !strings.Contains(err.Error(), "version 2 of mixed-1, at position 8, is a link") || strings.Contains(err.Error(), "billing") {
+		t.Errorf("a fetch that comes to a link: %v", err)
+	}
+	if _, err := g.owner.DefinitionOf(g.admin, "mixed"); !errors.Is(err, core.CodeSubscriptionNotFound) {
+		t.Errorf("the refused fetch has created a subscription: %v", err)
+	}
+
+	// What it may read before that, after that, and where there is nothing, it gets.
+	one, rest, none := fetch, fetch, fetch
+	one.Name, one.Credit.Events = "one", 1
+	rest.Name, rest.Definition = "rest", new(*fetch.Definition)
+	rest.Definition.From = core.From{Kind: core.AfterVersion, N: 2}
+	none.Name, none.Definition = "none", new(*fetch.Definition)
+	none.Definition.Stream = "mixed-2"
+	for _, may := range []subscriptions.JoinRequest{one, rest, none} {
+		s, err := g.subs.Join(reader, may)
+		if err != nil {
+			t.Fatalf("%s: %v", may.Name, err)
+		}
+		s.Leave(true)
+	}
+
+	// A subscription that is there ends the fetch when the link comes.
+	one.Credit.Events = 10
+	w, err := subscriptions.JoinWaiting(reader, g.subs, one)
+	for d := (subscriptions.Delivery{}); err == nil && d.Count == 0; {
+		d, err = w.Next(t.Context(), core.Limit{Events: 10, Bytes: 1 << 20})
+	}
+	if !errors.Is(err, core.CodeForbidden) || !strings.Contains(err.Error(), "version 2 of mixed-1, at position 8, is a link") {
+		t.Errorf("a fetch of a subscription that is there: %v", err)
+	}
+}
+
 // TestSystemStreamsAreForAdmins: nobody else reads the system's streams, by name or in $all,
 // and no client writes them.
 func TestSystemStreamsAreForAdmins(t *testing.T) {
@@ -517,7 +559,7 @@ func TestTransientIsNotTheStoredOne(t *testing.T) {
 func TestJoinsThatCreateAreReported(t *testing.T) {
 	g := newGuarded(t)
 	var created []string
-	g.subs = access.NewSubscriptionGuard(g.owner, func(ctx context.Context, name string) {
+	g.subs = access.NewSubscriptionGuard(g.owner, g.store, func(ctx context.Context, name string) {
 		created = append(created, access.Of(ctx).Name+" "+name)
 	})
 	d := subscriptions.DefaultDefinition()

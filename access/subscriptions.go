@@ -44,6 +44,7 @@ type Guarded interface {
 // steer subscriptions may do everything else. It is safe for concurrent use.
 type SubscriptionGuard struct {
 	subs Guarded
+	log  core.Log // with what a principal may not read
 	// created is called after a principal has created a subscription by joining it. nil: nobody
 	// wants to know.
 	created func(ctx context.Context, name string)
@@ -51,9 +52,10 @@ type SubscriptionGuard struct {
 
 var _ Subscriptions = SubscriptionGuard{}
 
-// NewSubscriptionGuard returns a SubscriptionGuard before s. created may be nil.
-func NewSubscriptionGuard(s Guarded, created func(ctx context.Context, name string)) SubscriptionGuard {
-	return SubscriptionGuard{s, created}
+// NewSubscriptionGuard returns a SubscriptionGuard before s, whose events are those of log. created
+// may be nil.
+func NewSubscriptionGuard(s Guarded, log core.Log, created func(ctx context.Context, name string)) SubscriptionGuard {
+	return SubscriptionGuard{s, log, created}
 }
 
 // Join is subscriptions.Joiner.Join. An event whose stream the principal may not read ends its
@@ -103,6 +105,9 @@ func (g SubscriptionGuard) admit(ctx context.Context, p *Principal, r *subscript
 	if err == nil && !p.Free() {
 		err = p.checkConsume(r.Name, &d)
 	}
+	if err == nil && creates && !p.Free() {
+		err = g.checkFirst(ctx, p, r)
+	}
 	return creates, err
 }
 
@@ -146,10 +151,9 @@ func (g guarded) Take(limit core.Limit) (subscriptions.Delivery, bool, error) {
 	if err != nil || !ok {
 		return d, ok, err
 	}
-	filter := core.Filter{Within: g.principal.within("")}
-	if d.Matching(&filter).Count < d.Count {
+	if err := g.principal.checkEvents(d.Batch); err != nil {
 		g.Leave(true)
-		return subscriptions.Delivery{}, false, g.principal.forbidden(Read, "an event", "it is granted "+list(g.principal.Streams))
+		return subscriptions.Delivery{}, false, err
 	}
 	return d, ok, nil
 }
