@@ -43,6 +43,11 @@ export function ago(time: string, now: number): string {
   return s < 1.5 ? "now" : `${span(s)} ago`;
 }
 
+/** The time of day, of the reader's place or UTC. */
+export function clock(ms: number, inUTC: boolean): string {
+  return (inUTC ? utc : here).clock.format(ms);
+}
+
 /** A time of the reader's place, or UTC: today's without its date. */
 export function local(time: string, now: number, inUTC = false): string {
   const { day, clock } = inUTC ? utc : here;

@@ -12,7 +12,7 @@ export function snippets(e: RecordedEvent): Record<string, string> {
   return {
     CLI: `gyre read ${quoted(e.stream)} --from ${e.version} --limit 1`,
     curl: `curl ${quoted(path)}`,
-    Go: `page, err := client.Read(ctx, ${name}, core.ReadOptions{From: ${e.version}, Limit: 1})`,
+    Go: `page, err := client.Read(ctx, core.ReadRequest{Stream: ${name}, From: ${e.version}, Limit: core.Limit{Events: 1}})`,
     TypeScript: `const { events } = await gyre.read(${name}, { from: ${e.version}, limit: 1 });`,
   };
 }

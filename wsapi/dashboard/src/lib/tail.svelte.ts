@@ -21,9 +21,10 @@ const historySeconds = 90;
 /** Shows what is appended as it comes, and never more of it than a person can look at. */
 export class Tail {
   lines = $state.raw<Line[]>([]); // newest first
-  /** Events a second: that came, and that were shown. */
+  /** Events a second: that came, that were shown, and that were passed over. */
   arriving = $state(0);
   shown = $state(0);
+  passed = $state(0);
   /** The arrival rate of the last seconds. */
   history = $state.raw<number[]>([]);
   position = $state(0);
@@ -39,6 +40,7 @@ export class Tail {
   #pending: Line[] = []; // oldest first
   #came = 0;
   #drew = 0;
+  #left = 0;
   #allowed = linesPerSecond;
   readonly #timers: ReturnType<typeof setInterval>[];
 
@@ -109,6 +111,7 @@ export class Tail {
   }
 
   #pass(passed: number, from: number): void {
+    this.#left += passed;
     const last = this.#pending.at(-1);
     if (last !== undefined && "passed" in last) last.passed += passed;
     else this.#pending.push({ passed, from });
@@ -125,7 +128,8 @@ export class Tail {
   #count(): void {
     this.arriving = this.#came;
     this.shown = this.#drew;
-    this.#came = this.#drew = 0;
+    this.passed = this.#left;
+    this.#came = this.#drew = this.#left = 0;
     this.#allowed = linesPerSecond;
     this.history = [...this.history, this.arriving].slice(-historySeconds);
     if (this.paused) {
