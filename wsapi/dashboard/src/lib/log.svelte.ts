@@ -25,6 +25,7 @@ export class Log {
       const { operator, epoch } = live;
       if (operator === undefined || epoch < 0) return;
       const stop = new AbortController();
+      this.error = undefined;
       let came: PluginLogLine[] = [];
       const draw = () => {
         if (came.length > 0) this.#take(came.reverse());

@@ -26,6 +26,11 @@ export class Track {
     this.#past.set(name, { values: [...(past?.values ?? []), value].slice(-kept), total, at, rate });
   }
 
+  /** Forgets what has another name. */
+  keep(names: ReadonlySet<string>): void {
+    for (const name of untrack(() => [...this.#past.keys()])) if (!names.has(name)) this.#past.delete(name);
+  }
+
   of(name: string): readonly number[] {
     return this.#past.get(name)?.values ?? [];
   }

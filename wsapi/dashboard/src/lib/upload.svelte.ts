@@ -31,12 +31,13 @@ class Upload {
         throw new GyreError("invalid_module", `${file.name} has ${file.size} bytes, a module has ${most} at most`);
       const module = new Uint8Array(await file.arrayBuffer());
       const manifest = manifestOf(module);
+      const sum = await sha256(module);
       if (this.file !== file) return; // another was taken
       this.#module = module;
       this.manifest = manifest;
-      this.sha256 = await sha256(module);
+      this.sha256 = sum;
     } catch (e) {
-      this.error = errorOf(e);
+      if (this.file === file) this.error = errorOf(e);
       return;
     }
     const { name, version } = this.manifest ?? {};
