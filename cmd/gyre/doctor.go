@@ -196,6 +196,9 @@ func (a *app) askServer(ctx context.Context) (answer, error) {
 		if err == nil {
 			return s, nil
 		}
+		if token == "" && errors.Is(err, core.CodeUnauthenticated) {
+			err = a.heldBack(a.serverURL(), err)
+		}
 		failed = append(failed, detailOf(err, core.AsError(err)))
 	}
 	return answer{}, errors.New(strings.Join(failed, "; "))
@@ -215,7 +218,11 @@ func askNode(ctx context.Context, client *http.Client, url, token string) (answe
 		return answer{}, reached(url, err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
+		return answer{}, core.Errorf(core.CodeUnauthenticated, "%s answers %s", url, res.Status)
+	default:
 		return answer{}, fmt.Errorf("%s answers %s", url, res.Status)
 	}
 	s := answer{url: url}

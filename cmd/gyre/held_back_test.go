@@ -35,6 +35,9 @@ func TestHeldBack(t *testing.T) {
 	if out := gyre("streams", "ls", "--server", far); !strings.Contains(out, "the key in "+saved+" was held back") || !strings.Contains(out, "Try: Call the node by https://") {
 		t.Error(out)
 	}
+	if out := gyre("doctor", "--listen", "127.0.0.1:0", "--server", far); !strings.Contains(out, " answers 401 Unauthorized; the key in "+saved+" was held back") {
+		t.Error(out)
+	}
 	if out := gyre("streams", "ls", "--server", far, "--token-file", saved); strings.Contains(out, "held back") || strings.Contains(out, "Error") {
 		t.Error(out)
 	}
