@@ -19,7 +19,7 @@ PAGES := $(if $(filter ./... ./wsapi/...,$(PKG)),scripts/dashboard.sh,:)
 TESTFLAGS ?= $(if $(filter true,$(CI)),-count=1)
 
 # Every target is phony: some share their name with a folder.
-.PHONY: help run build test lint fmt bench soak fuzz postgres cover vuln clean cluster database docs dashboard test-dashboard
+.PHONY: help run build test lint fmt bench soak fuzz postgres cover vuln clean cluster database docs dashboard test-dashboard pictures
 
 help: ## list the targets (the default)
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: ## set up what tests need, lint, then test with the race detector and a ti
 
 test-dashboard: ## test every page and action in a real browser, and leave pictures in build/screens (20 minutes)
 	set -a; scripts/test-deps.sh > build/test.env; . build/test.env; set +a; scripts/dashboard.sh test-all
+
+pictures: ## take the pictures of docs/dashboard anew, in a real browser
+	set -a; scripts/test-deps.sh > build/test.env; . build/test.env; set +a; scripts/dashboard.sh pictures
 
 lint: ## run the linters, and check formatting, imports, sizes, names and documents
 	$(TOOL) golangci-lint run $(PKG)

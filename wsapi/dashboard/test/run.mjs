@@ -2,6 +2,7 @@
 //
 //	node test/run.mjs             what make test runs: each page once
 //	node test/run.mjs --all       what make test-dashboard runs: all of it
+//	node test/run.mjs --pictures  takes the pictures of docs/dashboard anew
 //
 // Pictures of the pages go to build/screens of the repository.
 
@@ -10,7 +11,8 @@ import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "../../..");
-const all = process.argv.includes("--all");
+const pictures = process.argv.includes("--pictures");
+const all = pictures || process.argv.includes("--all");
 const executable =
   process.env.GYRE_TEST_CHROMIUM || ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
 if (executable === undefined) {
@@ -26,7 +28,7 @@ run("go", "build", "-trimpath", "-o", gyre, "./cmd/gyre");
 if (all) run("go", "build", "-o", join(root, "build/localring"), "./internal/localring/run");
 
 const files = readdirSync(import.meta.dirname)
-  .filter((f) => f.endsWith(all ? ".test.mjs" : "pages.test.mjs"))
+  .filter((f) => f.endsWith(pictures ? "pictures.mjs" : all ? ".test.mjs" : "pages.test.mjs"))
   .map((f) => join(import.meta.dirname, f));
 const { status } = spawnSync(
   process.execPath,
