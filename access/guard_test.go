@@ -39,7 +39,7 @@ func newGuarded(t *testing.T) *guarded {
 			t.Error(err)
 		}
 	})
-	g := &guarded{Guard: access.NewGuard(store), subs: access.NewSubscriptionGuard(owner, store, nil), owner: owner, store: store, ids: map[string]core.ID{}}
+	g := &guarded{Guard: access.NewGuard(store), subs: access.NewSubscriptionGuard(owner, store, nil, nil), owner: owner, store: store, ids: map[string]core.ID{}}
 	g.admin = access.With(t.Context(), &access.Principal{Name: "root", Role: access.Admin})
 	for _, stream := range []string{"order-1", "billing-1"} {
 		for n := range 3 {
@@ -561,7 +561,7 @@ func TestJoinsThatCreateAreReported(t *testing.T) {
 	var created []string
 	g.subs = access.NewSubscriptionGuard(g.owner, g.store, func(ctx context.Context, name string) {
 		created = append(created, access.Of(ctx).Name+" "+name)
-	})
+	}, nil)
 	d := subscriptions.DefaultDefinition()
 	d.Stream = "order-1"
 	for _, c := range []struct {

@@ -48,14 +48,17 @@ type SubscriptionGuard struct {
 	// created is called after a principal has created a subscription by joining it. nil: nobody
 	// wants to know.
 	created func(ctx context.Context, name string)
+	// reasons returns why a principal may not see the reasons for which a plugin parked the events
+	// of a subscription. nil: there are no plugins.
+	reasons func(ctx context.Context, name string) error
 }
 
 var _ Subscriptions = SubscriptionGuard{}
 
 // NewSubscriptionGuard returns a SubscriptionGuard before s, whose events are those of log. created
-// may be nil.
-func NewSubscriptionGuard(s Guarded, log core.Log, created func(ctx context.Context, name string)) SubscriptionGuard {
-	return SubscriptionGuard{s, log, created}
+// and reasons may be nil.
+func NewSubscriptionGuard(s Guarded, log core.Log, created func(ctx context.Context, name string), reasons func(ctx context.Context, name string) error) SubscriptionGuard {
+	return SubscriptionGuard{s, log, created, reasons}
 }
 
 // Join is subscriptions.Joiner.Join. An event whose stream the principal may not read ends its
@@ -263,7 +266,7 @@ func (g SubscriptionGuard) Redefine(ctx context.Context, name string, d *subscri
 }
 
 // Parked is subscriptions.Owner.Parked. Of events that the principal may not read it says where
-// they are, and nothing else.
+// they are, and nothing else. The reasons of a plugin are for who is granted what that is.
 func (g SubscriptionGuard) Parked(ctx context.Context, name string, r subscriptions.ParkedRequest) (subscriptions.ParkedPage, error) {
 	if err := steer(ctx, name); err != nil {
 		return subscriptions.ParkedPage{}, err
@@ -275,10 +278,14 @@ func (g SubscriptionGuard) Parked(ctx context.Context, name string, r subscripti
 	}
 	filter := core.Filter{Within: p.within("")}
 	page.Parked = slices.Clone(page.Parked)
+	hidden := g.reasons != nil && g.reasons(ctx, name) != nil
 	for i := range page.Parked {
 		e := &page.Parked[i]
 		if e.Event = e.Event.Matching(&filter); e.Event.Count == 0 {
-			e.Key, e.Reason, e.Failures = "", "", nil // they may have what is in it
+			e.Key = "" // it may have what is in it, as reasons may
+		}
+		if hidden || e.Event.Count == 0 {
+			e.Reason, e.Failures = "", nil
 		}
 	}
 	return page, nil

@@ -79,7 +79,7 @@ func New(config Config) (*API, error) {
 		return nil, err
 	}
 	if config.Subscriptions != nil {
-		a.subs = access.NewSubscriptionGuard(config.Subscriptions, config.Store, config.joinedNew())
+		a.subs = access.NewSubscriptionGuard(config.Subscriptions, config.Store, config.joinedNew(), a.config.reasons)
 		connections.Subscriptions = a.subs
 	}
 	if a.ws, err = ws.NewServer(connections); err != nil {

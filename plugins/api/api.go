@@ -83,6 +83,7 @@ func New(config Config) wsapi.Extension {
 	a := &api{Config{bindingGuard{config.Bindings}, registryGuard{config.Registry}, logGuard{config.Logs, config.Bindings}}}
 	return wsapi.Extension{
 		Feature: "plugins",
+		Reasons: config.reasons,
 		Routes:  a.routes(),
 		Ops:     []wsapi.Op{{Name: "plugin.state", Needs: access.SeePluginState, Do: a.stateOp}},
 		Subs:    []wsapi.Sub{{Name: "plugin.logs", Needs: access.SeePlugins, Open: a.followLogs}},

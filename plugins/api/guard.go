@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/gyre-events/gyre/access"
@@ -195,6 +196,15 @@ func check(ctx context.Context, bindings Bindings, a access.Action, name string)
 		return err
 	}
 	return covers(p, &b)
+}
+
+// reasons is wsapi.Extension.Reasons: those of a binding may have what it reads.
+func (c Config) reasons(ctx context.Context, subscription string) error {
+	err := check(ctx, c.Bindings, access.SeePlugins, subscription)
+	if errors.Is(err, core.CodeBindingNotFound) {
+		return nil
+	}
+	return err
 }
 
 // covers checks that a principal is granted all that a binding reads, and all that it was

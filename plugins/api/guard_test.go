@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -186,6 +187,41 @@ func TestDeployOverWhatWasGrantedMore(t *testing.T) {
 	wants(t, "over the state of more", err, core.CodeForbidden)
 	_, err = n.as("author").Deploy(t.Context(), "narrow", d)
 	wants(t, "a binding of its own", err, "")
+}
+
+// TestReasonsOfParkedEvents: a plugin may write what it has read into the reason for which it parks
+// an event. That is for who is granted what the plugin reads.
+func TestReasonsOfParkedEvents(t *testing.T) {
+	who := principals{
+		"root":   {Name: "root", Role: access.Admin},
+		"events": {Name: "o1", Role: access.Operator, Streams: []string{"in"}},
+		"both":   {Name: "o2", Role: access.Operator, Streams: []string{"in", "billing-*"}},
+	}
+	n := newNodeFor(t, who, "root")
+	n.words("words", "1.0.0")
+	d := plugins.Deploy{Version: "1.0.0", Grants: []string{"streams.read:billing-*"}, OnError: &plugins.ErrorPolicy{Attempts: 1, Then: plugins.ThenPark}, Limits: &plugins.Limits{Fuel: 10_000}}
+	d.Input = &plugins.Input{Stream: "in", Filter: subscriptions.Filter{Streams: []string{"in"}}}
+	if _, err := n.client.Plugins().Deploy(t.Context(), "words", d); err != nil {
+		t.Fatal(err)
+	}
+	n.append(strings.Repeat("a rose ", 1000)) // more than its fuel is for
+	n.until("words", "it has parked the event", func(s *plugins.Status) bool { return s.Parked == 1 })
+	for token, sees := range map[string]bool{"root": true, "events": false, "both": true} {
+		var page struct {
+			Parked []struct {
+				Reason   string
+				Failures []struct{ Reason string }
+				Event    json.RawMessage
+			}
+		}
+		answer := n.do("GET", "/v1/subscriptions/words/parked", "", "Authorization", "Bearer "+token)
+		if err := json.Unmarshal([]byte(answer.body), &page); err != nil || len(page.Parked) != 1 || page.Parked[0].Event == nil {
+			t.Fatalf("%s: %s, %v", token, answer.body, err)
+		}
+		if p := page.Parked[0]; (p.Reason != "") != sees || (len(p.Failures) > 0) != sees {
+			t.Errorf("%s sees %s", token, answer.body)
+		}
+	}
 }
 
 // TestUploadsOfTheSameAreNoActs: the audit has an upload once, however often it is sent.
