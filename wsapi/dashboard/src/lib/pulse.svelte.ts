@@ -1,6 +1,7 @@
 import { untrack } from "svelte";
 import type { Stats } from "@gyre-events/client/admin";
 import { live } from "./live.svelte.js";
+import { poll } from "./poll.js";
 import { quantile } from "./quantile.js";
 import { session } from "./session.svelte.js";
 
@@ -28,27 +29,14 @@ class Pulse {
 
   /** Looks at the node each second, until the effect that calls it ends. */
   watch(): () => void {
-    const stop = new AbortController();
     const { operator } = live;
     if (operator === undefined || !session.may("metrics.see")) return () => {};
-    let looking = false;
-    const look = () => {
-      if (document.hidden || looking) return;
-      looking = true;
-      operator.node
-        .stats({ signal: stop.signal, timeoutMs: 5000 })
-        .then(
-          (s) => untrack(() => this.#take(s)),
-          () => {}, // the page says that the node is away
-        )
-        .finally(() => (looking = false));
-    };
-    look();
-    const timer = setInterval(look, 1000);
-    return () => {
-      stop.abort();
-      clearInterval(timer);
-    };
+    return poll(async (signal) => {
+      await operator.node.stats({ signal, timeoutMs: 5000 }).then(
+        (s) => untrack(() => this.#take(s)),
+        () => {}, // the page says that the node is away
+      );
+    }, 1000);
   }
 
   #take(s: Stats): void {

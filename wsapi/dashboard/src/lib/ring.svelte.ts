@@ -2,6 +2,7 @@ import { untrack } from "svelte";
 import type { GyreError } from "@gyre-events/client";
 import type { RingSeen, RingStatus, Stats } from "@gyre-events/client/admin";
 import { live } from "./live.svelte.js";
+import { poll } from "./poll.js";
 import { pulse } from "./pulse.svelte.js";
 import { errorOf } from "./query.svelte.js";
 import { type Moving, type Owner, shortNames } from "./ringshape.js";
@@ -27,49 +28,34 @@ class Ring {
   watch(): () => void {
     const { operator } = live;
     if (operator === undefined || !this.seen) return () => {};
-    const stop = new AbortController();
-    let looking = false;
-    const look = () => {
-      if (document.hidden || looking) return;
-      looking = true;
-      operator.cluster
-        .status({ signal: stop.signal, timeoutMs: 5000 })
-        .then(
-          (status) => untrack(() => this.#take(status)),
-          (e: unknown) => {
-            if (!stop.signal.aborted) this.error = errorOf(e);
-          },
-        )
-        .finally(() => (looking = false));
-    };
-    look();
-    const timer = setInterval(look, 1000);
-    return () => {
-      stop.abort();
-      clearInterval(timer);
-    };
+    return poll(async (signal) => {
+      await operator.cluster.status({ signal, timeoutMs: 5000 }).then(
+        (status) => untrack(() => this.#take(status)),
+        (e: unknown) => {
+          if (!signal.aborted) this.error = errorOf(e);
+        },
+      );
+    }, 1000);
   }
 
   /** Looks at the counters of the other nodes each two seconds, until the effect that calls it ends. */
   measure(): () => void {
     const { operator } = live;
     if (operator === undefined || !this.#known || !session.may("metrics.see")) return () => {};
-    const look = () => {
+    const measured = (m: RingSeen, signal: AbortSignal) =>
+      operator.node.stats({ node: m.node, signal, timeoutMs: 2000 }).then(
+        (s) => {
+          this.#rates.add(m.node, 0, s.store.events);
+          this.#stats = { ...this.#stats, [m.node]: s };
+        },
+        () => {}, // the ring says that it is gone
+      );
+    const look = async (signal: AbortSignal) => {
       const self = this.status?.self.node;
-      for (const m of this.status?.members ?? []) {
-        if (m.node === self || m.state !== "member" || document.hidden) continue;
-        operator.node.stats({ node: m.node, timeoutMs: 2000 }).then(
-          (s) => {
-            this.#rates.add(m.node, 0, s.store.events);
-            this.#stats = { ...this.#stats, [m.node]: s };
-          },
-          () => {}, // the ring says that it is gone
-        );
-      }
+      const others = this.status?.members.filter((m) => m.node !== self && m.state === "member") ?? [];
+      await Promise.all(others.map((m) => measured(m, signal)));
     };
-    untrack(look);
-    const timer = setInterval(look, 2000);
-    return () => clearInterval(timer);
+    return untrack(() => poll(look, 2000));
   }
 
   color(node: string): number {
