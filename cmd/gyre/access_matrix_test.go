@@ -52,7 +52,8 @@ var commandMatrix = map[string]struct{ args, may string }{
 	"plugin deploy": {"none@1.0.0", authors}, "plugin pause": {"none", authors}, "plugin resume": {"none", authors}, "plugin rollback": {"none", authors},
 	"plugin rebuild": {"none", authors}, "plugin rm": {"none", authors}, "plugin state": {"none", authors + " reader+ reader-"},
 
-	"auth init": {"", anyKey}, "auth whoami": {"", anyKey}, "auth can-i": {"connect", anyKey},
+	"auth init":   {"", anybody}, // it says to everybody that the store has keys
+	"auth whoami": {"", anyKey}, "auth can-i": {"connect", anyKey},
 	"auth key create": {"--role admin", admins}, "auth key ls": {"", admins}, "auth key revoke": {"none", admins},
 
 	"bench append": {"--events 1 --workers 1", admins}, "bench follow": {"--events 1", admins}, "bench read": {"order-1 --events 1", readers},
