@@ -28,10 +28,13 @@ type failure struct {
 // are dropped with it, and no other event counts its attempts.
 func (l *lane) handleBatch(ctx context.Context, events []queued) error {
 	if l.suspects > 0 {
-		if stop, err := l.suspect(ctx, &events[0]); stop || err != nil {
-			return err
-		}
+		return l.handleSuspect(ctx, events)
 	}
+	return l.handleNext(ctx, events)
+}
+
+// handleNext is handleBatch of events that have their attempts written where that is needed.
+func (l *lane) handleNext(ctx context.Context, events []queued) error {
 	done := 0
 	events, f := l.compose(events, l.attempt(), 0)
 	if f == nil {
@@ -45,6 +48,7 @@ func (l *lane) handleBatch(ctx context.Context, events []queued) error {
 	}
 	switch {
 	case f.storage != nil:
+		l.takeBack(ctx)
 		return l.fail(f.storage)
 	case f.notBegun:
 		l.doesNotStart(f)

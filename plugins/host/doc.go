@@ -43,7 +43,8 @@
 //	L11 The host makes the ids of appended events. A Commit that is answered as a duplicate
 //	    while the lane's record has not moved is a failure.           emit.go, commit.go
 //	L12 After an unclean stop, lanes are suspect: they write the attempt at an event before
-//	    they handle it, alone, so one that ends the process is found.          suspect.go
+//	    they handle it, alone and in turns, so one that ends the process is found, and no
+//	    other is taken for it.                                                 suspect.go
 //	L13 A lane whose Commits are under way handles plain batches only, on the state that
 //	    those leave, and reads no stream before they are made. If one is not made, those
 //	    behind it are thrown away, too. The first Commit since the lane was read replaces

@@ -27,6 +27,8 @@ type runner struct {
 	config  configReader
 	sub     *subscriptions.Bound
 	lanes   []*lane
+	// suspecting holds one token: that of the suspect lane whose turn it is (L12).
+	suspecting chan struct{}
 
 	stateBytes atomic.Int64 // of all lanes, with the Commits under way
 }
@@ -66,7 +68,7 @@ func inFlight(b *plugins.Binding) int {
 }
 
 func newRunner(k *driver, b *binding, p plugins.Program) *runner {
-	r := &runner{host: k.host, driver: k, binding: b, program: p, config: newConfigReader(b.Config)}
+	r := &runner{host: k.host, driver: k, binding: b, program: p, config: newConfigReader(b.Config), suspecting: make(chan struct{}, 1)}
 	r.grants, _ = plugins.ParseCapabilities(b.Grants) // they were parsed when they were stored
 	r.reads = core.Filter{Within: r.grants.Streams(plugins.CanReadStreams)}
 	r.inputs = core.Filter{Streams: b.Input.Filter.Streams, Types: b.Input.Filter.Types}

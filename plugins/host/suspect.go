@@ -48,6 +48,25 @@ func (r *runner) unmark(revision uint64) {
 	}
 }
 
+// handleSuspect is handleBatch of a suspect lane. The lanes take turns, each until its Commit is
+// answered: when the process ends, no event has an attempt written but the one that was handled.
+func (l *lane) handleSuspect(ctx context.Context, events []queued) error {
+	select {
+	case l.suspecting <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-l.suspecting }()
+	if stop, err := l.suspect(ctx, &events[0]); stop || err != nil {
+		return err
+	}
+	if err := l.handleNext(ctx, events); err != nil {
+		return err
+	}
+	_, err := l.drain(ctx)
+	return err
+}
+
 // suspect writes the attempt at an event before it is handled, so that one that ends the
 // process is found, and parked after as many attempts as the error policy has. stop says that
 // there is nothing to handle now.
@@ -60,6 +79,19 @@ func (l *lane) suspect(ctx context.Context, event *queued) (stop bool, err error
 	next.Attempts, next.Reason = next.Attempts+1, "it was not ended"
 	made, err := l.store(ctx, next, nil)
 	return !made, err
+}
+
+// takeBack takes the attempt back that suspect has written: the event was not handled for want of
+// something that is not its own. Without storage it stays, as it does when the process ends.
+func (l *lane) takeBack(ctx context.Context) {
+	if l.suspects == 0 || l.stored.Attempts == 0 || ctx.Err() != nil {
+		return
+	}
+	next := l.stored.laneRecord
+	next.Attempts--
+	if _, err := l.store(ctx, next, nil); err != nil {
+		l.host.config.Logger.Debug("an attempt at an event stays counted", "binding", l.binding.Name, "error", err)
+	}
 }
 
 // succeeded takes notice of a batch, or of a replay, that was committed with its effects.
