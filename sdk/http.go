@@ -38,7 +38,9 @@ type ServerInfo struct {
 	Head     uint64      `json:"head"`
 	Bytes    int64       `json:"bytes"`
 	ReadOnly *wire.Error `json:"readOnly"`
-	Features []string    `json:"features"`
+	// Insecure says that whoever reaches the node may do everything while the store has no key.
+	Insecure bool     `json:"insecure"`
+	Features []string `json:"features"`
 }
 
 // Server returns the node's description.

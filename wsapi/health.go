@@ -68,6 +68,7 @@ type serverInfo struct {
 	Head     uint64       `json:"head"`
 	Bytes    int64        `json:"bytes"`
 	ReadOnly *wire.Error  `json:"readOnly,omitzero"`
+	Insecure bool         `json:"insecure,omitzero"`
 	Time     wire.Time    `json:"time"`
 	Limits   serverLimits `json:"limits"`
 	Features []string     `json:"features"`
@@ -99,7 +100,7 @@ func (a *API) server(w http.ResponseWriter, _ *http.Request) error {
 	l := &a.config.Limits
 	info := serverInfo{
 		Version: a.config.Version, Node: a.config.Node,
-		Log: state.Log, Head: state.Head, Bytes: state.Bytes,
+		Log: state.Log, Head: state.Head, Bytes: state.Bytes, Insecure: a.config.Insecure,
 		Time: wire.Time(time.Now().Truncate(time.Microsecond)),
 		Limits: serverLimits{
 			EventBytes: core.MaxEventBytes, CommitBytes: core.MaxCommitBytes, CommitEvents: core.MaxCommitEvents,

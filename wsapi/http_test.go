@@ -261,7 +261,7 @@ func TestHTTPWhileTheStoreIsStuck(t *testing.T) {
 	if f := n.do("GET", "/v1/server", "").want(t, 200).fields(t); f["readOnly"].(map[string]any)["code"] != "store_full" {
 		t.Errorf("server: %v", f)
 	}
-	if a := n.do("GET", "/", "").want(t, 200); !bytes.Contains(a.body, []byte("Not writable")) {
+	if a := n.do("GET", "/", "").want(t, 200); !bytes.Contains(a.body, []byte("Not writable")) || !bytes.Contains(a.body, []byte("make build")) {
 		t.Errorf("landing: %s", a.body)
 	}
 }

@@ -89,3 +89,13 @@ test("the first page is small", async (t) => {
   t.diagnostic(`${bytes} bytes of JavaScript in ${sizes.length} files`);
   assert.ok(bytes > 30_000 && bytes < 110_000, `${bytes} bytes: ${JSON.stringify(sizes)}`);
 });
+
+test("every page of an insecure node says so", async (t) => {
+  const node = await Node.start(t, "--insecure");
+  const page = await open(t, await browser(t));
+  for (const path of ["/streams", "/settings"]) {
+    await page.goto(node.url + path);
+    await page.getByText("Whoever reaches this node may read and write everything").waitFor();
+  }
+  assert.deepEqual(page.problems, []);
+});

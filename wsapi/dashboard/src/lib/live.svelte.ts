@@ -17,6 +17,8 @@ class Live {
   operator = $state.raw<Admin>();
   /** What the node has beside the log. */
   features = $state.raw<readonly string[]>([]);
+  /** Whoever reaches the node may do everything, while the store has no key. */
+  insecure = $state(false);
   /** Counts starts and stops: what an earlier one began has ended. */
   #run = 0;
 
@@ -37,10 +39,12 @@ class Live {
       let client: Client | undefined;
       try {
         client = await connect(location.origin, { name: "dashboard", headers: session.headers, onState });
-        const { features } = await client.server();
+        const operator = admin(client);
+        const { features, insecure = false } = await operator.node.server();
         if (run !== this.#run) return void (await client.close());
         this.features = features;
-        this.operator = admin(client);
+        this.insecure = insecure;
+        this.operator = operator;
         this.client = client;
         return;
       } catch (e) {
