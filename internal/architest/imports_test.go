@@ -75,13 +75,14 @@ var table = map[string]row{
 
 	"plugins":             {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
 	"plugins/abi":         {},
-	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"plugins/effects":     {imports: []string{"core", "plugins", "plugins/abi"}},
+	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
-	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/host", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
+	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
 
 	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},

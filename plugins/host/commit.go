@@ -5,13 +5,14 @@ import (
 	"errors"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // commit makes the Commit of events that were handled: what they have appended, the state
 // that they have changed, and the lane's place behind them. rest says that the handler has
 // seen more than that: then it waits for the answer.
 func (l *lane) commit(ctx context.Context, events []queued, rest bool) error {
-	grown, err := l.fx.grown(ctx)
+	grown, err := l.stage.Grown(ctx)
 	if err != nil {
 		if ok, lost := l.drain(ctx); !ok {
 			return lost
@@ -139,7 +140,7 @@ func (l *lane) refused(ctx context.Context, events []queued, before uint64, err 
 		l.alone = events[len(events)-1].position
 		return nil
 	}
-	f := &failure{reason: core.AsError(err).Error(), park: !errors.Is(err, core.CodeWrongExpectedVersion)}
+	f := &effects.Failure{Reason: core.AsError(err).Error(), Park: !errors.Is(err, core.CodeWrongExpectedVersion)}
 	if events[0].replay {
 		return l.replayFailed(ctx, &events[0], f)
 	}

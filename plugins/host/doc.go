@@ -41,7 +41,7 @@
 //	    binding, the new incarnation and the end of the old.                   deploy.go
 //	L10 A change is one Commit of the binding. The next runner begins with it.  driver.go
 //	L11 The host makes the ids of appended events. A Commit that is answered as a duplicate
-//	    while the lane's record has not moved is a failure.           emit.go, commit.go
+//	    while the lane's record has not moved is a failure.   effects/emit.go, commit.go
 //	L12 After an unclean stop, lanes are suspect: they write the attempt at an event before
 //	    they handle it, alone and in turns, so one that ends the process is found, and no
 //	    other is taken for it.                                                 suspect.go

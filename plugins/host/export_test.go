@@ -1,5 +1,7 @@
 package host
 
+import "github.com/gyre-events/gyre/plugins/effects"
+
 // Rules are rules that a Host goes without.
 type Rules = rules
 
@@ -24,7 +26,7 @@ const (
 )
 
 // LaneOf is the lane of a partition key.
-var LaneOf = laneOf
+var LaneOf = effects.LaneOf
 
 // Without starts a Host that goes without some rules. The config is complete but for Logger
 // and Output.

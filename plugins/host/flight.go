@@ -4,13 +4,14 @@ import (
 	"context"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // flight is the Commit of a batch that is under way. The lane goes on with the batch behind
 // it meanwhile, on the state that it will leave.
 type flight struct {
 	events []queued // of the batch
-	staged staged
+	staged effects.Staged
 	before uint64 // the revision of the lane that it expects
 	next   laneRecord
 	answer chan answer // holds 1
@@ -35,7 +36,7 @@ func (l *lane) goesAhead(full bool) bool {
 	}
 	bytes := 0
 	for _, f := range l.flights {
-		bytes += f.staged.bytes
+		bytes += f.staged.Bytes()
 	}
 	first := &l.front[0]
 	return bytes < maxFlightBytes && !first.replay && first.fault == "" && first.position > l.passed() && !l.isAlone(first)
@@ -50,10 +51,10 @@ func (l *lane) launch(events []queued, next laneRecord, ops []core.RecordOp) {
 	}
 	f.events = append(f.events[:0], events...)
 	f.before, f.next = l.stored.revision, next
-	c := core.Commit{Appends: l.fx.appends(), Records: l.guard(l.fx.records(ops), next)}
-	f.staged, l.fx.staged = l.fx.staged, f.staged
+	c := core.Commit{Appends: l.stage.Appends(), Records: l.guard(l.changes(ops), next)}
+	l.stage.Take(&f.staged)
 	if l.holds(ruleAhead) {
-		l.cache.launch(f)
+		l.ground.launch(f)
 	}
 	l.goOn(next)
 	l.flights = append(l.flights, f)
@@ -117,10 +118,10 @@ func (l *lane) land() {
 	l.settled(f.next)
 	l.succeeded(f.events[0].replay)
 	l.shown.committed(len(f.events), &f.staged)
-	l.cache.land(f)
+	l.ground.land(f)
 	l.ack(f.events)
 	clear(f.events) // they hold their blocks in memory
-	f.staged.reset()
+	f.staged.Reset()
 	l.spare = append(l.spare, f)
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
-	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // lane handles its events one batch after another. Everything but the queue and what is
@@ -24,13 +24,12 @@ type lane struct {
 
 	standing
 	handler plugins.Handler
-	cache   cache
-	fx      effects
+	ground  ground
+	stage   *effects.Stage
 	flights []*flight // the Commits of batches that are under way, in order
 	spare   []*flight // to be used again
 
-	batch  abi.BatchWriter
-	events []core.Event // of the batch
+	batch effects.Batch
 	caution
 	pace
 	answers   chan answer // holds 1
@@ -74,7 +73,8 @@ func newLane(r *runner, number int) *lane {
 		runner: r, number: number, woken: make(chan struct{}, 1), answers: make(chan answer, 1),
 		out: r.host.config.Output(&r.binding.Binding, number), pace: pace{backoff: leastBackoff}, shown: published{totals: &r.driver.totals},
 	}
-	l.fx.lane = l
+	l.ground.lane = l
+	l.stage = effects.NewStage(r.terms, &l.ground, l.out)
 	return l
 }
 
@@ -157,7 +157,7 @@ func (l *lane) step(ctx context.Context) error {
 	case first.position <= l.passed():
 		return l.pass(ctx)
 	case first.fault != "":
-		return l.park(ctx, l.front[:1], failure{reason: first.fault})
+		return l.park(ctx, l.front[:1], effects.Failure{Reason: first.fault})
 	}
 	n := 1
 	if !l.isAlone(first) {
@@ -207,7 +207,7 @@ func (l *lane) discard() {
 		l.handler = nil
 	}
 	if l.holds(ruleReadFirst) {
-		l.cache = cache{}
+		l.ground = ground{lane: l}
 	}
 	l.read = false
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // trace is the record that says that an event was passed without effect.
@@ -14,9 +15,9 @@ func (l *lane) trace(position uint64) (table, key string) {
 
 // park passes an event without effect (L5): its trace, and the lane's place behind it, are
 // one Commit. Then the machine parks it.
-func (l *lane) park(ctx context.Context, event []queued, f failure) error {
+func (l *lane) park(ctx context.Context, event []queued, f effects.Failure) error {
 	var ops []core.RecordOp
-	t := trace{Position: event[0].position, Lane: l.number, Attempts: l.attempt(), Reason: f.reason, Stack: f.stack}
+	t := trace{Position: event[0].position, Lane: l.number, Attempts: l.attempt(), Reason: f.Reason, Stack: f.Stack}
 	if table, key := l.trace(t.Position); l.holds(ruleTrace) {
 		ops = append(ops, put(table, key, core.NoStream, &t))
 	}
@@ -28,7 +29,7 @@ func (l *lane) park(ctx context.Context, event []queued, f failure) error {
 	l.shown.parked.Add(1)
 	l.nackPark(&event[0], &t)
 	if l.failed++; l.failed >= breakAfter {
-		l.delay(l.breaker(), itoa(l.failed)+" events were parked one after another, the last one because "+f.reason)
+		l.delay(l.breaker(), itoa(l.failed)+" events were parked one after another, the last one because "+f.Reason)
 	}
 	return nil
 }

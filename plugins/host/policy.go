@@ -2,123 +2,51 @@ package host
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
-// maxTextBytes bounds each text of a failure, which is stored.
-const maxTextBytes = 16 << 10
-
-// newFailure is f with texts that can be stored.
-func newFailure(f failure) *failure {
-	f.reason, f.stack = cut(f.reason), cut(f.stack)
-	return &f
-}
-
-func cut(s string) string {
-	return strings.ToValidUTF8(s[:min(len(s), maxTextBytes)], "�")
-}
-
-// crashed is the failure of a handler that did not return a verdict. If the node has no room
-// for it now, that is not its own.
-func crashed(err error) *failure {
-	f := failure{reason: err.Error(), batch: true}
-	why, isFailure := errors.AsType[*plugins.Failure](err)
-	switch {
-	case isFailure:
-		f.stack, f.park = why.Stack, why.Permanent
-	case core.AsError(err).Info().Retryable:
-		f.storage = err
-	}
-	return newFailure(f)
-}
-
-// explain adds to a failure what was refused last: the errno that the handler has got does not
-// name the grant or the limit.
-func (x *effects) explain(f *failure) *failure {
-	if x.refused != "" && f.storage == nil {
-		f.reason = cut(f.reason + " (" + x.refused + ")")
-	}
-	return f
-}
-
-// outcome reads a verdict and the results of events.
-func (x *effects) outcome(verdict abi.Verdict) (done int, f *failure) {
-	switch {
-	case x.broken != nil && verdict == abi.Done:
-		return x.brokenBy, x.broken
-	case x.broken != nil:
-		return 0, x.broken
-	case verdict == abi.RetryBatch:
-		return 0, &failure{reason: "the handler asked to retry the batch", batch: true}
-	case verdict == abi.ParkBatch:
-		return 0, &failure{reason: "the handler asked to park the batch", batch: true, park: true}
-	case verdict == abi.Stop:
-		return 0, &failure{reason: "the handler asked to stop", batch: true, stop: true}
-	case verdict != abi.Done:
-		return 0, &failure{reason: "the handler failed", batch: true}
-	}
-	for i := range x.results {
-		r := &x.results[i]
-		switch r.action {
-		case abi.Retry:
-			return i, newFailure(failure{reason: text(r.message, "the handler asked to retry the event"), delay: r.delay})
-		case abi.Park:
-			return i, newFailure(failure{reason: text(r.message, "the handler asked to park the event"), park: true})
-		}
-	}
-	return len(x.results), nil
-}
-
-func text(message []byte, otherwise string) string {
-	if len(message) == 0 {
-		return otherwise
-	}
-	return string(message)
-}
-
 // settle does with an event, which was handled alone, what the error policy says.
-func (l *lane) settle(ctx context.Context, event []queued, f *failure) error {
+func (l *lane) settle(ctx context.Context, event []queued, f *effects.Failure) error {
 	l.shown.failures.Add(1)
 	policy := &l.binding.OnError
 	attempt := l.attempt()
 	l.report(&event[0], attempt, f)
 	switch {
-	case f.stop:
-		return l.stop(ctx, f.reason)
-	case !f.park && attempt < policy.Attempts:
+	case f.Stop:
+		return l.stop(ctx, f.Reason)
+	case !f.Park && attempt < policy.Attempts:
 		return l.countAttempt(ctx, &event[0], attempt, f)
-	case policy.Then == plugins.ThenStop && !f.park:
-		return l.stop(ctx, f.reason)
+	case policy.Then == plugins.ThenStop && !f.Park:
+		return l.stop(ctx, f.Reason)
 	}
 	return l.park(ctx, event, *f)
 }
 
 // report logs a failure to the binding's log.
-func (l *lane) report(event *queued, attempt int, f *failure) {
+func (l *lane) report(event *queued, attempt int, f *effects.Failure) {
 	l.out.At(event.position)
-	line := "attempt " + itoa(attempt) + " failed: " + f.reason
-	l.out.Log(abi.Warn, clipLine(line))
+	line := "attempt " + itoa(attempt) + " failed: " + f.Reason
+	l.out.Log(abi.Warn, effects.Line(line))
 }
 
 // countAttempt stores a failed attempt, and holds the lane back.
-func (l *lane) countAttempt(ctx context.Context, event *queued, attempt int, f *failure) error {
+func (l *lane) countAttempt(ctx context.Context, event *queued, attempt int, f *effects.Failure) error {
 	next := l.stored.laneRecord
-	next.Attempts, next.Reason = attempt, f.reason
+	next.Attempts, next.Reason = attempt, f.Reason
 	if made, err := l.store(ctx, next, nil); !made || err != nil {
 		return err
 	}
 	l.discard()
-	delay := f.delay
+	delay := f.Delay
 	if delay <= 0 {
 		delay = backoff(&l.binding.OnError, attempt)
 	}
-	l.delay(min(delay, maxDelay), "event "+utoa(event.position)+": "+f.reason)
+	l.delay(min(delay, maxDelay), "event "+utoa(event.position)+": "+f.Reason)
 	return nil
 }
 
@@ -150,13 +78,13 @@ func (l *lane) stop(ctx context.Context, reason string) error {
 }
 
 // doesNotStart holds the lane back after a handler did not start.
-func (l *lane) doesNotStart(f *failure) {
+func (l *lane) doesNotStart(f *effects.Failure) {
 	l.shown.failures.Add(1)
 	l.discard()
 	l.failed++
-	l.out.Log(abi.Error, clipLine("the handler did not start: "+f.reason))
-	l.delay(l.breaker(), f.reason)
-	l.publish(plugins.Broken, f.reason)
+	l.out.Log(abi.Error, effects.Line("the handler did not start: "+f.Reason))
+	l.delay(l.breaker(), f.Reason)
+	l.publish(plugins.Broken, f.Reason)
 }
 
 // breakAfter is how many events may be parked one after another before the lane slows down:

@@ -3,6 +3,7 @@ package host
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/gyre-events/gyre/core"
@@ -84,3 +85,6 @@ func (q *queue) remove(gone []queued) {
 	clear(q.events[to:]) // they hold their blocks in memory
 	q.events = q.events[:to]
 }
+
+func itoa(n int) string    { return strconv.Itoa(n) }
+func utoa(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // replay handles a parked event again, on the lane's present state (L6). Its Commit takes the
@@ -23,10 +24,10 @@ func (l *lane) replay(ctx context.Context, event *queued) error {
 	case t == nil:
 		t = &trace{}
 	case event.fault != "":
-		return l.replayFailed(ctx, event, &failure{reason: event.fault})
+		return l.replayFailed(ctx, event, &effects.Failure{Reason: event.fault})
 	}
 	if t.Interrupted >= l.binding.OnError.Attempts {
-		return l.replayFailed(ctx, event, &failure{reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
+		return l.replayFailed(ctx, event, &effects.Failure{Reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
 	}
 	t.Interrupted++
 	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
@@ -39,13 +40,13 @@ func (l *lane) replay(ctx context.Context, event *queued) error {
 	switch {
 	case f == nil:
 		return l.commitReplay(ctx, events)
-	case f.storage != nil:
-		return l.fail(f.storage)
-	case f.notBegun:
+	case f.Storage != nil:
+		return l.fail(f.Storage)
+	case f.NotBegun:
 		l.doesNotStart(f)
 		return nil
-	case f.stop:
-		return l.stop(ctx, f.reason)
+	case f.Stop:
+		return l.stop(ctx, f.Reason)
 	}
 	l.shown.failures.Add(1)
 	return l.replayFailed(ctx, event, f)
@@ -53,7 +54,7 @@ func (l *lane) replay(ctx context.Context, event *queued) error {
 
 // commitReplay makes the Commit of a replayed event. The lane stays at its place.
 func (l *lane) commitReplay(ctx context.Context, events []queued) error {
-	grown, err := l.fx.grown(ctx)
+	grown, err := l.stage.Grown(ctx)
 	if err != nil {
 		return l.fail(err)
 	}
@@ -71,7 +72,7 @@ func (l *lane) commitReplay(ctx context.Context, events []queued) error {
 
 // replayFailed stores that a replay has failed, which is a Commit too: one of an earlier try
 // that is still on its way is refused then. The event stays parked.
-func (l *lane) replayFailed(ctx context.Context, event *queued, f *failure) error {
+func (l *lane) replayFailed(ctx context.Context, event *queued, f *effects.Failure) error {
 	traces, err := l.tracesOf(ctx, []queued{*event})
 	if err != nil {
 		return l.fail(err)
@@ -81,7 +82,7 @@ func (l *lane) replayFailed(ctx context.Context, event *queued, f *failure) erro
 		return nil // it is looked at again, and acknowledged
 	}
 	l.report(event, t.Attempts+1, f)
-	t.Attempts, t.Interrupted, t.Reason, t.Stack = t.Attempts+1, 0, f.reason, f.stack
+	t.Attempts, t.Interrupted, t.Reason, t.Stack = t.Attempts+1, 0, f.Reason, f.Stack
 	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // runner runs a binding as it was at one revision: it is the one subscriber of its
@@ -20,11 +21,8 @@ type runner struct {
 	host    *Host
 	driver  *driver
 	binding *binding
-	grants  plugins.Capabilities
-	inputs  core.Filter
-	reads   core.Filter // what ReadStream passes on
+	terms   *effects.Terms
 	program plugins.Program
-	config  configReader
 	sub     *subscriptions.Bound
 	lanes   []*lane
 	// suspecting holds one token: that of the suspect lane whose turn it is (L12).
@@ -68,10 +66,7 @@ func inFlight(b *plugins.Binding) int {
 }
 
 func newRunner(k *driver, b *binding, p plugins.Program) *runner {
-	r := &runner{host: k.host, driver: k, binding: b, program: p, config: newConfigReader(b.Config), suspecting: make(chan struct{}, 1)}
-	r.grants, _ = plugins.ParseCapabilities(b.Grants) // they were parsed when they were stored
-	r.reads = core.Filter{Within: r.grants.Streams(plugins.CanReadStreams)}
-	r.inputs = core.Filter{Streams: b.Input.Filter.Streams, Types: b.Input.Filter.Types}
+	r := &runner{host: k.host, driver: k, binding: b, terms: effects.NewTerms(&b.Binding), program: p, suspecting: make(chan struct{}, 1)}
 	for i := range b.Lanes {
 		r.lanes = append(r.lanes, newLane(r, i))
 	}
@@ -123,26 +118,13 @@ func (r *runner) deal(ctx context.Context) error {
 		i := 0
 		for p := range d.Places() {
 			e := queued{position: p.Position, raw: d.Block[p.At : p.At+p.Size : p.At+p.Size], replay: d.Replay, fault: d.Marks[i].Fault}
-			r.lanes[laneOf(d.Marks[i].Key, len(r.lanes))].queue.push(e)
+			r.lanes[effects.LaneOf(d.Marks[i].Key, len(r.lanes))].queue.push(e)
 			i++
 		}
 		for _, l := range r.lanes {
 			wake(l.woken)
 		}
 	}
-}
-
-// laneOf is the lane of a partition key: its FNV-1a hash of 64 bits, mod the lanes. Stored
-// state depends on it.
-func laneOf(key string, lanes int) int {
-	if lanes == 1 {
-		return 0
-	}
-	hash := uint64(14695981039346656037)
-	for i := range len(key) {
-		hash = (hash ^ uint64(key[i])) * 1099511628211
-	}
-	return int(hash % uint64(lanes))
 }
 
 // answered gives back the credit of events that were answered.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // published is what a lane tells others about itself.
@@ -47,11 +48,11 @@ func (t *totals) handled(took time.Duration, fuel int64) {
 }
 
 // committed counts a batch that was committed.
-func (t *totals) committed(events int, s *staged) {
+func (t *totals) committed(events int, s *effects.Staged) {
 	t.batches.Add(1)
 	t.events.Add(uint64(events))
-	t.appended.Add(uint64(s.count))
-	t.writes.Add(uint64(len(s.writes)))
+	t.appended.Add(uint64(s.Count()))
+	t.writes.Add(uint64(s.Writes()))
 }
 
 func (t *totals) snapshot() plugins.Totals {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // mark notes that the binding runs, and returns the revision of the note, for unmark. If
@@ -73,7 +74,7 @@ func (l *lane) handleSuspect(ctx context.Context, events []queued) error {
 func (l *lane) suspect(ctx context.Context, event *queued) (stop bool, err error) {
 	if l.stored.Attempts >= l.binding.OnError.Attempts {
 		reason := "the node stopped, or the handler failed, " + itoa(l.stored.Attempts) + " times while it was handled"
-		return true, l.settle(ctx, []queued{*event}, &failure{reason: reason})
+		return true, l.settle(ctx, []queued{*event}, &effects.Failure{Reason: reason})
 	}
 	next := l.stored.laneRecord
 	next.Attempts, next.Reason = next.Attempts+1, "it was not ended"

@@ -13,7 +13,7 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
-	"github.com/gyre-events/gyre/plugins/host"
+	"github.com/gyre-events/gyre/plugins/effects"
 	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/sdk/plugin/testhost"
 )
@@ -361,7 +361,7 @@ func judge(ctx context.Context, expression string, batch core.Batch, compile sub
 
 // eventOf is an event as it is handed to a plugin for the first time.
 func eventOf(e *core.Event) abi.Event {
-	a := host.EventOf(e, nil)
+	a := effects.EventOf(e, nil)
 	a.Attempt = 1
 	return a
 }

@@ -1,9 +1,8 @@
-package host
+package effects
 
 import (
 	"bytes"
 	"crypto/sha1" //nolint:gosec // it is what a UUID of version 5 is made with
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"strconv"
@@ -59,7 +58,7 @@ func causeIn(metadata []byte) cause {
 }
 
 // cause is that of a source event.
-func (x *effects) cause(event int) *cause {
+func (x *Stage) cause(event int) *cause {
 	c := &x.causes[event]
 	if !c.known {
 		*c = causeIn(x.sources[event].Metadata)
@@ -126,7 +125,7 @@ func appendFields(dst []byte, e *core.Event) []byte {
 		dst = abi.AppendField(dst, abi.ContentType, []byte(e.ContentType))
 	}
 	if !e.Link.IsZero() {
-		dst = abi.AppendField(dst, abi.LinkOrigin, []byte(e.Link.Stream+"@"+utoa(e.Link.Version)))
+		dst = abi.AppendField(dst, abi.LinkOrigin, []byte(e.Link.Stream+"@"+strconv.FormatUint(e.Link.Version, 10)))
 	}
 	return dst
 }
@@ -137,12 +136,12 @@ var namespace = core.ID{0x67, 0x79, 0x72, 0x65, 0x2d, 0x70, 0x6c, 0x75, 0x67, 0x
 // emittedID is the id of an event that is appended: a UUID of version 5 of the binding, its
 // generation, the source event and the ordinal among what is appended for that. A handler
 // has no say in it, so two of its events never share one (L11).
-func (l *lane) emittedID(source core.ID, ordinal int) core.ID {
+func (t *Terms) emittedID(source core.ID, ordinal int) core.ID {
 	b := make([]byte, 0, 128)
 	b = append(b, namespace[:]...)
-	b = append(b, l.binding.Name...)
+	b = append(b, t.binding.Name...)
 	b = append(b, 0)
-	b = binary.BigEndian.AppendUint64(b, l.binding.Generation)
+	b = binary.BigEndian.AppendUint64(b, t.binding.Generation)
 	b = append(b, source[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(ordinal))
 	sum := sha1.Sum(b) //nolint:gosec // see above
@@ -152,33 +151,8 @@ func (l *lane) emittedID(source core.ID, ordinal int) core.ID {
 	return id
 }
 
-// seed is that of the handler's randomness.
-func (r *runner) seed() [32]byte {
-	return sha256.Sum256(binary.BigEndian.AppendUint64([]byte(r.binding.Name+"\x00"), r.binding.Generation))
-}
-
-// loops reports whether an event of this type in this stream would be an input of the binding
-// itself, which is not to be. What an expression decides it does not know: such a loop ends
-// at maxDepth.
-func (r *runner) loops(stream, typ string) bool {
-	in := &r.binding.Input
-	if r.binding.AllowLoops || in.Filter.Expr != "" || in.Stream != "" && in.Stream != core.All && in.Stream != stream {
-		return false
-	}
-	return r.inputs.Match(stream, typ)
-}
-
-// holdsBack reports whether what the event at a position appends is held back.
-func (l *lane) holdsBack(position uint64) bool {
-	held := l.binding.HeldBack
-	return l.number < len(held) && held[l.number].has(position)
-}
-
-func itoa(n int) string    { return strconv.Itoa(n) }
-func utoa(n uint64) string { return strconv.FormatUint(n, 10) }
-
-// clipLine makes a text a line of a log.
-func clipLine(s string) []byte {
+// Line makes a text a line of a log.
+func Line(s string) []byte {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '

@@ -1,16 +1,12 @@
-package host
+package effects
 
 import (
 	"encoding/json"
-	"errors"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
-
-// errBehind ends the handling of a batch behind one whose Commit was not made.
-var errBehind = errors.New("a batch before was not committed")
 
 const (
 	// maxReadBytes bounds what ReadStream returns, but for one event.
@@ -20,20 +16,15 @@ const (
 	maxPassedOver = 16
 )
 
-// ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged. What the
-// batches before have appended is in the log first. Links to events in streams that the binding
+// ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged. Links to events in streams that the binding
 // does not grant are passed over.
-func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno) {
+func (x *Stage) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno) {
 	name := string(stream)
 	if from < 0 || limit < 1 || name != core.All && core.ValidateStream(name) != nil {
 		return nil, abi.Invalid
 	}
 	if e := x.grants(plugins.CanReadStreams, "to read stream ", name); e != abi.OK {
 		return nil, e
-	}
-	if x.lane.holds(ruleAhead) && !x.lane.caughtUp(x.ctx) {
-		x.storage = errBehind
-		return nil, abi.IO
 	}
 	batch, e := x.readGranted(core.ReadRequest{
 		Stream: name, From: uint64(max(from, 1)), Limit: core.Limit{Events: min(limit, abi.MaxBatchEvents), Bytes: maxReadBytes},
@@ -53,9 +44,9 @@ func (x *effects) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.
 
 // readGranted reads the first page that has an event of a stream that the binding grants, or the
 // last one.
-func (x *effects) readGranted(r core.ReadRequest) (core.Batch, abi.Errno) {
+func (x *Stage) readGranted(r core.ReadRequest) (core.Batch, abi.Errno) {
 	for range maxPassedOver {
-		page, err := x.lane.host.config.Store.Read(x.ctx, r)
+		page, err := x.ground.Read(x.ctx, r)
 		switch code := core.AsError(err); {
 		case err == nil:
 		case code.Code == core.CodeStreamNotFound:
@@ -64,22 +55,22 @@ func (x *effects) readGranted(r core.ReadRequest) (core.Batch, abi.Errno) {
 			x.storage = err
 			return core.Batch{}, abi.IO
 		}
-		if granted := page.Matching(&x.lane.reads); granted.Count > 0 || page.End {
+		if granted := page.Matching(&x.terms.reads); granted.Count > 0 || page.End {
 			return granted, abi.OK
 		}
 		r.From, r.Limit.Events = page.Next, abi.MaxBatchEvents
 	}
-	return core.Batch{}, x.refuse(abi.Quota, "stream %q has links to events of streams that are not granted, up to %d", clip(r.Stream), r.From-1)
+	return core.Batch{}, x.refuse(abi.Quota, "stream %.80q has links to events of streams that are not granted, up to %d", r.Stream, r.From-1)
 }
 
 // Config is plugins.Reads'.
-func (x *effects) Config(key []byte) ([]byte, abi.Errno) { return x.lane.config.get(key) }
+func (x *Stage) Config(key []byte) ([]byte, abi.Errno) { return x.terms.config.get(key) }
 
 // Secret is plugins.Reads'.
-func (x *effects) Secret([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
+func (x *Stage) Secret([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
 
 // HTTP is plugins.Reads'.
-func (x *effects) HTTP([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
+func (x *Stage) HTTP([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
 
 // configReader answers what handlers ask of their config.
 type configReader struct {

@@ -1,9 +1,10 @@
-package host
+package effects
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -11,21 +12,66 @@ import (
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
-// effects has what the handler of a lane has staged for a batch, and answers what it asks.
+// Ground is what a Stage stands on: a lane as it is behind the batches before, and the log. What
+// it returns stays as it is.
+type Ground interface {
+	// Peek returns a value of the state, if it is known without a read.
+	Peek(key string) (v Value, known bool)
+	// Get reads a value of the state.
+	Get(ctx context.Context, key string) (Value, error)
+	// Sizes reads how many bytes those of the keys have that there are, with their values.
+	Sizes(ctx context.Context, keys []string) (int64, error)
+	// Page reads up to PageEntries entries whose keys begin with a prefix and are behind a key,
+	// in their order; fewer only if there are no more.
+	Page(ctx context.Context, prefix, after string) ([]Entry, error)
+	// StateBytes is how large the state of all lanes is.
+	StateBytes() int64
+	// Read reads a page of a stream, as a core.Log does.
+	Read(ctx context.Context, r core.ReadRequest) (core.Page, error)
+	// HoldsBack reports whether what the event at a position appends is held back.
+	HoldsBack(position uint64) bool
+}
+
+// Value is a value of the state, or that there is none.
+type Value struct {
+	Bytes []byte
+	OK    bool
+}
+
+// Size is how much a key with the value counts against plugins.Limits.StateBytes.
+func (v Value) Size(key string) int64 {
+	if !v.OK {
+		return 0
+	}
+	return int64(len(key) + len(v.Bytes))
+}
+
+// Entry is a key of the state, and its value.
+type Entry struct {
+	Key   string
+	Value []byte
+}
+
+// PageEntries is how many entries a page of a Ground has.
+const PageEntries = 256
+
+// Stage has what the handler of a lane has staged for a batch, and answers what it asks.
 // Everything staged is in the order of the events that it is of, so what some of them have
 // staged can be dropped with all behind them.
-type effects struct {
-	lane *lane
-	ctx  context.Context // of the call
+type Stage struct {
+	terms  *Terms
+	ground Ground
+	out    plugins.Output
+	ctx    context.Context // of the call
 
 	sources []core.Event
 	causes  []cause // of sources, as far as they were asked for
 	results []result
-	staged
+	Staged
 	growth int64 // of the state, at most: see Put
 
 	refused  string   // why the last effect or read was refused, if its errno says too little
-	broken   *failure // an effect that cannot be
+	broken   *Failure // an effect that cannot be
 	brokenBy int      // the event that staged it
 	storage  error    // why something could not be read
 
@@ -34,14 +80,67 @@ type effects struct {
 	view   abi.BatchWriter
 }
 
-// staged is what the Commit of a batch is made of.
-type staged struct {
+// NewStage returns a Stage of a lane. What the host has to say to whoever reads the binding's
+// log is logged to out.
+func NewStage(terms *Terms, ground Ground, out plugins.Output) *Stage {
+	return &Stage{terms: terms, ground: ground, out: out}
+}
+
+// Staged is what a handler has staged for a batch.
+type Staged struct {
 	emitted []emitted
 	writes  []write
 	latest  map[string]int // the last write of a key
 	arena   []byte         // what was staged is copied to it
 	count   int            // events appended
 	bytes   int            // of all effects
+}
+
+// Count is how many events are appended.
+func (s *Staged) Count() int { return s.count }
+
+// Writes is how many changes of state there are, and of those to one key all.
+func (s *Staged) Writes() int { return len(s.writes) }
+
+// Bytes is the size of all effects.
+func (s *Staged) Bytes() int { return s.bytes }
+
+// Changes are the last changes of each key, in the order in which they were made.
+func (s *Staged) Changes() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for i := range s.writes {
+			w := &s.writes[i]
+			if s.latest[w.key] == i && !yield(w.key, w.Value) {
+				return
+			}
+		}
+	}
+}
+
+// Appended are the appends of each event, named by its index in the batch, in their order.
+func (s *Staged) Appended() iter.Seq2[int, *core.Append] {
+	return func(yield func(int, *core.Append) bool) {
+		for i := range s.emitted {
+			if !yield(s.emitted[i].event, &s.emitted[i].append) {
+				return
+			}
+		}
+	}
+}
+
+// Appends are the appends of a Commit. Those to one stream that follow each other, whatever
+// its version, are one.
+func (s *Staged) Appends() []core.Append {
+	list := make([]core.Append, 0, len(s.emitted))
+	for i := range s.emitted {
+		a := &s.emitted[i].append
+		if n := len(list); n > 0 && list[n-1].Stream == a.Stream && a.Expect == core.AnyVersion {
+			list[n-1].Events = append(list[n-1].Events, a.Events...)
+			continue
+		}
+		list = append(list, *a)
+	}
+	return list
 }
 
 // result is what an event's handler has said about it.
@@ -58,23 +157,26 @@ type emitted struct {
 }
 
 // reset begins a batch.
-func (x *effects) reset(ctx context.Context, sources []core.Event) {
+func (x *Stage) reset(ctx context.Context, sources []core.Event) {
 	x.ctx, x.sources = ctx, sources
 	x.causes = sized(x.causes, len(sources))
 	x.results = sized(x.results, len(sources))
-	x.staged.reset()
+	x.Staged.Reset()
 	x.growth, x.refused, x.broken, x.storage = 0, "", nil, nil
 }
+
+// Take takes what was staged, and leaves the room of s for the next batch.
+func (x *Stage) Take(s *Staged) { x.Staged, *s = *s, x.Staged }
 
 // maxIdleArena bounds the arena that is kept for another batch.
 const maxIdleArena = 256 << 10
 
-// reset forgets what was staged, and keeps the room for it.
-func (s *staged) reset() {
+// Reset forgets what was staged, and keeps the room for it.
+func (s *Staged) Reset() {
 	clear(s.emitted)
 	clear(s.writes)
 	clear(s.latest)
-	*s = staged{emitted: s.emitted[:0], writes: s.writes[:0], latest: s.latest, arena: s.arena[:0]}
+	*s = Staged{emitted: s.emitted[:0], writes: s.writes[:0], latest: s.latest, arena: s.arena[:0]}
 	if s.latest == nil {
 		s.latest = map[string]int{}
 	}
@@ -94,7 +196,7 @@ func sized[T any](s []T, n int) []T {
 }
 
 // keep copies bytes for as long as the batch lasts.
-func (x *effects) keep(b []byte) []byte {
+func (x *Stage) keep(b []byte) []byte {
 	if len(x.arena)+len(b) > cap(x.arena) {
 		x.arena = make([]byte, 0, max(2*cap(x.arena), len(b), 4<<10)) // what has the old one keeps it
 	}
@@ -104,14 +206,14 @@ func (x *effects) keep(b []byte) []byte {
 }
 
 // refuse notes why something is denied or over quota, for the reason of the failure.
-func (x *effects) refuse(e abi.Errno, format string, args ...any) abi.Errno {
+func (x *Stage) refuse(e abi.Errno, format string, args ...any) abi.Errno {
 	x.refused = fmt.Sprintf(format, args...)
 	return e
 }
 
 // grants checks that the binding grants what a handler is about to do with a name.
-func (x *effects) grants(kind plugins.CapabilityKind, do, name string) abi.Errno {
-	if x.lane.grants.Allow(kind, name) {
+func (x *Stage) grants(kind plugins.CapabilityKind, do, name string) abi.Errno {
+	if x.terms.grants.Allow(kind, name) {
 		return abi.OK
 	}
 	needed := plugins.Capability{Kind: kind, Scope: name}
@@ -119,7 +221,7 @@ func (x *effects) grants(kind plugins.CapabilityKind, do, name string) abi.Errno
 }
 
 // spend takes from the bytes that the effects of a batch may have.
-func (x *effects) spend(n int) abi.Errno {
+func (x *Stage) spend(n int) abi.Errno {
 	if x.bytes+n > abi.MaxEffectBytes {
 		return x.refuse(abi.Quota, "the effects of a batch have at most %d bytes", abi.MaxEffectBytes)
 	}
@@ -128,7 +230,7 @@ func (x *effects) spend(n int) abi.Errno {
 }
 
 // Result is plugins.Effects'.
-func (x *effects) Result(event int, action abi.Action, delay time.Duration, message []byte) abi.Errno {
+func (x *Stage) Result(event int, action abi.Action, delay time.Duration, message []byte) abi.Errno {
 	if event < 0 || event >= len(x.results) || action < abi.Ack || action > abi.Skip {
 		return abi.Invalid
 	}
@@ -141,19 +243,19 @@ func (x *effects) Result(event int, action abi.Action, delay time.Duration, mess
 }
 
 // Append is plugins.Effects'.
-func (x *effects) Append(event int, stream []byte, expected int64, events []byte) abi.Errno {
+func (x *Stage) Append(event int, stream []byte, expected int64, events []byte) abi.Errno {
 	name := string(stream)
 	switch {
 	case event < 0 || event >= len(x.sources) || x.isBehind(event) || expected < abi.StreamExists || core.ValidateStream(name) != nil:
 		return abi.Invalid
-	case x.lane.binding.Kind == plugins.KindProjection:
+	case x.terms.binding.Kind == plugins.KindProjection:
 		return x.refuse(abi.Denied, "a projection appends nothing, to stream %q either", name)
 	}
 	if e := x.grants(plugins.CanAppend, "to append to stream ", name); e != abi.OK {
 		return e
 	}
 	a := core.Append{Stream: name, Expect: core.Expect(expected)}
-	heldBack := x.lane.holdsBack(x.sources[event].Position)
+	heldBack := x.ground.HoldsBack(x.sources[event].Position)
 	ordinal := x.ordinal(event)
 	var in abi.Appended
 	for rest := events; len(rest) > 0; {
@@ -179,13 +281,13 @@ func (x *effects) Append(event int, stream []byte, expected int64, events []byte
 }
 
 // isBehind reports whether effects of a later event were staged.
-func (x *effects) isBehind(event int) bool {
+func (x *Stage) isBehind(event int) bool {
 	return len(x.emitted) > 0 && x.emitted[len(x.emitted)-1].event > event ||
 		len(x.writes) > 0 && x.writes[len(x.writes)-1].event > event
 }
 
 // ordinal is how many events an event has appended.
-func (x *effects) ordinal(event int) (n int) {
+func (x *Stage) ordinal(event int) (n int) {
 	for i := len(x.emitted) - 1; i >= 0 && x.emitted[i].event == event; i-- {
 		n += len(x.emitted[i].append.Events)
 	}
@@ -193,7 +295,7 @@ func (x *effects) ordinal(event int) (n int) {
 }
 
 // emit makes an event to append of one that a handler has encoded.
-func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (core.NewEvent, abi.Errno) {
+func (x *Stage) emit(event, ordinal int, stream string, in *abi.Appended) (core.NewEvent, abi.Errno) {
 	src := &x.sources[event]
 	typ := string(in.Type)
 	switch {
@@ -201,9 +303,9 @@ func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (cor
 		return core.NewEvent{}, abi.Invalid
 	case x.count+ordinal-x.ordinal(event) >= abi.MaxAppended:
 		return core.NewEvent{}, x.refuse(abi.Quota, "a batch appends at most %d events", abi.MaxAppended)
-	case x.lane.loops(stream, typ):
+	case x.terms.loops(stream, typ):
 		e := x.refuse(abi.Denied, "%s in %s would be an input of this binding; filter it out, or deploy with allowLoops", typ, stream)
-		x.lane.out.Log(abi.Error, clipLine("append denied: "+x.refused))
+		x.out.Log(abi.Error, Line("append denied: "+x.refused))
 		return core.NewEvent{}, e
 	}
 	if e := x.spend(len(stream) + len(in.Type) + len(in.Data) + len(in.Metadata)); e != abi.OK {
@@ -211,7 +313,7 @@ func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (cor
 	}
 	c := x.cause(event)
 	if c.depth >= maxDepth {
-		x.brokenBy, x.broken = event, &failure{reason: "it is the " + itoa(maxDepth) + "th event of a chain of plugins that append for each other's events, which is the limit", park: true}
+		x.brokenBy, x.broken = event, &Failure{Reason: fmt.Sprintf("it is the %dth event of a chain of plugins that append for each other's events, which is the limit", maxDepth), Park: true}
 		return core.NewEvent{}, abi.Denied
 	}
 	metadata, ok := c.metadata(x.entry[:0], in.Metadata, src.ID)
@@ -220,7 +322,7 @@ func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (cor
 	}
 	x.entry = metadata
 	e := core.NewEvent{
-		ID: x.lane.emittedID(src.ID, ordinal), Type: typ, Time: src.Time,
+		ID: x.terms.emittedID(src.ID, ordinal), Type: typ, Time: src.Time,
 		Data: x.keep(in.Data), Metadata: x.keep(metadata),
 	}
 	if in.Content == abi.ContentBytes {
@@ -232,8 +334,8 @@ func (x *effects) emit(event, ordinal int, stream string, in *abi.Appended) (cor
 	return e, abi.OK
 }
 
-// truncate drops what events from n on have staged.
-func (x *effects) truncate(n int) {
+// Truncate drops what events from n on have staged.
+func (x *Stage) Truncate(n int) {
 	for len(x.emitted) > 0 && x.emitted[len(x.emitted)-1].event >= n {
 		last := len(x.emitted) - 1
 		x.count -= len(x.emitted[last].append.Events)
@@ -246,19 +348,4 @@ func (x *effects) truncate(n int) {
 	for i := range x.writes {
 		x.latest[x.writes[i].key] = i
 	}
-}
-
-// appends are the appends of a Commit. Those to one stream that follow each other, whatever
-// its version, are one.
-func (x *effects) appends() []core.Append {
-	list := make([]core.Append, 0, len(x.emitted))
-	for i := range x.emitted {
-		a := &x.emitted[i].append
-		if n := len(list); n > 0 && list[n-1].Stream == a.Stream && a.Expect == core.AnyVersion {
-			list[n-1].Events = append(list[n-1].Events, a.Events...)
-			continue
-		}
-		list = append(list, *a)
-	}
-	return list
 }
