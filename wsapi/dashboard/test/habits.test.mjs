@@ -132,7 +132,7 @@ test("a phone shows each page whole", async (t) => {
     ["subscriptions", "/subscriptions", "orders"],
     ["subscription", "/subscriptions/orders", "Consumers"],
     ["plugins", "/plugins", "No plugins yet"],
-    ["upload", "/plugins/upload", "Nothing runs until you deploy it"],
+    ["upload", "/upload", "Nothing runs until you deploy it"],
     ["projections", "/projections", "Nothing keeps state yet"],
     ["cluster", "/cluster", "This node is in no ring"],
     ["access", "/access", "This store has no keys"],
@@ -153,7 +153,7 @@ test("a phone shows each page whole", async (t) => {
   assert.deepEqual(page.problems, []);
 });
 
-test("a node that is away is told, with when it is tried again", async (t) => {
+test("a node that is away is told, with when it is tried again, and that it is back", async (t) => {
   const node = await stocked(t);
   const page = await open(t, await browser(t));
   await page.goto(`${node.url}/streams/order-1`);
@@ -166,7 +166,9 @@ test("a node that is away is told, with when it is tried again", async (t) => {
   await page.screenshot({ path: join(screens, "away-light.png") });
   await node.start();
   await page.getByRole("button", { name: "Try now" }).click();
-  await page.getByText("The node does not answer").waitFor({ state: "detached" });
+  await page.getByText("The node is back").waitFor();
+  await page.screenshot({ path: join(screens, "back-light.png") });
   await node.run(["append", "order-1", "OrderPaid", "{}"]);
+  await page.getByText(/1 event came meanwhile/).waitFor();
   await page.getByText("OrderPaid").waitFor();
 });

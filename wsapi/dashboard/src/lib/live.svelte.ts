@@ -8,6 +8,8 @@ class Live {
   connected = $state(false);
   /** When the connection was lost, in ms. */
   lostAt = $state(0);
+  /** When it came back after more than a moment, and when it was lost before, in ms. */
+  back = $state.raw<{ at: number; lostAt: number }>();
   /** When it is tried again, in ms; 0 while that happens. */
   retryAt = $state(0);
   error = $state.raw<GyreError>();
@@ -32,6 +34,7 @@ class Live {
       this.error = s.error;
       if (s.connected) this.epoch++;
       else if (this.lostAt === 0) this.lostAt = Date.now();
+      if (s.connected && this.away) this.back = { at: Date.now(), lostAt: this.lostAt };
       if (s.connected) this.lostAt = 0;
       if (GyreError.is(s.error, "unauthenticated")) void session.begin();
     };
