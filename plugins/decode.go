@@ -16,9 +16,6 @@ import (
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
-// laterKinds are kinds that the ABI has and that no node runs yet.
-const laterKinds = "filter, map, partition, validate"
-
 // MaxLanes is the most lanes of a binding.
 const MaxLanes = 64
 
@@ -93,6 +90,8 @@ func (m *Manifest) Validate() error {
 func (m *Manifest) validateLanes() error {
 	by := m.Subscription.PartitionBy
 	switch {
+	case m.Kind.Judges() && m.Lanes > 1:
+		return invalid("lanes is %d: a %s judges events for others, and has no lanes", m.Lanes, m.Kind)
 	case m.Lanes < 0 || m.Lanes > MaxLanes:
 		return invalid("lanes is %d, it may be from 1 to %d", m.Lanes, MaxLanes)
 	case m.Lanes > 1 && (by == "" || by == delivery.Unpartitioned):
@@ -102,20 +101,27 @@ func (m *Manifest) validateLanes() error {
 }
 
 func (m *Manifest) validateKind() error {
-	switch m.Kind {
-	case KindHandler:
-		return nil
-	case KindProjection:
+	switch {
+	case m.Kind.Entry() == "":
+		return invalid("kind: %q is none of %s", clip(string(m.Kind)), kindList())
+	case m.Kind.Judges() && len(m.Capabilities) > 0:
+		return invalid("capabilities: a %s judges events and has no effects, so it needs none, and %s is asked for", m.Kind, clip(m.Capabilities[0]))
+	case m.Kind == KindProjection:
 		for _, c := range m.Capabilities {
 			if strings.HasPrefix(c, string(CanAppend)+":") {
 				return invalid("kind: a projection appends nothing, and %s is asked for; a handler may", clip(c))
 			}
 		}
-		return nil
-	case "filter", "map", "partition", "validate":
-		return invalid("kind: nodes do not run %q yet; they run handler and projection", m.Kind)
 	}
-	return invalid("kind: %q is none of handler, projection (later: %s)", clip(string(m.Kind)), laterKinds)
+	return nil
+}
+
+func kindList() string {
+	names := make([]string, 0, len(entries))
+	for _, k := range Kinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (m *Manifest) validateBuild() error {

@@ -55,6 +55,10 @@ func (d *Deploy) Which(name string, old *Binding) (plugin, version string, err e
 // whether the config fits the version's schema. The error is invalid_request.
 func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error) {
 	m := &v.Manifest
+	if m.Kind.Judges() {
+		return Binding{}, core.Errorf(core.CodeInvalidRequest,
+			"plugin %q is a %s, which handles no events: it has no binding, and is named where it judges, such as in the definition of a subscription", v.Plugin, m.Kind)
+	}
 	b := Binding{
 		Name: name, Generations: Generations{1, 1}, Subscription: name, Input: m.Subscription, Lanes: max(m.Lanes, 1), Grants: []string{},
 		Config: m.Config, Limits: m.Limits.OrDefaults(), OnError: DefaultErrorPolicy(),

@@ -4,16 +4,39 @@ import (
 	"encoding/json"
 
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins/abi"
 )
 
 // Kind is what a plugin is for.
 type Kind string
 
-// The kinds. A projection is a handler that may not append.
+// The kinds. A projection is a handler that may not append. The others judge events, and have no
+// effects: filters, maps and partitioners for subscriptions, validators for appends.
 const (
 	KindHandler    Kind = "handler"
 	KindProjection Kind = "projection"
+	KindFilter     Kind = "filter"    // says whether an event is delivered
+	KindMap        Kind = "map"       // makes the data that is delivered
+	KindPartition  Kind = "partition" // makes the partition key of an event
+	KindValidate   Kind = "validate"  // says whether an event is appended
 )
+
+// entries are the functions that modules of a kind export, and that the host calls.
+var entries = map[Kind]string{
+	KindHandler: abi.Handle, KindProjection: abi.Handle, KindFilter: abi.Filter, KindMap: abi.Map, KindPartition: abi.Part, KindValidate: abi.Validate,
+}
+
+// Kinds are all kinds.
+func Kinds() []Kind {
+	return []Kind{KindHandler, KindProjection, KindFilter, KindMap, KindPartition, KindValidate}
+}
+
+// Entry is the function that a module of the kind exports, and that the host calls with a batch.
+// It is empty for what is no kind.
+func (k Kind) Entry() string { return entries[k] }
+
+// Judges reports whether a plugin of the kind judges events, and has no effects.
+func (k Kind) Judges() bool { return k.Entry() != "" && k.Entry() != abi.Handle }
 
 // Manifest is what a version says about itself. In a module it is the custom section
 // ManifestSection, as JSON of at most abi.MaxManifestBytes.

@@ -106,6 +106,9 @@ type ABI struct {
 	// module.name, and that it may or has to export.
 	Imports []string `json:"imports"`
 	Exports []string `json:"exports"`
+	// JudgeImports are those of gyre_1 that a filter, a map, a partitioner or a validator may
+	// import.
+	JudgeImports []string `json:"judgeImports"`
 	// Limits are the most that a binding may ask for; Defaults those that it gets.
 	Limits   Limits `json:"limits"`
 	Defaults Limits `json:"defaults"`

@@ -38,6 +38,12 @@ const (
 	Fail        = "fail"
 )
 
+// JudgeImports are the functions that a filter, a map, a partitioner or a validator may import: it
+// judges events, and has no effects.
+func JudgeImports() []string {
+	return []string{BatchRead, EventBegin, EventResult, ConfigGet, Log, Fail}
+}
+
 // Errno is the answer of an import that did not do what it was asked. It is negative;
 // answers from zero on are lengths or success.
 type Errno int32
@@ -81,8 +87,10 @@ const (
 // Action is the result of one event.
 type Action int32
 
-// The actions. An event without a result is acknowledged. A filter answers Ack to keep an
-// event and Skip to drop it; a validator answers Ack to accept and Park to refuse.
+// The actions. An event without a result is acknowledged. A filter answers Ack to keep an event
+// and Skip to drop it. A map and a partitioner answer Ack with the new data or the key of each
+// event. All three answer Park with the reason if they cannot judge it. A validator answers Ack to
+// accept an event and Park to refuse it.
 const (
 	Ack   Action = 0
 	Retry Action = 1
@@ -143,4 +151,6 @@ const (
 	MaxSeries        = 64
 	MaxMessageBytes  = 4 << 10
 	MaxManifestBytes = 64 << 10
+	MaxMappedBytes   = 1 << 20 // of the data that a map makes of an event
+	MaxKeyBytes      = 1 << 10 // of a partition key
 )

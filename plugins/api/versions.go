@@ -107,10 +107,29 @@ func until(list []plugins.Listed, last string) []plugins.Listed {
 // describeABI is GET /v1/plugins/abi.
 func describeABI(w http.ResponseWriter, _ *http.Request) error {
 	return wsapi.WriteJSON(w, http.StatusOK, plugins.ABI{
-		ABIs: []string{abi.Module}, Kinds: []plugins.Kind{plugins.KindHandler, plugins.KindProjection},
-		Imports: wasm.Imports(), Exports: []string{abi.Memory, abi.Handle, abi.Start, abi.Init, abi.Marker},
+		ABIs: []string{abi.Module}, Kinds: plugins.Kinds(),
+		Imports: wasm.Imports(), JudgeImports: judgeImports(), Exports: exports(),
 		Limits: plugins.MaxLimits(), Defaults: plugins.DefaultLimits(), MaxModuleBytes: plugins.MaxModuleBytes,
 	})
+}
+
+// judgeImports are those of abi.JudgeImports, as module.name.
+func judgeImports() (names []string) {
+	for _, name := range abi.JudgeImports() {
+		names = append(names, abi.Module+"."+name)
+	}
+	return names
+}
+
+// exports are the names of what a module may or has to export.
+func exports() []string {
+	names := []string{abi.Memory, abi.Start, abi.Init, abi.Marker}
+	for _, k := range plugins.Kinds() {
+		if !slices.Contains(names, k.Entry()) {
+			names = append(names, k.Entry())
+		}
+	}
+	return names
 }
 
 // versionsBody is the body of GET /v1/plugins/{plugin}/versions.

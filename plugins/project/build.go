@@ -14,7 +14,6 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
-	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/wasm"
 )
 
@@ -32,9 +31,6 @@ const maxModuleBytes = 64 << 20
 // maxOutputBytes is how much of a failed command's output is shown.
 const maxOutputBytes = 16 << 10
 
-// entries are the functions that plugins of a kind export.
-var entries = map[plugins.Kind]string{plugins.KindHandler: abi.Handle, plugins.KindProjection: abi.Handle}
-
 // Build makes the module, checks it as a node does, and writes NAME.wasm into the directory. The
 // errors are toolchain_missing, plugin_build_failed, with what the toolchain printed, and
 // invalid_module.
@@ -50,7 +46,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := parsed.CheckABI(entries[p.Manifest.Kind]); err != nil {
+	if err := parsed.CheckABI(p.Manifest.Kind.Entry()); err != nil {
 		return nil, err
 	}
 	built := &Built{File: filepath.Join(p.Dir, p.Manifest.Name+".wasm"), Module: module, Parsed: parsed}

@@ -81,7 +81,7 @@ func (b *Built) Try(ctx context.Context, events []Event, compile subscriptions.C
 	if err != nil {
 		return nil, err
 	}
-	program, err := wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, entries[b.Version.Manifest.Kind])
+	program, err := wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, b.Version.Manifest.Kind.Entry())
 	if err != nil {
 		return nil, err
 	}

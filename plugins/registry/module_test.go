@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 )
@@ -8,7 +9,8 @@ import (
 // module assembles small modules, which a test with the race detector compiles in milliseconds.
 type module struct {
 	imports  []imported
-	body     []byte // of gyre_handle, an expression of an i32
+	entry    string // gyre_handle if empty
+	body     []byte // of it, an expression of an i32
 	noHandle bool
 	pages    uint64
 	manifest string
@@ -58,7 +60,7 @@ func (m module) bytes() []byte {
 	}
 	exports := [][]byte{append(text("memory"), 2, 0)}
 	if !m.noHandle {
-		exports = append(exports, slices.Concat(text("gyre_handle"), []byte{0}, uleb(uint64(len(imports)))))
+		exports = append(exports, slices.Concat(text(cmp.Or(m.entry, "gyre_handle")), []byte{0}, uleb(uint64(len(imports)))))
 	}
 	code := slices.Concat([]byte{0}, m.body, []byte{0x0b})
 	b := slices.Concat(

@@ -34,7 +34,7 @@ func (r *Registry) Load(ctx context.Context, v plugins.Version) (plugins.Program
 	if err != nil {
 		return nil, err
 	}
-	key := programKey{id, entries[v.Manifest.Kind]}
+	key := programKey{id, v.Manifest.Kind.Entry()}
 	r.mu.Lock()
 	s, ok := r.programs[key]
 	if !ok {

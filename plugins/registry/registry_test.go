@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,6 +104,11 @@ func open(t *testing.T, store registry.Store, change ...func(*registry.Config)) 
 
 func manifest(name, version, more string) string {
 	return fmt.Sprintf(`{"name":%q,"version":%q,"abi":"gyre_1","kind":"handler"%s}`, name, version, more)
+}
+
+// judge is the manifest of a plugin that judges events.
+func judge(name, version, kind string) string {
+	return strings.Replace(manifest(name, version, ""), `"handler"`, strconv.Quote(kind), 1)
 }
 
 // plain is a module whose handler acknowledges everything.
@@ -235,6 +241,9 @@ func TestBadUploads(t *testing.T) {
 		"oversize":         {module: io.LimitReader(zeros{}, plugins.MaxModuleBytes+1), want: core.CodeBodyTooLarge, says: "64 MiB"},
 		"no export":        {module: bytes.NewReader(module{noHandle: true, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "gyre_handle"},
 		"foreign import":   {module: bytes.NewReader(module{imports: []imported{{"open_file", []byte{i32}, []byte{i32}}}, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "open_file"},
+		"no entry of it":   {module: bytes.NewReader(module{manifest: judge("p", "1", "filter")}.bytes()), want: core.CodeInvalidModule, says: `"gyre_filter" is missing`},
+		"a filter's effect": {module: bytes.NewReader(module{entry: "gyre_filter", imports: []imported{{"state_del", []byte{i32, i32}, []byte{i32}}}, manifest: judge("p", "1", "filter")}.bytes()),
+			want: core.CodeInvalidModule, says: `import "gyre_1"."state_del" is not for a module with gyre_filter`},
 		"import's type":    {module: bytes.NewReader(module{imports: []imported{{"state_del", []byte{i32}, []byte{i32}}}, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "state_del"},
 		"wrong ABI":        {module: bytes.NewReader(module{manifest: strings.Replace(manifest("p", "1", ""), "gyre_1", "gyre_9", 1)}.bytes()), want: core.CodeInvalidManifest, says: "gyre_9"},
 		"no manifest":      {module: bytes.NewReader(module{}.bytes()), want: core.CodeInvalidManifest, says: "gyre plugin build"},
@@ -269,6 +278,19 @@ func TestBadUploads(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// A plugin of each kind is entered by the function of its kind.
+func TestKinds(t *testing.T) {
+	r := open(t, inMemory(t))
+	for _, kind := range plugins.Kinds() {
+		m := module{entry: kind.Entry(), manifest: judge(string(kind), "1", string(kind)), imports: []imported{
+			{"batch_read", []byte{i32, i32, i32}, []byte{i32}}, {"event_result", []byte{i32, i32, i32, i32, i32}, []byte{i32}},
+			{"config_get", []byte{i32, i32, i32, i32}, []byte{i32}}, {"log", []byte{i32, i32, i32}, nil}, {"fail", []byte{i32, i32, i32}, nil},
+		}}
+		v, _ := upload(t, r, string(kind), "1", m.bytes())
+		runs(t, r, v)
+	}
+}
 
 // A module that imports more than its manifest asks for is taken with a warning.
 func TestWarnings(t *testing.T) {

@@ -12,16 +12,13 @@ import (
 	"github.com/gyre-events/gyre/plugins/wasm"
 )
 
-// entries are the functions that plugins of a kind export.
-var entries = map[plugins.Kind]string{plugins.KindHandler: abi.Handle, plugins.KindProjection: abi.Handle}
-
 // verify checks all of a version that needs no compiler, and returns it.
 func verify(u *Upload, module *wasm.Module, size int64) (plugins.Version, error) {
 	manifest, err := manifestOf(u, module)
 	if err != nil {
 		return plugins.Version{}, err
 	}
-	if err := module.CheckABI(entries[manifest.Kind]); err != nil {
+	if err := module.CheckABI(manifest.Kind.Entry()); err != nil {
 		return plugins.Version{}, err
 	}
 	if err := checkSchema(manifest); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gyre-events/gyre/plugins/abi"
 )
@@ -57,12 +58,34 @@ func abort(_ *Instance, stack []uint64) {
 func entryType() funcType { return typeFrom("iii:i") }
 
 // CheckABI refuses a module that imports what the host does not give, or does not export
-// what it calls: the memory, and the function entry.
+// what it calls: the memory, and the function entry. A module whose entry judges events may
+// import less.
 func (m *Module) CheckABI(entry string) error {
 	if err := m.checkKnown(); err != nil {
 		return err
 	}
+	if err := m.checkJudge(entry); err != nil {
+		return err
+	}
 	return m.checkFunction(entry, entryType(), true)
+}
+
+// checkJudge refuses imports by which a module that judges events could have effects, or could
+// judge the same event in two ways.
+func (m *Module) checkJudge(entry string) error {
+	if entry == abi.Handle {
+		return nil
+	}
+	for _, i := range m.imports {
+		if i.module == abi.Module && !slices.Contains(abi.JudgeImports(), i.name) {
+			return &InvalidError{
+				Section: sectionNames[sectionImport], Offset: i.at,
+				Reason: fmt.Sprintf("import %q.%q is not for a module with %s, which judges events and has no effects", i.module, i.name, entry),
+				Fix:    "leave it out, or make the plugin a handler; of " + abi.Module + " it may import " + strings.Join(abi.JudgeImports(), ", "),
+			}
+		}
+	}
+	return nil
 }
 
 // checkKnown checks the imports, and the exports that are the same for all kinds of plugins.

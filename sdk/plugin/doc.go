@@ -36,6 +36,20 @@
 //
 // A handler that is tried too often is parked or stopped by the binding's error policy.
 //
+// # Plugins that judge events
+//
+// A filter, a map and a partitioner shape a subscription, and a validator may refuse an append.
+// They have no effects: such a plugin registers one function, and its manifest says its kind.
+//
+//	func init() { plugin.Filter(large) }
+//
+//	func large(p *plugin.Pure, e *plugin.Event) (keep bool, err error) {
+//		return e.JSON().Get("total").Int() >= 100, nil
+//	}
+//
+// The kinds are filter, map, partition and validate, the functions Filter, Map, Partition and
+// Validate. An event that a filter, a map or a partitioner returns an error for is parked.
+//
 // # Determinism
 //
 // There are no files, no sockets and no clock. Context.Now is the time of the event, and

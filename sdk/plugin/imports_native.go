@@ -18,6 +18,19 @@ func Run(h Handler, host *testhost.Host, batch []byte) abi.Verdict {
 	return c.run(h, batch)
 }
 
+// RunJudge runs a Judge over an encoded batch outside of a sandbox.
+func RunJudge(j Judge, host *testhost.Host, batch []byte) abi.Verdict {
+	c := Context{host: host}
+	return c.runJudge(j, batch)
+}
+
+// Filter, Map, Partition and Validate register what the plugin judges events with. Call one of them
+// once, in an init function. Outside of a sandbox they do nothing.
+func Filter(FilterFunc)       {}
+func Map(MapFunc)             {}
+func Partition(PartitionFunc) {}
+func Validate(ValidateFunc)   {}
+
 // hostSide answers what a sandbox would ask its host.
 type hostSide = *testhost.Host
 

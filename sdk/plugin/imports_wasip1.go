@@ -14,17 +14,62 @@ var registered Handler
 // those, and not main.
 func Handle(h Handler) { registered = h }
 
+// The functions of the module that judge events; nil are those that it is not for.
+var (
+	filter    FilterFunc
+	mapData   MapFunc
+	partition PartitionFunc
+	validate  ValidateFunc
+)
+
+// Filter registers the filter of the plugin. Call it once, in an init function.
+func Filter(f FilterFunc) { filter = f }
+
+// Map registers the map of the plugin. Call it once, in an init function.
+func Map(f MapFunc) { mapData = f }
+
+// Partition registers the partitioner of the plugin. Call it once, in an init function.
+func Partition(f PartitionFunc) { partition = f }
+
+// Validate registers the validator of the plugin. Call it once, in an init function.
+func Validate(f ValidateFunc) { validate = f }
+
 // buffers outlive a batch: the room for answers and for events to append.
 var buffers Context
 
 //go:wasmexport gyre_handle
 func gyreHandle(length, _, _ int32) int32 {
+	return inBatch(length, func(batch []byte) abi.Verdict { return buffers.run(registered, batch) })
+}
+
+//go:wasmexport gyre_filter
+func gyreFilter(length, _, _ int32) int32 { return judge(length, filter, filter != nil) }
+
+//go:wasmexport gyre_map
+func gyreMap(length, _, _ int32) int32 { return judge(length, mapData, mapData != nil) }
+
+//go:wasmexport gyre_partition
+func gyrePartition(length, _, _ int32) int32 { return judge(length, partition, partition != nil) }
+
+//go:wasmexport gyre_validate
+func gyreValidate(length, _, _ int32) int32 { return judge(length, validate, validate != nil) }
+
+func judge(length int32, j Judge, isRegistered bool) int32 {
+	if !isRegistered {
+		buffers.Log(Error, "no function of this kind is registered: call plugin.Filter, Map, Partition or Validate in an init function")
+		return int32(failed)
+	}
+	return inBatch(length, func(batch []byte) abi.Verdict { return buffers.runJudge(j, batch) })
+}
+
+// inBatch reads the batch of a call, and hands it to do.
+func inBatch(length int32, do func(batch []byte) abi.Verdict) int32 {
 	// Each batch has memory of its own, so that what a handler keeps of it stays as it is.
 	batch := make([]byte, length)
 	if n := importBatchRead(0, unsafe.Pointer(unsafe.SliceData(batch)), length); n != length {
 		return int32(failed)
 	}
-	verdict := buffers.run(registered, batch)
+	verdict := do(batch)
 	runtime.Gosched() // lets the garbage collector work
 	return int32(verdict)
 }

@@ -43,9 +43,8 @@ func (c *Context) decide(event int, r *result) (verdict abi.Verdict, done bool) 
 		c.Log(Error, r.reason)
 		return abi.Stop, true
 	}
-	message := r.reason[:min(len(r.reason), abi.MaxMessageBytes)]
 	delay := min(max(r.after.Milliseconds(), 0), maxDelayMs)
-	c.eventResult(event, r.action, uint32(delay), message)
+	c.eventResult(event, r.action, uint32(delay), clipped(r.reason))
 	return abi.Done, r.action != abi.Skip
 }
 

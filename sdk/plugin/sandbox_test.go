@@ -5,7 +5,6 @@
 package plugin_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -95,8 +94,22 @@ func batchOf(t *testing.T, types ...string) ([]abi.Event, []byte) {
 	return events, w.Bytes()
 }
 
-// load builds the probe and loads it.
-func load(t *testing.T) *wasm.Program {
+// TestMain makes the test binary the child that compiles modules.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == compileArgument {
+		if err := wasm.RunCompiler(os.Args[2], os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+const compileArgument = "plugin-compile"
+
+// build builds the probe as a module, and compiles it.
+func build(t *testing.T) *wasm.Code {
 	guest := filepath.Join(t.TempDir(), "guest.wasm")
 	build := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", guest, "./internal/probe/guest")
 	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
@@ -111,52 +124,75 @@ func load(t *testing.T) *wasm.Program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, err := wasm.InProcess(m)
+	compiler, err := wasm.NewCompiler(filepath.Join(t.TempDir(), "code"), []byte("key"), os.Args[0], compileArgument)
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := wasm.NewHost(wasm.DefaultMemory).Load(context.Background(), code, abi.Handle)
+	code, err := compiler.Compile(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { program.Close() })
-	return program
+	return code
 }
 
-// What a handler does in a sandbox is what it does in a unit test.
+// What a plugin does in a sandbox is what it does in a unit test.
 func TestSandboxAndUnitTestAgree(t *testing.T) {
-	program := load(t)
-	limits := wasm.MaxLimits()
-	for _, types := range [][]string{
-		{"Echo", "Append", "State", "Reads", "Echo"}, {"Echo", "Skip", "Echo"}, {"Echo", "Retry", "Echo"},
-		{"State", "Park", "State"}, {"Echo", "Stop"}, {"Echo", "Panic", "Echo"},
+	code := build(t)
+	judged := [][]string{{"Echo", "Skip", "Echo", "Park", "Echo"}, {"Echo", "Panic", "Echo"}}
+	judges := func(j plugin.Judge) func(*testhost.Host, []byte) abi.Verdict {
+		return func(h *testhost.Host, batch []byte) abi.Verdict { return plugin.RunJudge(j, h, batch) }
+	}
+	for entry, c := range map[string]struct {
+		run   func(*testhost.Host, []byte) abi.Verdict
+		types [][]string
+	}{
+		abi.Handle: {func(h *testhost.Host, batch []byte) abi.Verdict { return plugin.Run(probe.Handle, h, batch) }, [][]string{
+			{"Echo", "Append", "State", "Reads", "Echo"}, {"Echo", "Skip", "Echo"}, {"Echo", "Retry", "Echo"},
+			{"State", "Park", "State"}, {"Echo", "Stop"}, {"Echo", "Panic", "Echo"},
+		}},
+		abi.Filter:   {judges(plugin.FilterFunc(probe.Filter)), judged},
+		abi.Map:      {judges(plugin.MapFunc(probe.Map)), judged},
+		abi.Part:     {judges(plugin.PartitionFunc(probe.Partition)), judged},
+		abi.Validate: {judges(plugin.ValidateFunc(probe.Validate)), judged},
 	} {
-		t.Run(fmt.Sprint(types), func(t *testing.T) {
-			events, batch := batchOf(t, types...)
-			outside, inside := newHost(events), newHost(events)
-			instance, err := program.New(context.Background(), wasm.Config{Limits: limits, Effects: side{inside}, Reads: side{inside}, Output: side{inside}})
+		t.Run(entry, func(t *testing.T) {
+			program, err := wasm.NewHost(wasm.DefaultMemory).Load(t.Context(), code, entry)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer instance.Close()
-			got, _, err := instance.Call(context.Background(), batch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := plugin.Run(probe.Handle, outside, batch); got != want {
-				t.Fatalf("verdict %d in the sandbox, %d outside", got, want)
-			}
-			if types[1] != "Stop" && len(inside.Results)+len(inside.Appended)+len(inside.Writes) == 0 {
-				t.Error("nothing was done")
-			}
-			equal(t, "results", inside.Results, outside.Results)
-			equal(t, "appended", inside.Appended, outside.Appended)
-			equal(t, "writes", inside.Writes, outside.Writes)
-			equal(t, "metrics", inside.Metrics, outside.Metrics)
-			if types[1] != "Panic" { // whose stack is another
-				equal(t, "logs", inside.Logs, outside.Logs)
+			defer program.Close()
+			for _, types := range c.types {
+				t.Run(fmt.Sprint(types), func(t *testing.T) { agree(t, program, c.run, types) })
 			}
 		})
+	}
+}
+
+// agree hands events of some types to a program and to a function outside of a sandbox.
+func agree(t *testing.T, program *wasm.Program, run func(*testhost.Host, []byte) abi.Verdict, types []string) {
+	events, batch := batchOf(t, types...)
+	outside, inside := newHost(events), newHost(events)
+	instance, err := program.New(t.Context(), wasm.Config{Limits: wasm.MaxLimits(), Effects: side{inside}, Reads: side{inside}, Output: side{inside}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer instance.Close()
+	got, _, err := instance.Call(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := run(outside, batch); got != want {
+		t.Fatalf("verdict %d in the sandbox, %d outside", got, want)
+	}
+	if types[1] != "Stop" && len(inside.Results)+len(inside.Appended)+len(inside.Writes) == 0 {
+		t.Error("nothing was done")
+	}
+	equal(t, "results", inside.Results, outside.Results)
+	equal(t, "appended", inside.Appended, outside.Appended)
+	equal(t, "writes", inside.Writes, outside.Writes)
+	equal(t, "metrics", inside.Metrics, outside.Metrics)
+	if types[1] != "Panic" { // whose stack is another
+		equal(t, "logs", inside.Logs, outside.Logs)
 	}
 }
 

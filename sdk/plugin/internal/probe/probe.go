@@ -122,3 +122,32 @@ func reads(c *plugin.Context, e *plugin.Event) error {
 	}
 	return c.Observe("size", float64(len(e.Data)))
 }
+
+// Filter, Map, Partition and Validate judge an event by its type, as Handle handles it.
+func Filter(p *plugin.Pure, e *plugin.Event) (bool, error) {
+	p.Log(plugin.Info, e.Type)
+	return e.Type != "Skip", judge(e)
+}
+
+// Map is a plugin.MapFunc.
+func Map(p *plugin.Pure, e *plugin.Event) ([]byte, error) {
+	return json.NewObject().Text("id", e.ID.String()).Raw("data", e.JSON().Raw()).Int("limit", p.Config("limit").Int()).Bytes(), judge(e)
+}
+
+// Partition is a plugin.PartitionFunc.
+func Partition(_ *plugin.Pure, e *plugin.Event) (string, error) {
+	return e.JSON().Get("why").Text(), judge(e)
+}
+
+// Validate is a plugin.ValidateFunc.
+func Validate(_ *plugin.Pure, e *plugin.Event) error { return judge(e) }
+
+func judge(e *plugin.Event) error {
+	switch e.Type {
+	case "Park":
+		return plugin.Park("never " + e.JSON().Get("why").Text())
+	case "Panic":
+		return plugin.Park(e.Stream[len(e.Stream)+e.Attempt:])
+	}
+	return nil
+}
