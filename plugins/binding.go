@@ -87,12 +87,14 @@ type Status struct {
 	Reason string `json:"reason,omitzero"` // of Stopped, Blocked and Broken
 	// Checkpoint is the lowest of its lanes', and Lag how many positions it is behind
 	// the log.
-	Checkpoint uint64       `json:"checkpoint"`
-	Lag        uint64       `json:"lag"`
-	Parked     int          `json:"parked"`
-	StateBytes int64        `json:"stateBytes"`
-	LaneStatus []LaneStatus `json:"laneStatus,omitempty"`
-	Totals     Totals       `json:"totals"`
+	Checkpoint uint64 `json:"checkpoint"`
+	Lag        uint64 `json:"lag"`
+	Parked     int    `json:"parked"`
+	StateBytes int64  `json:"stateBytes"`
+	// MemoryBytes is what its handlers have, at the node that runs it.
+	MemoryBytes int64        `json:"memoryBytes"`
+	LaneStatus  []LaneStatus `json:"laneStatus,omitempty"`
+	Totals      Totals       `json:"totals"`
 }
 
 // Totals count since the node runs the binding.

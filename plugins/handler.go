@@ -33,6 +33,8 @@ type Handler interface {
 	// handler that crashes, or runs over its limits, is a *Failure. After a verdict other
 	// than Done, or an error, the Handler is only closed.
 	Handle(ctx context.Context, batch []byte) (verdict abi.Verdict, fuel int64, err error)
+	// MemoryBytes is how much memory the handler has, as far as that is known.
+	MemoryBytes() int64
 	// Close frees the handler. It may be called more than once.
 	Close()
 }

@@ -42,6 +42,7 @@ func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
 	add(prometheus.GaugeValue, "lag_events", "Positions from the checkpoint to the head: no fewer than events.",
 		func(s *plugins.Status) float64 { return float64(s.Lag) })
 	add(prometheus.GaugeValue, "parked_events", "Events that are parked.", func(s *plugins.Status) float64 { return float64(s.Parked) })
+	add(prometheus.GaugeValue, "memory_bytes", "Memory of the handlers.", func(s *plugins.Status) float64 { return float64(s.MemoryBytes) })
 	add(prometheus.GaugeValue, "state_bytes", "Keys and values of the state.", func(s *plugins.Status) float64 { return float64(s.StateBytes) })
 	return m
 }

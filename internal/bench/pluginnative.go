@@ -56,4 +56,6 @@ func (h *nativeHandler) Handle(_ context.Context, batch []byte) (abi.Verdict, in
 	}
 }
 
+func (*nativeHandler) MemoryBytes() int64 { return 0 }
+
 func (h *nativeHandler) Close() {}

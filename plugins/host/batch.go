@@ -75,6 +75,7 @@ func (l *lane) handle(ctx context.Context, events []queued) (done int, f *effect
 	began := time.Now()
 	done, fuel, f := l.stage.Handle(ctx, l.handler, &l.batch)
 	l.shown.handled(time.Since(began), fuel)
+	l.shown.memory.Store(l.handler.MemoryBytes())
 	return done, f
 }
 

@@ -205,6 +205,7 @@ func (l *lane) discard() {
 	if l.handler != nil {
 		l.handler.Close()
 		l.handler = nil
+		l.shown.memory.Store(0)
 	}
 	if l.holds(ruleReadFirst) {
 		l.ground = ground{lane: l}

@@ -92,6 +92,8 @@ func (p program) New(_ context.Context, c plugins.Connection) (plugins.Handler, 
 
 func (program) Close() error { return nil }
 
+func (i *instance) MemoryBytes() int64 { return int64(len(i.memory)) }
+
 type instance struct {
 	program
 	plugins.Connection

@@ -19,6 +19,7 @@ type published struct {
 	state  plugins.State // Blocked or Broken, or ""
 	bytes  int64
 
+	memory atomic.Int64 // of the handler
 	*totals // of the driver
 }
 
@@ -197,6 +198,7 @@ func (k *driver) describe(b *binding, s *plugins.Status) {
 		p.mu.Lock()
 		s.LaneStatus = append(s.LaneStatus, p.status)
 		s.StateBytes += p.bytes
+		s.MemoryBytes += p.memory.Load()
 		if p.state != "" && s.State != plugins.Broken {
 			s.State, s.Reason = p.state, p.status.Reason
 		}

@@ -159,6 +159,9 @@ func (h *handler) Handle(ctx context.Context, batch []byte) (abi.Verdict, int64,
 	return verdict, fuel, err
 }
 
+// MemoryBytes is plugins.Handler.MemoryBytes.
+func (h *handler) MemoryBytes() int64 { return int64(h.instance.MemoryBytes()) }
+
 // Close is plugins.Handler.Close.
 func (h *handler) Close() { h.instance.Close() }
 

@@ -8,14 +8,20 @@ const window = 10_000;
 
 type Totals = Pick<PluginTotals, "batches" | "events" | "appended" | "fuel" | "seconds">;
 
-/** What was done by a look. */
-export interface Look {
-  /** In ms. */
-  at: number;
+/** How a binding is. */
+interface Seen {
   totals: Totals;
   lag: number;
   /** How far it is in the log. */
-  checkpoint: number;
+  checkpoint?: number;
+  /** Of its handlers. */
+  memoryBytes?: number;
+}
+
+/** What was done by a look. */
+export interface Look extends Required<Seen> {
+  /** In ms. */
+  at: number;
 }
 
 /** What was done between two looks. */
@@ -49,9 +55,9 @@ export function between(a: Look | undefined, b: Look | undefined): Done {
 export class Work {
   readonly #looks = new SvelteMap<string, readonly Look[]>();
 
-  add(name: string, totals: Totals, lag: number, checkpoint = 0): void {
+  add(name: string, { totals, lag, checkpoint = 0, memoryBytes = 0 }: Seen): void {
     const looks = untrack(() => this.#looks.get(name)) ?? [];
-    this.#looks.set(name, [...looks, { at: Date.now(), totals, lag, checkpoint }].slice(-kept));
+    this.#looks.set(name, [...looks, { at: Date.now(), totals, lag, checkpoint, memoryBytes }].slice(-kept));
   }
 
   /** What was done lately. */
@@ -75,6 +81,11 @@ export class Work {
   /** The lag at each look but the first. */
   lags(name: string): readonly number[] {
     return (this.#looks.get(name) ?? []).slice(1).map((l) => l.lag);
+  }
+
+  /** The memory at each of them, in bytes. */
+  memory(name: string): readonly number[] {
+    return (this.#looks.get(name) ?? []).slice(1).map((l) => l.memoryBytes);
   }
 
   /** When those looks were, in seconds. */

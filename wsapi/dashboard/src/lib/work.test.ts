@@ -5,6 +5,7 @@ const look = (at: number, n: number): Look => ({
   at,
   lag: 0,
   checkpoint: 0,
+  memoryBytes: 0,
   totals: { batches: n, events: 10 * n, appended: 2 * n, fuel: 1000 * n, seconds: 0.002 * n },
 });
 
