@@ -65,6 +65,9 @@ const (
 	CodeRecordConflict       Code = "record_conflict"
 	CodeProgressConflict     Code = "progress_conflict"
 	CodeUnknownOutcome       Code = "unknown_outcome"
+	CodeAppendRefused        Code = "append_refused"
+	CodeValidatorFailed      Code = "validator_failed"
+	CodeValidatorUnavailable Code = "validator_unavailable"
 
 	CodeStreamNotFound Code = "stream_not_found"
 	CodeEventNotFound  Code = "event_not_found"
@@ -204,6 +207,15 @@ var catalogue = map[Code]CodeInfo{
 	CodeUnknownOutcome: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "It is not known whether the change was made",
 		Fix:   "Send the same events with the same ids again: they are written once, and you get the result. For any other change, check whether it was made before you repeat it."},
+	CodeAppendRefused: {Class: ClassUsage, Status: 422,
+		Title: "A validator refuses the append",
+		Fix:   "Nothing was written. The detail has the validator, the event and what the validator says. Correct the events and append them again; gyre plugin status VALIDATOR shows what it is."},
+	CodeValidatorFailed: {Class: ClassOther, Status: 422,
+		Title: "A validator failed on the append, which is not written then",
+		Fix:   "The detail has the validator and how it failed; gyre plugin logs VALIDATOR has the rest. Deploy a version that works or go back to the one before, or pause the validator: then nothing is judged."},
+	CodeValidatorUnavailable: {Class: ClassUnavailable, Status: 503, Retryable: true,
+		Title: "A validator cannot run here at the moment",
+		Fix:   "Nothing was written. Try again after a moment. If it stays so, gyre plugin status VALIDATOR says why; pause or delete the validator to append without it."},
 
 	CodeStreamNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The stream has no events",

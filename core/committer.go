@@ -39,6 +39,7 @@ type committer struct {
 	engine   Engine
 	tail     *tail
 	maxBytes int
+	admit    Admit // nil admits all
 	running  sync.WaitGroup
 
 	mu sync.Mutex // protects the fields below
@@ -57,6 +58,7 @@ type committer struct {
 	// anything is queued: the queue's Commits wait no longer.
 	lazy *time.Timer
 	due  bool
+	held held // before the queue
 
 	counted counters
 }
@@ -90,10 +92,14 @@ type pending struct {
 	// none, since nobody waits for it.
 	load int
 	done func(Result, error)
+
+	judge   Judge // nil: nobody judges it
+	held    *hold // nil: it is not held, or no more; protected by committer.mu
+	refusal error // the verdict: nil if it is to be written
 }
 
-func newCommitter(engine Engine, tail *tail, maxBytes int) *committer {
-	c := &committer{engine: engine, tail: tail, maxBytes: maxBytes, room: make(chan struct{})}
+func newCommitter(engine Engine, tail *tail, config *StoreConfig) *committer {
+	c := &committer{engine: engine, tail: tail, maxBytes: config.QueueBytes, admit: config.Admit, room: make(chan struct{})}
 	c.work.L = &c.mu
 	for worker := range workers {
 		c.running.Go(func() { c.run(worker) })
@@ -103,16 +109,21 @@ func newCommitter(engine Engine, tail *tail, maxBytes int) *committer {
 
 var errFull = errors.New("the queue of appends is full")
 
-// submit queues a validated Commit. If the queue is full, it waits, or returns false.
+func errClosed() error { return Errorf(CodeStoreClosed, "the store is closed") }
+
+// submit queues a validated Commit, or has it judged first. If the queue is full, it waits, or
+// returns false.
 func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error), wait bool) bool {
 	if commit.Progress != nil {
 		commit.Records = commit.Progress.records(c.engine.State().Log, time.Now())
 	}
 	p := &pending{ctx: ctx, commit: commit, done: done}
 	p.touches = p.commit.touches(p.single[:0])
+	hasEvents := false
 	for i := range commit.Appends {
 		p.events += commit.Appends[i].Count()
 		p.bytes += commit.Appends[i].size()
+		hasEvents = hasEvents || len(commit.Appends[i].Events) > 0
 	}
 	for i := range commit.Records {
 		p.bytes += commit.Records[i].size()
@@ -120,22 +131,31 @@ func (c *committer) submit(ctx context.Context, commit Commit, done func(Result,
 	if !commit.Lazy {
 		p.load = p.bytes + p.events + len(commit.Records)
 	}
-	err := c.enqueue(p, wait)
-	if errors.Is(err, errFull) {
-		return false
+	if c.admit != nil && hasEvents && !commit.System {
+		p.judge = c.admit(&p.commit)
 	}
-	if err != nil {
+	err := c.enqueue(p, wait)
+	switch {
+	case errors.Is(err, errFull):
+		return false
+	case err != nil:
 		c.counted.commits.Add(1)
 		c.counted.failures.Add(1)
 		done(Result{}, err)
+	case p.judge != nil:
+		p.judge(ctx, func(refusal error) { c.judged(p, refusal) })
 	}
 	return true
 }
 
-// enqueue waits while the queue is full, or returns errFull.
+// enqueue waits while the queue is full, or returns errFull. What is held does not wait for
+// room.
 func (c *committer) enqueue(p *pending, wait bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if p.judge != nil || c.held.isHeld(p.touches) {
+		return c.hold(p)
+	}
 	for !c.closed && len(c.queue) > 0 && (c.bytes+p.bytes > c.maxBytes || len(c.queue) >= maxQueuedCommits) {
 		if !wait {
 			return errFull
@@ -157,8 +177,14 @@ func (c *committer) enqueue(p *pending, wait bool) error {
 		}
 	}
 	if c.closed {
-		return Errorf(CodeStoreClosed, "the store is closed")
+		return errClosed()
 	}
+	c.push(p)
+	return nil
+}
+
+// push puts p at the end of the queue. c.mu is held.
+func (c *committer) push(p *pending) {
 	c.queue = append(c.queue, p)
 	c.bytes += p.bytes
 	c.load += p.load
@@ -166,7 +192,6 @@ func (c *committer) enqueue(p *pending, wait bool) error {
 		c.lazy = time.AfterFunc(MaxLazyWait, c.endLaziness)
 	}
 	c.work.Signal()
-	return nil
 }
 
 // endLaziness lets a step begin with the queued Commits.
@@ -189,7 +214,7 @@ func (c *committer) run(worker int) {
 		group = c.checkPlaces(c.withdraw(group))
 		commits = commits[:0]
 		for _, p := range group {
-			commits = append(commits, &p.commit)
+			commits = append(commits, p.forEngine())
 		}
 		// The step belongs to all its callers: none of their contexts ends it.
 		began := time.Now()
@@ -204,7 +229,7 @@ func (c *committer) run(worker int) {
 		c.counted.events.Add(uint64(done.Written.Count))
 		var asks []asking
 		for i, p := range group {
-			if o := done.Outcomes[i]; p.asksPlace(&o) {
+			if o := p.outcome(done.Outcomes[i]); p.asksPlace(&o) {
 				asks = append(asks, asking{p, o})
 			} else {
 				c.answer(p, o)
@@ -399,7 +424,7 @@ func (c *committer) answer(p *pending, o Outcome) {
 
 func (c *committer) stats() Stats {
 	c.mu.Lock()
-	queued := len(c.queue)
+	queued := len(c.queue) + len(c.held.all)
 	c.mu.Unlock()
 	n := &c.counted
 	return Stats{
@@ -416,7 +441,7 @@ func (c *committer) stop() {
 	if c.lazy != nil {
 		c.lazy.Stop()
 	}
-	queue := c.queue
+	queue := append(c.queue, c.held.empty()...)
 	c.queue, c.bytes, c.load = nil, 0, 0
 	close(c.room)
 	c.room = make(chan struct{})

@@ -31,6 +31,8 @@
 //	system's stream    one whose name begins with '$'. Only the node writes it, by a Commit
 //	                   with System. It is read by its name; $all skips its events unless
 //	                   the reader asks for them, as a reader of the whole log does
+//	judged             said of a Commit that StoreConfig.Admit may refuse before it is written;
+//	                   what shares a stream or a record with it waits until then
 //	link               an entry of a stream, with a version and a position of its own, that
 //	                   names an event elsewhere. A reader of the stream gets that event;
 //	                   $all skips links, so its positions have gaps there
@@ -43,9 +45,10 @@
 //	P4  An acknowledged append is on disk (fsync).
 //	P5  Ids are looked up before versions. A Commit whose ids are all known, in the same
 //	    streams, in the same order, in unbroken runs, returns the first result and writes
-//	    nothing, whatever it expects. Any other known id is duplicate_event, and nothing
-//	    is written. An id is known for as long as its event exists. A link is identified
-//	    by its stream and its event's id, and counts as an event here.
+//	    nothing, whatever it expects and whoever would refuse it now. Any other known
+//	    id is duplicate_event, and nothing is written. An id is known for as long as its
+//	    event exists. A link is identified by its stream and its event's id, and counts
+//	    as an event here.
 //	P6  A Commit is all or nothing; of two with the same exact expected version one wins.
 //	P7  Storage that several nodes share refuses a Commit made under another epoch than
 //	    the log's. Epochs never go back.

@@ -39,6 +39,8 @@ type StoreConfig struct {
 	// TailBytes bounds the newest events kept in memory for followers. The default is
 	// 16 MiB.
 	TailBytes int
+	// Admit says what judges a Commit before it is written. The default is that nothing does.
+	Admit Admit
 }
 
 // NewStore returns a Store that serves engine. Close ends its goroutines and closes the
@@ -54,7 +56,7 @@ func NewStore(engine Engine, config StoreConfig) *Store {
 	s.closing, s.close = context.WithCancelCause(context.Background())
 	state := engine.State()
 	s.tail = newTail(config.TailBytes, state.Log, state.Head)
-	s.committer = newCommitter(engine, s.tail, config.QueueBytes)
+	s.committer = newCommitter(engine, s.tail, &config)
 	if log, ok := engine.(HeadWatcher); ok {
 		s.watch = newWatch(s, log)
 	}
@@ -91,10 +93,10 @@ func AppendWith(ctx context.Context, c Commit, submit func(context.Context, Comm
 	}
 }
 
-// Submit queues c and returns. It blocks only while the queue is full. done is called
-// exactly once with the answer, possibly before Submit returns. It must not block or
-// call the Store: it runs on a worker of the committer, which calls up to 1,024 of them
-// in a row.
+// Submit has c judged, or queues it, and returns. It blocks only while the queue is full; if
+// too much is judged, the answer is overloaded. done is called exactly once with the answer,
+// possibly before Submit returns. It must not block or call the Store: it runs on a worker of
+// the committer, which calls up to 1,024 of them in a row.
 //
 // Two Commits of one goroutine are applied in the order of submission if one writes a
 // stream or a record that the other writes or checks, whatever they expect. ctx
