@@ -40,9 +40,11 @@ test: ## set up what tests need, lint, then test with the race detector and a ti
 	set -a; . build/test.env; set +a; go run ./internal/testbudget $$GYRE_TEST_RACE -timeout 20m $(TESTFLAGS) $(PKG); $(JS) test; $(PAGES) test
 
 test-dashboard: ## test every page and action in a real browser, and leave pictures in build/screens (20 minutes)
+	@mkdir -p build
 	set -a; scripts/test-deps.sh > build/test.env; . build/test.env; set +a; scripts/dashboard.sh test-all
 
 pictures: ## take the pictures of docs/dashboard anew, in a real browser
+	@mkdir -p build
 	set -a; scripts/test-deps.sh > build/test.env; . build/test.env; set +a; scripts/dashboard.sh pictures
 
 lint: ## run the linters, and check formatting, imports, sizes, names and documents
