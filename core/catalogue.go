@@ -139,6 +139,10 @@ const (
 	CodePluginFailed        Code = "plugin_failed"
 	CodePluginLimit         Code = "plugin_limit"
 	CodeInvalidPluginConfig Code = "invalid_plugin_config"
+	CodeInvalidDryRunRange  Code = "invalid_dry_run_range"
+	CodeTooManyDryRuns      Code = "too_many_dry_runs"
+	CodeDryRunTooLarge      Code = "dry_run_too_large"
+	CodeStateBusy           Code = "state_busy"
 	CodeGrantRequired       Code = "grant_required"
 	CodeToolchainMissing    Code = "toolchain_missing"
 	CodePluginBuildFailed   Code = "plugin_build_failed"
@@ -417,6 +421,18 @@ var catalogue = map[Code]CodeInfo{
 	CodeInvalidPluginConfig: {Class: ClassUsage, Status: 400,
 		Title: "The config does not fit what the plugin expects",
 		Fix:   "The detail names the field. gyre plugin info NAME@VERSION shows the schema of the config."},
+	CodeInvalidDryRunRange: {Class: ClassUsage, Status: 400,
+		Title: "The range of the dry run has no events of the log",
+		Fix:   "The detail names the range that there is. Leave out from, to and count for all of it."},
+	CodeTooManyDryRuns: {Class: ClassUnavailable, Status: 429, Retryable: true,
+		Title: "The node has as many dry runs as it may",
+		Fix:   "Nothing was done. Try again when one has ended: a dry run ends when its client goes."},
+	CodeDryRunTooLarge: {Class: ClassUsage, Status: 422,
+		Title: "The state of the dry run is larger than what a dry run keeps in memory",
+		Fix:   "The detail has the bound. Run over fewer events, or begin with empty state."},
+	CodeStateBusy: {Class: ClassUnavailable, Status: 409, Retryable: true,
+		Title: "The binding changes its state faster than it can be copied",
+		Fix:   "Pause the binding meanwhile with gyre plugin pause, try again, or have the dry run compute the state: --state before."},
 	CodeToolchainMissing: {Class: ClassOther, Status: 500,
 		Title: "The toolchain that builds the plugin is not installed",
 		Fix:   "Install what the detail names, and put it on the PATH: Go is at https://go.dev/dl, Rust at https://rustup.rs. A node needs no toolchain, and a module can be built elsewhere."},

@@ -82,7 +82,8 @@ var table = map[string]row{
 	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
-	"plugins/project":     {imports: []string{modulePath, "core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/wasm", "sdk/plugin/testhost"}, tests: []string{"core/subscriptions/expression"}},
+	"plugins/project":     {imports: []string{modulePath, "core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/trial", "plugins/wasm"}, tests: []string{"core/subscriptions/expression"}},
+	"plugins/trial":       {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", btree}},
 
 	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
@@ -125,7 +126,7 @@ var forTests = []string{
 // owners names the packages that may be coupled to a module. It guards the table:
 // adding the module to another row is not enough to spread it.
 var owners = map[string][]string{
-	btree:      {"core/disk"},
+	btree:      {"core/disk", "plugins/trial"},
 	celgo:      {"core/subscriptions/expression"},
 	compress:   {"wsapi/wire"},
 	jsonschema: {"plugins/registry"},

@@ -117,11 +117,51 @@ func (s *Staged) Changes() iter.Seq2[string, Value] {
 	}
 }
 
-// Appended are the appends of each event, named by its index in the batch, in their order.
-func (s *Staged) Appended() iter.Seq2[int, *core.Append] {
-	return func(yield func(int, *core.Append) bool) {
-		for i := range s.emitted {
-			if !yield(s.emitted[i].event, &s.emitted[i].append) {
+// Of is what the events of a batch have staged, of which there are n, one after the other.
+func (s *Staged) Of(n int) iter.Seq2[int, Deed] {
+	return func(yield func(int, Deed) bool) {
+		emitted, writes := s.emitted, s.writes
+		for event := range n {
+			var d Deed
+			i := 0
+			for i < len(emitted) && emitted[i].event == event {
+				i++
+			}
+			d.emitted, emitted = emitted[:i], emitted[i:]
+			i = 0
+			for i < len(writes) && writes[i].event == event {
+				i++
+			}
+			d.writes, writes = writes[:i], writes[i:]
+			if !yield(event, d) {
+				return
+			}
+		}
+	}
+}
+
+// Deed is what one event has staged.
+type Deed struct {
+	emitted []emitted
+	writes  []write
+}
+
+// Appends are its appends.
+func (d Deed) Appends() iter.Seq[*core.Append] {
+	return func(yield func(*core.Append) bool) {
+		for i := range d.emitted {
+			if !yield(&d.emitted[i].append) {
+				return
+			}
+		}
+	}
+}
+
+// Writes are its changes of state. The last of a key counts.
+func (d Deed) Writes() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for i := range d.writes {
+			if !yield(d.writes[i].key, d.writes[i].Value) {
 				return
 			}
 		}

@@ -76,8 +76,8 @@ func handle(c *plugin.Context, e *plugin.Event) error {
 var kept [][]byte
 `
 
-// tried runs events of the given types over a manifest with some members.
-func tried(t *testing.T, program *wasm.Program, members string, types ...string) *Trial {
+// triedWith runs events of the given types over a manifest with some members.
+func triedWith(t *testing.T, program plugins.Program, members string, types ...string) *Trial {
 	t.Helper()
 	m, err := plugins.DecodeManifest([]byte(strings.Replace(manifestWith(members), "projection", "handler", 1)))
 	if err != nil {
@@ -87,14 +87,17 @@ func tried(t *testing.T, program *wasm.Program, members string, types ...string)
 	for _, typ := range types {
 		events = append(events, Event{"s", core.NewEvent{Type: typ, Data: []byte(`{"n":1}`)}})
 	}
-	trial, err := try(t.Context(), program, m, events, expression.NewCompiler().Compile)
+	trial, err := try(t.Context(), program, &plugins.Version{Plugin: m.Name, Version: m.Version, Manifest: *m}, events, expression.NewCompiler().Compile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return trial
 }
 
-const all = `"capabilities":["append:out-*","state","streams.read"]`
+const (
+	all    = `"capabilities":["append:out-*","state","streams.read"]`
+	notOut = `,"subscription":{"filter":{"streams":["s"]}}`
+)
 
 func TestTry(t *testing.T) {
 	p := create(t, "counter")
@@ -108,20 +111,24 @@ func TestTry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := wasm.NewHost(wasm.DefaultMemory).Load(t.Context(), code, abi.Handle)
+	loaded, err := wasm.NewHost(wasm.DefaultMemory).Load(t.Context(), code, abi.Handle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer program.Close()
+	defer loaded.Close()
+	program := loaded.Plugin()
 
-	trial = tried(t, program, all+`,"config":{"a":1},"limits":{"batchEvents":2}`, "Count", "Append", "Skip", "Count", "Config", "Read")
+	trial = triedWith(t, program, all+notOut+`,"config":{"a":1},"limits":{"batchEvents":2}`, "Count", "Append", "Skip", "Count", "Config", "Read")
 	if trial.Failed != nil || trial.Events != 6 || trial.Acked != 5 || trial.Skipped != 1 || trial.Batches != 3 || trial.Fuel < trial.MostFuel || trial.MostFuel == 0 || trial.MemoryBytes == 0 {
 		t.Errorf("%+v", trial)
 	}
 	if want := map[string]string{"n": "2", "config": `{"a":1}`, "read": "6"}; !maps.Equal(trial.State, want) {
 		t.Errorf("state %v, want %v", trial.State, want)
 	}
-	if want := []Appended{{Source: 2, Stream: "out-s", Expected: -1, Type: "Made", Data: `{"n":1}`}}; !slices.Equal(trial.Appended, want) {
+	if want := []Appended{{
+		Source: 2, Stream: "out-s", Expected: -1, Type: "Made", Data: `{"n":1}`,
+		Metadata: `{"causation_depth":1,"causation_id":"00000000-0000-0000-0000-000000000002","correlation_id":"00000000-0000-0000-0000-000000000002"}`,
+	}}; !slices.Equal(trial.Appended, want) {
 		t.Errorf("appended %+v", trial.Appended)
 	}
 	if want := (Line{"info", "Count"}); len(trial.Logs) != 6 || trial.Logs[0] != want || trial.Metrics["handled"] != 6 {
@@ -129,21 +136,21 @@ func TestTry(t *testing.T) {
 	}
 
 	t.Run("filter", func(t *testing.T) {
-		trial := tried(t, program, all+`,"subscription":{"filter":{"types":["C*","Park"],"expr":"type != 'Park'"}}`, "Count", "Append", "Park", "Count")
+		trial := triedWith(t, program, all+`,"subscription":{"filter":{"types":["C*","Park"],"expr":"type != 'Park'"}}`, "Count", "Append", "Park", "Count")
 		if trial.Acked != 2 || trial.Filtered != 2 || trial.State["n"] != "2" {
 			t.Errorf("%+v", trial)
 		}
-		trial = tried(t, program, all+`,"subscription":{"filter":{"expr":"data.x == 1"}}`, "Count")
+		trial = triedWith(t, program, all+`,"subscription":{"filter":{"expr":"data.x == 1"}}`, "Count")
 		if len(trial.Parked) != 1 || trial.Acked != 0 {
 			t.Errorf("a filter that fails: %+v", trial)
 		}
-		trial = tried(t, program, all+`,"subscription":{"stream":"other"}`, "Count")
+		trial = triedWith(t, program, all+`,"subscription":{"stream":"other"}`, "Count")
 		if trial.Filtered != 1 {
 			t.Errorf("another stream: %+v", trial)
 		}
 	})
 	t.Run("park", func(t *testing.T) {
-		trial := tried(t, program, all, "Count", "Park", "Seen", "Count")
+		trial := triedWith(t, program, all, "Count", "Park", "Seen", "Count")
 		if trial.Failed != nil || trial.Acked != 3 || len(trial.Parked) != 1 || trial.Parked[0] != (Failed{Position: 2, Stream: "s", Type: "Park", Reason: "no"}) {
 			t.Errorf("%+v", trial)
 		}
@@ -156,7 +163,7 @@ func TestTry(t *testing.T) {
 		"Retry": "later", "Stop": "the handler asked to stop", "Panic": "panic: oh", "Loop": "out of fuel", "Fill": "crashed", "Secret": "unsupported",
 	} {
 		t.Run(typ, func(t *testing.T) {
-			trial := tried(t, program, all+`,"limits":{"fuel":20000000,"timeMs":30000}`, "Count", typ, "Count")
+			trial := triedWith(t, program, all+`,"limits":{"fuel":20000000,"timeMs":30000}`, "Count", typ, "Count")
 			if trial.Failed == nil || trial.Failed.Position != 2 || !strings.Contains(trial.Failed.Reason, reason) || trial.Acked != 1 || trial.State["n"] != "1" {
 				t.Errorf("%+v, failed %+v", trial, trial.Failed)
 			}
@@ -164,8 +171,8 @@ func TestTry(t *testing.T) {
 	}
 	t.Run("denied", func(t *testing.T) {
 		for _, typ := range []string{"Count", "Append", "Read"} {
-			trial := tried(t, program, `"capabilities":["append:other"]`, typ)
-			if trial.Failed == nil || trial.Failed.Reason != "denied" {
+			trial := triedWith(t, program, `"capabilities":["append:other"]`, typ)
+			if trial.Failed == nil || !strings.HasPrefix(trial.Failed.Reason, "denied (to ") {
 				t.Errorf("%s without a grant: %+v", typ, trial.Failed)
 			}
 		}

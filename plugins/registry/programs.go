@@ -7,7 +7,6 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
-	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/wasm"
 )
 
@@ -121,16 +120,7 @@ type program struct {
 
 // New is plugins.Program.New.
 func (p *program) New(ctx context.Context, c plugins.Connection) (plugins.Handler, error) {
-	l := &c.Limits
-	instance, err := p.shared.program.New(ctx, wasm.Config{
-		Limits:  wasm.Limits{MemoryBytes: l.MemoryBytes, Fuel: l.Fuel, Time: l.Time(), InitTime: l.InitTime()},
-		Seed:    c.Seed,
-		Effects: c.Effects, Reads: c.Reads, Output: c.Output,
-	})
-	if err != nil {
-		return nil, failure(ctx, err, true)
-	}
-	return &handler{instance: instance, fresh: true}, nil
+	return p.shared.program.Plugin().New(ctx, c)
 }
 
 // Close is plugins.Program.Close.
@@ -141,47 +131,4 @@ func (p *program) Close() error {
 		return nil
 	}
 	return p.registry.release(p.key, s)
-}
-
-// handler is the plugins.Handler of an instance.
-type handler struct {
-	instance *wasm.Instance
-	fresh    bool // it has handled nothing
-}
-
-// Handle is plugins.Handler.Handle.
-func (h *handler) Handle(ctx context.Context, batch []byte) (abi.Verdict, int64, error) {
-	verdict, fuel, err := h.instance.Call(ctx, batch)
-	if err != nil {
-		err = failure(ctx, err, h.fresh)
-	}
-	h.fresh = false
-	return verdict, fuel, err
-}
-
-// MemoryBytes is plugins.Handler.MemoryBytes.
-func (h *handler) MemoryBytes() int64 { return int64(h.instance.MemoryBytes()) }
-
-// Close is plugins.Handler.Close.
-func (h *handler) Close() { h.instance.Close() }
-
-// failure returns the plugins.Failure of a trap. The end of ctx is none, nor is an error that
-// is not of the guest.
-//
-// A guest does the same with the same batch if it has seen nothing before. So a fresh one that
-// used up its fuel, or passed memory that it does not have, does so each time. One that
-// crashed may have read other streams by then; one that was late may have been on a busy
-// machine.
-func failure(ctx context.Context, err error, fresh bool) error {
-	var trap *wasm.Trap
-	switch {
-	case !errors.As(err, &trap):
-		return err
-	case trap.Reason == wasm.Canceled && ctx.Err() != nil:
-		return core.AsError(context.Cause(ctx))
-	case trap.Reason == wasm.HostFull:
-		return err
-	}
-	again := trap.Reason == wasm.OutOfFuel || trap.Reason == wasm.OutOfMemory || trap.Reason == wasm.OutOfBounds
-	return &plugins.Failure{Reason: string(trap.Reason), Detail: trap.Detail, Stack: trap.Stack, Permanent: again && fresh}
 }

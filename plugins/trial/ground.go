@@ -1,0 +1,53 @@
+package trial
+
+import (
+	"context"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/effects"
+)
+
+// ground is the effects.Ground of a lane: its state in memory, and a log that it only reads.
+type ground struct{ lane *lane }
+
+func (g ground) Peek(key string) (v effects.Value, known bool) {
+	return g.lane.version.state.get(g.lane.number, key), true
+}
+
+func (g ground) Get(_ context.Context, key string) (effects.Value, error) {
+	return g.lane.version.state.get(g.lane.number, key), nil
+}
+
+// Sizes is of keys that Peek does not know, of which there are none.
+func (ground) Sizes(context.Context, []string) (int64, error) { return 0, nil }
+
+func (g ground) Page(_ context.Context, prefix, after string) ([]effects.Entry, error) {
+	return g.lane.version.state.page(g.lane.number, prefix, after), nil
+}
+
+func (g ground) StateBytes() int64 { return g.lane.version.state.bytes }
+
+func (g ground) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
+	if g.lane.version.config.Read == nil {
+		return core.Page{}, core.Errorf(core.CodeStreamNotFound, "stream %.80q has no events here", r.Stream)
+	}
+	return g.lane.version.config.Read(ctx, r)
+}
+
+func (ground) HoldsBack(uint64) bool { return false }
+
+// output takes what the handler of a lane reports.
+type output struct{ lane *lane }
+
+func (o output) Log(level abi.Level, line []byte) {
+	position := uint64(0)
+	if events := o.lane.batch.Events; len(events) > 0 {
+		position = events[0].Position
+	}
+	o.lane.version.tally.log(o.lane.number, position, level, line)
+}
+
+func (o output) Metric(kind abi.Kind, name []byte, value float64) abi.Errno {
+	return o.lane.version.tally.metric(kind, name, value)
+}
