@@ -70,7 +70,7 @@ func (o *Owner) Bind(ctx context.Context, name string, d *Definition, replaces s
 	if err != nil {
 		return Incarnation{}, err
 	}
-	return made, o.commit(ctx, append(ops, more...)...)
+	return made, o.commitDefinition(ctx, d, append(ops, more...)...)
 }
 
 // compose makes a bound incarnation that takes the place of old, if that is not nil, and
@@ -79,7 +79,7 @@ func (o *Owner) compose(ctx context.Context, key nameKey, d *Definition, old *in
 	if err := d.Validate(); err != nil {
 		return nil, nil, err
 	}
-	if err := checkExpressions(d, o.config.Compile); err != nil {
+	if err := o.check(ctx, d); err != nil {
 		return nil, nil, err
 	}
 	start, err := o.resolve(ctx, d.Stream, d.From)

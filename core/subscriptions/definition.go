@@ -1,7 +1,9 @@
 package subscriptions
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,13 +36,18 @@ type Filter struct {
 	Types   []string `json:"types,omitempty"`
 	// Expr is an expression that is true for events to be delivered.
 	Expr string `json:"expr,omitempty"`
+	// Plugin is a plugin, as NAME@VERSION, that keeps the events to be delivered, of those that
+	// match the rest.
+	Plugin string `json:"plugin,omitempty"`
 }
 
-// Map replaces the data of events with some of its fields, or with the value of an
-// expression. In JSON it is null, a list of names, or a text.
+// Map replaces the data of events with some of its fields, with the value of an expression, or
+// with what a plugin makes of them. In JSON it is null, a list of names, a text, or an object with
+// the member plugin.
 type Map struct {
 	Fields []string // of the data, at its top level
 	Expr   string
+	Plugin string // NAME@VERSION
 }
 
 // The forms of Options.PartitionBy beside delivery.Unpartitioned.
@@ -49,6 +56,7 @@ const (
 	ByCorrelation = "correlation_id" // metadata:correlation_id
 	ByMetadata    = "metadata:"      // and a name: that of the event's metadata
 	ByExpression  = "expr:"          // and an expression
+	ByPlugin      = "plugin:"        // and a plugin, as NAME@VERSION
 )
 
 // Bounds of definitions.
@@ -88,6 +96,9 @@ func (d *Definition) Validate() error {
 	if err := d.Map.validate(); err != nil {
 		return err
 	}
+	if _, err := d.judges(); err != nil {
+		return err
+	}
 	if err := validatePartition(d.PartitionBy); err != nil {
 		return err
 	}
@@ -113,12 +124,15 @@ func validatePartition(by string) error {
 	if source, ok := strings.CutPrefix(by, ByExpression); ok && source != "" {
 		return nil
 	}
+	if strings.HasPrefix(by, ByPlugin) { // which judges checks
+		return nil
+	}
 	switch by {
 	case delivery.Unpartitioned, ByStream, ByCorrelation:
 		return nil
 	}
 	return core.Errorf(core.CodeInvalidRequest,
-		"partitionBy is %q, it may be none, stream, correlation_id, metadata:NAME or expr:EXPRESSION", clip(by))
+		"partitionBy is %q, it may be none, stream, correlation_id, metadata:NAME, expr:EXPRESSION or plugin:NAME@VERSION", clip(by))
 }
 
 // Same checks that a subscriber who asks for other means the subscription that has
@@ -137,6 +151,7 @@ func (d *Definition) Same(other *Definition) error {
 	compare("filter.streams", slices.Equal(d.Filter.Streams, other.Filter.Streams), d.Filter.Streams, other.Filter.Streams)
 	compare("filter.types", slices.Equal(d.Filter.Types, other.Filter.Types), d.Filter.Types, other.Filter.Types)
 	compare("filter.expr", d.Filter.Expr == other.Filter.Expr, d.Filter.Expr, other.Filter.Expr)
+	compare("filter.plugin", d.Filter.Plugin == other.Filter.Plugin, d.Filter.Plugin, other.Filter.Plugin)
 	has, asks = text(d.Map), text(other.Map)
 	compare("map", has == asks, has, asks)
 	err := d.Options.Same(other.Options)
@@ -158,9 +173,16 @@ func text(v json.Marshaler) string {
 	return string(b)
 }
 
-// MarshalJSON writes null, a list or a text.
+// mapPlugin is the form of a Map that is a plugin.
+type mapPlugin struct {
+	Plugin string `json:"plugin"`
+}
+
+// MarshalJSON writes null, a list, a text or an object.
 func (m Map) MarshalJSON() ([]byte, error) {
 	switch {
+	case m.Plugin != "":
+		return json.Marshal(mapPlugin{m.Plugin})
 	case m.Expr != "":
 		return json.Marshal(m.Expr)
 	case len(m.Fields) > 0:
@@ -169,7 +191,7 @@ func (m Map) MarshalJSON() ([]byte, error) {
 	return []byte("null"), nil
 }
 
-// UnmarshalJSON takes null, a list or a text.
+// UnmarshalJSON takes null, a list, a text or an object.
 func (m *Map) UnmarshalJSON(text []byte) error {
 	*m = Map{}
 	var err error
@@ -177,13 +199,27 @@ func (m *Map) UnmarshalJSON(text []byte) error {
 	case string(text) == "null":
 	case text[0] == '"':
 		err = json.Unmarshal(text, &m.Expr)
+	case text[0] == '{':
+		err = m.unmarshalPlugin(text)
 	default:
 		err = json.Unmarshal(text, &m.Fields)
 	}
 	if err != nil {
-		return core.Errorf(core.CodeInvalidRequest, "map cannot be %s: it is null, a list of names or an expression", clip(string(text)))
+		return core.Errorf(core.CodeInvalidRequest,
+			"map cannot be %s: it is null, a list of names, an expression, or {\"plugin\": \"NAME@VERSION\"}", clip(string(text)))
 	}
 	return nil
+}
+
+func (m *Map) unmarshalPlugin(text []byte) error {
+	var form mapPlugin
+	in := json.NewDecoder(bytes.NewReader(text))
+	in.DisallowUnknownFields()
+	err := in.Decode(&form)
+	if m.Plugin = form.Plugin; err == nil && m.Plugin == "" {
+		err = errors.New("no plugin")
+	}
+	return err
 }
 
 // moment is t as it is shown and stored: in UTC, to the microsecond.

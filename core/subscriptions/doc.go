@@ -13,7 +13,8 @@
 //   - An event that its filter, key or map fails on, or costs too much for, is parked with
 //     the reason, and never skipped. A transient subscription parks nothing: it skips
 //     the event and counts it.
-//   - Ending a subscription or the Owner never waits for an expression.
+//   - So is one that ends the process while plugins judge it, once that is found (judging.go).
+//   - Ending a subscription or the Owner never waits for an expression or a plugin.
 //   - A subscription that is deleted and created again never sees what was stored before.
 //   - Subscribers pull: a slow one costs its buffer, and only its own subscription.
 //

@@ -48,6 +48,13 @@ func (s *mortal) Append(ctx context.Context, c core.Commit) (core.Result, error)
 	return s.Store.Append(ctx, c)
 }
 
+// kill makes the Commit that was made last the last one.
+func (s *mortal) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = 0
+}
+
 // step is what somebody does to a subscription, and how it is once that is answered.
 type step struct {
 	name string

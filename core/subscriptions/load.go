@@ -25,7 +25,7 @@ func windowOf(o *delivery.Options) core.Limit {
 // newHost begins what is stored of a subscription. Its goroutines are started as they
 // are needed.
 func (o *Owner) newHost(ctx context.Context, l *loaded) (*host, error) {
-	if err := checkExpressions(&l.Definition, o.config.Compile); err != nil {
+	if err := o.check(ctx, &l.Definition); err != nil {
 		return nil, err
 	}
 	p := l.progress

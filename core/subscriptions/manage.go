@@ -75,7 +75,7 @@ func (o *Owner) create(ctx context.Context, key nameKey, d *Definition) (*incarn
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	if err := checkExpressions(d, o.config.Compile); err != nil {
+	if err := o.check(ctx, d); err != nil {
 		return nil, err
 	}
 	start, err := o.resolve(ctx, d.Stream, d.From)
@@ -98,7 +98,7 @@ func (o *Owner) create(ctx context.Context, key nameKey, d *Definition) (*incarn
 	if err != nil {
 		return nil, err
 	}
-	if err := o.commit(ctx, definition, first); err != nil {
+	if err := o.commitDefinition(ctx, d, definition, first); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -301,7 +301,7 @@ func (o *Owner) sweepRemovals() {
 
 func (o *Owner) sweepAll() error {
 	return o.records.each(o.ctx, removalsTable, "", "", core.MaxReadEvents, func(removal *core.Record) (bool, error) {
-		for _, table := range []string{parkedTable, failedTable, replaysTable, tracesTable} {
+		for _, table := range []string{parkedTable, failedTable, replaysTable, tracesTable, judgingTable} {
 			if err := o.sweepTable(o.ctx, table, removal.Key); err != nil {
 				return false, err
 			}

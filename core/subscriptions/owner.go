@@ -32,6 +32,8 @@ type Config struct {
 	Store Store
 	// Compile makes programs of expressions; without it definitions have none.
 	Compile Compiler
+	// Judges makes programs of plugins; without it definitions have none.
+	Judges Judges
 	// Logger gets what nobody is answered; nil discards it.
 	Logger *slog.Logger
 	// MaxActive bounds the subscriptions that have subscribers at a time; 10,000

@@ -14,9 +14,10 @@ type Picker struct {
 	filter   core.Filter
 }
 
-// NewPicker returns the Picker of a definition. The errors are those of a Compiler.
-func NewPicker(d *Definition, compile Compiler) (*Picker, error) {
-	s, err := newSelector(d, compile)
+// NewPicker returns the Picker of a definition. The errors are those of a Compiler, and
+// not_supported for a definition with plugins if judges is nil.
+func NewPicker(d *Definition, compile Compiler, judges Judges) (*Picker, error) {
+	s, err := newSelector(d, &Config{Compile: compile, Judges: judges})
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 //	subscription_failed   incarnation/position  failedEvent  the owner, with the progress
 //	subscription_replays  incarnation/position  nothing      who asks for a replay
 //	subscription_removals incarnation           nothing      who deletes it
+//	subscription_judging  incarnation/task       judging      the owner, if plugins judge its events
 //	plugin_traces         incarnation/position  a trace      the binding, if it is bound; see TraceOf
 //
 // An incarnation is a subscription from its creation to its deletion. It has an
@@ -34,6 +35,7 @@ const (
 	failedTable      = "subscription_failed"
 	replaysTable     = "subscription_replays"
 	removalsTable    = "subscription_removals"
+	judgingTable     = "subscription_judging"
 )
 
 // incarnation is the record of a definition.

@@ -56,7 +56,7 @@ func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error 
 	if err != nil {
 		return err
 	}
-	if err := o.commit(ctx, op); err != nil {
+	if err := o.commitDefinition(ctx, d, op); err != nil {
 		return err
 	}
 	return o.unhost(lock, core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another definition now", clip(name)))
@@ -67,7 +67,7 @@ func (o *Owner) redefinable(ctx context.Context, l *incarnation, d *Definition) 
 	if err := d.Validate(); err != nil {
 		return err
 	}
-	if err := checkExpressions(d, o.config.Compile); err != nil {
+	if err := o.check(ctx, d); err != nil {
 		return err
 	}
 	if has, asks := text(l.Definition.From), text(d.From); has != asks {

@@ -33,8 +33,8 @@ type Program interface {
 // Verdict is what a Program decides about one event.
 type Verdict struct {
 	Keep  bool   // false: the event is passed over, and the rest has no meaning
-	Key   string // if the Source has one
-	Data  []byte // JSON, if the Source has a map
+	Key   string // if the Program makes one
+	Data  []byte // JSON, if the Program maps; it is valid until the next Run
 	Fault string // why the program failed on the event; it is for whoever looks at the parked event
 }
 
@@ -49,46 +49,32 @@ const (
 // selector makes the items of events that a definition asks for. It belongs to one
 // goroutine, which closes it.
 type selector struct {
-	all      bool    // of $all, which has no links
-	program  Program // nil if the definition has no expressions
-	source   Source
-	by       string   // PartitionBy
-	fields   []string // of Map
-	verdicts []Verdict
+	all     bool    // of $all, which has no links
+	program Program // nil if the definition has no expressions and no plugins
+	// judged says that there are plugins, keyed and maps what the program makes.
+	judged, keyed, maps bool
+	by                  string   // PartitionBy
+	fields              []string // of Map
+	verdicts            []Verdict
 }
 
-func newSelector(d *Definition, compile Compiler) (*selector, error) {
-	s := &selector{
-		all:    d.Stream == core.All,
-		by:     d.PartitionBy,
-		fields: d.Map.Fields,
-		source: Source{Filter: d.Filter.Expr, Map: d.Map.Expr},
+func newSelector(d *Definition, config *Config) (*selector, error) {
+	judges, err := d.judges()
+	if err != nil {
+		return nil, err
 	}
+	s := &selector{all: d.Stream == core.All, judged: len(judges) > 0, by: d.PartitionBy, fields: d.Map.Fields}
 	if s.by == ByCorrelation {
 		s.by = ByMetadata + "correlation_id"
 	}
-	if source, ok := strings.CutPrefix(s.by, ByExpression); ok {
-		s.source.Key = source
+	source := Source{Filter: d.Filter.Expr, Map: d.Map.Expr}
+	if expression, ok := strings.CutPrefix(s.by, ByExpression); ok {
+		source.Key = expression
 	}
-	if s.source == (Source{}) {
-		return s, nil
-	}
-	if compile == nil {
-		return nil, core.Errorf(core.CodeNotSupported, "this server has no expressions")
-	}
-	var err error
-	s.program, err = compile(s.source)
+	s.keyed = source.Key != "" || strings.HasPrefix(s.by, ByPlugin)
+	s.maps = source.Map != "" || d.Map.Plugin != ""
+	s.program, err = newProgram(source, judges, config)
 	return s, err
-}
-
-// checkExpressions compiles the expressions of a definition. The error is that of the
-// Compiler.
-func checkExpressions(d *Definition, compile Compiler) error {
-	s, err := newSelector(d, compile)
-	if err != nil {
-		return err
-	}
-	return s.close()
 }
 
 func (s *selector) close() error {
@@ -178,7 +164,7 @@ func (s *selector) key(e *core.Event, v *Verdict) (string, error) {
 	switch {
 	case s.by == ByStream:
 		key = e.Home().Stream
-	case s.source.Key != "":
+	case s.keyed:
 		key = v.Key
 	default:
 		name, ok := strings.CutPrefix(s.by, ByMetadata)
@@ -216,7 +202,7 @@ func (s *selector) mapped(raw []byte, e *core.Event, v *Verdict) ([]byte, error)
 		if data, err = chooseFields(e, s.fields); err != nil {
 			return nil, err
 		}
-	case s.source.Map == "":
+	case !s.maps:
 		return raw, nil
 	}
 	if n := len(data) + len(e.Metadata); n > core.MaxEventBytes {

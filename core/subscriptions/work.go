@@ -26,10 +26,13 @@ func (h *host) run(f func()) {
 // away, and backs off for the latter. Any other error ends the host.
 func (h *host) work(doing string, step func(*selector) (more bool, err error)) {
 	name, logger := h.incarnation.key.name, h.owner.config.Logger
-	sel, err := newSelector(&h.incarnation.Definition, h.owner.config.Compile)
+	sel, err := newSelector(&h.incarnation.Definition, &h.owner.config)
 	if err != nil {
 		h.endFor(err)
 		return
+	}
+	if sel.judged && !h.incarnation.key.transient {
+		sel.program = h.judging(doing, sel.program)
 	}
 	defer func() {
 		if err := sel.close(); err != nil {

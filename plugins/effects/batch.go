@@ -84,7 +84,7 @@ func (x *Stage) Start(ctx context.Context, p plugins.Program) (plugins.Handler, 
 // that was used.
 func (x *Stage) Handle(ctx context.Context, h plugins.Handler, b *Batch) (done int, fuel int64, f *Failure) {
 	x.reset(ctx, b.Events)
-	verdict, fuel, err := call(ctx, h, b.writer.Bytes())
+	verdict, fuel, err := Call(ctx, h, b.writer.Bytes())
 	switch {
 	case ctx.Err() != nil:
 		return 0, fuel, &Failure{Storage: ctx.Err()}
@@ -99,8 +99,8 @@ func (x *Stage) Handle(ctx context.Context, h plugins.Handler, b *Batch) (done i
 	return done, fuel, f
 }
 
-// call calls the handler. One in Go that panics has crashed, and nothing else with it.
-func call(ctx context.Context, h plugins.Handler, batch []byte) (verdict abi.Verdict, fuel int64, err error) {
+// Call calls a handler. One in Go that panics has crashed, and nothing else with it.
+func Call(ctx context.Context, h plugins.Handler, batch []byte) (verdict abi.Verdict, fuel int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &plugins.Failure{Reason: "panicked", Detail: fmt.Sprint(p), Stack: string(debug.Stack())}

@@ -64,7 +64,7 @@ func (x *Stage) readGranted(r core.ReadRequest) (core.Batch, abi.Errno) {
 }
 
 // Config is plugins.Reads'.
-func (x *Stage) Config(key []byte) ([]byte, abi.Errno) { return x.terms.config.get(key) }
+func (x *Stage) Config(key []byte) ([]byte, abi.Errno) { return x.terms.config.Get(key) }
 
 // Secret is plugins.Reads'.
 func (x *Stage) Secret([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
@@ -72,14 +72,15 @@ func (x *Stage) Secret([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported
 // HTTP is plugins.Reads'.
 func (x *Stage) HTTP([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
 
-// configReader answers what handlers ask of their config.
-type configReader struct {
+// Config answers what plugins ask of their config. It is safe for concurrent use.
+type Config struct {
 	whole   []byte
 	members map[string]json.RawMessage
 }
 
-func newConfigReader(config json.RawMessage) configReader {
-	c := configReader{whole: config}
+// NewConfig returns a config that is an object, or empty.
+func NewConfig(config json.RawMessage) *Config {
+	c := &Config{whole: config}
 	if len(config) == 0 {
 		c.whole = []byte("{}")
 	}
@@ -87,8 +88,8 @@ func newConfigReader(config json.RawMessage) configReader {
 	return c
 }
 
-// get is a member as JSON, or the whole config for the empty key.
-func (c *configReader) get(key []byte) ([]byte, abi.Errno) {
+// Get is a member as JSON, or the whole config for the empty key.
+func (c *Config) Get(key []byte) ([]byte, abi.Errno) {
 	if len(key) == 0 {
 		return c.whole, abi.OK
 	}

@@ -15,12 +15,12 @@ type Terms struct {
 	grants  plugins.Capabilities
 	inputs  core.Filter
 	reads   core.Filter // what ReadStream passes on
-	config  configReader
+	config  *Config
 }
 
 // NewTerms returns the terms of a binding that is valid.
 func NewTerms(b *plugins.Binding) *Terms {
-	t := &Terms{binding: b, config: newConfigReader(b.Config)}
+	t := &Terms{binding: b, config: NewConfig(b.Config)}
 	t.grants, _ = plugins.ParseCapabilities(b.Grants) // Binding.Validate has parsed them
 	t.reads = core.Filter{Within: t.grants.Streams(plugins.CanReadStreams)}
 	t.inputs = core.Filter{Streams: b.Input.Filter.Streams, Types: b.Input.Filter.Types}
@@ -28,11 +28,11 @@ func NewTerms(b *plugins.Binding) *Terms {
 }
 
 // loops reports whether an event of this type in this stream would be an input of the binding
-// itself, which is not to be. What an expression decides it does not know: such a loop ends
+// itself, which is not to be. What an expression or a plugin decides it does not know: such a loop ends
 // at maxDepth.
 func (t *Terms) loops(stream, typ string) bool {
 	in := &t.binding.Input
-	if t.binding.AllowLoops || in.Filter.Expr != "" || in.Stream != "" && in.Stream != core.All && in.Stream != stream {
+	if t.binding.AllowLoops || in.Filter.Expr != "" || in.Filter.Plugin != "" || in.Stream != "" && in.Stream != core.All && in.Stream != stream {
 		return false
 	}
 	return t.inputs.Match(stream, typ)

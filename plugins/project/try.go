@@ -152,7 +152,7 @@ func (t *tried) deliver(ctx context.Context, input *plugins.Input, compile subsc
 	if err != nil {
 		return nil, err
 	}
-	picker, err := subscriptions.NewPicker(&definition, compile)
+	picker, err := subscriptions.NewPicker(&definition, compile, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -234,14 +234,14 @@ func TestBadUploads(t *testing.T) {
 		want     error
 		says     string
 	}{
-		"empty":            {module: strings.NewReader(""), want: core.CodeInvalidModule},
-		"not Wasm":         {module: strings.NewReader("#!/bin/sh\nrm -rf /\n"), want: core.CodeInvalidModule},
-		"truncated":        {module: bytes.NewReader(good[:len(good)-3]), want: core.CodeInvalidModule},
-		"cut off":          {module: io.MultiReader(bytes.NewReader(good), iotest.ErrReader(broken)), want: broken},
-		"oversize":         {module: io.LimitReader(zeros{}, plugins.MaxModuleBytes+1), want: core.CodeBodyTooLarge, says: "64 MiB"},
-		"no export":        {module: bytes.NewReader(module{noHandle: true, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "gyre_handle"},
-		"foreign import":   {module: bytes.NewReader(module{imports: []imported{{"open_file", []byte{i32}, []byte{i32}}}, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "open_file"},
-		"no entry of it":   {module: bytes.NewReader(module{manifest: judge("p", "1", "filter")}.bytes()), want: core.CodeInvalidModule, says: `"gyre_filter" is missing`},
+		"empty":          {module: strings.NewReader(""), want: core.CodeInvalidModule},
+		"not Wasm":       {module: strings.NewReader("#!/bin/sh\nrm -rf /\n"), want: core.CodeInvalidModule},
+		"truncated":      {module: bytes.NewReader(good[:len(good)-3]), want: core.CodeInvalidModule},
+		"cut off":        {module: io.MultiReader(bytes.NewReader(good), iotest.ErrReader(broken)), want: broken},
+		"oversize":       {module: io.LimitReader(zeros{}, plugins.MaxModuleBytes+1), want: core.CodeBodyTooLarge, says: "64 MiB"},
+		"no export":      {module: bytes.NewReader(module{noHandle: true, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "gyre_handle"},
+		"foreign import": {module: bytes.NewReader(module{imports: []imported{{"open_file", []byte{i32}, []byte{i32}}}, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "open_file"},
+		"no entry of it": {module: bytes.NewReader(module{manifest: judge("p", "1", "filter")}.bytes()), want: core.CodeInvalidModule, says: `"gyre_filter" is missing`},
 		"a filter's effect": {module: bytes.NewReader(module{entry: "gyre_filter", imports: []imported{{"state_del", []byte{i32, i32}, []byte{i32}}}, manifest: judge("p", "1", "filter")}.bytes()),
 			want: core.CodeInvalidModule, says: `import "gyre_1"."state_del" is not for a module with gyre_filter`},
 		"import's type":    {module: bytes.NewReader(module{imports: []imported{{"state_del", []byte{i32}, []byte{i32}}}, manifest: manifest("p", "1", "")}.bytes()), want: core.CodeInvalidModule, says: "state_del"},

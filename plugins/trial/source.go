@@ -27,7 +27,7 @@ type Range struct {
 // NewRange returns the events of a log from a position to another that a definition delivers.
 // Close it.
 func NewRange(ctx context.Context, log core.Log, d *subscriptions.Definition, compile subscriptions.Compiler, from, to uint64) (*Range, error) {
-	picker, err := subscriptions.NewPicker(d, compile)
+	picker, err := subscriptions.NewPicker(d, compile, nil)
 	if err != nil {
 		return nil, err
 	}

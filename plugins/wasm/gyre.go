@@ -112,7 +112,7 @@ func eventBegin(in *Instance, stack []uint64) {
 func eventResult(in *Instance, stack []uint64) {
 	index, action, delay := int(int32(stack[0])), abi.Action(int32(stack[1])), time.Duration(uint32(stack[2]))*time.Millisecond
 	message := in.bytes(stack[3], stack[4])
-	if index < 0 || index >= len(in.events) || action < abi.Ack || action > abi.Skip {
+	if index < 0 || index >= len(in.events) {
 		errno(stack, abi.Invalid)
 		return
 	}

@@ -84,7 +84,6 @@ func TestCallsOutOfTurnAreRefused(t *testing.T) {
 		{"event back", 1, abi.Invalid, abi.EventBegin, []int{0}},
 		{"event after the last", 1, abi.Invalid, abi.EventBegin, []int{2}},
 		{"result of no event", 0, abi.Invalid, abi.EventResult, []int{2, 0, 0, 0, 0}},
-		{"unknown action", 0, abi.Invalid, abi.EventResult, []int{0, 4, 0, 0, 0}},
 		{"secret", 0, abi.Unsupported, abi.SecretGet, []int{0, 1, 0, 0}},
 	}
 	for _, c := range cases {

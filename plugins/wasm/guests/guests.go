@@ -25,6 +25,19 @@ var Words []byte
 //go:embed hostile.wasm
 var Hostile []byte
 
+// Orders is C: it judges events by the member "total" of their data. Its filter keeps what has 100
+// or more, its map makes an object of the total, its partitioner makes the category of the stream
+// the key, and its validator refuses a total below 0.
+//
+//go:embed orders.wasm
+var Orders []byte
+
+// Unfit is C: it judges events, and fails on those whose type says how, such as Loop. Of the others
+// its map makes their types, its partitioner their streams, and its filter keeps all.
+//
+//go:embed unfit.wasm
+var Unfit []byte
+
 // The attempts of Hostile.
 const (
 	Loop    = 1 // without end
