@@ -86,6 +86,9 @@ var table = map[string]row{
 	"plugins/project":     {imports: []string{modulePath, "core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/trial", "plugins/wasm"}, tests: []string{"core/subscriptions/expression"}},
 	"plugins/trial":       {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", btree}},
 
+	"plugins/abi/conformance":         {tests: []string{"internal/toolchains", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}},
+	"sdk/plugin/internal/conformance": {imports: []string{"sdk/plugin", "sdk/plugin/json"}},
+
 	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
 	"sdk/plugin/json":                 {},
@@ -113,6 +116,7 @@ var table = map[string]row{
 	"internal/localring/run":   {any: true},
 	"internal/pgtest":          {imports: []string{pgx}, testing: true},
 	"internal/testbudget":      {},
+	"internal/toolchains":      {testing: true},
 }
 
 // forTests is what every test may import.

@@ -100,6 +100,20 @@ func (c *Context) Secret(name string) (string, error) {
 	return string(value), err
 }
 
+// HTTP sends a request, a JSON object {method, url, headers, bodyBase64}, and returns the response,
+// {status, headers, bodyBase64}. The binding has to grant the host and port. If the batch is
+// handled again, so is the request.
+func (c *Context) HTTP(request []byte) ([]byte, error) {
+	response, err := c.read(func(into []byte) int32 { return c.httpCall(request, into) })
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(nil), response...), nil
+}
+
+// Fail ends the batch, which fails with a text.
+func (c *Context) Fail(code int32, text string) { c.fail(code, text) }
+
 // Now returns the logical time: when the event was recorded, in UTC.
 func (c *Context) Now() time.Time { return time.UnixMicro(c.nowMicros()).UTC() }
 

@@ -3,6 +3,8 @@
 package plugin
 
 import (
+	"strconv"
+
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/sdk/plugin/testhost"
 )
@@ -82,6 +84,15 @@ func (c *Context) configGet(name string, into []byte) int32 {
 func (c *Context) secretGet(name string, into []byte) int32 {
 	value, e := c.host.Secret(name)
 	return give(into, value, e)
+}
+
+func (c *Context) httpCall(request, into []byte) int32 {
+	response, e := c.host.Call(request)
+	return give(into, response, e)
+}
+
+func (c *Context) fail(code int32, text string) {
+	panic("failed with code " + strconv.Itoa(int(code)) + ": " + text)
 }
 
 func (c *Context) logLine(level Level, text string) { c.host.Log(level, text) }

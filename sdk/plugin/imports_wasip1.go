@@ -152,6 +152,18 @@ func (c *Context) secretGet(name string, into []byte) int32 {
 	return importSecretGet(name, at(into), int32(len(into)))
 }
 
+//go:wasmimport gyre_1 http
+func importHTTP(request unsafe.Pointer, length int32, into unsafe.Pointer, capacity int32) int32
+
+func (c *Context) httpCall(request, into []byte) int32 {
+	return importHTTP(at(request), int32(len(request)), at(into), int32(len(into)))
+}
+
+//go:wasmimport gyre_1 fail
+func importFail(code int32, text string)
+
+func (c *Context) fail(code int32, text string) { importFail(code, text) }
+
 //go:wasmimport gyre_1 log
 func importLog(level int32, text string)
 

@@ -85,6 +85,18 @@ func (t *Test) SetSecret(name, value string) {
 	t.host.Secrets[name] = value
 }
 
+// SetHTTP sets what answers requests to other servers, which else are unsupported. Any error that
+// it returns is an error of input or output.
+func (t *Test) SetHTTP(answer func(request []byte) (response []byte, err error)) {
+	t.host.HTTP = func(request []byte) ([]byte, abi.Errno) {
+		response, err := answer(request)
+		if err != nil {
+			return nil, abi.IO
+		}
+		return response, abi.OK
+	}
+}
+
 // SetState sets a key of the state.
 func (t *Test) SetState(key, value string) {
 	if t.host.State == nil {

@@ -25,6 +25,8 @@ type Host struct {
 	Secrets map[string]string
 	Streams map[string][]abi.Event // that a handler can read; versions from 1 on
 	Metrics map[string]float64     // sums of counters, last values of others
+	// HTTP answers requests to other servers. They are unsupported if it is nil.
+	HTTP func(request []byte) ([]byte, abi.Errno)
 
 	Batch
 }
@@ -122,6 +124,9 @@ func (h *Host) spend(n int) bool {
 
 // Append stages encoded events.
 func (h *Host) Append(stream string, expected int64, events []byte) abi.Errno {
+	if expected < abi.StreamExists {
+		return abi.Invalid
+	}
 	var list []Appended
 	for rest := events; len(rest) > 0; {
 		var e abi.Appended
@@ -136,7 +141,7 @@ func (h *Host) Append(stream string, expected int64, events []byte) abi.Errno {
 		expected = abi.StreamExists
 	}
 	switch {
-	case len(list) == 0 || expected < abi.StreamExists || stream == "" || !utf8.ValidString(stream):
+	case len(list) == 0 || stream == "" || !utf8.ValidString(stream):
 		return abi.Invalid
 	case len(h.Appended)+len(list) > abi.MaxAppended || !h.spend(len(stream)+len(events)):
 		return abi.Quota
@@ -266,6 +271,14 @@ func (h *Host) Secret(name string) ([]byte, abi.Errno) {
 		return nil, abi.NotFound
 	}
 	return []byte(value), abi.OK
+}
+
+// Call answers a request to another server.
+func (h *Host) Call(request []byte) ([]byte, abi.Errno) {
+	if h.HTTP == nil {
+		return nil, abi.Unsupported
+	}
+	return h.HTTP(request)
 }
 
 // Log notes a line.
