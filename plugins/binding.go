@@ -15,7 +15,7 @@ type Binding struct {
 	Kind    Kind   `json:"kind"`
 	Generations
 	// Subscription names the subscription, which is made with the binding and has no
-	// other subscribers. It has the binding's name.
+	// other subscribers. It has the binding's name. A validator has none, and no lanes.
 	Subscription string          `json:"subscription"`
 	Input        Input           `json:"input"`
 	Lanes        int             `json:"lanes"` // fixed for a generation
@@ -53,13 +53,17 @@ type ErrorPolicy struct {
 	Then     OnFail `json:"then"`
 }
 
-// OnFail is what becomes of an event whose attempts have all failed.
+// OnFail is what becomes of an event whose attempts have all failed, or of an append that a
+// validator has failed to judge.
 type OnFail string
 
 // The ends of an error policy.
 const (
 	ThenPark OnFail = "park" // set the event aside, and go on
 	ThenStop OnFail = "stop" // stop the binding
+
+	ThenRefuse OnFail = "refuse" // of a validator: refuse the append
+	ThenAccept OnFail = "accept" // of a validator: accept the append, which is not judged then
 )
 
 // DefaultErrorPolicy is that of a binding that says nothing about it.
@@ -99,12 +103,13 @@ type Status struct {
 
 // Totals count since the node runs the binding.
 type Totals struct {
-	Batches  uint64  `json:"batches"`  // committed
+	Batches  uint64  `json:"batches"`  // committed; of a validator, appends judged
 	Events   uint64  `json:"events"`   // of those
 	Appended uint64  `json:"appended"` // events
 	Writes   uint64  `json:"writes"`   // of state
 	Failures uint64  `json:"failures"` // of handlers, and batches that were not committed
 	Parked   uint64  `json:"parked"`   // events
+	Refused  uint64  `json:"refused"`  // appends, by a validator
 	Starts   uint64  `json:"starts"`   // of handlers
 	Fuel     uint64  `json:"fuel"`
 	Seconds  float64 `json:"seconds"` // in handlers

@@ -55,14 +55,10 @@ func (d *Deploy) Which(name string, old *Binding) (plugin, version string, err e
 // whether the config fits the version's schema. The error is invalid_request.
 func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error) {
 	m := &v.Manifest
-	if m.Kind.Judges() {
-		return Binding{}, core.Errorf(core.CodeInvalidRequest,
-			"plugin %q is a %s, which handles no events: it has no binding, and is named where it judges, such as in the definition of a subscription", v.Plugin, m.Kind)
+	if err := m.bindable(old); err != nil {
+		return Binding{}, err
 	}
-	b := Binding{
-		Name: name, Generations: Generations{1, 1}, Subscription: name, Input: m.Subscription, Lanes: max(m.Lanes, 1), Grants: []string{},
-		Config: m.Config, Limits: m.Limits.OrDefaults(), OnError: DefaultErrorPolicy(),
-	}
+	b := m.binding(name)
 	if old != nil {
 		b = *old
 	}
@@ -78,13 +74,17 @@ func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error)
 		b.Config = given
 	}
 	if d.Limits != nil {
-		b.Limits = d.Limits.OrDefaults()
+		b.Limits = d.Limits.orDefaultsOf(m.Kind)
 	}
 	if d.OnError != nil {
-		b.OnError = d.OnError.orDefaults()
+		b.OnError = d.OnError.orDefaults(m.Kind)
 	}
 	if d.AllowLoops != nil {
 		b.AllowLoops = *d.AllowLoops
+	}
+	if m.Kind == KindValidate {
+		b.Input.patternsOnly()
+		old = nil // its input may change
 	}
 	if old != nil && (b.Lanes != old.Lanes || !reflect.DeepEqual(b.Input, old.Input)) {
 		return Binding{}, core.Errorf(core.CodeInvalidRequest,
@@ -97,9 +97,37 @@ func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error)
 	return b, b.Validate()
 }
 
+// bindable refuses a version that cannot have a binding, or not that which there is.
+func (m *Manifest) bindable(old *Binding) error {
+	switch {
+	case m.Kind.Judges() && m.Kind != KindValidate:
+		return core.Errorf(core.CodeInvalidRequest,
+			"plugin %q is a %s, which handles no events: it has no binding, and is named where it judges, such as in the definition of a subscription", m.Name, m.Kind)
+	case old != nil && (old.Kind == KindValidate) != (m.Kind == KindValidate):
+		return core.Errorf(core.CodeInvalidRequest,
+			"binding %q is a %s, and version %q of plugin %q is a %s: deploy it under another name, or delete the binding first", old.Name, old.Kind, m.Version, m.Name, m.Kind)
+	}
+	return nil
+}
+
+// binding is what a new binding is if the deploy says nothing.
+func (m *Manifest) binding(name string) Binding {
+	b := Binding{
+		Name: name, Generations: Generations{1, 1}, Input: m.Subscription, Grants: []string{},
+		Config: m.Config, Limits: m.Limits.orDefaultsOf(m.Kind), OnError: (&ErrorPolicy{}).orDefaults(m.Kind),
+	}
+	if m.Kind != KindValidate {
+		b.Subscription, b.Lanes = name, max(m.Lanes, 1)
+	}
+	return b
+}
+
 // Validate checks a binding, but for the expressions of its input and its config. The error is
 // invalid_request, and names the member.
 func (b *Binding) Validate() error {
+	if b.Kind == KindValidate {
+		return b.validateValidator()
+	}
 	grants, err := ParseCapabilities(b.Grants)
 	if err != nil {
 		return core.Errorf(core.CodeInvalidRequest, "grants: %s", core.AsError(err).Detail)
@@ -133,8 +161,12 @@ const (
 	maxBackoffMs = 3_600_000
 )
 
-// orDefaults returns p with the defaults of what it leaves out.
-func (p ErrorPolicy) orDefaults() ErrorPolicy {
+// orDefaults returns p with the defaults of what it leaves out. Of a validator, only Then means
+// anything.
+func (p *ErrorPolicy) orDefaults(k Kind) ErrorPolicy {
+	if k == KindValidate {
+		return ErrorPolicy{Attempts: 1, Then: cmp.Or(p.Then, ThenRefuse)}
+	}
 	d := DefaultErrorPolicy()
 	return ErrorPolicy{
 		Attempts: cmp.Or(p.Attempts, d.Attempts), MinMs: cmp.Or(p.MinMs, d.MinMs),

@@ -16,6 +16,7 @@ import (
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
+	"github.com/gyre-events/gyre/plugins/validators"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/dashboard"
 )
@@ -37,17 +38,23 @@ type Node struct {
 	api      atomic.Pointer[wsapi.API] // nil while the log is being opened
 	failed   chan error
 
-	ring     *ringNode // nil: the node is in none
-	plugins  *Plugins  // nil: it runs none
-	seen     *seen     // nil before there is an API
-	census   *census.Census
-	watching sync.WaitGroup
-	stopping chan struct{} // closed when Close begins
-	left     chan struct{} // see Left
-	leftOnce sync.Once
+	ring       *ringNode // nil: the node is in none
+	plugins    *Plugins  // nil: it runs none
+	validators *validators.Validators
+	seen       *seen // nil before there is an API
+	census     *census.Census
+	watching   sync.WaitGroup
+	stopping   chan struct{} // closed when Close begins
+	left       chan struct{} // see Left
+	leftOnce   sync.Once
 
-	closeOnce sync.Once
-	closeErr  error
+	closed closed
+}
+
+// closed is the end of a node.
+type closed struct {
+	once sync.Once
+	err  error
 }
 
 // Start runs a node until Close. ctx bounds the start only, which may take minutes
@@ -111,7 +118,8 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.store = core.NewStore(engine, core.StoreConfig{})
+	n.validators = validators.New()
+	n.store = core.NewStore(engine, core.StoreConfig{Admit: n.validators.Admit})
 	database, inPostgres := engine.(*postgres.Engine)
 	if inPostgres && n.config.Ring.Enabled {
 		err = n.openRing(ctx, database)
@@ -123,7 +131,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	var api *wsapi.API
 	if err = n.openKeys(ctx); err == nil {
-		err = n.openPlugins()
+		err = n.openPlugins(ctx)
 	}
 	if err == nil {
 		n.openCensus()
@@ -156,7 +164,7 @@ func (n *Node) closeParts(ctx context.Context) error {
 	if n.keys != nil {
 		n.keys.Close()
 	}
-	err := n.plugins.close(ctx)
+	err := errors.Join(n.plugins.close(ctx), n.validators.Close(ctx))
 	if n.ring != nil {
 		return errors.Join(err, n.closeRing(ctx))
 	}
@@ -259,7 +267,7 @@ func (n *Node) Left() <-chan struct{} { return n.left }
 // then, which is no error: what was acknowledged is safe in any case. The error is
 // the store's. Later calls give the answer of the first.
 func (n *Node) Close(ctx context.Context) error {
-	n.closeOnce.Do(func() {
+	n.closed.once.Do(func() {
 		close(n.stopping)
 		if n.ring != nil {
 			n.handOver(ctx)
@@ -268,8 +276,8 @@ func (n *Node) Close(ctx context.Context) error {
 			n.logger.LogAttrs(ctx, slog.LevelWarn, "cut off what did not end in time", slog.Any("error", err))
 		}
 		n.watching.Wait()
-		n.closeErr = n.store.Close()
+		n.closed.err = n.store.Close()
 		n.logger.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("head", n.store.State().Head))
 	})
-	return n.closeErr
+	return n.closed.err
 }

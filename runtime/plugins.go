@@ -15,6 +15,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/host"
 	"github.com/gyre-events/gyre/plugins/output"
 	"github.com/gyre-events/gyre/plugins/registry"
+	"github.com/gyre-events/gyre/plugins/validators"
 	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/wsapi"
 )
@@ -35,9 +36,10 @@ type PluginConfig struct {
 
 // Plugins are what a node runs plugins with.
 type Plugins struct {
-	Versions *registry.Registry
-	Bindings *host.Host
-	Output   *output.Outputs
+	Versions   *registry.Registry
+	Bindings   *host.Host
+	Validators *validators.Validators
+	Output     *output.Outputs
 }
 
 // pluginStore is what versions and logs are kept in. In a ring, commits is the Router, which
@@ -55,10 +57,14 @@ func (s pluginStore) Append(ctx context.Context, c core.Commit) (core.Result, er
 }
 
 // openPlugins opens what runs plugins. The store and the subscriptions are open.
-func (n *Node) openPlugins() error {
+func (n *Node) openPlugins(ctx context.Context) error {
 	c := n.config.Plugins
-	if c.Disabled {
-		return nil
+	store := pluginStore{n.store, n.store}
+	if n.ring != nil {
+		store.commits = n.ring.router
+	}
+	if c.Disabled { // what validators would judge is not let through
+		return n.validators.Open(ctx, validators.Config{Store: store, Logger: n.logger})
 	}
 	if len(c.Compile) == 0 {
 		program, err := os.Executable()
@@ -67,10 +73,9 @@ func (n *Node) openPlugins() error {
 		}
 		c.Compile = []string{program, "plugin-compile"}
 	}
-	store := pluginStore{n.store, n.store}
 	var owned subscriptions.Store = n.store
 	if n.ring != nil {
-		store.commits, owned = n.ring.router, n.ring.hosting.Store()
+		owned = n.ring.hosting.Store()
 	}
 	p := &Plugins{}
 	var err error
@@ -79,13 +84,21 @@ func (n *Node) openPlugins() error {
 		return err
 	}
 	p.Output = output.New(store, n.logger)
+	p.Validators = n.validators
+	err = p.Validators.Open(ctx, validators.Config{ // before a lane appends
+		Store: store, Code: p.Versions, Ended: p.Output.Ended, Logger: n.logger,
+		Output: func(b *plugins.Binding, lane int) plugins.Output { return p.Output.Lane(b, lane) },
+	})
+	if err != nil {
+		return errors.Join(err, p.Output.Close(context.Background()), p.Versions.Close())
+	}
 	p.Bindings, err = host.New(host.Config{
 		Store: owned, Subscriptions: n.subs, Programs: p.Versions, Versions: p.Versions, Logger: n.logger,
 		Output: func(b *plugins.Binding, lane int) host.Output { return p.Output.Lane(b, lane) },
 		Ended:  p.Output.Ended,
 	})
 	if err != nil {
-		return errors.Join(err, p.Output.Close(context.Background()), p.Versions.Close())
+		return errors.Join(err, p.Validators.Close(context.Background()), p.Output.Close(context.Background()), p.Versions.Close())
 	}
 	n.plugins = p
 	if n.ring != nil {
@@ -115,23 +128,24 @@ func (n *Node) pluginCache() string {
 
 // uses is registry.Config.Uses.
 func (p *Plugins) uses(ctx context.Context, plugin, version string) (names []string, err error) {
-	r := plugins.ListRequest{}
-	for {
-		page, err := p.Bindings.List(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		for i := range page.Bindings {
-			b := &page.Bindings[i]
-			if b.Plugin == plugin && (b.Version == version || b.Previous == version) {
-				names = append(names, b.Name)
+	for _, list := range []func(context.Context, plugins.ListRequest) (plugins.BindingPage, error){p.Bindings.List, p.Validators.List} {
+		r := plugins.ListRequest{}
+		for end := false; !end; {
+			page, err := list(ctx, r)
+			if err != nil {
+				return nil, err
 			}
-			r.After = b.Name
-		}
-		if page.End {
-			return names, nil
+			for i := range page.Bindings {
+				b := &page.Bindings[i]
+				if b.Plugin == plugin && (b.Version == version || b.Previous == version) {
+					names = append(names, b.Name)
+				}
+				r.After = b.Name
+			}
+			end = page.End
 		}
 	}
+	return names, nil
 }
 
 // Plugins are those of the node, for users in the same process; nil if it runs none. They end
@@ -145,12 +159,12 @@ func (n *Node) servePlugins(c *wsapi.Config) {
 	if p == nil {
 		return
 	}
-	e := api.New(api.Config{Bindings: p.Bindings, Registry: p.Versions, Logs: p.Output})
+	e := api.New(api.Config{Bindings: p.Bindings, Validators: p.Validators, Registry: p.Versions, Logs: p.Output})
 	if wasm.Supported() != nil {
 		e.Feature = ""
 	}
 	c.Extensions = append(c.Extensions, e)
-	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings))
+	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newValidatorMetrics(p.Validators))
 }
 
 // watchOwners has the host look for bindings whenever subscriptions may have come to this node.
@@ -171,5 +185,5 @@ func (p *Plugins) close(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	return errors.Join(p.Bindings.Close(ctx), p.Output.Close(ctx), p.Versions.Close())
+	return errors.Join(p.Bindings.Close(ctx), p.Validators.Close(ctx), p.Output.Close(ctx), p.Versions.Close())
 }

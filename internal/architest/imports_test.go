@@ -78,9 +78,10 @@ var table = map[string]row{
 	"plugins/effects":     {imports: []string{"core", "plugins", "plugins/abi"}},
 	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/judge":       {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects"}, tests: []string{"core/delivery", "core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest", "plugins/registry", "plugins/wasm", "plugins/wasm/guests"}},
-	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
+	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"plugins/validators":  {imports: []string{"core", "plugins", "plugins/abi", "plugins/effects"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
 	"plugins/project":     {imports: []string{modulePath, "core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/trial", "plugins/wasm"}, tests: []string{"core/subscriptions/expression"}},
@@ -99,7 +100,7 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"access", "access/api", "access/keys", "census", "census/api", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/registry", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
+		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", websocket}},
 
 	"runtime/certs":  {imports: []string{"core", "runtime/secret"}},

@@ -9,6 +9,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/host"
 	"github.com/gyre-events/gyre/plugins/output"
 	"github.com/gyre-events/gyre/plugins/registry"
+	"github.com/gyre-events/gyre/plugins/validators"
 	"github.com/gyre-events/gyre/wsapi"
 )
 
@@ -64,13 +65,16 @@ type Logs interface {
 
 var (
 	_ Bindings = (*host.Host)(nil)
+	_ Bindings = (*validators.Validators)(nil)
 	_ Registry = (*registry.Registry)(nil)
 	_ Logs     = (*output.Outputs)(nil)
 )
 
 // Config is what New needs, all of it.
 type Config struct {
-	Bindings Bindings
+	Bindings Bindings // those with a subscription
+	// Validators are the bindings of kind validate. They have no state, and are not rebuilt.
+	Validators Bindings
 	Registry Registry
 	Logs     Logs
 }
@@ -80,7 +84,8 @@ type api struct{ Config }
 
 // New returns the extension of a node's API that serves its plugins.
 func New(config Config) wsapi.Extension {
-	a := &api{Config{bindingGuard{config.Bindings}, registryGuard{config.Registry}, logGuard{config.Logs, config.Bindings}}}
+	all := byKind{config.Bindings, config.Validators, config.Registry}
+	a := &api{Config{Bindings: bindingGuard{all}, Registry: registryGuard{config.Registry}, Logs: logGuard{config.Logs, all}}}
 	return wsapi.Extension{
 		Feature: "plugins",
 		Reasons: config.reasons,

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/host"
 	"github.com/gyre-events/gyre/plugins/output"
 	"github.com/gyre-events/gyre/plugins/registry"
+	"github.com/gyre-events/gyre/plugins/validators"
 	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
@@ -75,7 +77,8 @@ func newNode(t *testing.T) *node { return newNodeFor(t, access.Everybody{}, "") 
 // newNodeFor is a node whose clients need keys, with a client that has one.
 func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 	t.Helper()
-	store := core.NewStore(memory.New(), core.StoreConfig{})
+	judges := validators.New()
+	store := core.NewStore(memory.New(), core.StoreConfig{Admit: judges.Admit})
 	subs, err := subscriptions.New(subscriptions.Config{Store: store, Compile: expression.NewCompiler().Compile})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +89,11 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 		Store: store, CacheDir: filepath.Join(t.TempDir(), "cache"), Command: []string{os.Args[0], "plugin-compile"},
 		Uses: func(ctx context.Context, plugin, version string) (names []string, err error) {
 			page, err := bindings.List(ctx, plugins.ListRequest{})
-			for _, b := range page.Bindings {
+			if err != nil {
+				return nil, err
+			}
+			others, err := judges.List(ctx, plugins.ListRequest{})
+			for _, b := range slices.Concat(page.Bindings, others.Bindings) {
 				if b.Plugin == plugin && (b.Version == version || b.Previous == version) {
 					names = append(names, b.Name)
 				}
@@ -105,7 +112,14 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	extension := api.New(api.Config{Bindings: bindings, Registry: versions, Logs: outputs})
+	err = judges.Open(t.Context(), validators.Config{
+		Store: store, Code: versions, Ended: outputs.Ended,
+		Output: func(b *plugins.Binding, lane int) plugins.Output { return outputs.Lane(b, lane) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	extension := api.New(api.Config{Bindings: bindings, Validators: judges, Registry: versions, Logs: outputs})
 	audit := &acts{}
 	served, err := wsapi.New(wsapi.Config{Store: store, Subscriptions: subs, Access: who, Audit: audit, Extensions: []wsapi.Extension{extension}})
 	if err != nil {
@@ -124,6 +138,7 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 			func() error { return served.Close(ctx) },
 			func() error { server.Close(); return nil },
 			func() error { return bindings.Close(ctx) },
+			func() error { return judges.Close(ctx) },
 			func() error { return outputs.Close(ctx) },
 			versions.Close,
 			func() error { return subs.Close(ctx) },

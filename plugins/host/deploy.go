@@ -95,6 +95,9 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 		return nil, hold, err
 	}
 	next, err := d.Resolve(name, old, &v)
+	if err == nil && next.Kind == plugins.KindValidate {
+		err = core.Errorf(core.CodeInvalidRequest, "plugin %q is a validator, which has no subscription", v.Plugin)
+	}
 	if err != nil {
 		return nil, hold, err
 	}
@@ -137,7 +140,8 @@ func (h *Host) create(ctx context.Context, next *plugins.Binding, hold core.Reco
 	}
 	_, err = h.config.Subscriptions.Bind(ctx, next.Subscription, &d, "", func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
 		b := &binding{Binding: *next, Incarnation: i.ID, Start: i.Start}
-		return []core.RecordOp{put(bindingsTable, b.Name, core.NoStream, b), hold}, nil
+		noValidator := core.RecordOp{Table: plugins.ValidatorsTable, Key: b.Name, Expect: core.NoStream, Action: core.CheckRecord}
+		return []core.RecordOp{put(bindingsTable, b.Name, core.NoStream, b), hold, noValidator}, nil
 	})
 	h.poke(next.Name)
 	return err

@@ -27,10 +27,10 @@ import (
 // Numbers in keys are in hex, of fixed width. A binding that is deleted and made again goes
 // on counting its generations, so that its ids and state are never those of the one before.
 const (
-	bindingsTable    = "plugin_bindings"
+	bindingsTable    = plugins.BindingsTable
 	lanesTable       = "plugin_lanes"
 	runsTable        = "plugin_runs"
-	generationsTable = "plugin_generations"
+	generationsTable = plugins.GenerationsTable
 	sweepsTable      = "plugin_sweeps"
 )
 

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// byKind are the bindings of all kinds: validators, and those with a subscription. No name is
+// in both.
+type byKind struct {
+	handlers, validators Bindings
+	versions             Registry
+}
+
+// of are the Bindings that have one of a name, or handlers if none have.
+func (k byKind) of(ctx context.Context, name string) Bindings {
+	if _, err := k.validators.Binding(ctx, name); errors.Is(err, core.CodeBindingNotFound) {
+		return k.handlers
+	}
+	return k.validators // also if it cannot be read: they say why
+}
+
+// Deploy is Bindings.Deploy. The version of a new binding says what it is.
+func (k byKind) Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error) {
+	to := k.of(ctx, name)
+	if _, err := to.Binding(ctx, name); !errors.Is(err, core.CodeBindingNotFound) {
+		return to.Deploy(ctx, name, d)
+	}
+	plugin, version, err := d.Which(name, nil)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	v, err := k.versions.Version(ctx, plugin, version)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	if v.Manifest.Kind == plugins.KindValidate {
+		to = k.validators
+	}
+	return to.Deploy(ctx, name, d)
+}
+
+// Status is Bindings.Status.
+func (k byKind) Status(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).Status(ctx, name)
+}
+
+// Binding is Bindings.Binding.
+func (k byKind) Binding(ctx context.Context, name string) (plugins.Binding, error) {
+	return k.of(ctx, name).Binding(ctx, name)
+}
+
+// List is Bindings.List.
+func (k byKind) List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error) {
+	page, err := k.handlers.List(ctx, r)
+	if err != nil {
+		return page, err
+	}
+	others, err := k.validators.List(ctx, r)
+	if err != nil {
+		return page, err
+	}
+	// Of a list that goes on, what is behind its page is not known yet.
+	last := func(p *plugins.BindingPage) string {
+		if p.End || len(p.Bindings) == 0 {
+			return ""
+		}
+		return p.Bindings[len(p.Bindings)-1].Name
+	}
+	upTo := last(&page)
+	if other := last(&others); upTo == "" || other != "" && other < upTo {
+		upTo = other
+	}
+	all := slices.Concat(page.Bindings, others.Bindings)
+	slices.SortFunc(all, func(a, b plugins.Status) int { return cmp.Compare(a.Name, b.Name) })
+	end := page.End && others.End
+	if upTo != "" {
+		all = slices.DeleteFunc(all, func(s plugins.Status) bool { return s.Name > upTo })
+	}
+	if limit := pageOf(r.Limit); len(all) > limit {
+		all, end = all[:limit], false
+	}
+	return plugins.BindingPage{Bindings: all, End: end}, nil
+}
+
+func pageOf(limit int) int {
+	if limit <= 0 || limit > core.MaxReadEvents {
+		return core.MaxReadEvents
+	}
+	return limit
+}
+
+// Delete is Bindings.Delete.
+func (k byKind) Delete(ctx context.Context, name string) error {
+	return k.of(ctx, name).Delete(ctx, name)
+}
+
+// Pause is Controls.Pause.
+func (k byKind) Pause(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).Pause(ctx, name)
+}
+
+// Resume is Controls.Resume.
+func (k byKind) Resume(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).Resume(ctx, name)
+}
+
+// Rollback is Controls.Rollback.
+func (k byKind) Rollback(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).Rollback(ctx, name)
+}
+
+// Rebuild is Controls.Rebuild.
+func (k byKind) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
+	return k.of(ctx, name).Rebuild(ctx, name, r)
+}
+
+// Get is State.Get.
+func (k byKind) Get(ctx context.Context, name string, lane int, key string) (plugins.Entry, error) {
+	return k.of(ctx, name).Get(ctx, name, lane, key)
+}
+
+// Entries is State.Entries.
+func (k byKind) Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error) {
+	return k.of(ctx, name).Entries(ctx, name, r)
+}

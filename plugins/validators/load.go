@@ -1,0 +1,155 @@
+package validators
+
+import (
+	"context"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// Between these, the wait doubles after which a validator that cannot be loaded is tried again.
+const (
+	leastRetry = time.Second
+	mostRetry  = time.Minute
+)
+
+// refresh brings in force what is stored. It waits for another refresh, and for what has to be
+// loaded. The error is why what is stored is not known; what is in force stays so then.
+func (v *Validators) refresh(ctx context.Context) error {
+	select {
+	case v.refreshing <- struct{}{}:
+		defer func() { <-v.refreshing }()
+	case <-ctx.Done():
+		return core.AsError(ctx.Err())
+	case <-v.ctx.Done():
+		return core.Errorf(core.CodeShuttingDown, "the node stops")
+	}
+	all, err := v.list(ctx, plugins.ListRequest{})
+	if err != nil {
+		return err
+	}
+	present := make(map[string]*validator)
+	for _, x := range *v.inForce.Load() {
+		present[x.stored.Name] = x
+	}
+	var next, load []*validator
+	kept := make(map[*validator]bool)
+	for _, s := range all {
+		x := present[s.Name]
+		switch {
+		case s.Paused:
+			continue
+		case x == nil:
+			x = newValidator(v, s, v.totalsOf(&s.Binding))
+			load = append(load, x)
+		case !x.stored.same(&s): // what is in force stays until this is loaded
+			load = append(load, newValidator(v, s, v.totalsOf(&s.Binding)))
+		case x.loads():
+			load = append(load, x)
+		}
+		next = append(next, x)
+		kept[x] = true
+	}
+	v.publish(next)
+	v.end(ctx, present, kept, all)
+	for _, x := range load {
+		v.load(ctx, x)
+		v.replace(x)
+	}
+	return nil
+}
+
+// publish puts a list in force.
+func (v *Validators) publish(list []*validator) { v.inForce.Store(&list) }
+
+// end retires what is not kept.
+func (v *Validators) end(ctx context.Context, present map[string]*validator, kept map[*validator]bool, all []stored) {
+	exists := make(map[string]uint64, len(all))
+	for i := range all {
+		exists[all[i].Name] = all[i].Generation
+	}
+	for name, x := range present {
+		if kept[x] {
+			continue
+		}
+		x.retire()
+		deleted := uint64(0)
+		if exists[name] != x.stored.Generation {
+			deleted = x.stored.Generation
+			v.forget(name)
+		}
+		if err := v.config.Ended(ctx, name, deleted); err != nil {
+			v.config.Logger.Warn("the output of a validator", "validator", name, "error", err)
+		}
+	}
+}
+
+// replace puts x in force instead of the one of its name.
+func (v *Validators) replace(x *validator) {
+	old := *v.inForce.Load()
+	next := make([]*validator, len(old))
+	for i, y := range old {
+		next[i] = y
+		if y.stored.Name == x.stored.Name {
+			next[i] = x
+		}
+	}
+	v.publish(next)
+	for _, y := range old {
+		if y.stored.Name == x.stored.Name && y != x {
+			y.retire()
+		}
+	}
+}
+
+// load makes x ready to judge, or says why it is not.
+func (v *Validators) load(ctx context.Context, x *validator) {
+	program, err := v.program(ctx, &x.stored.Binding)
+	if err == nil {
+		var first *instance
+		if first, err = x.startOf(ctx, program); err == nil {
+			x.set(program, first, nil)
+			return
+		}
+		_ = program.Close() // it frees memory only
+	}
+	if ctx.Err() == nil {
+		v.config.Logger.Error("a validator cannot be loaded; what it would judge is handled by its error policy",
+			"validator", x.stored.Name, "then", x.stored.OnError.Then, "error", err)
+	}
+	x.set(nil, nil, core.Errorf(core.CodeValidatorUnavailable, "validator %q cannot be loaded at this node: %s", x.stored.Name, line(core.AsError(err).Error())))
+}
+
+// program loads the code of a validator.
+func (v *Validators) program(ctx context.Context, b *plugins.Binding) (plugins.Program, error) {
+	if v.config.Code == nil {
+		return nil, core.Errorf(core.CodeNotSupported, "this node runs no plugins")
+	}
+	version, err := v.config.Code.Version(ctx, b.Plugin, b.Version)
+	if err != nil {
+		return nil, err
+	}
+	if version.SHA256 != b.SHA256 {
+		return nil, core.Errorf(core.CodeInternal, "version %q of plugin %q is module %s, the validator was made for %s", b.Version, b.Plugin, version.SHA256, b.SHA256)
+	}
+	return v.config.Code.Load(ctx, version)
+}
+
+// totalsOf are those of a validator at this node.
+func (v *Validators) totalsOf(b *plugins.Binding) *totals {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t, ok := v.totals[b.Name]
+	if !ok {
+		t = &totals{}
+		v.totals[b.Name] = t
+	}
+	return t
+}
+
+func (v *Validators) forget(name string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.totals, name)
+}

@@ -1,0 +1,133 @@
+package validators
+
+import (
+	"context"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+// list returns the validators that are stored, in the order of their names; those that cannot be
+// read are left out, and logged.
+func (v *Validators) list(ctx context.Context, r plugins.ListRequest) (all []stored, err error) {
+	for {
+		page, err := v.config.Store.Records(ctx, core.RecordsRequest{Table: plugins.ValidatorsTable, Prefix: r.Prefix, After: r.After, Limit: core.MaxReadEvents})
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			s, err := decode(&page[i])
+			if err != nil {
+				if _, again := v.unreadable.LoadOrStore(page[i].Key, true); !again {
+					v.config.Logger.Error("a validator cannot be read, and judges nothing", "error", err)
+				}
+				continue
+			}
+			if all = append(all, s); r.Limit > 0 && len(all) > r.Limit {
+				return all, nil
+			}
+		}
+		if len(page) < core.MaxReadEvents {
+			return all, nil
+		}
+		r.After = page[len(page)-1].Key
+	}
+}
+
+// Binding returns a validator as it is stored. The error is binding_not_found.
+func (v *Validators) Binding(ctx context.Context, name string) (plugins.Binding, error) {
+	s, err := v.stored(ctx, name)
+	return s.Binding, err
+}
+
+// Status returns a validator, and how it is doing at this node. The error is binding_not_found.
+func (v *Validators) Status(ctx context.Context, name string) (plugins.Status, error) {
+	s, err := v.stored(ctx, name)
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	return v.status(&s), nil
+}
+
+// List returns validators in the order of their names, and how they are doing at this node.
+func (v *Validators) List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error) {
+	if err := core.ValidateListing(r.Prefix, r.After); err != nil {
+		return plugins.BindingPage{}, err
+	}
+	if r.Limit <= 0 || r.Limit > core.MaxReadEvents {
+		r.Limit = core.MaxReadEvents
+	}
+	all, err := v.list(ctx, r)
+	page := plugins.BindingPage{Bindings: []plugins.Status{}, End: len(all) <= r.Limit}
+	for i := range all[:min(len(all), r.Limit)] {
+		page.Bindings = append(page.Bindings, v.status(&all[i]))
+	}
+	return page, err
+}
+
+// InForce returns the validators that are in force here.
+func (v *Validators) InForce() []plugins.Status {
+	list := *v.inForce.Load()
+	all := make([]plugins.Status, len(list))
+	for i, x := range list {
+		all[i] = v.status(&x.stored)
+	}
+	return all
+}
+
+func (v *Validators) status(s *stored) plugins.Status {
+	is := plugins.Status{Binding: s.Binding, State: plugins.Starting}
+	var present *validator
+	for _, x := range *v.inForce.Load() {
+		if x.stored.Name == s.Name {
+			present = x
+		}
+	}
+	switch {
+	case s.Paused:
+		is.State, is.Reason = plugins.Paused, "not in force: appends to its streams are not judged until it is resumed"
+	case present == nil:
+		is.Reason = "not in force at this node yet"
+	case !present.stored.same(s):
+		is.Reason = "not in force at this node yet; version " + present.stored.Version + " is"
+	case present.reason() != nil:
+		is.State, is.Reason = plugins.Broken, core.AsError(present.reason()).Detail
+	default:
+		is.State = plugins.Running
+	}
+	v.mu.Lock()
+	t := v.totals[s.Name]
+	v.mu.Unlock()
+	if t != nil {
+		is.Totals = t.snapshot()
+	}
+	return is
+}
+
+func (t *totals) snapshot() plugins.Totals {
+	return plugins.Totals{
+		Batches: t.judged.Load(), Events: t.events.Load(), Refused: t.refused.Load(), Failures: t.failed.Load(),
+		Starts: t.starts.Load(), Fuel: t.fuel.Load(), Seconds: time.Duration(t.nanoseconds.Load()).Seconds(),
+	}
+}
+
+// none is the error of what a validator does not have.
+func none(name, what string) error {
+	return core.Errorf(core.CodeInvalidRequest, "binding %q is a validator, which has no %s", clip(name, maxNameBytes), what)
+}
+
+// Rebuild is refused: a validator has handled nothing.
+func (v *Validators) Rebuild(_ context.Context, name string, _ plugins.Rebuild) (plugins.Status, error) {
+	return plugins.Status{}, none(name, "generations: deploy another version, and it judges what is appended from then on")
+}
+
+// Get is refused.
+func (v *Validators) Get(_ context.Context, name string, _ int, _ string) (plugins.Entry, error) {
+	return plugins.Entry{}, none(name, "state")
+}
+
+// Entries is refused.
+func (v *Validators) Entries(_ context.Context, name string, _ plugins.StateRequest) (plugins.StatePage, error) {
+	return plugins.StatePage{}, none(name, "state")
+}
