@@ -525,6 +525,19 @@ func TestExpressionsAreWithinThePatterns(t *testing.T) {
 	if err := g.subs.Redefine(operator, "put", define("true")); !errors.Is(err, core.CodeForbidden) {
 		t.Errorf("an operator without patterns changes it to an expression: %v", err)
 	}
+	for what, plugin := range map[string]func(d *subscriptions.Definition){
+		"filter": func(d *subscriptions.Definition) { d.Filter.Plugin = "x@1" }, "map": func(d *subscriptions.Definition) { d.Map.Plugin = "x@1" },
+		"key": func(d *subscriptions.Definition) { d.PartitionBy = "plugin:x@1" },
+	} {
+		d := define("")
+		plugin(d)
+		if _, err := g.subs.Join(reader, subscriptions.JoinRequest{Name: what, Definition: d}); !errors.Is(err, core.CodeForbidden) {
+			t.Errorf("a reader without patterns for all links joins with a plugin as %s: %v", what, err)
+		}
+		if err := g.subs.Redefine(operator, "put", d); !errors.Is(err, core.CodeForbidden) {
+			t.Errorf("an operator without patterns changes the %s to a plugin: %v", what, err)
+		}
+	}
 	named := access.With(t.Context(), &access.Principal{Role: access.Operator, Names: []string{"mine"}})
 	if err := g.subs.Pause(named, "put"); !errors.Is(err, core.CodeForbidden) {
 		t.Errorf("an operator steers what is not of its names: %v", err)

@@ -136,10 +136,11 @@ func (p *Principal) checkConsume(name string, d *subscriptions.Definition) error
 	return nil
 }
 
-// looksInside reports whether an expression of a definition sees events. What it makes of one is
-// seen by who may not read that.
+// looksInside reports whether an expression or a plugin of a definition sees events. What it makes of
+// one is seen by who may not read that.
 func looksInside(d *subscriptions.Definition) bool {
-	return d.Filter.Expr != "" || d.Map.Expr != "" || strings.HasPrefix(d.PartitionBy, subscriptions.ByExpression)
+	return d.Filter.Expr != "" || d.Map.Expr != "" || strings.HasPrefix(d.PartitionBy, subscriptions.ByExpression) ||
+		d.Filter.Plugin != "" || d.Map.Plugin != "" || strings.HasPrefix(d.PartitionBy, subscriptions.ByPlugin)
 }
 
 // guarded is the Subscriber of a principal that may not read everything.

@@ -59,11 +59,9 @@ type Manifest struct {
 	ConfigSchema json.RawMessage `json:"configSchema,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
 	// Build is the command by which gyre plugin build makes the module, and Module the
-	// file that it writes, relative to the plugin's directory. Test is the command that runs
-	// the plugin's own tests. Go needs none of them.
+	// file that it writes, relative to the plugin's directory. Go needs neither.
 	Build  []string `json:"build,omitempty"`
 	Module string   `json:"module,omitzero"`
-	Test   []string `json:"test,omitempty"`
 }
 
 // ManifestSection is the name of the custom section of a module that has its manifest.
@@ -73,6 +71,7 @@ const ManifestSection = "gyre.manifest"
 type Input struct {
 	Stream      string               `json:"stream,omitzero"` // $all if empty
 	Filter      subscriptions.Filter `json:"filter,omitzero"`
+	Map         subscriptions.Map    `json:"map,omitzero"`         // what the data is replaced with
 	PartitionBy string               `json:"partitionBy,omitzero"` // which lane; none if empty
 	From        json.RawMessage      `json:"from,omitempty"`       // as of a subscription; the start if empty
 }

@@ -41,14 +41,19 @@ type Node struct {
 	ring       *ringNode // nil: the node is in none
 	plugins    *Plugins  // nil: it runs none
 	validators *validators.Validators
+	judges     judges
 	seen       *seen // nil before there is an API
 	census     *census.Census
 	watching   sync.WaitGroup
-	stopping   chan struct{} // closed when Close begins
-	left       chan struct{} // see Left
-	leftOnce   sync.Once
+	ending
+}
 
-	closed closed
+// ending is how a node ends.
+type ending struct {
+	stopping chan struct{} // closed when Close begins
+	left     chan struct{} // see Left
+	leftOnce sync.Once
+	closed   closed
 }
 
 // closed is the end of a node.
@@ -66,7 +71,7 @@ func Start(ctx context.Context, config Config) (*Node, error) {
 	if err := config.validate(ctx); err != nil {
 		return nil, err
 	}
-	n := &Node{config: config, logger: config.Logger, failed: make(chan error, 1), stopping: make(chan struct{}), left: make(chan struct{})}
+	n := &Node{config: config, logger: config.Logger, failed: make(chan error, 1), ending: ending{stopping: make(chan struct{}), left: make(chan struct{})}}
 	if err := n.front.listen(ctx, &config); err != nil {
 		return nil, err
 	}
@@ -152,7 +157,7 @@ func (n *Node) open(ctx context.Context) error {
 }
 
 func (n *Node) subscriptionConfig() subscriptions.Config {
-	return subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile, Logger: n.logger}
+	return subscriptions.Config{Store: n.store, Compile: expression.NewCompiler().Compile, Judges: &n.judges, Logger: n.logger}
 }
 
 // closeParts ends what is between the API and the Store.
@@ -166,9 +171,11 @@ func (n *Node) closeParts(ctx context.Context) error {
 	}
 	err := errors.Join(n.plugins.close(ctx), n.validators.Close(ctx))
 	if n.ring != nil {
-		return errors.Join(err, n.closeRing(ctx))
+		err = errors.Join(err, n.closeRing(ctx))
+	} else {
+		err = errors.Join(err, n.subs.Close(ctx))
 	}
-	return errors.Join(err, n.subs.Close(ctx))
+	return errors.Join(err, n.plugins.closeVersions())
 }
 
 // handle is the node's http.Handler.

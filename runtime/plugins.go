@@ -13,6 +13,7 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/api"
 	"github.com/gyre-events/gyre/plugins/host"
+	"github.com/gyre-events/gyre/plugins/judge"
 	"github.com/gyre-events/gyre/plugins/output"
 	"github.com/gyre-events/gyre/plugins/registry"
 	"github.com/gyre-events/gyre/plugins/validators"
@@ -79,10 +80,11 @@ func (n *Node) openPlugins(ctx context.Context) error {
 	}
 	p := &Plugins{}
 	var err error
-	p.Versions, err = registry.New(registry.Config{Store: store, CacheDir: n.pluginCache(), Command: c.Compile, Uses: p.uses, Logger: n.logger})
+	p.Versions, err = registry.New(registry.Config{Store: store, CacheDir: n.pluginCache(), Command: c.Compile, Uses: n.uses, Logger: n.logger})
 	if err != nil {
 		return err
 	}
+	n.judges.of.Store(judge.NewJudges(p.Versions, n.logger))
 	p.Output = output.New(store, n.logger)
 	p.Validators = n.validators
 	err = p.Validators.Open(ctx, validators.Config{ // before a lane appends
@@ -127,6 +129,19 @@ func (n *Node) pluginCache() string {
 }
 
 // uses is registry.Config.Uses.
+func (n *Node) uses(ctx context.Context, plugin, version string) ([]string, error) {
+	bindings, err := n.plugins.uses(ctx, plugin, version)
+	if err != nil {
+		return nil, err
+	}
+	definitions, err := n.subs.Uses(ctx, plugin, version)
+	for _, name := range definitions {
+		bindings = append(bindings, "subscription "+name)
+	}
+	return bindings, err
+}
+
+// uses lists the bindings that run a version, or would go back to it.
 func (p *Plugins) uses(ctx context.Context, plugin, version string) (names []string, err error) {
 	for _, list := range []func(context.Context, plugins.ListRequest) (plugins.BindingPage, error){p.Bindings.List, p.Validators.List} {
 		r := plugins.ListRequest{}
@@ -180,10 +195,18 @@ func (n *Node) watchOwners(h *host.Host) {
 	}
 }
 
-// close ends plugins: nothing runs any more, and what they have logged is stored.
+// close ends bindings: none runs any more, and what they have logged is stored.
 func (p *Plugins) close(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	return errors.Join(p.Bindings.Close(ctx), p.Validators.Close(ctx), p.Output.Close(ctx), p.Versions.Close())
+	return errors.Join(p.Bindings.Close(ctx), p.Validators.Close(ctx), p.Output.Close(ctx))
+}
+
+// closeVersions ends the rest, after what runs versions has ended.
+func (p *Plugins) closeVersions() error {
+	if p == nil {
+		return nil
+	}
+	return p.Versions.Close()
 }

@@ -18,12 +18,14 @@ import (
 // definitionHelp explains the flags of a definition.
 const definitionHelp = `--types and --streams take patterns, in which * stands for any characters. --where takes an
 expression in CEL over stream, type, version, position, id, time, recorded, data and
-metadata, such as 'data.total > 100'. An event on which an expression fails, or costs too
-much, is parked.
+metadata, such as 'data.total > 100'. --filter-plugin takes a filter, as NAME@VERSION, which
+judges the events that match the rest; --map and --partition-by take plugins, too, as
+plugin:NAME@VERSION. An event on which an expression or a plugin fails, or costs too much, is
+parked.
 
 --partition-by keeps events with the same key in order, for any number of workers and
-subscribers: stream, correlation_id, metadata:NAME or expr:EXPRESSION. Without it events are
-sent in order, but a failed event is sent again later, out of order.
+subscribers: stream, correlation_id, metadata:NAME, expr:EXPRESSION or plugin:NAME@VERSION.
+Without it events are sent in order, but a failed event is sent again later, out of order.
 
 A failed event is sent again after a backoff, up to --max-attempts attempts. Then --then
 decides: the event is parked or skipped, or the subscription stops. Up to 32,768 events wait
@@ -39,6 +41,7 @@ event after a version or position.
 // definitionFlags are the flags of a subscription's definition.
 type definitionFlags struct {
 	stream, from, where, partitionBy, mapTo string
+	filterPlugin                            string
 	types, streams                          []string
 	after                                   uint64
 	concurrency, buffer, maxAttempts        int
@@ -67,8 +70,9 @@ func (f *definitionFlags) registerOptions(cmd *cobra.Command) {
 	s.StringSliceVar(&f.types, "types", nil, "only events of these types")
 	s.StringSliceVar(&f.streams, "streams", nil, "only events of these streams")
 	s.StringVar(&f.where, "where", "", "only events for which this expression is true")
-	s.StringVar(&f.partitionBy, "partition-by", d.PartitionBy, "what keeps its order: none, stream, correlation_id, metadata:NAME or expr:EXPRESSION")
-	s.StringVar(&f.mapTo, "map", "", "fields of the data to send, or expr:EXPRESSION for the data itself")
+	s.StringVar(&f.filterPlugin, "filter-plugin", "", "only events that this filter keeps: NAME@VERSION of a plugin")
+	s.StringVar(&f.partitionBy, "partition-by", d.PartitionBy, "what keeps its order: none, stream, correlation_id, metadata:NAME, expr:EXPRESSION or plugin:NAME@VERSION")
+	s.StringVar(&f.mapTo, "map", "", "fields of the data to send, or expr:EXPRESSION or plugin:NAME@VERSION for the data itself")
 	s.IntVar(&f.concurrency, "concurrency", d.ConcurrencyLimit, "how many subscribers there may be")
 	s.IntVar(&f.buffer, "buffer", d.BufferSize, "how many events may be in flight to one subscriber")
 	s.DurationVar(&f.ackTimeout, "ack-timeout", millis(d.AckTimeoutMs), "how long a subscriber has for an event, or unlimited")
@@ -135,20 +139,21 @@ func (f *definitionFlags) definition() (*subscriptions.Definition, error) {
 // change sets the fields of d whose flags are given.
 func (f *definitionFlags) change(d *subscriptions.Definition) {
 	for name, set := range map[string]func(){
-		"stream":       func() { d.Stream = f.stream },
-		"types":        func() { d.Filter.Types = f.types },
-		"streams":      func() { d.Filter.Streams = f.streams },
-		"where":        func() { d.Filter.Expr = f.where },
-		"partition-by": func() { d.PartitionBy = f.partitionBy },
-		"map":          func() { d.Map = parseMap(f.mapTo) },
-		"concurrency":  func() { d.ConcurrencyLimit = f.concurrency },
-		"buffer":       func() { d.BufferSize = f.buffer },
-		"ack-timeout":  func() { d.AckTimeoutMs = f.ackTimeout.Milliseconds() },
-		"max-attempts": func() { d.Retry.Max = f.maxAttempts },
-		"retry-min":    func() { d.Retry.MinMs = f.retryMin.Milliseconds() },
-		"retry-max":    func() { d.Retry.MaxMs = f.retryMax.Milliseconds() },
-		"then":         func() { d.Retry.Then = delivery.Then(f.then) },
-		"on-park":      func() { d.OnPark = delivery.OnPark(f.onPark) },
+		"stream":        func() { d.Stream = f.stream },
+		"types":         func() { d.Filter.Types = f.types },
+		"streams":       func() { d.Filter.Streams = f.streams },
+		"where":         func() { d.Filter.Expr = f.where },
+		"filter-plugin": func() { d.Filter.Plugin = f.filterPlugin },
+		"partition-by":  func() { d.PartitionBy = f.partitionBy },
+		"map":           func() { d.Map = parseMap(f.mapTo) },
+		"concurrency":   func() { d.ConcurrencyLimit = f.concurrency },
+		"buffer":        func() { d.BufferSize = f.buffer },
+		"ack-timeout":   func() { d.AckTimeoutMs = f.ackTimeout.Milliseconds() },
+		"max-attempts":  func() { d.Retry.Max = f.maxAttempts },
+		"retry-min":     func() { d.Retry.MinMs = f.retryMin.Milliseconds() },
+		"retry-max":     func() { d.Retry.MaxMs = f.retryMax.Milliseconds() },
+		"then":          func() { d.Retry.Then = delivery.Then(f.then) },
+		"on-park":       func() { d.OnPark = delivery.OnPark(f.onPark) },
 
 		"checkpoint-threshold": func() { d.CheckpointThreshold = f.checkpointThreshold },
 		"checkpoint-after":     func() { d.CheckpointAfterMs = f.checkpointAfter.Milliseconds() },
@@ -163,6 +168,8 @@ func (f *definitionFlags) change(d *subscriptions.Definition) {
 func parseMap(s string) (m subscriptions.Map) {
 	if expr, ok := strings.CutPrefix(s, subscriptions.ByExpression); ok {
 		m.Expr = expr
+	} else if plugin, ok := strings.CutPrefix(s, subscriptions.ByPlugin); ok {
+		m.Plugin = plugin
 	} else if s != "" {
 		m.Fields = strings.Split(s, ",")
 	}

@@ -23,8 +23,8 @@ module, FILE.wasm; or a version that was uploaded, NAME@VERSION. The version is 
 node does not have it, and deployed under the name of the plugin, or that of --binding.
 
 A new binding handles the events that the manifest says, from the start; --stream, --types,
---streams, --where, --partition-by, --from and --lanes say otherwise. They cannot change later.
-A binding that exists goes on with the new version, grants, config or limits after the batch
+--streams, --where, --filter-plugin, --map, --partition-by, --from and --lanes say otherwise. They
+cannot change later. A binding that exists goes on with the new version, grants, config or limits after the batch
 that it is handling; what is not given stays as it is.
 
 A plugin may do what it is granted, and nothing else. On a terminal, what the manifest asks for
@@ -40,6 +40,7 @@ type deployment struct {
 	then                              string
 	input                             struct {
 		stream, where, partitionBy, from string
+		filterPlugin, mapTo              string
 		types, streams                   []string
 	}
 	changed func(flag string) bool
@@ -76,7 +77,9 @@ func newPluginDeploy(a *app) *cobra.Command {
 	f.StringSliceVar(&d.input.types, "types", nil, "only events of these types")
 	f.StringSliceVar(&d.input.streams, "streams", nil, "only events of these streams")
 	f.StringVar(&d.input.where, "where", "", "only events for which this expression is true")
-	f.StringVar(&d.input.partitionBy, "partition-by", "", "what keeps its order: stream, correlation_id, metadata:NAME or expr:EXPRESSION")
+	f.StringVar(&d.input.filterPlugin, "filter-plugin", "", "only events that this filter keeps: NAME@VERSION of a plugin")
+	f.StringVar(&d.input.mapTo, "map", "", "fields of the data to handle, or expr:EXPRESSION or plugin:NAME@VERSION for the data itself")
+	f.StringVar(&d.input.partitionBy, "partition-by", "", "what keeps its order: stream, correlation_id, metadata:NAME, expr:EXPRESSION or plugin:NAME@VERSION")
 	f.StringVar(&d.input.from, "from", "", "where it begins: start, end, N, a time or a cursor")
 	return a.talks(cmd)
 }
@@ -202,6 +205,8 @@ func (d *deployment) changeInput(input *plugins.Input) (changed bool, err error)
 	set("types", func() { input.Filter.Types = f.types })
 	set("streams", func() { input.Filter.Streams = f.streams })
 	set("where", func() { input.Filter.Expr = f.where })
+	set("filter-plugin", func() { input.Filter.Plugin = f.filterPlugin })
+	set("map", func() { input.Map = parseMap(f.mapTo) })
 	set("partition-by", func() { input.PartitionBy = f.partitionBy })
 	set("from", func() {
 		from, parseErr := parsePlace(f.from, streamOf(input))

@@ -34,8 +34,9 @@ type Config struct {
 	Command []string
 	// Memory bounds what all instances have together, in bytes; wasm.DefaultMemory if 0.
 	Memory int64
-	// Uses lists the bindings that use a version, or would go back to it. nil is none.
-	Uses func(ctx context.Context, plugin, version string) (bindings []string, err error)
+	// Uses lists the bindings that use a version, or would go back to it, and the subscriptions
+	// whose definitions name it. nil is none.
+	Uses func(ctx context.Context, plugin, version string) (names []string, err error)
 	// Logger gets what nobody is answered; nil discards it.
 	Logger *slog.Logger
 }

@@ -132,15 +132,15 @@ func (r *Registry) Module(ctx context.Context, v *plugins.Version) (io.ReadClose
 	return r.config.Store.Blob(ctx, id)
 }
 
-// Hold returns an operation for the Commit of a binding that uses a version. The Commit is
+// Hold returns an operation for the Commit of what uses a version, such as a binding. The Commit is
 // refused with record_conflict if the version was deleted meanwhile, and a Delete that has
-// not seen the binding is refused if this Commit is made.
+// not seen it used is refused if this Commit is made.
 func (r *Registry) Hold(v *plugins.Version) (core.RecordOp, error) {
 	value, err := json.Marshal(v)
 	return core.RecordOp{Table: versionsTable, Key: versionKey(v.Plugin, v.Version), Expect: core.Expect(v.Revision), Value: value}, err
 }
 
-// Delete deletes a version that no binding uses: the error is plugin_in_use, plugin_not_found or
+// Delete deletes a version that no binding and no subscription uses: the error is plugin_in_use, plugin_not_found or
 // version_not_found. Its module is swept later, if no other version has it.
 func (r *Registry) Delete(ctx context.Context, plugin, version string) error {
 	for {
@@ -148,17 +148,17 @@ func (r *Registry) Delete(ctx context.Context, plugin, version string) error {
 		if err != nil {
 			return err
 		}
-		bindings, err := r.config.Uses(ctx, plugin, version)
+		names, err := r.config.Uses(ctx, plugin, version)
 		if err != nil {
 			return err
 		}
-		if len(bindings) > 0 {
-			return core.Errorf(core.CodePluginInUse, "version %q of plugin %q runs, or can be rolled back to, in %s", version, plugin, nameSome(bindings))
+		if len(names) > 0 {
+			return core.Errorf(core.CodePluginInUse, "version %q of plugin %q runs, or can be rolled back to, in %s", version, plugin, nameSome(names))
 		}
 		_, err = r.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{
 			{Table: versionsTable, Key: versionKey(plugin, version), Expect: core.Expect(v.Revision), Action: core.DeleteRecord},
 		}})
-		if !errors.Is(err, core.CodeRecordConflict) { // else a binding has come to use it
+		if !errors.Is(err, core.CodeRecordConflict) { // else something has come to use it
 			return err
 		}
 	}

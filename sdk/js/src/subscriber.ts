@@ -30,10 +30,15 @@ export interface SubscriptionOptions {
   filter?: Filter & {
     /** An expression over an event. */
     expr?: string;
+    /** A plugin that keeps events, of those that match the rest: "NAME@VERSION". */
+    plugin?: string;
   };
-  /** Chooses what of an event is delivered. */
-  map?: unknown;
-  /** The key whose events are delivered in order, to one subscriber at a time: "none", "stream", … */
+  /** What of an event is delivered: names of fields, an expression, or what a plugin makes of it. */
+  map?: string[] | string | { plugin: string } | null;
+  /**
+   * The key whose events are delivered in order, to one subscriber at a time: "none", "stream",
+   * "correlation_id", "metadata:NAME", "expr:EXPRESSION" or "plugin:NAME@VERSION".
+   */
   partitionBy?: string;
   /** How many subscribers there may be; 1 by default. */
   concurrencyLimit?: number;

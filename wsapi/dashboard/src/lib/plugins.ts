@@ -30,11 +30,12 @@ export function within(capability: string): boolean {
 
 /** What a binding reads, in words. */
 export function reads(input: PluginManifest["subscription"]): string {
-  const { streams = [], types = [], expr } = input?.filter ?? {};
+  const { streams = [], types = [], expr, plugin } = input?.filter ?? {};
   const parts = [input?.stream ?? "$all"];
   if (streams.length > 0) parts.push(`streams ${streams.join(", ")}`);
   if (types.length > 0) parts.push(`types ${types.join(", ")}`);
   if (expr) parts.push(expr);
+  if (plugin) parts.push(`what ${plugin} keeps`);
   return parts.join(" · ");
 }
 
