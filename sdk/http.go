@@ -158,10 +158,12 @@ type httpRequest struct {
 	sent         func(int)             // is called with the bytes that were sent; may be nil
 	to           any                   // what the answer is decoded into
 	take         func(io.Reader) error // reads an answer that is not JSON; nil if it is
+	// changesNothing is set of a POST that only asks something.
+	changesNothing bool
 }
 
 // changes reports whether it may be made once only.
-func (r *httpRequest) changes() bool { return r.method != http.MethodGet }
+func (r *httpRequest) changes() bool { return r.method != http.MethodGet && !r.changesNothing }
 
 // doAt makes a request to one node. elsewhere says that it has no effect there, so that
 // another node may be asked.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/requests"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // apiOf returns the API of a request to a route, by the ResponseWriter of its handler.
@@ -76,9 +77,45 @@ func (b *longBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// HeartbeatOf is how long an answer may be without a sign of life.
+func HeartbeatOf(w http.ResponseWriter) time.Duration { return apiOf(w).config.Limits.Heartbeat }
+
+// LineStream answers with lines of JSON, until the client or the node goes, or next has an error:
+// io.EOF, or another, which is sent as {"error":…}. next waits up to wait for something to send,
+// and returns it with the end of the line.
+func LineStream(w http.ResponseWriter, r *http.Request, next func(ctx context.Context, wait time.Duration) ([]byte, error)) error {
+	a := apiOf(w)
+	ctx, cancel := a.untilClose(r.Context())
+	defer cancel()
+	setStream(w.Header(), typeNDJSON)
+	w.WriteHeader(http.StatusOK)
+	for {
+		text, err := next(ctx, a.config.Limits.Heartbeat)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			if ctx.Err() != nil && r.Context().Err() == nil {
+				err = core.Errorf(core.CodeShuttingDown, "the node shuts down")
+			}
+			requests.LogInternal(a.config.Logger, err)
+			line, encodeErr := wire.Marshal(struct {
+				Error *wire.Error `json:"error"`
+			}{wire.NewError(err)})
+			if encodeErr != nil {
+				return encodeErr
+			}
+			return a.sendText(w, append(line, '\n'))
+		}
+		if err := a.sendText(w, text); err != nil {
+			return err
+		}
+	}
+}
+
 // EventStream answers with server-sent events, until the client or the node goes, or next has an
-// error, which is sent as the end. next waits up to wait for something to send, and returns it
-// encoded; nothing is sent as a sign of life.
+// error: io.EOF, or another, which is sent as the end. next waits up to wait for something to send,
+// and returns it encoded; nothing is sent as a sign of life.
 func EventStream(w http.ResponseWriter, r *http.Request, next func(ctx context.Context, wait time.Duration) ([]byte, error)) error {
 	a := apiOf(w)
 	ctx, cancel := a.untilClose(r.Context())
@@ -94,6 +131,8 @@ func EventStream(w http.ResponseWriter, r *http.Request, next func(ctx context.C
 		switch text, err = next(ctx, a.config.Limits.Heartbeat); {
 		case ctx.Err() != nil:
 			return a.sendEnded(ctx, w)
+		case errors.Is(err, io.EOF):
+			return nil
 		case err != nil:
 			requests.LogInternal(a.config.Logger, err)
 			return a.sendText(w, appendEnd(nil, err))

@@ -55,8 +55,12 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request, stream string) error 
 // eventStreamRetry has a browser come back a second after the stream has ended.
 const eventStreamRetry = "retry: 1000\n\n"
 
-func setEventStream(h http.Header) {
-	h.Set("Content-Type", typeEventStream)
+func setEventStream(h http.Header) { setStream(h, typeEventStream) }
+
+// setStream sets the headers of an answer that is sent piece by piece.
+func setStream(h http.Header, kind string) {
+	h.Set("Content-Type", kind)
+	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // a proxy passes each event on at once
 }

@@ -27,8 +27,8 @@ func newPlugin(a *app) *cobra.Command {
 		Long:  pluginHelp,
 	})
 	cmd.AddCommand(
-		newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginDeploy(a), newPluginList(a), newPluginInfo(a),
-		newPluginLogs(a), newPluginState(a),
+		newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginUpload(a), newPluginDeploy(a), newPluginList(a), newPluginInfo(a),
+		newPluginLogs(a), newPluginState(a), newPluginDryRun(a),
 		newPluginControl(a, "pause", "Stop a plugin after the batch that it is handling", sdk.Plugins.Pause),
 		newPluginControl(a, "resume", "Go on after a pause or a stop", sdk.Plugins.Resume),
 		newPluginControl(a, "rollback", "Go back to the version before the last deploy", sdk.Plugins.Rollback),

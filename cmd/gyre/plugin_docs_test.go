@@ -11,10 +11,18 @@ import (
 	"time"
 )
 
-// TestPluginDocs runs the sessions of docs/plugins.md, one after another, and compares what they
-// print. What only looks is run until it prints it: a plugin takes its time.
+// TestPluginDocs runs the sessions of a document, one after another, and compares what they print.
+// What only looks is run until it prints it: a plugin takes its time.
 func TestPluginDocs(t *testing.T) {
-	t.Parallel()
+	for document, least := range map[string]int{"plugins": 15, "dry-runs": 10} {
+		t.Run(document, func(t *testing.T) {
+			t.Parallel()
+			runDocument(t, "../../docs/"+document+".md", least)
+		})
+	}
+}
+
+func runDocument(t *testing.T, document string, least int) {
 	gyre, dir := plainProgram(t, "gyre"), t.TempDir()
 	node, err := serveWith(gyre, dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
 	if err != nil {
@@ -23,7 +31,7 @@ func TestPluginDocs(t *testing.T) {
 	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
 	looks := regexp.MustCompile(`^gyre plugin (state|ls|info)`)
 	ran := 0
-	for _, step := range session(t, "../../docs/plugins.md") {
+	for _, step := range session(t, document) {
 		ran++
 		if to, ok := strings.CutPrefix(step.command, "cd "); ok {
 			dir = filepath.Join(dir, to)
@@ -38,11 +46,11 @@ func TestPluginDocs(t *testing.T) {
 				break
 			}
 			if !looks.MatchString(step.command) || time.Now().After(by) {
-				t.Fatalf("$ %s\nprints\n%s%v\ndocs/plugins.md says\n%s", step.command, out, err, step.output)
+				t.Fatalf("$ %s\nprints\n%s%v\n%s says\n%s", step.command, out, err, document, step.output)
 			}
 		}
 	}
-	if ran < 15 {
+	if ran < least {
 		t.Errorf("the sessions have %d commands", ran)
 	}
 }

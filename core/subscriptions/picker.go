@@ -36,3 +36,6 @@ func (s *Picker) Items(ctx context.Context, dst []delivery.Item, b core.Batch) (
 
 // Close frees the compiled expressions.
 func (s *Picker) Close() error { return s.selector.close() }
+
+// Compiler is that of the Owner's expressions; nil if there are none.
+func (o *Owner) Compiler() Compiler { return o.config.Compile }

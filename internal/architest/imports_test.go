@@ -76,7 +76,7 @@ var table = map[string]row{
 	"plugins":             {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
 	"plugins/abi":         {},
 	"plugins/effects":     {imports: []string{"core", "plugins", "plugins/abi"}},
-	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/trial", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/judge":       {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects"}, tests: []string{"core/delivery", "core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest", "plugins/registry", "plugins/wasm", "plugins/wasm/guests"}},
 	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},

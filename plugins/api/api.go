@@ -26,6 +26,7 @@ type Bindings interface {
 	Delete(ctx context.Context, name string) error
 	Controls
 	State
+	Trials
 }
 
 // Controls are an operator's.
@@ -34,6 +35,12 @@ type Controls interface {
 	Resume(ctx context.Context, name string) (plugins.Status, error)
 	Rollback(ctx context.Context, name string) (plugins.Status, error)
 	Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error)
+}
+
+// Trials run versions without effect.
+type Trials interface {
+	// DryRun runs a version, or two, over stored events, and calls progress meanwhile.
+	DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error)
 }
 
 // State is that of bindings, read from any node. Lanes may be plugins.OnlyLane.
@@ -75,8 +82,8 @@ type Config struct {
 	Bindings Bindings // those with a subscription
 	// Validators are the bindings of kind validate. They have no state, and are not rebuilt.
 	Validators Bindings
-	Registry Registry
-	Logs     Logs
+	Registry   Registry
+	Logs       Logs
 }
 
 // api serves what a Config has.
@@ -91,7 +98,10 @@ func New(config Config) wsapi.Extension {
 		Reasons: config.reasons,
 		Routes:  a.routes(),
 		Ops:     []wsapi.Op{{Name: "plugin.state", Needs: access.SeePluginState, Do: a.stateOp}},
-		Subs:    []wsapi.Sub{{Name: "plugin.logs", Needs: access.SeePlugins, Open: a.followLogs}},
+		Subs: []wsapi.Sub{
+			{Name: "plugin.logs", Needs: access.SeePlugins, Open: a.followLogs},
+			{Name: "plugin.dryRun", Needs: access.SeePluginState, Open: a.openDryRun},
+		},
 	}
 }
 
@@ -116,6 +126,7 @@ func (a *api) routes() []wsapi.Route {
 		binding("POST", "/resume", "plugin.resume", access.SteerPlugins, "PluginResumed", a.control(a.Bindings.Resume)),
 		binding("POST", "/rollback", "plugin.rollback", access.SteerPlugins, "PluginRolledBack", a.control(a.Bindings.Rollback)),
 		binding("POST", "/rebuild", "plugin.rebuild", access.SteerPlugins, "PluginRebuilt", a.rebuild),
+		{Method: "POST", Path: "/v1/plugins/{binding}/dry-run", Needs: access.SeePluginState, Handle: a.dryRun},
 		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
 		{Method: "GET", Path: "/v1/plugins/{binding}/state", Needs: access.SeePluginState, Query: []string{"prefix", "after", "limit", "lane"}, Handle: a.state},
 		{Method: "GET", Path: "/v1/plugins/{binding}/state/{key}", Needs: access.SeePluginState, Query: []string{"lane"}, Handle: a.value},

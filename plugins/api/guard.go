@@ -118,6 +118,17 @@ func (g bindingGuard) Entries(ctx context.Context, name string, r plugins.StateR
 	return g.Bindings.Entries(ctx, name, r)
 }
 
+// DryRun is Trials.DryRun. The principal must be granted what the binding is that the version would
+// be deployed as.
+func (g bindingGuard) DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {
+	p := access.Of(ctx)
+	if err := p.Check(access.SeePluginState, ""); err != nil {
+		return plugins.DryRunResult{}, err
+	}
+	d.Admit = func(b *plugins.Binding) error { return covers(p, b) }
+	return g.Bindings.DryRun(ctx, name, d, progress)
+}
+
 func (g bindingGuard) steer(ctx context.Context, name string, do func(context.Context, string) (plugins.Status, error)) (plugins.Status, error) {
 	if err := g.checkSteer(ctx, name); err != nil {
 		return plugins.Status{}, err

@@ -129,3 +129,8 @@ func (k byKind) Get(ctx context.Context, name string, lane int, key string) (plu
 func (k byKind) Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error) {
 	return k.of(ctx, name).Entries(ctx, name, r)
 }
+
+// DryRun is Trials.DryRun.
+func (k byKind) DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {
+	return k.of(ctx, name).DryRun(ctx, name, d, progress)
+}

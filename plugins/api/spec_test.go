@@ -97,10 +97,17 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"PluginListed":   reflect.TypeFor[plugins.Listed](),
 		"PluginList":     reflect.TypeFor[listBody](),
 		"PluginRebuild":  reflect.TypeFor[plugins.Rebuild](),
-		"PluginState":    reflect.TypeFor[stateBody](),
-		"PluginLogLine":  reflect.TypeFor[plugins.LogLine](),
-		"PluginLogs":     reflect.TypeFor[plugins.LogsPage](),
-		"PluginABI":      reflect.TypeFor[plugins.ABI](),
+		"PluginDryRun":   reflect.TypeFor[plugins.DryRun](), "PluginDryRunProgress": reflect.TypeFor[plugins.DryRunProgress](),
+		"PluginDryRunResult": reflect.TypeFor[plugins.DryRunResult](), "PluginTrial": reflect.TypeFor[plugins.Trial](),
+		"PluginOutputs": reflect.TypeFor[plugins.Outputs](), "PluginOutput": reflect.TypeFor[plugins.OutputEvent](),
+		"PluginTally": reflect.TypeFor[plugins.Tally](), "PluginContent": reflect.TypeFor[plugins.Content](),
+		"PluginStateDiff": reflect.TypeFor[plugins.StateDiff](), "PluginStateChange": reflect.TypeFor[plugins.StateChange](),
+		"PluginFailedTry": reflect.TypeFor[plugins.FailedTry](), "PluginDifferences": reflect.TypeFor[plugins.Differences](),
+		"PluginDifference": reflect.TypeFor[plugins.Difference](), "PluginDeed": reflect.TypeFor[plugins.Deed](),
+		"PluginState":   reflect.TypeFor[stateBody](),
+		"PluginLogLine": reflect.TypeFor[plugins.LogLine](),
+		"PluginLogs":    reflect.TypeFor[plugins.LogsPage](),
+		"PluginABI":     reflect.TypeFor[plugins.ABI](),
 	} {
 		fields := jsonFields(typ)
 		slices.Sort(fields)
@@ -146,7 +153,7 @@ func TestAsyncAPIHasTheOps(t *testing.T) {
 	for _, s := range e.Subs {
 		code = append(code, s.Name)
 	}
-	for _, operation := range []string{"plugins", "pluginLogs"} {
+	for _, operation := range []string{"plugins", "pluginLogs", "pluginDryRuns"} {
 		for _, m := range doc.Operations[operation].Messages {
 			documented = append(documented, m.Ref[strings.LastIndexByte(m.Ref, '/')+1:])
 		}

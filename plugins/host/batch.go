@@ -73,7 +73,9 @@ func (l *lane) handle(ctx context.Context, events []queued) (done int, f *effect
 	}
 	l.out.At(events[0].position)
 	began := time.Now()
+	l.host.handling.Add(1)
 	done, fuel, f := l.stage.Handle(ctx, l.handler, &l.batch)
+	l.host.handling.Add(-1)
 	l.shown.handled(time.Since(began), fuel)
 	l.shown.memory.Store(l.handler.MemoryBytes())
 	return done, f

@@ -70,9 +70,11 @@ type Host struct {
 
 	unreadable sync.Map                   // keys of bindings that cannot be read, which was logged
 	owned      atomic.Pointer[[]*binding] // what the supervisor has seen last: see Owned
+	handling   atomic.Int64               // batches that handlers of bindings have
 
 	mu      sync.Mutex // protects the fields below
 	drivers map[string]*driver
+	dryRuns int // under way
 	closed  bool
 }
 

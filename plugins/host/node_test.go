@@ -31,10 +31,15 @@ type node struct {
 
 // overEngines runs a test over each engine.
 func overEngines(t *testing.T, test func(t *testing.T, n *node)) {
+	eachEngine(t, func(t *testing.T, engine core.Engine) { test(t, newNode(t, engine)) })
+}
+
+// eachEngine runs a test with each engine.
+func eachEngine(t *testing.T, test func(t *testing.T, engine core.Engine)) {
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
-		test(t, newNode(t, memory.New()))
+		test(t, memory.New())
 	})
 	t.Run("disk", func(t *testing.T) {
 		t.Parallel()
@@ -42,7 +47,7 @@ func overEngines(t *testing.T, test func(t *testing.T, n *node)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(t, newNode(t, engine))
+		test(t, engine)
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
@@ -51,7 +56,7 @@ func overEngines(t *testing.T, test func(t *testing.T, n *node)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(t, newNode(t, engine))
+		test(t, engine)
 	})
 }
 

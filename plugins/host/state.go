@@ -127,15 +127,7 @@ func (g *ground) Page(ctx context.Context, prefix, after string) ([]effects.Entr
 
 // stored is Page of what is stored.
 func (g *ground) stored(ctx context.Context, prefix, after string) ([]effects.Entry, error) {
-	lane := g.prefix()
-	found, err := g.lane.host.config.Store.Records(ctx, core.RecordsRequest{
-		Table: g.table(), Prefix: lane + prefix, After: lane + after, Limit: effects.PageEntries,
-	})
-	page := make([]effects.Entry, len(found))
-	for i := range found {
-		page[i] = effects.Entry{Key: found[i].Key[len(lane):], Value: found[i].Value}
-	}
-	return page, err
+	return g.lane.host.storedPage(ctx, g.lane.binding, g.lane.number, prefix, after, effects.PageEntries)
 }
 
 // StateBytes is effects.Ground's.

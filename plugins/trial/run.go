@@ -73,7 +73,7 @@ func (r *Run) fill(ctx context.Context, result *plugins.DryRunResult) (err error
 	result.Against = &against
 	d := r.Comparison.Differences
 	result.Differences = &d
-	d.State, err = Diff(ctx, len(r.Tried.lanes), r.Against.state.pages, r.Tried.state.pages, r.Tried.config.Show)
+	d.State, err = Diff(ctx, len(r.Tried.lanes), r.Against.state.Pages, r.Tried.state.Pages, r.Tried.config.Show)
 	return err
 }
 

@@ -85,8 +85,28 @@ func (s *State) page(lane int, prefix, after string) (page []effects.Entry) {
 // there are none.
 type Pages func(ctx context.Context, lane int, after string) ([]effects.Entry, error)
 
-// pages is Pages of s.
-func (s *State) pages(_ context.Context, lane int, after string) ([]effects.Entry, error) {
+// CopyState reads the state of so many lanes. The error is dry_run_too_large, or of pages.
+func CopyState(ctx context.Context, lanes int, pages Pages) (*State, error) {
+	s := NewState(lanes)
+	for lane := range lanes {
+		for c := (cursor{pages: pages, lane: lane}); ; c.next() {
+			e, err := c.peek(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if e == nil {
+				break
+			}
+			if err := s.Set(lane, e.Key, effects.Value{Bytes: e.Value, OK: true}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s, nil
+}
+
+// Pages is Pages of s.
+func (s *State) Pages(_ context.Context, lane int, after string) ([]effects.Entry, error) {
 	return s.page(lane, "", after), nil
 }
 

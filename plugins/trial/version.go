@@ -120,7 +120,7 @@ func (v *Version) Result(ctx context.Context) (plugins.Trial, error) {
 		t.MemoryBytes += l.memory
 	}
 	var err error
-	t.State, err = Diff(ctx, len(v.lanes), v.began.pages, v.state.pages, v.config.Show)
+	t.State, err = Diff(ctx, len(v.lanes), v.began.Pages, v.state.Pages, v.config.Show)
 	return t, err
 }
 

@@ -122,6 +122,11 @@ func (v *Validators) Rebuild(_ context.Context, name string, _ plugins.Rebuild) 
 	return plugins.Status{}, none(name, "generations: deploy another version, and it judges what is appended from then on")
 }
 
+// DryRun is refused: a validator handles no stored events.
+func (v *Validators) DryRun(_ context.Context, name string, _ plugins.DryRun, _ func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {
+	return plugins.DryRunResult{}, none(name, "dry runs: it judges what is appended, and no stored events")
+}
+
 // Get is refused.
 func (v *Validators) Get(_ context.Context, name string, _ int, _ string) (plugins.Entry, error) {
 	return plugins.Entry{}, none(name, "state")

@@ -25,7 +25,14 @@ import { Subscriptions } from "./subscriptions.js";
 export { Cluster, type OwnedOptions, type Whose } from "./cluster.js";
 export { Keys, type May } from "./keys.js";
 export { type CountOptions, Node } from "./node.js";
-export { type PluginEntry, type PluginLogOptions, type PluginStateOptions, Plugins, type PluginUploadOptions } from "./plugins.js";
+export {
+  type PluginDryRunOptions,
+  type PluginEntry,
+  type PluginLogOptions,
+  type PluginStateOptions,
+  Plugins,
+  type PluginUploadOptions,
+} from "./plugins.js";
 export { Places } from "./progress.js";
 export type { NamedOptions } from "./requests.js";
 export type {
@@ -43,6 +50,9 @@ export type {
   PluginAbi,
   PluginBinding,
   PluginDeploy,
+  PluginDryRun,
+  PluginDryRunProgress,
+  PluginDryRunResult,
   PluginLimits,
   PluginListed,
   PluginLogLine,

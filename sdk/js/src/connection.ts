@@ -240,7 +240,7 @@ export class Connection {
   }
 
   /** Fetches with the token. */
-  async #ask(url: string, { via = fetch, ...init }: Fetched, signal: AbortSignal): Promise<Response> {
+  async #ask(url: string, { via = fetch, changes: _, ...init }: Fetched, signal: AbortSignal): Promise<Response> {
     const token = await given(this.#options.token, signal);
     const authorization = token && { authorization: `Bearer ${token}` };
     return via(url, { ...init, signal, headers: { ...this.#options.headers, ...(init.headers as object), ...authorization } });
@@ -249,7 +249,7 @@ export class Connection {
   /** Asks over HTTP, the next node if one cannot answer now; the answer's text. What changes something is sent once. */
   async fetch(path: string, init: Fetched, limits: Limits): Promise<string> {
     const signal = within(Math.min(limits.timeoutMs ?? requestMs, maxTimerMs), this.#closing.signal, limits.signal);
-    const changes = init.method !== undefined;
+    const { changes = init.method !== undefined } = init;
     const failed: Failed[] = [];
     for (const at of this.#nodes.now()) {
       try {
@@ -273,6 +273,8 @@ export class Connection {
 /** What to ask over HTTP, and what does it in place of fetch. */
 export interface Fetched extends RequestInit {
   via?: typeof fetch | undefined;
+  /** Whether it may be sent once only; with a method it does unless this is false. */
+  changes?: boolean | undefined;
 }
 
 /** A signal that comes with the first of some, and after so many ms. */

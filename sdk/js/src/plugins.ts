@@ -1,11 +1,15 @@
 import { type Limits, requestMs } from "./connection.js";
-import { GyreError } from "./errors.js";
+import { type ErrorObject, errorOf, GyreError } from "./errors.js";
 import { type NamedOptions, pathOf, type Query, type Requests } from "./requests.js";
 import type {
   Place,
   PluginAbi,
   PluginBinding,
   PluginDeploy,
+  PluginDryRun,
+  PluginDryRunMessage,
+  PluginDryRunProgress,
+  PluginDryRunResult,
   PluginListed,
   PluginLogLine,
   PluginLogs,
@@ -52,7 +56,16 @@ export interface PluginLogOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** How to follow a dry run. */
+export interface PluginDryRunOptions extends Limits {
+  /** Is called every now and then. */
+  onProgress?: ((progress: PluginDryRunProgress) => void) | undefined;
+}
+
 const logWaitMs = 15_000;
+
+// A dry run ends by itself after 10 minutes.
+const dryRunMs = 11 * 60_000;
 
 /** Plugins of a store. */
 export class Plugins {
@@ -168,6 +181,22 @@ export class Plugins {
     }
   }
 
+  /**
+   * Has a version handle stored events as the binding would, or two versions, and writes nothing. It
+   * ends when the signal aborts.
+   */
+  async dryRun(binding: string, d: PluginDryRun = {}, o: PluginDryRunOptions = {}): Promise<PluginDryRunResult> {
+    const via = byLine((line) => {
+      const { progress } = JSON.parse(line) as PluginDryRunMessage;
+      if (progress !== undefined) o.onProgress?.(progress);
+    });
+    const path = pathOf`/v1/plugins/${binding}/dry-run`;
+    const m = await this.#requests.ask<PluginDryRunMessage>(path, d, { timeoutMs: dryRunMs, ...o }, via);
+    if (m.error !== undefined) throw errorOf(m.error as ErrorObject);
+    if (m.result === undefined) throw new GyreError("unavailable", "the answer broke off");
+    return m.result;
+  }
+
   async #entries(binding: string, query: Query, o: Limits): Promise<{ entries: PluginEntry[]; next?: string }> {
     const page = membersOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/state`, query, o));
     const next = page.get("next");
@@ -184,6 +213,24 @@ function entryOf(text: string): PluginEntry {
   const { lane, key, value, valueBase64 } = JSON.parse(text) as RawEntry;
   if (valueBase64 !== undefined) return { lane, key, value: fromBase64(valueBase64) };
   return { lane, key, value, valueText: membersOf(text).get("value") as string };
+}
+
+/** Does what fetch does, and reports each line of an answer as it comes. Of these the last is the text of the answer. */
+function byLine(online: (line: string) => void): typeof fetch {
+  return async (url, init) => {
+    const answer = await fetch(url, init);
+    if (!answer.ok || answer.body === null) return answer;
+    const pieces = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let last = "";
+    for (let rest = ""; ; ) {
+      const { value, done } = await pieces.read();
+      if (done) return new Response(last, { status: answer.status });
+      const lines = (rest + value).split("\n");
+      rest = lines.pop() as string;
+      for (const line of lines) online(line);
+      last = lines.at(-1) ?? last;
+    }
+  };
 }
 
 /** Does what fetch does, and reports how much of the body was sent, which fetch cannot; undefined if there is nothing to report. */

@@ -34,6 +34,13 @@ export class Requests {
     return this.#link.fetch(withQuery(path, query), {}, limits(o));
   }
 
+  /** Asks something that a GET has no room for, and returns the answer. It changes nothing. */
+  async ask<T>(path: string, body: object, o: Limits, via?: typeof fetch): Promise<T> {
+    const headers = { "content-type": "application/json" };
+    const text = await this.#link.fetch(path, { method: "POST", changes: false, via, headers, body: JSON.stringify(body) }, limits(o));
+    return JSON.parse(text) as T;
+  }
+
   /** Changes something, and returns the answer; undefined if it has no body. */
   async change<T>(method: string, path: string, query: Query, body: unknown, o: Limits, via?: typeof fetch): Promise<T> {
     const init: Fetched = { method, via };

@@ -88,6 +88,31 @@ test("a plugin from its upload to its end", async (t) => {
   await p.deleteVersion("words", "1.0.0");
 });
 
+test("a dry run", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const p = admin(c).plugins;
+  await p.upload("words", "1.0.0", module, { manifest: manifest("1.0.0") });
+  await c.append("in", { type: "Said", data: { words: "a rose is a rose" } });
+  const r = await p.dryRun("words", { version: "1.0.0", against: "1.0.0", show: 5 });
+  assert.deepEqual([r.events, r.tried.acked, r.tried.state.added, r.differences?.events], [1, 1, 1, 0]);
+  assert.deepEqual([r.tried.state.first[0]?.key, r.tried.logs.first[0]?.text], ["words", "1 events, 4 words"]);
+  await assert.rejects(p.info("words"), { code: "binding_not_found" });
+  await assert.rejects(p.dryRun("words", { version: "1.0.0", from: 7 }), { code: "invalid_dry_run_range" });
+  const events = Array.from({ length: 500 }, () => ({ type: "Said", data: { words: "a rose is a rose" } }));
+  for (let i = 0; i < 40; i++) await c.append("in", events);
+  const positions: number[] = [];
+  await p.dryRun("words", { version: "1.0.0" }, { onProgress: (progress) => positions.push(progress.position) });
+  assert.deepEqual(
+    positions,
+    positions.toSorted((a, b) => a - b),
+  );
+  assert.ok(positions.length > 0);
+  const aborted = new AbortController();
+  const run = p.dryRun("words", { version: "1.0.0" }, { signal: aborted.signal, onProgress: () => aborted.abort() });
+  await assert.rejects(run, { code: "canceled" });
+});
+
 test("what is refused", async (t) => {
   const node = await Node.start(t, "memory");
   const p = admin(await node.client(t, { json: true })).plugins;
