@@ -125,16 +125,24 @@ func kindList() string {
 }
 
 func (m *Manifest) validateBuild() error {
-	if len(m.Build) > maxBuildWords {
-		return invalid("build: %d words, at most %d are allowed", len(m.Build), maxBuildWords)
-	}
-	for _, word := range append(m.Build[:len(m.Build):len(m.Build)], m.Module) {
-		if len(word) > maxWordBytes {
-			return invalid("build: a word has %d bytes, at most %d are allowed", len(word), maxWordBytes)
+	for _, c := range []struct {
+		member string
+		words  []string
+	}{{"build", m.Build}, {"module", []string{m.Module}}, {"test", m.Test}} {
+		if len(c.words) > maxBuildWords {
+			return invalid("%s: %d words, at most %d are allowed", c.member, len(c.words), maxBuildWords)
+		}
+		for _, word := range c.words {
+			if len(word) > maxWordBytes {
+				return invalid("%s: a word has %d bytes, at most %d are allowed", c.member, len(word), maxWordBytes)
+			}
 		}
 	}
 	if len(m.Build) > 0 && (m.Module == "" || m.Build[0] == "") {
 		return invalid("build: it is a command, and module is the file that it writes; both are needed")
+	}
+	if len(m.Test) > 0 && m.Test[0] == "" {
+		return invalid("test: it is a command, and its first word is empty")
 	}
 	return nil
 }

@@ -59,9 +59,11 @@ type Manifest struct {
 	ConfigSchema json.RawMessage `json:"configSchema,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
 	// Build is the command by which gyre plugin build makes the module, and Module the
-	// file that it writes, relative to the plugin's directory. Go needs neither.
+	// file that it writes, relative to the plugin's directory. Test is the command that runs
+	// the plugin's own tests. Go needs none of them.
 	Build  []string `json:"build,omitempty"`
 	Module string   `json:"module,omitzero"`
+	Test   []string `json:"test,omitempty"`
 }
 
 // ManifestSection is the name of the custom section of a module that has its manifest.

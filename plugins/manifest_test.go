@@ -130,6 +130,8 @@ func TestBadManifests(t *testing.T) {
 		with(`"description":"` + strings.Repeat("x", 65<<10) + `"`):                  "at most 65536 are allowed",
 		with(`"config":{"a":1,"a":2}`):                                               "not one JSON object",
 		with(`"build":[` + strings.Repeat(`"x",`, 64) + `"x"]`):                      "build: 65 words",
+		with(`"test":[""]`):                                                          "test: it is a command, and its first word is empty",
+		with(`"test":["` + strings.Repeat("x", 2000) + `"]`):                         "test: a word has 2000 bytes",
 		with(`"build":["` + strings.Repeat("x", 2000) + `"]`):                        "build: a word has 2000 bytes",
 		with(`"capabilities":[` + strings.Repeat(`"append:a",`, 64) + `"append:b"]`): "kind: a projection",
 	} {

@@ -117,6 +117,36 @@ need_pgbouncer() {
 
 has_pgbouncer() { [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null; }
 
+# clang and its linker for modules, for plugins in C. Where internal/toolchains looks.
+need_clang() {
+  if has_clang || { install clang lld && has_clang; }; then
+    return
+  fi
+  lacking "clang with wasm-ld" "Install them: apt-get install clang lld. Testing without plugins in C."
+}
+
+has_clang() { command -v clang >/dev/null && command -v wasm-ld >/dev/null; }
+
+# cargo and the library for modules, for plugins in Rust. A Rust of rustup may lack the library,
+# and that of a distribution have it: tests use the one that does.
+need_rust() {
+  if has_rust || { install cargo rustc libstd-rust-dev-wasm32 && has_rust; }; then
+    return
+  fi
+  lacking "Rust with the target wasm32-unknown-unknown" \
+    "Install it: rustup target add wasm32-unknown-unknown, or apt-get install cargo libstd-rust-dev-wasm32. Testing without plugins in Rust."
+}
+
+has_rust() {
+  local dir libraries
+  for dir in "$(dirname "$(command -v rustc || echo /none/rustc)")" /usr/bin; do
+    if [ -x "$dir/cargo" ] && libraries=$("$dir/rustc" --print target-libdir --target wasm32-unknown-unknown 2>/dev/null) && [ -d "$libraries" ]; then
+      return 0
+    fi
+  done
+  return 1
+}
+
 # Node and npm, for sdk/js. Older distributions have a Node that is too old.
 need_node() {
   local offered
@@ -158,6 +188,8 @@ need_postgres
 need_ip
 need_systemd_analyze
 need_pgbouncer
+need_clang
+need_rust
 need_node
 need_chromium
 exit "$failed"

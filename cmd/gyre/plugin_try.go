@@ -19,9 +19,9 @@ import (
 	"github.com/gyre-events/gyre/plugins/project"
 )
 
-const pluginTestHelp = `Build the plugin in DIR, or in this directory, run its unit tests if it is in Go, and run the
-module in a sandbox over events: those of testdata/events.ndjson, or of --events, a file as gyre
-import takes it. It is shown what the module appended, its state, and what it parked.
+const pluginTestHelp = `Build the plugin in DIR, or in this directory, run its unit tests, and run the module in a sandbox
+over events: those of testdata/events.ndjson, or of --events, a file as gyre import takes it. It is
+shown what the module appended, its state, and what it parked.
 
 The module is granted what its manifest asks for, and handles the events that the manifest's
 subscription delivers, in one lane. The test fails, with exit code 1, at an event that is retried,

@@ -80,13 +80,31 @@ func (p *Project) compile(ctx context.Context) ([]byte, error) {
 	if len(p.Manifest.Build) == 0 {
 		return p.compileGo(ctx)
 	}
-	if _, err := exec.LookPath(p.Manifest.Build[0]); err != nil {
-		return nil, core.Errorf(core.CodeToolchainMissing, "the manifest builds with %q, which is not on the PATH", p.Manifest.Build[0])
+	if err := p.checkToolchain(ctx, p.Manifest.Build); err != nil {
+		return nil, err
 	}
 	if err := p.run(ctx, nil, p.Manifest.Build...); err != nil {
 		return nil, err
 	}
 	return p.output(filepath.Join(p.Dir, p.Manifest.Module))
+}
+
+// Test runs the plugin's own tests: with the Go toolchain, or by the command of the manifest. If
+// there is neither, ran is false.
+func (p *Project) Test(ctx context.Context) (ran bool, err error) {
+	switch {
+	case len(p.Manifest.Test) > 0:
+		if err := p.checkToolchain(ctx, p.Manifest.Test); err != nil {
+			return false, err
+		}
+		return true, p.run(ctx, nil, p.Manifest.Test...)
+	case len(p.Manifest.Build) > 0:
+		return false, nil
+	}
+	if err := checkGo(ctx, p.Dir); err != nil {
+		return false, err
+	}
+	return true, p.run(ctx, goEnv, "go", "test", "./...")
 }
 
 // output reads what a toolchain has written.

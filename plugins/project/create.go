@@ -2,7 +2,9 @@ package project
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +12,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"text/template"
 
@@ -19,18 +20,16 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// Go is the language that there is a template for.
-const Go = "go"
-
-// templates are the files of a new plugin, by language. Their suffix keeps the Go tool from
-// taking them for files of this module.
+// templates are the files of new plugins. Those in shared are of all of them, LANGUAGE/shared are of
+// a language, and LANGUAGE/KIND of a kind. Their suffix keeps the Go tool from taking them for files
+// of this module.
 //
 //go:embed all:template
 var templates embed.FS
 
 const templateSuffix = ".tmpl"
 
-// modulePath and sdkPackages are what a plugin in Go needs of this module.
+// modulePath is that of the module which plugins in Go need the SDK of.
 const modulePath = "github.com/gyre-events/gyre"
 
 // sdkGo is the version of Go that the SDK is written in.
@@ -38,50 +37,84 @@ const sdkGo = "1.24"
 
 var releaseVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
 
-// values are what templates are filled with.
-type values struct {
-	Name       string
-	ModulePath string
+// New says what plugin Create makes.
+type New struct {
+	Name     string
+	Language string       // one of Languages
+	Kind     plugins.Kind // projection if empty
+	// SDKVersion is the version of this program. It becomes the version of the SDK, if it is one
+	// of a release.
 	SDKVersion string
-	SDKGo      string
 }
 
-// Create writes a new plugin into dir, which must not exist. version is that of this program: it
-// becomes the version of the SDK, if it is one of a release.
-func Create(dir, name, language, version string) error {
-	if err := plugins.ValidateName(name); err != nil {
+// Create writes a new plugin into dir, which must not exist.
+func Create(dir string, n New) error {
+	n.Kind = cmp.Or(n.Kind, plugins.KindProjection)
+	if err := plugins.ValidateName(n.Name); err != nil {
 		return err
 	}
-	if language != Go {
+	l := languageOf(n.Language)
+	if l == nil || l.name != n.Language {
 		return core.Errorf(core.CodeInvalidRequest,
-			"there is no template for %.40q, only for go; a plugin in another language is a directory whose %s has build, the command that builds it, and module, the file that this writes",
-			language, ManifestFile)
+			"there is no template for %.40q, only for %s; a plugin in another language is a directory whose %s has build, the command that builds it, and module, the file that this writes",
+			n.Language, strings.Join(Languages(), ", "), ManifestFile)
+	}
+	if n.Kind.Entry() == "" {
+		return core.Errorf(core.CodeInvalidRequest, "%.40q is no kind of plugin; the kinds are %v", n.Kind, plugins.Kinds())
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return core.Errorf(core.CodeInvalidRequest, "%s is there already; choose another name, or remove it", dir)
 	}
-	if !releaseVersion.MatchString(version) {
-		version = "v0.0.0"
+	if !releaseVersion.MatchString(n.SDKVersion) {
+		n.SDKVersion = "v0.0.0"
 	}
-	files, err := newFiles(language, values{name, modulePath, version, sdkGo})
+	files, err := newFiles(l, n)
 	if err != nil {
 		return err
 	}
 	return writeDir(dir, files)
 }
 
+// values are what templates are filled with.
+type values struct {
+	New
+	example
+	Crate      string // the name as Cargo takes it
+	Build      []string
+	Test       []string
+	Module     string
+	ModulePath string
+	SDKGo      string
+}
+
 // newFiles are the files of a new plugin, by their paths in its directory.
-func newFiles(language string, v values) (map[string][]byte, error) {
-	files, err := vendored(v.SDKVersion)
-	if err != nil {
-		return nil, err
+func newFiles(l *language, n New) (files map[string][]byte, err error) {
+	if l.sdk == "" {
+		files, err = vendored(n.SDKVersion)
+	} else {
+		files, err = l.vendoredSDK()
 	}
-	root := path.Join("template", language)
-	err = fs.WalkDir(templates, root, func(name string, d fs.DirEntry, err error) error {
+	v := values{n, examples[n.Kind], crateName(n.Name), l.build, l.test, l.module, modulePath, sdkGo}
+	for _, part := range []string{"shared", l.name + "/shared", l.name + "/" + string(n.Kind)} {
+		if err == nil {
+			err = fill(files, path.Join("template", part), &v)
+		}
+	}
+	return files, err
+}
+
+// crateName is the name of a plugin as Cargo takes it: without dots, and not with a digit first.
+func crateName(name string) string {
+	return strings.TrimLeft(strings.ReplaceAll(name, ".", "-"), "0123456789-_") + "-plugin"
+}
+
+// fill adds what the templates of a directory become.
+func fill(files map[string][]byte, root string, v *values) error {
+	return fs.WalkDir(templates, root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		t, err := template.ParseFS(templates, name)
+		t, err := template.New(path.Base(name)).Funcs(template.FuncMap{"json": jsonText}).ParseFS(templates, name)
 		if err != nil {
 			return err
 		}
@@ -92,30 +125,44 @@ func newFiles(language string, v values) (map[string][]byte, error) {
 		files[strings.TrimSuffix(strings.TrimPrefix(name, root+"/"), templateSuffix)] = text.Bytes()
 		return nil
 	})
-	return files, err
 }
 
-// vendored is the SDK as go mod vendor would put it there.
+// jsonText is a value as JSON on one line, with spaces for people.
+func jsonText(v any) (string, error) {
+	text, err := json.Marshal(v)
+	return strings.ReplaceAll(string(text), `","`, `", "`), err
+}
+
+// goSource is where the SDK for Go is.
+var goSource = []string{"plugins/abi", "sdk/plugin"}
+
+// vendored is the SDK for Go as go mod vendor would put it there.
 func vendored(version string) (map[string][]byte, error) {
-	files := map[string][]byte{}
-	var packages []string
-	err := fs.WalkDir(gyre.GuestSource, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.go") {
-			return err
-		}
-		text, err := gyre.GuestSource.ReadFile(name)
-		files[path.Join("vendor", modulePath, name)] = text
-		if dir := path.Dir(name); dir != "." && !slices.Contains(packages, dir) {
-			packages = append(packages, dir)
-		}
-		return err
-	})
+	license, err := gyre.GuestSource.ReadFile("LICENSE")
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{path.Join("vendor", modulePath, "LICENSE"): license}
 	list := fmt.Sprintf("# %s %s\n## explicit; go %s\n", modulePath, version, sdkGo)
-	for _, p := range packages {
-		list += path.Join(modulePath, p) + "\n"
+	for _, root := range goSource {
+		err := fs.WalkDir(gyre.GuestSource, root, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || strings.HasSuffix(name, "_test.go") {
+				return err
+			}
+			if d.IsDir() {
+				list += path.Join(modulePath, name) + "\n"
+				return nil
+			}
+			text, err := gyre.GuestSource.ReadFile(name)
+			files[path.Join("vendor", modulePath, name)] = text
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	files["vendor/modules.txt"] = []byte(list)
-	return files, err
+	return files, nil
 }
 
 // writeDir writes files into a directory beside dir, which then becomes dir.

@@ -39,18 +39,6 @@ func (p *Project) compileGo(ctx context.Context) ([]byte, error) {
 	return p.output(module)
 }
 
-// Test runs the unit tests of a plugin in Go. A plugin in another language has none that
-// Gyre knows of: ran is false.
-func (p *Project) Test(ctx context.Context) (ran bool, err error) {
-	if len(p.Manifest.Build) > 0 {
-		return false, nil
-	}
-	if err := checkGo(ctx, p.Dir); err != nil {
-		return false, err
-	}
-	return true, p.run(ctx, goEnv, "go", "test", "./...")
-}
-
 // checkGo finds out whether there is a Go toolchain that can build modules.
 func checkGo(ctx context.Context, dir string) error {
 	const need = "plugins in Go need the Go toolchain, version 1.24 or newer"

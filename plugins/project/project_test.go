@@ -3,7 +3,6 @@ package project
 import (
 	"bytes"
 	"errors"
-	"go/format"
 	"io/fs"
 	"maps"
 	"os"
@@ -23,7 +22,7 @@ import (
 func create(t *testing.T, name string) *Project {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
-	if err := Create(dir, name, Go, "v1.2.3"); err != nil {
+	if err := Create(dir, New{Name: name, Language: "go", SDKVersion: "v1.2.3"}); err != nil {
 		t.Fatal(err)
 	}
 	return open(t, dir)
@@ -90,19 +89,6 @@ func TestNewPluginBuildsAlone(t *testing.T) {
 	}
 }
 
-func TestTemplateIsFormatted(t *testing.T) {
-	p := create(t, "counter")
-	for _, name := range []string{"main.go", "main_test.go"} {
-		text, err := os.ReadFile(filepath.Join(p.Dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if formatted, err := format.Source(text); err != nil || !bytes.Equal(formatted, text) {
-			t.Errorf("%s is not formatted: %v", name, err)
-		}
-	}
-}
-
 // What plugins are built with is what is in the tree: each file of each package that they need.
 func TestSourceIsThatOfTheTree(t *testing.T) {
 	list := exec.Command("go", "list", "-deps", "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{range .IgnoredGoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`,
@@ -150,16 +136,18 @@ func TestCreateRefuses(t *testing.T) {
 	if err := os.Mkdir(taken, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ dir, name, language, want string }{
-		{"Counter", "Counter", Go, "is not a name of a plugin"},
-		{"x", "../x", Go, "is not a name of a plugin"},
-		{"x", "", Go, "is not a name of a plugin"},
-		{"x", strings.Repeat("x", 64), Go, "is not a name of a plugin"},
-		{"taken", "taken", Go, "is there already"},
-		{"x", "x", "cobol", `no template for "cobol", only for go`},
-		{"none/x", "x", Go, "no directory can be made there"},
+	for _, c := range []struct{ dir, name, language, kind, want string }{
+		{"Counter", "Counter", "go", "", "is not a name of a plugin"},
+		{"x", "../x", "go", "", "is not a name of a plugin"},
+		{"x", "", "go", "", "is not a name of a plugin"},
+		{"x", strings.Repeat("x", 64), "go", "", "is not a name of a plugin"},
+		{"taken", "taken", "go", "", "is there already"},
+		{"x", "x", "cobol", "", `no template for "cobol", only for go, rust, c`},
+		{"x", "x", "rust/1.0", "", `no template for "rust/1.0"`},
+		{"x", "x", "go", "reducer", `"reducer" is no kind of plugin; the kinds are [handler projection filter map partition validate]`},
+		{"none/x", "x", "go", "", "no directory can be made there"},
 	} {
-		err := Create(filepath.Join(parent, c.dir), c.name, c.language, "devel")
+		err := Create(filepath.Join(parent, c.dir), New{Name: c.name, Language: c.language, Kind: plugins.Kind(c.kind), SDKVersion: "devel"})
 		if !errors.Is(err, core.CodeInvalidRequest) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}
@@ -201,7 +189,7 @@ func TestFailedBuildLeavesTheLastModule(t *testing.T) {
 		"download":      {map[string]string{"main.go": "package main\n\nimport _ \"example.org/x\"\n\nfunc main() {}\n"}, os.Getenv("PATH"), core.CodePluginBuildFailed, "example.org/x"},
 		"no go":         {nil, t.TempDir(), core.CodeToolchainMissing, "1.24 or newer, and no go is on the PATH"},
 		"old go":        {nil, oldGo(t), core.CodeToolchainMissing, `says that it is "go1.23.4"`},
-		"no cargo":      {map[string]string{ManifestFile: manifestWith(`"build":["cargo-that-is-not-there","build"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodeToolchainMissing, "cargo-that-is-not-there"},
+		"no command":    {map[string]string{ManifestFile: manifestWith(`"build":["cargo-that-is-not-there","build"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodeToolchainMissing, "cargo-that-is-not-there"},
 		"wrote nothing": {map[string]string{ManifestFile: manifestWith(`"build":["true"],"module":"none.wasm"`)}, os.Getenv("PATH"), core.CodePluginBuildFailed, "wrote no"},
 		"fails":         {map[string]string{ManifestFile: manifestWith(`"build":["sh","-c","echo no luck; exit 3"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodePluginBuildFailed, "exit status 3\nno luck"},
 		"text":          {map[string]string{ManifestFile: manifestWith(`"build":["cp","main.go","x.wasm"],"module":"x.wasm"`)}, os.Getenv("PATH"), core.CodeInvalidModule, "not a WebAssembly"},

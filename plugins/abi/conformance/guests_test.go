@@ -69,9 +69,9 @@ func buildRust(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command(t, "rust", []string{"CARGO_TARGET_DIR=" + target},
-		"cargo", "build", "--offline", "--quiet", "--release", "--target", "wasm32-unknown-unknown", "--example", "conformance")
-	return read(t, filepath.Join(target, "wasm32-unknown-unknown/release/examples/conformance.wasm"))
+	command(t, "rust/conformance", []string{"CARGO_TARGET_DIR=" + target},
+		"cargo", "build", "--offline", "--quiet", "--release", "--target", "wasm32-unknown-unknown")
+	return read(t, filepath.Join(target, "wasm32-unknown-unknown/release/conformance.wasm"))
 }
 
 func buildAssemblyScript(t *testing.T) []byte {
