@@ -16,12 +16,14 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
+	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/project"
 )
 
 const pluginTestHelp = `Build the plugin in DIR, or in this directory, run its unit tests, and run the module in a sandbox
 over events: those of testdata/events.ndjson, or of --events, a file as gyre import takes it. It is
-shown what the module appended, its state, and what it parked.
+shown what the module appended, its state, and what it parked; of a plugin that judges events, its
+verdict on each.
 
 The module is granted what its manifest asks for, and handles the events that the manifest's
 subscription delivers, in one lane. The test fails, with exit code 1, at an event that is retried,
@@ -112,19 +114,36 @@ func (a *app) testEvents(dir, file string) (events []project.Event, err error) {
 	return events, in.err
 }
 
+// fates are the words for events that a plugin of a kind has done with, and that it has passed over.
+func fates(kind plugins.Kind) (done, not string) {
+	switch kind {
+	case plugins.KindFilter:
+		return "kept", "dropped"
+	case plugins.KindValidate:
+		return "accepted", "refused"
+	case plugins.KindMap, plugins.KindPartition:
+		return "judged", "skipped"
+	}
+	return "acked", "skipped"
+}
+
 // printTrial prints what a module did.
 func (a *app) printTrial(t *project.Trial) error {
 	if a.output == asJSON || a.output == asNDJSON {
 		return printOne(a, t, nil)
 	}
-	fmt.Fprintf(a.stdout, "%d events: %d acked, %d skipped, %d parked, %d filtered out; %s fuel, at most %s in a batch\n",
-		t.Events, t.Acked, t.Skipped, len(t.Parked), t.Filtered, comma(t.Fuel), comma(t.MostFuel))
-	var state, appended, parked, logs [][]string
+	done, not := fates(t.Kind)
+	fmt.Fprintf(a.stdout, "%d events: %d %s, %d %s, %d parked, %d filtered out; %s fuel, at most %s in a batch\n",
+		t.Events, t.Acked, done, t.Skipped, not, len(t.Parked), t.Filtered, comma(t.Fuel), comma(t.MostFuel))
+	var state, appended, judged, parked, logs [][]string
 	for _, key := range slices.Sorted(maps.Keys(t.State)) {
 		state = append(state, []string{cell(key, maxNameCell), cell(t.State[key], dataWidth)})
 	}
 	for _, e := range t.Appended {
 		appended = append(appended, []string{strconv.FormatUint(e.Source, 10), cell(e.Stream, maxNameCell), cell(e.Type, maxNameCell), cell(e.Data, dataWidth)})
+	}
+	for _, e := range t.Judged {
+		judged = append(judged, []string{strconv.FormatUint(e.Position, 10), cell(e.Stream, maxNameCell), cell(e.Type, maxNameCell), e.Verdict, cell(e.Value, dataWidth)})
 	}
 	for _, e := range t.Parked {
 		parked = append(parked, []string{strconv.FormatUint(e.Position, 10), cell(e.Stream, maxNameCell), cell(e.Type, maxNameCell), cell(e.Reason, dataWidth)})
@@ -138,6 +157,7 @@ func (a *app) printTrial(t *project.Trial) error {
 	}{
 		{[]string{"state", "value"}, state},
 		{[]string{"of event", "appended to", "type", "data"}, appended},
+		{[]string{"event", "stream", "type", "verdict", "value"}, judged},
 		{[]string{"parked", "stream", "type", "reason"}, parked},
 		{[]string{"log", "text"}, logs},
 	} {

@@ -85,20 +85,20 @@ func (c *chain) Close() (err error) {
 
 // newProgram returns the Program of a definition; nil if it needs none. Keys and maps are made of
 // the events that all filters keep.
-func newProgram(source Source, judges []Judge, config *Config) (Program, error) {
+func newProgram(source Source, judges []Judge, programs Programs) (Program, error) {
 	c := &chain{}
 	var err error
 	if len(judges) > 0 && judges[0].As == AsFilter {
-		if err = c.compile(Source{Filter: source.Filter}, config); err == nil {
-			err = c.open(judges[:1], config)
+		if err = c.compile(Source{Filter: source.Filter}, programs); err == nil {
+			err = c.open(judges[:1], programs)
 		}
 		source.Filter, judges = "", judges[1:]
 	}
 	if err == nil {
-		err = c.compile(source, config)
+		err = c.compile(source, programs)
 	}
 	if err == nil {
-		err = c.open(judges, config)
+		err = c.open(judges, programs)
 	}
 	switch {
 	case err != nil:
@@ -112,14 +112,14 @@ func newProgram(source Source, judges []Judge, config *Config) (Program, error) 
 }
 
 // compile adds the program of a Source, if there is anything in it.
-func (c *chain) compile(s Source, config *Config) error {
+func (c *chain) compile(s Source, programs Programs) error {
 	if s == (Source{}) {
 		return nil
 	}
-	if config.Compile == nil {
+	if programs.Compile == nil {
 		return core.Errorf(core.CodeNotSupported, "this server has no expressions")
 	}
-	p, err := config.Compile(s)
+	p, err := programs.Compile(s)
 	if err == nil {
 		c.programs = append(c.programs, p)
 	}
@@ -127,12 +127,12 @@ func (c *chain) compile(s Source, config *Config) error {
 }
 
 // open adds the programs of plugins.
-func (c *chain) open(judges []Judge, config *Config) error {
+func (c *chain) open(judges []Judge, programs Programs) error {
 	for _, j := range judges {
-		if config.Judges == nil {
+		if programs.Judges == nil {
 			return errNoPlugins()
 		}
-		p, err := config.Judges.Open(j)
+		p, err := programs.Judges.Open(j)
 		if err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func (o *Owner) holdJudges(ctx context.Context, d *Definition) (ops []core.Recor
 }
 
 func errNoPlugins() error {
-	return core.Errorf(core.CodeNotSupported, "this node runs no plugins, so no definition can have one")
+	return core.Errorf(core.CodeNotSupported, "no plugins run here, so a definition cannot have one")
 }
 
 // check checks what Definition.Validate does not: that the expressions of a definition compile, and
@@ -101,7 +101,7 @@ func (o *Owner) check(ctx context.Context, d *Definition) error {
 	if _, err := o.holdJudges(ctx, d); err != nil {
 		return err
 	}
-	s, err := newSelector(d, &o.config)
+	s, err := newSelector(d, o.Programs())
 	if err != nil {
 		return err
 	}

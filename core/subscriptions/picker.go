@@ -15,9 +15,9 @@ type Picker struct {
 }
 
 // NewPicker returns the Picker of a definition. The errors are those of a Compiler, and
-// not_supported for a definition with plugins if judges is nil.
-func NewPicker(d *Definition, compile Compiler, judges Judges) (*Picker, error) {
-	s, err := newSelector(d, &Config{Compile: compile, Judges: judges})
+// not_supported for what programs does not have.
+func NewPicker(d *Definition, programs Programs) (*Picker, error) {
+	s, err := newSelector(d, programs)
 	if err != nil {
 		return nil, err
 	}
@@ -37,5 +37,5 @@ func (s *Picker) Items(ctx context.Context, dst []delivery.Item, b core.Batch) (
 // Close frees the compiled expressions.
 func (s *Picker) Close() error { return s.selector.close() }
 
-// Compiler is that of the Owner's expressions; nil if there are none.
-func (o *Owner) Compiler() Compiler { return o.config.Compile }
+// Programs are those of the Owner.
+func (o *Owner) Programs() Programs { return Programs{o.config.Compile, o.config.Judges} }

@@ -20,6 +20,12 @@ type Source struct {
 // Compiler returns a Program of a Source. The error is invalid_expression.
 type Compiler func(Source) (Program, error)
 
+// Programs makes the programs of definitions: of expressions, and of plugins. A nil one has none.
+type Programs struct {
+	Compile Compiler
+	Judges  Judges
+}
+
 // Program judges events by a compiled Source. It belongs to one goroutine, which closes it.
 type Program interface {
 	// Run appends the verdicts on the first events of a batch, which has one or more, and
@@ -58,7 +64,7 @@ type selector struct {
 	verdicts            []Verdict
 }
 
-func newSelector(d *Definition, config *Config) (*selector, error) {
+func newSelector(d *Definition, programs Programs) (*selector, error) {
 	judges, err := d.judges()
 	if err != nil {
 		return nil, err
@@ -73,7 +79,7 @@ func newSelector(d *Definition, config *Config) (*selector, error) {
 	}
 	s.keyed = source.Key != "" || strings.HasPrefix(s.by, ByPlugin)
 	s.maps = source.Map != "" || d.Map.Plugin != ""
-	s.program, err = newProgram(source, judges, config)
+	s.program, err = newProgram(source, judges, programs)
 	return s, err
 }
 

@@ -26,7 +26,7 @@ func (h *host) run(f func()) {
 // away, and backs off for the latter. Any other error ends the host.
 func (h *host) work(doing string, step func(*selector) (more bool, err error)) {
 	name, logger := h.incarnation.key.name, h.owner.config.Logger
-	sel, err := newSelector(&h.incarnation.Definition, &h.owner.config)
+	sel, err := newSelector(&h.incarnation.Definition, h.owner.Programs())
 	if err != nil {
 		h.endFor(err)
 		return

@@ -84,7 +84,7 @@ var table = map[string]row{
 	"plugins/validators":  {imports: []string{"core", "plugins", "plugins/abi", "plugins/effects"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
-	"plugins/project":     {imports: []string{modulePath, "core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/trial", "plugins/wasm"}, tests: []string{"core/subscriptions/expression", "internal/toolchains"}},
+	"plugins/project":     {imports: []string{modulePath, "core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/judge", "plugins/trial", "plugins/wasm"}, tests: []string{"core/subscriptions/expression", "internal/toolchains"}},
 	"plugins/trial":       {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", btree}},
 
 	"plugins/abi/conformance":         {tests: []string{"internal/toolchains", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}},

@@ -116,6 +116,19 @@ const (
 	Error Level = 3
 )
 
+// String is the level as people read it: debug, info, warn or error.
+func (l Level) String() string {
+	switch {
+	case l <= Debug:
+		return "debug"
+	case l == Info:
+		return "info"
+	case l == Warn:
+		return "warn"
+	}
+	return "error"
+}
+
 // Kind is the kind of a metric.
 type Kind int32
 

@@ -211,7 +211,7 @@ func (r *dryRun) events(ctx context.Context, b *plugins.Binding, from, to uint64
 	if err != nil {
 		return nil, err
 	}
-	source, err := trial.NewRange(ctx, r.config.Store, &d, r.config.Subscriptions.Compiler(), from, to)
+	source, err := trial.NewRange(ctx, r.config.Store, &d, r.config.Subscriptions.Programs(), from, to)
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,8 @@ type published struct {
 	state  plugins.State // Blocked or Broken, or ""
 	bytes  int64
 
-	memory atomic.Int64 // of the handler
-	*totals // of the driver
+	memory  atomic.Int64 // of the handler
+	*totals              // of the driver
 }
 
 // totals count since the driver began.

@@ -36,6 +36,8 @@ type Judge struct {
 	most     int             // how many events to hand out next, at least one
 	writer   abi.BatchWriter
 	verdicts []Verdict
+
+	fuel, mostFuel int64 // of all calls, and of the one that used most
 }
 
 // New returns a Judge of a version, which is of a kind that judges. The Judge closes the program.
@@ -105,7 +107,8 @@ func (j *Judge) call(ctx context.Context, n int) (failure string, err error) {
 		}
 	}
 	j.answers.reset(n)
-	verdict, _, err := effects.Call(ctx, j.handler, j.writer.Bytes())
+	verdict, fuel, err := effects.Call(ctx, j.handler, j.writer.Bytes())
+	j.fuel, j.mostFuel = j.fuel+fuel, max(j.mostFuel, fuel)
 	if err == nil && verdict == abi.Done {
 		if j.answers.full == 0 {
 			return "it answered with too much", nil
@@ -196,6 +199,9 @@ func (j *Judge) discard() {
 	}
 	j.handler = nil
 }
+
+// Fuel is what all calls have used, and the call that has used most.
+func (j *Judge) Fuel() (all, most int64) { return j.fuel, j.mostFuel }
 
 // Close frees the instance and the program.
 func (j *Judge) Close() error {

@@ -144,7 +144,7 @@ type logged struct{ logger *slog.Logger }
 
 // Log is plugins.Output.Log.
 func (l logged) Log(level abi.Level, line []byte) {
-	l.logger.Debug("a plugin logs", "level", int(level), "text", string(line))
+	l.logger.Debug("a plugin logs", "level", level.String(), "text", string(line))
 }
 
 // Metric is plugins.Output.Metric. A module that judges events cannot import it.

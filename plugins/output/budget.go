@@ -50,7 +50,7 @@ func (b *budget) report(now time.Time) (line plugins.LogLine, ok bool) {
 	if b.lines == 0 {
 		return line, false
 	}
-	line = plugins.LogLine{Time: now.UTC(), Level: levelName(abi.Warn),
+	line = plugins.LogLine{Time: now.UTC(), Level: abi.Warn.String(),
 		Text: fmt.Sprintf("%d more lines, of %d bytes, were dropped: a binding may log %d KiB a minute", b.lines, b.bytes, BytesPerMinute>>10)}
 	b.lines, b.bytes = 0, 0
 	return line, true

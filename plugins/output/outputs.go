@@ -185,7 +185,7 @@ func (l *Lane) At(position uint64) { l.line.Position = position }
 // Log is plugins.Output.Log.
 func (l *Lane) Log(level abi.Level, text []byte) {
 	line := l.line
-	line.Level, line.Text = levelName(level), string(text)
+	line.Level, line.Text = level.String(), string(text)
 	line.Time = time.Now().UTC()
 	if l.binding.add(line) {
 		l.outputs.wakeUp()
@@ -219,16 +219,4 @@ func (b *binding) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waiting, b.bytes, b.budget.lines = nil, 0, 0
-}
-
-func levelName(l abi.Level) string {
-	switch l {
-	case abi.Debug:
-		return "debug"
-	case abi.Info:
-		return "info"
-	case abi.Warn:
-		return "warn"
-	}
-	return "error"
 }

@@ -23,11 +23,12 @@ type Event struct {
 
 // Trial is what a module did with events.
 type Trial struct {
-	Events   int `json:"events"`   // that were given
-	Filtered int `json:"filtered"` // of them, which the manifest's subscription passes over
-	Acked    int `json:"acked"`
-	Skipped  int `json:"skipped"`
-	Batches  int `json:"batches"`
+	Kind     plugins.Kind `json:"kind"`
+	Events   int          `json:"events"`   // that were given
+	Filtered int          `json:"filtered"` // of them, which the manifest's subscription passes over
+	Acked    int          `json:"acked"`
+	Skipped  int          `json:"skipped"`
+	Batches  int          `json:"batches"`
 	// Fuel is of all batches, and MostFuel of the one that used most.
 	Fuel        int64 `json:"fuel"`
 	MostFuel    int64 `json:"mostFuel"`
@@ -36,6 +37,7 @@ type Trial struct {
 	Appended []Appended         `json:"appended"`
 	State    map[string]string  `json:"state"`
 	Parked   []Failed           `json:"parked"`
+	Judged   []Judged           `json:"judged"` // of a plugin that judges events
 	Metrics  map[string]float64 `json:"metrics"`
 	Logs     []Line             `json:"logs"`
 	// Failed is the event at which the trial ended, because it was not handled.
@@ -70,7 +72,7 @@ type Line struct {
 
 // Try runs the module over events in a sandbox, as a binding that is made from the manifest and
 // granted all that it asks for would, in one lane. It ends at an event that fails: at a trap, a
-// retry or a stop. The error is about the trial itself, such as a module that does not start.
+// retry or a stop. A plugin that judges events judges each of them; one that it fails on is parked. The error is about the trial itself, such as a module that does not start.
 func (b *Built) Try(ctx context.Context, events []Event, compile subscriptions.Compiler) (*Trial, error) {
 	code, err := wasm.InProcess(b.Parsed)
 	if err != nil {
@@ -81,6 +83,9 @@ func (b *Built) Try(ctx context.Context, events []Event, compile subscriptions.C
 		return nil, err
 	}
 	defer func() { _ = program.Close() }() // frees memory only
+	if b.Version.Manifest.Kind.Judges() {
+		return tryJudge(ctx, program.Plugin(), &b.Version, events, compile)
+	}
 	return try(ctx, program.Plugin(), &b.Version, events, compile)
 }
 
@@ -90,8 +95,7 @@ func try(ctx context.Context, program plugins.Program, v *plugins.Version, event
 		return nil, err
 	}
 	binding.Lanes = 1
-	t := &tried{streams: map[string]*core.Batch{}, Trial: &Trial{Events: len(events), Appended: []Appended{}, State: map[string]string{}, Parked: []Failed{}, Metrics: map[string]float64{}, Logs: []Line{}}}
-	t.take(events)
+	t := newTried(v.Manifest.Kind, events)
 	version := trial.New(trial.Config{Binding: &binding, Program: program, Read: t.read, Show: math.MaxInt, Strict: true, Watch: t.settled})
 	defer version.Close()
 	given, err := t.deliver(ctx, &binding.Input, compile)
@@ -117,6 +121,14 @@ func try(ctx context.Context, program plugins.Program, v *plugins.Version, event
 type tried struct {
 	*Trial
 	streams map[string]*core.Batch // and core.All
+}
+
+func newTried(kind plugins.Kind, events []Event) *tried {
+	t := &tried{streams: map[string]*core.Batch{}, Trial: &Trial{Kind: kind, Events: len(events)}}
+	t.Appended, t.Parked, t.Judged, t.Logs = []Appended{}, []Failed{}, []Judged{}, []Line{}
+	t.State, t.Metrics = map[string]string{}, map[string]float64{}
+	t.take(events)
+	return t
 }
 
 // take gives the events their places, as a new log would.
@@ -152,7 +164,7 @@ func (t *tried) deliver(ctx context.Context, input *plugins.Input, compile subsc
 	if err != nil {
 		return nil, err
 	}
-	picker, err := subscriptions.NewPicker(&definition, compile, nil)
+	picker, err := subscriptions.NewPicker(&definition, subscriptions.Programs{Compile: compile})
 	if err != nil {
 		return nil, err
 	}

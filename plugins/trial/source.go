@@ -26,8 +26,8 @@ type Range struct {
 
 // NewRange returns the events of a log from a position to another that a definition delivers.
 // Close it.
-func NewRange(ctx context.Context, log core.Log, d *subscriptions.Definition, compile subscriptions.Compiler, from, to uint64) (*Range, error) {
-	picker, err := subscriptions.NewPicker(d, compile, nil)
+func NewRange(ctx context.Context, log core.Log, d *subscriptions.Definition, programs subscriptions.Programs, from, to uint64) (*Range, error) {
+	picker, err := subscriptions.NewPicker(d, programs)
 	if err != nil {
 		return nil, err
 	}

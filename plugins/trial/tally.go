@@ -147,13 +147,11 @@ func (t *tally) bucket(source uint64, n int) {
 	o.Buckets[at] += n
 }
 
-var levels = [...]string{abi.Debug: "debug", abi.Info: "info", abi.Warn: "warn", abi.Error: "error"}
-
 func (t *tally) log(lane int, position uint64, level abi.Level, line []byte) {
 	t.Logs.Count++
 	if t.lines.take(len(line)) {
 		t.Logs.First = append(t.Logs.First, plugins.LogLine{
-			Seq: uint64(t.Logs.Count), Time: time.Now().UTC(), Level: levels[level], Lane: lane,
+			Seq: uint64(t.Logs.Count), Time: time.Now().UTC(), Level: level.String(), Lane: lane,
 			Generation: t.config.Binding.Generation, Version: t.config.Binding.Version, Position: position, Text: string(line),
 		})
 	}
