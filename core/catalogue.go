@@ -145,7 +145,12 @@ const (
 	CodeStateBusy           Code = "state_busy"
 	CodeGrantRequired       Code = "grant_required"
 	CodeToolchainMissing    Code = "toolchain_missing"
-	CodePluginBuildFailed   Code = "plugin_build_failed"
+
+	CodeRebuildUnderWay   Code = "rebuild_under_way"
+	CodeNoRebuild         Code = "no_rebuild"
+	CodeRebuildBehind     Code = "rebuild_behind"
+	CodeNothingBefore     Code = "nothing_before"
+	CodePluginBuildFailed Code = "plugin_build_failed"
 
 	CodeHostNotAllowed   Code = "host_not_allowed"
 	CodeOriginNotAllowed Code = "origin_not_allowed"
@@ -409,6 +414,18 @@ var catalogue = map[Code]CodeInfo{
 	CodePluginInUse: {Class: ClassConflict, Status: 409,
 		Title: "A binding runs this version, or can be rolled back to it",
 		Fix:   "Deploy other versions to the bindings that the detail names, or delete them with gyre plugin rm."},
+	CodeRebuildUnderWay: {Class: ClassConflict, Status: 409,
+		Title: "A rebuild of the binding is under way",
+		Fix:   "Wait until it is switched to (gyre plugin info), switch with gyre plugin switch, or end it with gyre plugin cancel-rebuild."},
+	CodeNoRebuild: {Class: ClassConflict, Status: 409,
+		Title: "No rebuild of the binding is under way",
+		Fix:   "Begin one with gyre plugin rebuild. One that was switched to is the live generation: gyre plugin info shows which that is."},
+	CodeRebuildBehind: {Class: ClassConflict, Status: 409,
+		Title: "The rebuild has not caught up with the live generation",
+		Fix:   "Try again when gyre plugin info shows that it has. The detail says how far it is behind, or why it does not go on."},
+	CodeNothingBefore: {Class: ClassConflict, Status: 409,
+		Title: "The binding has nothing to go back to",
+		Fix:   "A rollback goes to the version before, or to the generation before, which is kept until the next rebuild begins. Deploy the version that you want."},
 	CodeInvalidModule: {Class: ClassUsage, Status: 400,
 		Title: "The module cannot be run",
 		Fix:   "The detail says what is wrong with it. Build it with gyre plugin build; GET /v1/plugins/abi lists what a module may import and has to export."},

@@ -32,7 +32,7 @@ type Binding struct {
 	EmitAfter uint64    `json:"emitAfter,omitzero"`
 	Created   time.Time `json:"created"`
 	Deployed  time.Time `json:"deployed"`
-	// Previous is the version before, which a rollback goes back to.
+	// Previous is the version before in this generation, which a rollback can go back to.
 	Previous string `json:"previous,omitzero"`
 }
 
@@ -99,6 +99,70 @@ type Status struct {
 	MemoryBytes int64        `json:"memoryBytes"`
 	LaneStatus  []LaneStatus `json:"laneStatus,omitempty"`
 	Totals      Totals       `json:"totals"`
+	// Beside is the generation that a rebuild makes; Before the one before the last switch, at
+	// rest. There is one of them at most.
+	Beside *Beside `json:"beside,omitzero"`
+	Before *Before `json:"before,omitzero"`
+	// Rollback is what a rollback would go back to; nil if there is nothing.
+	Rollback *RollbackPlan `json:"rollback,omitzero"`
+}
+
+// Versions are those that the binding runs, or can be rolled back to. There may be empty ones.
+func (s *Status) Versions() []string {
+	all := []string{s.Version, s.Previous}
+	if s.Beside != nil {
+		all = append(all, s.Beside.Version)
+	}
+	if s.Before != nil {
+		all = append(all, s.Before.Version, s.Before.Previous)
+	}
+	return all
+}
+
+// Beside is a generation that a rebuild makes, beside the live one.
+type Beside struct {
+	Generation uint64    `json:"generation"`
+	Version    string    `json:"version"`
+	Began      time.Time `json:"began"`
+	// Hold says that it is switched to when somebody asks for it, and not by itself.
+	Hold      bool   `json:"hold,omitzero"`
+	EmitAgain bool   `json:"emitAgain,omitzero"`
+	State     State  `json:"state"`
+	Reason    string `json:"reason,omitzero"` // of Stopped, Blocked and Broken, or why it was not switched to
+	// It began behind Start, and has handled everything up to Checkpoint. Target is the
+	// checkpoint of the live generation, which it handles nothing behind.
+	Start      uint64 `json:"start"`
+	Checkpoint uint64 `json:"checkpoint"`
+	Target     uint64 `json:"target"`
+	// Percent is how much of the way from Start to Target is done.
+	Percent float64 `json:"percent"`
+	// Rate is how many events a second it handles, since the node runs it.
+	Rate       float64 `json:"rate"`
+	StateBytes int64   `json:"stateBytes"`
+	Parked     int     `json:"parked"`
+}
+
+// Before is the generation before the last switch, at rest.
+type Before struct {
+	Generation uint64 `json:"generation"`
+	Version    string `json:"version"`
+	// Until is when it was live last.
+	Until      time.Time `json:"until"`
+	Checkpoint uint64    `json:"checkpoint"`
+	StateBytes int64     `json:"stateBytes"`
+	// Previous is the version before in it.
+	Previous string `json:"previous,omitzero"`
+}
+
+// RollbackPlan is what a rollback would do.
+type RollbackPlan struct {
+	To         RollbackTo `json:"to"`
+	Generation uint64     `json:"generation"`
+	Version    string     `json:"version"`
+	// Checkpoint is where it goes on, and HeldBackTo the position up to which its appends are
+	// held back, of ToGeneration.
+	Checkpoint uint64 `json:"checkpoint,omitzero"`
+	HeldBackTo uint64 `json:"heldBackTo,omitzero"`
 }
 
 // Totals count since the node runs the binding.

@@ -24,8 +24,9 @@
 //	grant       a capability that a binding gives its plugin; what is not granted is denied
 //	lane        a part of a binding's events, by partition key, with a checkpoint and state
 //	            of its own, handled in order
-//	generation  a binding from its creation, or from a rebuild, to the next rebuild: state
-//	            and ids of emitted events belong to one
+//	generation  what a binding has made of its events, from one start: state and ids of emitted
+//	            events belong to one. One is live. A rebuild makes another beside it, and a
+//	            switch has them change places; the one before is kept for a rollback
 //	effects     what a handler stages for a batch: events to append, and state
 //	park        to set an event aside with the reason, so that those after it go on
 //	replay      to handle a parked event again

@@ -49,14 +49,50 @@ type ListPage struct {
 	End     bool     `json:"end"`
 }
 
-// Rebuild starts a new generation of a binding: fresh state, new ids of emitted events, and
-// the events from a place on.
+// Rebuild makes a new generation of a binding beside the live one: fresh state, new ids of
+// emitted events, and the events from a place on.
 type Rebuild struct {
 	From core.From `json:"from,omitzero"` // the start if it is left out
-	// EmitAgain appends for events that the generation before has passed, too. Otherwise
-	// appends are held back up to there.
+	// Version is another version of the plugin, which the new generation is of.
+	Version string `json:"version,omitzero"`
+	// EmitAgain appends for events that the live generation has passed, too, from the begin of
+	// the rebuild on. Otherwise appends are held back up to there.
 	EmitAgain bool `json:"emitAgain,omitzero"`
+	// Hold waits for Switch when the new generation has caught up. Otherwise it is switched to.
+	Hold bool `json:"hold,omitzero"`
+
+	// Admit refuses the binding that the new generation would be. A nil Admit admits all.
+	Admit func(was, is *Binding) error `json:"-"`
 }
+
+// Rollback undoes the last change of a binding.
+type Rollback struct {
+	// To refuses the rollback if it would be another one, or chooses one where both can be.
+	To RollbackTo `json:"to,omitzero"`
+
+	// Admit refuses the generation that becomes the live one. A nil Admit admits all.
+	Admit func(was, is *Binding) error `json:"-"`
+}
+
+// Validate checks a request. The error is invalid_request.
+func (r *Rollback) Validate() error {
+	if r.To != "" && r.To != ToVersion && r.To != ToGeneration {
+		return core.Errorf(core.CodeInvalidRequest, "to is %q, it may be version or generation", clip(string(r.To)))
+	}
+	return nil
+}
+
+// RollbackTo is what a rollback goes back to.
+type RollbackTo string
+
+// What there is to go back to.
+const (
+	// ToVersion is the version before, in the same generation: the state stays.
+	ToVersion RollbackTo = "version"
+	// ToGeneration is the generation before: it goes on with its own state from its own
+	// checkpoint, and its appends are held back up to where the other was.
+	ToGeneration RollbackTo = "generation"
+)
 
 // OnlyLane stands for the lane of a binding that has one. If it has several, the error is
 // invalid_request.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -152,7 +153,7 @@ func (p *Plugins) uses(ctx context.Context, plugin, version string) (names []str
 			}
 			for i := range page.Bindings {
 				b := &page.Bindings[i]
-				if b.Plugin == plugin && (b.Version == version || b.Previous == version) {
+				if b.Plugin == plugin && slices.Contains(b.Versions(), version) {
 					names = append(names, b.Name)
 				}
 				r.After = b.Name

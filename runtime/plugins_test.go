@@ -187,7 +187,7 @@ func TestPluginLife(t *testing.T) {
 				t.Errorf("version %s, which runs or can be gone back to, is deleted: %v", version, err)
 			}
 		}
-		if _, err := n.Plugins().Bindings.Rollback(t.Context(), "totals"); err != nil {
+		if _, err := n.Plugins().Bindings.Rollback(t.Context(), "totals", plugins.Rollback{}); err != nil {
 			t.Fatal(err)
 		}
 		feed(t, n, 200, 250)

@@ -134,12 +134,35 @@ func (p Plugins) Resume(ctx context.Context, binding string) (plugins.Status, er
 	return p.order(ctx, binding, "/resume", nil)
 }
 
-// Rollback goes back to the version before the last deploy, at a batch boundary.
-func (p Plugins) Rollback(ctx context.Context, binding string) (plugins.Status, error) {
-	return p.order(ctx, binding, "/rollback", nil)
+// Rollback undoes the last change, at a batch boundary: Status.Rollback says what that would be.
+// The errors are nothing_before and rebuild_under_way.
+func (p Plugins) Rollback(ctx context.Context, binding string, r plugins.Rollback) (plugins.Status, error) {
+	return p.order(ctx, binding, "/rollback", r)
 }
 
-// Rebuild starts a new generation.
+// Switch makes the generation that a rebuild makes the live one. The errors are no_rebuild and
+// rebuild_behind.
+func (p Plugins) Switch(ctx context.Context, binding string) (plugins.Status, error) {
+	return p.order(ctx, binding, "/switch", nil)
+}
+
+// CancelRebuild drops the generation that a rebuild makes, or answers no_rebuild.
+func (p Plugins) CancelRebuild(ctx context.Context, binding string) (plugins.Status, error) {
+	return p.drop(ctx, binding, "/rebuild")
+}
+
+// DropBefore drops the generation that was live before the last switch, or answers nothing_before.
+func (p Plugins) DropBefore(ctx context.Context, binding string) (plugins.Status, error) {
+	return p.drop(ctx, binding, "/before")
+}
+
+func (p Plugins) drop(ctx context.Context, binding, what string) (s plugins.Status, err error) {
+	_, err = p.client.do(ctx, http.MethodDelete, pluginPath(binding, what), nil, nil, &s)
+	return s, err
+}
+
+// Rebuild begins a generation beside the live one: Status.Beside says how far it is. The error is
+// rebuild_under_way if there is one.
 func (p Plugins) Rebuild(ctx context.Context, binding string, r plugins.Rebuild) (plugins.Status, error) {
 	return p.order(ctx, binding, "/rebuild", r)
 }

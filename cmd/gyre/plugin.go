@@ -31,8 +31,10 @@ func newPlugin(a *app) *cobra.Command {
 		newPluginLogs(a), newPluginState(a), newPluginDryRun(a),
 		newPluginControl(a, "pause", "Stop a plugin after the batch that it is handling", sdk.Plugins.Pause),
 		newPluginControl(a, "resume", "Go on after a pause or a stop", sdk.Plugins.Resume),
-		newPluginControl(a, "rollback", "Go back to the version before the last deploy", sdk.Plugins.Rollback),
-		newPluginRebuild(a), newPluginRemove(a), newPluginVersions(a),
+		newPluginRollback(a), newPluginRebuild(a), newPluginSwitch(a),
+		newPluginControl(a, "cancel-rebuild", "Drop the generation that a rebuild builds", sdk.Plugins.CancelRebuild),
+		newPluginControl(a, "drop-before", "Drop the generation before, which a rollback goes back to", sdk.Plugins.DropBefore),
+		newPluginRemove(a), newPluginVersions(a),
 	)
 	return cmd
 }

@@ -186,6 +186,18 @@ func bindingWords(s plugins.Status) string {
 	if s.EmitAfter > 0 {
 		row("", "appends are held back up to position %d", s.EmitAfter)
 	}
+	if b := s.Beside; b != nil {
+		row("rebuild", "generation %d of version %s, %.0f%%: %s", b.Generation, cell(b.Version, maxNameCell), b.Percent, besideWords(b))
+		if b.Hold {
+			row("", "gyre plugin switch %s switches to it", shellQuote(s.Name))
+		}
+	}
+	if b := s.Before; b != nil {
+		row("before", "generation %d of version %s, at checkpoint %d, %s bytes of state", b.Generation, cell(b.Version, maxNameCell), b.Checkpoint, comma(b.StateBytes))
+	}
+	if s.Rollback != nil {
+		row("rollback", "goes back to %s %s", s.Rollback.To, rollbackTarget(s.Rollback))
+	}
 	row("grants", "%s", listWords(s.Grants))
 	if len(s.Config) > 0 {
 		row("config", "%s", cell(string(s.Config), dataWidth))
@@ -199,6 +211,14 @@ func bindingWords(s plugins.Status) string {
 		row(fmt.Sprintf("lane %d", l.Lane), "%s", laneWords(l))
 	}
 	return b.words()
+}
+
+// rollbackTarget names what a rollback goes back to.
+func rollbackTarget(p *plugins.RollbackPlan) string {
+	if p.To == plugins.ToGeneration {
+		return strconv.FormatUint(p.Generation, 10)
+	}
+	return cell(p.Version, maxNameCell)
 }
 
 func laneWords(l plugins.LaneStatus) string {
@@ -247,7 +267,7 @@ func (a *app) printBinding(s plugins.Status) error {
 	})
 }
 
-// newPluginControl makes pause, resume or rollback.
+// newPluginControl makes a command that takes nothing but a name.
 func newPluginControl(a *app, verb, short string, do func(sdk.Plugins, context.Context, string) (plugins.Status, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     verb + " NAME",
@@ -264,46 +284,6 @@ func newPluginControl(a *app, verb, short string, do func(sdk.Plugins, context.C
 			})
 		},
 	}
-	return a.completeBinding(a.talks(cmd))
-}
-
-const rebuildHelp = `Run a plugin again over past events, with fresh state. It starts a new generation: the events
-that it appends have new ids. The state of the generation before is removed.
-
-Appends are held back up to the place that the generation before had reached, so that what was
-appended is not appended again; with --emit-again nothing is held back.
-
---from takes start, end, a number (the first version, or position of $all, to handle), a time,
-or a cursor.`
-
-func newPluginRebuild(a *app) *cobra.Command {
-	var r plugins.Rebuild
-	var from string
-	cmd := &cobra.Command{
-		Use:   "rebuild NAME",
-		Short: "Run a plugin again over past events, with fresh state",
-		Long:  rebuildHelp,
-		Example: `  gyre plugin rebuild counter
-  gyre plugin rebuild hotspots --from 2026-11-23T10:00:00Z --emit-again`,
-		Args: takes(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.managePlugins(cmd.Context(), func(ctx context.Context, all sdk.Plugins) error {
-				s, err := all.Status(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if r.From, err = parsePlace(from, streamOf(&s.Input)); err != nil {
-					return err
-				}
-				if s, err = all.Rebuild(ctx, args[0], r); err != nil {
-					return err
-				}
-				return a.printBinding(s)
-			})
-		},
-	}
-	cmd.Flags().StringVar(&from, "from", "start", "start, end, N, a time or a cursor")
-	cmd.Flags().BoolVar(&r.EmitAgain, "emit-again", false, "append for events that were handled before, too")
 	return a.completeBinding(a.talks(cmd))
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,13 +88,8 @@ func (a *app) confirm(d *deployment, m *plugins.Manifest, wanted plugins.Capabil
 	for _, c := range wanted {
 		fmt.Fprintf(a.stderr, "  %-28s %s\n", cell(c.String(), maxNameCell), capabilityWords(c))
 	}
-	fmt.Fprint(a.stderr, "Grant this? [y/N] ")
-	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer == "y" || answer == "yes" {
+	if a.agreed("Grant this?") {
 		return nil
-	}
-	if err != nil && answer == "" {
-		fmt.Fprintln(a.stderr)
 	}
 	return &advised{core.Errorf(core.CodeGrantRequired, "it was not granted, and nothing was deployed"), "grant less with --grant, such as --grant append:order-*"}
 }

@@ -10,12 +10,13 @@ type Active struct {
 	Used       time.Time // when it last had a subscriber; now, if it has one
 }
 
-// Active lists the subscriptions that this Owner hosts, without transient ones, in no order.
+// Active lists the subscriptions that this Owner hosts, without transient and unnamed ones, in
+// no order.
 func (o *Owner) Active() []Active {
 	list := []Active{}
 	now := time.Now()
 	for _, h := range o.hosts() {
-		if h.incarnation.key.transient {
+		if key := h.incarnation.key; key.transient || key.unnamed != "" {
 			continue
 		}
 		h.mu.Lock()

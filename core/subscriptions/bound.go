@@ -34,36 +34,28 @@ func TraceOf(incarnation string, position uint64) (table, key string) {
 	return tracesTable, positionKey(incarnation, position)
 }
 
-// Bind makes a bound subscription, in one Commit with the records that with returns. It
-// takes the place of the incarnation that replaces names, whose subscriber ends with
-// subscription_interrupted, or, if that is empty, of none. The errors are those of Put,
-// subscription_in_use if there is another incarnation, and those of with, which is called when
-// nothing of the one that is replaced is under way.
-func (o *Owner) Bind(ctx context.Context, name string, d *Definition, replaces string, with func(Incarnation) ([]core.RecordOp, error)) (Incarnation, error) {
+// Bind makes a bound subscription, in one Commit with the records that with returns. The errors
+// are those of Put, subscription_in_use if there is one, and those of with.
+func (o *Owner) Bind(ctx context.Context, name string, d *Definition, with func(Incarnation) ([]core.RecordOp, error)) (Incarnation, error) {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {
 		return Incarnation{}, err
 	}
 	defer o.leave(lock)
-	old, err := o.records.incarnation(ctx, name)
+	_, err = o.records.incarnation(ctx, name)
 	switch {
-	case errors.Is(err, core.CodeSubscriptionNotFound):
-		old = nil
-	case err != nil:
-		return Incarnation{}, err
-	case old.ID != replaces:
+	case err == nil:
 		return Incarnation{}, core.Errorf(core.CodeSubscriptionInUse,
 			"there is a subscription %q already; a binding has one of its own, of its name: choose another name for the binding, or delete the subscription", clip(name))
-	}
-	l, ops, err := o.compose(ctx, stored(name), d, old)
-	if err != nil {
+	case !errors.Is(err, core.CodeSubscriptionNotFound):
 		return Incarnation{}, err
 	}
-	if old != nil {
-		defer wake(o.sweep)
-		if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionInterrupted, "the binding %q has a new generation", clip(name))); err != nil {
-			return Incarnation{}, err
-		}
+	if err := o.takePlace(ctx); err != nil {
+		return Incarnation{}, err
+	}
+	l, ops, err := o.compose(ctx, name, d, false)
+	if err != nil {
+		return Incarnation{}, err
 	}
 	made := Incarnation{ID: l.ID, Start: l.Start}
 	more, err := with(made)
@@ -73,9 +65,9 @@ func (o *Owner) Bind(ctx context.Context, name string, d *Definition, replaces s
 	return made, o.commitDefinition(ctx, d, append(ops, more...)...)
 }
 
-// compose makes a bound incarnation that takes the place of old, if that is not nil, and
-// what is to be stored for it.
-func (o *Owner) compose(ctx context.Context, key nameKey, d *Definition, old *incarnation) (*incarnation, []core.RecordOp, error) {
+// compose makes a bound incarnation, which has the name or is unnamed, and what is to be stored
+// for it.
+func (o *Owner) compose(ctx context.Context, name string, d *Definition, isUnnamed bool) (*incarnation, []core.RecordOp, error) {
 	if err := d.Validate(); err != nil {
 		return nil, nil, err
 	}
@@ -86,22 +78,18 @@ func (o *Owner) compose(ctx context.Context, key nameKey, d *Definition, old *in
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &incarnation{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, Bound: true, key: key}
-	expect := core.NoStream
-	var ops []core.RecordOp
-	if old != nil {
-		expect = core.Expect(old.revision)
-		ops = removal(old.ID, core.AnyVersion)
-	} else if err := o.takePlace(ctx); err != nil {
-		return nil, nil, err
+	l := &incarnation{ID: core.NewID().String(), Created: moment(time.Now()), Start: start, Definition: *d, Bound: true, key: stored(name)}
+	if isUnnamed {
+		l.key.unnamed = l.ID
 	}
-	definition, err := put(definitionsTable, key.name, expect, l)
+	table, key := l.key.record()
+	definition, err := put(table, key, core.NoStream, l)
 	if err != nil {
 		return nil, nil, err
 	}
 	p := o.firstProgress(l)
 	first, err := put(progressTable, l.ID, core.NoStream, &p)
-	return l, append(ops, definition, first), err
+	return l, []core.RecordOp{definition, first}, err
 }
 
 // removal deletes the progress of an incarnation, and notes that the rest is to be swept.
@@ -112,7 +100,8 @@ func removal(id string, progress core.Expect) []core.RecordOp {
 	}
 }
 
-// Unbind deletes a bound subscription, in one Commit with other records. The error is
+// Unbind deletes a bound subscription, with its unnamed incarnations, in one Commit with other
+// records. The error is
 // subscription_not_found if there is none of that incarnation. An empty incarnation stands for
 // the one that is bound, if any: the other records are written in any case.
 func (o *Owner) Unbind(ctx context.Context, name, incarnation string, with []core.RecordOp) error {
@@ -121,6 +110,12 @@ func (o *Owner) Unbind(ctx context.Context, name, incarnation string, with []cor
 		return err
 	}
 	defer o.leave(lock)
+	others, err := o.endAllUnnamed(ctx, name)
+	if err != nil {
+		return err
+	}
+	with = append(others, with...)
+	defer wake(o.sweep)
 	l, err := o.records.incarnation(ctx, name)
 	switch {
 	case incarnation == "" && (errors.Is(err, core.CodeSubscriptionNotFound) || err == nil && !l.Bound):
@@ -133,7 +128,6 @@ func (o *Owner) Unbind(ctx context.Context, name, incarnation string, with []cor
 	if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionNotFound, "the binding %q was deleted", clip(name))); err != nil {
 		return err
 	}
-	defer wake(o.sweep)
 	ops := append(removal(l.ID, core.AnyVersion),
 		core.RecordOp{Table: definitionsTable, Key: name, Expect: core.Expect(l.revision), Action: core.DeleteRecord})
 	return o.commit(ctx, append(ops, with...)...)

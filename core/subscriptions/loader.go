@@ -38,7 +38,7 @@ const maxLoaded = 256
 
 // load is one subscription of a load.
 type load struct {
-	name string
+	key  nameKey
 	done chan struct{} // closed when the fields below are written
 	loaded
 	// parkedAfter and failedAfter are the keys behind which records are left to read; ""
@@ -53,8 +53,8 @@ func makeLoader(r records, closed <-chan struct{}) loader {
 
 // load returns what is stored of a subscription. The error is subscription_not_found if
 // there is none.
-func (k *loader) load(ctx context.Context, name string) (*loaded, error) {
-	l := &load{name: name, done: make(chan struct{})}
+func (k *loader) load(ctx context.Context, key nameKey) (*loaded, error) {
+	l := &load{key: key, done: make(chan struct{})}
 	k.mu.Lock()
 	k.waiting = append(k.waiting, l)
 	k.mu.Unlock()
@@ -94,8 +94,8 @@ func (k *loader) run(ctx context.Context) {
 	}
 }
 
-// take takes the next subscriptions to load. No two have the same name: a caller of load has
-// the name locked.
+// take takes the next subscriptions to load. No two have the same key: a caller of load has
+// it locked.
 func (k *loader) take() []*load {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -128,22 +128,35 @@ func (k *loader) together(ctx context.Context, loads []*load) {
 
 // definitions reads their definitions.
 func (k *loader) definitions(ctx context.Context, loads []*load) error {
-	found, err := k.byKey(ctx, definitionsTable, loads, func(l *load) string { return l.name })
-	if err != nil {
-		return err
+	byTable := map[string][]*load{}
+	for _, l := range loads {
+		table, _ := l.key.record()
+		byTable[table] = append(byTable[table], l)
 	}
 	byID := make(map[string]*load, len(loads))
-	for _, l := range loads {
-		if l.incarnation, l.err = incarnationIn(l.name, found[l.name]); l.err != nil {
-			continue
+	for table, some := range byTable {
+		found, err := k.byKey(ctx, table, some, func(l *load) string { _, key := l.key.record(); return key })
+		if err != nil {
+			return err
 		}
-		if other := byID[l.ID]; other != nil { // nobody knows whose the other records are
-			l.err = core.Errorf(core.CodeInternal, "subscriptions %q and %q have one incarnation, %s", clip(l.name), clip(other.name), l.ID)
-			other.err = l.err
+		for _, l := range some {
+			l.define(found, byID)
 		}
-		byID[l.ID] = l
 	}
 	return nil
+}
+
+// define takes the definition of a subscription from those that were found.
+func (l *load) define(found map[string]*core.Record, byID map[string]*load) {
+	_, key := l.key.record()
+	if l.incarnation, l.err = incarnationIn(l.key, found[key]); l.err != nil {
+		return
+	}
+	if other := byID[l.ID]; other != nil { // nobody knows whose the other records are
+		l.err = core.Errorf(core.CodeInternal, "subscriptions %q and %q have one incarnation, %s", clip(l.key.name), clip(other.key.name), l.ID)
+		other.err = l.err
+	}
+	byID[l.ID] = l
 }
 
 // progresses reads how far they are.

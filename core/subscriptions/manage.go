@@ -37,7 +37,7 @@ func (o *Owner) Put(ctx context.Context, name string, d *Definition) (info Info,
 // loadOrCreate loads a subscription that is not hosted. The name is locked.
 func (o *Owner) loadOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (*loaded, error) {
 	if !key.transient {
-		l, err := o.loader.load(ctx, key.name)
+		l, err := o.loader.load(ctx, key)
 		switch {
 		case !errors.Is(err, core.CodeSubscriptionNotFound):
 			return l, err
@@ -61,7 +61,7 @@ func (o *Owner) loadOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (
 	case key.transient:
 		return &loaded{incarnation: l, progress: o.firstProgress(l)}, nil
 	}
-	return o.loader.load(ctx, key.name)
+	return o.loader.load(ctx, key)
 }
 
 // creates reports whether the subscription is created if there is none.
@@ -176,7 +176,7 @@ func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error)
 		return err
 	}
 	defer o.leave(lock)
-	h, err := o.hosted(ctx, lock, func() (*loaded, error) { return o.loader.load(ctx, name) })
+	h, err := o.hosted(ctx, lock, func() (*loaded, error) { return o.loader.load(ctx, lock.key) })
 	if err != nil {
 		return err
 	}

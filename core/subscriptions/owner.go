@@ -71,10 +71,11 @@ type Owner struct {
 }
 
 // nameKey names a subscription. A transient one and a stored one of the same name have
-// nothing to do with each other.
+// nothing to do with each other. Who owns a key is decided by its name alone.
 type nameKey struct {
 	name      string
 	transient bool
+	unnamed   string // the incarnation, if it is one without the name: see unnamed.go
 }
 
 // stored is the key of one that is not transient.
@@ -160,7 +161,8 @@ type JoinRequest struct {
 	// Principal is for whom a detached subscriber is. Another one does not find it again.
 	Principal string
 
-	bound bool // see JoinBound
+	bound   bool   // see JoinBound
+	unnamed string // see JoinUnnamed
 }
 
 // Join begins a lease. The errors are those of Put, subscription_not_found,
@@ -195,7 +197,7 @@ func (o *Owner) Join(ctx context.Context, r JoinRequest) (Subscriber, error) {
 // join is Join that does not wait. Where there is no place, place is closed when there may
 // be one.
 func (o *Owner) join(ctx context.Context, r *JoinRequest) (s Subscriber, place <-chan struct{}, err error) {
-	lock, err := o.enter(ctx, nameKey{r.Name, r.Transient})
+	lock, err := o.enter(ctx, nameKey{r.Name, r.Transient, r.unnamed})
 	if err != nil {
 		return nil, nil, err
 	}

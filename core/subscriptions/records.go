@@ -17,6 +17,7 @@ import (
 //
 //	table                 key                   value        written by
 //	subscriptions         name                  definition   who creates it, or redefines it
+//	subscriptions_unnamed name/incarnation      definition   who makes or swaps it; see unnamed.go
 //	subscription_state    incarnation           progress     the owner, compare-and-set
 //	subscription_parked   incarnation/position  parkedEvent  the owner, with the progress
 //	subscription_failed   incarnation/position  failedEvent  the owner, with the progress
@@ -30,6 +31,7 @@ import (
 // another of its name has left.
 const (
 	definitionsTable = "subscriptions"
+	unnamedTable     = "subscriptions_unnamed"
 	progressTable    = "subscription_state"
 	parkedTable      = "subscription_parked"
 	failedTable      = "subscription_failed"
@@ -247,25 +249,40 @@ func decode(table string, record *core.Record, value any) error {
 
 // incarnation is the definition of a name, or subscription_not_found.
 func (r records) incarnation(ctx context.Context, name string) (*incarnation, error) {
-	record, err := r.get(ctx, definitionsTable, name)
+	return r.incarnationOf(ctx, stored(name))
+}
+
+// incarnationOf is the definition of a key, or subscription_not_found.
+func (r records) incarnationOf(ctx context.Context, key nameKey) (*incarnation, error) {
+	table, name := key.record()
+	record, err := r.get(ctx, table, name)
 	if err != nil {
 		return nil, err
 	}
-	return incarnationIn(name, record)
+	return incarnationIn(key, record)
 }
 
-// incarnationIn is the definition of a name in its record, or subscription_not_found if
+// record is where the definition of a key is stored.
+func (k nameKey) record() (table, key string) {
+	if k.unnamed != "" {
+		return unnamedTable, k.name + "/" + k.unnamed
+	}
+	return definitionsTable, k.name
+}
+
+// incarnationIn is the definition of a key in its record, or subscription_not_found if
 // there is none.
-func incarnationIn(name string, record *core.Record) (*incarnation, error) {
+func incarnationIn(key nameKey, record *core.Record) (*incarnation, error) {
+	table, name := key.record()
 	if record == nil {
 		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no subscription %q", clip(name))
 	}
-	l := &incarnation{key: stored(name), revision: record.Revision}
-	if err := decode(definitionsTable, record, l); err != nil {
+	l := &incarnation{key: key, revision: record.Revision}
+	if err := decode(table, record, l); err != nil {
 		return l, err
 	}
 	if _, err := core.ParseID(l.ID); err != nil { // it is part of keys
-		return l, core.Errorf(core.CodeInternal, "the record %s/%s: the incarnation %q is not a UUID", definitionsTable, name, clip(l.ID))
+		return l, core.Errorf(core.CodeInternal, "the record %s/%s: the incarnation %q is not a UUID", table, name, clip(l.ID))
 	}
 	return l, nil
 }

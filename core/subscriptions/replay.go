@@ -27,6 +27,7 @@ type replayer struct {
 	wanted bool   // there may be more to give
 	sought bool   // seek was called since the replayer began to read a page
 	active bool   // the goroutine runs
+	early  bool   // an event that is to be replayed is not stored as parked yet
 	next   uint64 // the position behind which it looks
 }
 
@@ -48,10 +49,11 @@ func (r *replayer) hasAny(refs []delivery.ParkedRef) bool {
 }
 
 // stored forgets the events of a Store that was made. A replay that has failed may have been
-// asked for again since the Commit, and been passed over because it was not forgotten yet: so
-// the replayer looks again. host.mu is held.
+// asked for again since the Commit, and been passed over because it was not forgotten yet; or
+// an event that is parked now was to be replayed already: so the replayer looks again. host.mu
+// is held.
 func (r *replayer) stored(store *delivery.Store) {
-	again := false
+	again := r.early && len(store.Park) > 0
 	for i := range store.Park {
 		again = again || r.known(store.Park[i].Position)
 		r.forget(store.Park[i].Position)
@@ -73,7 +75,7 @@ func (r *replayer) forget(position uint64) {
 
 // seek looks for events to replay from the first on. host.mu is held.
 func (r *replayer) seek() {
-	r.wanted, r.sought, r.next = true, true, 0
+	r.wanted, r.sought, r.early, r.next = true, true, false, 0
 	r.start()
 }
 
@@ -127,6 +129,7 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 		return false, err
 	}
 	var events []delivery.Replay
+	var missing []string
 	size, all := 0, len(marks) < replayPage
 	for i := range marks {
 		if size > maxMappedBytes {
@@ -141,11 +144,18 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 			events = append(events, e)
 			size += len(e.Raw)
 		}
+		if !ok {
+			missing = append(missing, marks[i].Key)
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.sought {
 		return true, nil // the page may be older than the request
+	}
+	if r.isEarly(missing) {
+		r.seek()
+		return true, nil
 	}
 	events = slices.DeleteFunc(events, func(e delivery.Replay) bool {
 		_, stale := r.stale[e.Position]
@@ -160,6 +170,17 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 	}
 	r.next, err = keyPosition(marks[len(marks)-1].Key)
 	return true, err
+}
+
+// isEarly notes that some events that are to be replayed are not parked yet, as a Swap can have
+// it. It reports whether one is by now. host.mu is held.
+func (r *replayer) isEarly(missing []string) bool {
+	r.early = r.early || len(missing) > 0
+	return slices.ContainsFunc(missing, func(key string) bool {
+		position, err := keyPosition(key)
+		_, stale := r.stale[position]
+		return err == nil && stale
+	})
 }
 
 // give gives the machine what it has room for. host.mu is held.

@@ -70,7 +70,7 @@ func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
 func (o *Owner) listed(r *ListRequest) []*host {
 	hosts := slices.DeleteFunc(o.hosts(), func(h *host) bool {
 		key := h.incarnation.key
-		return key.transient != r.Transient || !strings.HasPrefix(key.name, r.Prefix) || key.name <= r.After
+		return key.transient != r.Transient || key.unnamed != "" || !strings.HasPrefix(key.name, r.Prefix) || key.name <= r.After
 	})
 	slices.SortFunc(hosts, func(a, b *host) int { return strings.Compare(a.incarnation.key.name, b.incarnation.key.name) })
 	return hosts

@@ -33,8 +33,13 @@ type Bindings interface {
 type Controls interface {
 	Pause(ctx context.Context, name string) (plugins.Status, error)
 	Resume(ctx context.Context, name string) (plugins.Status, error)
-	Rollback(ctx context.Context, name string) (plugins.Status, error)
+	Rollback(ctx context.Context, name string, r plugins.Rollback) (plugins.Status, error)
+	// Rebuild makes a generation beside the live one, which Switch switches to, or CancelRebuild
+	// drops. DropBefore drops the one that was live before the last switch.
 	Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error)
+	Switch(ctx context.Context, name string) (plugins.Status, error)
+	CancelRebuild(ctx context.Context, name string) (plugins.Status, error)
+	DropBefore(ctx context.Context, name string) (plugins.Status, error)
 }
 
 // Trials run versions without effect.
@@ -124,8 +129,11 @@ func (a *api) routes() []wsapi.Route {
 		binding("DELETE", "", "plugin.delete", access.SteerPlugins, "PluginDeleted", a.delete),
 		binding("POST", "/pause", "plugin.pause", access.SteerPlugins, "PluginPaused", a.control(a.Bindings.Pause)),
 		binding("POST", "/resume", "plugin.resume", access.SteerPlugins, "PluginResumed", a.control(a.Bindings.Resume)),
-		binding("POST", "/rollback", "plugin.rollback", access.SteerPlugins, "PluginRolledBack", a.control(a.Bindings.Rollback)),
+		binding("POST", "/rollback", "plugin.rollback", access.SteerPlugins, "PluginRolledBack", a.rollback),
 		binding("POST", "/rebuild", "plugin.rebuild", access.SteerPlugins, "PluginRebuilt", a.rebuild),
+		binding("DELETE", "/rebuild", "plugin.cancelRebuild", access.SteerPlugins, "PluginRebuildCanceled", a.control(a.Bindings.CancelRebuild)),
+		binding("POST", "/switch", "plugin.switch", access.SteerPlugins, "PluginSwitched", a.control(a.Bindings.Switch)),
+		binding("DELETE", "/before", "plugin.dropBefore", access.SteerPlugins, "PluginGenerationDropped", a.control(a.Bindings.DropBefore)),
 		{Method: "POST", Path: "/v1/plugins/{binding}/dry-run", Needs: access.SeePluginState, Handle: a.dryRun},
 		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
 		{Method: "GET", Path: "/v1/plugins/{binding}/state", Needs: access.SeePluginState, Query: []string{"prefix", "after", "limit", "lane"}, Handle: a.state},

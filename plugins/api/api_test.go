@@ -226,16 +226,15 @@ func (n *node) changes(v plugins.Version) {
 	if err := all.DeleteVersion(ctx, "words", "1.0.0"); !errors.Is(err, core.CodePluginInUse) || !strings.Contains(err.Error(), "words") {
 		t.Errorf("a version to go back to: %v", err)
 	}
-	if s, err := all.Rollback(ctx, "words"); err != nil || s.Version != "1.0.0" {
+	if s.Rollback == nil || s.Rollback.To != plugins.ToVersion || s.Rollback.Version != "1.0.0" {
+		t.Errorf("a rollback would go to %+v", s.Rollback)
+	}
+	if s, err := all.Rollback(ctx, "words", plugins.Rollback{To: plugins.ToVersion}); err != nil || s.Version != "1.0.0" {
 		t.Fatalf("rolled back: %+v, %v", s, err)
 	}
 	n.append("after the rollback")
 	n.until("words", "it has version 1.0.0 and handled all", func(s *plugins.Status) bool { return s.Lag == 0 })
-	s, err = all.Rebuild(ctx, "words", plugins.Rebuild{})
-	if err != nil || s.Generation != 2 {
-		t.Fatalf("rebuilt: %+v, %v", s, err)
-	}
-	n.handled("words")
+	n.rebuilds()
 	list, err := all.List(ctx, plugins.ListRequest{})
 	if err != nil || len(list.Plugins) != 1 || list.Plugins[0].Version != "2.0.0" || list.Plugins[0].Binding.Version != "1.0.0" || !list.End {
 		t.Errorf("listed %+v, %v", list, err)
@@ -248,6 +247,42 @@ func (n *node) changes(v plugins.Version) {
 	if err != nil || len(versions.Versions) != 1 || versions.Versions[0].Version != "2.0.0" {
 		t.Errorf("%+v, %v", versions, err)
 	}
+}
+
+// rebuilds rebuilds with another version, drops that, rebuilds again, switches, and goes back and
+// forth. In the end generation 3 is live, of version 1.0.0, and there is no other.
+func (n *node) rebuilds() {
+	n.t.Helper()
+	all, ctx, t := n.client.Plugins(), n.t.Context(), n.t
+	s, err := all.Rebuild(ctx, "words", plugins.Rebuild{Version: "2.0.0", Hold: true})
+	if err != nil || s.Generation != 1 || s.Beside == nil || s.Beside.Generation != 2 || s.Beside.Version != "2.0.0" || !s.Beside.Hold {
+		t.Fatalf("rebuilding: %+v, %v", s, err)
+	}
+	if _, err := all.Rebuild(ctx, "words", plugins.Rebuild{}); !errors.Is(err, core.CodeRebuildUnderWay) {
+		t.Errorf("a second rebuild: %v", err)
+	}
+	if s, err = all.CancelRebuild(ctx, "words"); err != nil || s.Beside != nil {
+		t.Errorf("canceled: %+v, %v", s, err)
+	}
+	if _, err := all.Switch(ctx, "words"); !errors.Is(err, core.CodeNoRebuild) {
+		t.Errorf("a switch to nothing: %v", err)
+	}
+	if _, err = all.Rebuild(ctx, "words", plugins.Rebuild{Hold: true}); err != nil {
+		t.Fatal(err)
+	}
+	n.until("words", "it has caught up", func(s *plugins.Status) bool { return s.Beside.Percent == 100 })
+	if s, err = all.Switch(ctx, "words"); err != nil || s.Generation != 3 || s.Before == nil || s.Before.Generation != 1 {
+		t.Fatalf("switched: %+v, %v", s, err)
+	}
+	for _, generation := range []uint64{1, 3} {
+		if s, err = all.Rollback(ctx, "words", plugins.Rollback{To: plugins.ToGeneration}); err != nil || s.Generation != generation {
+			t.Fatalf("rolled back: %+v, %v", s, err)
+		}
+	}
+	if s, err = all.DropBefore(ctx, "words"); err != nil || s.Before != nil {
+		t.Fatalf("dropped: %+v, %v", s, err)
+	}
+	n.handled("words")
 }
 
 // The list has plugins and bindings of all names, page by page.
@@ -304,14 +339,17 @@ func TestOps(t *testing.T) {
 		{"plugin.version", `"plugin":"words","version":"1.0.0"`, "plugin", "words"},
 		{"plugin.pause", `"binding":"words"`, "state", "paused"},
 		{"plugin.resume", `"binding":"words"`, "binding", "words"},
-		{"plugin.rebuild", `"binding":"words","from":"start"`, "generation", 2.0},
+		{"plugin.rebuild", `"binding":"words","from":"start"`, "generation", 1.0},
 		{"plugin.abi", "", "maxModuleBytes", float64(plugins.MaxModuleBytes)},
 	} {
 		if m := s.ask(c.op, c.fields); m["op"] != "ok" || m[c.field] != c.want {
 			t.Errorf("%s is answered %v", c.op, m)
 		}
-		if c.op == "plugin.deploy" {
+		switch c.op {
+		case "plugin.deploy":
 			n.handled("words") // so that each generation logs one line: a pause can interrupt a batch
+		case "plugin.rebuild":
+			n.until("words", "it is rebuilt", func(s *plugins.Status) bool { return s.Generation == 2 })
 		}
 	}
 	n.handled("words")
@@ -335,7 +373,11 @@ func TestOps(t *testing.T) {
 	}
 	for op, c := range map[string][2]string{
 		"plugin.info":          {`"binding":"none"`, "binding_not_found"},
-		"plugin.rollback":      {`"binding":"none"`, "binding_not_found"},
+		"plugin.rollback":      {`"binding":"words","to":"version"`, "nothing_before"},
+		"plugin.switch":        {`"binding":"words"`, "no_rebuild"},
+		"plugin.cancelRebuild": {`"binding":"words"`, "no_rebuild"},
+		"plugin.dropBefore":    {`"binding":"none"`, "binding_not_found"},
+		"plugin.rebuild":       {`"binding":"words","version":"9"`, "version_not_found"},
 		"plugin.deploy":        {`"binding":"words","version":"9"`, "version_not_found"},
 		"plugin.state":         {`"binding":"words","key":"none"`, "state_not_found"},
 		"plugin.logs":          {`"sub":2,"binding":"none"`, "binding_not_found"},
@@ -394,7 +436,13 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v1/plugins/Bad/deploy", `{"plugin":"words","version":"1.0.0"}`, json, 400, "invalid_request"},
 		{"POST", "/v1/plugins/new/deploy", `{}`, json, 400, "invalid_request"},
 		{"POST", "/v1/plugins/words/rebuild", `{"from":"yesterday"}`, json, 400, "invalid_cursor"},
-		{"POST", "/v1/plugins/words/rollback", ``, nil, 404, "version_not_found"},
+		{"POST", "/v1/plugins/words/rebuild", `{"version":"2.0.0"}`, json, 404, "version_not_found"},
+		{"POST", "/v1/plugins/words/rollback", ``, nil, 409, "nothing_before"},
+		{"POST", "/v1/plugins/words/rollback", `{"to":"yesterday"}`, json, 400, "invalid_request"},
+		{"POST", "/v1/plugins/words/rollback", `{"to":"generation"}`, json, 409, "nothing_before"},
+		{"POST", "/v1/plugins/words/switch", ``, nil, 409, "no_rebuild"},
+		{"DELETE", "/v1/plugins/words/rebuild", ``, nil, 409, "no_rebuild"},
+		{"DELETE", "/v1/plugins/words/before", ``, nil, 409, "nothing_before"},
 		{"POST", "/v1/plugins/none/pause", ``, nil, 404, "binding_not_found"},
 		{"DELETE", "/v1/plugins/none", ``, nil, 404, "binding_not_found"},
 		{"DELETE", "/v1/plugins/words/versions/1.0.0", ``, nil, 409, "plugin_in_use"},

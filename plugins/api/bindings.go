@@ -45,6 +45,17 @@ func (a *api) rebuild(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// rollback is POST /v1/plugins/{binding}/rollback.
+func (a *api) rollback(w http.ResponseWriter, r *http.Request) error {
+	var body plugins.Rollback
+	if err := wsapi.ReadJSON(w, r, &body); err != nil {
+		return err
+	}
+	return a.answer(w, r, func(ctx context.Context, name string) (plugins.Status, error) {
+		return a.Bindings.Rollback(ctx, name, body)
+	})
+}
+
 // answer does something to a binding, and answers how it is then.
 func (a *api) answer(w http.ResponseWriter, r *http.Request, do func(context.Context, string) (plugins.Status, error)) error {
 	ctx, cancel, err := wsapi.Timeout(w, r)

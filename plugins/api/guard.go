@@ -43,7 +43,13 @@ func (g bindingGuard) Deploy(ctx context.Context, name string, d plugins.Deploy)
 	if err := p.Check(access.DeployPlugins, name); err != nil {
 		return plugins.Status{}, err
 	}
-	d.Admit = func(was, is *plugins.Binding) error {
+	d.Admit = admit(p)
+	return g.Bindings.Deploy(ctx, name, d)
+}
+
+// admit admits what a principal may make of a binding.
+func admit(p *access.Principal) func(was, is *plugins.Binding) error {
+	return func(was, is *plugins.Binding) error {
 		if was != nil { // whose state it goes on with
 			if err := covers(p, was); err != nil {
 				return err
@@ -51,7 +57,6 @@ func (g bindingGuard) Deploy(ctx context.Context, name string, d plugins.Deploy)
 		}
 		return covers(p, is)
 	}
-	return g.Bindings.Deploy(ctx, name, d)
 }
 
 // Status is Bindings.Status.
@@ -90,13 +95,39 @@ func (g bindingGuard) Resume(ctx context.Context, name string) (plugins.Status, 
 	return g.steer(ctx, name, g.Bindings.Resume)
 }
 
-// Rollback is Controls.Rollback.
-func (g bindingGuard) Rollback(ctx context.Context, name string) (plugins.Status, error) {
-	return g.steer(ctx, name, g.Bindings.Rollback)
+// Rollback is Controls.Rollback. A plugin-author gets no generation back that was granted more.
+func (g bindingGuard) Rollback(ctx context.Context, name string, r plugins.Rollback) (plugins.Status, error) {
+	if p := access.Of(ctx); p.Role == access.PluginAuthor {
+		r.Admit = admit(p)
+	}
+	return g.steer(ctx, name, func(ctx context.Context, name string) (plugins.Status, error) {
+		return g.Bindings.Rollback(ctx, name, r)
+	})
 }
 
-// Rebuild is Controls.Rebuild.
+// Switch is Controls.Switch.
+func (g bindingGuard) Switch(ctx context.Context, name string) (plugins.Status, error) {
+	return g.steer(ctx, name, g.Bindings.Switch)
+}
+
+// CancelRebuild is Controls.CancelRebuild.
+func (g bindingGuard) CancelRebuild(ctx context.Context, name string) (plugins.Status, error) {
+	return g.steer(ctx, name, g.Bindings.CancelRebuild)
+}
+
+// DropBefore is Controls.DropBefore.
+func (g bindingGuard) DropBefore(ctx context.Context, name string) (plugins.Status, error) {
+	return g.steer(ctx, name, g.Bindings.DropBefore)
+}
+
+// Rebuild is Controls.Rebuild. One with another version is a deploy, too.
 func (g bindingGuard) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
+	if p := access.Of(ctx); r.Version != "" {
+		if err := p.Check(access.DeployPlugins, name); err != nil {
+			return plugins.Status{}, err
+		}
+		r.Admit = admit(p)
+	}
 	return g.steer(ctx, name, func(ctx context.Context, name string) (plugins.Status, error) {
 		return g.Bindings.Rebuild(ctx, name, r)
 	})
@@ -176,6 +207,11 @@ func show(p *access.Principal, s *plugins.Status) {
 	}
 	hide(&s.Stopped)
 	hide(&s.Reason)
+	if s.Beside != nil {
+		beside := *s.Beside
+		hide(&beside.Reason)
+		s.Beside = &beside
+	}
 	s.LaneStatus = slices.Clone(s.LaneStatus)
 	for i := range s.LaneStatus {
 		hide(&s.LaneStatus[i].Reason)

@@ -148,7 +148,10 @@ func TestNamesOfPlugins(t *testing.T) {
 			"pause":    func(name string) error { _, err := all.Pause(ctx, name); return err },
 			"resume":   func(name string) error { _, err := all.Resume(ctx, name); return err },
 			"rebuild":  func(name string) error { _, err := all.Rebuild(ctx, name, plugins.Rebuild{}); return err },
-			"rollback": func(name string) error { _, err := all.Rollback(ctx, name); return err },
+			"rollback": func(name string) error { _, err := all.Rollback(ctx, name, plugins.Rollback{}); return err },
+			"switch":   func(name string) error { _, err := all.Switch(ctx, name); return err },
+			"cancel":   func(name string) error { _, err := all.CancelRebuild(ctx, name); return err },
+			"drop":     func(name string) error { _, err := all.DropBefore(ctx, name); return err },
 			"delete":   func(name string) error { return all.Delete(ctx, name) },
 		}
 		wants(t, token+" uploads theirs", upload("theirs"), core.CodeForbidden)

@@ -111,13 +111,28 @@ func (k byKind) Resume(ctx context.Context, name string) (plugins.Status, error)
 }
 
 // Rollback is Controls.Rollback.
-func (k byKind) Rollback(ctx context.Context, name string) (plugins.Status, error) {
-	return k.of(ctx, name).Rollback(ctx, name)
+func (k byKind) Rollback(ctx context.Context, name string, r plugins.Rollback) (plugins.Status, error) {
+	return k.of(ctx, name).Rollback(ctx, name, r)
 }
 
 // Rebuild is Controls.Rebuild.
 func (k byKind) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
 	return k.of(ctx, name).Rebuild(ctx, name, r)
+}
+
+// Switch is Controls.Switch.
+func (k byKind) Switch(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).Switch(ctx, name)
+}
+
+// CancelRebuild is Controls.CancelRebuild.
+func (k byKind) CancelRebuild(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).CancelRebuild(ctx, name)
+}
+
+// DropBefore is Controls.DropBefore.
+func (k byKind) DropBefore(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).DropBefore(ctx, name)
 }
 
 // Get is State.Get.

@@ -174,7 +174,7 @@ func (n *node) endsValidator() {
 	if page := n.untilLogged("totals", 1); !strings.Contains(page.Lines[0].Text, "an append was refused: validator") {
 		t.Errorf("%+v", page.Lines)
 	}
-	if s, err := all.Rollback(ctx, "totals"); err != nil || s.Version != "1" || refused("Trap") == nil {
+	if s, err := all.Rollback(ctx, "totals", plugins.Rollback{}); err != nil || s.Version != "1" || refused("Trap") == nil {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if err := all.Delete(ctx, "totals"); err != nil || refused("T") != nil {

@@ -3,6 +3,7 @@ package effects
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -36,6 +37,11 @@ func (t *Terms) loops(stream, typ string) bool {
 		return false
 	}
 	return t.inputs.Match(stream, typ)
+}
+
+// MayAppend reports whether handlers are granted to append to any stream.
+func (t *Terms) MayAppend() bool {
+	return slices.ContainsFunc(t.grants, func(c plugins.Capability) bool { return c.Kind == plugins.CanAppend })
 }
 
 // seed is that of handlers' randomness.

@@ -53,6 +53,7 @@ func (l *lane) store(ctx context.Context, next laneRecord, records []core.Record
 	if err == nil {
 		l.goOn(next)
 		l.settled(next)
+		l.tellOf(nil)
 		return true, nil
 	}
 	before := l.stored.revision
@@ -73,12 +74,13 @@ func (l *lane) guard(records []core.RecordOp, next laneRecord) []core.RecordOp {
 	if !l.holds(ruleCompare) {
 		expect = core.AnyVersion
 	}
+	check := b.check()
 	checked := !l.holds(ruleCheck)
 	for i := range records {
-		checked = checked || records[i].Table == bindingsTable
+		checked = checked || records[i].Table == check.Table
 	}
 	if !checked {
-		records = append(records, core.RecordOp{Table: bindingsTable, Key: b.Name, Expect: at(b.revision), Action: core.CheckRecord})
+		records = append(records, check)
 	}
 	key := laneKey(b.Name, b.Generation, l.number)
 	if fence := (core.RecordOp{Table: lanesTable, Key: fenceKey(key), Expect: at(l.stored.fence)}); l.holds(ruleFence) {

@@ -3,10 +3,6 @@ package host
 import (
 	"context"
 	"errors"
-	"math"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -80,7 +76,15 @@ func (h *Host) deploy(ctx context.Context, name string, old *binding, d *plugins
 	if old == nil {
 		return h.create(ctx, next, hold)
 	}
-	return h.change(ctx, old, next, hold)
+	// The generation beside would bring back what a deploy has changed.
+	switch beside, _, err := h.others(ctx, name); {
+	case err != nil:
+		return err
+	case beside != nil:
+		return underWay(beside)
+	}
+	_, key := roleBeside.record(name)
+	return h.change(ctx, old, next, hold, core.RecordOp{Table: othersTable, Key: key, Expect: core.NoStream, Action: core.CheckRecord})
 }
 
 // resolve makes the binding that a deploy asks for, and proves that it is ready to run. hold
@@ -138,10 +142,10 @@ func (h *Host) create(ctx context.Context, next *plugins.Binding, hold core.Reco
 	if err != nil {
 		return err
 	}
-	_, err = h.config.Subscriptions.Bind(ctx, next.Subscription, &d, "", func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
+	_, err = h.config.Subscriptions.Bind(ctx, next.Subscription, &d, func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
 		b := &binding{Binding: *next, Incarnation: i.ID, Start: i.Start}
 		noValidator := core.RecordOp{Table: plugins.ValidatorsTable, Key: b.Name, Expect: core.NoStream, Action: core.CheckRecord}
-		return []core.RecordOp{put(bindingsTable, b.Name, core.NoStream, b), hold, noValidator}, nil
+		return []core.RecordOp{b.put(), hold, noValidator}, nil
 	})
 	h.poke(next.Name)
 	return err
@@ -154,7 +158,8 @@ func (h *Host) change(ctx context.Context, old *binding, next *plugins.Binding, 
 	}
 	b := *old
 	b.Binding = *next
-	_, err := h.config.Store.Append(ctx, core.Commit{Records: append(with, put(bindingsTable, b.Name, at(old.revision), &b))})
+	b.Redeployed = b.Redeployed || b.Version != old.Version
+	_, err := h.config.Store.Append(ctx, core.Commit{Records: append(with, b.put())})
 	h.poke(b.Name)
 	return err
 }
@@ -162,239 +167,34 @@ func (h *Host) change(ctx context.Context, old *binding, next *plugins.Binding, 
 // Pause stops a binding at a batch boundary, until Resume. The errors are binding_not_found
 // and record_conflict.
 func (h *Host) Pause(ctx context.Context, name string) (plugins.Status, error) {
-	return h.edit(ctx, name, func(b *plugins.Binding) error {
-		b.Paused = true
-		return nil
-	})
+	return h.edit(ctx, name, func(b *plugins.Binding) { b.Paused = true })
 }
 
-// Resume ends Pause, and the stop of a binding that has stopped. The errors are those of
-// Pause.
+// Resume ends Pause, and the stop of a binding that has stopped, and of the generation beside it.
+// The errors are those of Pause.
 func (h *Host) Resume(ctx context.Context, name string) (plugins.Status, error) {
-	return h.edit(ctx, name, func(b *plugins.Binding) error {
-		b.Paused, b.Stopped = false, ""
-		return nil
-	})
-}
-
-// Rollback goes back to the version before. Again, it goes forward. The errors are those of
-// Deploy, and version_not_found if there was none.
-func (h *Host) Rollback(ctx context.Context, name string) (plugins.Status, error) {
-	b, err := h.binding(ctx, name)
+	var with []core.RecordOp
+	beside, _, err := h.others(ctx, name)
 	if err != nil {
 		return plugins.Status{}, err
 	}
-	if b.Previous == "" {
-		return plugins.Status{}, core.Errorf(core.CodeVersionNotFound, "binding %q has had no version before %q", clip(name), b.Version)
+	if beside != nil && beside.Stopped != "" {
+		beside.Stopped = ""
+		with = append(with, beside.put())
 	}
-	return h.Deploy(ctx, name, plugins.Deploy{Plugin: b.Plugin, Version: b.Previous})
+	return h.edit(ctx, name, func(b *plugins.Binding) { b.Paused, b.Stopped = false, "" }, with...)
 }
 
-// edit changes a binding.
-func (h *Host) edit(ctx context.Context, name string, change func(*plugins.Binding) error) (plugins.Status, error) {
+// edit changes a binding, in one Commit with other records.
+func (h *Host) edit(ctx context.Context, name string, change func(*plugins.Binding), with ...core.RecordOp) (plugins.Status, error) {
 	old, err := h.binding(ctx, name)
 	if err != nil {
 		return plugins.Status{}, err
 	}
 	next := old.Binding
-	if err := change(&next); err != nil {
-		return plugins.Status{}, err
-	}
-	if err := h.change(ctx, old, &next); err != nil {
-		return plugins.Status{}, err
-	}
-	return h.Status(ctx, name)
-}
-
-// Rebuild starts a new generation of a binding, in one Commit (L9): its events from a place
-// on are handled anew, with fresh state and new ids. The errors are those of Pause,
-// invalid_cursor and log_changed.
-func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
-	old, err := h.binding(ctx, name)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	d, err := h.definition(&old.Binding)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	d.From = r.From
-	next := &binding{Binding: old.Binding}
-	next.Generation++
-	next.Stopped = ""
-	if !h.holds(ruleGeneration) {
-		next.Incarnation = old.Incarnation
-		_, err := h.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{put(bindingsTable, name, at(old.revision), next)}})
-		h.poke(name)
-		return plugins.Status{}, err
-	}
-	_, err = h.config.Subscriptions.Bind(ctx, old.Subscription, &d, old.Incarnation, func(i subscriptions.Incarnation) ([]core.RecordOp, error) {
-		next.Incarnation, next.Start = i.ID, i.Start
-		return h.succeed(ctx, old, next, r.EmitAgain)
-	})
-	h.poke(name)
-	if err != nil {
+	change(&next)
+	if err := h.change(ctx, old, &next, with...); err != nil {
 		return plugins.Status{}, err
 	}
 	return h.Status(ctx, name)
-}
-
-// succeed is what the Commit of a new generation has beside the subscription's.
-func (h *Host) succeed(ctx context.Context, old, next *binding, emitAgain bool) ([]core.RecordOp, error) {
-	ops := endGeneration(old.Name, old.Generation)
-	next.EmitAfter, next.HeldBack = 0, nil
-	if !emitAgain {
-		lanes, err := h.lanes(ctx, old)
-		if err != nil {
-			return nil, err
-		}
-		for i, l := range lanes {
-			ops = append(ops, core.RecordOp{
-				Table: lanesTable, Key: laneKey(old.Name, old.Generation, i), Expect: at(l.revision), Action: core.CheckRecord,
-			})
-		}
-		if next.HeldBack, err = h.heldBack(ctx, old, lanes); err != nil {
-			return nil, err
-		}
-		for i := range next.HeldBack {
-			next.EmitAfter = max(next.EmitAfter, next.HeldBack[i].UpTo)
-		}
-	}
-	return append(ops, put(bindingsTable, next.Name, at(old.revision), next)), nil
-}
-
-// maxExcepted bounds the events whose appends are made after a rebuild, before EmitAfter.
-const maxExcepted = 10_000
-
-// heldBack is what the next generation of a binding holds back: what this one has appended,
-// or has held back itself.
-func (h *Host) heldBack(ctx context.Context, old *binding, lanes []storedLane) ([]heldBack, error) {
-	next := make([]heldBack, len(lanes))
-	for i, l := range lanes {
-		next[i].UpTo = l.Checkpoint
-		if i < len(old.HeldBack) { // it may not have caught up with its own
-			before := &old.HeldBack[i]
-			next[i].UpTo = max(l.Checkpoint, before.UpTo)
-			for _, p := range before.Except {
-				if p <= old.Start || p > l.Checkpoint { // it has not handled it
-					next[i].Except = append(next[i].Except, p)
-				}
-			}
-		}
-	}
-	parked, err := h.traces(ctx, old.Incarnation, maxExcepted+1)
-	if err != nil {
-		return nil, err
-	}
-	if len(parked) > maxExcepted {
-		return nil, core.Errorf(core.CodeInvalidRequest,
-			"more than %d events of binding %q are parked: replay or drop them before a rebuild, or have it emit everything again", maxExcepted, clip(old.Name))
-	}
-	for _, t := range parked {
-		if t.Lane < len(next) && (t.Lane >= len(old.HeldBack) || !old.HeldBack[t.Lane].has(t.Position)) {
-			next[t.Lane].Except = append(next[t.Lane].Except, t.Position)
-		}
-	}
-	for i := range next {
-		slices.Sort(next[i].Except)
-	}
-	return next, nil
-}
-
-// traces are the first traces of an incarnation, as many as most.
-func (h *Host) traces(ctx context.Context, incarnation string, most int) (all []trace, err error) {
-	table, first := subscriptions.TraceOf(incarnation, 0)
-	_, last := subscriptions.TraceOf(incarnation, math.MaxUint64)
-	for len(all) < most {
-		page, err := h.config.Store.Records(ctx, core.RecordsRequest{
-			Table: table, Ranges: []core.KeyRange{{After: first, Before: last}}, Limit: core.MaxReadEvents,
-		})
-		if err != nil {
-			return nil, err
-		}
-		for i := range page {
-			var t trace
-			if err := decode(table, &page[i], &t); err != nil {
-				return nil, err
-			}
-			all = append(all, t)
-		}
-		if len(page) < core.MaxReadEvents {
-			break
-		}
-		first = page[len(page)-1].Key
-	}
-	return all, nil
-}
-
-// lastGeneration is that of the binding of a name that was deleted last; 0 if there was none.
-func (h *Host) lastGeneration(ctx context.Context, name string) (uint64, error) {
-	r, err := h.record(ctx, generationsTable, name)
-	if err != nil || r == nil {
-		return 0, err
-	}
-	last, err := strconv.ParseUint(string(r.Value), 10, 64)
-	if err != nil {
-		return 0, core.Errorf(core.CodeInternal, "the record %s/%s: %w", generationsTable, name, err)
-	}
-	return last, nil
-}
-
-// Delete deletes a binding with its subscription, its state and what it has parked. What it
-// has appended stays. A binding whose record cannot be read is deleted, too. The error is
-// binding_not_found.
-func (h *Host) Delete(ctx context.Context, name string) error {
-	r, err := h.bindingRecord(ctx, name)
-	if err != nil {
-		return err
-	}
-	var ops []core.RecordOp
-	b, err := decodeBinding(r)
-	if err != nil {
-		if b, ops, err = h.remains(ctx, r); err != nil {
-			return err
-		}
-	}
-	ops = append(append(ops, endGeneration(name, b.Generation)...),
-		remove(bindingsTable, name, at(b.revision)),
-		remove(runsTable, name, core.AnyVersion),
-		core.RecordOp{Table: generationsTable, Key: name, Expect: core.AnyVersion, Value: strconv.AppendUint(nil, b.Generation, 10)})
-	err = h.config.Subscriptions.Unbind(ctx, name, b.Incarnation, ops)
-	h.unreadable.Delete(name)
-	h.poke(name)
-	return err
-}
-
-// remains is what there is of a binding whose record cannot be read: its last generation, by the
-// lanes that have committed, and what ends the others.
-func (h *Host) remains(ctx context.Context, r *core.Record) (b *binding, others []core.RecordOp, err error) {
-	name := r.Key
-	b = &binding{revision: r.Revision}
-	if b.Generation, err = h.lastGeneration(ctx, name); err != nil {
-		return nil, nil, err
-	}
-	prefix, after := name+"/", ""
-	for {
-		page, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: lanesTable, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
-		if err != nil {
-			return nil, nil, err
-		}
-		for i := range page {
-			after = page[i].Key
-			generation, _, _ := strings.Cut(after[len(prefix):], "/")
-			n, err := strconv.ParseUint(generation, 16, 64)
-			if err == nil && n > b.Generation {
-				others = append(others, endGeneration(name, b.Generation)...)
-				b.Generation = n
-			}
-		}
-		if len(page) < core.MaxReadEvents {
-			return b, others, nil
-		}
-	}
-}
-
-// endGeneration notes that what is left of a generation is to be swept.
-func endGeneration(name string, generation uint64) []core.RecordOp {
-	return []core.RecordOp{{Table: sweepsTable, Key: generationKey(name, generation), Expect: core.AnyVersion}}
 }

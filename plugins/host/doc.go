@@ -8,8 +8,8 @@
 //	  ▲                            deals by   queue      │ effects
 //	  └──── ack, nack(park) ◄───── key          ◄── Commit: lane, state, appends
 //
-// The supervisor looks for bindings and starts a driver for each that is to run here. A
-// driver makes a runner for the binding as it is at one revision, and another when it has
+// The supervisor looks for bindings and starts a driver for each that is to run here, and for
+// each generation beside one, which a rebuild makes. A driver makes a runner for the binding as it is at one revision, and another when it has
 // changed. A runner deals the events of its subscription to the lanes, each a goroutine with
 // a Handler of its own. A lane hands its Handler a batch, stages the effects, and makes one
 // Commit of them. Only when that is made are the events acknowledged; the lane handles the
@@ -37,8 +37,10 @@
 //	L7  Only lanes retry and park: the subscription is bound (core/subscriptions/bound.go).
 //	L8  The progress of the subscription is stored by its owner, compared and under the
 //	    epoch. A drop of a parked event takes the trace away.     core/subscriptions/saver.go
-//	L9  A generation is an incarnation of the subscription: a rebuild is one Commit of the
-//	    binding, the new incarnation and the end of the old.                   deploy.go
+//	L9  A generation is an incarnation of the subscription. A rebuild begins one beside the
+//	    live one, in one Commit. A switch, and a rollback to the one before, are one Commit
+//	    that has two generations and their incarnations change places. It compares both,
+//	    and all their lanes, when nothing of them is under way.    rebuild.go, switch.go
 //	L10 A change is one Commit of the binding. The next runner begins with it.  driver.go
 //	L11 The host makes the ids of appended events. A Commit that is answered as a duplicate
 //	    while the lane's record has not moved is a failure.   effects/emit.go, commit.go
@@ -50,6 +52,10 @@
 //	    behind it are thrown away, too. The first Commit since the lane was read replaces
 //	    its fence, and none is under way behind that one; the next check the fence, so a
 //	    late one is never made behind another Commit than it was for.           flight.go
+//	L14 A lane of a generation beside handles no event that the same lane of the live one has
+//	    not passed, and appends nothing unless it is to emit again. What the live one has
+//	    parked it parks, too, if it may append; the switch has that replayed, and holds back
+//	    what the live one has appended by then.                    beside.go, heldback.go
 //
 // # Failures
 //
@@ -67,14 +73,15 @@
 // interleaving of lanes is not promised. A lane that appends to a stream that others write
 // to, too, and expects a version of it, may be parked for that.
 //
-// Appends that a rebuild holds back are those of events that the generation before has
-// passed, lane by lane. Of events that were parked then, nothing was appended, and nothing is
-// held back.
+// Every event is appended for once, by one generation, however often they change places. What
+// a generation holds back, lane by lane, is what others had appended when it became live. Of
+// events that were parked then, nothing was appended, and nothing is held back.
 //
 // # Concurrency
 //
 // A Host is safe for concurrent use. Its goroutines are the supervisor, the sweeper, a driver
-// for each binding, and for each runner its lanes. Close waits for all of them. No lock is
+// for each binding and for each generation beside one, which has another to switch to it, and
+// for each runner its lanes. Close waits for all of them. No lock is
 // held over a call of storage or of a Handler. What is delivered and not committed is bounded
 // for each binding, in events and bytes; and so are the effects that a lane has under way, and
 // the state that it keeps in memory.

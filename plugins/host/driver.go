@@ -11,18 +11,32 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// driver drives one binding at this node: it makes a runner for the binding as it is
-// stored, and another when that has ended. Whatever a plugin does, only its driver waits for it.
+// driven is what a driver drives: the generation of a binding that has a role.
+type driven struct {
+	name string
+	role role
+}
+
+// driver drives one generation of a binding at this node: it makes a runner for the binding as it
+// is stored, and another when that has ended. Whatever a plugin does, only its driver waits for it.
 type driver struct {
 	host *Host
-	name string
+	driven
 	last *binding // as it was run last; owned by run
+	// suspecting holds one token: that of the suspect lane whose turn it is (L12). The drivers of a
+	// binding share it.
+	suspecting chan struct{}
+	caughtUp   chan struct{} // holds 1: a lane of a generation beside has nothing to handle
+
+	leaving bool // the last of its binding ends, and no other begins; Host.mu protects it
 
 	mu      sync.Mutex // protects the fields below
 	state   plugins.State
 	reason  string
 	changed context.CancelCauseFunc // ends the present runner, or the wait for the next
 	runner  *runner                 // nil while there is none
+	waits   string                  // why a generation beside was not switched to
+	began   time.Time
 	totals  totals
 }
 
@@ -36,37 +50,62 @@ const (
 // errChanged ends a runner whose binding has changed.
 var errChanged = errors.New("the binding has changed")
 
-// drive starts the driver of a binding, unless it has one.
-func (h *Host) drive(name string) {
+// drive starts the driver of a generation that is to run, unless it has one.
+func (h *Host) drive(b *binding) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || h.drivers[name] != nil {
+	is := driven{b.Name, b.role}
+	if h.closed || !b.runs() || h.drivers[is] != nil {
 		return
 	}
-	k := &driver{host: h, name: name, state: plugins.Starting, changed: func(error) {}}
-	h.drivers[name] = k
+	k := &driver{
+		host: h, driven: is, state: plugins.Starting, changed: func(error) {}, began: time.Now(),
+		suspecting: make(chan struct{}, 1), caughtUp: make(chan struct{}, 1),
+	}
+	if other := h.drivers[is.other()]; other != nil {
+		if other.leaving {
+			return // who leaves has the supervisor look again
+		}
+		k.suspecting = other.suspecting
+	}
+	h.drivers[is] = k
 	h.running.Go(k.run)
 }
 
-// driver is that of a binding, or nil.
-func (h *Host) driver(name string) *driver {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.drivers[name]
+// other is the other generation of the binding that can run.
+func (d driven) other() driven {
+	if d.role == roleLive {
+		return driven{d.name, roleBeside}
+	}
+	return driven{d.name, roleLive}
 }
 
-// poke has the driver of a binding look at what is stored, and starts one if there is none.
+// driver is that of a generation, or nil.
+func (h *Host) driver(name string, is role) *driver {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.drivers[driven{name, is}]
+}
+
+// poke has the drivers of a binding look at what is stored, and starts those that there are not.
 func (h *Host) poke(name string) {
-	if k := h.driver(name); k != nil {
-		k.mu.Lock()
-		k.changed(errChanged)
-		k.mu.Unlock()
+	for _, is := range []role{roleLive, roleBeside} {
+		if k := h.driver(name, is); k != nil {
+			k.mu.Lock()
+			k.changed(errChanged)
+			k.mu.Unlock()
+		}
 	}
 	h.Look()
 }
 
 // run runs the binding until it is not to run here any more.
 func (k *driver) run() {
+	if k.role == roleBeside {
+		ctx, cancel := context.WithCancel(k.host.ctx)
+		defer cancel()
+		k.host.running.Go(func() { k.switchInTime(ctx) })
+	}
 	backoff := leastBackoff
 	for k.host.ctx.Err() == nil {
 		ctx, cancel := context.WithCancelCause(k.host.ctx)
@@ -93,13 +132,30 @@ func (k *driver) run() {
 		}
 		cancel(nil)
 	}
-	if k.host.ctx.Err() == nil {
-		k.ended()
+	if k.leave() {
+		if k.host.ctx.Err() == nil {
+			k.ended()
+		}
+		k.host.forget(k)
 	}
-	k.host.mu.Lock()
-	delete(k.host.drivers, k.name)
-	k.host.mu.Unlock()
 	k.host.Look() // it may be to run again by now
+}
+
+// leave forgets the driver, unless it is the last of its binding: then it reports that.
+func (k *driver) leave() (last bool) {
+	h := k.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if k.leaving = h.drivers[k.other()] == nil; !k.leaving {
+		delete(h.drivers, k.driven)
+	}
+	return k.leaving
+}
+
+func (h *Host) forget(k *driver) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.drivers, k.driven)
 }
 
 // ended says that the binding does not run here any more.
@@ -117,7 +173,7 @@ func (k *driver) ended() {
 
 // runOnce runs the binding as it is stored now. again is false if it is not to run here.
 func (k *driver) runOnce(ctx context.Context) (again bool, err error) {
-	b, err := k.host.binding(ctx, k.name)
+	b, err := k.host.generation(ctx, k.name, k.role)
 	switch {
 	case errors.Is(err, core.CodeBindingNotFound):
 		return false, nil
@@ -127,9 +183,12 @@ func (k *driver) runOnce(ctx context.Context) (again bool, err error) {
 		return false, nil
 	case k.last != nil && k.last.FirstGeneration != b.FirstGeneration:
 		return false, nil // it was deleted and deployed again: the other gets a driver of its own
+	case k.last != nil && k.role == roleBeside && k.last.Generation != b.Generation:
+		return false, nil
 	}
 	k.last = b
-	program, err := k.load(ctx, b)
+	k.set(plugins.Starting, "")
+	program, err := k.host.load(ctx, b)
 	if err != nil {
 		k.set(plugins.Broken, core.AsError(err).Error())
 		return true, err
@@ -142,16 +201,15 @@ func (k *driver) runOnce(ctx context.Context) (again bool, err error) {
 }
 
 // load makes the program of a binding.
-func (k *driver) load(ctx context.Context, b *binding) (plugins.Program, error) {
-	k.set(plugins.Starting, "")
-	v, err := k.host.config.Versions.Version(ctx, b.Plugin, b.Version)
+func (h *Host) load(ctx context.Context, b *binding) (plugins.Program, error) {
+	v, err := h.config.Versions.Version(ctx, b.Plugin, b.Version)
 	if err != nil {
 		return nil, err
 	}
 	if v.SHA256 != b.SHA256 {
 		return nil, core.Errorf(core.CodeInternal, "version %q of plugin %q is module %s, the binding was made for %s", b.Version, b.Plugin, v.SHA256, b.SHA256)
 	}
-	return k.host.config.Programs.Load(ctx, v)
+	return h.config.Programs.Load(ctx, v)
 }
 
 func (k *driver) set(s plugins.State, reason string) {

@@ -23,6 +23,8 @@ const (
 	RuleFence      = ruleFence
 	RuleAhead      = ruleAhead
 	RuleAllBack    = ruleAllBack
+	RuleBehindLive = ruleBehindLive
+	RuleCarry      = ruleCarry
 )
 
 // LaneOf is the lane of a partition key.

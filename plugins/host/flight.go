@@ -39,7 +39,7 @@ func (l *lane) goesAhead(full bool) bool {
 		bytes += f.staged.Bytes()
 	}
 	first := &l.front[0]
-	return bytes < maxFlightBytes && !first.replay && first.fault == "" && first.position > l.passed() && !l.isAlone(first)
+	return bytes < maxFlightBytes && !first.replay && first.fault == "" && first.position > l.passed() && !l.isAlone(first) && !l.isCarried(first)
 }
 
 // launch makes the Commit of what is staged, with other operations, and does not wait for it.
@@ -119,6 +119,7 @@ func (l *lane) land() {
 	l.succeeded(f.events[0].replay)
 	l.shown.committed(len(f.events), &f.staged)
 	l.ground.land(f)
+	l.tellOf(&f.staged)
 	l.ack(f.events)
 	clear(f.events) // they hold their blocks in memory
 	f.staged.Reset()

@@ -72,8 +72,10 @@ type Host struct {
 	owned      atomic.Pointer[[]*binding] // what the supervisor has seen last: see Owned
 	handling   atomic.Int64               // batches that handlers of bindings have
 
+	feeds feeds
+
 	mu      sync.Mutex // protects the fields below
-	drivers map[string]*driver
+	drivers map[driven]*driver
 	dryRuns int // under way
 	closed  bool
 }
@@ -104,7 +106,7 @@ func (c Config) withDefaults() Config {
 }
 
 func start(config Config, without rules) *Host {
-	h := &Host{config: config, without: without, look: make(chan struct{}, 1), sweep: make(chan struct{}, 1), drivers: map[string]*driver{}}
+	h := &Host{config: config, without: without, look: make(chan struct{}, 1), sweep: make(chan struct{}, 1), drivers: map[driven]*driver{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.running.Go(h.supervise)
 	h.running.Go(h.sweepAll)
@@ -157,39 +159,42 @@ func (h *Host) supervise() {
 	}
 }
 
-// startAll starts a driver for each binding that is to run here and has none.
+// startAll starts a driver for each generation that is to run here and has none.
 func (h *Host) startAll() error {
 	var owned []*binding
-	err := h.each(h.ctx, "", "", func(b *binding) bool {
-		if h.config.Subscriptions.Owned(b.Subscription) != nil {
-			return true
-		}
-		if len(owned) < MaxOwned {
-			owned = append(owned, b)
-		}
-		if b.runs() {
-			h.drive(b.Name)
+	err := h.each(h.ctx, bindingsTable, "", "", func(b *binding) bool {
+		if h.config.Subscriptions.Owned(b.Subscription) == nil {
+			if len(owned) < MaxOwned {
+				owned = append(owned, b)
+			}
+			h.drive(b)
 		}
 		return true
 	})
-	if err == nil {
-		h.owned.Store(&owned)
+	if err != nil {
+		return err
 	}
-	return err
+	h.owned.Store(&owned)
+	return h.each(h.ctx, othersTable, "", "", func(b *binding) bool {
+		if h.config.Subscriptions.Owned(b.Subscription) == nil {
+			h.drive(b)
+		}
+		return true
+	})
 }
 
-// runs reports whether a binding is to run somewhere.
-func (b *binding) runs() bool { return !b.Paused && b.Stopped == "" }
+// runs reports whether a generation is to run somewhere.
+func (b *binding) runs() bool { return b.role != roleBefore && !b.Paused && b.Stopped == "" }
 
-// each calls do for the bindings with a prefix, behind a name, until it is false.
-func (h *Host) each(ctx context.Context, prefix, after string, do func(*binding) bool) error {
+// each calls do for the bindings of a table with a prefix, behind a key, until it is false.
+func (h *Host) each(ctx context.Context, table, prefix, after string, do func(*binding) bool) error {
 	for {
-		page, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: bindingsTable, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
+		page, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: table, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
 		if err != nil {
 			return err
 		}
 		for i := range page {
-			b, err := decodeBinding(&page[i])
+			b, err := decodeBinding(table, &page[i])
 			if err != nil { // it stops no other
 				if _, again := h.unreadable.LoadOrStore(page[i].Key, true); !again {
 					h.config.Logger.Error("a plugin binding cannot be read", "binding", page[i].Key, "error", err)

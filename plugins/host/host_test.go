@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,7 +212,7 @@ func TestLifeOfABinding(t *testing.T) {
 		if got := n.state("copier", 0); got["copied"] != "15" || got["version"] != "2" {
 			t.Errorf("the state is %v", got)
 		}
-		if s, err := n.host.Rollback(ctx, "copier"); err != nil || s.Version != "1" || s.Previous != "2" {
+		if s, err := n.host.Rollback(ctx, "copier", plugins.Rollback{}); err != nil || s.Version != "1" || s.Previous != "2" {
 			t.Errorf("%+v, %v", s, err)
 		}
 
@@ -223,8 +222,8 @@ func TestLifeOfABinding(t *testing.T) {
 
 		// What was copied before is held back, what comes after is not.
 		first := n.events("copies")[0].ID
-		if s, err := n.host.Rebuild(ctx, "copier", plugins.Rebuild{}); err != nil || s.Generation != 2 || s.EmitAfter == 0 {
-			t.Fatalf("%+v, %v", s, err)
+		if s := n.rebuild("copier", plugins.Rebuild{}); s.Generation != 2 || s.EmitAfter == 0 {
+			t.Fatalf("%+v", s)
 		}
 		n.append("Good", 1, 1)
 		n.await("copier", n.store.State().Head)
@@ -232,8 +231,8 @@ func TestLifeOfABinding(t *testing.T) {
 		if got := n.state("copier", 0); got["copied"] != "16" || got["version"] != "" {
 			t.Errorf("after the rebuild, the state is %v", got)
 		}
-		if s, err := n.host.Rebuild(ctx, "copier", plugins.Rebuild{EmitAgain: true}); err != nil || s.EmitAfter != 0 {
-			t.Fatalf("%+v, %v", s, err)
+		if s := n.rebuild("copier", plugins.Rebuild{EmitAgain: true}); s.Generation != 3 || s.EmitAfter != 0 {
+			t.Fatalf("%+v", s)
 		}
 		n.awaitStatus("copier", "has copied all again", func(*plugins.Status) bool { return len(n.copied()) == 32 })
 		if n.events("copies")[16].ID == first {
@@ -246,7 +245,7 @@ func TestLifeOfABinding(t *testing.T) {
 		if _, err := n.host.Status(ctx, "copier"); !errors.Is(err, core.CodeBindingNotFound) {
 			t.Errorf("status: %v", err)
 		}
-		n.awaitSwept("state/copier/1", "state/copier/2", "state/copier/3", "plugin_lanes", "plugin_bindings", "plugin_runs", "plugin_sweeps", "subscriptions", "subscription_state")
+		n.awaitSwept("state/copier/1", "state/copier/2", "state/copier/3", "plugin_lanes", "plugin_bindings", "plugin_runs", "plugin_sweeps", "plugin_others", "subscriptions", "subscriptions_unnamed", "subscription_state")
 		if s := n.deployCopier(); s.Generation != 4 {
 			t.Errorf("made again: %+v", s)
 		}
@@ -283,9 +282,7 @@ func TestDeleteOfWhatCannotBeRead(t *testing.T) {
 		n.append("Good", 10, 2)
 		n.deployCopier()
 		n.await("copier", 10)
-		if _, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{EmitAgain: true}); err != nil {
-			t.Fatal(err)
-		}
+		n.rebuild("copier", plugins.Rebuild{EmitAgain: true})
 		n.awaitStatus("copier", "has copied all again", func(*plugins.Status) bool { return len(n.copied()) == 20 })
 		n.put("plugin_bindings", "copier", value)
 		if _, err := n.host.Status(t.Context(), "copier"); err == nil || !strings.Contains(err.Error(), "gyre plugin rm copier") {
@@ -294,7 +291,7 @@ func TestDeleteOfWhatCannotBeRead(t *testing.T) {
 		if err := n.host.Delete(t.Context(), "copier"); err != nil {
 			t.Fatalf("%s: %v", value, err)
 		}
-		n.awaitSwept("state/copier/1", "state/copier/2", "plugin_lanes", "plugin_bindings", "plugin_runs", "plugin_sweeps", "subscriptions", "subscription_state")
+		n.awaitSwept("state/copier/1", "state/copier/2", "plugin_lanes", "plugin_bindings", "plugin_runs", "plugin_sweeps", "plugin_others", "subscriptions", "subscriptions_unnamed", "subscription_state")
 		if s := n.deployCopier(); s.Generation != 3 {
 			t.Errorf("%s: made again: %+v", value, s)
 		}
@@ -346,46 +343,6 @@ func TestSweepOfAnotherOwner(t *testing.T) {
 	n.put("plugin_sweeps", "gone/0000000000000001", "")
 	n.host.Look()
 	n.awaitSwept("plugin_sweeps", "state/gone/1")
-}
-
-// TestRebuildEmitsWhatWasParked: a rebuild holds back what was appended, and nothing else.
-func TestRebuildEmitsWhatWasParked(t *testing.T) {
-	overEngines(t, func(t *testing.T, n *node) {
-		for _, typ := range []string{"Good", "Bad", "Good", "Bad"} {
-			n.append(typ, 1, 1)
-		}
-		n.deployCopier()
-		n.awaitStatus("copier", "has two parked", func(s *plugins.Status) bool { return s.Checkpoint >= 4 && s.Parked == 2 })
-		rebuild := func(what string, from core.From, copied ...string) {
-			t.Helper()
-			if _, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{From: from}); err != nil {
-				t.Fatal(err)
-			}
-			n.await("copier", 6)
-			if got := n.copied(); !slices.Equal(got, copied) {
-				t.Errorf("%s: copied %s, want %s", what, got, copied)
-			}
-		}
-		rebuild("still bad", core.From{}, "1", "3")
-		n.add("copier", "2", copierManifest, func(c *call) error {
-			if c.Position == 2 {
-				c.Type = []byte("Good") // mended
-			}
-			return copier(c)
-		})
-		n.deploy("copier", plugins.Deploy{Version: "2"})
-		rebuild("one mended", core.From{}, "1", "3", "2")
-		rebuild("again", core.From{}, "1", "3", "2")
-		n.add("copier", "3", copierManifest, func(c *call) error {
-			if string(c.Type) == "Bad" {
-				c.Type = []byte("Good")
-			}
-			return copier(c)
-		})
-		n.deploy("copier", plugins.Deploy{Version: "3"})
-		rebuild("behind it", core.From{Kind: core.AfterPosition, N: 4}, "1", "3", "2")
-		rebuild("all mended", core.From{}, "1", "3", "2", "4")
-	})
 }
 
 // awaitSwept waits until tables are empty.

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -23,6 +24,7 @@ type lane struct {
 	shown  published
 
 	standing
+	bounds
 	handler plugins.Handler
 	ground  ground
 	stage   *effects.Stage
@@ -72,6 +74,7 @@ func newLane(r *runner, number int) *lane {
 	l := &lane{
 		runner: r, number: number, woken: make(chan struct{}, 1), answers: make(chan answer, 1),
 		out: r.host.config.Output(&r.binding.Binding, number), pace: pace{backoff: leastBackoff}, shown: published{totals: &r.driver.totals},
+		bounds: bounds{upTo: math.MaxUint64},
 	}
 	l.ground.lane = l
 	l.stage = effects.NewStage(r.terms, &l.ground, l.out)
@@ -83,6 +86,7 @@ func (l *lane) take(s storedLane) {
 	l.stateBytes.Add(s.StateBytes - l.stored.StateBytes)
 	l.stored, l.made, l.read, l.fenced = s, s.laneRecord, true, false
 	l.publish("", "")
+	l.tellOf(nil)
 }
 
 // run handles what comes until it cannot go on, and returns why.
@@ -112,6 +116,7 @@ func (l *lane) await(ctx context.Context) error {
 			wait = nil
 		case len(l.front) == 0:
 			l.publish("", "") // what it was blocked by is over
+			wake(l.driver.caughtUp)
 			wait = nil
 		case !time.Now().Before(l.notBefore):
 			return ctx.Err()
@@ -124,6 +129,10 @@ func (l *lane) await(ctx context.Context) error {
 				return err
 			}
 		case <-l.woken:
+		case <-l.moved:
+			if err := l.follow(ctx); err != nil {
+				return err
+			}
 		case <-wait:
 		case <-ctx.Done():
 			return ctx.Err()
@@ -138,7 +147,7 @@ func (l *lane) look() (full bool) {
 		first, last = l.flights[0].first(), l.flights[n-1].last()
 	}
 	limits := &l.binding.Limits
-	l.front, full = l.queue.front(l.front[:0], core.Limit{Events: limits.BatchEvents, Bytes: limits.BatchBytes}, first, last)
+	l.front, full = l.queue.front(l.front[:0], core.Limit{Events: limits.BatchEvents, Bytes: limits.BatchBytes}, first, last, l.upTo)
 	return full
 }
 
@@ -156,12 +165,14 @@ func (l *lane) step(ctx context.Context) error {
 		return l.replay(ctx, first)
 	case first.position <= l.passed():
 		return l.pass(ctx)
+	case l.isCarried(first):
+		return l.carry(ctx, l.front[:1])
 	case first.fault != "":
 		return l.park(ctx, l.front[:1], effects.Failure{Reason: first.fault})
 	}
 	n := 1
 	if !l.isAlone(first) {
-		for n < len(l.front) && !l.front[n].replay && l.front[n].fault == "" {
+		for n < len(l.front) && !l.front[n].replay && l.front[n].fault == "" && !l.isCarried(&l.front[n]) {
 			n++
 		}
 	}
@@ -182,7 +193,7 @@ func (l *lane) passed() uint64 {
 
 // reread reads the binding and the lane. The error is errChanged if the binding has changed.
 func (l *lane) reread(ctx context.Context) error {
-	b, err := l.host.binding(ctx, l.binding.Name)
+	b, err := l.host.generation(ctx, l.binding.Name, l.binding.role)
 	switch {
 	case errors.Is(err, core.CodeBindingNotFound):
 		return errChanged

@@ -25,20 +25,26 @@ type schedule struct {
 	events   []source
 	lanes    int
 	batch    int
-	quiet    bool // nothing goes wrong
-	rebuilds bool
+	quiet    bool  // nothing goes wrong
+	rebuilds bool  // and switches, and rollbacks
+	parks    bool  // with them: then the order of what is replayed is another
 	both     bool  // an owner that was overtaken goes on, and only records tell it
 	deep     int64 // the faults of Commits behind which others were under way
+	ended    plugins.Status
 }
 
-// makeSchedule makes the schedule of a seed. Where there are rebuilds nothing is parked: what
-// a replay appends would be held back.
+// makeSchedule makes the schedule of a seed. Where generations park and replay different events, none
+// expects a version of what another has appended, too.
 func makeSchedule(seed uint64) schedule {
 	r := rand.New(rand.NewPCG(seed, 1))
 	s := schedule{seed: seed, lanes: 1 + r.IntN(3), batch: []int{1, 3, 64}[r.IntN(3)], rebuilds: r.IntN(4) == 0, both: r.IntN(3) == 0}
 	kinds := types
 	if s.rebuilds {
-		kinds = slices.DeleteFunc(slices.Clone(types), func(k string) bool { return k == "Bad" || k == "Stubborn" })
+		without := []string{"Bad", "Stubborn"}
+		if s.parks = r.IntN(2) == 0; s.parks {
+			without = []string{"Exact"}
+		}
+		kinds = slices.DeleteFunc(slices.Clone(types), func(k string) bool { return slices.Contains(without, k) })
 	}
 	s.events = sources(r, 20+r.IntN(40), kinds)
 	return s
@@ -79,6 +85,9 @@ func (s *schedule) play(f *folder, w *world) (o outcome, problem string) {
 	}
 	for rest := s.events; len(rest) > 0; {
 		n := min(len(rest), 1+r.IntN(24))
+		if s.rebuilds {
+			n = min(n, 8)
+		}
 		w.append(rest[:n])
 		rest = rest[n:]
 		if !s.quiet {
@@ -93,6 +102,12 @@ func (s *schedule) play(f *folder, w *world) (o outcome, problem string) {
 			parked++
 		}
 	}
+	if s.parks && !s.quiet { // what a switch has replayed is not parked any more
+		parked = anyParked
+	}
+	if problem = w.settled(); problem != "" {
+		return o, problem
+	}
 	if problem = w.drained("fold", parked); problem != "" {
 		return o, problem
 	}
@@ -104,6 +119,7 @@ func (s *schedule) play(f *folder, w *world) (o outcome, problem string) {
 	}
 	if problem = w.drained("fold", 0); problem == "" {
 		o = w.outcome("fold", s.lanes)
+		s.ended, _ = w.now.host.Status(context.Background(), "fold") // it was drained
 	}
 	return o, problem
 }
@@ -159,7 +175,11 @@ func (s *schedule) disturb(w *world, r *rand.Rand) {
 	time.Sleep(time.Duration(r.IntN(40)) * time.Millisecond)
 	w.restart()
 	h := w.now.host
-	switch r.IntN(9) {
+	what := r.IntN(9)
+	if s.rebuilds && r.IntN(2) == 0 {
+		what = 5 + r.IntN(4)
+	}
+	switch what {
 	case 0:
 		w.now.wire.kill()
 		w.restart()
@@ -182,7 +202,19 @@ func (s *schedule) disturb(w *world, r *rand.Rand) {
 		_, _ = h.Deploy(ctx, "fold", plugins.Deploy{Version: strconv.Itoa(1 + r.IntN(2))})
 	case 5:
 		if s.rebuilds {
-			_, _ = h.Rebuild(ctx, "fold", plugins.Rebuild{})
+			_, _ = h.Rebuild(ctx, "fold", plugins.Rebuild{Version: []string{"", "1", "2"}[r.IntN(3)], Hold: r.IntN(3) == 0})
+		}
+	case 6:
+		if s.rebuilds {
+			_, _ = h.Switch(ctx, "fold")
+		}
+	case 7:
+		if s.rebuilds {
+			_, _ = h.Rollback(ctx, "fold", plugins.Rollback{})
+		}
+	case 8:
+		if s.rebuilds && r.IntN(3) == 0 {
+			_, _ = h.CancelRebuild(ctx, "fold")
 		}
 	}
 	_ = w.retry("resume", func(p *process) error { _, err := p.host.Resume(context.Background(), "fold"); return err })
@@ -204,7 +236,10 @@ func (s *schedule) check(t testing.TB, without host.Rules) string {
 	if problem := want.withoutIDs().diff(s.sequential()); problem != "" {
 		return "undisturbed: " + problem
 	}
-	if s.rebuilds { // generations have ids of their own
+	switch {
+	case s.parks:
+		got, want = got.causes(), want.causes()
+	case s.rebuilds: // generations have ids of their own
 		got, want = got.withoutIDs(), want.withoutIDs()
 	}
 	return got.diff(want)
@@ -217,6 +252,20 @@ func (o outcome) withoutIDs() outcome {
 		for _, e := range events {
 			streams[stream] = append(streams[stream], strings.Join(strings.Split(e, " ")[1:4], " "))
 		}
+	}
+	return outcome{streams, o.state}
+}
+
+// causes has, of each stream, the types and the causes of its events, in any order.
+func (o outcome) causes() outcome {
+	streams := map[string][]string{}
+	for stream, events := range o.streams {
+		for _, e := range events {
+			parts := strings.Split(e, " ")
+			_, cause, _ := strings.Cut(parts[4], `"causation_id":"`)
+			streams[stream] = append(streams[stream], parts[2]+" of "+cause[:36])
+		}
+		slices.Sort(streams[stream])
 	}
 	return outcome{streams, o.state}
 }
@@ -269,12 +318,13 @@ func TestModel(t *testing.T) {
 	if seeds := os.Getenv("HOST_SEEDS"); seeds != "" {
 		n, _ = strconv.Atoi(seeds)
 	}
-	var deep atomic.Int64
+	var deep, switched, back atomic.Int64
 	t.Cleanup(func() {
-		if n >= 100 && deep.Load() < int64(n)/10 && !t.Failed() {
-			t.Errorf("%d faults met Commits behind which others were under way", deep.Load())
+		met := fmt.Sprintf("%d faults met Commits behind which others were under way; %d ended with a later generation, %d with an earlier one",
+			deep.Load(), switched.Load(), back.Load())
+		if t.Log(met); n >= 100 && !t.Failed() && (deep.Load() < int64(n)/10 || switched.Load() < int64(n)/20 || n >= 1000 && back.Load() == 0) {
+			t.Error("that is not enough")
 		}
-		t.Logf("%d faults met Commits behind which others were under way", deep.Load())
 	})
 	for i := range uint64(n) {
 		t.Run(fmt.Sprint(first+i), func(t *testing.T) {
@@ -286,6 +336,11 @@ func TestModel(t *testing.T) {
 					t.Errorf("%+v:\n%s", s, problem)
 				}
 				deep.Add(s.deep)
+				if before := s.ended.Before; before != nil && before.Generation > s.ended.Generation {
+					back.Add(1)
+				} else if s.ended.Generation > 1 {
+					switched.Add(1)
+				}
 			})
 		})
 	}

@@ -16,22 +16,31 @@ func (l *lane) trace(position uint64) (table, key string) {
 // park passes an event without effect (L5): its trace, and the lane's place behind it, are
 // one Commit. Then the machine parks it.
 func (l *lane) park(ctx context.Context, event []queued, f effects.Failure) error {
-	var ops []core.RecordOp
 	t := trace{Position: event[0].position, Lane: l.number, Attempts: l.attempt(), Reason: f.Reason, Stack: f.Stack}
-	if table, key := l.trace(t.Position); l.holds(ruleTrace) {
-		ops = append(ops, put(table, key, core.NoStream, &t))
-	}
-	made, err := l.store(ctx, l.next(event[0].position), ops)
-	if !made || err != nil {
+	if parked, err := l.parkAs(ctx, event, &t); !parked || err != nil {
 		return err
 	}
-	l.discard()
-	l.shown.parked.Add(1)
-	l.nackPark(&event[0], &t)
 	if l.failed++; l.failed >= breakAfter {
 		l.delay(l.breaker(), itoa(l.failed)+" events were parked one after another, the last one because "+f.Reason)
 	}
 	return nil
+}
+
+// parkAs passes an event with a trace. parked is false if the Commit was not made: then what to do
+// about that is done, and the error ends the runner.
+func (l *lane) parkAs(ctx context.Context, event []queued, t *trace) (parked bool, err error) {
+	var ops []core.RecordOp
+	if table, key := l.trace(t.Position); l.holds(ruleTrace) {
+		ops = append(ops, put(table, key, core.NoStream, t))
+	}
+	made, err := l.store(ctx, l.next(event[0].position), ops)
+	if !made || err != nil {
+		return false, err
+	}
+	l.discard()
+	l.shown.parked.Add(1)
+	l.nackPark(&event[0], t)
+	return true, nil
 }
 
 // pass tells the machine of events that the lane has passed before (L5): those that left a

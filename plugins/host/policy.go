@@ -70,7 +70,7 @@ func (l *lane) stop(ctx context.Context, reason string) error {
 	b.Stopped = reason
 	next := l.stored.laneRecord
 	next.Attempts, next.Reason = 0, reason
-	made, err := l.store(ctx, next, []core.RecordOp{put(bindingsTable, b.Name, at(b.revision), &b)})
+	made, err := l.store(ctx, next, []core.RecordOp{b.put()})
 	if !made || err != nil {
 		return err
 	}

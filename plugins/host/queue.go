@@ -41,10 +41,10 @@ func (q *queue) push(e queued) {
 
 func byPosition(e queued, position uint64) int { return cmp.Compare(e.position, position) }
 
-// front copies to dst the first events that are not under way. Those are from the position
-// first to last, or none if that is 0. Of what is before them nothing behind them is copied.
-// full reports whether there is no room for another in a batch.
-func (q *queue) front(dst []queued, limit core.Limit, first, last uint64) (_ []queued, full bool) {
+// front copies to dst the first events that are not under way, and not behind upTo. Those under
+// way are from the position first to last, or none if that is 0. Of what is before them nothing
+// behind them is copied. full reports whether there is no room for another in a batch.
+func (q *queue) front(dst []queued, limit core.Limit, first, last, upTo uint64) (_ []queued, full bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	events := q.events
@@ -58,6 +58,9 @@ func (q *queue) front(dst []queued, limit core.Limit, first, last uint64) (_ []q
 	}
 	bytes := 0
 	for i := range events {
+		if events[i].position > upTo {
+			return dst, false
+		}
 		bytes += len(events[i].raw)
 		if len(dst) == limit.Events || bytes > limit.Bytes && len(dst) > 0 {
 			return dst, true

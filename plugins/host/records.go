@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -16,25 +17,46 @@ import (
 //
 //	table                    key                      value       written by
 //	plugin_bindings          binding                  binding     who deploys; compare-and-set
+//	plugin_others             binding/beside           binding     who rebuilds; compare-and-set
+//	                         binding/before           binding     who switches; compare-and-set
 //	plugin_lanes             binding/generation/lane  laneRecord  the lane, with every effect
 //	                         …/fence                  nothing     the lane, when it was read
 //	plugin_traces            incarnation/position     trace       the lane that parks an event
 //	state/BINDING/GENERATION lane/key                 as it is    the lane
 //	plugin_runs              binding                  nothing     a runner, while it runs
-//	plugin_generations       binding                  the last    who deletes it
+//	                         binding/generation       nothing     that of a generation beside
+//	plugin_generations       binding                  the last    who deletes it, or rebuilds
 //	plugin_sweeps            binding/generation       nothing     who ends a generation
 //
 // Numbers in keys are in hex, of fixed width. A binding that is deleted and made again goes
 // on counting its generations, so that its ids and state are never those of the one before.
 const (
 	bindingsTable    = plugins.BindingsTable
+	othersTable      = "plugin_others"
 	lanesTable       = "plugin_lanes"
 	runsTable        = "plugin_runs"
 	generationsTable = plugins.GenerationsTable
 	sweepsTable      = "plugin_sweeps"
 )
 
-// binding is a binding as it is stored.
+// role is what a generation of a binding is.
+type role string
+
+const (
+	roleLive   role = ""       // what everybody sees of the binding
+	roleBeside role = "beside" // a rebuild makes it
+	roleBefore role = "before" // it was live before the last switch, and is at rest
+)
+
+// record is where the generation of a role is stored.
+func (r role) record(name string) (table, key string) {
+	if r == roleLive {
+		return bindingsTable, name
+	}
+	return othersTable, name + "/" + string(r)
+}
+
+// binding is a generation of a binding as it is stored.
 type binding struct {
 	plugins.Binding
 	// Incarnation is that of its subscription: one for each generation.
@@ -44,8 +66,51 @@ type binding struct {
 	// HeldBack is, for each lane, what of its appends is held back after a rebuild. Lane and
 	// partition key go together for ever.
 	HeldBack []heldBack `json:"heldBack,omitempty"`
+	// Redeployed says that its version was changed since it is live: a rollback undoes that.
+	Redeployed bool `json:"redeployed,omitzero"`
+	// Rebuild is what was asked for, of a generation beside.
+	Rebuild *rebuild `json:"rebuild,omitempty"`
+	// Until is when it was live last, of the generation before.
+	Until time.Time `json:"until,omitzero"`
 
+	role     role
 	revision uint64
+}
+
+// rebuild is how a generation beside was asked for.
+type rebuild struct {
+	Began     time.Time `json:"began"`
+	Hold      bool      `json:"hold,omitzero"`
+	EmitAgain bool      `json:"emitAgain,omitzero"`
+}
+
+// record is where it is stored.
+func (b *binding) record() (table, key string) { return b.role.record(b.Name) }
+
+// put replaces the record of a binding.
+func (b *binding) put() core.RecordOp {
+	table, key := b.record()
+	return put(table, key, at(b.revision), b)
+}
+
+// remove deletes the record of a binding.
+func (b *binding) remove() core.RecordOp {
+	table, key := b.record()
+	return remove(table, key, at(b.revision))
+}
+
+// check has a Commit made only if the record is as it was read.
+func (b *binding) check() core.RecordOp {
+	table, key := b.record()
+	return core.RecordOp{Table: table, Key: key, Expect: at(b.revision), Action: core.CheckRecord}
+}
+
+// runKey is that of the note that it runs. The live generation has the binding's, whichever it is.
+func (b *binding) runKey() string {
+	if b.role == roleLive {
+		return b.Name
+	}
+	return generationKey(b.Name, b.Generation)
 }
 
 // heldBack are events whose appends a lane holds back: an earlier generation has made them.
@@ -80,6 +145,9 @@ type trace struct {
 	Reason   string `json:"reason"`
 	Attempts int    `json:"attempts"`
 	Stack    string `json:"stack,omitempty"`
+	// Carried says that the live generation had parked it when a generation beside came to it, and
+	// that nobody has tried it in this one (L14).
+	Carried bool `json:"carried,omitzero"`
 	// Interrupted counts replays that a suspect lane has begun and not ended.
 	Interrupted int `json:"interrupted,omitempty"`
 }
@@ -137,30 +205,66 @@ func decode(table string, r *core.Record, value any) error {
 
 // binding reads a binding. The error is binding_not_found if there is none.
 func (h *Host) binding(ctx context.Context, name string) (*binding, error) {
-	r, err := h.bindingRecord(ctx, name)
-	if err != nil {
+	return h.generation(ctx, name, roleLive)
+}
+
+// generation reads the generation of a binding that has a role. The error is binding_not_found if
+// there is none.
+func (h *Host) generation(ctx context.Context, name string, is role) (*binding, error) {
+	table, key := is.record(name)
+	r, err := h.record(ctx, table, key)
+	switch {
+	case err != nil:
 		return nil, err
+	case r == nil && is != roleLive:
+		return nil, core.Errorf(core.CodeBindingNotFound, "the binding %q has no generation %s", clip(name), is)
+	case r == nil:
+		return nil, noBinding(name)
 	}
-	return decodeBinding(r)
+	return decodeBinding(table, r)
+}
+
+func noBinding(name string) error {
+	return core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name))
+}
+
+// others reads the generations of a binding that are not live; nil where there is none.
+func (h *Host) others(ctx context.Context, name string) (beside, before *binding, err error) {
+	_, first := roleBeside.record(name)
+	_, second := roleBefore.record(name)
+	found, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: othersTable, Keys: []string{first, second}, Limit: 2})
+	for i := range found {
+		b, wrong := decodeBinding(othersTable, &found[i])
+		switch {
+		case wrong != nil:
+			return nil, nil, wrong
+		case b.role == roleBeside:
+			beside = b
+		default:
+			before = b
+		}
+	}
+	return beside, before, err
 }
 
 // bindingRecord reads the record of a binding. The error is binding_not_found if there is none.
 func (h *Host) bindingRecord(ctx context.Context, name string) (*core.Record, error) {
 	r, err := h.record(ctx, bindingsTable, name)
 	if err == nil && r == nil {
-		err = core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name))
+		err = noBinding(name)
 	}
 	return r, err
 }
 
-func decodeBinding(r *core.Record) (*binding, error) {
-	b := &binding{revision: r.Revision}
+func decodeBinding(table string, r *core.Record) (*binding, error) {
+	name, is, _ := strings.Cut(r.Key, "/") // no binding has a slash in its name
+	b := &binding{role: role(is), revision: r.Revision}
 	err := json.Unmarshal(r.Value, b)
-	if err == nil && (b.Name != r.Key || b.Subscription != r.Key || b.Lanes < 1 || b.Lanes > plugins.MaxLanes) {
+	if err == nil && (b.Name != name || b.Subscription != name || b.Lanes < 1 || b.Lanes > plugins.MaxLanes) {
 		err = errors.New("it is of another binding, or its lanes are out of bounds")
 	}
 	if err != nil {
-		return nil, core.Errorf(core.CodeInternal, "the record %s/%s cannot be read: %w; gyre plugin rm %s deletes the binding", bindingsTable, r.Key, err, r.Key)
+		return nil, core.Errorf(core.CodeInternal, "the record %s/%s cannot be read: %w; gyre plugin rm %s deletes the binding", table, r.Key, err, name)
 	}
 	return b, nil
 }

@@ -29,7 +29,7 @@ func (l *lane) replay(ctx context.Context, event *queued) error {
 	if t.Interrupted >= l.binding.OnError.Attempts {
 		return l.replayFailed(ctx, event, &effects.Failure{Reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
 	}
-	t.Interrupted++
+	t.Interrupted, t.Carried = t.Interrupted+1, false
 	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
 		return err
 	}

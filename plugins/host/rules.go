@@ -2,7 +2,7 @@ package host
 
 // rules are rules of doc.go that a Host goes without, so that a test can show what each is
 // for. There are none outside of tests.
-type rules uint16
+type rules uint32
 
 const (
 	ruleCompare    rules = 1 << iota // L1: the lane's record is compared
@@ -21,6 +21,8 @@ const (
 	ruleFence                        // L13: Commits that follow each other check the lane's fence
 	ruleAhead                        // L13: what is read is as behind the Commits under way
 	ruleAllBack                      // L13: the Commits behind one that was not made are thrown away
+	ruleBehindLive                   // L14: a generation beside handles what the live one has passed
+	ruleCarry                        // L14: it parks what the live one has parked
 )
 
 // holds reports whether the Host keeps a rule.

@@ -43,6 +43,8 @@ func TestWithoutRules(t *testing.T) {
 		{"L13 a batch sees the state before a Commit under way", host.RuleAhead, schedules(1)},
 		{"L13 a batch reads a stream without a Commit under way", host.RuleAhead, readers},
 		{"L13 events behind a Commit in doubt are not run again", host.RuleAllBack, lostAhead},
+		{"L14 what the live generation has not passed is not appended", host.RuleBehindLive, aheadOfLive},
+		{"L14 what the live generation has parked is not appended", host.RuleCarry, parkedInLive},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
@@ -316,6 +318,56 @@ func takenID(t testing.TB, without host.Rules) (problem string) {
 		}
 		return ""
 	})
+}
+
+// aheadOfLive has a generation beside come to events that the live one, which is paused, has not.
+func aheadOfLive(t testing.TB, without host.Rules) string {
+	return scene(t, without, new(folder).handle, func(w *world) string {
+		if _, err := w.now.host.Pause(w.t.Context(), "fold"); err != nil {
+			return err.Error()
+		}
+		w.append(events("Plain", 3))
+		return w.rebuilt(3)
+	})
+}
+
+// parkedInLive has a generation beside come to an event that the live one has parked.
+func parkedInLive(t testing.TB, without host.Rules) string {
+	f, mended := &folder{}, atomic.Bool{}
+	h := func(c *call) error {
+		if mended.Load() {
+			c.Type = []byte("Plain")
+		}
+		return f.handle(c)
+	}
+	return scene(t, without, h, func(w *world) string {
+		w.append(append(events("Bad", 1), source{"s-0", "Plain", core.ID{8}}))
+		if problem := w.drained("fold", 1); problem != "" {
+			return problem
+		}
+		mended.Store(true)
+		return w.rebuilt(2)
+	})
+}
+
+// rebuilt rebuilds the binding, and has it handle all of so many events that append one each.
+func (w *world) rebuilt(n int) string {
+	if _, err := w.now.host.Rebuild(w.t.Context(), "fold", plugins.Rebuild{}); err != nil {
+		return err.Error()
+	}
+	if problem := w.settled(); problem != "" {
+		return problem
+	}
+	if _, err := w.now.host.Resume(w.t.Context(), "fold"); err != nil {
+		return err.Error()
+	}
+	if problem := w.drained("fold", 0); problem != "" {
+		return problem
+	}
+	if total, appended := w.total(), len(readAll(w.t, w.client, "out-s-0")); total != n || appended != n {
+		return fmt.Sprintf("%d of %d events are in the state, %d were appended", total, n, appended)
+	}
+	return ""
 }
 
 // killer has an event that ends the process that handles it.

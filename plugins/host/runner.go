@@ -25,8 +25,7 @@ type runner struct {
 	program plugins.Program
 	sub     *subscriptions.Bound
 	lanes   []*lane
-	// suspecting holds one token: that of the suspect lane whose turn it is (L12).
-	suspecting chan struct{}
+	live    *binding // of a generation beside: the live one (L14)
 
 	stateBytes atomic.Int64 // of all lanes, with the Commits under way
 }
@@ -66,7 +65,7 @@ func inFlight(b *plugins.Binding) int {
 }
 
 func newRunner(k *driver, b *binding, p plugins.Program) *runner {
-	r := &runner{host: k.host, driver: k, binding: b, terms: effects.NewTerms(&b.Binding), program: p, suspecting: make(chan struct{}, 1)}
+	r := &runner{host: k.host, driver: k, binding: b, terms: effects.NewTerms(&b.Binding), program: p}
 	for i := range b.Lanes {
 		r.lanes = append(r.lanes, newLane(r, i))
 	}
@@ -86,7 +85,18 @@ func (r *runner) run(ctx context.Context) error {
 		l.take(stored[i])
 		l.began = stored[i].Checkpoint
 	}
-	r.sub, err = r.host.config.Subscriptions.JoinBound(ctx, subscriptions.JoinRequest{
+	if b.role == roleBeside {
+		stop, err := r.beside(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	join := r.host.config.Subscriptions.JoinBound
+	if b.role == roleBeside {
+		join = r.host.config.Subscriptions.JoinUnnamed
+	}
+	r.sub, err = join(ctx, subscriptions.JoinRequest{
 		Name: b.Subscription, Incarnation: b.Incarnation, Consumer: "plugin " + b.Name,
 		Credit: delivery.Credit{Events: delivery.Unlimited, Bytes: inFlightBytes},
 	})

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -98,7 +99,7 @@ func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.Binding
 	}
 	page := plugins.BindingPage{Bindings: []plugins.Status{}, End: true}
 	var failed error
-	err := h.each(ctx, r.Prefix, r.After, func(b *binding) bool {
+	err := h.each(ctx, bindingsTable, r.Prefix, r.After, func(b *binding) bool {
 		if len(page.Bindings) == limit {
 			page.End = false
 			return false
@@ -145,31 +146,130 @@ func (h *Host) status(ctx context.Context, b *binding) (plugins.Status, error) {
 	case h.config.Subscriptions.Owned(b.Subscription) != nil:
 		s.State = plugins.Running
 	}
-	if k := h.driver(b.Name); k != nil {
+	if k := h.driver(b.Name, b.role); k != nil {
 		k.describe(b, &s)
 	}
-	if s.LaneStatus == nil { // no runner knows better
-		stored, err := h.lanes(ctx, b)
-		if err != nil {
-			return s, err
-		}
-		for i, l := range stored {
-			s.LaneStatus = append(s.LaneStatus, plugins.LaneStatus{Lane: i, Checkpoint: l.Checkpoint, Attempts: l.Attempts, Reason: l.Reason})
-			s.StateBytes += l.StateBytes
+	if err := h.describeLanes(ctx, b, &s); err != nil {
+		return s, err
+	}
+	if err := h.describeProgress(ctx, b, &s); err != nil {
+		return s, err
+	}
+	return s, h.describeOthers(ctx, b, &s)
+}
+
+// describeOthers adds the generations that are not live, and what a rollback would do.
+func (h *Host) describeOthers(ctx context.Context, live *binding, s *plugins.Status) error {
+	beside, before, err := h.others(ctx, live.Name)
+	if err != nil {
+		return err
+	}
+	if beside != nil {
+		if s.Beside, err = h.besideStatus(ctx, beside, s.Checkpoint); err != nil {
+			return err
 		}
 	}
-	return s, h.describeProgress(ctx, b, &s)
+	if before != nil {
+		if s.Before, err = h.beforeStatus(ctx, before); err != nil {
+			return err
+		}
+	}
+	if beside != nil { // nothing is rolled back meanwhile
+		return nil
+	}
+	switch to := live.undo(before); to {
+	case plugins.ToVersion:
+		s.Rollback = &plugins.RollbackPlan{To: to, Generation: live.Generation, Version: live.Previous}
+	case plugins.ToGeneration:
+		s.Rollback = &plugins.RollbackPlan{
+			To: to, Generation: before.Generation, Version: before.Version, Checkpoint: s.Before.Checkpoint, HeldBackTo: max(s.Checkpoint, live.EmitAfter),
+		}
+	}
+	return nil
+}
+
+// besideStatus is how a generation beside is, whose live one is at target.
+func (h *Host) besideStatus(ctx context.Context, b *binding, target uint64) (*plugins.Beside, error) {
+	s := plugins.Status{Binding: b.Binding, State: plugins.Starting}
+	switch {
+	case b.Stopped != "":
+		s.State, s.Reason = plugins.Stopped, b.Stopped
+	case h.config.Subscriptions.Owned(b.Subscription) != nil:
+		s.State = plugins.Running
+	}
+	is := &plugins.Beside{
+		Generation: b.Generation, Version: b.Version, Began: b.Rebuild.Began, Hold: b.Rebuild.Hold, EmitAgain: b.Rebuild.EmitAgain,
+		Start: b.Start, Target: target, Percent: 100,
+	}
+	if k := h.driver(b.Name, roleBeside); k != nil {
+		k.describe(b, &s)
+		is.Rate = float64(s.Totals.Events) / time.Since(k.began).Seconds()
+		k.mu.Lock()
+		is.Reason = k.waits
+		k.mu.Unlock()
+	}
+	if err := h.describeLanes(ctx, b, &s); err != nil {
+		return nil, err
+	}
+	s.Checkpoint = lowest(s.LaneStatus)
+	info, err := h.config.Subscriptions.UnnamedInfo(ctx, b.Subscription, b.Incarnation)
+	switch {
+	case err == nil:
+		s.Checkpoint, s.Parked = info.Checkpoint, info.Parked
+	case !isElsewhere(err):
+		return nil, err
+	}
+	is.State, is.Reason, is.StateBytes, is.Parked = s.State, cmp.Or(s.Reason, is.Reason), s.StateBytes, s.Parked
+	if is.Checkpoint = max(s.Checkpoint, b.Start); target > is.Checkpoint {
+		is.Percent = 100 * float64(is.Checkpoint-b.Start) / float64(target-b.Start)
+	}
+	return is, nil
+}
+
+// beforeStatus is how a generation at rest is.
+func (h *Host) beforeStatus(ctx context.Context, b *binding) (*plugins.Before, error) {
+	var s plugins.Status
+	if err := h.describeLanes(ctx, b, &s); err != nil {
+		return nil, err
+	}
+	return &plugins.Before{
+		Generation: b.Generation, Version: b.Version, Until: b.Until, Checkpoint: lowest(s.LaneStatus), StateBytes: s.StateBytes, Previous: b.Previous,
+	}, nil
+}
+
+// describeLanes adds the lanes as they are stored, if no runner knows better.
+func (h *Host) describeLanes(ctx context.Context, b *binding, s *plugins.Status) error {
+	if s.LaneStatus != nil {
+		return nil
+	}
+	stored, err := h.lanes(ctx, b)
+	for i, l := range stored {
+		s.LaneStatus = append(s.LaneStatus, plugins.LaneStatus{Lane: i, Checkpoint: l.Checkpoint, Attempts: l.Attempts, Reason: l.Reason})
+		s.StateBytes += l.StateBytes
+	}
+	return err
+}
+
+// lowest is the lowest checkpoint of lanes.
+func lowest(lanes []plugins.LaneStatus) uint64 {
+	least := lanes[0].Checkpoint
+	for _, l := range lanes {
+		least = min(least, l.Checkpoint)
+	}
+	return least
+}
+
+// isElsewhere reports whether an error says that another node knows how a subscription is.
+func isElsewhere(err error) bool {
+	return errors.Is(err, core.CodeNotOwner) || errors.Is(err, core.CodeNotServing) || errors.Is(err, core.CodeSubscriptionNotFound)
 }
 
 // describeProgress adds what the subscription knows, if this node owns it.
 func (h *Host) describeProgress(ctx context.Context, b *binding, s *plugins.Status) error {
 	info, err := h.config.Subscriptions.Info(ctx, b.Subscription)
 	switch {
-	case errors.Is(err, core.CodeNotOwner), errors.Is(err, core.CodeNotServing), errors.Is(err, core.CodeSubscriptionNotFound):
-		s.Checkpoint = s.LaneStatus[0].Checkpoint
-		for _, l := range s.LaneStatus {
-			s.Checkpoint = min(s.Checkpoint, l.Checkpoint)
-		}
+	case isElsewhere(err):
+		s.Checkpoint = lowest(s.LaneStatus)
 		head := h.config.Store.State().Head
 		s.Lag = head - min(s.Checkpoint, head)
 		return nil

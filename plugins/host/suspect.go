@@ -12,7 +12,7 @@ import (
 // there is one already, the node that made it has not ended cleanly, and one of the events may
 // be why: the lanes are suspect (L12).
 func (r *runner) mark(ctx context.Context) (revision uint64, err error) {
-	found, err := r.host.record(ctx, runsTable, r.binding.Name)
+	found, err := r.host.record(ctx, runsTable, r.binding.runKey())
 	if err != nil {
 		return 0, err
 	}
@@ -24,7 +24,7 @@ func (r *runner) mark(ctx context.Context) (revision uint64, err error) {
 			}
 		}
 	}
-	op := core.RecordOp{Table: runsTable, Key: r.binding.Name, Expect: at(revision)}
+	op := core.RecordOp{Table: runsTable, Key: r.binding.runKey(), Expect: at(revision)}
 	done := make(chan answer, 1)
 	r.sub.Submit(core.Commit{Records: []core.RecordOp{op}}, func(x core.Result, err error) { done <- answer{x, err} })
 	select {
@@ -43,7 +43,7 @@ const unmarkWithin = 2 * time.Second
 func (r *runner) unmark(revision uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), unmarkWithin)
 	defer cancel()
-	_, err := r.host.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{remove(runsTable, r.binding.Name, at(revision))}})
+	_, err := r.host.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{remove(runsTable, r.binding.runKey(), at(revision))}})
 	if err != nil {
 		r.host.config.Logger.Debug("a plugin binding starts suspect next", "binding", r.binding.Name, "error", err)
 	}
@@ -53,11 +53,11 @@ func (r *runner) unmark(revision uint64) {
 // answered: when the process ends, no event has an attempt written but the one that was handled.
 func (l *lane) handleSuspect(ctx context.Context, events []queued) error {
 	select {
-	case l.suspecting <- struct{}{}:
+	case l.driver.suspecting <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	defer func() { <-l.suspecting }()
+	defer func() { <-l.driver.suspecting }()
 	if stop, err := l.suspect(ctx, &events[0]); stop || err != nil {
 		return err
 	}

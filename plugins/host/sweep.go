@@ -91,7 +91,7 @@ func (h *Host) deleted(ctx context.Context, name string, generation uint64) (boo
 	if err != nil || r == nil {
 		return err == nil, err
 	}
-	b, err := decodeBinding(r)
+	b, err := decodeBinding(bindingsTable, r)
 	return err == nil && b.FirstGeneration > generation, nil // one that cannot be read is there
 }
 

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -291,12 +292,31 @@ func (w *world) retry(what string, do func(p *process) error) string {
 	return fmt.Sprintf("%s: %v", what, err)
 }
 
+// settled waits until no generation is beside the live one.
+func (w *world) settled() string {
+	return w.retry("waiting until no rebuild is under way", func(p *process) error {
+		s, err := p.host.Status(context.Background(), "fold")
+		switch {
+		case err != nil:
+			return err
+		case s.Beside == nil:
+			return nil
+		case s.Beside.Hold:
+			_, err = p.host.Switch(context.Background(), "fold")
+		}
+		return cmp.Or(err, fmt.Errorf("%+v beside %+v", s.Beside, s))
+	})
+}
+
+// anyParked has drained wait for no number of parked events.
+const anyParked = -1
+
 // drained waits until everything is handled, and nothing is parked but so many events.
 func (w *world) drained(name string, parked int) string {
 	var s plugins.Status
 	return w.retry("waiting until all is handled", func(p *process) (err error) {
 		s, err = p.host.Status(context.Background(), name)
-		if err == nil && (s.Checkpoint < w.last || s.Parked != parked || s.State != plugins.Running) {
+		if err == nil && (s.Checkpoint < w.last || parked != anyParked && s.Parked != parked || s.State != plugins.Running) {
 			err = fmt.Errorf("%+v", s)
 		}
 		return err

@@ -214,14 +214,20 @@ func (v *Validators) Resume(ctx context.Context, name string) (plugins.Status, e
 }
 
 // Rollback goes back to the version before. Again, it goes forward. The errors are those of
-// Deploy, and version_not_found if there was none.
-func (v *Validators) Rollback(ctx context.Context, name string) (plugins.Status, error) {
+// Deploy, and nothing_before.
+func (v *Validators) Rollback(ctx context.Context, name string, r plugins.Rollback) (plugins.Status, error) {
 	b, err := v.stored(ctx, name)
 	if err != nil {
 		return plugins.Status{}, err
 	}
+	if err := r.Validate(); err != nil {
+		return plugins.Status{}, err
+	}
+	if r.To == plugins.ToGeneration {
+		return plugins.Status{}, none(name, "generations")
+	}
 	if b.Previous == "" {
-		return plugins.Status{}, core.Errorf(core.CodeVersionNotFound, "binding %q has had no version before %q", b.Name, b.Version)
+		return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q", b.Name, b.Version)
 	}
 	return v.Deploy(ctx, name, plugins.Deploy{Plugin: b.Plugin, Version: b.Previous})
 }

@@ -78,6 +78,9 @@ func (v *Validators) InForce() []plugins.Status {
 
 func (v *Validators) status(s *stored) plugins.Status {
 	is := plugins.Status{Binding: s.Binding, State: plugins.Starting}
+	if s.Previous != "" {
+		is.Rollback = &plugins.RollbackPlan{To: plugins.ToVersion, Generation: s.Generation, Version: s.Previous}
+	}
 	var present *validator
 	for _, x := range *v.inForce.Load() {
 		if x.stored.Name == s.Name {
@@ -120,6 +123,21 @@ func none(name, what string) error {
 // Rebuild is refused: a validator has handled nothing.
 func (v *Validators) Rebuild(_ context.Context, name string, _ plugins.Rebuild) (plugins.Status, error) {
 	return plugins.Status{}, none(name, "generations: deploy another version, and it judges what is appended from then on")
+}
+
+// Switch is refused.
+func (v *Validators) Switch(_ context.Context, name string) (plugins.Status, error) {
+	return plugins.Status{}, none(name, "generations")
+}
+
+// CancelRebuild is refused.
+func (v *Validators) CancelRebuild(_ context.Context, name string) (plugins.Status, error) {
+	return plugins.Status{}, none(name, "generations")
+}
+
+// DropBefore is refused.
+func (v *Validators) DropBefore(_ context.Context, name string) (plugins.Status, error) {
+	return plugins.Status{}, none(name, "generations")
 }
 
 // DryRun is refused: a validator handles no stored events.

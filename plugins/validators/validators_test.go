@@ -231,7 +231,7 @@ func TestLife(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		says("two")
-		if s, err := there.Rollback(t.Context(), "v"); err != nil || s.Version != "1" || s.State != plugins.Running {
+		if s, err := there.Rollback(t.Context(), "v", plugins.Rollback{}); err != nil || s.Version != "1" || s.State != plugins.Running {
 			t.Errorf("%+v, %v", s, err)
 		}
 		time.Sleep(time.Second)
@@ -347,7 +347,7 @@ func TestBadDeploys(t *testing.T) {
 	if _, err := n.Rebuild(t.Context(), "v", plugins.Rebuild{}); !errors.Is(err, core.CodeInvalidRequest) {
 		t.Error(err)
 	}
-	if _, err := n.Rollback(t.Context(), "v"); !errors.Is(err, core.CodeVersionNotFound) {
+	if _, err := n.Rollback(t.Context(), "v", plugins.Rollback{}); !errors.Is(err, core.CodeVersionNotFound) {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,265 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/plugins"
+)
+
+const (
+	// switchTries bounds how often a switch is tried that meets a late Commit or a change of the
+	// binding.
+	switchTries = 3
+	// nearEnough is how many positions a generation beside may be behind for a switch to begin:
+	// the live one stops until it has handled them.
+	nearEnough = 1000
+	// switchWithin bounds how long the live generation stops for that.
+	switchWithin = 2 * time.Second
+)
+
+// Switch makes the generation beside the live one, which is kept as the generation before. Both
+// have handled the same events then. The errors are those of Pause, no_rebuild and rebuild_behind.
+func (h *Host) Switch(ctx context.Context, name string) (plugins.Status, error) {
+	return h.again(ctx, name, func() error {
+		live, beside, _, err := h.generations(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case beside == nil:
+			return noRebuild(name)
+		}
+		return h.switchOver(ctx, live, beside)
+	})
+}
+
+// Rollback undoes the last change: it goes back to the version before, in the same generation, or to
+// the generation before the last switch, which goes on from its own checkpoint with its own state.
+// Again, it goes forward. The errors are those of Deploy, and nothing_before.
+func (h *Host) Rollback(ctx context.Context, name string, r plugins.Rollback) (plugins.Status, error) {
+	if err := r.Validate(); err != nil {
+		return plugins.Status{}, err
+	}
+	live, beside, before, err := h.generations(ctx, name)
+	switch {
+	case err != nil:
+		return plugins.Status{}, err
+	case beside != nil:
+		return plugins.Status{}, underWay(beside)
+	}
+	to := r.To
+	if to == "" {
+		to = live.undo(before)
+	}
+	switch {
+	case to == plugins.ToVersion && live.Previous != "":
+		return h.Deploy(ctx, name, plugins.Deploy{Plugin: live.Plugin, Version: live.Previous})
+	case to == plugins.ToGeneration && before != nil:
+		return h.again(ctx, name, func() error { return h.goBack(ctx, name, before.Generation, r.Admit) })
+	case r.To != "":
+		return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has no %s before", clip(name), r.To)
+	}
+	return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q, and has no generation before", clip(name), live.Version)
+}
+
+// undo is what a rollback of a live generation goes back to; "" if there is nothing.
+func (b *binding) undo(before *binding) plugins.RollbackTo {
+	switch {
+	case before != nil && !b.Redeployed:
+		return plugins.ToGeneration
+	case b.Previous != "":
+		return plugins.ToVersion
+	case before != nil:
+		return plugins.ToGeneration
+	}
+	return ""
+}
+
+// goBack makes a generation the live one that was it before.
+func (h *Host) goBack(ctx context.Context, name string, generation uint64, admit func(was, is *plugins.Binding) error) error {
+	live, beside, before, err := h.generations(ctx, name)
+	switch {
+	case err != nil:
+		return err
+	case beside != nil:
+		return underWay(beside)
+	case before == nil || before.Generation != generation:
+		return core.Errorf(core.CodeNothingBefore, "generation %d of binding %q is not the one before any more", generation, clip(name))
+	}
+	if admit != nil {
+		if err := admit(&live.Binding, &before.Binding); err != nil {
+			return err
+		}
+	}
+	program, err := h.load(ctx, before)
+	if err != nil {
+		return err
+	}
+	return errors.Join(program.Close(), h.swap(ctx, live, before, nil))
+}
+
+// generations reads those of a binding; nil where there is none beside or before. The error is
+// binding_not_found if none is live, or that the node does not own the binding.
+func (h *Host) generations(ctx context.Context, name string) (live, beside, before *binding, err error) {
+	if live, err = h.binding(ctx, name); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := h.config.Subscriptions.Owned(live.Subscription); err != nil {
+		return nil, nil, nil, err
+	}
+	beside, before, err = h.others(ctx, name)
+	return live, beside, before, err
+}
+
+// again does something again that met a Commit of somebody else, and returns how the binding is then.
+func (h *Host) again(ctx context.Context, name string, do func() error) (plugins.Status, error) {
+	err := do()
+	for try := 1; try < switchTries && errors.Is(err, core.CodeSubscriptionInterrupted); try++ {
+		err = do()
+	}
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	return h.Status(ctx, name)
+}
+
+// switchOver makes the generation beside the live one, if it has caught up.
+func (h *Host) switchOver(ctx context.Context, live, beside *binding) error {
+	if err := h.isNear(ctx, live, beside); err != nil {
+		return err
+	}
+	return h.swap(ctx, live, beside, func(ctx context.Context) error { return h.awaitCaughtUp(ctx, live, beside) })
+}
+
+// isNear checks that the generation beside has little to do before it has caught up.
+func (h *Host) isNear(ctx context.Context, live, beside *binding) error {
+	is, err := h.config.Subscriptions.Info(ctx, live.Subscription)
+	if err != nil {
+		return err
+	}
+	will, err := h.config.Subscriptions.UnnamedInfo(ctx, live.Subscription, beside.Incarnation)
+	switch {
+	case err != nil:
+		return err
+	case beside.Stopped != "":
+		return behind(beside, "has stopped: %s", beside.Stopped)
+	case is.Checkpoint < beside.Start:
+		return behind(beside, "begins behind position %d, which the live one has not handled: it is at %d", beside.Start, is.Checkpoint)
+	case will.Checkpoint+nearEnough < is.Checkpoint:
+		return behind(beside, "is at position %d, the live one is at %d", will.Checkpoint, is.Checkpoint)
+	}
+	return nil
+}
+
+func behind(beside *binding, format string, args ...any) error {
+	return core.Errorf(core.CodeRebuildBehind, "generation %d of binding %q "+format, append([]any{beside.Generation, clip(beside.Name)}, args...)...)
+}
+
+// awaitCaughtUp waits until the generation beside has handled all that the live one has, which has
+// ended.
+func (h *Host) awaitCaughtUp(ctx context.Context, live, beside *binding) error {
+	ctx, cancel := context.WithTimeout(ctx, switchWithin)
+	defer cancel()
+	moved := make(chan struct{}, 1)
+	defer h.observe(live.Name, func(*change) { wake(moved) })()
+	h.followLive(live.Name)
+	want, err := h.lanes(ctx, live)
+	if err != nil {
+		return err
+	}
+	for {
+		has, err := h.lanes(ctx, beside)
+		if err != nil {
+			return err
+		}
+		lane := 0
+		for lane < len(want) && want[lane].Checkpoint <= max(beside.Start, has[lane].Checkpoint) {
+			lane++
+		}
+		if lane == len(want) {
+			return nil
+		}
+		if err := h.config.Subscriptions.Owned(live.Subscription); err != nil {
+			return err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return behind(beside, "has not handled in %s what it was behind: lane %d is at position %d, that of the live one at %d",
+				switchWithin, lane, has[lane].Checkpoint, want[lane].Checkpoint)
+		}
+	}
+}
+
+// swap gives two generations each other's role: live is before then, and to is live. The Commit
+// compares the binding, both generations and all their lanes.
+func (h *Host) swap(ctx context.Context, live, to *binding, ready func(context.Context) error) error {
+	err := h.config.Subscriptions.Swap(ctx, live.Subscription, subscriptions.Swap{
+		From: live.Incarnation, To: to.Incarnation, Ready: ready,
+		With: func(ctx context.Context) ([]core.RecordOp, error) { return h.swapRecords(ctx, live, to) },
+	})
+	if err == nil {
+		h.tell(live.Name, &change{generation: to.Generation, switched: true})
+	}
+	h.poke(live.Name)
+	return err
+}
+
+// swapRecords is what the Commit of a swap has, but for the subscriptions. What the live generation
+// has parked, nobody has appended for: the other handles it later, or has it parked, too. It has what
+// it carried over replayed.
+func (h *Host) swapRecords(ctx context.Context, live, to *binding) ([]core.RecordOp, error) {
+	lanes, ops, err := h.checkedLanes(ctx, live, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, ops, err = h.checkedLanes(ctx, to, ops); err != nil {
+		return nil, err
+	}
+	parked, err := h.unappended(ctx, live, to)
+	if err != nil {
+		return nil, err
+	}
+	next, away := *to, *live
+	next.role, next.revision = roleLive, live.revision
+	next.Grants, next.Paused, next.Stopped, next.Redeployed = live.Grants, live.Paused, "", false // grants are not widened
+	next.HeldBack, next.EmitAfter = nil, 0
+	if to.Rebuild == nil || !to.Rebuild.EmitAgain {
+		next.HeldBack = live.appended(lanes, parked)
+		for i := range next.HeldBack {
+			next.EmitAfter = max(next.EmitAfter, next.HeldBack[i].UpTo)
+		}
+	}
+	next.Rebuild, next.Until = nil, time.Time{}
+	away.role, away.revision, away.Until = roleBefore, 0, time.Now().UTC().Truncate(time.Microsecond)
+	if to.role == roleBefore {
+		away.revision = to.revision
+	} else {
+		ops = append(ops, to.remove(), remove(runsTable, to.runKey(), core.AnyVersion))
+	}
+	ops = append(ops, next.put(), away.put())
+	carried, err := h.traces(ctx, to.Incarnation, 0, math.MaxUint64, maxExcepted)
+	for i := range carried {
+		if carried[i].Carried {
+			table, key := subscriptions.ReplayOf(to.Incarnation, carried[i].Position)
+			ops = append(ops, core.RecordOp{Table: table, Key: key, Expect: core.AnyVersion})
+		}
+	}
+	return ops, err
+}
+
+// checkedLanes reads the lanes of a generation, and adds what has a Commit made only if they are as
+// they were read.
+func (h *Host) checkedLanes(ctx context.Context, b *binding, ops []core.RecordOp) ([]storedLane, []core.RecordOp, error) {
+	lanes, err := h.lanes(ctx, b)
+	for i := range lanes {
+		ops = append(ops, core.RecordOp{
+			Table: lanesTable, Key: laneKey(b.Name, b.Generation, i), Expect: at(lanes[i].revision), Action: core.CheckRecord,
+		})
+	}
+	return lanes, ops, err
+}
