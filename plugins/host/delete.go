@@ -13,6 +13,10 @@ import (
 // has appended stays. A binding whose record cannot be read is deleted, too. The error is
 // binding_not_found.
 func (h *Host) Delete(ctx context.Context, name string) error {
+	return retry(func() error { return h.delete(ctx, name) })
+}
+
+func (h *Host) delete(ctx context.Context, name string) error {
 	r, err := h.bindingRecord(ctx, name)
 	if err != nil {
 		return err

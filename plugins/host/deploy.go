@@ -187,14 +187,13 @@ func (h *Host) Resume(ctx context.Context, name string) (plugins.Status, error) 
 
 // edit changes a binding, in one Commit with other records.
 func (h *Host) edit(ctx context.Context, name string, change func(*plugins.Binding), with ...core.RecordOp) (plugins.Status, error) {
-	old, err := h.binding(ctx, name)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	next := old.Binding
-	change(&next)
-	if err := h.change(ctx, old, &next, with...); err != nil {
-		return plugins.Status{}, err
-	}
-	return h.Status(ctx, name)
+	return h.again(ctx, name, func() error {
+		old, err := h.binding(ctx, name)
+		if err != nil {
+			return err
+		}
+		next := old.Binding
+		change(&next)
+		return h.change(ctx, old, &next, with...)
+	})
 }

@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	// switchTries bounds how often a switch is tried that meets a late Commit or a change of the
-	// binding.
-	switchTries = 3
+	// mostTries bounds retry.
+	mostTries = 3
 	// nearEnough is how many positions a generation beside may be behind for a switch to begin:
 	// the live one stops until it has handled them.
 	nearEnough = 1000
@@ -115,16 +114,24 @@ func (h *Host) generations(ctx context.Context, name string) (live, beside, befo
 	return live, beside, before, err
 }
 
-// again does something again that met a Commit of somebody else, and returns how the binding is then.
+// again is retry, and returns how the binding is then.
 func (h *Host) again(ctx context.Context, name string, do func() error) (plugins.Status, error) {
-	err := do()
-	for try := 1; try < switchTries && errors.Is(err, core.CodeSubscriptionInterrupted); try++ {
-		err = do()
-	}
-	if err != nil {
+	if err := retry(do); err != nil {
 		return plugins.Status{}, err
 	}
 	return h.Status(ctx, name)
+}
+
+// retry does something again that met a switch, a change of the binding or a late Commit.
+func retry(do func() error) (err error) {
+	for range mostTries {
+		err = do()
+		met := errors.Is(err, core.CodeSubscriptionInterrupted) || errors.Is(err, core.CodeSubscriptionNotFound) || errors.Is(err, core.CodeRecordConflict)
+		if !met {
+			break
+		}
+	}
+	return err
 }
 
 // switchOver makes the generation beside the live one, if it has caught up.
