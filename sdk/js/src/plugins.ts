@@ -2,7 +2,6 @@ import { type Limits, requestMs } from "./connection.js";
 import { type ErrorObject, errorOf, GyreError } from "./errors.js";
 import { type NamedOptions, pathOf, type Query, type Requests } from "./requests.js";
 import type {
-  Place,
   PluginAbi,
   PluginBinding,
   PluginDeploy,
@@ -13,6 +12,7 @@ import type {
   PluginListed,
   PluginLogLine,
   PluginLogs,
+  PluginRebuild,
   PluginVersion,
   PluginEntry as RawEntry,
 } from "./schemas.js";
@@ -129,17 +129,36 @@ export class Plugins {
     return this.#steer(binding, "resume", undefined, o);
   }
 
-  /** Goes back to the version before the last deploy. */
-  rollback(binding: string, o: Limits = {}): Promise<PluginBinding> {
-    return this.#steer(binding, "rollback", undefined, o);
+  /**
+   * Undoes the last change: goes back to the version before, or to the generation before, as rollback
+   * of info says. With to it does that or fails.
+   */
+  rollback(binding: string, o: Limits & { to?: "version" | "generation" | undefined } = {}): Promise<PluginBinding> {
+    return this.#steer(binding, "rollback", { to: o.to }, o);
   }
 
   /**
-   * Starts a new generation: fresh state, and the events from a place on. Appends are held back
-   * up to where the generation before was, unless emitAgain.
+   * Makes a new generation beside the live one, which goes on: fresh state, and the events from a
+   * place on. It is switched to when it has caught up, unless hold; beside of info says how far it
+   * is. Appends are held back up to where the live one is, unless emitAgain.
    */
-  rebuild(binding: string, o: Limits & { from?: Place | undefined; emitAgain?: boolean | undefined } = {}): Promise<PluginBinding> {
-    return this.#steer(binding, "rebuild", { from: o.from, emitAgain: o.emitAgain }, o);
+  rebuild(binding: string, o: Limits & PluginRebuild = {}): Promise<PluginBinding> {
+    return this.#steer(binding, "rebuild", { from: o.from, version: o.version, emitAgain: o.emitAgain, hold: o.hold }, o);
+  }
+
+  /** Makes the generation that a rebuild makes the live one, or fails with no_rebuild or rebuild_behind. */
+  switch(binding: string, o: Limits = {}): Promise<PluginBinding> {
+    return this.#steer(binding, "switch", undefined, o);
+  }
+
+  /** Drops the generation that a rebuild makes. */
+  cancelRebuild(binding: string, o: Limits = {}): Promise<PluginBinding> {
+    return this.#requests.change("DELETE", pathOf`/v1/plugins/${binding}/rebuild`, {}, undefined, o);
+  }
+
+  /** Drops the generation that was live before the last switch. */
+  dropBefore(binding: string, o: Limits = {}): Promise<PluginBinding> {
+    return this.#requests.change("DELETE", pathOf`/v1/plugins/${binding}/before`, {}, undefined, o);
   }
 
   /** Deletes a binding with its state and its log. */

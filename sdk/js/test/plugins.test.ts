@@ -19,11 +19,11 @@ const manifest = (version: string) => ({
   subscription: { stream: "in" },
 });
 
-/** Waits until a binding has handled everything. */
-async function handled(p: Plugins): Promise<PluginBinding> {
+/** Waits until a binding has handled everything, and is as it is to be. */
+async function handled(p: Plugins, is: (b: PluginBinding) => boolean = () => true): Promise<PluginBinding> {
   for (const by = Date.now() + waitLimit; ; await setTimeout(20)) {
     const b = await p.info("words");
-    if (b.state === "running" && b.lag === 0) return b;
+    if (b.state === "running" && b.lag === 0 && is(b)) return b;
     assert.ok(Date.now() < by, JSON.stringify(b));
   }
 }
@@ -76,8 +76,17 @@ test("a plugin from its upload to its end", async (t) => {
   assert.notEqual((await p.resume("words")).state, "paused");
   assert.equal((await p.deploy("words", { version: "2.0.0" })).version, "2.0.0");
   await assert.rejects(p.deleteVersion("words", "1.0.0"), { code: "plugin_in_use" });
-  assert.equal((await p.rollback("words")).version, "1.0.0");
-  assert.equal((await p.rebuild("words", { from: "start" })).generation, 2);
+  assert.equal((await p.rollback("words", { to: "version" })).version, "1.0.0");
+  assert.equal((await p.rebuild("words", { from: "start", version: "2.0.0", hold: true })).beside?.generation, 2);
+  await assert.rejects(p.rollback("words"), { code: "rebuild_under_way" });
+  assert.equal((await p.cancelRebuild("words")).beside, undefined);
+  await assert.rejects(p.switch("words"), { code: "no_rebuild" });
+  await p.rebuild("words", { hold: true });
+  await handled(p, (b) => b.beside?.percent === 100);
+  assert.equal((await p.switch("words")).before?.generation, 1);
+  assert.equal((await p.rollback("words", { to: "generation" })).generation, 1);
+  assert.equal((await p.rollback("words")).generation, 3);
+  assert.equal((await p.dropBefore("words")).rollback?.to, undefined);
   await handled(p);
   assert.deepEqual(
     (await all(p.list())).map((l) => [l.name, l.version, l.binding?.version]),

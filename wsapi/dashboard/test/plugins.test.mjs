@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { startRing } from "./ring.mjs";
 import { barriers, browser, custom, Node, open, screens, words } from "./node.mjs";
 
@@ -149,8 +150,10 @@ test("a plugin from the drop of its file to its end", async (t) => {
     await page.getByText("2.0.0 live").waitFor();
     await button(page, "Rebuild…").click();
     await page.getByRole("dialog").getByRole("button", { name: "Rebuild" }).click();
-    await shown(page, "is built anew, as generation 2");
-    assert.equal((await api(node, "/v1/plugins/words")).generation, 2);
+    await shown(page, "is built anew, beside generation 1");
+    await shown(page, "Roll back");
+    for (const by = Date.now() + 20_000; (await api(node, "/v1/plugins/words")).generation !== 2; await setTimeout(50))
+      assert.ok(Date.now() < by, "it was not switched to");
   });
 
   await t.test("settings, with what the schema says", async () => {

@@ -39,19 +39,12 @@ export function reads(input: PluginManifest["subscription"]): string {
   return parts.join(" · ");
 }
 
-/** How much of a rebuild is done, from 0 to 1; undefined while none is. */
-export function rebuilt(b: PluginBinding): number | undefined {
-  const until = b.emitAfter ?? 0;
-  return b.checkpoint < until ? b.checkpoint / until : undefined;
-}
-
 /** A size with its unit. */
 export const size = (n: number | undefined) => bytes(n).join(" ").trim();
 
 /** How a binding is, in a word or two. */
 export function stateWord(b: PluginBinding): string {
-  const part = rebuilt(b);
-  if (b.state === "running" && part !== undefined) return `rebuilding ${Math.floor(100 * part)} %`;
+  if (b.state === "running" && b.beside) return `rebuilding ${Math.floor(b.beside.percent)} %`;
   if (b.state === "running" && b.lag > behind) return "catching up";
   return b.state;
 }

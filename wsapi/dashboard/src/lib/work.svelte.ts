@@ -12,8 +12,6 @@ type Totals = Pick<PluginTotals, "batches" | "events" | "appended" | "fuel" | "s
 interface Seen {
   totals: Totals;
   lag: number;
-  /** How far it is in the log. */
-  checkpoint?: number;
   /** Of its handlers. */
   memoryBytes?: number;
 }
@@ -55,21 +53,14 @@ export function between(a: Look | undefined, b: Look | undefined): Done {
 export class Work {
   readonly #looks = new SvelteMap<string, readonly Look[]>();
 
-  add(name: string, { totals, lag, checkpoint = 0, memoryBytes = 0 }: Seen): void {
+  add(name: string, { totals, lag, memoryBytes = 0 }: Seen): void {
     const looks = untrack(() => this.#looks.get(name)) ?? [];
-    this.#looks.set(name, [...looks, { at: Date.now(), totals, lag, checkpoint, memoryBytes }].slice(-kept));
+    this.#looks.set(name, [...looks, { at: Date.now(), totals, lag, memoryBytes }].slice(-kept));
   }
 
   /** What was done lately. */
   now(name: string): Done {
     return between(...this.#lately(name));
-  }
-
-  /** How many positions of the log it passes a second, lately. */
-  speed(name: string): number {
-    const [a, b] = this.#lately(name);
-    if (a === undefined || b === undefined || b.at <= a.at) return 0;
-    return Math.max(0, (1000 * (b.checkpoint - a.checkpoint)) / (b.at - a.at));
   }
 
   #lately(name: string): [Look | undefined, Look | undefined] {
