@@ -347,7 +347,7 @@ func TestBadDeploys(t *testing.T) {
 	if _, err := n.Rebuild(t.Context(), "v", plugins.Rebuild{}); !errors.Is(err, core.CodeInvalidRequest) {
 		t.Error(err)
 	}
-	if _, err := n.Rollback(t.Context(), "v", plugins.Rollback{}); !errors.Is(err, core.CodeVersionNotFound) {
+	if _, err := n.Rollback(t.Context(), "v", plugins.Rollback{}); !errors.Is(err, core.CodeNothingBefore) {
 		t.Error(err)
 	}
 }
