@@ -81,6 +81,7 @@ func (p *pathBench) measure(client *sdk.Client) error {
 		{"native", sandbox("append", 1), func() (sample, error) { return p.bind(p.native, "append", 1) }, 0.5, "the floor is the handler in the node's process"},
 		{"lanes", sandbox("work", 4), sandbox("work", 1), 1.25, "4 lanes; the floor is one"},
 		{"state", sandbox("state", 1), sandbox("append", 1), 0.5, "state only; the floor appends"},
+		{"dry-run", func() (sample, error) { return p.dryRun(hosted) }, func() (sample, error) { return p.dryRun(p.native) }, 0.5, "the floor is the handler in the node's process, over the same read"},
 	} {
 		p.progress("plugin/path/%s: %d rounds of %d orders", m.name, rounds, p.orders)
 		pairs, err := pair(rounds, m.measure, m.floor)
@@ -214,6 +215,26 @@ func (p *pathBench) bind(h *host.Host, mode string, lanes int) (sample, error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// dryRun runs a paused binding over all orders, and measures the run.
+func (p *pathBench) dryRun(h *host.Host) (sample, error) {
+	name := p.newName()
+	d := overOrders("append")
+	if _, err := h.Deploy(p.ctx, name, d); err != nil {
+		return sample{}, err
+	}
+	if _, err := h.Pause(p.ctx, name); err != nil {
+		return sample{}, err
+	}
+	r, err := h.DryRun(p.ctx, name, plugins.DryRun{}, nil)
+	if err != nil {
+		return sample{}, err
+	}
+	if r.Events != p.orders || r.Tried.Outputs.Count != p.orders {
+		return sample{}, fmt.Errorf("a dry run of %d orders has handled %d and has %d outputs", p.orders, r.Events, r.Tried.Outputs.Count)
+	}
+	return sample{value: float64(r.Events) / r.Seconds, ops: r.Events}, h.Delete(p.ctx, name)
 }
 
 // work is the worker outside: it follows the orders, and appends what it makes of 64 together
