@@ -10,4 +10,5 @@ import "embed"
 //go:embed sdk/plugin/plugintest/*.go sdk/plugin/testhost/*.go
 //go:embed sdk/c/*.h sdk/c/*.c sdk/c/README.md
 //go:embed sdk/rust/Cargo.toml sdk/rust/README.md sdk/rust/src
+//go:embed sdk/assemblyscript/assembly sdk/assemblyscript/testing.mjs sdk/assemblyscript/README.md
 var GuestSource embed.FS

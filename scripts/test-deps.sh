@@ -165,6 +165,21 @@ has_node() {
   have=$(node --version 2>/dev/null) && at_least "${have#v}" "$min_node" && command -v npm >/dev/null
 }
 
+# The compiler of AssemblyScript, as its lock file has it, for plugins in that language.
+need_assemblyscript() {
+  local dir installed
+  dir=$(dirname "${BASH_SOURCE[0]}")/../sdk/assemblyscript
+  installed=$dir/node_modules/.installed
+  if ! has_node || cmp -s "$dir/package-lock.json" "$installed"; then
+    return
+  fi
+  if [ "${GYRE_NO_INSTALL:-}" != 1 ] && (cd "$dir" && npm ci --prefer-offline --loglevel error >&2); then
+    cp "$dir/package-lock.json" "$installed"
+    return
+  fi
+  lacking "AssemblyScript" "Install it: cd sdk/assemblyscript && npm ci. Testing without plugins in AssemblyScript."
+}
+
 # A browser, for the tests of sdk/js that run in one.
 need_chromium() {
   local browser
@@ -191,5 +206,6 @@ need_pgbouncer
 need_clang
 need_rust
 need_node
+need_assemblyscript
 need_chromium
 exit "$failed"

@@ -19,9 +19,10 @@ const pluginBuildHelp = `Build the plugin in DIR, or in this directory, and chec
 NAME.wasm, with the manifest gyre.plugin.json in it.
 
 A plugin in Go needs the Go toolchain, version 1.24 or newer. Another language is built by the
-command that the manifest has as build; those of gyre plugin new need cargo with the target
-wasm32-unknown-unknown, or make, clang and wasm-ld. Nothing is downloaded, and the same source
-gives the same bytes. Raise version in the manifest before you deploy a change.`
+command that the manifest has as build. Those of gyre plugin new need cargo with the target
+wasm32-unknown-unknown; make, clang and wasm-ld; or Node with the npm package assemblyscript.
+Nothing is downloaded, and the same source gives the same bytes. Raise version in the manifest
+before you deploy a change.`
 
 func newPluginBuild(a *app) *cobra.Command {
 	return &cobra.Command{

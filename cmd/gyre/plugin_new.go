@@ -12,9 +12,10 @@ import (
 )
 
 const pluginNewHelp = `Make a directory with a plugin that builds, passes its tests and can be deployed as it is. It is in
-Go, Rust or C, and of any kind: a projection counts events by their type, a handler asks for the
-shipping of orders that are paid, a filter, a map and a partitioner shape a subscription, a
-validator refuses orders without a total. The SDK is in the directory: nothing is downloaded.
+Go, Rust, C or AssemblyScript, and of any kind: a projection counts events by their type, a handler
+asks for the shipping of orders that are paid, a filter, a map and a partitioner shape a
+subscription, a validator refuses orders without a total. The SDK is in the directory. Nothing is
+downloaded, but for the compiler of AssemblyScript by npm ci.
 
 A plugin in a language without a template is a directory with a gyre.plugin.json, which has
 build, the command that builds the module, module, the file that the command writes, and perhaps

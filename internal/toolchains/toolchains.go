@@ -62,14 +62,16 @@ func inPath(path, name string) string {
 	return ""
 }
 
-// AssemblyScript skips a test without the packages of sdk/assemblyscript. root is that of the
-// repository.
-func AssemblyScript(t testing.TB, root string) {
+// AssemblyScript returns the folder of packages with the compiler, or skips a test without. root is
+// that of the repository.
+func AssemblyScript(t testing.TB, root string) (packages string) {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join(root, "sdk/assemblyscript/node_modules/assemblyscript")); err != nil {
-		t.Skip("there is no AssemblyScript: scripts/assemblyscript.sh")
+	packages = filepath.Join(root, "sdk/assemblyscript/node_modules")
+	if _, err := os.Stat(filepath.Join(packages, "assemblyscript")); err != nil {
+		t.Skip("there is no AssemblyScript: cd sdk/assemblyscript && npm ci")
 	}
 	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skip("there is no npm")
+		t.Skip("there is no npm: https://nodejs.org")
 	}
+	return packages
 }

@@ -7,9 +7,9 @@
 //	    testdata/events.ndjson  events for gyre plugin test
 //	    go.mod, vendor/         the SDK, so that nothing is downloaded
 //
-// Create writes such a directory for a plugin of any kind in Go, Rust or C. Open reads the manifest
-// of one, and Project.Build makes the module: it runs the language's toolchain, adds the manifest as a
-// custom section, and checks the result as a node does.
+// Create writes such a directory for a plugin of any kind in Go, Rust, C or AssemblyScript. Open
+// reads the manifest of one, and Project.Build makes the module: it runs the language's toolchain,
+// adds the manifest as a custom section, and checks the result as a node does.
 //
 //	project.Create("counter", project.New{Name: "counter", Language: "go"})
 //	p, err := project.Open("counter")

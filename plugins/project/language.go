@@ -42,6 +42,10 @@ var languages = []language{
 		name: "c", sdk: "sdk/c", vendor: "gyre", check: checkC,
 		build: []string{"make", "--silent", "module.wasm"}, module: "module.wasm", test: []string{"make", "--silent", "test"},
 	},
+	{
+		name: "assemblyscript", sdk: "sdk/assemblyscript", vendor: "gyre-plugin", check: checkAssemblyScript,
+		build: []string{"npm", "run", "--silent", "build"}, module: "build/module.wasm", test: []string{"npm", "run", "--silent", "test"},
+	},
 }
 
 // Languages returns the names of the languages that there are templates for.
@@ -142,4 +146,23 @@ func checkC(ctx context.Context, dir string) error {
 		return core.Errorf(core.CodeToolchainMissing, "%s, and %s finds no wasm-ld; %s", need, clang, how)
 	}
 	return nil
+}
+
+func checkAssemblyScript(_ context.Context, dir string) error {
+	const need = "plugins in AssemblyScript need Node 20.12 or newer with npm, and the npm package assemblyscript"
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return core.Errorf(core.CodeToolchainMissing, "%s, and no %s is on the PATH; get it from https://nodejs.org", need, program)
+		}
+	}
+	above, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	for below := ""; above != below; below, above = above, filepath.Dir(above) { // as npm looks for packages
+		if _, err := os.Stat(filepath.Join(above, "node_modules/assemblyscript")); err == nil {
+			return nil
+		}
+	}
+	return core.Errorf(core.CodeToolchainMissing, "%s, which is not installed; run npm ci in %s, once: it downloads the compiler", need, dir)
 }

@@ -45,7 +45,7 @@ func TestSoakTemplates(t *testing.T) {
 }
 
 // isSlow reports whether a toolchain takes seconds for a plugin.
-func isSlow(language string) bool { return language == "rust" }
+func isSlow(language string) bool { return language == "rust" || language == "assemblyscript" }
 
 func tryTemplates(t *testing.T, chosen func(language string, kind plugins.Kind) bool) {
 	events, err := os.ReadFile("template/shared/testdata/events.ndjson.tmpl")
@@ -77,6 +77,14 @@ func needs(t *testing.T, dir, language string) {
 		t.Setenv("CARGO_HOME", filepath.Join(dir, "cargo")) // nothing that was downloaded before
 	case "c":
 		toolchains.C(t)
+	case "assemblyscript":
+		packages, err := filepath.Abs(toolchains.AssemblyScript(t, "../.."))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(packages, filepath.Join(dir, "node_modules")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -164,6 +172,8 @@ func TestMissingToolchains(t *testing.T) {
 		{"rust", programs(map[string]string{"cargo": "exit 0"}), "no rustc is on the PATH"},
 		{"rust", programs(map[string]string{"cargo": "exit 0", "rustc": "echo /none"}), "run rustup target add wasm32-unknown-unknown"},
 		{"rust", programs(map[string]string{"cargo": "exit 0", "rustc": "exit 1"}), "run rustup target add wasm32-unknown-unknown"},
+		{"assemblyscript", empty, "no node is on the PATH"},
+		{"assemblyscript", programs(map[string]string{"node": "exit 0", "npm": "exit 0"}), "run npm ci in "},
 		{"c", empty, "no make is on the PATH; on Debian apt-get install make clang lld"},
 		{"c", programs(map[string]string{"make": "exit 0"}), "no clang is on the PATH"},
 		{"c", programs(map[string]string{"make": "exit 0", "clang": "echo wasm-ld"}), "clang finds no wasm-ld"},

@@ -142,7 +142,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"x", "", "go", "", "is not a name of a plugin"},
 		{"x", strings.Repeat("x", 64), "go", "", "is not a name of a plugin"},
 		{"taken", "taken", "go", "", "is there already"},
-		{"x", "x", "cobol", "", `no template for "cobol", only for go, rust, c`},
+		{"x", "x", "cobol", "", `no template for "cobol", only for go, rust, c, assemblyscript`},
 		{"x", "x", "rust/1.0", "", `no template for "rust/1.0"`},
 		{"x", "x", "go", "reducer", `"reducer" is no kind of plugin; the kinds are [handler projection filter map partition validate]`},
 		{"none/x", "x", "go", "", "no directory can be made there"},

@@ -16,6 +16,7 @@ enum {
   MAX_APPENDED = 1024,
   MAX_EFFECTS = 3584 << 10,
   MAX_SERIES = 64,
+  MAX_LINE = 4 << 10,
 };
 
 static const int64_t first_day = 1767225600000000;  // 2026-01-01
@@ -712,6 +713,7 @@ int32_t gyre_1_http(const void *request, int32_t request_len, void *into, int32_
 }
 
 void gyre_1_log(int32_t level, const void *text, int32_t len) {
+  if (len > MAX_LINE) len = MAX_LINE;
   *(gyre_test_line *)add(&host.lines, sizeof(gyre_test_line)) =
       (gyre_test_line){level, copy(given(text, len))};
 }

@@ -77,6 +77,6 @@ func buildRust(t *testing.T) []byte {
 func buildAssemblyScript(t *testing.T) []byte {
 	toolchains.AssemblyScript(t, "../../..")
 	file := filepath.Join(t.TempDir(), "guest.wasm")
-	command(t, "assemblyscript", nil, "npm", "run", "--silent", "conformance", "--", "--outFile", file)
+	command(t, "assemblyscript", nil, "npm", "run", "--silent", "asc", "--", "conformance/guest.ts", "--outFile", file)
 	return read(t, file)
 }

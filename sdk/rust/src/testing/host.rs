@@ -13,6 +13,7 @@ pub(crate) const MAX_BATCH_EVENTS: usize = 256;
 const MAX_WRITES: usize = 4096;
 const MAX_APPENDED: usize = 1024;
 const MAX_SERIES: usize = 64;
+const MAX_LINE_BYTES: usize = 4 << 10;
 
 /// When the event before the first is recorded: 2026-01-01.
 const FIRST_DAY: i64 = 1_767_225_600_000_000;
@@ -235,7 +236,8 @@ impl Host {
             2 => Level::Warn,
             _ => Level::Error,
         };
-        self.lines.push(Line { level, text: text.to_owned() });
+        let bytes = &text.as_bytes()[..text.len().min(MAX_LINE_BYTES)];
+        self.lines.push(Line { level, text: String::from_utf8_lossy(bytes).into_owned() });
     }
 
     pub(crate) fn metric(&mut self, kind: i32, name: &str, value: f64) -> Result<(), Error> {

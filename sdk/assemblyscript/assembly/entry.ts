@@ -1,0 +1,73 @@
+import { Action, Batch, Errno, Event, Verdict, errorText, maxMessageBytes } from "./abi";
+import { Context, Level, Pure, log } from "./context";
+import * as host from "./imports";
+import { Outcome, retry } from "./outcome";
+
+/** A function that handles events. */
+export type Handler = (c: Context, e: Event) => Outcome;
+
+/** A function that judges events: a filter, a map, a partitioner or a validator. */
+export type Judge = (p: Pure, e: Event) => Outcome;
+
+function readBatch(length: i32): Batch {
+  const bytes = new ArrayBuffer(length);
+  host.batch_read(0, changetype<usize>(bytes), length); // what it does not fill is corrupt
+  return new Batch(bytes);
+}
+
+function endBatch(batch: Batch): i32 {
+  if (!batch.isCorrupt) return Verdict.Done;
+  log(Level.Error, "corrupt batch");
+  return Verdict.Unreadable;
+}
+
+function answer(index: i32, outcome: Outcome): void {
+  const text = String.UTF8.encode(outcome.text);
+  const isReason = outcome.action == Action.Park || outcome.action == Action.Retry;
+  const length = isReason ? min(text.byteLength, maxMessageBytes) : text.byteLength;
+  host.event_result(index, outcome.action, outcome.delayMs, changetype<usize>(text), length);
+}
+
+/**
+ * Hands a batch to a handler, up to the first event that is not done. It is what the export gyre_handle of a
+ * module is made of:
+ *
+ *     export function gyre_handle(length: i32, _count: i32, _attempt: i32): i32 {
+ *       return runHandler(length, count);
+ *     }
+ */
+export function runHandler(length: i32, handler: Handler): i32 {
+  const batch = readBatch(length);
+  const context = new Context();
+  let index = 0;
+  for (let e = batch.next(); e !== null; e = batch.next()) {
+    host.event_begin(index);
+    context.error = Errno.Ok;
+    let outcome = handler(context, e);
+    if (outcome.action == Action.Ack && context.error != Errno.Ok) outcome = retry(0, errorText(context.error));
+    if (outcome.action == Action.Stop) {
+      log(Level.Error, outcome.text);
+      return Verdict.Stop;
+    }
+    if (outcome.action != Action.Ack) answer(index, outcome);
+    if (outcome.action == Action.Retry || outcome.action == Action.Park) return Verdict.Done;
+    index++;
+  }
+  return endBatch(batch);
+}
+
+/** Hands a batch to a judge. It is what gyre_filter, gyre_map, gyre_partition and gyre_validate are made of. */
+export function runJudge(length: i32, judge: Judge): i32 {
+  const batch = readBatch(length);
+  const pure = new Pure();
+  let index = 0;
+  for (let e = batch.next(); e !== null; e = batch.next()) {
+    host.event_begin(index);
+    const outcome = judge(pure, e);
+    // A judge has no other way to fail than to park the event.
+    if (outcome.action == Action.Retry || outcome.action == Action.Stop) outcome.action = Action.Park;
+    answer(index, outcome);
+    index++;
+  }
+  return endBatch(batch);
+}
