@@ -47,6 +47,8 @@ type Failure struct {
 	// Permanent says that the same batch fails the same way, so that it is not tried
 	// again: the handler said so, or it broke the contract.
 	Permanent bool
+	// Late says that its time was over, however little of it the handler could run.
+	Late bool
 }
 
 func (f *Failure) Error() string {

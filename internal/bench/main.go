@@ -43,6 +43,7 @@ var groups = []group{
 	{"plugin/filters", benchFilters},
 	{"plugin/fair", benchFair},
 	{"plugin/bindings", benchBindings},
+	{"plugin/validator", benchValidator},
 }
 
 func main() {

@@ -37,30 +37,44 @@ type instance struct {
 	refused int // the first event of the batch that is refused; -1
 	reason  string
 	bad     string // an answer that is none
+	starved bool   // it was late, and has hardly run
 }
 
 // place says where an event of a batch is: in an append of the Commit.
 type place struct{ appended, event int }
 
-// run has c judged. refusal is that of the validator, and err why it could not judge.
+// run has c judged. refusal is that of the validator, and err why it could not judge. What was
+// late although it has hardly run is tried again, in what is left of mostTime: the machine was
+// busy.
 func (x *validator) run(c *core.Commit, own **instance) (refusal, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), mostTime+waitForTurn)
 	defer cancel()
-	in := *own
-	if in == nil {
-		if in, err = x.start(context.Background()); err != nil {
+	for began := time.Now(); ; {
+		in := *own
+		if in == nil {
+			if in, err = x.start(context.Background()); err != nil {
+				return nil, err
+			}
+		}
+		*own = nil
+		refusal, err = in.run(ctx, c)
+		if err == nil {
+			*own = in
+			return refusal, nil
+		}
+		in.handler.Close()
+		switch {
+		case !in.starved:
 			return nil, err
+		case time.Since(began) > mostTime:
+			return nil, core.Errorf(core.CodeValidatorUnavailable, "validator %q did not get to run for %s: the node is too busy", x.stored.Name, mostTime)
 		}
 	}
-	*own = nil
-	refusal, err = in.run(ctx, c)
-	if err != nil {
-		in.handler.Close()
-		return nil, err
-	}
-	*own = in
-	return refusal, nil
 }
+
+// starvedBelow is the fuel below which code that was late has hardly run, for each millisecond
+// that it has: a tenth of what a slow processor does.
+const starvedBelow = 10_000
 
 // run judges the events of c that match, batch by batch.
 func (in *instance) run(ctx context.Context, c *core.Commit) (refusal, err error) {
@@ -121,6 +135,9 @@ func (in *instance) call(ctx context.Context, c *core.Commit) (refusal, err erro
 	t := in.validator.totals
 	t.events.Add(uint64(len(in.places)))
 	t.fuel.Add(uint64(max(fuel, 0)))
+	if why, ok := errors.AsType[*plugins.Failure](err); ok && why.Late {
+		in.starved = fuel < starvedBelow*in.validator.stored.Limits.TimeMs
+	}
 	switch {
 	case err != nil:
 		return nil, in.validator.failure(err)

@@ -203,6 +203,32 @@ func TestALoopIsCut(t *testing.T) {
 	})
 }
 
+// A validator that was late because it did not get to run is asked again, for a second at most.
+func TestABusyMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLibrary(t)
+		tries := 0
+		l.add("v", "1", func(_ context.Context, c *plugins.Connection, e *abi.Event) (string, error) {
+			time.Sleep(c.Limits.Time())
+			if tries++; string(e.Type) == "Soon" && tries == 5 {
+				return "", nil
+			}
+			return "", &plugins.Failure{Reason: "timed out", Late: true}
+		})
+		n := inMemory(t, l)
+		n.deploy("v", "1", "s")
+		n.wants(n.append("s", "Soon"), "")
+		begun := time.Now()
+		n.wants(n.append("s", "Later"), core.CodeValidatorUnavailable)
+		if waited := time.Since(begun); waited < time.Second || waited > 1100*time.Millisecond {
+			t.Errorf("it was asked for %v", waited)
+		}
+		if s, err := n.Status(t.Context(), "v"); err != nil || s.Totals.Failures != 1 || s.Totals.Batches != 2 {
+			t.Errorf("%+v, %v", s.Totals, err)
+		}
+	})
+}
+
 // A validator's life, and what other nodes see of it.
 func TestLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
