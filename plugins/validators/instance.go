@@ -43,13 +43,14 @@ type instance struct {
 // place says where an event of a batch is: in an append of the Commit.
 type place struct{ appended, event int }
 
-// run has c judged. refusal is that of the validator, and err why it could not judge. What was
+// judge has c judged. refusal is that of the validator, and err why it could not judge. What was
 // late although it has hardly run is tried again, in what is left of mostTime: the machine was
 // busy.
-func (x *validator) run(c *core.Commit, own **instance) (refusal, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), mostTime+waitForTurn)
-	defer cancel()
-	for began := time.Now(); ; {
+func (x *validator) judge(c *core.Commit, own **instance) (refusal, err error) {
+	began := time.Now()
+	ctx := &until{Context: context.Background(), end: began.Add(mostTime + waitForTurn)}
+	defer ctx.release()
+	for {
 		in := *own
 		if in == nil {
 			if in, err = x.start(context.Background()); err != nil {

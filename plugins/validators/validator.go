@@ -30,11 +30,13 @@ type validator struct {
 	why     error     // why it cannot judge, nil: it can
 	retry   time.Time // when to load it again, if it cannot
 	wait    time.Duration
+	work    sync.Cond // is signaled when a worker may find something to do, or is to end
 	queue   []*judgement
 	workers int
-	idle    []*instance
-	users   int  // judgements that are to be judged, or are
-	retired bool // nobody chooses it any more
+	waiting int         // of them
+	idle    []*instance // of no worker
+	users   int         // judgements that are to be judged, or are
+	retired bool        // nobody chooses it any more
 }
 
 // totals count at this node since it has known the validator.
@@ -48,6 +50,7 @@ func newValidator(of *Validators, s stored, t *totals) *validator {
 	x := &validator{of: of, stored: s, totals: t, settings: effects.NewConfig(s.Config)}
 	x.filter = core.Filter{Streams: s.Input.Filter.Streams, Types: s.Input.Filter.Types}
 	x.log = complaints{output: of.config.Output(&s.Binding, 0), logger: of.config.Logger.With("validator", s.Name)}
+	x.work.L = &x.mu
 	x.why = core.Errorf(core.CodeValidatorUnavailable, "validator %q is being loaded at this node", s.Name)
 	return x
 }
@@ -93,6 +96,7 @@ func (x *validator) leave() {
 func (x *validator) retire() {
 	x.mu.Lock()
 	x.retired = true
+	x.work.Broadcast()
 	free := x.rest()
 	x.mu.Unlock()
 	free()
@@ -121,14 +125,18 @@ func (x *validator) put(j *judgement) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.queue = append(x.queue, j)
-	if x.workers < maxWorkers {
+	switch {
+	case x.waiting > 0:
+		x.work.Signal()
+	case x.workers < maxWorkers:
 		x.workers++
-		x.of.running.Go(x.work)
+		x.of.running.Go(x.run)
 	}
 }
 
-// work judges what is queued.
-func (x *validator) work() {
+// run is what a worker does until x is retired. It stays: a new goroutine would have to grow a
+// stack for the code each time.
+func (x *validator) run() {
 	var own *instance // nil: there is none yet
 	for {
 		j, free := x.take(&own)
@@ -140,17 +148,23 @@ func (x *validator) work() {
 	}
 }
 
-// take returns the next of the queue, and an instance if there is an idle one. If the queue is
-// empty, the worker ends, gives its instance back, and frees what is returned.
+// take waits for the next of the queue, and gives a worker without an instance an idle one. If
+// x is retired, and nothing is queued, the worker ends: it gives its instance back, and frees
+// what is returned.
 func (x *validator) take(own **instance) (j *judgement, free func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.queue) == 0 {
-		if *own != nil {
-			x.idle = append(x.idle, *own)
+	for len(x.queue) == 0 {
+		if x.retired {
+			if *own != nil {
+				x.idle = append(x.idle, *own)
+			}
+			x.workers--
+			return nil, x.rest()
 		}
-		x.workers--
-		return nil, x.rest()
+		x.waiting++
+		x.work.Wait()
+		x.waiting--
 	}
 	j = x.queue[0]
 	x.queue[0] = nil
@@ -168,7 +182,7 @@ func (x *validator) decide(j *judgement, own **instance) error {
 		return core.AsError(context.Cause(j.ctx)) // nobody waits for it
 	}
 	began := time.Now()
-	refusal, err := x.run(j.commit, own)
+	refusal, err := x.judge(j.commit, own)
 	x.totals.nanoseconds.Add(int64(time.Since(began)))
 	x.totals.judged.Add(1)
 	switch {
