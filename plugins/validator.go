@@ -51,10 +51,10 @@ func (b *Binding) validateValidator() error {
 		return invalid("input: stream is one more pattern of a validator; give all of them as filter.streams")
 	case len(in.Filter.Streams) == 0:
 		return invalid("input.filter.streams is missing: say which streams the validator is for, such as [\"order-*\"], or [\"*\"] for all")
-	case in.PartitionBy != "" || len(in.From) > 0:
-		return invalid("input: a validator judges what is appended from now on, so partitionBy and from mean nothing")
-	case in.Filter.Expr != "":
-		return invalid("input.filter.expr: a validator is asked about each event of its streams and types; let it accept those it has no opinion about")
+	case in.PartitionBy != "" || len(in.Map.Fields) > 0 || in.Map.Expr != "" || in.Map.Plugin != "" || len(in.From) > 0:
+		return invalid("input: a validator judges what is appended from now on, as it is, so partitionBy, map and from mean nothing")
+	case in.Filter.Expr != "" || in.Filter.Plugin != "":
+		return invalid("input.filter: expr and plugin are not for validators: a validator is asked about each event of its streams and types; let it accept those it has no opinion about")
 	case b.Limits.TimeMs > MaxValidatorMs:
 		return invalid("limits.timeMs is %d, a validator may have from 1 to %d for an append", b.Limits.TimeMs, MaxValidatorMs)
 	case b.OnError.Then != ThenRefuse && b.OnError.Then != ThenAccept:

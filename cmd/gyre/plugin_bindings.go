@@ -92,6 +92,9 @@ func listedRow(l plugins.Listed) []string {
 	if b.Plugin != b.Name {
 		version = b.Plugin + "@" + version
 	}
+	if b.Kind == plugins.KindValidate {
+		return []string{cell(b.Name, maxNameCell), string(b.State), cell(version, maxNameCell), "", "", "", "", ""}
+	}
 	return []string{
 		cell(b.Name, maxNameCell), string(b.State), cell(version, maxNameCell), strconv.Itoa(b.Lanes), strconv.FormatUint(b.Checkpoint, 10),
 		strconv.FormatUint(b.Lag, 10), strconv.Itoa(b.Parked), strconv.FormatInt(b.StateBytes, 10),
@@ -172,6 +175,9 @@ func listWords(list []string) string {
 
 // bindingWords words the state of a binding, for info.
 func bindingWords(s plugins.Status) string {
+	if s.Kind == plugins.KindValidate {
+		return validatorWords(s)
+	}
 	var b rows
 	row := b.row
 	row("binding", "%s", cell(s.Name, maxNameCell))
@@ -262,6 +268,9 @@ func inputWords(i *plugins.Input) string {
 // printBinding prints a binding after a change, in one line.
 func (a *app) printBinding(s plugins.Status) error {
 	return printOne(a, s, func(s plugins.Status) string {
+		if s.Kind == plugins.KindValidate {
+			return validatorChanged("", &s)
+		}
 		return fmt.Sprintf("%s %s is %s at checkpoint %d, lag %d",
 			cell(s.Name, maxNameCell), cell(s.Version, maxNameCell), stateWords(&s), s.Checkpoint, s.Lag)
 	})

@@ -29,7 +29,10 @@ that it is handling; what is not given stays as it is.
 
 A plugin may do what it is granted, and nothing else. On a terminal, what the manifest asks for
 is shown and asked about. Otherwise, and with --yes, it is granted; but http: and secret: have to
-be named with --grant. A --grant of append: or streams.read: replaces what is asked of that kind.`
+be named with --grant. A --grant of append: or streams.read: replaces what is asked of that kind.
+
+A plugin of kind validate becomes a validator: it judges appends to --streams, of --types if they
+are given, before they are written. --then accept lets through what it fails on.`
 
 // deployment is what a deploy is asked for.
 type deployment struct {
@@ -71,7 +74,7 @@ func newPluginDeploy(a *app) *cobra.Command {
 	f.BoolVar(&d.yes, "yes", false, "do not ask")
 	f.BoolVar(&d.loops, "allow-loops", false, "let it handle events that it has appended")
 	f.IntVar(&d.attempts, "max-attempts", plugins.DefaultErrorPolicy().Attempts, "after how many attempts an event is given up")
-	f.StringVar(&d.then, "then", string(plugins.ThenPark), "what to do with an event that is given up: park or stop")
+	f.StringVar(&d.then, "then", string(plugins.ThenPark), "what to do with an event that is given up: park or stop; with an append that a validator fails on: refuse or accept")
 	f.IntVar(&d.lanes, "lanes", 0, "how many events are handled at once, by partition key (default what the manifest says)")
 	f.StringVar(&d.input.stream, "stream", "", "the stream whose events it handles")
 	f.StringSliceVar(&d.input.types, "types", nil, "only events of these types")
@@ -125,6 +128,9 @@ const deployTimeout = time.Minute
 
 // printDeployed prints what runs now, and on a terminal what to try next.
 func (a *app) printDeployed(s plugins.Status) error {
+	if s.Kind == plugins.KindValidate {
+		return a.printValidator(s)
+	}
 	err := printOne(a, s, func(s plugins.Status) string {
 		return fmt.Sprintf("deployed %s %s as %s: %s, %s over %s, grants %s", cell(s.Plugin, maxNameCell), cell(s.Version, maxNameCell),
 			cell(s.Name, maxNameCell), stateWords(&s), lanesWords(s.Lanes), inputWords(&s.Input), grantWords(s.Grants))
@@ -159,6 +165,9 @@ func (d *deployment) order(v *plugins.Version, is *plugins.Binding) (plugins.Dep
 	changed, err := d.changeInput(&input)
 	if err != nil {
 		return order, err
+	}
+	if v.Manifest.Kind == plugins.KindValidate {
+		d.changePatterns(&input)
 	}
 	if changed {
 		order.Input = &input
