@@ -102,7 +102,7 @@ func (m *Manifest) bindable(old *Binding) error {
 	switch {
 	case m.Kind.Judges() && m.Kind != KindValidate:
 		return core.Errorf(core.CodeInvalidRequest,
-			"plugin %q is a %s, which handles no events: it has no binding, and is named where it judges, such as in the definition of a subscription", m.Name, m.Kind)
+			"plugin %q is a %s, which handles no events: it has no binding; a subscription names it as %s@%s in its definition, and gyre plugin upload stores it", m.Name, m.Kind, m.Name, m.Version)
 	case old != nil && (old.Kind == KindValidate) != (m.Kind == KindValidate):
 		return core.Errorf(core.CodeInvalidRequest,
 			"binding %q is a %s, and version %q of plugin %q is a %s: deploy it under another name, or delete the binding first", old.Name, old.Kind, m.Version, m.Name, m.Kind)

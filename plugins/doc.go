@@ -11,6 +11,7 @@
 //	plugins/effects   stages what a handler does with a batch
 //	plugins/host      commits a binding with its subscription, and runs it at the node that
 //	                  owns that
+//	plugins/judge     runs filters, maps and partitioners for subscriptions
 //	plugins/output    keeps what bindings log, and their metrics
 //	plugins/api       serves all of it over HTTP and WebSocket
 //
@@ -28,6 +29,8 @@
 //	            events belong to one. One is live. A rebuild makes another beside it, and a
 //	            switch has them change places; the one before is kept for a rollback
 //	effects     what a handler stages for a batch: events to append, and state
+//	judge       to decide about an event without effects, as a filter, a map, a partitioner or
+//	            a validator does
 //	park        to set an event aside with the reason, so that those after it go on
 //	replay      to handle a parked event again
 //

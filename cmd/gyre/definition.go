@@ -176,6 +176,17 @@ func parseMap(s string) (m subscriptions.Map) {
 	return m
 }
 
+// mapWords is a map as --map takes it; empty if there is none.
+func mapWords(m *subscriptions.Map) string {
+	switch {
+	case m.Plugin != "":
+		return subscriptions.ByPlugin + m.Plugin
+	case m.Expr != "":
+		return subscriptions.ByExpression + m.Expr
+	}
+	return strings.Join(m.Fields, ",")
+}
+
 // parsePlace parses where something begins in a stream (core.ParseFrom).
 func parsePlace(s, stream string) (core.From, error) {
 	from, err := core.ParseFrom(s, stream)

@@ -259,6 +259,12 @@ func inputWords(i *plugins.Input) string {
 	if i.Filter.Expr != "" {
 		text += ", where " + cell(i.Filter.Expr, dataWidth)
 	}
+	if i.Filter.Plugin != "" {
+		text += ", filtered by " + cell(i.Filter.Plugin, dataWidth)
+	}
+	if to := mapWords(&i.Map); to != "" {
+		text += ", as " + cell(to, dataWidth)
+	}
 	if i.PartitionBy != "" {
 		text += ", by " + cell(i.PartitionBy, dataWidth)
 	}

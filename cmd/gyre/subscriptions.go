@@ -165,6 +165,12 @@ func infoWords(i subscriptions.Info) string {
 	if i.Filter.Expr != "" {
 		row("where", "%s", cell(i.Filter.Expr, dataWidth))
 	}
+	if i.Filter.Plugin != "" {
+		row("filter", "%s", cell(i.Filter.Plugin, dataWidth))
+	}
+	if text := mapWords(&i.Map); text != "" {
+		row("map", "%s", cell(text, dataWidth))
+	}
 	row("partition by", "%s", cell(i.PartitionBy, dataWidth))
 	row("checkpoint", "%d, lag %d (%s)", i.Checkpoint, i.Lag, seconds(i.LagSeconds))
 	row("events", "%d in flight, %d waiting, %d retrying, %d parked", i.InFlight, i.Waiting, i.Retrying, i.Parked)

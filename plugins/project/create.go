@@ -87,6 +87,9 @@ type values struct {
 	SDKGo      string
 }
 
+// Bound reports whether the plugin is deployed. Another is named where it judges.
+func (v *values) Bound() bool { return !v.Kind.Judges() || v.Kind == plugins.KindValidate }
+
 // newFiles are the files of a new plugin, by their paths in its directory.
 func newFiles(l *language, n New) (files map[string][]byte, err error) {
 	if l.sdk == "" {
