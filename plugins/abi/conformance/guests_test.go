@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gyre-events/gyre/internal/toolchains"
@@ -63,12 +65,19 @@ func buildC(t *testing.T) []byte {
 	return read(t, file)
 }
 
-func buildRust(t *testing.T) []byte {
-	t.Setenv("PATH", toolchains.Rust(t))
+// rustTarget is where cargo builds, again only what has changed.
+func rustTarget(t *testing.T) string {
+	t.Helper()
 	target, err := filepath.Abs("../../../build/rust")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return target
+}
+
+func buildRust(t *testing.T) []byte {
+	t.Setenv("PATH", toolchains.Rust(t))
+	target := rustTarget(t)
 	command(t, "rust/conformance", []string{"CARGO_TARGET_DIR=" + target},
 		"cargo", "build", "--offline", "--quiet", "--release", "--target", "wasm32-unknown-unknown")
 	return read(t, filepath.Join(target, "wasm32-unknown-unknown/release/conformance.wasm"))
@@ -76,7 +85,62 @@ func buildRust(t *testing.T) []byte {
 
 func buildAssemblyScript(t *testing.T) []byte {
 	toolchains.AssemblyScript(t, "../../..")
-	file := filepath.Join(t.TempDir(), "guest.wasm")
-	command(t, "assemblyscript", nil, "npm", "run", "--silent", "asc", "--", "conformance/guest.ts", "--outFile", file)
-	return read(t, file)
+	command(t, "assemblyscript", nil, "npm", "run", "--silent", "guest")
+	return read(t, sdkDir+"assemblyscript/build/guest.wasm")
+}
+
+// What a plugin does on the host for unit tests of its language is what it does in a node. The SDKs' own
+// tests say so, with the cases of this kit.
+func TestUnitTestHosts(t *testing.T) {
+	t.Run("c", func(t *testing.T) {
+		if _, err := exec.LookPath("cc"); err != nil {
+			t.Skip("there is no C compiler")
+		}
+		for program, c := range map[string]struct{ sources, argument string }{
+			"native":  {"conformance/native.c conformance/guest.c gyre.c gyre_json.c gyre_test.c", "../../plugins/abi/conformance/cases.json"},
+			"hostile": {"test/hostile.c gyre_json.c gyre_test.c", "../../plugins/abi/testdata/batch.hex"},
+		} {
+			file := filepath.Join(t.TempDir(), program)
+			flags := strings.Fields("-std=c11 -g -Wall -Wextra -Wpedantic -Werror -fsanitize=address,undefined -fno-sanitize-recover -I. -o")
+			command(t, "c", nil, slices.Concat([]string{"cc"}, flags, []string{file}, strings.Fields(c.sources))...)
+			command(t, "c", nil, file, c.argument)
+		}
+	})
+	t.Run("rust", func(t *testing.T) {
+		if _, err := exec.LookPath("cargo"); err != nil {
+			t.Skip("there is no cargo")
+		}
+		command(t, "rust", []string{"CARGO_TARGET_DIR=" + rustTarget(t)}, "cargo", "test", "--offline", "--quiet", "--lib")
+	})
+	t.Run("assemblyscript", func(t *testing.T) {
+		if _, err := os.Stat(sdkDir + "assemblyscript/build/guest.wasm"); err != nil { // TestGuests builds it
+			buildAssemblyScript(t)
+		}
+		command(t, "assemblyscript", nil, "node", "--test")
+	})
+}
+
+// What takes its time: the examples in the documentation of the SDK for Rust, and the kit natively.
+func TestSoakRust(t *testing.T) {
+	if os.Getenv("GYRE_SOAK") == "" {
+		t.Skip("GYRE_SOAK=1 tests the SDK for Rust at length")
+	}
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("there is no cargo")
+	}
+	for _, dir := range []string{"rust", "rust/conformance"} {
+		command(t, dir, []string{"CARGO_TARGET_DIR=" + rustTarget(t)}, "cargo", "test", "--offline", "--quiet")
+	}
+}
+
+// The SDKs are formatted, where the tool for it is there.
+func TestFormat(t *testing.T) {
+	if _, err := exec.LookPath("rustfmt"); err == nil {
+		for _, dir := range []string{"rust", "rust/conformance"} {
+			command(t, dir, nil, "cargo", "fmt", "--check")
+		}
+	}
+	if _, err := exec.LookPath("clang-format"); err == nil {
+		command(t, "c", nil, "sh", "-c", "clang-format --dry-run --Werror *.h *.c conformance/*.c test/*.c")
+	}
 }

@@ -307,7 +307,11 @@ static gyre_result validate(const gyre_event *e) {
   return judge(e, &word, &argument) ? gyre_accept() : gyre_refuse(argument);
 }
 
+#ifdef __wasm__  // natively a program has one function, here the handler
 GYRE_FILTER(filter)
 GYRE_MAP(map)
 GYRE_PARTITION(partition)
 GYRE_VALIDATE(validate)
+#else
+const gyre_function gyre_judges[] = {filter, map, partition, validate};
+#endif

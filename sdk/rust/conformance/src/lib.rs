@@ -41,7 +41,8 @@ fn expected(word: &str) -> Expected {
     }
 }
 
-fn handle(c: &mut Context, e: &Event) -> Result<(), Outcome> {
+/// Does what a script says.
+pub fn handle(c: &mut Context, e: &Event) -> Result<(), Outcome> {
     for words in script(e) {
         match words[..] {
             ["skip"] => return Err(skip()),
