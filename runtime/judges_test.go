@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,9 @@ func TestPluginsShapeSubscriptions(t *testing.T) {
 		sumOf(t, n, "sum", 100, 120)
 		if err := client.Plugins().DeleteVersion(t.Context(), "filter", "1"); !errors.Is(err, core.CodePluginInUse) || !strings.Contains(err.Error(), "subscription fetched, subscription stored, subscription totals") {
 			t.Errorf("a filter in use was deleted: %v", err)
+		}
+		if _, text := get(t, n.URL()+"/metrics"); !regexp.MustCompile(`gyre_judge_events_total\{kind="map",plugin="map",version="1"\} [1-9]`).MatchString(text) {
+			t.Error("no metric says that the map has judged events")
 		}
 		stop(t, n)
 		n = start(t, config)

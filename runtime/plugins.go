@@ -180,7 +180,7 @@ func (n *Node) servePlugins(c *wsapi.Config) {
 		e.Feature = ""
 	}
 	c.Extensions = append(c.Extensions, e)
-	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newValidatorMetrics(p.Validators))
+	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newValidatorMetrics(p.Validators), newJudgeMetrics(&n.judges))
 }
 
 // watchOwners has the host look for bindings whenever subscriptions may have come to this node.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
@@ -28,12 +29,15 @@ type Versions interface {
 type Judges struct {
 	versions Versions
 	logger   *slog.Logger
+	counted  counted
 }
 
 var _ subscriptions.Judges = (*Judges)(nil)
 
 // NewJudges returns Judges. What plugins log goes to the logger, as details.
-func NewJudges(versions Versions, logger *slog.Logger) *Judges { return &Judges{versions, logger} }
+func NewJudges(versions Versions, logger *slog.Logger) *Judges {
+	return &Judges{versions: versions, logger: logger}
+}
 
 // Hold is subscriptions.Judges.Hold.
 func (s *Judges) Hold(ctx context.Context, as subscriptions.Judge) (core.RecordOp, error) {
@@ -71,6 +75,7 @@ type program struct {
 	judges *Judges
 	as     subscriptions.Judge
 	judge  *Judge // nil before the first Run
+	counts *counts
 	events []abi.Event
 }
 
@@ -90,7 +95,11 @@ func (p *program) Run(ctx context.Context, b core.Batch, dst []subscriptions.Ver
 		out.Attempt = 1
 		p.events = append(p.events, out)
 	}
+	began := time.Now()
+	before, _ := p.judge.Fuel()
 	verdicts, err := p.judge.Judge(ctx, p.events)
+	after, _ := p.judge.Fuel()
+	p.counts.add(verdicts, after-before, began)
 	clear(p.events) // they hold the block in memory
 	for i := range verdicts {
 		dst = append(dst, p.verdict(&verdicts[i]))
@@ -108,6 +117,7 @@ func (p *program) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.counts = p.judges.counted.use(&v)
 	p.judge = New(loaded, &v, logged{p.judges.logger.With("plugin", v.Plugin, "version", v.Version)})
 	return nil
 }
@@ -136,6 +146,7 @@ func (p *program) Close() error {
 	}
 	j := p.judge
 	p.judge = nil
+	p.judges.counted.release(p.counts)
 	return j.Close()
 }
 

@@ -153,7 +153,7 @@ func (r *Registry) Delete(ctx context.Context, plugin, version string) error {
 			return err
 		}
 		if len(names) > 0 {
-			return core.Errorf(core.CodePluginInUse, "version %q of plugin %q runs, or can be rolled back to, in %s", version, plugin, nameSome(names))
+			return core.Errorf(core.CodePluginInUse, "version %q of plugin %q runs, can be rolled back to, or is named in %s", version, plugin, nameSome(names))
 		}
 		_, err = r.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{
 			{Table: versionsTable, Key: versionKey(plugin, version), Expect: core.Expect(v.Revision), Action: core.DeleteRecord},
