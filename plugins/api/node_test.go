@@ -72,6 +72,18 @@ func (a *acts) Record(_ context.Context, kind, target string, _ core.Code) error
 	return nil
 }
 
+// of are the acts upon a target.
+func (a *acts) of(target string) (list []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, act := range a.list {
+		if strings.HasSuffix(act, " "+target) {
+			list = append(list, act)
+		}
+	}
+	return list
+}
+
 func newNode(t *testing.T) *node { return newNodeFor(t, access.Everybody{}, "") }
 
 // newNodeFor is a node whose clients need keys, with a client that has one.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/wasm/guests"
@@ -182,5 +183,37 @@ func (n *node) endsValidator() {
 	}
 	if page, err := all.Logs(ctx, "totals", plugins.LogsRequest{}); !errors.Is(err, core.CodeBindingNotFound) && len(page.Lines) != 0 {
 		t.Errorf("its log: %+v, %v", page, err)
+	}
+}
+
+// TestWhoMayValidate: a validator can refuse everybody's appends and sees their data. It is for keys
+// that deploy plugins and are granted to read what it judges, before and after a change.
+func TestWhoMayValidate(t *testing.T) {
+	who := principals{
+		"root":         {Name: "root", Role: access.Admin},
+		"author-order": {Name: "a1", Role: access.PluginAuthor, Streams: []string{"order-*"}},
+		"author-all":   {Name: "a2", Role: access.PluginAuthor, Streams: []string{"*"}},
+		"writer":       {Name: "w1", Role: access.Writer, Streams: []string{"*"}},
+		"operator":     {Name: "o1", Role: access.Operator},
+	}
+	n := newNodeFor(t, who, "root")
+	ctx := t.Context()
+	n.validator("totals", "1", guests.Orders)
+	deploy := func(token string, streams ...string) error {
+		in := &plugins.Input{}
+		in.Filter.Streams = streams
+		return second(n.as(token).Deploy(ctx, "totals", plugins.Deploy{Version: "1", Input: in}))
+	}
+	wants(t, "a writer deploys", deploy("writer", "order-*"), core.CodeForbidden)
+	wants(t, "an operator deploys", deploy("operator", "order-*"), core.CodeForbidden)
+	wants(t, "an author deploys beyond its grant", deploy("author-order", "order-*", "basket-*"), core.CodeForbidden)
+	wants(t, "an author deploys", deploy("author-order", "order-*"), "")
+	wants(t, "another widens it", deploy("author-all", "*"), "")
+	wants(t, "the first narrows what it may not read", deploy("author-order", "order-*"), core.CodeForbidden)
+	wants(t, "the first pauses it", second(n.as("author-order").Pause(ctx, "totals")), core.CodeForbidden)
+	wants(t, "an operator pauses it", second(n.as("operator").Pause(ctx, "totals")), "")
+	wants(t, "an operator reads its log", second(n.as("operator").Logs(ctx, "totals", plugins.LogsRequest{})), core.CodeForbidden)
+	if acts := n.audit.of("totals"); !slices.Contains(acts, "PluginDeployed totals") || !slices.Contains(acts, "PluginPaused totals") {
+		t.Errorf("the audit has %q", acts)
 	}
 }

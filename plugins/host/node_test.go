@@ -60,8 +60,11 @@ func eachEngine(t *testing.T, test func(t *testing.T, engine core.Engine)) {
 	})
 }
 
-func newNode(t testing.TB, engine core.Engine) *node {
-	n := &node{t: t, store: core.NewStore(engine, core.StoreConfig{}), library: newLibrary()}
+func newNode(t testing.TB, engine core.Engine) *node { return newNodeOf(t, core.NewStore(engine, core.StoreConfig{})) }
+
+// newNodeOf is a node over a Store, which it closes.
+func newNodeOf(t testing.TB, store *core.Store) *node {
+	n := &node{t: t, store: store, library: newLibrary()}
 	t.Cleanup(func() { _ = n.store.Close() })
 	n.start()
 	t.Cleanup(n.stop)
