@@ -18,8 +18,8 @@ func TestRefusedAppends(t *testing.T) {
 		return func(_ context.Context, done func(error)) {
 			for _, a := range c.Appends {
 				for i := range a.Events {
-					if a.Stream == "copies" && strings.Contains(string(a.Events[i].Data), `"n":2`) {
-						go done(core.Errorf(core.CodeAppendRefused, "two is refused"))
+					if a.Stream == "copies" && strings.Contains(string(a.Events[i].Data), `"of":3`) {
+						go done(core.Errorf(core.CodeAppendRefused, "the third is refused"))
 						return
 					}
 				}
@@ -33,8 +33,8 @@ func TestRefusedAppends(t *testing.T) {
 	n.deploy("copier", plugins.Deploy{Version: "1", Grants: []string{"append:copies", "state"}})
 	n.await("copier", 5)
 	parked, err := n.subs.Parked(t.Context(), "copier", subscriptions.ParkedRequest{})
-	if err != nil || len(parked.Events) != 1 || parked.Events[0].Event.Position != 3 || !strings.Contains(parked.Events[0].Reason, "append_refused: two is refused") {
-		t.Errorf("parked %+v, %v", parked.Events, err)
+	if err != nil || len(parked.Parked) != 1 || parked.Parked[0].Position != 3 || !strings.Contains(parked.Parked[0].Reason, "append_refused: the third is refused") {
+		t.Errorf("parked %+v, %v", parked.Parked, err)
 	}
 	page, err := n.store.Read(t.Context(), core.ReadRequest{Stream: "copies"})
 	if err != nil || page.Version != 4 {
