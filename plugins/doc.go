@@ -12,6 +12,7 @@
 //	plugins/host      commits a binding with its subscription, and runs it at the node that
 //	                  owns that
 //	plugins/judge     runs filters, maps and partitioners for subscriptions
+//	plugins/validators  judge appends, by those that are in force at the node
 //	plugins/output    keeps what bindings log, and their metrics
 //	plugins/api       serves all of it over HTTP and WebSocket
 //
@@ -22,6 +23,9 @@
 //	manifest    what a version says about itself: kind, input, capabilities, wanted limits
 //	binding     a version at work: it has one subscription, grants, config, limits and an
 //	            error policy; to deploy is to create or to change one
+//	validator   a binding that judges appends before they are written: it has patterns of
+//	            streams and no subscription, lanes, state or grants, and is in force at
+//	            every node
 //	grant       a capability that a binding gives its plugin; what is not granted is denied
 //	lane        a part of a binding's events, by partition key, with a checkpoint and state
 //	            of its own, handled in order
