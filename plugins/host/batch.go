@@ -41,9 +41,10 @@ func (l *lane) handleNext(ctx context.Context, events []queued) error {
 	case len(events) == 1:
 		return l.settle(ctx, events, f)
 	}
-	l.alone = events[min(done, len(events)-1)].position
 	if f.Batch {
-		l.alone = events[len(events)-1].position
+		l.search.Failed(len(events), events[len(events)-1].position)
+	} else {
+		l.search.FailedAt(events[min(done, len(events)-1)].position)
 	}
 	if done == 0 {
 		l.discard()

@@ -139,7 +139,7 @@ func (l *lane) refused(ctx context.Context, events []queued, before uint64, err 
 		l.conflicts++
 		return nil
 	case len(events) > 1:
-		l.alone = events[len(events)-1].position
+		l.search.Failed(len(events), events[len(events)-1].position)
 		return nil
 	}
 	f := &effects.Failure{Reason: core.AsError(err).Error(), Park: !errors.Is(err, core.CodeWrongExpectedVersion)}

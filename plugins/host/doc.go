@@ -60,8 +60,9 @@
 // # Failures
 //
 // What an event does beside being acknowledged is decided when it is handled alone: a batch
-// in which one fails is cut before it, or handled one by one. Then the event is tried again,
-// after a backoff, as often as the error policy says, and is parked or stops the binding.
+// in which one fails is cut before it; one that fails as a whole is halved until the event is
+// alone, and the others are handled in batches. Then the event is tried again, after a backoff,
+// as often as the error policy says, and is parked or stops the binding.
 // A version that was not as expected is tried again at once, a few times. Storage that is away
 // is waited for. A lane that parks many events in a row, or whose Handler does not start,
 // slows down. None of this concerns another binding, or the start of the node.

@@ -38,8 +38,7 @@ func (l *lane) goesAhead(full bool) bool {
 	for _, f := range l.flights {
 		bytes += f.staged.Bytes()
 	}
-	first := &l.front[0]
-	return bytes < maxFlightBytes && !first.replay && first.fault == "" && first.position > l.passed() && !l.isAlone(first) && !l.isCarried(first)
+	return bytes < maxFlightBytes && l.isPlain(&l.front[0])
 }
 
 // launch makes the Commit of what is staged, with other operations, and does not wait for it.
@@ -116,7 +115,7 @@ func (l *lane) land() {
 	f := l.flights[0]
 	l.flights = append(l.flights[:0], l.flights[1:]...)
 	l.settled(f.next)
-	l.succeeded(f.events[0].replay)
+	l.succeeded(f)
 	l.shown.committed(len(f.events), &f.staged)
 	l.ground.land(f)
 	l.tellOf(&f.staged)

@@ -51,9 +51,9 @@ type standing struct {
 
 // caution is what a lane does not handle as it would.
 type caution struct {
-	alone    uint64 // events up to here are handled alone
-	suspects int    // so many events are handled alone, with their attempts written first
-	wary     int    // behind those, so many batches are handled with no Commit under way
+	search   effects.Search // for an event that batches fail by
+	suspects int            // so many events are handled alone, with their attempts written first
+	wary     int            // behind those, so many batches are handled with no Commit under way
 }
 
 // pace is when a lane goes on.
@@ -170,17 +170,26 @@ func (l *lane) step(ctx context.Context) error {
 	case first.fault != "":
 		return l.park(ctx, l.front[:1], effects.Failure{Reason: first.fault})
 	}
-	n := 1
-	if !l.isAlone(first) {
-		for n < len(l.front) && !l.front[n].replay && l.front[n].fault == "" && !l.isCarried(&l.front[n]) {
-			n++
-		}
+	n, most := 1, min(l.most(first), len(l.front))
+	for n < most && !l.front[n].replay && l.front[n].fault == "" && !l.isCarried(&l.front[n]) {
+		n++
 	}
 	return l.handleBatch(ctx, l.front[:n])
 }
 
-// isAlone reports whether an event is handled alone.
-func (l *lane) isAlone(event *queued) bool { return l.suspects > 0 || event.position <= l.alone }
+// most is how many events are handled at once, of which one is the first. Where there was an
+// attempt at it, it is handled alone.
+func (l *lane) most(first *queued) int {
+	if l.suspects > 0 || l.stored.Attempts > 0 {
+		return 1
+	}
+	return l.search.Most(first.position)
+}
+
+// isPlain reports whether an event is handled with as many others as there are.
+func (l *lane) isPlain(event *queued) bool {
+	return !event.replay && event.fault == "" && event.position > l.passed() && l.most(event) == math.MaxInt && !l.isCarried(event)
+}
 
 // passed is the position up to which events are not run: it is judged when one is about to
 // be, because an earlier try of its Commit may have been made since it came (L4).

@@ -38,6 +38,7 @@ func (l *lane) parkAs(ctx context.Context, event []queued, t *trace) (parked boo
 		return false, err
 	}
 	l.discard()
+	l.search.Found()
 	l.shown.parked.Add(1)
 	l.nackPark(&event[0], t)
 	return true, nil

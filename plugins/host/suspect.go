@@ -31,6 +31,9 @@ func (r *runner) mark(ctx context.Context) (revision uint64, err error) {
 	case a := <-done:
 		return revision + 1, a.err
 	case <-ctx.Done():
+		if revision == 0 { // no event was handled under it
+			r.unmark(1)
+		}
 		return 0, ctx.Err()
 	}
 }
@@ -96,10 +99,13 @@ func (l *lane) takeBack(ctx context.Context) {
 }
 
 // succeeded takes notice of a batch, or of a replay, that was committed with its effects.
-func (l *lane) succeeded(replay bool) {
+func (l *lane) succeeded(f *flight) {
 	l.failed = 0
+	if f.events[0].replay {
+		return
+	}
+	l.search.Passed(f.last())
 	switch {
-	case replay:
 	case l.suspects > 0:
 		l.suspects--
 	case l.wary > 0:

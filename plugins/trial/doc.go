@@ -9,8 +9,8 @@
 //
 // A Version handles events as a binding does: dealt to lanes by their key, in batches that its
 // limits bound, with what its grants and its error policy say. An attempt that failed is made
-// again at once, without the wait between. A batch in which one event fails is cut before it, and
-// the failing event handled alone. Outputs and state of a handler that depends on its events and
+// again at once, without the wait between. A batch in which one event fails is cut before it, and one
+// that fails as a whole is halved until the event is alone. Outputs and state of a handler that depends on its events and
 // its state only do not depend on where batches are cut, so those of a version that was deployed
 // from the beginning are those that are stored, ids included. Fuel and what the handler keeps in
 // memory may differ.

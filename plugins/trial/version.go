@@ -132,7 +132,7 @@ type lane struct {
 	stage    *effects.Stage
 	batch    effects.Batch
 	handler  plugins.Handler // nil after a failure
-	alone    uint64          // events up to here are handled alone
+	search   effects.Search  // for an event that batches fail by
 	attempts int             // failed, of the first event of the queue
 	failed   *effects.Failure
 	memory   int64 // of the handler
@@ -191,8 +191,11 @@ func (l *lane) step(ctx context.Context, events []delivery.Item) (settled int, e
 	if events[0].Fault != "" {
 		return 1, l.park(&events[0], &effects.Failure{Reason: events[0].Fault}, 1)
 	}
-	n := 1
-	for events[0].Position > l.alone && n < len(events) && events[n].Fault == "" {
+	n, most := 1, 1
+	if l.attempts == 0 {
+		most = min(len(events), l.search.Most(events[0].Position))
+	}
+	for n < most && events[n].Fault == "" {
 		n++
 	}
 	if y := l.version.config.Yield; y != nil {
@@ -205,6 +208,7 @@ func (l *lane) step(ctx context.Context, events []delivery.Item) (settled int, e
 	}
 	switch {
 	case f == nil:
+		l.search.Passed(events[n-1].Position)
 		return n, l.commit(n)
 	case f.Storage != nil:
 		return 0, f.Storage
@@ -214,9 +218,10 @@ func (l *lane) step(ctx context.Context, events []delivery.Item) (settled int, e
 		return l.fail(&events[0], f)
 	}
 	l.discard()
-	l.alone = events[min(done, n-1)].Position
 	if f.Batch {
-		l.alone = events[n-1].Position
+		l.search.Failed(n, events[n-1].Position)
+	} else {
+		l.search.FailedAt(events[min(done, n-1)].Position)
 	}
 	l.stage.Truncate(done)
 	return done, l.commit(done)
@@ -304,6 +309,7 @@ func (l *lane) park(event *delivery.Item, f *effects.Failure, attempts int) erro
 		return err
 	}
 	l.discard()
+	l.search.Found()
 	l.version.settled(&Settled{Event: e, Lane: l.number, Fate: plugins.Parked, Attempts: attempts, Failure: f})
 	l.attempts, l.failed = 0, nil
 	return nil
