@@ -64,7 +64,7 @@ func (b *Batch) add(e *core.Event, attempt int, flags abi.Flag) error {
 // Start makes a handler whose effects are staged. The failure says that it has not begun.
 func (x *Stage) Start(ctx context.Context, p plugins.Program) (plugins.Handler, *Failure) {
 	x.reset(ctx, nil)
-	handler, err := p.New(ctx, plugins.Connection{Limits: x.terms.binding.Limits, Seed: x.terms.seed(), Effects: x, Reads: x, Output: x.out})
+	handler, err := p.New(ctx, plugins.Connection{Limits: x.terms.binding.Limits, Seed: x.terms.seed(), Effects: x, Reads: x, Output: reports{x}})
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
@@ -84,6 +84,7 @@ func (x *Stage) Start(ctx context.Context, p plugins.Program) (plugins.Handler, 
 // that was used.
 func (x *Stage) Handle(ctx context.Context, h plugins.Handler, b *Batch) (done int, fuel int64, f *Failure) {
 	x.reset(ctx, b.Events)
+	x.steps.begin(len(b.Events) == 1)
 	verdict, fuel, err := Call(ctx, h, b.writer.Bytes())
 	switch {
 	case ctx.Err() != nil:

@@ -74,6 +74,7 @@ type Stage struct {
 	broken   *Failure // an effect that cannot be
 	brokenBy int      // the event that staged it
 	storage  error    // why something could not be read
+	steps    recorder
 
 	fields []byte // scratch
 	entry  []byte // scratch
@@ -284,6 +285,12 @@ func (x *Stage) Result(event int, action abi.Action, delay time.Duration, messag
 
 // Append is plugins.Effects'.
 func (x *Stage) Append(event int, stream []byte, expected int64, events []byte) abi.Errno {
+	e := x.append(event, stream, expected, events)
+	x.steps.append(stream, events, x.whyNot(e))
+	return e
+}
+
+func (x *Stage) append(event int, stream []byte, expected int64, events []byte) abi.Errno {
 	name := string(stream)
 	switch {
 	case event < 0 || event >= len(x.sources) || x.isBehind(event) || expected < abi.StreamExists || core.ValidateStream(name) != nil:

@@ -20,9 +20,6 @@ type write struct {
 
 // Put is plugins.Effects'.
 func (x *Stage) Put(event int, key, value []byte) abi.Errno {
-	if len(value) > abi.MaxValueBytes {
-		return abi.TooLarge
-	}
 	return x.write(event, key, Value{value, true})
 }
 
@@ -30,6 +27,15 @@ func (x *Stage) Put(event int, key, value []byte) abi.Errno {
 func (x *Stage) Delete(event int, key []byte) abi.Errno { return x.write(event, key, Value{}) }
 
 func (x *Stage) write(event int, key []byte, v Value) abi.Errno {
+	e := x.change(event, key, v)
+	x.steps.write(key, v, x.whyNot(e))
+	return e
+}
+
+func (x *Stage) change(event int, key []byte, v Value) abi.Errno {
+	if len(v.Bytes) > abi.MaxValueBytes {
+		return abi.TooLarge
+	}
 	if e := x.checkKey(key); e != abi.OK {
 		return e
 	}

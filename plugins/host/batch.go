@@ -77,7 +77,11 @@ func (l *lane) handle(ctx context.Context, events []queued) (done int, f *effect
 	l.host.handling.Add(1)
 	done, fuel, f := l.stage.Handle(ctx, l.handler, &l.batch)
 	l.host.handling.Add(-1)
-	l.shown.handled(time.Since(began), fuel)
+	took := time.Since(began)
+	l.shown.handled(took, fuel)
+	if l.tried = (tried{Fuel: fuel, Micros: took.Microseconds()}); len(events) == 1 {
+		l.tried.position = events[0].position
+	}
 	l.shown.memory.Store(l.handler.MemoryBytes())
 	return done, f
 }

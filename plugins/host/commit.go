@@ -38,7 +38,7 @@ func (l *lane) commit(ctx context.Context, events []queued, rest bool) error {
 // next is the lane's record behind a position that was not passed before.
 func (l *lane) next(position uint64) laneRecord {
 	next := l.stored.laneRecord
-	next.Checkpoint, next.Attempts, next.Reason = position, 0, ""
+	next.Checkpoint, next.Attempts, next.Reason, next.History = position, 0, "", nil
 	return next
 }
 

@@ -58,13 +58,17 @@ func (b *binding) appended(lanes []storedLane, parked []trace) []heldBack {
 	return next
 }
 
-// traces are the first traces of an incarnation behind a position up to another, as many as most.
+// tracesPage bounds a read of traces: each has up to maxTraceBytes.
+const tracesPage = 64
+
+// traces are the first traces of an incarnation behind a position up to another, as many as most,
+// without what is known of the attempts.
 func (h *Host) traces(ctx context.Context, incarnation string, after, upTo uint64, most int) (all []trace, err error) {
 	table, first := subscriptions.TraceOf(incarnation, after)
 	_, last := subscriptions.TraceOf(incarnation, min(upTo, math.MaxUint64-1)+1)
 	for len(all) < most {
 		page, err := h.config.Store.Records(ctx, core.RecordsRequest{
-			Table: table, Ranges: []core.KeyRange{{After: first, Before: last}}, Limit: core.MaxReadEvents,
+			Table: table, Ranges: []core.KeyRange{{After: first, Before: last}}, Limit: tracesPage,
 		})
 		if err != nil {
 			return nil, err
@@ -74,9 +78,10 @@ func (h *Host) traces(ctx context.Context, incarnation string, after, upTo uint6
 			if err := decode(table, &page[i], &t); err != nil {
 				return nil, err
 			}
+			t.Stack, t.History, t.tried = "", nil, tried{}
 			all = append(all, t)
 		}
-		if len(page) < core.MaxReadEvents {
+		if len(page) < tracesPage {
 			break
 		}
 		first = page[len(page)-1].Key

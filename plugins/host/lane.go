@@ -32,6 +32,7 @@ type lane struct {
 	spare   []*flight // to be used again
 
 	batch effects.Batch
+	tried tried // of the last batch, if it had one event
 	caution
 	pace
 	answers   chan answer // holds 1

@@ -16,7 +16,8 @@ func (l *lane) trace(position uint64) (table, key string) {
 // park passes an event without effect (L5): its trace, and the lane's place behind it, are
 // one Commit. Then the machine parks it.
 func (l *lane) park(ctx context.Context, event []queued, f effects.Failure) error {
-	t := trace{Position: event[0].position, Lane: l.number, Attempts: l.attempt(), Reason: f.Reason, Stack: f.Stack}
+	t := trace{Position: event[0].position, Lane: l.number, History: l.stored.History}
+	t.failed(l, l.attempt(), &f)
 	if parked, err := l.parkAs(ctx, event, &t); !parked || err != nil {
 		return err
 	}
@@ -30,6 +31,7 @@ func (l *lane) park(ctx context.Context, event []queued, f effects.Failure) erro
 // about that is done, and the error ends the runner.
 func (l *lane) parkAs(ctx context.Context, event []queued, t *trace) (parked bool, err error) {
 	var ops []core.RecordOp
+	t.fit()
 	if table, key := l.trace(t.Position); l.holds(ruleTrace) {
 		ops = append(ops, put(table, key, core.NoStream, t))
 	}

@@ -1,15 +1,20 @@
 package host_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/bits"
+	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
 )
 
 // poisoned plays a batch of n events of which some are poison, by their index, and counts what that
@@ -74,5 +79,116 @@ func TestPoisonIsFoundByHalves(t *testing.T) {
 	}
 	if starts, commits := poisoned(t, 64, everyOther...); starts > 3*64/2 || commits > 64 {
 		t.Errorf("every other of 64 took %d starts and %d Commits", starts, commits)
+	}
+}
+
+// TestTraceKeepsTheLastAttempt: of a parked event are kept its stack, the steps and the cost of the
+// last attempt, and all attempts, through a restart, and through a replay that fails.
+func TestTraceKeepsTheLastAttempt(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.add("shop", "1", copierManifest, func(c *call) error {
+			if string(c.Type) != "Bad" {
+				return nil
+			}
+			c.Output.Log(abi.Info, fmt.Appendf(nil, "attempt %d", c.Attempt))
+			if err := c.put("seen", "1"); err != nil {
+				return err
+			}
+			if err := c.put("large", strings.Repeat("x", plugins.MaxStepBytes+1)); err != nil {
+				return err
+			}
+			_ = c.append("elsewhere", -1, "Seen", "{}") // it is not granted
+			c.Output.Log(abi.Warn, []byte("before the end"))
+			return &plugins.Failure{Reason: "crashed", Detail: "no total", Stack: "shop.total\nshop.handle"}
+		})
+		d := plugins.Deploy{Version: "1", Grants: []string{"state"}, OnError: &plugins.ErrorPolicy{Attempts: 3, MinMs: 1, MaxMs: 500}}
+		n.deploy("shop", d)
+		n.append("Good", 3, 1)
+		n.append("Bad", 1, 1)
+		n.append("Good", 3, 1)
+		n.awaitStatus("shop", "has tried it", func(s *plugins.Status) bool { return s.LaneStatus[0].Attempts > 0 || s.Parked == 1 })
+		n.stop()
+		n.start()
+		n.awaitStatus("shop", "parks it", func(s *plugins.Status) bool { return s.Parked == 1 })
+		n.wantTrace(3)
+		if _, err := n.subs.Replay(t.Context(), "shop", subscriptions.Selection{All: true}); err != nil {
+			t.Fatal(err)
+		}
+		n.awaitTrace(4)
+		n.wantTrace(4)
+	})
+}
+
+// kept is what a trace has.
+type kept struct {
+	Reason, Stack string
+	Attempts      int
+	Micros        int64
+	Steps         plugins.Steps
+	History       []plugins.Attempt
+}
+
+func (n *node) trace() (k kept) {
+	n.t.Helper()
+	found, err := n.store.Records(n.t.Context(), core.RecordsRequest{Table: "plugin_traces", Limit: 10})
+	if err != nil || len(found) != 1 {
+		n.t.Fatalf("%d traces, %v", len(found), err)
+	}
+	if err := json.Unmarshal(found[0].Value, &k); err != nil {
+		n.t.Fatal(err)
+	}
+	return k
+}
+
+// awaitTrace waits until a trace has so many attempts.
+func (n *node) awaitTrace(attempts int) {
+	n.t.Helper()
+	n.awaitStatus("shop", fmt.Sprintf("has %d attempts", attempts), func(*plugins.Status) bool { return n.trace().Attempts == attempts })
+}
+
+func (n *node) wantTrace(attempts int) {
+	n.t.Helper()
+	k := n.trace()
+	if k.Reason != "plugin crashed: no total (to append to stream elsewhere needs the grant append:elsewhere)" || k.Stack != "shop.total\nshop.handle" || k.Attempts != attempts {
+		n.t.Errorf("the trace is %+v", k)
+	}
+	want := []plugins.Step{
+		{Do: plugins.DoLog, Level: "info", Text: fmt.Sprintf("attempt %d", attempts)},
+		{Do: plugins.DoPut, Key: "seen", Bytes: 1, Content: &plugins.Content{Value: []byte("1")}},
+		{Do: plugins.DoPut, Key: "large", Bytes: plugins.MaxStepBytes + 1},
+		{Do: plugins.DoAppend, Stream: "elsewhere", Type: "Seen", Bytes: 2, Content: &plugins.Content{Value: []byte("{}")}, Refused: "to append to stream elsewhere needs the grant append:elsewhere"},
+		{Do: plugins.DoLog, Level: "warn", Text: "before the end"},
+	}
+	if !reflect.DeepEqual(k.Steps.List, want) {
+		n.t.Errorf("the steps are %+v", k.Steps)
+	}
+	if len(k.History) != attempts {
+		n.t.Fatalf("the history is %+v", k.History)
+	}
+	for i, a := range k.History {
+		if a.Attempt != i+1 || a.Version != "1" || a.Generation != 1 || a.At.IsZero() || a.Reason != k.Reason {
+			n.t.Errorf("attempt %d is %+v", i+1, a)
+		}
+	}
+}
+
+// TestTraceIsBounded: what a hostile handler has kept of itself fits its record.
+func TestTraceIsBounded(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.add("shop", "1", copierManifest, func(c *call) error {
+		for range 8 {
+			c.Output.Log(abi.Info, []byte(strings.Repeat("<", abi.MaxLineBytes)))
+		}
+		return &plugins.Failure{Reason: strings.Repeat("<", 1<<20), Stack: strings.Repeat("\x00", 1<<20)}
+	})
+	n.deploy("shop", plugins.Deploy{Version: "1", OnError: &plugins.ErrorPolicy{Attempts: 40, MinMs: 1, MaxMs: 1}})
+	n.append("Bad", 1, 1)
+	n.awaitStatus("shop", "parks it", func(s *plugins.Status) bool { return s.Parked == 1 })
+	found, err := n.store.Records(t.Context(), core.RecordsRequest{Table: "plugin_traces", Limit: 10})
+	if err != nil || len(found) != 1 || len(found[0].Value) > 64<<10 {
+		t.Fatalf("%d traces, the first of %d bytes: %v", len(found), len(found[0].Value), err)
+	}
+	if k := n.trace(); k.Attempts != 40 || len(k.History) != plugins.MaxHistory || k.History[0].Attempt != 40-plugins.MaxHistory+1 || k.Reason == "" {
+		t.Errorf("%d attempts, %d in the history, %d bytes of reason", k.Attempts, len(k.History), len(k.Reason))
 	}
 }

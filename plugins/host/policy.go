@@ -37,7 +37,7 @@ func (l *lane) report(event *queued, attempt int, f *effects.Failure) {
 // countAttempt stores a failed attempt, and holds the lane back.
 func (l *lane) countAttempt(ctx context.Context, event *queued, attempt int, f *effects.Failure) error {
 	next := l.stored.laneRecord
-	next.Attempts, next.Reason = attempt, f.Reason
+	next.Attempts, next.Reason, next.History = attempt, f.Reason, l.past(next.History, attempt, f.Reason)
 	if made, err := l.store(ctx, next, nil); !made || err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ func (l *lane) stop(ctx context.Context, reason string) error {
 	b := *l.binding
 	b.Stopped = reason
 	next := l.stored.laneRecord
+	next.History = l.past(next.History, l.attempt(), reason)
 	next.Attempts, next.Reason = 0, reason
 	made, err := l.store(ctx, next, []core.RecordOp{b.put()})
 	if !made || err != nil {

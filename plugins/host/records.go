@@ -133,23 +133,10 @@ type laneRecord struct {
 	Version    string `json:"version"` // the SHA-256 of its module
 	Checkpoint uint64 `json:"checkpoint"`
 	// Attempts have failed, or were not ended, of the event behind the checkpoint.
-	Attempts   int    `json:"attempts,omitempty"`
-	Reason     string `json:"reason,omitempty"` // of the last of them
-	StateBytes int64  `json:"stateBytes,omitempty"`
-}
-
-// trace says that an event was passed without effect, and why.
-type trace struct {
-	Position uint64 `json:"position"`
-	Lane     int    `json:"lane,omitempty"`
-	Reason   string `json:"reason"`
-	Attempts int    `json:"attempts"`
-	Stack    string `json:"stack,omitempty"`
-	// Carried says that the live generation had parked it when a generation beside came to it, and
-	// that nobody has tried it in this one (L14).
-	Carried bool `json:"carried,omitzero"`
-	// Interrupted counts replays that a suspect lane has begun and not ended.
-	Interrupted int `json:"interrupted,omitempty"`
+	Attempts   int               `json:"attempts,omitempty"`
+	Reason     string            `json:"reason,omitempty"` // of the last of them
+	History    []plugins.Attempt `json:"history,omitempty"`
+	StateBytes int64             `json:"stateBytes,omitempty"`
 }
 
 func generationKey(name string, generation uint64) string {

@@ -82,7 +82,9 @@ func (l *lane) replayFailed(ctx context.Context, event *queued, f *effects.Failu
 		return nil // it is looked at again, and acknowledged
 	}
 	l.report(event, t.Attempts+1, f)
-	t.Attempts, t.Interrupted, t.Reason, t.Stack = t.Attempts+1, 0, f.Reason, f.Stack
+	t.Interrupted = 0
+	t.failed(l, t.Attempts+1, f)
+	t.fit()
 	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
 		return err
 	}

@@ -80,10 +80,14 @@ func (l *lane) suspect(ctx context.Context, event *queued) (stop bool, err error
 		return true, l.settle(ctx, []queued{*event}, &effects.Failure{Reason: reason})
 	}
 	next := l.stored.laneRecord
-	next.Attempts, next.Reason = next.Attempts+1, "it was not ended"
+	next.Attempts, next.Reason = next.Attempts+1, notEnded
+	next.History = l.past(next.History, next.Attempts, next.Reason)
 	made, err := l.store(ctx, next, nil)
 	return !made, err
 }
+
+// notEnded is the reason of an attempt that was written before it was made.
+const notEnded = "it was not ended"
 
 // takeBack takes the attempt back that suspect has written: the event was not handled for want of
 // something that is not its own. Without storage it stays, as it does when the process ends.
@@ -93,6 +97,7 @@ func (l *lane) takeBack(ctx context.Context) {
 	}
 	next := l.stored.laneRecord
 	next.Attempts--
+	next.History = next.History[:max(len(next.History)-1, 0)]
 	if _, err := l.store(ctx, next, nil); err != nil {
 		l.host.config.Logger.Debug("an attempt at an event stays counted", "binding", l.binding.Name, "error", err)
 	}
