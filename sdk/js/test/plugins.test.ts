@@ -8,7 +8,9 @@ import { setTimeout } from "node:timers/promises";
 import { admin, type PluginBinding, type PluginLogLine, type Plugins } from "../dist/admin.js";
 import { Node, waitLimit } from "./node.js";
 
-const module = new Uint8Array(readFileSync(join(import.meta.dirname, "../../../plugins/wasm/guests/words.wasm")));
+const guest = (name: string) => new Uint8Array(readFileSync(join(import.meta.dirname, `../../../plugins/wasm/guests/${name}.wasm`)));
+
+const module = guest("words");
 
 const manifest = (version: string) => ({
   name: "words",
@@ -33,6 +35,29 @@ async function all<T>(list: AsyncIterable<T>): Promise<T[]> {
   for await (const item of list) items.push(item);
   return items;
 }
+
+test("plugins shape a subscription", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const p = admin(c).plugins;
+  for (const kind of ["filter", "map", "partition"] as const)
+    await p.upload(kind, "1", guest("orders"), { manifest: { name: kind, version: "1", abi: "gyre_1", kind } });
+  await c.append(
+    "order-1",
+    [50, 150, 250].map((total) => ({ type: "Placed", data: { total } })),
+  );
+  const options = { filter: { plugin: "filter@1" }, map: { plugin: "map@1" }, partitionBy: "plugin:partition@1" };
+  const got: unknown[] = [];
+  for await (const d of c.subscribe("large", { options })) {
+    got.push(d.data);
+    await d.ack();
+    if (got.length === 2) break;
+  }
+  assert.deepEqual(got, [{ sum: 150 }, { sum: 250 }]);
+  await assert.rejects(p.deleteVersion("filter", "1"), { code: "plugin_in_use" });
+  const missing = { filter: { plugin: "filter@2" } };
+  await assert.rejects(admin(c).subscriptions.put("other", missing, { create: true }), { code: "version_not_found" });
+});
 
 test("a plugin from its upload to its end", async (t) => {
   const node = await Node.start(t, "memory");
