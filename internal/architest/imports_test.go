@@ -11,6 +11,7 @@ import (
 const (
 	btree      = "github.com/tidwall/btree"
 	celgo      = "cel.dev/cel-go"
+	demangler  = "github.com/ianlancetaylor/demangle"
 	dns        = "github.com/miekg/dns"
 	compress   = "github.com/klauspost/compress"
 	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
@@ -82,7 +83,7 @@ var table = map[string]row{
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/validators":  {imports: []string{"core", "plugins", "plugins/abi", "plugins/effects"}},
-	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", sys, wazero}, tests: []string{"plugins/wasm/guests"}},
+	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", demangler, sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
 	"plugins/project":     {imports: []string{modulePath, "core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/judge", "plugins/trial", "plugins/wasm"}, tests: []string{"core/subscriptions/expression", "internal/toolchains"}},
 	"plugins/trial":       {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", btree}},
@@ -135,6 +136,7 @@ var owners = map[string][]string{
 	btree:      {"core/disk", "plugins/trial"},
 	celgo:      {"core/subscriptions/expression"},
 	compress:   {"wsapi/wire"},
+	demangler:  {"plugins/wasm"},
 	jsonschema: {"plugins/registry"},
 	lru:        {"wsapi/requests"},
 	memberlist: {"cluster", "cluster/formation"},

@@ -32,7 +32,7 @@ func (p *Project) compileGo(ctx context.Context) ([]byte, error) {
 	defer func() { _ = os.RemoveAll(temporary) }() // the system's own sweep gets the rest
 	module := filepath.Join(temporary, "module.wasm")
 	err = p.run(ctx, append(goEnv[:len(goEnv):len(goEnv)], wasmEnv...),
-		"go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", module, ".")
+		"go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-w", "-o", module, ".")
 	if err != nil {
 		return nil, err
 	}

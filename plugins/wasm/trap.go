@@ -79,6 +79,6 @@ func trapOf(err error) *Trap {
 	} else if isHost || strings.Contains(text, "(recovered by wazero)") {
 		trap.Reason = HostError
 	}
-	trap.Stack = strings.ReplaceAll(strings.TrimSpace(stack), "\n\t", "\n")
+	trap.Stack = frames(stack)
 	return trap
 }
