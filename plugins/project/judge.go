@@ -25,11 +25,12 @@ type Judged struct {
 
 // tryJudge is try of a plugin that judges events.
 func tryJudge(ctx context.Context, program plugins.Program, v *plugins.Version, events []Event, compile subscriptions.Compiler) (*Trial, error) {
-	t := newTried(v.Manifest.Kind, events)
-	items, err := t.deliver(ctx, &v.Manifest.Subscription, compile)
+	t := newTried(v.Manifest.Kind, len(events))
+	items, err := NewSample(events).Deliver(ctx, &v.Manifest.Subscription, compile)
 	if err != nil {
 		return nil, err
 	}
+	t.Filtered = t.Events - len(items)
 	j := judge.New(program, v, t)
 	defer func() { _ = j.Close() }() // frees memory only
 	sources, batch := make([]core.Event, len(items)), make([]abi.Event, len(items))

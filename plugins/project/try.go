@@ -2,24 +2,15 @@ package project
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"math"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
-	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/trial"
 	"github.com/gyre-events/gyre/plugins/wasm"
 )
-
-// Event is an event for Try.
-type Event struct {
-	Stream string
-	core.NewEvent
-}
 
 // Trial is what a module did with events.
 type Trial struct {
@@ -70,15 +61,21 @@ type Line struct {
 	Text  string `json:"text"`
 }
 
-// Try runs the module over events in a sandbox, as a binding that is made from the manifest and
-// granted all that it asks for would, in one lane. It ends at an event that fails: at a trap, a
-// retry or a stop. A plugin that judges events judges each of them; one that it fails on is parked. The error is about the trial itself, such as a module that does not start.
-func (b *Built) Try(ctx context.Context, events []Event, compile subscriptions.Compiler) (*Trial, error) {
+// Load makes a program of the module in this process.
+func (b *Built) Load(ctx context.Context) (*wasm.Program, error) {
 	code, err := wasm.InProcess(b.Parsed)
 	if err != nil {
 		return nil, err
 	}
-	program, err := wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, b.Version.Manifest.Kind.Entry())
+	return wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, b.Version.Manifest.Kind.Entry())
+}
+
+// Try runs the module over events in a sandbox, as a binding that is made from the manifest and
+// granted all that it asks for would, in one lane. It ends at an event that fails: at a trap, a
+// retry or a stop. A plugin that judges events judges each of them; one that it fails on is
+// parked. The error is about the trial itself, such as a module that does not start.
+func (b *Built) Try(ctx context.Context, events []Event, compile subscriptions.Compiler) (*Trial, error) {
+	program, err := b.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -89,19 +86,26 @@ func (b *Built) Try(ctx context.Context, events []Event, compile subscriptions.C
 	return try(ctx, program.Plugin(), &b.Version, events, compile)
 }
 
+// Binding is what a version would be deployed as, if it were granted all that it asks for.
+func Binding(v *plugins.Version) (plugins.Binding, error) {
+	return (&plugins.Deploy{Grants: append([]string{}, v.Manifest.Capabilities...)}).Resolve(v.Manifest.Name, nil, v)
+}
+
 func try(ctx context.Context, program plugins.Program, v *plugins.Version, events []Event, compile subscriptions.Compiler) (*Trial, error) {
-	binding, err := (&plugins.Deploy{Grants: append([]string{}, v.Manifest.Capabilities...)}).Resolve(v.Manifest.Name, nil, v)
+	binding, err := Binding(v)
 	if err != nil {
 		return nil, err
 	}
 	binding.Lanes = 1
-	t := newTried(v.Manifest.Kind, events)
-	version := trial.New(trial.Config{Binding: &binding, Program: program, Read: t.read, Show: math.MaxInt, Strict: true, Watch: t.settled})
+	sample := NewSample(events)
+	t := newTried(v.Manifest.Kind, len(events))
+	version := trial.New(trial.Config{Binding: &binding, Program: program, Read: sample.Read, Show: math.MaxInt, Strict: true, Watch: t.settled})
 	defer version.Close()
-	given, err := t.deliver(ctx, &binding.Input, compile)
+	given, err := sample.Deliver(ctx, &binding.Input, compile)
 	if err != nil {
 		return nil, err
 	}
+	t.Filtered = t.Events - len(given)
 	err = version.Handle(ctx, given)
 	if err == nil {
 		err = version.Flush(ctx)
@@ -118,86 +122,13 @@ func try(ctx context.Context, program plugins.Program, v *plugins.Version, event
 }
 
 // tried is a Trial under way.
-type tried struct {
-	*Trial
-	streams map[string]*core.Batch // and core.All
-}
+type tried struct{ *Trial }
 
-func newTried(kind plugins.Kind, events []Event) *tried {
-	t := &tried{streams: map[string]*core.Batch{}, Trial: &Trial{Kind: kind, Events: len(events)}}
+func newTried(kind plugins.Kind, events int) *tried {
+	t := &tried{&Trial{Kind: kind, Events: events}}
 	t.Appended, t.Parked, t.Judged, t.Logs = []Appended{}, []Failed{}, []Judged{}, []Line{}
 	t.State, t.Metrics = map[string]string{}, map[string]float64{}
-	t.take(events)
 	return t
-}
-
-// take gives the events their places, as a new log would.
-func (t *tried) take(events []Event) {
-	versions := map[string]uint64{}
-	for i := range events {
-		e := &events[i]
-		versions[e.Stream]++
-		at := e.Time
-		if at.IsZero() {
-			at = firstDay.Add(time.Duration(i) * time.Second)
-		}
-		p := core.Placement{Stream: e.Stream, Version: versions[e.Stream], Position: uint64(i + 1), Recorded: at.UnixMicro(), ID: e.ID}
-		if p.ID == (core.ID{}) {
-			binary.BigEndian.PutUint64(p.ID[8:], p.Position)
-		}
-		raw := core.EncodeEvent(nil, p, &e.NewEvent)
-		for _, name := range []string{core.All, e.Stream} {
-			if t.streams[name] == nil {
-				t.streams[name] = &core.Batch{}
-			}
-			t.streams[name].Add(raw, p.Position)
-		}
-	}
-}
-
-// firstDay is when the first event was recorded that has no time, and a second later the next.
-var firstDay = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// deliver returns the events that an input delivers.
-func (t *tried) deliver(ctx context.Context, input *plugins.Input, compile subscriptions.Compiler) (items []delivery.Item, err error) {
-	definition, err := input.Definition()
-	if err != nil {
-		return nil, err
-	}
-	picker, err := subscriptions.NewPicker(&definition, subscriptions.Programs{Compile: compile})
-	if err != nil {
-		return nil, err
-	}
-	if all := t.streams[definition.Stream]; all != nil {
-		filter := picker.Filter()
-		for rest := all.Matching(&filter); rest.Count > 0 && err == nil; {
-			items, rest, err = picker.Items(ctx, items, rest)
-		}
-	}
-	t.Filtered = t.Events - len(items)
-	return items, errors.Join(err, picker.Close())
-}
-
-// read reads a stream for the handler, as a core.Log does.
-func (t *tried) read(_ context.Context, r core.ReadRequest) (core.Page, error) {
-	all := t.streams[r.Stream]
-	if all == nil {
-		return core.Page{}, core.Errorf(core.CodeStreamNotFound, "there is no stream %.80q", r.Stream)
-	}
-	passed := 0
-	for p := range all.Places() {
-		at := p.Version
-		if r.Stream == core.All {
-			at = p.Position
-		}
-		if at >= r.From {
-			break
-		}
-		passed++
-	}
-	_, rest := all.Cut(core.Limit{Events: passed, Bytes: math.MaxInt})
-	page, rest := rest.Cut(r.Limit)
-	return core.Page{Batch: page, Next: page.Last + 1, End: rest.Count == 0}, nil
 }
 
 // settled takes what became of an event.
