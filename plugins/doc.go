@@ -13,6 +13,9 @@
 //	                  owns that
 //	plugins/judge     runs filters, maps and partitioners for subscriptions
 //	plugins/validators  judge appends, by those that are in force at the node
+//	plugins/trial     runs versions and writes nothing: dry runs
+//	plugins/project   makes and builds the directory of a plugin; gyre plugin test
+//	plugins/dev       builds and runs one whenever a file changes; gyre plugin dev
 //	plugins/output    keeps what bindings log, and their metrics
 //	plugins/api       serves all of it over HTTP and WebSocket
 //

@@ -86,6 +86,7 @@ var table = map[string]row{
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", demangler, sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
 	"plugins/project":     {imports: []string{modulePath, "core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/judge", "plugins/trial", "plugins/wasm"}, tests: []string{"core/subscriptions/expression", "internal/toolchains"}},
+	"plugins/dev":         {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/project", "plugins/trial"}, tests: []string{"core/subscriptions/expression", "plugins/effects", "plugins/wasm/guests"}},
 	"plugins/trial":       {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", btree}},
 
 	"plugins/abi/conformance":         {tests: []string{"internal/toolchains", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}},
