@@ -51,7 +51,8 @@ var commandMatrix = map[string]struct{ args, may string }{
 	"plugin ls": {"", authors}, "plugin versions": {"none", authors}, "plugin info": {"none", authors}, "plugin logs": {"none", authors},
 	"plugin upload": {"none@1.0.0", authors}, "plugin deploy": {"none@1.0.0", authors}, "plugin pause": {"none", authors}, "plugin resume": {"none", authors}, "plugin rollback": {"none", authors},
 	"plugin rebuild": {"none", authors}, "plugin switch": {"none", authors}, "plugin cancel-rebuild": {"none", authors}, "plugin drop-before": {"none", authors},
-	"plugin rm": {"none", authors}, "plugin state": {"none", authors + " reader+ reader-"}, "plugin dry-run": {"none --version 1.0.0", authors + " reader+ reader-"},
+	"plugin dev": {"PLUGIN --once", readers},
+	"plugin rm":  {"none", authors}, "plugin state": {"none", authors + " reader+ reader-"}, "plugin dry-run": {"none --version 1.0.0", authors + " reader+ reader-"},
 
 	"auth init":   {"", anybody}, // it says to everybody that the store has keys
 	"auth whoami": {"", anyKey}, "auth can-i": {"connect", anyKey},
@@ -66,8 +67,9 @@ var commandMatrix = map[string]struct{ args, may string }{
 // accessNode is a node with a file of a key for each caller.
 type accessNode struct {
 	*runtime.Node
-	dir   string
-	event string
+	dir    string
+	event  string
+	plugin string // a directory
 }
 
 // TestEveryCommandSaysWhoMay runs every command that talks to a node with every key. One without a
@@ -133,6 +135,7 @@ func newAccessNode(t *testing.T) *accessNode {
 		t.Fatal(err)
 	}
 	n.write(t, "import", `{"stream":"order-3","type":"T","data":{}}`+"\n")
+	n.plugin, _ = copyingPlugin(t)
 	n.makeKeys(t)
 	return n
 }
@@ -215,7 +218,7 @@ func (n *accessNode) words(line, caller, token string) []string {
 	words := strings.Fields(line)
 	for i, word := range words {
 		if stands, ok := map[string]string{
-			"EVENT": n.event, "DOOMED": "doomed", "NEW": fresh, "IMPORT": filepath.Join(n.dir, "import"),
+			"EVENT": n.event, "DOOMED": "doomed", "NEW": fresh, "IMPORT": filepath.Join(n.dir, "import"), "PLUGIN": n.plugin,
 			"SERVER": n.URL(), "TOKEN": token, "NEWDIR": filepath.Join(n.dir, fresh),
 		}[word]; ok {
 			words[i] = stands

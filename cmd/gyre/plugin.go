@@ -13,12 +13,13 @@ event has its effect once.
   gyre plugin new counter && cd counter
   gyre plugin build
   gyre plugin test
+  gyre plugin dev
   gyre plugin deploy
   gyre plugin state counter
   gyre plugin logs counter -f
 
-new, build and test need no node. What is deployed has the name of its plugin, unless it is told
-otherwise; each version of a plugin can be deployed under several names.`
+new, build, test and dev need no node. What is deployed has the name of its plugin, unless it is
+told otherwise; each version of a plugin can be deployed under several names.`
 
 func newPlugin(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
@@ -27,7 +28,7 @@ func newPlugin(a *app) *cobra.Command {
 		Long:  pluginHelp,
 	})
 	cmd.AddCommand(
-		newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginUpload(a), newPluginDeploy(a), newPluginList(a), newPluginInfo(a),
+		newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginDev(a), newPluginUpload(a), newPluginDeploy(a), newPluginList(a), newPluginInfo(a),
 		newPluginLogs(a), newPluginState(a), newPluginDryRun(a),
 		newPluginControl(a, "pause", "Stop a plugin after the batch that it is handling", sdk.Plugins.Pause),
 		newPluginControl(a, "resume", "Go on after a pause or a stop", sdk.Plugins.Resume),

@@ -131,6 +131,14 @@ func (a *app) printVersionTried(t *plugins.Trial) error {
 			return err
 		}
 	}
+	if err := a.printFailed(t); err != nil {
+		return err
+	}
+	return a.printLogged(t)
+}
+
+// printFailed prints the first events that were not handled at once.
+func (a *app) printFailed(t *plugins.Trial) error {
 	failed := make([][]string, 0, len(t.Failed))
 	for _, f := range t.Failed {
 		became := "handled then"
@@ -139,9 +147,11 @@ func (a *app) printVersionTried(t *plugins.Trial) error {
 		}
 		failed = append(failed, []string{strconv.FormatUint(f.Position, 10), cell(f.Stream, maxNameCell), cell(f.Type, maxNameCell), strconv.Itoa(f.Attempts), became, cell(f.Reason, dataWidth)})
 	}
-	if err := a.printFirst([]string{"failed", "stream", "type", "attempts", "became", "reason"}, failed, 0); err != nil {
-		return err
-	}
+	return a.printFirst([]string{"failed", "stream", "type", "attempts", "became", "reason"}, failed, 0)
+}
+
+// printLogged prints the first lines that a version has logged.
+func (a *app) printLogged(t *plugins.Trial) error {
 	logs := make([][]string, 0, len(t.Logs.First))
 	for _, l := range t.Logs.First {
 		logs = append(logs, []string{l.Level, strconv.FormatUint(l.Position, 10), cell(l.Text, dataWidth)})
