@@ -127,18 +127,25 @@ func (o *Owner) commitDefinition(ctx context.Context, d *Definition, ops ...core
 const maxHolds = 100
 
 // Uses lists the stored subscriptions whose definitions name a version of a plugin, whoever owns
-// them.
+// them, by their names. So are those of a binding's other generations.
 func (o *Owner) Uses(ctx context.Context, plugin, version string) (names []string, err error) {
-	err = o.records.each(ctx, definitionsTable, "", "", core.MaxReadEvents, func(record *core.Record) (bool, error) {
-		var l incarnation
-		if err := decode(definitionsTable, record, &l); err != nil {
-			return false, err
+	for _, table := range []string{definitionsTable, unnamedTable} {
+		err := o.records.each(ctx, table, "", "", core.MaxReadEvents, func(record *core.Record) (bool, error) {
+			var l incarnation
+			if err := decode(table, record, &l); err != nil {
+				return false, err
+			}
+			judges, err := l.Definition.judges()
+			if slices.ContainsFunc(judges, func(j Judge) bool { return j.Plugin == plugin && j.Version == version }) {
+				name, _, _ := strings.Cut(record.Key, "/"+l.ID)
+				names = append(names, name)
+			}
+			return true, err
+		})
+		if err != nil {
+			return nil, err
 		}
-		judges, err := l.Definition.judges()
-		if slices.ContainsFunc(judges, func(j Judge) bool { return j.Plugin == plugin && j.Version == version }) {
-			names = append(names, record.Key)
-		}
-		return true, err
-	})
-	return names, err
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }

@@ -53,7 +53,7 @@ func (o *Owner) BindUnnamed(ctx context.Context, name string, d *Definition, rep
 	if err != nil {
 		return Incarnation{}, err
 	}
-	return made, o.commit(ctx, append(ops, more...)...)
+	return made, o.commitDefinition(ctx, d, append(ops, more...)...)
 }
 
 // endUnnamed ends the host of an unnamed incarnation, and returns what deletes it. The name
