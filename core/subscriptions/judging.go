@@ -49,7 +49,7 @@ const (
 	mostAlone = 64
 	// endWithin bounds the Commit that takes the record away. If that cannot be, the next
 	// beginning finds it, which costs some Commits.
-	endWithin = 2 * time.Second
+	endWithin = 500 * time.Millisecond
 )
 
 // judging returns the Program of a task: the reader or the replayer.

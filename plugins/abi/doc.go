@@ -26,6 +26,24 @@
 //	 8 u32 data length   12 u32 metadata length   16 16 bytes, all zero
 //	32 type, data, metadata
 //
+// # Calls
+//
+// The host calls one function with a batch, (bytes, events, attempt) → verdict: gyre_handle of a
+// handler, which says what became of its events with event_result, and ack is the default. A
+// module that judges events exports the function of its kind, and answers by event_result, too:
+//
+//	gyre_filter     0 keep, the default; 3 drop
+//	gyre_map        0 with the new data, JSON, as message
+//	gyre_partition  0 with the key, UTF-8, as message
+//	gyre_validate   0 accept, the default; 2 refuse, with the reason as message
+//
+// A filter, a map and a partitioner answer 2 with the reason where they cannot judge an event. An
+// event that a map or a partitioner says nothing about has a fault, and so has one that fails alone
+// with another verdict than 0, a trap or a time-out. Modules that judge events import JudgeImports
+// and no others.
+//
+// # Compatibility
+//
 // The lengths of header, fixed part and entry let a later version add fields, which an older
 // reader skips. The package imports only the standard library and compiles for wasip1, so
 // that the guest SDK and the host share it.
