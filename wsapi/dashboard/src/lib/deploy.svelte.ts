@@ -20,6 +20,8 @@ export const limitFields: readonly LimitField[] = [
   { name: "initMs", title: "Start, ms", unit: 1 },
 ];
 
+type Errors = NonNullable<PluginDeploy["onError"]>;
+
 /** What is to be deployed, as a form has it. It begins with what is, or with what the manifest wishes. */
 export class Wish {
   name = $state("");
@@ -31,7 +33,9 @@ export class Wish {
   attempts = $state(0);
   minMs = $state(0);
   maxMs = $state(0);
-  then = $state<"park" | "stop">("park");
+  then = $state<NonNullable<Errors["then"]>>("park");
+  /** A validator has no lanes and no place to begin. It refuses what it fails on, or accepts it. */
+  readonly validates: boolean;
   readonly #config: string;
 
   constructor(
@@ -40,18 +44,19 @@ export class Wish {
     defaults: PluginLimits,
   ) {
     const m = version.manifest;
+    this.validates = m.kind === "validate";
     this.name = binding?.binding ?? version.plugin;
     this.grants = binding ? [...binding.grants] : (m.capabilities ?? []).filter(within);
-    const limits = binding?.limits ?? { ...defaults, ...m.limits };
+    const limits = binding?.limits ?? { ...defaults, ...(this.validates && { timeMs: 10 }), ...m.limits };
     for (const { name, unit } of limitFields) this.limits[name] = (limits[name] ?? 0) / unit;
     const config = binding?.config ?? m.config;
     this.#config = this.config = config === undefined ? "" : pretty(JSON.stringify(config));
     this.lanes = m.lanes || 1;
-    const e = binding?.onError ?? { attempts: 5, minMs: 100, maxMs: 30_000, then: "park" };
+    const e: Errors = binding?.onError ?? {};
     this.attempts = e.attempts ?? 5;
     this.minMs = e.minMs ?? 100;
     this.maxMs = e.maxMs ?? 30_000;
-    this.then = e.then ?? "park";
+    this.then = e.then ?? (this.validates ? "refuse" : "park");
   }
 
   /** What can be granted: what the manifest asks for, and what is granted besides. */
@@ -73,10 +78,12 @@ export class Wish {
       version: v.version,
       grants: [...this.grants],
       limits,
-      onError: { attempts: this.attempts, minMs: this.minMs, maxMs: this.maxMs, then: this.then },
+      onError: this.validates
+        ? { then: this.then }
+        : { attempts: this.attempts, minMs: this.minMs, maxMs: this.maxMs, then: this.then },
     };
     if (this.config.trim() !== this.#config.trim()) d.config = configOf(this.config);
-    if (b === undefined) {
+    if (b === undefined && !this.validates) {
       d.lanes = this.lanes;
       const from: Place | undefined = this.from === "as it says" ? undefined : this.from;
       if (from !== undefined) d.input = { ...v.manifest.subscription, from };
