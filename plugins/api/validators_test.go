@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -183,6 +185,32 @@ func (n *node) endsValidator() {
 	}
 	if page, err := all.Logs(ctx, "totals", plugins.LogsRequest{}); !errors.Is(err, core.CodeBindingNotFound) && len(page.Lines) != 0 {
 		t.Errorf("its log: %+v, %v", page, err)
+	}
+}
+
+// TestALoopStallsNoConnection: on the connection that has sent what loops, and is cut at its
+// budget, appends to other streams are answered meanwhile, and those behind it afterwards.
+func TestALoopStallsNoConnection(t *testing.T) {
+	n := newNode(t)
+	n.validator("totals", "1", guests.Unfit)
+	if _, err := n.client.Plugins().Deploy(t.Context(), "totals", plugins.Deploy{Version: "1", Limits: &plugins.Limits{TimeMs: 300, Fuel: plugins.MaxLimits().Fuel}}); err != nil {
+		t.Fatal(err)
+	}
+	s := n.dial()
+	for i, event := range []string{"order-1 Loop", "order-1 None", "other None", "order-2 None", "other None"} {
+		stream, typ, _ := strings.Cut(event, " ")
+		text := fmt.Sprintf(`{"op":"append","id":%d,"stream":%q,"events":[{"type":%q,"data":1}]}`, 101+i, stream, typ)
+		if err := s.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var order []string
+	for range 5 {
+		m := s.receive()
+		order = append(order, fmt.Sprint(m["id"], " ", m["op"]))
+	}
+	if got := order[3:]; !slices.Equal(got, []string{"101 error", "102 ok"}) && !slices.Equal(got, []string{"102 ok", "101 error"}) {
+		t.Errorf("answered %q", order)
 	}
 }
 

@@ -14,6 +14,9 @@ const (
 	mostRetry  = time.Minute
 )
 
+// readWithin bounds the time in which what is stored is read.
+const readWithin = 30 * time.Second
+
 // refresh brings in force what is stored. It waits for another refresh, and for what has to be
 // loaded. The error is why what is stored is not known; what is in force stays so then.
 func (v *Validators) refresh(ctx context.Context) error {
@@ -25,7 +28,7 @@ func (v *Validators) refresh(ctx context.Context) error {
 	case <-v.ctx.Done():
 		return core.Errorf(core.CodeShuttingDown, "the node stops")
 	}
-	all, err := v.list(ctx, plugins.ListRequest{})
+	all, err := v.listWithin(ctx)
 	if err != nil {
 		return err
 	}
@@ -58,6 +61,13 @@ func (v *Validators) refresh(ctx context.Context) error {
 		v.replace(x)
 	}
 	return nil
+}
+
+// listWithin is list of all, within readWithin.
+func (v *Validators) listWithin(ctx context.Context) ([]stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	return v.list(ctx, plugins.ListRequest{})
 }
 
 // publish puts a list in force.
