@@ -138,6 +138,7 @@ const (
 	CodeInvalidModule       Code = "invalid_module"
 	CodePluginFailed        Code = "plugin_failed"
 	CodePluginLimit         Code = "plugin_limit"
+	CodeNoQuery             Code = "no_query"
 	CodeInvalidPluginConfig Code = "invalid_plugin_config"
 	CodeInvalidDryRunRange  Code = "invalid_dry_run_range"
 	CodeTooManyDryRuns      Code = "too_many_dry_runs"
@@ -435,6 +436,9 @@ var catalogue = map[Code]CodeInfo{
 	CodePluginLimit: {Class: ClassOther, Status: 422,
 		Title: "The plugin used more fuel, time or memory than its binding allows",
 		Fix:   "The detail names the limit. None of its effects were kept. Raise the limit of the binding, or let it handle fewer events in a batch."},
+	CodeNoQuery: {Class: ClassUsage, Status: 400,
+		Title: "The plugin answers no queries",
+		Fix:   "Read its state with gyre plugin state, or deploy a version that exports gyre_query: with the Go SDK, one that calls plugin.Query."},
 	CodeInvalidPluginConfig: {Class: ClassUsage, Status: 400,
 		Title: "The config does not fit what the plugin expects",
 		Fix:   "The detail names the field. gyre plugin info NAME@VERSION shows the schema of the config."},

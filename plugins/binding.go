@@ -192,6 +192,9 @@ type Entry struct {
 	Lane  int    `json:"lane"`
 	Key   string `json:"key"`
 	Value []byte `json:"value"`
+	// Position is that up to which everything is in the state that the value is of, where one
+	// key was asked for.
+	Position uint64 `json:"position,omitzero"`
 }
 
 // LogLine is a line that a binding has logged.

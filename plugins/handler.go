@@ -49,6 +49,8 @@ type Failure struct {
 	Permanent bool
 	// Late says that its time was over, however little of it the handler could run.
 	Late bool
+	// Limit says that it has used more fuel, time or memory than its binding allows.
+	Limit bool
 }
 
 func (f *Failure) Error() string {

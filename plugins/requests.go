@@ -98,19 +98,41 @@ const (
 // invalid_request.
 const OnlyLane = -1
 
+// KeyRequest asks for a key of a lane's state.
+type KeyRequest struct {
+	Lane    int // or OnlyLane
+	Key     string
+	AtLeast uint64 // wait until everything up to this position is handled or parked
+}
+
 // StateRequest asks for a page of a lane's state, in the byte order of keys.
 type StateRequest struct {
-	Lane   int    // or OnlyLane
-	Prefix string // only keys that begin with it
-	After  string // only keys after it
-	Limit  int    // at most core.MaxReadEvents, which 0 stands for
+	Lane    int    // or OnlyLane
+	Prefix  string // only keys that begin with it
+	After   string // only keys after it
+	Limit   int    // at most core.MaxReadEvents, which 0 stands for
+	AtLeast uint64 // as in KeyRequest
 }
 
 // StatePage is a page of state. End says that no more follow. A page may have fewer entries
-// than asked for: its size is bounded, too.
+// than asked for: its size is bounded, too. Everything up to Position is in it.
 type StatePage struct {
-	Entries []Entry `json:"entries"`
-	End     bool    `json:"end"`
+	Entries  []Entry `json:"entries"`
+	End      bool    `json:"end"`
+	Position uint64  `json:"position"`
+}
+
+// Query asks a binding a question that its version answers from a lane's state.
+type Query struct {
+	Lane    int    // or OnlyLane
+	Text    []byte // at most abi.MaxQueryBytes
+	AtLeast uint64 // as in KeyRequest
+}
+
+// Answer is that to a Query. Everything up to Position is in the state that it is made from.
+type Answer struct {
+	Value    []byte
+	Position uint64
 }
 
 // LogsRequest asks for lines of a binding's log, in order.
@@ -159,11 +181,12 @@ type entry struct {
 	Key         string          `json:"key"`
 	Value       json.RawMessage `json:"value,omitempty"`
 	ValueBase64 *string         `json:"valueBase64,omitzero"`
+	Position    uint64          `json:"position,omitzero"`
 }
 
 // MarshalJSON has a value that is JSON stand as it is, and encodes another in base64.
 func (e Entry) MarshalJSON() ([]byte, error) {
-	form := entry{Lane: e.Lane, Key: e.Key, Value: e.Value}
+	form := entry{Lane: e.Lane, Key: e.Key, Value: e.Value, Position: e.Position}
 	if !json.Valid(e.Value) {
 		text := base64.StdEncoding.EncodeToString(e.Value)
 		form.Value, form.ValueBase64 = nil, &text
@@ -177,7 +200,7 @@ func (e *Entry) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &form); err != nil {
 		return err
 	}
-	*e = Entry{Lane: form.Lane, Key: form.Key, Value: bytes.Clone(form.Value)}
+	*e = Entry{Lane: form.Lane, Key: form.Key, Value: bytes.Clone(form.Value), Position: form.Position}
 	if (form.Value == nil) == (form.ValueBase64 == nil) {
 		return errors.New("an entry has either value or valueBase64")
 	}
@@ -186,4 +209,21 @@ func (e *Entry) UnmarshalJSON(text []byte) error {
 		e.Value, err = base64.StdEncoding.DecodeString(*form.ValueBase64)
 	}
 	return err
+}
+
+// MarshalJSON has a value that is JSON stand as it is, and encodes another in base64.
+func (a Answer) MarshalJSON() ([]byte, error) {
+	form := answer{Value: a.Value, Position: a.Position}
+	if !json.Valid(a.Value) {
+		text := base64.StdEncoding.EncodeToString(a.Value)
+		form.Value, form.ValueBase64 = nil, &text
+	}
+	return json.Marshal(form)
+}
+
+// answer is the JSON form of an Answer.
+type answer struct {
+	Value       json.RawMessage `json:"value,omitempty"`
+	ValueBase64 *string         `json:"valueBase64,omitzero"`
+	Position    uint64          `json:"position"`
 }

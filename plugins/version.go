@@ -21,4 +21,5 @@ type Report struct {
 	Imports     []string `json:"imports"` // of the ABI and of WASI, as module.name
 	MemoryBytes uint64   `json:"memoryBytes"`
 	Warnings    []string `json:"warnings,omitempty"`
+	Queries     bool     `json:"queries,omitzero"` // it exports what answers queries
 }

@@ -81,7 +81,7 @@ var matrix = map[string]string{
 	"POST /v1/plugins/{binding}/resume": authors, "POST /v1/plugins/{binding}/rollback": authors, "POST /v1/plugins/{binding}/rebuild": authors,
 	"POST /v1/plugins/{binding}/switch": authors, "DELETE /v1/plugins/{binding}/rebuild": authors, "DELETE /v1/plugins/{binding}/before": authors,
 	"POST /v1/plugins/{binding}/dry-run": states,
-	"GET /v1/plugins/{binding}/logs":     authors, "GET /v1/plugins/{binding}/state": states, "GET /v1/plugins/{binding}/state/{key}": states,
+	"GET /v1/plugins/{binding}/logs":     authors, "GET /v1/plugins/{binding}/state": states, "GET /v1/plugins/{binding}/state/{key}": states, "POST /v1/plugins/{binding}/query": states,
 
 	"GET /v1/keys": admins, "POST /v1/keys": admins, "DELETE /v1/keys/{key}": admins,
 	"POST /v1/tickets": anyKey,
@@ -97,7 +97,7 @@ var opMatrix = map[string]string{
 	"cluster": operators, "types": admins, "categories": admins, "config": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
 	"plugin.deleteVersion": authors, "plugin.info": authors, "plugin.delete": authors, "plugin.deploy": authors, "plugin.pause": authors,
 	"plugin.resume": authors, "plugin.rollback": authors, "plugin.rebuild": authors,
-	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.logs": authors, "plugin.dryRun": states,
+	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.query": states, "plugin.logs": authors, "plugin.dryRun": states,
 }
 
 // matrixNode is a node with a key for each caller.

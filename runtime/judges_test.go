@@ -132,7 +132,7 @@ func sumOf(t *testing.T, n *runtime.Node, name string, from, to int) {
 		want += int64(i)
 	}
 	for range 1000 {
-		entry, err := n.Plugins().Bindings.Get(t.Context(), "totals", 0, "totals")
+		entry, err := n.Plugins().Bindings.Get(t.Context(), "totals", plugins.KeyRequest{Key: "totals"})
 		if err == nil {
 			if got = int64(binary.LittleEndian.Uint64(entry.Value[8*len(name):])); got == want {
 				return

@@ -175,7 +175,7 @@ func (n *Node) servePlugins(c *wsapi.Config) {
 	if p == nil {
 		return
 	}
-	e := api.New(api.Config{Bindings: p.Bindings, Validators: p.Validators, Registry: p.Versions, Logs: p.Output})
+	e := api.New(api.Config{Bindings: p.Bindings, Validators: p.Validators, Registry: p.Versions, Logs: p.Output, Owners: c.Owners})
 	if wasm.Supported() != nil {
 		e.Feature = ""
 	}

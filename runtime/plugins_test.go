@@ -102,7 +102,7 @@ func handled(t *testing.T, count int, nodes ...*runtime.Node) {
 	for _, n := range nodes {
 		sum := int64(0)
 		for lane := range 2 {
-			entry, err := n.Plugins().Bindings.Get(ctx, "totals", lane, "totals")
+			entry, err := n.Plugins().Bindings.Get(ctx, "totals", plugins.KeyRequest{Lane: lane, Key: "totals"})
 			if err != nil {
 				t.Fatal(err)
 			}

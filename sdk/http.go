@@ -158,6 +158,7 @@ type httpRequest struct {
 	sent         func(int)             // is called with the bytes that were sent; may be nil
 	to           any                   // what the answer is decoded into
 	take         func(io.Reader) error // reads an answer that is not JSON; nil if it is
+	header       http.Header           // of the answer
 	// changesNothing is set of a POST that only asks something.
 	changesNothing bool
 }
@@ -221,6 +222,7 @@ func takeAnswer(at address, answer *http.Response, r *httpRequest) error {
 	if answer.StatusCode >= http.StatusMultipleChoices {
 		return refusal(at.http, answer)
 	}
+	r.header = answer.Header
 	var body []byte
 	take := r.take
 	if take == nil {

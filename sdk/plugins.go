@@ -178,31 +178,72 @@ func (p Plugins) order(ctx context.Context, binding, what string, body any) (s p
 	return s, err
 }
 
-// Value returns the value of a key of a binding's state as the handler stored it, or
-// state_not_found. lane may be plugins.OnlyLane.
-func (p Plugins) Value(ctx context.Context, binding string, lane int, key string) ([]byte, error) {
-	if key == "" || key == "." || key == ".." { // no URL has such a path
-		page, err := p.State(ctx, binding, plugins.StateRequest{Lane: lane, Prefix: key, Limit: 1})
-		if err == nil && (len(page.Entries) == 0 || page.Entries[0].Key != key) {
-			err = core.Errorf(core.CodeStateNotFound, "binding %q has no key %q", binding, key)
+// Value returns a key of a binding's state with its value as the handler stored it, or
+// state_not_found. With AtLeast it waits until the binding has handled everything up to there, as
+// long as ctx or the default timeout lasts: the error is timeout then. To read on from where a value
+// is, pass its Position.
+func (p Plugins) Value(ctx context.Context, binding string, r plugins.KeyRequest) (plugins.Entry, error) {
+	if r.Key == "" || r.Key == "." || r.Key == ".." { // no URL has such a path
+		page, err := p.State(ctx, binding, plugins.StateRequest{Lane: r.Lane, Prefix: r.Key, Limit: 1, AtLeast: r.AtLeast})
+		if err == nil && (len(page.Entries) == 0 || page.Entries[0].Key != r.Key) {
+			err = core.Errorf(core.CodeStateNotFound, "binding %q has no key %q", binding, r.Key)
 		}
 		if err != nil {
-			return nil, err
+			return plugins.Entry{}, err
 		}
-		return page.Entries[0].Value, nil
+		page.Entries[0].Position = page.Position
+		return page.Entries[0], nil
 	}
-	path := pluginPath(binding, "/state/") + url.PathEscape(key)
-	if lane != plugins.OnlyLane {
-		path += "?lane=" + strconv.Itoa(lane)
-	}
-	return p.raw(ctx, path, maxAnswer)
+	value, position, err := p.ask(ctx, &httpRequest{method: http.MethodGet, path: pluginPath(binding, "/state/") + url.PathEscape(r.Key)}, r.Lane, r.AtLeast)
+	return plugins.Entry{Lane: max(r.Lane, 0), Key: r.Key, Value: value, Position: position}, err
 }
 
-// State returns a page of a lane's state, by key.
+// Query has a binding answer a query from its state. The errors are no_query if its version answers
+// none, plugin_failed and plugin_limit if that fails, and timeout as of Value.
+func (p Plugins) Query(ctx context.Context, binding string, q plugins.Query) (plugins.Answer, error) {
+	value, position, err := p.ask(ctx, &httpRequest{
+		method: http.MethodPost, path: pluginPath(binding, "/query"), kind: "application/octet-stream", body: append([]byte{}, q.Text...), changesNothing: true,
+	}, q.Lane, q.AtLeast)
+	return plugins.Answer{Value: value, Position: position}, err
+}
+
+// ask returns a body as a plugin has made it, and the position that it is at least of.
+func (p Plugins) ask(ctx context.Context, r *httpRequest, lane int, atLeast uint64) (value []byte, position uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if query := stateQuery(lane, atLeast); len(query) > 0 {
+		r.path += "?" + query.Encode()
+	}
+	r.take = func(from io.Reader) error {
+		value, err = io.ReadAll(io.LimitReader(from, maxAnswer))
+		return err
+	}
+	_, err = retryWhileOverloaded(ctx, p.client, func() (int, error) { return p.client.try(ctx, p.client.nodesNow(), r) })
+	if err == nil {
+		position, _ = strconv.ParseUint(r.header.Get("Gyre-Position"), 10, 64) // an older node says nothing
+	}
+	return value, position, err
+}
+
+// stateQuery says which state is read.
+func stateQuery(lane int, atLeast uint64) url.Values {
+	query := url.Values{}
+	if lane != plugins.OnlyLane {
+		query.Set("lane", strconv.Itoa(lane))
+	}
+	if atLeast > 0 {
+		query.Set("atLeast", strconv.FormatUint(atLeast, 10))
+	}
+	return query
+}
+
+// State returns a page of a lane's state, by key. AtLeast is as of Value.
 func (p Plugins) State(ctx context.Context, binding string, r plugins.StateRequest) (page plugins.StatePage, err error) {
-	query := queryOf("prefix", r.Prefix, "after", r.After)
-	if r.Lane != plugins.OnlyLane {
-		query.Set("lane", strconv.Itoa(r.Lane))
+	query := stateQuery(r.Lane, r.AtLeast)
+	for name, value := range map[string]string{"prefix": r.Prefix, "after": r.After} {
+		if value != "" {
+			query.Set(name, value)
+		}
 	}
 	setLimit(query, r.Limit)
 	err = p.client.get(ctx, pluginPath(binding, "/state"), query, &page)

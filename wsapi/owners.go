@@ -56,7 +56,7 @@ func (a *API) toOwners(routes []Route) []Route {
 			r.Owned = "subscription"
 		}
 		if r.Owned != "" {
-			r.Handle = a.atOwner(r.Owned, r.Handle)
+			r.Handle = a.atOwner(r.Owned, r.OwnedIf, r.Handle)
 		}
 	}
 	return routes
@@ -65,9 +65,12 @@ func (a *API) toOwners(routes []Route) []Route {
 type handler = func(http.ResponseWriter, *http.Request) error
 
 // atOwner returns a handler that serves a request where the subscription is that a wildcard of
-// its path names, and follows it when that changes, until the request's deadline.
-func (a *API) atOwner(owned string, here handler) handler {
+// its path names, all requests or those with a parameter, and follows it when that changes, until the request's deadline.
+func (a *API) atOwner(owned, ownedIf string, here handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if ownedIf != "" && !r.URL.Query().Has(ownedIf) {
+			return here(w, r)
+		}
 		ctx, cancel, err := a.timeout(r)
 		if err != nil {
 			return err

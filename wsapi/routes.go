@@ -35,6 +35,9 @@ type Route struct {
 	// Owned names the wildcard of the path that is a subscription's name, or a binding's.
 	// In a ring the route is served where that is owned.
 	Owned string
+	// OwnedIf names a parameter of the query without which any node serves the route; none, if it
+	// is empty.
+	OwnedIf string
 	// Audit is the type of the event that the audit gets when the route was served; none, if
 	// it is empty.
 	Audit string

@@ -16,7 +16,10 @@ import (
 
 const stateHelp = `Print the value of a key of a plugin's state, as the plugin stored it; or with --prefix, or
 without a key, the keys and values that begin with it. Each lane has keys of its own: those of
-all lanes are printed, or with --lane of one.`
+all lanes are printed, or with --lane of one.
+
+With --at-least the answer has everything that was handled up to a position, such as the one that
+an append has printed: it waits for that, as long as --timeout.`
 
 func newPluginState(a *app) *cobra.Command {
 	var r plugins.StateRequest
@@ -26,7 +29,8 @@ func newPluginState(a *app) *cobra.Command {
 		Short: "Read a plugin's state, by key or by prefix",
 		Long:  stateHelp,
 		Example: `  gyre plugin state counter OrderPlaced
-  gyre plugin state counter --prefix Order -o ndjson`,
+  gyre plugin state counter --prefix Order -o ndjson
+  gyre plugin state counter OrderPlaced --at-least 1042`,
 		Args: takes(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 && cmd.Flags().Changed("prefix") {
@@ -41,16 +45,22 @@ func newPluginState(a *app) *cobra.Command {
 					return err
 				}
 				if len(args) > 1 {
-					return a.printValue(cmd.Context(), client.Plugins(), args[0], args[1], lanes)
+					return a.printValue(cmd.Context(), client.Plugins(), args[0], plugins.KeyRequest{Key: args[1], AtLeast: r.AtLeast}, lanes)
 				}
-				return a.printEntries(cmd.Context(), client.Plugins(), args[0], r.Prefix, lanes, limit)
+				return a.printEntries(cmd.Context(), client.Plugins(), args[0], r, lanes, limit)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only keys that begin with it")
 	cmd.Flags().IntVar(&r.Lane, "lane", plugins.OnlyLane, "only this lane (default all)")
 	cmd.Flags().IntVar(&limit, "limit", 0, "how many keys at most (default all)")
+	a.atLeast(cmd, &r.AtLeast)
 	return a.completeBinding(a.talks(cmd))
+}
+
+// atLeast adds the flag --at-least.
+func (a *app) atLeast(cmd *cobra.Command, to *uint64) {
+	cmd.Flags().Uint64Var(to, "at-least", 0, "wait until everything up to this position is handled")
 }
 
 // lanesOf returns the lanes to read: one, or all of a binding. A key that may read the state and
@@ -73,17 +83,19 @@ func (a *app) lanesOf(ctx context.Context, all sdk.Plugins, name string, lane in
 
 // printValue prints the value of a key: alone if there is one lane to look in, else as the
 // entries of those that have it.
-func (a *app) printValue(ctx context.Context, all sdk.Plugins, name, key string, lanes []int) error {
+func (a *app) printValue(ctx context.Context, all sdk.Plugins, name string, r plugins.KeyRequest, lanes []int) error {
 	err := error(core.Errorf(core.CodeStateNotFound, "binding %q has no lanes", name))
 	var found []plugins.Entry
 	for _, lane := range lanes {
-		var value []byte
+		var e plugins.Entry
 		ctx, cancel := a.request(ctx)
-		value, err = all.Value(ctx, name, lane, key)
+		r.Lane = lane
+		e, err = all.Value(ctx, name, r)
 		cancel()
 		switch {
 		case err == nil:
-			found = append(found, plugins.Entry{Lane: lane, Key: key, Value: value})
+			e.Lane = max(lane, 0)
+			found = append(found, e)
 		case !errors.Is(err, core.CodeStateNotFound):
 			return err
 		}
@@ -119,14 +131,14 @@ func (a *app) entries() *list[plugins.Entry] {
 }
 
 // printEntries prints entries lane by lane, up to limit if it is not 0.
-func (a *app) printEntries(ctx context.Context, all sdk.Plugins, name, prefix string, lanes []int, limit int) error {
-	after := ""
+func (a *app) printEntries(ctx context.Context, all sdk.Plugins, name string, r plugins.StateRequest, lanes []int, limit int) error {
 	return a.entries().printAll(ctx, limit, func(ctx context.Context, most int) ([]plugins.Entry, bool, error) {
-		page, err := all.State(ctx, name, plugins.StateRequest{Lane: lanes[0], Prefix: prefix, After: after, Limit: most})
+		r.Lane, r.Limit = lanes[0], most
+		page, err := all.State(ctx, name, r)
 		if n := len(page.Entries); n > 0 && !page.End {
-			after = page.Entries[n-1].Key
+			r.After = page.Entries[n-1].Key
 		} else {
-			lanes, after = lanes[1:], ""
+			lanes, r.After = lanes[1:], ""
 		}
 		return page.Entries, len(lanes) == 0, err
 	})

@@ -78,6 +78,9 @@ func (m *Machine) Info(now time.Time, head uint64) Info {
 	return i
 }
 
+// Finished is the position up to which everything is finished, stored or not.
+func (m *Machine) Finished() uint64 { return m.window.floor() }
+
 // lagTime looks at the first event that is not finished. Where everything that was
 // read is, but not everything was read, the last one that was read has to do.
 func (m *Machine) lagTime(now time.Time, head uint64) time.Duration {

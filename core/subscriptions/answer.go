@@ -197,6 +197,9 @@ type waiting struct {
 	commit chan struct{} // closed with the next Commit, or when there is none to make; nil if nobody waits for it
 	empty  chan struct{} // closed when nothing is in flight; nil likewise
 	place  chan struct{} // closed when a subscriber leaves; nil likewise
+	moved  chan struct{} // closed when more is finished, or the host ends; nil likewise
+
+	finished uint64 // up to here everything was finished when moved was looked at last
 
 	// list has the answers that are done when something is stored. Events are parked and
 	// unparked in the order of the inputs, so it is enough to count them.

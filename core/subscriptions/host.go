@@ -96,6 +96,10 @@ func (h *host) advance(now time.Time) {
 		h.advance(now)
 		return
 	}
+	if f := h.machine.Finished(); f != h.waiting.finished {
+		h.waiting.finished = f
+		h.waiting.move()
+	}
 	if h.waiting.empty != nil && h.machine.InFlight() == 0 {
 		close(h.waiting.empty)
 		h.waiting.empty = nil
@@ -338,6 +342,7 @@ func (h *host) finish(why error) {
 	}
 	clear(h.subs)
 	h.waiting.left()
+	h.waiting.move()
 	h.waiting.end(why)
 	h.cancel()
 	h.owner.clock.drop(h)

@@ -95,6 +95,7 @@ var table = map[string]row{
 	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
 	"sdk/plugin/json":                 {},
+	"sdk/plugin/query":                {imports: []string{"sdk/plugin"}},
 	"sdk/plugin/testhost":             {imports: []string{"plugins/abi"}},
 	"sdk/plugin/internal/probe":       {imports: []string{"sdk/plugin", "sdk/plugin/json"}},
 	"sdk/plugin/internal/probe/guest": {imports: []string{"sdk/plugin", "sdk/plugin/internal/probe"}},

@@ -25,6 +25,10 @@ func (nativeOrders) Hold(v *plugins.Version) (core.RecordOp, error) {
 
 func (n nativeOrders) Load(context.Context, plugins.Version) (plugins.Program, error) { return n, nil }
 
+func (nativeOrders) LoadQuery(_ context.Context, v plugins.Version) (plugins.Program, error) {
+	return nil, core.Errorf(core.CodeNoQuery, "%s answers no queries", v.Plugin)
+}
+
 func (nativeOrders) New(_ context.Context, c plugins.Connection) (plugins.Handler, error) {
 	return &nativeHandler{effects: c.Effects}, nil
 }

@@ -166,4 +166,6 @@ const (
 	MaxManifestBytes = 64 << 10
 	MaxMappedBytes   = 1 << 20 // of the data that a map makes of an event
 	MaxKeyBytes      = 1 << 10 // of a partition key
+	MaxQueryBytes    = 64 << 10
+	MaxAnswerBytes   = 1 << 20
 )

@@ -48,11 +48,14 @@ type Trials interface {
 	DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error)
 }
 
-// State is that of bindings, read from any node. Lanes may be plugins.OnlyLane.
+// State is that of bindings, read from any node, but at the owner if it is to be at least of a
+// position. Lanes may be plugins.OnlyLane.
 type State interface {
 	// Get returns a key with its value as the handler stored it, or state_not_found.
-	Get(ctx context.Context, name string, lane int, key string) (plugins.Entry, error)
+	Get(ctx context.Context, name string, r plugins.KeyRequest) (plugins.Entry, error)
 	Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error)
+	// Query has the version answer a query, or answers no_query.
+	Query(ctx context.Context, name string, q plugins.Query) (plugins.Answer, error)
 }
 
 // Registry has the versions of plugins. Its methods are safe for concurrent use. The errors of
@@ -82,13 +85,15 @@ var (
 	_ Logs     = (*output.Outputs)(nil)
 )
 
-// Config is what New needs, all of it.
+// Config is what New needs, all of it but Owners.
 type Config struct {
 	Bindings Bindings // those with a subscription
 	// Validators are the bindings of kind validate. They have no state, and are not rebuilt.
 	Validators Bindings
 	Registry   Registry
 	Logs       Logs
+	// Owners find the node of a binding in a ring; nil outside of one.
+	Owners wsapi.Owners
 }
 
 // api serves what a Config has.
@@ -97,12 +102,15 @@ type api struct{ Config }
 // New returns the extension of a node's API that serves its plugins.
 func New(config Config) wsapi.Extension {
 	all := byKind{config.Bindings, config.Validators, config.Registry}
-	a := &api{Config{Bindings: bindingGuard{all}, Registry: registryGuard{config.Registry}, Logs: logGuard{config.Logs, all}}}
+	a := &api{Config{Bindings: bindingGuard{all}, Registry: registryGuard{config.Registry}, Logs: logGuard{config.Logs, all}, Owners: config.Owners}}
 	return wsapi.Extension{
 		Feature: "plugins",
 		Reasons: config.reasons,
 		Routes:  a.routes(),
-		Ops:     []wsapi.Op{{Name: "plugin.state", Needs: access.SeePluginState, Do: a.stateOp}},
+		Ops: []wsapi.Op{
+			{Name: "plugin.state", Needs: access.SeePluginState, Do: a.stateOp},
+			{Name: "plugin.query", Needs: access.SeePluginState, Do: a.queryOp},
+		},
 		Subs: []wsapi.Sub{
 			{Name: "plugin.logs", Needs: access.SeePlugins, Open: a.followLogs},
 			{Name: "plugin.dryRun", Needs: access.SeePluginState, Open: a.openDryRun},
@@ -115,6 +123,11 @@ func (a *api) routes() []wsapi.Route {
 	version := "/v1/plugins/{plugin}/versions/{version}"
 	binding := func(method, below, op string, needs access.Action, audit string, handle handler) wsapi.Route {
 		return wsapi.Route{Method: method, Path: "/v1/plugins/{binding}" + below, Op: op, Needs: needs, Audit: audit, Owned: "binding", Handle: handle}
+	}
+	state := func(method, below string, handle handler, query ...string) wsapi.Route {
+		return wsapi.Route{
+			Method: method, Path: "/v1/plugins/{binding}" + below, Needs: access.SeePluginState, Query: query, Owned: "binding", OwnedIf: atLeast, Handle: handle,
+		}
 	}
 	return []wsapi.Route{
 		{Method: "GET", Path: "/v1/plugins", Query: page, Op: "plugin.list", Needs: access.SeePlugins, Handle: a.list},
@@ -136,7 +149,8 @@ func (a *api) routes() []wsapi.Route {
 		binding("DELETE", "/before", "plugin.dropBefore", access.SteerPlugins, "PluginGenerationDropped", a.control(a.Bindings.DropBefore)),
 		{Method: "POST", Path: "/v1/plugins/{binding}/dry-run", Needs: access.SeePluginState, Handle: a.dryRun},
 		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
-		{Method: "GET", Path: "/v1/plugins/{binding}/state", Needs: access.SeePluginState, Query: []string{"prefix", "after", "limit", "lane"}, Handle: a.state},
-		{Method: "GET", Path: "/v1/plugins/{binding}/state/{key}", Needs: access.SeePluginState, Query: []string{"lane"}, Handle: a.value},
+		state("GET", "/state", a.state, "prefix", "after", "limit", "lane", atLeast),
+		state("GET", "/state/{key}", a.value, "lane", atLeast),
+		state("POST", "/query", a.query, "lane", atLeast),
 	}
 }

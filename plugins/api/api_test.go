@@ -136,8 +136,8 @@ func (n *node) seesState() {
 	n.t.Helper()
 	all, ctx, t := n.client.Plugins(), n.t.Context(), n.t
 	for _, lane := range []int{plugins.OnlyLane, 0} {
-		if value, err := all.Value(ctx, "words", lane, "words"); err != nil || !strings.HasPrefix(string(value), "a 2\nrose 2\n") {
-			t.Errorf("lane %d: %q, %v", lane, value, err)
+		if value, err := all.Value(ctx, "words", plugins.KeyRequest{Lane: lane, Key: "words"}); err != nil || !strings.HasPrefix(string(value.Value), "a 2\nrose 2\n") {
+			t.Errorf("lane %d: %+v, %v", lane, value, err)
 		}
 	}
 	if a := n.do("GET", "/v1/plugins/words/state/words", ""); a.Header.Get("Content-Type") != "application/octet-stream" || !strings.HasPrefix(a.body, "a 2\n") {
@@ -153,11 +153,11 @@ func (n *node) seesState() {
 		}
 	}
 	for _, key := range []string{"none", "", ".", "..", "a/b"} {
-		if _, err := all.Value(ctx, "words", plugins.OnlyLane, key); !errors.Is(err, core.CodeStateNotFound) {
+		if _, err := all.Value(ctx, "words", plugins.KeyRequest{Lane: plugins.OnlyLane, Key: key}); !errors.Is(err, core.CodeStateNotFound) {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
-	if _, err := all.Value(ctx, "words", 1, "words"); !errors.Is(err, core.CodeInvalidRequest) {
+	if _, err := all.Value(ctx, "words", plugins.KeyRequest{Lane: 1, Key: "words"}); !errors.Is(err, core.CodeInvalidRequest) {
 		t.Errorf("lane 1: %v", err)
 	}
 }

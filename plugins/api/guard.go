@@ -134,11 +134,11 @@ func (g bindingGuard) Rebuild(ctx context.Context, name string, r plugins.Rebuil
 }
 
 // Get is State.Get.
-func (g bindingGuard) Get(ctx context.Context, name string, lane int, key string) (plugins.Entry, error) {
+func (g bindingGuard) Get(ctx context.Context, name string, r plugins.KeyRequest) (plugins.Entry, error) {
 	if err := check(ctx, g.Bindings, access.SeePluginState, name); err != nil {
 		return plugins.Entry{}, err
 	}
-	return g.Bindings.Get(ctx, name, lane, key)
+	return g.Bindings.Get(ctx, name, r)
 }
 
 // Entries is State.Entries.
@@ -147,6 +147,14 @@ func (g bindingGuard) Entries(ctx context.Context, name string, r plugins.StateR
 		return plugins.StatePage{}, err
 	}
 	return g.Bindings.Entries(ctx, name, r)
+}
+
+// Query is State.Query.
+func (g bindingGuard) Query(ctx context.Context, name string, q plugins.Query) (plugins.Answer, error) {
+	if err := check(ctx, g.Bindings, access.SeePluginState, name); err != nil {
+		return plugins.Answer{}, err
+	}
+	return g.Bindings.Query(ctx, name, q)
 }
 
 // DryRun is Trials.DryRun. The principal must be granted what the binding is that the version would

@@ -136,13 +136,18 @@ func (k byKind) DropBefore(ctx context.Context, name string) (plugins.Status, er
 }
 
 // Get is State.Get.
-func (k byKind) Get(ctx context.Context, name string, lane int, key string) (plugins.Entry, error) {
-	return k.of(ctx, name).Get(ctx, name, lane, key)
+func (k byKind) Get(ctx context.Context, name string, r plugins.KeyRequest) (plugins.Entry, error) {
+	return k.of(ctx, name).Get(ctx, name, r)
 }
 
 // Entries is State.Entries.
 func (k byKind) Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error) {
 	return k.of(ctx, name).Entries(ctx, name, r)
+}
+
+// Query is State.Query.
+func (k byKind) Query(ctx context.Context, name string, q plugins.Query) (plugins.Answer, error) {
+	return k.of(ctx, name).Query(ctx, name, q)
 }
 
 // DryRun is Trials.DryRun.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -12,11 +13,20 @@ import (
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
+const (
+	// atLeast is the parameter by which a read waits until the binding has handled everything up to
+	// a position. In a ring it is served by the owner.
+	atLeast = "atLeast"
+	// positionHeader says up to which position everything is in a value or an answer.
+	positionHeader = "Gyre-Position"
+)
+
 // stateBody is a page of state, over both protocols.
 type stateBody struct {
-	Entries []plugins.Entry `json:"entries"`
-	Next    string          `json:"next,omitempty"` // the after of the next page
-	End     bool            `json:"end"`
+	Entries  []plugins.Entry `json:"entries"`
+	Next     string          `json:"next,omitempty"` // the after of the next page
+	End      bool            `json:"end"`
+	Position uint64          `json:"position"` // up to which everything is in it
 }
 
 // value is GET /v1/plugins/{binding}/state/{key}: the value as it is stored.
@@ -26,22 +36,28 @@ func (a *api) value(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer cancel()
-	lane, err := laneOf(r.URL.Query())
+	lane, position, err := whichState(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	entry, err := a.Bindings.Get(ctx, r.PathValue("binding"), lane, r.PathValue("key"))
+	entry, err := a.Bindings.Get(ctx, r.PathValue("binding"), plugins.KeyRequest{Lane: lane, Key: r.PathValue("key"), AtLeast: position})
 	if err != nil {
 		return err
 	}
+	return writeValue(w, entry.Value, entry.Position)
+}
+
+// writeValue answers with what a plugin has made.
+func writeValue(w http.ResponseWriter, value []byte, position uint64) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Type", "application/octet-stream")
-	if json.Valid(entry.Value) {
+	h.Set(positionHeader, strconv.FormatUint(position, 10))
+	if json.Valid(value) {
 		h.Set("Content-Type", typeJSON)
 	}
-	_, err = w.Write(entry.Value)
+	_, err := w.Write(value)
 	return err
 }
 
@@ -53,7 +69,7 @@ func (a *api) state(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer cancel()
 	q := r.URL.Query()
-	lane, err := laneOf(q)
+	lane, position, err := whichState(q)
 	if err != nil {
 		return err
 	}
@@ -62,7 +78,7 @@ func (a *api) state(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	body, err := a.statePage(ctx, r.PathValue("binding"), plugins.StateRequest{
-		Lane: lane, Prefix: q.Get("prefix"), After: q.Get("after"), Limit: int(limit),
+		Lane: lane, Prefix: q.Get("prefix"), After: q.Get("after"), Limit: int(limit), AtLeast: position,
 	})
 	if err != nil {
 		return err
@@ -79,46 +95,101 @@ func (a *api) statePage(ctx context.Context, binding string, r plugins.StateRequ
 	if err != nil {
 		return body, err
 	}
-	body = stateBody{Entries: append([]plugins.Entry{}, page.Entries...), End: page.End}
+	body = stateBody{Entries: append([]plugins.Entry{}, page.Entries...), End: page.End, Position: page.Position}
 	if n := len(page.Entries); n > 0 && !page.End {
 		body.Next = page.Entries[n-1].Key
 	}
 	return body, nil
 }
 
-// laneOf is the parameter lane; plugins.OnlyLane if it is not given.
-func laneOf(q url.Values) (int, error) {
-	if !q.Has("lane") {
+// whichState is the parameter lane, plugins.OnlyLane if it is not given; and atLeast.
+func whichState(q url.Values) (lane int, position uint64, err error) {
+	lane = plugins.OnlyLane
+	if q.Has("lane") {
+		n, err := wsapi.Number(q, "lane", 0, plugins.MaxLanes-1)
+		if err != nil {
+			return 0, 0, err
+		}
+		lane = int(n)
+	}
+	position, err = wsapi.Number(q, atLeast, 0, core.MaxNumber)
+	return lane, position, err
+}
+
+// stateMessage is what the ops about state have in common.
+type stateMessage struct {
+	Binding string `json:"binding"`
+	Lane    *int   `json:"lane"`
+	AtLeast uint64 `json:"atLeast"`
+}
+
+// which checks the lane, and returns it or plugins.OnlyLane.
+func (m *stateMessage) which() (int, error) {
+	if m.AtLeast > core.MaxNumber {
+		return 0, core.Errorf(core.CodeInvalidRequest, "atLeast is not a position from 0 to 2^53-1")
+	}
+	if m.Lane == nil {
 		return plugins.OnlyLane, nil
 	}
-	lane, err := wsapi.Number(q, "lane", 0, plugins.MaxLanes-1)
-	return int(lane), err
+	if *m.Lane < 0 || *m.Lane >= plugins.MaxLanes {
+		return 0, core.Errorf(core.CodeInvalidRequest, "lane %d is none: it is from 0 to %d", *m.Lane, plugins.MaxLanes-1)
+	}
+	return *m.Lane, nil
+}
+
+// query is the query of the request that says the same.
+func (m *stateMessage) query() url.Values {
+	q := url.Values{}
+	if m.Lane != nil {
+		q.Set("lane", strconv.Itoa(*m.Lane))
+	}
+	if m.AtLeast > 0 {
+		q.Set(atLeast, strconv.FormatUint(m.AtLeast, 10))
+	}
+	return q
 }
 
 // stateOp is the op plugin.state: a key, or a page.
 func (a *api) stateOp(ctx context.Context, message []byte) (any, error) {
 	var m struct {
-		Binding string  `json:"binding"`
-		Lane    *int    `json:"lane"`
-		Key     *string `json:"key"`
-		Prefix  string  `json:"prefix"`
-		After   string  `json:"after"`
-		Limit   int     `json:"limit"`
+		stateMessage
+		Key    *string `json:"key"`
+		Prefix string  `json:"prefix"`
+		After  string  `json:"after"`
+		Limit  int     `json:"limit"`
 	}
 	if err := wire.Unmarshal(message, &m); err != nil {
 		return nil, err
 	}
-	lane := plugins.OnlyLane
-	if m.Lane != nil {
-		if lane = *m.Lane; lane < 0 || lane >= plugins.MaxLanes {
-			return nil, core.Errorf(core.CodeInvalidRequest, "lane %d is none: it is from 0 to %d", lane, plugins.MaxLanes-1)
+	lane, err := m.which()
+	switch {
+	case err != nil:
+		return nil, err
+	case m.Limit < 0 || m.Limit > core.MaxReadEvents:
+		return nil, core.Errorf(core.CodeInvalidRequest, "limit %d is not from 1 to %d", m.Limit, core.MaxReadEvents)
+	case m.Key != nil:
+		return a.keyOp(ctx, &m.stateMessage, plugins.KeyRequest{Lane: lane, Key: *m.Key, AtLeast: m.AtLeast})
+	}
+	there := request{method: http.MethodGet, path: statePath(m.Binding, "/state"), query: m.query()}
+	for name, value := range map[string]string{"prefix": m.Prefix, "after": m.After} {
+		if value != "" {
+			there.query.Set(name, value)
 		}
 	}
-	if m.Limit < 0 || m.Limit > core.MaxReadEvents {
-		return nil, core.Errorf(core.CodeInvalidRequest, "limit %d is not from 1 to %d", m.Limit, core.MaxReadEvents)
+	if m.Limit > 0 {
+		there.query.Set("limit", strconv.Itoa(m.Limit))
 	}
-	if m.Key != nil {
-		return a.Bindings.Get(ctx, m.Binding, lane, *m.Key)
-	}
-	return a.statePage(ctx, m.Binding, plugins.StateRequest{Lane: lane, Prefix: m.Prefix, After: m.After, Limit: m.Limit})
+	return a.whereOwned(ctx, &m.stateMessage, &there, func() (any, error) {
+		return a.statePage(ctx, m.Binding, plugins.StateRequest{Lane: lane, Prefix: m.Prefix, After: m.After, Limit: m.Limit, AtLeast: m.AtLeast})
+	}, func(answer *answer) (any, error) { return json.RawMessage(answer.body.Bytes()), nil })
+}
+
+// keyOp is the op plugin.state of a key.
+func (a *api) keyOp(ctx context.Context, m *stateMessage, r plugins.KeyRequest) (any, error) {
+	there := request{method: http.MethodGet, path: statePath(m.Binding, "/state/"+url.PathEscape(r.Key)), query: m.query()}
+	return a.whereOwned(ctx, m, &there, func() (any, error) {
+		return a.Bindings.Get(ctx, m.Binding, r)
+	}, func(answer *answer) (any, error) {
+		return plugins.Entry{Lane: max(r.Lane, 0), Key: r.Key, Value: answer.body.Bytes(), Position: answer.position()}, nil
+	})
 }

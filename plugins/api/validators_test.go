@@ -132,7 +132,7 @@ func (n *node) refusesOtherKind() {
 		"its own name":     second(all.Deploy(ctx, "totals", plugins.Deploy{Plugin: "words", Version: "1.0.0"})),
 		"rebuild":          second(all.Rebuild(ctx, "totals", plugins.Rebuild{})),
 		"state":            second(all.State(ctx, "totals", plugins.StateRequest{Lane: plugins.OnlyLane})),
-		"a key":            second(all.Value(ctx, "totals", plugins.OnlyLane, "k")),
+		"a key":            second(all.Value(ctx, "totals", plugins.KeyRequest{Lane: plugins.OnlyLane, Key: "k"})),
 	} {
 		if !errors.Is(err, core.CodeInvalidRequest) {
 			t.Errorf("%s: %v", what, err)

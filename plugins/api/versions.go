@@ -123,7 +123,7 @@ func judgeImports() (names []string) {
 
 // exports are the names of what a module may or has to export.
 func exports() []string {
-	names := []string{abi.Memory, abi.Start, abi.Init, abi.Marker}
+	names := []string{abi.Memory, abi.Start, abi.Init, abi.Marker, abi.Query}
 	for _, k := range plugins.Kinds() {
 		if !slices.Contains(names, k.Entry()) {
 			names = append(names, k.Entry())

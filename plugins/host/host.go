@@ -18,6 +18,9 @@ import (
 type Programs interface {
 	// Load returns the Program of a version, which the host closes. It may take seconds.
 	Load(ctx context.Context, v plugins.Version) (plugins.Program, error)
+	// LoadQuery returns a Program of a version whose handlers are handed queries, which they answer
+	// as the result of the event 0. The error is no_query if it answers none.
+	LoadQuery(ctx context.Context, v plugins.Version) (plugins.Program, error)
 }
 
 // Versions finds uploaded versions.
@@ -72,7 +75,8 @@ type Host struct {
 	owned      atomic.Pointer[[]*binding] // what the supervisor has seen last: see Owned
 	handling   atomic.Int64               // batches that handlers of bindings have
 
-	feeds feeds
+	feeds   feeds
+	queries queries
 
 	mu      sync.Mutex // protects the fields below
 	drivers map[driven]*driver
@@ -107,6 +111,7 @@ func (c Config) withDefaults() Config {
 
 func start(config Config, without rules) *Host {
 	h := &Host{config: config, without: without, look: make(chan struct{}, 1), sweep: make(chan struct{}, 1), drivers: map[driven]*driver{}}
+	h.queries.slots = make(chan struct{}, maxQueries)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.running.Go(h.supervise)
 	h.running.Go(h.sweepAll)
@@ -121,6 +126,7 @@ func (h *Host) Close(ctx context.Context) error {
 	h.closed = true
 	h.mu.Unlock()
 	h.cancel()
+	h.queries.close()
 	ended := make(chan struct{})
 	go func() {
 		h.running.Wait()
@@ -147,6 +153,7 @@ func (h *Host) supervise() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
+		h.queries.drop(time.Now().Add(-keptFor), maxQueries)
 		if err := h.startAll(); err != nil && h.ctx.Err() == nil {
 			h.config.Logger.Warn("looking for plugin bindings", "error", err)
 		}

@@ -216,7 +216,7 @@ func TestLifeOfABinding(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 
-		if _, err := n.host.Get(ctx, "copier", plugins.OnlyLane, "nothing"); !errors.Is(err, core.CodeStateNotFound) || !strings.Contains(err.Error(), "events up to position") {
+		if _, err := n.host.Get(ctx, "copier", plugins.KeyRequest{Lane: plugins.OnlyLane, Key: "nothing"}); !errors.Is(err, core.CodeStateNotFound) || !strings.Contains(err.Error(), "events up to position") {
 			t.Errorf("a key that is not there: %v", err)
 		}
 

@@ -3,65 +3,53 @@ package host
 import (
 	"cmp"
 	"context"
+	"errors"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
-// Get returns the value of a key of a lane's state, at any node. The errors are
-// binding_not_found, state_not_found and invalid_request.
-func (h *Host) Get(ctx context.Context, name string, lane int, key string) (plugins.Entry, error) {
-	b, err := h.binding(ctx, name)
+// Get returns the value of a key of a lane's state, at any node; at the owner, if it is to be at
+// least of a position. The errors are binding_not_found, state_not_found, invalid_request and those
+// of reached.
+func (h *Host) Get(ctx context.Context, name string, r plugins.KeyRequest) (plugins.Entry, error) {
+	if err := checkKey(r.Key); err != nil {
+		return plugins.Entry{}, err
+	}
+	b, lane, position, err := h.reached(ctx, name, r.Lane, r.AtLeast)
 	if err != nil {
 		return plugins.Entry{}, err
 	}
-	if lane, err = b.lane(lane); err != nil {
-		return plugins.Entry{}, err
-	}
-	if err := checkKey(key); err != nil {
-		return plugins.Entry{}, err
-	}
-	r, err := h.record(ctx, stateTable(name, b.Generation), statePrefix(lane)+key)
+	found, err := h.record(ctx, stateTable(name, b.Generation), statePrefix(lane)+r.Key)
 	switch {
 	case err != nil:
 		return plugins.Entry{}, err
-	case r == nil:
-		return plugins.Entry{}, h.noKey(ctx, b, lane, key)
+	case found == nil:
+		return plugins.Entry{}, core.Errorf(core.CodeStateNotFound, "lane %d of binding %q has no key %q; it has handled events up to position %d, the log ends at %d",
+			lane, clip(b.Name), clip(r.Key), position, h.config.Store.State().Head)
 	}
-	return plugins.Entry{Lane: lane, Key: key, Value: r.Value}, nil
+	return plugins.Entry{Lane: lane, Key: r.Key, Value: found.Value, Position: position}, nil
 }
 
-// noKey is the error of a key that a lane does not have, or not yet: it says how far the lane is.
-func (h *Host) noKey(ctx context.Context, b *binding, lane int, key string) error {
-	lanes, err := h.lanes(ctx, b)
-	if err != nil {
-		return err
-	}
-	return core.Errorf(core.CodeStateNotFound, "lane %d of binding %q has no key %q; it has handled events up to position %d, the log ends at %d",
-		lane, clip(b.Name), clip(key), lanes[lane].Checkpoint, h.config.Store.State().Head)
-}
-
-// Entries returns a page of a lane's state, at any node. The errors are binding_not_found and
-// invalid_request.
+// Entries returns a page of a lane's state, at any node; at the owner, if it is to be at least of a
+// position. The errors are binding_not_found, invalid_request and those of reached.
 func (h *Host) Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error) {
-	b, err := h.binding(ctx, name)
-	if err != nil {
-		return plugins.StatePage{}, err
-	}
-	if r.Lane, err = b.lane(r.Lane); err != nil {
-		return plugins.StatePage{}, err
-	}
 	if err := cmp.Or(checkKey(r.Prefix), checkKey(r.After)); err != nil {
+		return plugins.StatePage{}, err
+	}
+	b, lane, position, err := h.reached(ctx, name, r.Lane, r.AtLeast)
+	if err != nil {
 		return plugins.StatePage{}, err
 	}
 	limit := r.Limit
 	if limit <= 0 || limit > core.MaxReadEvents {
 		limit = core.MaxReadEvents
 	}
-	prefix := statePrefix(r.Lane)
+	prefix := statePrefix(lane)
 	s := pages{table: stateTable(name, b.Generation), prefix: prefix + r.Prefix, after: prefix + r.After}
-	page := plugins.StatePage{Entries: []plugins.Entry{}}
+	page := plugins.StatePage{Entries: []plugins.Entry{}, Position: position}
 	for size := 0; len(page.Entries) < limit; {
 		e, ok, err := s.next(ctx, h.config.Store)
 		if err != nil {
@@ -73,11 +61,63 @@ func (h *Host) Entries(ctx context.Context, name string, r plugins.StateRequest)
 		if size += len(e.Key) + len(e.Value); size > core.MaxPageBytes && len(page.Entries) > 0 {
 			return page, nil
 		}
-		page.Entries = append(page.Entries, plugins.Entry{Lane: r.Lane, Key: e.Key[len(prefix):], Value: e.Value})
+		page.Entries = append(page.Entries, plugins.Entry{Lane: lane, Key: e.Key[len(prefix):], Value: e.Value})
 	}
 	_, ok, err := s.next(ctx, h.config.Store)
 	page.End = !ok
 	return page, err
+}
+
+// reached returns the live generation of a binding, a lane of it, and a position up to which
+// everything is in the lane's state, which is at least the given one: it waits for that until ctx
+// ends. The errors are then timeout, or, at a node that does not own the binding, not_owner.
+func (h *Host) reached(ctx context.Context, name string, lane int, atLeast uint64) (b *binding, _ int, position uint64, err error) {
+	for {
+		if b, err = h.binding(ctx, name); err != nil {
+			return nil, 0, 0, err
+		}
+		if lane, err = b.lane(lane); err != nil {
+			return nil, 0, 0, err
+		}
+		incarnation, least := b.Incarnation, b.Start
+		if atLeast > 0 {
+			if incarnation, least, err = h.await(ctx, b, atLeast); err != nil {
+				return nil, 0, 0, err
+			}
+		}
+		if incarnation != b.Incarnation {
+			continue // they have changed places
+		}
+		found, err := h.lanesFrom(ctx, b, lane, lane+1)
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		return b, lane, max(least, found[0].Checkpoint), nil
+	}
+}
+
+// answerWithin is left of the time of a wait to say how far it has come.
+const answerWithin = 50 * time.Millisecond
+
+// await waits until a binding has handled or parked everything up to a position.
+func (h *Host) await(ctx context.Context, b *binding, atLeast uint64) (incarnation string, position uint64, err error) {
+	waiting, cancel := ctx, context.CancelFunc(func() {})
+	if by, ok := ctx.Deadline(); ok {
+		waiting, cancel = context.WithDeadline(ctx, by.Add(-min(answerWithin, time.Until(by)/2)))
+	}
+	defer cancel()
+	at, err := h.config.Subscriptions.Await(waiting, b.Subscription, atLeast)
+	if err == nil || !errors.Is(waiting.Err(), context.DeadlineExceeded) {
+		return at.Incarnation, at.Finished, err
+	}
+	doing := string(at.State)
+	if b.Paused {
+		doing = "paused"
+	} else if b.Stopped != "" {
+		doing = "stopped"
+	}
+	return "", 0, core.Errorf(core.CodeTimeout, "binding %q, which is %s, has handled events up to position %d and was to be at %d; the log ends at %d",
+		clip(b.Name), doing, at.Finished, atLeast, h.config.Store.State().Head)
 }
 
 // lane returns a lane of the binding; plugins.OnlyLane stands for the one that there is.

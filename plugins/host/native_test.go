@@ -32,11 +32,12 @@ type library struct {
 	mu       sync.Mutex
 	versions map[string]plugins.Version
 	handles  map[string]handle
+	queries  map[string]answer
 	broken   map[string]error // versions that do not load
 }
 
 func newLibrary() *library {
-	return &library{versions: map[string]plugins.Version{}, handles: map[string]handle{}, broken: map[string]error{}}
+	return &library{versions: map[string]plugins.Version{}, handles: map[string]handle{}, queries: map[string]answer{}, broken: map[string]error{}}
 }
 
 // add uploads a version, so to speak.
@@ -83,6 +84,50 @@ func (l *library) Load(_ context.Context, v plugins.Version) (plugins.Program, e
 	}
 	return program{l.handles[name]}, nil
 }
+
+// answer answers a query in Go.
+type answer func(ctx context.Context, c plugins.Connection, query []byte) (abi.Verdict, error)
+
+// answers has a version answer queries.
+func (l *library) answers(name string, a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queries[name] = a
+}
+
+func (l *library) LoadQuery(_ context.Context, v plugins.Version) (plugins.Program, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.queries[v.Plugin+"@"+v.Version]
+	if a == nil {
+		return nil, core.Errorf(core.CodeNoQuery, "%s answers no queries", v.Plugin)
+	}
+	return asked{answer: a}, nil
+}
+
+// asked is the plugins.Program and the plugins.Handler of an answer.
+type asked struct {
+	plugins.Connection
+	answer
+}
+
+func (a asked) New(_ context.Context, c plugins.Connection) (plugins.Handler, error) {
+	a.Connection = c
+	return closing{a}, nil
+}
+
+func (asked) Close() error { return nil }
+
+type closing struct{ asked }
+
+func (c closing) Handle(ctx context.Context, query []byte) (abi.Verdict, int64, error) {
+	verdict, err := c.answer(ctx, c.Connection, query)
+	return verdict, 0, err
+}
+
+func (closing) MemoryBytes() int64 { return 0 }
+
+func (closing) Close() {}
 
 type program struct{ handle }
 

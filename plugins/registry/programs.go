@@ -7,6 +7,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/wasm"
 )
 
@@ -29,11 +30,25 @@ type sharedProgram struct {
 // this node, and milliseconds if it has. The errors are not_supported, blob_not_found,
 // invalid_module and those of the store.
 func (r *Registry) Load(ctx context.Context, v plugins.Version) (plugins.Program, error) {
-	id, err := moduleID(&v)
+	return r.loadEntry(ctx, &v, v.Manifest.Kind.Entry())
+}
+
+// LoadQuery makes a version ready to answer queries: its handlers are handed the texts of those. The
+// errors are those of Load, and no_query.
+func (r *Registry) LoadQuery(ctx context.Context, v plugins.Version) (plugins.Program, error) {
+	if !v.Report.Queries {
+		return nil, core.Errorf(core.CodeNoQuery, "version %q of plugin %q does not export %s", v.Version, v.Plugin, abi.Query)
+	}
+	return r.loadEntry(ctx, &v, abi.Query)
+}
+
+// loadEntry makes a version ready to be entered by a function.
+func (r *Registry) loadEntry(ctx context.Context, v *plugins.Version, entry string) (plugins.Program, error) {
+	id, err := moduleID(v)
 	if err != nil {
 		return nil, err
 	}
-	key := programKey{id, v.Manifest.Kind.Entry()}
+	key := programKey{id, entry}
 	r.mu.Lock()
 	s, ok := r.programs[key]
 	if !ok {

@@ -146,11 +146,16 @@ func (v *Validators) DryRun(_ context.Context, name string, _ plugins.DryRun, _ 
 }
 
 // Get is refused.
-func (v *Validators) Get(_ context.Context, name string, _ int, _ string) (plugins.Entry, error) {
+func (v *Validators) Get(_ context.Context, name string, _ plugins.KeyRequest) (plugins.Entry, error) {
 	return plugins.Entry{}, none(name, "state")
 }
 
 // Entries is refused.
 func (v *Validators) Entries(_ context.Context, name string, _ plugins.StateRequest) (plugins.StatePage, error) {
 	return plugins.StatePage{}, none(name, "state")
+}
+
+// Query is refused.
+func (v *Validators) Query(_ context.Context, name string, _ plugins.Query) (plugins.Answer, error) {
+	return plugins.Answer{}, none(name, "state")
 }

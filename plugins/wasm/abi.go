@@ -54,8 +54,13 @@ func abort(_ *Instance, stack []uint64) {
 	stop(Failed, "abort at line %d, column %d", uint32(stack[2]), uint32(stack[3]))
 }
 
-// entryType is the type of the functions that handle a batch.
-func entryType() funcType { return typeFrom("iii:i") }
+// entryType is the type of a function that handles a batch, or answers a query.
+func entryType(entry string) funcType {
+	if entry == abi.Query {
+		return typeFrom("i:i")
+	}
+	return typeFrom("iii:i")
+}
 
 // CheckABI refuses a module that imports what the host does not give, or does not export
 // what it calls: the memory, and the function entry. A module whose entry judges events may
@@ -67,7 +72,7 @@ func (m *Module) CheckABI(entry string) error {
 	if err := m.checkJudge(entry); err != nil {
 		return err
 	}
-	return m.checkFunction(entry, entryType(), true)
+	return m.checkFunction(entry, entryType(entry), true)
 }
 
 // checkJudge refuses imports by which a module that judges events could have effects, or could
@@ -119,6 +124,7 @@ func (m *Module) checkExports() error {
 	return cmp.Or(
 		m.checkFunction(abi.Start, typeFrom(":"), false),
 		m.checkFunction(abi.Init, typeFrom("i:i"), false),
+		m.checkFunction(abi.Query, entryType(abi.Query), false),
 	)
 }
 

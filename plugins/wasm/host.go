@@ -98,8 +98,8 @@ func (p *Program) checkEntry() error {
 	if !ok {
 		return refuseExport("export %q is missing", p.entry)
 	}
-	if got := (funcType{valueTypes(f.ParamTypes()), valueTypes(f.ResultTypes())}); !got.equal(entryType()) {
-		return refuseExport("export %q has the type %s, %s is needed", p.entry, got, entryType())
+	if got := (funcType{valueTypes(f.ParamTypes()), valueTypes(f.ResultTypes())}); !got.equal(entryType(p.entry)) {
+		return refuseExport("export %q has the type %s, %s is needed", p.entry, got, entryType(p.entry))
 	}
 	return nil
 }

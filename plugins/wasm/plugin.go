@@ -68,5 +68,8 @@ func failure(ctx context.Context, err error, fresh bool) error {
 		return err
 	}
 	again := trap.Reason == OutOfFuel || trap.Reason == OutOfMemory || trap.Reason == OutOfBounds
-	return &plugins.Failure{Reason: string(trap.Reason), Detail: trap.Detail, Stack: trap.Stack, Permanent: again && fresh, Late: trap.Reason == TimedOut}
+	return &plugins.Failure{
+		Reason: string(trap.Reason), Detail: trap.Detail, Stack: trap.Stack,
+		Permanent: again && fresh, Late: trap.Reason == TimedOut, Limit: trap.Reason.code() == core.CodePluginLimit,
+	}
 }

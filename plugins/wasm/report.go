@@ -1,6 +1,10 @@
 package wasm
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/gyre-events/gyre/plugins/abi"
+)
 
 // Functions returns how many functions the module defines.
 func (m *Module) Functions() int { return len(m.functions) }
@@ -22,4 +26,10 @@ func (m *Module) MemoryBytes() uint64 {
 		return 0
 	}
 	return uint64(m.memory.minPages) * pageBytes
+}
+
+// AnswersQueries reports whether the module exports what answers queries.
+func (m *Module) AnswersQueries() bool {
+	_, ok := m.export(abi.Query)
+	return ok
 }

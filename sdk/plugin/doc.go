@@ -50,6 +50,13 @@
 // The kinds are filter, map, partition and validate, the functions Filter, Map, Partition and
 // Validate. An event that a filter, a map or a partitioner returns an error for is parked.
 //
+// # Queries
+//
+// A handler or a projection may answer queries from its state, too, with what package query
+// registers. A query has an instance of its own, and changes nothing.
+//
+//	func init() { plugin.Handle(count); query.Handle(top) }
+//
 // # Determinism
 //
 // There are no files, no sockets and no clock. Context.Now is the time of the event, and

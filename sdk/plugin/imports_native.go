@@ -26,6 +26,12 @@ func RunJudge(j Judge, host *testhost.Host, batch []byte) abi.Verdict {
 	return c.runJudge(j, batch)
 }
 
+// RunQuery runs a QueryFunc outside of a sandbox.
+func RunQuery(f QueryFunc, host *testhost.Host, query []byte) abi.Verdict {
+	c := Context{host: host}
+	return c.runQuery(f, query)
+}
+
 // Filter, Map, Partition and Validate register what the plugin judges events with. Call one of them
 // once, in an init function. Outside of a sandbox they do nothing.
 func Filter(FilterFunc)       {}

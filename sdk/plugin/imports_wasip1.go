@@ -74,6 +74,11 @@ func inBatch(length int32, do func(batch []byte) abi.Verdict) int32 {
 	return int32(verdict)
 }
 
+// RunQuery runs a QueryFunc. It is what package query is made of.
+func RunQuery(f QueryFunc, length int32) int32 {
+	return inBatch(length, func(query []byte) abi.Verdict { return buffers.runQuery(f, query) })
+}
+
 //go:wasmexport gyre_abi_1
 func gyreABI1() {}
 

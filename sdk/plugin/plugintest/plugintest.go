@@ -16,6 +16,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -128,6 +129,20 @@ func (t *Test) Handle(events ...Event) Done {
 	}
 	done.Metrics = maps.Clone(t.host.Metrics)
 	return done
+}
+
+// Query has f answer a query from the state.
+func (t *Test) Query(f plugin.QueryFunc, query string) (answer string, err error) {
+	t.host.Reset(nil)
+	verdict := plugin.RunQuery(f, &t.host, []byte(query))
+	switch r := t.host.Results[0]; {
+	case verdict != abi.Done:
+		return "", errors.New(r.Message)
+	case len(r.Message) > abi.MaxAnswerBytes:
+		return "", fmt.Errorf("the answer has %d bytes, at most %d are allowed", len(r.Message), abi.MaxAnswerBytes)
+	default:
+		return r.Message, nil
+	}
 }
 
 // batch hands out a batch and commits it. It returns how many events are finished, and whether

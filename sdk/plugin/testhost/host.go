@@ -40,6 +40,7 @@ type Batch struct {
 
 	events  []abi.Event
 	current int
+	query   bool // there are no events
 	bytes   int
 	random  *rand.ChaCha8
 }
@@ -76,9 +77,9 @@ type Line struct {
 	Text  string
 }
 
-// Reset begins a batch.
+// Reset begins a batch; one without events is a query, which may not change anything.
 func (h *Host) Reset(events []abi.Event) {
-	h.Batch = Batch{events: events, current: -1, Results: map[int]Result{}}
+	h.Batch = Batch{events: events, current: -1, query: len(events) == 0, Results: map[int]Result{}}
 }
 
 // Commit makes the effects of the events before one the state, and forgets those of the others.
@@ -165,6 +166,8 @@ func (h *Host) write(w Write) abi.Errno {
 		return e
 	}
 	switch {
+	case h.query:
+		return abi.Denied
 	case len(w.Value) > abi.MaxValueBytes:
 		return abi.TooLarge
 	case len(h.Writes) >= abi.MaxStateWrites || !h.spend(len(w.Key)+len(w.Value)):
