@@ -309,3 +309,60 @@ func BenchmarkCall(b *testing.B) {
 		}
 	}
 }
+
+// TestQueries: a program that is entered by gyre_query is handed a text, and answers as the result of
+// event 0. Its fuel and its time are those of a batch.
+func TestQueries(t *testing.T) {
+	build := func(code ...byte) []byte {
+		b := &built{memory: []uint32{1}}
+		read := b.host(abi.Module, abi.BatchRead, []valueType{typeI32, typeI32, typeI32}, i32x1)
+		result := b.host(abi.Module, abi.EventResult, []valueType{typeI32, typeI32, typeI32, typeI32, typeI32}, i32x1)
+		if code == nil {
+			zero := i32(0)
+			code = slices.Concat(zero, zero, []byte{opLocalGet, 0, opCall, byte(read), opDrop}, zero, zero, zero, zero, []byte{opLocalGet, 0, opCall, byte(result)})
+		}
+		b.define(abi.Query, i32x1, i32x1, nil, code...)
+		return handler(b, opI32Const, 0)
+	}
+	enter := func(module []byte) (*Program, error) {
+		parsed, err := Parse(module)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !parsed.AnswersQueries() {
+			t.Error("the module does not say that it answers queries")
+		}
+		h := NewHost(DefaultMemory)
+		h.now = ticking()
+		return h.Load(t.Context(), &Code{metered: parsed.Meter()}, abi.Query)
+	}
+	p, err := enter(build())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	r := &recorder{}
+	in := start(t, p, r.config())
+	for _, query := range []string{"what?", "", "again"} {
+		if verdict, fuel, err := in.Call(context.Background(), []byte(query)); err != nil || verdict != abi.Done || fuel == 0 {
+			t.Errorf("%q: %d, %d, %v", query, verdict, fuel, err)
+		}
+	}
+	if want := []string{"result 0 0 0s what?", "result 0 0 0s ", "result 0 0 0s again"}; !slices.Equal(r.lines, want) {
+		t.Errorf("the answers are %q, want %q", r.lines, want)
+	}
+	loop, err := enter(build(opLoop, blockEmpty, opBr, 0, opEnd, opI32Const, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loop.Close()
+	config := r.config()
+	config.Limits.Fuel = 100_000
+	_, _, err = start(t, loop, config).Call(context.Background(), []byte("what?"))
+	wantTrap(t, err, OutOfFuel)
+	b := &built{memory: []uint32{1}}
+	b.define(abi.Query, none, none, nil)
+	if parsed, err := Parse(handler(b, opI32Const, 0)); err != nil || parsed.CheckABI(abi.Handle) == nil {
+		t.Errorf("a query of another type is taken: %v", err)
+	}
+}

@@ -26,9 +26,11 @@ export { Cluster, type OwnedOptions, type Whose } from "./cluster.js";
 export { Keys, type May } from "./keys.js";
 export { type CountOptions, Node } from "./node.js";
 export {
+  type PluginAnswer,
   type PluginDryRunOptions,
   type PluginEntry,
   type PluginLogOptions,
+  type PluginReadOptions,
   type PluginStateOptions,
   Plugins,
   type PluginUploadOptions,

@@ -27,10 +27,25 @@ export interface PluginEntry {
   readonly valueText?: string;
 }
 
-/** Which state to read. */
-export interface PluginStateOptions extends NamedOptions {
+/** Which state to read of. */
+export interface PluginReadOptions extends Limits {
   /** It is needed where there is more than one. */
   lane?: number | undefined;
+  /** Wait until everything up to this position is handled or parked; timeout if it is not in time. */
+  atLeast?: number | undefined;
+}
+
+/** What a plugin answers to a query: JSON, or bytes if it is not. */
+export interface PluginAnswer {
+  readonly value: unknown;
+  /** The value as JSON, with its numbers as they were written; absent if it is bytes. */
+  readonly valueText?: string;
+  /** Everything up to here is in the state that it is made from. */
+  readonly position: number;
+}
+
+/** Which state to read. */
+export interface PluginStateOptions extends NamedOptions, PluginReadOptions {
   /** Only keys behind it. */
   after?: string | undefined;
   /** How many keys to ask for at a time; 1000 by default. */
@@ -167,8 +182,8 @@ export class Plugins {
   }
 
   /** Returns the value of a key of a binding's state: JSON, or bytes if it is not; state_not_found if there is none. */
-  async state(binding: string, key: string, o: Limits & { lane?: number | undefined } = {}): Promise<unknown> {
-    const { entries } = await this.#entries(binding, { prefix: key, lane: o.lane, limit: 1 }, o);
+  async state(binding: string, key: string, o: PluginReadOptions = {}): Promise<unknown> {
+    const { entries } = await this.#entries(binding, { prefix: key, lane: o.lane, atLeast: o.atLeast, limit: 1 }, o);
     const entry = entries.find((e) => e.key === key);
     if (entry === undefined) throw new GyreError("state_not_found", `binding ${binding} has no state ${JSON.stringify(key)}`);
     return entry.value;
@@ -177,10 +192,40 @@ export class Plugins {
   /** Goes through a binding's state, by key. */
   async *entries(binding: string, o: PluginStateOptions = {}): AsyncGenerator<PluginEntry, void, undefined> {
     for (let { after } = o; ; ) {
-      const page = await this.#entries(binding, { prefix: o.prefix, lane: o.lane, after, limit: o.page ?? 1000 }, o);
+      const page = await this.#entries(binding, { prefix: o.prefix, lane: o.lane, atLeast: o.atLeast, after, limit: o.page ?? 1000 }, o);
       yield* page.entries;
       if (page.next === undefined) return;
       after = page.next;
+    }
+  }
+
+  /**
+   * Has a plugin answer a query from its state: a text, or what is sent as JSON. What it means, and
+   * what the answer is, the plugin says; no_query if it answers none.
+   */
+  async query(binding: string, query: unknown = "", o: PluginReadOptions = {}): Promise<PluginAnswer> {
+    let bytes = new Uint8Array();
+    let position = 0;
+    const via: typeof fetch = async (url, init) => {
+      const answer = await fetch(url, init);
+      if (!answer.ok) return answer;
+      position = Number(answer.headers.get("gyre-position"));
+      bytes = new Uint8Array(await answer.arrayBuffer());
+      return new Response("", { status: answer.status });
+    };
+    const path = pathOf`/v1/plugins/${binding}/query`;
+    await this.#requests.askText(
+      path,
+      { lane: o.lane, atLeast: o.atLeast },
+      typeof query === "string" ? query : JSON.stringify(query),
+      o,
+      via,
+    );
+    try {
+      const valueText = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+      return { value: JSON.parse(valueText), valueText, position };
+    } catch {
+      return { value: bytes, position };
     }
   }
 

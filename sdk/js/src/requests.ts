@@ -41,6 +41,12 @@ export class Requests {
     return JSON.parse(text) as T;
   }
 
+  /** Asks something with a text, and has via take the answer. It changes nothing. */
+  async askText(path: string, query: Query, body: string, o: Limits, via: typeof fetch): Promise<void> {
+    const headers = { "content-type": "text/plain" };
+    await this.#link.fetch(withQuery(path, query), { method: "POST", changes: false, via, headers, body }, limits(o));
+  }
+
   /** Changes something, and returns the answer; undefined if it has no body. */
   async change<T>(method: string, path: string, query: Query, body: unknown, o: Limits, via?: typeof fetch): Promise<T> {
     const init: Fetched = { method, via };
