@@ -14,7 +14,7 @@ import (
 // TestPluginDocs runs the sessions of a document, one after another, and compares what they print.
 // What only looks is run until it prints it: a plugin takes its time.
 func TestPluginDocs(t *testing.T) {
-	for document, least := range map[string]int{"plugins": 15, "plugin-dev": 7, "dry-runs": 10, "validators": 12, "filters": 12} {
+	for document, least := range map[string]int{"plugins": 15, "plugin-dev": 7, "process-manager": 12, "dry-runs": 10, "validators": 12, "filters": 12} {
 		t.Run(document, func(t *testing.T) {
 			t.Parallel()
 			runDocument(t, "../../docs/"+document+".md", least)
@@ -29,7 +29,14 @@ func runDocument(t *testing.T, document string, least int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
-	looks := regexp.MustCompile(`^gyre plugin (state|ls|info)`)
+	examples, err := filepath.Abs("../../examples")
+	if err == nil {
+		err = os.Symlink(examples, filepath.Join(dir, "examples"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	looks := regexp.MustCompile(`^gyre (plugin (state|ls|info)|read|subscriptions parked)`)
 	ran := 0
 	for _, step := range session(t, document) {
 		ran++
