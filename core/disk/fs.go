@@ -126,7 +126,7 @@ func lockNote(name string) (io.Closer, error) {
 		// Only the message suffers if the number cannot be written.
 		_, _ = fmt.Fprintf(f, "%d", os.Getpid())
 	}
-	return f, nil
+	return lock{f}, nil
 }
 
 func lockOwn(f *os.File) error {
@@ -156,7 +156,16 @@ func lockThere(name string) (io.Closer, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return f, nil
+	return lock{f}, nil
+}
+
+// lock is a file that is locked.
+type lock struct{ *os.File }
+
+// Close ends the lock, also where a child that was just forked has the file open still.
+func (l lock) Close() error {
+	_ = unix.Flock(int(l.Fd()), unix.LOCK_UN) // the end of the process does it otherwise
+	return l.File.Close()
 }
 
 // flock takes the lock of an open file, which ends with the process however it ends.

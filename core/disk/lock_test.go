@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gyre-events/gyre/core"
 )
 
@@ -207,5 +209,32 @@ func TestLockIsNoLink(t *testing.T) {
 		if content, err := os.ReadFile(precious); err != nil || !bytes.Equal(content, []byte("precious")) {
 			t.Errorf("a %s link: the file is %q, %v", what, content, err)
 		}
+	}
+}
+
+// TestLockEndsWithClose has another descriptor of the file, as a child has between fork and exec.
+func TestLockEndsWithClose(t *testing.T) {
+	for _, note := range []bool{true, false} {
+		name := filepath.Join(t.TempDir(), "lock")
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		first, err := osFS{}.Lock(name, note)
+		if err != nil {
+			t.Fatal(err)
+		}
+		child, err := unix.Dup(int(first.(lock).Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Close(child) }()
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		second, err := osFS{}.Lock(name, note)
+		if err != nil {
+			t.Fatalf("note %t: %v", note, err)
+		}
+		_ = second.Close()
 	}
 }
