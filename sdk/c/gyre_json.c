@@ -72,15 +72,23 @@ bool gyre_json_next(gyre_str json, size_t *at, gyre_str *name, gyre_str *value) 
   return value->len > 0;
 }
 
+// is_name reports whether a quoted name stands for a name.
+static bool is_name(gyre_str quoted, gyre_str name) {
+  if (gyre_equal((gyre_str){quoted.at + 1, quoted.len - 2}, name)) return true;
+  if (quoted.len <= name.len + 2) return false;  // an escape is longer than what it stands for
+  for (size_t i = 0; i < quoted.len; i++) {
+    gyre_str decoded;
+    if (quoted.at[i] == '\\') return gyre_json_text(quoted, &decoded) && gyre_equal(decoded, name);
+  }
+  return false;
+}
+
 gyre_str gyre_json_get(gyre_str object, gyre_str name) {
   gyre_str key, value;
   size_t begin = skip_space(object, 0);
   if (begin >= object.len || object.at[begin] != '{') return (gyre_str){0, 0};
   for (size_t at = 0; gyre_json_next(object, &at, &key, &value);) {
-    if (gyre_equal((gyre_str){key.at + 1, key.len - 2}, name)) return value;
-    gyre_str decoded;
-    bool escaped = key.len > name.len + 2;
-    if (escaped && gyre_json_text(key, &decoded) && gyre_equal(decoded, name)) return value;
+    if (is_name(key, name)) return value;
   }
   return (gyre_str){0, 0};
 }

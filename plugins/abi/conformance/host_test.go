@@ -97,11 +97,15 @@ func encodedAll(t *testing.T, events []event) (list []abi.Event) {
 	return list
 }
 
+// memoryBytes is less than what the events of a case need together, if nothing of it is freed.
+const memoryBytes = 128 << 20
+
 // run hands the batch of a case to a new instance, and returns what it did.
 func run(t *testing.T, program *wasm.Program, c *conformanceCase) effect {
 	t.Helper()
 	h := newHost(t, c)
 	config := wasm.Config{Limits: wasm.MaxLimits(), Effects: h, Reads: h, Output: h}
+	config.Limits.MemoryBytes = memoryBytes
 	instance, err := program.New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

@@ -79,11 +79,11 @@ export class Event {
   replay: bool = false;
   /** The data is JSON. */
   isJSON: bool = false;
-  stream: string = "";
-  type: string = "";
 
   private bytes: ArrayBuffer;
   private at: i32;
+  private streamAt: i32 = 0;
+  private typeAt: i32 = 0;
   private dataAt: i32 = 0;
   private dataLength: i32 = 0;
   private metadataLength: i32 = 0;
@@ -112,12 +112,26 @@ export class Event {
     this.attempt = load<u32>(p, 60);
     this.isJSON = (flags & 5) == 1; // JSON, and not truncated
     this.replay = (flags & 2) != 0;
-    this.stream = String.UTF8.decodeUnsafe(p + fixed, stream);
-    this.type = String.UTF8.decodeUnsafe(p + fixed + stream, type);
-    this.dataAt = this.at + (fixed + stream + type);
+    this.streamAt = this.at + fixed;
+    this.typeAt = this.streamAt + stream;
+    this.dataAt = this.typeAt + type;
     this.dataLength = data;
     this.metadataLength = metadata;
     return entry;
+  }
+
+  /** The stream that it is in. */
+  get stream(): string {
+    return this.part(this.streamAt, this.typeAt - this.streamAt);
+  }
+
+  /** What has happened. */
+  get type(): string {
+    return this.part(this.typeAt, this.dataAt - this.typeAt);
+  }
+
+  private part(at: i32, length: i32): string {
+    return String.UTF8.decodeUnsafe(changetype<usize>(this.bytes) + at, length);
   }
 
   /** Its id, as a UUID is written. */
@@ -143,13 +157,12 @@ export class Event {
 
   /** The data as text. */
   get text(): string {
-    return String.UTF8.decodeUnsafe(changetype<usize>(this.bytes) + this.dataAt, this.dataLength);
+    return this.part(this.dataAt, this.dataLength);
   }
 
   /** A JSON object, or empty. */
   get metadata(): string {
-    const at = changetype<usize>(this.bytes) + this.dataAt + this.dataLength;
-    return String.UTF8.decodeUnsafe(at, this.metadataLength);
+    return this.part(this.dataAt + this.dataLength, this.metadataLength);
   }
 }
 

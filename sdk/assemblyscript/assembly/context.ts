@@ -31,30 +31,31 @@ export function log(level: Level, text: string): void {
 /** A function of the host that answers bytes. */
 type Get = (name: usize, length: i32, into: usize, cap: i32) => i32;
 
-/** What the host answers to get, or null. Its errno is then in failed. */
-function ask(get: Get, name: string): ArrayBuffer | null {
-  return askBytes(get, String.UTF8.encode(name));
-}
+/** The answer of the host, and its length or errno. */
+let answer: ArrayBuffer = new ArrayBuffer(firstAnswer);
+let answered: i32 = 0;
 
-function askBytes(get: Get, name: ArrayBuffer): ArrayBuffer | null {
-  let into = new ArrayBuffer(firstAnswer);
-  let n = get(changetype<usize>(name), name.byteLength, changetype<usize>(into), into.byteLength);
-  if (n > into.byteLength) {
-    into = new ArrayBuffer(n);
-    n = get(changetype<usize>(name), name.byteLength, changetype<usize>(into), n);
+/** Asks the host until there is room for its answer. It returns whether there is one. */
+function ask(get: Get, name: string): bool {
+  const bytes = String.UTF8.encode(name);
+  answered = get(changetype<usize>(bytes), bytes.byteLength, changetype<usize>(answer), answer.byteLength);
+  if (answered > answer.byteLength) {
+    answer = new ArrayBuffer(answered);
+    answered = get(changetype<usize>(bytes), bytes.byteLength, changetype<usize>(answer), answered);
   }
-  failed = n < 0 ? n : 0;
-  return n < 0 ? null : into.slice(0, n);
+  return answered >= 0;
 }
 
-let failed: i32 = 0;
+/** The answer as text. */
+function answeredText(): string {
+  return answered > 0 ? String.UTF8.decodeUnsafe(changetype<usize>(answer), answered) : "";
+}
 
 /** What a filter, a map, a partitioner or a validator may ask and say. It judges an event the same way each time. */
 export class Pure {
   /** A member of the configuration, or all of it for an empty name. It is missing if there is none. */
   config(name: string): Json {
-    const value = ask(host.config_get, name);
-    return new Json(value === null ? "" : String.UTF8.decode(value));
+    return new Json(ask(host.config_get, name) ? answeredText() : "");
   }
 
   /** Logs the lines of a text. */
@@ -136,7 +137,9 @@ export class Context {
 
   /** A secret, or an empty text. The binding has to grant it. */
   secret(name: string): string {
-    return this.text(ask(host.secret_get, name));
+    ask(host.secret_get, name);
+    this.note(answered);
+    return answeredText();
   }
 
   /**
@@ -145,12 +148,9 @@ export class Context {
    * the request.
    */
   http(request: string): string {
-    return this.text(ask(host.http, request));
-  }
-
-  private text(answer: ArrayBuffer | null): string {
-    this.note(failed);
-    return answer === null ? "" : String.UTF8.decode(answer);
+    ask(host.http, request);
+    this.note(answered);
+    return answeredText();
   }
 
   /** Logs the lines of a text. */
@@ -207,15 +207,18 @@ export class State {
 
   /** The value of a key as text, or null. */
   get(key: string): string | null {
-    const value = this.getBytes(key);
-    return value === null ? null : String.UTF8.decode(value);
+    return this.peek(key) ? answeredText() : null;
   }
 
   /** The value of a key, or null. */
   getBytes(key: string): ArrayBuffer | null {
-    const value = ask(host.state_get, key);
-    if (failed != Errno.NotFound) this.context.note(failed);
-    return value;
+    return this.peek(key) ? answer.slice(0, answered) : null;
+  }
+
+  private peek(key: string): bool {
+    const isThere = ask(host.state_get, key);
+    if (answered != Errno.NotFound) this.context.note(answered);
+    return isThere;
   }
 
   /** Sets the value of a key. */

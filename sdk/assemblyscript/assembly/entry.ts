@@ -9,10 +9,33 @@ export type Handler = (c: Context, e: Event) => Outcome;
 /** A function that judges events: a filter, a map, a partitioner or a validator. */
 export type Judge = (p: Pure, e: Event) => Outcome;
 
+// With the runtime "minimal" garbage is collected here only: before a batch, and between events when memory has
+// grown. Nothing is on the stack then but what these variables keep.
+let current: Batch | null = null;
+let context: Context | null = null;
+const pure: Pure = new Pure();
+let pages: i32 = 0;
+
+const morePages = 64; // 4 MiB
+
+function collect(): void {
+  __collect();
+  pages = memory.size();
+}
+
 function readBatch(length: i32): Batch {
+  current = null;
+  context = null;
+  collect();
   const bytes = new ArrayBuffer(length);
   host.batch_read(0, changetype<usize>(bytes), length); // what it does not fill is corrupt
-  return new Batch(bytes);
+  const batch = new Batch(bytes);
+  current = batch;
+  return batch;
+}
+
+function endEvent(): void {
+  if (memory.size() > pages + morePages) collect();
 }
 
 function endBatch(batch: Batch): i32 {
@@ -22,6 +45,10 @@ function endBatch(batch: Batch): i32 {
 }
 
 function answer(index: i32, outcome: Outcome): void {
+  if (outcome.text.length == 0) {
+    host.event_result(index, outcome.action, outcome.delayMs, 0, 0);
+    return;
+  }
   const text = String.UTF8.encode(outcome.text);
   const isReason = outcome.action == Action.Park || outcome.action == Action.Retry;
   const length = isReason ? min(text.byteLength, maxMessageBytes) : text.byteLength;
@@ -38,13 +65,14 @@ function answer(index: i32, outcome: Outcome): void {
  */
 export function runHandler(length: i32, handler: Handler): i32 {
   const batch = readBatch(length);
-  const context = new Context();
+  const c = new Context();
+  context = c;
   let index = 0;
   for (let e = batch.next(); e !== null; e = batch.next()) {
     host.event_begin(index);
-    context.error = Errno.Ok;
-    let outcome = handler(context, e);
-    if (outcome.action == Action.Ack && context.error != Errno.Ok) outcome = retry(0, errorText(context.error));
+    c.error = Errno.Ok;
+    let outcome = handler(c, e);
+    if (outcome.action == Action.Ack && c.error != Errno.Ok) outcome = retry(0, errorText(c.error));
     if (outcome.action == Action.Stop) {
       log(Level.Error, outcome.text);
       return Verdict.Stop;
@@ -52,6 +80,7 @@ export function runHandler(length: i32, handler: Handler): i32 {
     if (outcome.action != Action.Ack) answer(index, outcome);
     if (outcome.action == Action.Retry || outcome.action == Action.Park) return Verdict.Done;
     index++;
+    endEvent();
   }
   return endBatch(batch);
 }
@@ -59,7 +88,6 @@ export function runHandler(length: i32, handler: Handler): i32 {
 /** Hands a batch to a judge. It is what gyre_filter, gyre_map, gyre_partition and gyre_validate are made of. */
 export function runJudge(length: i32, judge: Judge): i32 {
   const batch = readBatch(length);
-  const pure = new Pure();
   let index = 0;
   for (let e = batch.next(); e !== null; e = batch.next()) {
     host.event_begin(index);
@@ -68,6 +96,7 @@ export function runJudge(length: i32, judge: Judge): i32 {
     if (outcome.action == Action.Retry || outcome.action == Action.Stop) outcome.action = Action.Park;
     answer(index, outcome);
     index++;
+    endEvent();
   }
   return endBatch(batch);
 }

@@ -1,19 +1,26 @@
 // A small reader and writer of JSON. What is read is trusted to be JSON, as the data of events is; of any other text it
 // makes something, but reads nothing that is not there.
 
+/** The character of a text at a place, or 0 behind its end. */
+// @ts-ignore: decorator
+@inline
+function char(text: string, at: i32): i32 {
+  return at < text.length ? load<u16>(changetype<usize>(text) + (<usize>at << 1)) : 0;
+}
+
 function isSpace(c: i32): bool {
   return c == 0x20 || c == 0x0a || c == 0x09 || c == 0x0d;
 }
 
 function skipSpace(text: string, at: i32): i32 {
-  while (at < text.length && isSpace(text.charCodeAt(at))) at++;
+  while (isSpace(char(text, at))) at++;
   return at;
 }
 
 /** The place behind a string that begins at a quote. */
 function skipString(text: string, at: i32): i32 {
   for (at++; at < text.length; at++) {
-    const c = text.charCodeAt(at);
+    const c = char(text, at);
     if (c == 0x5c) at++;
     else if (c == 0x22) return at + 1;
   }
@@ -24,7 +31,7 @@ function skipString(text: string, at: i32): i32 {
 function skipValue(text: string, at: i32): i32 {
   let depth = 0;
   while (at < text.length) {
-    const c = text.charCodeAt(at);
+    const c = char(text, at);
     if (c == 0x22) {
       at = skipString(text, at);
     } else if (c == 0x7b || c == 0x5b) {
@@ -44,35 +51,56 @@ function skipValue(text: string, at: i32): i32 {
 
 /** A JSON value, or nothing. */
 export class Json {
-  /** The text of the value, empty if there is none. */
-  raw: string;
+  private begin: i32;
+  private end: i32;
 
-  constructor(text: string) {
-    const begin = skipSpace(text, 0);
-    this.raw = text.substring(begin, skipValue(text, begin));
+  constructor(
+    private json: string,
+    begin: i32 = 0,
+  ) {
+    this.begin = skipSpace(json, begin);
+    this.end = skipValue(json, this.begin);
+  }
+
+  /** The text of the value, empty if there is none. */
+  get raw(): string {
+    return this.json.substring(this.begin, this.end);
   }
 
   /** Whether there is a value. Null is one. */
   get exists(): bool {
-    return this.raw.length > 0;
+    return this.end > this.begin;
+  }
+
+  private get first(): i32 {
+    return this.exists ? char(this.json, this.begin) : 0;
+  }
+
+  /** Whether the value is this text. */
+  private is(text: string): bool {
+    if (this.end - this.begin != text.length) return false;
+    for (let i = 0; i < text.length; i++) {
+      if (char(this.json, this.begin + i) != char(text, i)) return false;
+    }
+    return true;
   }
 
   get isString(): bool {
-    return this.raw.length > 1 && this.raw.charCodeAt(0) == 0x22 && this.raw.charCodeAt(this.raw.length - 1) == 0x22;
+    return this.end - this.begin > 1 && this.first == 0x22 && char(this.json, this.end - 1) == 0x22;
   }
 
   /** A string, or an empty one. */
   get text(): string {
-    return this.isString ? unescape(this.raw.substring(1, this.raw.length - 1)) : "";
+    return this.isString ? unescape(this.json.substring(this.begin + 1, this.end - 1)) : "";
   }
 
   get isBool(): bool {
-    return this.raw == "true" || this.raw == "false";
+    return this.is("true") || this.is("false");
   }
 
   /** A boolean, or false. */
   get bool(): bool {
-    return this.raw == "true";
+    return this.is("true");
   }
 
   /** Whether it is a whole number that fits, written without an exponent. */
@@ -83,42 +111,47 @@ export class Json {
   /** A whole number, or 0. */
   get int(): i64 {
     const end = this.digits();
-    return end > 0 ? I64.parseInt(this.raw.substring(0, end)) : 0;
+    return end > 0 ? I64.parseInt(this.json.substring(this.begin, end)) : 0;
   }
 
   /** A number, or NaN. */
   get float(): f64 {
-    const c = this.exists ? this.raw.charCodeAt(0) : 0;
+    const c = this.first;
     return c == 0x2d || (c >= 0x30 && c <= 0x39) ? F64.parseFloat(this.raw) : NaN;
   }
 
-  /** The length of a whole number without its fraction of zeros, or 0. */
+  /** The place behind a whole number without its fraction of zeros, or 0. */
   private digits(): i32 {
-    const negative = this.exists && this.raw.charCodeAt(0) == 0x2d;
+    const negative = this.first == 0x2d;
     const most: u64 = (i64.MAX_VALUE as u64) + (negative ? 1 : 0);
-    const begin = negative ? 1 : 0;
+    const begin = this.begin + (negative ? 1 : 0);
     let at = begin;
     let sum: u64 = 0;
-    for (; at < this.raw.length; at++) {
-      const digit = (this.raw.charCodeAt(at) - 0x30) as u32;
+    for (; at < this.end; at++) {
+      const digit = (char(this.json, at) - 0x30) as u32;
       if (digit > 9) break;
       if (sum > (most - digit) / 10) return 0;
       sum = sum * 10 + digit;
     }
     const end = at;
-    if (at > begin && at + 1 < this.raw.length && this.raw.charCodeAt(at) == 0x2e) {
-      for (at++; at < this.raw.length && this.raw.charCodeAt(at) == 0x30; ) at++;
+    if (at > begin && at + 1 < this.end && char(this.json, at) == 0x2e) {
+      for (at++; at < this.end && char(this.json, at) == 0x30; ) at++;
     }
-    return end > begin && at == this.raw.length ? end : 0;
+    return end > begin && at == this.end ? end : 0;
   }
 
   /** The member of an object, the first if several have the name. */
   get(name: string): Json {
-    const members = new Items(this.raw, 0x7b);
-    for (let key = members.next(); key !== null; key = members.next()) {
-      const value = members.value();
-      if (value === null) break;
-      if (key.text == name) return value;
+    const members = new Items(this.json, this.begin, this.end, 0x7b);
+    while (members.skip()) {
+      const begin = members.begin;
+      const end = members.after;
+      if (!members.colon()) break;
+      if (isName(this.json, begin, end, name)) {
+        const value = members.next();
+        return value === null ? new Json("") : value;
+      }
+      members.skip();
     }
     return new Json("");
   }
@@ -126,7 +159,7 @@ export class Json {
   /** The elements of an array, in their order. */
   get elements(): Json[] {
     const list = new Array<Json>();
-    const items = new Items(this.raw, 0x5b);
+    const items = new Items(this.json, this.begin, this.end, 0x5b);
     for (let item = items.next(); item !== null; item = items.next()) list.push(item);
     return list;
   }
@@ -134,7 +167,7 @@ export class Json {
   /** The names of an object's members, in their order. */
   get names(): string[] {
     const list = new Array<string>();
-    const members = new Items(this.raw, 0x7b);
+    const members = new Items(this.json, this.begin, this.end, 0x7b);
     for (let key = members.next(); key !== null; key = members.next()) {
       if (members.value() === null) break;
       list.push(key.text);
@@ -145,29 +178,57 @@ export class Json {
 
 /** The values in a container, one after the other. */
 class Items {
-  private at: i32;
+  /** Where the value begins that was skipped last, and the place behind it. */
+  begin: i32 = 0;
+  after: i32;
 
   constructor(
     private text: string,
+    at: i32,
+    private end: i32,
     open: i32,
   ) {
-    this.at = text.length > 0 && text.charCodeAt(0) == open ? 1 : text.length;
+    this.after = at < end && char(text, at) == open ? at + 1 : end;
+  }
+
+  /** Goes over the next value. It is false at the end. */
+  skip(): bool {
+    let begin = skipSpace(this.text, this.after);
+    if (begin < this.end && char(this.text, begin) == 0x2c) begin = skipSpace(this.text, begin + 1);
+    if (begin >= this.end) return false;
+    this.begin = begin;
+    this.after = skipValue(this.text, begin);
+    return this.after > begin;
   }
 
   next(): Json | null {
-    let begin = skipSpace(this.text, this.at);
-    if (begin < this.text.length && this.text.charCodeAt(begin) == 0x2c) begin = skipSpace(this.text, begin + 1);
-    this.at = skipValue(this.text, begin);
-    return this.at > begin ? new Json(this.text.substring(begin, this.at)) : null;
+    return this.skip() ? new Json(this.text, this.begin) : null;
+  }
+
+  /** Goes over the colon behind a name. It is false if there is none. */
+  colon(): bool {
+    this.after = skipSpace(this.text, this.after);
+    if (this.after >= this.end || char(this.text, this.after) != 0x3a) return false;
+    this.after++;
+    return true;
   }
 
   /** The value behind a name. */
   value(): Json | null {
-    this.at = skipSpace(this.text, this.at);
-    if (this.at >= this.text.length || this.text.charCodeAt(this.at) != 0x3a) return null;
-    this.at++;
-    return this.next();
+    return this.colon() ? this.next() : null;
   }
+}
+
+/** Whether a quoted name stands for a name. */
+function isName(text: string, begin: i32, end: i32, name: string): bool {
+  if (char(text, begin) != 0x22 || end - begin < name.length + 2) return false;
+  let isSame = end - begin == name.length + 2;
+  for (let i = 0; isSame && i < name.length; i++) isSame = char(text, begin + 1 + i) == char(name, i);
+  if (isSame) return true;
+  for (let at = begin; at < end; at++) {
+    if (char(text, at) == 0x5c) return unescape(text.substring(begin + 1, end - 1)) == name;
+  }
+  return false;
 }
 
 function unescape(text: string): string {

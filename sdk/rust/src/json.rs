@@ -83,20 +83,27 @@ impl<'a> Value<'a> {
 
     /// The member of an object, the first if several have the name.
     pub fn get(&self, name: &str) -> Value<'a> {
-        self.members().find(|(n, _)| n == name).map_or(Value::default(), |(_, value)| value)
+        let mut items = Items::of(self.text, b'{');
+        while let Some((key, value)) = items.next_member() {
+            if key.is(name) {
+                return value;
+            }
+        }
+        Value::default()
+    }
+
+    /// Whether the value is a string that stands for `text`.
+    fn is(&self, text: &str) -> bool {
+        let inner = &self.text[1..self.text.len() - 1];
+        inner == text.as_bytes() || inner.contains(&b'\\') && self.text().as_deref() == Some(text)
     }
 
     /// The members of an object, in their order.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, Value<'a>)> {
         let mut items = Items::of(self.text, b'{');
         std::iter::from_fn(move || {
-            let name = items.next_value()?.text()?;
-            items.at = space(items.text, items.at);
-            if items.text.get(items.at) != Some(&b':') {
-                return None;
-            }
-            items.at += 1;
-            Some((name, items.next_value()?))
+            let (name, value) = items.next_member()?;
+            Some((name.text()?, value))
         })
     }
 
@@ -127,11 +134,25 @@ impl<'a> Items<'a> {
         let text = &self.text[begin..self.at];
         (!text.is_empty()).then_some(Value { text })
     }
+
+    /// A name, which is a string in quotes, and its value.
+    fn next_member(&mut self) -> Option<(Value<'a>, Value<'a>)> {
+        let name = self.next_value()?;
+        self.at = space(self.text, self.at);
+        if self.text.get(self.at) != Some(&b':') || !name.text.starts_with(b"\"") || name.text.len() < 2 {
+            return None;
+        }
+        self.at += 1;
+        Some((name, self.next_value()?))
+    }
 }
 
 fn space(text: &[u8], from: usize) -> usize {
-    let rest = text.get(from..).unwrap_or(b"");
-    text.len() - rest.iter().position(|c| !b" \n\t\r".contains(c)).map_or(0, |n| rest.len() - n)
+    let mut at = from;
+    while let Some(b' ' | b'\n' | b'\t' | b'\r') = text.get(at) {
+        at += 1;
+    }
+    at.min(text.len())
 }
 
 /// The place behind a string that begins at a quote.
