@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gyre-events/gyre/internal/toolchains"
 )
 
 // TestPluginDocs runs the sessions of a document, one after another, and compares what they print.
@@ -17,13 +19,29 @@ func TestPluginDocs(t *testing.T) {
 	for document, least := range map[string]int{"plugins": 15, "plugin-dev": 7, "process-manager": 12, "dry-runs": 10, "validators": 12, "filters": 12} {
 		t.Run(document, func(t *testing.T) {
 			t.Parallel()
-			runDocument(t, "../../docs/"+document+".md", least)
+			runDocument(t, t.TempDir(), "../../docs/"+document+".md", least)
 		})
 	}
 }
 
-func runDocument(t *testing.T, document string, least int) {
-	gyre, dir := plainProgram(t, "gyre"), t.TempDir()
+// TestPluginLanguagesDocs runs those of docs/plugin-languages.md, with the toolchains of all languages.
+func TestPluginLanguagesDocs(t *testing.T) {
+	toolchains.C(t)
+	packages, err := filepath.Abs(toolchains.AssemblyScript(t, "../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(packages, filepath.Join(dir, "node_modules")); err != nil { // what npm ci downloads
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", toolchains.Rust(t))
+	runDocument(t, dir, "../../docs/plugin-languages.md", 11)
+}
+
+// runDocument runs the commands of a document in a directory.
+func runDocument(t *testing.T, dir, document string, least int) {
+	gyre := plainProgram(t, "gyre")
 	node, err := serveWith(gyre, dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
 	if err != nil {
 		t.Fatal(err)
