@@ -188,6 +188,35 @@ func (n *node) endsValidator() {
 	}
 }
 
+// TestNamesAreOfOneKind: of two deploys at once, of a validator and of another binding under one
+// name, one is made.
+func TestNamesAreOfOneKind(t *testing.T) {
+	n := newNode(t)
+	n.validator("totals", "1", guests.Orders)
+	n.words("words", "1.0.0")
+	all := n.client.Plugins()
+	for i := range 10 {
+		name := fmt.Sprint("both-", i)
+		results := make(chan error, 2)
+		for _, d := range []plugins.Deploy{{Plugin: "totals", Version: "1"}, {Plugin: "words", Version: "1.0.0"}} {
+			go func() { results <- second(all.Deploy(t.Context(), name, d)) }()
+		}
+		failed := 0
+		for range 2 {
+			if err := <-results; err != nil {
+				failed++
+				if !errors.Is(err, core.CodeRecordConflict) && !errors.Is(err, core.CodeInvalidRequest) {
+					t.Error(err)
+				}
+			}
+		}
+		page, err := all.List(t.Context(), plugins.ListRequest{Prefix: name})
+		if err != nil || failed != 1 || len(page.Plugins) != 1 {
+			t.Errorf("%d failed, and there are %+v, %v", failed, page.Plugins, err)
+		}
+	}
+}
+
 // TestALoopStallsNoConnection: on the connection that has sent what loops, and is cut at its
 // budget, appends to other streams are answered meanwhile, and those behind it afterwards.
 func TestALoopStallsNoConnection(t *testing.T) {

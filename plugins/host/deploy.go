@@ -133,6 +133,13 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 
 // create stores a new binding with its subscription, in one Commit.
 func (h *Host) create(ctx context.Context, next *plugins.Binding, hold core.RecordOp) error {
+	validator, err := h.record(ctx, plugins.ValidatorsTable, next.Name)
+	switch {
+	case err != nil:
+		return err
+	case validator != nil:
+		return core.Errorf(core.CodeInvalidRequest, "binding %q is a validator: deploy under another name, or delete it first", next.Name)
+	}
 	last, err := h.lastGeneration(ctx, next.Name)
 	if err != nil {
 		return err

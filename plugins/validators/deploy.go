@@ -101,6 +101,9 @@ func (v *Validators) deploy(ctx context.Context, name string, old *stored, d *pl
 	}
 	ops := []core.RecordOp{hold}
 	if was == nil {
+		if err := v.isFree(ctx, name); err != nil {
+			return err
+		}
 		last, err := v.lastGeneration(ctx, name)
 		if err != nil {
 			return err
@@ -109,6 +112,15 @@ func (v *Validators) deploy(ctx context.Context, name string, old *stored, d *pl
 		ops = append(ops, core.RecordOp{Table: plugins.BindingsTable, Key: name, Expect: core.NoStream, Action: core.CheckRecord})
 	}
 	return v.write(ctx, next, old.revision, ops...)
+}
+
+// isFree refuses the name of a binding that is no validator.
+func (v *Validators) isFree(ctx context.Context, name string) error {
+	found, err := v.config.Store.Records(ctx, core.RecordsRequest{Table: plugins.BindingsTable, Keys: []string{name}, Limit: 1})
+	if err == nil && len(found) > 0 {
+		err = core.Errorf(core.CodeInvalidRequest, "binding %q is no validator: deploy under another name, or delete it first", name)
+	}
+	return err
 }
 
 // resolve makes the binding that a deploy asks for, and proves that its code starts. hold keeps
