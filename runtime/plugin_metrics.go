@@ -44,6 +44,12 @@ func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
 	add(prometheus.GaugeValue, "parked_events", "Events that are parked.", func(s *plugins.Status) float64 { return float64(s.Parked) })
 	add(prometheus.GaugeValue, "memory_bytes", "Memory of the handlers.", func(s *plugins.Status) float64 { return float64(s.MemoryBytes) })
 	add(prometheus.GaugeValue, "state_bytes", "Keys and values of the state.", func(s *plugins.Status) float64 { return float64(s.StateBytes) })
+	add(prometheus.GaugeValue, "rebuild_ratio", "How much of a rebuild is done, from 0 to 1; 0 while none is under way.", func(s *plugins.Status) float64 {
+		if s.Beside == nil {
+			return 0
+		}
+		return s.Beside.Percent / 100
+	})
 	return m
 }
 

@@ -77,6 +77,43 @@ func TestDeployAsks(t *testing.T) {
 	}
 }
 
+// TestRollbackAsks: on a terminal, rollback says what it goes back to, and goes if the answer is yes.
+func TestRollbackAsks(t *testing.T) {
+	node, deploy := nodeWithWords(t)
+	order := func(args ...string) string {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr); code != exitOK {
+			t.Fatalf("%s: exit code %d: %s", args, code, &stderr)
+		}
+		return stdout.String()
+	}
+	order(deploy...)
+	if text := order("plugin", "rebuild", "words", "--server", node.URL()); !strings.HasPrefix(text, "words is generation 2 of version 1 now, ") {
+		t.Errorf("a rebuild prints %q", text)
+	}
+	for _, answer := range []struct {
+		typed      string
+		generation uint64
+	}{{"\n", 2}, {"y\n", 1}} {
+		asked := false
+		text := watchTerminal(t, func(terminal *os.File) {
+			run(t.Context(), []string{"plugin", "rollback", "words", "--server", node.URL()}, terminal, terminal, terminal)
+		}, func(text string, keyboard io.Writer) {
+			if !asked && strings.HasSuffix(text, "Roll back? [y/N] ") {
+				asked = true
+				if _, err := io.WriteString(keyboard, answer.typed); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		b, err := node.Plugins().Bindings.Binding(t.Context(), "words")
+		if !asked || !strings.Contains(text, "This goes back to generation 1 of version 1, with its own state. ") || err != nil || b.Generation != answer.generation {
+			t.Errorf("after %q generation %d is live, %v; the screen shows %q", answer.typed, b.Generation, err, text)
+		}
+	}
+}
+
 // lines is an output that tells when it has so many.
 type lines struct {
 	mu     sync.Mutex // protects the fields below

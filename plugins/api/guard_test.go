@@ -192,6 +192,38 @@ func TestDeployOverWhatWasGrantedMore(t *testing.T) {
 	wants(t, "a binding of its own", err, "")
 }
 
+// TestRollbackToWhatWasGrantedMore: a generation that was granted more has state that it made of that,
+// so it comes back only for who is granted as much. A rebuild with another version is a deploy.
+func TestRollbackToWhatWasGrantedMore(t *testing.T) {
+	who := principals{
+		"root":   {Name: "root", Role: access.Admin},
+		"author": {Name: "a1", Role: access.PluginAuthor, Streams: []string{"in"}},
+	}
+	n := newNodeFor(t, who, "root")
+	n.words("words", "1.0.0")
+	root, author, ctx := n.client.Plugins(), n.as("author"), t.Context()
+	d := plugins.Deploy{Plugin: "words", Version: "1.0.0", Grants: []string{"state", "streams.read:billing-*"}}
+	d.Input = &plugins.Input{Stream: "in", Filter: subscriptions.Filter{Streams: []string{"in"}}}
+	if _, err := root.Deploy(ctx, "wide", d); err != nil {
+		t.Fatal(err)
+	}
+	_, err := author.Rebuild(ctx, "wide", plugins.Rebuild{Version: "1.0.0"})
+	wants(t, "a rebuild of what is granted more", err, core.CodeForbidden)
+	if _, err := root.Rebuild(ctx, "wide", plugins.Rebuild{}); err != nil {
+		t.Fatal(err)
+	}
+	n.until("wide", "it is rebuilt", func(s *plugins.Status) bool { return s.Generation == 2 })
+	if _, err := root.Deploy(ctx, "wide", plugins.Deploy{Grants: []string{"state"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = author.Rollback(ctx, "wide", plugins.Rollback{To: plugins.ToGeneration})
+	wants(t, "back to what was granted more", err, core.CodeForbidden)
+	s, err := root.Rollback(ctx, "wide", plugins.Rollback{To: plugins.ToGeneration})
+	if err != nil || s.Generation != 1 || !slices.Equal(s.Grants, []string{"state"}) {
+		t.Errorf("a rollback gives grants back: %+v, %v", s, err)
+	}
+}
+
 // TestReasonsOfParkedEvents: a plugin may write what it has read into the reason for which it parks
 // an event. That is for who is granted what the plugin reads.
 func TestReasonsOfParkedEvents(t *testing.T) {

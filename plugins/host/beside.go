@@ -146,19 +146,16 @@ func (k *driver) switchInTime(ctx context.Context) {
 func (k *driver) trySwitch() (begun bool, err error) {
 	ctx, cancel := context.WithTimeout(k.host.ctx, trySwitchWithin) // the driver ends before it
 	defer cancel()
-	live, beside, _, err := k.host.generations(ctx, k.name)
-	if err != nil || beside == nil || beside.Rebuild.Hold {
+	g, err := k.host.generations(ctx, k.name)
+	if err != nil || g.beside == nil || g.beside.Rebuild.Hold {
 		return false, err
 	}
-	if err := k.host.isNear(ctx, live, beside); err != nil {
-		return false, err
-	}
-	err = k.host.swap(ctx, live, beside, func(ctx context.Context) error { return k.host.awaitCaughtUp(ctx, live, beside) })
-	if err != nil && ctx.Err() == nil && !errors.Is(err, core.CodeSubscriptionInterrupted) {
+	begun, err = k.host.switchOver(ctx, g.live, g.beside)
+	if begun && err != nil && ctx.Err() == nil && !errors.Is(err, core.CodeSubscriptionInterrupted) {
 		k.host.config.Logger.Debug("switching to a generation of a plugin binding", "binding", k.name, "error", err)
 		k.mu.Lock()
 		k.waits = core.AsError(err).Error()
 		k.mu.Unlock()
 	}
-	return true, err
+	return begun, err
 }

@@ -33,3 +33,17 @@ var LaneOf = effects.LaneOf
 // Without starts a Host that goes without some rules. The config is complete but for Logger
 // and Output.
 func Without(config Config, r Rules) *Host { return start(config.withDefaults(), r) }
+
+// Observe observes a binding. keys are those that a Commit has changed; nil if that is not known.
+func Observe(h *Host, name string, do func(generation, revision uint64, switched bool, keys []string)) (stop func()) {
+	return h.observe(name, func(c *change) {
+		var keys []string
+		if c.staged != nil {
+			keys = []string{}
+			for key := range c.staged.Changes() {
+				keys = append(keys, key)
+			}
+		}
+		do(c.generation, c.revision, c.switched, keys)
+	})
+}

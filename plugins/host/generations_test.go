@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/host"
 )
 
 // rebuild rebuilds a binding, and waits until the new generation is live.
@@ -317,5 +319,42 @@ func TestRebuildsGoOnAfterAStop(t *testing.T) {
 	n.awaitStatus("copier", "was switched", func(s *plugins.Status) bool { return s.Generation == 2 && s.Version == "2" })
 	if got := n.state("copier", 0)["copied"]; got != "20" || len(n.copied()) != 20 {
 		t.Errorf("%s are in the state, %d copied", got, len(n.copied()))
+	}
+}
+
+// TestChangesAreToldInOrder: who observes a binding is told of each Commit of a lane, with what it has
+// changed, and of the switch behind those of the generation before.
+func TestChangesAreToldInOrder(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.deployCopier()
+	var mu sync.Mutex
+	var seen []string
+	last := map[uint64]uint64{} // the revision of each generation's lane
+	stop := host.Observe(n.host, "copier", func(generation, revision uint64, switched bool, keys []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case switched:
+			seen = append(seen, fmt.Sprintf("switch to %d", generation))
+		case keys != nil:
+			if revision != last[generation]+1 {
+				seen = append(seen, fmt.Sprintf("revision %d of generation %d comes behind %d", revision, generation, last[generation]))
+			}
+			seen = append(seen, fmt.Sprintf("%d changes %s", generation, strings.Join(keys, " ")))
+		}
+		if !switched {
+			last[generation] = revision
+		}
+	})
+	defer stop()
+	n.append("Good", 1, 1)
+	n.await("copier", 1)
+	n.rebuild("copier", plugins.Rebuild{})
+	n.append("Good", 1, 1)
+	n.await("copier", 3)
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"1 changes copied", "2 changes copied", "switch to 2", "2 changes copied"}; !slices.Equal(seen, want) {
+		t.Errorf("observed %q, want %q", seen, want)
 	}
 }

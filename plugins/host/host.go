@@ -71,9 +71,9 @@ type Host struct {
 	look    chan struct{}  // holds 1: the supervisor has something to look at
 	sweep   chan struct{}  // holds 1: there may be something to sweep
 
-	unreadable sync.Map                   // keys of bindings that cannot be read, which was logged
-	owned      atomic.Pointer[[]*binding] // what the supervisor has seen last: see Owned
-	handling   atomic.Int64               // batches that handlers of bindings have
+	unreadable sync.Map                      // keys of bindings that cannot be read, which was logged
+	owned      atomic.Pointer[[]generations] // what the supervisor has seen last: see Owned
+	handling   atomic.Int64                  // batches that handlers of bindings have
 
 	feeds   feeds
 	queries queries
@@ -168,11 +168,13 @@ func (h *Host) supervise() {
 
 // startAll starts a driver for each generation that is to run here and has none.
 func (h *Host) startAll() error {
-	var owned []*binding
+	var owned []generations
+	at := map[string]int{} // owned
 	err := h.each(h.ctx, bindingsTable, "", "", func(b *binding) bool {
 		if h.config.Subscriptions.Owned(b.Subscription) == nil {
 			if len(owned) < MaxOwned {
-				owned = append(owned, b)
+				at[b.Name] = len(owned)
+				owned = append(owned, generations{live: b})
 			}
 			h.drive(b)
 		}
@@ -181,13 +183,22 @@ func (h *Host) startAll() error {
 	if err != nil {
 		return err
 	}
-	h.owned.Store(&owned)
-	return h.each(h.ctx, othersTable, "", "", func(b *binding) bool {
-		if h.config.Subscriptions.Owned(b.Subscription) == nil {
-			h.drive(b)
+	err = h.each(h.ctx, othersTable, "", "", func(b *binding) bool {
+		if h.config.Subscriptions.Owned(b.Subscription) != nil {
+			return true
+		}
+		h.drive(b)
+		if i, ok := at[b.Name]; ok && b.role == roleBeside {
+			owned[i].beside = b
+		} else if ok {
+			owned[i].before = b
 		}
 		return true
 	})
+	if err == nil {
+		h.owned.Store(&owned)
+	}
+	return err
 }
 
 // runs reports whether a generation is to run somewhere.

@@ -70,8 +70,8 @@ type binding struct {
 	Redeployed bool `json:"redeployed,omitzero"`
 	// Rebuild is what was asked for, of a generation beside.
 	Rebuild *rebuild `json:"rebuild,omitempty"`
-	// Until is when it was live last, of the generation before.
-	Until time.Time `json:"until,omitzero"`
+	// Rest is how it was when it was live last, of the generation before.
+	Rest *rest `json:"rest,omitempty"`
 
 	role     role
 	revision uint64
@@ -83,6 +83,16 @@ type rebuild struct {
 	Hold      bool      `json:"hold,omitzero"`
 	EmitAgain bool      `json:"emitAgain,omitzero"`
 }
+
+// rest is how a generation was when it was live last.
+type rest struct {
+	Until      time.Time `json:"until"`
+	Checkpoint uint64    `json:"checkpoint"` // the lowest of its lanes'
+	StateBytes int64     `json:"stateBytes"`
+}
+
+// generations are those of a binding; nil where there is none beside or before.
+type generations struct{ live, beside, before *binding }
 
 // record is where it is stored.
 func (b *binding) record() (table, key string) { return b.role.record(b.Name) }

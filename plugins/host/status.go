@@ -68,14 +68,11 @@ func (t *totals) snapshot() plugins.Totals {
 // Status returns a binding and how it is doing. The error is binding_not_found, or, at a node
 // that does not own its subscription, not_owner.
 func (h *Host) Status(ctx context.Context, name string) (plugins.Status, error) {
-	b, err := h.binding(ctx, name)
+	g, err := h.generations(ctx, name)
 	if err != nil {
 		return plugins.Status{}, err
 	}
-	if err := h.config.Subscriptions.Owned(b.Subscription); err != nil {
-		return plugins.Status{}, err
-	}
-	return h.status(ctx, b)
+	return h.status(ctx, &g)
 }
 
 // Binding returns a binding as it is stored, at any node. The error is binding_not_found.
@@ -104,8 +101,12 @@ func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.Binding
 			page.End = false
 			return false
 		}
+		g := generations{live: b}
+		if g.beside, g.before, failed = h.others(ctx, b.Name); failed != nil {
+			return false
+		}
 		var s plugins.Status
-		if s, failed = h.status(ctx, b); failed != nil {
+		if s, failed = h.status(ctx, &g); failed != nil {
 			return false
 		}
 		page.Bindings = append(page.Bindings, s)
@@ -125,8 +126,8 @@ func (h *Host) Owned(ctx context.Context) ([]plugins.Status, error) {
 		return nil, nil
 	}
 	list := make([]plugins.Status, 0, len(*seen))
-	for _, b := range *seen {
-		s, err := h.status(ctx, b)
+	for _, g := range *seen {
+		s, err := h.status(ctx, &g)
 		if err != nil {
 			return nil, err
 		}
@@ -136,7 +137,8 @@ func (h *Host) Owned(ctx context.Context) ([]plugins.Status, error) {
 }
 
 // status is how a binding is: what is stored, and what its driver knows if it is here.
-func (h *Host) status(ctx context.Context, b *binding) (plugins.Status, error) {
+func (h *Host) status(ctx context.Context, g *generations) (plugins.Status, error) {
+	b := g.live
 	s := plugins.Status{Binding: b.Binding, State: plugins.Starting}
 	switch {
 	case b.Stopped != "":
@@ -155,34 +157,27 @@ func (h *Host) status(ctx context.Context, b *binding) (plugins.Status, error) {
 	if err := h.describeProgress(ctx, b, &s); err != nil {
 		return s, err
 	}
-	return s, h.describeOthers(ctx, b, &s)
+	return s, h.describeOthers(ctx, g, &s)
 }
 
 // describeOthers adds the generations that are not live, and what a rollback would do.
-func (h *Host) describeOthers(ctx context.Context, live *binding, s *plugins.Status) error {
-	beside, before, err := h.others(ctx, live.Name)
-	if err != nil {
+func (h *Host) describeOthers(ctx context.Context, g *generations, s *plugins.Status) (err error) {
+	if b := g.before; b != nil && b.Rest != nil {
+		s.Before = &plugins.Before{
+			Generation: b.Generation, Version: b.Version, Until: b.Rest.Until, Checkpoint: b.Rest.Checkpoint, StateBytes: b.Rest.StateBytes, Previous: b.Previous,
+		}
+	}
+	if g.beside != nil { // nothing is rolled back meanwhile
+		s.Beside, err = h.besideStatus(ctx, g.beside, s.Checkpoint)
 		return err
 	}
-	if beside != nil {
-		if s.Beside, err = h.besideStatus(ctx, beside, s.Checkpoint); err != nil {
-			return err
-		}
-	}
-	if before != nil {
-		if s.Before, err = h.beforeStatus(ctx, before); err != nil {
-			return err
-		}
-	}
-	if beside != nil { // nothing is rolled back meanwhile
-		return nil
-	}
-	switch to := live.undo(before); to {
+	switch to := g.undo(); to {
 	case plugins.ToVersion:
-		s.Rollback = &plugins.RollbackPlan{To: to, Generation: live.Generation, Version: live.Previous}
+		s.Rollback = &plugins.RollbackPlan{To: to, Generation: g.live.Generation, Version: g.live.Previous}
 	case plugins.ToGeneration:
-		s.Rollback = &plugins.RollbackPlan{
-			To: to, Generation: before.Generation, Version: before.Version, Checkpoint: s.Before.Checkpoint, HeldBackTo: max(s.Checkpoint, live.EmitAfter),
+		s.Rollback = &plugins.RollbackPlan{To: to, Generation: g.before.Generation, Version: g.before.Version, HeldBackTo: max(s.Checkpoint, g.live.EmitAfter)}
+		if s.Before != nil {
+			s.Rollback.Checkpoint = s.Before.Checkpoint
 		}
 	}
 	return nil
@@ -224,17 +219,6 @@ func (h *Host) besideStatus(ctx context.Context, b *binding, target uint64) (*pl
 		is.Percent = 100 * float64(is.Checkpoint-b.Start) / float64(target-b.Start)
 	}
 	return is, nil
-}
-
-// beforeStatus is how a generation at rest is.
-func (h *Host) beforeStatus(ctx context.Context, b *binding) (*plugins.Before, error) {
-	var s plugins.Status
-	if err := h.describeLanes(ctx, b, &s); err != nil {
-		return nil, err
-	}
-	return &plugins.Before{
-		Generation: b.Generation, Version: b.Version, Until: b.Until, Checkpoint: lowest(s.LaneStatus), StateBytes: s.StateBytes, Previous: b.Previous,
-	}, nil
 }
 
 // describeLanes adds the lanes as they are stored, if no runner knows better.

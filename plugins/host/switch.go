@@ -25,14 +25,15 @@ const (
 // have handled the same events then. The errors are those of Pause, no_rebuild and rebuild_behind.
 func (h *Host) Switch(ctx context.Context, name string) (plugins.Status, error) {
 	return h.again(ctx, name, func() error {
-		live, beside, _, err := h.generations(ctx, name)
+		g, err := h.generations(ctx, name)
 		switch {
 		case err != nil:
 			return err
-		case beside == nil:
+		case g.beside == nil:
 			return noRebuild(name)
 		}
-		return h.switchOver(ctx, live, beside)
+		_, err = h.switchOver(ctx, g.live, g.beside)
+		return err
 	})
 }
 
@@ -43,16 +44,16 @@ func (h *Host) Rollback(ctx context.Context, name string, r plugins.Rollback) (p
 	if err := r.Validate(); err != nil {
 		return plugins.Status{}, err
 	}
-	live, beside, before, err := h.generations(ctx, name)
+	g, err := h.generations(ctx, name)
 	switch {
 	case err != nil:
 		return plugins.Status{}, err
-	case beside != nil:
-		return plugins.Status{}, underWay(beside)
+	case g.beside != nil:
+		return plugins.Status{}, underWay(g.beside)
 	}
-	to := r.To
+	live, before, to := g.live, g.before, r.To
 	if to == "" {
-		to = live.undo(before)
+		to = g.undo()
 	}
 	switch {
 	case to == plugins.ToVersion && live.Previous != "":
@@ -65,14 +66,14 @@ func (h *Host) Rollback(ctx context.Context, name string, r plugins.Rollback) (p
 	return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q, and has no generation before", clip(name), live.Version)
 }
 
-// undo is what a rollback of a live generation goes back to; "" if there is nothing.
-func (b *binding) undo(before *binding) plugins.RollbackTo {
+// undo is what a rollback goes back to; "" if there is nothing.
+func (g *generations) undo() plugins.RollbackTo {
 	switch {
-	case before != nil && !b.Redeployed:
+	case g.before != nil && !g.live.Redeployed:
 		return plugins.ToGeneration
-	case b.Previous != "":
+	case g.live.Previous != "":
 		return plugins.ToVersion
-	case before != nil:
+	case g.before != nil:
 		return plugins.ToGeneration
 	}
 	return ""
@@ -80,38 +81,38 @@ func (b *binding) undo(before *binding) plugins.RollbackTo {
 
 // goBack makes a generation the live one that was it before.
 func (h *Host) goBack(ctx context.Context, name string, generation uint64, admit func(was, is *plugins.Binding) error) error {
-	live, beside, before, err := h.generations(ctx, name)
+	g, err := h.generations(ctx, name)
 	switch {
 	case err != nil:
 		return err
-	case beside != nil:
-		return underWay(beside)
-	case before == nil || before.Generation != generation:
+	case g.beside != nil:
+		return underWay(g.beside)
+	case g.before == nil || g.before.Generation != generation:
 		return core.Errorf(core.CodeNothingBefore, "generation %d of binding %q is not the one before any more", generation, clip(name))
 	}
 	if admit != nil {
-		if err := admit(&live.Binding, &before.Binding); err != nil {
+		if err := admit(&g.live.Binding, &g.before.Binding); err != nil {
 			return err
 		}
 	}
-	program, err := h.load(ctx, before)
+	program, err := h.load(ctx, g.before)
 	if err != nil {
 		return err
 	}
-	return errors.Join(program.Close(), h.swap(ctx, live, before, nil))
+	return errors.Join(program.Close(), h.swap(ctx, g.live, g.before, nil))
 }
 
-// generations reads those of a binding; nil where there is none beside or before. The error is
-// binding_not_found if none is live, or that the node does not own the binding.
-func (h *Host) generations(ctx context.Context, name string) (live, beside, before *binding, err error) {
-	if live, err = h.binding(ctx, name); err != nil {
-		return nil, nil, nil, err
+// generations reads those of a binding. The error is binding_not_found if none is live, or that the
+// node does not own the binding.
+func (h *Host) generations(ctx context.Context, name string) (g generations, err error) {
+	if g.live, err = h.binding(ctx, name); err != nil {
+		return g, err
 	}
-	if err := h.config.Subscriptions.Owned(live.Subscription); err != nil {
-		return nil, nil, nil, err
+	if err := h.config.Subscriptions.Owned(g.live.Subscription); err != nil {
+		return g, err
 	}
-	beside, before, err = h.others(ctx, name)
-	return live, beside, before, err
+	g.beside, g.before, err = h.others(ctx, name)
+	return g, err
 }
 
 // again is retry, and returns how the binding is then.
@@ -134,12 +135,13 @@ func retry(do func() error) (err error) {
 	return err
 }
 
-// switchOver makes the generation beside the live one, if it has caught up.
-func (h *Host) switchOver(ctx context.Context, live, beside *binding) error {
+// switchOver makes the generation beside the live one, if it has caught up. begun says that the live
+// one was stopped for it.
+func (h *Host) switchOver(ctx context.Context, live, beside *binding) (begun bool, err error) {
 	if err := h.isNear(ctx, live, beside); err != nil {
-		return err
+		return false, err
 	}
-	return h.swap(ctx, live, beside, func(ctx context.Context) error { return h.awaitCaughtUp(ctx, live, beside) })
+	return true, h.swap(ctx, live, beside, func(ctx context.Context) error { return h.awaitCaughtUp(ctx, live, beside) })
 }
 
 // isNear checks that the generation beside has little to do before it has caught up.
@@ -241,8 +243,8 @@ func (h *Host) swapRecords(ctx context.Context, live, to *binding) ([]core.Recor
 			next.EmitAfter = max(next.EmitAfter, next.HeldBack[i].UpTo)
 		}
 	}
-	next.Rebuild, next.Until = nil, time.Time{}
-	away.role, away.revision, away.Until = roleBefore, 0, time.Now().UTC().Truncate(time.Microsecond)
+	next.Rebuild, next.Rest = nil, nil
+	away.role, away.revision, away.Rest = roleBefore, 0, restOf(lanes)
 	if to.role == roleBefore {
 		away.revision = to.revision
 	} else {
@@ -257,6 +259,16 @@ func (h *Host) swapRecords(ctx context.Context, live, to *binding) ([]core.Recor
 		}
 	}
 	return ops, err
+}
+
+// restOf is how a generation with lanes is now.
+func restOf(lanes []storedLane) *rest {
+	is := &rest{Until: time.Now().UTC().Truncate(time.Microsecond), Checkpoint: lanes[0].Checkpoint}
+	for _, l := range lanes {
+		is.Checkpoint = min(is.Checkpoint, l.Checkpoint)
+		is.StateBytes += l.StateBytes
+	}
+	return is
 }
 
 // checkedLanes reads the lanes of a generation, and adds what has a Commit made only if they are as
