@@ -133,6 +133,7 @@ const (
 	CodeVersionNotFound     Code = "version_not_found"
 	CodeBindingNotFound     Code = "binding_not_found"
 	CodeStateNotFound       Code = "state_not_found"
+	CodeEventNotParked      Code = "event_not_parked"
 	CodeVersionExists       Code = "version_exists"
 	CodePluginInUse         Code = "plugin_in_use"
 	CodeInvalidModule       Code = "invalid_module"
@@ -409,6 +410,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeStateNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The binding's state has no such key",
 		Fix:   "List the keys with gyre plugin state NAME --prefix ''. With several lanes, each has keys of its own."},
+	CodeEventNotParked: {Class: ClassNotFound, Status: 404,
+		Title: "The binding has not parked the event at this position",
+		Fix:   "List what is parked with gyre plugin poison ls NAME. An event leaves the list when it was handled or dropped."},
 	CodeVersionExists: {Class: ClassConflict, Status: 409,
 		Title: "This version was uploaded before, with other content",
 		Fix:   "Versions do not change: raise the version in gyre.plugin.json and build again."},

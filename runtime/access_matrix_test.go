@@ -82,6 +82,8 @@ var matrix = map[string]string{
 	"POST /v1/plugins/{binding}/switch": authors, "DELETE /v1/plugins/{binding}/rebuild": authors, "DELETE /v1/plugins/{binding}/before": authors,
 	"POST /v1/plugins/{binding}/dry-run": states,
 	"GET /v1/plugins/{binding}/logs":     authors, "GET /v1/plugins/{binding}/state": states, "GET /v1/plugins/{binding}/state/{key}": states, "POST /v1/plugins/{binding}/query": states,
+	"GET /v1/plugins/{binding}/poison": states, "GET /v1/plugins/{binding}/poison/{position}": states, "POST /v1/plugins/{binding}/poison/{position}/run": states,
+	"POST /v1/plugins/{binding}/poison/{position}/retry": authors, "DELETE /v1/plugins/{binding}/poison/{position}": authors,
 
 	"GET /v1/keys": admins, "POST /v1/keys": admins, "DELETE /v1/keys/{key}": admins,
 	"POST /v1/tickets": anyKey,
@@ -98,6 +100,7 @@ var opMatrix = map[string]string{
 	"plugin.deleteVersion": authors, "plugin.info": authors, "plugin.delete": authors, "plugin.deploy": authors, "plugin.pause": authors,
 	"plugin.resume": authors, "plugin.rollback": authors, "plugin.rebuild": authors,
 	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.query": states, "plugin.logs": authors, "plugin.dryRun": states,
+	"plugin.poison": states, "plugin.showPoison": states, "plugin.runPoison": states, "plugin.retryPoison": authors, "plugin.dropPoison": authors,
 }
 
 // matrixNode is a node with a key for each caller.
@@ -227,7 +230,7 @@ func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
 	}
 	method, path, _ := strings.Cut(operation, " ")
 	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p",
-		"{plugin}", "none", "{version}", "1", "{binding}", "none", "{key}", "none", "{code}", "forbidden").Replace(path)
+		"{plugin}", "none", "{version}", "1", "{binding}", "none", "{key}", "none", "{position}", "1", "{code}", "forbidden").Replace(path)
 	body := map[string]string{
 		"POST /v1/streams/{stream}/events":             `{"type":"T","data":1}`,
 		"POST /v1/streams/{stream}/links":              `{"links":["` + n.event + `"]}`,

@@ -34,6 +34,12 @@ func TraceOf(incarnation string, position uint64) (table, key string) {
 	return tracesTable, positionKey(incarnation, position)
 }
 
+// EventAt reads the event at a position of a stream, which may be a link; ok is false if it is no
+// longer there.
+func EventAt(ctx context.Context, store Store, stream string, position uint64) (b core.Batch, ok bool, err error) {
+	return records{store}.event(ctx, stream, position)
+}
+
 // Bind makes a bound subscription, in one Commit with the records that with returns. The errors
 // are those of Put, subscription_in_use if there is one, and those of with.
 func (o *Owner) Bind(ctx context.Context, name string, d *Definition, with func(Incarnation) ([]core.RecordOp, error)) (Incarnation, error) {

@@ -27,6 +27,7 @@ type Bindings interface {
 	Controls
 	State
 	Trials
+	Workbench
 }
 
 // Controls are an operator's.
@@ -46,6 +47,19 @@ type Controls interface {
 type Trials interface {
 	// DryRun runs a version, or two, over stored events, and calls progress meanwhile.
 	DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error)
+}
+
+// Workbench is for the events that bindings have parked.
+type Workbench interface {
+	// Poisoned and Poison are read from any node.
+	Poisoned(ctx context.Context, name string, r plugins.PoisonRequest) (plugins.PoisonPage, error)
+	// Poison returns all that is known of one, or event_not_parked.
+	Poison(ctx context.Context, name string, position uint64) (plugins.PoisonEvent, error)
+	// RunPoison runs a version on one, alone, and writes nothing.
+	RunPoison(ctx context.Context, name string, position uint64, r plugins.PoisonRun) (plugins.PoisonTrial, error)
+	// RetryPoison gives one back, and waits for what comes of it.
+	RetryPoison(ctx context.Context, name string, position uint64) (plugins.PoisonRetry, error)
+	DropPoison(ctx context.Context, name string, position uint64) error
 }
 
 // State is that of bindings, read from any node, but at the owner if it is to be at least of a
@@ -121,6 +135,7 @@ func New(config Config) wsapi.Extension {
 func (a *api) routes() []wsapi.Route {
 	page := []string{"prefix", "cursor", "limit"}
 	version := "/v1/plugins/{plugin}/versions/{version}"
+	poison := "/v1/plugins/{binding}/poison"
 	binding := func(method, below, op string, needs access.Action, audit string, handle handler) wsapi.Route {
 		return wsapi.Route{Method: method, Path: "/v1/plugins/{binding}" + below, Op: op, Needs: needs, Audit: audit, Owned: "binding", Handle: handle}
 	}
@@ -148,6 +163,11 @@ func (a *api) routes() []wsapi.Route {
 		binding("POST", "/switch", "plugin.switch", access.SteerPlugins, "PluginSwitched", a.control(a.Bindings.Switch)),
 		binding("DELETE", "/before", "plugin.dropBefore", access.SteerPlugins, "PluginGenerationDropped", a.control(a.Bindings.DropBefore)),
 		{Method: "POST", Path: "/v1/plugins/{binding}/dry-run", Needs: access.SeePluginState, Handle: a.dryRun},
+		{Method: "GET", Path: poison, Op: "plugin.poison", Needs: access.SeePluginState, Query: []string{"after", "limit"}, Handle: a.poisoned},
+		{Method: "GET", Path: poison + "/{position}", Op: "plugin.showPoison", Needs: access.SeePluginState, Handle: a.poison},
+		{Method: "POST", Path: poison + "/{position}/run", Op: "plugin.runPoison", Needs: access.SeePluginState, Handle: a.runPoison},
+		binding("POST", "/poison/{position}/retry", "plugin.retryPoison", access.SteerPlugins, "PluginPoisonRetried", a.retryPoison),
+		binding("DELETE", "/poison/{position}", "plugin.dropPoison", access.SteerPlugins, "PluginPoisonDropped", a.dropPoison),
 		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
 		state("GET", "/state", a.state, "prefix", "after", "limit", "lane", atLeast),
 		state("GET", "/state/{key}", a.value, "lane", atLeast),

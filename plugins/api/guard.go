@@ -168,6 +168,53 @@ func (g bindingGuard) DryRun(ctx context.Context, name string, d plugins.DryRun,
 	return g.Bindings.DryRun(ctx, name, d, progress)
 }
 
+// Poisoned is Workbench.Poisoned.
+func (g bindingGuard) Poisoned(ctx context.Context, name string, r plugins.PoisonRequest) (plugins.PoisonPage, error) {
+	if err := check(ctx, g.Bindings, access.SeePluginState, name); err != nil {
+		return plugins.PoisonPage{}, err
+	}
+	return g.Bindings.Poisoned(ctx, name, r)
+}
+
+// Poison is Workbench.Poison.
+func (g bindingGuard) Poison(ctx context.Context, name string, position uint64) (plugins.PoisonEvent, error) {
+	if err := check(ctx, g.Bindings, access.SeePluginState, name); err != nil {
+		return plugins.PoisonEvent{}, err
+	}
+	return g.Bindings.Poison(ctx, name, position)
+}
+
+// RunPoison is Workbench.RunPoison. The principal must be granted what the binding is, and what it
+// would be with the version.
+func (g bindingGuard) RunPoison(ctx context.Context, name string, position uint64, r plugins.PoisonRun) (plugins.PoisonTrial, error) {
+	if err := check(ctx, g.Bindings, access.SeePluginState, name); err != nil {
+		return plugins.PoisonTrial{}, err
+	}
+	p := access.Of(ctx)
+	r.Admit = func(b *plugins.Binding) error { return covers(p, b) }
+	return g.Bindings.RunPoison(ctx, name, position, r)
+}
+
+// RetryPoison is Workbench.RetryPoison. The reason is for who is granted what the binding reads.
+func (g bindingGuard) RetryPoison(ctx context.Context, name string, position uint64) (plugins.PoisonRetry, error) {
+	if err := g.checkSteer(ctx, name); err != nil {
+		return plugins.PoisonRetry{}, err
+	}
+	retried, err := g.Bindings.RetryPoison(ctx, name, position)
+	if retried.Reason != "" && check(ctx, g.Bindings, access.SteerPlugins, name) != nil {
+		retried.Reason = notShown
+	}
+	return retried, err
+}
+
+// DropPoison is Workbench.DropPoison.
+func (g bindingGuard) DropPoison(ctx context.Context, name string, position uint64) error {
+	if err := g.checkSteer(ctx, name); err != nil {
+		return err
+	}
+	return g.Bindings.DropPoison(ctx, name, position)
+}
+
 func (g bindingGuard) steer(ctx context.Context, name string, do func(context.Context, string) (plugins.Status, error)) (plugins.Status, error) {
 	if err := g.checkSteer(ctx, name); err != nil {
 		return plugins.Status{}, err

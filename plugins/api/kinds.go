@@ -154,3 +154,28 @@ func (k byKind) Query(ctx context.Context, name string, q plugins.Query) (plugin
 func (k byKind) DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {
 	return k.of(ctx, name).DryRun(ctx, name, d, progress)
 }
+
+// Poisoned is Workbench.Poisoned.
+func (k byKind) Poisoned(ctx context.Context, name string, r plugins.PoisonRequest) (plugins.PoisonPage, error) {
+	return k.of(ctx, name).Poisoned(ctx, name, r)
+}
+
+// Poison is Workbench.Poison.
+func (k byKind) Poison(ctx context.Context, name string, position uint64) (plugins.PoisonEvent, error) {
+	return k.of(ctx, name).Poison(ctx, name, position)
+}
+
+// RunPoison is Workbench.RunPoison.
+func (k byKind) RunPoison(ctx context.Context, name string, position uint64, r plugins.PoisonRun) (plugins.PoisonTrial, error) {
+	return k.of(ctx, name).RunPoison(ctx, name, position, r)
+}
+
+// RetryPoison is Workbench.RetryPoison.
+func (k byKind) RetryPoison(ctx context.Context, name string, position uint64) (plugins.PoisonRetry, error) {
+	return k.of(ctx, name).RetryPoison(ctx, name, position)
+}
+
+// DropPoison is Workbench.DropPoison.
+func (k byKind) DropPoison(ctx context.Context, name string, position uint64) error {
+	return k.of(ctx, name).DropPoison(ctx, name, position)
+}

@@ -108,6 +108,9 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"PluginStateDiff": reflect.TypeFor[plugins.StateDiff](), "PluginStateChange": reflect.TypeFor[plugins.StateChange](),
 		"PluginFailedTry": reflect.TypeFor[plugins.FailedTry](), "PluginDifferences": reflect.TypeFor[plugins.Differences](),
 		"PluginDifference": reflect.TypeFor[plugins.Difference](), "PluginDeed": reflect.TypeFor[plugins.Deed](),
+		"PluginPoison": reflect.TypeFor[plugins.Poison](), "PluginPoisonPage": reflect.TypeFor[poisonPage](), "PluginPoisonEvent": reflect.TypeFor[poisonBody](),
+		"PluginPoisonRun": reflect.TypeFor[plugins.PoisonRun](), "PluginPoisonTrial": reflect.TypeFor[plugins.PoisonTrial](), "PluginPoisonRetry": reflect.TypeFor[plugins.PoisonRetry](),
+		"PluginStep": reflect.TypeFor[plugins.Step](), "PluginSteps": reflect.TypeFor[plugins.Steps](), "PluginAttempt": reflect.TypeFor[plugins.Attempt](),
 		"PluginState":   reflect.TypeFor[stateBody](),
 		"PluginLogLine": reflect.TypeFor[plugins.LogLine](),
 		"PluginLogs":    reflect.TypeFor[plugins.LogsPage](),
@@ -126,6 +129,8 @@ func jsonFields(typ reflect.Type) (names []string) {
 	for f := range typ.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
+		case f.Anonymous && f.Type.Kind() == reflect.Pointer:
+			names = append(names, jsonFields(f.Type.Elem())...)
 		case f.Anonymous:
 			names = append(names, jsonFields(f.Type)...)
 		case name != "-":

@@ -159,3 +159,28 @@ func (v *Validators) Entries(_ context.Context, name string, _ plugins.StateRequ
 func (v *Validators) Query(_ context.Context, name string, _ plugins.Query) (plugins.Answer, error) {
 	return plugins.Answer{}, none(name, "state")
 }
+
+// Poisoned is refused: a validator parks nothing.
+func (v *Validators) Poisoned(_ context.Context, name string, _ plugins.PoisonRequest) (plugins.PoisonPage, error) {
+	return plugins.PoisonPage{}, none(name, "parked events")
+}
+
+// Poison is refused.
+func (v *Validators) Poison(_ context.Context, name string, _ uint64) (plugins.PoisonEvent, error) {
+	return plugins.PoisonEvent{}, none(name, "parked events")
+}
+
+// RunPoison is refused.
+func (v *Validators) RunPoison(_ context.Context, name string, _ uint64, _ plugins.PoisonRun) (plugins.PoisonTrial, error) {
+	return plugins.PoisonTrial{}, none(name, "parked events")
+}
+
+// RetryPoison is refused.
+func (v *Validators) RetryPoison(_ context.Context, name string, _ uint64) (plugins.PoisonRetry, error) {
+	return plugins.PoisonRetry{}, none(name, "parked events")
+}
+
+// DropPoison is refused.
+func (v *Validators) DropPoison(_ context.Context, name string, _ uint64) error {
+	return none(name, "parked events")
+}

@@ -7,13 +7,16 @@ import (
 )
 
 // frames makes a stack of the runtime one that people read: the names of functions, innermost first,
-// without the types of what they take, and those of Rust as they are in the source.
+// without the types of what they take, and those of Rust as they are in the source. Those of the meter
+// are left out.
 func frames(stack string) string {
-	lines := strings.Split(strings.TrimSpace(stack), "\n")
-	for i, line := range lines {
-		lines[i] = frame(strings.TrimSpace(line))
+	var names []string
+	for line := range strings.SplitSeq(strings.TrimSpace(stack), "\n") {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, meterModule+".") {
+			names = append(names, frame(line))
+		}
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(names, "\n")
 }
 
 // frame is the name of the function of a line such as .name(i32,i32) i32.

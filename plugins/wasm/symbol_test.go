@@ -3,7 +3,8 @@ package wasm
 import "testing"
 
 func TestFramesAreNames(t *testing.T) {
-	const stack = `gyre_1.fail(i32,i32,i32)
+	const stack = `gyre_meter.refuel(i64) i64
+	gyre_1.fail(i32,i32,i32)
 	._ZN11gyre_plugin5entry13report_panics28_$u7b$$u7b$closure$u7d$$u7d$17h6482a8d21f9b1ee5E(i32,i32)
 	._RNvNtCs1234_7mycrate4shop5total(i32)
 	._ZN6plugin5total17h1ee08573b75868dcE(i32,i32) i32

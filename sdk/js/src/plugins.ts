@@ -12,6 +12,11 @@ import type {
   PluginListed,
   PluginLogLine,
   PluginLogs,
+  PluginPoison,
+  PluginPoisonEvent,
+  PluginPoisonPage,
+  PluginPoisonRetry,
+  PluginPoisonTrial,
   PluginRebuild,
   PluginVersion,
   PluginEntry as RawEntry,
@@ -259,6 +264,36 @@ export class Plugins {
     if (m.error !== undefined) throw errorOf(m.error as ErrorObject);
     if (m.result === undefined) throw new GyreError("unavailable", "the answer broke off");
     return m.result;
+  }
+
+  /** Goes through the events that a binding has parked, by position. */
+  async *poison(binding: string, o: Limits & { after?: number | undefined } = {}): AsyncGenerator<PluginPoison, void, undefined> {
+    for (let { after } = o; ; ) {
+      const page = await this.#requests.get<PluginPoisonPage>(pathOf`/v1/plugins/${binding}/poison`, { after, limit: 1000 }, o);
+      yield* page.poison;
+      if (page.next === undefined) return;
+      after = page.next;
+    }
+  }
+
+  /** Returns all that is known of a parked event, or fails with event_not_parked. */
+  showPoison(binding: string, position: number, o: Limits = {}): Promise<PluginPoisonEvent> {
+    return this.#requests.get<PluginPoisonEvent>(pathOf`/v1/plugins/${binding}/poison/${String(position)}`, {}, o);
+  }
+
+  /** Has a version handle a parked event alone, on the state as it is, and writes nothing. */
+  runPoison(binding: string, position: number, o: Limits & { version?: string | undefined } = {}): Promise<PluginPoisonTrial> {
+    return this.#requests.ask<PluginPoisonTrial>(pathOf`/v1/plugins/${binding}/poison/${String(position)}/run`, { version: o.version }, o);
+  }
+
+  /** Gives a parked event back, and waits for what comes of it, up to shortly before the time is over. */
+  retryPoison(binding: string, position: number, o: Limits = {}): Promise<PluginPoisonRetry> {
+    return this.#requests.change("POST", pathOf`/v1/plugins/${binding}/poison/${String(position)}/retry`, {}, undefined, o);
+  }
+
+  /** Forgets a parked event, which stays in the log. */
+  async dropPoison(binding: string, position: number, o: Limits = {}): Promise<void> {
+    await this.#requests.change("DELETE", pathOf`/v1/plugins/${binding}/poison/${String(position)}`, {}, undefined, o);
   }
 
   async #entries(binding: string, query: Query, o: Limits): Promise<{ entries: PluginEntry[]; next?: string }> {

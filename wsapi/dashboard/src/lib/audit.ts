@@ -38,6 +38,8 @@ const acts: Readonly<Record<string, string>> = {
   PluginRebuildCanceled: "canceled the rebuild of",
   PluginSwitched: "switched the generation of",
   PluginGenerationDropped: "dropped a generation of",
+  PluginPoisonRetried: "gave back a parked event of",
+  PluginPoisonDropped: "dropped a parked event of",
   PluginDeleted: "deleted plugin",
   PluginVersionDeleted: "deleted a version of",
   ProgressDeleted: "deleted the place",
