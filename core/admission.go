@@ -30,15 +30,17 @@ type held struct {
 	bytes, touches int
 }
 
-// hold is what a Commit has while it is held.
+// hold is what a Commit has that is held, or was.
 type hold struct {
-	waits  int        // for its verdict, and for what is before it
-	behind []*pending // what waits for it
+	waits   int        // for its verdict, and for what is before it
+	behind  []*pending // what waits for it
+	ended   bool       // it is held no more
+	refusal error      // the verdict: nil if it is to be written
 }
 
 // isHeld reports whether something that is held shares a stream or a record with touches.
 func (h *held) isHeld(touches []touch) bool {
-	return len(h.all) > 0 && slices.ContainsFunc(touches, func(t touch) bool { return h.last[t.name()] != nil })
+	return slices.ContainsFunc(touches, func(t touch) bool { return h.last[t.name()] != nil })
 }
 
 // name is a touch without what is done to what it names.
@@ -46,7 +48,7 @@ func (t touch) name() touch { return t &^ touchWrites }
 
 // hold keeps p out of the queue until it is judged, if it is to be, and all that is held now
 // and shares something with it has gone on. It never waits. c.mu is held.
-func (c *committer) hold(p *pending) error {
+func (c *committer) hold(p *pending, isJudged bool) error {
 	h := &c.held
 	switch {
 	case c.closed:
@@ -57,7 +59,7 @@ func (c *committer) hold(p *pending) error {
 		h.all, h.last = make(map[*pending]struct{}), make(map[touch]*pending)
 	}
 	p.held = &hold{}
-	if p.judge != nil {
+	if isJudged {
 		p.held.waits++
 	}
 	for _, t := range p.touches {
@@ -78,10 +80,10 @@ func (c *committer) hold(p *pending) error {
 func (c *committer) judged(p *pending, refusal error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.held == nil {
+	if p.held.ended {
 		return // the store was closed meanwhile
 	}
-	p.refusal = refusal
+	p.held.refusal = refusal
 	ready := []*pending{p}
 	for len(ready) > 0 {
 		next := ready[0]
@@ -105,14 +107,14 @@ func (h *held) remove(p *pending) {
 	}
 	h.bytes -= p.bytes
 	h.touches -= len(p.touches)
-	p.held = nil
+	p.held.ended = true
 }
 
 // empty removes all, and returns them.
 func (h *held) empty() []*pending {
 	all := make([]*pending, 0, len(h.all))
 	for p := range h.all {
-		p.held = nil
+		p.held.ended = true
 		all = append(all, p)
 	}
 	*h = held{}
@@ -125,7 +127,7 @@ const neverHolds Expect = MaxNumber
 // forEngine is what the engine gets of p. Of a refused Commit it gets one that can only be a
 // duplicate: ids go before versions.
 func (p *pending) forEngine() *Commit {
-	if p.refusal == nil {
+	if p.held == nil || p.held.refusal == nil {
 		return &p.commit
 	}
 	lookup := &Commit{Appends: slices.Clone(p.commit.Appends), Epoch: p.commit.Epoch}
@@ -135,10 +137,10 @@ func (p *pending) forEngine() *Commit {
 	return lookup
 }
 
-// outcome is the answer to p by that of the engine.
-func (p *pending) outcome(o Outcome) Outcome {
-	if p.refusal != nil && o.Err != nil && AsError(o.Err).Code == CodeWrongExpectedVersion {
-		o.Err = p.refusal
+// refuse makes the engine's answer to a Commit that is refused the refusal, unless it was written
+// before.
+func (h *hold) refuse(o *Outcome) {
+	if h.refusal != nil && o.Err != nil && AsError(o.Err).Code == CodeWrongExpectedVersion {
+		o.Err = h.refusal
 	}
-	return o
 }

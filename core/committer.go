@@ -92,10 +92,7 @@ type pending struct {
 	// none, since nobody waits for it.
 	load int
 	done func(Result, error)
-
-	judge   Judge // nil: nobody judges it
-	held    *hold // nil: it is not held, or no more; protected by committer.mu
-	refusal error // the verdict: nil if it is to be written
+	held *hold // nil: it was never held
 }
 
 func newCommitter(engine Engine, tail *tail, config *StoreConfig) *committer {
@@ -131,10 +128,11 @@ func (c *committer) submit(ctx context.Context, commit Commit, done func(Result,
 	if !commit.Lazy {
 		p.load = p.bytes + p.events + len(commit.Records)
 	}
+	var judge Judge
 	if c.admit != nil && hasEvents && !commit.System {
-		p.judge = c.admit(&p.commit)
+		judge = c.admit(&p.commit)
 	}
-	err := c.enqueue(p, wait)
+	err := c.enqueue(p, judge != nil, wait)
 	switch {
 	case errors.Is(err, errFull):
 		return false
@@ -142,19 +140,19 @@ func (c *committer) submit(ctx context.Context, commit Commit, done func(Result,
 		c.counted.commits.Add(1)
 		c.counted.failures.Add(1)
 		done(Result{}, err)
-	case p.judge != nil:
-		p.judge(ctx, func(refusal error) { c.judged(p, refusal) })
+	case judge != nil:
+		judge(ctx, func(refusal error) { c.judged(p, refusal) })
 	}
 	return true
 }
 
 // enqueue waits while the queue is full, or returns errFull. What is held does not wait for
 // room.
-func (c *committer) enqueue(p *pending, wait bool) error {
+func (c *committer) enqueue(p *pending, isJudged, wait bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.judge != nil || c.held.isHeld(p.touches) {
-		return c.hold(p)
+	if isJudged || len(c.held.all) > 0 && c.held.isHeld(p.touches) {
+		return c.hold(p, isJudged)
 	}
 	for !c.closed && len(c.queue) > 0 && (c.bytes+p.bytes > c.maxBytes || len(c.queue) >= maxQueuedCommits) {
 		if !wait {
@@ -229,7 +227,10 @@ func (c *committer) run(worker int) {
 		c.counted.events.Add(uint64(done.Written.Count))
 		var asks []asking
 		for i, p := range group {
-			if o := p.outcome(done.Outcomes[i]); p.asksPlace(&o) {
+			if p.held != nil {
+				p.held.refuse(&done.Outcomes[i])
+			}
+			if o := done.Outcomes[i]; p.asksPlace(&o) {
 				asks = append(asks, asking{p, o})
 			} else {
 				c.answer(p, o)
