@@ -90,7 +90,7 @@ var table = map[string]row{
 	"plugins/trial":       {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", btree}},
 
 	"plugins/abi/conformance":         {tests: []string{"internal/toolchains", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}},
-	"sdk/plugin/internal/conformance": {imports: []string{"sdk/plugin", "sdk/plugin/json"}},
+	"sdk/plugin/internal/conformance": {imports: []string{"sdk/plugin", "sdk/plugin/json", "sdk/plugin/query"}},
 
 	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},

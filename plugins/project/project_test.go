@@ -92,7 +92,7 @@ func TestNewPluginBuildsAlone(t *testing.T) {
 // What plugins are built with is what is in the tree: each file of each package that they need.
 func TestSourceIsThatOfTheTree(t *testing.T) {
 	list := exec.Command("go", "list", "-deps", "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{range .IgnoredGoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`,
-		"../../sdk/plugin", "../../sdk/plugin/json", "../../sdk/plugin/plugintest")
+		"../../sdk/plugin", "../../sdk/plugin/json", "../../sdk/plugin/plugintest", "../../sdk/plugin/query")
 	out, err := list.Output()
 	if err != nil {
 		t.Fatal(err)

@@ -369,10 +369,18 @@ export class Test {
     });
   }
 
+  /** Asks gyre_query. It returns the answer, a text, or throws an error with the reason. */
+  query(text) {
+    const { failed } = this.#call("gyre_query", [], 0, encoder.encode(text));
+    const result = this.#batch.results[0];
+    if (failed !== undefined || result?.action !== "ack") throw new Error(result?.text ?? failed.text);
+    return result.text;
+  }
+
   /** Calls a function of the module with a batch. failed is what becomes of an event that it does not get done. */
-  #call(entry, events, first) {
+  #call(entry, events, first, bytes = encodeBatch(events)) {
     this.#batch = {
-      events, first, bytes: encodeBatch(events), current: -1, random: 0n, effects: 0,
+      events, first, bytes, current: -1, random: 0n, effects: 0,
       results: [], appended: [], writes: [], logs: [],
       staged: new Map([...this.state].map(([key, value]) => [key, Buffer.from(value)])),
     };

@@ -15,8 +15,8 @@ enum {
   MAX_EFFECTS = 3584 << 10,
 };
 
-enum { ACK, RETRY, PARK, SKIP, STOP };            // actions; STOP is not the host's
-enum { DONE = 0, STOPPED = 3, UNREADABLE = -1 };  // verdicts of a batch
+enum { ACK, RETRY, PARK, SKIP, STOP };        // actions; STOP is not the host's
+enum { DONE = 0, STOPPED = 3, FAILED = -1 };  // verdicts of a batch
 
 // Memory and strings.
 
@@ -139,6 +139,7 @@ gyre_result gyre_keep(void) { return gyre_done(); }
 gyre_result gyre_drop(void) { return (gyre_result){SKIP, 0, {0, 0}}; }
 gyre_result gyre_data(gyre_str data) { return (gyre_result){ACK, 0, data}; }
 gyre_result gyre_key(gyre_str key) { return (gyre_result){ACK, 0, key}; }
+gyre_result gyre_answer(gyre_str answer) { return (gyre_result){ACK, 0, answer}; }
 gyre_result gyre_accept(void) { return gyre_done(); }
 gyre_result gyre_refuse(gyre_str reason) { return (gyre_result){PARK, 0, reason}; }
 
@@ -240,7 +241,7 @@ static bool read_batch(struct batch *b, int32_t length) {
 static int32_t end_batch(const struct batch *b, bool is_read) {
   if (is_read && b->left == 0 && b->at == b->end) return DONE;
   gyre_log(GYRE_ERROR, GYRE_STR("corrupt batch"));
-  return UNREADABLE;
+  return FAILED;
 }
 
 int32_t gyre_run_handler(gyre_function function, int32_t length) {
@@ -271,6 +272,17 @@ int32_t gyre_run_judge(gyre_function function, int32_t length) {
     memory_reset(mark);
   }
   return end_batch(&b, is_read);
+}
+
+int32_t gyre_run_query(gyre_query_function function, int32_t length) {
+  memory_reset(0);
+  char *query = gyre_alloc((size_t)length);
+  gyre_1_batch_read(0, query, length);
+  gyre_result r = function((gyre_str){query, (size_t)length});
+  bool is_answer = r.action == ACK;
+  gyre_str text = is_answer ? r.text : clip(r.text);
+  gyre_1_event_result(0, is_answer ? ACK : PARK, 0, text.at, (int32_t)text.len);
+  return is_answer ? DONE : FAILED;
 }
 
 #ifdef __wasm__

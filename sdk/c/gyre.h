@@ -12,7 +12,8 @@
 //	GYRE_HANDLER(count)
 //
 // A module has one of GYRE_HANDLER, GYRE_FILTER, GYRE_MAP, GYRE_PARTITION and GYRE_VALIDATE, and
-// all of them take such a function. A projection is a handler that appends nothing.
+// all of them take such a function. A projection is a handler that appends nothing; GYRE_QUERY beside it
+// answers queries.
 //
 // Strings have a length, and need not end in a zero byte. What functions of this header return, and
 // what an event points to, is valid until the plugin's function returns. There is no C library: no
@@ -95,6 +96,9 @@ gyre_result gyre_key(gyre_str key);    // the event belongs to this partition
 gyre_result gyre_accept(void);
 gyre_result gyre_refuse(gyre_str reason);
 
+// Of queries:
+gyre_result gyre_answer(gyre_str answer);  // at most 1 MiB; people and other programs expect JSON
+
 // GYRE_TRY returns from a handler if a call fails: the event is tried again.
 #define GYRE_TRY(call)                                       \
   do {                                                       \
@@ -104,6 +108,10 @@ gyre_result gyre_refuse(gyre_str reason);
 
 // gyre_function handles one event.
 typedef gyre_result (*gyre_function)(const gyre_event *event);
+
+// gyre_query_function answers a query, a text of at most 64 KiB that means what the plugin says, from the
+// state of a lane, with gyre_answer; gyre_park is an error. It may read state, configuration, and log.
+typedef gyre_result (*gyre_query_function)(gyre_str query);
 
 // Expected versions of a stream, beside versions from 0 on.
 enum { GYRE_ANY_VERSION = -1, GYRE_NO_STREAM = -2, GYRE_STREAM_EXISTS = -3 };
@@ -202,6 +210,7 @@ void gyre_json_close(gyre_buffer *b);
 // What the macros are made of. A module has only what it uses, so its imports say what it does.
 int32_t gyre_run_handler(gyre_function function, int32_t length);
 int32_t gyre_run_judge(gyre_function function, int32_t length);
+int32_t gyre_run_query(gyre_query_function function, int32_t length);
 
 #ifdef __wasm__
 // The parameters are named so that they hide nothing of the plugin.
@@ -212,8 +221,14 @@ int32_t gyre_run_judge(gyre_function function, int32_t length);
     (void)gyre_attempt_;                                                                      \
     return run(function, gyre_length_);                                                       \
   }
+#define GYRE_QUERY(function)                                                             \
+  __attribute__((export_name("gyre_query"))) int32_t gyre_query_(int32_t gyre_length_) { \
+    return gyre_run_query(function, gyre_length_);                                       \
+  }
 #else
 // A unit test finds the plugin by these.
+extern gyre_query_function gyre_registered_query;
+#define GYRE_QUERY(function) gyre_query_function gyre_registered_query = function;
 typedef int32_t (*gyre_runner)(gyre_function function, int32_t length);
 extern const gyre_runner gyre_registered_runner;
 extern const gyre_function gyre_registered_function;

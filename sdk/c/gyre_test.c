@@ -369,6 +369,24 @@ void gyre_test_handle(const gyre_test_event *events, size_t count) {
   handle_added();
 }
 
+// It is that of the plugin, if it has one.
+__attribute__((weak)) gyre_query_function gyre_registered_query = NULL;
+
+gyre_test_result gyre_test_query(gyre_str query) {
+  if (gyre_registered_query == NULL)
+    return (gyre_test_result){"park", 0, GYRE_STR("the plugin answers no queries")};
+  clear_handled();
+  *(gyre_test_result *)add(&host.results, sizeof(gyre_test_result)) = (gyre_test_result){"", 0, {0, 0}};
+  drop(host.batch);
+  host.batch = copy(query);
+  host.current = -1;  // so that nothing can be changed
+  host.batch_first = host.first = 0;
+  host.batch_count = 1;
+  copy_entries(&host.staged, &host.state);
+  if (setjmp(host.failed) == 0) gyre_run_query(gyre_registered_query, (int32_t)query.len);
+  return *result_of(0);
+}
+
 static const char *text_member(gyre_str line, const char *name) {
   gyre_str text = {0, 0};
   gyre_json_text(gyre_json_get(line, gyre_str_of(name)), &text);

@@ -65,6 +65,9 @@ void gyre_test_handle(const gyre_test_event *events, size_t count);
 // stream, type, data and metadata, as gyre import takes them. It ends the program if there is no such file.
 void gyre_test_load(const char *file);
 
+// gyre_test_query asks the plugin's GYRE_QUERY. action is ack, or park for an error.
+gyre_test_result gyre_test_query(gyre_str query);
+
 // These are of the events that were handled last.
 size_t gyre_test_events(void);
 gyre_test_result gyre_test_result_of(size_t event);

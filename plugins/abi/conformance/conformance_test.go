@@ -29,9 +29,10 @@ type cases map[string][]*conformanceCase
 
 // conformanceCase is a batch, and what a guest does with it.
 type conformanceCase struct {
-	Name   string  `json:"name"`
-	Host   hosted  `json:"host,omitzero"`
-	Events []event `json:"events"`
+	Name   string   `json:"name"`
+	Host   hosted   `json:"host,omitzero"`
+	Events []event  `json:"events,omitempty"`
+	Query  []string `json:"query,omitempty"` // lines of a query, instead of events
 	// Later says that the batch is of a later version, which has more fields than a guest knows.
 	Later bool   `json:"later,omitempty"`
 	Want  effect `json:"want"`
@@ -134,7 +135,7 @@ func TestGuests(t *testing.T) {
 			module := g.build(t)
 			code := compile(t, module)
 			t.Logf("the module has %d bytes", len(module))
-			for _, entry := range []string{abi.Handle, abi.Filter, abi.Map, abi.Part, abi.Validate} {
+			for _, entry := range []string{abi.Handle, abi.Filter, abi.Map, abi.Part, abi.Validate, abi.Query} {
 				t.Run(entry, func(t *testing.T) { pass(t, code, entry, all[entry], *update && g.language == "go") })
 			}
 		})

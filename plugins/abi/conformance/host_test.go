@@ -169,9 +169,12 @@ func newHost(t *testing.T, c *conformanceCase) *host {
 	return h
 }
 
-// batch is the batch of a case.
+// batch is the batch of a case, or its query.
 func (h *host) batch(t *testing.T, c *conformanceCase) []byte {
 	t.Helper()
+	if len(c.Query) > 0 {
+		return []byte(expand(strings.Join(c.Query, "\n")))
+	}
 	var w abi.BatchWriter
 	now := int64(0)
 	if n := len(h.events); n > 0 {

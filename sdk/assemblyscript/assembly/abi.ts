@@ -52,7 +52,7 @@ export namespace Action {
 export namespace Verdict {
   export const Done = 0;
   export const Stop = 3;
-  export const Unreadable = -1;
+  export const Failed = -1;
 }
 
 export const maxMessageBytes: i32 = 4 << 10;

@@ -198,6 +198,26 @@ export class Context {
   }
 }
 
+/** What a function that answers queries may read. It has no effects: a change of the state is Errno.Denied. */
+export class View {
+  context: Context = new Context();
+
+  /** The state of the lane. */
+  get state(): State {
+    return this.context.state;
+  }
+
+  /** A member of the configuration, or all of it for an empty name. It is missing if there is none. */
+  config(name: string): Json {
+    return this.context.config(name);
+  }
+
+  /** Logs the lines of a text. The last warning or error is part of the message of a query that fails. */
+  log(level: Level, text: string): void {
+    log(level, text);
+  }
+}
+
 /**
  * A map from keys to values, which is changed together with the place in the log. A key has 1 to 512 bytes of
  * UTF-8, a value at most 256 KiB. The binding has to grant state. Reads see what was written before.

@@ -1,5 +1,5 @@
 import { Action, Batch, Errno, Event, Verdict, errorText, maxMessageBytes } from "./abi";
-import { Context, Level, Pure, log } from "./context";
+import { Context, Level, Pure, View, log } from "./context";
 import * as host from "./imports";
 import { Outcome, retry } from "./outcome";
 
@@ -41,7 +41,7 @@ function endEvent(): void {
 function endBatch(batch: Batch): i32 {
   if (!batch.isCorrupt) return Verdict.Done;
   log(Level.Error, "corrupt batch");
-  return Verdict.Unreadable;
+  return Verdict.Failed;
 }
 
 function answer(index: i32, outcome: Outcome): void {
@@ -99,4 +99,27 @@ export function runJudge(length: i32, judge: Judge): i32 {
     endEvent();
   }
   return endBatch(batch);
+}
+
+/** A function that answers queries, with answer(json); park(why) is an error. */
+export type Query = (v: View, query: string) => Outcome;
+
+/**
+ * Answers a query, a text of at most 64 KiB that means what the plugin says, from the state of a lane. The answer has
+ * at most 1 MiB; people and other programs expect JSON. It is what the export gyre_query(length: i32): i32 of a
+ * projection or a handler is made of.
+ */
+export function runQuery(length: i32, query: Query): i32 {
+  current = null;
+  context = null;
+  collect();
+  const bytes = new ArrayBuffer(length);
+  host.batch_read(0, changetype<usize>(bytes), length);
+  const view = new View();
+  const outcome = query(view, String.UTF8.decode(bytes));
+  if (outcome.action == Action.Ack && view.context.error != Errno.Ok) outcome.fail(errorText(view.context.error));
+  const isAnswer = outcome.action == Action.Ack;
+  if (!isAnswer) outcome.action = Action.Park;
+  answer(0, outcome);
+  return isAnswer ? Verdict.Done : Verdict.Failed;
 }

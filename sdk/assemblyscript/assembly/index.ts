@@ -4,7 +4,7 @@
 
 export { abortPlugin } from "./abort";
 export { Errno, Event, NewEvent, errorText } from "./abi";
-export { Context, Level, Pure, State, anyVersion, noStream, streamExists } from "./context";
-export { Handler, Judge, runHandler, runJudge } from "./entry";
+export { Context, Level, Pure, State, View, anyVersion, noStream, streamExists } from "./context";
+export { Handler, Judge, Query, runHandler, runJudge, runQuery } from "./entry";
 export { Json, JsonObject, quote } from "./json";
-export { Outcome, accept, data, done, drop, keep, key, park, refuse, retry, skip, stop } from "./outcome";
+export { Outcome, accept, answer, data, done, drop, keep, key, park, refuse, retry, skip, stop } from "./outcome";

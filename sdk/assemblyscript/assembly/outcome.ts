@@ -7,6 +7,12 @@ export class Outcome {
     public text: string = "",
     public delayMs: u32 = 0,
   ) {}
+
+  /** Makes it one that parks the event. */
+  fail(reason: string): void {
+    this.action = Action.Park;
+    this.text = reason;
+  }
 }
 
 /** Of every kind of plugin: sets the event aside with the reason; those after it go on. */
@@ -65,4 +71,9 @@ export function accept(): Outcome {
 /** Of validators: the event must not be appended. Who appends it gets the reason. */
 export function refuse(reason: string): Outcome {
   return new Outcome(Action.Park, reason);
+}
+
+/** Of queries: the answer. */
+export function answer(json: string): Outcome {
+  return new Outcome(Action.Ack, json);
 }

@@ -2,8 +2,8 @@
 // plugins/abi/conformance/README.md.
 
 import {
-  Context, Errno, Event, Json, Level, NewEvent, Outcome, Pure, accept, data, done, drop, errorText, keep, key, park,
-  refuse, retry, runHandler, runJudge, skip, stop,
+  Context, Errno, Event, Json, Level, NewEvent, Outcome, Pure, View, accept, answer as answerQuery, data, done, drop, errorText, keep, key, park,
+  refuse, retry, runHandler, runJudge, runQuery, skip, stop,
 } from "../assembly";
 
 export function gyre_handle(length: i32, _count: i32, _attempt: i32): i32 {
@@ -213,4 +213,21 @@ function partition(p: Pure, e: Event): Outcome {
 function validate(p: Pure, e: Event): Outcome {
   const w = judge(p, e);
   return w[0] == "park" || w[0] == "refuse" ? refuse(w[1]) : accept();
+}
+
+export function gyre_query(length: i32): i32 {
+  return runQuery(length, query);
+}
+
+/** Does what a query says, and answers what it says last. */
+function query(v: View, script: string): Outcome {
+  const lines = script.split("\n");
+  for (let i = 0; i < lines.length && script.length > 0; i++) {
+    const w = lines[i].split("|");
+    if (w[0] == "answer") return answerQuery(w[1]);
+    if (w[0] == "park") return park(w[1]);
+    if (w[0] == "trap") unreachable();
+    answer(v.context, new Event(new ArrayBuffer(64), 0), w);
+  }
+  return answerQuery("");
 }

@@ -29,19 +29,20 @@ const eventOf = (e) => ({
 function isForNodes(c) {
   const host = c.host ?? {};
   const isOfNode = (e) => e.position ?? e.flags ?? e.id ?? e.timeMicros;
-  return c.later || c.want.failed !== undefined || host.answers || host.streams || host.http || host.config || c.events.some((e) => isOfNode(e) || e.metadata);
+  return c.later || c.want.failed !== undefined || host.answers || host.streams || host.http || host.config || (c.events ?? []).some((e) => isOfNode(e) || e.metadata);
 }
 
 for (const c of cases.gyre_handle.filter((c) => !isForNodes(c))) {
+  const events = c.events ?? [];
   test(c.name, async () => {
     const plugin = await Test.of(module);
     for (const [key, value] of Object.entries(c.host?.state ?? {})) plugin.state.set(expand(key), expand(value));
     for (const [name, value] of Object.entries(c.host?.secrets ?? {})) plugin.secrets.set(name, value);
     const state = new Map(plugin.state);
     const wanted = Object.entries(c.want.results ?? {});
-    const end = c.want.verdict !== 0 ? 0 : Number((wanted.find(([, r]) => r.action === 1 || r.action === 2) ?? [c.events.length])[0]);
-    const isLast = end === c.events.length;
-    const done = plugin.handle(c.events.slice(0, isLast ? undefined : end + 1 + Number(c.want.verdict !== 0)).map(eventOf));
+    const end = c.want.verdict !== 0 ? 0 : Number((wanted.find(([, r]) => r.action === 1 || r.action === 2) ?? [events.length])[0]);
+    const isLast = end === events.length;
+    const done = plugin.handle(events.slice(0, isLast ? undefined : end + 1 + Number(c.want.verdict !== 0)).map(eventOf));
     assert.deepEqual(done.logs.map((l) => `${l.level} ${short(l.text)}`.slice(0, 60)), (c.want.logs ?? []).map((l) => l.slice(0, 60)));
     for (const [i, r] of wanted) {
       assert.equal(["ack", "retry", "park", "skip"].indexOf(done.results[i].action), r.action);
@@ -55,6 +56,15 @@ for (const c of cases.gyre_handle.filter((c) => !isForNodes(c))) {
     assert.deepEqual(Object.fromEntries(plugin.metrics), c.want.metrics ?? {});
   });
 }
+
+test("queries are answered from the state, and fail with a reason", async () => {
+  const plugin = await Test.of(module);
+  plugin.state.set("a1", "one").set("b", "two");
+  assert.equal(plugin.query("get|b\nscan|a|9\nanswer|{}"), "{}");
+  assert.throws(() => plugin.query("park|no such order"), /no such order/);
+  assert.throws(() => plugin.query("trap"));
+  assert.equal(plugin.query("answer|still there"), "still there");
+});
 
 function shortened(state) {
   return Object.fromEntries([...state].map(([key, value]) => [short(key), short(value)]).sort());

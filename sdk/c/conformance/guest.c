@@ -307,6 +307,20 @@ static gyre_result validate(const gyre_event *e) {
   return judge(e, &word, &argument) ? gyre_accept() : gyre_refuse(argument);
 }
 
+// query does what a query says, and answers what it says last.
+static gyre_result query(gyre_str script) {
+  struct command c;
+  while (next_command(&script, &c)) {
+    if (is(&c, "park", 1)) return gyre_park(c.words[1]);
+    if (is(&c, "answer", 1)) return gyre_answer(c.words[1]);
+    if (is(&c, "trap", 0)) __builtin_trap();
+    if (!ask(&c, NULL) && !act(&c)) say(c.words[0], GYRE_STR("no such command"));
+  }
+  return gyre_answer((gyre_str){0, 0});
+}
+
+GYRE_QUERY(query)
+
 #ifdef __wasm__  // natively a program has one function, here the handler
 GYRE_FILTER(filter)
 GYRE_MAP(map)

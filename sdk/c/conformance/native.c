@@ -218,6 +218,18 @@ static void run(gyre_str c) {
   ran++;
 }
 
+static void queries(void) {
+  gyre_str name = GYRE_STR("queries");
+  gyre_test_put("b", "two");
+  gyre_test_result r = gyre_test_query(GYRE_STR("get|b\nscan||9\nanswer|{}"));
+  check(strcmp(r.action, "ack") == 0 && is(r.text, GYRE_STR("{}")), name, "an answer", r.text);
+  check(gyre_test_count_lines() == 3 && is(gyre_test_line_at(0).text, GYRE_STR("get: two")), name,
+        "a log line", none);
+  r = gyre_test_query(GYRE_STR("put|b|x\npark|no such order"));
+  check(strcmp(r.action, "park") == 0 && is(r.text, GYRE_STR("no such order")), name, "a reason", r.text);
+  check(is(gyre_test_state("b"), GYRE_STR("two")), name, "a change of the state", none);
+}
+
 int main(int argc, char **argv) {
   FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
   if (f == NULL) return 2;
@@ -230,6 +242,8 @@ int main(int argc, char **argv) {
                       member(host, "answers").len + member(host, "streams").len + member(host, "http").len;
     if (left_out == 0 && !has_place(member(c, "events"))) run(c);
   }
+  gyre_test_reset();
+  queries();
   gyre_test_reset();
   printf("%d cases, %d failures\n", ran, failures);
   return failures > 0 || ran < 20;

@@ -92,7 +92,7 @@ pub(crate) const SKIP: i32 = 3;
 
 pub(crate) const DONE: i32 = 0;
 pub(crate) const STOP: i32 = 3;
-pub(crate) const UNREADABLE: i32 = -1;
+pub(crate) const FAILED: i32 = -1;
 
 pub(crate) const MAX_KEY_BYTES: usize = 512;
 pub(crate) const MAX_VALUE_BYTES: usize = 256 << 10;

@@ -194,6 +194,33 @@ impl<'a> Pure<'a> {
     }
 }
 
+/// What a function that answers queries may read. It has no effects: a change of the state is
+/// [`Error::Denied`]. Each read is of the moment when it is made.
+pub struct View<'a> {
+    context: &'a mut Context,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(context: &'a mut Context) -> View<'a> {
+        View { context }
+    }
+
+    /// The state of the lane.
+    pub fn state(&mut self) -> State<'_> {
+        self.context.state()
+    }
+
+    /// A member of the configuration, as [`Context::config`].
+    pub fn config(&mut self, name: &str) -> Value<'_> {
+        self.context.config(name)
+    }
+
+    /// Logs the lines of a text. The last warning or error is part of the message of a query that fails.
+    pub fn log(&mut self, level: Level, text: impl AsRef<str>) {
+        self.context.log(level, text);
+    }
+}
+
 /// Room for most answers of the host.
 const FIRST_ANSWER: usize = 1 << 10;
 

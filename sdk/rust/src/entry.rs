@@ -1,7 +1,7 @@
 //! What the macros are made of: they hand a batch to a plugin's function, event by event.
 
 use crate::abi::{self, Batch, Corrupt};
-use crate::context::{log, Context, Level, Pure};
+use crate::context::{log, Context, Level, Pure, View};
 use crate::event::Event;
 use crate::imports;
 use crate::outcome::{Action, Outcome};
@@ -50,6 +50,23 @@ macro_rules! validate {
     };
 }
 
+/// Registers what answers queries about the state of a projection or a handler: a function
+/// `fn(&mut View, &[u8]) -> Result<Vec<u8>, Outcome>`. A query is a text of at most 64 KiB that means what the
+/// plugin says, and the answer has at most 1 MiB; people and other programs expect JSON.
+#[macro_export]
+macro_rules! query {
+    ($function:expr) => {
+        #[cfg(target_arch = "wasm32")]
+        #[no_mangle]
+        pub extern "C" fn gyre_query(length: i32) -> i32 {
+            $crate::entry::run_query($function, length)
+        }
+
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: $crate::entry::Query = $function;
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! entry {
@@ -80,6 +97,25 @@ pub fn run_handler(function: Handler, length: i32) -> i32 {
         Ok(()) => None,
         Err(outcome) => decide(i, &outcome),
     })
+}
+
+/// A function that answers queries.
+pub type Query = fn(&mut View<'_>, &[u8]) -> Result<Vec<u8>, Outcome>;
+
+pub fn run_query(function: Query, length: i32) -> i32 {
+    report_panics();
+    let mut query = vec![0; usize::try_from(length).unwrap_or(0)];
+    imports::batch_read(&mut query);
+    match function(&mut View::new(&mut Context::default()), &query) {
+        Ok(answer) => {
+            imports::event_result(0, abi::ACK, 0, &answer);
+            abi::DONE
+        }
+        Err(outcome) => {
+            imports::event_result(0, abi::PARK, 0, message(&outcome));
+            abi::FAILED
+        }
+    }
 }
 
 /// Tells the host the result of an event. It returns the verdict if the batch ends with it.
@@ -143,7 +179,7 @@ fn run(length: i32, handle: impl FnMut(&mut Context, usize, &Event<'_>) -> Optio
         }
     }
     log(Level::Error, "corrupt batch");
-    abi::UNREADABLE
+    abi::FAILED
 }
 
 fn each(

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A module has one of [`handler!`], [`filter!`], [`map!`], [`partition!`] and [`validate!`]. A projection is
-//! a handler that appends nothing. `gyre plugin new --lang rust` makes such a crate, `gyre plugin build`
+//! a handler that appends nothing; [`query!`] beside it answers queries. `gyre plugin new --lang rust` makes such a crate, `gyre plugin build`
 //! makes a module of it, and `gyre plugin deploy` puts it to work. Unit tests run natively, without a sandbox
 //! or a server: see `testing`.
 //!
@@ -41,6 +41,6 @@ mod outcome;
 pub mod testing;
 
 pub use abi::Error;
-pub use context::{Context, Expected, Level, NewEvent, Pure, State};
+pub use context::{Context, Expected, Level, NewEvent, Pure, State, View};
 pub use event::{Event, Id};
 pub use outcome::{park, refuse, retry, skip, stop, Outcome};

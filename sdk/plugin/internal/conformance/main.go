@@ -10,6 +10,7 @@ import (
 
 	"github.com/gyre-events/gyre/sdk/plugin"
 	"github.com/gyre-events/gyre/sdk/plugin/json"
+	"github.com/gyre-events/gyre/sdk/plugin/query"
 )
 
 func init() {
@@ -18,6 +19,7 @@ func init() {
 	plugin.Map(mapData)
 	plugin.Partition(partition)
 	plugin.Validate(validate)
+	query.Handle(ask)
 }
 
 func main() {} // it is never called
@@ -249,4 +251,36 @@ func partition(p *plugin.Pure, e *plugin.Event) (string, error) {
 func validate(p *plugin.Pure, e *plugin.Event) error {
 	_, _, err := judge(p, e)
 	return err
+}
+
+// ask does what a query says, and answers what it says last.
+func ask(v *plugin.View, text []byte) ([]byte, error) {
+	for _, words := range script(&plugin.Event{Data: text}) {
+		answer := "no such command"
+		switch words[0] {
+		case "answer":
+			return []byte(words[1]), nil
+		case "park":
+			return nil, unjudged(words[1])
+		case "trap":
+			panic("trap")
+		case "get":
+			value, err := v.State().Get(words[1])
+			answer = valueOr(string(value), err)
+			if value == nil && err == nil {
+				answer = "none"
+			}
+		case "put":
+			answer = done(v.State().Put(words[1], []byte(words[2])))
+		case "config":
+			answer = raw(v.Config(words[1]))
+		case "scan":
+			answer = done(v.State().Scan(words[1], func(key string, value []byte) bool {
+				v.Log(plugin.Info, "scan: "+key+"="+string(value))
+				return true
+			}))
+		}
+		v.Log(plugin.Info, words[0]+": "+answer)
+	}
+	return nil, nil
 }

@@ -3,7 +3,7 @@
 
 use gyre_plugin::json::Value;
 use gyre_plugin::{
-    park, refuse, retry, skip, stop, Context, Error, Event, Expected, Level, NewEvent, Outcome, Pure,
+    park, refuse, retry, skip, stop, Context, Error, Event, Expected, Level, NewEvent, Outcome, Pure, View,
 };
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ gyre_plugin::filter!(filter);
 gyre_plugin::map!(map);
 gyre_plugin::partition!(partition);
 gyre_plugin::validate!(validate);
+gyre_plugin::query!(query);
 
 /// The commands of a script, as words.
 fn script<'a>(e: &Event<'a>) -> Vec<Vec<&'a str>> {
@@ -210,4 +211,33 @@ fn partition(p: &mut Pure, e: &Event) -> Result<String, Outcome> {
 
 fn validate(p: &mut Pure, e: &Event) -> Result<(), Outcome> {
     judge(p, e).map(drop)
+}
+
+/// Does what a query says, and answers what it says last.
+pub fn query(v: &mut View, script: &[u8]) -> Result<Vec<u8>, Outcome> {
+    for line in String::from_utf8_lossy(script).lines() {
+        let words: Vec<&str> = line.split('|').collect();
+        let answer = match words[..] {
+            ["answer", text] => return Ok(text.as_bytes().to_vec()),
+            ["park", reason] => return Err(park(reason)),
+            ["trap"] => panic!("trap"),
+            ["get", key] => {
+                v.state().get(key).map_or_else(fault, |value| value.map_or("none".to_owned(), text))
+            }
+            ["put", key, value] => done(v.state().put(key, value)),
+            ["config", name] => config(v.config(name)),
+            ["scan", prefix, _] => {
+                let mut lines = Vec::new();
+                let result = v.state().scan(prefix, |key, value| {
+                    lines.push(format!("scan: {key}={}", String::from_utf8_lossy(value)));
+                    true
+                });
+                lines.into_iter().for_each(|line| v.log(Level::Info, line));
+                done(result)
+            }
+            _ => "no such command".to_owned(),
+        };
+        v.log(Level::Info, format!("{}: {answer}", words[0]));
+    }
+    Ok(Vec::new())
 }

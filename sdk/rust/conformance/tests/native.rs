@@ -180,3 +180,11 @@ fn a_script_breaks_natively_too() {
     let want = Decision::Retry { after: Duration::from_millis(20), reason: "soon".to_owned() };
     assert_eq!(done.decisions, [want]);
 }
+
+#[test]
+fn queries_are_answered_from_the_state_and_fail_with_a_reason() {
+    let mut test = Test::new(conformance::handle);
+    test.set_state("b", "two");
+    assert_eq!(test.query(conformance::query, b"get|b\nanswer|{}"), Ok(b"{}".to_vec()));
+    assert_eq!(test.query(conformance::query, b"park|no such order"), Err("no such order".to_owned()));
+}

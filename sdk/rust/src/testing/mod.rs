@@ -23,7 +23,7 @@ pub(crate) mod host;
 
 use crate::abi;
 use crate::abi::Error;
-use crate::entry::{self, Handler, Judge};
+use crate::entry::{self, Handler, Judge, Query};
 use crate::event::{Event, Id};
 use crate::json::Value;
 use crate::Level;
@@ -192,6 +192,20 @@ impl Test {
     /// A metric, of all that the test has handled: the sum of a counter, the last value of others.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.host.metrics.get(name).copied()
+    }
+
+    /// Asks a query function. The error is its reason.
+    pub fn query(&mut self, function: Query, query: &[u8]) -> Result<Vec<u8>, String> {
+        self.host.reset(0..0);
+        self.host.encoded = query.to_vec();
+        host::run(&mut self.host, |length| entry::run_query(function, length));
+        match self.host.results.remove(&0) {
+            Some(outcome) => match host::decision(&outcome) {
+                Decision::Park(reason) => Err(reason),
+                _ => Ok(outcome.text),
+            },
+            None => Err("no answer".to_owned()),
+        }
     }
 
     /// Hands events to the handler, in one batch as long as all goes well. It goes on behind an event that is
