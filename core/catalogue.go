@@ -145,6 +145,8 @@ const (
 	CodeTooManyDryRuns      Code = "too_many_dry_runs"
 	CodeDryRunTooLarge      Code = "dry_run_too_large"
 	CodeStateBusy           Code = "state_busy"
+	CodeShadowNotFound      Code = "shadow_not_found"
+	CodeShadowDiffers       Code = "shadow_differs"
 	CodeGrantRequired       Code = "grant_required"
 	CodeToolchainMissing    Code = "toolchain_missing"
 
@@ -455,6 +457,12 @@ var catalogue = map[Code]CodeInfo{
 	CodeDryRunTooLarge: {Class: ClassUsage, Status: 422,
 		Title: "The state of the dry run is larger than what a dry run keeps in memory",
 		Fix:   "The detail has the bound. Run over fewer events, or begin with empty state."},
+	CodeShadowNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "No version runs in the shadow of the binding's",
+		Fix:   "Start one with gyre plugin shadow NAME --version VERSION."},
+	CodeShadowDiffers: {Class: ClassConflict, Status: 409,
+		Title: "The version cannot run in the shadow of the binding's: it is of another kind, or wants other lanes or another input",
+		Fix:   "The detail says what differs. Try the version with gyre plugin dry-run, or deploy it under another name."},
 	CodeStateBusy: {Class: ClassUnavailable, Status: 409, Retryable: true,
 		Title: "The binding changes its state faster than it can be copied",
 		Fix:   "Pause the binding meanwhile with gyre plugin pause, try again, or have the dry run compute the state: --state before."},

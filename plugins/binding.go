@@ -103,6 +103,8 @@ type Status struct {
 	// rest. There is one of them at most.
 	Beside *Beside `json:"beside,omitzero"`
 	Before *Before `json:"before,omitzero"`
+	// Shadow is the version that runs in the shadow of this one; nil if there is none.
+	Shadow *ShadowStatus `json:"shadow,omitzero"`
 	// Rollback is what a rollback would go back to; nil if there is nothing.
 	Rollback *RollbackPlan `json:"rollback,omitzero"`
 }
@@ -110,6 +112,9 @@ type Status struct {
 // Versions are those that the binding runs, or can be rolled back to. There may be empty ones.
 func (s *Status) Versions() []string {
 	all := []string{s.Version, s.Previous}
+	if s.Shadow != nil {
+		all = append(all, s.Shadow.Version)
+	}
 	if s.Beside != nil {
 		all = append(all, s.Beside.Version)
 	}

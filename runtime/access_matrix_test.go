@@ -80,8 +80,9 @@ var matrix = map[string]string{
 	"DELETE /v1/plugins/{binding}": authors, "POST /v1/plugins/{binding}/deploy": authors, "POST /v1/plugins/{binding}/pause": authors,
 	"POST /v1/plugins/{binding}/resume": authors, "POST /v1/plugins/{binding}/rollback": authors, "POST /v1/plugins/{binding}/rebuild": authors,
 	"POST /v1/plugins/{binding}/switch": authors, "DELETE /v1/plugins/{binding}/rebuild": authors, "DELETE /v1/plugins/{binding}/before": authors,
-	"POST /v1/plugins/{binding}/dry-run": states,
-	"GET /v1/plugins/{binding}/logs":     authors, "GET /v1/plugins/{binding}/state": states, "GET /v1/plugins/{binding}/state/{key}": states, "POST /v1/plugins/{binding}/query": states,
+	"POST /v1/plugins/{binding}/dry-run": states, "POST /v1/plugins/{binding}/shadow": authors,
+	"DELETE /v1/plugins/{binding}/shadow": authors, "GET /v1/plugins/{binding}/shadow": states,
+	"GET /v1/plugins/{binding}/logs": authors, "GET /v1/plugins/{binding}/state": states, "GET /v1/plugins/{binding}/state/{key}": states, "POST /v1/plugins/{binding}/query": states,
 	"GET /v1/plugins/{binding}/poison": states, "GET /v1/plugins/{binding}/poison/{position}": states, "POST /v1/plugins/{binding}/poison/{position}/run": states,
 	"POST /v1/plugins/{binding}/poison/{position}/retry": authors, "DELETE /v1/plugins/{binding}/poison/{position}": authors,
 
@@ -99,7 +100,7 @@ var opMatrix = map[string]string{
 	"cluster": operators, "types": admins, "categories": admins, "config": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
 	"plugin.deleteVersion": authors, "plugin.info": authors, "plugin.delete": authors, "plugin.deploy": authors, "plugin.pause": authors,
 	"plugin.resume": authors, "plugin.rollback": authors, "plugin.rebuild": authors,
-	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.query": states, "plugin.logs": authors, "plugin.dryRun": states,
+	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.query": states, "plugin.logs": authors, "plugin.dryRun": states, "plugin.shadow": authors, "plugin.endShadow": authors, "plugin.differences": states,
 	"plugin.poison": states, "plugin.showPoison": states, "plugin.runPoison": states, "plugin.retryPoison": authors, "plugin.dropPoison": authors,
 }
 

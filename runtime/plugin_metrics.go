@@ -50,6 +50,21 @@ func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
 		}
 		return s.Beside.Percent / 100
 	})
+	for _, c := range []struct {
+		name, help string
+		value      func(*plugins.ShadowStatus) uint64
+	}{
+		{"events", "Events that the version in the shadow has handled, and that were compared.", func(s *plugins.ShadowStatus) uint64 { return s.Events }},
+		{"differences", "Events that the version in the shadow did something different for.", func(s *plugins.ShadowStatus) uint64 { return s.Differ }},
+		{"dropped", "Events that the version in the shadow was not compared for.", func(s *plugins.ShadowStatus) uint64 { return s.Dropped }},
+	} {
+		add(prometheus.CounterValue, "shadow_"+c.name+"_total", c.help, func(s *plugins.Status) float64 {
+			if s.Shadow == nil {
+				return 0
+			}
+			return float64(c.value(s.Shadow))
+		})
+	}
 	return m
 }
 

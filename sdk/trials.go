@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -61,4 +63,28 @@ func takeDryRun(ctx context.Context, from io.Reader, progress func(plugins.DryRu
 			progress(*m.Progress)
 		}
 	}
+}
+
+// Shadow has a version run in the shadow of the binding's: it handles the same batches on the same
+// state, and nothing of what it does is written. The errors are those of Deploy, and shadow_differs.
+func (p Plugins) Shadow(ctx context.Context, binding, version string) (plugins.Status, error) {
+	return p.order(ctx, binding, "/shadow", plugins.Shadow{Version: version})
+}
+
+// EndShadow ends what Shadow began. The error is shadow_not_found if there is none.
+func (p Plugins) EndShadow(ctx context.Context, binding string) (s plugins.Status, err error) {
+	_, err = p.client.do(ctx, http.MethodDelete, pluginPath(binding, "/shadow"), nil, nil, &s)
+	return s, err
+}
+
+// Differences returns how the shadow of a binding is doing, and the last of what it did otherwise.
+// The error is shadow_not_found if there is none.
+func (p Plugins) Differences(ctx context.Context, binding string, r plugins.ShadowRequest) (report plugins.ShadowReport, err error) {
+	query := url.Values{}
+	if r.Before > 0 {
+		query.Set("before", strconv.FormatUint(r.Before, 10))
+	}
+	setLimit(query, r.Limit)
+	err = p.client.get(ctx, pluginPath(binding, "/shadow"), query, &report)
+	return report, err
 }

@@ -184,6 +184,9 @@ func bindingWords(s plugins.Status) string {
 	row("plugin", "%s %s, a %s", cell(s.Plugin, maxNameCell), cell(s.Version, maxNameCell), s.Kind)
 	row("sha256", "%s", s.SHA256)
 	row("state", "%s", stateWords(&s))
+	if s.Shadow != nil {
+		row("shadow", "version %s: %s", cell(s.Shadow.Version, maxNameCell), strings.ReplaceAll(shadowWords(s.Shadow), "\n", "; "))
+	}
 	row("input", "%s", inputWords(&s.Input))
 	row("checkpoint", "%d, lag %d", s.Checkpoint, s.Lag)
 	row("parked", "%d", s.Parked)

@@ -221,7 +221,9 @@ func (r *pluginRing) controlAnywhere() {
 		generation := s.Generation
 		r.must(n, "POST", "totals/rebuild", "{}", &s)
 		r.awaitGeneration(n, generation+1)
-		all("rebuild", func(s *plugins.Status) bool { return s.Generation == generation+1 && s.Beside == nil && s.Before != nil })
+		all("rebuild", func(s *plugins.Status) bool {
+			return s.Generation == generation+1 && s.Beside == nil && s.Before != nil
+		})
 	}
 }
 

@@ -47,6 +47,11 @@ type Controls interface {
 type Trials interface {
 	// DryRun runs a version, or two, over stored events, and calls progress meanwhile.
 	DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error)
+	// Shadow has a version run in the shadow of the binding's, EndShadow none. Differences returns
+	// what it did otherwise.
+	Shadow(ctx context.Context, name string, r plugins.Shadow) (plugins.Status, error)
+	EndShadow(ctx context.Context, name string) (plugins.Status, error)
+	Differences(ctx context.Context, name string, r plugins.ShadowRequest) (plugins.ShadowReport, error)
 }
 
 // Workbench is for the events that bindings have parked.
@@ -162,6 +167,9 @@ func (a *api) routes() []wsapi.Route {
 		binding("DELETE", "/rebuild", "plugin.cancelRebuild", access.SteerPlugins, "PluginRebuildCanceled", a.control(a.Bindings.CancelRebuild)),
 		binding("POST", "/switch", "plugin.switch", access.SteerPlugins, "PluginSwitched", a.control(a.Bindings.Switch)),
 		binding("DELETE", "/before", "plugin.dropBefore", access.SteerPlugins, "PluginGenerationDropped", a.control(a.Bindings.DropBefore)),
+		binding("POST", "/shadow", "plugin.shadow", access.DeployPlugins, "PluginShadowed", a.shadow),
+		binding("DELETE", "/shadow", "plugin.endShadow", access.SteerPlugins, "PluginShadowEnded", a.control(a.Bindings.EndShadow)),
+		a.differencesRoute(binding),
 		{Method: "POST", Path: "/v1/plugins/{binding}/dry-run", Needs: access.SeePluginState, Handle: a.dryRun},
 		{Method: "GET", Path: poison, Op: "plugin.poison", Needs: access.SeePluginState, Query: []string{"after", "limit"}, Handle: a.poisoned},
 		{Method: "GET", Path: poison + "/{position}", Op: "plugin.showPoison", Needs: access.SeePluginState, Handle: a.poison},

@@ -123,3 +123,58 @@ func TestDryRunIsForWhoSeesState(t *testing.T) {
 		}
 	}
 }
+
+// TestShadow goes through the client: what a version in the shadow does otherwise is for who sees
+// the state, and to start one is to deploy.
+func TestShadow(t *testing.T) {
+	n := newNodeFor(t, principals{
+		"root":         {Name: "root", Role: access.Admin},
+		"operator-in":  {Name: "o1", Role: access.Operator, Streams: []string{"in"}},
+		"operator-all": {Name: "o3", Role: access.Operator, Streams: []string{"*"}},
+		"reader-all":   {Name: "r2", Role: access.Reader, Streams: []string{"*"}},
+		"author-all":   {Name: "a2", Role: access.PluginAuthor, Streams: []string{"*"}},
+	}, "root")
+	n.words("words", "1.0.0")
+	n.words("words", "2.0.0")
+	if _, err := n.client.Plugins().Deploy(t.Context(), "words", plugins.Deploy{Version: "1.0.0", Grants: []string{"state"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		token            string
+		start, look, end core.Code
+	}{
+		{"reader-all", core.CodeForbidden, "", core.CodeForbidden},
+		{"operator-in", core.CodeForbidden, core.CodeForbidden, ""},
+		{"operator-all", "", "", ""},
+		{"author-all", "", "", ""},
+	} {
+		all := n.as(c.token)
+		_, err := all.Shadow(t.Context(), "words", "2.0.0")
+		wants(t, c.token+" starts it", err, c.start)
+		if _, err := n.client.Plugins().Shadow(t.Context(), "words", "2.0.0"); err != nil {
+			t.Fatal(err)
+		}
+		_, err = all.Differences(t.Context(), "words", plugins.ShadowRequest{Limit: 10})
+		wants(t, c.token+" sees it", err, c.look)
+		_, err = all.EndShadow(t.Context(), "words")
+		wants(t, c.token+" ends it", err, c.end)
+	}
+	if _, err := n.client.Plugins().Shadow(t.Context(), "words", "2.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.client.Plugins().DeleteVersion(t.Context(), "words", "2.0.0"); err == nil {
+		t.Error("the version in the shadow was deleted")
+	}
+	for s := (plugins.Status{}); s.Shadow == nil || s.Shadow.Events == 0; {
+		n.append("a rose is a rose")
+		s = n.handled("words")
+	}
+	report, err := n.client.Plugins().Differences(t.Context(), "words", plugins.ShadowRequest{})
+	if err != nil || report.Shadow.Differ != 0 || report.Shadow.Fuel == 0 || report.Version != "1.0.0" {
+		t.Errorf("%+v, %v", report, err)
+	}
+	s, err := n.client.Plugins().Switch(t.Context(), "words")
+	if err != nil || s.Version != "2.0.0" || s.Shadow != nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+}

@@ -215,6 +215,33 @@ func (g bindingGuard) DropPoison(ctx context.Context, name string, position uint
 	return g.Bindings.DropPoison(ctx, name, position)
 }
 
+// Shadow is Trials.Shadow. The version reads what it would if it were deployed.
+func (g bindingGuard) Shadow(ctx context.Context, name string, r plugins.Shadow) (plugins.Status, error) {
+	p := access.Of(ctx)
+	if err := p.Check(access.DeployPlugins, name); err != nil {
+		return plugins.Status{}, err
+	}
+	r.Admit = func(_, is *plugins.Binding) error { return covers(p, is) }
+	s, err := g.Bindings.Shadow(ctx, name, r)
+	if err == nil {
+		show(p, &s)
+	}
+	return s, err
+}
+
+// EndShadow is Trials.EndShadow.
+func (g bindingGuard) EndShadow(ctx context.Context, name string) (plugins.Status, error) {
+	return g.steer(ctx, name, g.Bindings.EndShadow)
+}
+
+// Differences is Trials.Differences.
+func (g bindingGuard) Differences(ctx context.Context, name string, r plugins.ShadowRequest) (plugins.ShadowReport, error) {
+	if err := check(ctx, g.Bindings, access.SeePluginState, name); err != nil {
+		return plugins.ShadowReport{}, err
+	}
+	return g.Bindings.Differences(ctx, name, r)
+}
+
 func (g bindingGuard) steer(ctx context.Context, name string, do func(context.Context, string) (plugins.Status, error)) (plugins.Status, error) {
 	if err := g.checkSteer(ctx, name); err != nil {
 		return plugins.Status{}, err

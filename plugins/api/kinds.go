@@ -150,6 +150,21 @@ func (k byKind) Query(ctx context.Context, name string, q plugins.Query) (plugin
 	return k.of(ctx, name).Query(ctx, name, q)
 }
 
+// Shadow is Trials.Shadow.
+func (k byKind) Shadow(ctx context.Context, name string, r plugins.Shadow) (plugins.Status, error) {
+	return k.of(ctx, name).Shadow(ctx, name, r)
+}
+
+// EndShadow is Trials.EndShadow.
+func (k byKind) EndShadow(ctx context.Context, name string) (plugins.Status, error) {
+	return k.of(ctx, name).EndShadow(ctx, name)
+}
+
+// Differences is Trials.Differences.
+func (k byKind) Differences(ctx context.Context, name string, r plugins.ShadowRequest) (plugins.ShadowReport, error) {
+	return k.of(ctx, name).Differences(ctx, name, r)
+}
+
 // DryRun is Trials.DryRun.
 func (k byKind) DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {
 	return k.of(ctx, name).DryRun(ctx, name, d, progress)

@@ -106,7 +106,7 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 			}
 			others, err := judges.List(ctx, plugins.ListRequest{})
 			for _, b := range slices.Concat(page.Bindings, others.Bindings) {
-				if b.Plugin == plugin && (b.Version == version || b.Previous == version) {
+				if b.Plugin == plugin && slices.Contains(b.Versions(), version) {
 					names = append(names, b.Name)
 				}
 			}

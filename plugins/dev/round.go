@@ -91,7 +91,7 @@ type ran struct {
 
 // deed is what it did with an event.
 type deed struct {
-	trial.Deed
+	trial.Described
 	outputs []output
 }
 
@@ -174,7 +174,7 @@ func (r *Round) handle(ctx context.Context, window *Window, config trial.Config)
 	defer enough(nil)
 	crashes := 0
 	config.Watch = func(s *trial.Settled) {
-		now.deeds[s.Event.Position] = deed{trial.DeedOf(s, true), outputsOf(s)}
+		now.deeds[s.Event.Position] = deed{trial.DescribedOf(s), outputsOf(s)}
 		if s.Failure != nil && (s.Failure.Batch || !s.Failure.Park) {
 			crashes++
 		}
@@ -232,7 +232,7 @@ func (now *ran) against(ctx context.Context, before *ran, show int) (*Changes, e
 		position := now.window.Items[i].Position
 		does, ok := now.deeds[position]
 		did, had := before.deeds[position]
-		if ok && had && both.Add(does.Deed, did.Deed) {
+		if ok && had && both.Add(does.Described, did.Described) {
 			c.count(did.outputs, does.outputs)
 		}
 	}

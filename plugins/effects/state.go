@@ -199,6 +199,19 @@ func (s *Scan) Next(ctx context.Context) (e Entry, ok bool, err error) {
 	}
 }
 
+// Page returns the next entries, as Ground.Page does.
+func (s *Scan) Page(ctx context.Context) ([]Entry, error) {
+	page := make([]Entry, 0, PageEntries)
+	for len(page) < PageEntries {
+		e, ok, err := s.Next(ctx)
+		if err != nil || !ok {
+			return page, err
+		}
+		page = append(page, e)
+	}
+	return page, nil
+}
+
 // read reads the next page of what is below.
 func (s *Scan) read(ctx context.Context) (err error) {
 	if s.below, err = s.page(ctx, s.prefix, s.after); err != nil {

@@ -24,7 +24,9 @@ func (l *lane) commit(ctx context.Context, events []queued, rest bool) error {
 	if !l.holds(ruleTell) {
 		l.ack(events)
 	}
+	followed := l.shadowBatch(ctx, events)
 	l.launch(events, next, nil)
+	l.flights[len(l.flights)-1].followed = followed
 	if !rest {
 		return nil
 	}

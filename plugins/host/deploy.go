@@ -166,6 +166,9 @@ func (h *Host) change(ctx context.Context, old *binding, next *plugins.Binding, 
 	b := *old
 	b.Binding = *next
 	b.Redeployed = b.Redeployed || b.Version != old.Version
+	if s := b.Shadow; s != nil && (b.Plugin != old.Plugin || b.Version == s.Version) {
+		b.Shadow = nil
+	}
 	_, err := h.config.Store.Append(ctx, core.Commit{Records: append(with, b.put())})
 	h.poke(b.Name)
 	return err

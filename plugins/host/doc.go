@@ -57,6 +57,14 @@
 //	    parked it parks, too, if it may append; the switch has that replayed, and holds back
 //	    what the live one has appended by then.                    beside.go, heldback.go
 //
+// # Shadows
+//
+// A runner can have a shadow: another version that handles what each lane has handled, on the
+// state that the lane stands on, before the lane commits it. Its own state is that of the lane
+// with an overlay of what differs. Its effects are compared, and dropped. The overlay goes back
+// with a Commit that was not made. Nothing of a shadow is written. A lane waits for it as long as
+// a batch may take, and suspect lanes have none.
+//
 // # Failures
 //
 // What an event does beside being acknowledged is decided when it is handled alone: a batch

@@ -47,3 +47,9 @@ func Observe(h *Host, name string, do func(generation, revision uint64, switched
 		do(c.generation, c.revision, c.switched, keys)
 	})
 }
+
+// ShadowIsReady reports whether the shadow of a binding is given batches.
+func (h *Host) ShadowIsReady(name string) bool {
+	s := h.shadowOf(name)
+	return s != nil && s.ready.Load()
+}

@@ -15,6 +15,8 @@ type flight struct {
 	before uint64 // the revision of the lane that it expects
 	next   laneRecord
 	answer chan answer // holds 1
+	// followed is what the shadow made of it; nil if it was not given it.
+	followed *followed
 }
 
 const (
@@ -48,7 +50,7 @@ func (l *lane) launch(events []queued, next laneRecord, ops []core.RecordOp) {
 	if n := len(l.spare); n > 0 {
 		f, l.spare = l.spare[n-1], l.spare[:n-1]
 	}
-	f.events = append(f.events[:0], events...)
+	f.events, f.followed = append(f.events[:0], events...), nil
 	f.before, f.next = l.stored.revision, next
 	c := core.Commit{Appends: l.stage.Appends(), Records: l.guard(l.changes(ops), next)}
 	l.stage.Take(&f.staged)
@@ -118,6 +120,7 @@ func (l *lane) land() {
 	l.succeeded(f)
 	l.shown.committed(len(f.events), &f.staged)
 	l.ground.land(f)
+	l.following.landed(f.followed)
 	l.tellOf(&f.staged)
 	l.ack(f.events)
 	clear(f.events) // they hold their blocks in memory
@@ -129,6 +132,7 @@ func (l *lane) land() {
 // on it: none of them can be made, unless it was, so all are thrown away (L13).
 func (l *lane) lost(ctx context.Context, err error) error {
 	f, behind := l.flights[0], l.flights[1:]
+	l.following.lost(l.flights)
 	l.flights = nil
 	for _, b := range behind {
 		select {

@@ -28,8 +28,8 @@ type lane struct {
 	handler plugins.Handler
 	ground  ground
 	stage   *effects.Stage
-	flights []*flight // the Commits of batches that are under way, in order
-	spare   []*flight // to be used again
+	flying
+	following *follower // the lane of the shadow; nil while it has none
 
 	batch effects.Batch
 	tried tried // of the last batch, if it had one event
@@ -38,6 +38,12 @@ type lane struct {
 	answers   chan answer // holds 1
 	front     []queued    // scratch
 	positions []uint64    // scratch
+}
+
+// flying are the Commits of a lane.
+type flying struct {
+	flights []*flight // under way, in order
+	spare   []*flight // to be used again
 }
 
 // standing is the lane as it is when the Commits under way are made. What a lane has computed
@@ -93,6 +99,7 @@ func (l *lane) take(s storedLane) {
 // run handles what comes until it cannot go on, and returns why.
 func (l *lane) run(ctx context.Context) error {
 	defer l.discard()
+	defer func() { l.following.close() }()
 	for {
 		if err := l.await(ctx); err != nil {
 			return err

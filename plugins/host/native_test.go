@@ -53,6 +53,13 @@ func (l *library) add(plugin, version string, m plugins.Manifest, h handle) {
 	l.handles[plugin+"@"+version] = h
 }
 
+// version is the manifest of a version.
+func (l *library) version(plugin, version string) plugins.Manifest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.versions[plugin+"@"+version].Manifest
+}
+
 func (l *library) breakVersion(name string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

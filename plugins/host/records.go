@@ -66,6 +66,8 @@ type binding struct {
 	// HeldBack is, for each lane, what of its appends is held back after a rebuild. Lane and
 	// partition key go together for ever.
 	HeldBack []heldBack `json:"heldBack,omitempty"`
+	// Shadow is the version that runs in the shadow of this one; nil if there is none.
+	Shadow *shadowed `json:"shadow,omitempty"`
 	// Redeployed says that its version was changed since it is live: a rollback undoes that.
 	Redeployed bool `json:"redeployed,omitzero"`
 	// Rebuild is what was asked for, of a generation beside.

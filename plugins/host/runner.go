@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type runner struct {
 	binding *binding
 	terms   *effects.Terms
 	program plugins.Program
+	shadow  *shadow // nil if none was asked for
 	sub     *subscriptions.Bound
 	lanes   []*lane
 	live    *binding // of a generation beside: the live one (L14)
@@ -69,6 +71,7 @@ func newRunner(k *driver, b *binding, p plugins.Program) *runner {
 	for i := range b.Lanes {
 		r.lanes = append(r.lanes, newLane(r, i))
 	}
+	r.shadow = newShadow(r)
 	return r
 }
 
@@ -109,13 +112,14 @@ func (r *runner) run(ctx context.Context) error {
 		return err
 	}
 	var running sync.WaitGroup
+	running.Go(func() { r.shadow.load(ctx) })
 	for _, l := range r.lanes {
 		running.Go(func() { cancel(l.run(ctx)) })
 	}
 	cancel(r.deal(ctx))
 	running.Wait()
 	r.unmark(mark)
-	return context.Cause(ctx)
+	return errors.Join(context.Cause(ctx), r.shadow.close())
 }
 
 // deal gives each event to its lane.

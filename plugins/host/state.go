@@ -13,13 +13,13 @@ import (
 // under way change, and of what is stored that which was used last, in two halves.
 type ground struct {
 	lane       *lane
-	ahead      map[string]flying
+	ahead      map[string]launched
 	young, old map[string]effects.Value
 	bytes      int // of young
 }
 
-// flying is a value that the last Commit under way that changes it stores.
-type flying struct {
+// launched is a value that the last Commit under way that changes it stores.
+type launched struct {
 	effects.Value
 	by *flight
 }
@@ -53,10 +53,10 @@ func (g *ground) keep(key string, v effects.Value) {
 // launch has what a Commit changes be read as if it were made.
 func (g *ground) launch(f *flight) {
 	if g.ahead == nil {
-		g.ahead = map[string]flying{}
+		g.ahead = map[string]launched{}
 	}
 	for key, v := range f.staged.Changes() {
-		g.ahead[key] = flying{v, f}
+		g.ahead[key] = launched{v, f}
 	}
 }
 
@@ -114,15 +114,7 @@ func (g *ground) Page(ctx context.Context, prefix, after string) ([]effects.Entr
 	for key, f := range g.ahead {
 		s.Over(key, f.Value)
 	}
-	page := make([]effects.Entry, 0, effects.PageEntries)
-	for len(page) < effects.PageEntries {
-		e, ok, err := s.Next(ctx)
-		if err != nil || !ok {
-			return page, err
-		}
-		page = append(page, e)
-	}
-	return page, nil
+	return s.Page(ctx)
 }
 
 // stored is Page of what is stored.

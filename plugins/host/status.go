@@ -148,6 +148,9 @@ func (h *Host) status(ctx context.Context, g *generations) (plugins.Status, erro
 	case h.config.Subscriptions.Owned(b.Subscription) != nil:
 		s.State = plugins.Running
 	}
+	if is := b.Shadow; is != nil {
+		s.Shadow = &plugins.ShadowStatus{Version: is.Version, SHA256: is.SHA256, Began: is.Began}
+	}
 	if k := h.driver(b.Name, b.role); k != nil {
 		k.describe(b, &s)
 	}
@@ -276,6 +279,9 @@ func (k *driver) describe(b *binding, s *plugins.Status) {
 	s.State, s.Reason = state, reason
 	if runner == nil || runner.binding.revision != b.revision {
 		return
+	}
+	if runner.shadow != nil {
+		s.Shadow = new(runner.shadow.show())
 	}
 	for _, l := range runner.lanes {
 		p := &l.shown

@@ -22,13 +22,17 @@ const (
 )
 
 // Switch makes the generation beside the live one, which is kept as the generation before. Both
-// have handled the same events then. The errors are those of Pause, no_rebuild and rebuild_behind.
+// have handled the same events then. If there is none, it deploys the version that runs in the
+// shadow, at a batch boundary: it goes on with the state that is stored. The errors are those of
+// Deploy, no_rebuild and rebuild_behind.
 func (h *Host) Switch(ctx context.Context, name string) (plugins.Status, error) {
 	return h.again(ctx, name, func() error {
 		g, err := h.generations(ctx, name)
 		switch {
 		case err != nil:
 			return err
+		case g.beside == nil && g.live.Shadow != nil:
+			return h.deploy(ctx, name, g.live, &plugins.Deploy{Version: g.live.Shadow.Version})
 		case g.beside == nil:
 			return noRebuild(name)
 		}

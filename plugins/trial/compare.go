@@ -13,52 +13,59 @@ import (
 	"github.com/gyre-events/gyre/plugins/effects"
 )
 
-// Deed is what a version did with an event: in full, by digests, and in short to be shown.
+// Deed is what a version did with an event, by digests.
 type Deed struct {
 	position        uint64
 	fate            plugins.Fate
 	outputs, writes [sha256.Size]byte
-	shown           plugins.Difference // without Against
 }
 
-// maxDeedBytes bounds what is shown of a deed.
+// maxDeedBytes bounds what is shown of what a version did with an event.
 const maxDeedBytes = 16 << 10
 
-// DeedOf returns what a version did with an event. show has it be shown.
-func DeedOf(s *Settled, show bool) Deed {
+// DeedOf returns what a version did with an event.
+func DeedOf(s *Settled) Deed {
 	d := Deed{position: s.Event.Position, fate: s.Fate}
 	sum := digest{sha256.New()}
 	for a := range s.Appends() {
 		sum.append(a)
 	}
 	d.outputs = sum.end()
-	last := map[string]effects.Value{}
-	for key, v := range s.Writes() {
-		last[key] = v
-	}
-	keys := slices.Sorted(maps.Keys(last))
+	keys, last := lastWrites(s)
 	for _, key := range keys {
 		sum.text(key)
 		sum.number(uint64(bit(last[key].OK)))
 		sum.text(string(last[key].Bytes))
 	}
 	d.writes = sum.end()
-	if show {
-		d.show(s, keys, last)
-	}
 	return d
 }
 
-// show fills in what is shown, as far as there is room.
-func (d *Deed) show(s *Settled, keys []string, last map[string]effects.Value) {
+// lastWrites are the last changes of each key, and the keys in order.
+func lastWrites(s *Settled) (keys []string, last map[string]effects.Value) {
+	last = map[string]effects.Value{}
+	for key, v := range s.Writes() {
+		last[key] = v
+	}
+	return slices.Sorted(maps.Keys(last)), last
+}
+
+// Differs says in what two deeds of the same event differ.
+func (d Deed) Differs(other Deed) (outputs, writes, fates bool) {
+	return d.outputs != other.outputs, d.writes != other.writes, d.fate != other.fate
+}
+
+// Describe describes an event, and what a version did with it, without what is beyond so many bytes.
+// size is how many it has.
+func Describe(s *Settled, most int) (d plugins.Difference, size int) {
 	e := s.Event
-	d.shown = plugins.Difference{Position: e.Position, Stream: strings.Clone(e.Stream), Type: strings.Clone(e.Type), Lane: s.Lane}
-	did := &d.shown.Tried
+	d = plugins.Difference{Position: e.Position, Stream: strings.Clone(e.Stream), Type: strings.Clone(e.Type), Lane: s.Lane}
+	did := &d.Tried
 	*did = plugins.Deed{Fate: s.Fate, Outputs: []plugins.OutputEvent{}, Writes: []plugins.Write{}}
 	if s.Fate == plugins.Parked && s.Failure != nil {
-		did.Reason = s.Failure.Reason[:min(len(s.Failure.Reason), maxDeedBytes)]
+		did.Reason = strings.ToValidUTF8(s.Failure.Reason[:min(len(s.Failure.Reason), most)], "�")
 	}
-	room := room{plugins.MaxShown, maxDeedBytes}
+	room := room{plugins.MaxShown, most}
 	for a := range s.Appends() {
 		for i := range a.Events {
 			if room.take(len(a.Stream) + len(a.Events[i].Data) + len(a.Events[i].Metadata)) {
@@ -66,10 +73,11 @@ func (d *Deed) show(s *Settled, keys []string, last map[string]effects.Value) {
 			}
 		}
 	}
+	keys, last := lastWrites(s)
 	for _, key := range keys {
 		v := last[key]
 		if !room.take(len(key) + len(v.Bytes)) {
-			continue
+			break
 		}
 		w := plugins.Write{Key: key}
 		if v.OK {
@@ -77,6 +85,21 @@ func (d *Deed) show(s *Settled, keys []string, last map[string]effects.Value) {
 		}
 		did.Writes = append(did.Writes, w)
 	}
+	return d, len(d.Stream) + len(d.Type) + len(did.Reason) + most - room.bytes
+}
+
+// Described is a Deed that can be shown.
+type Described struct {
+	Deed
+	shown plugins.Difference // without Against
+	size  int
+}
+
+// DescribedOf returns what a version did with an event, to be shown up to 16 KiB.
+func DescribedOf(s *Settled) Described {
+	d := Described{Deed: DeedOf(s)}
+	d.shown, d.size = Describe(s, maxDeedBytes)
+	return d
 }
 
 // digest makes a digest of values, each with its length before it.
@@ -129,7 +152,7 @@ type Comparison struct {
 
 // half is what one of the two did.
 type half struct {
-	Deed
+	Described
 	against bool
 }
 
@@ -142,25 +165,28 @@ func NewComparison(show int) *Comparison {
 // against.
 func (c *Comparison) Watch(against bool) func(*Settled) {
 	return func(s *Settled) {
-		d := half{DeedOf(s, c.room.entries > 0), against}
+		d := half{Described{Deed: DeedOf(s)}, against}
+		if c.room.entries > 0 {
+			d.Described = DescribedOf(s)
+		}
 		other, ok := c.pending[d.position]
-		if !ok || other.against == against {
+		switch {
+		case !ok || other.against == against:
 			c.pending[d.position] = d
 			return
+		case against:
+			c.Add(other.Described, d.Described)
+		default:
+			c.Add(d.Described, other.Described)
 		}
 		delete(c.pending, d.position)
-		if against {
-			c.Add(other.Deed, d.Deed)
-		} else {
-			c.Add(d.Deed, other.Deed)
-		}
 	}
 }
 
-// Add compares what the version that is tried did with an event, and what the other did. It
-// returns whether they differ.
-func (c *Comparison) Add(tried, against Deed) (differ bool) {
-	outputs, writes, fates := tried.outputs != against.outputs, tried.writes != against.writes, tried.fate != against.fate
+// Add compares what the version that is tried did with an event, and what the other did. It returns
+// whether they differ.
+func (c *Comparison) Add(tried, against Described) (differ bool) {
+	outputs, writes, fates := tried.Differs(against.Deed)
 	if !outputs && !writes && !fates {
 		return false
 	}
@@ -168,15 +194,10 @@ func (c *Comparison) Add(tried, against Deed) (differ bool) {
 	c.Outputs += bit(outputs)
 	c.Writes += bit(writes)
 	c.Fates += bit(fates)
-	if c.room.take(2 * maxDeedBytes) {
-		c.First = append(c.First, Difference(tried, against))
+	if c.room.take(tried.size + against.size) {
+		d := tried.shown
+		d.Against = against.shown.Tried
+		c.First = append(c.First, d)
 	}
 	return true
-}
-
-// Difference is what is shown of two deeds that differ.
-func Difference(tried, against Deed) plugins.Difference {
-	d := tried.shown
-	d.Against = against.shown.Tried
-	return d
 }

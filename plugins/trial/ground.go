@@ -8,31 +8,33 @@ import (
 	"github.com/gyre-events/gyre/plugins/effects"
 )
 
-// ground is the effects.Ground of a lane: its state in memory, and a log that it only reads.
-type ground struct{ lane *lane }
-
-func (g ground) Peek(key string) (v effects.Value, known bool) {
-	return g.lane.version.state.get(g.lane.number, key), true
+// ground is the effects.Ground of a lane of a State, with a log that it only reads.
+type ground struct {
+	state *State
+	lane  int
+	read  func(ctx context.Context, r core.ReadRequest) (core.Page, error)
 }
 
+func (g ground) Peek(key string) (v effects.Value, known bool) { return g.state.get(g.lane, key), true }
+
 func (g ground) Get(_ context.Context, key string) (effects.Value, error) {
-	return g.lane.version.state.get(g.lane.number, key), nil
+	return g.state.get(g.lane, key), nil
 }
 
 // Sizes is of keys that Peek does not know, of which there are none.
 func (ground) Sizes(context.Context, []string) (int64, error) { return 0, nil }
 
 func (g ground) Page(_ context.Context, prefix, after string) ([]effects.Entry, error) {
-	return g.lane.version.state.page(g.lane.number, prefix, after), nil
+	return g.state.page(g.lane, prefix, after), nil
 }
 
-func (g ground) StateBytes() int64 { return g.lane.version.state.bytes }
+func (g ground) StateBytes() int64 { return g.state.bytes }
 
 func (g ground) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
-	if g.lane.version.config.Read == nil {
+	if g.read == nil {
 		return core.Page{}, core.Errorf(core.CodeStreamNotFound, "stream %.80q has no events here", r.Stream)
 	}
-	return g.lane.version.config.Read(ctx, r)
+	return g.read(ctx, r)
 }
 
 func (ground) HoldsBack(uint64) bool { return false }

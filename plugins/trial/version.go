@@ -17,6 +17,8 @@ type Config struct {
 	Program plugins.Program
 	// State is what it begins with, and belongs to the Version from then on; nil is empty.
 	State *State
+	// Elsewhere has the Version be one lane that keeps its state elsewhere; nil: all lanes, over State.
+	Elsewhere *Elsewhere
 	// Read reads streams for the handler; nil has none.
 	Read func(ctx context.Context, r core.ReadRequest) (core.Page, error)
 	// Show is how many of each thing are listed.
@@ -29,6 +31,14 @@ type Config struct {
 	Watch func(*Settled)
 	// Yield is called before each batch, and may wait; nil does not.
 	Yield func(ctx context.Context)
+}
+
+// Elsewhere is a lane that keeps its state elsewhere.
+type Elsewhere struct {
+	Lane   int
+	Ground effects.Ground
+	// Set changes a key. The value is not the Version's any more.
+	Set func(key string, v effects.Value) error
 }
 
 // Settled is what became of an event. It is valid until Watch returns.
@@ -64,12 +74,17 @@ type Version struct {
 func New(config Config) *Version {
 	b := config.Binding
 	v := &Version{config: config, terms: effects.NewTerms(b), state: config.State, tally: newTally(&config)}
+	if a := config.Elsewhere; a != nil {
+		v.lanes = []*lane{newLane(v, a.Lane, a.Ground, a.Set)}
+		return v
+	}
 	if v.state == nil {
 		v.state = NewState(b.Lanes)
 	}
 	v.began = v.state.Copy()
 	for i := range b.Lanes {
-		v.lanes = append(v.lanes, newLane(v, i))
+		set := func(key string, value effects.Value) error { return v.state.Set(i, key, value) }
+		v.lanes = append(v.lanes, newLane(v, i, ground{v.state, i, config.Read}, set))
 	}
 	return v
 }
@@ -112,6 +127,19 @@ func (v *Version) settle(ctx context.Context, all bool) error {
 // State is the state as it is now.
 func (v *Version) State() *State { return v.state }
 
+// Discard has it go on with new handlers, after what they have seen is not so.
+func (v *Version) Discard() {
+	for _, l := range v.lanes {
+		l.discard()
+		clear(l.queue) // they hold their blocks in memory
+		l.queue, l.attempts, l.failed = l.queue[:0], 0, nil
+	}
+}
+
+// Fuel is what its handlers have used, and Took the time that they had.
+func (v *Version) Fuel() int64         { return v.tally.Fuel }
+func (v *Version) Took() time.Duration { return v.tally.took }
+
 // Result is what the version did since New or Restart.
 func (v *Version) Result(ctx context.Context) (plugins.Trial, error) {
 	t := v.tally.result(v.config.Binding)
@@ -130,6 +158,7 @@ type lane struct {
 	number   int
 	queue    []delivery.Item
 	stage    *effects.Stage
+	set      func(key string, v effects.Value) error
 	batch    effects.Batch
 	handler  plugins.Handler // nil after a failure
 	search   effects.Search  // for an event that batches fail by
@@ -138,9 +167,9 @@ type lane struct {
 	memory   int64 // of the handler
 }
 
-func newLane(v *Version, number int) *lane {
-	l := &lane{version: v, number: number}
-	l.stage = effects.NewStage(v.terms, ground{l}, output{l})
+func newLane(v *Version, number int, on effects.Ground, set func(key string, v effects.Value) error) *lane {
+	l := &lane{version: v, number: number, set: set}
+	l.stage = effects.NewStage(v.terms, on, output{l})
 	return l
 }
 
@@ -258,7 +287,7 @@ func (l *lane) commit(events int) error {
 		if value.OK {
 			value.Bytes = append(make([]byte, 0, len(value.Bytes)), value.Bytes...)
 		}
-		if err := v.state.Set(l.number, key, value); err != nil {
+		if err := l.set(key, value); err != nil {
 			return err
 		}
 	}

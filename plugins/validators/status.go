@@ -145,6 +145,21 @@ func (v *Validators) DryRun(_ context.Context, name string, _ plugins.DryRun, _ 
 	return plugins.DryRunResult{}, none(name, "dry runs: it judges what is appended, and no stored events")
 }
 
+// Shadow is refused.
+func (v *Validators) Shadow(_ context.Context, name string, _ plugins.Shadow) (plugins.Status, error) {
+	return plugins.Status{}, none(name, "shadow: it judges what is appended")
+}
+
+// EndShadow is refused.
+func (v *Validators) EndShadow(_ context.Context, name string) (plugins.Status, error) {
+	return plugins.Status{}, none(name, "shadow")
+}
+
+// Differences is refused.
+func (v *Validators) Differences(_ context.Context, name string, _ plugins.ShadowRequest) (plugins.ShadowReport, error) {
+	return plugins.ShadowReport{}, none(name, "shadow")
+}
+
 // Get is refused.
 func (v *Validators) Get(_ context.Context, name string, _ plugins.KeyRequest) (plugins.Entry, error) {
 	return plugins.Entry{}, none(name, "state")

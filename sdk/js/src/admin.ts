@@ -63,6 +63,8 @@ export type {
   PluginPoisonEvent,
   PluginPoisonRetry,
   PluginPoisonTrial,
+  PluginShadowReport,
+  PluginShadowStatus,
   PluginStep,
   PluginTotals,
   PluginVersion,

@@ -18,6 +18,7 @@ import type {
   PluginPoisonRetry,
   PluginPoisonTrial,
   PluginRebuild,
+  PluginShadowReport,
   PluginVersion,
   PluginEntry as RawEntry,
 } from "./schemas.js";
@@ -294,6 +295,21 @@ export class Plugins {
   /** Forgets a parked event, which stays in the log. */
   async dropPoison(binding: string, position: number, o: Limits = {}): Promise<void> {
     await this.#requests.change("DELETE", pathOf`/v1/plugins/${binding}/poison/${String(position)}`, {}, undefined, o);
+  }
+
+  /** Has a version run in the shadow of the binding's; nothing of what it does is written. */
+  shadow(binding: string, version: string, o: Limits = {}): Promise<PluginBinding> {
+    return this.#steer(binding, "shadow", { version }, o);
+  }
+
+  /** Ends the shadow of a binding; shadow_not_found if it has none. */
+  endShadow(binding: string, o: Limits = {}): Promise<PluginBinding> {
+    return this.#requests.change("DELETE", pathOf`/v1/plugins/${binding}/shadow`, {}, undefined, o);
+  }
+
+  /** Returns how the shadow of a binding is doing, and the last of what it did otherwise. */
+  differences(binding: string, o: Limits & { before?: number | undefined; limit?: number | undefined } = {}): Promise<PluginShadowReport> {
+    return this.#requests.get(pathOf`/v1/plugins/${binding}/shadow`, { before: o.before, limit: o.limit }, o);
   }
 
   async #entries(binding: string, query: Query, o: Limits): Promise<{ entries: PluginEntry[]; next?: string }> {

@@ -147,6 +147,28 @@ test("a dry run", async (t) => {
   await assert.rejects(run, { code: "canceled" });
 });
 
+test("a shadow", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const p = admin(c).plugins;
+  for (const version of ["1.0.0", "2.0.0"]) await p.upload("words", version, module, { manifest: manifest(version) });
+  await p.deploy("words", { version: "1.0.0", grants: ["state"] });
+  assert.equal((await p.shadow("words", "2.0.0")).shadow?.version, "2.0.0");
+  for (const by = Date.now() + waitLimit; ; ) {
+    await c.append("in", { type: "Said", data: { words: "a rose is a rose" } });
+    await handled(p);
+    const r = await p.differences("words", { limit: 5 });
+    assert.deepEqual([r.version, r.shadow.differ, r.differences], ["1.0.0", 0, []]);
+    if (r.shadow.events > 0) break;
+    assert.ok(Date.now() < by, JSON.stringify(r));
+  }
+  const switched = await p.switch("words");
+  assert.deepEqual([switched.version, switched.previous, switched.shadow], ["2.0.0", "1.0.0", undefined]);
+  await assert.rejects(p.differences("words"), { code: "shadow_not_found" });
+  await p.shadow("words", "1.0.0");
+  assert.equal((await p.endShadow("words")).shadow, undefined);
+});
+
 test("what is refused", async (t) => {
   const node = await Node.start(t, "memory");
   const p = admin(await node.client(t, { json: true })).plugins;
