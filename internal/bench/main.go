@@ -44,6 +44,7 @@ var groups = []group{
 	{"plugin/fair", benchFair},
 	{"plugin/bindings", benchBindings},
 	{"plugin/validator", benchValidator},
+	{"plugin/dev", benchDev},
 }
 
 func main() {
