@@ -26,8 +26,11 @@ func (a *app) managePlugins(ctx context.Context, f func(context.Context, sdk.Plu
 
 // completeBinding has the shell complete the first argument, a binding's name.
 func (a *app) completeBinding(cmd *cobra.Command) *cobra.Command {
-	return a.completePlugins(cmd, func(l *plugins.Listed) bool { return l.Binding != nil })
+	return a.completePlugins(cmd, isBound)
 }
+
+// isBound reports whether a name is one of a binding.
+func isBound(l *plugins.Listed) bool { return l.Binding != nil }
 
 // completePlugins has the shell complete the first argument, a name that is listed.
 func (a *app) completePlugins(cmd *cobra.Command, is func(*plugins.Listed) bool) *cobra.Command {
@@ -35,22 +38,26 @@ func (a *app) completePlugins(cmd *cobra.Command, is func(*plugins.Listed) bool)
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-		defer cancel()
-		var names []string
-		// Without a node there are no names, and no place for an error.
-		_ = a.managePlugins(ctx, func(ctx context.Context, all sdk.Plugins) error {
-			page, err := all.List(ctx, plugins.ListRequest{Prefix: prefix, Limit: completeNames})
-			for i := range page.Plugins {
-				if is(&page.Plugins[i]) {
-					names = append(names, page.Plugins[i].Name)
-				}
-			}
-			return err
-		})
-		return names, cobra.ShellCompDirectiveNoFileComp
+		return a.listedNames(cmd, prefix, is)
 	}
 	return cmd
+}
+
+// listedNames are the names of plugins and bindings that begin with a prefix, for a shell.
+func (a *app) listedNames(cmd *cobra.Command, prefix string, is func(*plugins.Listed) bool) (names []string, _ cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+	defer cancel()
+	// Without a node there are no names, and no place for an error.
+	_ = a.managePlugins(ctx, func(ctx context.Context, all sdk.Plugins) error {
+		page, err := all.List(ctx, plugins.ListRequest{Prefix: prefix, Limit: completeNames})
+		for i := range page.Plugins {
+			if is(&page.Plugins[i]) {
+				names = append(names, page.Plugins[i].Name)
+			}
+		}
+		return err
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func newPluginList(a *app) *cobra.Command {

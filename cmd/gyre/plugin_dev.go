@@ -29,8 +29,9 @@ The events are the newest of the node that the manifest's subscription delivers,
 are fetched once, and new ones in the next round. --events is a file of them, as gyre import takes
 it. Without that and without a node they are those of testdata/events.ndjson.
 
-The module is granted what its manifest asks for, in a sandbox of this process, and begins with
-empty state. With --state now it has the state, the input, the lanes and the config of what is
+A filter, a map, a partitioner or a validator judges the events, and what it decides otherwise is
+shown. Another module is granted what its manifest asks for, in a sandbox of this process, and begins
+with empty state. With --state now it has the state, the input, the lanes and the config of what is
 deployed under the plugin's name, or under --binding. An event that fails is not tried again, and
 a run ends after ten of them.
 
@@ -72,8 +73,11 @@ func newPluginDev(a *app) *cobra.Command {
 	flags.IntVar(&f.show, "show", plugins.DefaultShown, "how many outputs, changes, failures and lines of the log to show")
 	flags.BoolVar(&f.once, "once", false, "make one round")
 	states := cobra.FixedCompletions([]string{string(plugins.EmptyState), string(plugins.StoredState)}, cobra.ShellCompDirectiveNoFileComp)
-	if err := cmd.RegisterFlagCompletionFunc("state", states); err != nil {
-		panic(err) // the flag is there
+	bindings := func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return a.listedNames(cmd, prefix, isBound)
+	}
+	if err := errors.Join(cmd.RegisterFlagCompletionFunc("state", states), cmd.RegisterFlagCompletionFunc("binding", bindings)); err != nil {
+		panic(err) // the flags are there
 	}
 	return a.talks(cmd)
 }

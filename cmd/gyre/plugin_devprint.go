@@ -97,6 +97,9 @@ func (a *app) printRan(r *dev.Round) error {
 	if r.Ended != "" {
 		fmt.Fprintf(a.stdout, "it ended early: %s\n", cell(r.Ended, maxReasonBytes))
 	}
+	if r.Judged != nil {
+		return a.printJudged(r)
+	}
 	if r.Changes == nil {
 		if err := a.printVersionTried(t); err != nil {
 			return err
@@ -113,6 +116,39 @@ func (a *app) printRan(r *dev.Round) error {
 	}
 	a.printStack(t)
 	return a.printLogged(t)
+}
+
+// printJudged prints what a module that judges events has decided, or what it decides otherwise.
+func (a *app) printJudged(r *dev.Round) error {
+	fmt.Fprintf(a.stdout, "\n%s\n", triedWords(r.Tried))
+	var err error
+	if r.Changes == nil {
+		rows := make([][]string, 0, len(r.Judged))
+		for _, e := range r.Judged {
+			rows = append(rows, []string{strconv.FormatUint(e.Position, 10), cell(e.Stream, maxNameCell), cell(e.Type, maxNameCell), e.Verdict, cell(e.Value, dataWidth)})
+		}
+		err = a.printFirst([]string{"event", "stream", "type", "verdict", "value"}, rows, r.Tried.Acked+r.Tried.Skipped)
+	} else {
+		err = a.printVerdicts(r)
+	}
+	if err == nil {
+		err = a.printFailed(r.Tried)
+	}
+	if err != nil {
+		return err
+	}
+	return a.printLogged(r.Tried)
+}
+
+// printVerdicts prints what a module decides otherwise.
+func (a *app) printVerdicts(r *dev.Round) error {
+	c := r.Changes
+	rows := make([][]string, 0, len(c.Verdicts))
+	for _, v := range c.Verdicts {
+		rows = append(rows, []string{strconv.FormatUint(v.Position, 10), cell(v.Stream, maxNameCell), cell(v.Type, maxNameCell), cell(v.Before, dataWidth/2), cell(v.Now, dataWidth/2)})
+	}
+	fmt.Fprintf(a.stdout, "fuel %s of round %d\n\n%s events are judged otherwise\n", percent(r.Tried.Fuel, c.Fuel), c.Against, comma(c.Events))
+	return a.printFirst([]string{"event", "stream", "type", "round " + strconv.Itoa(c.Against), "round " + strconv.Itoa(r.Round)}, rows, c.Events)
 }
 
 // printStack prints the first stack that there is.

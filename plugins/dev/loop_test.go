@@ -192,6 +192,44 @@ func TestOnceFromAState(t *testing.T) {
 	}
 }
 
+// What a filter, a map, a partitioner or a validator decides is compared, too.
+func TestLoopOfAJudge(t *testing.T) {
+	d := newDirectory(t, map[string]string{"module.bin": string(guests.Orders)})
+	judges := func(kind string) {
+		d.write(project.ManifestFile, strings.Replace(fmt.Sprintf(manifest, ""), `"handler","capabilities":["append:*","state"]`, `"`+kind+`"`, 1))
+	}
+	log := newLog(t)
+	for total := range 20 {
+		log.add(fmt.Sprintf(`{"total":%d}`, 90+total))
+	}
+	loop := New(Config{Dir: d.dir, Source: NewLast(log, 20, compile), Show: 5})
+	judges("filter")
+	r := loop.Once(t.Context())
+	if r.Err != nil || r.Tried.Acked != 10 || r.Tried.Skipped != 10 || len(r.Judged) != 5 || r.Judged[0].Verdict != "drop" || r.Changes != nil {
+		t.Fatalf("a filter: %+v, %+v, %v", r, r.Tried, r.Err)
+	}
+	d.write("module.bin", string(guests.Unfit)) // its filter keeps all
+	if r = loop.Once(t.Context()); r.Err != nil || r.Changes.Events != 10 || len(r.Changes.Verdicts) != 5 || r.Changes.Verdicts[0] != (Verdict{1, "s", "T", "drop", "keep"}) {
+		t.Errorf("another filter: %+v, %+v", r.Changes, r.Err)
+	}
+	for range maxCrashes {
+		log.addTyped("Trap", "{}")
+	}
+	if r = loop.Once(t.Context()); r.Err != nil || r.Ended == "" || r.Tried.Parked != maxCrashes || len(r.Tried.Failed) != 5 || r.New != maxCrashes || r.Changes.Events != 0 {
+		t.Errorf("events that it fails on: %+v, %+v", r, r.Tried)
+	}
+	judges("map")
+	if r = loop.Once(t.Context()); r.Err != nil || r.Changes == nil || r.Changes.Verdicts[0].Now != `value "T"` {
+		t.Errorf("a map: %+v, %+v", r.Changes, r.Err)
+	}
+	loop.config.Base = func(context.Context, *plugins.Version) (b plugins.Binding, s *trial.State, err error) {
+		return b, s, err
+	}
+	if r = loop.Once(t.Context()); core.AsError(r.Err).Code != core.CodeInvalidRequest {
+		t.Errorf("from a state: %v", r.Err)
+	}
+}
+
 // Outputs in the same place with other content are changed, others are added or removed.
 func TestOutputsAreCounted(t *testing.T) {
 	out := func(stream string, content byte) output {

@@ -31,6 +31,8 @@ type Round struct {
 	Ended string `json:"ended,omitzero"`
 	// Tried is what the module did; nil if it was not built, or did not start.
 	Tried *plugins.Trial `json:"tried,omitempty"`
+	// Judged are the first events that a plugin which judges them has decided about.
+	Judged []project.Judged `json:"judged,omitempty"`
 	// Changes are against the last round that has Tried; nil if there is none over the same events.
 	Changes *Changes `json:"changes,omitempty"`
 	// Err is why there is no Tried.
@@ -45,6 +47,8 @@ type Changes struct {
 	Added   int  `json:"added"`   // outputs that only this one appends
 	Removed int  `json:"removed"` // outputs that only the other did
 	Changed int  `json:"changed"` // outputs that are in the same place, with other content
+	// Verdicts are the first events about which a plugin that judges them decides otherwise.
+	Verdicts []Verdict `json:"verdicts,omitempty"`
 	// Differences are those of events that both have handled, and of the state at the end.
 	plugins.Differences
 	Fuel    int64   `json:"fuel"`    // of the other one
@@ -71,12 +75,6 @@ type Loop struct {
 
 // New returns a Loop that has made no round.
 func New(config Config) *Loop {
-	if config.Base == nil {
-		config.Base = func(_ context.Context, v *plugins.Version) (plugins.Binding, *trial.State, error) {
-			b, err := project.Binding(v)
-			return b, nil, err
-		}
-	}
 	return &Loop{config: config}
 }
 
@@ -87,6 +85,8 @@ type ran struct {
 	lanes  int
 	deeds  map[uint64]deed // by the position of the event
 	state  *trial.State
+	// verdicts are those of a module that judges events, by position; nil of another.
+	verdicts map[uint64]project.Judged
 }
 
 // deed is what it did with an event.
@@ -143,18 +143,39 @@ func (l *Loop) run(ctx context.Context, r *Round, built *project.Built) {
 	}
 }
 
-// handle has the module handle the events.
-func (l *Loop) handle(ctx context.Context, r *Round, built *project.Built) (*ran, error) {
-	binding, base, err := l.config.Base(ctx, &built.Version)
-	if err != nil {
-		return nil, err
+// base is what a version is run as, and the state that it begins with.
+func (l *Loop) base(ctx context.Context, v *plugins.Version) (plugins.Binding, *trial.State, error) {
+	if l.config.Base != nil {
+		return l.config.Base(ctx, v)
 	}
-	window, err := l.config.Source.Window(ctx, &binding.Input)
+	b, err := project.Binding(v)
+	return b, nil, err
+}
+
+// window has the events of a round.
+func (l *Loop) window(ctx context.Context, r *Round, input *plugins.Input) (*Window, error) {
+	window, err := l.config.Source.Window(ctx, input)
 	if err != nil {
 		return nil, err
 	}
 	r.Events = len(window.Items)
 	r.From, r.To = window.positions()
+	return window, nil
+}
+
+// handle has the module handle the events.
+func (l *Loop) handle(ctx context.Context, r *Round, built *project.Built) (*ran, error) {
+	if built.Version.Manifest.Kind.Judges() {
+		return l.judge(ctx, r, built)
+	}
+	binding, base, err := l.base(ctx, &built.Version)
+	if err != nil {
+		return nil, err
+	}
+	window, err := l.window(ctx, r, &binding.Input)
+	if err != nil {
+		return nil, err
+	}
 	program, err := built.Load(ctx)
 	if err != nil {
 		return nil, err
@@ -222,11 +243,15 @@ func outputsOf(s *trial.Settled) (list []output) {
 // against compares what a module did with what another did before; nil if they had other events.
 func (now *ran) against(ctx context.Context, before *ran, show int) (*Changes, error) {
 	r := now.round
-	if before == nil || before.window.first != now.window.first || before.lanes != now.lanes {
+	if before == nil || before.window.first != now.window.first || before.lanes != now.lanes || (before.verdicts == nil) != (now.verdicts == nil) {
 		return nil, nil
 	}
 	r.New = len(now.window.Items) - len(before.window.Items)
 	c := &Changes{Against: before.round.Round, Same: r.SHA256 == before.round.SHA256, Fuel: before.round.Tried.Fuel, Seconds: before.round.Tried.Seconds}
+	if now.verdicts != nil {
+		c.compareVerdicts(before, now, show)
+		return c, nil
+	}
 	both := trial.NewComparison(math.MaxInt)
 	for i := range now.window.Items {
 		position := now.window.Items[i].Position

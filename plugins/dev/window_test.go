@@ -41,11 +41,19 @@ func (l *countedLog) fill(from, to int) {
 		if n%2 == 1 {
 			typ = "Odd"
 		}
-		event := core.NewEvent{Type: typ, Data: fmt.Appendf(nil, `{"n":%d}`, n)}
-		c := core.Commit{Appends: []core.Append{{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{event}}}}
-		if _, err := l.Append(l.Context(), c); err != nil {
-			l.Fatal(err)
-		}
+		l.addTyped(typ, fmt.Sprintf(`{"n":%d}`, n))
+	}
+}
+
+// add appends an event of type T.
+func (l *countedLog) add(data string) { l.addTyped("T", data) }
+
+func (l *countedLog) addTyped(typ, data string) {
+	l.Helper()
+	event := core.NewEvent{Type: typ, Data: []byte(data)}
+	c := core.Commit{Appends: []core.Append{{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{event}}}}
+	if _, err := l.Append(l.Context(), c); err != nil {
+		l.Fatal(err)
 	}
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/gyre-events/gyre/core"
-	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/effects"
@@ -23,15 +23,11 @@ type Judged struct {
 	Value string `json:"value,omitempty"`
 }
 
-// tryJudge is try of a plugin that judges events.
-func tryJudge(ctx context.Context, program plugins.Program, v *plugins.Version, events []Event, compile subscriptions.Compiler) (*Trial, error) {
-	t := newTried(v.Manifest.Kind, len(events))
-	items, err := NewSample(events).Deliver(ctx, &v.Manifest.Subscription, compile)
-	if err != nil {
-		return nil, err
-	}
-	t.Filtered = t.Events - len(items)
-	j := judge.New(program, v, t)
+// Judge has the module, which judges events, judge those that were delivered, until it has failed
+// on so many; 0 is no bound. What it fails on is parked.
+func (b *Built) Judge(ctx context.Context, program plugins.Program, items []delivery.Item, mostFailed int) (*Trial, error) {
+	t := newTried(b.Version.Manifest.Kind, len(items))
+	j := judge.New(program, &b.Version, t)
 	defer func() { _ = j.Close() }() // frees memory only
 	sources, batch := make([]core.Event, len(items)), make([]abi.Event, len(items))
 	for i := range items {
@@ -41,7 +37,7 @@ func tryJudge(ctx context.Context, program plugins.Program, v *plugins.Version, 
 		batch[i] = effects.EventOf(&sources[i], nil)
 		batch[i].Attempt = 1
 	}
-	for done := 0; done < len(batch); {
+	for done := 0; done < len(batch) && (mostFailed == 0 || len(t.Parked) < mostFailed); {
 		verdicts, err := j.Judge(ctx, batch[done:])
 		if err != nil {
 			return nil, err
@@ -62,23 +58,23 @@ func (t *tried) judged(e *core.Event, v *judge.Verdict) {
 		t.Parked = append(t.Parked, failedOf(e, v.Fault))
 		return
 	}
-	text := "value"
+	text, value := "value", string(v.Value)
 	switch {
 	case v.Action == abi.Skip:
-		text = "drop"
+		text, value = "drop", ""
 		t.Skipped++
 	case v.Action == abi.Park:
 		text = "refuse"
 		t.Skipped++
 	case t.Kind == plugins.KindFilter:
-		text = "keep"
+		text, value = "keep", ""
 	case t.Kind == plugins.KindValidate:
-		text = "accept"
+		text, value = "accept", ""
 	}
 	if v.Action == abi.Ack {
 		t.Acked++
 	}
-	t.Judged = append(t.Judged, Judged{e.Position, e.Stream, e.Type, text, string(v.Value)})
+	t.Judged = append(t.Judged, Judged{e.Position, e.Stream, e.Type, text, value})
 }
 
 // Log is plugins.Output.Log, of a plugin that judges events.

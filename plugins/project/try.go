@@ -81,7 +81,15 @@ func (b *Built) Try(ctx context.Context, events []Event, compile subscriptions.C
 	}
 	defer func() { _ = program.Close() }() // frees memory only
 	if b.Version.Manifest.Kind.Judges() {
-		return tryJudge(ctx, program.Plugin(), &b.Version, events, compile)
+		items, err := NewSample(events).Deliver(ctx, &b.Version.Manifest.Subscription, compile)
+		if err != nil {
+			return nil, err
+		}
+		t, err := b.Judge(ctx, program.Plugin(), items, 0)
+		if err == nil {
+			t.Events, t.Filtered = len(events), len(events)-len(items)
+		}
+		return t, err
 	}
 	return try(ctx, program.Plugin(), &b.Version, events, compile)
 }
