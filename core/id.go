@@ -41,6 +41,15 @@ func (id ID) AppendText(b []byte) ([]byte, error) {
 	return append(b, t[:]...), nil
 }
 
+// MarshalText returns the canonical form.
+func (id ID) MarshalText() ([]byte, error) { return id.AppendText(nil) }
+
+// UnmarshalText is ParseID.
+func (id *ID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseID(string(text))
+	return err
+}
+
 func (id ID) encode(b *[36]byte) {
 	hex.Encode(b[0:8], id[0:4])
 	hex.Encode(b[9:13], id[4:6])

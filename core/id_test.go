@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -20,6 +21,13 @@ func TestIDText(t *testing.T) {
 	}
 	if b, err := id.AppendText([]byte("id=")); err != nil || string(b) != "id="+text {
 		t.Errorf("%q, %v", b, err)
+	}
+	if b, err := json.Marshal(id); err != nil || string(b) != `"`+text+`"` {
+		t.Errorf("%s, %v", b, err)
+	}
+	var read ID
+	if err := json.Unmarshal([]byte(`"`+text+`"`), &read); err != nil || read != id {
+		t.Errorf("%v, %v", read, err)
 	}
 	for _, bad := range []string{
 		"", "0", text[1:], text + "0", strings.ReplaceAll(text, "-", ""), "{" + text + "}", "urn:uuid:" + text,
