@@ -38,6 +38,9 @@
 //	effects     what a handler stages for a batch: events to append, and state
 //	judge       to decide about an event without effects, as a filter, a map, a partitioner or
 //	            a validator does
+//	dry run     a version that handles stored events, of which nothing is written
+//	shadow      a version that handles what a binding does, on the same state, of which
+//	            nothing is written
 //	park        to set an event aside with the reason, so that those after it go on
 //	replay      to handle a parked event again
 //
