@@ -125,7 +125,7 @@ func (f *follower) follow(ctx context.Context, events []queued, changes map[stri
 		items[i] = delivery.Item{Position: events[i].position, Raw: events[i].raw}
 	}
 	fuel, took := f.version.Fuel(), f.version.Took()
-	limited, cancel := context.WithTimeout(ctx, f.shadow.binding.Limits.Time())
+	limited, cancel := context.WithTimeout(ctx, f.within())
 	defer cancel()
 	err := f.version.Handle(limited, items)
 	if err == nil {
@@ -154,6 +154,15 @@ func (f *follower) follow(ctx context.Context, events []queued, changes map[stri
 	return &followed{f.shadowCounts, undo}
 }
 
+// within is how long the lane waits for the version: as long as it would for a handler of its own.
+func (f *follower) within() time.Duration {
+	limits := &f.shadow.binding.Limits
+	if f.version.IsFresh() {
+		return limits.Time() + limits.InitTime()
+	}
+	return limits.Time()
+}
+
 // drop is a batch that the version has not handled.
 func (f *follower) drop(events int, why string) *followed {
 	return &followed{shadowCounts: shadowCounts{dropped: uint64(events), why: why, fuel: f.fuel, took: f.took}}
@@ -180,15 +189,20 @@ func (f *follower) settled(s *trial.Settled) {
 	if !outputs && !writes && !fates {
 		return
 	}
-	for is, n := range map[*uint64]bool{&f.outputs: outputs, &f.writes: writes, &f.fates: fates} {
-		if n {
-			*is++
-		}
-	}
+	f.outputs += one(outputs)
+	f.writes += one(writes)
+	f.fates += one(fates)
 	d, _ := trial.Describe(s, maxShownBytes)
 	against, _ := trial.Describe(primary, maxShownBytes)
 	d.Against = against.Tried
 	f.differences = append(f.differences, d)
+}
+
+func one(is bool) uint64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // merge has the overlay be what differs behind the batch, and returns what it was. An error has

@@ -60,7 +60,9 @@ func eachEngine(t *testing.T, test func(t *testing.T, engine core.Engine)) {
 	})
 }
 
-func newNode(t testing.TB, engine core.Engine) *node { return newNodeOf(t, core.NewStore(engine, core.StoreConfig{})) }
+func newNode(t testing.TB, engine core.Engine) *node {
+	return newNodeOf(t, core.NewStore(engine, core.StoreConfig{}))
+}
 
 // newNodeOf is a node over a Store, which it closes.
 func newNodeOf(t testing.TB, store *core.Store) *node {

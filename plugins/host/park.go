@@ -39,9 +39,9 @@ func (l *lane) parkAs(ctx context.Context, event []queued, t *trace) (parked boo
 	if !made || err != nil {
 		return false, err
 	}
+	l.shadowParked(ctx, &event[0], t.Reason)
 	l.discard()
 	l.search.Found()
-	l.shadowParked(ctx, &event[0], t.Reason)
 	l.shown.parked.Add(1)
 	l.nackPark(&event[0], t)
 	return true, nil

@@ -80,7 +80,7 @@ func TestShadowWritesNothing(t *testing.T) {
 			f := &folder{}
 			n.add(name, "1", plugins.Manifest{Subscription: plugins.Input{Filter: subscriptions.Filter{Streams: []string{name + "-s-*"}}, PartitionBy: subscriptions.ByStream}}, f.handle)
 			n.deploy(name, plugins.Deploy{
-				Version: "1", Lanes: 2, Grants: []string{"append:out-*", "state"}, Limits: &plugins.Limits{BatchEvents: 7, TimeMs: 20},
+				Version: "1", Lanes: 2, Grants: []string{"append:out-*", "state"}, Limits: &plugins.Limits{BatchEvents: 7, TimeMs: 20, InitMs: 20},
 				OnError: &plugins.ErrorPolicy{Attempts: 3, MinMs: 1, MaxMs: 5},
 			})
 			if shadow != nil {
@@ -376,7 +376,7 @@ func TestShadowEnds(t *testing.T) {
 func TestSlowShadow(t *testing.T) {
 	t.Parallel()
 	n := tryNode(t)
-	n.deploy("counter", plugins.Deploy{Limits: &plugins.Limits{TimeMs: 10, BatchEvents: 1}})
+	n.deploy("counter", plugins.Deploy{Limits: &plugins.Limits{TimeMs: 10, InitMs: 10, BatchEvents: 1}})
 	n.add("counter", "loops", counterManifest, func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() })
 	n.shadow("counter", "loops")
 	began := time.Now()

@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -134,6 +135,11 @@ func (v *Version) Discard() {
 		clear(l.queue) // they hold their blocks in memory
 		l.queue, l.attempts, l.failed = l.queue[:0], 0, nil
 	}
+}
+
+// IsFresh reports whether a handler is still to be started.
+func (v *Version) IsFresh() bool {
+	return slices.ContainsFunc(v.lanes, func(l *lane) bool { return l.handler == nil })
 }
 
 // Fuel is what its handlers have used, and Took the time that they had.
