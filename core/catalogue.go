@@ -147,6 +147,7 @@ const (
 	CodeStateBusy           Code = "state_busy"
 	CodeShadowNotFound      Code = "shadow_not_found"
 	CodeShadowDiffers       Code = "shadow_differs"
+	CodeTooManyWatches      Code = "too_many_watches"
 	CodeGrantRequired       Code = "grant_required"
 	CodeToolchainMissing    Code = "toolchain_missing"
 
@@ -463,6 +464,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeShadowDiffers: {Class: ClassConflict, Status: 409,
 		Title: "The version cannot run in the shadow of the binding's: it is of another kind, or wants other lanes or another input",
 		Fix:   "The detail says what differs. Try the version with gyre plugin dry-run, or deploy it under another name."},
+	CodeTooManyWatches: {Class: ClassUnavailable, Status: 429, Retryable: true,
+		Title: "The binding, or its node, has as many watches as it may",
+		Fix:   "The detail has the bound. End a watch that nobody needs, or read the state now and then with atLeast."},
 	CodeStateBusy: {Class: ClassUnavailable, Status: 409, Retryable: true,
 		Title: "The binding changes its state faster than it can be copied",
 		Fix:   "Pause the binding meanwhile with gyre plugin pause, try again, or have the dry run compute the state: --state before."},

@@ -200,6 +200,8 @@ type Entry struct {
 	// Position is that up to which everything is in the state that the value is of, where one
 	// key was asked for.
 	Position uint64 `json:"position,omitzero"`
+	// Deleted says that there is no such key any more, where one watches.
+	Deleted bool `json:"deleted,omitzero"`
 }
 
 // LogLine is a line that a binding has logged.

@@ -182,12 +182,15 @@ type entry struct {
 	Value       json.RawMessage `json:"value,omitempty"`
 	ValueBase64 *string         `json:"valueBase64,omitzero"`
 	Position    uint64          `json:"position,omitzero"`
+	Deleted     bool            `json:"deleted,omitzero"`
 }
 
 // MarshalJSON has a value that is JSON stand as it is, and encodes another in base64.
 func (e Entry) MarshalJSON() ([]byte, error) {
-	form := entry{Lane: e.Lane, Key: e.Key, Value: e.Value, Position: e.Position}
-	if !json.Valid(e.Value) {
+	form := entry{Lane: e.Lane, Key: e.Key, Value: e.Value, Position: e.Position, Deleted: e.Deleted}
+	if e.Deleted {
+		form.Value = nil
+	} else if !json.Valid(e.Value) {
 		text := base64.StdEncoding.EncodeToString(e.Value)
 		form.Value, form.ValueBase64 = nil, &text
 	}
@@ -200,9 +203,15 @@ func (e *Entry) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &form); err != nil {
 		return err
 	}
-	*e = Entry{Lane: form.Lane, Key: form.Key, Value: bytes.Clone(form.Value), Position: form.Position}
-	if (form.Value == nil) == (form.ValueBase64 == nil) {
-		return errors.New("an entry has either value or valueBase64")
+	*e = Entry{Lane: form.Lane, Key: form.Key, Value: bytes.Clone(form.Value), Position: form.Position, Deleted: form.Deleted}
+	has := 0
+	for _, part := range []bool{form.Value != nil, form.ValueBase64 != nil, form.Deleted} {
+		if part {
+			has++
+		}
+	}
+	if has != 1 {
+		return errors.New("an entry has either value or valueBase64, or is deleted")
 	}
 	var err error
 	if form.ValueBase64 != nil {

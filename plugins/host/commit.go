@@ -55,7 +55,7 @@ func (l *lane) store(ctx context.Context, next laneRecord, records []core.Record
 	if err == nil {
 		l.goOn(next)
 		l.settled(next)
-		l.tellOf(nil)
+		l.tellOf(&effects.Staged{}) // of the state it has changed nothing
 		return true, nil
 	}
 	before := l.stored.revision

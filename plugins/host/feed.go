@@ -4,9 +4,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gyre-events/gyre/plugins/effects"
 )
+
+// tellWithin is how long a lane that ends waits for the answers to its Commits, to tell of them.
+const tellWithin = time.Second
 
 // change is what has become of a generation of a binding at its owner. A lane's are told in order,
 // each when its Commit was made, and what comes behind a switch is told after it.
@@ -74,4 +78,26 @@ func (l *lane) tellOf(s *effects.Staged) {
 	l.host.tell(l.binding.Name, &change{
 		generation: l.binding.Generation, lane: l.number, revision: l.stored.revision - uint64(len(l.flights)), checkpoint: l.made.Checkpoint, staged: s,
 	})
+}
+
+// tellRest tells of the Commits that are under way when the lane ends.
+func (l *lane) tellRest() {
+	if l.host.feeds.some.Load() == 0 {
+		return
+	}
+	late := time.NewTimer(tellWithin)
+	defer late.Stop()
+	for len(l.flights) > 0 {
+		select {
+		case a := <-l.oldest():
+			f := l.flights[0]
+			if l.flights = l.flights[1:]; !l.isMade(a) {
+				return
+			}
+			l.made = f.next
+			l.tellOf(&f.staged)
+		case <-late.C:
+			return
+		}
+	}
 }

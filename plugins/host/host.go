@@ -76,6 +76,7 @@ type Host struct {
 	handling   atomic.Int64                  // batches that handlers of bindings have
 
 	feeds   feeds
+	watches watches
 	queries queries
 
 	mu      sync.Mutex // protects the fields below
@@ -154,6 +155,7 @@ func (h *Host) supervise() {
 	defer tick.Stop()
 	for {
 		h.queries.drop(time.Now().Add(-keptFor), maxQueries)
+		h.watches.drop(time.Now().Add(-keptFor))
 		if err := h.startAll(); err != nil && h.ctx.Err() == nil {
 			h.config.Logger.Warn("looking for plugin bindings", "error", err)
 		}

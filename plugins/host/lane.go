@@ -100,6 +100,7 @@ func (l *lane) take(s storedLane) {
 func (l *lane) run(ctx context.Context) error {
 	defer l.discard()
 	defer func() { l.following.close() }()
+	defer l.tellRest()
 	for {
 		if err := l.await(ctx); err != nil {
 			return err
