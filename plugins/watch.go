@@ -1,9 +1,11 @@
 package plugins
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"hash/fnv"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -49,6 +51,15 @@ type WatchMessage struct {
 	Entries   []Entry  `json:"entries,omitempty"`
 	// Cursor is where one can go on behind this message; empty where one cannot.
 	Cursor string `json:"cursor,omitzero"`
+}
+
+// Watch is a watch that was begun. It has one user at a time.
+type Watch interface {
+	// Next returns the next message, which is not to be changed; or nil if there is none for as long
+	// as wait. After an error there is nothing more.
+	Next(ctx context.Context, wait time.Duration) (*WatchMessage, error)
+	// Close ends the watch. It is called once.
+	Close()
 }
 
 // WatchPlace is what a cursor says: how many Commits of each lane of a generation were seen.

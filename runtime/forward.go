@@ -126,8 +126,10 @@ type forwarder struct {
 // Forward is wsapi.Forwarder.Forward. The node's answer is passed on as it is, unless it says
 // that it has not taken the request.
 func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	by, _ := ctx.Deadline()
-	sending, cancel := context.WithDeadline(r.Context(), by.Add(forwardGrace))
+	sending, cancel := context.WithCancel(r.Context())
+	if by, ok := ctx.Deadline(); ok {
+		sending, cancel = context.WithDeadline(r.Context(), by.Add(forwardGrace))
+	}
 	defer cancel()
 	var sent atomic.Bool
 	sending = httptrace.WithClientTrace(sending, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})

@@ -38,7 +38,7 @@ type Owners interface {
 
 // Forwarder sends requests to another node.
 type Forwarder interface {
-	// Forward sends r on and its response to w. If there is none, or the node did not
+	// Forward sends r on and its response to w, as it comes, until ctx ends. If there is none, or the node did not
 	// take the request, nothing is written to w and the error says so. The error is
 	// unknown_outcome if the node may have done something.
 	Forward(ctx context.Context, w http.ResponseWriter, r *http.Request) error

@@ -75,6 +75,8 @@ type State interface {
 	Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error)
 	// Query has the version answer a query, or answers no_query.
 	Query(ctx context.Context, name string, q plugins.Query) (plugins.Answer, error)
+	// Watch watches the state, at the node that owns the binding. Another answers not_owner.
+	Watch(ctx context.Context, name string, r plugins.WatchRequest) (plugins.Watch, error)
 }
 
 // Registry has the versions of plugins. Its methods are safe for concurrent use. The errors of
@@ -133,6 +135,7 @@ func New(config Config) wsapi.Extension {
 		Subs: []wsapi.Sub{
 			{Name: "plugin.logs", Needs: access.SeePlugins, Open: a.followLogs},
 			{Name: "plugin.dryRun", Needs: access.SeePluginState, Open: a.openDryRun},
+			{Name: "plugin.watch", Needs: access.SeePluginState, Open: a.openWatch},
 		},
 	}
 }
@@ -177,7 +180,7 @@ func (a *api) routes() []wsapi.Route {
 		binding("POST", "/poison/{position}/retry", "plugin.retryPoison", access.SteerPlugins, "PluginPoisonRetried", a.retryPoison),
 		binding("DELETE", "/poison/{position}", "plugin.dropPoison", access.SteerPlugins, "PluginPoisonDropped", a.dropPoison),
 		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
-		state("GET", "/state", a.state, "prefix", "after", "limit", "lane", atLeast),
+		state("GET", "/state", a.stateOrWatch, "prefix", "after", "limit", "lane", atLeast, "watch", "cursor"),
 		state("GET", "/state/{key}", a.value, "lane", atLeast),
 		state("POST", "/query", a.query, "lane", atLeast),
 	}

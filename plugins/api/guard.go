@@ -157,6 +157,14 @@ func (g bindingGuard) Query(ctx context.Context, name string, q plugins.Query) (
 	return g.Bindings.Query(ctx, name, q)
 }
 
+// Watch is State.Watch.
+func (g bindingGuard) Watch(ctx context.Context, name string, r plugins.WatchRequest) (plugins.Watch, error) {
+	if err := check(ctx, g.Bindings, access.SeePluginState, name); err != nil {
+		return nil, err
+	}
+	return g.Bindings.Watch(ctx, name, r)
+}
+
 // DryRun is Trials.DryRun. The principal must be granted what the binding is that the version would
 // be deployed as.
 func (g bindingGuard) DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {

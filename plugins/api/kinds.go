@@ -165,6 +165,11 @@ func (k byKind) Differences(ctx context.Context, name string, r plugins.ShadowRe
 	return k.of(ctx, name).Differences(ctx, name, r)
 }
 
+// Watch is State.Watch.
+func (k byKind) Watch(ctx context.Context, name string, r plugins.WatchRequest) (plugins.Watch, error) {
+	return k.of(ctx, name).Watch(ctx, name, r)
+}
+
 // DryRun is Trials.DryRun.
 func (k byKind) DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {
 	return k.of(ctx, name).DryRun(ctx, name, d, progress)

@@ -9,12 +9,12 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// listing lists the state of a generation for a Watch, page by page, while that goes on: what has
+// listing lists the state of a generation for a watch, page by page, while that goes on: what has
 // changed meanwhile of what was listed is listed again. At the end it waits until it has seen all
 // that was stored before it ended, so that what it has listed is the state at one revision of each
 // lane.
 type listing struct {
-	watch  *Watch
+	watch  *watch
 	before *binding  // whose state the difference is to; nil to list all
 	was    revisions // of before
 
@@ -35,7 +35,7 @@ type merging struct {
 	ok    bool
 }
 
-func newListing(w *Watch, before *binding, was revisions) *listing {
+func newListing(w *watch, before *binding, was revisions) *listing {
 	l := &listing{watch: w, before: before, was: was, lane: -1, upTo: w.live.Lanes}
 	if before != nil {
 		l.upTo = max(l.upTo, before.Lanes)

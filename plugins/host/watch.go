@@ -10,12 +10,12 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// Watch is a watch of a binding's state. It has one user at a time.
+// watch is the plugins.Watch of a binding's state.
 //
 // What it knows of each lane is the revision of the lane's record, which each Commit of the lane
 // raises by one. So it knows which changes are in what it has listed, and which are not: it applies
 // the one behind the last it knows, passes over those before, and lists again if there is a gap.
-type Watch struct {
+type watch struct {
 	host    *Host
 	request plugins.WatchRequest
 	history *history
@@ -50,7 +50,7 @@ const (
 // Watch begins a watch at the owner of a binding, which ends with Close. The errors are
 // binding_not_found, invalid_request, too_many_watches, and not_owner at another node. A cursor that
 // is of no use begins anew.
-func (h *Host) Watch(ctx context.Context, name string, r plugins.WatchRequest) (*Watch, error) {
+func (h *Host) Watch(ctx context.Context, name string, r plugins.WatchRequest) (plugins.Watch, error) {
 	b, err := h.binding(ctx, name)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (h *Host) Watch(ctx context.Context, name string, r plugins.WatchRequest) (
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{host: h, request: r, history: of, checked: time.Now(), said: time.Now(), live: b}
+	w := &watch{host: h, request: r, history: of, checked: time.Now(), said: time.Now(), live: b}
 	if err := w.begin(ctx); err != nil {
 		w.Close()
 		return nil, err
@@ -76,12 +76,12 @@ func (h *Host) Watch(ctx context.Context, name string, r plugins.WatchRequest) (
 	return w, nil
 }
 
-// Close ends the watch.
-func (w *Watch) Close() { w.host.watches.leave(w.history) }
+// Close is plugins.Watch.Close.
+func (w *watch) Close() { w.host.watches.leave(w.history) }
 
-// Next returns the next message, or nil if there is none for as long as wait. The errors are those of
-// storage, not_owner if another node owns the binding now, and binding_not_found.
-func (w *Watch) Next(ctx context.Context, wait time.Duration) (*plugins.WatchMessage, error) {
+// Next is plugins.Watch.Next. The errors are those of storage, not_owner if another node owns the binding
+// now, and binding_not_found.
+func (w *watch) Next(ctx context.Context, wait time.Duration) (*plugins.WatchMessage, error) {
 	by := time.Now().Add(wait)
 	for {
 		moved, err := w.step(ctx)
@@ -116,7 +116,7 @@ func (w *Watch) Next(ctx context.Context, wait time.Duration) (*plugins.WatchMes
 }
 
 // check checks, every now and then, that the binding is here, and is the same.
-func (w *Watch) check(ctx context.Context) error {
+func (w *watch) check(ctx context.Context) error {
 	if time.Since(w.checked) < watchCheck {
 		return nil
 	}
@@ -141,7 +141,7 @@ func (w *Watch) check(ctx context.Context) error {
 }
 
 // begin finds where the watch begins: behind its cursor, or with the whole state.
-func (w *Watch) begin(ctx context.Context) error {
+func (w *watch) begin(ctx context.Context) error {
 	if w.request.Cursor == "" {
 		return w.list(ctx, nil)
 	}
@@ -158,7 +158,7 @@ func (w *Watch) begin(ctx context.Context) error {
 }
 
 // goOn goes on behind a place, if all behind it is known.
-func (w *Watch) goOn(ctx context.Context, place plugins.WatchPlace) (bool, error) {
+func (w *watch) goOn(ctx context.Context, place plugins.WatchPlace) (bool, error) {
 	w.place = revisions{WatchPlace: place, positions: make([]uint64, len(place.Revisions))}
 	if place.Generation != w.live.Generation {
 		before, err := w.before(ctx)
@@ -184,7 +184,7 @@ func (w *Watch) goOn(ctx context.Context, place plugins.WatchPlace) (bool, error
 }
 
 // before is the generation of the place, if it is at rest and as the watch knows it; else nil.
-func (w *Watch) before(ctx context.Context) (*binding, error) {
+func (w *watch) before(ctx context.Context) (*binding, error) {
 	_, before, err := w.host.others(ctx, w.live.Name)
 	if err != nil || before == nil || before.Generation != w.place.Generation || before.Lanes != len(w.place.Revisions) {
 		return nil, err
@@ -200,7 +200,7 @@ func (w *Watch) before(ctx context.Context) (*binding, error) {
 
 // list begins to list the live generation: its state, or how that differs from before if that is
 // not nil.
-func (w *Watch) list(ctx context.Context, before *binding) error {
+func (w *watch) list(ctx context.Context, before *binding) error {
 	w.next = w.history.end() // what is told before is stored, and read below
 	b, err := w.host.binding(ctx, w.live.Name)
 	if err != nil {
@@ -221,13 +221,13 @@ func (w *Watch) list(ctx context.Context, before *binding) error {
 }
 
 // again lists all again, because what has changed is not known.
-func (w *Watch) again(ctx context.Context) error {
+func (w *watch) again(ctx context.Context) error {
 	w.host.watches.resets.Add(1)
 	return w.list(ctx, nil)
 }
 
 // step does the next thing. If there is nothing to do, moved is closed when there is.
-func (w *Watch) step(ctx context.Context) (moved <-chan struct{}, err error) {
+func (w *watch) step(ctx context.Context) (moved <-chan struct{}, err error) {
 	if len(w.ready) > 0 {
 		return nil, nil
 	}
@@ -245,7 +245,7 @@ func (w *Watch) step(ctx context.Context) (moved <-chan struct{}, err error) {
 }
 
 // look looks at a change.
-func (w *Watch) look(ctx context.Context, p *past) error {
+func (w *watch) look(ctx context.Context, p *past) error {
 	switch {
 	case p.switched && p.generation == w.place.Generation:
 		return nil
@@ -277,7 +277,7 @@ func (w *Watch) look(ctx context.Context, p *past) error {
 }
 
 // switchTo goes on with the generation that is live now.
-func (w *Watch) switchTo(ctx context.Context) error {
+func (w *watch) switchTo(ctx context.Context) error {
 	live, err := w.host.binding(ctx, w.live.Name)
 	if err != nil || live.Generation == w.place.Generation { // it was switched back meanwhile
 		return err
@@ -294,7 +294,7 @@ func (w *Watch) switchTo(ctx context.Context) error {
 }
 
 // matching are the entries that were asked for.
-func (w *Watch) matching(entries []plugins.Entry) []plugins.Entry {
+func (w *watch) matching(entries []plugins.Entry) []plugins.Entry {
 	n := 0
 	for i := range entries {
 		if strings.HasPrefix(entries[i].Key, w.request.Prefix) {
@@ -314,7 +314,7 @@ func (w *Watch) matching(entries []plugins.Entry) []plugins.Entry {
 }
 
 // sayPositions says how far lanes are that have changed nothing which was asked for.
-func (w *Watch) sayPositions() {
+func (w *watch) sayPositions() {
 	if w.listing != nil || len(w.ready) > 0 || time.Since(w.said) < sayPosition {
 		return
 	}
@@ -329,7 +329,7 @@ func (w *Watch) sayPositions() {
 }
 
 // goLive ends the listing.
-func (w *Watch) goLive() {
+func (w *watch) goLive() {
 	w.listing = nil
 	w.ready = append(w.ready, &plugins.WatchMessage{
 		Kind: plugins.WatchLive, Generation: w.place.Generation, Positions: slices.Clone(w.place.positions), Cursor: w.place.Cursor(&w.request),

@@ -14,13 +14,12 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/plugins"
-	"github.com/gyre-events/gyre/plugins/host"
 )
 
 // watcher keeps a copy of a state by what a watch says, and checks that.
 type watcher struct {
 	t       testing.TB
-	watch   *host.Watch
+	watch   plugins.Watch
 	state   map[string]string // by lane and key
 	staged  []plugins.Entry   // of a difference
 	live    bool
@@ -361,7 +360,7 @@ func TestWatchesThatCannotBe(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	var open []*host.Watch
+	var open []plugins.Watch
 	for {
 		w, err := n.host.Watch(t.Context(), "tally", plugins.WatchRequest{})
 		if errors.Is(err, core.CodeTooManyWatches) {

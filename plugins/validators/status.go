@@ -199,3 +199,8 @@ func (v *Validators) RetryPoison(_ context.Context, name string, _ uint64) (plug
 func (v *Validators) DropPoison(_ context.Context, name string, _ uint64) error {
 	return none(name, "parked events")
 }
+
+// Watch is refused.
+func (v *Validators) Watch(_ context.Context, name string, _ plugins.WatchRequest) (plugins.Watch, error) {
+	return nil, none(name, "state")
+}
