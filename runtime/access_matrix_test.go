@@ -100,7 +100,7 @@ var opMatrix = map[string]string{
 	"cluster": operators, "types": admins, "categories": admins, "config": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
 	"plugin.deleteVersion": authors, "plugin.info": authors, "plugin.delete": authors, "plugin.deploy": authors, "plugin.pause": authors,
 	"plugin.resume": authors, "plugin.rollback": authors, "plugin.rebuild": authors,
-	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.query": states, "plugin.logs": authors, "plugin.dryRun": states, "plugin.shadow": authors, "plugin.endShadow": authors, "plugin.differences": states,
+	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.query": states, "plugin.logs": authors, "plugin.dryRun": states, "plugin.watch": states, "plugin.shadow": authors, "plugin.endShadow": authors, "plugin.differences": states,
 	"plugin.poison": states, "plugin.showPoison": states, "plugin.runPoison": states, "plugin.retryPoison": authors, "plugin.dropPoison": authors,
 }
 

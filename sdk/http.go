@@ -155,6 +155,7 @@ type httpRequest struct {
 	method, path string
 	body         []byte                // nil for none
 	kind         string                // media type of the body
+	accept       string                // media type of the answer; any if it is empty
 	sent         func(int)             // is called with the bytes that were sent; may be nil
 	to           any                   // what the answer is decoded into
 	take         func(io.Reader) error // reads an answer that is not JSON; nil if it is
@@ -186,6 +187,9 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	}
 	if r.body != nil {
 		request.Header.Set("Content-Type", r.kind)
+	}
+	if r.accept != "" {
+		request.Header.Set("Accept", r.accept)
 	}
 	client := c.http
 	if r.changes() {

@@ -52,7 +52,7 @@ var commandMatrix = map[string]struct{ args, may string }{
 	"plugin upload": {"none@1.0.0", authors}, "plugin deploy": {"none@1.0.0", authors}, "plugin pause": {"none", authors}, "plugin resume": {"none", authors}, "plugin rollback": {"none", authors},
 	"plugin rebuild": {"none", authors}, "plugin switch": {"none", authors}, "plugin cancel-rebuild": {"none", authors}, "plugin drop-before": {"none", authors},
 	"plugin dev": {"PLUGIN --once", readers},
-	"plugin rm":  {"none", authors}, "plugin state": {"none", authors + " reader+ reader-"}, "plugin query": {"none", authors + " reader+ reader-"}, "plugin shadow": {"none --version 1.0.0", authors}, "plugin diff": {"none", authors + " reader+ reader-"}, "plugin dry-run": {"none --version 1.0.0", authors + " reader+ reader-"},
+	"plugin rm":  {"none", authors}, "plugin state": {"none", authors + " reader+ reader-"}, "plugin query": {"none", authors + " reader+ reader-"}, "plugin watch": {"none", authors + " reader+ reader-"}, "plugin shadow": {"none --version 1.0.0", authors}, "plugin diff": {"none", authors + " reader+ reader-"}, "plugin dry-run": {"none --version 1.0.0", authors + " reader+ reader-"},
 	"plugin poison ls": {"none", authors + " reader+ reader-"}, "plugin poison show": {"none 1", authors + " reader+ reader-"}, "plugin poison run": {"none 1", authors + " reader+ reader-"},
 	"plugin poison retry": {"none 1", authors}, "plugin poison drop": {"none 1", authors},
 

@@ -29,7 +29,7 @@ func newPlugin(a *app) *cobra.Command {
 	})
 	cmd.AddCommand(
 		newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginDev(a), newPluginUpload(a), newPluginDeploy(a), newPluginList(a), newPluginInfo(a),
-		newPluginLogs(a), newPluginState(a), newPluginQuery(a), newPluginDryRun(a), newPluginShadow(a), newPluginDiff(a), newPluginPoison(a),
+		newPluginLogs(a), newPluginState(a), newPluginQuery(a), newPluginWatch(a), newPluginDryRun(a), newPluginShadow(a), newPluginDiff(a), newPluginPoison(a),
 		newPluginControl(a, "pause", "Stop a plugin after the batch that it is handling", sdk.Plugins.Pause),
 		newPluginControl(a, "resume", "Go on after a pause or a stop", sdk.Plugins.Resume),
 		newPluginRollback(a), newPluginRebuild(a), newPluginSwitch(a),

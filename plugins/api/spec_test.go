@@ -113,7 +113,7 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"PluginPoison": reflect.TypeFor[plugins.Poison](), "PluginPoisonPage": reflect.TypeFor[poisonPage](), "PluginPoisonEvent": reflect.TypeFor[poisonBody](),
 		"PluginPoisonRun": reflect.TypeFor[plugins.PoisonRun](), "PluginPoisonTrial": reflect.TypeFor[plugins.PoisonTrial](), "PluginPoisonRetry": reflect.TypeFor[plugins.PoisonRetry](),
 		"PluginStep": reflect.TypeFor[plugins.Step](), "PluginSteps": reflect.TypeFor[plugins.Steps](), "PluginAttempt": reflect.TypeFor[plugins.Attempt](),
-		"PluginState":   reflect.TypeFor[stateBody](),
+		"PluginState": reflect.TypeFor[stateBody](), "PluginWatchMessage": reflect.TypeFor[plugins.WatchMessage](),
 		"PluginLogLine": reflect.TypeFor[plugins.LogLine](),
 		"PluginLogs":    reflect.TypeFor[plugins.LogsPage](),
 		"PluginABI":     reflect.TypeFor[plugins.ABI](),
@@ -164,7 +164,7 @@ func TestAsyncAPIHasTheOps(t *testing.T) {
 	for _, s := range e.Subs {
 		code = append(code, s.Name)
 	}
-	for _, operation := range []string{"plugins", "pluginLogs", "pluginDryRuns"} {
+	for _, operation := range []string{"plugins", "pluginLogs", "pluginDryRuns", "pluginWatches"} {
 		for _, m := range doc.Operations[operation].Messages {
 			documented = append(documented, m.Ref[strings.LastIndexByte(m.Ref, '/')+1:])
 		}

@@ -34,6 +34,8 @@ export {
   type PluginStateOptions,
   Plugins,
   type PluginUploadOptions,
+  type PluginWatchMessage,
+  type PluginWatchOptions,
 } from "./plugins.js";
 export { Places } from "./progress.js";
 export type { NamedOptions } from "./requests.js";

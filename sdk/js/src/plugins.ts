@@ -1,5 +1,5 @@
 import { type Limits, requestMs } from "./connection.js";
-import { type ErrorObject, errorOf, GyreError } from "./errors.js";
+import { abortError, type ErrorObject, errorOf, GyreError } from "./errors.js";
 import { type NamedOptions, pathOf, type Query, type Requests } from "./requests.js";
 import type {
   PluginAbi,
@@ -21,6 +21,7 @@ import type {
   PluginShadowReport,
   PluginVersion,
   PluginEntry as RawEntry,
+  PluginWatchMessage as RawWatchMessage,
 } from "./schemas.js";
 import { elementsOf, fromBase64, membersOf } from "./text.js";
 
@@ -31,6 +32,24 @@ export interface PluginEntry {
   readonly value: unknown;
   /** The value as JSON, with its numbers as they were written; absent if it is bytes. */
   readonly valueText?: string;
+  /** There is no such key any more, where one watches. */
+  readonly deleted?: boolean;
+}
+
+/** What to watch of a binding's state. */
+export interface PluginWatchOptions {
+  /** Only this lane; all by default. */
+  lane?: number | undefined;
+  /** Only keys that begin with it. */
+  prefix?: string | undefined;
+  /** That of the last message, to go on behind it. */
+  cursor?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** A message of a watch. Whoever applies the entries in order has the state. */
+export interface PluginWatchMessage extends Omit<RawWatchMessage, "entries"> {
+  readonly entries: readonly PluginEntry[];
 }
 
 /** Which state to read of. */
@@ -84,6 +103,11 @@ export interface PluginDryRunOptions extends Limits {
 }
 
 const logWaitMs = 15_000;
+
+// A node says every 5 seconds that it is there.
+const watchIdleMs = 20_000;
+const leastPauseMs = 50;
+const mostPauseMs = 5_000;
 
 // A dry run ends by itself after 10 minutes.
 const dryRunMs = 11 * 60_000;
@@ -235,6 +259,54 @@ export class Plugins {
     }
   }
 
+  /**
+   * Watches a binding's state: first what there is, up to the message live, and then what changes. A
+   * connection that is lost comes back, and goes on where it was if the node still knows what came
+   * since; else the state comes again, from a message with reset on. It ends with an error that does
+   * not pass, or when the signal aborts.
+   */
+  async *watch(binding: string, o: PluginWatchOptions = {}): AsyncGenerator<PluginWatchMessage, void, undefined> {
+    let { cursor } = o;
+    for (let pauseMs = leastPauseMs; ; pauseMs = Math.min(2 * pauseMs, mostPauseMs)) {
+      const connection = new AbortController();
+      const alive = new Countdown(watchIdleMs, () => connection.abort());
+      try {
+        for await (const line of this.#watchLines(binding, { ...o, cursor }, connection.signal)) {
+          alive.restart();
+          if (line === "") continue;
+          const m = watchMessageOf(line);
+          if (m.reset) cursor = undefined; // until the state is whole
+          cursor = m.cursor ?? cursor;
+          pauseMs = leastPauseMs;
+          yield m;
+        }
+      } catch (err) {
+        if (o.signal?.aborted) throw abortError(o.signal);
+        const passes = connection.signal.aborted || !(err instanceof GyreError) || err.retryable;
+        if (!passes) throw err;
+      } finally {
+        alive.stop();
+        connection.abort();
+      }
+      await paused(pauseMs * (1 + Math.random()), o.signal);
+    }
+  }
+
+  /** The lines of a watch over one connection. */
+  async *#watchLines(binding: string, o: PluginWatchOptions, connection: AbortSignal): AsyncGenerator<string, void, undefined> {
+    let body: ReadableStream<Uint8Array> | null = null;
+    const via: typeof fetch = async (url, init) => {
+      const answer = await fetch(url, init);
+      if (!answer.ok) return answer;
+      body = answer.body;
+      return new Response("", { status: answer.status });
+    };
+    const query = { watch: true, lane: o.lane, prefix: o.prefix || undefined, cursor: o.cursor };
+    const signal = o.signal === undefined ? connection : AbortSignal.any([connection, o.signal]);
+    await this.#requests.open(pathOf`/v1/plugins/${binding}/state`, query, "application/x-ndjson", signal, via);
+    if (body !== null) yield* linesOf(body);
+  }
+
   /** Goes through what a binding has logged, and with follow on to what it logs. */
   async *logs(binding: string, o: PluginLogOptions = {}): AsyncGenerator<PluginLogLine, void, undefined> {
     let { after, last } = o;
@@ -325,9 +397,67 @@ export class Plugins {
 }
 
 function entryOf(text: string): PluginEntry {
-  const { lane, key, value, valueBase64 } = JSON.parse(text) as RawEntry;
+  const { lane, key, value, valueBase64, deleted } = JSON.parse(text) as RawEntry;
+  if (deleted) return { lane, key, value: undefined, deleted };
   if (valueBase64 !== undefined) return { lane, key, value: fromBase64(valueBase64) };
   return { lane, key, value, valueText: membersOf(text).get("value") as string };
+}
+
+function watchMessageOf(line: string): PluginWatchMessage {
+  const m = JSON.parse(line) as RawWatchMessage & { error?: ErrorObject };
+  if (m.error !== undefined) throw errorOf(m.error);
+  const entries = membersOf(line).get("entries");
+  return { ...m, entries: entries === undefined ? [] : elementsOf(entries).map(entryOf) };
+}
+
+/** The lines of a body, as they come. */
+async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  for (let rest = ""; ; ) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
+    rest = lines.pop() as string;
+    yield* lines;
+  }
+}
+
+/** Does something when so many ms have passed since it was started last. */
+class Countdown {
+  #timer: ReturnType<typeof setTimeout>;
+
+  constructor(
+    private readonly ms: number,
+    private readonly end: () => void,
+  ) {
+    this.#timer = setTimeout(end, ms);
+  }
+
+  restart() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.end, this.ms);
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** Waits, or throws when the signal aborts. */
+function paused(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(abortError(signal as AbortSignal));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop, { once: true });
+  });
 }
 
 /** Does what fetch does, and reports each line of an answer as it comes. Of these the last is the text of the answer. */

@@ -41,6 +41,11 @@ export class Requests {
     return JSON.parse(text) as T;
   }
 
+  /** Asks for an answer that comes for as long as the signal does not abort, and has via take it. */
+  async open(path: string, query: Query, accept: string, signal: AbortSignal, via: typeof fetch): Promise<void> {
+    await this.#link.fetch(withQuery(path, query), { via, headers: { accept } }, { signal, timeoutMs: Number.MAX_SAFE_INTEGER });
+  }
+
   /** Asks something with a text, and has via take the answer. It changes nothing. */
   async askText(path: string, query: Query, body: string, o: Limits, via: typeof fetch): Promise<void> {
     const headers = { "content-type": "text/plain" };

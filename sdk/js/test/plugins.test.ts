@@ -59,6 +59,44 @@ test("plugins shape a subscription", async (t) => {
   await assert.rejects(admin(c).subscriptions.put("other", missing, { create: true }), { code: "version_not_found" });
 });
 
+test("a plugin's state is watched", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const p = admin(c).plugins;
+  await c.append("in", { type: "Said", data: { words: "a rose" } });
+  await p.upload("words", "1.0.0", module, { manifest: manifest("1.0.0") });
+  await p.deploy("words", { version: "1.0.0", grants: ["state"] });
+  assert.ok((await p.state("words", "words", { atLeast: 1 })) instanceof Uint8Array);
+  await assert.rejects(p.state("words", "words", { atLeast: 9, timeoutMs: 200 }), { code: "timeout" });
+  await assert.rejects(p.query("words", { n: 1 }), { code: "no_query" });
+  const stop = new AbortController();
+  const seen: string[] = [];
+  let cursor = "";
+  await assert.rejects(
+    async () => {
+      for await (const m of p.watch("words", { prefix: "w", signal: stop.signal })) {
+        seen.push(`${m.kind} ${m.entries.map((e) => e.key)}`);
+        cursor = m.cursor ?? cursor;
+        if (m.kind === "live") await c.append("in", { type: "Said", data: { words: "is a rose" } });
+        if (m.kind === "change") stop.abort();
+      }
+    },
+    { code: "canceled" },
+  );
+  assert.deepEqual(seen, ["state words", "live ", "change words"]);
+  await c.append("in", { type: "Said", data: { words: "rose" } });
+  for await (const m of p.watch("words", { prefix: "w", cursor })) {
+    assert.deepEqual([m.kind, m.position], ["change", 3]);
+    break;
+  }
+  await assert.rejects(
+    async () => {
+      for await (const _ of p.watch("none"));
+    },
+    { code: "binding_not_found" },
+  );
+});
+
 test("a plugin from its upload to its end", async (t) => {
   const node = await Node.start(t, "memory");
   const c = await node.client(t, {});
