@@ -37,11 +37,11 @@ type remoteWatch struct {
 	heard  time.Time
 }
 
-// openRemote begins a watch at another node. It is refused until ctx ends, and goes on until life does.
-func openRemote(ctx, life context.Context, owner wsapi.Forwarder, binding string, asked *plugins.WatchRequest) (plugins.Watch, error) {
+// openRemote begins a watch at another node. It is refused until ctx ends, and goes on until open ends.
+func openRemote(ctx, open context.Context, owner wsapi.Forwarder, binding string, asked *plugins.WatchRequest) (plugins.Watch, error) {
 	w := &remoteWatch{begun: make(chan struct{}), ended: make(chan struct{}), lines: make(chan []byte), header: http.Header{}, heard: time.Now()}
 	// A proxy panics for the server of a request that it cannot finish; here is none.
-	w.ctx, w.cancel = context.WithCancel(context.WithValue(life, http.ServerContextKey, nil))
+	w.ctx, w.cancel = context.WithCancel(context.WithValue(open, http.ServerContextKey, nil))
 	there := request{method: http.MethodGet, path: statePath(binding, "/state"), query: url.Values{"watch": {""}}, accept: typeNDJSON}
 	for name, value := range map[string]string{"prefix": asked.Prefix, "cursor": asked.Cursor} {
 		if value != "" {
