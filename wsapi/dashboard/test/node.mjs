@@ -77,9 +77,14 @@ const leb = (n) => (n < 128 ? Buffer.from([n]) : Buffer.concat([Buffer.from([(n 
 
 /** The module of a plugin that counts words, with a manifest in it, or without. */
 export function words(manifest) {
-  const module = readFileSync(join(import.meta.dirname, "../../../plugins/wasm/guests/words.wasm"));
+  return guest("words", manifest && { name: "words", version: "1.0.0", kind: "projection", ...manifest });
+}
+
+/** A module of plugins/wasm/guests, with a manifest in it, or without. */
+export function guest(name, manifest) {
+  const module = readFileSync(join(import.meta.dirname, `../../../plugins/wasm/guests/${name}.wasm`));
   if (manifest === undefined) return module;
-  const base = { name: "words", version: "1.0.0", abi: "gyre_1", kind: "projection", capabilities: ["state"] };
+  const base = { abi: "gyre_1", capabilities: ["state"] };
   return Buffer.concat([module, custom("gyre.manifest", JSON.stringify({ ...base, ...manifest }))]);
 }
 

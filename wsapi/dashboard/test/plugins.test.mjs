@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { startRing } from "./ring.mjs";
-import { barriers, browser, custom, Node, open, screens, words } from "./node.mjs";
+import { barriers, browser, custom, guest, Node, open, screens, words } from "./node.mjs";
 
 /** Files to choose, in a directory that ends with the test. */
 function files(t, contents) {
@@ -191,6 +191,108 @@ test("a plugin from the drop of its file to its end", async (t) => {
     );
   });
   assert.deepEqual(page.problems, []);
+});
+
+/** Uploads modules of guests as versions of a plugin: 1.0.0 is the first. */
+async function upload(node, name, ...guests) {
+  for (const [i, of] of guests.entries()) {
+    const version = `${i + 1}.0.0`;
+    const asks = { capabilities: ["append:sixteens", "state"], subscription: { stream: "in" } };
+    const body = guest(of, { name, version, kind: "handler", ...asks });
+    const put = { method: "PUT", headers: { "content-type": "application/wasm" }, body };
+    const answer = await fetch(`${node.url}/v1/plugins/${name}/versions/${version}`, put);
+    assert.ok(answer.ok, await answer.text());
+  }
+}
+
+/** Appends so many events with numbers in them. */
+const numbers = (node, n) =>
+  node.run(
+    ["import", "-"],
+    Array.from({ length: n }, (_, i) => `{"stream":"in","type":"Counted","data":{"n":${i}}}\n`).join(""),
+  );
+
+/** Waits until a binding has handled everything. */
+async function handled(node, name) {
+  for (const by = Date.now() + 20_000; ; await setTimeout(20)) {
+    const b = await api(node, `/v1/plugins/${name}`);
+    if (b.lag === 0 && b.state === "running") return b;
+    assert.ok(Date.now() < by, JSON.stringify(b));
+  }
+}
+
+test("dry runs: of one version, of two, of one that loops", async (t) => {
+  const node = await Node.start(t);
+  await numbers(node, 40);
+  await upload(node, "sums", "totals", "words", "hostile");
+  const deploy = { version: "1.0.0", grants: ["append:sixteens", "state"], limits: { timeMs: 100 } };
+  deploy.onError = { attempts: 1 };
+  await api(node, "/v1/plugins/sums/deploy", { method: "POST", body: deploy });
+  await handled(node, "sums");
+  const kept = async () => [
+    await api(node, "/v1/plugins/sums/state"),
+    await api(node, "/v1/plugins/sums/logs"),
+    (await api(node, "/v1/stats")).log.head,
+  ];
+  const before = await kept();
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/plugins/sums?view=dry-run&from=1&to=40`);
+
+  await t.test("the deployed version does what is stored", async () => {
+    await button(page, "Run").click();
+    await shown(page, "nothing was written");
+    await shown(page, "What 1.0.0 would append");
+    await shown(page, "It is exactly what is stored.");
+    assert.equal(await page.getByRole("img", { name: "Outputs over positions: 2 of 1.0.0" }).count(), 1);
+    assert.deepEqual(await barriers(page), []);
+    await page.screenshot({ path: join(screens, "plugin-dry-run-light.png"), fullPage: true });
+    await page
+      .getByRole("row", { name: /Sixteen/ })
+      .nth(1)
+      .getByRole("button", { name: "32" })
+      .click();
+    await page.waitForURL("**/streams/in/32");
+    await page.goBack();
+  });
+
+  await t.test("two versions differ, event by event", async () => {
+    await page.goto(`${node.url}/plugins/sums?view=versions`);
+    await page
+      .getByRole("row", { name: /2\.0\.0/ })
+      .getByRole("link", { name: "Dry run…" })
+      .click();
+    await button(page, "Run").click();
+    await shown(page, "Where they differ");
+    await page.getByRole("list", { name: "Differences" }).getByRole("link").nth(1).click();
+    await page.waitForURL("**at=*");
+    await shown(page, "2 of ");
+    assert.equal((await page.getByRole("group", { name: "Difference" }).first().locator(".del").count()) > 0, true);
+    assert.deepEqual(await barriers(page), []);
+    await page.screenshot({ path: join(screens, "plugin-dry-run-two-light.png"), fullPage: true });
+  });
+
+  await t.test("it is cancelled, and a loop is cut with its stack", async () => {
+    await page.goto(`${node.url}/plugins/sums?view=dry-run&try=3.0.0`);
+    await button(page, "Run").click();
+    await button(page, "Cancel").click();
+    await button(page, "Run").waitFor();
+    await page.getByLabel("Events at most").fill("1");
+    await button(page, "Run").click();
+    await shown(page, "Failures of 3.0.0");
+    await page.locator("details.fail summary").click();
+    await page.getByLabel("Stack, innermost first").getByText("gyre_meter.refuel").waitFor();
+  });
+
+  await t.test("a range that is not there says so", async () => {
+    await page.goto(`${node.url}/plugins/sums?view=dry-run&from=1000`);
+    await button(page, "Run").click();
+    await page.getByRole("alert").getByText("What invalid_dry_run_range means").waitFor();
+  });
+  assert.deepEqual(await kept(), before);
+  assert.deepEqual(
+    page.problems.filter((p) => !p.includes("400")),
+    [],
+  );
 });
 
 test("what is refused says why, and nothing is half done", async (t) => {
