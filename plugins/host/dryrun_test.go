@@ -350,3 +350,28 @@ func TestDryRunShowsProgress(t *testing.T) {
 		t.Errorf("%+v, %+v, %v", r, shown, err)
 	}
 }
+
+// TestDryRunYields: while a binding has a batch, a dry run waits before each of its own, and ends
+// all the same.
+func TestDryRunYields(t *testing.T) {
+	t.Parallel()
+	n := tryNode(t)
+	begun, end := make(chan struct{}), make(chan struct{})
+	n.add("busy", "1", plugins.Manifest{Subscription: plugins.Input{Stream: "s-0"}}, func(*call) error {
+		select {
+		case begun <- struct{}{}:
+		default:
+		}
+		<-end
+		return nil
+	})
+	n.deploy("busy", plugins.Deploy{Version: "1"})
+	<-begun
+	defer close(end)
+	n.deploy("counter", plugins.Deploy{Limits: &plugins.Limits{BatchEvents: 4}})
+	began := time.Now()
+	r := n.dryRun("counter", plugins.DryRun{To: 40})
+	if took := time.Since(began); r.Tried.Batches != 10 || took < 10*10*time.Millisecond {
+		t.Errorf("%d batches beside a busy binding took %s", r.Tried.Batches, took)
+	}
+}
