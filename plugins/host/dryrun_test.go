@@ -356,7 +356,7 @@ func TestDryRunShowsProgress(t *testing.T) {
 func TestDryRunYields(t *testing.T) {
 	t.Parallel()
 	n := tryNode(t)
-	begun, end := make(chan struct{}), make(chan struct{})
+	begun, end := make(chan struct{}, 1), make(chan struct{})
 	n.add("busy", "1", plugins.Manifest{Subscription: plugins.Input{Stream: "s-0"}}, func(*call) error {
 		select {
 		case begun <- struct{}{}:
