@@ -149,6 +149,7 @@ const (
 	CodeShadowDiffers       Code = "shadow_differs"
 	CodeTooManyWatches      Code = "too_many_watches"
 	CodeGrantRequired       Code = "grant_required"
+	CodeSecretMissing       Code = "secret_missing"
 	CodeToolchainMissing    Code = "toolchain_missing"
 
 	CodeRebuildUnderWay   Code = "rebuild_under_way"
@@ -479,6 +480,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeGrantRequired: {Class: ClassDenied, Status: 403,
 		Title: "The plugin asks for a capability that has to be granted by name",
 		Fix:   "If you trust the plugin with it, deploy again with --grant and the capability."},
+	CodeSecretMissing: {Class: ClassConflict, Status: 409,
+		Title: "The node that runs the binding does not have a secret that it is granted",
+		Fix:   "Add the secret to the file of that node's --plugin-secrets-file, which is read again by itself. gyre plugin deploy --allow-missing-secrets deploys without it: reads of it are answered with not found."},
 
 	CodeUnauthenticated: {Class: ClassDenied, Status: 401,
 		Title: "The node does not know who asks",

@@ -96,9 +96,11 @@ type Status struct {
 	Parked     int    `json:"parked"`
 	StateBytes int64  `json:"stateBytes"`
 	// MemoryBytes is what its handlers have, at the node that runs it.
-	MemoryBytes int64        `json:"memoryBytes"`
-	LaneStatus  []LaneStatus `json:"laneStatus,omitempty"`
-	Totals      Totals       `json:"totals"`
+	MemoryBytes int64 `json:"memoryBytes"`
+	// MissingSecrets are those that are granted and that the node which runs it does not have.
+	MissingSecrets []string     `json:"missingSecrets,omitempty"`
+	LaneStatus     []LaneStatus `json:"laneStatus,omitempty"`
+	Totals         Totals       `json:"totals"`
 	// Beside is the generation that a rebuild makes; Before the one before the last switch, at
 	// rest. There is one of them at most.
 	Beside *Beside `json:"beside,omitzero"`

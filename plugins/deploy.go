@@ -25,6 +25,9 @@ type Deploy struct {
 	Limits     *Limits         `json:"limits,omitzero"`
 	OnError    *ErrorPolicy    `json:"onError,omitzero"`
 	AllowLoops *bool           `json:"allowLoops,omitzero"`
+	// AllowMissingSecrets deploys also if the node that runs the binding does not have a secret
+	// that is granted. Reads of it are answered with not found.
+	AllowMissingSecrets bool `json:"allowMissingSecrets,omitzero"`
 
 	// Admit refuses the binding that the deploy would make of another one, nil if there is none.
 	// A nil Admit admits all.

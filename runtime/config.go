@@ -193,6 +193,9 @@ func (c Config) validate(ctx context.Context) error {
 	if _, err := c.adminKey(); err != nil {
 		return err
 	}
+	if _, err := c.Plugins.openSecrets(slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
 	if err := c.validateAddresses(ctx); err != nil {
 		return err
 	}

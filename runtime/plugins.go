@@ -19,6 +19,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/registry"
 	"github.com/gyre-events/gyre/plugins/validators"
 	"github.com/gyre-events/gyre/plugins/wasm"
+	"github.com/gyre-events/gyre/runtime/secret"
 	"github.com/gyre-events/gyre/wsapi"
 )
 
@@ -34,6 +35,9 @@ type PluginConfig struct {
 	// argument and calls wasm.RunCompiler. The default is this program, with the argument
 	// plugin-compile.
 	Compile []string
+	// SecretsFile has the secrets that bindings may be granted: a YAML or JSON object of texts
+	// by their names, which only the user may read. It is read again when it changes.
+	SecretsFile string
 }
 
 // Plugins are what a node runs plugins with.
@@ -42,6 +46,7 @@ type Plugins struct {
 	Bindings   *host.Host
 	Validators *validators.Validators
 	Output     *output.Outputs
+	secrets    *secret.Values // nil if there is no file of them
 }
 
 // pluginStore is what versions and logs are kept in. In a ring, commits is the Router, which
@@ -81,6 +86,9 @@ func (n *Node) openPlugins(ctx context.Context) error {
 	}
 	p := &Plugins{}
 	var err error
+	if p.secrets, err = c.openSecrets(n.logger); err != nil {
+		return err
+	}
 	p.Versions, err = registry.New(registry.Config{Store: store, CacheDir: n.pluginCache(), Command: c.Compile, Uses: n.uses, Logger: n.logger})
 	if err != nil {
 		return err
@@ -98,7 +106,7 @@ func (n *Node) openPlugins(ctx context.Context) error {
 	p.Bindings, err = host.New(host.Config{
 		Store: owned, Subscriptions: n.subs, Programs: p.Versions, Versions: p.Versions, Logger: n.logger,
 		Output: func(b *plugins.Binding, lane int) host.Output { return p.Output.Lane(b, lane) },
-		Ended:  p.Output.Ended,
+		Ended:  p.Output.Ended, Outside: outside{p.secrets},
 	})
 	if err != nil {
 		return errors.Join(err, p.Validators.Close(context.Background()), p.Output.Close(context.Background()), p.Versions.Close())
@@ -180,7 +188,7 @@ func (n *Node) servePlugins(c *wsapi.Config) {
 		e.Feature = ""
 	}
 	c.Extensions = append(c.Extensions, e)
-	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newValidatorMetrics(p.Validators), newJudgeMetrics(&n.judges))
+	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newSecretMetrics(p.secrets), newValidatorMetrics(p.Validators), newJudgeMetrics(&n.judges))
 }
 
 // watchOwners has the host look for bindings whenever subscriptions may have come to this node.

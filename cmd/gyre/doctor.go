@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/runtime/secret"
 )
 
 const doctorHelp = `Check what a node needs, and whether a node answers: the configuration, the address, the data
@@ -97,6 +99,10 @@ func (a *app) doctor(cmd *cobra.Command, f *serveFlags) error {
 		found = append(found, findingOf(c.name, detail, err))
 	}
 	found = append(found, checkPlugins(f.node))
+	if file := f.node.Plugins.SecretsFile; file != "" {
+		detail, err := checkSecrets(file)
+		found = append(found, findingOf("secrets", detail, err))
+	}
 	if found[0].Passed && f.node.Postgres.URL != "" {
 		found = append(found, a.checkDatabase(ctx, f.node.Postgres)...)
 	}
@@ -122,6 +128,19 @@ func checkPlugins(c runtime.Config) finding {
 		found.Fix = "Without them, the node takes no uploads of plugins, and serves all else."
 	}
 	return found
+}
+
+// checkSecrets says which secrets plugins can be granted.
+func checkSecrets(file string) (string, error) {
+	values, err := secret.OpenValues(file, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	names := values.Names()
+	if len(names) == 0 {
+		return file + " has none", nil
+	}
+	return fmt.Sprintf("%s has %s", file, cell(strings.Join(names, ", "), dataWidth)), nil
 }
 
 // findingOf is the outcome of a check that passed with a detail, or failed.

@@ -215,6 +215,9 @@ func bindingWords(s plugins.Status) string {
 		row("rollback", "goes back to %s %s", s.Rollback.To, rollbackTarget(s.Rollback))
 	}
 	row("grants", "%s", listWords(s.Grants))
+	if len(s.MissingSecrets) > 0 {
+		row("", "the node lacks %s", listWords(s.MissingSecrets))
+	}
 	if len(s.Config) > 0 {
 		row("config", "%s", cell(string(s.Config), dataWidth))
 	}

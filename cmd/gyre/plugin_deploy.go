@@ -38,7 +38,7 @@ are given, before they are written. --then accept lets through what it fails on.
 type deployment struct {
 	binding, manifest, config, limits string
 	grants                            []string
-	yes, loops                        bool
+	yes, loops, missingSecrets        bool
 	lanes, attempts                   int
 	then                              string
 	input                             struct {
@@ -73,6 +73,7 @@ func newPluginDeploy(a *app) *cobra.Command {
 	f.StringVar(&d.manifest, "manifest", "", "file with the manifest of a module that has none in it")
 	f.BoolVar(&d.yes, "yes", false, "do not ask")
 	f.BoolVar(&d.loops, "allow-loops", false, "let it handle events that it has appended")
+	f.BoolVar(&d.missingSecrets, "allow-missing-secrets", false, "deploy also if the node that runs it lacks a secret that is granted")
 	f.IntVar(&d.attempts, "max-attempts", plugins.DefaultErrorPolicy().Attempts, "after how many attempts an event is given up")
 	f.StringVar(&d.then, "then", string(plugins.ThenPark), "what to do with an event that is given up: park or stop; with an append that a validator fails on: refuse or accept")
 	f.IntVar(&d.lanes, "lanes", 0, "how many events are handled at once, by partition key (default what the manifest says)")
@@ -135,6 +136,9 @@ func (a *app) printDeployed(s plugins.Status) error {
 		return fmt.Sprintf("deployed %s %s as %s: %s, %s over %s, grants %s", cell(s.Plugin, maxNameCell), cell(s.Version, maxNameCell),
 			cell(s.Name, maxNameCell), stateWords(&s), lanesWords(s.Lanes), inputWords(&s.Input), grantWords(s.Grants))
 	})
+	if len(s.MissingSecrets) > 0 {
+		fmt.Fprintf(a.stderr, "Warning: the node lacks %s: reads of it are answered with not found, until it is in the file of --plugin-secrets-file\n", cell(strings.Join(s.MissingSecrets, ", "), dataWidth))
+	}
 	name := shellQuote(s.Name)
 	fmt.Fprintf(a.stderr, "Try: %[1]s plugin info %[2]s, %[1]s plugin state %[2]s, or %[1]s plugin logs %[2]s -f\n", a.program, name)
 	return err
@@ -157,7 +161,7 @@ func grantWords(grants []string) string {
 // order makes the request of a deploy, without the grants. is is the binding as it is, nil if it
 // is new.
 func (d *deployment) order(v *plugins.Version, is *plugins.Binding) (plugins.Deploy, error) {
-	order := plugins.Deploy{Plugin: v.Plugin, Version: v.Version, Lanes: d.lanes}
+	order := plugins.Deploy{Plugin: v.Plugin, Version: v.Version, Lanes: d.lanes, AllowMissingSecrets: d.missingSecrets}
 	input := v.Manifest.Subscription
 	if is != nil {
 		input = is.Input

@@ -124,6 +124,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	flags.Var((*sizeFlag)(&f.node.Load.ConnectionMemory), "connection-memory", "most memory for what waits to be read or written on all connections, such as 256MiB (default a quarter of GOMEMLIMIT, or of the machine's memory)")
 	flags.StringVar(&f.node.Plugins.Cache, "plugin-cache", "", "directory of compiled plugins, of this node alone (default plugins-cache in --data, or in the user's cache directory)")
 	flags.BoolVar(&f.node.Plugins.Disabled, "no-plugins", false, "run no plugins, and take none")
+	flags.StringVar(&f.node.Plugins.SecretsFile, "plugin-secrets-file", "", "YAML or JSON file with the secrets that plugins may be granted, which nobody else may read; it may change")
 	addSegmentBytes(flags, &f.node.SegmentBytes)
 }
 
@@ -187,7 +188,7 @@ func refuseEmpty(flags *pflag.FlagSet) error {
 	for name, empty := range map[string]string{
 		"node": "", "cluster-name": "", "gossip": "", "advertise": "", "cluster-key-file": "", "on-no-quorum": "", "quorum": "0",
 		"max-connections-per-address": "0", "peers-file": "", "peers-dns": "", "peers-multicast-group": "", "peers-exec": "",
-		"tls-cert": "", "tls-key": "", "tls-client-ca": "", "tls-ca": "", "admin-listen": "", "admin-key-file": "",
+		"tls-cert": "", "tls-key": "", "tls-client-ca": "", "tls-ca": "", "admin-listen": "", "admin-key-file": "", "plugin-secrets-file": "",
 	} {
 		if f := flags.Lookup(name); f.Changed && f.Value.String() == empty {
 			err := core.Errorf(core.CodeInvalidConfig, "--%s is %q, which says nothing", name, empty)

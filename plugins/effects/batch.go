@@ -72,7 +72,7 @@ func (x *Stage) Start(ctx context.Context, p plugins.Program) (plugins.Handler, 
 		}
 		return nil, &Failure{Storage: ctx.Err()}
 	case err != nil:
-		f := crashed(err)
+		f := x.mask.failure(crashed(err))
 		f.NotBegun = true
 		return nil, f
 	}
@@ -92,10 +92,10 @@ func (x *Stage) Handle(ctx context.Context, h plugins.Handler, b *Batch) (done i
 	case x.storage != nil:
 		return 0, fuel, &Failure{Storage: x.storage}
 	case err != nil:
-		return 0, fuel, x.explain(crashed(err))
+		return 0, fuel, x.mask.failure(x.explain(crashed(err)))
 	}
 	if done, f = x.outcome(verdict); f != nil {
-		f = x.explain(f)
+		f = x.mask.failure(x.explain(f))
 	}
 	return done, fuel, f
 }

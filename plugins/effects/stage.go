@@ -63,6 +63,7 @@ type Stage struct {
 	ground Ground
 	out    plugins.Output
 	ctx    context.Context // of the call
+	reach
 
 	sources []core.Event
 	causes  []cause // of sources, as far as they were asked for
@@ -79,6 +80,12 @@ type Stage struct {
 	fields []byte // scratch
 	entry  []byte // scratch
 	view   abi.BatchWriter
+}
+
+// reach is what a handler has of the world outside of the store.
+type reach struct {
+	outside Outside // nil if there is none
+	mask    mask
 }
 
 // NewStage returns a Stage of a lane. What the host has to say to whoever reads the binding's

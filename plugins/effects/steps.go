@@ -114,11 +114,12 @@ type reports struct{ *Stage }
 
 // Log is plugins.Output.Log.
 func (r reports) Log(level abi.Level, line []byte) {
+	line = r.mask.line(line)
 	r.steps.log(level, line)
 	r.out.Log(level, line)
 }
 
 // Metric is plugins.Output.Metric.
 func (r reports) Metric(kind abi.Kind, name []byte, value float64) abi.Errno {
-	return r.out.Metric(kind, name, value)
+	return r.out.Metric(kind, []byte(r.mask.text(string(name))), value)
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -72,6 +73,9 @@ func (h *Host) deploy(ctx context.Context, name string, old *binding, d *plugins
 	next, hold, err := h.resolve(ctx, name, was, d)
 	if err != nil {
 		return err
+	}
+	if missing := h.missingSecrets(next); len(missing) > 0 && !d.AllowMissingSecrets {
+		return core.Errorf(core.CodeSecretMissing, "binding %q is granted %s, which this node does not have", clip(name), strings.Join(missing, ", "))
 	}
 	if old == nil {
 		return h.create(ctx, next, hold)

@@ -24,7 +24,7 @@ func try(t *testing.T, d plugins.Deploy, h handle) (n *node, err error) {
 		}
 		return nil
 	})
-	d.Version = "1"
+	d.Version, d.AllowMissingSecrets = "1", true
 	n.deploy("p", d)
 	n.append("Tried", 1, 1)
 	n.await("p", 1)
@@ -44,7 +44,8 @@ func TestEffectsAreGrantedAndBounded(t *testing.T) {
 		"state read not granted":   {nil, func(c *call) error { _, _, err := c.get("k"); return err }, abi.Denied},
 		"streams not granted":      {nil, func(c *call) error { _, e := c.Reads.ReadStream([]byte("s-0"), 0, 1); return c.errno(e) }, abi.Denied},
 		"no such stream":           {[]string{"streams.read"}, func(c *call) error { _, e := c.Reads.ReadStream([]byte("none"), 0, 1); return c.errno(e) }, abi.NotFound},
-		"secret":                   {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("A")); return c.errno(e) }, abi.Unsupported},
+		"secret":                   {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("A")); return c.errno(e) }, abi.NotFound},
+		"secret not granted":       {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("B")); return c.errno(e) }, abi.Denied},
 		"http":                     {[]string{"http:a:1"}, func(c *call) error { _, e := c.Reads.HTTP(nil); return c.errno(e) }, abi.Unsupported},
 		"not JSON":                 {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", "{") }, abi.Invalid},
 		"own input":                {[]string{"append:*"}, func(c *call) error { return c.append("loop-1", -1, "T", "1") }, abi.Denied},

@@ -12,6 +12,7 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/effects"
 )
 
 // Programs makes versions ready to run.
@@ -42,7 +43,7 @@ type Output interface {
 	At(position uint64)
 }
 
-// Config is what a Host needs. All of it is required but Output and Logger.
+// Config is what a Host needs. All of it is required but Output, Outside and Logger.
 type Config struct {
 	// Store is that of Subscriptions: in a ring, its Commits are made as the owner.
 	Store         subscriptions.Store
@@ -51,6 +52,8 @@ type Config struct {
 	Versions      Versions
 	// Output returns the output of a lane; nil discards it all.
 	Output func(b *plugins.Binding, lane int) Output
+	// Outside is what handlers reach beside the store; nil has none.
+	Outside effects.Outside
 	// Ended is called when a binding does not run here any more, after its lanes have ended,
 	// and when what is left of a binding that was deleted is swept: its generations up to
 	// deleted are gone, or none if that is 0. It may be called more than once. nil does
@@ -103,6 +106,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Ended == nil {
 		c.Ended = func(context.Context, string, uint64) error { return nil }
+	}
+	if c.Outside == nil {
+		c.Outside = nowhere{}
 	}
 	if c.Output == nil {
 		c.Output = func(*plugins.Binding, int) Output { return silence{} }

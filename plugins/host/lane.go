@@ -85,6 +85,7 @@ func newLane(r *runner, number int) *lane {
 	}
 	l.ground.lane = l
 	l.stage = effects.NewStage(r.terms, &l.ground, l.out)
+	l.stage.Reach(r.host.config.Outside)
 	return l
 }
 

@@ -27,6 +27,8 @@ type node struct {
 	subs  *subscriptions.Owner
 	host  *host.Host
 	*library
+
+	configure func(*host.Config) // nil leaves it as it is
 }
 
 // overEngines runs a test over each engine.
@@ -80,7 +82,11 @@ func (n *node) start() {
 	if n.subs, err = subscriptions.New(subscriptions.Config{Store: n.store}); err != nil {
 		n.t.Fatal(err)
 	}
-	n.host, err = host.New(host.Config{Store: n.store, Subscriptions: n.subs, Programs: n.library, Versions: n.library})
+	config := host.Config{Store: n.store, Subscriptions: n.subs, Programs: n.library, Versions: n.library}
+	if n.configure != nil {
+		n.configure(&config)
+	}
+	n.host, err = host.New(config)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -154,6 +154,9 @@ func (h *Host) status(ctx context.Context, g *generations) (plugins.Status, erro
 	if k := h.driver(b.Name, b.role); k != nil {
 		k.describe(b, &s)
 	}
+	if h.config.Subscriptions.Owned(b.Subscription) == nil {
+		s.MissingSecrets = h.missingSecrets(&b.Binding)
+	}
 	if err := h.describeLanes(ctx, b, &s); err != nil {
 		return s, err
 	}

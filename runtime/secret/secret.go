@@ -1,4 +1,5 @@
-// Package secret reads files with keys, which only their user may read.
+// Package secret reads files with keys, and with secrets by their names, which only their user may
+// read.
 package secret
 
 import (
