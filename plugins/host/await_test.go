@@ -25,7 +25,9 @@ var totalsManifest = plugins.Manifest{Kind: plugins.KindProjection, Subscription
 // totals counts events, and parks those of type Bad.
 func totals(c *call) error {
 	if string(c.Type) == "Bad" {
-		c.Effects.Result(c.index, abi.Park, 0, []byte("bad"))
+		if e := c.Effects.Result(c.index, abi.Park, 0, []byte("bad")); e != abi.OK {
+			return e
+		}
 		return nil
 	}
 	_, err := c.count("all")
@@ -109,7 +111,7 @@ func TestQuery(t *testing.T) {
 				if e != abi.OK {
 					return 0, e
 				}
-				c.Effects.Result(0, abi.Ack, 0, value)
+				_ = c.Effects.Result(0, abi.Ack, 0, value) // the answer shows what came of it, here and below
 			case "effects":
 				text := ""
 				_, e := c.Reads.ReadStream([]byte("s-0"), 1, 1)
@@ -118,12 +120,12 @@ func TestQuery(t *testing.T) {
 				} {
 					text += e.Error() + " "
 				}
-				c.Effects.Result(0, abi.Ack, 0, []byte(text))
+				_ = c.Effects.Result(0, abi.Ack, 0, []byte(text))
 			case "large":
-				c.Effects.Result(0, abi.Ack, 0, make([]byte, abi.MaxAnswerBytes+1))
+				_ = c.Effects.Result(0, abi.Ack, 0, make([]byte, abi.MaxAnswerBytes+1))
 			case "none":
 			case "fail":
-				c.Effects.Result(0, abi.Park, 0, []byte("there is\nno such thing"))
+				_ = c.Effects.Result(0, abi.Park, 0, []byte("there is\nno such thing"))
 				return -1, nil
 			case "fuel":
 				return 0, &plugins.Failure{Reason: "out of fuel", Stack: "inner\nouter", Limit: true}

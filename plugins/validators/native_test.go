@@ -146,7 +146,9 @@ func (in *instance) Handle(ctx context.Context, batch []byte) (abi.Verdict, int6
 			return 0, 1, err
 		}
 		if refusal != "" {
-			in.connection.Effects.Result(i, abi.Park, 0, []byte(refusal))
+			if e := in.connection.Effects.Result(i, abi.Park, 0, []byte(refusal)); e != abi.OK {
+				return 0, 1, e
+			}
 		}
 	}
 }
