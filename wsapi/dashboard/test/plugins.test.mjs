@@ -295,6 +295,51 @@ test("dry runs: of one version, of two, of one that loops", async (t) => {
   );
 });
 
+test("a version in the shadow, to the switch", async (t) => {
+  const node = await Node.start(t);
+  await upload(node, "sums", "totals", "words", "hostile");
+  const deploy = { version: "1.0.0", grants: ["append:sixteens", "state"], limits: { fuel: 1_000_000 } };
+  await api(node, "/v1/plugins/sums/deploy", { method: "POST", body: deploy });
+  await handled(node, "sums");
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/plugins/sums?view=shadow`);
+
+  await t.test("one that loops parks what the other handles", async () => {
+    await page.getByLabel("Version").selectOption("3.0.0");
+    await button(page, "Run in the shadow").click();
+    await page.getByText("3.0.0 shadow").first().waitFor();
+    await numbers(node, 1);
+    await shown(page, "parked by 3.0.0");
+    await shown(page, "plugin out of fuel");
+    await button(page, "End the shadow").click();
+    await shown(page, "No version runs in the shadow of 1.0.0");
+    assert.equal((await api(node, "/v1/plugins/sums")).shadow, undefined);
+  });
+
+  await t.test("differences come as events do, each in full", async () => {
+    await page.getByLabel("Version").selectOption("2.0.0");
+    await button(page, "Run in the shadow").click();
+    await shown(page, "Nothing was compared yet");
+    await numbers(node, 31);
+    await shown(page, "Where they differ");
+    await page.getByRole("list", { name: "Differences" }).getByText("only 1.0.0 appends").first().click();
+    await page.getByText("Sixteen", { exact: true }).first().waitFor();
+    await page.getByText("held back", { exact: true }).waitFor();
+    assert.deepEqual(await barriers(page), []);
+    await page.screenshot({ path: join(screens, "plugin-shadow-light.png"), fullPage: true });
+  });
+
+  await t.test("the switch says what it means, and is one step", async () => {
+    await button(page, "Switch to 2.0.0…").click();
+    await page.getByRole("dialog").getByText("goes on with the state that 1.0.0 has stored").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Switch" }).click();
+    await page.getByText("2.0.0 live").waitFor();
+    const { version, previous, shadow } = await api(node, "/v1/plugins/sums");
+    assert.deepEqual([version, previous, shadow], ["2.0.0", "1.0.0", undefined]);
+  });
+  assert.deepEqual(page.problems, []);
+});
+
 test("what is refused says why, and nothing is half done", async (t) => {
   const node = await Node.start(t);
   const page = await open(t, await browser(t));

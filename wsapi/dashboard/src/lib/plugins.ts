@@ -1,4 +1,4 @@
-import type { Admin, PluginBinding, PluginListed, PluginManifest } from "@gyre-events/client/admin";
+import type { Admin, PluginBinding, PluginListed, PluginManifest, PluginShadowStatus } from "@gyre-events/client/admin";
 import { bytes } from "./format.js";
 
 /** What a capability lets a plugin do, in words. */
@@ -63,4 +63,12 @@ export const ill = (b: PluginBinding | undefined) => b !== undefined && /stopped
 export async function listed(operator: Admin, name: string, signal: AbortSignal): Promise<PluginListed | undefined> {
   for await (const p of operator.plugins.list({ prefix: name, signal })) return p.name === name ? p : undefined;
   return undefined;
+}
+
+/** For how many of the events a version in the shadow did the same, in percent: 100 % only if it is all of them. */
+export function agreement({ events, differ }: Pick<PluginShadowStatus, "events" | "differ">): string {
+  if (events === 0) return "–";
+  const parts = 100_000;
+  const part = differ === 0 ? parts : Math.min(parts - 1, Math.floor((parts * (events - differ)) / events));
+  return `${(part / (parts / 100)).toFixed(part % parts === 0 ? 0 : 3)} %`;
 }
