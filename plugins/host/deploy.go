@@ -102,10 +102,7 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 	if err != nil {
 		return nil, hold, err
 	}
-	next, err := d.Resolve(name, old, &v)
-	if err == nil && next.Kind == plugins.KindValidate {
-		err = core.Errorf(core.CodeInvalidRequest, "plugin %q is a validator, which has no subscription", v.Plugin)
-	}
+	next, err := resolved(d, name, old, &v)
 	if err != nil {
 		return nil, hold, err
 	}
@@ -133,6 +130,14 @@ func (h *Host) resolve(ctx context.Context, name string, old *plugins.Binding, d
 		next.Previous = old.Version
 	}
 	return &next, hold, program.Close()
+}
+
+// resolved is Deploy.Resolve of a binding with a subscription.
+func resolved(d *plugins.Deploy, name string, old *plugins.Binding, v *plugins.Version) (plugins.Binding, error) {
+	if v.Manifest.Kind == plugins.KindValidate && old == nil {
+		return plugins.Binding{}, core.Errorf(core.CodeInvalidRequest, "plugin %q is a validator, which judges appends and handles no events", v.Plugin)
+	}
+	return d.Resolve(name, old, v)
 }
 
 // create stores a new binding with its subscription, in one Commit.

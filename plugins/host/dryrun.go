@@ -195,7 +195,7 @@ func (r *dryRun) resolve(ctx context.Context, name string) (*plugins.Binding, pl
 	if old == nil {
 		d.Grants = append([]string{}, v.Manifest.Capabilities...)
 	}
-	b, err := d.Resolve(r.name, old, &v)
+	b, err := resolved(&d, r.name, old, &v)
 	if err == nil && r.Admit != nil {
 		err = r.Admit(&b)
 	}

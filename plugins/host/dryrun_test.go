@@ -273,6 +273,7 @@ func TestDryRunRefusals(t *testing.T) {
 	n.add("slow", "1", counterManifest, func(c *call) error { <-c.ctx.Done(); return c.ctx.Err() })
 	n.add("broken", "1", counterManifest, counter)
 	n.breakVersion("broken@1", core.Errorf(core.CodeInvalidModule, "it is broken"))
+	n.add("rules", "1", plugins.Manifest{Kind: plugins.KindValidate, Subscription: plugins.Input{Filter: subscriptions.Filter{Streams: []string{"*"}}}}, counter)
 	for name, c := range map[string]struct {
 		binding string
 		plugins.DryRun
@@ -289,6 +290,7 @@ func TestDryRunRefusals(t *testing.T) {
 		"much to show":        {"counter", plugins.DryRun{Show: plugins.MaxShown + 1}, core.CodeInvalidRequest},
 		"no state":            {"slow", plugins.DryRun{Version: "1", State: plugins.StoredState}, core.CodeBindingNotFound},
 		"broken":              {"broken", plugins.DryRun{Version: "1"}, core.CodeInvalidModule},
+		"a validator":         {"rules", plugins.DryRun{Version: "1"}, core.CodeInvalidRequest},
 	} {
 		if _, err := n.host.DryRun(t.Context(), c.binding, c.DryRun, nil); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
