@@ -76,6 +76,7 @@ export type {
   PluginStateChange,
   PluginStateDiff,
   PluginStep,
+  PluginSteps,
   PluginTally,
   PluginTotals,
   PluginTrial,

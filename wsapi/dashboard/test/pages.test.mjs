@@ -22,6 +22,7 @@ const pages = [
   ["plugin", "/plugins/words", "Time per batch"],
   ["plugin-versions", "/plugins/words?view=versions", "Verification report"],
   ["plugin-logs", "/plugins/words?view=logs", " words"],
+  ["plugin-parked-none", "/plugins/words?view=parked", "Nothing is parked"],
   ["plugin-settings", "/plugins/words?view=settings", "What it asks for"],
   ["plugin-upload", "/upload", "Nothing runs until you deploy it"],
   ["projections", "/projections", "Ask for it"],
