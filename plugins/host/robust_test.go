@@ -75,10 +75,12 @@ func TestBatchesThatDoNotFit(t *testing.T) {
 			metadata := []byte(`{"correlation_id":"` + strings.Repeat("c", 128) + `","causation_id":"` + strings.Repeat("d", 128) + `"}`)
 			large = append(large, stream("s-0", "Plain", 100, `"`+strings.Repeat("a", 32<<10)+`"`, metadata))
 		}
-		h := func(*call) error {
-			if ran++; ran == 1 {
+		h := func(c *call) error {
+			if len(c.Data) == 1 {
 				time.Sleep(5 * time.Second) // until the others wait
+				return nil
 			}
+			ran++
 			return nil
 		}
 		d := plugins.Deploy{Limits: &plugins.Limits{BatchEvents: 256, BatchBytes: 8 << 20, TimeMs: 10_000}}
@@ -88,8 +90,8 @@ func TestBatchesThatDoNotFit(t *testing.T) {
 			time.Sleep(time.Minute)
 			w.want(301, 0)
 		})
-		if ran != 301 {
-			t.Errorf("%d events of 301 were handled", ran)
+		if ran != 300 {
+			t.Errorf("%d of the 300 that wait were handled", ran)
 		}
 	})
 }
