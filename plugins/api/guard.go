@@ -302,6 +302,12 @@ func show(p *access.Principal, s *plugins.Status) {
 		hide(&beside.Reason)
 		s.Beside = &beside
 	}
+	if s.Shadow != nil {
+		shadow := *s.Shadow
+		hide(&shadow.Ended)
+		hide(&shadow.Why)
+		s.Shadow = &shadow
+	}
 	s.LaneStatus = slices.Clone(s.LaneStatus)
 	for i := range s.LaneStatus {
 		hide(&s.LaneStatus[i].Reason)

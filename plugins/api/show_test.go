@@ -25,14 +25,14 @@ func TestReasonsAreForWhoMayRead(t *testing.T) {
 	} {
 		s := plugins.Status{State: plugins.Stopped, Reason: secret, LaneStatus: []plugins.LaneStatus{{Lane: 1, Reason: secret}, {Lane: 2}}}
 		s.Input = plugins.Input{Stream: "order-1", Filter: subscriptions.Filter{Streams: []string{"order-*"}}}
-		s.Stopped, s.Beside = secret, &plugins.Beside{Reason: secret}
+		s.Stopped, s.Beside, s.Shadow = secret, &plugins.Beside{Reason: secret}, &plugins.ShadowStatus{Ended: secret, Why: secret}
 		show(&c.p, &s)
 		text, err := json.Marshal(&s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := map[bool]int{true: 4, false: 0}[c.sees]
-		if strings.Count(string(text), secret) != want || strings.Count(string(text), notShown) != 4-want {
+		want := map[bool]int{true: 6, false: 0}[c.sees]
+		if strings.Count(string(text), secret) != want || strings.Count(string(text), notShown) != 6-want {
 			t.Errorf("%s %v sees %s", c.p.Role, c.p.Streams, text)
 		}
 	}
