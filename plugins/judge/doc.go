@@ -1,5 +1,6 @@
 // Package judge runs the plugins that judge events, and have no effects: filters, maps and
-// partitioners of subscriptions, and validators of appends.
+// partitioners of subscriptions. A trial of a validator runs in it, too; what judges appends is in
+// package validators.
 //
 // A [Judge] is a plugin at work for one user. It hands the plugin batches of events, and returns a
 // verdict for each event. What the plugin does wrong is the fault of one event:

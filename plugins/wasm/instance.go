@@ -224,10 +224,10 @@ func (in *Instance) settleFuel() int64 {
 }
 
 // readBatch notes the events of the batch, and sets the arguments. A query is answered as the result
-// of the one event that it stands for.
+// of the one event that it stands for, which is begun: its effects are for Effects to refuse.
 func (in *Instance) readBatch() error {
 	if in.program.entry == abi.Query {
-		in.events = append(in.events, source{})
+		in.events, in.event = append(in.events, source{}), 0
 		in.stack = [3]uint64{uint64(len(in.batch))}
 		return nil
 	}

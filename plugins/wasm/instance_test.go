@@ -310,6 +310,11 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
+// denying denies deletes, as a query's Effects do.
+type denying struct{ *recorder }
+
+func (denying) Delete(int, []byte) abi.Errno { return abi.Denied }
+
 // TestQueries: a program that is entered by gyre_query is handed a text, and answers as the result of
 // event 0. Its fuel and its time are those of a batch.
 func TestQueries(t *testing.T) {
@@ -351,12 +356,24 @@ func TestQueries(t *testing.T) {
 	if want := []string{"result 0 0 0s what?", "result 0 0 0s ", "result 0 0 0s again"}; !slices.Equal(r.lines, want) {
 		t.Errorf("the answers are %q, want %q", r.lines, want)
 	}
+	effect := &built{memory: []uint32{1}}
+	call := effect.host(abi.Module, abi.StateDelete, []valueType{typeI32, typeI32}, i32x1)
+	effect.define(abi.Query, i32x1, i32x1, nil, slices.Concat(i32(0), i32(0), []byte{opCall, byte(call)})...)
+	p, err = enter(handler(effect, opI32Const, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	config := r.config()
+	config.Effects = denying{r}
+	if verdict, _, err := start(t, p, config).Call(context.Background(), []byte("what?")); err != nil || verdict != abi.Verdict(abi.Denied) {
+		t.Errorf("an effect is answered with %d, %v", verdict, err)
+	}
 	loop, err := enter(build(opLoop, blockEmpty, opBr, 0, opEnd, opI32Const, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer loop.Close()
-	config := r.config()
 	config.Limits.Fuel = 100_000
 	_, _, err = start(t, loop, config).Call(context.Background(), []byte("what?"))
 	wantTrap(t, err, OutOfFuel)
