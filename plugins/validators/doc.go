@@ -41,7 +41,8 @@
 // A validator is a record, written by compare-and-set. A node loads all of them before it takes
 // appends, and looks for changes every second, so that a change is in force at the node that made
 // it when it is answered, and at the others a second later, or once they have compiled it. Until a
-// node has loaded a new version, the one before judges; if there was none, it is unavailable.
+// node has loaded a new version, the one before judges, also where the new one cannot be loaded; if
+// there was none, it is unavailable.
 //
 // All methods of a Validators are safe for concurrent use. Close waits for its goroutines.
 package validators

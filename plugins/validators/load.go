@@ -37,7 +37,7 @@ func (v *Validators) refresh(ctx context.Context) error {
 		present[x.stored.Name] = x
 	}
 	var next, load []*validator
-	kept := make(map[*validator]bool)
+	kept, coming := make(map[*validator]bool), make(map[string]*validator)
 	for _, s := range all {
 		x := present[s.Name]
 		switch {
@@ -47,7 +47,10 @@ func (v *Validators) refresh(ctx context.Context) error {
 			x = newValidator(v, s, v.totalsOf(&s.Binding))
 			load = append(load, x)
 		case !x.stored.same(&s): // what is in force stays until this is loaded
-			load = append(load, newValidator(v, s, v.totalsOf(&s.Binding)))
+			y := v.successor(s)
+			if coming[s.Name] = y; y.loads() {
+				load = append(load, y)
+			}
 		case x.loads():
 			load = append(load, x)
 		}
@@ -55,12 +58,46 @@ func (v *Validators) refresh(ctx context.Context) error {
 		kept[x] = true
 	}
 	v.publish(next)
+	v.setComing(coming)
 	v.end(ctx, present, kept, all)
 	for _, x := range load {
-		v.load(ctx, x)
-		v.replace(x)
+		if err := v.load(ctx, x); err != nil {
+			return err
+		}
+		if old := present[x.stored.Name]; x.reason() == nil || old == nil || old.reason() != nil {
+			v.replace(x)
+		}
 	}
 	return nil
+}
+
+// successor is what takes the place of the one in force of its name, once it is loaded.
+func (v *Validators) successor(s stored) *validator {
+	if y := v.comes(s.Name); y != nil && y.stored.same(&s) {
+		return y
+	}
+	return newValidator(v, s, v.totalsOf(&s.Binding))
+}
+
+// comes is what is to take the place of the one in force of a name; nil if nothing is.
+func (v *Validators) comes(name string) *validator {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.coming[name]
+}
+
+// whyNot is why what is to take a place is not in force yet, if that is known.
+func (v *Validators) whyNot(s *stored) error {
+	if x := v.comes(s.Name); x != nil && x.stored.same(s) {
+		return x.reason()
+	}
+	return nil
+}
+
+func (v *Validators) setComing(coming map[string]*validator) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.coming = coming
 }
 
 // listWithin is list of all, within readWithin.
@@ -113,22 +150,25 @@ func (v *Validators) replace(x *validator) {
 	}
 }
 
-// load makes x ready to judge, or says why it is not.
-func (v *Validators) load(ctx context.Context, x *validator) {
+// load makes x ready to judge, or has it say why it is not. The error is that of the end of ctx, after
+// which x is to be loaded as before.
+func (v *Validators) load(ctx context.Context, x *validator) error {
 	program, err := v.program(ctx, &x.stored.Binding)
 	if err == nil {
 		var first *instance
 		if first, err = x.startOf(ctx, program); err == nil {
 			x.set(program, first, nil)
-			return
+			return nil
 		}
 		_ = program.Close() // it frees memory only
 	}
-	if ctx.Err() == nil {
-		v.config.Logger.Error("a validator cannot be loaded; what it would judge is handled by its error policy",
-			"validator", x.stored.Name, "then", x.stored.OnError.Then, "error", err)
+	if ctx.Err() != nil {
+		return core.AsError(ctx.Err())
 	}
+	v.config.Logger.Error("a validator cannot be loaded; if none of its name is in force, its error policy handles what it would judge",
+		"validator", x.stored.Name, "then", x.stored.OnError.Then, "error", err)
 	x.set(nil, nil, core.Errorf(core.CodeValidatorUnavailable, "validator %q cannot be loaded at this node: %s", x.stored.Name, line(core.AsError(err).Error())))
+	return nil
 }
 
 // program loads the code of a validator.

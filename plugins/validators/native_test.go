@@ -30,6 +30,7 @@ type library struct {
 	versions map[string]plugins.Version
 	judges   map[string]judge
 	broken   map[string]error // versions that do not load
+	loading  func() error     // is called by each Load, and may have it fail; nil does nothing
 
 	open atomic.Int64 // programs and instances
 }
@@ -66,6 +67,12 @@ func (l *library) breakVersion(name string, err error) {
 	l.broken[name] = err
 }
 
+func (l *library) onLoad(do func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loading = do
+}
+
 // Version is validators.Code.Version.
 func (l *library) Version(_ context.Context, plugin, version string) (plugins.Version, error) {
 	l.mu.Lock()
@@ -96,6 +103,11 @@ func (l *library) Load(_ context.Context, v plugins.Version) (plugins.Program, e
 	defer l.mu.Unlock()
 	if err := l.broken[v.Plugin+"@"+v.Version]; err != nil {
 		return nil, err
+	}
+	if l.loading != nil {
+		if err := l.loading(); err != nil {
+			return nil, err
+		}
 	}
 	l.open.Add(1)
 	return &program{l, l.judges[v.Plugin+"@"+v.Version]}, nil

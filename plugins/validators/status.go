@@ -82,9 +82,10 @@ func (v *Validators) status(s *stored) plugins.Status {
 		is.Rollback = &plugins.RollbackPlan{To: plugins.ToVersion, Generation: s.Generation, Version: s.Previous}
 	}
 	var present *validator
+	var why error // it cannot judge
 	for _, x := range *v.inForce.Load() {
 		if x.stored.Name == s.Name {
-			present = x
+			present, why = x, x.reason()
 		}
 	}
 	switch {
@@ -94,8 +95,11 @@ func (v *Validators) status(s *stored) plugins.Status {
 		is.Reason = "not in force at this node yet"
 	case !present.stored.same(s):
 		is.Reason = "not in force at this node yet; version " + present.stored.Version + " is"
-	case present.reason() != nil:
-		is.State, is.Reason = plugins.Broken, core.AsError(present.reason()).Detail
+		if why := v.whyNot(s); why != nil {
+			is.Reason += ": " + core.AsError(why).Detail
+		}
+	case why != nil:
+		is.State, is.Reason = plugins.Broken, core.AsError(why).Detail
 	default:
 		is.State = plugins.Running
 	}

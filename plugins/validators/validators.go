@@ -63,8 +63,9 @@ type Validators struct {
 
 	unreadable sync.Map // keys of records that cannot be read, which was logged
 
-	mu     sync.Mutex // protects the field below
+	mu     sync.Mutex // protects the fields below
 	totals map[string]*totals
+	coming map[string]*validator // by name: what is to take the place of one in force, once it is loaded
 }
 
 // lookEvery is how often a node looks for changes that others made.

@@ -321,6 +321,56 @@ func TestStart(t *testing.T) {
 	}
 }
 
+// Until a node has loaded a new version, the one before judges: also where it cannot load it, and
+// where the one who deployed it does not wait for that.
+func TestTheOneBeforeJudgesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, other := newLibrary(t), newLibrary(t)
+		for _, version := range []string{"1", "2", "3"} {
+			l.add("v", version, refuse(version))
+			other.add("v", version, refuse(version))
+		}
+		log := memory.NewLog()
+		here, there := newNode(t, log.Open(), l), newNode(t, log.Open(), other)
+		says := func(n *node, want string) {
+			t.Helper()
+			if err := n.append("s", "T"); !errors.Is(err, core.CodeAppendRefused) || !strings.HasSuffix(err.Error(), ": "+want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+		here.deploy("v", "1", "s")
+		time.Sleep(1001 * time.Millisecond)
+		other.breakVersion("v@2", errors.New("no such module"))
+		here.deploy("v", "2", "s")
+		time.Sleep(5 * time.Second)
+		says(here, "2")
+		says(there, "1")
+		if s, err := there.Status(t.Context(), "v"); err != nil || s.State != plugins.Starting || !strings.Contains(s.Reason, "version 1 is: ") || !strings.Contains(s.Reason, "cannot be loaded") {
+			t.Errorf("%s %s, %v", s.State, s.Reason, err)
+		}
+		other.breakVersion("v@2", nil)
+		time.Sleep(10 * time.Second)
+		says(there, "2")
+
+		ctx, cancel := context.WithCancel(t.Context())
+		loads := 0
+		l.onLoad(func() error {
+			if loads++; loads == 1 {
+				return nil // it is tried
+			}
+			cancel()
+			return ctx.Err()
+		})
+		if s, err := here.Deploy(ctx, "v", plugins.Deploy{Version: "3"}); err != nil || s.State != plugins.Starting {
+			t.Errorf("%s %s, %v", s.State, s.Reason, err)
+		}
+		l.onLoad(nil)
+		says(here, "2")
+		time.Sleep(1001 * time.Millisecond)
+		says(here, "3")
+	})
+}
+
 func TestBadDeploys(t *testing.T) {
 	l := newLibrary(t)
 	l.add("v", "1", accept)
