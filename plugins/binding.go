@@ -97,6 +97,8 @@ type Status struct {
 	StateBytes int64  `json:"stateBytes"`
 	// MemoryBytes is what its handlers have, at the node that runs it.
 	MemoryBytes int64 `json:"memoryBytes"`
+	// AtLeastOnce says that it may call other servers: such a call is made again if its batch is.
+	AtLeastOnce bool `json:"atLeastOnce,omitzero"`
 	// MissingSecrets are those that are granted and that the node which runs it does not have.
 	MissingSecrets []string     `json:"missingSecrets,omitempty"`
 	LaneStatus     []LaneStatus `json:"laneStatus,omitempty"`
@@ -184,6 +186,10 @@ type Totals struct {
 	Starts   uint64  `json:"starts"`   // of handlers
 	Fuel     uint64  `json:"fuel"`
 	Seconds  float64 `json:"seconds"` // in handlers
+	// Of calls of other servers:
+	Calls       uint64  `json:"calls"`
+	CallsFailed uint64  `json:"callsFailed"` // without a response
+	CallSeconds float64 `json:"callSeconds"`
 }
 
 // LaneStatus is how a lane is doing.

@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ const (
 	CanAppend      CapabilityKind = "append"       // append to streams that match the scope
 	CanUseState    CapabilityKind = "state"        // read and write the binding's state; no scope
 	CanReadStreams CapabilityKind = "streams.read" // read streams that match the scope, by default all
-	CanCallHTTP    CapabilityKind = "http"         // call one host:port
+	CanCallHTTP    CapabilityKind = "http"         // call one host:port; see Calls
 	CanReadSecret  CapabilityKind = "secret"       // read one secret
 )
 
@@ -54,8 +55,8 @@ func ParseCapability(text string) (Capability, error) {
 			problem = "has no scope: write state"
 		}
 	case CanCallHTTP:
-		if !isHostPort(scope) {
-			problem = "needs a host and a port, such as http:api.example.com:443"
+		if !isHostPort(strings.TrimSuffix(scope, atPrivate)) {
+			problem = "needs a host and a port, such as http:api.example.com:443, or http:api.internal:8080/private"
 		}
 	case CanReadSecret:
 		if scope == "" || !isText(scope, maxSecretNameBytes) {
@@ -89,10 +90,34 @@ func (c Capability) allows(kind CapabilityKind, name string) bool {
 	if c.Kind != kind {
 		return false
 	}
-	if kind == CanAppend || kind == CanReadStreams {
+	switch kind {
+	case CanAppend, CanReadStreams:
 		return access.Matches([]string{c.Scope}, name)
+	case CanCallHTTP:
+		return strings.EqualFold(strings.TrimSuffix(c.Scope, atPrivate), name)
 	}
 	return c.Scope == name
+}
+
+// atPrivate is the end of a scope of CanCallHTTP whose host may be at a private address.
+const atPrivate = "/private"
+
+// Calls reports whether they let a plugin call a host:port, and whether also at an address that is
+// not public. A grant of an address is one of that address, whatever it is; a name may be at a
+// private one only if its grant ends with /private.
+func (cs Capabilities) Calls(hostPort string) (granted, private bool) {
+	for _, c := range cs {
+		if c.allows(CanCallHTTP, hostPort) {
+			_, err := netip.ParseAddrPort(hostPort)
+			granted, private = true, private || err == nil || strings.HasSuffix(c.Scope, atPrivate)
+		}
+	}
+	return granted, private
+}
+
+// CallOut reports whether they let a plugin call other servers, which is done at least once.
+func (cs Capabilities) CallOut() bool {
+	return slices.ContainsFunc(cs, func(c Capability) bool { return c.Kind == CanCallHTTP })
 }
 
 // Capabilities are what a plugin asks for, or what a binding grants.

@@ -86,7 +86,8 @@ type Reads interface {
 	ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno)
 	Config(key []byte) ([]byte, abi.Errno)
 	Secret(key []byte) ([]byte, abi.Errno)
-	HTTP(request []byte) ([]byte, abi.Errno)
+	// HTTP calls another server for an event, and waits for no longer than within.
+	HTTP(event int, request []byte, within time.Duration) ([]byte, abi.Errno)
 }
 
 // Output takes what a handler reports about itself.

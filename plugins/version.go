@@ -22,4 +22,6 @@ type Report struct {
 	MemoryBytes uint64   `json:"memoryBytes"`
 	Warnings    []string `json:"warnings,omitempty"`
 	Queries     bool     `json:"queries,omitzero"` // it exports what answers queries
+	// AtLeastOnce says that it imports what calls other servers, which is done at least once.
+	AtLeastOnce bool `json:"atLeastOnce,omitzero"`
 }

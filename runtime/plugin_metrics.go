@@ -38,6 +38,9 @@ func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
 	total("parked", "Events that were parked.", func(t *plugins.Totals) uint64 { return t.Parked })
 	total("starts", "Starts of handlers: one for each lane, and one after each failure.", func(t *plugins.Totals) uint64 { return t.Starts })
 	total("fuel", "Fuel that handlers used.", func(t *plugins.Totals) uint64 { return t.Fuel })
+	total("calls", "Calls of other servers.", func(t *plugins.Totals) uint64 { return t.Calls })
+	total("calls_failed", "Calls of other servers that got no response.", func(t *plugins.Totals) uint64 { return t.CallsFailed })
+	add(prometheus.CounterValue, "calls_seconds_total", "Time in calls of other servers.", func(s *plugins.Status) float64 { return s.Totals.CallSeconds })
 	add(prometheus.CounterValue, "seconds_total", "Time in handlers.", func(s *plugins.Status) float64 { return s.Totals.Seconds })
 	add(prometheus.GaugeValue, "lag_events", "Positions from the checkpoint to the head: no fewer than events.",
 		func(s *plugins.Status) float64 { return float64(s.Lag) })

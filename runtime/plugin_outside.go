@@ -6,14 +6,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/outside"
 	"github.com/gyre-events/gyre/runtime/secret"
 )
 
-// outside is the effects.Outside of a node.
-type outside struct{ secrets *secret.Values }
+// beyond is the effects.Outside of a node.
+type beyond struct {
+	*outside.Client
+	secrets *secret.Values
+}
 
 // Secret is effects.Outside's.
-func (o outside) Secret(name string) (string, bool) { return o.secrets.Get(name) }
+func (o *beyond) Secret(name string) (string, bool) { return o.secrets.Get(name) }
 
 // openSecrets opens the file with the secrets of plugins; nil if there is none. The error is
 // invalid_config.

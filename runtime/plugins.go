@@ -16,10 +16,10 @@ import (
 	"github.com/gyre-events/gyre/plugins/host"
 	"github.com/gyre-events/gyre/plugins/judge"
 	"github.com/gyre-events/gyre/plugins/output"
+	"github.com/gyre-events/gyre/plugins/outside"
 	"github.com/gyre-events/gyre/plugins/registry"
 	"github.com/gyre-events/gyre/plugins/validators"
 	"github.com/gyre-events/gyre/plugins/wasm"
-	"github.com/gyre-events/gyre/runtime/secret"
 	"github.com/gyre-events/gyre/wsapi"
 )
 
@@ -46,7 +46,7 @@ type Plugins struct {
 	Bindings   *host.Host
 	Validators *validators.Validators
 	Output     *output.Outputs
-	secrets    *secret.Values // nil if there is no file of them
+	beyond     *beyond
 }
 
 // pluginStore is what versions and logs are kept in. In a ring, commits is the Router, which
@@ -85,10 +85,11 @@ func (n *Node) openPlugins(ctx context.Context) error {
 		owned = n.ring.hosting.Store()
 	}
 	p := &Plugins{}
-	var err error
-	if p.secrets, err = c.openSecrets(n.logger); err != nil {
+	secrets, err := c.openSecrets(n.logger)
+	if err != nil {
 		return err
 	}
+	p.beyond = &beyond{outside.NewClient(nil), secrets}
 	p.Versions, err = registry.New(registry.Config{Store: store, CacheDir: n.pluginCache(), Command: c.Compile, Uses: n.uses, Logger: n.logger})
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func (n *Node) openPlugins(ctx context.Context) error {
 	p.Bindings, err = host.New(host.Config{
 		Store: owned, Subscriptions: n.subs, Programs: p.Versions, Versions: p.Versions, Logger: n.logger,
 		Output: func(b *plugins.Binding, lane int) host.Output { return p.Output.Lane(b, lane) },
-		Ended:  p.Output.Ended, Outside: outside{p.secrets},
+		Ended:  p.Output.Ended, Outside: p.beyond,
 	})
 	if err != nil {
 		return errors.Join(err, p.Validators.Close(context.Background()), p.Output.Close(context.Background()), p.Versions.Close())
@@ -188,7 +189,7 @@ func (n *Node) servePlugins(c *wsapi.Config) {
 		e.Feature = ""
 	}
 	c.Extensions = append(c.Extensions, e)
-	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newSecretMetrics(p.secrets), newValidatorMetrics(p.Validators), newJudgeMetrics(&n.judges))
+	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newSecretMetrics(p.beyond.secrets), newValidatorMetrics(p.Validators), newJudgeMetrics(&n.judges))
 }
 
 // watchOwners has the host look for bindings whenever subscriptions may have come to this node.
@@ -209,6 +210,7 @@ func (p *Plugins) close(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
+	defer p.beyond.Close()
 	return errors.Join(p.Bindings.Close(ctx), p.Validators.Close(ctx), p.Output.Close(ctx))
 }
 

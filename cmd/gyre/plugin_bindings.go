@@ -215,6 +215,9 @@ func bindingWords(s plugins.Status) string {
 		row("rollback", "goes back to %s %s", s.Rollback.To, rollbackTarget(s.Rollback))
 	}
 	row("grants", "%s", listWords(s.Grants))
+	if s.AtLeastOnce {
+		row("", "calls of other servers are made at least once: %d, %d of them failed", s.Totals.Calls, s.Totals.CallsFailed)
+	}
 	if len(s.MissingSecrets) > 0 {
 		row("", "the node lacks %s", listWords(s.MissingSecrets))
 	}

@@ -67,7 +67,7 @@ func newPluginDeploy(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&d.binding, "binding", "", "the name to deploy under (default that of the plugin)")
-	f.StringArrayVar(&d.grants, "grant", nil, "let the plugin do this: append:PATTERN, state, streams.read:PATTERN, http:HOST:PORT or secret:NAME")
+	f.StringArrayVar(&d.grants, "grant", nil, "let the plugin do this: append:PATTERN, state, streams.read:PATTERN, http:HOST:PORT, http:HOST:PORT/private or secret:NAME")
 	f.StringVar(&d.config, "config", "", "the plugin's config: a JSON object, or a file that has one")
 	f.StringVar(&d.limits, "limits", "", "its limits: a JSON object, or a file that has one")
 	f.StringVar(&d.manifest, "manifest", "", "file with the manifest of a module that has none in it")
@@ -136,6 +136,9 @@ func (a *app) printDeployed(s plugins.Status) error {
 		return fmt.Sprintf("deployed %s %s as %s: %s, %s over %s, grants %s", cell(s.Plugin, maxNameCell), cell(s.Version, maxNameCell),
 			cell(s.Name, maxNameCell), stateWords(&s), lanesWords(s.Lanes), inputWords(&s.Input), grantWords(s.Grants))
 	})
+	if s.AtLeastOnce {
+		fmt.Fprintln(a.stderr, "It may call other servers: such a call is made at least once, with the same Idempotency-Key each time.")
+	}
 	if len(s.MissingSecrets) > 0 {
 		fmt.Fprintf(a.stderr, "Warning: the node lacks %s: reads of it are answered with not found, until it is in the file of --plugin-secrets-file\n", cell(strings.Join(s.MissingSecrets, ", "), dataWidth))
 	}

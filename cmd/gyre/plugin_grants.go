@@ -62,7 +62,7 @@ func needsName(c plugins.Capability) bool {
 // others about the kind.
 func answers(grants plugins.Capabilities, c plugins.Capability) bool {
 	return slices.ContainsFunc(grants, func(g plugins.Capability) bool {
-		return g == c || g.Kind == c.Kind && !needsName(c)
+		return g == c || g.Kind == c.Kind && (!needsName(c) || plugins.Capabilities{g}.Allow(c.Kind, c.Scope))
 	})
 }
 

@@ -77,8 +77,9 @@ var table = map[string]row{
 
 	"plugins":             {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "plugins/abi", jsonv2}},
 	"plugins/abi":         {},
-	"plugins/effects":     {imports: []string{"core", "plugins", "plugins/abi"}},
-	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/trial", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"plugins/effects":     {imports: []string{"core", "plugins", "plugins/abi", "plugins/outside"}},
+	"plugins/outside":     {},
+	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/outside", "plugins/trial", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/judge":       {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects"}, tests: []string{"core/delivery", "core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest", "plugins/registry", "plugins/wasm", "plugins/wasm/guests"}},
 	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
@@ -104,7 +105,7 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"access", "access/api", "access/keys", "census", "census/api", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
+		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/outside", "plugins/registry", "plugins/validators", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", websocket}},
 
 	"runtime/certs":  {imports: []string{"core", "runtime/secret"}},

@@ -100,6 +100,6 @@ func (pluginSink) Scan([]byte, []byte, int, int) ([]byte, abi.Errno)       { ret
 func (pluginSink) ReadStream([]byte, int64, int) ([]byte, abi.Errno)       { return nil, abi.Denied }
 func (pluginSink) Config([]byte) ([]byte, abi.Errno)                       { return nil, abi.NotFound }
 func (pluginSink) Secret([]byte) ([]byte, abi.Errno)                       { return nil, abi.Unsupported }
-func (pluginSink) HTTP([]byte) ([]byte, abi.Errno)                         { return nil, abi.Unsupported }
+func (pluginSink) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno)     { return nil, abi.Unsupported }
 func (pluginSink) Log(abi.Level, []byte)                                   {}
 func (pluginSink) Metric(abi.Kind, []byte, float64) abi.Errno              { return abi.OK }

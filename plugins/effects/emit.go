@@ -137,6 +137,18 @@ var namespace = core.ID{0x67, 0x79, 0x72, 0x65, 0x2d, 0x70, 0x6c, 0x75, 0x67, 0x
 // generation, the source event and the ordinal among what is appended for that. A handler
 // has no say in it, so two of its events never share one (L11).
 func (t *Terms) emittedID(source core.ID, ordinal int) core.ID {
+	return t.idOf(namespace, source, ordinal)
+}
+
+// callKey is the Idempotency-Key of a call for an event.
+func (t *Terms) callKey(source core.ID, ordinal int) string {
+	return t.idOf(callNamespace, source, ordinal).String()
+}
+
+// callNamespace is that of the keys of calls.
+var callNamespace = core.ID{0x67, 0x79, 0x72, 0x65, 0x2d, 0x70, 0x6c, 0x75, 0x67, 0x69, 0x6e, 0x73, 0x2d, 0x63, 0x61, 0x6c}
+
+func (t *Terms) idOf(namespace, source core.ID, ordinal int) core.ID {
 	b := make([]byte, 0, 128)
 	b = append(b, namespace[:]...)
 	b = append(b, t.binding.Name...)

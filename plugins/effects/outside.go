@@ -1,15 +1,26 @@
 package effects
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/outside"
 )
 
 // Outside is what a node has for handlers beside the store. It is safe for concurrent use.
 type Outside interface {
 	// Secret returns a secret of the node.
 	Secret(name string) (value string, ok bool)
+	// Call sends a request to another server.
+	Call(ctx context.Context, r *outside.Request) (*outside.Response, error)
 }
+
+// maxCalls bounds the calls of a batch.
+const maxCalls = 16
 
 // Reach lets handlers reach what is outside of the store. Without it they are told that it is
 // unsupported: whoever runs them wants no more than their effects.
@@ -31,4 +42,66 @@ func (x *Stage) Secret(key []byte) ([]byte, abi.Errno) {
 	}
 	x.mask.add(value)
 	return []byte(value), abi.OK
+}
+
+// calls counts the calls of a batch.
+type calls struct {
+	made    int
+	event   int // of the last one
+	ordinal int // of the next one of that event
+}
+
+// next counts a call for an event, and returns its ordinal there.
+func (c *calls) next(event int) int {
+	if event != c.event {
+		c.event, c.ordinal = event, 0
+	}
+	c.made++
+	c.ordinal++
+	return c.ordinal - 1
+}
+
+// HTTP is plugins.Reads'. A call is made at least once: again if the batch is handled again, with
+// the same key. It is unsupported for an event whose appends are held back: another generation
+// has made the call.
+func (x *Stage) HTTP(event int, request []byte, within time.Duration) ([]byte, abi.Errno) {
+	if event < 0 || event >= len(x.sources) || x.isBehind(event) {
+		return nil, abi.Invalid
+	}
+	r, err := outside.Decode(request)
+	if err != nil {
+		return nil, x.refuse(abi.Invalid, "%v", err)
+	}
+	granted, private := x.terms.grants.Calls(r.Server)
+	source := &x.sources[event]
+	switch {
+	case !granted:
+		return nil, x.grants(plugins.CanCallHTTP, "to call ", r.Server)
+	case x.outside == nil || x.ground.HoldsBack(source.Position):
+		return nil, abi.Unsupported
+	case x.calls.made == maxCalls:
+		return nil, x.refuse(abi.Quota, "a batch makes at most %d calls of other servers", maxCalls)
+	}
+	r.Private, r.Key = private, x.terms.callKey(source.ID, x.calls.next(event))
+	ctx, cancel := context.WithTimeout(x.ctx, within)
+	defer cancel()
+	response, err := x.outside.Call(ctx, r)
+	if err != nil {
+		return nil, x.notCalled(r, err)
+	}
+	return response.Encode(), abi.OK
+}
+
+// notCalled says why a call has failed.
+func (x *Stage) notCalled(r *outside.Request, err error) abi.Errno {
+	why := fmt.Sprintf("%s %s failed: %v", r.Method, r.Server, err)
+	e := abi.IO
+	switch {
+	case errors.Is(err, outside.ErrPrivate):
+		e, why = abi.Denied, why+fmt.Sprintf("; a grant of http:%s/private would allow it", r.Server)
+	case errors.Is(err, outside.ErrTooLarge):
+		e = abi.TooLarge
+	}
+	reports{x}.Log(abi.Warn, Line(why))
+	return x.refuse(e, "%s", why)
 }

@@ -152,7 +152,7 @@ func (*Asker) ReadStream([]byte, int64, int) ([]byte, abi.Errno) { return nil, a
 func (*Asker) Secret([]byte) ([]byte, abi.Errno) { return nil, abi.Denied }
 
 // HTTP is plugins.Reads'. It is denied.
-func (*Asker) HTTP([]byte) ([]byte, abi.Errno) { return nil, abi.Denied }
+func (*Asker) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil, abi.Denied }
 
 // said is the plugins.Output of a query: the last line is for the error, if there is one.
 type said struct{ last string }

@@ -66,9 +66,6 @@ func (x *Stage) readGranted(r core.ReadRequest) (core.Batch, abi.Errno) {
 // Config is plugins.Reads'.
 func (x *Stage) Config(key []byte) ([]byte, abi.Errno) { return x.terms.config.Get(key) }
 
-// HTTP is plugins.Reads'.
-func (x *Stage) HTTP([]byte) ([]byte, abi.Errno) { return nil, abi.Unsupported }
-
 // Config answers what plugins ask of their config. It is safe for concurrent use.
 type Config struct {
 	whole   []byte

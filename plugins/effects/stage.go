@@ -86,6 +86,7 @@ type Stage struct {
 type reach struct {
 	outside Outside // nil if there is none
 	mask    mask
+	calls   calls
 }
 
 // NewStage returns a Stage of a lane. What the host has to say to whoever reads the binding's
@@ -211,6 +212,7 @@ func (x *Stage) reset(ctx context.Context, sources []core.Event) {
 	x.results = sized(x.results, len(sources))
 	x.Staged.Reset()
 	x.growth, x.refused, x.broken, x.storage = 0, "", nil, nil
+	x.calls = calls{}
 }
 
 // Take takes what was staged, and leaves the room of s for the next batch.

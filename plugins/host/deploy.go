@@ -74,7 +74,8 @@ func (h *Host) deploy(ctx context.Context, name string, old *binding, d *plugins
 	if err != nil {
 		return err
 	}
-	if missing := h.missingSecrets(next); len(missing) > 0 && !d.AllowMissingSecrets {
+	grants, _ := plugins.ParseCapabilities(next.Grants) // resolve has parsed them
+	if missing := h.missingSecrets(grants); len(missing) > 0 && !d.AllowMissingSecrets {
 		return core.Errorf(core.CodeSecretMissing, "binding %q is granted %s, which this node does not have", clip(name), strings.Join(missing, ", "))
 	}
 	if old == nil {

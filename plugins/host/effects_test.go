@@ -38,15 +38,28 @@ func TestEffectsAreGrantedAndBounded(t *testing.T) {
 		do     func(c *call) error
 		want   abi.Errno
 	}{
-		"append granted":           {[]string{"append:out-*"}, func(c *call) error { return c.append("out-1", -1, "T", "1") }, abi.OK},
-		"append not granted":       {[]string{"append:out-*", "state"}, func(c *call) error { return c.append("other", -1, "T", "1") }, abi.Denied},
-		"state not granted":        {nil, func(c *call) error { return c.put("k", "v") }, abi.Denied},
-		"state read not granted":   {nil, func(c *call) error { _, _, err := c.get("k"); return err }, abi.Denied},
-		"streams not granted":      {nil, func(c *call) error { _, e := c.Reads.ReadStream([]byte("s-0"), 0, 1); return c.errno(e) }, abi.Denied},
-		"no such stream":           {[]string{"streams.read"}, func(c *call) error { _, e := c.Reads.ReadStream([]byte("none"), 0, 1); return c.errno(e) }, abi.NotFound},
-		"secret":                   {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("A")); return c.errno(e) }, abi.NotFound},
-		"secret not granted":       {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("B")); return c.errno(e) }, abi.Denied},
-		"http":                     {[]string{"http:a:1"}, func(c *call) error { _, e := c.Reads.HTTP(nil); return c.errno(e) }, abi.Unsupported},
+		"append granted":         {[]string{"append:out-*"}, func(c *call) error { return c.append("out-1", -1, "T", "1") }, abi.OK},
+		"append not granted":     {[]string{"append:out-*", "state"}, func(c *call) error { return c.append("other", -1, "T", "1") }, abi.Denied},
+		"state not granted":      {nil, func(c *call) error { return c.put("k", "v") }, abi.Denied},
+		"state read not granted": {nil, func(c *call) error { _, _, err := c.get("k"); return err }, abi.Denied},
+		"streams not granted":    {nil, func(c *call) error { _, e := c.Reads.ReadStream([]byte("s-0"), 0, 1); return c.errno(e) }, abi.Denied},
+		"no such stream":         {[]string{"streams.read"}, func(c *call) error { _, e := c.Reads.ReadStream([]byte("none"), 0, 1); return c.errno(e) }, abi.NotFound},
+		"secret":                 {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("A")); return c.errno(e) }, abi.NotFound},
+		"secret not granted":     {[]string{"secret:A"}, func(c *call) error { _, e := c.Reads.Secret([]byte("B")); return c.errno(e) }, abi.Denied},
+		"http":                   {[]string{"http:a:1"}, func(c *call) error { _, e := c.fetch("http://a:1"); return c.errno(e) }, abi.IO},
+		"http not granted":       {[]string{"http:a:1"}, func(c *call) error { _, e := c.fetch("http://a:2"); return c.errno(e) }, abi.Denied},
+		"http of no event": {[]string{"http:a:1"}, func(c *call) error {
+			_, e := c.Reads.HTTP(-1, []byte(`{"url":"http://a:1"}`), time.Second)
+			return c.errno(e)
+		}, abi.Invalid},
+		"no request": {[]string{"http:a:1"}, func(c *call) error { _, e := c.Reads.HTTP(c.index, nil, time.Second); return c.errno(e) }, abi.Invalid},
+		"many calls": {[]string{"http:a:1"}, func(c *call) (err error) {
+			for range 17 {
+				_, e := c.fetch("http://a:1")
+				err = c.errno(e)
+			}
+			return err
+		}, abi.Quota},
 		"not JSON":                 {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", "{") }, abi.Invalid},
 		"own input":                {[]string{"append:*"}, func(c *call) error { return c.append("loop-1", -1, "T", "1") }, abi.Denied},
 		"reserved stream":          {[]string{"append:*"}, func(c *call) error { return c.append("$x", -1, "T", "1") }, abi.Invalid},

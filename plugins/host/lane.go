@@ -85,7 +85,7 @@ func newLane(r *runner, number int) *lane {
 	}
 	l.ground.lane = l
 	l.stage = effects.NewStage(r.terms, &l.ground, l.out)
-	l.stage.Reach(r.host.config.Outside)
+	l.stage.Reach(counted{r.host.config.Outside, &r.driver.totals})
 	return l
 }
 

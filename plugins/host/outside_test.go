@@ -1,24 +1,29 @@
 package host_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/host"
+	calls "github.com/gyre-events/gyre/plugins/outside"
 )
 
 // outside is an effects.Outside with the secrets that a test gives it.
 type outside struct {
 	mu      sync.Mutex
 	secrets map[string]string
+	called  []string // keys
 }
 
 func (o *outside) Secret(name string) (string, bool) {
@@ -26,6 +31,18 @@ func (o *outside) Secret(name string) (string, bool) {
 	defer o.mu.Unlock()
 	value, ok := o.secrets[name]
 	return value, ok
+}
+
+// Call answers with what it was asked for: the key, and whether at a private address.
+func (o *outside) Call(ctx context.Context, r *calls.Request) (*calls.Response, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.called = append(o.called, r.Key)
+	if r.Server == "late:1" {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return &calls.Response{Status: 200, Body: fmt.Append(nil, r.Key, " ", r.Private)}, nil
 }
 
 func (o *outside) set(name, value string) {
@@ -79,18 +96,25 @@ func tell(c *call) error {
 	return c.put(string(c.Type), "read")
 }
 
-const hidden = "hidden-0123456789"
-
-// deployTell deploys tell at a node that has the secrets.
-func deployTell(t *testing.T, secrets map[string]string, missing bool) (*node, *outside, *said, error) {
+// newOutside is a node with something outside of it.
+func newOutside(t *testing.T) (*node, *outside, *said) {
 	n := &node{t: t, store: core.NewStore(memory.New(), core.StoreConfig{}), library: newLibrary()}
-	o, s := &outside{secrets: secrets}, &said{}
+	o, s := &outside{secrets: map[string]string{}}, &said{}
 	n.configure = func(c *host.Config) {
 		c.Outside, c.Output = o, func(*plugins.Binding, int) host.Output { return s }
 	}
 	t.Cleanup(func() { _ = n.store.Close() })
 	n.start()
 	t.Cleanup(n.stop)
+	return n, o, s
+}
+
+const hidden = "hidden-0123456789"
+
+// deployTell deploys tell at a node that has the secrets.
+func deployTell(t *testing.T, secrets map[string]string, missing bool) (*node, *outside, *said, error) {
+	n, o, s := newOutside(t)
+	o.secrets = secrets
 	n.add("p", "1", plugins.Manifest{}, tell)
 	_, err := n.host.Deploy(t.Context(), "p", plugins.Deploy{
 		Version: "1", Grants: []string{"state", "secret:KEY", "secret:OTHER"}, OnError: &plugins.ErrorPolicy{Attempts: 1}, AllowMissingSecrets: missing,
@@ -174,5 +198,101 @@ func TestDryRunsGetNoSecrets(t *testing.T) {
 	r := n.dryRun("p", plugins.DryRun{})
 	if r.Tried.Parked != 1 || !strings.Contains(fmt.Sprintf("%+v", r), "unsupported") {
 		t.Errorf("the dry run is %+v", r.Tried)
+	}
+}
+
+// fetch calls another server.
+func (c *call) fetch(url string) ([]byte, abi.Errno) {
+	return c.Reads.HTTP(c.index, []byte(`{"url":"`+url+`"}`), time.Minute)
+}
+
+// fetcher keeps what it is answered to two calls of a server.
+func fetcher(url string) handle {
+	return func(c *call) error {
+		for i := range 2 {
+			text, e := c.fetch(url)
+			if e != abi.OK {
+				return c.errno(e)
+			}
+			var r struct{ BodyBase64 []byte }
+			if err := json.Unmarshal(text, &r); err != nil {
+				return err
+			}
+			if err := c.put(fmt.Sprintf("%d.%d", c.Position, i), string(r.BodyBase64)); err != nil {
+				return err
+			}
+		}
+		if c.Attempt == 1 {
+			return errors.New("again")
+		}
+		return nil
+	}
+}
+
+// TestCallsAreMadeAtLeastOnce: those of an event that is handled again are made again, with the same
+// keys, each of which is of one call of one event. They are counted, and the status says so.
+func TestCallsAreMadeAtLeastOnce(t *testing.T) {
+	t.Parallel()
+	n, o, _ := newOutside(t)
+	n.add("p", "1", plugins.Manifest{}, fetcher("http://10.0.0.1:80/"))
+	n.deploy("p", plugins.Deploy{Version: "1", Grants: []string{"state", "http:10.0.0.1:80"}, OnError: &plugins.ErrorPolicy{MinMs: 1}})
+	n.append("T", 2, 1)
+	status := n.await("p", 2)
+	if !status.AtLeastOnce || status.Totals.Calls != uint64(len(o.called)) || status.Totals.CallsFailed != 0 || len(o.called) < 8 {
+		t.Errorf("after %d calls the status is %+v", len(o.called), status)
+	}
+	keys := map[string]int{}
+	for _, key := range o.called {
+		keys[key]++
+	}
+	for key, state := range n.state("p", 0) {
+		answered, private, _ := strings.Cut(state, " ")
+		if keys[answered] < 2 || private != "true" {
+			t.Errorf("%s is %q; the calls were %v", key, state, keys)
+		}
+	}
+	if len(keys) != 4 {
+		t.Errorf("the calls of two events had %d keys", len(keys))
+	}
+}
+
+// TestCallsThatAreNotMade: a dry run and a rebuild, whose appends are held back, call nobody; and a
+// name may be at a private address only if the grant says so.
+func TestCallsThatAreNotMade(t *testing.T) {
+	t.Parallel()
+	n, o, s := newOutside(t)
+	n.add("p", "1", plugins.Manifest{}, func(c *call) error {
+		text, e := c.fetch("https://API.example.com/")
+		c.Output.Log(abi.Info, fmt.Appendf(nil, "%v %s", e, text))
+		return nil
+	})
+	n.deploy("p", plugins.Deploy{Version: "1", Grants: []string{"http:api.example.com:443"}})
+	n.append("T", 1, 1)
+	n.await("p", 1)
+	n.dryRun("p", plugins.DryRun{})
+	if _, err := n.host.Rebuild(t.Context(), "p", plugins.Rebuild{}); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitStatus("p", "is rebuilt", func(s *plugins.Status) bool { return s.Generation == 2 })
+	n.await("p", 1)
+	lines := s.all()
+	if len(o.called) != 1 || len(lines) != 2 || !strings.HasPrefix(lines[1], "unsupported") {
+		t.Errorf("%d calls, and logged %q", len(o.called), lines)
+	}
+	for text, want := range map[string]bool{"http:h:1": false, "http:h:1/private": true, "http:H:1/private": true, "http:127.0.0.1:1": true, "http:[::1]:1": true} {
+		grants, err := plugins.ParseCapabilities([]string{text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(text, "http:"), "/private"))
+		if granted, private := grants.Calls(name); !granted || private != want {
+			t.Errorf("%s grants %v, at private addresses %v", text, granted, private)
+		}
+		if granted, _ := grants.Calls("other:1"); granted {
+			t.Errorf("%s grants another server", text)
+		}
+	}
+	if _, err := plugins.ParseCapability("http:h:1/public"); err == nil {
+		t.Error("another mark than private is taken")
 	}
 }

@@ -28,6 +28,9 @@ type published struct {
 type totals struct {
 	batches, events, appended, writes, failures, parked, starts, fuel atomic.Uint64
 	nanoseconds                                                       atomic.Int64
+
+	calls, callsFailed atomic.Uint64
+	callsNanoseconds   atomic.Int64
 }
 
 // publish tells others how the lane is.
@@ -49,6 +52,15 @@ func (t *totals) handled(took time.Duration, fuel int64) {
 	t.fuel.Add(uint64(max(fuel, 0)))
 }
 
+// called counts a call of another server.
+func (t *totals) called(took time.Duration, failed bool) {
+	t.calls.Add(1)
+	t.callsNanoseconds.Add(int64(took))
+	if failed {
+		t.callsFailed.Add(1)
+	}
+}
+
 // committed counts a batch that was committed.
 func (t *totals) committed(events int, s *effects.Staged) {
 	t.batches.Add(1)
@@ -62,6 +74,7 @@ func (t *totals) snapshot() plugins.Totals {
 		Batches: t.batches.Load(), Events: t.events.Load(), Appended: t.appended.Load(), Writes: t.writes.Load(),
 		Failures: t.failures.Load(), Parked: t.parked.Load(), Starts: t.starts.Load(), Fuel: t.fuel.Load(),
 		Seconds: time.Duration(t.nanoseconds.Load()).Seconds(),
+		Calls:   t.calls.Load(), CallsFailed: t.callsFailed.Load(), CallSeconds: time.Duration(t.callsNanoseconds.Load()).Seconds(),
 	}
 }
 
@@ -154,9 +167,7 @@ func (h *Host) status(ctx context.Context, g *generations) (plugins.Status, erro
 	if k := h.driver(b.Name, b.role); k != nil {
 		k.describe(b, &s)
 	}
-	if h.config.Subscriptions.Owned(b.Subscription) == nil {
-		s.MissingSecrets = h.missingSecrets(&b.Binding)
-	}
+	h.describeOutside(&b.Binding, &s)
 	if err := h.describeLanes(ctx, b, &s); err != nil {
 		return s, err
 	}

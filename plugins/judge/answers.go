@@ -118,11 +118,11 @@ func (a *answers) Config(key []byte) ([]byte, abi.Errno) { return a.config.Get(k
 
 // What follows cannot be imported by a module that judges events.
 
-func (*answers) Append(int, []byte, int64, []byte) abi.Errno       { return abi.Unsupported }
-func (*answers) Put(int, []byte, []byte) abi.Errno                 { return abi.Unsupported }
-func (*answers) Delete(int, []byte) abi.Errno                      { return abi.Unsupported }
-func (*answers) Get([]byte) ([]byte, abi.Errno)                    { return nil, abi.Unsupported }
-func (*answers) Scan(_, _ []byte, _, _ int) ([]byte, abi.Errno)    { return nil, abi.Unsupported }
-func (*answers) ReadStream([]byte, int64, int) ([]byte, abi.Errno) { return nil, abi.Unsupported }
-func (*answers) Secret([]byte) ([]byte, abi.Errno)                 { return nil, abi.Unsupported }
-func (*answers) HTTP([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
+func (*answers) Append(int, []byte, int64, []byte) abi.Errno         { return abi.Unsupported }
+func (*answers) Put(int, []byte, []byte) abi.Errno                   { return abi.Unsupported }
+func (*answers) Delete(int, []byte) abi.Errno                        { return abi.Unsupported }
+func (*answers) Get([]byte) ([]byte, abi.Errno)                      { return nil, abi.Unsupported }
+func (*answers) Scan(_, _ []byte, _, _ int) ([]byte, abi.Errno)      { return nil, abi.Unsupported }
+func (*answers) ReadStream([]byte, int64, int) ([]byte, abi.Errno)   { return nil, abi.Unsupported }
+func (*answers) Secret([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
+func (*answers) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil, abi.Unsupported }

@@ -53,7 +53,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	id := parsed.ID()
 	built.Version = plugins.Version{
 		Plugin: p.Manifest.Name, Version: p.Manifest.Version, SHA256: hex.EncodeToString(id[:]), Bytes: int64(len(module)), Manifest: *p.Manifest,
-		Report: plugins.Report{Functions: parsed.Functions(), Imports: parsed.Imports(), MemoryBytes: parsed.MemoryBytes(), Queries: parsed.AnswersQueries()},
+		Report: parsed.Report(),
 	}
 	return built, replaceFile(built.File, module)
 }

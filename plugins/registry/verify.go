@@ -26,7 +26,7 @@ func verify(u *Upload, module *wasm.Module, size int64) (plugins.Version, error)
 	}
 	id := module.ID()
 	v := plugins.Version{Plugin: u.Plugin, Version: u.Version, SHA256: hex.EncodeToString(id[:]), Bytes: size, Manifest: *manifest}
-	v.Report = plugins.Report{Functions: module.Functions(), Imports: module.Imports(), MemoryBytes: module.MemoryBytes(), Queries: module.AnswersQueries()}
+	v.Report = module.Report()
 	v.Report.Warnings, err = Warnings(manifest, v.Report.Imports, v.Report.MemoryBytes)
 	return v, err
 }

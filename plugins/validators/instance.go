@@ -202,14 +202,14 @@ func (in *instance) Config(key []byte) ([]byte, abi.Errno) { return in.validator
 
 // What follows cannot be imported by a module that judges events.
 
-func (*instance) Append(int, []byte, int64, []byte) abi.Errno       { return abi.Unsupported }
-func (*instance) Put(int, []byte, []byte) abi.Errno                 { return abi.Unsupported }
-func (*instance) Delete(int, []byte) abi.Errno                      { return abi.Unsupported }
-func (*instance) Get([]byte) ([]byte, abi.Errno)                    { return nil, abi.Unsupported }
-func (*instance) Scan(_, _ []byte, _, _ int) ([]byte, abi.Errno)    { return nil, abi.Unsupported }
-func (*instance) ReadStream([]byte, int64, int) ([]byte, abi.Errno) { return nil, abi.Unsupported }
-func (*instance) Secret([]byte) ([]byte, abi.Errno)                 { return nil, abi.Unsupported }
-func (*instance) HTTP([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
+func (*instance) Append(int, []byte, int64, []byte) abi.Errno         { return abi.Unsupported }
+func (*instance) Put(int, []byte, []byte) abi.Errno                   { return abi.Unsupported }
+func (*instance) Delete(int, []byte) abi.Errno                        { return abi.Unsupported }
+func (*instance) Get([]byte) ([]byte, abi.Errno)                      { return nil, abi.Unsupported }
+func (*instance) Scan(_, _ []byte, _, _ int) ([]byte, abi.Errno)      { return nil, abi.Unsupported }
+func (*instance) ReadStream([]byte, int64, int) ([]byte, abi.Errno)   { return nil, abi.Unsupported }
+func (*instance) Secret([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
+func (*instance) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil, abi.Unsupported }
 
 // line makes what code says one line that can be shown.
 func line(text string) string { return clip(string(effects.Line(text)), maxTextBytes) }

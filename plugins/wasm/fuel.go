@@ -39,17 +39,24 @@ func (t *tank) leave() {
 // yield lets another guest have the slot, if one waits, and waits behind it. The time that
 // this takes is not the guest's.
 func (t *tank) yield() {
-	if t.host.waiting.Load() == 0 {
-		return
+	if t.host.waiting.Load() > 0 {
+		t.away(func(time.Duration) {})
 	}
-	since := t.host.now()
+}
+
+// away does something without the slot, within the time that is left. What that takes is the
+// guest's time; what it waits for a slot then is not.
+func (t *tank) away(do func(within time.Duration)) {
 	t.host.leave()
 	t.held = false
+	do(t.deadline.Sub(t.host.now()))
+	since := t.host.now()
 	if err := t.enter(t.ctx); err != nil {
 		t.check()
 		stop(Canceled, "the caller gave up: %v", err)
 	}
 	t.deadline = t.deadline.Add(t.host.now().Sub(since))
+	t.check()
 }
 
 // fill begins a call.

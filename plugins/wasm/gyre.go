@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"bytes"
 	"math"
 	"time"
 	"unicode/utf8"
@@ -14,13 +15,14 @@ const (
 	importCost  = 50
 	importShift = 4 // 16 bytes cost one unit
 	readCost    = 2000
+	callCost    = 10_000 // of another server
 )
 
 // The most bytes of an argument that is a name or a request to another server, and of the
 // entries of a scan. More than that is refused before anybody looks at it.
 const (
 	maxNameArgument = 1 << 10
-	maxRequestBytes = 1 << 20
+	maxRequestBytes = 2 << 20
 	maxScanBytes    = 4 << 20
 )
 
@@ -41,7 +43,7 @@ func gyreImports() []imported {
 		gyre(abi.StreamRead, "iiIiii:i", streamRead),
 		gyre(abi.ConfigGet, "iiii:i", get(maxNameArgument, plugins.Reads.Config)),
 		gyre(abi.SecretGet, "iiii:i", get(maxNameArgument, plugins.Reads.Secret)),
-		gyre(abi.HTTP, "iiii:i", get(maxRequestBytes, plugins.Reads.HTTP)),
+		gyre(abi.HTTP, "iiii:i", callHTTP),
 		gyre(abi.Log, "iii:", logLine),
 		gyre(abi.Metric, "iiiF:i", metric),
 		gyre(abi.NowMicros, ":I", func(in *Instance, stack []uint64) { stack[0] = uint64(in.nowMicros()) }),
@@ -184,6 +186,32 @@ func streamRead(in *Instance, stack []uint64) {
 	limit := min(int(uint32(stack[3])), abi.MaxBatchEvents)
 	events, e := in.config.Reads.ReadStream(stream, int64(stack[2]), limit)
 	in.answer(stack, stack[4], stack[5], events, e)
+}
+
+// kept is a response that the guest has had no room for. When it asks again with more room, it
+// gets this one, and no second call is made.
+type kept struct {
+	event             int
+	request, response []byte
+}
+
+func callHTTP(in *Instance, stack []uint64) {
+	request, most := in.bytes(stack[0], stack[1]), len(in.bytes(stack[2], stack[3]))
+	in.tank.charge(callCost)
+	if len(request) > maxRequestBytes {
+		errno(stack, abi.TooLarge)
+		return
+	}
+	response, e := in.kept.response, abi.OK
+	if response == nil || in.kept.event != in.event || !bytes.Equal(in.kept.request, request) {
+		in.tank.away(func(within time.Duration) {
+			response, e = in.config.Reads.HTTP(in.event, request, within)
+		})
+	}
+	if in.kept = (kept{}); e == abi.OK && len(response) > most {
+		in.kept = kept{in.event, bytes.Clone(request), bytes.Clone(response)}
+	}
+	in.answer(stack, stack[2], stack[3], response, e)
 }
 
 // answer gives a value, or the errno if there is one.

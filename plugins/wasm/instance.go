@@ -77,6 +77,7 @@ type call struct {
 	logged  int
 	printed []byte // since the last end of line
 	line    []byte // scratch
+	kept    kept
 }
 
 // source is what the host needs of an event.

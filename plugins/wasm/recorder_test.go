@@ -50,10 +50,10 @@ func (r *recorder) Scan(_, _ []byte, _, size int) ([]byte, abi.Errno) {
 	return make([]byte, min(size, 16)), abi.OK
 }
 
-func (r *recorder) ReadStream([]byte, int64, int) ([]byte, abi.Errno) { return nil, abi.Denied }
-func (r *recorder) Config([]byte) ([]byte, abi.Errno)                 { return []byte("{}"), abi.OK }
-func (r *recorder) Secret([]byte) ([]byte, abi.Errno)                 { return nil, abi.Unsupported }
-func (r *recorder) HTTP([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
+func (r *recorder) ReadStream([]byte, int64, int) ([]byte, abi.Errno)   { return nil, abi.Denied }
+func (r *recorder) Config([]byte) ([]byte, abi.Errno)                   { return []byte("{}"), abi.OK }
+func (r *recorder) Secret([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
+func (r *recorder) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil, abi.Unsupported }
 
 // quiet is an Output that keeps nothing.
 type quiet struct{}

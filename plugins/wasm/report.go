@@ -3,8 +3,18 @@ package wasm
 import (
 	"slices"
 
+	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
+
+// Report is what verifying the module has found, without warnings.
+func (m *Module) Report() plugins.Report {
+	imports := m.Imports()
+	return plugins.Report{
+		Functions: m.Functions(), Imports: imports, MemoryBytes: m.MemoryBytes(), Queries: m.AnswersQueries(),
+		AtLeastOnce: slices.Contains(imports, abi.Module+"."+abi.HTTP),
+	}
+}
 
 // Functions returns how many functions the module defines.
 func (m *Module) Functions() int { return len(m.functions) }

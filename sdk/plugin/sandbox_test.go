@@ -59,10 +59,10 @@ func (s side) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errn
 	return s.Host.ReadStream(string(stream), from, limit)
 }
 
-func (s side) Config(name []byte) ([]byte, abi.Errno) { return s.ConfigOf(string(name)) }
-func (s side) Secret(name []byte) ([]byte, abi.Errno) { return s.Host.Secret(string(name)) }
-func (s side) HTTP([]byte) ([]byte, abi.Errno)        { return nil, abi.Unsupported }
-func (s side) Log(level abi.Level, line []byte)       { s.Host.Log(level, string(line)) }
+func (s side) Config(name []byte) ([]byte, abi.Errno)              { return s.ConfigOf(string(name)) }
+func (s side) Secret(name []byte) ([]byte, abi.Errno)              { return s.Host.Secret(string(name)) }
+func (s side) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil, abi.Unsupported }
+func (s side) Log(level abi.Level, line []byte)                    { s.Host.Log(level, string(line)) }
 func (s side) Metric(kind abi.Kind, name []byte, value float64) abi.Errno {
 	return s.Host.Metric(kind, string(name), value)
 }

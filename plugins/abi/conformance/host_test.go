@@ -278,7 +278,7 @@ func (h *host) Secret(name []byte) ([]byte, abi.Errno) {
 	return h.or(abi.SecretGet, func() ([]byte, abi.Errno) { return h.Host.Secret(string(name)) })
 }
 
-func (h *host) HTTP(request []byte) ([]byte, abi.Errno) {
+func (h *host) HTTP(_ int, request []byte, _ time.Duration) ([]byte, abi.Errno) {
 	return h.or(abi.HTTP, func() ([]byte, abi.Errno) { return h.Call(request) })
 }
 
