@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/host"
 )
 
 // pluginMetrics are those of each binding, on the node that owns it: a dozen series for each of
@@ -69,6 +70,18 @@ func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
 		})
 	}
 	return m
+}
+
+// watchMetrics are those of the watches of a node.
+func watchMetrics(stats func() host.WatchStats) []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gyre_plugin_watches", Help: "Watches of the state of bindings."}, func() float64 {
+			return float64(stats().Open)
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "gyre_plugin_watch_resets_total", Help: "Watches that were sent the whole state again: they were slow, or came back late.",
+		}, func() float64 { return float64(stats().Resets) }),
+	}
 }
 
 // Describe is prometheus.Collector.

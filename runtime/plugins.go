@@ -190,6 +190,7 @@ func (n *Node) servePlugins(c *wsapi.Config) {
 	}
 	c.Extensions = append(c.Extensions, e)
 	c.Registry.MustRegister(p.Output, newPluginMetrics(n.seen.bindings), newSecretMetrics(p.beyond.secrets), newValidatorMetrics(p.Validators), newJudgeMetrics(&n.judges))
+	c.Registry.MustRegister(watchMetrics(p.Bindings.Watches)...)
 }
 
 // watchOwners has the host look for bindings whenever subscriptions may have come to this node.

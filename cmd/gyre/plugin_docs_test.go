@@ -16,7 +16,7 @@ import (
 // TestPluginDocs runs the sessions of a document, one after another, and compares what they print.
 // What only looks is run until it prints it: a plugin takes its time.
 func TestPluginDocs(t *testing.T) {
-	for document, least := range map[string]int{"plugins": 15, "plugin-dev": 7, "process-manager": 12, "dry-runs": 15, "validators": 12, "filters": 12, "poison": 14} {
+	for document, least := range map[string]int{"plugins": 15, "plugin-dev": 7, "process-manager": 12, "dry-runs": 15, "validators": 12, "filters": 12, "poison": 14, "projections": 12} {
 		t.Run(document, func(t *testing.T) {
 			t.Parallel()
 			runDocument(t, t.TempDir(), "../../docs/"+document+".md", least)
