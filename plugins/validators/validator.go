@@ -178,8 +178,11 @@ func (x *validator) take(own **instance) (j *judgement, free func()) {
 // decide is the verdict of x about j: nil, or the error to answer. The instance is replaced as
 // needed.
 func (x *validator) decide(j *judgement, own **instance) error {
-	if err := j.ctx.Err(); err != nil {
+	switch {
+	case j.ctx.Err() != nil:
 		return core.AsError(context.Cause(j.ctx)) // nobody waits for it
+	case x.of.closed.Load():
+		return errStops()
 	}
 	began := time.Now()
 	refusal, err := x.judge(j.commit, own)

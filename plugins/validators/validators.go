@@ -120,8 +120,8 @@ func (v *Validators) watch() {
 	}
 }
 
-// Close ends judgements: what is appended from now on and would be judged is refused. It waits
-// for those under way, which have seconds at most, or until ctx ends.
+// Close ends judgements: what is appended from now on and would be judged is refused, and so is what
+// waits for a worker. It waits for those under way, which have seconds at most, or until ctx ends.
 func (v *Validators) Close(ctx context.Context) error {
 	v.closing.Do(v.close)
 	ended := make(chan struct{})
@@ -164,11 +164,15 @@ func (v *Validators) judge(ctx context.Context, c *core.Commit, done func(error)
 	j := &judgement{ctx: ctx, commit: c, done: done}
 	for !v.choose(j) {
 		if v.closed.Load() {
-			done(core.Errorf(core.CodeShuttingDown, "the node stops, and its validators with it"))
+			done(errStops())
 			return
 		}
 	}
 	j.next(nil)
+}
+
+func errStops() error {
+	return core.Errorf(core.CodeShuttingDown, "the node stops, and its validators with it")
 }
 
 // choose sets who judges, each of which is kept until it has. It is false if one of them was

@@ -203,6 +203,46 @@ func TestALoopIsCut(t *testing.T) {
 	})
 }
 
+// Close waits for what is judged, and refuses what waits for that.
+func TestCloseUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLibrary(t)
+		end := make(chan struct{})
+		l.add("v", "1", func(context.Context, *plugins.Connection, *abi.Event) (string, error) {
+			<-end
+			return "", nil
+		})
+		n := inMemory(t, l)
+		n.deploy("v", "1", "s-*")
+		var judged, refused atomic.Int64
+		var answers sync.WaitGroup
+		for i := range 100 {
+			answers.Go(func() {
+				switch err := n.append(fmt.Sprint("s-", i), "T"); {
+				case err == nil:
+					judged.Add(1)
+				case errors.Is(err, core.CodeShuttingDown):
+					refused.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		closed := make(chan error, 1)
+		go func() { closed <- n.Close(t.Context()) }()
+		synctest.Wait()
+		close(end)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		answers.Wait()
+		if judged.Load() != 4 || refused.Load() != 96 {
+			t.Errorf("%d were judged, and %d refused", judged.Load(), refused.Load())
+		}
+	})
+}
+
 // A validator that was late because it did not get to run is asked again, for a second at most.
 func TestABusyMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
