@@ -187,33 +187,35 @@ func (h *Host) change(ctx context.Context, old *binding, next *plugins.Binding, 
 // Pause stops a binding at a batch boundary, until Resume. The errors are binding_not_found
 // and record_conflict.
 func (h *Host) Pause(ctx context.Context, name string) (plugins.Status, error) {
-	return h.edit(ctx, name, func(b *plugins.Binding) { b.Paused = true })
+	return h.again(ctx, name, func() error {
+		return h.edit(ctx, name, func(b *plugins.Binding) { b.Paused = true })
+	})
 }
 
 // Resume ends Pause, and the stop of a binding that has stopped, and of the generation beside it.
 // The errors are those of Pause.
 func (h *Host) Resume(ctx context.Context, name string) (plugins.Status, error) {
-	var with []core.RecordOp
-	beside, _, err := h.others(ctx, name)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	if beside != nil && beside.Stopped != "" {
-		beside.Stopped = ""
-		with = append(with, beside.put())
-	}
-	return h.edit(ctx, name, func(b *plugins.Binding) { b.Paused, b.Stopped = false, "" }, with...)
-}
-
-// edit changes a binding, in one Commit with other records.
-func (h *Host) edit(ctx context.Context, name string, change func(*plugins.Binding), with ...core.RecordOp) (plugins.Status, error) {
 	return h.again(ctx, name, func() error {
-		old, err := h.binding(ctx, name)
+		beside, _, err := h.others(ctx, name)
 		if err != nil {
 			return err
 		}
-		next := old.Binding
-		change(&next)
-		return h.change(ctx, old, &next, with...)
+		var with []core.RecordOp
+		if beside != nil && beside.Stopped != "" {
+			beside.Stopped = ""
+			with = append(with, beside.put())
+		}
+		return h.edit(ctx, name, func(b *plugins.Binding) { b.Paused, b.Stopped = false, "" }, with...)
 	})
+}
+
+// edit changes a binding, in one Commit with other records.
+func (h *Host) edit(ctx context.Context, name string, change func(*plugins.Binding), with ...core.RecordOp) error {
+	old, err := h.binding(ctx, name)
+	if err != nil {
+		return err
+	}
+	next := old.Binding
+	change(&next)
+	return h.change(ctx, old, &next, with...)
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
-	"github.com/gyre-events/gyre/plugins/effects"
 	"github.com/gyre-events/gyre/plugins/trial"
 )
 
@@ -137,7 +137,7 @@ func (h *Host) RunPoison(ctx context.Context, name string, position uint64, run 
 		return plugins.PoisonTrial{}, err
 	}
 	r.closes = append(r.closes, func() { _ = program.Close() }) // it frees memory only
-	a := trial.Alone{Binding: is, Program: program, Read: h.config.Store.Read, Base: laneBase{h, b, t.Lane}, Lane: t.Lane, Item: item, Attempt: t.Attempts + 1}
+	a := trial.Alone{Binding: is, Program: program, Read: h.config.Store.Read, Base: &stored{h, b, t.Lane}, Lane: t.Lane, Item: item, Attempt: t.Attempts + 1}
 	return h.runAlone(ctx, b, &a)
 }
 
@@ -173,35 +173,17 @@ func (r *dryRun) parkedItem(ctx context.Context, b *plugins.Binding, position ui
 		return delivery.Item{}, err
 	}
 	items, err := source.Next(ctx, nil)
-	if err == nil {
+	switch {
+	case err == nil:
 		return items[0], nil
+	case !errors.Is(err, io.EOF):
+		return delivery.Item{}, err
 	}
 	batch, ok, err := r.storedEvent(ctx, r.old, position) // its filter does not want it any more
 	if err == nil && !ok {
 		err = core.Errorf(core.CodeEventNotFound, "the log has no event at position %d any more", position)
 	}
 	return delivery.Item{Position: position, Raw: batch.Block}, err
-}
-
-// laneBase is the stored state of a lane.
-type laneBase struct {
-	host    *Host
-	binding *binding
-	lane    int
-}
-
-// Get is trial.Base.Get.
-func (l laneBase) Get(ctx context.Context, key string) (effects.Value, error) {
-	r, err := l.host.record(ctx, stateTable(l.binding.Name, l.binding.Generation), statePrefix(l.lane)+key)
-	if err != nil || r == nil {
-		return effects.Value{}, err
-	}
-	return effects.Value{Bytes: r.Value, OK: true}, nil
-}
-
-// Page is trial.Base.Page.
-func (l laneBase) Page(ctx context.Context, prefix, after string) ([]effects.Entry, error) {
-	return l.host.storedPage(ctx, l.binding, l.lane, prefix, after, effects.PageEntries)
 }
 
 // DropPoison forgets a parked event, which stays in the log. The errors are those of Poison, and

@@ -153,7 +153,8 @@ func (q *queries) close() {
 	q.drop(time.Time{}, 0)
 }
 
-// stored is the effects.Ground of a query: the state of a lane as it is stored, and nothing else.
+// stored is the state of a lane as it is stored: the trial.Base of what is tried on it, and the
+// effects.Ground of a query, which asks for nothing else.
 type stored struct {
 	host    *Host
 	binding *binding
@@ -163,7 +164,7 @@ type stored struct {
 // Peek is effects.Ground's.
 func (*stored) Peek(string) (effects.Value, bool) { return effects.Value{}, false }
 
-// Get is effects.Ground's.
+// Get is effects.Ground's and trial.Base's.
 func (s *stored) Get(ctx context.Context, key string) (effects.Value, error) {
 	r, err := s.host.record(ctx, stateTable(s.binding.Name, s.binding.Generation), statePrefix(s.lane)+key)
 	if err != nil || r == nil {
@@ -172,7 +173,7 @@ func (s *stored) Get(ctx context.Context, key string) (effects.Value, error) {
 	return effects.Value{Bytes: r.Value, OK: true}, nil
 }
 
-// Page is effects.Ground's.
+// Page is effects.Ground's and trial.Base's.
 func (s *stored) Page(ctx context.Context, prefix, after string) ([]effects.Entry, error) {
 	return s.host.storedPage(ctx, s.binding, s.lane, prefix, after, effects.PageEntries)
 }
