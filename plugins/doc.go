@@ -42,6 +42,8 @@
 //	shadow      a version that handles what a binding does, on the same state, of which
 //	            nothing is written
 //	park        to set an event aside with the reason, so that those after it go on
+//	poison      a parked event, with what is known of why: its steps, stack and attempts
+//	step        what a handler did with an event: a line of the log, a change of state, an append
 //	replay      to handle a parked event again
 //
 // # Exactly once, in effect

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"reflect"
 	"strings"
@@ -101,7 +102,7 @@ func TestTraceKeepsTheLastAttempt(t *testing.T) {
 			c.Output.Log(abi.Warn, []byte("before the end"))
 			return &plugins.Failure{Reason: "crashed", Detail: "no total", Stack: "shop.total\nshop.handle"}
 		})
-		d := plugins.Deploy{Version: "1", Grants: []string{"state"}, OnError: &plugins.ErrorPolicy{Attempts: 3, MinMs: 1, MaxMs: 500}}
+		d := plugins.Deploy{Version: "1", Grants: []string{"state"}, OnError: &plugins.ErrorPolicy{Attempts: 3, MinMs: 150, MaxMs: 150}}
 		n.deploy("shop", d)
 		n.append("Good", 3, 1)
 		n.append("Bad", 1, 1)
@@ -191,4 +192,61 @@ func TestTraceIsBounded(t *testing.T) {
 	if k := n.trace(); k.Attempts != 40 || len(k.History) != plugins.MaxHistory || k.History[0].Attempt != 40-plugins.MaxHistory+1 || k.Reason == "" {
 		t.Errorf("%d attempts, %d in the history, %d bytes of reason", k.Attempts, len(k.History), len(k.Reason))
 	}
+}
+
+// TestWorkbench shows a parked event, runs another version on it without effect, and gives it back.
+func TestWorkbench(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		ctx := t.Context()
+		handles := func(bad bool) handle {
+			return func(c *call) error {
+				if bad && string(c.Type) == "Bad" {
+					return c.park("it is bad")
+				}
+				k, err := c.count("handled")
+				if err != nil {
+					return err
+				}
+				return c.append("copies", -1, "Copy", fmt.Sprintf(`{"n":%d,"replay":%t,"attempt":%d}`, k, c.Flags&abi.Replay != 0, c.Attempt))
+			}
+		}
+		n.add("shop", "1", copierManifest, handles(true))
+		n.add("shop", "2", copierManifest, handles(false))
+		n.append("Good", 1, 1)
+		n.append("Bad", 2, 1)
+		n.deploy("shop", plugins.Deploy{Version: "1", Grants: []string{"append:copies", "state"}})
+		n.awaitStatus("shop", "parks two", func(s *plugins.Status) bool { return s.Parked == 2 })
+		first, err := n.host.Poisoned(ctx, "shop", plugins.PoisonRequest{Limit: 1})
+		if err != nil || first.End || len(first.Poison) != 1 || first.Poison[0].Position != 2 || first.Poison[0].Reason != "it is bad" || first.Poison[0].Type != "Bad" {
+			t.Fatalf("%+v, %v", first, err)
+		}
+		rest, err := n.host.Poisoned(ctx, "shop", plugins.PoisonRequest{After: 2})
+		if err != nil || !rest.End || len(rest.Poison) != 1 || rest.Poison[0].Position != 3 {
+			t.Fatalf("%+v, %v", rest, err)
+		}
+		head, state := n.store.State().Head, n.state("shop", 0)
+		ran, err := n.host.RunPoison(ctx, "shop", 2, plugins.PoisonRun{Version: "2"})
+		if err != nil || ran.Fate != plugins.Acked || ran.Moved || ran.Tried.Outputs.Count != 1 || string(ran.Tried.Outputs.First[0].Value) != `{"n":2,"replay":true,"attempt":2}` {
+			t.Errorf("%+v, %v", ran, err)
+		}
+		if d := ran.Tried.State; d.Changed != 1 || string(d.First[0].Before.Value) != "1" || string(d.First[0].After.Value) != "2" {
+			t.Errorf("%+v", d)
+		}
+		if n.store.State().Head != head || !maps.Equal(n.state("shop", 0), state) {
+			t.Error("the run has written something")
+		}
+		n.deploy("shop", plugins.Deploy{Version: "2"})
+		if r, err := n.host.RetryPoison(ctx, "shop", 2); err != nil || r.Outcome != plugins.HandledAgain {
+			t.Errorf("%+v, %v", r, err)
+		}
+		if got := n.events("copies"); len(got) != 2 || string(got[1].Data) != `{"n":2,"replay":true,"attempt":2}` {
+			t.Errorf("%d were appended, the last is %s", len(got), got[len(got)-1].Data)
+		}
+		if err := n.host.DropPoison(ctx, "shop", 3); err != nil {
+			t.Error(err)
+		}
+		if _, err := n.host.Poison(ctx, "shop", 3); !errors.Is(err, core.CodeEventNotParked) {
+			t.Errorf("one that was dropped: %v", err)
+		}
+	})
 }

@@ -217,3 +217,34 @@ test("what is refused", async (t) => {
   await assert.rejects(all(p.versions("words")), { code: "plugin_not_found" });
   await assert.rejects(all(p.logs("words")), { code: "binding_not_found" });
 });
+
+test("what a plugin has parked", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const p = admin(c).plugins;
+  const long = Array.from({ length: 5000 }, (_, i) => `w${i}`).join(" ");
+  await c.append(
+    "in",
+    ["a rose", long, long].map((words) => ({ type: "Said", data: { words } })),
+  );
+  await p.upload("words", "1.0.0", module, { manifest: manifest("1.0.0") });
+  const limits = { fuel: 1_000_000, batchEvents: 1 };
+  await p.deploy("words", { version: "1.0.0", grants: ["state"], limits, onError: { attempts: 1 } });
+  await handled(p, (b) => b.parked === 2);
+  const [first, ...rest] = await all(p.poison("words"));
+  assert.deepEqual([first?.position, first?.type, rest.map((e) => e.position)], [2, "Said", [3]]);
+  assert.deepEqual(await all(p.poison("words", { after: 2 })), rest);
+  const shown = await p.showPoison("words", 2);
+  assert.match(shown.reason, /out of fuel/);
+  assert.equal(shown.history.length, 1);
+  assert.equal(shown.event?.position, 2);
+  assert.equal((await p.runPoison("words", 2)).fate, "parked");
+  assert.deepEqual((await p.retryPoison("words", 2)).outcome, "parked");
+  await p.deploy("words", { limits: {} });
+  const ran = await p.runPoison("words", 2, { version: "1.0.0" });
+  assert.deepEqual([ran.fate, ran.tried.state.changed, ran.steps.list.map((s) => s.do)], ["acked", 1, ["log", "put"]]);
+  assert.equal((await p.retryPoison("words", 2)).outcome, "handled");
+  await p.dropPoison("words", 3);
+  assert.deepEqual(await all(p.poison("words")), []);
+  await assert.rejects(p.showPoison("words", 2), { code: "event_not_parked" });
+});
