@@ -31,18 +31,19 @@ type pluginRing struct {
 }
 
 // TestPluginsAtEveryNode asks each node of a ring about bindings that one of them runs: to deploy,
-// pause, resume, go back and rebuild, for state, and for logs that are followed. Then it kills the
+// pause, resume, go back and rebuild, for state, also watched, and for logs that are followed. Then it kills the
 // node that runs them during a rebuild, and the others go on: each event has its effect once.
 func TestPluginsAtEveryNode(t *testing.T) {
 	t.Parallel()
 	r := &pluginRing{pluginRun: startPluginRun(t, "gyre", ringOfThree(t))}
 	owner := r.deployAnywhere()
-	followers := make([]*logFollower, len(r.nodes))
+	followers, watches := make([]*logFollower, len(r.nodes)), make([]*stateFollower, len(r.nodes))
 	for i, n := range r.nodes {
-		followers[i] = followLog(t, n, r.words)
+		followers[i], watches[i] = followLog(t, n, r.words), followState(t, n, "totals")
 	}
 	r.feed(40)
 	r.handledAtAll()
+	r.watched("the first events", watches)
 	for i, f := range followers {
 		if err := f.until(r.fed); err != nil {
 			t.Errorf("node %d: %v", i, err)
@@ -50,6 +51,7 @@ func TestPluginsAtEveryNode(t *testing.T) {
 	}
 	r.controlAnywhere()
 	r.handledAtAll()
+	r.watched("switches", watches)
 
 	var s plugins.Status
 	r.must(r.nodes[(owner+1)%3], "POST", "totals/rebuild", `{"hold":true}`, &s)
@@ -58,9 +60,10 @@ func TestPluginsAtEveryNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.nodes = slices.Delete(r.nodes, owner, owner+1)
-	followers = slices.Delete(followers, owner, owner+1)
+	followers, watches = slices.Delete(followers, owner, owner+1), slices.Delete(watches, owner, owner+1)
 	r.feed(40)
 	r.handledAtAll()
+	r.watched("a kill", watches)
 	for i, f := range followers {
 		if err := f.until(r.fed); err != nil {
 			t.Errorf("after a kill, node %d: %v", i, err)
@@ -69,6 +72,7 @@ func TestPluginsAtEveryNode(t *testing.T) {
 	r.switchAnywhere(s.Beside.Generation)
 	r.feed(40)
 	r.handledAtAll()
+	r.watched("a switch at the next owner", watches)
 	r.deleteAnywhere()
 }
 
@@ -172,6 +176,10 @@ func (r *pluginRing) handledAtAll() {
 			if err != nil {
 				r.t.Fatalf("%s: %v: %+v\n%s", n.listen, err, s, lastBytes(n.log(), 4000))
 			}
+		}
+		var page plugins.StatePage
+		if r.must(n, "GET", fmt.Sprintf("totals/state?lane=0&atLeast=%d", last), "", &page); page.Position < last {
+			r.t.Errorf("%s: the state is of position %d, which is to be at least %d", n.listen, page.Position, last)
 		}
 		if sum, want := r.sum(n), int64(r.fed*(r.fed-1)/2); sum != want {
 			r.t.Errorf("%s: after %d events the sum is %d, want %d", n.listen, r.fed, sum, want)
