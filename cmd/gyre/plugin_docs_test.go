@@ -1,11 +1,19 @@
 package main
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,10 +47,55 @@ func TestPluginLanguagesDocs(t *testing.T) {
 	runDocument(t, dir, "../../docs/plugin-languages.md", 11)
 }
 
+// TestPluginIODocs runs those of docs/plugin-io.md against a receiver, which answers the first post
+// with 503. It sees that each post is signed with the secret of the document, and has the same key.
+func TestPluginIODocs(t *testing.T) {
+	t.Parallel()
+	const document = "../../docs/plugin-io.md"
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := strings.Split(strings.SplitN(string(text), "```yaml\n", 2)[1], "```")[0]
+	key := strings.Split(secrets, `"`)[1]
+	var mu sync.Mutex
+	var posts []string
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		sum := hmac.New(sha256.New, []byte(key))
+		sum.Write(body)
+		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/hook" || r.Header.Get("X-Signature") != hex.EncodeToString(sum.Sum(nil)) {
+			t.Errorf("posted %s with %v, %v", body, r.Header, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if posts = append(posts, r.Header.Get("Idempotency-Key")+" "+string(body)); len(posts) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "secrets.yaml"), []byte(secrets), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := append(os.Environ(), "RECEIVER="+receiver.Listener.Addr().String())
+	runDocumentIn(t, env, dir, document, 5, "--plugin-secrets-file", "secrets.yaml")
+	mu.Lock()
+	defer mu.Unlock()
+	if len(posts) != 2 || posts[0] != posts[1] || !strings.HasSuffix(posts[0], `{"position":1,"stream":"order-1","type":"OrderPlaced","data":{"total":10}}`) {
+		t.Errorf("posted %q", posts)
+	}
+}
+
 // runDocument runs the commands of a document in a directory.
 func runDocument(t *testing.T, dir, document string, least int) {
+	runDocumentIn(t, os.Environ(), dir, document, least)
+}
+
+// runDocumentIn is runDocument in an environment, with settings of the node.
+func runDocumentIn(t *testing.T, env []string, dir, document string, least int, settings ...string) {
 	gyre := plainProgram(t, "gyre")
-	node, err := serveWith(gyre, dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
+	node, err := serveWith(gyre, dir, env, filepath.Join(dir, "node.log"), append([]string{"--engine", "memory"}, settings...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +118,7 @@ func runDocument(t *testing.T, dir, document string, least int) {
 		for by := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			cmd := exec.Command("sh", "-c", step.command)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url, "PATH="+filepath.Dir(gyre)+string(os.PathListSeparator)+os.Getenv("PATH"))
+			cmd.Env = append(slices.Clip(env), "GYRE_SERVER="+node.url, "PATH="+filepath.Dir(gyre)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			out, err := cmd.CombinedOutput()
 			if printed := strings.ReplaceAll(string(out), "\n", " "); err == nil && matches(strings.ReplaceAll(step.output, "\n", " "), printed) {
 				break

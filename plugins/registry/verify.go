@@ -93,7 +93,7 @@ func Warnings(m *plugins.Manifest, imports []string, memory uint64) (list []stri
 		isAsked := slices.ContainsFunc(asked, func(c plugins.Capability) bool { return c.Kind == kind })
 		switch names := imported[kind]; {
 		case len(names) > 0 && !isAsked:
-			list = append(list, fmt.Sprintf("it imports %s, and its manifest asks for no capability %q: calls answer denied", strings.Join(names, ", "), kind))
+			list = append(list, fmt.Sprintf("it imports %s, and its manifest asks for no capability %q: calls answer denied, unless a binding grants it", strings.Join(names, ", "), kind))
 		case len(names) == 0 && isAsked:
 			list = append(list, fmt.Sprintf("its manifest asks for the capability %q, and it imports nothing that needs it", kind))
 		}

@@ -94,7 +94,8 @@ func (c *Context) Config(name string) json.Value {
 	return json.Trusted(append([]byte(nil), text...))
 }
 
-// Secret returns a secret. The binding has to grant it.
+// Secret returns a secret. The binding has to grant it, and the node has to have it: else it is
+// ErrNotFound. In a dry run it is ErrUnsupported.
 func (c *Context) Secret(name string) (string, error) {
 	value, err := c.read(func(into []byte) int32 { return c.secretGet(name, into) })
 	return string(value), err
@@ -102,7 +103,8 @@ func (c *Context) Secret(name string) (string, error) {
 
 // HTTP sends a request, a JSON object {method, url, headers, bodyBase64}, and returns the response,
 // {status, headers, bodyBase64}. The binding has to grant the host and port. If the batch is
-// handled again, so is the request.
+// handled again, so is the request, with the same Idempotency-Key. In a dry run, and in a rebuild for
+// an event whose appends are held back, it is ErrUnsupported.
 func (c *Context) HTTP(request []byte) ([]byte, error) {
 	response, err := c.read(func(into []byte) int32 { return c.httpCall(request, into) })
 	if err != nil {

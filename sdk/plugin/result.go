@@ -12,10 +12,11 @@ var (
 	ErrInvalid     error = abi.Invalid     // an argument, such as a key that is empty or not UTF-8
 	ErrDenied      error = abi.Denied      // the binding does not grant it
 	ErrTooLarge    error = abi.TooLarge    // a key, a value or an event
-	ErrNotFound    error = abi.NotFound    // the stream
+	ErrNotFound    error = abi.NotFound    // the stream, or the secret
+	ErrIO          error = abi.IO          // the other server gave no response
 	ErrQuota       error = abi.Quota       // effects of the batch, or state of the binding
 	ErrConflict    error = abi.Conflict    // the stream is at another version
-	ErrUnsupported error = abi.Unsupported // by this version of Gyre
+	ErrUnsupported error = abi.Unsupported // here: a dry run or a rebuild calls no other server
 )
 
 // result is an error that decides about an event.
