@@ -340,6 +340,69 @@ test("a version in the shadow, to the switch", async (t) => {
   assert.deepEqual(page.problems, []);
 });
 
+test("validators, and what shapes subscriptions", async (t) => {
+  const node = await Node.start(t);
+  const page = await open(t, await browser(t));
+  const orders = (version, kind, more) => guest("orders", { name: kind, version, kind, capabilities: [], ...more });
+  const patterns = { subscription: { filter: { streams: ["order-*"] } } };
+  const append = (total) =>
+    fetch(`${node.url}/v1/streams/basket-1/events`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ type: "Filled", data: { total } }),
+    });
+
+  await t.test("a validator is deployed for streams, and counts what it refuses", async () => {
+    await page.goto(`${node.url}/plugins`);
+    await shown(page, "Drop a .wasm file here");
+    await drop(page, "orders.wasm", orders("1.0.0", "validate", patterns));
+    await page.getByLabel("Appends to streams").fill("order-*, basket-*");
+    await page.getByLabel("An append, ms").fill("200");
+    await button(page, "Deploy 1.0.0").click();
+    await page.waitForURL("**/plugins/validate");
+    await page.getByLabel("Validator").getByText("order-*, basket-*").waitFor();
+    assert.equal((await append(-1)).status, 422);
+    await page.locator(".stat", { hasText: "Refused" }).getByText("1", { exact: true }).waitFor();
+    assert.equal(await button(page, "Rebuild…").count(), 0);
+    assert.equal(await page.getByRole("link", { name: "Dry run" }).count(), 0);
+    assert.deepEqual(await barriers(page), []);
+  });
+
+  await t.test("one that is paused is loud", async () => {
+    await button(page, "Pause").click();
+    await shown(page, "It is not in force");
+    assert.equal((await append(-1)).status, 201);
+    await page.goto(`${node.url}/plugins`);
+    await shown(page, "A validator is not in force");
+    await page
+      .getByRole("row", { name: /validate/ })
+      .getByText("not in force")
+      .waitFor();
+    assert.deepEqual(await barriers(page), []);
+    await page.screenshot({ path: join(screens, "validators-light.png") });
+    await page.getByRole("link", { name: "validate" }).first().click();
+    await button(page, "Resume").click();
+    await page.getByText("1.0.0 live").waitFor();
+    assert.equal((await append(-1)).status, 422);
+  });
+
+  await t.test("a filter is not deployed; what names it is listed", async () => {
+    await page.goto(`${node.url}/plugins`);
+    await shown(page, "Drop a .wasm file here");
+    await drop(page, "filter.wasm", orders("1.0.0", "filter"));
+    await shown(page, "gyre subscriptions create NAME --filter-plugin filter@1.0.0");
+    await shown(page, "Nothing names a version of it");
+    await node.run(["subscriptions", "create", "mail", "--filter-plugin", "filter@1.0.0"]);
+    await page.goto(`${node.url}/plugins/filter?view=use`);
+    await page.getByRole("link", { name: "mail" }).click();
+    await shown(page, "filter@1.0.0");
+  });
+  assert.deepEqual(
+    page.problems.filter((p) => !p.includes("422")),
+    [],
+  );
+});
+
 test("what is refused says why, and nothing is half done", async (t) => {
   const node = await Node.start(t);
   const page = await open(t, await browser(t));

@@ -11,7 +11,7 @@ export interface LimitField {
   unit: number;
 }
 
-export const limitFields: readonly LimitField[] = [
+const allLimits: readonly LimitField[] = [
   { name: "memoryBytes", title: "Memory, MiB", unit: 1 << 20 },
   { name: "timeMs", title: "Batch time, ms", unit: 1 },
   { name: "fuel", title: "Batch fuel, M", unit: 1e6 },
@@ -19,6 +19,16 @@ export const limitFields: readonly LimitField[] = [
   { name: "stateBytes", title: "State, MiB", unit: 1 << 20 },
   { name: "initMs", title: "Start, ms", unit: 1 },
 ];
+
+/** The limits of a kind. A validator has no state, and no batches but those of appends. */
+export function limitFields(kind: string | undefined): readonly LimitField[] {
+  if (kind !== "validate") return allLimits;
+  return allLimits.flatMap((f) =>
+    f.name === "batchEvents" || f.name === "stateBytes"
+      ? []
+      : { ...f, title: f.title.replace("Batch time", "An append").replace("Batch fuel", "Its fuel") },
+  );
+}
 
 type Errors = NonNullable<PluginDeploy["onError"]>;
 
@@ -36,6 +46,9 @@ export class Wish {
   then = $state<NonNullable<Errors["then"]>>("park");
   /** A validator has no lanes and no place to begin. It refuses what it fails on, or accepts it. */
   readonly validates: boolean;
+  /** Patterns of the streams and types that it judges, as they are typed. */
+  streams = $state("");
+  types = $state("");
   readonly #config: string;
 
   constructor(
@@ -48,7 +61,10 @@ export class Wish {
     this.name = binding?.binding ?? version.plugin;
     this.grants = binding ? [...binding.grants] : (m.capabilities ?? []).filter(within);
     const limits = binding?.limits ?? { ...defaults, ...(this.validates && { timeMs: 10 }), ...m.limits };
-    for (const { name, unit } of limitFields) this.limits[name] = (limits[name] ?? 0) / unit;
+    const input = binding?.input ?? m.subscription;
+    this.streams = (input?.filter?.streams ?? (input?.stream ? [input.stream] : [])).join(", ");
+    this.types = (input?.filter?.types ?? []).join(", ");
+    for (const { name, unit } of allLimits) this.limits[name] = (limits[name] ?? 0) / unit;
     const config = binding?.config ?? m.config;
     this.#config = this.config = config === undefined ? "" : pretty(JSON.stringify(config));
     this.lanes = m.lanes || 1;
@@ -72,7 +88,7 @@ export class Wish {
   deploy(): PluginDeploy {
     const { binding: b, version: v } = this;
     const limits: PluginLimits = {};
-    for (const { name, unit } of limitFields) limits[name] = Math.round((this.limits[name] ?? 0) * unit);
+    for (const { name, unit } of allLimits) limits[name] = Math.round((this.limits[name] ?? 0) * unit);
     const d: PluginDeploy = {
       plugin: v.plugin,
       version: v.version,
@@ -83,6 +99,7 @@ export class Wish {
         : { attempts: this.attempts, minMs: this.minMs, maxMs: this.maxMs, then: this.then },
     };
     if (this.config.trim() !== this.#config.trim()) d.config = configOf(this.config);
+    if (this.validates) d.input = { filter: { streams: patterns(this.streams), types: patterns(this.types) } };
     if (b === undefined && !this.validates) {
       d.lanes = this.lanes;
       const from: Place | undefined = this.from === "as it says" ? undefined : this.from;
@@ -91,6 +108,8 @@ export class Wish {
     return d;
   }
 }
+
+const patterns = (text: string) => text.split(/[\s,]+/).filter(Boolean);
 
 /** The config in a text; the error is invalid_plugin_config. */
 export function configOf(text: string): Record<string, never> {

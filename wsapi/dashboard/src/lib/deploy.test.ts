@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { PluginBinding, PluginVersion } from "@gyre-events/client/admin";
-import { configOf, Wish } from "./deploy.svelte.js";
+import { configOf, limitFields, Wish } from "./deploy.svelte.js";
 
 const version: PluginVersion = {
   plugin: "words",
@@ -65,4 +65,16 @@ test("a config is an object, and its numbers are kept", () => {
   expect(() => configOf("[1]")).toThrow(/no object/);
   expect(() => configOf("{")).toThrow(/no JSON/);
   expect(() => configOf('{"a":9007199254740993}')).toThrow(/would change/);
+});
+
+test("a validator is deployed for patterns, without grants, lanes and a place", () => {
+  const manifest = { ...version.manifest, kind: "validate" as const, capabilities: [], limits: {} };
+  const wish = new Wish({ ...version, manifest }, undefined, defaults);
+  expect([wish.streams, wish.limits["timeMs"], wish.then]).toEqual(["in", 10, "refuse"]);
+  expect(limitFields("validate").map((f) => f.name)).toEqual(["memoryBytes", "timeMs", "fuel", "initMs"]);
+  wish.streams = "order-*,  basket-*";
+  const d = wish.deploy();
+  expect(d).toMatchObject({ grants: [], onError: { then: "refuse" }, limits: { timeMs: 10 } });
+  expect(d.input).toEqual({ filter: { streams: ["order-*", "basket-*"], types: [] } });
+  expect(d.lanes).toBeUndefined();
 });

@@ -1,4 +1,11 @@
-import type { Admin, PluginBinding, PluginListed, PluginManifest, PluginShadowStatus } from "@gyre-events/client/admin";
+import type {
+  Admin,
+  Definition,
+  PluginBinding,
+  PluginListed,
+  PluginManifest,
+  PluginShadowStatus,
+} from "@gyre-events/client/admin";
 import { bytes } from "./format.js";
 
 /** What a capability lets a plugin do, in words. */
@@ -42,22 +49,36 @@ export function reads(input: PluginManifest["subscription"]): string {
 /** A size with its unit. */
 export const size = (n: number | undefined) => bytes(n).join(" ").trim();
 
+/** The kinds that shape subscriptions: they are named in definitions, and are not deployed. */
+export const shapes = (kind: string | undefined) => /^(filter|map|partition)$/.test(kind ?? "");
+
+/** Which appends a validator judges, in words. */
+export function judges(input: PluginManifest["subscription"]): string {
+  const { streams = input?.stream ? [input.stream] : [], types = [] } = input?.filter ?? {};
+  return [streams.join(", ") || "no stream", ...(types.length > 0 ? [`types ${types.join(", ")}`] : [])].join(" · ");
+}
+
 /** How a binding is, in a word or two. */
 export function stateWord(b: PluginBinding): string {
+  if (b.kind === "validate" && b.state !== "running")
+    return b.state === "paused" ? "not in force" : `not in force, ${b.state}`;
   if (b.state === "running" && b.beside) return `rebuilding ${Math.floor(b.beside.percent)} %`;
   if (b.state === "running" && b.lag > behind) return "catching up";
   return b.state;
 }
 
 /** The shape that goes with it. */
-export const stateShape = (b: PluginBinding) =>
-  b.state === "running" && stateWord(b) !== "running" ? "catchup" : b.state;
+export function stateShape(b: PluginBinding): string {
+  if (b.kind === "validate" && b.state === "paused") return "blocked";
+  return b.state === "running" && stateWord(b) !== "running" ? "catchup" : b.state;
+}
 
 /** A running binding with a lag above it catches up. */
 const behind = 1000;
 
-/** Whether a person should look at it. */
-export const ill = (b: PluginBinding | undefined) => b !== undefined && /stopped|broken|blocked/.test(b.state);
+/** Whether a person should look at it: a validator that is paused lets everything through. */
+export const ill = (b: PluginBinding | undefined) =>
+  b !== undefined && (/stopped|broken|blocked/.test(b.state) || (b.kind === "validate" && b.state === "paused"));
 
 /** What has a name: a plugin, a binding, or both; undefined if nothing has. */
 export async function listed(operator: Admin, name: string, signal: AbortSignal): Promise<PluginListed | undefined> {
@@ -71,4 +92,11 @@ export function agreement({ events, differ }: Pick<PluginShadowStatus, "events" 
   const parts = 100_000;
   const part = differ === 0 ? parts : Math.min(parts - 1, Math.floor((parts * (events - differ)) / events));
   return `${(part / (parts / 100)).toFixed(part % parts === 0 ? 0 : 3)} %`;
+}
+
+/** The versions of plugins that a definition names, as NAME@VERSION. */
+export function shapersOf(d: Pick<Definition, "filter" | "map" | "partitionBy"> | undefined): string[] {
+  const map = typeof d?.map === "object" && d.map !== null && "plugin" in d.map ? d.map.plugin : undefined;
+  const by = d?.partitionBy?.startsWith("plugin:") ? d.partitionBy.slice("plugin:".length) : undefined;
+  return [d?.filter?.plugin, map, by].filter((at) => at !== undefined);
 }

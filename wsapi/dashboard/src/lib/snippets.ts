@@ -29,3 +29,20 @@ export function stateSnippets(binding: string, lane: number, lanes: number, key:
     TypeScript: `const value = await admin(gyre).plugins.state(${name}, ${text}${one ? "" : `, { lane: ${lane} }`});`,
   };
 }
+
+/** How to create a subscription that a version of a filter, a map or a partitioner shapes. */
+export function shapeSnippets(kind: string | undefined, at: string): Record<string, string> {
+  const [flag, definition] = shaping(kind, at);
+  const body = JSON.stringify(definition);
+  return {
+    CLI: `gyre subscriptions create NAME ${flag}`,
+    curl: `curl -X PUT ${location.origin}/v1/subscriptions/NAME -H 'content-type: application/json' \\\n  -d ${quoted(body)}`,
+    TypeScript: `await admin(gyre).subscriptions.put("NAME", ${body});`,
+  };
+}
+
+function shaping(kind: string | undefined, at: string): [flag: string, definition: object] {
+  if (kind === "map") return [`--map ${quoted(`plugin:${at}`)}`, { map: { plugin: at } }];
+  if (kind === "partition") return [`--partition-by ${quoted(`plugin:${at}`)}`, { partitionBy: `plugin:${at}` }];
+  return [`--filter-plugin ${quoted(at)}`, { filter: { plugin: at } }];
+}
