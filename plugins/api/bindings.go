@@ -58,27 +58,37 @@ func (a *api) rollback(w http.ResponseWriter, r *http.Request) error {
 
 // answer does something to a binding, and answers how it is then.
 func (a *api) answer(w http.ResponseWriter, r *http.Request, do func(context.Context, string) (plugins.Status, error)) error {
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	status, err := do(ctx, r.PathValue("binding"))
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	return wsapi.WriteJSON(w, http.StatusOK, status)
+	return give(w, r, func(ctx context.Context) (plugins.Status, error) { return do(ctx, r.PathValue("binding")) })
 }
 
 // delete is DELETE /v1/plugins/{binding}.
 func (a *api) delete(w http.ResponseWriter, r *http.Request) error {
+	return done(w, r, func(ctx context.Context) error { return a.Bindings.Delete(ctx, r.PathValue("binding")) })
+}
+
+// give answers what do returns.
+func give[T any](w http.ResponseWriter, r *http.Request, do func(context.Context) (T, error)) error {
 	ctx, cancel, err := wsapi.Timeout(w, r)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	if err := a.Bindings.Delete(ctx, r.PathValue("binding")); err != nil {
+	body, err := do(ctx)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return wsapi.WriteJSON(w, http.StatusOK, body)
+}
+
+// done does what has no answer but that it is done.
+func done(w http.ResponseWriter, r *http.Request, do func(context.Context) error) error {
+	ctx, cancel, err := wsapi.Timeout(w, r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := do(ctx); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -14,8 +14,14 @@
 //
 //	api.go       what is served, and by whom
 //	versions.go  plugins and their versions; uploads
+//	kinds.go     validators and bindings with a subscription, as one list
+//	guard.go     what a principal may do and see
 //	bindings.go  bindings, from deploy to delete
-//	state.go     state, by key and by prefix
+//	state.go     state, by key and by prefix; query.go: queries of it
+//	watch.go     watches of state; remote.go: those of another node
+//	owner.go     ops that the owner of a binding serves
+//	dryrun.go    dry runs, and the sub plugin.dryRun; shadow.go: shadows
+//	poison.go    parked events
 //	logs.go      logs: pages, server-sent events, and the sub plugin.logs
 //
 // The routes and ops are described in wsapi/docs, where those of package wsapi are.

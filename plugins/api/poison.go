@@ -100,16 +100,7 @@ func (a *api) dropPoison(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	if err := a.Bindings.DropPoison(ctx, r.PathValue("binding"), position); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return done(w, r, func(ctx context.Context) error { return a.Bindings.DropPoison(ctx, r.PathValue("binding"), position) })
 }
 
 // positionOf is the position in a path.
@@ -120,19 +111,4 @@ func positionOf(r *http.Request) (uint64, error) {
 		return 0, core.Errorf(core.CodeInvalidRequest, "%.40q is not a position: it is a number from 1 to %d", text, uint64(core.MaxNumber))
 	}
 	return position, nil
-}
-
-// give answers what do returns.
-func give[T any](w http.ResponseWriter, r *http.Request, do func(context.Context) (T, error)) error {
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	body, err := do(ctx)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	return wsapi.WriteJSON(w, http.StatusOK, body)
 }

@@ -30,11 +30,6 @@ func (a *api) differencesRoute(binding func(method, below, op string, needs acce
 
 // differences is GET /v1/plugins/{binding}/shadow.
 func (a *api) differences(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
 	q := r.URL.Query()
 	before, err := wsapi.Number(q, "before", 0, core.MaxNumber)
 	if err != nil {
@@ -47,10 +42,7 @@ func (a *api) differences(w http.ResponseWriter, r *http.Request) error {
 	if limit == 0 {
 		limit = defaultLimit
 	}
-	report, err := a.Bindings.Differences(ctx, r.PathValue("binding"), plugins.ShadowRequest{Before: before, Limit: int(limit)})
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	return wsapi.WriteJSON(w, http.StatusOK, report)
+	return give(w, r, func(ctx context.Context) (plugins.ShadowReport, error) {
+		return a.Bindings.Differences(ctx, r.PathValue("binding"), plugins.ShadowRequest{Before: before, Limit: int(limit)})
+	})
 }

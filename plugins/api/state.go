@@ -63,11 +63,6 @@ func writeValue(w http.ResponseWriter, value []byte, position uint64) error {
 
 // state is GET /v1/plugins/{binding}/state.
 func (a *api) state(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
 	q := r.URL.Query()
 	lane, position, err := whichState(q)
 	if err != nil {
@@ -77,14 +72,11 @@ func (a *api) state(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := a.statePage(ctx, r.PathValue("binding"), plugins.StateRequest{
-		Lane: lane, Prefix: q.Get("prefix"), After: q.Get("after"), Limit: int(limit), AtLeast: position,
+	return give(w, r, func(ctx context.Context) (stateBody, error) {
+		return a.statePage(ctx, r.PathValue("binding"), plugins.StateRequest{
+			Lane: lane, Prefix: q.Get("prefix"), After: q.Get("after"), Limit: int(limit), AtLeast: position,
+		})
 	})
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	return wsapi.WriteJSON(w, http.StatusOK, body)
 }
 
 func (a *api) statePage(ctx context.Context, binding string, r plugins.StateRequest) (body stateBody, err error) {

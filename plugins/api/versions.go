@@ -141,25 +141,18 @@ type versionsBody struct {
 
 // versions is GET /v1/plugins/{plugin}/versions.
 func (a *api) versions(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
 	asked, err := listRequest(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	page, err := a.Registry.Versions(ctx, r.PathValue("plugin"), asked)
-	if err != nil {
-		return err
-	}
-	body := versionsBody{Versions: append([]plugins.Version{}, page.Versions...), End: page.End}
-	if n := len(page.Versions); n > 0 && !page.End {
-		body.Cursor = wsapi.ListCursor(page.Versions[n-1].Version)
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	return wsapi.WriteJSON(w, http.StatusOK, body)
+	return give(w, r, func(ctx context.Context) (versionsBody, error) {
+		page, err := a.Registry.Versions(ctx, r.PathValue("plugin"), asked)
+		body := versionsBody{Versions: append([]plugins.Version{}, page.Versions...), End: page.End}
+		if n := len(page.Versions); n > 0 && !page.End {
+			body.Cursor = wsapi.ListCursor(page.Versions[n-1].Version)
+		}
+		return body, err
+	})
 }
 
 // version is GET /v1/plugins/{plugin}/versions/{version}.
@@ -178,16 +171,9 @@ func (a *api) version(w http.ResponseWriter, r *http.Request) error {
 
 // deleteVersion is DELETE /v1/plugins/{plugin}/versions/{version}.
 func (a *api) deleteVersion(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	if err := a.Registry.Delete(ctx, r.PathValue("plugin"), r.PathValue("version")); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return done(w, r, func(ctx context.Context) error {
+		return a.Registry.Delete(ctx, r.PathValue("plugin"), r.PathValue("version"))
+	})
 }
 
 // module is GET /v1/plugins/{plugin}/versions/{version}/module: the bytes that were uploaded.
