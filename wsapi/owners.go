@@ -64,8 +64,9 @@ func (a *API) toOwners(routes []Route) []Route {
 
 type handler = func(http.ResponseWriter, *http.Request) error
 
-// atOwner returns a handler that serves a request where the subscription is that a wildcard of
-// its path names, all requests or those with a parameter, and follows it when that changes, until the request's deadline.
+// atOwner returns a handler that serves a request where the subscription is that a wildcard of its
+// path names, all requests or those with a parameter, and follows it when that changes, until the
+// request's deadline.
 func (a *API) atOwner(owned, ownedIf string, here handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if ownedIf != "" && !r.URL.Query().Has(ownedIf) {

@@ -107,9 +107,8 @@ func removal(id string, progress core.Expect) []core.RecordOp {
 }
 
 // Unbind deletes a bound subscription, with its unnamed incarnations, in one Commit with other
-// records. The error is
-// subscription_not_found if there is none of that incarnation. An empty incarnation stands for
-// the one that is bound, if any: the other records are written in any case.
+// records. The error is subscription_not_found if there is none of that incarnation. An empty
+// incarnation stands for the one that is bound, if any: the other records are written in any case.
 func (o *Owner) Unbind(ctx context.Context, name, incarnation string, with []core.RecordOp) error {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {

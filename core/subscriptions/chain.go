@@ -53,7 +53,8 @@ func (c *chain) keep(b core.Batch, verdicts []Verdict) (kept core.Batch) {
 
 func goesOn(v *Verdict) bool { return v.Keep && v.Fault == "" }
 
-// merge takes later verdicts on what verdicts keep, and returns the number of events that have both.
+// merge takes later verdicts on what verdicts keep, and returns the number of events that have
+// both.
 func merge(verdicts, later []Verdict) int {
 	for i := range verdicts {
 		v := &verdicts[i]

@@ -43,11 +43,11 @@
 // Parked events are stored by position. One that is named by its id is looked up in the
 // log's own index of ids, links included, however many are parked.
 //
-// A host begins with the first subscriber, or with work on the subscription such as
-// pausing it. The loader (one goroutine for all subscriptions) reads what is stored of it:
-// thousands may move to a node at once, and share its requests. A host ends some seconds after the last subscriber has left and everything is
-// stored. It also ends with Redefine, which begins a new machine, and with Release, after
-// which this Owner stores nothing more.
+// A host begins with the first subscriber, or with work on the subscription such as pausing it. The
+// loader (one goroutine for all subscriptions) reads what is stored of it: thousands may move to a
+// node at once, and share its requests. A host ends some seconds after the last subscriber has left
+// and everything is stored. It also ends with Redefine, which begins a new machine, and with
+// Release, after which this Owner stores nothing more.
 //
 // # Transient subscriptions
 //

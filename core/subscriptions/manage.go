@@ -183,10 +183,10 @@ func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error)
 	return do(h)
 }
 
-// Reset moves the checkpoint: what comes after the place is delivered, again or not
-// at all. Subscribers are ended with subscription_interrupted, and may join again.
-// Parked events stay parked, attempts and backoffs are forgotten. The errors are subscription_not_found, subscription_bound,
-// invalid_cursor and log_changed.
+// Reset moves the checkpoint: what comes after the place is delivered, again or not at all.
+// Subscribers are ended with subscription_interrupted, and may join again. Parked events stay
+// parked, attempts and backoffs are forgotten. The errors are subscription_not_found,
+// subscription_bound, invalid_cursor and log_changed.
 func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {

@@ -23,7 +23,8 @@ func ReplayOf(incarnation string, position uint64) (table, key string) {
 }
 
 // BindUnnamed makes an unnamed incarnation of a bound subscription, in one Commit with the records
-// that with returns. It takes the place of the unnamed one that replaces says, if that is not empty. The errors are those of Put, and subscription_not_found.
+// that with returns. It takes the place of the unnamed one that replaces says, if that is not
+// empty. The errors are those of Put, and subscription_not_found.
 func (o *Owner) BindUnnamed(ctx context.Context, name string, d *Definition, replaces string, with func(Incarnation) ([]core.RecordOp, error)) (Incarnation, error) {
 	lock, err := o.enter(ctx, stored(name))
 	if err != nil {

@@ -37,7 +37,8 @@ type remoteWatch struct {
 	heard  time.Time
 }
 
-// openRemote begins a watch at another node. It is refused until ctx ends, and goes on until open ends.
+// openRemote begins a watch at another node. It is refused until ctx ends, and goes on until open
+// ends.
 func openRemote(ctx, open context.Context, owner wsapi.Forwarder, binding string, asked *plugins.WatchRequest) (plugins.Watch, error) {
 	w := &remoteWatch{begun: make(chan struct{}), ended: make(chan struct{}), lines: make(chan []byte), header: http.Header{}, heard: time.Now()}
 	// A proxy panics for the server of a request that it cannot finish; here is none.

@@ -182,8 +182,8 @@ func (w *watching) reopen(ctx context.Context, wait time.Duration) error {
 	return err
 }
 
-// event is a message as a server-sent event. While the state is not whole there is no id to come back
-// with.
+// event is a message as a server-sent event. While the state is not whole there is no id to come
+// back with.
 func (w *watching) event(ctx context.Context, wait time.Duration) (text []byte, err error) {
 	m, err := w.await(ctx, wait)
 	if err != nil || m == nil {

@@ -33,8 +33,8 @@ func NewAsker(terms *Terms, ground Ground, program plugins.Program) *Asker {
 	return a
 }
 
-// Ask asks one query. The errors are plugin_failed, plugin_limit, overloaded, that of the end of ctx
-// and those of the Ground.
+// Ask asks one query. The errors are plugin_failed, plugin_limit, overloaded, that of the end of
+// ctx and those of the Ground.
 func (a *Asker) Ask(ctx context.Context, query []byte) ([]byte, error) {
 	a.stage.reset(ctx, nil)
 	a.said, a.action, a.size = said{}, abi.Ack, -1

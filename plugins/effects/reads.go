@@ -16,8 +16,8 @@ const (
 	maxPassedOver = 16
 )
 
-// ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged. Links to events in streams that the binding
-// does not grant are passed over.
+// ReadStream is plugins.Reads'. It sees what is in the log, and nothing staged. Links to events in
+// streams that the binding does not grant are passed over.
 func (x *Stage) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Errno) {
 	name := string(stream)
 	if from < 0 || limit < 1 || name != core.All && core.ValidateStream(name) != nil {

@@ -7,8 +7,9 @@ import (
 )
 
 // Search finds the event that a batch fails by, so that the others are handled in batches. Of a
-// batch that failed as a whole the first half is handled next, and of what is left half again, until
-// the event is alone. Behind it batches grow to their limits again. The zero Search has nothing to find.
+// batch that failed as a whole the first half is handled next, and of what is left half again,
+// until the event is alone. Behind it batches grow to their limits again. The zero Search has
+// nothing to find.
 type Search struct {
 	alone   uint64 // up to here events are handled alone: one is known to fail
 	failing uint64 // up to here there is an event that fails

@@ -29,8 +29,8 @@ func NewTerms(b *plugins.Binding) *Terms {
 }
 
 // loops reports whether an event of this type in this stream would be an input of the binding
-// itself, which is not to be. What an expression or a plugin decides it does not know: such a loop ends
-// at maxDepth.
+// itself, which is not to be. What an expression or a plugin decides it does not know: such a loop
+// ends at maxDepth.
 func (t *Terms) loops(stream, typ string) bool {
 	in := &t.binding.Input
 	if t.binding.AllowLoops || in.Filter.Expr != "" || in.Filter.Plugin != "" || in.Stream != "" && in.Stream != core.All && in.Stream != stream {

@@ -11,7 +11,8 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// bounds are what a lane of a generation beside does not go beyond (L14). The other lanes have none.
+// bounds are what a lane of a generation beside does not go beyond (L14). The other lanes have
+// none.
 type bounds struct {
 	moved chan struct{} // holds 1: the same lane of the live generation may have gone on
 	upTo  uint64        // the position up to which that has passed its events

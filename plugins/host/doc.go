@@ -8,12 +8,12 @@
 //	  ▲                            deals by   queue      │ effects
 //	  └──── ack, nack(park) ◄───── key          ◄── Commit: lane, state, appends
 //
-// The supervisor looks for bindings and starts a driver for each that is to run here, and for
-// each generation beside one, which a rebuild makes. A driver makes a runner for the binding as it is at one revision, and another when it has
-// changed. A runner deals the events of its subscription to the lanes, each a goroutine with
-// a Handler of its own. A lane hands its Handler a batch, stages the effects, and makes one
-// Commit of them. Only when that is made are the events acknowledged; the lane handles the
-// next batches meanwhile.
+// The supervisor looks for bindings and starts a driver for each that is to run here, and for each
+// generation beside one, which a rebuild makes. A driver makes a runner for the binding as it is at
+// one revision, and another when it has changed. A runner deals the events of its subscription to
+// the lanes, each a goroutine with a Handler of its own. A lane hands its Handler a batch, stages
+// the effects, and makes one Commit of them. Only when that is made are the events acknowledged;
+// the lane handles the next batches meanwhile.
 //
 // # Rules
 //

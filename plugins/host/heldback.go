@@ -13,8 +13,8 @@ import (
 // appends are made later than others before EmitAfter, and a Commit names them.
 const maxExcepted = 9_000
 
-// unappended are the events that a live generation has parked, so nothing was appended for them. The
-// error is invalid_request if there are too many, or if the generation to never comes to one.
+// unappended are the events that a live generation has parked, so nothing was appended for them.
+// The error is invalid_request if there are too many, or if the generation to never comes to one.
 func (h *Host) unappended(ctx context.Context, live, to *binding) ([]trace, error) {
 	parked, err := h.traces(ctx, live.Incarnation, 0, math.MaxUint64, maxExcepted+1)
 	switch {

@@ -109,9 +109,9 @@ func (h *Host) traceAt(ctx context.Context, b *binding, position uint64) (*trace
 	return t, decode(table, r, t)
 }
 
-// RunPoison has a version handle a parked event alone, on the state that its lane has now, and writes
-// nothing. It is a dry run, of which there are so many at a time. The errors are those of Poison and
-// of DryRun.
+// RunPoison has a version handle a parked event alone, on the state that its lane has now, and
+// writes nothing. It is a dry run, of which there are so many at a time. The errors are those of
+// Poison and of DryRun.
 func (h *Host) RunPoison(ctx context.Context, name string, position uint64, run plugins.PoisonRun) (plugins.PoisonTrial, error) {
 	ctx, leave, err := h.enterDryRun(ctx)
 	if err != nil {
@@ -208,8 +208,8 @@ func notParked(name string, position uint64, err error) error {
 // retryLook is how often is looked what came of a replay, if nothing says so before.
 const retryLook = time.Second
 
-// RetryPoison gives a parked event back: it is handled again, in its lane. It waits for what comes of
-// that, up to shortly before ctx ends. The errors are those of DropPoison.
+// RetryPoison gives a parked event back: it is handled again, in its lane. It waits for what comes
+// of that, up to shortly before ctx ends. The errors are those of DropPoison.
 func (h *Host) RetryPoison(ctx context.Context, name string, position uint64) (plugins.PoisonRetry, error) {
 	b, t, err := h.parkedAt(ctx, name, position)
 	if err != nil {

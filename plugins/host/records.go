@@ -17,7 +17,7 @@ import (
 //
 //	table                    key                      value       written by
 //	plugin_bindings          binding                  binding     who deploys; compare-and-set
-//	plugin_others             binding/beside           binding     who rebuilds; compare-and-set
+//	plugin_others            binding/beside           binding     who rebuilds; compare-and-set
 //	                         binding/before           binding     who switches; compare-and-set
 //	plugin_lanes             binding/generation/lane  laneRecord  the lane, with every effect
 //	                         …/fence                  nothing     the lane, when it was read

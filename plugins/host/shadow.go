@@ -139,10 +139,11 @@ func (s *shadow) count(c *shadowCounts) {
 	}
 }
 
-// Shadow has a version run in the shadow of the binding's, in place of another that does. The errors
-// are those of Deploy, rebuild_under_way and shadow_differs.
+// Shadow has a version run in the shadow of the binding's, in place of another that does. The
+// errors are those of Deploy, rebuild_under_way and shadow_differs.
 //
-// It returns when the version is given batches, unless the binding does not run, or that takes long.
+// It returns when the version is given batches, unless the binding does not run, or that takes
+// long.
 func (h *Host) Shadow(ctx context.Context, name string, r plugins.Shadow) (plugins.Status, error) {
 	return h.again(ctx, name, func() error {
 		g, err := h.generations(ctx, name)

@@ -41,9 +41,9 @@ func (h *Host) Switch(ctx context.Context, name string) (plugins.Status, error) 
 	})
 }
 
-// Rollback undoes the last change: it goes back to the version before, in the same generation, or to
-// the generation before the last switch, which goes on from its own checkpoint with its own state.
-// Again, it goes forward. The errors are those of Deploy, and nothing_before.
+// Rollback undoes the last change: it goes back to the version before, in the same generation, or
+// to the generation before the last switch, which goes on from its own checkpoint with its own
+// state. Again, it goes forward. The errors are those of Deploy, and nothing_before.
 func (h *Host) Rollback(ctx context.Context, name string, r plugins.Rollback) (plugins.Status, error) {
 	if err := r.Validate(); err != nil {
 		return plugins.Status{}, err
@@ -139,8 +139,8 @@ func retry(do func() error) (err error) {
 	return err
 }
 
-// switchOver makes the generation beside the live one, if it has caught up. begun says that the live
-// one was stopped for it.
+// switchOver makes the generation beside the live one, if it has caught up. begun says that the
+// live one was stopped for it.
 func (h *Host) switchOver(ctx context.Context, live, beside *binding) (begun bool, err error) {
 	if err := h.isNear(ctx, live, beside); err != nil {
 		return false, err
@@ -223,8 +223,8 @@ func (h *Host) swap(ctx context.Context, live, to *binding, ready func(context.C
 }
 
 // swapRecords is what the Commit of a swap has, but for the subscriptions. What the live generation
-// has parked, nobody has appended for: the other handles it later, or has it parked, too. It has what
-// it carried over replayed.
+// has parked, nobody has appended for: the other handles it later, or has it parked, too. It has
+// what it carried over replayed.
 func (h *Host) swapRecords(ctx context.Context, live, to *binding) ([]core.RecordOp, error) {
 	lanes, ops, err := h.checkedLanes(ctx, live, nil)
 	if err != nil {

@@ -48,8 +48,8 @@ const (
 )
 
 // Watch begins a watch at the owner of a binding, which ends with Close. The errors are
-// binding_not_found, invalid_request, too_many_watches, and not_owner at another node. A cursor that
-// is of no use begins anew.
+// binding_not_found, invalid_request, too_many_watches, and not_owner at another node. A cursor
+// that is of no use begins anew.
 func (h *Host) Watch(ctx context.Context, name string, r plugins.WatchRequest) (plugins.Watch, error) {
 	b, err := h.binding(ctx, name)
 	if err != nil {
@@ -79,8 +79,8 @@ func (h *Host) Watch(ctx context.Context, name string, r plugins.WatchRequest) (
 // Close is plugins.Watch.Close.
 func (w *watch) Close() { w.host.watches.leave(w.history) }
 
-// Next is plugins.Watch.Next. The errors are those of storage, not_owner if another node owns the binding
-// now, and binding_not_found.
+// Next is plugins.Watch.Next. The errors are those of storage, not_owner if another node owns the
+// binding now, and binding_not_found.
 func (w *watch) Next(ctx context.Context, wait time.Duration) (*plugins.WatchMessage, error) {
 	by := time.Now().Add(wait)
 	for {

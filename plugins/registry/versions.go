@@ -140,8 +140,8 @@ func (r *Registry) Hold(v *plugins.Version) (core.RecordOp, error) {
 	return core.RecordOp{Table: versionsTable, Key: versionKey(v.Plugin, v.Version), Expect: core.Expect(v.Revision), Value: value}, err
 }
 
-// Delete deletes a version that no binding and no subscription uses: the error is plugin_in_use, plugin_not_found or
-// version_not_found. Its module is swept later, if no other version has it.
+// Delete deletes a version that no binding and no subscription uses: the error is plugin_in_use,
+// plugin_not_found or version_not_found. Its module is swept later, if no other version has it.
 func (r *Registry) Delete(ctx context.Context, plugin, version string) error {
 	for {
 		v, err := r.Version(ctx, plugin, version)

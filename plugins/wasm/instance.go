@@ -185,8 +185,8 @@ func (in *Instance) begin(index int) {
 func (in *Instance) nowMicros() int64 { return in.now }
 
 // Call hands a batch, which abi.OpenBatch reads, or the text of a query, to the guest, and returns
-// its verdict and the fuel that it used. A guest that is stopped, or that traps, is a *Trap. After a verdict
-// other than Done the instance is closed. The batch must not change during the call.
+// its verdict and the fuel that it used. A guest that is stopped, or that traps, is a *Trap. After
+// a verdict other than Done the instance is closed. The batch must not change during the call.
 func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64, error) {
 	if !in.gate.enter() {
 		return 0, 0, &Trap{Reason: Discarded}
@@ -224,8 +224,9 @@ func (in *Instance) settleFuel() int64 {
 	return left
 }
 
-// readBatch notes the events of the batch, and sets the arguments. A query is answered as the result
-// of the one event that it stands for, which is begun: its effects are for Effects to refuse.
+// readBatch notes the events of the batch, and sets the arguments. A query is answered as the
+// result of the one event that it stands for, which is begun: its effects are for Effects to
+// refuse.
 func (in *Instance) readBatch() error {
 	if in.program.entry == abi.Query {
 		in.events, in.event = append(in.events, source{}), 0
