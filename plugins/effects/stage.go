@@ -28,7 +28,8 @@ type Ground interface {
 	StateBytes() int64
 	// Read reads a page of a stream, as a core.Log does.
 	Read(ctx context.Context, r core.ReadRequest) (core.Page, error)
-	// HoldsBack reports whether what the event at a position appends is held back.
+	// HoldsBack reports whether what the event at a position appends is held back, and no server is
+	// called for it.
 	HoldsBack(position uint64) bool
 }
 

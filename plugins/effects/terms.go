@@ -39,9 +39,12 @@ func (t *Terms) loops(stream, typ string) bool {
 	return t.inputs.Match(stream, typ)
 }
 
-// MayAppend reports whether handlers are granted to append to any stream.
-func (t *Terms) MayAppend() bool {
-	return slices.ContainsFunc(t.grants, func(c plugins.Capability) bool { return c.Kind == plugins.CanAppend })
+// Emits reports whether handlers are granted what can be held back: to append to any stream, or to
+// call another server.
+func (t *Terms) Emits() bool {
+	return slices.ContainsFunc(t.grants, func(c plugins.Capability) bool {
+		return c.Kind == plugins.CanAppend || c.Kind == plugins.CanCallHTTP
+	})
 }
 
 // seed is that of handlers' randomness.

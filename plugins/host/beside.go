@@ -57,7 +57,7 @@ func (l *lane) follow(ctx context.Context) error {
 }
 
 func (l *lane) followTo(ctx context.Context, checkpoint uint64) error {
-	if l.appends() && l.holds(ruleCarry) {
+	if l.emits() && l.holds(ruleCarry) {
 		parked, err := l.host.traces(ctx, l.live.Incarnation, l.upTo, checkpoint, math.MaxInt)
 		if err != nil {
 			return err
@@ -72,10 +72,11 @@ func (l *lane) followTo(ctx context.Context, checkpoint uint64) error {
 	return nil
 }
 
-// appends reports whether a generation beside may append something that is held back. What was
-// parked is not handled in its turn then, but after the switch: what it appends is not held back.
-func (l *lane) appends() bool {
-	return l.binding.Kind == plugins.KindHandler && !l.binding.Rebuild.EmitAgain && l.terms.MayAppend()
+// emits reports whether a generation beside may append something, or call a server, which is held
+// back. What was parked is not handled in its turn then, but after the switch: what it emits is not
+// held back.
+func (l *lane) emits() bool {
+	return l.binding.Kind == plugins.KindHandler && !l.binding.Rebuild.EmitAgain && l.terms.Emits()
 }
 
 // isCarried reports whether an event is parked because the live generation has parked it.

@@ -53,9 +53,10 @@
 //	    its fence, and none is under way behind that one; the next check the fence, so a
 //	    late one is never made behind another Commit than it was for.           flight.go
 //	L14 A lane of a generation beside handles no event that the same lane of the live one has
-//	    not passed, and appends nothing unless it is to emit again. What the live one has
-//	    parked it parks, too, if it may append; the switch has that replayed, and holds back
-//	    what the live one has appended by then.                    beside.go, heldback.go
+//	    not passed, and emits nothing unless it is to emit again: it appends nothing, and
+//	    calls no server. What the live one has parked it parks, too, if it may emit; the
+//	    switch has that replayed, and holds back what the live one has emitted by then.
+//	                                                               beside.go, heldback.go
 //
 // # Shadows
 //

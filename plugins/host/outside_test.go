@@ -45,6 +45,13 @@ func (o *outside) Call(ctx context.Context, r *calls.Request) (*calls.Response, 
 	return &calls.Response{Status: 200, Body: fmt.Append(nil, r.Key, " ", r.Private)}, nil
 }
 
+// made is how many calls were made.
+func (o *outside) made() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.called)
+}
+
 func (o *outside) set(name, value string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -253,6 +260,40 @@ func TestCallsAreMadeAtLeastOnce(t *testing.T) {
 	}
 	if len(keys) != 4 {
 		t.Errorf("the calls of two events had %d keys", len(keys))
+	}
+}
+
+// TestRebuildCallsForWhatWasParked: for an event that the live generation has parked it has made no
+// call, so the other makes it, once it is live; and no other call.
+func TestRebuildCallsForWhatWasParked(t *testing.T) {
+	t.Parallel()
+	n, o, _ := newOutside(t)
+	for _, version := range []string{"1", "2"} {
+		n.add("p", version, plugins.Manifest{}, func(c *call) error {
+			if version == "1" && string(c.Type) == "Odd" {
+				return c.errno(c.Effects.Result(c.index, abi.Park, 0, []byte("it is odd")))
+			}
+			_, e := c.fetch("http://10.0.0.1:80/")
+			if e == abi.Unsupported { // somebody else has called
+				return nil
+			}
+			return c.errno(e)
+		})
+	}
+	n.deploy("p", plugins.Deploy{Version: "1", Grants: []string{"http:10.0.0.1:80"}})
+	n.append("Even", 1, 1)
+	n.append("Odd", 1, 1)
+	n.append("Even", 1, 1)
+	n.await("p", 3)
+	if calls := o.made(); calls != 2 {
+		t.Fatalf("%d calls were made", calls)
+	}
+	if _, err := n.host.Rebuild(t.Context(), "p", plugins.Rebuild{Version: "2"}); err != nil {
+		t.Fatal(err)
+	}
+	n.awaitStatus("p", "is rebuilt, and has nothing parked", func(s *plugins.Status) bool { return s.Generation == 2 && s.Checkpoint == 3 && s.Parked == 0 })
+	if calls := o.made(); calls != 3 {
+		t.Errorf("%d calls were made, of three events", calls)
 	}
 }
 
