@@ -9,6 +9,7 @@
 //	plugins/registry  verifies an upload, compiles it in a child process, puts the module as
 //	                  a blob, commits the version; loads versions as Programs
 //	plugins/effects   stages what a handler does with a batch
+//	plugins/outside   calls other servers
 //	plugins/host      commits a binding with its subscription, and runs it at the node that
 //	                  owns that
 //	plugins/judge     runs filters, maps and partitioners for subscriptions

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -32,15 +34,20 @@ type planted struct {
 }
 
 // TestSecretsAreNotSaid plants keys, tickets and cookies in all places of requests, also where they
-// do not belong, makes the node die with a dump of its goroutines, and looks for them in its log and
-// dump, in answers, metrics, the audit, the output of commands, and its files.
+// do not belong, has a plugin say the secret that it is granted, makes the node die with a dump of its
+// goroutines, and looks for them in its log and dump, in answers, metrics, the audit, the output of
+// commands, and its files.
 func TestSecretsAreNotSaid(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	env := append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
 	log := filepath.Join(dir, "node.log")
-	node, err := serve(dir, env, log, "--data", data, "--log-level", "debug")
+	hidden, file := "hidden-"+rand.Text(), filepath.Join(dir, "secrets.yaml")
+	if err := os.WriteFile(file, []byte("KEY: "+hidden), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	node, err := serve(dir, env, log, "--data", data, "--log-level", "debug", "--plugin-secrets-file", file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +57,7 @@ func TestSecretsAreNotSaid(t *testing.T) {
 	p.makeSession()
 	p.makeTicket()
 	p.sendEverywhere()
+	p.tell(env, hidden)
 	p.ask(env)
 	p.openAndDie()
 	if p.said["the log with the dump"], err = os.ReadFile(log); err != nil || !bytes.Contains(p.said["the log with the dump"], []byte("SIGQUIT")) {
@@ -163,6 +171,57 @@ func (p *planted) ask(env []string) {
 	p.run(append(env, "GYRE_TOKEN="+p.secrets["a revoked key"]), append([]string{"doctor"}, server...)...)
 	p.run(env, append([]string{"auth", "key", "revoke", p.secrets["a wrong key"]}, server...)...)
 	p.run(append(env, "GYRE_TOKEN="+p.secrets["a cookie"]), append([]string{"read", "s"}, server...)...)
+}
+
+// tell has a plugin say its secret, and asks for what it has said.
+func (p *planted) tell(env []string, secret string) {
+	p.secrets["the secret of a plugin"] = secret
+	module := filepath.Join(p.dir, "teller.wasm")
+	goBuild(p.t, []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}, "-buildmode=c-shared", "-ldflags=-s -w", "-o", module, "./testdata/teller")
+	manifest, err := filepath.Abs("testdata/teller/gyre.plugin.json")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	server := []string{"--server", p.node.url}
+	p.run(env, append([]string{"plugin", "deploy", module, "--manifest", manifest, "--grant", "secret:KEY", "--max-attempts", "1"}, server...)...)
+	const events = 5
+	for _, typ := range []string{"Tell", "Park", "Fail", "Panic", "Exit"} {
+		p.post("/v1/streams/tell/events", `{"type":"`+typ+`","data":1}`)
+	}
+	admin := "Authorization: Bearer " + p.secrets["the admin's key"]
+	err = until(time.Minute, func() error {
+		var page struct{ Poison []struct{ Position int } }
+		p.unmarshal(p.do("GET", "/v1/plugins/teller/poison", "", admin), &page)
+		if len(page.Poison) < events-1 {
+			return fmt.Errorf("%d events are parked", len(page.Poison))
+		}
+		for _, parked := range page.Poison {
+			path := fmt.Sprintf("/v1/plugins/teller/poison/%d", parked.Position)
+			p.said[path] = p.do("GET", path, "", admin)
+		}
+		return nil
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	const logs = "/v1/plugins/teller/logs"
+	err = until(time.Minute, func() error { // they are stored every now and then
+		p.said[logs] = p.do("GET", logs, "", admin)
+		if n := bytes.Count(p.said[logs], []byte("it is •••, so to say")); n < events {
+			return fmt.Errorf("the plugin has logged %d lines: %s", n, p.said[logs])
+		}
+		return nil
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, path := range []string{"/v1/plugins/teller", "/v1/plugins/teller/poison", "/v1/subscriptions/teller/parked"} {
+		p.said[path] = p.do("GET", path, "", admin)
+	}
+	p.run(env, append([]string{"plugin", "info", "teller", "-o", "json"}, server...)...)
+	p.run(env, append([]string{"plugin", "logs", "teller"}, server...)...)
+	p.run(env, append([]string{"plugin", "poison", "ls", "teller"}, server...)...)
+	p.run(env, append([]string{"plugin", "dry-run", "teller", "-o", "json"}, server...)...)
 }
 
 // run runs gyre, and keeps what it says, whatever it exits with.
