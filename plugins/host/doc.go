@@ -87,6 +87,14 @@
 // a generation holds back, lane by lane, is what others had appended when it became live. Of
 // events that were parked then, nothing was appended, and nothing is held back.
 //
+// # Watches
+//
+// A lane tells of each Commit, in order, with the revision of its record, which each Commit raises by
+// one (feed.go). While somebody watches a binding, its owner keeps the newest of these changes
+// (watches.go). A watch lists the state (listing.go), and applies a change if its revision is the one
+// behind the last that it knows; it passes over older ones, and lists again if there is a gap. So it
+// shows each change once, in order, however long the list took (watch.go).
+//
 // # Concurrency
 //
 // A Host is safe for concurrent use. Its goroutines are the supervisor, the sweeper, a driver
