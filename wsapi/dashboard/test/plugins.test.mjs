@@ -144,14 +144,14 @@ test("a plugin from the drop of its file to its end", async (t) => {
     await button(page, "Deploy 2.0.0").click();
     await page.getByText("2.0.0 live").waitFor();
     assert.deepEqual((await api(node, "/v1/plugins/words")).grants, ["state"], "a new wish is not granted unasked");
-    await button(page, "Roll back").click();
+    await button(page, "Roll back to 1.0.0").click();
     await page.getByText("1.0.0 live").waitFor();
     await button(page, "Undo").click();
     await page.getByText("2.0.0 live").waitFor();
     await button(page, "Rebuild…").click();
     await page.getByRole("dialog").getByRole("button", { name: "Rebuild" }).click();
     await shown(page, "is built anew, beside generation 1");
-    await shown(page, "Roll back");
+    await shown(page, "Roll back to ");
     for (const by = Date.now() + 20_000; (await api(node, "/v1/plugins/words")).generation !== 2; await setTimeout(50))
       assert.ok(Date.now() < by, "it was not switched to");
   });
@@ -280,7 +280,7 @@ test("dry runs: of one version, of two, of one that loops", async (t) => {
     await button(page, "Run").click();
     await shown(page, "Failures of 3.0.0");
     await page.locator("details.fail summary").click();
-    await page.getByLabel("Stack, innermost first").getByText("gyre_meter.refuel").waitFor();
+    await page.getByLabel("Stack, innermost first").getByText(/\$\d/).waitFor();
   });
 
   await t.test("a range that is not there says so", async () => {
