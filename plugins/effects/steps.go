@@ -121,5 +121,5 @@ func (r reports) Log(level abi.Level, line []byte) {
 
 // Metric is plugins.Output.Metric.
 func (r reports) Metric(kind abi.Kind, name []byte, value float64) abi.Errno {
-	return r.out.Metric(kind, []byte(r.mask.text(string(name))), value)
+	return r.out.Metric(kind, r.mask.line(name), value)
 }
