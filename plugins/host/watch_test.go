@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/plugins"
 )
@@ -308,7 +309,11 @@ func TestSlowWatch(t *testing.T) {
 
 // TestLargeWatch: a state is listed in messages of a bounded size.
 func TestLargeWatch(t *testing.T) {
-	n := newNode(t, memory.New())
+	engine, err := disk.Open(t.Context(), disk.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t, engine)
 	const events, keys = 200, 100
 	n.add("many", "1", plugins.Manifest{Subscription: plugins.Input{Stream: core.All}}, func(c *call) error {
 		for i := range keys {
