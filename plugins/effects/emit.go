@@ -171,5 +171,5 @@ func Line(s string) []byte {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "�"))
-	return []byte(s[:min(len(s), abi.MaxLineBytes)])
+	return []byte(strings.ToValidUTF8(s[:min(len(s), abi.MaxLineBytes)], ""))
 }

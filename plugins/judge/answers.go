@@ -14,6 +14,7 @@ import (
 // answers takes what a plugin answers about the events of a batch, and denies it everything else.
 // It implements plugins.Effects and plugins.Reads.
 type answers struct {
+	effects.NoEffects
 	kind   plugins.Kind
 	config *effects.Config
 	list   []answer
@@ -115,14 +116,3 @@ func reasonIn(text []byte) string {
 
 // Config is plugins.Reads'.
 func (a *answers) Config(key []byte) ([]byte, abi.Errno) { return a.config.Get(key) }
-
-// What follows cannot be imported by a module that judges events.
-
-func (*answers) Append(int, []byte, int64, []byte) abi.Errno         { return abi.Unsupported }
-func (*answers) Put(int, []byte, []byte) abi.Errno                   { return abi.Unsupported }
-func (*answers) Delete(int, []byte) abi.Errno                        { return abi.Unsupported }
-func (*answers) Get([]byte) ([]byte, abi.Errno)                      { return nil, abi.Unsupported }
-func (*answers) Scan(_, _ []byte, _, _ int) ([]byte, abi.Errno)      { return nil, abi.Unsupported }
-func (*answers) ReadStream([]byte, int64, int) ([]byte, abi.Errno)   { return nil, abi.Unsupported }
-func (*answers) Secret([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
-func (*answers) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil, abi.Unsupported }

@@ -28,6 +28,7 @@ const maxTextBytes = 1024
 // none. It belongs to one goroutine at a time. Package judge, which finds the event that a plugin
 // fails on, would use the time of the limits several times.
 type instance struct {
+	effects.NoEffects
 	validator *validator
 	handler   plugins.Handler
 
@@ -199,17 +200,6 @@ func (in *instance) Result(event int, action abi.Action, _ time.Duration, messag
 
 // Config is plugins.Reads'.
 func (in *instance) Config(key []byte) ([]byte, abi.Errno) { return in.validator.settings.Get(key) }
-
-// What follows cannot be imported by a module that judges events.
-
-func (*instance) Append(int, []byte, int64, []byte) abi.Errno         { return abi.Unsupported }
-func (*instance) Put(int, []byte, []byte) abi.Errno                   { return abi.Unsupported }
-func (*instance) Delete(int, []byte) abi.Errno                        { return abi.Unsupported }
-func (*instance) Get([]byte) ([]byte, abi.Errno)                      { return nil, abi.Unsupported }
-func (*instance) Scan(_, _ []byte, _, _ int) ([]byte, abi.Errno)      { return nil, abi.Unsupported }
-func (*instance) ReadStream([]byte, int64, int) ([]byte, abi.Errno)   { return nil, abi.Unsupported }
-func (*instance) Secret([]byte) ([]byte, abi.Errno)                   { return nil, abi.Unsupported }
-func (*instance) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil, abi.Unsupported }
 
 // line makes what code says one line that can be shown.
 func line(text string) string { return clip(string(effects.Line(text)), maxTextBytes) }
