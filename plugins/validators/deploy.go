@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type stored struct {
 	plugins.Binding
 	revision uint64
+	wrong    error // why the record cannot be read
 }
 
 // same reports whether two are of one record, as it was written once.
@@ -23,35 +25,50 @@ func (s *stored) same(t *stored) bool {
 	return s.revision == t.revision && s.Generation == t.Generation
 }
 
-func decode(r *core.Record) (s stored, err error) {
-	s.revision = r.Revision
-	if err = json.Unmarshal(r.Value, &s.Binding); err == nil && s.Name != r.Key {
+// decode reads a record. Of one that cannot be read nobody knows what it is for: it stands for a
+// validator of all streams, which refuses.
+func decode(r *core.Record) stored {
+	s := stored{revision: r.Revision}
+	err := json.Unmarshal(r.Value, &s.Binding)
+	if err == nil && s.Name != r.Key {
 		err = fmt.Errorf("it is of %q", clip(s.Name, maxNameBytes))
 	}
-	if err != nil {
-		err = core.Errorf(core.CodeStoreCorrupt, "the record %s/%s: %w; gyre plugin rm %s deletes the validator", plugins.ValidatorsTable, r.Key, err, r.Key)
+	if err == nil {
+		return s
+	}
+	s.wrong = fmt.Errorf("the record %s/%s cannot be read: %w", plugins.ValidatorsTable, r.Key, err)
+	s.Binding = plugins.Binding{Name: r.Key, Kind: plugins.KindValidate, OnError: plugins.ErrorPolicy{Then: plugins.ThenRefuse}}
+	s.Input.Filter.Streams = []string{"*"}
+	return s
+}
+
+// refusesAll is the error of all appends while the record of a validator cannot be read.
+func (s *stored) refusesAll() error {
+	return core.Errorf(core.CodeValidatorUnavailable,
+		"nobody knows which streams validator %q is for, so all appends are refused: %s; gyre plugin rm %s deletes it, then deploy it again; a newer Gyre may be able to read it",
+		s.Name, line(s.wrong.Error()), s.Name)
+}
+
+// stored reads a validator. The errors are binding_not_found, and store_corrupt if its record cannot
+// be read.
+func (v *Validators) stored(ctx context.Context, name string) (stored, error) {
+	s, err := v.present(ctx, name)
+	if err == nil && s.wrong != nil {
+		err = core.Errorf(core.CodeStoreCorrupt, "%w; gyre plugin rm %s deletes the validator", s.wrong, name)
 	}
 	return s, err
 }
 
-// record reads the record of a validator. The error is binding_not_found if there is none.
-func (v *Validators) record(ctx context.Context, name string) (*core.Record, error) {
+// present is stored of a validator that may have a record that cannot be read.
+func (v *Validators) present(ctx context.Context, name string) (stored, error) {
 	found, err := v.config.Store.Records(ctx, core.RecordsRequest{Table: plugins.ValidatorsTable, Keys: []string{name}, Limit: 1})
 	switch {
 	case err != nil:
-		return nil, err
-	case len(found) == 0:
-		return nil, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name, maxNameBytes))
-	}
-	return &found[0], nil
-}
-
-func (v *Validators) stored(ctx context.Context, name string) (stored, error) {
-	r, err := v.record(ctx, name)
-	if err != nil {
 		return stored{}, err
+	case len(found) == 0:
+		return stored{}, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name, maxNameBytes))
 	}
-	return decode(r)
+	return decode(&found[0]), nil
 }
 
 // maxDeploys bounds the tries of a deploy, one of which succeeds whenever others fail.
@@ -71,7 +88,11 @@ func (v *Validators) Deploy(ctx context.Context, name string, d plugins.Deploy) 
 		err = v.deploy(ctx, name, &old, &d)
 		switch {
 		case err == nil:
-			return v.brought(ctx, name)
+			is, err := v.brought(ctx, name)
+			if err == nil && old.revision > 0 && is.Generation > old.Generation {
+				v.ended(ctx, name, old.Generation)
+			}
+			return is, err
 		case !errors.Is(err, core.CodeRecordConflict) || try == maxDeploys:
 			return plugins.Status{}, err
 		}
@@ -100,7 +121,8 @@ func (v *Validators) deploy(ctx context.Context, name string, old *stored, d *pl
 		return err
 	}
 	ops := []core.RecordOp{hold}
-	if was == nil {
+	switch {
+	case was == nil:
 		if err := v.isFree(ctx, name); err != nil {
 			return err
 		}
@@ -110,6 +132,9 @@ func (v *Validators) deploy(ctx context.Context, name string, old *stored, d *pl
 		}
 		next.Generation, next.FirstGeneration = last+1, last+1
 		ops = append(ops, core.RecordOp{Table: plugins.BindingsTable, Key: name, Expect: core.NoStream, Action: core.CheckRecord})
+	case narrows(was, next): // who is granted the streams of now reads no log of those before
+		next.Generation, next.FirstGeneration = was.Generation+1, was.Generation+1
+		ops = append(ops, generationOp(name, was.Generation))
 	}
 	return v.write(ctx, next, old.revision, ops...)
 }
@@ -159,6 +184,13 @@ func (v *Validators) resolve(ctx context.Context, name string, old *plugins.Bind
 		next.Previous = old.Version
 	}
 	return &next, hold, v.try(ctx, &next)
+}
+
+// narrows reports whether was may have logged events of streams that is does not judge.
+func narrows(was, is *plugins.Binding) bool {
+	return slices.ContainsFunc(was.Input.Filter.Streams, func(pattern string) bool {
+		return !core.MatchAny(is.Input.Filter.Streams, pattern)
+	})
 }
 
 // try proves that the code of a binding starts here.
@@ -247,16 +279,20 @@ func (v *Validators) Rollback(ctx context.Context, name string, r plugins.Rollba
 // Delete deletes a validator and its log. One whose record cannot be read is deleted, too. The
 // errors are those of Pause.
 func (v *Validators) Delete(ctx context.Context, name string) error {
-	r, err := v.record(ctx, name)
+	s, err := v.present(ctx, name)
 	if err != nil {
 		return err
 	}
-	ops := []core.RecordOp{{Table: plugins.ValidatorsTable, Key: name, Expect: core.Expect(r.Revision), Action: core.DeleteRecord}}
-	s, err := decode(r)
-	if err == nil {
-		ops = append(ops, core.RecordOp{
-			Table: plugins.GenerationsTable, Key: name, Expect: core.AnyVersion, Value: strconv.AppendUint(nil, s.Generation, 10),
-		})
+	if s.wrong != nil { // it has the generation after the last that was deleted
+		last, err := v.lastGeneration(ctx, name)
+		if err != nil {
+			return err
+		}
+		s.Generation = last + 1
+	}
+	ops := []core.RecordOp{
+		{Table: plugins.ValidatorsTable, Key: name, Expect: core.Expect(s.revision), Action: core.DeleteRecord},
+		generationOp(name, s.Generation),
 	}
 	if _, err := v.config.Store.Append(ctx, core.Commit{Records: ops}); err != nil {
 		return err
@@ -264,10 +300,13 @@ func (v *Validators) Delete(ctx context.Context, name string) error {
 	if err := v.refresh(ctx); err != nil {
 		v.config.Logger.Warn("a deletion of a validator is not in force yet", "validator", name, "error", err)
 	}
-	if err := v.config.Ended(ctx, name, s.Generation); err != nil { // it may have been paused
-		v.config.Logger.Warn("the output of a validator", "validator", name, "error", err)
-	}
+	v.ended(ctx, name, s.Generation) // it may have been paused
 	return nil
+}
+
+// generationOp stores the generation of a name that has ended last.
+func generationOp(name string, ended uint64) core.RecordOp {
+	return core.RecordOp{Table: plugins.GenerationsTable, Key: name, Expect: core.AnyVersion, Value: strconv.AppendUint(nil, ended, 10)}
 }
 
 // lastGeneration is that of the binding of a name that was deleted last; 0 if there was none.

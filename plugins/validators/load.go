@@ -64,8 +64,12 @@ func (v *Validators) refresh(ctx context.Context) error {
 		if err := v.load(ctx, x); err != nil {
 			return err
 		}
-		if old := present[x.stored.Name]; x.reason() == nil || old == nil || old.reason() != nil {
+		old := present[x.stored.Name]
+		if x.stored.wrong != nil || x.reason() == nil || old == nil || old.reason() != nil {
 			v.replace(x)
+			if old != nil && 0 < old.stored.Generation && old.stored.Generation < x.stored.Generation {
+				v.ended(ctx, old.stored.Name, old.stored.Generation)
+			}
 		}
 	}
 	return nil
@@ -126,9 +130,15 @@ func (v *Validators) end(ctx context.Context, present map[string]*validator, kep
 			deleted = x.stored.Generation
 			v.forget(name)
 		}
-		if err := v.config.Ended(ctx, name, deleted); err != nil {
-			v.config.Logger.Warn("the output of a validator", "validator", name, "error", err)
-		}
+		v.ended(ctx, name, deleted)
+	}
+}
+
+// ended has the output of a validator go that is not in force here any more, with its log if a
+// generation has ended.
+func (v *Validators) ended(ctx context.Context, name string, generation uint64) {
+	if err := v.config.Ended(ctx, name, generation); err != nil {
+		v.config.Logger.Warn("the output of a validator", "validator", name, "error", err)
 	}
 }
 
@@ -153,6 +163,11 @@ func (v *Validators) replace(x *validator) {
 // load makes x ready to judge, or has it say why it is not. The error is that of the end of ctx, after
 // which x is to be loaded as before.
 func (v *Validators) load(ctx context.Context, x *validator) error {
+	if x.stored.wrong != nil {
+		v.config.Logger.Error("a validator cannot be read; all appends are refused until it is deleted", "validator", x.stored.Name, "error", x.stored.wrong)
+		x.set(nil, nil, x.stored.refusesAll())
+		return nil
+	}
 	program, err := v.program(ctx, &x.stored.Binding)
 	if err == nil {
 		var first *instance

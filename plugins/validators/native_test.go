@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -203,6 +204,25 @@ type node struct {
 	t     *testing.T
 	store *core.Store
 	lines *lines
+
+	mu   sync.Mutex // protects the field below
+	gone []string   // the logs that were deleted
+}
+
+// ended is validators.Config.Ended.
+func (n *node) ended(_ context.Context, binding string, deleted uint64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if what := fmt.Sprint(binding, " ", deleted); deleted > 0 && !slices.Contains(n.gone, what) {
+		n.gone = append(n.gone, what)
+	}
+	return nil
+}
+
+func (n *node) deleted() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.gone)
 }
 
 // lines keep what validators log.
@@ -227,7 +247,7 @@ func newNode(t *testing.T, engine core.Engine, code validators.Code) *node {
 	n := &node{t: t, Validators: validators.New(), lines: &lines{}}
 	n.store = core.NewStore(engine, core.StoreConfig{Admit: n.Admit})
 	err := n.Open(t.Context(), validators.Config{
-		Store: n.store, Code: code, Output: func(*plugins.Binding, int) plugins.Output { return n.lines },
+		Store: n.store, Code: code, Output: func(*plugins.Binding, int) plugins.Output { return n.lines }, Ended: n.ended,
 	})
 	if err != nil {
 		t.Fatal(err)

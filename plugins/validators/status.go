@@ -8,8 +8,7 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// list returns the validators that are stored, in the order of their names; those that cannot be
-// read are left out, and logged.
+// list returns the validators that are stored, in the order of their names.
 func (v *Validators) list(ctx context.Context, r plugins.ListRequest) (all []stored, err error) {
 	for {
 		page, err := v.config.Store.Records(ctx, core.RecordsRequest{Table: plugins.ValidatorsTable, Prefix: r.Prefix, After: r.After, Limit: core.MaxReadEvents})
@@ -17,14 +16,7 @@ func (v *Validators) list(ctx context.Context, r plugins.ListRequest) (all []sto
 			return nil, err
 		}
 		for i := range page {
-			s, err := decode(&page[i])
-			if err != nil {
-				if _, again := v.unreadable.LoadOrStore(page[i].Key, true); !again {
-					v.config.Logger.Error("a validator cannot be read, and judges nothing", "error", err)
-				}
-				continue
-			}
-			if all = append(all, s); r.Limit > 0 && len(all) > r.Limit {
+			if all = append(all, decode(&page[i])); r.Limit > 0 && len(all) > r.Limit {
 				return all, nil
 			}
 		}
@@ -35,7 +27,7 @@ func (v *Validators) list(ctx context.Context, r plugins.ListRequest) (all []sto
 	}
 }
 
-// Binding returns a validator as it is stored. The error is binding_not_found.
+// Binding returns a validator as it is stored. The errors are binding_not_found and store_corrupt.
 func (v *Validators) Binding(ctx context.Context, name string) (plugins.Binding, error) {
 	s, err := v.stored(ctx, name)
 	return s.Binding, err
@@ -43,7 +35,7 @@ func (v *Validators) Binding(ctx context.Context, name string) (plugins.Binding,
 
 // Status returns a validator, and how it is doing at this node. The error is binding_not_found.
 func (v *Validators) Status(ctx context.Context, name string) (plugins.Status, error) {
-	s, err := v.stored(ctx, name)
+	s, err := v.present(ctx, name)
 	if err != nil {
 		return plugins.Status{}, err
 	}
@@ -89,6 +81,8 @@ func (v *Validators) status(s *stored) plugins.Status {
 		}
 	}
 	switch {
+	case s.wrong != nil:
+		is.State, is.Reason = plugins.Broken, core.AsError(s.refusesAll()).Detail
 	case s.Paused:
 		is.State, is.Reason = plugins.Paused, "not in force: appends to its streams are not judged until it is resumed"
 	case present == nil:

@@ -61,8 +61,6 @@ type Validators struct {
 
 	refreshing chan struct{} // holds 1: whoever has it compares what is stored with what is in force
 
-	unreadable sync.Map // keys of records that cannot be read, which was logged
-
 	mu     sync.Mutex // protects the fields below
 	totals map[string]*totals
 	coming map[string]*validator // by name: what is to take the place of one in force, once it is loaded
@@ -81,8 +79,8 @@ func New() *Validators {
 }
 
 // Open loads the validators that are stored, and from then on looks for changes. A node takes no
-// appends before it has returned. A validator whose code cannot be loaded is no error: it judges
-// nothing, and says so. Close ends it.
+// appends before it has returned. A validator whose code cannot be loaded, or whose record
+// cannot be read, is no error: it judges nothing, and its appends are refused. Close ends it.
 func (v *Validators) Open(ctx context.Context, config Config) error {
 	if config.Store == nil {
 		return errors.New("validators: store is required")

@@ -411,6 +411,94 @@ func TestTheOneBeforeJudgesOn(t *testing.T) {
 	})
 }
 
+// Of a record that cannot be read nobody knows what it is for: all appends are refused, at each
+// node, until it is deleted.
+func TestRecordThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLibrary(t)
+		l.add("v", "1", byType)
+		log := memory.NewLog()
+		here, there := newNode(t, log.Open(), l), newNode(t, log.Open(), l)
+		here.deploy("v", "1", "s")
+		for _, value := range []string{`{"name":"v","input":5}`, `{"name":"other"}`, "\x00"} {
+			record := core.RecordOp{Table: plugins.ValidatorsTable, Key: "v", Expect: core.AnyVersion, Value: []byte(value)}
+			if _, err := here.store.Append(t.Context(), core.Commit{Records: []core.RecordOp{record}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(lookTwice)
+			started := newNode(t, log.Open(), l) // this one has never read it
+			for _, n := range []*node{here, there, started} {
+				err := n.append("any", "T")
+				n.wants(err, core.CodeValidatorUnavailable)
+				if !strings.Contains(err.Error(), "all appends are refused") || !strings.Contains(err.Error(), "gyre plugin rm v deletes it") {
+					t.Error(err)
+				}
+				s, err := n.Status(t.Context(), "v")
+				page, listErr := n.List(t.Context(), plugins.ListRequest{})
+				if err != nil || listErr != nil || s.State != plugins.Broken || !strings.Contains(s.Reason, "gyre plugin rm v") ||
+					len(page.Bindings) != 1 || page.Bindings[0].State != plugins.Broken {
+					t.Errorf("%+v %+v, %v, %v", s, page, err, listErr)
+				}
+			}
+			_, err := here.Binding(t.Context(), "v")
+			here.wants(err, core.CodeStoreCorrupt)
+			_, err = here.Deploy(t.Context(), "v", plugins.Deploy{Version: "1", Input: inputOf("s")})
+			here.wants(err, core.CodeStoreCorrupt)
+			_, err = here.Pause(t.Context(), "v")
+			here.wants(err, core.CodeStoreCorrupt)
+		}
+		if err := there.Delete(t.Context(), "v"); err != nil {
+			t.Fatal(err)
+		}
+		there.wants(there.append("any", "Bad"), "")
+		time.Sleep(lookTwice)
+		here.wants(here.append("any", "Bad"), "")
+		if s := here.deploy("v", "1", "s"); s.Generation != 2 { // the log of the first is not its own
+			t.Errorf("it is generation %d", s.Generation)
+		}
+		here.wants(here.append("s", "Bad"), core.CodeAppendRefused)
+	})
+}
+
+// lookTwice is enough for each node to have looked for changes.
+const lookTwice = 2001 * time.Millisecond
+
+// A validator that is taken from streams begins a new log: who is granted those of now does not
+// read what was logged of the others.
+func TestLogEndsWithItsStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLibrary(t)
+		l.add("v", "1", accept)
+		log := memory.NewLog()
+		here, there := newNode(t, log.Open(), l), newNode(t, log.Open(), l)
+		here.deploy("v", "1", "a-*")
+		time.Sleep(lookTwice)
+		for _, c := range []struct {
+			streams    []string
+			generation uint64
+			ended      string
+		}{
+			{[]string{"a-*", "b"}, 1, "[]"}, {[]string{"*"}, 1, "[]"}, {[]string{"b"}, 2, "[v 1]"}, {[]string{"b"}, 2, "[v 1]"}, {[]string{"a-*"}, 3, "[v 1 v 2]"},
+		} {
+			if s := here.deploy("v", "1", c.streams...); s.Generation != c.generation || s.FirstGeneration != c.generation {
+				t.Errorf("%s: %d, %d", c.streams, s.Generation, s.FirstGeneration)
+			}
+			time.Sleep(lookTwice)
+			for i, n := range []*node{here, there} {
+				if got := fmt.Sprint(n.deleted()); got != c.ended {
+					t.Errorf("%s: node %d has deleted the logs %s, want %s", c.streams, i, got, c.ended)
+				}
+			}
+		}
+		if err := here.Delete(t.Context(), "v"); err != nil {
+			t.Fatal(err)
+		}
+		if s := here.deploy("v", "1", "b"); s.Generation != 4 {
+			t.Errorf("deployed again: generation %d", s.Generation)
+		}
+	})
+}
+
 func TestBadDeploys(t *testing.T) {
 	l := newLibrary(t)
 	l.add("v", "1", accept)
