@@ -164,7 +164,7 @@ type Content struct {
 
 // ContentOf returns a value as content.
 func ContentOf(value []byte) Content {
-	if json.Valid(value) {
+	if IsJSON(value) {
 		return Content{Value: value}
 	}
 	if value == nil {

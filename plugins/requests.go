@@ -190,7 +190,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	form := entry{Lane: e.Lane, Key: e.Key, Value: e.Value, Position: e.Position, Deleted: e.Deleted}
 	if e.Deleted {
 		form.Value = nil
-	} else if !json.Valid(e.Value) {
+	} else if !IsJSON(e.Value) {
 		text := base64.StdEncoding.EncodeToString(e.Value)
 		form.Value, form.ValueBase64 = nil, &text
 	}
@@ -223,7 +223,7 @@ func (e *Entry) UnmarshalJSON(text []byte) error {
 // MarshalJSON has a value that is JSON stand as it is, and encodes another in base64.
 func (a Answer) MarshalJSON() ([]byte, error) {
 	form := answer{Value: a.Value, Position: a.Position}
-	if !json.Valid(a.Value) {
+	if !IsJSON(a.Value) {
 		text := base64.StdEncoding.EncodeToString(a.Value)
 		form.Value, form.ValueBase64 = nil, &text
 	}

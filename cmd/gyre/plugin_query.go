@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -59,7 +58,7 @@ func (a *app) printAnswer(answer *plugins.Answer) error {
 		return printOne(a, *answer, nil)
 	}
 	value := answer.Value
-	if json.Valid(value) {
+	if plugins.IsJSON(value) {
 		value = append(bytes.Clone(value), '\n')
 	}
 	_, err := a.stdout.Write(value)

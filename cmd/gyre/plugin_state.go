@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"strconv"
 
@@ -116,7 +115,7 @@ func (a *app) printEntry(e plugins.Entry) error {
 		return printOne(a, e, nil)
 	}
 	value := e.Value
-	if json.Valid(value) {
+	if plugins.IsJSON(value) {
 		value = append(bytes.Clone(value), '\n')
 	}
 	_, err := a.stdout.Write(value)

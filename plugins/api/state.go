@@ -54,7 +54,7 @@ func writeValue(w http.ResponseWriter, value []byte, position uint64) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set(positionHeader, strconv.FormatUint(position, 10))
-	if json.Valid(value) {
+	if plugins.IsJSON(value) {
 		h.Set("Content-Type", typeJSON)
 	}
 	_, err := w.Write(value)

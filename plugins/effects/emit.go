@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
@@ -83,7 +85,7 @@ func (c *cause) metadata(dst, given []byte, source core.ID) (_ []byte, ok bool) 
 		return append(append(dst, text...), '}'), true
 	}
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(given, &fields) != nil || fields == nil {
+	if !plugins.IsJSON(given) || json.Unmarshal(given, &fields) != nil || fields == nil {
 		return dst, false
 	}
 	var chosen string
@@ -163,10 +165,11 @@ func (t *Terms) idOf(namespace, source core.ID, ordinal int) core.ID {
 	return id
 }
 
-// Line makes a text a line of a log.
+// Line makes a text of a module a line of a log: what cannot be seen, such as what turns the
+// direction of a text around, is a space.
 func Line(s string) []byte {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

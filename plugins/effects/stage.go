@@ -2,7 +2,6 @@ package effects
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"time"
@@ -356,7 +355,7 @@ func (x *Stage) emit(event, ordinal int, stream string, in *abi.Appended) (core.
 	src := &x.sources[event]
 	typ := string(in.Type)
 	switch {
-	case in.ID != abi.ID{}, in.Content == abi.ContentJSON && !json.Valid(in.Data):
+	case in.ID != abi.ID{}, in.Content == abi.ContentJSON && !plugins.IsJSON(in.Data):
 		return core.NewEvent{}, abi.Invalid
 	case x.count+ordinal-x.ordinal(event) >= abi.MaxAppended:
 		return core.NewEvent{}, x.refuse(abi.Quota, "a batch appends at most %d events", abi.MaxAppended)

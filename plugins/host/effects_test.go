@@ -60,7 +60,13 @@ func TestEffectsAreGrantedAndBounded(t *testing.T) {
 			}
 			return err
 		}, abi.Quota},
-		"not JSON":                 {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", "{") }, abi.Invalid},
+		"not JSON":          {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", "{") }, abi.Invalid},
+		"not UTF-8 in JSON": {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", "\"\xff\"") }, abi.Invalid},
+		"a name twice":      {[]string{"append:*"}, func(c *call) error { return c.append("out", -1, "T", `{"a":1,"a":2}`) }, abi.Invalid},
+		"bad metadata": {[]string{"append:*"}, func(c *call) error {
+			b, _ := abi.AppendEvent(nil, &abi.Appended{Type: []byte("T"), Data: []byte("1"), Metadata: []byte("{\"a\":\"\xff\"}")})
+			return c.errno(c.Effects.Append(c.index, []byte("out"), -1, b))
+		}, abi.Invalid},
 		"own input":                {[]string{"append:*"}, func(c *call) error { return c.append("loop-1", -1, "T", "1") }, abi.Denied},
 		"reserved stream":          {[]string{"append:*"}, func(c *call) error { return c.append("$x", -1, "T", "1") }, abi.Invalid},
 		"long key":                 {[]string{"state"}, func(c *call) error { return c.put(strings.Repeat("k", abi.MaxStateKeyBytes+1), "") }, abi.TooLarge},

@@ -2,9 +2,7 @@ package judge
 
 import (
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
@@ -42,7 +40,7 @@ func (a *answers) Result(event int, action abi.Action, _ time.Duration, message 
 	to := &a.list[event]
 	*to = answer{given: true, action: action}
 	if action != abi.Ack && action != abi.Park && (action != abi.Skip || a.kind != plugins.KindFilter) {
-		to.bad = fmt.Sprintf("it answered %d, which is no answer of a %s", action, a.kind)
+		to.bad = fmt.Sprintf("it answered %d, which is no answer of %s", action, a.kind.A())
 		return abi.Invalid
 	}
 	if most := a.most(action); len(message) > most {
@@ -106,12 +104,7 @@ func reasonIn(text []byte) string {
 	if len(text) == 0 {
 		return "it gave no reason"
 	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(string(text), "�"))
+	return string(effects.Line(string(text)))
 }
 
 // Config is plugins.Reads'.

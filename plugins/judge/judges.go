@@ -2,7 +2,6 @@ package judge
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"time"
 	"unicode/utf8"
@@ -56,7 +55,7 @@ func (s *Judges) version(ctx context.Context, as subscriptions.Judge) (plugins.V
 	}
 	m := &v.Manifest
 	if string(m.Kind) != string(as.As) {
-		return v, core.Errorf(core.CodeInvalidRequest, "plugin %s@%s is a %s, and stands where a %s is needed", v.Plugin, v.Version, m.Kind, as.As)
+		return v, core.Errorf(core.CodeInvalidRequest, "plugin %s@%s is %s, and stands where %s is needed", v.Plugin, v.Version, m.Kind.A(), plugins.Kind(as.As).A())
 	}
 	if limits := m.Limits.OrDefaults(); limits.MemoryBytes < v.Report.MemoryBytes {
 		return v, core.Errorf(core.CodeInvalidRequest,
@@ -133,8 +132,8 @@ func (p *program) verdict(v *Verdict) subscriptions.Verdict {
 		return subscriptions.Verdict{Fault: p.judge.name + ": the key is not UTF-8"}
 	case p.as.As == subscriptions.AsPartition:
 		return subscriptions.Verdict{Keep: true, Key: string(v.Value)}
-	case !json.Valid(v.Value):
-		return subscriptions.Verdict{Fault: p.judge.name + ": the data that it made is not JSON"}
+	case !plugins.IsJSON(v.Value):
+		return subscriptions.Verdict{Fault: p.judge.name + ": the data that it made is not valid JSON"}
 	}
 	return subscriptions.Verdict{Keep: true, Data: v.Value}
 }

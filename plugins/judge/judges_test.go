@@ -60,13 +60,13 @@ func TestUnfitPlugins(t *testing.T) {
 	n.uploadAll("1", unfit, `"fuel":2000000,"batchEvents":16,"memoryBytes":33554432`)
 	ways := []string{
 		"Fine", "Loop", "Trap", "Fine", "Recurse", "Grow", "Claim", "Outside", "Fail", "Return", "Fine", "Fine", "Action", "Retry",
-		"None", "Park", "Large", "Latin", "Half", "Much", "Fine",
+		"None", "Park", "Large", "Latin", "Quote", "Half", "Much", "Fine",
 	}
 	n.append("s", "1", ways...)
 	failures := map[string]string{
 		"Loop": "plugin out of fuel", "Trap": "plugin crashed: unreachable", "Recurse": "plugin ", "Grow": "plugin crashed", "Claim": "plugin out of fuel",
 		"Outside": "plugin out of bounds", "Fail": "plugin failed: code 7: no more", "Return": "returned -1, which is no answer", "Action": "it answered 77, which is no answer",
-		"Retry": "it answered 1, which is no answer", "None": "it gave no answer", "Park": "bad event", "Large": "it answered with 1048577 bytes, at most", "Latin": "", "Half": "", "Much": "",
+		"Retry": "it answered 1, which is no answer", "None": "it gave no answer", "Park": "bad event", "Large": "it answered with 1048577 bytes, at most", "Latin": "", "Quote": "", "Half": "", "Much": "",
 	}
 	wrong := func(more map[string]string) map[string]string {
 		all := map[string]string{}
@@ -85,9 +85,9 @@ func TestUnfitPlugins(t *testing.T) {
 		"filter": {func(d *subscriptions.Definition) { d.Filter.Plugin = "filter@1" },
 			wrong(map[string]string{"None": "", "Much": "it answered with 1048576 bytes"})},
 		"map": {func(d *subscriptions.Definition) { d.Map.Plugin = "map@1" },
-			wrong(map[string]string{"Latin": "is not JSON", "Half": "is not JSON", "Much": "it answered with too much"})},
+			wrong(map[string]string{"Latin": "is not valid JSON", "Quote": "is not valid JSON", "Half": "is not valid JSON", "Much": "it answered with too much"})},
 		"partition": {func(d *subscriptions.Definition) { d.PartitionBy = "plugin:partition@1" },
-			wrong(map[string]string{"Latin": "the key is not UTF-8", "Much": "it answered with 1048576 bytes"})},
+			wrong(map[string]string{"Latin": "the key is not UTF-8", "Quote": "the key is not UTF-8", "Much": "it answered with 1048576 bytes"})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var good, bad []string

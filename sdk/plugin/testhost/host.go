@@ -135,7 +135,7 @@ func (h *Host) Append(stream string, expected int64, events []byte) abi.Errno {
 		if rest, err = abi.NextEvent(rest, &e); err != nil || len(e.Type) == 0 {
 			return abi.Invalid
 		}
-		if e.Content == abi.ContentJSON && !json.Valid(e.Data) {
+		if e.Content == abi.ContentJSON && (!json.Valid(e.Data) || !utf8.Valid(e.Data)) {
 			return abi.Invalid
 		}
 		list = append(list, Appended{h.current, stream, expected, string(e.Type), e.Content != abi.ContentJSON, string(e.Data), string(e.Metadata)})

@@ -37,6 +37,7 @@ static int32_t unfit(int32_t index, const uint8_t *type, uint32_t len) {
   if (is(type, len, "Park")) return event_result(index, PARK, 0, "bad\nevent", 9) + 1;
   if (is(type, len, "Large")) return event_result(index, ACK, 0, large, sizeof large) ? 1 : 1;
   if (is(type, len, "Latin")) return event_result(index, ACK, 0, "\xff\xfe", 2) + 1;
+  if (is(type, len, "Quote")) return event_result(index, ACK, 0, "\"\xff\"", 3) + 1;
   if (is(type, len, "Half")) return event_result(index, ACK, 0, "{\"a\":", 5) + 1;
   if (is(type, len, "Much")) {
     for (int i = 0; i < 5; i++) event_result(index, ACK, 0, large, sizeof large - 1);
