@@ -91,7 +91,7 @@ func (m *Manifest) validateLanes() error {
 	by := m.Subscription.PartitionBy
 	switch {
 	case m.Kind.Judges() && m.Lanes > 1:
-		return invalid("lanes is %d: a %s judges events for others, and has no lanes", m.Lanes, m.Kind)
+		return invalid("lanes is %d: %s judges events for others, and has no lanes", m.Lanes, m.Kind.A())
 	case m.Lanes < 0 || m.Lanes > MaxLanes:
 		return invalid("lanes is %d, it may be from 1 to %d", m.Lanes, MaxLanes)
 	case m.Lanes > 1 && (by == "" || by == delivery.Unpartitioned):
@@ -105,7 +105,7 @@ func (m *Manifest) validateKind() error {
 	case m.Kind.Entry() == "":
 		return invalid("kind: %q is none of %s", clip(string(m.Kind)), kindList())
 	case m.Kind.Judges() && len(m.Capabilities) > 0:
-		return invalid("capabilities: a %s judges events and has no effects, so it needs none, and %s is asked for", m.Kind, clip(m.Capabilities[0]))
+		return invalid("capabilities: %s judges events and has no effects, so it needs none, and %s is asked for", m.Kind.A(), clip(m.Capabilities[0]))
 	case m.Kind == KindProjection:
 		for _, c := range m.Capabilities {
 			if strings.HasPrefix(c, string(CanAppend)+":") {

@@ -105,10 +105,10 @@ func (m *Manifest) bindable(old *Binding) error {
 	switch {
 	case m.Kind.Judges() && m.Kind != KindValidate:
 		return core.Errorf(core.CodeInvalidRequest,
-			"plugin %q is a %s, which handles no events: it has no binding; a subscription names it as %s@%s in its definition, and gyre plugin upload stores it", m.Name, m.Kind, m.Name, m.Version)
+			"plugin %q is %s, which handles no events: it has no binding; a subscription names it as %s@%s in its definition, and gyre plugin upload stores it", m.Name, m.Kind.A(), m.Name, m.Version)
 	case old != nil && (old.Kind == KindValidate) != (m.Kind == KindValidate):
 		return core.Errorf(core.CodeInvalidRequest,
-			"binding %q is a %s, and version %q of plugin %q is a %s: deploy it under another name, or delete the binding first", old.Name, old.Kind, m.Version, m.Name, m.Kind)
+			"binding %q is %s, and version %q of plugin %q is %s: deploy it under another name, or delete the binding first", old.Name, old.Kind.A(), m.Version, m.Name, m.Kind.A())
 	}
 	return nil
 }

@@ -35,6 +35,17 @@ func Kinds() []Kind {
 // It is empty for what is no kind.
 func (k Kind) Entry() string { return entries[k] }
 
+// A names a plugin of the kind in a sentence, such as "a validator".
+func (k Kind) A() string {
+	switch k {
+	case KindPartition:
+		return "a partitioner"
+	case KindValidate:
+		return "a validator"
+	}
+	return "a " + string(k)
+}
+
 // Judges reports whether a plugin of the kind judges events, and has no effects.
 func (k Kind) Judges() bool { return k.Entry() != "" && k.Entry() != abi.Handle }
 

@@ -47,6 +47,8 @@ func (b *Binding) validateValidator() error {
 		return invalid("grants: a validator judges events and has no effects, so it is granted nothing, and %q was to be", clip(b.Grants[0]))
 	case b.Lanes != 0:
 		return invalid("lanes is %d: a validator has none", b.Lanes)
+	case b.AllowLoops:
+		return invalid("allowLoops: a validator appends nothing")
 	case in.Stream != "":
 		return invalid("input: stream is one more pattern of a validator; give all of them as filter.streams")
 	case len(in.Filter.Streams) == 0:

@@ -177,11 +177,12 @@ func (p *Plugins) uses(ctx context.Context, plugin, version string) (names []str
 // with the node.
 func (n *Node) Plugins() *Plugins { return n.plugins }
 
-// servePlugins has the API serve plugins. Where none can run, uploads are refused with the
-// reason, and the feature is not listed.
+// servePlugins has the API serve plugins, or say that the node runs none. Where none can run,
+// uploads are refused with the reason, and the feature is not listed.
 func (n *Node) servePlugins(c *wsapi.Config) {
 	p := n.plugins
 	if p == nil {
+		c.Extensions = append(c.Extensions, api.None())
 		return
 	}
 	e := api.New(api.Config{Bindings: p.Bindings, Validators: p.Validators, Registry: p.Versions, Logs: p.Output, Owners: c.Owners})

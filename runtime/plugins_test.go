@@ -318,6 +318,11 @@ func TestNoPlugins(t *testing.T) {
 	if n.Plugins() != nil {
 		t.Error("it has plugins")
 	}
+	for method, path := range map[string]string{"GET": "/v1/plugins", "POST": "/v1/plugins/totals/pause", "DELETE": "/v1/plugins/totals/versions/1"} {
+		if status, body := send(t, method, n.URL()+path, "", ""); status != http.StatusNotImplemented || !strings.Contains(body, "this node runs no plugins") {
+			t.Errorf("%s %s: %d %s", method, path, status, body)
+		}
+	}
 	feed(t, n, 0, 40)
 	stop(t, n)
 	n = start(t, config)

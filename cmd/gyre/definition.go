@@ -133,6 +133,9 @@ func (f *definitionFlags) definition() (*subscriptions.Definition, error) {
 		return nil, err
 	}
 	f.change(&d)
+	if err := checkPluginFlags(f.set.Changed, f.filterPlugin, f.mapTo); err != nil {
+		return nil, err
+	}
 	return &d, d.Validate()
 }
 
@@ -174,6 +177,19 @@ func parseMap(s string) (m subscriptions.Map) {
 		m.Fields = strings.Split(s, ",")
 	}
 	return m
+}
+
+// checkPluginFlags refuses a plugin without a name, such as one of a variable that is not set: what
+// it was to keep back would be sent.
+func checkPluginFlags(changed func(string) bool, filter, mapTo string) error {
+	what := usagef("--filter-plugin large@0.1.0, or --map plugin:total@0.1.0")
+	switch {
+	case changed("filter-plugin") && filter == "":
+		return what.because("--filter-plugin names no plugin")
+	case mapTo == subscriptions.ByPlugin || mapTo == subscriptions.ByExpression:
+		return what.because("--map %s names nothing", mapTo)
+	}
+	return nil
 }
 
 // mapWords is a map as --map takes it; empty if there is none.

@@ -217,6 +217,9 @@ func (d *deployment) changeInput(input *plugins.Input) (changed bool, err error)
 		}
 	}
 	f := &d.input
+	if err := checkPluginFlags(d.changed, f.filterPlugin, f.mapTo); err != nil {
+		return false, err
+	}
 	set("stream", func() { input.Stream = f.stream })
 	set("types", func() { input.Filter.Types = f.types })
 	set("streams", func() { input.Filter.Streams = f.streams })

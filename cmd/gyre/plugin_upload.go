@@ -32,7 +32,7 @@ func newPluginUpload(a *app) *cobra.Command {
 					return err
 				}
 				return printOne(a, v, func(v plugins.Version) string {
-					return fmt.Sprintf("%s %s is there, a %s of %s bytes", cell(v.Plugin, maxNameCell), cell(v.Version, maxNameCell), v.Manifest.Kind, comma(v.Bytes))
+					return fmt.Sprintf("%s %s is there, %s of %s bytes", cell(v.Plugin, maxNameCell), cell(v.Version, maxNameCell), v.Manifest.Kind.A(), comma(v.Bytes))
 				})
 			})
 		},

@@ -286,6 +286,9 @@ func newSubscriptionsUpdate(a *app) *cobra.Command {
 				}
 				d := info.Definition
 				define.change(&d)
+				if err := checkPluginFlags(func(string) bool { return false }, "", define.mapTo); err != nil { // an empty filter-plugin removes it
+					return err
+				}
 				if file != "" {
 					if err := a.readDefinition(file, &d); err != nil {
 						return err

@@ -296,7 +296,9 @@ func show(p *access.Principal, s *plugins.Status) {
 		}
 	}
 	hide(&s.Stopped)
-	hide(&s.Reason)
+	if s.Kind != plugins.KindValidate || s.State != plugins.Paused { // that is said by the node: nothing is judged
+		hide(&s.Reason)
+	}
 	if s.Beside != nil {
 		beside := *s.Beside
 		hide(&beside.Reason)

@@ -37,3 +37,15 @@ func TestReasonsAreForWhoMayRead(t *testing.T) {
 		}
 	}
 }
+
+// That a validator is paused says the node, to everybody who sees it.
+func TestPauseIsShown(t *testing.T) {
+	for state, want := range map[plugins.State]string{plugins.Paused: "not in force", plugins.Broken: notShown} {
+		s := plugins.Status{State: state, Reason: "not in force"}
+		s.Kind, s.Input.Filter.Streams = plugins.KindValidate, []string{"order-*"}
+		show(&access.Principal{Role: access.Operator, Streams: []string{"other-*"}}, &s)
+		if s.Reason != want {
+			t.Errorf("%s: %s", state, s.Reason)
+		}
+	}
+}

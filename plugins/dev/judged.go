@@ -21,7 +21,7 @@ type Verdict struct {
 // judge has a module that judges events judge those of a window.
 func (l *Loop) judge(ctx context.Context, r *Round, built *project.Built) (*ran, error) {
 	if l.config.Base != nil {
-		return nil, core.Errorf(core.CodeInvalidRequest, "plugin %q is a %s, which has no state to begin with", built.Version.Plugin, built.Version.Manifest.Kind)
+		return nil, core.Errorf(core.CodeInvalidRequest, "plugin %q is %s, which has no state to begin with", built.Version.Plugin, built.Version.Manifest.Kind.A())
 	}
 	window, err := l.window(ctx, r, &built.Version.Manifest.Subscription)
 	if err != nil {

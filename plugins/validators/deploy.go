@@ -110,7 +110,7 @@ func (v *Validators) Deploy(ctx context.Context, name string, d plugins.Deploy) 
 // deploy makes one try. old has no revision if there is none.
 func (v *Validators) deploy(ctx context.Context, name string, old *stored, d *plugins.Deploy) error {
 	if v.config.Code == nil {
-		return core.Errorf(core.CodeNotSupported, "this node runs no plugins")
+		return core.Errorf(core.CodeNotSupported, "this node runs no plugins; start it without --no-plugins")
 	}
 	var was *plugins.Binding
 	if old.revision > 0 {

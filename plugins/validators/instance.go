@@ -96,11 +96,11 @@ func (in *instance) run(ctx context.Context, c *core.Commit) (refusal, err error
 				return refusal, err
 			}
 			if time.Since(now) > mostTime {
-				return nil, in.validator.failure(&plugins.Failure{Reason: "timed out", Detail: fmt.Sprintf("append fewer events at once: all of them are to be judged within %s", mostTime)})
+				return nil, in.failure(c, &plugins.Failure{Reason: "timed out", Detail: fmt.Sprintf("append fewer events at once: all of them are to be judged within %s", mostTime)})
 			}
 			in.reset(now)
 			if err := in.writer.Add(&e); err != nil {
-				return nil, in.validator.failure(&plugins.Failure{Reason: "was handed an event that fits no batch", Detail: err.Error()})
+				return nil, in.failure(c, &plugins.Failure{Reason: "was handed an event that fits no batch", Detail: err.Error()})
 			}
 			in.places = append(in.places, place{i, k})
 		}
@@ -142,11 +142,11 @@ func (in *instance) call(ctx context.Context, c *core.Commit) (refusal, err erro
 	}
 	switch {
 	case err != nil:
-		return nil, in.validator.failure(err)
+		return nil, in.failure(c, err)
 	case in.bad != "":
-		return nil, in.validator.failure(&plugins.Failure{Reason: "failed", Detail: in.bad})
+		return nil, in.failure(c, &plugins.Failure{Reason: "failed", Detail: in.bad})
 	case verdict != abi.Done:
-		return nil, in.validator.failure(&plugins.Failure{Reason: "failed", Detail: in.said(fmt.Sprintf("it returned %d", verdict))})
+		return nil, in.failure(c, &plugins.Failure{Reason: "failed", Detail: in.said(fmt.Sprintf("it returned %d", verdict))})
 	case in.refused >= 0:
 		return in.refusal(c), nil
 	}
@@ -164,20 +164,36 @@ func (in *instance) said(otherwise string) string {
 func (in *instance) refusal(c *core.Commit) error {
 	at := in.places[in.refused]
 	a := &c.Appends[at.appended]
-	e := &a.Events[at.event]
-	err := core.Errorf(core.CodeAppendRefused, "validator %q refuses event %d of stream %q, %s: %s",
-		in.validator.stored.Name, at.event, clip(a.Stream, maxNameBytes), clip(e.Type, maxNameBytes), in.said("it says no more"))
-	err.Stream, err.EventID, err.Element = a.Stream, e.ID, &at.appended
+	err := core.Errorf(core.CodeAppendRefused, "validator %q refuses %s: %s", in.validator.stored.Name, at.of(c), in.said("it says no more"))
+	err.Stream, err.EventID, err.Element = a.Stream, a.Events[at.event].ID, &at.appended
 	return err
 }
 
 const maxNameBytes = 80
 
-// failure is the error of a Commit that x could not judge.
-func (x *validator) failure(err error) error {
+// of says which event of a Commit it is.
+func (p place) of(c *core.Commit) string {
+	a := &c.Appends[p.appended]
+	return fmt.Sprintf("event %d of stream %q, %s", p.event, clip(a.Stream, maxNameBytes), clip(a.Events[p.event].Type, maxNameBytes))
+}
+
+// failure is the error of a Commit whose batch the code has failed on.
+func (in *instance) failure(c *core.Commit, err error) error {
+	did := "failed"
+	switch n := len(in.places); {
+	case n == 1:
+		did = "failed on " + in.places[0].of(c)
+	case n > 1:
+		did = fmt.Sprintf("failed on one of %d events, the first of which is %s", n, in.places[0].of(c))
+	}
+	return in.validator.failure(did, err)
+}
+
+// failure is the error of a Commit that x could not judge, and what x did.
+func (x *validator) failure(did string, err error) error {
 	why, ok := errors.AsType[*plugins.Failure](err)
 	if ok {
-		return core.Errorf(core.CodeValidatorFailed, "validator %q %s", x.stored.Name, line(why.Error()))
+		return core.Errorf(core.CodeValidatorFailed, "validator %q %s: %s", x.stored.Name, did, line(why.Error()))
 	}
 	return core.Errorf(core.CodeValidatorUnavailable, "validator %q cannot run at this node now: %s", x.stored.Name, line(core.AsError(err).Error()))
 }

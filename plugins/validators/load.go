@@ -189,7 +189,7 @@ func (v *Validators) load(ctx context.Context, x *validator) error {
 // program loads the code of a validator.
 func (v *Validators) program(ctx context.Context, b *plugins.Binding) (plugins.Program, error) {
 	if v.config.Code == nil {
-		return nil, core.Errorf(core.CodeNotSupported, "this node runs no plugins")
+		return nil, core.Errorf(core.CodeNotSupported, "this node runs no plugins; start it without --no-plugins")
 	}
 	version, err := v.config.Code.Version(ctx, b.Plugin, b.Version)
 	if err != nil {

@@ -225,7 +225,7 @@ func (x *validator) startOf(ctx context.Context, program plugins.Program) (*inst
 		Limits: b.Limits, Effects: in, Reads: in, Output: x.of.config.Output(b, 0),
 	})
 	if err != nil {
-		return nil, x.failure(err)
+		return nil, x.failure("does not start", err)
 	}
 	in.handler = handler
 	return in, nil

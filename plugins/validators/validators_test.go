@@ -29,7 +29,7 @@ func byType(_ context.Context, _ *plugins.Connection, e *abi.Event) (string, err
 func TestRefusal(t *testing.T) {
 	l := newLibrary(t)
 	l.add("orders", "1", byType)
-	l.add("loud", "1", refuse("two\nlines, \x1b[31m \xff "+strings.Repeat("é", 2000)))
+	l.add("loud", "1", refuse("two\nlines, \x1b[31m \xff \u202e"+strings.Repeat("é", 2000)))
 	n := inMemory(t, l)
 	n.deploy("orders", "1", "order-*")
 	n.wants(n.append("order-1", "Good", "Better"), "")
@@ -47,7 +47,7 @@ func TestRefusal(t *testing.T) {
 	n.deploy("loud", "1", "loud")
 	err = n.append("loud", "T")
 	n.wants(err, core.CodeAppendRefused)
-	if d := core.AsError(err).Detail; !strings.Contains(d, `T: two lines,  [31m �`) || strings.ContainsAny(d, "\n\x1b") || strings.Contains(d, "\xff") || len(d) > 1200 {
+	if d := core.AsError(err).Detail; !strings.Contains(d, `T: two lines,  [31m �`) || strings.ContainsAny(d, "\n\x1b") || strings.Contains(d, "\xff") || strings.Contains(d, "\u202e") || len(d) > 1200 {
 		t.Errorf("%q", d)
 	}
 	if head := n.store.State().Head; head != 3 {
@@ -156,7 +156,10 @@ func TestFailures(t *testing.T) {
 		n.wants(n.append("s", "Full"), core.CodeValidatorUnavailable)
 		n.wants(n.append("s", "Good"), "")
 	}
-	if err := n.append("s", "Trap"); !strings.Contains(err.Error(), `validator "v" plugin crashed: unreachable`) {
+	if err := n.append("s", "Trap"); !strings.Contains(err.Error(), `validator "v" failed on event 0 of stream "s", Trap: plugin crashed: unreachable`) {
+		t.Error(err)
+	}
+	if err := n.append("s", "Good", "Trap"); !strings.Contains(err.Error(), `validator "v" failed on one of 2 events, the first of which is event 0 of stream "s", Good: plugin crashed`) {
 		t.Error(err)
 	}
 	s, err := n.Deploy(t.Context(), "v", plugins.Deploy{OnError: &plugins.ErrorPolicy{Then: plugins.ThenAccept}})
@@ -165,7 +168,7 @@ func TestFailures(t *testing.T) {
 	}
 	n.wants(n.append("s", "Trap"), "")
 	s, err = n.Status(t.Context(), "v")
-	if err != nil || s.Totals.Failures != 8 || s.Totals.Refused != 0 || s.Totals.Starts < 8 {
+	if err != nil || s.Totals.Failures != 9 || s.Totals.Refused != 0 || s.Totals.Starts < 8 {
 		t.Errorf("%+v, %v", s.Totals, err)
 	}
 	if got := n.lines.all; len(got) == 0 || len(got) > 3 || !strings.Contains(got[0], "an append was refused: validator") {
@@ -525,6 +528,7 @@ func TestBadDeploys(t *testing.T) {
 		"an expression":     {d: plugins.Deploy{Version: "1", Input: expr}, want: core.CodeInvalidRequest, says: "input.filter: expr"},
 		"a place":           {d: plugins.Deploy{Version: "1", Input: from}, want: core.CodeInvalidRequest, says: "mean nothing"},
 		"lanes":             {d: plugins.Deploy{Version: "1", Input: inputOf("s"), Lanes: 2}, want: core.CodeInvalidRequest, says: "lanes is 2"},
+		"loops":             {d: plugins.Deploy{Version: "1", Input: inputOf("s"), AllowLoops: new(true)}, want: core.CodeInvalidRequest, says: "appends nothing"},
 		"grants":            {d: plugins.Deploy{Version: "1", Input: inputOf("s"), Grants: []string{"state"}}, want: core.CodeInvalidRequest, says: "granted nothing"},
 		"time":              {d: plugins.Deploy{Version: "1", Input: inputOf("s"), Limits: &plugins.Limits{TimeMs: 1001}}, want: core.CodeInvalidRequest, says: "from 1 to 1000"},
 		"an error policy":   {d: plugins.Deploy{Version: "1", Input: inputOf("s"), OnError: &plugins.ErrorPolicy{Then: plugins.ThenPark}}, want: core.CodeInvalidRequest, says: "refuse or accept"},
