@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins"
 )
 
 // outputFormat is the value of -o.
@@ -261,10 +262,25 @@ func tableRow(cells []string) table.Row {
 // most max characters.
 func cell(s string, max int) string { return text.Snip(visible(s), max, "…") }
 
+// printBytes prints what somebody else has made. A program gets it as it is, with the end of a line
+// behind JSON; a terminal gets lines that do nothing to it.
+func (a *app) printBytes(b []byte) error {
+	if isTerminal(a.stdout) {
+		a.printText(string(b))
+		return nil
+	}
+	if plugins.IsJSON(b) {
+		b = append(bytes.Clone(b), '\n')
+	}
+	_, err := a.stdout.Write(b)
+	return err
+}
+
 // visible is s as a terminal may get it: control characters are spaces, and those that
 // turn the direction of what follows are escaped, for they could make a line look like
-// another.
+// another. Bytes that are no UTF-8 are replaced: to some terminals they are control characters.
 func visible(s string) string {
+	s = strings.ToValidUTF8(s, string(unicode.ReplacementChar))
 	dangerous := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 	if strings.IndexFunc(s, dangerous) < 0 {
 		return s

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core/ring"
+
+	"github.com/gyre-events/gyre/plugins"
 )
 
 func TestNumbersForPeople(t *testing.T) {
@@ -136,5 +138,14 @@ func TestStatusOfMoves(t *testing.T) {
 	got := statusWords(ring.Status{Moves: []ring.Move{{From: "a", To: "b\x1b", Slots: 3}, {From: "c", To: "a", Slots: 1}}})
 	if !strings.Contains(got, "\nmoving   3 slots from a to b") || !strings.Contains(got, "\nmoving   1 slots from c to a\n") || strings.Contains(got, "\x1b") {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestShadowWords(t *testing.T) {
+	if words := shadowWords(&plugins.ShadowStatus{}); strings.Contains(words, "position 0") || !strings.Contains(words, "no event was compared yet") {
+		t.Errorf("before the first batch: %s", words)
+	}
+	if words := shadowWords(&plugins.ShadowStatus{Events: 2, Since: 3}); !strings.Contains(words, "2 events compared behind position 3") {
+		t.Errorf("behind 3: %s", words)
 	}
 }

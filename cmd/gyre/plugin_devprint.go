@@ -80,6 +80,7 @@ func (a *app) printProblem(ctx context.Context, err error) {
 	}
 }
 
+// printText prints lines as a terminal may get them.
 func (a *app) printText(text string) {
 	for line := range strings.Lines(strings.ReplaceAll(text, "\t", "    ")) {
 		fmt.Fprintln(a.stdout, visible(strings.TrimRight(line, "\r\n")))
@@ -89,7 +90,12 @@ func (a *app) printText(text string) {
 // printRan prints what the module of a round did.
 func (a *app) printRan(r *dev.Round) error {
 	t := r.Tried
-	fmt.Fprintf(a.stdout, "built in %.1f s; %s events, from position %d to %d", r.BuildSeconds, comma(r.Events), r.From, r.To)
+	fmt.Fprintf(a.stdout, "built in %.1f s; ", r.BuildSeconds)
+	if r.Events == 0 {
+		fmt.Fprint(a.stdout, "no events, for the subscription of the manifest delivers none of them")
+	} else {
+		fmt.Fprintf(a.stdout, "%s events, from position %d to %d", comma(r.Events), r.From, r.To)
+	}
 	if r.New > 0 {
 		fmt.Fprintf(a.stdout, ", of which %s are new", comma(r.New))
 	}

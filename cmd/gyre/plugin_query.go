@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -57,10 +56,5 @@ func (a *app) printAnswer(answer *plugins.Answer) error {
 	if a.output == asJSON || a.output == asNDJSON {
 		return printOne(a, *answer, nil)
 	}
-	value := answer.Value
-	if plugins.IsJSON(value) {
-		value = append(bytes.Clone(value), '\n')
-	}
-	_, err := a.stdout.Write(value)
-	return err
+	return a.printBytes(answer.Value)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -109,17 +108,12 @@ func (a *app) printValue(ctx context.Context, all sdk.Plugins, name string, r pl
 	return errors.Join(out.print(found), out.close())
 }
 
-// printEntry prints a value alone, or with -o the entry. Bytes are printed as they are.
+// printEntry prints a value alone, or with -o the entry.
 func (a *app) printEntry(e plugins.Entry) error {
 	if a.output == asJSON || a.output == asNDJSON {
 		return printOne(a, e, nil)
 	}
-	value := e.Value
-	if plugins.IsJSON(value) {
-		value = append(bytes.Clone(value), '\n')
-	}
-	_, err := a.stdout.Write(value)
-	return err
+	return a.printBytes(e.Value)
 }
 
 // entries prints entries as a list.
