@@ -118,14 +118,14 @@ func takes(least, most int) cobra.PositionalArgs {
 		if len(args) >= least && len(args) <= most {
 			return nil
 		}
-		what := fmt.Sprintf("%d arguments do", len(args))
-		if len(args) == 1 {
-			what = "1 argument does"
+		what := fmt.Sprintf("%d arguments do not go with", len(args))
+		switch {
+		case len(args) < least:
+			what = "an argument is missing of"
+		case len(args) == 1:
+			what = "1 argument does not go with"
 		}
-		if len(args) == 0 {
-			what = "no arguments do"
-		}
-		return usagef("%s --help", cmd.CommandPath()).because("%s not go with %q", what, cmd.UseLine())
+		return usagef("%s --help", cmd.CommandPath()).because("%s %q", what, cmd.UseLine())
 	}
 }
 
