@@ -243,7 +243,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Check the id, or upload the content again. Content that nothing names is removed after a while."},
 	CodeNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "What the request names does not exist",
-		Fix:   "Check the name in the detail, or the path: /openapi.json lists the paths. Write a '/' inside a stream name as %2F."},
+		Fix:   "Check the name or the path in the detail. /openapi.json lists the paths of the API; write a '/' inside a stream name as %2F."},
 
 	CodeEmptyAppend: {Class: ClassUsage, Status: 400,
 		Title: "The append has no events",
@@ -428,7 +428,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Wait until it is switched to (gyre plugin info), switch with gyre plugin switch, or end it with gyre plugin cancel-rebuild."},
 	CodeNoRebuild: {Class: ClassConflict, Status: 409,
 		Title: "No rebuild of the binding is under way",
-		Fix:   "Begin one with gyre plugin rebuild. One that was switched to is the live generation: gyre plugin info shows which that is."},
+		Fix:   "Begin one with gyre plugin rebuild, or a shadow with gyre plugin shadow, which a switch deploys. gyre plugin info shows the live generation, and what there is beside it."},
 	CodeRebuildBehind: {Class: ClassConflict, Status: 409,
 		Title: "The rebuild has not caught up with the live generation",
 		Fix:   "Try again when gyre plugin info shows that it has. The detail says how far it is behind, or why it does not go on."},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 
@@ -40,15 +41,16 @@ func (d *Deploy) Which(name string, old *Binding) (plugin, version string, err e
 	if err := ValidateName(name); err != nil {
 		return "", "", err
 	}
+	from := ""
 	if old == nil {
-		old = &Binding{Plugin: name}
+		old, from = &Binding{Plugin: name}, fmt.Sprintf(" and no plugin is deployed as %q", clip(name))
 	}
 	plugin, version = cmp.Or(d.Plugin, old.Plugin), d.Version
 	if version == "" && plugin == old.Plugin {
 		version = old.Version
 	}
 	if version == "" {
-		return "", "", core.Errorf(core.CodeInvalidRequest, "version is missing: say which version of plugin %q is deployed", clip(plugin))
+		return "", "", core.Errorf(core.CodeInvalidRequest, "version is missing%s: say which version of plugin %q to run; gyre plugin versions lists them", from, clip(plugin))
 	}
 	return plugin, version, nil
 }

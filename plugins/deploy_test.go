@@ -121,6 +121,9 @@ func TestBadDeploys(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if _, _, err := (&Deploy{}).Which("counter", nil); err == nil || !strings.Contains(err.Error(), `no plugin is deployed as "counter"`) {
+		t.Errorf("a binding that is not there: %v", err)
+	}
 	if _, _, err := (&Deploy{Plugin: "other"}).Which("counter", &old); err == nil || !strings.Contains(err.Error(), `which version of plugin "other"`) {
 		t.Errorf("another plugin without a version: %v", err)
 	}

@@ -58,9 +58,9 @@ func (d *DryRun) Validate() error {
 	case d.State != "" && d.State != EmptyState && d.State != StoredState && d.State != StateBefore:
 		return core.Errorf(core.CodeInvalidRequest, "state is %q, it may be empty, now or before", clip(string(d.State)))
 	case d.Count < 0 || d.Count > MaxDryRunEvents:
-		return core.Errorf(core.CodeInvalidRequest, "count is %d, it may be from 1 to %d", d.Count, MaxDryRunEvents)
+		return core.Errorf(core.CodeInvalidRequest, "count is %d, it may be from 1 to %d, or 0 for all", d.Count, MaxDryRunEvents)
 	case d.Show < 0 || d.Show > MaxShown:
-		return core.Errorf(core.CodeInvalidRequest, "show is %d, it may be from 1 to %d", d.Show, MaxShown)
+		return core.Errorf(core.CodeInvalidRequest, "show is %d, it may be from 1 to %d, or 0 for %d", d.Show, MaxShown, DefaultShown)
 	case d.To != 0 && d.To < d.From:
 		return core.Errorf(core.CodeInvalidDryRunRange, "the range ends at position %d, before it begins at %d", d.To, d.From)
 	}

@@ -86,7 +86,7 @@ func (r *WatchRequest) Place() (p WatchPlace, err error) {
 	case err != nil || len(b) < 4:
 		return p, core.Errorf(core.CodeInvalidCursor, "the cursor is not one of a watch")
 	case binary.BigEndian.Uint32(b) != r.sum():
-		return p, core.Errorf(core.CodeInvalidCursor, "the cursor is one of a watch of another prefix or lane")
+		return p, core.Errorf(core.CodeInvalidCursor, "the cursor is not one of a watch of this prefix and lane")
 	}
 	var numbers []uint64
 	for b = b[4:]; len(b) > 0; {

@@ -126,11 +126,16 @@ func (b *binding) lane(n int) (int, error) {
 	case n == plugins.OnlyLane && b.Lanes == 1:
 		return 0, nil
 	case n == plugins.OnlyLane:
-		return 0, core.Errorf(core.CodeInvalidRequest, "lane is missing: binding %q has %d, from 0 on", clip(b.Name), b.Lanes)
+		return 0, core.Errorf(core.CodeInvalidRequest, "lane is missing: binding %q has %d lanes, and the first is 0", clip(b.Name), b.Lanes)
 	case n < 0 || n >= b.Lanes:
-		return 0, core.Errorf(core.CodeInvalidRequest, "lane is %d, binding %q has %d, from 0 on", n, clip(b.Name), b.Lanes)
+		return 0, b.noLane(n)
 	}
 	return n, nil
+}
+
+// noLane refuses a lane that there is not.
+func (b *binding) noLane(n int) error {
+	return core.Errorf(core.CodeInvalidRequest, "lane is %d, it may be from 0 to %d in binding %q", n, b.Lanes-1, clip(b.Name))
 }
 
 func checkKey(key string) error {

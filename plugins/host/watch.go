@@ -59,7 +59,7 @@ func (h *Host) Watch(ctx context.Context, name string, r plugins.WatchRequest) (
 		return nil, err
 	}
 	if r.Lane != plugins.OnlyLane && (r.Lane < 0 || r.Lane >= b.Lanes) {
-		return nil, core.Errorf(core.CodeInvalidRequest, "lane is %d, binding %q has %d, from 0 on", r.Lane, clip(name), b.Lanes)
+		return nil, b.noLane(r.Lane)
 	}
 	if err := h.config.Subscriptions.Owned(b.Subscription); err != nil {
 		return nil, err
