@@ -140,7 +140,7 @@ func TestSwitchIsHeld(t *testing.T) {
 	n.append("Good", 3, 1)
 	n.awaitStatus("copier", "goes on", func(*plugins.Status) bool { return len(n.copied()) == 23 })
 	s, err := n.host.Switch(ctx, "copier")
-	if err != nil || s.Generation != 2 || s.Beside != nil || s.Before == nil {
+	if err != nil || s.Generation != 2 || s.Beside != nil || s.Before == nil || s.Checkpoint < 20 {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	if got := n.state("copier", 0); got["copied"] != "23" {

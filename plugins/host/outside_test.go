@@ -45,15 +45,11 @@ func (o *outside) Call(ctx context.Context, r *calls.Request) (*calls.Response, 
 	return &calls.Response{Status: 200, Body: fmt.Append(nil, r.Key, " ", r.Private)}, nil
 }
 
-// made is how many calls were made, each at least once.
+// made is how many calls were made.
 func (o *outside) made() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	keys := map[string]bool{}
-	for _, key := range o.called {
-		keys[key] = true
-	}
-	return len(keys)
+	return len(o.called)
 }
 
 func (o *outside) set(name, value string) {

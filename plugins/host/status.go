@@ -278,6 +278,10 @@ func (h *Host) describeProgress(ctx context.Context, b *binding, s *plugins.Stat
 		return err
 	}
 	s.Checkpoint, s.Lag, s.Parked = info.Checkpoint, info.Lag, info.Parked
+	if least := lowest(s.LaneStatus); least > s.Checkpoint { // until the runner has moved the subscription there
+		s.Lag -= min(s.Lag, least-s.Checkpoint)
+		s.Checkpoint = least
+	}
 	return nil
 }
 
