@@ -3,7 +3,6 @@ package sdk
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -36,7 +35,10 @@ func (p Plugins) DryRun(ctx context.Context, binding string, d plugins.DryRun, p
 	}
 	r := httpRequest{method: http.MethodPost, path: pluginPath(binding, "/dry-run"), kind: "application/json", body: body, changesNothing: true, take: take}
 	_, err = p.client.try(ctx, p.client.nodesNow(), &r)
-	return result, errors.Join(err, failed)
+	if err == nil {
+		err = failed
+	}
+	return result, err
 }
 
 // takeDryRun reads the messages of a dry run, up to its result.
