@@ -49,10 +49,11 @@ func newPluginNew(a *app) *cobra.Command {
 			if filepath.Base(program) != program { // a relative path, one directory further down
 				program = filepath.Join("..", program)
 			}
-			fmt.Fprintf(a.stderr, "Try: cd %[1]s && %[2]s plugin build && %[2]s plugin test\n", name, program)
-			return printOne(a, madePlugin{name, name, language, made.Kind}, func(m madePlugin) string {
+			err := printOne(a, madePlugin{name, name, language, made.Kind}, func(m madePlugin) string {
 				return fmt.Sprintf("made the plugin %s in ./%s", m.Name, m.Directory)
 			})
+			fmt.Fprintf(a.stderr, "Try: cd %s && %s\n", name, made.Commands(program))
+			return err
 		},
 	}
 	kinds := make([]string, 0, len(plugins.Kinds()))

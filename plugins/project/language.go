@@ -23,6 +23,8 @@ type language struct {
 	module      string
 	// sdk is where the SDK is in this module, and vendor where it is in a plugin's directory.
 	sdk, vendor string
+	// download is a command that a person runs once in a new plugin's directory. Most have none.
+	download string
 	// check finds out whether there is a toolchain. The error is toolchain_missing.
 	check func(ctx context.Context, dir string) error
 }
@@ -43,7 +45,7 @@ var languages = []language{
 		build: []string{"make", "--silent", "module.wasm"}, module: "module.wasm", test: []string{"make", "--silent", "test"},
 	},
 	{
-		name: "assemblyscript", sdk: "sdk/assemblyscript", vendor: "gyre-plugin", check: checkAssemblyScript,
+		name: "assemblyscript", sdk: "sdk/assemblyscript", vendor: "gyre-plugin", check: checkAssemblyScript, download: "npm ci",
 		build: []string{"npm", "run", "--silent", "build"}, module: "build/module.wasm", test: []string{"npm", "run", "--silent", "test"},
 	},
 }
@@ -54,6 +56,15 @@ func Languages() (names []string) {
 		names = append(names, languages[i].name)
 	}
 	return names
+}
+
+// Commands are what to run in the directory of a new plugin, with a program that is Gyre.
+func (n *New) Commands(program string) string {
+	commands := []string{program + " plugin build", program + " plugin test"}
+	if l := languageOf(n.Language); l != nil && l.download != "" {
+		commands = slices.Insert(commands, 0, l.download)
+	}
+	return strings.Join(commands, " && ")
 }
 
 // languageOf returns the language that an SDK is for, such as rust or rust/1.0, or nil.
