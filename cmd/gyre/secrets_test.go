@@ -226,7 +226,7 @@ func (p *planted) tell(env []string, secret string) {
 
 // run runs gyre, and keeps what it says, whatever it exits with.
 func (p *planted) run(env []string, args ...string) {
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "gyre", args...)
 	cmd.Env, cmd.Dir = env, p.dir

@@ -11,8 +11,8 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// bounds are what a lane of a generation beside does not go beyond (L14). The other lanes have
-// none.
+// bounds are what a lane of a generation beside does not go beyond (L14). Nothing bounds the other
+// lanes.
 type bounds struct {
 	moved chan struct{} // holds 1: the same lane of the live generation may have gone on
 	upTo  uint64        // the position up to which that has passed its events
@@ -27,7 +27,7 @@ func (r *runner) beside(ctx context.Context) (stop func(), err error) {
 		return nil, err
 	}
 	for _, l := range r.lanes {
-		if l.moved = make(chan struct{}, 1); r.host.holds(ruleBehindLive) {
+		if r.host.holds(ruleBehindLive) {
 			l.upTo = 0
 		}
 		wake(l.moved)

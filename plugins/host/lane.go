@@ -81,7 +81,7 @@ func newLane(r *runner, number int) *lane {
 	l := &lane{
 		runner: r, number: number, woken: make(chan struct{}, 1), answers: make(chan answer, 1),
 		out: r.host.config.Output(&r.binding.Binding, number), pace: pace{backoff: leastBackoff}, shown: published{totals: &r.driver.totals},
-		bounds: bounds{upTo: math.MaxUint64},
+		bounds: bounds{moved: make(chan struct{}, 1), upTo: math.MaxUint64},
 	}
 	l.ground.lane = l
 	l.stage = effects.NewStage(r.terms, &l.ground, l.out)

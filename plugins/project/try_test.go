@@ -160,7 +160,7 @@ func TestTry(t *testing.T) {
 		}
 	})
 	for typ, reason := range map[string]string{
-		"Retry": "later", "Stop": "the handler asked to stop", "Panic": "panic: oh", "Loop": "out of fuel", "Fill": "crashed", "Secret": "unsupported",
+		"Retry": "later", "Stop": "the handler asked to stop", "Panic": "panic: oh", "Loop": "out of fuel", "Fill": "crashed", "Secret": "denied",
 	} {
 		t.Run(typ, func(t *testing.T) {
 			trial := triedWith(t, program, all+`,"limits":{"fuel":20000000,"timeMs":30000}`, "Count", typ, "Count")
