@@ -32,6 +32,10 @@ func passThrough() []byte {
 
 // probe calls an import as a guest would, with the fuel of a call.
 func probe(in *Instance, name string, args ...uint64) (uint64, error) {
+	if err := in.tank.enter(context.Background()); err != nil {
+		return 0, err
+	}
+	defer in.tank.leave()
 	in.tank.fill(context.Background(), 1_000_000, in.config.Limits.Time)
 	stack := append(slices.Clone(args), 0)
 	err := in.module.ExportedFunction("x_"+name).CallWithStack(in.ctx, stack)
