@@ -38,12 +38,16 @@ func openAlone(t testing.TB, config postgres.Config) *postgres.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	closeAtEnd(t, engine)
+	return engine
+}
+
+func closeAtEnd(t testing.TB, engine *postgres.Engine) {
 	t.Cleanup(func() {
 		if err := engine.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return engine
 }
 
 func TestEngine(t *testing.T) { enginetest.Run(t, open) }

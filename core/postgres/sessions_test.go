@@ -20,6 +20,12 @@ func nodesOf(t *testing.T, config postgres.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return namesOf(t, config, nodes)
+}
+
+// namesOf are the names and versions of nodes.
+func namesOf(t *testing.T, config postgres.Config, nodes []postgres.Node) string {
+	t.Helper()
 	known, err := postgres.Migrations(config.Store)
 	if err != nil {
 		t.Fatal(err)

@@ -49,21 +49,33 @@ func TestHostileDefaults(t *testing.T) {
 	spoil(t, server)
 	for name, url := range map[string]string{"direct": server.URL, "pooled": server.Pooler(t).URL} {
 		t.Run(name, func(t *testing.T) {
-			config := postgres.Config{URL: url, Store: "s_" + name, Node: "näme", Version: "1.0"}
-			if err := postgres.Migrate(t.Context(), config, "type"); err != nil {
-				t.Fatal(err)
-			}
-			work(t, openStore(t, config), openStore(t, config))
-			if got := nodesOf(t, config); got != "näme 1.0, näme 1.0" {
+			config := postgres.Config{URL: url, Store: "s_" + name, Ring: shared, Node: "näme", Version: "1.0"}
+			patiently(t, "migrate", func() error { return postgres.Migrate(t.Context(), config, "type") })
+			work(t, openPatiently(t, config), openPatiently(t, config))
+			var nodes []postgres.Node
+			patiently(t, "nodes", func() (err error) {
+				nodes, err = postgres.Nodes(t.Context(), config)
+				return err
+			})
+			if got := namesOf(t, config, nodes); got != "näme 1.0, näme 1.0" {
 				t.Errorf("the nodes are %s", got)
 			}
-			migrations, newest, err := postgres.Status(t.Context(), config)
-			if err != nil || newest != len(migrations) || time.Since(migrations[0].Applied).Abs() > time.Hour {
-				t.Errorf("the status is %+v, %v", migrations, err)
+			var migrations []postgres.Migration
+			var newest int
+			patiently(t, "status", func() (err error) {
+				migrations, newest, err = postgres.Status(t.Context(), config)
+				return err
+			})
+			if newest != len(migrations) || time.Since(migrations[0].Applied).Abs() > time.Hour {
+				t.Errorf("the status is %+v, newest %d", migrations, newest)
 			}
-			s, err := postgres.Inspect(t.Context(), config)
-			if err != nil || s.Settings["synchronous_commit"] != "on" {
-				t.Errorf("the survey is %+v, %v", s, err)
+			var s postgres.Survey
+			patiently(t, "inspect", func() (err error) {
+				s, err = postgres.Inspect(t.Context(), config)
+				return err
+			})
+			if s.Settings["synchronous_commit"] != "on" {
+				t.Errorf("the survey is %+v", s)
 			}
 			for _, want := range []string{"default_transaction_isolation = serializable (database)", "synchronous_commit = off (database)", "bytea_output = escape (database)", "client_encoding = LATIN1 (database)"} {
 				if !slices.Contains(s.Overridden, want) {
@@ -71,6 +83,33 @@ func TestHostileDefaults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// openPatiently is openStore on a server with hostile defaults.
+func openPatiently(t *testing.T, config postgres.Config) (engine *postgres.Engine) {
+	t.Helper()
+	patiently(t, "open", func() (err error) {
+		engine, err = postgres.Open(t.Context(), config)
+		return err
+	})
+	closeAtEnd(t, engine)
+	return engine
+}
+
+// patiently tries again what connects to a server with hostile defaults. Until a connection has
+// set its own timeouts it has those of the server, and on a machine under load it may be idle for
+// longer than they are. Of settings that are never set, each try fails.
+func patiently(t *testing.T, what string, do func() error) {
+	t.Helper()
+	const tries = 20
+	for range tries - 1 {
+		if do() == nil {
+			return
+		}
+	}
+	if err := do(); err != nil {
+		t.Fatalf("%s: tried %d times: %v", what, tries, err)
 	}
 }
 
