@@ -13,10 +13,10 @@ import (
 	"github.com/gyre-events/gyre/wsapi"
 )
 
-// Bindings are those of the node, or of the ring that it is in. Its methods are safe for
-// concurrent use. Of a binding that does not exist the error is binding_not_found. An error has
-// changed nothing.
-type Bindings interface {
+// Validators are the bindings of kind validate, of the node or of the ring that it is in. Its
+// methods are safe for concurrent use. Of a binding that does not exist the error is
+// binding_not_found. An error has changed nothing.
+type Validators interface {
 	// Deploy creates a binding or changes one.
 	Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error)
 	Status(ctx context.Context, name string) (plugins.Status, error)
@@ -25,6 +25,13 @@ type Bindings interface {
 	List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error)
 	Delete(ctx context.Context, name string) error
 	Controls
+}
+
+// Bindings are those with a subscription. What they have beside what validators have is about
+// the events that they handle.
+type Bindings interface {
+	Validators
+	Generations
 	State
 	Trials
 	Workbench
@@ -35,6 +42,10 @@ type Controls interface {
 	Pause(ctx context.Context, name string) (plugins.Status, error)
 	Resume(ctx context.Context, name string) (plugins.Status, error)
 	Rollback(ctx context.Context, name string, r plugins.Rollback) (plugins.Status, error)
+}
+
+// Generations are made of all events again.
+type Generations interface {
 	// Rebuild makes a generation beside the live one, which Switch switches to, or CancelRebuild
 	// drops. DropBefore drops the one that was live before the last switch.
 	Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error)
@@ -100,17 +111,16 @@ type Logs interface {
 }
 
 var (
-	_ Bindings = (*host.Host)(nil)
-	_ Bindings = (*validators.Validators)(nil)
-	_ Registry = (*registry.Registry)(nil)
-	_ Logs     = (*output.Outputs)(nil)
+	_ Bindings   = (*host.Host)(nil)
+	_ Validators = (*validators.Validators)(nil)
+	_ Registry   = (*registry.Registry)(nil)
+	_ Logs       = (*output.Outputs)(nil)
 )
 
 // Config is what New needs, all of it but Owners.
 type Config struct {
-	Bindings Bindings // those with a subscription
-	// Validators are the bindings of kind validate. They have no state, and are not rebuilt.
-	Validators Bindings
+	Bindings   Bindings
+	Validators Validators
 	Registry   Registry
 	Logs       Logs
 	// Owners find the node of a binding in a ring; nil outside of one.
@@ -123,7 +133,9 @@ type api struct{ Config }
 // New returns the extension of a node's API that serves its plugins.
 func New(config Config) wsapi.Extension {
 	all := byKind{config.Bindings, config.Validators, config.Registry}
-	a := &api{Config{Bindings: bindingGuard{all}, Registry: registryGuard{config.Registry}, Logs: logGuard{config.Logs, all}, Owners: config.Owners}}
+	a := &api{Config{
+		Bindings: bindingGuard{all}, Validators: config.Validators, Registry: registryGuard{config.Registry}, Logs: logGuard{config.Logs, all}, Owners: config.Owners,
+	}}
 	return wsapi.Extension{
 		Feature: "plugins",
 		Reasons: config.reasons,
@@ -149,7 +161,7 @@ func (a *api) routes() []wsapi.Route {
 	}
 	state := func(method, below string, handle handler, query ...string) wsapi.Route {
 		return wsapi.Route{
-			Method: method, Path: "/v1/plugins/{binding}" + below, Needs: access.SeePluginState, Query: query, Owned: "binding", OwnedIf: atLeast, Handle: handle,
+			Method: method, Path: "/v1/plugins/{binding}" + below, Needs: access.SeePluginState, Query: query, Owned: "binding", OwnedIf: atLeast, Handle: a.ofEvents("state", handle),
 		}
 	}
 	return []wsapi.Route{
@@ -166,19 +178,19 @@ func (a *api) routes() []wsapi.Route {
 		binding("POST", "/pause", "plugin.pause", access.SteerPlugins, "PluginPaused", a.control(a.Bindings.Pause)),
 		binding("POST", "/resume", "plugin.resume", access.SteerPlugins, "PluginResumed", a.control(a.Bindings.Resume)),
 		binding("POST", "/rollback", "plugin.rollback", access.SteerPlugins, "PluginRolledBack", a.rollback),
-		binding("POST", "/rebuild", "plugin.rebuild", access.SteerPlugins, "PluginRebuilt", a.rebuild),
-		binding("DELETE", "/rebuild", "plugin.cancelRebuild", access.SteerPlugins, "PluginRebuildCanceled", a.control(a.Bindings.CancelRebuild)),
-		binding("POST", "/switch", "plugin.switch", access.SteerPlugins, "PluginSwitched", a.control(a.Bindings.Switch)),
-		binding("DELETE", "/before", "plugin.dropBefore", access.SteerPlugins, "PluginGenerationDropped", a.control(a.Bindings.DropBefore)),
-		binding("POST", "/shadow", "plugin.shadow", access.DeployPlugins, "PluginShadowed", a.shadow),
-		binding("DELETE", "/shadow", "plugin.endShadow", access.SteerPlugins, "PluginShadowEnded", a.control(a.Bindings.EndShadow)),
+		binding("POST", "/rebuild", "plugin.rebuild", access.SteerPlugins, "PluginRebuilt", a.ofEvents("generations: deploy another version, and it judges what is appended from then on", a.rebuild)),
+		binding("DELETE", "/rebuild", "plugin.cancelRebuild", access.SteerPlugins, "PluginRebuildCanceled", a.ofEvents("generations", a.control(a.Bindings.CancelRebuild))),
+		binding("POST", "/switch", "plugin.switch", access.SteerPlugins, "PluginSwitched", a.ofEvents("generations", a.control(a.Bindings.Switch))),
+		binding("DELETE", "/before", "plugin.dropBefore", access.SteerPlugins, "PluginGenerationDropped", a.ofEvents("generations", a.control(a.Bindings.DropBefore))),
+		binding("POST", "/shadow", "plugin.shadow", access.DeployPlugins, "PluginShadowed", a.ofEvents("shadow: it judges what is appended", a.shadow)),
+		binding("DELETE", "/shadow", "plugin.endShadow", access.SteerPlugins, "PluginShadowEnded", a.ofEvents("shadow", a.control(a.Bindings.EndShadow))),
 		a.differencesRoute(binding),
 		{Method: "POST", Path: "/v1/plugins/{binding}/dry-run", Needs: access.SeePluginState, Handle: a.dryRun},
-		{Method: "GET", Path: poison, Op: "plugin.poison", Needs: access.SeePluginState, Query: []string{"after", "limit"}, Handle: a.poisoned},
-		{Method: "GET", Path: poison + "/{position}", Op: "plugin.showPoison", Needs: access.SeePluginState, Handle: a.poison},
-		{Method: "POST", Path: poison + "/{position}/run", Op: "plugin.runPoison", Needs: access.SeePluginState, Handle: a.runPoison},
-		binding("POST", "/poison/{position}/retry", "plugin.retryPoison", access.SteerPlugins, "PluginPoisonRetried", a.retryPoison),
-		binding("DELETE", "/poison/{position}", "plugin.dropPoison", access.SteerPlugins, "PluginPoisonDropped", a.dropPoison),
+		{Method: "GET", Path: poison, Op: "plugin.poison", Needs: access.SeePluginState, Query: []string{"after", "limit"}, Handle: a.ofEvents("parked events", a.poisoned)},
+		{Method: "GET", Path: poison + "/{position}", Op: "plugin.showPoison", Needs: access.SeePluginState, Handle: a.ofEvents("parked events", a.poison)},
+		{Method: "POST", Path: poison + "/{position}/run", Op: "plugin.runPoison", Needs: access.SeePluginState, Handle: a.ofEvents("parked events", a.runPoison)},
+		binding("POST", "/poison/{position}/retry", "plugin.retryPoison", access.SteerPlugins, "PluginPoisonRetried", a.ofEvents("parked events", a.retryPoison)),
+		binding("DELETE", "/poison/{position}", "plugin.dropPoison", access.SteerPlugins, "PluginPoisonDropped", a.ofEvents("parked events", a.dropPoison)),
 		{Method: "GET", Path: "/v1/plugins/{binding}/logs", Needs: access.SeePlugins, Query: []string{"after", "last", "limit", "waitMs"}, Handle: a.logs},
 		state("GET", "/state", a.stateOrWatch, "prefix", "after", "limit", "lane", atLeast, "watch", "cursor"),
 		state("GET", "/state/{key}", a.value, "lane", atLeast),

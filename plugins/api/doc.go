@@ -14,7 +14,7 @@
 //
 //	api.go       what is served, and by whom
 //	versions.go  plugins and their versions; uploads
-//	kinds.go     validators and bindings with a subscription, as one list
+//	kinds.go     validators and bindings with a subscription, as one list; what validators lack
 //	guard.go     what a principal may do and see
 //	bindings.go  bindings, from deploy to delete
 //	state.go     state, by key and by prefix; query.go: queries of it

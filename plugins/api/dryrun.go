@@ -82,6 +82,9 @@ func (a *api) startDryRun(ctx context.Context, binding string, asked plugins.Dry
 	run := &startedDryRun{cancel: cancel, messages: make(chan dryRunMessage, 1), ended: make(chan struct{}), last: dryRunMessage{Progress: &plugins.DryRunProgress{}}}
 	go func() {
 		defer close(run.ended)
+		if run.err = a.handles(ctx, binding, "dry runs: it judges what is appended, and no stored events"); run.err != nil {
+			return
+		}
 		result, err := a.Bindings.DryRun(ctx, binding, asked, func(p plugins.DryRunProgress) {
 			select {
 			case run.messages <- dryRunMessage{Progress: &p}:

@@ -105,22 +105,22 @@ func (g bindingGuard) Rollback(ctx context.Context, name string, r plugins.Rollb
 	})
 }
 
-// Switch is Controls.Switch.
+// Switch is Generations.Switch.
 func (g bindingGuard) Switch(ctx context.Context, name string) (plugins.Status, error) {
 	return g.steer(ctx, name, g.Bindings.Switch)
 }
 
-// CancelRebuild is Controls.CancelRebuild.
+// CancelRebuild is Generations.CancelRebuild.
 func (g bindingGuard) CancelRebuild(ctx context.Context, name string) (plugins.Status, error) {
 	return g.steer(ctx, name, g.Bindings.CancelRebuild)
 }
 
-// DropBefore is Controls.DropBefore.
+// DropBefore is Generations.DropBefore.
 func (g bindingGuard) DropBefore(ctx context.Context, name string) (plugins.Status, error) {
 	return g.steer(ctx, name, g.Bindings.DropBefore)
 }
 
-// Rebuild is Controls.Rebuild. One with another version is a deploy, too.
+// Rebuild is Generations.Rebuild. One with another version is a deploy, too.
 func (g bindingGuard) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
 	if p := access.Of(ctx); r.Version != "" {
 		if err := p.Check(access.DeployPlugins, name); err != nil {

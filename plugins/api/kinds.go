@@ -4,23 +4,25 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// byKind are the bindings of all kinds: validators, and those with a subscription. No name is
-// in both.
+// byKind are the bindings of all kinds: those with a subscription, and validators, of which it does
+// what both can. No name is in both.
 type byKind struct {
-	handlers, validators Bindings
-	versions             Registry
+	Bindings
+	validators Validators
+	versions   Registry
 }
 
-// of are the Bindings that have one of a name, or handlers if none have.
-func (k byKind) of(ctx context.Context, name string) Bindings {
+// of are the bindings of the kind that a name is of; those with a subscription if it is of none.
+func (k byKind) of(ctx context.Context, name string) Validators {
 	if _, err := k.validators.Binding(ctx, name); errors.Is(err, core.CodeBindingNotFound) {
-		return k.handlers
+		return k.Bindings
 	}
 	return k.validators // also if it cannot be read: they say why
 }
@@ -57,7 +59,7 @@ func (k byKind) Binding(ctx context.Context, name string) (plugins.Binding, erro
 
 // List is Bindings.List.
 func (k byKind) List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error) {
-	page, err := k.handlers.List(ctx, r)
+	page, err := k.Bindings.List(ctx, r)
 	if err != nil {
 		return page, err
 	}
@@ -115,87 +117,25 @@ func (k byKind) Rollback(ctx context.Context, name string, r plugins.Rollback) (
 	return k.of(ctx, name).Rollback(ctx, name, r)
 }
 
-// Rebuild is Controls.Rebuild.
-func (k byKind) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
-	return k.of(ctx, name).Rebuild(ctx, name, r)
+// ofEvents is a handler of a route about the events that a binding has handled.
+func (a *api) ofEvents(what string, handle handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := a.handles(r.Context(), r.PathValue("binding"), what); err != nil {
+			return err
+		}
+		return handle(w, r)
+	}
 }
 
-// Switch is Controls.Switch.
-func (k byKind) Switch(ctx context.Context, name string) (plugins.Status, error) {
-	return k.of(ctx, name).Switch(ctx, name)
-}
-
-// CancelRebuild is Controls.CancelRebuild.
-func (k byKind) CancelRebuild(ctx context.Context, name string) (plugins.Status, error) {
-	return k.of(ctx, name).CancelRebuild(ctx, name)
-}
-
-// DropBefore is Controls.DropBefore.
-func (k byKind) DropBefore(ctx context.Context, name string) (plugins.Status, error) {
-	return k.of(ctx, name).DropBefore(ctx, name)
-}
-
-// Get is State.Get.
-func (k byKind) Get(ctx context.Context, name string, r plugins.KeyRequest) (plugins.Entry, error) {
-	return k.of(ctx, name).Get(ctx, name, r)
-}
-
-// Entries is State.Entries.
-func (k byKind) Entries(ctx context.Context, name string, r plugins.StateRequest) (plugins.StatePage, error) {
-	return k.of(ctx, name).Entries(ctx, name, r)
-}
-
-// Query is State.Query.
-func (k byKind) Query(ctx context.Context, name string, q plugins.Query) (plugins.Answer, error) {
-	return k.of(ctx, name).Query(ctx, name, q)
-}
-
-// Shadow is Trials.Shadow.
-func (k byKind) Shadow(ctx context.Context, name string, r plugins.Shadow) (plugins.Status, error) {
-	return k.of(ctx, name).Shadow(ctx, name, r)
-}
-
-// EndShadow is Trials.EndShadow.
-func (k byKind) EndShadow(ctx context.Context, name string) (plugins.Status, error) {
-	return k.of(ctx, name).EndShadow(ctx, name)
-}
-
-// Differences is Trials.Differences.
-func (k byKind) Differences(ctx context.Context, name string, r plugins.ShadowRequest) (plugins.ShadowReport, error) {
-	return k.of(ctx, name).Differences(ctx, name, r)
-}
-
-// Watch is State.Watch.
-func (k byKind) Watch(ctx context.Context, name string, r plugins.WatchRequest) (plugins.Watch, error) {
-	return k.of(ctx, name).Watch(ctx, name, r)
-}
-
-// DryRun is Trials.DryRun.
-func (k byKind) DryRun(ctx context.Context, name string, d plugins.DryRun, progress func(plugins.DryRunProgress)) (plugins.DryRunResult, error) {
-	return k.of(ctx, name).DryRun(ctx, name, d, progress)
-}
-
-// Poisoned is Workbench.Poisoned.
-func (k byKind) Poisoned(ctx context.Context, name string, r plugins.PoisonRequest) (plugins.PoisonPage, error) {
-	return k.of(ctx, name).Poisoned(ctx, name, r)
-}
-
-// Poison is Workbench.Poison.
-func (k byKind) Poison(ctx context.Context, name string, position uint64) (plugins.PoisonEvent, error) {
-	return k.of(ctx, name).Poison(ctx, name, position)
-}
-
-// RunPoison is Workbench.RunPoison.
-func (k byKind) RunPoison(ctx context.Context, name string, position uint64, r plugins.PoisonRun) (plugins.PoisonTrial, error) {
-	return k.of(ctx, name).RunPoison(ctx, name, position, r)
-}
-
-// RetryPoison is Workbench.RetryPoison.
-func (k byKind) RetryPoison(ctx context.Context, name string, position uint64) (plugins.PoisonRetry, error) {
-	return k.of(ctx, name).RetryPoison(ctx, name, position)
-}
-
-// DropPoison is Workbench.DropPoison.
-func (k byKind) DropPoison(ctx context.Context, name string, position uint64) error {
-	return k.of(ctx, name).DropPoison(ctx, name, position)
+// handles refuses a validator, which has handled no events, and so has nothing of what there is of
+// those. A binding that does not exist passes.
+func (a *api) handles(ctx context.Context, binding, what string) error {
+	_, err := a.Validators.Binding(ctx, binding)
+	switch {
+	case errors.Is(err, core.CodeBindingNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return core.Errorf(core.CodeInvalidRequest, "binding %q is a validator, which has no %s", binding, what)
 }

@@ -47,6 +47,9 @@ func (a *api) queryOp(ctx context.Context, message []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.handles(ctx, m.Binding, "state"); err != nil {
+		return nil, err
+	}
 	there := request{method: http.MethodPost, path: statePath(m.Binding, "/query"), query: m.query(), body: []byte(m.Query)}
 	return a.whereOwned(ctx, &m.stateMessage, &there, func() (any, error) {
 		return a.Bindings.Query(ctx, m.Binding, plugins.Query{Lane: lane, Text: []byte(m.Query), AtLeast: m.AtLeast})

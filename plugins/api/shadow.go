@@ -23,7 +23,7 @@ func (a *api) shadow(w http.ResponseWriter, r *http.Request) error {
 
 // differencesRoute is the route of differences.
 func (a *api) differencesRoute(binding func(method, below, op string, needs access.Action, audit string, handle handler) wsapi.Route) wsapi.Route {
-	r := binding("GET", "/shadow", "plugin.differences", access.SeePluginState, "", a.differences)
+	r := binding("GET", "/shadow", "plugin.differences", access.SeePluginState, "", a.ofEvents("shadow", a.differences))
 	r.Query = []string{"before", "limit"}
 	return r
 }

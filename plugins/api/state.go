@@ -159,7 +159,11 @@ func (a *api) stateOp(ctx context.Context, message []byte) (any, error) {
 		return nil, err
 	case m.Limit < 0 || m.Limit > core.MaxReadEvents:
 		return nil, core.Errorf(core.CodeInvalidRequest, "limit %d is not from 1 to %d", m.Limit, core.MaxReadEvents)
-	case m.Key != nil:
+	}
+	if err := a.handles(ctx, m.Binding, "state"); err != nil {
+		return nil, err
+	}
+	if m.Key != nil {
 		return a.keyOp(ctx, &m.stateMessage, plugins.KeyRequest{Lane: lane, Key: *m.Key, AtLeast: m.AtLeast})
 	}
 	there := request{method: http.MethodGet, path: statePath(m.Binding, "/state"), query: m.query()}

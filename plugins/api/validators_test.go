@@ -130,16 +130,64 @@ func (n *node) refusesOtherKind() {
 	for what, err := range map[string]error{
 		"a handler's name": second(all.Deploy(ctx, "words", plugins.Deploy{Plugin: "totals", Version: "1"})),
 		"its own name":     second(all.Deploy(ctx, "totals", plugins.Deploy{Plugin: "words", Version: "1.0.0"})),
-		"rebuild":          second(all.Rebuild(ctx, "totals", plugins.Rebuild{})),
-		"state":            second(all.State(ctx, "totals", plugins.StateRequest{Lane: plugins.OnlyLane})),
-		"a key":            second(all.Value(ctx, "totals", plugins.KeyRequest{Lane: plugins.OnlyLane, Key: "k"})),
 	} {
 		if !errors.Is(err, core.CodeInvalidRequest) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	n.refusesWhatHandlersHave()
 	if err := all.DeleteVersion(ctx, "totals", "1"); !errors.Is(err, core.CodePluginInUse) || !strings.Contains(err.Error(), "totals") {
 		t.Errorf("a version in force: %v", err)
+	}
+}
+
+// refusesWhatHandlersHave: of all that is about events that were handled, a validator has nothing.
+func (n *node) refusesWhatHandlersHave() {
+	n.t.Helper()
+	s := n.dial()
+	for i, c := range []struct{ method, below, op, fields, what string }{
+		{"POST", "/rebuild", "plugin.rebuild", "", "generations: deploy another version, and it judges what is appended from then on"},
+		{"DELETE", "/rebuild", "plugin.cancelRebuild", "", "generations"},
+		{"POST", "/switch", "plugin.switch", "", "generations"},
+		{"DELETE", "/before", "plugin.dropBefore", "", "generations"},
+		{"POST", "/rollback", "plugin.rollback", `"to":"generation"`, "generations"},
+		{"POST", "/shadow", "plugin.shadow", `"version":"1"`, "shadow: it judges what is appended"},
+		{"DELETE", "/shadow", "plugin.endShadow", "", "shadow"},
+		{"GET", "/shadow", "plugin.differences", "", "shadow"},
+		{"POST", "/dry-run", "plugin.dryRun", "", "dry runs: it judges what is appended, and no stored events"},
+		{"GET", "/poison", "plugin.poison", "", "parked events"},
+		{"GET", "/poison/1", "plugin.showPoison", `"position":1`, "parked events"},
+		{"POST", "/poison/1/run", "plugin.runPoison", `"position":1`, "parked events"},
+		{"POST", "/poison/1/retry", "plugin.retryPoison", `"position":1`, "parked events"},
+		{"DELETE", "/poison/1", "plugin.dropPoison", `"position":1`, "parked events"},
+		{"GET", "/state", "plugin.state", "", "state"},
+		{"GET", "/state?atLeast=1", "plugin.state", `"atLeast":1`, "state"},
+		{"GET", "/state/k", "plugin.state", `"key":"k"`, "state"},
+		{"GET", "/state?watch", "plugin.watch", "", "state"},
+		{"POST", "/query", "plugin.query", `"query":"q"`, "state"},
+	} {
+		body := ""
+		if c.method == "POST" && !strings.HasSuffix(c.op, "Poison") && c.op != "plugin.switch" {
+			body = "{" + c.fields + "}"
+		}
+		want := `binding \"totals\" is a validator, which has no ` + c.what + `"`
+		if a := n.do(c.method, "/v1/plugins/totals"+c.below, body); a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, want) {
+			n.t.Errorf("%s %s: %d %s", c.method, c.below, a.StatusCode, a.body)
+		}
+		fields := `"binding":"totals"`
+		if c.fields != "" {
+			fields += "," + c.fields
+		}
+		if c.op == "plugin.dryRun" || c.op == "plugin.watch" {
+			fields += fmt.Sprint(`,"sub":`, i)
+		}
+		m := s.ask(c.op, fields)
+		if m["op"] == "ok" { // a sub that is refused when it is under way
+			m = s.receive()
+		}
+		if text, err := json.Marshal(m["error"]); err != nil || !strings.Contains(string(text), want) {
+			n.t.Errorf("%s: %v, %v", c.op, m, err)
+		}
 	}
 }
 

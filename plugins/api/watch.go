@@ -233,6 +233,9 @@ func (a *api) openWatch(ctx context.Context, message []byte) (wsapi.Stream, erro
 	if m.AtLeast != 0 {
 		return nil, core.Errorf(core.CodeInvalidRequest, "a watch has no atLeast")
 	}
+	if err := a.handles(ctx, m.Binding, "state"); err != nil {
+		return nil, err
+	}
 	w, err := a.openWatching(ctx, m.Binding, plugins.WatchRequest{Lane: lane, Prefix: m.Prefix, Cursor: m.Cursor})
 	if err != nil {
 		return nil, err

@@ -268,7 +268,7 @@ func (v *Validators) Rollback(ctx context.Context, name string, r plugins.Rollba
 		return plugins.Status{}, err
 	}
 	if r.To == plugins.ToGeneration {
-		return plugins.Status{}, none(name, "generations")
+		return plugins.Status{}, core.Errorf(core.CodeInvalidRequest, "binding %q is a validator, which has no generations", name)
 	}
 	if b.Previous == "" {
 		return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q", b.Name, b.Version)

@@ -552,7 +552,7 @@ func TestBadDeploys(t *testing.T) {
 	n.deploy("v", "1", "s")
 	_, err := n.Deploy(t.Context(), "v", plugins.Deploy{Plugin: "handler", Version: "1"})
 	n.wants(err, core.CodeInvalidRequest)
-	if _, err := n.Rebuild(t.Context(), "v", plugins.Rebuild{}); !errors.Is(err, core.CodeInvalidRequest) {
+	if _, err := n.Rollback(t.Context(), "v", plugins.Rollback{To: plugins.ToGeneration}); !errors.Is(err, core.CodeInvalidRequest) {
 		t.Error(err)
 	}
 	if _, err := n.Rollback(t.Context(), "v", plugins.Rollback{}); !errors.Is(err, core.CodeNothingBefore) {
