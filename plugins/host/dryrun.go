@@ -91,7 +91,7 @@ func (r *dryRun) close() {
 
 // prepare makes what is run.
 func (r *dryRun) prepare(ctx context.Context, progress func(plugins.DryRunProgress)) error {
-	first, err := r.bounds()
+	first, err := r.bounds(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,8 +130,13 @@ func (r *dryRun) prepare(ctx context.Context, progress func(plugins.DryRunProgre
 }
 
 // bounds finds the range, and the position at which the binding began.
-func (r *dryRun) bounds() (first uint64, err error) {
-	head := r.config.Store.State().Head
+func (r *dryRun) bounds(ctx context.Context) (first uint64, err error) {
+	// The head is read: in a ring, another node may just have written there.
+	page, err := r.config.Store.Read(ctx, core.ReadRequest{Stream: core.All, Backward: true, Limit: core.Limit{Events: 1, Bytes: 1}})
+	if err != nil {
+		return 0, err
+	}
+	head := page.Head
 	if first = 1; r.old != nil {
 		first = r.old.Start + 1
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
+	"github.com/gyre-events/gyre/plugins/host"
 )
 
 // writes counts what is written.
@@ -300,6 +301,32 @@ func TestDryRunRefusals(t *testing.T) {
 	empty.add("counter", "1", counterManifest, counter)
 	if _, err := empty.host.DryRun(t.Context(), "counter", plugins.DryRun{Version: "1"}, nil); !errors.Is(err, core.CodeInvalidDryRunRange) {
 		t.Errorf("an empty log: %v", err)
+	}
+}
+
+// lateStore is the Store of a node that has not heard yet what others have written.
+type lateStore struct {
+	*core.Store
+	known core.State
+}
+
+// State is subscriptions.Store.State.
+func (s lateStore) State() core.State { return s.known }
+
+// TestDryRunOfWhatOthersWrote: the range ends where the log does, whatever the node has heard of it.
+func TestDryRunOfWhatOthersWrote(t *testing.T) {
+	t.Parallel()
+	n := tryNode(t)
+	n.stop()
+	n.configure = func(c *host.Config) { c.Store = lateStore{n.store, n.store.State()} }
+	n.start()
+	n.append("A", 1, 1)
+	head := n.store.State().Head
+	if r := n.dryRun("counter", plugins.DryRun{}); r.To != head {
+		t.Errorf("the run ends at %d, the log at %d", r.To, head)
+	}
+	if r := n.dryRun("counter", plugins.DryRun{From: head, To: head}); r.Events != 1 {
+		t.Errorf("of the last event: %+v", r)
 	}
 }
 
