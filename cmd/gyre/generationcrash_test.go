@@ -22,16 +22,16 @@ var generationCrashes = []struct {
 	kills, soak int
 	nodes       func(t *testing.T) []*ringNode
 }{
-	{"disk", 5, 100, func(t *testing.T) []*ringNode {
-		return []*ringNode{{args: []string{"--data", filepath.Join(t.TempDir(), "data")}}}
-	}},
-	{"ring", 0, 20, ringOfThree}, // TestPluginInARing kills one
+	{"disk", 5, 100, nodeOnDisk},
+	{"postgres", 0, 100, nodeInPostgres},
+	{"ring", 0, 100, ringOfThree}, // TestPluginsAtEveryNode kills one in a rebuild
 }
 
 // TestGenerationCrash kills the node that runs a plugin with SIGKILL at random moments of rebuilds,
 // switches and rollbacks, while the history that it handles is being appended. After each, one
 // generation is live, and its state is what it has made of the events up to its checkpoints. In the
-// end what it has appended and its state are those of a run that nobody has disturbed, but for ids.
+// end what it has appended and its state are those of a run that nobody has disturbed, but for ids;
+// and who has watched the state has seen each change once, in order.
 func TestGenerationCrash(t *testing.T) {
 	t.Parallel()
 	gyre, module := plainProgram(t, "gyre"), filepath.Join(t.TempDir(), "hotspot.wasm")
@@ -49,6 +49,10 @@ func TestGenerationCrash(t *testing.T) {
 			}
 			run := startPluginRun(t, gyre, kind.nodes(t))
 			run.deploy(module)
+			var followers []*stateFollower
+			for _, n := range run.nodes {
+				followers = append(followers, followState(t, n, "hotspot"))
+			}
 			run.changeGenerations(events, kills)
 			got, want := run.result(), hotspots(events)
 			for stream, list := range got.Streams {
@@ -59,6 +63,7 @@ func TestGenerationCrash(t *testing.T) {
 			}
 			same(t, "stream", got.Streams, want)
 			run.checkState()
+			run.watched(fmt.Sprint(kills, " kills"), "hotspot", hotspotLanes, followers)
 		})
 	}
 }

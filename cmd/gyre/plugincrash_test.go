@@ -46,14 +46,20 @@ var pluginCrashes = []struct {
 	kills, soak int
 	nodes       func(t *testing.T) []*ringNode
 }{
-	{"disk", 5, 200, func(t *testing.T) []*ringNode {
-		return []*ringNode{{args: []string{"--data", filepath.Join(t.TempDir(), "data")}}}
-	}},
-	{"postgres", 3, 50, func(t *testing.T) []*ringNode {
-		server := pgtest.Shared(t)
-		return []*ringNode{{args: []string{"--node", "n1", "--postgres", server.URL, "--store", server.Store(t)}}}
-	}},
+	{"disk", 5, 200, nodeOnDisk},
+	{"postgres", 3, 50, nodeInPostgres},
 	{"ring", 2, 20, ringOfThree},
+}
+
+// nodeOnDisk is a node with the engine on disk, not started yet.
+func nodeOnDisk(t *testing.T) []*ringNode {
+	return []*ringNode{{args: []string{"--data", filepath.Join(t.TempDir(), "data")}}}
+}
+
+// nodeInPostgres is a node with the engine in PostgreSQL, not started yet.
+func nodeInPostgres(t *testing.T) []*ringNode {
+	server := pgtest.Shared(t)
+	return []*ringNode{{args: []string{"--node", "n1", "--postgres", server.URL, "--store", server.Store(t)}}}
 }
 
 // ringOfThree is a ring in PostgreSQL, not started yet.
@@ -396,22 +402,29 @@ func (r *pluginRun) result() pluginResult {
 		}
 	}
 	for lane := range hotspotLanes {
-		state := map[string]string{}
-		for after, end := "", false; !end; {
-			var page struct {
-				Entries []plugins.Entry
-				Next    string
-				End     bool
-			}
-			if err := r.ask("GET", fmt.Sprintf("/state?lane=%d&limit=1000&after=%s", lane, url.QueryEscape(after)), "", nil, &page); err != nil {
-				r.t.Fatal(err)
-			}
-			for _, e := range page.Entries {
-				state[e.Key] = string(e.Value)
-			}
-			after, end = page.Next, page.End
-		}
-		result.State = append(result.State, state)
+		result.State = append(result.State, r.stateOf("hotspot", lane))
 	}
 	return result
+}
+
+// stateOf reads the state of a lane at the first node.
+func (r *pluginRun) stateOf(binding string, lane int) map[string]string {
+	r.t.Helper()
+	state := map[string]string{}
+	for after, end := "", false; !end; {
+		var page struct {
+			Entries []plugins.Entry
+			Next    string
+			End     bool
+		}
+		path := fmt.Sprintf("%s/state?lane=%d&limit=1000&after=%s", binding, lane, url.QueryEscape(after))
+		if err := r.nodes[0].askPlugins("GET", path, "", nil, &page); err != nil {
+			r.t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			state[e.Key] = string(e.Value)
+		}
+		after, end = page.Next, page.End
+	}
+	return state
 }

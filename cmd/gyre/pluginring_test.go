@@ -31,48 +31,57 @@ type pluginRing struct {
 }
 
 // TestPluginsAtEveryNode asks each node of a ring about bindings that one of them runs: to deploy,
-// pause, resume, go back and rebuild, for state, also watched, and for logs that are followed. Then it kills the
-// node that runs them during a rebuild, and the others go on: each event has its effect once.
+// pause, resume, go back and rebuild, for state, also watched, for logs that are followed, for dry runs
+// and for shadows. Then it kills the node that runs them during a rebuild and a shadow, and the others
+// go on: each event has its effect once.
 func TestPluginsAtEveryNode(t *testing.T) {
 	t.Parallel()
 	r := &pluginRing{pluginRun: startPluginRun(t, "gyre", ringOfThree(t))}
 	owner := r.deployAnywhere()
+	trials := r.deployTrials(r.ownedBy(owner, "trials"), r.nodes[(owner+1)%3])
 	followers, watches := make([]*logFollower, len(r.nodes)), make([]*stateFollower, len(r.nodes))
 	for i, n := range r.nodes {
 		followers[i], watches[i] = followLog(t, n, r.words), followState(t, n, "totals")
 	}
 	r.feed(40)
 	r.handledAtAll()
-	r.watched("the first events", watches)
-	for i, f := range followers {
-		if err := f.until(r.fed); err != nil {
-			t.Errorf("node %d: %v", i, err)
-		}
-	}
+	r.watched("the first events", "totals", 2, watches)
+	r.logged("the first events", followers)
+	trials.dryRunsAnywhere()
+	trials.shadowsAnywhere()
+	trials.readWhatIsWritten()
+	trials.seenOnce("shadows and switches")
 	r.controlAnywhere()
 	r.handledAtAll()
-	r.watched("switches", watches)
+	r.watched("switches", "totals", 2, watches)
 
 	var s plugins.Status
 	r.must(r.nodes[(owner+1)%3], "POST", "totals/rebuild", `{"hold":true}`, &s)
+	trials.shadow(r.nodes[(owner+2)%3])
+	r.feed(20)
+	trials.compared(0)
+	r.logged("a shadow", followers) // a kill loses lines of a moment
+	paused := trials.lose(owner)
 	killed := r.nodes[owner]
 	if _, err := killed.now.end(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	r.nodes = slices.Delete(r.nodes, owner, owner+1)
 	followers, watches = slices.Delete(followers, owner, owner+1), slices.Delete(watches, owner, owner+1)
+	trials.resume(paused)
+	trials.keptOn("a kill")
 	r.feed(40)
 	r.handledAtAll()
-	r.watched("a kill", watches)
-	for i, f := range followers {
-		if err := f.until(r.fed); err != nil {
-			t.Errorf("after a kill, node %d: %v", i, err)
-		}
-	}
+	r.watched("a kill", "totals", 2, watches)
+	r.logged("a kill", followers)
+	trials.compared(2 * 9) // of each lane: one that was suspect, and those of the flights behind it
+	trials.readWhatIsWritten()
+	trials.switchTrials()
+	trials.seenOnce("a kill")
 	r.switchAnywhere(s.Beside.Generation)
 	r.feed(40)
 	r.handledAtAll()
-	r.watched("a switch at the next owner", watches)
+	r.watched("a switch at the next owner", "totals", 2, watches)
 	r.deleteAnywhere()
 }
 
@@ -93,19 +102,8 @@ func (r *pluginRing) must(n *ringNode, method, path, body string, to any) {
 // that does.
 func (r *pluginRing) deployAnywhere() (owner int) {
 	r.t.Helper()
-	ownerOf := func(binding string) (node int) {
-		w, err := r.client.Cluster().WhereIs(r.t.Context(), ring.KindSubscription, binding)
-		if err != nil || w.Owner == nil {
-			r.t.Fatalf("nobody owns %s: %v", binding, err)
-		}
-		return slices.IndexFunc(r.nodes, func(n *ringNode) bool { return slices.Contains(n.args, w.Owner.Node) })
-	}
-	owner = ownerOf("totals")
-	for i := 0; r.words == ""; i++ {
-		if name := fmt.Sprint("words-", i); ownerOf(name) == owner {
-			r.words = name
-		}
-	}
+	owner = r.ownerOf("totals")
+	r.words = r.ownedBy(owner, "words")
 	r.upload("totals", "1", guests.Totals, `"handler","capabilities":["state","append:sixteens"],"lanes":2`)
 	// A custom section makes it another module.
 	r.upload("totals", "2", slices.Concat(guests.Totals, []byte{0, 2, 1, '2'}), `"handler","capabilities":["state","append:sixteens"],"lanes":2`)
@@ -114,6 +112,26 @@ func (r *pluginRing) deployAnywhere() (owner int) {
 	r.must(r.nodes[(owner+1)%3], "POST", "totals/deploy", `{"version":"1","grants":["state","append:sixteens"]}`, &s)
 	r.must(r.nodes[(owner+2)%3], "POST", r.words+"/deploy", `{"plugin":"words","version":"1","grants":["state"]}`, &s)
 	return owner
+}
+
+// ownerOf is the index of the node that owns a binding, or will.
+func (r *pluginRing) ownerOf(binding string) int {
+	r.t.Helper()
+	w, err := r.client.Cluster().WhereIs(r.t.Context(), ring.KindSubscription, binding)
+	if err != nil || w.Owner == nil {
+		r.t.Fatalf("nobody owns %s: %v", binding, err)
+	}
+	return slices.IndexFunc(r.nodes, func(n *ringNode) bool { return slices.Contains(n.args, w.Owner.Node) })
+}
+
+// ownedBy makes the name of a binding that a node will own.
+func (r *pluginRing) ownedBy(owner int, prefix string) (binding string) {
+	r.t.Helper()
+	for i := 0; ; i++ {
+		if binding = fmt.Sprint(prefix, "-", i); r.ownerOf(binding) == owner {
+			return binding
+		}
+	}
 }
 
 func (r *pluginRing) upload(plugin, version string, module []byte, kind string) {
@@ -163,19 +181,7 @@ func (r *pluginRing) handledAtAll() {
 	count()
 	for _, n := range r.nodes {
 		for _, binding := range []string{"totals", r.words} {
-			var s plugins.Status
-			err := until(ringLatest, func() error {
-				if err := r.at(n, "GET", binding, "", &s); err != nil {
-					return err
-				}
-				if s.Checkpoint < last {
-					return fmt.Errorf("the checkpoint of %s is %d of %d", binding, s.Checkpoint, last)
-				}
-				return nil
-			})
-			if err != nil {
-				r.t.Fatalf("%s: %v: %+v\n%s", n.listen, err, s, lastBytes(n.log(), 4000))
-			}
+			r.caughtUp(n, binding, last)
 		}
 		var page plugins.StatePage
 		if r.must(n, "GET", fmt.Sprintf("totals/state?lane=0&atLeast=%d", last), "", &page); page.Position < last {
@@ -187,6 +193,38 @@ func (r *pluginRing) handledAtAll() {
 	}
 	if count(); appended != sixteens || sixteens == 0 {
 		r.t.Errorf("%d events are appended, want %d", appended, sixteens)
+	}
+}
+
+// lastInput is the position of the last event that is handled.
+func (r *pluginRing) lastInput() (last uint64) {
+	r.t.Helper()
+	for e, err := range core.ReadAll(r.t.Context(), r.client, core.ReadRequest{Stream: core.All, Backward: true}) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if strings.HasPrefix(e.Stream, "in-") {
+			return e.Position
+		}
+	}
+	return 0
+}
+
+// caughtUp waits until a node says that a binding has handled everything up to a position.
+func (r *pluginRing) caughtUp(n *ringNode, binding string, last uint64) {
+	r.t.Helper()
+	var s plugins.Status
+	err := until(ringLatest, func() error {
+		if err := r.at(n, "GET", binding, "", &s); err != nil {
+			return err
+		}
+		if s.Checkpoint < last {
+			return fmt.Errorf("the checkpoint of %s is %d of %d", binding, s.Checkpoint, last)
+		}
+		return nil
+	})
+	if err != nil {
+		r.t.Fatalf("%s: %v: %+v\n%s", n.listen, err, s, lastBytes(n.log(), 4000))
 	}
 }
 
@@ -294,33 +332,43 @@ type logFollower struct {
 	err     error
 }
 
-// followLog ends with the test.
-func followLog(t *testing.T, n *ringNode, binding string) *logFollower {
+// openEvents opens server-sent events behind an id, which end with the test.
+func (n *ringNode) openEvents(t *testing.T, path, last string) io.ReadCloser {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.listen+"/v1/plugins/"+binding+"/logs", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.listen+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Accept", "text/event-stream")
+	if last != "" {
+		request.Header.Set("Last-Event-ID", last)
+	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if answer.StatusCode != http.StatusOK {
 		text, err := io.ReadAll(answer.Body)
-		t.Fatalf("%s: the log is not followed: %s: %s, %v", n.listen, answer.Status, text, err)
+		t.Fatalf("%s: %s is not followed: %s: %s, %v", n.listen, path, answer.Status, text, err)
 	}
+	return answer.Body
+}
+
+// followLog ends with the test.
+func followLog(t *testing.T, n *ringNode, binding string) *logFollower {
+	t.Helper()
+	answer := n.openEvents(t, "/v1/plugins/"+binding+"/logs", "")
 	f := &logFollower{}
 	var reading sync.WaitGroup
 	reading.Go(func() {
-		for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		for lines := bufio.NewScanner(answer); lines.Scan(); {
 			if text, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: ")); ok {
 				f.take(text)
 			}
 		}
 	})
 	t.Cleanup(func() {
-		_ = answer.Body.Close()
+		_ = answer.Close()
 		reading.Wait()
 	})
 	return f
@@ -341,6 +389,16 @@ func (f *logFollower) take(text []byte) {
 	var events int
 	if _, err := fmt.Sscanf(line.Text, "%d events", &events); err == nil {
 		f.handled += events
+	}
+}
+
+// logged checks that those who follow the log get lines about all events.
+func (r *pluginRing) logged(what string, followers []*logFollower) {
+	r.t.Helper()
+	for i, f := range followers {
+		if err := f.until(r.fed); err != nil {
+			r.t.Errorf("after %s, log %d: %v", what, i, err)
+		}
 	}
 }
 
