@@ -27,6 +27,7 @@ import (
 // planted are secrets that a node was given, and what it has said since.
 type planted struct {
 	t       *testing.T
+	gyre    string // the program
 	dir     string
 	node    *process
 	secrets map[string]string // by what they are
@@ -39,7 +40,7 @@ type planted struct {
 // commands, and its files.
 func TestSecretsAreNotSaid(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	gyre, dir := plainProgram(t, "gyre"), t.TempDir()
 	data := filepath.Join(dir, "data")
 	env := append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
 	log := filepath.Join(dir, "node.log")
@@ -47,12 +48,12 @@ func TestSecretsAreNotSaid(t *testing.T) {
 	if err := os.WriteFile(file, []byte("KEY: "+hidden), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	node, err := serve(dir, env, log, "--data", data, "--log-level", "debug", "--plugin-secrets-file", file)
+	node, err := serveWith(gyre, dir, env, log, "--data", data, "--log-level", "debug", "--plugin-secrets-file", file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = node.cmd.Process.Kill() })
-	p := &planted{t: t, dir: dir, node: node, secrets: map[string]string{"a wrong key": keys.NewToken()}, said: map[string][]byte{}}
+	p := &planted{t: t, gyre: gyre, dir: dir, node: node, secrets: map[string]string{"a wrong key": keys.NewToken()}, said: map[string][]byte{}}
 	p.makeKeys(env)
 	p.makeSession()
 	p.makeTicket()
@@ -70,7 +71,7 @@ func TestSecretsAreNotSaid(t *testing.T) {
 
 // makeKeys makes the first key, and others.
 func (p *planted) makeKeys(env []string) {
-	cmd := exec.Command("gyre", "auth", "init", "--server", p.node.url, "-o", "json")
+	cmd := exec.Command(p.gyre, "auth", "init", "--server", p.node.url, "-o", "json")
 	cmd.Env = env
 	out, err := cmd.Output()
 	var made struct{ Token string }
@@ -183,7 +184,7 @@ func (p *planted) tell(env []string, secret string) {
 		p.t.Fatal(err)
 	}
 	server := []string{"--server", p.node.url}
-	p.run(env, append([]string{"plugin", "deploy", module, "--manifest", manifest, "--grant", "secret:KEY", "--max-attempts", "1"}, server...)...)
+	p.mustRun(env, append([]string{"plugin", "deploy", module, "--manifest", manifest, "--grant", "secret:KEY", "--max-attempts", "1"}, server...)...)
 	const events = 5
 	for _, typ := range []string{"Tell", "Park", "Fail", "Panic", "Exit"} {
 		p.post("/v1/streams/tell/events", `{"type":"`+typ+`","data":1}`)
@@ -218,23 +219,35 @@ func (p *planted) tell(env []string, secret string) {
 	for _, path := range []string{"/v1/plugins/teller", "/v1/plugins/teller/poison", "/v1/subscriptions/teller/parked"} {
 		p.said[path] = p.do("GET", path, "", admin)
 	}
-	p.run(env, append([]string{"plugin", "info", "teller", "-o", "json"}, server...)...)
-	p.run(env, append([]string{"plugin", "logs", "teller"}, server...)...)
-	p.run(env, append([]string{"plugin", "poison", "ls", "teller"}, server...)...)
-	p.run(env, append([]string{"plugin", "dry-run", "teller", "-o", "json"}, server...)...)
+	p.mustRun(env, append([]string{"plugin", "info", "teller", "-o", "json"}, server...)...)
+	p.mustRun(env, append([]string{"plugin", "logs", "teller"}, server...)...)
+	p.mustRun(env, append([]string{"plugin", "poison", "ls", "teller"}, server...)...)
+	p.mustRun(env, append([]string{"plugin", "dry-run", "teller", "-o", "json"}, server...)...)
 }
 
-// run runs gyre, and keeps what it says, whatever it exits with.
-func (p *planted) run(env []string, args ...string) {
+// run runs gyre for what it says, whatever it exits with.
+func (p *planted) run(env []string, args ...string) { _, _ = p.exits(env, args...) }
+
+// mustRun is run of a command that has to succeed.
+func (p *planted) mustRun(env []string, args ...string) {
+	p.t.Helper()
+	if out, err := p.exits(env, args...); err != nil {
+		p.t.Fatalf("gyre %s: %v: %s", p.without(strings.Join(args, " ")), err, p.without(string(out)))
+	}
+}
+
+// exits runs gyre, keeps what it says, and returns that and how it exits.
+func (p *planted) exits(env []string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), 4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "gyre", args...)
+	cmd := exec.CommandContext(ctx, p.gyre, args...)
 	cmd.Env, cmd.Dir = env, p.dir
 	out, err := cmd.CombinedOutput()
 	if len(out) == 0 {
 		p.t.Errorf("gyre %v says nothing, %v", args, err)
 	}
 	p.said["gyre "+strings.Join(args, " ")+" "+cmd.Env[len(cmd.Env)-1][:5]] = out
+	return out, err
 }
 
 // openAndDie leaves requests open that have secrets, and has the node dump its goroutines.
