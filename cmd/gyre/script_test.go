@@ -151,13 +151,16 @@ func serveWith(program, dir string, env []string, logFile string, args ...string
 		defer ended(errEnded)
 		defer log.Close()
 		defer close(urls)
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			fmt.Fprintln(log, lines.Text())
+		for lines := bufio.NewReader(stderr); ; { // of any length: a node whose log nobody reads blocks
+			text, err := lines.ReadString('\n')
+			if _, failed := log.WriteString(text); failed != nil || err != nil {
+				return
+			}
 			var line struct{ Msg, URL string }
-			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
+			if json.Unmarshal([]byte(text), &line) == nil && line.Msg == "listening" {
 				urls <- line.URL
 			}
-			if strings.HasPrefix(lines.Text(), "Stopping;") {
+			if strings.HasPrefix(text, "Stopping;") {
 				close(p.stopping)
 			}
 		}
