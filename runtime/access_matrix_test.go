@@ -122,7 +122,7 @@ func newMatrixNode(t *testing.T) *matrixNode {
 	for name, k := range callers {
 		n.tokens[name] = n.create(t, k)
 	}
-	n.tokens["expired"] = n.create(t, keys.Key{Role: access.Admin, Expires: time.Now().Add(50 * time.Millisecond)})
+	n.tokens["expired"] = n.create(t, keys.Key{Role: access.Admin, Expires: time.Now().Add(time.Second)})
 	n.tokens["revoked"] = n.create(t, keys.Key{Role: access.Admin})
 	p, err := n.Keys().Authenticate(n.tokens["revoked"])
 	if err == nil {

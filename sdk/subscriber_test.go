@@ -773,6 +773,23 @@ func TestManagement(t *testing.T) {
 	}
 }
 
+// overdue is a context whose deadline passes when a channel is closed.
+type overdue struct {
+	context.Context
+	passed chan struct{}
+}
+
+func (o overdue) Done() <-chan struct{} { return o.passed }
+
+func (o overdue) Err() error {
+	select {
+	case <-o.passed:
+		return context.DeadlineExceeded
+	default:
+		return o.Context.Err()
+	}
+}
+
 // TestManagementWithoutAnAnswer has a server that does not answer what it was asked to do.
 func TestManagementWithoutAnAnswer(t *testing.T) {
 	n := startNode(t)
@@ -781,9 +798,11 @@ func TestManagementWithoutAnAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	through := httputil.NewSingleHostReverseProxy(behind)
+	short := overdue{t.Context(), make(chan struct{})} // its deadline passes once the server has the request
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch _, verb := path.Split(r.URL.Path); verb {
 		case "silent":
+			close(short.passed)
 			<-r.Context().Done()
 		case "pause":
 			panic(http.ErrAbortHandler) // the connection ends
@@ -795,8 +814,6 @@ func TestManagementWithoutAnAnswer(t *testing.T) {
 	c := dial(t, front.URL, sdk.Options{})
 	defer c.Close()
 	all := c.Subscriptions()
-	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
 	if err := all.Delete(short, "silent"); !errors.Is(err, core.CodeUnknownOutcome) {
 		t.Errorf("a delete that timed out: %v", err)
 	}

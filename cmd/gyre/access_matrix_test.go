@@ -173,7 +173,7 @@ func (n *accessNode) makeKeys(t *testing.T) {
 	if err := n.Keys().Revoke(ctx, revoked.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, token := make("expired", keys.Key{Role: access.Admin, Expires: time.Now().Add(50 * time.Millisecond)})
+	_, token := make("expired", keys.Key{Role: access.Admin, Expires: time.Now().Add(time.Second)})
 	if p, err := n.Keys().Authenticate(token); err == nil {
 		<-p.Ended()
 	}

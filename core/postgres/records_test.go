@@ -41,12 +41,9 @@ func TestChecksOfRecordsShareTheirLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
+	// If it waited for the transaction, which is open, it would time out.
 	if err := commit(recordOp("j", core.AnyVersion, core.PutRecord), recordOp("k", 1, core.CheckRecord), recordOp("l", 0, core.PutRecord)); err != nil {
 		t.Errorf("a second check: %v", err)
-	}
-	if took := time.Since(begin); took > 400*time.Millisecond {
-		t.Errorf("a second check waited: it took %s", took)
 	}
 	written := make(chan error, 1)
 	go func() { written <- commit(recordOp("k", 1, core.PutRecord)) }()
