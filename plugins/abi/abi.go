@@ -5,9 +5,11 @@ import "unicode/utf8"
 // The names of a module's side.
 const (
 	Module   = "gyre_1"     // the module that imports name
+	Stdio    = "stdio_1"    // the ABI of commands, which import nothing of Module
 	Marker   = "gyre_abi_1" // an export that says which ABI a module is built for
 	Memory   = "memory"
 	Start    = "_initialize"
+	Main     = "_start" // of a command
 	Init     = "gyre_init"
 	Handle   = "gyre_handle"
 	Filter   = "gyre_filter"

@@ -42,6 +42,11 @@
 // with another verdict than 0, a trap or a time-out. Modules that judge events import JudgeImports
 // and no others.
 //
+// # Commands
+//
+// A module of ABI stdio_1 is a command, which exports _start and imports nothing of Module. Its host
+// makes lines of a batch, and effects of lines: package plugins/stdio has them.
+//
 // # Compatibility
 //
 // The lengths of header, fixed part and entry let a later version add fields, which an older

@@ -56,29 +56,67 @@ func abort(_ *Instance, stack []uint64) {
 
 // entryType is the type of a function that handles a batch, or answers a query.
 func entryType(entry string) funcType {
-	if entry == abi.Query {
+	switch entry {
+	case abi.Query:
 		return typeFrom("i:i")
+	case abi.Main:
+		return typeFrom(":")
 	}
 	return typeFrom("iii:i")
 }
 
 // CheckABI refuses a module that imports what the host does not give, or does not export
-// what it calls: the memory, and the function entry. A module whose entry judges events may
-// import less.
+// what it calls: the memory, and the function entry. A module whose entry judges events, and a
+// command, may import less.
 func (m *Module) CheckABI(entry string) error {
 	if err := m.checkKnown(); err != nil {
 		return err
 	}
-	if err := m.checkJudge(entry); err != nil {
+	if err := cmp.Or(m.checkJudge(entry), m.checkCommand(entry)); err != nil {
 		return err
 	}
 	return m.checkFunction(entry, entryType(entry), true)
 }
 
+// checkCommand refuses a command that is a module of another ABI, too. It also refuses a command
+// which is to be a module of another ABI.
+func (m *Module) checkCommand(entry string) error {
+	if entry != abi.Main {
+		_, isCommand := m.export(abi.Main)
+		if _, ok := m.export(entry); !ok && isCommand {
+			return &InvalidError{
+				Section: sectionNames[sectionExport],
+				Reason:  fmt.Sprintf("export %q is missing; %s, which is there, is what a command exports", entry, abi.Main),
+				Fix:     fmt.Sprintf("build a library that exports it, or let the manifest of a handler say that its abi is %s", abi.Stdio),
+			}
+		}
+		return nil
+	}
+	for _, i := range m.imports {
+		if i.module == abi.Module {
+			return &InvalidError{
+				Section: sectionNames[sectionImport], Offset: i.at,
+				Reason: fmt.Sprintf("import %q.%q is not for a command of %s, which writes its effects to its standard output", i.module, i.name, abi.Stdio),
+				Fix:    "leave it out, or let the manifest say that the abi is " + abi.Module,
+			}
+		}
+	}
+	for _, name := range []string{abi.Start, abi.Init, abi.Query} {
+		if _, ok := m.export(name); ok {
+			return &InvalidError{
+				Section: sectionNames[sectionExport],
+				Reason:  fmt.Sprintf("export %q is not for a command of %s, of which only %s is run", name, abi.Stdio, abi.Main),
+				Fix:     "leave it out, or let the manifest say that the abi is " + abi.Module,
+			}
+		}
+	}
+	return nil
+}
+
 // checkJudge refuses imports by which a module that judges events could have effects, or could
 // judge the same event in two ways.
 func (m *Module) checkJudge(entry string) error {
-	if entry == abi.Handle {
+	if entry == abi.Handle || entry == abi.Main {
 		return nil
 	}
 	for _, i := range m.imports {

@@ -21,6 +21,9 @@
 //	instance, err := program.New(ctx, wasm.Config{Limits: wasm.DefaultLimits(), Effects: e, Reads: r, Output: o})
 //	verdict, fuel, err := instance.Call(ctx, batch)
 //
+// A command of ABI stdio_1 is entered by abi.Main instead. Program.Plugin gives each batch an Instance
+// of its own, which reads the lines of package stdio and writes them.
+//
 // A node that starts again needs neither the upload nor the first three steps: Compiler.Cached
 // finds the code by the upload's SHA-256.
 //
@@ -41,7 +44,7 @@
 //     slice by slice, and waiting takes none of their time.
 //   - All instances together have the memory that NewHost was given, and the native stacks of
 //     the guests that run, each of at most 150 MB for the time of its call.
-//   - A call allocates nothing in the host.
+//   - A call allocates nothing in the host, but that of a command does.
 //
 // The package stages nothing itself. What a guest appends and stores goes to the caller's
 // Effects, and an Instance whose effects are dropped must be closed by whoever drops them. A

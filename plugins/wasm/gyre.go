@@ -230,11 +230,15 @@ func logLine(in *Instance, stack []uint64) {
 
 func metric(in *Instance, stack []uint64) {
 	kind, name, value := abi.Kind(int32(stack[0])), in.bytes(stack[1], stack[2]), math.Float64frombits(stack[3])
+	errno(stack, in.report(kind, name, value))
+}
+
+// report passes a metric on.
+func (in *Instance) report(kind abi.Kind, name []byte, value float64) abi.Errno {
 	if kind < abi.Counter || kind > abi.Histogram || len(name) == 0 || len(name) > maxMetricName || !utf8.Valid(name) || math.IsNaN(value) {
-		errno(stack, abi.Invalid)
-		return
+		return abi.Invalid
 	}
-	errno(stack, in.config.Output.Metric(kind, name, value))
+	return in.config.Output.Metric(kind, name, value)
 }
 
 const maxMetricName = 128

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -70,14 +71,15 @@ type Instance struct {
 
 // call is what concerns the current call.
 type call struct {
-	batch   []byte
-	events  []source
-	event   int   // begun last, or -1
-	now     int64 // logical time in µs
-	logged  int
-	printed []byte // since the last end of line
-	line    []byte // scratch
-	kept    kept
+	batch    []byte
+	events   []source
+	event    int   // begun last, or -1
+	now      int64 // logical time in µs
+	logged   int
+	printed  []byte // since the last end of line
+	line     []byte // scratch
+	kept     kept
+	standard standard // of a command
 }
 
 // source is what the host needs of an event.
@@ -93,8 +95,8 @@ type instanceKey struct{}
 
 // New starts an instance: it runs the module's start function, _initialize and gyre_init.
 func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
-	if least := p.minBytes(); least > config.Limits.MemoryBytes {
-		return nil, &Trap{Reason: OutOfMemory, Detail: fmt.Sprintf("the module starts with %d bytes of memory, the binding's limit is %d", least, config.Limits.MemoryBytes)}
+	if err := p.checkMemory(&config.Limits); err != nil {
+		return nil, err
 	}
 	if !p.gate.enter() {
 		return nil, &Trap{Reason: Discarded, Detail: "the program is closed"}
@@ -119,6 +121,14 @@ func (p *Program) New(ctx context.Context, config Config) (*Instance, error) {
 	}
 	in.settleFuel()
 	return in, nil
+}
+
+// checkMemory refuses limits that are below the memory which an instance starts with.
+func (p *Program) checkMemory(l *Limits) error {
+	if least := p.minBytes(); least > l.MemoryBytes {
+		return &Trap{Reason: OutOfMemory, Detail: fmt.Sprintf("the module starts with %d bytes of memory, the binding's limit is %d", least, l.MemoryBytes)}
+	}
+	return nil
 }
 
 func (in *Instance) start() error {
@@ -172,7 +182,7 @@ func (in *Instance) instantiate() (err error) {
 // reset begins a call.
 func (in *Instance) reset(batch []byte) {
 	c := &in.call
-	*c = call{batch: batch, event: -1, events: c.events[:0], printed: c.printed[:0], line: c.line[:0]}
+	*c = call{batch: batch, event: -1, events: c.events[:0], printed: c.printed[:0], line: c.line[:0], standard: standard{positions: c.standard.positions[:0]}}
 	in.random.begin(abi.ID{})
 }
 
@@ -201,7 +211,7 @@ func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64,
 		return 0, 0, err
 	}
 	in.tank.fill(ctx, in.config.Limits.Fuel, in.config.Limits.Time)
-	err := in.entry.CallWithStack(in.ctx, in.stack[:])
+	err := in.run()
 	in.flush()
 	used := in.config.Limits.Fuel - in.settleFuel()
 	if err != nil {
@@ -215,6 +225,16 @@ func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64,
 		in.renewStack()
 	}
 	return verdict, used, nil
+}
+
+// run runs the entry. The end of a command is that of its output.
+func (in *Instance) run() error {
+	err := in.entry.CallWithStack(in.ctx, in.stack[:])
+	if !in.program.isCommand() || err != nil && !errors.Is(err, errExit) {
+		return err
+	}
+	in.stack[0] = uint64(abi.Done)
+	return in.closeOutput()
 }
 
 // settleFuel returns what is left of a call's fuel, and takes it from the guest.
@@ -247,8 +267,15 @@ func (in *Instance) readBatch() error {
 			break
 		}
 		in.events = append(in.events, source{e.ID, e.TimeMicros})
+		in.standard.positions = append(in.standard.positions, e.Position)
 	}
 	in.now = b.NowMicros
+	if in.program.isCommand() {
+		if len(in.events) > 0 {
+			in.random.begin(in.events[0].id)
+		}
+		return in.openStandard()
+	}
 	in.stack = [3]uint64{uint64(len(in.batch)), uint64(b.Count), uint64(b.Attempt)}
 	return nil
 }

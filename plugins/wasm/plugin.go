@@ -17,11 +17,18 @@ type plugin struct{ *Program }
 // New is plugins.Program.New.
 func (p plugin) New(ctx context.Context, c plugins.Connection) (plugins.Handler, error) {
 	l := &c.Limits
-	instance, err := p.Program.New(ctx, Config{
+	config := Config{
 		Limits:  Limits{MemoryBytes: l.MemoryBytes, Fuel: l.Fuel, Time: l.Time(), InitTime: l.InitTime()},
 		Seed:    c.Seed,
 		Effects: c.Effects, Reads: c.Reads, Output: c.Output,
-	})
+	}
+	if p.isCommand() {
+		if err := p.checkMemory(&config.Limits); err != nil {
+			return nil, failure(ctx, err, true)
+		}
+		return &command{program: p.Program, config: config}, nil
+	}
+	instance, err := p.Program.New(ctx, config)
 	if err != nil {
 		return nil, failure(ctx, err, true)
 	}
@@ -54,7 +61,7 @@ func (h *pluginHandler) Close() { h.instance.Close() }
 // is not of the guest.
 //
 // A guest does the same with the same batch if it has seen nothing before. So a fresh one that
-// used up its fuel, or passed memory that it does not have, does so each time. One that
+// used up its fuel, passed memory that it does not have, or wrote no effect, does so each time. One that
 // crashed may have read other streams by then; one that was late may have been on a busy
 // machine.
 func failure(ctx context.Context, err error, fresh bool) error {
@@ -67,7 +74,7 @@ func failure(ctx context.Context, err error, fresh bool) error {
 	case trap.Reason == HostFull:
 		return err
 	}
-	again := trap.Reason == OutOfFuel || trap.Reason == OutOfMemory || trap.Reason == OutOfBounds
+	again := trap.Reason == OutOfFuel || trap.Reason == OutOfMemory || trap.Reason == OutOfBounds || trap.Reason == BadOutput
 	return &plugins.Failure{
 		Reason: string(trap.Reason), Detail: trap.Detail, Stack: trap.Stack,
 		Permanent: again && fresh, Late: trap.Reason == TimedOut, Limit: trap.Reason.code() == core.CodePluginLimit,

@@ -13,16 +13,17 @@ type Reason string
 
 // The reasons.
 const (
-	OutOfFuel   Reason = "out of fuel"           // it used its budget
-	TimedOut    Reason = "timed out"             // its deadline passed
-	Canceled    Reason = "canceled"              // the caller gave up
-	OutOfMemory Reason = "out of memory"         // it starts with more than its limit
-	HostFull    Reason = "host is out of memory" // the instances of the node have all that they may have
-	OutOfBounds Reason = "out of bounds"         // it passed memory to the host that it does not have
-	Failed      Reason = "failed"                // it said so: fail, proc_exit, abort
-	Crashed     Reason = "crashed"               // its code trapped: unreachable, division by zero, stack overflow, …
-	HostError   Reason = "error in the host"     // a defect of the host, not of the guest
-	Discarded   Reason = "instance is discarded" // the instance was used after its end
+	OutOfFuel   Reason = "out of fuel"             // it used its budget
+	TimedOut    Reason = "timed out"               // its deadline passed
+	Canceled    Reason = "canceled"                // the caller gave up
+	OutOfMemory Reason = "out of memory"           // it starts with more than its limit
+	HostFull    Reason = "host is out of memory"   // the instances of the node have all that they may have
+	OutOfBounds Reason = "out of bounds"           // it passed memory to the host that it does not have
+	Failed      Reason = "failed"                  // it said so: fail, proc_exit, abort
+	BadOutput   Reason = "wrote what is no effect" // as a command of stdio_1
+	Crashed     Reason = "crashed"                 // its code trapped: unreachable, division by zero, stack overflow, …
+	HostError   Reason = "error in the host"       // a defect of the host, not of the guest
+	Discarded   Reason = "instance is discarded"   // the instance was used after its end
 )
 
 // code returns the error code of a Trap.
@@ -30,7 +31,7 @@ func (r Reason) code() core.Code {
 	switch r {
 	case OutOfFuel, TimedOut, OutOfMemory:
 		return core.CodePluginLimit
-	case OutOfBounds, Failed, Crashed:
+	case OutOfBounds, Failed, BadOutput, Crashed:
 		return core.CodePluginFailed
 	case Canceled:
 		return core.CodeCanceled

@@ -33,7 +33,8 @@ func wasiImports() []imported {
 		}),
 		wasi("poll_oneoff", "iiii:i", poll),
 		wasi("sched_yield", ":i", fixed(wasiOK)),
-		wasi("proc_exit", "i:", func(_ *Instance, stack []uint64) { stop(Failed, "exit code %d", uint32(stack[0])) }),
+		wasi("proc_exit", "i:", procExit),
+		wasi("fd_read", "iiii:i", fdRead),
 		wasi("fd_write", "iiii:i", fdWrite),
 		wasi("fd_close", "i:i", fixed(wasiBadFile)),
 		wasi("fd_seek", "iIii:i", fixed(wasiNoSeek)),
@@ -44,7 +45,7 @@ func wasiImports() []imported {
 	}
 }
 
-// maxVectors is the most buffers of fd_write, and subscriptions of poll_oneoff: what POSIX
+// maxVectors is the most buffers of fd_read and fd_write, and subscriptions of poll_oneoff: what POSIX
 // calls IOV_MAX.
 const maxVectors = 1024
 
@@ -84,12 +85,38 @@ func clockTime(in *Instance, stack []uint64) {
 	stack[0] = wasiOK
 }
 
-// fdWrite logs what a guest prints.
-func fdWrite(in *Instance, stack []uint64) {
-	if fd := uint32(stack[0]); fd != 1 && fd != 2 {
+// fdRead hands out the standard input, which is empty but for a command.
+func fdRead(in *Instance, stack []uint64) {
+	if uint32(stack[0]) != 0 {
 		stack[0] = wasiBadFile
 		return
 	}
+	in.vectors(stack, func(into []byte) int { return in.readInput(into) })
+}
+
+// fdWrite logs what a guest prints. What a command writes to its standard output are effects.
+func fdWrite(in *Instance, stack []uint64) {
+	fd := uint32(stack[0])
+	if fd != 1 && fd != 2 {
+		stack[0] = wasiBadFile
+		return
+	}
+	in.vectors(stack, func(text []byte) int {
+		if fd == 1 && in.program.isCommand() {
+			in.tank.charge(int64(len(text)) >> lineShift)
+			if err := in.writeOutput(text); err != nil {
+				panic(err)
+			}
+		} else {
+			in.write(text)
+		}
+		return len(text)
+	})
+}
+
+// vectors does something with each buffer that fd_read or fd_write is given, up to one that is not
+// used up, and answers how many bytes were.
+func (in *Instance) vectors(stack []uint64, use func(buffer []byte) int) {
 	const vectorBytes = 8
 	n := uint64(uint32(stack[2]))
 	if n > maxVectors {
@@ -97,19 +124,21 @@ func fdWrite(in *Instance, stack []uint64) {
 		return
 	}
 	vectors := in.bytes(stack[1], n*vectorBytes)
-	written := uint32(0)
+	used := 0
 	for ; len(vectors) > 0; vectors = vectors[vectorBytes:] {
 		at, size := binary.LittleEndian.Uint32(vectors), binary.LittleEndian.Uint32(vectors[4:])
-		in.write(in.bytes(uint64(at), uint64(size)))
-		written += size
+		did := use(in.bytes(uint64(at), uint64(size)))
+		if used += did; did < int(size) {
+			break
+		}
 	}
-	binary.LittleEndian.PutUint32(in.bytes(stack[3], 4), written)
+	binary.LittleEndian.PutUint32(in.bytes(stack[3], 4), uint32(used))
 	stack[0] = wasiOK
 }
 
-// fdStat says that the standard files are terminals that can be written.
+// fdStat says that the standard files are terminals that can be read and written.
 func fdStat(in *Instance, stack []uint64) {
-	const characterDevice, mayWrite = 2, 1 << 6
+	const characterDevice, mayRead, mayWrite = 2, 1 << 1, 1 << 6
 	if !isStandard(stack[0]) {
 		stack[0] = wasiBadFile
 		return
@@ -117,7 +146,7 @@ func fdStat(in *Instance, stack []uint64) {
 	stat := in.bytes(stack[1], 24)
 	clear(stat)
 	stat[0] = characterDevice
-	binary.LittleEndian.PutUint64(stat[8:], mayWrite)
+	binary.LittleEndian.PutUint64(stat[8:], mayRead|mayWrite)
 	stack[0] = wasiOK
 }
 

@@ -67,6 +67,9 @@ func TestWASIHasFixedAnswers(t *testing.T) {
 		{"fd_prestat_dir_name", []uint64{3, 0, 0}, wasiBadFile},
 		{"fd_write", []uint64{3, 0, 0, 0}, wasiBadFile},
 		{"fd_write", []uint64{1, 0, maxVectors + 1, 0}, wasiInvalid},
+		{"fd_read", []uint64{0, 0, 0, 4}, wasiOK},
+		{"fd_read", []uint64{1, 0, 0, 0}, wasiBadFile},
+		{"fd_read", []uint64{0, 0, maxVectors + 1, 0}, wasiInvalid},
 		{"poll_oneoff", []uint64{0, 0, 0, 0}, wasiInvalid},
 		{"poll_oneoff", []uint64{0, 0, maxVectors + 1, 0}, wasiInvalid},
 	}
