@@ -58,8 +58,8 @@ func (m *Manifest) Validate() error {
 	switch {
 	case !versionPattern.MatchString(m.Version):
 		return invalid("version: %q is not 1 to 64 letters, digits and . + _ -, such as 0.1.0", clip(m.Version))
-	case m.ABI != abi.Module:
-		return invalid("abi: %q is not supported, this version has %s", clip(m.ABI), abi.Module)
+	case m.ABI != abi.Module && m.ABI != abi.Stdio:
+		return invalid("abi: %q is not supported, this version has %s and %s", clip(m.ABI), abi.Module, abi.Stdio)
 	case !isText(m.SDK, maxSDKBytes):
 		return invalid("sdk: it is one line of at most %d bytes", maxSDKBytes)
 	case !isText(m.Description, maxDescriptionBytes):
@@ -77,6 +77,9 @@ func (m *Manifest) Validate() error {
 	}
 	if _, err := ParseCapabilities(m.Capabilities); err != nil {
 		return invalid("capabilities: %s", core.AsError(err).Detail)
+	}
+	if err := m.validateCommand(); err != nil {
+		return err
 	}
 	if err := m.Limits.Validate(); err != nil {
 		return invalid("limits.%s", core.AsError(err).Detail)
@@ -111,6 +114,26 @@ func (m *Manifest) validateKind() error {
 			if strings.HasPrefix(c, string(CanAppend)+":") {
 				return invalid("kind: a projection appends nothing, and %s is asked for; a handler may", clip(c))
 			}
+		}
+	}
+	return nil
+}
+
+// validateCommand refuses what only a module with the functions of abi.Module can be or do.
+func (m *Manifest) validateCommand() error {
+	if m.ABI != abi.Stdio {
+		return nil
+	}
+	if m.Kind != KindHandler {
+		return invalid("kind: a command of abi %s is a handler, and not %s; %s has all kinds", abi.Stdio, m.Kind.A(), abi.Module)
+	}
+	asked, err := ParseCapabilities(m.Capabilities)
+	if err != nil {
+		return err
+	}
+	for _, c := range asked {
+		if c.Kind != CanAppend && c.Kind != CanUseState {
+			return invalid("capabilities: a command of abi %s appends and writes state, and can do nothing with %s; %s can", abi.Stdio, clip(c.String()), abi.Module)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@
 //
 //	plugins/registry  verifies an upload, compiles it in a child process, puts the module as
 //	                  a blob, commits the version; loads versions as Programs
+//	plugins/stdio     the lines that a command reads and writes: the contract without an SDK
 //	plugins/effects   stages what a handler does with a batch
 //	plugins/outside   calls other servers
 //	plugins/host      commits a binding with its subscription, and runs it at the node that

@@ -55,7 +55,7 @@ type Manifest struct {
 	Name        string `json:"name"`
 	Version     string `json:"version"`
 	SDK         string `json:"sdk,omitzero"` // what the module was built with, such as go/1.0
-	ABI         string `json:"abi"`          // abi.Module
+	ABI         string `json:"abi"`          // abi.Module or, of a command, abi.Stdio
 	Kind        Kind   `json:"kind"`
 	Description string `json:"description,omitzero"`
 	// Capabilities are what it asks for: append:PATTERN, state, streams.read,
@@ -75,6 +75,14 @@ type Manifest struct {
 	Build  []string `json:"build,omitempty"`
 	Module string   `json:"module,omitzero"`
 	Test   []string `json:"test,omitempty"`
+}
+
+// Entry is the function of the module that the host calls.
+func (m *Manifest) Entry() string {
+	if m.ABI == abi.Stdio {
+		return abi.Main
+	}
+	return m.Kind.Entry()
 }
 
 // ManifestSection is the name of the custom section of a module that has its manifest.

@@ -18,6 +18,18 @@ const least = `{"name":"counter","version":"0.1.0","abi":"gyre_1","kind":"projec
 // with is the least manifest with more members.
 func with(members string) string { return strings.TrimSuffix(least, "}") + "," + members + "}" }
 
+// command is the manifest of a command with more members.
+func command(members string) string {
+	return `{"name":"lines","version":"0.1.0","abi":"stdio_1",` + members + "}"
+}
+
+func TestManifestOfACommand(t *testing.T) {
+	m, err := DecodeManifest([]byte(command(`"kind":"handler","capabilities":["append:bill-*","state"]`)))
+	if err != nil || m.Entry() != abi.Main {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 func TestManifestHasDefaults(t *testing.T) {
 	m, err := DecodeManifest([]byte(least))
 	if err != nil {
@@ -87,20 +99,23 @@ func TestManifestIsReadAsWritten(t *testing.T) {
 
 func TestBadManifests(t *testing.T) {
 	for text, want := range map[string]string{
-		``:                                   "not one JSON object",
-		`[]`:                                 "the manifest",
-		`{}`:                                 "name:",
-		least + least:                        "not one JSON object",
-		with(`"name":"x"`):                   "name",
-		with(`"colour":"red"`):               "/colour: there is no such member",
-		with(`"limits":{"cpu":1}`):           "/limits/cpu: there is no such member",
-		with(`"subscription":{"strem":"a"}`): "/subscription/strem: there is no such member",
+		``:                             "not one JSON object",
+		`[]`:                           "the manifest",
+		`{}`:                           "name:",
+		least + least:                  "not one JSON object",
+		with(`"name":"x"`):             "name",
+		command(`"kind":"projection"`): "kind: a command of abi stdio_1 is a handler, and not a projection; gyre_1 has all kinds",
+		command(`"kind":"validate"`):   "kind: a command of abi stdio_1 is a handler, and not a validator",
+		command(`"kind":"handler","capabilities":["state","secret:A"]`): "capabilities: a command of abi stdio_1 appends and writes state, and can do nothing with secret:A; gyre_1 can",
+		with(`"colour":"red"`):                                                       "/colour: there is no such member",
+		with(`"limits":{"cpu":1}`):                                                   "/limits/cpu: there is no such member",
+		with(`"subscription":{"strem":"a"}`):                                         "/subscription/strem: there is no such member",
 		strings.Replace(least, "counter", "Counter", 1):                              `name: "Counter"`,
 		strings.Replace(least, "counter", "../x", 1):                                 `name: "../x"`,
 		strings.Replace(least, "counter", strings.Repeat("x", 64), 1):                "name: ",
 		strings.Replace(least, "0.1.0", "", 1):                                       "version: ",
 		strings.Replace(least, "0.1.0", "a b", 1):                                    `version: "a b"`,
-		strings.Replace(least, "gyre_1", "gyre_2", 1):                                `abi: "gyre_2" is not supported, this version has gyre_1`,
+		strings.Replace(least, "gyre_1", "gyre_2", 1):                                `abi: "gyre_2" is not supported, this version has gyre_1 and stdio_1`,
 		strings.Replace(least, "projection", "worker", 1):                            `kind: "worker" is none of handler, projection, filter, map, partition, validate`,
 		strings.Replace(with(`"capabilities":["state"]`), "projection", "filter", 1): "capabilities: a filter judges events and has no effects, so it needs none, and state is asked for",
 		strings.Replace(with(`"lanes":2`), "projection", "map", 1):                   "lanes is 2: a map judges events for others, and has no lanes",

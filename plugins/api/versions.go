@@ -107,7 +107,7 @@ func until(list []plugins.Listed, last string) []plugins.Listed {
 // describeABI is GET /v1/plugins/abi.
 func describeABI(w http.ResponseWriter, _ *http.Request) error {
 	return wsapi.WriteJSON(w, http.StatusOK, plugins.ABI{
-		ABIs: []string{abi.Module}, Kinds: plugins.Kinds(),
+		ABIs: []string{abi.Module, abi.Stdio}, Kinds: plugins.Kinds(),
 		Imports: wasm.Imports(), JudgeImports: judgeImports(), Exports: exports(),
 		Limits: plugins.MaxLimits(), Defaults: plugins.DefaultLimits(), MaxModuleBytes: plugins.MaxModuleBytes,
 	})
@@ -123,7 +123,7 @@ func judgeImports() (names []string) {
 
 // exports are the names of what a module may or has to export.
 func exports() []string {
-	names := []string{abi.Memory, abi.Start, abi.Init, abi.Marker, abi.Query}
+	names := []string{abi.Memory, abi.Start, abi.Init, abi.Marker, abi.Query, abi.Main}
 	for _, k := range plugins.Kinds() {
 		if !slices.Contains(names, k.Entry()) {
 			names = append(names, k.Entry())

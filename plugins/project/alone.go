@@ -28,7 +28,7 @@ func (b *Built) TryAlone(ctx context.Context, old *plugins.Binding, event *core.
 	if err != nil {
 		return plugins.PoisonTrial{}, err
 	}
-	program, err := wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, b.Version.Manifest.Kind.Entry())
+	program, err := wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, b.Version.Manifest.Entry())
 	if err != nil {
 		return plugins.PoisonTrial{}, err
 	}

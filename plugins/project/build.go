@@ -46,7 +46,7 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := parsed.CheckABI(p.Manifest.Kind.Entry()); err != nil {
+	if err := parsed.CheckABI(p.Manifest.Entry()); err != nil {
 		return nil, err
 	}
 	built := &Built{File: filepath.Join(p.Dir, p.Manifest.Name+".wasm"), Module: module, Parsed: parsed}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/plugins/abi"
 )
 
 // leastGo is the first version of Go whose modules export functions.
@@ -31,8 +32,12 @@ func (p *Project) compileGo(ctx context.Context) ([]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(temporary) }() // the system's own sweep gets the rest
 	module := filepath.Join(temporary, "module.wasm")
+	mode := "c-shared" // which exports functions
+	if p.Manifest.ABI == abi.Stdio {
+		mode = "exe"
+	}
 	err = p.run(ctx, append(goEnv[:len(goEnv):len(goEnv)], wasmEnv...),
-		"go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-w", "-o", module, ".")
+		"go", "build", "-buildmode="+mode, "-trimpath", "-buildvcs=false", "-ldflags=-w", "-o", module, ".")
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func (b *Built) Load(ctx context.Context) (*wasm.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, b.Version.Manifest.Kind.Entry())
+	return wasm.NewHost(wasm.DefaultMemory).Load(ctx, code, b.Version.Manifest.Entry())
 }
 
 // Try runs the module over events in a sandbox, as a binding that is made from the manifest and

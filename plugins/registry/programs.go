@@ -30,7 +30,7 @@ type sharedProgram struct {
 // this node, and milliseconds if it has. The errors are not_supported, blob_not_found,
 // invalid_module and those of the store.
 func (r *Registry) Load(ctx context.Context, v plugins.Version) (plugins.Program, error) {
-	return r.loadEntry(ctx, &v, v.Manifest.Kind.Entry())
+	return r.loadEntry(ctx, &v, v.Manifest.Entry())
 }
 
 // LoadQuery makes a version ready to answer queries: its handlers are handed the texts of those. The

@@ -18,7 +18,7 @@ func verify(u *Upload, module *wasm.Module, size int64) (plugins.Version, error)
 	if err != nil {
 		return plugins.Version{}, err
 	}
-	if err := module.CheckABI(manifest.Kind.Entry()); err != nil {
+	if err := module.CheckABI(manifest.Entry()); err != nil {
 		return plugins.Version{}, err
 	}
 	if err := checkSchema(manifest); err != nil {
@@ -73,10 +73,23 @@ var needs = map[string]plugins.CapabilityKind{
 	abi.HTTP:        plugins.CanCallHTTP,
 }
 
-// Warnings are what works, and is likely not what somebody wants. A module that imports what
-// its manifest does not ask for is no error: SDKs link more than a plugin calls, and what is
-// not granted is denied.
+// Warnings are what works, and is likely not what somebody wants.
 func Warnings(m *plugins.Manifest, imports []string, memory uint64) (list []string, err error) {
+	if m.ABI == abi.Module {
+		if list, err = unused(m, imports); err != nil {
+			return nil, err
+		}
+	}
+	if limit := m.Limits.OrDefaults().MemoryBytes; memory > limit {
+		list = append(list, fmt.Sprintf("it starts with %d bytes of memory, and its manifest asks for %d: it cannot start unless a binding gives it more", memory, limit))
+	}
+	return list, nil
+}
+
+// unused are the warnings about capabilities that do not go with the imports. A module that
+// imports what its manifest does not ask for is no error: SDKs link more than a plugin calls, and
+// what is not granted is denied.
+func unused(m *plugins.Manifest, imports []string) (list []string, err error) {
 	asked, err := plugins.ParseCapabilities(m.Capabilities)
 	if err != nil {
 		return nil, err
@@ -97,9 +110,6 @@ func Warnings(m *plugins.Manifest, imports []string, memory uint64) (list []stri
 		case len(names) == 0 && isAsked:
 			list = append(list, fmt.Sprintf("its manifest asks for the capability %q, and it imports nothing that needs it", kind))
 		}
-	}
-	if limit := m.Limits.OrDefaults().MemoryBytes; memory > limit {
-		list = append(list, fmt.Sprintf("it starts with %d bytes of memory, and its manifest asks for %d: it cannot start unless a binding gives it more", memory, limit))
 	}
 	return list, nil
 }
