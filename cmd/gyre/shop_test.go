@@ -13,9 +13,9 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// TestShopUnderKills: examples/plugins/shop ends each order once, in the way that its payments say,
+// TestShopCrash: examples/plugins/shop ends each order once, in the way that its payments say,
 // while its node is killed with SIGKILL again and again.
-func TestShopUnderKills(t *testing.T) {
+func TestShopCrash(t *testing.T) {
 	t.Parallel()
 	kills := 3
 	if os.Getenv("GYRE_SOAK") != "" {

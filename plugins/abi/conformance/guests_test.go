@@ -91,7 +91,10 @@ func buildAssemblyScript(t *testing.T) []byte {
 
 // What a plugin does on the host for unit tests of its language is what it does in a node. The SDKs' own
 // tests say so, with the cases of this kit.
-func TestUnitTestHosts(t *testing.T) {
+func TestSoakUnitTestHosts(t *testing.T) {
+	if os.Getenv("GYRE_SOAK") == "" {
+		t.Skip("GYRE_SOAK=1 tests the hosts for unit tests")
+	}
 	t.Run("c", func(t *testing.T) {
 		if _, err := exec.LookPath("cc"); err != nil {
 			t.Skip("there is no C compiler")
@@ -113,7 +116,7 @@ func TestUnitTestHosts(t *testing.T) {
 		command(t, "rust", []string{"CARGO_TARGET_DIR=" + rustTarget(t)}, "cargo", "test", "--offline", "--quiet", "--lib")
 	})
 	t.Run("assemblyscript", func(t *testing.T) {
-		if _, err := os.Stat(sdkDir + "assemblyscript/build/guest.wasm"); err != nil { // TestGuests builds it
+		if _, err := os.Stat(sdkDir + "assemblyscript/build/guest.wasm"); err != nil { // TestGuests builds it, too
 			buildAssemblyScript(t)
 		}
 		command(t, "assemblyscript", nil, "node", "--test")
