@@ -79,7 +79,7 @@ func TestPluginsShapeSubscriptions(t *testing.T) {
 		if status, text := send(t, "PUT", n.URL()+"/v1/subscriptions/fetched", shaped, "Content-Type: application/json"); status != http.StatusCreated || !strings.Contains(text, `"map":{"plugin":"map@1"}`) {
 			t.Fatalf("%d %s", status, text)
 		}
-		if status, text := send(t, "POST", n.URL()+"/v1/subscriptions/fetched/fetch", `{"max":3}`, "Content-Type: application/json"); status != http.StatusOK || !strings.Contains(text, `{"sum":102}`) {
+		if status, text := send(t, "POST", n.URL()+"/v1/subscriptions/fetched/fetch", `{"max":3,"waitMs":30000}`, "Content-Type: application/json"); status != http.StatusOK || !strings.Contains(text, `{"sum":102}`) {
 			t.Fatalf("%d %s", status, text)
 		}
 		want := []string{}
