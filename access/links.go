@@ -60,7 +60,7 @@ func (p *Principal) checkEvents(b core.Batch) error {
 	for e := range b.Events() {
 		if home := e.Link.Stream; home != "" && !filter.Match(home, e.Type) && filter.Match(e.Stream, e.Type) {
 			return p.forbidden(Read, "an event", fmt.Sprintf("version %d of %s, at position %d, is a link to a stream that the key is not granted; it is granted %s",
-				e.Version, clip(e.Stream), e.Position, list(p.Streams)))
+				e.Version, core.Clip(e.Stream), e.Position, list(p.Streams)))
 		}
 	}
 	return p.forbidden(Read, "an event", "it is granted "+list(p.Streams))

@@ -232,20 +232,11 @@ func list(patterns []string) string {
 	}
 	shown := slices.Clone(patterns[:min(len(patterns), most)])
 	for i := range shown {
-		shown[i] = clip(shown[i])
+		shown[i] = core.Clip(shown[i])
 	}
 	text := strings.Join(shown, ", ")
 	if len(patterns) > most {
 		text += ", …"
 	}
 	return text
-}
-
-// clip shortens a name for a message.
-func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

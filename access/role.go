@@ -129,7 +129,7 @@ func (a Action) with(target string) string {
 		switch x := &actions[i]; {
 		case x.Action != a:
 		case target != "" && x.withWhat != "":
-			return x.withWhat + " " + clip(target)
+			return x.withWhat + " " + core.Clip(target)
 		default:
 			return x.words
 		}

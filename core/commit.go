@@ -137,7 +137,7 @@ func ParseExpect(s string) (Expect, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n > MaxNumber {
-		return 0, Errorf(CodeInvalidExpectedVersion, "%q is not an expected version", clip(s))
+		return 0, Errorf(CodeInvalidExpectedVersion, "%q is not an expected version", Clip(s))
 	}
 	return Expect(n), nil
 }
@@ -238,23 +238,23 @@ func (a *Append) validate(system bool) *Error {
 		return err
 	}
 	if (len(a.Events) == 0) == (len(a.Links) == 0) {
-		e := Errorf(CodeEmptyAppend, "the append to stream %q has no events", clip(a.Stream))
+		e := Errorf(CodeEmptyAppend, "the append to stream %q has no events", Clip(a.Stream))
 		if len(a.Events) > 0 {
-			e = Errorf(CodeInvalidRequest, "the append to stream %q has both events and links", clip(a.Stream))
+			e = Errorf(CodeInvalidRequest, "the append to stream %q has both events and links", Clip(a.Stream))
 		}
 		e.Stream = a.Stream
 		return e
 	}
 	for i := range a.Links {
 		if a.Links[i].IsZero() {
-			e := Errorf(CodeInvalidEventID, "link %d of stream %q names no event", i, clip(a.Stream))
+			e := Errorf(CodeInvalidEventID, "link %d of stream %q names no event", i, Clip(a.Stream))
 			e.Stream = a.Stream
 			return e
 		}
 	}
 	for i := range a.Events {
 		if err := a.Events[i].validate(); err != nil {
-			err.Detail = fmt.Sprintf("event %d of stream %q: %s", i, clip(a.Stream), err.Detail)
+			err.Detail = fmt.Sprintf("event %d of stream %q: %s", i, Clip(a.Stream), err.Detail)
 			err.Stream = a.Stream
 			return err
 		}
@@ -296,11 +296,11 @@ var (
 func (e *NewEvent) validate() *Error {
 	switch {
 	case e.Type == "" || len(e.Type) > MaxEventTypeBytes || !printable(e.Type):
-		return Errorf(CodeInvalidEventType, "%q is not an event type", clip(e.Type))
+		return Errorf(CodeInvalidEventType, "%q is not an event type", Clip(e.Type))
 	case e.Format > Bytes:
 		return Errorf(CodeInvalidData, "data format %d is not supported", e.Format)
 	case len(e.ContentType) > MaxContentTypeBytes || !printable(e.ContentType):
-		return Errorf(CodeInvalidContentType, "%q is not a content type", clip(e.ContentType))
+		return Errorf(CodeInvalidContentType, "%q is not a content type", Clip(e.ContentType))
 	case e.Format == JSON && len(e.Data) == 0:
 		return Errorf(CodeInvalidData, "a JSON event needs data; null is a value")
 	case !e.Time.IsZero() && (e.Time.Before(earliest) || e.Time.After(latest)):
@@ -325,14 +325,14 @@ func (r *RecordOp) validate() *Error {
 	name := len(r.Table) + len(r.Key)
 	switch {
 	case r.Table == "" || r.Key == "" || name > MaxRecordKeyBytes || !printable(r.Table) || !utf8.ValidString(r.Key):
-		return Errorf(CodeInvalidRequest, "%q/%q is not a record's table and key", clip(r.Table), clip(r.Key))
+		return Errorf(CodeInvalidRequest, "%q/%q is not a record's table and key", Clip(r.Table), Clip(r.Key))
 	case r.Action > CheckRecord:
 		return Errorf(CodeInvalidRequest, "%d is not an action on a record", r.Action)
 	case r.Expect < StreamExists || r.Expect > MaxNumber:
 		return Errorf(CodeInvalidExpectedVersion, "%d is not an expected revision", int64(r.Expect))
 	case len(r.Value) > MaxRecordValueBytes:
 		err := Errorf(CodeCommitTooLarge, "record %q/%q has %d bytes, the limit is %d",
-			clip(r.Table), clip(r.Key), len(r.Value), MaxRecordValueBytes)
+			Clip(r.Table), Clip(r.Key), len(r.Value), MaxRecordValueBytes)
 		err.Limit = MaxRecordValueBytes
 		return err
 	}
@@ -342,7 +342,7 @@ func (r *RecordOp) validate() *Error {
 // validate checks r, of which parts may come from a client.
 func (r *RecordsRequest) validate() error {
 	if r.Table == "" || len(r.Table) > MaxRecordKeyBytes || !printable(r.Table) {
-		return Errorf(CodeInvalidRequest, "%q is not a table of records", clip(r.Table))
+		return Errorf(CodeInvalidRequest, "%q is not a table of records", Clip(r.Table))
 	}
 	if len(r.Keys) > MaxCommitRecords {
 		return Errorf(CodeInvalidRequest, "%d keys, the limit is %d", len(r.Keys), MaxCommitRecords)
@@ -357,12 +357,12 @@ func (r *RecordsRequest) validate() error {
 func (r *RecordsRequest) validateRanges(bad func(key string) bool) error {
 	if len(r.Ranges) > MaxCommitRecords || r.Ranges != nil && (r.Keys != nil || r.Prefix != "") {
 		return Errorf(CodeInvalidRequest, "%d ranges, %d keys and the prefix %q; only one of them is looked for, and no more than %d ranges",
-			len(r.Ranges), len(r.Keys), clip(r.Prefix), MaxCommitRecords)
+			len(r.Ranges), len(r.Keys), Clip(r.Prefix), MaxCommitRecords)
 	}
 	last := ""
 	for _, k := range r.Ranges {
 		if bad(k.After) || bad(k.Before) || k.After < last || k.Before < k.After {
-			return Errorf(CodeInvalidRequest, "the range from %q to %q is not one, or not in order", clip(k.After), clip(k.Before))
+			return Errorf(CodeInvalidRequest, "the range from %q to %q is not one, or not in order", Clip(k.After), Clip(k.Before))
 		}
 		last = k.Before
 	}
@@ -391,7 +391,7 @@ func ValidateReadable(name string) error {
 
 func validateStream(name string) *Error {
 	if IsSystem(name) {
-		e := Errorf(CodeReservedStreamName, "stream %q cannot be written", clip(name))
+		e := Errorf(CodeReservedStreamName, "stream %q cannot be written", Clip(name))
 		e.Stream = name
 		return e
 	}
@@ -403,7 +403,7 @@ func validateName(name string) *Error {
 	// Clients and proxies take the path segments . and .. for steps, however they are
 	// escaped: a request for such a stream arrives at another path.
 	if name == "" || name == "." || name == ".." || name == "$" || len(name) > MaxStreamNameBytes || !printable(name) {
-		return Errorf(CodeInvalidStreamName, "%q is not a stream name", clip(name))
+		return Errorf(CodeInvalidStreamName, "%q is not a stream name", Clip(name))
 	}
 	return nil
 }
@@ -412,10 +412,10 @@ func validateName(name string) *Error {
 // name of the page before. Both may be empty.
 func ValidateListing(prefix, after string) error {
 	if len(prefix) > MaxStreamNameBytes || !printable(prefix) {
-		return Errorf(CodeInvalidRequest, "no name begins with the prefix %q", clip(prefix))
+		return Errorf(CodeInvalidRequest, "no name begins with the prefix %q", Clip(prefix))
 	}
 	if len(after) > MaxStreamNameBytes || !printable(after) {
-		return Errorf(CodeInvalidCursor, "%q is not a name to go on after", clip(after))
+		return Errorf(CodeInvalidCursor, "%q is not a name to go on after", Clip(after))
 	}
 	return nil
 }

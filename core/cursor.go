@@ -29,7 +29,7 @@ func ParseCursor(s string) (Cursor, error) {
 	n, err := strconv.ParseUint(digits, 10, 64)
 	canonical := digits == strconv.FormatUint(n, 10)
 	if !ok || err != nil || !canonical || n > MaxNumber || len(s) > MaxCursorBytes || !isLogID(log) {
-		return Cursor{}, Errorf(CodeInvalidCursor, "%q is not a cursor", clip(s))
+		return Cursor{}, Errorf(CodeInvalidCursor, "%q is not a cursor", Clip(s))
 	}
 	return Cursor{Log: log, Position: n}, nil
 }

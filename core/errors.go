@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -82,7 +83,7 @@ func AsError(err error) *Error {
 
 // NewWrongVersion makes the error of an expected version that does not hold, for engines.
 func NewWrongVersion(stream string, expected Expect, actual uint64) *Error {
-	e := Errorf(CodeWrongExpectedVersion, "stream %q is at version %d, expected %s", clip(stream), actual, expected)
+	e := Errorf(CodeWrongExpectedVersion, "stream %q is at version %d, expected %s", Clip(stream), actual, expected)
 	e.Stream, e.Expected, e.Actual = stream, &expected, &actual
 	return e
 }
@@ -90,7 +91,7 @@ func NewWrongVersion(stream string, expected Expect, actual uint64) *Error {
 // NewDuplicateEvent makes the error of an id that is known, but not as a part of the same
 // append, for engines.
 func NewDuplicateEvent(stream string, id ID) *Error {
-	e := Errorf(CodeDuplicateEvent, "event id %s, sent for stream %q, is already in the log, but not as part of this append", id, clip(stream))
+	e := Errorf(CodeDuplicateEvent, "event id %s, sent for stream %q, is already in the log, but not as part of this append", id, Clip(stream))
 	e.Stream, e.EventID = stream, id
 	return e
 }
@@ -98,7 +99,7 @@ func NewDuplicateEvent(stream string, id ID) *Error {
 // NewDuplicateLink makes the error of a link to an event that is in the stream, and not
 // by an earlier try of the Commit, for engines.
 func NewDuplicateLink(stream string, id ID) *Error {
-	e := Errorf(CodeDuplicateEvent, "event %s is in stream %q already, and a stream has an event once", id, clip(stream))
+	e := Errorf(CodeDuplicateEvent, "event %s is in stream %q already, and a stream has an event once", id, Clip(stream))
 	e.Stream, e.EventID = stream, id
 	return e
 }
@@ -113,7 +114,7 @@ func NewEventNotFound(id ID) *Error {
 // NewLinkNotFound makes the error of a link to an event that is not in the log, for
 // engines.
 func NewLinkNotFound(stream string, id ID) *Error {
-	e := Errorf(CodeEventNotFound, "event %s, to be linked into stream %q, is not in the log", id, clip(stream))
+	e := Errorf(CodeEventNotFound, "event %s, to be linked into stream %q, is not in the log", id, Clip(stream))
 	e.Stream, e.EventID = stream, id
 	return e
 }
@@ -128,20 +129,22 @@ func NewStaleEpoch(epoch, now uint64) *Error {
 
 // NewStreamNotFound makes the error of a read of a stream without events.
 func NewStreamNotFound(stream string) *Error {
-	e := Errorf(CodeStreamNotFound, "stream %q has no events", clip(stream))
+	e := Errorf(CodeStreamNotFound, "stream %q has no events", Clip(stream))
 	e.Stream = stream
 	return e
 }
 
-// clip shortens a client's text for a message.
-func clip(s string) string {
-	const max = 80
-	if len(s) <= max {
-		return s
+// Clip shortens what a client sent for use in a message.
+func Clip(s string) string { return ClipTo(s, 80) }
+
+// ClipTo shortens a text to most bytes, and makes it valid UTF-8.
+func ClipTo(s string, most int) string {
+	end := ""
+	if len(s) > most {
+		for most > 0 && !utf8.RuneStart(s[most]) {
+			most--
+		}
+		s, end = s[:most], "…"
 	}
-	n := max
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
+	return strings.ToValidUTF8(s, "�") + end
 }

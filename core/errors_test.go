@@ -85,7 +85,7 @@ func TestAsError(t *testing.T) {
 func TestClip(t *testing.T) {
 	long := strings.Repeat("ü", 100)
 	for _, s := range []string{"", "a", long, "x" + long, strings.Repeat("\x80", 100), strings.Repeat("a", 80)} {
-		got := clip(s)
+		got := Clip(s)
 		if len(got) > 80+len("…") || len(s) <= 80 && got != s || utf8.ValidString(s) != utf8.ValidString(got) && got != "…" {
 			t.Errorf("clip %q: %q", s, got)
 		}

@@ -38,7 +38,7 @@ func (f *Filter) Validate() error {
 		}
 		for _, p := range list {
 			if p == "" || len(p) > MaxStreamNameBytes || !printable(p) {
-				return Errorf(CodeInvalidFilter, "%q is not a pattern", clip(p))
+				return Errorf(CodeInvalidFilter, "%q is not a pattern", Clip(p))
 			}
 		}
 	}

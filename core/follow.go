@@ -391,7 +391,7 @@ func (f *follower) startAfterVersion(ctx context.Context, version uint64) error 
 		return err
 	}
 	if page.Count == 0 {
-		return Errorf(CodeInvalidCursor, "stream %q is at version %d, the start is after version %d", clip(f.stream), page.Version, version)
+		return Errorf(CodeInvalidCursor, "stream %q is at version %d, the start is after version %d", Clip(f.stream), page.Version, version)
 	}
 	f.version, f.position = version, page.First
 	return nil

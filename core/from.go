@@ -25,7 +25,7 @@ func ParseFrom(s, stream string) (From, error) {
 	}
 	c, err := ParseCursor(s)
 	if err != nil {
-		return From{}, Errorf(CodeInvalidCursor, "%q is not start, end, a number, a time or a cursor", clip(s))
+		return From{}, Errorf(CodeInvalidCursor, "%q is not start, end, a number, a time or a cursor", Clip(s))
 	}
 	return c.From(), nil
 }
@@ -99,7 +99,7 @@ func (f *From) UnmarshalJSON(text []byte) error {
 func oneField(text []byte, otherwise string, names ...string) (name string, value []byte, err error) {
 	var fields map[string]json.RawMessage
 	if len(text) == 0 || text[0] != '{' || json.Unmarshal(text, &fields) != nil {
-		return "", nil, Errorf(CodeInvalidCursor, "%s is not a place to begin: it is %san object with one of %s", clip(string(text)), otherwise, strings.Join(names, ", "))
+		return "", nil, Errorf(CodeInvalidCursor, "%s is not a place to begin: it is %san object with one of %s", Clip(string(text)), otherwise, strings.Join(names, ", "))
 	}
 	set := 0
 	for _, n := range names {
@@ -118,7 +118,7 @@ func oneField(text []byte, otherwise string, names ...string) (name string, valu
 func (f *From) takeNumber(name string, value []byte, inclusive bool) error {
 	n, err := strconv.ParseUint(string(value), 10, 64)
 	if err != nil || n > MaxNumber || n == MaxNumber && !inclusive {
-		return Errorf(CodeInvalidCursor, "a place to begin cannot have the %s %s", name, clip(string(value)))
+		return Errorf(CodeInvalidCursor, "a place to begin cannot have the %s %s", name, Clip(string(value)))
 	}
 	if inclusive {
 		n = max(n, 1) - 1
@@ -135,7 +135,7 @@ func (f *From) take(name string, value []byte) error {
 	if name == "position" || name == "version" {
 		return f.takeNumber(name, value, true)
 	}
-	wrong := Errorf(CodeInvalidCursor, "a place to begin cannot have the %s %s", name, clip(string(value)))
+	wrong := Errorf(CodeInvalidCursor, "a place to begin cannot have the %s %s", name, Clip(string(value)))
 	var text string
 	if json.Unmarshal(value, &text) != nil {
 		return wrong
@@ -151,7 +151,7 @@ func (f *From) take(name string, value []byte) error {
 	}
 	t, ok := ParseTime(text)
 	if !ok {
-		return Errorf(CodeInvalidCursor, "%q is not a time in RFC 3339", clip(text))
+		return Errorf(CodeInvalidCursor, "%q is not a time in RFC 3339", Clip(text))
 	}
 	*f = From{Kind: FromTime, Time: t}
 	return nil

@@ -64,7 +64,7 @@ func (id ID) encode(b *[36]byte) {
 func ParseID(s string) (ID, error) {
 	var id ID
 	bad := func() (ID, error) {
-		return ID{}, Errorf(CodeInvalidEventID, "%q is not a UUID of the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", clip(s))
+		return ID{}, Errorf(CodeInvalidEventID, "%q is not a UUID of the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", Clip(s))
 	}
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return bad()

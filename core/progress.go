@@ -113,7 +113,7 @@ func ValidateProgressName(name string) error {
 
 func validateProgressName(name string) *Error {
 	if len(name) > MaxProgressNameBytes || strings.HasPrefix(name, "$") || validateStream(name) != nil {
-		return Errorf(CodeInvalidProgress, "%q is not the name of a progress: it has 1 to %d bytes, and does not begin with '$'", clip(name), MaxProgressNameBytes)
+		return Errorf(CodeInvalidProgress, "%q is not the name of a progress: it has 1 to %d bytes, and does not begin with '$'", Clip(name), MaxProgressNameBytes)
 	}
 	return nil
 }
@@ -121,9 +121,9 @@ func validateProgressName(name string) *Error {
 func (p *Progress) validate() *Error {
 	switch {
 	case p.To <= p.From || p.To > MaxNumber:
-		return Errorf(CodeInvalidProgress, "progress %q cannot move from %d to %d, only to a greater position", clip(p.Name), p.From, p.To)
+		return Errorf(CodeInvalidProgress, "progress %q cannot move from %d to %d, only to a greater position", Clip(p.Name), p.From, p.To)
 	case p.Log != "" && (len(p.Log) > MaxCursorBytes || !isLogID(p.Log)):
-		return Errorf(CodeInvalidProgress, "%q is not the id of a log: leave log out, or take that of the stored progress", clip(p.Log))
+		return Errorf(CodeInvalidProgress, "%q is not the id of a log: leave log out, or take that of the stored progress", Clip(p.Log))
 	}
 	return validateProgressName(p.Name)
 }
@@ -131,7 +131,7 @@ func (p *Progress) validate() *Error {
 // reach checks that the log has the place To.
 func (p *Progress) reach(state State) error {
 	if p.To > state.Head {
-		return Errorf(CodeInvalidProgress, "progress %q cannot move to %d, the log has reached %d", clip(p.Name), p.To, state.Head)
+		return Errorf(CodeInvalidProgress, "progress %q cannot move to %d, the log has reached %d", Clip(p.Name), p.To, state.Head)
 	}
 	if p.Log == "" {
 		return nil
@@ -155,7 +155,7 @@ func (p *Progress) Moved(ctx context.Context, r RecordReader) (bool, error) {
 	case now.Position == p.From:
 		return false, nil
 	}
-	return false, Errorf(CodeUnknownOutcome, "progress %q is at %d, and may have been moved from %d to %d before", clip(p.Name), now.Position, p.From, p.To)
+	return false, Errorf(CodeUnknownOutcome, "progress %q is at %d, and may have been moved from %d to %d before", Clip(p.Name), now.Position, p.From, p.To)
 }
 
 // RecordReader reads records: a Store, or a router before many.
@@ -170,7 +170,7 @@ func ReadProgress(ctx context.Context, r RecordReader, name string) (ProgressInf
 	}
 	info, _, err := readProgress(ctx, r, name)
 	if err == nil && info.Position == 0 {
-		err = Errorf(CodeNotFound, "there is no progress %q", clip(name))
+		err = Errorf(CodeNotFound, "there is no progress %q", Clip(name))
 	}
 	return info, err
 }
@@ -194,7 +194,7 @@ func decodeProgress(r Record) (ProgressInfo, error) {
 		info.ID, err = ParseID(v.ID)
 	}
 	if err != nil {
-		return info, Errorf(CodeStoreCorrupt, "the record of progress %q cannot be read: %w", clip(r.Key), err)
+		return info, Errorf(CodeStoreCorrupt, "the record of progress %q cannot be read: %w", Clip(r.Key), err)
 	}
 	return info, nil
 }
@@ -236,7 +236,7 @@ func DeleteProgress(ctx context.Context, s ProgressStore, name string) error {
 		case err != nil:
 			return err
 		case revision == 0:
-			return Errorf(CodeNotFound, "there is no progress %q", clip(name))
+			return Errorf(CodeNotFound, "there is no progress %q", Clip(name))
 		}
 		// The mark must be that of the place: the revisions of a record that was deleted and
 		// made again begin again.
@@ -248,7 +248,7 @@ func DeleteProgress(ctx context.Context, s ProgressStore, name string) error {
 			return err
 		}
 	}
-	return Errorf(CodeProgressConflict, "progress %q moved whenever it was to be deleted", clip(name))
+	return Errorf(CodeProgressConflict, "progress %q moved whenever it was to be deleted", Clip(name))
 }
 
 // ProgressFrom returns a From that names a progress as the place that is stored, and any
@@ -275,7 +275,7 @@ func (p *Progress) outcome(o Outcome, now ProgressInfo, log string) Outcome {
 		return Outcome{Result: Result{Duplicate: true}}
 	case now.Position > 0 && now.Log != log:
 		return Outcome{Err: Errorf(CodeLogChanged, "progress %q is at position %d of log %q, this is log %q",
-			clip(p.Name), now.Position, now.Log, log)}
+			Clip(p.Name), now.Position, now.Log, log)}
 	}
 	e := p.conflict(now)
 	if isDuplicate {
@@ -291,9 +291,9 @@ func (p *Progress) made(now ProgressInfo) bool {
 
 func (p *Progress) conflict(now ProgressInfo) *Error {
 	from := Expect(p.From)
-	e := Errorf(CodeProgressConflict, "progress %q is at %d, expected %d", clip(p.Name), now.Position, p.From)
+	e := Errorf(CodeProgressConflict, "progress %q is at %d, expected %d", Clip(p.Name), now.Position, p.From)
 	if now.Position == 0 {
-		e.Detail = "there is no progress \"" + clip(p.Name) + "\", expected it at " + from.String()
+		e.Detail = "there is no progress \"" + Clip(p.Name) + "\", expected it at " + from.String()
 	}
 	e.Expected, e.Actual = &from, &now.Position
 	return e

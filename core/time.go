@@ -40,10 +40,10 @@ func ParseTime(s string) (t time.Time, ok bool) {
 func ParseEventTime(s string) (time.Time, error) {
 	t, ok := ParseTime(s)
 	if !ok {
-		return t, Errorf(CodeInvalidEventTime, "%q is not a time in RFC 3339", clip(s))
+		return t, Errorf(CodeInvalidEventTime, "%q is not a time in RFC 3339", Clip(s))
 	}
 	if t.Before(earliest) || t.After(latest) {
-		return t, Errorf(CodeInvalidEventTime, "%q is out of range", clip(s))
+		return t, Errorf(CodeInvalidEventTime, "%q is out of range", Clip(s))
 	}
 	return t, nil
 }

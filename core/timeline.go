@@ -51,7 +51,7 @@ func (s State) checkPlace(timeline string, position uint64) error {
 	end, ok := s.End(timeline)
 	switch {
 	case !ok:
-		return Errorf(CodeLogChanged, "the cursor is of log %q, this is log %q", clip(timeline), s.Timeline())
+		return Errorf(CodeLogChanged, "the cursor is of log %q, this is log %q", Clip(timeline), s.Timeline())
 	case position <= end:
 		return nil
 	case timeline == s.Timeline() || timeline == s.Log:

@@ -66,7 +66,7 @@ func ParseCapability(text string) (Capability, error) {
 		problem = "is none of append:PATTERN, state, streams.read:PATTERN, http:HOST:PORT, secret:NAME"
 	}
 	if problem != "" {
-		return Capability{}, core.Errorf(core.CodeInvalidRequest, "capability %q %s", clip(text), problem)
+		return Capability{}, core.Errorf(core.CodeInvalidRequest, "capability %q %s", core.Clip(text), problem)
 	}
 	return c, nil
 }
@@ -156,7 +156,7 @@ func ParseCapabilities(texts []string) (Capabilities, error) {
 			return nil, err
 		}
 		if slices.Contains(cs, c) {
-			return nil, core.Errorf(core.CodeInvalidRequest, "%q is there twice", clip(text))
+			return nil, core.Errorf(core.CodeInvalidRequest, "%q is there twice", core.Clip(text))
 		}
 		cs = append(cs, c)
 	}

@@ -57,9 +57,9 @@ func (m *Manifest) Validate() error {
 	}
 	switch {
 	case !versionPattern.MatchString(m.Version):
-		return invalid("version: %q is not 1 to 64 letters, digits and . + _ -, such as 0.1.0", clip(m.Version))
+		return invalid("version: %q is not 1 to 64 letters, digits and . + _ -, such as 0.1.0", core.Clip(m.Version))
 	case m.ABI != abi.Module && m.ABI != abi.Stdio:
-		return invalid("abi: %q is not supported, this version has %s and %s", clip(m.ABI), abi.Module, abi.Stdio)
+		return invalid("abi: %q is not supported, this version has %s and %s", core.Clip(m.ABI), abi.Module, abi.Stdio)
 	case !isText(m.SDK, maxSDKBytes):
 		return invalid("sdk: it is one line of at most %d bytes", maxSDKBytes)
 	case !isText(m.Description, maxDescriptionBytes):
@@ -106,13 +106,13 @@ func (m *Manifest) validateLanes() error {
 func (m *Manifest) validateKind() error {
 	switch {
 	case m.Kind.Entry() == "":
-		return invalid("kind: %q is none of %s", clip(string(m.Kind)), kindList())
+		return invalid("kind: %q is none of %s", core.Clip(string(m.Kind)), kindList())
 	case m.Kind.Judges() && len(m.Capabilities) > 0:
-		return invalid("capabilities: %s judges events and has no effects, so it needs none, and %s is asked for", m.Kind.A(), clip(m.Capabilities[0]))
+		return invalid("capabilities: %s judges events and has no effects, so it needs none, and %s is asked for", m.Kind.A(), core.Clip(m.Capabilities[0]))
 	case m.Kind == KindProjection:
 		for _, c := range m.Capabilities {
 			if strings.HasPrefix(c, string(CanAppend)+":") {
-				return invalid("kind: a projection appends nothing, and %s is asked for; a handler may", clip(c))
+				return invalid("kind: a projection appends nothing, and %s is asked for; a handler may", core.Clip(c))
 			}
 		}
 	}
@@ -133,7 +133,7 @@ func (m *Manifest) validateCommand() error {
 	}
 	for _, c := range asked {
 		if c.Kind != CanAppend && c.Kind != CanUseState {
-			return invalid("capabilities: a command of abi %s appends and writes state, and can do nothing with %s; %s can", abi.Stdio, clip(c.String()), abi.Module)
+			return invalid("capabilities: a command of abi %s appends and writes state, and can do nothing with %s; %s can", abi.Stdio, core.Clip(c.String()), abi.Module)
 		}
 	}
 	return nil
@@ -198,7 +198,7 @@ func ValidateName(name string) error {
 	}
 	if !namePattern.MatchString(name) {
 		return core.Errorf(core.CodeInvalidRequest,
-			"%q is not a name of a plugin: use 1 to 63 lower-case letters, digits and . _ -, and begin with a letter or a digit", clip(name))
+			"%q is not a name of a plugin: use 1 to 63 lower-case letters, digits and . _ -, and begin with a letter or a digit", core.Clip(name))
 	}
 	return nil
 }
@@ -210,7 +210,7 @@ func decodeError(err error) error {
 	isSemantic := errors.As(err, &semantic)
 	where := "the manifest"
 	if isSemantic && semantic.JSONPointer != "" {
-		where = clip(string(semantic.JSONPointer))
+		where = core.Clip(string(semantic.JSONPointer))
 	}
 	switch {
 	case errors.As(err, &coded):
@@ -226,7 +226,7 @@ func decodeError(err error) error {
 }
 
 func invalid(format string, args ...any) *core.Error {
-	return core.Errorf(core.CodeInvalidManifest, "%s", clipTo(fmt.Sprintf(format, args...), maxDetailBytes))
+	return core.Errorf(core.CodeInvalidManifest, "%s", core.ClipTo(fmt.Sprintf(format, args...), maxDetailBytes))
 }
 
 const maxDetailBytes = 1024
@@ -242,17 +242,4 @@ func isText(s string, most int) bool {
 		}
 	}
 	return true
-}
-
-// clip shortens what somebody sent for use in a message.
-func clip(s string) string { return clipTo(s, 80) }
-
-func clipTo(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most] + "…"
 }

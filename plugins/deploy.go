@@ -43,14 +43,14 @@ func (d *Deploy) Which(name string, old *Binding) (plugin, version string, err e
 	}
 	from := ""
 	if old == nil {
-		old, from = &Binding{Plugin: name}, fmt.Sprintf(" and no plugin is deployed as %q", clip(name))
+		old, from = &Binding{Plugin: name}, fmt.Sprintf(" and no plugin is deployed as %q", core.Clip(name))
 	}
 	plugin, version = cmp.Or(d.Plugin, old.Plugin), d.Version
 	if version == "" && plugin == old.Plugin {
 		version = old.Version
 	}
 	if version == "" {
-		return "", "", core.Errorf(core.CodeInvalidRequest, "version is missing%s: say which version of plugin %q to run; gyre plugin versions lists them", from, clip(plugin))
+		return "", "", core.Errorf(core.CodeInvalidRequest, "version is missing%s: say which version of plugin %q to run; gyre plugin versions lists them", from, core.Clip(plugin))
 	}
 	return plugin, version, nil
 }
@@ -186,7 +186,7 @@ func (p *ErrorPolicy) validate() error {
 	case p.MinMs < 1 || p.MinMs > p.MaxMs || p.MaxMs > maxBackoffMs:
 		return core.Errorf(core.CodeInvalidRequest, "onError waits from %d to %d ms: minMs is at least 1, and maxMs from minMs to %d", p.MinMs, p.MaxMs, maxBackoffMs)
 	case p.Then != ThenPark && p.Then != ThenStop:
-		return core.Errorf(core.CodeInvalidRequest, "onError.then is %q, it may be park or stop", clip(string(p.Then)))
+		return core.Errorf(core.CodeInvalidRequest, "onError.then is %q, it may be park or stop", core.Clip(string(p.Then)))
 	}
 	return nil
 }

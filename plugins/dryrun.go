@@ -56,7 +56,7 @@ const (
 func (d *DryRun) Validate() error {
 	switch {
 	case d.State != "" && d.State != EmptyState && d.State != StoredState && d.State != StateBefore:
-		return core.Errorf(core.CodeInvalidRequest, "state is %q, it may be empty, now or before", clip(string(d.State)))
+		return core.Errorf(core.CodeInvalidRequest, "state is %q, it may be empty, now or before", core.Clip(string(d.State)))
 	case d.Count < 0 || d.Count > MaxDryRunEvents:
 		return core.Errorf(core.CodeInvalidRequest, "count is %d, it may be from 1 to %d, or 0 for all", d.Count, MaxDryRunEvents)
 	case d.Show < 0 || d.Show > MaxShown:

@@ -77,7 +77,7 @@ type Rollback struct {
 // Validate checks a request. The error is invalid_request.
 func (r *Rollback) Validate() error {
 	if r.To != "" && r.To != ToVersion && r.To != ToGeneration {
-		return core.Errorf(core.CodeInvalidRequest, "to is %q, it may be version or generation", clip(string(r.To)))
+		return core.Errorf(core.CodeInvalidRequest, "to is %q, it may be version or generation", core.Clip(string(r.To)))
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (b *Binding) validateValidator() error {
 	in := &b.Input
 	switch {
 	case len(b.Grants) > 0:
-		return invalid("grants: a validator judges events and has no effects, so it is granted nothing, and %q was to be", clip(b.Grants[0]))
+		return invalid("grants: a validator judges events and has no effects, so it is granted nothing, and %q was to be", core.Clip(b.Grants[0]))
 	case b.Lanes != 0:
 		return invalid("lanes is %d: a validator has none", b.Lanes)
 	case b.AllowLoops:
@@ -60,7 +60,7 @@ func (b *Binding) validateValidator() error {
 	case b.Limits.TimeMs > MaxValidatorMs:
 		return invalid("limits.timeMs is %d, a validator may have from 1 to %d for an append", b.Limits.TimeMs, MaxValidatorMs)
 	case b.OnError.Then != ThenRefuse && b.OnError.Then != ThenAccept:
-		return invalid("onError.then is %q, of a validator it may be refuse or accept", clip(string(b.OnError.Then)))
+		return invalid("onError.then is %q, of a validator it may be refuse or accept", core.Clip(string(b.OnError.Then)))
 	case len(b.Config) > 0 && !strings.HasPrefix(string(b.Config), "{"):
 		return core.Errorf(core.CodeInvalidPluginConfig, "config is an object, such as {\"threshold\":50}")
 	}
@@ -69,7 +69,7 @@ func (b *Binding) validateValidator() error {
 	}
 	for _, pattern := range in.Filter.Streams {
 		if core.IsSystem(pattern) {
-			e := core.Errorf(core.CodeReservedStreamName, "input.filter.streams: %q is of streams that only the node writes, and what it writes is not judged", clip(pattern))
+			e := core.Errorf(core.CodeReservedStreamName, "input.filter.streams: %q is of streams that only the node writes, and what it writes is not judged", core.Clip(pattern))
 			e.Stream = pattern
 			return e
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,8 +100,11 @@ func TestValidatorsInRing(t *testing.T) {
 		untilReady(t, n.URL(), http.StatusOK, "ok")
 	}
 	validate(t, nodes[0])
-	until(t, "both nodes have it in force", func() bool {
-		return len(nodes[0].Plugins().Validators.InForce())+len(nodes[1].Plugins().Validators.InForce()) == 2
+	until(t, "both nodes have loaded it", func() bool {
+		return !slices.ContainsFunc(nodes, func(n *runtime.Node) bool {
+			in := n.Plugins().Validators.InForce()
+			return len(in) != 1 || in[0].State != plugins.Running
+		})
 	})
 	for i, n := range nodes {
 		c := dial(t, n)

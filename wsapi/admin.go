@@ -47,7 +47,7 @@ func profiled(h http.HandlerFunc) func(http.ResponseWriter, *http.Request) error
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if text := r.URL.Query().Get("seconds"); text != "" {
 			if n, err := strconv.Atoi(text); err != nil || n < 1 || n > maxProfileSeconds {
-				return core.Errorf(core.CodeInvalidRequest, "seconds %q is not a number from 1 to %d", clip(text), maxProfileSeconds)
+				return core.Errorf(core.CodeInvalidRequest, "seconds %q is not a number from 1 to %d", core.Clip(text), maxProfileSeconds)
 			}
 		}
 		h(w, r)

@@ -62,7 +62,7 @@ func (c *Config) joinedNew() func(ctx context.Context, name string) {
 // record records what was done, and is answered so, whether the audit has it or not.
 func (c *Config) record(ctx context.Context, kind, target string, outcome core.Code) {
 	if err := c.Audit.Record(ctx, kind, target, outcome); err != nil {
-		c.Logger.ErrorContext(ctx, "the audit lacks what was done", "act", kind, "target", clip(target), "error", err)
+		c.Logger.ErrorContext(ctx, "the audit lacks what was done", "act", kind, "target", core.Clip(target), "error", err)
 	}
 }
 

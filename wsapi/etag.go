@@ -39,7 +39,7 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 	opaque, isTag := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
 	opaque, closed := strings.CutSuffix(opaque, `"`)
 	if !isTag || !closed || strings.Contains(opaque, `"`) {
-		return 0, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", clip(tag))
+		return 0, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", core.Clip(tag))
 	}
 	state := a.config.Store.State()
 	for kind, suffix := range suffixes {
@@ -50,7 +50,7 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 		}
 		end, known := state.End(parts[0])
 		if !known {
-			return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", clip(tag))
+			return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", core.Clip(tag))
 		}
 		version, err := strconv.ParseUint(parts[2], 10, 64)
 		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version, kind) {
@@ -60,7 +60,7 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 			return core.Expect(version), err
 		}
 	}
-	e := core.Errorf(core.CodeWrongExpectedVersion, "If-Match %q names no state of stream %q", clip(tag), clip(stream))
+	e := core.Errorf(core.CodeWrongExpectedVersion, "If-Match %q names no state of stream %q", core.Clip(tag), core.Clip(stream))
 	e.Stream = stream
 	return 0, e
 }
@@ -79,7 +79,7 @@ func (a *API) checkKept(r *http.Request, tag, stream string, version, end uint64
 		return err
 	}
 	if version > last.Version || version == last.Version && last.Last > end {
-		return core.Errorf(core.CodeLogChanged, "If-Match %q is of a tail that the log has lost", clip(tag))
+		return core.Errorf(core.CodeLogChanged, "If-Match %q is of a tail that the log has lost", core.Clip(tag))
 	}
 	return nil
 }

@@ -36,10 +36,10 @@ func newGuard(hosts, origins []string) guard {
 func (g *guard) admit(h http.Header, r *http.Request, strict bool) error {
 	name := hostName(r.Host)
 	if _, err := netip.ParseAddr(name); err != nil && !g.hosts[name] {
-		return core.Errorf(core.CodeHostNotAllowed, "host %q is not one of this node", clip(name))
+		return core.Errorf(core.CodeHostNotAllowed, "host %q is not one of this node", core.Clip(name))
 	}
 	if strict && !g.originAllowed(r) {
-		return core.Errorf(core.CodeOriginNotAllowed, "origin %q is not allowed", clip(r.Header.Get("Origin")))
+		return core.Errorf(core.CodeOriginNotAllowed, "origin %q is not allowed", core.Clip(r.Header.Get("Origin")))
 	}
 	if len(g.origins) > 0 {
 		h.Add("Vary", "Origin")
@@ -129,13 +129,4 @@ func hostName(host string) string {
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	return strings.ToLower(strings.TrimSuffix(host, "."))
-}
-
-// clip shortens what a client sent for use in a message.
-func clip(s string) string {
-	const max = 80
-	if len(s) > max {
-		s = s[:max] + "…"
-	}
-	return strings.ToValidUTF8(s, "�")
 }

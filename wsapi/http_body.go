@@ -39,7 +39,7 @@ const (
 // readBody reads a body and reports its kind.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request) (body []byte, kind string, err error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, "", core.Errorf(core.CodeUnsupportedMediaType, "content encoding %q is not supported", clip(encoding))
+		return nil, "", core.Errorf(core.CodeUnsupportedMediaType, "content encoding %q is not supported", core.Clip(encoding))
 	}
 	if kind, err = bodyKind(r.Header); err != nil {
 		return nil, "", err
@@ -130,7 +130,7 @@ func bodyKind(h http.Header) (string, error) {
 	case isText && (kind == typeNDJSON || kind == "application/ndjson" || kind == "application/jsonl"):
 		return typeNDJSON, nil
 	}
-	return "", core.Errorf(core.CodeUnsupportedMediaType, "content type %q is not supported", clip(contentType))
+	return "", core.Errorf(core.CodeUnsupportedMediaType, "content type %q is not supported", core.Clip(contentType))
 }
 
 // jsonBody reads a body into v. An empty one leaves v as it is.

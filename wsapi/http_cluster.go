@@ -117,7 +117,7 @@ func askRing(ctx context.Context, r ring.Reporter, about string, q url.Values) (
 	case "owned":
 		return owned(ctx, r, q)
 	}
-	return nil, core.Errorf(core.CodeInvalidRequest, "about is status, members, views, whereis or owned, not %q", clip(about))
+	return nil, core.Errorf(core.CodeInvalidRequest, "about is status, members, views, whereis or owned, not %q", core.Clip(about))
 }
 
 func whereIs(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
@@ -163,7 +163,7 @@ func owned(ctx context.Context, r ring.Reporter, q url.Values) (any, error) {
 	}
 	kind := ring.Kind(q.Get("kind"))
 	if kind != "" && kind != ring.KindStream && kind != ring.KindSubscription {
-		return nil, core.Errorf(core.CodeInvalidRequest, "kind is stream or subscription, not %q", clip(string(kind)))
+		return nil, core.Errorf(core.CodeInvalidRequest, "kind is stream or subscription, not %q", core.Clip(string(kind)))
 	}
 	_, last, _ := strings.Cut(list.After, " ") // after the kind
 	for _, text := range []string{list.Prefix, q.Get("name")} {

@@ -71,7 +71,7 @@ func ParseList(q url.Values, others ...string) (list List, err error) {
 	}
 	after, err := base64.RawURLEncoding.DecodeString(q.Get("cursor"))
 	if err != nil {
-		return list, core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", clip(q.Get("cursor")))
+		return list, core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", core.Clip(q.Get("cursor")))
 	}
 	return List{q.Get("prefix"), string(after), int(limit)}, nil
 }

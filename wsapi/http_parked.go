@@ -143,7 +143,7 @@ func selectionQuery(q url.Values) (which subscriptions.Selection, err error) {
 	for _, text := range q["positions"] {
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil || n > core.MaxNumber {
-			return which, core.Errorf(core.CodeInvalidRequest, "positions: %q is not a position", clip(text))
+			return which, core.Errorf(core.CodeInvalidRequest, "positions: %q is not a position", core.Clip(text))
 		}
 		which.Positions = append(which.Positions, n)
 	}

@@ -17,10 +17,10 @@ var lists = []string{"types", "streams", "ids", "positions"}
 func only(q url.Values, names ...string) error {
 	for name, values := range q {
 		if !slices.Contains(names, name) {
-			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not for this media type", clip(name))
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is not for this media type", core.Clip(name))
 		}
 		if len(values) > 1 && !slices.Contains(lists, name) {
-			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is given twice", clip(name))
+			return core.Errorf(core.CodeInvalidRequest, "query parameter %q is given twice", core.Clip(name))
 		}
 	}
 	return nil
@@ -47,7 +47,7 @@ func Number(q url.Values, name string, least, most uint64) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(q.Get(name), 10, 64)
 	if err != nil || n < least || n > most {
-		return 0, core.Errorf(core.CodeInvalidRequest, "%s %q is not a whole number from %d to %d", name, clip(q.Get(name)), least, most)
+		return 0, core.Errorf(core.CodeInvalidRequest, "%s %q is not a whole number from %d to %d", name, core.Clip(q.Get(name)), least, most)
 	}
 	return n, nil
 }
@@ -56,7 +56,7 @@ func Number(q url.Values, name string, least, most uint64) (uint64, error) {
 func isTrue(q url.Values, name string) (bool, error) {
 	value := q.Get(name)
 	if q.Has(name) && value != "true" {
-		return false, core.Errorf(core.CodeInvalidRequest, `%s is "true", or left out, not %q`, name, clip(value))
+		return false, core.Errorf(core.CodeInvalidRequest, `%s is "true", or left out, not %q`, name, core.Clip(value))
 	}
 	return q.Has(name), nil
 }
@@ -89,7 +89,7 @@ func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
 	case "backward":
 		r.Backward = true
 	default:
-		return r, core.Errorf(core.CodeInvalidRequest, `dir %q is neither "forward" nor "backward"`, clip(dir))
+		return r, core.Errorf(core.CodeInvalidRequest, `dir %q is neither "forward" nor "backward"`, core.Clip(dir))
 	}
 	if q.Has("after") {
 		return r, r.setAfter(q)

@@ -30,7 +30,7 @@ func (a *API) readAny(w http.ResponseWriter, r *http.Request, stream string) err
 	kind := accepted(r.Header.Values("Accept"), typeJSON, typeNDJSON, typeEventStream, typeCloudBatch)
 	switch {
 	case kind == "":
-		return core.Errorf(core.CodeNotAcceptable, "none of %q can be served", clip(strings.Join(r.Header.Values("Accept"), ", ")))
+		return core.Errorf(core.CodeNotAcceptable, "none of %q can be served", core.Clip(strings.Join(r.Header.Values("Accept"), ", ")))
 	case r.Method == http.MethodHead:
 		return a.head(w, r, stream, kind)
 	case kind == typeNDJSON:

@@ -74,7 +74,7 @@ func (a *API) landing(w http.ResponseWriter, r *http.Request) error {
 func (a *API) explain(w http.ResponseWriter, r *http.Request) error {
 	code := core.Code(r.PathValue("code"))
 	if !code.Known() {
-		return core.Errorf(core.CodeNotFound, "there is no error code %q", clip(string(code)))
+		return core.Errorf(core.CodeNotFound, "there is no error code %q", core.Clip(string(code)))
 	}
 	return a.render(w, errorPage, map[string]any{"Insecure": a.config.Insecure, "Info": code.Info()})
 }

@@ -161,7 +161,7 @@ func (m methods) of(r *http.Request) (*Route, error) {
 		found = m[http.MethodGet]
 	}
 	if found == nil {
-		return nil, core.Errorf(core.CodeMethodNotAllowed, "%s takes %s, not %s", clip(r.URL.Path), m.allow(), clip(r.Method))
+		return nil, core.Errorf(core.CodeMethodNotAllowed, "%s takes %s, not %s", core.Clip(r.URL.Path), m.allow(), core.Clip(r.Method))
 	}
 	return found, nil
 }
@@ -210,7 +210,7 @@ func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err e
 	}
 	switch {
 	case at == nil:
-		return pattern, core.Errorf(core.CodeNotFound, "there is nothing at %s", clip(r.URL.Path))
+		return pattern, core.Errorf(core.CodeNotFound, "there is nothing at %s", core.Clip(r.URL.Path))
 	case r.Method == http.MethodOptions:
 		a.options(w, r, at)
 		return pattern, nil
@@ -239,7 +239,7 @@ func (a *API) serve(m *mux, w *recorder, r *http.Request) (pattern string, err e
 	defer leave()
 	for name := range r.URL.Query() {
 		if !found.AnyQuery && !slices.Contains(found.Query, name) {
-			return pattern, core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", clip(name))
+			return pattern, core.Errorf(core.CodeInvalidRequest, "query parameter %q is not known here", core.Clip(name))
 		}
 	}
 	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
@@ -288,7 +288,7 @@ func (a *API) timeout(r *http.Request) (context.Context, context.CancelFunc, err
 		text := strings.Join(values, ", ")
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n <= 0 {
-			return nil, nil, core.Errorf(core.CodeInvalidRequest, "Gyre-Timeout %q is not a whole number of milliseconds from 1 to 2^53-1", clip(text))
+			return nil, nil, core.Errorf(core.CodeInvalidRequest, "Gyre-Timeout %q is not a whole number of milliseconds from 1 to 2^53-1", core.Clip(text))
 		}
 		ms = n
 	}

@@ -84,10 +84,10 @@ func (a *API) endSession(r *http.Request) {
 // WebSocket changes things, and can send no header: for it the origin is enough.
 func (s *session) checkPage(r *http.Request, socket bool) error {
 	if origin := r.Header.Get("Origin"); origin != "" && !isOwn(origin, r) || socket && origin == "" {
-		return core.Errorf(core.CodeOriginNotAllowed, "a session is for pages of this node, and origin %q is another", clip(origin))
+		return core.Errorf(core.CodeOriginNotAllowed, "a session is for pages of this node, and origin %q is another", core.Clip(origin))
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return core.Errorf(core.CodeOriginNotAllowed, "a session is for pages of this node, and the request comes from a %s one", clip(site))
+		return core.Errorf(core.CodeOriginNotAllowed, "a session is for pages of this node, and the request comes from a %s one", core.Clip(site))
 	}
 	if socket || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil

@@ -43,7 +43,7 @@ func (a *API) redeem(text string, r *http.Request) (*access.Principal, error) {
 	case found == nil:
 		return nil, core.Errorf(core.CodeUnauthenticated, "this node has no such ticket: one is good for %s, once, at the node that made it", ticketTTL)
 	case r.Method != http.MethodGet || r.URL.EscapedPath() != found.what:
-		return nil, core.Errorf(core.CodeUnauthenticated, "the ticket is for GET %s", clip(found.what))
+		return nil, core.Errorf(core.CodeUnauthenticated, "the ticket is for GET %s", core.Clip(found.what))
 	default:
 		return found.principal, nil
 	}
@@ -74,12 +74,12 @@ func (a *API) makeTicket(w http.ResponseWriter, r *http.Request) error {
 func (a *API) checkTicket(p *access.Principal, path string) error {
 	u, err := url.ParseRequestURI(path)
 	if err != nil || u.EscapedPath() != path {
-		return core.Errorf(core.CodeInvalidRequest, "path %q is not that of a request, such as /v1/events, without its query", clip(path))
+		return core.Errorf(core.CodeInvalidRequest, "path %q is not that of a request, such as /v1/events, without its query", core.Clip(path))
 	}
 	r := &http.Request{Method: http.MethodGet, URL: u}
 	at, _ := a.mux.find(r)
 	if at == nil {
-		return core.Errorf(core.CodeNotFound, "there is nothing at %s", clip(path))
+		return core.Errorf(core.CodeNotFound, "there is nothing at %s", core.Clip(path))
 	}
 	route, err := at.of(r)
 	if err != nil {

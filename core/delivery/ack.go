@@ -74,7 +74,7 @@ func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error
 	if n.Delay > maxDuration {
 		return core.Errorf(core.CodeInvalidRequest, "delay is %s, it may be up to %s", n.Delay, maxDuration)
 	}
-	n.Reason = clip(n.Reason)
+	n.Reason = core.ClipTo(n.Reason, maxTextBytes)
 	switch n.Action {
 	case ActionRetry:
 		return m.eachBack(now, l, positions, func(e *entry) { m.fail(e, CauseNack, n.Reason, n.Delay) })
@@ -99,7 +99,7 @@ func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error
 			m.Stop(n.Reason)
 		})
 	}
-	return core.Errorf(core.CodeInvalidRequest, "action is %q, it may be retry, park, skip or stop", clip(string(n.Action)))
+	return core.Errorf(core.CodeInvalidRequest, "action is %q, it may be retry, park, skip or stop", core.Clip(string(n.Action)))
 }
 
 // Extend gives a subscriber at least d from now to ack events. The errors are

@@ -268,7 +268,7 @@ func (m *Machine) Pause() {
 // Stop is Pause for a reason that someone has to look at.
 func (m *Machine) Stop(reason string) {
 	if m.mode != lost {
-		m.mode, m.reason = stopped, clip(reason)
+		m.mode, m.reason = stopped, core.ClipTo(reason, maxTextBytes)
 		m.Flush()
 	}
 }

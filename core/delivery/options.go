@@ -83,6 +83,7 @@ const (
 	maxThreshold        = 10_000
 	maxRetries          = 1000
 	maxDuration         = 24 * time.Hour
+	maxTextBytes        = 500 // of a reason, a name of a subscriber, or a value in a message
 )
 
 // DefaultOptions are the options of a definition that says nothing.
@@ -132,9 +133,9 @@ func (o Options) Validate() error {
 	case o.PartitionBy == "" || len(o.PartitionBy) > maxPartitionByBytes:
 		return core.Errorf(core.CodeInvalidRequest, "partitionBy has %d bytes, it may have from 1 to %d", len(o.PartitionBy), maxPartitionByBytes)
 	case o.Retry.Then != ThenPark && o.Retry.Then != ThenSkip && o.Retry.Then != ThenStop:
-		return core.Errorf(core.CodeInvalidRequest, "retry.then is %q, it may be park, skip or stop", clip(string(o.Retry.Then)))
+		return core.Errorf(core.CodeInvalidRequest, "retry.then is %q, it may be park, skip or stop", core.Clip(string(o.Retry.Then)))
 	case o.OnPark != Continue && o.OnPark != HoldKey:
-		return core.Errorf(core.CodeInvalidRequest, "onPark is %q, it may be continue or hold_key", clip(string(o.OnPark)))
+		return core.Errorf(core.CodeInvalidRequest, "onPark is %q, it may be continue or hold_key", core.Clip(string(o.OnPark)))
 	case o.OnPark == HoldKey && !o.partitioned():
 		return core.Errorf(core.CodeInvalidRequest, "onPark is hold_key, which needs a partitionBy other than none")
 	}
@@ -163,7 +164,7 @@ func (o Options) Same(other Options) error {
 		{"onPark", o.OnPark, other.OnPark},
 	} {
 		if f.has != f.asks {
-			differ = append(differ, fmt.Sprintf("%s is %s, not %s", f.field, clip(fmt.Sprint(f.has)), clip(fmt.Sprint(f.asks))))
+			differ = append(differ, fmt.Sprintf("%s is %s, not %s", f.field, core.ClipTo(fmt.Sprint(f.has), maxTextBytes), core.ClipTo(fmt.Sprint(f.asks), maxTextBytes)))
 		}
 	}
 	if len(differ) == 0 {
@@ -201,13 +202,4 @@ func (r *Retry) backoff(failed int) time.Duration {
 		ms *= 2
 	}
 	return time.Duration(min(ms, r.MaxMs)) * time.Millisecond
-}
-
-// clip shortens what a client sent, for a message or a trace.
-func clip(s string) string {
-	const most = 500
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

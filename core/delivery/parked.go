@@ -82,7 +82,7 @@ func (m *Machine) park(e *entry, cause Cause, reason string) {
 	m.unremember(e)
 	e.timer = 0
 	p := e.history()
-	p.cause, p.reason, p.at = cause, clip(reason), m.now
+	p.cause, p.reason, p.at = cause, core.ClipTo(reason, maxTextBytes), m.now
 	m.parked.parking = append(m.parked.parking, e)
 	if !m.opts.holdsKeys() {
 		return

@@ -117,14 +117,14 @@ func (m *Machine) Join(c Consumer, credit Credit) (Lease, error) {
 	}
 	if limit := m.opts.ConcurrencyLimit; len(m.subs.all) >= limit {
 		if limit == 1 {
-			return 0, core.Errorf(core.CodeSubscriptionInUse, "the subscription has the subscriber %q", clip(m.subs.all[0].consumer))
+			return 0, core.Errorf(core.CodeSubscriptionInUse, "the subscription has the subscriber %q", m.subs.all[0].consumer)
 		}
 		e := core.Errorf(core.CodeTooManySubscribers, "the subscription has %d subscribers, which is its limit", limit)
 		e.Limit = int64(limit)
 		return 0, e
 	}
 	m.subs.lease++
-	s := &subscriber{lease: m.subs.lease, consumer: clip(c.Name), workers: max(c.Workers, 1), buffer: maxBuffer, served: m.nextSerial()}
+	s := &subscriber{lease: m.subs.lease, consumer: core.ClipTo(c.Name, maxTextBytes), workers: max(c.Workers, 1), buffer: maxBuffer, served: m.nextSerial()}
 	if c.Buffer > 0 {
 		s.buffer = c.Buffer
 	}

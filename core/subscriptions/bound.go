@@ -52,7 +52,7 @@ func (o *Owner) Bind(ctx context.Context, name string, d *Definition, with func(
 	switch {
 	case err == nil:
 		return Incarnation{}, core.Errorf(core.CodeSubscriptionInUse,
-			"there is a subscription %q already; a binding has one of its own, of its name: choose another name for the binding, or delete the subscription", clip(name))
+			"there is a subscription %q already; a binding has one of its own, of its name: choose another name for the binding, or delete the subscription", core.Clip(name))
 	case !errors.Is(err, core.CodeSubscriptionNotFound):
 		return Incarnation{}, err
 	}
@@ -128,9 +128,9 @@ func (o *Owner) Unbind(ctx context.Context, name, incarnation string, with []cor
 	case err != nil:
 		return err
 	case incarnation != "" && l.ID != incarnation:
-		return core.Errorf(core.CodeSubscriptionNotFound, "the binding %q has another subscription by now", clip(name))
+		return core.Errorf(core.CodeSubscriptionNotFound, "the binding %q has another subscription by now", core.Clip(name))
 	}
-	if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionNotFound, "the binding %q was deleted", clip(name))); err != nil {
+	if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionNotFound, "the binding %q was deleted", core.Clip(name))); err != nil {
 		return err
 	}
 	ops := append(removal(l.ID, core.AnyVersion),
@@ -188,5 +188,5 @@ func (l *incarnation) unbound(command string) error {
 		return nil
 	}
 	return core.Errorf(core.CodeSubscriptionBound,
-		"the subscription %q belongs to the plugin binding %q: use gyre plugin %s %s", clip(l.key.name), clip(l.key.name), command, clip(l.key.name))
+		"the subscription %q belongs to the plugin binding %q: use gyre plugin %s %s", core.Clip(l.key.name), core.Clip(l.key.name), command, core.Clip(l.key.name))
 }

@@ -76,7 +76,7 @@ func DefaultDefinition() Definition {
 // control characters.
 func ValidateName(name string) error {
 	if len(name) > maxNameBytes || strings.HasPrefix(name, "$") || core.ValidateStream(name) != nil {
-		return core.Errorf(core.CodeInvalidRequest, "%q is not a name of a subscription", clip(name))
+		return core.Errorf(core.CodeInvalidRequest, "%q is not a name of a subscription", core.Clip(name))
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (m *Map) validate() error {
 	}
 	for _, f := range m.Fields {
 		if f == "" || len(f) > maxFieldBytes {
-			return core.Errorf(core.CodeInvalidRequest, "map: %q is not the name of a field", clip(f))
+			return core.Errorf(core.CodeInvalidRequest, "map: %q is not the name of a field", core.Clip(f))
 		}
 	}
 	return nil
@@ -132,7 +132,7 @@ func validatePartition(by string) error {
 		return nil
 	}
 	return core.Errorf(core.CodeInvalidRequest,
-		"partitionBy is %q, it may be none, stream, correlation_id, metadata:NAME, expr:EXPRESSION or plugin:NAME@VERSION", clip(by))
+		"partitionBy is %q, it may be none, stream, correlation_id, metadata:NAME, expr:EXPRESSION or plugin:NAME@VERSION", core.Clip(by))
 }
 
 // Same checks that a subscriber who asks for other means the subscription that has
@@ -142,7 +142,7 @@ func (d *Definition) Same(other *Definition) error {
 	var differ []string
 	compare := func(field string, same bool, has, asks any) {
 		if !same {
-			differ = append(differ, fmt.Sprintf("%s is %s, not %s", field, clip(fmt.Sprint(has)), clip(fmt.Sprint(asks))))
+			differ = append(differ, fmt.Sprintf("%s is %s, not %s", field, core.Clip(fmt.Sprint(has)), core.Clip(fmt.Sprint(asks))))
 		}
 	}
 	compare("stream", d.Stream == other.Stream, d.Stream, other.Stream)
@@ -206,7 +206,7 @@ func (m *Map) UnmarshalJSON(text []byte) error {
 	}
 	if err != nil {
 		return core.Errorf(core.CodeInvalidRequest,
-			"map cannot be %s: it is null, a list of names, an expression, or {\"plugin\": \"NAME@VERSION\"}", clip(string(text)))
+			"map cannot be %s: it is null, a list of names, an expression, or {\"plugin\": \"NAME@VERSION\"}", core.Clip(string(text)))
 	}
 	return nil
 }
@@ -224,12 +224,3 @@ func (m *Map) unmarshalPlugin(text []byte) error {
 
 // moment is t as it is shown and stored: in UTC, to the microsecond.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
-
-// clip shortens what a client sent for use in a message.
-func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return strings.ToValidUTF8(s, "�")
-}

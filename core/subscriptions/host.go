@@ -254,7 +254,7 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 	}
 	h.advance(now)
 	if h.incarnation.key.transient && len(h.subs) == 0 {
-		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "the last subscriber of %q has left", clip(h.incarnation.key.name)))
+		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "the last subscriber of %q has left", core.Clip(h.incarnation.key.name)))
 	}
 }
 

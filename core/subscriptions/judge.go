@@ -42,7 +42,7 @@ const maxJudgeBytes = 63 + 1 + 64
 func parseJudge(as JudgeAs, field, text string) (Judge, error) {
 	plugin, version, ok := strings.Cut(text, "@")
 	if !ok || plugin == "" || version == "" || len(text) > maxJudgeBytes {
-		return Judge{}, core.Errorf(core.CodeInvalidRequest, "%s: %q is not a plugin with its version, such as large-orders@1.0.0", field, clip(text))
+		return Judge{}, core.Errorf(core.CodeInvalidRequest, "%s: %q is not a plugin with its version, such as large-orders@1.0.0", field, core.Clip(text))
 	}
 	return Judge{as, plugin, version}, nil
 }

@@ -35,7 +35,7 @@ func (o *Owner) newHost(ctx context.Context, l *loaded) (*host, error) {
 	}
 	if p.Log != state.Log || p.Checkpoint > state.Head {
 		return nil, core.Errorf(core.CodeLogChanged,
-			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", clip(l.key.name), p.Checkpoint, p.Log, state.Log, state.Head)
+			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", core.Clip(l.key.name), p.Checkpoint, p.Log, state.Log, state.Head)
 	}
 	now := time.Now()
 	h := &host{owner: o, incarnation: l.incarnation, began: now, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}

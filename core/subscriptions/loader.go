@@ -153,7 +153,7 @@ func (l *load) define(found map[string]*core.Record, byID map[string]*load) {
 		return
 	}
 	if other := byID[l.ID]; other != nil { // nobody knows whose the other records are
-		l.err = core.Errorf(core.CodeInternal, "subscriptions %q and %q have one incarnation, %s", clip(l.key.name), clip(other.key.name), l.ID)
+		l.err = core.Errorf(core.CodeInternal, "subscriptions %q and %q have one incarnation, %s", core.Clip(l.key.name), core.Clip(other.key.name), l.ID)
 		other.err = l.err
 	}
 	byID[l.ID] = l

@@ -42,13 +42,13 @@ func (o *Owner) loadOrCreate(ctx context.Context, key nameKey, r *JoinRequest) (
 		case !errors.Is(err, core.CodeSubscriptionNotFound):
 			return l, err
 		case r.Incarnation != "":
-			return nil, core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q that was joined was deleted", clip(key.name))
+			return nil, core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q that was joined was deleted", core.Clip(key.name))
 		case !r.creates():
 			return nil, err
 		}
 	}
 	if !r.creates() {
-		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no transient subscription %q", clip(key.name))
+		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no transient subscription %q", core.Clip(key.name))
 	}
 	d := r.Definition
 	if d == nil {
@@ -209,7 +209,7 @@ func (o *Owner) Reset(ctx context.Context, name string, to core.From) error {
 			return core.AsError(ctx.Err()) // nothing was begun
 		}
 	}
-	why := core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was reset", clip(name))
+	why := core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was reset", core.Clip(name))
 	if err := o.unhost(lock, why); err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (o *Owner) Delete(ctx context.Context, name string) error {
 	if err := l.unbound("rm"); err != nil {
 		return err
 	}
-	why := core.Errorf(core.CodeSubscriptionNotFound, "subscription %q was deleted", clip(name))
+	why := core.Errorf(core.CodeSubscriptionNotFound, "subscription %q was deleted", core.Clip(name))
 	if err := o.unhost(lock, why); err != nil {
 		return err
 	}

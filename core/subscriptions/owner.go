@@ -400,7 +400,7 @@ func (o *Owner) retire(h *host) bool {
 	if o.closed || lock == nil || lock.host != h || lock.users > 0 || h.busy() {
 		return false
 	}
-	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", clip(h.incarnation.key.name)))
+	h.end(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q was idle", core.Clip(h.incarnation.key.name)))
 	o.setHost(lock, nil)
 	o.tidy(lock)
 	return true

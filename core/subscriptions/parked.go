@@ -216,7 +216,7 @@ func (o *Owner) positionOf(ctx context.Context, l *incarnation, id core.ID) (uin
 	again := core.Append{Stream: stream, Expect: core.MaxNumber, Links: []core.ID{id}}
 	r, err := o.store.Append(ctx, core.Commit{Appends: []core.Append{again}, System: core.IsSystem(stream)})
 	if errors.Is(err, core.CodeWrongExpectedVersion) {
-		return 0, core.Errorf(core.CodeEventNotFound, "the event %s is not in stream %q", id, clip(stream))
+		return 0, core.Errorf(core.CodeEventNotFound, "the event %s is not in stream %q", id, core.Clip(stream))
 	}
 	return r.Position, err
 }

@@ -275,14 +275,14 @@ func (k nameKey) record() (table, key string) {
 func incarnationIn(key nameKey, record *core.Record) (*incarnation, error) {
 	table, name := key.record()
 	if record == nil {
-		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no subscription %q", clip(name))
+		return nil, core.Errorf(core.CodeSubscriptionNotFound, "there is no subscription %q", core.Clip(name))
 	}
 	l := &incarnation{key: key, revision: record.Revision}
 	if err := decode(table, record, l); err != nil {
 		return l, err
 	}
 	if _, err := core.ParseID(l.ID); err != nil { // it is part of keys
-		return l, core.Errorf(core.CodeInternal, "the record %s/%s: the incarnation %q is not a UUID", table, name, clip(l.ID))
+		return l, core.Errorf(core.CodeInternal, "the record %s/%s: the incarnation %q is not a UUID", table, name, core.Clip(l.ID))
 	}
 	return l, nil
 }

@@ -59,7 +59,7 @@ func (o *Owner) Redefine(ctx context.Context, name string, d *Definition) error 
 	if err := o.commitDefinition(ctx, d, op); err != nil {
 		return err
 	}
-	return o.unhost(lock, core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another definition now", clip(name)))
+	return o.unhost(lock, core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another definition now", core.Clip(name)))
 }
 
 // redefinable checks that a subscription can have another definition.
@@ -72,7 +72,7 @@ func (o *Owner) redefinable(ctx context.Context, l *incarnation, d *Definition) 
 	}
 	if has, asks := text(l.Definition.From), text(d.From); has != asks {
 		return core.Errorf(core.CodeInvalidRequest,
-			"from is %s, not %s: it says where the subscription began; a reset moves it", clip(has), clip(asks))
+			"from is %s, not %s: it says where the subscription began; a reset moves it", core.Clip(has), core.Clip(asks))
 	}
 	if d.OnPark != delivery.HoldKey || d.PartitionBy == l.Definition.PartitionBy {
 		return nil

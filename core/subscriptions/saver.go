@@ -300,7 +300,7 @@ func (k *saver) finish(s *save, err error) {
 	h.stored(s.store, err)
 	switch {
 	case errors.Is(err, core.CodeRecordConflict):
-		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", clip(h.incarnation.key.name)))
+		h.finish(core.Errorf(core.CodeSubscriptionInterrupted, "subscription %q has another owner now", core.Clip(h.incarnation.key.name)))
 	case err != nil && s.store == nil:
 		k.current = s // the machine does not try this again
 		k.retry(err)

@@ -30,12 +30,12 @@ func (l *incarnation) takes(r *JoinRequest) error {
 	switch {
 	case l.Bound && !r.bound:
 		return core.Errorf(core.CodeSubscriptionInUse,
-			"the subscription %q belongs to the plugin binding %q, which is its only subscriber; make a subscription of another name to read the same events", clip(l.key.name), clip(l.key.name))
+			"the subscription %q belongs to the plugin binding %q, which is its only subscriber; make a subscription of another name to read the same events", core.Clip(l.key.name), core.Clip(l.key.name))
 	case r.bound && !l.Bound:
-		return core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q belongs to no binding", clip(l.key.name))
+		return core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q belongs to no binding", core.Clip(l.key.name))
 	case r.Incarnation != "" && r.Incarnation != l.ID:
 		return core.Errorf(core.CodeSubscriptionNotFound,
-			"the subscription %q that was joined was deleted; there is a new one of that name", clip(l.key.name))
+			"the subscription %q that was joined was deleted; there is a new one of that name", core.Clip(l.key.name))
 	case r.Incarnation != "" || r.AnyOptions || r.Definition == nil:
 		return nil
 	}
@@ -60,7 +60,7 @@ func (h *host) keepNothing(out *delivery.Output, now time.Time) bool {
 	}
 	h.waiting.settle(&h.saver)
 	if out.State == delivery.Stopped {
-		h.finish(core.Errorf(core.CodeSubscriptionStopped, "subscription %q has stopped: %s", clip(h.incarnation.key.name), h.machine.Reason()))
+		h.finish(core.Errorf(core.CodeSubscriptionStopped, "subscription %q has stopped: %s", core.Clip(h.incarnation.key.name), h.machine.Reason()))
 	}
 	return out.Store != nil
 }

@@ -35,7 +35,7 @@ func (o *Owner) BindUnnamed(ctx context.Context, name string, d *Definition, rep
 	case err != nil:
 		return Incarnation{}, err
 	case !l.Bound:
-		return Incarnation{}, core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q belongs to no binding", clip(name))
+		return Incarnation{}, core.Errorf(core.CodeSubscriptionNotFound, "the subscription %q belongs to no binding", core.Clip(name))
 	}
 	l, ops, err := o.compose(ctx, name, d, true)
 	if err != nil {
@@ -69,7 +69,7 @@ func (o *Owner) endUnnamed(ctx context.Context, name, incarnation string) ([]cor
 	if err != nil {
 		return nil, err
 	}
-	if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionNotFound, "the generation of the binding %q was dropped", clip(name))); err != nil {
+	if err := o.unhost(lock, core.Errorf(core.CodeSubscriptionNotFound, "the generation of the binding %q was dropped", core.Clip(name))); err != nil {
 		return nil, err
 	}
 	table, key := lock.key.record()
@@ -136,9 +136,9 @@ func (o *Owner) Swap(ctx context.Context, name string, s Swap) error {
 	case err != nil:
 		return err
 	case from.ID != s.From || !from.Bound:
-		return core.Errorf(core.CodeSubscriptionNotFound, "the binding %q has another subscription by now", clip(name))
+		return core.Errorf(core.CodeSubscriptionNotFound, "the binding %q has another subscription by now", core.Clip(name))
 	}
-	why := core.Errorf(core.CodeSubscriptionInterrupted, "the binding %q changes its generation", clip(name))
+	why := core.Errorf(core.CodeSubscriptionInterrupted, "the binding %q changes its generation", core.Clip(name))
 	if err := o.unhost(lock, why); err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"strconv"
-	"strings"
-	"unicode"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -163,16 +161,4 @@ func (t *Terms) idOf(namespace, source core.ID, ordinal int) core.ID {
 	id[6] = id[6]&0x0f | 0x50
 	id[8] = id[8]&0x3f | 0x80
 	return id
-}
-
-// Line makes a text of a module a line of a log: what cannot be seen, such as what turns the
-// direction of a text around, is a space.
-func Line(s string) []byte {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "�"))
-	return []byte(strings.ToValidUTF8(s[:min(len(s), abi.MaxLineBytes)], ""))
 }

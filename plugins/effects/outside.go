@@ -37,7 +37,7 @@ func (x *Stage) Secret(key []byte) ([]byte, abi.Errno) {
 	}
 	value, ok := x.outside.Secret(name)
 	if !ok {
-		x.out.Log(abi.Error, Line("this node does not have the secret "+name+": add it to the file of --plugin-secrets-file"))
+		x.out.Log(abi.Error, plugins.Line("this node does not have the secret "+name+": add it to the file of --plugin-secrets-file"))
 		return nil, x.refuse(abi.NotFound, "this node does not have the secret %s", name)
 	}
 	x.mask.add(value)
@@ -102,6 +102,6 @@ func (x *Stage) notCalled(r *outside.Request, err error) abi.Errno {
 	case errors.Is(err, outside.ErrTooLarge):
 		e = abi.TooLarge
 	}
-	reports{x}.Log(abi.Warn, Line(why))
+	reports{x}.Log(abi.Warn, plugins.Line(why))
 	return x.refuse(e, "%s", why)
 }

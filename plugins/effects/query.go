@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -57,7 +56,7 @@ func (a *Asker) Ask(ctx context.Context, query []byte) ([]byte, error) {
 	case a.size > abi.MaxAnswerBytes:
 		return nil, core.Errorf(core.CodePluginLimit, "the answer has %d bytes, at most %d are allowed", a.size, abi.MaxAnswerBytes)
 	case a.action == abi.Park:
-		return nil, core.Errorf(core.CodePluginFailed, "the query failed: %s%s", Line(cut(string(a.answer))), &a.said)
+		return nil, core.Errorf(core.CodePluginFailed, "the query failed: %s%s", plugins.Line(string(a.answer)), &a.said)
 	case verdict == abi.Done:
 		return nil, core.Errorf(core.CodePluginFailed, "%s returned without an answer%s", abi.Query, &a.said)
 	}
@@ -80,19 +79,7 @@ func (a *Asker) failed(ctx context.Context, what string, err error) error {
 	if why.Limit {
 		code = core.CodePluginLimit
 	}
-	text := string(Line(why.Error()))
-	if why.Stack != "" {
-		text += " (in " + string(Line(strings.ReplaceAll(firstFrames(why.Stack), "\n", " < "))) + ")"
-	}
-	return core.Errorf(code, "the query %s: %s%s", what, text, &a.said)
-}
-
-// maxFrames bounds the functions that an error names.
-const maxFrames = 6
-
-func firstFrames(stack string) string {
-	frames := strings.Split(stack, "\n")
-	return strings.Join(frames[:min(len(frames), maxFrames)], "\n")
+	return core.Errorf(code, "the query %s: %s%s", what, why.Line(), &a.said)
 }
 
 // Close frees the handler. The next query starts another.

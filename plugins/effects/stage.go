@@ -361,7 +361,7 @@ func (x *Stage) emit(event, ordinal int, stream string, in *abi.Appended) (core.
 		return core.NewEvent{}, x.refuse(abi.Quota, "a batch appends at most %d events", abi.MaxAppended)
 	case x.terms.loops(stream, typ):
 		e := x.refuse(abi.Denied, "%s in %s would be an input of this binding; filter it out, or deploy with allowLoops", typ, stream)
-		x.out.Log(abi.Error, Line("append denied: "+x.refused))
+		x.out.Log(abi.Error, plugins.Line("append denied: "+x.refused))
 		return core.NewEvent{}, e
 	}
 	if e := x.spend(len(stream) + len(in.Type) + len(in.Data) + len(in.Metadata)); e != abi.OK {

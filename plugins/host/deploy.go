@@ -76,7 +76,7 @@ func (h *Host) deploy(ctx context.Context, name string, old *binding, d *plugins
 	}
 	grants, _ := plugins.ParseCapabilities(next.Grants) // resolve has parsed them
 	if missing := h.missingSecrets(grants); len(missing) > 0 && !d.AllowMissingSecrets {
-		return core.Errorf(core.CodeSecretMissing, "binding %q is granted %s, which this node does not have", clip(name), strings.Join(missing, ", "))
+		return core.Errorf(core.CodeSecretMissing, "binding %q is granted %s, which this node does not have", core.Clip(name), strings.Join(missing, ", "))
 	}
 	if old == nil {
 		return h.create(ctx, next, hold)

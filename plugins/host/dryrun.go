@@ -260,7 +260,7 @@ const copyTries = 3
 // copyState copies what the binding has stored, as it was between two batches.
 func (r *dryRun) copyState(ctx context.Context) (*trial.State, error) {
 	if r.old == nil {
-		return nil, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q whose state the dry run could begin with", clip(r.name))
+		return nil, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q whose state the dry run could begin with", core.Clip(r.name))
 	}
 	for range copyTries {
 		before, err := r.lanes(ctx, r.old)
@@ -283,7 +283,7 @@ func (r *dryRun) copyState(ctx context.Context) (*trial.State, error) {
 			return state, nil
 		}
 	}
-	return nil, core.Errorf(core.CodeStateBusy, "binding %q has changed its state each of the %d times that it was copied", clip(r.name), copyTries)
+	return nil, core.Errorf(core.CodeStateBusy, "binding %q has changed its state each of the %d times that it was copied", core.Clip(r.name), copyTries)
 }
 
 const (

@@ -22,11 +22,11 @@ func (h *Host) unappended(ctx context.Context, live, to *binding) ([]trace, erro
 		return nil, err
 	case len(parked) > maxExcepted:
 		return nil, core.Errorf(core.CodeInvalidRequest,
-			"more than %d events of binding %q are parked: replay or drop them before", maxExcepted, clip(live.Name))
+			"more than %d events of binding %q are parked: replay or drop them before", maxExcepted, core.Clip(live.Name))
 	case len(parked) > 0 && parked[0].Position <= to.Start:
 		return nil, core.Errorf(core.CodeInvalidRequest,
 			"the event at position %d is parked in generation %d of binding %q, and the other begins behind position %d and would lose it: replay or drop what is parked up to there before",
-			parked[0].Position, live.Generation, clip(live.Name), to.Start)
+			parked[0].Position, live.Generation, core.Clip(live.Name), to.Start)
 	}
 	return parked, nil
 }

@@ -28,7 +28,7 @@ func (h *Host) Get(ctx context.Context, name string, r plugins.KeyRequest) (plug
 		return plugins.Entry{}, err
 	case found == nil:
 		return plugins.Entry{}, core.Errorf(core.CodeStateNotFound, "lane %d of binding %q has no key %q; it has handled events up to position %d, the log ends at %d",
-			lane, clip(b.Name), clip(r.Key), position, h.config.Store.State().Head)
+			lane, core.Clip(b.Name), core.Clip(r.Key), position, h.config.Store.State().Head)
 	}
 	return plugins.Entry{Lane: lane, Key: r.Key, Value: found.Value, Position: position}, nil
 }
@@ -117,7 +117,7 @@ func (h *Host) await(ctx context.Context, b *binding, atLeast uint64) (incarnati
 		doing = "stopped"
 	}
 	return "", 0, core.Errorf(core.CodeTimeout, "binding %q, which is %s, has handled events up to position %d and was to be at %d; the log ends at %d",
-		clip(b.Name), doing, at.Finished, atLeast, h.config.Store.State().Head)
+		core.Clip(b.Name), doing, at.Finished, atLeast, h.config.Store.State().Head)
 }
 
 // lane returns a lane of the binding; plugins.OnlyLane stands for the one that there is.
@@ -126,7 +126,7 @@ func (b *binding) lane(n int) (int, error) {
 	case n == plugins.OnlyLane && b.Lanes == 1:
 		return 0, nil
 	case n == plugins.OnlyLane:
-		return 0, core.Errorf(core.CodeInvalidRequest, "lane is missing: binding %q has %d lanes, and the first is 0", clip(b.Name), b.Lanes)
+		return 0, core.Errorf(core.CodeInvalidRequest, "lane is missing: binding %q has %d lanes, and the first is 0", core.Clip(b.Name), b.Lanes)
 	case n < 0 || n >= b.Lanes:
 		return 0, b.noLane(n)
 	}
@@ -135,12 +135,12 @@ func (b *binding) lane(n int) (int, error) {
 
 // noLane refuses a lane that there is not.
 func (b *binding) noLane(n int) error {
-	return core.Errorf(core.CodeInvalidRequest, "lane is %d, it may be from 0 to %d in binding %q", n, b.Lanes-1, clip(b.Name))
+	return core.Errorf(core.CodeInvalidRequest, "lane is %d, it may be from 0 to %d in binding %q", n, b.Lanes-1, core.Clip(b.Name))
 }
 
 func checkKey(key string) error {
 	if key != "" && abi.CheckKey(key) != abi.OK {
-		return core.Errorf(core.CodeInvalidRequest, "%q is no key of state: it has up to %d bytes of UTF-8", clip(key), abi.MaxStateKeyBytes)
+		return core.Errorf(core.CodeInvalidRequest, "%q is no key of state: it has up to %d bytes of UTF-8", core.Clip(key), abi.MaxStateKeyBytes)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (h *Host) parkedAt(ctx context.Context, name string, position uint64) (*bin
 	}
 	t, err := h.traceAt(ctx, b, position)
 	if err == nil && t == nil {
-		err = core.Errorf(core.CodeEventNotParked, "binding %q has not parked the event at position %d", clip(name), position)
+		err = core.Errorf(core.CodeEventNotParked, "binding %q has not parked the event at position %d", core.Clip(name), position)
 	}
 	return b, t, err
 }
@@ -200,7 +200,7 @@ func (h *Host) DropPoison(ctx context.Context, name string, position uint64) err
 // notParked has the error of a subscription be that of its binding.
 func notParked(name string, position uint64, err error) error {
 	if errors.Is(err, core.CodeEventNotFound) {
-		err = core.Errorf(core.CodeEventNotParked, "the event at position %d of binding %q is being parked, or is not any more; try again", position, clip(name))
+		err = core.Errorf(core.CodeEventNotParked, "the event at position %d of binding %q is being parked, or is not any more; try again", position, core.Clip(name))
 	}
 	return err
 }

@@ -31,7 +31,7 @@ func (l *lane) settle(ctx context.Context, event []queued, f *effects.Failure) e
 func (l *lane) report(event *queued, attempt int, f *effects.Failure) {
 	l.out.At(event.position)
 	line := "attempt " + itoa(attempt) + " failed: " + f.Reason
-	l.out.Log(abi.Warn, effects.Line(line))
+	l.out.Log(abi.Warn, plugins.Line(line))
 }
 
 // countAttempt stores a failed attempt, and holds the lane back.
@@ -83,7 +83,7 @@ func (l *lane) doesNotStart(f *effects.Failure) {
 	l.shown.failures.Add(1)
 	l.discard()
 	l.failed++
-	l.out.Log(abi.Error, effects.Line("the handler did not start: "+f.Reason))
+	l.out.Log(abi.Error, plugins.Line("the handler did not start: "+f.Reason))
 	l.delay(l.breaker(), f.Reason)
 	l.publish(plugins.Broken, f.Reason)
 }

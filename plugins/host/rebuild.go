@@ -69,7 +69,7 @@ func (h *Host) rebuildInPlace(ctx context.Context, live *binding) (plugins.Statu
 }
 
 func underWay(beside *binding) error {
-	return core.Errorf(core.CodeRebuildUnderWay, "generation %d of binding %q, of version %q, is being built", beside.Generation, clip(beside.Name), beside.Version)
+	return core.Errorf(core.CodeRebuildUnderWay, "generation %d of binding %q, of version %q, is being built", beside.Generation, core.Clip(beside.Name), beside.Version)
 }
 
 // begin is what the Commit of a generation beside has, but for its subscription. It appends nothing
@@ -127,14 +127,14 @@ func (h *Host) CancelRebuild(ctx context.Context, name string) (plugins.Status, 
 func (h *Host) DropBefore(ctx context.Context, name string) (plugins.Status, error) {
 	return h.drop(ctx, name, func(_, before *binding) (*binding, error) {
 		if before == nil {
-			return nil, core.Errorf(core.CodeNothingBefore, "binding %q has no generation before", clip(name))
+			return nil, core.Errorf(core.CodeNothingBefore, "binding %q has no generation before", core.Clip(name))
 		}
 		return before, nil
 	})
 }
 
 func noRebuild(name string) error {
-	return core.Errorf(core.CodeNoRebuild, "binding %q has no generation beside the live one", clip(name))
+	return core.Errorf(core.CodeNoRebuild, "binding %q has no generation beside the live one", core.Clip(name))
 }
 
 // drop drops a generation that is not live.

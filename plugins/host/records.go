@@ -216,7 +216,7 @@ func (h *Host) generation(ctx context.Context, name string, is role) (*binding, 
 	case err != nil:
 		return nil, err
 	case r == nil && is != roleLive:
-		return nil, core.Errorf(core.CodeBindingNotFound, "the binding %q has no generation %s", clip(name), is)
+		return nil, core.Errorf(core.CodeBindingNotFound, "the binding %q has no generation %s", core.Clip(name), is)
 	case r == nil:
 		return nil, noBinding(name)
 	}
@@ -224,7 +224,7 @@ func (h *Host) generation(ctx context.Context, name string, is role) (*binding, 
 }
 
 func noBinding(name string) error {
-	return core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name))
+	return core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", core.Clip(name))
 }
 
 // others reads the generations of a binding that are not live; nil where there is none.
@@ -309,13 +309,4 @@ func (h *Host) lanesFrom(ctx context.Context, b *binding, from, to int) ([]store
 		}
 	}
 	return lanes, nil
-}
-
-// clip shortens what a client sent for use in a message.
-func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return strings.ToValidUTF8(s, "�")
 }

@@ -158,7 +158,7 @@ func (h *Host) Shadow(ctx context.Context, name string, r plugins.Shadow) (plugi
 		case r.Version == "":
 			return core.Errorf(core.CodeInvalidRequest, "version is missing: say which version of plugin %q is to run in the shadow", live.Plugin)
 		case r.Version == live.Version:
-			return core.Errorf(core.CodeInvalidRequest, "binding %q runs version %q: another can run in its shadow", clip(name), live.Version)
+			return core.Errorf(core.CodeInvalidRequest, "binding %q runs version %q: another can run in its shadow", core.Clip(name), live.Version)
 		}
 		next, hold, err := h.resolve(ctx, name, &live.Binding, &plugins.Deploy{Version: r.Version, Admit: r.Admit})
 		if err == nil {
@@ -229,7 +229,7 @@ func (h *Host) EndShadow(ctx context.Context, name string) (plugins.Status, erro
 }
 
 func noShadow(name string) error {
-	return core.Errorf(core.CodeShadowNotFound, "no version runs in the shadow of binding %q", clip(name))
+	return core.Errorf(core.CodeShadowNotFound, "no version runs in the shadow of binding %q", core.Clip(name))
 }
 
 // replace stores a binding in place of what it was read as, in one Commit with other records.
@@ -260,7 +260,7 @@ func (h *Host) isAlike(ctx context.Context, live, next *plugins.Binding) error {
 	default:
 		return nil
 	}
-	return core.Errorf(core.CodeShadowDiffers, "version %q of plugin %q cannot run in the shadow of binding %q: %s", next.Version, next.Plugin, clip(live.Name), what)
+	return core.Errorf(core.CodeShadowDiffers, "version %q of plugin %q cannot run in the shadow of binding %q: %s", next.Version, next.Plugin, core.Clip(live.Name), what)
 }
 
 // Differences returns how the shadow of a binding is doing, and what it did otherwise. The errors

@@ -65,9 +65,9 @@ func (h *Host) Rollback(ctx context.Context, name string, r plugins.Rollback) (p
 	case to == plugins.ToGeneration && before != nil:
 		return h.again(ctx, name, func() error { return h.goBack(ctx, name, before.Generation, r.Admit) })
 	case r.To != "":
-		return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has no %s before", clip(name), r.To)
+		return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has no %s before", core.Clip(name), r.To)
 	}
-	return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q, and has no generation before", clip(name), live.Version)
+	return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q, and has no generation before", core.Clip(name), live.Version)
 }
 
 // undo is what a rollback goes back to; "" if there is nothing.
@@ -92,7 +92,7 @@ func (h *Host) goBack(ctx context.Context, name string, generation uint64, admit
 	case g.beside != nil:
 		return underWay(g.beside)
 	case g.before == nil || g.before.Generation != generation:
-		return core.Errorf(core.CodeNothingBefore, "generation %d of binding %q is not the one before any more", generation, clip(name))
+		return core.Errorf(core.CodeNothingBefore, "generation %d of binding %q is not the one before any more", generation, core.Clip(name))
 	}
 	if admit != nil {
 		if err := admit(&g.live.Binding, &g.before.Binding); err != nil {
@@ -169,7 +169,7 @@ func (h *Host) isNear(ctx context.Context, live, beside *binding) error {
 }
 
 func behind(beside *binding, format string, args ...any) error {
-	return core.Errorf(core.CodeRebuildBehind, "generation %d of binding %q "+format, append([]any{beside.Generation, clip(beside.Name)}, args...)...)
+	return core.Errorf(core.CodeRebuildBehind, "generation %d of binding %q "+format, append([]any{beside.Generation, core.Clip(beside.Name)}, args...)...)
 }
 
 // awaitCaughtUp waits until the generation beside has handled all that the live one has, which has

@@ -72,7 +72,7 @@ func (h *Host) join(name string) (*history, error) {
 	case w.open == maxAllWatches:
 		return nil, core.Errorf(core.CodeTooManyWatches, "the node has %d watches, which is the most", maxAllWatches)
 	case of != nil && of.watching == maxWatches:
-		return nil, core.Errorf(core.CodeTooManyWatches, "binding %q has %d watches, which is the most", clip(name), maxWatches)
+		return nil, core.Errorf(core.CodeTooManyWatches, "binding %q has %d watches, which is the most", core.Clip(name), maxWatches)
 	case of == nil:
 		of = &history{last: map[laneOf]uint64{}, moved: make(chan struct{})}
 		of.stop = h.observe(name, of.take)

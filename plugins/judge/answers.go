@@ -104,7 +104,7 @@ func reasonIn(text []byte) string {
 	if len(text) == 0 {
 		return "it gave no reason"
 	}
-	return string(effects.Line(string(text)))
+	return string(plugins.Line(string(text)))
 }
 
 // Config is plugins.Reads'.

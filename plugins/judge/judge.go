@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -123,7 +122,7 @@ func (j *Judge) call(ctx context.Context, n int) (failure string, err error) {
 	why, isFailure := errors.AsType[*plugins.Failure](err)
 	switch {
 	case isFailure:
-		return textOf(why), nil
+		return core.ClipTo(why.Line(), maxTextBytes), nil
 	case err != nil:
 		j.discard()
 		return "", err
@@ -153,25 +152,13 @@ func (j *Judge) start(ctx context.Context) error {
 		case !isFailure:
 			return err
 		case try == maxStarts || why.Permanent:
-			return core.Errorf(core.CodePluginFailed, "plugin %s does not start: %s; use another version of it", j.name, textOf(why))
+			return core.Errorf(core.CodePluginFailed, "plugin %s does not start: %s; use another version of it", j.name, core.ClipTo(why.Line(), maxTextBytes))
 		}
 	}
 }
 
-// maxTextBytes bounds the text of a failure, and maxFrames the functions in it.
-const (
-	maxTextBytes = 1 << 10
-	maxFrames    = 4
-)
-
-// textOf is a failure as a line: what went wrong, and in which functions.
-func textOf(f *plugins.Failure) string {
-	text := reasonIn([]byte(f.Error()))
-	if frames := strings.Split(f.Stack, "\n"); f.Stack != "" {
-		text += " (in " + reasonIn([]byte(strings.Join(frames[:min(len(frames), maxFrames)], " < "))) + ")"
-	}
-	return strings.ToValidUTF8(text[:min(len(text), maxTextBytes)], "")
-}
+// maxTextBytes bounds the text of a failure.
+const maxTextBytes = 1 << 10
 
 // take returns the verdicts of a batch that went well.
 func (j *Judge) take() []Verdict {

@@ -31,7 +31,7 @@ func decode(r *core.Record) stored {
 	s := stored{revision: r.Revision}
 	err := json.Unmarshal(r.Value, &s.Binding)
 	if err == nil && s.Name != r.Key {
-		err = fmt.Errorf("it is of %q", clip(s.Name, maxNameBytes))
+		err = fmt.Errorf("it is of %q", core.Clip(s.Name))
 	}
 	if err == nil {
 		return s
@@ -66,7 +66,7 @@ func (v *Validators) present(ctx context.Context, name string) (stored, error) {
 	case err != nil:
 		return stored{}, err
 	case len(found) == 0:
-		return stored{}, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", clip(name, maxNameBytes))
+		return stored{}, core.Errorf(core.CodeBindingNotFound, "there is no plugin binding %q", core.Clip(name))
 	}
 	return decode(&found[0]), nil
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -169,12 +168,10 @@ func (in *instance) refusal(c *core.Commit) error {
 	return err
 }
 
-const maxNameBytes = 80
-
 // of says which event of a Commit it is.
 func (p place) of(c *core.Commit) string {
 	a := &c.Appends[p.appended]
-	return fmt.Sprintf("event %d of stream %q, %s", p.event, clip(a.Stream, maxNameBytes), clip(a.Events[p.event].Type, maxNameBytes))
+	return fmt.Sprintf("event %d of stream %q, %s", p.event, core.Clip(a.Stream), core.Clip(a.Events[p.event].Type))
 }
 
 // failure is the error of a Commit whose batch the code has failed on.
@@ -218,18 +215,7 @@ func (in *instance) Result(event int, action abi.Action, _ time.Duration, messag
 func (in *instance) Config(key []byte) ([]byte, abi.Errno) { return in.validator.settings.Get(key) }
 
 // line makes what code says one line that can be shown.
-func line(text string) string { return clip(string(effects.Line(text)), maxTextBytes) }
-
-// clip shortens a text for use in a message.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most] + "…"
-}
+func line(text string) string { return core.ClipTo(string(plugins.Line(text)), maxTextBytes) }
 
 // complaints log the failures of a validator, one in each complainEvery.
 type complaints struct {
@@ -259,6 +245,6 @@ func (c *complaints) complain(err error, accepted bool) {
 		what = fmt.Sprintf("%s, and %d before it", what, c.others)
 	}
 	c.last, c.others = now, 0
-	c.output.Log(abi.Error, effects.Line(what+": "+core.AsError(err).Detail))
+	c.output.Log(abi.Error, plugins.Line(what+": "+core.AsError(err).Detail))
 	c.logger.Warn(what+" because its validator failed", "error", err)
 }

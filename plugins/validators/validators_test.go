@@ -47,7 +47,7 @@ func TestRefusal(t *testing.T) {
 	n.deploy("loud", "1", "loud")
 	err = n.append("loud", "T")
 	n.wants(err, core.CodeAppendRefused)
-	if d := core.AsError(err).Detail; !strings.Contains(d, `T: two lines,  [31m �`) || strings.ContainsAny(d, "\n\x1b") || strings.Contains(d, "\xff") || strings.Contains(d, "\u202e") || len(d) > 1200 {
+	if d := core.AsError(err).Detail; !strings.Contains(d, `T: two lines, �[31m � �`) || strings.ContainsAny(d, "\n\x1b") || strings.Contains(d, "\xff") || strings.Contains(d, "\u202e") || len(d) > 1200 {
 		t.Errorf("%q", d)
 	}
 	if head := n.store.State().Head; head != 3 {

@@ -22,6 +22,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"golang.org/x/sys/cpu"
+
+	"github.com/gyre-events/gyre/plugins"
 )
 
 // compileTimeout bounds a compilation by the clock, on a busy machine.
@@ -215,7 +217,7 @@ func (c *Compiler) run(ctx context.Context, dir string, metered []byte) error {
 	reason, _, _ := bytes.Cut(output, []byte("\n"))
 	return &InvalidError{
 		Section: sectionNames[sectionCode],
-		Reason:  strings.TrimSuffix(fmt.Sprintf("the compiler ended with %v: %s", exit, printable(nil, reason[:min(len(reason), 200)])), ": "),
+		Reason:  strings.TrimSuffix(fmt.Sprintf("the compiler ended with %v: %s", exit, plugins.AppendLine(nil, reason[:min(len(reason), 200)])), ": "),
 		Fix:     fmt.Sprintf("make the module smaller: compiling may take %d MiB and %d s of processor time", c.limits.Memory>>20, c.limits.CPU),
 	}
 }

@@ -50,7 +50,7 @@ func gyreImports() []imported {
 		gyre(abi.Random, "ii:", func(in *Instance, stack []uint64) { in.fillRandom(stack[0], stack[1]) }),
 		gyre(abi.Fail, "iii:", func(in *Instance, stack []uint64) {
 			message := in.bytes(stack[1], stack[2])
-			stop(Failed, "code %d: %s", int32(stack[0]), printable(nil, message[:min(len(message), abi.MaxMessageBytes)]))
+			stop(Failed, "code %d: %s", int32(stack[0]), plugins.AppendLine(nil, message))
 		}),
 	}
 }

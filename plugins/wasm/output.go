@@ -2,9 +2,8 @@ package wasm
 
 import (
 	"bytes"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
 
@@ -14,22 +13,8 @@ func (in *Instance) log(level abi.Level, text []byte) {
 	if in.logged += len(text); in.logged > abi.MaxLogBytes {
 		return
 	}
-	in.line = printable(in.line[:0], text)
-	in.config.Output.Log(level, in.line[:min(len(in.line), abi.MaxLineBytes)])
-}
-
-// printable appends text to dst with control characters and bad UTF-8 replaced. The result
-// cannot change the terminal or forge a second line.
-func printable(dst, text []byte) []byte {
-	for len(text) > 0 {
-		r, n := utf8.DecodeRune(text)
-		if r != '\t' && !unicode.IsPrint(r) {
-			r = utf8.RuneError
-		}
-		dst = utf8.AppendRune(dst, r)
-		text = text[n:]
-	}
-	return dst
+	in.line = plugins.AppendLine(in.line[:0], text)
+	in.config.Output.Log(level, in.line)
 }
 
 // write takes what a guest prints to a file descriptor, and logs the lines that are whole. It

@@ -77,7 +77,7 @@ func DecodeClient(text []byte) (Head, Message, error) {
 	if errors.Is(err, json.ErrUnknownName) {
 		var where *json.SemanticError
 		if errors.As(err, &where) {
-			h.Unknown = clip(string(where.JSONPointer))
+			h.Unknown = core.Clip(string(where.JSONPointer))
 		}
 		m = newMessage()
 		err = json.Unmarshal(text, m)

@@ -99,7 +99,7 @@ func requestError(err error) *core.Error {
 	switch {
 	case errors.As(err, &typed):
 		if isSemantic && semantic.JSONPointer != "" {
-			typed.Detail = clip(string(semantic.JSONPointer)) + ": " + typed.Detail
+			typed.Detail = core.Clip(string(semantic.JSONPointer)) + ": " + typed.Detail
 		}
 		return typed
 	case isSemantic:
@@ -108,12 +108,12 @@ func requestError(err error) *core.Error {
 			where = "the message"
 		}
 		if errors.Is(err, json.ErrUnknownName) {
-			return core.Errorf(core.CodeInvalidRequest, "%s is not a field that is known", clip(where))
+			return core.Errorf(core.CodeInvalidRequest, "%s is not a field that is known", core.Clip(where))
 		}
 		if semantic.JSONValue != nil && len(semantic.JSONValue) <= 80 {
-			return core.Errorf(core.CodeInvalidRequest, "%s cannot be %s", clip(where), semantic.JSONValue)
+			return core.Errorf(core.CodeInvalidRequest, "%s cannot be %s", core.Clip(where), semantic.JSONValue)
 		}
-		return core.Errorf(core.CodeInvalidRequest, "%s cannot be %s", clip(where), kindName(semantic.JSONKind))
+		return core.Errorf(core.CodeInvalidRequest, "%s cannot be %s", core.Clip(where), kindName(semantic.JSONKind))
 	}
 	return notJSON(core.CodeInvalidRequest, "the text", err)
 }
@@ -155,13 +155,4 @@ func syntaxOf(err error) string {
 		return fmt.Sprintf("%s at byte %d", validText(syntax.Err.Error()), syntax.ByteOffset)
 	}
 	return "it ends too early"
-}
-
-// clip shortens what a client sent for use in a message.
-func clip(s string) string {
-	const max = 80
-	if len(s) > max {
-		s = s[:max] + "…"
-	}
-	return validText(s)
 }

@@ -32,11 +32,11 @@ func (x *Expect) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		}
 		// The text form of a number is for URLs and the command line.
 		if text = string(unquoted); text == "" || text[0] >= '0' && text[0] <= '9' {
-			return core.Errorf(core.CodeInvalidExpectedVersion, "%q is not an expected version", clip(text))
+			return core.Errorf(core.CodeInvalidExpectedVersion, "%q is not an expected version", core.Clip(text))
 		}
 	case '0':
 	default:
-		return core.Errorf(core.CodeInvalidExpectedVersion, "%s is not an expected version", clip(text))
+		return core.Errorf(core.CodeInvalidExpectedVersion, "%s is not an expected version", core.Clip(text))
 	}
 	parsed, err := core.ParseExpect(text)
 	*x = Expect(parsed)

@@ -13,6 +13,8 @@ import (
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 const (
@@ -77,11 +79,11 @@ func compile(env *cel.Env, source string, isBool bool) (c *code, err error) {
 func inSource(e *cel.Error) error {
 	switch {
 	case e.Location.Line() > 0:
-		return fmt.Errorf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, clip(e.Message, 200))
+		return fmt.Errorf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, core.ClipTo(e.Message, 200))
 	case strings.Contains(e.Message, "recursion"):
 		return fmt.Errorf("it is nested more than %d deep; each operator of a chain counts", maxDepth)
 	}
-	return errors.New(clip(e.Message, 200))
+	return errors.New(core.ClipTo(e.Message, 200))
 }
 
 // builder builds the nodes of one expression.
@@ -149,7 +151,7 @@ func (b *builder) name(name string) (node, error) {
 			return constant{t}, nil
 		}
 	}
-	return nil, fmt.Errorf("%s cannot be used here", clip(name, 80))
+	return nil, fmt.Errorf("%s cannot be used here", core.ClipTo(name, 80))
 }
 
 func (b *builder) object(m ast.MapExpr) (node, error) {
@@ -220,7 +222,7 @@ func (b *builder) call(c ast.CallExpr) (node, error) {
 	case len(args) == 2 && binaries[name] != nil:
 		return &binary{binaries[name], args[0], args[1]}, nil
 	}
-	return nil, fmt.Errorf("there is no function %s", clip(name, 80))
+	return nil, fmt.Errorf("there is no function %s", core.ClipTo(name, 80))
 }
 
 // matches compiles the pattern once. One that comes with the data would have to be compiled
@@ -232,7 +234,7 @@ func (b *builder) matches(args []ast.Expr) (node, error) {
 	}
 	p, err := compilePattern(string(source), b.patterns)
 	if err != nil {
-		return nil, fmt.Errorf("the pattern of matches: %s", clip(err.Error(), 200))
+		return nil, fmt.Errorf("the pattern of matches: %s", core.ClipTo(err.Error(), 200))
 	}
 	b.patterns -= p.size
 	text, err := b.build(args[0])
@@ -266,7 +268,7 @@ func zoneOf(name string) (*time.Location, error) {
 		t, err = time.Parse("-07:00", "+"+name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%q is neither a name nor a distance to UTC such as -02:30", clip(name, 80))
+		return nil, fmt.Errorf("%q is neither a name nor a distance to UTC such as -02:30", core.ClipTo(name, 80))
 	}
 	return t.Location(), nil
 }

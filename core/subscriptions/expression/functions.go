@@ -13,6 +13,8 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 type (
@@ -70,7 +72,7 @@ var (
 // checked makes an error of cel-go an error.
 func (m *machine) checked(v ref.Val) (value, error) {
 	if err, ok := v.(*types.Err); ok {
-		return nil, m.failf("%s", clip(err.String(), maxFaultBytes))
+		return nil, m.failf("%s", core.ClipTo(err.String(), maxFaultBytes))
 	}
 	return v, nil
 }
@@ -222,7 +224,7 @@ func index(m *machine, of, at value) (value, error) {
 // describe is a key in an error.
 func describe(v value) string {
 	if text, ok := v.(types.String); ok {
-		return clip(string(text), 80)
+		return core.ClipTo(string(text), 80)
 	}
 	return "a " + typeName(v)
 }

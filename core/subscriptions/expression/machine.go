@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"cel.dev/cel-go/common/types"
@@ -119,14 +118,7 @@ func (m *machine) abort(err error) error {
 const maxFaultBytes = 1 << 10
 
 // faultOf is the text of an error of an event.
-func faultOf(err error) string { return clip(err.Error(), maxFaultBytes) }
-
-func clip(s string, most int) string {
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+func faultOf(err error) string { return core.ClipTo(err.Error(), maxFaultBytes) }
 
 // variable is one that expressions see of an event.
 type variable int
