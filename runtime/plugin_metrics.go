@@ -7,27 +7,18 @@ import (
 	"github.com/gyre-events/gyre/plugins/host"
 )
 
-// pluginMetrics are those of each binding, on the node that owns it: a dozen series for each of
-// the first host.MaxOwned by name.
-type pluginMetrics struct {
-	seen    *looks[[]plugins.Status]
-	state   *prometheus.Desc
-	metrics []pluginMetric
-}
-
-// pluginMetric is one of them.
-type pluginMetric struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
-	value func(*plugins.Status) float64
-}
-
-func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
-	m := &pluginMetrics{seen: seen,
-		state: prometheus.NewDesc("gyre_plugin_state", "1 for the state that a binding is in.", []string{"binding", "state"}, nil)}
-	add := func(kind prometheus.ValueType, name, help string, value func(*plugins.Status) float64) {
-		m.metrics = append(m.metrics, pluginMetric{prometheus.NewDesc("gyre_plugin_"+name, help, []string{"binding"}, nil), kind, value})
+// newPluginMetrics has the metrics of each binding, on the node that owns it: a dozen series for each
+// of the first host.MaxOwned by name. If storage does not answer, there are none.
+func newPluginMetrics(seen *looks[[]plugins.Status]) *series[plugins.Status] {
+	m := &series[plugins.Status]{
+		prefix: "gyre_plugin_", labels: []string{"binding"}, names: bindingName,
+		list: func() ([]plugins.Status, error) { return seen.get(sumsFor, lookWithin) },
 	}
+	state := prometheus.NewDesc("gyre_plugin_state", "1 for the state that a binding is in.", []string{"binding", "state"}, nil)
+	m.metrics = append(m.metrics, metricOf[plugins.Status]{state, func(s *plugins.Status, _ []string) prometheus.Metric {
+		return prometheus.MustNewConstMetric(state, prometheus.GaugeValue, 1, s.Name, string(s.State))
+	}})
+	add := m.add
 	total := func(name, help string, value func(*plugins.Totals) uint64) {
 		add(prometheus.CounterValue, name+"_total", help, func(s *plugins.Status) float64 { return float64(value(&s.Totals)) })
 	}
@@ -72,6 +63,8 @@ func newPluginMetrics(seen *looks[[]plugins.Status]) *pluginMetrics {
 	return m
 }
 
+func bindingName(s *plugins.Status) []string { return []string{s.Name} }
+
 // watchMetrics are those of the watches of a node.
 func watchMetrics(stats func() host.WatchStats) []prometheus.Collector {
 	return []prometheus.Collector{
@@ -81,27 +74,5 @@ func watchMetrics(stats func() host.WatchStats) []prometheus.Collector {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "gyre_plugin_watch_resets_total", Help: "Watches that were sent the whole state again: they were slow, or came back late.",
 		}, func() float64 { return float64(stats().Resets) }),
-	}
-}
-
-// Describe is prometheus.Collector.
-func (m *pluginMetrics) Describe(out chan<- *prometheus.Desc) {
-	out <- m.state
-	for i := range m.metrics {
-		out <- m.metrics[i].desc
-	}
-}
-
-// Collect is prometheus.Collector. If storage does not answer, there are none.
-func (m *pluginMetrics) Collect(out chan<- prometheus.Metric) {
-	bindings, err := m.seen.get(sumsFor, lookWithin)
-	if err != nil {
-		return
-	}
-	for _, s := range bindings {
-		out <- prometheus.MustNewConstMetric(m.state, prometheus.GaugeValue, 1, s.Name, string(s.State))
-		for _, metric := range m.metrics {
-			out <- prometheus.MustNewConstMetric(metric.desc, metric.kind, metric.value(&s), s.Name)
-		}
 	}
 }

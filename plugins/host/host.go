@@ -134,17 +134,7 @@ func (h *Host) Close(ctx context.Context) error {
 	h.mu.Unlock()
 	h.cancel()
 	h.queries.close()
-	ended := make(chan struct{})
-	go func() {
-		h.running.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return core.AsError(ctx.Err())
-	}
+	return plugins.Wait(ctx, &h.running)
 }
 
 // Look has the Host look at once for bindings to run here, as it does every second. Call it

@@ -122,17 +122,7 @@ func (v *Validators) watch() {
 // waits for a worker. It waits for those under way, which have seconds at most, or until ctx ends.
 func (v *Validators) Close(ctx context.Context) error {
 	v.closing.Do(v.close)
-	ended := make(chan struct{})
-	go func() {
-		v.running.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return core.AsError(ctx.Err())
-	}
+	return plugins.Wait(ctx, &v.running)
 }
 
 func (v *Validators) close() {
