@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/wsapi/spectest"
 )
 
 // callers are the columns of the matrix, beside those without a valid key and an admin, who may
@@ -182,15 +182,7 @@ func TestEveryRouteSaysWhoMay(t *testing.T) {
 // operations are those of openapi.json.
 func operations(t *testing.T) (list []string) {
 	t.Helper()
-	text, err := os.ReadFile("../wsapi/docs/openapi.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc struct{ Paths map[string]map[string]any }
-	if err := json.Unmarshal(text, &doc); err != nil {
-		t.Fatal(err)
-	}
-	for path, methods := range doc.Paths {
+	for path, methods := range spectest.Read(t, "../wsapi/docs/openapi.json").Paths {
 		for method := range methods {
 			list = append(list, strings.ToUpper(method)+" "+path)
 		}
@@ -284,26 +276,9 @@ func TestEveryOpSaysWhoMay(t *testing.T) {
 // ops are those that asyncapi.json has for clients.
 func ops(t *testing.T) (list []string) {
 	t.Helper()
-	text, err := os.ReadFile("../wsapi/docs/asyncapi.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc struct {
-		Operations map[string]struct {
-			Action   string
-			Messages []struct {
-				Ref string `json:"$ref"`
-			}
-		}
-	}
-	if err := json.Unmarshal(text, &doc); err != nil {
-		t.Fatal(err)
-	}
-	for _, operation := range doc.Operations {
-		for _, m := range operation.Messages {
-			if operation.Action == "receive" {
-				list = append(list, m.Ref[strings.LastIndexByte(m.Ref, '/')+1:])
-			}
+	for _, operation := range spectest.Read(t, "../wsapi/docs/asyncapi.json").Operations {
+		if operation.Action == "receive" {
+			list = append(list, operation.Names()...)
 		}
 	}
 	return list

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/wsapi/spectest"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -39,19 +40,6 @@ func TestSettings(t *testing.T) {
 
 // The descriptions of the APIs have the route of the settings.
 func TestSettingsAreDescribed(t *testing.T) {
-	var open struct {
-		Paths map[string]map[string]struct {
-			Parameters []struct{ Name string }
-		}
-	}
-	text, err := os.ReadFile("../wsapi/docs/openapi.json")
-	if err == nil {
-		err = json.Unmarshal(text, &open)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p := open.Paths["/v1/config"]["get"].Parameters; len(p) == 0 || p[0].Name != "node" {
-		t.Errorf("openapi.json has the parameters %v", p)
-	}
+	doc := spectest.Read(t, "../wsapi/docs/openapi.json")
+	doc.Parameters(t, "GET", "/v1/config", []string{"node"})
 }

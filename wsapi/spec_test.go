@@ -3,7 +3,6 @@ package wsapi
 import (
 	"encoding/json"
 	"flag"
-	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -14,90 +13,41 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/ring"
 	"github.com/gyre-events/gyre/core/subscriptions"
+	"github.com/gyre-events/gyre/wsapi/spectest"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 var update = flag.Bool("update", false, "write the catalogue's codes into the API descriptions")
 
-type openAPIDocument struct {
-	Paths      map[string]map[string]operation `json:"paths"`
-	Components struct {
-		Schemas map[string]struct {
-			Properties map[string]json.RawMessage `json:"properties"`
-			Enum       []string                   `json:"enum"`
-		} `json:"schemas"`
-	} `json:"components"`
-}
-
-type operation struct {
-	OperationID string `json:"operationId"`
-	Parameters  []struct{ Name, In string }
-}
-
-func parseDocument(t *testing.T, text []byte) openAPIDocument {
-	t.Helper()
-	var doc openAPIDocument
-	if err := json.Unmarshal(text, &doc); err != nil {
-		t.Fatal(err)
-	}
-	return doc
-}
-
 func TestOpenAPIHasTheRoutes(t *testing.T) {
-	doc := parseDocument(t, openAPI)
-	var code, documented []string
+	doc := spectest.Read(t, "docs/openapi.json")
+	var code []string
 	for _, r := range new(API).routes() {
 		code = append(code, r.Method+" "+r.Path)
+		doc.Parameters(t, r.Method, r.Path, r.Query)
 	}
+	its := func(path string) bool {
+		switch first, _, _ := strings.Cut(strings.TrimPrefix(path, "/v1/"), "/"); first {
+		case "plugins", "keys", "principal", "types", "categories", "config":
+			return false // plugins/api, access/api, census/api and runtime have tests of those
+		}
+		return true
+	}
+	doc.Routes(t, code, its)
 	ids := map[string]bool{}
 	for path, operations := range doc.Paths {
 		for method, o := range operations {
-			switch first, _, _ := strings.Cut(strings.TrimPrefix(path, "/v1/"), "/"); first {
-			case "plugins", "keys", "principal", "types", "categories", "config":
-				continue // plugins/api, access/api, census/api and runtime have tests of those
-			}
-			documented = append(documented, strings.ToUpper(method)+" "+path)
-			if o.OperationID == "" || ids[o.OperationID] {
+			if its(path) && (o.OperationID == "" || ids[o.OperationID]) {
 				t.Errorf("%s %s: operation id %q is none or not unique", method, path, o.OperationID)
 			}
 			ids[o.OperationID] = true
 		}
 	}
-	slices.Sort(code)
-	slices.Sort(documented)
-	if !slices.Equal(code, documented) {
-		t.Errorf("the code has\n%s\nopenapi.json has\n%s", strings.Join(code, "\n"), strings.Join(documented, "\n"))
-	}
-}
-
-func TestOpenAPIHasTheParameters(t *testing.T) {
-	doc := parseDocument(t, openAPI)
-	wildcard := regexp.MustCompile(`\{(\w+)\}`)
-	for _, r := range new(API).routes() {
-		var query, inPath, wildcards []string
-		for _, p := range doc.Paths[r.Path][strings.ToLower(r.Method)].Parameters {
-			switch p.In {
-			case "query":
-				query = append(query, p.Name)
-			case "path":
-				inPath = append(inPath, p.Name)
-			}
-		}
-		for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
-			wildcards = append(wildcards, m[1])
-		}
-		known := slices.Clone(r.Query)
-		slices.Sort(known)
-		slices.Sort(query)
-		if !slices.Equal(known, query) || !slices.Equal(wildcards, inPath) {
-			t.Errorf("%s %s: the code has %v and %v, openapi.json has %v and %v", r.Method, r.Path, known, wildcards, query, inPath)
-		}
-	}
 }
 
 func TestOpenAPIHasTheBodies(t *testing.T) {
-	doc := parseDocument(t, openAPI)
-	for name, typ := range map[string]reflect.Type{
+	doc := spectest.Read(t, "docs/openapi.json")
+	doc.Bodies(t, map[string]reflect.Type{
 		"NewEvent":    reflect.TypeFor[wire.Event](),
 		"Error":       reflect.TypeFor[wire.Error](),
 		"Problem":     reflect.TypeFor[problem](),
@@ -157,34 +107,9 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"AckFetched":    reflect.TypeFor[ackBody](),
 		"NackFetched":   reflect.TypeFor[nackBody](),
 		"ExtendFetched": reflect.TypeFor[extendBody](),
-	} {
-		fields := jsonFields(typ)
-		slices.Sort(fields)
-		if documented := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties)); !slices.Equal(fields, documented) {
-			t.Errorf("%s: the code has %v, openapi.json has %v", name, fields, documented)
-		}
-	}
+	})
 }
 
-// jsonFields are the names of a struct's fields, and of those that are embedded.
-func jsonFields(typ reflect.Type) (names []string) {
-	for f := range typ.Fields() {
-		if f.Anonymous {
-			embedded := f.Type
-			if embedded.Kind() == reflect.Pointer {
-				embedded = embedded.Elem()
-			}
-			names = append(names, jsonFields(embedded)...)
-			continue
-		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
-}
-
-// TestDescriptionsHaveTheCodes holds the enum of error codes to the catalogue. After
-// a change there: go test ./wsapi -run Codes -update
 // TestDescriptionsAgree: what a subscription is made with is the same over HTTP and on a
 // WebSocket.
 func TestDescriptionsAgree(t *testing.T) {
@@ -207,6 +132,8 @@ func TestDescriptionsAgree(t *testing.T) {
 	}
 }
 
+// TestDescriptionsHaveTheCodes holds the enum of error codes to the catalogue. After
+// a change there: go test ./wsapi -run Codes -update
 func TestDescriptionsHaveTheCodes(t *testing.T) {
 	for file, text := range map[string][]byte{"docs/openapi.json": openAPI, "docs/asyncapi.json": asyncAPI} {
 		if *update {
@@ -216,7 +143,7 @@ func TestDescriptionsHaveTheCodes(t *testing.T) {
 			}
 		}
 		var codes []core.Code
-		for _, c := range parseDocument(t, text).Components.Schemas["ErrorCode"].Enum {
+		for _, c := range spectest.Read(t, file).Components.Schemas["ErrorCode"].Enum {
 			codes = append(codes, core.Code(c))
 		}
 		if !slices.Equal(codes, core.Codes()) {

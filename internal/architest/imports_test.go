@@ -58,17 +58,18 @@ var table = map[string]row{
 	"access": {imports: []string{"core", "core/delivery", "core/subscriptions"}, tests: []string{"core/subscriptions/expression"}},
 
 	"access/keys": {imports: []string{"access", "core", xtime}, tests: []string{"core/postgres", "internal/pgtest"}},
-	"access/api":  {imports: []string{"access", "access/keys", "core", "wsapi"}},
+	"access/api":  {imports: []string{"access", "access/keys", "core", "wsapi"}, tests: []string{"wsapi/spectest"}},
 
 	"census":     {imports: []string{"core"}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
-	"census/api": {imports: []string{"access", "census", "core", "wsapi"}},
+	"census/api": {imports: []string{"access", "census", "core", "wsapi"}, tests: []string{"wsapi/spectest"}},
 
-	"wsapi":             {imports: []string{"access", "core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", websocket}},
+	"wsapi":             {imports: []string{"access", "core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", "wsapi/spectest", websocket}},
 	"wsapi/ws":          {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
 	"wsapi/requests":    {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/wire", lru, prometheus, xtime}},
 	"wsapi/cloudevents": {imports: []string{"core", "wsapi/wire", jsonv2}},
 	"wsapi/wire":        {imports: []string{"core", compress, jsonv2}},
 	"wsapi/dashboard":   {},
+	"wsapi/spectest":    {testing: true},
 
 	"cluster":             {imports: []string{"core", "core/delivery", "core/ring", "core/subscriptions", memberlist}, tests: []string{"cluster/ringtest", "core/subscriptions/jointest"}},
 	"cluster/formation":   {imports: []string{"core/ring", xnet}, tests: []string{"cluster", dns, memberlist}},
@@ -81,7 +82,7 @@ var table = map[string]row{
 	"plugins/outside":     {},
 	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/outside", "plugins/trial", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"plugins/judge":       {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects"}, tests: []string{"core/delivery", "core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest", "plugins/registry", "plugins/wasm", "plugins/wasm/guests"}},
-	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", websocket}},
+	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", "wsapi/spectest", websocket}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/stdio":       {imports: []string{"core", "plugins", "plugins/abi", jsonv2}},
 	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
@@ -107,7 +108,7 @@ var table = map[string]row{
 	"runtime": {imports: []string{
 		"access", "access/api", "access/keys", "census", "census/api", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
 		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/outside", "plugins/registry", "plugins/validators", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
-	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", websocket}},
+	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", "wsapi/spectest", websocket}},
 
 	"runtime/certs":  {imports: []string{"core", "runtime/secret"}},
 	"runtime/secret": {imports: []string{yaml}},

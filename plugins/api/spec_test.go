@@ -1,88 +1,29 @@
 package api
 
 import (
-	"encoding/json"
-	"maps"
-	"os"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/host"
+	"github.com/gyre-events/gyre/wsapi/spectest"
 )
 
-// document is what a test looks at of openapi.json, or of asyncapi.json.
-type document struct {
-	Paths map[string]map[string]struct {
-		Parameters []struct{ Name, In string }
-	}
-	Operations map[string]struct {
-		Messages []struct {
-			Ref string `json:"$ref"`
-		}
-	}
-	Components struct {
-		Schemas map[string]struct{ Properties map[string]json.RawMessage }
-	}
-}
-
-func description(t *testing.T, name string) (d document) {
-	t.Helper()
-	text, err := os.ReadFile("../../wsapi/docs/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &d); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
 func TestOpenAPIHasTheRoutes(t *testing.T) {
-	doc := description(t, "openapi.json")
-	wildcard := regexp.MustCompile(`\{(\w+)\}`)
-	code, documented := []string{}, []string{}
-	routes := (&api{Config{Bindings: (*host.Host)(nil)}}).routes()
-	for _, r := range routes {
+	doc := spectest.Read(t, "../../wsapi/docs/openapi.json")
+	var code []string
+	for _, r := range (&api{Config{Bindings: (*host.Host)(nil)}}).routes() {
 		code = append(code, r.Method+" "+r.Path)
-		var query, inPath, wildcards []string
-		for _, p := range doc.Paths[r.Path][strings.ToLower(r.Method)].Parameters {
-			switch p.In {
-			case "query":
-				query = append(query, p.Name)
-			case "path":
-				inPath = append(inPath, p.Name)
-			}
-		}
-		for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
-			wildcards = append(wildcards, m[1])
-		}
-		known := slices.Sorted(slices.Values(r.Query))
-		slices.Sort(query)
-		if !slices.Equal(known, query) || !slices.Equal(wildcards, inPath) {
-			t.Errorf("%s %s: the code has %v and %v, openapi.json has %v and %v", r.Method, r.Path, known, wildcards, query, inPath)
-		}
+		doc.Parameters(t, r.Method, r.Path, r.Query)
 	}
-	for path, operations := range doc.Paths {
-		for method := range operations {
-			if strings.HasPrefix(path, "/v1/plugins") {
-				documented = append(documented, strings.ToUpper(method)+" "+path)
-			}
-		}
-	}
-	slices.Sort(code)
-	slices.Sort(documented)
-	if !slices.Equal(code, documented) {
-		t.Errorf("the code has\n%s\nopenapi.json has\n%s", strings.Join(code, "\n"), strings.Join(documented, "\n"))
-	}
+	doc.Routes(t, code, func(path string) bool { return strings.HasPrefix(path, "/v1/plugins") })
 }
 
 func TestOpenAPIHasTheBodies(t *testing.T) {
-	doc := description(t, "openapi.json")
-	for name, typ := range map[string]reflect.Type{
+	doc := spectest.Read(t, "../../wsapi/docs/openapi.json")
+	doc.Bodies(t, map[string]reflect.Type{
 		"PluginLimits":   reflect.TypeFor[plugins.Limits](),
 		"PluginInput":    reflect.TypeFor[plugins.Input](),
 		"PluginErrors":   reflect.TypeFor[plugins.ErrorPolicy](),
@@ -117,35 +58,13 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"PluginLogLine": reflect.TypeFor[plugins.LogLine](),
 		"PluginLogs":    reflect.TypeFor[plugins.LogsPage](),
 		"PluginABI":     reflect.TypeFor[plugins.ABI](),
-	} {
-		fields := jsonFields(typ)
-		slices.Sort(fields)
-		if documented := slices.Sorted(maps.Keys(doc.Components.Schemas[name].Properties)); !slices.Equal(fields, documented) {
-			t.Errorf("%s: the code has %v, openapi.json has %v", name, fields, documented)
-		}
-	}
-}
-
-// jsonFields are the names of a struct's fields, and of those that are embedded.
-func jsonFields(typ reflect.Type) (names []string) {
-	for f := range typ.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case f.Anonymous && f.Type.Kind() == reflect.Pointer:
-			names = append(names, jsonFields(f.Type.Elem())...)
-		case f.Anonymous:
-			names = append(names, jsonFields(f.Type)...)
-		case name != "-":
-			names = append(names, name)
-		}
-	}
-	return names
+	})
 }
 
 func TestAsyncAPIHasTheOps(t *testing.T) {
-	doc := description(t, "asyncapi.json")
+	doc := spectest.Read(t, "../../wsapi/docs/asyncapi.json")
 	e := New(Config{Bindings: (*host.Host)(nil)})
-	code, documented := []string{}, []string{}
+	var code, documented []string
 	for _, o := range e.Ops {
 		code = append(code, o.Name)
 	}
@@ -165,13 +84,7 @@ func TestAsyncAPIHasTheOps(t *testing.T) {
 		code = append(code, s.Name)
 	}
 	for _, operation := range []string{"plugins", "pluginLogs", "pluginDryRuns", "pluginWatches"} {
-		for _, m := range doc.Operations[operation].Messages {
-			documented = append(documented, m.Ref[strings.LastIndexByte(m.Ref, '/')+1:])
-		}
+		documented = append(documented, doc.Operations[operation].Names()...)
 	}
-	slices.Sort(code)
-	slices.Sort(documented)
-	if !slices.Equal(code, documented) {
-		t.Errorf("the code has\n%v\nasyncapi.json has\n%v", code, documented)
-	}
+	spectest.Same(t, code, documented)
 }
