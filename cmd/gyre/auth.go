@@ -110,9 +110,7 @@ func (a *app) createKey(ctx context.Context, want keys.Key, out string) error {
 		}
 		defer file.close()
 	}
-	return a.withClient(ctx, func(client *sdk.Client) error {
-		ctx, cancel := a.request(ctx)
-		defer cancel()
+	return a.ask(ctx, func(ctx context.Context, client *sdk.Client) error {
 		made, token, err := client.Keys().Create(ctx, want)
 		if err != nil {
 			return err
@@ -177,9 +175,7 @@ func newKeyLs(a *app) *cobra.Command {
 		Short:   "List keys",
 		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				ctx, cancel := a.request(cmd.Context())
-				defer cancel()
+			return a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) error {
 				list, err := client.Keys().List(ctx)
 				if err != nil {
 					return err
@@ -206,9 +202,7 @@ func newKeyRevoke(a *app) *cobra.Command {
 		Short:   "End a key at once, with everything that is open for it",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				ctx, cancel := a.request(cmd.Context())
-				defer cancel()
+			return a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) error {
 				if err := client.Keys().Revoke(ctx, args[0]); err != nil {
 					return err
 				}
@@ -279,9 +273,7 @@ func (a *app) canI(ctx context.Context, q sdk.Question) error {
 }
 
 func (a *app) principal(ctx context.Context, q sdk.Question) (p sdk.Principal, err error) {
-	err = a.withClient(ctx, func(client *sdk.Client) (err error) {
-		ctx, cancel := a.request(ctx)
-		defer cancel()
+	err = a.ask(ctx, func(ctx context.Context, client *sdk.Client) (err error) {
 		p, err = client.Keys().Principal(ctx, q)
 		return err
 	})

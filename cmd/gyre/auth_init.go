@@ -69,9 +69,7 @@ func (a *app) authInit(ctx context.Context, at endFlags, note string, lost bool)
 	var err error
 	if at.where == "" {
 		a.quiet = true // the node ends the connection of who has no key
-		err = a.withClient(ctx, func(client *sdk.Client) error {
-			ctx, cancel := a.request(ctx)
-			defer cancel()
+		err = a.ask(ctx, func(ctx context.Context, client *sdk.Client) error {
 			return do(ctx, client.Keys())
 		})
 	} else {

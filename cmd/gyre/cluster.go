@@ -47,11 +47,7 @@ func newCluster(a *app) *cobra.Command {
 
 // askCluster runs f with the ring of the node, within the timeout of one request.
 func (a *app) askCluster(ctx context.Context, f func(context.Context, sdk.Cluster) error) error {
-	return a.withClient(ctx, func(client *sdk.Client) error {
-		ctx, cancel := a.request(ctx)
-		defer cancel()
-		return a.late(ctx, unknownNode(f(ctx, client.Cluster())))
-	})
+	return a.ask(ctx, func(ctx context.Context, client *sdk.Client) error { return unknownNode(f(ctx, client.Cluster())) })
 }
 
 // unknownNode says what to do about a node that the ring does not have.
@@ -66,18 +62,13 @@ func unknownNode(err error) error {
 func (a *app) aboutNode(cmd *cobra.Command, node *string, usage string) *cobra.Command {
 	cmd.Flags().StringVar(node, "node", "", usage)
 	err := cmd.RegisterFlagCompletionFunc("node", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-		defer cancel()
-		var nodes []string
-		// Without a node there are no names, and no place for an error.
-		_ = a.askCluster(ctx, func(ctx context.Context, c sdk.Cluster) error {
-			list, err := c.Members(ctx, "")
+		return a.completions(cmd, func(ctx context.Context, client *sdk.Client) (nodes []string, err error) {
+			list, err := client.Cluster().Members(ctx, "")
 			for _, m := range list.Members {
 				nodes = append(nodes, m.Node)
 			}
-			return err
+			return nodes, err
 		})
-		return nodes, cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
 		panic(err) // the flag is there

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -26,9 +27,7 @@ func newConfig(a *app) *cobra.Command {
 		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s wire.Settings
-			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
-				ctx, cancel := a.request(cmd.Context())
-				defer cancel()
+			err := a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) (err error) {
 				s, err = client.Settings(ctx, node)
 				return unknownNode(err)
 			})

@@ -124,24 +124,47 @@ func (a *app) tellState() func(sdk.State) {
 
 // completeStream has the shell complete the first argument, a stream's name.
 func (a *app) completeStream(cmd *cobra.Command) *cobra.Command {
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveDefault
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-		defer cancel()
-		var names []string
-		// Without a node there are no names, and no place for an error.
-		_ = a.withClient(ctx, func(client *sdk.Client) error {
+	return completeFirst(cmd, cobra.ShellCompDirectiveDefault, func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return a.completions(cmd, func(ctx context.Context, client *sdk.Client) (names []string, err error) {
 			page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, Limit: completeNames, System: core.IsSystem(prefix)})
 			for _, s := range page.Streams {
 				names = append(names, s.Name)
 			}
-			return err
+			return names, err
 		})
-		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+// completeFirst has the shell complete the first argument with names, and the others as then says.
+func completeFirst(cmd *cobra.Command, then cobra.ShellCompDirective, names cobra.CompletionFunc) *cobra.Command {
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, then
+		}
+		return names(cmd, args, prefix)
 	}
 	return cmd
+}
+
+// completions asks the node for what a shell offers. Without a node there is nothing, and no place
+// for an error.
+func (a *app) completions(cmd *cobra.Command, f func(context.Context, *sdk.Client) ([]string, error)) (list []string, _ cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+	defer cancel()
+	_ = a.ask(ctx, func(ctx context.Context, client *sdk.Client) (err error) {
+		list, err = f(ctx, client)
+		return err
+	})
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
+// ask runs f with a client, within the timeout of one request.
+func (a *app) ask(ctx context.Context, f func(context.Context, *sdk.Client) error) error {
+	return a.withClient(ctx, func(client *sdk.Client) error {
+		ctx, cancel := a.request(ctx)
+		defer cancel()
+		return a.late(ctx, f(ctx, client))
+	})
 }
 
 // request bounds the wait for one answer.

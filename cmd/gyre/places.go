@@ -103,9 +103,7 @@ func newProgressShow(a *app) *cobra.Command {
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var info core.ProgressInfo
-			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
-				ctx, cancel := a.request(cmd.Context())
-				defer cancel()
+			err := a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) (err error) {
 				info, err = client.Progress(ctx, args[0])
 				return err
 			})
@@ -124,9 +122,7 @@ func newProgressRm(a *app) *cobra.Command {
 		Example: "  gyre progress rm billing",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				ctx, cancel := a.request(cmd.Context())
-				defer cancel()
+			err := a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) error {
 				return client.DeleteProgress(ctx, args[0])
 			})
 			if err != nil {

@@ -17,11 +17,7 @@ import (
 
 // managePlugins runs f with the node's plugins, within the timeout of one request.
 func (a *app) managePlugins(ctx context.Context, f func(context.Context, sdk.Plugins) error) error {
-	return a.withClient(ctx, func(client *sdk.Client) error {
-		ctx, cancel := a.request(ctx)
-		defer cancel()
-		return a.late(ctx, f(ctx, client.Plugins()))
-	})
+	return a.ask(ctx, func(ctx context.Context, client *sdk.Client) error { return f(ctx, client.Plugins()) })
 }
 
 // completeBinding has the shell complete the first argument, a binding's name.
@@ -34,30 +30,22 @@ func isBound(l *plugins.Listed) bool { return l.Binding != nil }
 
 // completePlugins has the shell complete the first argument, a name that is listed.
 func (a *app) completePlugins(cmd *cobra.Command, is func(*plugins.Listed) bool) *cobra.Command {
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
+	return completeFirst(cmd, cobra.ShellCompDirectiveNoFileComp, func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		return a.listedNames(cmd, prefix, is)
-	}
-	return cmd
+	})
 }
 
 // listedNames are the names of plugins and bindings that begin with a prefix, for a shell.
-func (a *app) listedNames(cmd *cobra.Command, prefix string, is func(*plugins.Listed) bool) (names []string, _ cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-	defer cancel()
-	// Without a node there are no names, and no place for an error.
-	_ = a.managePlugins(ctx, func(ctx context.Context, all sdk.Plugins) error {
-		page, err := all.List(ctx, plugins.ListRequest{Prefix: prefix, Limit: completeNames})
+func (a *app) listedNames(cmd *cobra.Command, prefix string, is func(*plugins.Listed) bool) ([]string, cobra.ShellCompDirective) {
+	return a.completions(cmd, func(ctx context.Context, client *sdk.Client) (names []string, err error) {
+		page, err := client.Plugins().List(ctx, plugins.ListRequest{Prefix: prefix, Limit: completeNames})
 		for i := range page.Plugins {
 			if is(&page.Plugins[i]) {
 				names = append(names, page.Plugins[i].Name)
 			}
 		}
-		return err
+		return names, err
 	})
-	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func newPluginList(a *app) *cobra.Command {

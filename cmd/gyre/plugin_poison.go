@@ -312,20 +312,15 @@ func (a *app) completePoison(cmd *cobra.Command) *cobra.Command {
 		if len(args) != 1 {
 			return name(cmd, args, prefix)
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-		defer cancel()
-		var positions []string
-		// Without a node there are none, and no place for an error.
-		_ = a.managePlugins(ctx, func(ctx context.Context, all sdk.Plugins) error {
-			page, err := all.Poisoned(ctx, args[0], plugins.PoisonRequest{Limit: completeNames})
+		return a.completions(cmd, func(ctx context.Context, client *sdk.Client) (positions []string, err error) {
+			page, err := client.Plugins().Poisoned(ctx, args[0], plugins.PoisonRequest{Limit: completeNames})
 			for i := range page.Poison {
 				if text := strconv.FormatUint(page.Poison[i].Position, 10); strings.HasPrefix(text, prefix) {
 					positions = append(positions, text)
 				}
 			}
-			return err
+			return positions, err
 		})
-		return positions, cobra.ShellCompDirectiveNoFileComp
 	}
 	return cmd
 }

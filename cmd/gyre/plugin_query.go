@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -35,9 +36,7 @@ func newPluginQuery(a *app) *cobra.Command {
 					q.Text = text
 				}
 			}
-			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				ctx, cancel := a.request(cmd.Context())
-				defer cancel()
+			return a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) error {
 				answer, err := client.Plugins().Query(ctx, args[0], q)
 				if err != nil {
 					return err

@@ -37,38 +37,23 @@ func newSubscriptions(a *app) *cobra.Command {
 
 // manage runs f with the node's subscriptions, within the timeout of one request.
 func (a *app) manage(ctx context.Context, f func(context.Context, sdk.Subscriptions) error) error {
-	return a.withClient(ctx, func(client *sdk.Client) error {
-		ctx, cancel := a.request(ctx)
-		defer cancel()
-		return a.late(ctx, f(ctx, client.Subscriptions()))
-	})
+	return a.ask(ctx, func(ctx context.Context, client *sdk.Client) error { return f(ctx, client.Subscriptions()) })
 }
 
 // completeSubscription has the shell complete the first argument, a subscription's name.
 func (a *app) completeSubscription(cmd *cobra.Command) *cobra.Command {
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveDefault
-		}
-		return a.subscriptionNames(cmd, args, prefix)
-	}
-	return cmd
+	return completeFirst(cmd, cobra.ShellCompDirectiveDefault, a.subscriptionNames)
 }
 
 // subscriptionNames completes a subscription's name.
 func (a *app) subscriptionNames(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
-	defer cancel()
-	var names []string
-	// Without a node there are no names, and no place for an error.
-	_ = a.manage(ctx, func(ctx context.Context, all sdk.Subscriptions) error {
-		page, err := all.List(ctx, subscriptions.ListRequest{Prefix: prefix, Limit: completeNames})
+	return a.completions(cmd, func(ctx context.Context, client *sdk.Client) (names []string, err error) {
+		page, err := client.Subscriptions().List(ctx, subscriptions.ListRequest{Prefix: prefix, Limit: completeNames})
 		for i := range page.Subscriptions {
 			names = append(names, page.Subscriptions[i].Name)
 		}
-		return err
+		return names, err
 	})
-	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func newSubscriptionsList(a *app) *cobra.Command {
