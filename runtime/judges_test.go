@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"github.com/gyre-events/gyre/internal/pgtest"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/wasm/guests"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 	"github.com/gyre-events/gyre/runtime"
 	"github.com/gyre-events/gyre/sdk"
 )
@@ -145,7 +145,7 @@ func sumOf(t *testing.T, n *runtime.Node, name string, from, to int) {
 
 // A node that runs no plugins has no subscriptions with plugins, and leaves those that there are.
 func TestNoPluginsInSubscriptions(t *testing.T) {
-	config := runtime.Config{Data: filepath.Join(t.TempDir(), "data"), Plugins: runtime.PluginConfig{Compile: []string{os.Args[0], compileArgument}}}
+	config := runtime.Config{Data: filepath.Join(t.TempDir(), "data"), Plugins: runtime.PluginConfig{Compile: wasmtest.Command()}}
 	n := start(t, config)
 	uploadOrders(t, dial(t, n))
 	if _, _, err := dial(t, n).Subscriptions().Put(t.Context(), "s", shapedDefinition()); err != nil {
@@ -176,7 +176,7 @@ func TestPluginsShapeSubscriptionsInRing(t *testing.T) {
 		nodes[id] = start(t, runtime.Config{
 			Node: id, Postgres: postgres.Config{URL: server.URL, Store: store},
 			Ring:    runtime.RingConfig{Enabled: true, Gossip: "127.0.0.1:0", Quorum: 1},
-			Plugins: runtime.PluginConfig{Compile: []string{os.Args[0], compileArgument}, Cache: filepath.Join(t.TempDir(), id)},
+			Plugins: runtime.PluginConfig{Compile: wasmtest.Command(), Cache: filepath.Join(t.TempDir(), id)},
 		})
 	}
 	for _, n := range nodes {

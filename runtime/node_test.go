@@ -3,7 +3,6 @@ package runtime_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,27 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
-	"github.com/gyre-events/gyre/plugins/wasm"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 	"github.com/gyre-events/gyre/runtime"
 )
 
-// compileArgument makes the test binary the child of a node that compiles plugins.
-const compileArgument = "plugin-compile"
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == compileArgument {
-		if err := wasm.RunCompiler(os.Args[2], os.Stdin); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { wasmtest.Main(m) }
 
 // start runs a node for a test and stops it after it.
 func start(t *testing.T, c runtime.Config) *runtime.Node {

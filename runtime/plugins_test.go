@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,6 +23,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/registry"
 	"github.com/gyre-events/gyre/plugins/wasm/guests"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 	"github.com/gyre-events/gyre/runtime"
 )
 
@@ -120,7 +120,7 @@ func handled(t *testing.T, count int, nodes ...*runtime.Node) {
 
 // withPlugins are configurations of nodes that survive a restart.
 func withPlugins(t *testing.T, test func(t *testing.T, config runtime.Config)) {
-	compile := []string{os.Args[0], compileArgument}
+	compile := wasmtest.Command()
 	t.Run("disk", func(t *testing.T) {
 		t.Parallel()
 		test(t, runtime.Config{Data: filepath.Join(t.TempDir(), "data"), Plugins: runtime.PluginConfig{Compile: compile}})
@@ -229,7 +229,7 @@ func said(t *testing.T, n *runtime.Node, line string) {
 // A deploy that comes between the look for bindings and the deletion of a version, or after it,
 // never leaves a binding without its version.
 func TestDeployAgainstDelete(t *testing.T) {
-	n := start(t, runtime.Config{Engine: runtime.EngineMemory, Plugins: runtime.PluginConfig{Compile: []string{os.Args[0], compileArgument}}})
+	n := start(t, runtime.Config{Engine: runtime.EngineMemory, Plugins: runtime.PluginConfig{Compile: wasmtest.Command()}})
 	for range 20 {
 		totals(t, n, "1")
 		results := make(chan error, 1)
@@ -262,7 +262,7 @@ func TestPluginsInRing(t *testing.T) {
 		nodes[id] = start(t, runtime.Config{
 			Node: id, Postgres: postgres.Config{URL: server.URL, Store: store},
 			Ring:    runtime.RingConfig{Enabled: true, Gossip: "127.0.0.1:0", Quorum: 2},
-			Plugins: runtime.PluginConfig{Compile: []string{os.Args[0], compileArgument}, Cache: filepath.Join(t.TempDir(), id)},
+			Plugins: runtime.PluginConfig{Compile: wasmtest.Command(), Cache: filepath.Join(t.TempDir(), id)},
 		})
 	}
 	for _, n := range nodes {
@@ -305,7 +305,7 @@ func TestPluginsInRing(t *testing.T) {
 
 // A node that runs no plugins leaves those that are stored alone.
 func TestNoPlugins(t *testing.T) {
-	config := runtime.Config{Data: filepath.Join(t.TempDir(), "data"), Plugins: runtime.PluginConfig{Compile: []string{os.Args[0], compileArgument}}}
+	config := runtime.Config{Data: filepath.Join(t.TempDir(), "data"), Plugins: runtime.PluginConfig{Compile: wasmtest.Command()}}
 	n := start(t, config)
 	totals(t, n, "1")
 	if err := deploy(n, plugins.Deploy{Version: "1", Grants: all}); err != nil {

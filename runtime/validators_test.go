@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/registry"
 	"github.com/gyre-events/gyre/plugins/wasm/guests"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 	"github.com/gyre-events/gyre/runtime"
 	"github.com/gyre-events/gyre/sdk"
 )
@@ -93,7 +93,7 @@ func TestValidatorsInRing(t *testing.T) {
 		nodes = append(nodes, start(t, runtime.Config{
 			Node: id, Postgres: postgres.Config{URL: server.URL, Store: store},
 			Ring:    runtime.RingConfig{Enabled: true, Gossip: "127.0.0.1:0", Quorum: 1},
-			Plugins: runtime.PluginConfig{Compile: []string{os.Args[0], compileArgument}, Cache: filepath.Join(t.TempDir(), id)},
+			Plugins: runtime.PluginConfig{Compile: wasmtest.Command(), Cache: filepath.Join(t.TempDir(), id)},
 		}))
 	}
 	for _, n := range nodes {

@@ -81,11 +81,11 @@ var table = map[string]row{
 	"plugins/effects":     {imports: []string{"core", "plugins", "plugins/abi", "plugins/outside"}},
 	"plugins/outside":     {},
 	"plugins/host":        {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", "plugins/outside", "plugins/trial", prometheus}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
-	"plugins/judge":       {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects"}, tests: []string{"core/delivery", "core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest", "plugins/registry", "plugins/wasm", "plugins/wasm/guests"}},
-	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "sdk", "wsapi/spectest", websocket}},
+	"plugins/judge":       {imports: []string{"core", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects"}, tests: []string{"core/delivery", "core/disk", "core/postgres", "core/subscriptions/expression", "internal/pgtest", "plugins/registry", "plugins/wasm/guests", "plugins/wasm/wasmtest"}},
+	"plugins/api":         {imports: []string{"access", "core", "plugins", "plugins/abi", "plugins/host", "plugins/output", "plugins/registry", "plugins/validators", "plugins/wasm", "wsapi", "wsapi/wire"}, tests: []string{"core/subscriptions", "core/subscriptions/expression", "plugins/wasm/guests", "plugins/wasm/wasmtest", "sdk", "wsapi/spectest", websocket}},
 	"plugins/output":      {imports: []string{"core", "plugins", "plugins/abi", prometheus}, tests: []string{"core/disk"}},
 	"plugins/stdio":       {imports: []string{"core", "plugins", "plugins/abi", jsonv2}},
-	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
+	"plugins/registry":    {imports: []string{"core", "plugins", "plugins/abi", "plugins/wasm", jsonschema, sys}, tests: []string{"core/disk", "core/postgres", "internal/pgtest", "plugins/wasm/wasmtest"}},
 	"plugins/validators":  {imports: []string{"core", "plugins", "plugins/abi", "plugins/effects"}},
 	"plugins/wasm":        {imports: []string{"core", "plugins", "plugins/abi", "plugins/stdio", demangler, sys, wazero}, tests: []string{"plugins/wasm/guests"}},
 	"plugins/wasm/guests": {testing: true},
@@ -93,11 +93,12 @@ var table = map[string]row{
 	"plugins/dev":         {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/project", "plugins/trial"}, tests: []string{"core/subscriptions/expression", "plugins/effects", "plugins/wasm/guests"}},
 	"plugins/trial":       {imports: []string{"core", "core/delivery", "core/subscriptions", "plugins", "plugins/abi", "plugins/effects", btree}},
 
-	"plugins/abi/conformance":         {tests: []string{"internal/toolchains", "plugins/abi", "plugins/wasm", "sdk/plugin/testhost"}},
+	"plugins/abi/conformance":         {tests: []string{"internal/toolchains", "plugins/abi", "plugins/wasm", "plugins/wasm/wasmtest", "sdk/plugin/testhost"}},
+	"plugins/wasm/wasmtest":           {imports: []string{"plugins/wasm"}, testing: true},
 	"sdk/plugin/internal/conformance": {imports: []string{"sdk/plugin", "sdk/plugin/json", "sdk/plugin/query"}},
 
 	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
-	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "sdk/plugin/internal/probe"}},
+	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "plugins/wasm/wasmtest", "sdk/plugin/internal/probe"}},
 	"sdk/plugin/json":                 {},
 	"sdk/plugin/query":                {imports: []string{"sdk/plugin"}},
 	"sdk/plugin/testhost":             {imports: []string{"plugins/abi"}},
@@ -108,7 +109,7 @@ var table = map[string]row{
 	"runtime": {imports: []string{
 		"access", "access/api", "access/keys", "census", "census/api", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
 		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/outside", "plugins/registry", "plugins/validators", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
-	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", "wsapi/spectest", websocket}},
+	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", "plugins/wasm/wasmtest", "wsapi/spectest", websocket}},
 
 	"runtime/certs":  {imports: []string{"core", "runtime/secret"}},
 	"runtime/secret": {imports: []string{yaml}},

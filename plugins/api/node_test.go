@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"go.uber.org/goleak"
 
 	"github.com/gyre-events/gyre/access"
 	"github.com/gyre-events/gyre/core"
@@ -29,7 +27,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/output"
 	"github.com/gyre-events/gyre/plugins/registry"
 	"github.com/gyre-events/gyre/plugins/validators"
-	"github.com/gyre-events/gyre/plugins/wasm"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi"
 )
@@ -37,17 +35,7 @@ import (
 // waitLimit is how long a test waits for what has to come.
 const waitLimit = time.Minute
 
-// TestMain makes the test binary the child that compiles modules, too.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "plugin-compile" {
-		if err := wasm.RunCompiler(os.Args[2], os.Stdin); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { wasmtest.Main(m) }
 
 // node is what a node has that runs plugins, in memory.
 type node struct {
@@ -98,7 +86,7 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 	outputs := output.New(store, nil)
 	var bindings *host.Host
 	versions, err := registry.New(registry.Config{
-		Store: store, CacheDir: filepath.Join(t.TempDir(), "cache"), Command: []string{os.Args[0], "plugin-compile"},
+		Store: store, CacheDir: filepath.Join(t.TempDir(), "cache"), Command: wasmtest.Command(),
 		Uses: func(ctx context.Context, plugin, version string) (names []string, err error) {
 			page, err := bindings.List(ctx, plugins.ListRequest{})
 			if err != nil {

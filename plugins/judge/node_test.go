@@ -5,13 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
@@ -24,23 +21,11 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/judge"
 	"github.com/gyre-events/gyre/plugins/registry"
-	"github.com/gyre-events/gyre/plugins/wasm"
 	"github.com/gyre-events/gyre/plugins/wasm/guests"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 )
 
-// compileArgument makes the test binary the child that compiles.
-const compileArgument = "plugin-compile"
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == compileArgument {
-		if err := wasm.RunCompiler(os.Args[2], os.Stdin); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { wasmtest.Main(m) }
 
 // node is a store with versions of plugins, and its owner of subscriptions.
 type node struct {
@@ -76,7 +61,7 @@ func newNode(t testing.TB, engine core.Engine) *node {
 	t.Cleanup(func() { _ = n.store.Close() })
 	var err error
 	n.versions, err = registry.New(registry.Config{
-		Store: n.store, CacheDir: filepath.Join(t.TempDir(), "code"), Command: []string{os.Args[0], compileArgument},
+		Store: n.store, CacheDir: filepath.Join(t.TempDir(), "code"), Command: wasmtest.Command(),
 		Uses: func(ctx context.Context, plugin, version string) ([]string, error) {
 			return n.Uses(ctx, plugin, version)
 		},

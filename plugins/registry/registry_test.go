@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,8 +16,6 @@ import (
 	"testing/iotest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/memory"
@@ -26,22 +23,10 @@ import (
 	"github.com/gyre-events/gyre/internal/pgtest"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/registry"
-	"github.com/gyre-events/gyre/plugins/wasm"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 )
 
-// compileArgument makes the test binary the child that compiles.
-const compileArgument = "plugin-compile"
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == compileArgument {
-		if err := wasm.RunCompiler(os.Args[2], os.Stdin); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { wasmtest.Main(m) }
 
 // engines open a store that survives its closing.
 func engines(t *testing.T, test func(t *testing.T, open func() *core.Store)) {
@@ -86,7 +71,7 @@ func inMemory(t *testing.T) *core.Store {
 
 func open(t *testing.T, store registry.Store, change ...func(*registry.Config)) *registry.Registry {
 	t.Helper()
-	config := registry.Config{Store: store, CacheDir: filepath.Join(t.TempDir(), "code"), Command: []string{os.Args[0], compileArgument}}
+	config := registry.Config{Store: store, CacheDir: filepath.Join(t.TempDir(), "code"), Command: wasmtest.Command()}
 	for _, c := range change {
 		c(&config)
 	}

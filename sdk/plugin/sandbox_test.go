@@ -15,6 +15,7 @@ import (
 
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/wasm"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 	"github.com/gyre-events/gyre/sdk/plugin"
 	"github.com/gyre-events/gyre/sdk/plugin/internal/probe"
 	"github.com/gyre-events/gyre/sdk/plugin/testhost"
@@ -94,19 +95,7 @@ func batchOf(t *testing.T, types ...string) ([]abi.Event, []byte) {
 	return events, w.Bytes()
 }
 
-// TestMain makes the test binary the child that compiles modules.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == compileArgument {
-		if err := wasm.RunCompiler(os.Args[2], os.Stdin); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-const compileArgument = "plugin-compile"
+func TestMain(m *testing.M) { wasmtest.Main(m) }
 
 // build builds the probe as a module, and compiles it.
 func build(t *testing.T) *wasm.Code {
@@ -124,15 +113,7 @@ func build(t *testing.T) *wasm.Code {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compiler, err := wasm.NewCompiler(filepath.Join(t.TempDir(), "code"), []byte("key"), os.Args[0], compileArgument)
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, err := compiler.Compile(t.Context(), m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return code
+	return wasmtest.Compile(t, m)
 }
 
 // What a plugin does in a sandbox is what it does in a unit test.

@@ -8,15 +8,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
 
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/wasm"
+	"github.com/gyre-events/gyre/plugins/wasm/wasmtest"
 )
 
 var update = flag.Bool("update", false, "write what the guest in Go does as what is wanted")
@@ -91,19 +90,7 @@ func readCases(t *testing.T) cases {
 	return c
 }
 
-// TestMain makes the test binary the child that compiles modules.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == compileArgument {
-		if err := wasm.RunCompiler(os.Args[2], os.Stdin); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-const compileArgument = "plugin-compile"
+func TestMain(m *testing.M) { wasmtest.Main(m) }
 
 // compile makes native code of a module, as a node does.
 func compile(t *testing.T, module []byte) *wasm.Code {
@@ -115,15 +102,7 @@ func compile(t *testing.T, module []byte) *wasm.Code {
 	if err := m.CheckABI(abi.Handle); err != nil {
 		t.Fatal(err)
 	}
-	compiler, err := wasm.NewCompiler(filepath.Join(t.TempDir(), "code"), []byte("key"), os.Args[0], compileArgument)
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, err := compiler.Compile(t.Context(), m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return code
+	return wasmtest.Compile(t, m)
 }
 
 // Every SDK passes the kit, and so does a guest in another language, whose module is the file
