@@ -36,10 +36,10 @@ const maxFrames = 6
 
 // Line is a failure as a line: what went wrong, and in which functions.
 func (f *Failure) Line() string {
-	text := f.Error()
+	text := string(Line(f.Error()))
 	if f.Stack != "" {
 		frames := strings.Split(f.Stack, "\n")
-		text += " (in " + strings.Join(frames[:min(len(frames), maxFrames)], " < ") + ")"
+		text += " (in " + string(Line(strings.Join(frames[:min(len(frames), maxFrames)], " < "))) + ")"
 	}
-	return string(Line(text))
+	return text
 }
