@@ -81,27 +81,25 @@ var crowdTests = []test{
 		}
 	}},
 	{"followers_come_and_go", func(s *suite) {
+		const writes = 200
+		// Each write lets one follower come. Without that limit, followers on a busy machine slow the writes down.
 		var done sync.WaitGroup
-		stop := make(chan struct{})
-		for i := range 4 {
+		come := make(chan int, writes)
+		for range 4 {
 			done.Go(func() {
-				for n := 0; ; n++ {
-					if err := comeAndGo(s, i+n); err != nil {
+				for n := range come {
+					if err := comeAndGo(s, n); err != nil {
 						s.Error(err)
 						return
-					}
-					select {
-					case <-stop:
-						return
-					default:
 					}
 				}
 			})
 		}
-		for i := range 200 {
-			s.write(fmt.Sprintf("s-%d", i%3), 1)
+		for n := range writes {
+			s.write(fmt.Sprintf("s-%d", n%3), 1)
+			come <- n
 		}
-		close(stop)
+		close(come)
 		done.Wait()
 	}},
 }
