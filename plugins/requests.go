@@ -158,10 +158,10 @@ const MaxModuleBytes = 64 << 20
 
 // ABI describes what modules a node runs.
 type ABI struct {
-	ABIs  []string `json:"abis"` // the sets of functions, such as gyre_1
+	ABIs  []string `json:"abis"` // what a manifest may have as abi, such as gyre_1
 	Kinds []Kind   `json:"kinds"`
 	// Imports and Exports are the names of functions that a module may import, as
-	// module.name, and that it may or has to export.
+	// module.name, and that it may or has to export. A command imports those of WASI only.
 	Imports []string `json:"imports"`
 	Exports []string `json:"exports"`
 	// JudgeImports are those of gyre_1 that a filter, a map, a partitioner or a validator may

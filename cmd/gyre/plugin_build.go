@@ -18,8 +18,9 @@ import (
 const pluginBuildHelp = `Build the plugin in DIR, or in this directory, and check the module as a node does. It becomes
 NAME.wasm, with the manifest gyre.plugin.json in it.
 
-A plugin in Go needs the Go toolchain, version 1.24 or newer. Another language is built by the
-command that the manifest has as build. Those of gyre plugin new need cargo with the target
+A plugin in Go needs the Go toolchain, version 1.24 or newer. With abi stdio_1 in the manifest, it
+is a program whose main reads and writes lines. Another language is built by the command that the
+manifest has as build. Those of gyre plugin new need cargo with the target
 wasm32-unknown-unknown; make, clang and wasm-ld; or Node with the npm package assemblyscript.
 Nothing is downloaded, and the same source gives the same bytes. Raise version in the manifest
 before you deploy a change.`
@@ -58,6 +59,7 @@ type builtModule struct {
 	Name         string       `json:"name"`
 	Version      string       `json:"version"`
 	Kind         plugins.Kind `json:"kind"`
+	ABI          string       `json:"abi"`
 	File         string       `json:"file"`
 	Bytes        int64        `json:"bytes"`
 	SHA256       string       `json:"sha256"`
@@ -72,7 +74,7 @@ func builtOf(b *project.Built) (*builtModule, error) {
 	v := &b.Version
 	warnings, err := registry.Warnings(&v.Manifest, v.Report.Imports, v.Report.MemoryBytes)
 	return &builtModule{
-		v.Plugin, v.Version, v.Manifest.Kind, b.File, v.Bytes, v.SHA256, v.Report.Functions, v.Report.MemoryBytes, v.Report.Imports,
+		v.Plugin, v.Version, v.Manifest.Kind, v.Manifest.ABI, b.File, v.Bytes, v.SHA256, v.Report.Functions, v.Report.MemoryBytes, v.Report.Imports,
 		append([]string{}, v.Manifest.Capabilities...), append([]string{}, warnings...),
 	}, err
 }
@@ -90,8 +92,12 @@ func (b *builtModule) String() string {
 	if len(b.Capabilities) > 0 {
 		asks = strings.Join(b.Capabilities, ", ")
 	}
-	text := fmt.Sprintf("%s  %s %s, a %s of %s bytes\nsha256   %s\nimports  %s\nasks for %s",
-		b.File, b.Name, b.Version, b.Kind, comma(b.Bytes), b.SHA256, strings.Join(does, ", "), asks)
+	imports := "imports  " + strings.Join(does, ", ")
+	if b.ABI == abi.Stdio {
+		imports = "abi      " + b.ABI + ": it reads and writes lines"
+	}
+	text := fmt.Sprintf("%s  %s %s, a %s of %s bytes\nsha256   %s\n%s\nasks for %s",
+		b.File, b.Name, b.Version, b.Kind, comma(b.Bytes), b.SHA256, imports, asks)
 	for _, w := range b.Warnings {
 		text += "\nwarning  " + w
 	}

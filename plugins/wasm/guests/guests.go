@@ -38,6 +38,13 @@ var Orders []byte
 //go:embed unfit.wasm
 var Unfit []byte
 
+// Lines is C: a command of ABI stdio_1. Of each event it appends the position to "positions", and keeps
+// it under the name of the stream. An event of type Odd it parks, and at one of type Broken it ends
+// with exit code 3.
+//
+//go:embed lines.wasm
+var Lines []byte
+
 // The attempts of Hostile.
 const (
 	Loop    = 1 // without end

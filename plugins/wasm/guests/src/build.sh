@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-for guest in read totals hostile orders unfit; do
+for guest in read totals hostile orders unfit lines; do
   "${CLANG:-clang-14}" --target=wasm32 -O2 -Wall -Werror -Wno-unused-parameter -Wno-infinite-recursion -nostdlib -ffreestanding -mbulk-memory \
     -Wl,--no-entry,--strip-all -o "../$guest.wasm" "$guest.c"
 done
