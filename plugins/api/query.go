@@ -14,24 +14,13 @@ import (
 // query is POST /v1/plugins/{binding}/query: the body is the query, and the answer what the plugin
 // answers.
 func (a *api) query(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel, err := wsapi.Timeout(w, r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	lane, position, err := whichState(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	text, err := io.ReadAll(wsapi.ReadStream(ctx, w, r, abi.MaxQueryBytes))
-	if err != nil {
-		return err
-	}
-	answer, err := a.Bindings.Query(ctx, r.PathValue("binding"), plugins.Query{Lane: lane, Text: text, AtLeast: position})
-	if err != nil {
-		return err
-	}
-	return writeValue(w, answer.Value, answer.Position)
+	return readLane(w, r, func(ctx context.Context, lane int, position uint64) (plugins.Answer, error) {
+		text, err := io.ReadAll(wsapi.ReadStream(ctx, w, r, abi.MaxQueryBytes))
+		if err != nil {
+			return plugins.Answer{}, err
+		}
+		return a.Bindings.Query(ctx, r.PathValue("binding"), plugins.Query{Lane: lane, Text: text, AtLeast: position})
+	})
 }
 
 // queryOp is the op plugin.query.

@@ -31,6 +31,15 @@ type stateBody struct {
 
 // value is GET /v1/plugins/{binding}/state/{key}: the value as it is stored.
 func (a *api) value(w http.ResponseWriter, r *http.Request) error {
+	return readLane(w, r, func(ctx context.Context, lane int, position uint64) (plugins.Answer, error) {
+		entry, err := a.Bindings.Get(ctx, r.PathValue("binding"), plugins.KeyRequest{Lane: lane, Key: r.PathValue("key"), AtLeast: position})
+		return plugins.Answer{Value: entry.Value, Position: entry.Position}, err
+	})
+}
+
+// readLane answers with what a plugin has made, which read returns of a lane and at least of a
+// position.
+func readLane(w http.ResponseWriter, r *http.Request, read func(ctx context.Context, lane int, position uint64) (plugins.Answer, error)) error {
 	ctx, cancel, err := wsapi.Timeout(w, r)
 	if err != nil {
 		return err
@@ -40,24 +49,19 @@ func (a *api) value(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	entry, err := a.Bindings.Get(ctx, r.PathValue("binding"), plugins.KeyRequest{Lane: lane, Key: r.PathValue("key"), AtLeast: position})
+	answer, err := read(ctx, lane, position)
 	if err != nil {
 		return err
 	}
-	return writeValue(w, entry.Value, entry.Position)
-}
-
-// writeValue answers with what a plugin has made.
-func writeValue(w http.ResponseWriter, value []byte, position uint64) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set(positionHeader, strconv.FormatUint(position, 10))
-	if plugins.IsJSON(value) {
+	h.Set(positionHeader, strconv.FormatUint(answer.Position, 10))
+	if plugins.IsJSON(answer.Value) {
 		h.Set("Content-Type", typeJSON)
 	}
-	_, err := w.Write(value)
+	_, err = w.Write(answer.Value)
 	return err
 }
 

@@ -359,13 +359,7 @@ func problemOf(err error) string {
 }
 
 // shown is what a command has written, for a message.
-func shown(text []byte) string {
-	const most = 80
-	if len(text) > most {
-		return strings.ToValidUTF8(string(text[:most]), "�") + "…"
-	}
-	return strings.ToValidUTF8(string(text), "�")
-}
+func shown(text []byte) string { return core.Clip(string(text)) }
 
 func refuse(format string, args ...any) error {
 	return core.Errorf(core.CodePluginFailed, format, args...)
