@@ -21,10 +21,24 @@ import (
 	"github.com/gyre-events/gyre/internal/toolchains"
 )
 
-// TestPluginDocs runs the sessions of a document, one after another, and compares what they print.
+// TestPluginDocs runs the sessions of documents, each one's after another, and compares what they print.
 // What only looks is run until it prints it: a plugin takes its time.
 func TestPluginDocs(t *testing.T) {
-	for document, least := range map[string]int{"plugins": 15, "plugin-dev": 7, "process-manager": 12, "dry-runs": 15, "validators": 12, "filters": 12, "poison": 14, "projections": 12} {
+	runDocuments(t, map[string]int{"plugins": 15, "dry-runs": 15, "validators": 12, "poison": 14, "projections": 12})
+}
+
+// TestSoakPluginDocs is about documents whose parts are tested elsewhere, too: in TestDevPrintsRounds,
+// TestShopCrash, and in plugins/judge.
+func TestSoakPluginDocs(t *testing.T) {
+	if os.Getenv("GYRE_SOAK") == "" {
+		t.Skip("GYRE_SOAK=1 runs the commands of more documents")
+	}
+	runDocuments(t, map[string]int{"plugin-dev": 7, "process-manager": 12, "filters": 12})
+}
+
+// runDocuments runs documents with so many commands at least.
+func runDocuments(t *testing.T, documents map[string]int) {
+	for document, least := range documents {
 		t.Run(document, func(t *testing.T) {
 			t.Parallel()
 			runDocument(t, t.TempDir(), "../../docs/"+document+".md", least)
