@@ -285,8 +285,8 @@ func (f *follower) readFirst(ctx context.Context, limit Limit) (out Batch, err e
 func (f *follower) takePage(page Page, limit Limit) Batch {
 	out := page.Batch
 	if f.key != "" {
-		out = Batch{}
-		if !f.choose(&out, page.Batch, limit) {
+		var all bool
+		if out, all = f.chosen(page.Batch, limit); !all {
 			return out
 		}
 	} else if page.Count > 0 {
@@ -300,6 +300,17 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 		f.position = max(f.position, page.Head)
 	}
 	return out
+}
+
+// chosen is choose of one page. The events are copied once more, to memory of their size: readers
+// keep many of them, and a block that grows leaves three times as much garbage.
+func (f *follower) chosen(page Batch, limit Limit) (out Batch, all bool) {
+	buffer := scanBuffers.Get().(*[scanBytes]byte)
+	defer scanBuffers.Put(buffer)
+	out.Block = buffer[:0]
+	all = f.choose(&out, page, limit)
+	out.Block = append([]byte(nil), out.Block...)
+	return out, all
 }
 
 // prepareWait makes the waiter and the timer that wait uses.

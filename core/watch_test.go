@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -359,4 +360,37 @@ func TestLogIsReplacedUnderARead(t *testing.T) {
 			t.Errorf("%d events, %v", d.Count, err)
 		}
 	})
+}
+
+// A page that a filtered follower takes from storage has no room for more: readers keep many.
+func TestFilteredPagesHaveNoRoom(t *testing.T) {
+	db := memory.NewLog()
+	a := core.NewStore(db.Open(), core.StoreConfig{})
+	defer a.Close()
+	var c core.Commit
+	for i := range 2000 {
+		next := one([]string{"other", "s"}[i%2])
+		next.Appends[0].Events[0].Data = []byte(`"` + strings.Repeat("a", 500) + `"`)
+		c.Appends = append(c.Appends, next.Appends...)
+	}
+	if _, err := a.Append(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	b := core.NewStore(db.Open(), core.StoreConfig{})
+	defer b.Close()
+	f, err := b.Follow(t.Context(), core.FollowRequest{Stream: core.All, Filter: core.Filter{Streams: []string{"s"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, events := range []int{400, 100, 500} {
+		d, err := f.Next(t.Context(), core.Limit{Events: events, Bytes: core.MaxPageBytes})
+		if err != nil || d.Count != events {
+			t.Fatalf("%d events, want %d: %v", d.Count, events, err)
+		}
+		const rounding = 8 << 10 // of the allocator
+		if room := cap(d.Block) - len(d.Block); room >= rounding {
+			t.Errorf("%d bytes have room for %d more", len(d.Block), room)
+		}
+	}
 }
