@@ -14,7 +14,8 @@ type built struct {
 	table     []uint32 // functions, from entry 0 on
 	memory    []uint32 // minimum, or minimum and maximum
 	globals   []global
-	data      []byte // at address 0
+	data      []byte    // at address 0
+	segments  []segment // more data
 	exports   []export
 	start     int // function, or 0 for none
 	custom    map[string][]byte
@@ -104,9 +105,15 @@ func (b *built) bytes() []byte {
 		section(sectionElement, 1, entries)
 	}
 	section(sectionCode, len(b.functions), code)
+	segments := b.segments
 	if b.data != nil {
-		section(sectionData, 1, append([]byte{0, opI32Const, 0, opEnd}, list(b.data)...))
+		segments = append([]segment{{0, b.data}}, segments...)
 	}
+	var data []byte
+	for _, s := range segments {
+		data = slices.Concat(data, []byte{0}, i32(int(s.at)), []byte{opEnd}, list(s.data))
+	}
+	section(sectionData, len(segments), data)
 	for _, name := range slices.Sorted(maps.Keys(b.custom)) {
 		out = appendSection(out, sectionCustom, append(appendName(nil, name), b.custom[name]...))
 	}

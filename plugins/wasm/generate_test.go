@@ -22,6 +22,9 @@ func generate(choices []byte) []byte {
 	for i := range g.b.functions {
 		g.b.table = append(g.b.table, uint32(i))
 	}
+	for range g.choose(4) {
+		g.b.segments = append(g.b.segments, segment{uint32(3 * g.choose(256)), []byte("more data")})
+	}
 	return g.b.bytes()
 }
 

@@ -32,8 +32,9 @@ const (
 // which returns the fuel to go on with, or stops the guest. The global starts at zero, so
 // that the first function asks; it is exported as gyre_meter_fuel.
 //
-// The table's maximum becomes its minimum, and the memory's is at most the limit. Custom
-// sections are dropped, except the names of functions.
+// The table's maximum becomes its minimum, and the memory's is at most the limit. Data segments
+// that are next to each other are joined. Custom sections are dropped, except the names of
+// functions.
 func (m *Module) Meter() []byte { return m.meter(bulkChunk) }
 
 // meter is Meter with chunks of a size, which is a multiple of 1<<bulkShift.
@@ -99,6 +100,8 @@ func (w *meter) section(id int) []byte {
 		return w.shifted(id, 0)
 	case sectionCode:
 		return w.codeSection()
+	case sectionData:
+		return w.dataSection()
 	}
 	return w.m.sections[id]
 }
