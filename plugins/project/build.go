@@ -19,7 +19,7 @@ import (
 
 // Built is a module that was built.
 type Built struct {
-	File    string // that was written
+	File    string // that was written, if one was
 	Module  []byte
 	Parsed  *wasm.Module
 	Version plugins.Version // without a time of upload
@@ -35,11 +35,36 @@ const maxOutputBytes = 16 << 10
 // errors are toolchain_missing, plugin_build_failed, with what the toolchain printed, and
 // invalid_module.
 func (p *Project) Build(ctx context.Context) (*Built, error) {
-	module, err := p.compile(ctx)
+	module, err := p.compile(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	if module, err = wasm.WithManifest(module, p.section); err != nil {
+	built, err := p.check(module)
+	if err != nil {
+		return nil, err
+	}
+	built.File = filepath.Join(p.Dir, p.Manifest.Name+".wasm")
+	return built, replaceFile(built.File, built.Module)
+}
+
+// BuildQuickly makes a module that does the same as that of Build, and takes less time: what
+// optimises a module as a whole is left out. It writes no NAME.wasm.
+func (p *Project) BuildQuickly(ctx context.Context) (*Built, error) {
+	var quick []string
+	if l := p.templateOf(p.Manifest.Build); l != nil {
+		quick = l.quick
+	}
+	module, err := p.compile(ctx, quick)
+	if err != nil {
+		return nil, err
+	}
+	return p.check(module)
+}
+
+// check adds the manifest to a module, and checks it as a node does.
+func (p *Project) check(module []byte) (*Built, error) {
+	module, err := wasm.WithManifest(module, p.section)
+	if err != nil {
 		return nil, err
 	}
 	parsed, err := wasm.Parse(module)
@@ -49,13 +74,13 @@ func (p *Project) Build(ctx context.Context) (*Built, error) {
 	if err := parsed.CheckABI(p.Manifest.Entry()); err != nil {
 		return nil, err
 	}
-	built := &Built{File: filepath.Join(p.Dir, p.Manifest.Name+".wasm"), Module: module, Parsed: parsed}
+	built := &Built{Module: module, Parsed: parsed}
 	id := parsed.ID()
 	built.Version = plugins.Version{
 		Plugin: p.Manifest.Name, Version: p.Manifest.Version, SHA256: hex.EncodeToString(id[:]), Bytes: int64(len(module)), Manifest: *p.Manifest,
 		Report: parsed.Report(),
 	}
-	return built, replaceFile(built.File, module)
+	return built, nil
 }
 
 // replaceFile writes a file of its own first, so that nobody sees half of it.
@@ -75,15 +100,15 @@ func replaceFile(name string, content []byte) error {
 	return nil
 }
 
-// compile returns the module that the toolchain makes.
-func (p *Project) compile(ctx context.Context) ([]byte, error) {
+// compile returns the module that the toolchain makes. env is for the command of the manifest.
+func (p *Project) compile(ctx context.Context, env []string) ([]byte, error) {
 	if len(p.Manifest.Build) == 0 {
 		return p.compileGo(ctx)
 	}
 	if err := p.checkToolchain(ctx, p.Manifest.Build); err != nil {
 		return nil, err
 	}
-	if err := p.run(ctx, nil, p.Manifest.Build...); err != nil {
+	if err := p.run(ctx, env, p.Manifest.Build...); err != nil {
 		return nil, err
 	}
 	return p.output(filepath.Join(p.Dir, p.Manifest.Module))

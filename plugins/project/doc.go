@@ -15,6 +15,9 @@
 //	p, err := project.Open("counter")
 //	built, err := p.Build(ctx)   // built.File is counter/counter.wasm
 //
+// Project.BuildQuickly is for a module that is tried and not kept: it takes the toolchain less time,
+// does the same with other fuel, and is in no file.
+//
 // A directory whose manifest has a build command is built by that, and the file that its
 // module names is taken. Otherwise it is Go. Builds have no network and no version control, and
 // give the same bytes for the same source, toolchain and manifest: a version never changes.

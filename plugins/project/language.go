@@ -21,6 +21,8 @@ type language struct {
 	// build and test are commands for the manifest, and module is what build writes. Go has none.
 	build, test []string
 	module      string
+	// quick is the environment of build for a module that takes less time to make.
+	quick []string
 	// sdk is where the SDK is in this module, and vendor where it is in a plugin's directory.
 	sdk, vendor string
 	// download is a command that a person runs once in a new plugin's directory. Most have none.
@@ -37,6 +39,9 @@ var languages = []language{
 		build: []string{
 			"cargo", "build", "--quiet", "--offline", "--release", "--target", rustTarget, "--target-dir", "target",
 		},
+		// Optimising the module and the libraries as one is nine tenths of the time. Without, the module needs
+		// about a third more fuel.
+		quick:  []string{"CARGO_PROFILE_RELEASE_LTO=off"},
 		module: "target/" + rustTarget + "/release/plugin.wasm",
 		test:   []string{"cargo", "test", "--quiet", "--offline", "--target-dir", "target"},
 	},
@@ -77,10 +82,19 @@ func languageOf(sdk string) *language {
 	return &languages[i]
 }
 
-// checkToolchain finds out whether there is what a command of the manifest needs. What is not the
-// command of a template may need other things than its language.
+// templateOf returns the language of the plugin if a command of its manifest runs the same program
+// as that of the template, or nil. Another program may need other things than the language.
+func (p *Project) templateOf(command []string) *language {
+	l := languageOf(p.Manifest.SDK)
+	if l == nil || len(l.build) == 0 || len(command) == 0 || l.build[0] != command[0] {
+		return nil
+	}
+	return l
+}
+
+// checkToolchain finds out whether there is what a command of the manifest needs.
 func (p *Project) checkToolchain(ctx context.Context, command []string) error {
-	if l := languageOf(p.Manifest.SDK); l != nil && len(l.build) > 0 && l.build[0] == command[0] {
+	if l := p.templateOf(command); l != nil {
 		if err := l.check(ctx, p.Dir); err != nil {
 			return err
 		}

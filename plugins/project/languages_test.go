@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"go/format"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,11 +107,37 @@ func tryTemplate(t *testing.T, p *Project) {
 	if got := built.Version.Manifest; got.Kind != p.Manifest.Kind || got.Description == "" {
 		t.Errorf("the manifest is %+v", got)
 	}
+	tryBuilt(t, built)
+	if p.Manifest.Kind == plugins.KindProjection {
+		tryQuickly(t, p, built)
+	}
+}
+
+// tryQuickly builds a module that is not kept, which does the same.
+func tryQuickly(t *testing.T, p *Project, built *Built) {
+	if err := os.Remove(built.File); err != nil {
+		t.Fatal(err)
+	}
+	quick, err := p.BuildQuickly(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tryBuilt(t, quick)
+	if _, err := os.Stat(built.File); quick.File != "" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the module that is not kept is in file %q, %v", quick.File, err)
+	}
+	if same := quick.Version.SHA256 == built.Version.SHA256; same != (built.Version.Manifest.SDK != "rust") {
+		t.Errorf("the module that is not kept is the same: %v", same)
+	}
+}
+
+// tryBuilt has a module do what the example of its kind is to do.
+func tryBuilt(t *testing.T, built *Built) {
 	tried, err := built.Try(t.Context(), orders, expression.NewCompiler().Compile)
 	if err != nil || tried.Failed != nil {
 		t.Fatalf("%+v, %v", tried, err)
 	}
-	switch p.Manifest.Kind {
+	switch built.Version.Manifest.Kind {
 	case plugins.KindFilter, plugins.KindMap, plugins.KindPartition, plugins.KindValidate:
 		if len(tried.Judged) != len(orders) || len(tried.Parked) > 0 {
 			t.Errorf("it judged %+v, and parked %+v", tried.Judged, tried.Parked)
