@@ -446,7 +446,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "The detail names the limit. None of its effects were kept. Raise the limit of the binding, or let it handle fewer events in a batch."},
 	CodeNoQuery: {Class: ClassUsage, Status: 400,
 		Title: "The plugin answers no queries",
-		Fix:   "Read its state with gyre plugin state, or deploy a version that exports gyre_query: with the Go SDK, one that registers a function with query.Handle of sdk/plugin/query."},
+		Fix:   "Read its state with gyre plugin state, or deploy a version that exports gyre_query: gyre plugin new makes a projection that does, in each language."},
 	CodeInvalidPluginConfig: {Class: ClassUsage, Status: 400,
 		Title: "The config does not fit what the plugin expects",
 		Fix:   "The detail names the field. gyre plugin info NAME@VERSION shows the schema of the config."},

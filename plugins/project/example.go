@@ -12,7 +12,7 @@ type example struct {
 
 var examples = map[plugins.Kind]example{
 	plugins.KindProjection: {
-		Description: "Counts events by their type.", Capabilities: []string{"state"}, Subscription: `{"stream": "$all"}`,
+		Description: "Counts events by type, and answers queries.", Capabilities: []string{"state"}, Subscription: `{"stream": "$all"}`,
 	},
 	plugins.KindHandler: {
 		Description:  "Asks for the shipping of orders that are paid in full.",

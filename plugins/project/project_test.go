@@ -63,7 +63,7 @@ func TestNewPluginBuildsAlone(t *testing.T) {
 	if built.File != filepath.Join(p.Dir, "counter.wasm") || built.Version.Plugin != "counter" || built.Version.Manifest.Kind != plugins.KindProjection {
 		t.Errorf("built %s: %+v", built.File, built.Version)
 	}
-	want := []string{"gyre_1.batch_read", "gyre_1.event_begin", "gyre_1.event_result", "gyre_1.log", "gyre_1.state_get", "gyre_1.state_put"}
+	want := []string{"gyre_1.batch_read", "gyre_1.event_begin", "gyre_1.event_result", "gyre_1.log", "gyre_1.state_get", "gyre_1.state_put", "gyre_1.state_scan"}
 	imports := slices.DeleteFunc(built.Version.Report.Imports, func(i string) bool { return strings.HasPrefix(i, "wasi_") })
 	if !slices.Equal(imports, want) {
 		t.Errorf("the module imports %v, want %v", imports, want)
