@@ -62,7 +62,7 @@ func TestSoakPluginLanguagesDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", toolchains.Rust(t))
-	runDocument(t, dir, "../../docs/plugin-languages.md", 15)
+	runDocument(t, dir, "../../docs/plugin-languages.md", 17)
 }
 
 // TestPluginIODocs runs those of docs/plugin-io.md against a receiver, which answers the first post
