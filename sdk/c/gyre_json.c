@@ -172,7 +172,8 @@ static uint32_t unicode(const char **at, const char *end) {
 bool gyre_json_text(gyre_str json, gyre_str *text) {
   if (json.len < 2 || json.at[0] != '"' || json.at[json.len - 1] != '"') return false;
   const char *at = json.at + 1, *end = json.at + json.len - 1;
-  char *into = gyre_alloc(json.len + 1);  // an escape is never shorter than what it stands for
+  // An escape is not shorter than what it stands for, but for \u without digits: U+FFFD has 3 bytes.
+  char *into = gyre_alloc(json.len + json.len / 2);
   *text = (gyre_str){into, 0};
   while (at < end) {
     if (*at != '\\' || at + 1 == end) {

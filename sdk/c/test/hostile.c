@@ -91,11 +91,13 @@ static void texts(void) {
   static const char text[] =
       " {\"a\": -12, \"name\" "
       ":[1,\"x,]}\\\"\",{\"c\":null},[]],\"n\\u00e4\":true,\"s\":\"\\ud83d\\ude00\\n\\u00\"} ";
+  static const char no_digits[] = "\"\\u\\u\\u\\u\\u\\u\"";
   static const char bytes[] = "{}[]\",:\\u0 -.\xff";
   size_t len = sizeof text - 1;
   for (size_t end = 0; end <= len; end++) {
     for (size_t begin = 0; begin < end; begin++) walk_own(text + begin, end - begin);
   }
+  walk_own(no_digits, sizeof no_digits - 1);
   for (size_t at = 0; at < len; at++) {
     for (size_t i = 0; i < sizeof bytes; i++) {
       char other[sizeof text];
