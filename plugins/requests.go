@@ -161,12 +161,14 @@ type ABI struct {
 	ABIs  []string `json:"abis"` // what a manifest may have as abi, such as gyre_1
 	Kinds []Kind   `json:"kinds"`
 	// Imports and Exports are the names of functions that a module may import, as
-	// module.name, and that it may or has to export. A command imports those of WASI only.
+	// module.name, and that it may or has to export.
 	Imports []string `json:"imports"`
 	Exports []string `json:"exports"`
 	// JudgeImports are those of gyre_1 that a filter, a map, a partitioner or a validator may
 	// import.
 	JudgeImports []string `json:"judgeImports"`
+	// CommandImports are what a command of stdio_1 may import instead.
+	CommandImports []string `json:"commandImports"`
 	// Limits are the most that a binding may ask for; Defaults those that it gets.
 	Limits   Limits `json:"limits"`
 	Defaults Limits `json:"defaults"`

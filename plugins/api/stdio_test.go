@@ -159,7 +159,7 @@ func TestCommandsAreVerified(t *testing.T) {
 		})
 	}
 	a, err := n.client.Plugins().ABI(t.Context())
-	if err != nil || !slices.Equal(a.ABIs, []string{abi.Module, abi.Stdio}) || !slices.Contains(a.Exports, abi.Main) {
+	if err != nil || !slices.Equal(a.ABIs, []string{abi.Module, abi.Stdio}) || !slices.Contains(a.Exports, abi.Main) || !slices.Contains(a.CommandImports, "wasi_snapshot_preview1.path_open") {
 		t.Errorf("%+v, %v", a, err)
 	}
 }

@@ -108,7 +108,7 @@ func until(list []plugins.Listed, last string) []plugins.Listed {
 func describeABI(w http.ResponseWriter, _ *http.Request) error {
 	return wsapi.WriteJSON(w, http.StatusOK, plugins.ABI{
 		ABIs: []string{abi.Module, abi.Stdio}, Kinds: plugins.Kinds(),
-		Imports: wasm.Imports(), JudgeImports: judgeImports(), Exports: exports(),
+		Imports: wasm.Imports(abi.Handle), JudgeImports: judgeImports(), CommandImports: wasm.Imports(abi.Main), Exports: exports(),
 		Limits: plugins.MaxLimits(), Defaults: plugins.DefaultLimits(), MaxModuleBytes: plugins.MaxModuleBytes,
 	})
 }

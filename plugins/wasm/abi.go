@@ -16,15 +16,21 @@ type imported struct {
 	call         func(in *Instance, stack []uint64)
 }
 
-// importTable lists every function that a module may import.
-func importTable() []imported {
+// importTable lists every function that the host gives.
+func importTable() []imported { return append(importsOf(abi.Handle), commandImports()...) }
+
+// importsOf lists the functions that a module with an entry may import.
+func importsOf(entry string) []imported {
+	if entry == abi.Main {
+		return slices.Concat(wasiImports(), commandImports())
+	}
 	list := slices.Concat(gyreImports(), wasiImports())
 	return append(list, imported{"env", "abort", signature4(), abort})
 }
 
-// Imports returns the functions that a module may import, as module.name, in order.
-func Imports() (names []string) {
-	for _, i := range importTable() {
+// Imports returns the functions that a module with an entry may import, as module.name, in order.
+func Imports(entry string) (names []string) {
+	for _, i := range importsOf(entry) {
 		names = append(names, i.module+"."+i.name)
 	}
 	slices.Sort(names)
@@ -69,13 +75,10 @@ func entryType(entry string) funcType {
 // what it calls: the memory, and the function entry. A module whose entry judges events, and a
 // command, may import less.
 func (m *Module) CheckABI(entry string) error {
-	if err := m.checkKnown(); err != nil {
-		return err
-	}
-	if err := cmp.Or(m.checkJudge(entry), m.checkCommand(entry)); err != nil {
-		return err
-	}
-	return m.checkFunction(entry, entryType(entry), true)
+	return cmp.Or(
+		m.checkCommand(entry), m.checkKnown(importsOf(entry)), m.checkExports(), m.checkJudge(entry),
+		m.checkFunction(entry, entryType(entry), true),
+	)
 }
 
 // checkCommand refuses a command that is a module of another ABI, too. It also refuses a command
@@ -131,16 +134,15 @@ func (m *Module) checkJudge(entry string) error {
 	return nil
 }
 
-// checkKnown checks the imports, and the exports that are the same for all kinds of plugins.
-func (m *Module) checkKnown() error {
-	table := importTable()
+// checkKnown checks that the imports are those of a table.
+func (m *Module) checkKnown(table []imported) error {
 	for _, i := range m.imports {
 		at := slices.IndexFunc(table, func(t imported) bool { return t.module == i.module && t.name == i.name })
 		if at < 0 {
 			return &InvalidError{
 				Section: sectionNames[sectionImport], Offset: i.at,
 				Reason: fmt.Sprintf("import %q.%q does not exist here", i.module, i.name),
-				Fix:    "use the imports of " + abi.Module + "; there are no files, sockets, threads or subprocesses",
+				Fix:    "use what GET /v1/plugins/abi lists; there are no files, sockets, threads or subprocesses",
 			}
 		}
 		if want, got := table[at].typ, m.types[i.typ]; !got.equal(want) {
@@ -151,7 +153,7 @@ func (m *Module) checkKnown() error {
 			}
 		}
 	}
-	return m.checkExports()
+	return nil
 }
 
 // checkExports checks the memory, and the functions that may be left out.

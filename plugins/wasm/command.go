@@ -19,6 +19,32 @@ const lineShift = 2
 // errExit ends a command that has said that all is well.
 var errExit = errors.New("exit code 0")
 
+// commandImports are the functions of WASI that a command may import, too. Toolchains link those
+// about files and sockets into programs that have none. All of them answer that there are none.
+func commandImports() []imported {
+	list := []imported{
+		wasi("fd_read", "iiii:i", fdRead),
+		wasi("clock_res_get", "ii:i", fixed(wasiMissing)),
+		wasi("proc_raise", "i:i", fixed(wasiMissing)),
+	}
+	for name, letters := range fileFunctions {
+		list = append(list, wasi(name, letters+":i", fixed(wasiBadFile)))
+	}
+	return list
+}
+
+// fileFunctions are the functions about files and sockets that no module needs to start, with their
+// parameters.
+var fileFunctions = map[string]string{
+	"fd_advise": "iIIi", "fd_allocate": "iII", "fd_datasync": "i", "fd_fdstat_set_rights": "iII", "fd_filestat_get": "ii",
+	"fd_filestat_set_size": "iI", "fd_filestat_set_times": "iIIi", "fd_pread": "iiiIi", "fd_pwrite": "iiiIi",
+	"fd_readdir": "iiiIi", "fd_renumber": "ii", "fd_sync": "i", "fd_tell": "ii",
+	"path_create_directory": "iii", "path_filestat_get": "iiiii", "path_filestat_set_times": "iiiiIIi", "path_link": "iiiiiii",
+	"path_open": "iiiiiIIii", "path_readlink": "iiiiii", "path_remove_directory": "iii", "path_rename": "iiiiii",
+	"path_symlink": "iiiii", "path_unlink_file": "iii",
+	"sock_accept": "iii", "sock_recv": "iiiiii", "sock_send": "iiiii", "sock_shutdown": "ii",
+}
+
 // procExit ends a guest. A command ends well by it, if its code is 0.
 func procExit(in *Instance, stack []uint64) {
 	code := uint32(stack[0])

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
@@ -171,6 +174,48 @@ func TestCommandFails(t *testing.T) {
 				t.Errorf("got %+v (%v), want %q, permanent %t", failed, err, c.want, c.permanent)
 			}
 		})
+	}
+}
+
+// A command may import all of WASI. What is not there says so.
+func TestCommandHasNoFiles(t *testing.T) {
+	r := &recorder{}
+	for _, i := range commandImports() {
+		want := wasiBadFile
+		if i.name == "clock_res_get" || i.name == "proc_raise" {
+			want = wasiMissing
+		}
+		// The command reads from file 1, and the like, and traps unless the answer is right.
+		b := &built{memory: []uint32{1}}
+		call := imports(b, i.name)
+		args := make([]int, len(i.typ.params))
+		args[0] = 1
+		b.exports = append(b.exports, export{abi.Memory, kindMemory, 0})
+		b.define(abi.Main, none, none, none, slices.Concat(call(i.name, args...), i32(want), []byte{0x47, opIf, blockEmpty, 0, opEnd})...)
+		if verdict, err := runCommand(t, b.bytes(), r); verdict != abi.Done || err != nil || len(r.lines) > 0 {
+			t.Errorf("%s: verdict %d, %v, %q", i.name, verdict, err, r.lines)
+		}
+	}
+}
+
+// A command may import what WASI has, with its types, and nothing else.
+func TestCommandImportsAreThoseOfWASI(t *testing.T) {
+	ctx := context.Background()
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+	defer rt.Close(ctx)
+	compiled, err := wasi_snapshot_preview1.NewBuilder(rt).Compile(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := importsOf(abi.Main)
+	for name, f := range compiled.ExportedFunctions() {
+		i := slices.IndexFunc(own, func(i imported) bool { return i.name == name })
+		if want := (funcType{valueTypes(f.ParamTypes()), valueTypes(f.ResultTypes())}); i < 0 || !own[i].typ.equal(want) {
+			t.Errorf("%s %s is not an import", name, want)
+		}
+	}
+	if n := len(compiled.ExportedFunctions()); n != len(own) || n != len(Imports(abi.Main)) {
+		t.Errorf("there are %d imports, WASI has %d", len(own), n)
 	}
 }
 

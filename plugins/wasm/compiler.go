@@ -47,7 +47,7 @@ type Code struct {
 // InProcess is code that Host.Load compiles in this process, without the limits of a
 // Compiler. It is for people who test a module of their own. It refuses what Compile does.
 func InProcess(m *Module) (*Code, error) {
-	if err := m.checkKnown(); err != nil {
+	if err := m.checkKnown(importTable()); err != nil {
 		return nil, err
 	}
 	return &Code{metered: m.Meter()}, nil
@@ -136,7 +136,7 @@ func (c *Compiler) entry(id [sha256.Size]byte) string {
 // imports the host does not give, or that the child cannot compile within its limits, is an
 // *InvalidError.
 func (c *Compiler) Compile(ctx context.Context, m *Module) (*Code, error) {
-	if err := m.checkKnown(); err != nil {
+	if err := m.checkKnown(importTable()); err != nil {
 		return nil, err
 	}
 	id := m.ID()

@@ -12,15 +12,13 @@ const (
 	wasiOK      = 0
 	wasiBadFile = 8
 	wasiInvalid = 28
+	wasiMissing = 52 // there is no such function
 	wasiNoSeek  = 70
 )
 
 // wasiImports are the functions of WASI that the runtimes of languages need to start. They
 // have fixed answers: no files, arguments, environment, clock or randomness of the node.
 func wasiImports() []imported {
-	wasi := func(name, letters string, call func(*Instance, []uint64)) imported {
-		return imported{wasiModule, name, typeFrom(letters), call}
-	}
 	return []imported{
 		wasi("args_get", "ii:i", fixed(wasiOK)),
 		wasi("args_sizes_get", "ii:i", noneGiven),
@@ -34,7 +32,6 @@ func wasiImports() []imported {
 		wasi("poll_oneoff", "iiii:i", poll),
 		wasi("sched_yield", ":i", fixed(wasiOK)),
 		wasi("proc_exit", "i:", procExit),
-		wasi("fd_read", "iiii:i", fdRead),
 		wasi("fd_write", "iiii:i", fdWrite),
 		wasi("fd_close", "i:i", fixed(wasiBadFile)),
 		wasi("fd_seek", "iIii:i", fixed(wasiNoSeek)),
@@ -43,6 +40,10 @@ func wasiImports() []imported {
 		wasi("fd_prestat_get", "ii:i", fixed(wasiBadFile)),
 		wasi("fd_prestat_dir_name", "iii:i", fixed(wasiBadFile)),
 	}
+}
+
+func wasi(name, letters string, call func(*Instance, []uint64)) imported {
+	return imported{wasiModule, name, typeFrom(letters), call}
 }
 
 // maxVectors is the most buffers of fd_read and fd_write, and subscriptions of poll_oneoff: what POSIX
@@ -85,7 +86,7 @@ func clockTime(in *Instance, stack []uint64) {
 	stack[0] = wasiOK
 }
 
-// fdRead hands out the standard input, which is empty but for a command.
+// fdRead hands out the standard input.
 func fdRead(in *Instance, stack []uint64) {
 	if uint32(stack[0]) != 0 {
 		stack[0] = wasiBadFile
