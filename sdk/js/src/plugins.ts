@@ -1,29 +1,34 @@
 import { type Limits, requestMs } from "./connection.js";
 import { abortError, type ErrorObject, errorOf, GyreError } from "./errors.js";
+import {
+  type Exact,
+  exactOf,
+  type PluginDryRunMessage,
+  type PluginDryRunResult,
+  type PluginPoisonEvent,
+  type PluginPoisonTrial,
+  type PluginShadowReport,
+  type PluginState,
+} from "./exact.js";
 import { type NamedOptions, pathOf, type Query, type Requests } from "./requests.js";
 import type {
   PluginAbi,
   PluginBinding,
   PluginDeploy,
   PluginDryRun,
-  PluginDryRunMessage,
   PluginDryRunProgress,
-  PluginDryRunResult,
   PluginListed,
   PluginLogLine,
   PluginLogs,
   PluginPoison,
-  PluginPoisonEvent,
   PluginPoisonPage,
   PluginPoisonRetry,
-  PluginPoisonTrial,
   PluginRebuild,
-  PluginShadowReport,
   PluginVersion,
   PluginEntry as RawEntry,
   PluginWatchMessage as RawWatchMessage,
 } from "./schemas.js";
-import { elementsOf, fromBase64, membersOf } from "./text.js";
+import { fromBase64 } from "./text.js";
 
 /** A key of a binding's state, with its value: JSON, or bytes if it is not. */
 export interface PluginEntry {
@@ -333,7 +338,7 @@ export class Plugins {
       if (progress !== undefined) o.onProgress?.(progress);
     });
     const path = pathOf`/v1/plugins/${binding}/dry-run`;
-    const m = await this.#requests.ask<PluginDryRunMessage>(path, d, { timeoutMs: dryRunMs, ...o }, via);
+    const m = exactOf(await this.#requests.ask(path, d, { timeoutMs: dryRunMs, ...o }, via)) as PluginDryRunMessage;
     if (m.error !== undefined) throw errorOf(m.error as ErrorObject);
     if (m.result === undefined) throw new GyreError("unavailable", "the answer broke off");
     return m.result;
@@ -350,13 +355,14 @@ export class Plugins {
   }
 
   /** Returns all that is known of a parked event, or fails with event_not_parked. */
-  showPoison(binding: string, position: number, o: Limits = {}): Promise<PluginPoisonEvent> {
-    return this.#requests.get<PluginPoisonEvent>(pathOf`/v1/plugins/${binding}/poison/${String(position)}`, {}, o);
+  async showPoison(binding: string, position: number, o: Limits = {}): Promise<PluginPoisonEvent> {
+    return exactOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/poison/${String(position)}`, {}, o)) as PluginPoisonEvent;
   }
 
   /** Has a version handle a parked event alone, on the state as it is, and writes nothing. */
-  runPoison(binding: string, position: number, o: Limits & { version?: string | undefined } = {}): Promise<PluginPoisonTrial> {
-    return this.#requests.ask<PluginPoisonTrial>(pathOf`/v1/plugins/${binding}/poison/${String(position)}/run`, { version: o.version }, o);
+  async runPoison(binding: string, position: number, o: Limits & { version?: string | undefined } = {}): Promise<PluginPoisonTrial> {
+    const path = pathOf`/v1/plugins/${binding}/poison/${String(position)}/run`;
+    return exactOf(await this.#requests.ask(path, { version: o.version }, o)) as PluginPoisonTrial;
   }
 
   /** Gives a parked event back, and waits for what comes of it, up to shortly before the time is over. */
@@ -380,15 +386,17 @@ export class Plugins {
   }
 
   /** Returns how the shadow of a binding is doing, and the last of what it did otherwise. */
-  differences(binding: string, o: Limits & { before?: number | undefined; limit?: number | undefined } = {}): Promise<PluginShadowReport> {
-    return this.#requests.get(pathOf`/v1/plugins/${binding}/shadow`, { before: o.before, limit: o.limit }, o);
+  async differences(
+    binding: string,
+    o: Limits & { before?: number | undefined; limit?: number | undefined } = {},
+  ): Promise<PluginShadowReport> {
+    const query = { before: o.before, limit: o.limit };
+    return exactOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/shadow`, query, o)) as PluginShadowReport;
   }
 
   async #entries(binding: string, query: Query, o: Limits): Promise<{ entries: PluginEntry[]; next?: string }> {
-    const page = membersOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/state`, query, o));
-    const next = page.get("next");
-    const entries = elementsOf(page.get("entries") as string).map(entryOf);
-    return next === undefined ? { entries } : { entries, next: JSON.parse(next) as string };
+    const page = exactOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/state`, query, o)) as PluginState;
+    return { ...page, entries: page.entries.map(entryOf) };
   }
 
   #steer(binding: string, verb: string, body: unknown, o: Limits): Promise<PluginBinding> {
@@ -396,18 +404,16 @@ export class Plugins {
   }
 }
 
-function entryOf(text: string): PluginEntry {
-  const { lane, key, value, valueBase64, deleted } = JSON.parse(text) as RawEntry;
+function entryOf({ lane, key, value, valueText, valueBase64, deleted }: Exact<RawEntry>): PluginEntry {
   if (deleted) return { lane, key, value: undefined, deleted };
   if (valueBase64 !== undefined) return { lane, key, value: fromBase64(valueBase64) };
-  return { lane, key, value, valueText: membersOf(text).get("value") as string };
+  return { lane, key, value, valueText: valueText as string };
 }
 
 function watchMessageOf(line: string): PluginWatchMessage {
-  const m = JSON.parse(line) as RawWatchMessage & { error?: ErrorObject };
+  const m = exactOf(line) as Exact<RawWatchMessage> & { error?: ErrorObject };
   if (m.error !== undefined) throw errorOf(m.error);
-  const entries = membersOf(line).get("entries");
-  return { ...m, entries: entries === undefined ? [] : elementsOf(entries).map(entryOf) };
+  return { ...m, entries: (m.entries ?? []).map(entryOf) };
 }
 
 /** The lines of a body, as they come. */

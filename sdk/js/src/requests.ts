@@ -34,11 +34,10 @@ export class Requests {
     return this.#link.fetch(withQuery(path, query), {}, limits(o));
   }
 
-  /** Asks something that a GET has no room for, and returns the answer. It changes nothing. */
-  async ask<T>(path: string, body: object, o: Limits, via?: typeof fetch): Promise<T> {
+  /** Asks something that a GET has no room for, and returns the answer as it is written. It changes nothing. */
+  ask(path: string, body: object, o: Limits, via?: typeof fetch): Promise<string> {
     const headers = { "content-type": "application/json" };
-    const text = await this.#link.fetch(path, { method: "POST", changes: false, via, headers, body: JSON.stringify(body) }, limits(o));
-    return JSON.parse(text) as T;
+    return this.#link.fetch(path, { method: "POST", changes: false, via, headers, body: JSON.stringify(body) }, limits(o));
   }
 
   /** Asks for an answer that comes for as long as the signal does not abort, and has via take it. */

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import { inflate } from "../dist/deflate.js";
 import { abortError, errorOf } from "../dist/errors.js";
+import { exactOf } from "../dist/exact.js";
 import { newId, parseId } from "../dist/id.js";
 import { Inbox } from "../dist/inbox.js";
 import { GyreError } from "../dist/index.js";
@@ -28,6 +29,27 @@ test("JSON is taken apart as it is written", () => {
   assert.deepEqual([...membersOf("{ }")], []);
   assert.deepEqual(elementsOf(' [ 1E400 ,"a,b",[2,3], {"x":","}]'), ["1E400", '"a,b"', "[2,3]", '{"x":","}']);
   assert.deepEqual(elementsOf("[ ]"), []);
+});
+
+test("an answer has what was written beside what JavaScript makes of it", () => {
+  const value = '{"n":9007199254740993,"value":1.10}';
+  const output = `{"stream":"s","value":${value},"metadata":{"n":1e400}}`;
+  assert.deepEqual(exactOf(`{"tried":{"first":[${output},{"valueBase64":"AA=="}],"count":2},"none":[]}`), {
+    tried: {
+      first: [
+        {
+          stream: "s",
+          value: JSON.parse(value),
+          valueText: value,
+          metadata: { n: Number.POSITIVE_INFINITY },
+          metadataText: '{"n":1e400}',
+        },
+        { valueBase64: "AA==" },
+      ],
+      count: 2,
+    },
+    none: [],
+  });
 });
 
 test("JSON that is taken apart means the same", () => {

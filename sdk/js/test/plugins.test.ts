@@ -223,10 +223,12 @@ test("what a plugin has parked", async (t) => {
   const c = await node.client(t, {});
   const p = admin(c).plugins;
   const long = Array.from({ length: 5000 }, (_, i) => `w${i}`).join(" ");
-  await c.append(
-    "in",
-    ["a rose", long, long].map((words) => ({ type: "Said", data: { words } })),
-  );
+  const dataText = `{"words":"${long}","n":9007199254740993}`;
+  await c.append("in", [
+    { type: "Said", data: { words: "a rose" } },
+    { type: "Said", dataText },
+    { type: "Said", data: { words: long } },
+  ]);
   await p.upload("words", "1.0.0", module, { manifest: manifest("1.0.0") });
   const limits = { fuel: 1_000_000, batchEvents: 1 };
   await p.deploy("words", { version: "1.0.0", grants: ["state"], limits, onError: { attempts: 1 } });
@@ -237,7 +239,7 @@ test("what a plugin has parked", async (t) => {
   const shown = await p.showPoison("words", 2);
   assert.match(shown.reason, /out of fuel/);
   assert.equal(shown.history.length, 1);
-  assert.equal(shown.event?.position, 2);
+  assert.deepEqual([shown.event?.position, shown.event?.dataText], [2, dataText]);
   assert.equal((await p.runPoison("words", 2)).fate, "parked");
   assert.deepEqual((await p.retryPoison("words", 2)).outcome, "parked");
   await p.deploy("words", { limits: {} });

@@ -1,6 +1,6 @@
-import type { PluginDryRunResult } from "@gyre-events/client/admin";
+import type { PluginDeed, PluginDryRunResult } from "@gyre-events/client/admin";
 import { expect, test } from "vitest";
-import { askedOf, bucketsOf, commandOf, contentText } from "./dryrun.js";
+import { askedOf, bucketsOf, commandOf, contentText, deedText, differenceWord } from "./dryrun.js";
 
 const outputs = (buckets: number[], bucketSize: number) => ({
   outputs: { count: 0, streams: { names: [] }, types: { names: [] }, buckets, bucketSize, first: [] },
@@ -38,10 +38,27 @@ test("both versions are counted in parts of the larger size, to the end of the r
 });
 
 test("values are JSON, or bytes", () => {
-  expect(contentText({ value: { n: 1 } })).toBe('{"n":1}');
-  expect(contentText({ value: null })).toBe("null");
+  expect(contentText({ value: { n: 1 }, valueText: '{"n":1}' })).toBe('{"n":1}');
+  expect(contentText({ value: null, valueText: "null" })).toBe("null");
   expect(contentText({ valueBase64: "AP8=" })).toBe("00 ff");
   expect(contentText({ valueBase64: "" })).toBe("no bytes");
   expect(contentText({})).toBeUndefined();
   expect(contentText(undefined)).toBeUndefined();
+});
+
+test("numbers that JavaScript has not are compared as they were written", () => {
+  const deed = (n: string): PluginDeed => {
+    const written = { value: { n: Number(n) }, valueText: `{"n":${n}}` };
+    const metadata = { metadata: { n: Number(n) }, metadataText: `{"causation_depth":1,"n":${n}}` };
+    const output = { stream: "s", type: "T", expected: -1, id: "", ...written, ...metadata };
+    return { fate: "acked", outputs: [output], writes: [{ key: "k", ...written }, { key: "gone" }] };
+  };
+  const [tried, against] = [deed("9007199254740993"), deed("9007199254740992")];
+  expect(deedText(tried)).toBe(
+    '{"fate":"acked","appends":[{"stream":"s","type":"T","data":{"n":9007199254740993},"metadata":' +
+      '{"n":9007199254740993}}],"state":{"k":{"n":9007199254740993},"gone":"(deleted)"}}',
+  );
+  expect(differenceWord({ position: 1, stream: "s", type: "T", lane: 0, tried, against }, "2", "1")).toBe(
+    "appends differ",
+  );
 });

@@ -5,6 +5,7 @@ import type {
   PluginDryRun,
   PluginDryRunResult,
 } from "@gyre-events/client/admin";
+import { parse, stringify } from "lossless-json";
 import { quoted } from "./snippets.js";
 
 /** So much of everything is listed; all is counted. */
@@ -73,10 +74,10 @@ export function bucketsOf(r: PluginDryRunResult): Bucket[] {
   return whole;
 }
 
-/** A value as text: JSON, or its bytes; undefined if there is none. */
+/** A value as text: JSON as it is written, or its bytes; undefined if there is none. */
 export function contentText(c: PluginContent | undefined): string | undefined {
   if (c === undefined) return undefined;
-  if (c.valueBase64 === undefined) return c.value === undefined ? undefined : JSON.stringify(c.value);
+  if (c.valueBase64 === undefined) return c.valueText;
   const bytes = Array.from(atob(c.valueBase64), (b) => b.charCodeAt(0).toString(16).padStart(2, "0"));
   return bytes.length === 0 ? "no bytes" : bytes.join(" ");
 }
@@ -93,14 +94,15 @@ export function differenceWord(d: PluginDifference, tried: string, against: stri
 
 /** What a version did with an event, as JSON to compare. Metadata that the node makes is left out. */
 export function deedText(d: PluginDeed): string {
-  const value = (c: PluginContent) => (c.valueBase64 === undefined ? c.value : contentText(c));
+  const value = (c: PluginContent) => (c.valueText === undefined ? contentText(c) : parse(c.valueText));
   const appends = d.outputs.map((o) => {
-    const own = Object.entries(o.metadata ?? {}).filter(([name]) => !made.includes(name));
+    const all = parse(o.metadataText ?? "{}") as object;
+    const own = Object.entries(all).filter(([name]) => !made.includes(name));
     const metadata = own.length === 0 ? undefined : Object.fromEntries(own);
     return { stream: o.stream, type: o.type, data: value(o), metadata };
   });
-  const state = Object.fromEntries(d.writes.map((w) => [w.key, contentText(w) === undefined ? "(deleted)" : value(w)]));
-  return JSON.stringify({ fate: d.fate, reason: d.reason, appends, state });
+  const state = Object.fromEntries(d.writes.map((w) => [w.key, value(w) ?? "(deleted)"]));
+  return stringify({ fate: d.fate, reason: d.reason, appends, state }) as string;
 }
 
 const made = ["causation_depth", "causation_id", "correlation_id"];

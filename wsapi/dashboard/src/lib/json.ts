@@ -1,3 +1,4 @@
+import type { RecordedEvent } from "@gyre-events/client";
 import { parse, stringify } from "lossless-json";
 
 /** Beyond so many characters text is cut, until all of it is asked for. */
@@ -10,6 +11,12 @@ export function pretty(text: string): string {
   } catch {
     return text;
   }
+}
+
+/** The event object of the API on one line, with its numbers as they were written. */
+export function objectText(e: RecordedEvent): string {
+  const data = e.isJSON ? { data: parse(e.dataText) } : {};
+  return stringify({ ...e.toJSON(), ...data, metadata: parse(e.metadataText) }) as string;
 }
 
 /** A piece of a line of JSON: k is a key, q a string, m any other value. */
