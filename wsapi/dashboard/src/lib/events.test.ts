@@ -12,14 +12,15 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-const event = (version: number) => ({ version }) as RecordedEvent;
+const event = (version: number) => ({ version, isJSON: true, dataBytes: new Uint8Array(1000) }) as RecordedEvent;
 const from = (first: number, n: number) => Array.from({ length: n }, (_, i) => event(first + i));
-const versions = (events: readonly RecordedEvent[]) => events.map((e) => e.version);
+const versions = (events: readonly { version: number }[]) => events.map((e) => e.version);
 
-/** A stream of three events, to which batches come. */
-function streamOf(batches: readonly RecordedEvent[][], fail?: Error): Client {
-  const read = async (_: string, o: { from?: number; limit: number }) => {
-    const last = o.from ?? 3;
+/** A stream of some events, three if nothing is said, to which batches come. */
+function streamOf(batches: readonly RecordedEvent[][], fail?: Error, had = 3): Client {
+  const read = async (_: string, o: { from?: number; limit: number; backward?: boolean }) => {
+    if (!o.backward) return { events: from(o.from ?? 1, o.limit), end: false };
+    const last = o.from ?? had;
     const n = Math.min(last, o.limit);
     const events = from(last - n + 1, n).reverse();
     return { events, end: n === last, ...(n < last && { next: last - n }) };
@@ -41,8 +42,42 @@ test("a stream that grows fast keeps its newest events, and reads the older ones
   await shown.more();
   await shown.more();
   await shown.more();
-  expect(versions(shown.events)).toEqual(versions(from(1, 6003).reverse()));
-  expect(shown.end).toBe(true);
+  expect(versions(shown.events)).toEqual(versions(from(1, 5000).reverse()));
+  expect([shown.above, shown.end, shown.version]).toEqual([1003, true, 6003]);
+});
+
+test("a part of a long stream is kept, wherever somebody looks", async () => {
+  const shown = new StreamEvents(streamOf([], undefined, 20_000), "s");
+  await vi.runAllTimersAsync();
+  for (let i = 0; i < 20; i++) await shown.more();
+  expect([shown.events.length, shown.above, shown.events.at(-1)?.version]).toEqual([5000, 5200, 9801]);
+  await shown.before(5190);
+  expect([shown.events.length, shown.above, shown.events.at(-1)?.version]).toEqual([5000, 4700, 10_301]);
+  await shown.before(1000); // far above it
+  expect([shown.above, shown.events[0]?.version, shown.events.length]).toEqual([750, 19_250, 500]);
+  await shown.before(0);
+  expect([shown.above, shown.events[0]?.version, shown.events.length]).toEqual([0, 20_000, 500]);
+  await shown.before(0);
+  await shown.more();
+  expect(versions(shown.events)).toEqual(versions(from(19_001, 1000).reverse()));
+});
+
+test("new ones are shown without a gap to somebody who comes from far below", async () => {
+  const shown = new StreamEvents(streamOf([from(20_001, 2)], undefined, 20_000), "s");
+  vi.stubGlobal("scrollY", 99);
+  await vi.runAllTimersAsync();
+  for (let i = 0; i < 20; i++) await shown.more();
+  expect([shown.above, shown.newer]).toEqual([5200, 2]);
+  shown.show();
+  expect([versions(shown.events), shown.above, shown.newer, shown.end]).toEqual([[20_002, 20_001], 0, 0, false]);
+  await shown.more();
+  expect(versions(shown.events)).toEqual(versions(from(19_501, 502).reverse()));
+});
+
+test("of an event so much is kept as a line shows", async () => {
+  const shown = new StreamEvents(streamOf([]), "s");
+  await vi.runAllTimersAsync();
+  expect(shown.events.map((e) => e.text.length)).toEqual([300, 300, 300]);
 });
 
 test("who reads further down has new ones wait, and sees no gap if they are many", async () => {
@@ -56,7 +91,7 @@ test("who reads further down has new ones wait, and sees no gap if they are many
   shown.show();
   expect(versions(shown.events)).toEqual(versions(from(2004, 5000).reverse()));
   await shown.more();
-  expect(shown.events[5000]?.version).toBe(2003);
+  expect([shown.events.at(-1)?.version, shown.events.length, shown.above]).toEqual([1504, 5000, 500]);
 });
 
 test("an error that ends it is kept, beside the events", async () => {
