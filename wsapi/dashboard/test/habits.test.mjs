@@ -57,8 +57,7 @@ test("rows are walked and opened by keys, and Esc goes out again", async (t) => 
   await page.locator("h1:focus", { hasText: "Streams" }).waitFor();
   await page.keyboard.press("f");
   await page.keyboard.type("order-3"); // no key of it is a shortcut
-  await page.locator("tbody tr[data-row]").first().waitFor();
-  assert.equal(await path(page), "/streams?prefix=order-3");
+  await page.waitForURL("**/streams?prefix=order-3");
   await page.goto(`${node.url}/tail`);
   await page.getByText("Waiting for the next event").waitFor();
   await page.keyboard.press("Space");
