@@ -91,7 +91,9 @@ export function agreement({ events, differ }: Pick<PluginShadowStatus, "events" 
   if (events === 0) return "–";
   const parts = 100_000;
   const part = differ === 0 ? parts : Math.min(parts - 1, Math.floor((parts * (events - differ)) / events));
-  return `${(part / (parts / 100)).toFixed(part % parts === 0 ? 0 : 3)} %`;
+  if (part % parts === 0) return `${part / (parts / 100)} %`;
+  const digits = part < 0.99 * parts ? 1 : 3; // few differences count, many do not
+  return `${(Math.floor(part / 10 ** (3 - digits)) / 10 ** digits).toFixed(digits)} %`;
 }
 
 /** The versions of plugins that a definition names, as NAME@VERSION. */
