@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { barriers, browser, Node, open, screens } from "./node.mjs";
+import { barriers, browser, Node, open, phone, screens } from "./node.mjs";
 
 async function stocked(t) {
   const node = await Node.start(t);
@@ -144,10 +144,7 @@ test("a phone shows each page whole", async (t) => {
       await node.run(["append", "order-1", "OrderPaid", '{"paid":true}']);
       await page.getByText("OrderPaid").first().waitFor();
     }
-    await page.screenshot({ path: join(screens, `${name}-phone.png`) });
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
-    assert.deepEqual(await barriers(page), [], name);
+    await phone(page, name);
   }
   assert.deepEqual(page.problems, []);
 });

@@ -1,5 +1,6 @@
 // Real nodes and a real browser to test with.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -108,6 +109,17 @@ export async function open(t, b, { theme = "light", width = 1440, height = 900 }
   page.on("console", (m) => m.type() === "error" && page.problems.push(`${m.text()} ${m.location().url}`));
   t.after(() => context.close());
   return page;
+}
+
+/** Looks at a page as a phone shows it: whole, and without barriers. The page is as large as before then. */
+export async function phone(page, name) {
+  const before = page.viewportSize();
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.screenshot({ path: join(screens, `${name}-phone.png`), fullPage: true });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
+  assert.deepEqual(await barriers(page), [], name);
+  await page.setViewportSize(before);
 }
 
 /** What axe finds that is serious, in words. */

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { startRing } from "./ring.mjs";
-import { barriers, browser, custom, guest, Node, open, screens, words } from "./node.mjs";
+import { barriers, browser, custom, guest, Node, open, phone, screens, words } from "./node.mjs";
 
 /** Files to choose, in a directory that ends with the test. */
 function files(t, contents) {
@@ -246,6 +246,7 @@ test("dry runs: of one version, of two, of one that loops", async (t) => {
     assert.equal(await page.getByRole("img", { name: "Outputs over positions: 2 of 1.0.0" }).count(), 1);
     assert.deepEqual(await barriers(page), []);
     await page.screenshot({ path: join(screens, "plugin-dry-run-light.png"), fullPage: true });
+    await phone(page, "plugin-dry-run");
     await page
       .getByRole("row", { name: /Sixteen/ })
       .nth(1)
@@ -269,6 +270,7 @@ test("dry runs: of one version, of two, of one that loops", async (t) => {
     assert.equal((await page.getByRole("group", { name: "Difference" }).first().locator(".del").count()) > 0, true);
     assert.deepEqual(await barriers(page), []);
     await page.screenshot({ path: join(screens, "plugin-dry-run-two-light.png"), fullPage: true });
+    await phone(page, "plugin-dry-run-two");
   });
 
   await t.test("it is cancelled, and a loop is cut with its stack", async () => {
@@ -327,6 +329,7 @@ test("a version in the shadow, to the switch", async (t) => {
     await page.getByText("held back", { exact: true }).waitFor();
     assert.deepEqual(await barriers(page), []);
     await page.screenshot({ path: join(screens, "plugin-shadow-light.png"), fullPage: true });
+    await phone(page, "plugin-shadow");
   });
 
   await t.test("the switch says what it means, and is one step", async () => {
@@ -366,6 +369,7 @@ test("validators, and what shapes subscriptions", async (t) => {
     assert.equal(await button(page, "Rebuild…").count(), 0);
     assert.equal(await page.getByRole("link", { name: "Dry run" }).count(), 0);
     assert.deepEqual(await barriers(page), []);
+    await phone(page, "validator");
   });
 
   await t.test("one that is paused is loud", async () => {
@@ -380,6 +384,7 @@ test("validators, and what shapes subscriptions", async (t) => {
       .waitFor();
     assert.deepEqual(await barriers(page), []);
     await page.screenshot({ path: join(screens, "validators-light.png") });
+    await phone(page, "validators");
     await page.getByRole("link", { name: "validate" }).first().click();
     await button(page, "Resume").click();
     await page.getByText("1.0.0 live").waitFor();

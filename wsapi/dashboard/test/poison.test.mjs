@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { barriers, browser, Node, open, screens, words } from "./node.mjs";
+import { barriers, browser, Node, open, phone, screens, words } from "./node.mjs";
 
 const button = (page, name) => page.getByRole("button", { name, exact: true });
 const shown = (page, text) => page.getByText(text, { exact: false }).first().waitFor();
@@ -60,7 +60,9 @@ test("a parked event from its reason to its end", async (t) => {
   await page.getByLabel("Version").selectOption("1.0.1");
   await button(page, "Run without effect").click();
   await shown(page, "1.0.1 handles it");
+  await shown(page, "A retry is by 1.0.0, which is deployed.");
   await page.screenshot({ path: join(screens, "plugin-poison-passes-light.png"), fullPage: true });
+  await phone(page, "plugin-poison-passes");
   assert.equal((await api(node, "/v1/plugins/words/poison")).poison.length, 2, "a run has no effect");
   await button(page, "Retry").click();
   await shown(page, "event 2 is handled");
