@@ -103,7 +103,7 @@ export async function browser(t) {
 export async function open(t, b, { theme = "light", width = 1440, height = 900 } = {}) {
   const context = await b.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: "reduce" });
   const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(30_000);
   page.problems = [];
   page.on("pageerror", (e) => page.problems.push(e.message));
   page.on("console", (m) => m.type() === "error" && page.problems.push(`${m.text()} ${m.location().url}`));
