@@ -74,8 +74,11 @@ export function bucketsOf(r: PluginDryRunResult): Bucket[] {
   return whole;
 }
 
+/** What is shown of a value. */
+export type Shown = { [K in "valueText" | "valueBase64"]?: string | undefined };
+
 /** A value as text: JSON as it is written, or its bytes; undefined if there is none. */
-export function contentText(c: PluginContent | undefined): string | undefined {
+export function contentText(c: Shown | undefined): string | undefined {
   if (c === undefined) return undefined;
   if (c.valueBase64 === undefined) return c.valueText;
   const bytes = Array.from(atob(c.valueBase64), (b) => b.charCodeAt(0).toString(16).padStart(2, "0"));
