@@ -267,6 +267,10 @@ test("dry runs: of one version, of two, of one that loops", async (t) => {
     await page.getByRole("list", { name: "Differences" }).getByRole("link").nth(1).click();
     await page.waitForURL("**at=*");
     await shown(page, "2 of ");
+    for (const key of ["k", "j"]) {
+      await page.keyboard.press(key);
+      await shown(page, key === "k" ? "1 of " : "2 of ");
+    }
     assert.equal((await page.getByRole("group", { name: "Difference" }).first().locator(".del").count()) > 0, true);
     assert.deepEqual(await barriers(page), []);
     await page.screenshot({ path: join(screens, "plugin-dry-run-two-light.png"), fullPage: true });

@@ -36,7 +36,8 @@ test("a parked event from its reason to its end", async (t) => {
   const page = await open(t, b);
   await page.goto(`${node.url}/plugins/words`);
   await page.getByRole("link", { name: "Parked 2" }).click();
-  await page.getByRole("link", { name: "Said" }).first().click();
+  await page.getByRole("link", { name: "Said" }).first().waitFor();
+  for (const key of ["j", "Enter"]) await page.keyboard.press(key);
   await shown(page, "plugin out of fuel");
   await shown(page, "It logged, stored and appended nothing");
   for (const theme of ["light", "dark"]) {
