@@ -22,7 +22,7 @@ type driven struct {
 type driver struct {
 	host *Host
 	driven
-	last *binding // as it was run last; owned by run
+	last *binding // as it was run last; owned by run, which changes it under mu
 	// suspecting holds one token: that of the suspect lane whose turn it is (L12). The drivers of a
 	// binding share it.
 	suspecting chan struct{}
@@ -186,17 +186,18 @@ func (k *driver) runOnce(ctx context.Context) (again bool, err error) {
 	case k.last != nil && k.role == roleBeside && k.last.Generation != b.Generation:
 		return false, nil
 	}
-	k.last = b
-	k.set(plugins.Starting, "")
+	k.begin(b)
 	program, err := k.host.load(ctx, b)
 	if err != nil {
 		k.set(plugins.Broken, core.AsError(err).Error())
 		return true, err
 	}
 	r := newRunner(k, b, program)
-	k.setRunner(r)
-	err = r.run(ctx)
-	k.setRunner(nil)
+	if err = r.take(ctx); err == nil {
+		k.setRunner(r)
+		err = r.run(ctx)
+		k.setRunner(nil)
+	}
 	return true, errors.Join(err, program.Close())
 }
 
@@ -210,6 +211,13 @@ func (h *Host) load(ctx context.Context, b *binding) (plugins.Program, error) {
 		return nil, core.Errorf(core.CodeInternal, "version %q of plugin %q is module %s, the binding was made for %s", b.Version, b.Plugin, v.SHA256, b.SHA256)
 	}
 	return h.config.Programs.Load(ctx, v)
+}
+
+// begin says that a binding is about to run.
+func (k *driver) begin(b *binding) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.last, k.state, k.reason = b, plugins.Starting, ""
 }
 
 func (k *driver) set(s plugins.State, reason string) {

@@ -1,11 +1,13 @@
 package host_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,6 +152,41 @@ func TestSwitchIsHeld(t *testing.T) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	n.awaitSwept("state/copier/1", "plugin_sweeps", "plugin_others", "subscriptions_unnamed", "subscription_removals")
+}
+
+// slowLanes is a Store whose first read of lanes waits.
+type slowLanes struct {
+	*core.Store
+	begun        atomic.Bool
+	read, goesOn chan struct{}
+}
+
+func (s *slowLanes) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {
+	if r.Table == "plugin_lanes" && s.begun.CompareAndSwap(false, true) {
+		close(s.read)
+		<-s.goesOn
+	}
+	return s.Store.Records(ctx, r)
+}
+
+// TestStatusBeforeTheLanesAreRead: a binding that begins to run is where it was, also before its
+// runner knows.
+func TestStatusBeforeTheLanesAreRead(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.append("Good", 20, 3)
+	n.deployCopier()
+	n.await("copier", 20)
+	n.stop()
+	slow := &slowLanes{Store: n.store, read: make(chan struct{}), goesOn: make(chan struct{})}
+	n.configure = func(c *host.Config) { c.Store = slow }
+	n.start()
+	<-slow.read
+	stored, err := n.host.Status(t.Context(), "copier")
+	close(slow.goesOn)
+	if err != nil || stored.State != plugins.Starting || len(stored.LaneStatus) != 1 || stored.LaneStatus[0].Checkpoint != 20 {
+		t.Errorf("%+v, %v", stored, err)
+	}
+	n.awaitStatus("copier", "runs", func(s *plugins.Status) bool { return s.State == plugins.Running })
 }
 
 // TestWhatBreaksBeside: a version that does not work in a rebuild does not touch the live one.

@@ -275,6 +275,38 @@ func TestDeployAfterDelete(t *testing.T) {
 	})
 }
 
+// TestStatusAfterDelete: a binding that is deployed under the name of a deleted one has done nothing,
+// also while a handler of the deleted one has not returned.
+func TestStatusAfterDelete(t *testing.T) {
+	n := newNode(t, memory.New())
+	entered, gate := make(chan struct{}, 1), make(chan struct{})
+	n.append("Good", 1, 1)
+	n.add("copier", "1", copierManifest, func(c *call) error {
+		if c.Position > 1 {
+			select {
+			case entered <- struct{}{}:
+			default:
+			}
+			<-gate
+		}
+		return copier(c)
+	})
+	order := plugins.Deploy{Version: "1", Grants: []string{"append:copies", "state"}}
+	n.deploy("copier", order)
+	n.await("copier", 1)
+	n.append("Good", 1, 1)
+	<-entered
+	if err := n.host.Delete(t.Context(), "copier"); err != nil {
+		t.Fatal(err)
+	}
+	s := n.deploy("copier", order)
+	close(gate)
+	if s.State != plugins.Starting || s.Checkpoint != 0 || s.Totals.Events != 0 || s.StateBytes != 0 {
+		t.Errorf("at once it is %+v", s)
+	}
+	n.awaitStatus("copier", "has handled both", func(s *plugins.Status) bool { return s.Totals.Events == 2 })
+}
+
 // TestDeleteOfWhatCannotBeRead: a binding can be deleted whatever its record has.
 func TestDeleteOfWhatCannotBeRead(t *testing.T) {
 	for _, value := range []string{"{", `{}`, `{"binding":"copier","subscription":"copier","lanes":0}`} {

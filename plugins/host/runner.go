@@ -75,12 +75,10 @@ func newRunner(k *driver, b *binding, p plugins.Program) *runner {
 	return r
 }
 
-// run runs the binding until ctx ends, or until something ends it, and returns why.
-func (r *runner) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	b := r.binding
-	stored, err := r.host.lanes(ctx, b)
+// take takes the stored lanes to begin with. Until then nobody else may see the runner: its lanes
+// would seem to be at the origin.
+func (r *runner) take(ctx context.Context) error {
+	stored, err := r.host.lanes(ctx, r.binding)
 	if err != nil {
 		return err
 	}
@@ -88,6 +86,14 @@ func (r *runner) run(ctx context.Context) error {
 		l.take(stored[i])
 		l.began = stored[i].Checkpoint
 	}
+	return nil
+}
+
+// run runs the binding until ctx ends, or until something ends it, and returns why.
+func (r *runner) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := r.binding
 	if b.role == roleBeside {
 		stop, err := r.beside(ctx)
 		if err != nil {
@@ -99,6 +105,7 @@ func (r *runner) run(ctx context.Context) error {
 	if b.role == roleBeside {
 		join = r.host.config.Subscriptions.JoinUnnamed
 	}
+	var err error
 	r.sub, err = join(ctx, subscriptions.JoinRequest{
 		Name: b.Subscription, Incarnation: b.Incarnation, Consumer: "plugin " + b.Name,
 		Credit: delivery.Credit{Events: delivery.Unlimited, Bytes: inFlightBytes},

@@ -288,14 +288,20 @@ func (h *Host) describeProgress(ctx context.Context, b *binding, s *plugins.Stat
 // describe adds what the driver knows.
 func (k *driver) describe(b *binding, s *plugins.Status) {
 	k.mu.Lock()
-	runner, state, reason := k.runner, k.state, k.reason
+	last, runner, state, reason := k.last, k.runner, k.state, k.reason
 	k.mu.Unlock()
+	if last != nil && last.FirstGeneration != b.FirstGeneration { // the driver of a deleted binding is about to end
+		if b.runs() {
+			s.State = plugins.Starting
+		}
+		return
+	}
 	s.Totals = k.totals.snapshot()
 	if !b.runs() {
 		return
 	}
 	s.State, s.Reason = state, reason
-	if runner == nil || runner.binding.revision != b.revision {
+	if runner == nil || runner.binding.Generation != b.Generation || runner.binding.revision != b.revision {
 		return
 	}
 	if runner.shadow != nil {
