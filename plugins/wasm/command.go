@@ -12,9 +12,11 @@ import (
 	"github.com/gyre-events/gyre/plugins/stdio"
 )
 
-// lineShift is the fuel of a line that a command writes: 4 bytes cost one unit, since the host
-// decodes them.
-const lineShift = 2
+// The fuel of a line that a command writes and the host decodes: of any, and for 4 bytes one unit.
+const (
+	lineCost  = 2000
+	lineShift = 2
+)
 
 // errExit ends a command that has said that all is well.
 var errExit = errors.New("exit code 0")
@@ -100,6 +102,7 @@ func (in *Instance) writeOutput(text []byte) error {
 			break
 		}
 		s.partial = s.partial[:0]
+		in.tank.spend(lineCost + int64(len(part))>>lineShift)
 		if err := in.effectOf(part); err != nil {
 			return err
 		}

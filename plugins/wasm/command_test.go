@@ -235,6 +235,19 @@ func TestCommandIsRefusedAnEffect(t *testing.T) {
 	}
 }
 
+// Lines cost fuel, however many a command writes at once.
+func TestCommandPaysForLines(t *testing.T) {
+	r := &recorder{}
+	config := Config{Limits: DefaultLimits(), Effects: r, Reads: r, Output: r}
+	config.Limits.Fuel = sliceFuel + 100*lineCost // the first slice is the guest's
+	in := start(t, loadCommand(t, writing(1, strings.Repeat(`{"do":"log","text":"a"}`+"\n", 10_000))), config)
+	_, _, err := in.Call(context.Background(), batchOf(t, 1))
+	wantTrap(t, err, OutOfFuel)
+	if n := len(r.lines); n == 0 || n > 100 {
+		t.Errorf("%d lines are logged", n)
+	}
+}
+
 func TestCommandIsStopped(t *testing.T) {
 	r := &recorder{}
 	_, err := runCommand(t, writing(1, "", opLoop, blockEmpty, opBr, 0, opEnd), r)

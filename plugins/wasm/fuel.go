@@ -84,6 +84,13 @@ func (t *tank) charge(cost int64) {
 	}
 }
 
+// spend is charge for what an import does for long: other guests get their turns meanwhile.
+func (t *tank) spend(cost int64) {
+	if t.charge(cost); t.since == 0 {
+		t.yield()
+	}
+}
+
 func (t *tank) check() {
 	t.since = 0
 	switch err := t.ctx.Err(); {

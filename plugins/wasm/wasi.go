@@ -104,7 +104,6 @@ func fdWrite(in *Instance, stack []uint64) {
 	}
 	in.vectors(stack, func(text []byte) int {
 		if fd == 1 && in.program.isCommand() {
-			in.tank.charge(int64(len(text)) >> lineShift)
 			if err := in.writeOutput(text); err != nil {
 				panic(err)
 			}
