@@ -100,8 +100,10 @@ export async function browser(t) {
 }
 
 /** Opens a page that fails the test when it writes an error to the console. */
-export async function open(t, b, { theme = "light", width = 1440, height = 900 } = {}) {
-  const context = await b.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: "reduce" });
+export async function open(t, b, { theme = "light", width = 1440, height = 900, scale = 1 } = {}) {
+  const viewport = { width, height };
+  const look = { colorScheme: theme, reducedMotion: "reduce", deviceScaleFactor: scale };
+  const context = await b.newContext({ viewport, ...look });
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
   page.problems = [];
