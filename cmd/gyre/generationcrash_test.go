@@ -86,7 +86,8 @@ func hotspots(events []core.Append) map[string][]pluginEvent {
 }
 
 // changeGenerations appends events, a part of them around each kill, and changes generations
-// meanwhile. In the end everything is handled, and no rebuild is under way.
+// meanwhile. After each tenth kill the node that runs the plugin is stopped, too. In the end
+// everything is handled, and no rebuild is under way.
 func (r *pluginRun) changeGenerations(events []core.Append, kills int) {
 	r.t.Helper()
 	parts := kills + 1
@@ -103,6 +104,9 @@ func (r *pluginRun) changeGenerations(events []core.Append, kills int) {
 			}()
 			<-time.NewTimer(rand.N(2 * pluginKillDelay)).C
 			r.kill()
+			if i%10 == 9 {
+				r.runner().restart() // which hands over what it owns
+			}
 			close(killed)
 			<-changed
 		}

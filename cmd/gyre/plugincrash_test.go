@@ -323,7 +323,18 @@ func (r *pluginRun) appendAll(events []core.Append) error {
 // kill kills the node that runs the plugin, if there is one now, and starts it again.
 func (r *pluginRun) kill() {
 	r.t.Helper()
-	victim := r.nodes[rand.N(len(r.nodes))]
+	victim := r.runner()
+	if _, err := victim.now.end(syscall.SIGKILL); err != nil {
+		r.t.Fatal(err)
+	}
+	victim.start()
+	victim.ready()
+}
+
+// runner is the node that runs the plugin, or any if there is none now.
+func (r *pluginRun) runner() *ringNode {
+	r.t.Helper()
+	runner := r.nodes[rand.N(len(r.nodes))]
 	for _, n := range r.nodes {
 		answer, err := asks.Get("http://" + n.listen + "/metrics")
 		if err != nil {
@@ -335,14 +346,10 @@ func (r *pluginRun) kill() {
 			r.t.Fatal(err)
 		}
 		if bytes.Contains(text, []byte(`gyre_plugin_state{binding="hotspot"`)) {
-			victim = n
+			runner = n
 		}
 	}
-	if _, err := victim.now.end(syscall.SIGKILL); err != nil {
-		r.t.Fatal(err)
-	}
-	victim.start()
-	victim.ready()
+	return runner
 }
 
 // until waits until the status of the binding is as it has to be.
