@@ -28,6 +28,9 @@ type ShadowStatus struct {
 	Events  uint64 `json:"events"`
 	Dropped uint64 `json:"dropped"`
 	Why     string `json:"why,omitzero"` // the last were dropped
+	// CallsOut are events for which it asked for another server or a secret, which a shadow has not:
+	// what it did with them is not compared.
+	CallsOut uint64 `json:"callsOut"`
 	// Differ are the events that it did something different for: with other outputs, other changes of
 	// state, or parked or skipped by one of the two.
 	Differ  uint64 `json:"differ"`

@@ -106,12 +106,15 @@ func (a *app) printShadow(r *plugins.ShadowReport) error {
 // shadowWords words how a shadow is doing.
 func shadowWords(s *plugins.ShadowStatus) string {
 	words := "no event was compared yet"
-	if s.Events > 0 || s.Since > 0 {
+	if s.Events > 0 || s.Since > 0 || s.CallsOut > 0 {
 		words = fmt.Sprintf("%s events compared behind position %d: %s differ, %s in outputs, %s in changes of state, %s in what became of them",
 			comma(s.Events), s.Since, comma(s.Differ), comma(s.Outputs), comma(s.Writes), comma(s.Fates))
 	}
 	if s.Dropped > 0 {
 		words += fmt.Sprintf("\n%s events were not compared: %s", comma(s.Dropped), cell(s.Why, maxReasonBytes))
+	}
+	if s.CallsOut > 0 {
+		words += fmt.Sprintf("\n%s events call out, not compared: a version in the shadow calls no server and gets no secret", comma(s.CallsOut))
 	}
 	if s.Ended != "" {
 		words += "\nit has ended: " + cell(s.Ended, maxReasonBytes)

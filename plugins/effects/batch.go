@@ -64,6 +64,7 @@ func (b *Batch) add(e *core.Event, attempt int, flags abi.Flag) error {
 // Start makes a handler whose effects are staged. The failure says that it has not begun.
 func (x *Stage) Start(ctx context.Context, p plugins.Program) (plugins.Handler, *Failure) {
 	x.reset(ctx, nil)
+	x.noSecret = false
 	handler, err := p.New(ctx, plugins.Connection{Limits: x.terms.binding.Limits, Seed: x.terms.seed(), Effects: x, Reads: x, Output: reports{x}})
 	switch {
 	case ctx.Err() != nil:

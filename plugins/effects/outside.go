@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gyre-events/gyre/plugins"
@@ -26,6 +27,10 @@ const maxCalls = 16
 // unsupported: whoever runs them wants no more than their effects.
 func (x *Stage) Reach(o Outside) { x.outside = o }
 
+// Withheld reports whether a handler without an outside has asked for it at an event of the batch, so that
+// what it did is not what it would do. A secret counts for all events of the handler: it may be kept.
+func (x *Stage) Withheld(event int) bool { return x.noSecret || slices.Contains(x.withheld, event) }
+
 // Secret is plugins.Reads'. What it returns is masked from then on where the handler says it.
 func (x *Stage) Secret(key []byte) ([]byte, abi.Errno) {
 	name := string(key)
@@ -33,6 +38,7 @@ func (x *Stage) Secret(key []byte) ([]byte, abi.Errno) {
 		return nil, e
 	}
 	if x.outside == nil {
+		x.noSecret = true
 		return nil, abi.Unsupported
 	}
 	value, ok := x.outside.Secret(name)
@@ -77,7 +83,10 @@ func (x *Stage) HTTP(event int, request []byte, within time.Duration) ([]byte, a
 	switch {
 	case !granted:
 		return nil, x.grants(plugins.CanCallHTTP, "to call ", r.Server)
-	case x.outside == nil || x.ground.HoldsBack(source.Position):
+	case x.outside == nil:
+		x.withheld = append(x.withheld, event)
+		return nil, abi.Unsupported
+	case x.ground.HoldsBack(source.Position):
 		return nil, abi.Unsupported
 	case x.calls.made == maxCalls:
 		return nil, x.refuse(abi.Quota, "a batch makes at most %d calls of other servers", maxCalls)

@@ -87,6 +87,10 @@ type reach struct {
 	outside Outside // nil if there is none
 	mask    mask
 	calls   calls
+	// withheld are the events of the batch for which a call was, because there is no outside; noSecret
+	// says that a secret was, since the handler was made.
+	withheld []int
+	noSecret bool
 }
 
 // NewStage returns a Stage of a lane. What the host has to say to whoever reads the binding's
@@ -212,7 +216,7 @@ func (x *Stage) reset(ctx context.Context, sources []core.Event) {
 	x.results = sized(x.results, len(sources))
 	x.Staged.Reset()
 	x.growth, x.refused, x.broken, x.storage = 0, "", nil, nil
-	x.calls = calls{}
+	x.calls, x.withheld = calls{}, x.withheld[:0]
 }
 
 // Take takes what was staged, and leaves the room of s for the next batch.

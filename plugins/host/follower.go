@@ -16,11 +16,11 @@ import (
 
 // shadowCounts are what came of a batch.
 type shadowCounts struct {
-	events, dropped, outputs, writes, fates uint64
-	why                                     string // they were dropped
-	fuel                                    int64
-	took                                    time.Duration
-	differences                             []plugins.Difference
+	events, dropped, callsOut, outputs, writes, fates uint64
+	why                                               string // they were dropped
+	fuel                                              int64
+	took                                              time.Duration
+	differences                                       []plugins.Difference
 }
 
 // follower is a lane of a shadow. It belongs to the goroutine of the lane.
@@ -150,7 +150,7 @@ func (f *follower) follow(ctx context.Context, events []queued, changes map[stri
 		return f.miss(len(events), err, limited.Err() != nil)
 	}
 	f.misses = 0
-	f.events = uint64(len(events))
+	f.events = uint64(len(events)) - f.callsOut
 	return &followed{f.shadowCounts, undo}
 }
 
@@ -185,6 +185,10 @@ func (f *follower) miss(events int, err error, late bool) *followed {
 func (f *follower) settled(s *trial.Settled) {
 	primary := &f.primary[f.next]
 	f.next++
+	if s.Withheld { // it would have done something else
+		f.callsOut++
+		return
+	}
 	outputs, writes, fates := trial.DeedOf(s).Differs(trial.DeedOf(primary))
 	if !outputs && !writes && !fates {
 		return

@@ -333,3 +333,41 @@ func TestCallsThatAreNotMade(t *testing.T) {
 		t.Error("another mark than private is taken")
 	}
 }
+
+// TestShadowCallsNobody: events for which a version in the shadow asks for a server or a secret are said
+// to be, and are no differences; other events are compared.
+func TestShadowCallsNobody(t *testing.T) {
+	t.Parallel()
+	n, o, _ := newOutside(t)
+	o.secrets = map[string]string{"KEY": hidden}
+	calls := func(value string) handle {
+		return func(c *call) error {
+			switch string(c.Type) {
+			case "Calls":
+				if _, e := c.Reads.HTTP(c.index, []byte(`{"method":"POST","url":"http://10.0.0.1:80/"}`), time.Second); e != abi.OK {
+					return c.errno(e)
+				}
+			case "Reads":
+				if _, e := c.Reads.Secret([]byte("KEY")); e != abi.OK {
+					return c.put("secret", "none")
+				}
+			}
+			return c.put(string(c.Type), value)
+		}
+	}
+	n.add("p", "1", plugins.Manifest{}, calls("1"))
+	n.deploy("p", plugins.Deploy{Version: "1", Grants: []string{"state", "http:10.0.0.1:80", "secret:KEY"}, OnError: &plugins.ErrorPolicy{MinMs: 1}})
+	n.add("p", "2", n.version("p", "1"), calls("2"))
+	n.shadow("p", "2")
+	for i, c := range []struct {
+		typ                       string
+		compared, callsOut, calls uint64
+	}{{"Plain", 1, 0, 0}, {"Calls", 1, 1, 1}, {"Plain", 2, 1, 1}, {"Reads", 2, 2, 1}, {"Plain", 2, 3, 1}} {
+		n.append(c.typ, 1, 1)
+		n.awaitStatus("p", "has compared it", func(s *plugins.Status) bool { return s.Shadow.Events+s.Shadow.CallsOut == uint64(i+1) })
+		s := n.differences("p").Shadow
+		if s.Events != c.compared || s.CallsOut != c.callsOut || s.Differ != c.compared || o.made() != int(c.calls) {
+			t.Fatalf("after %d events, the last %s: %+v, and %d calls", i+1, c.typ, s, o.made())
+		}
+	}
+}

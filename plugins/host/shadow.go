@@ -122,6 +122,7 @@ func (s *shadow) count(c *shadowCounts) {
 	is := &s.status
 	is.Events += c.events
 	is.Dropped += c.dropped
+	is.CallsOut += c.callsOut
 	is.Outputs += c.outputs
 	is.Writes += c.writes
 	is.Fates += c.fates

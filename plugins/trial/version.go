@@ -49,6 +49,7 @@ type Settled struct {
 	Fate     plugins.Fate
 	Attempts int
 	Failure  *effects.Failure // of the last attempt; nil if none has failed
+	Withheld bool             // the version has asked for a server or a secret, and there is no outside
 	effects.Deed
 }
 
@@ -170,6 +171,7 @@ type lane struct {
 	search   effects.Search  // for an event that batches fail by
 	attempts int             // failed, of the first event of the queue
 	failed   *effects.Failure
+	withheld bool  // at the last attempt
 	memory   int64 // of the handler
 }
 
@@ -280,7 +282,7 @@ func (l *lane) handle(ctx context.Context) (done int, f *effects.Failure) {
 func (l *lane) commit(events int) error {
 	v := l.version
 	for event, deed := range l.stage.Of(events) {
-		s := Settled{Event: &l.batch.Events[event], Lane: l.number, Fate: plugins.Acked, Attempts: 1, Deed: deed}
+		s := Settled{Event: &l.batch.Events[event], Lane: l.number, Fate: plugins.Acked, Attempts: 1, Deed: deed, Withheld: l.stage.Withheld(event)}
 		if l.stage.Skipped(event) {
 			s.Fate = plugins.Skipped
 		}
@@ -299,7 +301,7 @@ func (l *lane) commit(events int) error {
 	}
 	l.stage.Reset()
 	if events > 0 {
-		l.attempts, l.failed = 0, nil
+		l.attempts, l.failed, l.withheld = 0, nil, false
 	}
 	return nil
 }
@@ -317,7 +319,7 @@ func (l *lane) fail(event *delivery.Item, f *effects.Failure) (settled int, err 
 	l.discard()
 	l.version.tally.Failures++
 	l.attempts++
-	l.failed = f
+	l.failed, l.withheld = f, l.stage.Withheld(0)
 	switch {
 	case f.Stop || l.version.config.Strict && (f.Batch || !f.Park) || !f.Park && l.attempts >= policy.Attempts && policy.Then == plugins.ThenStop:
 		return 0, l.stop(event, f)
@@ -345,8 +347,8 @@ func (l *lane) park(event *delivery.Item, f *effects.Failure, attempts int) erro
 	}
 	l.discard()
 	l.search.Found()
-	l.version.settled(&Settled{Event: e, Lane: l.number, Fate: plugins.Parked, Attempts: attempts, Failure: f})
-	l.attempts, l.failed = 0, nil
+	l.version.settled(&Settled{Event: e, Lane: l.number, Fate: plugins.Parked, Attempts: attempts, Failure: f, Withheld: l.withheld})
+	l.attempts, l.failed, l.withheld = 0, nil, false
 	return nil
 }
 
