@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/subscriptions"
@@ -139,38 +138,19 @@ func (n *Node) pluginCache() string {
 }
 
 // uses is registry.Config.Uses.
-func (n *Node) uses(ctx context.Context, plugin, version string) ([]string, error) {
-	bindings, err := n.plugins.uses(ctx, plugin, version)
-	if err != nil {
-		return nil, err
+func (n *Node) uses(ctx context.Context, plugin, version string) (names []string, err error) {
+	for _, of := range []func(ctx context.Context, plugin, version string) ([]string, error){n.plugins.Bindings.Uses, n.plugins.Validators.Uses} {
+		more, err := of(ctx, plugin, version)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, more...)
 	}
 	definitions, err := n.subs.Uses(ctx, plugin, version)
 	for _, name := range definitions {
-		bindings = append(bindings, "subscription "+name)
+		names = append(names, "subscription "+name)
 	}
-	return bindings, err
-}
-
-// uses lists the bindings that run a version, or would go back to it.
-func (p *Plugins) uses(ctx context.Context, plugin, version string) (names []string, err error) {
-	for _, list := range []func(context.Context, plugins.ListRequest) (plugins.BindingPage, error){p.Bindings.List, p.Validators.List} {
-		r := plugins.ListRequest{}
-		for end := false; !end; {
-			page, err := list(ctx, r)
-			if err != nil {
-				return nil, err
-			}
-			for i := range page.Bindings {
-				b := &page.Bindings[i]
-				if b.Plugin == plugin && slices.Contains(b.Versions(), version) {
-					names = append(names, b.Name)
-				}
-				r.After = b.Name
-			}
-			end = page.End
-		}
-	}
-	return names, nil
+	return names, err
 }
 
 // Plugins are those of the node, for users in the same process; nil if it runs none. They end

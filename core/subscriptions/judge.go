@@ -55,7 +55,7 @@ func (d *Definition) judges() (list []Judge, err error) {
 		field, text string
 		is          bool
 	}{
-		{AsFilter, "filter.plugin", d.Filter.Plugin, d.Filter.Plugin != ""},
+		{AsFilter, "filter.plugin", string(d.Filter.Plugin), d.Filter.Plugin != ""},
 		{AsPartition, "partitionBy", by, partitions},
 		{AsMap, "map.plugin", d.Map.Plugin, d.Map.Plugin != ""},
 	} {
@@ -127,13 +127,14 @@ func (o *Owner) commitDefinition(ctx context.Context, d *Definition, ops ...core
 const maxHolds = 100
 
 // Uses lists the stored subscriptions whose definitions name a version of a plugin, whoever owns
-// them, by their names. So are those of a binding's other generations.
+// them, by their names. So are those of a binding's other generations. One whose record cannot be read
+// may name any: the error is plugin_in_use then.
 func (o *Owner) Uses(ctx context.Context, plugin, version string) (names []string, err error) {
 	for _, table := range []string{definitionsTable, unnamedTable} {
 		err := o.records.each(ctx, table, "", "", core.MaxReadEvents, func(record *core.Record) (bool, error) {
 			var l incarnation
 			if err := decode(table, record, &l); err != nil {
-				return false, err
+				return false, core.Errorf(core.CodePluginInUse, "version %q of plugin %q may be in use: %s, so nobody knows which versions the subscription names", version, plugin, core.AsError(err).Detail)
 			}
 			judges, err := l.Definition.judges()
 			if slices.ContainsFunc(judges, func(j Judge) bool { return j.Plugin == plugin && j.Version == version }) {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -88,17 +87,12 @@ func newNodeFor(t *testing.T, who access.Authenticator, token string) *node {
 	versions, err := registry.New(registry.Config{
 		Store: store, CacheDir: filepath.Join(t.TempDir(), "cache"), Command: wasmtest.Command(),
 		Uses: func(ctx context.Context, plugin, version string) (names []string, err error) {
-			page, err := bindings.List(ctx, plugins.ListRequest{})
+			names, err = bindings.Uses(ctx, plugin, version)
 			if err != nil {
 				return nil, err
 			}
-			others, err := judges.List(ctx, plugins.ListRequest{})
-			for _, b := range slices.Concat(page.Bindings, others.Bindings) {
-				if b.Plugin == plugin && slices.Contains(b.Versions(), version) {
-					names = append(names, b.Name)
-				}
-			}
-			return names, err
+			others, err := judges.Uses(ctx, plugin, version)
+			return append(names, others...), err
 		},
 	})
 	if err != nil {

@@ -204,21 +204,28 @@ func (b *binding) runs() bool { return b.role != roleBefore && !b.Paused && b.St
 
 // each calls do for the bindings of a table with a prefix, behind a key, until it is false.
 func (h *Host) each(ctx context.Context, table, prefix, after string, do func(*binding) bool) error {
+	return h.scan(ctx, table, prefix, after, func(r *core.Record) (bool, error) {
+		b, err := decodeBinding(table, r)
+		if err != nil { // it stops no other
+			if _, again := h.unreadable.LoadOrStore(r.Key, true); !again {
+				h.config.Logger.Error("a plugin binding cannot be read", "binding", r.Key, "error", err)
+			}
+			return true, nil
+		}
+		return do(b), nil
+	})
+}
+
+// scan calls do for the records of a table with a prefix, behind a key, until it is false.
+func (h *Host) scan(ctx context.Context, table, prefix, after string, do func(*core.Record) (bool, error)) error {
 	for {
 		page, err := h.config.Store.Records(ctx, core.RecordsRequest{Table: table, Prefix: prefix, After: after, Limit: core.MaxReadEvents})
 		if err != nil {
 			return err
 		}
 		for i := range page {
-			b, err := decodeBinding(table, &page[i])
-			if err != nil { // it stops no other
-				if _, again := h.unreadable.LoadOrStore(page[i].Key, true); !again {
-					h.config.Logger.Error("a plugin binding cannot be read", "binding", page[i].Key, "error", err)
-				}
-				continue
-			}
-			if !do(b) {
-				return nil
+			if more, err := do(&page[i]); err != nil || !more {
+				return err
 			}
 		}
 		if len(page) < core.MaxReadEvents {

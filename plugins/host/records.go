@@ -263,7 +263,7 @@ func decodeBinding(table string, r *core.Record) (*binding, error) {
 		err = errors.New("it is of another binding, or its lanes are out of bounds")
 	}
 	if err != nil {
-		return nil, core.Errorf(core.CodeInternal, "the record %s/%s cannot be read: %w; gyre plugin rm %s deletes the binding", table, r.Key, err, name)
+		return nil, core.Errorf(core.CodeStoreCorrupt, "the record %s/%s cannot be read: %w; gyre plugin rm %s deletes the binding", table, r.Key, err, name)
 	}
 	return b, nil
 }

@@ -114,18 +114,27 @@ func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.Binding
 			page.End = false
 			return false
 		}
-		g := generations{live: b}
-		if g.beside, g.before, failed = h.others(ctx, b.Name); failed != nil {
-			return false
-		}
 		var s plugins.Status
-		if s, failed = h.status(ctx, &g); failed != nil {
-			return false
+		if s, failed = h.listed(ctx, b); failed == nil {
+			page.Bindings = append(page.Bindings, s)
 		}
-		page.Bindings = append(page.Bindings, s)
-		return true
+		return failed == nil
 	})
 	return page, errors.Join(err, failed)
+}
+
+// listed is how a binding of a list is. Another generation of it that cannot be read stops no other
+// binding from being listed.
+func (h *Host) listed(ctx context.Context, live *binding) (plugins.Status, error) {
+	g := generations{live: live}
+	var err error
+	if g.beside, g.before, err = h.others(ctx, live.Name); errors.Is(err, core.CodeStoreCorrupt) {
+		return plugins.Status{Binding: live.Binding, State: plugins.Broken, Reason: core.AsError(err).Detail}, nil
+	}
+	if err != nil {
+		return plugins.Status{}, err
+	}
+	return h.status(ctx, &g)
 }
 
 // MaxOwned bounds the bindings that Owned returns, the first by name.

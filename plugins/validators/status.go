@@ -58,6 +58,21 @@ func (v *Validators) List(ctx context.Context, r plugins.ListRequest) (plugins.B
 	return page, err
 }
 
+// Uses lists the validators that run a version, or would go back to it. One whose record cannot be read
+// may use any: the error is plugin_in_use then.
+func (v *Validators) Uses(ctx context.Context, plugin, version string) (names []string, err error) {
+	all, err := v.list(ctx, plugins.ListRequest{})
+	for i := range all {
+		switch s := &all[i]; {
+		case s.wrong != nil:
+			return nil, core.Errorf(core.CodePluginInUse, "version %q of plugin %q may be in use: %s", version, plugin, core.AsError(s.refusesAll()).Detail)
+		case s.Plugin == plugin && (s.Version == version || s.Previous == version):
+			names = append(names, s.Name)
+		}
+	}
+	return names, err
+}
+
 // InForce returns the validators that are in force here.
 func (v *Validators) InForce() []plugins.Status {
 	list := *v.inForce.Load()

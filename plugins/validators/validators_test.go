@@ -443,7 +443,9 @@ func TestRecordThatCannotBeRead(t *testing.T) {
 					t.Errorf("%+v %+v, %v, %v", s, page, err, listErr)
 				}
 			}
-			_, err := here.Binding(t.Context(), "v")
+			_, err := here.Uses(t.Context(), "other", "1") // it may name any version
+			here.wants(err, core.CodePluginInUse)
+			_, err = here.Binding(t.Context(), "v")
 			here.wants(err, core.CodeStoreCorrupt)
 			_, err = here.Deploy(t.Context(), "v", plugins.Deploy{Version: "1", Input: inputOf("s")})
 			here.wants(err, core.CodeStoreCorrupt)
@@ -452,6 +454,9 @@ func TestRecordThatCannotBeRead(t *testing.T) {
 		}
 		if err := there.Delete(t.Context(), "v"); err != nil {
 			t.Fatal(err)
+		}
+		if names, err := there.Uses(t.Context(), "v", "1"); err != nil || len(names) > 0 {
+			t.Error(names, err)
 		}
 		there.wants(there.append("any", "Bad"), "")
 		time.Sleep(lookTwice)
