@@ -3,7 +3,10 @@ package plugins
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/gyre-events/gyre/core"
 )
 
 // Binding is a version at work.
@@ -43,6 +46,33 @@ type Generations struct {
 	// FirstGeneration is the one that the binding was created with. Lower ones were of
 	// deleted bindings of its name.
 	FirstGeneration uint64 `json:"firstGeneration"`
+	// FormerGrants are what the generation was granted to read, and is not any more: its state and
+	// its log may be made of it.
+	FormerGrants []string `json:"formerGrants,omitempty"`
+}
+
+// Regrant has the binding have other grants. The generation keeps its state and its log, and so what it
+// was granted to read is noted. The error is invalid_request if that becomes too much.
+func (b *Binding) Regrant(grants []string) error {
+	granted, err := ParseCapabilities(grants)
+	if err != nil {
+		return core.Errorf(core.CodeInvalidRequest, "grants: %s", core.AsError(err).Detail)
+	}
+	var former []string
+	for _, text := range slices.Concat(b.FormerGrants, b.Grants) {
+		c, err := ParseCapability(text)
+		if err != nil {
+			return err
+		}
+		if c.reads() && !granted.covers(c) && !slices.Contains(former, text) {
+			former = append(former, text)
+		}
+	}
+	if len(former) > maxCapabilities {
+		return core.Errorf(core.CodeInvalidRequest, "grants: generation %d of binding %q was granted to read %d other things; gyre plugin rebuild makes a new one", b.Generation, core.Clip(b.Name), len(former))
+	}
+	b.Grants, b.FormerGrants = grants, former
+	return nil
 }
 
 // ErrorPolicy is what happens to an event whose handler fails.
@@ -111,21 +141,6 @@ type Status struct {
 	Shadow *ShadowStatus `json:"shadow,omitzero"`
 	// Rollback is what a rollback would go back to; nil if there is nothing.
 	Rollback *RollbackPlan `json:"rollback,omitzero"`
-}
-
-// Versions are those that the binding runs, or can be rolled back to. There may be empty ones.
-func (s *Status) Versions() []string {
-	all := []string{s.Version, s.Previous}
-	if s.Shadow != nil {
-		all = append(all, s.Shadow.Version)
-	}
-	if s.Beside != nil {
-		all = append(all, s.Beside.Version)
-	}
-	if s.Before != nil {
-		all = append(all, s.Before.Version, s.Before.Previous)
-	}
-	return all
 }
 
 // Beside is a generation that a rebuild makes, beside the live one.

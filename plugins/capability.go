@@ -99,6 +99,16 @@ func (c Capability) allows(kind CapabilityKind, name string) bool {
 	return c.Scope == name
 }
 
+// reads reports whether a plugin gets by it what it may keep.
+func (c Capability) reads() bool {
+	return c.Kind == CanReadStreams || c.Kind == CanCallHTTP || c.Kind == CanReadSecret
+}
+
+// covers reports whether they let a plugin do all that c does.
+func (cs Capabilities) covers(c Capability) bool {
+	return cs.Allow(c.Kind, strings.TrimSuffix(c.Scope, atPrivate))
+}
+
 // atPrivate is the end of a scope of CanCallHTTP whose host may be at a private address.
 const atPrivate = "/private"
 

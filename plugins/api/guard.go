@@ -352,8 +352,8 @@ func (c Config) reasons(ctx context.Context, subscription string) error {
 	return err
 }
 
-// covers checks that a principal is granted all that a binding reads, and all that it was
-// granted. The error is forbidden.
+// covers checks that a principal is granted all that a binding reads, and all that it is granted, or
+// was when it made its state. The error is forbidden.
 func covers(p *access.Principal, b *plugins.Binding) error {
 	reads := b.Input.Filter.Streams // a stream may have links to any other
 	if len(reads) == 0 {
@@ -367,7 +367,7 @@ func covers(p *access.Principal, b *plugins.Binding) error {
 			return err
 		}
 	}
-	for _, text := range b.Grants {
+	for _, text := range slices.Concat(b.Grants, b.FormerGrants) {
 		c, err := plugins.ParseCapability(text)
 		if err != nil {
 			return err

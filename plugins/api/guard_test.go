@@ -107,6 +107,21 @@ func TestWhatABindingMadeOfEvents(t *testing.T) {
 		_, err = all.Pause(t.Context(), "words")
 		wants(t, c.token+" pauses", err, c.pause)
 	}
+
+	// What is not granted any more may be in the state.
+	for _, grants := range [][]string{{"state", "secret:KEY"}, {"state"}} {
+		if _, err := n.client.Plugins().Deploy(t.Context(), "words", plugins.Deploy{Grants: grants, AllowMissingSecrets: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := n.as("operator-all").State(t.Context(), "words", plugins.StateRequest{Lane: plugins.OnlyLane})
+	wants(t, "a key that is not granted what the state may be made of", err, core.CodeForbidden)
+	if _, err := n.client.Plugins().Rebuild(t.Context(), "words", plugins.Rebuild{}); err != nil {
+		t.Fatal(err)
+	}
+	n.until("words", "is rebuilt", func(s *plugins.Status) bool { return s.Generation == 2 && s.Beside == nil })
+	_, err = n.as("operator-all").State(t.Context(), "words", plugins.StateRequest{Lane: plugins.OnlyLane})
+	wants(t, "a key that sees the state of the next generation", err, "")
 	n.followsLogsWithin(map[string]core.Code{"operator": core.CodeForbidden, "operator-all": "", "author-in": core.CodeForbidden})
 }
 

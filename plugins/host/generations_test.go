@@ -395,3 +395,66 @@ func TestChangesAreToldInOrder(t *testing.T) {
 		t.Errorf("observed %q, want %q", seen, want)
 	}
 }
+
+// TestBackBehindADeploy: after a rebuild and then a deploy, rollbacks go to and fro between the versions,
+// and the generation before is gone back to by name, with its own state.
+func TestBackBehindADeploy(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.append("Good", 5, 1)
+	n.deployCopier()
+	n.await("copier", 5)
+	marked := func(c *call) error {
+		if err := copier(c); err != nil {
+			return err
+		}
+		return c.put("version", "2")
+	}
+	n.add("copier", "2", copierManifest, marked)
+	n.add("copier", "3", copierManifest, marked)
+	n.rebuild("copier", plugins.Rebuild{Version: "2"})
+	n.deploy("copier", plugins.Deploy{Version: "3"})
+	for _, step := range []struct {
+		to         plugins.RollbackTo
+		version    string
+		generation uint64
+	}{{"", "2", 2}, {"", "3", 2}, {plugins.ToGeneration, "1", 1}, {"", "3", 2}, {plugins.ToVersion, "2", 2}} {
+		s, err := n.host.Rollback(t.Context(), "copier", plugins.Rollback{To: step.to})
+		if err != nil || s.Version != step.version || s.Generation != step.generation {
+			t.Fatalf("rollback to %q: generation %d of version %s, %v; want %+v", step.to, s.Generation, s.Version, err, step)
+		}
+		want := ""
+		if step.generation == 2 {
+			want = "2"
+		}
+		if got := n.state("copier", 0)["version"]; got != want {
+			t.Errorf("the state of generation %d was made by version %q", step.generation, got)
+		}
+	}
+}
+
+// TestFewerGrants: a deploy that takes a grant to read back keeps the state, and notes what that may be
+// made of. A rebuild makes a generation without it, and a rollback goes back to one with it.
+func TestFewerGrants(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.append("Good", 5, 1)
+	n.deployCopier()
+	n.await("copier", 5)
+	grants := n.awaitStatus("copier", "is there", func(*plugins.Status) bool { return true }).Grants
+	wants := func(what string, s plugins.Status, generation uint64, former ...string) {
+		t.Helper()
+		if s.Generation != generation || !slices.Equal(s.FormerGrants, former) || n.state("copier", 0)["copied"] != "5" {
+			t.Errorf("%s: generation %d was granted %q; the state is %v", what, s.Generation, s.FormerGrants, n.state("copier", 0))
+		}
+	}
+	n.deploy("copier", plugins.Deploy{Grants: append(slices.Clone(grants), "streams.read:a-*")})
+	wants("with one more", n.deploy("copier", plugins.Deploy{}), 1)
+	wants("without it", n.deploy("copier", plugins.Deploy{Grants: grants}), 1, "streams.read:a-*")
+	wants("another", n.deploy("copier", plugins.Deploy{Grants: append(slices.Clone(grants), "streams.read:b-*")}), 1, "streams.read:a-*")
+	wants("rebuilt", n.rebuild("copier", plugins.Rebuild{}), 2)
+	n.deploy("copier", plugins.Deploy{Grants: grants})
+	s, err := n.host.Rollback(t.Context(), "copier", plugins.Rollback{To: plugins.ToGeneration})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants("rolled back", s, 1, "streams.read:a-*", "streams.read:b-*")
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -110,14 +111,17 @@ func (h *Host) await(ctx context.Context, b *binding, atLeast uint64) (incarnati
 	if err == nil || !errors.Is(waiting.Err(), context.DeadlineExceeded) {
 		return at.Incarnation, at.Finished, err
 	}
-	doing := string(at.State)
-	if b.Paused {
-		doing = "paused"
-	} else if b.Stopped != "" {
-		doing = "stopped"
+	head := h.config.Store.State().Head
+	why := fmt.Sprintf("the log ends at %d", head)
+	switch {
+	case b.Paused:
+		why += ", and it is paused: gyre plugin resume has it go on"
+	case b.Stopped != "":
+		why += ", and it has stopped: gyre plugin info says why"
+	case atLeast <= head:
+		why += ", and it is at work"
 	}
-	return "", 0, core.Errorf(core.CodeTimeout, "binding %q, which is %s, has handled events up to position %d and was to be at %d; the log ends at %d",
-		core.Clip(b.Name), doing, at.Finished, atLeast, h.config.Store.State().Head)
+	return "", 0, core.Errorf(core.CodeTimeout, "binding %q has handled everything up to position %d, and not yet up to %d: %s", core.Clip(b.Name), at.Finished, atLeast, why)
 }
 
 // lane returns a lane of the binding; plugins.OnlyLane stands for the one that there is.

@@ -38,7 +38,7 @@ func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plu
 		return plugins.Status{}, err
 	}
 	d.From = r.From
-	resolved.Paused, resolved.Previous, resolved.EmitAfter = false, "", 0
+	resolved.Paused, resolved.Previous, resolved.EmitAfter, resolved.FormerGrants = false, "", 0, nil
 	next := &binding{
 		Binding: *resolved, role: roleBeside,
 		Rebuild: &rebuild{Began: time.Now().UTC().Truncate(time.Microsecond), Hold: r.Hold, EmitAgain: r.EmitAgain},

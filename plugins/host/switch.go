@@ -239,7 +239,10 @@ func (h *Host) swapRecords(ctx context.Context, live, to *binding) ([]core.Recor
 	}
 	next, away := *to, *live
 	next.role, next.revision = roleLive, live.revision
-	next.Grants, next.Paused, next.Stopped, next.Redeployed = live.Grants, live.Paused, "", false // grants are not widened
+	if err := next.Regrant(live.Grants); err != nil { // they are not widened
+		return nil, err
+	}
+	next.Paused, next.Stopped, next.Redeployed = live.Paused, "", false
 	next.HeldBack, next.EmitAfter = nil, 0
 	if to.Rebuild == nil || !to.Rebuild.EmitAgain {
 		next.HeldBack = live.appended(lanes, parked)
