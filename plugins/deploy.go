@@ -73,7 +73,9 @@ func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error)
 	}
 	b.Lanes = cmp.Or(d.Lanes, b.Lanes)
 	if d.Grants != nil {
-		b.Grants = d.Grants
+		if err := b.Regrant(d.Grants); err != nil {
+			return Binding{}, err
+		}
 	}
 	if given := bytes.TrimSpace(d.Config); len(given) > 0 && string(given) != "null" {
 		b.Config = given
@@ -88,6 +90,9 @@ func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error)
 		b.AllowLoops = *d.AllowLoops
 	}
 	if m.Kind == KindValidate {
+		if err := d.OnError.thenOnly(); err != nil {
+			return Binding{}, err
+		}
 		b.Input.patternsOnly()
 		old = nil // its input may change
 	}
@@ -118,7 +123,7 @@ func (m *Manifest) bindable(old *Binding) error {
 // binding is what a new binding is if the deploy says nothing.
 func (m *Manifest) binding(name string) Binding {
 	b := Binding{
-		Name: name, Generations: Generations{1, 1}, Input: m.Subscription, Grants: []string{},
+		Name: name, Generations: Generations{Generation: 1, FirstGeneration: 1}, Input: m.Subscription, Grants: []string{},
 		Config: m.Config, Limits: m.Limits.orDefaultsOf(m.Kind), OnError: (&ErrorPolicy{}).orDefaults(m.Kind),
 	}
 	if m.Kind != KindValidate {

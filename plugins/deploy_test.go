@@ -3,11 +3,13 @@ package plugins
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
 func counterVersion() *Version {
@@ -31,7 +33,7 @@ func TestDeployTakesTheManifest(t *testing.T) {
 	limits := DefaultLimits()
 	limits.TimeMs = 50
 	want := Binding{
-		Name: "counter", Plugin: "counter", Version: "1.0.0", SHA256: "aa", Kind: KindHandler, Generations: Generations{1, 1}, Subscription: "counter",
+		Name: "counter", Plugin: "counter", Version: "1.0.0", SHA256: "aa", Kind: KindHandler, Generations: Generations{Generation: 1, FirstGeneration: 1}, Subscription: "counter",
 		Input: Input{Stream: "in", PartitionBy: "stream"}, Lanes: 4, Grants: []string{}, Config: json.RawMessage(`{"n":1}`),
 		Limits: limits, OnError: DefaultErrorPolicy(),
 	}
@@ -116,6 +118,16 @@ func TestBadDeploys(t *testing.T) {
 	if _, err := (&Deploy{Grants: []string{"append:a"}}).Resolve("c", nil, projection); err == nil || !strings.Contains(err.Error(), "a projection appends nothing") {
 		t.Error(err)
 	}
+	validator := counterVersion()
+	validator.Manifest.Kind, validator.Manifest.Subscription = KindValidate, Input{Filter: subscriptions.Filter{Streams: []string{"in"}}}
+	for _, policy := range []ErrorPolicy{{Attempts: 2}, {Attempts: -1}, {MinMs: 5}, {MaxMs: 5}} {
+		if _, err := (&Deploy{OnError: &policy}).Resolve("c", nil, validator); err == nil || !strings.Contains(err.Error(), "a validator is asked once") {
+			t.Errorf("%+v of a validator: %v", policy, err)
+		}
+	}
+	if b, err := (&Deploy{OnError: &ErrorPolicy{Attempts: 1, Then: ThenAccept}}).Resolve("c", nil, validator); err != nil || b.OnError.Then != ThenAccept {
+		t.Error(b.OnError, err)
+	}
 	for name, d := range map[string]Deploy{"Bad": {Version: "1"}, "fine": {}} {
 		if _, _, err := d.Which(name, nil); !errors.Is(err, core.CodeInvalidRequest) {
 			t.Errorf("%s: %v", name, err)
@@ -144,5 +156,39 @@ func TestEntriesInJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), new(Entry)); err == nil {
 			t.Errorf("%s is taken", text)
 		}
+	}
+}
+
+// TestFormerGrants: what a generation was granted to read, and is not any more, is noted until it is
+// granted again.
+func TestFormerGrants(t *testing.T) {
+	b, err := (&Deploy{Version: "1.0.0"}).Resolve("counter", nil, counterVersion())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ grants, former []string }{
+		{[]string{"state", "append:out-1", "streams.read", "secret:KEY", "http:example.com:443/private"}, nil},
+		{[]string{"state", "streams.read:in-*", "http:example.com:443"}, []string{"streams.read", "secret:KEY"}},
+		{[]string{"streams.read:in-1", "secret:KEY"}, []string{"streams.read", "streams.read:in-*", "http:example.com:443"}},
+		{[]string{"streams.read", "http:example.com:443/private"}, []string{"secret:KEY"}},
+	} {
+		if b, err = (&Deploy{Grants: step.grants}).Resolve("counter", &b, counterVersion()); err != nil || !reflect.DeepEqual(b.FormerGrants, step.former) || !reflect.DeepEqual(b.Grants, step.grants) {
+			t.Fatalf("with %q: %q, %v; want %q", step.grants, b.FormerGrants, err, step.former)
+		}
+	}
+	if b, err = (&Deploy{Version: "1.0.0"}).Resolve("counter", &b, counterVersion()); err != nil || len(b.FormerGrants) != 1 {
+		t.Errorf("a deploy without grants leaves %q, %v", b.FormerGrants, err)
+	}
+	for i := range maxCapabilities + 1 {
+		if _, err = (&Deploy{Grants: []string{fmt.Sprintf("secret:S%d", i)}}).Resolve("counter", &b, counterVersion()); err != nil {
+			break
+		}
+		b.Grants = []string{fmt.Sprintf("secret:S%d", i)}
+		if err = b.Regrant([]string{}); err != nil {
+			break
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "gyre plugin rebuild") {
+		t.Errorf("more than are kept: %v", err)
 	}
 }

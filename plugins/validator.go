@@ -37,6 +37,15 @@ func (i *Input) patternsOnly() {
 	}
 }
 
+// thenOnly refuses attempts and backoffs, which a validator does not have. One that was shown with its
+// only attempt may be sent back.
+func (p *ErrorPolicy) thenOnly() error {
+	if p != nil && (p.Attempts < 0 || p.Attempts > 1 || p.MinMs != 0 || p.MaxMs != 0) {
+		return core.Errorf(core.CodeInvalidRequest, "onError: a validator is asked once about an append, so attempts, minMs and maxMs mean nothing; then says what becomes of one that it fails on")
+	}
+	return nil
+}
+
 // validateValidator is Validate of a validator. The error is invalid_request, invalid_filter or
 // reserved_stream_name.
 func (b *Binding) validateValidator() error {

@@ -243,7 +243,7 @@ func TestDefinitionsWithoutNull(t *testing.T) {
 	p := n.greeted()
 	for i, definition := range []string{
 		`{"stream":null}`, `{"from":null}`, `{"filter":null}`, `{"partitionBy":null}`, `{"retry":null}`, `{"onPark":null}`, `{"paused":null}`,
-		`{"bufferSize":null}`, `{"filter":{"types":null}}`, `{"filter":{"types":[null]}}`, `{"filter":{"expr":null}}`, `{"filter":{"plugin":null}}`, `{"map":{"plugin":null}}`, `{"retry":{"max":null}}`, `{"map":[null]}`,
+		`{"bufferSize":null}`, `{"filter":{"types":null}}`, `{"filter":{"types":[null]}}`, `{"filter":{"expr":null}}`, `{"filter":{"plugin":null}}`, `{"filter":{"plugin":""}}`, `{"map":{"plugin":null}}`, `{"retry":{"max":null}}`, `{"map":[null]}`,
 	} {
 		if f := n.do("PUT", "/v1/subscriptions/nulls", definition).want(t, 400).fields(t); f["code"] != "invalid_request" {
 			t.Errorf("%s: %v", definition, f)

@@ -262,6 +262,7 @@ func TestWSRefusesBadMessages(t *testing.T) {
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","options":{"map":{}}}`, 2, "invalid_request"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","options":{"map":{"plugin":"x@1","y":1}}}`, 2, "invalid_request"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","options":{"filter":{"plugin":"x"}}}`, 2, "invalid_request"},
+		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","options":{"filter":{"plugin":""}}}`, 2, "invalid_request"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","options":{"partitionBy":"plugin:x"}}`, 2, "invalid_request"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","options":{"map":{"plugin":"x@1"}}}`, 2, "not_supported"},
 		{`{"op":"subscribe","id":2,"sub":1,"subscription":"billing","options":{"filter":{"expr":"data."}}}`, 2, "invalid_expression"},

@@ -146,7 +146,7 @@ func (f *definitionFlags) change(d *subscriptions.Definition) {
 		"types":         func() { d.Filter.Types = f.types },
 		"streams":       func() { d.Filter.Streams = f.streams },
 		"where":         func() { d.Filter.Expr = f.where },
-		"filter-plugin": func() { d.Filter.Plugin = f.filterPlugin },
+		"filter-plugin": func() { d.Filter.Plugin = subscriptions.PluginVersion(f.filterPlugin) },
 		"partition-by":  func() { d.PartitionBy = f.partitionBy },
 		"map":           func() { d.Map = parseMap(f.mapTo) },
 		"concurrency":   func() { d.ConcurrencyLimit = f.concurrency },

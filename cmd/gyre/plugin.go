@@ -27,17 +27,29 @@ func newPlugin(a *app) *cobra.Command {
 		Short: "Write plugins, which handle events inside the server",
 		Long:  pluginHelp,
 	})
-	cmd.AddCommand(
-		newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginDev(a), newPluginUpload(a), newPluginDeploy(a), newPluginList(a), newPluginInfo(a),
-		newPluginLogs(a), newPluginState(a), newPluginQuery(a), newPluginWatch(a), newPluginDryRun(a), newPluginShadow(a), newPluginDiff(a), newPluginPoison(a),
+	section(cmd, "develop", "Write a plugin:", newPluginNew(a), newPluginBuild(a), newPluginTest(a), newPluginDev(a))
+	section(cmd, "deploy", "Put it to work:",
+		newPluginUpload(a), newPluginVersions(a), newPluginDeploy(a), newPluginRemove(a),
 		newPluginControl(a, "pause", "Stop a plugin after the batch that it is handling", sdk.Plugins.Pause),
 		newPluginControl(a, "resume", "Go on after a pause or a stop", sdk.Plugins.Resume),
-		newPluginRollback(a), newPluginRebuild(a), newPluginSwitch(a),
+	)
+	section(cmd, "look", "See what it does:",
+		newPluginList(a), newPluginInfo(a), newPluginLogs(a), newPluginState(a), newPluginQuery(a), newPluginWatch(a), newPluginPoison(a))
+	section(cmd, "change", "Try another version, change to it, and go back:",
+		newPluginDryRun(a), newPluginShadow(a), newPluginDiff(a), newPluginSwitch(a), newPluginRollback(a), newPluginRebuild(a),
 		newPluginControl(a, "cancel-rebuild", "Drop the generation that a rebuild builds", sdk.Plugins.CancelRebuild),
 		newPluginControl(a, "drop-before", "Drop the generation before, which a rollback goes back to", sdk.Plugins.DropBefore),
-		newPluginRemove(a), newPluginVersions(a),
 	)
 	return cmd
+}
+
+// section adds commands that the help of cmd lists under a title.
+func section(cmd *cobra.Command, id, title string, commands ...*cobra.Command) {
+	cmd.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+	}
+	cmd.AddCommand(commands...)
 }
 
 // completeDirs completes the directories of plugins.

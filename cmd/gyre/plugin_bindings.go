@@ -200,9 +200,12 @@ func bindingWords(s plugins.Status) string {
 		row("before", "generation %d of version %s, at checkpoint %d, %s bytes of state", b.Generation, cell(b.Version, maxNameCell), b.Checkpoint, comma(b.StateBytes))
 	}
 	if s.Rollback != nil {
-		row("rollback", "goes back to %s %s", s.Rollback.To, rollbackTarget(s.Rollback))
+		row("rollback", "goes back to %s %s%s", s.Rollback.To, rollbackTarget(s.Rollback), otherwiseWords(&s, s.Rollback.To))
 	}
 	row("grants", "%s", listWords(s.Grants))
+	if len(s.FormerGrants) > 0 {
+		row("", "its state and log may be made of what it was granted before: %s", listWords(s.FormerGrants))
+	}
 	if s.AtLeastOnce {
 		row("", "calls of other servers are made at least once: %d, %d of them failed", s.Totals.Calls, s.Totals.CallsFailed)
 	}
@@ -229,6 +232,15 @@ func rollbackTarget(p *plugins.RollbackPlan) string {
 		return strconv.FormatUint(p.Generation, 10)
 	}
 	return cell(p.Version, maxNameCell)
+}
+
+// otherwiseWords says how to go back to the generation before where a rollback goes to a version: after
+// a rebuild and then a deploy, rollbacks go to and fro between versions.
+func otherwiseWords(s *plugins.Status, to plugins.RollbackTo) string {
+	if to != plugins.ToVersion || s.Before == nil {
+		return ""
+	}
+	return fmt.Sprintf("; with --to generation to generation %d of version %s", s.Before.Generation, cell(s.Before.Version, maxNameCell))
 }
 
 func laneWords(l plugins.LaneStatus) string {
@@ -264,7 +276,7 @@ func inputWords(i *plugins.Input) string {
 		text += ", where " + cell(i.Filter.Expr, dataWidth)
 	}
 	if i.Filter.Plugin != "" {
-		text += ", filtered by " + cell(i.Filter.Plugin, dataWidth)
+		text += ", filtered by " + cell(string(i.Filter.Plugin), dataWidth)
 	}
 	if to := mapWords(&i.Map); to != "" {
 		text += ", as " + cell(to, dataWidth)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/project"
@@ -104,9 +106,18 @@ func (b *builtModule) String() string {
 	return text
 }
 
+// openProject opens a plugin's directory.
+func openProject(dir string) (*project.Project, error) {
+	p, err := project.Open(dir)
+	if errors.Is(err, core.CodeNotFound) {
+		err = &advised{err, "name the directory that has " + project.ManifestFile + "; gyre plugin new NAME makes one"}
+	}
+	return p, err
+}
+
 // buildProject builds the plugin in a directory, and says how long it takes.
 func (a *app) buildProject(ctx context.Context, dir string) (*project.Built, error) {
-	p, err := project.Open(dir)
+	p, err := openProject(dir)
 	if err != nil {
 		return nil, err
 	}

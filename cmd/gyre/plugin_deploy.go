@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/registry"
 	"github.com/gyre-events/gyre/sdk"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
@@ -92,7 +95,7 @@ func newPluginDeploy(a *app) *cobra.Command {
 func (a *app) deploy(ctx context.Context, what string, d *deployment) error {
 	return a.withClient(ctx, func(client *sdk.Client) error {
 		all := client.Plugins()
-		v, err := a.deployedVersion(ctx, all, what, d.manifest)
+		v, err := a.deployedVersion(ctx, all, what, d.manifest, d.grants)
 		if err != nil {
 			return err
 		}
@@ -143,8 +146,21 @@ func (a *app) printDeployed(s plugins.Status) error {
 		fmt.Fprintf(a.stderr, "Warning: the node lacks %s: reads of it are answered with not found, until it is in the file of --plugin-secrets-file\n", cell(strings.Join(s.MissingSecrets, ", "), dataWidth))
 	}
 	name := shellQuote(s.Name)
+	a.warnOfGrants(&s)
 	fmt.Fprintf(a.stderr, "Try: %[1]s plugin info %[2]s, %[1]s plugin state %[2]s, or %[1]s plugin logs %[2]s -f\n", a.program, name)
 	return err
+}
+
+// warnOfGrants says what a deploy leaves as it is although its grants might be taken to change it.
+func (a *app) warnOfGrants(s *plugins.Status) {
+	isSecret := func(grant string) bool { return strings.HasPrefix(grant, string(plugins.CanReadSecret)+":") }
+	if slices.ContainsFunc(s.Grants, isSecret) {
+		fmt.Fprintln(a.stderr, "It may read secrets: they are masked in its log and failures, and not in what it appends, keeps in its state or sends.")
+	}
+	if len(s.FormerGrants) > 0 {
+		fmt.Fprintf(a.stderr, "It was granted %s before, and keeps the state and the log that it made with that; %s plugin rebuild %s makes the state anew.\n",
+			listWords(s.FormerGrants), a.program, shellQuote(s.Name))
+	}
 }
 
 func lanesWords(n int) string {
@@ -182,18 +198,8 @@ func (d *deployment) order(v *plugins.Version, is *plugins.Binding) (plugins.Dep
 	if d.changed("allow-loops") {
 		order.AllowLoops = &d.loops
 	}
-	if d.changed("max-attempts") || d.changed("then") {
-		policy := plugins.DefaultErrorPolicy()
-		if is != nil {
-			policy = is.OnError
-		}
-		if d.changed("max-attempts") {
-			policy.Attempts = d.attempts
-		}
-		if d.changed("then") {
-			policy.Then = plugins.OnFail(d.then)
-		}
-		order.OnError = &policy
+	if order.OnError, err = d.policy(v.Manifest.Kind, is); err != nil {
+		return order, err
 	}
 	if order.Config, err = jsonOf("--config", d.config); err != nil {
 		return order, err
@@ -206,6 +212,28 @@ func (d *deployment) order(v *plugins.Version, is *plugins.Binding) (plugins.Dep
 		}
 	}
 	return order, err
+}
+
+// policy is what is to happen to what the plugin fails on; nil leaves it as it is.
+func (d *deployment) policy(kind plugins.Kind, is *plugins.Binding) (*plugins.ErrorPolicy, error) {
+	policy := plugins.DefaultErrorPolicy()
+	switch {
+	case kind == plugins.KindValidate && d.changed("max-attempts"):
+		return nil, usagef("--then accept, or --then refuse").because("--max-attempts: a validator is asked once about an append, and --then says what becomes of one that it fails on")
+	case !d.changed("max-attempts") && !d.changed("then"):
+		return nil, nil
+	case kind == plugins.KindValidate:
+		policy = plugins.ErrorPolicy{}
+	case is != nil:
+		policy = is.OnError
+	}
+	if d.changed("max-attempts") {
+		policy.Attempts = d.attempts
+	}
+	if d.changed("then") {
+		policy.Then = plugins.OnFail(d.then)
+	}
+	return &policy, nil
 }
 
 // changeInput applies the flags of the input, and reports whether there are any.
@@ -224,7 +252,7 @@ func (d *deployment) changeInput(input *plugins.Input) (changed bool, err error)
 	set("types", func() { input.Filter.Types = f.types })
 	set("streams", func() { input.Filter.Streams = f.streams })
 	set("where", func() { input.Filter.Expr = f.where })
-	set("filter-plugin", func() { input.Filter.Plugin = f.filterPlugin })
+	set("filter-plugin", func() { input.Filter.Plugin = subscriptions.PluginVersion(f.filterPlugin) })
 	set("map", func() { input.Map = parseMap(f.mapTo) })
 	set("partition-by", func() { input.PartitionBy = f.partitionBy })
 	set("from", func() {
@@ -257,8 +285,8 @@ func jsonOf(flag, value string) (json.RawMessage, error) {
 }
 
 // deployedVersion returns the version that is to be deployed, and uploads it if the node does not
-// have it.
-func (a *app) deployedVersion(ctx context.Context, all sdk.Plugins, what, manifest string) (plugins.Version, error) {
+// have it. grants are what it is to be granted, whatever its manifest asks for.
+func (a *app) deployedVersion(ctx context.Context, all sdk.Plugins, what, manifest string, grants []string) (plugins.Version, error) {
 	if name, version, ok := strings.Cut(what, "@"); ok && !exists(what) {
 		ctx, cancel := a.request(ctx)
 		defer cancel()
@@ -268,7 +296,7 @@ func (a *app) deployedVersion(ctx context.Context, all sdk.Plugins, what, manife
 	if err != nil {
 		return plugins.Version{}, err
 	}
-	return a.upload(ctx, all, m)
+	return a.upload(ctx, all, m, grants)
 }
 
 func exists(path string) bool {
@@ -277,7 +305,7 @@ func exists(path string) bool {
 }
 
 // upload uploads a module, and shows how far it is.
-func (a *app) upload(ctx context.Context, all sdk.Plugins, u sdk.Upload) (plugins.Version, error) {
+func (a *app) upload(ctx context.Context, all sdk.Plugins, u sdk.Upload, grants []string) (plugins.Version, error) {
 	type answer struct {
 		v       plugins.Version
 		created bool
@@ -301,7 +329,7 @@ func (a *app) upload(ctx context.Context, all sdk.Plugins, u sdk.Upload) (plugin
 		case r := <-answers:
 			meter.finish()
 			if r.err == nil {
-				a.tellUploaded(&r.v, r.created)
+				a.tellUploaded(&r.v, r.created, grants)
 			}
 			return r.v, r.err
 		case <-tick.C:
@@ -316,13 +344,25 @@ func (a *app) upload(ctx context.Context, all sdk.Plugins, u sdk.Upload) (plugin
 
 const uploadTimeout = 5 * time.Minute
 
-func (a *app) tellUploaded(v *plugins.Version, created bool) {
+func (a *app) tellUploaded(v *plugins.Version, created bool, grants []string) {
 	verb := "Uploaded"
 	if !created {
 		verb = "The node has"
 	}
 	fmt.Fprintf(a.stderr, "%s %s %s: %s bytes, %d functions\n", verb, cell(v.Plugin, maxNameCell), cell(v.Version, maxNameCell), comma(v.Bytes), v.Report.Functions)
-	for _, w := range v.Report.Warnings {
+	for _, w := range warningsOf(v, grants) {
 		fmt.Fprintf(a.stderr, "Warning: %s\n", cell(w, maxReasonBytes))
 	}
+}
+
+// warningsOf are those about a version that are true also if it is granted more than its manifest asks
+// for, such as the server of its config.
+func warningsOf(v *plugins.Version, grants []string) []string {
+	granted := v.Manifest
+	granted.Capabilities = slices.Concat(granted.Capabilities, grants)
+	left, err := registry.Warnings(&granted, v.Report.Imports, v.Report.MemoryBytes)
+	if err != nil { // what is wrong with the grants is said by the deploy
+		return v.Report.Warnings
+	}
+	return slices.DeleteFunc(slices.Clone(v.Report.Warnings), func(w string) bool { return !slices.Contains(left, w) })
 }

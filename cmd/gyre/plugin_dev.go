@@ -104,9 +104,12 @@ func (a *app) checkDev(f *devFlags) error {
 
 // develop makes the rounds.
 func (a *app) develop(ctx context.Context, dir string, f *devFlags) error {
+	if _, err := openProject(dir); errors.Is(err, core.CodeNotFound) { // of other errors the rounds say what is wrong
+		return err
+	}
 	watch, err := dev.NewWatch(dir)
 	if err != nil {
-		return usagef("check the path").because("%v", err)
+		return usagef("name a directory with the files of a plugin only").because("%v", err)
 	}
 	client, err := a.devNode(ctx, f)
 	if err != nil {
@@ -178,9 +181,22 @@ func (d *devBase) base(ctx context.Context, v *plugins.Version) (plugins.Binding
 			return plugins.Binding{}, nil, err
 		}
 	}
+	if err := isOf(d.binding, v.Plugin, "--binding"); err != nil {
+		return plugins.Binding{}, nil, err
+	}
 	order := plugins.Deploy{Plugin: v.Plugin, Version: v.Version, Grants: append([]string{}, v.Manifest.Capabilities...)}
 	binding, err := order.Resolve(d.binding.Name, d.binding, v)
 	return binding, d.state, err
+}
+
+// isOf refuses to run a plugin of a directory as a binding of another, whose state means something else
+// to it.
+func isOf(b *plugins.Binding, plugin, flag string) error {
+	if b.Plugin == plugin {
+		return nil
+	}
+	return usagef("another %s, or the directory of %s", flag, cell(b.Plugin, maxNameCell)).because(
+		"%s is a binding of the plugin %s, and the directory has %s", cell(b.Name, maxNameCell), cell(b.Plugin, maxNameCell), cell(plugin, maxNameCell))
 }
 
 func (d *devBase) fetch(ctx context.Context, v *plugins.Version) error {

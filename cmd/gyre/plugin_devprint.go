@@ -126,7 +126,7 @@ func (a *app) printRan(r *dev.Round) error {
 
 // printJudged prints what a module that judges events has decided, or what it decides otherwise.
 func (a *app) printJudged(r *dev.Round) error {
-	fmt.Fprintf(a.stdout, "\n%s\n", triedWords(r.Tried))
+	fmt.Fprintf(a.stdout, "\n%s\n", judgedWords(r))
 	var err error
 	if r.Changes == nil {
 		rows := make([][]string, 0, len(r.Judged))
@@ -144,6 +144,14 @@ func (a *app) printJudged(r *dev.Round) error {
 		return err
 	}
 	return a.printLogged(r.Tried)
+}
+
+// judgedWords words what a module that judges events has decided in all.
+func judgedWords(r *dev.Round) string {
+	t := r.Tried
+	done, not := fates(r.Kind)
+	return fmt.Sprintf("version %s: %s %s, %s %s, %s parked\nfuel %s, at most %s in a batch; %.2f s in %s batches",
+		cell(t.Version, maxNameCell), comma(t.Acked), done, comma(t.Skipped), not, comma(t.Parked), comma(t.Fuel), comma(t.MaxFuel), t.Seconds, comma(t.Batches))
 }
 
 // printVerdicts prints what a module decides otherwise.

@@ -162,7 +162,10 @@ func newPluginSwitch(a *app) *cobra.Command {
 const rollbackHelp = `Undo the last change. After a deploy of another version that goes back to the version before, with
 the state that there is. After a rebuild it goes back to the generation before: that goes on with
 its own state from where it was, and appends nothing that was appended since. A second rollback
-goes forward again.
+goes forward again: so after a rebuild and then a deploy, rollbacks go to and fro between the two
+versions, and --to generation goes back to the generation before.
+
+Any older version of the generation that is live comes back with gyre plugin deploy NAME@VERSION.
 
 On a terminal the command says which it is and asks; with --yes, and off a terminal, it does not
 ask. --to version or --to generation has it go there or nowhere.`
@@ -195,8 +198,11 @@ func (a *app) rollback(ctx context.Context, all sdk.Plugins, name string, to plu
 		return err
 	}
 	if p := planOf(&s, to); p != nil { // else the node says why not
-		to = p.To
 		fmt.Fprintln(a.stderr, planWords(p))
+		if to == "" && p.To == plugins.ToVersion && s.Before != nil {
+			fmt.Fprintf(a.stderr, "With --to generation it would go back to generation %d of version %s.\n", s.Before.Generation, cell(s.Before.Version, maxNameCell))
+		}
+		to = p.To
 	}
 	if !yes && a.canAsk() && !a.agreed("Roll back?") {
 		return &advised{errors.New("nothing was rolled back"), "answer y, or add --yes"}

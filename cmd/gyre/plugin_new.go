@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/project"
 )
@@ -42,14 +44,18 @@ func newPluginNew(a *app) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := args[0]
 			made := project.New{Name: name, Language: language, Kind: plugins.Kind(kind), SDKVersion: version}
-			if err := project.Create(name, made); err != nil {
+			err := project.Create(name, made)
+			if errors.Is(err, core.CodeInvalidRequest) {
+				return usagef("gyre plugin new counter --lang go --kind projection").because("%s", core.AsError(err).Detail)
+			}
+			if err != nil {
 				return err
 			}
 			program := a.program
 			if filepath.Base(program) != program { // a relative path, one directory further down
 				program = filepath.Join("..", program)
 			}
-			err := printOne(a, madePlugin{name, name, language, made.Kind}, func(m madePlugin) string {
+			err = printOne(a, madePlugin{name, name, language, made.Kind}, func(m madePlugin) string {
 				return fmt.Sprintf("made the plugin %s in ./%s", m.Name, m.Directory)
 			})
 			fmt.Fprintf(a.stderr, "Try: cd %s && %s\n", name, made.Commands(program))

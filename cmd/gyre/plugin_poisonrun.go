@@ -103,6 +103,13 @@ func (a *app) runLocally(ctx context.Context, client *sdk.Client, r *poisonRun) 
 	if err != nil {
 		return t, err
 	}
+	local, err := openProject(r.local)
+	if err == nil {
+		err = isOf(&status.Binding, local.Manifest.Name, "name of a binding")
+	}
+	if err != nil {
+		return t, err
+	}
 	built, err := a.buildProject(ctx, r.local)
 	if err != nil {
 		return t, err

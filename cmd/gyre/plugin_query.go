@@ -39,7 +39,7 @@ func newPluginQuery(a *app) *cobra.Command {
 			return a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) error {
 				answer, err := client.Plugins().Query(ctx, args[0], q)
 				if err != nil {
-					return err
+					return a.waited(err, args[0], q.AtLeast)
 				}
 				return a.printAnswer(&answer)
 			})

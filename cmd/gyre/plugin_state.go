@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,13 +41,15 @@ func newPluginState(a *app) *cobra.Command {
 			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
 				lanes, err := a.lanesOf(cmd.Context(), client.Plugins(), args[0], r.Lane)
-				if err != nil {
+				switch {
+				case err != nil:
 					return err
+				case len(args) > 1:
+					err = a.printValue(cmd.Context(), client.Plugins(), args[0], plugins.KeyRequest{Key: args[1], AtLeast: r.AtLeast}, lanes)
+				default:
+					err = a.printEntries(cmd.Context(), client.Plugins(), args[0], r, lanes, limit)
 				}
-				if len(args) > 1 {
-					return a.printValue(cmd.Context(), client.Plugins(), args[0], plugins.KeyRequest{Key: args[1], AtLeast: r.AtLeast}, lanes)
-				}
-				return a.printEntries(cmd.Context(), client.Plugins(), args[0], r, lanes, limit)
+				return a.waited(err, args[0], r.AtLeast)
 			})
 		},
 	}
@@ -59,6 +63,15 @@ func newPluginState(a *app) *cobra.Command {
 // atLeast adds the flag --at-least.
 func (a *app) atLeast(cmd *cobra.Command, to *uint64) {
 	cmd.Flags().Uint64Var(to, "at-least", 0, "wait until everything up to this position is handled")
+}
+
+// waited has better advice about a read that has waited for a position in vain.
+func (a *app) waited(err error, name string, atLeast uint64) error {
+	if atLeast == 0 || !errors.Is(err, core.CodeTimeout) {
+		return err
+	}
+	return &advised{err, fmt.Sprintf("%s plugin info %s says how far it is; --timeout %v waits longer; --at-least takes the position that an append has printed",
+		a.program, shellQuote(name), max(2*a.timeout, time.Minute))}
 }
 
 // lanesOf returns the lanes to read: one, or all of a binding. A key that may read the state and

@@ -60,7 +60,7 @@ func (a *app) testPlugin(ctx context.Context, dir, file string) error {
 	if err != nil {
 		return err
 	}
-	p, err := project.Open(dir)
+	p, err := openProject(dir)
 	if err != nil {
 		return err
 	}

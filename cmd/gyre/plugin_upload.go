@@ -27,7 +27,7 @@ func newPluginUpload(a *app) *cobra.Command {
 		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				v, err := a.deployedVersion(cmd.Context(), client.Plugins(), strings.Join(args, ""), manifest)
+				v, err := a.deployedVersion(cmd.Context(), client.Plugins(), strings.Join(args, ""), manifest, nil)
 				if err != nil {
 					return err
 				}

@@ -64,9 +64,10 @@ func validatorWords(s plugins.Status) string {
 	if t.Batches > 0 {
 		each = time.Duration(t.Seconds / float64(t.Batches) * float64(time.Second)).Round(100 * time.Nanosecond)
 	}
-	row("judged", "%s appends at the node that answered, %s each", comma(int64(t.Batches)), each)
+	row("judged", "%s appends, %s each", comma(int64(t.Batches)), each)
 	row("refused", "%s", comma(int64(t.Refused)))
 	row("failed", "%s", comma(int64(t.Failures)))
+	row("", "these count at the node that answered, since it has started; the others of a ring count theirs")
 	row("deployed", "%s", wire.FormatTime(s.Deployed))
 	return b.words()
 }

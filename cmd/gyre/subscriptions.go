@@ -151,7 +151,7 @@ func infoWords(i subscriptions.Info) string {
 		row("where", "%s", cell(i.Filter.Expr, dataWidth))
 	}
 	if i.Filter.Plugin != "" {
-		row("filter", "%s", cell(i.Filter.Plugin, dataWidth))
+		row("filter", "%s", cell(string(i.Filter.Plugin), dataWidth))
 	}
 	if text := mapWords(&i.Map); text != "" {
 		row("map", "%s", cell(text, dataWidth))

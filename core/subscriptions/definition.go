@@ -38,7 +38,20 @@ type Filter struct {
 	Expr string `json:"expr,omitempty"`
 	// Plugin is a plugin, as NAME@VERSION, that keeps the events to be delivered, of those that
 	// match the rest.
-	Plugin string `json:"plugin,omitempty"`
+	Plugin PluginVersion `json:"plugin,omitempty"`
+}
+
+// PluginVersion names a version of a plugin, as NAME@VERSION. In JSON, none is left out.
+type PluginVersion string
+
+// UnmarshalJSON takes a text that is not empty.
+func (p *PluginVersion) UnmarshalJSON(text []byte) error {
+	var named string
+	if err := json.Unmarshal(text, &named); err != nil || named == "" {
+		return core.Errorf(core.CodeInvalidRequest, "plugin cannot be %s: it is NAME@VERSION, or is left out", core.Clip(string(text)))
+	}
+	*p = PluginVersion(named)
+	return nil
 }
 
 // Map replaces the data of events with some of its fields, with the value of an expression, or
@@ -151,7 +164,7 @@ func (d *Definition) Same(other *Definition) error {
 	compare("filter.streams", slices.Equal(d.Filter.Streams, other.Filter.Streams), d.Filter.Streams, other.Filter.Streams)
 	compare("filter.types", slices.Equal(d.Filter.Types, other.Filter.Types), d.Filter.Types, other.Filter.Types)
 	compare("filter.expr", d.Filter.Expr == other.Filter.Expr, d.Filter.Expr, other.Filter.Expr)
-	compare("filter.plugin", d.Filter.Plugin == other.Filter.Plugin, d.Filter.Plugin, other.Filter.Plugin)
+	compare("filter.plugin", d.Filter.Plugin == other.Filter.Plugin, string(d.Filter.Plugin), string(other.Filter.Plugin))
 	has, asks = text(d.Map), text(other.Map)
 	compare("map", has == asks, has, asks)
 	err := d.Options.Same(other.Options)

@@ -15,18 +15,19 @@ import (
 
 // Round is a build, and what its module did with the events.
 type Round struct {
-	Round        int      `json:"round"`           // from 1
-	Files        []string `json:"files,omitempty"` // that have changed since the round before
-	Plugin       string   `json:"plugin,omitzero"`
-	Version      string   `json:"version,omitzero"`
-	SHA256       string   `json:"sha256,omitzero"`
-	Bytes        int64    `json:"bytes,omitzero"`
-	BuildSeconds float64  `json:"buildSeconds"`
-	Seconds      float64  `json:"seconds"` // of the whole round
-	Events       int      `json:"events"`
-	New          int      `json:"new"`  // of them, those that the log has had since the round before
-	From         uint64   `json:"from"` // the positions of the first and the last
-	To           uint64   `json:"to"`
+	Round        int          `json:"round"`           // from 1
+	Files        []string     `json:"files,omitempty"` // that have changed since the round before
+	Plugin       string       `json:"plugin,omitzero"`
+	Version      string       `json:"version,omitzero"`
+	Kind         plugins.Kind `json:"kind,omitzero"`
+	SHA256       string       `json:"sha256,omitzero"`
+	Bytes        int64        `json:"bytes,omitzero"`
+	BuildSeconds float64      `json:"buildSeconds"`
+	Seconds      float64      `json:"seconds"` // of the whole round
+	Events       int          `json:"events"`
+	New          int          `json:"new"`  // of them, those that the log has had since the round before
+	From         uint64       `json:"from"` // the positions of the first and the last
+	To           uint64       `json:"to"`
 	// Ended is why the run ended before the events did, if so.
 	Ended string `json:"ended,omitzero"`
 	// Tried is what the module did; nil if it was not built, or did not start.
@@ -117,7 +118,7 @@ func (l *Loop) build(ctx context.Context, files []string) (*Round, *project.Buil
 		r.Err = err
 		return r, nil
 	}
-	r.Plugin, r.Version = p.Manifest.Name, p.Manifest.Version
+	r.Plugin, r.Version, r.Kind = p.Manifest.Name, p.Manifest.Version, p.Manifest.Kind
 	built, err := p.BuildQuickly(ctx)
 	r.BuildSeconds = time.Since(began).Seconds()
 	r.Seconds = r.BuildSeconds

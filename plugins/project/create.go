@@ -60,7 +60,7 @@ func Create(dir string, n New) error {
 			n.Language, strings.Join(Languages(), ", "), ManifestFile)
 	}
 	if n.Kind.Entry() == "" {
-		return core.Errorf(core.CodeInvalidRequest, "%.40q is no kind of plugin; the kinds are %v", n.Kind, plugins.Kinds())
+		return core.Errorf(core.CodeInvalidRequest, "%.40q is no kind of plugin; the kinds are %s", n.Kind, listed(plugins.Kinds()))
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return core.Errorf(core.CodeInvalidRequest, "%s is there already; choose another name, or remove it", dir)
@@ -73,6 +73,15 @@ func Create(dir string, n New) error {
 		return err
 	}
 	return writeDir(dir, files)
+}
+
+// listed are words, with commas.
+func listed[W ~string](words []W) string {
+	texts := make([]string, len(words))
+	for i, w := range words {
+		texts[i] = string(w)
+	}
+	return strings.Join(texts, ", ")
 }
 
 // values are what templates are filled with.

@@ -33,7 +33,7 @@ func Open(dir string) (*Project, error) {
 	text, err := readFile(name, abi.MaxManifestBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, core.Errorf(core.CodeNotFound, "%s is no directory of a plugin: it has no %s; gyre plugin new NAME makes one", dir, ManifestFile)
+		return nil, core.Errorf(core.CodeNotFound, "%s is no directory of a plugin: it has no %s", dir, ManifestFile)
 	case err != nil:
 		return nil, err
 	}

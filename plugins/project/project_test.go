@@ -144,7 +144,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"taken", "taken", "go", "", "is there already"},
 		{"x", "x", "cobol", "", `no template for "cobol", only for go, rust, c, assemblyscript`},
 		{"x", "x", "rust/1.0", "", `no template for "rust/1.0"`},
-		{"x", "x", "go", "reducer", `"reducer" is no kind of plugin; the kinds are [handler projection filter map partition validate]`},
+		{"x", "x", "go", "reducer", `"reducer" is no kind of plugin; the kinds are handler, projection, filter, map, partition, validate`},
 		{"none/x", "x", "go", "", "no directory can be made there"},
 	} {
 		err := Create(filepath.Join(parent, c.dir), New{Name: c.name, Language: c.language, Kind: plugins.Kind(c.kind), SDKVersion: "devel"})
@@ -159,7 +159,7 @@ func TestCreateRefuses(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	if _, err := Open(t.TempDir()); !errors.Is(err, core.CodeNotFound) || !strings.Contains(err.Error(), "gyre plugin new") {
+	if _, err := Open(t.TempDir()); !errors.Is(err, core.CodeNotFound) || !strings.Contains(err.Error(), "it has no gyre.plugin.json") {
 		t.Errorf("a directory without a manifest: %v", err)
 	}
 	p := create(t, "counter")
