@@ -34,6 +34,13 @@ func (n *ringNode) dialSocket(t *testing.T) *nodeSocket {
 // must sends a message with fields, and returns the next that comes.
 func (s *nodeSocket) must(op, fields string) []byte {
 	s.t.Helper()
+	s.send(op, fields)
+	return s.next()
+}
+
+// send sends a message with fields.
+func (s *nodeSocket) send(op, fields string) {
+	s.t.Helper()
 	s.id++
 	if fields != "" {
 		fields = "," + fields
@@ -41,7 +48,6 @@ func (s *nodeSocket) must(op, fields string) []byte {
 	if err := s.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"op":%q,"id":%d%s}`, op, s.id, fields)); err != nil {
 		s.t.Fatal(err)
 	}
-	return s.next()
 }
 
 // next returns the next message.

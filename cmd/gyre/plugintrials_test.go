@@ -177,51 +177,54 @@ func (n *ringNode) postDryRun(ctx context.Context, binding, asked string) (*http
 	return http.DefaultClient.Do(request)
 }
 
-// cancelDryRuns begins dry runs without end at a node, by both protocols, until it takes no more. Their
-// clients go: then it takes one.
+// cancelDryRuns begins dry runs without end at a node, one more than it takes, by each protocol. Their
+// clients go: then it takes another.
 func (x *pluginTrials) cancelDryRuns(n *ringNode) {
 	x.t.Helper()
-	full := func(is bool) error {
+	const begun = 3
+	isFull := []byte(core.CodeTooManyDryRuns)
+	takesOne := func() error {
 		answer, err := n.postDryRun(x.t.Context(), x.binding, "{}")
 		if err != nil {
 			return err
 		}
 		defer answer.Body.Close()
-		text, err := io.ReadAll(answer.Body)
-		if refused := bytes.Contains(text, []byte(core.CodeTooManyDryRuns)); err != nil || refused != is {
-			return fmt.Errorf("%s: a dry run is answered with %s, %.200s, %v", n.listen, answer.Status, text, err)
+		if text, err := io.ReadAll(answer.Body); err != nil || bytes.Contains(text, isFull) {
+			return fmt.Errorf("%s: a dry run is answered with %.200s, %v", n.listen, text, err)
 		}
 		return nil
 	}
-	cancel := func(what string, begin, end func()) {
-		err := until(ringLatest, func() error { // one that is refused has met a dry run of full
-			begin()
-			return full(true)
-		})
-		end()
-		if err == nil {
-			err = until(ringLatest, func() error { return full(false) })
-		}
-		if err != nil {
-			x.t.Errorf("over %s: %v", what, err)
-		}
-	}
 	ctx, stop := context.WithCancel(x.t.Context())
+	refused := make(chan struct{}, begun)
 	var asking sync.WaitGroup
-	cancel("HTTP", func() {
+	for range begun {
 		asking.Go(func() {
-			if answer, err := n.postDryRun(ctx, "loops", `{"version":"1"}`); err == nil {
-				_ = answer.Body.Close()
+			answer, err := n.postDryRun(ctx, "loops", `{"version":"1"}`)
+			if err != nil {
+				return
+			}
+			defer answer.Body.Close()
+			if text, err := io.ReadAll(answer.Body); err == nil && bytes.Contains(text, isFull) {
+				refused <- struct{}{}
 			}
 		})
-	}, func() {
-		stop()
-		asking.Wait()
-	})
+	}
+	<-refused
+	stop()
+	asking.Wait()
+	if err := until(ringLatest, takesOne); err != nil {
+		x.t.Errorf("over HTTP: %v", err)
+	}
 	s := n.dialSocket(x.t)
-	cancel("a socket", func() {
-		s.must("plugin.dryRun", fmt.Sprintf(`"sub":%d,"binding":"loops","version":"1"`, s.id))
-	}, func() { _ = s.Close() })
+	for i := range begun {
+		s.send("plugin.dryRun", fmt.Sprintf(`"sub":%d,"binding":"loops","version":"1"`, i+1))
+	}
+	for !bytes.Contains(s.next(), isFull) {
+	}
+	_ = s.Close()
+	if err := until(ringLatest, takesOne); err != nil {
+		x.t.Errorf("over a socket: %v", err)
+	}
 }
 
 // shadowsAnywhere has each node start a shadow, show it, switch to it and go back.
