@@ -237,7 +237,7 @@ func decodeAppend(line []byte) (*Effect, error) {
 		of     `json:",inline"`
 		Stream string         `json:"stream"`
 		Expect jsontext.Value `json:"expect"`
-		Events []appended     `json:"events"`
+		Events encoded        `json:"events"`
 	}
 	if err := strictly(line, &m); err != nil {
 		return nil, err
@@ -249,16 +249,40 @@ func decodeAppend(line []byte) (*Effect, error) {
 	if len(m.Events) == 0 {
 		return nil, refuse("append needs events")
 	}
-	e.Stream = m.Stream
+	e.Stream, e.Events = m.Stream, m.Events
 	if e.Expect, err = expectOf(m.Expect); err != nil {
 		return nil, err
 	}
-	for i := range m.Events {
-		if e.Events, err = m.Events[i].encode(e.Events); err != nil {
-			return nil, refuse("event %d: %v", i+1, err)
+	return e, nil
+}
+
+// encoded are events to append, as the ABI has them. Each is encoded when it is decoded, so that the
+// events of a line need no more memory than the line.
+type encoded []byte
+
+// UnmarshalJSONFrom decodes a list of events.
+func (x *encoded) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() != '[' {
+		return errors.New("it is no list")
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for n := 1; d.PeekKind() != ']'; n++ {
+		if n > abi.MaxAppended {
+			return refuse("a batch appends at most %d events", abi.MaxAppended)
+		}
+		var a appended
+		err := json.UnmarshalDecode(d, &a)
+		if err != nil {
+			return err
+		}
+		if *x, err = a.encode(*x); err != nil {
+			return refuse("event %d: %v", n, err)
 		}
 	}
-	return e, nil
+	_, err := d.ReadToken()
+	return err
 }
 
 // encode appends the event as the ABI has it.
@@ -349,7 +373,10 @@ func strictly(line []byte, into any) error {
 // problemOf says what is wrong with a JSON text.
 func problemOf(err error) string {
 	semantic, isSemantic := errors.AsType[*json.SemanticError](err)
+	refused, isRefused := errors.AsType[*core.Error](err)
 	switch {
+	case isRefused:
+		return refused.Detail
 	case isSemantic && errors.Is(err, json.ErrUnknownName):
 		return fmt.Sprintf("there is no member %s", shown([]byte(semantic.JSONPointer)))
 	case isSemantic && semantic.JSONPointer != "":

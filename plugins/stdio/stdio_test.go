@@ -3,6 +3,7 @@ package stdio_test
 import (
 	"errors"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,8 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"do":"append","position":1,"stream":"s"}`:                                                  "append needs events",
 		`{"do":"append","position":1,"stream":"s","events":[{"type":"T"}]}`:                          "event 1: it needs data or dataBase64",
 		`{"do":"append","position":1,"stream":"s","events":[{"type":"T","data":1,"id":1}]}`:          "there is no member /events/0/id",
+		`{"do":"append","position":1,"stream":"s","events":null}`:                                    "/events has a value of another type there",
+		`{"do":"append","position":1,"stream":"s","events":[` + many(abi.MaxAppended+1) + `]}`:       "a batch appends at most 1024 events",
 		`{"do":"append","position":1,"stream":"s","expect":"7","events":[]}`:                         "append needs events",
 		`{"do":"append","position":1,"stream":"s","expect":"7","events":[{"type":"T","data":1}]}`:    `expect is "7", a number has no quotes`,
 		`{"do":"append","position":1,"stream":"s","expect":-1,"events":[{"type":"T","data":1}]}`:     `expect is -1, and not a number`,
@@ -133,6 +136,23 @@ func TestDecodeRefuses(t *testing.T) {
 		if detail := core.AsError(err).Detail; e != nil || !errors.Is(err, core.CodePluginFailed) || !strings.Contains(detail, want) {
 			t.Errorf("%.100s: got %v, want %q", line, err, want)
 		}
+	}
+}
+
+// many are events to append.
+func many(n int) string {
+	return strings.Repeat(`{"type":"T","data":1},`, n-1) + `{"type":"T","data":1}`
+}
+
+// The events of a line are decoded one by one: a line of empty events needs no more memory than itself.
+func TestDecodeAllocatesLittle(t *testing.T) {
+	line := []byte(`{"do":"append","position":1,"stream":"s","events":[` + strings.Repeat(`{},`, 500_000) + `{}]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, _ = stdio.Decode(line)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > uint64(len(line)) {
+		t.Errorf("a line of %d bytes needed %d", len(line), n)
 	}
 }
 
