@@ -3,8 +3,9 @@ package wasm
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/plugins"
@@ -18,8 +19,8 @@ const (
 	lineShift = 2
 )
 
-// errExit ends a command that has said that all is well.
-var errExit = errors.New("exit code 0")
+// exited ends a command that has said that all is well. Of another guest it is a failure.
+var exited = &Trap{Reason: Failed, Detail: "exit code 0"}
 
 // commandImports are the functions of WASI that a command may import, too. Toolchains link those
 // about files and sockets into programs that have none. All of them answer that there are none.
@@ -29,8 +30,8 @@ func commandImports() []imported {
 		wasi("clock_res_get", "ii:i", fixed(wasiMissing)),
 		wasi("proc_raise", "i:i", fixed(wasiMissing)),
 	}
-	for name, letters := range fileFunctions {
-		list = append(list, wasi(name, letters+":i", fixed(wasiBadFile)))
+	for _, name := range slices.Sorted(maps.Keys(fileFunctions)) {
+		list = append(list, wasi(name, fileFunctions[name]+":i", fixed(wasiBadFile)))
 	}
 	return list
 }
@@ -48,10 +49,10 @@ var fileFunctions = map[string]string{
 }
 
 // procExit ends a guest. A command ends well by it, if its code is 0.
-func procExit(in *Instance, stack []uint64) {
+func procExit(_ *Instance, stack []uint64) {
 	code := uint32(stack[0])
-	if code == 0 && in.program.isCommand() {
-		panic(errExit)
+	if code == 0 {
+		panic(exited)
 	}
 	stop(Failed, "exit code %d", code)
 }
@@ -102,7 +103,6 @@ func (in *Instance) writeOutput(text []byte) error {
 			break
 		}
 		s.partial = s.partial[:0]
-		in.tank.spend(lineCost + int64(len(part))>>lineShift)
 		if err := in.effectOf(part); err != nil {
 			return err
 		}
@@ -110,8 +110,9 @@ func (in *Instance) writeOutput(text []byte) error {
 	return nil
 }
 
-// closeOutput stages a last line that has no end.
-func (in *Instance) closeOutput() error {
+// closeOutput stages a last line that has no end. The guest has ended, so the runtime recovers no panic.
+func (in *Instance) closeOutput() (err error) {
+	defer recovered(&err)
 	if len(in.standard.partial) == 0 {
 		return nil
 	}
@@ -127,6 +128,7 @@ func badLine(line int, why string) *Trap {
 func (in *Instance) effectOf(text []byte) error {
 	in.standard.lines++
 	line := in.standard.lines
+	in.tank.spend(lineCost + int64(len(text))>>lineShift)
 	e, err := stdio.Decode(text)
 	if err != nil {
 		return badLine(line, core.AsError(err).Detail)
@@ -154,7 +156,7 @@ func (in *Instance) turnTo(position uint64) (why string) {
 		}
 	}
 	if in.event > 0 && position < positions[in.event] {
-		return fmt.Sprintf("position %d is not that of an event behind %d: lines have to be in the order of their events", position, positions[in.event])
+		return fmt.Sprintf("position %d comes after position %d: lines have to be in the order of their events", position, positions[in.event])
 	}
 	return fmt.Sprintf("position %d is not that of an event of the batch", position)
 }
@@ -164,7 +166,7 @@ func (in *Instance) stage(e *stdio.Effect) abi.Errno {
 	to := in.config.Effects
 	switch e.Do {
 	case plugins.DoAppend:
-		return to.Append(in.event, []byte(e.Stream), e.Expect, e.Events)
+		return in.append([]byte(e.Stream), e.Expect, e.Events)
 	case plugins.DoPut:
 		return to.Put(in.event, []byte(e.Key), e.Value)
 	case plugins.DoDelete:

@@ -154,7 +154,7 @@ func TestCommandFails(t *testing.T) {
 		"no UTF-8":         {writing(1, "{\"do\":\"log\",\"text\":\"\xff\"}\n"), "line 1: it is no JSON", true},
 		"unknown member":   {writing(1, `{"do":"ack","position":0,"why":1}`+"\n"), `line 1: there is no member /why`, true},
 		"other position":   {writing(1, `{"do":"ack","position":7}`), "line 1: position 7 is not that of an event of the batch", true},
-		"back":             {writing(1, `{"do":"ack","position":1}`+"\n"+good), "line 2: position 0 is not that of an event behind 1", true},
+		"back":             {writing(1, `{"do":"ack","position":1}`+"\n"+good), "line 2: position 0 comes after position 1", true},
 		"too long":         {writing(1, strings.Repeat(" ", stdio.MaxLine+1)), "line 1: it has more than 5 MiB", true},
 		"refused metric":   {writing(1, `{"do":"metric","kind":"gauge","name":"","value":1}`), "line 1: metric: invalid argument", false},
 		"writes elsewhere": {writing(3, good, exits(0)...), "", false},
@@ -235,16 +235,22 @@ func TestCommandIsRefusedAnEffect(t *testing.T) {
 	}
 }
 
-// Lines cost fuel, however many a command writes at once.
+// Lines cost fuel, however many a command writes at once, and so does a last one without an end.
 func TestCommandPaysForLines(t *testing.T) {
-	r := &recorder{}
-	config := Config{Limits: DefaultLimits(), Effects: r, Reads: r, Output: r}
-	config.Limits.Fuel = sliceFuel + 100*lineCost // the first slice is the guest's
-	in := start(t, loadCommand(t, writing(1, strings.Repeat(`{"do":"log","text":"a"}`+"\n", 10_000))), config)
-	_, _, err := in.Call(context.Background(), batchOf(t, 1))
-	wantTrap(t, err, OutOfFuel)
-	if n := len(r.lines); n == 0 || n > 100 {
-		t.Errorf("%d lines are logged", n)
+	const line = `{"do":"log","text":"a"}`
+	for _, c := range []struct {
+		text              string
+		paid, least, most int
+	}{{strings.Repeat(line+"\n", 10_000), 100, 1, 100}, {line, 1, 0, 0}} {
+		r := &recorder{}
+		config := Config{Limits: DefaultLimits(), Effects: r, Reads: r, Output: r}
+		config.Limits.Fuel = sliceFuel + int64(c.paid)*lineCost // the first slice is the guest's
+		in := start(t, loadCommand(t, writing(1, c.text)), config)
+		_, _, err := in.Call(context.Background(), batchOf(t, 1))
+		wantTrap(t, err, OutOfFuel)
+		if n := len(r.lines); n < c.least || n > c.most {
+			t.Errorf("of %d bytes %d lines are logged", len(c.text), n)
+		}
 	}
 }
 
@@ -254,5 +260,20 @@ func TestCommandIsStopped(t *testing.T) {
 	var failed *plugins.Failure
 	if !errors.As(err, &failed) || !failed.Limit {
 		t.Errorf("got %v, want a limit", err)
+	}
+}
+
+// A command may exit before its entry is called, which is no defect of the host.
+func TestCommandExitsWhenItStarts(t *testing.T) {
+	b := &built{memory: []uint32{1}}
+	call := imports(b, "fd_write", "proc_exit")
+	b.exports = append(b.exports, export{abi.Memory, kindMemory, 0})
+	b.start = int(b.define("", none, none, none, call("proc_exit", 0)...))
+	b.define(abi.Main, none, none, none)
+	r := &recorder{}
+	_, err := runCommand(t, b.bytes(), r)
+	var failed *plugins.Failure
+	if !errors.As(err, &failed) || failed.Reason != string(Failed) || failed.Detail != "exit code 0" {
+		t.Errorf("got %v", err)
 	}
 }

@@ -132,12 +132,19 @@ func (in *Instance) effect(stack []uint64, stage func(plugins.Effects) abi.Errno
 
 func appendEvents(in *Instance, stack []uint64) {
 	stream, expected, events := in.bytes(stack[0], stack[1]), int64(stack[2]), in.bytes(stack[3], stack[4])
+	errno(stack, in.append(stream, expected, events))
+}
+
+// append stages an append of the event that was begun last.
+func (in *Instance) append(stream []byte, expected int64, events []byte) abi.Errno {
 	if len(stream) > maxNameArgument || len(events) > abi.MaxEffectBytes {
-		errno(stack, abi.TooLarge)
-		return
+		return abi.TooLarge
 	}
 	in.tank.charge(int64(countEvents(events)) * importCost)
-	in.effect(stack, func(e plugins.Effects) abi.Errno { return e.Append(in.event, stream, expected, events) })
+	if in.event < 0 {
+		return abi.Invalid
+	}
+	return in.config.Effects.Append(in.event, stream, expected, events)
 }
 
 // countEvents counts the events up to one that cannot be decoded.

@@ -156,18 +156,21 @@ func (in *Instance) start() error {
 	return nil
 }
 
+// recovered is deferred where the runtime recovers no panic of stop. It sets err.
+func recovered(err *error) {
+	switch reason := recover().(type) {
+	case nil:
+	case *Trap:
+		*err = reason
+	default:
+		*err = &Trap{Reason: HostError, Detail: fmt.Sprint(reason)}
+	}
+}
+
 // instantiate makes the module, and runs its start function. The memory that a module starts
 // with is allocated outside of a call, where the runtime lets a panic of stop through.
 func (in *Instance) instantiate() (err error) {
-	defer func() {
-		switch reason := recover().(type) {
-		case nil:
-		case *Trap:
-			err = reason
-		default:
-			err = &Trap{Reason: HostError, Detail: fmt.Sprint(reason)}
-		}
-	}()
+	defer recovered(&err)
 	in.linear.budget.take(instanceBytes)
 	in.charged = true
 	ctx := experimental.WithMemoryAllocator(in.ctx, &in.linear)
@@ -230,7 +233,7 @@ func (in *Instance) Call(ctx context.Context, batch []byte) (abi.Verdict, int64,
 // run runs the entry. The end of a command is that of its output.
 func (in *Instance) run() error {
 	err := in.entry.CallWithStack(in.ctx, in.stack[:])
-	if !in.program.isCommand() || err != nil && !errors.Is(err, errExit) {
+	if !in.program.isCommand() || err != nil && !errors.Is(err, exited) {
 		return err
 	}
 	in.stack[0] = uint64(abi.Done)

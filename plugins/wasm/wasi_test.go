@@ -16,7 +16,7 @@ import (
 // arguments.
 func passThrough() []byte {
 	b := &built{memory: []uint32{1, 1}}
-	table := importsOf(abi.Handle)
+	table := importTable()
 	for _, i := range table {
 		b.host(i.module, i.name, i.typ.params, i.typ.results)
 	}
@@ -166,9 +166,9 @@ func FuzzImports(f *testing.F) {
 	f.Add(byte(0), uint64(0), uint64(1<<32-1), uint64(8), uint64(1<<63), uint64(3))
 	f.Add(byte(20), uint64(65530), uint64(100), uint64(1<<31), uint64(65536), uint64(0))
 	p := load(f, passThrough())
-	table := importsOf(abi.Handle)
+	table := importTable()
 	f.Fuzz(func(t *testing.T, which byte, a, b, c, d, e uint64) {
-		checkImport(t, p, table[int(which)%len(table)], []uint64{a, b, c, d, e, a ^ b, c ^ d})
+		checkImport(t, p, table[int(which)%len(table)], []uint64{a, b, c, d, e, a ^ b, c ^ d, a, e})
 	})
 }
 
@@ -234,9 +234,9 @@ func TestImportsTakeAnyArguments(t *testing.T) {
 	edges := []uint64{0, 1, 2, 8, 47, 48, 65535, 65536, 65537, 1<<31 - 1, 1 << 31, 1<<32 - 8, 1<<32 - 1, 1 << 32, 1 << 63, 1<<64 - 1}
 	r := rand.New(rand.NewPCG(3, 4))
 	p := load(t, passThrough())
-	for _, function := range importsOf(abi.Handle) {
+	for _, function := range importTable() {
 		for range 60 {
-			args := make([]uint64, 7)
+			args := make([]uint64, 9)
 			for i := range args {
 				if args[i] = edges[r.IntN(len(edges))]; r.IntN(3) == 0 {
 					args[i] = r.Uint64() >> r.IntN(64)
