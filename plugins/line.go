@@ -28,13 +28,13 @@ func AppendLine(dst, text []byte) []byte {
 	return dst
 }
 
-// Line is a text as AppendLine makes it a line.
+// Line returns a text as the line that AppendLine makes of it.
 func Line(text string) []byte { return AppendLine(nil, []byte(text)) }
 
 // maxFrames bounds the functions that an error names.
 const maxFrames = 6
 
-// Line is a failure as a line: what went wrong, and in which functions.
+// Line returns a failure as a line: what went wrong, and in which functions.
 func (f *Failure) Line() string {
 	text := string(Line(f.Error()))
 	if f.Stack != "" {

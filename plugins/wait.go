@@ -7,7 +7,8 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Wait waits for what is running, or until ctx ends. Then what still runs does so without it.
+// Wait blocks until running is done, or until ctx ends. In the second case a goroutine goes on to wait
+// for running.
 func Wait(ctx context.Context, running *sync.WaitGroup) error {
 	ended := make(chan struct{})
 	go func() {

@@ -6,7 +6,7 @@ import (
 	"github.com/gyre-events/gyre/plugins/judge"
 )
 
-// newJudgeMetrics has the metrics of the plugins that shape subscriptions.
+// newJudgeMetrics returns the metrics of the plugins that shape subscriptions.
 func newJudgeMetrics(j *judges) *series[judge.Totals] {
 	m := &series[judge.Totals]{
 		prefix: "gyre_judge_", labels: []string{"plugin", "version", "kind"},
@@ -17,7 +17,7 @@ func newJudgeMetrics(j *judges) *series[judge.Totals] {
 			}
 			return of.Totals(), nil
 		},
-		names: func(t *judge.Totals) []string { return []string{t.Plugin, t.Version, string(t.Kind)} },
+		values: func(t *judge.Totals) []string { return []string{t.Plugin, t.Version, string(t.Kind)} },
 	}
 	add := func(name, help string, value func(*judge.Totals) float64) {
 		m.add(prometheus.CounterValue, name+"_total", help, value)

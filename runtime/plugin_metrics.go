@@ -7,11 +7,11 @@ import (
 	"github.com/gyre-events/gyre/plugins/host"
 )
 
-// newPluginMetrics has the metrics of each binding, on the node that owns it: a dozen series for each
+// newPluginMetrics returns the metrics of each binding, on the node that owns it: a dozen series for each
 // of the first host.MaxOwned by name. If storage does not answer, there are none.
 func newPluginMetrics(seen *looks[[]plugins.Status]) *series[plugins.Status] {
 	m := &series[plugins.Status]{
-		prefix: "gyre_plugin_", labels: []string{"binding"}, names: bindingName,
+		prefix: "gyre_plugin_", labels: []string{"binding"}, values: bindingName,
 		list: func() ([]plugins.Status, error) { return seen.get(sumsFor, lookWithin) },
 	}
 	state := prometheus.NewDesc("gyre_plugin_state", "1 for the state that a binding is in.", []string{"binding", "state"}, nil)

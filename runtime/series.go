@@ -6,23 +6,23 @@ import "github.com/prometheus/client_golang/prometheus"
 type series[T any] struct {
 	prefix  string // of the names
 	labels  []string
-	list    func() ([]T, error) // after an error there are no metrics
-	names   func(*T) []string   // the values of the labels
-	count   *prometheus.Desc    // of how many things there are; nil: not said
+	list    func() ([]T, error) // an error leaves the metrics out
+	values  func(*T) []string   // of the labels
+	count   *prometheus.Desc    // of the number of things; may be nil
 	metrics []metricOf[T]
 }
 
-// metricOf is one of them, and what makes it of a thing and its names.
+// metricOf is one metric. make makes it of a thing, with the values of the labels.
 type metricOf[T any] struct {
 	desc *prometheus.Desc
-	make func(t *T, names []string) prometheus.Metric
+	make func(t *T, values []string) prometheus.Metric
 }
 
 // add adds a metric.
 func (s *series[T]) add(kind prometheus.ValueType, name, help string, value func(*T) float64) {
 	desc := prometheus.NewDesc(s.prefix+name, help, s.labels, nil)
-	s.metrics = append(s.metrics, metricOf[T]{desc, func(t *T, names []string) prometheus.Metric {
-		return prometheus.MustNewConstMetric(desc, kind, value(t), names...)
+	s.metrics = append(s.metrics, metricOf[T]{desc, func(t *T, values []string) prometheus.Metric {
+		return prometheus.MustNewConstMetric(desc, kind, value(t), values...)
 	}})
 }
 
@@ -46,9 +46,9 @@ func (s *series[T]) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(s.count, prometheus.GaugeValue, float64(len(list)))
 	}
 	for i := range list {
-		names := s.names(&list[i])
+		values := s.values(&list[i])
 		for _, m := range s.metrics {
-			out <- m.make(&list[i], names)
+			out <- m.make(&list[i], values)
 		}
 	}
 }

@@ -10,15 +10,15 @@ import (
 // the first of them by name: each is a dozen series.
 const maxSubscriptionSeries = 500
 
-// newSubscriptionMetrics has the metrics of each subscription, also of those that nobody serves: they
+// newSubscriptionMetrics returns the metrics of each subscription, also of those that nobody serves: they
 // are what somebody has to know about. A node of a ring has those of its own. If storage does not
 // answer, there are none.
 func newSubscriptionMetrics(seen *looks[[]subscriptions.Info]) *series[subscriptions.Info] {
 	m := &series[subscriptions.Info]{
 		prefix: "gyre_subscription_", labels: []string{"subscription"},
-		count: prometheus.NewDesc("gyre_subscriptions", "Subscriptions with metrics of their own, which are the first by name.", nil, nil),
-		list:  func() ([]subscriptions.Info, error) { return seen.get(0, lookWithin) },
-		names: func(i *subscriptions.Info) []string { return []string{i.Name} },
+		count:  prometheus.NewDesc("gyre_subscriptions", "Subscriptions with metrics of their own, which are the first by name.", nil, nil),
+		list:   func() ([]subscriptions.Info, error) { return seen.get(0, lookWithin) },
+		values: func(i *subscriptions.Info) []string { return []string{i.Name} },
 	}
 	m.add(prometheus.GaugeValue, "lag_events", "Positions from the checkpoint to the head: no fewer than events.",
 		func(i *subscriptions.Info) float64 { return float64(i.Lag) })
@@ -41,8 +41,8 @@ func newSubscriptionMetrics(seen *looks[[]subscriptions.Info]) *series[subscript
 	m.add(prometheus.CounterValue, "parked_total", "Events that were set aside.",
 		func(i *subscriptions.Info) float64 { return float64(i.Totals.Parked) })
 	ack := prometheus.NewDesc("gyre_subscription_ack_seconds", "Time from sending an event to its ack.", m.labels, nil)
-	m.metrics = append(m.metrics, metricOf[subscriptions.Info]{ack, func(i *subscriptions.Info, names []string) prometheus.Metric {
-		return prometheus.MustNewConstSummary(ack, i.Totals.Acked, i.Totals.AckSeconds, nil, names...)
+	m.metrics = append(m.metrics, metricOf[subscriptions.Info]{ack, func(i *subscriptions.Info, values []string) prometheus.Metric {
+		return prometheus.MustNewConstSummary(ack, i.Totals.Acked, i.Totals.AckSeconds, nil, values...)
 	}})
 	return m
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/gyre-events/gyre/plugins/validators"
 )
 
-// newValidatorMetrics has the metrics of each validator that is in force at this node, of the first
+// newValidatorMetrics returns the metrics of each validator that is in force at this node, of the first
 // host.MaxOwned by name.
 func newValidatorMetrics(v *validators.Validators) *series[plugins.Status] {
 	m := &series[plugins.Status]{
-		prefix: "gyre_validator_", labels: []string{"validator"}, names: bindingName,
+		prefix: "gyre_validator_", labels: []string{"validator"}, values: bindingName,
 		list: func() ([]plugins.Status, error) {
 			all := v.InForce()
 			return all[:min(len(all), host.MaxOwned)], nil

@@ -11,8 +11,8 @@ import (
 	"github.com/gyre-events/gyre/plugins"
 )
 
-// byKind are the bindings of all kinds: those with a subscription, and validators, of which it does
-// what both can. No name is in both.
+// byKind serves bindings of all kinds. What a validator can do, too, goes to the kind that has the name;
+// the rest goes to the bindings with a subscription. No name is in both.
 type byKind struct {
 	Bindings
 	validators Validators
@@ -117,7 +117,8 @@ func (k byKind) Rollback(ctx context.Context, name string, r plugins.Rollback) (
 	return k.of(ctx, name).Rollback(ctx, name, r)
 }
 
-// ofEvents is a handler of a route about the events that a binding has handled.
+// ofEvents returns a handler for a route about the events that a binding has handled. It refuses a
+// validator; what names what a validator does not have.
 func (a *api) ofEvents(what string, handle handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := a.handles(r.Context(), r.PathValue("binding"), what); err != nil {
@@ -127,8 +128,7 @@ func (a *api) ofEvents(what string, handle handler) handler {
 	}
 }
 
-// handles refuses a validator, which has handled no events, and so has nothing of what there is of
-// those. A binding that does not exist passes.
+// handles refuses a validator, since it handles no events. A binding that does not exist passes.
 func (a *api) handles(ctx context.Context, binding, what string) error {
 	_, err := a.Validators.Binding(ctx, binding)
 	switch {

@@ -22,8 +22,8 @@ const (
 // exited ends a command that has said that all is well. Of another guest it is a failure.
 var exited = &Trap{Reason: Failed, Detail: "exit code 0"}
 
-// commandImports are the functions of WASI that a command may import, too. Toolchains link those
-// about files and sockets into programs that have none. All of them answer that there are none.
+// commandImports are the functions of WASI that only a command may import. Toolchains link those about
+// files and sockets into programs that use none; they answer that there are none.
 func commandImports() []imported {
 	list := []imported{
 		wasi("fd_read", "iiii:i", fdRead),
