@@ -17,10 +17,10 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// TestProgressOfTwoWorkers has two workers of one name move it through different nodes,
+// TestProgressOfTwoWorkersSoak has two workers of one name move it through different nodes,
 // while views change, links break, gates close and storage fails. Every move is made once,
 // by one of them. GYRE_SEED repeats a run.
-func TestProgressOfTwoWorkers(t *testing.T) {
+func TestProgressOfTwoWorkersSoak(t *testing.T) {
 	first, runs := uint64(time.Now().UnixNano()), 8
 	if os.Getenv("GYRE_SOAK") != "" {
 		runs = 500

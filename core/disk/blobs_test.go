@@ -96,9 +96,9 @@ func onlyBlobs(t *testing.T, fs *faultFS, dir string) *Engine {
 	return e
 }
 
-// TestBlobPowerLoss loses power at each call: what was acknowledged is there, everything
+// TestBlobPowerLossSoak loses power at each call: what was acknowledged is there, everything
 // that is there is whole, and nothing half-done is left.
-func TestBlobPowerLoss(t *testing.T) {
+func TestBlobPowerLossSoak(t *testing.T) {
 	t.Parallel()
 	const dir = "data"
 	for seed := range uint64(rounds(80)) {

@@ -295,9 +295,9 @@ func openOn(t testing.TB, fs FS, dir string) (*Engine, error) {
 	return e, err
 }
 
-// TestPowerLoss writes, loses power at any call, opens what is left, and goes
+// TestPowerLossSoak writes, loses power at any call, opens what is left, and goes
 // on from there.
-func TestPowerLoss(t *testing.T) {
+func TestPowerLossSoak(t *testing.T) {
 	t.Parallel()
 	for round := range rounds(1000) {
 		seed := uint64(time.Now().UnixNano())
@@ -374,9 +374,9 @@ func powerLoss(t *testing.T, seed uint64, random *rand.Rand) {
 	}
 }
 
-// TestEveryFault fails each call once, and all from it on for a while, and
+// TestEveryFaultSoak fails each call once, and all from it on for a while, and
 // demands that the engine goes on by itself.
-func TestEveryFault(t *testing.T) {
+func TestEveryFaultSoak(t *testing.T) {
 	t.Parallel()
 	faults := []error{syscall.EIO, syscall.ENOSPC}
 	step := 11
@@ -467,9 +467,9 @@ func written(t *testing.T, dir string) (fs *faultFS, name string, h *history, en
 	return fs2, filepath.Join(dir, "log", segmentName(1)), h, ends
 }
 
-// TestCutAnywhere cuts the last segment off at every byte: what was whole
+// TestCutAnywhereSoak cuts the last segment off at every byte: what was whole
 // before is there, and nothing else.
-func TestCutAnywhere(t *testing.T) {
+func TestCutAnywhereSoak(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	fs, name, h, ends := written(t, dir)
@@ -532,9 +532,9 @@ func (h *history) checkAtLeast(t testing.TB, e *Engine, all *history) {
 	full.check(t, e)
 }
 
-// TestFlipAnywhere flips each byte of the last segment: the log opens with
+// TestFlipAnywhereSoak flips each byte of the last segment: the log opens with
 // whole Commits, or is refused with the place. It never has a wrong event.
-func TestFlipAnywhere(t *testing.T) {
+func TestFlipAnywhereSoak(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	fs, name, h, ends := written(t, dir)

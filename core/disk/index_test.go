@@ -17,10 +17,10 @@ import (
 	"github.com/gyre-events/gyre/core/memory"
 )
 
-// TestManySegments writes the same to an engine with tiny segments and to the
+// TestManySegmentsSoak writes the same to an engine with tiny segments and to the
 // one in memory, and demands the same answers, also after each reopen, when
 // merges have happened, and when the index was lost.
-func TestManySegments(t *testing.T) {
+func TestManySegmentsSoak(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	config := Config{Dir: dir, SegmentBytes: minSegmentBytes}
@@ -160,9 +160,9 @@ func sameLists(t *testing.T, e *Engine, model core.Engine) {
 	}
 }
 
-// TestDamagedIndex damages every kind of thing in the runs, while the engine
+// TestDamagedIndexSoak damages every kind of thing in the runs, while the engine
 // has them open and while it has not. The answers are right all the same.
-func TestDamagedIndex(t *testing.T) {
+func TestDamagedIndexSoak(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	fs := newFaultFS()
@@ -282,9 +282,9 @@ func TestLock(t *testing.T) {
 	open(t, Config{Dir: dir}).Close()
 }
 
-// TestVerifyFindsDamage flips bytes all over a log of several segments: the
+// TestVerifyFindsDamageSoak flips bytes all over a log of several segments: the
 // report names the file, or the byte was outside of what the log has.
-func TestVerifyFindsDamage(t *testing.T) {
+func TestVerifyFindsDamageSoak(t *testing.T) {
 	dir := t.TempDir()
 	fs := newFaultFS()
 	e, err := openOn(t, fs, dir)

@@ -191,9 +191,9 @@ func TestRecordsFailAnywhere(t *testing.T) {
 	}
 }
 
-// TestDamagedRecords flips each byte of a run and cuts it off anywhere. The records are
+// TestDamagedRecordsSoak flips each byte of a run and cuts it off anywhere. The records are
 // those of the runs before it, or a read is refused; they are never wrong.
-func TestDamagedRecords(t *testing.T) {
+func TestDamagedRecordsSoak(t *testing.T) {
 	s := newRecordScript(rand.New(rand.NewPCG(3, 3)), 3, 60, 60, 2000)
 	fs := newFaultFS()
 	d := openedRecords(t, fs)

@@ -197,9 +197,9 @@ func fillRecordsOf(t testing.TB, e *Engine, table string, records int, value []b
 	}
 }
 
-// TestRecordsAreMadeAnew loses many records: they go on from their snapshot, without a copy
+// TestRecordsAreMadeAnewSoak loses many records: they go on from their snapshot, without a copy
 // of it, or are made from the whole log. Memory does not grow with them.
-func TestRecordsAreMadeAnew(t *testing.T) {
+func TestRecordsAreMadeAnewSoak(t *testing.T) {
 	dir := t.TempDir()
 	records := rounds(1_200_000)
 	e := open(t, Config{Dir: dir, SegmentBytes: 4 << 20})
