@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gyre-events/gyre/plugins"
+	"github.com/gyre-events/gyre/plugins/abi"
 	"github.com/gyre-events/gyre/plugins/registry"
 )
 
@@ -41,7 +42,7 @@ func TestDeployPolicy(t *testing.T) {
 // TestWarningsOfADeploy: what is granted beside what the manifest asks for needs no warning.
 func TestWarningsOfADeploy(t *testing.T) {
 	v := plugins.Version{
-		Manifest: plugins.Manifest{Capabilities: []string{"state"}},
+		Manifest: plugins.Manifest{ABI: abi.Module, Capabilities: []string{"state"}},
 		Report:   plugins.Report{Imports: []string{"gyre_1.http"}},
 	}
 	warnings, err := registry.Warnings(&v.Manifest, v.Report.Imports, 0)

@@ -100,6 +100,7 @@ func TestRetriesParksAndReplays(t *testing.T) {
 		}
 		n.deployCopier()
 		n.await("copier", 6)
+		n.awaitStatus("copier", "has parked two", func(s *plugins.Status) bool { return s.Parked == 2 }) // lanes are ahead of that
 		if got := strings.Join(n.copied(), " "); got != "1 3 4 6" {
 			t.Errorf("copied %s", got)
 		}
