@@ -62,10 +62,9 @@ func (p *Program) isCommand() bool { return p.entry == abi.Main }
 
 // standard is what a command reads and writes.
 type standard struct {
-	input     []byte // what is left of it
-	partial   []byte // line that is written, without an end yet
-	lines     int    // that have ended
-	positions []uint64
+	input   []byte // what is left of it
+	partial []byte // line that is written, without an end yet
+	lines   int    // that have ended
 }
 
 // openStandard gives a command the lines of a batch.
@@ -148,15 +147,14 @@ func (in *Instance) effectOf(text []byte) error {
 
 // turnTo makes the event at a position the current one, or says why not.
 func (in *Instance) turnTo(position uint64) (why string) {
-	positions := in.standard.positions
-	for i := max(in.event, 0); i < len(positions); i++ {
-		if positions[i] == position {
+	for i := max(in.event, 0); i < len(in.events); i++ {
+		if in.events[i].position == position {
 			in.event = i
 			return ""
 		}
 	}
-	if in.event > 0 && position < positions[in.event] {
-		return fmt.Sprintf("position %d comes after position %d: lines have to be in the order of their events", position, positions[in.event])
+	if in.event > 0 && position < in.events[in.event].position {
+		return fmt.Sprintf("position %d comes after position %d: lines have to be in the order of their events", position, in.events[in.event].position)
 	}
 	return fmt.Sprintf("position %d is not that of an event of the batch", position)
 }

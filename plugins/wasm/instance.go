@@ -86,6 +86,7 @@ type call struct {
 type source struct {
 	id         abi.ID
 	timeMicros int64
+	position   uint64
 }
 
 // firstTick is where the monotonic clock starts. Go refuses one that is at zero.
@@ -185,7 +186,7 @@ func (in *Instance) instantiate() (err error) {
 // reset begins a call.
 func (in *Instance) reset(batch []byte) {
 	c := &in.call
-	*c = call{batch: batch, event: -1, events: c.events[:0], printed: c.printed[:0], line: c.line[:0], standard: standard{positions: c.standard.positions[:0]}}
+	*c = call{batch: batch, event: -1, events: c.events[:0], printed: c.printed[:0], line: c.line[:0]}
 	in.random.begin(abi.ID{})
 }
 
@@ -269,8 +270,7 @@ func (in *Instance) readBatch() error {
 		if !ok {
 			break
 		}
-		in.events = append(in.events, source{e.ID, e.TimeMicros})
-		in.standard.positions = append(in.standard.positions, e.Position)
+		in.events = append(in.events, source{e.ID, e.TimeMicros, e.Position})
 	}
 	in.now = b.NowMicros
 	if in.program.isCommand() {
