@@ -92,6 +92,8 @@ func (x *Stage) Handle(ctx context.Context, h plugins.Handler, b *Batch) (done i
 		return 0, fuel, &Failure{Storage: ctx.Err()}
 	case x.storage != nil:
 		return 0, fuel, &Failure{Storage: x.storage}
+	case err != nil && x.broken != nil && len(b.Events) == 1: // as a verdict other than done
+		return 0, fuel, x.mask.failure(x.explain(x.broken))
 	case err != nil:
 		return 0, fuel, x.mask.failure(x.explain(crashed(err)))
 	}

@@ -244,6 +244,10 @@ func TestChainsEnd(t *testing.T) {
 	if len(all) != 17 {
 		t.Errorf("%d events: %+v", len(all), s)
 	}
+	p, err := n.host.Poison(t.Context(), "ping", all[16].Position)
+	if err != nil || p.Attempts != 1 || !strings.Contains(p.Reason, "of a chain of plugins") {
+		t.Errorf("%+v, %v", p, err)
+	}
 	for i, e := range all[1:] {
 		want := fmt.Sprintf(`{"causation_depth":%d,"causation_id":"%s","correlation_id":"game"}`, i+1, all[i].ID)
 		if string(e.Metadata) != want || !e.Time.Equal(first.Time) && !e.Time.Equal(all[0].Time) {
