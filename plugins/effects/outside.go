@@ -84,7 +84,9 @@ func (x *Stage) HTTP(event int, request []byte, within time.Duration) ([]byte, a
 	case !granted:
 		return nil, x.grants(plugins.CanCallHTTP, "to call ", r.Server)
 	case x.outside == nil:
-		x.withheld = append(x.withheld, event)
+		if !slices.Contains(x.withheld, event) {
+			x.withheld = append(x.withheld, event)
+		}
 		return nil, abi.Unsupported
 	case x.ground.HoldsBack(source.Position):
 		return nil, abi.Unsupported

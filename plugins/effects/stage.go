@@ -87,8 +87,8 @@ type reach struct {
 	outside Outside // nil if there is none
 	mask    mask
 	calls   calls
-	// withheld are the events of the batch for which a call was, because there is no outside; noSecret
-	// says that a secret was, since the handler was made.
+	// withheld are the events of the batch for which the handler asked for a call, and noSecret says that
+	// it has asked for a secret since it was made; both without an outside.
 	withheld []int
 	noSecret bool
 }
