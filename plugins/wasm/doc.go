@@ -34,7 +34,8 @@
 //   - A metered module computes what it computed before, and passes a check of its fuel at
 //     each function, each loop iteration and each bulk instruction.
 //   - A guest stops within a slice of fuel, below a millisecond of computing, after its
-//     budget, its deadline or its caller's context ends.
+//     budget, its deadline or its caller's context ends. A command that has written a line stops
+//     when the host has decoded it.
 //   - The effects and the fuel of a call depend on the module, the batches that the instance
 //     has seen, the binding's seed and the answers of Reads only: there is no clock, no
 //     randomness and no file of the node.
