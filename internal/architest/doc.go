@@ -14,6 +14,8 @@
 // behavior_test.go looks that each behavior that a ring ports from the system that Gyre
 // re-implements has a test with its number.
 //
+// soak_test.go looks that make soak runs each test that has a full length.
+//
 // All read the source of every file, whatever its build constraints, and need no
 // package to compile. Nested modules are not looked at.
 package architest
