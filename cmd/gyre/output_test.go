@@ -142,10 +142,27 @@ func TestStatusOfMoves(t *testing.T) {
 }
 
 func TestShadowWords(t *testing.T) {
-	if words := shadowWords(&plugins.ShadowStatus{}); strings.Contains(words, "position 0") || !strings.Contains(words, "no event was compared yet") {
+	if words := shadowWords(&plugins.ShadowStatus{}); strings.Contains(words, "position 0") || !strings.Contains(words, "no event was compared yet: ") {
 		t.Errorf("before the first batch: %s", words)
 	}
 	if words := shadowWords(&plugins.ShadowStatus{Events: 2, Since: 3}); !strings.Contains(words, "2 events compared behind position 3") {
 		t.Errorf("behind 3: %s", words)
+	}
+}
+
+// A deploy says that the config of a newer manifest is not in use.
+func TestTellUnused(t *testing.T) {
+	v := plugins.Version{Manifest: plugins.Manifest{Config: []byte(`{"a":1,"b":2}`)}}
+	for _, c := range []struct{ name, flag, config, want string }{
+		{"the same", "", `{"b":2, "a":1}`, ""},
+		{"another", "", `{"a":0}`, "The config of x stays {\"a\":0}. The manifest has {\"a\":1,\"b\":2}: --config sets it.\n"},
+		{"asked for", `{"a":0}`, `{"a":0}`, ""},
+	} {
+		var said strings.Builder
+		a := &app{stderr: &said}
+		a.tellUnused(&deployment{config: c.flag}, &v, &plugins.Status{Binding: plugins.Binding{Name: "x", Config: []byte(c.config)}})
+		if said.String() != c.want {
+			t.Errorf("%s: %q", c.name, said.String())
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -120,11 +121,37 @@ func (a *app) deploy(ctx context.Context, what string, d *deployment) error {
 			return err
 		}
 		s, err := all.Deploy(ctx, d.binding, order)
-		if err != nil {
+		flag := judgeFlags[v.Manifest.Kind]
+		switch {
+		case err != nil && flag != "" && errors.Is(err, core.CodeInvalidRequest):
+			return &advised{err, fmt.Sprintf("gyre subscriptions create NAME %s%s@%s", flag, v.Plugin, v.Version)}
+		case err != nil:
 			return a.late(ctx, err)
 		}
+		a.tellUnused(d, &v, &s)
 		return a.printDeployed(s)
 	})
+}
+
+// judgeFlags are those of a subscription that name a plugin of a kind which is not deployed.
+var judgeFlags = map[plugins.Kind]string{
+	plugins.KindFilter:    "--filter-plugin ",
+	plugins.KindMap:       "--map plugin:",
+	plugins.KindPartition: "--partition-by plugin:",
+}
+
+// tellUnused says that a deploy has not put the config of the manifest to work, if the binding has
+// another one.
+func (a *app) tellUnused(d *deployment, v *plugins.Version, s *plugins.Status) {
+	if config := v.Manifest.Config; d.config == "" && len(config) > 0 && !sameJSON(config, s.Config) {
+		fmt.Fprintf(a.stderr, "The config of %s stays %s. The manifest has %s: --config sets it.\n", cell(s.Name, maxNameCell), cell(string(s.Config), dataWidth), cell(string(config), dataWidth))
+	}
+}
+
+// sameJSON reports whether two texts are the same JSON.
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 // deployTimeout is the least that a deploy waits: the module is compiled where it is to run.

@@ -149,12 +149,18 @@ func rebuiltWords(s plugins.Status) string {
 	return fmt.Sprintf("%s is generation %d of version %s now, at checkpoint %d, lag %d", name, s.Generation, cell(s.Version, maxNameCell), s.Checkpoint, s.Lag)
 }
 
-const switchHelp = `Switch to the generation that gyre plugin rebuild --hold has built. It and the one that is live
-change places at once, when both have handled the same events. The other is kept until the next
-rebuild begins: gyre plugin rollback goes back to it, gyre plugin drop-before drops it.`
+const switchHelp = `Switch to the version in the shadow, or to the generation that gyre plugin rebuild --hold has built.
+gyre plugin rollback goes back.
+
+The version in the shadow is deployed after the batch that is being handled. It goes on with the
+state that is stored.
+
+The generation and the one that is live change places at once, when both have handled the same
+events. The other is kept until the next rebuild begins; gyre plugin drop-before drops it. While a
+rebuild is under way, switch is about the rebuild.`
 
 func newPluginSwitch(a *app) *cobra.Command {
-	cmd := newPluginControl(a, "switch", "Switch to the generation that a rebuild has built", sdk.Plugins.Switch)
+	cmd := newPluginControl(a, "switch", "Switch to the version in the shadow, or to what a rebuild has built", sdk.Plugins.Switch)
 	cmd.Long = switchHelp
 	return cmd
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -38,6 +40,9 @@ func newPluginQuery(a *app) *cobra.Command {
 			}
 			return a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) error {
 				answer, err := client.Plugins().Query(ctx, args[0], q)
+				if errors.Is(err, core.CodePluginFailed) {
+					return &advised{err, fmt.Sprintf("Correct the query if the detail is about it, else the plugin. What %s has stored is as it was.", cell(args[0], maxNameCell))}
+				}
 				if err != nil {
 					return a.waited(err, args[0], q.AtLeast)
 				}

@@ -105,7 +105,7 @@ func (a *app) printShadow(r *plugins.ShadowReport) error {
 
 // shadowWords words how a shadow is doing.
 func shadowWords(s *plugins.ShadowStatus) string {
-	words := "no event was compared yet"
+	words := "no event was compared yet: those that are appended from now on are"
 	if s.Events > 0 || s.Since > 0 || s.CallsOut > 0 {
 		words = fmt.Sprintf("%s events compared behind position %d: %s differ, %s in outputs, %s in changes of state, %s in what became of them",
 			comma(s.Events), s.Since, comma(s.Differ), comma(s.Outputs), comma(s.Writes), comma(s.Fates))
