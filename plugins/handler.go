@@ -65,6 +65,8 @@ func (f *Failure) Error() string {
 // batch, and indexes only rise. Slices belong to the handler again when a method returns. It is
 // Effects that checks arguments, and holds a batch to the limits of abi.
 type Effects interface {
+	// Begin says that the handler has begun an event: what it logs from now on is about that one.
+	Begin(event int)
 	// Result is the result of an event. The message explains a retry or a park.
 	Result(event int, action abi.Action, delay time.Duration, message []byte) abi.Errno
 	// Append stages events, as abi.NextEvent decodes them, as outputs of an event.

@@ -91,6 +91,7 @@ func sinkConfig(limits wasm.Limits) wasm.Config {
 
 type pluginSink struct{}
 
+func (pluginSink) Begin(int)                                               {}
 func (pluginSink) Result(int, abi.Action, time.Duration, []byte) abi.Errno { return abi.OK }
 func (pluginSink) Append(int, []byte, int64, []byte) abi.Errno             { return abi.OK }
 func (pluginSink) Put(int, []byte, []byte) abi.Errno                       { return abi.OK }

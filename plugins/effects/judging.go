@@ -10,6 +10,7 @@ import (
 // import: all but Result and Config.
 type NoEffects struct{}
 
+func (NoEffects) Begin(int)                                           {}
 func (NoEffects) Append(int, []byte, int64, []byte) abi.Errno         { return abi.Unsupported }
 func (NoEffects) Put(int, []byte, []byte) abi.Errno                   { return abi.Unsupported }
 func (NoEffects) Delete(int, []byte) abi.Errno                        { return abi.Unsupported }

@@ -98,6 +98,9 @@ func (a *Asker) MemoryBytes() int64 {
 	return a.handler.MemoryBytes()
 }
 
+// Begin is plugins.Effects'.
+func (*Asker) Begin(int) {}
+
 // Result is plugins.Effects'. Acknowledged is the answer, and parked why there is none.
 func (a *Asker) Result(_ int, action abi.Action, _ time.Duration, message []byte) abi.Errno {
 	if action != abi.Ack && action != abi.Park {
@@ -143,6 +146,9 @@ func (*Asker) HTTP(int, []byte, time.Duration) ([]byte, abi.Errno) { return nil,
 
 // said is the plugins.Output of a query: the last line is for the error, if there is one.
 type said struct{ last string }
+
+// At is Output's. A query is about no event.
+func (*said) At(uint64) {}
 
 // Log is plugins.Output's.
 func (s *said) Log(level abi.Level, line []byte) {

@@ -61,7 +61,7 @@ const PageEntries = 256
 type Stage struct {
 	terms  *Terms
 	ground Ground
-	out    plugins.Output
+	out    Output
 	ctx    context.Context // of the call
 	reach
 
@@ -93,9 +93,16 @@ type reach struct {
 	noSecret bool
 }
 
+// Output takes what the handler of a lane reports. It is used by one goroutine.
+type Output interface {
+	plugins.Output
+	// At says which event the next lines are about, by its position.
+	At(position uint64)
+}
+
 // NewStage returns a Stage of a lane. What the host has to say to whoever reads the binding's
 // log is logged to out.
-func NewStage(terms *Terms, ground Ground, out plugins.Output) *Stage {
+func NewStage(terms *Terms, ground Ground, out Output) *Stage {
 	return &Stage{terms: terms, ground: ground, out: out}
 }
 
@@ -217,6 +224,7 @@ func (x *Stage) reset(ctx context.Context, sources []core.Event) {
 	x.Staged.Reset()
 	x.growth, x.refused, x.broken, x.storage = 0, "", nil, nil
 	x.calls, x.withheld = calls{}, x.withheld[:0]
+	x.Begin(0)
 }
 
 // Take takes what was staged, and leaves the room of s for the next batch.
@@ -281,6 +289,13 @@ func (x *Stage) spend(n int) abi.Errno {
 	}
 	x.bytes += n
 	return abi.OK
+}
+
+// Begin is plugins.Effects'.
+func (x *Stage) Begin(event int) {
+	if event < len(x.sources) {
+		x.out.At(x.sources[event].Position)
+	}
 }
 
 // Result is plugins.Effects'.

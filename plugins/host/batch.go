@@ -72,7 +72,6 @@ func (l *lane) handle(ctx context.Context, events []queued) (done int, f *effect
 			return 0, f
 		}
 	}
-	l.out.At(events[0].position)
 	began := time.Now()
 	l.host.handling.Add(1)
 	done, fuel, f := l.stage.Handle(ctx, l.handler, &l.batch)

@@ -37,11 +37,7 @@ type Versions interface {
 }
 
 // Output takes what the handler of a lane reports. It is used by one goroutine.
-type Output interface {
-	plugins.Output
-	// At says which event the next lines are about.
-	At(position uint64)
-}
+type Output = effects.Output
 
 // Config is what a Host needs. All of it is required but Output, Outside and Logger.
 type Config struct {

@@ -19,6 +19,7 @@ import (
 // nothing is connected to a handler that uses none of it.
 type nothing struct{ plugins.Reads }
 
+func (nothing) Begin(int)                                               {}
 func (nothing) Result(int, abi.Action, time.Duration, []byte) abi.Errno { return abi.OK }
 func (nothing) Append(int, []byte, int64, []byte) abi.Errno             { return abi.OK }
 func (nothing) Put(int, []byte, []byte) abi.Errno                       { return abi.OK }

@@ -169,6 +169,8 @@ func (aloneGround) HoldsBack(uint64) bool { return false }
 // aloneOutput takes what the handler of an Alone reports.
 type aloneOutput struct{ alone *Alone }
 
+func (aloneOutput) At(uint64) {} // it has one event
+
 func (o aloneOutput) Log(level abi.Level, line []byte) {
 	o.alone.tally.log(o.alone.Lane, o.alone.Item.Position, level, line)
 }

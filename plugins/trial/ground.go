@@ -42,12 +42,10 @@ func (ground) HoldsBack(uint64) bool { return false }
 // output takes what the handler of a lane reports.
 type output struct{ lane *lane }
 
+func (o output) At(position uint64) { o.lane.at = position }
+
 func (o output) Log(level abi.Level, line []byte) {
-	position := uint64(0)
-	if events := o.lane.batch.Events; len(events) > 0 {
-		position = events[0].Position
-	}
-	o.lane.version.tally.log(o.lane.number, position, level, line)
+	o.lane.version.tally.log(o.lane.number, o.lane.at, level, line)
 }
 
 func (o output) Metric(kind abi.Kind, name []byte, value float64) abi.Errno {

@@ -62,6 +62,7 @@ func errno(e abi.Errno) error {
 
 // fold appends what its state has counted of a stream. Its types say how events fail.
 func fold(c plugins.Connection, i int, e *abi.Event) error {
+	c.Effects.Begin(i)
 	switch typ := string(e.Type); {
 	case typ == "Crash", typ == "Flaky" && e.Attempt < 3:
 		return &plugins.Failure{Reason: "crashed"}
@@ -116,6 +117,14 @@ func run(t interface {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// TestLinesHaveTheirEvents: a line has the position of the event that was begun before it.
+func TestLinesHaveTheirEvents(t *testing.T) {
+	r := run(t, 1, 3, 3, []delivery.Item{item(4, "a", "A"), item(6, "b", "Skip"), item(9, "a", "A")})
+	if l := r.Logs.First; len(l) != 2 || l[0].Position != 4 || l[1].Position != 9 || r.Batches != 1 {
+		t.Errorf("%d batches, %+v", r.Batches, l)
+	}
 }
 
 // TestCutsDoNotMatter: outputs and state are the same however events are read and batches are cut.

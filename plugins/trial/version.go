@@ -171,8 +171,9 @@ type lane struct {
 	search   effects.Search  // for an event that batches fail by
 	attempts int             // failed, of the first event of the queue
 	failed   *effects.Failure
-	withheld bool  // at the last attempt
-	memory   int64 // of the handler
+	withheld bool   // at the last attempt
+	memory   int64  // of the handler
+	at       uint64 // the position of the event that it logs about
 }
 
 func newLane(v *Version, number int, on effects.Ground, set func(key string, v effects.Value) error) *lane {

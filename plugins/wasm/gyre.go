@@ -108,6 +108,7 @@ func eventBegin(in *Instance, stack []uint64) {
 		return
 	}
 	in.begin(index)
+	in.config.Effects.Begin(index)
 	errno(stack, abi.OK)
 }
 

@@ -62,8 +62,8 @@ func TestGuestStagesEffects(t *testing.T) {
 	want := []string{
 		"put 1 the GYB1", "delete 1 the", "append 1 stream -2 (37 bytes)", "result 1 2 250ms the", "log 2 the stream�[1mbad",
 	}
-	if !slices.Equal(r.lines, want) {
-		t.Errorf("got %q, want %q", r.lines, want)
+	if !slices.Equal(r.lines, want) || r.begun != 1 {
+		t.Errorf("got %q of event %d, want %q of event 1", r.lines, r.begun, want)
 	}
 }
 

@@ -12,12 +12,17 @@ import (
 
 // recorder is the other side of an instance: it notes what a guest does, and knows a few
 // answers.
-type recorder struct{ lines []string }
+type recorder struct {
+	lines []string
+	begun int // the event that was begun last
+}
 
 func (r *recorder) note(format string, args ...any) abi.Errno {
 	r.lines = append(r.lines, fmt.Sprintf(format, args...))
 	return abi.OK
 }
+
+func (r *recorder) Begin(event int) { r.begun = event }
 
 func (r *recorder) Result(event int, action abi.Action, delay time.Duration, message []byte) abi.Errno {
 	return r.note("result %d %d %v %s", event, action, delay, message)
