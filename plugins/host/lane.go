@@ -61,6 +61,7 @@ type caution struct {
 	search   effects.Search // for an event that batches fail by
 	suspects int            // so many events are handled alone, with their attempts written first
 	wary     int            // behind those, so many batches are handled with no Commit under way
+	begun    uint64         // position of the event whose attempt was written before it was made, and is not over
 }
 
 // pace is when a lane goes on.

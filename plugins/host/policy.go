@@ -13,6 +13,7 @@ import (
 // settle does with an event, which was handled alone, what the error policy says.
 func (l *lane) settle(ctx context.Context, event []queued, f *effects.Failure) error {
 	l.shown.failures.Add(1)
+	l.begun = 0
 	policy := &l.binding.OnError
 	attempt := l.attempt()
 	l.report(&event[0], attempt, f)

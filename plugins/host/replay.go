@@ -26,11 +26,7 @@ func (l *lane) replay(ctx context.Context, event *queued) error {
 	case event.fault != "":
 		return l.replayFailed(ctx, event, &effects.Failure{Reason: event.fault})
 	}
-	if t.Interrupted >= l.binding.OnError.Attempts {
-		return l.replayFailed(ctx, event, &effects.Failure{Reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
-	}
-	t.Interrupted, t.Carried = t.Interrupted+1, false
-	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {
+	if ready, err := l.beginReplay(ctx, event, t); !ready || err != nil {
 		return err
 	}
 	events, f := l.compose(events, t.Attempts+1, abi.Replay)
@@ -50,6 +46,23 @@ func (l *lane) replay(ctx context.Context, event *queued) error {
 	}
 	l.shown.failures.Add(1)
 	return l.replayFailed(ctx, event, f)
+}
+
+// beginReplay writes that a replay begins, as suspect does of an attempt. ready is false if the
+// event is not to be handled now.
+func (l *lane) beginReplay(ctx context.Context, event *queued, t *trace) (ready bool, err error) {
+	switch {
+	case l.begun == event.position:
+		return true, nil
+	case t.Interrupted >= l.binding.OnError.Attempts:
+		return false, l.replayFailed(ctx, event, &effects.Failure{Reason: "the node stopped " + itoa(t.Interrupted) + " times while it was handled"})
+	}
+	t.Interrupted, t.Carried = t.Interrupted+1, false
+	made, err := l.storeTrace(ctx, event, t)
+	if made {
+		l.begun = event.position
+	}
+	return made, err
 }
 
 // commitReplay makes the Commit of a replayed event. The lane stays at its place.
@@ -82,7 +95,7 @@ func (l *lane) replayFailed(ctx context.Context, event *queued, f *effects.Failu
 		return nil // it is looked at again, and acknowledged
 	}
 	l.report(event, t.Attempts+1, f)
-	t.Interrupted = 0
+	l.begun, t.Interrupted = 0, 0
 	t.failed(l, t.Attempts+1, f)
 	t.fit()
 	if made, err := l.storeTrace(ctx, event, t); !made || err != nil {

@@ -278,3 +278,73 @@ func streamsOfLanes() (streams [2]string) {
 	}
 	return streams
 }
+
+// TestConflictIsTheReason: an event whose append is refused at each attempt is parked for that, also
+// by a lane that is suspect, and by a replay: both write attempts before they make them.
+func TestConflictIsTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := func(c *call) error {
+			if string(c.Type) == "Late" {
+				return c.append("out-x", 7, "Out", `{}`)
+			}
+			return nil
+		}
+		d := plugins.Deploy{Grants: []string{"append:out-x"}, OnError: &plugins.ErrorPolicy{Attempts: 3, MinMs: 1, MaxMs: 10}}
+		backlog(t, h, d, []core.Append{stream("s-0", "Plain", 1, "1", nil)}, func(w *world) {
+			time.Sleep(time.Minute)
+			w.now.wire.kill()
+			w.restart()
+			w.add([]core.Append{stream("s-0", "Late", 1, "1", nil)})
+			time.Sleep(time.Minute)
+			w.wantParked(3, "wrong_expected_version")
+			w.replayAll()
+			w.wantParked(4, "wrong_expected_version")
+		})
+	})
+}
+
+// TestReplayWaitsForRoom: a replay that the node has no room for is not one that ended the node.
+func TestReplayWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		full.Store(true)
+		h := func(c *call) error {
+			switch {
+			case c.Flags&abi.Replay == 0:
+				return c.park("later")
+			case full.Load():
+				return core.Errorf(core.CodeOverloaded, "the node has no memory for this handler now")
+			}
+			return nil
+		}
+		backlog(t, h, plugins.Deploy{}, []core.Append{stream("s-0", "Plain", 1, "1", nil)}, func(w *world) {
+			time.Sleep(time.Minute)
+			w.replayAll()
+			w.wantParked(1, "later")
+			full.Store(false)
+			time.Sleep(time.Minute)
+			w.want(1, 0)
+		})
+	})
+}
+
+// replayAll replays what is parked, and waits for what comes of it.
+func (w *world) replayAll() {
+	w.t.Helper()
+	if _, err := w.now.subs.Replay(w.t.Context(), "fold", subscriptions.Selection{All: true}); err != nil {
+		w.t.Fatal(err)
+	}
+	time.Sleep(time.Minute)
+}
+
+// wantParked checks that one event is parked after so many attempts, and why.
+func (w *world) wantParked(attempts int, why string) {
+	w.t.Helper()
+	list, err := w.now.subs.Parked(w.t.Context(), "fold", subscriptions.ParkedRequest{})
+	if err != nil || len(list.Parked) != 1 {
+		w.t.Fatalf("parked: %+v, %v", list.Parked, err)
+	}
+	if p := &list.Parked[0]; p.Attempts != attempts || !strings.Contains(p.Reason, why) {
+		w.t.Errorf("parked after %d attempts, %s, want %d and %s", p.Attempts, p.Reason, attempts, why)
+	}
+}

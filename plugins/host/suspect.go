@@ -72,9 +72,13 @@ func (l *lane) handleSuspect(ctx context.Context, events []queued) error {
 }
 
 // suspect writes the attempt at an event before it is handled, so that one that ends the
-// process is found, and parked after as many attempts as the error policy has. stop says that
-// there is nothing to handle now.
+// process is found, and parked after as many attempts as the error policy has. One that is handled
+// again at once, such as after a conflict, is in the same attempt. stop says that there is nothing
+// to handle now.
 func (l *lane) suspect(ctx context.Context, event *queued) (stop bool, err error) {
+	if l.begun == event.position {
+		return false, nil
+	}
 	if l.stored.Attempts >= l.binding.OnError.Attempts {
 		reason := "the node stopped, or the handler failed, " + itoa(l.stored.Attempts) + " times while it was handled"
 		return true, l.settle(ctx, []queued{*event}, &effects.Failure{Reason: reason})
@@ -83,6 +87,9 @@ func (l *lane) suspect(ctx context.Context, event *queued) (stop bool, err error
 	next.Attempts, next.Reason = next.Attempts+1, notEnded
 	next.History = l.past(next.History, next.Attempts, next.Reason)
 	made, err := l.store(ctx, next, nil)
+	if made {
+		l.begun = event.position
+	}
 	return !made, err
 }
 
@@ -95,6 +102,7 @@ func (l *lane) takeBack(ctx context.Context) {
 	if l.suspects == 0 || l.stored.Attempts == 0 || ctx.Err() != nil {
 		return
 	}
+	l.begun = 0
 	next := l.stored.laneRecord
 	next.Attempts--
 	next.History = next.History[:max(len(next.History)-1, 0)]

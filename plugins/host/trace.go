@@ -22,7 +22,7 @@ type trace struct {
 	// Carried says that the live generation had parked it when a generation beside came to it, and
 	// that nobody has tried it in this one (L14).
 	Carried bool `json:"carried,omitzero"`
-	// Interrupted counts replays that a suspect lane has begun and not ended.
+	// Interrupted counts replays that were begun and did not end.
 	Interrupted int               `json:"interrupted,omitempty"`
 	History     []plugins.Attempt `json:"history,omitempty"`
 	tried
