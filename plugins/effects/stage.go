@@ -71,7 +71,7 @@ type Stage struct {
 	Staged
 	growth int64 // of the state, at most: see Put
 
-	refused  string   // why the last effect or read was refused, if its errno says too little
+	refused  string   // why the last effect was refused, or the last read, if its errno says too little
 	broken   *Failure // an effect that cannot be
 	brokenBy int      // the event that staged it
 	storage  error    // why something could not be read
@@ -321,10 +321,15 @@ func (x *Stage) Append(event int, stream []byte, expected int64, events []byte) 
 func (x *Stage) append(event int, stream []byte, expected int64, events []byte) abi.Errno {
 	name := string(stream)
 	switch {
-	case event < 0 || event >= len(x.sources) || x.isBehind(event) || expected < abi.StreamExists || core.ValidateStream(name) != nil:
-		return abi.Invalid
+	case event < 0 || event >= len(x.sources) || x.isBehind(event):
+		return x.refuse(abi.Invalid, disordered)
+	case expected < abi.StreamExists:
+		return x.refuse(abi.Invalid, "%d is no expected version", expected)
 	case x.terms.binding.Kind == plugins.KindProjection:
 		return x.refuse(abi.Denied, "a projection appends nothing, to stream %q either", name)
+	}
+	if err := core.ValidateStream(name); err != nil {
+		return x.refuse(abi.Invalid, "%s", core.AsError(err).Detail)
 	}
 	if e := x.grants(plugins.CanAppend, "to append to stream ", name); e != abi.OK {
 		return e
@@ -336,7 +341,7 @@ func (x *Stage) append(event int, stream []byte, expected int64, events []byte) 
 	for rest := events; len(rest) > 0; {
 		var err error
 		if rest, err = abi.NextEvent(rest, &in); err != nil {
-			return abi.Invalid
+			return x.refuse(abi.Invalid, "the events to append are not encoded as the ABI has it: %v", err)
 		}
 		out, e := x.emit(event, ordinal+len(a.Events), name, &in)
 		if e != abi.OK {
@@ -345,7 +350,7 @@ func (x *Stage) append(event int, stream []byte, expected int64, events []byte) 
 		a.Events = append(a.Events, out)
 	}
 	if len(a.Events) == 0 {
-		return abi.Invalid
+		return x.refuse(abi.Invalid, "an append has at least one event")
 	}
 	if heldBack {
 		return abi.OK
@@ -354,6 +359,9 @@ func (x *Stage) append(event int, stream []byte, expected int64, events []byte) 
 	x.emitted = append(x.emitted, emitted{event, a})
 	return abi.OK
 }
+
+// disordered is why an effect is refused whose event is not one of the batch, or has its turn over.
+const disordered = "effects are of events of the batch, in their order"
 
 // isBehind reports whether effects of a later event were staged.
 func (x *Stage) isBehind(event int) bool {
@@ -374,8 +382,10 @@ func (x *Stage) emit(event, ordinal int, stream string, in *abi.Appended) (core.
 	src := &x.sources[event]
 	typ := string(in.Type)
 	switch {
-	case in.ID != abi.ID{}, in.Content == abi.ContentJSON && !plugins.IsJSON(in.Data):
-		return core.NewEvent{}, abi.Invalid
+	case in.ID != abi.ID{}:
+		return core.NewEvent{}, x.refuse(abi.Invalid, "an event to append has no id: the node makes it")
+	case in.Content == abi.ContentJSON && !plugins.IsJSON(in.Data):
+		return core.NewEvent{}, x.refuse(abi.Invalid, "the data of an event to append is no JSON")
 	case x.count+ordinal-x.ordinal(event) >= abi.MaxAppended:
 		return core.NewEvent{}, x.refuse(abi.Quota, "a batch appends at most %d events", abi.MaxAppended)
 	case x.terms.loops(stream, typ):
@@ -393,7 +403,7 @@ func (x *Stage) emit(event, ordinal int, stream string, in *abi.Appended) (core.
 	}
 	metadata, ok := c.metadata(x.entry[:0], in.Metadata, src.ID)
 	if !ok {
-		return core.NewEvent{}, abi.Invalid
+		return core.NewEvent{}, x.refuse(abi.Invalid, "the metadata of an event to append is no JSON object")
 	}
 	x.entry = metadata
 	e := core.NewEvent{
@@ -404,7 +414,7 @@ func (x *Stage) emit(event, ordinal int, stream string, in *abi.Appended) (core.
 		e.Format = core.Bytes
 	}
 	if len(e.Data)+len(e.Metadata) > core.MaxEventBytes {
-		return core.NewEvent{}, abi.TooLarge
+		return core.NewEvent{}, x.refuse(abi.TooLarge, "the data and metadata of an event have at most %d bytes", core.MaxEventBytes)
 	}
 	return e, abi.OK
 }

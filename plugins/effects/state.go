@@ -34,13 +34,13 @@ func (x *Stage) write(event int, key []byte, v Value) abi.Errno {
 
 func (x *Stage) change(event int, key []byte, v Value) abi.Errno {
 	if len(v.Bytes) > abi.MaxValueBytes {
-		return abi.TooLarge
+		return x.refuse(abi.TooLarge, "a value of the state has at most %d bytes", abi.MaxValueBytes)
 	}
 	if e := x.checkKey(key); e != abi.OK {
 		return e
 	}
 	if event < 0 || event >= len(x.sources) || x.isBehind(event) {
-		return abi.Invalid
+		return x.refuse(abi.Invalid, disordered)
 	}
 	w := write{event: event, key: string(key), Value: v}
 	size := v.Size(w.key)
@@ -70,7 +70,11 @@ func (x *Stage) checkKey(key []byte) abi.Errno {
 	if e := x.mayUseState(); e != abi.OK {
 		return e
 	}
-	return abi.CheckKey(key)
+	e := abi.CheckKey(key)
+	if e != abi.OK {
+		x.refuse(e, "a key of the state has from 1 to %d bytes of UTF-8", abi.MaxStateKeyBytes)
+	}
+	return e
 }
 
 func (x *Stage) mayUseState() abi.Errno { return x.grants(plugins.CanUseState, "to use state", "") }

@@ -103,7 +103,7 @@ func (x *Stage) whyNot(e abi.Errno) string {
 	switch {
 	case e == abi.OK:
 		return ""
-	case x.refused != "" && (e == abi.Denied || e == abi.Quota):
+	case x.refused != "":
 		return x.refused
 	}
 	return e.Error()
@@ -121,5 +121,12 @@ func (r reports) Log(level abi.Level, line []byte) {
 
 // Metric is plugins.Output.Metric.
 func (r reports) Metric(kind abi.Kind, name []byte, value float64) abi.Errno {
-	return r.out.Metric(kind, r.mask.line(name), value)
+	e := r.out.Metric(kind, r.mask.line(name), value)
+	switch e {
+	case abi.Invalid:
+		r.refuse(e, "a metric is of the kind that it was first, and a counter does not go down")
+	case abi.Quota:
+		r.refuse(e, "a binding has at most %d metrics", abi.MaxSeries)
+	}
+	return e
 }

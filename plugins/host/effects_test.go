@@ -161,6 +161,10 @@ func TestRefusalsAreExplained(t *testing.T) {
 		"denied (to use state needs the grant state)":                                      {do: func(c *call) error { return c.put("k", "v") }},
 		"denied (to read stream orders needs the grant streams.read:orders)":               {do: func(c *call) error { _, e := c.Reads.ReadStream([]byte("orders"), 0, 1); return c.errno(e) }},
 		"over quota (the state of the binding has at most 1000 bytes (limits.stateBytes))": {grants: []string{"state"}, do: func(c *call) error { return c.put("k", big) }},
+		"too large (a value of the state has at most 262144 bytes)":                        {grants: []string{"state"}, do: func(c *call) error { return c.put("k", big+"x") }},
+		"invalid argument (a key of the state has from 1 to 512 bytes of UTF-8)":           {grants: []string{"state"}, do: func(c *call) error { return c.put("", "v") }},
+		"invalid argument (stream \"$x\" cannot be written)":                               {do: func(c *call) error { return c.append("$x", -1, "T", "1") }},
+		"invalid argument (the data of an event to append is no JSON)":                     {grants: []string{"append:orders"}, do: func(c *call) error { return c.append("orders", -1, "T", "{") }},
 	} {
 		n := newNode(t, memory.New())
 		n.add("p", "1", plugins.Manifest{Kind: x.kind, Subscription: plugins.Input{Stream: "s-0"}}, func(c *call) error {

@@ -458,3 +458,20 @@ func TestFewerGrants(t *testing.T) {
 	}
 	wants("rolled back", s, 1, "streams.read:a-*", "streams.read:b-*")
 }
+
+// TestRebuildMeetsAChange: a rebuild that begins while the binding is changed begins once more.
+func TestRebuildMeetsAChange(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.deployCopier()
+	tries := 0
+	admit := func(_, _ *plugins.Binding) error {
+		if tries++; tries == 1 {
+			_, err := n.host.Pause(t.Context(), "copier")
+			return err
+		}
+		return nil
+	}
+	if s, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{Admit: admit, Hold: true}); err != nil || tries != 2 || s.Beside == nil {
+		t.Errorf("%d tries, %+v, %v", tries, s, err)
+	}
+}

@@ -15,27 +15,31 @@ import (
 // caught up it is switched to, unless the request holds it. What was live before the last switch is
 // dropped. The errors are those of Deploy, invalid_cursor, log_changed, and rebuild_under_way.
 func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plugins.Status, error) {
+	return h.again(ctx, name, func() error { return h.rebuild(ctx, name, &r) })
+}
+
+func (h *Host) rebuild(ctx context.Context, name string, r *plugins.Rebuild) error {
 	live, err := h.binding(ctx, name)
 	if err != nil {
-		return plugins.Status{}, err
+		return err
 	}
 	beside, before, err := h.others(ctx, name)
 	switch {
 	case err != nil:
-		return plugins.Status{}, err
+		return err
 	case beside != nil:
-		return plugins.Status{}, underWay(beside)
+		return underWay(beside)
 	}
 	resolved, hold, err := h.resolve(ctx, name, &live.Binding, &plugins.Deploy{Version: r.Version, Admit: r.Admit})
 	if err != nil {
-		return plugins.Status{}, err
+		return err
 	}
 	if !h.holds(ruleGeneration) {
 		return h.rebuildInPlace(ctx, live)
 	}
 	d, err := h.definition(resolved)
 	if err != nil {
-		return plugins.Status{}, err
+		return err
 	}
 	d.From = r.From
 	resolved.Paused, resolved.Previous, resolved.EmitAfter, resolved.FormerGrants = false, "", 0, nil
@@ -53,19 +57,16 @@ func (h *Host) Rebuild(ctx context.Context, name string, r plugins.Rebuild) (plu
 		return append(ops, hold), err
 	})
 	h.poke(name)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	return h.Status(ctx, name)
+	return err
 }
 
 // rebuildInPlace has a generation begin where the one before was, which L9 is against.
-func (h *Host) rebuildInPlace(ctx context.Context, live *binding) (plugins.Status, error) {
+func (h *Host) rebuildInPlace(ctx context.Context, live *binding) error {
 	next := *live
 	next.Generation++
 	_, err := h.config.Store.Append(ctx, core.Commit{Records: []core.RecordOp{next.put()}})
 	h.poke(live.Name)
-	return plugins.Status{}, err
+	return err
 }
 
 func underWay(beside *binding) error {
@@ -139,23 +140,19 @@ func noRebuild(name string) error {
 
 // drop drops a generation that is not live.
 func (h *Host) drop(ctx context.Context, name string, which func(beside, before *binding) (*binding, error)) (plugins.Status, error) {
-	if _, err := h.binding(ctx, name); err != nil {
-		return plugins.Status{}, err
-	}
-	beside, before, err := h.others(ctx, name)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	b, err := which(beside, before)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	err = h.config.Subscriptions.UnbindUnnamed(ctx, b.Subscription, b.Incarnation, []core.RecordOp{
-		b.remove(), endGeneration(name, b.Generation), remove(runsTable, b.runKey(), core.AnyVersion),
+	return h.again(ctx, name, func() error {
+		g, err := h.generations(ctx, name)
+		if err != nil {
+			return err
+		}
+		b, err := which(g.beside, g.before)
+		if err != nil {
+			return err
+		}
+		err = h.config.Subscriptions.UnbindUnnamed(ctx, b.Subscription, b.Incarnation, []core.RecordOp{
+			b.remove(), endGeneration(name, b.Generation), remove(runsTable, b.runKey(), core.AnyVersion),
+		})
+		h.poke(name)
+		return err
 	})
-	h.poke(name)
-	if err != nil {
-		return plugins.Status{}, err
-	}
-	return h.Status(ctx, name)
 }
