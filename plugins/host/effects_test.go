@@ -175,7 +175,7 @@ func TestRefusalsAreExplained(t *testing.T) {
 		})
 		n.deploy("p", plugins.Deploy{Version: "1", Grants: x.grants, Limits: &plugins.Limits{StateBytes: 1000}})
 		n.append("Tried", 1, 1)
-		n.await("p", 1)
+		n.awaitStatus("p", "has parked one", func(s *plugins.Status) bool { return s.Parked == 1 }) // lanes are ahead of that
 		parked, err := n.subs.Parked(t.Context(), "p", subscriptions.ParkedRequest{})
 		if err != nil || len(parked.Parked) != 1 || parked.Parked[0].Reason != want {
 			t.Errorf("got %+v, %v, want %q", parked.Parked, err, want)
