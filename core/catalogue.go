@@ -407,7 +407,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Check the name (gyre plugin ls). gyre plugin deploy uploads a plugin and puts it to work."},
 	CodeVersionNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The plugin has no such version",
-		Fix:   "List those that were uploaded with gyre plugin versions."},
+		Fix:   "List those that were uploaded with gyre plugin versions NAME."},
 	CodeBindingNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "No plugin is deployed under this name",
 		Fix:   "Check the name (gyre plugin ls), or deploy a plugin under it with gyre plugin deploy."},

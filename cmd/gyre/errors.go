@@ -130,6 +130,17 @@ func codedFailure(err error) failure {
 	return failure{e, exit, fmt.Sprintf("Error: %s\nTry: %s\nMore: gyre explain %s\n", e.Detail, e.Fix, e.Code)}
 }
 
+// adviseHelp returns err with the advice to read the help of its command, if it is invalid_request
+// without advice of its own. That of the catalogue is about the API.
+func adviseHelp(command string, err error) error {
+	var better *advised
+	var usage *usageError
+	if core.AsError(err).Code != core.CodeInvalidRequest || errors.As(err, &better) || errors.As(err, &usage) {
+		return err
+	}
+	return &advised{err, command + " --help"}
+}
+
 // detailOf returns the text of err without its code, which is printed beside it.
 func detailOf(err error, coded *core.Error) string {
 	switch e := err.(type) {

@@ -22,3 +22,22 @@ func TestInterruptedAppend(t *testing.T) {
 		t.Errorf("exit code %d, %s: %s", f.exit, f.Code, f.words)
 	}
 }
+
+// TestAdviseHelp: what the node says about a request has the help of the command as advice, and not
+// that of the API, unless there is better advice.
+func TestAdviseHelp(t *testing.T) {
+	bad := core.Errorf(core.CodeInvalidRequest, "it is bad")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{bad, "gyre x --help"},
+		{&advised{bad, "Mend it."}, "Mend it."},
+		{usagef("gyre x 1").because("it is bad"), "gyre x 1"},
+		{core.Errorf(core.CodeInvalidFilter, "it is bad"), core.CodeInvalidFilter.Info().Fix},
+	} {
+		if f := failureOf(t.Context(), adviseHelp("gyre x", c.err)); f.Fix != c.want || f.Detail != "it is bad" {
+			t.Errorf("%v: %q", c.err, f.words)
+		}
+	}
+}

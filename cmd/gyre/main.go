@@ -35,11 +35,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	a := &app{program: programName(os.Args[0]), args: args, stdin: &patientReader{ctx, stdin}, stdout: stdout, stderr: screenOf(stderr), getenv: os.Getenv}
 	root := newRoot(a)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
-	return a.report(ctx, err)
+	return a.report(ctx, adviseHelp(cmd.CommandPath(), err))
 }
 
 // programName is what to type to run this again: the name alone if it was found

@@ -14,7 +14,7 @@ import (
 func (a *app) grants(d *deployment, m *plugins.Manifest, is *plugins.Binding) ([]string, error) {
 	given, err := plugins.ParseCapabilities(d.grants)
 	if err != nil {
-		return nil, usagef("--grant append:order-*").because("--grant: %s", core.AsError(err).Detail)
+		return nil, usagef("--grant append:order-*, or --grant http:api.example.com:443").because("--grant: %s", core.AsError(err).Detail)
 	}
 	asked, err := plugins.ParseCapabilities(m.Capabilities)
 	if err != nil {
