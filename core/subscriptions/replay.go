@@ -50,10 +50,10 @@ func (r *replayer) hasAny(refs []delivery.ParkedRef) bool {
 
 // stored forgets the events of a Store that was made. A replay that has failed may have been
 // asked for again since the Commit, and been passed over because it was not forgotten yet; or
-// an event that is parked now was to be replayed already: so the replayer looks again. host.mu
-// is held.
+// an event that is parked now was to be replayed already, as a Swap can have it, and the page that
+// is being read has it as it was: so the replayer looks again. host.mu is held.
 func (r *replayer) stored(store *delivery.Store) {
-	again := r.early && len(store.Park) > 0
+	again := (r.early || r.active) && len(store.Park) > 0
 	for i := range store.Park {
 		again = again || r.known(store.Park[i].Position)
 		r.forget(store.Park[i].Position)
@@ -129,8 +129,7 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 		return false, err
 	}
 	var events []delivery.Replay
-	var missing []string
-	size, all := 0, len(marks) < replayPage
+	size, all, missing := 0, len(marks) < replayPage, false
 	for i := range marks {
 		if size > maxMappedBytes {
 			marks, all = marks[:i], false
@@ -140,23 +139,19 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if ok {
-			events = append(events, e)
-			size += len(e.Raw)
-		}
 		if !ok {
-			missing = append(missing, marks[i].Key)
+			missing = true
+			continue
 		}
+		events = append(events, e)
+		size += len(e.Raw)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.sought {
 		return true, nil // the page may be older than the request
 	}
-	if r.isEarly(missing) {
-		r.seek()
-		return true, nil
-	}
+	r.early = r.early || missing
 	events = slices.DeleteFunc(events, func(e delivery.Replay) bool {
 		_, stale := r.stale[e.Position]
 		return stale
@@ -170,17 +165,6 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 	}
 	r.next, err = keyPosition(marks[len(marks)-1].Key)
 	return true, err
-}
-
-// isEarly notes that some events that are to be replayed are not parked yet, as a Swap can have
-// it. It reports whether one is by now. host.mu is held.
-func (r *replayer) isEarly(missing []string) bool {
-	r.early = r.early || len(missing) > 0
-	return slices.ContainsFunc(missing, func(key string) bool {
-		position, err := keyPosition(key)
-		_, stale := r.stale[position]
-		return err == nil && stale
-	})
 }
 
 // give gives the machine what it has room for. host.mu is held.
