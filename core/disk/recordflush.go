@@ -155,7 +155,8 @@ func (s *recordStore) stopWaiting() {
 }
 
 // flush takes the fresh changes to the database, in one run together with how far in the
-// log they reach.
+// log they reach. One goroutine flushes at a time: the one that opens, the flusher, and the one
+// that closes once the flusher has ended.
 func (s *recordStore) flush() error {
 	s.mu.Lock()
 	s.wanted = false

@@ -248,10 +248,19 @@ func TestRecordsAreMadeAnewSoak(t *testing.T) {
 	}
 }
 
-// mergeAll makes one run of all records.
+// mergeAll makes one run of all records, once the flusher has written those in memory.
 func mergeAll(t testing.TB, e *Engine) {
 	t.Helper()
-	if err := e.records.flush(); err != nil {
+	s := e.records
+	s.mu.Lock()
+	s.wanted = true
+	s.wake.Broadcast()
+	for s.flushed != s.seen.end && s.failed.flush == nil {
+		s.wake.Wait()
+	}
+	err := s.failed.flush
+	s.mu.Unlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := e.records.db.merge(e.records.db.all, never); err != nil {

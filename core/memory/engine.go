@@ -115,7 +115,7 @@ func (e *Engine) page(r *core.ReadRequest, last uint64, event func(number uint64
 	page := core.Page{Version: last, Head: uint64(len(e.events))}
 	add := func(number uint64) bool {
 		encoded, position := event(number)
-		full := page.Count >= r.Limit.Events || page.Count > 0 && len(page.Block)+len(encoded) > r.Limit.Bytes
+		full := page.Count >= r.Limit.Events || encoded != nil && page.Count > 0 && len(page.Block)+len(encoded) > r.Limit.Bytes
 		if !full && encoded != nil {
 			page.Add(encoded, position)
 		}
