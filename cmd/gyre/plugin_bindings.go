@@ -83,6 +83,9 @@ func listedRow(l plugins.Listed) []string {
 	if b == nil {
 		return []string{cell(l.Name, maxNameCell), "not deployed", cell(l.Version, maxNameCell), "", "", "", "", ""}
 	}
+	if b.Plugin == "" { // it cannot be read
+		return []string{cell(b.Name, maxNameCell), string(b.State), "", "", "", "", "", ""}
+	}
 	version := b.Version
 	if b.Plugin != b.Name {
 		version = b.Plugin + "@" + version

@@ -322,6 +322,33 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A binding whose record cannot be read is listed with the reason, and can be deleted. It hides no other.
+func TestListBroken(t *testing.T) {
+	n := newNode(t)
+	all, ctx := n.client.Plugins(), t.Context()
+	n.words("words", "1.0.0")
+	if _, err := all.Deploy(ctx, "words", plugins.Deploy{Version: "1.0.0"}); err != nil {
+		t.Fatal(err)
+	}
+	bad := core.RecordOp{Table: plugins.BindingsTable, Key: "bad", Expect: core.AnyVersion, Value: []byte("{")}
+	if _, err := n.store.Append(ctx, core.Commit{Records: []core.RecordOp{bad}}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := all.List(ctx, plugins.ListRequest{})
+	if err != nil || len(page.Plugins) != 2 || page.Plugins[1].Binding == nil {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if b := page.Plugins[0].Binding; b == nil || b.Name != "bad" || b.State != plugins.Broken || !strings.Contains(b.Reason, "gyre plugin rm bad") {
+		t.Errorf("%+v", b)
+	}
+	if err := all.Delete(ctx, "bad"); err != nil {
+		t.Fatal(err)
+	}
+	if page, err = all.List(ctx, plugins.ListRequest{}); err != nil || len(page.Plugins) != 1 {
+		t.Errorf("deleted: %+v, %v", page, err)
+	}
+}
+
 // The same over a WebSocket.
 func TestOps(t *testing.T) {
 	n := newNode(t)

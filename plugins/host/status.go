@@ -98,7 +98,7 @@ func (h *Host) Binding(ctx context.Context, name string) (plugins.Binding, error
 }
 
 // List returns bindings in the order of their names. Of one that another node runs, it says
-// what is stored.
+// what is stored. One that cannot be read is Broken, and stops no other from being listed.
 func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.BindingPage, error) {
 	if err := core.ValidateListing(r.Prefix, r.After); err != nil {
 		return plugins.BindingPage{}, err
@@ -108,33 +108,41 @@ func (h *Host) List(ctx context.Context, r plugins.ListRequest) (plugins.Binding
 		limit = core.MaxReadEvents
 	}
 	page := plugins.BindingPage{Bindings: []plugins.Status{}, End: true}
-	var failed error
-	err := h.each(ctx, bindingsTable, r.Prefix, r.After, func(b *binding) bool {
+	err := h.scan(ctx, bindingsTable, r.Prefix, r.After, func(r *core.Record) (bool, error) {
 		if len(page.Bindings) == limit {
 			page.End = false
-			return false
+			return false, nil
 		}
-		var s plugins.Status
-		if s, failed = h.listed(ctx, b); failed == nil {
+		s, err := h.listed(ctx, r)
+		if err == nil {
 			page.Bindings = append(page.Bindings, s)
 		}
-		return failed == nil
+		return true, err
 	})
-	return page, errors.Join(err, failed)
+	return page, err
 }
 
-// listed is how a binding of a list is. Another generation of it that cannot be read stops no other
-// binding from being listed.
-func (h *Host) listed(ctx context.Context, live *binding) (plugins.Status, error) {
+// listed is how the binding of a record is in a list. Of one whose own record cannot be read, only the
+// name is known.
+func (h *Host) listed(ctx context.Context, r *core.Record) (plugins.Status, error) {
+	live, err := decodeBinding(bindingsTable, r)
+	if err != nil {
+		unknown := plugins.Binding{Name: r.Key, Kind: plugins.KindHandler, Subscription: r.Key, Grants: []string{}}
+		return broken(unknown, err), nil
+	}
 	g := generations{live: live}
-	var err error
 	if g.beside, g.before, err = h.others(ctx, live.Name); errors.Is(err, core.CodeStoreCorrupt) {
-		return plugins.Status{Binding: live.Binding, State: plugins.Broken, Reason: core.AsError(err).Detail}, nil
+		return broken(live.Binding, err), nil
 	}
 	if err != nil {
 		return plugins.Status{}, err
 	}
 	return h.status(ctx, &g)
+}
+
+// broken is how a binding is of which something cannot be read.
+func broken(b plugins.Binding, why error) plugins.Status {
+	return plugins.Status{Binding: b, State: plugins.Broken, Reason: core.AsError(why).Detail}
 }
 
 // MaxOwned bounds the bindings that Owned returns, the first by name.

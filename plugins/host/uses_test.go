@@ -42,8 +42,16 @@ func TestUses(t *testing.T) {
 				t.Errorf("of a record that cannot be read: %v", err)
 			}
 			page, err := n.host.List(t.Context(), plugins.ListRequest{})
-			if broken := name == "copier"; err != nil || len(page.Bindings) != 1 || (page.Bindings[0].State == plugins.Broken) != broken {
-				t.Errorf("%+v, %v", page, err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range page.Bindings {
+				if wrong := s.Name == name; wrong != (s.State == plugins.Broken) || wrong && !strings.Contains(s.Reason, "gyre plugin rm "+name) {
+					t.Errorf("%s is %s: %s", s.Name, s.State, s.Reason)
+				}
+			}
+			if !slices.ContainsFunc(page.Bindings, func(s plugins.Status) bool { return s.Name == name }) {
+				t.Errorf("%s is not listed", name)
 			}
 			if err := n.host.Delete(t.Context(), name); err != nil {
 				t.Fatal(err)
