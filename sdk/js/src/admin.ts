@@ -15,6 +15,7 @@
  */
 import { type Client, linkOf } from "./client.js";
 import { Cluster } from "./cluster.js";
+import { exactOf } from "./exact.js";
 import { Keys } from "./keys.js";
 import { Node } from "./node.js";
 import { Plugins } from "./plugins.js";
@@ -24,11 +25,15 @@ import { Subscriptions } from "./subscriptions.js";
 
 export { Cluster, type OwnedOptions, type Whose } from "./cluster.js";
 export type {
+  PluginBinding,
   PluginContent,
   PluginDeed,
+  PluginDeploy,
   PluginDifference,
   PluginDifferences,
   PluginDryRunResult,
+  PluginListed,
+  PluginManifest,
   PluginOutput,
   PluginPoisonEvent,
   PluginPoisonTrial,
@@ -38,6 +43,7 @@ export type {
   PluginStep,
   PluginSteps,
   PluginTrial,
+  PluginVersion,
 } from "./exact.js";
 export { Keys, type May } from "./keys.js";
 export { type CountOptions, Node } from "./node.js";
@@ -68,21 +74,16 @@ export type {
   Parked,
   Place,
   PluginAbi,
-  PluginBinding,
-  PluginDeploy,
   PluginDryRun,
   PluginDryRunProgress,
   PluginFailedTry,
   PluginLimits,
-  PluginListed,
   PluginLogLine,
-  PluginManifest,
   PluginPoison,
   PluginPoisonRetry,
   PluginShadowStatus,
   PluginTally,
   PluginTotals,
-  PluginVersion,
   Principal,
   RingMember,
   RingMembers,
@@ -123,7 +124,7 @@ export class Admin {
   constructor(client: Client) {
     const requests = new Requests(linkOf(client));
     this.subscriptions = new Subscriptions(requests);
-    this.plugins = new Plugins(requests);
+    this.plugins = new Plugins(new Requests(linkOf(client), exactOf));
     this.cluster = new Cluster(requests);
     this.progress = new Places(requests);
     this.keys = new Keys(requests);

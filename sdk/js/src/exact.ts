@@ -2,7 +2,7 @@ import type * as raw from "./schemas.js";
 import { elementsOf, membersOf } from "./text.js";
 
 /** What people have written, or their code: its numbers may be ones that JavaScript has not. */
-type Written = "value" | "data" | "metadata";
+type Written = "value" | "data" | "metadata" | "config" | "configSchema";
 
 /** An answer in which valueText is beside value, and so on: the JSON, with its numbers as they were written. */
 export type Exact<T> = T extends readonly (infer E)[]
@@ -11,10 +11,14 @@ export type Exact<T> = T extends readonly (infer E)[]
     ? { [K in keyof T]: K extends Written ? T[K] : Exact<T[K]> } & { [K in Written & keyof T as `${K}Text`]?: string }
     : T;
 
+/** What is deployed, and how it is doing. */
+export type PluginBinding = Exact<raw.PluginBinding>;
 /** A value of a plugin: JSON with its text, or bytes in base64. */
 export type PluginContent = Exact<raw.PluginContent>;
 /** What a version did with an event. */
 export type PluginDeed = Exact<raw.PluginDeed>;
+/** What to deploy. With configText the config is sent as it is written there. */
+export type PluginDeploy = Exact<raw.PluginDeploy>;
 /** An event that two versions did something different for. */
 export type PluginDifference = Exact<raw.PluginDifference>;
 /** How two versions of a dry run differ. */
@@ -23,6 +27,10 @@ export type PluginDifferences = Exact<raw.PluginDifferences>;
 export type PluginDryRunMessage = Exact<raw.PluginDryRunMessage>;
 /** What came of a dry run. */
 export type PluginDryRunResult = Exact<raw.PluginDryRunResult>;
+/** What has a name: a plugin, a binding, or both. */
+export type PluginListed = Exact<raw.PluginListed>;
+/** What a version says of itself. */
+export type PluginManifest = Exact<raw.PluginManifest>;
 /** An event that a version would append. */
 export type PluginOutput = Exact<raw.PluginOutput>;
 /** A page of a binding's state. */
@@ -43,6 +51,8 @@ export type PluginStep = Exact<raw.PluginStep>;
 export type PluginSteps = Exact<raw.PluginSteps>;
 /** What a version did in a dry run. */
 export type PluginTrial = Exact<raw.PluginTrial>;
+/** A version of a plugin. */
+export type PluginVersion = Exact<raw.PluginVersion>;
 
 /** Parses an answer. Its text begins with the value. */
 export function exactOf(text: string): unknown {
@@ -50,7 +60,7 @@ export function exactOf(text: string): unknown {
   if (text[0] !== "{") return JSON.parse(text);
   const o: Record<string, unknown> = {};
   for (const [name, part] of membersOf(text)) {
-    const written = /^(value|data|metadata)$/.test(name);
+    const written = /^(value|data|metadata|config(Schema)?)$/.test(name);
     o[name] = written ? JSON.parse(part) : exactOf(part);
     if (written) o[`${name}Text`] = part;
   }

@@ -3,28 +3,28 @@ import { abortError, type ErrorObject, errorOf, GyreError } from "./errors.js";
 import {
   type Exact,
   exactOf,
+  type PluginBinding,
+  type PluginDeploy,
   type PluginDryRunMessage,
   type PluginDryRunResult,
+  type PluginListed,
   type PluginPoisonEvent,
   type PluginPoisonTrial,
   type PluginShadowReport,
   type PluginState,
+  type PluginVersion,
 } from "./exact.js";
 import { type NamedOptions, pathOf, type Query, type Requests } from "./requests.js";
 import type {
   PluginAbi,
-  PluginBinding,
-  PluginDeploy,
   PluginDryRun,
   PluginDryRunProgress,
-  PluginListed,
   PluginLogLine,
   PluginLogs,
   PluginPoison,
   PluginPoisonPage,
   PluginPoisonRetry,
   PluginRebuild,
-  PluginVersion,
   PluginEntry as RawEntry,
   PluginWatchMessage as RawWatchMessage,
 } from "./schemas.js";
@@ -160,8 +160,10 @@ export class Plugins {
   }
 
   /** Creates a binding, or changes one. An error has changed nothing. */
-  deploy(binding: string, d: PluginDeploy, o: Limits = {}): Promise<PluginBinding> {
-    return this.#steer(binding, "deploy", d, o);
+  deploy(binding: string, { configText, ...d }: PluginDeploy, o: Limits = {}): Promise<PluginBinding> {
+    if (configText === undefined) return this.#steer(binding, "deploy", d, o);
+    const text = JSON.stringify({ ...d, config: 0 }).replace('"config":0', () => `"config":${configText}`);
+    return this.#steer(binding, "deploy", new Blob([text], { type: "application/json" }), o);
   }
 
   /** Returns how a binding is, or binding_not_found. */
@@ -338,7 +340,7 @@ export class Plugins {
       if (progress !== undefined) o.onProgress?.(progress);
     });
     const path = pathOf`/v1/plugins/${binding}/dry-run`;
-    const m = exactOf(await this.#requests.ask(path, d, { timeoutMs: dryRunMs, ...o }, via)) as PluginDryRunMessage;
+    const m = await this.#requests.ask<PluginDryRunMessage>(path, d, { timeoutMs: dryRunMs, ...o }, via);
     if (m.error !== undefined) throw errorOf(m.error as ErrorObject);
     if (m.result === undefined) throw new GyreError("unavailable", "the answer broke off");
     return m.result;
@@ -355,14 +357,14 @@ export class Plugins {
   }
 
   /** Returns all that is known of a parked event, or fails with event_not_parked. */
-  async showPoison(binding: string, position: number, o: Limits = {}): Promise<PluginPoisonEvent> {
-    return exactOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/poison/${String(position)}`, {}, o)) as PluginPoisonEvent;
+  showPoison(binding: string, position: number, o: Limits = {}): Promise<PluginPoisonEvent> {
+    return this.#requests.get(pathOf`/v1/plugins/${binding}/poison/${String(position)}`, {}, o);
   }
 
   /** Has a version handle a parked event alone, on the state as it is, and writes nothing. */
-  async runPoison(binding: string, position: number, o: Limits & { version?: string | undefined } = {}): Promise<PluginPoisonTrial> {
+  runPoison(binding: string, position: number, o: Limits & { version?: string | undefined } = {}): Promise<PluginPoisonTrial> {
     const path = pathOf`/v1/plugins/${binding}/poison/${String(position)}/run`;
-    return exactOf(await this.#requests.ask(path, { version: o.version }, o)) as PluginPoisonTrial;
+    return this.#requests.ask(path, { version: o.version }, o);
   }
 
   /** Gives a parked event back, and waits for what comes of it, up to shortly before the time is over. */
@@ -386,16 +388,12 @@ export class Plugins {
   }
 
   /** Returns how the shadow of a binding is doing, and the last of what it did otherwise. */
-  async differences(
-    binding: string,
-    o: Limits & { before?: number | undefined; limit?: number | undefined } = {},
-  ): Promise<PluginShadowReport> {
-    const query = { before: o.before, limit: o.limit };
-    return exactOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/shadow`, query, o)) as PluginShadowReport;
+  differences(binding: string, o: Limits & { before?: number | undefined; limit?: number | undefined } = {}): Promise<PluginShadowReport> {
+    return this.#requests.get(pathOf`/v1/plugins/${binding}/shadow`, { before: o.before, limit: o.limit }, o);
   }
 
   async #entries(binding: string, query: Query, o: Limits): Promise<{ entries: PluginEntry[]; next?: string }> {
-    const page = exactOf(await this.#requests.text(pathOf`/v1/plugins/${binding}/state`, query, o)) as PluginState;
+    const page = await this.#requests.get<PluginState>(pathOf`/v1/plugins/${binding}/state`, query, o);
     return { ...page, entries: page.entries.map(entryOf) };
   }
 

@@ -19,25 +19,24 @@ interface ListPage {
 /** HTTP requests of a client. */
 export class Requests {
   readonly #link: Link;
+  readonly #parse: (text: string) => unknown;
 
-  constructor(link: Link) {
+  /** parse is what makes an answer of its text. */
+  constructor(link: Link, parse: (text: string) => unknown = JSON.parse) {
     this.#link = link;
+    this.#parse = parse;
   }
 
-  /** Returns what is at a path, as JSON. */
+  /** Returns what is at a path. */
   async get<T>(path: string, query: Query, o: Limits): Promise<T> {
-    return JSON.parse(await this.text(path, query, o)) as T;
+    return this.#parse(await this.#link.fetch(withQuery(path, query), {}, limits(o))) as T;
   }
 
-  /** Returns what is at a path, as it is written. */
-  text(path: string, query: Query, o: Limits): Promise<string> {
-    return this.#link.fetch(withQuery(path, query), {}, limits(o));
-  }
-
-  /** Asks something that a GET has no room for, and returns the answer as it is written. It changes nothing. */
-  ask(path: string, body: object, o: Limits, via?: typeof fetch): Promise<string> {
+  /** Asks something that a GET has no room for, and returns the answer. It changes nothing. */
+  async ask<T>(path: string, body: object, o: Limits, via?: typeof fetch): Promise<T> {
     const headers = { "content-type": "application/json" };
-    return this.#link.fetch(path, { method: "POST", changes: false, via, headers, body: JSON.stringify(body) }, limits(o));
+    const init = { method: "POST", changes: false, via, headers, body: JSON.stringify(body) };
+    return this.#parse(await this.#link.fetch(path, init, limits(o))) as T;
   }
 
   /** Asks for an answer that comes for as long as the signal does not abort, and has via take it. */
@@ -57,7 +56,7 @@ export class Requests {
     if (body instanceof Blob || body instanceof FormData) init.body = body;
     else if (body !== undefined) Object.assign(init, { body: JSON.stringify(body), headers: { "content-type": "application/json" } });
     const text = await this.#link.fetch(withQuery(path, query), init, limits(o));
-    return (text === "" ? undefined : JSON.parse(text)) as T;
+    return (text === "" ? undefined : this.#parse(text)) as T;
   }
 
   /** Goes through a list, page by page. */

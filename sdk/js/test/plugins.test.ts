@@ -112,6 +112,14 @@ test("a plugin from its upload to its end", async (t) => {
   const b = await p.deploy("words", { version: "1.0.0", grants: ["state"], config: { n: 1 } });
   assert.deepEqual([b.version, b.grants, b.config, b.generation], ["1.0.0", ["state"], { n: 1 }, 1]);
   assert.equal((await handled(p)).totals.events, 1);
+  const configText = '{"n":9007199254740993,"config":0}'; // no number of JavaScript
+  await p.deploy("words", { version: "1.0.0", grants: ["state", "streams.read"] });
+  for (const is of [
+    await p.deploy("words", { version: "1.0.0", grants: ["state"], configText }),
+    await p.info("words"),
+    (await all(p.list()))[0]?.binding,
+  ])
+    assert.deepEqual([is?.configText, is?.grants, is?.formerGrants], [configText, ["state"], ["streams.read"]]);
 
   const value = await p.state("words", "words");
   assert.ok(value instanceof Uint8Array); // it is no JSON

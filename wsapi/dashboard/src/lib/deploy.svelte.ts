@@ -1,6 +1,6 @@
 import { GyreError } from "@gyre-events/client";
 import type { Place, PluginBinding, PluginDeploy, PluginLimits, PluginVersion } from "@gyre-events/client/admin";
-import { isSafeNumber, parse } from "lossless-json";
+import { parse } from "lossless-json";
 import { pretty } from "./json.js";
 import { within } from "./plugins.js";
 
@@ -65,8 +65,7 @@ export class Wish {
     this.streams = (input?.filter?.streams ?? (input?.stream ? [input.stream] : [])).join(", ");
     this.types = (input?.filter?.types ?? []).join(", ");
     for (const { name, unit } of allLimits) this.limits[name] = (limits[name] ?? 0) / unit;
-    const config = binding?.config ?? m.config;
-    this.#config = this.config = config === undefined ? "" : pretty(JSON.stringify(config));
+    this.#config = this.config = pretty(binding?.configText ?? m.configText ?? "");
     this.lanes = m.lanes || 1;
     const e: Errors = binding?.onError ?? {};
     this.attempts = e.attempts ?? 5;
@@ -98,7 +97,7 @@ export class Wish {
         ? { then: this.then }
         : { attempts: this.attempts, minMs: this.minMs, maxMs: this.maxMs, then: this.then },
     };
-    if (this.config.trim() !== this.#config.trim()) d.config = configOf(this.config);
+    if (this.config.trim() !== this.#config.trim()) d.configText = configOf(this.config);
     if (this.validates) d.input = { filter: { streams: patterns(this.streams), types: patterns(this.types) } };
     if (b === undefined && !this.validates) {
       d.lanes = this.lanes;
@@ -111,19 +110,16 @@ export class Wish {
 
 const patterns = (text: string) => text.split(/[\s,]+/).filter(Boolean);
 
-/** The config in a text; the error is invalid_plugin_config. */
-export function configOf(text: string): Record<string, never> {
+/** The JSON of the config in a text; the error is invalid_plugin_config. */
+export function configOf(text: string): string {
   const wrong = (detail: string) =>
     new GyreError("invalid_plugin_config", detail, { fix: 'It is an object of JSON, such as {"threshold":50}.' });
-  let value: unknown;
+  const json = text.trim() || "{}";
   try {
-    value = parse(text.trim() || "{}", null, (digits) => {
-      if (!isSafeNumber(digits)) throw wrong(`a browser would change ${digits}: deploy it with gyre plugin deploy`);
-      return Number(digits);
-    });
+    parse(json);
   } catch (e) {
-    throw e instanceof GyreError ? e : wrong(`the config is no JSON: ${(e as Error).message}`);
+    throw wrong(`the config is no JSON: ${(e as Error).message}`);
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong("the config is no object");
-  return value as Record<string, never>;
+  if (!json.startsWith("{")) throw wrong("the config is no object");
+  return json;
 }
