@@ -119,7 +119,7 @@ func TestRecordLocksHaveOneOrder(t *testing.T) {
 	for n := range 4 {
 		engine := openStore(t, postgres.Config{URL: server.URL + "&deadlock_timeout=20", Store: store, Node: fmt.Sprint(n)})
 		running.Go(func() {
-			for ctx.Err() == nil {
+			for ctx.Err() == nil || puts[n] == 0 {
 				var group []*core.Commit
 				for range 4 {
 					c := &core.Commit{Records: []core.RecordOp{recordOp(fmt.Sprint("own-", n), core.AnyVersion, core.PutRecord)}}

@@ -52,7 +52,7 @@ function skipValue(text: string, i: number): number {
     return i;
   }
   let depth = 0;
-  for (; ; i++) {
+  for (; i < text.length; i++) {
     switch (text[i]) {
       case '"':
         i = skipString(text, i) - 1;
@@ -66,16 +66,20 @@ function skipValue(text: string, i: number): number {
         if (--depth === 0) return i + 1;
     }
   }
+  throw cutOff();
 }
 
 function skipString(text: string, i: number): number {
   for (;;) {
     i = text.indexOf('"', i + 1);
+    if (i < 0) throw cutOff();
     let slashes = 0;
     while (text[i - 1 - slashes] === "\\") slashes++;
     if (slashes % 2 === 0) return i + 1;
   }
 }
+
+const cutOff = () => new SyntaxError("the JSON is cut off");
 
 function skipSpace(text: string, i: number): number {
   while (" \t\r\n".includes(text[i] as string)) i++;
@@ -91,13 +95,14 @@ export function membersOf(text: string): Map<string, string> {
   let i = skipSpace(text, 0);
   do {
     const name = skipSpace(text, i + 1);
-    if (text[name] === "}") break;
+    if (text[name] === "}") return members;
     const end = skipString(text, name);
     const value = skipSpace(text, skipSpace(text, end) + 1);
     i = skipValue(text, value);
     members.set(JSON.parse(text.slice(name, end)) as string, text.slice(value, i));
     i = skipSpace(text, i);
   } while (text[i] === ",");
+  if (text[i] !== "}") throw cutOff();
   return members;
 }
 
@@ -107,10 +112,11 @@ export function elementsOf(text: string): string[] {
   let i = skipSpace(text, 0);
   do {
     const value = skipSpace(text, i + 1);
-    if (text[value] === "]") break;
+    if (text[value] === "]") return elements;
     i = skipValue(text, value);
     elements.push(text.slice(value, i));
     i = skipSpace(text, i);
   } while (text[i] === ",");
+  if (text[i] !== "]") throw cutOff();
   return elements;
 }

@@ -52,6 +52,15 @@ test("an answer has what was written beside what JavaScript makes of it", () => 
   });
 });
 
+test("JSON that is cut off is refused", () => {
+  for (const text of ['{"a":[1,"]\\"",{"b":{}}],"c":"\\\\"}', '[{"a":"x"},[ ],"y", 2 ]']) {
+    for (let n = 1; n < text.length; n++) {
+      assert.throws(() => exactOf(text.slice(0, n)), SyntaxError, text.slice(0, n));
+    }
+    assert.deepEqual(exactOf(text), JSON.parse(text));
+  }
+});
+
 test("JSON that is taken apart means the same", () => {
   // Values made of all that can confuse a scanner, put together at random, from a fixed seed.
   let seed = 1;
