@@ -70,11 +70,10 @@ func (x *Stage) checkKey(key []byte) abi.Errno {
 	if e := x.mayUseState(); e != abi.OK {
 		return e
 	}
-	e := abi.CheckKey(key)
-	if e != abi.OK {
-		x.refuse(e, "a key of the state has from 1 to %d bytes of UTF-8", abi.MaxStateKeyBytes)
+	if e := abi.CheckKey(key); e != abi.OK {
+		return x.refuse(e, "a key of the state has from 1 to %d bytes of UTF-8", abi.MaxStateKeyBytes)
 	}
-	return e
+	return abi.OK
 }
 
 func (x *Stage) mayUseState() abi.Errno { return x.grants(plugins.CanUseState, "to use state", "") }

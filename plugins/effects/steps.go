@@ -121,12 +121,12 @@ func (r reports) Log(level abi.Level, line []byte) {
 
 // Metric is plugins.Output.Metric.
 func (r reports) Metric(kind abi.Kind, name []byte, value float64) abi.Errno {
-	e := r.out.Metric(kind, r.mask.line(name), value)
-	switch e {
+	switch e := r.out.Metric(kind, r.mask.line(name), value); e {
 	case abi.Invalid:
-		r.refuse(e, "a metric is of the kind that it was first, and a counter does not go down")
+		return r.refuse(e, "a metric is of the kind that it was first, and a counter does not go down")
 	case abi.Quota:
-		r.refuse(e, "a binding has at most %d metrics", abi.MaxSeries)
+		return r.refuse(e, "a binding has at most %d metrics", abi.MaxSeries)
+	default:
+		return e
 	}
-	return e
 }
