@@ -52,7 +52,8 @@ func TestLife(t *testing.T) {
 	if err != nil || s.Name != "words" || s.SHA256 != v.SHA256 || s.Generation != 1 || !slices.Equal(s.Grants, []string{"state"}) || s.Limits != plugins.DefaultLimits() {
 		t.Fatalf("deployed %+v, %v", s, err)
 	}
-	if s = n.handled("words"); s.State != plugins.Running || s.Lag != 0 || s.StateBytes == 0 || s.MemoryBytes == 0 || s.Totals.Events != 1 {
+	s = n.until("words", "it has handled the event", func(s *plugins.Status) bool { return s.Checkpoint == 1 && s.Totals.Events == 1 })
+	if s.State != plugins.Running || s.Lag != 0 || s.StateBytes == 0 || s.MemoryBytes == 0 {
 		t.Errorf("it is %+v", s)
 	}
 	n.seesState()

@@ -193,8 +193,9 @@ func TestRecordThatCannotBeRead(t *testing.T) {
 		w.now.wire.kill()
 		w.restart()
 		w.append(events("Plain", 1))
-		if list, err := w.now.host.List(w.t.Context(), plugins.ListRequest{Limit: 10}); err != nil || len(list.Bindings) != 1 {
-			return fmt.Sprintf("%d bindings, %v", len(list.Bindings), err)
+		list, err := w.now.host.List(w.t.Context(), plugins.ListRequest{Limit: 10})
+		if err != nil || len(list.Bindings) != 2 || list.Bindings[0].State != plugins.Broken || list.Bindings[1].State == plugins.Broken {
+			return fmt.Sprintf("%+v, %v", list.Bindings, err)
 		}
 		return w.drained("fold", 0)
 	})
