@@ -54,12 +54,15 @@ interface FrameMeans {
   bytes: number;
 }
 
+/** The elements of what may be an array: the events of a frame of credit are a number. */
+const elementsIf = (text?: string) => (text?.startsWith("[") ? elementsOf(text) : []);
+
 /** The vectors of frames.json; their meaning also as it is written. */
 const allFrames = elementsOf(framesText).map((text) => {
   const written = membersOf(membersOf(text).get("means") as string);
   const { name, hex, means } = JSON.parse(text) as { name: string; hex: string; means: FrameMeans };
-  const tx = elementsOf(written.get("tx") ?? "[]").map((a) => elementsOf(membersOf(a).get("events") ?? "[]"));
-  return { name, bytes: new Uint8Array(Buffer.from(hex, "hex")), means, events: elementsOf(written.get("events") ?? "[]"), tx };
+  const tx = elementsIf(written.get("tx")).map((a) => elementsIf(membersOf(a).get("events")));
+  return { name, bytes: new Uint8Array(Buffer.from(hex, "hex")), means, events: elementsIf(written.get("events")), tx };
 });
 
 /** Whether a message names events by their versions: this client names them by position. */
