@@ -1,9 +1,6 @@
 package core
 
-import (
-	"context"
-	"strings"
-)
+import "context"
 
 // Engine stores a log. It takes Commits in groups and returns one Outcome for each; a
 // refused Commit does not fail its neighbors. Implementations verify under their own
@@ -31,8 +28,10 @@ type Engine interface {
 	// Event finds an event by its id, or returns event_not_found.
 	Event(ctx context.Context, id ID) (Event, error)
 
-	// Streams lists streams in the byte order of their names, those of the system only if
-	// the request has System.
+	// Streams lists streams: those of Names or, in the order of Sort, those that
+	// StreamsRequest.Lists has. It leaves Suffix, Pattern, Within and Totals to the Store. By
+	// name a page is full unless it is the last one. By created and by changed an engine goes
+	// through its log, at most MaxStreamsWalk entries for a page.
 	Streams(ctx context.Context, r StreamsRequest) (StreamsPage, error)
 
 	// Records lists the records of a table in the byte order of their keys.
@@ -100,31 +99,6 @@ type State struct {
 	ReadOnly error
 	// Bytes is the size of the log in storage, as far as it is known.
 	Bytes int64
-}
-
-// StreamsRequest asks for a page of stream names.
-type StreamsRequest struct {
-	Prefix string
-	After  string // the last name of the page before
-	Limit  int    // 1 … MaxReadEvents
-	System bool   // list the streams of the system, too
-}
-
-// Lists reports whether a stream is on a page of r, or on one that follows it.
-func (r *StreamsRequest) Lists(stream string) bool {
-	return stream > r.After && strings.HasPrefix(stream, r.Prefix) && (r.System || !IsSystem(stream))
-}
-
-// StreamsPage is the answer to a StreamsRequest.
-type StreamsPage struct {
-	Streams []StreamInfo
-	End     bool
-}
-
-// StreamInfo is a stream in a listing.
-type StreamInfo struct {
-	Name    string
-	Version uint64
 }
 
 // RecordsRequest asks for the records of a table whose keys are in Keys or in Ranges, or,

@@ -21,6 +21,11 @@ const (
 	MaxPageBytes         = 4 << 20 // of one page; one event may pass it
 	MaxFilterPatterns    = 64
 
+	// What is looked at for one page of a list of streams: entries of the log, by created
+	// and by changed, and names where they have to match.
+	MaxStreamsWalk  = 10_000
+	MaxStreamsNames = 20_000
+
 	// What readers in other languages refuse, and with it the page it is in: lists and
 	// objects nested deeper in data or metadata, and numbers of more bytes.
 	MaxJSONDepth       = 512

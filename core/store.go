@@ -158,18 +158,6 @@ func (r *ReadRequest) bound() error {
 // Event finds an event by its id, or returns event_not_found.
 func (s *Store) Event(ctx context.Context, id ID) (Event, error) { return s.engine.Event(ctx, id) }
 
-// Streams lists streams in the byte order of their names, those of the system only if
-// System is set. Limit defaults to
-// DefaultReadEvents and is capped at MaxReadEvents. Text that cannot be part of a name
-// is refused, since not every engine can compare it.
-func (s *Store) Streams(ctx context.Context, r StreamsRequest) (StreamsPage, error) {
-	if err := ValidateListing(r.Prefix, r.After); err != nil {
-		return StreamsPage{}, err
-	}
-	r.Limit = pageLimit(r.Limit)
-	return s.engine.Streams(ctx, r)
-}
-
 // Records lists records of a table in the byte order of their keys, with the
 // limits of Streams.
 func (s *Store) Records(ctx context.Context, r RecordsRequest) ([]Record, error) {

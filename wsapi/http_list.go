@@ -43,7 +43,7 @@ func (a *API) streams(w http.ResponseWriter, r *http.Request) error {
 	}
 	body := streamsPage{Streams: make([]streamInfo, 0, len(page.Streams)), End: page.End}
 	for _, s := range page.Streams {
-		body.Streams = append(body.Streams, streamInfo(s))
+		body.Streams = append(body.Streams, streamInfo{s.Name, s.Version})
 	}
 	if n := len(page.Streams); n > 0 && !page.End {
 		body.Cursor = ListCursor(page.Streams[n-1].Name)

@@ -44,10 +44,13 @@ func (v *view) list(r core.StreamsRequest, end offset) (core.StreamsPage, error)
 	for len(sources) > 0 && strings.HasPrefix(sources[0].info.Name, r.Prefix) {
 		newest := sources[0]
 		info := newest.info
+		info.First = 1
 		if r.Lists(info.Name) {
 			if len(page.Streams) == r.Limit {
+				page.Next = page.Streams[r.Limit-1].Name
 				return page, nil
 			}
+			page.Looked++
 			page.Streams = append(page.Streams, info)
 		}
 		for len(sources) > 0 && sources[0].info.Name == info.Name {

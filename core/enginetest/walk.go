@@ -306,7 +306,7 @@ func (w *walker) compareLists() {
 	w.s.Helper()
 	var streams []core.StreamInfo
 	for name, events := range w.model.streams {
-		streams = append(streams, core.StreamInfo{Name: name, Version: uint64(len(events))})
+		streams = append(streams, core.StreamInfo{Name: name, Version: uint64(len(events)), First: 1})
 	}
 	slices.SortFunc(streams, func(a, b core.StreamInfo) int { return cmp.Compare(a.Name, b.Name) })
 	system := w.chance(50)

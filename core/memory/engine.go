@@ -172,27 +172,6 @@ func (e *Engine) resolved(position uint64) []byte {
 	return link.Resolve(nil, &event)
 }
 
-// Streams lists streams by name.
-func (e *Engine) Streams(_ context.Context, r core.StreamsRequest) (core.StreamsPage, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
-		return core.StreamsPage{}, errClosed()
-	}
-	var names []string
-	for name := range e.streams {
-		if r.Lists(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	page := core.StreamsPage{End: len(names) <= r.Limit}
-	for _, name := range names[:min(len(names), r.Limit)] {
-		page.Streams = append(page.Streams, core.StreamInfo{Name: name, Version: e.version(name)})
-	}
-	return page, nil
-}
-
 // Records lists the records of a table by key.
 func (e *Engine) Records(_ context.Context, r core.RecordsRequest) ([]core.Record, error) {
 	e.mu.RLock()

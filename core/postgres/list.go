@@ -33,12 +33,13 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 			return err
 		}
 		page = core.StreamsPage{End: true}
-		var s core.StreamInfo
+		s := core.StreamInfo{First: 1}
 		_, err = pgx.ForEachRow(rows, []any{&s.Name, &s.Version}, func() error {
 			if len(page.Streams) == r.Limit {
-				page.End = false
+				page.End, page.Next = false, page.Streams[r.Limit-1].Name
 				return nil
 			}
+			page.Looked++
 			page.Streams = append(page.Streams, s)
 			return nil
 		})

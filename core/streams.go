@@ -1,0 +1,126 @@
+package core
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// StreamsRequest asks for a page of a list of streams.
+type StreamsRequest struct {
+	// Names are the streams that are listed, in this order, at most MaxReadEvents of them.
+	// One that does not exist is left out. All may be one of them. Only Details and Within
+	// have a meaning beside Names.
+	Names []string
+
+	// A stream is listed if its name has Prefix, Suffix and matches Pattern, which is as
+	// those of a Filter. Empty ones select everything.
+	Prefix, Suffix, Pattern string
+	// Within is that of a Filter: streams that match none of its patterns are not listed,
+	// counted or told apart from ones that do not exist.
+	Within []string
+	// System lists the streams of the system, too.
+	System bool
+
+	Sort       StreamsSort
+	Descending bool
+	After      string // where the page before ended: its Next
+	Limit      int    // 1 … MaxReadEvents
+
+	// Details asks for Created and Changed of every stream.
+	Details bool
+	// Totals asks how many streams there are on all pages.
+	Totals bool
+}
+
+// StreamsSort is the order of a list of streams.
+type StreamsSort uint8
+
+// The orders.
+const (
+	ByName    StreamsSort = iota // the byte order of the names
+	ByCreated                    // of the positions of the first events
+	ByChanged                    // of the positions of the last events
+)
+
+// Lists reports whether a stream is on a page of r, or on one that follows it, as far as its
+// prefix, the system and, by name, the page before decide.
+func (r *StreamsRequest) Lists(stream string) bool {
+	follows := r.Sort != ByName || r.After == "" || (stream > r.After) != r.Descending && stream != r.After
+	return follows && strings.HasPrefix(stream, r.Prefix) && (r.System || !IsSystem(stream))
+}
+
+// selects reports whether r selects by more than Lists does.
+func (r *StreamsRequest) selects() bool { return r.Suffix != "" || r.Pattern != "" || r.Within != nil }
+
+// matches reports whether a stream that Lists has is selected.
+func (r *StreamsRequest) matches(stream string) bool {
+	return strings.HasSuffix(stream, r.Suffix) && (r.Pattern == "" || matchGlob(r.Pattern, stream)) && r.shows(stream)
+}
+
+// shows reports whether whoever asks may know that a stream exists.
+func (r *StreamsRequest) shows(stream string) bool {
+	return r.Within == nil || !IsSystem(stream) && MatchAny(r.Within, stream)
+}
+
+// AfterPosition is the position after which a page by created or changed begins, before
+// which if Descending; 0 at the beginning.
+func (r *StreamsRequest) AfterPosition() uint64 {
+	position, _ := strconv.ParseUint(r.After, 10, 64)
+	return position
+}
+
+// StreamsAfter is the After of what follows a position.
+func StreamsAfter(position uint64) string { return strconv.FormatUint(position, 10) }
+
+// StreamsPage is the answer to a StreamsRequest. It may have fewer streams than the limit,
+// or none, though it is not the last one.
+type StreamsPage struct {
+	Streams []StreamInfo
+	Next    string // After of the next page; "" if this is the last one
+	End     bool
+	// Looked is how many names or, by created and changed, entries of the log were looked at.
+	Looked int
+	Total  *StreamsTotal // if it was asked for
+}
+
+// StreamsTotal is how many streams there are on all pages of a list.
+type StreamsTotal struct {
+	Streams uint64
+	// AtLeast reports that there may be more: not all names were looked at.
+	AtLeast bool
+}
+
+// StreamInfo describes a stream, or $all. The version of $all is the head; positions of links
+// and of the system's streams count there.
+type StreamInfo struct {
+	Name    string
+	Version uint64
+	First   uint64 // version of the first event that can be read
+	State   StreamState
+	// Created is where the first event is in the log, and Changed where the last one is. They
+	// are zero if no details were asked for, but the one that the list is sorted by.
+	Created, Changed StreamPlace
+}
+
+// Count is how many events the stream has.
+func (i *StreamInfo) Count() uint64 {
+	if i.First == 0 {
+		return 0
+	}
+	return i.Version - i.First + 1
+}
+
+// place is the place that a list in an order goes by.
+func (i *StreamInfo) place(sort StreamsSort) uint64 {
+	if sort == ByCreated {
+		return i.Created.Position
+	}
+	return i.Changed.Position
+}
+
+// StreamPlace is where and when an event was recorded.
+type StreamPlace struct {
+	Position uint64
+	Recorded time.Time
+}
