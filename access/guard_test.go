@@ -400,6 +400,61 @@ func TestNamesOfProgress(t *testing.T) {
 	}
 }
 
+// TestSnapshotsAreWithinThePatterns: who may append to a stream records and deletes its
+// snapshots, who may read it reads them, and nobody reads those of all streams.
+func TestSnapshotsAreWithinThePatterns(t *testing.T) {
+	g := newGuarded(t)
+	put := func(ctx context.Context, stream string) error {
+		p := core.SnapshotPut{Snapshot: core.Snapshot{Stream: stream, Version: 2, Data: fmt.Appendf(nil, "%q", core.NewID())}}
+		_, err := core.RecordSnapshot(ctx, g, p)
+		return err
+	}
+	calls := map[string]func(ctx context.Context, stream string) error{
+		"put": put,
+		"get": func(ctx context.Context, stream string) error {
+			_, err := core.ReadSnapshot(ctx, g, stream, "")
+			return err
+		},
+		"list": func(ctx context.Context, stream string) error {
+			_, err := core.ListSnapshots(ctx, g, core.SnapshotsRequest{Stream: stream})
+			return err
+		},
+		"load": func(ctx context.Context, stream string) error {
+			_, err := core.Load(ctx, g, core.LoadRequest{Stream: stream})
+			return err
+		},
+		"delete": func(ctx context.Context, stream string) error {
+			_, err := core.DeleteSnapshot(ctx, g, stream, "")
+			return err
+		},
+	}
+	for role, may := range map[access.Role][]string{
+		access.Writer: {"put", "get", "list", "load", "delete"}, access.Reader: {"get", "list", "load"},
+		access.Operator: {"get", "list", "load"}, access.PluginAuthor: nil,
+	} {
+		for _, stream := range []string{"order-1", "billing-1"} {
+			if err := put(g.admin, stream); err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range []string{"put", "get", "list", "load", "delete"} {
+				var want error
+				if stream != "order-1" || !slices.Contains(may, call) {
+					want = core.CodeForbidden
+				}
+				if err := calls[call](as(t, role, "order-*"), stream); !errors.Is(err, want) {
+					t.Errorf("%s by a %s, of %s: %v, want %v", call, role, stream, err, want)
+				}
+			}
+		}
+	}
+	for _, r := range []core.RecordsRequest{{}, {Prefix: "order-1"}, {Ranges: []core.KeyRange{{After: "a", Before: "z"}}}, {Keys: []string{"order-1\nk", "billing-1\nk"}}} {
+		r.Table = core.SnapshotsTable
+		if _, err := g.Records(as(t, access.Writer, "order-*"), r); !errors.Is(err, core.CodeForbidden) {
+			t.Errorf("records %+v: %v", r, err)
+		}
+	}
+}
+
 // TestParkedEventsAreWithinThePatterns: an operator steers every subscription, and sees only
 // the parked events that it may read.
 func TestParkedEventsAreWithinThePatterns(t *testing.T) {

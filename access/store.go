@@ -65,15 +65,26 @@ func (g Guard) checkCommit(ctx context.Context, c *core.Commit) error {
 			return err
 		}
 	}
-	for i := range c.Records { // of a progress that is deleted: it was read, and checked then
-		if !strings.HasPrefix(c.Records[i].Table, "progress") {
-			return p.forbidden(Append, "the records of "+c.Records[i].Table, "only the node may")
+	for i := range c.Records {
+		if err := p.checkRecord(&c.Records[i]); err != nil {
+			return err
 		}
 	}
 	if c.Progress != nil {
 		return p.Check(Progress, c.Progress.Name)
 	}
 	return nil
+}
+
+// checkRecord checks what may write a record: that of a snapshot, who may append to its stream.
+func (p *Principal) checkRecord(r *core.RecordOp) error {
+	switch stream := core.SnapshotStream(r.Key); {
+	case r.Table == core.SnapshotsTable && stream != "":
+		return p.Check(Append, stream)
+	case strings.HasPrefix(r.Table, "progress"): // of one that is deleted: it was read, and checked then
+		return nil
+	}
+	return p.forbidden(Append, "the records of "+r.Table, "only the node may")
 }
 
 // checkLinks checks that the principal may read the events that links name: others are as if they
@@ -122,11 +133,15 @@ func (g Guard) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core
 	return g.store.ReadLog(ctx, from, limit)
 }
 
-// Records is core.RecordReader.Records. The API reads no records but those of progress, and
-// deletes one only after it has read it. Those that the principal may not use are left out of a
-// page; to ask for one by its key is forbidden.
+// Records is core.RecordReader.Records. The API reads no records but those of snapshots, for
+// whom may read their stream, and of progress, of which it deletes one only after it has read it.
+// Progress that the principal may not use is left out of a page; to ask for one by its key is
+// forbidden.
 func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core.Record, err error) {
 	p := Of(ctx)
+	if r.Table == core.SnapshotsTable {
+		return g.snapshots(ctx, p, r)
+	}
 	if err := p.Check(Progress, ""); err != nil {
 		return nil, err
 	}
@@ -157,6 +172,24 @@ func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core
 		}
 		page.After = records[len(records)-1].Key
 	}
+}
+
+// snapshots reads the records of snapshots of streams that are all named.
+func (g Guard) snapshots(ctx context.Context, p *Principal, r core.RecordsRequest) ([]core.Record, error) {
+	keys := r.Keys
+	if keys == nil {
+		keys = []string{r.Prefix}
+	}
+	for _, key := range keys {
+		stream := core.SnapshotStream(key)
+		if stream == "" {
+			return nil, p.forbidden(Read, "snapshots of all streams", "only the node may")
+		}
+		if err := p.Check(Read, stream); err != nil {
+			return nil, err
+		}
+	}
+	return g.store.Records(ctx, r)
 }
 
 // Event finds an event by its id. One that the principal may not read is not found.

@@ -96,10 +96,11 @@ func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 }
 
 // homeOf is the name whose owner makes c: the first stream that it appends to, else its
-// progress. Any node makes what has neither, and what the system writes; that is "".
+// progress. Any node makes what has neither, what has records, which storage compares, and
+// what the system writes; that is "".
 func homeOf(c *core.Commit) string {
 	switch {
-	case c.System:
+	case c.System, len(c.Records) > 0:
 		return ""
 	case len(c.Appends) > 0:
 		return c.Appends[0].Stream

@@ -64,15 +64,18 @@ const (
 	CodeDuplicateEvent       Code = "duplicate_event"
 	CodeRecordConflict       Code = "record_conflict"
 	CodeProgressConflict     Code = "progress_conflict"
+	CodeSnapshotOlder        Code = "snapshot_older"
+	CodeSnapshotAhead        Code = "snapshot_ahead"
 	CodeUnknownOutcome       Code = "unknown_outcome"
 	CodeAppendRefused        Code = "append_refused"
 	CodeValidatorFailed      Code = "validator_failed"
 	CodeValidatorUnavailable Code = "validator_unavailable"
 
-	CodeStreamNotFound Code = "stream_not_found"
-	CodeEventNotFound  Code = "event_not_found"
-	CodeBlobNotFound   Code = "blob_not_found"
-	CodeNotFound       Code = "not_found"
+	CodeStreamNotFound   Code = "stream_not_found"
+	CodeEventNotFound    Code = "event_not_found"
+	CodeBlobNotFound     Code = "blob_not_found"
+	CodeSnapshotNotFound Code = "snapshot_not_found"
+	CodeNotFound         Code = "not_found"
 
 	CodeEmptyAppend            Code = "empty_append"
 	CodeInvalidStreamName      Code = "invalid_stream_name"
@@ -90,11 +93,13 @@ const (
 	CodeLogMismatch            Code = "log_mismatch"
 	CodeInvalidFilter          Code = "invalid_filter"
 	CodeInvalidProgress        Code = "invalid_progress"
+	CodeInvalidSnapshot        Code = "invalid_snapshot"
 	CodeInvalidRequest         Code = "invalid_request"
 	CodeEventTooLarge          Code = "event_too_large"
 	CodeCommitTooLarge         Code = "commit_too_large"
 	CodeBodyTooLarge           Code = "body_too_large"
 	CodeBlobTooLarge           Code = "blob_too_large"
+	CodeSnapshotTooLarge       Code = "snapshot_too_large"
 	CodeFrameTooLarge          Code = "frame_too_large"
 
 	CodeUnknownOp            Code = "unknown_op"
@@ -219,6 +224,12 @@ var catalogue = map[Code]CodeInfo{
 	CodeProgressConflict: {Class: ClassConflict, Status: 409,
 		Title: "The progress is at another place",
 		Fix:   "Another worker of this name has moved it. Drop what was derived since the place you expected, and follow again at the actual one."},
+	CodeSnapshotOlder: {Class: ClassConflict, Status: 409,
+		Title: "A snapshot of a greater version is recorded",
+		Fix:   "Keep the recorded one: whoever loads it reads fewer events. To replace it all the same, ask for that with overwrite."},
+	CodeSnapshotAhead: {Class: ClassConflict, Status: 409,
+		Title: "The stream has not reached the version of the snapshot",
+		Fix:   "A snapshot's version is that of the last event that it was made of. Append the events first, or in the same transaction, and check that the stream is the right one."},
 	CodeUnknownOutcome: {Class: ClassUnavailable, Status: 503, Retryable: true,
 		Title: "It is not known whether the change was made",
 		Fix:   "Send the same events with the same ids again: they are written once, and you get the result. For any other change, check whether it was made before you repeat it."},
@@ -241,6 +252,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeBlobNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The store has no content with this SHA-256",
 		Fix:   "Check the id, or upload the content again. Content that nothing names is removed after a while."},
+	CodeSnapshotNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "The stream has no snapshot of this kind",
+		Fix:   "Check the stream and the kind; gyre snapshot ls STREAM lists those that it has. To load a state, read the events with the snapshot: without one they begin with the first."},
 	CodeNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "What the request names does not exist",
 		Fix:   "Check the name or the path in the detail. /openapi.json lists the paths of the API; write a '/' inside a stream name as %2F."},
@@ -293,6 +307,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeInvalidProgress: {Class: ClassUsage, Status: 400,
 		Title: "The progress is not valid in this log",
 		Fix:   "The detail says what is wrong. A name has 1 to 256 bytes and does not begin with '$'. A move goes from the stored position, 0 if there is none, to a greater one that the log has reached; gyre progress show NAME prints it."},
+	CodeInvalidSnapshot: {Class: ClassUsage, Status: 400,
+		Title: "The snapshot is not valid",
+		Fix:   "The detail says what is wrong. A snapshot has a version from 1 on; its kind has 1 to 64 bytes and does not begin with '$'; its type has at most 256 bytes."},
 	CodeInvalidRequest: {Class: ClassUsage, Status: 400,
 		Title: "The request is not well formed",
 		Fix:   "The detail names the field. /openapi.json and /asyncapi.json describe the requests."},
@@ -305,6 +322,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeBodyTooLarge: {Class: ClassUsage, Status: 413,
 		Title: "The request's body is too large",
 		Fix:   "Send less in one request; GET /v1/server lists the limits."},
+	CodeSnapshotTooLarge: {Class: ClassUsage, Status: 413,
+		Title: "The snapshot is larger than 1,046,528 bytes",
+		Fix:   "Keep less in the state, or split it into snapshots of several kinds. Data and metadata count together."},
 	CodeBlobTooLarge: {Class: ClassUsage, Status: 413,
 		Title: "The uploaded content is larger than it may be",
 		Fix:   "Upload less: the detail has the limit."},

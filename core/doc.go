@@ -26,6 +26,8 @@
 //	blob               content named by its SHA-256, written before the Commit that names it
 //	progress           a client's own place in the log, a record that moves by
 //	                   compare-and-set in the Commit of what the client appends
+//	snapshot           the state that a client has made of a stream's events up to a version; a
+//	                   record of the stream and a kind, which a greater version replaces
 //	epoch              a number of the log that rises whenever its owners change
 //	incarnation        the count of a stream's hard deletes, plus 1; reserved, always 1 for now
 //	system's stream    one whose name begins with '$'. Only the node writes it, by a Commit

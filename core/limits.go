@@ -15,8 +15,10 @@ const (
 	MaxRecordKeyBytes    = 1 << 10 // table and key of a record
 	MaxRecordValueBytes  = 1 << 20
 	MaxProgressNameBytes = 256
-	MaxBlobBytes         = 64 << 20 // content of one blob
-	MaxReadEvents        = 1_000    // of one page
+	MaxSnapshotKindBytes = 64
+	MaxSnapshotBytes     = MaxRecordValueBytes - snapshotHeaderBytes // data and metadata of one snapshot
+	MaxBlobBytes         = 64 << 20                                  // content of one blob
+	MaxReadEvents        = 1_000                                     // of one page
 	DefaultReadEvents    = 100
 	MaxPageBytes         = 4 << 20 // of one page; one event may pass it
 	MaxFilterPatterns    = 64
