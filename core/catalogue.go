@@ -72,6 +72,10 @@ const (
 	CodeValidatorUnavailable Code = "validator_unavailable"
 
 	CodeStreamNotFound   Code = "stream_not_found"
+	CodeStreamDeleted    Code = "stream_deleted"
+	CodeStreamNotDeleted Code = "stream_not_deleted"
+	CodeStreamTombstoned Code = "stream_tombstoned"
+	CodeHardDeletesOff   Code = "hard_deletes_off"
 	CodeEventNotFound    Code = "event_not_found"
 	CodeBlobNotFound     Code = "blob_not_found"
 	CodeSnapshotNotFound Code = "snapshot_not_found"
@@ -246,6 +250,18 @@ var catalogue = map[Code]CodeInfo{
 	CodeStreamNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "The stream has no events",
 		Fix:   "Check the name (gyre streams ls --prefix …); names are case-sensitive. A follow waits for a stream that has no events yet."},
+	CodeStreamDeleted: {Class: ClassNotFound, Status: 404,
+		Title: "The stream is deleted",
+		Fix:   "Bring it back with its events: gyre streams undelete NAME. Until then it can be neither read nor appended to, and not removed either."},
+	CodeStreamNotDeleted: {Class: ClassConflict, Status: 409,
+		Title: "The stream is not deleted",
+		Fix:   "There is nothing to undo. Only a stream that was deleted, and not removed, can be brought back."},
+	CodeStreamTombstoned: {Class: ClassNotFound, Status: 410,
+		Title: "The stream is removed for good",
+		Fix:   "Its events are gone and no more can be appended. Use another stream name."},
+	CodeHardDeletesOff: {Class: ClassDenied, Status: 403,
+		Title: "This node removes no events",
+		Fix:   "A delete without hard or tombstone can be undone, and is always possible. To allow the others, start the node with --hard-deletes (GYRE_HARD_DELETES=true)."},
 	CodeEventNotFound: {Class: ClassNotFound, Status: 404,
 		Title: "No event has this id",
 		Fix:   "Check the id: it is the event's id, not its correlation id. An event must be in the log before it can be linked."},

@@ -10,11 +10,12 @@ import (
 )
 
 // Commit is the one way to write. All of it is written, or nothing (P6). Its Appends are
-// applied in order, each seeing the ones before it; Checks and Records are compared with
-// the state before the Commit. A stream may be named more than once.
+// applied in order, each seeing the ones before it; Checks, Streams and Records are compared
+// with the state before the Commit. A stream may have several Appends, but only one StreamOp.
 type Commit struct {
 	Appends []Append
 	Checks  []Check
+	Streams []StreamOp
 	Records []RecordOp
 	// Progress moves a client's own place in the log; nil moves none. A Commit that has one
 	// has no Records.
@@ -58,7 +59,8 @@ func (c *Commit) HasLinks() bool {
 	return false
 }
 
-// Check is an expectation about a stream that the Commit may not write.
+// Check is an expectation about a stream that the Commit may not write. A deleted or
+// tombstoned stream passes only one that expects AnyVersion.
 type Check struct {
 	Stream string
 	Expect Expect
@@ -170,7 +172,7 @@ func (a Appended) Count() int { return int(a.LastVersion - a.FirstVersion + 1) }
 // Validate checks everything that does not need the log (P12). The error names the
 // element.
 func (c *Commit) Validate() error {
-	if len(c.Appends) == 0 && len(c.Records) == 0 && c.Progress == nil {
+	if len(c.Appends) == 0 && len(c.Streams) == 0 && len(c.Records) == 0 && c.Progress == nil {
 		return Errorf(CodeEmptyAppend, "the append has no events")
 	}
 	if len(c.Checks) > MaxCommitChecks {
@@ -197,9 +199,12 @@ func (c *Commit) Validate() error {
 			return atElement(err, len(c.Appends)+i)
 		}
 	}
+	if err := c.validateStreams(); err != nil {
+		return err
+	}
 	for i := range c.Records {
 		if err := c.Records[i].validate(); err != nil {
-			return atElement(err, len(c.Appends)+len(c.Checks)+i)
+			return atElement(err, len(c.Appends)+len(c.Checks)+len(c.Streams)+i)
 		}
 		bytes += c.Records[i].size()
 	}

@@ -57,7 +57,7 @@ func (r *RecordOp) touch() touch {
 // touches appends what c writes and checks to dst. A check that anything passes is
 // none.
 func (c *Commit) touches(dst []touch) []touch {
-	if n := len(c.Appends) + len(c.Checks) + len(c.Records); n > cap(dst) {
+	if n := len(c.Appends) + len(c.Checks) + len(c.Streams) + len(c.Records); n > cap(dst) {
 		dst = make([]touch, 0, n)
 	}
 	for i := range c.Appends {
@@ -67,6 +67,9 @@ func (c *Commit) touches(dst []touch) []touch {
 		if c.Checks[i].Expect != AnyVersion {
 			dst = append(dst, touchStream(c.Checks[i].Stream, 0))
 		}
+	}
+	for i := range c.Streams {
+		dst = append(dst, touchStream(c.Streams[i].Stream, touchWrites))
 	}
 	for i := range c.Records {
 		if r := &c.Records[i]; r.Action != CheckRecord || r.Expect != AnyVersion {

@@ -14,8 +14,8 @@
 //	stream, event      a named sequence of immutable events; $all is every event in
 //	                   commit order. An event has its own time and the time at which it
 //	                   was recorded
-//	version            an event's number in its stream: 1, 2, 3, … with no gap.
-//	                   A stream's version is its last event's; 0 = no events
+//	version            an event's number in its stream: 1, 2, 3, … A stream's version is
+//	                   the last that was given; 0 = no events
 //	position           the number of an event or link in the log: unique and increasing;
 //	                   cursors and checkpoints are positions
 //	expected version   a number (0 = must be empty or absent), any, no_stream, stream_exists
@@ -29,7 +29,12 @@
 //	snapshot           the state that a client has made of a stream's events up to a version; a
 //	                   record of the stream and a kind, which a greater version replaces
 //	epoch              a number of the log that rises whenever its owners change
-//	incarnation        the count of a stream's hard deletes, plus 1; reserved, always 1 for now
+//	deleted            said of a stream that can be neither read by its name nor appended to.
+//	                   $all and links have its events; it can be undeleted
+//	removed            said of events that are gone from their stream, from $all and from
+//	                   every stream that had a link to them, as a hard delete does
+//	incarnation        the count of a stream's removals, plus 1. Each begins at version 1
+//	tombstoned         said of a removed stream that nobody can append to any more
 //	system's stream    one whose name begins with '$'. Only the node writes it, by a Commit
 //	                   with System. It is read by its name; $all skips its events unless
 //	                   the reader asks for them, as a reader of the whole log does
@@ -41,7 +46,8 @@
 //
 // # Promises
 //
-//	P1  The versions of a stream are 1, 2, 3, … without a gap.
+//	P1  The versions of an incarnation of a stream are 1, 2, 3, … in the order of its events.
+//	    Each is given once, and missing only where a link's event was removed.
 //	P2  The order of $all agrees with the order of every stream.
 //	P3  Once a reader has seen position p, no event with a position ≤ p appears later.
 //	P4  An acknowledged append is on disk (fsync).

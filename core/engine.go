@@ -64,8 +64,8 @@ type Step struct {
 }
 
 // Outcome is the answer to one Commit: Result, or Err. Refusals are
-// wrong_expected_version, duplicate_event, event_not_found (of a link), record_conflict
-// and stale_epoch. store_full, store_read_only and store_unavailable say that nothing
+// wrong_expected_version, duplicate_event, event_not_found (of a link), stream_not_found,
+// stream_deleted, stream_not_deleted, stream_tombstoned, record_conflict and stale_epoch. store_full, store_read_only and store_unavailable say that nothing
 // was written; unknown_outcome, that it may have been.
 type Outcome struct {
 	Result Result
@@ -92,7 +92,8 @@ type State struct {
 	// Epoch is the log's epoch, as far as this engine knows. It rises with each view
 	// of the cluster and never goes back. It is 0 if the storage has no epochs.
 	Epoch uint64
-	// Head is the position of the last readable event; 0 in an empty log.
+	// Head is the position of the last readable event, which may be removed by now; 0 in
+	// an empty log.
 	Head uint64
 	// ReadOnly is why the log takes no Commits at the moment, or nil. It is never
 	// stale_epoch, which is an answer to one Commit.

@@ -23,7 +23,7 @@ type Error struct {
 	Expected *Expect // of wrong_expected_version, record_conflict and progress_conflict
 	Actual   *uint64 // version, revision or position, of the same
 	EventID  ID      // of duplicate_event, event_not_found
-	Element  *int    // index among the appends, checks and records of a Commit, in that order
+	Element  *int    // index among the appends, checks, changes of streams and records of a Commit, in that order
 	Limit    int64   // of the *_too_large and too_many_* codes
 	Offset   *int64  // in the log file, of store_corrupt
 	Epoch    uint64  // the newest that is known, of stale_epoch, not_owner and not_serving; 0 if none is

@@ -8,6 +8,7 @@ const (
 	MaxCommitBytes       = 4 << 20 // data and metadata of one Commit
 	MaxCommitEvents      = 10_000
 	MaxCommitChecks      = 1_000
+	MaxCommitStreams     = 1_000
 	MaxCommitRecords     = 10_000
 	MaxStreamNameBytes   = 512
 	MaxEventTypeBytes    = 256

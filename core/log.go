@@ -16,11 +16,12 @@ type Log interface {
 	// ids (P5).
 	Append(ctx context.Context, c Commit) (Result, error)
 
-	// Read returns one page of a stream or of $all. A stream without events is
-	// stream_not_found; a range without events is an empty page. A link in a stream
+	// Read returns one page of a stream or of $all. A stream at version 0 is
+	// stream_not_found, a deleted one stream_deleted, a tombstoned one stream_tombstoned; a
+	// range without events is an empty page. A link in a stream
 	// is read as the event that it names (Event.Link). $all passes over links and, unless
 	// the request has System, over events of the system's streams, so its positions have
-	// gaps there.
+	// gaps there, as where events were removed.
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
 	// Follow starts a reader that keeps its own place. It delivers what is stored,
@@ -34,7 +35,7 @@ type Log interface {
 type LogReader interface {
 	// ReadLog returns one page of everything from a position on, inclusive: events,
 	// and links without the events that they name (EncodeLink). No position is
-	// missing. The limit is that of a ReadRequest.
+	// missing but those of what was removed. The limit is that of a ReadRequest.
 	ReadLog(ctx context.Context, from uint64, limit Limit) (Page, error)
 }
 
@@ -64,11 +65,13 @@ type Page struct {
 	// none: a backward page has reached the first event.
 	Next uint64
 	// End reports that nothing follows in this direction for now. If it is false,
-	// more events follow or, in $all, only what it passes over.
+	// more events follow or only what is passed over.
 	End bool
 	// Version is the stream's version, or the head position of $all, when the page
 	// was read.
 	Version uint64
+	// Incarnation is the stream's when the page was read; 0 of $all.
+	Incarnation uint32
 	// Head is the position up to which the page is complete. Every event of the
 	// stream from From to Head is in this page or, if not End, in later ones.
 	Head uint64

@@ -96,14 +96,14 @@ type StreamsTotal struct {
 type StreamInfo struct {
 	Name    string
 	Version uint64
-	First   uint64 // version of the first event that can be read
+	First   uint64 // no version before it can be read
 	State   StreamState
 	// Created is where the first event is in the log, and Changed where the last one is. They
 	// are zero if no details were asked for, but the one that the list is sorted by.
 	Created, Changed StreamPlace
 }
 
-// Count is how many events the stream has.
+// Count is how many events the stream has, without regard to links whose event was removed.
 func (i *StreamInfo) Count() uint64 {
 	if i.First == 0 {
 		return 0

@@ -43,6 +43,9 @@ func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
 	if result, err := e.lookUp(c); result != nil || err != nil {
 		return result, err
 	}
+	if len(c.Streams) > 0 {
+		return nil, core.Errorf(core.CodeNotSupported, "this engine does not change streams as a whole yet")
+	}
 	if err := e.placeAppends(c); err != nil {
 		return nil, err
 	}

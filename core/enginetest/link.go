@@ -329,7 +329,7 @@ func logHasEveryPosition(s *suite) {
 			for next, end := from, false; !end; {
 				page, err := s.engine.ReadLog(s.ctx(), next, limit)
 				if err == nil {
-					err = checkLogPage(next, limit, page, written)
+					err = checkLogPage(next, limit, page, written, s.engine.State().Head)
 				}
 				if err != nil {
 					s.Fatalf("read the log, %+v: %v", limit, err)

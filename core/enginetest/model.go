@@ -3,6 +3,7 @@ package enginetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/gyre-events/gyre/core"
@@ -14,9 +15,14 @@ import (
 type model struct {
 	events  []core.Event            // of $all with the system's streams, by position
 	written []core.Event            // by position: events, and links as the log keeps them
+	head    uint64                  // the last position
 	streams map[string][]core.Event // links are read as the events that they name
 	known   map[core.ID]core.Event  // links apart
-	records map[string]core.Record  // by table + "\x00" + key
+	// versions are those of streams, which may be greater than their last event's.
+	versions map[string]uint64
+	states   map[string]core.Lifecycle
+	removed  []core.Event
+	records  map[string]core.Record // by table + "\x00" + key
 	// raised are records whose revision may be greater than the model's: a put that
 	// expects nothing raises it by 1 or more.
 	raised map[string]bool
@@ -24,10 +30,12 @@ type model struct {
 
 func newModel() *model {
 	return &model{
-		streams: make(map[string][]core.Event),
-		known:   make(map[core.ID]core.Event),
-		records: make(map[string]core.Record),
-		raised:  make(map[string]bool),
+		streams:  make(map[string][]core.Event),
+		known:    make(map[core.ID]core.Event),
+		versions: make(map[string]uint64),
+		states:   make(map[string]core.Lifecycle),
+		records:  make(map[string]core.Record),
+		raised:   make(map[string]bool),
 	}
 }
 
@@ -52,12 +60,12 @@ func (m *model) judge(c *core.Commit) verdict {
 		return v
 	}
 	v := verdict{}
-	versions := make(map[string]uint64)
-	for name, events := range m.streams {
-		versions[name] = uint64(len(events))
-	}
-	position := uint64(len(m.written))
+	versions := maps.Clone(m.versions)
+	position := m.head
 	for i, a := range c.Appends {
+		if code := m.closed(a.Stream); code != "" {
+			return verdict{code: code, element: i}
+		}
 		before := versions[a.Stream]
 		if !a.Expect.Holds(before) {
 			return verdict{code: core.CodeWrongExpectedVersion, element: i, actual: before}
@@ -70,8 +78,18 @@ func (m *model) judge(c *core.Commit) verdict {
 		v.result.Position = position
 	}
 	for i, x := range c.Checks {
-		if actual := uint64(len(m.streams[x.Stream])); !x.Expect.Holds(actual) {
+		actual, code := m.versions[x.Stream], m.closed(x.Stream)
+		switch {
+		case code != "" && x.Expect != core.AnyVersion:
+			return verdict{code: code, element: len(c.Appends) + i}
+		case !x.Expect.Holds(actual):
 			return verdict{code: core.CodeWrongExpectedVersion, element: len(c.Appends) + i, actual: actual}
+		}
+	}
+	for i, op := range c.Streams {
+		actual := m.versions[op.Stream]
+		if code := m.judgeOp(op); code != "" {
+			return verdict{code: code, element: len(c.Appends) + len(c.Checks) + i, actual: actual}
 		}
 	}
 	for i := range c.Records {
@@ -82,7 +100,7 @@ func (m *model) judge(c *core.Commit) verdict {
 		case m.raised[name] && op.Expect >= 0 && uint64(op.Expect) >= revision:
 			v.mayConflict = true
 		case !op.Expect.Holds(revision):
-			return verdict{code: core.CodeRecordConflict, element: len(c.Appends) + len(c.Checks) + i, mayConflict: v.mayConflict}
+			return verdict{code: core.CodeRecordConflict, element: len(c.Appends) + len(c.Checks) + len(c.Streams) + i, mayConflict: v.mayConflict}
 		}
 	}
 	return v
@@ -105,7 +123,7 @@ func (m *model) judgeIDs(c *core.Commit) verdict {
 			sent[e.ID] = a.Stream
 		}
 		for j, id := range a.Links {
-			_, known := m.known[id]
+			event, known := m.known[id]
 			home, isSent := sent[id]
 			linked := slices.Contains(a.Links[:j], id)
 			for _, before := range c.Appends[:i] {
@@ -116,6 +134,8 @@ func (m *model) judgeIDs(c *core.Commit) verdict {
 				return verdict{code: core.CodeDuplicateEvent, element: i}
 			case !known && !isSent:
 				return verdict{code: core.CodeEventNotFound, element: i}
+			case known && c.Changes(event.Stream):
+				return verdict{code: core.CodeInvalidRequest, element: i}
 			}
 		}
 	}
@@ -142,6 +162,9 @@ func (m *model) retry(c *core.Commit) (core.Result, bool) {
 			return core.Result{}, false
 		}
 		last := run[len(run)-1]
+		if last.Version-first.Version != uint64(len(ids)-1) {
+			return core.Result{}, false // a link between was removed
+		}
 		r.Appends = append(r.Appends, core.Appended{
 			FirstVersion: first.Version, LastVersion: last.Version, FirstPosition: first.Position, LastPosition: last.Position})
 		r.Position = last.Position
@@ -168,12 +191,20 @@ func (m *model) take(c *core.Commit, o core.Outcome, written []core.Event) (rest
 	if v.result.Duplicate {
 		return written, nil
 	}
+	for _, op := range c.Streams {
+		m.changeStream(op)
+	}
 	n := 0
 	for i := range c.Appends {
 		n += c.Appends[i].Count()
 	}
 	for _, e := range written[:n] {
+		if want := m.states[e.Stream].Removals + 1; e.Incarnation != want {
+			return nil, fmt.Errorf("%+v is not of incarnation %d", e, want)
+		}
 		m.written = append(m.written, e)
+		m.head = e.Position
+		m.versions[e.Stream] = e.Version
 		if e.Link.IsZero() {
 			m.events = append(m.events, e)
 			m.known[e.ID] = e

@@ -53,7 +53,7 @@ var readTests = []test{
 			}
 			if page, err = s.engine.ReadLog(s.ctx(), r.From, everything); err != nil {
 				s.Error(err)
-			} else if err := checkLogPage(r.From, everything, page, nil); err != nil {
+			} else if err := checkLogPage(r.From, everything, page, nil, 0); err != nil {
 				s.Error(err)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 
 // Run tests an engine. open makes one with an empty log; the suite closes it.
 func Run(t *testing.T, open func(t testing.TB) core.Engine) {
-	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, systemTests, recordTests, readTests, listTests, blobTests, inputTests,
+	tests := slices.Concat(appendTests, retryTests, commitTests, linkTests, systemTests, recordTests, readTests, listTests, streamTests, blobTests, inputTests,
 		closeTests, concurrentTests, walkTests)
 	runTests(t, tests, func(t *testing.T, run func(s *suite)) {
 		engine := open(t)
@@ -84,6 +84,8 @@ type suite struct {
 	another func() core.Engine
 
 	advance func() // of RunEpochs
+
+	removes bool // events were removed: there are gaps
 }
 
 func newSuite(t *testing.T, engine core.Engine) *suite { return &suite{T: t, engine: engine} }
@@ -106,6 +108,9 @@ func (s *suite) group(commits ...*core.Commit) core.Step {
 		if err := c.Validate(); err != nil {
 			s.Fatalf("the test's commit %d is not valid: %v", i, err)
 		}
+	}
+	for _, c := range commits {
+		s.removes = s.removes || slices.ContainsFunc(c.Streams, func(op core.StreamOp) bool { return op.Action.Removes() })
 	}
 	step := s.engine.Commit(s.ctx(), commits)
 	if err := checkStep(commits, step); err != nil {

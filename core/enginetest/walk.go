@@ -45,6 +45,7 @@ type walker struct {
 	seed    uint64
 	steps   int
 	history []*core.Commit // some that were sent, to be sent again
+	changes bool           // the engine takes StreamOps
 }
 
 func newWalker(s *suite) *walker {
@@ -55,7 +56,7 @@ func newWalker(s *suite) *walker {
 			s.Fatalf("GYRE_SEED: %v", err)
 		}
 	}
-	return &walker{s: s, model: newModel(), rand: rand.New(rand.NewPCG(seed, 0)), seed: seed}
+	return &walker{s: s, model: newModel(), rand: rand.New(rand.NewPCG(seed, 0)), seed: seed, changes: s.changesStreams()}
 }
 
 func (w *walker) fatal(err error) {
@@ -103,7 +104,15 @@ func (w *walker) learnRevisions() {
 // chance is true in n of 100 cases.
 func (w *walker) chance(n int) bool { return w.rand.IntN(100) < n }
 
-func (w *walker) stream() string { return []string{"a", "b", "b/1", "c", "ü", "z"}[w.rand.IntN(6)] }
+func (w *walker) stream() string {
+	if w.chance(5) {
+		return w.mortal()
+	}
+	return []string{"a", "b", "b/1", "c", "ü", "z"}[w.rand.IntN(6)]
+}
+
+// mortal is a stream that may be tombstoned; there are always new ones.
+func (w *walker) mortal() string { return fmt.Sprint("m-", w.steps/200) }
 
 // appended is a stream to append to, seldom one of the system.
 func (w *walker) appended() string {
@@ -131,7 +140,10 @@ func (w *walker) commit() *core.Commit {
 		stream := w.stream()
 		c.Checks = append(c.Checks, core.Check{Stream: stream, Expect: w.expect(stream)})
 	}
-	for len(c.Records) < 4 && (w.chance(20) || len(c.Appends)+len(c.Records) == 0) {
+	if w.changes && w.chance(10) {
+		c.Streams = w.withoutAppended(c, w.streamOps())
+	}
+	for len(c.Records) < 4 && (w.chance(20) || len(c.Appends)+len(c.Streams)+len(c.Records) == 0) {
 		c.Records = append(c.Records, w.recordOp())
 	}
 	w.history = append(w.history, c)
@@ -151,7 +163,7 @@ func (w *walker) expect(stream string) core.Expect {
 	case 3:
 		return core.Expect(w.rand.IntN(5))
 	case 4, 5, 6, 7, 8:
-		return core.Expect(len(w.model.streams[stream]))
+		return core.Expect(w.model.versions[stream])
 	}
 	return core.AnyVersion
 }
@@ -165,6 +177,8 @@ func (w *walker) events() []core.NewEvent {
 			e.ID = core.ID{}
 		case w.chance(3) && len(w.model.events) > 0:
 			e.ID = w.model.events[w.rand.IntN(len(w.model.events))].ID
+		case w.chance(5) && len(w.model.removed) > 0:
+			e.ID = w.model.removed[w.rand.IntN(len(w.model.removed))].ID
 		}
 		switch {
 		case w.chance(5):
@@ -230,6 +244,7 @@ func (w *walker) retry() *core.Commit {
 	if w.chance(3) {
 		slices.Reverse(c.Appends)
 	}
+	c.Streams = w.withoutAppended(c, old.Streams)
 	return c
 }
 
@@ -263,24 +278,27 @@ func (w *walker) read() {
 		return
 	}
 	r := core.ReadRequest{Stream: core.All, Backward: w.chance(50), System: w.chance(50), Limit: core.Limit{Events: 1 + w.rand.IntN(30), Bytes: 1 + w.rand.IntN(5000)}}
-	all := w.model.events
+	all, last := w.model.events, w.model.head
 	if !r.System {
 		all = withoutSystem(all)
 	}
 	if w.chance(70) {
 		r.Stream = w.appended()
-		all = w.model.streams[r.Stream]
+		all, last = w.model.streams[r.Stream], w.model.versions[r.Stream]
 	}
-	r.From = uint64(w.rand.IntN(len(all) + 3))
+	r.From = uint64(w.rand.IntN(int(last) + 3))
 	page, err := w.s.engine.Read(w.s.ctx(), r)
-	if len(all) == 0 && r.Stream != core.All {
-		if !errors.Is(err, core.CodeStreamNotFound) {
-			w.fatal(fmt.Errorf("read %+v: %v, want stream_not_found", r, err))
+	if code := cmp.Or(w.model.closed(r.Stream), core.CodeStreamNotFound); r.Stream != core.All && (last == 0 || code != core.CodeStreamNotFound) {
+		if !errors.Is(err, code) {
+			w.fatal(fmt.Errorf("read %+v: %v, want %s", r, err, code))
 		}
 		return
 	}
 	if err == nil {
-		err = checkPage(r, page, all, uint64(len(w.model.written)))
+		err = checkPageTo(r, page, all, last, w.model.head)
+	}
+	if want := w.model.states[r.Stream].Removals + 1; err == nil && w.changes && r.Stream != core.All && page.Incarnation != want {
+		err = fmt.Errorf("a page of incarnation %d, want %d", page.Incarnation, want)
 	}
 	if err != nil {
 		w.fatal(fmt.Errorf("read %+v: %w", r, err))
@@ -290,11 +308,11 @@ func (w *walker) read() {
 // readLog compares a page of what was written.
 func (w *walker) readLog() {
 	w.s.Helper()
-	from := uint64(w.rand.IntN(len(w.model.written) + 3))
+	from := uint64(w.rand.IntN(int(w.model.head) + 3))
 	limit := core.Limit{Events: 1 + w.rand.IntN(30), Bytes: 1 + w.rand.IntN(5000)}
 	page, err := w.s.engine.ReadLog(w.s.ctx(), from, limit)
 	if err == nil {
-		err = checkLogPage(from, limit, page, w.model.written)
+		err = checkLogPage(from, limit, page, w.model.written, w.model.head)
 	}
 	if err != nil {
 		w.fatal(err)
@@ -305,8 +323,8 @@ func (w *walker) readLog() {
 func (w *walker) compareLists() {
 	w.s.Helper()
 	var streams []core.StreamInfo
-	for name, events := range w.model.streams {
-		streams = append(streams, core.StreamInfo{Name: name, Version: uint64(len(events)), First: 1})
+	for name, version := range w.model.versions {
+		streams = append(streams, core.StreamInfo{Name: name, Version: version, First: 1, State: w.model.states[name].State})
 	}
 	slices.SortFunc(streams, func(a, b core.StreamInfo) int { return cmp.Compare(a.Name, b.Name) })
 	system := w.chance(50)
@@ -335,6 +353,13 @@ func (w *walker) compareLists() {
 			w.fatal(fmt.Errorf("event %s: %+v, %w", want.ID, got, err))
 		}
 	}
+	if n := len(w.model.removed); n > 0 {
+		id := w.model.removed[w.rand.IntN(n)].ID
+		got, err := w.s.engine.Event(w.s.ctx(), id)
+		if want, isBack := w.model.known[id]; isBack && (err != nil || !sameRaw(got, want)) || !isBack && !errors.Is(err, core.CodeEventNotFound) {
+			w.fatal(fmt.Errorf("event %s, which was removed: %+v, %w, want %+v", id, got, err, want))
+		}
+	}
 }
 
 // compareAll compares the whole log.
@@ -347,4 +372,36 @@ func (w *walker) compareAll() {
 	if got := w.s.readLog(); !slices.EqualFunc(got, w.model.written, sameRaw) {
 		w.fatal(fmt.Errorf("the log has %d events and links, want %d, or differs", len(got), len(w.model.written)))
 	}
+}
+
+// streamOps are changes of some streams, most of which are right.
+func (w *walker) streamOps() (ops []core.StreamOp) {
+	for range 1 + w.rand.IntN(3) {
+		op := core.StreamOp{Stream: w.stream(), Expect: core.AnyVersion, Action: core.DeleteStream}
+		isDeleted := w.model.states[op.Stream].State == core.StreamDeleted
+		switch {
+		case w.chance(2):
+			op.Stream, op.Action = w.mortal(), core.TombstoneStream
+		case isDeleted && w.chance(80) || w.chance(5):
+			op.Action = core.UndeleteStream
+		case w.chance(50):
+			op.Action = core.RemoveStream
+		}
+		if w.chance(50) {
+			op.Expect = w.expect(op.Stream)
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+// withoutAppended are the ops about streams that c has no Append to, one for each stream.
+func (w *walker) withoutAppended(c *core.Commit, ops []core.StreamOp) (kept []core.StreamOp) {
+	for _, op := range ops {
+		if !slices.ContainsFunc(c.Appends, func(a core.Append) bool { return a.Stream == op.Stream }) &&
+			!slices.ContainsFunc(kept, func(k core.StreamOp) bool { return k.Stream == op.Stream }) {
+			kept = append(kept, op)
+		}
+	}
+	return kept
 }

@@ -86,6 +86,8 @@ func (e *Engine) lookUp(c *core.Commit) (first core.Result, isDuplicate bool, er
 				fail(core.NewDuplicateLink(a.Stream, id), i)
 			case !isKnown:
 				fail(core.NewLinkNotFound(a.Stream, id), i)
+			case c.Changes(home.stream):
+				fail(core.NewLinkToChanged(a.Stream, home.stream, id), i)
 			}
 			linked[key] = true
 		}
@@ -135,6 +137,9 @@ func (e *Engine) run(a core.Append) (core.Appended, bool) {
 func (e *Engine) verify(c *core.Commit) error {
 	added := make(map[string]uint64) // by the Appends so far
 	for i, a := range c.Appends {
+		if err := e.states[a.Stream].Refusal(a.Stream); err != nil {
+			return atElement(err, i)
+		}
 		version := e.version(a.Stream) + added[a.Stream]
 		if !a.Expect.Holds(version) {
 			return atElement(core.NewWrongVersion(a.Stream, a.Expect, version), i)
@@ -142,8 +147,17 @@ func (e *Engine) verify(c *core.Commit) error {
 		added[a.Stream] += uint64(a.Count())
 	}
 	for i, check := range c.Checks {
+		if err := e.states[check.Stream].Refusal(check.Stream); err != nil && check.Expect != core.AnyVersion {
+			return atElement(err, len(c.Appends)+i)
+		}
 		if version := e.version(check.Stream); !check.Expect.Holds(version) {
 			return atElement(core.NewWrongVersion(check.Stream, check.Expect, version), len(c.Appends)+i)
+		}
+	}
+	for i := range c.Streams {
+		op := &c.Streams[i]
+		if _, err := e.states[op.Stream].After(op, e.version(op.Stream), uint64(len(e.events))); err != nil {
+			return atElement(err, len(c.Appends)+len(c.Checks)+i)
 		}
 	}
 	for i, op := range c.Records {
@@ -152,7 +166,7 @@ func (e *Engine) verify(c *core.Commit) error {
 			err := core.Errorf(core.CodeRecordConflict, "record %q of table %q is at revision %d, expected %s",
 				op.Key, op.Table, revision, op.Expect)
 			err.Expected, err.Actual = &op.Expect, &revision
-			return atElement(err, len(c.Appends)+len(c.Checks)+i)
+			return atElement(err, len(c.Appends)+len(c.Checks)+len(c.Streams)+i)
 		}
 	}
 	return nil
@@ -161,6 +175,9 @@ func (e *Engine) verify(c *core.Commit) error {
 // apply writes c, which has been decided, and adds its events and links to written.
 func (e *Engine) apply(c *core.Commit, written *core.Batch) core.Result {
 	var result core.Result
+	for i := range c.Streams {
+		e.change(&c.Streams[i])
+	}
 	for i := range c.Appends {
 		a := e.append(&c.Appends[i], written)
 		result.Appends = append(result.Appends, a)
@@ -217,7 +234,7 @@ func (e *Engine) next(stream string, id core.ID) core.Placement {
 		Version:     e.version(stream) + 1,
 		Position:    uint64(len(e.events)) + 1,
 		Recorded:    e.recorded,
-		Incarnation: 1,
+		Incarnation: e.states[stream].Incarnation(),
 		ID:          id,
 	}
 }

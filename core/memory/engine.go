@@ -22,16 +22,17 @@ type Engine struct {
 	epoch  uint64 // 0: the log has no epochs
 	// unfenced lets Commits of other epochs through (Log.Without).
 	unfenced bool
-	// events are the encoded events, and links without what they name. Invariant:
-	// events[p-1] has position p.
+	// events are the encoded events, and links without what they name; nil where one was
+	// removed. Invariant: events[p-1] has position p.
 	events [][]byte
-	// streams has the positions of every stream's events and links. Invariant:
-	// streams[s][v-1] is the position of version v.
+	// streams has the positions of every stream's events and links; 0 for a link that was
+	// removed with its event. Invariant: streams[s][v-1] is the position of version v.
 	streams map[string][]uint64
 	// ids has the place of every event, links that of every link. Invariant:
-	// len(ids) + len(links) == len(events).
+	// len(ids) + len(links) is the number of events that are not nil.
 	ids      map[core.ID]place
 	links    map[linkKey]place
+	states   map[string]core.Lifecycle // of streams that a StreamOp was about
 	records  map[recordKey]core.Record
 	blobs    map[[32]byte]blob
 	puts     uint64 // of blobs
@@ -60,6 +61,7 @@ func New() *Engine {
 		streams: make(map[string][]uint64),
 		ids:     make(map[core.ID]place),
 		links:   make(map[linkKey]place),
+		states:  make(map[string]core.Lifecycle),
 		records: make(map[recordKey]core.Record),
 		blobs:   make(map[[32]byte]blob),
 	}
@@ -77,12 +79,16 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 	// number is what the stream counts by: versions, or positions of $all.
 	last := uint64(len(e.events))
 	event := func(number uint64) (encoded []byte, position uint64) {
-		if !core.InAll(e.events[number-1], r.System) {
-			return nil, number
+		if encoded = e.events[number-1]; encoded != nil && !core.InAll(encoded, r.System) {
+			encoded = nil
 		}
-		return e.events[number-1], number
+		return encoded, number
 	}
 	if r.Stream != core.All {
+		state := e.states[r.Stream]
+		if err := state.Refusal(r.Stream); err != nil {
+			return core.Page{}, err
+		}
 		positions := e.streams[r.Stream]
 		if len(positions) == 0 {
 			return core.Page{}, core.NewStreamNotFound(r.Stream)
@@ -90,10 +96,17 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 		last = uint64(len(positions))
 		event = func(number uint64) ([]byte, uint64) {
 			p := positions[number-1]
+			if p == 0 {
+				return nil, 0
+			}
 			return e.resolved(p), p
 		}
 	}
-	return e.page(&r, last, event), nil
+	page := e.page(&r, last, event)
+	if r.Stream != core.All {
+		page.Incarnation = e.states[r.Stream].Incarnation()
+	}
+	return page, nil
 }
 
 // ReadLog returns a page of everything that was written.

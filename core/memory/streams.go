@@ -51,7 +51,14 @@ func (e *Engine) Streams(_ context.Context, r core.StreamsRequest) (core.Streams
 // info describes a stream.
 func (e *Engine) info(name string, r *core.StreamsRequest) core.StreamInfo {
 	positions := e.streams[name]
-	info := core.StreamInfo{Name: name, Version: uint64(len(positions)), First: 1}
+	info := core.StreamInfo{Name: name, Version: uint64(len(positions)), First: 1, State: e.states[name].State}
+	isRemoved := func(position uint64) bool { return position == 0 }
+	if slices.ContainsFunc(positions, isRemoved) {
+		positions = slices.DeleteFunc(slices.Clone(positions), isRemoved)
+	}
+	if len(positions) == 0 {
+		return info
+	}
 	if r.Details || r.Sort == core.ByCreated {
 		info.Created = e.placeOf(positions[0])
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	defer e.calls.RUnlock()
 	if len(group) == 0 {
 		return core.Step{}
+	}
+	if slices.ContainsFunc(group, func(c *core.Commit) bool { return len(c.Streams) > 0 }) {
+		return core.FailStep(group, core.Errorf(core.CodeNotSupported, "this engine does not change streams as a whole yet"))
 	}
 	if e.config.OnlyReads {
 		return core.FailStep(group, core.Errorf(core.CodeStoreReadOnly, "the store was opened to be read"))
