@@ -350,11 +350,13 @@ func parkedInLive(t testing.TB, without host.Rules) string {
 	})
 }
 
-// rebuilt rebuilds the binding, and has it handle all of so many events that append one each.
+// rebuilt rebuilds the binding, and has it handle all of so many events that append one each. The
+// generation beside has come to all that it comes to when it is switched to.
 func (w *world) rebuilt(n int) string {
-	if _, err := w.now.host.Rebuild(w.t.Context(), "fold", plugins.Rebuild{}); err != nil {
+	if _, err := w.now.host.Rebuild(w.t.Context(), "fold", plugins.Rebuild{Hold: true}); err != nil {
 		return err.Error()
 	}
+	time.Sleep(time.Second)
 	if problem := w.settled(); problem != "" {
 		return problem
 	}
