@@ -21,11 +21,14 @@ import (
 // rebuild rebuilds a binding, and waits until the new generation is live.
 func (n *node) rebuild(name string, r plugins.Rebuild) plugins.Status {
 	n.t.Helper()
-	began, err := n.host.Rebuild(n.t.Context(), name, r)
+	before, err := n.host.Status(n.t.Context(), name) // what Rebuild answers may be behind the switch
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return n.awaitStatus(name, "was switched", func(s *plugins.Status) bool { return s.Generation > began.Generation && s.Beside == nil })
+	if _, err := n.host.Rebuild(n.t.Context(), name, r); err != nil {
+		n.t.Fatal(err)
+	}
+	return n.awaitStatus(name, "was switched", func(s *plugins.Status) bool { return s.Generation > before.Generation && s.Beside == nil })
 }
 
 // gated is a copier that waits at each event until gate is closed.
@@ -384,11 +387,25 @@ func TestChangesAreToldInOrder(t *testing.T) {
 		}
 	})
 	defer stop()
+	reported := func(times int) { // which is after the status has it
+		t.Helper()
+		n.awaitStatus("copier", fmt.Sprintf("has told of %d changes", times), func(*plugins.Status) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(seen) >= times
+		})
+	}
 	n.append("Good", 1, 1)
-	n.await("copier", 1)
-	n.rebuild("copier", plugins.Rebuild{})
+	reported(1)
+	if _, err := n.host.Rebuild(t.Context(), "copier", plugins.Rebuild{Hold: true}); err != nil {
+		t.Fatal(err)
+	}
+	reported(2)
+	if _, err := n.host.Switch(t.Context(), "copier"); err != nil {
+		t.Fatal(err)
+	}
 	n.append("Good", 1, 1)
-	n.await("copier", 3)
+	reported(4)
 	mu.Lock()
 	defer mu.Unlock()
 	if want := []string{"1 changes copied", "2 changes copied", "switch to 2", "2 changes copied"}; !slices.Equal(seen, want) {
