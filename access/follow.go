@@ -13,11 +13,8 @@ func (g Guard) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) 
 	if err := p.checkRead(r.Stream, r.System); err != nil {
 		return core.Page{}, err
 	}
-	page, err := g.store.Read(ctx, r)
-	if filter := (core.Filter{Within: p.within(r.Stream)}); err == nil && !filter.IsZero() {
-		page.Batch = page.Matching(&filter)
-	}
-	return page, err
+	r.Select.Filter.Within = p.within(r.Stream)
+	return g.store.Read(ctx, r)
 }
 
 // Follow is core.Log.Follow. Events that the principal may not read are passed over.

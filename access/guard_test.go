@@ -126,6 +126,26 @@ func TestReadsAreWithinThePatterns(t *testing.T) {
 	}
 }
 
+// What a reader learns about events that it may not read is how many positions a page reaches
+// over, as a follow's cursor says.
+func TestSelectionsAreWithinThePatterns(t *testing.T) {
+	g := newGuarded(t)
+	reader := as(t, access.Reader, "order-*")
+	for category, want := range map[string][]string{"order": {"order-1", "order-1", "order-1"}, "billing": nil, "": {"order-1", "order-1", "order-1"}} {
+		page, err := g.Read(reader, core.ReadRequest{Stream: core.All, Select: core.Selection{Category: category}})
+		if got := streamsOf(page.Batch); err != nil || !slices.Equal(got, want) || !page.End || page.Scanned != page.Next-1 || page.Scanned != page.Head {
+			t.Errorf("%q: %v, next %d, scanned %d, head %d, %v", category, got, page.Next, page.Scanned, page.Head, err)
+		}
+	}
+	page, err := g.Read(reader, core.ReadRequest{Stream: core.All, Select: core.Selection{Filter: core.Filter{Within: []string{"*"}}}})
+	if got := streamsOf(page.Batch); err != nil || len(got) != 3 {
+		t.Errorf("within all: %v, %v", got, err)
+	}
+	if _, err := g.Read(reader, core.ReadRequest{Stream: "billing-1", Select: core.Selection{Category: "order"}}); !errors.Is(err, core.CodeForbidden) {
+		t.Errorf("another stream: %v", err)
+	}
+}
+
 func TestCommitsAreWithinThePatterns(t *testing.T) {
 	g := newGuarded(t)
 	writer := as(t, access.Writer, "order-*")

@@ -395,14 +395,6 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func TestCategoryOf(t *testing.T) {
-	for stream, want := range map[string]string{"order-1": "order", "order": "order", "a-b-c": "a", "-x": "-x", "a-": "a", "-": "-"} {
-		if got := CategoryOf(stream); got != want {
-			t.Errorf("%q: %q, want %q", stream, got, want)
-		}
-	}
-}
-
 // A Census counts what is appended within two seconds, and only where it is owned.
 func TestCensusFolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,7 +3,6 @@ package census
 import (
 	"encoding/binary"
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -23,14 +22,6 @@ type Count struct {
 	// Position and Time are those of the last event or link; Time is when it was recorded.
 	Position uint64
 	Time     time.Time
-}
-
-// CategoryOf returns the category of a stream.
-func CategoryOf(stream string) string {
-	if category, _, ok := strings.Cut(stream, "-"); ok && category != "" {
-		return category
-	}
-	return stream
 }
 
 // add counts an event or a link. Only a category counts streams and links.

@@ -3,8 +3,8 @@
 //
 // # Words
 //
-//	category  what a stream's name has before its first '-', such as order of order-10482; the
-//	          whole name where that would be empty or there is none
+//	category  what a stream's name has before its first '-', such as order of order-10482
+//	          (core.CategoryOf)
 //	count     what the log has of one type or category: events, and for a category its streams
 //	          and links; and the position and the time of the last
 //	others    the count of all types, or categories, beyond the first MaxNames
@@ -32,7 +32,7 @@
 //
 // # Where things are
 //
-//	count.go  Count, its record, and CategoryOf
+//	count.go  Count and its record
 //	fold.go   the fold: what a step reads and writes
 //	census.go Census, which runs the fold
 //	list.go   pages of counts

@@ -181,7 +181,7 @@ func (f *fold) add(e *core.Event) {
 	if e.Link.IsZero() {
 		f.types.add(e.Type, e)
 	}
-	f.categories.add(CategoryOf(e.Stream), e)
+	f.categories.add(core.CategoryOf(e.Stream), e)
 }
 
 // save makes the Commit of a step. It expects that nobody has made another since the last one: the

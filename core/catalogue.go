@@ -319,7 +319,7 @@ var catalogue = map[Code]CodeInfo{
 		Fix:   "Copy to an empty log, or to the target of an earlier copy of the same source. Nothing else may write to it."},
 	CodeInvalidFilter: {Class: ClassUsage, Status: 400,
 		Title: "The filter is not valid",
-		Fix:   "Give at most 64 patterns of streams and 64 of types; '*' matches any characters."},
+		Fix:   "Give at most 64 patterns of streams and 64 of types; '*' matches any characters. A category is what names have before their first '-'; since is before until, both in RFC 3339."},
 	CodeInvalidProgress: {Class: ClassUsage, Status: 400,
 		Title: "The progress is not valid in this log",
 		Fix:   "The detail says what is wrong. A name has 1 to 256 bytes and does not begin with '$'. A move goes from the stored position, 0 if there is none, to a greater one that the log has reached; gyre progress show NAME prints it."},

@@ -22,7 +22,8 @@ type Engine interface {
 	// refusal under another epoch than the log's is stale_epoch. Engines ignore Lazy.
 	Commit(ctx context.Context, group []*Commit) Step
 
-	// Read returns a page as Log.Read does. Its Limit is set, as ReadLog's is.
+	// Read returns a page as Log.Read does. Its Limit is set, as ReadLog's is. It has neither a
+	// Select nor a FromTime: the Store does those.
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
 	// Event finds an event by its id, or returns event_not_found.
@@ -52,6 +53,16 @@ type HeadWatcher interface {
 	// not log, and returns the head. Its error is the end of ctx or of the engine: it
 	// waits while the log cannot be reached. It costs nothing while nobody waits.
 	WaitHead(ctx context.Context, log string, after uint64) (head uint64, err error)
+}
+
+// Selector is implemented by engines that have indexes to find the events of a Selection
+// with. The Store scans where an engine is no Selector or has no such index.
+type Selector interface {
+	// ReadSelected returns a page as Read does, which may leave out events that do not match
+	// r.Select and need not do so: the Store selects again. It may stop anywhere, with Next
+	// behind what it has found out about, but no call returns the same Next as r.From. ok is
+	// false, and nothing was read, if Read is as quick.
+	ReadSelected(ctx context.Context, r ReadRequest) (page Page, ok bool, err error)
 }
 
 // Step is the outcome of a group.

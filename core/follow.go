@@ -383,7 +383,9 @@ func (f *follower) start(ctx context.Context, from From) error {
 	case AfterVersion:
 		return f.startAfterVersion(ctx, from.N)
 	case FromTime:
-		f.position, err = f.store.positionBefore(ctx, from.Time, state.Head)
+		first, err := f.store.firstRecorded(ctx, ReadRequest{Stream: All, System: f.system}, state.Head,
+			func(recorded time.Time) bool { return !recorded.Before(from.Time) })
+		f.position = first - 1
 		return err
 	}
 	return Errorf(CodeInvalidCursor, "%d is not a kind of start", from.Kind)
@@ -431,19 +433,6 @@ func (s *Store) versionAt(ctx context.Context, stream string, position uint64) (
 		return err == nil && page.First > position, err
 	})
 	return after - 1, end, err
-}
-
-// positionBefore is the position before the first event recorded at or after
-// t; head if there is none.
-func (s *Store) positionBefore(ctx context.Context, t time.Time, head uint64) (uint64, error) {
-	at, err := searchUint(1, head+1, func(position uint64) (bool, error) {
-		page, err := s.Read(ctx, ReadRequest{Stream: All, From: position, Limit: Limit{Events: 1}})
-		if err != nil || page.Count == 0 {
-			return true, err
-		}
-		return !page.Slice()[0].Recorded.Before(t), nil
-	})
-	return at - 1, err
 }
 
 // searchUint finds the least n in [low, high) for which is holds, or high; is

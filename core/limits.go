@@ -16,6 +16,7 @@ const (
 	MaxRecordKeyBytes    = 1 << 10 // table and key of a record
 	MaxRecordValueBytes  = 1 << 20
 	MaxProgressNameBytes = 256
+	MaxCorrelationBytes  = 128 // of correlation_id and causation_id
 	MaxSnapshotKindBytes = 64
 	MaxSnapshotBytes     = MaxRecordValueBytes - snapshotHeaderBytes // data and metadata of one snapshot
 	MaxBlobBytes         = 64 << 20                                  // content of one blob

@@ -21,7 +21,9 @@ type Log interface {
 	// range without events is an empty page. A link in a stream
 	// is read as the event that it names (Event.Link). $all passes over links and, unless
 	// the request has System, over events of the system's streams, so its positions have
-	// gaps there, as where events were removed.
+	// gaps there, as where events were removed. It passes over events that do not match the
+	// request's Select, too. Such a page may have few events or none and not be the end: one
+	// call looks at a bounded part of the log (Page.Scanned).
 	Read(ctx context.Context, r ReadRequest) (Page, error)
 
 	// Follow starts a reader that keeps its own place. It delivers what is stored,
@@ -47,6 +49,11 @@ type ReadRequest struct {
 	// when Backward, 0 means the last.
 	From     uint64
 	Backward bool
+	// FromTime, unless it is zero, takes the place of From: the first event that was recorded
+	// at or after it; when Backward, the last one that was recorded at or before it.
+	FromTime time.Time
+	// Select is what events of the page must match.
+	Select Selection
 	// System asks $all for the events of the system's streams, too. A stream is read the
 	// same with and without it.
 	System bool
@@ -72,6 +79,9 @@ type Page struct {
 	Version uint64
 	// Incarnation is the stream's when the page was read; 0 of $all.
 	Incarnation uint32
+	// Scanned is how many versions, or positions of $all, the page reaches over, with what
+	// is passed over. It is 0 unless the request has a Select.
+	Scanned uint64
 	// Head is the position up to which the page is complete. Every event of the
 	// stream from From to Head is in this page or, if not End, in later ones.
 	Head uint64
@@ -158,7 +168,7 @@ func ReadAll(ctx context.Context, log Log, r ReadRequest) iter.Seq2[Event, error
 			if page.End {
 				return
 			}
-			r.From = page.Next
+			r.From, r.FromTime = page.Next, time.Time{}
 		}
 	}
 }

@@ -124,7 +124,15 @@ func (s *Store) Read(ctx context.Context, r ReadRequest) (Page, error) {
 	if err := r.bound(); err != nil {
 		return Page{}, err
 	}
-	return s.engine.Read(ctx, r)
+	if !r.FromTime.IsZero() {
+		if page, empty, err := s.seek(ctx, &r); empty || err != nil {
+			return page, err
+		}
+	}
+	if r.Select.IsZero() {
+		return s.engine.Read(ctx, r)
+	}
+	return s.scan(ctx, r)
 }
 
 // ReadLog is LogReader.ReadLog.
@@ -152,7 +160,7 @@ func (r *ReadRequest) bound() error {
 	}
 	r.Limit.Events = min(r.Limit.Events, MaxReadEvents)
 	r.Limit.Bytes = min(r.Limit.Bytes, MaxPageBytes)
-	return nil
+	return r.Select.Validate()
 }
 
 // Event finds an event by its id, or returns event_not_found.

@@ -9,7 +9,11 @@ import (
 
 // Read is core.Log.Read.
 func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error) {
-	m := &wire.ReadRequest{Stream: r.Stream, From: r.From, Limit: r.Limit.Events, Bytes: r.Limit.Bytes, System: r.System}
+	m := &wire.ReadRequest{Stream: r.Stream, From: r.From, Limit: r.Limit.Events, Bytes: r.Limit.Bytes, System: r.System,
+		FromTime: wire.ExactTime(r.FromTime), Selection: wire.NewSelection(&r.Select)}
+	if !r.FromTime.IsZero() {
+		m.From = 0
+	}
 	if r.Backward {
 		m.Dir = "backward"
 	}
@@ -40,5 +44,5 @@ func (c *Client) readOnce(ctx context.Context, m *wire.ReadRequest) (core.Page, 
 	if a.ok == nil {
 		return core.Page{}, core.Errorf(core.CodeProtocolError, "a read was answered like an append")
 	}
-	return core.Page{Batch: a.batch, Next: a.ok.Next, End: a.ok.End, Version: a.ok.Version, Head: a.ok.Head}, nil
+	return core.Page{Batch: a.batch, Next: a.ok.Next, End: a.ok.End, Version: a.ok.Version, Head: a.ok.Head, Scanned: a.ok.Scanned}, nil
 }

@@ -1,8 +1,11 @@
 package wsapi
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -12,7 +15,9 @@ import (
 // An ETag names a state of a stream in one representation:
 // "<timeline>-<incarnation>-<version>", which ends in "-cloudevents" for a batch of
 // CloudEvents. Each representation needs its own, because a browser looks a page up by
-// its URL and ETag. If-Match takes any: it is about the state alone.
+// its URL and ETag. If-Match takes any: it is about the state alone. The tag of a selection
+// of the events has a hash of it before that ending. It is the tag of no whole state, so
+// If-Match does not take it.
 
 // incarnation is 1 for every stream: streams cannot be deleted yet, and so not be created
 // again.
@@ -21,14 +26,24 @@ const incarnation = "1"
 // suffixes are the endings of the representations that have an ETag.
 var suffixes = map[string]string{typeJSON: "", typeCloudBatch: "-cloudevents"}
 
-// etag is the tag of a version that a stream had when the log was in state. The kind is
-// one of suffixes.
-func etag(state core.State, version uint64, kind string) string {
-	return tagOf(state.Timeline(), version, kind)
+// etag is the tag of a version that a stream had when the log was in state. The ending is
+// that of the representation.
+func etag(state core.State, version uint64, ending string) string {
+	return tagOf(state.Timeline(), version, ending)
 }
 
-func tagOf(timeline string, version uint64, kind string) string {
-	return `"` + timeline + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + suffixes[kind] + `"`
+func tagOf(timeline string, version uint64, ending string) string {
+	return `"` + timeline + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + ending + `"`
+}
+
+// selectionTag is what the tag of a page has of the selection that q asks for.
+func selectionTag(q url.Values) string {
+	of := make(url.Values)
+	if appendSelection(of, q); len(of) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(of.Encode()))
+	return "-" + hex.EncodeToString(sum[:8])
 }
 
 // expectedByTag is the version that If-Match expects of a stream. A tag of another log, or
@@ -42,7 +57,7 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 		return 0, core.Errorf(core.CodeInvalidRequest, "If-Match %q is not one ETag", core.Clip(tag))
 	}
 	state := a.config.Store.State()
-	for kind, suffix := range suffixes {
+	for _, suffix := range suffixes {
 		rest, ok := strings.CutSuffix(opaque, suffix)
 		parts := strings.Split(rest, "-")
 		if !ok || len(parts) != 3 {
@@ -53,7 +68,7 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 			return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", core.Clip(tag))
 		}
 		version, err := strconv.ParseUint(parts[2], 10, 64)
-		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version, kind) {
+		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version, suffix) {
 			if parts[0] != state.Timeline() {
 				err = a.checkKept(r, tag, stream, version, end)
 			}

@@ -69,7 +69,7 @@ func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool
 	}
 	first := result.Appends[0].FirstVersion
 	h := w.Header()
-	h.Set("ETag", etag(a.config.Store.State(), result.Appends[0].LastVersion, typeJSON))
+	h.Set("ETag", etag(a.config.Store.State(), result.Appends[0].LastVersion, suffixes[typeJSON]))
 	h.Set("Location", "/v1/streams/"+url.PathEscape(stream)+"/events?from="+strconv.FormatUint(first, 10)+
 		"&limit="+strconv.Itoa(min(result.Appends[0].Count(), core.MaxReadEvents)))
 	return a.writeResult(w, result, false)

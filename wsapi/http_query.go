@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // lists are the parameters that may be given more than once.
@@ -70,7 +71,10 @@ type pageRequest struct {
 
 // pageQuery takes start, limit and direction of a page from the query.
 func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
-	if err := only(q, "from", "after", "limit", "dir", "system"); err != nil {
+	if err := only(q, append([]string{"from", "after", "limit", "dir", "system"}, selecting...)...); err != nil {
+		return r, err
+	}
+	if r.Select, err = selectionOf(q); err != nil {
 		return r, err
 	}
 	if err := atMostOne(q, "from", "after"); err != nil {
@@ -100,10 +104,41 @@ func pageQuery(q url.Values, maxLimit uint64) (r pageRequest, err error) {
 	case "end", "current":
 		r.beyond = !r.Backward
 	default:
-		r.From, err = Number(q, "from", 0, core.MaxNumber)
-		r.beyond = r.Backward && q.Has("from") && r.From == 0
+		err = r.setFrom(q)
 	}
 	return r, err
+}
+
+// selecting are the parameters of a page's selection.
+var selecting = []string{"category", "types", "streams", "since", "until", "correlation"}
+
+// selectionOf takes the selection of a page from the query.
+func selectionOf(q url.Values) (core.Selection, error) {
+	s := wire.Selection{
+		Filter:   &wire.Filter{Types: q["types"], Streams: q["streams"]},
+		Category: q.Get("category"), Since: q.Get("since"), Until: q.Get("until"), Correlation: q.Get("correlation"),
+	}
+	return s.Core()
+}
+
+// appendSelection adds the parameters of the selection of a page to q.
+func appendSelection(q, of url.Values) {
+	for _, name := range selecting {
+		if of.Has(name) {
+			q[name] = of[name]
+		}
+	}
+}
+
+// setFrom has r begin with a version, or a position of $all, or at a time.
+func (r *pageRequest) setFrom(q url.Values) (err error) {
+	if t, ok := core.ParseTime(q.Get("from")); ok {
+		r.FromTime = t
+		return nil
+	}
+	r.From, err = Number(q, "from", 0, core.MaxNumber)
+	r.beyond = r.Backward && q.Has("from") && r.From == 0
+	return err
 }
 
 // setAfter has r begin behind a version, or a position of $all, in its direction.

@@ -59,7 +59,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 		return err
 	}
 	h := w.Header()
-	if notModified(w, r, setState(h, state, &page, kind)) {
+	if notModified(w, r, setState(h, r, state, &page, kind)) {
 		return nil
 	}
 	a.metrics.Read(page.Count)
@@ -94,7 +94,7 @@ func (a *API) read(ctx context.Context, w http.ResponseWriter, r *pageRequest, m
 	request := r.ReadRequest
 	request.Limit.Bytes = memory.Reserve(most)
 	if r.beyond {
-		request.From, request.Backward, request.Limit.Events = 0, true, 1
+		request.From, request.Backward, request.Limit.Events, request.Select = 0, true, 1, core.Selection{}
 	}
 	page, err := a.config.Store.Read(ctx, request)
 	if err != nil {
@@ -109,9 +109,9 @@ func (a *API) read(ctx context.Context, w http.ResponseWriter, r *pageRequest, m
 	return page, memory.Settle(request.Limit.Bytes, len(page.Block))
 }
 
-// setState sets the headers that say which state of the stream a response has. It
+// setState sets the headers that say which state of the stream a response to r has. It
 // returns the ETag, or "" if the kind has none.
-func setState(h http.Header, state core.State, page *core.Page, kind string) (tag string) {
+func setState(h http.Header, r *http.Request, state core.State, page *core.Page, kind string) (tag string) {
 	h.Set("Content-Type", kind)
 	h.Set("Gyre-Version", strconv.FormatUint(page.Version, 10))
 	h.Set("Gyre-Head", strconv.FormatUint(page.Head, 10))
@@ -119,7 +119,7 @@ func setState(h http.Header, state core.State, page *core.Page, kind string) (ta
 		h.Set("Cache-Control", "private, no-store")
 		return ""
 	}
-	tag = etag(state, page.Version, kind)
+	tag = etag(state, page.Version, selectionTag(r.URL.Query())+suffixes[kind])
 	h.Set("ETag", tag)
 	h.Set("Cache-Control", "private, no-cache")
 	return tag
@@ -164,6 +164,7 @@ func addNext(h http.Header, r *http.Request, request *core.ReadRequest, page *co
 	if request.Backward {
 		q.Set("dir", "backward")
 	}
+	appendSelection(q, r.URL.Query())
 	if request.System {
 		q.Set("system", "true")
 	}
@@ -198,7 +199,7 @@ func (a *API) head(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	if err != nil {
 		return err
 	}
-	if !notModified(w, r, setState(h, state, &page, kind)) {
+	if !notModified(w, r, setState(h, r, state, &page, kind)) {
 		w.WriteHeader(http.StatusOK)
 	}
 	return nil
@@ -226,7 +227,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 		return err
 	}
 	h := w.Header()
-	setState(h, a.config.Store.State(), &page, typeNDJSON)
+	setState(h, r, a.config.Store.State(), &page, typeNDJSON)
 	h.Set("X-Accel-Buffering", "no")
 	out := bufio.NewWriterSize(w, 32<<10)
 	for {
@@ -248,7 +249,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 		if err := out.Flush(); err != nil {
 			return err
 		}
-		request.From = page.Next
+		request.From, request.FromTime = page.Next, time.Time{}
 		if page, err = a.readLines(ctx, w, &request, left); err != nil {
 			return endLines(out, err)
 		}

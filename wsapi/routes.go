@@ -55,7 +55,7 @@ const socketPath = "/v1/ws"
 
 // routes is the HTTP API, without extensions.
 func (a *API) routes() []Route {
-	reading := []string{"from", "after", "limit", "dir", "cursor", "progress", "types", "streams", "system"}
+	reading := append([]string{"from", "after", "limit", "dir", "cursor", "progress", "system"}, selecting...)
 	appending := append([]string{"expect"}, progressParameters...)
 	list := append(a.clusterRoutes(), []Route{
 		{Method: "GET", Path: socketPath, Needs: access.Open, Handle: a.webSocket},

@@ -18,7 +18,7 @@ func Run(t *testing.T, open func(t testing.TB) (log core.Log, node *core.Store))
 		name  string
 		tests []test
 	}{
-		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests}, {"snapshot", snapshotTests}, {"system", systemTests},
+		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests}, {"snapshot", snapshotTests}, {"system", systemTests}, {"select", selectTests},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {

@@ -19,13 +19,9 @@ const (
 	causationDepth = "causation_depth"
 )
 
-const (
-	// maxDepth bounds a chain of events that plugins append for each other's events. The
-	// depth of an event is in its metadata; what a client appends has none, and is at 0.
-	maxDepth = 16
-	// maxCorrelationBytes bounds a correlation id, as the API does.
-	maxCorrelationBytes = 128
-)
+// maxDepth bounds a chain of events that plugins append for each other's events. The
+// depth of an event is in its metadata; what a client appends has none, and is at 0.
+const maxDepth = 16
 
 // cause is what the metadata of a source event says about where it comes from.
 type cause struct {
@@ -70,7 +66,7 @@ func (x *Stage) cause(event int) *cause {
 // given, which is a JSON object or empty, and what it has of its cause.
 func (c *cause) metadata(dst, given []byte, source core.ID) (_ []byte, ok bool) {
 	correlation := c.correlation
-	if correlation == "" || len(correlation) > maxCorrelationBytes {
+	if correlation == "" || len(correlation) > core.MaxCorrelationBytes {
 		correlation = source.String()
 	}
 	if len(given) == 0 {
@@ -87,7 +83,7 @@ func (c *cause) metadata(dst, given []byte, source core.ID) (_ []byte, ok bool) 
 		return dst, false
 	}
 	var chosen string
-	if json.Unmarshal(fields[correlationID], &chosen) != nil || len(chosen) > maxCorrelationBytes {
+	if json.Unmarshal(fields[correlationID], &chosen) != nil || len(chosen) > core.MaxCorrelationBytes {
 		fields[correlationID], _ = json.Marshal(correlation)
 	}
 	fields[causationID], _ = json.Marshal(source.String())

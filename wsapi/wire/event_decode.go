@@ -11,9 +11,6 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// maxCorrelationBytes bounds correlation_id and causation_id.
-const maxCorrelationBytes = 128
-
 // Event is an event to append, as JSON has it:
 // {id?, type, time?, data | dataBase64, contentType?, metadata?}.
 type Event struct {
@@ -184,8 +181,8 @@ func checkMetadata(m []byte) error {
 		return core.Errorf(core.CodeInvalidMetadata, "correlation_id and causation_id are strings")
 	}
 	for _, id := range []*string{ids.Correlation, ids.Causation} {
-		if id != nil && len(*id) > maxCorrelationBytes {
-			return core.Errorf(core.CodeInvalidMetadata, "correlation_id and causation_id have at most %d bytes", maxCorrelationBytes)
+		if id != nil && len(*id) > core.MaxCorrelationBytes {
+			return core.Errorf(core.CodeInvalidMetadata, "correlation_id and causation_id have at most %d bytes", core.MaxCorrelationBytes)
 		}
 	}
 	return nil

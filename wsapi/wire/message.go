@@ -55,6 +55,9 @@ type (
 		Links bool `json:"links,omitzero"`
 		// System asks $all for the events of the system's streams, too.
 		System bool `json:"system,omitzero"`
+		// FromTime takes the place of From: a time at which an event was recorded.
+		FromTime string `json:"fromTime,omitzero"`
+		Selection
 	}
 
 	// Subscribe starts a follow, or joins a named subscription.
@@ -185,6 +188,8 @@ type (
 		Events []jsontext.Value `json:"events,omitzero"`
 		Next   uint64           `json:"next,omitzero"`
 		End    bool             `json:"end,omitzero"`
+		// Scanned is how far the page reaches, if the read selects events.
+		Scanned uint64 `json:"scanned,omitzero"`
 
 		// Of a subscribe.
 		Sub    uint64 `json:"sub,omitzero"`

@@ -80,6 +80,10 @@ func AppendPageEnd(dst []byte, page *core.Page) []byte {
 	}
 	dst = append(dst, `"end":`...)
 	dst = strconv.AppendBool(dst, page.End)
+	if page.Scanned > 0 {
+		dst = append(dst, `,"scanned":`...)
+		dst = strconv.AppendUint(dst, page.Scanned, 10)
+	}
 	dst = append(dst, `,"version":`...)
 	return strconv.AppendUint(dst, page.Version, 10)
 }

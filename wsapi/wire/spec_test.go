@@ -76,7 +76,7 @@ func compare(t *testing.T, where string, schemas map[string]schema, s schema, ty
 		return
 	}
 	fields := map[string]reflect.Type{}
-	for f := range typ.Fields() {
+	for _, f := range reflect.VisibleFields(typ) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name != "" { // unknown fields have none
 			fields[name] = f.Type

@@ -35,6 +35,13 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 
 func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	r := core.ReadRequest{Stream: m.Stream, From: m.From, System: m.System}
+	var err error
+	if r.FromTime, err = wire.ParsePlaceTime(m.FromTime); err != nil {
+		return r, err
+	}
+	if r.Select, err = m.Core(); err != nil {
+		return r, err
+	}
 	switch {
 	case m.Limit < 0 || m.Bytes < 0 || m.From > core.MaxNumber:
 		return r, core.Errorf(core.CodeInvalidRequest, "from and limit are whole numbers from 0 to 2^53-1")
@@ -43,8 +50,11 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	case m.Dir != "" && m.Dir != "forward":
 		return r, core.Errorf(core.CodeInvalidRequest, `dir is "forward" or "backward"`)
 	}
-	if m.Links && (m.Stream != core.All || r.Backward) {
-		return r, core.Errorf(core.CodeInvalidRequest, "links are read with $all, forward")
+	switch {
+	case m.Links && (m.Stream != core.All || r.Backward || !r.FromTime.IsZero() || !r.Select.IsZero()):
+		return r, core.Errorf(core.CodeInvalidRequest, "links are read with all of $all, forward")
+	case m.FromTime != "" && m.From > 0:
+		return r, core.Errorf(core.CodeInvalidRequest, "a start is from or fromTime, not both")
 	}
 	r.Limit.Events = min(m.Limit, core.MaxReadEvents)
 	r.Limit.Bytes = requests.PageBytes

@@ -6,7 +6,7 @@ import { Follow, type FollowOptions } from "./follow.js";
 import { commitFrame } from "./frames.js";
 import { newId, parseId } from "./id.js";
 import { type Answer, Link } from "./link.js";
-import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, type Progress, readText } from "./messages.js";
+import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, type Progress, readText, type Selection } from "./messages.js";
 import { Nodes } from "./nodes.js";
 import type { WebSocketConstructor } from "./session.js";
 import { type SubscribeOptions, Subscriber } from "./subscriber.js";
@@ -84,9 +84,11 @@ export interface TransactResult {
 }
 
 /** Where to read, and in which direction. */
-export interface ReadRange {
+export interface ReadRange extends Selection {
   /** The first version, or position of "$all", inclusive. Absent or 0: the first, or the last when backward. */
   from?: number | undefined;
+  /** In place of from: the first event recorded at or after a time; when backward, the last one at or before it. */
+  fromTime?: string | Date | undefined;
   /** From later to earlier. */
   backward?: boolean | undefined;
   /** Of "$all": the events of the system's streams, whose names begin with "$", are read, too. */
@@ -112,8 +114,10 @@ export interface Page {
   readonly events: readonly RecordedEvent[];
   /** The from of the next page in the same direction; undefined if there is none, at the first event. */
   readonly next: number | undefined;
-  /** There is nothing further in this direction, for now. */
+  /** There is nothing further in this direction, for now. Without it, a page of a selection may be empty: go on. */
   readonly end: boolean;
+  /** How many versions, or positions of "$all", the page of a selection reaches over. */
+  readonly scanned: number;
   /** The version of the stream, or the head of "$all". */
   readonly version: number;
   /** The position of the log up to which the page is complete. */
@@ -273,14 +277,14 @@ export class Client {
     const l = limits(o);
     const { ok, events } = await this.#link.request({ ...l, encode: (id) => readText(id, { ...o, stream, timeoutMs: l.timeoutMs }) });
     if (ok === undefined) throw broken("a wrong answer to a read");
-    const { next, end = false, version = 0, head = 0 } = ok;
-    return { events: events ?? [], next, end, version, head };
+    const { next, end = false, version = 0, head = 0, scanned = 0 } = ok;
+    return { events: events ?? [], next, end, version, head, scanned };
   }
 
   /** Reads the events of a stream, or of "$all", page by page up to the end. */
   async *readAll(stream: string, o: ReadAllOptions = {}): AsyncGenerator<RecordedEvent, void, undefined> {
     for (let from = o.from; ; ) {
-      const page = await this.read(stream, { ...o, limit: o.pageSize ?? 500, from });
+      const page = await this.read(stream, { ...o, limit: o.pageSize ?? 500, from, fromTime: from ? undefined : o.fromTime });
       yield* page.events;
       if (page.end) return;
       from = page.next;

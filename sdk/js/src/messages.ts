@@ -111,9 +111,23 @@ function newEventText(e: PreparedEvent): string {
   return `${s}}`;
 }
 
-export interface ReadFields {
+/** Which events a page has; those that match all of it. A link is selected as the event that it names. */
+export interface Selection {
+  filter?: Filter | undefined;
+  /** What the stream's name has before its first "-". */
+  category?: string | undefined;
+  /** The event's own time is at or after it: RFC 3339. */
+  since?: string | Date | undefined;
+  /** The event's own time is before it. */
+  until?: string | Date | undefined;
+  /** The correlation_id in the event's metadata. */
+  correlation?: string | undefined;
+}
+
+export interface ReadFields extends Selection {
   stream: string;
   from?: number | undefined;
+  fromTime?: string | Date | undefined;
   backward?: boolean | undefined;
   system?: boolean | undefined;
   limit?: number | undefined;
@@ -132,6 +146,12 @@ export function readText(id: number, r: ReadFields): string {
     bytes: r.bytes,
     timeoutMs: r.timeoutMs,
     system: r.system || undefined,
+    fromTime: r.fromTime,
+    filter: r.filter,
+    category: r.category,
+    since: r.since,
+    until: r.until,
+    correlation: r.correlation,
   });
 }
 
@@ -260,6 +280,7 @@ export interface OK {
   events?: RecordedEvent[];
   next?: number;
   end?: boolean;
+  scanned?: number;
   cursor?: string;
   head?: number;
   /** Of the named subscription that was joined. */
