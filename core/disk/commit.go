@@ -181,7 +181,7 @@ func (w *writer) enter(c *core.Commit, o offset) {
 		}
 		for range c.Appends[i].Count() {
 			off := offs[n]
-			t.add(place.stream, off)
+			t.add(place.stream, off, moment{position, w.now})
 			t.addID(&d.ids[n], d.hashes[n], off)
 			t.samples.event(position, at(w.header.number, int64(off)), uint32(len(offs)-n))
 			position++

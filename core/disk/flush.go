@@ -1,10 +1,5 @@
 package disk
 
-import (
-	"slices"
-	"strings"
-)
-
 // writeRun makes the run of one sealed segment from its table.
 func (ix *index) writeRun(t *memtable, s *sealedSegment, log string) (*run, error) {
 	head := runHeader{
@@ -15,8 +10,15 @@ func (ix *index) writeRun(t *memtable, s *sealedSegment, log string) (*run, erro
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range t.sorted() {
-		w.stream(s.name, s.base+1, uint64(len(s.offs)))
+	for _, s := range t.byName() {
+		p := part{name: s.name, first: s.base + 1, last: s.last, created: s.created, changed: s.changed}
+		if p.changed.unknown() {
+			if p.changed, err = ix.momentAt(at(t.segment, int64(s.offs[len(s.offs)-1]))); err != nil {
+				w.abandon()
+				return nil, err
+			}
+		}
+		w.stream(&p)
 		for _, off := range s.offs {
 			w.posting(at(t.segment, int64(off)))
 		}
@@ -25,16 +27,6 @@ func (ix *index) writeRun(t *memtable, s *sealedSegment, log string) (*run, erro
 		w.id(id.hash, at(t.segment, int64(id.off)))
 	}
 	return w.finish(t.samples)
-}
-
-// sorted are the streams by name. The table is sealed.
-func (t *memtable) sorted() []*memStream {
-	all := make([]*memStream, 0, len(t.streams))
-	for _, s := range t.streams {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *memStream) int { return strings.Compare(a.name, b.name) })
-	return all
 }
 
 // sorted are the entries by hash, equal ones by offset. The slots are nearly

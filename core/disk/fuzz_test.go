@@ -113,12 +113,18 @@ func FuzzRun(f *testing.F) {
 			if len(it.name) > int(binary.LittleEndian.Uint32(b[4:])) {
 				t.Fatalf("a name is longer than its block")
 			}
-			if s, ok := it.stream(); ok && s.inline != nil {
+			if s, ok := it.stream(h.firstPosition); ok && s.inline != nil {
 				s.decodeInline(s.first, s.last(), func(uint64, offset) {})
 			}
 		}
 		if n > blockBytes {
 			t.Fatalf("%d streams in a block", n)
+		}
+		for it := (blockStreams{b: &b}); it.previous(); {
+			n--
+		}
+		if n != 0 {
+			t.Fatalf("a block has %d more streams forward than backward", n)
 		}
 		decodeBloom(block)
 		decodeSamples(block)

@@ -29,6 +29,8 @@ type index struct {
 
 	// rebuild makes the runs of some segments anew from the log.
 	rebuild func(first, last uint32) ([]*run, error)
+	// momentAt reads the place and the time of the event at o from the log.
+	momentAt func(o offset) (moment, error)
 	// reading is held for reading by look-ups. Who has taken a run out of the
 	// view takes it for writing, once, and may then close the run.
 	reading sync.RWMutex

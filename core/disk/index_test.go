@@ -219,14 +219,14 @@ func TestPostings(t *testing.T) {
 	}
 	var runs []*run
 	for segment := uint32(1); segment <= 2; segment++ {
-		head := runHeader{log: "l", first: segment, last: segment, firstPosition: 1, nextPosition: 1, events: 4 * postingsInBlock, window: newIDWindow()}
+		head := runHeader{log: "l", first: segment, last: segment, nextPosition: 1, events: 4 * postingsInBlock, window: newIDWindow()}
 		w, err := newRunWriter(ix.fs, ix.dir, ix.key, head)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, n := range counts {
 			first := uint64(segment-1)*n + 1
-			w.stream(fmt.Sprint("s", i), first, n)
+			w.stream(&part{name: fmt.Sprint("s", i), first: first, last: first + n - 1})
 			for version := first; version < first+n; version++ {
 				w.posting(place(segment, i, version))
 			}

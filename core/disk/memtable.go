@@ -21,7 +21,8 @@ type memtable struct {
 	ids     idTable
 	window  idWindow
 	samples samples
-	retired bool // its run is on disk; only streams is kept, as a cache of versions
+	retired bool      // its run is on disk; only streams is kept, as a cache of versions
+	names   nameOrder // of streams
 
 	slab  []memStream // memStreams are made many at a time,
 	posts []uint32    // and so are the beginnings of their postings
@@ -33,6 +34,8 @@ type memStream struct {
 	base uint64
 	last uint64   // base + len(offs), also when they are gone
 	offs []uint32 // where its events are, in version order
+	// created and changed are of its first and of its last event here.
+	created, changed moment
 }
 
 func newMemtable(h *segmentHeader, expectedEvents int) *memtable {
@@ -57,11 +60,12 @@ func (t *memtable) stream(name string, base uint64) *memStream {
 	t.slab = t.slab[1:]
 	s.name, s.base, s.last = strings.Clone(name), base, base
 	t.streams[s.name] = s
+	t.names.made = append(t.names.made, s)
 	return s
 }
 
 // add records the next event of s.
-func (t *memtable) add(s *memStream, off uint32) {
+func (t *memtable) add(s *memStream, off uint32, m moment) {
 	if cap(s.offs) == 0 {
 		const few = 4
 		if len(t.posts) < few {
@@ -69,6 +73,10 @@ func (t *memtable) add(s *memStream, off uint32) {
 		}
 		s.offs, t.posts = t.posts[:0:few], t.posts[few:]
 	}
+	if len(s.offs) == 0 {
+		s.created = m
+	}
+	s.changed = m
 	s.offs = append(s.offs, off)
 	s.last++
 }
@@ -84,7 +92,7 @@ func (t *memtable) addEvent(off int64, e *core.Event, left uint32) error {
 	if s.last+1 != e.Version {
 		return corrupt(at(t.segment, off), "stream %q goes on with version %d where %d is due", e.Stream, e.Version, s.last+1)
 	}
-	t.add(s, uint32(off))
+	t.add(s, uint32(off), momentOf(e))
 	t.addID(&e.ID, t.key.event(e), uint32(off))
 	t.samples.event(e.Position, at(t.segment, off), left)
 	return nil
@@ -96,12 +104,16 @@ func (t *memtable) cut(off int64) {
 	defer t.mu.Unlock()
 	for name, s := range t.streams {
 		n := sort.Search(len(s.offs), func(i int) bool { return int64(s.offs[i]) >= off })
+		if n < len(s.offs) {
+			s.changed = moment{}
+		}
 		s.offs = s.offs[:n]
 		s.last = s.base + uint64(n)
 		if n == 0 {
 			delete(t.streams, name)
 		}
 	}
+	t.names.cut(t.streams)
 	t.ids.cut(uint32(off))
 	t.samples.cut(at(t.segment, off))
 }
@@ -114,6 +126,7 @@ func (t *memtable) retire() {
 		s.offs = nil
 	}
 	t.ids, t.samples, t.posts = idTable{slots: make([]idSlot, 1), shift: 64}, nil, nil
+	t.names.drop()
 	t.retired = true
 }
 

@@ -39,7 +39,7 @@ func (ix *index) mergeRuns(runs []*run, dir string, twice func(a, b offset) erro
 func mergeStreams(w *runWriter, runs []*run) error {
 	cursors := make([]*streamCursor, len(runs))
 	for i, r := range runs {
-		cursors[i] = newStreamCursor(r, "")
+		cursors[i] = newStreamCursor(r, "", false)
 		if err := cursors[i].next(); err != nil {
 			return err
 		}
@@ -49,19 +49,19 @@ func mergeStreams(w *runWriter, runs []*run) error {
 		if least == nil {
 			return nil
 		}
-		name, first, count, due := least.stream.name, least.stream.first, uint64(0), least.stream.first
+		whole := least.stream.part()
+		whole.last = whole.first - 1
 		for _, c := range cursors {
-			if !c.done && c.stream.name == name {
-				if c.stream.first != due {
+			if !c.done && c.stream.name == whole.name {
+				if c.stream.first != whole.last+1 {
 					return c.run.damaged(0, "a stream does not go on where the run before ends")
 				}
-				count += c.stream.count
-				due += c.stream.count
+				whole.last, whole.changed = c.stream.last(), c.stream.changed
 			}
 		}
-		w.stream(name, first, count)
+		w.stream(&whole)
 		for _, c := range cursors {
-			if c.done || c.stream.name != name {
+			if c.done || c.stream.name != whole.name {
 				continue
 			}
 			if err := c.copyPostings(w); err != nil {
@@ -87,9 +87,10 @@ func leastName(cursors []*streamCursor) *streamCursor {
 	return least
 }
 
-// streamCursor goes through the streams of a run by name.
+// streamCursor goes through the streams of a run by name, or backward.
 type streamCursor struct {
 	run      *run
+	backward bool
 	stream   runStream
 	done     bool
 	entries  blockStreams
@@ -99,16 +100,28 @@ type streamCursor struct {
 }
 
 // newStreamCursor stands before the block that has the first name ≥ from, or
-// the names before it.
-func newStreamCursor(r *run, from string) *streamCursor {
-	c := &streamCursor{run: r, reader: newBlockReader(r, sectionStreams), postings: postingReader{newBlockReader(r, sectionPostings)}}
+// the names before it. Backward it stands behind the block that has the last name < from, or
+// behind the last block if from is "".
+func newStreamCursor(r *run, from string, backward bool) *streamCursor {
+	c := &streamCursor{run: r, backward: backward, reader: newBlockReader(r, sectionStreams), postings: postingReader{newBlockReader(r, sectionPostings)}}
+	if backward {
+		c.block = int64(len(r.nameFences)) - 1
+		if from != "" {
+			c.block = int64(sort.SearchStrings(r.nameFences, from)) - 1
+		}
+		return c
+	}
 	c.block = int64(max(sort.Search(len(r.nameFences), func(i int) bool { return r.nameFences[i] > from })-1, 0))
 	return c
 }
 
 func (c *streamCursor) next() error {
-	for c.entries.b == nil || !c.entries.next() {
-		if c.block == int64(len(c.run.nameFences)) {
+	next, step := c.entries.next, int64(1)
+	if c.backward {
+		next, step = c.entries.previous, -1
+	}
+	for c.entries.b == nil || !next() {
+		if c.block < 0 || c.block == int64(len(c.run.nameFences)) {
 			c.done = true
 			return nil
 		}
@@ -117,10 +130,10 @@ func (c *streamCursor) next() error {
 			return err
 		}
 		c.entries = blockStreams{b: b}
-		c.block++
+		c.block += step
 	}
 	var ok bool
-	if c.stream, ok = c.entries.stream(); !ok {
+	if c.stream, ok = c.entries.stream(c.run.firstPosition); !ok {
 		return c.run.damaged(c.run.sections[sectionStreams].at, "an entry")
 	}
 	return nil
@@ -138,7 +151,7 @@ func (c *streamCursor) copyPostings(w *runWriter) error {
 	return nil
 }
 
-// blockReader reads the blocks of a section in order, many at a time.
+// blockReader reads the blocks of a section in order or backward, many at a time.
 type blockReader struct {
 	run   *run
 	kind  int
@@ -153,21 +166,25 @@ const blockReaderBlocks = 16
 func (b *blockReader) block(i int64) (*[blockBytes]byte, error) {
 	s := b.run.sections[b.kind]
 	if i < b.first || i >= b.first+int64(len(b.buf)/blockBytes) {
-		n := min(blockReaderBlocks, s.bytes/blockBytes-i)
+		from, n := i, min(blockReaderBlocks, s.bytes/blockBytes-i)
 		if i < 0 || n <= 0 {
 			return nil, b.run.damaged(s.at, "a block is referred to that is not there")
+		}
+		if i < b.first {
+			from = max(0, i+1-blockReaderBlocks)
+			n = i + 1 - from
 		}
 		if b.buf == nil {
 			b.buf = make([]byte, 0, blockReaderBlocks*blockBytes)
 		}
 		b.buf = b.buf[:n*blockBytes]
-		if err := b.run.read(b.buf, s.at+i*blockBytes); err != nil {
+		if err := b.run.read(b.buf, s.at+from*blockBytes); err != nil {
 			b.buf = b.buf[:0]
 			return nil, err
 		}
-		b.first = i
+		b.first = from
 		for k := range n {
-			if o := s.at + (i+k)*blockBytes; !validBlock(b.buf[k*blockBytes:(k+1)*blockBytes], o) {
+			if o := s.at + (from+k)*blockBytes; !validBlock(b.buf[k*blockBytes:(k+1)*blockBytes], o) {
 				b.buf = b.buf[:0]
 				return nil, b.run.damaged(o, "a block")
 			}

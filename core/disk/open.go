@@ -341,7 +341,7 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 		e.prepare.close()
 		return err
 	}
-	e.index.rebuild = e.rebuildRuns
+	e.index.rebuild, e.index.momentAt = e.rebuildRuns, e.momentAt
 	e.index.start(e.id, e.records.sealed)
 	e.records.start()
 	return nil

@@ -21,7 +21,7 @@ const (
 	postingsInBlock = (blockBytes - 8) / 8
 	idsInBlock      = (blockBytes - 8) / 16
 	runMagic        = "GYRERUN\x00"
-	runVersion      = 4
+	runVersion      = 5
 )
 
 // The sections of a run, in the order they have in the file.
@@ -76,8 +76,10 @@ type run struct {
 type runStream struct {
 	name         string
 	first, count uint64 // versions
-	posting      uint64 // index of the first, if not inline
-	inline       []byte // the postings of a stream with at most maxInline events
+	// Of the first and of the last event.
+	created, changed moment
+	posting          uint64 // index of the first, if not inline
+	inline           []byte // the postings of a stream with at most maxInline events
 }
 
 // maxInline keeps a block of entries from having only a few streams: an inline posting
@@ -85,6 +87,11 @@ type runStream struct {
 const maxInline = 64
 
 func (s *runStream) last() uint64 { return s.first + s.count - 1 }
+
+// part is what the run has of the stream, without its postings.
+func (s *runStream) part() part {
+	return part{name: s.name, first: s.first, last: s.last(), created: s.created, changed: s.changed}
+}
 
 // decodeInline fills in the postings of the versions lo to hi and reports
 // whether all were there.
@@ -323,7 +330,7 @@ func (r *run) stream(b *[blockBytes]byte, name string, hash uint64) (s runStream
 	}
 	for it := (blockStreams{b: b}); it.next(); {
 		if string(it.name) == name {
-			s, ok = it.stream()
+			s, ok = it.stream(r.firstPosition)
 			if !ok {
 				err = r.damaged(r.sections[sectionStreams].at+int64(i)*blockBytes, "an entry")
 			}
@@ -345,14 +352,16 @@ func (r *run) lastVersion(name string, hash uint64) (version uint64, ok bool, er
 //
 //	u32 checksum | u32 bytes used | { lp name | lp entry } …
 //
-// An entry is: uvarint incarnation, first version, count, and either the index
-// of the first posting or, of up to maxInline events, the postings themselves,
-// each as the uvarint difference from the one before.
+// An entry is: uvarint incarnation, first version, count, the first event's position
+// from the run's first, the last one's from that, the first one's recorded time, the last
+// one's from that, and either the index of the first posting or, of up to maxInline events,
+// the postings themselves, each as the uvarint difference from the one before.
 type blockStreams struct {
-	b     *[blockBytes]byte
-	at    int
-	name  []byte
-	entry []byte
+	b      *[blockBytes]byte
+	at     int
+	name   []byte
+	entry  []byte
+	starts []int // of the entries before at, once previous was called
 }
 
 func (it *blockStreams) next() bool {
@@ -373,15 +382,32 @@ func (it *blockStreams) next() bool {
 	return true
 }
 
-// stream decodes the entry, which is referred to.
-func (it *blockStreams) stream() (s runStream, ok bool) {
-	var incarnation uint64
+// previous is next from the end of the block to its beginning.
+func (it *blockStreams) previous() bool {
+	if it.starts == nil {
+		for start := 8; it.next(); start = it.at {
+			it.starts = append(it.starts, start)
+		}
+	}
+	n := len(it.starts)
+	if n == 0 {
+		return false
+	}
+	it.at, it.starts = it.starts[n-1], it.starts[:n-1]
+	return it.next()
+}
+
+// stream decodes the entry, which is referred to. firstPosition is the run's.
+func (it *blockStreams) stream(firstPosition uint64) (s runStream, ok bool) {
+	var incarnation, created, changed, recorded, later uint64
 	b := it.entry
-	for _, v := range []*uint64{&incarnation, &s.first, &s.count} {
+	for _, v := range [...]*uint64{&incarnation, &s.first, &s.count, &created, &changed, &recorded, &later} {
 		if b, ok = takeUvarint(b, v); !ok {
 			return s, false
 		}
 	}
+	s.created = moment{firstPosition + created, int64(recorded)}
+	s.changed = moment{s.created.position + changed, int64(recorded + later)}
 	s.name = string(it.name)
 	if s.count <= maxInline {
 		s.inline = b

@@ -59,10 +59,14 @@ type inlineStream struct {
 	last  offset
 }
 
-// stream begins the next stream; count postings follow.
-func (w *runWriter) stream(name string, first, count uint64) {
+// stream begins the next stream, whose name and versions s has; its postings follow.
+func (w *runWriter) stream(s *part) {
+	name, count := s.name, s.last-s.first+1
 	entry := w.inline.entry[:0]
-	for _, v := range [...]uint64{1, first, count} {
+	for _, v := range [...]uint64{
+		1, s.first, count, s.created.position - w.head.firstPosition, s.changed.position - s.created.position,
+		uint64(s.created.recorded), uint64(s.changed.recorded - s.created.recorded),
+	} {
 		entry = binary.AppendUvarint(entry, v)
 	}
 	w.names = append(w.names, w.key.name(name))

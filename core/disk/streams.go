@@ -3,11 +3,35 @@ package disk
 import (
 	"container/heap"
 	"context"
-	"slices"
+	"sort"
 	"strings"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
+
+// moment is where and when an event was recorded, in Unix µs. The zero moment has to be read
+// from the log.
+type moment struct {
+	position uint64
+	recorded int64
+}
+
+func momentOf(e *core.Event) moment { return moment{e.Position, e.Recorded.UnixMicro()} }
+
+func (m moment) unknown() bool { return m.position == 0 }
+
+func (m moment) place() core.StreamPlace {
+	return core.StreamPlace{Position: m.position, Recorded: time.UnixMicro(m.recorded).UTC()}
+}
+
+// part is what a table or a run has of a stream.
+type part struct {
+	name             string
+	first, last      uint64 // versions
+	created, changed moment // of these
+	at               offset // of the last event, if changed is unknown
+}
 
 // Streams is core.Engine's.
 func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.StreamsPage, err error) {
@@ -15,143 +39,314 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 		return page, err
 	}
 	defer e.inUse.RUnlock()
+	if r.Names == nil && r.Sort != core.ByName {
+		return e.walkStreams(ctx, &r)
+	}
 	err = e.index.consult(func() error {
 		m := e.appender.durable.Load()
-		page, err = e.index.view.Load().list(r, m.end)
+		v := e.index.view.Load()
+		if r.Names != nil {
+			page, err = e.named(v, &r, m.end)
+			return err
+		}
+		page, err = e.list(v, &r, m.end)
 		return err
 	})
 	return page, err
 }
 
-// list merges the streams of every part by name; the newest part that has a
-// stream knows its version.
-func (v *view) list(r core.StreamsRequest, end offset) (core.StreamsPage, error) {
-	var page core.StreamsPage
-	var sources listing
-	for i, run := range v.runs {
-		s := &listed{age: i, cursor: newStreamCursor(run, max(r.Prefix, r.After))}
-		if err := sources.open(s, r); err != nil {
+// named describes the streams of r.Names.
+func (e *Engine) named(v *view, r *core.StreamsRequest, end offset) (core.StreamsPage, error) {
+	page := core.StreamsPage{End: true, Looked: len(r.Names)}
+	for _, name := range r.Names {
+		info, ok, err := e.describe(v, name, end, r.Details)
+		if err != nil {
 			return page, err
 		}
-	}
-	for i, t := range v.tables {
-		s := &listed{age: len(v.runs) + i, infos: t.list(r, end)}
-		if err := sources.open(s, r); err != nil {
-			return page, err
-		}
-	}
-	heap.Init(&sources)
-	for len(sources) > 0 && strings.HasPrefix(sources[0].info.Name, r.Prefix) {
-		newest := sources[0]
-		info := newest.info
-		info.First = 1
-		if r.Lists(info.Name) {
-			if len(page.Streams) == r.Limit {
-				page.Next = page.Streams[r.Limit-1].Name
-				return page, nil
-			}
-			page.Looked++
+		if ok {
 			page.Streams = append(page.Streams, info)
 		}
-		for len(sources) > 0 && sources[0].info.Name == info.Name {
-			ok, err := sources[0].next()
-			if err != nil {
+	}
+	return page, nil
+}
+
+// describe describes a stream as of end; ok is false if it has no events.
+func (e *Engine) describe(v *view, name string, end offset, details bool) (info core.StreamInfo, ok bool, err error) {
+	var whole part
+	// take takes an older part, and reports whether there may be one before it that matters.
+	take := func(p part) bool {
+		if !ok {
+			whole, ok = p, true
+		}
+		whole.created = p.created
+		return details && p.first > 1
+	}
+	for k := len(v.tables) - 1; k >= 0; k-- {
+		p, found, err := v.tables[k].part(name, end)
+		if err != nil {
+			return info, false, err
+		}
+		if found && !take(p) {
+			info, err = e.info(&whole, details)
+			return info, ok, err
+		}
+	}
+	hash := e.key.name(name)
+	b := blocks.Get().(*[blockBytes]byte)
+	defer blocks.Put(b)
+	for k := len(v.runs) - 1; k >= 0; k-- {
+		s, found, err := v.runs[k].stream(b, name, hash)
+		if err != nil {
+			return info, false, err
+		}
+		if found && !take(s.part()) {
+			break
+		}
+	}
+	if !ok {
+		return info, false, nil
+	}
+	info, err = e.info(&whole, details)
+	return info, true, err
+}
+
+// info is a stream as the engine tells it.
+func (e *Engine) info(p *part, details bool) (core.StreamInfo, error) {
+	info := core.StreamInfo{Name: p.name, Version: p.last, First: 1}
+	if !details {
+		return info, nil
+	}
+	if p.changed.unknown() {
+		var err error
+		if p.changed, err = e.momentAt(p.at); err != nil {
+			return info, err
+		}
+	}
+	info.Created, info.Changed = p.created.place(), p.changed.place()
+	return info, nil
+}
+
+// momentAt reads the place and the time of the event at o.
+func (e *Engine) momentAt(o offset) (moment, error) {
+	encoded, err := e.encodedAt(e.index.view.Load(), o, allWritten)
+	if err != nil {
+		return moment{}, err
+	}
+	var ev core.Event
+	if !decode(encoded, &ev) {
+		return moment{}, corrupt(o, "an event is malformed")
+	}
+	return momentOf(&ev), nil
+}
+
+// list merges the streams of every part by name; the newest part that has a
+// stream knows its version, the oldest where it begins.
+func (e *Engine) list(v *view, r *core.StreamsRequest, end offset) (core.StreamsPage, error) {
+	var page core.StreamsPage
+	sources, err := v.openListing(r, end)
+	if err != nil {
+		return page, err
+	}
+	for sources.Len() > 0 && strings.HasPrefix(sources.list[0].part.name, r.Prefix) {
+		whole := sources.list[0].part
+		for sources.Len() > 0 && sources.list[0].part.name == whole.name {
+			whole.created = sources.list[0].part.created
+			if err := sources.next(); err != nil {
 				return page, err
 			}
-			if ok {
-				heap.Fix(&sources, 0)
-			} else {
-				heap.Pop(&sources)
-			}
 		}
+		if !r.Lists(whole.name) {
+			continue
+		}
+		if len(page.Streams) == r.Limit {
+			page.Next = page.Streams[r.Limit-1].Name
+			return page, nil
+		}
+		info, err := e.info(&whole, r.Details)
+		if err != nil {
+			return page, err
+		}
+		page.Streams = append(page.Streams, info)
+		page.Looked++
 	}
 	page.End = true
 	return page, nil
 }
 
-// list are the first streams of a table that r asks for, and one more.
-func (t *memtable) list(r core.StreamsRequest, end offset) []core.StreamInfo {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	var found []core.StreamInfo
-	cut := func() {
-		slices.SortFunc(found, func(a, b core.StreamInfo) int { return strings.Compare(a.Name, b.Name) })
-		found = found[:min(len(found), r.Limit+1)]
+// bound is where the names of r begin: the first one, or what is behind the last one if
+// Descending; then "" is the end.
+func bound(r *core.StreamsRequest) string {
+	if !r.Descending {
+		return max(r.Prefix, r.After)
 	}
-	last := "" // once known: no name behind it is in the page
-	for name, s := range t.streams {
-		if !r.Lists(name) || last != "" && name > last {
-			continue
-		}
-		version := s.last
-		if end.segment() == t.segment {
-			version = s.base + uint64(visible(s.offs, t.segment, end))
-		}
-		if version == 0 {
-			continue
-		}
-		found = append(found, core.StreamInfo{Name: name, Version: version})
-		if len(found) > 4*(r.Limit+1) {
-			cut()
-			last = found[len(found)-1].Name
-		}
+	end := prefixEnd(r.Prefix)
+	if r.After != "" && (end == "" || r.After < end) {
+		return r.After
 	}
-	cut()
-	return found
+	return end
 }
 
-// listed is one part in a merge: a table's list or a run's cursor.
+// prefixEnd is the least text behind everything that begins with prefix; "" if there is none.
+func prefixEnd(prefix string) string {
+	for n := len(prefix); n > 0; n-- {
+		if prefix[n-1] < 0xff {
+			return prefix[:n-1] + string([]byte{prefix[n-1] + 1})
+		}
+	}
+	return ""
+}
+
+// openListing opens every part where the names of r begin.
+func (v *view) openListing(r *core.StreamsRequest, end offset) (*listing, error) {
+	from := bound(r)
+	h := &listing{descending: r.Descending}
+	for i, run := range v.runs {
+		if err := h.open(&listed{age: i, cursor: newStreamCursor(run, from, r.Descending)}, from); err != nil {
+			return nil, err
+		}
+	}
+	for i, t := range v.tables {
+		parts, err := t.list(r, from, end)
+		if err != nil {
+			return nil, err
+		}
+		if err := h.open(&listed{age: len(v.runs) + i, parts: parts}, from); err != nil {
+			return nil, err
+		}
+	}
+	heap.Init(h)
+	return h, nil
+}
+
+// list are the first streams of a table that r asks for, and one more.
+func (t *memtable) list(r *core.StreamsRequest, from string, end offset) ([]part, error) {
+	order := t.byName()
+	i, step := 0, 1
+	switch {
+	case !r.Descending:
+		i = sort.Search(len(order), func(i int) bool { return order[i].name >= from })
+	case from == "":
+		i, step = len(order)-1, -1
+	default:
+		i, step = sort.Search(len(order), func(i int) bool { return order[i].name >= from })-1, -1
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.retired {
+		return nil, errRetired
+	}
+	var found []part
+	for ; i >= 0 && i < len(order) && len(found) <= r.Limit && strings.HasPrefix(order[i].name, r.Prefix); i += step {
+		if !r.Lists(order[i].name) {
+			continue
+		}
+		if p, ok := t.visiblePart(order[i], end); ok {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+// part is what the table has of a stream before end.
+func (t *memtable) part(name string, end offset) (p part, ok bool, err error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	s := t.streams[name]
+	if s == nil {
+		return p, false, nil
+	}
+	if t.retired {
+		return p, false, errRetired
+	}
+	p, ok = t.visiblePart(s, end)
+	return p, ok, nil
+}
+
+// visiblePart is what the table has of s before end. mu is held.
+func (t *memtable) visiblePart(s *memStream, end offset) (p part, ok bool) {
+	p = part{name: s.name, first: s.base + 1, last: s.last, created: s.created, changed: s.changed}
+	n := len(s.offs)
+	if end.segment() == t.segment {
+		n = visible(s.offs, t.segment, end)
+	}
+	if n == 0 {
+		return p, false
+	}
+	if n < len(s.offs) || p.changed.unknown() {
+		p.last, p.changed, p.at = s.base+uint64(n), moment{}, at(t.segment, int64(s.offs[n-1]))
+	}
+	return p, true
+}
+
+// listed is one source in a merge: a table's list or a run's cursor.
 type listed struct {
-	info   core.StreamInfo
+	part   part
 	age    int // greater is newer
-	infos  []core.StreamInfo
+	parts  []part
 	cursor *streamCursor
 }
 
 func (l *listed) next() (bool, error) {
 	if l.cursor == nil {
-		if len(l.infos) == 0 {
+		if len(l.parts) == 0 {
 			return false, nil
 		}
-		l.info, l.infos = l.infos[0], l.infos[1:]
+		l.part, l.parts = l.parts[0], l.parts[1:]
 		return true, nil
 	}
-	if err := l.cursor.next(); err != nil {
+	if err := l.cursor.next(); err != nil || l.cursor.done {
 		return false, err
 	}
-	l.info = core.StreamInfo{Name: l.cursor.stream.name, Version: l.cursor.stream.last()}
-	return !l.cursor.done, nil
+	l.part = l.cursor.stream.part()
+	return true, nil
 }
 
 // listing is a heap by name, the newest first among equals.
-type listing []*listed
+type listing struct {
+	list       []*listed
+	descending bool
+}
 
-// open adds a part, standing at its first stream that r asks for.
-func (h *listing) open(l *listed, r core.StreamsRequest) error {
+// open adds a source, standing at its first stream from a name on, or before it.
+func (h *listing) open(l *listed, from string) error {
 	for {
 		ok, err := l.next()
 		if err != nil || !ok {
 			return err
 		}
-		if l.info.Name >= r.Prefix && l.info.Name > r.After {
-			*h = append(*h, l)
+		if name := l.part.name; h.descending && (from == "" || name < from) || !h.descending && name >= from {
+			h.list = append(h.list, l)
 			return nil
 		}
 	}
 }
 
-func (h listing) Len() int { return len(h) }
-func (h listing) Less(i, j int) bool {
-	if c := strings.Compare(h[i].info.Name, h[j].info.Name); c != 0 {
-		return c < 0
+// next goes on in the first source.
+func (h *listing) next() error {
+	ok, err := h.list[0].next()
+	if err != nil {
+		return err
 	}
-	return h[i].age > h[j].age
+	if ok {
+		heap.Fix(h, 0)
+	} else {
+		heap.Pop(h)
+	}
+	return nil
 }
-func (h listing) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *listing) Push(x any)   { *h = append(*h, x.(*listed)) }
+
+func (h *listing) Len() int { return len(h.list) }
+func (h *listing) Less(i, j int) bool {
+	a, b := h.list[i], h.list[j]
+	if a.part.name != b.part.name {
+		return (a.part.name < b.part.name) != h.descending
+	}
+	return a.age > b.age
+}
+func (h *listing) Swap(i, j int) { h.list[i], h.list[j] = h.list[j], h.list[i] }
+func (h *listing) Push(x any)    { h.list = append(h.list, x.(*listed)) }
 func (h *listing) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	*h = old[:len(old)-1]
+	x := h.list[len(h.list)-1]
+	h.list = h.list[:len(h.list)-1]
 	return x
 }

@@ -253,7 +253,7 @@ func (v *verifier) checkWhole() error {
 		return err
 	}
 	v.report.Records = v.records.count
-	for c := newStreamCursor(whole, ""); ; v.report.Streams++ {
+	for c := newStreamCursor(whole, "", false); ; v.report.Streams++ {
 		if err := c.next(); err != nil || c.done {
 			return err
 		}

@@ -163,6 +163,7 @@ func checkLog(s *suite) {
 		s.Errorf("the listing has %v, and not %d streams of $all", listed, len(streams))
 	}
 	checkPositions(s, whole, head)
+	checkListings(s, whole)
 	checkWritten(s, whole)
 	checkIDs(s, all)
 }
@@ -309,17 +310,20 @@ func (s *suite) streams(r core.StreamsRequest) []core.StreamInfo {
 		if len(page.Streams) > r.Limit {
 			s.Fatalf("list streams %+v: %d of them", r, len(page.Streams))
 		}
-		if len(page.Streams) > 0 && page.Streams[0].Name <= r.After {
-			s.Fatalf("list streams %+v: begins with %q", r, page.Streams[0].Name)
+		if page.End != (page.Next == "") || page.Next != "" && page.Next == r.After {
+			s.Fatalf("list streams %+v: goes on after %q, end %v", r, page.Next, page.End)
 		}
 		got = append(got, page.Streams...)
 		if page.End {
 			return got
 		}
-		if len(page.Streams) == 0 {
-			s.Fatalf("list streams %+v: an empty page that is not the end", r)
+		if r.Sort == core.ByName && len(page.Streams) < r.Limit {
+			s.Fatalf("list streams %+v: %d on a page that is not the last", r, len(page.Streams))
 		}
-		r.After = page.Streams[len(page.Streams)-1].Name
+		if page.Looked < len(page.Streams) || page.Looked > core.MaxStreamsWalk {
+			s.Fatalf("list streams %+v: looked at %d for %d streams", r, page.Looked, len(page.Streams))
+		}
+		r.After = page.Next
 	}
 }
 

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -53,6 +54,37 @@ var listTests = []test{
 		s.commit(appendTo("a", 3, newEvent()))
 		listsStreams(s, core.StreamsRequest{Limit: 10}, nil)
 	}},
+	{"P1", "streams_backward_in_byte_order", func(s *suite) {
+		names := []string{"a", "a-", "a-1", "a-10", "b", "é", "\u00a0", "\uffff", "\U00010000", "\U0010ffff"}
+		for _, name := range names {
+			s.write(name, 1)
+		}
+		slices.Sort(names)
+		for _, prefix := range []string{"", "a", "a-", "é", "zz", "\uffff", "\U0010ffff"} {
+			for _, after := range append([]string{"", "a-3", "c"}, names...) {
+				want := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !strings.HasPrefix(n, prefix) || after != "" && n >= after })
+				slices.Reverse(want)
+				for _, limit := range []int{1, 3, 1000} {
+					listsStreams(s, core.StreamsRequest{Prefix: prefix, After: after, Limit: limit, Descending: true}, want)
+				}
+			}
+		}
+	}},
+	{"P2", "streams_by_changed_while_others_change", func(s *suite) {
+		for _, name := range []string{"a", "b", "c", "d"} {
+			s.write(name, 2)
+		}
+		r := core.StreamsRequest{Sort: core.ByChanged, Descending: true, Limit: 2}
+		page, err := s.engine.Streams(s.ctx(), r)
+		if err != nil || page.End || len(page.Streams) != 2 || page.Streams[0].Name != "d" || page.Streams[1].Name != "c" {
+			s.Fatalf("streams %+v: %+v, %v", r, page, err)
+		}
+		s.write("b", 1)
+		r.After = page.Next
+		if got := s.streams(r); len(got) != 1 || got[0].Name != "a" {
+			s.Errorf("streams %+v: %+v", r, got)
+		}
+	}},
 	{"P3", "state", func(s *suite) {
 		before := s.engine.State()
 		s.write("a", 3)
@@ -67,6 +99,63 @@ var listTests = []test{
 			s.Errorf("log %q, then %q: %v", before.Log, after.Log, err)
 		}
 	}},
+}
+
+// checkListings compares every order of the list of streams with what the log has, by position.
+func checkListings(s *suite, whole []core.Event) {
+	s.Helper()
+	streams := make(map[string]core.StreamInfo)
+	for _, e := range whole {
+		info, at := streams[e.Stream], core.StreamPlace{Position: e.Position, Recorded: e.Recorded}
+		if info.First == 0 {
+			info = core.StreamInfo{Name: e.Stream, First: e.Version, Created: at}
+		}
+		info.Version, info.Changed = e.Version, at
+		streams[e.Stream] = info
+	}
+	for n := range 24 {
+		r := core.StreamsRequest{
+			Sort: core.StreamsSort(n % 3), Descending: n/3%2 == 1, System: n/6%2 == 1, Details: true,
+			Limit: []int{core.MaxReadEvents, max(2, len(streams)/3)}[n/12],
+		}
+		got, want := s.streams(r), inOrder(&r, streams)
+		if !slices.Equal(got, want) {
+			s.Errorf("streams %+v: %+v, want %+v", r, got, want)
+		}
+	}
+	names := []string{"not there"}
+	var want []core.StreamInfo
+	for name, info := range streams {
+		if len(names) < core.MaxReadEvents {
+			names, want = append(names, name), append(want, info)
+		}
+	}
+	if got := s.streams(core.StreamsRequest{Names: names, Details: true, Limit: len(names)}); !slices.Equal(got, want) {
+		s.Errorf("streams %q: %+v, want %+v", names, got, want)
+	}
+}
+
+// inOrder are the streams that r lists, on all pages.
+func inOrder(r *core.StreamsRequest, streams map[string]core.StreamInfo) []core.StreamInfo {
+	var listed []core.StreamInfo
+	for _, info := range streams {
+		if r.Lists(info.Name) {
+			listed = append(listed, info)
+		}
+	}
+	slices.SortFunc(listed, func(a, b core.StreamInfo) int {
+		if r.Descending {
+			a, b = b, a
+		}
+		switch r.Sort {
+		case core.ByCreated:
+			return cmp.Compare(a.Created.Position, b.Created.Position)
+		case core.ByChanged:
+			return cmp.Compare(a.Changed.Position, b.Changed.Position)
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return listed
 }
 
 // listsStreams checks that all pages together have the names, and that each tells

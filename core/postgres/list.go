@@ -11,43 +11,6 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// Streams is core.Engine's.
-func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.StreamsPage, err error) {
-	// Streams that have no events yet are not there.
-	sql := `SELECT x.name, x.version FROM (
-			SELECT s.name, greatest(s.version, (SELECT e.version FROM ` + e.config.schema() + `.events e
-				WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1)) AS version
-			FROM ` + e.config.schema() + `.streams s WHERE s.name > $1 AND s.name >= $2`
-	args := []any{r.After, r.Prefix, r.Limit + 1}
-	if end := prefixEnd(r.Prefix); end != "" {
-		sql += ` AND s.name < $4`
-		args = append(args, end)
-	}
-	if !r.System {
-		sql += ` AND (s.name < '$' OR s.name >= '%')`
-	}
-	sql += `) x WHERE x.version > 0 ORDER BY x.name LIMIT $3`
-	err = e.list(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		rows, err := c.Query(ctx, sql, args...)
-		if err != nil {
-			return err
-		}
-		page = core.StreamsPage{End: true}
-		s := core.StreamInfo{First: 1}
-		_, err = pgx.ForEachRow(rows, []any{&s.Name, &s.Version}, func() error {
-			if len(page.Streams) == r.Limit {
-				page.End, page.Next = false, page.Streams[r.Limit-1].Name
-				return nil
-			}
-			page.Looked++
-			page.Streams = append(page.Streams, s)
-			return nil
-		})
-		return err
-	})
-	return page, err
-}
-
 // Records is core.Engine's.
 func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []core.Record, err error) {
 	sql, args := e.recordsQuery(&r)

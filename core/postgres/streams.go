@@ -1,0 +1,218 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Streams is core.Engine's.
+func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.StreamsPage, err error) {
+	err = e.list(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
+		switch {
+		case r.Names != nil:
+			page, err = e.namedStreams(ctx, c, &r)
+		case r.Sort == core.ByName:
+			page, err = e.streamsByName(ctx, c, &r)
+		default:
+			page, err = e.walkStreams(ctx, c, &r)
+		}
+		return err
+	})
+	return page, err
+}
+
+// streamFacts joins to a row s of streams its last event as l and its first one as f, which is not
+// looked up unless it is asked for. A stream that has no events yet is not there.
+func (e *Engine) streamFacts(details bool) string {
+	first := `(SELECT NULL::bigint AS position, NULL::timestamptz AS recorded)`
+	last := `e.version`
+	if details {
+		first = `LATERAL (SELECT e.position, e.recorded FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version LIMIT 1)`
+		last = `e.version, e.position, e.recorded`
+	}
+	return `CROSS JOIN LATERAL (SELECT ` + last + ` FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1) l
+		CROSS JOIN ` + first + ` f`
+}
+
+// factColumns are what selectedStream scans.
+func factColumns(details bool) string {
+	if details {
+		return `s.name, greatest(s.version, l.version), f.position, f.recorded, l.position, l.recorded`
+	}
+	return `s.name, greatest(s.version, l.version), f.position, f.recorded, NULL::bigint, NULL::timestamptz`
+}
+
+// queryStreams calls add for every stream that a query selects.
+func (e *Engine) queryStreams(ctx context.Context, c *pgx.Conn, sql string, args []any, add func(core.StreamInfo) error) error {
+	rows, err := c.Query(ctx, strings.ReplaceAll(sql, "{schema}", e.config.schema()), args...)
+	if err != nil {
+		return err
+	}
+	var name string
+	var version uint64
+	var created, changed *uint64
+	var createdAt, changedAt *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&name, &version, &created, &createdAt, &changed, &changedAt}, func() error {
+		info := core.StreamInfo{Name: name, Version: version, First: 1}
+		if created != nil && createdAt != nil {
+			info.Created = core.StreamPlace{Position: *created, Recorded: createdAt.UTC()}
+		}
+		if changed != nil && changedAt != nil {
+			info.Changed = core.StreamPlace{Position: *changed, Recorded: changedAt.UTC()}
+		}
+		return add(info)
+	})
+	return err
+}
+
+func (e *Engine) namedStreams(ctx context.Context, c *pgx.Conn, r *core.StreamsRequest) (core.StreamsPage, error) {
+	page := core.StreamsPage{End: true, Looked: len(r.Names)}
+	sql := `SELECT ` + factColumns(r.Details) + ` FROM unnest($1::text[]) WITH ORDINALITY n(name, ord)
+		JOIN {schema}.streams s ON s.name = n.name ` + e.streamFacts(r.Details) + ` ORDER BY n.ord`
+	err := e.queryStreams(ctx, c, sql, []any{r.Names}, func(i core.StreamInfo) error {
+		page.Streams = append(page.Streams, i)
+		return nil
+	})
+	return page, err
+}
+
+func (e *Engine) streamsByName(ctx context.Context, c *pgx.Conn, r *core.StreamsRequest) (core.StreamsPage, error) {
+	where, order := []string{"s.name >= $2"}, "s.name"
+	args := []any{r.Limit + 1, r.Prefix}
+	and := func(format string, arg any) {
+		args = append(args, arg)
+		where = append(where, fmt.Sprintf(format, len(args)))
+	}
+	if end := prefixEnd(r.Prefix); end != "" {
+		and("s.name < $%d", end)
+	}
+	switch {
+	case r.Descending:
+		if order = "s.name DESC"; r.After != "" {
+			and("s.name < $%d", r.After)
+		}
+	default:
+		and("s.name > $%d", r.After)
+	}
+	if !r.System {
+		where = append(where, "(s.name < '$' OR s.name >= '%')")
+	}
+	page := core.StreamsPage{End: true}
+	sql := `SELECT ` + factColumns(r.Details) + ` FROM {schema}.streams s ` + e.streamFacts(r.Details) +
+		` WHERE ` + strings.Join(where, " AND ") + ` ORDER BY ` + order + ` LIMIT $1`
+	err := e.queryStreams(ctx, c, sql, args, func(i core.StreamInfo) error {
+		if len(page.Streams) == r.Limit {
+			page.End, page.Next = false, page.Streams[r.Limit-1].Name
+			return nil
+		}
+		page.Looked++
+		page.Streams = append(page.Streams, i)
+		return nil
+	})
+	return page, err
+}
+
+// walkStreams goes through the log, more entries at once than the time before. A stream is
+// listed where its first event is, or its last.
+func (e *Engine) walkStreams(ctx context.Context, c *pgx.Conn, r *core.StreamsRequest) (core.StreamsPage, error) {
+	w := streamWalk{r: r, after: r.AfterPosition()}
+	if r.After == "" && r.Descending {
+		w.after = core.MaxNumber
+	}
+	for atOnce := min(4*r.Limit, core.MaxReadEvents); !w.done; atOnce = 4 * atOnce {
+		if err := e.walkOnce(ctx, c, &w, min(atOnce, core.MaxStreamsWalk-w.page.Looked)); err != nil {
+			return w.page, err
+		}
+	}
+	if len(w.found) == 0 {
+		return w.page, nil
+	}
+	names := make([]string, len(w.found))
+	for i := range w.found {
+		names[i] = w.found[i].name
+	}
+	named, err := e.namedStreams(ctx, c, &core.StreamsRequest{Names: names, Details: r.Details})
+	for _, info := range named.Streams {
+		for w.found[0].name != info.Name { // is gone by now
+			w.found = w.found[1:]
+		}
+		if r.Sort == core.ByCreated {
+			info.Created = w.found[0].place
+		} else {
+			info.Changed = w.found[0].place
+		}
+		w.page.Streams = append(w.page.Streams, info)
+	}
+	return w.page, err
+}
+
+// streamWalk is a page of streams in the order of their first or last events.
+type streamWalk struct {
+	r     *core.StreamsRequest
+	page  core.StreamsPage
+	found []foundStream
+	after uint64 // the position that was looked at last
+	done  bool
+}
+
+// foundStream is a stream, and the event that it is listed at.
+type foundStream struct {
+	name  string
+	place core.StreamPlace
+}
+
+// walkOnce looks at some entries.
+func (e *Engine) walkOnce(ctx context.Context, c *pgx.Conn, w *streamWalk, atOnce int) error {
+	beyond, order := "e.position > $1", "position"
+	if w.r.Descending {
+		beyond, order = "e.position < $1", "position DESC"
+	}
+	listed := `e.version = 1`
+	if w.r.Sort == core.ByChanged {
+		listed = `e.version = (SELECT n.version FROM {schema}.events n WHERE n.stream = e.stream ORDER BY n.version DESC LIMIT 1)`
+	}
+	rows, err := c.Query(ctx, strings.ReplaceAll(`SELECT e.position, e.recorded, s.name, `+listed+`
+		FROM (SELECT e.position, e.recorded, e.stream, e.version FROM {schema}.events e
+			WHERE `+beyond+` ORDER BY e.`+order+` LIMIT $2) e
+		JOIN {schema}.streams s ON s.id = e.stream ORDER BY e.`+order, "{schema}", e.config.schema()), int64(w.after), atOnce)
+	if err != nil {
+		return err
+	}
+	looked := 0
+	var at core.StreamPlace
+	var name string
+	var isListed bool
+	_, err = pgx.ForEachRow(rows, []any{&at.Position, &at.Recorded, &name, &isListed}, func() error {
+		if looked++; !w.done {
+			w.take(name, at, isListed)
+		}
+		return nil
+	})
+	if looked < atOnce && !w.done {
+		w.page.End, w.page.Next, w.done = true, "", true
+	}
+	return err
+}
+
+// take takes an entry. The page is full when there is one stream more.
+func (w *streamWalk) take(name string, at core.StreamPlace, listed bool) {
+	listed = listed && w.r.Lists(name)
+	if listed && len(w.found) == w.r.Limit {
+		w.done = true
+		return
+	}
+	if listed {
+		at.Recorded = at.Recorded.UTC()
+		w.found = append(w.found, foundStream{name, at})
+	}
+	w.after = at.Position
+	w.page.Looked++
+	w.page.Next = core.StreamsAfter(at.Position)
+	w.done = w.page.Looked >= core.MaxStreamsWalk
+}
