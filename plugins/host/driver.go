@@ -230,9 +230,6 @@ func (k *driver) setRunner(r *runner) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.runner = r
-	if r != nil {
-		k.state, k.reason = plugins.Running, ""
-	}
 }
 
 // sleep waits, or until ctx ends.

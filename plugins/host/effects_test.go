@@ -212,8 +212,7 @@ func TestScanMergesWhatIsStaged(t *testing.T) {
 	if got, want := <-scanned, "[a0005=new a001=over a003=3 a004=4] 600 true"; got != want {
 		t.Errorf("scanned %s, want %s", got, want)
 	}
-	n.await("p", 2)
-	s := n.await("p", 2) // the size may be of the moment before the first one had seen the place
+	s := n.await("p", 2)
 	size := int64(0)
 	for k, v := range n.state("p", 0) {
 		size += int64(len(k) + len(v))

@@ -157,19 +157,34 @@ func TestSwitchIsHeld(t *testing.T) {
 	n.awaitSwept("state/copier/1", "plugin_sweeps", "plugin_others", "subscriptions_unnamed", "subscription_removals")
 }
 
-// slowLanes is a Store whose first read of lanes waits.
-type slowLanes struct {
+// lanesRead is a Store that does something once behind a read of lanes, before that is answered.
+type lanesRead struct {
 	*core.Store
-	begun        atomic.Bool
-	read, goesOn chan struct{}
+	then atomic.Pointer[func()]
 }
 
-func (s *slowLanes) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {
-	if r.Table == "plugin_lanes" && s.begun.CompareAndSwap(false, true) {
-		close(s.read)
-		<-s.goesOn
+func (s *lanesRead) Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error) {
+	found, err := s.Store.Records(ctx, r)
+	if r.Table == "plugin_lanes" {
+		if then := s.then.Swap(nil); then != nil {
+			(*then)()
+		}
 	}
-	return s.Store.Records(ctx, r)
+	return found, err
+}
+
+// restart has the node go on with a Store that does something behind the next read of lanes. nil
+// leaves that for later.
+func (n *node) restart(then func()) *lanesRead {
+	n.t.Helper()
+	n.stop()
+	store := &lanesRead{Store: n.store}
+	if then != nil {
+		store.then.Store(&then)
+	}
+	n.configure = func(c *host.Config) { c.Store = store }
+	n.start()
+	return store
 }
 
 // TestStatusBeforeTheLanesAreRead: a binding that begins to run is where it was, also before its
@@ -179,17 +194,45 @@ func TestStatusBeforeTheLanesAreRead(t *testing.T) {
 	n.append("Good", 20, 3)
 	n.deployCopier()
 	n.await("copier", 20)
-	n.stop()
-	slow := &slowLanes{Store: n.store, read: make(chan struct{}), goesOn: make(chan struct{})}
-	n.configure = func(c *host.Config) { c.Store = slow }
-	n.start()
-	<-slow.read
+	read, goesOn := make(chan struct{}), make(chan struct{})
+	n.restart(func() {
+		close(read)
+		<-goesOn
+	})
+	<-read
 	stored, err := n.host.Status(t.Context(), "copier")
-	close(slow.goesOn)
+	close(goesOn)
 	if err != nil || stored.State != plugins.Starting || len(stored.LaneStatus) != 1 || stored.LaneStatus[0].Checkpoint != 20 {
 		t.Errorf("%+v, %v", stored, err)
 	}
 	n.awaitStatus("copier", "runs", func(s *plugins.Status) bool { return s.State == plugins.Running })
+}
+
+// TestCheckpointOfAStatus: it is not ahead of the lanes, which may go on while they are read.
+func TestCheckpointOfAStatus(t *testing.T) {
+	n := newNode(t, memory.New())
+	store := n.restart(nil)
+	n.append("Good", 5, 1)
+	n.deployCopier()
+	n.await("copier", 5)
+	if _, err := n.host.Pause(t.Context(), "copier"); err != nil {
+		t.Fatal(err)
+	}
+	goOn := func() {
+		n.append("Good", 5, 1) // behind five copies
+		if _, err := n.host.Resume(t.Context(), "copier"); err != nil {
+			t.Error(err)
+		}
+		n.awaitStatus("copier", "goes on", func(*plugins.Status) bool {
+			is, err := n.subs.Info(t.Context(), "copier")
+			return err == nil && is.Checkpoint >= 15
+		})
+	}
+	store.then.Store(&goOn)
+	s, err := n.host.Status(t.Context(), "copier")
+	if err != nil || s.LaneStatus[0].Checkpoint != 5 || s.Checkpoint > 10 {
+		t.Errorf("%+v, %v", s, err)
+	}
 }
 
 // TestWhatBreaksBeside: a version that does not work in a rebuild does not touch the live one.

@@ -427,6 +427,54 @@ func TestKillerBehindCommits(t *testing.T) {
 	}
 }
 
+// TestInterruptedStart: a binding runs when it is noted that it does. A start that a change interrupts
+// before leaves nothing that the next one would suspect.
+func TestInterruptedStart(t *testing.T) {
+	problem := scene(t, 0, new(folder).handle, func(w *world) string {
+		h, ctx := w.now.host, w.t.Context()
+		status := func() plugins.Status {
+			s, err := h.Status(ctx, "fold")
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return s
+		}
+		if _, err := h.Pause(ctx, "fold"); err != nil {
+			return err.Error()
+		}
+		time.Sleep(time.Second)
+		w.have(func(c *core.Commit) (fate, time.Duration) {
+			if slices.ContainsFunc(c.Records, func(r core.RecordOp) bool { return r.Table == "plugin_runs" }) {
+				return fine, time.Second
+			}
+			return fine, 0
+		})
+		if _, err := h.Resume(ctx, "fold"); err != nil {
+			return err.Error()
+		}
+		time.Sleep(time.Second / 2)
+		if s := status(); s.State != plugins.Starting {
+			return fmt.Sprintf("before it is noted that it runs, it is %+v", s)
+		}
+		if _, err := h.Deploy(ctx, "fold", plugins.Deploy{Limits: &plugins.Limits{BatchEvents: 64}}); err != nil {
+			return err.Error()
+		}
+		time.Sleep(10 * time.Second)
+		if s := status(); s.State != plugins.Running {
+			return fmt.Sprintf("at last it is %+v", s)
+		}
+		w.append(events("Plain", 20))
+		problem := w.drained("fold", 0)
+		if s := status(); problem == "" && s.Totals.Batches >= 20 {
+			return fmt.Sprintf("each of 20 events is handled alone: %+v", s.Totals)
+		}
+		return problem
+	})
+	if problem != "" {
+		t.Error(problem)
+	}
+}
+
 // TestCommitsUnderWayAreBounded holds back a Commit, and counts what is handled meanwhile.
 func TestCommitsUnderWayAreBounded(t *testing.T) {
 	for _, x := range []struct {

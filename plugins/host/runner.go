@@ -118,6 +118,7 @@ func (r *runner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.driver.set(plugins.Running, "")
 	var running sync.WaitGroup
 	running.Go(func() { r.shadow.load(ctx) })
 	for _, l := range r.lanes {

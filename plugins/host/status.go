@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/effects"
 )
@@ -170,6 +171,12 @@ func (h *Host) Owned(ctx context.Context) ([]plugins.Status, error) {
 func (h *Host) status(ctx context.Context, g *generations) (plugins.Status, error) {
 	b := g.live
 	s := plugins.Status{Binding: b.Binding, State: plugins.Starting}
+	// The subscription is read before the lanes, which are ahead of it.
+	info, err := h.config.Subscriptions.Info(ctx, b.Subscription)
+	here := !isElsewhere(err)
+	if here && err != nil {
+		return s, err
+	}
 	switch {
 	case b.Stopped != "":
 		s.State, s.Reason = plugins.Stopped, b.Stopped
@@ -188,8 +195,10 @@ func (h *Host) status(ctx context.Context, g *generations) (plugins.Status, erro
 	if err := h.describeLanes(ctx, b, &s); err != nil {
 		return s, err
 	}
-	if err := h.describeProgress(ctx, b, &s); err != nil {
-		return s, err
+	if here {
+		describeProgress(&info, &s)
+	} else {
+		h.describeElsewhere(&s)
 	}
 	return s, h.describeOthers(ctx, g, &s)
 }
@@ -230,6 +239,11 @@ func (h *Host) besideStatus(ctx context.Context, b *binding, target uint64) (*pl
 		Generation: b.Generation, Version: b.Version, Began: b.Rebuild.Began, Hold: b.Rebuild.Hold, EmitAgain: b.Rebuild.EmitAgain,
 		Start: b.Start, Target: target, Percent: 100,
 	}
+	info, err := h.config.Subscriptions.UnnamedInfo(ctx, b.Subscription, b.Incarnation) // before the lanes, as in status
+	here := !isElsewhere(err)
+	if here && err != nil {
+		return nil, err
+	}
 	if k := h.driver(b.Name, roleBeside); k != nil {
 		k.describe(b, &s)
 		is.Rate = float64(s.Totals.Events) / time.Since(k.began).Seconds()
@@ -241,12 +255,8 @@ func (h *Host) besideStatus(ctx context.Context, b *binding, target uint64) (*pl
 		return nil, err
 	}
 	s.Checkpoint = lowest(s.LaneStatus)
-	info, err := h.config.Subscriptions.UnnamedInfo(ctx, b.Subscription, b.Incarnation)
-	switch {
-	case err == nil:
+	if here {
 		s.Checkpoint, s.Parked = info.Checkpoint, info.Parked
-	case !isElsewhere(err):
-		return nil, err
 	}
 	is.State, is.Reason, is.StateBytes, is.Parked = s.State, cmp.Or(s.Reason, is.Reason), s.StateBytes, s.Parked
 	if is.Checkpoint = max(s.Checkpoint, b.Start); target > is.Checkpoint {
@@ -282,24 +292,20 @@ func isElsewhere(err error) bool {
 	return errors.Is(err, core.CodeNotOwner) || errors.Is(err, core.CodeNotServing) || errors.Is(err, core.CodeSubscriptionNotFound)
 }
 
-// describeProgress adds what the subscription knows, if this node owns it.
-func (h *Host) describeProgress(ctx context.Context, b *binding, s *plugins.Status) error {
-	info, err := h.config.Subscriptions.Info(ctx, b.Subscription)
-	switch {
-	case isElsewhere(err):
-		s.Checkpoint = lowest(s.LaneStatus)
-		head := h.config.Store.State().Head
-		s.Lag = head - min(s.Checkpoint, head)
-		return nil
-	case err != nil:
-		return err
-	}
-	s.Checkpoint, s.Lag, s.Parked = info.Checkpoint, info.Lag, info.Parked
+// describeElsewhere adds how far a binding is that another node owns.
+func (h *Host) describeElsewhere(s *plugins.Status) {
+	s.Checkpoint = lowest(s.LaneStatus)
+	head := h.config.Store.State().Head
+	s.Lag = head - min(s.Checkpoint, head)
+}
+
+// describeProgress adds what the subscription knew before the lanes were read.
+func describeProgress(is *subscriptions.Info, s *plugins.Status) {
+	s.Checkpoint, s.Lag, s.Parked = is.Checkpoint, is.Lag, is.Parked
 	if least := lowest(s.LaneStatus); least > s.Checkpoint { // until the runner has moved the subscription there
 		s.Lag -= min(s.Lag, least-s.Checkpoint)
 		s.Checkpoint = least
 	}
-	return nil
 }
 
 // describe adds what the driver knows.
