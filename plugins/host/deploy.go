@@ -22,24 +22,28 @@ import (
 // behind those that there were.
 func (h *Host) Deploy(ctx context.Context, name string, d plugins.Deploy) (plugins.Status, error) {
 	old, err := h.present(ctx, name)
+	if err == nil {
+		err = h.deployOver(ctx, name, old, &d)
+	}
 	if err != nil {
 		return plugins.Status{}, err
 	}
+	return h.Status(ctx, name)
+}
+
+// deployOver is deploy, and tries again while other bindings come to hold the version.
+func (h *Host) deployOver(ctx context.Context, name string, old *binding, d *plugins.Deploy) error {
 	for try := 1; ; try++ {
-		err := h.deploy(ctx, name, old, &d)
-		if err == nil {
-			return h.Status(ctx, name)
-		}
+		err := h.deploy(ctx, name, old, d)
 		if !errors.Is(err, core.CodeRecordConflict) || try == maxDeploys {
-			return plugins.Status{}, err
+			return err
 		}
-		// Unless the binding has changed, another binding has come to hold the version.
 		now, readErr := h.present(ctx, name)
 		if readErr != nil {
-			return plugins.Status{}, readErr
+			return readErr
 		}
 		if now.at() != old.at() {
-			return plugins.Status{}, err
+			return err
 		}
 	}
 }

@@ -535,3 +535,16 @@ func TestRebuildMeetsAChange(t *testing.T) {
 		t.Errorf("%d tries, %+v, %v", tries, s, err)
 	}
 }
+
+// TestRollbackMeetsADeploy: a rollback that begins while another version is deployed undoes that.
+func TestRollbackMeetsADeploy(t *testing.T) {
+	n := newNode(t, memory.New())
+	n.deployCopier()
+	n.add("copier", "2", copierManifest, copier)
+	n.add("copier", "3", copierManifest, copier)
+	n.deploy("copier", plugins.Deploy{Version: "2"})
+	n.whenHeld(func() { n.deploy("copier", plugins.Deploy{Version: "3"}) })
+	if s, err := n.host.Rollback(t.Context(), "copier", plugins.Rollback{}); err != nil || s.Version != "2" || s.Previous != "3" {
+		t.Errorf("version %s is live, and %s was before: %v", s.Version, s.Previous, err)
+	}
+}

@@ -34,6 +34,7 @@ type library struct {
 	handles  map[string]handle
 	queries  map[string]answer
 	broken   map[string]error // versions that do not load
+	held     func()           // see whenHeld
 }
 
 func newLibrary() *library {
@@ -78,7 +79,21 @@ func (l *library) Version(_ context.Context, plugin, version string) (plugins.Ve
 
 func (l *library) CheckConfig(*plugins.Version, []byte) error { return nil }
 
+// whenHeld has something done once, when a deploy next holds a version, before it goes on.
+func (l *library) whenHeld(do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = do
+}
+
 func (l *library) Hold(v *plugins.Version) (core.RecordOp, error) {
+	l.mu.Lock()
+	do := l.held
+	l.held = nil
+	l.mu.Unlock()
+	if do != nil {
+		do()
+	}
 	return core.RecordOp{Table: "held", Key: v.Plugin + " " + v.Version, Expect: core.AnyVersion}, nil
 }
 

@@ -32,7 +32,7 @@ func (h *Host) Switch(ctx context.Context, name string) (plugins.Status, error) 
 		case err != nil:
 			return err
 		case g.beside == nil && g.live.Shadow != nil:
-			return h.deploy(ctx, name, g.live, &plugins.Deploy{Version: g.live.Shadow.Version})
+			return h.deployOver(ctx, name, g.live, &plugins.Deploy{Version: g.live.Shadow.Version})
 		case g.beside == nil:
 			return noRebuild(name)
 		}
@@ -48,12 +48,16 @@ func (h *Host) Rollback(ctx context.Context, name string, r plugins.Rollback) (p
 	if err := r.Validate(); err != nil {
 		return plugins.Status{}, err
 	}
+	return h.again(ctx, name, func() error { return h.rollback(ctx, name, &r) })
+}
+
+func (h *Host) rollback(ctx context.Context, name string, r *plugins.Rollback) error {
 	g, err := h.generations(ctx, name)
 	switch {
 	case err != nil:
-		return plugins.Status{}, err
+		return err
 	case g.beside != nil:
-		return plugins.Status{}, underWay(g.beside)
+		return underWay(g.beside)
 	}
 	live, before, to := g.live, g.before, r.To
 	if to == "" {
@@ -61,13 +65,13 @@ func (h *Host) Rollback(ctx context.Context, name string, r plugins.Rollback) (p
 	}
 	switch {
 	case to == plugins.ToVersion && live.Previous != "":
-		return h.Deploy(ctx, name, plugins.Deploy{Plugin: live.Plugin, Version: live.Previous})
+		return h.deployOver(ctx, name, live, &plugins.Deploy{Plugin: live.Plugin, Version: live.Previous})
 	case to == plugins.ToGeneration && before != nil:
-		return h.again(ctx, name, func() error { return h.goBack(ctx, name, before.Generation, r.Admit) })
+		return h.goBack(ctx, name, before.Generation, r.Admit)
 	case r.To != "":
-		return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has no %s before", core.Clip(name), r.To)
+		return core.Errorf(core.CodeNothingBefore, "binding %q has no %s before", core.Clip(name), r.To)
 	}
-	return plugins.Status{}, core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q, and has no generation before", core.Clip(name), live.Version)
+	return core.Errorf(core.CodeNothingBefore, "binding %q has had no version before %q, and has no generation before", core.Clip(name), live.Version)
 }
 
 // undo is what a rollback goes back to; "" if there is nothing.
