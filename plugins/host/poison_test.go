@@ -250,3 +250,39 @@ func TestWorkbench(t *testing.T) {
 		}
 	})
 }
+
+// TestRunOfAnAppendThatWouldBeRefused: an append fails that expects another version than its stream
+// is at now, as it would in a replay. What the event has appended before counts.
+func TestRunOfAnAppendThatWouldBeRefused(t *testing.T) {
+	n := newNode(t, memory.New())
+	expecting := func(expected ...int64) handle {
+		return func(c *call) error {
+			for _, e := range expected {
+				if err := c.append("bills", e, "Billed", "1"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	n.add("shop", "1", copierManifest, func(c *call) error { return c.park("not yet") })
+	n.deploy("shop", plugins.Deploy{Version: "1", Grants: []string{"append:bills"}})
+	n.append("Good", 1, 1)
+	n.awaitStatus("shop", "parks it", func(s *plugins.Status) bool { return s.Parked == 1 })
+	n.write("bills", "Billed")
+	for i, c := range []struct {
+		expected []int64
+		reason   string
+	}{
+		{[]int64{1, 2}, ""}, {[]int64{-1, 2, abi.StreamExists}, ""},
+		{[]int64{abi.NoStream}, `wrong_expected_version: stream "bills" is at version 1, expected no_stream`},
+		{[]int64{-1, 1}, `wrong_expected_version: stream "bills" is at version 2, expected 1`},
+	} {
+		version := fmt.Sprint(i + 2)
+		n.add("shop", version, copierManifest, expecting(c.expected...))
+		ran, err := n.host.RunPoison(t.Context(), "shop", 1, plugins.PoisonRun{Version: version})
+		if err != nil || ran.Reason != c.reason || (ran.Fate == plugins.Parked) != (c.reason != "") {
+			t.Errorf("%v: %s, %q, %v", c.expected, ran.Fate, ran.Reason, err)
+		}
+	}
+}

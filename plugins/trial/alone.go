@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -50,6 +51,9 @@ func (a *Alone) Run(ctx context.Context) (t plugins.PoisonTrial, err error) {
 	}
 	stage := effects.NewStage(effects.NewTerms(a.Binding), aloneGround{a}, aloneOutput{a})
 	f, err := a.handle(ctx, stage, &t)
+	if err == nil && f == nil {
+		f, err = a.refusal(ctx, stage)
+	}
 	if err != nil {
 		return t, err
 	}
@@ -99,6 +103,39 @@ func (a *Alone) handle(ctx context.Context, stage *effects.Stage, t *plugins.Poi
 		return nil, core.Errorf(core.CodePluginFailed, "version %q does not start: %s", a.Binding.Version, f.Reason)
 	}
 	return f, nil
+}
+
+// refusal is the failure of an append that the log would refuse now, because its stream is at another
+// version than it expects. Of a stream that may not be read that is not known.
+func (a *Alone) refusal(ctx context.Context, stage *effects.Stage) (*effects.Failure, error) {
+	appended := map[string]uint64{} // by the event, so far
+	for _, deed := range stage.Of(1) {
+		for e := range deed.Appends() {
+			if e.Expect != core.AnyVersion {
+				version, err := a.version(ctx, e.Stream)
+				if errors.Is(err, core.CodeForbidden) {
+					continue
+				}
+				if err != nil {
+					return nil, err
+				}
+				if version += appended[e.Stream]; !e.Expect.Holds(version) {
+					return &effects.Failure{Reason: core.NewWrongVersion(e.Stream, e.Expect, version).Error()}, nil
+				}
+			}
+			appended[e.Stream] += uint64(len(e.Events))
+		}
+	}
+	return nil, nil
+}
+
+// version is that of a stream now.
+func (a *Alone) version(ctx context.Context, stream string) (uint64, error) {
+	page, err := a.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1, Bytes: 1}})
+	if errors.Is(err, core.CodeStreamNotFound) {
+		return 0, nil
+	}
+	return page.Version, err
 }
 
 // diff lists how the state would change.

@@ -16,8 +16,8 @@
 // what the handler keeps in memory may differ.
 //
 // Three things are not as in a binding. An append is not refused because its stream is at another
-// version than it expects. Reads of streams see the log as it is now. Parked events are not
-// replayed.
+// version than it expects, but by an Alone. Reads of streams see the log as it is now. Parked events
+// are not replayed.
 //
 // A Comparison watches two Versions over the same events, and lists what each did where they
 // differ. A Version can be one lane whose state is elsewhere, as that of a shadow is.
