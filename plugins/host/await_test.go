@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/plugins"
 	"github.com/gyre-events/gyre/plugins/abi"
 )
@@ -185,6 +186,13 @@ func TestQuery(t *testing.T) {
 		n.deploy("mute", plugins.Deploy{Version: "1", Grants: []string{"state"}})
 		if _, err := n.host.Query(t.Context(), "mute", plugins.Query{}); !errors.Is(err, core.CodeNoQuery) {
 			t.Errorf("of a version that answers none: %v", err)
+		}
+		n.add("lanes", "1", plugins.Manifest{Lanes: 4, Subscription: plugins.Input{PartitionBy: subscriptions.ByStream}}, totals)
+		n.deploy("lanes", plugins.Deploy{Version: "1", Grants: []string{"state"}})
+		for _, lane := range []int{plugins.OnlyLane, 9} {
+			if _, err := n.host.Query(t.Context(), "lanes", plugins.Query{Lane: lane}); !errors.Is(err, core.CodeNoQuery) {
+				t.Errorf("of one with lanes that answers none: %v", err)
+			}
 		}
 	})
 }

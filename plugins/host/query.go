@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -29,6 +30,9 @@ func (h *Host) Query(ctx context.Context, name string, q plugins.Query) (plugins
 		return plugins.Answer{}, core.Errorf(core.CodeInvalidRequest, "the query has %d bytes, at most %d are allowed", len(q.Text), abi.MaxQueryBytes)
 	}
 	b, lane, position, err := h.reached(ctx, name, q.Lane, q.AtLeast)
+	if errors.Is(err, core.CodeInvalidRequest) { // which lane is no question if there are no queries
+		err = cmp.Or(h.answers(ctx, name), err)
+	}
 	if err != nil {
 		return plugins.Answer{}, err
 	}
@@ -49,17 +53,35 @@ func (h *Host) Query(ctx context.Context, name string, q plugins.Query) (plugins
 	return plugins.Answer{Value: value, Position: position}, nil
 }
 
+// answers returns no_query if the version of a binding answers none.
+func (h *Host) answers(ctx context.Context, name string) error {
+	b, err := h.binding(ctx, name)
+	if err != nil {
+		return err
+	}
+	program, err := h.queryProgram(ctx, b)
+	if err != nil {
+		return err
+	}
+	return program.Close()
+}
+
+// queryProgram makes the program that answers queries of a binding.
+func (h *Host) queryProgram(ctx context.Context, b *binding) (plugins.Program, error) {
+	v, err := h.config.Versions.Version(ctx, b.Plugin, b.Version)
+	if err != nil {
+		return nil, err
+	}
+	return h.config.Programs.LoadQuery(ctx, v)
+}
+
 // asker returns a plugin that answers queries of a lane: one that was kept, or another.
 func (h *Host) asker(ctx context.Context, b *binding, lane int) (*asker, error) {
 	is := asked{b.Name, b.FirstGeneration, b.Generation, b.revision, lane}
 	if a := h.queries.take(is); a != nil {
 		return a, nil
 	}
-	v, err := h.config.Versions.Version(ctx, b.Plugin, b.Version)
-	if err != nil {
-		return nil, err
-	}
-	program, err := h.config.Programs.LoadQuery(ctx, v)
+	program, err := h.queryProgram(ctx, b)
 	if err != nil {
 		return nil, err
 	}
