@@ -127,16 +127,24 @@ func (m *Manifest) validateCommand() error {
 	if m.Kind != KindHandler {
 		return invalid("kind: a command of abi %s is a handler, and not %s; %s has all kinds", abi.Stdio, m.Kind.A(), abi.Module)
 	}
-	asked, err := ParseCapabilities(m.Capabilities)
-	if err != nil {
-		return err
-	}
-	for _, c := range asked {
-		if c.Kind != CanAppend && c.Kind != CanUseState {
-			return invalid("capabilities: a command of abi %s appends and writes state, and can do nothing with %s; %s can", abi.Stdio, core.Clip(c.String()), abi.Module)
-		}
+	if why := m.cannotUse(m.Capabilities); why != "" {
+		return invalid("capabilities: %s", why)
 	}
 	return nil
+}
+
+// cannotUse says which of some capabilities a command can do nothing with; "" if there is none.
+func (m *Manifest) cannotUse(capabilities []string) string {
+	if m.ABI != abi.Stdio {
+		return ""
+	}
+	for _, text := range capabilities {
+		c, err := ParseCapability(text)
+		if err == nil && c.Kind != CanAppend && c.Kind != CanUseState {
+			return fmt.Sprintf("a command of abi %s appends and writes state, and can do nothing with %s; %s can", abi.Stdio, core.Clip(c.String()), abi.Module)
+		}
+	}
+	return ""
 }
 
 func kindList() string {

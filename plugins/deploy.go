@@ -77,6 +77,9 @@ func (d *Deploy) Resolve(name string, old *Binding, v *Version) (Binding, error)
 			return Binding{}, err
 		}
 	}
+	if why := m.cannotUse(b.Grants); why != "" {
+		return Binding{}, core.Errorf(core.CodeInvalidRequest, "grants: %s", why)
+	}
 	if given := bytes.TrimSpace(d.Config); len(given) > 0 && string(given) != "null" {
 		b.Config = given
 	}

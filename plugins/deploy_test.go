@@ -192,3 +192,25 @@ func TestFormerGrants(t *testing.T) {
 		t.Errorf("more than are kept: %v", err)
 	}
 }
+
+// TestCommandsAreGrantedWhatTheyCanUse: a command appends and writes state, and is granted nothing else,
+// also where a module that could use it was granted it before.
+func TestCommandsAreGrantedWhatTheyCanUse(t *testing.T) {
+	command := counterVersion()
+	command.Version, command.Manifest.ABI = "2.0.0", "stdio_1"
+	if _, err := (&Deploy{Grants: []string{"state", "append:out-*"}}).Resolve("counter", nil, command); err != nil {
+		t.Error(err)
+	}
+	for _, grant := range []string{"http:api.example.com:443", "secret:KEY", "streams.read:in"} {
+		given := &Deploy{Grants: []string{"state", grant}}
+		old, err := given.Resolve("counter", nil, counterVersion())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []*Deploy{given, {}} {
+			if _, err := d.Resolve("counter", &old, command); !errors.Is(err, core.CodeInvalidRequest) || !strings.Contains(err.Error(), "can do nothing with "+grant) {
+				t.Errorf("%s with %v: %v", grant, d.Grants, err)
+			}
+		}
+	}
+}
