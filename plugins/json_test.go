@@ -27,3 +27,16 @@ func TestJSONOfModules(t *testing.T) {
 		}
 	}
 }
+
+// A value with < and & is in an entry and in an answer as it is.
+func TestJSONIsNoPartOfAPage(t *testing.T) {
+	const value = `"<a> & b"`
+	for want, made := range map[string]json.Marshaler{
+		`{"lane":0,"key":"<k>","value":` + value + `}`: plugins.Entry{Key: "<k>", Value: []byte(value)},
+		`{"value":` + value + `,"position":0}`:         plugins.Answer{Value: []byte(value)},
+	} {
+		if text, err := made.MarshalJSON(); err != nil || string(text) != want {
+			t.Errorf("%s, %v, want %s", text, err, want)
+		}
+	}
+}

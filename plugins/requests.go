@@ -196,7 +196,7 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 		text := base64.StdEncoding.EncodeToString(e.Value)
 		form.Value, form.ValueBase64 = nil, &text
 	}
-	return json.Marshal(form)
+	return marshal(form)
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -229,7 +229,7 @@ func (a Answer) MarshalJSON() ([]byte, error) {
 		text := base64.StdEncoding.EncodeToString(a.Value)
 		form.Value, form.ValueBase64 = nil, &text
 	}
-	return json.Marshal(form)
+	return marshal(form)
 }
 
 // answer is the JSON form of an Answer.
