@@ -235,7 +235,8 @@ func TestCommandIsRefusedAnEffect(t *testing.T) {
 	}
 }
 
-// Lines cost fuel, however many a command writes at once, and so does a last one without an end.
+// Lines cost fuel, however many a command writes at once, and so does a last one without an end. What
+// the guest was handed out and has not used pays for them, too: here the budget is below a slice.
 func TestCommandPaysForLines(t *testing.T) {
 	const line = `{"do":"log","text":"a"}`
 	for _, c := range []struct {
@@ -244,7 +245,7 @@ func TestCommandPaysForLines(t *testing.T) {
 	}{{strings.Repeat(line+"\n", 10_000), 100, 1, 100}, {line, 1, 0, 0}} {
 		r := &recorder{}
 		config := Config{Limits: DefaultLimits(), Effects: r, Reads: r, Output: r}
-		config.Limits.Fuel = sliceFuel + int64(c.paid)*lineCost // the first slice is the guest's
+		config.Limits.Fuel = int64(c.paid) * lineCost
 		in := start(t, loadCommand(t, writing(1, c.text)), config)
 		_, _, err := in.Call(context.Background(), batchOf(t, 1))
 		wantTrap(t, err, OutOfFuel)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/tetratelabs/wazero/api"
 )
 
 // sliceFuel is how much fuel a guest gets at a time. While it runs on a slice, about a
@@ -14,9 +16,10 @@ const sliceFuel = 250_000
 // slice, so that a guest stops within a slice of its deadline.
 type tank struct {
 	host     *Host
-	held     bool  // there is a slot
-	left     int64 // not handed out to the guest
-	since    int64 // used by imports since the time was looked at
+	held     bool              // there is a slot
+	left     int64             // not handed out to the guest
+	guest    api.MutableGlobal // what the guest has left, negative if it owes; nil before there is a module
+	since    int64             // used by imports since the time was looked at
 	deadline time.Time
 	ctx      context.Context // of the caller; only while the call runs
 }
@@ -65,10 +68,20 @@ func (t *tank) fill(ctx context.Context, fuel int64, limit time.Duration) {
 	t.deadline = t.host.now().Add(limit)
 }
 
-// refuel takes what a guest has left, which is negative if it owes, and returns its next
-// slice. It stops a guest that has used its fuel or its time.
+// takeBack takes what the guest has left.
+func (t *tank) takeBack() {
+	t.left += int64(t.guest.Get())
+	t.guest.Set(0)
+}
+
+// refuel takes what a guest has left, and returns its next slice. It stops a guest that has used
+// its fuel or its time.
 func (t *tank) refuel(left int64) int64 {
-	t.left += left
+	if t.guest == nil {
+		t.left += left
+	} else {
+		t.takeBack() // an import may have taken it
+	}
 	t.check()
 	t.yield()
 	next := min(sliceFuel, t.left)
@@ -91,8 +104,12 @@ func (t *tank) spend(cost int64) {
 	}
 }
 
+// check stops a guest that has used its fuel, with what it was handed out, or its time.
 func (t *tank) check() {
 	t.since = 0
+	if t.left <= 0 && t.guest != nil {
+		t.takeBack()
+	}
 	switch err := t.ctx.Err(); {
 	case errors.Is(err, context.Canceled):
 		stop(Canceled, "the caller canceled the call")

@@ -57,10 +57,9 @@ type Instance struct {
 	native  reflect.Value // the stack of entry, as bytes
 	memory  api.Memory
 	linear  linearMemory // behind memory
-	fuel    api.MutableGlobal
-	stack   [3]uint64 // arguments and results
-	charged bool      // instanceBytes are taken from the budget
-	gate    gate      // closed at the end
+	stack   [3]uint64    // arguments and results
+	charged bool         // instanceBytes are taken from the budget
+	gate    gate         // closed at the end
 
 	tank   tank
 	random random
@@ -137,7 +136,7 @@ func (in *Instance) start() error {
 		return err
 	}
 	in.memory = in.module.Memory()
-	in.fuel = in.module.ExportedGlobal(fuelExport).(api.MutableGlobal)
+	in.tank.guest = in.module.ExportedGlobal(fuelExport).(api.MutableGlobal)
 	in.renewStack()
 	if f := in.module.ExportedFunction(abi.Start); f != nil {
 		if err := f.CallWithStack(in.ctx, nil); err != nil {
@@ -243,9 +242,8 @@ func (in *Instance) run() error {
 
 // settleFuel returns what is left of a call's fuel, and takes it from the guest.
 func (in *Instance) settleFuel() int64 {
-	left := in.tank.left + int64(in.fuel.Get())
-	in.fuel.Set(0)
-	return left
+	in.tank.takeBack()
+	return in.tank.left
 }
 
 // readBatch notes the events of the batch, and sets the arguments. A query is answered as the
