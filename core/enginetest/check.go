@@ -163,7 +163,7 @@ func checkLog(s *suite) {
 		s.Errorf("the listing has %v, and not %d streams of $all", listed, len(streams))
 	}
 	checkPositions(s, whole, head)
-	checkListings(s, whole)
+	checkListings(s, listed, whole)
 	checkWritten(s, whole)
 	checkIDs(s, all)
 }
