@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,10 @@ import (
 
 const readHelp = `Print events of a stream, or of $all, in order. --from is the first version to print (or
 position of $all), --after the version before it. With --backward, the command prints from there
-down to the first event.
+down to the first event. --from also takes the time at which the first event to print was
+recorded, or with --backward the last.
+
+` + selectionHelp + `
 
 $all passes over the events of the system's streams, whose names begin with $; --system prints
 them, too. Such a stream is read by its name like any other.`
@@ -26,11 +30,16 @@ type readFlags struct {
 	limit    int
 	backward bool
 	system   bool
+	selects  readSelection
 }
 
 // request is what the flags ask of a stream.
 func (f *readFlags) request(stream string, isAfter bool) (core.ReadRequest, error) {
 	r := core.ReadRequest{Stream: stream, Backward: f.backward, System: f.system}
+	var err error
+	if r.Select, err = f.selects.selection(); err != nil {
+		return r, err
+	}
 	beyond := usagef("leave --from out to begin at the other end").because("nothing lies beyond that end of the stream")
 	switch {
 	case f.limit < 1:
@@ -55,9 +64,13 @@ func (f *readFlags) request(stream string, isAfter bool) (core.ReadRequest, erro
 			return r, beyond
 		}
 	default:
+		if t, ok := core.ParseTime(f.from); ok {
+			r.FromTime = t
+			return r, nil
+		}
 		n, err := strconv.ParseUint(f.from, 10, 64)
 		if err != nil || n > core.MaxNumber {
-			return r, usagef("--from start, --from end or --from 5").because("%q is not where a page can begin", f.from)
+			return r, usagef("--from start, --from end, --from 5 or --from 2026-11-23T10:00:00Z").because("%q is not where a page can begin", f.from)
 		}
 		if n == 0 && f.backward {
 			return r, beyond
@@ -70,64 +83,79 @@ func (f *readFlags) request(stream string, isAfter bool) (core.ReadRequest, erro
 func newRead(a *app) *cobra.Command {
 	var f readFlags
 	cmd := &cobra.Command{
-		Use:   "read STREAM|'$all'",
+		Use:   "read [STREAM|'$all']",
 		Short: "Print the events of a stream",
 		Long:  readHelp,
 		Example: `  gyre read order-1
   gyre read order-1 --backward --limit 1
-  gyre read '$all' --from 1000 -o ndjson
+  gyre read --from 1000 -o ndjson
+  gyre read --category order --types 'Order*' --since 2026-11-01
   gyre read '$all' --system`,
-		Args: takes(1, 1),
+		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			isAfter, err := beginsAfter(cmd)
 			if err != nil {
 				return err
 			}
-			r, err := f.request(args[0], isAfter)
+			stream := core.All
+			if len(args) == 1 {
+				stream = args[0]
+			}
+			r, err := f.request(stream, isAfter)
 			if err != nil {
 				return err
 			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				return a.read(cmd.Context(), client, r, f.limit)
+				next, more, err := a.read(cmd.Context(), client, r, f.limit)
+				if err == nil && more {
+					f.tellMore(a, stream, next)
+				}
+				return err
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.from, "from", "", "start, end, or the first version (or position of $all) to print")
+	flags.StringVar(&f.from, "from", "", "start, end, the first version (or position of $all) to print, or a time")
 	flags.Uint64Var(&f.after, "after", 0, "begin after this version, or position of $all")
 	flags.IntVar(&f.limit, "limit", core.DefaultReadEvents, "how many events at most")
 	flags.BoolVar(&f.backward, "backward", false, "newest first")
 	flags.BoolVar(&f.system, "system", false, "of $all: print the events of the system's streams, too")
+	f.selects.add(a, cmd)
 	return a.completeStream(a.talks(cmd))
 }
 
-// read prints up to limit events, a page at a time.
-func (a *app) read(ctx context.Context, log core.Log, r core.ReadRequest, limit int) error {
+// read prints up to limit events, a page at a time. next is where those begin that were left
+// out, if there may be more.
+func (a *app) read(ctx context.Context, log core.Log, r core.ReadRequest, limit int) (next uint64, more bool, err error) {
 	p := a.newEventPrinter(r.Stream)
+	said := time.Now()
 	for left := limit; ; {
 		r.Limit.Events = min(left, core.MaxReadEvents)
 		page, err := a.readPage(ctx, log, r)
 		if err != nil {
-			return err
+			return 0, false, err
 		}
 		for e := range page.Events() {
 			if err := p.print(&e); err != nil {
-				return err
+				return 0, false, err
 			}
 		}
 		left -= page.Count
-		r.From = page.Next
+		r.From, r.FromTime = page.Next, time.Time{}
 		if page.End || left <= 0 {
-			if err := p.close(); err != nil {
-				return err
-			}
-			if !page.End {
-				a.tellMore(r)
-			}
-			return nil
+			return page.Next, !page.End, p.close()
+		}
+		if now := time.Now(); page.Count > 0 {
+			said = now
+		} else if now.Sub(said) >= quietTime {
+			said = now
+			fmt.Fprintf(a.stderr, "Nothing found for a while: at %d of %d.\n", page.Next, page.Version)
 		}
 	}
 }
+
+// quietTime is for how long a read finds nothing before it says how far it is.
+const quietTime = 2 * time.Second
 
 func (a *app) readPage(ctx context.Context, log core.Log, r core.ReadRequest) (core.Page, error) {
 	ctx, cancel := a.request(ctx)
@@ -143,15 +171,15 @@ func (a *app) readLog(ctx context.Context, log core.LogReader, from uint64, even
 }
 
 // tellMore says how to get what the limit left out.
-func (a *app) tellMore(r core.ReadRequest) {
+func (f *readFlags) tellMore(a *app, stream string, next uint64) {
 	flags := ""
-	if r.Backward {
+	if f.backward {
 		flags = " --backward"
 	}
-	if r.System {
+	if f.system {
 		flags += " --system"
 	}
-	fmt.Fprintf(a.stderr, "There are more: gyre read %s --from %d%s\n", shellQuote(r.Stream), r.From, flags)
+	fmt.Fprintf(a.stderr, "There are more: gyre read %s --from %d%s%s\n", shellQuote(stream), next, flags, f.selects.words())
 }
 
 // shellQuote makes s one word of a shell.
