@@ -78,7 +78,7 @@ func (e *Engine) commit(c *core.Commit, refusal error, placed []core.Appended, w
 	if duplicate != nil {
 		return core.Outcome{Result: *duplicate}
 	}
-	if refusal != nil && len(c.Records) > 0 {
+	if refusal != nil && len(c.Records)+len(c.Streams) > 0 {
 		return core.Outcome{Err: refusal}
 	}
 	number := e.writer.header.number
@@ -88,7 +88,7 @@ func (e *Engine) commit(c *core.Commit, refusal error, placed []core.Appended, w
 	if e.writer.header.number != number {
 		e.writer.decision.unplace() // the streams have no entries in the new table yet
 	}
-	e.encode(c, e.writer.changes(c.Records, e.index.view.Load()), placed)
+	e.encode(c, e.writer.changes(c, e.index.view.Load()), placed)
 	position := uint64(0)
 	if len(placed) > 0 {
 		position = placed[len(placed)-1].LastPosition
@@ -96,8 +96,9 @@ func (e *Engine) commit(c *core.Commit, refusal error, placed []core.Appended, w
 	return core.Outcome{Result: core.Result{Appends: placed, Position: position}}
 }
 
-// changes are what operations on records do in the frame that comes next.
-func (w *writer) changes(ops []core.RecordOp, v *view) []recordChange {
+// changes are what c does to records in the frame that comes next.
+func (w *writer) changes(c *core.Commit, v *view) []recordChange {
+	ops := w.decision.recordOps(c)
 	return changes(ops, w.decision.revisions, v.bytesBefore(at(w.header.number, w.builder.end())))
 }
 
@@ -115,6 +116,9 @@ func maxFrameBytes(c *core.Commit) int64 {
 		r := &c.Records[i]
 		n += maxChangeOverhead + len(r.Table) + len(r.Key) + len(r.Value)
 	}
+	for i := range c.Streams {
+		n += maxChangeOverhead + len(lifecycleTable) + len(c.Streams[i].Stream) + maxLifecycleBytes
+	}
 	return int64(n)
 }
 
@@ -128,12 +132,12 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 		first: w.last.head + 1, durable: e.appender.durable.Load().end, recorded: w.now,
 	})
 	b.records(changes)
-	p := core.Placement{Position: w.last.head, Recorded: w.now, Incarnation: 1}
+	p := core.Placement{Position: w.last.head, Recorded: w.now}
 	n := 0
 	for i := range c.Appends {
 		a, place := &c.Appends[i], &d.places[d.placeOf[i]]
 		placed[i] = core.Appended{FirstVersion: place.last + 1, FirstPosition: p.Position + 1}
-		p.Stream, p.Version = a.Stream, place.last
+		p.Stream, p.Version, p.Incarnation = a.Stream, place.last, place.incarnation
 		for j := range a.Events {
 			p.Position++
 			p.Version++
@@ -150,6 +154,9 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 	}
 	end := b.finish()
 	frame := at(w.header.number, b.base+int64(b.start))
+	for i := range c.Streams {
+		e.changed.add(e.key.name(c.Streams[i].Stream))
+	}
 	w.enter(c, frame)
 	w.last = mark{end: at(w.header.number, end), frame: frame, head: p.Position, recorded: w.now}
 	e.records.stage(w.last.end, changes)
@@ -177,7 +184,7 @@ func (w *writer) enter(c *core.Commit, o offset) {
 	for i := range c.Appends {
 		place := &d.places[d.placeOf[i]]
 		if place.stream == nil {
-			place.stream = t.stream(place.name, place.before)
+			place.stream = t.stream(place.index, place.before)
 		}
 		for range c.Appends[i].Count() {
 			off := offs[n]

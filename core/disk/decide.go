@@ -20,6 +20,8 @@ type decision struct {
 
 	revisions []uint64 // of records, 0 where nothing is expected
 
+	lifecycles []core.Lifecycle // after each StreamOp
+
 	places  []place // one for each stream
 	placeOf []int32 // which of them an Append writes
 	byName  map[string]int32
@@ -27,10 +29,12 @@ type decision struct {
 
 // place is a stream that the Commit writes.
 type place struct {
-	name   string
-	stream *memStream // its entry in the segment's table, if it has one
-	before uint64     // version before the Commit
-	last   uint64     // version after the Appends so far
+	name        string
+	index       string // its indexName
+	incarnation uint32
+	stream      *memStream // its entry in the segment's table, if it has one
+	before      uint64     // version before the Commit
+	last        uint64     // version after the Appends so far
 }
 
 // manyStreams is from where a map finds a stream faster than a look at each.
@@ -43,18 +47,18 @@ func (e *Engine) decide(c *core.Commit) (*core.Result, error) {
 	if result, err := e.lookUp(c); result != nil || err != nil {
 		return result, err
 	}
-	if len(c.Streams) > 0 {
-		return nil, core.Errorf(core.CodeNotSupported, "this engine does not change streams as a whole yet")
-	}
 	if err := e.placeAppends(c); err != nil {
 		return nil, err
 	}
 	if err := e.checkStreams(c); err != nil {
 		return nil, err
 	}
+	if err := e.checkOps(c); err != nil {
+		return nil, err
+	}
 	d := &e.writer.decision
 	var err error
-	d.revisions, err = e.records.check(c.Records, len(c.Appends)+len(c.Checks), d.revisions[:0])
+	d.revisions, err = e.records.check(c.Records, len(c.Appends)+len(c.Checks)+len(c.Streams), d.revisions[:0])
 	return nil, err
 }
 
@@ -206,12 +210,12 @@ func (e *Engine) placeAppends(c *core.Commit) error {
 		a := &c.Appends[i]
 		k := d.find(a.Stream, len(c.Appends))
 		if k < 0 {
-			stream, version, err := e.versionForWriter(a.Stream)
+			p, err := e.placeOf(a.Stream, i)
 			if err != nil {
 				return err
 			}
 			k = int32(len(d.places))
-			d.places = append(d.places, place{a.Stream, stream, version, version})
+			d.places = append(d.places, p)
 			if len(c.Appends) > manyStreams {
 				d.byName[a.Stream] = k
 			}
@@ -227,6 +231,21 @@ func (e *Engine) placeAppends(c *core.Commit) error {
 		d.places[i].last = d.places[i].before
 	}
 	return nil
+}
+
+// placeOf is the place of the stream of Append i.
+func (e *Engine) placeOf(name string, i int) (place, error) {
+	l, err := e.lifecycleForWriter(name)
+	if err != nil {
+		return place{}, err
+	}
+	if refusal := l.Refusal(name); refusal != nil {
+		return place{}, refused(refusal, i)
+	}
+	p := place{name: name, index: indexName(name, l.Incarnation()), incarnation: l.Incarnation()}
+	p.stream, p.before, err = e.versionForWriter(p.index)
+	p.last = p.before
+	return p, err
 }
 
 // find is the place of a stream, or -1.
@@ -256,11 +275,14 @@ func (d *decision) unplace() {
 func (e *Engine) checkStreams(c *core.Commit) error {
 	for i := range c.Checks {
 		x := &c.Checks[i]
-		_, version, err := e.versionForWriter(x.Stream)
+		if x.Expect == core.AnyVersion {
+			continue
+		}
+		p, err := e.placeOf(x.Stream, len(c.Appends)+i)
 		if err != nil {
 			return err
 		}
-		if !x.Expect.Holds(version) {
+		if version := p.before; !x.Expect.Holds(version) {
 			return wrongVersion(len(c.Appends)+i, x.Stream, x.Expect, version)
 		}
 	}
@@ -268,7 +290,5 @@ func (e *Engine) checkStreams(c *core.Commit) error {
 }
 
 func wrongVersion(element int, stream string, expected core.Expect, actual uint64) error {
-	err := core.NewWrongVersion(stream, expected, actual)
-	err.Element = &element
-	return err
+	return refused(core.NewWrongVersion(stream, expected, actual), element)
 }

@@ -28,6 +28,7 @@ type Engine struct {
 	files     *segmentFiles
 	index     *index
 	records   *recordStore
+	changed   changedStreams
 	blobs     *blobStore
 	prepare   *preparer
 	recovery  *recovery
@@ -143,7 +144,7 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 		return core.FailStep(group, err)
 	}
 	var refusal error
-	if slices.ContainsFunc(group, func(c *core.Commit) bool { return len(c.Records) > 0 }) {
+	if slices.ContainsFunc(group, func(c *core.Commit) bool { return len(c.Records)+len(c.Streams) > 0 }) {
 		refusal = e.records.room(ctx)
 	}
 	step, t, err := e.write(group, refusal)

@@ -258,10 +258,22 @@ func (v *view) placesOfID(offs []offset, hash uint64, end offset) ([]offset, err
 	return offs, nil
 }
 
+// sight is how much of the log a look-up sees.
+type sight struct {
+	end       offset
+	unwritten func(offset) ([]byte, bool) // gives bytes that are not in a file yet
+	of        lifecycles
+}
+
+// allDecided is the sight of the writer: everything that was decided so far.
+func (e *Engine) allDecided() sight {
+	return sight{math.MaxUint64, e.unwritten, e.lifecycleForWriter}
+}
+
 // eventForWriter finds an event by id among everything that was decided so
 // far.
 func (e *Engine) eventForWriter(id *core.ID, hash uint64) (core.Event, bool, error) {
-	return e.find(id, hash, math.MaxUint64, isEvent, e.unwritten)
+	return e.find(id, hash, isEvent, e.allDecided())
 }
 
 // unwritten gives the bytes of the log that only the writer has.
@@ -284,33 +296,36 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (core.Event, error) {
 		return core.Event{}, err
 	}
 	defer e.inUse.RUnlock()
-	end := e.appender.durable.Load().end
-	ev, ok, err := e.find(&id, e.key.id(&id), end, isEvent, allWritten)
+	durable := sight{e.appender.durable.Load().end, allWritten, e.lifecycle}
+	ev, ok, err := e.find(&id, e.key.id(&id), isEvent, durable)
 	if err == nil && !ok {
 		err = core.NewEventNotFound(id)
 	}
 	return ev, err
 }
 
-// find finds what is before end, has an id, and is what is asked for; unwritten
-// gives the bytes of the log that are not in a file yet.
-func (e *Engine) find(id *core.ID, hash uint64, end offset, is func(*core.Event) bool, unwritten func(offset) ([]byte, bool)) (ev core.Event, ok bool, err error) {
+// find finds what is in sight, not removed, has an id, and is what is asked for.
+func (e *Engine) find(id *core.ID, hash uint64, is func(*core.Event) bool, in sight) (ev core.Event, ok bool, err error) {
 	err = e.index.consult(func() error {
 		v := e.index.view.Load()
-		offs, err := v.placesOfID(nil, hash, end)
+		offs, err := v.placesOfID(nil, hash, in.end)
 		if err != nil {
 			return err
 		}
 		for _, o := range offs {
-			encoded, err := e.encodedAt(v, o, unwritten)
+			encoded, err := e.encodedAt(v, o, in.unwritten)
 			if err != nil {
 				return err
 			}
 			if !decode(encoded, &ev) {
 				return corrupt(o, "an event is malformed")
 			}
-			if ok = ev.ID == *id && is(&ev); ok {
-				return nil
+			if ev.ID != *id || !is(&ev) {
+				continue
+			}
+			isRemoved, err := in.of.isRemoved(&ev)
+			if ok = err == nil && !isRemoved; ok || err != nil {
+				return err
 			}
 		}
 		return nil

@@ -2,7 +2,6 @@ package disk
 
 import (
 	"errors"
-	"math"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -94,9 +93,9 @@ func (l *linkLookUp) link(i, j int) error {
 	id, hash, to := &a.Links[j], d.hashes[l.items], &d.links[l.links]
 	l.items++
 	l.links++
-	there, known, err := e.find(id, hash, math.MaxUint64, func(ev *core.Event) bool {
+	there, known, err := e.find(id, hash, func(ev *core.Event) bool {
 		return !isEvent(ev) && ev.Stream == a.Stream
-	}, e.unwritten)
+	}, e.allDecided())
 	if err != nil {
 		return err
 	}
@@ -122,6 +121,9 @@ func (l *linkLookUp) link(i, j int) error {
 	}
 	if to.origin.Stream == a.Stream {
 		l.refuse(core.NewDuplicateLink(a.Stream, *id), i)
+	}
+	if l.commit.Changes(to.origin.Stream) {
+		l.refuse(core.NewLinkToChanged(a.Stream, to.origin.Stream, *id), i)
 	}
 	return nil
 }
@@ -164,20 +166,23 @@ func (d *decision) encodeLinks(b *frameBuilder, p *core.Placement, a *core.Appen
 	return len(a.Links)
 }
 
-// resolve is the link at o as it is read.
+// resolve is the link at o as it is read, or nil if the event is removed.
 func (e *Engine) resolve(v *view, link *core.Event, o offset) ([]byte, error) {
-	event, err := e.linkedEvent(v, link, o)
-	if err != nil {
+	event, err := e.linkedEvent(v, link, o, e.lifecycle)
+	if err != nil || event == nil {
 		return nil, err
 	}
 	return link.Resolve(nil, event), nil
 }
 
-// linkedEvent is the event that the link at o names. Events are never removed as
-// yet; when they are, it is here that a link is found to name none.
-func (e *Engine) linkedEvent(v *view, link *core.Event, o offset) (*core.Event, error) {
+// linkedEvent is the event that the link at o names, or nil if that is removed.
+func (e *Engine) linkedEvent(v *view, link *core.Event, o offset, of lifecycles) (*core.Event, error) {
+	l, err := of(link.Link.Stream)
+	if err != nil || link.Link.Position <= l.Removed {
+		return nil, err
+	}
 	var place [1]offset
-	err := v.postings(e.index, link.Link.Stream, link.Link.Version, place[:])
+	err = v.postings(e.index, indexName(link.Link.Stream, l.Incarnation()), link.Link.Version, place[:])
 	if errors.Is(err, core.CodeInternal) || err == nil && place[0] == 0 {
 		return nil, corrupt(o, "a link names version %d of stream %q, which is not there", link.Link.Version, link.Link.Stream)
 	}

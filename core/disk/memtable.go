@@ -88,7 +88,7 @@ func (t *memtable) addID(id *core.ID, hash uint64, off uint32) {
 
 // addEvent is for replays: it takes everything from the event itself.
 func (t *memtable) addEvent(off int64, e *core.Event, left uint32) error {
-	s := t.stream(e.Stream, e.Version-1)
+	s := t.stream(indexName(e.Stream, e.Incarnation), e.Version-1)
 	if s.last+1 != e.Version {
 		return corrupt(at(t.segment, off), "stream %q goes on with version %d where %d is due", e.Stream, e.Version, s.last+1)
 	}

@@ -336,7 +336,11 @@ func (e *Engine) recoverLast(h *segmentHeader) error {
 	m := mark{end: at(h.number, t.end), frame: r.frame, head: t.next - 1, recorded: max(h.recorded, r.recorded)}
 	e.use(file, *h, r.table, m)
 	e.records.publishReplayed(m)
-	if err := e.beginTimeline(); err != nil {
+	err = e.loadChanged()
+	if err == nil {
+		err = e.beginTimeline()
+	}
+	if err != nil {
 		e.recovery.close()
 		e.prepare.close()
 		return err

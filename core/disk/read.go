@@ -32,27 +32,38 @@ func (e *Engine) readStream(r core.ReadRequest) (core.Page, error) {
 	err := e.index.consult(func() error {
 		m := e.appender.durable.Load()
 		v := e.index.view.Load()
-		version, err := v.version(e.index, r.Stream, m)
+		l, err := e.lifecycle(r.Stream)
+		if err != nil {
+			return err
+		}
+		if refusal := l.Refusal(r.Stream); refusal != nil {
+			return refusal
+		}
+		name := indexName(r.Stream, l.Incarnation())
+		version, err := v.version(e.index, name, m)
 		if err != nil {
 			return err
 		}
 		if version == 0 {
 			return core.NewStreamNotFound(r.Stream)
 		}
-		page = core.Page{Version: version, Head: m.head}
-		lo, n := span(&page, r, version)
-		if n == 0 {
-			return nil
+		page = core.Page{Version: version, Incarnation: l.Incarnation(), Head: m.head}
+		for page.Count == 0 && !page.End { // again while all was removed
+			lo, n := span(&page, r, version)
+			if n == 0 {
+				return nil
+			}
+			offs := make([]offset, n)
+			if err := v.postings(e.index, name, lo, offs); err != nil {
+				return err
+			}
+			g := gatherer{engine: e, view: v, page: &page, limit: r.Limit, stream: r.Stream, incarnation: l.Incarnation(), lo: lo}
+			if err := g.gather(offs, r.Backward); err != nil {
+				return err
+			}
+			finish(&page, r.Backward, version, g.next)
+			r.From = page.Next
 		}
-		offs := make([]offset, n)
-		if err := v.postings(e.index, r.Stream, lo, offs); err != nil {
-			return err
-		}
-		g := gatherer{engine: e, view: v, page: &page, limit: r.Limit, stream: r.Stream, lo: lo}
-		if err := g.gather(offs, r.Backward); err != nil {
-			return err
-		}
-		finish(&page, r.Backward, version, g.next)
 		return nil
 	})
 	return page, err
@@ -95,14 +106,15 @@ func finish(page *core.Page, backward bool, last, next uint64) {
 
 // gatherer reads events of one stream whose places are known.
 type gatherer struct {
-	engine *Engine
-	view   *view
-	page   *core.Page
-	limit  core.Limit
-	stream string
-	lo     uint64 // version of the first offset
-	next   uint64 // version that the page stopped before
-	full   bool
+	engine      *Engine
+	view        *view
+	page        *core.Page
+	limit       core.Limit
+	stream      string
+	incarnation uint32
+	lo          uint64 // version of the first offset
+	next        uint64 // version that the page stopped before
+	full        bool
 	// guess, in bytes, is what the last event of a group may have: hardly more than the
 	// largest so far.
 	guess int
@@ -200,12 +212,12 @@ func (g *gatherer) add(encoded []byte, o offset, version uint64) error {
 	if !decode(encoded, &ev) {
 		return corrupt(o, "an event is malformed")
 	}
-	if ev.Version != version || ev.Stream != g.stream {
+	if ev.Version != version || ev.Stream != g.stream || ev.Incarnation != g.incarnation {
 		return &indexError{at: o}
 	}
 	if !isEvent(&ev) {
 		var err error
-		if encoded, err = g.engine.resolve(g.view, &ev, o); err != nil {
+		if encoded, err = g.engine.resolve(g.view, &ev, o); err != nil || encoded == nil {
 			return err
 		}
 	}

@@ -112,6 +112,46 @@ func (s *recordStore) revision(id recordID) (uint64, error) {
 	return s.db.revision(id)
 }
 
+// value is that of a record after everything decided so far; nil if there is none. Engine.mu
+// is held.
+func (s *recordStore) value(id recordID) ([]byte, error) {
+	if c, ok := s.pendingChange(id); ok {
+		return c.value, nil
+	}
+	return s.durableValue(id)
+}
+
+func (s *recordStore) pendingChange(id recordID) (recordChange, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.newest[id]; !ok {
+		return recordChange{}, false
+	}
+	for _, c := range slices.Backward(s.pending) {
+		if c.id() == id {
+			return c.recordChange, true
+		}
+	}
+	return recordChange{}, false
+}
+
+// durableValue is the value of a record that is durable; nil if there is none.
+func (s *recordStore) durableValue(id recordID) (value []byte, err error) {
+	s.mu.Lock()
+	for _, t := range []*changeTree{s.fresh, s.flushing} {
+		if c, ok := t.Get(recordChange{table: id.table, key: id.key}); ok {
+			s.mu.Unlock()
+			return c.value, nil
+		}
+	}
+	s.mu.Unlock()
+	err = s.db.lookUp([][]byte{id.appendName(nil)}, func(row *recordRow) bool {
+		value = slices.Clone(row.value)
+		return true
+	})
+	return value, err
+}
+
 func (s *recordStore) revisionInMemory(id recordID) (revision uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -71,7 +71,19 @@ func (e *Engine) named(v *view, r *core.StreamsRequest, end offset) (core.Stream
 }
 
 // describe describes a stream as of end; ok is false if it has no events.
-func (e *Engine) describe(v *view, name string, end offset, details bool) (info core.StreamInfo, ok bool, err error) {
+func (e *Engine) describe(v *view, stream string, end offset, details bool) (info core.StreamInfo, ok bool, err error) {
+	l, err := e.lifecycle(stream)
+	if err != nil {
+		return info, false, err
+	}
+	info, ok, err = e.describeIncarnation(v, indexName(stream, l.Incarnation()), end, details)
+	info.Name, _ = parseIndexName(info.Name)
+	info.State = l.State
+	return info, ok, err
+}
+
+// describeIncarnation is describe of the incarnation that the index has under a name.
+func (e *Engine) describeIncarnation(v *view, name string, end offset, details bool) (info core.StreamInfo, ok bool, err error) {
 	var whole part
 	// take takes an older part, and reports whether there may be one before it that matters.
 	take := func(p part) bool {
@@ -139,9 +151,44 @@ func (e *Engine) momentAt(o offset) (moment, error) {
 	return momentOf(&ev), nil
 }
 
-// list merges the streams of every part by name; the newest part that has a
-// stream knows its version, the oldest where it begins.
-func (e *Engine) list(v *view, r *core.StreamsRequest, end offset) (core.StreamsPage, error) {
+// list is a page of streams by name.
+func (e *Engine) list(v *view, r *core.StreamsRequest, end offset) (page core.StreamsPage, err error) {
+	if !e.changed.some.Load() {
+		return e.listIncarnations(v, r, end)
+	}
+	q := *r
+	if q.After != "" && !q.Descending {
+		q.After = behindIncarnations(q.After)
+	}
+	for !page.End {
+		all, err := e.listIncarnations(v, &q, end)
+		if err != nil {
+			return page, err
+		}
+		for _, info := range all.Streams {
+			stream, incarnation := parseIndexName(info.Name)
+			l, err := e.lifecycle(stream)
+			switch {
+			case err != nil:
+				return page, err
+			case incarnation != l.Incarnation():
+				continue
+			case len(page.Streams) == r.Limit:
+				page.Next = page.Streams[r.Limit-1].Name
+				return page, nil
+			}
+			info.Name, info.State = stream, l.State
+			page.Streams = append(page.Streams, info)
+			page.Looked++
+		}
+		q.After, page.End = all.Next, all.End
+	}
+	return page, nil
+}
+
+// listIncarnations merges what every part has by its names in the index; the newest part that
+// has one knows its version, the oldest where it begins.
+func (e *Engine) listIncarnations(v *view, r *core.StreamsRequest, end offset) (core.StreamsPage, error) {
 	var page core.StreamsPage
 	sources, err := v.openListing(r, end)
 	if err != nil {

@@ -87,9 +87,10 @@ type verifier struct {
 
 	sealed  []sealedSegment
 	last    segmentHeader
-	end     mark   // of the log
-	fresh   []*run // of every segment, the last one's too
-	links   uint64 // how many the log has
+	end     mark                      // of the log
+	fresh   []*run                    // of every segment, the last one's too
+	links   uint64                    // how many the log has
+	changed map[string]core.Lifecycle // of all streams that have one, once the log was read
 	records *recordVerifier
 }
 
@@ -206,7 +207,12 @@ func (v *verifier) checkLast() error {
 // visitor is r's, with the records kept here.
 func (v *verifier) visitor(r *replay) visitor {
 	visit := r.visitor()
-	visit.record = func(_ int64, c recordChange) error { return v.records.add(c) }
+	visit.record = func(_ int64, c recordChange) error {
+		if err := v.takeLifecycle(&c); err != nil {
+			return err
+		}
+		return v.records.add(c)
+	}
 	event := visit.event
 	visit.event = func(o int64, encoded []byte) error {
 		if core.IsLink(encoded) {
@@ -253,9 +259,12 @@ func (v *verifier) checkWhole() error {
 		return err
 	}
 	v.report.Records = v.records.count
-	for c := newStreamCursor(whole, "", false); ; v.report.Streams++ {
+	for c := newStreamCursor(whole, "", false); ; {
 		if err := c.next(); err != nil || c.done {
 			return err
+		}
+		if v.isPresent(c.stream.name) {
+			v.report.Streams++
 		}
 		if c.stream.first != 1 {
 			v.add(Problem{File: "log", Detail: fmt.Sprintf("stream %q begins with version %d", c.stream.name, c.stream.first)})
@@ -297,6 +306,11 @@ func (v *verifier) twice(a, b offset) error {
 		}
 	}
 	x, y := &events[0], &events[1]
+	for _, ev := range []*core.Event{x, y} {
+		if isRemoved, _ := lifecycles(v.lifecycle).isRemoved(ev); isRemoved {
+			return nil // its id is free again
+		}
+	}
 	if x.ID == y.ID && isEvent(x) == isEvent(y) && (isEvent(x) || x.Stream == y.Stream) {
 		v.add(Problem{File: "log/" + segmentName(b.segment()), Offset: b.byte(), Detail: fmt.Sprintf("event id %s is also at %s", x.ID, a)})
 	}

@@ -44,8 +44,8 @@ func (v *verifier) linkVisitor(view *view, segment uint32) func(int64, []byte) e
 		if !decode(encoded, &link) {
 			return corrupt(at(segment, o), "an event is malformed")
 		}
-		event, err := v.engine.linkedEvent(view, &link, at(segment, o))
-		if err == nil && (event.Position >= link.Position || event.Type != link.Type) {
+		event, err := v.engine.linkedEvent(view, &link, at(segment, o), v.lifecycle)
+		if event != nil && (event.Position >= link.Position || event.Type != link.Type) {
 			err = corrupt(at(segment, o), "a link says otherwise than the event that it names")
 		}
 		return err

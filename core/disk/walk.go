@@ -39,6 +39,9 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, whole bool) (c
 	}
 	page.Block = r.Buffer
 	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, whole: whole, system: r.System}
+	if e.changed.some.Load() {
+		w.of = e.remember(e.lifecycle)
+	}
 	walk := w.walk
 	if r.Backward {
 		walk = w.walkBack
@@ -55,9 +58,10 @@ type walker struct {
 	view   *view
 	page   *core.Page
 	limit  core.Limit
-	whole  bool  // nothing is passed over
-	system bool  // nor are events of the system's streams
-	ends   []int // of each event in the page's block, if not nil
+	whole  bool       // nothing is passed over
+	system bool       // nor are events of the system's streams
+	of     lifecycles // nil while no stream was changed
+	ends   []int      // of each event in the page's block, if not nil
 	full   bool
 }
 
@@ -114,8 +118,8 @@ func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) 
 			if positionOf(encoded) != position {
 				return s, next, corrupt(at(seg.number, o), "an event is not at its position %d", position)
 			}
-			if !w.take(encoded, position) {
-				return s, next, nil
+			if fits, err := w.take(encoded, position); err != nil || !fits {
+				return s, next, err
 			}
 			next++
 		}
@@ -150,13 +154,16 @@ func positionOf(encoded []byte) uint64 {
 }
 
 // take adds an event to the page, or passes over it; false says that there is no room.
-func (w *walker) take(encoded []byte, position uint64) bool {
+func (w *walker) take(encoded []byte, position uint64) (fits bool, err error) {
 	if !w.whole && !core.InAll(encoded, w.system) {
-		return true
+		return true, nil
+	}
+	if isRemoved, err := w.isRemoved(encoded, position); err != nil || isRemoved {
+		return true, err
 	}
 	if w.page.Count > 0 && len(w.page.Block)+len(encoded) > w.limit.Bytes {
 		w.full = true
-		return false
+		return false, nil
 	}
 	if w.page.Block == nil {
 		guess := len(encoded) * 9 / 8 * w.limit.Events
@@ -167,7 +174,19 @@ func (w *walker) take(encoded []byte, position uint64) bool {
 		w.ends = append(w.ends, len(w.page.Block))
 	}
 	w.full = w.page.Count == w.limit.Events
-	return true
+	return true, nil
+}
+
+// isRemoved reports whether what is encoded is removed.
+func (w *walker) isRemoved(encoded []byte, position uint64) (bool, error) {
+	if w.of == nil {
+		return false, nil
+	}
+	var ev core.Event
+	if !decode(encoded, &ev) {
+		return false, core.Errorf(core.CodeStoreCorrupt, "the event at position %d is malformed", position)
+	}
+	return w.of.isRemoved(&ev)
 }
 
 // walkBack adds the events from hi down to lo, and returns the position before the
