@@ -128,6 +128,9 @@ const neverHolds Expect = MaxNumber
 // duplicate: ids go before versions.
 func (p *pending) forEngine() *Commit {
 	if p.held == nil || p.held.refusal == nil {
+		if len(p.commit.Streams) > 0 {
+			return p.commit.withNotices()
+		}
 		return &p.commit
 	}
 	lookup := &Commit{Appends: slices.Clone(p.commit.Appends), Epoch: p.commit.Epoch}

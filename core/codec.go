@@ -226,6 +226,8 @@ type eventHead struct {
 	home string
 	// bare reports that it is a link without the event's content.
 	bare bool
+	// incarnation is that of stream.
+	incarnation uint32
 }
 
 // isLink reports whether it is a link. A stream has an event once, so the streams
@@ -250,10 +252,14 @@ func decodeHead(b []byte) (h eventHead, ok bool) {
 	d.take(8 + 16)
 	h.stream = stringOf(d.lp())
 	h.typ = stringOf(d.lp())
-	h.home = h.stream
+	h.home, h.incarnation = h.stream, 1
 	if format := d.byte(); format&formatFields != 0 {
 		d.lp() // metadata
-		if link := findField(d.lp(), fieldLink); link != nil {
+		fields := d.lp()
+		if v := findField(fields, fieldIncarnation); len(v) == 4 {
+			h.incarnation = binary.LittleEndian.Uint32(v)
+		}
+		if link := findField(fields, fieldLink); link != nil {
 			o, ok := decodeOrigin(link)
 			d.ok = d.ok && ok
 			h.home = o.Stream

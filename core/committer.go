@@ -122,6 +122,7 @@ func (c *committer) submit(ctx context.Context, commit Commit, done func(Result,
 		p.bytes += commit.Appends[i].size()
 		hasEvents = hasEvents || len(commit.Appends[i].Events) > 0
 	}
+	p.events += len(commit.Streams) // each is told of by an event
 	for i := range commit.Records {
 		p.bytes += commit.Records[i].size()
 	}
@@ -230,6 +231,7 @@ func (c *committer) run(worker int) {
 			if p.held != nil {
 				p.held.refuse(&done.Outcomes[i])
 			}
+			done.Outcomes[i].Result.leaveOut(len(p.commit.Appends))
 			if o := done.Outcomes[i]; p.asksPlace(&o) {
 				asks = append(asks, asking{p, o})
 			} else {

@@ -71,6 +71,9 @@ func (c *Commit) touches(dst []touch) []touch {
 	for i := range c.Streams {
 		dst = append(dst, touchStream(c.Streams[i].Stream, touchWrites))
 	}
+	if len(c.Streams) > 0 {
+		dst = append(dst, touchStream(noticeStream, touchWrites))
+	}
 	for i := range c.Records {
 		if r := &c.Records[i]; r.Action != CheckRecord || r.Expect != AnyVersion {
 			dst = append(dst, r.touch())

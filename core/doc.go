@@ -40,6 +40,8 @@
 //	                   the reader asks for them, as a reader of the whole log does
 //	judged             said of a Commit that StoreConfig.Admit may refuse before it is written;
 //	                   what shares a stream or a record with it waits until then
+//	notice             an event of $streams that says which stream was deleted, undeleted,
+//	                   removed or tombstoned. Each node's tail begins anew behind it
 //	link               an entry of a stream, with a version and a position of its own, that
 //	                   names an event elsewhere. A reader of the stream gets that event;
 //	                   $all skips links, so its positions have gaps there

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -34,12 +35,15 @@ type follower struct {
 	log    string // identity of the log
 
 	position uint64 // everything up to here has been delivered or does not match
-	version  uint64 // of the stream, at position; has no meaning unless placed
-	placed   bool   // version is known: only reading from storage needs it
-	scan     int    // bytes that it reads from storage next, if it is filtered
-	reported uint64 // position of the last Delivery
-	begun    bool   // there was one
-	live     bool   // Live of the last one
+	inStream        // at position
+	// deleted reports that the stream is: nothing is delivered, and position stays until that
+	// is undone. deletedAt is the log's head when it was found so.
+	deleted   bool
+	deletedAt uint64
+	scan      int    // bytes that it reads from storage next, if it is filtered
+	reported  uint64 // position of the last Delivery
+	begun     bool   // there was one
+	live      bool   // Live of the last one
 
 	waiter *waiter
 	late   *time.Timer // stopped unless it waits; nil if it waits for every event
@@ -47,6 +51,14 @@ type follower struct {
 	closed    context.Context
 	close     context.CancelFunc
 	closeOnce sync.Once
+}
+
+// inStream is a follower's place in its stream, which only reading from storage needs.
+type inStream struct {
+	placed  bool   // the fields below have a meaning
+	version uint64 // of the stream
+	// incarnation is the one that version is of, unless that is 0.
+	incarnation uint32
 }
 
 // Follow is Log.Follow.
@@ -139,6 +151,7 @@ type place struct {
 
 // advance moves the follower forward by one read and returns the matching events.
 func (f *follower) advance(ctx context.Context, limit Limit) (batch Batch, at place, err error) {
+	f.deleted = false
 	batches, head, inTail := f.tail()
 	stopped := false
 	if inTail {
@@ -149,6 +162,9 @@ func (f *follower) advance(ctx context.Context, limit Limit) (batch Batch, at pl
 	}
 	if err == nil {
 		err = f.store.checkLog(f.log) // the events may be of another log
+	}
+	if f.deleted {
+		return batch, place{f.position, true}, err
 	}
 	return batch, place{head, inTail}, err
 }
@@ -201,7 +217,7 @@ func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
 			out.Add(rest[:h.size], h.position)
 		}
 		if f.stream == h.stream {
-			f.version, f.placed = h.version, true
+			f.version, f.incarnation, f.placed = h.version, h.incarnation, true
 		}
 		f.position = h.position
 		rest = rest[h.size:]
@@ -246,7 +262,12 @@ func (f *follower) readStream(ctx context.Context, limit Limit) (batch Batch, er
 	} else {
 		batch, err = f.readFirst(ctx, limit)
 	}
-	if isNotFound(err) {
+	f.deleted = errors.Is(err, CodeStreamDeleted)
+	switch {
+	case f.deleted:
+		f.deletedAt = head
+		return Batch{}, nil
+	case isNotFound(err), errors.Is(err, CodeStreamTombstoned):
 		f.position, f.placed = max(f.position, head), true
 		return Batch{}, nil
 	}
@@ -259,6 +280,10 @@ func (f *follower) readOn(ctx context.Context, limit Limit) (Batch, error) {
 	if err != nil {
 		return Batch{}, err
 	}
+	if f.version > 0 && page.Incarnation != f.incarnation {
+		return f.readFirst(ctx, limit)
+	}
+	f.incarnation = page.Incarnation
 	return f.takePage(page, limit), nil
 }
 
@@ -269,7 +294,7 @@ func (f *follower) readFirst(ctx context.Context, limit Limit) (out Batch, err e
 	if err != nil {
 		return Batch{}, err
 	}
-	f.version, f.placed = version, true
+	f.version, f.incarnation, f.placed = version, end.Incarnation, true
 	newer := newerThan(f.position, end.Batch)
 	if version+uint64(newer.Count) < end.Version {
 		return f.readOn(ctx, limit)
@@ -291,8 +316,8 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 		}
 	} else if page.Count > 0 {
 		f.position = page.Last
-		f.version += uint64(page.Count) // not used for All
 	}
+	f.version = max(f.version, page.Next-1) // not used for All
 	if f.stream == All {
 		f.position = max(f.position, page.Next-1) // what $all passes over may follow the last event
 	}
@@ -328,8 +353,11 @@ func (f *follower) prepareWait() {
 // wait waits at the head until an event may match. overdue reports that none came for so
 // long that the reader should get its cursor.
 func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
-	w := f.waiter
-	if !f.store.tail.wait(w, f.log, f.position) {
+	w, from := f.waiter, f.position
+	if f.deleted {
+		from = f.deletedAt
+	}
+	if !f.store.tail.wait(w, f.log, from) {
 		return false, nil
 	}
 	var late <-chan time.Time
@@ -340,7 +368,7 @@ func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
 	}
 	select {
 	case before := <-w.woken:
-		f.position = max(f.position, before)
+		f.passTo(before)
 		return false, nil
 	case <-late:
 	case <-ctx.Done():
@@ -352,8 +380,15 @@ func (f *follower) wait(ctx context.Context) (overdue bool, err error) {
 		head = before
 	default:
 	}
-	f.position = max(f.position, head)
+	f.passTo(head)
 	return true, f.ended(ctx)
+}
+
+// passTo notes that nothing up to a position matches.
+func (f *follower) passTo(position uint64) {
+	if !f.deleted {
+		f.position = max(f.position, position)
+	}
 }
 
 // start finds the position and version to begin after.
@@ -406,7 +441,7 @@ func (f *follower) startAfterVersion(ctx context.Context, version uint64) error 
 	if page.Count == 0 {
 		return Errorf(CodeInvalidCursor, "stream %q is at version %d, the start is after version %d", Clip(f.stream), page.Version, version)
 	}
-	f.version, f.position = version, page.First
+	f.version, f.incarnation, f.position = version, page.Incarnation, page.First
 	return nil
 }
 

@@ -36,7 +36,7 @@ type tail struct {
 }
 
 // early is a batch that was published before the one that precedes it, because another
-// worker's step is not done.
+// worker's step is not done. It has positions and no events if some of those may be removed.
 type early struct {
 	Batch
 	// awaits are the steps that were under way then. If the gap remains when all of
@@ -78,16 +78,32 @@ const maxEarly = 64
 // those still under way. Followers are woken later, by wake, so that the callers of
 // Append are answered first.
 func (t *tail) publish(worker int, b Batch, others workerSet) {
+	notice := b.hasNotice()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.early {
 		t.early[i].awaits &^= 1 << worker
 	}
-	if b.Count > 0 {
+	if notice {
+		t.forget()
+		b = b.emptied()
+	}
+	if b.Last > 0 {
 		t.early = append(t.early, early{b, others})
 	}
 	t.takeEarly()
 }
+
+// forget discards all events: some of them may be removed. mu is held.
+func (t *tail) forget() {
+	t.restart()
+	for i := range t.early {
+		t.early[i].Batch = t.early[i].emptied()
+	}
+}
+
+// emptied has the positions of b and none of its events.
+func (b *Batch) emptied() Batch { return Batch{First: b.First, Last: b.Last} }
 
 // wake wakes the followers that wait for published events.
 func (t *tail) wake() {
@@ -149,9 +165,11 @@ func (t *tail) missing() uint64 {
 func (t *tail) fill(page Page) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if page.Count > 0 {
-		t.add(page.Batch)
+	if page.hasNotice() {
+		t.forget()
+		page.Batch = page.emptied()
 	}
+	t.add(page.Batch)
 	if page.End {
 		// The page is complete up to its head. A step of our own may have written
 		// events that are not in it.
@@ -211,8 +229,13 @@ func (t *tail) restart() {
 
 // add appends b. If there is a gap before it, the tail restarts with b and waiting
 // followers read the gap from storage. Events at or below the end are in storage
-// already and are dropped. mu is held.
+// already and are dropped. The tail restarts behind a batch without events. mu is held.
 func (t *tail) add(b Batch) {
+	if b.Count == 0 && b.Last > t.end {
+		t.restart()
+		t.end = b.Last
+		return
+	}
 	if b = b.after(t.end); b.Count == 0 {
 		return
 	}
