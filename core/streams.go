@@ -99,7 +99,8 @@ type StreamInfo struct {
 	First   uint64 // no version before it can be read
 	State   StreamState
 	// Created is where the first event is in the log, and Changed where the last one is. They
-	// are zero if no details were asked for, but the one that the list is sorted by.
+	// are zero if no details were asked for, but the one that the list is sorted by. They may be
+	// of a link whose event was removed.
 	Created, Changed StreamPlace
 }
 

@@ -22,7 +22,7 @@ func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 	}
 	defer e.inUse.RUnlock()
 	if r.Stream == core.All {
-		return e.readAll(ctx, r, false)
+		return e.readAll(ctx, r, ofAll)
 	}
 	return e.readStream(r)
 }

@@ -38,7 +38,7 @@ func (e *Engine) walkStreams(ctx context.Context, r *core.StreamsRequest) (core.
 		q.From = w.mark.head
 	}
 	for q.From > 0 {
-		page, err := e.readAll(ctx, q, true)
+		page, err := e.readAll(ctx, q, ofStreams)
 		if err != nil {
 			return w.page, err
 		}

@@ -15,13 +15,22 @@ func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (co
 		return core.Page{}, err
 	}
 	defer e.inUse.RUnlock()
-	page, err := e.readAll(ctx, core.ReadRequest{Stream: core.All, From: from, Limit: limit}, true)
+	page, err := e.readAll(ctx, core.ReadRequest{Stream: core.All, From: from, Limit: limit}, ofLog)
 	page.Hidden = true
 	return page, err
 }
 
-// readAll reads $all or, if whole, the log as it was written.
-func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, whole bool) (core.Page, error) {
+// scope is what a walk through the log gives.
+type scope uint8
+
+const (
+	ofAll     scope = iota // what $all has
+	ofLog                  // everything that is not removed
+	ofStreams              // that, and links whose event is removed: their stream has given them a version
+)
+
+// readAll reads a page of the log.
+func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, what scope) (core.Page, error) {
 	m := e.appender.durable.Load()
 	page := core.Page{Version: m.head, Head: m.head}
 	lo, hi := uint64(1), m.head
@@ -38,7 +47,7 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, whole bool) (c
 		return page, nil
 	}
 	page.Block = r.Buffer
-	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, whole: whole, system: r.System}
+	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, scope: what, system: r.System}
 	if e.changed.some.Load() {
 		w.of = e.remember(e.lifecycle)
 	}
@@ -58,8 +67,8 @@ type walker struct {
 	view   *view
 	page   *core.Page
 	limit  core.Limit
-	whole  bool       // nothing is passed over
-	system bool       // nor are events of the system's streams
+	scope  scope
+	system bool       // $all has events of the system's streams, too
 	of     lifecycles // nil while no stream was changed
 	ends   []int      // of each event in the page's block, if not nil
 	full   bool
@@ -155,7 +164,7 @@ func positionOf(encoded []byte) uint64 {
 
 // take adds an event to the page, or passes over it; false says that there is no room.
 func (w *walker) take(encoded []byte, position uint64) (fits bool, err error) {
-	if !w.whole && !core.InAll(encoded, w.system) {
+	if w.scope == ofAll && !core.InAll(encoded, w.system) {
 		return true, nil
 	}
 	if isRemoved, err := w.isRemoved(encoded, position); err != nil || isRemoved {
@@ -185,6 +194,10 @@ func (w *walker) isRemoved(encoded []byte, position uint64) (bool, error) {
 	var ev core.Event
 	if !decode(encoded, &ev) {
 		return false, core.Errorf(core.CodeStoreCorrupt, "the event at position %d is malformed", position)
+	}
+	if w.scope == ofStreams {
+		l, err := w.of(ev.Stream)
+		return ev.Position <= l.Removed, err
 	}
 	return w.of.isRemoved(&ev)
 }

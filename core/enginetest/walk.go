@@ -324,6 +324,9 @@ func (w *walker) compareLists() {
 	w.s.Helper()
 	var streams []core.StreamInfo
 	for name, version := range w.model.versions {
+		if len(w.model.streams[name]) == 0 {
+			continue // it may be listed, or not
+		}
 		streams = append(streams, core.StreamInfo{Name: name, Version: version, First: 1, State: w.model.states[name].State})
 	}
 	slices.SortFunc(streams, func(a, b core.StreamInfo) int { return cmp.Compare(a.Name, b.Name) })
@@ -331,7 +334,10 @@ func (w *walker) compareLists() {
 	if !system {
 		streams = slices.DeleteFunc(streams, func(i core.StreamInfo) bool { return core.IsSystem(i.Name) })
 	}
-	if got := w.s.streams(core.StreamsRequest{Limit: 1 + w.rand.IntN(10), System: system}); !slices.Equal(got, streams) {
+	got := slices.DeleteFunc(w.s.streams(core.StreamsRequest{Limit: 1 + w.rand.IntN(10), System: system}), func(i core.StreamInfo) bool {
+		return len(w.model.streams[i.Name]) == 0 && w.model.versions[i.Name] == i.Version
+	})
+	if !slices.Equal(got, streams) {
 		w.fatal(fmt.Errorf("streams %v, want %v, with the system's: %v", got, streams, system))
 	}
 	for _, table := range []string{"t", "u"} {
