@@ -72,7 +72,7 @@ func (p *place) overtake() {
 	}
 }
 
-// slotsOf appends the slots that c appends to or checks, and that of its progress, each
+// slotsOf appends the slots that c appends to, checks or changes, and that of its progress, each
 // once, to dst. home is the slot of homeOf, -1 if there is none.
 func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 	home = -1
@@ -88,6 +88,9 @@ func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 	for i := range c.Checks {
 		dst = append(dst, ring.Slot(c.Checks[i].Stream))
 	}
+	for i := range c.Streams {
+		dst = append(dst, ring.Slot(c.Streams[i].Stream))
+	}
 	if c.Progress != nil {
 		dst = append(dst, ring.Slot(c.Progress.Name))
 	}
@@ -96,11 +99,12 @@ func slotsOf(c *core.Commit, dst []int) (slots []int, home int) {
 }
 
 // homeOf is the name whose owner makes c: the first stream that it appends to, else its
-// progress. Any node makes what has neither, what has records, which storage compares, and
-// what the system writes; that is "".
+// progress. Any node makes what has neither, what changes whole streams or has records, which
+// storage compares, and what the system writes; that is "". A change of a stream has no id
+// that it could be looked up by, so it is never handed over to another node.
 func homeOf(c *core.Commit) string {
 	switch {
-	case c.System, len(c.Records) > 0:
+	case c.System, len(c.Streams) > 0, len(c.Records) > 0:
 		return ""
 	case len(c.Appends) > 0:
 		return c.Appends[0].Stream
