@@ -164,6 +164,8 @@ type Appended struct {
 	LastVersion   uint64
 	FirstPosition uint64
 	LastPosition  uint64
+	// Incarnation is the stream's, where that is not 1.
+	Incarnation uint32
 }
 
 // Count is the number of events or links.

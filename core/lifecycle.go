@@ -81,6 +81,14 @@ type Lifecycle struct {
 // Incarnation is that of the stream's events, or of the next one.
 func (l Lifecycle) Incarnation() uint32 { return l.Removals + 1 }
 
+// LaterIncarnation is Incarnation where that is not 1, and 0 where it is.
+func (l Lifecycle) LaterIncarnation() uint32 {
+	if l.Removals == 0 {
+		return 0
+	}
+	return l.Incarnation()
+}
+
 // Refusal is why the stream can be neither read nor appended to, or nil.
 func (l Lifecycle) Refusal(stream string) *Error {
 	switch l.State {

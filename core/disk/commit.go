@@ -136,7 +136,7 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 	n := 0
 	for i := range c.Appends {
 		a, place := &c.Appends[i], &d.places[d.placeOf[i]]
-		placed[i] = core.Appended{FirstVersion: place.last + 1, FirstPosition: p.Position + 1}
+		placed[i] = core.Appended{FirstVersion: place.last + 1, FirstPosition: p.Position + 1, Incarnation: beyondFirst(place.incarnation)}
 		p.Stream, p.Version, p.Incarnation = a.Stream, place.last, place.incarnation
 		for j := range a.Events {
 			p.Position++

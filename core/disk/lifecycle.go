@@ -46,6 +46,14 @@ func indexName(stream string, incarnation uint32) string {
 	return stream + "\x00" + strconv.FormatUint(uint64(incarnation), 10)
 }
 
+// beyondFirst is an incarnation where it is not the first, and 0 where it is.
+func beyondFirst(incarnation uint32) uint32 {
+	if incarnation == 1 {
+		return 0
+	}
+	return incarnation
+}
+
 // parseIndexName is the inverse of indexName.
 func parseIndexName(name string) (stream string, incarnation uint32) {
 	stream, number, later := strings.Cut(name, "\x00")

@@ -142,7 +142,7 @@ func (l *linkLookUp) found(i, j int, ev *core.Event, known bool) {
 	l.same = l.same && known && ev.Stream == l.commit.Appends[i].Stream &&
 		(j == 0 || ev.Version == placed.LastVersion+1) && ev.Position > l.result.Position
 	if j == 0 {
-		placed.FirstVersion, placed.FirstPosition = ev.Version, ev.Position
+		placed.FirstVersion, placed.FirstPosition, placed.Incarnation = ev.Version, ev.Position, beyondFirst(ev.Incarnation)
 	}
 	placed.LastVersion, placed.LastPosition = ev.Version, ev.Position
 	l.result.Position = ev.Position

@@ -73,7 +73,8 @@ func (m *model) judge(c *core.Commit) verdict {
 		n := uint64(a.Count())
 		versions[a.Stream] += n
 		v.result.Appends = append(v.result.Appends, core.Appended{
-			FirstVersion: before + 1, LastVersion: before + n, FirstPosition: position + 1, LastPosition: position + n})
+			FirstVersion: before + 1, LastVersion: before + n, FirstPosition: position + 1, LastPosition: position + n,
+			Incarnation: m.later(a.Stream)})
 		position += n
 		v.result.Position = position
 	}
@@ -166,7 +167,8 @@ func (m *model) retry(c *core.Commit) (core.Result, bool) {
 			return core.Result{}, false // a link between was removed
 		}
 		r.Appends = append(r.Appends, core.Appended{
-			FirstVersion: first.Version, LastVersion: last.Version, FirstPosition: first.Position, LastPosition: last.Position})
+			FirstVersion: first.Version, LastVersion: last.Version, FirstPosition: first.Position, LastPosition: last.Position,
+			Incarnation: m.later(a.Stream)})
 		r.Position = last.Position
 	}
 	return r, len(c.Appends) > 0

@@ -17,6 +17,14 @@ func (m *model) closed(stream string) core.Code {
 	return ""
 }
 
+// later is a stream's incarnation where that is not 1, and 0 where it is.
+func (m *model) later(stream string) uint32 {
+	if n := m.states[stream].Removals; n > 0 {
+		return n + 1
+	}
+	return 0
+}
+
 // judgeOp is what a StreamOp is refused with, or "".
 func (m *model) judgeOp(op core.StreamOp) core.Code {
 	isDeleted := m.states[op.Stream].State == core.StreamDeleted

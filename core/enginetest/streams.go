@@ -273,7 +273,7 @@ func beginAnew(s *suite) {
 	s.wrongVersion(s.commit(appendTo("a", 3, newEvent())), 0, "a", 3, 0)
 	c := appendTo("a", 0, old[2], newEvent(), old[0]) // their ids are free
 	r := s.must(c)
-	if want := (core.Appended{FirstVersion: 1, LastVersion: 3, FirstPosition: 4, LastPosition: 6}); r.Appends[0] != want {
+	if want := (core.Appended{FirstVersion: 1, LastVersion: 3, FirstPosition: 4, LastPosition: 6, Incarnation: 2}); r.Appends[0] != want {
 		s.Errorf("%+v, want %+v", r.Appends[0], want)
 	}
 	s.holds("a", c.Appends[0].Events...)

@@ -130,6 +130,7 @@ func (e *Engine) run(a core.Append) (core.Appended, bool) {
 		LastVersion:   last.version,
 		FirstPosition: first.position,
 		LastPosition:  last.position,
+		Incarnation:   e.states[a.Stream].LaterIncarnation(),
 	}, true
 }
 
@@ -205,7 +206,7 @@ func (e *Engine) apply(c *core.Commit, written *core.Batch) core.Result {
 
 func (e *Engine) append(a *core.Append, written *core.Batch) core.Appended {
 	stream := strings.Clone(a.Stream) // what was sent may be part of something larger
-	result := core.Appended{FirstVersion: e.version(stream) + 1, FirstPosition: uint64(len(e.events)) + 1}
+	result := core.Appended{FirstVersion: e.version(stream) + 1, FirstPosition: uint64(len(e.events)) + 1, Incarnation: e.states[stream].LaterIncarnation()}
 	for i := range a.Events {
 		event := &a.Events[i]
 		p := e.next(stream, event.ID)
