@@ -17,6 +17,7 @@ const (
 	MaxRecordValueBytes  = 1 << 20
 	MaxProgressNameBytes = 256
 	MaxCorrelationBytes  = 128 // of correlation_id and causation_id
+	MaxCommitSnapshots   = 100
 	MaxSnapshotKindBytes = 64
 	MaxSnapshotBytes     = MaxRecordValueBytes - snapshotHeaderBytes // data and metadata of one snapshot
 	MaxBlobBytes         = 64 << 20                                  // content of one blob

@@ -83,6 +83,14 @@ type Loaded struct {
 	Page
 }
 
+// Bytes is the size of what was loaded.
+func (l *Loaded) Bytes() int {
+	if l.Snapshot == nil {
+		return len(l.Block)
+	}
+	return len(l.Block) + l.Snapshot.size()
+}
+
 // A snapshot is one record, put by compare-and-set. A delete puts a record, too, which says
 // that there is no snapshot: the revisions of a record that was deleted and made again begin
 // again, and a put that is late could take the new record for the one that it has read.
@@ -159,6 +167,9 @@ func decodeSnapshot(r *Record) (*Snapshot, error) {
 	}
 	return nil, Errorf(CodeStoreCorrupt, "the record of snapshot %q of stream %q cannot be read", Clip(s.Kind), Clip(s.Stream))
 }
+
+// ValidateSnapshotName checks the stream and the kind of a snapshot.
+func ValidateSnapshotName(stream, kind string) error { return checkSnapshotName(stream, &kind) }
 
 // checkSnapshotName checks the stream and the kind of a snapshot, and sets the default kind.
 func checkSnapshotName(stream string, kind *string) error {
@@ -296,6 +307,14 @@ func RecordSnapshot(ctx context.Context, s SnapshotStore, p SnapshotPut) (bool, 
 // AppendWithSnapshots makes a Commit that records snapshots, too, all or nothing. They may be
 // of versions that the Commit appends. A Commit whose events are known records nothing (P5).
 func AppendWithSnapshots(ctx context.Context, s SnapshotStore, c Commit, puts []SnapshotPut) (Result, error) {
+	if len(puts) == 0 {
+		return s.Append(ctx, c)
+	}
+	if len(puts) > MaxCommitSnapshots {
+		e := Errorf(CodeCommitTooLarge, "%d snapshots, the limit is %d", len(puts), MaxCommitSnapshots)
+		e.Limit = MaxCommitSnapshots
+		return Result{}, e
+	}
 	puts = slices.Clone(puts)
 	for i := range puts {
 		p := &puts[i]
@@ -351,7 +370,7 @@ func (c *Commit) putSnapshots(ctx context.Context, s SnapshotStore, puts []Snaps
 		case now == nil || now.Incarnation != incarnation:
 		case p.Version < now.Version && !p.Overwrite:
 			refusal = newSnapshotOlder(p, now.Version)
-		case p.isSame(now) && len(c.Appends) == 0:
+		case p.isSame(now) && len(c.Appends)+len(c.Checks) == 0:
 			continue
 		}
 		if op.Value = encodeSnapshot(&p.Snapshot); refusal != nil {
@@ -375,11 +394,11 @@ func (c *Commit) reaches(ctx context.Context, s SnapshotReader, stream string) (
 	if isNotFound(err) {
 		return version, incarnation, nil
 	}
-	for e := range page.Events() {
-		incarnation = e.Incarnation
-	}
-	return version + page.Version, incarnation, err
+	return version + page.Version, incarnationOf(&page), err
 }
+
+// incarnationOf is that of the stream of a page. Engines that remove no events say none.
+func incarnationOf(page *Page) uint32 { return max(page.Incarnation, 1) }
 
 // isSame reports whether p is what is stored now.
 func (p *SnapshotPut) isSame(now *Snapshot) bool {
@@ -443,32 +462,16 @@ func Load(ctx context.Context, r SnapshotReader, q LoadRequest) (Loaded, error) 
 	return Loaded{Page: page}, err
 }
 
-// load reads the events after s. It begins with the event that s ends with, which tells whose
-// incarnation s is of. Loaded has no Snapshot if s is not of the stream's events.
+// load reads the events after s. Loaded has no Snapshot if s is not of the stream's events.
 func (s *Snapshot) load(ctx context.Context, r SnapshotReader, request ReadRequest) (Loaded, error) {
-	asked := request
-	asked.From = s.Version
-	asked.Limit.Events = min(asked.Limit.Events+1, MaxReadEvents)
-	asked.Limit.Bytes = max(1, asked.Limit.Bytes-s.size())
-	page, err := r.Read(ctx, asked)
+	request.From = min(s.Version+1, MaxNumber)
+	request.Limit.Bytes = max(1, request.Limit.Bytes-s.size())
+	page, err := r.Read(ctx, request)
 	switch {
 	case isNotFound(err) && s.Incarnation == 0:
 		return Loaded{Snapshot: s, Page: Page{Next: 1, End: true}}, nil
-	case err != nil, page.Version < s.Version, s.Incarnation == 0:
+	case err != nil, page.Version < s.Version, incarnationOf(&page) != s.Incarnation:
 		return Loaded{}, err
 	}
-	for e := range page.Events() {
-		if e.Incarnation != s.Incarnation {
-			return Loaded{}, nil
-		}
-		if e.Version == s.Version {
-			page.Batch = page.after(e.Position)
-		}
-		break
-	}
-	if page.Count == 0 && !page.End {
-		asked.From, asked.Limit.Events = page.Next, request.Limit.Events
-		page, err = r.Read(ctx, asked)
-	}
-	return Loaded{Snapshot: s, Page: page}, err
+	return Loaded{Snapshot: s, Page: page}, nil
 }

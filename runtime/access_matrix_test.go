@@ -58,6 +58,8 @@ var matrix = map[string]string{
 	"GET /v1/streams":                  names,
 	"POST /v1/streams/{stream}/events": "writer+", "POST /v1/streams/{stream}/links": "writer+", "POST /v1/transactions": "writer+",
 	"GET /v1/streams/{stream}/events": readers, "HEAD /v1/streams/{stream}/events": readers,
+	"GET /v1/streams/{stream}/snapshots": readers, "GET /v1/streams/{stream}/snapshots/{kind}": readers,
+	"PUT /v1/streams/{stream}/snapshots/{kind}": "writer+", "DELETE /v1/streams/{stream}/snapshots/{kind}": "writer+",
 	"GET /v1/events/{id}": names, // one that a key may not read is not found
 	"GET /v1/events":      allReader,
 	"GET /v1/progress":    names, "GET /v1/progress/{progress}": names, "DELETE /v1/progress/{progress}": "operator operator+ writer+ writer-",
@@ -95,6 +97,7 @@ var matrix = map[string]string{
 // opMatrix says who may do each op of the WebSocket protocol.
 var opMatrix = map[string]string{
 	"append": "writer+", "read": readers, "subscribe": readers,
+	"snapshot.list": readers, "snapshot.get": readers, "snapshot.put": "writer+", "snapshot.delete": "writer+",
 	"credit": anyKey, "unsubscribe": anyKey, "ack": anyKey, "nack": anyKey, "extend": anyKey,
 	"cancel": anyKey, "refresh": anyKey, "hello": anyKey, "ping": anyKey, "pong": anyKey,
 	"cluster": operators, "types": admins, "categories": admins, "config": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
@@ -222,7 +225,7 @@ func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
 		n.subscription(t)
 	}
 	method, path, _ := strings.Cut(operation, " ")
-	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p",
+	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p", "{kind}", "k",
 		"{plugin}", "none", "{version}", "1", "{binding}", "none", "{key}", "none", "{position}", "1", "{code}", "forbidden").Replace(path)
 	body := map[string]string{
 		"POST /v1/streams/{stream}/events":             `{"type":"T","data":1}`,
@@ -232,6 +235,7 @@ func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
 		"POST /v1/subscriptions/{subscription}/nack":   `{"lease":1,"positions":[1],"action":"retry"}`,
 		"POST /v1/subscriptions/{subscription}/extend": `{"lease":1,"positions":[1],"ms":1}`,
 		"PUT /v1/subscriptions/{subscription}":         `{"stream":"order-1"}`,
+		"PUT /v1/streams/{stream}/snapshots/{kind}":    `{"version":1,"data":1}`,
 		"POST /v1/keys":                                `{"role":"admin","note":"by the matrix"}`,
 		"POST /v1/session":                             `{"token":"` + n.tokens["admin"] + `"}`,
 		"POST /v1/tickets":                             `{"path":"/v1/server"}`,
@@ -297,6 +301,11 @@ func (n *matrixNode) sayAll(t *testing.T, c *wsClient, caller string) {
 		"extend":      `"sub":9,"positions":[1],"ms":1`,
 		"cluster":     `"about":"status"`,
 		"plugin.logs": `"sub":2,"binding":"none"`,
+
+		"snapshot.list":   `"stream":"order-1"`,
+		"snapshot.get":    `"stream":"order-1","kind":"k"`,
+		"snapshot.put":    `"stream":"order-1","kind":"k","version":1,"data":1`,
+		"snapshot.delete": `"stream":"order-1","kind":"k"`,
 	}
 	for op := range opMatrix {
 		if slices.Contains([]string{"hello", "ping", "pong", "credit", "cancel"}, op) {

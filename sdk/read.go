@@ -17,32 +17,44 @@ func (c *Client) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 	if r.Backward {
 		m.Dir = "backward"
 	}
-	return c.read(ctx, m)
+	return c.readPage(ctx, m)
 }
 
 // ReadLog is core.LogReader.ReadLog.
 func (c *Client) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core.Page, error) {
-	page, err := c.read(ctx, &wire.ReadRequest{Stream: core.All, From: from, Limit: limit.Events, Bytes: limit.Bytes, Links: true})
+	page, err := c.readPage(ctx, &wire.ReadRequest{Stream: core.All, From: from, Limit: limit.Events, Bytes: limit.Bytes, Links: true})
 	page.Hidden = true
 	return page, err
 }
 
-// read reads a page. While the node is overloaded it tries again.
-func (c *Client) read(ctx context.Context, m *wire.ReadRequest) (core.Page, error) {
-	return retryWhileOverloaded(ctx, c, func() (core.Page, error) { return c.readOnce(ctx, m) })
+// readPage reads a page that has no snapshot.
+func (c *Client) readPage(ctx context.Context, m *wire.ReadRequest) (core.Page, error) {
+	l, err := c.read(ctx, m)
+	return l.Page, err
 }
 
-func (c *Client) readOnce(ctx context.Context, m *wire.ReadRequest) (core.Page, error) {
+// read reads a page. While the node is overloaded it tries again.
+func (c *Client) read(ctx context.Context, m *wire.ReadRequest) (core.Loaded, error) {
+	return retryWhileOverloaded(ctx, c, func() (core.Loaded, error) { return c.readOnce(ctx, m) })
+}
+
+func (c *Client) readOnce(ctx context.Context, m *wire.ReadRequest) (l core.Loaded, err error) {
 	if err := ctx.Err(); err != nil {
-		return core.Page{}, core.AsError(err)
+		return l, core.AsError(err)
 	}
 	m.ID, m.TimeoutMs = c.lastID.Add(1)+1, timeoutMs(ctx)
 	a := c.wait(ctx, &call{id: m.ID, message: wire.Encode(nil, m)})
 	if a.err != nil {
-		return core.Page{}, a.err
+		return l, a.err
 	}
 	if a.ok == nil {
-		return core.Page{}, core.Errorf(core.CodeProtocolError, "a read was answered like an append")
+		return l, core.Errorf(core.CodeProtocolError, "a read was answered like an append")
 	}
-	return core.Page{Batch: a.batch, Next: a.ok.Next, End: a.ok.End, Version: a.ok.Version, Head: a.ok.Head, Scanned: a.ok.Scanned}, nil
+	l.Page = core.Page{Batch: a.batch, Next: a.ok.Next, End: a.ok.End, Version: a.ok.Version, Head: a.ok.Head, Scanned: a.ok.Scanned}
+	if a.ok.Snapshot != nil {
+		var s core.Snapshot
+		s, err = a.ok.Snapshot.CoreSnapshot()
+		l.Snapshot = &s
+	}
+	return l, err
 }

@@ -64,7 +64,7 @@ func TestOverloadedNodeIsAskedAgain(t *testing.T) {
 			case err != nil || !ok:
 				c.t.Errorf("%s: %v, %v", message, err, decodeErr)
 			case last:
-				c.say(&wire.OK{ID: read.ID, End: true})
+				c.say(&wire.OK{ID: read.ID, PageFields: wire.PageFields{End: true}})
 			default:
 				c.refuse(read.ID, busy(time.Millisecond))
 			}

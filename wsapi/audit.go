@@ -39,7 +39,7 @@ func (a *API) recording(route Route) handler {
 		switch status := w.(*recorder).status(); {
 		case errors.Is(err, core.CodeUnknownOutcome):
 			outcome = core.CodeUnknownOutcome
-		case err != nil, status >= http.StatusBadRequest, route.Creates && status != http.StatusCreated:
+		case err != nil, status >= http.StatusBadRequest, route.AuditOnly > 0 && status != route.AuditOnly:
 			return err // it was not done
 		}
 		if !forwarded(r) { // or the node that was asked records it

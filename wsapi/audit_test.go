@@ -32,7 +32,7 @@ func (a *acts) Record(ctx context.Context, kind, target string, outcome core.Cod
 func TestTheAuditHasWhatWasDone(t *testing.T) {
 	audit := &acts{}
 	paint := wsapi.Extension{Routes: []wsapi.Route{{
-		Method: "PUT", Path: "/v1/doors/{door}", Op: "door.paint", Needs: access.SteerCluster, Audit: "DoorPainted", Creates: true,
+		Method: "PUT", Path: "/v1/doors/{door}", Op: "door.paint", Needs: access.SteerCluster, Audit: "DoorPainted", AuditOnly: http.StatusCreated,
 		Handle: func(w http.ResponseWriter, r *http.Request) error {
 			switch r.PathValue("door") {
 			case "none":

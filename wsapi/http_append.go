@@ -93,21 +93,27 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	commit.Progress = t.Progress.CoreProgress()
-	result, err := a.append(w, r, commit)
+	puts, err := wire.CorePuts(t.Snapshots)
+	if err != nil {
+		return err
+	}
+	result, err := a.append(w, r, commit, puts...)
 	if err != nil {
 		return err
 	}
 	return a.writeResult(w, result, true)
 }
 
-// transactionBody is several appends and checks, and the move of a progress, all or nothing.
+// transactionBody is several appends and checks, snapshots, and the move of a progress, all or
+// nothing.
 type transactionBody struct {
-	Tx       []wire.Element `json:"tx,omitzero"`
-	Checks   []wire.Check   `json:"checks,omitzero"`
-	Progress *wire.Progress `json:"progress,omitzero"`
+	Tx        []wire.Element     `json:"tx,omitzero"`
+	Checks    []wire.Check       `json:"checks,omitzero"`
+	Progress  *wire.Progress     `json:"progress,omitzero"`
+	Snapshots []wire.SnapshotPut `json:"snapshots,omitzero"`
 }
 
-func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit) (core.Result, error) {
+func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit, puts ...core.SnapshotPut) (core.Result, error) {
 	ctx, cancel, err := a.timeout(r)
 	if err != nil {
 		return core.Result{}, err
@@ -119,7 +125,7 @@ func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit)
 	}
 	started := time.Now()
 	defer a.gates.Appends.Leave(share, started)
-	result, err := a.config.Store.Append(ctx, commit)
+	result, err := core.AppendWithSnapshots(ctx, a.config.Store, commit, puts)
 	a.metrics.Appended(result, err, time.Since(started))
 	return result, err
 }

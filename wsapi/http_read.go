@@ -31,6 +31,8 @@ func (a *API) readAny(w http.ResponseWriter, r *http.Request, stream string) err
 	switch {
 	case kind == "":
 		return core.Errorf(core.CodeNotAcceptable, "none of %q can be served", core.Clip(strings.Join(r.Header.Values("Accept"), ", ")))
+	case kind == typeJSON && r.URL.Query().Has("snapshot"):
+		return a.loaded(w, r, stream)
 	case r.Method == http.MethodHead:
 		return a.head(w, r, stream, kind)
 	case kind == typeNDJSON:
@@ -69,7 +71,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	if kind == typeCloudBatch {
 		body.B = cloudevents.AppendBatch(body.B, page.Batch) // the headers have the rest
 	} else {
-		body.B = appendPage(body.B, &page)
+		body.B = append(appendPageFields(append(body.B, '{'), &page), '}')
 	}
 	body.B = append(body.B, '\n')
 	h.Set("Content-Length", strconv.Itoa(len(body.B)))
@@ -135,13 +137,12 @@ func notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
 	return true
 }
 
-// appendPage encodes a page as an object.
-func appendPage(dst []byte, page *core.Page) []byte {
-	dst = append(dst, `{"events":`...)
+// appendPageFields encodes a page as the fields of an object.
+func appendPageFields(dst []byte, page *core.Page) []byte {
+	dst = append(dst, `"events":`...)
 	dst = wire.AppendEvents(dst, page.Batch, nil, false)
 	dst = append(dst, ',')
-	dst = wire.AppendPageEnd(dst, page)
-	return append(dst, '}')
+	return wire.AppendPageEnd(dst, page)
 }
 
 // writeWithin gives the next write its deadline.

@@ -41,9 +41,9 @@ type Route struct {
 	// Audit is the type of the event that the audit gets when the route was served; none, if
 	// it is empty.
 	Audit string
-	// Creates says that only an answer of 201 is for the audit: with another there was what the
-	// route makes.
-	Creates bool
+	// AuditOnly says that only an answer of this status is for the audit: with another there was
+	// nothing to do. 0 is any.
+	AuditOnly int
 	// Op is the WebSocket op that does the same; none if it is empty. Its message has the
 	// path's wildcards and the query's parameters as fields; those that are left are the
 	// body's.
@@ -57,7 +57,8 @@ const socketPath = "/v1/ws"
 func (a *API) routes() []Route {
 	reading := append([]string{"from", "after", "limit", "dir", "cursor", "progress", "system"}, selecting...)
 	appending := append([]string{"expect"}, progressParameters...)
-	list := append(a.clusterRoutes(), []Route{
+	loading := append([]string{"snapshot"}, reading...)
+	list := append(append(a.clusterRoutes(), a.snapshotRoutes()...), []Route{
 		{Method: "GET", Path: socketPath, Needs: access.Open, Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
 		a.statsRoute(),
@@ -70,9 +71,9 @@ func (a *API) routes() []Route {
 		{Method: "GET", Path: "/healthz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
 		{Method: "GET", Path: "/v1/streams", Needs: access.ListStreams, Handle: a.streams, Query: []string{"prefix", "cursor", "limit", "system"}},
 		{Method: "POST", Path: "/v1/streams/{stream}/events", Needs: access.Append, Handle: a.appendEvents, Query: appending},
-		{Method: "GET", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: reading},
+		{Method: "GET", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: loading},
 		{Method: "POST", Path: "/v1/streams/{stream}/links", Needs: access.Append, Handle: a.appendLinks, Query: appending},
-		{Method: "HEAD", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: reading},
+		{Method: "HEAD", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: loading},
 		{Method: "GET", Path: "/v1/events", Needs: access.Read, Handle: a.readAll, Query: reading},
 		{Method: "GET", Path: "/v1/events/{id}", Needs: access.Read, Handle: a.event},
 		{Method: "POST", Path: "/v1/transactions", Needs: access.Append, Handle: a.transaction},

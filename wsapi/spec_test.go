@@ -62,6 +62,12 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"ProgressInfo": reflect.TypeFor[wire.ProgressInfo](),
 		"ProgressPage": reflect.TypeFor[progressPage](),
 
+		"Snapshot":      reflect.TypeFor[wire.Snapshot](),
+		"SnapshotState": reflect.TypeFor[wire.SnapshotState](),
+		"SnapshotPut":   reflect.TypeFor[wire.SnapshotPut](),
+		"SnapshotInfo":  reflect.TypeFor[wire.SnapshotInfo](),
+		"SnapshotsPage": reflect.TypeFor[snapshotsPage](),
+
 		"Server": reflect.TypeFor[serverInfo](),
 
 		"Stats":             reflect.TypeFor[wire.Stats](),

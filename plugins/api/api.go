@@ -168,7 +168,7 @@ func (a *api) routes() []wsapi.Route {
 		{Method: "GET", Path: "/v1/plugins", Query: page, Op: "plugin.list", Needs: access.SeePlugins, Handle: a.list},
 		{Method: "GET", Path: "/v1/plugins/abi", Op: "plugin.abi", Needs: access.Connect, Handle: describeABI},
 		{Method: "GET", Path: "/v1/plugins/{plugin}/versions", Query: page, Op: "plugin.versions", Needs: access.SeePlugins, Handle: a.versions},
-		{Method: "PUT", Path: version, Needs: access.UploadPlugins, Audit: "PluginUploaded", Creates: true, Handle: a.upload},
+		{Method: "PUT", Path: version, Needs: access.UploadPlugins, Audit: "PluginUploaded", AuditOnly: 201, Handle: a.upload},
 		{Method: "GET", Path: version, Op: "plugin.version", Needs: access.SeePlugins, Handle: a.version},
 		{Method: "DELETE", Path: version, Op: "plugin.deleteVersion", Needs: access.UploadPlugins, Audit: "PluginVersionDeleted", Handle: a.deleteVersion},
 		{Method: "GET", Path: version + "/module", Needs: access.SeePlugins, Handle: a.module},

@@ -74,29 +74,38 @@ func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
 	if c.Progress != nil && len(c.Appends) == 0 && len(c.Checks) == 0 {
 		return m, nil
 	}
-	m.Tx = []Element{}
-	for i := range c.Appends {
-		a := &c.Appends[i]
-		e := Element{Stream: a.Stream, Expect: (*Expect)(&a.Expect)}
-		for j := range a.Events {
-			if err := CheckEvent(&a.Events[j]); err != nil {
-				return nil, err
-			}
-			e.Events = append(e.Events, FromNewEvent(&a.Events[j]))
-		}
-		for _, id := range a.Links {
-			e.Links = append(e.Links, ID(id))
-		}
-		m.Tx = append(m.Tx, e)
-	}
-	for i := range c.Checks {
-		m.Checks = append(m.Checks, Check{Stream: c.Checks[i].Stream, Expect: (*Expect)(&c.Checks[i].Expect)})
+	var err error
+	if m.Tx, m.Checks, err = NewTransaction(c); err != nil {
+		return nil, err
 	}
 	if len(m.Tx) == 1 && len(m.Checks) == 0 {
 		e := m.Tx[0]
 		m.Stream, m.Expect, m.Events, m.Links, m.Tx = &e.Stream, e.Expect, e.Events, e.Links, nil
 	}
 	return m, nil
+}
+
+// NewTransaction is the inverse of Transaction.
+func NewTransaction(c *core.Commit) (tx []Element, checks []Check, err error) {
+	tx = []Element{}
+	for i := range c.Appends {
+		a := &c.Appends[i]
+		e := Element{Stream: a.Stream, Expect: (*Expect)(&a.Expect)}
+		for j := range a.Events {
+			if err := CheckEvent(&a.Events[j]); err != nil {
+				return nil, nil, err
+			}
+			e.Events = append(e.Events, FromNewEvent(&a.Events[j]))
+		}
+		for _, id := range a.Links {
+			e.Links = append(e.Links, ID(id))
+		}
+		tx = append(tx, e)
+	}
+	for i := range c.Checks {
+		checks = append(checks, Check{Stream: c.Checks[i].Stream, Expect: (*Expect)(&c.Checks[i].Expect)})
+	}
+	return tx, checks, nil
 }
 
 func expectOf(x *Expect) core.Expect {

@@ -354,7 +354,7 @@ func serverVectors(t testing.TB) []named {
 		{"ok of a duplicate", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1, Duplicate: true}},
 		{"ok of another node", &wire.OK{ID: 2, Version: 4, Position: 10012, Count: 1, Node: "n2"}},
 		{"ok of a transaction", &wire.OK{ID: 4, Position: 12, Count: 3, Appends: []wire.Appended{{Version: 2, Position: 11, Count: 2}, {Version: 1, Position: 12, Count: 1}}}},
-		{"ok of a read", &wire.OK{ID: 5, Events: objects, Next: 5, End: true, Version: 4, Head: 104}},
+		{"ok of a read", &wire.OK{ID: 5, PageFields: wire.PageFields{Events: objects, Next: 5, End: true}, Version: 4, Head: 104}},
 		{"ok of a subscribe", &wire.OK{ID: 6, Sub: 1, Cursor: "k3f9.10012", Head: 20500}},
 		{"ok of an ack", &wire.OK{ID: 8}},
 		{"error of a wrong version", failure(2, refused)},

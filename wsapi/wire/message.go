@@ -58,6 +58,8 @@ type (
 		// FromTime takes the place of From: a time at which an event was recorded.
 		FromTime string `json:"fromTime,omitzero"`
 		Selection
+		// Snapshot is the kind of a snapshot to begin behind, which the answer has, too.
+		Snapshot string `json:"snapshot,omitzero"`
 	}
 
 	// Subscribe starts a follow, or joins a named subscription.
@@ -184,12 +186,7 @@ type (
 		// to a named subscription.
 		Node string `json:"node,omitzero"`
 
-		// Of a read.
-		Events []jsontext.Value `json:"events,omitzero"`
-		Next   uint64           `json:"next,omitzero"`
-		End    bool             `json:"end,omitzero"`
-		// Scanned is how far the page reaches, if the read selects events.
-		Scanned uint64 `json:"scanned,omitzero"`
+		PageFields
 
 		// Of a subscribe.
 		Sub    uint64 `json:"sub,omitzero"`
@@ -205,6 +202,16 @@ type (
 
 		// Of a refresh: when the key ends, if it does.
 		ExpiresAt Time `json:"expiresAt,omitzero"`
+	}
+
+	// PageFields are those of an OK that answers a read.
+	PageFields struct {
+		Snapshot *Snapshot        `json:"snapshot,omitzero"` // that the events follow
+		Events   []jsontext.Value `json:"events,omitzero"`
+		Next     uint64           `json:"next,omitzero"`
+		End      bool             `json:"end,omitzero"`
+		// Scanned is how far the page reaches, if the read selects events.
+		Scanned uint64 `json:"scanned,omitzero"`
 	}
 
 	// Failure answers a request that was refused, or, without an id, a message

@@ -78,7 +78,7 @@ func compare(t *testing.T, where string, schemas map[string]schema, s schema, ty
 	fields := map[string]reflect.Type{}
 	for _, f := range reflect.VisibleFields(typ) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name != "" { // unknown fields have none
+		if name != "" { // unknown fields have none, and what is inline
 			fields[name] = f.Type
 		}
 	}

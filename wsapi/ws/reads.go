@@ -22,15 +22,24 @@ func (c *conn) startRead(m *wire.ReadRequest) {
 	if call == nil {
 		return
 	}
-	read := c.config.Store.Read
-	if m.Links {
-		read = func(ctx context.Context, r core.ReadRequest) (core.Page, error) {
-			return c.config.Store.ReadLog(ctx, r.From, r.Limit)
-		}
-	}
 	c.running.Go(func() {
-		c.answerRead(call, r, read)
+		c.answerRead(call, r, c.reader(m))
 	})
+}
+
+// reader returns what reads the page that a message asks for.
+func (c *conn) reader(m *wire.ReadRequest) func(ctx context.Context, r core.ReadRequest) (core.Loaded, error) {
+	return func(ctx context.Context, r core.ReadRequest) (l core.Loaded, err error) {
+		switch {
+		case m.Snapshot != "":
+			return core.Load(ctx, c.config.Store, core.LoadRequest{Stream: r.Stream, Kind: m.Snapshot, Limit: r.Limit})
+		case m.Links:
+			l.Page, err = c.config.Store.ReadLog(ctx, r.From, r.Limit)
+		default:
+			l.Page, err = c.config.Store.Read(ctx, r)
+		}
+		return l, err
+	}
 }
 
 func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
@@ -55,6 +64,8 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 		return r, core.Errorf(core.CodeInvalidRequest, "links are read with all of $all, forward")
 	case m.FromTime != "" && m.From > 0:
 		return r, core.Errorf(core.CodeInvalidRequest, "a start is from or fromTime, not both")
+	case m.Snapshot != "" && (m.Links || m.System || m.From > 0 || r.Backward || !r.FromTime.IsZero() || !r.Select.IsZero()):
+		return r, core.Errorf(core.CodeInvalidRequest, "a snapshot says where a page begins: all events after it are read, forward")
 	}
 	r.Limit.Events = min(m.Limit, core.MaxReadEvents)
 	r.Limit.Bytes = requests.PageBytes
@@ -87,7 +98,7 @@ func (c *conn) takeRead(call *call) bool {
 	return true
 }
 
-func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Context, core.ReadRequest) (core.Page, error)) {
+func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Context, core.ReadRequest) (core.Loaded, error)) {
 	if !c.takeRead(call) {
 		return
 	}
@@ -99,8 +110,8 @@ func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Cont
 	c.config.Gates.Reads.Leave(call.share, begun)
 	if err != nil {
 		c.out.unreserve(reserved)
-	} else if err = c.out.settle(reserved, len(page.Block)); err == nil {
-		defer c.out.unreserve(len(page.Block))
+	} else if err = c.out.settle(reserved, page.Bytes()); err == nil {
+		defer c.out.unreserve(page.Bytes())
 		c.config.Metrics.Read(page.Count)
 		err = c.out.waitRoom(call)
 	}
@@ -116,6 +127,9 @@ func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Cont
 	defer reply.Free()
 	reply.B = append(reply.B, `{"op":"ok","id":`...)
 	reply.B = strconv.AppendUint(reply.B, call.id, 10)
+	if page.Snapshot != nil {
+		reply.B = wire.AppendSnapshot(append(reply.B, `,"snapshot":`...), page.Snapshot)
+	}
 	if c.bin {
 		if page.Count > 0 {
 			var space [64]byte
@@ -127,7 +141,7 @@ func (c *conn) answerRead(call *call, r core.ReadRequest, read func(context.Cont
 		reply.B = wire.AppendEvents(reply.B, page.Batch, nil, false)
 	}
 	reply.B = append(reply.B, ',')
-	reply.B = wire.AppendPageEnd(reply.B, &page)
+	reply.B = wire.AppendPageEnd(reply.B, &page.Page)
 	reply.B = append(reply.B, `,"head":`...)
 	reply.B = strconv.AppendUint(reply.B, page.Head, 10)
 	reply.B = append(reply.B, '}')

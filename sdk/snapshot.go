@@ -1,0 +1,140 @@
+package sdk
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// Load returns the snapshot of a stream and the events after it, in one round trip: what the
+// state of an aggregate is made of. Without a snapshot the events begin with the first. If
+// the page is not the End, Read goes on at Next. Its rules are those of core.Load.
+func (c *Client) Load(ctx context.Context, r core.LoadRequest) (core.Loaded, error) {
+	if !c.has(snapshotsFeature) {
+		return core.Loaded{}, errNoSnapshots()
+	}
+	return c.read(ctx, &wire.ReadRequest{
+		Stream: r.Stream, Snapshot: kindOf(r.Kind), Limit: r.Limit.Events, Bytes: r.Limit.Bytes,
+	})
+}
+
+// snapshotsFeature is that of a server that has snapshots: an older one would pass over the
+// field of a read.
+const snapshotsFeature = "snapshots"
+
+func errNoSnapshots() error {
+	return core.Errorf(core.CodeNotSupported, "the server has no snapshots; it is older than this client")
+}
+
+func kindOf(kind string) string { return cmp.Or(kind, core.DefaultSnapshotKind) }
+
+// RecordSnapshot records a snapshot, which replaces one of a lesser or the same version. It
+// reports whether that changed something; the same snapshot again does not, so the call can be
+// repeated after unknown_outcome. Its errors are those of core.RecordSnapshot.
+func (c *Client) RecordSnapshot(ctx context.Context, p core.SnapshotPut) (bool, error) {
+	if err := core.ValidateSnapshotName(p.Stream, p.Kind); err != nil {
+		return false, err
+	}
+	query := url.Values{}
+	if p.Overwrite {
+		query.Set("overwrite", "true")
+	}
+	status, err := c.do(ctx, http.MethodPut, snapshotPath(p.Stream, p.Kind), query, wire.NewSnapshotState(&p.Snapshot), nil)
+	return status == http.StatusCreated, err
+}
+
+// ReadSnapshot returns the snapshot of a stream, or snapshot_not_found.
+func (c *Client) ReadSnapshot(ctx context.Context, stream, kind string) (core.Snapshot, error) {
+	if err := core.ValidateSnapshotName(stream, kind); err != nil {
+		return core.Snapshot{}, err
+	}
+	var s wire.Snapshot
+	if err := c.get(ctx, snapshotPath(stream, kind), nil, &s); err != nil {
+		return core.Snapshot{}, err
+	}
+	return s.CoreSnapshot()
+}
+
+// DeleteSnapshot removes the snapshot of a stream, if there is one, and reports whether there
+// was.
+func (c *Client) DeleteSnapshot(ctx context.Context, stream, kind string) (bool, error) {
+	if err := core.ValidateSnapshotName(stream, kind); err != nil {
+		return false, err
+	}
+	status, err := c.do(ctx, http.MethodDelete, snapshotPath(stream, kind), nil, nil, nil)
+	return status == http.StatusOK, err
+}
+
+// ListSnapshots returns a page of the snapshots of a stream, without their states.
+func (c *Client) ListSnapshots(ctx context.Context, r core.SnapshotsRequest) (core.SnapshotsPage, error) {
+	if err := core.ValidateReadable(r.Stream); err != nil {
+		return core.SnapshotsPage{}, err
+	}
+	query := url.Values{}
+	if r.After != "" {
+		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
+	}
+	setLimit(query, r.Limit)
+	var body struct {
+		Snapshots []wire.SnapshotInfo `json:"snapshots"`
+		Cursor    string              `json:"cursor"`
+		End       bool                `json:"end"`
+	}
+	if err := c.get(ctx, snapshotsPath(r.Stream), query, &body); err != nil {
+		return core.SnapshotsPage{}, err
+	}
+	page := core.SnapshotsPage{End: body.End}
+	for i := range body.Snapshots {
+		page.Snapshots = append(page.Snapshots, body.Snapshots[i].CoreInfo())
+	}
+	next, err := base64.RawURLEncoding.DecodeString(body.Cursor)
+	if err != nil {
+		return page, core.Errorf(core.CodeProtocolError, "%q is not a cursor", core.Clip(body.Cursor))
+	}
+	page.Next = string(next)
+	return page, nil
+}
+
+// AppendWithSnapshots appends, and records snapshots, all or nothing. A snapshot may be of a
+// version that the Commit appends. After unknown_outcome it can be repeated if its events have
+// ids.
+func (c *Client) AppendWithSnapshots(ctx context.Context, commit core.Commit, puts []core.SnapshotPut) (core.Result, error) {
+	if len(puts) == 0 {
+		return c.Append(ctx, commit)
+	}
+	identify(&commit)
+	body := struct {
+		Tx        []wire.Element     `json:"tx"`
+		Checks    []wire.Check       `json:"checks,omitzero"`
+		Progress  *wire.Progress     `json:"progress,omitzero"`
+		Snapshots []wire.SnapshotPut `json:"snapshots"`
+	}{Progress: wire.NewProgress(commit.Progress), Snapshots: make([]wire.SnapshotPut, len(puts))}
+	var err error
+	if body.Tx, body.Checks, err = wire.NewTransaction(&commit); err != nil {
+		return core.Result{}, err
+	}
+	for i := range puts {
+		p := &puts[i]
+		body.Snapshots[i] = wire.SnapshotPut{
+			Stream: p.Stream, Kind: p.Kind, SnapshotState: wire.NewSnapshotState(&p.Snapshot), Overwrite: p.Overwrite,
+		}
+	}
+	var ok wire.OK
+	if _, err := c.do(ctx, http.MethodPost, "/v1/transactions", nil, body, &ok); err != nil {
+		return core.Result{}, err
+	}
+	return resultOf(&answer{ok: &ok}, len(commit.Appends))
+}
+
+func snapshotsPath(stream string) string {
+	return "/v1/streams/" + url.PathEscape(stream) + "/snapshots"
+}
+
+func snapshotPath(stream, kind string) string {
+	return snapshotsPath(stream) + "/" + url.PathEscape(kindOf(kind))
+}
