@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/runtime"
@@ -23,16 +27,39 @@ func TestCompletion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var stdout, stderr bytes.Buffer
-	for range 20 {
-		stdout.Reset()
-		args := []string{"__complete", "read", "--server", node.URL(), "order-"}
-		if code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr); code != exitOK {
-			t.Fatalf("exit code %d: %s", code, &stderr)
+	completes(t, "order-1\norder-2\n:4\n", "read", "--server", node.URL(), "order-")
+}
+
+// completes waits until a shell gets an answer.
+func completes(t *testing.T, want string, args ...string) {
+	t.Helper()
+	for by := time.Now().Add(startWithin); ; {
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), append([]string{"__complete"}, args...), strings.NewReader(""), &stdout, &stderr); code != exitOK {
+			t.Fatalf("%s: exit code %d: %s", args, code, &stderr)
 		}
-		if stdout.String() == "order-1\norder-2\n:4\n" {
+		if stdout.String() == want {
 			return
 		}
+		if time.Now().After(by) {
+			t.Fatalf("%s completes to %q, want %q", args, &stdout, want)
+		}
 	}
-	t.Errorf("completes to %q", &stdout)
+}
+
+// completesTo is the script's command that waits until a shell is offered a name.
+func completesTo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: completes NAME ARG...")
+	}
+	for by := time.Now().Add(startWithin); ; {
+		text, err := gyre(ts, append([]string{"__complete"}, args[1:]...)).Output()
+		ts.Check(err)
+		if slices.Contains(strings.Split(string(text), "\n"), args[0]) {
+			return
+		}
+		if time.Now().After(by) {
+			ts.Fatalf("%s is not offered: %s", args[0], text)
+		}
+	}
 }

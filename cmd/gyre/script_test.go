@@ -54,6 +54,7 @@ func TestMain(m *testing.M) {
 //	                     or is gone for good from the first one on
 //	guarded KEY          sets GYRE_SERVER to a node that has this key alone
 //	handled NAME         waits until a plugin has handled all events
+//	completes NAME ARG…  waits until a shell that completes the last argument is offered a name
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, scripts("testdata/script", "gyre"))
@@ -78,6 +79,7 @@ func scripts(dir, program string) testscript.Params {
 			"handled":   handled,
 			"guarded":   guarded,
 			"counted":   countedAll,
+			"completes": completesTo,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Values["nodes"] = &nodes{program: program, running: map[string]*process{}}
