@@ -114,6 +114,34 @@ func TestRollbackAsks(t *testing.T) {
 	}
 }
 
+// TestStateShowsWhatItWaitsFor: a read that waits for a position shows how far the plugin is.
+func TestStateShowsWhatItWaitsFor(t *testing.T) {
+	node, deploy := nodeWithWords(t)
+	var stderr bytes.Buffer
+	if code := run(t.Context(), deploy, strings.NewReader(""), io.Discard, &stderr); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	all := node.Plugins().Bindings
+	if _, err := all.Pause(t.Context(), "words"); err != nil {
+		t.Fatal(err)
+	}
+	addEvent(t, node)
+	code, shows := 0, false
+	text := watchTerminal(t, func(terminal *os.File) {
+		code = run(t.Context(), []string{"plugin", "state", "words", "--at-least", "1", "--timeout", "1m", "--server", node.URL()}, terminal, terminal, terminal)
+	}, func(text string, _ io.Writer) {
+		if !shows && strings.Contains(text, "words: at 0 of 1, ") {
+			shows = true
+			if _, err := all.Resume(t.Context(), "words"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if code != exitOK || !shows || !strings.Contains(strings.Join(shown(text), "\n"), "LANE  KEY") {
+		t.Errorf("exit code %d; the screen shows %q", code, shown(text))
+	}
+}
+
 // lines is an output that tells when it has so many.
 type lines struct {
 	mu     sync.Mutex // protects the fields below
@@ -177,20 +205,19 @@ func TestPluginLogs(t *testing.T) {
 		t.Errorf("an interrupt ends it with %d", code)
 	}
 	for args, want := range map[string]string{
-		"plugin logs words":                   strings.Join(followed.await(t, 2), ""),
-		"plugin logs words --last 1":          followed.await(t, 2)[1],
-		"__complete plugin info w":            "words\n:4\n",
-		"__complete plugin logs x":            ":4\n",
-		"__complete plugin rebuild words not": ":4\n",
+		"plugin logs words":          strings.Join(followed.await(t, 2), ""),
+		"plugin logs words --last 1": followed.await(t, 2)[1],
 	} {
 		var stdout bytes.Buffer
 		list := append(strings.Fields(args), "--server", node.URL())
-		if strings.HasPrefix(args, "__complete") { // its last argument is what is completed
-			list = append([]string{"__complete", "--server", node.URL()}, strings.Fields(args)[1:]...)
-		}
 		if code := run(t.Context(), list, strings.NewReader(""), &stdout, &stderr); code != exitOK || stdout.String() != want {
 			t.Errorf("%s: exit code %d, %q, want %q; %s", args, code, &stdout, want, &stderr)
 		}
+	}
+	for args, want := range map[string]string{
+		"plugin info w": "words\n:4\n", "plugin logs x": ":4\n", "plugin rebuild words not": ":4\n",
+	} {
+		completes(t, want, append([]string{"--server", node.URL()}, strings.Fields(args)...)...)
 	}
 }
 

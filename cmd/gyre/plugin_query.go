@@ -39,7 +39,11 @@ func newPluginQuery(a *app) *cobra.Command {
 				}
 			}
 			return a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) error {
-				answer, err := client.Plugins().Query(ctx, args[0], q)
+				var answer plugins.Answer
+				err := a.awaiting(ctx, client.Plugins(), args[0], q.AtLeast, func() (err error) {
+					answer, err = client.Plugins().Query(ctx, args[0], q)
+					return err
+				})
 				if errors.Is(err, core.CodePluginFailed) {
 					return &advised{err, fmt.Sprintf("Correct the query if the detail is about it, else the plugin. What %s has stored is as it was.", cell(args[0], maxNameCell))}
 				}

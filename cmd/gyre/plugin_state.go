@@ -74,6 +74,35 @@ func (a *app) waited(err error, name string, atLeast uint64) error {
 		a.program, shellQuote(name), max(2*a.timeout, time.Minute))}
 }
 
+// awaiting does a read that waits for a position, if it is not 0, and shows meanwhile how far the
+// binding is. Whoever may not read the binding is shown nothing.
+func (a *app) awaiting(ctx context.Context, all sdk.Plugins, name string, atLeast uint64, read func() error) error {
+	if atLeast == 0 {
+		return read()
+	}
+	done := make(chan error, 1)
+	go func() { done <- read() }()
+	tick := time.NewTicker(showEvery)
+	defer tick.Stop()
+	var m *meter
+	for {
+		select {
+		case err := <-done:
+			if m != nil {
+				m.finish()
+			}
+			return err
+		case <-tick.C:
+		}
+		if s, err := a.statusOf(ctx, all, name); err == nil {
+			if m == nil {
+				m = a.newMeter(cell(name, maxNameCell), int64(atLeast))
+			}
+			m.show(int64(s.Checkpoint), fmt.Sprintf("at %s of %s, %s", comma(s.Checkpoint), comma(atLeast), s.State))
+		}
+	}
+}
+
 // lanesOf returns the lanes to read: one, or all of a binding. A key that may read the state and
 // not the binding reads the only lane.
 func (a *app) lanesOf(ctx context.Context, all sdk.Plugins, name string, lane int) (lanes []int, err error) {
@@ -101,7 +130,10 @@ func (a *app) printValue(ctx context.Context, all sdk.Plugins, name string, r pl
 		var e plugins.Entry
 		ctx, cancel := a.request(ctx)
 		r.Lane = lane
-		e, err = all.Value(ctx, name, r)
+		err = a.awaiting(ctx, all, name, r.AtLeast, func() (err error) {
+			e, err = all.Value(ctx, name, r)
+			return err
+		})
 		cancel()
 		switch {
 		case err == nil:
@@ -140,7 +172,11 @@ func (a *app) entries() *list[plugins.Entry] {
 func (a *app) printEntries(ctx context.Context, all sdk.Plugins, name string, r plugins.StateRequest, lanes []int, limit int) error {
 	return a.entries().printAll(ctx, limit, func(ctx context.Context, most int) ([]plugins.Entry, bool, error) {
 		r.Lane, r.Limit = lanes[0], most
-		page, err := all.State(ctx, name, r)
+		var page plugins.StatePage
+		err := a.awaiting(ctx, all, name, r.AtLeast, func() (err error) {
+			page, err = all.State(ctx, name, r)
+			return err
+		})
 		if n := len(page.Entries); n > 0 && !page.End {
 			r.After = page.Entries[n-1].Key
 		} else {
