@@ -48,7 +48,7 @@ func counts[T any](a *app, cmd *cobra.Command, orders []string, l list[T], ask f
 				return last.items, r.After == "", err
 			})
 			if err == nil && last.others.Events+last.others.Links > 0 {
-				fmt.Fprintf(a.stderr, "Others have %d events and %d links.\n", last.others.Events, last.others.Links)
+				fmt.Fprintf(a.stderr, "Others have %s and %s.\n", howMany(last.others.Events, "event", "events"), howMany(last.others.Links, "link", "links"))
 			}
 			if err == nil && last.UpTo < last.Head {
 				fmt.Fprintf(a.stderr, "Counted up to position %d of %d.\n", last.UpTo, last.Head)

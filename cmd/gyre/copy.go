@@ -175,9 +175,9 @@ func (c *copier) copyMissing(ctx context.Context, head uint64) (err error) {
 // eventsAndLinks says how many there are of both together.
 func eventsAndLinks(n, links int64) string {
 	if links == 0 {
-		return comma(n) + " events"
+		return howMany(n, "event", "events")
 	}
-	return comma(n-links) + " events and " + comma(links) + " links"
+	return howMany(n-links, "event", "events") + " and " + howMany(links, "link", "links")
 }
 
 // copyTo copies from c.next up to the head that the source had.

@@ -24,7 +24,7 @@ func (c *copier) copyKeys(ctx context.Context) (err error) {
 		return c.to.explain(err)
 	}
 	if c.done.Keys > 0 {
-		fmt.Fprintf(c.app.stderr, "%s keys are in %s.\n", comma(int64(c.done.Keys)), c.to.name)
+		fmt.Fprintf(c.app.stderr, "%s in %s.\n", howMany(c.done.Keys, "key is", "keys are"), c.to.name)
 	}
 	return nil
 }

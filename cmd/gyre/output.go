@@ -308,6 +308,14 @@ func comma[N int | int64 | uint64](n N) string {
 	return s
 }
 
+// howMany words a number of things, such as 1 event and 1,200 events.
+func howMany[N int | int64 | uint64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return comma(n) + " " + many
+}
+
 // rate writes events per second the short way: 940/s, 51k/s, 1.2M/s.
 func rate(events int64, d time.Duration) string {
 	perSecond := float64(events) / max(d.Seconds(), 0.001)

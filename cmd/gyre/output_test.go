@@ -145,6 +145,9 @@ func TestShadowWords(t *testing.T) {
 	if words := shadowWords(&plugins.ShadowStatus{}); strings.Contains(words, "position 0") || !strings.Contains(words, "no event was compared yet: ") {
 		t.Errorf("before the first batch: %s", words)
 	}
+	if words := shadowWords(&plugins.ShadowStatus{Events: 1, Since: 3, Differ: 1}); !strings.HasPrefix(words, "1 event compared behind position 3: 1 differs, ") {
+		t.Errorf("of one event it says %q", words)
+	}
 	if words := shadowWords(&plugins.ShadowStatus{Events: 2, Since: 3}); !strings.Contains(words, "2 events compared behind position 3") {
 		t.Errorf("behind 3: %s", words)
 	}

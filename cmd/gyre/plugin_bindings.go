@@ -218,7 +218,7 @@ func bindingWords(s plugins.Status) string {
 	if len(s.Config) > 0 {
 		row("config", "%s", cell(string(s.Config), dataWidth))
 	}
-	row("on error", "%d attempts, then %s", s.OnError.Attempts, s.OnError.Then)
+	row("on error", "%s, then %s", howMany(s.OnError.Attempts, "attempt", "attempts"), s.OnError.Then)
 	row("deployed", "%s", wire.FormatTime(s.Deployed))
 	for _, l := range s.LaneStatus {
 		if s.Lanes == 1 && l.Attempts == 0 {

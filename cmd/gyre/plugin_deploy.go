@@ -190,12 +190,7 @@ func (a *app) warnOfGrants(s *plugins.Status) {
 	}
 }
 
-func lanesWords(n int) string {
-	if n == 1 {
-		return "1 lane"
-	}
-	return fmt.Sprintf("%d lanes", n)
-}
+func lanesWords(n int) string { return howMany(n, "lane", "lanes") }
 
 func grantWords(grants []string) string {
 	if len(grants) == 0 {

@@ -94,10 +94,10 @@ func (a *app) printRan(r *dev.Round) error {
 	if r.Events == 0 {
 		fmt.Fprint(a.stdout, "no events, for the subscription of the manifest delivers none of them")
 	} else {
-		fmt.Fprintf(a.stdout, "%s events, from position %d to %d", comma(r.Events), r.From, r.To)
+		fmt.Fprintf(a.stdout, "%s, from position %d to %d", howMany(r.Events, "event", "events"), r.From, r.To)
 	}
 	if r.New > 0 {
-		fmt.Fprintf(a.stdout, ", of which %s are new", comma(r.New))
+		fmt.Fprintf(a.stdout, ", of which %s", howMany(r.New, "is new", "are new"))
 	}
 	fmt.Fprintf(a.stdout, "; %.1f s in all\n", r.Seconds)
 	if r.Ended != "" {
@@ -150,8 +150,8 @@ func (a *app) printJudged(r *dev.Round) error {
 func judgedWords(r *dev.Round) string {
 	t := r.Tried
 	done, not := fates(r.Kind)
-	return fmt.Sprintf("version %s: %s %s, %s %s, %s parked\nfuel %s, at most %s in a batch; %.2f s in %s batches",
-		cell(t.Version, maxNameCell), comma(t.Acked), done, comma(t.Skipped), not, comma(t.Parked), comma(t.Fuel), comma(t.MaxFuel), t.Seconds, comma(t.Batches))
+	return fmt.Sprintf("version %s: %s %s, %s %s, %s parked\nfuel %s, at most %s in a batch; %.2f s in %s",
+		cell(t.Version, maxNameCell), comma(t.Acked), done, comma(t.Skipped), not, comma(t.Parked), comma(t.Fuel), comma(t.MaxFuel), t.Seconds, howMany(t.Batches, "batch", "batches"))
 }
 
 // printVerdicts prints what a module decides otherwise.
@@ -161,7 +161,7 @@ func (a *app) printVerdicts(r *dev.Round) error {
 	for _, v := range c.Verdicts {
 		rows = append(rows, []string{strconv.FormatUint(v.Position, 10), cell(v.Stream, maxNameCell), cell(v.Type, maxNameCell), cell(v.Before, dataWidth/2), cell(v.Now, dataWidth/2)})
 	}
-	fmt.Fprintf(a.stdout, "fuel %s of round %d\n\n%s events are judged otherwise\n", percent(r.Tried.Fuel, c.Fuel), c.Against, comma(c.Events))
+	fmt.Fprintf(a.stdout, "fuel %s of round %d\n\n%s judged otherwise\n", percent(r.Tried.Fuel, c.Fuel), c.Against, howMany(c.Events, "event is", "events are"))
 	return a.printFirst([]string{"event", "stream", "type", "round " + strconv.Itoa(c.Against), "round " + strconv.Itoa(r.Round)}, rows, c.Events)
 }
 
@@ -189,8 +189,8 @@ func (a *app) printChanges(r *dev.Round) error {
 		_, err := fmt.Fprintf(a.stdout, "\nno output and no state differs from round %d\n", c.Against)
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\noutputs: %s added, %s removed, %s changed; %s events differ: %s in outputs, %s in changes of state, %s in what became of them\n",
-		comma(c.Added), comma(c.Removed), comma(c.Changed), comma(c.Events), comma(c.Outputs), comma(c.Writes), comma(c.Fates))
+	fmt.Fprintf(a.stdout, "\noutputs: %s added, %s removed, %s changed; %s: %s in outputs, %s in changes of state, %s in what became of them\n",
+		comma(c.Added), comma(c.Removed), comma(c.Changed), howMany(c.Events, "event differs", "events differ"), comma(c.Outputs), comma(c.Writes), comma(c.Fates))
 	if err := a.printDifferences(c.First, "round "+strconv.Itoa(r.Round), "round "+strconv.Itoa(c.Against), c.Events); err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (a *app) dryRun(ctx context.Context, all sdk.Plugins, name string, d plugin
 		if m == nil {
 			m = a.newMeter("dry run", int64(p.To-min(from, p.To)))
 		}
-		words := fmt.Sprintf("%s events, %s outputs, %s", comma(p.Events), comma(p.Outputs), rate(int64(p.Events), m.elapsed()))
+		words := fmt.Sprintf("%s, %s, %s", howMany(p.Events, "event", "events"), howMany(p.Outputs, "output", "outputs"), rate(int64(p.Events), m.elapsed()))
 		if p.Before {
 			words = "before the range: " + words
 		}
@@ -91,7 +91,7 @@ func (a *app) printDryRun(r *plugins.DryRunResult) error {
 	if a.output == asJSON || a.output == asNDJSON {
 		return printOne(a, r, nil)
 	}
-	fmt.Fprintf(a.stdout, "%s events from position %d to %d in %.1f s; nothing was written\n", comma(r.Events), r.From, r.To, r.Seconds)
+	fmt.Fprintf(a.stdout, "%s from position %d to %d in %.1f s; nothing was written\n", howMany(r.Events, "event", "events"), r.From, r.To, r.Seconds)
 	if r.Ended != "" {
 		fmt.Fprintf(a.stdout, "it ended early: %s\n", cell(r.Ended, dataWidth))
 	}
@@ -100,7 +100,7 @@ func (a *app) printDryRun(r *plugins.DryRunResult) error {
 	}
 	fmt.Fprintf(a.stdout, "\nversion %s, beside it:\n%s\n", cell(r.Against.Version, maxNameCell), triedWords(r.Against))
 	d := r.Differences
-	fmt.Fprintf(a.stdout, "\n%s events differ: %s in outputs, %s in changes of state, %s in what became of them\n", comma(d.Events), comma(d.Outputs), comma(d.Writes), comma(d.Fates))
+	fmt.Fprintf(a.stdout, "\n%s: %s in outputs, %s in changes of state, %s in what became of them\n", howMany(d.Events, "event differs", "events differ"), comma(d.Outputs), comma(d.Writes), comma(d.Fates))
 	if err := a.printDifferences(d.First, r.Tried.Version, r.Against.Version, d.Events); err != nil {
 		return err
 	}
@@ -161,9 +161,10 @@ func (a *app) printLogged(t *plugins.Trial) error {
 
 // triedWords words what a version did in all.
 func triedWords(t *plugins.Trial) string {
-	return fmt.Sprintf("version %s: %s acked, %s skipped, %s parked, %s failed attempts; %s outputs\nfuel %s, at most %s in a batch; %.2f s in %s batches; memory %s bytes, state %s bytes",
-		cell(t.Version, maxNameCell), comma(t.Acked), comma(t.Skipped), comma(t.Parked), comma(t.Failures), comma(t.Outputs.Count),
-		comma(t.Fuel), comma(t.MaxFuel), t.Seconds, comma(t.Batches), comma(t.MemoryBytes), comma(t.StateBytes))
+	return fmt.Sprintf("version %s: %s acked, %s skipped, %s parked, %s; %s\nfuel %s, at most %s in a batch; %.2f s in %s; memory %s bytes, state %s",
+		cell(t.Version, maxNameCell), comma(t.Acked), comma(t.Skipped), comma(t.Parked), howMany(t.Failures, "failed attempt", "failed attempts"),
+		howMany(t.Outputs.Count, "output", "outputs"), comma(t.Fuel), comma(t.MaxFuel), t.Seconds, howMany(t.Batches, "batch", "batches"),
+		comma(t.MemoryBytes), howMany(t.StateBytes, "byte", "bytes"))
 }
 
 // tallyWords words counts by name.

@@ -267,7 +267,7 @@ func retryWords(r plugins.PoisonRetry) string {
 	case plugins.HandledAgain:
 		return fmt.Sprintf("event %d is handled", r.Position)
 	case plugins.ParkedAgain:
-		return fmt.Sprintf("event %d is parked again after %d attempts: %s", r.Position, r.Attempts, cell(r.Reason, reasonWidth))
+		return fmt.Sprintf("event %d is parked again after %s: %s", r.Position, howMany(r.Attempts, "attempt", "attempts"), cell(r.Reason, reasonWidth))
 	}
 	return fmt.Sprintf("event %d is to be handled again: %s", r.Position, cell(r.Reason, reasonWidth))
 }

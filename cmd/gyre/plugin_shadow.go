@@ -107,14 +107,14 @@ func (a *app) printShadow(r *plugins.ShadowReport) error {
 func shadowWords(s *plugins.ShadowStatus) string {
 	words := "no event was compared yet: those that are appended from now on are"
 	if s.Events > 0 || s.Since > 0 || s.CallsOut > 0 {
-		words = fmt.Sprintf("%s events compared behind position %d: %s differ, %s in outputs, %s in changes of state, %s in what became of them",
-			comma(s.Events), s.Since, comma(s.Differ), comma(s.Outputs), comma(s.Writes), comma(s.Fates))
+		words = fmt.Sprintf("%s compared behind position %d: %s, %s in outputs, %s in changes of state, %s in what became of them",
+			howMany(s.Events, "event", "events"), s.Since, howMany(s.Differ, "differs", "differ"), comma(s.Outputs), comma(s.Writes), comma(s.Fates))
 	}
 	if s.Dropped > 0 {
-		words += fmt.Sprintf("\n%s events were not compared: %s", comma(s.Dropped), cell(s.Why, maxReasonBytes))
+		words += fmt.Sprintf("\n%s not compared: %s", howMany(s.Dropped, "event was", "events were"), cell(s.Why, maxReasonBytes))
 	}
 	if s.CallsOut > 0 {
-		words += fmt.Sprintf("\n%s events call out, not compared: a version in the shadow calls no server and gets no secret", comma(s.CallsOut))
+		words += fmt.Sprintf("\n%s out, not compared: a version in the shadow calls no server and gets no secret", howMany(s.CallsOut, "event calls", "events call"))
 	}
 	if s.Ended != "" {
 		words += "\nit has ended: " + cell(s.Ended, maxReasonBytes)

@@ -259,7 +259,7 @@ func (t *watchedTable) lines(most int) []string {
 		newest = max(newest, v.at)
 	}
 	slices.SortFunc(keys, func(a, b watchedKey) int { return cmp.Or(strings.Compare(a.key, b.key), cmp.Compare(a.lane, b.lane)) })
-	head := fmt.Sprintf("%s  generation %d  position %d  %s keys", t.name, t.generation, t.position, comma(len(keys)))
+	head := fmt.Sprintf("%s  generation %d  position %d  %s", t.name, t.generation, t.position, howMany(len(keys), "key", "keys"))
 	shown := keys[:min(len(keys), max(most-3, 1))]
 	rows := make([][]string, len(shown))
 	for i, key := range shown {

@@ -55,7 +55,7 @@ func (a *app) newMeter(label string, total int64) *meter {
 
 // set shows the progress, with the number of events.
 func (m *meter) set(done, events int64) {
-	m.show(done, fmt.Sprintf("%s events, %s", comma(events), rate(events, m.elapsed())))
+	m.show(done, fmt.Sprintf("%s, %s", howMany(events, "event", "events"), rate(events, m.elapsed())))
 }
 
 // show shows the progress, with words.

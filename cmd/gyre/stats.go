@@ -50,10 +50,10 @@ func statsWords(s wire.Stats) string {
 		writable = ", read-only"
 	}
 	line("head", "%d%s", s.Log.Head, writable)
-	line("appended", "%d events, %s", s.Appends.Events, tookWords(&s.Appends.Seconds))
-	line("refused", "%d conflicts, %d errors", s.Appends.Conflicts, s.Appends.Errors)
-	line("sent", "%d events", s.Reads.Events)
-	line("connections", "%d, %d follows", s.Connections.Open, s.Connections.Follows)
+	line("appended", "%s, %s", howMany(s.Appends.Events, "event", "events"), tookWords(&s.Appends.Seconds))
+	line("refused", "%s, %s", howMany(s.Appends.Conflicts, "conflict", "conflicts"), howMany(s.Appends.Errors, "error", "errors"))
+	line("sent", "%s", howMany(s.Reads.Events, "event", "events"))
+	line("connections", "%d, %s", s.Connections.Open, howMany(s.Connections.Follows, "follow", "follows"))
 	line("subscriptions", "%d, %d are behind, %d parked events", s.Subscriptions.Count, s.Subscriptions.Lagging, s.Subscriptions.Parked)
 	line("plugins", "%d", s.Plugins.Count)
 	z := &s.Storage

@@ -176,7 +176,7 @@ func attempts(most int) string {
 	if most == delivery.NoLimit {
 		return "unlimited attempts"
 	}
-	return fmt.Sprintf("%d attempts", most)
+	return howMany(most, "attempt", "attempts")
 }
 
 // seconds words a number of seconds.

@@ -81,7 +81,7 @@ func (a *app) verify(ctx context.Context, data string, options disk.VerifyOption
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "%s events checked, %s, %s, %s\n", comma(report.Events), megabytes(report.Bytes),
+	fmt.Fprintf(a.stderr, "%s checked, %s, %s, %s\n", howMany(report.Events, "event", "events"), megabytes(report.Bytes),
 		clock(meter.elapsed()), rate(int64(report.Events), meter.elapsed()))
 	found := foundBy(data, &report)
 	if err := printOne(a, found, verified.words); err != nil {
@@ -141,7 +141,7 @@ func (v verified) words() string {
 	}
 	fmt.Fprintf(&b, "%s: %s\n", v.Data, verdict)
 	fmt.Fprintf(&b, "  log       %s\n", v.Log)
-	fmt.Fprintf(&b, "  events    %s in %s streams\n", comma(v.Events), comma(v.Streams))
+	fmt.Fprintf(&b, "  events    %s in %s\n", comma(v.Events), howMany(v.Streams, "stream", "streams"))
 	fmt.Fprintf(&b, "  records   %s\n", comma(v.Records))
 	if v.Blobs > 0 {
 		fmt.Fprintf(&b, "  blobs     %s\n", comma(v.Blobs))
