@@ -19,10 +19,6 @@ const (
 	scanBytes = 1 << 20
 )
 
-// scanBuffers are for pages of which only what matches is copied: many readers that pass over
-// events of others would otherwise keep the collector busy.
-var scanBuffers = sync.Pool{New: func() any { return new([scanBytes]byte) }}
-
 // follower is a Follower of a Store. While it is behind, it reads the tail if that reaches
 // back far enough, else pages from storage. At the head it waits in the tail's index. It
 // keeps only its place, so a slow reader costs nothing.
@@ -41,6 +37,7 @@ type follower struct {
 	deleted   bool
 	deletedAt uint64
 	scan      int    // bytes that it reads from storage next, if it is filtered
+	dense     bool   // most of the last page matched
 	reported  uint64 // position of the last Delivery
 	begun     bool   // there was one
 	live      bool   // Live of the last one
@@ -188,41 +185,14 @@ func (f *follower) fromTail(batches []Batch, head uint64, limit Limit) (out Batc
 		return out, false
 	}
 	before := f.position
+	var c choice
 	for _, b := range batches {
-		if !f.choose(&out, b.after(f.position), limit) {
-			return out, f.position == before && out.Count == 0
+		if !f.choose(&c, b.after(f.position), limit) {
+			return c.copied(), f.position == before && c.Count == 0
 		}
 	}
 	f.position = max(f.position, head)
-	return out, false
-}
-
-// choose adds the matching events of b to out and moves the follower past all events
-// that it examined. It returns false when out is full, and before a link without content
-// in the follower's stream.
-func (f *follower) choose(out *Batch, b Batch, limit Limit) bool {
-	for rest := b.Block; len(rest) > 0; {
-		h, ok := decodeHead(rest)
-		if !ok {
-			panic("core: batch with a malformed event")
-		}
-		mine := f.stream == h.stream || f.stream == All && h.inAll(f.system)
-		if mine && f.filter.Match(h.home, h.typ) {
-			if h.bare {
-				return false
-			}
-			if out.Count > 0 && (out.Count >= limit.Events || len(out.Block)+h.size > limit.Bytes) {
-				return false
-			}
-			out.Add(rest[:h.size], h.position)
-		}
-		if f.stream == h.stream {
-			f.version, f.incarnation, f.placed = h.version, h.incarnation, true
-		}
-		f.position = h.position
-		rest = rest[h.size:]
-	}
-	return true
+	return c.copied(), false
 }
 
 // fromStorage reads what comes next from storage.
@@ -239,15 +209,17 @@ func (f *follower) readAll(ctx context.Context, limit Limit) (Batch, error) {
 	if f.key != "" {
 		f.scan = min(max(f.scan, limit.Bytes), scanBytes)
 		r.Limit = Limit{Events: MaxReadEvents, Bytes: f.scan}
-		buffer := scanBuffers.Get().(*[scanBytes]byte)
-		defer scanBuffers.Put(buffer)
-		r.Buffer = buffer[:0]
+		if !f.dense {
+			buffer := scanBuffers.Get().(*[scanBytes]byte)
+			defer scanBuffers.Put(buffer)
+			r.Buffer = buffer[:0]
+		}
 	}
 	page, err := f.store.Read(ctx, r)
 	if err != nil {
 		return Batch{}, err
 	}
-	out := f.takePage(page, limit)
+	out := f.takePage(page, limit, r.Buffer == nil)
 	if f.scan *= 2; f.position < page.Last {
 		f.scan = 0 // what is not taken is read again
 	}
@@ -284,12 +256,12 @@ func (f *follower) readOn(ctx context.Context, limit Limit) (Batch, error) {
 		return f.readFirst(ctx, limit)
 	}
 	f.incarnation = page.Incarnation
-	return f.takePage(page, limit), nil
+	return f.takePage(page, limit, true), nil
 }
 
 // readFirst finds the stream's version at the follower's position. What it reads for that
 // often has all that comes next.
-func (f *follower) readFirst(ctx context.Context, limit Limit) (out Batch, err error) {
+func (f *follower) readFirst(ctx context.Context, limit Limit) (Batch, error) {
 	version, end, err := f.store.versionAt(ctx, f.stream, f.position)
 	if err != nil {
 		return Batch{}, err
@@ -299,19 +271,20 @@ func (f *follower) readFirst(ctx context.Context, limit Limit) (out Batch, err e
 	if version+uint64(newer.Count) < end.Version {
 		return f.readOn(ctx, limit)
 	}
-	if f.choose(&out, newer, limit) {
+	var c choice
+	if f.choose(&c, newer, limit) {
 		f.position = max(f.position, end.Head)
 	}
-	return out, nil
+	return c.copied(), nil
 }
 
 // takePage takes the matching events of a page and moves the follower past the page, or
-// to the page's head if it is the last one.
-func (f *follower) takePage(page Page, limit Limit) Batch {
+// to the page's head if it is the last one. owned says that nobody else uses the page's memory.
+func (f *follower) takePage(page Page, limit Limit, owned bool) Batch {
 	out := page.Batch
 	if f.key != "" {
 		var all bool
-		if out, all = f.chosen(page.Batch, limit); !all {
+		if out, all = f.chosen(page.Batch, limit, owned); !all {
 			return out
 		}
 	} else if page.Count > 0 {
@@ -325,17 +298,6 @@ func (f *follower) takePage(page Page, limit Limit) Batch {
 		f.position = max(f.position, page.Head)
 	}
 	return out
-}
-
-// chosen is choose of one page. The events are copied once more, to memory of their size: readers
-// keep many of them, and a block that grows leaves three times as much garbage.
-func (f *follower) chosen(page Batch, limit Limit) (out Batch, all bool) {
-	buffer := scanBuffers.Get().(*[scanBytes]byte)
-	defer scanBuffers.Put(buffer)
-	out.Block = buffer[:0]
-	all = f.choose(&out, page, limit)
-	out.Block = append([]byte(nil), out.Block...)
-	return out, all
 }
 
 // prepareWait makes the waiter and the timer that wait uses.
