@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
-	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/plugins"
 )
 
@@ -122,23 +121,24 @@ func (r *Run) each(do func(*Version) error) error {
 
 // handle handles at most so many events of a source. more reports that there may be others.
 func (r *Run) handle(ctx context.Context, from Source, most int) (more bool, err error) {
-	var events []delivery.Item
+	read := readAhead(ctx, from)
+	defer read.close()
 	for r.handled < most {
-		clear(events) // they hold their blocks in memory
-		events, err = from.Next(ctx, events[:0])
+		page, err := read.next()
 		if errors.Is(err, io.EOF) {
 			return false, r.each(func(v *Version) error { return v.Flush(ctx) })
 		}
 		if err != nil {
 			return false, err
 		}
-		events = events[:min(len(events), most-r.handled)]
+		events := page[:min(len(page), most-r.handled)]
 		if err := r.each(func(v *Version) error { return v.Handle(ctx, events) }); err != nil {
 			return false, err
 		}
 		r.handled += len(events)
 		r.position = events[len(events)-1].Position
 		r.show()
+		read.done(page)
 	}
 	return true, r.each(func(v *Version) error { return v.Flush(ctx) })
 }

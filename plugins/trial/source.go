@@ -73,3 +73,62 @@ func (r *Range) Next(ctx context.Context, dst []delivery.Item) ([]delivery.Item,
 	}
 	return dst, nil
 }
+
+// page is what a source has next.
+type page struct {
+	events []delivery.Item
+	err    error
+}
+
+// ahead reads the next page of a Source while whoever asks for pages handles the one before.
+type ahead struct {
+	pages chan page            // holds 3: two, and why there are no more
+	spare chan []delivery.Item // holds 2: what the next pages are read into
+	stop  context.CancelFunc
+	ended chan struct{} // closed when nothing is read any more
+}
+
+// readAhead reads a Source until close, which nobody else may use until then.
+func readAhead(ctx context.Context, from Source) *ahead {
+	ctx, stop := context.WithCancel(ctx)
+	a := &ahead{pages: make(chan page, 2), spare: make(chan []delivery.Item, 2), stop: stop, ended: make(chan struct{})}
+	a.spare <- nil
+	a.spare <- nil
+	go a.read(ctx, from)
+	return a
+}
+
+// read reads pages until there is an error, io.EOF among them, which is the last page.
+func (a *ahead) read(ctx context.Context, from Source) {
+	defer close(a.ended)
+	for {
+		select {
+		case events := <-a.spare:
+			events, err := from.Next(ctx, events)
+			if a.pages <- (page{events, err}); err != nil {
+				return
+			}
+		case <-ctx.Done():
+			a.pages <- page{err: ctx.Err()}
+			return
+		}
+	}
+}
+
+// next returns the next page. It is valid until done, which is called before the next but one.
+func (a *ahead) next() ([]delivery.Item, error) {
+	p := <-a.pages
+	return p.events, p.err
+}
+
+// done takes back a page.
+func (a *ahead) done(events []delivery.Item) {
+	clear(events) // they hold their blocks in memory
+	a.spare <- events[:0]
+}
+
+// close ends reading, and waits for that.
+func (a *ahead) close() {
+	a.stop()
+	<-a.ended
+}
