@@ -217,14 +217,12 @@ func (b *Batch) Next(e *Event) (ok bool, err error) {
 	if entry > int64(len(r)) || entry%alignment != 0 || fixed < fixedBytes || int64(fixed)+int64(stream)+int64(typ)+data+metadata > entry {
 		return false, corrupt("event; bytes, fixed, stream, type, data, metadata:", entry, int64(fixed), int64(stream), int64(typ), data, metadata)
 	}
-	*e = Event{
-		Flags:      Flag(binary.LittleEndian.Uint16(r[6:])),
-		Position:   binary.LittleEndian.Uint64(r[8:]),
-		Version:    binary.LittleEndian.Uint64(r[16:]),
-		TimeMicros: int64(binary.LittleEndian.Uint64(r[24:])),
-		ID:         ID(r[32:48]),
-		Attempt:    binary.LittleEndian.Uint32(r[60:]),
-	}
+	e.Flags = Flag(binary.LittleEndian.Uint16(r[6:]))
+	e.Position = binary.LittleEndian.Uint64(r[8:])
+	e.Version = binary.LittleEndian.Uint64(r[16:])
+	e.TimeMicros = int64(binary.LittleEndian.Uint64(r[24:]))
+	e.ID = ID(r[32:48])
+	e.Attempt = binary.LittleEndian.Uint32(r[60:])
 	rest := r[fixed:entry:entry]
 	e.Stream, rest = cut(rest, stream)
 	e.Type, rest = cut(rest, typ)

@@ -55,11 +55,11 @@ func (e *Event) JSON() json.Value {
 
 // set makes e the event that was decoded.
 func (e *Event) set(from *abi.Event) {
-	*e = Event{
-		Position: from.Position, Version: from.Version, ID: ID(from.ID), Stream: text(from.Stream), Type: text(from.Type),
-		Data: from.Data, Metadata: from.Metadata, Attempt: int(from.Attempt), Replay: from.Flags&abi.Replay != 0,
-		timeMicros: from.TimeMicros, isJSON: from.Flags&abi.JSON != 0 && from.Flags&abi.Truncated == 0,
-	}
+	e.Position, e.Version, e.ID = from.Position, from.Version, ID(from.ID)
+	e.Stream, e.Type = text(from.Stream), text(from.Type)
+	e.Data, e.Metadata = from.Data, from.Metadata
+	e.Attempt, e.Replay = int(from.Attempt), from.Flags&abi.Replay != 0
+	e.timeMicros, e.isJSON = from.TimeMicros, from.Flags&abi.JSON != 0 && from.Flags&abi.Truncated == 0
 }
 
 // text is b as a string that shares its bytes, which never change.

@@ -14,17 +14,29 @@ const failed abi.Verdict = -1
 
 // run handles a batch, event by event, up to the first that is not done: what the events
 // before it did is committed, and the host goes on with that event in another instance.
-func (c *Context) run(h Handler, bytes []byte) abi.Verdict {
+func (c *Context) run(h Handler, bytes []byte) (verdict abi.Verdict) {
 	batch, err := abi.OpenBatch(bytes)
-	for i := 0; err == nil; i++ {
-		var from abi.Event
+	i := 0
+	// A panic is an error of the event, behind which the batch ends.
+	defer func() {
+		if p := recover(); p != nil {
+			stack := make([]byte, stackBytes)
+			c.Log(Error, string(stack[:runtime.Stack(stack, false)]))
+			verdict, _ = c.decide(i, &result{action: abi.Retry, reason: "panic: " + textOfPanic(p)})
+		}
+	}()
+	if h == nil {
+		h = unregistered
+	}
+	var from abi.Event
+	for ; err == nil; i++ {
 		var ok bool
 		if ok, err = batch.Next(&from); !ok {
 			break
 		}
 		c.beginEvent(i)
 		c.event.set(&from)
-		if problem := c.handle(h); problem != nil {
+		if problem := h(c, &c.event); problem != nil {
 			if verdict, done := c.decide(i, resultOf(problem)); done {
 				return verdict
 			}
@@ -35,6 +47,11 @@ func (c *Context) run(h Handler, bytes []byte) abi.Verdict {
 		return failed
 	}
 	return abi.Done
+}
+
+// unregistered handles events where no handler is registered.
+func unregistered(*Context, *Event) error {
+	return Stop("no handler is registered: call plugin.Handle in an init function")
 }
 
 // decide tells the host the result of an event. done is whether the batch ends with it.
@@ -52,21 +69,6 @@ const maxDelayMs = 1<<32 - 1
 
 // stackBytes is how much of a panic's stack is logged.
 const stackBytes = 4 << 10
-
-// handle calls the handler. A panic is an error, and its stack is logged.
-func (c *Context) handle(h Handler) (err error) {
-	if h == nil {
-		return Stop("no handler is registered: call plugin.Handle in an init function")
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			stack := make([]byte, stackBytes)
-			c.Log(Error, string(stack[:runtime.Stack(stack, false)]))
-			err = &result{action: abi.Retry, reason: "panic: " + textOfPanic(p)}
-		}
-	}()
-	return h(c, &c.event)
-}
 
 func textOfPanic(p any) string {
 	switch p := p.(type) {
