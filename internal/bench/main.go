@@ -40,6 +40,7 @@ var groups = []group{
 	{"cluster", benchCluster},
 	{"plugin", benchPlugins},
 	{"plugin/path", benchPath},
+	{"plugin/path/dry-run", benchDryRuns},
 	{"plugin/filters", benchFilters},
 	{"plugin/fair", benchFair},
 	{"plugin/bindings", benchBindings},

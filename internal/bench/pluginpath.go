@@ -39,13 +39,22 @@ type pathBench struct {
 
 // benchPath measures a handler through the whole path, from delivery to Commit, on the
 // embedded engine. It gets each order of 300 bytes and appends it to another stream.
-func benchPath(b *bench) (err error) {
-	p := &pathBench{bench: b, orders: b.n(pathOrders)}
-	if p.node, err = p.start("path", false); err != nil {
+func benchPath(b *bench) error { return onPath(b, "path", b.n(pathOrders), (*pathBench).measure) }
+
+// benchDryRuns measures dry runs over logs that have nothing but orders, so both sides read the same.
+// There are enough orders that the start of a handler is no part of the bar.
+func benchDryRuns(b *bench) error {
+	return onPath(b, "dry-run", 3*b.n(pathOrders), (*pathBench).dryRuns)
+}
+
+// onPath measures something on two nodes of its own.
+func onPath(b *bench, name string, orders int, measure func(*pathBench) error) (err error) {
+	p := &pathBench{bench: b, orders: orders}
+	if p.node, err = p.start(name, false); err != nil {
 		return err
 	}
 	defer func() { _ = p.node.Close(context.Background()) }()
-	if p.bare, err = p.start("path-native", true); err != nil {
+	if p.bare, err = p.start(name+"-native", true); err != nil {
 		return err
 	}
 	defer func() { _ = p.bare.Close(context.Background()) }()
@@ -58,25 +67,10 @@ func benchPath(b *bench) (err error) {
 	if err := p.upload(); err != nil {
 		return err
 	}
-	client, err := sdk.Dial(b.ctx, p.node.URL(), sdk.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = client.Close() }()
-	if err := p.measure(client); err != nil {
-		return err
-	}
-	return p.dryRuns()
+	return measure(p)
 }
 
-// dryRuns measures dry runs over thrice the orders: the start of a handler is no part of the bar.
 func (p *pathBench) dryRuns() error {
-	for _, node := range []*runtime.Node{p.node, p.bare} {
-		if err := fillOrders(p.ctx, node.Store(), 2*p.orders); err != nil {
-			return err
-		}
-	}
-	p.orders *= 3
 	p.progress("plugin/path/dry-run: %d rounds of %d orders", rounds, p.orders)
 	hosted := p.node.Plugins().Bindings
 	pairs, err := pair(rounds, func() (sample, error) { return p.dryRun(hosted) }, func() (sample, error) { return p.dryRun(p.native) })
@@ -88,7 +82,12 @@ func (p *pathBench) dryRuns() error {
 	return nil
 }
 
-func (p *pathBench) measure(client *sdk.Client) error {
+func (p *pathBench) measure() error {
+	client, err := sdk.Dial(p.ctx, p.node.URL(), sdk.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
 	hosted := p.node.Plugins().Bindings
 	sandbox := func(mode string, lanes int) func() (sample, error) {
 		return func() (sample, error) { return p.bind(hosted, mode, lanes) }
