@@ -24,6 +24,7 @@ type scan struct {
 	page   Page // Head and Version are those of the part that has the newest events
 	next   uint64
 	part   int // bytes to read next
+	room   int // for what the part may have that matches, if most of it does
 	events int // that were looked at,
 	bytes  int // with their bytes
 	stop   time.Time
@@ -60,13 +61,15 @@ func (c *scan) ends() bool {
 func (c *scan) read(ctx context.Context, buffer []byte) (Page, error) {
 	r := c.want
 	r.From, r.Buffer = c.next, buffer
-	r.Limit = Limit{Events: MaxReadEvents, Bytes: min(c.part, scanPageBytes-c.bytes)}
-	c.part = min(2*c.part, scanBytes)
 	if e, ok := c.store.engine.(Selector); ok {
+		r.Limit = Limit{Events: c.want.Limit.Events - c.page.Count, Bytes: min(scanBytes, max(c.want.Limit.Bytes-len(c.page.Block), 1))}
 		if page, ok, err := e.ReadSelected(ctx, r); ok || err != nil {
+			c.room = len(page.Block)
 			return page, err
 		}
 	}
+	r.Limit = Limit{Events: MaxReadEvents, Bytes: min(c.part, scanPageBytes-c.bytes)}
+	c.part = min(2*c.part, scanBytes)
 	r.Select = Selection{}
 	return c.store.engine.Read(ctx, r)
 }
@@ -103,6 +106,9 @@ func (c *scan) add(encoded []byte, h *eventHead) bool {
 			c.next = h.position
 		}
 		return false
+	}
+	if p.Block == nil {
+		p.Block = make([]byte, 0, max(h.size, c.room))
 	}
 	p.Add(encoded, h.position)
 	return true

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"math"
 	"sort"
 
 	"github.com/gyre-events/gyre/core"
@@ -24,6 +25,9 @@ type segment struct {
 	end    int64  // valid length; math.MaxInt64 while it is written
 	before int64  // bytes of the log in the segments before it
 }
+
+// sealed reports whether nothing is added to the segment any more.
+func (s *segment) sealed() bool { return s.end < math.MaxInt64 }
 
 // segment returns the entry of a number that is in the log.
 func (v *view) segment(number uint32) *segment {

@@ -33,13 +33,7 @@ const (
 func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, what scope) (core.Page, error) {
 	m := e.appender.durable.Load()
 	page := core.Page{Version: m.head, Head: m.head}
-	lo, hi := uint64(1), m.head
-	switch {
-	case !r.Backward:
-		lo = max(r.From, 1)
-	case r.From > 0:
-		hi = min(r.From, m.head)
-	}
+	lo, hi := reachOf(&r, m.head)
 	if lo > hi {
 		if page.End = true; !r.Backward {
 			page.Next = lo

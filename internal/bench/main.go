@@ -31,6 +31,7 @@ type group struct {
 
 var groups = []group{
 	{"disk", benchDisk},
+	{"streams/selected", benchSelected},
 	{"records", benchRecords},
 	{"postgres", benchPostgres},
 	{"ws", benchWS},

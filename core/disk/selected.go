@@ -1,0 +1,239 @@
+package disk
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sort"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+var _ core.Selector = (*Engine)(nil)
+
+// ReadSelected is core.Selector's. A page has events of one segment.
+func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (core.Page, bool, error) {
+	if r.Stream != core.All || len(r.Select.Filter.Types) == 0 && r.Select.Category == "" {
+		return core.Page{}, false, nil
+	}
+	if err := e.enter(ctx); err != nil {
+		return core.Page{}, false, err
+	}
+	defer e.inUse.RUnlock()
+	m := e.appender.durable.Load()
+	page := core.Page{Version: m.head, Head: m.head, Batch: core.Batch{Block: r.Buffer}}
+	lo, hi := reachOf(&r, m.head)
+	if lo > hi {
+		return core.Page{}, false, nil
+	}
+	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, system: r.System}
+	p := &picker{walker: w, backward: r.Backward}
+	if r.Backward {
+		p.segment(hi)
+		p.lo, p.hi = p.seg.first, hi
+	} else {
+		p.segment(lo)
+		p.lo, p.hi = lo, min(p.last, hi)
+	}
+	ok, err := p.find(m, &r.Select)
+	if !ok || err != nil {
+		return core.Page{}, false, err
+	}
+	next, err := p.pick()
+	if err != nil {
+		return core.Page{}, false, err
+	}
+	finish(&page, r.Backward, m.head, next)
+	return page, true, nil
+}
+
+// reachOf is the range of positions that a page of $all may have at most.
+func reachOf(r *core.ReadRequest, head uint64) (lo, hi uint64) {
+	switch {
+	case !r.Backward:
+		return max(r.From, 1), head
+	case r.From > 0:
+		return 1, min(r.From, head)
+	}
+	return 1, head
+}
+
+// picker reads events of some kinds from a segment.
+type picker struct {
+	*walker
+	backward bool
+	seg      *segment
+	seal     uint32 // of the segment, once it is sealed
+	last     uint64 // position of the segment
+	lo, hi   uint64 // positions that are wanted
+	lists    lists
+	window   *window
+}
+
+// segment has p read from the segment of a position.
+func (p *picker) segment(position uint64) {
+	all := p.view.segments
+	i := max(sort.Search(len(all), func(i int) bool { return all[i].first > position })-1, 0)
+	p.seg, p.last = &all[i], math.MaxUint64
+	if i+1 < len(all) {
+		p.seal, p.last = all[i+1].salt, all[i+1].first-1
+	}
+}
+
+// find finds where the events are.
+func (p *picker) find(m *mark, s *core.Selection) (ok bool, err error) {
+	end := p.seg.end
+	if !p.seg.sealed() {
+		if m.end.segment() != p.seg.number {
+			return false, nil // the view is newer
+		}
+		end = m.end.byte()
+	}
+	p.lists, ok, err = p.engine.kindLists(p.ctx, p.seg, p.seal, end, s)
+	return ok, err
+}
+
+// pick adds the events to the page, until it is full, and returns the position that follows
+// what it has looked at.
+func (p *picker) pick() (next uint64, err error) {
+	file, err := p.engine.files.acquire(p.seg.number)
+	if err != nil {
+		return 0, cannotRead(err)
+	}
+	defer p.engine.files.release(file)
+	p.window = takeWindow(file, p.seg.end, guessBytes)
+	defer p.window.giveBack()
+	offs, all, err := p.merged()
+	if err != nil {
+		return 0, err
+	}
+	for len(offs) > 0 {
+		if err := p.ctx.Err(); err != nil {
+			return 0, core.AsError(err)
+		}
+		n := p.together(offs)
+		group, rest := offs[:n], offs[n:]
+		if p.backward {
+			rest, group = offs[:len(offs)-n], offs[len(offs)-n:]
+		}
+		var more bool
+		if next, more, err = p.group(group); !more || err != nil {
+			return next, err
+		}
+		offs = rest
+	}
+	switch {
+	case !all:
+		return next, nil
+	case p.backward:
+		return p.lo - 1, nil
+	}
+	return p.hi + 1, nil
+}
+
+// merged returns the places of the events from lo to hi, in order: those at the end where the
+// page begins, if that is enough for it. all is false if there are others.
+func (p *picker) merged() (offs []uint32, all bool, err error) {
+	all, low, high := true, uint32(0), uint32(math.MaxUint32)
+	for _, list := range p.lists {
+		if list, err = p.wanted(list); err != nil {
+			return nil, false, err
+		}
+		if most := p.limit.Events + 1; len(list) > most {
+			if all = false; p.backward {
+				list = list[len(list)-most:]
+				low = max(low, list[0])
+			} else {
+				list = list[:most]
+				high = min(high, list[most-1])
+			}
+		}
+		offs = append(offs, list...)
+	}
+	if len(p.lists) > 1 {
+		slices.Sort(offs)
+	}
+	first, _ := slices.BinarySearch(offs, low)
+	behind := sort.Search(len(offs), func(i int) bool { return offs[i] > high })
+	return offs[first:behind], all, nil
+}
+
+// wanted is the part of a list with the positions from lo to hi.
+func (p *picker) wanted(list []uint32) ([]uint32, error) {
+	from, err := p.behind(list, p.lo)
+	if err != nil {
+		return nil, err
+	}
+	to, err := p.behind(list, p.hi+1)
+	return list[from:max(from, to)], err
+}
+
+// behind is the index of the first event of a list whose position is at least position.
+func (p *picker) behind(list []uint32, position uint64) (int, error) {
+	switch {
+	case position <= p.seg.first:
+		return 0, nil
+	case position > p.last:
+		return len(list), nil
+	}
+	var failed error
+	i := sort.Search(len(list), func(i int) bool {
+		encoded, err := eventIn(p.window, at(p.seg.number, int64(list[i])), p.seg.salt)
+		if err != nil {
+			failed = err
+			return true
+		}
+		return positionOf(encoded) >= position
+	})
+	return i, failed
+}
+
+// together is how many of the events that come next are read at once.
+func (p *picker) together(offs []uint32) int {
+	place := func(i int) offset {
+		if p.backward {
+			i = len(offs) - 1 - i
+		}
+		return at(p.seg.number, int64(offs[i]))
+	}
+	n := 1
+	for n < len(offs) && n < p.limit.Events-p.page.Count {
+		a, b := place(n-1), place(n)
+		if !joins(min(a, b), max(a, b), place(0)) {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// group adds events that are read at once. next follows the last one that it has looked at.
+func (p *picker) group(offs []uint32) (next uint64, more bool, err error) {
+	span := int(offs[len(offs)-1] - offs[0])
+	p.window.stride = span + guessBytes
+	if _, err := p.window.at(int64(offs[0]), span+1); err != nil {
+		return 0, false, cannotRead(err)
+	}
+	for i := range offs {
+		if p.backward {
+			i = len(offs) - 1 - i
+		}
+		encoded, err := eventIn(p.window, at(p.seg.number, int64(offs[i])), p.seg.salt)
+		if err != nil {
+			return 0, false, err
+		}
+		next = positionOf(encoded)
+		if !p.take(encoded, next) {
+			return next, false, nil
+		}
+		if p.backward {
+			next--
+		} else {
+			next++
+		}
+		if p.full {
+			return next, false, nil
+		}
+	}
+	return next, true, nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/disk"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// selectedLog is how many events the logs have whose selections are read.
+const selectedLog = 2_000_000
+
+// selected are the selections: a category with 30 % of the events, and types with 5 % and
+// with 0.5 % of them.
+var selected = []struct {
+	name      string
+	selection core.Selection
+}{
+	{"category30", core.Selection{Category: "file"}},
+	{"type5", core.Selection{Filter: core.Filter{Types: []string{"Deleted"}}}},
+	{"type0.5", core.Selection{Filter: core.Filter{Types: []string{"Archived"}}}},
+}
+
+// benchSelected measures reading what matches a selection against reading all of $all: events a
+// second that are returned.
+func benchSelected(b *bench) error {
+	engine, err := disk.Open(b.ctx, disk.Config{Dir: filepath.Join(b.dir, "disk")})
+	if err != nil {
+		return err
+	}
+	if err := b.selected("disk", engine, b.n(selectedLog)); err != nil {
+		return err
+	}
+	return b.selectedPostgres()
+}
+
+func (b *bench) selectedPostgres() (err error) {
+	if err := os.Chmod(b.dir, 0o711); err != nil {
+		return err
+	}
+	server, err := pgtest.New(b.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	config := postgres.Config{URL: server.URL, Store: pgStore, Ring: "bench"}
+	engine, err := postgres.Open(b.ctx, config)
+	if err != nil {
+		return err
+	}
+	return b.selected("postgres", engine, b.n(selectedLog/4))
+}
+
+// selected fills an engine's log and measures the selections.
+func (b *bench) selected(name string, engine core.Engine, events int) (err error) {
+	store := core.NewStore(engine, core.StoreConfig{})
+	defer func() { err = errors.Join(err, store.Close()) }()
+	b.progress("streams/selected: %d events to %s", events, name)
+	if err := writeSelectable(b.ctx, store, events); err != nil {
+		return err
+	}
+	for _, s := range selected {
+		name := fmt.Sprintf("streams/%s/%s", s.name, name)
+		b.progress("%s: %d rounds", name, rounds)
+		p, err := pair(rounds,
+			func() (sample, error) { return readFor(b.ctx, store, s.selection, window) },
+			func() (sample, error) { return readFor(b.ctx, store, core.Selection{}, window) })
+		if err != nil {
+			return err
+		}
+		p.note = fmt.Sprintf("matching events of %d; floor: all events", events)
+		b.add(p.result(name, "events/s", atLeast(ofRatio, 0.5)))
+	}
+	return nil
+}
+
+// writeSelectable appends events to streams of several categories, of which every twentieth is
+// Deleted and every two hundredth Archived.
+func writeSelectable(ctx context.Context, log core.Log, n int) error {
+	const perCommit = 1000
+	for done := 0; done < n; done += perCommit {
+		appends := make([]core.Append, 10)
+		for i := range appends {
+			category := "service"
+			if i%10 < 3 {
+				category = "file"
+			}
+			appends[i] = core.Append{Stream: fmt.Sprintf("%s-%d", category, (done/perCommit*10+i)%10_000), Expect: core.AnyVersion, Events: newEvents(perCommit / len(appends))}
+			for k := range appends[i].Events {
+				switch {
+				case k%200 == 7 && i%2 == 0:
+					appends[i].Events[k].Type = "Archived"
+				case k%20 == 3:
+					appends[i].Events[k].Type = "Deleted"
+				}
+			}
+		}
+		if _, err := log.Append(ctx, core.Commit{Appends: appends}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readFor reads what matches of $all for d, page by page, from the start again at the end.
+func readFor(ctx context.Context, log core.Log, selection core.Selection, d time.Duration) (sample, error) {
+	begin := time.Now()
+	total := 0
+	for from := uint64(1); time.Since(begin) < d; {
+		page, err := log.Read(ctx, core.ReadRequest{Stream: core.All, From: from, Select: selection, Limit: core.Limit{Events: core.MaxReadEvents}})
+		if err != nil {
+			return sample{}, err
+		}
+		total += page.Count
+		if from = page.Next; page.End {
+			from = 1
+		}
+	}
+	return rate(total, begin), nil
+}
