@@ -32,7 +32,6 @@ type Engine struct {
 	blobs     *blobStore
 	prepare   *preparer
 	recovery  *recovery
-	kinds     kindsStore
 
 	closing atomic.Bool
 	inUse   sync.RWMutex // held by every call for reading, by Close for writing

@@ -24,6 +24,7 @@ type index struct {
 	key    hashKey
 	logger *slog.Logger
 	cache  versionCache
+	kinds  kindsStore
 
 	view atomic.Pointer[view]
 

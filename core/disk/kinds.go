@@ -127,7 +127,7 @@ type lists [][]uint32
 // has none.
 func (e *Engine) kindLists(ctx context.Context, seg *segment, seal uint32, end int64, s *core.Selection) (found lists, ok bool, err error) {
 	sealed := seg.sealed()
-	c := &e.kinds
+	c := &e.index.kinds
 	if sealed {
 		key := newListsKey(seg, seal, s)
 		found, ok := c.recent.get(key)

@@ -123,6 +123,12 @@ func TestKinds(t *testing.T) {
 	}
 	appendKinds(t, e, 100) // to the segment whose lists are in memory, and to later ones
 	checkKinds(t, e)
+	c := &core.Commit{Streams: []core.StreamOp{{Stream: "file-1", Expect: core.AnyVersion, Action: core.RemoveStream}}}
+	if o := e.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
+		t.Fatal(o.Err)
+	}
+	appendKinds(t, e, 50)
+	checkKinds(t, e)
 }
 
 // Files that are damaged, of another segment or cut off are made anew.

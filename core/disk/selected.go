@@ -26,8 +26,7 @@ func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (core.Pag
 	if lo > hi {
 		return core.Page{}, false, nil
 	}
-	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, system: r.System}
-	p := &picker{walker: w, backward: r.Backward}
+	p := &picker{walker: e.walker(ctx, &r, ofAll, &page), backward: r.Backward}
 	if r.Backward {
 		p.segment(hi)
 		p.lo, p.hi = p.seg.first, hi
@@ -223,8 +222,8 @@ func (p *picker) group(offs []uint32) (next uint64, more bool, err error) {
 			return 0, false, err
 		}
 		next = positionOf(encoded)
-		if !p.take(encoded, next) {
-			return next, false, nil
+		if fits, err := p.take(encoded, next); err != nil || !fits {
+			return next, false, err
 		}
 		if p.backward {
 			next--

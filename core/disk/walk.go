@@ -41,10 +41,7 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, what scope) (c
 		return page, nil
 	}
 	page.Block = r.Buffer
-	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: &page, limit: r.Limit, scope: what, system: r.System}
-	if e.changed.some.Load() {
-		w.of = e.remember(e.lifecycle)
-	}
+	w := e.walker(ctx, &r, what, &page)
 	walk := w.walk
 	if r.Backward {
 		walk = w.walkBack
@@ -52,6 +49,15 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, what scope) (c
 	next, err := walk(lo, hi)
 	finish(&page, r.Backward, m.head, next)
 	return page, err
+}
+
+// walker returns what reads a page of the log as it is now.
+func (e *Engine) walker(ctx context.Context, r *core.ReadRequest, what scope, page *core.Page) *walker {
+	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: page, limit: r.Limit, scope: what, system: r.System}
+	if e.changed.some.Load() {
+		w.of = e.remember(e.lifecycle)
+	}
+	return w
 }
 
 // walker reads events by position.

@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
-	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/postgres"
 	"github.com/gyre-events/gyre/internal/pgtest"
+	"github.com/gyre-events/gyre/runtime"
+	"github.com/gyre-events/gyre/sdk"
 )
 
 // selectedLog is how many events the logs have whose selections are read.
@@ -29,19 +30,13 @@ var selected = []struct {
 }
 
 // benchSelected measures reading what matches a selection against reading all of $all: events a
-// second that are returned.
+// second that a client gets.
 func benchSelected(b *bench) error {
-	engine, err := disk.Open(b.ctx, disk.Config{Dir: filepath.Join(b.dir, "disk")})
-	if err != nil {
+	config := runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "disk")}
+	if err := b.selected("disk", config, b.n(selectedLog)); err != nil {
 		return err
 	}
-	if err := b.selected("disk", engine, b.n(selectedLog)); err != nil {
-		return err
-	}
-	return b.selectedPostgres()
-}
-
-func (b *bench) selectedPostgres() (err error) {
+	// The server runs as another user, who has to reach its folder.
 	if err := os.Chmod(b.dir, 0o711); err != nil {
 		return err
 	}
@@ -49,29 +44,32 @@ func (b *bench) selectedPostgres() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	config := postgres.Config{URL: server.URL, Store: pgStore, Ring: "bench"}
-	engine, err := postgres.Open(b.ctx, config)
+	config = runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "postgres"), Engine: runtime.EnginePostgres, Postgres: postgres.Config{URL: server.URL}}
+	return errors.Join(b.selected("postgres", config, b.n(selectedLog/4)), server.Close())
+}
+
+// selected fills a node's log and measures the selections.
+func (b *bench) selected(engine string, config runtime.Config, events int) error {
+	node, err := runtime.Start(b.ctx, config)
 	if err != nil {
 		return err
 	}
-	return b.selected("postgres", engine, b.n(selectedLog/4))
-}
-
-// selected fills an engine's log and measures the selections.
-func (b *bench) selected(name string, engine core.Engine, events int) (err error) {
-	store := core.NewStore(engine, core.StoreConfig{})
-	defer func() { err = errors.Join(err, store.Close()) }()
-	b.progress("streams/selected: %d events to %s", events, name)
-	if err := writeSelectable(b.ctx, store, events); err != nil {
+	defer func() { _ = node.Close(context.WithoutCancel(b.ctx)) }()
+	client, err := sdk.Dial(b.ctx, node.URL(), sdk.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	b.progress("streams/selected: %d events to %s", events, engine)
+	if err := writeSelectable(b.ctx, node.Store(), events); err != nil {
 		return err
 	}
 	for _, s := range selected {
-		name := fmt.Sprintf("streams/%s/%s", s.name, name)
+		name := fmt.Sprintf("streams/%s/%s", s.name, engine)
 		b.progress("%s: %d rounds", name, rounds)
 		p, err := pair(rounds,
-			func() (sample, error) { return readFor(b.ctx, store, s.selection, window) },
-			func() (sample, error) { return readFor(b.ctx, store, core.Selection{}, window) })
+			func() (sample, error) { return readFor(b.ctx, client, s.selection, window) },
+			func() (sample, error) { return readFor(b.ctx, client, core.Selection{}, window) })
 		if err != nil {
 			return err
 		}
