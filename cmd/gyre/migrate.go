@@ -22,8 +22,9 @@ migration that needs more than the one before is refused with nodes_outdated whi
 has the store open. gyre migrate status lists the nodes.
 
 Three optional indexes are for searches with SQL: correlation for correlation_id, type for
-types, time for times. Each slows appends. gyre migrate up --with-index builds them while nodes
-run; nodes keep them.`
+types, time for times. Each slows appends. The index links is for nodes that remove streams; they
+build it themselves if they may. gyre migrate up --with-index builds indexes while nodes run;
+nodes keep them.`
 
 func newMigrate(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
@@ -56,7 +57,7 @@ again.`,
 }
 
 func addWithIndex(cmd *cobra.Command, indexes *[]string) {
-	cmd.Flags().StringSliceVar(indexes, "with-index", nil, "build these indexes for searches with SQL: correlation, type, time")
+	cmd.Flags().StringSliceVar(indexes, "with-index", nil, "build these indexes: correlation, type, time, for searches with SQL; links, to remove streams")
 }
 
 func newMigrateStatus(a *app) *cobra.Command {

@@ -109,7 +109,7 @@ func (e *Engine) Beat(ctx context.Context, session, released uint64, draining bo
 		if standing, err = e.ringBeat(ctx, c, session, released, draining); err != nil {
 			return err
 		}
-		if known, _ := e.log.known(); standing.Epoch < known.epoch {
+		if known := e.log.known(); standing.Epoch < known.epoch {
 			// Behind a pooler the same connection may lead to another server.
 			if err = e.recognize(ctx, c); err == nil {
 				standing, err = e.ringBeat(ctx, c, session, released, draining)

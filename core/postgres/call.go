@@ -8,7 +8,10 @@ import (
 )
 
 // callParams is how many parameters commit_group has.
-const callParams = 30
+const callParams = 32
+
+// stateParams are the last of them.
+const stateParams = 2
 
 // call is what commit_group is asked for, beside the plan.
 type call struct {
@@ -37,15 +40,15 @@ func (c *call) encode(out *params, p *plan) {
 	if !c.probe {
 		events = p.count(true)
 	}
-	if events == 0 {
-		for len(out.ends) < callParams {
-			out.null()
-		}
-		return
+	if events > 0 {
+		encodePlaces(out, p, events)
+		encodeContents(out, p, events)
+		encodeLinks(out, p, events)
 	}
-	encodePlaces(out, p, events)
-	encodeContents(out, p, events)
-	encodeLinks(out, p, events)
+	for len(out.ends) < callParams-stateParams {
+		out.null()
+	}
+	c.encodeStates(out, p)
 }
 
 func (c *call) encodeStreams(out *params, p *plan) {
@@ -88,6 +91,42 @@ func (c *call) encodeStreams(out *params, p *plan) {
 		}
 		out.end(false)
 	}
+}
+
+// encodeStates puts what the state of each stream has to be, and what is done to it.
+func (c *call) encodeStates(out *params, p *plan) {
+	if c.probe || !p.unlive {
+		out.null()
+		out.null()
+		return
+	}
+	out.array(oidInt2, len(p.streams))
+	for i := range p.streams {
+		if s := &p.streams[i]; s.needed && s.state.has {
+			out.elementInt2(uint16(s.state.what))
+		} else {
+			out.elementNull()
+		}
+	}
+	out.end(false)
+	if !p.changes() {
+		out.null()
+		return
+	}
+	out.array(oidInt2, len(p.streams))
+	for i := range p.streams {
+		if op := p.streams[i].op; op != nil {
+			out.elementInt2(uint16(op.Action))
+		} else {
+			out.elementNull()
+		}
+	}
+	out.end(false)
+}
+
+// changes reports whether a stream is changed as a whole.
+func (p *plan) changes() bool {
+	return slices.ContainsFunc(p.streams, func(s stream) bool { return s.op != nil })
 }
 
 // unbound reports whether all streams are to be written, whatever their
@@ -308,17 +347,20 @@ type answer struct {
 	gone bool
 	// epoch is the log's after the facts were read, where nothing was written.
 	epoch uint64
+	// changes is how many Commits have changed streams as a whole, where events were
+	// written or streams changed.
+	changes uint64
 }
 
 // answerColumns is how many columns commit_group's row has.
-const answerColumns = 13
+const answerColumns = 16
 
 // decode reads the row that commit_group answered for p.
 func (a *answer) decode(row [][]byte, p *plan) error {
 	if len(row) != answerColumns || len(row[0]) != 1 {
 		return errMalformed
 	}
-	*a = answer{written: row[0][0] != 0, epoch: uint64Of(row[12])}
+	*a = answer{written: row[0][0] != 0, epoch: uint64Of(row[14]), changes: uint64Of(row[15])}
 	if row[1] != nil && row[2] != nil && row[3] != nil {
 		if len(row[1]) != 8 || len(row[2]) != 8 || len(row[3]) != 4 {
 			return errMalformed
@@ -338,18 +380,56 @@ func (a *answer) decode(row [][]byte, p *plan) error {
 	if a.found.versions, err = numbers(row[4]); err != nil {
 		return err
 	}
-	revisions, err := elements(row[5])
+	if a.found.lifecycles, err = lifecycles(row[5], row[6], len(list)); err != nil {
+		return err
+	}
+	revisions, err := elements(row[7])
 	if err != nil {
 		return err
 	}
 	a.gone = slices.ContainsFunc(revisions, func(r []byte) bool { return r == nil })
-	if a.found.revisions, err = numbers(row[5]); err != nil {
+	if a.found.revisions, err = numbers(row[7]); err != nil {
 		return err
 	}
 	if len(list) != len(p.streams) || len(a.found.revisions) != len(p.records) {
 		return errMalformed
 	}
-	return a.decodeIDs(row[6:12])
+	return a.decodeIDs(row[8:14])
+}
+
+// lifecycles reads the states and the incarnations of n streams; NULL is that of a stream that
+// is not there.
+func lifecycles(states, incarnations []byte, n int) ([]core.Lifecycle, error) {
+	list, err := elements(states)
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := elements(incarnations)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) != n || len(numbers) != n {
+		return nil, errMalformed
+	}
+	out := make([]core.Lifecycle, n)
+	for i := range out {
+		switch {
+		case list[i] == nil && numbers[i] == nil:
+		case len(list[i]) == 2 && len(numbers[i]) == 4:
+			out[i] = lifecycleOf(list[i], numbers[i])
+		default:
+			return nil, errMalformed
+		}
+	}
+	return out, nil
+}
+
+// lifecycleOf reads the state and the incarnation of a stream, in binary.
+func lifecycleOf(state, incarnation []byte) core.Lifecycle {
+	return core.Lifecycle{
+		State:    core.StreamState(binary.BigEndian.Uint16(state)),
+		Removals: binary.BigEndian.Uint32(incarnation) - 1,
+	}
 }
 
 func (a *answer) decodeIDs(columns [][]byte) error {

@@ -31,24 +31,61 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 		return core.FailStep(group, err)
 	}
 	defer e.calls.RUnlock()
-	if len(group) == 0 {
-		return core.Step{}
-	}
-	if slices.ContainsFunc(group, func(c *core.Commit) bool { return len(c.Streams) > 0 }) {
-		return core.FailStep(group, core.Errorf(core.CodeNotSupported, "this engine does not change streams as a whole yet"))
-	}
 	if e.config.OnlyReads {
 		return core.FailStep(group, core.Errorf(core.CodeStoreReadOnly, "the store was opened to be read"))
 	}
-	s := &step{
-		engine: e, plan: newPlan(group), epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group)),
+	return inParts(group, func(part []*core.Commit) core.Step {
+		s := e.newStep(part)
+		s.run(ctx, 0)
+		return core.Step{Outcomes: s.outcomes, Written: s.written}
+	})
+}
+
+// inParts makes a step of a group in parts: a Commit that changes streams as a whole is
+// alone, since what comes after it in the group is about streams that it has changed.
+func inParts(group []*core.Commit, do func(part []*core.Commit) core.Step) (step core.Step) {
+	for len(group) > 0 {
+		n := slices.IndexFunc(group, func(c *core.Commit) bool { return len(c.Streams) > 0 })
+		switch n {
+		case -1:
+			n = len(group)
+		case 0:
+			n = 1
+		}
+		part := do(group[:n])
+		if n == len(group) && step.Outcomes == nil {
+			return part // as almost always
+		}
+		step.Outcomes = append(step.Outcomes, part.Outcomes...)
+		step.Written = joined(step.Written, part.Written)
+		group = group[n:]
+	}
+	return step
+}
+
+// joined is b behind a. If others have written between them, it has the positions and no
+// event: a Batch has no gap, and readers find them all in storage.
+func joined(a, b core.Batch) core.Batch {
+	switch {
+	case b.Last == 0:
+		return a
+	case a.Last == 0:
+		return b
+	case a.Count == 0 || a.Last+1 != b.First:
+		return core.Batch{First: a.First, Last: b.Last}
+	}
+	return core.Batch{
+		Block: append(a.Block, b.Block...), Count: a.Count + b.Count, First: a.First, Last: b.Last, Hidden: a.Hidden || b.Hidden,
+	}
+}
+
+func (e *Engine) newStep(group []*core.Commit) *step {
+	p := newPlan(group)
+	return &step{
+		engine: e, plan: p, epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group)),
+		look:  p.links, // a link's id may well be there
 		retry: retry{until: time.Now().Add(e.config.RetryFor), pause: firstPause},
 	}
-	if s.plan.links {
-		s.look = true // a link's id may well be there
-	}
-	s.run(ctx, 0)
-	return core.Step{Outcomes: s.outcomes, Written: s.written}
 }
 
 // epochOf is the epoch that all Commits of a group name: the committer makes groups
@@ -135,7 +172,7 @@ func (s *step) refuseStale(a *answer) {
 func (s *step) answer(a *answer, before *found) {
 	st := s.plan.evaluate(&a.found, a.head)
 	s.written.Block = make([]byte, 0, s.plan.maxEncodedBytes())
-	encode := &encoder{batch: &s.written, recorded: a.recorded}
+	encode := &encoder{batch: &s.written, recorded: a.recorded, changes: a.changes}
 	for i := range s.plan.entries {
 		en := &s.plan.entries[i]
 		if en.write {
@@ -159,12 +196,17 @@ func (s *step) answer(a *answer, before *found) {
 	}
 	s.plan.entries = nil
 	s.engine.log.append(encode.last)
+	if s.plan.changes() {
+		s.engine.log.noteChanges(a.changes)
+		s.engine.removeSoon()
+	}
 }
 
 // encoder makes the batch of what a step has written.
 type encoder struct {
 	batch    *core.Batch
 	recorded int64
+	changes  uint64
 	last     mark
 }
 
@@ -188,7 +230,7 @@ func (w *encoder) added(position uint64, row core.ID) {
 	}
 	w.batch.Count++
 	w.batch.Last = position
-	w.last = mark{position, row}
+	w.last = mark{position, row, w.changes}
 }
 
 // send runs the plan on the server, in one flush, or, to hold it, in a
@@ -321,7 +363,7 @@ func (s *step) release(ctx context.Context, c *pgx.Conn, a *answer, made []int) 
 	var batch pgx.Batch
 	if len(unused) > 0 {
 		batch.Queue(`DELETE FROM `+s.engine.config.schema()+`.streams s WHERE s.name = ANY ($1) AND s.version = 0
-			AND NOT EXISTS (SELECT FROM `+s.engine.config.schema()+`.events e WHERE e.stream = s.id)`, unused)
+			AND s.incarnation = 1 AND s.state = 0 AND NOT EXISTS (SELECT FROM `+s.engine.config.schema()+`.events e WHERE e.stream = s.id)`, unused)
 	}
 	batch.Queue("COMMIT")
 	return c.SendBatch(ctx, &batch).Close()
@@ -344,6 +386,8 @@ func (s *step) again(ctx context.Context, err error) bool {
 		return true
 	case state == stateEpochOver:
 		s.stale = true
+		return true
+	case state == stateChanged:
 		return true
 	case isKnownID(err):
 		s.look = true

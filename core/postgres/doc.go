@@ -29,6 +29,12 @@
 // text, or a number beyond its range. Indexes lists optional indexes that serve such
 // searches. Only Gyre writes to the tables.
 //
+// # Removed streams
+//
+// A removal changes two rows. What was removed is in the tables until a node deletes it,
+// soon after, and no statement finds it. Backups, archives of the WAL and, up to a VACUUM FULL,
+// free space of the tables still have it.
+//
 // # Fail-over
 //
 // Calls are bounded by Config.CallTimeout. A Commit is retried for Config.RetryFor, on
@@ -44,5 +50,6 @@
 // # Concurrency
 //
 // All methods are safe for concurrent use. One goroutine watches the head, another
-// keeps the session up; Close waits for both and for the calls under way.
+// keeps the session up, a third deletes what was removed; Close waits for them and for the
+// calls under way.
 package postgres

@@ -19,7 +19,6 @@ type Engine struct {
 	steps  *pgxpool.Pool // for Commits and the watch
 	reads  *pgxpool.Pool
 
-	knows int    // the newest migration that this version knows
 	epoch uint64 // that the engine was opened under
 	log   logState
 	names *nameCache
@@ -39,6 +38,7 @@ type Engine struct {
 	stepCtx context.Context // ends steps, some time after closing
 	kill    context.CancelFunc
 	poll    poller
+	remover remover
 	session session
 	arbiter arbiter
 }
@@ -86,6 +86,7 @@ func (e *Engine) Close() error {
 	e.calls.Lock()
 	defer e.calls.Unlock()
 	e.poll.running.Wait()
+	e.remover.running.Wait()
 	e.session.running.Wait()
 	e.closeSession()
 	e.arbiter.beats.close()

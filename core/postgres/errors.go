@@ -18,6 +18,7 @@ import (
 const (
 	stateEpochOver  = "GY001" // raised by commit_group
 	stateOlderNodes = "GY002" // raised by refuse_older_nodes
+	stateChanged    = "GY003" // raised by commit_group
 
 	stateNoParent            = "23503"
 	stateUniqueViolation     = "23505"

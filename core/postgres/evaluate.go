@@ -45,11 +45,12 @@ func (s *evaluation) written(e *entry, to sink) core.Result {
 	ids := e.ids
 	for i := range c.Appends {
 		at := e.streams[i]
+		lifecycle := s.found.lifecycles[at]
 		p := core.Placement{
 			Stream: c.Appends[i].Stream, Version: s.found.versions[at] + s.added[at],
-			Position: s.head, Incarnation: 1,
+			Position: s.head, Incarnation: lifecycle.Incarnation(),
 		}
-		placed := core.Appended{FirstVersion: p.Version + 1, FirstPosition: p.Position + 1}
+		placed := core.Appended{FirstVersion: p.Version + 1, FirstPosition: p.Position + 1, Incarnation: lifecycle.LaterIncarnation()}
 		for j := range c.Appends[i].Events {
 			p.Version++
 			p.Position++
@@ -129,13 +130,14 @@ func (s *evaluation) lookUp(e *entry) (*core.Result, error) {
 				case isKnown || isSent:
 					wrong = atElement(core.NewDuplicateEvent(a.Stream, id), i)
 				case isLink:
-					wrong = s.cannotLink(a, a.Links[j], sent, i)
+					wrong = s.cannotLink(c, a.Links[j], sent, i)
 				}
 			}
 			sent[id] = a.Stream
 			placed := &first.Appends[i]
 			if j == 0 {
 				placed.FirstVersion, placed.FirstPosition = p.version, p.position
+				placed.Incarnation = s.found.lifecycles[e.streams[i]].LaterIncarnation()
 			}
 			isRetry = isRetry && isKnown && p.stream == a.Stream && p.link == (len(a.Links) > 0) &&
 				p.version == placed.FirstVersion+uint64(j) && p.position > first.Position
@@ -152,8 +154,9 @@ func (s *evaluation) lookUp(e *entry) (*core.Result, error) {
 	return nil, nil
 }
 
-// cannotLink says why an event cannot be linked by Append i, if so.
-func (s *evaluation) cannotLink(a *core.Append, id core.ID, sent map[core.ID]string, i int) *core.Error {
+// cannotLink says why an event cannot be linked by Append i of c, if so.
+func (s *evaluation) cannotLink(c *core.Commit, id core.ID, sent map[core.ID]string, i int) *core.Error {
+	a := &c.Appends[i]
 	home, ok := s.placeOf(id)
 	ok = ok && !home.link
 	if !ok {
@@ -164,6 +167,8 @@ func (s *evaluation) cannotLink(a *core.Append, id core.ID, sent map[core.ID]str
 		return atElement(core.NewLinkNotFound(a.Stream, id), i)
 	case home.stream == a.Stream:
 		return atElement(core.NewDuplicateLink(a.Stream, id), i)
+	case c.Changes(home.stream):
+		return atElement(core.NewLinkToChanged(a.Stream, home.stream, id), i)
 	}
 	return nil
 }
@@ -174,6 +179,9 @@ func (s *evaluation) verify(e *entry) error {
 	var added map[int]uint64 // by the Appends of e so far
 	for i := range c.Appends {
 		a, at := &c.Appends[i], e.streams[i]
+		if err := s.found.lifecycles[at].Refusal(a.Stream); err != nil {
+			return atElement(err, i)
+		}
 		version := s.found.versions[at] + s.added[at] + added[at]
 		if !a.Expect.Holds(version) {
 			return atElement(core.NewWrongVersion(a.Stream, a.Expect, version), i)
@@ -183,11 +191,8 @@ func (s *evaluation) verify(e *entry) error {
 		}
 		added[at] += uint64(a.Count())
 	}
-	for i := range c.Checks {
-		x, at := &c.Checks[i], e.streams[len(c.Appends)+i]
-		if version := s.found.versions[at] + s.added[at]; !x.Expect.Holds(version) {
-			return atElement(core.NewWrongVersion(x.Stream, x.Expect, version), len(c.Appends)+i)
-		}
+	if err := s.verifyChecks(e); err != nil {
+		return err
 	}
 	for i := range c.Records {
 		op, revision := &c.Records[i], s.revisions[e.records[i]]
@@ -195,6 +200,27 @@ func (s *evaluation) verify(e *entry) error {
 			err := core.Errorf(core.CodeRecordConflict, "record %q of table %q is at revision %d, expected %s",
 				op.Key, op.Table, revision, op.Expect)
 			err.Expected, err.Actual = &op.Expect, &revision
+			return atElement(err, len(c.Appends)+len(c.Checks)+len(c.Streams)+i)
+		}
+	}
+	return nil
+}
+
+// verifyChecks evaluates what the Checks and the StreamOps of e expect.
+func (s *evaluation) verifyChecks(e *entry) error {
+	c := e.commit
+	for i := range c.Checks {
+		x, at := &c.Checks[i], e.streams[len(c.Appends)+i]
+		if err := s.found.lifecycles[at].Refusal(x.Stream); err != nil && x.Expect != core.AnyVersion {
+			return atElement(err, len(c.Appends)+i)
+		}
+		if version := s.found.versions[at] + s.added[at]; !x.Expect.Holds(version) {
+			return atElement(core.NewWrongVersion(x.Stream, x.Expect, version), len(c.Appends)+i)
+		}
+	}
+	for i := range c.Streams {
+		op, at := &c.Streams[i], e.streams[len(c.Appends)+len(c.Checks)+i]
+		if _, err := s.found.lifecycles[at].After(op, s.found.versions[at], s.head); err != nil {
 			return atElement(err, len(c.Appends)+len(c.Checks)+i)
 		}
 	}

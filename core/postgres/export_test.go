@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -10,9 +12,11 @@ import (
 
 // CommitUnderLocks is Commit as it is when others were faster three times.
 func (e *Engine) CommitUnderLocks(group []*core.Commit) core.Step {
-	s := &step{engine: e, plan: newPlan(group), epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group))}
-	s.run(context.Background(), maxTries)
-	return core.Step{Outcomes: s.outcomes, Written: s.written}
+	return inParts(group, func(part []*core.Commit) core.Step {
+		s := e.newStep(part)
+		s.run(context.Background(), maxTries)
+		return core.Step{Outcomes: s.outcomes, Written: s.written}
+	})
 }
 
 // LoseStatements takes from every idle connection the statements that it has
@@ -34,6 +38,9 @@ func (e *Engine) LoseStatements(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Joined is what two parts of a step have written.
+var Joined = joined
 
 // LinkID is the id of the row of a link.
 var LinkID = linkID
@@ -73,3 +80,16 @@ func (e *Engine) FreeLocks() { e.freeLocks() }
 
 // Awaited reports whether somebody waits for the head.
 func (e *Engine) Awaited() bool { return e.log.awaited() }
+
+// MigrateTo makes a store as it was at a migration.
+func MigrateTo(ctx context.Context, config Config, version int) error {
+	return config.alone(ctx, time.Minute, writes, func(ctx context.Context, c *pgx.Conn) error {
+		known, err := migrationsOf(config.Store)
+		if err != nil {
+			return err
+		}
+		return transact(ctx, c, func() error {
+			return migrateAlone(ctx, c, config.Store, known[:version], slog.New(slog.DiscardHandler))
+		})
+	})
+}

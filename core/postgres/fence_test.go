@@ -18,6 +18,7 @@ type deposed struct {
 	outcomes []core.Outcome // of a group that waits for the new epoch, then of more
 	events   int            // in the log
 	records  int
+	changes  int // of streams as a whole
 }
 
 // depose changes the epoch of a store under a node: its first group waits for
@@ -45,7 +46,7 @@ func depose(t *testing.T, server *pgtest.Server, store string, engine *postgres.
 	}
 	waiting.Wait()
 	d.outcomes = first.Outcomes
-	for _, group := range [][]*core.Commit{{event()}, {record}, {record, event()}} {
+	for _, group := range [][]*core.Commit{{event()}, {record}, {record, event()}, {change("b", core.TombstoneStream)}} {
 		d.outcomes = append(d.outcomes, engine.Commit(t.Context(), group).Outcomes...)
 	}
 	records, err := engine.Records(t.Context(), core.RecordsRequest{Table: "t", Limit: 1})
@@ -53,6 +54,7 @@ func depose(t *testing.T, server *pgtest.Server, store string, engine *postgres.
 		t.Fatal(err)
 	}
 	d.events, d.records = len(readLog(t, engine)), len(records)
+	d.changes = count(t, server.Connect(t), "SELECT changes FROM "+store+".log")
 	return d
 }
 
@@ -68,8 +70,8 @@ func TestFence(t *testing.T) {
 			t.Errorf("P7: commit %d: %+v, want stale_epoch", i, o)
 		}
 	}
-	if d.events > 0 || d.records > 0 {
-		t.Errorf("P7: %d events and %d records", d.events, d.records)
+	if d.events > 0 || d.records > 0 || d.changes > 0 {
+		t.Errorf("P7: %d events, %d records and %d changes of streams", d.events, d.records, d.changes)
 	}
 }
 
@@ -97,13 +99,13 @@ func TestFenceIsThePredicate(t *testing.T) {
 			t.Errorf("commit %d: %v, want it to be written", i, o.Err)
 		}
 	}
-	if d.events != 3 || d.records != 1 {
-		t.Errorf("%d events and %d records, want 3 and 1", d.events, d.records)
+	if d.events != 3 || d.records != 1 || d.changes != 1 {
+		t.Errorf("%d events, %d records and %d changes of streams, want 3, 1 and 1", d.events, d.records, d.changes)
 	}
 }
 
 // TestEpochWaitsForCommits: whoever changes the epoch waits for what is being
-// written under the old one, events or records.
+// written under the old one, events, records or changes of streams.
 func TestEpochWaitsForCommits(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Shared(t)
@@ -112,6 +114,8 @@ func TestEpochWaitsForCommits(t *testing.T) {
 			false, NULL, '{1}', '{1}', ARRAY[gen_random_uuid()], NULL, '{0}', '{T}', NULL, NULL, NULL, '{"1"}', NULL, NULL)`,
 		"record": `SELECT %s.commit_group(1, false, true, NULL, NULL, NULL, NULL, '{t}', '{k}', '{true}', '{1}', '{0}', '{9}', '{false}', '{1}', '{v}',
 			false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`,
+		"stream": `SELECT %s.commit_group(1, false, true, '{a}', '{a}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+			false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, p_actions => '{3}')`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -24,8 +24,8 @@ const (
 )
 
 // Index is one that a store need not have: nodes do without, and keep what is
-// there. It serves people who search events_json with SQL, and every append pays for
-// it.
+// there. Every append pays for it. It serves people who search events_json with SQL; links
+// serves a node that deletes what was removed.
 type Index struct {
 	Name  string // as people ask for it
 	State IndexState
@@ -43,7 +43,12 @@ var optionalIndexes = []Index{
 	// The earliest and the latest time of each range of pages. Events come in the order
 	// of their times mostly, so that it finds what is between two of them.
 	{Name: "time", relation: "events_time", on: "USING brin (coalesce(time, recorded)) WITH (autosummarize = on)"},
+	linkIndex,
 }
+
+// linkIndex finds the links to an event. Only links pay for it. A node makes it when it has
+// removed a stream for the first time.
+var linkIndex = Index{Name: "links", relation: "events_link", on: "(link) WHERE link IS NOT NULL"}
 
 const (
 	// smallTableBytes is what is indexed so soon that nobody notices that appends

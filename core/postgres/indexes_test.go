@@ -75,7 +75,7 @@ func TestIndexes(t *testing.T) {
 			}
 		}
 	})
-	if err := postgres.Migrate(t.Context(), config, "correlation", "type", "time"); err != nil {
+	if err := postgres.Migrate(t.Context(), config, "correlation", "type", "time", "links"); err != nil {
 		t.Error(err)
 	}
 	made.Store(true)
@@ -91,7 +91,7 @@ func TestIndexes(t *testing.T) {
 	if err := c.QueryRow(t.Context(), "SELECT count(*) FROM searched.events_json WHERE correlation_id = 'c-17'").Scan(&found); err != nil || found != 4 {
 		t.Errorf("%d events of c-17, %v; want 4", found, err)
 	}
-	if err := postgres.Migrate(t.Context(), config, "correlation", "type", "time"); err != nil {
+	if err := postgres.Migrate(t.Context(), config, "correlation", "type", "time", "links"); err != nil {
 		t.Errorf("once more: %v", err)
 	}
 	if err := postgres.Migrate(t.Context(), config, "data"); !errors.Is(err, core.CodeInvalidRequest) {
@@ -102,7 +102,7 @@ func TestIndexes(t *testing.T) {
 func checkIndexes(t *testing.T, config postgres.Config, want postgres.IndexState) {
 	t.Helper()
 	list, err := postgres.Indexes(t.Context(), config)
-	if err != nil || len(list) != 3 {
+	if err != nil || len(list) != 4 {
 		t.Fatalf("the indexes are %v, %v", list, err)
 	}
 	for _, x := range list {

@@ -65,7 +65,7 @@ func (p *plan) canLink(e *entry, f *found) bool {
 			if ok || f == nil {
 				continue
 			}
-			if home, ok := f.ids[id]; !ok || home.link || home.stream == a.Stream {
+			if home, ok := f.ids[id]; !ok || home.link || home.stream == a.Stream || e.commit.Changes(home.stream) {
 				return false
 			}
 		}

@@ -17,6 +17,8 @@ type logState struct {
 	// epoch is the greatest epoch that was seen.
 	epoch     uint64
 	timelines []core.Timeline
+	// changes is how many Commits are known to have changed streams as a whole.
+	changes uint64
 	// head is the greatest position that is known to be committed.
 	head uint64
 	// last is the last event that is known to be committed, to recognize the log
@@ -34,6 +36,8 @@ type logState struct {
 type mark struct {
 	position uint64
 	id       core.ID
+	// changes is how many Commits had changed streams as a whole when the event was there.
+	changes uint64
 }
 
 func (l *logState) state() core.State {
@@ -70,6 +74,15 @@ func (l *logState) append(last mark) {
 	l.head = max(l.head, last.position)
 }
 
+// forget forgets the last event that was known, if it was removed.
+func (l *logState) forget(now *logRow, last mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last == last && now.mayHaveRemoved(last) {
+		l.last = mark{}
+	}
+}
+
 // wake wakes waiters. mu must be held.
 func (l *logState) wake() {
 	if l.waiting > 0 {
@@ -78,12 +91,23 @@ func (l *logState) wake() {
 	}
 }
 
-// reached notes the epoch and the timelines that the log was found at.
-func (l *logState) reached(now *logRow) {
+// reached notes the epoch, the timelines and the changes of streams that the log was found
+// at, and reports whether there were more changes.
+func (l *logState) reached(now *logRow) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	changed = now.changes > l.changes
+	l.changes = max(l.changes, now.changes)
 	l.epoch = max(l.epoch, now.epoch)
 	l.timelines = now.timelines
+	return changed
+}
+
+// noteChanges notes that a step of this engine has changed streams as a whole.
+func (l *logState) noteChanges(changes uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changes = max(l.changes, changes)
 }
 
 // passed notes that an epoch is over, or the present one.
@@ -101,10 +125,16 @@ type identity struct {
 }
 
 // known is what a connection to the log has to find.
-func (l *logState) known() (identity, mark) {
+type known struct {
+	identity
+	changes uint64
+	last    mark
+}
+
+func (l *logState) known() known {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return identity{id: l.id, epoch: l.epoch}, l.last
+	return known{identity{id: l.id, epoch: l.epoch}, l.changes, l.last}
 }
 
 // replace notes that the log is another one now.
@@ -114,8 +144,9 @@ func (l *logState) replace(now *logRow) {
 	if l.id == now.id {
 		l.head = max(l.head, now.head)
 	} else {
-		l.id, l.head, l.last = now.id, now.head, mark{}
+		l.id, l.head, l.last, l.changes = now.id, now.head, mark{}, 0
 	}
+	l.changes = max(l.changes, now.changes)
 	l.epoch = max(l.epoch, now.epoch)
 	l.timelines = now.timelines
 	l.wake()

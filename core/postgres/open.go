@@ -32,11 +32,13 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{config: config, sql: newStatements(config.schema()), names: newNameCache(), sizes: newSizes(), knows: len(known)}
+	e := &Engine{config: config, sql: newStatements(config.schema()), names: newNameCache(), sizes: newSizes()}
+	e.session.knows = len(known)
 	e.session.id, e.session.now, e.session.failed = core.NewID(), make(chan struct{}, 1), make(chan error, 1)
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
 	e.poll.now, e.poll.hinted = make(chan struct{}, 1), make(chan struct{}, 1)
+	e.remover.now = make(chan struct{}, 1)
 	e.arbiter = arbiter{beats: newOwnConn(e), views: newOwnConn(e), nodes: make(map[uint64]string)}
 	e.closing, e.close = context.WithCancel(context.Background())
 	e.stepCtx, e.kill = context.WithCancel(context.Background())
@@ -46,6 +48,9 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	}
 	e.poll.running.Go(e.run)
 	e.session.running.Go(e.keepSession)
+	if !config.OnlyReads {
+		e.remover.running.Go(e.runRemover)
+	}
 	return e, nil
 }
 

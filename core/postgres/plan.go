@@ -18,6 +18,8 @@ type plan struct {
 	undo undo
 
 	links bool // some entry has links
+	// unlive says that some stream may have to be in another state than live.
+	unlive bool
 	// own are the events that are to be written, by id, if there are links.
 	own map[core.ID]ownEvent
 }
@@ -29,8 +31,8 @@ type entry struct {
 	// ids are those of its rows, in order: of events, made where they were not given,
 	// and of links (linkID).
 	ids []core.ID
-	// Where in plan.streams are the streams of the Appends, then the Checks; in
-	// plan.records, the records.
+	// Where in plan.streams are the streams of the Appends, then the Checks, then the
+	// StreamOps; in plan.records, the records.
 	streams []int
 	records []int
 
@@ -44,6 +46,27 @@ type stream struct {
 	bounds bounds // what its version has to be before the group
 	added  uint64 // events and links of the group, so far
 	needed bool   // something that is to be written rests on it
+
+	state stateNeed // what its state has to be before the group
+	// op is what is done to the whole stream, or nil. It is the only element of the group
+	// that writes the stream: see parts.
+	op *core.StreamOp
+}
+
+// stateNeed is what the state of a stream has to be; the zero stateNeed is that it does
+// not matter.
+type stateNeed struct {
+	has  bool
+	what core.StreamState
+}
+
+// narrow takes in another need. It reports whether both can be met.
+func (n *stateNeed) narrow(what core.StreamState) bool {
+	if n.has {
+		return n.what == what
+	}
+	*n = stateNeed{true, what}
+	return true
 }
 
 // record is one that the group names.
@@ -65,9 +88,10 @@ type recordKey struct{ table, key string }
 
 // found has the facts about a plan's streams, records and ids, as of one moment.
 type found struct {
-	versions  []uint64 // by number in plan.streams
-	revisions []uint64 // by number in plan.records
-	ids       map[core.ID]place
+	versions   []uint64 // by number in plan.streams
+	lifecycles []core.Lifecycle
+	revisions  []uint64 // by number in plan.records
+	ids        map[core.ID]place
 }
 
 // place is where an event or a link is.
@@ -101,6 +125,7 @@ func newPlan(group []*core.Commit) *plan {
 	for i, c := range group {
 		p.entries[i] = newEntry(i, c)
 		p.links = p.links || c.HasLinks()
+		p.unlive = p.unlive || len(c.Streams) > 0
 		for _, name := range names(c) {
 			streams[name] = 0
 		}
@@ -143,14 +168,17 @@ func newPlan(group []*core.Commit) *plan {
 	return p
 }
 
-// names are the streams of c's Appends, then of its Checks.
+// names are the streams of c's Appends, then of its Checks and of its StreamOps.
 func names(c *core.Commit) []string {
-	out := make([]string, 0, len(c.Appends)+len(c.Checks))
+	out := make([]string, 0, len(c.Appends)+len(c.Checks)+len(c.Streams))
 	for i := range c.Appends {
 		out = append(out, c.Appends[i].Stream)
 	}
 	for i := range c.Checks {
 		out = append(out, c.Checks[i].Stream)
+	}
+	for i := range c.Streams {
+		out = append(out, c.Streams[i].Stream)
 	}
 	return out
 }
@@ -180,7 +208,8 @@ func newEntry(index int, c *core.Commit) entry {
 // whatever storage has; with f, what holds there. Of what is not written
 // because of what it expects, the bounds keep the reasons true.
 func (p *plan) choose(f *found) {
-	p.begin(func(i int) bounds { return f.version(i) }, func(i int) bounds { return f.revision(i) })
+	p.begin(f.stream, func(i int) bounds { return f.revision(i) })
+	p.unlive = p.unlive || f.hasUnlive()
 	for i := range p.entries {
 		e := &p.entries[i]
 		e.write, e.refused = false, false
@@ -215,15 +244,17 @@ func (p *plan) loosen(f *found) {
 			}
 		}
 	}
-	pick := func(bind []bool, known func(int) bounds) func(int) bounds {
-		return func(i int) bounds {
-			if bind[i] {
-				return known(i)
-			}
-			return anything
+	p.begin(func(i int) (bounds, stateNeed) {
+		if bindStreams[i] {
+			return f.stream(i)
 		}
-	}
-	p.begin(pick(bindStreams, f.version), pick(bindRecords, f.revision))
+		return anything, stateNeed{}
+	}, func(i int) bounds {
+		if bindRecords[i] {
+			return f.revision(i)
+		}
+		return anything
+	})
 	for i := range p.entries {
 		if e := &p.entries[i]; e.write {
 			p.admit(e)
@@ -232,10 +263,11 @@ func (p *plan) loosen(f *found) {
 }
 
 // begin is the state before the first entry.
-func (p *plan) begin(version, revision func(i int) bounds) {
+func (p *plan) begin(version func(i int) (bounds, stateNeed), revision func(i int) bounds) {
 	for i := range p.streams {
 		s := &p.streams[i]
-		s.bounds, s.added, s.needed = version(i), 0, false
+		s.bounds, s.state = version(i)
+		s.added, s.needed, s.op = 0, false, nil
 	}
 	for i := range p.records {
 		r := &p.records[i]
@@ -304,11 +336,17 @@ func (p *plan) admit(e *entry) bool {
 	return false
 }
 
-// admitStreams takes Checks first: they are about the state before the Commit.
+// admitStreams takes Checks and StreamOps first: they are about the state before the
+// Commit.
 func (p *plan) admitStreams(e *entry) bool {
 	c := e.commit
 	for i := range c.Checks {
 		if !p.admitStream(e.streams[len(c.Appends)+i], c.Checks[i].Expect, 0) {
+			return false
+		}
+	}
+	for i := range c.Streams {
+		if !p.admitOp(e.streams[len(c.Appends)+len(c.Checks)+i], &c.Streams[i]) {
 			return false
 		}
 	}
@@ -320,13 +358,33 @@ func (p *plan) admitStreams(e *entry) bool {
 	return true
 }
 
+// admitOp is admitStream for a change of the whole stream.
+func (p *plan) admitOp(at int, op *core.StreamOp) bool {
+	s := &p.streams[at]
+	p.undo.streams = append(p.undo.streams, savedStream{at, *s})
+	s.bounds = s.bounds.narrow(op.Expect, 0)
+	state := core.StreamLive
+	switch op.Action {
+	case core.UndeleteStream:
+		state = core.StreamDeleted
+	case core.TombstoneStream: // also of a stream that is not there
+	default:
+		s.bounds = s.bounds.narrow(core.StreamExists, 0)
+	}
+	s.needed, s.op = true, op
+	return s.state.narrow(state) && !s.bounds.empty()
+}
+
 func (p *plan) admitStream(at int, x core.Expect, events int) bool {
 	s := &p.streams[at]
 	p.undo.streams = append(p.undo.streams, savedStream{at, *s})
 	s.bounds = s.bounds.narrow(x, s.added)
 	s.added += uint64(events)
 	s.needed = true
-	return !s.bounds.empty()
+	if events == 0 && x == core.AnyVersion {
+		return true // a Check that everything passes
+	}
+	return s.state.narrow(core.StreamLive) && !s.bounds.empty()
 }
 
 // admitRecords tests all expectations, which are about the state before the
@@ -386,11 +444,16 @@ func (p *plan) drop(answered func(e *entry) bool) {
 	p.entries = kept
 }
 
-func (f *found) version(i int) bounds {
+func (f *found) stream(i int) (bounds, stateNeed) {
 	if f == nil {
-		return anything
+		return anything, stateNeed{}
 	}
-	return exactly(f.versions[i])
+	return exactly(f.versions[i]), stateNeed{true, f.lifecycles[i].State}
+}
+
+// hasUnlive reports whether some stream is not live.
+func (f *found) hasUnlive() bool {
+	return f != nil && slices.ContainsFunc(f.lifecycles, func(l core.Lifecycle) bool { return l.State != core.StreamLive })
 }
 
 func (f *found) revision(i int) bounds {

@@ -141,3 +141,45 @@ func TestPlansOfRecords(t *testing.T) {
 		t.Errorf("%d rows were read one after another, %v", all, err)
 	}
 }
+
+// TestPlansOfRemovals removes streams with many links on connections that have made their
+// plans when the store was empty. Rows are found in the indexes, and few are looked at twice.
+func TestPlansOfRemovals(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	config := postgres.Config{URL: server.URL, Store: store}
+	if err := postgres.Migrate(t.Context(), config, "links"); err != nil {
+		t.Fatal(err)
+	}
+	engine := openStore(t, config)
+	server.Exec(t, fmt.Sprintf("ALTER TABLE %s.events SET (autovacuum_enabled = off)", store))
+	const streams, each = 5, 2500
+	empty, _ := eventsFor("a-0", 1)
+	must(t, engine, empty, change("a-0", core.RemoveStream))
+	waitForRemover(t, server, store)
+	for i := range streams {
+		c, ids := eventsFor(fmt.Sprint("a-", i), each)
+		must(t, engine, c, linkTo("l", ids...))
+	}
+	for i := range streams {
+		must(t, engine, change(fmt.Sprint("a-", i), core.RemoveStream))
+	}
+	waitForRemover(t, server, store)
+	if err := engine.Close(); err != nil { // connections tell their numbers at their end
+		t.Fatal(err)
+	}
+	const events = streams * each
+	for index, least := range map[string]int64{
+		"events_link":           events,     // each link
+		"events_pkey":           3 * events, // its event as it is written; it and the event as they are deleted
+		"events_stream_version": events,     // each event
+	} {
+		if got := indexReads(t, server, store, index, least); got > 5*least {
+			t.Errorf("%d entries of %s were read, %d would do", got, index, least)
+		}
+	}
+	if all := count(t, server.Connect(t), "SELECT seq_tup_read FROM pg_stat_user_tables WHERE schemaname = '"+store+"' AND relname = 'events'"); all > 0 {
+		t.Errorf("%d rows were read one after another", all)
+	}
+}

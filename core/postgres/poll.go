@@ -157,13 +157,12 @@ func (e *Engine) look() (moved bool, err error) {
 	ctx, cancel := context.WithTimeout(e.closing, e.config.CallTimeout)
 	defer cancel()
 	var now logRow
-	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) error {
-		known, last := e.log.known()
-		var err error
-		if now, err = e.logRow(ctx, c, "watch", last.position); err != nil {
+	known := e.log.known()
+	err = on(ctx, e.steps, func(ctx context.Context, c *pgx.Conn) (err error) {
+		if now, err = e.logRow(ctx, c, "watch", known.last.position); err != nil {
 			return err
 		}
-		if noEvent, noEpoch := now.lacks(known, last); noEvent || noEpoch {
+		if noTail, noEpoch := now.lacks(&known); noTail || noEpoch {
 			// Behind a pooler the same connection may lead to another server.
 			if err = e.recognize(ctx, c); err == nil {
 				now, err = e.logRow(ctx, c, "watch", 0)
@@ -187,7 +186,10 @@ func (e *Engine) look() (moved bool, err error) {
 		e.log.replace(&now)
 		return true, nil
 	}
-	e.log.reached(&now)
+	if e.log.reached(&now) {
+		e.removeSoon()
+	}
+	e.log.forget(&now, known.last)
 	e.log.advance(now.head, now.last)
 	if e.log.mayMend() {
 		e.mended()

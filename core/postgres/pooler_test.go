@@ -51,7 +51,7 @@ func TestPoolerIsFound(t *testing.T) {
 		t.Errorf("the survey is %+v, %v", s, err)
 	}
 	list, err := postgres.Indexes(t.Context(), config)
-	if err != nil || len(list) != 3 || list[1].State != postgres.IndexReady {
+	if err != nil || len(list) != 4 || list[1].State != postgres.IndexReady {
 		t.Errorf("the indexes are %+v, %v", list, err)
 	}
 	if got := nodesOf(t, config); got != "n1 1.0" {

@@ -124,6 +124,8 @@ type gatherer struct {
 	// Of a stream; 0 for $all.
 	stream uint64
 	own    incarnation
+	// changes is how many Commits had changed streams as a whole when the head was read.
+	changes uint64
 
 	asked   int   // how many rows, of the query under way
 	rows    int   // that came
@@ -155,25 +157,30 @@ type row struct {
 // takeHead takes the row about the log and the stream.
 func (g *gatherer) takeHead(r *pgconn.ResultReader) error {
 	there := false
+	var lifecycle core.Lifecycle
 	for r.NextRow() {
 		v := r.Values()
 		there = true
 		g.page.Head = uint64Of(v[0])
-		g.page.Version = g.page.Head
+		g.page.Version, g.changes = g.page.Head, uint64Of(v[1])
 		if g.request.Stream != core.All {
-			g.stream, g.page.Version = uint64Of(v[1]), uint64Of(v[2])
-			g.own = incarnation{name: g.request.Stream}
-			if len(v[3]) == 4 {
-				g.own.number = binary.BigEndian.Uint32(v[3])
+			g.stream, g.page.Version = uint64Of(v[2]), uint64Of(v[3])
+			if len(v[4]) == 2 && len(v[5]) == 4 {
+				lifecycle = lifecycleOf(v[4], v[5])
 			}
+			g.own = incarnation{g.request.Stream, lifecycle.Incarnation()}
+			g.page.Incarnation = lifecycle.Incarnation()
 		}
 	}
 	if _, err := r.Close(); err != nil {
 		return err
 	}
+	refusal := lifecycle.Refusal(g.request.Stream)
 	switch {
 	case !there:
 		return core.Errorf(core.CodeStoreCorrupt, "the log has no row")
+	case refusal != nil:
+		return refusal
 	case g.page.Version == 0 && g.request.Stream != core.All:
 		return core.NewStreamNotFound(g.request.Stream)
 	}
@@ -281,6 +288,11 @@ func (g *gatherer) add(w *row, l, home incarnation) {
 	}
 	p.Count++
 	p.Last = w.position
+	g.pass(w)
+}
+
+// pass notes that the page comes after a row, which is in it or is passed over.
+func (g *gatherer) pass(w *row) {
 	g.page.Next = w.version
 	if g.stream == 0 {
 		g.page.Next = w.position
@@ -288,17 +300,17 @@ func (g *gatherer) add(w *row, l, home incarnation) {
 }
 
 // finish says where the next page begins. Up to here, page.Next is the number
-// of the last event.
+// of the last row.
 func (g *gatherer) finish() {
 	p, r := &g.page, g.request
 	exhausted := !g.cut && g.rows < g.asked
 	switch {
-	case r.Backward && p.Count == 0:
+	case r.Backward && p.Next == 0:
 		p.End = true
 	case r.Backward:
 		p.Next--
 		p.End = exhausted || p.Next == 0
-	case p.Count == 0:
+	case p.Next == 0:
 		p.Next, p.End = max(r.From, 1), true
 	default:
 		p.Next++
@@ -336,7 +348,6 @@ func (w *row) scan(v [][]byte) error {
 	}
 	w.link, w.home, w.homeVersion = uint64Of(v[11]), uint64Of(v[12]), uint64Of(v[13])
 	if w.link > 0 && w.home == 0 {
-		// Events are never removed as yet; when they are, their links are passed over.
 		return core.Errorf(core.CodeStoreCorrupt, "the link at position %d names position %d, where no event is", w.position, w.link)
 	}
 	return nil
@@ -351,7 +362,7 @@ func (w *row) clone() row {
 }
 
 // name asks for the names of the streams that g's rows wait for, and adds them
-// to the page.
+// to the page. A stream that has been removed since is passed over.
 func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 	var ids []int64
 	for i := range g.waiting {
@@ -361,7 +372,7 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 			}
 		}
 	}
-	incarnations, err := e.incarnations(ctx, c, ids)
+	incarnations, changes, err := e.incarnations(ctx, c, ids)
 	if err != nil {
 		return err
 	}
@@ -375,33 +386,41 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 		w := &g.waiting[i]
 		l, ok := incarnationOf(w.stream)
 		home, homeOK := incarnationOf(w.home)
-		if !ok || !homeOK {
+		switch {
+		case ok && homeOK:
+			g.add(w, l, home)
+		case changes == g.changes:
 			return core.Errorf(core.CodeStoreCorrupt, "the event at position %d is of stream %d, which is not there", w.position, w.stream)
+		default:
+			g.pass(w)
 		}
-		g.add(w, l, home)
 	}
 	g.waiting = nil
 	return nil
 }
 
-// incarnations asks for streams by their ids, and remembers them.
-func (e *Engine) incarnations(ctx context.Context, c *pgx.Conn, ids []int64) (map[uint64]incarnation, error) {
-	incarnations := make(map[uint64]incarnation, len(ids))
-	err := withSettings(ctx, c, func() error {
-		rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.schema()+`.streams WHERE id = ANY ($1)`, ids)
+// incarnations asks for streams by their ids, and remembers them. changes is how many
+// Commits had changed streams as a whole by then.
+func (e *Engine) incarnations(ctx context.Context, c *pgx.Conn, ids []int64) (found map[uint64]incarnation, changes uint64, err error) {
+	found = make(map[uint64]incarnation, len(ids))
+	err = withSettings(ctx, c, func() error {
+		rows, err := c.Query(ctx, `SELECT l.changes, coalesce(s.id, 0), coalesce(s.name, ''), coalesce(s.incarnation, 0)
+			FROM `+e.config.schema()+`.log l LEFT JOIN `+e.config.schema()+`.streams s ON s.id = ANY ($1)`, ids)
 		if err != nil {
 			return err
 		}
 		var id uint64
 		var l incarnation
-		_, err = pgx.ForEachRow(rows, []any{&id, &l.name, &l.number}, func() error {
-			incarnations[id] = l
-			e.names.addIncarnation(id, l)
+		_, err = pgx.ForEachRow(rows, []any{&changes, &id, &l.name, &l.number}, func() error {
+			if id != 0 {
+				found[id] = l
+				e.names.addIncarnation(id, l)
+			}
 			return nil
 		})
 		return err
 	})
-	return incarnations, err
+	return found, changes, err
 }
 
 // Event is core.Engine's.
@@ -412,7 +431,7 @@ func (e *Engine) Event(ctx context.Context, id core.ID) (event core.Event, err e
 			return &acquireError{err}
 		}
 		g := gatherer{request: &core.ReadRequest{Stream: core.All, Limit: core.Limit{Events: 1, Bytes: core.MaxPageBytes}}, names: e.names}
-		g.page.Head = core.MaxNumber
+		g.page.Head, g.changes = core.MaxNumber, core.MaxNumber
 		if results.NextResult() {
 			err = g.takeRows(results.ResultReader())
 		}

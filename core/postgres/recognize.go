@@ -15,6 +15,8 @@ import (
 type logRow struct {
 	identity
 	head uint64
+	// changes is how many Commits have changed streams as a whole.
+	changes uint64
 	// last is the last event, at the event at the position that was asked about; their
 	// positions are 0 where there is none.
 	last, at  mark
@@ -35,30 +37,41 @@ func (e *Engine) logRow(ctx context.Context, c *pgx.Conn, why string, position u
 }
 
 func (e *Engine) readLogRow(ctx context.Context, c *pgx.Conn, why string, position uint64) (row logRow, err error) {
+	schema := e.config.schema()
 	var last *uint64
 	var lastID, atID *[16]byte
+	// The last event says nothing if it is removed: its row may go at any moment.
 	err = c.QueryRow(ctx, `/* `+why+` */
-		SELECT l.id, l.epoch, l.timeline, greatest(l.head, e.position), e.position, e.id,
-			(SELECT e.id FROM `+e.config.schema()+`.events e WHERE e.position = $1) FROM `+e.config.schema()+`.log l
+		SELECT l.id, l.epoch, l.timeline, l.changes, greatest(l.head, e.position), e.position,
+			CASE WHEN NOT EXISTS (SELECT FROM `+schema+`.removed r WHERE r.stream IN (
+				e.stream, (SELECT h.stream FROM `+schema+`.events h WHERE h.position = e.link))) THEN e.id END,
+			(SELECT e.id FROM `+schema+`.events e WHERE e.position = $1) FROM `+schema+`.log l
 		LEFT JOIN LATERAL (
-			SELECT e.position, e.id FROM `+e.config.schema()+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`,
-		int64(position)).Scan(&row.id, &row.epoch, &row.timeline, &row.head, &last, &lastID, &atID)
+			SELECT e.position, e.id, e.stream, e.link FROM `+schema+`.events e ORDER BY e.position DESC LIMIT 1) e ON true`,
+		int64(position)).Scan(&row.id, &row.epoch, &row.timeline, &row.changes, &row.head, &last, &lastID, &atID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return row, core.Errorf(core.CodeStoreCorrupt, "the log of store %q has no row", e.config.Store)
 	}
 	if last != nil && lastID != nil {
-		row.last = mark{*last, core.ID(*lastID)}
+		row.last = mark{*last, core.ID(*lastID), row.changes}
 	}
 	if atID != nil {
-		row.at = mark{position, core.ID(*atID)}
+		row.at = mark{position, core.ID(*atID), row.changes}
 	}
 	return row, err
 }
 
-// lacks reports whether a log that is found lacks what is known of it: an event that was
-// acknowledged, or an epoch that was reached.
-func (r *logRow) lacks(known identity, last mark) (event, epoch bool) {
-	return r.id == known.id && r.at != last, r.epoch < known.epoch
+// lacks reports whether a log that is found lacks what is known of it: an event or a change of
+// a stream that was acknowledged, or an epoch that was reached. An event whose place is not
+// behind the log's head may have been removed since.
+func (r *logRow) lacks(k *known) (tail, epoch bool) {
+	isThere := r.at.position == k.last.position && r.at.id == k.last.id
+	isLost := !isThere && !r.mayHaveRemoved(k.last) || r.changes < k.changes
+	return r.id == k.id && isLost, r.epoch < k.epoch
+}
+
+func (r *logRow) mayHaveRemoved(last mark) bool {
+	return r.at.position == 0 && r.head >= last.position && r.changes > last.changes
 }
 
 // recognize compares the log that a new connection leads to with what is known of it.
@@ -72,13 +85,13 @@ func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, e.config.CallTimeout)
 	defer cancel()
 	for {
-		known, last := e.log.known()
-		now, err := e.logRow(ctx, c, "recognize", last.position)
+		known := e.log.known()
+		now, err := e.logRow(ctx, c, "recognize", known.last.position)
 		if err != nil {
 			return err
 		}
-		noEvent, noEpoch := now.lacks(known, last)
-		if known.id == "" || !noEvent && !noEpoch {
+		noTail, noEpoch := now.lacks(&known)
+		if known.id == "" || !noTail && !noEpoch {
 			if known.id != "" && now.id != known.id {
 				e.config.Logger.Warn("the log has another identity", "before", known.id, "now", now.id, "head", now.head)
 			}
@@ -86,15 +99,16 @@ func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
 				e.beatNow() // the server may be another one
 			}
 			e.log.replace(&now)
+			e.log.forget(&now, known.last)
 			return nil
 		}
 		next := now.identity
 		next.epoch = max(now.epoch, known.epoch)
-		if noEvent {
+		if noTail {
 			next.id, next.timeline = newWord(), newWord()
 		}
 		e.config.Logger.Error("the log has lost its newest events or epochs",
-			"position", last.position, "head", now.head, "epoch", known.epoch, "now", now.epoch)
+			"position", known.last.position, "head", now.head, "epoch", known.epoch, "now", now.epoch)
 		if _, err := e.changeLog(ctx, c, now.identity, next); err != nil {
 			return err
 		}

@@ -41,6 +41,7 @@ const (
 // session is the engine's. Open begins it, one goroutine keeps it up, Close ends it.
 type session struct {
 	id      core.ID // of this opening of the store
+	knows   int     // the newest migration that this version knows
 	running sync.WaitGroup
 	conn    *pgx.Conn // nil if it is lost
 	joined  bool
@@ -167,7 +168,7 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 	batch.Queue(`INSERT INTO `+schema+`.sessions (id, name, version, knows, ring, until, place)
 		VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), `+placeOf(schema)+`)
 		ON CONFLICT (id) DO UPDATE SET until = excluded.until`,
-		e.session.id.String(), e.config.Node, e.config.Version, e.knows, e.config.sessionRing(), sessionFor.Seconds())
+		e.session.id.String(), e.config.Node, e.config.Version, e.session.knows, e.config.sessionRing(), sessionFor.Seconds())
 	if when != unsureIsFine {
 		next := row.identity
 		if !sure && !e.config.OnlyReads {

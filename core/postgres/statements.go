@@ -41,16 +41,22 @@ const (
 	headOfLog    = `greatest(l.head, (SELECT e.position FROM {schema}.events e ORDER BY e.position DESC LIMIT 1))`
 	lastOfStream = `greatest(s.version, (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1))`
 	streamByName = `e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $3) AND `
-	selectHead   = `SELECT ` + headOfLog + `, ` + settings + ` FROM {schema}.log l`
-	selectStream = `SELECT ` + headOfLog + `, s.id, ` + lastOfStream + `, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
-	selectByID   = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL`
+	selectHead   = `SELECT ` + headOfLog + `, l.changes, ` + settings + ` FROM {schema}.log l`
+	selectStream = `SELECT ` + headOfLog + `, l.changes, s.id, ` + lastOfStream + `, s.state, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
+	selectByID   = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL AND e.stream ` + notRemoved
 
 	eventColumns = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data`
 	fromEvents   = ` FROM {schema}.events e WHERE `
-	noLink       = `e.link IS NULL AND `
-	// inAll is what readers of $all get. The system's streams are few, and are looked up
-	// once.
-	inAll = noLink + `e.stream <> ALL (ARRAY(SELECT s.id FROM {schema}.streams s WHERE s.name >= '$' AND s.name < '%')) AND `
+	// notRemoved is of the stream of an event that was not removed. Those of which some are
+	// left are few, mostly none, and are looked up once.
+	notRemoved = `<> ALL (ARRAY(SELECT r.stream FROM {schema}.removed r))`
+	// inSystem is what readers of $all with the system's streams get; inAll what others do.
+	// These streams are few, too.
+	inSystem = `e.link IS NULL AND e.stream ` + notRemoved + ` AND `
+	inAll    = `e.link IS NULL AND e.stream <> ALL (ARRAY(SELECT s.id FROM {schema}.streams s WHERE s.name >= '$' AND s.name < '%'
+		UNION ALL SELECT r.stream FROM {schema}.removed r)) AND `
+	// linkIsThere passes over links to what was removed.
+	linkIsThere = `(e.link IS NULL OR h.stream ` + notRemoved + `) AND `
 	// fromLinked has what links name beside them. The join looks something up for
 	// links only.
 	fromLinked = ` FROM {schema}.events e LEFT JOIN {schema}.events h ON h.position = e.link WHERE `
@@ -95,11 +101,11 @@ func newStatements(schema string) *statements {
 		streamHead:     named("stream_head", selectStream),
 		allForward:     named("all_forward", allEvents.page(inAll+"e.position >= $1", "e.position")),
 		allBackward:    named("all_backward", allEvents.page(inAll+"e.position <= $1", "e.position DESC")),
-		systemForward:  named("system_forward", allEvents.page(noLink+"e.position >= $1", "e.position")),
-		systemBackward: named("system_backward", allEvents.page(noLink+"e.position <= $1", "e.position DESC")),
-		streamForward:  named("stream_forward", linkedEvents.page(streamByName+"e.version >= $1", "e.version")),
-		streamBackward: named("stream_backward", linkedEvents.page(streamByName+"e.version <= $1", "e.version DESC")),
-		log:            named("log", bareEvents.page("e.position >= $1", "e.position")),
+		systemForward:  named("system_forward", allEvents.page(inSystem+"e.position >= $1", "e.position")),
+		systemBackward: named("system_backward", allEvents.page(inSystem+"e.position <= $1", "e.position DESC")),
+		streamForward:  named("stream_forward", linkedEvents.page(streamByName+linkIsThere+"e.version >= $1", "e.version")),
+		streamBackward: named("stream_backward", linkedEvents.page(streamByName+linkIsThere+"e.version <= $1", "e.version DESC")),
+		log:            named("log", bareEvents.page("e.stream "+notRemoved+" AND "+linkIsThere+"e.position >= $1", "e.position")),
 		event:          named("event", selectByID),
 	}
 }

@@ -27,8 +27,12 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 	return page, err
 }
 
+// hasVersion is that a row of streamFacts is of a stream that is there: it has had events, if
+// only links to what was removed.
+const hasVersion = `greatest(s.version, l.version) > 0`
+
 // streamFacts joins to a row s of streams its last event as l and its first one as f, which is not
-// looked up unless it is asked for. A stream that has no events yet is not there.
+// looked up unless it is asked for.
 func (e *Engine) streamFacts(details bool) string {
 	first := `(SELECT NULL::bigint AS position, NULL::timestamptz AS recorded)`
 	last := `e.version`
@@ -36,16 +40,16 @@ func (e *Engine) streamFacts(details bool) string {
 		first = `LATERAL (SELECT e.position, e.recorded FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version LIMIT 1)`
 		last = `e.version, e.position, e.recorded`
 	}
-	return `CROSS JOIN LATERAL (SELECT ` + last + ` FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1) l
-		CROSS JOIN ` + first + ` f`
+	return `LEFT JOIN LATERAL (SELECT ` + last + ` FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1) l ON true
+		LEFT JOIN ` + first + ` f ON true`
 }
 
 // factColumns are what selectedStream scans.
 func factColumns(details bool) string {
 	if details {
-		return `s.name, greatest(s.version, l.version), f.position, f.recorded, l.position, l.recorded`
+		return `s.name, s.state, greatest(s.version, l.version), f.position, f.recorded, l.position, l.recorded`
 	}
-	return `s.name, greatest(s.version, l.version), f.position, f.recorded, NULL::bigint, NULL::timestamptz`
+	return `s.name, s.state, greatest(s.version, l.version), f.position, f.recorded, NULL::bigint, NULL::timestamptz`
 }
 
 // queryStreams calls add for every stream that a query selects.
@@ -55,11 +59,12 @@ func (e *Engine) queryStreams(ctx context.Context, c *pgx.Conn, sql string, args
 		return err
 	}
 	var name string
+	var state core.StreamState
 	var version uint64
 	var created, changed *uint64
 	var createdAt, changedAt *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&name, &version, &created, &createdAt, &changed, &changedAt}, func() error {
-		info := core.StreamInfo{Name: name, Version: version, First: 1}
+	_, err = pgx.ForEachRow(rows, []any{&name, &state, &version, &created, &createdAt, &changed, &changedAt}, func() error {
+		info := core.StreamInfo{Name: name, Version: version, First: 1, State: state}
 		if created != nil && createdAt != nil {
 			info.Created = core.StreamPlace{Position: *created, Recorded: createdAt.UTC()}
 		}
@@ -74,7 +79,7 @@ func (e *Engine) queryStreams(ctx context.Context, c *pgx.Conn, sql string, args
 func (e *Engine) namedStreams(ctx context.Context, c *pgx.Conn, r *core.StreamsRequest) (core.StreamsPage, error) {
 	page := core.StreamsPage{End: true, Looked: len(r.Names)}
 	sql := `SELECT ` + factColumns(r.Details) + ` FROM unnest($1::text[]) WITH ORDINALITY n(name, ord)
-		JOIN {schema}.streams s ON s.name = n.name ` + e.streamFacts(r.Details) + ` ORDER BY n.ord`
+		JOIN {schema}.streams s ON s.name = n.name ` + e.streamFacts(r.Details) + ` WHERE ` + hasVersion + ` ORDER BY n.ord`
 	err := e.queryStreams(ctx, c, sql, []any{r.Names}, func(i core.StreamInfo) error {
 		page.Streams = append(page.Streams, i)
 		return nil
@@ -83,7 +88,7 @@ func (e *Engine) namedStreams(ctx context.Context, c *pgx.Conn, r *core.StreamsR
 }
 
 func (e *Engine) streamsByName(ctx context.Context, c *pgx.Conn, r *core.StreamsRequest) (core.StreamsPage, error) {
-	where, order := []string{"s.name >= $2"}, "s.name"
+	where, order := []string{hasVersion, "s.name >= $2"}, "s.name"
 	args := []any{r.Limit + 1, r.Prefix}
 	and := func(format string, arg any) {
 		args = append(args, arg)
@@ -173,14 +178,16 @@ func (e *Engine) walkOnce(ctx context.Context, c *pgx.Conn, w *streamWalk, atOnc
 	if w.r.Descending {
 		beyond, order = "e.position < $1", "position DESC"
 	}
-	listed := `e.version = 1`
+	// Where links were removed, the first event that is left has a later version.
+	listed := `(e.version = 1 OR (SELECT l.changes > 0 FROM {schema}.log l)
+		AND e.version = (SELECT n.version FROM {schema}.events n WHERE n.stream = e.stream ORDER BY n.version LIMIT 1))`
 	if w.r.Sort == core.ByChanged {
 		listed = `e.version = (SELECT n.version FROM {schema}.events n WHERE n.stream = e.stream ORDER BY n.version DESC LIMIT 1)`
 	}
-	rows, err := c.Query(ctx, strings.ReplaceAll(`SELECT e.position, e.recorded, s.name, `+listed+`
+	rows, err := c.Query(ctx, strings.ReplaceAll(`SELECT e.position, e.recorded, coalesce(s.name, ''), s.name IS NOT NULL AND `+listed+`
 		FROM (SELECT e.position, e.recorded, e.stream, e.version FROM {schema}.events e
 			WHERE `+beyond+` ORDER BY e.`+order+` LIMIT $2) e
-		JOIN {schema}.streams s ON s.id = e.stream ORDER BY e.`+order, "{schema}", e.config.schema()), int64(w.after), atOnce)
+		LEFT JOIN {schema}.streams s ON s.id = e.stream ORDER BY e.`+order, "{schema}", e.config.schema()), int64(w.after), atOnce)
 	if err != nil {
 		return err
 	}
