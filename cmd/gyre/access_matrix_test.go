@@ -37,7 +37,9 @@ var commandMatrix = map[string]struct{ args, may string }{
 	"append": {"order-1 T {}", "writer+"}, "link": {"order-2 EVENT", "writer+"}, "import": {"IMPORT", "writer+"},
 	"read": {"order-1", readers}, "tail": {"order-1 --from start --limit 1", readers}, "export": {"order-1", readers},
 	"streams ls": {"", users}, "streams info": {"order-1", readers}, "types": {"", admins}, "categories": {"", admins},
-	"progress ls": {"", users}, "progress show": {"p", users}, "progress rm": {"p", "operator operator+ writer+ writer-"},
+	"snapshot put": {"order-1 1 {}", "writer+"}, "snapshot rm": {"order-1", "writer+"}, "snapshot ls": {"order-1", readers},
+	"snapshot get": {"order-1", readers},
+	"progress ls":  {"", users}, "progress show": {"p", users}, "progress rm": {"p", "operator operator+ writer+ writer-"},
 
 	"subscribe":            {"NEW --stream order-1 --until-caught-up", readers},
 	"subscriptions create": {"NEW --stream order-1", operators}, "subscriptions update": {"orders --stream order-1", operators},

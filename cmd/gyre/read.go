@@ -18,6 +18,9 @@ position of $all), --after the version before it. With --backward, the command p
 down to the first event. --from also takes the time at which the first event to print was
 recorded, or with --backward the last.
 
+--snapshot prints the stream's snapshot of a kind, if there is one, and the events after it: what a
+state is loaded from. gyre snapshot --help has more.
+
 ` + selectionHelp + `
 
 $all passes over the events of the system's streams, whose names begin with $; --system prints
@@ -30,6 +33,7 @@ type readFlags struct {
 	limit    int
 	backward bool
 	system   bool
+	snapshot string
 	selects  readSelection
 }
 
@@ -39,6 +43,9 @@ func (f *readFlags) request(stream string, isAfter bool) (core.ReadRequest, erro
 	var err error
 	if r.Select, err = f.selects.selection(); err != nil {
 		return r, err
+	}
+	if f.snapshot != "" && (stream == core.All || isAfter || f.from != "" || f.backward || f.system || !r.Select.IsZero()) {
+		return r, usagef("gyre read STREAM --snapshot %s", shellQuote(f.snapshot)).because("all events of a stream after its snapshot are printed, in order")
 	}
 	beyond := usagef("leave --from out to begin at the other end").because("nothing lies beyond that end of the stream")
 	switch {
@@ -88,6 +95,7 @@ func newRead(a *app) *cobra.Command {
 		Long:  readHelp,
 		Example: `  gyre read order-1
   gyre read order-1 --backward --limit 1
+  gyre read order-1 --snapshot default
   gyre read --from 1000 -o ndjson
   gyre read --category order --types 'Order*' --since 2026-11-01
   gyre read '$all' --system`,
@@ -106,7 +114,7 @@ func newRead(a *app) *cobra.Command {
 				return err
 			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
-				next, more, err := a.read(cmd.Context(), client, r, f.limit)
+				next, more, err := f.print(cmd.Context(), a, client, r)
 				if err == nil && more {
 					f.tellMore(a, stream, next)
 				}
@@ -120,8 +128,17 @@ func newRead(a *app) *cobra.Command {
 	flags.IntVar(&f.limit, "limit", core.DefaultReadEvents, "how many events at most")
 	flags.BoolVar(&f.backward, "backward", false, "newest first")
 	flags.BoolVar(&f.system, "system", false, "of $all: print the events of the system's streams, too")
+	flags.StringVar(&f.snapshot, "snapshot", "", "kind of a snapshot to print, and the events after it")
 	f.selects.add(a, cmd)
 	return a.completeStream(a.talks(cmd))
+}
+
+// print prints what was asked for, up to the limit.
+func (f *readFlags) print(ctx context.Context, a *app, client *sdk.Client, r core.ReadRequest) (next uint64, more bool, err error) {
+	if f.snapshot != "" {
+		return a.load(ctx, client, r.Stream, f.snapshot, f.limit)
+	}
+	return a.read(ctx, client, r, f.limit)
 }
 
 // read prints up to limit events, a page at a time. next is where those begin that were left

@@ -28,7 +28,14 @@ func TestReadme(t *testing.T) {
 }
 
 // TestProgressDocs runs the session of docs/progress.md.
-func TestProgressDocs(t *testing.T) {
+func TestProgressDocs(t *testing.T) { runPage(t, "../../docs/progress.md", 7) }
+
+// TestSnapshotDocs runs the session of docs/snapshots.md.
+func TestSnapshotDocs(t *testing.T) { runPage(t, "../../docs/snapshots.md", 9) }
+
+// runPage runs the session of a page, which has so many commands, beside an empty node.
+func runPage(t *testing.T, page string, commands int) {
+	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
 	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
@@ -36,7 +43,7 @@ func TestProgressDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
-	if ran := runSession(t, node, "../../docs/progress.md"); ran != 7 {
+	if ran := runSession(t, node, page); ran != commands {
 		t.Errorf("the session has %d commands", ran)
 	}
 }
