@@ -397,9 +397,13 @@ func (a *answer) decode(row [][]byte, p *plan) error {
 	return a.decodeIDs(row[8:14])
 }
 
-// lifecycles reads the states and the incarnations of n streams; NULL is that of a stream that
-// is not there.
+// lifecycles reads the states and the incarnations of n streams. NULL is that of a stream that
+// is not there; no states are those of streams that nothing was done to as a whole.
 func lifecycles(states, incarnations []byte, n int) ([]core.Lifecycle, error) {
+	out := make([]core.Lifecycle, n)
+	if states == nil {
+		return out, nil
+	}
 	list, err := elements(states)
 	if err != nil {
 		return nil, err
@@ -411,7 +415,6 @@ func lifecycles(states, incarnations []byte, n int) ([]core.Lifecycle, error) {
 	if len(list) != n || len(numbers) != n {
 		return nil, errMalformed
 	}
-	out := make([]core.Lifecycle, n)
 	for i := range out {
 		switch {
 		case list[i] == nil && numbers[i] == nil:

@@ -263,6 +263,67 @@ func TestStoreBeforeRemovals(t *testing.T) {
 	}
 }
 
+// TestRemovalOnAnotherNode: what one node removes is gone from the tail of another once that
+// follows what came after, and the stream's followers there go on with its next incarnation.
+func TestRemovalOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	config := postgres.Config{URL: server.URL, Store: server.Store(t)}
+	var stores []*core.Store
+	for _, node := range []string{"a", "b"} {
+		config.Node = node
+		s := core.NewStore(openStore(t, config), core.StoreConfig{})
+		t.Cleanup(func() { _ = s.Close() })
+		stores = append(stores, s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	take := func(stream string, n int) (next func() []core.ID) {
+		f, err := stores[1].Follow(ctx, core.FollowRequest{Stream: stream})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		return func() (ids []core.ID) {
+			for len(ids) < n {
+				d, err := f.Next(ctx, core.Limit{Events: n - len(ids), Bytes: 1 << 20})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for e := range d.Events() {
+					ids = append(ids, e.ID)
+				}
+			}
+			return ids
+		}
+	}
+	all, own := take(core.All, 4), take("a", 3)
+	first, _ := eventsFor("a", 3)
+	kept, keptIDs := eventsFor("b", 1)
+	again, againIDs := eventsFor("a", 3)
+	last, lastIDs := eventsFor("b", 1)
+	write := func(commits ...*core.Commit) {
+		for _, c := range commits {
+			if _, err := stores[0].Append(ctx, *c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(first, kept)
+	all()
+	own()
+	write(change("a", core.RemoveStream), again, last)
+	if got := all(); !slices.Equal(got, slices.Concat(againIDs, lastIDs)) {
+		t.Errorf("$all goes on with %v", got)
+	}
+	if got := own(); !slices.Equal(got, againIDs) {
+		t.Errorf("the stream goes on with %v, want %v", got, againIDs)
+	}
+	if got, want := take(core.All, 5)(), slices.Concat(keptIDs, againIDs, lastIDs); !slices.Equal(got, want) {
+		t.Errorf("a follow from the start gets %v, want %v", got, want)
+	}
+}
+
 // TestPartsOfAStep: what parts of a step have written is joined unless something is between.
 func TestPartsOfAStep(t *testing.T) {
 	batch := func(first uint64, n int) (b core.Batch) {

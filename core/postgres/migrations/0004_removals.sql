@@ -80,8 +80,8 @@ CREATE FUNCTION {schema}.commit_group(
   OUT o_recorded  timestamptz,
   OUT o_waited    integer,     -- until the log row was locked, µs
   OUT o_versions  bigint[],    -- before; NULL for a stream that is not there
-  OUT o_states    smallint[],  -- before; NULL for a stream that is not there
-  OUT o_incarnations integer[], -- the same
+  OUT o_states    smallint[],  -- before; NULL for a stream that is not there. No o_states: all are
+  OUT o_incarnations integer[], -- live and in their first incarnation
   OUT o_revisions bigint[],    -- before; 0 or NULL for a record that is not there
   OUT o_ids       uuid[],      -- those of the ids that are known, and their places
   OUT o_id_streams   text[],
@@ -114,9 +114,10 @@ DECLARE
   v_shared boolean := false;
   v_last   integer := 0;
   v_end    integer;
+  v_plain  boolean;
   v_writes boolean := p_id IS NOT NULL OR p_actions IS NOT NULL; -- not only records
   v_changes bigint;
-  v_changed bigint[] := '{}'; -- streams with an action
+  v_changed bigint[]; -- streams with an action
 BEGIN
   o_written := true;
 
@@ -143,8 +144,8 @@ BEGIN
   -- 2. Streams are locked, in the order of their names. The next statement sees
   -- all that the former holders of the locks have written.
   IF p_names IS NOT NULL THEN
-    SELECT array_agg(l.id), array_agg(l.version), array_agg(l.state), array_agg(l.incarnation)
-    INTO v_ids, v_floors, o_states, o_incarnations
+    SELECT array_agg(l.id), array_agg(l.version), bool_and(l.state = 0 AND l.incarnation = 1)
+    INTO v_ids, v_floors, v_plain
     FROM (SELECT s.id, s.version, s.state, s.incarnation
           FROM unnest(p_names) WITH ORDINALITY n(name, ord)
           JOIN {schema}.streams s ON s.name = n.name
@@ -152,8 +153,8 @@ BEGIN
           FOR NO KEY UPDATE OF s) l;
     IF cardinality(v_ids) IS DISTINCT FROM cardinality(p_names) THEN
       SELECT array_agg(s.id ORDER BY n.ord), array_agg(s.version ORDER BY n.ord),
-             array_agg(s.state ORDER BY n.ord), array_agg(s.incarnation ORDER BY n.ord)
-      INTO v_ids, v_floors, o_states, o_incarnations
+             bool_and(s.state = 0 AND s.incarnation = 1)
+      INTO v_ids, v_floors, v_plain
       FROM unnest(p_names) WITH ORDINALITY n(name, ord)
       LEFT JOIN {schema}.streams s ON s.name = n.name AND s.id = ANY (v_ids);
       o_written := p_low IS NOT NULL;
@@ -167,11 +168,16 @@ BEGIN
         SELECT FROM (SELECT unnest(o_versions) AS version, unnest(p_low) AS low, unnest(p_high) AS high) x
         WHERE x.low IS NOT NULL AND (x.version BETWEEN x.low AND x.high) IS NOT TRUE);
     END IF;
+    IF NOT v_plain THEN
+      SELECT array_agg(s.state ORDER BY x.ord), array_agg(s.incarnation ORDER BY x.ord) INTO o_states, o_incarnations
+      FROM unnest(v_ids) WITH ORDINALITY x(id, ord)
+      LEFT JOIN {schema}.streams s ON s.id = x.id;
+    END IF;
     IF p_states IS NOT NULL THEN
       o_written := o_written AND NOT EXISTS (
-        SELECT FROM (SELECT unnest(o_states) AS state, unnest(p_states) AS want) x WHERE x.state <> x.want);
-    ELSIF 0 <> ANY (o_states) THEN
-      o_written := false;
+        SELECT FROM (SELECT unnest(o_states) AS state, unnest(p_states) AS want) x WHERE coalesce(x.state, 0) <> x.want);
+    ELSIF o_states IS NOT NULL THEN
+      o_written := o_written AND NOT coalesce(0 <> ANY (o_states), false);
     END IF;
   END IF;
 
@@ -241,11 +247,11 @@ BEGIN
   IF p_link IS NOT NULL AND o_written THEN
     SELECT l.changes INTO v_changes FROM {schema}.log l;
     IF p_actions IS NOT NULL THEN
-      SELECT coalesce(array_agg(x.id), '{}') INTO v_changed
+      SELECT array_agg(x.id) INTO v_changed
       FROM (SELECT unnest(v_ids) AS id, unnest(p_actions) AS action) x WHERE x.action IS NOT NULL;
     END IF;
     SELECT array_agg(e.position ORDER BY x.n), array_agg(e.type ORDER BY x.n),
-           bool_and(x.id IS NULL OR x.nth IS NOT NULL OR coalesce(s.id <> v_ids[x.stream] AND s.id <> ALL (v_changed), false))
+           bool_and(x.id IS NULL OR x.nth IS NOT NULL OR coalesce(s.id <> v_ids[x.stream] AND s.id <> ALL (coalesce(v_changed, '{}')), false))
     INTO v_links, v_types, o_written
     FROM (SELECT generate_series(1, v_count) AS n, unnest(p_link) AS id, unnest(p_nth) AS nth,
                  unnest(p_stream) AS stream) x
