@@ -70,7 +70,8 @@ type Step struct {
 	// Outcomes has one entry for each Commit of the group.
 	Outcomes []Outcome
 	// Written is every event the step wrote, and every link (EncodeLink), in
-	// position order.
+	// position order. If another writer has written between them, it has the first and the
+	// last position and no event.
 	Written Batch
 }
 

@@ -45,12 +45,14 @@ var epochTests = []test{
 		s.advance()
 		c := under(epoch, appendsTo("a", "b"))
 		c.Records = []core.RecordOp{put("t", "k", core.AnyVersion, "v")}
-		step := s.group(c, under(epoch, appendTo("c", 0, newEvent())), under(epoch, recordCommit(put("t", "l", 0, "v"))))
+		step := s.group(c, under(epoch, appendTo("c", 0, newEvent())), under(epoch, recordCommit(put("t", "l", 0, "v"))),
+			under(epoch, change("d", core.AnyVersion, core.TombstoneStream)))
 		for _, o := range step.Outcomes {
 			s.stale(o)
 		}
 		s.head(0)
 		s.hasRecords("t")
+		s.must(under(epoch+1, appendTo("d", core.NoStream, newEvent())))
 	}},
 	// A refusal may be for want of a Commit that is written later under another epoch.
 	{"P7", "the_epoch_goes_before_refusals", func(s *suite) {
@@ -66,6 +68,8 @@ var epochTests = []test{
 			appendTo("c", core.AnyVersion, newEvent(), events[0]),
 			linkTo("c", core.AnyVersion, newEvent()),
 			recordCommit(check("t", "k", core.StreamExists)),
+			change("a", 7, core.RemoveStream),
+			change("c", core.AnyVersion, core.UndeleteStream),
 		} {
 			s.stale(s.commit(under(epoch, c)))
 		}

@@ -8,12 +8,11 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-// streamTests are about what changes whole streams. An engine that cannot do that yet
-// passes over them.
+// streamTests are about what changes whole streams.
 var streamTests = []test{
-	{"streams", "D06_delete_and_undelete", ifChanged(deleteAndUndelete)},
-	{"streams", "D07_delete_refused", ifChanged(deleteRefused)},
-	{"streams", "D11_all_and_links_have_deleted_events", ifChanged(func(s *suite) {
+	{"streams", "D06_delete_and_undelete", deleteAndUndelete},
+	{"streams", "D07_delete_refused", deleteRefused},
+	{"streams", "D11_all_and_links_have_deleted_events", func(s *suite) {
 		events := s.write("a", 3)
 		s.must(linkTo("l", 0, events...))
 		all := s.read(core.All, false)
@@ -27,10 +26,10 @@ var streamTests = []test{
 		if e, err := s.engine.Event(s.ctx(), events[2].ID); err != nil || e.Version != 3 {
 			s.Errorf("event %s: %+v, %v", events[2].ID, e, err)
 		}
-	})},
-	{"streams", "D13_remove_from_stream_all_and_links", ifChanged(removeEverywhere)},
-	{"streams", "D14_removed_stream_begins_anew", ifChanged(beginAnew)},
-	{"streams", "D15_remove_refused", ifChanged(func(s *suite) {
+	}},
+	{"streams", "D13_remove_from_stream_all_and_links", removeEverywhere},
+	{"streams", "D14_removed_stream_begins_anew", beginAnew},
+	{"streams", "D15_remove_refused", func(s *suite) {
 		s.write("a", 2)
 		s.must(change("a", core.AnyVersion, core.DeleteStream))
 		s.refusedAs(s.commit(change("a", 2, core.RemoveStream)), core.CodeStreamDeleted)
@@ -41,8 +40,8 @@ var streamTests = []test{
 			s.refusedAs(s.commit(change("a", core.AnyVersion, action)), core.CodeStreamNotFound)
 		}
 		s.holds("a")
-	})},
-	{"streams", "tombstone", ifChanged(func(s *suite) {
+	}},
+	{"streams", "tombstone", func(s *suite) {
 		events := s.write("a", 2)
 		s.must(linkTo("l", 0, events...))
 		s.wrongVersion(s.commit(change("a", 1, core.TombstoneStream)), 0, "a", 1, 2)
@@ -59,8 +58,8 @@ var streamTests = []test{
 		}
 		listsStreams(s, core.StreamsRequest{Limit: 10}, []string{"l"})
 		s.must(appendTo("b", 0, events...)) // their ids are free
-	})},
-	{"streams", "checks_of_deleted_streams", ifChanged(func(s *suite) {
+	}},
+	{"streams", "checks_of_deleted_streams", func(s *suite) {
 		s.write("a", 2)
 		check := func(x core.Expect) *core.Commit {
 			c := appendTo("b", core.AnyVersion, newEvent())
@@ -80,9 +79,9 @@ var streamTests = []test{
 				s.must(change("a", core.AnyVersion, core.UndeleteStream))
 			}
 		}
-	})},
-	{"streams", "in_one_commit_with_others", ifChanged(inOneCommit)},
-	{"streams", "in_one_group_with_others", ifChanged(func(s *suite) {
+	}},
+	{"streams", "in_one_commit_with_others", inOneCommit},
+	{"streams", "in_one_group_with_others", func(s *suite) {
 		first, second := s.write("a", 2), newEvent()
 		step := s.group(
 			appendTo("a", 2, newEvent()),
@@ -101,8 +100,8 @@ var streamTests = []test{
 			}
 		}
 		s.holds("a", first[0], second)
-	})},
-	{"streams", "link_to_a_stream_of_the_same_commit", ifChanged(func(s *suite) {
+	}},
+	{"streams", "link_to_a_stream_of_the_same_commit", func(s *suite) {
 		events := s.write("a", 2)
 		for action := core.DeleteStream; action <= core.TombstoneStream; action++ {
 			c := linkTo("l", core.AnyVersion, events...)
@@ -111,9 +110,9 @@ var streamTests = []test{
 		}
 		s.holds("l")
 		s.holds("a", events...)
-	})},
-	{"streams", "C15_pages_over_what_was_removed", ifChanged(pagesOverRemoved)},
-	{"streams", "many_removals", ifChanged(func(s *suite) {
+	}},
+	{"streams", "C15_pages_over_what_was_removed", pagesOverRemoved},
+	{"streams", "many_removals", func(s *suite) {
 		for i := range 40 {
 			s.write("a", 1+i%3)
 			s.write("keep", 1)
@@ -123,8 +122,8 @@ var streamTests = []test{
 		if e := s.read("a", false)[0]; e.Incarnation != 41 {
 			s.Errorf("incarnation %d, want 41", e.Incarnation)
 		}
-	})},
-	{"streams", "names_beside_a_removed_stream", ifChanged(func(s *suite) {
+	}},
+	{"streams", "names_beside_a_removed_stream", func(s *suite) {
 		names := []string{"a", "a!", "a-1", "a/2", "ab", "A", "b"}
 		for _, name := range names {
 			s.write(name, 2)
@@ -140,27 +139,12 @@ var streamTests = []test{
 				listsStreams(s, core.StreamsRequest{Limit: limit, Prefix: "a", After: "a"}, []string{"a!", "a-1", "a/2", "ab"})
 			}
 		}
-	})},
+	}},
 }
 
 // change is a Commit of one StreamOp.
 func change(stream string, expect core.Expect, action core.StreamAction) *core.Commit {
 	return &core.Commit{Streams: []core.StreamOp{{Stream: stream, Expect: expect, Action: action}}}
-}
-
-// changesStreams reports whether the engine takes StreamOps.
-func (s *suite) changesStreams() bool {
-	s.Helper()
-	return !errors.Is(s.commit(change("nobody", 7, core.UndeleteStream)).Err, core.CodeNotSupported)
-}
-
-func ifChanged(run func(s *suite)) func(s *suite) {
-	return func(s *suite) {
-		if !s.changesStreams() {
-			s.Skip("the engine does not change streams yet")
-		}
-		run(s)
-	}
 }
 
 // undeleteAll brings all deleted streams back, after a look at each.

@@ -45,7 +45,6 @@ type walker struct {
 	seed    uint64
 	steps   int
 	history []*core.Commit // some that were sent, to be sent again
-	changes bool           // the engine takes StreamOps
 }
 
 func newWalker(s *suite) *walker {
@@ -56,7 +55,7 @@ func newWalker(s *suite) *walker {
 			s.Fatalf("GYRE_SEED: %v", err)
 		}
 	}
-	return &walker{s: s, model: newModel(), rand: rand.New(rand.NewPCG(seed, 0)), seed: seed, changes: s.changesStreams()}
+	return &walker{s: s, model: newModel(), rand: rand.New(rand.NewPCG(seed, 0)), seed: seed}
 }
 
 func (w *walker) fatal(err error) {
@@ -140,7 +139,7 @@ func (w *walker) commit() *core.Commit {
 		stream := w.stream()
 		c.Checks = append(c.Checks, core.Check{Stream: stream, Expect: w.expect(stream)})
 	}
-	if w.changes && w.chance(10) {
+	if w.chance(10) {
 		c.Streams = w.withoutAppended(c, w.streamOps())
 	}
 	for len(c.Records) < 4 && (w.chance(20) || len(c.Appends)+len(c.Streams)+len(c.Records) == 0) {
@@ -297,7 +296,7 @@ func (w *walker) read() {
 	if err == nil {
 		err = checkPageTo(r, page, all, last, w.model.head)
 	}
-	if want := w.model.states[r.Stream].Removals + 1; err == nil && w.changes && r.Stream != core.All && page.Incarnation != want {
+	if want := w.model.states[r.Stream].Removals + 1; err == nil && r.Stream != core.All && page.Incarnation != want {
 		err = fmt.Errorf("a page of incarnation %d, want %d", page.Incarnation, want)
 	}
 	if err != nil {
