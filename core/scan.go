@@ -80,7 +80,7 @@ func (c *scan) take(part *Page, first bool) {
 	if first || !c.want.Backward {
 		c.page.Version, c.page.Incarnation, c.page.Head = part.Version, part.Incarnation, part.Head
 	}
-	c.events += part.Count
+	c.events += part.Count + int(part.Scanned)
 	c.bytes += len(part.Block)
 	c.next, c.page.End = part.Next, part.End
 	for rest := part.Block; len(rest) > 0; {

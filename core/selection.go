@@ -3,6 +3,7 @@ package core
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Selection selects events of a page by more than a Filter does. An event matches if all
@@ -78,7 +79,7 @@ func (s *Selection) Validate() error {
 	switch {
 	case len(s.Category) > MaxStreamNameBytes || !printable(s.Category) || CategoryOf(s.Category) != s.Category:
 		return Errorf(CodeInvalidFilter, "%q is not a category", Clip(s.Category))
-	case len(s.Correlation) > MaxCorrelationBytes || strings.IndexByte(s.Correlation, 0) >= 0:
+	case len(s.Correlation) > MaxCorrelationBytes || strings.IndexByte(s.Correlation, 0) >= 0 || !utf8.ValidString(s.Correlation):
 		return Errorf(CodeInvalidFilter, "%q is not a correlation id", Clip(s.Correlation))
 	case !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until):
 		return Errorf(CodeInvalidFilter, "since %s is not before until %s", s.Since.Format(time.RFC3339Nano), s.Until.Format(time.RFC3339Nano))

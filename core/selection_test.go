@@ -26,6 +26,7 @@ func TestInvalidSelections(t *testing.T) {
 		"backward":    {Since: noon.Add(1), Until: noon},
 		"correlation": {Correlation: strings.Repeat("x", MaxCorrelationBytes+1)},
 		"no text":     {Correlation: "a\x00"},
+		"no UTF-8":    {Correlation: "\xff"},
 	} {
 		if err := s.Validate(); !errors.Is(err, CodeInvalidFilter) {
 			t.Errorf("%s: %v", name, err)

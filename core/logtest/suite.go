@@ -14,12 +14,24 @@ import (
 // Run tests a Log. open makes an empty one, and closes it with t.Cleanup. node is the Store
 // behind it, which can write the system's streams.
 func Run(t *testing.T, open func(t testing.TB) (log core.Log, node *core.Store)) {
-	groups := []struct {
-		name  string
-		tests []test
-	}{
+	run(t, open, []group{
 		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests}, {"snapshot", snapshotTests}, {"system", systemTests}, {"select", selectTests},
-	}
+	})
+}
+
+// RunSelect is Run for reads that select events alone: of an engine that looks for them in
+// another way.
+func RunSelect(t *testing.T, open func(t testing.TB) (log core.Log, node *core.Store)) {
+	run(t, open, []group{{"select", selectTests}})
+}
+
+// group are tests of one part of the contract.
+type group struct {
+	name  string
+	tests []test
+}
+
+func run(t *testing.T, open func(t testing.TB) (log core.Log, node *core.Store), groups []group) {
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
 			for _, x := range g.tests {

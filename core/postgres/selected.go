@@ -1,0 +1,141 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+var _ core.Selector = (*Engine)(nil)
+
+// selectedRange is how many positions of the log one query looks at. What does not match is
+// passed over by the server, and no row comes for it.
+const selectedRange = 64 << 10
+
+// selectFrom are the events with the streams that they are in. The join looks each stream up
+// by its key.
+const selectFrom = ` FROM {schema}.events e JOIN {schema}.streams c ON c.id = e.stream WHERE `
+
+// selection is a query for events that match.
+type selection struct {
+	where  strings.Builder
+	values [][]byte // from the third parameter on
+	joined bool     // with the streams
+}
+
+// add adds a condition, in which ? stands for the value.
+func (s *selection) add(condition string, value []byte) {
+	s.values = append(s.values, value)
+	s.where.WriteString(strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(2+len(s.values))))
+}
+
+// newSelection takes from a Selection what the server can tell quickly. It is nil if that is
+// nothing.
+func newSelection(of *core.Selection) *selection {
+	s := new(selection)
+	if types := of.Filter.Types; len(types) > 0 && !slices.ContainsFunc(types, func(t string) bool { return strings.Contains(t, "*") }) {
+		var p params
+		p.array(oidText, len(types))
+		for _, t := range types {
+			elementBytes(&p, t)
+		}
+		s.add(`e.type = ANY (?) AND `, p.buf)
+	}
+	if of.Category != "" {
+		// '.' comes behind '-'.
+		s.joined = true
+		s.add(`(c.name = ? OR `, []byte(of.Category))
+		s.add(`c.name >= ? AND `, []byte(of.Category+"-"))
+		s.add(`c.name < ?) AND `, []byte(of.Category+"."))
+	}
+	if of.Correlation != "" {
+		s.add(`e.correlation = ? AND `, []byte(of.Correlation))
+	}
+	for _, bound := range []struct {
+		condition string
+		t         time.Time
+	}{{`coalesce(e.time, e.recorded) >= ? AND `, of.Since}, {`coalesce(e.time, e.recorded) <= ? AND `, of.Until}} {
+		if !bound.t.IsZero() {
+			s.add(bound.condition, int8Of(uint64(bound.t.UnixMicro()-epoch2000)))
+		}
+	}
+	if len(s.values) == 0 {
+		return nil
+	}
+	return s
+}
+
+// statement is the query for a page of r up to a position, which is the last parameter.
+func (s *selection) statement(e *Engine, r *core.ReadRequest) statement {
+	rows, where := allEvents, inSystem
+	if s.joined {
+		rows.from = selectFrom
+	}
+	if !r.System {
+		where = inAll
+	}
+	last := "$" + strconv.Itoa(3+len(s.values))
+	where += s.where.String()
+	order := "e.position"
+	if r.Backward {
+		where += "e.position <= $1 AND e.position >= " + last
+		order += " DESC"
+	} else {
+		where += "e.position >= $1 AND e.position <= " + last
+	}
+	sql := strings.ReplaceAll(rows.page(where, order), "{schema}", e.config.schema())
+	sum := sha256.Sum256([]byte(sql))
+	return statement{"gyre_select_" + hex.EncodeToString(sum[:12]), sql}
+}
+
+// ReadSelected is core.Selector's. A page has events of a range of positions.
+func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (page core.Page, ok bool, err error) {
+	s := newSelection(&r.Select)
+	if s == nil || r.Stream != core.All || r.Backward && (r.From == 0 || r.From > e.State().Head) {
+		return page, false, nil // what begins at the end begins where the server says that it is
+	}
+	last := rangeOf(&r, e.sizes.selected)
+	query := func(r *core.ReadRequest, rows int) []send {
+		values := append(pageValues(r, rows), s.values...)
+		return []send{{e.sql.head, nil}, {s.statement(e, r), append(values, int8Of(last))}}
+	}
+	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		page, err = e.readPage(ctx, c, &gatherer{request: &r, names: e.names}, query)
+		return err
+	})
+	if err != nil {
+		return core.Page{}, false, err
+	}
+	endRange(&page, &r, last)
+	return page, true, nil
+}
+
+// rangeOf returns the last position of the n that a query looks at.
+func rangeOf(r *core.ReadRequest, n uint64) uint64 {
+	if r.Backward {
+		return max(r.From, n) - n + 1
+	}
+	return max(r.From, 1) + n - 1
+}
+
+// endRange has a page that has all of its range go on behind the range.
+func endRange(page *core.Page, r *core.ReadRequest, last uint64) {
+	if page.End && r.Backward {
+		page.Next, page.End = last-1, last == 1
+	} else if page.End && last < page.Head {
+		page.Next, page.End = last+1, false
+	} else if page.End {
+		page.Next = max(page.Head+1, r.From)
+	}
+	from := max(r.From, 1)
+	looked := max(page.Next, from) - min(page.Next, from)
+	page.Scanned = looked - min(looked, uint64(page.Count))
+}
