@@ -6,7 +6,16 @@ import { Follow, type FollowOptions } from "./follow.js";
 import { commitFrame } from "./frames.js";
 import { newId, parseId } from "./id.js";
 import { type Answer, Link } from "./link.js";
-import { type Appended, appendText, type Check, decodeEvent, type PreparedAppend, type Progress, readText, type Selection } from "./messages.js";
+import {
+  type Appended,
+  appendText,
+  type Check,
+  decodeEvent,
+  type PreparedAppend,
+  type Progress,
+  readText,
+  type Selection,
+} from "./messages.js";
 import { Nodes } from "./nodes.js";
 import type { WebSocketConstructor } from "./session.js";
 import { type SubscribeOptions, Subscriber } from "./subscriber.js";

@@ -76,6 +76,35 @@ for (const [mode, o] of Object.entries(modes)) {
     await refused(c.transact([{ stream: "l", links: [a], events: [{ type: "E", data: 5 }] }]), "invalid_request");
   });
 
+  test(`selected reads: ${mode}`, async (t) => {
+    const node = await Node.start(t, "memory");
+    const c = await node.client(t, o);
+    for (let n = 0; n < 6; n++) {
+      const time = new Date(Date.UTC(2022, 0, 1 + n)).toISOString();
+      await c.append(n % 2 ? "file-1" : "order-1", {
+        id: newId(),
+        type: `T${n % 3}`,
+        time,
+        data: n,
+        metadata: { correlation_id: `c${n % 2}` },
+      });
+    }
+    const numbers = async (range: Parameters<typeof c.readAll>[1]) => {
+      const found: unknown[] = [];
+      for await (const e of c.readAll("$all", { ...range, pageSize: 2 })) found.push(e.data);
+      return found;
+    };
+    assert.deepEqual(await numbers({ category: "file" }), [1, 3, 5]);
+    assert.deepEqual(await numbers({ filter: { types: ["T0"] }, backward: true }), [3, 0]);
+    assert.deepEqual(await numbers({ since: "2022-01-03T00:00:00Z", until: new Date(Date.UTC(2022, 0, 5)) }), [2, 3]);
+    assert.deepEqual(await numbers({ correlation: "c1", category: "order" }), []);
+    assert.deepEqual(await numbers({ fromTime: "2020-01-01T00:00:00Z" }), [0, 1, 2, 3, 4, 5]);
+    assert.deepEqual(await numbers({ fromTime: new Date(Date.UTC(2020, 0, 1)), backward: true }), []);
+    const page = await c.read("file-1", { filter: { types: ["T1"] } });
+    assert.deepEqual([page.events.length, page.scanned, page.end], [1, 3, true]);
+    await refused(c.read("$all", { category: "order-1" }), "invalid_filter");
+  });
+
   test(`append, read and follow: ${mode}`, async (t) => {
     const node = await Node.start(t, "memory");
     const c = await node.client(t, o);
