@@ -294,7 +294,7 @@ func (e *Engine) resume() error {
 		e.recovery.block(err)
 		return cannotWrite(err)
 	}
-	e.logger.Warn("the log goes on in a new segment after an error",
+	e.config.Logger.Warn("the log goes on in a new segment after an error",
 		"error", failed, "segment", segmentName(w.header.number))
 	return nil
 }

@@ -18,6 +18,8 @@
 //     never a wrong answer: the index is mended at once, records are refused until the
 //     next start makes them anew. Beside a log that was restored from an older
 //     copy, those of the lost tail are not used.
+//   - A scavenge removes events and changes for good, while everything else goes on. What
+//     stays keeps its place in the log. Whatever ends a scavenge leaves a log that is right.
 //   - A blob is synced before it gets its name, and compared with it wherever it is read.
 //   - Each opening of the log begins a timeline (core.Timeline), so cursors and ETags
 //     of a lost tail are recognized.
@@ -59,7 +61,7 @@
 //
 // All methods of Engine are safe for concurrent use. One goroutine at a time
 // decides and writes, as the owner of Engine.mu. Locks are taken in this order:
-// Engine.inUse, blobStore.working, Engine.mu, index.working, index.mu, index.reading, and last those
+// Engine.inUse, the turn of the scavenger, blobStore.working, Engine.mu, index.working, index.mu, index.reading, and last those
 // of a memtable, the appender, the records, the recovery and the pace, whose owners
 // call nothing that takes another.
 //

@@ -2,8 +2,6 @@ package disk
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -17,8 +15,7 @@ type Engine struct {
 	fs     FS
 	dir    string
 	config Config
-	logger *slog.Logger
-	locks  []io.Closer
+	locks  []heldLock
 
 	id  string // the log's identity
 	key hashKey
@@ -32,6 +29,7 @@ type Engine struct {
 	blobs     *blobStore
 	prepare   *preparer
 	recovery  *recovery
+	scavenger *scavenger
 
 	closing atomic.Bool
 	inUse   sync.RWMutex // held by every call for reading, by Close for writing
@@ -91,6 +89,7 @@ func (e *Engine) Close() error {
 	}
 	e.index.stopWaiting()
 	e.records.stopWaiting()
+	e.scavenger.close()
 	e.inUse.Lock()
 	defer e.inUse.Unlock()
 	e.recovery.close()

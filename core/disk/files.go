@@ -19,11 +19,53 @@ type segmentFiles struct {
 	open map[uint32]*segmentFile
 }
 
-// segmentFile is shared by its readers; mu of segmentFiles protects readers.
+// segmentFile is shared by its readers, who read it by the byte in the segment.
 type segmentFile struct {
 	File
 	number  uint32
-	readers int
+	extents *extents // nil unless the segment was rewritten
+
+	// mu of segmentFiles protects the fields below.
+	readers  int
+	replaced bool // another has taken its place: the last reader closes it
+}
+
+// newSegmentFile takes file, which it closes if it cannot be used.
+func newSegmentFile(file File, number uint32) (*segmentFile, error) {
+	x, err := openExtents(file, number)
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return &segmentFile{File: file, number: number, extents: x}, nil
+}
+
+// header reads the segment's header.
+func (f *segmentFile) header() (segmentHeader, error) {
+	if f.extents != nil {
+		return f.extents.header, nil
+	}
+	b := make([]byte, headerBytes)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return segmentHeader{}, err
+	}
+	return decodeSegmentHeader(b, f.number)
+}
+
+// ReadAt is io.ReaderAt's.
+func (f *segmentFile) ReadAt(b []byte, o int64) (int, error) {
+	if f.extents != nil {
+		return f.extents.ReadAt(b, o)
+	}
+	return f.File.ReadAt(b, o)
+}
+
+// Size is how many bytes of the segment can be read.
+func (f *segmentFile) Size() (int64, error) {
+	if f.extents != nil {
+		return f.extents.header.rewriting.end, nil
+	}
+	return f.File.Size()
 }
 
 func newSegmentFiles(fs FS, dir string) *segmentFiles {
@@ -42,8 +84,12 @@ func (s *segmentFiles) acquire(number uint32) (*segmentFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	f, err := newSegmentFile(file, number)
+	if err != nil {
+		return nil, err
+	}
 	s.evict()
-	f := &segmentFile{File: file, number: number, readers: 1}
+	f.readers = 1
 	s.open[number] = f
 	return f, nil
 }
@@ -52,6 +98,26 @@ func (s *segmentFiles) release(f *segmentFile) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.readers--
+	f.closeReplaced()
+}
+
+// closeReplaced closes a file that nobody reads nor will read. It must be called with mu held.
+func (f *segmentFile) closeReplaced() {
+	if f.replaced && f.readers == 0 {
+		_ = f.Close() // it was only read
+	}
+}
+
+// renew has the next readers open the file of a segment anew. Those that have it go on with
+// what they have.
+func (s *segmentFiles) renew(number uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.open[number]; f != nil {
+		delete(s.open, number)
+		f.replaced = true
+		f.closeReplaced()
+	}
 }
 
 // evict makes room for one more. Nothing is lost by closing a file that was

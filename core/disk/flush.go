@@ -4,7 +4,8 @@ package disk
 func (ix *index) writeRun(t *memtable, s *sealedSegment, log string) (*run, error) {
 	head := runHeader{
 		log: log, first: t.segment, last: t.segment, seal: s.seal, firstPosition: t.first, nextPosition: s.next,
-		end: at(t.segment, s.end), events: s.next - t.first, window: t.window,
+		end: at(t.segment, s.end), positions: s.next - t.first, window: t.window,
+		rewritten: s.header.rewriting.mark(t.segment),
 	}
 	w, err := newRunWriter(ix.fs, ix.dir, ix.key, head)
 	if err != nil {
@@ -20,7 +21,7 @@ func (ix *index) writeRun(t *memtable, s *sealedSegment, log string) (*run, erro
 		}
 		w.stream(&p)
 		for _, off := range s.offs {
-			w.posting(at(t.segment, int64(off)))
+			w.posting(t.place(off))
 		}
 	}
 	for _, id := range t.ids.sorted() {

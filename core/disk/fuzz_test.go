@@ -2,7 +2,10 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
+	"slices"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -171,4 +174,66 @@ func FuzzRecordRun(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzExtents reads anything as the map of a rewritten segment, with right checksums. Whatever is
+// accepted leads from the beginning of the segment to its end, and can be read.
+func FuzzExtents(f *testing.F) {
+	seed := binary.LittleEndian.AppendUint64(nil, uint64(newExtent(headerBytes, headerBytes)))
+	seed = binary.LittleEndian.AppendUint64(seed, uint64(newExtent(headerBytes+100, headerBytes+56)))
+	f.Add(seed, uint32(headerBytes+200), uint16(80))
+	f.Add(seed[8:], uint32(headerBytes+200), uint16(80))
+	f.Add((&stub{"s", 7, 2, 9}).encode(0), uint32(0), uint16(0))
+	f.Fuzz(func(t *testing.T, b []byte, end uint32, kept uint16) {
+		if s, ok := decodeStub(b, 0); ok {
+			if again, ok := decodeStub(s.encode(0), 0); !ok || again != s {
+				t.Fatalf("%+v becomes %+v", s, again)
+			}
+		}
+		fs := newFaultFS()
+		fs.set("segment", rewrittenOf(b, int64(end), headerBytes+int64(kept)))
+		file, err := fs.OpenFile("segment", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := openExtents(file, 1)
+		if err != nil || x == nil {
+			return
+		}
+		for o := int64(0); o < int64(end); {
+			p, err := x.at(o)
+			if err != nil {
+				return
+			}
+			if p.end <= o || p.end > int64(end) || p.file > headerBytes+int64(kept) {
+				t.Fatalf("byte %d is in %+v", o, p)
+			}
+			part := make([]byte, min(p.end-o+1, 1<<16))
+			if n, err := x.ReadAt(part, o); n < len(part) && o+int64(len(part)) <= int64(end) {
+				var known *core.Error
+				if !errors.As(err, &known) {
+					t.Fatalf("%d of %d bytes from %d on, %v", n, len(part), o, err)
+				}
+			}
+			o = p.end
+		}
+	})
+}
+
+// rewrittenOf is the file of a rewritten segment with extents from b.
+func rewrittenOf(b []byte, end, kept int64) []byte {
+	data := make([]byte, kept)
+	var fences []byte
+	for extents := range slices.Chunk(b[:len(b)/extentBytes*extentBytes], extentsInBlock*extentBytes) {
+		var block [blockBytes]byte
+		binary.LittleEndian.PutUint32(block[4:], uint32(8+copy(block[8:], extents)))
+		binary.LittleEndian.PutUint32(block[:], blockSum(block[:], int64(len(data))))
+		data = append(data, block[:]...)
+		fences = append(fences, extents[:extentBytes]...)
+	}
+	h := segmentHeader{version: rewrittenVersion, number: 1, log: "fuzz", first: 1, rewriting: rewriting{
+		id: 1, blocks: uint32(len(fences) / extentBytes), end: end, kept: kept, sum: crc32.Checksum(fences, castagnoli),
+	}}
+	copy(data, h.encode())
+	return append(data, fences...)
 }

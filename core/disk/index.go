@@ -124,6 +124,28 @@ func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
 	return nil
 }
 
+// flushed waits until every sealed segment has a run.
+func (ix *index) flushed(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		ix.mu.Lock()
+		defer ix.mu.Unlock()
+		ix.changed.Broadcast()
+	})
+	defer stop()
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	for len(ix.view.Load().tables) > 1 && !ix.closing {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if ix.flushFailed != nil {
+			return cannotWrite(ix.flushFailed)
+		}
+		ix.changed.Wait()
+	}
+	return ctx.Err()
+}
+
 // refusal is why the flusher or the merger cannot catch up, or nil. mu is held.
 func (ix *index) refusal() error {
 	v := ix.view.Load()
@@ -315,6 +337,9 @@ func (e *Engine) find(id *core.ID, hash uint64, is func(*core.Event) bool, in si
 		}
 		for _, o := range offs {
 			encoded, err := e.encodedAt(v, o, in.unwritten)
+			if errors.Is(err, errRemoved) {
+				continue // the run does not know yet
+			}
 			if err != nil {
 				return err
 			}

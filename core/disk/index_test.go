@@ -219,7 +219,7 @@ func TestPostings(t *testing.T) {
 	}
 	var runs []*run
 	for segment := uint32(1); segment <= 2; segment++ {
-		head := runHeader{log: "l", first: segment, last: segment, nextPosition: 1, events: 4 * postingsInBlock, window: newIDWindow()}
+		head := runHeader{log: "l", first: segment, last: segment, nextPosition: 1, positions: 4 * postingsInBlock, window: newIDWindow()}
 		w, err := newRunWriter(ix.fs, ix.dir, ix.key, head)
 		if err != nil {
 			t.Fatal(err)

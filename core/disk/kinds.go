@@ -19,12 +19,13 @@ import (
 // which is read on from where it was read to, and as a file for the others (FORMAT.md,
 // "Kinds"). Appends know nothing of them.
 type kinds struct {
-	segment uint32
-	lists   map[kind][]uint32 // where the events are in the segment, in order; links are left out
-	many    [2]bool           // by kind.category: there are more than maxKinds, and no lists
-	counts  [2]int            // of lists
-	end     int64             // everything before it in the segment is in the lists
-	next    uint64            // the position of the event that comes then
+	segment   uint32
+	rewritten uint64            // as the segment was then
+	lists     map[kind][]uint32 // where the events are in the segment, in order; links are left out
+	many      [2]bool           // by kind.category: there are more than maxKinds, and no lists
+	counts    [2]int            // of lists
+	end       int64             // everything before it in the segment is in the lists
+	next      uint64            // the position of the event that comes then
 }
 
 // kind is a type, or a category.
@@ -68,7 +69,7 @@ func (k *kinds) add(of kind, off uint32) {
 
 // kindsStore has the kinds of an engine's segments.
 type kindsStore struct {
-	mu sync.Mutex
+	mu sync.Mutex // held while a segment is replaced, too
 	// mu protects the fields below.
 	newest *kinds // of the segment that was read last of those without a file
 	failed bool   // a file could not be written; no other is tried
@@ -142,11 +143,11 @@ func (e *Engine) kindLists(ctx context.Context, seg *segment, seal uint32, end i
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed && sealed {
+	if sealed && (c.failed || e.index.view.Load().segment(seg.number).rewritten != seg.rewritten) {
 		return nil, false, nil
 	}
-	if c.newest == nil || c.newest.segment != seg.number {
-		c.newest = &kinds{segment: seg.number, lists: make(map[kind][]uint32), end: headerBytes, next: seg.first}
+	if c.newest == nil || c.newest.segment != seg.number || c.newest.rewritten != seg.rewritten {
+		c.newest = &kinds{segment: seg.number, rewritten: seg.rewritten, lists: make(map[kind][]uint32), end: headerBytes, next: seg.first}
 	}
 	if err := e.readOn(ctx, c.newest, seg, end); err != nil {
 		c.newest = nil
@@ -155,7 +156,7 @@ func (e *Engine) kindLists(ctx context.Context, seg *segment, seal uint32, end i
 	if sealed {
 		if err := e.writeKinds(c.newest, seg, seal); err != nil {
 			c.failed = true
-			e.logger.Warn("an index of types and categories cannot be written; reads that select events scan the log", "error", err)
+			e.config.Logger.Warn("an index of types and categories cannot be written; reads that select events scan the log", "error", err)
 		}
 	}
 	found, ok = c.newest.choose(s)

@@ -183,6 +183,9 @@ func (e *Engine) linkedEvent(v *view, link *core.Event, o offset, of lifecycles)
 	}
 	var place [1]offset
 	err = v.postings(e.index, indexName(link.Link.Stream, l.Incarnation()), link.Link.Version, place[:])
+	if err == nil && place[0] == 0 && v.gaps() {
+		return nil, nil
+	}
 	if errors.Is(err, core.CodeInternal) || err == nil && place[0] == 0 {
 		return nil, corrupt(o, "a link names version %d of stream %q, which is not there", link.Link.Version, link.Link.Stream)
 	}
@@ -190,6 +193,9 @@ func (e *Engine) linkedEvent(v *view, link *core.Event, o offset, of lifecycles)
 		return nil, err
 	}
 	encoded, err := e.encodedAt(v, place[0], allWritten)
+	if errors.Is(err, errRemoved) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

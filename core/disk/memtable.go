@@ -14,6 +14,7 @@ import (
 type memtable struct {
 	segment uint32
 	first   uint64 // position of the segment's first event
+	gaps    bool   // the segment was rewritten, so versions of streams may be missing
 	key     hashKey
 
 	mu      sync.RWMutex
@@ -33,14 +34,14 @@ type memStream struct {
 	name string
 	base uint64
 	last uint64   // base + len(offs), also when they are gone
-	offs []uint32 // where its events are, in version order
+	offs []uint32 // where its events are, in version order; 0 of one that was removed
 	// created and changed are of its first and of its last event here.
 	created, changed moment
 }
 
 func newMemtable(h *segmentHeader, expectedEvents int) *memtable {
 	return &memtable{
-		segment: h.number, first: h.first, key: h.key,
+		segment: h.number, first: h.first, gaps: h.rewriting.id != 0, key: h.key,
 		streams: make(map[string]*memStream),
 		ids:     newIDTable(expectedEvents),
 		window:  newIDWindow(),
@@ -89,13 +90,45 @@ func (t *memtable) addID(id *core.ID, hash uint64, off uint32) {
 // addEvent is for replays: it takes everything from the event itself.
 func (t *memtable) addEvent(off int64, e *core.Event, left uint32) error {
 	s := t.stream(indexName(e.Stream, e.Incarnation), e.Version-1)
-	if s.last+1 != e.Version {
-		return corrupt(at(t.segment, off), "stream %q goes on with version %d where %d is due", e.Stream, e.Version, s.last+1)
+	if err := t.goOn(s, off, e.Version, momentOf(e)); err != nil {
+		return err
 	}
 	t.add(s, uint32(off), momentOf(e))
 	t.addID(&e.ID, t.key.event(e), uint32(off))
 	t.samples.event(e.Position, at(t.segment, off), left)
 	return nil
+}
+
+// goOn makes a version the next one of s, which the event or stub at off has. Those before
+// it that are missing were removed from this segment, so each had a position in it.
+func (t *memtable) goOn(s *memStream, off int64, version uint64, m moment) error {
+	missing := version - s.last - 1
+	if version <= s.last || missing > 0 && !t.gaps || m.position < t.first || missing > m.position-t.first {
+		return corrupt(at(t.segment, off), "stream %q goes on with version %d where %d is due", s.name, version, s.last+1)
+	}
+	for range missing {
+		t.add(s, 0, m)
+	}
+	return nil
+}
+
+// addStub remembers the version of an event that was removed.
+func (t *memtable) addStub(off int64, position uint64, b *stub) error {
+	s := t.stream(indexName(b.stream, b.incarnation), b.version-1)
+	m := moment{position, b.recorded}
+	if err := t.goOn(s, off, b.version, m); err != nil {
+		return err
+	}
+	t.add(s, 0, m)
+	return nil
+}
+
+// place is where an event of the table is in the log, 0 if it was removed.
+func (t *memtable) place(off uint32) offset {
+	if off == 0 {
+		return 0
+	}
+	return at(t.segment, int64(off))
 }
 
 // cut drops everything at or behind byte off of the segment.

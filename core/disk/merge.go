@@ -2,6 +2,8 @@ package disk
 
 import (
 	"encoding/binary"
+	"path/filepath"
+	"slices"
 	"sort"
 )
 
@@ -14,10 +16,11 @@ func (ix *index) mergeRuns(runs []*run, dir string, twice func(a, b offset) erro
 	head := runs[0].runHeader
 	last := runs[len(runs)-1]
 	head.last, head.seal, head.nextPosition, head.end = last.last, last.seal, last.nextPosition, last.end
-	head.events, head.window = 0, newIDWindow()
+	head.positions, head.rewritten, head.window = 0, 0, newIDWindow()
 	var all samples
 	for _, r := range runs {
-		head.events += r.events
+		head.positions += r.positions
+		head.rewritten ^= r.rewritten
 		head.window.merge(r.window)
 		all = append(all, r.samples...)
 	}
@@ -53,17 +56,22 @@ func mergeStreams(w *runWriter, runs []*run) error {
 		whole.last = whole.first - 1
 		for _, c := range cursors {
 			if !c.done && c.stream.name == whole.name {
-				if c.stream.first != whole.last+1 {
+				if !w.head.goesOn(whole.last+1, c.stream.first) {
 					return c.run.damaged(0, "a stream does not go on where the run before ends")
 				}
 				whole.last, whole.changed = c.stream.last(), c.stream.changed
 			}
 		}
 		w.stream(&whole)
+		due := whole.first
 		for _, c := range cursors {
 			if c.done || c.stream.name != whole.name {
 				continue
 			}
+			for ; due < c.stream.first; due++ {
+				w.posting(0)
+			}
+			due += c.stream.count
 			if err := c.copyPostings(w); err != nil {
 				return err
 			}
@@ -75,6 +83,40 @@ func mergeStreams(w *runWriter, runs []*run) error {
 			return w.err
 		}
 	}
+}
+
+// joinRuns makes one run of adjacent ones that are not in the view, in whose place it is.
+func (ix *index) joinRuns(runs []*run) (*run, error) {
+	for len(runs) > 1 {
+		var joined []*run
+		for group := range slices.Chunk(runs, mergeAtOnce) {
+			r, err := ix.mergeRuns(group, ix.dir, nil)
+			if err != nil {
+				ix.discard(append(joined, runs...))
+				return nil, err
+			}
+			joined = append(joined, r)
+		}
+		ix.discard(slices.DeleteFunc(runs, func(r *run) bool {
+			return slices.ContainsFunc(joined, func(j *run) bool { return j.name == r.name })
+		}))
+		runs = joined
+	}
+	return runs[0], nil
+}
+
+// discard removes runs that are not in the view. What stays, the next open removes.
+func (ix *index) discard(runs []*run) {
+	for _, r := range runs {
+		_ = r.file.Close()
+		_ = ix.fs.Remove(filepath.Join(ix.dir, r.name))
+	}
+}
+
+// goesOn reports whether a stream may go on with version first where another is due: events
+// of the run's segments were removed.
+func (h *runHeader) goesOn(due, first uint64) bool {
+	return first == due || first > due && h.rewritten != 0 && first-due <= h.positions
 }
 
 func leastName(cursors []*streamCursor) *streamCursor {

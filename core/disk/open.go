@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,7 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{fs: config.FS, dir: config.Dir, config: config, logger: config.Logger}
+	e := &Engine{fs: config.FS, dir: config.Dir, config: config, scavenger: newScavenger()}
 	if err := e.open(ctx); err != nil {
 		_ = e.release()
 		return nil, err
@@ -53,7 +54,7 @@ func (e *Engine) open(ctx context.Context) error {
 		headers = append(headers, h)
 	}
 	e.id, e.key = headers[0].log, headers[0].key
-	e.index = newIndex(e.fs, e.indexDir(), e.key, e.logger)
+	e.index = newIndex(e.fs, e.indexDir(), e.key, e.config.Logger)
 	return e.recover(ctx, headers)
 }
 
@@ -73,7 +74,8 @@ func (e *Engine) takeLocks() error {
 		err = e.holdFirst()
 	}
 	if err == nil {
-		err = e.lock(e.fs.Lock(filepath.Join(e.dir, lockName), true))
+		l, lockErr := e.fs.Lock(filepath.Join(e.dir, lockName), true)
+		err = e.lock(lockName, l, lockErr)
 	}
 	if err != nil {
 		return err
@@ -93,17 +95,47 @@ func (e *Engine) makeDirs(dirs ...string) error {
 // holdFirst locks the first segment: it is the log's for good, wherever its folder is
 // moved or linked to.
 func (e *Engine) holdFirst() error {
-	err := e.hold(filepath.Join(e.logDir(), segmentName(1)))
+	err := e.hold(e.firstSegment())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // a new log
 	}
 	return err
 }
 
-func (e *Engine) hold(name string) error { return e.lock(e.fs.Lock(name, false)) }
+func (e *Engine) firstSegment() string { return filepath.Join(e.logDir(), segmentName(1)) }
+
+// holdInstead locks a file that is about to take the name of a segment, if that is the first. The
+// caller then calls done, and says whether it has.
+func (e *Engine) holdInstead(file, segment string) (done func(renamed bool), err error) {
+	i := slices.IndexFunc(e.locks, func(l heldLock) bool { return l.name == segment })
+	if i < 0 {
+		return func(bool) {}, nil
+	}
+	other, err := e.fs.Lock(file, false)
+	if err != nil {
+		return nil, err
+	}
+	return func(renamed bool) {
+		if renamed {
+			e.locks[i].Closer, other = other, e.locks[i].Closer
+		}
+		_ = other.Close()
+	}, nil
+}
+
+// heldLock is the lock of a file or folder.
+type heldLock struct {
+	io.Closer
+	name string
+}
+
+func (e *Engine) hold(name string) error {
+	l, err := e.fs.Lock(name, false)
+	return e.lock(name, l, err)
+}
 
 // lock notes a lock that was taken, or says why it was not.
-func (e *Engine) lock(l io.Closer, err error) error {
+func (e *Engine) lock(name string, l io.Closer, err error) error {
 	switch {
 	case errors.Is(err, errLocked):
 		return core.Errorf(core.CodeStoreLocked, "the data directory is locked by %s", e.lockedBy())
@@ -112,7 +144,7 @@ func (e *Engine) lock(l io.Closer, err error) error {
 	case err != nil:
 		return openError(err)
 	}
-	e.locks = append(e.locks, l)
+	e.locks = append(e.locks, heldLock{l, name})
 	return nil
 }
 
@@ -259,6 +291,10 @@ func checkChain(headers []segmentHeader) error {
 			return corrupt(at(h.number, 0), "the segment is another log's")
 		case i > 0 && (h.prevEnd < headerBytes || h.first < headers[i-1].first):
 			return corrupt(at(h.number, 0), "the segment header does not follow from the one before")
+		case i > 0 && headers[i-1].rewriting.id != 0 && h.prevEnd != headers[i-1].rewriting.end:
+			return corrupt(at(h.number, 0), "the segment header and the one before differ in where that ends")
+		case i == len(headers)-1 && h.rewriting.id != 0:
+			return corrupt(at(h.number, 0), "the segments behind this one are missing")
 		}
 	}
 	return nil
@@ -283,11 +319,11 @@ func createLog(fs FS, dir string, segmentBytes int64) (segmentHeader, error) {
 func (e *Engine) recover(ctx context.Context, headers []segmentHeader) error {
 	v := describe(headers)
 	e.index.view.Store(v)
-	db := &recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.logger, snapshots: e.dir}
+	db := &recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.config.Logger, snapshots: e.dir}
 	if err := openRecordDB(db, e.holds); err != nil {
 		return err
 	}
-	e.records = newRecordStore(db, e.logger, e.reachAt)
+	e.records = newRecordStore(db, e.config.Logger, e.reachAt)
 	total := v.bytesBefore(at(headers[len(headers)-1].number, 0))
 	err := e.openIndex(ctx, sealedSegments(headers), func(done int64) { e.config.Progress(done, total) })
 	if err != nil {
@@ -306,6 +342,7 @@ func describe(headers []segmentHeader) *view {
 			end = headers[i+1].prevEnd
 		}
 		v.segments[i] = segment{number: headers[i].number, salt: headers[i].salt, first: headers[i].first, end: end, before: before}
+		v.segments[i].rewrite(&headers[i])
 		before += end
 	}
 	return v
@@ -365,7 +402,7 @@ func (e *Engine) repairTail(file File, h *segmentHeader, t tail) error {
 		return err
 	}
 	if t.garbage > t.end {
-		e.logger.Warn("cutting off a write that was not finished",
+		e.config.Logger.Warn("cutting off a write that was not finished",
 			"segment", segmentName(h.number), "at", t.end, "bytes", t.garbage-t.end)
 	}
 	// Zeros, so that no frame of this write can ever be taken for one of a
@@ -431,6 +468,13 @@ func (r *replay) visitor() visitor {
 			err := r.table.addEvent(o, &r.event, r.left)
 			r.left--
 			return err
+		},
+		removed: func(o int64, position uint64, s *stub) error {
+			r.left--
+			if s == nil {
+				return nil
+			}
+			return r.table.addStub(o, position, s)
 		},
 		record: func(o int64, c recordChange) error {
 			r.records.replay(r.frameEnd, c)

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"encoding/binary"
 	"io"
 )
@@ -40,6 +41,9 @@ func (e *Engine) reachAt(m mark) (reach, error) {
 		return r, err
 	}
 	defer e.files.release(file)
+	if p, err := file.extents.at(m.frame.byte()); err != nil || !p.kept {
+		return r, cmp.Or(err, errRemoved)
+	}
 	_, err = file.ReadAt(r.header[:], m.frame.byte())
 	return r, err
 }
@@ -64,7 +68,7 @@ func (e *Engine) holds(r *reach) bool {
 		return false
 	}
 	if r.frame.byte() == 0 {
-		return r.end == at(number, headerBytes)
+		return file.extents.mayEnd(headerBytes, r.end.byte())
 	}
 	size, err := file.Size()
 	if err != nil {
@@ -72,5 +76,5 @@ func (e *Engine) holds(r *reach) bool {
 	}
 	s := newScanner(file, size, segmentHeader{number: number, salt: v.segment(number).salt}, visitor{})
 	h, _, ok, err := s.frameAt(r.frame.byte())
-	return err == nil && ok && r.end == at(number, r.frame.byte()+h.size())
+	return err == nil && ok && file.extents.mayEnd(r.frame.byte()+h.size(), r.end.byte())
 }

@@ -130,12 +130,17 @@ const (
 )
 
 // gather adds the events at offs, which grow, to the page, in order or
-// backward, until the page is full.
+// backward, until the page is full. It passes over those that were removed, whose place
+// is 0.
 func (g *gatherer) gather(offs []offset, backward bool) error {
 	if backward {
 		g.next = g.lo + uint64(len(offs)) - 1
 		for hi := len(offs); hi > 0 && !g.full; {
 			lo := hi - 1
+			if offs[lo] == 0 {
+				g.next, hi = g.next-1, lo
+				continue
+			}
 			for lo > 0 && joins(offs[lo-1], offs[lo], offs[hi-1]) {
 				lo--
 			}
@@ -149,6 +154,10 @@ func (g *gatherer) gather(offs []offset, backward bool) error {
 	g.next = g.lo
 	for lo := 0; lo < len(offs) && !g.full; {
 		hi := lo + 1
+		if offs[lo] == 0 {
+			g.next, lo = g.next+1, hi
+			continue
+		}
 		for hi < len(offs) && joins(offs[hi-1], offs[hi], offs[lo]) {
 			hi++
 		}
@@ -189,11 +198,11 @@ func (g *gatherer) group(offs []offset, version uint64, backward bool) error {
 			}
 		}
 		encoded, err := eventIn(w, offs[i], salt)
-		if err != nil {
-			return err
+		if err == nil {
+			g.guess = max(g.guess, eventPrefixBytes+len(encoded)*9/8)
+			err = g.add(encoded, offs[i], version+uint64(i))
 		}
-		g.guess = max(g.guess, eventPrefixBytes+len(encoded)*9/8)
-		if err := g.add(encoded, offs[i], version+uint64(i)); err != nil || g.full {
+		if err != nil && !errors.Is(err, errRemoved) || g.full {
 			return err
 		}
 		if backward {
@@ -233,7 +242,8 @@ func (g *gatherer) add(encoded []byte, o offset, version uint64) error {
 	return nil
 }
 
-// eventIn reads the event at o and verifies its checksum.
+// eventIn reads the event at o and verifies its checksum. The error is errRemoved if a
+// scavenge has removed it.
 func eventIn(w *window, o offset, salt uint32) ([]byte, error) {
 	b, err := w.at(o.byte(), headerGuess)
 	if err != nil {
@@ -244,7 +254,11 @@ func eventIn(w *window, o offset, salt uint32) ([]byte, error) {
 	}
 	size := eventSize(b[eventPrefixBytes:])
 	if size <= 0 {
-		return nil, corrupt(o, "an event is damaged")
+		_, removed, err := extentsOf(w.file).removed(o.byte())
+		if err == nil && removed {
+			err = errRemoved
+		}
+		return nil, cmp.Or(err, error(corrupt(o, "an event is damaged")))
 	}
 	if b, err = w.at(o.byte(), eventPrefixBytes+size); err != nil {
 		return nil, cannotRead(err)

@@ -38,7 +38,7 @@ func (e *Engine) replay(s *sealedSegment, v visitor) error {
 	if err != nil {
 		return openError(err)
 	}
-	if next != s.next {
+	if next > s.next || next < s.next && file.extents == nil {
 		return corrupt(at(s.header.number, s.end), "position %d is due in the next segment, which begins with %d", next, s.next)
 	}
 	return nil
@@ -115,7 +115,7 @@ func (e *Engine) indexSegment(v *view, s *sealedSegment) error {
 			v.runs = append(v.runs, run)
 			return nil
 		}
-		e.logger.Warn("the index of a segment cannot be written", "segment", segmentName(s.header.number), "error", err)
+		e.config.Logger.Warn("the index of a segment cannot be written", "segment", segmentName(s.header.number), "error", err)
 	}
 	v.tables = append(v.tables, r.table)
 	return nil
@@ -142,7 +142,7 @@ func (e *Engine) findRuns(sealed []sealedSegment) ([]*run, error) {
 		}
 		var damage *damagedRun
 		if errors.As(err, &damage) {
-			e.logger.Error("the index is damaged; making it anew from the log", "error", err)
+			e.config.Logger.Error("the index is damaged; making it anew from the log", "error", err)
 			if r != nil {
 				_ = r.file.Close()
 			}
@@ -184,26 +184,34 @@ func (r *run) fits(sealed []sealedSegment, log string) bool {
 		return false
 	}
 	first, last := &sealed[r.first-1], &sealed[r.last-1]
-	return r.firstPosition == first.header.first && r.nextPosition == last.next && r.end == at(r.last, last.end) && r.seal == last.seal
+	var rewritten uint64
+	for i := r.first; i <= r.last; i++ {
+		rewritten ^= sealed[i-1].header.rewriting.mark(i)
+	}
+	return r.rewritten == rewritten && r.firstPosition == first.header.first && r.nextPosition == last.next && r.end == at(r.last, last.end) && r.seal == last.seal
 }
 
 // rebuildRuns makes the runs of some sealed segments anew, one for each.
-func (e *Engine) rebuildRuns(first, last uint32) ([]*run, error) {
-	var runs []*run
+func (e *Engine) rebuildRuns(first, last uint32) (runs []*run, err error) {
+	defer func() {
+		if err != nil {
+			e.index.discard(runs)
+		}
+	}()
 	for number := first; number <= last; number++ {
 		s, err := e.sealedSegment(number)
 		if err != nil {
-			return nil, err
+			return runs, err
 		}
 		r := newReplay(&s.header, nil)
 		visit := r.visitor()
 		visit.record = nil
 		if err := e.replay(s, visit); err != nil {
-			return nil, err
+			return runs, err
 		}
 		run, err := e.index.writeRun(r.table, s, e.id)
 		if err != nil {
-			return nil, err
+			return runs, err
 		}
 		runs = append(runs, run)
 	}
@@ -220,14 +228,10 @@ func (e *Engine) sealedSegment(number uint32) (*sealedSegment, error) {
 		if err != nil {
 			return nil, openError(err)
 		}
-		b := make([]byte, headerBytes)
-		_, err = file.ReadAt(b, 0)
+		headers[i], err = file.header()
 		e.files.release(file)
 		if err != nil {
 			return nil, openError(err)
-		}
-		if headers[i], err = decodeSegmentHeader(b, n); err != nil {
-			return nil, err
 		}
 	}
 	return &sealedSegments(headers[:])[0], nil

@@ -61,6 +61,47 @@ func (s *recordStore) room(ctx context.Context) error {
 	return nil
 }
 
+// compact has the database take all that is durable, in one run, and forgets the runs and
+// snapshots before it: what they have beside is of records that are not there any more.
+func (s *recordStore) compact(ctx context.Context) error {
+	if err := s.flushNow(ctx); err != nil {
+		return err
+	}
+	err := s.db.merge(s.db.all, func() bool { return ctx.Err() != nil })
+	if err == nil {
+		err = s.db.keepSnapshots(1)
+	}
+	if errors.Is(err, errStopped) {
+		return ctx.Err()
+	}
+	return err
+}
+
+// flushNow waits until the database has all that is durable now.
+func (s *recordStore) flushNow(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.wake.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := s.seen.end
+	s.wanted = true
+	s.wake.Broadcast()
+	for s.flushed < due && !s.closing {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if s.failed.flush != nil {
+			return cannotWrite(s.failed.flush)
+		}
+		s.wake.Wait()
+	}
+	return ctx.Err()
+}
+
 // start begins the goroutines that keep the database up, and its runs few.
 func (s *recordStore) start() {
 	s.done.Go(s.flushAll)

@@ -54,8 +54,9 @@ type runHeader struct {
 	firstPosition uint64
 	nextPosition  uint64 // behind the last
 	end           offset // of the last segment
-	events        uint64
+	positions     uint64 // of events, removed ones included
 	window        idWindow
+	rewritten     uint64 // which of the segments were rewritten when it was made
 	sections      [sections]section
 }
 
@@ -105,7 +106,11 @@ func (s *runStream) decodeInline(lo, hi uint64, fill func(version uint64, o offs
 		}
 		b = b[n:]
 		o += offset(delta)
-		if version >= lo {
+		switch {
+		case version < lo:
+		case delta == 0:
+			fill(version, 0) // it was removed
+		default:
 			fill(version, o)
 		}
 	}
@@ -136,8 +141,11 @@ func parseRunName(name string) (first, last uint32, ok bool) {
 	return first, last, ok && errA == nil && errB == nil && first > 0 && first <= last && runName(first, last) == name
 }
 
-// runSeal is where the header has the seal: behind the log's identity.
-const runSeal = 268
+// runSeal and runRewritten are behind the log's identity.
+const (
+	runSeal      = 268
+	runRewritten = 272
+)
 
 func (h *runHeader) encode() []byte {
 	le := binary.LittleEndian
@@ -145,7 +153,7 @@ func (h *runHeader) encode() []byte {
 	b = le.AppendUint32(b, runVersion)
 	b = le.AppendUint32(b, 0) // the checksum
 	b = le.AppendUint32(le.AppendUint32(b, h.first), h.last)
-	for _, v := range []uint64{h.firstPosition, h.nextPosition, uint64(h.end), h.events, h.window.first, h.window.last, h.window.others} {
+	for _, v := range []uint64{h.firstPosition, h.nextPosition, uint64(h.end), h.positions, h.window.first, h.window.last, h.window.others} {
 		b = le.AppendUint64(b, v)
 	}
 	for _, s := range h.sections {
@@ -156,6 +164,7 @@ func (h *runHeader) encode() []byte {
 	b = append(b, h.log...)
 	b = b[:blockBytes]
 	le.PutUint32(b[runSeal:], h.seal)
+	le.PutUint64(b[runRewritten:], h.rewritten)
 	le.PutUint32(b[12:], crc32.Checksum(b[16:], castagnoli))
 	return b
 }
@@ -166,8 +175,9 @@ func decodeRunHeader(b []byte) (h runHeader, ok bool) {
 		return h, false
 	}
 	h.first, h.last, h.seal = le.Uint32(b[16:]), le.Uint32(b[20:]), le.Uint32(b[runSeal:])
+	h.rewritten = le.Uint64(b[runRewritten:])
 	b = b[24:]
-	for _, p := range []*uint64{&h.firstPosition, &h.nextPosition, (*uint64)(&h.end), &h.events, &h.window.first, &h.window.last, &h.window.others} {
+	for _, p := range []*uint64{&h.firstPosition, &h.nextPosition, (*uint64)(&h.end), &h.positions, &h.window.first, &h.window.last, &h.window.others} {
 		*p = le.Uint64(b)
 		b = b[8:]
 	}
@@ -355,7 +365,8 @@ func (r *run) lastVersion(name string, hash uint64) (version uint64, ok bool, er
 // An entry is: uvarint incarnation, first version, count, the first event's position
 // from the run's first, the last one's from that, the first one's recorded time, the last
 // one's from that, and either the index of the first posting or, of up to maxInline events,
-// the postings themselves, each as the uvarint difference from the one before.
+// the postings themselves, each as the uvarint difference from the one before, 0 for one that
+// was removed.
 type blockStreams struct {
 	b      *[blockBytes]byte
 	at     int

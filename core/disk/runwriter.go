@@ -10,7 +10,7 @@ import (
 
 // runWriter writes a run in one pass: the streams in the order of their names,
 // each with its postings, and the ids in the order of their hashes. How large
-// the first two sections are at most follows from the number of events, so all
+// the first two sections are at most follows from the number of positions, so all
 // three are written side by side; what the first leaves free is a hole in the
 // file.
 type runWriter struct {
@@ -30,7 +30,7 @@ type runWriter struct {
 	names                  []uint64 // hashes, for a filter of just the right size
 }
 
-// newRunWriter begins the file of a run with as many events as head says.
+// newRunWriter begins the file of a run with at most as many events as head has positions.
 func newRunWriter(fs FS, dir string, key hashKey, head runHeader) (*runWriter, error) {
 	w := &runWriter{fs: fs, dir: dir, key: key, head: head, name: runName(head.first, head.last)}
 	file, err := fs.OpenFile(w.temporary(), os.O_RDWR|os.O_CREATE|os.O_TRUNC)
@@ -41,11 +41,11 @@ func newRunWriter(fs FS, dir string, key hashKey, head runHeader) (*runWriter, e
 	inBlocks := func(n, per uint64) int64 { return int64((n + per - 1) / per * blockBytes) }
 	o := int64(blockBytes)
 	w.postings = newBlockWriter(file, o, postingsInBlock*8)
-	o += inBlocks(head.events, postingsInBlock)
+	o += inBlocks(head.positions, postingsInBlock)
 	w.ids = newBlockWriter(file, o, idsInBlock*16)
-	o += inBlocks(head.events, idsInBlock)
+	o += inBlocks(head.positions, idsInBlock)
 	w.streams = newBlockWriter(file, o, blockBytes-8)
-	w.idBloom = newBloom(int(head.events))
+	w.idBloom = newBloom(int(head.positions))
 	return w, nil
 }
 
@@ -80,15 +80,19 @@ func (w *runWriter) stream(s *part) {
 	w.nextPosting += count
 }
 
-// posting adds the place of the stream's next event.
+// posting adds the place of the stream's next event, 0 if it was removed.
 func (w *runWriter) posting(o offset) {
 	p := &w.inline
 	if p.left == 0 {
 		w.postings.add64(uint64(o))
 		return
 	}
-	p.entry = binary.AppendUvarint(p.entry, uint64(o-p.last))
-	p.last = o
+	if o == 0 {
+		p.entry = append(p.entry, 0)
+	} else {
+		p.entry = binary.AppendUvarint(p.entry, uint64(o-p.last))
+		p.last = o
+	}
 	if p.left--; p.left == 0 {
 		w.entry(p.name, p.entry)
 	}

@@ -11,11 +11,14 @@ import (
 // them.
 type scanner struct {
 	w       *window
+	extents *extents
 	header  segmentHeader
 	at      int64  // of the next frame
 	next    uint64 // the position that the next event must have
 	visit   visitor
 	invalid string // what is wrong with the frame at at, once scan has returned
+	// passed says that frames before at were removed: next is then the least that is due.
+	passed bool
 }
 
 // visitor receives what a scan finds. Any of its fields may be nil. The bytes
@@ -24,6 +27,9 @@ type visitor struct {
 	frame  func(at int64, h *frameHeader)
 	event  func(at int64, encoded []byte) error
 	record func(at int64, c recordChange) error
+	// removed is called in the place of event for one that was removed, if others of its
+	// frame or changes of records were not. s is nil unless its version is remembered.
+	removed func(at int64, position uint64, s *stub) error
 }
 
 // scanStrideBytes is the unit of sequential reading; past it, more gains
@@ -31,24 +37,30 @@ type visitor struct {
 const scanStrideBytes = 1 << 20
 
 func newScanner(file File, end int64, h segmentHeader, v visitor) *scanner {
-	return &scanner{w: newWindow(file, end, scanStrideBytes), header: h, at: headerBytes, next: h.first, visit: v}
+	return &scanner{
+		w: newWindow(file, end, scanStrideBytes), extents: extentsOf(file),
+		header: h, at: headerBytes, next: h.first, visit: v,
+	}
 }
 
 // scan visits every frame up to the first that is not valid, where at then
 // stands. The error is one of reading or of the visitor, not of the frames.
 func (s *scanner) scan() error {
 	for {
+		if err := s.passGap(); err != nil {
+			return err
+		}
 		h, body, ok, err := s.frameAt(s.at)
 		if err != nil || !ok {
 			return err
 		}
-		if h.first != s.next {
+		if h.first < s.next || h.first > s.next && !s.passed {
 			return corrupt(at(s.header.number, s.at), "a frame begins with position %d where %d is due", h.first, s.next)
 		}
 		if err := s.deliver(&h, body); err != nil {
 			return err
 		}
-		s.next += uint64(h.events)
+		s.next, s.passed = h.first+uint64(h.events), false
 		s.at += h.size()
 	}
 }
@@ -69,7 +81,16 @@ func (s *scanner) frameAt(o int64) (h frameHeader, body []byte, ok bool, err err
 	if err != nil {
 		return h, nil, false, err
 	}
-	if !h.checkBody(body, s.header.salt) {
+	whole, err := s.whole(o, &h)
+	if err != nil {
+		return h, nil, false, err
+	}
+	if whole {
+		ok = h.checkBody(body, s.header.salt)
+	} else if ok, err = s.parts(o, &h, body, visitor{}); err != nil {
+		return h, nil, false, err
+	}
+	if !ok {
 		s.invalid = "a frame is damaged"
 		return h, nil, false, nil
 	}
@@ -95,16 +116,14 @@ func (s *scanner) deliver(h *frameHeader, body []byte) error {
 	if s.visit.frame != nil {
 		s.visit.frame(s.at, h)
 	}
-	if s.visit.record != nil {
-		err := eachRecordChange(body[:h.recordsBytes], func(c recordChange) error {
-			return s.visit.record(s.at, c)
-		})
-		if err != nil {
-			return err
+	if whole, err := s.whole(s.at, h); err != nil || !whole {
+		if err == nil {
+			_, err = s.parts(s.at, h, body, s.visit)
 		}
+		return err
 	}
-	if s.visit.event == nil {
-		return nil
+	if err := s.visit.records(s.at, body[:h.recordsBytes]); err != nil || s.visit.event == nil {
+		return err
 	}
 	first := s.at + frameHeaderBytes + int64(h.recordsBytes)
 	events := body[h.recordsBytes : h.recordsBytes+h.eventsBytes]
@@ -116,6 +135,14 @@ func (s *scanner) deliver(h *frameHeader, body []byte) error {
 		i += eventPrefixBytes + n
 	}
 	return nil
+}
+
+// records visits the changes in a records section of the frame at o.
+func (v *visitor) records(o int64, section []byte) error {
+	if v.record == nil {
+		return nil
+	}
+	return eachRecordChange(section, func(c recordChange) error { return v.record(o, c) })
 }
 
 // tail is what is known of a segment's end after a scan.
@@ -203,7 +230,8 @@ func lastNonZero(b []byte) int {
 }
 
 // scanSealed scans a segment whose valid end is recorded in the next one's
-// header. Anything else than valid frames up to just there is damage.
+// header. Anything else than valid frames, and gaps, up to just there is damage. next is the
+// position behind its last event; the least that it may be if there is a gap behind that.
 func scanSealed(file File, end int64, h segmentHeader, v visitor) (next uint64, err error) {
 	s := newScanner(file, end, h, v)
 	if err := s.scan(); err != nil {

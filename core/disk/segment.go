@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -15,8 +16,10 @@ import (
 // is written and synced before any frame and never again.
 const (
 	headerBytes = 4096
-	// formatVersion is written to every segment. Readers refuse a greater one.
-	formatVersion = 1
+	// formatVersion is written to every segment, rewrittenVersion to those that a scavenge
+	// has rewritten. Readers refuse a greater one.
+	formatVersion    = 1
+	rewrittenVersion = 2
 
 	segmentMagic = "GYRESEG\x00"
 	headerUsed   = 128 // of headerBytes; the rest is zero
@@ -34,6 +37,17 @@ type segmentHeader struct {
 	prevEnd  int64  // valid length of the segment before; 0 in the first
 	first    uint64 // position that the segment's first event has or will have
 	recorded int64  // the last recorded time before this segment
+	// rewriting is zero but in a segment of rewrittenVersion.
+	rewriting rewriting
+}
+
+// rewriting is what the header of a rewritten segment says beside.
+type rewriting struct {
+	id     uint32 // random, not 0: another for each time that a segment is rewritten
+	blocks uint32 // of the map
+	end    int64  // of the segment in the log: as the next header gives it
+	kept   int64  // where in the file the kept bytes end, and the map begins
+	sum    uint32 // CRC32C of the map's fences
 }
 
 const (
@@ -54,6 +68,8 @@ const (
 	hdrRecorded = 40
 	hdrKey      = 48 // 16 bytes
 	hdrLog      = 64 // length byte and up to maxLogBytes
+
+	hdrRewriting = 96 // u32 id, u32 blocks, u64 end, u64 kept, u32 sum
 )
 
 func (h *segmentHeader) encode() []byte {
@@ -70,6 +86,12 @@ func (h *segmentHeader) encode() []byte {
 	le.PutUint64(b[hdrKey+8:], h.key[1])
 	b[hdrLog] = byte(len(h.log))
 	copy(b[hdrLog+1:hdrLog+1+maxLogBytes], h.log)
+	r := &h.rewriting
+	le.PutUint32(b[hdrRewriting:], r.id)
+	le.PutUint32(b[hdrRewriting+4:], r.blocks)
+	le.PutUint64(b[hdrRewriting+8:], uint64(r.end))
+	le.PutUint64(b[hdrRewriting+16:], uint64(r.kept))
+	le.PutUint32(b[hdrRewriting+24:], r.sum)
 	le.PutUint32(b[hdrChecksum:], crc32.Checksum(b, castagnoli))
 	return b
 }
@@ -91,8 +113,8 @@ func decodeSegmentHeader(b []byte, number uint32) (segmentHeader, error) {
 		return h, corrupt(at(number, 0), "the segment header is damaged")
 	}
 	v := le.Uint32(b[hdrVersion:])
-	if v > formatVersion {
-		return h, core.Errorf(core.CodeStoreNewer, "segment %s has format %d, this gyre reads up to %d", segmentName(number), v, formatVersion)
+	if v > rewrittenVersion {
+		return h, core.Errorf(core.CodeStoreNewer, "segment %s has format %d, this gyre reads up to %d", segmentName(number), v, rewrittenVersion)
 	}
 	h = segmentHeader{
 		version: v, number: le.Uint32(b[hdrNumber:]), salt: le.Uint32(b[hdrSalt:]),
@@ -105,7 +127,34 @@ func decodeSegmentHeader(b []byte, number uint32) (segmentHeader, error) {
 		return h, corrupt(at(number, 0), "the segment header is another file's")
 	}
 	h.log = string(b[hdrLog+1 : hdrLog+1+n])
+	if v != rewrittenVersion {
+		return h, nil
+	}
+	b = b[hdrRewriting:]
+	h.rewriting = rewriting{
+		id: le.Uint32(b), blocks: le.Uint32(b[4:]),
+		end: int64(le.Uint64(b[8:])), kept: int64(le.Uint64(b[16:])), sum: le.Uint32(b[24:]),
+	}
+	if r := &h.rewriting; r.id == 0 || r.kept < headerBytes || r.end < r.kept || r.end > math.MaxUint32 {
+		return h, corrupt(at(number, 0), "the segment header says what cannot be")
+	}
 	return h, nil
+}
+
+// mark is what tells one rewriting of a segment from another, and from none, which is 0. Those of
+// several segments are joined with XOR.
+func (r *rewriting) mark(number uint32) uint64 {
+	if r.id == 0 {
+		return 0
+	}
+	return mum(uint64(number)<<32|uint64(r.id)^mixA, mixB)
+}
+
+// original is the header that the segment had before it was rewritten.
+func (h *segmentHeader) original() []byte {
+	was := *h
+	was.version, was.rewriting = formatVersion, rewriting{}
+	return was.encode()
 }
 
 func segmentName(number uint32) string { return fmt.Sprintf("%010d.seg", number) }

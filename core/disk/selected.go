@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"sort"
@@ -39,6 +40,9 @@ func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (core.Pag
 		return core.Page{}, false, err
 	}
 	next, err := p.pick()
+	if errors.Is(err, errRemoved) {
+		return core.Page{}, false, nil // the segment was rewritten meanwhile
+	}
 	if err != nil {
 		return core.Page{}, false, err
 	}
@@ -75,7 +79,7 @@ func (p *picker) segment(position uint64) {
 	i := max(sort.Search(len(all), func(i int) bool { return all[i].first > position })-1, 0)
 	p.seg, p.last = &all[i], math.MaxUint64
 	if i+1 < len(all) {
-		p.seal, p.last = all[i+1].salt, all[i+1].first-1
+		p.seal, p.last = all[i+1].salt^uint32(p.seg.rewritten), all[i+1].first-1
 	}
 }
 

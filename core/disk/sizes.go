@@ -18,6 +18,9 @@ func (e *Engine) Sizes(ctx context.Context) (core.Sizes, error) {
 	}
 	defer e.inUse.RUnlock()
 	s := core.Sizes{Log: e.State().Bytes}
+	for _, seg := range e.index.view.Load().segments {
+		s.Log -= seg.removed
+	}
 	for dir, size := range map[string]*int64{e.indexDir(): &s.Index, e.recordsDir(): &s.Records, e.blobDir(): &s.Blobs} {
 		var err error
 		if *size, err = filesBytes(ctx, e.fs, dir); err != nil {

@@ -81,9 +81,12 @@ func (d *recordDB) removeLost(holds func(*reach) bool) error {
 	return err
 }
 
-func (d *recordDB) removeOldSnapshots() error {
+func (d *recordDB) removeOldSnapshots() error { return d.keepSnapshots(keptSnapshots) }
+
+// keepSnapshots removes all but the newest n.
+func (d *recordDB) keepSnapshots(n int) error {
 	found, err := listSnapshots(d.fs, d.snapshots)
-	for _, o := range found[min(keptSnapshots, len(found)):] {
+	for _, o := range found[min(n, len(found)):] {
 		if err := d.fs.Remove(filepath.Join(d.snapshots, snapshotName(o))); err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ func Verify(ctx context.Context, config Config, options VerifyOptions) (Report, 
 	if _, err := config.FS.List(filepath.Join(config.Dir, "log")); err != nil {
 		return Report{}, core.Errorf(core.CodeUnavailable, "there is no log in the data directory: %w", err)
 	}
-	e := &Engine{fs: config.FS, dir: config.Dir, config: config, logger: config.Logger}
+	e := &Engine{fs: config.FS, dir: config.Dir, config: config}
 	defer func() { _ = e.release() }()
 	if err := e.takeLocks(); err != nil {
 		return Report{}, err
@@ -107,7 +107,7 @@ func (v *verifier) run(options VerifyOptions) error {
 	}
 	e.id, e.key = headers[0].log, headers[0].key
 	e.files = newSegmentFiles(e.fs, e.logDir())
-	e.index = newIndex(e.fs, v.workDir(), e.key, e.logger)
+	e.index = newIndex(e.fs, v.workDir(), e.key, e.config.Logger)
 	e.index.view.Store(describe(headers))
 	v.report.Log, v.report.Segments = e.id, len(headers)
 	v.sealed = sealedSegments(headers)
@@ -225,7 +225,7 @@ func (v *verifier) visitor(r *replay) visitor {
 
 // keep writes the run of a segment into the work directory.
 func (v *verifier) keep(r *replay, s *sealedSegment) error {
-	v.report.Events += s.next - r.table.first
+	v.report.Events += uint64(r.table.ids.used)
 	run, err := v.engine.index.writeRun(r.table, s, v.engine.id)
 	if err == nil {
 		v.fresh = append(v.fresh, run)
@@ -266,7 +266,7 @@ func (v *verifier) checkWhole() error {
 		if v.isPresent(c.stream.name) {
 			v.report.Streams++
 		}
-		if c.stream.first != 1 {
+		if c.stream.first != 1 && whole.rewritten == 0 {
 			v.add(Problem{File: "log", Detail: fmt.Sprintf("stream %q begins with version %d", c.stream.name, c.stream.first)})
 		}
 	}

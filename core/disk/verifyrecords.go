@@ -20,7 +20,7 @@ type recordVerifier struct {
 func (v *verifier) newRecordVerifier() *recordVerifier {
 	e := v.engine
 	return &recordVerifier{
-		engine: e, db: recordDB{fs: e.fs, dir: v.workDir(), log: e.id, key: e.key, logger: e.logger}, changes: newChangeTree(),
+		engine: e, db: recordDB{fs: e.fs, dir: v.workDir(), log: e.id, key: e.key, logger: e.config.Logger}, changes: newChangeTree(),
 	}
 }
 
@@ -70,7 +70,7 @@ func (v *recordVerifier) finish(r reach) error {
 // install makes the records the log's.
 func (v *recordVerifier) install() error {
 	e := v.engine
-	d := recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.logger, snapshots: e.dir}
+	d := recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.config.Logger, snapshots: e.dir}
 	files, old, err := d.files()
 	if err != nil {
 		return openError(err)
@@ -104,7 +104,7 @@ func (v *recordVerifier) install() error {
 // checkRecords compares the records that there are with the log.
 func (v *verifier) checkRecords() error {
 	e := v.engine
-	db := recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.logger}
+	db := recordDB{fs: e.fs, dir: e.recordsDir(), log: e.id, key: e.key, logger: e.config.Logger}
 	found, err := db.find(e.holds)
 	if err != nil {
 		return openError(err)

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/gyre-events/gyre/core"
@@ -24,6 +25,17 @@ type segment struct {
 	first  uint64 // position
 	end    int64  // valid length; math.MaxInt64 while it is written
 	before int64  // bytes of the log in the segments before it
+	// rewritten is what the rewriting of the segment adds to the mark of a run; 0 if it was
+	// not rewritten. removed is how many of its bytes are not in its file.
+	rewritten uint64
+	removed   int64
+}
+
+// rewrite notes what h says of a rewriting.
+func (s *segment) rewrite(h *segmentHeader) {
+	if r := &h.rewriting; r.id != 0 {
+		s.rewritten, s.removed = r.mark(h.number), r.end-r.kept
+	}
 }
 
 // sealed reports whether nothing is added to the segment any more.
@@ -104,7 +116,13 @@ func visible(offs []uint32, segment uint32, end offset) int {
 	return n
 }
 
-// postings fills offs with the places of the versions from lo on. It answers
+// gaps reports whether events were removed from the log.
+func (v *view) gaps() bool {
+	return slices.ContainsFunc(v.segments, func(s segment) bool { return s.rewritten != 0 })
+}
+
+// postings fills offs with the places of the versions from lo on; 0 stays where the event
+// was removed. It answers
 // errRetired if the index has moved on, and the caller takes a new view.
 func (v *view) postings(ix *index, name string, lo uint64, offs []offset) error {
 	need := lo + uint64(len(offs)) - 1 // the versions up to it are missing
@@ -126,7 +144,7 @@ func (v *view) postings(ix *index, name string, lo uint64, offs []offset) error 
 		}
 		need = min(need, below)
 	}
-	if need >= lo {
+	if need >= lo && !v.gaps() {
 		return core.Errorf(core.CodeInternal, "the index does not have version %d of stream %q", need, name)
 	}
 	return nil
@@ -145,7 +163,7 @@ func (t *memtable) postings(name string, lo, hi uint64, offs []offset) (below ui
 		return 0, errRetired
 	}
 	for version := max(lo, s.base+1); version <= hi && version <= s.last; version++ {
-		offs[version-lo] = at(t.segment, int64(s.offs[version-s.base-1]))
+		offs[version-lo] = t.place(s.offs[version-s.base-1])
 	}
 	return s.base, nil
 }

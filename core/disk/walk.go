@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 
@@ -101,6 +102,7 @@ func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) 
 	defer w.engine.files.release(file)
 	win := takeWindow(file, seg.end, walkStrideBytes)
 	defer win.giveBack()
+	x := extentsOf(file)
 	o, left, position := s.at.byte(), s.left, s.position
 	for position <= hi {
 		if w.full {
@@ -111,15 +113,34 @@ func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) 
 				return s, next, core.AsError(err)
 			}
 			o = align(o)
+			p, err := x.at(o)
+			if err != nil {
+				return s, next, cannotRead(err)
+			}
+			if !p.kept {
+				o = p.end
+			}
 			if o >= seg.end {
 				break
 			}
-			if o, left, err = enterFrame(win, seg, o); err != nil {
+			var first uint64
+			if o, left, first, err = enterFrame(win, seg, o); err != nil {
 				return s, next, err
 			}
+			position, next = max(position, first), max(next, first)
 			continue
 		}
 		encoded, err := eventIn(win, at(seg.number, o), seg.salt)
+		if errors.Is(err, errRemoved) {
+			if o, left, err = passRemoved(x, o, left); err != nil {
+				return s, next, cannotRead(err)
+			}
+			if position == next {
+				next++
+			}
+			position++
+			continue
+		}
 		if err != nil {
 			return s, next, err
 		}
@@ -139,21 +160,35 @@ func (w *walker) walkSegment(s sample, next, hi uint64) (sample, uint64, error) 
 	if position > hi {
 		return s, next, nil
 	}
-	return sample{position: position, at: at(seg.number+1, headerBytes)}, next, nil
+	following := w.view.segment(seg.number + 1).first // more than position if the last were removed
+	return sample{position: following, at: at(seg.number+1, headerBytes)}, max(next, following), nil
 }
 
-// enterFrame reads the frame header at o and returns where its events are, and
-// how many.
-func enterFrame(win *window, seg *segment, o int64) (int64, uint32, error) {
+// passRemoved returns what is behind a removed event at o, which left counts.
+func passRemoved(x *extents, o int64, left uint32) (int64, uint32, error) {
+	p, err := x.at(o)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !p.kept {
+		return p.end, 0, nil // all of its frame was
+	}
+	next, _, err := x.removed(o)
+	return next, left - 1, err
+}
+
+// enterFrame reads the frame header at o and returns where its events are, how many,
+// and the position of the first.
+func enterFrame(win *window, seg *segment, o int64) (events int64, n uint32, first uint64, err error) {
 	b, err := win.at(o, frameHeaderBytes)
 	if err != nil {
-		return 0, 0, cannotRead(err)
+		return 0, 0, 0, cannotRead(err)
 	}
 	h, ok := decodeFrameHeader(b, seg.salt, o)
 	if !ok {
-		return 0, 0, corrupt(at(seg.number, o), "a frame header is damaged")
+		return 0, 0, 0, corrupt(at(seg.number, o), "a frame header is damaged")
 	}
-	return o + frameHeaderBytes + int64(h.recordsBytes), h.events, nil
+	return o + frameHeaderBytes + int64(h.recordsBytes), h.events, h.first, nil
 }
 
 func positionOf(encoded []byte) uint64 {

@@ -1,0 +1,404 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// Fate is what becomes of an event, or a link, in a scavenge.
+type Fate int
+
+// The fates of an event.
+const (
+	// Stays keeps the event.
+	Stays Fate = iota
+	// Goes removes the event. Its version is not given again.
+	Goes
+	// GoesForGood removes the event, and nothing remembers its version: the stream is gone.
+	GoesForGood
+)
+
+// Scavenging says what a scavenge does.
+type Scavenging struct {
+	// Fate decides about each event and link, in the log's order, but for those of streams that
+	// were removed, which go anyway, and links to them; nil keeps all others. The event is valid during
+	// the call. Of one that was removed before and whose version is remembered it has the
+	// stream, version, position and incarnation only. A fate may change from Stays to the
+	// others and from Goes to GoesForGood, and never back.
+	Fate func(e *core.Event) Fate
+	// From is the segment to begin with: Next of an earlier result. 0 is the first.
+	From uint32
+	// All removes everything that goes, also what is in the segment that is written and in
+	// the database of the records. Otherwise a segment is rewritten if it gets shorter by an
+	// eighth.
+	All bool
+	// DryRun changes nothing.
+	DryRun bool
+	// BytesPerSecond bounds what is read and written of segments; 0 is no bound.
+	BytesPerSecond int64
+	// Report, if not nil, is called after each segment, before the next.
+	Report func(ScavengedSegment)
+}
+
+// ScavengedSegment is what a scavenge did with a segment, or would do.
+type ScavengedSegment struct {
+	Segment   uint32
+	Bytes     int64  // of the file before
+	Won       int64  // by which it gets shorter
+	Events    uint64 // that go, links included
+	Changes   uint64 // of records, that go
+	Rewritten bool   // or would be, in a dry run
+}
+
+// ScavengeResult is what a scavenge did, or would do.
+type ScavengeResult struct {
+	Segments  int // that were looked at
+	Rewritten int
+	Bytes     int64 // of the files before
+	Won       int64 // of those that were rewritten
+	Events    uint64
+	Changes   uint64
+	Next      uint32 // the segment to go on from; 0 if all is done
+}
+
+// worthShare is the part of a file, one in so many, that has to be won for it to be rewritten.
+const worthShare = 8
+
+// Scavenge rewrites the segments of the log without what goes: the events that Fate says, and
+// the changes of records that later ones have replaced. It goes segment by segment, so what is
+// done stays done, whatever ends it. Nobody waits for it longer than for the renaming of a file.
+// One scavenge runs at a time; the next one waits.
+func (e *Engine) Scavenge(ctx context.Context, s Scavenging) (ScavengeResult, error) {
+	if err := e.enter(ctx); err != nil {
+		return ScavengeResult{}, err
+	}
+	defer e.inUse.RUnlock()
+	ctx, end, err := e.scavenger.begin(ctx)
+	if err != nil {
+		return ScavengeResult{}, err
+	}
+	defer end()
+	if s.Fate == nil {
+		s.Fate = func(*core.Event) Fate { return Stays }
+	}
+	r := scavenge{Scavenging: s, engine: e, ctx: ctx, begun: time.Now()}
+	r.result.Next = max(s.From, 1)
+	err = r.run()
+	if err != nil && ctx.Err() != nil && e.closing.Load() {
+		err = core.Errorf(core.CodeStoreClosed, "the store is closed")
+	}
+	return r.result, scavengeError(err)
+}
+
+// scavengeError is for what the system refuses during a scavenge.
+func scavengeError(err error) error {
+	var known *core.Error
+	switch {
+	case err == nil || errors.As(err, &known):
+		return err
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return core.AsError(err)
+	case isFull(err):
+		return core.Errorf(core.CodeStoreFull, "%s", reason(err))
+	}
+	return core.Errorf(core.CodeUnavailable, "the disk answered: %s", reason(err))
+}
+
+// scavenger lets one scavenge run at a time.
+type scavenger struct {
+	turn chan struct{} // capacity 1: one runs
+
+	mu     sync.Mutex
+	stop   context.CancelFunc // ends the one that runs; mu protects it and the field below
+	closed bool
+}
+
+func newScavenger() *scavenger {
+	return &scavenger{turn: make(chan struct{}, 1), stop: func() {}}
+}
+
+// begin waits for its turn. The caller calls end.
+func (s *scavenger) begin(ctx context.Context) (running context.Context, end func(), err error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, core.AsError(ctx.Err())
+	}
+	running, stop := context.WithCancel(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop = stop; s.closed {
+		stop()
+	}
+	return running, func() { stop(); <-s.turn }, nil
+}
+
+// close ends the one that runs, and those that wait.
+func (s *scavenger) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.stop()
+}
+
+// scavenge is one that runs.
+type scavenge struct {
+	Scavenging
+	engine *Engine
+	ctx    context.Context // of the call
+	result ScavengeResult
+
+	begun time.Time
+	paid  int64 // bytes
+}
+
+func (r *scavenge) run() error {
+	e := r.engine
+	if r.All && !r.DryRun {
+		if err := e.sealWritten(r.ctx); err != nil {
+			return err
+		}
+		if err := e.records.compact(r.ctx); err != nil {
+			return err
+		}
+	}
+	for last := e.lastIndexed(); r.result.Next <= last; r.result.Next++ {
+		n := r.result.Next
+		done, err := r.segment(n)
+		if err != nil {
+			return err
+		}
+		r.add(done)
+		if done.Rewritten && !r.DryRun && e.endsRun(n) {
+			if err := e.renewRuns(r.ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if !r.DryRun {
+		if err := e.renewRuns(r.ctx); err != nil {
+			return err
+		}
+	}
+	r.result.Next = 0
+	return nil
+}
+
+func (r *scavenge) add(s ScavengedSegment) {
+	t := &r.result
+	t.Segments++
+	t.Bytes += s.Bytes
+	if s.Rewritten {
+		t.Rewritten++
+		t.Won += s.Won
+		t.Events += s.Events
+		t.Changes += s.Changes
+	}
+	if r.Report != nil {
+		r.Report(s)
+	}
+}
+
+// leastPause is how far a scavenge may be ahead of its pace: it pauses after pieces, and not
+// after each event.
+const leastPause = 10 * time.Millisecond
+
+// pay waits until so many bytes more may be read or written.
+func (r *scavenge) pay(bytes int) error {
+	if r.paid += int64(bytes); r.BytesPerSecond > 0 {
+		due := r.begun.Add(time.Duration(float64(r.paid) / float64(r.BytesPerSecond) * float64(time.Second)))
+		if wait := time.Until(due); wait >= leastPause {
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-r.ctx.Done():
+			}
+		}
+	}
+	return r.ctx.Err()
+}
+
+// segment goes through a segment and rewrites it if that is worth it.
+func (r *scavenge) segment(number uint32) (done ScavengedSegment, err error) {
+	e := r.engine
+	s, err := e.sealedSegment(number)
+	if err != nil {
+		return done, err
+	}
+	source, err := e.files.acquire(number)
+	if err != nil {
+		return done, err
+	}
+	defer e.files.release(source)
+	done.Segment = number
+	if done.Bytes, err = source.File.Size(); err != nil {
+		return done, err
+	}
+	removal, err := r.decide(source, s)
+	if err != nil || removal == nil {
+		return done, err
+	}
+	done.Events, done.Changes = removal.events, removal.changes
+	layout := r.rewriter(source, s, removal, nil)
+	if err := layout.layOut(); err != nil {
+		return done, err
+	}
+	done.Won = done.Bytes - layout.size()
+	done.Rewritten = r.All || done.Won >= done.Bytes/worthShare
+	if r.DryRun || !done.Rewritten {
+		return done, nil
+	}
+	return done, r.rewrite(source, s, removal)
+}
+
+func (r *scavenge) rewriter(source *segmentFile, s *sealedSegment, removal *removal, file File) *rewriter {
+	w := newRewriter(source, s, removal, file)
+	w.pay, w.witnesses = r.pay, map[offset]bool{}
+	for _, run := range r.engine.records.db.all() {
+		w.witnesses[run.reach.frame] = true
+	}
+	return w
+}
+
+// rewrite puts another file in the place of a segment's.
+func (r *scavenge) rewrite(source *segmentFile, s *sealedSegment, removal *removal) error {
+	e := r.engine
+	name := filepath.Join(e.logDir(), segmentName(s.header.number))
+	temporary := name + ".tmp"
+	file, err := e.fs.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	w := r.rewriter(source, s, removal, file)
+	var header segmentHeader
+	if err = w.layOut(); err == nil {
+		header, err = w.finish()
+	}
+	written, openErr := newSegmentFile(file, s.header.number)
+	err = errors.Join(err, openErr)
+	if err == nil {
+		err = w.check(written, &header)
+	}
+	if openErr == nil {
+		err = errors.Join(err, file.Close())
+	}
+	if err == nil {
+		err = e.replaceSegment(temporary, name, &header)
+	}
+	if err != nil {
+		_ = e.fs.Remove(temporary) // the next open does it otherwise
+	}
+	return err
+}
+
+// replaceSegment gives a rewritten segment its name. Readers that have the old file go on with
+// it. Either file is right, so it does not matter which one is found after a loss of power.
+func (e *Engine) replaceSegment(temporary, name string, h *segmentHeader) error {
+	e.index.working.Lock() // nobody makes a run, or lists, of half of each
+	defer e.index.working.Unlock()
+	if err := e.swapSegment(temporary, name, h); err != nil {
+		return err
+	}
+	return e.fs.SyncDir(e.logDir())
+}
+
+func (e *Engine) swapSegment(temporary, name string, h *segmentHeader) error {
+	ix := e.index
+	ix.kinds.mu.Lock()
+	defer ix.kinds.mu.Unlock()
+	held, err := e.holdInstead(temporary, name)
+	if err != nil {
+		return err
+	}
+	_ = e.fs.Remove(e.kindsName(h.number)) // it has names that may go
+	err = e.fs.Rename(temporary, name)
+	held(err == nil)
+	if err != nil {
+		return err
+	}
+	e.files.renew(h.number)
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.change(func(v *view) {
+		v.segments = slices.Clone(v.segments)
+		v.segment(h.number).rewrite(h)
+	})
+	return nil
+}
+
+// sealWritten begins a new segment if the one that is written has frames, and waits until that
+// one has its run.
+func (e *Engine) sealWritten(ctx context.Context) error {
+	if err := e.beginAnew(); err != nil {
+		return err
+	}
+	return e.index.flushed(ctx)
+}
+
+func (e *Engine) beginAnew() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var none core.Batch
+	if err := e.makeRoom(math.MaxInt32, &none); err != nil {
+		return err
+	}
+	e.records.publish(e.writer.last) // it is durable
+	return nil
+}
+
+// lastIndexed is the last segment that may be rewritten: it has a run, and the records have gone
+// beyond it.
+func (e *Engine) lastIndexed() uint32 {
+	v := e.index.view.Load()
+	if len(v.runs) == 0 {
+		return 0
+	}
+	return min(v.runs[len(v.runs)-1].last, e.records.applied().segment()-1)
+}
+
+// endsRun reports whether a segment is the last of a run.
+func (e *Engine) endsRun(number uint32) bool {
+	return slices.ContainsFunc(e.index.view.Load().runs, func(r *run) bool { return r.last == number })
+}
+
+// renewRuns makes the runs anew whose segments were rewritten since.
+func (e *Engine) renewRuns(ctx context.Context) error {
+	ix := e.index
+	ix.working.Lock()
+	defer ix.working.Unlock()
+	for _, old := range ix.view.Load().runs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if old.rewritten == ix.view.Load().rewritten(old.first, old.last) {
+			continue
+		}
+		made, err := e.rebuildRuns(old.first, old.last)
+		if err != nil {
+			return openError(err)
+		}
+		one, err := ix.joinRuns(made)
+		if err != nil {
+			return err
+		}
+		ix.replace([]*run{old}, []*run{one})
+	}
+	return nil
+}
+
+// rewritten is what a run of some segments should have in its header.
+func (v *view) rewritten(first, last uint32) (mark uint64) {
+	for number := first; number <= last; number++ {
+		mark ^= v.segment(number).rewritten
+	}
+	return mark
+}
