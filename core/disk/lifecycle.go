@@ -119,19 +119,24 @@ type lifecycles func(stream string) (core.Lifecycle, error)
 
 // lifecycle is as of what is durable.
 func (e *Engine) lifecycle(stream string) (core.Lifecycle, error) {
-	return e.lifecycleIn(stream, e.records.durableValue)
+	if !e.changed.has(e.key, stream) {
+		return core.Lifecycle{}, nil
+	}
+	b, err := e.records.durableValue(recordID{lifecycleTable, stream})
+	return lifecycleOf(stream, b, err)
 }
 
 // lifecycleForWriter is after everything that was decided so far.
 func (e *Engine) lifecycleForWriter(stream string) (core.Lifecycle, error) {
-	return e.lifecycleIn(stream, e.records.value)
+	if !e.changed.has(e.key, stream) {
+		return core.Lifecycle{}, nil
+	}
+	b, err := e.records.value(recordID{lifecycleTable, stream})
+	return lifecycleOf(stream, b, err)
 }
 
-func (e *Engine) lifecycleIn(stream string, value func(recordID) ([]byte, error)) (l core.Lifecycle, err error) {
-	if !e.changed.has(e.key, stream) {
-		return l, nil
-	}
-	b, err := value(recordID{lifecycleTable, stream})
+// lifecycleOf decodes a stream's record, if there is one.
+func lifecycleOf(stream string, b []byte, err error) (l core.Lifecycle, _ error) {
 	if err != nil || b == nil {
 		return l, err
 	}
