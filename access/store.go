@@ -211,46 +211,29 @@ func (g Guard) readable(ctx context.Context, p *Principal, id core.ID) (core.Eve
 	return e, err
 }
 
-// maxScanned is how many pages are looked through for a page of names.
-const maxScanned = 16
-
-// Streams lists the streams that the principal may read. A page may have fewer than asked for
-// though it is not the last one.
+// Streams lists the streams that the principal may read, and counts no other. To ask for one by
+// its name that it may not read is forbidden.
 func (g Guard) Streams(ctx context.Context, r core.StreamsRequest) (core.StreamsPage, error) {
 	p := Of(ctx)
 	if err := p.Check(ListStreams, ""); err != nil {
 		return core.StreamsPage{}, err
 	}
-	switch {
-	case p.Free():
-		return g.store.Streams(ctx, r)
-	case len(p.Streams) == 0:
-		return core.StreamsPage{End: true}, nil
-	}
-	if r.Limit <= 0 {
-		r.Limit = core.DefaultReadEvents
-	}
-	var found core.StreamsPage
-	for scanned := 1; ; scanned++ {
-		page, err := g.store.Streams(ctx, core.StreamsRequest{Prefix: r.Prefix, After: r.After, Limit: core.MaxReadEvents})
-		if err != nil {
+	for _, name := range r.Names {
+		if err := p.Check(Read, name); err != nil {
 			return core.StreamsPage{}, err
 		}
-		for _, s := range page.Streams {
-			if !Matches(p.Streams, s.Name) {
-				continue
-			}
-			if len(found.Streams) == min(r.Limit, core.MaxReadEvents) {
-				return found, nil
-			}
-			found.Streams = append(found.Streams, s)
-		}
-		found.End = page.End
-		if page.End || scanned >= maxScanned && len(found.Streams) > 0 {
-			return found, nil
-		}
-		r.After = page.Streams[len(page.Streams)-1].Name
 	}
+	switch {
+	case p.Free() || r.Names != nil:
+		return g.store.Streams(ctx, r)
+	case len(p.Streams) == 0:
+		r.Within = []string{}
+		return g.store.Streams(ctx, r)
+	}
+	if r.System = false; !isEvery(p.Streams) {
+		r.Within = p.Streams
+	}
+	return g.store.Streams(ctx, r)
 }
 
 // State is core.Store.State.

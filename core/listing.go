@@ -23,8 +23,11 @@ func (s *Store) Streams(ctx context.Context, r StreamsRequest) (StreamsPage, err
 	if err := r.bound(); err != nil {
 		return StreamsPage{}, err
 	}
-	if r.Names != nil {
+	switch {
+	case r.Names != nil:
 		return s.namedStreams(ctx, &r)
+	case r.Within != nil && len(r.Within) == 0:
+		return StreamsPage{End: true, Total: &StreamsTotal{}}, nil
 	}
 	page, err := s.listStreams(ctx, r)
 	if err == nil && r.Totals {

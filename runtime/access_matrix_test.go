@@ -57,7 +57,7 @@ var matrix = map[string]string{
 
 	"GET /v1/streams":                  names,
 	"POST /v1/streams/{stream}/events": "writer+", "POST /v1/streams/{stream}/links": "writer+", "POST /v1/transactions": "writer+",
-	"GET /v1/streams/{stream}/events": readers, "HEAD /v1/streams/{stream}/events": readers,
+	"GET /v1/streams/{stream}": readers, "GET /v1/streams/{stream}/events": readers, "HEAD /v1/streams/{stream}/events": readers,
 	"GET /v1/streams/{stream}/snapshots": readers, "GET /v1/streams/{stream}/snapshots/{kind}": readers,
 	"PUT /v1/streams/{stream}/snapshots/{kind}": "writer+", "DELETE /v1/streams/{stream}/snapshots/{kind}": "writer+",
 	"GET /v1/events/{id}": names, // one that a key may not read is not found

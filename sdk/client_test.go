@@ -94,12 +94,29 @@ func TestLookUps(t *testing.T) {
 		t.Errorf("an unknown event: %v", err)
 	}
 	page, err := c.Streams(t.Context(), core.StreamsRequest{Limit: 1})
-	if err != nil || page.End || len(page.Streams) != 1 || page.Streams[0] != (core.StreamInfo{Name: "a/ü", Version: 1}) {
+	if err != nil || page.End || len(page.Streams) != 1 || page.Streams[0] != (core.StreamInfo{Name: "a/ü", Version: 1, First: 1}) {
 		t.Errorf("%+v, %v", page, err)
 	}
 	page, err = c.Streams(t.Context(), core.StreamsRequest{After: "a/ü"})
 	if err != nil || !page.End || len(page.Streams) != 1 || page.Streams[0].Name != "b" {
 		t.Errorf("%+v, %v", page, err)
+	}
+	all := core.StreamsRequest{Prefix: "", Suffix: "b", Pattern: "*", Sort: core.ByChanged, Descending: true, Details: true, Totals: true}
+	page, err = c.Streams(t.Context(), all)
+	if err != nil || len(page.Streams) != 1 || page.Streams[0].Changed.Position != 2 || *page.Total != (core.StreamsTotal{Streams: 1}) {
+		t.Errorf("%+v, %v", page, err)
+	}
+	named := core.StreamsRequest{Names: []string{"b", core.All, "none", "a/ü"}, Details: true, Limit: 1}
+	page, err = c.Streams(t.Context(), named)
+	if err != nil || len(page.Streams) != 3 || page.Streams[1].Version != 2 || page.Streams[2].Created.Position != 1 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	one, err := c.Stream(t.Context(), "a/ü")
+	if err != nil || one != page.Streams[2] || one.Created.Recorded.IsZero() {
+		t.Errorf("%+v, %v", one, err)
+	}
+	if _, err := c.Stream(t.Context(), "none"); !errors.Is(err, core.CodeStreamNotFound) {
+		t.Errorf("no stream: %v", err)
 	}
 	info, err := c.Server(t.Context())
 	if err != nil || info.Node != "n1" || info.Head != 2 || info.Log != store.State().Log {

@@ -3,7 +3,6 @@ package sdk
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"io"
 	"net"
 	"net/http"
@@ -56,36 +55,6 @@ func (c *Client) Event(ctx context.Context, id core.ID) (core.Event, error) {
 		return core.Event{}, err
 	}
 	return r.CoreEvent()
-}
-
-// Streams lists streams in the byte order of their names.
-func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.StreamsPage, error) {
-	query := url.Values{}
-	if r.Prefix != "" {
-		query.Set("prefix", r.Prefix)
-	}
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
-	setLimit(query, r.Limit)
-	if r.System {
-		query.Set("system", "true")
-	}
-	var body struct {
-		Streams []struct {
-			Name    string `json:"name"`
-			Version uint64 `json:"version"`
-		} `json:"streams"`
-		End bool `json:"end"`
-	}
-	if err := c.get(ctx, "/v1/streams", query, &body); err != nil {
-		return core.StreamsPage{}, err
-	}
-	page := core.StreamsPage{End: body.End}
-	for _, s := range body.Streams {
-		page.Streams = append(page.Streams, core.StreamInfo{Name: s.Name, Version: s.Version})
-	}
-	return page, nil
 }
 
 // get makes a GET request over HTTP.

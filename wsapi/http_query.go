@@ -11,7 +11,7 @@ import (
 )
 
 // lists are the parameters that may be given more than once.
-var lists = []string{"types", "streams", "ids", "positions"}
+var lists = []string{"types", "streams", "ids", "positions", "names"}
 
 // only refuses parameters that the representation does not have, and any but a list that
 // is given more than once.

@@ -176,7 +176,7 @@ func TestHTTPAppendAndRead(t *testing.T) {
 		t.Errorf("all backward: %v", got)
 	}
 	n.do("GET", "/v1/events/0193b6b0-6f3e-7cc1-9d2b-5c8f0a2e4d11", "").want(t, 200)
-	if got := n.do("GET", "/v1/streams?prefix=a%2F", "").want(t, 200).body; string(got) != `{"streams":[{"name":"a/b c","version":5}],"end":true}`+"\n" {
+	if got := n.do("GET", "/v1/streams?prefix=a%2F", "").want(t, 200).body; string(got) != `{"streams":[{"name":"a/b c","version":5,"first":1,"count":5,"state":"live"}],"end":true,"looked":1}`+"\n" {
 		t.Errorf("streams %s", got)
 	}
 	n.headIs(5)

@@ -96,12 +96,12 @@ func routeRequest(ctx context.Context, route *Route, message []byte) (*http.Requ
 		path += "/" + part
 	}
 	for _, name := range route.Query {
-		value, err := textField(fields, name)
+		values, err := textFields(fields, name)
 		if err != nil {
 			return nil, err
 		}
-		if value != "" {
-			query.Set(name, value)
+		if len(values) > 0 {
+			query[name] = values
 		}
 	}
 	body, err := bodyOf(route, fields)
@@ -121,6 +121,21 @@ func routeRequest(ctx context.Context, route *Route, message []byte) (*http.Requ
 		r.SetPathValue(name, value)
 	}
 	return r, nil
+}
+
+// textFields takes a field from a message, as a parameter of a query. One that may be given more
+// than once is a list.
+func textFields(fields map[string]json.RawMessage, name string) ([]string, error) {
+	var values []string
+	if slices.Contains(lists, name) && json.Unmarshal(fields[name], &values) == nil {
+		delete(fields, name)
+		return values, nil
+	}
+	value, err := textField(fields, name)
+	if err != nil || value == "" {
+		return nil, err
+	}
+	return []string{value}, nil
 }
 
 // textField takes a field from a message, as a parameter of a path or a query.

@@ -56,7 +56,9 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"Appended":    reflect.TypeFor[wire.Appended](),
 		"Transaction": reflect.TypeFor[transactionBody](),
 		"Links":       reflect.TypeFor[linksBody](),
-		"Streams":     reflect.TypeFor[streamsPage](),
+		"Streams":     reflect.TypeFor[wire.StreamsPage](),
+		"Stream":      reflect.TypeFor[wire.Stream](),
+		"StreamPlace": reflect.TypeFor[wire.StreamPlace](),
 
 		"Progress":     reflect.TypeFor[wire.Progress](),
 		"ProgressInfo": reflect.TypeFor[wire.ProgressInfo](),

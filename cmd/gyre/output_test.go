@@ -30,7 +30,7 @@ func TestNumbersForPeople(t *testing.T) {
 // TestListInParts prints a list in parts and in one, which is to make no difference but
 // for the width that a table's column has before a longer value came.
 func TestListInParts(t *testing.T) {
-	items := []listedStream{{"a", 1}, {"a-longer-name", 22}, {"b", 3}, {"\"<c>\"", 4}}
+	items := []listedStream{{Stream: "a", Version: 1}, {Stream: "a-longer-name", Version: 22}, {Stream: "b", Version: 3}, {Stream: "\"<c>\"", Version: 4}}
 	row := func(s listedStream) []string { return []string{s.Stream, comma(s.Version)} }
 	header := []string{"stream", "version"}
 	for _, format := range []outputFormat{asTable, asJSON, asNDJSON} {

@@ -21,112 +21,162 @@ func newStreams(a *app) *cobra.Command {
 	return cmd
 }
 
-// listedStream is a stream of the list, as it is printed.
+// listedStream is a stream as it is printed.
 type listedStream struct {
-	Stream  string `json:"stream"`
-	Version uint64 `json:"version"`
+	Stream  string       `json:"stream"`
+	Version uint64       `json:"version"`
+	First   uint64       `json:"first"`
+	Count   uint64       `json:"count"`
+	State   string       `json:"state"`
+	Created *streamPlace `json:"created,omitzero"`
+	Changed *streamPlace `json:"changed,omitzero"`
 }
 
+type streamPlace struct {
+	Position uint64 `json:"position"`
+	Recorded string `json:"recorded"`
+}
+
+func newListedStream(i *core.StreamInfo) listedStream {
+	place := func(p core.StreamPlace) *streamPlace {
+		if p.Position == 0 {
+			return nil
+		}
+		return &streamPlace{p.Position, wire.FormatTime(p.Recorded)}
+	}
+	return listedStream{i.Name, i.Version, i.First, i.Count(), i.State.String(), place(i.Created), place(i.Changed)}
+}
+
+// recorded is when an event of p was recorded.
+func (p *streamPlace) recorded() string {
+	if p == nil {
+		return ""
+	}
+	return p.Recorded
+}
+
+// streamSorts are the orders of a list of streams.
+var streamSorts = []string{"name", "created", "changed"}
+
 func newStreamsLs(a *app) *cobra.Command {
-	var r core.StreamsRequest
+	r := core.StreamsRequest{Details: true}
 	var limit int
+	var sort string
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List streams by name, with their versions",
+		Short:   "List streams, with their versions and when they were created and changed",
+		Long: `List streams, with their versions and when they were created and changed.
+
+By created and by changed the newest come first. With --suffix, --match or another order than by
+name the node may have to look at many names or events, and does so page by page.`,
 		Example: `  gyre streams ls --prefix order-
+  gyre streams ls --match '*-eu' --sort changed --limit 10
   gyre streams ls -o ndjson | jq -r 'select(.version > 100).stream'`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
 				return usagef("--limit 100").because("--limit %d is less than 0", limit)
 			}
+			by, err := streamSort(sort)
+			if err != nil {
+				return err
+			}
+			if r.Sort = by; !cmd.Flags().Changed("desc") {
+				r.Descending = by != core.ByName
+			}
 			return a.withClient(cmd.Context(), func(client *sdk.Client) error {
 				return a.listStreams(cmd.Context(), client, r, limit)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&r.Prefix, "prefix", "", "only names with this prefix")
-	cmd.Flags().IntVar(&limit, "limit", 0, "how many streams at most (default all)")
-	cmd.Flags().BoolVar(&r.System, "system", false, "list the system's streams, too, whose names begin with $")
+	flags := cmd.Flags()
+	flags.StringVar(&r.Prefix, "prefix", "", "only names with this prefix")
+	flags.StringVar(&r.Suffix, "suffix", "", "only names with this suffix")
+	flags.StringVar(&r.Pattern, "match", "", "only names that match this pattern; * stands for any run of characters")
+	flags.StringVar(&sort, "sort", "name", "order: "+strings.Join(streamSorts, ", "))
+	flags.BoolVar(&r.Descending, "desc", false, "from the last name to the first; --desc=false begins with what was created or changed first")
+	flags.IntVar(&limit, "limit", 0, "how many streams at most (default all)")
+	flags.BoolVar(&r.Totals, "total", false, "say on standard error how many there are, whatever the limit")
+	flags.BoolVar(&r.System, "system", false, "list the system's streams, too, whose names begin with $")
+	if err := cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(streamSorts, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // there is such a flag
+	}
 	return a.talks(cmd)
+}
+
+func streamSort(name string) (core.StreamsSort, error) {
+	for i, known := range streamSorts {
+		if name == known {
+			return core.StreamsSort(i), nil
+		}
+	}
+	return 0, usagef("--sort changed").because("--sort %q is none of %s", name, strings.Join(streamSorts, ", "))
 }
 
 // listStreams prints a page after another, up to limit if it is not 0.
 func (a *app) listStreams(ctx context.Context, client *sdk.Client, r core.StreamsRequest, limit int) error {
-	streams := list[listedStream]{app: a, header: []string{"stream", "version"}, row: func(s listedStream) []string {
-		return []string{cell(s.Stream, core.MaxStreamNameBytes), fmt.Sprint(s.Version)}
+	streams := list[listedStream]{app: a, header: []string{"stream", "version", "state", "created", "changed"}, row: func(s listedStream) []string {
+		return []string{cell(s.Stream, core.MaxStreamNameBytes), fmt.Sprint(s.Version), s.State, s.Created.recorded(), s.Changed.recorded()}
 	}}
-	return streams.printAll(ctx, limit, func(ctx context.Context, most int) (items []listedStream, end bool, err error) {
+	var total *core.StreamsTotal
+	err := streams.printAll(ctx, limit, func(ctx context.Context, most int) (items []listedStream, end bool, err error) {
 		r.Limit = most
 		page, err := client.Streams(ctx, r)
-		for _, s := range page.Streams {
-			items = append(items, listedStream{s.Name, s.Version})
-			r.After = s.Name
+		for i := range page.Streams {
+			items = append(items, newListedStream(&page.Streams[i]))
 		}
-		return items, page.End || len(items) == 0, err
+		if r.After = page.Next; r.Totals {
+			total, r.Totals = page.Total, false
+		}
+		return items, page.End, err
 	})
-}
-
-// streamInfo is the printed form of a stream.
-type streamInfo struct {
-	Stream  string    `json:"stream"`
-	Version uint64    `json:"version"`
-	First   eventInfo `json:"first"`
-	Last    eventInfo `json:"last"`
-}
-
-type eventInfo struct {
-	Position uint64 `json:"position"`
-	Type     string `json:"type"`
-	Time     string `json:"time"`
-	Recorded string `json:"recorded"`
+	if err == nil && total != nil {
+		atLeast := ""
+		if total.AtLeast {
+			atLeast = "at least "
+		}
+		fmt.Fprintf(a.stderr, "Total: %s%d.\n", atLeast, total.Streams)
+	}
+	return err
 }
 
 func newStreamsInfo(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "info STREAM",
-		Short:   "Show a stream's version, and its first and last event",
+		Short:   "Show a stream's version and state, and when it was created and changed",
 		Example: "  gyre streams info order-1",
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var info streamInfo
+			var info core.StreamInfo
 			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
-				info, err = a.streamInfo(cmd.Context(), client, args[0])
+				ctx, cancel := a.request(cmd.Context())
+				defer cancel()
+				info, err = client.Stream(ctx, args[0])
 				return err
 			})
 			if err != nil {
 				return err
 			}
-			return printOne(a, info, streamInfo.words)
+			return printOne(a, newListedStream(&info), listedStream.words)
 		},
 	}
 	return a.completeStream(a.talks(cmd))
 }
 
-func (a *app) streamInfo(ctx context.Context, log core.Log, stream string) (streamInfo, error) {
-	info := streamInfo{Stream: stream}
-	for _, end := range []struct {
-		backward bool
-		event    *eventInfo
-	}{{false, &info.First}, {true, &info.Last}} {
-		page, err := a.readPage(ctx, log, core.ReadRequest{Stream: stream, Backward: end.backward, Limit: core.Limit{Events: 1}})
-		if err != nil {
-			return info, err
-		}
-		info.Version = page.Version
-		for e := range page.Events() {
-			*end.event = eventInfo{e.Position, e.Type, wire.FormatTime(e.Time), wire.FormatTime(e.Recorded)}
+func (s listedStream) words() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "stream   %s\n", cell(s.Stream, core.MaxStreamNameBytes))
+	fmt.Fprintf(&b, "version  %d\n", s.Version)
+	fmt.Fprintf(&b, "events   %d, from version %d on\n", s.Count, s.First)
+	fmt.Fprintf(&b, "state    %s\n", s.State)
+	for _, x := range []struct {
+		name string
+		at   *streamPlace
+	}{{"created", s.Created}, {"changed", s.Changed}} {
+		if x.at != nil {
+			fmt.Fprintf(&b, "%s  %s  position %d\n", x.name, x.at.Recorded, x.at.Position)
 		}
 	}
-	return info, nil
-}
-
-func (i streamInfo) words() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "stream   %s\n", cell(i.Stream, core.MaxStreamNameBytes))
-	fmt.Fprintf(&b, "version  %d\n", i.Version)
-	fmt.Fprintf(&b, "first    %s  %s  position %d\n", i.First.Time, visible(i.First.Type), i.First.Position)
-	fmt.Fprintf(&b, "last     %s  %s  position %d", i.Last.Time, visible(i.Last.Type), i.Last.Position)
-	return b.String()
+	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -32,7 +32,7 @@ func TestStreamsOfManyPages(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &list); err != nil {
 			t.Fatal(err)
 		}
-		if len(list) != want || list[want-1] != (listedStream{fmt.Sprintf("order-%06d", want-1), 1}) {
+		if len(list) != want || list[want-1].Stream != fmt.Sprintf("order-%06d", want-1) || list[want-1].Changed.Position != uint64(want) {
 			t.Errorf("--limit %d: %d streams, the last is %+v", limit, len(list), list[len(list)-1])
 		}
 		if reported := words != ""; reported != (want < streams) {

@@ -1,0 +1,76 @@
+package sdk
+
+import (
+	"context"
+	"encoding/base64"
+	"net/url"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi/wire"
+)
+
+// Streams lists streams. Within is not for clients: a key sees the streams that it may read.
+func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.StreamsPage, error) {
+	if r.Names != nil && len(r.Names) == 0 {
+		return core.StreamsPage{End: true}, nil
+	}
+	var body wire.StreamsPage
+	if err := c.get(ctx, "/v1/streams", streamsQuery(&r), &body); err != nil {
+		return core.StreamsPage{}, err
+	}
+	page := core.StreamsPage{End: body.End, Looked: body.Looked}
+	for i := range body.Streams {
+		info, err := body.Streams[i].Core()
+		if err != nil {
+			return core.StreamsPage{}, err
+		}
+		page.Streams = append(page.Streams, info)
+	}
+	next, err := base64.RawURLEncoding.DecodeString(body.Cursor)
+	if err != nil || page.End != (len(next) == 0) {
+		return core.StreamsPage{}, core.Errorf(core.CodeProtocolError, "the cursor of a page is %.40q, and its end %v", body.Cursor, page.End)
+	}
+	page.Next = string(next)
+	if body.Total != nil {
+		page.Total = &core.StreamsTotal{Streams: body.Total.Streams, AtLeast: body.Total.AtLeast}
+	}
+	return page, nil
+}
+
+func streamsQuery(r *core.StreamsRequest) url.Values {
+	query := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	set("prefix", r.Prefix)
+	set("suffix", r.Suffix)
+	set("match", r.Pattern)
+	set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
+	switch r.Sort {
+	case core.ByCreated:
+		query.Set("sort", "created")
+	case core.ByChanged:
+		query.Set("sort", "changed")
+	}
+	for name, is := range map[string]bool{"desc": r.Descending, "details": r.Details, "totals": r.Totals, "system": r.System} {
+		if is {
+			query.Set(name, "true")
+		}
+	}
+	if setLimit(query, r.Limit); r.Names != nil {
+		query["names"] = r.Names
+		query.Del("limit")
+	}
+	return query
+}
+
+// Stream describes a stream. The error is that of a read if it cannot be read.
+func (c *Client) Stream(ctx context.Context, name string) (core.StreamInfo, error) {
+	var body wire.Stream
+	if err := c.get(ctx, "/v1/streams/"+url.PathEscape(name), nil, &body); err != nil {
+		return core.StreamInfo{}, err
+	}
+	return body.Core()
+}
