@@ -144,10 +144,22 @@ export interface ServerInfo {
   readonly features: readonly string[];
 }
 
-/** Which streams to list. */
+/** Which streams to list, and in which order. */
 export interface StreamsOptions extends Limits {
   /** What the names have to begin with. */
   prefix?: string | undefined;
+  /** What the names have to end with. */
+  suffix?: string | undefined;
+  /** A pattern that the names have to match; "*" stands for any run of characters. */
+  match?: string | undefined;
+  /** In the byte order of the names, which is the default, or of the places of the first or the last events. */
+  sort?: "name" | "created" | "changed" | undefined;
+  /** In the opposite order. */
+  desc?: boolean | undefined;
+  /** With `created` and `changed` of every stream. */
+  details?: boolean | undefined;
+  /** With `total`. */
+  totals?: boolean | undefined;
   /** The cursor of the page before. */
   cursor?: string | undefined;
   /** How many: 100 if absent, at most 1000. */
@@ -156,13 +168,39 @@ export interface StreamsOptions extends Limits {
   system?: boolean | undefined;
 }
 
-/** A part of the list of streams, in the byte order of their names. */
+/** Where and when an event was recorded. */
+export interface StreamPlace {
+  readonly position: number;
+  readonly recorded: string;
+}
+
+/** What a stream is. */
+export interface StreamInfo {
+  readonly name: string;
+  /** The version of the last event; of "$all" the head. */
+  readonly version: number;
+  /** The version of the first event that can be read. */
+  readonly first: number;
+  /** How many versions there are from the first on. */
+  readonly count: number;
+  readonly state: "live" | "deleted" | "tombstoned";
+  /** The first event. */
+  readonly created?: StreamPlace;
+  /** The last event. */
+  readonly changed?: StreamPlace;
+}
+
+/** A part of a list of streams. It may have fewer than asked for, or none, though it is not the last one. */
 export interface StreamsPage {
-  readonly streams: readonly { readonly name: string; readonly version: number }[];
+  readonly streams: readonly StreamInfo[];
   /** Where the next page begins; absent at the end. */
   readonly cursor?: string;
   /** There are no more. */
   readonly end: boolean;
+  /** How many names or entries of the log the page was chosen from. */
+  readonly looked?: number;
+  /** How many streams all pages have. */
+  readonly total?: { readonly streams: number; readonly atLeast?: boolean };
 }
 
 /** A stored place: see {@link Progress}. */
@@ -338,7 +376,7 @@ export class Client {
   /** Lists streams. */
   async streams(o: StreamsOptions = {}): Promise<StreamsPage> {
     const { signal: _, timeoutMs: __, ...which } = o;
-    const query = new URLSearchParams(Object.entries(which).flatMap(([name, value]) => (value ? [[name, String(value)]] : [])));
+    const query = new URLSearchParams(Object.entries(which).filter(([, value]) => value) as [string, string][]);
     return JSON.parse(await this.#link.fetch(`/v1/streams?${query}`, {}, limits(o))) as StreamsPage;
   }
 

@@ -22,6 +22,8 @@ export {
   type ReadOptions,
   type ReadRange,
   type ServerInfo,
+  type StreamInfo,
+  type StreamPlace,
   type StreamsOptions,
   type StreamsPage,
   type TransactOptions,

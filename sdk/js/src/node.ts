@@ -1,3 +1,4 @@
+import type { StreamInfo } from "./client.js";
 import type { Limits } from "./connection.js";
 import type { Requests } from "./requests.js";
 import type { Categories, Server, Settings, Stats, Types } from "./schemas.js";
@@ -39,6 +40,11 @@ export class Node {
   /** Lists event types, with how many events have them. */
   types(o: CountOptions = {}): Promise<Types> {
     return this.#requests.get("/v1/types", countQuery(o), o);
+  }
+
+  /** Describes a stream. One that cannot be read is refused as a read of it is. */
+  stream(name: string, o: Limits = {}): Promise<StreamInfo> {
+    return this.#requests.get(`/v1/streams/${encodeURIComponent(name)}`, {}, o);
   }
 
   /** Lists categories, the names of streams up to their first "-", with their streams and events. */

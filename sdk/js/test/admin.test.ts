@@ -95,6 +95,8 @@ test("a node's counters, and what its log has", async (t) => {
     [["Placed", 1]],
   );
   const { categories } = await about.categories({ sort: "name" });
+  const all = await about.stream("$all");
+  assert.deepEqual([all.name, all.state, all.created?.position], ["$all", "live", 1]);
   assert.deepEqual(
     categories.map((c) => [c.category, c.streams, c.events]),
     [["order", 1, 2]],

@@ -281,9 +281,21 @@ test("look-ups", async (t) => {
   const c = await node.client(t);
   for (const stream of ["a/ü", "b"]) await c.append(stream, { type: "A", data: 1 });
   const { cursor, ...first } = await c.streams({ limit: 1 });
-  assert.deepEqual(first, { streams: [{ name: "a/ü", version: 1 }], end: false });
-  assert.deepEqual(await c.streams({ cursor }), { streams: [{ name: "b", version: 1 }], end: true });
+  const live = { version: 1, first: 1, count: 1, state: "live" };
+  assert.deepEqual(first, { streams: [{ name: "a/ü", ...live }], end: false, looked: 1 });
+  assert.deepEqual(await c.streams({ cursor }), { streams: [{ name: "b", ...live }], end: true, looked: 1 });
   assert.deepEqual(await c.streams({ prefix: "c" }), { streams: [], end: true });
+  const changed = await c.streams({ sort: "changed", desc: true, match: "*", details: true, totals: true, system: false });
+  assert.deepEqual(
+    [changed.streams.map((s) => [s.name, s.created?.position, s.changed?.position]), changed.total],
+    [
+      [
+        ["b", 2, 2],
+        ["a/ü", 1, 1],
+      ],
+      { streams: 2 },
+    ],
+  );
   const info = await c.server();
   assert.equal(info.head, 2);
   assert.ok(info.features.includes("follow"));
