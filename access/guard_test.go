@@ -195,6 +195,24 @@ func TestEventsAndLists(t *testing.T) {
 	if err != nil || len(page.Streams) != 1 || page.Streams[0].Name != "order-1" {
 		t.Errorf("listed %v, %v", page, err)
 	}
+	seen, err := g.Streams(reader, core.StreamsRequest{Within: []string{"*"}, System: true, Totals: true, Sort: core.ByChanged, Details: true})
+	if err != nil || len(seen.Streams) == 0 || seen.Total.Streams != uint64(len(seen.Streams)) || seen.Looked != 0 {
+		t.Errorf("listed %+v, %v", seen, err)
+	}
+	for _, s := range seen.Streams {
+		if !strings.HasPrefix(s.Name, "order-") {
+			t.Errorf("%s is listed", s.Name)
+		}
+	}
+	for name, want := range map[string]core.Code{"order-1": "", "billing-1": core.CodeForbidden, core.All: "", "$audit": core.CodeForbidden} {
+		if _, err := g.Streams(reader, core.StreamsRequest{Names: []string{name}}); (want == "") != (err == nil) || err != nil && !errors.Is(err, want) {
+			t.Errorf("%s by its name: %v", name, err)
+		}
+	}
+	nothing := as(t, access.Reader)
+	if page, err := g.Streams(nothing, core.StreamsRequest{Totals: true}); err != nil || !page.End || page.Total.Streams != 0 {
+		t.Errorf("granted no stream: %+v, %v", page, err)
+	}
 	if _, err := g.ReadLog(reader, 1, core.Limit{}); !errors.Is(err, core.CodeForbidden) {
 		t.Errorf("the log: %v", err)
 	}
