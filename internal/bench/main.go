@@ -37,6 +37,7 @@ var groups = []group{
 	{"ws", benchWS},
 	{"access", benchAccess},
 	{"subscription", benchSubscriptions},
+	{"streams/list", benchStreamList},
 	{"growth", benchGrowth},
 	{"cluster", benchCluster},
 	{"plugin", benchPlugins},

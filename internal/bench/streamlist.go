@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/disk"
+	"github.com/gyre-events/gyre/core/postgres"
+	"github.com/gyre-events/gyre/internal/pgtest"
+)
+
+// listedStreams are paged through, 1,000 at a time.
+const listedStreams = 1_000_000
+
+// benchStreamList measures lists of streams by a prefix, with all details, against the names
+// alone: of the disk's index as its engine reads them, of PostgreSQL as SQL does.
+func benchStreamList(b *bench) (err error) {
+	engine, err := disk.Open(b.ctx, disk.Config{Dir: filepath.Join(b.dir, "streams-list")})
+	if err != nil {
+		return err
+	}
+	names := func(ctx context.Context, after string) (last string, n int, err error) {
+		page, err := engine.Streams(ctx, core.StreamsRequest{Prefix: "order-", After: after, Limit: core.MaxReadEvents})
+		return page.Next, len(page.Streams), err
+	}
+	if err := benchList(b, "streams/list/disk", engine, names); err != nil {
+		return err
+	}
+	// The server runs as another user, who has to reach its folder.
+	if err := os.Chmod(b.dir, 0o711); err != nil {
+		return err
+	}
+	server, err := pgtest.New(b.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	shared, err := postgres.Open(b.ctx, postgres.Config{URL: server.URL, Store: "listed"})
+	if err != nil {
+		return err
+	}
+	c, err := pgx.Connect(b.ctx, server.URL)
+	if err != nil {
+		return errors.Join(err, shared.Close())
+	}
+	defer func() { _ = c.Close(b.ctx) }()
+	return benchList(b, "streams/list/postgres", shared, func(ctx context.Context, after string) (last string, n int, err error) {
+		rows, err := c.Query(ctx, `SELECT name FROM listed.streams WHERE name > $1 AND name >= 'order-' AND name < 'order.' ORDER BY name LIMIT 1000`, after)
+		if err != nil {
+			return "", 0, err
+		}
+		_, err = pgx.ForEachRow(rows, []any{&last}, func() error { n++; return nil })
+		if n < core.MaxReadEvents {
+			last = ""
+		}
+		return last, n, err
+	})
+}
+
+// benchList fills an engine, which it closes, and measures.
+func benchList(b *bench, name string, engine core.Engine, names func(ctx context.Context, after string) (last string, n int, err error)) error {
+	store := core.NewStore(engine, core.StoreConfig{})
+	defer func() { _ = store.Close() }()
+	streams := b.n(listedStreams)
+	b.progress("%s: %d streams", name, streams)
+	for n := 0; n < streams; {
+		var c core.Commit
+		for ; len(c.Appends) < streamsPerStep && n < streams; n++ {
+			c.Appends = append(c.Appends, core.Append{Stream: fmt.Sprintf("order-%09d", (n*7919)%streams), Expect: core.AnyVersion,
+				Events: []core.NewEvent{{ID: core.NewID(), Type: "OrderPlaced", Data: []byte(`{"total":10}`)}}})
+		}
+		if _, err := store.Append(b.ctx, c); err != nil {
+			return err
+		}
+	}
+	through := func(page func(after string) (string, int, error)) (sample, error) {
+		begin, after := time.Now(), ""
+		for total := 0; ; {
+			next, n, err := page(after)
+			if total += n; err != nil || next == "" {
+				if err == nil && total < streams*9/10 {
+					err = fmt.Errorf("%d of %d streams are listed", total, streams)
+				}
+				return rate(total, begin), err
+			}
+			after = strings.Clone(next)
+		}
+	}
+	p, err := pair(rounds,
+		func() (sample, error) {
+			return through(func(after string) (string, int, error) {
+				page, err := store.Streams(b.ctx, core.StreamsRequest{Prefix: "order-", After: after, Limit: core.MaxReadEvents, Details: true})
+				return page.Next, len(page.Streams), err
+			})
+		},
+		func() (sample, error) {
+			return through(func(after string) (string, int, error) { return names(b.ctx, after) })
+		})
+	if err != nil {
+		return err
+	}
+	p.note = fmt.Sprintf("%d streams, pages of %d", streams, core.MaxReadEvents)
+	b.add(p.result(name, "streams/s", atLeast(ofRatio, 0.5)))
+	return nil
+}
