@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
@@ -322,6 +325,74 @@ func TestRemovalOnAnotherNode(t *testing.T) {
 	if got, want := take(core.All, 5)(), slices.Concat(keptIDs, againIDs, lastIDs); !slices.Equal(got, want) {
 		t.Errorf("a follow from the start gets %v, want %v", got, want)
 	}
+}
+
+// TestRemovedBytesAreGone: after ANALYZE and VACUUM FULL no file of the database has anything of
+// what was removed, whatever indexes the store has.
+func TestRemovedBytesAreGone(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Private(t)
+	config := postgres.Config{URL: server.URL, Store: "gyre"}
+	if err := postgres.Migrate(t.Context(), config, "correlation", "type", "time", "links"); err != nil {
+		t.Fatal(err)
+	}
+	engine := openStore(t, config)
+	for i := range 50 {
+		c, _ := eventsFor("secret", 20)
+		keep, _ := eventsFor("kept", 1)
+		var ids []core.ID
+		for j := range c.Appends[0].Events {
+			e := &c.Appends[0].Events[j]
+			*e = core.NewEvent{
+				ID: e.ID, Type: "Secret-Type", Format: core.Bytes, ContentType: "text/secret-content",
+				Data:     fmt.Appendf(nil, "secret-data %d %s", i, bytes.Repeat([]byte{byte('a' + j)}, 100*j)),
+				Metadata: fmt.Appendf(nil, `{"correlation_id":"secret-correlation-%d"}`, i%3),
+			}
+			ids = append(ids, e.ID)
+		}
+		must(t, engine, c, keep, linkTo("l", ids...))
+	}
+	server.Exec(t, "ANALYZE")
+	words := []string{"secret-data", "Secret-Type", "secret-content", "secret-correlation"}
+	if found := searchFiles(t, server, words); len(found) != len(words) {
+		t.Fatalf("only %v are found before, so this tests nothing", found)
+	}
+	must(t, engine, change("secret", core.RemoveStream))
+	waitForRemover(t, server, "gyre")
+	server.Exec(t, "ANALYZE")
+	server.Exec(t, "VACUUM FULL")
+	if found := searchFiles(t, server, words); len(found) > 0 {
+		t.Errorf("%v are found", found)
+	}
+}
+
+// searchFiles returns the words that are in the files of the server's databases.
+func searchFiles(t *testing.T, server *pgtest.Server, words []string) (found []string) {
+	t.Helper()
+	server.Exec(t, "CHECKPOINT")
+	var dir string
+	if err := server.Connect(t).QueryRow(t.Context(), "SHOW data_directory").Scan(&dir); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(filepath.Join(dir, "base"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it was removed meanwhile
+		}
+		for _, word := range words {
+			if bytes.Contains(content, []byte(word)) && !slices.Contains(found, word) {
+				found = append(found, word)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // TestPartsOfAStep: what parts of a step have written is joined unless something is between.
