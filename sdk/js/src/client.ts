@@ -321,8 +321,8 @@ export class Client {
         throw new GyreError("invalid_request", `${n} is no whole number`);
       }
     }
-    const l = limits(o);
-    const { ok, events } = await this.#link.request({ ...l, encode: (id) => readText(id, { ...o, stream, timeoutMs: l.timeoutMs }) });
+    const { signal, ...fields } = { ...o, ...limits(o), stream };
+    const { ok, events } = await this.#link.request({ signal, timeoutMs: fields.timeoutMs, encode: (id) => readText(id, fields) });
     if (ok === undefined) throw broken("a wrong answer to a read");
     const { next, end = false, version = 0, head = 0, scanned = 0 } = ok;
     return { events: events ?? [], next, end, version, head, scanned };
@@ -330,8 +330,9 @@ export class Client {
 
   /** Reads the events of a stream, or of "$all", page by page up to the end. */
   async *readAll(stream: string, o: ReadAllOptions = {}): AsyncGenerator<RecordedEvent, void, undefined> {
+    const { pageSize = 500, ...range } = o;
     for (let from = o.from; ; ) {
-      const page = await this.read(stream, { ...o, limit: o.pageSize ?? 500, from, fromTime: from ? undefined : o.fromTime });
+      const page = await this.read(stream, { ...range, limit: pageSize, from, fromTime: from ? undefined : o.fromTime });
       yield* page.events;
       if (page.end) return;
       from = page.next;

@@ -135,24 +135,8 @@ export interface ReadFields extends Selection {
   timeoutMs?: number | undefined;
 }
 
-export function readText(id: number, r: ReadFields): string {
-  return JSON.stringify({
-    op: "read",
-    id,
-    stream: r.stream,
-    from: r.from || undefined,
-    dir: r.backward ? "backward" : undefined,
-    limit: r.limit,
-    bytes: r.bytes,
-    timeoutMs: r.timeoutMs,
-    system: r.system || undefined,
-    fromTime: r.fromTime,
-    filter: r.filter,
-    category: r.category,
-    since: r.since,
-    until: r.until,
-    correlation: r.correlation,
-  });
+export function readText(id: number, { stream, from, backward, ...rest }: ReadFields): string {
+  return JSON.stringify({ op: "read", id, stream, from: from || undefined, dir: backward ? "backward" : undefined, ...rest });
 }
 
 export interface FollowFields {
