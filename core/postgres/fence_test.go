@@ -54,7 +54,7 @@ func depose(t *testing.T, server *pgtest.Server, store string, engine *postgres.
 		t.Fatal(err)
 	}
 	d.events, d.records = len(readLog(t, engine)), len(records)
-	d.changes = count(t, server.Connect(t), "SELECT changes FROM "+store+".log")
+	d.changes = count(t, server.Connect(t), "SELECT count(*) FROM "+store+".changes")
 	return d
 }
 

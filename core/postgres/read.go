@@ -372,7 +372,7 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 			}
 		}
 	}
-	incarnations, changes, err := e.incarnations(ctx, c, ids)
+	incarnations, err := e.incarnations(ctx, c, ids)
 	if err != nil {
 		return err
 	}
@@ -386,41 +386,49 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 		w := &g.waiting[i]
 		l, ok := incarnationOf(w.stream)
 		home, homeOK := incarnationOf(w.home)
-		switch {
-		case ok && homeOK:
+		if ok && homeOK {
 			g.add(w, l, home)
-		case changes == g.changes:
-			return core.Errorf(core.CodeStoreCorrupt, "the event at position %d is of stream %d, which is not there", w.position, w.stream)
-		default:
-			g.pass(w)
+			continue
 		}
+		changes, err := e.changes(ctx, c)
+		if err != nil {
+			return err
+		}
+		if changes == g.changes {
+			return core.Errorf(core.CodeStoreCorrupt, "the event at position %d is of stream %d, which is not there", w.position, w.stream)
+		}
+		g.pass(w)
 	}
 	g.waiting = nil
 	return nil
 }
 
-// incarnations asks for streams by their ids, and remembers them. changes is how many
-// Commits had changed streams as a whole by then.
-func (e *Engine) incarnations(ctx context.Context, c *pgx.Conn, ids []int64) (found map[uint64]incarnation, changes uint64, err error) {
-	found = make(map[uint64]incarnation, len(ids))
-	err = withSettings(ctx, c, func() error {
-		rows, err := c.Query(ctx, `SELECT l.changes, coalesce(s.id, 0), coalesce(s.name, ''), coalesce(s.incarnation, 0)
-			FROM `+e.config.schema()+`.log l LEFT JOIN `+e.config.schema()+`.streams s ON s.id = ANY ($1)`, ids)
+// incarnations asks for streams by their ids, and remembers them.
+func (e *Engine) incarnations(ctx context.Context, c *pgx.Conn, ids []int64) (map[uint64]incarnation, error) {
+	incarnations := make(map[uint64]incarnation, len(ids))
+	err := withSettings(ctx, c, func() error {
+		rows, err := c.Query(ctx, `SELECT id, name, incarnation FROM `+e.config.schema()+`.streams WHERE id = ANY ($1)`, ids)
 		if err != nil {
 			return err
 		}
 		var id uint64
 		var l incarnation
-		_, err = pgx.ForEachRow(rows, []any{&changes, &id, &l.name, &l.number}, func() error {
-			if id != 0 {
-				found[id] = l
-				e.names.addIncarnation(id, l)
-			}
+		_, err = pgx.ForEachRow(rows, []any{&id, &l.name, &l.number}, func() error {
+			incarnations[id] = l
+			e.names.addIncarnation(id, l)
 			return nil
 		})
 		return err
 	})
-	return found, changes, err
+	return incarnations, err
+}
+
+// changes asks how many Commits have changed streams as a whole.
+func (e *Engine) changes(ctx context.Context, c *pgx.Conn) (n uint64, err error) {
+	err = withSettings(ctx, c, func() error {
+		return c.QueryRow(ctx, strings.ReplaceAll(`SELECT `+lastChange, "{schema}", e.config.schema())).Scan(&n)
+	})
+	return n, err
 }
 
 // Event is core.Engine's.

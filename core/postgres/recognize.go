@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -42,7 +43,7 @@ func (e *Engine) readLogRow(ctx context.Context, c *pgx.Conn, why string, positi
 	var lastID, atID *[16]byte
 	// The last event says nothing if it is removed: its row may go at any moment.
 	err = c.QueryRow(ctx, `/* `+why+` */
-		SELECT l.id, l.epoch, l.timeline, l.changes, greatest(l.head, e.position), e.position,
+		SELECT l.id, l.epoch, l.timeline, `+strings.ReplaceAll(lastChange, "{schema}", schema)+`, greatest(l.head, e.position), e.position,
 			CASE WHEN NOT EXISTS (SELECT FROM `+schema+`.removed r WHERE r.stream IN (
 				e.stream, (SELECT h.stream FROM `+schema+`.events h WHERE h.position = e.link))) THEN e.id END,
 			(SELECT e.id FROM `+schema+`.events e WHERE e.position = $1) FROM `+schema+`.log l

@@ -39,10 +39,11 @@ const (
 		set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)`
 
 	headOfLog    = `greatest(l.head, (SELECT e.position FROM {schema}.events e ORDER BY e.position DESC LIMIT 1))`
+	lastChange   = `coalesce((SELECT c.number FROM {schema}.changes c ORDER BY c.number DESC LIMIT 1), 0)`
 	lastOfStream = `greatest(s.version, (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1))`
 	streamByName = `e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $3) AND `
-	selectHead   = `SELECT ` + headOfLog + `, l.changes, ` + settings + ` FROM {schema}.log l`
-	selectStream = `SELECT ` + headOfLog + `, l.changes, s.id, ` + lastOfStream + `, s.state, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
+	selectHead   = `SELECT ` + headOfLog + `, ` + lastChange + `, ` + settings + ` FROM {schema}.log l`
+	selectStream = `SELECT ` + headOfLog + `, ` + lastChange + `, s.id, ` + lastOfStream + `, s.state, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
 	selectByID   = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL AND e.stream ` + notRemoved
 
 	eventColumns = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data`

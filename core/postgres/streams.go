@@ -179,7 +179,7 @@ func (e *Engine) walkOnce(ctx context.Context, c *pgx.Conn, w *streamWalk, atOnc
 		beyond, order = "e.position < $1", "position DESC"
 	}
 	// Where links were removed, the first event that is left has a later version.
-	listed := `(e.version = 1 OR (SELECT l.changes > 0 FROM {schema}.log l)
+	listed := `(e.version = 1 OR EXISTS (SELECT FROM {schema}.changes)
 		AND e.version = (SELECT n.version FROM {schema}.events n WHERE n.stream = e.stream ORDER BY n.version LIMIT 1))`
 	if w.r.Sort == core.ByChanged {
 		listed = `e.version = (SELECT n.version FROM {schema}.events n WHERE n.stream = e.stream ORDER BY n.version DESC LIMIT 1)`

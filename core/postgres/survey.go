@@ -215,9 +215,10 @@ func missingPrivileges(ctx context.Context, c *pgx.Conn, store string) ([]string
 		  SELECT p || ' on ' || $1 || '.' || c.relname, has_table_privilege(c.oid, p)
 		  FROM the, pg_class c, unnest(CASE c.relname
 		    WHEN 'migrations' THEN '{SELECT}'::text[] WHEN 'log' THEN '{SELECT,UPDATE}'
+		    WHEN 'changes' THEN '{SELECT,INSERT}'
 		    WHEN 'timelines' THEN '{SELECT,INSERT,DELETE}' WHEN 'views' THEN '{SELECT,INSERT,DELETE}' ELSE '{SELECT,INSERT,UPDATE,DELETE}' END) p
 		  WHERE c.relnamespace = schema AND c.relname IN ('migrations', 'log', 'streams', 'events', 'records', 'sessions', 'timelines',
-		    'ring_sessions', 'views', 'blobs', 'blob_chunks', 'removed'))
+		    'ring_sessions', 'views', 'blobs', 'blob_chunks', 'removed', 'changes'))
 		SELECT what FROM needed WHERE NOT has`, store)
 	if err != nil {
 		return nil, err

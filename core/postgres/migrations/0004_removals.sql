@@ -5,9 +5,10 @@
 -- 0 live, 1 deleted, 2 tombstoned.
 ALTER TABLE {schema}.streams ADD COLUMN state smallint NOT NULL DEFAULT 0;
 
--- How many Commits have changed streams as a whole. A node whose tail is of another
--- number may have something in it that is removed.
-ALTER TABLE {schema}.log ADD COLUMN changes bigint NOT NULL DEFAULT 0;
+-- A row is a Commit that has changed streams as a whole. The last number is how many have.
+CREATE TABLE {schema}.changes (
+  number bigint NOT NULL PRIMARY KEY
+);
 
 -- The ids that streams had whose events were removed, until none of these is left. Nothing
 -- reads the events, nor links to them.
@@ -245,7 +246,7 @@ BEGIN
   -- What is linked has to be there, not in the stream already as its own event, and not in
   -- a stream that is changed as a whole.
   IF p_link IS NOT NULL AND o_written THEN
-    SELECT l.changes INTO v_changes FROM {schema}.log l;
+    v_changes := coalesce((SELECT c.number FROM {schema}.changes c ORDER BY c.number DESC LIMIT 1), 0);
     IF p_actions IS NOT NULL THEN
       SELECT array_agg(x.id) INTO v_changed
       FROM (SELECT unnest(v_ids) AS id, unnest(p_actions) AS action) x WHERE x.action IS NOT NULL;
@@ -314,7 +315,8 @@ BEGIN
     RETURN;
   END IF;
   o_waited := extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000;
-  SELECT greatest(l.head, e.position), greatest(l.recorded, e.recorded, clock_timestamp()), l.changes
+  SELECT greatest(l.head, e.position), greatest(l.recorded, e.recorded, clock_timestamp()),
+         coalesce((SELECT c.number FROM {schema}.changes c ORDER BY c.number DESC LIMIT 1), 0)
   INTO o_head, o_recorded, o_changes
   FROM {schema}.log l
   LEFT JOIN LATERAL (
@@ -324,11 +326,13 @@ BEGIN
     RAISE EXCEPTION 'what is linked may have been removed' USING ERRCODE = 'GY003';
   END IF;
   IF p_actions IS NOT NULL THEN
-    -- The floors keep the place and the time of what is removed from being given again.
     o_changes := o_changes + 1;
-    UPDATE {schema}.log l SET head = o_head, recorded = o_recorded, changes = o_changes;
+    INSERT INTO {schema}.changes (number) VALUES (o_changes);
   END IF;
   IF v_count IS NULL THEN
+    -- The floors keep the place and the time of what is removed from being given again. Where
+    -- the group writes events, these do.
+    UPDATE {schema}.log l SET head = o_head, recorded = o_recorded;
     RETURN;
   END IF;
 
