@@ -32,6 +32,7 @@ type group struct {
 var groups = []group{
 	{"disk", benchDisk},
 	{"streams/selected", benchSelected},
+	{"streams/load", benchLoad},
 	{"records", benchRecords},
 	{"postgres", benchPostgres},
 	{"ws", benchWS},

@@ -32,8 +32,19 @@ var selected = []struct {
 // benchSelected measures reading what matches a selection against reading all of $all: events a
 // second that a client gets.
 func benchSelected(b *bench) error {
+	return b.onEngines(func(engine string, node *runtime.Node, client *sdk.Client) error {
+		events := b.n(selectedLog)
+		if engine == runtime.EnginePostgres {
+			events = b.n(selectedLog / 4)
+		}
+		return b.selected(engine, node, client, events)
+	})
+}
+
+// onEngines measures a node with its log on disk, and one with its log in PostgreSQL.
+func (b *bench) onEngines(measure func(engine string, node *runtime.Node, client *sdk.Client) error) error {
 	config := runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "disk")}
-	if err := b.selected("disk", config, b.n(selectedLog)); err != nil {
+	if err := b.onNode(runtime.EngineDisk, config, measure); err != nil {
 		return err
 	}
 	// The server runs as another user, who has to reach its folder.
@@ -45,11 +56,11 @@ func benchSelected(b *bench) error {
 		return err
 	}
 	config = runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "postgres"), Engine: runtime.EnginePostgres, Postgres: postgres.Config{URL: server.URL}}
-	return errors.Join(b.selected("postgres", config, b.n(selectedLog/4)), server.Close())
+	return errors.Join(b.onNode(runtime.EnginePostgres, config, measure), server.Close())
 }
 
-// selected fills a node's log and measures the selections.
-func (b *bench) selected(engine string, config runtime.Config, events int) error {
+// onNode measures a node that it starts.
+func (b *bench) onNode(engine string, config runtime.Config, measure func(engine string, node *runtime.Node, client *sdk.Client) error) error {
 	node, err := runtime.Start(b.ctx, config)
 	if err != nil {
 		return err
@@ -60,6 +71,11 @@ func (b *bench) selected(engine string, config runtime.Config, events int) error
 		return err
 	}
 	defer func() { _ = client.Close() }()
+	return measure(engine, node, client)
+}
+
+// selected fills a node's log and measures the selections.
+func (b *bench) selected(engine string, node *runtime.Node, client *sdk.Client, events int) error {
 	b.progress("streams/selected: %d events to %s", events, engine)
 	if err := writeSelectable(b.ctx, node.Store(), events); err != nil {
 		return err

@@ -13,6 +13,7 @@ import {
   decodeEvent,
   type PreparedAppend,
   type Progress,
+  type RecordedSnapshot,
   readText,
   type Selection,
 } from "./messages.js";
@@ -110,6 +111,8 @@ export interface ReadOptions extends ReadRange, Limits {
   limit?: number | undefined;
   /** How many bytes of events it may have; one event may pass it. */
   bytes?: number | undefined;
+  /** The kind of a snapshot, such as "default": the page begins behind it, forward. */
+  snapshot?: string | undefined;
 }
 
 /** How to read all of a stream. */
@@ -120,6 +123,8 @@ export interface ReadAllOptions extends ReadRange, Limits {
 
 /** A part of a stream. */
 export interface Page {
+  /** The snapshot that the events follow, if one was asked for and there is one. */
+  readonly snapshot?: RecordedSnapshot | undefined;
   readonly events: readonly RecordedEvent[];
   /** The from of the next page in the same direction; undefined if there is none, at the first event. */
   readonly next: number | undefined;
@@ -324,8 +329,8 @@ export class Client {
     const { signal, ...fields } = { ...o, ...limits(o), stream };
     const { ok, events } = await this.#link.request({ signal, timeoutMs: fields.timeoutMs, encode: (id) => readText(id, fields) });
     if (ok === undefined) throw broken("a wrong answer to a read");
-    const { next, end = false, version = 0, head = 0, scanned = 0 } = ok;
-    return { events: events ?? [], next, end, version, head, scanned };
+    const { next, end = false, version = 0, head = 0, scanned = 0, snapshot } = ok;
+    return { events: events ?? [], next, end, version, head, scanned, snapshot };
   }
 
   /** Reads the events of a stream, or of "$all", page by page up to the end. */

@@ -35,7 +35,7 @@ export { type ErrorCode, type ErrorFields, type ErrorObject, type Expect, GyreEr
 export { type EventObject, type NewEvent, type NewEventHead, type Origin, RecordedEvent } from "./event.js";
 export { type Batch, Follow, type FollowOptions } from "./follow.js";
 export { newId } from "./id.js";
-export type { AckOptions, Appended, Check, Filter, From, NackAction, Progress, Selection } from "./messages.js";
+export type { AckOptions, Appended, Check, Filter, From, NackAction, Progress, RecordedSnapshot, Selection } from "./messages.js";
 export type { WebSocketConstructor, WebSocketEventLike, WebSocketLike } from "./session.js";
 export {
   type ConsumeOptions,

@@ -133,6 +133,7 @@ export interface ReadFields extends Selection {
   limit?: number | undefined;
   bytes?: number | undefined;
   timeoutMs?: number | undefined;
+  snapshot?: string | undefined;
 }
 
 export function readText(id: number, { stream, from, backward, ...rest }: ReadFields): string {
@@ -251,6 +252,23 @@ export interface Welcome {
   nodes?: string[];
 }
 
+/** A recorded snapshot: the state that a client has made of a stream's events, up to a version. */
+export interface RecordedSnapshot {
+  readonly stream: string;
+  readonly kind: string;
+  /** Of the last event that the state is made of. */
+  readonly version: number;
+  /** Of the state, if it has one. */
+  readonly type?: string;
+  /** When it was recorded, by the clock of the node. */
+  readonly recorded: string;
+  readonly data?: unknown;
+  /** In place of data, if that is not JSON. */
+  readonly dataBase64?: string;
+  readonly contentType?: string;
+  readonly metadata: Record<string, unknown>;
+}
+
 export interface OK {
   op: "ok";
   id: number;
@@ -265,6 +283,7 @@ export interface OK {
   next?: number;
   end?: boolean;
   scanned?: number;
+  snapshot?: RecordedSnapshot;
   cursor?: string;
   head?: number;
   /** Of the named subscription that was joined. */
