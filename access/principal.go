@@ -110,13 +110,13 @@ func (p *Principal) Actions() []Action {
 
 // Check decides whether the principal may do a with a target (Action.Target). "" asks whether it
 // may do a with any. The error is unauthenticated of who has given no key, or whose key has ended,
-// and forbidden else. Nobody appends to streams of the system: of who may do everything else, the
+// and forbidden else. Nobody changes streams of the system: of who may do everything else, the
 // error is reserved_stream_name.
 func (p *Principal) Check(a Action, target string) error {
 	switch {
 	case p.ends != nil && p.ends.Err() != nil:
 		return context.Cause(p.ends)
-	case p.Free() && a == Append && target != "":
+	case p.Free() && a.writes() && target != "":
 		return core.ValidateStream(target)
 	case p.Free():
 		return nil
@@ -169,7 +169,7 @@ func (p *Principal) checkSubscription(name string) error {
 }
 
 func (p *Principal) checkStream(a Action, stream string) error {
-	if stream == core.All {
+	if stream == core.All && !a.writes() {
 		switch {
 		case !p.Role.readsAll():
 			return p.forbidden(a, stream, "its role reads its own streams only")

@@ -46,6 +46,8 @@ const (
 	Consume  Action = "consume"  // a named subscription, over a stream or $all
 	Progress Action = "progress" // read or move a place, by its name
 
+	DeleteStreams      Action = "streams.delete" // and undelete them
+	RemoveStreams      Action = "streams.remove" // with their events, for good
 	DeleteProgress     Action = "progress.delete"
 	ListStreams        Action = "streams.list" // those that it may read
 	SeeSubscriptions   Action = "subscriptions.see"
@@ -86,6 +88,8 @@ var actions = []struct {
 	{Read, Stream, "read streams", "read"},
 	{Consume, Stream, "consume subscriptions", "consume"},
 	{Progress, Name, "use progress", "use progress"},
+	{DeleteStreams, Stream, "delete streams", "delete or undelete"},
+	{RemoveStreams, Stream, "remove the events of streams", "remove the events of"},
 	{DeleteProgress, Name, "delete progress", "delete progress"},
 	{ListStreams, Nothing, "list streams", ""},
 	{SeeSubscriptions, Nothing, "see subscriptions", ""},
@@ -141,14 +145,17 @@ func (a Action) with(target string) string {
 // streams are bound to the principal's patterns besides.
 var table = map[Role][]Action{
 	Operator: {
-		Open, Connect, Read, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
+		Open, Connect, Read, DeleteStreams, RemoveStreams, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
 		SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeCluster, SteerCluster, SeeServer, SeeMetrics,
 	},
-	Writer:       {Open, Connect, Append, Read, Consume, Progress, DeleteProgress, ListStreams, SeeServer},
+	Writer:       {Open, Connect, Append, Read, DeleteStreams, Consume, Progress, DeleteProgress, ListStreams, SeeServer},
 	Reader:       {Open, Connect, Read, Consume, Progress, ListStreams, SeePluginState, SeeServer},
 	PluginAuthor: {Open, Connect, SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeServer},
 	roleNobody:   {Open},
 }
+
+// writes reports whether a changes streams, which the system's never are.
+func (a Action) writes() bool { return a == Append || a == DeleteStreams || a == RemoveStreams }
 
 // may reports whether a role may do a at all.
 func (r Role) may(a Action) bool { return r.isFree() || slices.Contains(table[r], a) }

@@ -65,6 +65,16 @@ func (g Guard) checkCommit(ctx context.Context, c *core.Commit) error {
 			return err
 		}
 	}
+	for i := range c.Streams {
+		op := &c.Streams[i]
+		a := DeleteStreams
+		if op.Action.Removes() {
+			a = RemoveStreams
+		}
+		if err := p.Check(a, op.Stream); err != nil {
+			return err
+		}
+	}
 	for i := range c.Records {
 		if err := p.checkRecord(&c.Records[i]); err != nil {
 			return err

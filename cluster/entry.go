@@ -63,6 +63,9 @@ func bytesOf(c *core.Commit) (n int) {
 		}
 		n += len(a.Links) * len(core.ID{})
 	}
+	for i := range c.Streams {
+		n += len(c.Streams[i].Stream)
+	}
 	for i := range c.Records {
 		n += len(c.Records[i].Key) + len(c.Records[i].Value)
 	}

@@ -27,7 +27,12 @@ func (r *Router) written(c *core.Commit, result core.Result, head uint64) {
 			r.owned.note(c.Appends[i].Stream, c.Epoch, result.Appends[i].LastVersion)
 		}
 	}
-	if result.Position < head {
+	for i := range c.Streams {
+		if c.Streams[i].Action.Removes() {
+			r.owned.forget(c.Streams[i].Stream)
+		}
+	}
+	if result.Position < head && len(c.Streams) == 0 { // the result leaves out what tells of changes of streams
 		return // whoever writes at head says so
 	}
 	for known := r.heads.newest.Load(); known < head && !r.heads.newest.CompareAndSwap(known, head); {

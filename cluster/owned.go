@@ -43,6 +43,15 @@ func (o *owned) note(stream string, epoch, version uint64) {
 	})
 }
 
+// forget removes a stream whose events are removed.
+func (o *owned) forget(stream string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e := o.byName[stream]; e != nil {
+		o.drop(e)
+	}
+}
+
 // drop removes an entry. mu is held.
 func (o *owned) drop(e *list.Element) {
 	delete(o.byName, e.Value.(*ring.Owned).Name)

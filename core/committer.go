@@ -231,7 +231,7 @@ func (c *committer) run(worker int) {
 			if p.held != nil {
 				p.held.refuse(&done.Outcomes[i])
 			}
-			done.Outcomes[i].Result.leaveOut(len(p.commit.Appends))
+			done.Outcomes[i].leaveOut(&p.commit)
 			if o := done.Outcomes[i]; p.asksPlace(&o) {
 				asks = append(asks, asking{p, o})
 			} else {

@@ -65,6 +65,16 @@ func (a StreamAction) String() string {
 	return "unknown"
 }
 
+// ParseStreamAction is the inverse of String. It is not ok if there is no such action.
+func ParseStreamAction(s string) (a StreamAction, ok bool) {
+	for a = DeleteStream; a <= TombstoneStream; a++ {
+		if a.String() == s {
+			return a, true
+		}
+	}
+	return 0, false
+}
+
 // Removes reports whether the action removes the stream's events.
 func (a StreamAction) Removes() bool { return a == RemoveStream || a == TombstoneStream }
 
@@ -138,6 +148,12 @@ func (l Lifecycle) After(op *StreamOp, version, head uint64) (Lifecycle, *Error)
 		l.Removals, l.Removed = l.Removals+1, head
 	}
 	return l, nil
+}
+
+// Repeatable reports whether c is recognized when it is sent again, by ids of events or of a
+// move. StreamOps have none: sent again, one could be done to the stream's next incarnation.
+func (c *Commit) Repeatable() bool {
+	return len(c.Streams) == 0 || len(c.Appends) > 0 || c.Progress != nil
 }
 
 // Changes reports whether a StreamOp of c is about a stream.

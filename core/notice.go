@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 )
 
 // noticeStream has an event for each StreamOp that was written, in the log's order. It is
@@ -37,8 +38,16 @@ func (c *Commit) withNotices() *Commit {
 	return &all
 }
 
-// leaveOut takes the notices out of r, the Result of a Commit that came with n Appends.
-func (r *Result) leaveOut(n int) {
+// leaveOut takes the notices out of the engine's answer to c.
+func (o *Outcome) leaveOut(c *Commit) {
+	if len(c.Streams) == 0 {
+		return
+	}
+	n, r := len(c.Appends), &o.Result
+	if e := (*Error)(nil); errors.As(o.Err, &e) && e.Element != nil && *e.Element > n {
+		known := *e
+		o.Err = atElement(&known, *e.Element-1)
+	}
 	if len(r.Appends) <= n {
 		return
 	}

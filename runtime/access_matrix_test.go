@@ -55,7 +55,8 @@ var matrix = map[string]string{
 	"GET /v1/server": anyKey, "GET /v1/principal": anyKey, "GET /v1/plugins/abi": anyKey,
 	"GET /metrics": operators, "GET /v1/stats": operators, "GET /v1/config": operators, "GET /openapi.json": operators, "GET /asyncapi.json": operators,
 
-	"GET /v1/streams":                  names,
+	"GET /v1/streams":             names,
+	"DELETE /v1/streams/{stream}": "operator+ writer+", "POST /v1/streams/{stream}/undelete": "operator+ writer+",
 	"POST /v1/streams/{stream}/events": "writer+", "POST /v1/streams/{stream}/links": "writer+", "POST /v1/transactions": "writer+",
 	"GET /v1/streams/{stream}": readers, "GET /v1/streams/{stream}/events": readers, "HEAD /v1/streams/{stream}/events": readers,
 	"GET /v1/streams/{stream}/snapshots": readers, "GET /v1/streams/{stream}/snapshots/{kind}": readers,
@@ -116,7 +117,7 @@ type matrixNode struct {
 
 func newMatrixNode(t *testing.T) *matrixNode {
 	t.Helper()
-	n := &matrixNode{Node: start(t, runtime.Config{Engine: runtime.EngineMemory}), tokens: map[string]string{"none": "", "wrong": keys.NewToken()}}
+	n := &matrixNode{Node: start(t, runtime.Config{Engine: runtime.EngineMemory, HardDeletes: true}), tokens: map[string]string{"none": "", "wrong": keys.NewToken()}}
 	_, admin, err := n.Keys().Init(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -240,6 +241,9 @@ func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
 		"POST /v1/session":                             `{"token":"` + n.tokens["admin"] + `"}`,
 		"POST /v1/tickets":                             `{"path":"/v1/server"}`,
 	}[operation]
+	if operation == "DELETE /v1/streams/{stream}" {
+		path += "?expect=99" // the stream stays
+	}
 	if body == "" && (method == http.MethodPost || method == http.MethodPut) {
 		body = "{}"
 	}

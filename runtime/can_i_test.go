@@ -16,6 +16,8 @@ import (
 var askable = map[access.Action]struct{ target, subscription, operation string }{
 	access.Append:             {"order-1", "", "POST /v1/streams/{stream}/events"},
 	access.Read:               {"order-1", "", "GET /v1/streams/{stream}/events"},
+	access.DeleteStreams:      {"order-1", "", "POST /v1/streams/{stream}/undelete"},
+	access.RemoveStreams:      {"order-1", "", "DELETE /v1/streams/{stream}?hard=true&expect=99"},
 	access.Consume:            {"order-1", "orders", "POST /v1/subscriptions/{subscription}/fetch"},
 	access.Progress:           {"p", "", "GET /v1/progress/{progress}"},
 	access.DeleteProgress:     {"p", "", "DELETE /v1/progress/{progress}"},
@@ -107,6 +109,14 @@ func TestQuestionsWithoutAnAnswer(t *testing.T) {
 		status, done := as(t, n.tokens["admin"], "POST", n.URL()+"/v1/streams/"+url.PathEscape(stream)+"/events", `[{"type":"T","data":1}]`)
 		if !strings.Contains(string(text), `"allowed":false`) || !strings.Contains(string(text), stream) || status/100 != 4 {
 			t.Errorf("an admin who appends to %s is answered %d %s, can-i says %s", stream, status, done, text)
+		}
+	}
+	for _, stream := range []string{"$audit", "$all"} {
+		for caller, token := range n.tokens {
+			_, text := as(t, token, "GET", n.URL()+"/v1/principal?action=streams.delete&target="+url.QueryEscape(stream), "")
+			if status, done := as(t, token, "DELETE", n.URL()+"/v1/streams/"+url.PathEscape(stream), ""); status/100 != 4 || strings.Contains(string(text), `"allowed":true`) {
+				t.Errorf("%s, who deletes %s, is answered %d %s, can-i says %s", caller, stream, status, done, text)
+			}
 		}
 	}
 	if _, text := as(t, n.tokens["operator"], "GET", n.URL()+"/v1/principal?action=read", ""); !strings.Contains(string(text), `"allowed":false`) {

@@ -40,8 +40,16 @@ const (
 	maxNodeBytes         = 128
 )
 
-// Load bounds what is in flight on all connections. A zero field takes its default.
+// Load bounds connections, and what is in flight on them. A zero field takes its default.
 type Load struct {
+	// MaxConnections bounds the open connections; further ones wait to be
+	// accepted. The default is 10,000. A node of a ring accepts 256 more, so that clients
+	// whose connections stay leave room for other nodes.
+	MaxConnections int
+	// MaxConnectionsPerAddress bounds those of one IPv4 address, or of one IPv6 /64; further
+	// ones are told too_many_connections. Loopback addresses have 32 times as many. The default
+	// is DefaultMaxConnectionsPerAddress.
+	MaxConnectionsPerAddress int
 	// ConnectionMemory bounds the bytes that wait to be read or written. The default is a
 	// quarter of GOMEMLIMIT, else of the memory of the control group or of the machine.
 	ConnectionMemory int64
@@ -83,16 +91,11 @@ type Config struct {
 	// AllowOrigins are the origins, beside the node's own, whose web pages may
 	// call this node.
 	AllowOrigins []string
-	// MaxConnections bounds the open connections; further ones wait to be
-	// accepted. The default is 10,000. A node of a ring accepts 256 more, so that clients
-	// whose connections stay leave room for other nodes.
-	MaxConnections int
-	// MaxConnectionsPerAddress bounds those of one IPv4 address, or of one IPv6 /64; further
-	// ones are told too_many_connections. Loopback addresses have 32 times as many. The default
-	// is DefaultMaxConnectionsPerAddress.
-	MaxConnectionsPerAddress int
-	// Load bounds what is in flight.
+	// Load bounds connections and what is in flight.
 	Load Load
+	// HardDeletes allows clients to remove the events of streams. Without it a stream can
+	// only be deleted in a way that can be undone.
+	HardDeletes bool
 	// SegmentBytes is the size of the disk engine's files; 0 leaves it to the
 	// engine. Tests make it small.
 	SegmentBytes int64
@@ -124,11 +127,11 @@ func (c Config) withDefaults() Config {
 			c.Engine = EnginePostgres
 		}
 	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = defaultMaxConnections
+	if c.Load.MaxConnections == 0 {
+		c.Load.MaxConnections = defaultMaxConnections
 	}
-	if c.MaxConnectionsPerAddress == 0 {
-		c.MaxConnectionsPerAddress = DefaultMaxConnectionsPerAddress
+	if c.Load.MaxConnectionsPerAddress == 0 {
+		c.Load.MaxConnectionsPerAddress = DefaultMaxConnectionsPerAddress
 	}
 	if c.Load.ConnectionMemory == 0 {
 		c.Load.ConnectionMemory = connectionMemory()
@@ -148,9 +151,9 @@ func (c Config) withDefaults() Config {
 // openConnections is how many connections the listener accepts at a time.
 func (c *Config) openConnections() int {
 	if c.Ring.Enabled {
-		return c.MaxConnections + reservedConnections
+		return c.Load.MaxConnections + reservedConnections
 	}
-	return c.MaxConnections
+	return c.Load.MaxConnections
 }
 
 // Validate checks a Config as Start does: the error is invalid_config or
@@ -162,11 +165,11 @@ func (c Config) validate(ctx context.Context) error {
 	if err := c.validateEngine(); err != nil {
 		return err
 	}
-	if c.MaxConnections < 0 {
-		return core.Errorf(core.CodeInvalidConfig, "max connections is %d", c.MaxConnections)
+	if c.Load.MaxConnections < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "max connections is %d", c.Load.MaxConnections)
 	}
-	if c.MaxConnectionsPerAddress < 0 {
-		return core.Errorf(core.CodeInvalidConfig, "max-connections-per-address is %d, and at least 1", c.MaxConnectionsPerAddress)
+	if c.Load.MaxConnectionsPerAddress < 0 {
+		return core.Errorf(core.CodeInvalidConfig, "max-connections-per-address is %d, and at least 1", c.Load.MaxConnectionsPerAddress)
 	}
 	if !isName(c.Node) {
 		return core.Errorf(core.CodeInvalidConfig, "node %.100q is not a name: it has at most %d bytes, all of them printable", c.Node, maxNodeBytes)

@@ -88,9 +88,9 @@ func (f *front) checkAdvertised(address string) error {
 // serve starts the goroutines that accept; close waits for them. failed gets why one ends by
 // itself.
 func (f *front) serve(c *Config, handle, administer http.HandlerFunc, failed chan error) {
-	f.accept(c, newLimitListener(f.listener, c.openConnections(), c.MaxConnectionsPerAddress), handle, failed)
+	f.accept(c, newLimitListener(f.listener, c.openConnections(), c.Load.MaxConnectionsPerAddress), handle, failed)
 	if f.admin != nil {
-		f.accept(c, newLimitListener(f.admin, maxAdmins, c.MaxConnectionsPerAddress), administer, failed)
+		f.accept(c, newLimitListener(f.admin, maxAdmins, c.Load.MaxConnectionsPerAddress), administer, failed)
 	}
 }
 

@@ -54,7 +54,7 @@ func dialRaw(t *testing.T, node *runtime.Node) net.Conn {
 // TestConnectionsOfAnAddress fills an address's places with silent connections. Its next ones
 // are told so, but for questions how the node is; a flood of them is closed.
 func TestConnectionsOfAnAddress(t *testing.T) {
-	node := start(t, runtime.Config{Engine: runtime.EngineMemory, MaxConnectionsPerAddress: 1})
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory, Load: runtime.Load{MaxConnectionsPerAddress: 1}})
 	ask := func(path string) (int, string) {
 		t.Helper()
 		return exchange(t, node, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n")

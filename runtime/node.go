@@ -45,6 +45,7 @@ type Node struct {
 	seen       *seen // nil before there is an API
 	census     *census.Census
 	watching   sync.WaitGroup
+	changing   sync.WaitGroup // see changes
 	ending
 }
 
@@ -234,6 +235,7 @@ func (n *Node) apiConfig() wsapi.Config {
 		c.Extensions = append(c.Extensions, wsapi.Extension{Feature: "dashboard", Dashboard: pages})
 	}
 	n.serveKeys(&c)
+	n.serveChanges(&c)
 	n.servePlugins(&c)
 	n.serveCensus(&c)
 	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats, Routes: []wsapi.Route{n.settingsRoute()}})
@@ -284,6 +286,7 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 		n.watching.Wait()
 		n.closed.err = n.store.Close()
+		n.changing.Wait()
 		n.logger.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Uint64("head", n.store.State().Head))
 	})
 	return n.closed.err

@@ -158,7 +158,7 @@ func TestInsecureIsSaid(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	node := start(t, runtime.Config{Engine: runtime.EngineMemory, MaxConnections: 1})
+	node := start(t, runtime.Config{Engine: runtime.EngineMemory, Load: runtime.Load{MaxConnections: 1}})
 	first, err := net.Dial("tcp", node.Addr())
 	if err != nil {
 		t.Fatal(err)

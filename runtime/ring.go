@@ -129,7 +129,7 @@ func (n *Node) serveRing(c *wsapi.Config) {
 	c.Store, c.Subscriptions = r.router, &cluster.Subscriptions{Owner: n.subs, Router: r.router, Ask: r.owners.list}
 	c.Ring, c.NotReady, c.Peers = r.diagnostics, n.notReady, r.peers
 	c.Owners, c.Nodes = r.owners, r.others
-	c.Limits.Connections = n.config.MaxConnections
+	c.Limits.Connections = n.config.Load.MaxConnections
 	n.registerRingMetrics(c.Registry)
 }
 

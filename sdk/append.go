@@ -68,10 +68,13 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	if commit.Progress != nil && !c.has("progress") {
 		return nil, core.Errorf(core.CodeNotSupported, "the server keeps no progress; it is older than this client")
 	}
+	if len(commit.Streams) > 0 && !c.has("deletes") {
+		return nil, core.Errorf(core.CodeNotSupported, "the server deletes no streams; it is older than this client")
+	}
 	if len(commit.Records) > 0 {
 		return nil, core.Errorf(core.CodeNotSupported, "records cannot be written over the network")
 	}
-	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, moves: commit.Moves(), binary: !c.options.JSON} // 1 was hello's
+	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, moves: commit.Moves(), once: !commit.Repeatable(), binary: !c.options.JSON} // 1 was hello's
 	identify(commit)
 	f := wire.CommitFrame{ID: k.id, Timeout: time.Duration(timeoutMs(ctx)) * time.Millisecond, Commit: *commit}
 	switch {

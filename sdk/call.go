@@ -24,6 +24,7 @@ type call struct {
 	deadline time.Time // zero is none
 	isAppend bool
 	moves    bool // an append that does nothing but move a progress
+	once     bool // an append that is not recognized when it is sent again, and so is not
 	// bound is one that has a meaning on its connection only, such as a subscribe: it
 	// takes no room, and is not sent again. done is called with the loss of the
 	// connection if answered is set, and never otherwise.
@@ -219,8 +220,8 @@ func (k *call) certain(err error) error {
 }
 
 // isFinal reports whether a refused append was not and can never be written, whatever else
-// is. Streams do not shrink, an id stays where it is, and a progress moves forward: but a
-// move without events may have been made, and followed by another.
+// is. A version is not reached twice while a try is under way, an id stays where it is, and a
+// progress moves forward: but a move without events may have been made, and followed by another.
 func (k *call) isFinal(e *core.Error) bool {
 	switch e.Code {
 	case core.CodeDuplicateEvent:

@@ -258,7 +258,7 @@ func (c *Client) detach(why *core.Error) {
 	c.session, c.down = nil, why
 	var lost []*call
 	for id, call := range c.calls {
-		if call.bound {
+		if call.bound || call.once && call.tries > 0 {
 			delete(c.calls, id)
 			lost = append(lost, call)
 		}
@@ -271,7 +271,10 @@ func (c *Client) detach(why *core.Error) {
 		}
 	}
 	for _, call := range lost {
-		if call.answered {
+		switch {
+		case call.once:
+			call.finish(c, answer{err: call.lost(why)})
+		case call.answered:
 			call.done(answer{err: core.Errorf(core.CodeLeaseLost, "the connection was lost before the answer: %w", why)})
 		}
 	}

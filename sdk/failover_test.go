@@ -226,7 +226,7 @@ func scripted(t *testing.T, act ...func(*scriptedConn)) string {
 		if _, _, err := socket.ReadMessage(); err != nil {
 			t.Error(err)
 		}
-		c.say(&wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}, Features: []string{"progress"}})
+		c.say(&wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}, Features: []string{"deletes", "progress"}})
 		if n := int(connections.Add(1)); n <= len(act) {
 			act[n-1](c)
 		} else {

@@ -19,21 +19,17 @@ import (
 // of the events has a hash of it before that ending. It is the tag of no whole state, so
 // If-Match does not take it.
 
-// incarnation is 1 for every stream: streams cannot be deleted yet, and so not be created
-// again.
-const incarnation = "1"
-
 // suffixes are the endings of the representations that have an ETag.
 var suffixes = map[string]string{typeJSON: "", typeCloudBatch: "-cloudevents"}
 
-// etag is the tag of a version that a stream had when the log was in state. The ending is
-// that of the representation.
-func etag(state core.State, version uint64, ending string) string {
-	return tagOf(state.Timeline(), version, ending)
+// etag is the tag of a version that a stream had in an incarnation, 0 for the first, when the
+// log was in state. The ending is that of the representation.
+func etag(state core.State, incarnation uint32, version uint64, ending string) string {
+	return tagOf(state.Timeline(), max(1, incarnation), version, ending)
 }
 
-func tagOf(timeline string, version uint64, ending string) string {
-	return `"` + timeline + "-" + incarnation + "-" + strconv.FormatUint(version, 10) + ending + `"`
+func tagOf(timeline string, incarnation uint32, version uint64, ending string) string {
+	return `"` + timeline + "-" + strconv.FormatUint(uint64(incarnation), 10) + "-" + strconv.FormatUint(version, 10) + ending + `"`
 }
 
 // selectionTag is what the tag of a page has of the selection that q asks for.
@@ -67,34 +63,43 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 		if !known {
 			return 0, core.Errorf(core.CodeLogChanged, "If-Match %q is of another log", core.Clip(tag))
 		}
+		incarnation, notNumber := strconv.ParseUint(parts[1], 10, 32)
 		version, err := strconv.ParseUint(parts[2], 10, 64)
-		if err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], version, suffix) {
-			if parts[0] != state.Timeline() {
-				err = a.checkKept(r, tag, stream, version, end)
+		if notNumber == nil && err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], uint32(incarnation), version, suffix) {
+			if parts[0] == state.Timeline() {
+				end = core.MaxNumber
 			}
-			return core.Expect(version), err
+			return core.Expect(version), a.checkKept(r, tag, stream, uint32(incarnation), version, end)
 		}
 	}
-	e := core.Errorf(core.CodeWrongExpectedVersion, "If-Match %q names no state of stream %q", core.Clip(tag), core.Clip(stream))
-	e.Stream = stream
-	return 0, e
+	return 0, noSuchState(tag, stream)
 }
 
-// checkKept checks a tag of an earlier timeline, which ended at position end: a
-// version that the stream has not reached, or has reached only later, is one that
-// was lost with the tail. One that the stream has passed is left to the append.
-func (a *API) checkKept(r *http.Request, tag, stream string, version, end uint64) error {
+func noSuchState(tag, stream string) error {
+	e := core.Errorf(core.CodeWrongExpectedVersion, "If-Match %q names no state of stream %q", core.Clip(tag), core.Clip(stream))
+	e.Stream = stream
+	return e
+}
+
+// checkKept checks a tag of a timeline that ended, or will, at position end. Of an earlier one, a
+// version that the stream has not reached, or has reached only later, is one that was lost with
+// the tail. One of another incarnation the stream has no more. The rest is left to the append.
+func (a *API) checkKept(r *http.Request, tag, stream string, incarnation uint32, version, end uint64) error {
 	ctx, cancel, err := a.timeout(r)
 	if err != nil {
 		return err
 	}
 	defer cancel()
 	last, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
-	if err != nil && !errors.Is(err, core.CodeStreamNotFound) {
+	switch {
+	case errors.Is(err, core.CodeStreamDeleted), errors.Is(err, core.CodeStreamTombstoned):
+		return nil
+	case err != nil && !errors.Is(err, core.CodeStreamNotFound):
 		return err
-	}
-	if version > last.Version || version == last.Version && last.Last > end {
+	case end < core.MaxNumber && (version > last.Version || version == last.Version && last.Last > end):
 		return core.Errorf(core.CodeLogChanged, "If-Match %q is of a tail that the log has lost", core.Clip(tag))
+	case err == nil && incarnation != max(1, last.Incarnation):
+		return noSuchState(tag, stream)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (a *API) appendTo(w http.ResponseWriter, r *http.Request, precondition bool
 	}
 	first := result.Appends[0].FirstVersion
 	h := w.Header()
-	h.Set("ETag", etag(a.config.Store.State(), result.Appends[0].LastVersion, suffixes[typeJSON]))
+	h.Set("ETag", etag(a.config.Store.State(), result.Appends[0].Incarnation, result.Appends[0].LastVersion, suffixes[typeJSON]))
 	h.Set("Location", "/v1/streams/"+url.PathEscape(stream)+"/events?from="+strconv.FormatUint(first, 10)+
 		"&limit="+strconv.Itoa(min(result.Appends[0].Count(), core.MaxReadEvents)))
 	return a.writeResult(w, result, false)
@@ -88,7 +88,7 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 	if err := wire.UnmarshalStrict(body, &t); err != nil {
 		return err
 	}
-	commit, err := wire.Transaction(t.Tx, t.Checks)
+	commit, err := wire.Transaction(t.Tx, t.Checks, t.Streams)
 	if err != nil {
 		return err
 	}
@@ -104,13 +104,14 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 	return a.writeResult(w, result, true)
 }
 
-// transactionBody is several appends and checks, snapshots, and the move of a progress, all or
-// nothing.
+// transactionBody is several appends, checks and changes of streams, snapshots, and the move of a
+// progress, all or nothing.
 type transactionBody struct {
-	Tx        []wire.Element     `json:"tx,omitzero"`
-	Checks    []wire.Check       `json:"checks,omitzero"`
-	Progress  *wire.Progress     `json:"progress,omitzero"`
-	Snapshots []wire.SnapshotPut `json:"snapshots,omitzero"`
+	Tx        []wire.Element      `json:"tx,omitzero"`
+	Checks    []wire.Check        `json:"checks,omitzero"`
+	Streams   []wire.StreamChange `json:"streams,omitzero"`
+	Progress  *wire.Progress      `json:"progress,omitzero"`
+	Snapshots []wire.SnapshotPut  `json:"snapshots,omitzero"`
 }
 
 func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit, puts ...core.SnapshotPut) (core.Result, error) {

@@ -121,7 +121,7 @@ func setState(h http.Header, r *http.Request, state core.State, page *core.Page,
 		h.Set("Cache-Control", "private, no-store")
 		return ""
 	}
-	tag = etag(state, page.Version, selectionTag(r.URL.Query())+suffixes[kind])
+	tag = etag(state, page.Incarnation, page.Version, selectionTag(r.URL.Query())+suffixes[kind])
 	h.Set("ETag", tag)
 	h.Set("Cache-Control", "private, no-cache")
 	return tag

@@ -71,6 +71,8 @@ func (a *API) routes() []Route {
 		{Method: "GET", Path: "/healthz", Needs: access.Open, Handle: a.readyz, Query: []string{"verbose"}, Drained: true},
 		{Method: "GET", Path: "/v1/streams", Op: "streams", Needs: access.ListStreams, Handle: a.streams, Query: append([]string{"prefix", "cursor", "limit"}, listing...)},
 		{Method: "GET", Path: "/v1/streams/{stream}", Op: "stream", Needs: access.Read, Handle: a.stream},
+		{Method: "DELETE", Path: "/v1/streams/{stream}", Needs: access.DeleteStreams, Handle: a.deleteStream, Query: []string{"expect", "hard", "tombstone"}},
+		{Method: "POST", Path: "/v1/streams/{stream}/undelete", Needs: access.DeleteStreams, Handle: a.undeleteStream, Query: []string{"expect"}},
 		{Method: "POST", Path: "/v1/streams/{stream}/events", Needs: access.Append, Handle: a.appendEvents, Query: appending},
 		{Method: "GET", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: loading},
 		{Method: "POST", Path: "/v1/streams/{stream}/links", Needs: access.Append, Handle: a.appendLinks, Query: appending},

@@ -36,6 +36,7 @@ const (
 var commandMatrix = map[string]struct{ args, may string }{
 	"append": {"order-1 T {}", "writer+"}, "link": {"order-2 EVENT", "writer+"}, "import": {"IMPORT", "writer+"},
 	"read": {"order-1", readers}, "tail": {"order-1 --from start --limit 1", readers}, "export": {"order-1", readers},
+	"streams delete": {"order-1 --expect 99", "operator+ writer+"}, "streams undelete": {"order-1", "operator+ writer+"},
 	"streams ls": {"", users}, "streams info": {"order-1", readers}, "types": {"", admins}, "categories": {"", admins},
 	"snapshot put": {"order-1 1 {}", "writer+"}, "snapshot rm": {"order-1", "writer+"}, "snapshot ls": {"order-1", readers},
 	"snapshot get": {"order-1", readers},

@@ -26,8 +26,9 @@ from then on, who has no key may do nothing.
 
 Roles:
   admin          everything, keys and the streams of the system included
-  operator       steers subscriptions, the ring and plugins; reads streams that match
-  writer         appends to and reads streams that match; not $all
+  operator       steers subscriptions, the ring and plugins; reads streams that match,
+                 deletes them, and removes their events
+  writer         appends to, reads, deletes and undeletes streams that match; not $all
   reader         reads streams that match, and $all, where the others are passed over
   plugin-author  uploads plugins, and deploys them within its own patterns
 

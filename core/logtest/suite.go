@@ -15,7 +15,7 @@ import (
 // behind it, which can write the system's streams.
 func Run(t *testing.T, open func(t testing.TB) (log core.Log, node *core.Store)) {
 	run(t, open, []group{
-		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests}, {"snapshot", snapshotTests}, {"system", systemTests}, {"select", selectTests},
+		{"append", appendTests}, {"read", readTests}, {"link", linkTests}, {"follow", followTests}, {"start", startTests}, {"crowd", crowdTests}, {"progress", progressTests}, {"streams", streamTests}, {"snapshot", snapshotTests}, {"system", systemTests}, {"select", selectTests},
 	})
 }
 

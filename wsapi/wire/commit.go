@@ -15,9 +15,13 @@ func (m *AppendRequest) appends() (core.Commit, error) {
 		if m.Stream != nil || m.Expect != nil || m.Events != nil || m.Links != nil {
 			return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "an append has tx, or stream, expect and events or links")
 		}
-		return Transaction(m.Tx, m.Checks)
+		return Transaction(m.Tx, m.Checks, m.Streams)
 	}
 	switch {
+	case m.Streams != nil && m.Stream == nil && m.Expect == nil && m.Events == nil && m.Links == nil:
+		return Transaction(nil, m.Checks, m.Streams)
+	case m.Streams != nil:
+		return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "changes of streams go with tx, or stand alone")
 	case m.moves():
 		return core.Commit{}, nil
 	case m.Stream == nil:
@@ -35,7 +39,7 @@ func (m *AppendRequest) appends() (core.Commit, error) {
 
 // moves reports whether the request does nothing but move a place.
 func (m *AppendRequest) moves() bool {
-	return m.Progress != nil && m.Stream == nil && m.Expect == nil && m.Events == nil && m.Links == nil && m.Tx == nil && m.Checks == nil
+	return m.Progress != nil && m.Stream == nil && m.Expect == nil && m.Events == nil && m.Links == nil && m.Tx == nil && m.Checks == nil && m.Streams == nil
 }
 
 func (e *Element) append() (core.Append, error) {
@@ -47,8 +51,8 @@ func (e *Element) append() (core.Append, error) {
 	return a, err
 }
 
-// Transaction is the Commit of several appends and checks.
-func Transaction(tx []Element, checks []Check) (core.Commit, error) {
+// Transaction is the Commit of several appends, checks and changes of streams.
+func Transaction(tx []Element, checks []Check, streams []StreamChange) (core.Commit, error) {
 	var c core.Commit
 	for i := range tx {
 		a, err := tx[i].append()
@@ -65,20 +69,35 @@ func Transaction(tx []Element, checks []Check) (core.Commit, error) {
 		}
 		c.Checks = append(c.Checks, core.Check{Stream: checks[i].Stream, Expect: core.Expect(*checks[i].Expect)})
 	}
+	for i := range streams {
+		op := core.StreamOp{Stream: streams[i].Stream, Expect: expectOf(streams[i].Expect)}
+		var known bool
+		if op.Action, known = core.ParseStreamAction(streams[i].Action); !known {
+			element := len(tx) + len(checks) + i
+			e := core.Errorf(core.CodeInvalidRequest, "action %q on a stream is none of delete, undelete, remove and tombstone", core.Clip(streams[i].Action))
+			e.Stream, e.Element = op.Stream, &element
+			return core.Commit{}, e
+		}
+		c.Streams = append(c.Streams, op)
+	}
 	return c, nil
 }
 
 // NewAppendRequest is the inverse of Commit. Records do not cross the network.
 func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
 	m := &AppendRequest{ID: id, Progress: NewProgress(c.Progress)}
-	if c.Progress != nil && len(c.Appends) == 0 && len(c.Checks) == 0 {
+	for i := range c.Streams {
+		op := &c.Streams[i]
+		m.Streams = append(m.Streams, StreamChange{Stream: op.Stream, Expect: (*Expect)(&op.Expect), Action: op.Action.String()})
+	}
+	if len(c.Appends) == 0 && len(c.Checks) == 0 && (c.Progress != nil || m.Streams != nil) {
 		return m, nil
 	}
 	var err error
 	if m.Tx, m.Checks, err = NewTransaction(c); err != nil {
 		return nil, err
 	}
-	if len(m.Tx) == 1 && len(m.Checks) == 0 {
+	if len(m.Tx) == 1 && len(m.Checks) == 0 && m.Streams == nil {
 		e := m.Tx[0]
 		m.Stream, m.Expect, m.Events, m.Links, m.Tx = &e.Stream, e.Expect, e.Events, e.Links, nil
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ type CommitFrame struct {
 // isAppend says that f needs no COMMIT.
 func (f *CommitFrame) isAppend() bool {
 	c := &f.Commit
-	return len(c.Appends) == 1 && len(c.Appends[0].Links) == 0 && len(c.Checks) == 0 && c.Progress == nil
+	return len(c.Appends) == 1 && len(c.Appends[0].Links) == 0 && len(c.Checks) == 0 && !hasFields(c)
 }
 
 // AppendCommit appends an APPEND or a COMMIT frame.
@@ -43,8 +44,8 @@ func AppendCommit(dst []byte, f *CommitFrame) []byte {
 	for i := range f.Commit.Checks {
 		dst = appendTarget(dst, f.Commit.Checks[i].Stream, f.Commit.Checks[i].Expect)
 	}
-	if f.Commit.Progress != nil {
-		dst = appendFields(dst, f.Commit.Progress)
+	if hasFields(&f.Commit) {
+		dst = appendFields(dst, &f.Commit)
 	}
 	return dst
 }
@@ -59,7 +60,7 @@ func appendCommitHeader(dst []byte, flags byte, f *CommitFrame) []byte {
 	if f.Timeout > 0 {
 		flags |= flagTimeout
 	}
-	if f.Commit.Progress != nil {
+	if hasFields(&f.Commit) {
 		flags |= flagFields
 	}
 	dst = append(dst, kind, flags)
@@ -91,7 +92,7 @@ func appendRecords(dst []byte, events []core.NewEvent) []byte {
 // maxBytes bounds the size of the frame.
 func (f *CommitFrame) maxBytes() int {
 	const header, target = 32, 20 // with all numbers as long as they get
-	n := header + (len(f.Commit.Appends)+len(f.Commit.Checks))*target + maxProgressBytes(f.Commit.Progress)
+	n := header + (len(f.Commit.Appends)+len(f.Commit.Checks))*target + maxFieldsBytes(&f.Commit)
 	for i := range f.Commit.Appends {
 		a := &f.Commit.Appends[i]
 		n += len(a.Stream) + len(a.Links)*len(core.ID{})
@@ -311,9 +312,13 @@ func (b *commitBlock) check(number int, e *core.NewEvent) {
 	}
 }
 
-// AppendCommitted appends a COMMITTED frame.
+// AppendCommitted appends a COMMITTED frame. Only another node may be told of incarnations.
 func AppendCommitted(dst []byte, id uint64, r *core.Result) []byte {
 	flags := ownerFlag(r.Node)
+	anew := slices.ContainsFunc(r.Appends, func(a core.Appended) bool { return a.Incarnation > 1 })
+	if anew {
+		flags |= flagIncarnations
+	}
 	if r.Duplicate {
 		flags |= flagDuplicate
 	}
@@ -326,13 +331,16 @@ func AppendCommitted(dst []byte, id uint64, r *core.Result) []byte {
 		dst = binary.AppendUvarint(dst, uint64(a.Count()))
 		dst = binary.AppendUvarint(dst, a.LastVersion)
 		dst = binary.AppendUvarint(dst, a.LastPosition)
+		if anew {
+			dst = binary.AppendUvarint(dst, uint64(a.Incarnation))
+		}
 	}
 	return dst
 }
 
 // Committed takes a COMMITTED frame.
 func (f *Frames) Committed() (id uint64, r core.Result, err error) {
-	flags, err := f.header(flagDuplicate | flagOwner)
+	flags, err := f.header(flagDuplicate | flagOwner | flagIncarnations)
 	if err != nil {
 		return 0, r, err
 	}
@@ -349,16 +357,21 @@ func (f *Frames) Committed() (id uint64, r core.Result, err error) {
 	}
 	r.Appends = make([]core.Appended, appends)
 	for i := range r.Appends {
-		var count, version, position uint64
+		var count, version, position, incarnation uint64
 		if err := f.numbers(&count, &version, &position); err != nil {
 			return id, r, err
+		}
+		if flags&flagIncarnations != 0 {
+			if err := f.numbers(&incarnation); err != nil {
+				return id, r, err
+			}
 		}
 		if count == 0 || count > version || count > position {
 			return id, r, core.Errorf(core.CodeProtocolError, "%d events up to version %d and position %d", count, version, position)
 		}
 		r.Appends[i] = core.Appended{
 			FirstVersion: version - count + 1, LastVersion: version,
-			FirstPosition: position - count + 1, LastPosition: position,
+			FirstPosition: position - count + 1, LastPosition: position, Incarnation: uint32(min(incarnation, math.MaxUint32)),
 		}
 		r.Position = position
 	}

@@ -53,6 +53,8 @@
 //	              commit with an unknown tag is refused:
 //	              1 progress: uvarint from | uvarint to | 16 B id, all zero = none |
 //	              lp log, which may be empty | name
+//	              2 change of a stream, as often as there are any: u8 action, 0 delete,
+//	              1 undelete, 2 remove, 3 tombstone | zigzag expect | stream
 //	              an append has events or links, which are ids of events
 //	0x07 COMMITTED
 //	              u8 0x07 | u8 flags | uvarint id | [lp node] | uvarint appends | appends × (
@@ -60,7 +62,8 @@
 //	              of each append of the request id: n events or links, the last of them
 //	              at that version and position
 //	              flags bit 3: they were written before, by an earlier try
-//	              flags bit 4: as of RESULTS
+//	              flags bit 4: as of RESULTS; bit 5, between nodes only: each append ends with
+//	              uvarint incarnation of its stream, 0 for 1
 //
 //	event         uvarint length of what follows | uvarint position | uvarint version |
 //	              i64le recorded, Unix µs | 16 B id | lp stream | lp type | u8 format |

@@ -33,6 +33,8 @@ const (
 	flagDuplicate  = 0x08 // of COMMITTED
 	flagReplay     = 0x10 // of EVENTS that are deliveries
 	flagOwner      = 0x10 // of RESULTS and COMMITTED
+
+	flagIncarnations = 0x20 // of COMMITTED
 )
 
 // EventsFrame is a run of events: of a sub or, if Answer, of the page that answers

@@ -158,6 +158,16 @@ func commitVectors() []commitVector {
 	moving = commit(2)
 	moving.Commit.Progress = &core.Progress{Name: "billing", To: 1}
 	add("commit of a progress alone", moving, false)
+	changing := commit(2)
+	changing.Commit.Streams = []core.StreamOp{{Stream: "ü", Expect: 300, Action: core.RemoveStream}}
+	add("commit that removes a stream", changing, false)
+	changing = commit(2, a)
+	changing.Commit.Streams = []core.StreamOp{
+		{Stream: "b", Expect: core.StreamExists}, {Stream: "c", Expect: 1, Action: core.UndeleteStream},
+		{Stream: "d", Expect: core.AnyVersion, Action: core.TombstoneStream},
+	}
+	changing.Commit.Progress = &core.Progress{Name: "billing", To: 1}
+	add("commit of an append, changes of streams and a progress", changing, false)
 	all := commit(core.MaxNumber, core.Append{Stream: "order-42", Expect: core.StreamExists, Events: many}, links, a)
 	all.Commit.Progress = &core.Progress{Name: "billing", From: 1, To: 300}
 	all.Commit.Checks, all.Timeout = checked.Commit.Checks, 1500*time.Millisecond
@@ -176,13 +186,16 @@ func meansOf(f *wire.CommitFrame) object {
 	if f.Timeout > 0 {
 		means["timeoutMs"] = f.Timeout.Milliseconds()
 	}
-	if m.Tx == nil && m.Links == nil && m.Progress == nil {
+	if m.Tx == nil && m.Links == nil && m.Progress == nil && m.Streams == nil {
 		means["stream"], means["expect"], means["events"] = m.Stream, m.Expect, m.Events
 		return means
 	}
 	means["kind"], means["tx"], means["checks"] = 6, m.Tx, m.Checks
 	if m.Progress != nil {
 		means["progress"] = m.Progress
+	}
+	if m.Streams != nil {
+		means["streams"] = m.Streams
 	}
 	if m.Tx == nil && m.Stream != nil {
 		means["tx"] = []wire.Element{{Stream: *m.Stream, Expect: m.Expect, Events: m.Events, Links: m.Links}}
@@ -290,6 +303,8 @@ func clientVectors(t testing.TB) []named {
 		{"transaction with a progress", appendOf(4, core.Commit{
 			Appends:  []core.Append{{Stream: "a", Expect: core.AnyVersion, Events: news[:1]}, {Stream: "b", Expect: core.StreamExists, Events: news[1:]}},
 			Progress: &core.Progress{Name: "billing", To: 10012}})},
+		{"append of changes of streams", appendOf(2, core.Commit{Streams: []core.StreamOp{
+			{Stream: "order-42", Expect: 3, Action: core.DeleteStream}, {Stream: "order-43", Expect: core.AnyVersion, Action: core.TombstoneStream}}})},
 		{"append of a progress alone", appendOf(2, core.Commit{Progress: &core.Progress{Name: "billing", From: 1, To: 10012, ID: id}})},
 		{"subscribe at a progress", &wire.Subscribe{ID: 6, Sub: 1, Stream: core.All, From: from(core.From{Kind: core.AfterProgress, Progress: "billing"}), Credit: credit}},
 		{"read", &wire.ReadRequest{ID: 5, Stream: "order-42", From: 3, Limit: 100}},

@@ -27,18 +27,20 @@ type (
 	}
 
 	// AppendRequest is one append, of events or links, or a transaction of several
-	// with checks. Either may move a progress, which may be all that there is.
+	// with checks and changes of streams. Either may move a progress, which may be all that
+	// there is, as changes of streams may.
 	AppendRequest struct {
-		Op        string    `json:"op"`
-		ID        uint64    `json:"id"`
-		Stream    *string   `json:"stream,omitzero"`
-		Expect    *Expect   `json:"expect,omitzero"`
-		Events    []Event   `json:"events,omitzero"`
-		Links     []ID      `json:"links,omitzero"`
-		Tx        []Element `json:"tx,omitzero"`
-		Checks    []Check   `json:"checks,omitzero"`
-		Progress  *Progress `json:"progress,omitzero"`
-		TimeoutMs int64     `json:"timeoutMs,omitzero"`
+		Op        string         `json:"op"`
+		ID        uint64         `json:"id"`
+		Stream    *string        `json:"stream,omitzero"`
+		Expect    *Expect        `json:"expect,omitzero"`
+		Events    []Event        `json:"events,omitzero"`
+		Links     []ID           `json:"links,omitzero"`
+		Tx        []Element      `json:"tx,omitzero"`
+		Checks    []Check        `json:"checks,omitzero"`
+		Streams   []StreamChange `json:"streams,omitzero"`
+		Progress  *Progress      `json:"progress,omitzero"`
+		TimeoutMs int64          `json:"timeoutMs,omitzero"`
 	}
 
 	// ReadRequest asks for a page.
@@ -290,6 +292,12 @@ type (
 	Check struct {
 		Stream string  `json:"stream"`
 		Expect *Expect `json:"expect"`
+	}
+	// StreamChange changes a whole stream: delete, undelete, remove or tombstone.
+	StreamChange struct {
+		Stream string  `json:"stream"`
+		Action string  `json:"action"`
+		Expect *Expect `json:"expect,omitzero"`
 	}
 	Filter struct {
 		Types   []string `json:"types,omitzero"`

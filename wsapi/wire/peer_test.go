@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -142,4 +143,18 @@ func FuzzHandshake(f *testing.F) {
 			t.Errorf("%q: %v", text, err)
 		}
 	})
+}
+
+// TestCommittedHasIncarnations: those that are not the first.
+func TestCommittedHasIncarnations(t *testing.T) {
+	written := core.Result{Position: 12, Appends: []core.Appended{
+		{FirstVersion: 1, LastVersion: 2, FirstPosition: 10, LastPosition: 11}, {FirstVersion: 3, LastVersion: 3, FirstPosition: 12, LastPosition: 12, Incarnation: 300},
+	}}
+	frames := wire.NewFrames(wire.AppendCommitted(nil, 4, &written), wire.Uncompressed, 0)
+	if kind, ok := frames.Kind(); !ok || kind != wire.FrameCommitted {
+		t.Fatalf("kind %d", kind)
+	}
+	if id, r, err := frames.Committed(); err != nil || id != 4 || !reflect.DeepEqual(r, written) {
+		t.Errorf("%d %+v, %v, want %+v", id, r, err, written)
+	}
 }

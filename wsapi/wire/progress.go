@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/binary"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -55,65 +54,6 @@ func NewProgressInfo(p *core.ProgressInfo, head uint64) ProgressInfo {
 // CoreInfo is p without what is derived.
 func (p *ProgressInfo) CoreInfo() core.ProgressInfo {
 	return core.ProgressInfo{Name: p.Name, Position: p.Position, Log: p.Log, ID: core.ID(p.ID), Moved: time.Time(p.Moved)}
-}
-
-// The fields of a COMMIT.
-const tagProgress = 1
-
-// fieldHeaderBytes is the size of the tag and the length of a field.
-const fieldHeaderBytes = 4
-
-// maxProgressBytes bounds the fields of a COMMIT that moves p.
-func maxProgressBytes(p *core.Progress) int {
-	if p == nil {
-		return 0
-	}
-	const numbers, sizes = 2 * binary.MaxVarintLen64, 2 * binary.MaxVarintLen32
-	return fieldHeaderBytes + numbers + sizes + len(core.ID{}) + len(p.Log) + len(p.Name)
-}
-
-// appendFields appends the fields of a COMMIT.
-func appendFields(dst []byte, p *core.Progress) []byte {
-	field := make([]byte, 0, maxProgressBytes(p))
-	field = binary.AppendUvarint(field, p.From)
-	field = binary.AppendUvarint(field, p.To)
-	field = append(field, p.ID[:]...)
-	field = binary.AppendUvarint(field, uint64(len(p.Log)))
-	field = append(append(field, p.Log...), p.Name...)
-	dst = binary.AppendUvarint(dst, uint64(fieldHeaderBytes+len(field)))
-	dst = binary.LittleEndian.AppendUint16(dst, tagProgress)
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(field)))
-	return append(dst, field...)
-}
-
-// fields takes the fields of a COMMIT. The Commit is refused if one is not known: it may be
-// a condition.
-func (b *commitBlock) fields(c *core.Commit) error {
-	n, err := b.count(1)
-	if err != nil {
-		return err
-	}
-	fields := b.rest[:n]
-	b.rest = b.rest[n:]
-	for len(fields) > 0 {
-		if len(fields) < fieldHeaderBytes {
-			return errCut
-		}
-		tag, size := binary.LittleEndian.Uint16(fields), int(binary.LittleEndian.Uint16(fields[2:]))
-		fields = fields[fieldHeaderBytes:]
-		switch {
-		case size > len(fields), tag == tagProgress && c.Progress != nil:
-			return errCut
-		case tag == tagProgress:
-			if c.Progress, err = decodeProgress(fields[:size]); err != nil {
-				return err
-			}
-		case b.bad == nil:
-			b.bad = core.Errorf(core.CodeNotSupported, "field %d of an append is not known here", tag)
-		}
-		fields = fields[size:]
-	}
-	return nil
 }
 
 // decodeProgress takes the field of a Progress.

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -150,8 +151,15 @@ func (a *appendCall) done(r core.Result, err error) {
 	if !c.frames.owner {
 		r.Node = ""
 	}
+	isAnew := func(p core.Appended) bool { return p.Incarnation > 1 }
+	if c.peer == nil && slices.ContainsFunc(r.Appends, isAnew) { // clients know of no incarnations
+		r.Appends = slices.Clone(r.Appends)
+		for i := range r.Appends {
+			r.Appends[i].Incarnation = 0
+		}
+	}
 	switch {
-	case len(r.Appends) == 1 && !r.Duplicate && r.Appends[0].Count() == 1:
+	case len(r.Appends) == 1 && !r.Duplicate && r.Appends[0].Count() == 1 && !isAnew(r.Appends[0]):
 		c.out.result(wire.Result{ID: a.id, Version: r.Appends[0].LastVersion, Position: r.Position, Node: r.Node})
 	default:
 		var space [128]byte

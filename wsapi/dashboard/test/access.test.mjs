@@ -156,6 +156,8 @@ test("a key is made, shown once, asked about, and revoked", async (t) => {
 const rights = {
   "Read events and follow": "read",
   Append: "append",
+  "Delete streams, and undo that": "streams.delete",
+  "Remove streams with their events": "streams.remove",
   "Consume subscriptions, keep places": "consume",
   "Read the state of plugins": "plugins.state",
   "Upload, deploy and steer plugins": "plugins.deploy",

@@ -11,7 +11,7 @@ export const roles: readonly { role: Role; title: string; about: string; streams
     about: "reads and follows streams that match, and $all without the rest",
     streams: "needed",
   },
-  { role: "writer", title: "Writer", about: "appends to streams that match, and reads them", streams: "needed" },
+  { role: "writer", title: "Writer", about: "appends to streams that match, reads and deletes them", streams: "needed" },
   {
     role: "plugin-author",
     title: "Plugin author",
@@ -21,7 +21,7 @@ export const roles: readonly { role: Role; title: string; about: string; streams
   {
     role: "operator",
     title: "Operator",
-    about: "steers subscriptions, plugins and the ring; reads streams that match",
+    about: "steers subscriptions, plugins and the ring; reads and deletes streams that match",
     streams: "possible",
   },
   { role: "admin", title: "Admin", about: "does everything, keys and the audit included", streams: "none" },
@@ -31,6 +31,8 @@ export const roles: readonly { role: Role; title: string; about: string; streams
 export const rights: readonly { words: string; action: Action; bound: boolean; roles: readonly Role[] }[] = [
   { words: "Read events and follow", action: "read", bound: true, roles: ["reader", "writer", "operator"] },
   { words: "Append", action: "append", bound: true, roles: ["writer"] },
+  { words: "Delete streams, and undo that", action: "streams.delete", bound: true, roles: ["writer", "operator"] },
+  { words: "Remove streams with their events", action: "streams.remove", bound: true, roles: ["operator"] },
   {
     words: "Consume subscriptions, keep places",
     action: "consume",
@@ -65,6 +67,8 @@ export const rights: readonly { words: string; action: Action; bound: boolean; r
 export const questions: readonly { action: Action; words: string; target: "Stream" | "Name" | undefined }[] = [
   { action: "append", words: "append to", target: "Stream" },
   { action: "read", words: "read", target: "Stream" },
+  { action: "streams.delete", words: "delete or undelete", target: "Stream" },
+  { action: "streams.remove", words: "remove the events of", target: "Stream" },
   { action: "consume", words: "consume", target: "Stream" },
   { action: "progress", words: "use the place", target: "Name" },
   { action: "subscriptions.steer", words: "steer the subscription", target: "Name" },

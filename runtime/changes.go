@@ -1,0 +1,114 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/gyre-events/gyre/access/keys"
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/wsapi"
+)
+
+// changes is a Store whose clients remove events only if the node allows it. What they change
+// as a whole is in the audit before they are answered.
+type changes struct {
+	wsapi.Store
+	hardDeletes bool
+	keys        *keys.Keys
+	logger      *slog.Logger
+	running     *sync.WaitGroup // those of Submit that are not answered
+}
+
+// changeTypes are the types of events of the audit.
+var changeTypes = map[core.StreamAction]string{
+	core.DeleteStream:    "StreamDeleted",
+	core.UndeleteStream:  "StreamUndeleted",
+	core.RemoveStream:    "StreamRemoved",
+	core.TombstoneStream: "StreamTombstoned",
+}
+
+// serveChanges has the API change whole streams.
+func (n *Node) serveChanges(c *wsapi.Config) {
+	c.Store = &changes{Store: c.Store, hardDeletes: n.config.HardDeletes, keys: n.keys, logger: n.logger, running: &n.changing}
+	if n.config.HardDeletes {
+		c.Extensions = append(c.Extensions, wsapi.Extension{Feature: "hard-deletes"})
+	}
+}
+
+// Append is core.Log.Append.
+func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error) {
+	if err := s.refuse(&c); err != nil {
+		return core.Result{}, err
+	}
+	r, err := s.Store.Append(ctx, c)
+	s.record(ctx, &c, r, err)
+	return r, err
+}
+
+// Submit is core.Store.Submit.
+func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
+	if err := s.refuse(&c); err != nil {
+		done(core.Result{}, err)
+		return
+	}
+	if len(c.Streams) == 0 || !s.keys.Protected() {
+		s.Store.Submit(ctx, c, done)
+		return
+	}
+	type answer struct {
+		result core.Result
+		err    error
+	}
+	answers := make(chan answer, 1)
+	s.running.Go(func() {
+		a := <-answers
+		s.record(ctx, &c, a.result, a.err)
+		done(a.result, a.err)
+	})
+	s.Store.Submit(ctx, c, func(r core.Result, err error) { answers <- answer{r, err} })
+}
+
+// refuse returns why the node does not write c.
+func (s *changes) refuse(c *core.Commit) error {
+	for i := range c.Streams {
+		if op := &c.Streams[i]; op.Action.Removes() && !s.hardDeletes {
+			element := len(c.Appends) + len(c.Checks) + i
+			e := core.Errorf(core.CodeHardDeletesOff, "the events of stream %q cannot be removed: hard deletes are off", core.Clip(op.Stream))
+			e.Stream, e.Element = op.Stream, &element
+			return e
+		}
+	}
+	return nil
+}
+
+// record has the audit know what c has done to streams. Of a store without keys nobody knows who
+// it was.
+func (s *changes) record(ctx context.Context, c *core.Commit, r core.Result, err error) {
+	var outcome core.Code
+	if errors.Is(err, core.CodeUnknownOutcome) {
+		outcome = core.CodeUnknownOutcome
+	} else if err != nil || r.Duplicate {
+		return
+	}
+	if len(c.Streams) == 0 || !s.keys.Protected() {
+		return
+	}
+	var recording sync.WaitGroup // at once, so that they share steps of the log
+	for i := range c.Streams {
+		op := &c.Streams[i]
+		recording.Go(func() {
+			act := keys.Act{Target: op.Stream, Outcome: outcome, Detail: changeDetail{op.Expect.String()}}
+			if err := s.keys.Record(ctx, changeTypes[op.Action], act); err != nil {
+				s.logger.ErrorContext(ctx, "the audit lacks what was done", "act", changeTypes[op.Action], "target", core.Clip(op.Stream), "error", err)
+			}
+		})
+	}
+	recording.Wait()
+}
+
+// changeDetail is what the audit has of a change of a stream beside its name.
+type changeDetail struct {
+	Expect string `json:"expect"` // the version that the stream had to have
+}
