@@ -97,7 +97,7 @@ var matrix = map[string]string{
 
 // opMatrix says who may do each op of the WebSocket protocol.
 var opMatrix = map[string]string{
-	"append": "writer+", "read": readers, "subscribe": readers,
+	"append": "writer+", "read": readers, "subscribe": readers, "streams": names, "stream": readers,
 	"snapshot.list": readers, "snapshot.get": readers, "snapshot.put": "writer+", "snapshot.delete": "writer+",
 	"credit": anyKey, "unsubscribe": anyKey, "ack": anyKey, "nack": anyKey, "extend": anyKey,
 	"cancel": anyKey, "refresh": anyKey, "hello": anyKey, "ping": anyKey, "pong": anyKey,
@@ -297,6 +297,7 @@ func (n *matrixNode) sayAll(t *testing.T, c *wsClient, caller string) {
 	messages := map[string]string{
 		"append":      `"stream":"order-1","events":[{"type":"T","data":1}]`,
 		"read":        `"stream":"order-1"`,
+		"stream":      `"stream":"order-1"`,
 		"subscribe":   `"sub":1,"stream":"order-1"`,
 		"unsubscribe": `"sub":1`,
 		"refresh":     `"token":"x"`,

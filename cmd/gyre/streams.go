@@ -15,9 +15,9 @@ import (
 func newStreams(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "streams",
-		Short: "List streams, or show one",
+		Short: "List streams, show one, delete and undelete them",
 	})
-	cmd.AddCommand(newStreamsLs(a), newStreamsInfo(a))
+	cmd.AddCommand(newStreamsLs(a), newStreamsInfo(a), newStreamsDelete(a), newStreamsUndelete(a))
 	return cmd
 }
 
