@@ -20,12 +20,12 @@ import (
 // "Kinds"). Appends know nothing of them.
 type kinds struct {
 	segment   uint32
-	rewritten uint64            // as the segment was then
-	lists     map[kind][]uint32 // where the events are in the segment, in order; links are left out
-	many      [2]bool           // by kind.category: there are more than maxKinds, and no lists
-	counts    [2]int            // of lists
-	end       int64             // everything before it in the segment is in the lists
-	next      uint64            // the position of the event that comes then
+	rewritten uint64             // as the segment was then
+	lists     map[kind]*[]uint32 // where the events are in the segment, in order; links are left out
+	many      [2]bool            // by kind.category: there are more than maxKinds, and no lists
+	counts    [2]int             // of lists
+	end       int64              // everything before it in the segment is in the lists
+	next      uint64             // the position of the event that comes then
 }
 
 // kind is a type, or a category.
@@ -45,13 +45,19 @@ func (k kind) index() int {
 	return 0
 }
 
-// add adds an event.
+// newKinds returns those of a segment of which nothing was read.
+func newKinds(seg *segment) *kinds {
+	return &kinds{segment: seg.number, rewritten: seg.rewritten, lists: make(map[kind]*[]uint32), end: headerBytes, next: seg.first}
+}
+
+// add adds an event. The name in of may be in a buffer that changes when add has returned, so
+// the map is not assigned to under it: that would keep the name as the key.
 func (k *kinds) add(of kind, off uint32) {
 	if k.many[of.index()] {
 		return
 	}
-	list, known := k.lists[of]
-	if !known {
+	list := k.lists[of]
+	if list == nil {
 		if k.counts[of.index()] == maxKinds {
 			k.many[of.index()] = true
 			for other := range k.lists {
@@ -63,8 +69,10 @@ func (k *kinds) add(of kind, off uint32) {
 		}
 		k.counts[of.index()]++
 		of.name = strings.Clone(of.name)
+		list = new([]uint32)
+		k.lists[of] = list
 	}
-	k.lists[of] = append(list, off)
+	*list = append(*list, off)
 }
 
 // kindsStore has the kinds of an engine's segments.
@@ -147,7 +155,7 @@ func (e *Engine) kindLists(ctx context.Context, seg *segment, seal uint32, end i
 		return nil, false, nil
 	}
 	if c.newest == nil || c.newest.segment != seg.number || c.newest.rewritten != seg.rewritten {
-		c.newest = &kinds{segment: seg.number, rewritten: seg.rewritten, lists: make(map[kind][]uint32), end: headerBytes, next: seg.first}
+		c.newest = newKinds(seg)
 	}
 	if err := e.readOn(ctx, c.newest, seg, end); err != nil {
 		c.newest = nil
@@ -204,7 +212,7 @@ func (e *Engine) readOn(ctx context.Context, k *kinds, seg *segment, end int64) 
 func (k *kinds) choose(s *core.Selection) (lists, bool) {
 	d := directory{many: k.many}
 	for of, list := range k.lists {
-		d.entries = append(d.entries, kindEntry{kind: of, count: len(list)})
+		d.entries = append(d.entries, kindEntry{kind: of, count: len(*list)})
 	}
 	entries, ok := d.choose(s)
 	if !ok {
@@ -212,7 +220,7 @@ func (k *kinds) choose(s *core.Selection) (lists, bool) {
 	}
 	found := make(lists, len(entries))
 	for i, x := range entries {
-		found[i] = k.lists[x.kind]
+		found[i] = *k.lists[x.kind]
 	}
 	return found, true
 }
@@ -253,7 +261,7 @@ func (d *directory) choose(s *core.Selection) (chosen []kindEntry, ok bool) {
 
 const (
 	kindsMagic       = "GYREKND\x00"
-	kindsVersion     = 1
+	kindsVersion     = 2 // files of version 1 may have lists under wrong names
 	kindsHeaderBytes = 48
 	kindsReadBytes   = 16 << 10 // has the directory of most
 )
@@ -298,11 +306,11 @@ func (k *kinds) encode(seg *segment, seal uint32) []byte {
 	var names, places []byte
 	for _, of := range all {
 		from := len(places)
-		for _, off := range k.lists[of] {
+		for _, off := range *k.lists[of] {
 			places = le.AppendUint32(places, off)
 		}
 		names = appendLP(append(names, byte(of.index())), of.name)
-		names = binary.AppendUvarint(names, uint64(len(k.lists[of])))
+		names = binary.AppendUvarint(names, uint64(len(*k.lists[of])))
 		names = le.AppendUint32(names, crc32.Checksum(places[from:], castagnoli))
 	}
 	b := append(make([]byte, 0, kindsHeaderBytes+len(names)+len(places)), kindsMagic...)

@@ -166,7 +166,7 @@ func TestKindsThatAreDamaged(t *testing.T) {
 
 // A segment with very many categories has no lists of them, and its types have some.
 func TestTooManyKinds(t *testing.T) {
-	k := &kinds{lists: make(map[kind][]uint32)}
+	k := newKinds(&segment{number: 1})
 	for i := range uint32(maxKinds + 10) {
 		k.add(kind{true, fmt.Sprint("c", i)}, i)
 		k.add(kind{false, fmt.Sprint("T", i%7)}, i)
@@ -181,7 +181,7 @@ func TestTooManyKinds(t *testing.T) {
 
 func FuzzDecodeDirectory(f *testing.F) {
 	seg := &segment{number: 1, salt: 2, first: 1, end: 1 << 20}
-	k := &kinds{segment: 1, lists: map[kind][]uint32{{false, "T"}: {5, 6}, {true, "c"}: {5}}, end: seg.end}
+	k := &kinds{segment: 1, lists: map[kind]*[]uint32{{false, "T"}: {5, 6}, {true, "c"}: {5}}, end: seg.end}
 	f.Add(k.encode(seg, 3)[16:])
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		b = append(k.encode(seg, 3)[:16], b...)
