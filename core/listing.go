@@ -200,12 +200,13 @@ func (s *Store) sortStreams(ctx context.Context, r StreamsRequest) (page Streams
 	return page, true, nil
 }
 
-// cut sorts streams and returns those of the page, and whether it is the last one.
+// cut sorts the streams that have a place, and returns those of the page, and whether it is
+// the last one.
 func (r *StreamsRequest) cut(found []StreamInfo) ([]StreamInfo, bool) {
 	after := r.AfterPosition()
 	found = slices.DeleteFunc(found, func(i StreamInfo) bool {
 		at := i.place(r.Sort)
-		return after > 0 && (at == after || at < after != r.Descending)
+		return at == 0 || r.After != "" && (at == after || at < after != r.Descending)
 	})
 	slices.SortFunc(found, func(a, b StreamInfo) int {
 		if r.Descending {

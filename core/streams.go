@@ -36,7 +36,7 @@ type StreamsRequest struct {
 // StreamsSort is the order of a list of streams.
 type StreamsSort uint8
 
-// The orders.
+// The orders. A stream without places is listed by name only.
 const (
 	ByName    StreamsSort = iota // the byte order of the names
 	ByCreated                    // of the positions of the first events
@@ -99,8 +99,8 @@ type StreamInfo struct {
 	First   uint64 // no version before it can be read
 	State   StreamState
 	// Created is where the first event is in the log, and Changed where the last one is. They
-	// are zero if no details were asked for, but the one that the list is sorted by. They may be
-	// of a link whose event was removed.
+	// are zero if no details were asked for, but the one that the list is sorted by. Links whose
+	// event was removed do not count: a stream that has nothing else has no places.
 	Created, Changed StreamPlace
 }
 

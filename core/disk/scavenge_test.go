@@ -189,6 +189,9 @@ func (s *scavenged) check(t testing.TB, e *Engine, all bool) {
 	for name, version := range s.versions {
 		s.checkStream(t, e, name, version, streams[name])
 	}
+	if all {
+		s.checkListed(t, e, streams)
+	}
 	s.checkSelected(t, e, found)
 	got := map[string]string{}
 	for _, r := range allRecords(t, e) {
@@ -199,6 +202,38 @@ func (s *scavenged) check(t testing.TB, e *Engine, all bool) {
 	}
 	if state := e.State(); state.Head != uint64(len(s.events)) {
 		t.Fatalf("the head is at %d, want %d", state.Head, len(s.events))
+	}
+}
+
+// checkListed lists the streams that have something left where that begins, and where it ends.
+func (s *scavenged) checkListed(t testing.TB, e *Engine, streams map[string][]*core.Event) {
+	t.Helper()
+	for n := range 4 {
+		r := core.StreamsRequest{Sort: []core.StreamsSort{core.ByCreated, core.ByChanged}[n%2], Descending: n/2 == 1, Details: true, Limit: 1 + s.random.IntN(5)}
+		listed := map[string]bool{}
+		for at := uint64(0); ; {
+			page, err := e.Streams(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, info := range page.Streams {
+				left, place := streams[info.Name], info.Created.Position
+				if r.Sort == core.ByChanged {
+					place = info.Changed.Position
+				}
+				if listed[info.Name] || len(left) == 0 || at > 0 && place < at != r.Descending ||
+					info.Created.Position != left[0].Position || info.Changed.Position != left[len(left)-1].Position {
+					t.Fatalf("streams %+v: %+v after position %d, of %d events that stay", r, info, at, len(left))
+				}
+				listed[info.Name], at = true, place
+			}
+			if r.After = page.Next; page.End {
+				break
+			}
+		}
+		if len(listed) != len(streams) {
+			t.Fatalf("streams %+v: %d of %d", r, len(listed), len(streams))
+		}
 	}
 }
 

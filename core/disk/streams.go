@@ -3,6 +3,8 @@ package disk
 import (
 	"container/heap"
 	"context"
+	"errors"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -70,13 +72,20 @@ func (e *Engine) named(v *view, r *core.StreamsRequest, end offset) (core.Stream
 	return page, nil
 }
 
+// removes reports whether entries may have been removed that the index has places of.
+func (e *Engine) removes(v *view) bool { return e.changed.some.Load() || v.gaps() }
+
 // describe describes a stream as of end; ok is false if it has no events.
 func (e *Engine) describe(v *view, stream string, end offset, details bool) (info core.StreamInfo, ok bool, err error) {
 	l, err := e.lifecycle(stream)
 	if err != nil {
 		return info, false, err
 	}
-	info, ok, err = e.describeIncarnation(v, indexName(stream, l.Incarnation()), end, details)
+	removes := e.removes(v)
+	info, ok, err = e.describeIncarnation(v, indexName(stream, l.Incarnation()), end, details && !removes)
+	if err == nil && ok && details && removes {
+		err = e.addPlaces(v, &info)
+	}
 	info.Name, _ = parseIndexName(info.Name)
 	info.State = l.State
 	return info, ok, err
@@ -138,6 +147,73 @@ func (e *Engine) info(p *part, details bool) (core.StreamInfo, error) {
 	return info, nil
 }
 
+// addPlaces adds the details to a stream, under its name in the index, of a log from which
+// entries may have been removed: the index does not know which of its places those are.
+func (e *Engine) addPlaces(v *view, info *core.StreamInfo) error {
+	first, err := e.entryLeft(v, info.Name, info.Version, false)
+	if err != nil || first.Version == 0 {
+		return err
+	}
+	last, err := e.entryLeft(v, info.Name, info.Version, true)
+	if err == nil {
+		info.Created, info.Changed = momentOf(&first).place(), momentOf(&last).place()
+	}
+	return err
+}
+
+// maxEntriesAtOnce is how many places of a stream's events are looked up at once, after fewer
+// at the beginning.
+const maxEntriesAtOnce = 1_000
+
+// entryLeft returns the first event or link of a stream, or the last one, that is not removed;
+// its version is 0 if none is left. The stream is at a version.
+func (e *Engine) entryLeft(v *view, name string, version uint64, backward bool) (core.Event, error) {
+	of := e.remember(e.lifecycle)
+	for passed, n := uint64(0), uint64(1); passed < version; passed, n = passed+n, min(4*n, maxEntriesAtOnce) {
+		n = min(n, version-passed)
+		lo := passed + 1
+		if backward {
+			lo = version - passed - n + 1
+		}
+		offs := make([]offset, n)
+		if err := v.postings(e.index, name, lo, offs); err != nil {
+			return core.Event{}, err
+		}
+		if backward {
+			slices.Reverse(offs)
+		}
+		for _, o := range offs {
+			ev, left, err := e.entryAt(v, o, of)
+			if left || err != nil {
+				return ev, err
+			}
+		}
+	}
+	return core.Event{}, nil
+}
+
+// entryAt reads the event or the link at o, of an incarnation that is there; ok is false if it
+// or what it is a link to is removed.
+func (e *Engine) entryAt(v *view, o offset, of lifecycles) (ev core.Event, ok bool, err error) {
+	if o == 0 {
+		return ev, false, nil
+	}
+	encoded, err := e.encodedAt(v, o, allWritten)
+	switch {
+	case errors.Is(err, errRemoved):
+		return ev, false, nil
+	case err != nil:
+		return ev, false, err
+	case !decode(encoded, &ev):
+		return ev, false, corrupt(o, "an event is malformed")
+	}
+	if isEvent(&ev) {
+		return ev, true, nil
+	}
+	event, err := e.linkedEvent(v, &ev, o, of)
+	return ev, event != nil, err
+}
+
 // momentAt reads the place and the time of the event at o.
 func (e *Engine) momentAt(o offset) (moment, error) {
 	encoded, err := e.encodedAt(e.index.view.Load(), o, allWritten)
@@ -153,10 +229,11 @@ func (e *Engine) momentAt(o offset) (moment, error) {
 
 // list is a page of streams by name.
 func (e *Engine) list(v *view, r *core.StreamsRequest, end offset) (page core.StreamsPage, err error) {
-	if !e.changed.some.Load() {
+	if !e.removes(v) {
 		return e.listIncarnations(v, r, end)
 	}
 	q := *r
+	q.Details = false
 	if q.After != "" && !q.Descending {
 		q.After = behindIncarnations(q.After)
 	}
@@ -176,6 +253,11 @@ func (e *Engine) list(v *view, r *core.StreamsRequest, end offset) (page core.St
 			case len(page.Streams) == r.Limit:
 				page.Next = page.Streams[r.Limit-1].Name
 				return page, nil
+			}
+			if r.Details {
+				if err := e.addPlaces(v, &info); err != nil {
+					return page, err
+				}
 			}
 			info.Name, info.State = stream, l.State
 			page.Streams = append(page.Streams, info)

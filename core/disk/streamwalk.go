@@ -20,12 +20,18 @@ type streamWalk struct {
 	page   core.StreamsPage
 	bytes  int
 	// known has what is known of the streams that were met, as of mark.
-	known map[string]core.StreamInfo
+	known map[string]metStream
+}
+
+// metStream is a stream, and the version of the entry that it is listed at.
+type metStream struct {
+	info     core.StreamInfo
+	listedAt uint64
 }
 
 // walkStreams goes through the log. A stream is listed where its first event is, or its last.
 func (e *Engine) walkStreams(ctx context.Context, r *core.StreamsRequest) (core.StreamsPage, error) {
-	w := streamWalk{engine: e, r: r, mark: e.appender.durable.Load(), known: map[string]core.StreamInfo{}}
+	w := streamWalk{engine: e, r: r, mark: e.appender.durable.Load(), known: map[string]metStream{}}
 	q := core.ReadRequest{Stream: core.All, From: 1, Backward: r.Descending, Limit: core.Limit{Events: min(4*r.Limit, walkStreamsEvents), Bytes: core.MaxPageBytes}}
 	switch after := r.AfterPosition(); {
 	case r.After != "" && r.Descending:
@@ -38,7 +44,7 @@ func (e *Engine) walkStreams(ctx context.Context, r *core.StreamsRequest) (core.
 		q.From = w.mark.head
 	}
 	for q.From > 0 {
-		page, err := e.readAll(ctx, q, ofStreams)
+		page, err := e.readAll(ctx, q, ofLog)
 		if err != nil {
 			return w.page, err
 		}
@@ -79,25 +85,47 @@ func (w *streamWalk) take(page *core.Page) (full bool, err error) {
 
 // listed returns the stream of an event if that is where it is listed.
 func (w *streamWalk) listed(ev *core.Event) (info core.StreamInfo, ok bool, err error) {
-	if !w.r.Lists(ev.Stream) || w.r.Sort == core.ByCreated && ev.Version != 1 {
+	if !w.r.Lists(ev.Stream) || w.r.Sort == core.ByCreated && ev.Version != 1 && !w.engine.removes(w.engine.index.view.Load()) {
 		return info, false, nil
 	}
-	info, met := w.known[ev.Stream]
-	if !met {
+	met, ok := w.known[ev.Stream]
+	if !ok {
 		err := w.engine.index.consult(func() (err error) {
-			info, _, err = w.engine.describe(w.engine.index.view.Load(), ev.Stream, w.mark.end, w.r.Details)
+			met, err = w.meet(ev.Stream)
 			return err
 		})
 		if err != nil {
 			return info, false, err
 		}
-		w.known[info.Name] = info
+		w.known[met.info.Name] = met
 	}
-	at := momentOf(ev).place()
-	if w.r.Sort == core.ByCreated {
+	info = met.info
+	if at := momentOf(ev).place(); w.r.Sort == core.ByCreated {
 		info.Created = at
-		return info, true, nil
+	} else {
+		info.Changed = at
 	}
-	info.Changed = at
-	return info, ev.Version == info.Version, nil
+	return info, ev.Version == met.listedAt, nil
+}
+
+// meet describes a stream. Where entries were removed, it looks for what is left of its own.
+func (w *streamWalk) meet(stream string) (met metStream, err error) {
+	e, isLast := w.engine, w.r.Sort == core.ByChanged
+	v := e.index.view.Load()
+	if met.info, _, err = e.describe(v, stream, w.mark.end, w.r.Details); err != nil {
+		return met, err
+	}
+	if met.listedAt = 1; isLast {
+		met.listedAt = met.info.Version
+	}
+	if !e.removes(v) {
+		return met, nil
+	}
+	l, err := e.lifecycle(stream)
+	if err != nil {
+		return met, err
+	}
+	entry, err := e.entryLeft(v, indexName(stream, l.Incarnation()), met.info.Version, isLast)
+	met.listedAt = entry.Version
+	return met, err
 }

@@ -25,9 +25,8 @@ func (e *Engine) ReadLog(ctx context.Context, from uint64, limit core.Limit) (co
 type scope uint8
 
 const (
-	ofAll     scope = iota // what $all has
-	ofLog                  // everything that is not removed
-	ofStreams              // that, and links whose event is removed: their stream has given them a version
+	ofAll scope = iota // what $all has
+	ofLog              // everything that is not removed
 )
 
 // readAll reads a page of the log.
@@ -229,10 +228,6 @@ func (w *walker) isRemoved(encoded []byte, position uint64) (bool, error) {
 	var ev core.Event
 	if !decode(encoded, &ev) {
 		return false, core.Errorf(core.CodeStoreCorrupt, "the event at position %d is malformed", position)
-	}
-	if w.scope == ofStreams {
-		l, err := w.of(ev.Stream)
-		return ev.Position <= l.Removed, err
 	}
 	return w.of.isRemoved(&ev)
 }

@@ -80,6 +80,7 @@ var streamTests = []test{
 			}
 		}
 	}},
+	{"streams", "listed_without_removed_links", listedWithoutRemoved},
 	{"streams", "in_one_commit_with_others", inOneCommit},
 	{"streams", "in_one_group_with_others", func(s *suite) {
 		first, second := s.write("a", 2), newEvent()
@@ -249,6 +250,46 @@ func removeEverywhere(s *suite) {
 	s.must(appendTo("only", 4, newEvent()))
 	s.must(linkTo("a", core.NoStream, b...)) // what it had as a link, too
 	s.head(8 + 6 + 4 + 4 + 2 + 3)
+}
+
+// listedWithoutRemoved lists streams that have lost their first links, their last ones, or all.
+// Every order goes on behind them, one stream at a time, and the places are of what is left.
+func listedWithoutRemoved(s *suite) {
+	x := s.write("x", 3)
+	s.must(linkTo("none-1", 0, x...))
+	s.must(linkTo("first", 0, x...))
+	s.write("first", 1) // position 10
+	s.write("last", 1)  // position 11
+	s.must(linkTo("last", 1, x...))
+	s.must(linkTo("none-2", 0, x[1]))
+	s.write("y", 2) // positions 16 and 17
+	s.must(linkTo("both", 0, x[0]))
+	s.write("both", 2) // positions 19 and 20
+	s.must(linkTo("both", 3, x[1:]...))
+	s.must(change("x", 3, core.RemoveStream))
+	places := map[string][2]uint64{"first": {10, 10}, "last": {11, 11}, "y": {16, 17}, "both": {19, 20}, "none-1": {}, "none-2": {}}
+	names := []string{"both", "first", "last", "none-1", "none-2", "y"}
+	for _, limit := range []int{1, 2, 100} {
+		for _, info := range s.streams(core.StreamsRequest{Details: true, Limit: limit}) {
+			if want := places[info.Name]; info.Created.Position != want[0] || info.Changed.Position != want[1] {
+				s.Errorf("%+v, want it at %d", info, want)
+			}
+		}
+		listsStreams(s, core.StreamsRequest{Limit: limit}, names)
+		for _, by := range []core.StreamsSort{core.ByCreated, core.ByChanged} {
+			order := []string{"first", "last", "y", "both"}
+			for _, descending := range []bool{false, true} {
+				var got []string
+				for _, info := range s.streams(core.StreamsRequest{Sort: by, Descending: descending, Limit: limit}) {
+					got = append(got, info.Name)
+				}
+				if !slices.Equal(got, order) {
+					s.Errorf("by %d, pages of %d, descending %v: %q, want %q", by, limit, descending, got, order)
+				}
+				slices.Reverse(order)
+			}
+		}
+	}
 }
 
 func beginAnew(s *suite) {

@@ -83,8 +83,8 @@ func number(r *core.StreamsRequest, i *core.StreamInfo) uint64 {
 	return 0
 }
 
-// follows reports whether a stream comes after the page before, by its position.
+// follows reports whether a stream has a place in the order of r, after the page before.
 func follows(r *core.StreamsRequest, i *core.StreamInfo) bool {
 	after, at := r.AfterPosition(), number(r, i)
-	return r.Sort == core.ByName || r.After == "" || at != after && at > after != r.Descending
+	return r.Sort == core.ByName || at > 0 && (r.After == "" || at != after && at > after != r.Descending)
 }

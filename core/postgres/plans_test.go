@@ -142,6 +142,50 @@ func TestPlansOfRecords(t *testing.T) {
 	}
 }
 
+// TestPlansOfListings lists streams of tables that have no statistics. Each page finds its streams
+// by name and their events by stream, and sorts no others.
+func TestPlansOfListings(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	for _, table := range []string{"streams", "events"} {
+		server.Exec(t, fmt.Sprintf("ALTER TABLE %s.%s SET (autovacuum_enabled = off)", store, table))
+	}
+	const streams, each = 20_000, 1000
+	for i := range streams / each {
+		var c core.Commit
+		for k := range each {
+			a, _ := eventsFor(fmt.Sprintf("a-%05d", i*each+k), 1)
+			c.Appends = append(c.Appends, a.Appends...)
+		}
+		must(t, engine, &c)
+	}
+	listed := 0
+	for n := range 6 {
+		r := core.StreamsRequest{Prefix: "a-", Descending: n%2 == 1, Details: n/2%2 == 1, Limit: each}
+		for {
+			page, err := engine.Streams(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed += len(page.Streams)
+			if r.After = page.Next; page.End {
+				break
+			}
+		}
+	}
+	if err := engine.Close(); err != nil { // connections tell their numbers at their end
+		t.Fatal(err)
+	}
+	if listed != 6*streams {
+		t.Errorf("%d streams are listed, want %d", listed, 6*streams)
+	}
+	if got := indexReads(t, server, store, "streams_name_key", int64(listed)); got > 2*int64(listed)+5*streams {
+		t.Errorf("%d names were read for %d streams that are listed and %d that are made", got, listed, streams)
+	}
+}
+
 // TestPlansOfRemovals removes streams with many links on connections that have made their
 // plans when the store was empty. Rows are found in the indexes, and few are looked at twice.
 func TestPlansOfRemovals(t *testing.T) {

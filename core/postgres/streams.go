@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -31,39 +32,38 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 // only links to what was removed.
 const hasVersion = `greatest(s.version, l.version) > 0`
 
-// streamFacts joins to a row s of streams its last event as l and its first one as f, which is not
-// looked up unless it is asked for.
+// isLeft passes over links to what was removed. Some of them may not be deleted yet.
+const isLeft = `(e.link IS NULL OR EXISTS (
+	SELECT FROM {schema}.events h WHERE h.position = e.link AND h.stream ` + notRemoved + `))`
+
+// streamFacts joins to a row s of streams its last event as l and, with details, the first one
+// that is left as f, and the last one as k where l is a link.
 func (e *Engine) streamFacts(details bool) string {
-	first := `(SELECT NULL::bigint AS position, NULL::timestamptz AS recorded)`
-	last := `e.version`
-	if details {
-		first = `LATERAL (SELECT e.position, e.recorded FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version LIMIT 1)`
-		last = `e.version, e.position, e.recorded`
+	if !details {
+		return `LEFT JOIN LATERAL (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1) l ON true`
 	}
-	return `LEFT JOIN LATERAL (SELECT ` + last + ` FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1) l ON true
-		LEFT JOIN ` + first + ` f ON true`
+	return `LEFT JOIN LATERAL (SELECT e.version, e.position, e.recorded, e.link FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1) l ON true
+		LEFT JOIN LATERAL (SELECT e.position, e.recorded FROM {schema}.events e WHERE l.link IS NOT NULL AND e.stream = s.id AND ` + isLeft + ` ORDER BY e.version DESC LIMIT 1) k ON true
+		LEFT JOIN LATERAL (SELECT e.position, e.recorded FROM {schema}.events e WHERE e.stream = s.id AND ` + isLeft + ` ORDER BY e.version LIMIT 1) f ON true`
 }
 
 // factColumns are what selectedStream scans.
 func factColumns(details bool) string {
 	if details {
-		return `s.name, s.state, greatest(s.version, l.version), f.position, f.recorded, l.position, l.recorded`
+		return `s.name, s.state, greatest(s.version, l.version), f.position, f.recorded,
+			CASE WHEN l.link IS NULL THEN l.position ELSE k.position END, CASE WHEN l.link IS NULL THEN l.recorded ELSE k.recorded END`
 	}
-	return `s.name, s.state, greatest(s.version, l.version), f.position, f.recorded, NULL::bigint, NULL::timestamptz`
+	return `s.name, s.state, greatest(s.version, l.version), NULL::bigint, NULL::timestamptz, NULL::bigint, NULL::timestamptz`
 }
 
 // queryStreams calls add for every stream that a query selects.
 func (e *Engine) queryStreams(ctx context.Context, c *pgx.Conn, sql string, args []any, add func(core.StreamInfo) error) error {
-	rows, err := c.Query(ctx, strings.ReplaceAll(sql, "{schema}", e.config.schema()), args...)
-	if err != nil {
-		return err
-	}
 	var name string
 	var state core.StreamState
 	var version uint64
 	var created, changed *uint64
 	var createdAt, changedAt *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&name, &state, &version, &created, &createdAt, &changed, &changedAt}, func() error {
+	return e.eachRow(ctx, c, sql, args, []any{&name, &state, &version, &created, &createdAt, &changed, &changedAt}, func() error {
 		info := core.StreamInfo{Name: name, Version: version, First: 1, State: state}
 		if created != nil && createdAt != nil {
 			info.Created = core.StreamPlace{Position: *created, Recorded: createdAt.UTC()}
@@ -73,7 +73,23 @@ func (e *Engine) queryStreams(ctx context.Context, c *pgx.Conn, sql string, args
 		}
 		return add(info)
 	})
-	return err
+}
+
+// eachRow scans the rows of a query and calls row for each. The settings of its plan go in the
+// same flush: without statistics the server would sort all streams for a page of some.
+func (e *Engine) eachRow(ctx context.Context, c *pgx.Conn, sql string, args, scans []any, row func() error) error {
+	var batch pgx.Batch
+	batch.Queue(`SELECT ` + settings)
+	batch.Queue(strings.ReplaceAll(sql, "{schema}", e.config.schema()), args...)
+	results := c.SendBatch(ctx, &batch)
+	_, err := results.Exec()
+	if err == nil {
+		var rows pgx.Rows
+		if rows, err = results.Query(); err == nil {
+			_, err = pgx.ForEachRow(rows, scans, row)
+		}
+	}
+	return cmp.Or(err, results.Close())
 }
 
 func (e *Engine) namedStreams(ctx context.Context, c *pgx.Conn, r *core.StreamsRequest) (core.StreamsPage, error) {
@@ -178,24 +194,23 @@ func (e *Engine) walkOnce(ctx context.Context, c *pgx.Conn, w *streamWalk, atOnc
 	if w.r.Descending {
 		beyond, order = "e.position < $1", "position DESC"
 	}
-	// Where links were removed, the first event that is left has a later version.
-	listed := `(e.version = 1 OR EXISTS (SELECT FROM {schema}.changes)
-		AND e.version = (SELECT n.version FROM {schema}.events n WHERE n.stream = e.stream ORDER BY n.version LIMIT 1))`
-	if w.r.Sort == core.ByChanged {
-		listed = `e.version = (SELECT n.version FROM {schema}.events n WHERE n.stream = e.stream ORDER BY n.version DESC LIMIT 1)`
+	ends := func(order string) string {
+		return `e.version = (SELECT e.version FROM {schema}.events e WHERE e.stream = s.id AND ` + isLeft + ` ORDER BY e.` + order + ` LIMIT 1)`
 	}
-	rows, err := c.Query(ctx, strings.ReplaceAll(`SELECT e.position, e.recorded, coalesce(s.name, ''), s.name IS NOT NULL AND `+listed+`
+	listed := ends("version DESC")
+	if w.r.Sort == core.ByCreated {
+		// Where links were removed, the first event that is left may have a later version.
+		listed = `(CASE WHEN EXISTS (SELECT FROM {schema}.changes) THEN ` + ends("version") + ` ELSE e.version = 1 END)`
+	}
+	sql := `SELECT e.position, e.recorded, coalesce(s.name, ''), coalesce(` + listed + `, false)
 		FROM (SELECT e.position, e.recorded, e.stream, e.version FROM {schema}.events e
-			WHERE `+beyond+` ORDER BY e.`+order+` LIMIT $2) e
-		LEFT JOIN {schema}.streams s ON s.id = e.stream ORDER BY e.`+order, "{schema}", e.config.schema()), int64(w.after), atOnce)
-	if err != nil {
-		return err
-	}
+			WHERE ` + beyond + ` ORDER BY e.` + order + ` LIMIT $2) e
+		LEFT JOIN {schema}.streams s ON s.id = e.stream ORDER BY e.` + order
 	looked := 0
 	var at core.StreamPlace
 	var name string
 	var isListed bool
-	_, err = pgx.ForEachRow(rows, []any{&at.Position, &at.Recorded, &name, &isListed}, func() error {
+	err := e.eachRow(ctx, c, sql, []any{int64(w.after), atOnce}, []any{&at.Position, &at.Recorded, &name, &isListed}, func() error {
 		if looked++; !w.done {
 			w.take(name, at, isListed)
 		}
