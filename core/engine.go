@@ -56,7 +56,8 @@ type HeadWatcher interface {
 }
 
 // Selector is implemented by engines that have indexes to find the events of a Selection
-// with. The Store scans where an engine is no Selector or has no such index.
+// with. The Store scans where an engine is no Selector or has no such index, and for a reader
+// that may not read everything (Filter.Within).
 type Selector interface {
 	// ReadSelected returns a page as Read does, which may leave out events that do not match
 	// r.Select and need not do so: the Store selects again. It may stop anywhere, with Next

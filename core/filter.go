@@ -22,7 +22,12 @@ func (f *Filter) IsZero() bool {
 // Match reports whether an event of that stream and type matches. Of a link, stream
 // is the one that the event is in.
 func (f *Filter) Match(stream, typ string) bool {
-	return f.reads(stream) && matchAny(f.Streams, stream) && matchAny(f.Types, typ)
+	return f.reads(stream) && f.matches(stream, typ)
+}
+
+// matches is Match for an event that the reader may read.
+func (f *Filter) matches(stream, typ string) bool {
+	return matchAny(f.Streams, stream) && matchAny(f.Types, typ)
 }
 
 // reads reports whether the reader may read a stream.

@@ -57,11 +57,13 @@ func (c *scan) ends() bool {
 		!c.stop.IsZero() && !time.Now().Before(c.stop)
 }
 
-// read reads the part that comes next, from an index if the engine has one.
+// read reads the part that comes next, from an index if the engine has one. A reader that may
+// not read everything gets no index: how far and how fast that leads would tell what there is
+// in streams of others.
 func (c *scan) read(ctx context.Context, buffer []byte) (Page, error) {
 	r := c.want
 	r.From, r.Buffer = c.next, buffer
-	if e, ok := c.store.engine.(Selector); ok {
+	if e, ok := c.store.engine.(Selector); ok && r.Select.Filter.Within == nil {
 		r.Limit = Limit{Events: c.want.Limit.Events - c.page.Count, Bytes: min(scanBytes, max(c.want.Limit.Bytes-len(c.page.Block), 1))}
 		if page, ok, err := e.ReadSelected(ctx, r); ok || err != nil {
 			c.room = len(page.Block)

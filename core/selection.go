@@ -39,9 +39,10 @@ func (s *Selection) Match(e *Event) bool {
 }
 
 // matchHead reports whether what is cheap to know of an event matches. stream is the one
-// that it was written to.
+// that it was written to. Where the reader may not read it, nothing else is looked at, so the
+// time that it takes tells nothing of the event.
 func (s *Selection) matchHead(stream, typ string) bool {
-	return (s.Category == "" || CategoryOf(stream) == s.Category) && s.Filter.Match(stream, typ)
+	return s.Filter.reads(stream) && (s.Category == "" || CategoryOf(stream) == s.Category) && s.Filter.matches(stream, typ)
 }
 
 // matchRest reports whether the rest of an event matches.

@@ -66,6 +66,7 @@ var readTests = []test{
 	{"P2", "C13_one_page_of_all", func(s *suite) { everyPage(s, core.All) }},
 	{"P2", "C14_all_in_batches", func(s *suite) { inBatches(s, core.All) }},
 	{"P2", "limit_in_bytes", limitInBytes},
+	{"P2", "reach_within_patterns", reachWithin},
 	{"P3", "page_after_the_end_reads_on", func(s *suite) {
 		first := s.write("a", 3)
 		for _, stream := range []string{"a", core.All} {
