@@ -21,6 +21,7 @@ import { Node } from "./node.js";
 import { Plugins } from "./plugins.js";
 import { Places } from "./progress.js";
 import { Requests } from "./requests.js";
+import { Streams } from "./streams.js";
 import { Subscriptions } from "./subscriptions.js";
 
 export { Cluster, type OwnedOptions, type Whose } from "./cluster.js";
@@ -101,6 +102,7 @@ export type {
   Types,
   Whereabouts,
 } from "./schemas.js";
+export { type ChangeStreamOptions, type DeleteStreamOptions, Streams } from "./streams.js";
 export { type SubscriptionListOptions, Subscriptions } from "./subscriptions.js";
 
 /**
@@ -113,6 +115,7 @@ export function admin(client: Client): Admin {
 
 /** What {@link admin} returns. */
 export class Admin {
+  readonly streams: Streams;
   readonly subscriptions: Subscriptions;
   readonly plugins: Plugins;
   readonly cluster: Cluster;
@@ -123,6 +126,7 @@ export class Admin {
   /** @internal */
   constructor(client: Client) {
     const requests = new Requests(linkOf(client));
+    this.streams = new Streams(requests);
     this.subscriptions = new Subscriptions(requests);
     this.plugins = new Plugins(new Requests(linkOf(client), exactOf));
     this.cluster = new Cluster(requests);

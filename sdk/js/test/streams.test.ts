@@ -1,0 +1,35 @@
+// Changes of whole streams, against a real node.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { admin } from "../dist/admin.js";
+import { GyreError } from "../dist/index.js";
+import { Node } from "./node.js";
+
+test("streams are deleted, undeleted, removed and tombstoned", async (t) => {
+  const node = await Node.start(t, "memory", "--hard-deletes");
+  const c = await node.client(t, {});
+  const { streams } = admin(c);
+  const event = { type: "A", data: 1 };
+  await c.append("a/b", [event, event]);
+  await assert.rejects(streams.delete("a/b", { expect: 1 }), (e) => GyreError.is(e, "wrong_expected_version") && e.actual === 2);
+  await streams.delete("a/b", { expect: 2 });
+  await assert.rejects(c.read("a/b"), { code: "stream_deleted" });
+  await assert.rejects(c.append("a/b", event), { code: "stream_deleted" });
+  await streams.undelete("a/b");
+  await assert.rejects(streams.undelete("a/b"), { code: "stream_not_deleted" });
+  assert.equal((await c.read("a/b")).events.length, 2);
+  await streams.delete("a/b", { expect: "stream_exists", hard: true });
+  await assert.rejects(c.read("a/b"), { code: "stream_not_found" });
+  assert.equal((await c.append("a/b", event, { expect: "no_stream" })).version, 1);
+  await streams.delete("a/b", { tombstone: true });
+  await assert.rejects(c.append("a/b", event), { code: "stream_tombstoned" });
+});
+
+test("a node removes no events unless it is told to", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  await c.append("a", { type: "A", data: 1 });
+  await assert.rejects(admin(c).streams.delete("a", { hard: true }), { code: "hard_deletes_off" });
+  assert.equal((await c.read("a")).events.length, 1);
+});
