@@ -266,6 +266,9 @@ const (
 	kindsReadBytes   = 16 << 10 // has the directory of most
 )
 
+// kindsSeal tells a sealed segment, which next follows, from what else it may have been.
+func kindsSeal(seg, next *segment) uint32 { return next.salt ^ uint32(seg.rewritten) }
+
 func (e *Engine) kindsName(number uint32) string {
 	return filepath.Join(e.indexDir(), strings.TrimSuffix(segmentName(number), ".seg")+".kinds")
 }

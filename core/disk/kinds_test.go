@@ -164,6 +164,35 @@ func TestKindsThatAreDamaged(t *testing.T) {
 	}
 }
 
+// Verify finds a file whose checksums are right and whose lists are not; Rebuild removes it.
+func TestVerifyComparesKinds(t *testing.T) {
+	e := kindsLog(t, 300)
+	checkKinds(t, e)
+	segments := e.index.view.Load().segments
+	wrong := newKinds(&segments[1])
+	if err := e.readOn(t.Context(), wrong, &segments[1], segments[1].end); err != nil {
+		t.Fatal(err)
+	}
+	delete(wrong.lists, kind{false, "T1"})
+	if err := e.writeKinds(wrong, &segments[1], kindsSeal(&segments[1], &segments[2])); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	config := Config{Dir: e.dir}
+	report, err := Verify(t.Context(), config, VerifyOptions{})
+	if err != nil || len(report.Problems) != 1 || report.Problems[0].File != "index/0000000002.kinds" || !report.Problems[0].Derived {
+		t.Fatalf("%+v, %v", report.Problems, err)
+	}
+	if report, err = Verify(t.Context(), config, VerifyOptions{Rebuild: true}); err != nil || !report.Clean() || !report.Rebuilt {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(e.indexDir(), "*.kinds")); len(files) > 0 {
+		t.Errorf("%q are left", files)
+	}
+}
+
 // A segment with very many categories has no lists of them, and its types have some.
 func TestTooManyKinds(t *testing.T) {
 	k := newKinds(&segment{number: 1})

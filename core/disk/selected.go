@@ -79,7 +79,7 @@ func (p *picker) segment(position uint64) {
 	i := max(sort.Search(len(all), func(i int) bool { return all[i].first > position })-1, 0)
 	p.seg, p.last = &all[i], math.MaxUint64
 	if i+1 < len(all) {
-		p.seal, p.last = all[i+1].salt^uint32(p.seg.rewritten), all[i+1].first-1
+		p.seal, p.last = kindsSeal(p.seg, &all[i+1]), all[i+1].first-1
 	}
 }
 

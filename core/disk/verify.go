@@ -127,6 +127,9 @@ func (v *verifier) run(options VerifyOptions) error {
 	if err := v.checkIndex(); err != nil {
 		return err
 	}
+	if err := v.checkKinds(); err != nil {
+		return err
+	}
 	if err := v.checkRecords(); err != nil {
 		return err
 	}
