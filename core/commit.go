@@ -17,8 +17,8 @@ type Commit struct {
 	Checks  []Check
 	Streams []StreamOp
 	Records []RecordOp
-	// Progress moves a client's own place in the log; nil moves none. A Commit that has one
-	// has no Records.
+	// Progress moves a client's own place in the log; nil moves none. The Records of a Commit
+	// that has one expect AnyVersion.
 	Progress *Progress
 
 	// System lets the Appends write streams of the system, whose names begin with '$'. Only
@@ -211,7 +211,7 @@ func (c *Commit) Validate() error {
 		bytes += c.Records[i].size()
 	}
 	if c.Progress != nil {
-		if len(c.Records) > 0 {
+		if slices.ContainsFunc(c.Records, func(r RecordOp) bool { return r.Expect != AnyVersion }) {
 			return Errorf(CodeInvalidRequest, "an append has records, or moves a progress")
 		}
 		if err := c.Progress.validate(); err != nil {

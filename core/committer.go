@@ -112,7 +112,7 @@ func errClosed() error { return Errorf(CodeStoreClosed, "the store is closed") }
 // returns false.
 func (c *committer) submit(ctx context.Context, commit Commit, done func(Result, error), wait bool) bool {
 	if commit.Progress != nil {
-		commit.Records = commit.Progress.records(c.engine.State().Log, time.Now())
+		commit.Records = slices.Concat(commit.Records, commit.Progress.records(c.engine.State().Log, time.Now()))
 	}
 	p := &pending{ctx: ctx, commit: commit, done: done}
 	p.touches = p.commit.touches(p.single[:0])

@@ -77,7 +77,8 @@ type Page struct {
 	// Version is the stream's version, or the head position of $all, when the page
 	// was read.
 	Version uint64
-	// Incarnation is the stream's when the page was read; 0 of $all.
+	// Incarnation is the stream's when the page was read; 0 of $all. A Store's error
+	// stream_not_found comes with a page that has that of the next event alone.
 	Incarnation uint32
 	// Scanned is how many versions, or positions of $all, the page reaches over, with what
 	// is passed over. It is 0 unless the request has a Select.

@@ -144,11 +144,14 @@ func (s *Snapshot) event() *NewEvent {
 // size is how much s counts against MaxSnapshotBytes.
 func (s *Snapshot) size() int { return len(s.Data) + len(s.Metadata) }
 
+// isSnapshotDeleted reports whether a record says that there is no snapshot.
+func isSnapshotDeleted(r *Record) bool { return len(r.Value) == 1 && r.Value[0] == snapshotDeleted }
+
 // decodeSnapshot decodes a record; nil if the snapshot was deleted. It points into the value.
 func decodeSnapshot(r *Record) (*Snapshot, error) {
 	s := &Snapshot{}
 	s.Stream, s.Kind, _ = strings.Cut(r.Key, snapshotKindMark)
-	if len(r.Value) == 1 && r.Value[0] == snapshotDeleted {
+	if isSnapshotDeleted(r) {
 		return nil, nil
 	}
 	d := decoder{b: r.Value, ok: true}
@@ -223,16 +226,21 @@ type SnapshotStore interface {
 	Append(ctx context.Context, c Commit) (Result, error)
 }
 
-// ReadSnapshot returns the snapshot of a stream, or snapshot_not_found.
-func ReadSnapshot(ctx context.Context, r RecordReader, stream, kind string) (Snapshot, error) {
+// ReadSnapshot returns the snapshot of a stream, or snapshot_not_found. A snapshot of another
+// incarnation is not found. The error is that of a read if the stream is deleted or tombstoned.
+func ReadSnapshot(ctx context.Context, r SnapshotReader, stream, kind string) (Snapshot, error) {
 	if err := checkSnapshotName(stream, &kind); err != nil {
 		return Snapshot{}, err
 	}
 	s, _, err := readSnapshot(ctx, r, stream, kind)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	incarnation, err := presentIncarnation(ctx, r, stream)
 	switch {
 	case err != nil:
 		return Snapshot{}, err
-	case s == nil:
+	case s == nil || s.Incarnation != incarnation:
 		e := Errorf(CodeSnapshotNotFound, "stream %q has no snapshot %q", Clip(stream), Clip(kind))
 		e.Stream = stream
 		return Snapshot{}, e
@@ -250,6 +258,19 @@ func readSnapshot(ctx context.Context, r RecordReader, stream, kind string) (*Sn
 	return s, found[0].Revision, err
 }
 
+// presentIncarnation is that of a stream's events, 0 if it has none. Records are read before
+// it: those of an incarnation that was removed meanwhile are then told apart.
+func presentIncarnation(ctx context.Context, r SnapshotReader, stream string) (uint32, error) {
+	page, err := r.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: Limit{Events: 1, Bytes: 1}})
+	switch {
+	case isNotFound(err):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return incarnationOf(&page), nil
+}
+
 // The bounds of what ListSnapshots reads for one page: records at a time, which have their
 // data, and records together.
 const (
@@ -257,9 +278,10 @@ const (
 	maxListedSnapshots  = 100
 )
 
-// ListSnapshots returns a page of the snapshots of a stream. A page may have fewer than were
-// asked for though it is not the last one.
-func ListSnapshots(ctx context.Context, r RecordReader, q SnapshotsRequest) (SnapshotsPage, error) {
+// ListSnapshots returns a page of the snapshots of a stream's present incarnation. A page may
+// have fewer than were asked for though it is not the last one. The error is that of a read if
+// the stream is deleted or tombstoned.
+func ListSnapshots(ctx context.Context, r SnapshotReader, q SnapshotsRequest) (SnapshotsPage, error) {
 	if err := ValidateReadable(q.Stream); err != nil {
 		return SnapshotsPage{}, err
 	}
@@ -290,6 +312,11 @@ func ListSnapshots(ctx context.Context, r RecordReader, q SnapshotsRequest) (Sna
 		}
 		page.End = len(found) < asked
 	}
+	incarnation, err := presentIncarnation(ctx, r, q.Stream)
+	if err != nil {
+		return SnapshotsPage{}, err
+	}
+	page.Snapshots = slices.DeleteFunc(page.Snapshots, func(s SnapshotInfo) bool { return s.Incarnation != incarnation })
 	return page, nil
 }
 
@@ -305,7 +332,8 @@ func RecordSnapshot(ctx context.Context, s SnapshotStore, p SnapshotPut) (bool, 
 }
 
 // AppendWithSnapshots makes a Commit that records snapshots, too, all or nothing. They may be
-// of versions that the Commit appends. A Commit whose events are known records nothing (P5).
+// of versions that the Commit appends, and not of a stream that it changes as a whole. A Commit
+// whose events are known records nothing (P5).
 func AppendWithSnapshots(ctx context.Context, s SnapshotStore, c Commit, puts []SnapshotPut) (Result, error) {
 	if len(puts) == 0 {
 		return s.Append(ctx, c)
@@ -320,6 +348,11 @@ func AppendWithSnapshots(ctx context.Context, s SnapshotStore, c Commit, puts []
 		p := &puts[i]
 		if err := p.validate(); err != nil {
 			return Result{}, err
+		}
+		if c.Changes(p.Stream) {
+			e := Errorf(CodeInvalidRequest, "a snapshot is recorded of stream %q, which the same commit changes as a whole", Clip(p.Stream))
+			e.Stream = p.Stream
+			return Result{}, e
 		}
 		if slices.ContainsFunc(puts[:i], func(b SnapshotPut) bool { return b.Stream == p.Stream && b.Kind == p.Kind }) {
 			return Result{}, Errorf(CodeInvalidSnapshot, "snapshot %q of stream %q is recorded twice", Clip(p.Kind), Clip(p.Stream))
@@ -359,7 +392,10 @@ func (c *Commit) putSnapshots(ctx context.Context, s SnapshotStore, puts []Snaps
 			return nil, err
 		}
 		version, incarnation, err := c.reaches(ctx, s, p.Stream)
-		if err != nil {
+		switch {
+		case errors.Is(err, CodeStreamDeleted), errors.Is(err, CodeStreamTombstoned):
+			refusal = err
+		case err != nil:
 			return nil, err
 		}
 		p.Incarnation = incarnation
@@ -387,14 +423,16 @@ func (c *Commit) reaches(ctx context.Context, s SnapshotReader, stream string) (
 	for i := range c.Appends {
 		if c.Appends[i].Stream == stream {
 			version += uint64(c.Appends[i].Count())
-			incarnation = 1
 		}
 	}
 	page, err := s.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: Limit{Events: 1, Bytes: 1}})
-	if isNotFound(err) {
-		return version, incarnation, nil
+	switch {
+	case isNotFound(err) && version == 0:
+		return 0, 0, nil
+	case err != nil && !isNotFound(err):
+		return 0, 0, err
 	}
-	return version + page.Version, incarnationOf(&page), err
+	return version + page.Version, incarnationOf(&page), nil
 }
 
 // incarnationOf is that of the stream of a page. Engines that remove no events say none.

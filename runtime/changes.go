@@ -11,8 +11,8 @@ import (
 	"github.com/gyre-events/gyre/wsapi"
 )
 
-// changes is a Store whose clients remove events only if the node allows it. What they change
-// as a whole is in the audit before they are answered.
+// changes is a Store whose clients remove events only if the node allows it, and snapshots with
+// them. What they change as a whole is in the audit before they are answered.
 type changes struct {
 	wsapi.Store
 	hardDeletes bool
@@ -39,7 +39,7 @@ func (n *Node) serveChanges(c *wsapi.Config) {
 
 // Append is core.Log.Append.
 func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error) {
-	if err := s.refuse(&c); err != nil {
+	if err := s.prepare(ctx, &c); err != nil {
 		return core.Result{}, err
 	}
 	r, err := s.Store.Append(ctx, c)
@@ -47,9 +47,10 @@ func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error
 	return r, err
 }
 
-// Submit is core.Store.Submit.
+// Submit is core.Store.Submit. To remove events it waits until their snapshots are found, as
+// what is submitted after them must come after them.
 func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
-	if err := s.refuse(&c); err != nil {
+	if err := s.prepare(ctx, &c); err != nil {
 		done(core.Result{}, err)
 		return
 	}
@@ -68,6 +69,17 @@ func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 		done(a.result, a.err)
 	})
 	s.Store.Submit(ctx, c, func(r core.Result, err error) { answers <- answer{r, err} })
+}
+
+// prepare has c remove snapshots with their events, unless the node does not write it.
+func (s *changes) prepare(ctx context.Context, c *core.Commit) error {
+	if len(c.Streams) == 0 {
+		return nil
+	}
+	if err := s.refuse(c); err != nil {
+		return err
+	}
+	return core.RemoveSnapshots(ctx, s.Store, c)
 }
 
 // refuse returns why the node does not write c.

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -53,6 +54,59 @@ func TestHardDeletesAreOff(t *testing.T) {
 		if err := json.Unmarshal(text, &server); err != nil || slices.Contains(server.Features, "hard-deletes") != on || !slices.Contains(server.Features, "deletes") {
 			t.Errorf("hard deletes %v: features %v, %v", on, server.Features, err)
 		}
+	}
+}
+
+// TestSnapshotsAreRemovedWithTheirEvents: whichever way the events are removed, nothing of their
+// snapshots is left.
+func TestSnapshotsAreRemovedWithTheirEvents(t *testing.T) {
+	n := start(t, runtime.Config{Engine: runtime.EngineMemory, HardDeletes: true})
+	c, err := sdk.Dial(t.Context(), n.URL(), sdk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	record := func(stream string) {
+		t.Helper()
+		commit := core.Commit{Appends: []core.Append{{Stream: stream, Expect: core.NoStream, Events: []core.NewEvent{{Type: "T", Data: []byte("1")}}}}}
+		put := core.SnapshotPut{Snapshot: core.Snapshot{Stream: stream, Version: 1, Data: []byte(`"secret"`)}}
+		if _, err := c.AppendWithSnapshots(t.Context(), commit, []core.SnapshotPut{put}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, stream := range []string{"a", "b", "c", "kept"} {
+		record(stream)
+	}
+	for _, x := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"DELETE", "/v1/streams/a?hard=true", "", http.StatusNoContent},
+		{"POST", "/v1/transactions", `{"streams":[{"stream":"b","action":"tombstone"},{"stream":"kept","action":"delete"}]}`, http.StatusCreated},
+	} {
+		if status, text := as(t, "", x.method, n.URL()+x.path, x.body); status != x.status {
+			t.Errorf("%s %s: %d %s", x.method, x.path, status, text)
+		}
+	}
+	if _, err := c.Append(t.Context(), core.Commit{Streams: []core.StreamOp{{Stream: "c", Expect: 1, Action: core.RemoveStream}}}); err != nil {
+		t.Error(err)
+	}
+	records, err := n.Store().Records(t.Context(), core.RecordsRequest{Table: core.SnapshotsTable})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range records {
+		stream := core.SnapshotStream(records[i].Key)
+		if has := bytes.Contains(records[i].Value, []byte("secret")); has != (stream == "kept") {
+			t.Errorf("the snapshot of %q has data: %v", stream, has)
+		}
+	}
+	if len(records) != 4 {
+		t.Errorf("%d records, want 4", len(records))
+	}
+	record("a") // the next incarnation
+	if s, err := c.ReadSnapshot(t.Context(), "a", ""); err != nil || s.Version != 1 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

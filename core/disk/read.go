@@ -45,6 +45,7 @@ func (e *Engine) readStream(r core.ReadRequest) (core.Page, error) {
 			return err
 		}
 		if version == 0 {
+			page = core.Page{Incarnation: l.Incarnation()}
 			return core.NewStreamNotFound(r.Stream)
 		}
 		page = core.Page{Version: version, Incarnation: l.Incarnation(), Head: m.head}

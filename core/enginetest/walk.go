@@ -291,12 +291,15 @@ func (w *walker) read() {
 		if !errors.Is(err, code) {
 			w.fatal(fmt.Errorf("read %+v: %v, want %s", r, err, code))
 		}
+		if next := w.model.states[r.Stream].Incarnation(); code == core.CodeStreamNotFound && page.Incarnation != next {
+			w.fatal(fmt.Errorf("read %+v: %s with incarnation %d, want %d", r, code, page.Incarnation, next))
+		}
 		return
 	}
 	if err == nil {
 		err = checkPageTo(r, page, all, last, w.model.head)
 	}
-	if want := w.model.states[r.Stream].Removals + 1; err == nil && r.Stream != core.All && page.Incarnation != want {
+	if want := w.model.states[r.Stream].Incarnation(); err == nil && r.Stream != core.All && page.Incarnation != want {
 		err = fmt.Errorf("a page of incarnation %d, want %d", page.Incarnation, want)
 	}
 	if err != nil {

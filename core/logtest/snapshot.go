@@ -211,6 +211,115 @@ var snapshotTests = []test{
 		}
 	}},
 	{"P12_bad_ones_change_nothing", badSnapshots},
+	{"of_a_deleted_stream", ifChanged(deletedWithSnapshot)},
+	{"of_a_removed_stream", ifChanged(removedWithSnapshots)},
+	{"of_a_new_incarnation", ifChanged(snapshotsOfIncarnations)},
+	{"of_a_stream_that_the_commit_changes", ifChanged(func(s *suite) {
+		s.write("a", 2)
+		for action := core.DeleteStream; action <= core.TombstoneStream; action++ {
+			_, err := s.snapshots().AppendWithSnapshots(s.ctx, change("a", 2, action), []core.SnapshotPut{snapshotOf("a", 2)})
+			if e := s.refusal(err, core.CodeInvalidRequest); e.Stream != "a" {
+				s.Errorf("%v is about stream %q", e, e.Stream)
+			}
+		}
+		s.hasNoSnapshot("a", "")
+	})},
+}
+
+// deletedWithSnapshot: the snapshots of a deleted stream are as hidden as its events.
+func deletedWithSnapshot(s *suite) {
+	c := appendTo("a", core.NoStream, newEvents(2)...)
+	put := snapshotOf("a", 2)
+	first, err := s.snapshots().AppendWithSnapshots(s.ctx, c, []core.SnapshotPut{put})
+	s.ok(err)
+	s.must(change("a", 2, core.DeleteStream))
+	s.snapshotsRefused("a", core.CodeStreamDeleted)
+	again, err := s.snapshots().AppendWithSnapshots(s.ctx, c, []core.SnapshotPut{put})
+	if err != nil || !again.Duplicate || !slices.Equal(again.Appends, first.Appends) {
+		s.Errorf("again: %+v, %v, first %+v", again, err, first)
+	}
+	s.must(change("a", 2, core.UndeleteStream))
+	s.hasSnapshot(put)
+	s.lists("a", core.DefaultSnapshotKind)
+	s.must(change("a", 2, core.TombstoneStream))
+	s.snapshotsRefused("a", core.CodeStreamTombstoned)
+}
+
+// removedWithSnapshots: snapshots are removed in the Commit that removes the events that they
+// were made of, and what is recorded of them in between is not read.
+func removedWithSnapshots(s *suite) {
+	for _, stream := range []string{"a", "a!", "b", "gone", "neverb"} {
+		s.write(stream, 3)
+		for _, kind := range []string{"", "k1", "k2", "k3", "k4", "k5"} {
+			p := snapshotOf(stream, 3)
+			p.Kind = kind
+			s.records(p, true)
+		}
+	}
+	s.deletes("b", "k3", true)
+	s.records(snapshotOf("never", 9), true)
+	c := change("a", 3, core.RemoveStream)
+	c.Streams = append(c.Streams, core.StreamOp{Stream: "b", Expect: 3, Action: core.TombstoneStream},
+		core.StreamOp{Stream: "never", Action: core.TombstoneStream}, core.StreamOp{Stream: "gone", Expect: 3})
+	c.Progress = &core.Progress{Name: "p", To: 1}
+	wrong := c
+	wrong.Streams = slices.Clone(c.Streams)
+	wrong.Streams[0].Expect = 2
+	s.ok(core.RemoveSnapshots(s.ctx, s.node, &wrong))
+	_, err := s.node.Append(s.ctx, wrong)
+	s.refused(err, core.CodeWrongExpectedVersion)
+	s.hasSnapshot(snapshotOf("a", 3))
+
+	s.ok(core.RemoveSnapshots(s.ctx, s.node, &c))
+	between := snapshotOf("a", 3)
+	between.Kind = "between"
+	s.records(between, true)
+	_, err = s.node.Append(s.ctx, c)
+	s.ok(err)
+	s.hasNoSnapshot("a", "")
+	s.hasNoSnapshot("a", "between")
+	s.lists("a")
+	s.snapshotsRefused("b", core.CodeStreamTombstoned)
+	s.snapshotsRefused("never", core.CodeStreamTombstoned)
+	s.must(change("gone", 3, core.UndeleteStream))
+	for _, stream := range []string{"a!", "gone", "neverb"} {
+		s.hasSnapshot(snapshotOf(stream, 3))
+		s.lists(stream, "default", "k1", "k2", "k3", "k4", "k5")
+	}
+	found, err := s.node.Records(s.ctx, core.RecordsRequest{Table: core.SnapshotsTable, Limit: core.MaxReadEvents})
+	s.ok(err)
+	for i := range found {
+		stream, kind := core.SnapshotStream(found[i].Key), strings.TrimPrefix(found[i].Key, core.SnapshotStream(found[i].Key)+"\n")
+		if slices.Contains([]string{"a", "b", "never"}, stream) && kind != "between" && len(found[i].Value) > 1 {
+			s.Errorf("snapshot %q of stream %q still has %d bytes", kind, stream, len(found[i].Value))
+		}
+	}
+}
+
+// snapshotsOfIncarnations: a snapshot is of the incarnation that the stream has after the
+// Commit that records it, and only of that.
+func snapshotsOfIncarnations(s *suite) {
+	for range 3 {
+		c := appendTo("a", core.NoStream, newEvents(4)...)
+		put := snapshotOf("a", 3)
+		_, err := s.snapshots().AppendWithSnapshots(s.ctx, c, []core.SnapshotPut{put})
+		s.ok(err)
+		s.hasSnapshot(put)
+		s.lists("a", core.DefaultSnapshotKind)
+		s.loads("a", "", &put, 4, 3)
+		older := snapshotOf("a", 2)
+		older.Overwrite = true
+		s.records(older, true)
+		s.must(change("a", 4, core.RemoveStream))
+		s.hasNoSnapshot("a", "")
+		s.lists("a")
+	}
+	without := snapshotOf("a", 9)
+	s.records(without, true)
+	s.hasSnapshot(without)
+	s.write("a", 9)
+	s.hasNoSnapshot("a", "")
+	s.loads("a", "", nil, 9, 0)
 }
 
 func withEvents(s *suite) {
@@ -355,6 +464,21 @@ func (s *suite) deletes(stream, kind string, changes bool) {
 	if changed, err := s.snapshots().DeleteSnapshot(s.ctx, stream, kind); err != nil || changed != changes {
 		s.Fatalf("delete snapshot %q of %q: %v, %v, want %v", kind, stream, changed, err, changes)
 	}
+}
+
+// snapshotsRefused checks why the snapshots of a stream can be neither read nor recorded.
+func (s *suite) snapshotsRefused(stream string, code core.Code) {
+	s.Helper()
+	for _, kind := range []string{"", "none"} {
+		_, err := s.snapshots().ReadSnapshot(s.ctx, stream, kind)
+		s.refused(err, code)
+	}
+	_, err := s.snapshots().ListSnapshots(s.ctx, core.SnapshotsRequest{Stream: stream})
+	s.refused(err, code)
+	_, err = s.snapshots().RecordSnapshot(s.ctx, snapshotOf(stream, 1))
+	s.refused(err, code)
+	_, err = s.snapshots().Load(s.ctx, core.LoadRequest{Stream: stream})
+	s.refused(err, code)
 }
 
 func (s *suite) hasNoSnapshot(stream, kind string) {

@@ -91,7 +91,7 @@ func (e *Engine) Read(_ context.Context, r core.ReadRequest) (core.Page, error) 
 		}
 		positions := e.streams[r.Stream]
 		if len(positions) == 0 {
-			return core.Page{}, core.NewStreamNotFound(r.Stream)
+			return core.Page{Incarnation: state.Incarnation()}, core.NewStreamNotFound(r.Stream)
 		}
 		last = uint64(len(positions))
 		event = func(number uint64) ([]byte, uint64) {

@@ -33,7 +33,7 @@ func (e *Engine) readPage(ctx context.Context, c *pgx.Conn, g *gatherer, query f
 	for {
 		g.rows, g.asked = 0, g.ask(e.sizes.of(next.Stream).Load())
 		if err := e.readRows(ctx, c, g, query(&next, g.asked)); err != nil {
-			return core.Page{}, err
+			return core.Page{Incarnation: g.page.Incarnation}, err
 		}
 		if !g.unfilled() {
 			break
