@@ -1,11 +1,13 @@
 package wsapi
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,9 +17,15 @@ import (
 // An ETag names a state of a stream in one representation:
 // "<timeline>-<incarnation>-<version>", which ends in "-cloudevents" for a batch of
 // CloudEvents. Each representation needs its own, because a browser looks a page up by
-// its URL and ETag. If-Match takes any: it is about the state alone. The tag of a selection
-// of the events has a hash of it before that ending. It is the tag of no whole state, so
-// If-Match does not take it.
+// its URL and ETag. If-Match takes any: it is about the state alone.
+//
+// A page of a stream whose links lost their events has "-p<first>.<last>.<count>" before that
+// ending: the versions of its first and last event, and how many it has. A removal changes the
+// page and leaves the stream's version. Events are only ever taken away at a version, so two
+// pages of a URL that have the same three are the same. If-Match takes such a tag, too.
+//
+// The tag of a selection of the events has a hash of it, and always the three. It is the tag of
+// no whole state, so If-Match does not take it.
 
 // suffixes are the endings of the representations that have an ETag.
 var suffixes = map[string]string{typeJSON: "", typeCloudBatch: "-cloudevents"}
@@ -42,6 +50,49 @@ func selectionTag(q url.Values) string {
 	return "-" + hex.EncodeToString(sum[:8])
 }
 
+// pageTag is what the tag of a page has of the events of the page: nothing if they are those that
+// the page has as long as none of the stream's was removed. A removal moves the head of $all, which
+// is in its tag.
+func pageTag(r *pageRequest, page *core.Page) string {
+	if r.Stream == core.All || r.beyond {
+		return ""
+	}
+	var first, last uint64
+	for p := range page.Places() {
+		if first == 0 {
+			first = p.Version
+		}
+		last = p.Version
+	}
+	if r.Select.IsZero() && r.FromTime.IsZero() && isWhole(&r.ReadRequest, page, first, last) {
+		return ""
+	}
+	return "-p" + strconv.FormatUint(first, 10) + "." + strconv.FormatUint(last, 10) + "." + strconv.Itoa(page.Count)
+}
+
+// isWhole reports whether a page from version first to last has all that r asks for, and is the
+// End only where the stream ends.
+func isWhole(r *core.ReadRequest, page *core.Page, first, last uint64) bool {
+	switch {
+	case page.Count == 0:
+		return !r.Backward && r.From > page.Version
+	case r.Backward:
+		from := min(cmp.Or(r.From, page.Version), page.Version)
+		return first == from && first-last == uint64(page.Count)-1 && (!page.End || last == 1)
+	}
+	return first == max(r.From, 1) && last-first == uint64(page.Count)-1 && (!page.End || last == page.Version)
+}
+
+// isPageTag reports whether a part of a tag is what pageTag adds.
+func isPageTag(part string) bool {
+	numbers, ok := strings.CutPrefix(part, "p")
+	three := strings.Split(numbers, ".")
+	return ok && len(three) == 3 && !slices.ContainsFunc(three, func(n string) bool {
+		v, err := strconv.ParseUint(n, 10, 64)
+		return err != nil || strconv.FormatUint(v, 10) != n
+	})
+}
+
 // expectedByTag is the version that If-Match expects of a stream. A tag of another log, or
 // of a tail that the log has lost, is log_changed. Any other that this server cannot have
 // sent, a weak one too, is wrong_expected_version: the stream is not in the state that it
@@ -56,6 +107,10 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 	for _, suffix := range suffixes {
 		rest, ok := strings.CutSuffix(opaque, suffix)
 		parts := strings.Split(rest, "-")
+		ending := suffix
+		if len(parts) == 4 && isPageTag(parts[3]) {
+			ending, parts = "-"+parts[3]+suffix, parts[:3]
+		}
 		if !ok || len(parts) != 3 {
 			continue
 		}
@@ -65,7 +120,7 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 		}
 		incarnation, notNumber := strconv.ParseUint(parts[1], 10, 32)
 		version, err := strconv.ParseUint(parts[2], 10, 64)
-		if notNumber == nil && err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], uint32(incarnation), version, suffix) {
+		if notNumber == nil && err == nil && version <= core.MaxNumber && tag == tagOf(parts[0], uint32(incarnation), version, ending) {
 			if parts[0] == state.Timeline() {
 				end = core.MaxNumber
 			}

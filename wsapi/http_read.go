@@ -61,7 +61,7 @@ func (a *API) page(w http.ResponseWriter, r *http.Request, stream, kind string) 
 		return err
 	}
 	h := w.Header()
-	if notModified(w, r, setState(h, r, state, &page, kind)) {
+	if notModified(w, r, setTag(h, r, state, &request, &page, kind)) {
 		return nil
 	}
 	a.metrics.Read(page.Count)
@@ -111,17 +111,18 @@ func (a *API) read(ctx context.Context, w http.ResponseWriter, r *pageRequest, m
 	return page, memory.Settle(request.Limit.Bytes, len(page.Block))
 }
 
-// setState sets the headers that say which state of the stream a response to r has. It
-// returns the ETag, or "" if the kind has none.
-func setState(h http.Header, r *http.Request, state core.State, page *core.Page, kind string) (tag string) {
+// setState sets the headers that say which state of the stream a response has.
+func setState(h http.Header, page *core.Page, kind string) {
 	h.Set("Content-Type", kind)
 	h.Set("Gyre-Version", strconv.FormatUint(page.Version, 10))
 	h.Set("Gyre-Head", strconv.FormatUint(page.Head, 10))
-	if _, ok := suffixes[kind]; !ok {
-		h.Set("Cache-Control", "private, no-store")
-		return ""
-	}
-	tag = etag(state, page.Incarnation, page.Version, selectionTag(r.URL.Query())+suffixes[kind])
+	h.Set("Cache-Control", "private, no-store")
+}
+
+// setTag is setState of a page that has an ETag, which it returns.
+func setTag(h http.Header, r *http.Request, state core.State, request *pageRequest, page *core.Page, kind string) (tag string) {
+	setState(h, page, kind)
+	tag = etag(state, page.Incarnation, page.Version, selectionTag(r.URL.Query())+pageTag(request, page)+suffixes[kind])
 	h.Set("ETag", tag)
 	h.Set("Cache-Control", "private, no-cache")
 	return tag
@@ -129,7 +130,7 @@ func setState(h http.Header, r *http.Request, state core.State, page *core.Page,
 
 // notModified responds with 304 if the client has the state of the tag already.
 func notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
-	if tag == "" || !matches(r.Header.Values("If-None-Match"), tag) {
+	if !matches(r.Header.Values("If-None-Match"), tag) {
 		return false
 	}
 	w.Header().Del("Content-Type")
@@ -172,8 +173,8 @@ func addNext(h http.Header, r *http.Request, request *core.ReadRequest, page *co
 	h.Add("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
 }
 
-// head responds to HEAD with the headers of GET, and where the stream ends. It reads no
-// page, so it has no Link and no Content-Length.
+// head responds to HEAD with the headers of GET, and where the stream ends. It reads a page for
+// the tag alone, so it has no Link and no Content-Length.
 func (a *API) head(w http.ResponseWriter, r *http.Request, stream, kind string) error {
 	h := w.Header()
 	if kind == typeEventStream {
@@ -185,8 +186,14 @@ func (a *API) head(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	if kind == typeNDJSON {
 		maxLimit = core.MaxNumber
 	}
-	if _, err := pageQuery(r.URL.Query(), maxLimit); err != nil {
+	request, err := pageQuery(r.URL.Query(), maxLimit)
+	if err != nil {
 		return err
+	}
+	request.Stream = stream
+	_, isTagged := suffixes[kind]
+	if !isTagged || stream == core.All {
+		request = pageRequest{ReadRequest: core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}}}
 	}
 	ctx, cancel, err := a.timeout(r)
 	if err != nil {
@@ -194,15 +201,16 @@ func (a *API) head(w http.ResponseWriter, r *http.Request, stream, kind string) 
 	}
 	defer cancel()
 	state := a.config.Store.State()
-	page, err := reading(w, func() (core.Page, error) {
-		return a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
-	})
-	if err != nil {
+	page, err := reading(w, func() (core.Page, error) { return a.read(ctx, w, &request, core.MaxPageBytes) })
+	switch {
+	case err != nil:
 		return err
+	case !isTagged:
+		setState(h, &page, kind)
+	case notModified(w, r, setTag(h, r, state, &request, &page, kind)):
+		return nil
 	}
-	if !notModified(w, r, setState(h, r, state, &page, kind)) {
-		w.WriteHeader(http.StatusOK)
-	}
+	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
@@ -228,7 +236,7 @@ func (a *API) lines(w http.ResponseWriter, r *http.Request, stream string) error
 		return err
 	}
 	h := w.Header()
-	setState(h, r, a.config.Store.State(), &page, typeNDJSON)
+	setState(h, &page, typeNDJSON)
 	h.Set("X-Accel-Buffering", "no")
 	out := bufio.NewWriterSize(w, 32<<10)
 	for {
