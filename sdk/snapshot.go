@@ -109,11 +109,12 @@ func (c *Client) AppendWithSnapshots(ctx context.Context, commit core.Commit, pu
 	}
 	identify(&commit)
 	body := struct {
-		Tx        []wire.Element     `json:"tx"`
-		Checks    []wire.Check       `json:"checks,omitzero"`
-		Progress  *wire.Progress     `json:"progress,omitzero"`
-		Snapshots []wire.SnapshotPut `json:"snapshots"`
-	}{Progress: wire.NewProgress(commit.Progress), Snapshots: make([]wire.SnapshotPut, len(puts))}
+		Tx        []wire.Element      `json:"tx"`
+		Checks    []wire.Check        `json:"checks,omitzero"`
+		Streams   []wire.StreamChange `json:"streams,omitzero"`
+		Progress  *wire.Progress      `json:"progress,omitzero"`
+		Snapshots []wire.SnapshotPut  `json:"snapshots"`
+	}{Streams: wire.NewStreamChanges(&commit), Progress: wire.NewProgress(commit.Progress), Snapshots: make([]wire.SnapshotPut, len(puts))}
 	var err error
 	if body.Tx, body.Checks, err = wire.NewTransaction(&commit); err != nil {
 		return core.Result{}, err

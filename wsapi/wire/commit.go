@@ -85,11 +85,7 @@ func Transaction(tx []Element, checks []Check, streams []StreamChange) (core.Com
 
 // NewAppendRequest is the inverse of Commit. Records do not cross the network.
 func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
-	m := &AppendRequest{ID: id, Progress: NewProgress(c.Progress)}
-	for i := range c.Streams {
-		op := &c.Streams[i]
-		m.Streams = append(m.Streams, StreamChange{Stream: op.Stream, Expect: (*Expect)(&op.Expect), Action: op.Action.String()})
-	}
+	m := &AppendRequest{ID: id, Progress: NewProgress(c.Progress), Streams: NewStreamChanges(c)}
 	if len(c.Appends) == 0 && len(c.Checks) == 0 && (c.Progress != nil || m.Streams != nil) {
 		return m, nil
 	}
@@ -104,7 +100,16 @@ func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
 	return m, nil
 }
 
-// NewTransaction is the inverse of Transaction.
+// NewStreamChanges has the StreamOps of c.
+func NewStreamChanges(c *core.Commit) (changes []StreamChange) {
+	for i := range c.Streams {
+		op := &c.Streams[i]
+		changes = append(changes, StreamChange{Stream: op.Stream, Expect: (*Expect)(&op.Expect), Action: op.Action.String()})
+	}
+	return changes
+}
+
+// NewTransaction is the inverse of Transaction, for appends and checks.
 func NewTransaction(c *core.Commit) (tx []Element, checks []Check, err error) {
 	tx = []Element{}
 	for i := range c.Appends {
