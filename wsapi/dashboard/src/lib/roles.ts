@@ -11,7 +11,12 @@ export const roles: readonly { role: Role; title: string; about: string; streams
     about: "reads and follows streams that match, and $all without the rest",
     streams: "needed",
   },
-  { role: "writer", title: "Writer", about: "appends to streams that match, reads and deletes them", streams: "needed" },
+  {
+    role: "writer",
+    title: "Writer",
+    about: "appends to streams that match, reads and deletes them",
+    streams: "needed",
+  },
   {
     role: "plugin-author",
     title: "Plugin author",
