@@ -86,6 +86,7 @@ func (m *Membership) choose(from []string) (addresses []string) {
 		case attempt.running:
 			running++
 		case address == m.self.Gossip, address == m.gossip.address, slices.Contains(alive, attempt.reaches):
+		case slices.Contains(idle, address): // an address is tried by one at a time
 		default:
 			idle = append(idle, address)
 		}
