@@ -133,8 +133,8 @@ func (a *app) printTrial(t *project.Trial) error {
 		return printOne(a, t, nil)
 	}
 	done, not := fates(t.Kind)
-	fmt.Fprintf(a.stdout, "%s: %d %s, %d %s, %d parked, %d filtered out; %s fuel, at most %s in a batch\n",
-		howMany(t.Events, "event", "events"), t.Acked, done, t.Skipped, not, len(t.Parked), t.Filtered, comma(t.Fuel), comma(t.MostFuel))
+	fmt.Fprintf(a.stdout, "%s: %s %s, %s %s, %s parked, %s filtered out; %s fuel, at most %s in a batch\n",
+		howMany(t.Events, "event", "events"), comma(t.Acked), done, comma(t.Skipped), not, comma(len(t.Parked)), comma(t.Filtered), comma(t.Fuel), comma(t.MostFuel))
 	var state, appended, judged, parked, logs [][]string
 	for _, key := range slices.Sorted(maps.Keys(t.State)) {
 		state = append(state, []string{cell(key, maxNameCell), cell(t.State[key], dataWidth)})
