@@ -3,7 +3,6 @@ package disk
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -130,18 +129,11 @@ func (w *kindsWalk) restart() {
 	w.open()
 }
 
-func TestKindsWalk(t *testing.T) {
-	for seed := range uint64(2) {
-		runKindsWalk(t, seed)
-	}
-}
-
-func TestSoakKinds(t *testing.T) {
-	if os.Getenv("GYRE_SOAK") != "1" {
-		t.Skip("GYRE_SOAK is not 1")
-	}
-	for seed := range uint64(100) {
-		runKindsWalk(t, seed)
+// TestKindsWalkSoak reads by type and category between writes, seals, scavenges and restarts by
+// chance, and compares each page with a scan.
+func TestKindsWalkSoak(t *testing.T) {
+	for seed := range rounds(20) {
+		runKindsWalk(t, uint64(seed))
 	}
 }
 

@@ -561,7 +561,7 @@ func TestDamagedRewrittenSegmentSoak(t *testing.T) {
 	if x := binary.LittleEndian.Uint32(data[hdrVersion:]); x != rewrittenVersion {
 		t.Fatalf("the segment has version %d", x)
 	}
-	step := 199
+	step := 499
 	if os.Getenv("GYRE_SOAK") != "" {
 		step = 1
 	}
