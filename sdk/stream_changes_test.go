@@ -44,13 +44,14 @@ func TestClientChangesStreams(t *testing.T) {
 // TestChangesOfStreamsAreNotSentAgain: nobody could tell whether the try before has made one, and
 // another could be done to the stream's next incarnation. With events beside it, ids tell.
 func TestChangesOfStreamsAreNotSentAgain(t *testing.T) {
-	var first uint64
+	first := make(chan uint64, 1)
 	c := dial(t, scripted(t, func(c *scriptedConn) {
 		c.commit()
 	}, func(c *scriptedConn) {
-		first = c.commit()
+		first <- c.commit()
 	}, func(c *scriptedConn) {
-		if again := c.commit(); again != first {
+		again, first := c.commit(), <-first
+		if again != first {
 			c.t.Errorf("commit %d is sent, want %d again", again, first)
 		}
 		c.say(&wire.OK{ID: first, Appends: []wire.Appended{{Version: 1, Position: 1, Count: 1}}, Count: 1, Position: 1})

@@ -94,6 +94,7 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 			c.frames.codec = wire.ChooseCodec(accept.Compress...)
 		}
 	}
+	c.calls.whom.greeted() // before the client knows, who may connect again at once
 	c.reply(hello.ID, wire.Encode(nil, &wire.Welcome{
 		ID:        hello.ID,
 		Server:    wire.Server{Version: c.config.Version, Node: c.config.Node},
@@ -113,7 +114,6 @@ func (c *conn) greet(head wire.Head, m wire.Message, err error) error {
 	}))
 	c.out.joinText(batch)
 	c.welcomed.Store(true)
-	c.calls.whom.greeted()
 	return nil
 }
 
