@@ -157,7 +157,8 @@ func (f *forwarder) Forward(ctx context.Context, w http.ResponseWriter, r *http.
 	switch {
 	case failure == nil:
 		return nil
-	case errors.As(failure, &refused):
+	// A relay that cannot reach the node has refused nothing: the node may be gone.
+	case errors.As(failure, &refused) && refused.Code != core.CodeUnavailable:
 		return refused
 	case !sent.Load(), r.Method == http.MethodGet:
 		return core.Errorf(core.CodeNotServing, "node %s did not answer: %w", f.to.Node, failure)
