@@ -39,7 +39,7 @@ func TestServerRestart(t *testing.T) {
 		t.Errorf("after the restarts the state is %v", err)
 	}
 	head := stopWriters(t, []*node{n}, engine)
-	checkReports(t, engine, []*node{n}, head, time.Minute)
+	checkReports(t, engine, []*node{n}, head)
 }
 
 // awaitHead waits until others have written up to a position.
@@ -109,7 +109,7 @@ func failOver(t *testing.T) {
 		t.Errorf("the log was %s and is %s: nothing was lost", log, now)
 	}
 	head := stopWriters(t, []*node{n}, engine)
-	checkReports(t, engine, []*node{n}, head, time.Minute)
+	checkReports(t, engine, []*node{n}, head)
 }
 
 // TestLostTail promotes a standby that lacks acknowledged events: the log gets

@@ -81,5 +81,5 @@ func TestPoolerRestart(t *testing.T) {
 		appendWithin(t, engine, 10*time.Second)
 	}
 	head := stopWriters(t, []*node{n}, engine)
-	checkReports(t, engine, []*node{n}, head, time.Minute)
+	checkReports(t, engine, []*node{n}, head)
 }

@@ -49,7 +49,7 @@ func TestTortureStall(t *testing.T) {
 	}
 	t.Logf("longest append while the other was stopped: %s", longest)
 	head := stopWriters(t, []*node{n}, engine)
-	checkReports(t, engine, []*node{n}, head, time.Minute)
+	checkReports(t, engine, []*node{n}, head)
 }
 
 // appendSoon appends one event, which has to be written in time.
