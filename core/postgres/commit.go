@@ -34,8 +34,9 @@ func (e *Engine) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	if e.config.OnlyReads {
 		return core.FailStep(group, core.Errorf(core.CodeStoreReadOnly, "the store was opened to be read"))
 	}
+	until := time.Now().Add(e.config.RetryFor)
 	return inParts(group, func(part []*core.Commit) core.Step {
-		s := e.newStep(part)
+		s := e.newStep(part, until)
 		s.run(ctx, 0)
 		return core.Step{Outcomes: s.outcomes, Written: s.written}
 	})
@@ -79,12 +80,13 @@ func joined(a, b core.Batch) core.Batch {
 	}
 }
 
-func (e *Engine) newStep(group []*core.Commit) *step {
+// newStep returns a step, which is retried until then.
+func (e *Engine) newStep(group []*core.Commit, until time.Time) *step {
 	p := newPlan(group)
 	return &step{
 		engine: e, plan: p, epoch: e.epochOf(group), outcomes: make([]core.Outcome, len(group)),
 		look:  p.links, // a link's id may well be there
-		retry: retry{until: time.Now().Add(e.config.RetryFor), pause: firstPause},
+		retry: retry{until: until, pause: firstPause},
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 
 // CommitUnderLocks is Commit as it is when others were faster three times.
 func (e *Engine) CommitUnderLocks(group []*core.Commit) core.Step {
+	until := time.Now().Add(e.config.RetryFor)
 	return inParts(group, func(part []*core.Commit) core.Step {
-		s := e.newStep(part)
+		s := e.newStep(part, until)
 		s.run(context.Background(), maxTries)
 		return core.Step{Outcomes: s.outcomes, Written: s.written}
 	})

@@ -183,12 +183,10 @@ func (e *Engine) look() (moved bool, err error) {
 	before := e.log.state()
 	if now.id != before.Log {
 		// Another node has found that the log lost its tail.
-		e.log.replace(&now)
+		e.replaceLog(&now)
 		return true, nil
 	}
-	if e.log.reached(&now) {
-		e.removeSoon()
-	}
+	e.reached(&now)
 	e.log.forget(&now, known.last)
 	e.log.advance(now.head, now.last)
 	if e.log.mayMend() {

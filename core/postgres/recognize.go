@@ -99,7 +99,7 @@ func (e *Engine) recognize(ctx context.Context, c *pgx.Conn) error {
 			if known.id != "" {
 				e.beatNow() // the server may be another one
 			}
-			e.log.replace(&now)
+			e.replaceLog(&now)
 			e.log.forget(&now, known.last)
 			return nil
 		}

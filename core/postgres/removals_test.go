@@ -162,6 +162,100 @@ func TestOtherNodesDelete(t *testing.T) {
 	}
 }
 
+// TestRemoverTakesOverWhatWasCommitted: where a transaction that deletes events fails at its
+// COMMIT, after it has told its place, these events are deleted later.
+func TestRemoverTakesOverWhatWasCommitted(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	server.Exec(t, fmt.Sprintf(`CREATE SEQUENCE %[1]s.refusals;
+		CREATE FUNCTION %[1]s.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			RAISE EXCEPTION 'refused the %%. time', nextval('%[1]s.refusals');
+		END $$;
+		CREATE CONSTRAINT TRIGGER refuse AFTER DELETE ON %[1]s.events DEFERRABLE INITIALLY DEFERRED
+			FOR EACH ROW EXECUTE FUNCTION %[1]s.refuse()`, store))
+	a, _ := eventsFor("a", 1001)
+	must(t, engine, a, change("a", core.RemoveStream))
+	waitFor(t, server, "SELECT is_called FROM "+store+".refusals")
+	server.Exec(t, "DROP TRIGGER refuse ON "+store+".events")
+	waitForRemover(t, server, store)
+	if got := count(t, server.Connect(t), "SELECT count(*) FROM "+store+".events"); got != 0 {
+		t.Errorf("%d rows are left", got)
+	}
+}
+
+// TestRemoveSome: a place is kept while another node deletes, and a stream has nothing left
+// only if there is nothing before the place either.
+func TestRemoveSome(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	release := holdRemover(t, server, store)
+	a, _ := eventsFor("a", 10)
+	must(t, engine, a, change("a", core.RemoveStream))
+	if err := engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	c := server.Connect(t)
+	stream := count(t, c, "SELECT stream FROM "+store+".removed")
+	type place struct{ stream, after *int }
+	at := func(after int) place { return place{&stream, &after} }
+	next := func(from place) (to place) {
+		t.Helper()
+		if err := c.QueryRow(t.Context(), "SELECT * FROM "+store+".remove_some($1, $2, 4)", from.stream, from.after).Scan(&to.stream, &to.after); err != nil {
+			t.Fatal(err)
+		}
+		return to
+	}
+	other, err := server.Connect(t).Begin(t.Context())
+	if err == nil {
+		_, err = other.Exec(t.Context(), "SELECT FROM "+store+".removed FOR UPDATE")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := next(at(7)); !reflect.DeepEqual(got, at(7)) {
+		t.Errorf("after 7, beside another node, it goes on after %d", *got.after)
+	}
+	if err := other.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := at(7)
+	for i, want := range []place{at(10), at(0), at(4), at(7), at(0), at(0), {}} {
+		if p = next(p); !reflect.DeepEqual(p, want) {
+			t.Fatalf("call %d: it goes on elsewhere than expected", i+1)
+		}
+	}
+	if got := count(t, c, "SELECT count(*) FROM "+store+".events"); got != 0 {
+		t.Errorf("%d rows are left", got)
+	}
+}
+
+// TestRemovedComesBack: what was deleted, and is there again after a fail-over to a server that
+// lacks the deletion, is deleted again.
+func TestRemovedComesBack(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	a, _ := eventsFor("a", 10)
+	b, _ := eventsFor("b", 1)
+	must(t, engine, a, b)
+	server.Exec(t, fmt.Sprintf("CREATE TABLE %[1]s.lost AS SELECT * FROM %[1]s.events WHERE position <= 10", store))
+	must(t, engine, change("a", core.RemoveStream))
+	waitForRemover(t, server, store)
+	server.Exec(t, fmt.Sprintf(`BEGIN; INSERT INTO %[1]s.events SELECT * FROM %[1]s.lost;
+		INSERT INTO %[1]s.removed SELECT DISTINCT stream FROM %[1]s.lost; COMMIT;
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE starts_with(application_name, 'gyre/%[1]s/')`, store))
+	waitForRemover(t, server, store)
+	if got := count(t, server.Connect(t), "SELECT count(*) FROM "+store+".events"); got != 1 {
+		t.Errorf("%d rows are left, want 1", got)
+	}
+}
+
 // TestRemovedEventIsNotLost: a log whose last event, as far as a node knows, was removed has
 // lost nothing. One that lacks a removal has.
 func TestRemovedEventIsNotLost(t *testing.T) {

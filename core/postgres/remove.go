@@ -33,7 +33,7 @@ type remover struct {
 
 	indexed bool // there is linkIndex
 	failed  bool // so did the last try
-	// What remove_some has returned last.
+	// What remove_some has returned last, in a transaction that was committed.
 	stream, after *int64
 }
 
@@ -45,6 +45,21 @@ func (e *Engine) removeSoon() {
 	}
 }
 
+// reached notes what the log was found at. A log that has changed is one whose streams may have
+// been removed.
+func (e *Engine) reached(now *logRow) {
+	if e.log.reached(now) {
+		e.removeSoon()
+	}
+}
+
+// replaceLog notes that the log may be another one, or be on another server, which may have
+// what was removed and deleted already.
+func (e *Engine) replaceLog(now *logRow) {
+	e.log.replace(now)
+	e.removeSoon()
+}
+
 // runRemover deletes what is removed until the engine closes.
 func (e *Engine) runRemover() {
 	for {
@@ -52,7 +67,7 @@ func (e *Engine) runRemover() {
 		more, err := e.removeSome()
 		rest := max(time.Since(begun), leastRest)
 		if err != nil {
-			more, rest = true, e.noteRemover(err)
+			more, rest = true, max(rest, e.noteRemover(err))
 		}
 		e.remover.failed = err != nil
 		var wait <-chan time.Time
@@ -90,18 +105,22 @@ func (e *Engine) removeSome() (more bool, err error) {
 		if more, err = e.hasRemoved(ctx); !more || err != nil {
 			return false, err
 		}
-		if err = makeIndexes(e.closing, &e.config, []Index{linkIndex}); err != nil {
-			return false, err
-		}
-		r.indexed = true
+		err = makeIndexes(e.closing, &e.config, []Index{linkIndex})
+		r.indexed = err == nil
+		return true, err // what is left of ctx may be too short
 	}
+	var stream, after *int64
 	err = on(ctx, e.reads, func(ctx context.Context, c *pgx.Conn) error {
 		return withSettings(ctx, c, func() error {
 			return c.QueryRow(ctx, `SELECT * FROM `+e.config.schema()+`.remove_some($1, $2, $3)`, r.stream, r.after, removeRows).
-				Scan(&r.stream, &r.after)
+				Scan(&stream, &after)
 		})
 	})
-	return r.stream != nil, err
+	if err != nil {
+		return true, err
+	}
+	r.stream, r.after = stream, after
+	return stream != nil, nil
 }
 
 func (e *Engine) hasRemoved(ctx context.Context) (has bool, err error) {

@@ -186,8 +186,9 @@ func (e *Engine) join(ctx context.Context, when unsure) error {
 	if err := c.SendBatch(ctx, &batch).Close(); err != nil {
 		return err
 	}
-	row, err = e.logRow(ctx, c, "open", 0)
-	e.log.reached(&row)
+	if row, err = e.logRow(ctx, c, "open", 0); err == nil {
+		e.reached(&row)
+	}
 	return err
 }
 

@@ -351,9 +351,11 @@ $$;
 
 -- remove_some removes some of what a removed stream has left, and of the links to that,
 -- unless another transaction does so just now. It is called until it returns no stream.
--- p_stream and p_after are what it returned before: a place to go on from, so that it does
--- not pass over what is gone. A link that was the last of its stream leaves its version
--- behind as the stream's.
+-- p_stream and p_after are what the last call returned that was committed: a place to go on
+-- from, so that it does not pass over what is gone. Where nothing is behind the place it
+-- returns the beginning: a stream has nothing left if a walk from there finds nothing, since
+-- a fail-over may bring rows before the place back. A link that was the last of its stream
+-- leaves its version behind as the stream's.
 CREATE FUNCTION {schema}.remove_some(
   p_stream bigint,
   p_after  bigint,
@@ -378,7 +380,8 @@ DECLARE
 BEGIN
   SELECT r.stream INTO o_stream FROM {schema}.removed r ORDER BY r.stream LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF o_stream IS NULL THEN
-    SELECT r.stream, 0 INTO o_stream, o_after FROM {schema}.removed r ORDER BY r.stream LIMIT 1;
+    SELECT r.stream, CASE WHEN r.stream = p_stream THEN p_after ELSE 0 END INTO o_stream, o_after
+    FROM {schema}.removed r ORDER BY r.stream LIMIT 1;
     RETURN;
   END IF;
   o_after := CASE WHEN o_stream = p_stream THEN p_after ELSE 0 END;
@@ -386,7 +389,10 @@ BEGIN
   FROM (SELECT e.position FROM {schema}.events e
         WHERE e.stream = o_stream AND e.version > o_after ORDER BY e.version LIMIT p_limit) x;
   IF v_events IS NULL THEN
-    DELETE FROM {schema}.removed r WHERE r.stream = o_stream;
+    IF o_after = 0 THEN
+      DELETE FROM {schema}.removed r WHERE r.stream = o_stream;
+    END IF;
+    o_after := 0;
     RETURN;
   END IF;
 
