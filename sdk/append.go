@@ -65,16 +65,16 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 	if err := commit.Validate(); err != nil {
 		return nil, err
 	}
-	if commit.Progress != nil && !c.has("progress") {
-		return nil, core.Errorf(core.CodeNotSupported, "the server keeps no progress; it is older than this client")
-	}
-	if len(commit.Streams) > 0 && !c.has("deletes") {
-		return nil, core.Errorf(core.CodeNotSupported, "the server deletes no streams; it is older than this client")
-	}
 	if len(commit.Records) > 0 {
 		return nil, core.Errorf(core.CodeNotSupported, "records cannot be written over the network")
 	}
 	k := &call{id: c.lastID.Add(1) + 1, isAppend: true, moves: commit.Moves(), once: !commit.Repeatable(), binary: !c.options.JSON} // 1 was hello's
+	if commit.Progress != nil {
+		k.needs = append(k.needs, hasProgress)
+	}
+	if len(commit.Streams) > 0 {
+		k.needs = append(k.needs, hasDeletes)
+	}
 	identify(commit)
 	f := wire.CommitFrame{ID: k.id, Timeout: time.Duration(timeoutMs(ctx)) * time.Millisecond, Commit: *commit}
 	switch {
@@ -100,13 +100,6 @@ func (c *Client) newAppend(ctx context.Context, commit *core.Commit) (*call, err
 		k.coded, _ = c.compressor.Commit(k.codec, &f, k.message)
 	}
 	return k, nil
-}
-
-// has reports whether the newest server has a feature.
-func (c *Client) has(feature string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Contains(c.can, feature)
 }
 
 // agreed is how the newest connection is compressed, and probably the next.

@@ -30,6 +30,7 @@ type call struct {
 	// connection if answered is set, and never otherwise.
 	bound    bool
 	answered bool
+	needs    []feature
 	watched  bool // ends with its context without a waiting caller
 	tries    int  // connections that it was sent on, without those that have refused it unread
 	refused  bool // unread, by the present connection
@@ -112,8 +113,11 @@ func (c *Client) start(ctx context.Context, k *call) {
 		return
 	}
 	c.mu.Lock()
-	if c.failed != nil {
-		failed := c.failed
+	failed := c.failed
+	if failed == nil {
+		failed = c.missing(k)
+	}
+	if failed != nil {
 		c.mu.Unlock()
 		k.finish(c, answer{err: failed})
 		return

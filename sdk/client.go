@@ -236,8 +236,10 @@ func (c *Client) tell(s State) {
 // and follows and subscribers go on.
 func (c *Client) attach(s *session) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.session, c.codec, c.can, c.down = s, s.codec, s.welcome.Features, nil
+	finish := c.refuse()
+	defer finish()
+	defer c.mu.Unlock()
 	c.nodes.at = s.at
 	c.nodes.learn(s.at, s.welcome.Nodes)
 	for _, call := range c.inOrder() {

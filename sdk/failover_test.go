@@ -213,6 +213,12 @@ func TestDialTriesEveryAddress(t *testing.T) {
 // in turn.
 func scripted(t *testing.T, act ...func(*scriptedConn)) string {
 	t.Helper()
+	return scriptedWith(t, func(int) []string { return []string{"deletes", "progress"} }, act...)
+}
+
+// scriptedWith is scripted with the features of each connection, from 1.
+func scriptedWith(t *testing.T, features func(connection int) []string, act ...func(*scriptedConn)) string {
+	t.Helper()
 	var connections atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		upgrader := websocket.Upgrader{Subprotocols: []string{wire.Bin, wire.JSON}}
@@ -226,8 +232,9 @@ func scripted(t *testing.T, act ...func(*scriptedConn)) string {
 		if _, _, err := socket.ReadMessage(); err != nil {
 			t.Error(err)
 		}
-		c.say(&wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}, Features: []string{"deletes", "progress"}})
-		if n := int(connections.Add(1)); n <= len(act) {
+		n := int(connections.Add(1))
+		c.say(&wire.Welcome{ID: 1, Time: wire.Time(time.Now()), Limits: wire.Limits{Frame: 5 << 20, Inflight: 10}, Features: features(n)})
+		if n <= len(act) {
 			act[n-1](c)
 		} else {
 			t.Errorf("there is a connection %d", n)

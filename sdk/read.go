@@ -43,7 +43,14 @@ func (c *Client) readOnce(ctx context.Context, m *wire.ReadRequest) (l core.Load
 		return l, core.AsError(err)
 	}
 	m.ID, m.TimeoutMs = c.lastID.Add(1)+1, timeoutMs(ctx)
-	a := c.wait(ctx, &call{id: m.ID, message: wire.Encode(nil, m)})
+	k := &call{id: m.ID, message: wire.Encode(nil, m)}
+	if m.Selection != (wire.Selection{}) || m.FromTime != "" {
+		k.needs = append(k.needs, hasSelections)
+	}
+	if m.Snapshot != "" {
+		k.needs = append(k.needs, hasSnapshots)
+	}
+	a := c.wait(ctx, k)
 	if a.err != nil {
 		return l, a.err
 	}

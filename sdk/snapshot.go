@@ -15,20 +15,9 @@ import (
 // state of an aggregate is made of. Without a snapshot the events begin with the first. If
 // the page is not the End, Read goes on at Next. Its rules are those of core.Load.
 func (c *Client) Load(ctx context.Context, r core.LoadRequest) (core.Loaded, error) {
-	if !c.has(snapshotsFeature) {
-		return core.Loaded{}, errNoSnapshots()
-	}
 	return c.read(ctx, &wire.ReadRequest{
 		Stream: r.Stream, Snapshot: kindOf(r.Kind), Limit: r.Limit.Events, Bytes: r.Limit.Bytes,
 	})
-}
-
-// snapshotsFeature is that of a server that has snapshots: an older one would pass over the
-// field of a read.
-const snapshotsFeature = "snapshots"
-
-func errNoSnapshots() error {
-	return core.Errorf(core.CodeNotSupported, "the server has no snapshots; it is older than this client")
 }
 
 func kindOf(kind string) string { return cmp.Or(kind, core.DefaultSnapshotKind) }

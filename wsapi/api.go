@@ -101,7 +101,7 @@ func (a *API) Close(ctx context.Context) error {
 
 // features are the parts of the protocol that this server has.
 func (a *API) features() []string {
-	list := []string{"cloudevents", "compress", "deletes", "filters", "follow", "progress", "snapshots"}
+	list := []string{"cloudevents", "compress", "deletes", "filters", "follow", "progress", "selections", "snapshots"}
 	if a.config.Subscriptions != nil {
 		list = append(list, "subscriptions")
 	}

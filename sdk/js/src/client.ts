@@ -95,8 +95,8 @@ export interface TransactResult {
 
 /** Where to read, and in which direction. */
 export interface ReadRange extends Selection {
-  /** The first version, or position of "$all", inclusive. Absent or 0: the first, or the last when backward. */
-  from?: number | undefined;
+  /** The first version, or position of "$all", inclusive. Absent or 0: the first, or the last when backward. "start" is the first, forward. */
+  from?: number | "start" | undefined;
   /** In place of from: the first event recorded at or after a time; when backward, the last one at or before it. */
   fromTime?: string | Date | undefined;
   /** From later to earlier. */
@@ -301,7 +301,6 @@ export class Client {
 
   async #write(appends: readonly Append[], checks: readonly Check[], o: Limits, moves?: Progress): Promise<TransactResult> {
     const progress = moves && prepareProgress(moves, appends.length === 0);
-    if (progress && !this.#link.features.includes("progress")) throw new GyreError("not_supported", "the server keeps no progress");
     const prepared = appends.map(prepareAppend);
     for (const c of checks) {
       wellFormed(c.stream, "invalid_stream_name", "a stream's name");
@@ -313,6 +312,7 @@ export class Client {
       ...l,
       append: true,
       moves: appends.length === 0,
+      needs: progress && "progress",
       encode: (id) => encode(id, prepared, checks, l.timeoutMs, progress),
     });
     return resultOf(answer, prepared.length);
@@ -321,13 +321,18 @@ export class Client {
   /** Reads a page of a stream, or of "$all". A stream without events is stream_not_found. */
   async read(stream: string, o: ReadOptions = {}): Promise<Page> {
     wellFormed(stream, "invalid_stream_name", "a stream's name");
-    for (const n of [o.from, o.limit, o.bytes]) {
+    const from = (o.from === "start" && !o.backward ? 0 : o.from) as number | undefined;
+    for (const n of [from, o.limit, o.bytes]) {
       if (n !== undefined && !(Number.isSafeInteger(n) && n >= 0)) {
         throw new GyreError("invalid_request", `${n} is no whole number`);
       }
     }
-    const { signal, ...fields } = { ...o, ...limits(o), stream };
-    const { ok, events } = await this.#link.request({ signal, timeoutMs: fields.timeoutMs, encode: (id) => readText(id, fields) });
+    const { signal, ...fields } = { ...o, ...limits(o), stream, from };
+    const { snapshot: kind, filter, category, since, until, correlation, fromTime } = o;
+    const selects = filter || category || since || until || correlation || fromTime;
+    const needs = kind ? "snapshots" : selects && "selections";
+    const { timeoutMs } = fields;
+    const { ok, events } = await this.#link.request({ signal, timeoutMs, needs, encode: (id) => readText(id, fields) });
     if (ok === undefined) throw broken("a wrong answer to a read");
     const { next, end = false, version = 0, head = 0, scanned = 0, snapshot } = ok;
     return { events: events ?? [], next, end, version, head, scanned, snapshot };

@@ -77,6 +77,8 @@ export interface Request extends Limits {
   once?: boolean;
   /** Its answer waits for others to be handled: it has no deadline, and takes no room of other requests. */
   waits?: boolean;
+  /** The feature that it has fields of, if any: a server without it would pass over them. */
+  needs?: string | undefined;
 }
 
 /** A request that waits for its answer. Who removes it from calls settles it. */
@@ -87,6 +89,7 @@ interface Call {
   moves: boolean;
   once: boolean;
   waits: boolean;
+  needs?: string | undefined;
   /** The connections that it was sent on, without those that have refused it unread. */
   tries: number;
   /** Unread, by the present connection. */
@@ -148,11 +151,6 @@ export class Link implements ConnectionUser {
     return this.#connection.close();
   }
 
-  /** What the newest server can do. */
-  get features(): readonly string[] {
-    return this.#features;
-  }
-
   /** Asks over HTTP; the answer's text. */
   fetch(path: string, init: Fetched, limits: Limits): Promise<string> {
     return this.#connection.fetch(path, init, limits);
@@ -170,6 +168,12 @@ export class Link implements ConnectionUser {
     this.#features = s.welcome.features;
     this.#held = undefined;
     for (const call of this.#calls.values()) {
+      const why = this.#lacks(call);
+      if (why) {
+        this.#calls.delete(call.id);
+        call.settle(call.tries > 0 ? lost(call, why) : why);
+        continue;
+      }
       delete call.events;
       call.refused = false;
       call.tries++;
@@ -226,6 +230,7 @@ export class Link implements ConnectionUser {
         moves: r.moves === true,
         once: r.once === true,
         waits: r.waits === true,
+        needs: r.needs,
         tries: 0,
         refused: false,
         overloaded: 0,
@@ -251,9 +256,15 @@ export class Link implements ConnectionUser {
     });
   }
 
+  /** Why the newest server is not asked; undefined if it is. */
+  #lacks({ needs }: Call): GyreError | undefined {
+    if (needs && !this.#features.includes(needs)) return new GyreError("not_supported", `the server has no ${needs}`);
+  }
+
   #start(call: Call): void {
-    if (this.#failed !== undefined) {
-      call.settle(this.#failed);
+    const why = this.#failed ?? this.#lacks(call);
+    if (why) {
+      call.settle(why);
     } else if (this.#session === undefined && call.once) {
       call.settle(this.#explained(new GyreError("unavailable", "its connection is gone")));
     } else {

@@ -6,7 +6,15 @@ import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import { WebSocket as WS } from "ws";
 import { ackFrame } from "../dist/frames.js";
-import { type Client, type ConnectionState, type ConnectOptions, connect, type Delivery, GyreError } from "../dist/index.js";
+import {
+  type Client,
+  type ConnectionState,
+  type ConnectOptions,
+  connect,
+  type Delivery,
+  GyreError,
+  type ReadOptions,
+} from "../dist/index.js";
 import { eventBytes, eventObject, Peer, type PeerConnection } from "./peer.js";
 
 /** A client and its connection at the peer's end. */
@@ -66,6 +74,34 @@ test("what was not answered is sent again, in order, with the same ids", async (
   assert.deepEqual(await two, { version: 2, position: 2, count: 1, duplicate: true, node: "n1" });
   second.say({ op: "ok", id: read.id, end: true, next: 1, version: 0, head: 0 });
   assert.deepEqual((await page).events, []);
+});
+
+test("an older server is not asked for what it would pass over", async (t) => {
+  const [client] = await pair(t);
+  const asked: ReadOptions[] = [
+    { category: "order" },
+    { filter: { types: ["A"] } },
+    { since: new Date() },
+    { until: "2026-11-23T10:00:00Z" },
+    { correlation: "c" },
+    { fromTime: new Date() },
+    { snapshot: "default" },
+  ];
+  for (const o of asked) await assert.rejects(client.read("$all", o), { code: "not_supported" }, JSON.stringify(o));
+  await assert.rejects(client.append("s", event, { progress: { name: "p", from: 0, to: 1 } }), { code: "not_supported" });
+});
+
+test("a request is not sent again to an older server", async (t) => {
+  const [client, first, peer] = await pair(t, {}, { features: ["progress", "selections"] });
+  const read = client.read("$all", { category: "order" });
+  const append = client.append("s", event, { progress: { name: "p", from: 0, to: 1 } });
+  await first.message("read");
+  first.socket.terminate();
+  const older = await peer.greet();
+  await assert.rejects(read, { code: "not_supported" });
+  await assert.rejects(append, { code: "unknown_outcome" });
+  client.read("s").catch(() => undefined);
+  assert.equal((await older.message("read"))["stream"], "s"); // and nothing came before it
 });
 
 test("a transaction that was not answered is sent again, in binary, and answered so", async (t) => {
