@@ -35,6 +35,7 @@
 //	                   every stream that had a link to them, as a hard delete does
 //	incarnation        the count of a stream's removals, plus 1. Each begins at version 1
 //	tombstoned         said of a removed stream that nobody can append to any more
+//	scavenge           gives back the storage of what nobody can read any more
 //	system's stream    one whose name begins with '$'. Only the node writes it, by a Commit
 //	                   with System. It is read by its name; $all skips its events unless
 //	                   the reader asks for them, as a reader of the whole log does
@@ -49,7 +50,7 @@
 // # Promises
 //
 //	P1  The versions of an incarnation of a stream are 1, 2, 3, … in the order of its events.
-//	    Each is given once, and missing only where a link's event was removed.
+//	    Each is given once, and missing only where a scavenge removed it or its link's event.
 //	P2  The order of $all agrees with the order of every stream.
 //	P3  Once a reader has seen position p, no event with a position ≤ p appears later.
 //	P4  An acknowledged append is on disk (fsync).

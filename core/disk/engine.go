@@ -42,14 +42,18 @@ type Engine struct {
 
 var _ core.Engine = (*Engine)(nil)
 
-// enter begins a call; the caller calls inUse.RUnlock if there is no error.
+// enter begins a call; the caller calls inUse.RUnlock if there is no error. It may be called
+// during a call: it does not wait for a Close that waits for that.
 func (e *Engine) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return core.AsError(err)
 	}
-	e.inUse.RLock()
-	if e.closing.Load() {
+	open := e.inUse.TryRLock()
+	if open && e.closing.Load() {
 		e.inUse.RUnlock()
+		open = false
+	}
+	if !open {
 		return core.Errorf(core.CodeStoreClosed, "the store is closed")
 	}
 	return nil

@@ -112,7 +112,7 @@ func (w *kindsWalk) scavenge() {
 	stream := fmt.Sprintf("%s-%d", []string{"file", "order", "service"}[w.random.IntN(3)], w.random.IntN(6))
 	c := &core.Commit{Streams: []core.StreamOp{{Stream: stream, Expect: core.AnyVersion, Action: core.RemoveStream}}}
 	w.engine.Commit(w.t.Context(), []*core.Commit{c}) // it may not be there
-	if _, err := w.engine.Scavenge(w.t.Context(), Scavenging{All: true}); err != nil {
+	if _, err := w.engine.Scavenge(w.t.Context(), core.Scavenging{All: true}); err != nil {
 		w.t.Fatal(err)
 	}
 }

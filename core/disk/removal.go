@@ -85,7 +85,7 @@ func (d *decider) decide(isStub bool) error {
 	if before.isStub {
 		d.removal.set(before.item)
 	}
-	if fate == Goes || isStub && fate == Stays {
+	if fate == core.Goes || isStub && fate == core.Stays {
 		if of.name = before.stub.stream; !ok {
 			of.name = strings.Clone(d.event.Stream) // the event is valid for now only
 		}
@@ -94,7 +94,7 @@ func (d *decider) decide(isStub bool) error {
 	} else if ok {
 		delete(d.last, of)
 	}
-	goes := fate != Stays && !isStub || fate == GoesForGood
+	goes := fate != core.Stays && !isStub || fate == core.GoesForGood
 	if d.removal.add(goes); goes && !isStub {
 		d.removal.events++
 	}
@@ -102,15 +102,15 @@ func (d *decider) decide(isStub bool) error {
 }
 
 // fate is that of the event. With a stream that was removed go the links to its events.
-func (d *decider) fate() (Fate, error) {
+func (d *decider) fate() (core.Fate, error) {
 	l, err := d.of(d.event.Stream)
 	if err != nil || d.event.Position <= l.Removed {
-		return GoesForGood, err
+		return core.GoesForGood, err
 	}
 	if isRemoved, err := d.of.isRemoved(&d.event); err != nil || isRemoved {
-		return Goes, err
+		return core.Goes, err
 	}
-	return d.scavenge.Fate(&d.event), nil
+	return d.scavenge.Fate(d.scavenge.ctx, &d.event)
 }
 
 // remember has a stub left of each event that was the last of its stream. Other versions are

@@ -8,88 +8,41 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/gyre-events/gyre/core"
 )
 
-// Fate is what becomes of an event, or a link, in a scavenge.
-type Fate int
-
-// The fates of an event.
-const (
-	// Stays keeps the event.
-	Stays Fate = iota
-	// Goes removes the event. Its version is not given again.
-	Goes
-	// GoesForGood removes the event, and nothing remembers its version: the stream is gone.
-	GoesForGood
-)
-
-// Scavenging says what a scavenge does.
-type Scavenging struct {
-	// Fate decides about each event and link, in the log's order, but for those of streams that
-	// were removed, which go anyway, and links to them; nil keeps all others. The event is valid during
-	// the call. Of one that was removed before and whose version is remembered it has the
-	// stream, version, position and incarnation only. A fate may change from Stays to the
-	// others and from Goes to GoesForGood, and never back.
-	Fate func(e *core.Event) Fate
-	// From is the segment to begin with: Next of an earlier result. 0 is the first.
-	From uint32
-	// All removes everything that goes, also what is in the segment that is written and in
-	// the database of the records. Otherwise a segment is rewritten if it gets shorter by an
-	// eighth.
-	All bool
-	// DryRun changes nothing.
-	DryRun bool
-	// BytesPerSecond bounds what is read and written of segments; 0 is no bound.
-	BytesPerSecond int64
-	// Report, if not nil, is called after each segment, before the next.
-	Report func(ScavengedSegment)
-}
-
-// ScavengedSegment is what a scavenge did with a segment, or would do.
-type ScavengedSegment struct {
-	Segment   uint32
-	Bytes     int64  // of the file before
-	Won       int64  // by which it gets shorter
-	Events    uint64 // that go, links included
-	Changes   uint64 // of records, that go
-	Rewritten bool   // or would be, in a dry run
-}
-
-// ScavengeResult is what a scavenge did, or would do.
-type ScavengeResult struct {
-	Segments  int // that were looked at
-	Rewritten int
-	Bytes     int64 // of the files before
-	Won       int64 // of those that were rewritten
-	Events    uint64
-	Changes   uint64
-	Next      uint32 // the segment to go on from; 0 if all is done
+// scavengedSegment is what a scavenge did with a segment, or would do.
+type scavengedSegment struct {
+	bytes     int64  // of the file before
+	won       int64  // by which it gets shorter
+	events    uint64 // that go, links included
+	changes   uint64 // of records, that go
+	rewritten bool   // or would be, in a dry run
 }
 
 // worthShare is the part of a file, one in so many, that has to be won for it to be rewritten.
 const worthShare = 8
 
 // Scavenge rewrites the segments of the log without what goes: the events that Fate says, and
-// the changes of records that later ones have replaced. It goes segment by segment, so what is
-// done stays done, whatever ends it. Nobody waits for it longer than for the renaming of a file.
-// One scavenge runs at a time; the next one waits.
-func (e *Engine) Scavenge(ctx context.Context, s Scavenging) (ScavengeResult, error) {
+// the changes of records that later ones have replaced. It goes segment by segment, by whose
+// numbers it counts. Without All a segment is rewritten if it gets shorter by an eighth. With All
+// it includes the segment that is written and the database of the records. Nobody waits for it
+// longer than for the renaming of a file.
+func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenged, error) {
 	if err := e.enter(ctx); err != nil {
-		return ScavengeResult{}, err
+		return core.Scavenged{}, err
 	}
 	defer e.inUse.RUnlock()
 	ctx, end, err := e.scavenger.begin(ctx)
 	if err != nil {
-		return ScavengeResult{}, err
+		return core.Scavenged{}, err
 	}
 	defer end()
 	if s.Fate == nil {
-		s.Fate = func(*core.Event) Fate { return Stays }
+		s.Fate = func(context.Context, *core.Event) (core.Fate, error) { return core.Stays, nil }
 	}
-	r := scavenge{Scavenging: s, engine: e, ctx: ctx, begun: time.Now()}
+	r := scavenge{Scavenging: s, engine: e, ctx: ctx, pace: core.NewPace(s.BytesPerSecond)}
 	r.result.Next = max(s.From, 1)
 	err = r.run()
 	if err != nil && ctx.Err() != nil && e.closing.Load() {
@@ -151,36 +104,41 @@ func (s *scavenger) close() {
 
 // scavenge is one that runs.
 type scavenge struct {
-	Scavenging
+	core.Scavenging
 	engine *Engine
 	ctx    context.Context // of the call
-	result ScavengeResult
-
-	begun time.Time
-	paid  int64 // bytes
+	result core.Scavenged
+	pace   *core.Pace
 }
 
 func (r *scavenge) run() error {
 	e := r.engine
-	if r.All && !r.DryRun {
+	if r.All {
 		if err := e.sealWritten(r.ctx); err != nil {
 			return err
 		}
+	}
+	if r.All && !r.DryRun {
 		if err := e.records.compact(r.ctx); err != nil {
 			return err
 		}
 	}
-	for last := e.lastIndexed(); r.result.Next <= last; r.result.Next++ {
-		n := r.result.Next
+	r.result.Last = uint64(e.lastIndexed())
+	for r.result.Next <= r.result.Last {
+		n := uint32(r.result.Next)
 		done, err := r.segment(n)
 		if err != nil {
 			return err
 		}
-		r.add(done)
-		if done.Rewritten && !r.DryRun && e.endsRun(n) {
+		r.add(&done)
+		if done.rewritten && !r.DryRun && e.endsRun(n) {
 			if err := e.renewRuns(r.ctx); err != nil {
 				return err
 			}
+		}
+		r.result.Next++
+		if r.Report != nil {
+			r.Report(r.result)
 		}
 	}
 	if !r.DryRun {
@@ -192,43 +150,21 @@ func (r *scavenge) run() error {
 	return nil
 }
 
-func (r *scavenge) add(s ScavengedSegment) {
+func (r *scavenge) add(s *scavengedSegment) {
 	t := &r.result
-	t.Segments++
-	t.Bytes += s.Bytes
-	if s.Rewritten {
-		t.Rewritten++
-		t.Won += s.Won
-		t.Events += s.Events
-		t.Changes += s.Changes
-	}
-	if r.Report != nil {
-		r.Report(s)
+	t.Bytes += s.bytes
+	if s.rewritten {
+		t.Won += s.won
+		t.Events += s.events
+		t.Changes += s.changes
 	}
 }
-
-// leastPause is how far a scavenge may be ahead of its pace: it pauses after pieces, and not
-// after each event.
-const leastPause = 10 * time.Millisecond
 
 // pay waits until so many bytes more may be read or written.
-func (r *scavenge) pay(bytes int) error {
-	if r.paid += int64(bytes); r.BytesPerSecond > 0 {
-		due := r.begun.Add(time.Duration(float64(r.paid) / float64(r.BytesPerSecond) * float64(time.Second)))
-		if wait := time.Until(due); wait >= leastPause {
-			timer := time.NewTimer(wait)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-r.ctx.Done():
-			}
-		}
-	}
-	return r.ctx.Err()
-}
+func (r *scavenge) pay(bytes int) error { return r.pace.Pay(r.ctx, int64(bytes)) }
 
 // segment goes through a segment and rewrites it if that is worth it.
-func (r *scavenge) segment(number uint32) (done ScavengedSegment, err error) {
+func (r *scavenge) segment(number uint32) (done scavengedSegment, err error) {
 	e := r.engine
 	s, err := e.sealedSegment(number)
 	if err != nil {
@@ -239,22 +175,21 @@ func (r *scavenge) segment(number uint32) (done ScavengedSegment, err error) {
 		return done, err
 	}
 	defer e.files.release(source)
-	done.Segment = number
-	if done.Bytes, err = source.File.Size(); err != nil {
+	if done.bytes, err = source.File.Size(); err != nil {
 		return done, err
 	}
 	removal, err := r.decide(source, s)
 	if err != nil || removal == nil {
 		return done, err
 	}
-	done.Events, done.Changes = removal.events, removal.changes
+	done.events, done.changes = removal.events, removal.changes
 	layout := r.rewriter(source, s, removal, nil)
 	if err := layout.layOut(); err != nil {
 		return done, err
 	}
-	done.Won = done.Bytes - layout.size()
-	done.Rewritten = r.All || done.Won >= done.Bytes/worthShare
-	if r.DryRun || !done.Rewritten {
+	done.won = done.bytes - layout.size()
+	done.rewritten = r.All || done.won >= done.bytes/worthShare
+	if r.DryRun || !done.rewritten {
 		return done, nil
 	}
 	return done, r.rewrite(source, s, removal)

@@ -39,16 +39,21 @@ func newScavenged(seed uint64) *scavenged {
 	}
 }
 
-func (s *scavenged) fate(e *core.Event) Fate {
+func (s *scavenged) fate(e *core.Event) core.Fate {
 	switch {
 	case s.gone[e.Stream]:
-		return GoesForGood
+		return core.GoesForGood
 	case e.Version < s.before[e.Stream]:
-		return Goes
-	case !e.Link.IsZero() && s.fate(&core.Event{Stream: e.Link.Stream, Version: e.Link.Version}) != Stays:
-		return Goes
+		return core.Goes
+	case !e.Link.IsZero() && s.fate(&core.Event{Stream: e.Link.Stream, Version: e.Link.Version}) != core.Stays:
+		return core.Goes
 	}
-	return Stays
+	return core.Stays
+}
+
+// decide is core.Scavenging.Fate.
+func (s *scavenged) decide(_ context.Context, e *core.Event) (core.Fate, error) {
+	return s.fate(e), nil
 }
 
 // stream is one that is not gone.
@@ -172,7 +177,7 @@ func (s *scavenged) check(t testing.TB, e *Engine, all bool) {
 	streams := map[string][]*core.Event{}
 	for i := range s.events {
 		ev := &s.events[i]
-		stays := s.fate(ev) == Stays
+		stays := s.fate(ev) == core.Stays
 		if stays && !found[ev.Position] || all && !stays && found[ev.Position] {
 			t.Fatalf("position %d: there %v, stays %v: %+v", ev.Position, found[ev.Position], stays, ev)
 		}
@@ -296,7 +301,7 @@ func (s *scavenged) checkStream(t testing.TB, e *Engine, name string, version ui
 		if backward {
 			slices.Reverse(got)
 		}
-		got = slices.DeleteFunc(got, func(ev core.Event) bool { return s.fate(&ev) != Stays })
+		got = slices.DeleteFunc(got, func(ev core.Event) bool { return s.fate(&ev) != core.Stays })
 		if len(got) != len(want) {
 			t.Fatalf("stream %q, backward %v, has %d events that stay, want %d", name, backward, len(got), len(want))
 		}
@@ -329,13 +334,12 @@ func TestScavengeSoak(t *testing.T) {
 				s.write(t, e, 40)
 				s.remove()
 				all := s.random.IntN(2) == 0
-				var dry int64
-				scavenging := Scavenging{Fate: s.fate, All: all, DryRun: true, Report: func(done ScavengedSegment) { dry += done.Won }}
+				scavenging := core.Scavenging{Fate: s.decide, All: all, DryRun: true}
 				if _, err := e.Scavenge(t.Context(), scavenging); err != nil {
 					t.Fatal(err)
 				}
 				s.check(t, e, false)
-				scavenging.DryRun, scavenging.Report = false, nil
+				scavenging.DryRun = false
 				if result, err := e.Scavenge(t.Context(), scavenging); err != nil || result.Next != 0 {
 					t.Fatalf("%+v, %v", result, err)
 				}
@@ -395,7 +399,7 @@ func TestScavengedBytesAreGone(t *testing.T) {
 	for i := range s.events {
 		ev := &s.events[i]
 		switch fate := s.fate(ev); {
-		case fate == Stays:
+		case fate == core.Stays:
 			stays = append(stays, string(ev.ID[:]), string(ev.Data))
 		case ev.Link.IsZero():
 			goes = append(goes, string(ev.ID[:]), string(ev.Data))
@@ -410,7 +414,7 @@ func TestScavengedBytesAreGone(t *testing.T) {
 			t.Fatalf("%q cannot be found", part)
 		}
 	}
-	if _, err := e.Scavenge(t.Context(), Scavenging{Fate: s.fate, All: true}); err != nil {
+	if _, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true}); err != nil {
 		t.Fatal(err)
 	}
 	s.check(t, e, true)
@@ -505,7 +509,7 @@ func TestScavengeFailsAnywhereSoak(t *testing.T) {
 				return nil
 			}
 			fs.mu.Unlock()
-			_, err := e.Scavenge(t.Context(), Scavenging{Fate: s.fate, All: true})
+			_, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true})
 			fs.mu.Lock()
 			over := !failed
 			fs.mu.Unlock()
@@ -526,7 +530,7 @@ func TestScavengeFailsAnywhereSoak(t *testing.T) {
 			after.mu.Unlock()
 			e = openScavenged(t, after, dir)
 			s.check(t, e, false)
-			if _, err := e.Scavenge(t.Context(), Scavenging{Fate: s.fate, All: true}); err != nil {
+			if _, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true}); err != nil {
 				t.Fatalf("call %d, %s: the next scavenge: %v", call, mode, err)
 			}
 			s.check(t, e, true)
@@ -550,7 +554,7 @@ func TestDamagedRewrittenSegmentSoak(t *testing.T) {
 	dir := t.TempDir()
 	fs, s := scavengedLog(t, dir)
 	e := openScavenged(t, fs, dir)
-	if _, err := e.Scavenge(t.Context(), Scavenging{Fate: s.fate, All: true}); err != nil {
+	if _, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Close(); err != nil {
@@ -593,11 +597,11 @@ func TestScavengeGoesOn(t *testing.T) {
 	s := newScavenged(11)
 	s.write(t, e, 100)
 	s.remove()
-	next, calls := uint32(0), 0
+	next, calls := uint64(0), 0
 	for {
 		ctx, cancel := context.WithCancel(t.Context())
 		seen := 0
-		result, err := e.Scavenge(ctx, Scavenging{Fate: s.fate, All: true, From: next, Report: func(done ScavengedSegment) {
+		result, err := e.Scavenge(ctx, core.Scavenging{Fate: s.decide, All: true, From: next, Report: func(core.Scavenged) {
 			if seen++; seen == 3 {
 				cancel()
 			}
@@ -618,7 +622,7 @@ func TestScavengeGoesOn(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Scavenge(t.Context(), Scavenging{}); !errors.Is(err, core.CodeStoreClosed) {
+	if _, err := e.Scavenge(t.Context(), core.Scavenging{}); !errors.Is(err, core.CodeStoreClosed) {
 		t.Fatalf("after Close: %v", err)
 	}
 }
@@ -632,12 +636,12 @@ func TestCloseEndsAScavenge(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan error, 2)
 	for range 2 { // one waits for the other
 		go func() {
-			_, err := e.Scavenge(context.Background(), Scavenging{All: true, BytesPerSecond: 1 << 10, Fate: func(*core.Event) Fate {
+			_, err := e.Scavenge(context.Background(), core.Scavenging{All: true, BytesPerSecond: 1 << 10, Fate: func(context.Context, *core.Event) (core.Fate, error) {
 				select {
 				case begun <- struct{}{}:
 				default:
 				}
-				return Goes
+				return core.Goes, nil
 			}})
 			ended <- err
 		}()
@@ -665,7 +669,7 @@ func TestScavengeKeepsTheLogLocked(t *testing.T) {
 		if _, err := (osFS{}).Lock(first, false); !errors.Is(err, errLocked) {
 			t.Fatalf("lock: %v", err)
 		}
-		if result, err := e.Scavenge(t.Context(), Scavenging{Fate: s.fate, All: true}); err != nil || result.Rewritten == 0 {
+		if result, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true}); err != nil || result.Won == 0 {
 			t.Fatalf("%+v, %v", result, err)
 		}
 		for name := range s.versions {
@@ -692,7 +696,7 @@ func TestScavengeBesideReadersAndWriters(t *testing.T) {
 	s.gone["s-3"] = true
 	kept := 0
 	for i := range s.events {
-		if s.fate(&s.events[i]) == Stays && s.events[i].Link.IsZero() {
+		if s.fate(&s.events[i]) == core.Stays && s.events[i].Link.IsZero() {
 			kept++
 		}
 	}
@@ -700,7 +704,7 @@ func TestScavengeBesideReadersAndWriters(t *testing.T) {
 	go func() {
 		var err error
 		for range 2 {
-			if _, err = e.Scavenge(context.Background(), Scavenging{Fate: s.fate, All: true}); err != nil {
+			if _, err = e.Scavenge(context.Background(), core.Scavenging{Fate: s.decide, All: true}); err != nil {
 				break
 			}
 		}
@@ -721,7 +725,7 @@ func TestScavengeBesideReadersAndWriters(t *testing.T) {
 		commitOne(t, e, eventAndRecord("beside", fmt.Sprint(n%3), "v"))
 		there := 0
 		for _, ev := range readAll(t, e, core.All) {
-			if ev.Stream != "beside" && s.fate(&ev) == Stays {
+			if ev.Stream != "beside" && s.fate(&ev) == core.Stays {
 				there++
 			}
 		}
@@ -749,7 +753,7 @@ type scavenging struct {
 func (e *scavenging) Commit(ctx context.Context, group []*core.Commit) core.Step {
 	step := e.Engine.Commit(ctx, group)
 	if e.commits.Add(1)%20 == 0 {
-		if _, err := e.Scavenge(context.Background(), Scavenging{All: true}); err != nil && !errors.Is(err, core.CodeStoreClosed) {
+		if _, err := e.Scavenge(context.Background(), core.Scavenging{All: true}); err != nil && !errors.Is(err, core.CodeStoreClosed) {
 			e.t.Errorf("scavenge: %v", err)
 		}
 	}
@@ -793,7 +797,7 @@ func TestScavengeOfARemovedStream(t *testing.T) {
 			}
 		}
 	}
-	result, err := e.Scavenge(t.Context(), Scavenging{All: true})
+	result, err := e.Scavenge(t.Context(), core.Scavenging{All: true})
 	if err != nil || result.Events != 2 {
 		t.Fatalf("%+v, %v", result, err)
 	}
@@ -848,7 +852,7 @@ func TestScavengeOfALongSegment(t *testing.T) {
 	for name, version := range s.versions {
 		s.before[name] = s.random.Uint64N(version + 2)
 	}
-	if _, err := e.Scavenge(t.Context(), Scavenging{Fate: s.fate, All: true}); err != nil {
+	if _, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true}); err != nil {
 		t.Fatal(err)
 	}
 	s.check(t, e, true)

@@ -11,10 +11,15 @@ import (
 	"github.com/gyre-events/gyre/core"
 )
 
-var _ core.Engine = (*Engine)(nil)
+var (
+	_ core.Engine    = (*Engine)(nil)
+	_ core.Scavenger = (*Engine)(nil)
+)
 
 // Engine keeps a log of its own in memory.
 type Engine struct {
+	scavenging chan struct{} // has room for one: a scavenge runs
+
 	// mu protects the fields below.
 	mu     sync.RWMutex
 	closed bool
@@ -25,8 +30,8 @@ type Engine struct {
 	// events are the encoded events, and links without what they name; nil where one was
 	// removed. Invariant: events[p-1] has position p.
 	events [][]byte
-	// streams has the positions of every stream's events and links; 0 for a link that was
-	// removed with its event. Invariant: streams[s][v-1] is the position of version v.
+	// streams has the positions of every stream's events and links; 0 for one that was removed
+	// from a stream that goes on. Invariant: streams[s][v-1] is the position of version v.
 	streams map[string][]uint64
 	// ids has the place of every event, links that of every link. Invariant:
 	// len(ids) + len(links) is the number of events that are not nil.
@@ -57,13 +62,14 @@ type recordKey struct{ table, key string }
 // New makes an Engine with an empty log.
 func New() *Engine {
 	return &Engine{
-		id:      newID(),
-		streams: make(map[string][]uint64),
-		ids:     make(map[core.ID]place),
-		links:   make(map[linkKey]place),
-		states:  make(map[string]core.Lifecycle),
-		records: make(map[recordKey]core.Record),
-		blobs:   make(map[[32]byte]blob),
+		scavenging: make(chan struct{}, 1),
+		id:         newID(),
+		streams:    make(map[string][]uint64),
+		ids:        make(map[core.ID]place),
+		links:      make(map[linkKey]place),
+		states:     make(map[string]core.Lifecycle),
+		records:    make(map[recordKey]core.Record),
+		blobs:      make(map[[32]byte]blob),
 	}
 }
 

@@ -34,16 +34,23 @@ func (e *Engine) remove(stream string) {
 		e.forget(p)
 	}
 	delete(e.streams, stream)
+	e.removeLinks(removed)
+}
+
+// removeLinks removes the links to removed events, and returns how many there were.
+func (e *Engine) removeLinks(removed map[core.ID]bool) (links uint64) {
 	if len(removed) == 0 {
-		return
+		return 0
 	}
 	for key, link := range e.links {
 		if removed[key.id] {
 			e.streams[link.stream][link.version-1] = 0
 			delete(e.links, key)
 			e.forget(link.position)
+			links++
 		}
 	}
+	return links
 }
 
 // forget lets go of what is at a position.

@@ -1,0 +1,224 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// scavengeTests are about core.Scavenger, of engines that are one.
+var scavengeTests = []test{
+	{"scavenge", "M01_what_goes_is_gone", scavengeGone},
+	{"scavenge", "M02_a_dry_run_changes_nothing", func(s *suite) {
+		s.write("a", 5)
+		before := s.readLog()
+		done := s.scavenge(core.Scavenging{DryRun: true}, versionsBefore("a", 4))
+		if done.Events != 3 || done.Won <= 0 || done.Next != 0 {
+			s.Errorf("would do %+v, want 3 events", done)
+		}
+		if after := s.readLog(); !slices.EqualFunc(after, before, sameRaw) {
+			s.Errorf("the log has %d events, before %d", len(after), len(before))
+		}
+		if real := s.scavenge(core.Scavenging{}, versionsBefore("a", 4)); real.Events != done.Events || real.Won != done.Won {
+			s.Errorf("did %+v, announced %+v", real, done)
+		}
+	}},
+	{"scavenge", "M03_versions_and_positions_are_not_given_again", func(s *suite) {
+		events := s.write("a", 3)
+		s.write("b", 1)
+		last := s.write("a", 1)
+		s.scavenge(core.Scavenging{}, versionsBefore("a", 5))
+		s.head(5)
+		s.leaves("a", 4)
+		s.wrongVersion(s.commit(appendTo("a", core.NoStream, newEvent())), 0, "a", core.NoStream, 4)
+		s.must(appendTo("c", core.AnyVersion, last[0])) // its id is free
+		if r := s.must(appendTo("a", 4, events[0])); r.Position != 7 || r.Appends[0].FirstVersion != 5 {
+			s.Errorf("%+v, want version 5 at position 7", r)
+		}
+		s.leaves("a", 5, 5)
+	}},
+	{"scavenge", "M04_links_go_with_their_events", func(s *suite) {
+		events := s.write("a", 4)
+		s.must(linkTo("l", 0, events...))
+		s.must(linkTo("m", 0, events[0]))
+		s.scavenge(core.Scavenging{}, versionsBefore("a", 3))
+		s.leaves("l", 4, 3, 4)
+		s.leaves("m", 1)
+		s.refused(s.commit(linkTo("n", core.AnyVersion, events[1])), core.CodeEventNotFound, 0)
+		s.must(linkTo("m", 1, events[3]))
+		s.leaves("m", 2, 2)
+	}},
+	{"scavenge", "M05_links_go_alone", func(s *suite) {
+		events := s.write("a", 3)
+		s.must(linkTo("l", 0, events...))
+		s.scavenge(core.Scavenging{}, versionsBefore("l", 3))
+		s.leaves("l", 3, 3)
+		s.leaves("a", 3, 1, 2, 3)
+		s.must(linkTo("l", 3, events[0])) // it is not there any more
+		s.leaves("l", 4, 3, 4)
+	}},
+	{"scavenge", "M06_removed_streams_stay_removed", func(s *suite) {
+		events := s.write("a", 3)
+		s.must(linkTo("l", 0, events...))
+		s.must(change("a", 3, core.RemoveStream))
+		s.write("a", 2)
+		s.scavenge(core.Scavenging{}, versionsBefore("a", 2))
+		s.leaves("a", 2, 2)
+		s.leaves("l", 3)
+	}},
+	{"scavenge", "M07_goes_on_where_it_was", scavengeOn},
+	{"scavenge", "M08_ends_with_its_context_and_by_its_fate", func(s *suite) {
+		s.write("a", 3)
+		ctx, cancel := context.WithCancel(s.ctx())
+		cancel()
+		if _, err := s.scavenger().Scavenge(ctx, core.Scavenging{}); !errors.Is(err, core.CodeCanceled) {
+			s.Errorf("canceled: %v", err)
+		}
+		broken := core.Errorf(core.CodeUnavailable, "no answer")
+		fate := func(context.Context, *core.Event) (core.Fate, error) { return core.Goes, broken }
+		if _, err := s.scavenger().Scavenge(s.ctx(), core.Scavenging{All: true, Fate: fate}); !errors.Is(err, core.CodeUnavailable) {
+			s.Errorf("a fate that fails: %v", err)
+		}
+		s.leaves("a", 3, 1, 2, 3)
+		closeEngine(s, s.engine)
+		s.closed = true
+		if _, err := s.scavenger().Scavenge(s.ctx(), core.Scavenging{All: true, Fate: fate}); !errors.Is(err, core.CodeStoreClosed) {
+			s.Errorf("closed: %v", err)
+		}
+	}},
+}
+
+// scavengeGone looks for what went in every way to read, and for what stays.
+func scavengeGone(s *suite) {
+	a, b := s.write("a", 6), s.write("b", 2)
+	s.must(appendsTo("a", "b", "c"))
+	var places []core.Event
+	done := s.scavenge(core.Scavenging{}, func(ctx context.Context, e *core.Event) (core.Fate, error) {
+		places = append(places, core.Event{Stream: e.Stream, Version: e.Version, Position: e.Position, Recorded: e.Recorded, Incarnation: e.Incarnation})
+		info, err := s.engine.Streams(ctx, core.StreamsRequest{Names: []string{e.Stream}, Limit: 1}) // it may read
+		if err != nil || len(info.Streams) != 1 {
+			s.Errorf("stream %q: %+v, %v", e.Stream, info, err)
+		}
+		return versionsBefore("a", 5)(ctx, e)
+	})
+	if done.Events != 4 || done.Won <= 0 || done.Bytes <= done.Won || done.Next != 0 {
+		s.Errorf("%+v, want 4 events of 11", done)
+	}
+	if len(places) != 11 {
+		s.Errorf("%d events were decided about, want 11", len(places))
+	}
+	for i, e := range places {
+		if e.Position != uint64(i+1) || e.Incarnation != 1 || e.Recorded.IsZero() || e.Stream == "a" != (i < 6 || i == 8) {
+			s.Errorf("event %d was decided about as %+v", i, e)
+		}
+	}
+	s.leaves("a", 7, 5, 6, 7)
+	s.leaves("b", 3, 1, 2, 3)
+	for i, e := range a {
+		got, err := s.engine.Event(s.ctx(), e.ID)
+		if i < 4 && !errors.Is(err, core.CodeEventNotFound) || i >= 4 && (err != nil || got.Position != uint64(i+1)) {
+			s.Errorf("event %d: %+v, %v", i+1, got, err)
+		}
+	}
+	if all := s.read(core.All, false); len(all) != 7 || all[0].Position != 5 || all[2].ID != b[0].ID {
+		s.Errorf("$all has %d events, and begins with %+v", len(all), all[0])
+	}
+	if again := s.scavenge(core.Scavenging{}, versionsBefore("a", 5)); again.Events != 0 {
+		s.Errorf("the next one: %+v", again)
+	}
+}
+
+// scavengeOn ends a scavenge after its first piece, and another goes on.
+func scavengeOn(s *suite) {
+	s.write("b", 1)
+	for range 3 {
+		s.write("a", 1500)
+	}
+	s.removes = true
+	var total core.Scavenged
+	for calls := 0; ; calls++ {
+		ctx, cancel := context.WithCancel(s.ctx())
+		reported := core.Scavenged{}
+		done, err := s.scavenger().Scavenge(ctx, core.Scavenging{All: true, From: total.Next, Fate: versionsBefore("a", 4401), Report: func(now core.Scavenged) {
+			if now.Events < reported.Events || now.Bytes < reported.Bytes || now.Next <= total.Next && now.Next != 0 || now.Last < now.Next-1 {
+				s.Errorf("reported %+v after %+v, from %d", now, reported, total.Next)
+			}
+			reported = now
+			cancel()
+		}})
+		cancel()
+		if done.Events < reported.Events {
+			s.Errorf("%+v, and reported were %+v", done, reported)
+		}
+		total.Events += done.Events
+		if total.Next = done.Next; total.Next == 0 {
+			if err != nil {
+				s.Fatalf("all is done: %v", err)
+			}
+			break
+		}
+		if !errors.Is(err, core.CodeCanceled) || calls > 100 {
+			s.Fatalf("call %d: %+v, %v", calls, done, err)
+		}
+	}
+	if total.Events != 4400 {
+		s.Errorf("%d events went, want 4400", total.Events)
+	}
+	if got := s.read("a", false); len(got) != 100 || got[0].Version != 4401 {
+		s.Errorf("%d events are left", len(got))
+	}
+}
+
+// fateOf decides as core.Scavenging.Fate.
+type fateOf func(ctx context.Context, e *core.Event) (core.Fate, error)
+
+// versionsBefore has the versions before one go, and the links to them.
+func versionsBefore(stream string, version uint64) fateOf {
+	return func(_ context.Context, e *core.Event) (core.Fate, error) {
+		home := e.Home()
+		if e.Stream == stream && e.Version < version || home.Stream == stream && home.Version < version {
+			return core.Goes, nil
+		}
+		return core.Stays, nil
+	}
+}
+
+// scavenger is the engine, if it is a core.Scavenger.
+func (s *suite) scavenger() core.Scavenger {
+	s.Helper()
+	engine, ok := s.engine.(core.Scavenger)
+	if !ok {
+		s.Skip("the engine is no core.Scavenger")
+	}
+	return engine
+}
+
+// scavenge removes all that goes.
+func (s *suite) scavenge(r core.Scavenging, fate fateOf) core.Scavenged {
+	s.Helper()
+	r.All, r.Fate = true, fate
+	s.removes = true
+	done, err := s.scavenger().Scavenge(s.ctx(), r)
+	if err != nil {
+		s.Fatalf("scavenge: %v", err)
+	}
+	return done
+}
+
+// leaves checks which versions can be read of a stream, and its own.
+func (s *suite) leaves(stream string, version uint64, versions ...uint64) {
+	s.Helper()
+	page, err := s.engine.Read(s.ctx(), core.ReadRequest{Stream: stream, Limit: everything})
+	if err != nil || page.Version != version {
+		s.Errorf("stream %q is at version %d, want %d: %v", stream, page.Version, version, err)
+	}
+	var got []uint64
+	for _, e := range s.read(stream, false) {
+		got = append(got, e.Version)
+	}
+	if !slices.Equal(got, versions) {
+		s.Errorf("stream %q has the versions %v, want %v", stream, got, versions)
+	}
+}

@@ -1,0 +1,104 @@
+package core
+
+import (
+	"context"
+	"time"
+)
+
+// Fate is what becomes of an event, or a link, in a scavenge.
+type Fate uint8
+
+// The fates of an event.
+const (
+	// Stays keeps the event.
+	Stays Fate = iota
+	// Goes removes the event. Its version is not given again.
+	Goes
+	// GoesForGood removes the event, and nothing remembers its version: the stream is gone.
+	GoesForGood
+)
+
+// Scavenging says what a scavenge does.
+type Scavenging struct {
+	// Fate decides about each event and link, in the log's order; the Store sets it. Events of
+	// streams that were removed go anyway, and so do links to them. nil keeps all others. Of the
+	// event only its place is set for sure: Stream, Version, Position, Recorded, Incarnation and,
+	// of a link, Link. It is valid during the call, which may read the log. A fate may change
+	// from Stays to the others and from Goes to GoesForGood, and never back.
+	Fate func(ctx context.Context, e *Event) (Fate, error)
+	// From is where to begin: Scavenged.Next of an earlier scavenge. 0 is the beginning.
+	From uint64
+	// All removes everything that goes, whatever that costs. Otherwise an engine leaves what
+	// takes more work than it wins.
+	All bool
+	// DryRun changes nothing.
+	DryRun bool
+	// BytesPerSecond bounds what is read and written of the log; 0 is no bound.
+	BytesPerSecond int64
+	// Report, if not nil, is called with the result so far after each piece of the log.
+	Report func(Scavenged)
+}
+
+// Scavenged is what a scavenge did, or would do.
+type Scavenged struct {
+	Bytes   int64  // that the log had, as far as it was looked at
+	Won     int64  // bytes that storage no longer needs for the log
+	Events  uint64 // that went, links included
+	Changes uint64 // of records, that went
+	// Next is where to go on from, and 0 when everything was looked at. Last is where the
+	// scavenge ends. They count positions or pieces of the log, as the engine does.
+	Next, Last uint64
+}
+
+// Scavenger is implemented by engines that give back the storage of events that go.
+type Scavenger interface {
+	// Scavenge removes events for good, while everything else goes on. What is done stays done
+	// and the result is right, whatever ends it. One scavenge runs at a time on an engine; the
+	// next one waits.
+	Scavenge(ctx context.Context, s Scavenging) (Scavenged, error)
+}
+
+// Scavenge removes for good what nobody can read any more. It sets s.Fate.
+func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
+	engine, ok := s.engine.(Scavenger)
+	switch {
+	case !ok:
+		return Scavenged{}, Errorf(CodeNotSupported, "the storage engine has no scavenge")
+	case r.BytesPerSecond < 0 || r.From > MaxNumber:
+		return Scavenged{}, Errorf(CodeInvalidRequest, "from %d and %d bytes per second are out of range", r.From, r.BytesPerSecond)
+	}
+	r.Fate = nil
+	return engine.Scavenge(ctx, r)
+}
+
+// leastPause is how far a scavenge may be ahead of its pace: it pauses after pieces, and not
+// after each event.
+const leastPause = 10 * time.Millisecond
+
+// Pace bounds how much a scavenge reads and writes, for engines. One goroutine uses it.
+type Pace struct {
+	bytesPerSecond int64
+	begun          time.Time
+	paid           int64 // bytes
+}
+
+// NewPace begins now. 0 is no bound.
+func NewPace(bytesPerSecond int64) *Pace {
+	return &Pace{bytesPerSecond: bytesPerSecond, begun: time.Now()}
+}
+
+// Pay waits until so many bytes more may be read or written. The error is that of ctx.
+func (p *Pace) Pay(ctx context.Context, bytes int64) error {
+	if p.paid += bytes; p.bytesPerSecond > 0 {
+		due := p.begun.Add(time.Duration(float64(p.paid) / float64(p.bytesPerSecond) * float64(time.Second)))
+		if wait := time.Until(due); wait >= leastPause {
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return ctx.Err()
+}
