@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
 	"github.com/gyre-events/gyre/plugins"
 )
 
@@ -121,24 +122,23 @@ func (r *Run) each(do func(*Version) error) error {
 
 // handle handles at most so many events of a source. more reports that there may be others.
 func (r *Run) handle(ctx context.Context, from Source, most int) (more bool, err error) {
-	read := readAhead(ctx, from)
-	defer read.close()
+	var events []delivery.Item
 	for r.handled < most {
-		page, err := read.next()
+		clear(events) // they hold their blocks in memory
+		events, err = from.Next(ctx, events[:0])
 		if errors.Is(err, io.EOF) {
 			return false, r.each(func(v *Version) error { return v.Flush(ctx) })
 		}
 		if err != nil {
 			return false, err
 		}
-		events := page[:min(len(page), most-r.handled)]
+		events = events[:min(len(events), most-r.handled)]
 		if err := r.each(func(v *Version) error { return v.Handle(ctx, events) }); err != nil {
 			return false, err
 		}
 		r.handled += len(events)
 		r.position = events[len(events)-1].Position
 		r.show()
-		read.done(page)
 	}
 	return true, r.each(func(v *Version) error { return v.Flush(ctx) })
 }

@@ -8,9 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -275,49 +273,5 @@ func TestDiff(t *testing.T) {
 	}
 	if d, err = Diff(t.Context(), 2, before.Pages, after.Pages, 3); err != nil || string(d.First[2].After.Base64) != "\xff" {
 		t.Errorf("%+v, %v", d, err)
-	}
-}
-
-// sourceFunc is a Source.
-type sourceFunc func(ctx context.Context, dst []delivery.Item) ([]delivery.Item, error)
-
-func (f sourceFunc) Next(ctx context.Context, dst []delivery.Item) ([]delivery.Item, error) {
-	return f(ctx, dst)
-}
-
-// TestRunReadsAhead: the next page is read while one is handled, into memory of its own. When there are
-// enough events, nothing is read any more, and how the source has ended does not matter.
-func TestRunReadsAhead(t *testing.T) {
-	var pages atomic.Int64
-	asked, ended := make(chan struct{}), false
-	source := func(ctx context.Context, dst []delivery.Item) ([]delivery.Item, error) {
-		n := uint64(pages.Add(1))
-		switch n {
-		case 2:
-			close(asked)
-		case 4:
-			<-ctx.Done()
-			ended = true
-			return dst, ctx.Err()
-		}
-		return append(dst, item(2*n-1, "s", "A"), item(2*n, "s", "A")), nil
-	}
-	waits := func(c plugins.Connection, i int, e *abi.Event) error {
-		select {
-		case <-asked:
-			return fold(c, i, e)
-		case <-time.After(10 * time.Second):
-			return errors.New("the next page is not read meanwhile")
-		}
-	}
-	v := New(Config{Binding: bindingOf(1, 2), Program: program(waits), Show: plugins.MaxShown, From: 1})
-	defer v.Close()
-	r := Run{Tried: v, Range: sourceFunc(source), From: 1, To: 100, Count: 5}
-	result, err := r.Do(t.Context())
-	if err != nil || result.Events != 5 || result.To != 5 || result.Tried.Acked != 5 || result.Tried.Failures != 0 {
-		t.Errorf("%+v, %v", result, err)
-	}
-	if n := pages.Load(); n > 4 || n == 4 && !ended {
-		t.Errorf("%d pages were asked for, and the last is still being read", n)
 	}
 }
