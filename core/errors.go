@@ -134,6 +134,12 @@ func NewStreamNotFound(stream string) *Error {
 	return e
 }
 
+// IsAbsent reports whether err is that a stream cannot be read because it has no events, is
+// deleted, or is tombstoned.
+func IsAbsent(err error) bool {
+	return errors.Is(err, CodeStreamNotFound) || errors.Is(err, CodeStreamDeleted) || errors.Is(err, CodeStreamTombstoned)
+}
+
 // Clip shortens what a client sent for use in a message.
 func Clip(s string) string { return ClipTo(s, 80) }
 

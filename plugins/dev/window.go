@@ -94,7 +94,7 @@ func (l *Last) Window(ctx context.Context, input *plugins.Input) (*Window, error
 func (l *Last) end(ctx context.Context, input *plugins.Input) (position uint64, err error) {
 	stream := cmp.Or(input.Stream, core.All)
 	page, err := l.log.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
-	if errors.Is(err, core.CodeStreamNotFound) {
+	if core.IsAbsent(err) {
 		return 0, nil
 	}
 	if stream == core.All {

@@ -47,9 +47,9 @@ func (x *Stage) ReadStream(stream []byte, from int64, limit int) ([]byte, abi.Er
 func (x *Stage) readGranted(r core.ReadRequest) (core.Batch, abi.Errno) {
 	for range maxPassedOver {
 		page, err := x.ground.Read(x.ctx, r)
-		switch code := core.AsError(err); {
+		switch {
 		case err == nil:
-		case code.Code == core.CodeStreamNotFound:
+		case core.IsAbsent(err):
 			return core.Batch{}, abi.NotFound
 		default:
 			x.storage = err

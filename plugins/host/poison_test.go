@@ -252,7 +252,7 @@ func TestWorkbench(t *testing.T) {
 }
 
 // TestRunOfAnAppendThatWouldBeRefused: an append fails that expects another version than its stream
-// is at now, as it would in a replay. What the event has appended before counts.
+// is at now, or whose stream is deleted, as it would in a replay. What the event has appended before counts.
 func TestRunOfAnAppendThatWouldBeRefused(t *testing.T) {
 	n := newNode(t, memory.New())
 	expecting := func(expected ...int64) handle {
@@ -271,13 +271,20 @@ func TestRunOfAnAppendThatWouldBeRefused(t *testing.T) {
 	n.awaitStatus("shop", "parks it", func(s *plugins.Status) bool { return s.Parked == 1 })
 	n.write("bills", "Billed")
 	for i, c := range []struct {
+		before   []core.StreamAction
 		expected []int64
 		reason   string
 	}{
-		{[]int64{1, 2}, ""}, {[]int64{-1, 2, abi.StreamExists}, ""},
-		{[]int64{abi.NoStream}, `wrong_expected_version: stream "bills" is at version 1, expected no_stream`},
-		{[]int64{-1, 1}, `wrong_expected_version: stream "bills" is at version 2, expected 1`},
+		{nil, []int64{1, 2}, ""}, {nil, []int64{-1, 2, abi.StreamExists}, ""},
+		{nil, []int64{abi.NoStream}, `wrong_expected_version: stream "bills" is at version 1, expected no_stream`},
+		{nil, []int64{-1, 1}, `wrong_expected_version: stream "bills" is at version 2, expected 1`},
+		{[]core.StreamAction{core.DeleteStream}, []int64{-1}, `stream_deleted: stream "bills" is deleted`},
+		{[]core.StreamAction{core.UndeleteStream}, []int64{1}, ""},
+		{[]core.StreamAction{core.TombstoneStream}, []int64{1}, `stream_tombstoned: stream "bills" is tombstoned`},
 	} {
+		for _, action := range c.before {
+			n.change("bills", action)
+		}
 		version := fmt.Sprint(i + 2)
 		n.add("shop", version, copierManifest, expecting(c.expected...))
 		ran, err := n.host.RunPoison(t.Context(), "shop", 1, plugins.PoisonRun{Version: version})

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -78,6 +79,33 @@ func TestReadStreamPassesOverLinksThatAreNotGranted(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestReadOfAStreamThatIsDeleted: a lane finds no events in streams that are deleted and tombstoned,
+// and goes on.
+func TestReadOfAStreamThatIsDeleted(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.write("deleted", "Written")
+		n.change("deleted", core.DeleteStream)
+		n.change("tombstoned", core.TombstoneStream)
+		n.add("p", "1", plugins.Manifest{Subscription: plugins.Input{Stream: "in"}}, func(c *call) error {
+			return c.append("out", -1, "Read", fmt.Sprintf("%q", c.typesOf("deleted")+", "+c.typesOf("tombstoned")))
+		})
+		n.deploy("p", plugins.Deploy{Version: "1", Grants: []string{"append:out", "streams.read"}})
+		n.write("in", "Tried")
+		n.awaitStatus("p", "appends one", func(s *plugins.Status) bool { return len(n.events("out")) == 1 })
+		if got := string(n.events("out")[0].Data); got != `"not found, not found"` {
+			t.Errorf("it read %s", got)
+		}
+	})
+}
+
+func (n *node) change(stream string, action core.StreamAction) {
+	n.t.Helper()
+	op := core.StreamOp{Stream: stream, Expect: core.AnyVersion, Action: action}
+	if _, err := n.store.Append(n.t.Context(), core.Commit{Streams: []core.StreamOp{op}}); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // typesOf are the types of the first two events of a stream, or why there are none.

@@ -105,25 +105,30 @@ func (a *Alone) handle(ctx context.Context, stage *effects.Stage, t *plugins.Poi
 	return f, nil
 }
 
-// refusal is the failure of an append that the log would refuse now, because its stream is at another
-// version than it expects. Of a stream that may not be read that is not known.
+// refusal is the failure of an append that the log would refuse now, because its stream is deleted,
+// tombstoned, or at another version than it expects. Of a stream that may not be read that is not
+// known.
 func (a *Alone) refusal(ctx context.Context, stage *effects.Stage) (*effects.Failure, error) {
-	appended := map[string]uint64{} // by the event, so far
+	versions := map[string]uint64{} // with what the event has appended so far
 	for _, deed := range stage.Of(1) {
 		for e := range deed.Appends() {
-			if e.Expect != core.AnyVersion {
-				version, err := a.version(ctx, e.Stream)
-				if errors.Is(err, core.CodeForbidden) {
+			version, known := versions[e.Stream]
+			if !known {
+				var err error
+				version, err = a.version(ctx, e.Stream)
+				switch {
+				case errors.Is(err, core.CodeForbidden):
 					continue
-				}
-				if err != nil {
+				case core.IsAbsent(err):
+					return &effects.Failure{Reason: core.AsError(err).Error()}, nil
+				case err != nil:
 					return nil, err
 				}
-				if version += appended[e.Stream]; !e.Expect.Holds(version) {
-					return &effects.Failure{Reason: core.NewWrongVersion(e.Stream, e.Expect, version).Error()}, nil
-				}
 			}
-			appended[e.Stream] += uint64(len(e.Events))
+			if !e.Expect.Holds(version) {
+				return &effects.Failure{Reason: core.NewWrongVersion(e.Stream, e.Expect, version).Error()}, nil
+			}
+			versions[e.Stream] = version + uint64(len(e.Events))
 		}
 	}
 	return nil, nil
