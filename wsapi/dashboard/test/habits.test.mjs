@@ -57,7 +57,7 @@ test("rows are walked and opened by keys, and Esc goes out again", async (t) => 
   await page.locator("h1:focus", { hasText: "Streams" }).waitFor();
   await page.keyboard.press("f");
   await page.keyboard.type("order-3"); // no key of it is a shortcut
-  await page.waitForURL("**/streams?prefix=order-3");
+  await page.waitForURL("**/streams?name=order-3");
   await page.goto(`${node.url}/tail`);
   await page.getByText("Waiting for the next event").waitFor();
   await page.keyboard.press("Space");
@@ -80,7 +80,7 @@ test("the palette finds, marks, and takes along what was typed", async (t) => {
   await page.screenshot({ path: join(screens, "palette-light.png") });
   await page.getByRole("option", { name: "Streams that begin with order" }).click();
   await page.locator("h1:focus", { hasText: "Streams" }).waitFor();
-  assert.equal(await path(page), "/streams?prefix=order");
+  assert.equal(await path(page), "/streams?name=order");
   await page.goBack();
   await page.locator("h1:focus", { hasText: "Settings" }).waitFor();
   assert.equal(await path(page), "/settings"); // the palette is not in the way

@@ -83,7 +83,7 @@ test("pictures of a node", async (t) => {
   await light.getByText("The sample plugin runs").waitFor({ timeout: 60_000 });
   const stop = load(node);
   await take(light, node.url, "overview", "Written just now", 25_000);
-  await take(light, `${node.url}/streams`, "streams", "Last written");
+  await take(light, `${node.url}/streams`, "streams", "Changed");
   await take(light, node.url + event, "event", "Changed since version 8");
   await light.setViewportSize({ ...size, height: 560 });
   await take(light, `${node.url}/tail`, "tail", "Arriving", 12_000);

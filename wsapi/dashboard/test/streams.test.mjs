@@ -17,7 +17,15 @@ async function append(node, stream, ...events) {
 
 const names = (page) => page.getByRole("table").locator("a.main").allInnerTexts();
 
-test("streams are listed by when they were written, by name and by category", async (t) => {
+/** Waits until the table lists some streams, in their order. */
+async function listed(page, ...wanted) {
+  await page.waitForFunction(
+    (wanted) => [...document.querySelectorAll("tbody a.main")].map((a) => a.textContent.trim()).join() === wanted,
+    wanted.join(),
+  );
+}
+
+test("streams are listed in each order, by category, by prefix and by pattern", async (t) => {
   const node = await Node.start(t);
   for (const stream of ["cart-2", "order-2", "cart-1", "order-1"])
     await append(node, stream, { type: "Made", data: 1 });
@@ -25,30 +33,64 @@ test("streams are listed by when they were written, by name and by category", as
   await page.goto(`${node.url}/streams`);
   const facets = page.getByRole("complementary", { name: "What there is" });
   await facets.getByRole("link", { name: "cart 2" }).waitFor(); // they are counted in the background
-  assert.deepEqual(await names(page), ["order-1", "cart-1", "order-2", "cart-2"]);
+  await listed(page, "order-1", "cart-1", "order-2", "cart-2");
+  await page.getByText("Made").nth(4).waitFor(); // the type of the newest event
   assert.deepEqual(await barriers(page), []);
 
   await append(node, "cart-2", { type: "Paid", data: 2 });
   await page.getByRole("button", { name: "1 new event" }).click();
-  await page.waitForFunction(() => document.querySelector("tbody a.main")?.textContent === "cart-2");
-  assert.deepEqual(await names(page), ["cart-2", "order-1", "cart-1", "order-2"]);
-
-  await facets.getByRole("link", { name: "cart 2" }).click();
-  await page.waitForFunction(() => document.querySelectorAll("tbody a.main").length === 2);
-  assert.equal(new URL(page.url()).search, "?prefix=cart-");
-  assert.deepEqual(await names(page), ["cart-1", "cart-2"]); // by name, so that it is found however old it is
-  await page.getByRole("link", { name: "Last written" }).click();
-  await page.waitForFunction(() => document.querySelector("tbody a.main")?.textContent === "cart-2");
-  await facets.getByRole("link", { name: "Clear" }).click();
-  await page.getByRole("link", { name: "Name", exact: true }).click();
-  await page.waitForFunction(() => document.querySelector("tbody a.main")?.textContent === "cart-1");
-  assert.deepEqual(await names(page), ["cart-1", "cart-2", "order-1", "order-2"]);
+  await listed(page, "cart-2", "order-1", "cart-1", "order-2");
+  const row = page.locator("tr[data-row]").first();
+  assert.match(await row.innerText(), /cart-2\s+live\s+2\s+2\s/);
+  const order = page.getByRole("group", { name: "In the order of" });
+  await order.getByRole("link", { name: "Changed" }).click();
+  await listed(page, "order-2", "cart-1", "order-1", "cart-2");
+  await page.getByRole("columnheader", { name: "Changed" }).and(page.locator("[aria-sort=ascending]")).waitFor();
+  await order.getByRole("link", { name: "Created" }).click();
+  await listed(page, "order-1", "cart-1", "order-2", "cart-2");
+  await order.getByRole("link", { name: "Name" }).click();
+  await listed(page, "cart-1", "cart-2", "order-1", "order-2");
+  await order.getByRole("link", { name: "Name" }).click();
+  await listed(page, "order-2", "order-1", "cart-2", "cart-1");
+  assert.equal(new URL(page.url()).search, "?sort=name&desc=true");
   await page.goBack();
-  await page.waitForFunction(() => document.querySelector("tbody a.main")?.textContent === "cart-2");
+  await listed(page, "cart-1", "cart-2", "order-1", "order-2");
+
+  await page.goto(`${node.url}/streams`);
+  await facets.getByRole("link", { name: "cart 2" }).click();
+  await listed(page, "cart-1", "cart-2"); // by name, so that it is found however old it is
+  assert.equal(new URL(page.url()).search, "?name=cart-");
+  await order.getByRole("link", { name: "Changed" }).click();
+  await listed(page, "cart-2", "cart-1");
+  await page.getByLabel("Filter streams").fill("*r*-2");
+  await listed(page, "cart-2", "order-2");
+  await page.getByLabel("Filter streams").fill("*-9");
+  await page.getByText("No stream matches *-9").waitFor();
+  await facets.getByRole("link", { name: "Clear" }).click();
+  await listed(page, "cart-2", "order-1", "cart-1", "order-2");
 
   await facets.getByRole("link", { name: "Paid 1" }).click();
   await page.getByText("Waiting for the next event").waitFor();
   assert.equal(new URL(page.url()).pathname, "/tail");
+  assert.deepEqual(page.problems, []);
+});
+
+test("a search that no index serves says how far it looked, and goes on", async (t) => {
+  const node = await Node.start(t);
+  const name = (i) => `order-${String(i).padStart(5, "0")}${i === 24_999 ? "-eu" : ""}`;
+  const lines = Array.from({ length: 25_000 }, (_, i) => `{"stream":"${name(i)}","type":"T","data":${i}}\n`);
+  await node.run(["import", "-"], lines.join(""));
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams?name=*-eu`);
+  await page.getByText("0 streams so far, among the first 20,000 names").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await page.getByRole("button", { name: "Look further" }).click();
+  await listed(page, "order-24999-eu");
+  await page.getByText("so far").waitFor({ state: "detached" });
+  await page.locator(".head").getByText("1", { exact: true }).waitFor();
+  await page.getByLabel("Filter streams").fill("");
+  await page.locator(".head").getByText("25,000", { exact: true }).waitFor();
+  assert.equal(await names(page).then((all) => all[0]), "order-24999-eu"); // it changed last
   assert.deepEqual(page.problems, []);
 });
 

@@ -1,4 +1,4 @@
-import type { Client, GyreError, RecordedEvent } from "@gyre-events/client";
+import type { Client, GyreError, RecordedEvent, StreamInfo, StreamsOptions, StreamsPage } from "@gyre-events/client";
 import { errorOf } from "./query.svelte.js";
 
 /** What a list says of an event. The event itself may have a megabyte, and there are many. */
@@ -10,39 +10,59 @@ export interface Brief {
 
 export const briefOf = ({ version, type, recorded }: RecordedEvent): Brief => ({ version, type, recorded });
 
-/** A stream in a list; with its newest event, if that is known. */
-export interface Row {
+export const sorts = ["changed", "created", "name"] as const;
+export type Sort = (typeof sorts)[number];
+
+/** Which streams are listed, and in which order. */
+export interface Listing {
+  /** How the names begin; a pattern that they match if it has "*". */
   name: string;
-  version: number;
-  event?: Brief;
+  sort: Sort;
+  desc: boolean;
 }
 
-/** Bounds what is looked at for more of the streams that were written last. */
-const pagesPerLook = 5;
-const rowsPerLook = 100;
+/** The listing that the query of a URL asks for. Streams that are searched for are sorted by name. */
+export function listingOf(query: URLSearchParams): Listing {
+  const name = query.get("name") ?? "";
+  const sort = sorts.find((s) => s === query.get("sort")) ?? (name === "" ? "changed" : "name");
+  const desc = query.get("desc");
+  return { name, sort, desc: desc === null ? sort !== "name" : desc === "true" };
+}
 
-/** Streams by name, or those that were written last; more of them when they are asked for. */
+/** The query of the URL for another order; the same order again is turned around. */
+export function ordered(now: Listing, sort: Sort): { sort: Sort; desc: string | undefined } {
+  return { sort, desc: sort === now.sort ? String(!now.desc) : undefined };
+}
+
+const pageStreams = 500;
+/** So many streams are kept; for others the reader searches. */
+export const mostStreams = 100_000;
+
+/** The streams of a listing; more of them when they are asked for. */
 export class StreamList {
-  rows = $state.raw<readonly Row[]>([]);
+  rows = $state.raw<readonly StreamInfo[]>([]);
   end = $state(false);
   error = $state.raw<GyreError>();
-  /** Of those that were written last: how many events were looked at, from which position on. */
+  busy = $state(false);
+  /** How many streams the listing has. */
+  total = $state.raw<StreamsPage["total"]>();
+  /** How many names or entries of the log were looked at; 0 if the node does not say. */
   looked = $state(0);
-  top = $state(0);
+  /** The newest page has fewer streams than it could: they are looked for, not looked up. */
+  sparse = $state(false);
+  /** The head of the log when the list began. */
+  head = $state(Infinity);
+  readonly full: boolean = $derived(this.rows.length >= mostStreams);
 
   readonly #client: Client;
-  readonly #prefix: string;
-  readonly #written: boolean;
+  readonly #listing: Listing;
   readonly #stop = new AbortController();
   readonly #seen = new Set<string>();
   #cursor: string | undefined;
-  #next: number | undefined;
-  #busy = false;
 
-  constructor(client: Client, prefix: string, written: boolean) {
+  constructor(client: Client, listing: Listing) {
     this.#client = client;
-    this.#prefix = prefix;
-    this.#written = written;
+    this.#listing = listing;
   }
 
   close(): void {
@@ -50,51 +70,40 @@ export class StreamList {
   }
 
   async more(): Promise<void> {
-    if (this.#busy || this.end || this.#stop.signal.aborted) return;
-    this.#busy = true;
+    if (this.busy || this.end || this.full || this.#stop.signal.aborted) return;
+    this.busy = true;
     this.error = undefined;
     try {
-      await (this.#written ? this.#byTime() : this.#byName());
+      const first = this.#cursor === undefined;
+      if (first) this.head = (await this.#client.server()).head;
+      this.#take(await this.#page({ limit: pageStreams, details: true, cursor: this.#cursor }));
+      if (first) void this.#count();
     } catch (e) {
       if (!this.#stop.signal.aborted) this.error = errorOf(e);
     }
-    this.#busy = false;
+    this.busy = false;
   }
 
-  async #byName(): Promise<void> {
-    const { signal } = this.#stop;
-    const page = await this.#client.streams({ prefix: this.#prefix, cursor: this.#cursor, limit: 1000, signal });
-    this.rows = [...this.rows, ...page.streams];
+  #page(o: StreamsOptions): Promise<StreamsPage> {
+    const { name, sort, desc } = this.#listing;
+    const which = name.includes("*") ? { match: name } : { prefix: name };
+    return this.#client.streams({ ...which, sort, desc, signal: this.#stop.signal, ...o });
+  }
+
+  /** Counts the streams, unless all are there. The list does not wait for it. */
+  async #count(): Promise<void> {
+    if (this.end) this.total = { streams: this.rows.length };
+    else this.total = (await this.#page({ limit: 1, totals: true }).catch(() => undefined))?.total;
+  }
+
+  #take(page: StreamsPage): void {
     this.#cursor = page.cursor;
     this.end = page.end;
-  }
-
-  /** Reads the log backward until it has met enough streams, or has looked at enough events. */
-  async #byTime(): Promise<void> {
-    const found: Row[] = [];
-    for (let page = 0; page < pagesPerLook && found.length < rowsPerLook && !this.end; page++)
-      found.push(...(await this.#page()));
-    if (found.length > 0) this.rows = [...this.rows, ...found]; // a table that shows no more asks no more
-  }
-
-  async #page(): Promise<Row[]> {
-    const { signal } = this.#stop;
-    const { events, next, version, end } = await this.#client.read("$all", {
-      backward: true,
-      limit: 1000,
-      signal,
-      ...(this.#next !== undefined && { from: this.#next }),
-    });
-    if (this.#next === undefined) this.top = version;
-    this.#next = next;
-    this.end = end || next === undefined;
-    this.looked += events.length;
-    const found: Row[] = [];
-    for (const event of events) {
-      if (this.#seen.has(event.stream) || !event.stream.startsWith(this.#prefix)) continue;
-      this.#seen.add(event.stream);
-      found.push({ name: event.stream, version: event.version, event: briefOf(event) });
-    }
-    return found;
+    this.looked += page.looked ?? 0;
+    this.sparse = !page.end && page.streams.length < pageStreams;
+    // A stream that changes while the list is read may come twice.
+    const fresh = page.streams.filter((s) => !this.#seen.has(s.name));
+    for (const s of fresh) this.#seen.add(s.name);
+    if (fresh.length > 0) this.rows = [...this.rows, ...fresh]; // a table that shows no more asks no more
   }
 }
