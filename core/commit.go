@@ -212,7 +212,7 @@ func (c *Commit) Validate() error {
 	}
 	if c.Progress != nil {
 		if slices.ContainsFunc(c.Records, func(r RecordOp) bool { return r.Expect != AnyVersion }) {
-			return Errorf(CodeInvalidRequest, "an append has records, or moves a progress")
+			return Errorf(CodeInvalidRequest, "an append that moves a progress expects no revisions of records")
 		}
 		if err := c.Progress.validate(); err != nil {
 			return err

@@ -332,32 +332,18 @@ func RecordSnapshot(ctx context.Context, s SnapshotStore, p SnapshotPut) (bool, 
 }
 
 // AppendWithSnapshots makes a Commit that records snapshots, too, all or nothing. They may be
-// of versions that the Commit appends, and not of a stream that it changes as a whole. A Commit
-// whose events are known records nothing (P5).
+// of versions that the Commit appends, and not of a stream that it changes as a whole. The Commit
+// has no Records and no Progress beside them. A Commit whose events are known records nothing (P5).
 func AppendWithSnapshots(ctx context.Context, s SnapshotStore, c Commit, puts []SnapshotPut) (Result, error) {
 	if len(puts) == 0 {
 		return s.Append(ctx, c)
 	}
-	if len(puts) > MaxCommitSnapshots {
-		e := Errorf(CodeCommitTooLarge, "%d snapshots, the limit is %d", len(puts), MaxCommitSnapshots)
-		e.Limit = MaxCommitSnapshots
-		return Result{}, e
+	puts, err := ValidateSnapshots(&c, puts)
+	if err != nil {
+		return Result{}, err
 	}
-	puts = slices.Clone(puts)
 	for i := range puts {
-		p := &puts[i]
-		if err := p.validate(); err != nil {
-			return Result{}, err
-		}
-		if c.Changes(p.Stream) {
-			e := Errorf(CodeInvalidRequest, "a snapshot is recorded of stream %q, which the same commit changes as a whole", Clip(p.Stream))
-			e.Stream = p.Stream
-			return Result{}, e
-		}
-		if slices.ContainsFunc(puts[:i], func(b SnapshotPut) bool { return b.Stream == p.Stream && b.Kind == p.Kind }) {
-			return Result{}, Errorf(CodeInvalidSnapshot, "snapshot %q of stream %q is recorded twice", Clip(p.Kind), Clip(p.Stream))
-		}
-		p.Recorded = time.Now().UTC().Truncate(time.Microsecond)
+		puts[i].Recorded = time.Now().UTC().Truncate(time.Microsecond)
 	}
 	for range snapshotTries {
 		refusal, err := c.putSnapshots(ctx, s, puts)
@@ -379,6 +365,39 @@ func AppendWithSnapshots(ctx context.Context, s SnapshotStore, c Commit, puts []
 		}
 	}
 	return Result{}, Errorf(CodeRecordConflict, "the snapshot of stream %q changed whenever it was to be recorded", Clip(puts[0].Stream))
+}
+
+// ValidateSnapshots checks what AppendWithSnapshots is to write, as far as that does not need the
+// log. It returns the snapshots with their kinds.
+func ValidateSnapshots(c *Commit, puts []SnapshotPut) ([]SnapshotPut, error) {
+	switch {
+	case len(puts) > MaxCommitSnapshots:
+		e := Errorf(CodeCommitTooLarge, "%d snapshots, the limit is %d", len(puts), MaxCommitSnapshots)
+		e.Limit = MaxCommitSnapshots
+		return nil, e
+	case len(c.Records) > 0:
+		return nil, Errorf(CodeInvalidRequest, "an append that records snapshots writes no other records")
+	case c.Progress != nil:
+		return nil, Errorf(CodeInvalidRequest, "an append records snapshots, or moves a progress, not both")
+	}
+	puts = slices.Clone(puts)
+	whole := *c
+	for i := range puts {
+		p := &puts[i]
+		if err := p.validate(); err != nil {
+			return nil, err
+		}
+		if c.Changes(p.Stream) {
+			e := Errorf(CodeInvalidRequest, "a snapshot is recorded of stream %q, which the same commit changes as a whole", Clip(p.Stream))
+			e.Stream = p.Stream
+			return nil, e
+		}
+		if slices.ContainsFunc(puts[:i], func(b SnapshotPut) bool { return b.Stream == p.Stream && b.Kind == p.Kind }) {
+			return nil, Errorf(CodeInvalidSnapshot, "snapshot %q of stream %q is recorded twice", Clip(p.Kind), Clip(p.Stream))
+		}
+		whole.Records = append(whole.Records, RecordOp{Table: SnapshotsTable, Key: snapshotKey(p.Stream, p.Kind), Value: encodeSnapshot(&p.Snapshot)})
+	}
+	return puts, whole.Validate()
 }
 
 // putSnapshots sets the Records of c. If a snapshot is refused, refusal says why, and only a

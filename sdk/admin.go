@@ -2,11 +2,9 @@ package sdk
 
 import (
 	"context"
-	"encoding/base64"
 	"net/url"
 
 	"github.com/gyre-events/gyre/census"
-	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
@@ -38,21 +36,7 @@ func (c *Client) Categories(ctx context.Context, r census.ListRequest) (page cen
 }
 
 func countsQuery(r census.ListRequest) url.Values {
-	query := queryOf("prefix", r.Prefix, "sort", string(r.Order))
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
-	setLimit(query, r.Limit)
-	return query
-}
-
-// nextOf decodes the cursor of an answer.
-func nextOf(cursor string) (string, error) {
-	next, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil {
-		return "", core.Errorf(core.CodeProtocolError, "the answer has a cursor that is none")
-	}
-	return string(next), nil
+	return listQuery(r.After, r.Limit, "prefix", r.Prefix, "sort", string(r.Order))
 }
 
 // Settings returns the settings of a node that are in effect, and where each comes from. They have no

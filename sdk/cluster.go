@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/base64"
 	"net/url"
 	"strconv"
 
@@ -53,11 +52,7 @@ func (c Cluster) WhereIs(ctx context.Context, kind ring.Kind, name string) (w ri
 
 // Owned returns a page of what a node owns and has used lately.
 func (c Cluster) Owned(ctx context.Context, node string, r ring.OwnedRequest) (page ring.OwnedPage, err error) {
-	query := queryOf("node", node, "kind", string(r.Kind), "prefix", r.Prefix, "name", r.Name)
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
-	setLimit(query, r.Limit)
+	query := listQuery(r.After, r.Limit, "node", node, "kind", string(r.Kind), "prefix", r.Prefix, "name", r.Name)
 	if err := c.client.get(ctx, "/v1/cluster/owned", query, &page); err != nil {
 		return page, err
 	}
@@ -79,15 +74,4 @@ func (c Cluster) Leave(ctx context.Context, node string) error { return c.order(
 
 func (c Cluster) order(ctx context.Context, what, node string) error {
 	return c.client.postHere(ctx, "/v1/cluster/"+what, queryOf("node", node))
-}
-
-// queryOf makes a query of names and values. It leaves empty values out.
-func queryOf(pairs ...string) url.Values {
-	query := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			query.Set(pairs[i], pairs[i+1])
-		}
-	}
-	return query
 }

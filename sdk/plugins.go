@@ -3,7 +3,6 @@ package sdk
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -85,7 +84,7 @@ func (p Plugins) ABI(ctx context.Context) (a plugins.ABI, err error) {
 
 // List returns a page of plugins and bindings by name.
 func (p Plugins) List(ctx context.Context, r plugins.ListRequest) (page plugins.ListPage, err error) {
-	err = p.client.get(ctx, "/v1/plugins", listQuery(r), &page)
+	err = p.client.get(ctx, "/v1/plugins", listQuery(r.After, r.Limit, "prefix", r.Prefix), &page)
 	return page, err
 }
 
@@ -97,7 +96,7 @@ func (p Plugins) Version(ctx context.Context, plugin, version string) (v plugins
 
 // Versions returns a page of the versions of a plugin, or plugin_not_found.
 func (p Plugins) Versions(ctx context.Context, plugin string, r plugins.ListRequest) (page plugins.VersionPage, err error) {
-	err = p.client.get(ctx, pluginPath(plugin, "/versions"), listQuery(r), &page)
+	err = p.client.get(ctx, pluginPath(plugin, "/versions"), listQuery(r.After, r.Limit, "prefix", r.Prefix), &page)
 	return page, err
 }
 
@@ -279,15 +278,6 @@ func pluginPath(name, what string) string { return "/v1/plugins/" + url.PathEsca
 
 func versionPath(plugin, version string) string {
 	return pluginPath(plugin, "/versions/") + url.PathEscape(version)
-}
-
-func listQuery(r plugins.ListRequest) url.Values {
-	query := queryOf("prefix", r.Prefix)
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
-	setLimit(query, r.Limit)
-	return query
 }
 
 // counting counts the bytes that are read of a body.

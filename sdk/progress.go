@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 
@@ -20,19 +19,11 @@ func (c *Client) Progress(ctx context.Context, name string) (core.ProgressInfo, 
 
 // ListProgress returns a page of the stored places.
 func (c *Client) ListProgress(ctx context.Context, r core.ProgressRequest) (core.ProgressPage, error) {
-	query := url.Values{}
-	if r.Prefix != "" {
-		query.Set("prefix", r.Prefix)
-	}
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
-	setLimit(query, r.Limit)
 	var body struct {
 		Progress []wire.ProgressInfo `json:"progress"`
 		End      bool                `json:"end"`
 	}
-	if err := c.get(ctx, "/v1/progress", query, &body); err != nil {
+	if err := c.get(ctx, "/v1/progress", listQuery(r.After, r.Limit, "prefix", r.Prefix), &body); err != nil {
 		return core.ProgressPage{}, err
 	}
 	page := core.ProgressPage{End: body.End}

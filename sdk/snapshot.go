@@ -3,7 +3,6 @@ package sdk
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 
@@ -64,29 +63,16 @@ func (c *Client) ListSnapshots(ctx context.Context, r core.SnapshotsRequest) (co
 	if err := core.ValidateReadable(r.Stream); err != nil {
 		return core.SnapshotsPage{}, err
 	}
-	query := url.Values{}
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
-	setLimit(query, r.Limit)
-	var body struct {
-		Snapshots []wire.SnapshotInfo `json:"snapshots"`
-		Cursor    string              `json:"cursor"`
-		End       bool                `json:"end"`
-	}
-	if err := c.get(ctx, snapshotsPath(r.Stream), query, &body); err != nil {
+	var body wire.SnapshotsPage
+	if err := c.get(ctx, snapshotsPath(r.Stream), listQuery(r.After, r.Limit), &body); err != nil {
 		return core.SnapshotsPage{}, err
 	}
-	page := core.SnapshotsPage{End: body.End}
+	next, err := nextOf(body.Cursor)
+	page := core.SnapshotsPage{Next: next, End: body.End}
 	for i := range body.Snapshots {
 		page.Snapshots = append(page.Snapshots, body.Snapshots[i].CoreInfo())
 	}
-	next, err := base64.RawURLEncoding.DecodeString(body.Cursor)
-	if err != nil {
-		return page, core.Errorf(core.CodeProtocolError, "%q is not a cursor", core.Clip(body.Cursor))
-	}
-	page.Next = string(next)
-	return page, nil
+	return page, err
 }
 
 // AppendWithSnapshots appends, and records snapshots, all or nothing. A snapshot may be of a
@@ -96,23 +82,14 @@ func (c *Client) AppendWithSnapshots(ctx context.Context, commit core.Commit, pu
 	if len(puts) == 0 {
 		return c.Append(ctx, commit)
 	}
-	identify(&commit)
-	body := struct {
-		Tx        []wire.Element      `json:"tx"`
-		Checks    []wire.Check        `json:"checks,omitzero"`
-		Streams   []wire.StreamChange `json:"streams,omitzero"`
-		Progress  *wire.Progress      `json:"progress,omitzero"`
-		Snapshots []wire.SnapshotPut  `json:"snapshots"`
-	}{Streams: wire.NewStreamChanges(&commit), Progress: wire.NewProgress(commit.Progress), Snapshots: make([]wire.SnapshotPut, len(puts))}
-	var err error
-	if body.Tx, body.Checks, err = wire.NewTransaction(&commit); err != nil {
+	puts, err := core.ValidateSnapshots(&commit, puts)
+	if err != nil {
 		return core.Result{}, err
 	}
-	for i := range puts {
-		p := &puts[i]
-		body.Snapshots[i] = wire.SnapshotPut{
-			Stream: p.Stream, Kind: p.Kind, SnapshotState: wire.NewSnapshotState(&p.Snapshot), Overwrite: p.Overwrite,
-		}
+	identify(&commit)
+	body, err := wire.NewTransaction(&commit, puts)
+	if err != nil {
+		return core.Result{}, err
 	}
 	var ok wire.OK
 	if _, err := c.do(ctx, http.MethodPost, "/v1/transactions", nil, body, &ok); err != nil {

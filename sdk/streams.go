@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/base64"
 	"net/url"
 
 	"github.com/gyre-events/gyre/core"
@@ -26,11 +25,13 @@ func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.Strea
 		}
 		page.Streams = append(page.Streams, info)
 	}
-	next, err := base64.RawURLEncoding.DecodeString(body.Cursor)
-	if err != nil || page.End != (len(next) == 0) {
+	var err error
+	if page.Next, err = nextOf(body.Cursor); err != nil {
+		return core.StreamsPage{}, err
+	}
+	if page.End != (page.Next == "") {
 		return core.StreamsPage{}, core.Errorf(core.CodeProtocolError, "the cursor of a page is %.40q, and its end %v", body.Cursor, page.End)
 	}
-	page.Next = string(next)
 	if body.Total != nil {
 		page.Total = &core.StreamsTotal{Streams: body.Total.Streams, AtLeast: body.Total.AtLeast}
 	}
@@ -38,16 +39,7 @@ func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.Strea
 }
 
 func streamsQuery(r *core.StreamsRequest) url.Values {
-	query := url.Values{}
-	set := func(name, value string) {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
-	set("prefix", r.Prefix)
-	set("suffix", r.Suffix)
-	set("match", r.Pattern)
-	set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
+	query := listQuery(r.After, r.Limit, "prefix", r.Prefix, "suffix", r.Suffix, "match", r.Pattern)
 	switch r.Sort {
 	case core.ByCreated:
 		query.Set("sort", "created")
@@ -59,7 +51,7 @@ func streamsQuery(r *core.StreamsRequest) url.Values {
 			query.Set(name, "true")
 		}
 	}
-	if setLimit(query, r.Limit); r.Names != nil {
+	if r.Names != nil {
 		query["names"] = r.Names
 		query.Del("limit")
 	}

@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -49,17 +48,10 @@ func (s Subscriptions) Info(ctx context.Context, name string) (info subscription
 
 // List returns a page of subscriptions, in the order of names.
 func (s Subscriptions) List(ctx context.Context, r subscriptions.ListRequest) (page subscriptions.ListPage, err error) {
-	query := url.Values{}
-	if r.Prefix != "" {
-		query.Set("prefix", r.Prefix)
-	}
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
+	query := listQuery(r.After, r.Limit, "prefix", r.Prefix)
 	if r.Transient {
 		query.Set("transient", "true")
 	}
-	setLimit(query, r.Limit)
 	err = s.client.get(ctx, "/v1/subscriptions", query, &page)
 	return page, err
 }
@@ -203,12 +195,6 @@ func (s Subscriptions) post(ctx context.Context, path string, body, to any) erro
 
 // pathOf returns a path below a subscription.
 func pathOf(name, what string) string { return "/v1/subscriptions/" + url.PathEscape(name) + what }
-
-func setLimit(query url.Values, limit int) {
-	if limit > 0 {
-		query.Set("limit", strconv.Itoa(min(limit, core.MaxReadEvents)))
-	}
-}
 
 func textsOf(ids []core.ID) []string {
 	var texts []string

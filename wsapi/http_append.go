@@ -84,16 +84,11 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 	if kind != typeJSON {
 		return core.Errorf(core.CodeUnsupportedMediaType, "a transaction is application/json")
 	}
-	var t transactionBody
+	var t wire.Transaction
 	if err := wire.UnmarshalStrict(body, &t); err != nil {
 		return err
 	}
-	commit, err := wire.Transaction(t.Tx, t.Checks, t.Streams)
-	if err != nil {
-		return err
-	}
-	commit.Progress = t.Progress.CoreProgress()
-	puts, err := wire.CorePuts(t.Snapshots)
+	commit, puts, err := t.Core()
 	if err != nil {
 		return err
 	}
@@ -102,16 +97,6 @@ func (a *API) transaction(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.writeResult(w, result, true)
-}
-
-// transactionBody is several appends, checks and changes of streams, snapshots, and the move of a
-// progress, all or nothing.
-type transactionBody struct {
-	Tx        []wire.Element      `json:"tx,omitzero"`
-	Checks    []wire.Check        `json:"checks,omitzero"`
-	Streams   []wire.StreamChange `json:"streams,omitzero"`
-	Progress  *wire.Progress      `json:"progress,omitzero"`
-	Snapshots []wire.SnapshotPut  `json:"snapshots,omitzero"`
 }
 
 func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit, puts ...core.SnapshotPut) (core.Result, error) {

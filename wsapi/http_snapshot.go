@@ -24,13 +24,6 @@ func (a *API) snapshotRoutes() []Route {
 	}
 }
 
-// snapshotsPage is the body of GET /v1/streams/{stream}/snapshots.
-type snapshotsPage struct {
-	Snapshots []wire.SnapshotInfo `json:"snapshots"`
-	Cursor    string              `json:"cursor,omitzero"` // of the next page
-	End       bool                `json:"end"`
-}
-
 // listSnapshots is GET /v1/streams/{stream}/snapshots.
 func (a *API) listSnapshots(w http.ResponseWriter, r *http.Request) error {
 	list, err := ParseList(r.URL.Query())
@@ -48,7 +41,7 @@ func (a *API) listSnapshots(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body := snapshotsPage{Snapshots: make([]wire.SnapshotInfo, 0, len(page.Snapshots)), End: page.End}
+	body := wire.SnapshotsPage{Snapshots: make([]wire.SnapshotInfo, 0, len(page.Snapshots)), End: page.End}
 	for i := range page.Snapshots {
 		body.Snapshots = append(body.Snapshots, wire.NewSnapshotInfo(&page.Snapshots[i]))
 	}

@@ -54,7 +54,7 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"Element":     reflect.TypeFor[wire.Element](),
 		"Check":       reflect.TypeFor[wire.Check](),
 		"Appended":    reflect.TypeFor[wire.Appended](),
-		"Transaction": reflect.TypeFor[transactionBody](),
+		"Transaction": reflect.TypeFor[wire.Transaction](),
 		"Links":       reflect.TypeFor[linksBody](),
 		"Streams":     reflect.TypeFor[wire.StreamsPage](),
 		"Stream":      reflect.TypeFor[wire.Stream](),
@@ -68,7 +68,7 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"SnapshotState": reflect.TypeFor[wire.SnapshotState](),
 		"SnapshotPut":   reflect.TypeFor[wire.SnapshotPut](),
 		"SnapshotInfo":  reflect.TypeFor[wire.SnapshotInfo](),
-		"SnapshotsPage": reflect.TypeFor[snapshotsPage](),
+		"SnapshotsPage": reflect.TypeFor[wire.SnapshotsPage](),
 
 		"Server": reflect.TypeFor[serverInfo](),
 

@@ -211,6 +211,25 @@ var snapshotTests = []test{
 		}
 	}},
 	{"P12_bad_ones_change_nothing", badSnapshots},
+	{"P12_not_with_records_or_a_progress", func(s *suite) {
+		for what, with := range map[string]func(*core.Commit){
+			"records":    func(c *core.Commit) { c.Records = []core.RecordOp{{Table: "t", Key: "k", Expect: core.AnyVersion}} },
+			"a progress": func(c *core.Commit) { c.Progress = &core.Progress{Name: "p", To: 1} },
+		} {
+			c := appendTo("a", core.AnyVersion, newEvents(1)...)
+			with(&c)
+			_, err := s.snapshots().AppendWithSnapshots(s.ctx, c, []core.SnapshotPut{snapshotOf("a", 1)})
+			if e := s.refusal(err, core.CodeInvalidRequest); !strings.Contains(e.Detail, "records snapshots") {
+				s.Errorf("with %s: %v", what, e)
+			}
+		}
+		c := appendTo("a", core.AnyVersion, core.NewEvent{Data: []byte("1")})
+		_, err := s.snapshots().AppendWithSnapshots(s.ctx, c, []core.SnapshotPut{snapshotOf("a", 1)})
+		if e := s.refusal(err, core.CodeInvalidEventType); e.Element == nil {
+			s.Errorf("without its element: %v", e)
+		}
+		s.hasNoSnapshot("a", "")
+	}},
 	{"of_a_deleted_stream", ifChanged(deletedWithSnapshot)},
 	{"of_a_removed_stream", ifChanged(removedWithSnapshots)},
 	{"of_a_new_incarnation", ifChanged(snapshotsOfIncarnations)},

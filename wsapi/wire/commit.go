@@ -15,11 +15,11 @@ func (m *AppendRequest) appends() (core.Commit, error) {
 		if m.Stream != nil || m.Expect != nil || m.Events != nil || m.Links != nil {
 			return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "an append has tx, or stream, expect and events or links")
 		}
-		return Transaction(m.Tx, m.Checks, m.Streams)
+		return commitOf(m.Tx, m.Checks, m.Streams)
 	}
 	switch {
 	case m.Streams != nil && m.Stream == nil && m.Expect == nil && m.Events == nil && m.Links == nil:
-		return Transaction(nil, m.Checks, m.Streams)
+		return commitOf(nil, m.Checks, m.Streams)
 	case m.Streams != nil:
 		return core.Commit{}, core.Errorf(core.CodeInvalidRequest, "changes of streams go with tx, or stand alone")
 	case m.moves():
@@ -51,8 +51,8 @@ func (e *Element) append() (core.Append, error) {
 	return a, err
 }
 
-// Transaction is the Commit of several appends, checks and changes of streams.
-func Transaction(tx []Element, checks []Check, streams []StreamChange) (core.Commit, error) {
+// commitOf is the Commit of several appends, checks and changes of streams.
+func commitOf(tx []Element, checks []Check, streams []StreamChange) (core.Commit, error) {
 	var c core.Commit
 	for i := range tx {
 		a, err := tx[i].append()
@@ -90,7 +90,7 @@ func NewAppendRequest(id uint64, c *core.Commit) (*AppendRequest, error) {
 		return m, nil
 	}
 	var err error
-	if m.Tx, m.Checks, err = NewTransaction(c); err != nil {
+	if m.Tx, m.Checks, err = newElements(c); err != nil {
 		return nil, err
 	}
 	if len(m.Tx) == 1 && len(m.Checks) == 0 && m.Streams == nil {
@@ -109,8 +109,8 @@ func NewStreamChanges(c *core.Commit) (changes []StreamChange) {
 	return changes
 }
 
-// NewTransaction is the inverse of Transaction, for appends and checks.
-func NewTransaction(c *core.Commit) (tx []Element, checks []Check, err error) {
+// newElements is the inverse of commitOf, for appends and checks.
+func newElements(c *core.Commit) (tx []Element, checks []Check, err error) {
 	tx = []Element{}
 	for i := range c.Appends {
 		a := &c.Appends[i]

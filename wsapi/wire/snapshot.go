@@ -87,8 +87,8 @@ type SnapshotPut struct {
 	Overwrite     bool `json:"overwrite,omitzero"`
 }
 
-// CorePuts are the snapshots of a transaction. The error names the one that is wrong.
-func CorePuts(list []SnapshotPut) ([]core.SnapshotPut, error) {
+// corePuts are the snapshots of a transaction. The error names the one that is wrong.
+func corePuts(list []SnapshotPut) ([]core.SnapshotPut, error) {
 	puts := make([]core.SnapshotPut, len(list))
 	for i := range list {
 		s, err := list[i].CoreSnapshot(list[i].Stream, list[i].Kind)
@@ -99,6 +99,13 @@ func CorePuts(list []SnapshotPut) ([]core.SnapshotPut, error) {
 		puts[i] = core.SnapshotPut{Snapshot: s, Overwrite: list[i].Overwrite}
 	}
 	return puts, nil
+}
+
+// SnapshotsPage is the body of GET /v1/streams/{stream}/snapshots.
+type SnapshotsPage struct {
+	Snapshots []SnapshotInfo `json:"snapshots"`
+	Cursor    string         `json:"cursor,omitzero"` // of the next page
+	End       bool           `json:"end"`
 }
 
 // SnapshotInfo is a snapshot in a list.

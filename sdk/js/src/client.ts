@@ -407,7 +407,8 @@ export class Client {
   }
 }
 
-function prepareAppend(a: Append): PreparedAppend {
+/** An append, checked and encoded. @internal */
+export function prepareAppend(a: Append): PreparedAppend {
   const { stream, expect = "any" } = a;
   wellFormed(stream, "invalid_stream_name", "a stream's name");
   checkExpect(expect);
@@ -435,8 +436,8 @@ function checkExpect(x: Expect): void {
   throw new GyreError("invalid_expected_version", `${JSON.stringify(x)} is not an expected version`);
 }
 
-/** The answer to a Commit of so many elements. */
-function resultOf({ ok, result }: Answer, elements: number): TransactResult {
+/** The answer to a Commit of so many elements. @internal */
+export function resultOf({ ok, result }: Answer, elements: number): TransactResult {
   if (ok !== undefined) {
     const { version = 0, position = 0, count = 0, duplicate = false, node } = ok;
     result = { appends: ok.appends ?? (count > 0 ? [{ version, position, count }] : []), duplicate, node };

@@ -92,14 +92,22 @@ export function appendText(
 ): string {
   const moves = progress && JSON.stringify(progress, ["name", "from", "to", "log", "id"]);
   const end = `${moves ? `,"progress":${moves}` : ""}${timeoutMs === undefined ? "" : `,"timeoutMs":${timeoutMs}`}}`;
-  const elements = appends.map((a) => {
-    const what = a.links === undefined ? `"events":[${a.events.map(newEventText).join(",")}]` : `"links":${JSON.stringify(a.links)}`;
-    return `"stream":${JSON.stringify(a.stream)},"expect":${JSON.stringify(a.expect)},${what}`;
-  });
+  const elements = appends.map(elementText);
   if (moves && elements.length + checks.length === 0) return `{"op":"append","id":${id}${end}`;
   if (elements.length === 1 && checks.length === 0) return `{"op":"append","id":${id},${elements[0]}${end}`;
+  return `{"op":"append","id":${id},${transactionText(elements, checks)}${end}`;
+}
+
+/** The fields of an append. */
+export function elementText(a: PreparedAppend): string {
+  const what = a.links === undefined ? `"events":[${a.events.map(newEventText).join(",")}]` : `"links":${JSON.stringify(a.links)}`;
+  return `"stream":${JSON.stringify(a.stream)},"expect":${JSON.stringify(a.expect)},${what}`;
+}
+
+/** The fields of several appends, each as elementText has it, and checks. */
+export function transactionText(elements: readonly string[], checks: readonly Check[]): string {
   const tail = checks.length === 0 ? "" : `,"checks":${JSON.stringify(checks.map(({ stream, expect }) => ({ stream, expect })))}`;
-  return `{"op":"append","id":${id},"tx":[${elements.map((e) => `{${e}}`).join(",")}]${tail}${end}`;
+  return `"tx":[${elements.map((e) => `{${e}}`).join(",")}]${tail}`;
 }
 
 function newEventText(e: PreparedEvent): string {

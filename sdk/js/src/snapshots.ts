@@ -1,10 +1,10 @@
-import { type Client, linkOf } from "./client.js";
+import { type Append, type Client, linkOf, prepareAppend, resultOf, type TransactResult } from "./client.js";
 import type { Limits } from "./connection.js";
-import type { RecordedSnapshot } from "./messages.js";
+import { type Check, elementText, type OK, type RecordedSnapshot, transactionText } from "./messages.js";
 import { pathOf, Requests } from "./requests.js";
-import type { SnapshotInfo, SnapshotState } from "./schemas.js";
+import type { SnapshotInfo, SnapshotPut, SnapshotState } from "./schemas.js";
 
-export type { SnapshotInfo, SnapshotState };
+export type { SnapshotInfo, SnapshotPut, SnapshotState };
 
 /** Which snapshot of a stream. */
 export interface SnapshotOptions extends Limits {
@@ -16,6 +16,12 @@ export interface SnapshotOptions extends Limits {
 export interface RecordOptions extends SnapshotOptions {
   /** Whether it replaces a snapshot of a greater version, too. */
   overwrite?: boolean | undefined;
+}
+
+/** How to record snapshots with events. */
+export interface TransactSnapshotsOptions extends Limits {
+  /** What has to be true of other streams. */
+  checks?: readonly Check[] | undefined;
 }
 
 /** The snapshots of streams. Client.read with a snapshot loads one, and the events after it. */
@@ -46,9 +52,21 @@ export class Snapshots {
     return (await this.#requests.change<{ changed: boolean }>("PUT", pathFor(stream, o), query, state, o)).changed;
   }
 
-  /** Deletes a snapshot, if there is one. */
-  async delete(stream: string, o: SnapshotOptions = {}): Promise<void> {
-    await this.#requests.change("DELETE", pathFor(stream, o), {}, undefined, o);
+  /**
+   * Appends to several streams, and records snapshots, all or nothing. A snapshot may be of a version
+   * that is appended. Once the events are known nothing is recorded: after unknown_outcome it can be
+   * repeated if its events have ids. The result names no node.
+   */
+  async transact(appends: readonly Append[], puts: readonly SnapshotPut[], o: TransactSnapshotsOptions = {}): Promise<TransactResult> {
+    const elements = appends.map((a) => elementText(prepareAppend(a)));
+    const text = `{${transactionText(elements, o.checks ?? [])},"snapshots":${JSON.stringify(puts)}}`;
+    const body = new Blob([text], { type: "application/json" });
+    return resultOf({ ok: await this.#requests.change<OK>("POST", "/v1/transactions", {}, body, o) }, elements.length);
+  }
+
+  /** Deletes a snapshot, and returns whether there was one. */
+  async delete(stream: string, o: SnapshotOptions = {}): Promise<boolean> {
+    return (await this.#requests.change("DELETE", pathFor(stream, o), {}, undefined, o)) !== undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import type { StreamInfo } from "./client.js";
 import type { Limits } from "./connection.js";
 import type { Expect } from "./errors.js";
 import { pathOf, type Requests } from "./requests.js";
@@ -16,13 +17,18 @@ export interface DeleteStreamOptions extends ChangeStreamOptions {
   tombstone?: boolean | undefined;
 }
 
-/** What becomes of a stream as a whole. */
+/** Streams as wholes: what they are, and what becomes of them. */
 export class Streams {
   readonly #requests: Requests;
 
   /** @internal */
   constructor(requests: Requests) {
     this.#requests = requests;
+  }
+
+  /** Describes a stream, or "$all"; rejects as a read of it does. */
+  info(stream: string, o: Limits = {}): Promise<StreamInfo> {
+    return this.#requests.get(pathOf`/v1/streams/${stream}`, {}, o);
   }
 
   /** Hides a stream: it can be neither read by its name nor appended to, until it is undeleted. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ConnectOptions, GyreError } from "../dist/index.js";
+import { type ConnectOptions, GyreError, newId } from "../dist/index.js";
 import { snapshots as snapshotsOf } from "../dist/snapshots.js";
 import { Node } from "./node.js";
 
@@ -43,8 +43,29 @@ for (const [mode, o] of Object.entries(modes)) {
       ["default", 1, 1],
       ["x/y", 3, 2],
     ]);
-    await snapshots.delete(stream);
-    await snapshots.delete(stream);
+    assert.equal(await snapshots.delete(stream), true);
+    assert.equal(await snapshots.delete(stream), false);
     await assert.rejects(c.read(stream, { snapshot: "default", from: 1 }), { code: "invalid_request" });
   });
 }
+
+test("snapshots are recorded with the events that they are made of, all or nothing", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const snapshots = snapshotsOf(c);
+  const event = { id: newId(), type: "A", data: 1 };
+  const appends = [{ stream: "a", events: [event], expect: "no_stream" as const }];
+  const puts = [{ stream: "a", version: 1, data: { total: 1 } }];
+  const exists = [{ stream: "b", expect: "stream_exists" as const }];
+  await assert.rejects(snapshots.transact(appends, puts, { checks: exists }), { code: "wrong_expected_version" });
+  await assert.rejects(snapshots.get("a"), { code: "snapshot_not_found" });
+  const ahead = [{ stream: "a", version: 2, data: 1 }];
+  await assert.rejects(snapshots.transact(appends, ahead), { code: "snapshot_ahead" });
+  await assert.rejects(c.read("a"), { code: "stream_not_found" });
+  const first = await snapshots.transact(appends, puts);
+  assert.deepEqual(first, { appends: [{ version: 1, position: 1, count: 1 }], position: 1, duplicate: false, node: "" });
+  assert.deepEqual(await snapshots.transact(appends, puts), { ...first, duplicate: true });
+  assert.deepEqual((await snapshots.get("a")).data, { total: 1 });
+  await snapshots.transact([], [{ stream: "a", kind: "k", version: 1, data: 2 }]);
+  assert.equal((await snapshots.get("a", { kind: "k" })).data, 2);
+});

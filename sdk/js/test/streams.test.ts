@@ -13,7 +13,11 @@ test("streams are deleted, undeleted, removed and tombstoned", async (t) => {
   const event = { type: "A", data: 1 };
   await c.append("a/b", [event, event]);
   await assert.rejects(streams.delete("a/b", { expect: 1 }), (e) => GyreError.is(e, "wrong_expected_version") && e.actual === 2);
+  const { created, changed, ...info } = await streams.info("a/b");
+  assert.deepEqual(info, { name: "a/b", version: 2, first: 1, count: 2, state: "live" });
+  assert.deepEqual([created?.position, changed?.position, (await streams.info("$all")).version], [1, 2, 2]);
   await streams.delete("a/b", { expect: 2 });
+  await assert.rejects(streams.info("a/b"), { code: "stream_deleted" });
   await assert.rejects(c.read("a/b"), { code: "stream_deleted" });
   await assert.rejects(c.append("a/b", event), { code: "stream_deleted" });
   await streams.undelete("a/b");
