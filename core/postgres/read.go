@@ -382,6 +382,7 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 		}
 		return e.names.incarnation(stream)
 	}
+	changed := false
 	for i := range g.waiting {
 		w := &g.waiting[i]
 		l, ok := incarnationOf(w.stream)
@@ -390,11 +391,14 @@ func (e *Engine) name(ctx context.Context, c *pgx.Conn, g *gatherer) error {
 			g.add(w, l, home)
 			continue
 		}
-		changes, err := e.changes(ctx, c)
-		if err != nil {
-			return err
+		if !changed {
+			changes, err := e.changes(ctx, c)
+			if err != nil {
+				return err
+			}
+			changed = changes != g.changes
 		}
-		if changes == g.changes {
+		if !changed {
 			return core.Errorf(core.CodeStoreCorrupt, "the event at position %d is of stream %d, which is not there", w.position, w.stream)
 		}
 		g.pass(w)

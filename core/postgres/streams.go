@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -222,9 +223,13 @@ func (e *Engine) walkOnce(ctx context.Context, c *pgx.Conn, w *streamWalk, atOnc
 	return err
 }
 
-// take takes an entry. The page is full when there is one stream more.
+// take takes an entry. The page is full when there is one stream more. A stream that has
+// changed since it was found is listed where it is found last.
 func (w *streamWalk) take(name string, at core.StreamPlace, listed bool) {
 	listed = listed && w.r.Lists(name)
+	if listed {
+		w.found = slices.DeleteFunc(w.found, func(f foundStream) bool { return f.name == name })
+	}
 	if listed && len(w.found) == w.r.Limit {
 		w.done = true
 		return
