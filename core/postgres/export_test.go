@@ -96,4 +96,4 @@ func MigrateTo(ctx context.Context, config Config, version int) error {
 }
 
 // SelectWithin has a query of a selection look at n positions. It must be called before any.
-func (e *Engine) SelectWithin(n uint64) { e.sizes.selected = n }
+func (e *Engine) SelectWithin(n uint64) { e.sizes.selectedRange = n }

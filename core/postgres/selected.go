@@ -102,7 +102,7 @@ func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (page cor
 	if s == nil || r.Stream != core.All || r.Backward && (r.From == 0 || r.From > e.State().Head) {
 		return page, false, nil // what begins at the end begins where the server says that it is
 	}
-	last := rangeOf(&r, e.sizes.selected)
+	last := rangeOf(&r, e.sizes.selectedRange)
 	query := func(r *core.ReadRequest, rows int) []send {
 		values := append(pageValues(r, rows), s.values...)
 		return []send{{e.sql.head, nil}, {s.statement(e, r), append(values, int8Of(last))}}

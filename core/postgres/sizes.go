@@ -22,10 +22,10 @@ type sizes struct {
 	seed  maphash.Seed
 	slots [sizeSlots]atomic.Int64
 
-	selected uint64 // how many positions a query of a selection looks at
+	selectedRange uint64 // how many positions a query of a selection looks at
 }
 
-func newSizes() *sizes { return &sizes{seed: maphash.MakeSeed(), selected: selectedRange} }
+func newSizes() *sizes { return &sizes{seed: maphash.MakeSeed(), selectedRange: selectedRange} }
 
 func (s *sizes) of(stream string) *atomic.Int64 {
 	return &s.slots[maphash.String(s.seed, stream)%sizeSlots]

@@ -39,17 +39,13 @@ type ringBench struct {
 }
 
 func benchCluster(b *bench) (err error) {
-	// The server runs as another user, who has to reach its folder.
-	if err := os.Chmod(b.dir, 0o711); err != nil {
-		return err
-	}
 	r := &ringBench{bench: b, gyre: filepath.Join(b.dir, "gyre")}
 	build := exec.CommandContext(b.ctx, "go", "build", "-o", r.gyre, "./cmd/gyre")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("gyre cannot be built: %w", err)
 	}
-	if r.server, err = pgtest.New(b.dir); err != nil {
+	if r.server, err = b.startPostgres(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.server.Close()) }()

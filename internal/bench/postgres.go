@@ -63,13 +63,18 @@ func (l *locks) take() []time.Duration {
 	return times
 }
 
-func benchPostgres(b *bench) (err error) {
+// startPostgres starts a server of its own. The caller closes it.
+func (b *bench) startPostgres() (*pgtest.Server, error) {
 	// The server runs as another user, who has to reach its folder.
 	if err := os.Chmod(b.dir, 0o711); err != nil {
-		return err
+		return nil, err
 	}
+	return pgtest.New(b.dir)
+}
+
+func benchPostgres(b *bench) (err error) {
 	p := &pgBench{bench: b}
-	if p.server, err = pgtest.New(b.dir); err != nil {
+	if p.server, err = b.startPostgres(); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.server.Close()) }()

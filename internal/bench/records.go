@@ -18,7 +18,6 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/postgres"
-	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
 const (
@@ -75,11 +74,7 @@ func benchMany(b *bench, name string, many, few *state) error {
 // benchPostgresState measures many keys against few in PostgreSQL, each in a store of their
 // own.
 func benchPostgresState(b *bench) (err error) {
-	// The server runs as another user, who has to reach its folder.
-	if err := os.Chmod(b.dir, 0o711); err != nil {
-		return err
-	}
-	server, err := pgtest.New(b.dir)
+	server, err := b.startPostgres()
 	if err != nil {
 		return err
 	}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/postgres"
-	"github.com/gyre-events/gyre/internal/pgtest"
 	"github.com/gyre-events/gyre/runtime"
 	"github.com/gyre-events/gyre/sdk"
 )
@@ -47,11 +45,7 @@ func (b *bench) onEngines(measure func(engine string, node *runtime.Node, client
 	if err := b.onNode(runtime.EngineDisk, config, measure); err != nil {
 		return err
 	}
-	// The server runs as another user, who has to reach its folder.
-	if err := os.Chmod(b.dir, 0o711); err != nil {
-		return err
-	}
-	server, err := pgtest.New(b.dir)
+	server, err := b.startPostgres()
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/disk"
 	"github.com/gyre-events/gyre/core/postgres"
-	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
 // listedStreams are paged through, 1,000 at a time.
@@ -38,11 +36,7 @@ func benchStreamList(b *bench) (err error) {
 	if err = errors.Join(err, store.Close()); err != nil {
 		return err
 	}
-	// The server runs as another user, who has to reach its folder.
-	if err := os.Chmod(b.dir, 0o711); err != nil {
-		return err
-	}
-	server, err := pgtest.New(b.dir)
+	server, err := b.startPostgres()
 	if err != nil {
 		return err
 	}
