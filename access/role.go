@@ -60,6 +60,7 @@ const (
 	SeePluginState     Action = "plugins.state"
 	SeeCluster         Action = "cluster.see"
 	SteerCluster       Action = "cluster.steer" // drain, undrain, leave
+	Scavenge           Action = "scavenge"      // start, stop and watch
 	SeeServer          Action = "server.see"    // version, limits and head
 	SeeMetrics         Action = "metrics.see"   // and stats, settings and the descriptions of the APIs
 	ManageKeys         Action = "keys.manage"
@@ -102,6 +103,7 @@ var actions = []struct {
 	{SeePluginState, Nothing, "see the state of plugins", ""},
 	{SeeCluster, Nothing, "see the ring", ""},
 	{SteerCluster, Nothing, "steer the ring", ""},
+	{Scavenge, Nothing, "scavenge the store", ""},
 	{SeeServer, Nothing, "see the server", ""},
 	{SeeMetrics, Nothing, "see metrics, settings and the descriptions of the APIs", ""},
 	{ManageKeys, Nothing, "manage keys", ""},
@@ -146,7 +148,7 @@ func (a Action) with(target string) string {
 var table = map[Role][]Action{
 	Operator: {
 		Open, Connect, Read, DeleteStreams, RemoveStreams, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
-		SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeCluster, SteerCluster, SeeServer, SeeMetrics,
+		SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeCluster, SteerCluster, Scavenge, SeeServer, SeeMetrics,
 	},
 	Writer:       {Open, Connect, Append, Read, DeleteStreams, Consume, Progress, DeleteProgress, ListStreams, SeeServer},
 	Reader:       {Open, Connect, Read, Consume, Progress, ListStreams, SeePluginState, SeeServer},

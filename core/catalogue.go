@@ -172,6 +172,8 @@ const (
 	CodeInsecureListen   Code = "insecure_listen"
 	CodeInvalidConfig    Code = "invalid_config"
 
+	CodeScavengeRunning Code = "scavenge_running"
+
 	CodeStoreReadOnly Code = "store_read_only"
 	CodeStoreFull     Code = "store_full"
 	CodeStoreLocked   Code = "store_locked"
@@ -459,6 +461,10 @@ var catalogue = map[Code]CodeInfo{
 	CodePluginInUse: {Class: ClassConflict, Status: 409,
 		Title: "A binding runs this version, or can be rolled back to it, or a subscription names it",
 		Fix:   "Deploy other versions to the bindings that the detail names, or delete them with gyre plugin rm. Give the subscriptions another version with gyre subscriptions update."},
+	CodeScavengeRunning: {Class: ClassConflict, Status: 409,
+		Title: "A scavenge of the store is running",
+		Fix:   "Nothing was started. Watch the one that runs with gyre scavenge status, or end it with gyre scavenge stop."},
+
 	CodeRebuildUnderWay: {Class: ClassConflict, Status: 409,
 		Title: "A rebuild of the binding is under way",
 		Fix:   "Wait until it is switched to (gyre plugin info), switch with gyre plugin switch, or end it with gyre plugin cancel-rebuild."},

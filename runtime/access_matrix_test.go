@@ -92,6 +92,8 @@ var matrix = map[string]string{
 	"GET /v1/keys": admins, "POST /v1/keys": admins, "DELETE /v1/keys/{key}": admins,
 	"POST /v1/tickets": anyKey,
 
+	"GET /v1/scavenge": operators, "POST /v1/scavenge": operators, "DELETE /v1/scavenge": operators,
+
 	"GET /v1/types": admins, "GET /v1/categories": admins, // and those who are granted every stream
 }
 
@@ -101,7 +103,7 @@ var opMatrix = map[string]string{
 	"snapshot.list": readers, "snapshot.get": readers, "snapshot.put": "writer+", "snapshot.delete": "writer+",
 	"credit": anyKey, "unsubscribe": anyKey, "ack": anyKey, "nack": anyKey, "extend": anyKey,
 	"cancel": anyKey, "refresh": anyKey, "hello": anyKey, "ping": anyKey, "pong": anyKey,
-	"cluster": operators, "types": admins, "categories": admins, "config": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
+	"cluster": operators, "types": admins, "categories": admins, "config": operators, "scavenge": operators, "scavenge.start": operators, "scavenge.stop": operators, "stats": operators, "stats.follow": operators, "plugin.list": authors, "plugin.abi": anyKey, "plugin.versions": authors, "plugin.version": authors,
 	"plugin.deleteVersion": authors, "plugin.info": authors, "plugin.delete": authors, "plugin.deploy": authors, "plugin.pause": authors,
 	"plugin.resume": authors, "plugin.rollback": authors, "plugin.rebuild": authors,
 	"plugin.switch": authors, "plugin.cancelRebuild": authors, "plugin.dropBefore": authors, "plugin.state": states, "plugin.query": states, "plugin.logs": authors, "plugin.dryRun": states, "plugin.watch": states, "plugin.shadow": authors, "plugin.endShadow": authors, "plugin.differences": states,

@@ -32,6 +32,7 @@ var askable = map[access.Action]struct{ target, subscription, operation string }
 	access.SeePluginState:     {"", "", "GET /v1/plugins/{binding}/state"},
 	access.SeeCluster:         {"", "", "GET /v1/cluster/status"},
 	access.SteerCluster:       {"", "", "POST /v1/cluster/undrain"},
+	access.Scavenge:           {"", "", "GET /v1/scavenge"},
 	access.SeeServer:          {"", "", "GET /v1/server"},
 	access.SeeMetrics:         {"", "", "GET /metrics"},
 	access.ManageKeys:         {"", "", "GET /v1/keys"},

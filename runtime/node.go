@@ -17,6 +17,7 @@ import (
 	"github.com/gyre-events/gyre/core/subscriptions"
 	"github.com/gyre-events/gyre/core/subscriptions/expression"
 	"github.com/gyre-events/gyre/plugins/validators"
+	"github.com/gyre-events/gyre/scavenge"
 	"github.com/gyre-events/gyre/wsapi"
 	"github.com/gyre-events/gyre/wsapi/dashboard"
 )
@@ -44,6 +45,7 @@ type Node struct {
 	judges     judges
 	seen       *seen // nil before there is an API
 	census     *census.Census
+	scavenges  *scavenge.Job
 	watching   sync.WaitGroup
 	changing   sync.WaitGroup // see changes
 	ending
@@ -141,6 +143,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	if err == nil {
 		n.openCensus()
+		n.openScavenge()
 		api, err = wsapi.New(n.apiConfig())
 	}
 	if err != nil {
@@ -166,6 +169,9 @@ func (n *Node) closeParts(ctx context.Context) error {
 	n.seen.close()
 	if n.census != nil {
 		n.census.Close()
+	}
+	if n.scavenges != nil {
+		n.scavenges.Close()
 	}
 	if n.keys != nil {
 		n.keys.Close()
@@ -238,6 +244,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	n.serveChanges(&c)
 	n.servePlugins(&c)
 	n.serveCensus(&c)
+	n.serveScavenge(&c)
 	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats, Routes: []wsapi.Route{n.settingsRoute()}})
 	return c
 }

@@ -63,6 +63,9 @@ var table = map[string]row{
 	"census":     {imports: []string{"core"}, tests: []string{"core/disk", "core/postgres", "internal/pgtest"}},
 	"census/api": {imports: []string{"access", "census", "core", "wsapi"}, tests: []string{"wsapi/spectest"}},
 
+	"scavenge":     {imports: []string{"core"}, tests: []string{"core/disk"}},
+	"scavenge/api": {imports: []string{"access", "core", "scavenge", "wsapi"}, tests: []string{"wsapi/spectest"}},
+
 	"wsapi":             {imports: []string{"access", "core", "core/delivery", "core/ring", "core/subscriptions", "wsapi/cloudevents", "wsapi/requests", "wsapi/wire", "wsapi/ws", jsonv2, prometheus}, tests: []string{"sdk", "core/subscriptions/expression", "wsapi/spectest", websocket}},
 	"wsapi/ws":          {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/requests", "wsapi/wire", prometheus, websocket}},
 	"wsapi/requests":    {imports: []string{"access", "core", "core/delivery", "core/subscriptions", "wsapi/wire", lru, prometheus, xtime}},
@@ -97,7 +100,7 @@ var table = map[string]row{
 	"plugins/wasm/wasmtest":           {imports: []string{"plugins/wasm"}, testing: true},
 	"sdk/plugin/internal/conformance": {imports: []string{"sdk/plugin", "sdk/plugin/json", "sdk/plugin/query"}},
 
-	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
+	"sdk":                             {imports: []string{"access", "access/keys", "census", "core", "core/delivery", "core/ring", "core/subscriptions", "plugins", "scavenge", "wsapi/wire", websocket}, tests: []string{"core/subscriptions/jointest", "wsapi"}},
 	"sdk/plugin":                      {imports: []string{"plugins/abi", "sdk/plugin/json", "sdk/plugin/testhost"}, tests: []string{"plugins/wasm", "plugins/wasm/wasmtest", "sdk/plugin/internal/probe"}},
 	"sdk/plugin/json":                 {},
 	"sdk/plugin/query":                {imports: []string{"sdk/plugin"}},
@@ -108,7 +111,7 @@ var table = map[string]row{
 
 	"runtime": {imports: []string{
 		"access", "access/api", "access/keys", "census", "census/api", "core", "core/memory", "core/disk", "core/postgres", "core/delivery", "core/ring", "core/subscriptions", "core/subscriptions/expression",
-		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/outside", "plugins/registry", "plugins/validators", "plugins/wasm", "runtime/certs", "runtime/secret", "sdk", prometheus,
+		"wsapi", "wsapi/requests", "wsapi/wire", "wsapi/dashboard", "cluster", "cluster/formation", "plugins", "plugins/api", "plugins/host", "plugins/judge", "plugins/output", "plugins/outside", "plugins/registry", "plugins/validators", "plugins/wasm", "runtime/certs", "runtime/secret", "scavenge", "scavenge/api", "sdk", prometheus,
 	}, tests: []string{"internal/pgtest", "plugins/abi", "plugins/wasm/guests", "plugins/wasm/wasmtest", "wsapi/spectest", websocket}},
 
 	"runtime/certs":  {imports: []string{"core", "runtime/secret"}},
