@@ -91,6 +91,13 @@ test("a role sees its pages and actions, and no others", async (t) => {
     assert.equal(appends, role === "writer" ? 1 : 0, role);
     const counts = await page.getByRole("complementary", { name: "What there is" }).count();
     assert.equal(counts, role === "operator" ? 1 : 0, role);
+    if (role !== "plugin-author") {
+      await page.goto(`${node.url}/streams/order-1`);
+      await page.getByText("OrderPlaced").waitFor();
+      const remove = page.getByRole("button", { name: "Delete…" });
+      if (role === "reader") assert.equal(await remove.count(), 0);
+      else await remove.waitFor();
+    }
     await page.goto(`${node.url}/subscriptions`);
     await page.getByRole("heading", { level: 1 }).waitFor();
     const makes = await page.getByRole("button", { name: "New subscription" }).count();

@@ -107,3 +107,9 @@ export class StreamList {
     if (fresh.length > 0) this.rows = [...this.rows, ...fresh]; // a table that shows no more asks no more
   }
 }
+
+/** Describes a stream, deleted or not; undefined if no list has it. */
+export async function describe(client: Client, name: string, signal: AbortSignal): Promise<StreamInfo | undefined> {
+  const page = await client.streams({ prefix: name, details: true, system: name.startsWith("$"), limit: 1, signal });
+  return page.streams.find((s) => s.name === name);
+}

@@ -1,0 +1,84 @@
+// Streams that are deleted, brought back and removed, and their snapshots.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { barriers, browser, Node, open, phone, screens } from "./node.mjs";
+
+const refused = (p) => !/status of (403|404|409|410|412)/.test(p); // the browser logs what the node refuses
+
+async function status(node, path) {
+  return (await fetch(node.url + path)).status;
+}
+
+test("a stream is deleted at the version that is seen, and brought back", async (t) => {
+  const node = await Node.start(t);
+  for (const type of ["OrderPlaced", "OrderPaid"]) await node.run(["append", "order-1", type]);
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams/order-1`);
+  await page.getByText("OrderPaid").waitFor();
+  const dialog = page.getByRole("dialog");
+  await page.getByRole("button", { name: "Delete…" }).click();
+  assert.equal(await dialog.getByRole("radio").count(), 1); // hard deletes are off
+  await node.run(["append", "order-1", "OrderShipped"]);
+  await dialog.getByRole("button", { name: "Delete", exact: true }).click();
+  await dialog.getByText("The stream is at version 3 now, and was at 2.").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  assert.equal(await status(node, "/v1/streams/order-1"), 200);
+  await page.screenshot({ path: join(screens, "stream-conflict-light.png") });
+  await dialog.getByRole("button", { name: "Go on with version 3" }).click();
+  await dialog.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("heading", { name: "order-1 is deleted" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Append event" }).count(), 0);
+  assert.deepEqual(await barriers(page), []);
+  await page.screenshot({ path: join(screens, "stream-deleted-light.png") });
+  await page.getByRole("button", { name: "Undo" }).click();
+  await page.getByText("OrderShipped").waitFor();
+
+  await node.run(["streams", "delete", "order-1"]); // somebody else does
+  await page.getByRole("heading", { name: "order-1 is deleted" }).waitFor();
+  await page.reload();
+  await page.getByText("Its 3 events stay in $all").waitFor();
+  await phone(page, "stream-deleted");
+  await page.goto(`${node.url}/streams`);
+  await page.locator("tr[data-row] .st", { hasText: "deleted" }).waitFor();
+  await page.goto(`${node.url}/streams/order-1`);
+  await page.getByRole("button", { name: "Undelete" }).click();
+  await page.getByText("OrderShipped").waitFor();
+  await page.getByText("live").first().waitFor();
+  assert.deepEqual(page.problems.filter(refused), []);
+});
+
+test("events are removed for good once the name is typed, and a tombstone stays", async (t) => {
+  const node = await Node.start(t, "--hard-deletes");
+  for (const type of ["OrderPlaced", "OrderPaid"]) await node.run(["append", "order-1", type]);
+  const page = await open(t, await browser(t));
+  const dialog = page.getByRole("dialog");
+  const choose = async (way) => {
+    await page.getByRole("button", { name: "Delete…" }).click();
+    await dialog.getByRole("radio", { name: way }).check();
+  };
+  await page.goto(`${node.url}/streams/order-1`);
+  await page.getByText("OrderPaid").waitFor();
+  await choose(/^Remove/);
+  await dialog.getByText("2 events, links to them and snapshots leave the log. The next").waitFor();
+  const remove = dialog.getByRole("button", { name: "Remove the events" });
+  assert.equal(await remove.isDisabled(), true);
+  assert.deepEqual(await barriers(page), []);
+  await phone(page, "stream-delete");
+  await page.screenshot({ path: join(screens, "stream-delete-light.png") });
+  await dialog.getByLabel("Type order-1 to go on").fill("order-1");
+  await remove.click();
+  await page.getByRole("heading", { name: 'stream "order-1" has no events' }).waitFor();
+  await node.run(["append", "order-1", "OrderAgain"]);
+  await page.getByText("OrderAgain").waitFor(); // it begins anew, before the eyes of the reader
+
+  await choose(/^Tombstone/);
+  await dialog.getByLabel("Type order-1 to go on").fill("order-1");
+  await dialog.getByRole("button", { name: "Tombstone" }).click();
+  await page.getByRole("heading", { name: "order-1 is tombstoned" }).waitFor();
+  await page.reload();
+  await page.getByRole("heading", { name: "order-1 is tombstoned" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Append event" }).count(), 0);
+  assert.deepEqual(page.problems.filter(refused), []);
+});
