@@ -62,8 +62,9 @@ type Selector interface {
 	// ReadSelected returns a page as Read does, which may leave out events that do not match
 	// r.Select and need not do so: the Store selects again. It may stop anywhere, with Next
 	// behind what it has found out about, but no call returns the same Next as r.From. Scanned
-	// is how many events it had to look at and has left out. ok is false, and nothing was read,
-	// if Read is as quick.
+	// is what it had to look at beside the page's events, as a number of events: what it does to
+	// make or to read an index counts, too. ok is false, and nothing was read, if Read is as
+	// quick.
 	ReadSelected(ctx context.Context, r ReadRequest) (page Page, ok bool, err error)
 }
 

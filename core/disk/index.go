@@ -24,7 +24,7 @@ type index struct {
 	key    hashKey
 	logger *slog.Logger
 	cache  versionCache
-	kinds  kindsStore
+	kinds  *kindStore
 
 	view atomic.Pointer[view]
 
@@ -58,7 +58,7 @@ const (
 )
 
 func newIndex(fs FS, dir string, key hashKey, logger *slog.Logger) *index {
-	ix := &index{fs: fs, dir: dir, key: key, logger: logger, pause: retryIndex}
+	ix := &index{fs: fs, dir: dir, key: key, logger: logger, kinds: newKindStore(), pause: retryIndex}
 	ix.changed.L = &ix.mu
 	ix.view.Store(&view{})
 	return ix

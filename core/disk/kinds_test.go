@@ -160,6 +160,8 @@ func TestKindsThatAreDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		e.index.kinds.chosen.forget() // so that the files are read
+		e.index.kinds.blocks.forget()
 		checkKinds(t, e)
 	}
 }
@@ -170,7 +172,7 @@ func TestVerifyComparesKinds(t *testing.T) {
 	checkKinds(t, e)
 	segments := e.index.view.Load().segments
 	wrong := newKinds(&segments[1])
-	if err := e.readOn(t.Context(), wrong, &segments[1], segments[1].end); err != nil {
+	if _, err := e.readOn(t.Context(), wrong, &segments[1], segments[1].end); err != nil {
 		t.Fatal(err)
 	}
 	delete(wrong.lists, kind{false, "T1"})
@@ -203,14 +205,14 @@ func TestTooManyKinds(t *testing.T) {
 	if _, ok := k.choose(&core.Selection{Category: "c1"}); ok || len(k.lists) != 7 {
 		t.Errorf("%d lists", len(k.lists))
 	}
-	if found, ok := k.choose(&core.Selection{Category: "c1", Filter: core.Filter{Types: []string{"T1"}}}); !ok || len(found) != 1 {
-		t.Errorf("%d lists of types", len(found))
+	if found, ok := k.choose(&core.Selection{Category: "c1", Filter: core.Filter{Types: []string{"T1"}}}); !ok || len(found.of) != 1 {
+		t.Errorf("%d lists of types", len(found.of))
 	}
 }
 
 func FuzzDecodeDirectory(f *testing.F) {
 	seg := &segment{number: 1, salt: 2, first: 1, end: 1 << 20}
-	k := &kinds{segment: 1, lists: map[kind]*[]uint32{{false, "T"}: {5, 6}, {true, "c"}: {5}}, end: seg.end}
+	k := &kinds{lists: map[kind]*[]uint32{{false, "T"}: {5, 6}, {true, "c"}: {5}}, end: seg.end}
 	f.Add(k.encode(seg, 3)[16:])
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		b = append(k.encode(seg, 3)[:16], b...)

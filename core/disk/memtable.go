@@ -203,9 +203,14 @@ func (s *samples) cut(o offset) {
 
 // before finds the last sample at or before position.
 func (s samples) before(position uint64) (sample, bool) {
-	n := sort.Search(len(s), func(i int) bool { return s[i].position > position })
+	n := s.behind(position)
 	if n == 0 {
 		return sample{}, false
 	}
 	return s[n-1], true
+}
+
+// behind is the index of the first sample behind position.
+func (s samples) behind(position uint64) int {
+	return sort.Search(len(s), func(i int) bool { return s[i].position > position })
 }

@@ -248,8 +248,8 @@ func (e *Engine) replaceSegment(temporary, name string, h *segmentHeader) error 
 
 func (e *Engine) swapSegment(temporary, name string, h *segmentHeader) error {
 	ix := e.index
-	ix.kinds.mu.Lock()
-	defer ix.kinds.mu.Unlock()
+	ix.kinds.replacing.Lock()
+	defer ix.kinds.replacing.Unlock()
 	held, err := e.holdInstead(temporary, name)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 var _ core.Selector = (*Engine)(nil)
 
 // ReadSelected is core.Selector's. A page has events of one segment.
-func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (core.Page, bool, error) {
+func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (page core.Page, ok bool, err error) {
 	if r.Stream != core.All || len(r.Select.Filter.Types) == 0 && r.Select.Category == "" {
 		return core.Page{}, false, nil
 	}
@@ -22,32 +22,46 @@ func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (core.Pag
 	}
 	defer e.inUse.RUnlock()
 	m := e.appender.durable.Load()
-	page := core.Page{Version: m.head, Head: m.head, Batch: core.Batch{Block: r.Buffer}}
 	lo, hi := reachOf(&r, m.head)
 	if lo > hi {
 		return core.Page{}, false, nil
 	}
-	p := &picker{walker: e.walker(ctx, &r, ofAll, &page), backward: r.Backward}
-	if r.Backward {
+	for range maxHeals {
+		page = core.Page{Version: m.head, Head: m.head, Batch: core.Batch{Block: r.Buffer}}
+		p := &picker{walker: e.walker(ctx, &r, ofAll, &page), backward: r.Backward}
+		ok, err = p.read(m, lo, hi, &r.Select)
+		if !errors.Is(err, errKindsDamaged) {
+			break
+		}
+		e.dropKinds(p.seg.number)
+	}
+	if errors.Is(err, errRemoved) || errors.Is(err, errKindsDamaged) {
+		return core.Page{}, false, nil // the segment was rewritten meanwhile, or the disk damages what is written
+	}
+	return page, ok, err
+}
+
+// read reads what matches of a segment.
+func (p *picker) read(m *mark, lo, hi uint64, s *core.Selection) (ok bool, err error) {
+	if p.backward {
 		p.segment(hi)
 		p.lo, p.hi = p.seg.first, hi
 	} else {
 		p.segment(lo)
 		p.lo, p.hi = lo, min(p.last, hi)
 	}
-	ok, err := p.find(m, &r.Select)
+	looked, ok, err := p.find(m, s)
 	if !ok || err != nil {
-		return core.Page{}, false, err
+		return false, err
 	}
+	defer p.lists.close()
 	next, err := p.pick()
-	if errors.Is(err, errRemoved) {
-		return core.Page{}, false, nil // the segment was rewritten meanwhile
-	}
 	if err != nil {
-		return core.Page{}, false, err
+		return false, err
 	}
-	finish(&page, r.Backward, m.head, next)
-	return page, true, nil
+	p.page.Scanned = looked + p.passed
+	finish(p.page, p.backward, m.head, next)
+	return true, nil
 }
 
 // reachOf is the range of positions that a page of $all may have at most.
@@ -71,6 +85,7 @@ type picker struct {
 	lo, hi   uint64 // positions that are wanted
 	lists    lists
 	window   *window
+	passed   uint64 // events that were read and left out
 }
 
 // segment has p read from the segment of a position.
@@ -83,17 +98,17 @@ func (p *picker) segment(position uint64) {
 	}
 }
 
-// find finds where the events are.
-func (p *picker) find(m *mark, s *core.Selection) (ok bool, err error) {
+// find finds where the events are. looked is what that has cost, in events.
+func (p *picker) find(m *mark, s *core.Selection) (looked uint64, ok bool, err error) {
 	end := p.seg.end
 	if !p.seg.sealed() {
 		if m.end.segment() != p.seg.number {
-			return false, nil // the view is newer
+			return 0, false, nil // the view is newer
 		}
 		end = m.end.byte()
 	}
-	p.lists, ok, err = p.engine.kindLists(p.ctx, p.seg, p.seal, end, s)
-	return ok, err
+	p.lists, looked, ok, err = p.engine.kindLists(p.ctx, p.seg, p.seal, end, s)
+	return looked, ok, err
 }
 
 // pick adds the events to the page, until it is full, and returns the position that follows
@@ -138,22 +153,33 @@ func (p *picker) pick() (next uint64, err error) {
 // page begins, if that is enough for it. all is false if there are others.
 func (p *picker) merged() (offs []uint32, all bool, err error) {
 	all, low, high := true, uint32(0), uint32(math.MaxUint32)
-	for _, list := range p.lists {
-		if list, err = p.wanted(list); err != nil {
+	for i := range p.lists.of {
+		list := &p.lists.of[i]
+		from, to, err := p.wanted(list)
+		if err != nil {
 			return nil, false, err
 		}
-		if most := p.limit.Events + 1; len(list) > most {
+		most := p.limit.Events + 1
+		cut := to-from > most
+		if cut && p.backward {
+			from = to - most
+		} else if cut {
+			to = from + most
+		}
+		places, err := list.slice(from, to)
+		if err != nil {
+			return nil, false, err
+		}
+		if cut {
 			if all = false; p.backward {
-				list = list[len(list)-most:]
-				low = max(low, list[0])
+				low = max(low, places[0])
 			} else {
-				list = list[:most]
-				high = min(high, list[most-1])
+				high = min(high, places[most-1])
 			}
 		}
-		offs = append(offs, list...)
+		offs = append(offs, places...)
 	}
-	if len(p.lists) > 1 {
+	if len(p.lists.of) > 1 {
 		slices.Sort(offs)
 	}
 	first, _ := slices.BinarySearch(offs, low)
@@ -162,33 +188,47 @@ func (p *picker) merged() (offs []uint32, all bool, err error) {
 }
 
 // wanted is the part of a list with the positions from lo to hi.
-func (p *picker) wanted(list []uint32) ([]uint32, error) {
-	from, err := p.behind(list, p.lo)
-	if err != nil {
-		return nil, err
+func (p *picker) wanted(list *placeList) (from, to int, err error) {
+	if from, err = p.behind(list, p.lo); err != nil {
+		return 0, 0, err
 	}
-	to, err := p.behind(list, p.hi+1)
-	return list[from:max(from, to)], err
+	to, err = p.behind(list, p.hi+1)
+	return from, max(from, to), err
 }
 
-// behind is the index of the first event of a list whose position is at least position.
-func (p *picker) behind(list []uint32, position uint64) (int, error) {
+// behind is the index of the first event of a list whose position is at least position. It
+// reads events between two samples of the index at most.
+func (p *picker) behind(list *placeList, position uint64) (int, error) {
 	switch {
 	case position <= p.seg.first:
 		return 0, nil
 	case position > p.last:
-		return len(list), nil
+		return list.count, nil
+	}
+	from, err := list.search(uint32(p.view.sample(position).at.byte()))
+	if err != nil {
+		return 0, err
+	}
+	to := list.count
+	if o, ok := p.view.sampleBehind(position); ok && o.segment() == p.seg.number {
+		if to, err = list.search(uint32(o.byte())); err != nil {
+			return 0, err
+		}
+	}
+	places, err := list.slice(from, to)
+	if err != nil {
+		return 0, err
 	}
 	var failed error
-	i := sort.Search(len(list), func(i int) bool {
-		encoded, err := eventIn(p.window, at(p.seg.number, int64(list[i])), p.seg.salt)
+	i := sort.Search(len(places), func(i int) bool {
+		encoded, err := eventIn(p.window, at(p.seg.number, int64(places[i])), p.seg.salt)
 		if err != nil {
 			failed = err
 			return true
 		}
 		return positionOf(encoded) >= position
 	})
-	return i, failed
+	return from + i, failed
 }
 
 // together is how many of the events that come next are read at once.
@@ -226,8 +266,12 @@ func (p *picker) group(offs []uint32) (next uint64, more bool, err error) {
 			return 0, false, err
 		}
 		next = positionOf(encoded)
+		count := p.page.Count
 		if fits, err := p.take(encoded, next); err != nil || !fits {
 			return next, false, err
+		}
+		if p.page.Count == count {
+			p.passed++
 		}
 		if p.backward {
 			next--

@@ -42,7 +42,7 @@ func (v *verifier) compareKinds(seg *segment, seal uint32) error {
 		return nil
 	}
 	fresh := newKinds(seg)
-	if err := e.readOn(v.ctx, fresh, seg, seg.end); err != nil {
+	if _, err := e.readOn(v.ctx, fresh, seg, seg.end); err != nil {
 		return err
 	}
 	want := fresh.encode(seg, seal)

@@ -58,20 +58,38 @@ func (v *view) bytesBefore(o offset) int64 {
 func (v *view) sample(position uint64) sample {
 	i := max(sort.Search(len(v.segments), func(i int) bool { return v.segments[i].first > position })-1, 0)
 	s := sample{position: v.segments[i].first, at: at(v.segments[i].number, headerBytes)}
+	v.inSamples(position, func(all samples) {
+		found, ok := all.before(position)
+		s = later(s, found, ok)
+	})
+	return s
+}
+
+// sampleBehind is the log offset of the first sample behind position; ok is false if its part
+// of the index has none.
+func (v *view) sampleBehind(position uint64) (o offset, ok bool) {
+	v.inSamples(position, func(all samples) {
+		if i := all.behind(position); i < len(all) {
+			o, ok = all[i].at, true
+		}
+	})
+	return o, ok
+}
+
+// inSamples calls look with the samples of the part of the index that has a position, which
+// are valid during the call.
+func (v *view) inSamples(position uint64, look func(samples)) {
 	for k := len(v.tables) - 1; k >= 0; k-- {
 		if t := v.tables[k]; t.first <= position {
 			t.mu.RLock()
-			found, ok := t.samples.before(position)
-			t.mu.RUnlock()
-			return later(s, found, ok)
+			defer t.mu.RUnlock()
+			look(t.samples)
+			return
 		}
 	}
-	k := sort.Search(len(v.runs), func(i int) bool { return v.runs[i].firstPosition > position }) - 1
-	if k < 0 {
-		return s
+	if k := sort.Search(len(v.runs), func(i int) bool { return v.runs[i].firstPosition > position }) - 1; k >= 0 {
+		look(v.runs[k].samples)
 	}
-	found, ok := v.runs[k].samples.before(position)
-	return later(s, found, ok)
 }
 
 func later(a, b sample, ok bool) sample {
