@@ -44,7 +44,7 @@ func (c *Client) readOnce(ctx context.Context, m *wire.ReadRequest) (l core.Load
 	}
 	m.ID, m.TimeoutMs = c.lastID.Add(1)+1, timeoutMs(ctx)
 	k := &call{id: m.ID, message: wire.Encode(nil, m)}
-	if m.Selection != (wire.Selection{}) || m.FromTime != "" {
+	if m.Selection != (wire.Selection{}) || m.FromTime != nil {
 		k.needs = append(k.needs, hasSelections)
 	}
 	if m.Snapshot != "" {

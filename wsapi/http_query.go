@@ -116,9 +116,18 @@ var selecting = []string{"category", "types", "streams", "since", "until", "corr
 func selectionOf(q url.Values) (core.Selection, error) {
 	s := wire.Selection{
 		Filter:   &wire.Filter{Types: q["types"], Streams: q["streams"]},
-		Category: q.Get("category"), Since: q.Get("since"), Until: q.Get("until"), Correlation: q.Get("correlation"),
+		Category: given(q, "category"), Since: given(q, "since"), Until: given(q, "until"), Correlation: given(q, "correlation"),
 	}
 	return s.Core()
+}
+
+// given is a parameter; nil if it is not given.
+func given(q url.Values, name string) *string {
+	if !q.Has(name) {
+		return nil
+	}
+	value := q.Get(name)
+	return &value
 }
 
 // appendSelection adds the parameters of the selection of a page to q.
@@ -130,15 +139,24 @@ func appendSelection(q, of url.Values) {
 	}
 }
 
-// setFrom has r begin with a version, or a position of $all, or at a time.
-func (r *pageRequest) setFrom(q url.Values) (err error) {
-	if t, ok := core.ParseTime(q.Get("from")); ok {
-		r.FromTime = t
+// setFrom has r begin with a version, or a position of $all, or at a time. Backward, nothing is at or
+// before 0.
+func (r *pageRequest) setFrom(q url.Values) error {
+	from := given(q, "from")
+	if from == nil {
 		return nil
 	}
-	r.From, err = Number(q, "from", 0, core.MaxNumber)
-	r.beyond = r.Backward && q.Has("from") && r.From == 0
-	return err
+	var err error
+	if _, isTime := core.ParseTime(*from); isTime {
+		r.FromTime, err = wire.ParseTime(core.CodeInvalidRequest, "from", from)
+		return err
+	}
+	if r.From, err = Number(q, "from", 0, core.MaxNumber); err != nil {
+		return core.Errorf(core.CodeInvalidRequest, "from %q is neither start, end, a whole number from 0 to %d "+
+			"nor a time of RFC 3339 with a zone, such as 2026-11-23T10:00:00Z", core.Clip(*from), core.MaxNumber)
+	}
+	r.beyond = r.Backward && r.From == 0
+	return nil
 }
 
 // setAfter has r begin behind a version, or a position of $all, in its direction.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // selectable is a node with events of several streams, types, times and correlations.
@@ -123,12 +124,51 @@ func TestHTTPRefusesBadSelections(t *testing.T) {
 		"since=2023-05-02": "invalid_filter",
 		"since=2023-05-02T00:00:00Z&until=2023-05-01T00:00:00Z": "invalid_filter",
 		"correlation=" + strings.Repeat("x", 129):               "invalid_filter",
-		"types=":                "invalid_filter",
-		"category=a&category=b": "invalid_request",
+		"types=":                     "invalid_filter",
+		"streams=":                   "invalid_filter",
+		"category=":                  "invalid_filter",
+		"correlation=":               "invalid_filter",
+		"since=":                     "invalid_filter",
+		"until=":                     "invalid_filter",
+		"since=0001-01-01T00:00:00Z": "invalid_filter",
+		"until=0001-01-01T00:00:00Z": "invalid_filter",
+		"from=0001-01-01T00:00:00Z":  "invalid_request",
+		"from=":                      "invalid_request",
+		"category=a&category=b":      "invalid_request",
 	} {
 		if f := n.do("GET", "/v1/events?"+query, "").want(t, 400).fields(t); f["code"] != code {
 			t.Errorf("%s: %v, want %s", query, f, code)
 		}
 	}
 	n.do("GET", "/v1/events?category=a", "", "Accept: "+eventsType).want(t, 400)
+	if f := n.do("GET", "/v1/events?from=2026-12-01", "").want(t, 400).fields(t); !strings.Contains(fmt.Sprint(f["detail"]), "a time of RFC 3339 with a zone") {
+		t.Errorf("from a day: %v", f)
+	}
+	if got := numbersOf(t, n.do("GET", "/v1/events?dir=backward&from=0", "").want(t, 200), false); len(got) > 0 {
+		t.Errorf("backward from 0: %v", got)
+	}
+	if got := numbersOf(t, n.do("GET", "/v1/events?until=1500-01-01T00:00:00Z", "").want(t, 200), false); len(got) > 0 {
+		t.Errorf("until a time before all events: %v", got)
+	}
+	p := n.greeted(wire.JSON)
+	for field, code := range map[string]string{
+		`"category":""`:                     "invalid_filter",
+		`"correlation":""`:                  "invalid_filter",
+		`"since":""`:                        "invalid_filter",
+		`"until":"0001-01-01T00:00:00Z"`:    "invalid_filter",
+		`"fromTime":""`:                     "invalid_cursor",
+		`"fromTime":"0001-01-01T00:00:00Z"`: "invalid_cursor",
+	} {
+		p.say(`{"op":"read","id":2,"stream":"$all",` + field + `}`)
+		p.refused(field, 2, code)
+	}
+}
+
+// An empty list of names is not all streams.
+func TestOpsRefuseEmptyLists(t *testing.T) {
+	p := selectable(t).greeted(wire.JSON)
+	for _, names := range []string{`[]`, `null`} {
+		p.say(`{"op":"streams","id":2,"names":` + names + `}`)
+		p.refused("names "+names, 2, "invalid_request")
+	}
 }

@@ -127,7 +127,10 @@ func routeRequest(ctx context.Context, route *Route, message []byte) (*http.Requ
 // than once is a list.
 func textFields(fields map[string]json.RawMessage, name string) ([]string, error) {
 	var values []string
-	if slices.Contains(lists, name) && json.Unmarshal(fields[name], &values) == nil {
+	if slices.Contains(lists, name) && json.Unmarshal(fields[name], &values) == nil && values != nil {
+		if len(values) == 0 {
+			return nil, core.Errorf(core.CodeInvalidRequest, "%s is an empty list; leave it out, or name some", name)
+		}
 		delete(fields, name)
 		return values, nil
 	}

@@ -122,7 +122,7 @@ func (a *app) appendCommit(f appendFlags, args []string) (core.Commit, error) {
 	case f.file != "":
 		events, err = a.eventsOfFile(f.file)
 	case len(args) < 2:
-		return core.Commit{}, usagef("gyre append %s TYPE [DATA]", args[0]).because("an event needs a type")
+		return core.Commit{}, usagef("gyre append %s TYPE [DATA]", shellQuote(args[0])).because("an event needs a type")
 	default:
 		var event core.NewEvent
 		event, err = a.eventOf(f, args[1:])

@@ -101,7 +101,7 @@ func (a *app) openStore(ctx context.Context, config postgres.Config, flag string
 func (a *app) openDirectory(ctx context.Context, f endFlags) (*logEnd, error) {
 	dir := f.where
 	if _, err := os.Stat(filepath.Join(dir, "log")); f.isThere && err != nil {
-		return nil, usagef("check the path, which is that of gyre serve --data; a new store begins with gyre serve --data %s", dir).because("%s has no log: %v", dir, err)
+		return nil, usagef("check the path, which is that of gyre serve --data; a new store begins with gyre serve --data %s", shellQuote(dir)).because("%s has no log: %v", dir, err)
 	}
 	logger := newLogger(a.stderr, slog.LevelWarn)
 	opening := a.newOpening(logger)

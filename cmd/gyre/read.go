@@ -71,7 +71,7 @@ func (f *readFlags) request(stream string, isAfter bool) (core.ReadRequest, erro
 			return r, beyond
 		}
 	default:
-		if t, ok := core.ParseTime(f.from); ok {
+		if t, ok := core.ParseTime(f.from); ok && !t.IsZero() {
 			r.FromTime = t
 			return r, nil
 		}
@@ -101,6 +101,9 @@ func newRead(a *app) *cobra.Command {
   gyre read '$all' --system`,
 		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseNoValue(cmd, append([]string{"from", "snapshot"}, selecting...)...); err != nil {
+				return err
+			}
 			isAfter, err := beginsAfter(cmd)
 			if err != nil {
 				return err

@@ -2,31 +2,14 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/runtime"
 )
-
-// TestReadingDocs runs the session of docs/reading.md.
-func TestReadingDocs(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = node.end(syscall.SIGKILL) })
-	if ran := runSession(t, node, "../../docs/reading.md"); ran != 9 {
-		t.Errorf("the session has %d commands", ran)
-	}
-}
 
 func TestReadSelects(t *testing.T) {
 	node, err := runtime.Start(t.Context(), runtime.Config{Engine: runtime.EngineMemory, Listen: "127.0.0.1:0"})
@@ -64,7 +47,10 @@ func TestReadSelects(t *testing.T) {
 	if want := "There are more: gyre read '$all' --from 1 --backward --category a --types 'T*' --since 2022-01-01\n"; said != want {
 		t.Errorf("says %q, want %q", said, want)
 	}
-	for _, args := range []string{"--category a-1", "--since soon", "--since 2022-01-02 --until 2022-01-01", "--from soon"} {
+	for _, args := range []string{
+		"--category a-1", "--since soon", "--since 2022-01-02 --until 2022-01-01", "--from soon", "--since 0001-01-01", "--from 0001-01-01T00:00:00Z",
+		"--category=", "--types=", "--streams=", "--since=", "--until=", "--correlation=", "--from=", "--snapshot=",
+	} {
 		cmd := exec.Command("gyre", append([]string{"read", "--server", node.URL()}, strings.Fields(args)...)...)
 		said, _ := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(said), "Try: ") {

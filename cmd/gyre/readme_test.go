@@ -33,12 +33,18 @@ func TestProgressDocs(t *testing.T) { runPage(t, "../../docs/progress.md", 7) }
 // TestSnapshotDocs runs the session of docs/snapshots.md.
 func TestSnapshotDocs(t *testing.T) { runPage(t, "../../docs/snapshots.md", 9) }
 
-// runPage runs the session of a page, which has so many commands, beside an empty node.
-func runPage(t *testing.T, page string, commands int) {
+// TestDeletingDocs runs the session of docs/deleting.md.
+func TestDeletingDocs(t *testing.T) { runPage(t, "../../docs/deleting.md", 12, "--hard-deletes") }
+
+// TestReadingDocs runs the session of docs/reading.md.
+func TestReadingDocs(t *testing.T) { runPage(t, "../../docs/reading.md", 9) }
+
+// runPage runs the session of a page, which has so many commands, beside an empty node with flags.
+func runPage(t *testing.T, page string, commands int, flags ...string) {
 	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
-	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), "--engine", "memory")
+	node, err := serve(dir, os.Environ(), filepath.Join(dir, "node.log"), append([]string{"--engine", "memory"}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

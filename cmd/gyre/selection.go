@@ -18,6 +18,20 @@ printed matches all of them. --types and --streams take patterns, in which * sta
 characters. A stream's category is what its name has before the first '-'. --since and --until are
 about the event's own time: a time such as 2026-11-23T10:00:00Z, or a day of UTC.`
 
+// selecting are the names of the flags of a readSelection.
+var selecting = []string{"category", "types", "streams", "since", "until", "correlation"}
+
+// refuseNoValue refuses flags that are given without a value, as by a variable of the shell that is not
+// set: they would select everything.
+func refuseNoValue(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if value := cmd.Flag(name).Value.String(); cmd.Flags().Changed(name) && (value == "" || value == "[]") {
+			return usagef("leave --%s out", name).because("--%s is empty", name)
+		}
+	}
+	return nil
+}
+
 // readSelection are the flags that select events of a read.
 type readSelection struct {
 	category       string
@@ -82,12 +96,12 @@ func parseDay(flag, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
-		return t, nil
+	t, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		t, _ = core.ParseTime(text)
 	}
-	t, ok := core.ParseTime(text)
-	if !ok {
-		return t, usagef("--%s 2026-11-23, or --%s 2026-11-23T10:00:00Z", flag, flag).because("%q is neither a day nor a time", text)
+	if t.IsZero() {
+		return t, usagef("--%s 2026-11-23, or --%s 2026-11-23T10:00:00Z", flag, flag).because("%q is neither a day nor a time of an event", text)
 	}
 	return t, nil
 }

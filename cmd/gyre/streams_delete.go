@@ -89,7 +89,7 @@ func newStreamsUndelete(a *app) *cobra.Command {
 // changeStream deletes a stream, or removes its events.
 func (a *app) changeStream(ctx context.Context, stream string, f deleteFlags) error {
 	if f.hard && f.tombstone {
-		return usagef("gyre streams delete %s --tombstone", stream).because("--tombstone removes the events, too; leave --hard out")
+		return usagef("gyre streams delete %s --tombstone", shellQuote(stream)).because("--tombstone removes the events, too; leave --hard out")
 	}
 	op := core.StreamOp{Stream: stream, Action: f.action()}
 	var err error

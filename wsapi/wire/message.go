@@ -58,7 +58,7 @@ type (
 		// System asks $all for the events of the system's streams, too.
 		System bool `json:"system,omitzero"`
 		// FromTime takes the place of From: a time at which an event was recorded.
-		FromTime string `json:"fromTime,omitzero"`
+		FromTime *string `json:"fromTime,omitzero"`
 		Selection
 		// Snapshot is the kind of a snapshot to begin behind, which the answer has, too.
 		Snapshot string `json:"snapshot,omitzero"`

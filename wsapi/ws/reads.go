@@ -45,7 +45,7 @@ func (c *conn) reader(m *wire.ReadRequest) func(ctx context.Context, r core.Read
 func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	r := core.ReadRequest{Stream: m.Stream, From: m.From, System: m.System}
 	var err error
-	if r.FromTime, err = wire.ParsePlaceTime(m.FromTime); err != nil {
+	if r.FromTime, err = wire.ParseTime(core.CodeInvalidCursor, "fromTime", m.FromTime); err != nil {
 		return r, err
 	}
 	if r.Select, err = m.Core(); err != nil {
@@ -62,7 +62,7 @@ func readRequest(m *wire.ReadRequest) (core.ReadRequest, error) {
 	switch {
 	case m.Links && (m.Stream != core.All || r.Backward || !r.FromTime.IsZero() || !r.Select.IsZero()):
 		return r, core.Errorf(core.CodeInvalidRequest, "links are read with all of $all, forward")
-	case m.FromTime != "" && m.From > 0:
+	case m.FromTime != nil && m.From > 0:
 		return r, core.Errorf(core.CodeInvalidRequest, "a start is from or fromTime, not both")
 	case m.Snapshot != "" && (m.Links || m.System || m.From > 0 || r.Backward || !r.FromTime.IsZero() || !r.Select.IsZero()):
 		return r, core.Errorf(core.CodeInvalidRequest, "a snapshot says where a page begins: all events after it are read, forward")
