@@ -141,7 +141,7 @@ func (p *part) finish(ctx context.Context, err error) {
 	e := p.now(p.begun)
 	switch {
 	case err == nil:
-		e.State = Done
+		e.State, e.Progress = Done, 1
 	case errors.Is(cause, errReplaced):
 		return
 	case errors.Is(cause, errStopped):
@@ -152,7 +152,8 @@ func (p *part) finish(ctx context.Context, err error) {
 		if cause != nil {
 			err = cause
 		}
-		e.State, e.Problem = Failed, core.AsError(err).Error()
+		known := core.AsError(err)
+		e.State, e.Problem = Failed, &Problem{known.Code, known.Detail}
 		j.config.Logger.Error("the scavenge has failed", "error", err)
 	}
 	e.Changed = time.Now().UTC()

@@ -49,7 +49,13 @@ type Status struct {
 	Events   uint64  `json:"events"`  // that went, links included, or would go
 	Records  uint64  `json:"records"` // changes of records that went, or would go
 	// Problem is why it failed.
-	Problem string `json:"problem,omitempty"`
+	Problem *Problem `json:"problem,omitempty"`
+}
+
+// Problem is an error of the catalogue.
+type Problem struct {
+	Code   core.Code `json:"code"`
+	Detail string    `json:"detail"`
 }
 
 // entry is the record of the latest scavenge.
@@ -86,12 +92,7 @@ func (e *entry) next(r Request, node, process string, now time.Time) entry {
 // count takes over what was done.
 func (s *Status) count(d *core.Scavenged) {
 	s.Bytes, s.Won, s.Events, s.Records = d.Bytes, d.Won, d.Events, d.Changes
-	switch {
-	case d.Next == 0 && d.Last == 0:
-		s.Progress = 0
-	case d.Next == 0:
-		s.Progress = 1
-	default:
+	if s.Progress = 0; d.Next > 0 {
 		s.Progress = min(float64(d.Next-1)/float64(max(d.Last, 1)), 1)
 	}
 }

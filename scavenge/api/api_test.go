@@ -24,5 +24,6 @@ func TestDescriptions(t *testing.T) {
 	open.Bodies(t, map[string]reflect.Type{
 		"ScavengeRequest": reflect.TypeFor[scavenge.Request](),
 		"Scavenge":        reflect.TypeFor[scavenge.Status](),
+		"ScavengeProblem": reflect.TypeFor[scavenge.Problem](),
 	})
 }

@@ -1,7 +1,7 @@
 import type { StreamInfo } from "./client.js";
 import type { Limits } from "./connection.js";
 import type { Requests } from "./requests.js";
-import type { Categories, Server, Settings, Stats, Types } from "./schemas.js";
+import type { Categories, Scavenge, ScavengeRequest, Server, Settings, Stats, Types } from "./schemas.js";
 
 /** Which counts to list. */
 export interface CountOptions extends Limits {
@@ -50,6 +50,24 @@ export class Node {
   /** Lists categories, the names of streams up to their first "-", with their streams and events. */
   categories(o: CountOptions = {}): Promise<Categories> {
     return this.#requests.get("/v1/categories", countQuery(o), o);
+  }
+
+  /** Returns how far the latest scavenge of the store is, or what it did. */
+  scavenge(o: Limits = {}): Promise<Scavenge> {
+    return this.#requests.get("/v1/scavenge", {}, o);
+  }
+
+  /**
+   * Starts a scavenge in the background of a node, or has the last one go on that was ended before
+   * its end. Rejects with scavenge_running if one runs.
+   */
+  startScavenge(what: ScavengeRequest = {}, o: Limits = {}): Promise<Scavenge> {
+    return this.#requests.change("POST", "/v1/scavenge", {}, what, o);
+  }
+
+  /** Asks the scavenge that runs to end. */
+  stopScavenge(o: Limits = {}): Promise<Scavenge> {
+    return this.#requests.change("DELETE", "/v1/scavenge", {}, undefined, o);
   }
 }
 

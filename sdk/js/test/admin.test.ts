@@ -102,3 +102,14 @@ test("a node's counters, and what its log has", async (t) => {
     [["order", 1, 2]],
   );
 });
+
+test("a scavenge runs in the background", async (t) => {
+  const node = await Node.start(t, "memory");
+  const { node: about } = admin(await node.client(t, {}));
+  assert.equal((await about.scavenge()).state, "none");
+  assert.equal((await about.startScavenge({ dryRun: true, bytesPerSecond: 1e6 })).dryRun, true);
+  let now = await about.stopScavenge();
+  while (now.state !== "done") now = await about.scavenge();
+  assert.deepEqual([now.all, now.bytesPerSecond, now.progress], [false, 1e6, 1]);
+  await assert.rejects(about.startScavenge({ bytesPerSecond: -1 }), { code: "invalid_request" });
+});
