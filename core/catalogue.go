@@ -182,6 +182,13 @@ const (
 	CodeStoreClosed   Code = "store_closed"
 	CodeNotClean      Code = "not_clean"
 
+	CodeBackupChanged       Code = "backup_changed"
+	CodeBackupDamaged       Code = "backup_damaged"
+	CodeBackupNotFound      Code = "backup_not_found"
+	CodeFolderNotEmpty      Code = "folder_not_empty"
+	CodeInvalidRestorePoint Code = "invalid_restore_point"
+	CodeRestoreUnfinished   Code = "restore_unfinished"
+
 	CodeStoreUnavailable Code = "store_unavailable"
 	CodeStoreDenied      Code = "store_denied"
 	CodeSchemaOutdated   Code = "schema_outdated"
@@ -570,6 +577,24 @@ var catalogue = map[Code]CodeInfo{
 	CodeStoreCorrupt: {Class: ClassNotClean, Status: 500,
 		Title: "The data on disk is damaged",
 		Fix:   "Run gyre verify --data DIR for a full report. Restore the named file from a backup; --rebuild repairs everything but the log itself."},
+	CodeBackupChanged: {Class: ClassConflict, Status: 409, Retryable: true,
+		Title: "The log has another file by now than the backup began with",
+		Fix:   "List the files of the log again and copy what is new. gyre backup does so by itself; run it again."},
+	CodeBackupDamaged: {Class: ClassNotClean, Status: 500,
+		Title: "A file of the backup is missing or damaged",
+		Fix:   "Use another backup. gyre verify --backup DIR names all damaged files; gyre backup DIR copies the missing ones again while the node has them."},
+	CodeBackupNotFound: {Class: ClassNotFound, Status: 404,
+		Title: "The folder has no backup",
+		Fix:   "Check the path. A backup has a file named manifest; a backup that was interrupted has none until gyre backup has run again."},
+	CodeFolderNotEmpty: {Class: ClassConflict, Status: 409,
+		Title: "The folder has other files",
+		Fix:   "Choose a folder that is empty or does not exist. Nothing is written over a store."},
+	CodeInvalidRestorePoint: {Class: ClassUsage, Status: 400,
+		Title: "The backup cannot be restored to this place",
+		Fix:   "The detail names the nearest places. gyre verify --backup DIR shows the first and the last place of a backup; an older backup may have an earlier one."},
+	CodeRestoreUnfinished: {Class: ClassNotClean, Status: 500,
+		Title: "A restore into the data directory has not ended",
+		Fix:   "Run gyre restore again with the same directory, or remove the directory."},
 	CodeStoreNewer: {Class: ClassOther, Status: 500,
 		Title: "The data was written by a newer gyre",
 		Fix:   "Run the newer version again; it knows this format."},

@@ -251,6 +251,45 @@ func DeleteProgress(ctx context.Context, s ProgressStore, name string) error {
 	return Errorf(CodeProgressConflict, "progress %q moved whenever it was to be deleted", Clip(name))
 }
 
+// AdoptProgress gives all stored places the identity that the log has now, after a restore has
+// replaced it. Nobody else may write meanwhile.
+func AdoptProgress(ctx context.Context, e Engine) error {
+	log := e.State().Log
+	for r := (RecordsRequest{Table: progressTable, Limit: MaxCommitRecords / 3}); ; {
+		found, err := e.Records(ctx, r)
+		if err != nil {
+			return err
+		}
+		var c Commit
+		for _, record := range found {
+			if c.Records, err = adoptProgress(c.Records, record, log); err != nil {
+				return err
+			}
+		}
+		if len(c.Records) > 0 {
+			if o := e.Commit(ctx, []*Commit{&c}).Outcomes[0]; o.Err != nil {
+				return o.Err
+			}
+		}
+		if len(found) < r.Limit {
+			return nil
+		}
+		r.After = found[len(found)-1].Key
+	}
+}
+
+// adoptProgress appends the operations that give a place the identity log.
+func adoptProgress(ops []RecordOp, record Record, log string) ([]RecordOp, error) {
+	info, err := decodeProgress(record)
+	if err != nil || info.Log == log {
+		return ops, err
+	}
+	p := Progress{Name: info.Name, From: info.Position, To: info.Position, ID: info.ID}
+	move := p.records(log, info.Moved)
+	move[0].Key = placeKey(info.Name, info.Log, info.Position)
+	return append(ops, move...), nil
+}
+
 // ProgressFrom returns a From that names a progress as the place that is stored, and any
 // other as it is. A progress that is not there begins at the start.
 func ProgressFrom(ctx context.Context, r RecordReader, from From) (From, error) {

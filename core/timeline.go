@@ -10,6 +10,9 @@ type Timeline struct {
 	Name string
 	// After is the head of the log when the timeline began.
 	After uint64
+	// Log is the identity that the log had in the timeline, which a restore of a backup
+	// replaces. It is empty where storage does not know it.
+	Log string
 }
 
 // Timeline returns the name of the timeline that the log is in. It is the log's
@@ -28,17 +31,24 @@ func (s State) Cursor(position uint64) Cursor {
 
 // End returns the last position that the log had in a timeline, its head for the
 // last one. ok is false if the log has no such timeline. The identity of the log
-// stands for the last one, too.
+// stands for the last one, too, and a former identity for the last one of those that had it.
 func (s State) End(timeline string) (end uint64, ok bool) {
 	if timeline == s.Timeline() || timeline == s.Log {
 		return s.Head, true
 	}
 	for i := len(s.Timelines) - 2; i >= 0; i-- {
-		if s.Timelines[i].Name == timeline {
+		if t := &s.Timelines[i]; t.Name == timeline || t.Log == timeline && timeline != "" {
 			return s.Timelines[i+1].After, true
 		}
 	}
 	return 0, false
+}
+
+// Reached reports whether the log has what it had up to position in a timeline, or under an
+// identity.
+func (s State) Reached(timeline string, position uint64) bool {
+	end, ok := s.End(timeline)
+	return ok && position <= end
 }
 
 // checkPlace checks that what the log had up to position in a timeline is what it

@@ -6,7 +6,9 @@ import (
 )
 
 func TestTimelines(t *testing.T) {
-	s := State{Log: "log", Head: 9, Timelines: []Timeline{{"one", 0}, {"two", 5}, {"three", 5}, {"four", 7}}}
+	s := State{Log: "log", Head: 9, Timelines: []Timeline{
+		{"one", 0, "former"}, {"two", 5, "former"}, {"three", 5, "log"}, {"four", 7, "log"},
+	}}
 	if s.Timeline() != "four" || s.Cursor(8) != (Cursor{Log: "four", Position: 8}) {
 		t.Errorf("timeline %q, cursor %v", s.Timeline(), s.Cursor(8))
 	}
@@ -19,6 +21,7 @@ func TestTimelines(t *testing.T) {
 		{"two", 5, nil}, {"two", 6, CodeLogChanged},
 		{"three", 7, nil}, {"three", 8, CodeLogChanged},
 		{"four", 8, nil}, {"four", 9, nil}, {"four", 10, CodeInvalidCursor},
+		{"former", 5, nil}, {"former", 6, CodeLogChanged},
 		{"five", 0, CodeLogChanged}, {"five", 10, CodeLogChanged},
 		{"log", 9, nil}, {"log", 10, CodeInvalidCursor},
 		{"", 9, nil}, {"", 10, CodeInvalidCursor},

@@ -24,6 +24,7 @@ type blobStore struct {
 	dir     string
 	opened  time.Time     // counts as a put of every blob
 	uploads atomic.Uint64 // names the files of uploads
+	removed atomic.Uint64 // counts the removals that have begun
 
 	// working makes one change of the directory at a time. It is held over I/O: only
 	// those who put and sweep wait for it. It protects the fields below.
@@ -206,6 +207,7 @@ func (b *blobStore) remove(id [32]byte, last uint64) error {
 	if b.puts[id].number != last {
 		return nil
 	}
+	b.removed.Add(1)
 	err := b.fs.Remove(b.path(id))
 	if err == nil || errors.Is(err, os.ErrNotExist) {
 		delete(b.puts, id)

@@ -22,6 +22,8 @@ type Config struct {
 	// after each segment but the last, until done is total, by the goroutine that
 	// called Open or Verify.
 	Progress func(done, total int64)
+
+	restoring bool // the log is in the folder of a restore
 }
 
 // The bounds of Config.SegmentBytes. A place in a segment has 32 bits, and a

@@ -21,6 +21,9 @@
 //   - A scavenge removes events and changes for good, while everything else goes on. What
 //     stays keeps its place in the log. Whatever ends a scavenge leaves a log that is right.
 //   - A blob is synced before it gets its name, and compared with it wherever it is read.
+//   - A backup is copied beside appends, and checked frame by frame. Whatever ends it leaves the
+//     earlier one or the new one. A restore makes a log with an identity of its own, whole or
+//     not at all.
 //   - Each opening of the log begins a timeline (core.Timeline), so cursors and ETags
 //     of a lost tail are recognized.
 //   - Memory does not grow with the log, apart from 2 bytes an event of filters and

@@ -127,9 +127,15 @@ func (e *Engine) release() error {
 	return err
 }
 
-func (e *Engine) logDir() string   { return filepath.Join(e.dir, "log") }
 func (e *Engine) indexDir() string { return filepath.Join(e.dir, "index") }
-func (e *Engine) blobDir() string  { return filepath.Join(e.dir, "blobs") }
+func (e *Engine) blobDir() string  { return filepath.Join(e.dir, blobFolder) }
+
+func (e *Engine) logDir() string {
+	if e.config.restoring {
+		return filepath.Join(e.dir, restoringName)
+	}
+	return filepath.Join(e.dir, logFolder)
+}
 
 // recordsDir has the runs of the records.
 func (e *Engine) recordsDir() string { return filepath.Join(e.dir, "records") }

@@ -1,10 +1,27 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
+
+	"github.com/gyre-events/gyre/core"
 )
+
+// diskError is for what the system refuses during a long piece of work.
+func diskError(err error) error {
+	var known *core.Error
+	switch {
+	case err == nil || errors.As(err, &known):
+		return err
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return core.AsError(err)
+	case isFull(err):
+		return core.Errorf(core.CodeStoreFull, "%s", reason(err))
+	}
+	return core.Errorf(core.CodeUnavailable, "the disk answered: %s", reason(err))
+}
 
 // reason is what the operating system said, without the path it said it of.
 func reason(err error) string {

@@ -26,6 +26,8 @@ type faultFS struct {
 	// have written half.
 	fault func(call int, op, name string) error
 	dead  bool // power is gone
+
+	renamed []renamedDir // in order
 }
 
 const sectorBytes = 4096
@@ -81,11 +83,47 @@ func (f *faultFS) Rename(from, to string) error {
 	}
 	file := f.names[from]
 	if file == nil {
-		return syscall.ENOENT
+		return f.renameDir(from, to)
 	}
 	delete(f.names, from)
 	f.names[to] = file
 	return nil
+}
+
+// renameDir renames a folder whose files are durable. It is durable once the folder it is in is
+// synced.
+func (f *faultFS) renameDir(from, to string) error {
+	move := func(files map[string]*faultFile) (found bool) {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			if base, ok := strings.CutPrefix(name, from+"/"); ok {
+				files[filepath.Join(to, base)], found = files[name], true
+				delete(files, name)
+			}
+		}
+		return found
+	}
+	if !move(f.names) {
+		return syscall.ENOENT
+	}
+	f.renamed = append(f.renamed, renamedDir{filepath.Dir(to), func() { move(f.disk) }})
+	return nil
+}
+
+// renamedDir is a folder in dir whose new name is not durable yet.
+type renamedDir struct {
+	dir     string
+	persist func()
+}
+
+// persistDirs takes new names of folders in dir to the disk, those that luck wants.
+func (f *faultFS) persistDirs(dir string, luck func() bool) {
+	f.renamed = slices.DeleteFunc(f.renamed, func(r renamedDir) bool {
+		if r.dir != dir || !luck() {
+			return false
+		}
+		r.persist()
+		return true
+	})
 }
 
 func (f *faultFS) Remove(name string) error {
@@ -119,12 +157,13 @@ func (f *faultFS) List(dir string) ([]string, error) {
 	defer f.mu.Unlock()
 	var names []string
 	for name := range f.names {
-		if filepath.Dir(name) == dir {
-			names = append(names, filepath.Base(name))
+		if below, ok := strings.CutPrefix(name, dir+"/"); ok {
+			base, _, _ := strings.Cut(below, "/")
+			names = append(names, base)
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return slices.Compact(names), nil
 }
 
 func (f *faultFS) MakeDir(string) error { return nil }
@@ -135,6 +174,7 @@ func (f *faultFS) SyncDir(dir string) error {
 	if err := f.change("syncdir", dir); err != nil {
 		return err
 	}
+	f.persistDirs(dir, func() bool { return true })
 	f.persist(dir, func() bool { return true })
 	return nil
 }
@@ -199,8 +239,13 @@ func (f *faultFS) crash(random *rand.Rand) *faultFS {
 		}
 		return random.IntN(2) == 0
 	}
-	for _, dir := range f.dirs() {
-		f.persist(dir, luck)
+	for _, r := range slices.Clone(f.renamed) {
+		f.persistDirs(r.dir, luck)
+	}
+	if len(f.renamed) == 0 {
+		for _, dir := range f.dirs() {
+			f.persist(dir, luck)
+		}
 	}
 	after := newFaultFS()
 	copied := map[*faultFile]*faultFile{}

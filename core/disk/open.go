@@ -66,7 +66,15 @@ const lockName = "lock"
 // cannot be removed under a process without its events, and of the file that names
 // the process. Nothing is written before the log is locked.
 func (e *Engine) takeLocks() error {
-	if err := e.makeDirs(e.dir, e.logDir()); err != nil {
+	if err := e.makeDirs(e.dir); err != nil {
+		return err
+	}
+	if !e.config.restoring {
+		if err := checkRestored(e.fs, e.dir); err != nil {
+			return err
+		}
+	}
+	if err := e.makeDirs(e.logDir()); err != nil {
 		return err
 	}
 	err := e.hold(e.logDir())
@@ -81,6 +89,18 @@ func (e *Engine) takeLocks() error {
 		return err
 	}
 	return e.makeDirs(e.indexDir(), e.recordsDir(), e.blobDir())
+}
+
+// checkRestored refuses the directory of a restore that has not ended.
+func checkRestored(fs FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return openError(err)
+	}
+	if isRestoring(names) {
+		return core.Errorf(core.CodeRestoreUnfinished, "a restore into %s has not ended", dir)
+	}
+	return nil
 }
 
 func (e *Engine) makeDirs(dirs ...string) error {

@@ -40,6 +40,7 @@ func (r *scavenge) decide(source *segmentFile, s *sealedSegment) (*removal, erro
 	if err := d.remember(s.header.salt); err != nil || d.removal.going == 0 {
 		return nil, err
 	}
+	d.removal.asOf = *r.engine.appender.durable.Load()
 	return &d.removal, nil
 }
 

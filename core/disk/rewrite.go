@@ -16,6 +16,7 @@ type removal struct {
 	going int // of the items
 
 	events, changes uint64 // of those that go
+	asOf            mark   // the log had reached it when all was decided
 }
 
 // add notes the next item.
@@ -312,7 +313,7 @@ func (r *rewriter) finish() (segmentHeader, error) {
 	h.version = rewrittenVersion
 	h.rewriting = rewriting{
 		id: uint32(randomUint64()) | 1, blocks: uint32(r.blocks()), end: r.sealed.end, kept: r.at,
-		sum: crc32.Checksum(fences, castagnoli),
+		sum: crc32.Checksum(fences, castagnoli), asOf: r.removal.asOf,
 	}
 	if _, err := r.file.WriteAt(fences, w.end()); err != nil {
 		return h, err

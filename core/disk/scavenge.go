@@ -48,21 +48,7 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenge
 	if err != nil && ctx.Err() != nil && e.closing.Load() {
 		err = core.Errorf(core.CodeStoreClosed, "the store is closed")
 	}
-	return r.result, scavengeError(err)
-}
-
-// scavengeError is for what the system refuses during a scavenge.
-func scavengeError(err error) error {
-	var known *core.Error
-	switch {
-	case err == nil || errors.As(err, &known):
-		return err
-	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		return core.AsError(err)
-	case isFull(err):
-		return core.Errorf(core.CodeStoreFull, "%s", reason(err))
-	}
-	return core.Errorf(core.CodeUnavailable, "the disk answered: %s", reason(err))
+	return r.result, diskError(err)
 }
 
 // scavenger lets one scavenge run at a time.

@@ -22,7 +22,7 @@ const (
 	rewrittenVersion = 2
 
 	segmentMagic = "GYRESEG\x00"
-	headerUsed   = 128 // of headerBytes; the rest is zero
+	headerUsed   = 148 // of headerBytes; the rest is zero
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -48,6 +48,10 @@ type rewriting struct {
 	end    int64  // of the segment in the log: as the next header gives it
 	kept   int64  // where in the file the kept bytes end, and the map begins
 	sum    uint32 // CRC32C of the map's fences
+	// asOf is a place that the log had reached when it was decided what goes: the records
+	// before it cannot be made any more. It is zero in segments of earlier versions. Its frame is
+	// not kept.
+	asOf mark
 }
 
 const (
@@ -69,7 +73,8 @@ const (
 	hdrKey      = 48 // 16 bytes
 	hdrLog      = 64 // length byte and up to maxLogBytes
 
-	hdrRewriting = 96 // u32 id, u32 blocks, u64 end, u64 kept, u32 sum
+	// u32 id, u32 blocks, u64 end, u64 kept, u32 sum; u64 offset, u64 position, i64 recorded
+	hdrRewriting = 96
 )
 
 func (h *segmentHeader) encode() []byte {
@@ -92,6 +97,9 @@ func (h *segmentHeader) encode() []byte {
 	le.PutUint64(b[hdrRewriting+8:], uint64(r.end))
 	le.PutUint64(b[hdrRewriting+16:], uint64(r.kept))
 	le.PutUint32(b[hdrRewriting+24:], r.sum)
+	le.PutUint64(b[hdrRewriting+28:], uint64(r.asOf.end))
+	le.PutUint64(b[hdrRewriting+36:], r.asOf.head)
+	le.PutUint64(b[hdrRewriting+44:], uint64(r.asOf.recorded))
 	le.PutUint32(b[hdrChecksum:], crc32.Checksum(b, castagnoli))
 	return b
 }
@@ -134,6 +142,7 @@ func decodeSegmentHeader(b []byte, number uint32) (segmentHeader, error) {
 	h.rewriting = rewriting{
 		id: le.Uint32(b), blocks: le.Uint32(b[4:]),
 		end: int64(le.Uint64(b[8:])), kept: int64(le.Uint64(b[16:])), sum: le.Uint32(b[24:]),
+		asOf: mark{end: offset(le.Uint64(b[28:])), head: le.Uint64(b[36:]), recorded: int64(le.Uint64(b[44:]))},
 	}
 	if r := &h.rewriting; r.id == 0 || r.kept < headerBytes || r.end < r.kept || r.end > math.MaxUint32 {
 		return h, corrupt(at(number, 0), "the segment header says what cannot be")

@@ -21,14 +21,16 @@ func (e *Engine) beginTimeline() error {
 	if err != nil {
 		return err
 	}
-	next := core.Timeline{Name: e.id + newWord(timelineBytes), After: e.writer.last.head}
+	next := core.Timeline{Name: e.id + newWord(timelineBytes), After: e.writer.last.head, Log: e.id}
 	key := timelineKey(0)
 	for i := range stored {
 		c, err := core.ParseCursor(string(stored[i].Value))
 		if err != nil {
 			return core.Errorf(core.CodeStoreCorrupt, "timeline %s of the log is %q", stored[i].Key, stored[i].Value)
 		}
-		e.timelines = append(e.timelines, core.Timeline{Name: c.Log, After: c.Position})
+		e.timelines = append(e.timelines, core.Timeline{
+			Name: c.Log, After: c.Position, Log: c.Log[:max(len(c.Log)-timelineBytes, 0)],
+		})
 		key = timelineAfter(stored[i].Key)
 	}
 	e.timelines = append(e.timelines, next)

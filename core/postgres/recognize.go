@@ -189,7 +189,10 @@ func (e *Engine) timelinesTo(ctx context.Context, c *pgx.Conn, newest string) ([
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[core.Timeline])
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (t core.Timeline, err error) {
+		err = row.Scan(&t.Name, &t.After)
+		return t, err
+	})
 }
 
 // beatNow asks for a beat.

@@ -33,10 +33,11 @@ func (o *Owner) newHost(ctx context.Context, l *loaded) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Log != state.Log || p.Checkpoint > state.Head {
+	if !state.Reached(p.Log, p.Checkpoint) {
 		return nil, core.Errorf(core.CodeLogChanged,
 			"the checkpoint of subscription %q is %d of log %q, this is log %q with the head %d; reset it", core.Clip(l.key.name), p.Checkpoint, p.Log, state.Log, state.Head)
 	}
+	p.Log = state.Log // a log that was restored has another than it had
 	now := time.Now()
 	h := &host{owner: o, incarnation: l.incarnation, began: now, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}
 	h.saver, h.replayer = makeSaver(h, p, l.revision), makeReplayer(h, l.replays)

@@ -1,0 +1,604 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+)
+
+// backedUp is a log, and all Commits that it took.
+type backedUp struct {
+	*scavenged
+	commits []backedUpCommit
+}
+
+type backedUpCommit struct {
+	commit core.Commit
+	added  []core.Event
+	before time.Time // the Commit was recorded later
+}
+
+func (c *backedUpCommit) last() uint64 { return c.added[len(c.added)-1].Position }
+
+func (b *backedUp) write(t testing.TB, e *Engine, n int) {
+	t.Helper()
+	for range n {
+		c, added := b.next()
+		before := time.Now()
+		o := e.Commit(context.Background(), []*core.Commit{&c}).Outcomes[0]
+		if o.Err != nil {
+			t.Error(o.Err)
+			return
+		}
+		b.took(&c, added)
+		b.commits = append(b.commits, backedUpCommit{c, added, before})
+	}
+}
+
+// until is the log as it was at a position.
+func (b *backedUp) until(position uint64) *scavenged {
+	s := newScavenged(b.random.Uint64())
+	s.before, s.gone, s.lives = b.before, b.gone, b.lives
+	for i := range b.commits {
+		if c := &b.commits[i]; c.last() <= position {
+			s.took(&c.commit, c.added)
+		}
+	}
+	return s
+}
+
+// isEnd reports whether a Commit ends at a position.
+func (b *backedUp) isEnd(position uint64) bool {
+	return position == 0 || slices.ContainsFunc(b.commits, func(c backedUpCommit) bool { return c.last() == position })
+}
+
+// mustBackUp backs up and verifies the backup.
+func mustBackUp(t testing.TB, source core.BackupSource, config BackupConfig) BackupResult {
+	t.Helper()
+	result, err := Backup(t.Context(), source, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := VerifyBackup(t.Context(), config)
+	if err != nil || !report.Clean() {
+		t.Fatalf("verify: %+v, %v", report.Problems, err)
+	}
+	if report.Log != result.Log || report.End != result.End || report.Bytes != result.Bytes {
+		t.Fatalf("the backup is %+v, want %+v", report, result)
+	}
+	return result
+}
+
+// mustRestore restores to a new directory and compares.
+func mustRestore(t testing.TB, config RestoreConfig, want *scavenged) {
+	t.Helper()
+	result, err := Restore(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifyClean(t, config.To, VerifyOptions{})
+	e := open(t, config.To)
+	defer e.Close()
+	if state := e.State(); state.Log != result.Log || state.Log == result.From || state.Head != result.Head {
+		t.Fatalf("the log is %+v, want %+v", state, result)
+	}
+	want.check(t, e, false)
+	after := backedUp{scavenged: want}
+	after.write(t, e, 3)
+	want.check(t, e, false)
+}
+
+// TestBackupSoak backs a log up into one folder again and again, while it is written and
+// scavenged, and restores it to places by chance.
+func TestBackupSoak(t *testing.T) {
+	t.Parallel()
+	for seed := range rounds(40) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			root, fs := t.TempDir(), newFaultFS()
+			config := Config{Dir: filepath.Join(root, "data"), FS: fs, SegmentBytes: minSegmentBytes}
+			to := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
+			e := open(t, config)
+			b := &backedUp{scavenged: newScavenged(uint64(seed))}
+			for round := range 6 {
+				b.write(t, e, 30)
+				done := make(chan bool)
+				go func() {
+					defer close(done)
+					b.write(t, e, 30)
+					if b.random.IntN(2) == 0 {
+						b.remove()
+						if _, err := e.Scavenge(context.Background(), core.Scavenging{Fate: b.decide, All: b.random.IntN(3) == 0}); err != nil {
+							t.Error(err)
+						}
+					}
+				}()
+				result := mustBackUp(t, e, to)
+				<-done
+				restoreSomewhere(t, b, result, RestoreConfig{Backup: to.Dir, To: Config{
+					Dir: filepath.Join(root, fmt.Sprint("restored-", round)), FS: fs, SegmentBytes: minSegmentBytes,
+				}})
+			}
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// restoreSomewhere restores all of a backup, or to a position or time by chance.
+func restoreSomewhere(t *testing.T, b *backedUp, backup BackupResult, config RestoreConfig) {
+	t.Helper()
+	last := backup.End.Position
+	position := last - min(b.random.Uint64N(last/2+1), last)
+	switch b.random.IntN(3) {
+	case 0:
+		position = last
+	case 1:
+		config.Until = &RestorePoint{Position: &position}
+	case 2:
+		i := slices.IndexFunc(b.commits, func(c backedUpCommit) bool { return c.last() >= position })
+		time.Sleep(time.Until(b.commits[i].before.Add(time.Microsecond)))
+		config.Until = &RestorePoint{Time: b.commits[i].before.Add(-time.Microsecond)}
+		position = 0
+		if i > 0 {
+			position = b.commits[i-1].last()
+		}
+	}
+	if backup.Earliest != nil && position < backup.Earliest.Position || !b.isEnd(position) {
+		if _, err := Restore(t.Context(), config); !errors.Is(err, core.CodeInvalidRestorePoint) {
+			t.Fatalf("position %d, earliest %+v: %v", position, backup.Earliest, err)
+		}
+		return
+	}
+	mustRestore(t, config, b.until(position))
+}
+
+// TestIncrementalBackup: only what is new is copied, and what is not needed is removed.
+func TestIncrementalBackup(t *testing.T) {
+	root := t.TempDir()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	b := &backedUp{scavenged: newScavenged(1)}
+	b.write(t, e, 100)
+	if _, _, err := e.PutBlob(t.Context(), bytes.NewReader([]byte("a blob")), core.MaxBlobBytes); err != nil {
+		t.Fatal(err)
+	}
+	first := mustBackUp(t, e, config)
+	if first.Copied != len(first.Files) || first.CopiedBytes != first.Bytes || len(first.Files) < 4 {
+		t.Errorf("the first backup copied %d of %d files, %d of %d bytes", first.Copied, len(first.Files), first.CopiedBytes, first.Bytes)
+	}
+	again := mustBackUp(t, e, config)
+	if again.Copied != 0 || again.CopiedBytes != 0 {
+		t.Errorf("with nothing new, %d files and %d bytes were copied", again.Copied, again.CopiedBytes)
+	}
+	b.write(t, e, 1)
+	next := mustBackUp(t, e, config)
+	if next.Copied == 0 || next.CopiedBytes != next.Bytes-first.Bytes {
+		t.Errorf("one Commit more: %d files, %d bytes of %d", next.Copied, next.CopiedBytes, next.Bytes-first.Bytes)
+	}
+	names, err := os.ReadDir(filepath.Join(config.Dir, "log"))
+	if segments := segmentsOf(&next.Backup); err != nil || len(names) != len(segments) {
+		t.Errorf("%d files for %d segments, %v", len(names), len(segments), err)
+	}
+	mustRestore(t, RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), SegmentBytes: minSegmentBytes}}, b.scavenged)
+}
+
+// TestBackupOfAnotherLog: a folder with a backup is not overwritten by what does not go on
+// from there.
+func TestBackupOfAnotherLog(t *testing.T) {
+	root := t.TempDir()
+	data, saved := filepath.Join(root, "data"), filepath.Join(root, "saved")
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	e := open(t, Config{Dir: data})
+	commitOne(t, e, eventAndRecord("s", "k", "v"))
+	copyDir(t, data, saved)
+	for range 3 {
+		commitOne(t, e, eventAndRecord("s", "k", "v"))
+	}
+	mustBackUp(t, e, config)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(e *Engine, want error) {
+		t.Helper()
+		before := bytesOf(t, config.Dir)
+		if _, err := Backup(t.Context(), e, config); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+		if !bytes.Equal(bytesOf(t, config.Dir), before) {
+			t.Error("the backup was changed")
+		}
+	}
+	other := open(t, Config{Dir: filepath.Join(root, "other")})
+	defer other.Close()
+	refused(other, core.CodeLogMismatch)
+
+	e = open(t, Config{Dir: saved}) // has lost what was written after the copy
+	defer e.Close()
+	refused(e, core.CodeLogChanged)
+	for range 9 {
+		commitOne(t, e, eventAndRecord("s", "k", "v"))
+	}
+	refused(e, core.CodeLogChanged)
+
+	config.Dir = root
+	refused(e, core.CodeFolderNotEmpty)
+}
+
+// TestBackupOfADamagedLog: no damage gets into a backup, and nothing of the log is left in the
+// folder.
+func TestBackupOfADamagedLog(t *testing.T) {
+	root, fs := t.TempDir(), newFaultFS()
+	data := filepath.Join(root, "data")
+	e := open(t, Config{Dir: data, FS: fs, SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	b := &backedUp{scavenged: newScavenged(2)}
+	b.write(t, e, 60)
+	config := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
+	mustBackUp(t, e, config)
+	b.write(t, e, 200)
+	before := fs.find(config.Dir)
+	segments := fs.find(filepath.Join(data, "log"))
+	for _, name := range []string{segments[len(segments)/2], segments[len(segments)-2]} {
+		content := fs.contents(name)
+		for _, at := range []int{5, headerBytes + 2, headerBytes + 3000} {
+			damaged := slices.Clone(content)
+			damaged[at] ^= 4
+			fs.set(name, damaged)
+			_, err := Backup(t.Context(), e, config)
+			if !errors.Is(err, core.CodeStoreCorrupt) {
+				t.Errorf("damage at byte %d of %s: %v", at, name, err)
+			}
+			if after := fs.find(config.Dir); !slices.Equal(after, before) {
+				t.Errorf("the folder has %v, want %v", after, before)
+			}
+		}
+		fs.set(name, content)
+	}
+	mustBackUp(t, e, config)
+}
+
+// TestDamagedBackup changes each byte of a small backup in turn, and cuts its files: verify finds
+// it, and restore refuses it and leaves nothing.
+func TestDamagedBackup(t *testing.T) {
+	root, fs := t.TempDir(), newFaultFS()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), FS: fs, SegmentBytes: minSegmentBytes})
+	commitOne(t, e, eventAndRecord("s", "k", "v"))
+	if _, _, err := e.PutBlob(t.Context(), bytes.NewReader([]byte("a blob")), core.MaxBlobBytes); err != nil {
+		t.Fatal(err)
+	}
+	config := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
+	mustBackUp(t, e, config)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	to := Config{Dir: filepath.Join(root, "restored"), FS: fs, SegmentBytes: minSegmentBytes}
+	check := func(what string) {
+		t.Helper()
+		report, err := VerifyBackup(t.Context(), config)
+		if err == nil && report.Clean() {
+			t.Errorf("%s: verify finds nothing", what)
+		}
+		if _, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: to}); err == nil {
+			t.Errorf("%s: it is restored", what)
+		}
+		if left := fs.find(to.Dir + "/"); len(left) > 0 {
+			t.Errorf("%s: %v is left", what, left)
+		}
+	}
+	for _, name := range fs.find(config.Dir) {
+		content := fs.contents(name)
+		for at := 0; at < len(content); at += 1 + at/100 {
+			damaged := slices.Clone(content)
+			damaged[at] ^= 1 << (at % 8)
+			fs.set(name, damaged)
+			check(fmt.Sprint("a bit in byte ", at, " of ", name))
+		}
+		fs.set(name, content[:len(content)-1])
+		check("the last byte of " + name)
+		if err := fs.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		check(name)
+		fs.set(name, content)
+	}
+}
+
+// interrupted is a source that fails after some bytes.
+type interrupted struct {
+	core.BackupSource
+	left int
+}
+
+var errInterrupted = errors.New("interrupted")
+
+func (i *interrupted) BackupFile(ctx context.Context, f core.BackupFile, from int64, sum uint32) (io.ReadCloser, error) {
+	content, err := i.BackupSource.BackupFile(ctx, f, from, sum)
+	return &interruptedReader{content, i}, err
+}
+
+type interruptedReader struct {
+	io.ReadCloser
+	source *interrupted
+}
+
+func (r *interruptedReader) Read(b []byte) (int, error) {
+	if r.source.left == 0 {
+		return 0, errInterrupted
+	}
+	n, err := r.ReadCloser.Read(b[:min(len(b), r.source.left)])
+	r.source.left -= n
+	return n, err
+}
+
+// TestInterruptedBackup: the earlier backup stays, and the next one copies what is missing.
+func TestInterruptedBackup(t *testing.T) {
+	root := t.TempDir()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	b := &backedUp{scavenged: newScavenged(3)}
+	b.write(t, e, 100)
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	if _, err := Backup(t.Context(), &interrupted{e, 30_000}, config); err == nil {
+		t.Fatal("there is no error")
+	}
+	if _, err := VerifyBackup(t.Context(), config); !errors.Is(err, core.CodeBackupNotFound) {
+		t.Errorf("of an interrupted backup: %v", err)
+	}
+	if _, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored")}}); !errors.Is(err, core.CodeBackupNotFound) {
+		t.Errorf("of an interrupted backup: %v", err)
+	}
+	first := mustBackUp(t, e, config)
+	if first.Copied == len(first.Files) {
+		t.Errorf("all %d files were copied once more", first.Copied)
+	}
+	b.write(t, e, 100)
+	if _, err := Backup(t.Context(), &interrupted{e, 30_000}, config); err == nil {
+		t.Fatal("there is no error")
+	}
+	report, err := VerifyBackup(t.Context(), config)
+	if err != nil || !report.Clean() || report.End != first.End {
+		t.Fatalf("%+v, %v, want the one that ends at %+v", report, err, first.End)
+	}
+	mustRestore(t, RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), SegmentBytes: minSegmentBytes}}, b.until(first.End.Position))
+}
+
+// TestPowerLossOfBackupsSoak loses power at each change that a backup makes, and each that a restore
+// makes: the backup is the earlier or the new one, the log is there whole or is refused.
+func TestPowerLossOfBackupsSoak(t *testing.T) {
+	root, fs := t.TempDir(), newFaultFS()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), FS: fs.clone(), SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	random := rand.New(rand.NewPCG(4, 4))
+	b := &backedUp{scavenged: newScavenged(4)}
+	b.write(t, e, 30)
+	config := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
+	first := mustBackUp(t, e, config)
+	b.write(t, e, 20)
+	second := e.State().Head
+	to := Config{Dir: filepath.Join(root, "restored"), SegmentBytes: minSegmentBytes}
+	stride := 80 / rounds(40)
+	for call := 0; ; call += 1 + random.IntN(stride) {
+		left, ended := loseAt(fs, random, call, func(fs FS) error {
+			_, err := Backup(t.Context(), e, BackupConfig{Dir: config.Dir, FS: fs})
+			return err
+		})
+		report, err := VerifyBackup(t.Context(), BackupConfig{Dir: config.Dir, FS: left})
+		if err != nil || !report.Clean() || report.End != first.End && report.End.Position != second {
+			t.Fatalf("power lost at call %d: %+v, %v", call, report, err)
+		}
+		result := mustBackUp(t, e, BackupConfig{Dir: config.Dir, FS: left})
+		if result.End.Position != second {
+			t.Fatalf("the next backup ends at %+v", result.End)
+		}
+		if ended {
+			fs = left
+			break
+		}
+	}
+	for call := 0; ; call += 1 + random.IntN(stride) {
+		left, ended := loseAt(fs, random, call, func(fs FS) error {
+			to := to
+			to.FS = fs
+			_, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: to})
+			return err
+		})
+		to := to
+		to.FS = left
+		again := RestoreConfig{Backup: config.Dir, To: to}
+		switch r, err := Open(t.Context(), to); {
+		case err == nil && r.State().Head == second:
+			b.check(t, r, false)
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Restore(t.Context(), again); !errors.Is(err, core.CodeFolderNotEmpty) {
+				t.Fatalf("power lost at call %d: a restore over it: %v", call, err)
+			}
+		case err == nil && r.State().Head == 0 && !ended: // nothing of it is there
+			_ = r.Close()
+		case errors.Is(err, core.CodeRestoreUnfinished) && !ended:
+			mustRestore(t, again, b.until(second))
+		default:
+			t.Fatalf("power lost at call %d, ended %v: %v", call, ended, err)
+		}
+		if ended {
+			return
+		}
+	}
+}
+
+// loseAt runs do on a copy of a file system that loses power at a call, and returns what is
+// left.
+func loseAt(fs *faultFS, random *rand.Rand, call int, do func(FS) error) (left *faultFS, ended bool) {
+	run := fs.clone()
+	run.fault = func(n int, _, _ string) error {
+		if n > call {
+			run.dead = true
+			return errPowerLoss
+		}
+		return nil
+	}
+	err := do(run)
+	return run.crash(random), err == nil
+}
+
+// TestRestoredIdentity restores a log to a place behind which the original went on: what was
+// given out before the place is right in both, and what was given out behind it is told apart.
+func TestRestoredIdentity(t *testing.T) {
+	root := t.TempDir()
+	original := core.NewStore(open(t, Config{Dir: filepath.Join(root, "data")}), core.StoreConfig{})
+	defer original.Close()
+	move := func(store *core.Store, from, to uint64) error {
+		_, err := store.Append(t.Context(), core.Commit{Progress: &core.Progress{Name: "p", From: from, To: to, Log: store.State().Log}})
+		return err
+	}
+	write := func(store *core.Store, n int) {
+		t.Helper()
+		for range n {
+			if _, err := store.Append(t.Context(), eventAndRecord("s", "k", "v")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(original, 5)
+	if err := move(original, 0, 4); err != nil {
+		t.Fatal(err)
+	}
+	write(original, 5)
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	if _, err := Backup(t.Context(), original, config); err != nil {
+		t.Fatal(err)
+	}
+	position := uint64(7)
+	to := Config{Dir: filepath.Join(root, "restored"), SegmentBytes: testSegmentBytes}
+	if _, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: to, Until: &RestorePoint{Position: &position}}); err != nil {
+		t.Fatal(err)
+	}
+	restored := core.NewStore(open(t, to), core.StoreConfig{})
+	defer restored.Close()
+	write(restored, 5)
+	was, now := original.State(), restored.State()
+	for _, c := range []struct {
+		from core.From
+		want error
+	}{
+		{was.Cursor(7).From(), nil},
+		{was.Cursor(8).From(), core.CodeLogChanged},
+		{core.From{Kind: core.AfterPosition, N: 7, Log: was.Log}, nil},
+		{core.From{Kind: core.AfterPosition, N: 8, Log: was.Log}, core.CodeLogChanged},
+		{now.Cursor(9).From(), nil},
+		{core.From{Kind: core.AfterPosition, N: 9, Log: now.Log}, nil},
+	} {
+		f, err := restored.Follow(t.Context(), core.FollowRequest{Stream: core.All, From: c.from})
+		if err == nil {
+			_ = f.Close()
+		}
+		if !errors.Is(err, c.want) || c.want == nil && err != nil {
+			t.Errorf("after %+v: %v, want %v", c.from, err, c.want)
+		}
+	}
+	if info, err := core.ReadProgress(t.Context(), restored, "p"); err != nil || info.Position != 4 || info.Log != now.Log {
+		t.Errorf("progress %+v, %v", info, err)
+	}
+	if err := move(restored, 4, 9); err != nil {
+		t.Errorf("a progress goes on: %v", err)
+	}
+	if _, err := original.Follow(t.Context(), core.FollowRequest{Stream: core.All, From: now.Cursor(1).From()}); !errors.Is(err, core.CodeLogChanged) {
+		t.Errorf("a cursor of the restored log in the original: %v", err)
+	}
+}
+
+// TestRestoreIsRefused: nothing is written over a store, and no place is guessed.
+func TestRestoreIsRefused(t *testing.T) {
+	root := t.TempDir()
+	data := filepath.Join(root, "data")
+	e := open(t, Config{Dir: data})
+	defer e.Close()
+	for range 3 {
+		commitOne(t, e, eventAndRecord("s", "k", "v"))
+	}
+	two := core.Append{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "t"}, {Type: "t"}}}
+	commitOne(t, e, core.Commit{Appends: []core.Append{two}})
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	mustBackUp(t, e, config)
+	other := filepath.Join(root, "other")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(other, "notes"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	number := func(n uint64) *RestorePoint { return &RestorePoint{Position: &n} }
+	for _, c := range []struct {
+		dir, backup string
+		until       *RestorePoint
+		want        error
+	}{
+		{data, config.Dir, nil, core.CodeFolderNotEmpty},
+		{other, config.Dir, nil, core.CodeFolderNotEmpty},
+		{config.Dir, config.Dir, nil, core.CodeFolderNotEmpty},
+		{filepath.Join(root, "none"), data, nil, core.CodeBackupNotFound},
+		{filepath.Join(root, "none"), config.Dir, number(4), core.CodeInvalidRestorePoint},
+		{filepath.Join(root, "none"), config.Dir, number(6), core.CodeInvalidRestorePoint},
+		{filepath.Join(root, "none"), config.Dir, &RestorePoint{Time: time.Now().Add(time.Hour)}, core.CodeInvalidRestorePoint},
+		{filepath.Join(root, "none"), config.Dir, &RestorePoint{Time: time.Unix(0, 0)}, core.CodeInvalidRestorePoint},
+	} {
+		if _, err := Restore(t.Context(), RestoreConfig{Backup: c.backup, To: Config{Dir: c.dir}, Until: c.until}); !errors.Is(err, c.want) {
+			t.Errorf("restore %s to %s until %+v: %v, want %v", c.backup, c.dir, c.until, err, c.want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a refused restore has left something: %v", err)
+	}
+	commitOne(t, e, eventAndRecord("s", "k", "v"))
+	if events := readAll(t, e, "s"); len(events) != 6 {
+		t.Errorf("%d events are left", len(events))
+	}
+}
+
+// FuzzManifest decodes anything: it is refused, or what it names can be of a log and is in its
+// folder.
+func FuzzManifest(f *testing.F) {
+	segment := core.BackupFile{Name: backupSegmentName(1), Version: segmentVersion(1, 0), Bytes: headerBytes, Sum: 7}
+	b := core.Backup{Log: "log", End: core.BackupPoint{File: segment.Name, Byte: segment.Bytes}, Files: []core.BackupFile{
+		segment, {Name: "blobs/" + blobName([32]byte{}), Bytes: 1},
+	}}
+	text, err := encodeManifest(&b)
+	if err != nil {
+		f.Fatal(err)
+	}
+	_, body, _ := bytes.Cut(text, []byte("\n"))
+	f.Add(text, body)
+	f.Fuzz(func(t *testing.T, text, body []byte) {
+		_, _ = decodeManifest(text)
+		b, err := decodeManifest(sealManifest(body))
+		if err != nil {
+			return
+		}
+		again, err := encodeManifest(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decodeManifest(again); err != nil {
+			t.Fatalf("what was decoded is refused: %v", err)
+		}
+		for i := range b.Files {
+			if name := storedName(&b.Files[i]); !filepath.IsLocal(name) {
+				t.Fatalf("file %q is elsewhere", name)
+			}
+		}
+	})
+}
