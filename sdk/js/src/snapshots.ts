@@ -1,10 +1,14 @@
 import { type Append, type Client, linkOf, prepareAppend, resultOf, type TransactResult } from "./client.js";
 import type { Limits } from "./connection.js";
+import { type Exact, exactOf } from "./exact.js";
 import { type Check, elementText, type OK, type RecordedSnapshot, transactionText } from "./messages.js";
 import { pathOf, Requests } from "./requests.js";
 import type { SnapshotInfo, SnapshotPut, SnapshotState } from "./schemas.js";
 
 export type { SnapshotInfo, SnapshotPut, SnapshotState };
+
+/** A snapshot whose JSON is in dataText and metadataText, too, with its numbers as they were written. */
+export type SnapshotRead = Exact<RecordedSnapshot>;
 
 /** Which snapshot of a stream. */
 export interface SnapshotOptions extends Limits {
@@ -39,7 +43,7 @@ export class Snapshots {
   }
 
   /** Returns a snapshot; snapshot_not_found if there is none. */
-  get(stream: string, o: SnapshotOptions = {}): Promise<RecordedSnapshot> {
+  get(stream: string, o: SnapshotOptions = {}): Promise<SnapshotRead> {
     return this.#requests.get(pathFor(stream, o), {}, o);
   }
 
@@ -72,7 +76,7 @@ export class Snapshots {
 
 /** What a client does with snapshots. */
 export function snapshots(client: Client): Snapshots {
-  return new Snapshots(new Requests(linkOf(client)));
+  return new Snapshots(new Requests(linkOf(client), exactOf));
 }
 
 function pathFor(stream: string, o: SnapshotOptions): string {

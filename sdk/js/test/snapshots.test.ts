@@ -30,7 +30,8 @@ for (const [mode, o] of Object.entries(modes)) {
       [3],
     );
     assert.deepEqual(page.snapshot, { stream, kind: "default", ...state, recorded: page.snapshot?.recorded });
-    assert.deepEqual(await snapshots.get(stream), page.snapshot);
+    const texts = { dataText: '{"total":3}', metadataText: '{"by":"me"}' };
+    assert.deepEqual(await snapshots.get(stream), { ...page.snapshot, ...texts });
 
     const older = snapshots.put(stream, { version: 1, data: 1 });
     await assert.rejects(older, (e) => GyreError.is(e, "snapshot_older") && e.actual === 2);
@@ -48,6 +49,16 @@ for (const [mode, o] of Object.entries(modes)) {
     await assert.rejects(c.read(stream, { snapshot: "default", from: 1 }), { code: "invalid_request" });
   });
 }
+
+test("numbers of a snapshot are read as they were written", async (t) => {
+  const node = await Node.start(t, "memory");
+  const url = `${node.url}/v1/streams/a/snapshots/default`;
+  const body = '{"version":1,"data":{"total":9007199254740993}}';
+  const put = await fetch(url, { method: "PUT", headers: { "content-type": "application/json" }, body });
+  assert.ok(put.ok, await put.text());
+  const c = await node.client(t, {});
+  assert.equal((await snapshotsOf(c).get("a")).dataText, '{"total":9007199254740993}');
+});
 
 test("snapshots are recorded with the events that they are made of, all or nothing", async (t) => {
   const node = await Node.start(t, "memory");

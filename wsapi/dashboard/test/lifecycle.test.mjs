@@ -82,3 +82,46 @@ test("events are removed for good once the name is typed, and a tombstone stays"
   assert.equal(await page.getByRole("button", { name: "Append event" }).count(), 0);
   assert.deepEqual(page.problems.filter(refused), []);
 });
+
+test("snapshots are listed with how far they are behind, looked at, and deleted", async (t) => {
+  const node = await Node.start(t);
+  for (const type of ["OrderPlaced", "OrderPaid", "OrderShipped"]) await node.run(["append", "order-1", type]);
+  const put = async (kind, body) => {
+    const answer = await fetch(`${node.url}/v1/streams/order-1/snapshots/${kind}`, {
+      method: "PUT",
+      headers: { "content-type": "application/json" },
+      body,
+    });
+    assert.ok(answer.ok, await answer.text());
+  };
+  await put("default", '{"version":1,"type":"Order","data":{"total":9007199254740993},"metadata":{"by":"me"}}');
+  await put("raw", '{"version":3,"dataBase64":"AP8="}');
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams/order-1`);
+  await page.getByRole("link", { name: "Snapshots 2" }).click();
+  await page.getByText("9007199254740993").waitFor();
+  await page.getByText("2 events behind").waitFor();
+  assert.match(await page.locator("tr[data-row]").first().innerText(), /default\s+1\s+2\s+Order\s+\d+ B\s/);
+  for (const theme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme: theme });
+    await page.reload();
+    await page.getByText("9007199254740993").waitFor();
+    assert.deepEqual(await barriers(page), [], theme);
+    await page.screenshot({ path: join(screens, `stream-snapshots-${theme}.png`) });
+  }
+  await phone(page, "stream-snapshots");
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.getByText("00 ff").waitFor();
+  assert.equal(new URL(page.url()).search, "?view=snapshots&kind=raw");
+  await page.getByText("up to date").waitFor();
+  await page.getByRole("main").getByRole("button", { name: "Delete…" }).last().click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await page.getByText("There is no snapshot raw").waitFor();
+  await page.getByRole("link", { name: "default" }).click();
+  await page.getByText("9007199254740993").waitFor();
+  await page.goBack();
+  await page.getByText("There is no snapshot raw").waitFor();
+  assert.deepEqual(page.problems, []);
+});

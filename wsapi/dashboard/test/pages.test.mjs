@@ -11,6 +11,7 @@ const pages = [
   ["start", "/start", "Or begin with something"],
   ["streams", "/streams", "order-1"],
   ["stream", "/streams/order-1", "OrderPaid"],
+  ["snapshots", "/streams/order-1?view=snapshots", "up to date"],
   ["event", "/streams/order-1/2", "Changed since version 1"],
   ["tail", "/tail", "Waiting for the next event"],
   ["subscriptions", "/subscriptions", "mail"],
@@ -47,6 +48,7 @@ test("each page shows what it is for", async (t) => {
   const node = await Node.start(t);
   await node.run(["append", "order-1", "OrderPlaced", '{"total":9007199254740993}']);
   await node.run(["append", "order-1", "OrderPaid", '{"total":9007199254740993,"paid":true}']);
+  await node.run(["snapshot", "put", "order-1", "2", '{"paid":true}']);
   await node.run(["subscriptions", "create", "mail"]);
   await deployWords(node);
   const b = await browser(t);
