@@ -227,3 +227,42 @@ func TestPlansOfRemovals(t *testing.T) {
 		t.Errorf("%d rows were read one after another", all)
 	}
 }
+
+// TestPlansBesideRemovals reads pages while what many streams had is not deleted yet. Streams of
+// events are looked up among the removed ones, and those are not gone through.
+func TestPlansBesideRemovals(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	release := holdRemover(t, server, store)
+	defer release()
+	const pages, streams, each = 20, 1000, 10
+	var removed, changes core.Commit
+	for i := range streams {
+		name := fmt.Sprint("r-", i)
+		c, _ := eventsFor(name, 1)
+		removed.Appends = append(removed.Appends, c.Appends...)
+		changes.Streams = append(changes.Streams, change(name, core.RemoveStream).Streams...)
+	}
+	kept, ids := eventsFor("a", each)
+	must(t, engine, &removed, &changes, kept, linkTo("l", ids...))
+	limit := core.Limit{Events: 2 * each, Bytes: core.MaxPageBytes}
+	for range pages {
+		for stream, from := range map[string]uint64{core.All: streams + 1, "a": 1, "l": 1} {
+			if page, err := engine.Read(t.Context(), core.ReadRequest{Stream: stream, From: from, Limit: limit}); err != nil || page.Count != each {
+				t.Fatalf("%s: %d events, %v", stream, page.Count, err)
+			}
+		}
+		if page, err := engine.ReadLog(t.Context(), streams+1, limit); err != nil || page.Count != 2*each {
+			t.Fatalf("the log: %d events and links, %v", page.Count, err)
+		}
+	}
+	if err := engine.Close(); err != nil { // connections tell their numbers at their end
+		t.Fatal(err)
+	}
+	const least = 4 * pages // each finds that something is removed
+	if got := indexReads(t, server, store, "removed_pkey", least); got > 2*least {
+		t.Errorf("%d entries of removed_pkey were read, %d would do", got, least)
+	}
+}

@@ -44,20 +44,22 @@ const (
 	streamByName = `e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = $3) AND `
 	selectHead   = `SELECT ` + headOfLog + `, ` + lastChange + `, ` + settings + ` FROM {schema}.log l`
 	selectStream = `SELECT ` + headOfLog + `, ` + lastChange + `, s.id, ` + lastOfStream + `, s.state, s.incarnation, ` + settings + ` FROM {schema}.log l LEFT JOIN {schema}.streams s ON s.name = $1`
-	selectByID   = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL AND e.stream ` + notRemoved
+	selectByID   = `SELECT ` + eventColumns + ` FROM {schema}.events e WHERE e.id = $1 AND e.link IS NULL AND ` + notRemoved
 
 	eventColumns = `e.position, e.stream, e.version, e.recorded, e.time, e.id, e.format, e.type, e.content_type, e.metadata, e.data`
 	fromEvents   = ` FROM {schema}.events e WHERE `
-	// notRemoved is of the stream of an event that was not removed. Those of which some are
-	// left are few, mostly none, and are looked up once.
-	notRemoved = `<> ALL (ARRAY(SELECT r.stream FROM {schema}.removed r))`
+	// notRemoved is that the stream of an event e was not removed; homeNotRemoved that that of h
+	// was not. Mostly nothing is, which is found out once. Otherwise each event's stream is looked
+	// up by the key: a list of what is removed may be long, and would be gone through for each.
+	nothingRemoved = `NOT (SELECT EXISTS (SELECT FROM {schema}.removed))`
+	notRemoved     = `(` + nothingRemoved + ` OR (SELECT r.stream FROM {schema}.removed r WHERE r.stream = e.stream) IS NULL)`
+	homeNotRemoved = `(` + nothingRemoved + ` OR (SELECT r.stream FROM {schema}.removed r WHERE r.stream = h.stream) IS NULL)`
 	// inSystem is what readers of $all with the system's streams get; inAll what others do.
-	// These streams are few, too.
-	inSystem = `e.link IS NULL AND e.stream ` + notRemoved + ` AND `
-	inAll    = `e.link IS NULL AND e.stream <> ALL (ARRAY(SELECT s.id FROM {schema}.streams s WHERE s.name >= '$' AND s.name < '%'
-		UNION ALL SELECT r.stream FROM {schema}.removed r)) AND `
+	// These streams are few, and are looked up once.
+	inSystem = `e.link IS NULL AND ` + notRemoved + ` AND `
+	inAll    = inSystem + `e.stream <> ALL (ARRAY(SELECT s.id FROM {schema}.streams s WHERE s.name >= '$' AND s.name < '%')) AND `
 	// linkIsThere passes over links to what was removed.
-	linkIsThere = `(e.link IS NULL OR h.stream ` + notRemoved + `) AND `
+	linkIsThere = `(e.link IS NULL OR ` + homeNotRemoved + `) AND `
 	// fromLinked has what links name beside them. The join looks something up for
 	// links only.
 	fromLinked = ` FROM {schema}.events e LEFT JOIN {schema}.events h ON h.position = e.link WHERE `
@@ -106,7 +108,7 @@ func newStatements(schema string) *statements {
 		systemBackward: named("system_backward", allEvents.page(inSystem+"e.position <= $1", "e.position DESC")),
 		streamForward:  named("stream_forward", linkedEvents.page(streamByName+linkIsThere+"e.version >= $1", "e.version")),
 		streamBackward: named("stream_backward", linkedEvents.page(streamByName+linkIsThere+"e.version <= $1", "e.version DESC")),
-		log:            named("log", bareEvents.page("e.stream "+notRemoved+" AND "+linkIsThere+"e.position >= $1", "e.position")),
+		log:            named("log", bareEvents.page(notRemoved+" AND "+linkIsThere+"e.position >= $1", "e.position")),
 		event:          named("event", selectByID),
 	}
 }

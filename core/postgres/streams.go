@@ -35,7 +35,7 @@ const hasVersion = `greatest(s.version, l.version) > 0`
 
 // isLeft passes over links to what was removed. Some of them may not be deleted yet.
 const isLeft = `(e.link IS NULL OR EXISTS (
-	SELECT FROM {schema}.events h WHERE h.position = e.link AND h.stream ` + notRemoved + `))`
+	SELECT FROM {schema}.events h WHERE h.position = e.link AND ` + homeNotRemoved + `))`
 
 // streamFacts joins to a row s of streams its last event as l and, with details, the first one
 // that is left as f, and the last one as k where l is a link.

@@ -349,13 +349,12 @@ BEGIN
 END
 $$;
 
--- remove_some removes some of what a removed stream has left, and of the links to that,
--- unless another transaction does so just now. It is called until it returns no stream.
--- p_stream and p_after are what the last call returned that was committed: a place to go on
--- from, so that it does not pass over what is gone. Where nothing is behind the place it
--- returns the beginning: a stream has nothing left if a walk from there finds nothing, since
--- a fail-over may bring rows before the place back. A link that was the last of its stream
--- leaves its version behind as the stream's.
+-- remove_some removes some of what removed streams have left, and of the links to that, unless
+-- another transaction does so just now. It is called until it returns no stream. p_stream and
+-- p_after are what the last call returned that was committed: a place to go on from, so that it
+-- does not pass over what is gone. A stream has nothing left if a walk from its beginning finds
+-- all that there is, since a fail-over may bring rows before the place back. A link that was the
+-- last of its stream leaves its version behind as the stream's.
 CREATE FUNCTION {schema}.remove_some(
   p_stream bigint,
   p_after  bigint,
@@ -373,48 +372,61 @@ SET jit = off
 SET lock_timeout = '500ms'
 AS $$
 DECLARE
+  v_left   integer := p_limit;
+  v_last   bigint := 0; -- the last stream of which nothing is left
   v_events bigint[];
+  v_count  integer;
+  v_end    bigint;
   v_links  bigint[];
   v_linked bigint[]; -- streams of the links
   v_ends   bigint[]; -- their versions
 BEGIN
-  SELECT r.stream INTO o_stream FROM {schema}.removed r ORDER BY r.stream LIMIT 1 FOR UPDATE SKIP LOCKED;
-  IF o_stream IS NULL THEN
-    SELECT r.stream, CASE WHEN r.stream = p_stream THEN p_after ELSE 0 END INTO o_stream, o_after
-    FROM {schema}.removed r ORDER BY r.stream LIMIT 1;
-    RETURN;
-  END IF;
-  o_after := CASE WHEN o_stream = p_stream THEN p_after ELSE 0 END;
-  SELECT array_agg(x.position) INTO v_events
-  FROM (SELECT e.position FROM {schema}.events e
-        WHERE e.stream = o_stream AND e.version > o_after ORDER BY e.version LIMIT p_limit) x;
-  IF v_events IS NULL THEN
-    IF o_after = 0 THEN
-      DELETE FROM {schema}.removed r WHERE r.stream = o_stream;
-    END IF;
-    o_after := 0;
-    RETURN;
-  END IF;
-
-  -- Links go before their events. They may be many more.
-  SELECT array_agg(x.position) INTO v_links
-  FROM (SELECT e.position FROM {schema}.events e
-        WHERE e.link = ANY (v_events) AND e.link IS NOT NULL LIMIT p_limit) x;
-  IF v_links IS NOT NULL THEN
-    SELECT array_agg(x.stream), array_agg(x.version) INTO v_linked, v_ends
-    FROM (SELECT e.stream, max(e.version) AS version FROM {schema}.events e
-          WHERE e.position = ANY (v_links) GROUP BY e.stream) x
-    WHERE NOT EXISTS (SELECT FROM {schema}.events l WHERE l.stream = x.stream AND l.version > x.version);
-    PERFORM FROM {schema}.streams s WHERE s.id = ANY (v_linked) ORDER BY s.name FOR NO KEY UPDATE;
-    UPDATE {schema}.streams s SET version = x.version
-    FROM (SELECT unnest(v_linked) AS id, unnest(v_ends) AS version) x
-    WHERE s.id = x.id AND s.version < x.version;
-    DELETE FROM {schema}.events e WHERE e.position = ANY (v_links);
-    IF cardinality(v_links) = p_limit THEN
+  WHILE v_left > 0 LOOP
+    SELECT r.stream INTO o_stream FROM {schema}.removed r
+    WHERE r.stream > v_last ORDER BY r.stream LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF o_stream IS NULL THEN
+      SELECT r.stream, CASE WHEN r.stream = p_stream THEN p_after ELSE 0 END INTO o_stream, o_after
+      FROM {schema}.removed r ORDER BY r.stream LIMIT 1;
       RETURN;
     END IF;
-  END IF;
-  SELECT max(e.version) INTO o_after FROM {schema}.events e WHERE e.position = ANY (v_events);
-  DELETE FROM {schema}.events e WHERE e.position = ANY (v_events);
+    o_after := CASE WHEN o_stream = p_stream THEN p_after ELSE 0 END;
+    SELECT array_agg(x.position), count(*), max(x.version) INTO v_events, v_count, v_end
+    FROM (SELECT e.position, e.version FROM {schema}.events e
+          WHERE e.stream = o_stream AND e.version > o_after ORDER BY e.version LIMIT v_left) x;
+
+    -- Links go before their events. They may be many more.
+    SELECT array_agg(x.position) INTO v_links
+    FROM (SELECT e.position FROM {schema}.events e
+          WHERE e.link = ANY (v_events) AND e.link IS NOT NULL LIMIT p_limit) x;
+    IF v_links IS NOT NULL THEN
+      SELECT array_agg(x.stream), array_agg(x.version) INTO v_linked, v_ends
+      FROM (SELECT e.stream, max(e.version) AS version FROM {schema}.events e
+            WHERE e.position = ANY (v_links) GROUP BY e.stream) x
+      WHERE NOT EXISTS (SELECT FROM {schema}.events l WHERE l.stream = x.stream AND l.version > x.version);
+      PERFORM FROM {schema}.streams s WHERE s.id = ANY (v_linked) ORDER BY s.name FOR NO KEY UPDATE;
+      UPDATE {schema}.streams s SET version = x.version
+      FROM (SELECT unnest(v_linked) AS id, unnest(v_ends) AS version) x
+      WHERE s.id = x.id AND s.version < x.version;
+      DELETE FROM {schema}.events e WHERE e.position = ANY (v_links);
+      IF cardinality(v_links) = p_limit THEN
+        RETURN;
+      END IF;
+    END IF;
+
+    DELETE FROM {schema}.events e WHERE e.position = ANY (v_events);
+    IF v_count = v_left THEN
+      o_after := v_end;
+      RETURN;
+    ELSIF o_after > 0 THEN
+      o_after := 0;
+      RETURN;
+    END IF;
+    DELETE FROM {schema}.removed r WHERE r.stream = o_stream;
+    IF v_links IS NOT NULL THEN
+      RETURN; -- streams are locked in the order of their names, so no others after these
+    END IF;
+    v_last := o_stream;
+    v_left := v_left - v_count - 1;
+  END LOOP;
 END
 $$;
