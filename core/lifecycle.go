@@ -92,11 +92,14 @@ type Lifecycle struct {
 func (l Lifecycle) Incarnation() uint32 { return l.Removals + 1 }
 
 // LaterIncarnation is Incarnation where that is not 1, and 0 where it is.
-func (l Lifecycle) LaterIncarnation() uint32 {
-	if l.Removals == 0 {
+func (l Lifecycle) LaterIncarnation() uint32 { return LaterIncarnation(l.Incarnation()) }
+
+// LaterIncarnation is an incarnation where that is not the first, and 0 where it is.
+func LaterIncarnation(incarnation uint32) uint32 {
+	if incarnation == 1 {
 		return 0
 	}
-	return l.Incarnation()
+	return incarnation
 }
 
 // Refusal is why the stream can be neither read nor appended to, or nil.

@@ -163,9 +163,10 @@ func (t *tail) missing() uint64 {
 // fill adds a page that follows the tail, and moves the end to where the page is
 // complete.
 func (t *tail) fill(page Page) {
+	notice := page.hasNotice()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if page.hasNotice() {
+	if notice {
 		t.forget()
 		page.Batch = page.emptied()
 	}

@@ -136,7 +136,7 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 	n := 0
 	for i := range c.Appends {
 		a, place := &c.Appends[i], &d.places[d.placeOf[i]]
-		placed[i] = core.Appended{FirstVersion: place.last + 1, FirstPosition: p.Position + 1, Incarnation: beyondFirst(place.incarnation)}
+		placed[i] = core.Appended{FirstVersion: place.last + 1, FirstPosition: p.Position + 1, Incarnation: core.LaterIncarnation(place.incarnation)}
 		p.Stream, p.Version, p.Incarnation = a.Stream, place.last, place.incarnation
 		for j := range a.Events {
 			p.Position++
@@ -155,7 +155,7 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 	end := b.finish()
 	frame := at(w.header.number, b.base+int64(b.start))
 	for i := range c.Streams {
-		e.changed.add(e.key.name(c.Streams[i].Stream))
+		e.changed.add(e.key.name(c.Streams[i].Stream), c.Streams[i].Action.Removes())
 	}
 	w.enter(c, frame)
 	w.last = mark{end: at(w.header.number, end), frame: frame, head: p.Position, recorded: w.now}

@@ -169,7 +169,7 @@ func (e *Engine) earlier(c *core.Commit) (*core.Result, error) {
 				return nil, core.NewDuplicateEvent(a.Stream, *id)
 			}
 			if j == 0 {
-				placed.FirstVersion, placed.FirstPosition, placed.Incarnation = ev.Version, ev.Position, beyondFirst(ev.Incarnation)
+				placed.FirstVersion, placed.FirstPosition, placed.Incarnation = ev.Version, ev.Position, core.LaterIncarnation(ev.Incarnation)
 			}
 			placed.LastVersion, placed.LastPosition = ev.Version, ev.Position
 			result.Position = ev.Position

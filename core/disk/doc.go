@@ -1,5 +1,5 @@
-// Package disk is the embedded storage engine: an append-only log in a directory of
-// its own. The index and the records are derived from the log and are rebuilt when
+// Package disk is the embedded storage engine: a log in a directory of its own, which is
+// appended to and whose sealed segments a scavenge may rewrite. The index and the records are derived from the log and are rebuilt when
 // they are lost. One Engine has the directory to itself.
 //
 //	engine, err := disk.Open(ctx, disk.Config{Dir: "data"})
@@ -27,7 +27,8 @@
 //   - Each opening of the log begins a timeline (core.Timeline), so cursors and ETags
 //     of a lost tail are recognized.
 //   - Memory does not grow with the log, apart from 2 bytes an event of filters and
-//     fences, nor does the time of an append. At most 64 MiB of changes to records
+//     fences, 8 bytes for 511 kept parts of rewritten segments, and a hash of each stream that
+//     was deleted or removed. Nor does the time of an append. At most 64 MiB of changes to records
 //     wait for their database. A million records cost little more than a thousand.
 //
 // FORMAT.md specifies all files, and says why each power cut is safe.

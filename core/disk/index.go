@@ -17,7 +17,7 @@ import (
 // derived from the log: tables in memory for the newest segments, runs on disk
 // for the others, a view that says which. Two goroutines keep it: the flusher
 // turns the tables of sealed segments into runs, the merger makes many small
-// runs into few large ones.
+// runs into few large ones. A scavenge makes the runs of rewritten segments anew.
 type index struct {
 	fs     FS
 	dir    string
@@ -35,7 +35,7 @@ type index struct {
 	// reading is held for reading by look-ups. Who has taken a run out of the
 	// view takes it for writing, once, and may then close the run.
 	reading sync.RWMutex
-	// working is held while runs are replaced, by the merger or where damage was found.
+	// working is held while runs are replaced, by the merger, by a scavenge, or where damage was found.
 	working sync.Mutex
 
 	mu      sync.Mutex // one changes the view at a time
@@ -101,12 +101,7 @@ func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
 	if !ix.view.Load().behind() {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() {
-		ix.mu.Lock()
-		defer ix.mu.Unlock()
-		ix.changed.Broadcast()
-	})
-	defer stop()
+	defer wakeAtEnd(ctx, &ix.changed)()
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	for ix.view.Load().behind() {
@@ -124,14 +119,18 @@ func (ix *index) room(ctx context.Context, closing *atomic.Bool) error {
 	return nil
 }
 
+// wakeAtEnd wakes who waits on c when ctx ends, until stop is called.
+func wakeAtEnd(ctx context.Context, c *sync.Cond) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		c.L.Lock()
+		defer c.L.Unlock()
+		c.Broadcast()
+	})
+}
+
 // flushed waits until every sealed segment has a run.
 func (ix *index) flushed(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		ix.mu.Lock()
-		defer ix.mu.Unlock()
-		ix.changed.Broadcast()
-	})
-	defer stop()
+	defer wakeAtEnd(ctx, &ix.changed)()
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	for len(ix.view.Load().tables) > 1 && !ix.closing {

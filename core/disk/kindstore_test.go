@@ -53,20 +53,13 @@ func (f *watchedFS) count(suffix string) *atomic.Int64 {
 // longCommitEvents are less than a segment has.
 const longCommitEvents = 1000
 
-// longLog opens a log with n small events of type T, in segments of so many bytes.
+// longLog opens a log with n small events of type t, in segments of so many bytes.
 func longLog(t *testing.T, fs FS, n, segmentBytes int) *Engine {
 	t.Helper()
 	e := open(t, Config{FS: fs, SegmentBytes: int64(segmentBytes)})
 	t.Cleanup(func() { _ = e.Close() })
 	for range n / longCommitEvents {
-		events := make([]core.NewEvent, longCommitEvents)
-		for i := range events {
-			events[i] = core.NewEvent{ID: core.NewID(), Type: "T", Data: []byte("1")}
-		}
-		c := &core.Commit{Appends: []core.Append{{Stream: "s-1", Expect: core.AnyVersion, Events: events}}}
-		if o := e.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
-			t.Fatal(o.Err)
-		}
+		commit(t, e, someEvents("s-1", longCommitEvents))
 	}
 	return e
 }
@@ -118,12 +111,9 @@ func TestAPageOfATypeThatIsNowhereIsBounded(t *testing.T) {
 // Events that are read and left out count.
 func TestAPageCountsWhatItLeavesOut(t *testing.T) {
 	e := longLog(t, osFS{}, longCommitEvents, 1<<20)
-	_ = selectPage(t, e, core.ReadRequest{Select: ofType("T")})
-	c := &core.Commit{Streams: []core.StreamOp{{Stream: "s-1", Expect: core.AnyVersion, Action: core.RemoveStream}}}
-	if o := e.Commit(t.Context(), []*core.Commit{c}).Outcomes[0]; o.Err != nil {
-		t.Fatal(o.Err)
-	}
-	if page := selectPage(t, e, core.ReadRequest{Select: ofType("T")}); page.Count != 0 || page.Scanned != 101 {
+	_ = selectPage(t, e, core.ReadRequest{Select: ofType("t")})
+	changeStream(t, e, "s-1", core.RemoveStream)
+	if page := selectPage(t, e, core.ReadRequest{Select: ofType("t")}); page.Count != 0 || page.Scanned != 101 {
 		t.Errorf("%d events, %d were looked at", page.Count, page.Scanned)
 	}
 }
@@ -133,7 +123,7 @@ func TestAPageCountsWhatItLeavesOut(t *testing.T) {
 func TestListsAreMadeOnceAndHoldNobodyUp(t *testing.T) {
 	fs := new(watchedFS)
 	e := longLog(t, fs, 40*longCommitEvents, 1<<20)
-	newest := core.ReadRequest{Select: ofType("T"), Backward: true}
+	newest := core.ReadRequest{Select: ofType("t"), Backward: true}
 	_ = selectPage(t, e, newest)
 	reading, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -156,7 +146,7 @@ func TestListsAreMadeOnceAndHoldNobodyUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	r := core.ReadRequest{Stream: core.All, Select: ofType("T"), Limit: core.Limit{Events: 1, Bytes: 1}}
+	r := core.ReadRequest{Stream: core.All, Select: ofType("t"), Limit: core.Limit{Events: 1, Bytes: 1}}
 	if _, _, err := e.ReadSelected(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Errorf("a reader that has given up: %v", err)
 	}
@@ -171,24 +161,29 @@ func TestListsAreMadeOnceAndHoldNobodyUp(t *testing.T) {
 		t.Errorf("two readers reach %d and %d", a.Next, b.Next)
 	}
 	for i := range 2 * maxIdleKinds { // others do not displace the newest
-		_ = selectPage(t, e, core.ReadRequest{Select: ofType("T"), From: e.index.view.Load().segments[i%2].first})
+		_ = selectPage(t, e, core.ReadRequest{Select: ofType("t"), From: e.index.view.Load().segments[i%2].first})
 	}
 	if page := selectPage(t, e, newest); page.Scanned != 0 {
 		t.Errorf("the newest lists were made again: %d events", page.Scanned)
 	}
 }
 
-// endsSoon is a context that ends when it was asked so many times.
-type endsSoon struct {
+// askedContext is a context that calls ask whenever it is asked whether it has ended.
+type askedContext struct {
 	context.Context
-	asked, most int
+	ask func() error
 }
 
-func (c *endsSoon) Err() error {
-	if c.asked++; c.asked > c.most {
-		return context.Canceled
-	}
-	return nil
+func (c askedContext) Err() error { return c.ask() }
+
+// endsAfter is a context that has ended when it was asked so many times.
+func endsAfter(t *testing.T, times int) context.Context {
+	return askedContext{t.Context(), func() error {
+		if times--; times < 0 {
+			return context.Canceled
+		}
+		return nil
+	}}
 }
 
 // What was read of a segment when the reader gave up is not read again.
@@ -209,7 +204,7 @@ func TestListsGoOnWhereAReaderGaveUp(t *testing.T) {
 		}
 		calls, end := 0, int64(0)
 		for ; got.end < seg.end; calls++ {
-			_, err := w.engine.readOn(&endsSoon{Context: t.Context(), most: 1}, got, seg, seg.end)
+			_, err := w.engine.readOn(endsAfter(t, 1), got, seg, seg.end)
 			if err != nil && !errors.Is(err, context.Canceled) || got.end <= end {
 				t.Fatalf("segment %d: %v at %d, before at %d", seg.number, err, got.end, end)
 			}
@@ -228,9 +223,9 @@ func TestAPageReadsAPartOfALongList(t *testing.T) {
 	if err := e.sealWritten(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_ = selectPage(t, e, core.ReadRequest{Select: ofType("T")})
+	_ = selectPage(t, e, core.ReadRequest{Select: ofType("t")})
 	read := fs.count(".kinds")
-	r := core.ReadRequest{Select: ofType("T"), From: 9 * longCommitEvents}
+	r := core.ReadRequest{Select: ofType("t"), From: 9 * longCommitEvents}
 	if page := selectPage(t, e, r); page.Count != 100 || page.Next != r.From+100 {
 		t.Errorf("%d events up to %d", page.Count, page.Next)
 	}
@@ -255,11 +250,11 @@ func TestPlaceLists(t *testing.T) {
 		if err := e.fs.MakeDir(e.indexDir()); err != nil {
 			t.Fatal(err)
 		}
-		k := &kinds{lists: map[kind]*[]uint32{{false, "T"}: &places}, end: seg.end}
+		k := &kinds{lists: map[kind]*[]uint32{{false, "t"}: &places}, end: seg.end}
 		if err := e.writeKinds(k, seg, 5); err != nil {
 			t.Fatal(err)
 		}
-		s := ofType("T")
+		s := ofType("t")
 		found, ok := e.readKinds(seg, 5, &s)
 		if !ok || len(found.of) != 1 {
 			t.Fatalf("%d lists, %v", len(found.of), ok)

@@ -46,14 +46,6 @@ func indexName(stream string, incarnation uint32) string {
 	return stream + "\x00" + strconv.FormatUint(uint64(incarnation), 10)
 }
 
-// beyondFirst is an incarnation where it is not the first, and 0 where it is.
-func beyondFirst(incarnation uint32) uint32 {
-	if incarnation == 1 {
-		return 0
-	}
-	return incarnation
-}
-
 // parseIndexName is the inverse of indexName.
 func parseIndexName(name string) (stream string, incarnation uint32) {
 	stream, number, later := strings.Cut(name, "\x00")
@@ -70,12 +62,18 @@ func behindIncarnations(stream string) string { return stream + "\x00\xff" }
 // changedStreams has the hashes of the names in lifecycleTable, so that all other streams
 // cost no look-up there. It may have more of them, of Commits that were not written.
 type changedStreams struct {
-	some   atomic.Bool // it is not empty
-	mu     sync.RWMutex
-	hashes map[uint64]struct{} // mu protects it
+	some     atomic.Bool // it is not empty
+	removals atomic.Bool // events of one of them are removed
+	mu       sync.RWMutex
+	hashes   map[uint64]struct{} // mu protects it
 }
 
-func (s *changedStreams) add(hash uint64) {
+// add adds the hash of a stream, and whether events of the stream are removed. It is called
+// before that can be read.
+func (s *changedStreams) add(hash uint64, removes bool) {
+	if removes {
+		s.removals.Store(true)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hashes == nil {
@@ -105,7 +103,8 @@ func (e *Engine) loadChanged() error {
 			return err
 		}
 		for i := range records {
-			e.changed.add(e.key.name(records[i].Key))
+			l, ok := decodeLifecycle(records[i].Value)
+			e.changed.add(e.key.name(records[i].Key), !ok || l.Removals > 0)
 		}
 		if len(records) < r.Limit {
 			return nil

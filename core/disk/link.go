@@ -142,7 +142,7 @@ func (l *linkLookUp) found(i, j int, ev *core.Event, known bool) {
 	l.same = l.same && known && ev.Stream == l.commit.Appends[i].Stream &&
 		(j == 0 || ev.Version == placed.LastVersion+1) && ev.Position > l.result.Position
 	if j == 0 {
-		placed.FirstVersion, placed.FirstPosition, placed.Incarnation = ev.Version, ev.Position, beyondFirst(ev.Incarnation)
+		placed.FirstVersion, placed.FirstPosition, placed.Incarnation = ev.Version, ev.Position, core.LaterIncarnation(ev.Incarnation)
 	}
 	placed.LastVersion, placed.LastPosition = ev.Version, ev.Position
 	l.result.Position = ev.Position
@@ -183,7 +183,7 @@ func (e *Engine) linkedEvent(v *view, link *core.Event, o offset, of lifecycles)
 	}
 	var place [1]offset
 	err = v.postings(e.index, indexName(link.Link.Stream, l.Incarnation()), link.Link.Version, place[:])
-	if err == nil && place[0] == 0 && v.gaps() {
+	if err == nil && place[0] == 0 && v.gaps {
 		return nil, nil
 	}
 	if errors.Is(err, core.CodeInternal) || err == nil && place[0] == 0 {

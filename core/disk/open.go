@@ -362,7 +362,7 @@ func describe(headers []segmentHeader) *view {
 			end = headers[i+1].prevEnd
 		}
 		v.segments[i] = segment{number: headers[i].number, salt: headers[i].salt, first: headers[i].first, end: end, before: before}
-		v.segments[i].rewrite(&headers[i])
+		v.rewrite(&headers[i])
 		before += end
 	}
 	return v

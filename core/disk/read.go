@@ -24,55 +24,71 @@ func (e *Engine) Read(ctx context.Context, r core.ReadRequest) (core.Page, error
 	if r.Stream == core.All {
 		return e.readAll(ctx, r, ofAll)
 	}
-	return e.readStream(r)
+	return e.readStream(ctx, r)
 }
 
-func (e *Engine) readStream(r core.ReadRequest) (core.Page, error) {
-	var page core.Page
-	err := e.index.consult(func() error {
-		m := e.appender.durable.Load()
-		v := e.index.view.Load()
-		l, err := e.lifecycle(r.Stream)
-		if err != nil {
+// readStream reads a page of a stream. It goes on while all that it finds was removed, and from
+// the beginning if the stream itself was meanwhile.
+func (e *Engine) readStream(ctx context.Context, r core.ReadRequest) (page core.Page, err error) {
+	from, incarnation := r.From, uint32(0)
+	for {
+		err = e.index.consult(func() error {
+			page, err = e.readSpan(&r)
 			return err
+		})
+		beginsAgain := incarnation != 0 && page.Incarnation != incarnation
+		if err != nil || (page.Count > 0 || page.End) && !beginsAgain {
+			return page, err
 		}
-		if refusal := l.Refusal(r.Stream); refusal != nil {
-			return refusal
+		if err := ctx.Err(); err != nil {
+			return core.Page{}, core.AsError(err)
 		}
-		name := indexName(r.Stream, l.Incarnation())
-		version, err := v.version(e.index, name, m)
-		if err != nil {
-			return err
+		if r.From = page.Next; beginsAgain {
+			r.From = from
 		}
-		if version == 0 {
-			page = core.Page{Incarnation: l.Incarnation()}
-			return core.NewStreamNotFound(r.Stream)
-		}
-		page = core.Page{Version: version, Incarnation: l.Incarnation(), Head: m.head}
-		for page.Count == 0 && !page.End { // again while all was removed
-			lo, n := span(&page, r, version)
-			if n == 0 {
-				return nil
-			}
-			offs := make([]offset, n)
-			if err := v.postings(e.index, name, lo, offs); err != nil {
-				return err
-			}
-			g := gatherer{engine: e, view: v, page: &page, limit: r.Limit, stream: r.Stream, incarnation: l.Incarnation(), lo: lo}
-			if err := g.gather(offs, r.Backward); err != nil {
-				return err
-			}
-			finish(&page, r.Backward, version, g.next)
-			r.From = page.Next
-		}
-		return nil
-	})
-	return page, err
+		incarnation = page.Incarnation
+	}
+}
+
+// readSpan reads a page of a stream from as many entries as the page may have events.
+func (e *Engine) readSpan(r *core.ReadRequest) (core.Page, error) {
+	m := e.appender.durable.Load()
+	v := e.index.view.Load()
+	l, err := e.lifecycle(r.Stream)
+	if err != nil {
+		return core.Page{}, err
+	}
+	if refusal := l.Refusal(r.Stream); refusal != nil {
+		return core.Page{}, refusal
+	}
+	name := indexName(r.Stream, l.Incarnation())
+	version, err := v.version(e.index, name, m)
+	if err != nil {
+		return core.Page{}, err
+	}
+	page := core.Page{Version: version, Incarnation: l.Incarnation(), Head: m.head}
+	if version == 0 {
+		return core.Page{Incarnation: l.Incarnation()}, core.NewStreamNotFound(r.Stream)
+	}
+	lo, n := span(&page, r, version)
+	if n == 0 {
+		return page, nil
+	}
+	offs := make([]offset, n)
+	if err := v.postings(e.index, name, lo, offs); err != nil {
+		return page, err
+	}
+	g := gatherer{engine: e, view: v, page: &page, limit: r.Limit, stream: r.Stream, incarnation: l.Incarnation(), lo: lo}
+	if err := g.gather(offs, r.Backward); err != nil {
+		return page, err
+	}
+	finish(&page, r.Backward, version, g.next)
+	return page, nil
 }
 
 // span is the range of numbers that a page may have at most, of a stream or
 // log whose last is last. If it has none, the page is complete as it is.
-func span(page *core.Page, r core.ReadRequest, last uint64) (lo uint64, n int) {
+func span(page *core.Page, r *core.ReadRequest, last uint64) (lo uint64, n int) {
 	limit := uint64(r.Limit.Events)
 	if r.Backward {
 		hi := last

@@ -41,12 +41,7 @@ func (s *recordStore) room(ctx context.Context) error {
 	if s.bytes+s.leaving <= unflushedBytes {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.wake.Broadcast()
-	})
-	defer stop()
+	defer wakeAtEnd(ctx, &s.wake)()
 	for s.bytes+s.leaving > unflushedBytes {
 		switch {
 		case ctx.Err() != nil:
@@ -79,12 +74,7 @@ func (s *recordStore) compact(ctx context.Context) error {
 
 // flushNow waits until the database has all that is durable now.
 func (s *recordStore) flushNow(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.wake.Broadcast()
-	})
-	defer stop()
+	defer wakeAtEnd(ctx, &s.wake)()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	due := s.seen.end

@@ -136,20 +136,37 @@ func (s *recordStore) pendingChange(id recordID) (recordChange, bool) {
 }
 
 // durableValue is the value of a record that is durable; nil if there is none.
-func (s *recordStore) durableValue(id recordID) (value []byte, err error) {
-	s.mu.Lock()
-	for _, t := range []*changeTree{s.fresh, s.flushing} {
-		if c, ok := t.Get(recordChange{table: id.table, key: id.key}); ok {
-			s.mu.Unlock()
-			return c.value, nil
-		}
+func (s *recordStore) durableValue(id recordID) ([]byte, error) {
+	present, err := s.present(id)
+	return present.value, err
+}
+
+// present is a record as of everything durable; of one that is not there the revision is 0.
+func (s *recordStore) present(id recordID) (c recordChange, err error) {
+	if c, ok := s.durableInMemory(id); ok {
+		return c, nil
 	}
-	s.mu.Unlock()
 	err = s.db.lookUp([][]byte{id.appendName(nil)}, func(row *recordRow) bool {
-		value = slices.Clone(row.value)
+		c = row.change()
 		return true
 	})
-	return value, err
+	return c, err
+}
+
+func (s *recordStore) durableInMemory(id recordID) (recordChange, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inTrees(id)
+}
+
+// inTrees finds a change that is not in the database yet. mu is held.
+func (s *recordStore) inTrees(id recordID) (recordChange, bool) {
+	for _, t := range []*changeTree{s.fresh, s.flushing} {
+		if c, ok := t.Get(recordChange{table: id.table, key: id.key}); ok {
+			return c, true
+		}
+	}
+	return recordChange{}, false
 }
 
 func (s *recordStore) revisionInMemory(id recordID) (revision uint64, ok bool) {
@@ -158,12 +175,8 @@ func (s *recordStore) revisionInMemory(id recordID) (revision uint64, ok bool) {
 	if p, ok := s.newest[id]; ok {
 		return p.revision, true
 	}
-	for _, t := range []*changeTree{s.fresh, s.flushing} {
-		if c, ok := t.Get(recordChange{table: id.table, key: id.key}); ok {
-			return c.revision, true
-		}
-	}
-	return 0, false
+	c, ok := s.inTrees(id)
+	return c.revision, ok
 }
 
 // changes are what the operations do, in their order, in a frame that begins logged

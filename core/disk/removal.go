@@ -153,26 +153,3 @@ func (s *recordStore) needs(c *recordChange) (bool, error) {
 	// A record that was deleted and put again may have a revision for the second time.
 	return present.revision == c.revision && bytes.Equal(present.value, c.value), err
 }
-
-// present is a record as of everything durable; of one that is not there the revision is 0.
-func (s *recordStore) present(id recordID) (c recordChange, err error) {
-	if c, ok := s.durableInMemory(id); ok {
-		return c, nil
-	}
-	err = s.db.lookUp([][]byte{id.appendName(nil)}, func(row *recordRow) bool {
-		c = row.change()
-		return true
-	})
-	return c, err
-}
-
-func (s *recordStore) durableInMemory(id recordID) (c recordChange, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, t := range []*changeTree{s.fresh, s.flushing} {
-		if c, ok := t.Get(recordChange{table: id.table, key: id.key}); ok {
-			return c, true
-		}
-	}
-	return c, false
-}

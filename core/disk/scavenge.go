@@ -251,7 +251,7 @@ func (e *Engine) swapSegment(temporary, name string, h *segmentHeader) error {
 	defer ix.mu.Unlock()
 	ix.change(func(v *view) {
 		v.segments = slices.Clone(v.segments)
-		v.segment(h.number).rewrite(h)
+		v.rewrite(h)
 	})
 	return nil
 }

@@ -44,24 +44,18 @@ func (e *Engine) Streams(ctx context.Context, r core.StreamsRequest) (page core.
 	if r.Names == nil && r.Sort != core.ByName {
 		return e.walkStreams(ctx, &r)
 	}
-	err = e.index.consult(func() error {
-		m := e.appender.durable.Load()
-		v := e.index.view.Load()
-		if r.Names != nil {
-			page, err = e.named(v, &r, m.end)
-			return err
-		}
-		page, err = e.list(v, &r, m.end)
-		return err
-	})
-	return page, err
+	end := e.appender.durable.Load().end
+	if r.Names != nil {
+		return e.named(ctx, &r, end)
+	}
+	return e.list(ctx, &r, end)
 }
 
 // named describes the streams of r.Names.
-func (e *Engine) named(v *view, r *core.StreamsRequest, end offset) (core.StreamsPage, error) {
+func (e *Engine) named(ctx context.Context, r *core.StreamsRequest, end offset) (core.StreamsPage, error) {
 	page := core.StreamsPage{End: true, Looked: len(r.Names)}
 	for _, name := range r.Names {
-		info, ok, err := e.describe(v, name, end, r.Details)
+		info, ok, err := e.describe(ctx, name, end, r.Details)
 		if err != nil {
 			return page, err
 		}
@@ -73,18 +67,22 @@ func (e *Engine) named(v *view, r *core.StreamsRequest, end offset) (core.Stream
 }
 
 // removes reports whether entries may have been removed that the index has places of.
-func (e *Engine) removes(v *view) bool { return e.changed.some.Load() || v.gaps() }
+func (e *Engine) removes() bool { return e.changed.removals.Load() || e.index.view.Load().gaps }
 
 // describe describes a stream as of end; ok is false if it has no events.
-func (e *Engine) describe(v *view, stream string, end offset, details bool) (info core.StreamInfo, ok bool, err error) {
+func (e *Engine) describe(ctx context.Context, stream string, end offset, details bool) (info core.StreamInfo, ok bool, err error) {
 	l, err := e.lifecycle(stream)
 	if err != nil {
 		return info, false, err
 	}
-	removes := e.removes(v)
-	info, ok, err = e.describeIncarnation(v, indexName(stream, l.Incarnation()), end, details && !removes)
+	removes := e.removes()
+	err = e.index.consult(func() error {
+		name := indexName(stream, l.Incarnation())
+		info, ok, err = e.describeIncarnation(e.index.view.Load(), name, end, details && !removes)
+		return err
+	})
 	if err == nil && ok && details && removes {
-		err = e.addPlaces(v, &info)
+		err = e.addPlaces(ctx, &info)
 	}
 	info.Name, _ = parseIndexName(info.Name)
 	info.State = l.State
@@ -149,12 +147,12 @@ func (e *Engine) info(p *part, details bool) (core.StreamInfo, error) {
 
 // addPlaces adds the details to a stream, under its name in the index, of a log from which
 // entries may have been removed: the index does not know which of its places those are.
-func (e *Engine) addPlaces(v *view, info *core.StreamInfo) error {
-	first, err := e.entryLeft(v, info.Name, info.Version, false)
+func (e *Engine) addPlaces(ctx context.Context, info *core.StreamInfo) error {
+	first, err := e.entryLeft(ctx, info.Name, info.Version, false)
 	if err != nil || first.Version == 0 {
 		return err
 	}
-	last, err := e.entryLeft(v, info.Name, info.Version, true)
+	last, err := e.entryLeft(ctx, info.Name, info.Version, true)
 	if err == nil {
 		info.Created, info.Changed = momentOf(&first).place(), momentOf(&last).place()
 	}
@@ -167,29 +165,45 @@ const maxEntriesAtOnce = 1_000
 
 // entryLeft returns the first event or link of a stream, or the last one, that is not removed;
 // its version is 0 if none is left. The stream is at a version.
-func (e *Engine) entryLeft(v *view, name string, version uint64, backward bool) (core.Event, error) {
+func (e *Engine) entryLeft(ctx context.Context, name string, version uint64, backward bool) (entry core.Event, err error) {
 	of := e.remember(e.lifecycle)
 	for passed, n := uint64(0), uint64(1); passed < version; passed, n = passed+n, min(4*n, maxEntriesAtOnce) {
+		if err := ctx.Err(); err != nil {
+			return core.Event{}, core.AsError(err)
+		}
 		n = min(n, version-passed)
 		lo := passed + 1
 		if backward {
 			lo = version - passed - n + 1
 		}
-		offs := make([]offset, n)
-		if err := v.postings(e.index, name, lo, offs); err != nil {
-			return core.Event{}, err
-		}
-		if backward {
-			slices.Reverse(offs)
-		}
-		for _, o := range offs {
-			ev, left, err := e.entryAt(v, o, of)
-			if left || err != nil {
-				return ev, err
-			}
+		found := false
+		err := e.index.consult(func() error {
+			entry, found, err = e.entryOf(e.index.view.Load(), name, lo, n, backward, of)
+			return err
+		})
+		if found || err != nil {
+			return entry, err
 		}
 	}
 	return core.Event{}, nil
+}
+
+// entryOf returns the first or the last of n entries from a version on that is not removed; ok
+// is false if there is none.
+func (e *Engine) entryOf(v *view, name string, lo, n uint64, backward bool, of lifecycles) (entry core.Event, ok bool, err error) {
+	offs := make([]offset, n)
+	if err := v.postings(e.index, name, lo, offs); err != nil {
+		return entry, false, err
+	}
+	if backward {
+		slices.Reverse(offs)
+	}
+	for _, o := range offs {
+		if entry, ok, err = e.entryAt(v, o, of); ok || err != nil {
+			return entry, ok, err
+		}
+	}
+	return entry, false, nil
 }
 
 // entryAt reads the event or the link at o, of an incarnation that is there; ok is false if it
@@ -228,9 +242,12 @@ func (e *Engine) momentAt(o offset) (moment, error) {
 }
 
 // list is a page of streams by name.
-func (e *Engine) list(v *view, r *core.StreamsRequest, end offset) (page core.StreamsPage, err error) {
-	if !e.removes(v) {
-		return e.listIncarnations(v, r, end)
+func (e *Engine) list(ctx context.Context, r *core.StreamsRequest, end offset) (page core.StreamsPage, err error) {
+	if !e.removes() {
+		if page, err = e.consultList(r, end); err == nil {
+			err = e.addStates(&page)
+		}
+		return page, err
 	}
 	q := *r
 	q.Details = false
@@ -238,34 +255,67 @@ func (e *Engine) list(v *view, r *core.StreamsRequest, end offset) (page core.St
 		q.After = behindIncarnations(q.After)
 	}
 	for !page.End {
-		all, err := e.listIncarnations(v, &q, end)
+		if err := ctx.Err(); err != nil {
+			return page, core.AsError(err)
+		}
+		all, err := e.consultList(&q, end)
 		if err != nil {
 			return page, err
 		}
-		for _, info := range all.Streams {
-			stream, incarnation := parseIndexName(info.Name)
-			l, err := e.lifecycle(stream)
-			switch {
-			case err != nil:
-				return page, err
-			case incarnation != l.Incarnation():
-				continue
-			case len(page.Streams) == r.Limit:
-				page.Next = page.Streams[r.Limit-1].Name
-				return page, nil
-			}
-			if r.Details {
-				if err := e.addPlaces(v, &info); err != nil {
-					return page, err
-				}
-			}
-			info.Name, info.State = stream, l.State
-			page.Streams = append(page.Streams, info)
-			page.Looked++
+		if full, err := e.addPresent(ctx, &page, all.Streams, r); full || err != nil {
+			return page, err
 		}
 		q.After, page.End = all.Next, all.End
 	}
 	return page, nil
+}
+
+// addPresent adds to a page of r what are streams of some incarnations, and reports whether the
+// page is full.
+func (e *Engine) addPresent(ctx context.Context, page *core.StreamsPage, incarnations []core.StreamInfo, r *core.StreamsRequest) (full bool, err error) {
+	for _, info := range incarnations {
+		stream, incarnation := parseIndexName(info.Name)
+		l, err := e.lifecycle(stream)
+		switch {
+		case err != nil:
+			return false, err
+		case incarnation != l.Incarnation():
+			continue
+		case len(page.Streams) == r.Limit:
+			page.Next = page.Streams[r.Limit-1].Name
+			return true, nil
+		}
+		if r.Details {
+			if err := e.addPlaces(ctx, &info); err != nil {
+				return false, err
+			}
+		}
+		info.Name, info.State = stream, l.State
+		page.Streams = append(page.Streams, info)
+		page.Looked++
+	}
+	return false, nil
+}
+
+// consultList is listIncarnations of the index as it is.
+func (e *Engine) consultList(r *core.StreamsRequest, end offset) (page core.StreamsPage, err error) {
+	err = e.index.consult(func() error {
+		page, err = e.listIncarnations(e.index.view.Load(), r, end)
+		return err
+	})
+	return page, err
+}
+
+// addStates adds the states of the streams, none of which has a later incarnation.
+func (e *Engine) addStates(page *core.StreamsPage) error {
+	for i := range page.Streams {
+		l, err := e.lifecycle(page.Streams[i].Name)
+		if err != nil {
+			return err
+		}
+		page.Streams[i].State = l.State
+	}
+	return nil
 }
 
 // listIncarnations merges what every part has by its names in the index; the newest part that

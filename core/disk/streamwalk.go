@@ -48,7 +48,7 @@ func (e *Engine) walkStreams(ctx context.Context, r *core.StreamsRequest) (core.
 		if err != nil {
 			return w.page, err
 		}
-		if full, err := w.take(&page); full || err != nil {
+		if full, err := w.take(ctx, &page); full || err != nil {
 			return w.page, err
 		}
 		if page.End {
@@ -61,13 +61,13 @@ func (e *Engine) walkStreams(ctx context.Context, r *core.StreamsRequest) (core.
 }
 
 // take looks at the events of a page, and reports whether that is enough.
-func (w *streamWalk) take(page *core.Page) (full bool, err error) {
+func (w *streamWalk) take(ctx context.Context, page *core.Page) (full bool, err error) {
 	w.bytes += len(page.Block)
 	for ev := range page.Events() {
 		if ev.Position > w.mark.head {
 			break
 		}
-		info, listed, err := w.listed(&ev)
+		info, listed, err := w.listed(ctx, &ev)
 		if err != nil {
 			return false, err
 		}
@@ -84,17 +84,13 @@ func (w *streamWalk) take(page *core.Page) (full bool, err error) {
 }
 
 // listed returns the stream of an event if that is where it is listed.
-func (w *streamWalk) listed(ev *core.Event) (info core.StreamInfo, ok bool, err error) {
-	if !w.r.Lists(ev.Stream) || w.r.Sort == core.ByCreated && ev.Version != 1 && !w.engine.removes(w.engine.index.view.Load()) {
+func (w *streamWalk) listed(ctx context.Context, ev *core.Event) (info core.StreamInfo, ok bool, err error) {
+	if !w.r.Lists(ev.Stream) || w.r.Sort == core.ByCreated && ev.Version != 1 && !w.engine.removes() {
 		return info, false, nil
 	}
 	met, ok := w.known[ev.Stream]
 	if !ok {
-		err := w.engine.index.consult(func() (err error) {
-			met, err = w.meet(ev.Stream)
-			return err
-		})
-		if err != nil {
+		if met, err = w.meet(ctx, ev.Stream); err != nil {
 			return info, false, err
 		}
 		w.known[met.info.Name] = met
@@ -109,23 +105,22 @@ func (w *streamWalk) listed(ev *core.Event) (info core.StreamInfo, ok bool, err 
 }
 
 // meet describes a stream. Where entries were removed, it looks for what is left of its own.
-func (w *streamWalk) meet(stream string) (met metStream, err error) {
+func (w *streamWalk) meet(ctx context.Context, stream string) (met metStream, err error) {
 	e, isLast := w.engine, w.r.Sort == core.ByChanged
-	v := e.index.view.Load()
-	if met.info, _, err = e.describe(v, stream, w.mark.end, w.r.Details); err != nil {
+	if met.info, _, err = e.describe(ctx, stream, w.mark.end, w.r.Details); err != nil {
 		return met, err
 	}
 	if met.listedAt = 1; isLast {
 		met.listedAt = met.info.Version
 	}
-	if !e.removes(v) {
+	if !e.removes() {
 		return met, nil
 	}
 	l, err := e.lifecycle(stream)
 	if err != nil {
 		return met, err
 	}
-	entry, err := e.entryLeft(v, indexName(stream, l.Incarnation()), met.info.Version, isLast)
+	entry, err := e.entryLeft(ctx, indexName(stream, l.Incarnation()), met.info.Version, isLast)
 	met.listedAt = entry.Version
 	return met, err
 }

@@ -2,7 +2,6 @@ package disk
 
 import (
 	"math"
-	"slices"
 	"sort"
 
 	"github.com/gyre-events/gyre/core"
@@ -16,6 +15,7 @@ type view struct {
 	runs     []*run      // of the oldest segments, in order
 	tables   []*memtable // of the rest, in order; the last is of the segment that is written
 	retired  []*memtable // of the newest segments that have a run, newest first
+	gaps     bool        // a segment was rewritten: events were removed from the log
 }
 
 // segment is what readers need to know of one.
@@ -31,10 +31,12 @@ type segment struct {
 	removed   int64
 }
 
-// rewrite notes what h says of a rewriting.
-func (s *segment) rewrite(h *segmentHeader) {
+// rewrite notes what h says of a rewriting of its segment.
+func (v *view) rewrite(h *segmentHeader) {
 	if r := &h.rewriting; r.id != 0 {
+		s := v.segment(h.number)
 		s.rewritten, s.removed = r.mark(h.number), r.end-r.kept
+		v.gaps = true
 	}
 }
 
@@ -134,11 +136,6 @@ func visible(offs []uint32, segment uint32, end offset) int {
 	return n
 }
 
-// gaps reports whether events were removed from the log.
-func (v *view) gaps() bool {
-	return slices.ContainsFunc(v.segments, func(s segment) bool { return s.rewritten != 0 })
-}
-
 // postings fills offs with the places of the versions from lo on; 0 stays where the event
 // was removed. It answers
 // errRetired if the index has moved on, and the caller takes a new view.
@@ -162,7 +159,7 @@ func (v *view) postings(ix *index, name string, lo uint64, offs []offset) error 
 		}
 		need = min(need, below)
 	}
-	if need >= lo && !v.gaps() {
+	if need >= lo && !v.gaps {
 		return core.Errorf(core.CodeInternal, "the index does not have version %d of stream %q", need, name)
 	}
 	return nil

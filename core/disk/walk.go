@@ -54,7 +54,7 @@ func (e *Engine) readAll(ctx context.Context, r core.ReadRequest, what scope) (c
 // walker returns what reads a page of the log as it is now.
 func (e *Engine) walker(ctx context.Context, r *core.ReadRequest, what scope, page *core.Page) *walker {
 	w := &walker{ctx: ctx, engine: e, view: e.index.view.Load(), page: page, limit: r.Limit, scope: what, system: r.System}
-	if e.changed.some.Load() {
+	if e.changed.removals.Load() {
 		w.of = e.remember(e.lifecycle)
 	}
 	return w

@@ -230,10 +230,10 @@ var snapshotTests = []test{
 		}
 		s.hasNoSnapshot("a", "")
 	}},
-	{"of_a_deleted_stream", ifChanged(deletedWithSnapshot)},
-	{"of_a_removed_stream", ifChanged(removedWithSnapshots)},
-	{"of_a_new_incarnation", ifChanged(snapshotsOfIncarnations)},
-	{"of_a_stream_that_the_commit_changes", ifChanged(func(s *suite) {
+	{"of_a_deleted_stream", deletedWithSnapshot},
+	{"of_a_removed_stream", removedWithSnapshots},
+	{"of_a_new_incarnation", snapshotsOfIncarnations},
+	{"of_a_stream_that_the_commit_changes", func(s *suite) {
 		s.write("a", 2)
 		for action := core.DeleteStream; action <= core.TombstoneStream; action++ {
 			_, err := s.snapshots().AppendWithSnapshots(s.ctx, change("a", 2, action), []core.SnapshotPut{snapshotOf("a", 2)})
@@ -242,7 +242,7 @@ var snapshotTests = []test{
 			}
 		}
 		s.hasNoSnapshot("a", "")
-	})},
+	}},
 }
 
 // deletedWithSnapshot: the snapshots of a deleted stream are as hidden as its events.

@@ -1,16 +1,14 @@
 package logtest
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/gyre-events/gyre/core"
 )
 
-// streamTests are about what changes whole streams. A Log of an engine that cannot do that yet
-// passes over them.
+// streamTests are about what changes whole streams.
 var streamTests = []test{
-	{"D06_D08_delete_and_undelete", ifChanged(func(s *suite) {
+	{"D06_D08_delete_and_undelete", func(s *suite) {
 		ids := s.write("a", 3)
 		_, err := s.log.Append(s.ctx, change("a", 2, core.DeleteStream))
 		if e := s.refusal(err, core.CodeWrongExpectedVersion); e.Stream != "a" || e.Actual == nil || *e.Actual != 3 || e.Element == nil || *e.Element != 0 {
@@ -29,8 +27,8 @@ var streamTests = []test{
 		_, err = s.log.Append(s.ctx, change("a", core.AnyVersion, core.UndeleteStream))
 		s.refused(err, core.CodeStreamNotDeleted)
 		s.must(appendTo("a", 3, newEvent()))
-	})},
-	{"D13_D14_remove", ifChanged(func(s *suite) {
+	}},
+	{"D13_D14_remove", func(s *suite) {
 		ids := s.write("a", 2)
 		s.must(linkTo("l", core.NoStream, ids...))
 		kept := s.write("b", 1)
@@ -47,8 +45,8 @@ var streamTests = []test{
 		if r := s.must(appendTo("a", core.NoStream, newEvent())); r.Appends[0].FirstVersion != 1 {
 			s.Errorf("%+v, want version 1", r)
 		}
-	})},
-	{"tombstone", ifChanged(func(s *suite) {
+	}},
+	{"tombstone", func(s *suite) {
 		s.write("a", 2)
 		s.must(change("a", 2, core.TombstoneStream))
 		s.unreadable("a", core.CodeStreamTombstoned)
@@ -56,8 +54,8 @@ var streamTests = []test{
 		s.refused(err, core.CodeStreamTombstoned)
 		_, err = s.log.Append(s.ctx, change("a", core.AnyVersion, core.UndeleteStream))
 		s.refused(err, core.CodeStreamTombstoned)
-	})},
-	{"in_one_commit_with_others", ifChanged(func(s *suite) {
+	}},
+	{"in_one_commit_with_others", func(s *suite) {
 		s.write("a", 2)
 		s.write("b", 1)
 		c := appendTo("c", core.NoStream, newEvents(2)...)
@@ -76,7 +74,7 @@ var streamTests = []test{
 		if err != nil || !again.Duplicate || !slices.Equal(again.Appends, first.Appends) || again.Position != first.Position {
 			s.Errorf("retry: %+v, %v, want %+v", again, err, first)
 		}
-	})},
+	}},
 	{"D09_bad_changes", func(s *suite) {
 		s.write("a", 1)
 		for _, stream := range []string{core.All, "$streams"} {
@@ -104,15 +102,6 @@ var streamTests = []test{
 // change is a Commit of one StreamOp.
 func change(stream string, expect core.Expect, action core.StreamAction) core.Commit {
 	return core.Commit{Streams: []core.StreamOp{{Stream: stream, Expect: expect, Action: action}}}
-}
-
-func ifChanged(run func(s *suite)) func(s *suite) {
-	return func(s *suite) {
-		if _, err := s.log.Append(s.ctx, change("nobody", 7, core.UndeleteStream)); errors.Is(err, core.CodeNotSupported) {
-			s.Skip("the engine does not change streams yet")
-		}
-		run(s)
-	}
 }
 
 // unreadable checks why a stream cannot be read.
