@@ -128,7 +128,7 @@ const neverHolds Expect = MaxNumber
 // duplicate: ids go before versions.
 func (p *pending) forEngine() *Commit {
 	if p.held == nil || p.held.refusal == nil {
-		if len(p.commit.Streams) > 0 {
+		if p.commit.hasNotices() {
 			return p.commit.withNotices()
 		}
 		return &p.commit

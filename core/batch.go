@@ -109,6 +109,11 @@ func (b *Batch) Add(encoded []byte, position uint64) {
 
 // Matching returns the events that match f: b itself if all of them do.
 func (b Batch) Matching(f *Filter) Batch {
+	return b.where(func(h *eventHead) bool { return f.Match(h.home, h.typ) })
+}
+
+// where returns the events of which keep is true: b itself if it is of all of them.
+func (b Batch) where(keep func(h *eventHead) bool) Batch {
 	var out Batch
 	all := true
 	for at := 0; at < len(b.Block); {
@@ -116,12 +121,12 @@ func (b Batch) Matching(f *Filter) Batch {
 		if !ok {
 			panic("core: batch with a malformed event")
 		}
-		match := f.Match(h.home, h.typ)
-		if all && !match { // the first that does not: what is before it, does
+		kept := keep(&h)
+		if all && !kept { // the first that is not: what is before it, is
 			all = false
 			out = b.before(at)
 		}
-		if !all && match {
+		if !all && kept {
 			out.Add(b.Block[at:at+h.size], h.position)
 		}
 		at += h.size

@@ -98,6 +98,7 @@ const (
 	CodeInvalidFilter          Code = "invalid_filter"
 	CodeInvalidProgress        Code = "invalid_progress"
 	CodeInvalidSnapshot        Code = "invalid_snapshot"
+	CodeInvalidRetention       Code = "invalid_retention"
 	CodeInvalidRequest         Code = "invalid_request"
 	CodeEventTooLarge          Code = "event_too_large"
 	CodeCommitTooLarge         Code = "commit_too_large"
@@ -128,6 +129,7 @@ const (
 	CodeSubscriptionInUse         Code = "subscription_in_use"
 	CodeTooManySubscribers        Code = "too_many_subscribers"
 	CodeTooManySubscriptions      Code = "too_many_subscriptions"
+	CodeTooManyRetentions         Code = "too_many_retentions"
 	CodeLeaseLost                 Code = "lease_lost"
 	CodeUnexpectedAck             Code = "unexpected_ack"
 	CodeSubscriptionNotFound      Code = "subscription_not_found"
@@ -335,6 +337,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeInvalidSnapshot: {Class: ClassUsage, Status: 400,
 		Title: "The snapshot is not valid",
 		Fix:   "The detail says what is wrong. A snapshot has a version from 1 on; its kind has 1 to 64 bytes and does not begin with '$'; its type has at most 256 bytes."},
+	CodeInvalidRetention: {Class: ClassUsage, Status: 400,
+		Title: "The retention is not valid",
+		Fix:   "Nothing was changed. The detail says what is wrong. A maximum age is between a second and 100 years; a stream is truncated before a version that it has reached, or the next one, and never before a lower one than it is; a category has no version to truncate before."},
 	CodeInvalidRequest: {Class: ClassUsage, Status: 400,
 		Title: "The request is not well formed",
 		Fix:   "The detail names the field. /openapi.json and /asyncapi.json describe the requests."},
@@ -436,6 +441,9 @@ var catalogue = map[Code]CodeInfo{
 	CodeTooManySubscriptions: {Class: ClassConflict, Status: 409,
 		Title: "The store has as many named subscriptions as it may",
 		Fix:   "Delete those that nobody uses (gyre subscriptions ls, gyre subscriptions rm), or use transient ones."},
+	CodeTooManyRetentions: {Class: ClassConflict, Status: 409,
+		Title: "The store has as many policies of retention as it may",
+		Fix:   "Set the policy of a category in place of those of its streams, and clear what nobody needs (gyre streams retention --list, gyre streams retention NAME --clear)."},
 	CodeLeaseLost: {Class: ClassConflict, Status: 409,
 		Title: "The subscriber's lease has ended",
 		Fix:   "Subscribe again. Events that were not acked are delivered again, to you or to another subscriber."},

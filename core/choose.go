@@ -52,19 +52,19 @@ func (c *choice) copied() Batch {
 
 // choose adds the matching events of b to c and moves the follower past all events that it
 // examined. It returns false when c is full, and before a link without content in the follower's
-// stream.
-func (f *follower) choose(c *choice, b Batch, limit Limit) bool {
+// stream. x, if not nil, passes over what has expired.
+func (f *follower) choose(c *choice, b Batch, limit Limit, x *expiry) bool {
 	c.leave() // it was of another block
 	for at := 0; at < len(b.Block); {
 		h, ok := decodeHead(b.Block[at:])
 		if !ok {
 			panic("core: batch with a malformed event")
 		}
-		mine := f.stream == h.stream || f.stream == All && h.inAll(f.system)
-		if mine && f.filter.Match(h.home, h.typ) {
-			if h.bare {
-				return false
-			}
+		wanted := f.wants(&h)
+		if wanted && h.bare {
+			return false
+		}
+		if wanted && (x == nil || !x.hides(&h)) {
 			if c.Count > 0 && (c.Count >= limit.Events || len(c.Block)+h.size > limit.Bytes) {
 				return false
 			}
@@ -79,11 +79,17 @@ func (f *follower) choose(c *choice, b Batch, limit Limit) bool {
 	return true
 }
 
+// wants reports whether the follower gets an event, if it has not expired.
+func (f *follower) wants(h *eventHead) bool {
+	mine := f.stream == h.stream || f.stream == All && h.inAll(f.system)
+	return mine && f.filter.Match(h.home, h.typ)
+}
+
 // chosen is choose of one page. The events are copied, unless the page is the follower's own and they
 // are most of it: then they are a view of it.
 func (f *follower) chosen(page Batch, limit Limit, owned bool) (out Batch, all bool) {
 	var c choice
-	all = f.choose(&c, page, limit)
+	all = f.choose(&c, page, limit, nil)
 	f.dense = isMost(len(c.Block), len(page.Block))
 	if owned && c.view && isMost(len(c.Block), cap(page.Block)) {
 		return c.Batch, all

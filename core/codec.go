@@ -221,9 +221,12 @@ func decodeFields(b []byte, e *Event) bool {
 type eventHead struct {
 	size              int
 	position, version uint64
+	recorded          int64 // Unix µs
 	stream, typ       string
-	// home is the stream that the event was written to; for a link, another one.
-	home string
+	// home is the stream that the event was written to; for a link, another one, with the
+	// event's place.
+	home                      string
+	homePosition, homeVersion uint64
 	// bare reports that it is a link without the event's content.
 	bare bool
 	// incarnation is that of stream.
@@ -249,7 +252,8 @@ func decodeHead(b []byte) (h eventHead, ok bool) {
 	h.size = n
 	h.position = d.uvarint()
 	h.version = d.uvarint()
-	d.take(8 + 16)
+	h.recorded = int64(d.uint64())
+	d.take(16)
 	h.stream = stringOf(d.lp())
 	h.typ = stringOf(d.lp())
 	h.home, h.incarnation = h.stream, 1
@@ -262,7 +266,7 @@ func decodeHead(b []byte) (h eventHead, ok bool) {
 		if link := findField(fields, fieldLink); link != nil {
 			o, ok := decodeOrigin(link)
 			d.ok = d.ok && ok
-			h.home = o.Stream
+			h.home, h.homePosition, h.homeVersion = o.Stream, o.Position, o.Version
 			h.bare = len(d.b) == 0 && Format(format&formatMask) == JSON
 		}
 	}

@@ -81,7 +81,7 @@ func checkDecoded(t *testing.T, b []byte, at Placement, sent NewEvent) {
 		t.Errorf("%d bytes, MaxEncodedBytes says %d", n, limit)
 	}
 	h, ok := decodeHead(b)
-	if !ok || h != (eventHead{size: n, position: e.Position, version: e.Version, stream: e.Stream, typ: e.Type, home: e.Stream, incarnation: e.Incarnation}) {
+	if !ok || h != (eventHead{size: n, position: e.Position, version: e.Version, recorded: e.Recorded.UnixMicro(), stream: e.Stream, typ: e.Type, home: e.Stream, incarnation: e.Incarnation}) {
 		t.Errorf("head %+v, %v", h, ok)
 	}
 }
@@ -199,7 +199,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			return
 		}
 		h, ok := decodeHead(b)
-		if e.Link.IsZero() && (!ok || h != eventHead{size: n, position: e.Position, version: e.Version, stream: e.Stream, typ: e.Type, home: e.Stream, incarnation: h.incarnation}) {
+		if e.Link.IsZero() && (!ok || h != eventHead{size: n, position: e.Position, version: e.Version, recorded: e.Recorded.UnixMicro(), stream: e.Stream, typ: e.Type, home: e.Stream, incarnation: h.incarnation}) {
 			t.Fatalf("head %+v, %v, event %+v", h, ok, e)
 		}
 		event := e.Link.IsZero()

@@ -38,6 +38,7 @@ const (
 type committer struct {
 	engine   Engine
 	tail     *tail
+	policies *policies
 	maxBytes int
 	admit    Admit // nil admits all
 	running  sync.WaitGroup
@@ -95,8 +96,8 @@ type pending struct {
 	held *hold // nil: it was never held
 }
 
-func newCommitter(engine Engine, tail *tail, config *StoreConfig) *committer {
-	c := &committer{engine: engine, tail: tail, maxBytes: config.QueueBytes, admit: config.Admit, room: make(chan struct{})}
+func newCommitter(engine Engine, tail *tail, policies *policies, config *StoreConfig) *committer {
+	c := &committer{engine: engine, tail: tail, policies: policies, maxBytes: config.QueueBytes, admit: config.Admit, room: make(chan struct{})}
 	c.work.L = &c.mu
 	for worker := range workers {
 		c.running.Go(func() { c.run(worker) })
@@ -122,7 +123,7 @@ func (c *committer) submit(ctx context.Context, commit Commit, done func(Result,
 		p.bytes += commit.Appends[i].size()
 		hasEvents = hasEvents || len(commit.Appends[i].Events) > 0
 	}
-	p.events += len(commit.Streams) // each is told of by an event
+	p.events += len(commit.notices())
 	for i := range commit.Records {
 		p.bytes += commit.Records[i].size()
 	}
@@ -220,6 +221,9 @@ func (c *committer) run(worker int) {
 		done := c.engine.Commit(context.Background(), commits)
 		c.counted.stepTime.Add(int64(time.Since(began)))
 		c.counted.steps.Add(1)
+		if slices.ContainsFunc(commits, (*Commit).putsRetention) {
+			c.policies.change()
+		}
 		c.publish(worker, done)
 		unknown := done.unknown()
 		if !unknown {

@@ -71,7 +71,7 @@ func (c *Commit) touches(dst []touch) []touch {
 	for i := range c.Streams {
 		dst = append(dst, touchStream(c.Streams[i].Stream, touchWrites))
 	}
-	if len(c.Streams) > 0 {
+	if c.hasNotices() {
 		dst = append(dst, touchStream(noticeStream, touchWrites))
 	}
 	for i := range c.Records {

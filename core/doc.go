@@ -36,13 +36,17 @@
 //	incarnation        the count of a stream's removals, plus 1. Each begins at version 1
 //	tombstoned         said of a removed stream that nobody can append to any more
 //	scavenge           gives back the storage of what nobody can read any more
+//	retention          a policy of a stream or, as a default, of a category: which events expire
+//	expired            said of events that no read, follow or list has any more, though storage
+//	                   has them until a scavenge. The stream's version stays
 //	system's stream    one whose name begins with '$'. Only the node writes it, by a Commit
 //	                   with System. It is read by its name; $all skips its events unless
 //	                   the reader asks for them, as a reader of the whole log does
 //	judged             said of a Commit that StoreConfig.Admit may refuse before it is written;
 //	                   what shares a stream or a record with it waits until then
 //	notice             an event of $streams that says which stream was deleted, undeleted,
-//	                   removed or tombstoned. Each node's tail begins anew behind it
+//	                   removed or tombstoned, or whose retention was changed. Each node's tail
+//	                   begins anew behind it
 //	link               an entry of a stream, with a version and a position of its own, that
 //	                   names an event elsewhere. A reader of the stream gets that event;
 //	                   $all skips links, so its positions have gaps there
@@ -50,7 +54,8 @@
 // # Promises
 //
 //	P1  The versions of an incarnation of a stream are 1, 2, 3, … in the order of its events.
-//	    Each is given once, and missing only where a scavenge removed it or its link's event.
+//	    Each is given once, and missing only where it has expired, or where a link's event
+//	    was removed.
 //	P2  The order of $all agrees with the order of every stream.
 //	P3  Once a reader has seen position p, no event with a position ≤ p appears later.
 //	P4  An acknowledged append is on disk (fsync).

@@ -149,12 +149,18 @@ type place struct {
 // advance moves the follower forward by one read and returns the matching events.
 func (f *follower) advance(ctx context.Context, limit Limit) (batch Batch, at place, err error) {
 	f.deleted = false
+	if err := f.store.policies.current(ctx); err != nil {
+		return Batch{}, place{}, err
+	}
 	batches, head, inTail := f.tail()
 	stopped := false
-	if inTail {
+	switch {
+	case inTail && f.store.policies.any.Load():
+		batch, stopped, err = f.keptFromTail(ctx, batches, head, limit)
+	case inTail:
 		batch, stopped = f.fromTail(batches, head, limit)
 	}
-	if !inTail || stopped {
+	if (!inTail || stopped) && err == nil {
 		batch, err = f.fromStorage(ctx, limit)
 	}
 	if err == nil {
@@ -187,12 +193,36 @@ func (f *follower) fromTail(batches []Batch, head uint64, limit Limit) (out Batc
 	before := f.position
 	var c choice
 	for _, b := range batches {
-		if !f.choose(&c, b.after(f.position), limit) {
+		if !f.choose(&c, b.after(f.position), limit, nil) {
 			return c.copied(), f.position == before && c.Count == 0
 		}
 	}
 	f.position = max(f.position, head)
 	return c.copied(), false
+}
+
+// expiryPart is how much of the tail a follower looks at together for what has expired.
+var expiryPart = Limit{Events: MaxReadEvents, Bytes: scanBytes}
+
+// keptFromTail is fromTail without what has expired.
+func (f *follower) keptFromTail(ctx context.Context, batches []Batch, head uint64, limit Limit) (out Batch, stopped bool, err error) {
+	before := f.position
+	x := f.store.newExpiry()
+	var c choice
+	for _, b := range batches {
+		for rest := b.after(f.position); rest.Count > 0; {
+			var part Batch
+			part, rest = rest.Cut(expiryPart)
+			if _, err := x.prepare(ctx, part, f.wants); err != nil {
+				return c.copied(), false, err
+			}
+			if !f.choose(&c, part, limit, x) {
+				return c.copied(), f.position == before && c.Count == 0, nil
+			}
+		}
+	}
+	f.position = max(f.position, head)
+	return c.copied(), false, nil
 }
 
 // fromStorage reads what comes next from storage.
@@ -272,7 +302,7 @@ func (f *follower) readFirst(ctx context.Context, limit Limit) (Batch, error) {
 		return f.readOn(ctx, limit)
 	}
 	var c choice
-	if f.choose(&c, newer, limit) {
+	if f.choose(&c, newer, limit, nil) {
 		f.position = max(f.position, end.Head)
 	}
 	return c.copied(), nil
@@ -396,14 +426,20 @@ func (f *follower) startAfterVersion(ctx context.Context, version uint64) error 
 	if version == 0 {
 		return nil
 	}
-	page, err := f.store.Read(ctx, ReadRequest{Stream: f.stream, From: min(version, MaxNumber), Limit: Limit{Events: 1}})
-	if err != nil && !isNotFound(err) {
+	page, err := f.store.engine.Read(ctx, ReadRequest{Stream: f.stream, From: min(version, MaxNumber), Limit: Limit{Events: 1, Bytes: 1}})
+	switch {
+	case err != nil && !isNotFound(err):
 		return err
-	}
-	if page.Count == 0 {
+	case version > page.Version:
 		return Errorf(CodeInvalidCursor, "stream %q is at version %d, the start is after version %d", Clip(f.stream), page.Version, version)
+	case page.Count == 0: // this event and those after it are removed
+		f.version, f.incarnation, f.position = version, page.Incarnation, page.Head
+		return nil
 	}
 	f.version, f.incarnation, f.position = version, page.Incarnation, page.First
+	if first, _ := decodePlace(page.Block); first.Version > version {
+		f.position-- // the event of the version is removed
+	}
 	return nil
 }
 
@@ -426,7 +462,7 @@ func (s *Store) versionAt(ctx context.Context, stream string, position uint64) (
 		oldest = e.Version
 	}
 	after, err := searchUint(1, oldest, func(version uint64) (bool, error) {
-		page, err := s.Read(ctx, ReadRequest{Stream: stream, From: version, Limit: Limit{Events: 1}})
+		page, err := s.engine.Read(ctx, ReadRequest{Stream: stream, From: version, Limit: Limit{Events: 1, Bytes: 1}})
 		return err == nil && page.First > position, err
 	})
 	return after - 1, end, err

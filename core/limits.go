@@ -19,6 +19,7 @@ const (
 	MaxCorrelationBytes  = 128 // of correlation_id and causation_id
 	MaxCommitSnapshots   = 100
 	MaxSnapshotKindBytes = 64
+	MaxRetentions        = 100_000                                   // policies of a store
 	MaxSnapshotBytes     = MaxRecordValueBytes - snapshotHeaderBytes // data and metadata of one snapshot
 	MaxBlobBytes         = 64 << 20                                  // content of one blob
 	MaxReadEvents        = 1_000                                     // of one page

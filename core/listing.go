@@ -23,6 +23,18 @@ func (s *Store) Streams(ctx context.Context, r StreamsRequest) (StreamsPage, err
 	if err := r.bound(); err != nil {
 		return StreamsPage{}, err
 	}
+	if err := s.policies.fresh(ctx); err != nil {
+		return StreamsPage{}, err
+	}
+	page, err := s.findStreams(ctx, r)
+	if err == nil {
+		err = s.retain(ctx, page.Streams)
+	}
+	return page, err
+}
+
+// findStreams is Streams without regard to retention.
+func (s *Store) findStreams(ctx context.Context, r StreamsRequest) (StreamsPage, error) {
 	switch {
 	case r.Names != nil:
 		return s.namedStreams(ctx, &r)

@@ -83,6 +83,9 @@ type Page struct {
 	// Scanned is how many versions, or positions of $all, the page reaches over, with what
 	// is passed over. It is 0 unless the request has a Select.
 	Scanned uint64
+	// Expired reports that events are left out that retention has expired. Only a Store sets
+	// it.
+	Expired bool
 	// Head is the position up to which the page is complete. Every event of the
 	// stream from From to Head is in this page or, if not End, in later ones.
 	Head uint64

@@ -7,9 +7,13 @@ import (
 	"errors"
 )
 
-// noticeStream has an event for each StreamOp that was written, in the log's order. It is
-// what tells other nodes that what they keep in memory may be removed.
+// noticeStream has an event for each StreamOp that was written, and for each policy of
+// retention, in the log's order. It is what tells other nodes that what they keep in memory may
+// be removed.
 const noticeStream = "$streams"
+
+// retentionNotice is the type of the event that a policy was put.
+const retentionNotice = "StreamRetentionChanged"
 
 // noticeTypes are the types of these events.
 var noticeTypes = [...]string{
@@ -19,28 +23,61 @@ var noticeTypes = [...]string{
 	TombstoneStream: "StreamTombstoned",
 }
 
-// withNotices is c with the events that tell of its StreamOps.
-func (c *Commit) withNotices() *Commit {
-	all := *c
-	notices := Append{Stream: noticeStream, Expect: AnyVersion, Events: make([]NewEvent, len(c.Streams))}
-	id := c.noticeID()
+// notice is an event of noticeStream.
+type notice struct {
+	typ string
+	RetentionTarget
+}
+
+// notices are what others are told of c.
+func (c *Commit) notices() (list []notice) {
 	for i := range c.Streams {
-		op := &c.Streams[i]
+		list = append(list, notice{noticeTypes[c.Streams[i].Action], RetentionTarget{Stream: c.Streams[i].Stream}})
+	}
+	for i := range c.Records {
+		if c.Records[i].putsRetention() {
+			list = append(list, notice{retentionNotice, RetentionTargetOf(c.Records[i].Key)})
+		}
+	}
+	return list
+}
+
+// hasNotices reports whether notices has any.
+func (c *Commit) hasNotices() bool { return len(c.Streams) > 0 || c.putsRetention() }
+
+// putsRetention reports whether c changes a policy of retention.
+func (c *Commit) putsRetention() bool {
+	for i := range c.Records {
+		if c.Records[i].putsRetention() {
+			return true
+		}
+	}
+	return false
+}
+
+// withNotices is c with the events of its notices.
+func (c *Commit) withNotices() *Commit {
+	all, notices := *c, c.notices()
+	events := make([]NewEvent, len(notices))
+	id := c.noticeID()
+	for i, n := range notices {
 		data, err := json.Marshal(struct {
-			Stream string `json:"stream"`
-		}{op.Stream})
+			Stream   string `json:"stream,omitzero"`
+			Category string `json:"category,omitzero"`
+		}{n.Stream, n.Category})
 		if err != nil {
 			panic("core: a name cannot be encoded")
 		}
-		notices.Events[i] = NewEvent{ID: id(i), Type: noticeTypes[op.Action], Data: data}
+		events[i] = NewEvent{ID: id(i, n), Type: n.typ, Data: data}
 	}
-	all.Appends = append(append(make([]Append, 0, len(c.Appends)+1), c.Appends...), notices)
+	written := Append{Stream: noticeStream, Expect: AnyVersion, Events: events}
+	all.Appends = append(append(make([]Append, 0, len(c.Appends)+1), c.Appends...), written)
 	return &all
 }
 
 // leaveOut takes the notices out of the engine's answer to c.
 func (o *Outcome) leaveOut(c *Commit) {
-	if len(c.Streams) == 0 {
+	if !c.hasNotices() {
 		return
 	}
 	n, r := len(c.Appends), &o.Result
@@ -59,9 +96,9 @@ func (o *Outcome) leaveOut(c *Commit) {
 
 // noticeID returns the ids of the notices. A Commit with events or links is found by its ids
 // when it is sent again, so the ids of its notices follow from them.
-func (c *Commit) noticeID() func(i int) ID {
+func (c *Commit) noticeID() func(i int, n notice) ID {
 	if len(c.Appends) == 0 {
-		return func(int) ID { return ID{} }
+		return func(int, notice) ID { return ID{} }
 	}
 	h := sha256.New()
 	for i := range c.Appends {
@@ -71,21 +108,22 @@ func (c *Commit) noticeID() func(i int) ID {
 		}
 		for j := range a.Events {
 			if a.Events[j].ID.IsZero() {
-				return func(int) ID { return ID{} } // it cannot be sent again
+				return func(int, notice) ID { return ID{} } // it cannot be sent again
 			}
 			h.Write(a.Events[j].ID[:])
 		}
 	}
 	seed := h.Sum(nil)
-	return func(i int) (id ID) {
-		sum := sha256.Sum256(binary.AppendUvarint(append(append(seed[:len(seed):len(seed)], c.Streams[i].Stream...), byte(c.Streams[i].Action)), uint64(i)))
+	return func(i int, n notice) (id ID) {
+		sum := sha256.Sum256(binary.AppendUvarint(append(seed[:len(seed):len(seed)], n.typ+"\n"+n.key()...), uint64(i)))
 		copy(id[:], sum[:])
 		id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // UUID version 8
 		return id
 	}
 }
 
-// hasNotice reports whether b tells of a StreamOp: what is in memory from before may be removed.
+// hasNotice reports whether b has a notice: what is in memory from before may be removed, or
+// expired.
 func (b *Batch) hasNotice() bool {
 	if !b.Hidden {
 		return false

@@ -45,6 +45,13 @@ func (s *Store) scan(ctx context.Context, r ReadRequest) (Page, error) {
 		if err != nil {
 			return Page{}, err
 		}
+		c.events += part.Count + int(part.Scanned)
+		c.bytes += len(part.Block)
+		if s.policies.any.Load() {
+			if _, err := s.newExpiry().trim(ctx, &r, &part); err != nil {
+				return Page{}, err
+			}
+		}
 		c.take(&part, first)
 	}
 	return c.page, nil
@@ -82,8 +89,7 @@ func (c *scan) take(part *Page, first bool) {
 	if first || !c.want.Backward {
 		c.page.Version, c.page.Incarnation, c.page.Head = part.Version, part.Incarnation, part.Head
 	}
-	c.events += part.Count + int(part.Scanned)
-	c.bytes += len(part.Block)
+	c.page.Expired = c.page.Expired || part.Expired
 	c.next, c.page.End = part.Next, part.End
 	for rest := part.Block; len(rest) > 0; {
 		h, ok := decodeHead(rest)

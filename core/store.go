@@ -15,6 +15,8 @@ type Store struct {
 	engine    Engine
 	committer *committer
 	tail      *tail
+	policies  *policies
+	clock     func() time.Time
 	watch     *watch // nil unless the log has other writers
 	followers atomic.Int64
 	blobPuts  chan struct{} // has an entry for each PutBlob under way
@@ -41,6 +43,8 @@ type StoreConfig struct {
 	TailBytes int
 	// Admit says what judges a Commit before it is written. The default is that nothing does.
 	Admit Admit
+	// Clock says how old events are, for the retention of streams. The default is time.Now.
+	Clock func() time.Time
 }
 
 // NewStore returns a Store that serves engine. Close ends its goroutines and closes the
@@ -52,11 +56,14 @@ func NewStore(engine Engine, config StoreConfig) *Store {
 	if config.TailBytes == 0 {
 		config.TailBytes = 16 << 20
 	}
-	s := &Store{engine: engine, blobPuts: make(chan struct{}, maxBlobPuts)}
+	if config.Clock == nil {
+		config.Clock = time.Now
+	}
+	s := &Store{engine: engine, policies: newPolicies(engine), clock: config.Clock, blobPuts: make(chan struct{}, maxBlobPuts)}
 	s.closing, s.close = context.WithCancelCause(context.Background())
 	state := engine.State()
 	s.tail = newTail(config.TailBytes, state.Log, state.Head)
-	s.committer = newCommitter(engine, s.tail, &config)
+	s.committer = newCommitter(engine, s.tail, s.policies, &config)
 	if log, ok := engine.(HeadWatcher); ok {
 		s.watch = newWatch(s, log)
 	}
@@ -93,8 +100,9 @@ func AppendWith(ctx context.Context, c Commit, submit func(context.Context, Comm
 	}
 }
 
-// Submit has c judged, or queues it, and returns. It blocks only while the queue is full; if
-// too much is judged, the answer is overloaded. done is called exactly once with the answer,
+// Submit has c judged, or queues it, and returns. It blocks only while the queue is full and, if c
+// puts a policy of retention, while the policies are read; if too much is judged, the answer is
+// overloaded. done is called exactly once with the answer,
 // possibly before Submit returns. It must not block or call the Store: it runs on a worker of
 // the committer, which calls up to 1,024 of them in a row.
 //
@@ -103,7 +111,7 @@ func AppendWith(ctx context.Context, c Commit, submit func(context.Context, Comm
 // withdraws c until a step begins with it; a Claim in ctx tells its owner whether one
 // has.
 func (s *Store) Submit(ctx context.Context, c Commit, done func(Result, error)) {
-	if err := c.Validate(); err != nil {
+	if err := s.validate(ctx, &c); err != nil {
 		done(Result{}, err)
 		return
 	}
@@ -112,11 +120,22 @@ func (s *Store) Submit(ctx context.Context, c Commit, done func(Result, error)) 
 
 // TrySubmit is Submit unless the queue is full. Then it does nothing and returns false.
 func (s *Store) TrySubmit(ctx context.Context, c Commit, done func(Result, error)) bool {
-	if err := c.Validate(); err != nil {
+	if err := s.validate(ctx, &c); err != nil {
 		done(Result{}, err)
 		return true
 	}
 	return s.committer.submit(ctx, c, done, false)
+}
+
+// validate checks c, and whether there is room for the policies that it puts.
+func (s *Store) validate(ctx context.Context, c *Commit) error {
+	if err := c.Validate(); err != nil || !c.putsRetention() {
+		return err
+	}
+	if err := s.policies.fresh(ctx); err != nil {
+		return err
+	}
+	return s.policies.refuses(c)
 }
 
 // Read is Log.Read.
@@ -124,15 +143,21 @@ func (s *Store) Read(ctx context.Context, r ReadRequest) (Page, error) {
 	if err := r.bound(); err != nil {
 		return Page{}, err
 	}
+	if err := s.policies.fresh(ctx); err != nil {
+		return Page{}, err
+	}
 	if !r.FromTime.IsZero() {
 		if page, empty, err := s.seek(ctx, &r); empty || err != nil {
 			return page, err
 		}
 	}
-	if r.Select.IsZero() {
-		return s.engine.Read(ctx, r)
+	switch {
+	case !r.Select.IsZero():
+		return s.scan(ctx, r)
+	case s.policies.any.Load():
+		return s.readKept(ctx, r)
 	}
-	return s.scan(ctx, r)
+	return s.engine.Read(ctx, r)
 }
 
 // ReadLog is LogReader.ReadLog.
@@ -164,7 +189,23 @@ func (r *ReadRequest) bound() error {
 }
 
 // Event finds an event by its id, or returns event_not_found.
-func (s *Store) Event(ctx context.Context, id ID) (Event, error) { return s.engine.Event(ctx, id) }
+func (s *Store) Event(ctx context.Context, id ID) (Event, error) {
+	if err := s.policies.fresh(ctx); err != nil {
+		return Event{}, err
+	}
+	e, err := s.engine.Event(ctx, id)
+	if err != nil || !s.policies.any.Load() {
+		return e, err
+	}
+	expired, err := s.isExpired(ctx, &e)
+	if err == nil && expired {
+		err = NewEventNotFound(id)
+	}
+	if err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
 
 // Records lists records of a table in the byte order of their keys, with the
 // limits of Streams.

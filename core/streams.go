@@ -98,6 +98,9 @@ type StreamInfo struct {
 	Version uint64
 	First   uint64 // no version before it can be read
 	State   StreamState
+	// Retention is the policy of the stream, with the defaults of its category. First is what it
+	// leaves; of a list, its MaxAge counts there only if details were asked for.
+	Retention Retention
 	// Created is where the first event is in the log, and Changed where the last one is. They
 	// are zero if no details were asked for, but the one that the list is sorted by. Links whose
 	// event was removed do not count: a stream that has nothing else has no places.

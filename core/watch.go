@@ -49,8 +49,9 @@ func (w *watch) wait() { w.running.Wait() }
 // prepare is called before a follow begins, with the log's head as just read.
 func (w *watch) prepare(head uint64) {
 	w.store.recognize()
-	if w.store.followers.Load() == 0 {
+	if _, end := w.store.tail.place(); end < head && w.store.followers.Load() == 0 {
 		w.store.tail.skipTo(head) // nobody waits for the events between
+		w.store.policies.change()
 	}
 }
 
@@ -124,12 +125,20 @@ func (w *watch) fill(ctx context.Context, to uint64) {
 	defer t.skipTo(to)
 	for {
 		_, end := t.place()
-		if end >= to || to-end > fillEvents {
+		if end >= to {
+			return
+		}
+		if to-end > fillEvents {
+			w.store.policies.change()
 			return
 		}
 		page, err := w.store.engine.ReadLog(ctx, end+1, Limit{Events: MaxReadEvents, Bytes: MaxPageBytes})
 		if err != nil || page.End && page.Head < to {
+			w.store.policies.change()
 			return
+		}
+		if page.hasNotice() {
+			w.store.policies.change()
 		}
 		t.fill(page)
 	}

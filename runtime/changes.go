@@ -11,8 +11,8 @@ import (
 	"github.com/gyre-events/gyre/wsapi"
 )
 
-// changes is a Store whose clients remove events only if the node allows it, and snapshots with
-// them. What they change as a whole is in the audit before they are answered.
+// changes is a Store whose clients remove events only if the node allows it, and snapshots and
+// policies of retention with them. What they change as a whole is in the audit before they are answered.
 type changes struct {
 	wsapi.Store
 	hardDeletes bool
@@ -71,7 +71,7 @@ func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 	s.Store.Submit(ctx, c, func(r core.Result, err error) { answers <- answer{r, err} })
 }
 
-// prepare has c remove snapshots with their events, unless the node does not write it.
+// prepare has c remove snapshots and policies with their events, unless the node does not write it.
 func (s *changes) prepare(ctx context.Context, c *core.Commit) error {
 	if len(c.Streams) == 0 {
 		return nil
@@ -79,7 +79,10 @@ func (s *changes) prepare(ctx context.Context, c *core.Commit) error {
 	if err := s.refuse(c); err != nil {
 		return err
 	}
-	return core.RemoveSnapshots(ctx, s.Store, c)
+	if err := core.RemoveSnapshots(ctx, s.Store, c); err != nil {
+		return err
+	}
+	return core.RemoveRetentions(ctx, s.Store, c)
 }
 
 // refuse returns why the node does not write c.

@@ -58,6 +58,14 @@ func dial(t testing.TB, url string, o sdk.Options) *sdk.Client {
 	return c
 }
 
+func TestRetentionSoak(t *testing.T) {
+	logtest.RunRetention(t, func(t testing.TB, clock *logtest.Clock) (core.Log, *core.Store) {
+		store := core.NewStore(memory.New(), core.StoreConfig{Clock: clock.Now})
+		t.Cleanup(func() { _ = store.Close() })
+		return dial(t, serve(t, store, wsapi.Limits{}), sdk.Options{}), store
+	})
+}
+
 func TestClientIsALog(t *testing.T) {
 	for name, options := range map[string]sdk.Options{"bin": {}, "json": {JSON: true}} {
 		t.Run(name, func(t *testing.T) {

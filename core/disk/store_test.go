@@ -19,3 +19,16 @@ func TestStoreIsALog(t *testing.T) {
 		return store, store
 	})
 }
+
+func TestRetentionSoak(t *testing.T) {
+	t.Parallel()
+	logtest.RunRetention(t, func(t testing.TB, clock *logtest.Clock) (core.Log, *core.Store) {
+		store := core.NewStore(open(t, Config{}), core.StoreConfig{Clock: clock.Now})
+		t.Cleanup(func() {
+			if err := store.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+		return store, store
+	})
+}

@@ -25,6 +25,16 @@ func TestStoreIsALog(t *testing.T) {
 	})
 }
 
+func TestRetentionSoak(t *testing.T) {
+	t.Parallel()
+	logtest.RunRetention(t, func(t testing.TB, clock *logtest.Clock) (core.Log, *core.Store) {
+		server := pgtest.Shared(t)
+		store := core.NewStore(openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)}), core.StoreConfig{Clock: clock.Now})
+		t.Cleanup(func() { store.Close() })
+		return store, store
+	})
+}
+
 // TestOpenAtOnce has several nodes find a schema that is not there yet. It is
 // made once, and Status tells.
 func TestOpenAtOnce(t *testing.T) {
