@@ -372,3 +372,41 @@ func (c *wsClient) say(t *testing.T, message string) (a wsAnswer) {
 		}
 	}
 }
+
+// TestChangesOfStreamsAreDecidedAlike: who may change a stream may do so by its own route, in a
+// transaction and by an append over a WebSocket, and nobody else.
+func TestChangesOfStreamsAreDecidedAlike(t *testing.T) {
+	n := newMatrixNode(t)
+	codeOf := func(text []byte) string {
+		var e struct{ Code string }
+		if err := json.Unmarshal(text, &e); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		return e.Code
+	}
+	for name, allowed := range map[string]string{"delete": "operator+ writer+ admin", "remove": "operator+ admin"} {
+		path := map[string]string{"delete": "/v1/streams/order-1?expect=99", "remove": "/v1/streams/order-1?hard=true&expect=99"}[name]
+		change := `[{"stream":"order-1","action":"` + name + `","expect":99}]` // the stream stays
+		for caller, token := range n.tokens {
+			if slices.Contains([]string{"none", "wrong", "expired", "revoked"}, caller) {
+				continue
+			}
+			want := string(core.CodeForbidden)
+			if slices.Contains(strings.Fields(allowed), caller) {
+				want = string(core.CodeWrongExpectedVersion)
+			}
+			if _, text := as(t, token, "DELETE", n.URL()+path, ""); codeOf(text) != want {
+				t.Errorf("%s, %s by its route: %s, want %s", caller, name, text, want)
+			}
+			if _, text := as(t, token, "POST", n.URL()+"/v1/transactions", `{"streams":`+change+`}`); codeOf(text) != want {
+				t.Errorf("%s, %s in a transaction: %s, want %s", caller, name, text, want)
+			}
+			c := n.dial(t)
+			c.say(t, fmt.Sprintf(`{"op":"hello","id":1,"auth":{"token":%q}}`, token))
+			if a := c.say(t, `{"op":"append","id":2,"streams":`+change+`}`); string(a.Error.Code) != want {
+				t.Errorf("%s, %s over a WebSocket: %+v, want %s", caller, name, a, want)
+			}
+			_ = c.Close()
+		}
+	}
+}

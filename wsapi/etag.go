@@ -19,13 +19,14 @@ import (
 // CloudEvents. Each representation needs its own, because a browser looks a page up by
 // its URL and ETag. If-Match takes any: it is about the state alone.
 //
-// A page of a stream whose links lost their events has "-p<first>.<last>.<count>" before that
-// ending: the versions of its first and last event, and how many it has. A removal changes the
-// page and leaves the stream's version. Events are only ever taken away at a version, so two
-// pages of a URL that have the same three are the same. If-Match takes such a tag, too.
+// A hard delete removes links to the stream's events from other streams. Their versions stay, but
+// their pages change. The tag of a page with such a gap has "-p<first>.<last>.<count>" before that
+// ending: the versions of its first and last event, and the number of its events. An event never
+// comes back, so pages of one URL with the same three numbers have the same events. If-Match takes
+// such a tag, too.
 //
-// The tag of a selection of the events has a hash of it, and always the three. It is the tag of
-// no whole state, so If-Match does not take it.
+// The tag of a page of selected events has a hash of the selection, and always the three numbers. It
+// names no state of the whole stream, so If-Match does not take it.
 
 // suffixes are the endings of the representations that have an ETag.
 var suffixes = map[string]string{typeJSON: "", typeCloudBatch: "-cloudevents"}
@@ -97,7 +98,7 @@ func isPageTag(part string) bool {
 // of a tail that the log has lost, is log_changed. Any other that this server cannot have
 // sent, a weak one too, is wrong_expected_version: the stream is not in the state that it
 // names.
-func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, error) {
+func (a *API) expectedByTag(w http.ResponseWriter, r *http.Request, tag, stream string) (core.Expect, error) {
 	opaque, isTag := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
 	opaque, closed := strings.CutSuffix(opaque, `"`)
 	if !isTag || !closed || strings.Contains(opaque, `"`) {
@@ -124,7 +125,7 @@ func (a *API) expectedByTag(r *http.Request, tag, stream string) (core.Expect, e
 			if parts[0] == state.Timeline() {
 				end = core.MaxNumber
 			}
-			return core.Expect(version), a.checkKept(r, tag, stream, uint32(incarnation), version, end)
+			return core.Expect(version), a.checkKept(w, r, tag, stream, uint32(incarnation), version, end)
 		}
 	}
 	return 0, noSuchState(tag, stream)
@@ -139,13 +140,15 @@ func noSuchState(tag, stream string) error {
 // checkKept checks a tag of a timeline that ended, or will, at position end. Of an earlier one, a
 // version that the stream has not reached, or has reached only later, is one that was lost with
 // the tail. One of another incarnation the stream has no more. The rest is left to the append.
-func (a *API) checkKept(r *http.Request, tag, stream string, incarnation uint32, version, end uint64) error {
+func (a *API) checkKept(w http.ResponseWriter, r *http.Request, tag, stream string, incarnation uint32, version, end uint64) error {
 	ctx, cancel, err := a.timeout(r)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	last, err := a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1}})
+	last, err := reading(w, func() (core.Page, error) {
+		return a.config.Store.Read(ctx, core.ReadRequest{Stream: stream, Backward: true, Limit: core.Limit{Events: 1, Bytes: 1}})
+	})
 	switch {
 	case errors.Is(err, core.CodeStreamDeleted), errors.Is(err, core.CodeStreamTombstoned):
 		return nil
@@ -172,7 +175,7 @@ func matches(values []string, tag string) bool {
 
 // expected is what the request expects of the stream. precondition reports that a header
 // says so: its failure is 412, that of the query's expect 409.
-func (a *API) expected(r *http.Request, stream string) (x core.Expect, precondition bool, err error) {
+func (a *API) expected(w http.ResponseWriter, r *http.Request, stream string) (x core.Expect, precondition bool, err error) {
 	match, none := r.Header.Values("If-Match"), r.Header.Values("If-None-Match")
 	query := r.URL.Query()["expect"]
 	if len(match)+len(none)+len(query) > 1 {
@@ -190,7 +193,7 @@ func (a *API) expected(r *http.Request, stream string) (x core.Expect, precondit
 	case len(match) == 1 && match[0] == "*":
 		return core.StreamExists, true, nil
 	case len(match) == 1:
-		x, err = a.expectedByTag(r, match[0], stream)
+		x, err = a.expectedByTag(w, r, match[0], stream)
 		return x, true, err
 	}
 	return core.AnyVersion, false, nil

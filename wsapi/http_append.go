@@ -15,7 +15,7 @@ import (
 // appendEvents is POST /v1/streams/{stream}/events.
 func (a *API) appendEvents(w http.ResponseWriter, r *http.Request) error {
 	stream := r.PathValue("stream")
-	expect, precondition, err := a.expected(r, stream)
+	expect, precondition, err := a.expected(w, r, stream)
 	if err != nil {
 		return a.refuseAppend(w, r, precondition, err)
 	}
@@ -31,7 +31,7 @@ func (a *API) appendLinks(w http.ResponseWriter, r *http.Request) error {
 	element := core.Append{Stream: r.PathValue("stream")}
 	var precondition bool
 	var err error
-	if element.Expect, precondition, err = a.expected(r, element.Stream); err != nil {
+	if element.Expect, precondition, err = a.expected(w, r, element.Stream); err != nil {
 		return a.refuseAppend(w, r, precondition, err)
 	}
 	body, kind, err := a.readBody(w, r)
@@ -112,7 +112,10 @@ func (a *API) append(w http.ResponseWriter, r *http.Request, commit core.Commit,
 	started := time.Now()
 	defer a.gates.Appends.Leave(share, started)
 	result, err := core.AppendWithSnapshots(ctx, a.config.Store, commit, puts)
-	a.metrics.Appended(result, err, time.Since(started))
+	a.metrics.Appended(commit.Streams, result, err, time.Since(started))
+	if err == nil && !result.Duplicate {
+		a.metrics.SnapshotsRecorded(len(puts))
+	}
 	return result, err
 }
 

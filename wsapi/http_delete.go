@@ -39,7 +39,7 @@ func (a *API) changeStream(w http.ResponseWriter, r *http.Request, action core.S
 	op := core.StreamOp{Stream: r.PathValue("stream"), Action: action}
 	var precondition bool
 	var err error
-	if op.Expect, precondition, err = a.expected(r, op.Stream); err != nil {
+	if op.Expect, precondition, err = a.expected(w, r, op.Stream); err != nil {
 		return a.refuseAppend(w, r, precondition, err)
 	}
 	result, err := a.append(w, r, core.Commit{Streams: []core.StreamOp{op}})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/wsapi"
+	"github.com/gyre-events/gyre/wsapi/wire"
 )
 
 // D06–D09, D12–D15: over HTTP.
@@ -121,4 +122,40 @@ func TestTagsOfIncarnations(t *testing.T) {
 	post("If-Match: "+old, 412)
 	n.do("DELETE", "/v1/streams/a", "", "If-Match: "+old).want(t, 412)
 	post("If-Match: "+tag, 201)
+}
+
+// What was changed as a whole is counted, over HTTP and over a WebSocket, and what was refused or
+// known before is not.
+func TestChangesAreCounted(t *testing.T) {
+	n := newNode(t, wsapi.Config{})
+	event := `{"type":"A","data":1}`
+	for _, stream := range []string{"a", "b"} {
+		n.do("POST", "/v1/streams/"+stream+"/events", event).want(t, 201)
+	}
+	n.do("DELETE", "/v1/streams/a", "").want(t, 204)
+	n.do("DELETE", "/v1/streams/a", "").want(t, 404)
+	n.do("POST", "/v1/streams/a/undelete", "").want(t, 204)
+	p := n.greeted(wire.JSON)
+	p.say(`{"op":"append","id":2,"streams":[{"stream":"a","action":"remove"},{"stream":"c","action":"tombstone"}]}`)
+	if m := p.receive(); m["op"] != "ok" {
+		t.Fatal(m)
+	}
+	transaction := `{"tx":[{"stream":"b","events":[{"id":"` + core.NewID().String() + `","type":"A","data":2}]}],"snapshots":[{"stream":"b","version":2,"data":1}]}`
+	n.do("POST", "/v1/transactions", transaction).want(t, 201)
+	n.do("POST", "/v1/transactions", transaction).want(t, 200)
+	n.do("PUT", "/v1/streams/b/snapshots/k", `{"version":1,"data":1}`).want(t, 201)
+	n.do("PUT", "/v1/streams/b/snapshots/k", `{"version":1,"data":1}`).want(t, 200)
+	n.do("DELETE", "/v1/streams/b/snapshots/k", "").want(t, 200)
+	n.do("DELETE", "/v1/streams/b/snapshots/k", "").want(t, 204)
+	metrics := string(n.do("GET", "/metrics", "").want(t, 200).body)
+	for metric, counts := range map[string]map[string]int{
+		"gyre_stream_changes_total":   {"delete": 1, "undelete": 1, "remove": 1, "tombstone": 1},
+		"gyre_snapshot_changes_total": {"record": 2, "delete": 1},
+	} {
+		for action, count := range counts {
+			if line := fmt.Sprintf("%s{action=%q} %d\n", metric, action, count); !strings.Contains(metrics, line) {
+				t.Errorf("/metrics has no %s", line)
+			}
+		}
+	}
 }

@@ -70,9 +70,10 @@ func (a *API) putSnapshot(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusCreated
-	if !changed {
-		status = http.StatusOK
+	status := http.StatusOK
+	if changed {
+		status = http.StatusCreated
+		a.metrics.SnapshotsRecorded(1)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	return WriteJSON(w, status, struct {
@@ -142,6 +143,7 @@ func (a *API) deleteSnapshot(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	a.metrics.SnapshotsDeleted(1)
 	return WriteJSON(w, http.StatusOK, json.RawMessage(`{"deleted":true}`))
 }
 

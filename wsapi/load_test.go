@@ -198,6 +198,10 @@ func TestReadsLeaveRoom(t *testing.T) {
 			t.Errorf("%s: %v %s", path, a.Header, a.body)
 		}
 	}
+	tag := `If-Match: "` + n.store.State().Timeline() + `-1-1"` // the stream's state is read
+	if code := n.do("POST", "/v1/streams/s/events", `{"type":"A","data":1}`, tag).want(t, 503).fields(t)["code"]; code != "overloaded" {
+		t.Errorf("an append with an ETag: %v", code)
+	}
 	_, _ = flood.Close(), polite.Close()
 	n.untilMetric(`gyre_requests_in_flight{kind="reads"}`, 0)
 	n.untilMetric(`gyre_requests_in_flight{kind="requests"}`, 0)

@@ -20,7 +20,7 @@ import (
 type Route struct {
 	Method, Path string
 	// Needs is what a principal must be allowed to do with something; with what, the handler
-	// or the Guard behind it checks.
+	// or the Guard behind it checks. It is access.Connect where the Guard checks each part.
 	Needs access.Action
 	// Handle responds. An error is answered as a problem document, unless the response
 	// has begun.
@@ -79,7 +79,7 @@ func (a *API) routes() []Route {
 		{Method: "HEAD", Path: "/v1/streams/{stream}/events", Needs: access.Read, Handle: a.readStream, Query: loading},
 		{Method: "GET", Path: "/v1/events", Needs: access.Read, Handle: a.readAll, Query: reading},
 		{Method: "GET", Path: "/v1/events/{id}", Needs: access.Read, Handle: a.event},
-		{Method: "POST", Path: "/v1/transactions", Needs: access.Append, Handle: a.transaction},
+		{Method: "POST", Path: "/v1/transactions", Needs: access.Connect, Handle: a.transaction},
 		{Method: "GET", Path: "/v1/progress", Needs: access.Progress, Handle: a.listProgress, Query: []string{"prefix", "cursor", "limit"}},
 		{Method: "GET", Path: "/v1/progress/{progress}", Needs: access.Progress, Handle: a.getProgress},
 		{Method: "DELETE", Path: "/v1/progress/{progress}", Needs: access.DeleteProgress, Audit: "ProgressDeleted", Handle: a.deleteProgress},

@@ -21,6 +21,8 @@ type Metrics struct {
 	events        prometheus.Counter
 	conflicts     prometheus.Counter
 	readEvents    prometheus.Counter
+	streams       *prometheus.CounterVec
+	snapshots     *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
@@ -39,9 +41,20 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		readEvents: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gyre_read_events_total", Help: "Events sent to readers and followers.",
 		}),
+		streams: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gyre_stream_changes_total", Help: "Changes of whole streams, by action: delete, undelete, remove, tombstone.",
+		}, []string{"action"}),
+		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gyre_snapshot_changes_total", Help: "Changes of snapshots, by action: record, delete.",
+		}, []string{"action"}),
 	}
+	for action := core.DeleteStream; action <= core.TombstoneStream; action++ {
+		m.streams.WithLabelValues(action.String())
+	}
+	m.SnapshotsRecorded(0)
+	m.SnapshotsDeleted(0)
 	m.appendOK = m.appendSeconds.WithLabelValues("ok")
-	return m, Register(registry, m.appendSeconds, m.events, m.conflicts, m.readEvents)
+	return m, Register(registry, m.appendSeconds, m.events, m.conflicts, m.readEvents, m.streams, m.snapshots)
 }
 
 // Register registers collectors.
@@ -53,8 +66,8 @@ func Register(registry prometheus.Registerer, collectors ...prometheus.Collector
 	return errors.Join(errs...)
 }
 
-// Appended counts the answer to an append.
-func (m *Metrics) Appended(r core.Result, err error, took time.Duration) {
+// Appended counts the answer to an append with changes of whole streams.
+func (m *Metrics) Appended(changes []core.StreamOp, r core.Result, err error, took time.Duration) {
 	switch {
 	case err == nil && r.Duplicate:
 		m.appendSeconds.WithLabelValues("duplicate").Observe(took.Seconds())
@@ -65,6 +78,9 @@ func (m *Metrics) Appended(r core.Result, err error, took time.Duration) {
 			events += r.Appends[i].Count()
 		}
 		m.events.Add(float64(events))
+		for i := range changes {
+			m.streams.WithLabelValues(changes[i].Action.String()).Inc()
+		}
 	case core.AsError(err).Info().Class == core.ClassConflict:
 		m.conflicts.Inc()
 		m.appendSeconds.WithLabelValues("conflict").Observe(took.Seconds())
@@ -72,6 +88,12 @@ func (m *Metrics) Appended(r core.Result, err error, took time.Duration) {
 		m.appendSeconds.WithLabelValues("error").Observe(took.Seconds())
 	}
 }
+
+// SnapshotsRecorded counts snapshots that were recorded.
+func (m *Metrics) SnapshotsRecorded(n int) { m.snapshots.WithLabelValues("record").Add(float64(n)) }
+
+// SnapshotsDeleted counts snapshots that were deleted.
+func (m *Metrics) SnapshotsDeleted(n int) { m.snapshots.WithLabelValues("delete").Add(float64(n)) }
 
 // Read counts events that were sent.
 func (m *Metrics) Read(events int) { m.readEvents.Add(float64(events)) }

@@ -16,6 +16,7 @@ type appendCall struct {
 	call
 	conn    *conn
 	started time.Time
+	changes []core.StreamOp
 	tx      bool // it has the form of a transaction, and so has its answer in JSON
 
 	appends [1]core.Append
@@ -128,13 +129,14 @@ func (c *conn) submit(a *appendCall, id uint64, timeoutMs int64, commit core.Com
 		c.leave(a)
 		return
 	}
+	a.changes = commit.Streams
 	c.config.Store.Submit(&a.call, commit, a.done)
 }
 
 // done is called by the Store with the answer. It does not wait.
 func (a *appendCall) done(r core.Result, err error) {
 	c := a.conn
-	c.config.Metrics.Appended(r, err, time.Since(a.started))
+	c.config.Metrics.Appended(a.changes, r, err, time.Since(a.started))
 	c.config.Gates.Appends.Leave(a.share, a.started)
 	if !c.calls.finish(&a.call) {
 		return

@@ -26,7 +26,7 @@ func newOps(config *Config) (map[string]op, error) {
 		"hello": on(access.Open, func(c *conn, m *wire.Hello) {
 			c.refuse(m.ID, core.Errorf(core.CodeInvalidRequest, "hello was said before"))
 		}),
-		"append":      on(access.Append, (*conn).appendText),
+		"append":      on(access.Connect, (*conn).appendText),
 		"read":        on(access.Read, (*conn).startRead),
 		"subscribe":   on(access.Consume, (*conn).subscribe),
 		"credit":      on(access.Connect, (*conn).credit),
