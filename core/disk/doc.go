@@ -1,6 +1,6 @@
 // Package disk is the embedded storage engine: a log in a directory of its own, which is
-// appended to and whose sealed segments a scavenge may rewrite. The index and the records are derived from the log and are rebuilt when
-// they are lost. One Engine has the directory to itself.
+// appended to and whose sealed segments a scavenge may rewrite. The index and the records are
+// derived from the log and are rebuilt when they are lost. One Engine has the directory to itself.
 //
 //	engine, err := disk.Open(ctx, disk.Config{Dir: "data"})
 //	store := core.NewStore(engine, core.StoreConfig{})

@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -132,7 +133,11 @@ func (w *kindsWalk) restart() {
 // TestKindsWalkSoak reads by type and category between writes, seals, scavenges and restarts by
 // chance, and compares each page with a scan.
 func TestKindsWalkSoak(t *testing.T) {
-	for seed := range rounds(20) {
+	seeds := 1
+	if os.Getenv("GYRE_SOAK") != "" {
+		seeds = 100
+	}
+	for seed := range seeds {
 		runKindsWalk(t, uint64(seed))
 	}
 }

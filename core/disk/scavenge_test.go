@@ -488,7 +488,7 @@ func TestScavengeFailsAnywhereSoak(t *testing.T) {
 	dir := t.TempDir()
 	origin, s := scavengedLog(t, dir)
 	random := rand.New(rand.NewPCG(7, 7))
-	step := 37
+	step := 101
 	if os.Getenv("GYRE_SOAK") != "" {
 		step = 1
 	}
@@ -834,7 +834,7 @@ func TestScavengeOfALongSegment(t *testing.T) {
 	e := open(t, config)
 	s := newScavenged(21)
 	data := bytes.Repeat([]byte("x"), 500)
-	for range 6 {
+	for range 3 { // more than a stride
 		var c core.Commit
 		var added []core.Event
 		for range 1000 {

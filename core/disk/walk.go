@@ -209,7 +209,7 @@ func (w *walker) take(encoded []byte, position uint64) (fits bool, err error) {
 		return false, nil
 	}
 	if w.page.Block == nil {
-		guess := len(encoded) * 9 / 8 * w.limit.Events
+		guess := len(encoded) * 9 / 8 * max(1, int(min(w.page.Head, uint64(w.limit.Events))))
 		w.page.Block = make([]byte, 0, max(len(encoded), min(guess, w.limit.Bytes)))
 	}
 	w.page.Add(encoded, position)
@@ -239,7 +239,7 @@ func (w *walker) walkBack(lo, hi uint64) (next uint64, err error) {
 	page, limit := w.page, w.limit
 	for hi >= lo {
 		from := max(lo, w.view.sample(hi).position)
-		var piece core.Page
+		piece := core.Page{Head: hi - from + 1} // what it has at most
 		w.page, w.ends, w.full, w.limit = &piece, []int{0}, false, core.Limit{Events: int(hi - from + 1), Bytes: math.MaxInt}
 		if _, err := w.walk(from, hi); err != nil {
 			return hi, err

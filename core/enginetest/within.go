@@ -31,7 +31,7 @@ func reachWithin(s *suite) {
 		return core.Selection{Filter: core.Filter{Types: []string{pattern}}}
 	}
 	for _, backward := range []bool{false, true} {
-		of := []core.Selection{types("Sec"), types("S*"), {Category: "secret"}, {Correlation: "c-Sec"}}
+		of := []core.Selection{types("Sec"), {Category: "secret"}}
 		if backward {
 			of = of[:1]
 		}
