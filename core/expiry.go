@@ -15,6 +15,8 @@ type expiry struct {
 	store   *Store
 	now     int64 // Unix µs
 	streams map[string]*horizon
+
+	counted, linked []string // streams to ask about: their last versions, and their ages
 }
 
 // horizon says what of a stream has expired; if it is nil, nothing has.
@@ -81,43 +83,58 @@ func (x *expiry) hides(h *eventHead) bool {
 // prepare finds out what hides has to know of the streams of b, and reports whether any of them
 // has a policy. wants, if not nil, says which events matter.
 func (x *expiry) prepare(ctx context.Context, b Batch, wants func(h *eventHead) bool) (any bool, err error) {
-	var counted, linked []string
-	meet := func(stream string, isLinked bool) {
-		h := x.of(stream)
-		if h == nil {
-			return
-		}
-		any = true
-		if h.MaxCount > 0 && h.last == 0 {
-			h.last = 1 // asked for once
-			counted = append(counted, stream)
-		}
-		if isLinked && h.MaxAge > 0 && h.left == 0 {
-			h.left = 1
-			linked = append(linked, stream)
-		}
-	}
 	for rest := b.Block; len(rest) > 0; {
 		h, ok := decodeHead(rest)
 		if !ok {
 			panic("core: batch with a malformed event")
 		}
-		if rest = rest[h.size:]; wants != nil && !wants(&h) {
-			continue
-		}
-		if meet(h.stream, false); h.isLink() {
-			meet(h.home, true)
+		if rest = rest[h.size:]; (wants == nil || wants(&h)) && x.meet(&h) {
+			any = true
 		}
 	}
+	return any, x.ask(ctx)
+}
+
+// meet notes what has to be asked about the streams of an event, and reports whether one of them
+// has a policy.
+func (x *expiry) meet(e *eventHead) (any bool) {
+	any = x.meetStream(e.stream, false)
+	if e.isLink() && x.meetStream(e.home, true) {
+		any = true
+	}
+	return any
+}
+
+// meetStream is meet of one stream; isLinked says that the event is known by a link.
+func (x *expiry) meetStream(stream string, isLinked bool) bool {
+	h := x.of(stream)
+	if h == nil {
+		return false
+	}
+	if h.MaxCount > 0 && h.last == 0 {
+		h.last = 1 // asked for once
+		x.counted = append(x.counted, strings.Clone(stream))
+	}
+	if isLinked && h.MaxAge > 0 && h.left == 0 {
+		h.left = 1
+		x.linked = append(x.linked, strings.Clone(stream))
+	}
+	return true
+}
+
+// ask finds out about the streams that were met.
+func (x *expiry) ask(ctx context.Context) error {
+	counted, linked := x.counted, x.linked
+	x.counted, x.linked = nil, nil
 	if err := x.count(ctx, counted); err != nil {
-		return any, err
+		return err
 	}
 	for _, stream := range linked {
 		if err := x.age(ctx, stream); err != nil {
-			return any, err
+			return err
 		}
 	}
-	return any, nil
+	return nil
 }
 
 // count finds the last versions of streams.
@@ -136,12 +153,17 @@ func (x *expiry) count(ctx context.Context, streams []string) error {
 	return nil
 }
 
-// age finds the first version of a stream that is not too old.
+// age finds the first version of a stream that is there and not too old.
 func (x *expiry) age(ctx context.Context, stream string) error {
 	h := x.streams[stream]
-	end, err := x.store.engine.Read(ctx, ReadRequest{Stream: stream, Backward: true, Limit: Limit{Events: 1, Bytes: 1}})
+	begin, err := x.store.engine.Read(ctx, ReadRequest{Stream: stream, Limit: Limit{Events: 1, Bytes: 1}})
 	if err == nil {
-		h.left, err = x.firstLeft(ctx, stream, 1, end.Version)
+		first := begin.Version + 1
+		if begin.Count > 0 {
+			place, _ := decodePlace(begin.Block)
+			first = place.Version
+		}
+		h.left, err = x.firstLeft(ctx, stream, first, begin.Version)
 	}
 	if isNotFound(err) {
 		return nil // a link to an event that was removed meanwhile
@@ -292,4 +314,31 @@ func passOver(err error) error {
 		return nil
 	}
 	return err
+}
+
+// maxFates bounds the streams whose horizon a scavenge remembers.
+const maxFates = 10_000
+
+// fate decides about events for a scavenge, which has one time.
+func (s *Store) fate() func(ctx context.Context, e *Event) (Fate, error) {
+	x := s.newExpiry()
+	return func(ctx context.Context, e *Event) (Fate, error) {
+		if len(x.streams) > maxFates {
+			clear(x.streams)
+		}
+		h := eventHead{stream: e.Stream, version: e.Version, position: e.Position, recorded: micros(e.Recorded), home: e.Stream}
+		if !e.Link.IsZero() {
+			h.home, h.homePosition, h.homeVersion = e.Link.Stream, e.Link.Position, e.Link.Version
+		}
+		if !x.meet(&h) {
+			return Stays, nil
+		}
+		if err := x.ask(ctx); err != nil {
+			return Stays, err
+		}
+		if x.hides(&h) {
+			return Goes, nil
+		}
+		return Stays, nil
+	}
 }

@@ -58,7 +58,8 @@ type Scavenger interface {
 	Scavenge(ctx context.Context, s Scavenging) (Scavenged, error)
 }
 
-// Scavenge removes for good what nobody can read any more. It sets s.Fate.
+// Scavenge removes for good what nobody can read any more, and so what has expired when it begins.
+// It sets r.Fate.
 func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
 	engine, ok := s.engine.(Scavenger)
 	switch {
@@ -67,7 +68,13 @@ func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
 	case r.BytesPerSecond < 0 || r.From > MaxNumber:
 		return Scavenged{}, Errorf(CodeInvalidRequest, "from %d and %d bytes per second are out of range", r.From, r.BytesPerSecond)
 	}
+	if err := s.policies.fresh(ctx); err != nil {
+		return Scavenged{}, err
+	}
 	r.Fate = nil
+	if s.policies.any.Load() {
+		r.Fate = s.fate()
+	}
 	return engine.Scavenge(ctx, r)
 }
 

@@ -235,6 +235,27 @@ var retentionTests = []agingTest{
 		s.ok(err)
 		s.shows("a", 5, s.write("a", 5)...)
 	}},
+	{"scavenge", func(s *aging) {
+		ids := s.write("a", 6)
+		other := s.write("b", 2)
+		s.must(linkTo("l", core.NoStream, ids...))
+		s.keeps(stream("a"), core.Retention{MaxCount: 2})
+		s.keeps(stream("b"), core.Retention{TruncateBefore: 3})
+		done, err := s.node.Scavenge(s.ctx, core.Scavenging{All: true})
+		if errors.Is(err, core.CodeNotSupported) {
+			s.Skip("the engine has no scavenge yet")
+		}
+		if s.ok(err); done.Events != uint64(4+len(other)+4) { // with links
+			s.Errorf("%+v, want 10 events gone", done)
+		}
+		s.keeps(stream("a"), core.Retention{}) // nothing comes back
+		s.shows("a", 6, ids[4:]...)
+		s.shows("l", 6, ids[4:]...)
+		s.shows("b", 2)
+		s.must(appendTo("b", 2, newEvent()))
+		r := s.follow(core.FollowRequest{Stream: "a", From: core.From{Kind: core.AfterVersion, N: 2}})
+		r.gets(ids[4:]...)
+	}},
 	{"list_of_policies", func(s *aging) {
 		var want []core.RetentionTarget
 		for i := range 3 {

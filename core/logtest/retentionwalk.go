@@ -55,7 +55,7 @@ func (w *agingWalk) pick() string { return agingStreams[w.rand.IntN(len(agingStr
 
 func (w *agingWalk) step() {
 	s := w.s
-	switch n := w.rand.IntN(12); {
+	switch n := w.rand.IntN(13); {
 	case n < 5:
 		s.write(w.pick(), 1+w.rand.IntN(4))
 	case n < 7:
@@ -64,6 +64,10 @@ func (w *agingWalk) step() {
 		w.setPolicy()
 	case n == 10:
 		w.age()
+	case n == 11:
+		if _, err := s.node.Scavenge(s.ctx, core.Scavenging{All: true}); err != nil && !errors.Is(err, core.CodeNotSupported) {
+			s.Fatal(err)
+		}
 	default:
 		w.remove()
 	}
@@ -172,7 +176,8 @@ func (w *agingWalk) left() (left []core.Event) {
 			own.MaxCount > 0 && version+own.MaxCount <= last[name]
 	}
 	for _, e := range log {
-		if expired(e.Stream, e.Version, e.Recorded) || !e.Link.IsZero() && expired(e.Link.Stream, e.Link.Version, recorded[e.ID]) {
+		at, there := recorded[e.ID] // a scavenge has removed the events of some links
+		if expired(e.Stream, e.Version, e.Recorded) || !there || !e.Link.IsZero() && expired(e.Link.Stream, e.Link.Version, at) {
 			continue
 		}
 		left = append(left, e)
