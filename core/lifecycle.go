@@ -23,6 +23,16 @@ func (s StreamState) String() string {
 	return "live"
 }
 
+// ParseStreamState is the inverse of String.
+func ParseStreamState(s string) (state StreamState, ok bool) {
+	for state = StreamLive; state <= StreamTombstoned; state++ {
+		if state.String() == s {
+			return state, true
+		}
+	}
+	return 0, false
+}
+
 // StreamOp changes the state of a whole stream. The stream has no Append in the Commit, and
 // no event that the Commit links.
 type StreamOp struct {

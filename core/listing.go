@@ -78,10 +78,12 @@ func (r *StreamsRequest) bound() error {
 }
 
 func (r *StreamsRequest) validateAfter() error {
-	switch r.Sort {
-	case ByName:
+	switch {
+	case r.State != nil && *r.State > StreamTombstoned:
+		return Errorf(CodeInvalidRequest, "there is no state %d of streams", *r.State)
+	case r.Sort == ByName && !r.isTombstoned():
 		return ValidateListing(r.Prefix, r.After)
-	case ByCreated, ByChanged:
+	case r.Sort <= ByChanged:
 		if after := r.AfterPosition(); r.After != "" && (after > MaxNumber || r.After != strconv.FormatUint(after, 10)) {
 			return Errorf(CodeInvalidCursor, "%q is not a position to go on after", Clip(r.After))
 		}
@@ -117,6 +119,9 @@ func (r *StreamsRequest) narrow() {
 }
 
 func (s *Store) listStreams(ctx context.Context, r StreamsRequest) (StreamsPage, error) {
+	if r.isTombstoned() {
+		return s.tombstonedStreams(ctx, &r)
+	}
 	if r.Sort != ByName {
 		if page, ok, err := s.sortStreams(ctx, r); ok || err != nil {
 			return page, err
@@ -147,7 +152,7 @@ func (s *Store) selectStreams(ctx context.Context, r StreamsRequest) (page Strea
 		}
 		page.Looked += got.Looked
 		for i := range got.Streams {
-			if !r.matches(got.Streams[i].Name) {
+			if !r.matches(&got.Streams[i]) {
 				continue
 			}
 			if len(page.Streams) == r.Limit {
@@ -190,7 +195,7 @@ func (s *Store) sortStreams(ctx context.Context, r StreamsRequest) (page Streams
 		}
 		page.Looked += got.Looked
 		for i := range got.Streams {
-			if r.matches(got.Streams[i].Name) {
+			if r.matches(&got.Streams[i]) {
 				found = append(found, got.Streams[i])
 			}
 		}
@@ -250,13 +255,17 @@ func (s *Store) describe(ctx context.Context, streams []StreamInfo) ([]StreamInf
 func (s *Store) countStreams(ctx context.Context, r StreamsRequest) (*StreamsTotal, error) {
 	r.Sort, r.Descending, r.After, r.Limit, r.Details = ByName, false, "", MaxReadEvents, false
 	total := &StreamsTotal{}
+	list := s.engine.Streams
+	if r.isTombstoned() {
+		list = func(ctx context.Context, r StreamsRequest) (StreamsPage, error) { return s.tombstonedStreams(ctx, &r) }
+	}
 	for looked := 0; ; {
-		got, err := s.engine.Streams(ctx, r)
+		got, err := list(ctx, r)
 		if err != nil {
 			return nil, err
 		}
 		for i := range got.Streams {
-			if r.matches(got.Streams[i].Name) {
+			if r.matches(&got.Streams[i]) {
 				total.Streams++
 			}
 		}

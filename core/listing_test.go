@@ -165,3 +165,71 @@ func TestBadListings(t *testing.T) {
 		}
 	}
 }
+
+// TestListedByState: each state has a list; tombstoned streams are on no other.
+func TestListedByState(t *testing.T) {
+	store, names := listed(t, 12)
+	change := func(action core.StreamAction, streams ...string) {
+		t.Helper()
+		for _, stream := range streams {
+			if _, err := store.Append(t.Context(), core.Commit{Streams: []core.StreamOp{{Stream: stream, Expect: core.AnyVersion, Action: action}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	change(core.DeleteStream, names[0], names[1], names[2])
+	change(core.UndeleteStream, names[1])
+	change(core.RemoveStream, names[3])
+	change(core.TombstoneStream, names[7], names[5], "never-eu", names[4])
+	live, deleted, tombstoned := core.StreamLive, core.StreamDeleted, core.StreamTombstoned
+	for _, limit := range []int{1, 2, 100} {
+		for _, x := range []struct {
+			r    core.StreamsRequest
+			want []string
+		}{
+			{core.StreamsRequest{State: &deleted, Sort: core.ByChanged}, []string{names[0], names[2]}},
+			{core.StreamsRequest{State: &deleted, Sort: core.ByName, Prefix: "cart"}, nil},
+			{core.StreamsRequest{State: &live, Sort: core.ByCreated}, []string{names[1], names[6], names[8], names[9], names[10], names[11]}},
+			{core.StreamsRequest{State: &tombstoned}, []string{names[7], names[5], "never-eu", names[4]}},
+			{core.StreamsRequest{State: &tombstoned, Descending: true, Sort: core.ByChanged}, []string{names[4], "never-eu", names[5], names[7]}},
+			{core.StreamsRequest{State: &tombstoned, Prefix: "cart"}, []string{names[7], names[5]}},
+			{core.StreamsRequest{State: &tombstoned, Suffix: "-eu", Pattern: "*-*"}, []string{names[7], "never-eu", names[4]}},
+			{core.StreamsRequest{State: &tombstoned, Within: []string{"never-*"}}, []string{"never-eu"}},
+			{core.StreamsRequest{State: &tombstoned, Within: []string{}}, nil},
+		} {
+			x.r.Limit = limit
+			x.r.Details = true
+			var got []string
+			for {
+				page, err := store.Streams(t.Context(), x.r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, s := range page.Streams {
+					got = append(got, s.Name)
+				}
+				if page.End {
+					break
+				}
+				x.r.After = page.Next
+			}
+			if !slices.Equal(got, x.want) {
+				t.Errorf("%+v, %d at a time: %v, want %v", x.r, limit, got, x.want)
+			}
+		}
+	}
+	page, err := store.Streams(t.Context(), core.StreamsRequest{State: &tombstoned, Totals: true, Limit: 1})
+	if err != nil || page.Total == nil || *page.Total != (core.StreamsTotal{Streams: 4}) || page.Streams[0].Changed.Position == 0 || page.Streams[0].State != tombstoned {
+		t.Errorf("%+v, %v", page, err)
+	}
+	if _, err := store.Streams(t.Context(), core.StreamsRequest{State: &tombstoned, Sort: core.ByCreated}); !errors.Is(err, core.CodeInvalidRequest) {
+		t.Error("tombstoned by created:", err)
+	}
+	if _, err := store.Streams(t.Context(), core.StreamsRequest{State: &tombstoned, After: "a"}); !errors.Is(err, core.CodeInvalidCursor) {
+		t.Error("tombstoned after a name:", err)
+	}
+	none, _ := listed(t, 0)
+	if got, _ := pages(t, none, core.StreamsRequest{State: &tombstoned}); len(got) > 0 {
+		t.Error(got)
+	}
+}

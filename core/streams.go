@@ -19,6 +19,9 @@ type StreamsRequest struct {
 	// Within is that of a Filter: streams that match none of its patterns are not listed,
 	// counted or told apart from ones that do not exist.
 	Within []string
+	// State selects the streams of a state; nil selects live and deleted ones. Tombstoned streams
+	// are listed in the order of their tombstones, with their places as Changed.
+	State *StreamState
 	// System lists the streams of the system, too.
 	System bool
 
@@ -51,11 +54,17 @@ func (r *StreamsRequest) Lists(stream string) bool {
 }
 
 // selects reports whether r selects by more than Lists does.
-func (r *StreamsRequest) selects() bool { return r.Suffix != "" || r.Pattern != "" || r.Within != nil }
+func (r *StreamsRequest) selects() bool {
+	return r.Suffix != "" || r.Pattern != "" || r.Within != nil || r.State != nil
+}
+
+// isTombstoned reports whether r lists the tombstoned streams.
+func (r *StreamsRequest) isTombstoned() bool { return r.State != nil && *r.State == StreamTombstoned }
 
 // matches reports whether a stream that Lists has is selected.
-func (r *StreamsRequest) matches(stream string) bool {
-	return strings.HasSuffix(stream, r.Suffix) && (r.Pattern == "" || matchGlob(r.Pattern, stream)) && r.shows(stream)
+func (r *StreamsRequest) matches(i *StreamInfo) bool {
+	return strings.HasSuffix(i.Name, r.Suffix) && (r.Pattern == "" || matchGlob(r.Pattern, i.Name)) && r.shows(i.Name) &&
+		(r.State == nil || *r.State == i.State)
 }
 
 // shows reports whether whoever asks may know that a stream exists.

@@ -40,6 +40,9 @@ func (c *Client) Streams(ctx context.Context, r core.StreamsRequest) (core.Strea
 
 func streamsQuery(r *core.StreamsRequest) url.Values {
 	query := listQuery(r.After, r.Limit, "prefix", r.Prefix, "suffix", r.Suffix, "match", r.Pattern)
+	if r.State != nil {
+		query.Set("state", r.State.String())
+	}
 	switch r.Sort {
 	case core.ByCreated:
 		query.Set("sort", "created")

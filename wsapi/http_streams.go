@@ -9,7 +9,7 @@ import (
 )
 
 // listing are the parameters of a list of streams beside those of a List.
-var listing = []string{"suffix", "match", "names", "sort", "desc", "details", "totals", "system"}
+var listing = []string{"suffix", "match", "names", "state", "sort", "desc", "details", "totals", "system"}
 
 // sorts are the orders of a list of streams, by what sort says.
 var sorts = map[string]core.StreamsSort{"": core.ByName, "name": core.ByName, "created": core.ByCreated, "changed": core.ByChanged}
@@ -50,6 +50,13 @@ func streamsQuery(q url.Values) (r core.StreamsRequest, err error) {
 	var known bool
 	if r.Sort, known = sorts[q.Get("sort")]; !known {
 		return r, core.Errorf(core.CodeInvalidRequest, "sort %q is none of name, created and changed", core.Clip(q.Get("sort")))
+	}
+	if q.Has("state") {
+		state, known := core.ParseStreamState(q.Get("state"))
+		if !known {
+			return r, core.Errorf(core.CodeInvalidRequest, "state %q is none of live, deleted and tombstoned", core.Clip(q.Get("state")))
+		}
+		r.State = &state
 	}
 	for name, to := range map[string]*bool{"desc": &r.Descending, "details": &r.Details, "totals": &r.Totals, "system": &r.System} {
 		if *to, err = isTrue(q, name); err != nil {

@@ -40,6 +40,17 @@ func TestStreamLists(t *testing.T) {
 	if got := matches(string(next.body), `"name":"([^"]+)"`); got != "order-1" {
 		t.Errorf("the second page has %s", got)
 	}
+	n.do("DELETE", "/v1/streams/never?tombstone=true", "").want(t, 204)
+	n.do("DELETE", "/v1/streams/cart-1", "").want(t, 204)
+	for state, want := range map[string]string{"live": "order-1 order-2", "deleted": "cart-1", "tombstoned": "never"} {
+		if got := matches(string(n.do("GET", "/v1/streams?state="+state, "").want(t, 200).body), `"name":"([^"]+)"`); got != want {
+			t.Errorf("%s: %s, want %s", state, got, want)
+		}
+		p.say(fmt.Sprintf(`{"op":"streams","id":20,"state":%q}`, state))
+		if got := fmt.Sprint(p.receive()["streams"]); strings.Count(got, "state:"+state) != len(strings.Fields(want)) {
+			t.Errorf("%s: %s, want %s", state, got, want)
+		}
+	}
 	info := n.do("GET", "/v1/streams/order-1", "").want(t, 200).fields(t)
 	if info["version"] != 2.0 || info["state"] != "live" || info["changed"].(map[string]any)["position"] != 4.0 {
 		t.Errorf("%v", info)
@@ -47,7 +58,7 @@ func TestStreamLists(t *testing.T) {
 	p.say(`{"op":"stream","id":30,"stream":"none"}`)
 	p.refused("no stream", 30, "stream_not_found")
 	for query, code := range map[string]string{
-		"sort=size": "invalid_request", "desc=1": "invalid_request", "totals=false": "invalid_request", "names=a&prefix=b": "invalid_request",
+		"sort=size": "invalid_request", "state=gone": "invalid_request", "state=": "invalid_request", "state=tombstoned&sort=created": "invalid_request", "desc=1": "invalid_request", "totals=false": "invalid_request", "names=a&prefix=b": "invalid_request",
 		"match=%0A": "invalid_filter", "sort=changed&cursor=YQ": "invalid_cursor", "names=": "invalid_stream_name",
 	} {
 		if f := n.do("GET", "/v1/streams?"+query, "").want(t, 400).fields(t); f["code"] != code {

@@ -58,10 +58,13 @@ func (p *streamPlace) recorded() string {
 // streamSorts are the orders of a list of streams.
 var streamSorts = []string{"name", "created", "changed"}
 
+// streamStates are the states of streams.
+var streamStates = []string{core.StreamLive.String(), core.StreamDeleted.String(), core.StreamTombstoned.String()}
+
 func newStreamsLs(a *app) *cobra.Command {
 	r := core.StreamsRequest{Details: true}
 	var limit int
-	var sort string
+	var sort, state string
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
@@ -72,6 +75,7 @@ By created and by changed the newest come first. With --suffix, --match or anoth
 name the node may have to look at many names or events, and does so page by page.`,
 		Example: `  gyre streams ls --prefix order-
   gyre streams ls --match '*-eu' --sort changed --limit 10
+  gyre streams ls --state tombstoned
   gyre streams ls -o ndjson | jq -r 'select(.version > 100).stream'`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -81,6 +85,13 @@ name the node may have to look at many names or events, and does so page by page
 			by, err := streamSort(sort)
 			if err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("state") {
+				s, known := core.ParseStreamState(state)
+				if !known {
+					return usagef("--state tombstoned").because("--state %q is none of %s", state, strings.Join(streamStates, ", "))
+				}
+				r.State = &s
 			}
 			if r.Sort = by; !cmd.Flags().Changed("desc") {
 				r.Descending = by != core.ByName
@@ -94,13 +105,16 @@ name the node may have to look at many names or events, and does so page by page
 	flags.StringVar(&r.Prefix, "prefix", "", "only names with this prefix")
 	flags.StringVar(&r.Suffix, "suffix", "", "only names with this suffix")
 	flags.StringVar(&r.Pattern, "match", "", "only names that match this pattern; * stands for any run of characters")
+	flags.StringVar(&state, "state", "", "only streams of this state: "+strings.Join(streamStates, ", ")+" (default live and deleted ones)")
 	flags.StringVar(&sort, "sort", "name", "order: "+strings.Join(streamSorts, ", "))
 	flags.BoolVar(&r.Descending, "desc", false, "from the last name to the first; --desc=false begins with what was created or changed first")
 	flags.IntVar(&limit, "limit", 0, "how many streams at most (default all)")
 	flags.BoolVar(&r.Totals, "total", false, "say on standard error how many there are, whatever the limit")
 	flags.BoolVar(&r.System, "system", false, "list the system's streams, too, whose names begin with $")
-	if err := cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(streamSorts, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // there is such a flag
+	for flag, values := range map[string][]string{"sort": streamSorts, "state": streamStates} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // there is such a flag
+		}
 	}
 	return a.talks(cmd)
 }

@@ -53,6 +53,13 @@ func TestStreamsDelete(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &printed); err != nil || printed != (changedStream{"order-2", "tombstone"}) {
 		t.Errorf("%s: %+v, %v", out, printed, err)
 	}
+	out, _ = mustRun(t, "streams", "ls", "--state", "tombstoned", "-o", "ndjson", "--server", node.URL())
+	if one, two := strings.Index(out, `"order-1"`), strings.Index(out, `"order-2"`); one < 0 || two < one || strings.Count(out, "\n") != 2 {
+		t.Errorf("the tombstoned streams are %s", out)
+	}
+	if said, err := exec.Command("gyre", "streams", "ls", "--state", "gone", "--server", node.URL()).CombinedOutput(); err == nil || !strings.Contains(string(said), "--state tombstoned") {
+		t.Errorf("--state gone: %s, %v", said, err)
+	}
 }
 
 // TestRemovalIsAskedAbout: who agrees removes the version that was shown, and no other.

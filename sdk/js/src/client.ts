@@ -161,6 +161,8 @@ export interface StreamsOptions extends Limits {
   sort?: "name" | "created" | "changed" | undefined;
   /** In the opposite order. */
   desc?: boolean | undefined;
+  /** Only streams of this state; live and deleted ones if absent. Tombstoned ones are in the order of their tombstones, which `changed` is. */
+  state?: StreamInfo["state"] | undefined;
   /** With `created` and `changed` of every stream. */
   details?: boolean | undefined;
   /** With `total`. */
