@@ -61,6 +61,7 @@ const (
 	SeeCluster         Action = "cluster.see"
 	SteerCluster       Action = "cluster.steer" // drain, undrain, leave
 	Scavenge           Action = "scavenge"      // start, stop and watch
+	Backup             Action = "backup"        // copy all files of the store
 	SeeServer          Action = "server.see"    // version, limits and head
 	SeeMetrics         Action = "metrics.see"   // and stats, settings and the descriptions of the APIs
 	ManageKeys         Action = "keys.manage"
@@ -104,6 +105,7 @@ var actions = []struct {
 	{SeeCluster, Nothing, "see the ring", ""},
 	{SteerCluster, Nothing, "steer the ring", ""},
 	{Scavenge, Nothing, "scavenge the store", ""},
+	{Backup, Nothing, "back up the store", ""},
 	{SeeServer, Nothing, "see the server", ""},
 	{SeeMetrics, Nothing, "see metrics, settings and the descriptions of the APIs", ""},
 	{ManageKeys, Nothing, "manage keys", ""},

@@ -92,6 +92,7 @@ var matrix = map[string]string{
 	"GET /v1/keys": admins, "POST /v1/keys": admins, "DELETE /v1/keys/{key}": admins,
 	"POST /v1/tickets": anyKey,
 
+	"GET /v1/backup": admins, "GET /v1/backup/file": admins,
 	"GET /v1/scavenge": operators, "POST /v1/scavenge": operators, "DELETE /v1/scavenge": operators,
 
 	"GET /v1/types": admins, "GET /v1/categories": admins, // and those who are granted every stream

@@ -33,6 +33,7 @@ var askable = map[access.Action]struct{ target, subscription, operation string }
 	access.SeeCluster:         {"", "", "GET /v1/cluster/status"},
 	access.SteerCluster:       {"", "", "POST /v1/cluster/undrain"},
 	access.Scavenge:           {"", "", "GET /v1/scavenge"},
+	access.Backup:             {"", "", "GET /v1/backup"},
 	access.SeeServer:          {"", "", "GET /v1/server"},
 	access.SeeMetrics:         {"", "", "GET /metrics"},
 	access.ManageKeys:         {"", "", "GET /v1/keys"},

@@ -245,7 +245,7 @@ func (n *Node) apiConfig() wsapi.Config {
 	n.servePlugins(&c)
 	n.serveCensus(&c)
 	n.serveScavenge(&c)
-	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats, Routes: []wsapi.Route{n.settingsRoute()}})
+	c.Extensions = append(c.Extensions, wsapi.Extension{Stats: n.stats, Routes: []wsapi.Route{n.settingsRoute()}}, n.backups())
 	return c
 }
 

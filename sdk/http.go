@@ -136,9 +136,21 @@ type httpRequest struct {
 // changes reports whether it may be made once only.
 func (r *httpRequest) changes() bool { return r.method != http.MethodGet && !r.changesNothing }
 
-// doAt makes a request to one node. elsewhere says that it has no effect there, so that
-// another node may be asked.
+// doAt makes a request to one node and takes its answer. elsewhere says that it has no effect
+// there, so that another node may be asked.
 func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status int, elsewhere bool, err error) {
+	answer, elsewhere, err := c.send(ctx, at, r)
+	if err != nil {
+		return 0, elsewhere, err
+	}
+	defer answer.Body.Close()
+	err = takeAnswer(at, answer, r)
+	return answer.StatusCode, err != nil && mayAskAnother(r, answer.StatusCode, core.AsError(err)), err
+}
+
+// send makes a request to one node. elsewhere is that of doAt. The caller closes the body of the
+// answer.
+func (c *Client) send(ctx context.Context, at address, r *httpRequest) (answer *http.Response, elsewhere bool, err error) {
 	var sent atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	request, err := http.NewRequestWithContext(traced, r.method, at.http+r.path, bytes.NewReader(r.body))
@@ -146,10 +158,10 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 		request.Body = io.NopCloser(&counting{bytes.NewReader(r.body), len(r.body), r.sent})
 	}
 	if err != nil {
-		return 0, false, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
+		return nil, false, core.Errorf(core.CodeInvalidRequest, "not a request: %w", err)
 	}
 	if err := c.authorize(r.method, request.URL.EscapedPath(), request.Header); err != nil {
-		return 0, false, err
+		return nil, false, err
 	}
 	if ms := timeoutMs(ctx); ms > 0 {
 		request.Header.Set("Gyre-Timeout", strconv.FormatInt(ms, 10))
@@ -164,20 +176,18 @@ func (c *Client) doAt(ctx context.Context, at address, r *httpRequest) (status i
 	if r.changes() {
 		client = c.changing
 	}
-	answer, err := client.Do(request)
+	answer, err = client.Do(request)
 	if err != nil {
 		lost := Unreachable(at.http, err)
 		if ctx.Err() != nil {
 			lost = core.AsError(ctx.Err())
 		}
 		if sent.Load() && r.changes() {
-			return 0, false, core.Errorf(core.CodeUnknownOutcome, "the request was not answered: %w", lost)
+			return nil, false, core.Errorf(core.CodeUnknownOutcome, "the request was not answered: %w", lost)
 		}
-		return 0, true, lost
+		return nil, true, lost
 	}
-	defer answer.Body.Close()
-	err = takeAnswer(at, answer, r)
-	return answer.StatusCode, err != nil && mayAskAnother(r, answer.StatusCode, core.AsError(err)), err
+	return answer, false, nil
 }
 
 // mayAskAnother reports whether another node may answer what this one refused. Of a change it

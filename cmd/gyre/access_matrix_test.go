@@ -59,6 +59,7 @@ var commandMatrix = map[string]struct{ args, may string }{
 	"plugin poison ls": {"none", authors + " reader+ reader-"}, "plugin poison show": {"none 1", authors + " reader+ reader-"}, "plugin poison run": {"none 1", authors + " reader+ reader-"},
 	"plugin poison retry": {"none 1", authors}, "plugin poison drop": {"none 1", authors},
 
+	"backup":   {"NEWDIR", admins},
 	"scavenge": {"", operators}, "scavenge status": {"", operators}, "scavenge stop": {"", operators},
 
 	"auth init":   {"", anybody}, // it says to everybody that the store has keys

@@ -58,6 +58,12 @@ func runPage(t *testing.T, page string, commands int, flags ...string) {
 // commands it has.
 func runSession(t *testing.T, node *process, document string) (ran int) {
 	t.Helper()
+	return runSessionIn(t, node, "", document)
+}
+
+// runSessionIn is runSession with the commands run in a folder.
+func runSessionIn(t *testing.T, node *process, dir, document string) (ran int) {
+	t.Helper()
 	for _, step := range session(t, document) {
 		var got string
 		switch {
@@ -65,6 +71,7 @@ func runSession(t *testing.T, node *process, document string) (ran int) {
 			continue // it has no end
 		case strings.HasPrefix(step.command, "bin/gyre "):
 			cmd := exec.Command("sh", "-c", strings.TrimPrefix(step.command, "bin/"))
+			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url)
 			out, _ := cmd.CombinedOutput() // some are refused, as the text shows
 			got = string(out)

@@ -84,7 +84,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newServe(a), newAppend(a), newLink(a), newRead(a), newTail(a), newStreams(a), newTypes(a), newCategories(a), newProgress(a), newSnapshot(a),
 		newSubscribe(a), newSubscriptions(a), newPlugin(a), newCluster(a), newAuth(a),
-		newImport(a), newExport(a), newCopy(a), newMigrate(a), newVerify(a), newScavenge(a), newBench(a),
+		newImport(a), newExport(a), newCopy(a), newMigrate(a), newVerify(a), newBackup(a), newRestore(a), newScavenge(a), newBench(a),
 		newDoctor(a), newPing(a), newStats(a), newConfig(a), newTLS(a), newExplain(a), newVersion(a), newPluginCompile(a),
 	)
 	root.InitDefaultCompletionCmd()

@@ -13,23 +13,34 @@ import (
 	"github.com/gyre-events/gyre/runtime"
 )
 
-const verifyHelp = `Check the data of a stopped node: every checksum of the log, the order of versions and
+const verifyHelp = `Check the data of a stopped node, or a backup.
+
+Of a node: every checksum of the log, the order of versions and
 positions, that no event is in the log twice, and that the index and the records match the
 log; that every blob has the content that its name says. The command never changes the log. --rebuild builds everything else from the log.
+
+--backup DIR checks every file of a backup: its length, its checksum, and the checksums in it.
 
 The exit code is 8 if there are problems, or problems that --rebuild cannot repair.`
 
 func newVerify(a *app) *cobra.Command {
-	var data string
+	var data, backup string
 	var options disk.VerifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check the data of a stopped node",
+		Short: "Check the data of a stopped node, or a backup",
 		Long:  verifyHelp,
 		Example: `  gyre verify --data ./data
-  gyre verify --data ./data --rebuild`,
+  gyre verify --data ./data --rebuild
+  gyre verify --backup ./backup`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if backup != "" {
+				if cmd.Flags().Changed("data") || options.Rebuild {
+					return usagef("gyre verify --backup DIR").because("--backup is checked alone")
+				}
+				return a.verifyBackup(cmd.Context(), backup)
+			}
 			if v := a.getenv(envName("data")); v != "" && !cmd.Flags().Changed("data") {
 				data = v
 			}
@@ -37,6 +48,10 @@ func newVerify(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", runtime.DefaultData, "directory of the data (env GYRE_DATA)")
+	cmd.Flags().StringVar(&backup, "backup", "", "folder of a backup to check instead")
+	if err := cmd.MarkFlagDirname("backup"); err != nil {
+		panic(err) // there is such a flag
+	}
 	cmd.Flags().BoolVar(&options.Rebuild, "rebuild", false, "rebuild the index and the records from the log")
 	return cmd
 }
@@ -124,7 +139,7 @@ func (v verified) advice() string {
 		case strings.HasPrefix(p.File, "blobs/"):
 			blobs = true
 		default:
-			return "The log itself is damaged: restore the data from a backup. Keep what is there; the log is never changed by a check."
+			return "The log itself is damaged: restore the data from a backup (gyre restore). Keep what is there; the log is never changed by a check."
 		}
 	}
 	if blobs && !derived {

@@ -170,6 +170,8 @@ const rights = {
   "Upload, deploy and steer plugins": "plugins.deploy",
   "Steer subscriptions, replay parked events": "subscriptions.steer",
   "See and drain nodes": "cluster.steer",
+  "Scavenge the store": "scavenge",
+  "Back up the store": "backup",
   "See metrics and settings": "metrics.see",
   "Grant plugins hosts and secrets": "plugins.grant",
   "Manage keys, read $audit": "keys.manage",

@@ -65,6 +65,7 @@ export const rights: readonly { words: string; action: Action; bound: boolean; r
   { words: "See and drain nodes", action: "cluster.steer", bound: false, roles: ["operator"] },
   { words: "Scavenge the store", action: "scavenge", bound: false, roles: ["operator"] },
   { words: "See metrics and settings", action: "metrics.see", bound: false, roles: ["operator"] },
+  { words: "Back up the store", action: "backup", bound: false, roles: [] },
   { words: "Grant plugins hosts and secrets", action: "plugins.grant", bound: false, roles: [] },
   { words: "Manage keys, read $audit", action: "keys.manage", bound: false, roles: [] },
 ];
@@ -83,6 +84,7 @@ export const questions: readonly { action: Action; words: string; target: "Strea
   { action: "plugins.steer", words: "steer the binding", target: "Name" },
   { action: "cluster.steer", words: "drain nodes", target: undefined },
   { action: "scavenge", words: "scavenge the store", target: undefined },
+  { action: "backup", words: "back up the store", target: undefined },
   { action: "keys.manage", words: "manage keys", target: undefined },
 ];
 
