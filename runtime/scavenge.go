@@ -12,7 +12,7 @@ import (
 func (n *Node) openScavenge() {
 	config := scavenge.Config{Store: n.store, Commits: n.store, Node: n.config.Node, Logger: n.logger}
 	if n.ring != nil {
-		config.Commits = n.ring.hosting.Store()
+		config.Commits, config.Shared = n.ring.hosting.Store(), true
 	}
 	n.scavenges = scavenge.New(config)
 }

@@ -9,7 +9,7 @@
 //     scavenge goes on where one was stopped or interrupted. A dry run leaves that place alone.
 //   - The record moves by compare-and-set. A scavenge that finds it changed by another ends. Two
 //     at once, for a moment, do no harm: what goes would go anyway.
-//   - A scavenge is interrupted if its record has not moved for aliveFor, or if its node runs as
-//     another process now. Whoever starts the next one takes over.
+//   - A scavenge is interrupted if its record has not moved for aliveFor, if its node runs as
+//     another process now, or if the store belongs to this node alone. Whoever starts the next one takes over.
 //   - A node stops the scavenge of another node through the record.
 package scavenge

@@ -48,7 +48,9 @@ type Config struct {
 	Store   Store
 	Commits Commits
 	Node    string
-	Logger  *slog.Logger
+	// Shared says that other nodes have the store open, too.
+	Shared bool
+	Logger *slog.Logger
 }
 
 // Job runs scavenges, one at a time. It is safe for concurrent use.
@@ -130,16 +132,18 @@ func (j *Job) Start(ctx context.Context, r Request) (Status, error) {
 		return Status{}, isRunning(&e)
 	}
 	e = e.next(r, j.config.Node, j.process, time.Now().UTC())
-	if revision, err = j.save(ctx, revision, &e); err != nil {
+	p := &part{job: j, begun: e, moved: time.Now()}
+	run, end := context.WithCancelCause(j.closing)
+	p.end = end
+	j.current.Store(p) // before others find the record
+	if p.revision, err = j.save(ctx, revision, &e); err != nil {
+		end(nil)
+		j.current.Store(nil)
 		if errors.Is(err, core.CodeRecordConflict) {
 			err = core.Errorf(core.CodeScavengeRunning, "another scavenge was started at the same time")
 		}
 		return Status{}, err
 	}
-	p := &part{job: j, begun: e, revision: revision, moved: time.Now()}
-	run, end := context.WithCancelCause(j.closing)
-	p.end = end
-	j.current.Store(p)
 	j.running.Go(func() { p.run(run) })
 	return e.Status, nil
 }
@@ -175,6 +179,18 @@ func (j *Job) Stop(ctx context.Context) (s Status, ok bool, err error) {
 
 // load reads the record, and sees whether what it says to be running is.
 func (j *Job) load(ctx context.Context) (revision uint64, e entry, err error) {
+	revision, e, err = j.read(ctx)
+	if err == nil && !e.State.Ended() && !j.isAlive(&e) {
+		revision, e, err = j.read(ctx) // a part writes that it has ended, and is gone then
+	}
+	if err == nil && !e.State.Ended() && !j.isAlive(&e) {
+		e.State = Interrupted
+	}
+	return revision, e, err
+}
+
+// read reads the record.
+func (j *Job) read(ctx context.Context) (revision uint64, e entry, err error) {
 	e.State = None
 	records, err := j.config.Store.Records(ctx, core.RecordsRequest{Table: table, Keys: []string{key}, Limit: 1})
 	if err != nil || len(records) == 0 {
@@ -182,9 +198,6 @@ func (j *Job) load(ctx context.Context) (revision uint64, e entry, err error) {
 	}
 	if err := json.Unmarshal(records[0].Value, &e); err != nil {
 		return 0, e, core.Errorf(core.CodeStoreCorrupt, "the record %s/%s: %w", table, key, err)
-	}
-	if !e.State.Ended() && !j.isAlive(&e) {
-		e.State = Interrupted
 	}
 	return records[0].Revision, e, nil
 }
@@ -194,7 +207,7 @@ func (j *Job) isAlive(e *entry) bool {
 	if p := j.current.Load(); p != nil && p.isOf(e) {
 		return true
 	}
-	return e.Node != j.config.Node && time.Since(e.Changed) < aliveFor
+	return j.config.Shared && e.Node != j.config.Node && time.Since(e.Changed) < aliveFor
 }
 
 // save writes the record, whose revision has to be the one given, and returns its next one.

@@ -72,7 +72,7 @@ func (l *log) Append(ctx context.Context, c core.Commit) (core.Result, error) {
 }
 
 func (l *log) job(node string) *Job {
-	return New(Config{Store: l, Commits: l, Node: node, Logger: slog.New(slog.DiscardHandler)})
+	return New(Config{Store: l, Commits: l, Node: node, Shared: true, Logger: slog.New(slog.DiscardHandler)})
 }
 
 func (l *log) close(t *testing.T, jobs ...*Job) {
@@ -187,10 +187,12 @@ func TestScavengeOfAKilledNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(t)
 		killed, j := l.job("a"), l.job("a")
-		defer l.close(t, killed, j)
+		alone := New(Config{Store: l, Commits: l, Node: "under another name", Logger: slog.New(slog.DiscardHandler)})
+		defer l.close(t, killed, j, alone)
 		start(t, killed, l.slow())
 		time.Sleep(30 * time.Second)
 		is(t, j, Interrupted)
+		is(t, alone, Interrupted)
 		if s := start(t, j, Request{All: true}); s.Resumed != 0 || s.Events != 0 {
 			t.Errorf("one of everything goes on where one of less was: %+v", s)
 		}

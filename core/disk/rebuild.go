@@ -152,6 +152,11 @@ func (e *Engine) findRuns(sealed []sealedSegment) ([]*run, error) {
 		if err != nil {
 			return nil, openError(err)
 		}
+		if r.isStale(sealed) {
+			_ = r.file.Close()
+			_ = e.fs.Remove(filepath.Join(e.indexDir(), name))
+			continue
+		}
 		runs = append(runs, r)
 	}
 	return e.withoutOverlaps(runs), nil
@@ -175,7 +180,7 @@ func (e *Engine) withoutOverlaps(runs []*run) []*run {
 	return kept
 }
 
-// fits reports whether the run is of these segments as they are.
+// fits reports whether the run is of these segments. It may be stale.
 func (r *run) fits(sealed []sealedSegment, log string) bool {
 	if first, last, _ := parseRunName(r.name); first != r.first || last != r.last {
 		return false
@@ -184,11 +189,17 @@ func (r *run) fits(sealed []sealedSegment, log string) bool {
 		return false
 	}
 	first, last := &sealed[r.first-1], &sealed[r.last-1]
+	return r.firstPosition == first.header.first && r.nextPosition == last.next && r.end == at(r.last, last.end) && r.seal == last.seal
+}
+
+// isStale reports whether segments of the run, which fits, were rewritten since: a scavenge was
+// ended before it made the run anew.
+func (r *run) isStale(sealed []sealedSegment) bool {
 	var rewritten uint64
 	for i := r.first; i <= r.last; i++ {
 		rewritten ^= sealed[i-1].header.rewriting.mark(i)
 	}
-	return r.rewritten == rewritten && r.firstPosition == first.header.first && r.nextPosition == last.next && r.end == at(r.last, last.end) && r.seal == last.seal
+	return r.rewritten != rewritten
 }
 
 // rebuildRuns makes the runs of some sealed segments anew, one for each.

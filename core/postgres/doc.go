@@ -35,6 +35,11 @@
 // soon after, and no statement finds it. Backups, archives of the WAL and, up to a VACUUM FULL,
 // free space of the tables still have it.
 //
+// # Scavenges
+//
+// A scavenge deletes the rows of events that go, in short transactions. The server's autovacuum
+// gives their room to new events; VACUUM FULL gives it back to the disk.
+//
 // # Fail-over
 //
 // Calls are bounded by Config.CallTimeout. A Commit is retried for Config.RetryFor, on

@@ -21,8 +21,7 @@ type Engine struct {
 
 	epoch uint64 // that the engine was opened under
 	log   logState
-	names *nameCache
-	sizes *sizes
+	hints
 
 	// lookFirst is for how many more groups ids are looked up before writing.
 	lookFirst atomic.Int32
@@ -32,15 +31,22 @@ type Engine struct {
 	// unknown_outcome for.
 	cutOff cutOff
 
-	calls   sync.RWMutex    // held by every call for reading, by Close for writing
-	closing context.Context // ends what waits
-	close   context.CancelFunc
-	stepCtx context.Context // ends steps, some time after closing
-	kill    context.CancelFunc
-	poll    poller
-	remover remover
-	session session
-	arbiter arbiter
+	calls     sync.RWMutex    // held by every call for reading, by Close for writing
+	closing   context.Context // ends what waits
+	close     context.CancelFunc
+	stepCtx   context.Context // ends steps, some time after closing
+	kill      context.CancelFunc
+	poll      poller
+	remover   remover
+	scavenger scavenger
+	session   session
+	arbiter   arbiter
+}
+
+// hints are what the engine remembers to be quicker.
+type hints struct {
+	names *nameCache
+	sizes *sizes
 }
 
 var (
@@ -89,6 +95,7 @@ func (e *Engine) Close() error {
 	e.remover.running.Wait()
 	e.session.running.Wait()
 	e.closeSession()
+	e.scavenger.conn.close()
 	e.arbiter.beats.close()
 	e.arbiter.views.close()
 	for _, pool := range []*pgxpool.Pool{e.steps, e.reads} {

@@ -32,13 +32,14 @@ func Open(ctx context.Context, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{config: config, sql: newStatements(config.schema()), names: newNameCache(), sizes: newSizes()}
+	e := &Engine{config: config, sql: newStatements(config.schema()), hints: hints{newNameCache(), newSizes()}}
 	e.session.knows = len(known)
 	e.session.id, e.session.now, e.session.failed = core.NewID(), make(chan struct{}, 1), make(chan error, 1)
 	e.unnamed.Store(config.unnamed())
 	e.log.changed = make(chan struct{})
 	e.poll.now, e.poll.hinted = make(chan struct{}, 1), make(chan struct{}, 1)
 	e.remover.now = make(chan struct{}, 1)
+	e.scavenger = scavenger{newOwnConn(e), make(chan struct{}, 1)}
 	e.arbiter = arbiter{beats: newOwnConn(e), views: newOwnConn(e), nodes: make(map[uint64]string)}
 	e.closing, e.close = context.WithCancel(context.Background())
 	e.stepCtx, e.kill = context.WithCancel(context.Background())

@@ -449,8 +449,8 @@ func TestRemovalOnAnotherNode(t *testing.T) {
 	}
 }
 
-// TestRemovedBytesAreGone: after ANALYZE and VACUUM FULL no file of the database has anything of
-// what was removed, whatever indexes the store has.
+// TestRemovedBytesAreGone: after a scavenge, ANALYZE and VACUUM FULL no file of the database has
+// anything of what was removed, whatever indexes the store has.
 func TestRemovedBytesAreGone(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Private(t)
@@ -459,8 +459,8 @@ func TestRemovedBytesAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := openStore(t, config)
-	for i := range 50 {
-		c, _ := eventsFor("secret", 20)
+	for i := range 100 {
+		c, _ := eventsFor([]string{"secret", "expired"}[i%2], 20)
 		keep, _ := eventsFor("kept", 1)
 		var ids []core.ID
 		for j := range c.Appends[0].Events {
@@ -480,7 +480,7 @@ func TestRemovedBytesAreGone(t *testing.T) {
 		t.Fatalf("only %v are found before, so this tests nothing", found)
 	}
 	must(t, engine, change("secret", core.RemoveStream))
-	waitForRemover(t, server, "gyre")
+	scavengeAll(t, engine, goes("expired"))
 	server.Exec(t, "ANALYZE")
 	server.Exec(t, "VACUUM FULL")
 	if found := searchFiles(t, server, words); len(found) > 0 {
