@@ -89,7 +89,7 @@ test("names are text, and have addresses", async (t) => {
     { width: 390, height: 844 },
   ]) {
     const page = await watched(t, b, size);
-    for (const path of ["/", "/streams", "/streams?sort=name", "/subscriptions"]) {
+    for (const path of ["/", "/streams", "/streams?sort=name", "/streams/$all", "/subscriptions"]) {
       await page.goto(node.url + path);
       await page.getByText("onerror=hacked").filter({ visible: true }).first().waitFor();
       await sound(page, path);

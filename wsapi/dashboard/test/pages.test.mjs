@@ -12,6 +12,7 @@ const pages = [
   ["streams", "/streams", "order-1"],
   ["stream", "/streams/order-1", "OrderPaid"],
   ["snapshots", "/streams/order-1?view=snapshots", "up to date"],
+  ["all", "/streams/$all", "OrderPlaced"],
   ["event", "/streams/order-1/2", "Changed since version 1"],
   ["tail", "/tail", "Waiting for the next event"],
   ["subscriptions", "/subscriptions", "mail"],

@@ -19,7 +19,7 @@ export interface Line extends Brief {
 type ReadOptions = Parameters<Client["read"]>[1];
 type Page = Awaited<ReturnType<Client["read"]>>;
 
-function lineOf(e: RecordedEvent): Line {
+export function lineOf(e: RecordedEvent): Line {
   const text = e.isJSON
     ? new TextDecoder().decode(e.dataBytes.subarray(0, lineBytes), { stream: true })
     : `${e.dataBytes.length} bytes`;

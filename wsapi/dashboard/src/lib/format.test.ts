@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ago, brief, bytes, count, ends, marked, span, visible } from "./format.js";
+import { ago, brief, bytes, count, ends, instant, marked, shownInstant, span, visible } from "./format.js";
 
 test("numbers keep their places", () => {
   expect(count(2418903)).toBe("2,418,903");
@@ -27,4 +27,12 @@ test("what was looked for is marked, and nothing is lost", () => {
   expect(marked("a", "b")).toEqual(["a"]);
   expect(marked("a", "")).toEqual(["a"]);
   expect(marked("xİİaİ", "İ").join("")).toBe("xİİaİ");
+});
+
+test("a time goes through a field, to the second", () => {
+  expect(shownInstant("2026-03-01T12:30:15.123Z", true)).toBe("2026-03-01T12:30:15");
+  expect(instant("2026-03-01T12:30:15", true)).toBe("2026-03-01T12:30:15.000Z");
+  const time = "2026-07-01T23:59:59.000Z";
+  expect(instant(shownInstant(time, false), false)).toBe(time);
+  expect([shownInstant("", true), shownInstant("x", false), instant("", true)]).toEqual(["", "", undefined]);
 });

@@ -57,6 +57,20 @@ export function local(time: string, now: number, inUTC = false): string {
   return day.format(at) === day.format(now) ? text : `${day.format(at)} ${text}`;
 }
 
+/** The value of a field for a time, in seconds; "" if there is none. */
+export function shownInstant(time: string, inUTC: boolean): string {
+  const at = new Date(time);
+  if (Number.isNaN(at.getTime())) return "";
+  const ms = inUTC ? 0 : at.getTimezoneOffset() * 60_000;
+  return new Date(at.getTime() - ms).toISOString().slice(0, 19);
+}
+
+/** The time in RFC 3339 that such a field says; undefined if it says none. */
+export function instant(shown: string, inUTC: boolean): string | undefined {
+  if (shown === "") return undefined;
+  return new Date(inUTC ? `${shown}Z` : shown).toISOString();
+}
+
 /** A name in two parts: what many share, and the end that tells it apart. */
 export function ends(name: string): [string, string] {
   const at = name.lastIndexOf("/") + 1;

@@ -3,6 +3,7 @@ import type { Action } from "./session.svelte.js";
 
 // The code of a page is loaded when it is opened, or before, while nothing else is to do.
 const Access = () => import("../pages/Access.svelte");
+const All = () => import("../pages/All.svelte");
 const Cluster = () => import("../pages/Cluster.svelte");
 const Event = () => import("../pages/Event.svelte");
 const Missing = () => import("../pages/Missing.svelte");
@@ -39,6 +40,7 @@ export interface Page {
 export const pages: readonly Page[] = [
   { path: "/", title: "Overview", view: Overview, needs: "server.see", icon: "overview", key: "o" },
   { path: "/streams", title: "Streams", view: Streams, needs: "streams.list", icon: "streams", key: "s" },
+  { path: "/streams/$all", title: "All events", view: All, needs: "read" },
   { path: "/streams/:stream", title: "Stream", view: Stream, needs: "read" },
   { path: "/streams/:stream/:version", title: "Event", view: Event, needs: "read" },
   { path: "/tail", title: "Live tail", view: Tail, needs: "read", icon: "tail", key: "t" },
