@@ -99,11 +99,13 @@ func (f *follower) Next(ctx context.Context, limit Limit) (Delivery, error) {
 		if err := f.ended(ctx); err != nil {
 			return Delivery{}, err
 		}
+		removals := f.store.Removals()
 		batch, at, err := f.advance(ctx, limit)
 		if err != nil {
 			return Delivery{}, err
 		}
 		if d, ok := f.deliver(batch, at, overdue); ok {
+			d.Removals = removals
 			return d, nil
 		}
 		if f.position < at.head {

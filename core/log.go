@@ -144,6 +144,9 @@ type Delivery struct {
 	Cursor uint64
 	// Head is the log's last position when the Delivery was made.
 	Head uint64
+	// Removals is what RemovalWatcher.Removals returned before the events were read. Only a
+	// Store sets it.
+	Removals uint64
 	// Live reports that the reader has seen everything up to Head and gets new
 	// events as they are appended.
 	Live bool

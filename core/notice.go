@@ -29,6 +29,12 @@ type notice struct {
 	RetentionTarget
 }
 
+// noticeData is the data of these events.
+type noticeData struct {
+	Stream   string `json:"stream,omitzero"`
+	Category string `json:"category,omitzero"`
+}
+
 // notices are what others are told of c.
 func (c *Commit) notices() (list []notice) {
 	for i := range c.Streams {
@@ -61,10 +67,7 @@ func (c *Commit) withNotices() *Commit {
 	events := make([]NewEvent, len(notices))
 	id := c.noticeID()
 	for i, n := range notices {
-		data, err := json.Marshal(struct {
-			Stream   string `json:"stream,omitzero"`
-			Category string `json:"category,omitzero"`
-		}{n.Stream, n.Category})
+		data, err := json.Marshal(noticeData{n.Stream, n.Category})
 		if err != nil {
 			panic("core: a name cannot be encoded")
 		}
@@ -122,11 +125,16 @@ func (c *Commit) noticeID() func(i int, n notice) ID {
 	}
 }
 
-// hasNotice reports whether b has a notice: what is in memory from before may be removed, or
+// notices reports whether b has a notice: what is in memory from before may be removed, or
 // expired.
-func (b *Batch) hasNotice() bool {
+// It returns what is; of any streams, where b does not have all that was written between its
+// positions.
+func (b *Batch) notices() (found bool, removed []removal) {
+	if b.Count == 0 && b.Last > 0 {
+		return false, []removal{{}}
+	}
 	if !b.Hidden {
-		return false
+		return false, nil
 	}
 	for rest := b.Block; len(rest) > 0; {
 		h, ok := decodeHead(rest)
@@ -134,9 +142,26 @@ func (b *Batch) hasNotice() bool {
 			panic("core: batch with a malformed event")
 		}
 		if h.stream == noticeStream {
-			return true
+			found = true
+			removed = appendRemoved(removed, rest[:h.size])
 		}
 		rest = rest[h.size:]
 	}
-	return false
+	return found, removed
+}
+
+// appendRemoved appends the stream whose events are removed, if a notice says so.
+func appendRemoved(removed []removal, notice []byte) []removal {
+	var e Event
+	if _, err := DecodeEvent(notice, &e); err != nil {
+		panic("core: batch with a malformed event")
+	}
+	if e.Type != noticeTypes[RemoveStream] && e.Type != noticeTypes[TombstoneStream] {
+		return removed
+	}
+	var data noticeData
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		return append(removed, removal{})
+	}
+	return append(removed, removal{data.Stream, e.Position})
 }

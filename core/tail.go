@@ -13,6 +13,9 @@ type tail struct {
 
 	// gaps has room for one: an early batch waits for events of another writer.
 	gaps chan struct{}
+	// removals are those that the tail has got notices of, or may have missed. They are noted
+	// in one step with forgetting the events, with mu held.
+	removals *removals
 
 	mu sync.Mutex // protects the fields below
 	// log is the identity of the log that this is the tail of.
@@ -48,7 +51,7 @@ type early struct {
 type workerSet uint
 
 func newTail(maxBytes int, log string, head uint64) *tail {
-	return &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1)}
+	return &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1), removals: makeRemovals()}
 }
 
 // share prepares the tail for a log with other writers. It is called first.
@@ -78,12 +81,13 @@ const maxEarly = 64
 // those still under way. Followers are woken later, by wake, so that the callers of
 // Append are answered first.
 func (t *tail) publish(worker int, b Batch, others workerSet) {
-	notice := b.hasNotice()
+	notice, removed := b.notices()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.early {
 		t.early[i].awaits &^= 1 << worker
 	}
+	t.removals.add(removed...)
 	if notice {
 		t.forget()
 		b = b.emptied()
@@ -163,9 +167,10 @@ func (t *tail) missing() uint64 {
 // fill adds a page that follows the tail, and moves the end to where the page is
 // complete.
 func (t *tail) fill(page Page) {
-	notice := page.hasNotice()
+	notice, removed := page.notices()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.removals.add(removed...)
 	if notice {
 		t.forget()
 		page.Batch = page.emptied()
@@ -193,6 +198,7 @@ func (t *tail) keep(log string, head uint64) bool {
 		return true
 	}
 	t.restart()
+	t.removals.add(removal{})
 	t.early = nil
 	t.log, t.end = log, head
 	return false
@@ -214,6 +220,7 @@ func (t *tail) skipTo(head uint64) {
 	defer t.mu.Unlock()
 	if head > t.end {
 		t.restart()
+		t.removals.add(removal{}) // there may be notices in the gap
 		t.end = head
 	}
 	t.takeEarly()

@@ -137,7 +137,7 @@ func (w *watch) fill(ctx context.Context, to uint64) {
 			w.store.policies.change()
 			return
 		}
-		if page.hasNotice() {
+		if has, _ := page.notices(); has {
 			w.store.policies.change()
 		}
 		t.fill(page)

@@ -40,6 +40,8 @@ func newSubscriptionMetrics(seen *looks[[]subscriptions.Info]) *series[subscript
 		func(i *subscriptions.Info) float64 { return float64(i.Totals.Failed) })
 	m.add(prometheus.CounterValue, "parked_total", "Events that were set aside.",
 		func(i *subscriptions.Info) float64 { return float64(i.Totals.Parked) })
+	m.add(prometheus.CounterValue, "expired_total", "Events that were gone from the log before they were finished.",
+		func(i *subscriptions.Info) float64 { return float64(i.Totals.Expired) })
 	ack := prometheus.NewDesc("gyre_subscription_ack_seconds", "Time from sending an event to its ack.", m.labels, nil)
 	m.metrics = append(m.metrics, metricOf[subscriptions.Info]{ack, func(i *subscriptions.Info, values []string) prometheus.Metric {
 		return prometheus.MustNewConstSummary(ack, i.Totals.Acked, i.Totals.AckSeconds, nil, values...)

@@ -159,6 +159,9 @@ func infoWords(i subscriptions.Info) string {
 	row("partition by", "%s", cell(i.PartitionBy, dataWidth))
 	row("checkpoint", "%d, lag %d (%s)", i.Checkpoint, i.Lag, seconds(i.LagSeconds))
 	row("events", "%d in flight, %d waiting, %d retrying, %d parked", i.InFlight, i.Waiting, i.Retrying, i.Parked)
+	if n := i.Totals.Expired; n > 0 {
+		row("", "%d were removed before they were handled", n)
+	}
 	row("retry", "%s, then %s", attempts(i.Retry.Max), i.Retry.Then)
 	row("subscribers", "%d of %d", len(i.Subscribers), i.ConcurrencyLimit)
 	for _, s := range i.Subscribers {

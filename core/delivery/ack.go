@@ -3,6 +3,7 @@ package delivery
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,12 +28,15 @@ func (m *Machine) AckUpTo(now time.Time, l Lease, position uint64) error {
 	if err != nil {
 		return err
 	}
-	e := m.inFlightTo(s, position)
-	if e == nil {
+	last, ok := s.expired[position]
+	if e := m.inFlightTo(s, position); e != nil {
+		last, ok = e.serial, true
+	}
+	if !ok {
 		return unexpected([]uint64{position})
 	}
 	m.tick(now)
-	last := e.serial
+	maps.DeleteFunc(s.expired, func(_, serial uint64) bool { return serial <= last })
 	for i := s.sent.head; i < s.sent.tail && s.sent.at(i).serial <= last; i++ {
 		if x := s.sent.at(i); !x.dead() {
 			m.ack(x.e)
@@ -107,6 +111,9 @@ func (m *Machine) Nack(now time.Time, l Lease, positions []uint64, n Nack) error
 func (m *Machine) Extend(now time.Time, l Lease, positions []uint64, d time.Duration) error {
 	if d <= 0 || d > maxDuration {
 		return core.Errorf(core.CodeInvalidRequest, "the extension is %s, it may be up to %s", d, maxDuration)
+	}
+	if s, err := m.subs.of(l); err == nil && len(s.expired) > 0 {
+		positions = slices.DeleteFunc(slices.Clone(positions), func(position uint64) bool { return s.expired[position] > 0 })
 	}
 	return m.each(now, l, positions, func(e *entry) {
 		if at := m.now + instant(d); at > m.deadlineOf(e) {
@@ -187,7 +194,7 @@ func (m *Machine) each(now time.Time, l Lease, positions []uint64, do func(*entr
 	for _, position := range positions {
 		if e := m.inFlightTo(s, position); e != nil {
 			do(e)
-		} else {
+		} else if !s.answerExpired(position) {
 			others = append(others, position)
 		}
 	}

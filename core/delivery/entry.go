@@ -42,6 +42,8 @@ type entry struct {
 	state  state
 	replay bool // of a parked event: it is not in the window
 	stored bool // of a parking or removing one: the store under way has it
+	// expired is of a parking one that the store under way has: it is gone from the log.
+	expired bool
 
 	changed  bool // it has failed since it was stored as a FailedEvent
 	recorded bool // it may be stored as a FailedEvent

@@ -27,6 +27,8 @@ type failed struct {
 	// changed has the entries to store, and some that are not to be stored any more.
 	changed []changed
 	count   int // of the former
+	// expired has the records to delete wherever the checkpoint is.
+	expired []uint64
 	// over has the records to delete once the checkpoint has passed them.
 	over heap[position]
 }
@@ -135,6 +137,9 @@ func (m *Machine) storeFailed(s *Store) {
 		}
 	}
 	f.changed = slices.Delete(f.changed, 0, n)
+	for len(f.expired) > 0 && len(s.Forget) < maxStoreRemoves {
+		s.Forget, f.expired = append(s.Forget, f.expired[0]), f.expired[1:]
+	}
 	for len(f.over) > 0 && uint64(f.over[0]) <= s.Checkpoint && len(s.Forget) < maxStoreRemoves {
 		s.Forget = append(s.Forget, uint64(f.over.pop()))
 	}
@@ -164,7 +169,11 @@ func (m *Machine) storeFailedAgain(s *Store) {
 		}
 	}
 	for _, p := range s.Forget {
-		m.store.failed.over.push(position(p))
+		if p <= s.Checkpoint {
+			m.store.failed.over.push(position(p))
+		} else {
+			m.store.failed.expired = append(m.store.failed.expired, p)
+		}
 	}
 }
 
@@ -181,7 +190,8 @@ func (m *Machine) unfinished(position uint64, replay bool) (e *entry) {
 	return e
 }
 
-// anyOver reports whether a record is to be deleted that the checkpoint has passed.
+// anyOver reports whether a record is to be deleted: of an event that the checkpoint has
+// passed, or that has expired.
 func (f *failed) anyOver(checkpoint uint64) bool {
-	return len(f.over) > 0 && uint64(f.over[0]) <= checkpoint
+	return len(f.expired) > 0 || len(f.over) > 0 && uint64(f.over[0]) <= checkpoint
 }

@@ -7,7 +7,7 @@ import (
 
 // totals count since the machine began.
 type totals struct {
-	sent, redelivered, acked, failed, skipped, parked uint64
+	sent, redelivered, acked, failed, skipped, parked, expired uint64
 
 	ackTime instant // from send to ack, summed over acked
 }
@@ -41,6 +41,7 @@ type Totals struct {
 	Failed      uint64 // attempts
 	Skipped     uint64
 	Parked      uint64
+	Expired     uint64        // gone from the log before they were finished
 	AckTime     time.Duration // from send to ack, summed over Acked
 }
 
@@ -63,7 +64,7 @@ func (m *Machine) Info(now time.Time, head uint64) Info {
 		Lag:     head - min(m.store.checkpoint, head),
 		LagTime: m.lagTime(now, head),
 		Waiting: m.counts[waiting], InFlight: m.counts[inFlight], Retrying: m.counts[retrying], Parking: m.counts[parking],
-		Totals: Totals{t.sent, t.redelivered, t.acked, t.failed, t.skipped, t.parked, time.Duration(t.ackTime)},
+		Totals: Totals{t.sent, t.redelivered, t.acked, t.failed, t.skipped, t.parked, t.expired, time.Duration(t.ackTime)},
 	}
 	if m.window.unfinished >= m.room.Events && i.Reason == "" {
 		i.Reason = fmt.Sprintf("%d events are read and not finished, most of which may wait for a retry; that is the limit, so no more are read until some are finished", m.window.unfinished)

@@ -25,6 +25,7 @@ type model struct {
 	failing  map[uint64]FailedEvent // of an earlier machine, not met yet
 	parked   map[uint64]string      // keys by position, as far as the machine knows
 	workers  []*worker
+	expired  map[uint64]bool // while the store under way parks them
 	serial   int
 }
 
@@ -49,11 +50,12 @@ type worker struct {
 	workers int
 	buffer  int // 0 is the subscription's
 	served  int
+	expired map[uint64]int // serials of sends by position
 }
 
 func newModel(now time.Time, c Config) *model {
 	md := &model{o: c.Options, room: c.Window, now: now, cursor: c.Checkpoint,
-		over: map[uint64]bool{}, beyond: map[uint64]bool{}, parked: map[uint64]string{}}
+		over: map[uint64]bool{}, beyond: map[uint64]bool{}, parked: map[uint64]string{}, expired: map[uint64]bool{}}
 	md.failing = map[uint64]FailedEvent{}
 	for _, f := range c.Failed {
 		md.failing[f.Position] = f
@@ -382,6 +384,10 @@ func (md *model) stored(s *Store) {
 			md.over[p.Position] = true
 			md.window = slices.DeleteFunc(md.window, func(f *fate) bool { return f.Position == p.Position })
 		}
+		if md.expired[p.Position] {
+			delete(md.expired, p.Position)
+			md.replays = append(md.replays, &fate{Item: Item{Position: p.Position, Key: p.Key}, replay: true, state: removing})
+		}
 	}
 	for _, r := range s.Remove {
 		md.forget(md.replayOf(r.Position))
@@ -389,8 +395,30 @@ func (md *model) stored(s *Store) {
 	}
 }
 
+// expire ends an event that is gone from the log, unless the store under way parks it.
+func (md *model) expire(f *fate, s *Store) {
+	switch {
+	case f.state == parking && s != nil && slices.ContainsFunc(s.Park, func(p Parked) bool { return p.Position == f.Position }):
+		md.expired[f.Position] = true
+		return
+	case f.state == parking && !f.replay:
+		delete(md.parked, f.Position)
+	case f.state == inFlight:
+		f.holder.expired[f.Position] = f.sent
+	}
+	md.end(f)
+}
+
 // notStored takes notice of a store that was not made.
 func (md *model) notStored(s *Store) {
+	for position := range md.expired {
+		delete(md.expired, position)
+		for _, f := range md.all() {
+			if f.Position == position {
+				md.expire(f, nil)
+			}
+		}
+	}
 	for _, r := range s.Failed {
 		for _, f := range md.all() {
 			if f.Position == r.Position && f.replay == r.Replay && f.state != parking && f.state != removing {

@@ -16,7 +16,7 @@ type parked struct {
 	// held has the keys with parked events, with HoldKey.
 	held map[string]holding
 	// replays has the parked events that are being delivered again, or dropped,
-	// until storage has taken notice. The map is never iterated.
+	// until storage has taken notice. Only Kept iterates over the map.
 	replays map[uint64]*entry
 	bytes   int // of replays
 

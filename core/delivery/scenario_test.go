@@ -245,6 +245,8 @@ func (p *player) control(name string, w words) error {
 			refs = append(refs, ParkedRef{position, p.parked[position].Key})
 		}
 		p.say("taken %d", p.m.Drop(refs))
+	case "expire":
+		p.m.Expire(p.now, w.positions(0))
 	case "restart":
 		p.restart()
 	case "read":
@@ -489,6 +491,9 @@ func (p *player) info(w words) {
 	t := i.Totals
 	p.say("sent=%d redelivered=%d acked=%d failed=%d skipped=%d parked=%d ack-time=%s",
 		t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime)
+	if t.Expired > 0 {
+		p.say("expired=%d", t.Expired)
+	}
 	for _, s := range i.Subscribers {
 		last := "never"
 		if !s.LastAck.IsZero() {

@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -194,9 +196,11 @@ func (m *Machine) Stored(now time.Time, err error) {
 		m.mode = lost
 		m.subs = subscribers{lease: m.subs.lease}
 	default:
-		for _, e := range m.parked.parking[:len(st.out.Park)] {
+		parking := slices.Clone(m.parked.parking[:len(st.out.Park)])
+		for _, e := range parking {
 			e.stored = false
 		}
+		m.unparkExpired(parking)
 		m.storeFailedAgain(&st.out)
 		st.passed += st.storing
 		st.retryAt = m.now + min(minStoreBackoff<<min(st.failures, 10), maxStoreBackoff)
@@ -211,10 +215,14 @@ func (m *Machine) stored() {
 	st, a := &m.store, &m.parked
 	st.checkpoint = st.out.Checkpoint
 	st.failures, st.retryAt = 0, 0
+	var expired []ParkedRef
 	n := len(st.out.Park)
 	m.totals.parked += uint64(n)
 	for _, e := range a.parking[:n] {
 		e.recorded = false
+		if e.expired {
+			expired = append(expired, ParkedRef{e.Position, strings.Clone(e.Key)})
+		}
 		if e.replay {
 			m.forget(e)
 		} else {
@@ -231,6 +239,9 @@ func (m *Machine) stored() {
 		m.forget(e)
 	}
 	a.removing = dropFirst(a.removing, n)
+	for _, ref := range expired {
+		m.remove(m.addReplay(Item{Position: ref.Position, Key: ref.Key}))
+	}
 	st.passed += m.window.sweep(st.checkpoint)
 }
 

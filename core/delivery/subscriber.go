@@ -75,6 +75,10 @@ type subscriber struct {
 
 	acked   uint64
 	lastAck instant // of no meaning before there was one
+
+	// expired has the serials of the sends of events that expired in flight, by position: at
+	// most maxBuffer, until they are answered.
+	expired map[uint64]uint64
 }
 
 // sent is one event sent once.

@@ -140,7 +140,7 @@ func (w *walk) actions() map[string]func(*rapid.T) {
 		{"join", 2, w.join}, {"tick", 2, w.tick}, {"nack", 2, w.nack}, {"credit", 1, w.credit}, {"replay", 1, w.replay},
 		{"leave", 1, w.leave}, {"recall", 1, w.recall}, {"ack up to", 1, w.ackUpTo}, {"extend", 1, w.extend}, {"lose", 1, w.lose},
 		{"late", 1, w.late}, {"drop", 1, w.drop}, {"pause", 1, w.pause}, {"flush", 1, w.flush},
-		{"drain", 1, w.drains},
+		{"drain", 1, w.drains}, {"expire", 1, w.expire},
 	}
 	all := map[string]func(*rapid.T){}
 	for i, k := range kinds {
@@ -224,7 +224,7 @@ func (w *walk) join() {
 		return
 	}
 	w.wants(err, "")
-	w.model.workers = append(w.model.workers, &worker{l, c, workers, buffer, w.model.next()})
+	w.model.workers = append(w.model.workers, &worker{l, c, workers, buffer, w.model.next(), map[uint64]int{}})
 }
 
 func (w *walk) wants(err error, code core.Code) {
@@ -299,6 +299,8 @@ func (w *walk) some(who *worker) (positions []uint64) {
 		switch {
 		case w.chance(5, "wild") && len(w.log) > 0:
 			positions = append(positions, w.log[w.n(len(w.log), "position")].Position)
+		case len(who.expired) > 0 && w.chance(30, "expired"):
+			positions = append(positions, slices.Min(slices.Collect(maps.Keys(who.expired))))
 		case len(fates) > 0:
 			i := w.n(len(fates), "which")
 			if w.chance(50, "newest") {
@@ -312,13 +314,20 @@ func (w *walk) some(who *worker) (positions []uint64) {
 
 // answer compares what each of the positions gets with the model.
 func (w *walk) answer(who *worker, positions []uint64, err error, do func(*fate)) {
+	w.answerOrExtend(who, positions, err, true, do)
+}
+
+// answerOrExtend is answer; answers is false if the events are answered later.
+func (w *walk) answerOrExtend(who *worker, positions []uint64, err error, answers bool, do func(*fate)) {
 	w.model.now = w.now
 	var others []uint64
 	for _, position := range positions {
 		if f := w.model.find(who, position); f != nil {
 			do(f)
-		} else {
+		} else if _, ok := who.expired[position]; !ok {
 			others = append(others, position)
+		} else if answers {
+			delete(who.expired, position)
 		}
 	}
 	w.unexpected(others, err)
@@ -366,6 +375,7 @@ func (w *walk) ackUpTo() {
 	i := w.n(len(fates), "which")
 	w.wants(w.m.AckUpTo(w.now, who.lease, fates[i].Position), "")
 	w.model.now = w.now
+	maps.DeleteFunc(who.expired, func(_ uint64, sent int) bool { return sent <= fates[i].sent })
 	for _, f := range fates[:i+1] {
 		w.acked(f)
 	}
@@ -403,7 +413,7 @@ func (w *walk) extend() {
 	who := w.any()
 	positions := w.some(who)
 	d := time.Duration(1+w.n(3000, "ms")) * time.Millisecond
-	w.answer(who, positions, w.m.Extend(w.now, who.lease, positions, d), func(f *fate) {
+	w.answerOrExtend(who, positions, w.m.Extend(w.now, who.lease, positions, d), false, func(f *fate) {
 		if at := w.now.Add(d); at.After(f.due) && w.config.Options.AckTimeoutMs != NoLimit {
 			f.due = at
 		}
@@ -492,7 +502,12 @@ func (w *walk) drop() {
 			refs = append(refs, p.ParkedRef)
 		}
 	}
-	for _, r := range refs[:w.m.Drop(refs)] {
+	w.dropped(refs[:w.m.Drop(refs)])
+}
+
+// dropped has the model take notice of parked events that are dropped.
+func (w *walk) dropped(refs []ParkedRef) {
+	for _, r := range refs {
 		f := w.model.replayOf(r.Position)
 		switch {
 		case w.model.unfinished(r.Position) || f != nil && f.state == parking:
@@ -504,6 +519,38 @@ func (w *walk) drop() {
 			w.model.end(f)
 		}
 		w.truth[r.Position] = true
+	}
+}
+
+// expire removes events from the log.
+func (w *walk) expire() {
+	if len(w.log) == 0 {
+		w.Skip("the log is empty")
+	}
+	var positions []uint64
+	var refs []ParkedRef
+	first := w.n(len(w.log), "first")
+	for i := first; i < min(first+1+w.n(6, "count"), len(w.log)); i++ {
+		e := &w.log[i]
+		e.match = false
+		positions = append(positions, e.Position)
+		if p, ok := w.onPark[e.Position]; ok {
+			refs = append(refs, p.ParkedRef)
+		}
+	}
+	w.model.now = w.now
+	w.m.Expire(w.now, positions)
+	for _, f := range w.model.all() {
+		if slices.Contains(positions, f.Position) && f.state != removing {
+			w.truth[f.Position] = true
+			w.model.expire(f, w.store)
+		}
+	}
+	w.dropped(refs[:w.m.ExpireParked(refs)])
+	for position := range w.m.Kept() {
+		if slices.Contains(positions, position) {
+			w.Fatalf("keeps event %d, which has expired", position)
+		}
 	}
 }
 
@@ -599,7 +646,7 @@ func (w *walk) drain() {
 	w.model.mode, w.model.draining = running, false
 	l, err := w.m.Join(Consumer{Name: "last"}, Credit{1 << 30, 1 << 30})
 	w.wants(err, "")
-	w.model.workers = []*worker{{l, Credit{1 << 30, 1 << 30}, 1, 0, w.model.next()}}
+	w.model.workers = []*worker{{l, Credit{1 << 30, 1 << 30}, 1, 0, w.model.next(), map[uint64]int{}}}
 	head := uint64(0)
 	if len(w.log) > 0 {
 		head = w.log[len(w.log)-1].Position

@@ -56,7 +56,7 @@ func (a *Answer) apply(m *delivery.Machine, now time.Time, s *subscriber) error 
 	if a.Kind == AckUpTo {
 		versions = []uint64{a.UpTo}
 	}
-	named := locate(m, s.lease, versions)
+	named := locate(m, s, versions)
 	if a.Kind == AckUpTo && len(named.positions) == 0 {
 		return unexpectedVersions(named.missing)
 	}
@@ -86,13 +86,13 @@ type located struct {
 
 // locate finds events in flight by their versions. What was sent first is answered first,
 // mostly, so it is found soon.
-func locate(m *delivery.Machine, l delivery.Lease, versions []uint64) located {
+func locate(m *delivery.Machine, s *subscriber, versions []uint64) located {
 	found := make(map[uint64]uint64, len(versions)) // positions by version; 0 is not found
 	for _, v := range versions {
 		found[v] = 0
 	}
 	r := located{versions: make(map[uint64]uint64, len(versions))}
-	for position, raw := range m.Sent(l) {
+	for position, raw := range m.Sent(s.lease) {
 		if len(r.versions) == len(found) {
 			break
 		}
@@ -103,7 +103,13 @@ func locate(m *delivery.Machine, l delivery.Lease, versions []uint64) located {
 		}
 	}
 	for _, v := range versions {
-		if position := found[v]; position > 0 {
+		position := found[v]
+		if position == 0 {
+			if position = s.expired[v]; position > 0 {
+				r.versions[position] = v
+			}
+		}
+		if position > 0 {
 			r.positions = append(r.positions, position)
 		} else {
 			r.missing = append(r.missing, v)

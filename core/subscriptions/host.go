@@ -44,6 +44,7 @@ type host struct {
 	// subs are those that have joined, by their leases.
 	subs     map[delivery.Lease]*subscriber
 	due      due
+	expiry   expiry
 	waiting  waiting
 	reading  bool  // there is a reader
 	draining bool  // Owner.Drain has begun
@@ -123,7 +124,11 @@ func (h *host) stored(store *delivery.Store, err error) {
 		h.waiting.settle(&h.saver)
 	}
 	if store != nil {
+		parking, _ := h.machine.Unstored()
 		h.machine.Stored(now, err)
+		if err != nil {
+			h.unparked(parking)
+		}
 	}
 	h.advance(now)
 }
@@ -260,18 +265,9 @@ func (h *host) leave(s *subscriber, clean bool, now time.Time, why error) {
 
 // leaveAnswered ends a detached lease of which everything is answered. mu is held.
 func (h *host) leaveAnswered(s *subscriber, now time.Time) {
-	if s.detached && s.gone == nil && s.reported != "" && h.inFlight(s.lease) == 0 {
+	if s.detached && s.gone == nil && s.reported != "" && h.machine.Unanswered(s.lease) == 0 {
 		h.leave(s, true, now, core.Errorf(core.CodeLeaseLost, "everything sent under the lease was answered"))
 	}
-}
-
-func (h *host) inFlight(lease delivery.Lease) int {
-	for _, s := range h.machine.Info(time.Now(), 0).Subscribers {
-		if s.Lease == lease {
-			return s.InFlight
-		}
-	}
-	return 0
 }
 
 // dismiss has all subscribers leave.

@@ -49,6 +49,7 @@ type Totals struct {
 	Failed      uint64  `json:"failed"` // attempts
 	Skipped     uint64  `json:"skipped"`
 	Parked      uint64  `json:"parked"`
+	Expired     uint64  `json:"expired"`    // gone from the log before they were finished
 	AckSeconds  float64 `json:"ackSeconds"` // from send to ack, summed over acked
 }
 
@@ -234,7 +235,7 @@ func (h *host) describe(i *Info) bool {
 	}
 	i.InFlight, i.Waiting, i.Retrying, i.Parked = m.InFlight, m.Waiting, m.Retrying, h.saver.saved.Parked
 	t := &m.Totals
-	i.Totals = Totals{t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.AckTime.Seconds()}
+	i.Totals = Totals{t.Sent, t.Redelivered, t.Acked, t.Failed, t.Skipped, t.Parked, t.Expired, t.AckTime.Seconds()}
 	for _, s := range m.Subscribers {
 		info := SubscriberInfo{Consumer: s.Consumer, Lease: uint64(s.Lease), InFlight: s.InFlight, Acked: s.Acked}
 		if !s.LastAck.IsZero() {

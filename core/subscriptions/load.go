@@ -41,6 +41,7 @@ func (o *Owner) newHost(ctx context.Context, l *loaded) (*host, error) {
 	now := time.Now()
 	h := &host{owner: o, incarnation: l.incarnation, began: now, read: make(chan struct{}, 1), subs: map[delivery.Lease]*subscriber{}}
 	h.saver, h.replayer = makeSaver(h, p, l.revision), makeReplayer(h, l.replays)
+	h.expiry.known = o.store.Removals()
 	h.ctx, h.cancel = context.WithCancel(o.ctx)
 	options := l.Definition.Options
 	options.Paused = p.Mode == paused

@@ -20,6 +20,7 @@ type Store interface {
 	Event(ctx context.Context, id core.ID) (core.Event, error)
 	Records(ctx context.Context, r core.RecordsRequest) ([]core.Record, error)
 	State() core.State
+	core.RemovalWatcher
 }
 
 var (
@@ -57,7 +58,7 @@ type Owner struct {
 
 	ctx          context.Context // ends with Close
 	cancel       context.CancelFunc
-	running      sync.WaitGroup // the goroutines of hosts, clock, checkpointer, loader and sweeper
+	running      sync.WaitGroup // the goroutines of hosts, and those beside clock
 	sweep        chan struct{}  // holds 1: something was deleted
 	clock        clock
 	checkpointer checkpointer
@@ -117,6 +118,8 @@ func New(config Config) (*Owner, error) {
 	o.running.Go(func() { o.clock.run(o.ctx) })
 	o.running.Go(func() { o.checkpointer.run(o.ctx) })
 	o.running.Go(func() { o.loader.run(o.ctx) })
+	removals := o.store.Removals()
+	o.running.Go(func() { o.watchRemovals(removals) })
 	return o, nil
 }
 
@@ -416,6 +419,21 @@ func (o *Owner) hosts() (hosts []*host) {
 		}
 	}
 	return hosts
+}
+
+// watchRemovals has hosts look for events that are gone, until the Owner is closed.
+func (o *Owner) watchRemovals(seen uint64) {
+	for {
+		var err error
+		if seen, err = o.store.AwaitRemoval(o.ctx, seen); err != nil {
+			return
+		}
+		for _, h := range o.hosts() {
+			h.mu.Lock()
+			h.current()
+			h.mu.Unlock()
+		}
+	}
 }
 
 // Close ends all subscribers with shutting_down, stores the checkpoints, as far as

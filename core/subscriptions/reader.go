@@ -53,7 +53,7 @@ func (h *host) feedAll(sel *selector, items []delivery.Item, d *core.Delivery) (
 		if b.Count > 0 {
 			cursor, live = b.First-1, false
 		}
-		err = h.feed(items, cursor, live)
+		err = h.feed(items, cursor, live, d.Removals)
 		clear(items) // they hold their block in memory
 		if err != nil || b.Count == 0 {
 			return items, err
@@ -81,7 +81,8 @@ func (h *host) toRead(ctx context.Context) (core.Limit, error) {
 	}
 }
 
-func (h *host) feed(items []delivery.Item, cursor uint64, live bool) error {
+// feed gives the machine what was read when the Store's Removals was known.
+func (h *host) feed(items []delivery.Item, cursor uint64, live bool, known uint64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended != nil {
@@ -89,6 +90,9 @@ func (h *host) feed(items []delivery.Item, cursor uint64, live bool) error {
 	}
 	if err := h.machine.Feed(items, cursor, live); err != nil {
 		return err
+	}
+	if len(items) > 0 {
+		h.expiry.took(known)
 	}
 	h.advance(time.Now())
 	return nil

@@ -128,6 +128,7 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	known := h.owner.store.Removals()
 	var events []delivery.Replay
 	size, all, missing := 0, len(marks) < replayPage, false
 	for i := range marks {
@@ -156,6 +157,7 @@ func (r *replayer) givePage(sel *selector) (more bool, err error) {
 		_, stale := r.stale[e.Position]
 		return stale
 	})
+	h.expiry.took(known)
 	if taken := r.give(events); taken < len(events) {
 		return true, nil
 	}

@@ -126,6 +126,9 @@ type subscriber struct {
 	reported delivery.State
 	gone     error     // why it has ended
 	until    time.Time // when a detached one ends
+	// expired has the positions of events that expired after they were taken, by version; of
+	// $all there are none.
+	expired map[uint64]uint64
 }
 
 // pending is what was sent and not taken, in runs.
@@ -297,6 +300,9 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 		return Delivery{}, false, s.gone
 	}
 	d = Delivery{State: s.reported, Checkpoint: h.saver.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
+	if len(s.pending.runs) > 0 && !h.current() {
+		return d, false, nil // Wake follows
+	}
 	if len(s.pending.runs) > 0 {
 		now, since, taken := time.Now(), s.pending.runs[0].since, run{}
 		if s.detached {

@@ -39,9 +39,15 @@ func (h *host) work(doing string, step func(*selector) (more bool, err error)) {
 			logger.Warn("closing the expressions of a subscription", "subscription", name, "error", err)
 		}
 	}()
+	h.repeat(doing, func() (bool, error) { return step(sel) })
+}
+
+// repeat is work that needs no selector.
+func (h *host) repeat(doing string, step func() (more bool, err error)) {
+	name, logger := h.incarnation.key.name, h.owner.config.Logger
 	backoff := leastBackoff
 	for {
-		more, err := step(sel)
+		more, err := step()
 		if more {
 			backoff = leastBackoff
 		}

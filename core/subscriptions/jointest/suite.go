@@ -43,7 +43,7 @@ func Run(t *testing.T, open func(t testing.TB) System) {
 		name  string
 		tests []test
 	}{
-		{"join", joinTests}, {"deliver", deliverTests}, {"answer", answerTests}, {"end", endTests},
+		{"join", joinTests}, {"deliver", deliverTests}, {"answer", answerTests}, {"end", endTests}, {"expire", expireTests},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
@@ -94,6 +94,19 @@ func (s *suite) append(count int) {
 	if _, err := s.Log.Append(s.ctx, c); err != nil {
 		s.Fatal(err)
 	}
+}
+
+// remove removes the events of streams, and links to them.
+func (s *suite) remove(streams ...string) {
+	s.Helper()
+	var c core.Commit
+	for _, stream := range streams {
+		c.Streams = append(c.Streams, core.StreamOp{Stream: stream, Expect: core.AnyVersion, Action: core.RemoveStream})
+	}
+	if _, err := s.Log.Append(s.ctx, c); err != nil {
+		s.Fatal(err)
+	}
+	s.appended += len(streams) // notices have positions
 }
 
 // define is the default definition, changed.

@@ -1,0 +1,169 @@
+package core
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// RemovalWatcher is implemented by a Log's Store. It serves those that keep events in memory
+// which were read before: what was removed since must not be handed out.
+type RemovalWatcher interface {
+	// Removals counts how often events may have been removed. When a Commit that removes some
+	// is answered, the count has risen. Events that were read when the count was the same, and
+	// later, are in the log still.
+	Removals() uint64
+	// AwaitRemoval waits until the count is greater than after, and returns it. The error is
+	// ctx's, or store_closed.
+	AwaitRemoval(ctx context.Context, after uint64) (uint64, error)
+	// Gone reports which of some encoded events are not in the log any more. since is what
+	// Removals returned before they were read.
+	Gone(ctx context.Context, since uint64, events [][]byte) ([]bool, error)
+}
+
+var _ RemovalWatcher = (*Store)(nil)
+
+// maxRecentRemovals bounds the removals that a Store remembers.
+const maxRecentRemovals = 1024
+
+// removals are those that a Store has learned of, from the notices that its tail gets.
+type removals struct {
+	count atomic.Uint64
+
+	mu      sync.Mutex    // protects the fields below, and changes of count
+	recent  []removal     // the last ones, the last at the end
+	changed chan struct{} // is closed when count changes
+}
+
+// removal says that the events of a stream are gone that have positions before another. One
+// without a stream says that any events may be gone.
+type removal struct {
+	stream string
+	before uint64
+}
+
+func makeRemovals() *removals { return &removals{changed: make(chan struct{})} }
+
+// add notes removals.
+func (r *removals) add(which ...removal) {
+	if len(which) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recent = append(r.recent, which...)
+	if n := len(r.recent) - maxRecentRemovals; n > 0 {
+		r.recent = append([]removal(nil), r.recent[n:]...)
+	}
+	r.count.Add(uint64(len(which)))
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// since has the streams of the removals behind a count, with the positions before which their
+// events are gone. It is not ok if these are not all.
+func (r *removals) since(count uint64) (before map[string]uint64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.count.Load() - min(count, r.count.Load())
+	known := min(n, uint64(len(r.recent)))
+	before = make(map[string]uint64, known)
+	for _, x := range r.recent[uint64(len(r.recent))-known:] {
+		before[x.stream] = max(before[x.stream], x.before)
+	}
+	_, any := before[""]
+	return before, known == n && !any
+}
+
+// await waits until the count is greater than after.
+func (r *removals) await(ctx context.Context, after uint64) (uint64, error) {
+	for {
+		r.mu.Lock()
+		count, changed := r.count.Load(), r.changed
+		r.mu.Unlock()
+		if count > after {
+			return count, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return count, AsError(context.Cause(ctx))
+		}
+	}
+}
+
+// Removals is RemovalWatcher.Removals.
+func (s *Store) Removals() uint64 { return s.tail.removals.count.Load() }
+
+// AwaitRemoval is RemovalWatcher.AwaitRemoval.
+func (s *Store) AwaitRemoval(ctx context.Context, after uint64) (uint64, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.closing, func() { cancel(context.Cause(s.closing)) })()
+	return s.tail.removals.await(ctx, after)
+}
+
+// Gone is RemovalWatcher.Gone. An event is there if it is not before the first one of its
+// stream; a link, if that holds of its event, too.
+func (s *Store) Gone(ctx context.Context, since uint64, events [][]byte) ([]bool, error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	before, known := s.tail.removals.since(since)
+	if known {
+		return areBefore(before, events, false)
+	}
+	first := map[string]uint64{}
+	var names []string
+	for _, raw := range events {
+		h, ok := decodeHead(raw)
+		if !ok {
+			return nil, errMalformedEvent
+		}
+		for _, name := range []string{h.stream, h.home} {
+			if _, ok := first[name]; !ok {
+				first[name] = 0
+				names = append(names, name)
+			}
+		}
+	}
+	if err := s.firstPositions(ctx, names, first); err != nil {
+		return nil, err
+	}
+	return areBefore(first, events, true)
+}
+
+// areBefore reports which events are before a position of their stream or, of a link, of the
+// stream of its event. all is whether those are gone, too, whose stream has the position 0.
+func areBefore(before map[string]uint64, events [][]byte, all bool) ([]bool, error) {
+	is := make([]bool, len(events))
+	if len(before) == 0 {
+		return is, nil
+	}
+	for i, raw := range events {
+		var e Event
+		if _, err := DecodeEvent(raw, &e); err != nil {
+			return nil, err
+		}
+		home := e.Home()
+		at, homeAt := before[e.Stream], before[home.Stream]
+		is[i] = e.Position < at || home.Position < homeAt || all && (at == 0 || homeAt == 0)
+	}
+	return is, nil
+}
+
+// firstPositions adds to first the position of the first event of each stream that has one.
+func (s *Store) firstPositions(ctx context.Context, streams []string, first map[string]uint64) error {
+	for len(streams) > 0 {
+		n := min(len(streams), MaxReadEvents)
+		page, err := s.engine.Streams(ctx, StreamsRequest{Names: streams[:n], Details: true, Limit: n})
+		if err != nil {
+			return err
+		}
+		for i := range page.Streams {
+			first[page.Streams[i].Name] = page.Streams[i].Created.Position
+		}
+		streams = streams[n:]
+	}
+	return nil
+}

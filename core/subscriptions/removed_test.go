@@ -1,0 +1,169 @@
+package subscriptions_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/subscriptions"
+)
+
+// streamsOf are the streams of a delivery's events, each once.
+func streamsOf(d subscriptions.Delivery) (streams []string) {
+	for e := range d.Events() {
+		if !slices.Contains(streams, e.Stream) {
+			streams = append(streams, e.Stream)
+		}
+	}
+	return streams
+}
+
+// A fetch after a removal has nothing of what the window had read before.
+func TestFetchAfterRemoval(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(60, 3)
+		n.put("s", nil)
+		limit := core.Limit{Events: 2, Bytes: core.MaxPageBytes}
+		c, d := n.fetch("s", unlimited, limit)
+		if d.First != 1 || d.Last != 2 {
+			t.Fatalf("fetched %d to %d", d.First, d.Last)
+		}
+		n.change("s-1", core.RemoveStream)
+		if err := c.Ack([]uint64{1, 2}); err != nil { // 2 is of s-1
+			t.Fatal(err)
+		}
+		all := core.Limit{Events: 1000, Bytes: core.MaxPageBytes}
+		c, d = n.fetch("s", unlimited, all)
+		if got := streamsOf(d); !slices.Equal(got, []string{"s-2", "s-0"}) || d.Count != 39 {
+			t.Errorf("fetched %d events of %v", d.Count, got)
+		}
+		if err := c.Do(t.Context(), subscriptions.Answer{Kind: subscriptions.AckUpTo, UpTo: d.Last, Durable: true}); err != nil {
+			t.Error(err)
+		}
+		if i := n.info("s"); i.Checkpoint < 60 || i.Totals.Expired < 19 || i.Totals.Expired+i.Totals.Acked != 60 {
+			t.Errorf("afterwards %+v", i)
+		}
+	})
+}
+
+// What was sent to a subscriber that had not taken it is not sent after a removal, and it has
+// the credit for it again. A stream that is only deleted keeps its events.
+func TestCreditOfRemovedEvents(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(12, 3)
+		n.put("s", nil)
+		c := n.join("s", delivery.Credit{Events: 3, Bytes: 1 << 20})
+		for n.info("s").InFlight < 3 {
+			n.fill(3, 3)
+		}
+		n.change("s-0", core.DeleteStream)
+		n.change("s-1", core.RemoveStream)
+		if got, want := c.take(3), []uint64{1, 3, 4}; !slices.Equal(got, want) {
+			t.Errorf("took %v, want %v", got, want)
+		}
+	})
+}
+
+// An event that waits for its next attempt and is removed leaves the checkpoint free.
+func TestRemovalOfWhatRetries(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(2, 2)
+		n.put("s", nil)
+		c := n.join("s", unlimited)
+		c.take(2)
+		if err := c.Nack([]uint64{1}, delivery.Nack{Action: delivery.ActionRetry, Delay: time.Hour, Reason: "secret"}); err != nil {
+			t.Fatal(err)
+		}
+		n.change("s-0", core.RemoveStream)
+		if err := c.Do(t.Context(), subscriptions.Answer{Kind: subscriptions.Ack, Positions: []uint64{2}, Durable: true}); err != nil {
+			t.Fatal(err)
+		}
+		if i := n.info("s"); i.Retrying != 0 || i.Totals.Expired != 1 {
+			t.Errorf("afterwards %+v", i)
+		}
+		c.Leave(true)
+		n.close(n.Owner)
+		n.own()
+		if i := n.info("s"); i.Retrying != 0 {
+			t.Errorf("its failure is stored still: %+v", i)
+		}
+	})
+}
+
+// A subscription of a stream loses the links of a removed stream, and answers by version may
+// name them.
+func TestRemovalOfLinkedEvents(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		ids := []core.ID{core.NewID(), core.NewID(), core.NewID()}
+		var c core.Commit
+		for i, id := range ids {
+			c.Appends = append(c.Appends, core.Append{
+				Stream: fmt.Sprintf("home-%d", i), Expect: core.AnyVersion, Events: []core.NewEvent{{ID: id, Type: "T", Data: []byte("{}")}}})
+		}
+		if _, err := n.store.Append(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.store.Append(t.Context(), core.Commit{Appends: []core.Append{{Stream: "links", Expect: core.AnyVersion, Links: ids}}}); err != nil {
+			t.Fatal(err)
+		}
+		n.put("s", func(d *subscriptions.Definition) { d.Stream, d.BufferSize = "links", 2 })
+		sub := n.join("s", unlimited)
+		sub.take(2)
+		n.change("home-1", core.RemoveStream)
+		n.change("home-2", core.RemoveStream)
+		if err := n.AwaitExpired(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, version := range []uint64{2, 1} {
+			a := subscriptions.Answer{Kind: subscriptions.Ack, Positions: []uint64{version}, ByVersion: true, Durable: version == 1}
+			if err := sub.Do(t.Context(), a); err != nil {
+				t.Errorf("version %d: %v", version, err)
+			}
+		}
+		if i := n.info("s"); i.Totals.Expired != 2 || i.Totals.Acked != 1 || i.Finished < 6 {
+			t.Errorf("afterwards %+v", i)
+		}
+	})
+}
+
+// What is gone is found out from storage, too, where more was removed than a Store remembers.
+func TestGoneByStorage(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(9, 3)
+		events := func() (raws [][]byte) {
+			for e, err := range core.ReadAll(t.Context(), n.store, core.ReadRequest{Stream: core.All}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				raws = append(raws, slices.Clone(e.Raw))
+			}
+			return raws
+		}
+		before, seen := events(), n.store.Removals()
+		n.change("s-0", core.RemoveStream)
+		n.change("s-2", core.DeleteStream)
+		n.fill(2, 2)
+		want := []bool{true, false, false, true, false, false, true, false, false}
+		for round := range 3 {
+			for _, since := range []uint64{0, seen} {
+				got, err := n.store.Gone(t.Context(), since, before)
+				if err != nil || !slices.Equal(got, want) {
+					t.Fatalf("gone are %v, %v; want %v", got, err, want)
+				}
+			}
+			if got, err := n.store.Gone(t.Context(), seen, events()); err != nil || slices.Contains(got, true) {
+				t.Fatalf("of what is there, gone are %v, %v", got, err)
+			}
+			var c core.Commit
+			for i := range core.MaxCommitStreams {
+				c.Streams = append(c.Streams, core.StreamOp{Stream: fmt.Sprintf("none-%d-%d", round, i), Action: core.TombstoneStream, Expect: core.AnyVersion})
+			}
+			if _, err := n.store.Append(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
