@@ -13,6 +13,9 @@ import (
 
 // Records is core.Engine's.
 func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []core.Record, err error) {
+	if len(r.Keys) == 1 {
+		return e.record(ctx, &r, r.Keys[0])
+	}
 	sql, args := e.recordsQuery(&r)
 	err = e.list(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		rows, err := c.Query(ctx, sql, args...)
@@ -28,6 +31,32 @@ func (e *Engine) Records(ctx context.Context, r core.RecordsRequest) (records []
 			return nil
 		})
 		return err
+	})
+	return records, err
+}
+
+// record returns the record with a key, if r selects it. A load of a stream begins with it, so it
+// is planned once for each connection.
+func (e *Engine) record(ctx context.Context, r *core.RecordsRequest, key string) (records []core.Record, err error) {
+	if !strings.HasPrefix(key, r.Prefix) || key <= r.After {
+		return nil, nil
+	}
+	err = e.read(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		results, err := e.flush(ctx, c, send{e.sql.settings, nil}, send{e.sql.record, [][]byte{[]byte(r.Table), []byte(key)}})
+		if err != nil {
+			return &acquireError{err}
+		}
+		records = nil
+		if results.NextResult() { // Close has the error, if there is none
+			_, _ = results.ResultReader().Close()
+		}
+		if results.NextResult() {
+			for rows := results.ResultReader(); rows.NextRow(); {
+				v := rows.Values()
+				records = append(records, core.Record{Key: key, Revision: uint64Of(v[0]), Value: slices.Clone(v[1])})
+			}
+		}
+		return results.Close()
 	})
 	return records, err
 }

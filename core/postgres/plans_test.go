@@ -123,8 +123,9 @@ func TestPlansOfRecords(t *testing.T) {
 				keys = append(keys, fmt.Sprintf("%04d/%04d", i, 37*k+j))
 			}
 			find(core.RecordsRequest{Keys: keys}, page)
+			find(core.RecordsRequest{Keys: keys[:1]}, 1)
 			find(core.RecordsRequest{Prefix: fmt.Sprintf("%04d/", i), After: fmt.Sprintf("%04d/%04d", i, 40*k)}, page)
-			found += 2 * page
+			found += 2*page + 1
 		}
 	}
 	if err := engine.Close(); err != nil { // connections tell their numbers at their end

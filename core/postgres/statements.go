@@ -26,6 +26,7 @@ type statements struct {
 	streamForward, streamBackward statement
 	log                           statement
 	event                         statement
+	settings, record              statement
 }
 
 const (
@@ -110,6 +111,8 @@ func newStatements(schema string) *statements {
 		streamBackward: named("stream_backward", linkedEvents.page(streamByName+linkIsThere+"e.version <= $1", "e.version DESC")),
 		log:            named("log", bareEvents.page(notRemoved+" AND "+linkIsThere+"e.position >= $1", "e.position")),
 		event:          named("event", selectByID),
+		settings:       named("settings", `SELECT `+settings),
+		record:         named("record", `SELECT r.revision, r.value FROM {schema}.records r WHERE r.tbl = $1 AND r.key = $2`),
 	}
 }
 
