@@ -95,5 +95,8 @@ func MigrateTo(ctx context.Context, config Config, version int) error {
 	})
 }
 
+// Measure asks what the engine asks every now and then.
+func (e *Engine) Measure() { e.measure() }
+
 // SelectWithin has a query of a selection look at n positions. It must be called before any.
 func (e *Engine) SelectWithin(n uint64) { e.sizes.selectedRange = n }

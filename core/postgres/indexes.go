@@ -24,8 +24,8 @@ const (
 )
 
 // Index is one that a store need not have: nodes do without, and keep what is
-// there. Every append pays for it. It serves people who search events_json with SQL; links
-// serves a node that deletes what was removed.
+// there. Every append pays for it. It serves people who search events_json with SQL; type also
+// serves reads of $all that select one type, and links a node that deletes what was removed.
 type Index struct {
 	Name  string // as people ask for it
 	State IndexState
@@ -38,13 +38,15 @@ type Index struct {
 var optionalIndexes = []Index{
 	// Where no event has one, it costs nothing.
 	{Name: "correlation", relation: "events_correlation", on: "(correlation) WHERE correlation IS NOT NULL"},
-	// With the position, the last events of a type are at its end.
-	{Name: "type", relation: "events_type", on: "(type, position)"},
+	typeIndex,
 	// The earliest and the latest time of each range of pages. Events come in the order
 	// of their times mostly, so that it finds what is between two of them.
 	{Name: "time", relation: "events_time", on: "USING brin (coalesce(time, recorded)) WITH (autosummarize = on)"},
 	linkIndex,
 }
+
+// typeIndex finds the events of a type. With the position, the last ones are at its end.
+var typeIndex = Index{Name: "type", relation: "events_type", on: "(type, position)"}
 
 // linkIndex finds the links to an event. Only links pay for it. A node makes it when it has
 // removed a stream for the first time.

@@ -30,6 +30,8 @@ type logState struct {
 	problem *core.Error // why the log takes no Commits; nil if it does
 	failed  time.Time   // when that was last found
 	bytes   int64
+	// typesIndexed is whether typeIndex was there when that was last asked.
+	typesIndexed bool
 }
 
 // mark is an event.
@@ -48,6 +50,13 @@ func (l *logState) state() core.State {
 		s.ReadOnly = l.problem
 	}
 	return s
+}
+
+// hasTypes reports whether typeIndex is there, as far as is known.
+func (l *logState) hasTypes() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.typesIndexed
 }
 
 // advance notes that the log has reached a head, and wakes waiters.

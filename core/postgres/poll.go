@@ -195,23 +195,31 @@ func (e *Engine) look() (moved bool, err error) {
 	return now.head > before.Head, nil
 }
 
-// measure asks for the size of the log.
+// measure asks for the size of the log, and whether it has the index of types.
 func (e *Engine) measure() {
 	ctx, cancel := context.WithTimeout(e.closing, e.config.CallTimeout)
 	defer cancel()
 	var bytes, sessions int64
+	var indexed bool
 	err := on(ctx, e.reads, func(ctx context.Context, c *pgx.Conn) error {
 		return withSettings(ctx, c, func() error {
-			return c.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::bigint,
+			err := c.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::bigint,
 				coalesce(sum(pg_relation_size(c.oid)) FILTER (WHERE c.relname IN ('sessions', 'ring_sessions')), 0)::bigint FROM pg_class c
 			JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'`, e.config.Store).Scan(&bytes, &sessions)
+			if err != nil {
+				return err
+			}
+			x := typeIndex
+			err = x.look(ctx, c, e.config.Store)
+			indexed = x.State == IndexReady
+			return err
 		})
 	})
 	if err != nil {
 		return
 	}
 	e.log.mu.Lock()
-	e.log.bytes = bytes
+	e.log.bytes, e.log.typesIndexed = bytes, indexed
 	e.log.mu.Unlock()
 	if sessions > maxSessionBytes {
 		e.config.Logger.Warn("beats leave rows behind that PostgreSQL cannot remove: somebody holds a transaction open (pg_stat_activity, xact_start)",

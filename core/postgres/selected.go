@@ -20,6 +20,10 @@ var _ core.Selector = (*Engine)(nil)
 // passed over by the server, and no row comes for it.
 const selectedRange = 64 << 10
 
+// indexedRanges is how many ranges a query looks at in the index of types. They are not all of
+// the log: an index that was dropped a moment ago must not have a query read that.
+const indexedRanges = 16
+
 // selectFrom are the events with the streams that they are in. The join looks each stream up
 // by its key.
 const selectFrom = ` FROM {schema}.events e JOIN {schema}.streams c ON c.id = e.stream WHERE `
@@ -29,6 +33,7 @@ type selection struct {
 	where  strings.Builder
 	values [][]byte // from the third parameter on
 	joined bool     // with the streams
+	typed  string   // the type, in SQL, if one is selected and the index of types is read
 }
 
 // add adds a condition, in which ? stands for the value.
@@ -37,18 +42,11 @@ func (s *selection) add(condition string, value []byte) {
 	s.where.WriteString(strings.ReplaceAll(condition, "?", "$"+strconv.Itoa(2+len(s.values))))
 }
 
-// newSelection takes from a Selection what the server can tell quickly. It is nil if that is
-// nothing.
-func newSelection(of *core.Selection) *selection {
+// newSelection takes from a Selection what the server can tell quickly, with the index of types
+// if it is there. It is nil if that is nothing.
+func newSelection(of *core.Selection, indexed bool) *selection {
 	s := new(selection)
-	if types := of.Filter.Types; len(types) > 0 && !slices.ContainsFunc(types, func(t string) bool { return strings.Contains(t, "*") }) {
-		var p params
-		p.array(oidText, len(types))
-		for _, t := range types {
-			elementBytes(&p, t)
-		}
-		s.add(`e.type = ANY (?) AND `, p.buf)
-	}
+	s.addTypes(of.Filter.Types, indexed)
 	if of.Category != "" {
 		// '.' comes behind '-'.
 		s.joined = true
@@ -73,6 +71,24 @@ func newSelection(of *core.Selection) *selection {
 	return s
 }
 
+// addTypes adds that an event has one of some types. Of one type the index has the events in
+// their order.
+func (s *selection) addTypes(types []string, indexed bool) {
+	switch {
+	case len(types) == 0 || slices.ContainsFunc(types, func(t string) bool { return strings.Contains(t, "*") }):
+	case len(types) == 1 && indexed:
+		s.add(`e.type = ? AND `, []byte(types[0]))
+		s.typed = "$" + strconv.Itoa(2+len(s.values))
+	default:
+		var p params
+		p.array(oidText, len(types))
+		for _, t := range types {
+			elementBytes(&p, t)
+		}
+		s.add(`e.type = ANY (?) AND `, p.buf)
+	}
+}
+
 // statement is the query for a page of r up to a position, which is the last parameter.
 func (s *selection) statement(e *Engine, r *core.ReadRequest) statement {
 	rows, where := allEvents, inSystem
@@ -84,13 +100,18 @@ func (s *selection) statement(e *Engine, r *core.ReadRequest) statement {
 	}
 	last := "$" + strconv.Itoa(3+len(s.values))
 	where += s.where.String()
-	order := "e.position"
+	order, direction := "e.position", ""
+	low, high := "$1", last
 	if r.Backward {
-		where += "e.position <= $1 AND e.position >= " + last
-		order += " DESC"
-	} else {
-		where += "e.position >= $1 AND e.position <= " + last
+		low, high, direction = last, "$1", " DESC"
 	}
+	where += "e.position >= " + low + " AND e.position <= " + high
+	if s.typed != "" {
+		// Only the index of types has this order and these bounds.
+		order = "e.type" + direction + ", e.position"
+		where += " AND (e.type, e.position) >= (" + s.typed + ", " + low + ") AND (e.type, e.position) <= (" + s.typed + ", " + high + ")"
+	}
+	order += direction
 	sql := strings.ReplaceAll(rows.page(where, order), "{schema}", e.config.schema())
 	sum := sha256.Sum256([]byte(sql))
 	return statement{"gyre_select_" + hex.EncodeToString(sum[:12]), sql}
@@ -98,11 +119,15 @@ func (s *selection) statement(e *Engine, r *core.ReadRequest) statement {
 
 // ReadSelected is core.Selector's. A page has events of a range of positions.
 func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (page core.Page, ok bool, err error) {
-	s := newSelection(&r.Select)
+	s := newSelection(&r.Select, e.log.hasTypes())
 	if s == nil || r.Stream != core.All || r.Backward && (r.From == 0 || r.From > e.State().Head) {
 		return page, false, nil // what begins at the end begins where the server says that it is
 	}
-	last := rangeOf(&r, e.sizes.selectedRange)
+	n := e.sizes.selectedRange
+	if s.typed != "" {
+		n *= indexedRanges
+	}
+	last := rangeOf(&r, n)
 	query := func(r *core.ReadRequest, rows int) []send {
 		values := append(pageValues(r, rows), s.values...)
 		return []send{{e.sql.head, nil}, {s.statement(e, r), append(values, int8Of(last))}}
@@ -115,6 +140,9 @@ func (e *Engine) ReadSelected(ctx context.Context, r core.ReadRequest) (page cor
 		return core.Page{}, false, err
 	}
 	endRange(&page, &r, last)
+	if s.typed != "" {
+		page.Scanned = 0 // the index has nothing else
+	}
 	return page, true, nil
 }
 

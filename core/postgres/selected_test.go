@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/gyre-events/gyre/core"
@@ -9,15 +10,73 @@ import (
 	"github.com/gyre-events/gyre/internal/pgtest"
 )
 
-// TestSelectedRanges has selections read in ranges of few positions.
+// TestSelectedRanges has selections read in ranges of few positions, without the index of types
+// and with it.
 func TestSelectedRanges(t *testing.T) {
 	t.Parallel()
-	logtest.RunSelect(t, func(t testing.TB) (core.Log, *core.Store) {
-		server := pgtest.Shared(t)
-		engine := openStore(t, postgres.Config{URL: server.URL, Store: server.Store(t)})
-		engine.SelectWithin(7)
-		store := core.NewStore(engine, core.StoreConfig{})
-		t.Cleanup(func() { store.Close() })
-		return store, store
-	})
+	for name, indexes := range map[string][]string{"plain": nil, "indexed": {"type"}} {
+		t.Run(name, func(t *testing.T) {
+			logtest.RunSelect(t, func(t testing.TB) (core.Log, *core.Store) {
+				server := pgtest.Shared(t)
+				config := postgres.Config{URL: server.URL, Store: server.Store(t)}
+				if err := postgres.Migrate(t.Context(), config, indexes...); err != nil {
+					t.Fatal(err)
+				}
+				engine := openStore(t, config)
+				engine.Measure()
+				engine.SelectWithin(7)
+				store := core.NewStore(engine, core.StoreConfig{})
+				t.Cleanup(func() { store.Close() })
+				return store, store
+			})
+		})
+	}
+}
+
+// TestSelectedByIndex reads events of a type, of which there are few in many others, on
+// connections that made their plans when the store was empty. The index finds them, and nothing
+// else is looked at.
+func TestSelectedByIndex(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	config := postgres.Config{URL: server.URL, Store: store}
+	if err := postgres.Migrate(t.Context(), config, "type"); err != nil {
+		t.Fatal(err)
+	}
+	engine := openStore(t, config)
+	engine.Measure()
+	server.Exec(t, fmt.Sprintf("ALTER TABLE %s.events SET (autovacuum_enabled = off)", store))
+	read := func(backward bool) int {
+		t.Helper()
+		r := core.ReadRequest{Stream: core.All, From: 1, Backward: backward, Limit: core.Limit{Events: 1000, Bytes: core.MaxPageBytes}}
+		if backward {
+			r.From = engine.State().Head
+		}
+		r.Select.Filter.Types = []string{"Rare"}
+		page, ok, err := engine.ReadSelected(t.Context(), r)
+		if err != nil || !ok || !page.End {
+			t.Fatalf("%+v, %t, %v", page, ok, err)
+		}
+		return page.Count
+	}
+	read(false)
+	const groups, each, reads = 10, 1000, 20
+	for range groups {
+		c, _ := eventsFor("a", each)
+		c.Appends[0].Events[each/2].Type = "Rare"
+		must(t, engine, c)
+	}
+	for i := range reads {
+		if got := read(i%2 == 1); got != groups {
+			t.Fatalf("%d events, want %d", got, groups)
+		}
+	}
+	if err := engine.Close(); err != nil { // connections tell their numbers at their end
+		t.Fatal(err)
+	}
+	const least = reads * groups
+	if got := indexReads(t, server, store, "events_type", least); got > 2*least {
+		t.Errorf("%d entries of the index were read, %d would do", got, least)
+	}
 }

@@ -39,7 +39,8 @@ func benchSelected(b *bench) error {
 	})
 }
 
-// onEngines measures a node with its log on disk, and one with its log in PostgreSQL.
+// onEngines measures a node with its log on disk, and one with its log in PostgreSQL, where it has
+// the index of types.
 func (b *bench) onEngines(measure func(engine string, node *runtime.Node, client *sdk.Client) error) error {
 	config := runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "disk")}
 	if err := b.onNode(runtime.EngineDisk, config, measure); err != nil {
@@ -50,6 +51,9 @@ func (b *bench) onEngines(measure func(engine string, node *runtime.Node, client
 		return err
 	}
 	config = runtime.Config{Listen: "127.0.0.1:0", Data: filepath.Join(b.dir, "postgres"), Engine: runtime.EnginePostgres, Postgres: postgres.Config{URL: server.URL}}
+	if err := postgres.Migrate(b.ctx, config.Postgres, "type"); err != nil {
+		return errors.Join(err, server.Close())
+	}
 	return errors.Join(b.onNode(runtime.EnginePostgres, config, measure), server.Close())
 }
 
