@@ -24,15 +24,10 @@ const selectedRange = 64 << 10
 // the log: an index that was dropped a moment ago must not have a query read that.
 const indexedRanges = 16
 
-// selectFrom are the events with the streams that they are in. The join looks each stream up
-// by its key.
-const selectFrom = ` FROM {schema}.events e JOIN {schema}.streams c ON c.id = e.stream WHERE `
-
 // selection is a query for events that match.
 type selection struct {
 	where  strings.Builder
 	values [][]byte // from the third parameter on
-	joined bool     // with the streams
 	typed  string   // the type, in SQL, if one is selected and the index of types is read
 }
 
@@ -48,11 +43,11 @@ func newSelection(of *core.Selection, indexed bool) *selection {
 	s := new(selection)
 	s.addTypes(of.Filter.Types, indexed)
 	if of.Category != "" {
-		// '.' comes behind '-'.
-		s.joined = true
-		s.add(`(c.name = ? OR `, []byte(of.Category))
-		s.add(`c.name >= ? AND `, []byte(of.Category+"-"))
-		s.add(`c.name < ?) AND `, []byte(of.Category+"."))
+		// '.' comes behind '-'. Each event's stream is looked up by its key: a join might go
+		// through all streams for each event.
+		s.add(`(SELECT c.name = ?`, []byte(of.Category))
+		s.add(` OR c.name >= ?`, []byte(of.Category+"-"))
+		s.add(` AND c.name < ? FROM {schema}.streams c WHERE c.id = e.stream) AND `, []byte(of.Category+"."))
 	}
 	if of.Correlation != "" {
 		s.add(`e.correlation = ? AND `, []byte(of.Correlation))
@@ -91,10 +86,7 @@ func (s *selection) addTypes(types []string, indexed bool) {
 
 // statement is the query for a page of r up to a position, which is the last parameter.
 func (s *selection) statement(e *Engine, r *core.ReadRequest) statement {
-	rows, where := allEvents, inSystem
-	if s.joined {
-		rows.from = selectFrom
-	}
+	where := inSystem
 	if !r.System {
 		where = inAll
 	}
@@ -112,7 +104,7 @@ func (s *selection) statement(e *Engine, r *core.ReadRequest) statement {
 		where += " AND (e.type, e.position) >= (" + s.typed + ", " + low + ") AND (e.type, e.position) <= (" + s.typed + ", " + high + ")"
 	}
 	order += direction
-	sql := strings.ReplaceAll(rows.page(where, order), "{schema}", e.config.schema())
+	sql := strings.ReplaceAll(allEvents.page(where, order), "{schema}", e.config.schema())
 	sum := sha256.Sum256([]byte(sql))
 	return statement{"gyre_select_" + hex.EncodeToString(sum[:12]), sql}
 }

@@ -33,6 +33,52 @@ func TestSelectedRanges(t *testing.T) {
 	}
 }
 
+// TestSelectedCategory reads a category of many streams, on connections that made their plans when
+// the store was empty, where only events have statistics. The streams of the events that are looked at are looked up, and no others.
+func TestSelectedCategory(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Shared(t)
+	store := server.Store(t)
+	engine := openStore(t, postgres.Config{URL: server.URL, Store: store})
+	for _, table := range []string{"streams", "events"} {
+		server.Exec(t, fmt.Sprintf("ALTER TABLE %s.%s SET (autovacuum_enabled = off)", store, table))
+	}
+	const streams, each, looked, reads = 500, 100, 50, 20
+	engine.SelectWithin(looked)
+	read := func(from uint64) int {
+		t.Helper()
+		r := core.ReadRequest{Stream: core.All, From: from, Limit: core.Limit{Events: 1000, Bytes: core.MaxPageBytes}}
+		r.Select.Category = "a"
+		page, ok, err := engine.ReadSelected(t.Context(), r)
+		if err != nil || !ok {
+			t.Fatalf("%t, %v", ok, err)
+		}
+		return page.Count
+	}
+	read(1)
+	all := &core.Commit{}
+	for i := range streams {
+		c, _ := eventsFor(fmt.Sprintf("%c-%d", 'a'+i%2, i), each)
+		if all.Appends = append(all.Appends, c.Appends...); len(all.Appends) == 20 {
+			must(t, engine, all)
+			all = &core.Commit{}
+		}
+	}
+	server.Exec(t, "ANALYZE "+store+".events")
+	for i := range reads {
+		if got := read(uint64(2*i*each + 1)); got != looked {
+			t.Fatalf("%d events, want %d", got, looked)
+		}
+	}
+	if err := engine.Close(); err != nil { // connections tell their numbers at their end
+		t.Fatal(err)
+	}
+	const least = reads * looked
+	if got := indexReads(t, server, store, "streams_pkey", least); got > 2*least+2*streams {
+		t.Errorf("%d streams were looked up, %d would do", got, least)
+	}
+}
+
 // TestSelectedByIndex reads events of a type, of which there are few in many others, on
 // connections that made their plans when the store was empty. The index finds them, and nothing
 // else is looked at.
