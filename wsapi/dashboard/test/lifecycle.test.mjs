@@ -80,6 +80,26 @@ test("events are removed for good once the name is typed, and a tombstone stays"
   await page.reload();
   await page.getByRole("heading", { name: "order-1 is tombstoned" }).waitFor();
   assert.equal(await page.getByRole("button", { name: "Append event" }).count(), 0);
+
+  // The lists of streams by state.
+  for (const name of ["cart-1", "cart-2"]) await node.run(["append", name, "Made"]);
+  await node.run(["streams", "delete", "cart-1"]);
+  const inState = page.getByRole("group", { name: "In the state" });
+  for (const [state, search, names] of [
+    ["All", "", ["cart-2", "cart-1"]],
+    ["Tombstoned", "?state=tombstoned", ["order-1"]],
+    ["Deleted", "?state=deleted", ["cart-1"]],
+    ["Live", "?state=live", ["cart-2"]],
+  ]) {
+    if (state === "All") await page.goto(`${node.url}/streams`);
+    else await inState.getByRole("link", { name: state }).click();
+    await page.waitForFunction(
+      (wanted) => [...document.querySelectorAll("tbody a.main")].map((a) => a.textContent.trim()).join() === wanted,
+      names.join(),
+    );
+    assert.equal(new URL(page.url()).search, search);
+    assert.deepEqual(await barriers(page), [], state);
+  }
   assert.deepEqual(page.problems.filter(refused), []);
 });
 

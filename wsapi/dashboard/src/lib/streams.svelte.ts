@@ -13,20 +13,29 @@ export const briefOf = ({ version, type, recorded }: RecordedEvent): Brief => ({
 export const sorts = ["changed", "created", "name"] as const;
 export type Sort = (typeof sorts)[number];
 
+export const states = ["live", "deleted", "tombstoned"] as const;
+
 /** Which streams are listed, and in which order. */
 export interface Listing {
   /** How the names begin; a pattern that they match if it has "*". */
   name: string;
+  /** Without it, streams that are live or deleted. */
+  state: StreamInfo["state"] | undefined;
   sort: Sort;
   desc: boolean;
 }
 
-/** The listing that the query of a URL asks for. Streams that are searched for are sorted by name. */
+/**
+ * The listing that the query of a URL asks for. Streams that are searched for are sorted by name;
+ * tombstoned ones have the order of their tombstones only.
+ */
 export function listingOf(query: URLSearchParams): Listing {
   const name = query.get("name") ?? "";
-  const sort = sorts.find((s) => s === query.get("sort")) ?? (name === "" ? "changed" : "name");
+  const state = states.find((s) => s === query.get("state"));
+  const wanted = state === "tombstoned" ? "changed" : sorts.find((s) => s === query.get("sort"));
+  const sort = wanted ?? (name === "" ? "changed" : "name");
   const desc = query.get("desc");
-  return { name, sort, desc: desc === null ? sort !== "name" : desc === "true" };
+  return { name, state, sort, desc: desc === null ? sort !== "name" : desc === "true" };
 }
 
 /** The query of the URL for another order; the same order again is turned around. */
@@ -85,9 +94,9 @@ export class StreamList {
   }
 
   #page(o: StreamsOptions): Promise<StreamsPage> {
-    const { name, sort, desc } = this.#listing;
+    const { name, state, sort, desc } = this.#listing;
     const which = name.includes("*") ? { match: name } : { prefix: name };
-    return this.#client.streams({ ...which, sort, desc, signal: this.#stop.signal, ...o });
+    return this.#client.streams({ ...which, state, sort, desc, signal: this.#stop.signal, ...o });
   }
 
   /** Counts the streams, unless all are there. The list does not wait for it. */
