@@ -46,8 +46,9 @@ const (
 	Consume  Action = "consume"  // a named subscription, over a stream or $all
 	Progress Action = "progress" // read or move a place, by its name
 
-	DeleteStreams      Action = "streams.delete" // and undelete them
-	RemoveStreams      Action = "streams.remove" // with their events, for good
+	DeleteStreams      Action = "streams.delete"    // and undelete them
+	RemoveStreams      Action = "streams.remove"    // with their events, for good
+	SetRetention       Action = "streams.retention" // what expires of a stream, or of all of a category
 	DeleteProgress     Action = "progress.delete"
 	ListStreams        Action = "streams.list" // those that it may read
 	SeeSubscriptions   Action = "subscriptions.see"
@@ -92,6 +93,7 @@ var actions = []struct {
 	{Progress, Name, "use progress", "use progress"},
 	{DeleteStreams, Stream, "delete streams", "delete or undelete"},
 	{RemoveStreams, Stream, "remove the events of streams", "remove the events of"},
+	{SetRetention, Stream, "set the retention of streams", "set the retention of"},
 	{DeleteProgress, Name, "delete progress", "delete progress"},
 	{ListStreams, Nothing, "list streams", ""},
 	{SeeSubscriptions, Nothing, "see subscriptions", ""},
@@ -149,7 +151,7 @@ func (a Action) with(target string) string {
 // streams are bound to the principal's patterns besides.
 var table = map[Role][]Action{
 	Operator: {
-		Open, Connect, Read, DeleteStreams, RemoveStreams, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
+		Open, Connect, Read, DeleteStreams, RemoveStreams, SetRetention, Consume, Progress, DeleteProgress, ListStreams, SeeSubscriptions, SteerSubscriptions,
 		SeePlugins, UploadPlugins, DeployPlugins, SteerPlugins, SeePluginState, SeeCluster, SteerCluster, Scavenge, SeeServer, SeeMetrics,
 	},
 	Writer:       {Open, Connect, Append, Read, DeleteStreams, Consume, Progress, DeleteProgress, ListStreams, SeeServer},
@@ -159,7 +161,9 @@ var table = map[Role][]Action{
 }
 
 // writes reports whether a changes streams, which the system's never are.
-func (a Action) writes() bool { return a == Append || a == DeleteStreams || a == RemoveStreams }
+func (a Action) writes() bool {
+	return a == Append || a == DeleteStreams || a == RemoveStreams || a == SetRetention
+}
 
 // may reports whether a role may do a at all.
 func (r Role) may(a Action) bool { return r.isFree() || slices.Contains(table[r], a) }

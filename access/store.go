@@ -91,10 +91,25 @@ func (p *Principal) checkRecord(r *core.RecordOp) error {
 	switch stream := core.SnapshotStream(r.Key); {
 	case r.Table == core.SnapshotsTable && stream != "":
 		return p.Check(Append, stream)
+	case r.Table == core.RetentionTable:
+		return p.checkRetention(r.Key)
 	case strings.HasPrefix(r.Table, "progress"): // of one that is deleted: it was read, and checked then
 		return nil
 	}
 	return p.forbidden(Append, "the records of "+r.Table, "only the node may")
+}
+
+// checkRetention checks who may set the policy of a record: that of a category, whoever may those
+// of all its streams.
+func (p *Principal) checkRetention(key string) error {
+	t := core.RetentionTargetOf(key)
+	if t.Stream != "" {
+		return p.Check(SetRetention, t.Stream)
+	}
+	if err := p.Check(SetRetention, t.Category); err != nil {
+		return err
+	}
+	return p.Check(SetRetention, t.Category+"-*")
 }
 
 // checkLinks checks that the principal may read the events that links name: others are as if they
@@ -144,13 +159,16 @@ func (g Guard) ReadLog(ctx context.Context, from uint64, limit core.Limit) (core
 }
 
 // Records is core.RecordReader.Records. The API reads no records but those of snapshots, for
-// whom may read their stream, and of progress, of which it deletes one only after it has read it.
+// whom may read their stream, of retention, and of progress, of which it deletes one only after it has read it.
 // Progress that the principal may not use is left out of a page; to ask for one by its key is
 // forbidden.
 func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core.Record, err error) {
 	p := Of(ctx)
-	if r.Table == core.SnapshotsTable {
+	switch r.Table {
+	case core.SnapshotsTable:
 		return g.snapshots(ctx, p, r)
+	case core.RetentionTable:
+		return g.retentions(ctx, p, r)
 	}
 	if err := p.Check(Progress, ""); err != nil {
 		return nil, err
@@ -163,6 +181,11 @@ func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core
 	if p.Free() || p.Names == nil || r.Keys != nil {
 		return g.store.Records(ctx, r)
 	}
+	return g.recordsOf(ctx, r, p.hasName)
+}
+
+// recordsOf is a page of the records whose keys shows is true of.
+func (g Guard) recordsOf(ctx context.Context, r core.RecordsRequest, shows func(key string) bool) (found []core.Record, err error) {
 	page := r
 	for page.Limit = core.MaxReadEvents; ; {
 		records, err := g.store.Records(ctx, page)
@@ -170,7 +193,7 @@ func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core
 			return nil, err
 		}
 		for i := range records {
-			if !p.hasName(records[i].Key) {
+			if !shows(records[i].Key) {
 				continue
 			}
 			if found = append(found, records[i]); len(found) == r.Limit {
@@ -182,6 +205,27 @@ func (g Guard) Records(ctx context.Context, r core.RecordsRequest) (found []core
 		}
 		page.After = records[len(records)-1].Key
 	}
+}
+
+// retentions reads policies: those of streams that the principal may read, by their names, and
+// lists those that it may set.
+func (g Guard) retentions(ctx context.Context, p *Principal, r core.RecordsRequest) ([]core.Record, error) {
+	for _, key := range r.Keys {
+		err := p.checkRetention(key)
+		if stream := core.RetentionTargetOf(key).Stream; stream != "" {
+			err = p.Check(Read, stream)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if p.Free() || r.Keys != nil {
+		return g.store.Records(ctx, r)
+	}
+	if err := p.Check(SetRetention, ""); err != nil {
+		return nil, err
+	}
+	return g.recordsOf(ctx, r, func(key string) bool { return p.checkRetention(key) == nil })
 }
 
 // snapshots reads the records of snapshots of streams that are all named.

@@ -39,7 +39,8 @@ const (
 	MaxRetentionAge = 100 * 365 * 24 * time.Hour
 )
 
-func (r Retention) validate() error {
+// Validate checks the numbers. The error is invalid_retention.
+func (r Retention) Validate() error {
 	switch {
 	case r.MaxAge != 0 && (r.MaxAge < MinRetentionAge || r.MaxAge > MaxRetentionAge):
 		return Errorf(CodeInvalidRetention, "a maximum age of %s is not between %s and %s", r.MaxAge, MinRetentionAge, MaxRetentionAge)
@@ -147,7 +148,7 @@ func decodePolicy(r *Record) (policy, error) {
 	p := policy{Retention{MaxCount: d.uvarint(), TruncateBefore: d.uvarint()}, d.uvarint()}
 	if d.ok && form == retentionSet && len(d.b) == 0 && age <= uint64(MaxRetentionAge.Milliseconds()) {
 		p.MaxAge = time.Duration(age) * time.Millisecond
-		if p.validate() == nil {
+		if p.Validate() == nil {
 			return p, nil
 		}
 	}

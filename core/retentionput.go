@@ -67,7 +67,7 @@ func (p *RetentionPut) validate() error {
 	if p.Target.Stream == "" && p.TruncateBefore > 0 {
 		return Errorf(CodeInvalidRetention, "a category has no version to truncate before: that is of a stream")
 	}
-	return p.Retention.validate()
+	return p.Retention.Validate()
 }
 
 // put puts the policy once.
@@ -138,20 +138,6 @@ func ReadRetention(ctx context.Context, r RecordReader, t RetentionTarget) (Rete
 	}
 	p, revision, err := readPolicy(ctx, r, t)
 	return RetentionInfo{Target: t, Retention: p.Retention, Revision: revision}, err
-}
-
-// EffectiveRetention returns what holds for a stream: its policy, with the fields of that of its
-// category where it has none.
-func EffectiveRetention(ctx context.Context, r RecordReader, stream string) (Retention, error) {
-	if IsSystem(stream) {
-		return Retention{}, ValidateReadable(stream)
-	}
-	own, err := ReadRetention(ctx, r, RetentionTarget{Stream: stream})
-	if err != nil {
-		return Retention{}, err
-	}
-	category, err := ReadRetention(ctx, r, RetentionTarget{Category: CategoryOf(stream)})
-	return own.Retention.orElse(category.Retention), err
 }
 
 // ListRetentions returns a page of the policies.

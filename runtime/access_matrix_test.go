@@ -61,6 +61,9 @@ var matrix = map[string]string{
 	"GET /v1/streams/{stream}": readers, "GET /v1/streams/{stream}/events": readers, "HEAD /v1/streams/{stream}/events": readers,
 	"GET /v1/streams/{stream}/snapshots": readers, "GET /v1/streams/{stream}/snapshots/{kind}": readers,
 	"PUT /v1/streams/{stream}/snapshots/{kind}": "writer+", "DELETE /v1/streams/{stream}/snapshots/{kind}": "writer+",
+	"GET /v1/retention": operators, "GET /v1/streams/{stream}/retention": readers,
+	"PUT /v1/streams/{stream}/retention": "operator+", "DELETE /v1/streams/{stream}/retention": "operator+",
+	"GET /v1/retention/{category}": admins, "PUT /v1/retention/{category}": admins, "DELETE /v1/retention/{category}": admins, // and those who are granted all of it
 	"GET /v1/events/{id}": names, // one that a key may not read is not found
 	"GET /v1/events":      allReader,
 	"GET /v1/progress":    names, "GET /v1/progress/{progress}": names, "DELETE /v1/progress/{progress}": "operator operator+ writer+ writer-",
@@ -101,6 +104,8 @@ var matrix = map[string]string{
 // opMatrix says who may do each op of the WebSocket protocol.
 var opMatrix = map[string]string{
 	"append": "writer+", "read": readers, "subscribe": readers, "streams": names, "stream": readers,
+	"retention.list": operators, "retention.get": readers, "retention.put": "operator+", "retention.clear": "operator+",
+	"retention.getDefault": admins, "retention.putDefault": admins, "retention.clearDefault": admins,
 	"snapshot.list": readers, "snapshot.get": readers, "snapshot.put": "writer+", "snapshot.delete": "writer+",
 	"credit": anyKey, "unsubscribe": anyKey, "ack": anyKey, "nack": anyKey, "extend": anyKey,
 	"cancel": anyKey, "refresh": anyKey, "hello": anyKey, "ping": anyKey, "pong": anyKey,
@@ -229,7 +234,7 @@ func (n *matrixNode) call(t *testing.T, token, operation string) (int, []byte) {
 		n.subscription(t)
 	}
 	method, path, _ := strings.Cut(operation, " ")
-	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p", "{kind}", "k",
+	path = strings.NewReplacer("{stream}", "order-1", "{id}", n.event, "{subscription}", "orders", "{progress}", "p", "{kind}", "k", "{category}", "order",
 		"{plugin}", "none", "{version}", "1", "{binding}", "none", "{key}", "none", "{position}", "1", "{code}", "forbidden").Replace(path)
 	body := map[string]string{
 		"POST /v1/streams/{stream}/events":             `{"type":"T","data":1}`,
@@ -310,6 +315,8 @@ func (n *matrixNode) sayAll(t *testing.T, c *wsClient, caller string) {
 		"cluster":     `"about":"status"`,
 		"plugin.logs": `"sub":2,"binding":"none"`,
 
+		"retention.get": `"stream":"order-1"`, "retention.put": `"stream":"order-1"`, "retention.clear": `"stream":"order-1"`,
+		"retention.getDefault": `"category":"order"`, "retention.putDefault": `"category":"order"`, "retention.clearDefault": `"category":"order"`,
 		"snapshot.list":   `"stream":"order-1"`,
 		"snapshot.get":    `"stream":"order-1","kind":"k"`,
 		"snapshot.put":    `"stream":"order-1","kind":"k","version":1,"data":1`,

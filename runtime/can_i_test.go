@@ -16,6 +16,7 @@ import (
 var askable = map[access.Action]struct{ target, subscription, operation string }{
 	access.Append:             {"order-1", "", "POST /v1/streams/{stream}/events"},
 	access.Read:               {"order-1", "", "GET /v1/streams/{stream}/events"},
+	access.SetRetention:       {"order-1", "", "PUT /v1/streams/{stream}/retention"},
 	access.DeleteStreams:      {"order-1", "", "POST /v1/streams/{stream}/undelete"},
 	access.RemoveStreams:      {"order-1", "", "DELETE /v1/streams/{stream}?hard=true&expect=99"},
 	access.Consume:            {"order-1", "orders", "POST /v1/subscriptions/{subscription}/fetch"},

@@ -53,10 +53,14 @@ func selectionTag(q url.Values) string {
 
 // pageTag is what the tag of a page has of the events of the page: nothing if they are those that
 // the page has as long as none of the stream's was removed. A removal moves the head of $all, which
-// is in its tag.
+// is in its tag; what expires with time does not, so a page that lacks such events has the three,
+// as positions.
 func pageTag(r *pageRequest, page *core.Page) string {
-	if r.Stream == core.All || r.beyond {
+	if r.Stream == core.All && !page.Expired || r.beyond {
 		return ""
+	}
+	if r.Stream == core.All {
+		return "-p" + strconv.FormatUint(page.First, 10) + "." + strconv.FormatUint(page.Last, 10) + "." + strconv.Itoa(page.Count)
 	}
 	var first, last uint64
 	for p := range page.Places() {

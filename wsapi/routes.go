@@ -58,7 +58,7 @@ func (a *API) routes() []Route {
 	reading := append([]string{"from", "after", "limit", "dir", "cursor", "progress", "system"}, selecting...)
 	appending := append([]string{"expect"}, progressParameters...)
 	loading := append([]string{"snapshot"}, reading...)
-	list := append(append(a.clusterRoutes(), a.snapshotRoutes()...), []Route{
+	list := append(slices.Concat(a.clusterRoutes(), a.snapshotRoutes(), a.retentionRoutes()), []Route{
 		{Method: "GET", Path: socketPath, Needs: access.Open, Handle: a.webSocket},
 		{Method: "GET", Path: "/v1/server", Needs: access.SeeServer, Handle: a.server, Drained: true},
 		a.statsRoute(),

@@ -70,6 +70,10 @@ func TestOpenAPIHasTheBodies(t *testing.T) {
 		"SnapshotInfo":  reflect.TypeFor[wire.SnapshotInfo](),
 		"SnapshotsPage": reflect.TypeFor[wire.SnapshotsPage](),
 
+		"Retention":       reflect.TypeFor[wire.Retention](),
+		"RetentionPolicy": reflect.TypeFor[wire.RetentionPolicy](),
+		"RetentionPage":   reflect.TypeFor[wire.RetentionPage](),
+
 		"Server": reflect.TypeFor[serverInfo](),
 
 		"Stats":             reflect.TypeFor[wire.Stats](),

@@ -33,6 +33,9 @@ func TestProgressDocs(t *testing.T) { runPage(t, "../../docs/progress.md", 7) }
 // TestSnapshotDocs runs the session of docs/snapshots.md.
 func TestSnapshotDocs(t *testing.T) { runPage(t, "../../docs/snapshots.md", 9) }
 
+// TestRetentionDocs runs the session of docs/retention.md.
+func TestRetentionDocs(t *testing.T) { runPage(t, "../../docs/retention.md", 11) }
+
 // TestDeletingDocs runs the session of docs/deleting.md.
 func TestDeletingDocs(t *testing.T) { runPage(t, "../../docs/deleting.md", 12, "--hard-deletes") }
 

@@ -15,9 +15,9 @@ import (
 func newStreams(a *app) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "streams",
-		Short: "List streams, show one, delete and undelete them",
+		Short: "List streams, show one, delete and undelete them, and set what expires",
 	})
-	cmd.AddCommand(newStreamsLs(a), newStreamsInfo(a), newStreamsDelete(a), newStreamsUndelete(a))
+	cmd.AddCommand(newStreamsLs(a), newStreamsInfo(a), newStreamsDelete(a), newStreamsUndelete(a), newStreamsRetention(a))
 	return cmd
 }
 

@@ -313,7 +313,7 @@ func badRetention(s *aging) {
 		"a bad name":           {core.RetentionPut{Target: stream("a\n")}, core.CodeInvalidStreamName},
 	} {
 		c.put.Expect = core.AnyVersion
-		_, _, err := core.SetRetention(s.ctx, s.node, c.put)
+		_, err := s.set(c.put)
 		if !errors.Is(err, c.code) {
 			s.Errorf("%s: %v, want %s", name, err, c.code)
 		}
@@ -337,9 +337,21 @@ func (l *lateStore) Append(ctx context.Context, c core.Commit) (core.Result, err
 // keeps sets a policy.
 func (s *aging) keeps(t core.RetentionTarget, r core.Retention) {
 	s.Helper()
-	if _, _, err := core.SetRetention(s.ctx, s.node, core.RetentionPut{Target: t, Retention: r, Expect: core.AnyVersion}); err != nil {
+	if _, err := s.set(core.RetentionPut{Target: t, Retention: r, Expect: core.AnyVersion}); err != nil {
 		s.Fatalf("retention of %s: %v", t, err)
 	}
+}
+
+// set puts a policy by the Log, if it can do that.
+func (s *aging) set(p core.RetentionPut) (info core.RetentionInfo, err error) {
+	client, ok := s.log.(interface {
+		SetRetention(ctx context.Context, p core.RetentionPut) (core.RetentionInfo, error)
+	})
+	if ok {
+		return client.SetRetention(s.ctx, p)
+	}
+	info, _, err = core.SetRetention(s.ctx, s.node, p)
+	return info, err
 }
 
 // shows checks what can be read of a stream, both ways and selected, and its version.

@@ -31,6 +31,8 @@ type Stream struct {
 	State   string       `json:"state"`
 	Created *StreamPlace `json:"created,omitzero"`
 	Changed *StreamPlace `json:"changed,omitzero"`
+	// Retention is what holds for the stream; absent if nothing expires.
+	Retention *Retention `json:"retention,omitzero"`
 }
 
 // StreamPlace is where and when an event was recorded.
@@ -43,7 +45,7 @@ type StreamPlace struct {
 func NewStream(i *core.StreamInfo) Stream {
 	return Stream{
 		Name: i.Name, Version: i.Version, First: i.First, Count: i.Count(), State: i.State.String(),
-		Created: newStreamPlace(i.Created), Changed: newStreamPlace(i.Changed),
+		Created: newStreamPlace(i.Created), Changed: newStreamPlace(i.Changed), Retention: newRetention(i.Retention),
 	}
 }
 
@@ -58,6 +60,12 @@ func newStreamPlace(p core.StreamPlace) *StreamPlace {
 // before states leaves it out.
 func (s *Stream) Core() (core.StreamInfo, error) {
 	info := core.StreamInfo{Name: s.Name, Version: s.Version, First: s.First, Created: s.Created.core(), Changed: s.Changed.core()}
+	if s.Retention != nil {
+		var err error
+		if info.Retention, err = s.Retention.Core(); err != nil {
+			return info, err
+		}
+	}
 	for ; info.State <= core.StreamTombstoned; info.State++ {
 		if info.State.String() == s.State || s.State == "" {
 			return info, nil

@@ -38,6 +38,7 @@ export const rights: readonly { words: string; action: Action; bound: boolean; r
   { words: "Append", action: "append", bound: true, roles: ["writer"] },
   { words: "Delete streams, and undo that", action: "streams.delete", bound: true, roles: ["writer", "operator"] },
   { words: "Remove streams with their events", action: "streams.remove", bound: true, roles: ["operator"] },
+  { words: "Set the retention of streams", action: "streams.retention", bound: true, roles: ["operator"] },
   {
     words: "Consume subscriptions, keep places",
     action: "consume",
@@ -76,6 +77,7 @@ export const questions: readonly { action: Action; words: string; target: "Strea
   { action: "read", words: "read", target: "Stream" },
   { action: "streams.delete", words: "delete or undelete", target: "Stream" },
   { action: "streams.remove", words: "remove the events of", target: "Stream" },
+  { action: "streams.retention", words: "set the retention of", target: "Stream" },
   { action: "consume", words: "consume", target: "Stream" },
   { action: "progress", words: "use the place", target: "Name" },
   { action: "subscriptions.steer", words: "steer the subscription", target: "Name" },

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gyre-events/gyre/core"
+	"github.com/gyre-events/gyre/sdk"
+)
+
+const retentionHelp = `Show or set which events of a stream expire. What has expired cannot be read any more from the
+moment it is set, and gyre scavenge gives its storage back. The stream's version stays.
+
+--category CATEGORY is about the defaults of all streams whose names begin with CATEGORY- . A
+stream's own bounds come first, each for itself. Flags that are not given leave a bound as it is;
+0 removes one, and --clear all, but for --truncate-before: that never decreases.`
+
+// retentionFlags are the flags of gyre streams retention.
+type retentionFlags struct {
+	category       string
+	maxAge         string
+	maxCount       uint64
+	truncateBefore uint64
+	clear, list    bool
+}
+
+// listedRetention is a policy as it is printed.
+type listedRetention struct {
+	Stream         string `json:"stream,omitzero"`
+	Category       string `json:"category,omitzero"`
+	MaxAge         string `json:"maxAge,omitzero"`
+	MaxCount       uint64 `json:"maxCount,omitzero"`
+	TruncateBefore uint64 `json:"truncateBefore,omitzero"`
+	Revision       uint64 `json:"revision"`
+}
+
+func newListedRetention(i *core.RetentionInfo) listedRetention {
+	l := listedRetention{i.Target.Stream, i.Target.Category, "", i.MaxCount, i.TruncateBefore, i.Revision}
+	if i.MaxAge > 0 {
+		l.MaxAge = formatAge(i.MaxAge)
+	}
+	return l
+}
+
+func newStreamsRetention(a *app) *cobra.Command {
+	var f retentionFlags
+	cmd := &cobra.Command{
+		Use:   "retention [STREAM]",
+		Short: "Show or set which events of a stream, or of a category, expire",
+		Long:  retentionHelp,
+		Example: `  gyre streams retention order-1 --max-count 100
+  gyre streams retention --category order --max-age 30d
+  gyre streams retention order-1 --truncate-before 5
+  gyre streams retention --list`,
+		Args: takes(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.list {
+				return a.withClient(cmd.Context(), func(client *sdk.Client) error { return a.listRetentions(cmd.Context(), client) })
+			}
+			t := core.RetentionTarget{Category: f.category}
+			if len(args) > 0 {
+				t.Stream = args[0]
+			}
+			if (t.Stream == "") == (t.Category == "") {
+				return usagef("gyre streams retention STREAM").because("retention is of a stream or of a --category, one of them")
+			}
+			return a.retention(cmd, t, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.category, "category", "", "the defaults of the streams of this category")
+	flags.StringVar(&f.maxAge, "max-age", "", "events that were recorded longer ago expire: 30d, 12h, 90m")
+	flags.Uint64Var(&f.maxCount, "max-count", 0, "all but so many of the last events expire")
+	flags.Uint64Var(&f.truncateBefore, "truncate-before", 0, "events before this version expire")
+	flags.BoolVar(&f.clear, "clear", false, "nothing expires any more by age and count")
+	flags.BoolVar(&f.list, "list", false, "list all policies")
+	return a.completeStream(a.talks(cmd))
+}
+
+// retention shows a policy, or changes what the flags say of it.
+func (a *app) retention(cmd *cobra.Command, t core.RetentionTarget, f retentionFlags) error {
+	var info core.RetentionInfo
+	changes := f.clear || cmd.Flags().Changed("max-age") || cmd.Flags().Changed("max-count") || cmd.Flags().Changed("truncate-before")
+	err := a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) (err error) {
+		if info, err = client.Retention(ctx, t); err != nil || !changes {
+			return err
+		}
+		p := core.RetentionPut{Target: t, Retention: info.Retention, Expect: core.Expect(info.Revision)}
+		if err := f.apply(cmd, &p.Retention); err != nil {
+			return err
+		}
+		info, err = client.SetRetention(ctx, p)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return printOne(a, newListedRetention(&info), listedRetention.words)
+}
+
+// apply changes r as the flags say that were given.
+func (f *retentionFlags) apply(cmd *cobra.Command, r *core.Retention) (err error) {
+	if f.clear {
+		r.MaxAge, r.MaxCount = 0, 0
+	}
+	if cmd.Flags().Changed("max-age") {
+		if r.MaxAge, err = parseAge(f.maxAge); err != nil {
+			return err
+		}
+	}
+	if cmd.Flags().Changed("max-count") {
+		r.MaxCount = f.maxCount
+	}
+	if cmd.Flags().Changed("truncate-before") {
+		r.TruncateBefore = f.truncateBefore
+	}
+	return nil
+}
+
+// parseAge reads a duration, which may be in days.
+func parseAge(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, usagef("--max-age 30d").because("--max-age %q is not a duration such as 30d, 12h or 90m", text)
+	}
+	return d, nil
+}
+
+// formatAge is the inverse of parseAge.
+func formatAge(d time.Duration) string {
+	if day := 24 * time.Hour; d%day == 0 {
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	return d.String()
+}
+
+func (r listedRetention) words() string {
+	if r.MaxAge == "" && r.MaxCount == 0 && r.TruncateBefore == 0 {
+		return "nothing of " + r.name() + " expires by a policy of its own"
+	}
+	var b strings.Builder
+	b.WriteString(r.name())
+	for _, bound := range r.bounds() {
+		b.WriteString("\n" + bound)
+	}
+	return b.String()
+}
+
+func (r listedRetention) name() string {
+	if r.Stream != "" {
+		return "stream " + visible(r.Stream)
+	}
+	return "category " + visible(r.Category)
+}
+
+func (r listedRetention) bounds() (bounds []string) {
+	if r.MaxAge != "" {
+		bounds = append(bounds, "max age          "+r.MaxAge)
+	}
+	if r.MaxCount > 0 {
+		bounds = append(bounds, fmt.Sprintf("max count        %d", r.MaxCount))
+	}
+	if r.TruncateBefore > 0 {
+		bounds = append(bounds, fmt.Sprintf("truncate before  %d", r.TruncateBefore))
+	}
+	return bounds
+}
+
+func (a *app) listRetentions(ctx context.Context, client *sdk.Client) error {
+	number := func(n uint64) string {
+		if n == 0 {
+			return ""
+		}
+		return strconv.FormatUint(n, 10)
+	}
+	l := list[listedRetention]{app: a, header: []string{"of", "name", "max age", "max count", "truncate before"}, row: func(r listedRetention) []string {
+		of, name := "stream", r.Stream
+		if r.Stream == "" {
+			of, name = "category", r.Category
+		}
+		return []string{of, cell(name, core.MaxStreamNameBytes), r.MaxAge, number(r.MaxCount), number(r.TruncateBefore)}
+	}}
+	after := ""
+	return l.printAll(ctx, 0, func(ctx context.Context, most int) (items []listedRetention, end bool, err error) {
+		page, err := client.ListRetentions(ctx, core.RetentionsRequest{After: after, Limit: most})
+		for i := range page.Policies {
+			items = append(items, newListedRetention(&page.Policies[i]))
+		}
+		after = page.Next
+		return items, page.End, err
+	})
+}
