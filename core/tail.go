@@ -51,7 +51,9 @@ type early struct {
 type workerSet uint
 
 func newTail(maxBytes int, log string, head uint64) *tail {
-	return &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1), removals: makeRemovals()}
+	t := &tail{maxBytes: maxBytes, log: log, end: head, waiters: makeWaiters(), gaps: make(chan struct{}, 1), removals: makeRemovals()}
+	t.removals.add(removal{}) // what was removed before
+	return t
 }
 
 // share prepares the tail for a log with other writers. It is called first.

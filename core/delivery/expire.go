@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -43,6 +44,13 @@ func (m *Machine) Expire(now time.Time, positions []uint64) {
 	for _, s := range m.subs.all {
 		s.trim()
 	}
+}
+
+// Expiring reports whether something of an expired event is stored yet: that it is parked, or has
+// failed.
+func (m *Machine) Expiring() bool {
+	return m.mode != lost && (m.counts[removing]+len(m.store.failed.expired) > 0 ||
+		slices.ContainsFunc(m.parked.parking, func(e *entry) bool { return e.expired }))
 }
 
 // ExpireParked is Drop of parked events that are gone from the log.

@@ -52,8 +52,8 @@ func (x *expiry) took(known uint64) {
 	x.known, x.fed = min(x.known, known), min(x.fed, known)
 }
 
-// AwaitExpired waits until nothing is kept ahead of subscribers that the Store knows to be gone
-// from the log when it is called.
+// AwaitExpired waits until nothing is kept ahead of subscribers, and nothing parked at this
+// Owner, that the Store knows to be gone from the log when it is called.
 func (o *Owner) AwaitExpired(ctx context.Context) error {
 	upTo := o.store.Removals()
 	for _, h := range o.hosts() {
@@ -61,7 +61,7 @@ func (o *Owner) AwaitExpired(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return o.awaitParked(ctx, upTo)
 }
 
 func (h *host) awaitExpired(ctx context.Context, upTo uint64) error {
@@ -74,7 +74,7 @@ func (h *host) awaitExpired(ctx context.Context, upTo uint64) error {
 		looked := h.expiry.done
 		h.mu.Unlock()
 		if done {
-			return nil
+			break
 		}
 		select {
 		case <-looked:
@@ -83,6 +83,14 @@ func (h *host) awaitExpired(ctx context.Context, upTo uint64) error {
 			return core.AsError(context.Cause(ctx))
 		}
 	}
+	if h.incarnation.key.transient {
+		return nil // nothing is stored
+	}
+	err := h.await(ctx, func() bool { return !h.machine.Expiring() })
+	if h.ctx.Err() != nil {
+		return nil // what is stored, its next host looks through
+	}
+	return err
 }
 
 // look has the machine drop what is gone. more reports whether to look again.

@@ -80,33 +80,3 @@ func TestRemovedStream(t *testing.T) {
 		wantPositions(t, n.join("all", unlimited).take(9), []uint64{2, 4, 6, 13, 14, 15, 16, 17, 18})
 	})
 }
-
-// What is parked of a removed stream has no event any more, and cannot be replayed.
-func TestParkedOfRemovedStream(t *testing.T) {
-	overEngines(t, func(t *testing.T, n *node) {
-		n.fill(4, 2) // s-0 has 1, 3
-		n.put("all", nil)
-		c := n.join("all", unlimited)
-		c.take(4)
-		c.ack(4)
-		c.park(1, 2, 3)
-		n.wantsParked("all", 1, 2, 3)
-		n.change("s-0", core.RemoveStream)
-		page, err := n.Parked(t.Context(), "all", subscriptions.ParkedRequest{})
-		if err != nil || len(page.Parked) != 3 {
-			t.Fatalf("%+v, %v", page, err)
-		}
-		for _, p := range page.Parked {
-			if removed := p.Position != 2; (p.Event.Count == 0) != removed {
-				t.Errorf("parked %d has %d events", p.Position, p.Event.Count)
-			}
-		}
-		if _, err := n.Replay(t.Context(), "all", subscriptions.Selection{All: true}); err != nil {
-			t.Fatal(err)
-		}
-		wantPositions(t, c.take(1), []uint64{2})
-		c.ack(2)
-		n.fill(1, 1)
-		wantPositions(t, c.take(1), []uint64{6})
-	})
-}

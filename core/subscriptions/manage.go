@@ -171,7 +171,12 @@ func (o *Owner) control(ctx context.Context, name, command string, input func(*d
 
 // withHost does something with the host of a subscription that exists.
 func (o *Owner) withHost(ctx context.Context, name string, do func(*host) error) error {
-	lock, err := o.enter(ctx, stored(name))
+	return o.withHostOf(ctx, stored(name), do)
+}
+
+// withHostOf is withHost of a key.
+func (o *Owner) withHostOf(ctx context.Context, key nameKey, do func(*host) error) error {
+	lock, err := o.enter(ctx, key)
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ type Owner struct {
 	mu     sync.Mutex // protects the fields below
 	names  map[nameKey]*nameLock
 	active int // names with a host
+	parked parkedExpiry
 	closed bool
 }
 
@@ -120,6 +121,7 @@ func New(config Config) (*Owner, error) {
 	o.running.Go(func() { o.loader.run(o.ctx) })
 	removals := o.store.Removals()
 	o.running.Go(func() { o.watchRemovals(removals) })
+	o.running.Go(o.expireParked)
 	return o, nil
 }
 

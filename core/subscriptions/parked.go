@@ -126,7 +126,7 @@ func (o *Owner) Replay(ctx context.Context, name string, which Selection) (n int
 func (o *Owner) Drop(ctx context.Context, name string, which Selection) (n int, err error) {
 	err = o.withHost(ctx, name, func(h *host) error {
 		return o.selected(ctx, h.incarnation, &which, func(refs []delivery.ParkedRef) error {
-			if err := h.drop(ctx, refs); err != nil {
+			if err := h.drop(ctx, refs, h.machine.Drop); err != nil {
 				return err
 			}
 			n += len(refs)
@@ -136,15 +136,16 @@ func (o *Owner) Drop(ctx context.Context, name string, which Selection) (n int, 
 	return n, err
 }
 
-// drop has the machine forget parked events, and waits until that is stored.
-func (h *host) drop(ctx context.Context, refs []delivery.ParkedRef) error {
+// drop has the machine forget parked events, by its Drop or ExpireParked, and waits until that is
+// stored.
+func (h *host) drop(ctx context.Context, refs []delivery.ParkedRef, by func([]delivery.ParkedRef) int) error {
 	for rest := refs; len(rest) > 0; {
 		h.mu.Lock()
 		if h.ended != nil {
 			h.mu.Unlock()
 			return h.ended
 		}
-		taken := h.replayer.drop(rest)
+		taken := h.replayer.drop(rest, by)
 		h.mu.Unlock()
 		dropped := rest[:taken]
 		rest = rest[taken:]

@@ -95,6 +95,9 @@ func TestParkedAreFoundByTheirID(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer n.close(o)
+		if err := o.AwaitExpired(ctx); err != nil { // it has looked for removed ones
+			t.Fatal(err)
+		}
 		do := func(what string, f func(context.Context, string, subscriptions.Selection) (int, error), name string, named ...core.ID) error {
 			t.Helper()
 			store.calls.Store(0)

@@ -134,6 +134,8 @@ func (p *progress) ahead() (positions []uint64) {
 // parkedEvent is the record of a parked event. The event itself is in the log.
 type parkedEvent struct {
 	Key            string             `json:"key,omitempty"`
+	Stream         string             `json:"stream,omitempty"` // that it is in
+	Link           *core.Origin       `json:"link,omitempty"`   // where the event was written, if it is a link
 	RecordedMicros int64              `json:"recorded"`
 	At             time.Time          `json:"at"`
 	Cause          delivery.Cause     `json:"cause"`
@@ -151,6 +153,9 @@ func encodeParked(p *delivery.Parked) ([]byte, error) {
 	r := parkedEvent{
 		Key: p.Key, RecordedMicros: p.RecordedMicros, At: moment(p.At), Cause: p.Cause, Reason: p.Reason,
 		Attempts: p.Attempts, Failures: p.Failures,
+	}
+	if err := r.putPlace(p.Raw); err != nil {
+		return nil, err
 	}
 	for {
 		value, err := json.Marshal(&r)

@@ -167,3 +167,67 @@ func TestGoneByStorage(t *testing.T) {
 		}
 	})
 }
+
+// A parked event that is removed leaves with its record, which says why it was parked: at once,
+// or when an Owner comes.
+func TestRemovalOfParkedEvents(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		parked := func() (records int) {
+			found, err := n.store.Records(t.Context(), core.RecordsRequest{Table: "subscription_parked", Limit: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(found)
+		}
+		n.fill(6, 3)
+		n.put("s", nil)
+		c := n.join("s", unlimited)
+		c.take(6)
+		if err := c.Nack([]uint64{1, 2, 3, 4}, delivery.Nack{Action: delivery.ActionPark, Reason: "secret"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Ack([]uint64{5, 6}); err != nil {
+			t.Fatal(err)
+		}
+		n.change("s-0", core.RemoveStream)
+		if err := n.AwaitExpired(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if i := n.info("s"); parked() != 2 || i.Parked != 2 || i.Totals.Expired != 2 {
+			t.Errorf("%d records are left: %+v", parked(), i)
+		}
+		c.Leave(true)
+		n.close(n.Owner)
+		n.change("s-1", core.TombstoneStream)
+		n.own()
+		if err := n.AwaitExpired(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if i := n.info("s"); parked() != 1 || i.Parked != 1 {
+			t.Errorf("%d records are left: %+v", parked(), i)
+		}
+		if count, err := n.Replay(t.Context(), "s", subscriptions.Selection{All: true}); err != nil || count != 1 {
+			t.Errorf("replays %d, %v", count, err)
+		}
+		if got := n.join("s", unlimited).take(1); got[0] != 3 {
+			t.Errorf("replayed %v", got)
+		}
+	})
+}
+
+// An event that its map fails on is looked for as any other.
+func TestRemovalBesideFaults(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.put("s", func(d *subscriptions.Definition) { d.Map.Expr, d.BufferSize = `{"a": data.absent}`, 1 })
+		n.fill(6, 3)
+		c := n.join("s", unlimited)
+		c.until(delivery.Live)
+		n.change("s-0", core.RemoveStream)
+		if err := n.AwaitExpired(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if i := n.info("s"); i.State != delivery.Live || i.Parked != 4 {
+			t.Errorf("afterwards %+v", i)
+		}
+	})
+}

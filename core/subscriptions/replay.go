@@ -185,8 +185,8 @@ func (r *replayer) give(events []delivery.Replay) (taken int) {
 }
 
 // drop has the machine forget parked events, as many as it has room for. host.mu is held.
-func (r *replayer) drop(refs []delivery.ParkedRef) (taken int) {
-	taken = r.host.machine.Drop(refs)
+func (r *replayer) drop(refs []delivery.ParkedRef, by func([]delivery.ParkedRef) int) (taken int) {
+	taken = by(refs)
 	for _, ref := range refs[:taken] {
 		r.given[ref.Position] = struct{}{}
 	}

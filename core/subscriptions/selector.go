@@ -156,12 +156,15 @@ func (s *selector) apply(it *delivery.Item, e *core.Event, v *Verdict) (keep boo
 		return false
 	}
 	var err error
+	raw := it.Raw // an event with a fault stays as it is
 	if it.Key, err = s.key(e, v); err == nil {
-		it.Raw, err = s.mapped(it.Raw, e, v)
+		raw, err = s.mapped(raw, e, v)
 	}
 	if err != nil {
 		it.Fault = err.Error()
+		return true
 	}
+	it.Raw = raw
 	return true
 }
 
