@@ -142,9 +142,12 @@ func EventStream(w http.ResponseWriter, r *http.Request, next func(ctx context.C
 	}
 }
 
+// copyPiece is how much of a long body is read and written at a time.
+const copyPiece = 256 << 10
+
 // CopyStream writes a body that may be long. Each piece has Limits.IOTimeout to be taken.
 func CopyStream(w http.ResponseWriter, from io.Reader) error {
-	piece := make([]byte, 64<<10)
+	piece := make([]byte, copyPiece)
 	for {
 		n, err := from.Read(piece)
 		if n > 0 {

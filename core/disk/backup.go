@@ -74,9 +74,13 @@ type backup struct {
 	earlier *core.Backup                // that the folder has, or nil
 	files   map[string]*core.BackupFile // of the earlier one, by name
 	sums    map[string]uint32
-	copied  []string // files that were not there
-	result  BackupResult
 	done    int64 // bytes of the files that there are
+
+	// settling has the error of the goroutine that ends a file, if there is one. That owns the
+	// fields below but for result.Backup and the bytes.
+	settling chan error
+	copied   []string // files that were not there
+	result   BackupResult
 }
 
 // begin locks the folder and finds what it has.
@@ -209,7 +213,12 @@ func (b *backup) lost(what string) error {
 	return core.Errorf(core.CodeLogChanged, "the log has not %s, which the backup in %s has; keep that, and back up into another folder", what, b.Dir)
 }
 
-func (b *backup) copyFiles() error {
+func (b *backup) copyFiles() (err error) {
+	defer func() {
+		if settleErr := b.settled(); err == nil {
+			err = settleErr
+		}
+	}()
 	b.done = 0
 	for i := range b.result.Files {
 		b.result.Bytes += b.result.Files[i].Bytes
@@ -268,7 +277,8 @@ func (b *backup) haveLeft(f *core.BackupFile, name string) (sum uint32, ok bool)
 	return sum, err == nil
 }
 
-// copy copies a file under the name.
+// copy copies a file under the name. The end of that is left to a goroutine, beside which the next
+// file is on its way.
 func (b *backup) copy(f *core.BackupFile, name string) (sum uint32, err error) {
 	path := filepath.Join(b.Dir, name)
 	file, err := b.FS.OpenFile(path+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC)
@@ -279,9 +289,33 @@ func (b *backup) copy(f *core.BackupFile, name string) (sum uint32, err error) {
 	if err = w.begin(f); err == nil {
 		err = w.complete(f)
 	}
-	if err == nil {
-		err = file.Sync()
+	if settleErr := b.settled(); err == nil {
+		err = settleErr
 	}
+	if err != nil {
+		_ = file.Close()
+		_ = b.FS.Remove(path + ".tmp") // the next backup does it otherwise
+		return 0, err
+	}
+	settling := make(chan error, 1)
+	b.settling = settling
+	go func() { settling <- b.settle(f, file, path) }()
+	return w.sum, nil
+}
+
+// settled waits until the last file that was copied has its name.
+func (b *backup) settled() error {
+	if b.settling == nil {
+		return nil
+	}
+	err := <-b.settling
+	b.settling = nil
+	return err
+}
+
+// settle gives a file its name once it is durable and checked.
+func (b *backup) settle(f *core.BackupFile, file File, path string) error {
+	err := file.Sync()
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
 	}
@@ -293,11 +327,11 @@ func (b *backup) copy(f *core.BackupFile, name string) (sum uint32, err error) {
 	}
 	if err != nil {
 		_ = b.FS.Remove(path + ".tmp") // the next backup does it otherwise
-		return 0, err
+		return err
 	}
 	b.copied = append(b.copied, path)
 	b.result.Copied++
-	return w.sum, nil
+	return nil
 }
 
 // fileWriter writes a file of a backup.
@@ -350,18 +384,12 @@ func (w *fileWriter) complete(f *core.BackupFile) error {
 
 // write writes what r has.
 func (w *fileWriter) write(r io.Reader) error {
-	b := w.backup
-	buf := make([]byte, blobChunkBytes)
-	for {
-		n, err := r.Read(buf)
+	for buf := make([]byte, fillBytes); ; {
+		n, err := readFull(r, buf)
 		if n > 0 {
-			if _, err := w.file.WriteAt(buf[:n], w.at); err != nil {
+			if err := w.add(buf[:n]); err != nil {
 				return err
 			}
-			w.sum = crc32.Update(w.sum, castagnoli, buf[:n])
-			w.at += int64(n)
-			b.done += int64(n)
-			b.Progress(b.done, b.result.Bytes)
 		}
 		if err == io.EOF {
 			return nil
@@ -370,6 +398,31 @@ func (w *fileWriter) write(r io.Reader) error {
 			return err
 		}
 	}
+}
+
+// readFull fills b unless r ends or fails, whose error it returns as it is.
+func readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var more int
+		more, err = r.Read(b[n:])
+		n += more
+	}
+	return n, err
+}
+
+// add writes b, and has the system begin with it, so that little is left for the sync.
+func (w *fileWriter) add(b []byte) error {
+	if _, err := w.file.WriteAt(b, w.at); err != nil {
+		return err
+	}
+	if err := writeSoon(w.file, w.at, int64(len(b))); err != nil {
+		return err
+	}
+	w.sum = crc32.Update(w.sum, castagnoli, b)
+	w.at += int64(len(b))
+	w.backup.done += int64(len(b))
+	w.backup.Progress(w.backup.done, w.backup.result.Bytes)
+	return nil
 }
 
 // pacedReader reads at the pace of a backup.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,7 +103,7 @@ func mustRestore(t testing.TB, config RestoreConfig, want *scavenged) {
 // scavenged, and restores it to places by chance.
 func TestBackupSoak(t *testing.T) {
 	t.Parallel()
-	for seed := range rounds(40) {
+	for seed := range rounds(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			root, fs := t.TempDir(), newFaultFS()
@@ -166,10 +167,10 @@ func restoreSomewhere(t *testing.T, b *backedUp, backup BackupResult, config Res
 
 // TestIncrementalBackup: only what is new is copied, and what is not needed is removed.
 func TestIncrementalBackup(t *testing.T) {
-	root := t.TempDir()
-	e := open(t, Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes})
+	root, fs := t.TempDir(), newFaultFS()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), FS: fs, SegmentBytes: minSegmentBytes})
 	defer e.Close()
-	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	config := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
 	b := &backedUp{scavenged: newScavenged(1)}
 	b.write(t, e, 100)
 	if _, _, err := e.PutBlob(t.Context(), bytes.NewReader([]byte("a blob")), core.MaxBlobBytes); err != nil {
@@ -188,11 +189,11 @@ func TestIncrementalBackup(t *testing.T) {
 	if next.Copied == 0 || next.CopiedBytes != next.Bytes-first.Bytes {
 		t.Errorf("one Commit more: %d files, %d bytes of %d", next.Copied, next.CopiedBytes, next.Bytes-first.Bytes)
 	}
-	names, err := os.ReadDir(filepath.Join(config.Dir, "log"))
-	if segments := segmentsOf(&next.Backup); err != nil || len(names) != len(segments) {
-		t.Errorf("%d files for %d segments, %v", len(names), len(segments), err)
+	names := fs.find(filepath.Join(config.Dir, "log") + "/")
+	if segments := segmentsOf(&next.Backup); len(names) != len(segments) {
+		t.Errorf("%d files for %d segments", len(names), len(segments))
 	}
-	mustRestore(t, RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), SegmentBytes: minSegmentBytes}}, b.scavenged)
+	mustRestore(t, RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), FS: fs, SegmentBytes: minSegmentBytes}}, b.scavenged)
 }
 
 // TestBackupOfAnotherLog: a folder with a backup is not overwritten by what does not go on
@@ -345,19 +346,19 @@ func (r *interruptedReader) Read(b []byte) (int, error) {
 
 // TestInterruptedBackup: the earlier backup stays, and the next one copies what is missing.
 func TestInterruptedBackup(t *testing.T) {
-	root := t.TempDir()
-	e := open(t, Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes})
+	root, fs := t.TempDir(), newFaultFS()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), FS: fs, SegmentBytes: minSegmentBytes})
 	defer e.Close()
 	b := &backedUp{scavenged: newScavenged(3)}
 	b.write(t, e, 100)
-	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	config := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
 	if _, err := Backup(t.Context(), &interrupted{e, 30_000}, config); err == nil {
 		t.Fatal("there is no error")
 	}
 	if _, err := VerifyBackup(t.Context(), config); !errors.Is(err, core.CodeBackupNotFound) {
 		t.Errorf("of an interrupted backup: %v", err)
 	}
-	if _, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored")}}); !errors.Is(err, core.CodeBackupNotFound) {
+	if _, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), FS: fs}}); !errors.Is(err, core.CodeBackupNotFound) {
 		t.Errorf("of an interrupted backup: %v", err)
 	}
 	first := mustBackUp(t, e, config)
@@ -372,7 +373,7 @@ func TestInterruptedBackup(t *testing.T) {
 	if err != nil || !report.Clean() || report.End != first.End {
 		t.Fatalf("%+v, %v, want the one that ends at %+v", report, err, first.End)
 	}
-	mustRestore(t, RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), SegmentBytes: minSegmentBytes}}, b.until(first.End.Position))
+	mustRestore(t, RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), FS: fs, SegmentBytes: minSegmentBytes}}, b.until(first.End.Position))
 }
 
 // TestPowerLossOfBackupsSoak loses power at each change that a backup makes, and each that a restore
@@ -453,6 +454,46 @@ func loseAt(fs *faultFS, random *rand.Rand, call int, do func(FS) error) (left *
 	}
 	err := do(run)
 	return run.crash(random), err == nil
+}
+
+// TestBackupToAFullDisk: a backup leaves the earlier one, and a restore leaves nothing; with room
+// both work.
+func TestBackupToAFullDisk(t *testing.T) {
+	root, fs := t.TempDir(), newFaultFS()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), FS: fs.clone(), SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	b := &backedUp{scavenged: newScavenged(5)}
+	b.write(t, e, 30)
+	config := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
+	first := mustBackUp(t, e, config)
+	to := RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), FS: fs, SegmentBytes: minSegmentBytes}}
+	b.write(t, e, 100)
+	for _, writes := range []int{0, 1, 3, 5} {
+		left := writes
+		fs.fault = func(_ int, op, _ string) error {
+			if op == "write" {
+				if left--; left < 0 {
+					return syscall.ENOSPC
+				}
+			}
+			return nil
+		}
+		_, backupErr := Backup(t.Context(), e, config)
+		left = writes
+		_, restoreErr := Restore(t.Context(), to)
+		fs.fault = nil
+		if !errors.Is(backupErr, core.CodeStoreFull) || !errors.Is(restoreErr, core.CodeStoreFull) {
+			t.Errorf("after %d writes: backup %v, restore %v", writes, backupErr, restoreErr)
+		}
+		if report, err := VerifyBackup(t.Context(), config); err != nil || !report.Clean() || report.End != first.End {
+			t.Errorf("after %d writes: %+v, %v", writes, report, err)
+		}
+		if found := fs.find(to.To.Dir + "/"); len(found) > 0 {
+			t.Errorf("after %d writes %v is left", writes, found)
+		}
+	}
+	mustBackUp(t, e, config)
+	mustRestore(t, to, b.scavenged)
 }
 
 // TestRestoredIdentity restores a log to a place behind which the original went on: what was

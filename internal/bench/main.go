@@ -39,6 +39,7 @@ var groups = []group{
 	{"access", benchAccess},
 	{"subscription", benchSubscriptions},
 	{"streams/list", benchStreamList},
+	{"streams/backup", benchBackup},
 	{"growth", benchGrowth},
 	{"cluster", benchCluster},
 	{"plugin", benchPlugins},
