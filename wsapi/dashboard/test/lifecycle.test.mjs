@@ -145,3 +145,58 @@ test("snapshots are listed with how far they are behind, looked at, and deleted"
   await page.getByText("There is no snapshot raw").waitFor();
   assert.deepEqual(page.problems, []);
 });
+
+test("a scavenge is tried, started, and says what it gave back", async (t) => {
+  const node = await Node.start(t, "--hard-deletes");
+  for (const name of ["order-1", "order-2"]) await node.run(["append", name, "OrderPlaced", '{"total":10}']);
+  await node.run(["streams", "delete", "order-1", "--hard", "--yes"]);
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/settings`);
+  const panel = page.locator("section", { has: page.getByRole("heading", { name: "Scavenge" }) });
+  await panel.getByText("It gives back the storage").waitFor();
+  await panel.getByLabel("What would hardly get smaller").check();
+  await panel.getByRole("button", { name: "Dry run" }).click();
+  await panel.getByText("dry run, done").waitFor();
+  assert.match(await panel.innerText(), /Events that would go\s+1\s/);
+  assert.deepEqual(await barriers(page), []);
+  await panel.scrollIntoViewIfNeeded();
+  await page.screenshot({ path: join(screens, "scavenge-light.png") });
+  await panel.getByRole("button", { name: "Start…" }).click();
+  await page
+    .getByRole("dialog")
+    .getByText(/^1 events go, and/)
+    .waitFor();
+  await page.getByRole("dialog").getByRole("button", { name: "Start" }).click();
+  await panel.getByText("Events gone").waitFor();
+  await panel.getByText(/^done$/).waitFor();
+  assert.match(await panel.innerText(), /Events gone\s+1\s/);
+  assert.deepEqual(page.problems, []);
+});
+
+test("a scavenge that runs shows how far it is, is stopped, and goes on", async (t) => {
+  const node = await Node.start(t, "--hard-deletes");
+  const lines = Array.from(
+    { length: 20_000 },
+    (_, i) => `{"stream":"s-${i % 2}","type":"T","data":"${"x".repeat(400)}"}\n`,
+  );
+  await node.run(["import", "-"], lines.join(""));
+  await node.run(["streams", "delete", "s-1", "--hard", "--yes"]);
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/settings`);
+  const panel = page.locator("section", { has: page.getByRole("heading", { name: "Scavenge" }) });
+  await panel.getByLabel("What would hardly get smaller").check();
+  await panel.getByLabel("At most").fill("0.1");
+  await panel.getByRole("button", { name: "Start…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Start" }).click();
+  await panel.getByText(/^running, \d+ %$/).waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await page.screenshot({ path: join(screens, "scavenge-running-light.png") });
+  await panel.getByRole("button", { name: "Stop" }).click();
+  await panel.getByText(/^stopped$/).waitFor();
+  await panel.getByLabel("At most").fill("");
+  await panel.getByRole("button", { name: "Go on…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Go on" }).click();
+  await panel.getByText(/^done$/).waitFor();
+  assert.match(await panel.innerText(), /Events gone\s+10,000\s/);
+  assert.deepEqual(page.problems, []);
+});
