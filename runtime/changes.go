@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/gyre-events/gyre/access/keys"
 	"github.com/gyre-events/gyre/core"
@@ -18,8 +20,12 @@ type changes struct {
 	hardDeletes bool
 	keys        *keys.Keys
 	logger      *slog.Logger
-	running     *sync.WaitGroup // those of Submit that are not answered
+	running     *sync.WaitGroup             // those of Submit that are not answered
+	expired     func(context.Context) error // subscriptions.Owner.AwaitExpired
 }
+
+// expireWithin bounds the wait until this node has dropped what was removed.
+const expireWithin = 10 * time.Second
 
 // changeTypes are the types of events of the audit.
 var changeTypes = map[core.StreamAction]string{
@@ -31,7 +37,8 @@ var changeTypes = map[core.StreamAction]string{
 
 // serveChanges has the API change whole streams.
 func (n *Node) serveChanges(c *wsapi.Config) {
-	c.Store = &changes{Store: c.Store, hardDeletes: n.config.HardDeletes, keys: n.keys, logger: n.logger, running: &n.changing}
+	c.Store = &changes{Store: c.Store, hardDeletes: n.config.HardDeletes, keys: n.keys, logger: n.logger, running: &n.changing,
+		expired: func(ctx context.Context) error { return n.subs.AwaitExpired(ctx) }}
 	if n.config.HardDeletes {
 		c.Extensions = append(c.Extensions, wsapi.Extension{Feature: "hard-deletes"})
 	}
@@ -43,8 +50,27 @@ func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error
 		return core.Result{}, err
 	}
 	r, err := s.Store.Append(ctx, c)
-	s.record(ctx, &c, r, err)
-	return r, err
+	return r, s.finish(ctx, &c, r, err)
+}
+
+// finish has the audit know of c, and waits until this node's subscriptions have dropped what c has
+// removed.
+func (s *changes) finish(ctx context.Context, c *core.Commit, r core.Result, err error) error {
+	s.record(ctx, c, r, err)
+	if err != nil || !removes(c) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, expireWithin)
+	defer cancel()
+	if err := s.expired(ctx); err != nil {
+		return core.Errorf(core.CodeUnknownOutcome, "the events are removed, but subscriptions of this node may still have some in memory, or parked: %w", err)
+	}
+	return nil
+}
+
+// removes reports whether c removes events.
+func removes(c *core.Commit) bool {
+	return slices.ContainsFunc(c.Streams, func(op core.StreamOp) bool { return op.Action.Removes() })
 }
 
 // Submit is core.Store.Submit. To remove events it waits until their snapshots are found, as
@@ -54,7 +80,7 @@ func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 		done(core.Result{}, err)
 		return
 	}
-	if len(c.Streams) == 0 || !s.keys.Protected() {
+	if len(c.Streams) == 0 || !s.keys.Protected() && !removes(&c) {
 		s.Store.Submit(ctx, c, done)
 		return
 	}
@@ -65,8 +91,7 @@ func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 	answers := make(chan answer, 1)
 	s.running.Go(func() {
 		a := <-answers
-		s.record(ctx, &c, a.result, a.err)
-		done(a.result, a.err)
+		done(a.result, s.finish(ctx, &c, a.result, a.err))
 	})
 	s.Store.Submit(ctx, c, func(r core.Result, err error) { answers <- answer{r, err} })
 }

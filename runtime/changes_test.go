@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -155,5 +156,40 @@ func TestAuditOfStreams(t *testing.T) {
 	slices.Sort(got[min(2, len(got)):]) // those of one commit are in no order
 	if !slices.Equal(got, want) {
 		t.Errorf("the audit has\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestParkedLeaveBeforeTheAnswer: when events are removed, what was parked of them, with its
+// reason, is gone when that is answered.
+func TestParkedLeaveBeforeTheAnswer(t *testing.T) {
+	n := start(t, runtime.Config{Engine: runtime.EngineMemory, HardDeletes: true})
+	for _, x := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", "/v1/streams/a/events", `{"type":"T","data":1}`, http.StatusCreated},
+		{"PUT", "/v1/subscriptions/s", `{"retry":{"max":1}}`, http.StatusCreated},
+	} {
+		if status, text := as(t, "", x.method, n.URL()+x.path, x.body); status != x.status {
+			t.Fatalf("%s %s: %d %s", x.method, x.path, status, text)
+		}
+	}
+	status, text := as(t, "", "POST", n.URL()+"/v1/subscriptions/s/fetch", `{"max":1}`)
+	var fetched struct {
+		Lease uint64 `json:"lease"`
+	}
+	if err := json.Unmarshal([]byte(text), &fetched); status != http.StatusOK || err != nil || fetched.Lease == 0 {
+		t.Fatalf("fetch: %d %s, %v", status, text, err)
+	}
+	nack := fmt.Sprintf(`{"lease":%d,"positions":[1],"action":"park","reason":"secret"}`, fetched.Lease)
+	if status, text := as(t, "", "POST", n.URL()+"/v1/subscriptions/s/nack", nack); status >= 300 {
+		t.Fatalf("nack: %d %s", status, text)
+	}
+	if status, text := as(t, "", "DELETE", n.URL()+"/v1/streams/a?hard=true", ""); status != http.StatusNoContent {
+		t.Fatalf("delete: %d %s", status, text)
+	}
+	records, err := n.Store().Records(t.Context(), core.RecordsRequest{Table: "subscription_parked"})
+	if err != nil || len(records) > 0 {
+		t.Errorf("%d records of parked events are left, %v", len(records), err)
 	}
 }

@@ -57,6 +57,8 @@
 //	    calls no server. What the live one has parked it parks, too, if it may emit; the
 //	    switch has that replayed, and holds back what the live one has emitted by then.
 //	                                                               beside.go, heldback.go
+//	L15 A lane handles no event that the Store knew to be removed before it began. The machine
+//	    counts it as expired.                                                  expire.go
 //
 // # Shadows
 //

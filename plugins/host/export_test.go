@@ -25,6 +25,7 @@ const (
 	RuleAllBack    = ruleAllBack
 	RuleBehindLive = ruleBehindLive
 	RuleCarry      = ruleCarry
+	RuleExpire     = ruleExpire
 )
 
 // LaneOf is the lane of a partition key.

@@ -170,6 +170,9 @@ func (l *lane) step(ctx context.Context) error {
 			return l.fail(err)
 		}
 	}
+	if ok, err := l.expire(ctx); !ok || err != nil {
+		return err
+	}
 	first := &l.front[0]
 	switch {
 	case first.replay:

@@ -20,15 +20,44 @@ type queued struct {
 // queue has the events of a lane that were delivered and of which the machine was not shown:
 // in the order of positions, each once.
 type queue struct {
-	mu     sync.Mutex // protects the field below
+	mu     sync.Mutex // protects the fields below
 	events []queued
+	known  uint64 // what the Store's Removals was before the oldest of events was taken, or at the last look
 }
 
-// push puts an event in its place. One that is there already is the same event (L3).
-func (q *queue) push(e queued) {
+// isKnown reports whether nothing was removed up to a count since the events were taken.
+func (q *queue) isKnown(upTo uint64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.known >= upTo || len(q.events) == 0
+}
+
+// begin begins a look: it returns the events, and since when they may be gone. From then on they
+// count as known up to a count.
+func (q *queue) begin(upTo uint64) (events []queued, known uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	known, q.known = q.known, upTo
+	return slices.Clone(q.events), known
+}
+
+// know takes back what begin has noted.
+func (q *queue) know(known uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.known = min(q.known, known)
+}
+
+// push puts an event in its place, which was taken when the Store's Removals was known. One that is
+// there already is the same event (L3).
+func (q *queue) push(e queued, known uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := len(q.events)
+	if n == 0 {
+		q.known = known
+	}
+	q.known = min(q.known, known)
 	if n == 0 || q.events[n-1].position < e.position {
 		q.events = append(q.events, e)
 		return

@@ -23,6 +23,7 @@ const (
 	ruleAllBack                      // L13: the Commits behind one that was not made are thrown away
 	ruleBehindLive                   // L14: a generation beside handles what the live one has passed
 	ruleCarry                        // L14: it parks what the live one has parked
+	ruleExpire                       // L15: what is removed before a lane has handled it is dropped
 )
 
 // holds reports whether the Host keeps a rule.

@@ -45,6 +45,8 @@ func TestWithoutRules(t *testing.T) {
 		{"L13 events behind a Commit in doubt are not run again", host.RuleAllBack, lostAhead},
 		{"L14 what the live generation has not passed is not appended", host.RuleBehindLive, aheadOfLive},
 		{"L14 what the live generation has parked is not appended", host.RuleCarry, parkedInLive},
+		{"L15 what was removed while it waited is handled", host.RuleExpire, removedWhileQueued},
+		{"L15 what was removed while it was tried is tried again", host.RuleExpire, removedWhileTried},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()

@@ -133,6 +133,7 @@ func (r *runner) run(ctx context.Context) error {
 // deal gives each event to its lane.
 func (r *runner) deal(ctx context.Context) error {
 	for {
+		known := r.host.config.Store.Removals()
 		d, err := r.sub.Next(ctx, core.Limit{Events: core.MaxReadEvents, Bytes: core.MaxPageBytes})
 		if err != nil {
 			return err
@@ -140,7 +141,7 @@ func (r *runner) deal(ctx context.Context) error {
 		i := 0
 		for p := range d.Places() {
 			e := queued{position: p.Position, raw: d.Block[p.At : p.At+p.Size : p.At+p.Size], replay: d.Replay, fault: d.Marks[i].Fault}
-			r.lanes[effects.LaneOf(d.Marks[i].Key, len(r.lanes))].queue.push(e)
+			r.lanes[effects.LaneOf(d.Marks[i].Key, len(r.lanes))].queue.push(e, known)
 			i++
 		}
 		for _, l := range r.lanes {
