@@ -319,7 +319,8 @@ func passOver(err error) error {
 // maxFates bounds the streams whose horizon a scavenge remembers.
 const maxFates = 10_000
 
-// fate decides about events for a scavenge, which has one time.
+// fate decides about events for a scavenge, which has one time. Those of noticeStream stay: no
+// policy is about the system's streams.
 func (s *Store) fate() func(ctx context.Context, e *Event) (Fate, error) {
 	x := s.newExpiry()
 	return func(ctx context.Context, e *Event) (Fate, error) {

@@ -33,7 +33,8 @@ type Scavenging struct {
 	All bool
 	// DryRun changes nothing.
 	DryRun bool
-	// BytesPerSecond bounds what is read and written of the log; 0 is no bound.
+	// BytesPerSecond bounds what is read and written of the log; 0 is no bound. A scavenge rests
+	// for as long as it works in any case.
 	BytesPerSecond int64
 	// Report, if not nil, is called with the result so far after each piece of the log.
 	Report func(Scavenged)
@@ -78,34 +79,43 @@ func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
 	return engine.Scavenge(ctx, r)
 }
 
-// leastPause is how far a scavenge may be ahead of its pace: it pauses after pieces, and not
-// after each event.
-const leastPause = 10 * time.Millisecond
+// A scavenge rests for as long as it has worked, after pieces and not after each event.
+const (
+	leastRest = 10 * time.Millisecond
+	mostRest  = time.Second
+)
 
-// Pace bounds how much a scavenge reads and writes, for engines. One goroutine uses it.
+// Pace has a scavenge rest for as long as it works, so that others have half of the machine at
+// least, and bounds how much it reads and writes, for engines. One goroutine uses it.
 type Pace struct {
 	bytesPerSecond int64
 	begun          time.Time
-	paid           int64 // bytes
+	paid           int64     // bytes
+	working        time.Time // since when it has not rested
 }
 
 // NewPace begins now. 0 is no bound.
 func NewPace(bytesPerSecond int64) *Pace {
-	return &Pace{bytesPerSecond: bytesPerSecond, begun: time.Now()}
+	now := time.Now()
+	return &Pace{bytesPerSecond: bytesPerSecond, begun: now, working: now}
 }
 
 // Pay waits until so many bytes more may be read or written. The error is that of ctx.
 func (p *Pace) Pay(ctx context.Context, bytes int64) error {
+	now := time.Now()
+	rest := min(now.Sub(p.working), mostRest)
 	if p.paid += bytes; p.bytesPerSecond > 0 {
 		due := p.begun.Add(time.Duration(float64(p.paid) / float64(p.bytesPerSecond) * float64(time.Second)))
-		if wait := time.Until(due); wait >= leastPause {
-			timer := time.NewTimer(wait)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
+		rest = max(rest, due.Sub(now))
+	}
+	if rest >= leastRest {
+		timer := time.NewTimer(rest)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
 		}
+		p.working = time.Now()
 	}
 	return ctx.Err()
 }

@@ -105,11 +105,15 @@ func (ix *index) joinRuns(runs []*run) (*run, error) {
 	return runs[0], nil
 }
 
-// discard removes runs that are not in the view. What stays, the next open removes.
+// discard closes runs that are not in the view, and removes their files unless one in the view
+// has the name. What stays, the next open removes or uses. working is held.
 func (ix *index) discard(runs []*run) {
+	inView := ix.view.Load().runs
 	for _, r := range runs {
 		_ = r.file.Close()
-		_ = ix.fs.Remove(filepath.Join(ix.dir, r.name))
+		if !slices.ContainsFunc(inView, func(v *run) bool { return v.name == r.name }) {
+			_ = ix.fs.Remove(filepath.Join(ix.dir, r.name))
+		}
 	}
 }
 

@@ -118,7 +118,7 @@ func (r *scavenge) run() error {
 		}
 		r.add(&done)
 		if done.rewritten && !r.DryRun && e.endsRun(n) {
-			if err := e.renewRuns(r.ctx); err != nil {
+			if err := r.renewRuns(); err != nil {
 				return err
 			}
 		}
@@ -128,7 +128,7 @@ func (r *scavenge) run() error {
 		}
 	}
 	if !r.DryRun {
-		if err := e.renewRuns(r.ctx); err != nil {
+		if err := r.renewRuns(); err != nil {
 			return err
 		}
 	}
@@ -292,28 +292,78 @@ func (e *Engine) endsRun(number uint32) bool {
 }
 
 // renewRuns makes the runs anew whose segments were rewritten since.
-func (e *Engine) renewRuns(ctx context.Context) error {
-	ix := e.index
-	ix.working.Lock()
-	defer ix.working.Unlock()
-	for _, old := range ix.view.Load().runs {
-		if err := ctx.Err(); err != nil {
+func (r *scavenge) renewRuns() error {
+	for {
+		old := r.engine.index.view.Load().staleRun()
+		if old == nil {
+			return nil
+		}
+		if err := r.renewRun(old); err != nil {
 			return err
 		}
-		if old.rewritten == ix.view.Load().rewritten(old.first, old.last) {
-			continue
+	}
+}
+
+// staleRun is a run whose segments were rewritten since it was made, or nil.
+func (v *view) staleRun() *run {
+	i := slices.IndexFunc(v.runs, func(r *run) bool { return r.rewritten != v.rewritten(r.first, r.last) })
+	if i < 0 {
+		return nil
+	}
+	return v.runs[i]
+}
+
+// renewRun makes a run anew, at the pace of the scavenge. Others may merge and mend runs between
+// two segments; it does nothing if the run itself is gone by then.
+func (r *scavenge) renewRun(old *run) error {
+	ix := r.engine.index
+	var made []*run
+	for number := old.first; number <= old.last; number++ {
+		err := r.paySegment(number)
+		ix.working.Lock()
+		if err != nil || !slices.Contains(ix.view.Load().runs, old) {
+			ix.discard(made)
+			ix.working.Unlock()
+			return err
 		}
-		made, err := e.rebuildRuns(old.first, old.last)
-		if err != nil {
-			return openError(err)
+		one, err := r.engine.rebuildRuns(number, number)
+		made = append(made, one...)
+		switch {
+		case err != nil:
+			ix.discard(made[:len(made)-len(one)]) // the others are
+			err = openError(err)
+		case number == old.last:
+			err = ix.replaceBy(old, made)
 		}
-		one, err := ix.joinRuns(made)
+		ix.working.Unlock()
 		if err != nil {
 			return err
 		}
-		ix.replace([]*run{old}, []*run{one})
 	}
 	return nil
+}
+
+// paySegment waits until a segment may be read.
+func (r *scavenge) paySegment(number uint32) error {
+	file, err := r.engine.files.acquire(number)
+	if err != nil {
+		return openError(err)
+	}
+	defer r.engine.files.release(file)
+	size, err := file.File.Size()
+	if err != nil {
+		return err
+	}
+	return r.pay(int(size))
+}
+
+// replaceBy puts what some runs are together in the place of one. working is held.
+func (ix *index) replaceBy(old *run, made []*run) error {
+	one, err := ix.joinRuns(made)
+	if err == nil {
+		ix.replace([]*run{old}, []*run{one})
+	}
+	return err
 }
 
 // rewritten is what a run of some segments should have in its header.

@@ -29,8 +29,7 @@ type scavenger struct {
 var _ core.Scavenger = (*Engine)(nil)
 
 // Scavenge is core.Scavenger's. It counts positions, and deletes rows in short transactions on a
-// connection of its own. It rests for as long as each took. Rows of removed streams go by
-// themselves; with All it waits for that.
+// connection of its own. Rows of removed streams go by themselves; with All it waits for that.
 func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenged, error) {
 	if err := ctx.Err(); err != nil {
 		return core.Scavenged{}, core.AsError(err)
@@ -63,15 +62,11 @@ func (r *scavenge) run() error {
 		return err
 	}
 	for r.Fate != nil && r.done.Next <= r.done.Last {
-		begun := time.Now()
 		if err := r.some(); err != nil {
 			return err
 		}
 		if r.Report != nil {
 			r.Report(r.done)
-		}
-		if err := r.rest(time.Since(begun)); err != nil {
-			return err
 		}
 	}
 	if r.All && !r.DryRun {
@@ -185,20 +180,6 @@ func (r *scavenge) delete(epoch int64, positions []int64) (links uint64, err err
 	return links, err
 }
 
-// rest lets others have the server for as long as the scavenge had it.
-func (r *scavenge) rest(d time.Duration) error {
-	timer := time.NewTimer(min(d, errorRest))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-r.ctx.Done():
-		return core.AsError(r.ctx.Err())
-	case <-r.engine.closing.Done():
-		return errClosed()
-	}
-}
-
 // awaitRemover waits until the rows of removed streams are gone.
 func (r *scavenge) awaitRemover() error {
 	for {
@@ -210,9 +191,13 @@ func (r *scavenge) awaitRemover() error {
 			return err
 		}
 		r.engine.removeSoon()
-		if err := r.rest(removedEvery); err != nil {
-			return err
+		timer := time.NewTimer(removedEvery)
+		select {
+		case <-timer.C:
+		case <-r.ctx.Done(): // the next call says so
+		case <-r.engine.closing.Done():
 		}
+		timer.Stop()
 	}
 }
 

@@ -40,6 +40,7 @@ var groups = []group{
 	{"subscription", benchSubscriptions},
 	{"streams/list", benchStreamList},
 	{"streams/backup", benchBackup},
+	{"streams/scavenge", benchScavenge},
 	{"growth", benchGrowth},
 	{"cluster", benchCluster},
 	{"plugin", benchPlugins},
