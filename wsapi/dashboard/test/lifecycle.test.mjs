@@ -81,12 +81,26 @@ test("events are removed for good once the name is typed, and a tombstone stays"
   await page.getByRole("heading", { name: "order-1 is tombstoned" }).waitFor();
   assert.equal(await page.getByRole("button", { name: "Append event" }).count(), 0);
 
+  // A stream of links to what was removed has a version, and no event.
+  await node.run(["append", "order-2", "OrderPlaced"]);
+  const { events } = await (await fetch(`${node.url}/v1/streams/order-2/events`)).json();
+  const linked = await fetch(`${node.url}/v1/streams/links/links`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ links: events.map((e) => e.id) }),
+  });
+  assert.ok(linked.ok, await linked.text());
+  await node.run(["streams", "delete", "order-2", "--hard", "--yes"]);
+  await page.goto(`${node.url}/streams/links`);
+  await page.getByText("No event is left").waitFor();
+  await page.getByText("links is at version 1").waitFor();
+
   // The lists of streams by state.
   for (const name of ["cart-1", "cart-2"]) await node.run(["append", name, "Made"]);
   await node.run(["streams", "delete", "cart-1"]);
   const inState = page.getByRole("group", { name: "In the state" });
   for (const [state, search, names] of [
-    ["All", "", ["cart-2", "cart-1"]],
+    ["All", "", ["cart-2", "cart-1"]], // links has no place in this order
     ["Tombstoned", "?state=tombstoned", ["order-1"]],
     ["Deleted", "?state=deleted", ["cart-1"]],
     ["Live", "?state=live", ["cart-2"]],
