@@ -595,7 +595,7 @@ var catalogue = map[Code]CodeInfo{
 		Title: "The folder has no backup",
 		Fix:   "Check the path. A backup has a file named manifest; a backup that was interrupted has none until gyre backup has run again."},
 	CodeFolderNotEmpty: {Class: ClassConflict, Status: 409,
-		Title: "The folder has other files",
+		Title: "The folder has other files, is a file, or is inside a backup or a data directory",
 		Fix:   "Choose a folder that is empty or does not exist. Nothing is written over a store."},
 	CodeInvalidRestorePoint: {Class: ClassUsage, Status: 400,
 		Title: "The backup cannot be restored to this place",

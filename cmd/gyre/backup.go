@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -165,6 +166,9 @@ func (a *app) restore(ctx context.Context, config disk.RestoreConfig) error {
 	}
 	result, err := disk.Restore(ctx, config)
 	meter.finish()
+	if errors.Is(err, core.CodeUnavailable) {
+		return &advised{err, "Check the paths, and that you may read the backup and write the data."}
+	}
 	if err != nil {
 		return err
 	}

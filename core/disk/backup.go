@@ -85,7 +85,7 @@ type backup struct {
 
 // begin locks the folder and finds what it has.
 func (b *backup) begin() (lock io.Closer, err error) {
-	if err := b.FS.MakeDir(b.Dir); err != nil {
+	if err := makeTarget(b.FS, b.Dir); err != nil {
 		return nil, err
 	}
 	lock, err = b.FS.Lock(b.Dir, false)
@@ -468,7 +468,7 @@ func (b *backup) removeOthers(keep func(name string) bool) error {
 		}
 		for _, base := range names {
 			name := filepath.Join(folder, base)
-			if keep(name) {
+			if keep(name) || !isStored(folder, base) {
 				continue
 			}
 			if err := b.FS.Remove(filepath.Join(b.Dir, name)); err != nil {

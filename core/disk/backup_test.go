@@ -610,6 +610,54 @@ func TestRestoreIsRefused(t *testing.T) {
 	}
 }
 
+// TestFoldersOfBackups: a backup is no data directory, neither is inside the other, and files of
+// somebody else stay.
+func TestFoldersOfBackups(t *testing.T) {
+	root := t.TempDir()
+	data, backup, link := filepath.Join(root, "data"), filepath.Join(root, "backup"), filepath.Join(root, "link")
+	e := open(t, Config{Dir: data})
+	defer e.Close()
+	commitOne(t, e, eventAndRecord("s", "k", "v"))
+	mustBackUp(t, e, BackupConfig{Dir: backup})
+	file, foreign := filepath.Join(root, "file"), filepath.Join(backup, "log", "mine.txt")
+	for _, name := range []string{file, foreign} {
+		if err := os.WriteFile(name, []byte("mine"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(data, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "sub"), data, filepath.Join(data, "index"), filepath.Join(data, "log", "a", "b"), filepath.Join(link, "sub"), filepath.Join(backup, "sub")} {
+		if _, err := Backup(t.Context(), e, BackupConfig{Dir: dir}); !errors.Is(err, core.CodeFolderNotEmpty) {
+			t.Errorf("backup to %s: %v", dir, err)
+		}
+		if _, err := Restore(t.Context(), RestoreConfig{Backup: backup, To: Config{Dir: dir}}); !errors.Is(err, core.CodeFolderNotEmpty) {
+			t.Errorf("restore to %s: %v", dir, err)
+		}
+	}
+	commitOne(t, e, eventAndRecord("s", "k", "v"))
+	mustBackUp(t, e, BackupConfig{Dir: backup})
+	if _, err := os.Stat(foreign); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		before := bytesOf(t, backup)
+		if _, err := Open(t.Context(), Config{Dir: backup}); !errors.Is(err, core.CodeInvalidConfig) {
+			t.Errorf("a backup is opened: %v", err)
+		}
+		if _, err := Verify(t.Context(), Config{Dir: backup}, VerifyOptions{}); !errors.Is(err, core.CodeInvalidConfig) {
+			t.Errorf("a backup is verified as data: %v", err)
+		}
+		if !bytes.Equal(bytesOf(t, backup), before) {
+			t.Error("the backup was changed")
+		}
+		if err := os.Remove(filepath.Join(backup, "manifest")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // FuzzManifest decodes anything: it is refused, or what it names can be of a log and is in its
 // folder.
 func FuzzManifest(f *testing.F) {

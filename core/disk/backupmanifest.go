@@ -19,6 +19,7 @@ import (
 // a core.Backup in JSON.
 const (
 	manifestName    = "manifest"
+	manifestBegin   = "gyre backup "
 	manifestVersion = 1
 	// maxManifestBytes is enough for half a million files: 32 TB in segments of 64 MiB.
 	maxManifestBytes = 64 << 20
@@ -34,14 +35,14 @@ func encodeManifest(b *core.Backup) ([]byte, error) {
 
 // sealManifest puts the first line before the text.
 func sealManifest(text []byte) []byte {
-	return fmt.Appendf(nil, "gyre backup %d %08x\n%s", manifestVersion, crc32.Checksum(text, castagnoli), text)
+	return fmt.Appendf(nil, manifestBegin+"%d %08x\n%s", manifestVersion, crc32.Checksum(text, castagnoli), text)
 }
 
 // decodeManifest checks all that can be known without the files.
 func decodeManifest(text []byte) (b core.Backup, err error) {
 	line, body, _ := bytes.Cut(text, []byte("\n"))
 	var version int
-	if n, _ := fmt.Sscanf(string(line), "gyre backup %d ", &version); n < 1 {
+	if n, _ := fmt.Sscanf(string(line), manifestBegin+"%d ", &version); n < 1 {
 		return b, damagedBackup(manifestName, "it does not begin as a manifest does")
 	}
 	if version > manifestVersion {

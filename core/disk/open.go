@@ -70,7 +70,7 @@ func (e *Engine) takeLocks() error {
 		return err
 	}
 	if !e.config.restoring {
-		if err := checkRestored(e.fs, e.dir); err != nil {
+		if err := checkData(e.fs, e.dir); err != nil {
 			return err
 		}
 	}
@@ -89,18 +89,6 @@ func (e *Engine) takeLocks() error {
 		return err
 	}
 	return e.makeDirs(e.indexDir(), e.recordsDir(), e.blobDir())
-}
-
-// checkRestored refuses the directory of a restore that has not ended.
-func checkRestored(fs FS, dir string) error {
-	names, err := fs.List(dir)
-	if err != nil {
-		return openError(err)
-	}
-	if isRestoring(names) {
-		return core.Errorf(core.CodeRestoreUnfinished, "a restore into %s has not ended", dir)
-	}
-	return nil
 }
 
 func (e *Engine) makeDirs(dirs ...string) error {

@@ -95,7 +95,7 @@ func (r *restore) run() (RestoreResult, error) {
 // begin locks the directory, and sees to it that it has nothing but what an earlier restore has
 // left.
 func (r *restore) begin() (lock io.Closer, err error) {
-	if err := r.fs.MakeDir(r.To.Dir); err != nil {
+	if err := makeTarget(r.fs, r.To.Dir); err != nil {
 		return nil, err
 	}
 	lock, err = r.fs.Lock(r.To.Dir, false)

@@ -61,10 +61,10 @@ func Verify(ctx context.Context, config Config, options VerifyOptions) (Report, 
 	if err := config.validate(); err != nil {
 		return Report{}, err
 	}
+	if err := checkData(config.FS, config.Dir); err != nil && !errors.Is(err, core.CodeUnavailable) {
+		return Report{}, err
+	}
 	if _, err := config.FS.List(filepath.Join(config.Dir, logFolder)); err != nil {
-		if err := checkRestored(config.FS, config.Dir); errors.Is(err, core.CodeRestoreUnfinished) {
-			return Report{}, err
-		}
 		return Report{}, core.Errorf(core.CodeUnavailable, "there is no log in the data directory: %w", err)
 	}
 	e := &Engine{fs: config.FS, dir: config.Dir, config: config}
