@@ -14,8 +14,8 @@ import (
 
 // scavengedSegment is what a scavenge did with a segment, or would do.
 type scavengedSegment struct {
-	bytes     int64  // of the file before
-	won       int64  // by which it gets shorter
+	bytes     int64  // of the file before, as far as it was written
+	won       int64  // by which it gets shorter; 0 if the map takes more
 	events    uint64 // that go, links included
 	changes   uint64 // of records, that go
 	rewritten bool   // or would be, in a dry run
@@ -164,6 +164,7 @@ func (r *scavenge) segment(number uint32) (done scavengedSegment, err error) {
 	if done.bytes, err = source.File.Size(); err != nil {
 		return done, err
 	}
+	done.bytes = min(done.bytes, s.end) // without the room that was prepared and not used
 	removal, err := r.decide(source, s)
 	if err != nil || removal == nil {
 		return done, err
@@ -173,7 +174,7 @@ func (r *scavenge) segment(number uint32) (done scavengedSegment, err error) {
 	if err := layout.layOut(); err != nil {
 		return done, err
 	}
-	done.won = done.bytes - layout.size()
+	done.won = max(done.bytes-layout.size(), 0)
 	done.rewritten = r.All || done.won >= done.bytes/worthShare
 	if r.DryRun || !done.rewritten {
 		return done, nil

@@ -669,7 +669,7 @@ func TestScavengeKeepsTheLogLocked(t *testing.T) {
 		if _, err := (osFS{}).Lock(first, false); !errors.Is(err, errLocked) {
 			t.Fatalf("lock: %v", err)
 		}
-		if result, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true}); err != nil || result.Won == 0 {
+		if result, err := e.Scavenge(t.Context(), core.Scavenging{Fate: s.decide, All: true}); err != nil || result.Events == 0 {
 			t.Fatalf("%+v, %v", result, err)
 		}
 		for name := range s.versions {
@@ -860,4 +860,20 @@ func TestScavengeOfALongSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	verifyClean(t, config, VerifyOptions{})
+}
+
+// TestScavengeCountsWhatWasWritten: the room that a segment was given in advance is no win.
+func TestScavengeCountsWhatWasWritten(t *testing.T) {
+	e := open(t, Config{SegmentBytes: 1 << 20})
+	defer e.Close()
+	s := newScavenged(15)
+	s.write(t, e, 100)
+	written := e.State().Bytes
+	s.remove()
+	for run, dry := range []bool{true, false, false} {
+		done, err := e.Scavenge(t.Context(), core.Scavenging{All: true, DryRun: dry, Fate: s.decide})
+		if err != nil || done.Bytes > written+int64(run+1)*headerBytes || done.Won > done.Bytes || run < 2 && done.Won < written/20 || run == 2 && done.Won > 0 {
+			t.Errorf("run %d: %+v, %v, of %d bytes", run, done, err, written)
+		}
+	}
 }
