@@ -86,6 +86,8 @@ export type {
   PluginTally,
   PluginTotals,
   Principal,
+  Retention,
+  RetentionPolicy,
   RingMember,
   RingMembers,
   RingMove,
@@ -105,7 +107,7 @@ export type {
   Types,
   Whereabouts,
 } from "./schemas.js";
-export { type ChangeStreamOptions, type DeleteStreamOptions, Streams } from "./streams.js";
+export { type ChangeStreamOptions, type DeleteStreamOptions, type RetentionOptions, type RetentionTarget, Streams } from "./streams.js";
 export { type SubscriptionListOptions, Subscriptions } from "./subscriptions.js";
 
 /**

@@ -195,6 +195,8 @@ export interface StreamInfo {
   readonly created?: StreamPlace;
   /** The last event. */
   readonly changed?: StreamPlace;
+  /** What of the stream expires, by its policy and that of its category; absent if nothing does. */
+  readonly retention?: { readonly maxAgeMs?: number; readonly maxCount?: number; readonly truncateBefore?: number };
 }
 
 /** A part of a list of streams. It may have fewer than asked for, or none, though it is not the last one. */

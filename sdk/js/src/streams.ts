@@ -1,7 +1,8 @@
 import type { StreamInfo } from "./client.js";
 import type { Limits } from "./connection.js";
 import type { Expect } from "./errors.js";
-import { pathOf, type Requests } from "./requests.js";
+import { type NamedOptions, pathOf, type Requests } from "./requests.js";
+import type { Retention, RetentionPolicy } from "./schemas.js";
 
 /** Options of a change of a stream. */
 export interface ChangeStreamOptions extends Limits {
@@ -15,6 +16,15 @@ export interface DeleteStreamOptions extends ChangeStreamOptions {
   hard?: boolean | undefined;
   /** Remove the events, and let nothing be appended to the stream again. */
   tombstone?: boolean | undefined;
+}
+
+/** What has a policy of retention: a stream, or all streams of a category, as a default. */
+export type RetentionTarget = { stream: string } | { category: string };
+
+/** Options of a change of a policy. */
+export interface RetentionOptions extends Limits {
+  /** The revision that the policy must have, 0 before the first one; any by default. */
+  expect?: number | undefined;
 }
 
 /** Streams as wholes: what they are, and what becomes of them. */
@@ -41,4 +51,31 @@ export class Streams {
   undelete(stream: string, o: ChangeStreamOptions = {}): Promise<void> {
     return this.#requests.change("POST", pathOf`/v1/streams/${stream}/undelete`, { expect: o.expect }, undefined, o);
   }
+
+  /** Returns a policy of retention; one without bounds if there is none. */
+  retention(of: RetentionTarget, o: Limits = {}): Promise<RetentionPolicy> {
+    return this.#requests.get(retentionPath(of), {}, o);
+  }
+
+  /**
+   * Replaces a policy. What expires by it cannot be read any more once this resolves. A
+   * truncateBefore that is stored stays if it is left out.
+   */
+  setRetention(of: RetentionTarget, retention: Retention, o: RetentionOptions = {}): Promise<RetentionPolicy> {
+    return this.#requests.change("PUT", retentionPath(of), { expect: o.expect }, retention, o);
+  }
+
+  /** Clears a policy, but for its truncateBefore, and returns what is left of it. */
+  clearRetention(of: RetentionTarget, o: RetentionOptions = {}): Promise<RetentionPolicy> {
+    return this.#requests.change("DELETE", retentionPath(of), { expect: o.expect }, undefined, o);
+  }
+
+  /** Lists the policies that the key may set: those of categories, then those of streams. */
+  retentions(o: Omit<NamedOptions, "prefix"> = {}): AsyncGenerator<RetentionPolicy, void, undefined> {
+    return this.#requests.list("/v1/retention", "policies", {}, o);
+  }
+}
+
+function retentionPath(of: RetentionTarget): string {
+  return "stream" in of ? pathOf`/v1/streams/${of.stream}/retention` : pathOf`/v1/retention/${of.category}`;
 }

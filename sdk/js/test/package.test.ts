@@ -31,7 +31,7 @@ test("it is small, and what is not used is left out", async () => {
   const all = gzipSync(await bundle('export * from "./index.js"'), { level: 9 }).length;
   assert.ok(all < 15_400, `${all} bytes, compressed`);
   const more = gzipSync(await bundle('export * from "./index.js"; export * from "./admin.js"'), { level: 9 }).length - all;
-  assert.ok(more < 3400, `${more} bytes more for operators, compressed`);
+  assert.ok(more < 3500, `${more} bytes more for operators, compressed`);
   assert.equal((await bundle('import "./index.js"')).length, 0);
   const id = await bundle('import { newId } from "./index.js"; console.log(newId())');
   assert.ok(id.length < 2000, `${id.length} bytes for newId alone`);

@@ -37,3 +37,32 @@ test("a node removes no events unless it is told to", async (t) => {
   await assert.rejects(admin(c).streams.delete("a", { hard: true }), { code: "hard_deletes_off" });
   assert.equal((await c.read("a")).events.length, 1);
 });
+
+test("policies of retention are set, shown, listed and cleared", async (t) => {
+  const node = await Node.start(t, "memory");
+  const c = await node.client(t, {});
+  const { streams } = admin(c);
+  const event = { type: "A", data: 1 };
+  await c.append("a-1", [event, event, event]);
+  const of = { stream: "a-1" };
+  assert.deepEqual(await streams.retention(of), { stream: "a-1", revision: 0 });
+  assert.deepEqual(await streams.setRetention(of, { truncateBefore: 2, maxCount: 1 }, { expect: 0 }), {
+    stream: "a-1",
+    maxCount: 1,
+    truncateBefore: 2,
+    revision: 1,
+  });
+  const versions = async () => (await c.read("a-1")).events.map((e) => e.version);
+  assert.deepEqual(await versions(), [3]);
+  assert.deepEqual((await streams.info("a-1")).retention, { maxCount: 1, truncateBefore: 2 });
+  await assert.rejects(streams.setRetention(of, { maxCount: 2 }, { expect: 0 }), { code: "record_conflict" });
+  await assert.rejects(streams.setRetention(of, { truncateBefore: 1 }), { code: "invalid_retention" });
+  await streams.setRetention({ category: "a" }, { maxAgeMs: 3_600_000 });
+  const listed = [];
+  for await (const p of streams.retentions()) {
+    listed.push(p.category ?? p.stream);
+  }
+  assert.deepEqual(listed, ["a", "a-1"]);
+  assert.deepEqual(await streams.clearRetention(of), { stream: "a-1", truncateBefore: 2, revision: 2 });
+  assert.deepEqual(await versions(), [2, 3]);
+});
