@@ -197,6 +197,24 @@ func (x *expiry) left(ctx context.Context, b Batch) (Batch, error) {
 	return b.where(func(h *eventHead) bool { return !x.hides(h) }), nil
 }
 
+// mark sets what is true of the events that have expired.
+func (x *expiry) mark(ctx context.Context, events [][]byte, expired []bool) error {
+	for _, raw := range events {
+		if h, ok := decodeHead(raw); ok {
+			x.meet(&h)
+		}
+	}
+	if err := x.ask(ctx); err != nil {
+		return err
+	}
+	for i, raw := range events {
+		if h, ok := decodeHead(raw); ok && x.hides(&h) {
+			expired[i] = true
+		}
+	}
+	return nil
+}
+
 // maxPassed bounds how often a read of a stream begins again behind events that have expired. The
 // second page has others, unless they expire meanwhile.
 const maxPassed = 3

@@ -9,14 +9,14 @@ import (
 // RemovalWatcher is implemented by a Log's Store. It serves those that keep events in memory
 // which were read before: what was removed since must not be handed out.
 type RemovalWatcher interface {
-	// Removals counts how often events may have been removed. When a Commit that removes some
-	// is answered, the count has risen. Events that were read when the count was the same, and
+	// Removals counts how often events may have been removed, or a policy of retention was put.
+	// When a Commit that does that is answered, the count has risen. Events that were read when the count was the same, and
 	// later, are in the log still.
 	Removals() uint64
 	// AwaitRemoval waits until the count is greater than after, and returns it. The error is
 	// ctx's, or store_closed.
 	AwaitRemoval(ctx context.Context, after uint64) (uint64, error)
-	// Gone reports which of some encoded events are not in the log any more. since is what
+	// Gone reports which of some encoded events are not in the log any more, or have expired. since is what
 	// Removals returned before they were read.
 	Gone(ctx context.Context, since uint64, events [][]byte) ([]bool, error)
 }
@@ -109,6 +109,18 @@ func (s *Store) Gone(ctx context.Context, since uint64, events [][]byte) ([]bool
 	if len(events) == 0 {
 		return nil, nil
 	}
+	gone, err := s.removed(ctx, since, events)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.policies.current(ctx); err != nil || !s.policies.any.Load() {
+		return gone, err
+	}
+	return gone, s.newExpiry().mark(ctx, events, gone)
+}
+
+// removed reports which events are not in the log any more.
+func (s *Store) removed(ctx context.Context, since uint64, events [][]byte) ([]bool, error) {
 	before, known := s.tail.removals.since(since)
 	if known {
 		return areBefore(before, events, false)

@@ -256,6 +256,24 @@ var retentionTests = []agingTest{
 		r := s.follow(core.FollowRequest{Stream: "a", From: core.From{Kind: core.AfterVersion, N: 2}})
 		r.gets(ids[4:]...)
 	}},
+	{"notices_never_expire", func(s *aging) {
+		for n := range 3 {
+			s.keeps(stream("a"), core.Retention{MaxCount: uint64(n + 1)})
+		}
+		before := len(s.read("$streams", 0))
+		for _, key := range []string{"stream\n$streams", "category\n$streams"} { // as a defect might put them
+			_, err := s.node.Append(s.ctx, core.Commit{Records: []core.RecordOp{
+				{Table: core.RetentionTable, Key: key, Expect: core.AnyVersion, Value: []byte{1, 0, 1, 0, 0}},
+			}})
+			s.ok(err)
+		}
+		if _, err := s.node.Scavenge(s.ctx, core.Scavenging{All: true}); err != nil && !errors.Is(err, core.CodeNotSupported) {
+			s.Fatal(err)
+		}
+		if after := len(s.read("$streams", 0)); after != before+2 {
+			s.Errorf("%d notices, want %d", after, before+2)
+		}
+	}},
 	{"list_of_policies", func(s *aging) {
 		var want []core.RetentionTarget
 		for i := range 3 {

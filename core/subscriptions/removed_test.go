@@ -231,3 +231,33 @@ func TestRemovalBesideFaults(t *testing.T) {
 		}
 	})
 }
+
+// A fetch after a policy of retention has nothing of what expires by it, though the window has
+// read it before.
+func TestFetchAfterRetention(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(60, 3)
+		n.put("s", nil)
+		c, d := n.fetch("s", unlimited, core.Limit{Events: 2, Bytes: core.MaxPageBytes})
+		if d.First != 1 || d.Last != 2 {
+			t.Fatalf("fetched %d to %d", d.First, d.Last)
+		}
+		p := core.RetentionPut{Target: core.RetentionTarget{Category: "s"}, Retention: core.Retention{MaxCount: 5}, Expect: core.AnyVersion}
+		if _, _, err := core.SetRetention(t.Context(), n.store, p); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Ack([]uint64{1, 2}); err != nil {
+			t.Fatal(err)
+		}
+		c, d = n.fetch("s", unlimited, core.Limit{Events: 1000, Bytes: core.MaxPageBytes})
+		if d.First != 46 || d.Count != 15 {
+			t.Errorf("fetched %d events from %d on, want 15 from 46 on", d.Count, d.First)
+		}
+		if err := c.Do(t.Context(), subscriptions.Answer{Kind: subscriptions.AckUpTo, UpTo: d.Last, Durable: true}); err != nil {
+			t.Error(err)
+		}
+		if i := n.info("s"); i.Checkpoint < 60 || i.Totals.Expired < 43 || i.Totals.Expired+i.Totals.Acked != 60 {
+			t.Errorf("afterwards %+v", i)
+		}
+	})
+}
