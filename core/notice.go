@@ -126,8 +126,8 @@ func (c *Commit) noticeID() func(i int, n notice) ID {
 }
 
 // notices reports whether b has a notice: what is in memory from before may be removed, or
-// expired. It returns what is; of any streams, where events may have expired, or b does not have
-// all that was written between its positions.
+// expired. It returns what is; of any streams, where b does not have all that was written between
+// its positions.
 func (b *Batch) notices() (found bool, removed []removal) {
 	if b.Count == 0 && b.Last > 0 {
 		return false, []removal{{}}
@@ -149,15 +149,15 @@ func (b *Batch) notices() (found bool, removed []removal) {
 	return found, removed
 }
 
-// appendRemoved appends the stream whose events are removed, if a notice says so, and any stream
-// if it says that a policy of retention was put.
+// appendRemoved appends the stream whose events are removed, if a notice says so, and an expiry if
+// it says that a policy of retention was put.
 func appendRemoved(removed []removal, notice []byte) []removal {
 	var e Event
 	if _, err := DecodeEvent(notice, &e); err != nil {
 		panic("core: batch with a malformed event")
 	}
 	if e.Type == retentionNotice {
-		return append(removed, removal{})
+		return append(removed, removal{expiry: true})
 	}
 	if e.Type != noticeTypes[RemoveStream] && e.Type != noticeTypes[TombstoneStream] {
 		return removed
@@ -166,5 +166,5 @@ func appendRemoved(removed []removal, notice []byte) []removal {
 	if err := json.Unmarshal(e.Data, &data); err != nil {
 		return append(removed, removal{})
 	}
-	return append(removed, removal{data.Stream, e.Position})
+	return append(removed, removal{stream: data.Stream, before: e.Position})
 }

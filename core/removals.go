@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // RemovalWatcher is implemented by a Log's Store. It serves those that keep events in memory
@@ -13,8 +14,9 @@ type RemovalWatcher interface {
 	// When a Commit that does that is answered, the count has risen. Events that were read when the count was the same, and
 	// later, are in the log still.
 	Removals() uint64
-	// AwaitRemoval waits until the count is greater than after, and returns it. The error is
-	// ctx's, or store_closed.
+	// AwaitRemoval waits until the count is greater than after, and returns it. While there are
+	// policies, the count rises every expiresEvery that somebody waits. The error is ctx's, or
+	// store_closed.
 	AwaitRemoval(ctx context.Context, after uint64) (uint64, error)
 	// Gone reports which of some encoded events are not in the log any more, or have expired. since is what
 	// Removals returned before they were read.
@@ -36,11 +38,16 @@ type removals struct {
 }
 
 // removal says that the events of a stream are gone that have positions before another. One
-// without a stream says that any events may be gone.
+// without a stream says that any events may be gone; one of expiry, that some may have expired.
 type removal struct {
 	stream string
 	before uint64
+	expiry bool
 }
+
+// expiresEvery is how often those that keep events in memory look for what has expired with time,
+// or because its stream went on.
+const expiresEvery = 5 * time.Second
 
 func makeRemovals() *removals { return &removals{changed: make(chan struct{})} }
 
@@ -69,14 +76,16 @@ func (r *removals) since(count uint64) (before map[string]uint64, ok bool) {
 	known := min(n, uint64(len(r.recent)))
 	before = make(map[string]uint64, known)
 	for _, x := range r.recent[uint64(len(r.recent))-known:] {
-		before[x.stream] = max(before[x.stream], x.before)
+		if !x.expiry {
+			before[x.stream] = max(before[x.stream], x.before)
+		}
 	}
 	_, any := before[""]
 	return before, known == n && !any
 }
 
-// await waits until the count is greater than after.
-func (r *removals) await(ctx context.Context, after uint64) (uint64, error) {
+// await waits until the count is greater than after, or until again is sent to.
+func (r *removals) await(ctx context.Context, after uint64, again <-chan time.Time) (count uint64, err error) {
 	for {
 		r.mu.Lock()
 		count, changed := r.count.Load(), r.changed
@@ -86,6 +95,8 @@ func (r *removals) await(ctx context.Context, after uint64) (uint64, error) {
 		}
 		select {
 		case <-changed:
+		case <-again:
+			return count, nil
 		case <-ctx.Done():
 			return count, AsError(context.Cause(ctx))
 		}
@@ -100,7 +111,17 @@ func (s *Store) AwaitRemoval(ctx context.Context, after uint64) (uint64, error) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.closing, func() { cancel(context.Cause(s.closing)) })()
-	return s.tail.removals.await(ctx, after)
+	again := time.NewTicker(expiresEvery)
+	defer again.Stop()
+	for {
+		count, err := s.tail.removals.await(ctx, after, again.C)
+		if err != nil || count > after {
+			return count, err
+		}
+		if s.policies.any.Load() {
+			s.tail.removals.add(removal{expiry: true})
+		}
+	}
 }
 
 // Gone is RemovalWatcher.Gone. An event is there if it is not before the first one of its

@@ -92,3 +92,38 @@ func TestTooManyRetentions(t *testing.T) {
 		t.Errorf("changed %v, %v", changed, err)
 	}
 }
+
+// TestExpiryOfWhatIsKept has those that keep events look again as time goes by.
+func TestExpiryOfWhatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := core.NewStore(memory.New(), core.StoreConfig{})
+		defer s.Close()
+		keep(t, s, "s", core.Retention{MaxAge: time.Hour})
+		if _, err := s.Append(t.Context(), one("s")); err != nil {
+			t.Fatal(err)
+		}
+		count := s.Removals()
+		page, err := s.Read(t.Context(), core.ReadRequest{Stream: "s"})
+		if err != nil || page.Count != 1 {
+			t.Fatalf("%d events, %v", page.Count, err)
+		}
+		for begun := time.Now(); ; {
+			after, err := s.AwaitRemoval(t.Context(), count)
+			if err != nil || after <= count {
+				t.Fatalf("count %d after %d, %v", after, count, err)
+			}
+			count = after
+			gone, err := s.Gone(t.Context(), count, [][]byte{page.Block})
+			if err != nil {
+				t.Fatal(err)
+			}
+			age := time.Since(begun)
+			if gone[0] != (age > time.Hour) {
+				t.Fatalf("gone %v after %s", gone[0], age)
+			}
+			if gone[0] {
+				return
+			}
+		}
+	})
+}
