@@ -30,6 +30,8 @@ type listedStream struct {
 	State   string       `json:"state"`
 	Created *streamPlace `json:"created,omitzero"`
 	Changed *streamPlace `json:"changed,omitzero"`
+	// Retention is what holds for the stream.
+	Retention listedBounds `json:"retention,omitzero"`
 }
 
 type streamPlace struct {
@@ -44,7 +46,7 @@ func newListedStream(i *core.StreamInfo) listedStream {
 		}
 		return &streamPlace{p.Position, wire.FormatTime(p.Recorded)}
 	}
-	return listedStream{i.Name, i.Version, i.First, i.Count(), i.State.String(), place(i.Created), place(i.Changed)}
+	return listedStream{i.Name, i.Version, i.First, i.Count(), i.State.String(), place(i.Created), place(i.Changed), newListedBounds(i.Retention)}
 }
 
 // recorded is when an event of p was recorded.
@@ -191,6 +193,9 @@ func (s listedStream) words() string {
 		if x.at != nil {
 			fmt.Fprintf(&b, "%s  %s  position %d\n", x.name, x.at.Recorded, x.at.Position)
 		}
+	}
+	for _, line := range s.Retention.lines() {
+		fmt.Fprintln(&b, line)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -29,22 +29,31 @@ type retentionFlags struct {
 	clear, list    bool
 }
 
-// listedRetention is a policy as it is printed.
-type listedRetention struct {
-	Stream         string `json:"stream,omitzero"`
-	Category       string `json:"category,omitzero"`
+// listedBounds are what expires, as it is printed.
+type listedBounds struct {
 	MaxAge         string `json:"maxAge,omitzero"`
 	MaxCount       uint64 `json:"maxCount,omitzero"`
 	TruncateBefore uint64 `json:"truncateBefore,omitzero"`
-	Revision       uint64 `json:"revision"`
+}
+
+func newListedBounds(r core.Retention) listedBounds {
+	b := listedBounds{MaxCount: r.MaxCount, TruncateBefore: r.TruncateBefore}
+	if r.MaxAge > 0 {
+		b.MaxAge = formatAge(r.MaxAge)
+	}
+	return b
+}
+
+// listedRetention is a policy as it is printed.
+type listedRetention struct {
+	Stream   string `json:"stream,omitzero"`
+	Category string `json:"category,omitzero"`
+	listedBounds
+	Revision uint64 `json:"revision"`
 }
 
 func newListedRetention(i *core.RetentionInfo) listedRetention {
-	l := listedRetention{i.Target.Stream, i.Target.Category, "", i.MaxCount, i.TruncateBefore, i.Revision}
-	if i.MaxAge > 0 {
-		l.MaxAge = formatAge(i.MaxAge)
-	}
-	return l
+	return listedRetention{i.Target.Stream, i.Target.Category, newListedBounds(i.Retention), i.Revision}
 }
 
 func newStreamsRetention(a *app) *cobra.Command {
@@ -145,12 +154,12 @@ func formatAge(d time.Duration) string {
 }
 
 func (r listedRetention) words() string {
-	if r.MaxAge == "" && r.MaxCount == 0 && r.TruncateBefore == 0 {
+	if r.listedBounds == (listedBounds{}) {
 		return "nothing of " + r.name() + " expires by a policy of its own"
 	}
 	var b strings.Builder
 	b.WriteString(r.name())
-	for _, bound := range r.bounds() {
+	for _, bound := range r.lines() {
 		b.WriteString("\n" + bound)
 	}
 	return b.String()
@@ -163,17 +172,17 @@ func (r listedRetention) name() string {
 	return "category " + visible(r.Category)
 }
 
-func (r listedRetention) bounds() (bounds []string) {
-	if r.MaxAge != "" {
-		bounds = append(bounds, "max age          "+r.MaxAge)
+func (b listedBounds) lines() (lines []string) {
+	if b.MaxAge != "" {
+		lines = append(lines, "max age          "+b.MaxAge)
 	}
-	if r.MaxCount > 0 {
-		bounds = append(bounds, fmt.Sprintf("max count        %d", r.MaxCount))
+	if b.MaxCount > 0 {
+		lines = append(lines, fmt.Sprintf("max count        %d", b.MaxCount))
 	}
-	if r.TruncateBefore > 0 {
-		bounds = append(bounds, fmt.Sprintf("truncate before  %d", r.TruncateBefore))
+	if b.TruncateBefore > 0 {
+		lines = append(lines, fmt.Sprintf("truncate before  %d", b.TruncateBefore))
 	}
-	return bounds
+	return lines
 }
 
 func (a *app) listRetentions(ctx context.Context, client *sdk.Client) error {
