@@ -47,7 +47,7 @@ type removal struct {
 
 // expiresEvery is how often those that keep events in memory look for what has expired with time,
 // or because its stream went on.
-const expiresEvery = 5 * time.Second
+const expiresEvery = 30 * time.Second
 
 func makeRemovals() *removals { return &removals{changed: make(chan struct{})} }
 
