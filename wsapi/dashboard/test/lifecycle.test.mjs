@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { barriers, browser, Node, open, phone, screens } from "./node.mjs";
 
-const refused = (p) => !/status of (403|404|409|410|412)/.test(p); // the browser logs what the node refuses
+const refused = (p) => !/status of (400|403|404|409|410|412|422)/.test(p); // the browser logs what the node refuses
 
 async function status(node, path) {
   return (await fetch(node.url + path)).status;
@@ -213,4 +213,37 @@ test("a scavenge that runs shows how far it is, is stopped, and goes on", async 
   await panel.getByText(/^done$/).waitFor();
   assert.match(await panel.innerText(), /Events gone\s+10,000\s/);
   assert.deepEqual(page.problems, []);
+});
+
+test("retention is shown as it is in effect, and set for a stream and its category", async (t) => {
+  const node = await Node.start(t);
+  for (const type of ["OrderPlaced", "OrderPaid", "OrderShipped"]) await node.run(["append", "order-1", type]);
+  const page = await open(t, await browser(t));
+  await page.goto(`${node.url}/streams/order-1`);
+  await page.getByRole("link", { name: "Retention" }).click();
+  await page.getByText("Nothing of this stream expires").waitFor();
+  const dialog = page.getByRole("dialog");
+  const set = async (heading, fields) => {
+    const section = page.locator("section", { has: page.getByRole("heading", { name: heading }) });
+    await section.getByRole("button", { name: "Edit…" }).click();
+    for (const [label, value] of Object.entries(fields)) await dialog.getByLabel(label).fill(value);
+    await dialog.getByRole("button", { name: "Set" }).click();
+  };
+  const effect = page.locator("section", { has: page.getByRole("heading", { name: "In effect" }) });
+  await set("Default of category order", { "Maximum age": "30d" });
+  await effect.getByText("30d").waitFor();
+  await set("Of this stream", { "Maximum count": "2" });
+  await effect.getByText("2 of 3 versions can be read").waitFor();
+  assert.deepEqual(await barriers(page), []);
+  await page.screenshot({ path: join(screens, "stream-retention-light.png") });
+  await phone(page, "stream-retention");
+  await set("Of this stream", { "Truncate before version": "9" });
+  await dialog.getByRole("alert").waitFor(); // the stream has not reached it
+  assert.deepEqual(await barriers(page), []);
+  await dialog.getByLabel("Truncate before version").fill("4");
+  await dialog.getByRole("button", { name: "Set" }).click();
+  await effect.getByText("0 of 3 versions can be read").waitFor();
+  await page.goto(`${node.url}/streams/order-1`);
+  await page.getByText("No event is left").waitFor();
+  assert.deepEqual(page.problems.filter(refused), []);
 });
