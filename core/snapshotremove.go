@@ -1,10 +1,13 @@
 package core
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // RemoveSnapshots adds to c the RecordOps that delete the snapshots of the streams whose events
-// c removes: both are removed together, or nothing is. A snapshot that is recorded after this
-// and before c is of an incarnation that nothing reads.
+// c removes: both are removed together, or nothing is. One that is recorded after this and before
+// c is of an incarnation that nothing reads; RemoveLateSnapshots deletes it.
 func RemoveSnapshots(ctx context.Context, r RecordReader, c *Commit) error {
 	if !c.removes() {
 		return nil
@@ -56,6 +59,64 @@ func removeSnapshots(ctx context.Context, r RecordReader, stream string, ops []R
 				return nil, e
 			}
 			ops = append(ops, RecordOp{Table: SnapshotsTable, Key: found[i].Key, Expect: AnyVersion, Value: []byte{snapshotDeleted}})
+		}
+		if len(found) < q.Limit {
+			return ops, nil
+		}
+	}
+}
+
+// lateTries is how often RemoveLateSnapshots looks again when a snapshot was recorded meanwhile.
+const lateTries = 3
+
+// RemoveLateSnapshots deletes the snapshots of incarnations that c has removed, which were recorded
+// while RemoveSnapshots and c were under way. It is called when c is written.
+func RemoveLateSnapshots(ctx context.Context, s SnapshotStore, c *Commit) (err error) {
+	for range lateTries {
+		var ops []RecordOp
+		for i := range c.Streams {
+			if !c.Streams[i].Action.Removes() {
+				continue
+			}
+			if ops, err = lateSnapshots(ctx, s, c.Streams[i].Stream, ops); err != nil {
+				return err
+			}
+		}
+		if len(ops) == 0 {
+			return nil
+		}
+		if _, err = s.Append(ctx, Commit{Records: ops}); !errors.Is(err, CodeRecordConflict) {
+			return err
+		}
+	}
+	return err
+}
+
+// lateSnapshots appends to ops what deletes the snapshots of a stream's earlier incarnations, as
+// many as there is room for.
+func lateSnapshots(ctx context.Context, s SnapshotReader, stream string, ops []RecordOp) ([]RecordOp, error) {
+	q := RecordsRequest{Table: SnapshotsTable, Prefix: snapshotKey(stream, ""), Limit: listSnapshotsAtOnce}
+	for {
+		found, err := s.Records(ctx, q)
+		if err != nil || len(found) == 0 {
+			return ops, err
+		}
+		present, err := presentIncarnation(ctx, s, stream)
+		switch {
+		case errors.Is(err, CodeStreamDeleted):
+			return ops, nil // it has events again
+		case err != nil && !errors.Is(err, CodeStreamTombstoned):
+			return ops, err
+		}
+		for i := range found {
+			q.After = found[i].Key
+			kept, err := decodeSnapshot(&found[i])
+			if err != nil {
+				return ops, err
+			}
+			if kept != nil && kept.Incarnation > 0 && kept.Incarnation != present && len(ops) < MaxCommitRecords {
+				ops = append(ops, RecordOp{Table: SnapshotsTable, Key: found[i].Key, Expect: Expect(found[i].Revision), Value: []byte{snapshotDeleted}})
+			}
 		}
 		if len(found) < q.Limit {
 			return ops, nil

@@ -53,8 +53,8 @@ func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error
 	return r, s.finish(ctx, &c, r, err)
 }
 
-// finish has the audit know of c, and waits until this node's subscriptions have dropped what c has
-// removed.
+// finish has the audit know of c, deletes snapshots that were recorded while c was under way, and
+// waits until this node's subscriptions have dropped what c has removed.
 func (s *changes) finish(ctx context.Context, c *core.Commit, r core.Result, err error) error {
 	s.record(ctx, c, r, err)
 	if err != nil || !removes(c) {
@@ -62,6 +62,9 @@ func (s *changes) finish(ctx context.Context, c *core.Commit, r core.Result, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, expireWithin)
 	defer cancel()
+	if err := core.RemoveLateSnapshots(ctx, s.Store, c); err != nil {
+		return core.Errorf(core.CodeUnknownOutcome, "the events are removed, but snapshots that were recorded meanwhile may be left: %w", err)
+	}
 	if err := s.expired(ctx); err != nil {
 		return core.Errorf(core.CodeUnknownOutcome, "the events are removed, but subscriptions of this node may still have some in memory, or parked: %w", err)
 	}
