@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strconv"
@@ -91,6 +92,9 @@ func TestNothingToBackUp(t *testing.T) {
 	to := disk.BackupConfig{Dir: filepath.Join(t.TempDir(), "backup")}
 	if _, err := disk.Backup(t.Context(), dial(t, node), to); !errors.Is(err, core.CodeNotSupported) {
 		t.Error(err)
+	}
+	if _, err := os.Stat(to.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a refused backup has made its folder: %v", err)
 	}
 }
 

@@ -50,12 +50,16 @@ func Backup(ctx context.Context, source core.BackupSource, config BackupConfig) 
 		config.Progress = func(done, total int64) {}
 	}
 	b := &backup{BackupConfig: config, ctx: ctx, source: source, pace: core.NewPace(config.BytesPerSecond), sums: map[string]uint32{}}
+	listed, err := source.Backup(ctx)
+	if err != nil {
+		return BackupResult{}, diskError(err) // no folder was made
+	}
 	lock, err := b.begin()
 	if err != nil {
 		return BackupResult{}, diskError(err)
 	}
 	defer func() { _ = lock.Close() }()
-	if err = b.copyLog(); err == nil {
+	if err = b.copyLog(listed); err == nil {
 		err = b.finish()
 	}
 	if errors.Is(err, core.CodeStoreCorrupt) {
@@ -147,22 +151,22 @@ const lostAndFound = "lost+found"
 // maxRelists bounds how often a log is listed anew whose files change all the time.
 const maxRelists = 1000
 
-// copyLog copies the files of the log, and those of a new list if one of them is gone
+// copyLog copies the files that were listed, and those of a new list if one of them is gone
 // meanwhile. Each list needs less: what is there stays.
-func (b *backup) copyLog() error {
+func (b *backup) copyLog(listed core.Backup) error {
 	for tries := 1; ; tries++ {
-		listed, err := b.source.Backup(b.ctx)
-		if err != nil {
-			return err
-		}
 		b.result = BackupResult{Backup: listed}
-		if err = checkBackup(&listed); err == nil {
+		err := checkBackup(&listed)
+		if err == nil {
 			err = b.continues(&listed)
 		}
 		if err == nil {
 			err = b.copyFiles()
 		}
 		if !errors.Is(err, core.CodeBackupChanged) || tries == maxRelists {
+			return err
+		}
+		if listed, err = b.source.Backup(b.ctx); err != nil {
 			return err
 		}
 	}
