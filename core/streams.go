@@ -105,7 +105,7 @@ type StreamsTotal struct {
 type StreamInfo struct {
 	Name    string
 	Version uint64
-	First   uint64 // no version before it can be read
+	First   uint64 // no version before it can be read; with Details, the first that is left
 	State   StreamState
 	// Retention is the policy of the stream, with the defaults of its category. First is what it
 	// leaves; of a list, its MaxAge counts there only if details were asked for.

@@ -149,9 +149,14 @@ func (e *Engine) info(p *part, details bool) (core.StreamInfo, error) {
 // entries may have been removed: the index does not know which of its places those are.
 func (e *Engine) addPlaces(ctx context.Context, info *core.StreamInfo) error {
 	first, err := e.entryLeft(ctx, info.Name, info.Version, false)
-	if err != nil || first.Version == 0 {
+	if err != nil {
 		return err
 	}
+	if first.Version == 0 {
+		info.First = info.Version + 1
+		return nil
+	}
+	info.First = first.Version
 	last, err := e.entryLeft(ctx, info.Name, info.Version, true)
 	if err == nil {
 		info.Created, info.Changed = momentOf(&first).place(), momentOf(&last).place()

@@ -109,13 +109,13 @@ func checkListings(s *suite, listed []core.StreamInfo, whole []core.Event) {
 	s.Helper()
 	streams := make(map[string]core.StreamInfo)
 	for _, info := range listed {
-		info.First, info.Created, info.Changed = 1, core.StreamPlace{}, core.StreamPlace{}
+		info.First, info.Created, info.Changed = info.Version+1, core.StreamPlace{}, core.StreamPlace{}
 		streams[info.Name] = info
 	}
 	for _, e := range whole {
 		info, at := streams[e.Stream], core.StreamPlace{Position: e.Position, Recorded: e.Recorded}
 		if info.Created.Position == 0 {
-			info.Created = at
+			info.First, info.Created = e.Version, at
 		}
 		info.Changed = at
 		streams[e.Stream] = info

@@ -221,4 +221,9 @@ func (s *suite) leaves(stream string, version uint64, versions ...uint64) {
 	if !slices.Equal(got, versions) {
 		s.Errorf("stream %q has the versions %v, want %v", stream, got, versions)
 	}
+	info, err := s.engine.Streams(s.ctx(), core.StreamsRequest{Names: []string{stream}, Details: true, Limit: 1})
+	first := append(versions, version+1)[0]
+	if err != nil || len(info.Streams) != 1 || info.Streams[0].First != first {
+		s.Errorf("stream %q is described as %+v, %v, want it to begin with version %d", stream, info, err, first)
+	}
 }

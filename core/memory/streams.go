@@ -53,6 +53,14 @@ func (e *Engine) info(name string, r *core.StreamsRequest) core.StreamInfo {
 	positions := e.streams[name]
 	info := core.StreamInfo{Name: name, Version: uint64(len(positions)), First: 1, State: e.states[name].State}
 	isRemoved := func(position uint64) bool { return position == 0 }
+	if r.Details {
+		for _, p := range positions {
+			if !isRemoved(p) {
+				break
+			}
+			info.First++
+		}
+	}
 	if slices.ContainsFunc(positions, isRemoved) {
 		positions = slices.DeleteFunc(slices.Clone(positions), isRemoved)
 	}

@@ -45,27 +45,27 @@ func (e *Engine) streamFacts(details bool) string {
 	}
 	return `LEFT JOIN LATERAL (SELECT e.version, e.position, e.recorded, e.link FROM {schema}.events e WHERE e.stream = s.id ORDER BY e.version DESC LIMIT 1) l ON true
 		LEFT JOIN LATERAL (SELECT e.position, e.recorded FROM {schema}.events e WHERE l.link IS NOT NULL AND e.stream = s.id AND ` + isLeft + ` ORDER BY e.version DESC LIMIT 1) k ON true
-		LEFT JOIN LATERAL (SELECT e.position, e.recorded FROM {schema}.events e WHERE e.stream = s.id AND ` + isLeft + ` ORDER BY e.version LIMIT 1) f ON true`
+		LEFT JOIN LATERAL (SELECT e.version, e.position, e.recorded FROM {schema}.events e WHERE e.stream = s.id AND ` + isLeft + ` ORDER BY e.version LIMIT 1) f ON true`
 }
 
 // factColumns are what selectedStream scans.
 func factColumns(details bool) string {
 	if details {
-		return `s.name, s.state, greatest(s.version, l.version), f.position, f.recorded,
+		return `s.name, s.state, greatest(s.version, l.version), coalesce(f.version, greatest(s.version, l.version) + 1), f.position, f.recorded,
 			CASE WHEN l.link IS NULL THEN l.position ELSE k.position END, CASE WHEN l.link IS NULL THEN l.recorded ELSE k.recorded END`
 	}
-	return `s.name, s.state, greatest(s.version, l.version), NULL::bigint, NULL::timestamptz, NULL::bigint, NULL::timestamptz`
+	return `s.name, s.state, greatest(s.version, l.version), 1::bigint, NULL::bigint, NULL::timestamptz, NULL::bigint, NULL::timestamptz`
 }
 
 // queryStreams calls add for every stream that a query selects.
 func (e *Engine) queryStreams(ctx context.Context, c *pgx.Conn, sql string, args []any, add func(core.StreamInfo) error) error {
 	var name string
 	var state core.StreamState
-	var version uint64
+	var version, first uint64
 	var created, changed *uint64
 	var createdAt, changedAt *time.Time
-	return e.eachRow(ctx, c, sql, args, []any{&name, &state, &version, &created, &createdAt, &changed, &changedAt}, func() error {
-		info := core.StreamInfo{Name: name, Version: version, First: 1, State: state}
+	return e.eachRow(ctx, c, sql, args, []any{&name, &state, &version, &first, &created, &createdAt, &changed, &changedAt}, func() error {
+		info := core.StreamInfo{Name: name, Version: version, First: first, State: state}
 		if created != nil && createdAt != nil {
 			info.Created = core.StreamPlace{Position: *created, Recorded: createdAt.UTC()}
 		}
