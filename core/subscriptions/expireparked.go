@@ -25,7 +25,11 @@ func (o *Owner) expireParked() {
 			return
 		}
 		upTo := o.store.Removals()
-		if err := o.dropParked(seen); err == nil {
+		err := o.awaitLooks(o.ctx, upTo) // what is parked from now on was there
+		if err == nil {
+			err = o.dropParked(seen)
+		}
+		if err == nil {
 			seen, backoff = upTo, leastBackoff
 			o.lookedThroughParked(seen)
 			continue
@@ -89,7 +93,7 @@ func (o *Owner) dropParked(since uint64) error {
 		if len(refs) == 0 || o.owned(key.name) != nil { // its owner drops them
 			return true, nil
 		}
-		err = o.withHostOf(o.ctx, key, func(h *host) error { return h.drop(o.ctx, refs, h.machine.ExpireParked) })
+		err = o.withHostOf(o.ctx, key, func(h *host) error { return h.dropRemoved(refs) })
 		if err != nil && failed(err) && o.ctx.Err() == nil { // it may be deleted by now
 			o.config.Logger.Warn("dropping parked events that are removed", "subscription", key.name, "error", err)
 			err = nil
@@ -106,6 +110,21 @@ func (o *Owner) dropParked(since uint64) error {
 		at := strings.LastIndexByte(r.Key, '/')
 		return drop(unnamed(r.Key[:at], r.Key[at+1:]), r)
 	})
+}
+
+// dropRemoved drops those of some parked events that are parked still.
+func (h *host) dropRemoved(refs []delivery.ParkedRef) error {
+	var parked []delivery.ParkedRef
+	for _, ref := range refs {
+		p, err := h.owner.records.parked(h.ctx, positionKey(h.incarnation.ID, ref.Position))
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			parked = append(parked, ref)
+		}
+	}
+	return h.drop(h.ctx, parked, h.machine.ExpireParked)
 }
 
 // goneParked are the parked events that were removed behind since, by incarnation.

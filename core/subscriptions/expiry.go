@@ -56,15 +56,27 @@ func (x *expiry) took(known uint64) {
 // Owner, that the Store knows to be gone from the log when it is called.
 func (o *Owner) AwaitExpired(ctx context.Context) error {
 	upTo := o.store.Removals()
-	for _, h := range o.hosts() {
-		if err := h.awaitExpired(ctx, upTo); err != nil {
-			return err
-		}
+	if err := o.awaitLooks(ctx, upTo); err != nil {
+		return err
 	}
 	return o.awaitParked(ctx, upTo)
 }
 
-func (h *host) awaitExpired(ctx context.Context, upTo uint64) error {
+// awaitLooks waits until no machine keeps what was removed up to a count of Removals, and nothing
+// is stored of what it has dropped.
+func (o *Owner) awaitLooks(ctx context.Context, upTo uint64) error {
+	for _, h := range o.hosts() {
+		if err := h.awaitLook(ctx, upTo); err != nil {
+			return err
+		}
+		if err := h.awaitExpired(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *host) awaitLook(ctx context.Context, upTo uint64) error {
 	for {
 		h.mu.Lock()
 		done := h.current() || h.expiry.known >= upTo || h.ended != nil
@@ -74,7 +86,7 @@ func (h *host) awaitExpired(ctx context.Context, upTo uint64) error {
 		looked := h.expiry.done
 		h.mu.Unlock()
 		if done {
-			break
+			return nil
 		}
 		select {
 		case <-looked:
@@ -83,6 +95,10 @@ func (h *host) awaitExpired(ctx context.Context, upTo uint64) error {
 			return core.AsError(context.Cause(ctx))
 		}
 	}
+}
+
+// awaitExpired waits until nothing is stored of what the machine has dropped.
+func (h *host) awaitExpired(ctx context.Context) error {
 	if h.incarnation.key.transient {
 		return nil // nothing is stored
 	}

@@ -81,19 +81,59 @@ func (h *host) toRead(ctx context.Context) (core.Limit, error) {
 	}
 }
 
-// feed gives the machine what was read when the Store's Removals was known.
+// feed gives the machine what was read when the Store's Removals was known, but for what is gone
+// by now.
 func (h *host) feed(items []delivery.Item, cursor uint64, live bool, known uint64) error {
+	for {
+		upTo := h.owner.store.Removals()
+		if known != upTo {
+			var err error
+			if items, err = h.there(items, known); err != nil {
+				return err
+			}
+			known = upTo
+		}
+		if fed, err := h.feedIf(items, cursor, live, known); fed || err != nil {
+			return err
+		}
+	}
+}
+
+// there returns those of the items that are in the log still.
+func (h *host) there(items []delivery.Item, known uint64) ([]delivery.Item, error) {
+	events := make([][]byte, len(items))
+	for i := range items {
+		events[i] = items[i].Raw
+	}
+	gone, err := h.owner.store.Gone(h.ctx, known, events)
+	if err != nil {
+		return nil, err
+	}
+	kept := make([]delivery.Item, 0, len(items))
+	for i := range items {
+		if !gone[i] {
+			kept = append(kept, items[i])
+		}
+	}
+	return kept, nil
+}
+
+// feedIf feeds items unless events were removed since they were known to be there.
+func (h *host) feedIf(items []delivery.Item, cursor uint64, live bool, known uint64) (fed bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ended != nil {
-		return h.ended
+	switch {
+	case h.ended != nil:
+		return false, h.ended
+	case len(items) > 0 && known != h.owner.store.Removals():
+		return false, nil
 	}
 	if err := h.machine.Feed(items, cursor, live); err != nil {
-		return err
+		return false, err
 	}
 	if len(items) > 0 {
 		h.expiry.took(known)
 	}
 	h.advance(time.Now())
-	return nil
+	return true, nil
 }
