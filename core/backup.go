@@ -15,8 +15,8 @@ type BackupSource interface {
 
 	// BackupFile returns the content of a file of a Backup from byte from on. If sum is not
 	// the CRC32C of the bytes before it, the error is log_changed: the log has lost what was
-	// copied earlier. It is backup_changed if the log does not have the file any more; a new
-	// Backup has what took its place. The content is what storage has: the caller checks it,
+	// copied earlier; or store_corrupt, if the file is damaged. It is backup_changed if the log
+	// does not have the file any more; a new Backup has what took its place. The content is what storage has: the caller checks it,
 	// and its length. The caller closes it.
 	BackupFile(ctx context.Context, file BackupFile, from int64, sum uint32) (io.ReadCloser, error)
 }

@@ -34,6 +34,9 @@ func newBackup(a *app) *cobra.Command {
 		Args:              takes(1, 1),
 		ValidArgsFunction: completeDirs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return usagef("gyre backup DIR").because("the name of the folder is empty")
+			}
 			return a.backup(cmd.Context(), disk.BackupConfig{Dir: args[0], BytesPerSecond: perSecond})
 		},
 	}
@@ -122,6 +125,9 @@ func newRestore(a *app) *cobra.Command {
 		Args:              takes(2, 2),
 		ValidArgsFunction: completeFolder,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" || args[1] == "" {
+				return usagef("gyre restore BACKUP DATA").because("the name of a folder is empty")
+			}
 			config := disk.RestoreConfig{Backup: args[0], To: disk.Config{Dir: args[1]}}
 			switch flags := cmd.Flags(); {
 			case flags.Changed("to-position") && flags.Changed("to-time"):

@@ -43,6 +43,9 @@ type BackupResult struct {
 // and log_changed if the folder has a backup of another log, or of events that the log has lost;
 // folder_not_empty if it has something else; store_locked if another process writes it.
 func Backup(ctx context.Context, source core.BackupSource, config BackupConfig) (BackupResult, error) {
+	if config.Dir == "" {
+		return BackupResult{}, core.Errorf(core.CodeInvalidRequest, "the folder of the backup is not set")
+	}
 	if config.FS == nil {
 		config.FS = osFS{}
 	}

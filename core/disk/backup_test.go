@@ -236,6 +236,9 @@ func TestBackupOfAnotherLog(t *testing.T) {
 
 	config.Dir = root
 	refused(e, core.CodeFolderNotEmpty)
+	if _, err := Backup(t.Context(), e, BackupConfig{}); !errors.Is(err, core.CodeInvalidRequest) {
+		t.Errorf("of no folder: %v", err)
+	}
 }
 
 // TestBackupOfADamagedLog: no damage gets into a backup, and nothing of the log is left in the
@@ -268,6 +271,57 @@ func TestBackupOfADamagedLog(t *testing.T) {
 		}
 		fs.set(name, content)
 	}
+	mustBackUp(t, e, config)
+}
+
+// TestBackupOfADamagedPrefix damages what the backup has of the segment that is written: that is
+// told apart from a log that has lost it. Damage of earlier segments leaves the backup good.
+func TestBackupOfADamagedPrefix(t *testing.T) {
+	root, fs := t.TempDir(), newFaultFS()
+	data := filepath.Join(root, "data")
+	e := open(t, Config{Dir: data, FS: fs, SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	b := &backedUp{scavenged: newScavenged(6)}
+	b.write(t, e, 100)
+	config := BackupConfig{Dir: filepath.Join(root, "backup"), FS: fs}
+	first := mustBackUp(t, e, config)
+	segments := segmentsOf(&first.Backup)
+	flip := func(f *core.BackupFile, at int64) {
+		file, err := fs.OpenFile(filepath.Join(data, f.Name), os.O_RDWR)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		content := make([]byte, 1)
+		if _, err := file.ReadAt(content, at); err != nil {
+			t.Fatal(err)
+		}
+		content[0] ^= 16
+		if _, err := file.WriteAt(content, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := &segments[len(segments)-1]
+	for _, grown := range []bool{false, true} {
+		if grown {
+			commitOne(t, e, eventAndRecord("s", "k", "v"))
+		}
+		for _, at := range []int64{headerBytes, last.Bytes - 1} {
+			flip(last, at)
+			_, err := Backup(t.Context(), e, config)
+			if !errors.Is(err, core.CodeStoreCorrupt) || core.AsError(err).Offset == nil {
+				t.Errorf("damage at byte %d, grown %v: %v", at, grown, err)
+			}
+			if report, err := VerifyBackup(t.Context(), config); err != nil || !report.Clean() || report.End != first.End {
+				t.Errorf("the backup is %+v, %v", report, err)
+			}
+			flip(last, at)
+		}
+	}
+	if _, err := e.BackupFile(t.Context(), *last, last.Bytes, last.Sum+1); !errors.Is(err, core.CodeLogChanged) {
+		t.Errorf("another content: %v", err)
+	}
+	flip(&segments[0], headerBytes+1000)
 	mustBackUp(t, e, config)
 }
 

@@ -185,6 +185,9 @@ func (e *Engine) BackupFile(ctx context.Context, f core.BackupFile, from int64, 
 	if err = e.checkCurrent(r, &f, name); err == nil {
 		err = r.checkPrefix(f.Name, sum)
 	}
+	if errors.Is(err, core.CodeLogChanged) {
+		err = e.explainChange(&f, name, err)
+	}
 	if err != nil {
 		_ = file.Close()
 		return nil, cannotRead(err)
@@ -231,6 +234,19 @@ func (e *Engine) checkCurrent(r *backupReader, f *core.BackupFile, name backupNa
 		return backupChanged(f)
 	}
 	return nil
+}
+
+// explainChange returns store_corrupt if a file is not as it was copied earlier because it is
+// damaged, and otherwise changed.
+func (e *Engine) explainChange(f *core.BackupFile, name backupName, changed error) error {
+	whole := *f
+	if name.segment > 0 {
+		whole.Bytes = e.durableBytes(name.segment) // where a frame ends, whatever the caller has
+	}
+	if err := checkContent(e.fs, filepath.Join(e.dir, filepath.FromSlash(f.Name)), &whole); err != nil {
+		return err
+	}
+	return changed
 }
 
 // durableBytes is how much of a segment is durable.
