@@ -18,6 +18,9 @@ type RemovalWatcher interface {
 	// policies, the count rises every expiresEvery that somebody waits. The error is ctx's, or
 	// store_closed.
 	AwaitRemoval(ctx context.Context, after uint64) (uint64, error)
+	// Expires reports whether events may be gone without a change of the count, as time goes by or
+	// others are appended. Gone has those, too.
+	Expires() bool
 	// Gone reports which of some encoded events are not in the log any more, or have expired. since is what
 	// Removals returned before they were read.
 	Gone(ctx context.Context, since uint64, events [][]byte) ([]bool, error)
@@ -105,6 +108,9 @@ func (r *removals) await(ctx context.Context, after uint64, again <-chan time.Ti
 
 // Removals is RemovalWatcher.Removals.
 func (s *Store) Removals() uint64 { return s.tail.removals.count.Load() }
+
+// Expires is RemovalWatcher.Expires.
+func (s *Store) Expires() bool { return s.policies.any.Load() }
 
 // AwaitRemoval is RemovalWatcher.AwaitRemoval.
 func (s *Store) AwaitRemoval(ctx context.Context, after uint64) (uint64, error) {

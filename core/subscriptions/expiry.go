@@ -17,6 +17,12 @@ type expiry struct {
 	// known is what Removals was before the oldest read of what the machine keeps, or at the
 	// last look: what is kept was there then.
 	known uint64
+	// looked is when the last look began, and lasted how long it took. asked says that a subscriber
+	// waits for the next one.
+	looked time.Time
+	lasted time.Duration
+	asked  bool
+
 	fed   uint64        // the least one of what was fed since the look under way began
 	looks bool          // a look is under way
 	done  chan struct{} // closed when the next look has ended; nil if nobody waits for it
@@ -27,7 +33,7 @@ type expiry struct {
 func (h *host) current() bool {
 	x, now := &h.expiry, h.owner.store.Removals()
 	switch {
-	case x.known == now:
+	case x.known == now && (!h.owner.store.Expires() || time.Since(x.looked) < x.looksEvery()):
 		return true
 	case !x.looks && !h.keepsAny():
 		x.known = now
@@ -37,6 +43,30 @@ func (h *host) current() bool {
 		h.run(func() { h.repeat("looking for removed events", h.look) })
 	}
 	return false
+}
+
+const (
+	// leastLooks and mostLooks bound how old a look may be where events expire with time.
+	leastLooks = 50 * time.Millisecond
+	mostLooks  = time.Second
+	// looksPart is the part of the time that is spent on looks, at most: one in so many.
+	looksPart = 20
+)
+
+// looksEvery is how old a look may be when something is handed out. A subscriber that has waited for
+// one may come late.
+func (x *expiry) looksEvery() time.Duration {
+	if x.asked {
+		return mostLooks
+	}
+	return min(max(leastLooks, looksPart*x.lasted), mostLooks)
+}
+
+// mayHandOut is current, for a subscriber: Wake follows if it returns false. mu is held.
+func (h *host) mayHandOut() bool {
+	ok := h.current()
+	h.expiry.asked = !ok
+	return ok
 }
 
 func (h *host) keepsAny() bool {
@@ -111,7 +141,7 @@ func (h *host) awaitExpired(ctx context.Context) error {
 
 // look has the machine drop what is gone. more reports whether to look again.
 func (h *host) look() (more bool, err error) {
-	upTo := h.owner.store.Removals()
+	upTo, began := h.owner.store.Removals(), time.Now()
 	h.mu.Lock()
 	x := &h.expiry
 	known := x.known
@@ -128,7 +158,7 @@ func (h *host) look() (more bool, err error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	x.known = min(upTo, x.fed)
+	x.known, x.looked, x.lasted = min(upTo, x.fed), began, time.Since(began)
 	h.dropGone(positions, events, gone)
 	if x.done != nil {
 		close(x.done)

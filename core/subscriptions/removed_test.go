@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/delivery"
+	"github.com/gyre-events/gyre/core/memory"
 	"github.com/gyre-events/gyre/core/subscriptions"
 )
 
@@ -259,5 +261,29 @@ func TestFetchAfterRetention(t *testing.T) {
 		if i := n.info("s"); i.Checkpoint < 60 || i.Totals.Expired < 43 || i.Totals.Expired+i.Totals.Acked != 60 {
 			t.Errorf("afterwards %+v", i)
 		}
+	})
+}
+
+// What expires with time while it waits for its subscriber is not handed out, also between two of
+// the Store's looks at its policies.
+func TestExpiryInTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, memory.New())
+		put := core.RetentionPut{Target: core.RetentionTarget{Stream: "s-0"}, Retention: core.Retention{MaxAge: time.Hour}}
+		if _, _, err := core.SetRetention(t.Context(), n.store, put); err != nil {
+			t.Fatal(err)
+		}
+		n.fill(9, 3)
+		n.put("s", nil)
+		c := n.join("s", unlimited)
+		c.take(1)
+		time.Sleep(time.Hour + 7*time.Second)
+		for _, position := range c.take(5) {
+			if position%3 == 2 { // behind a notice, those of s-0 are 2, 5 and 8
+				t.Errorf("took event %d, which has expired", position)
+			}
+		}
+		n.close(n.Owner)
+		_ = n.store.Close()
 	})
 }

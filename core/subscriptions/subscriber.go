@@ -300,7 +300,7 @@ func (s *subscriber) Take(limit core.Limit) (d Delivery, ok bool, err error) {
 		return Delivery{}, false, s.gone
 	}
 	d = Delivery{State: s.reported, Checkpoint: h.saver.saved.Checkpoint, Head: h.head(), Lease: uint64(s.lease), Incarnation: h.incarnation.ID}
-	if len(s.pending.runs) > 0 && !h.current() {
+	if len(s.pending.runs) > 0 && !h.mayHandOut() {
 		return d, false, nil // Wake follows
 	}
 	if len(s.pending.runs) > 0 {
