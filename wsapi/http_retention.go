@@ -80,8 +80,11 @@ func (a *API) putRetention(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	retention, err := body.Core()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case retention.IsZero():
+		return core.Errorf(core.CodeInvalidRetention, "the policy has no bound; DELETE clears one")
 	}
 	return a.setRetention(w, r, retention)
 }

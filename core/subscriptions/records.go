@@ -375,8 +375,13 @@ func (r records) link(ctx context.Context, stream string, position uint64) (b co
 	defer func() { _ = f.Close() }()
 	for {
 		d, err := f.Next(ctx, core.Limit{Events: 1, Bytes: 1})
-		if err != nil || d.Count > 0 || d.Live {
-			return d.Batch, d.Count > 0 && d.First == position, err
+		switch {
+		case err != nil:
+			return core.Batch{}, false, err
+		case d.Count > 0 && d.First == position:
+			return d.Batch, true, nil
+		case d.Count > 0 || d.Live: // it is gone, or has expired
+			return core.Batch{}, false, nil
 		}
 	}
 }

@@ -287,3 +287,33 @@ func TestExpiryInTheWindow(t *testing.T) {
 		_ = n.store.Close()
 	})
 }
+
+// A list of parked events never shows another event in place of one that has expired, and that
+// one leaves.
+func TestParkedAfterRetention(t *testing.T) {
+	overEngines(t, func(t *testing.T, n *node) {
+		n.fill(9, 3)
+		n.putOver("s", "s-1")
+		c := n.join("s", unlimited)
+		got := c.take(3)
+		if err := c.Nack(got[:1], delivery.Nack{Action: delivery.ActionPark}); err != nil {
+			t.Fatal(err)
+		}
+		p := core.RetentionPut{Target: core.RetentionTarget{Stream: "s-1"}, Retention: core.Retention{MaxCount: 1}, Expect: core.AnyVersion}
+		if _, _, err := core.SetRetention(t.Context(), n.store, p); err != nil {
+			t.Fatal(err)
+		}
+		for left := 1; left > 0; {
+			page, err := n.Parked(t.Context(), "s", subscriptions.ParkedRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			left = len(page.Parked)
+			for i := range page.Parked {
+				if e := &page.Parked[i]; e.Event.Count > 0 && e.Event.First != e.Position {
+					t.Fatalf("the event at %d is shown for the one at %d", e.Event.First, e.Position)
+				}
+			}
+		}
+	})
+}
