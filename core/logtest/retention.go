@@ -252,9 +252,24 @@ var retentionTests = []agingTest{
 		s.shows("a", 6, ids[4:]...)
 		s.shows("l", 6, ids[4:]...)
 		s.shows("b", 2)
+		s.counts("a", 5, 2)
+		s.counts("l", 5, 2)
+		s.counts("b", 3, 0)
 		s.must(appendTo("b", 2, newEvent()))
+		s.counts("b", 3, 1)
 		r := s.follow(core.FollowRequest{Stream: "a", From: core.From{Kind: core.AfterVersion, N: 2}})
 		r.gets(ids[4:]...)
+		s.write("c", 3)
+		s.keeps(stream("c"), core.Retention{MaxAge: time.Hour})
+		s.clock.Set(time.Now().Add(2 * time.Hour))
+		s.counts("c", 4, 0)
+		if _, err = s.node.Scavenge(s.ctx, core.Scavenging{All: true}); err != nil {
+			s.Fatal(err)
+		}
+		s.counts("c", 4, 0)
+		s.keeps(stream("c"), core.Retention{})
+		s.counts("c", 4, 0)
+		s.shows("c", 3)
 	}},
 	{"notices_never_expire", func(s *aging) {
 		for n := range 3 {
@@ -392,6 +407,14 @@ func (s *aging) shows(name string, version uint64, want ...core.ID) {
 				s.Errorf("%+v: %d events, want %d", r, len(got), len(want))
 			}
 		}
+	}
+}
+
+// counts checks the first version that a stream has, and how many it has.
+func (s *aging) counts(name string, first, count uint64) {
+	s.Helper()
+	if info := s.info(name); info.First != first || info.Count() != count {
+		s.Errorf("stream %q begins at version %d and has %d, want %d and %d", name, info.First, info.Count(), first, count)
 	}
 }
 
