@@ -37,7 +37,8 @@ type Log interface {
 type LogReader interface {
 	// ReadLog returns one page of everything from a position on, inclusive: events,
 	// and links without the events that they name (EncodeLink). No position is
-	// missing but those of what was removed. The limit is that of a ReadRequest.
+	// missing but those of what was removed; what has expired is there until a scavenge.
+	// The limit is that of a ReadRequest.
 	ReadLog(ctx context.Context, from uint64, limit Limit) (Page, error)
 }
 

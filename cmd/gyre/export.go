@@ -22,8 +22,9 @@ In an export of the log, a link is a line of its own: its place, the event's id 
 "link", the event's place. In an export of a stream, a link is the event that it names, with
 "link". gyre import makes links of both.
 
-An export of the log leaves out the system's streams, whose names begin with $, and links to
-their events: no node would import them.`
+An export of the log has expired events, too, until a scavenge removes them; one of a stream
+does not. An export of the log leaves out the system's streams, whose names begin with $, and
+links to their events: no node would import them.`
 
 func newExport(a *app) *cobra.Command {
 	cmd := &cobra.Command{
