@@ -221,7 +221,7 @@ func (c *committer) run(worker int) {
 		done := c.engine.Commit(context.Background(), commits)
 		c.counted.stepTime.Add(int64(time.Since(began)))
 		c.counted.steps.Add(1)
-		if slices.ContainsFunc(commits, (*Commit).putsRetention) {
+		if slices.ContainsFunc(commits, (*Commit).PutsRetention) {
 			c.policies.change()
 		}
 		c.publish(worker, done)

@@ -72,7 +72,7 @@ func (c *Commit) touches(dst []touch) []touch {
 		dst = append(dst, touchStream(c.Streams[i].Stream, touchWrites))
 	}
 	if c.hasNotices() {
-		dst = append(dst, touchStream(noticeStream, touchWrites))
+		dst = append(dst, touchStream(NoticeStream, touchWrites))
 	}
 	for i := range c.Records {
 		if r := &c.Records[i]; r.Action != CheckRecord || r.Expect != AnyVersion {

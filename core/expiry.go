@@ -337,27 +337,45 @@ func passOver(err error) error {
 // maxFates bounds the streams whose horizon a scavenge remembers.
 const maxFates = 10_000
 
-// fate decides about events for a scavenge, which has one time. Those of noticeStream stay: no
-// policy is about the system's streams.
-func (s *Store) fate() func(ctx context.Context, e *Event) (Fate, error) {
-	x := s.newExpiry()
-	return func(ctx context.Context, e *Event) (Fate, error) {
-		if len(x.streams) > maxFates {
-			clear(x.streams)
-		}
-		h := eventHead{stream: e.Stream, version: e.Version, position: e.Position, recorded: micros(e.Recorded), home: e.Stream}
-		if !e.Link.IsZero() {
-			h.home, h.homePosition, h.homeVersion = e.Link.Stream, e.Link.Position, e.Link.Version
-		}
-		if !x.meet(&h) {
-			return Stays, nil
-		}
-		if err := x.ask(ctx); err != nil {
-			return Stays, err
-		}
-		if x.hides(&h) {
-			return Goes, nil
-		}
+// fates decides about events for a scavenge. Those of NoticeStream stay: no policy is about the
+// system's streams. One goroutine uses it.
+type fates struct {
+	store *Store
+	// x has one time, and the horizons of policies that were not loosened since.
+	x        *expiry
+	loosened uint64
+}
+
+// asOf is Scavenging.AsOf.
+func (f *fates) asOf(ctx context.Context) (uint64, error) {
+	loosened, err := f.store.policies.asOf(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if f.x == nil || f.loosened != loosened {
+		f.x, f.loosened = f.store.newExpiry(), loosened
+	}
+	return loosened, nil
+}
+
+// fate is Scavenging.Fate.
+func (f *fates) fate(ctx context.Context, e *Event) (Fate, error) {
+	x := f.x
+	if len(x.streams) > maxFates {
+		clear(x.streams)
+	}
+	h := eventHead{stream: e.Stream, version: e.Version, position: e.Position, recorded: micros(e.Recorded), home: e.Stream}
+	if !e.Link.IsZero() {
+		h.home, h.homePosition, h.homeVersion = e.Link.Stream, e.Link.Position, e.Link.Version
+	}
+	if !x.meet(&h) {
 		return Stays, nil
 	}
+	if err := x.ask(ctx); err != nil {
+		return Stays, err
+	}
+	if x.hides(&h) {
+		return Goes, nil
+	}
+	return Stays, nil
 }

@@ -7,13 +7,13 @@ import (
 	"errors"
 )
 
-// noticeStream has an event for each StreamOp that was written, and for each policy of
+// NoticeStream has an event for each StreamOp that was written, and for each policy of
 // retention, in the log's order. It is what tells other nodes that what they keep in memory may
 // be removed.
-const noticeStream = "$streams"
+const NoticeStream = "$streams"
 
-// retentionNotice is the type of the event that a policy was put.
-const retentionNotice = "StreamRetentionChanged"
+// RetentionNotice is the type of the event that a policy was put.
+const RetentionNotice = "StreamRetentionChanged"
 
 // noticeTypes are the types of these events.
 var noticeTypes = [...]string{
@@ -23,7 +23,7 @@ var noticeTypes = [...]string{
 	TombstoneStream: "StreamTombstoned",
 }
 
-// notice is an event of noticeStream.
+// notice is an event of NoticeStream.
 type notice struct {
 	typ string
 	RetentionTarget
@@ -42,17 +42,17 @@ func (c *Commit) notices() (list []notice) {
 	}
 	for i := range c.Records {
 		if c.Records[i].putsRetention() {
-			list = append(list, notice{retentionNotice, RetentionTargetOf(c.Records[i].Key)})
+			list = append(list, notice{RetentionNotice, RetentionTargetOf(c.Records[i].Key)})
 		}
 	}
 	return list
 }
 
 // hasNotices reports whether notices has any.
-func (c *Commit) hasNotices() bool { return len(c.Streams) > 0 || c.putsRetention() }
+func (c *Commit) hasNotices() bool { return len(c.Streams) > 0 || c.PutsRetention() }
 
-// putsRetention reports whether c changes a policy of retention.
-func (c *Commit) putsRetention() bool {
+// PutsRetention reports whether c changes a policy of retention.
+func (c *Commit) PutsRetention() bool {
 	for i := range c.Records {
 		if c.Records[i].putsRetention() {
 			return true
@@ -73,7 +73,7 @@ func (c *Commit) withNotices() *Commit {
 		}
 		events[i] = NewEvent{ID: id(i, n), Type: n.typ, Data: data}
 	}
-	written := Append{Stream: noticeStream, Expect: AnyVersion, Events: events}
+	written := Append{Stream: NoticeStream, Expect: AnyVersion, Events: events}
 	all.Appends = append(append(make([]Append, 0, len(c.Appends)+1), c.Appends...), written)
 	return &all
 }
@@ -140,7 +140,7 @@ func (b *Batch) notices() (found bool, removed []removal) {
 		if !ok {
 			panic("core: batch with a malformed event")
 		}
-		if h.stream == noticeStream {
+		if h.stream == NoticeStream {
 			found = true
 			removed = appendRemoved(removed, rest[:h.size])
 		}
@@ -156,7 +156,7 @@ func appendRemoved(removed []removal, notice []byte) []removal {
 	if _, err := DecodeEvent(notice, &e); err != nil {
 		panic("core: batch with a malformed event")
 	}
-	if e.Type == retentionNotice {
+	if e.Type == RetentionNotice {
 		return append(removed, removal{expiry: true})
 	}
 	if e.Type != noticeTypes[RemoveStream] && e.Type != noticeTypes[TombstoneStream] {

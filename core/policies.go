@@ -28,9 +28,11 @@ type policies struct {
 
 	// Who has the turn uses the fields below.
 	log     string // the log that the policies are of; "" before they are first read
-	notices uint64 // the version of noticeStream up to which they are known
+	notices uint64 // the version of NoticeStream up to which they are known
 
-	mu         sync.RWMutex // protects the fields below
+	mu sync.RWMutex // protects the fields below
+	// loosened counts the policies that show more than before, as far as that is known.
+	loosened   uint64
 	streams    map[string]policy
 	categories map[string]Retention
 }
@@ -118,6 +120,17 @@ func (p *policies) current(ctx context.Context) error {
 	return nil
 }
 
+// asOf has the policies renewed, whether or not they may be old, and returns loosened.
+func (p *policies) asOf(ctx context.Context) (uint64, error) {
+	p.change()
+	if err := p.current(ctx); err != nil {
+		return 0, err
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.loosened, nil
+}
+
 // renew reads the notices that are not known, and the policies that they name; all policies, if
 // the log is another one or there are many notices. The caller has the turn.
 func (p *policies) renew(ctx context.Context, log string) error {
@@ -125,7 +138,7 @@ func (p *policies) renew(ctx context.Context, log string) error {
 	if p.log != log {
 		notices = MaxNumber - 1 // to learn of the last version only
 	}
-	page, err := p.engine.Read(ctx, ReadRequest{Stream: noticeStream, From: notices + 1, Limit: Limit{Events: MaxReadEvents, Bytes: MaxPageBytes}})
+	page, err := p.engine.Read(ctx, ReadRequest{Stream: NoticeStream, From: notices + 1, Limit: Limit{Events: MaxReadEvents, Bytes: MaxPageBytes}})
 	if err != nil && !isNotFound(err) {
 		return err
 	}
@@ -145,11 +158,11 @@ func (p *policies) readNamed(ctx context.Context, notices Batch) error {
 	var keys []string
 	for e := range notices.Events() {
 		var notice struct{ Stream, Category string }
-		if e.Type != retentionNotice {
+		if e.Type != RetentionNotice {
 			continue
 		}
 		if err := json.Unmarshal(e.Data, &notice); err != nil {
-			return Errorf(CodeStoreCorrupt, "event %d of %s cannot be read", e.Version, noticeStream)
+			return Errorf(CodeStoreCorrupt, "event %d of %s cannot be read", e.Version, NoticeStream)
 		}
 		keys = append(keys, RetentionTarget{notice.Stream, notice.Category}.key())
 	}
@@ -182,6 +195,7 @@ func (p *policies) readAll(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.streams, p.categories = next.streams, next.categories
+	p.loosened++ // for all that is known
 	p.any.Store(next.any.Load())
 	return nil
 }
@@ -197,13 +211,24 @@ func (p *policies) take(found []Record) error {
 		}
 		switch t := RetentionTargetOf(found[i].Key); {
 		case t.Stream != "":
+			p.loosen(p.streams[t.Stream], stored, p.categories[CategoryOf(t.Stream)])
 			p.streams = put(p.streams, t.Stream, stored)
 		case t.Category != "":
+			p.loosen(policy{Retention: p.categories[t.Category]}, stored, Retention{})
 			p.categories = put(p.categories, t.Category, stored.Retention)
 		}
 	}
 	p.any.Store(len(p.streams)+len(p.categories) > 0)
 	return nil
+}
+
+// loosen counts a policy that changes from one to another, if that shows more; it has defaults.
+// mu is held.
+func (p *policies) loosen(from, to policy, defaults Retention) {
+	from.Retention, to.Retention = from.orElse(defaults), to.orElse(defaults)
+	if from.loosenedBy(to) {
+		p.loosened++
+	}
 }
 
 // put sets an entry of a map, which may be nil, or deletes it if the value is zero.

@@ -114,6 +114,13 @@ type policy struct {
 	truncatedTo uint64
 }
 
+// loosenedBy reports whether q in the place of p may show an event that p hides.
+func (p policy) loosenedBy(q policy) bool {
+	return p.MaxAge > 0 && (q.MaxAge == 0 || q.MaxAge > p.MaxAge) ||
+		p.MaxCount > 0 && (q.MaxCount == 0 || q.MaxCount > p.MaxCount) ||
+		q.TruncateBefore < p.TruncateBefore || p.TruncateBefore > 0 && q.truncatedTo < p.truncatedTo
+}
+
 // The form of a record:
 //
 //	u8 1 | uvarint max age, ms | uvarint max count | uvarint truncate before |

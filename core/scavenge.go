@@ -26,6 +26,13 @@ type Scavenging struct {
 	// of a link, Link. It is valid during the call, which may read the log. A fate may change
 	// from Stays to the others and from Goes to GoesForGood, and never back.
 	Fate func(ctx context.Context, e *Event) (Fate, error)
+	// AsOf has Fate decide by the policies of retention as they are now; the Store sets it. It
+	// returns a number, which is another one if a policy was loosened since. An engine calls it
+	// before it decides about a piece of the log. If a Commit has put a policy since before that
+	// call, which the engine finds out in the same critical section, or transaction, in which the
+	// events go, it calls AsOf again, and decides again if the number is another one. nil
+	// compares nothing.
+	AsOf func(ctx context.Context) (uint64, error)
 	// From is where to begin: Scavenged.Next of an earlier scavenge. 0 is the beginning.
 	From uint64
 	// All removes everything that goes, whatever that costs. Otherwise an engine leaves what
@@ -39,6 +46,10 @@ type Scavenging struct {
 	// Report, if not nil, is called with the result so far after each piece of the log.
 	Report func(Scavenged)
 }
+
+// MaxDecisions bounds how often a scavenge decides about a piece of the log whose policies others
+// loosen meanwhile. It leaves the piece to the next scavenge then.
+const MaxDecisions = 10
 
 // Scavenged is what a scavenge did, or would do.
 type Scavenged struct {
@@ -59,8 +70,9 @@ type Scavenger interface {
 	Scavenge(ctx context.Context, s Scavenging) (Scavenged, error)
 }
 
-// Scavenge removes for good what nobody can read any more, and so what has expired when it begins.
-// It sets r.Fate.
+// Scavenge removes for good what nobody can read any more, and so what has expired. It sets r.Fate
+// and r.AsOf. What a policy shows that was put
+// before, or meanwhile, stays.
 func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
 	engine, ok := s.engine.(Scavenger)
 	switch {
@@ -72,9 +84,10 @@ func (s *Store) Scavenge(ctx context.Context, r Scavenging) (Scavenged, error) {
 	if err := s.policies.fresh(ctx); err != nil {
 		return Scavenged{}, err
 	}
-	r.Fate = nil
+	r.Fate, r.AsOf = nil, nil
 	if s.policies.any.Load() {
-		r.Fate = s.fate()
+		f := fates{store: s}
+		r.Fate, r.AsOf = f.fate, f.asOf
 	}
 	return engine.Scavenge(ctx, r)
 }

@@ -1,8 +1,10 @@
 package core_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/core/memory"
@@ -41,5 +43,76 @@ func TestScavengeLeavesNotices(t *testing.T) {
 	after, err := store.Read(t.Context(), core.ReadRequest{Stream: "$streams"})
 	if err != nil || after.Count != before.Count || after.First != before.First {
 		t.Errorf("%d notices are left of %d, %v", after.Count, before.Count, err)
+	}
+}
+
+// hooked calls a function after each decision of a scavenge.
+type hooked struct {
+	*memory.Engine
+	decided func()
+}
+
+func (h *hooked) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenged, error) {
+	decide := s.Fate
+	s.Fate = func(ctx context.Context, e *core.Event) (core.Fate, error) {
+		defer h.decided()
+		return decide(ctx, e)
+	}
+	return h.Engine.Scavenge(ctx, s)
+}
+
+// TestScavengeWhilePoliciesChange puts a policy after the first decision of a scavenge. What the
+// policy shows is there afterwards.
+func TestScavengeWhilePoliciesChange(t *testing.T) {
+	ofStream, ofCategory := core.RetentionTarget{Stream: "a-1"}, core.RetentionTarget{Category: "a"}
+	for name, x := range map[string]struct {
+		before, meanwhile core.RetentionPut
+		left              int
+	}{
+		"greater count": {core.RetentionPut{Target: ofStream, Retention: core.Retention{MaxCount: 1}}, core.RetentionPut{Target: ofStream, Retention: core.Retention{MaxCount: 4}}, 4},
+		"no count":      {core.RetentionPut{Target: ofStream, Retention: core.Retention{MaxCount: 1}}, core.RetentionPut{Target: ofStream}, 5},
+		"greater age": {
+			core.RetentionPut{Target: ofCategory, Retention: core.Retention{MaxAge: time.Second}},
+			core.RetentionPut{Target: ofCategory, Retention: core.Retention{MaxAge: time.Hour}}, 5,
+		},
+		"of the category": {core.RetentionPut{Target: ofCategory, Retention: core.Retention{MaxCount: 1}}, core.RetentionPut{Target: ofCategory, Retention: core.Retention{MaxCount: 3}}, 3},
+		"laxer than the category's": {
+			core.RetentionPut{Target: ofCategory, Retention: core.Retention{MaxCount: 1}},
+			core.RetentionPut{Target: ofStream, Retention: core.Retention{MaxCount: 3}}, 3,
+		},
+		"smaller count":     {core.RetentionPut{Target: ofStream, Retention: core.Retention{MaxCount: 3}}, core.RetentionPut{Target: ofStream, Retention: core.Retention{MaxCount: 1}}, 1},
+		"of another stream": {core.RetentionPut{Target: ofStream, Retention: core.Retention{MaxCount: 2}}, core.RetentionPut{Target: core.RetentionTarget{Stream: "b"}, Retention: core.Retention{MaxCount: 1}}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engine := &hooked{Engine: memory.New()}
+			// All is older than a second, and younger than an hour.
+			store := core.NewStore(engine, core.StoreConfig{Clock: func() time.Time { return time.Now().Add(time.Minute) }})
+			defer store.Close()
+			for range 5 {
+				if _, err := store.Append(t.Context(), one("a-1")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put := func(p core.RetentionPut) {
+				p.Expect = core.AnyVersion
+				if _, _, err := core.SetRetention(t.Context(), store, p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put(x.before)
+			decisions := 0
+			engine.decided = func() {
+				if decisions++; decisions == 1 {
+					put(x.meanwhile)
+				}
+			}
+			if _, err := store.Scavenge(t.Context(), core.Scavenging{All: true}); err != nil {
+				t.Fatal(err)
+			}
+			page, err := store.Read(t.Context(), core.ReadRequest{Stream: "a-1"})
+			if err != nil || page.Count != x.left {
+				t.Errorf("%d events, %v, want %d", page.Count, err, x.left)
+			}
+		})
 	}
 }

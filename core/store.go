@@ -129,7 +129,7 @@ func (s *Store) TrySubmit(ctx context.Context, c Commit, done func(Result, error
 
 // validate checks c, and whether there is room for the policies that it puts.
 func (s *Store) validate(ctx context.Context, c *Commit) error {
-	if err := c.Validate(); err != nil || !c.putsRetention() {
+	if err := c.Validate(); err != nil || !c.PutsRetention() {
 		return err
 	}
 	if err := s.policies.fresh(ctx); err != nil {

@@ -13,7 +13,7 @@ func (s *Store) tombstonedStreams(ctx context.Context, r *StreamsRequest) (page 
 	if r.Sort == ByCreated {
 		return page, Errorf(CodeInvalidRequest, "a tombstoned stream has no first event; the list has the order of the tombstones")
 	}
-	read := ReadRequest{Stream: noticeStream, From: r.AfterPosition(), Backward: r.Descending}
+	read := ReadRequest{Stream: NoticeStream, From: r.AfterPosition(), Backward: r.Descending}
 	read.Select.Filter.Types = []string{noticeTypes[TombstoneStream]}
 	for len(page.Streams) < r.Limit && page.Looked < MaxStreamsWalk {
 		read.Limit.Events = r.Limit - len(page.Streams)

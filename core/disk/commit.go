@@ -157,6 +157,9 @@ func (e *Engine) encode(c *core.Commit, changes []recordChange, placed []core.Ap
 	for i := range c.Streams {
 		e.changed.add(e.key.name(c.Streams[i].Stream), c.Streams[i].Action.Removes())
 	}
+	if c.PutsRetention() {
+		e.scavenger.puts.add()
+	}
 	w.enter(c, frame)
 	w.last = mark{end: at(w.header.number, end), frame: frame, head: p.Position, recorded: w.now}
 	e.records.stage(w.last.end, changes)

@@ -66,8 +66,9 @@
 // All methods of Engine are safe for concurrent use. One goroutine at a time
 // decides and writes, as the owner of Engine.mu. Locks are taken in this order:
 // Engine.inUse, the turn of the scavenger, blobStore.working, Engine.mu, index.working,
-// kindStore.replacing, index.mu, index.reading, and last those of a memtable, the appender, the
-// records, the kinds, the recovery and the pace, whose owners call nothing that takes another.
+// kindStore.replacing, policyPuts.mu, index.mu, index.reading, and last those of a memtable, the
+// appender, the records, the kinds, the recovery and the pace, whose owners call nothing that
+// takes another.
 //
 //	goroutine   owner          what it does                              ends
 //	preparer    preparer       fills the next segment with zeros         preparer.close

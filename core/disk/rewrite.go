@@ -17,6 +17,7 @@ type removal struct {
 
 	events, changes uint64 // of those that go
 	asOf            mark   // the log had reached it when all was decided
+	by              basis  // that it was decided by
 }
 
 // add notes the next item.

@@ -54,6 +54,7 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenge
 // scavenger lets one scavenge run at a time.
 type scavenger struct {
 	turn chan struct{} // capacity 1: one runs
+	puts policyPuts
 
 	mu     sync.Mutex
 	stop   context.CancelFunc // ends the one that runs; mu protects it and the field below
@@ -87,6 +88,32 @@ func (s *scavenger) close() {
 	s.closed = true
 	s.stop()
 }
+
+// policyPuts orders Commits that put a policy of retention with what a scavenge takes out.
+type policyPuts struct {
+	mu    sync.Mutex // held while a rewritten segment takes the place of another
+	count uint64     // of such Commits; Engine.mu and mu protect writing it, each of them reading
+}
+
+// add counts one that was decided and that nobody can read yet. The owner of Engine.mu calls it.
+func (p *policyPuts) add() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.count++
+}
+
+// basis is what a scavenge decides by.
+type basis struct {
+	puts     uint64 // policyPuts.count
+	policies uint64 // the number of Scavenging.AsOf
+}
+
+var (
+	// errPolicyPut says that a policy was put since something was decided.
+	errPolicyPut = errors.New("a policy of retention was put")
+	// errLoosened says that what was decided does not hold any more.
+	errLoosened = errors.New("a policy of retention was loosened")
+)
 
 // scavenge is one that runs.
 type scavenge struct {
@@ -149,8 +176,36 @@ func (r *scavenge) add(s *scavengedSegment) {
 // pay waits until so many bytes more may be read or written.
 func (r *scavenge) pay(bytes int) error { return r.pace.Pay(r.ctx, int64(bytes)) }
 
-// segment goes through a segment and rewrites it if that is worth it.
+// decideBy has Fate decide by the policies that are durable, and returns which these are.
+func (r *scavenge) decideBy() (by basis, err error) {
+	if r.AsOf == nil {
+		return by, nil
+	}
+	e := r.engine
+	e.mu.Lock()
+	by.puts = e.scavenger.puts.count
+	written := e.appender.now()
+	e.mu.Unlock()
+	if err := e.appender.wait(written, &e.mu); err != nil {
+		return by, err
+	}
+	by.policies, err = r.AsOf(r.ctx)
+	return by, err
+}
+
+// segment goes through a segment and rewrites it if that is worth it. It leaves the segment as it
+// is if policies are loosened again and again meanwhile.
 func (r *scavenge) segment(number uint32) (done scavengedSegment, err error) {
+	for range core.MaxDecisions {
+		if done, err = r.trySegment(number); !errors.Is(err, errLoosened) {
+			return done, err
+		}
+	}
+	return scavengedSegment{bytes: done.bytes}, nil
+}
+
+// trySegment is segment, once. The error may be errLoosened.
+func (r *scavenge) trySegment(number uint32) (done scavengedSegment, err error) {
 	e := r.engine
 	s, err := e.sealedSegment(number)
 	if err != nil {
@@ -165,10 +220,15 @@ func (r *scavenge) segment(number uint32) (done scavengedSegment, err error) {
 		return done, err
 	}
 	done.bytes = min(done.bytes, s.end) // without the room that was prepared and not used
+	by, err := r.decideBy()
+	if err != nil {
+		return done, err
+	}
 	removal, err := r.decide(source, s)
 	if err != nil || removal == nil {
 		return done, err
 	}
+	removal.by = by
 	done.events, done.changes = removal.events, removal.changes
 	layout := r.rewriter(source, s, removal, nil)
 	if err := layout.layOut(); err != nil {
@@ -214,7 +274,7 @@ func (r *scavenge) rewrite(source *segmentFile, s *sealedSegment, removal *remov
 		err = errors.Join(err, file.Close())
 	}
 	if err == nil {
-		err = e.replaceSegment(temporary, name, &header)
+		err = r.replace(temporary, name, &header, removal.by)
 	}
 	if err != nil {
 		_ = e.fs.Remove(temporary) // the next open does it otherwise
@@ -222,21 +282,48 @@ func (r *scavenge) rewrite(source *segmentFile, s *sealedSegment, removal *remov
 	return err
 }
 
-// replaceSegment gives a rewritten segment its name. Readers that have the old file go on with
-// it. Either file is right, so it does not matter which one is found after a loss of power.
-func (e *Engine) replaceSegment(temporary, name string, h *segmentHeader) error {
+// replace gives a rewritten segment its name, unless what was decided does not hold any more: the
+// error is errLoosened then.
+func (r *scavenge) replace(temporary, name string, h *segmentHeader, by basis) error {
+	for range core.MaxDecisions {
+		if err := r.replaceSegment(temporary, name, h, by.puts); !errors.Is(err, errPolicyPut) {
+			return err
+		}
+		now, err := r.decideBy()
+		if err != nil {
+			return err
+		}
+		if now.policies != by.policies {
+			return errLoosened
+		}
+		by = now
+	}
+	return errLoosened
+}
+
+// replaceSegment gives a rewritten segment its name, if no policy was put after so many. Readers
+// that have the old file go on with it. Either file is right, so it does not matter which one is
+// found after a loss of power.
+func (r *scavenge) replaceSegment(temporary, name string, h *segmentHeader, puts uint64) error {
+	e := r.engine
 	e.index.working.Lock() // nobody makes a run, or lists, of half of each
 	defer e.index.working.Unlock()
-	if err := e.swapSegment(temporary, name, h); err != nil {
+	if err := r.swapSegment(temporary, name, h, puts); err != nil {
 		return err
 	}
 	return e.fs.SyncDir(e.logDir())
 }
 
-func (e *Engine) swapSegment(temporary, name string, h *segmentHeader) error {
-	ix := e.index
+func (r *scavenge) swapSegment(temporary, name string, h *segmentHeader, puts uint64) error {
+	e, ix := r.engine, r.engine.index
 	ix.kinds.replacing.Lock()
 	defer ix.kinds.replacing.Unlock()
+	p := &e.scavenger.puts
+	p.mu.Lock() // no policy is put before readers have the new file
+	defer p.mu.Unlock()
+	if r.AsOf != nil && p.count != puts {
+		return errPolicyPut
+	}
 	held, err := e.holdInstead(temporary, name)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/gyre-events/gyre/core"
@@ -88,6 +89,61 @@ var scavengeTests = []test{
 			s.Errorf("closed: %v", err)
 		}
 	}},
+	{"scavenge", "M09_what_a_policy_shows_that_was_loosened_meanwhile_stays", func(s *suite) {
+		events := s.write("a", 5)
+		s.must(linkTo("l", 0, events[0]))
+		done := s.scavengeWhile(1, func(puts int) (before, loosened uint64) { return uint64(4 - 3*puts), uint64(puts) })
+		if done.Events != 0 || done.Next != 0 {
+			s.Errorf("%+v, want no events", done)
+		}
+		s.leaves("a", 5, 1, 2, 3, 4, 5)
+		s.leaves("l", 1, 1)
+	}},
+	{"scavenge", "M10_policies_that_are_not_loosened_keep_nothing", func(s *suite) {
+		s.write("a", 5)
+		if done := s.scavengeWhile(1, func(int) (before, loosened uint64) { return 4, 7 }); done.Events != 3 {
+			s.Errorf("%+v, want 3 events", done)
+		}
+		s.leaves("a", 5, 4, 5)
+	}},
+	{"scavenge", "M11_ends_though_policies_are_loosened_without_end", func(s *suite) {
+		s.write("a", 5)
+		done := s.scavengeWhile(math.MaxInt, func(puts int) (before, loosened uint64) { return 4, uint64(puts) })
+		if done.Events != 0 || done.Next != 0 {
+			s.Errorf("%+v, want no events, and all looked at", done)
+		}
+		s.leaves("a", 5, 1, 2, 3, 4, 5)
+	}},
+}
+
+// scavengeWhile removes versions of stream a while policies are put: one after each decision
+// about version 1, up to most. policy says, by how many were put, before which version events go,
+// and the number of core.Scavenging.AsOf.
+func (s *suite) scavengeWhile(most int, policy func(puts int) (before, loosened uint64)) core.Scavenged {
+	s.Helper()
+	puts, known := 0, 0
+	r := core.Scavenging{AsOf: func(context.Context) (uint64, error) {
+		known = puts
+		_, loosened := policy(known)
+		return loosened, nil
+	}}
+	return s.scavenge(r, func(ctx context.Context, e *core.Event) (core.Fate, error) {
+		before, _ := policy(known)
+		if e.Stream == "a" && e.Version == 1 && puts < most {
+			puts++
+			s.must(policyPut())
+		}
+		return versionsBefore("a", before)(ctx, e)
+	})
+}
+
+// policyPut is a Commit that puts a policy of retention, as the Store has it written.
+func policyPut() *core.Commit {
+	event := newEvent()
+	event.Type = core.RetentionNotice
+	c := systemCommit(core.NoticeStream, core.AnyVersion, event)
+	c.Records = []core.RecordOp{put(core.RetentionTable, "stream\na", core.AnyVersion, "policy")}
+	return c
 }
 
 // scavengeGone looks for what went in every way to read, and for what stays.

@@ -271,6 +271,24 @@ var retentionTests = []agingTest{
 		s.counts("c", 4, 0)
 		s.shows("c", 3)
 	}},
+	{"loosened_beside_a_scavenge", func(s *aging) {
+		for round := range 4 {
+			name := fmt.Sprintf("a%d", round)
+			s.write(name, 50)
+			s.keeps(stream(name), core.Retention{MaxCount: 1})
+			ended := make(chan error, 1)
+			go func() {
+				_, err := s.node.Scavenge(s.ctx, core.Scavenging{All: true})
+				ended <- err
+			}()
+			s.keeps(stream(name), core.Retention{MaxCount: 100})
+			seen := eventIDs(s.read(name, 0))
+			if err := <-ended; !errors.Is(err, core.CodeNotSupported) {
+				s.ok(err)
+			}
+			s.shows(name, 50, seen...) // all of it, or what the scavenge had left before
+		}
+	}},
 	{"notices_never_expire", func(s *aging) {
 		for n := range 3 {
 			s.keeps(stream("a"), core.Retention{MaxCount: uint64(n + 1)})

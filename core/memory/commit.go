@@ -176,6 +176,9 @@ func (e *Engine) verify(c *core.Commit) error {
 // apply writes c, which has been decided, and adds its events and links to written.
 func (e *Engine) apply(c *core.Commit, written *core.Batch) core.Result {
 	var result core.Result
+	if c.PutsRetention() {
+		e.policies++
+	}
 	for i := range c.Streams {
 		e.change(&c.Streams[i])
 	}

@@ -41,6 +41,7 @@ type Engine struct {
 	records  map[recordKey]core.Record
 	blobs    map[[32]byte]blob
 	puts     uint64 // of blobs
+	policies uint64 // Commits that put a policy of retention
 	recorded int64  // of the last event, Unix µs
 	bytes    int64  // of events
 }

@@ -26,13 +26,10 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (done core.Sca
 	}
 	pace := core.NewPace(s.BytesPerSecond)
 	for done.Next <= done.Last {
-		next, bytes, going, err := e.decideSome(ctx, &s, done.Next, done.Last)
+		bytes, err := e.scavengeSome(ctx, &s, &done)
 		if err != nil {
 			return done, err
 		}
-		won, events := e.drop(going, s.DryRun)
-		done.Next, done.Bytes = next, done.Bytes+bytes
-		done.Won, done.Events = done.Won+won, done.Events+events
 		if s.Report != nil {
 			s.Report(done)
 		}
@@ -44,48 +41,81 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (done core.Sca
 	return done, nil
 }
 
-// decideSome decides about the next events, without the lock. It returns the positions of
-// those that go, the size of all, and where to go on.
-func (e *Engine) decideSome(ctx context.Context, s *core.Scavenging, from, last uint64) (next uint64, bytes int64, going []uint64, err error) {
-	next = min(from+scavengeEvents, last+1)
+// scavengeSome goes through the next events, and returns the size of all. It leaves them as they
+// are if policies are loosened again and again meanwhile.
+func (e *Engine) scavengeSome(ctx context.Context, s *core.Scavenging, done *core.Scavenged) (bytes int64, err error) {
+	for range core.MaxDecisions {
+		d, err := e.decideSome(ctx, s, done.Next, done.Last)
+		if err != nil {
+			return 0, err
+		}
+		bytes = d.bytes
+		if won, events, ok := e.drop(&d, s); ok {
+			done.Won, done.Events = done.Won+won, done.Events+events
+			break
+		}
+	}
+	done.Next, done.Bytes = min(done.Next+scavengeEvents, done.Last+1), done.Bytes+bytes
+	return bytes, nil
+}
+
+// decided is what was decided about some events.
+type decided struct {
+	policies uint64   // Engine.policies before
+	bytes    int64    // of all events
+	going    []uint64 // their positions
+}
+
+// decideSome decides about the next events, without the lock.
+func (e *Engine) decideSome(ctx context.Context, s *core.Scavenging, from, last uint64) (d decided, err error) {
+	next := min(from+scavengeEvents, last+1)
 	e.mu.RLock()
 	closed, encoded := e.closed, e.events[from-1:next-1:next-1]
 	events := make([]core.Event, 0, len(encoded))
 	for i := range encoded {
 		if encoded[i] != nil {
-			bytes += int64(len(encoded[i]))
+			d.bytes += int64(len(encoded[i]))
 			events = append(events, e.event(from+uint64(i)))
 		}
 	}
+	d.policies = e.policies
 	e.mu.RUnlock()
 	if closed {
-		return 0, 0, nil, errClosed()
+		return d, errClosed()
+	}
+	if s.AsOf != nil {
+		if _, err := s.AsOf(ctx); err != nil {
+			return d, err
+		}
 	}
 	for i := range events {
 		fate, err := s.Fate(ctx, &events[i])
 		if err != nil {
-			return 0, 0, nil, err
+			return d, err
 		}
 		if fate != core.Stays {
-			going = append(going, events[i].Position)
+			d.going = append(d.going, events[i].Position)
 		}
 	}
-	return next, bytes, going, nil
+	return d, nil
 }
 
-// drop forgets what is at some positions, unless it is a dry run. It returns the bytes that
-// this wins, and how many events and links go.
-func (e *Engine) drop(going []uint64, dryRun bool) (won int64, events uint64) {
+// drop forgets what goes, unless it is a dry run. It returns the bytes that this wins, and how
+// many events and links go. It is not ok, and nothing goes, if a policy was put since.
+func (e *Engine) drop(d *decided, s *core.Scavenging) (won int64, events uint64, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if s.AsOf != nil && e.policies != d.policies && !s.DryRun {
+		return 0, 0, false
+	}
 	removed := make(map[core.ID]bool)
-	for _, p := range going {
+	for _, p := range d.going {
 		if e.events[p-1] == nil {
 			continue // with its event, or its stream
 		}
 		events++
 		won += int64(len(e.events[p-1]))
-		if dryRun {
+		if s.DryRun {
 			continue
 		}
 		event := e.event(p)
@@ -100,5 +130,5 @@ func (e *Engine) drop(going []uint64, dryRun bool) (won int64, events uint64) {
 	}
 	before := e.bytes
 	links := e.removeLinks(removed)
-	return won + before - e.bytes, events + links
+	return won + before - e.bytes, events + links, true
 }

@@ -19,6 +19,7 @@ const (
 	stateEpochOver  = "GY001" // raised by commit_group
 	stateOlderNodes = "GY002" // raised by refuse_older_nodes
 	stateChanged    = "GY003" // raised by commit_group
+	statePolicyPut  = "GY004" // raised by scavenge_some
 
 	stateNoParent            = "23503"
 	stateUniqueViolation     = "23505"

@@ -83,10 +83,15 @@ func (r *scavenge) begin(ctx context.Context, c *pgx.Conn) error {
 	return c.QueryRow(ctx, `SELECT coalesce(max(e.position), 0) FROM `+r.engine.config.schema()+`.events e`).Scan(&r.done.Last)
 }
 
-// some looks at the next rows and deletes those that go. If the epoch has moved meanwhile, it
-// decides about them again.
+// errPolicyPut says that a policy of retention was put since something was decided. It is no
+// damage to the connection.
+var errPolicyPut error = core.Errorf(core.CodeRecordConflict, "a policy of retention was put")
+
+// some looks at the next rows and deletes those that go. If the epoch has moved meanwhile, or a
+// policy was put, it decides about them again. It leaves the rows as they are if policies are put
+// again and again.
 func (r *scavenge) some() error {
-	for {
+	for decisions := 0; ; {
 		page, err := r.look()
 		if err != nil {
 			return err
@@ -97,12 +102,17 @@ func (r *scavenge) some() error {
 		}
 		links := uint64(0)
 		if len(going) > 0 && !r.DryRun {
-			links, err = r.delete(page.epoch, going)
+			links, err = r.delete(page, going)
 		}
-		if errors.Is(err, core.CodeStaleEpoch) {
+		switch {
+		case errors.Is(err, core.CodeStaleEpoch):
 			continue
-		}
-		if err != nil {
+		case errors.Is(err, errPolicyPut):
+			if decisions++; decisions < core.MaxDecisions {
+				continue
+			}
+			going, won = nil, 0
+		case err != nil:
 			return err
 		}
 		d := &r.done
@@ -120,7 +130,8 @@ func (r *scavenge) look() (page scavengePage, err error) {
 	schema := r.engine.config.schema()
 	err = r.engine.scavengeCall(r.ctx, func(ctx context.Context, c *pgx.Conn) error {
 		page = scavengePage{next: r.done.Last + 1}
-		if err := c.QueryRow(ctx, `SELECT l.epoch FROM `+schema+`.log l`).Scan(&page.epoch); err != nil {
+		place := `SELECT l.epoch, coalesce((SELECT e.version FROM ` + schema + `.events e WHERE e.stream = (SELECT s.id FROM ` + schema + `.streams s WHERE s.name = $1) ORDER BY e.version DESC LIMIT 1), 0) FROM ` + schema + `.log l`
+		if err := c.QueryRow(ctx, place, core.NoticeStream).Scan(&page.epoch, &page.notices); err != nil {
 			return err
 		}
 		rows, err := c.Query(ctx, `SELECT * FROM `+schema+`.scavenge_look($1, $2, $3)`, r.done.Next, r.done.Last, scavengeRows)
@@ -142,6 +153,11 @@ func (r *scavenge) look() (page scavengePage, err error) {
 
 // decide returns the positions that go, and the bytes of their rows.
 func (r *scavenge) decide(page scavengePage) (going []int64, won int64, err error) {
+	if r.AsOf != nil {
+		if _, err := r.AsOf(r.ctx); err != nil {
+			return nil, 0, err
+		}
+	}
 	for i := range page.rows {
 		row := &page.rows[i]
 		if row.name == nil {
@@ -162,7 +178,7 @@ func (r *scavenge) decide(page scavengePage) (going []int64, won int64, err erro
 }
 
 // delete deletes rows, and the links to them, and returns how many links.
-func (r *scavenge) delete(epoch int64, positions []int64) (links uint64, err error) {
+func (r *scavenge) delete(page scavengePage, positions []int64) (links uint64, err error) {
 	e := r.engine
 	if !r.indexed {
 		if err := makeIndexes(r.ctx, &e.config, []Index{linkIndex}); err != nil {
@@ -170,10 +186,14 @@ func (r *scavenge) delete(epoch int64, positions []int64) (links uint64, err err
 		}
 		r.indexed = true
 	}
+	var notices *string // NULL: none matters
+	if r.AsOf != nil {
+		notices = new(core.NoticeStream)
+	}
 	for more := true; more && err == nil; {
 		var some uint64
 		err = e.scavengeCall(r.ctx, func(ctx context.Context, c *pgx.Conn) error {
-			return c.QueryRow(ctx, `SELECT * FROM `+e.config.schema()+`.scavenge_some($1, $2, $3)`, epoch, positions, scavengeRows).Scan(&some, &more)
+			return c.QueryRow(ctx, `SELECT * FROM `+e.config.schema()+`.scavenge_some($1, $2, $3, $4, $5, $6)`, page.epoch, positions, scavengeRows, notices, core.RetentionNotice, page.notices).Scan(&some, &more)
 		})
 		links += some
 	}
@@ -209,8 +229,11 @@ func (e *Engine) scavengeCall(ctx context.Context, call func(ctx context.Context
 		state := ""
 		err := e.scavenger.conn.do(ctx, true, func(ctx context.Context, c *pgx.Conn) error {
 			err := withSettings(ctx, c, func() error { return call(ctx, c) })
-			if state = stateOf(err); state == stateEpochOver {
+			switch state = stateOf(err); state {
+			case stateEpochOver:
 				return core.Errorf(core.CodeStaleEpoch, "the epoch is over")
+			case statePolicyPut:
+				return errPolicyPut
 			}
 			if state != "" && fateOf(err) == nothingDone {
 				return asError(err) // the connection is kept
@@ -232,12 +255,13 @@ func mayPass(state string, err error) bool {
 	return errors.Is(err, core.CodeStoreUnavailable) || errors.Is(err, core.CodeStoreReadOnly)
 }
 
-// scavengePage is rows of events, as of an epoch.
+// scavengePage is rows of events, as of an epoch and a version of core.NoticeStream.
 type scavengePage struct {
-	epoch int64
-	rows  []scavengeRow
-	bytes int64
-	next  uint64 // position
+	epoch   int64
+	notices int64
+	rows    []scavengeRow
+	bytes   int64
+	next    uint64 // position
 }
 
 func (p *scavengePage) add(row *scavengeRow) {

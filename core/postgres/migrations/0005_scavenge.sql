@@ -32,12 +32,16 @@ END
 $$;
 
 -- scavenge_some deletes what is at some positions, under the log's epoch, and the links to it. If
--- there are p_limit of these or more, it deletes so many and nothing else, and o_more is true.
+-- there are p_limit of these or more, it deletes so many and nothing else, and o_more is true. If
+-- an event of a type was written to a stream after a version, it raises GY004.
 -- COMMIT.md says which locks it takes.
 CREATE FUNCTION {schema}.scavenge_some(
   p_epoch     bigint,
   p_positions bigint[],
   p_limit     integer,
+  p_stream    text,   -- NULL: of no stream
+  p_type      text,
+  p_version   bigint,
   OUT o_links bigint, -- that were not among p_positions
   OUT o_more  boolean
 ) LANGUAGE plpgsql VOLATILE
@@ -81,6 +85,12 @@ BEGIN
   PERFORM FROM {schema}.log l WHERE l.epoch = p_epoch FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'epoch % is over', p_epoch USING ERRCODE = 'GY001';
+  END IF;
+  -- Whoever writes events has had the log row, so all of them are seen.
+  PERFORM FROM {schema}.events e
+  WHERE e.stream = (SELECT s.id FROM {schema}.streams s WHERE s.name = p_stream) AND e.version > p_version AND e.type = p_type LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'what goes may be decided otherwise now' USING ERRCODE = 'GY004';
   END IF;
   -- Nor is the last position, or an earlier time.
   IF v_head = ANY (v_going) THEN
