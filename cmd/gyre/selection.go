@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -48,13 +47,6 @@ func (f *readSelection) add(a *app, cmd *cobra.Command) {
 	flags.StringVar(&f.since, "since", "", "only events at or after this time")
 	flags.StringVar(&f.until, "until", "", "only events before this time")
 	flags.StringVar(&f.correlation, "correlation", "", "only events with this correlation_id in their metadata")
-	categories := a.completeCounts(func(ctx context.Context, client *sdk.Client, r census.ListRequest) (names []string, err error) {
-		page, err := client.Categories(ctx, r)
-		for _, c := range page.Categories {
-			names = append(names, c.Category)
-		}
-		return names, err
-	})
 	types := a.completeCounts(func(ctx context.Context, client *sdk.Client, r census.ListRequest) (names []string, err error) {
 		page, err := client.Types(ctx, r)
 		for _, t := range page.Types {
@@ -62,8 +54,23 @@ func (f *readSelection) add(a *app, cmd *cobra.Command) {
 		}
 		return names, err
 	})
-	if err := errors.Join(cmd.RegisterFlagCompletionFunc("category", categories), cmd.RegisterFlagCompletionFunc("types", types)); err != nil {
-		panic(err) // the flags are there
+	a.completeCategory(cmd)
+	if err := cmd.RegisterFlagCompletionFunc("types", types); err != nil {
+		panic(err) // the flag is there
+	}
+}
+
+// completeCategory has the shell complete the flag --category.
+func (a *app) completeCategory(cmd *cobra.Command) {
+	categories := a.completeCounts(func(ctx context.Context, client *sdk.Client, r census.ListRequest) (names []string, err error) {
+		page, err := client.Categories(ctx, r)
+		for _, c := range page.Categories {
+			names = append(names, c.Category)
+		}
+		return names, err
+	})
+	if err := cmd.RegisterFlagCompletionFunc("category", categories); err != nil {
+		panic(err) // the flag is there
 	}
 }
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/gyre-events/gyre/core"
 	"github.com/gyre-events/gyre/sdk"
@@ -22,11 +24,13 @@ stream's own bounds come first, each for itself. Flags that are not given leave 
 
 // retentionFlags are the flags of gyre streams retention.
 type retentionFlags struct {
-	category       string
+	core.RetentionTarget
 	maxAge         string
 	maxCount       uint64
 	truncateBefore uint64
 	clear, list    bool
+	age            time.Duration // of maxAge
+	given          map[string]bool
 }
 
 // listedBounds are what expires, as it is printed.
@@ -68,41 +72,35 @@ func newStreamsRetention(a *app) *cobra.Command {
   gyre streams retention --list`,
 		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.read(cmd, args); err != nil {
+				return err
+			}
 			if f.list {
 				return a.withClient(cmd.Context(), func(client *sdk.Client) error { return a.listRetentions(cmd.Context(), client) })
 			}
-			t := core.RetentionTarget{Category: f.category}
-			if len(args) > 0 {
-				t.Stream = args[0]
-			}
-			if (t.Stream == "") == (t.Category == "") {
-				return usagef("gyre streams retention STREAM").because("retention is of a stream or of a --category, one of them")
-			}
-			return a.retention(cmd, t, f)
+			return a.retention(cmd.Context(), &f)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.category, "category", "", "the defaults of the streams of this category")
+	flags.StringVar(&f.Category, "category", "", "the defaults of the streams of this category")
 	flags.StringVar(&f.maxAge, "max-age", "", "events that were recorded longer ago expire: 30d, 12h, 90m")
 	flags.Uint64Var(&f.maxCount, "max-count", 0, "all but so many of the last events expire")
 	flags.Uint64Var(&f.truncateBefore, "truncate-before", 0, "events before this version expire")
 	flags.BoolVar(&f.clear, "clear", false, "nothing expires any more by age and count")
 	flags.BoolVar(&f.list, "list", false, "list all policies")
+	a.completeCategory(cmd)
 	return a.completeStream(a.talks(cmd))
 }
 
 // retention shows a policy, or changes what the flags say of it.
-func (a *app) retention(cmd *cobra.Command, t core.RetentionTarget, f retentionFlags) error {
+func (a *app) retention(ctx context.Context, f *retentionFlags) error {
 	var info core.RetentionInfo
-	changes := f.clear || cmd.Flags().Changed("max-age") || cmd.Flags().Changed("max-count") || cmd.Flags().Changed("truncate-before")
-	err := a.ask(cmd.Context(), func(ctx context.Context, client *sdk.Client) (err error) {
-		if info, err = client.Retention(ctx, t); err != nil || !changes {
+	err := a.ask(ctx, func(ctx context.Context, client *sdk.Client) (err error) {
+		if info, err = client.Retention(ctx, f.RetentionTarget); err != nil || !f.changes() {
 			return err
 		}
-		p := core.RetentionPut{Target: t, Retention: info.Retention, Expect: core.Expect(info.Revision)}
-		if err := f.apply(cmd, &p.Retention); err != nil {
-			return err
-		}
+		p := core.RetentionPut{Target: f.RetentionTarget, Retention: info.Retention, Expect: core.Expect(info.Revision)}
+		f.apply(&p.Retention)
 		info, err = client.SetRetention(ctx, p)
 		return err
 	})
@@ -112,29 +110,59 @@ func (a *app) retention(cmd *cobra.Command, t core.RetentionTarget, f retentionF
 	return printOne(a, newListedRetention(&info), listedRetention.words)
 }
 
+// read reads the command line, and refuses what contradicts itself.
+func (f *retentionFlags) read(cmd *cobra.Command, args []string) (err error) {
+	f.given = make(map[string]bool)
+	cmd.Flags().Visit(func(flag *pflag.Flag) { f.given[flag.Name] = true })
+	if len(args) > 0 {
+		f.Stream = args[0]
+	}
+	of := shellQuote(f.Stream)
+	if f.Stream == "" {
+		of = "--category " + shellQuote(f.Category)
+	}
+	switch {
+	case f.list && (f.Stream != "" || f.Category != "" || f.changes()):
+		return usagef("gyre streams retention --list").because("--list shows all policies, and changes none")
+	case !f.list && (f.Stream == "") == (f.Category == ""):
+		return usagef("gyre streams retention STREAM").because("retention is of a stream or of a --category, one of them")
+	case f.clear && (f.given["max-age"] || f.given["max-count"]):
+		return usagef("gyre streams retention %s --clear", of).because("--clear removes the bounds that another flag sets")
+	case f.given["max-age"]:
+		f.age, err = parseAge(f.maxAge)
+	}
+	return err
+}
+
+// changes reports whether a flag changes the policy.
+func (f *retentionFlags) changes() bool {
+	return f.clear || f.given["max-age"] || f.given["max-count"] || f.given["truncate-before"]
+}
+
 // apply changes r as the flags say that were given.
-func (f *retentionFlags) apply(cmd *cobra.Command, r *core.Retention) (err error) {
+func (f *retentionFlags) apply(r *core.Retention) {
 	if f.clear {
 		r.MaxAge, r.MaxCount = 0, 0
 	}
-	if cmd.Flags().Changed("max-age") {
-		if r.MaxAge, err = parseAge(f.maxAge); err != nil {
-			return err
-		}
+	if f.given["max-age"] {
+		r.MaxAge = f.age
 	}
-	if cmd.Flags().Changed("max-count") {
+	if f.given["max-count"] {
 		r.MaxCount = f.maxCount
 	}
-	if cmd.Flags().Changed("truncate-before") {
+	if f.given["truncate-before"] {
 		r.TruncateBefore = f.truncateBefore
 	}
-	return nil
 }
 
 // parseAge reads a duration, which may be in days.
 func parseAge(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if errors.Is(err, strconv.ErrRange) {
+			return 0, usagef("--max-age %s", formatAge(core.MaxRetentionAge)).because("--max-age %q is longer than %s", text, formatAge(core.MaxRetentionAge))
+		}
+		if err == nil {
 			return time.Duration(n) * 24 * time.Hour, nil
 		}
 	}
