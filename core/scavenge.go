@@ -98,10 +98,10 @@ const (
 	mostRest  = time.Second
 )
 
-// Pace has a scavenge rest for as long as it works, so that others have half of the machine at
-// least, and bounds how much it reads and writes, for engines. One goroutine uses it.
+// Pace bounds how much is read and written, for engines. One goroutine uses it.
 type Pace struct {
 	bytesPerSecond int64
+	rests          bool // for as long as it works
 	begun          time.Time
 	paid           int64     // bytes
 	working        time.Time // since when it has not rested
@@ -113,10 +113,20 @@ func NewPace(bytesPerSecond int64) *Pace {
 	return &Pace{bytesPerSecond: bytesPerSecond, begun: now, working: now}
 }
 
+// Pace is that of a scavenge, which begins now. It rests for as long as it works, so that others
+// have half of the machine at least.
+func (s *Scavenging) Pace() *Pace {
+	p := NewPace(s.BytesPerSecond)
+	p.rests = true
+	return p
+}
+
 // Pay waits until so many bytes more may be read or written. The error is that of ctx.
 func (p *Pace) Pay(ctx context.Context, bytes int64) error {
-	now := time.Now()
-	rest := min(now.Sub(p.working), mostRest)
+	now, rest := time.Now(), time.Duration(0)
+	if p.rests {
+		rest = min(now.Sub(p.working), mostRest)
+	}
 	if p.paid += bytes; p.bytesPerSecond > 0 {
 		due := p.begun.Add(time.Duration(float64(p.paid) / float64(p.bytesPerSecond) * float64(time.Second)))
 		rest = max(rest, due.Sub(now))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gyre-events/gyre/core"
@@ -112,6 +113,29 @@ func TestScavengeWhilePoliciesChange(t *testing.T) {
 			page, err := store.Read(t.Context(), core.ReadRequest{Stream: "a-1"})
 			if err != nil || page.Count != x.left {
 				t.Errorf("%d events, %v, want %d", page.Count, err, x.left)
+			}
+		})
+	}
+}
+
+// A scavenge rests for as long as it works. A backup has the same bound, and does not rest.
+func TestPace(t *testing.T) {
+	const work = 200 * time.Millisecond
+	for name, test := range map[string]struct {
+		pace func() *core.Pace
+		want time.Duration
+	}{
+		"a scavenge":         {(&core.Scavenging{}).Pace, work},
+		"a backup":           {func() *core.Pace { return core.NewPace(0) }, 0},
+		"a bounded scavenge": {(&core.Scavenging{BytesPerSecond: 1000}).Pace, time.Second - work},
+		"a bounded backup":   {func() *core.Pace { return core.NewPace(1000) }, time.Second - work},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := test.pace()
+			time.Sleep(work)
+			began := time.Now()
+			if err := p.Pay(t.Context(), 1000); err != nil || time.Since(began) != test.want {
+				t.Errorf("%s rests for %s, %v, want %s", name, time.Since(began), err, test.want)
 			}
 		})
 	}

@@ -98,8 +98,7 @@ type Stats struct {
 
 // Stats returns the counters and gauges of this node.
 func (j *Job) Stats() Stats {
-	s := Stats{Running: j.current.Load() != nil, Won: j.totals.won.Load(), Events: j.totals.events.Load(), Ended: j.totals.ended.Load()}
-	return s
+	return Stats{Running: j.current.Load() != nil, Won: j.totals.won.Load(), Events: j.totals.events.Load(), Ended: j.totals.ended.Load()}
 }
 
 // Status returns what is known of the latest scavenge.

@@ -158,7 +158,7 @@ const maxRelists = 1000
 // meanwhile. Each list needs less: what is there stays.
 func (b *backup) copyLog(listed core.Backup) error {
 	for tries := 1; ; tries++ {
-		b.result = BackupResult{Backup: listed}
+		b.result.Backup, b.result.Bytes = listed, 0
 		err := checkBackup(&listed)
 		if err == nil {
 			err = b.continues(&listed)

@@ -196,6 +196,32 @@ func TestIncrementalBackup(t *testing.T) {
 	mustRestore(t, RestoreConfig{Backup: config.Dir, To: Config{Dir: filepath.Join(root, "restored"), FS: fs, SegmentBytes: minSegmentBytes}}, b.scavenged)
 }
 
+// changingLog is a log that has replaced a file when the second one is asked for.
+type changingLog struct {
+	core.BackupSource
+	asked int
+}
+
+func (s *changingLog) BackupFile(ctx context.Context, f core.BackupFile, from int64, sum uint32) (io.ReadCloser, error) {
+	if s.asked++; s.asked == 2 {
+		return nil, backupChanged(&f)
+	}
+	return s.BackupSource.BackupFile(ctx, f, from, sum)
+}
+
+// What was copied before the log was listed anew counts, too.
+func TestBackupOfAChangingLog(t *testing.T) {
+	root := t.TempDir()
+	e := open(t, Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes})
+	defer e.Close()
+	(&backedUp{scavenged: newScavenged(1)}).write(t, e, 100)
+	source := &changingLog{BackupSource: e}
+	made, err := Backup(t.Context(), source, BackupConfig{Dir: filepath.Join(root, "backup")})
+	if err != nil || source.asked < 3 || made.Copied != len(made.Files) || made.CopiedBytes != made.Bytes {
+		t.Errorf("%d files asked for, %d of %d copied, %d of %d bytes, %v", source.asked, made.Copied, len(made.Files), made.CopiedBytes, made.Bytes, err)
+	}
+}
+
 // TestBackupOfAnotherLog: a folder with a backup is not overwritten by what does not go on
 // from there.
 func TestBackupOfAnotherLog(t *testing.T) {

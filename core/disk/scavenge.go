@@ -42,7 +42,7 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenge
 	if s.Fate == nil {
 		s.Fate = func(context.Context, *core.Event) (core.Fate, error) { return core.Stays, nil }
 	}
-	r := scavenge{Scavenging: s, engine: e, ctx: ctx, pace: core.NewPace(s.BytesPerSecond)}
+	r := scavenge{Scavenging: s, engine: e, ctx: ctx, pace: s.Pace()}
 	r.result.Next = max(s.From, 1)
 	err = r.run()
 	if err != nil && ctx.Err() != nil && e.closing.Load() {

@@ -24,7 +24,7 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (done core.Sca
 	if s.Fate == nil {
 		done.Next = done.Last + 1 // what was removed is gone already
 	}
-	pace := core.NewPace(s.BytesPerSecond)
+	pace := s.Pace()
 	for done.Next <= done.Last {
 		bytes, err := e.scavengeSome(ctx, &s, &done)
 		if err != nil {

@@ -42,7 +42,7 @@ func (e *Engine) Scavenge(ctx context.Context, s core.Scavenging) (core.Scavenge
 	case <-e.closing.Done():
 		return core.Scavenged{}, errClosed()
 	}
-	r := scavenge{Scavenging: s, engine: e, ctx: ctx, pace: core.NewPace(s.BytesPerSecond)}
+	r := scavenge{Scavenging: s, engine: e, ctx: ctx, pace: s.Pace()}
 	r.done.Next = max(s.From, 1)
 	return r.done, r.run()
 }
