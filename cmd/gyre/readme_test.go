@@ -64,6 +64,9 @@ func runSession(t *testing.T, node *process, document string) (ran int) {
 	return runSessionIn(t, node, "", document)
 }
 
+// progressLines are what commands print where they take long: on a busy machine.
+var progressLines = regexp.MustCompile(`(?m)^[a-z ]+: .*( of [\d.]+ MB|, \d+%)\n`)
+
 // runSessionIn is runSession with the commands run in a folder.
 func runSessionIn(t *testing.T, node *process, dir, document string) (ran int) {
 	t.Helper()
@@ -77,7 +80,7 @@ func runSessionIn(t *testing.T, node *process, dir, document string) (ran int) {
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "GYRE_SERVER="+node.url)
 			out, _ := cmd.CombinedOutput() // some are refused, as the text shows
-			got = string(out)
+			got = progressLines.ReplaceAllString(string(out), "")
 		case strings.HasPrefix(step.command, "curl "):
 			got = fetch(t, node.url+strings.Trim(strings.TrimPrefix(step.command, "curl -s 'localhost:4973"), "'"))
 		default:
