@@ -78,12 +78,25 @@ func (o *Owner) awaitParked(ctx context.Context, upTo uint64) error {
 	}
 }
 
+// maxGoneParked is from how many parked events on they are dropped, before others are looked for.
+const maxGoneParked = core.MaxReadEvents
+
 // dropParked drops the parked events that were removed behind since.
 func (o *Owner) dropParked(since uint64) error {
-	gone, err := o.goneParked(since)
-	if err != nil || len(gone) == 0 {
-		return err
+	for after := ""; ; {
+		gone, next, err := o.goneParked(since, after)
+		if err == nil && len(gone) > 0 {
+			err = o.dropGone(gone)
+		}
+		if err != nil || next == "" {
+			return err
+		}
+		after = next
 	}
+}
+
+// dropGone drops parked events, by incarnation.
+func (o *Owner) dropGone(gone map[string][]delivery.ParkedRef) error {
 	drop := func(key nameKey, record *core.Record) (bool, error) {
 		l, err := incarnationIn(key, record)
 		if err != nil {
@@ -100,7 +113,7 @@ func (o *Owner) dropParked(since uint64) error {
 		}
 		return true, err
 	}
-	err = o.records.each(o.ctx, definitionsTable, "", "", core.MaxReadEvents, func(r *core.Record) (bool, error) {
+	err := o.records.each(o.ctx, definitionsTable, "", "", core.MaxReadEvents, func(r *core.Record) (bool, error) {
 		return drop(stored(r.Key), r)
 	})
 	if err != nil {
@@ -127,14 +140,14 @@ func (h *host) dropRemoved(refs []delivery.ParkedRef) error {
 	return h.drop(h.ctx, parked, h.machine.ExpireParked)
 }
 
-// goneParked are the parked events that were removed behind since, by incarnation.
-func (o *Owner) goneParked(since uint64) (map[string][]delivery.ParkedRef, error) {
-	gone := map[string][]delivery.ParkedRef{}
-	after := ""
-	for {
+// goneParked are parked events behind the record after that were removed behind since, by
+// incarnation. next is the record to go on after, "" behind the last one.
+func (o *Owner) goneParked(since uint64, after string) (gone map[string][]delivery.ParkedRef, next string, err error) {
+	gone = map[string][]delivery.ParkedRef{}
+	for n := 0; n < maxGoneParked; {
 		page, err := o.store.Records(o.ctx, core.RecordsRequest{Table: parkedTable, After: after, Limit: core.MaxReadEvents})
 		if err != nil || len(page) == 0 {
-			return gone, err
+			return gone, "", err
 		}
 		var refs []delivery.ParkedRef
 		var ids []string
@@ -143,7 +156,7 @@ func (o *Owner) goneParked(since uint64) (map[string][]delivery.ParkedRef, error
 			var p parkedEvent
 			position, err := decodeEvent(parkedTable, &page[i], &p)
 			if err != nil {
-				return nil, err
+				return nil, "", err
 			}
 			if raw := p.place(position); raw != nil {
 				refs = append(refs, delivery.ParkedRef{Position: position, Key: p.Key})
@@ -154,15 +167,17 @@ func (o *Owner) goneParked(since uint64) (map[string][]delivery.ParkedRef, error
 		}
 		are, err := o.store.Gone(o.ctx, since, events)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		for i := range are {
 			if are[i] {
 				gone[ids[i]] = append(gone[ids[i]], refs[i])
+				n++
 			}
 		}
 		after = page[len(page)-1].Key
 	}
+	return gone, after, nil
 }
 
 // place is an encoded event at the place of a parked one, without its content; nil of a record

@@ -217,6 +217,32 @@ func TestRemovalOfParkedEvents(t *testing.T) {
 	})
 }
 
+// More parked events than are looked at together go.
+func TestRemovalOfManyParkedEvents(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, memory.New())
+	n.put("s", func(d *subscriptions.Definition) { d.Map.Expr = `{"a": data.absent}` })
+	const more = core.MaxReadEvents/2 + 50
+	for range 3 {
+		events := make([]core.NewEvent, more)
+		for i := range events {
+			events[i] = core.NewEvent{Type: "T", Data: []byte("{}")}
+		}
+		if _, err := n.store.Append(t.Context(), core.Commit{Appends: []core.Append{{Stream: "s-0", Expect: core.AnyVersion, Events: events}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.join("s", unlimited).until(delivery.Live)
+	n.stored("s", 3*more)
+	n.change("s-0", core.RemoveStream)
+	if err := n.AwaitExpired(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if i := n.info("s"); i.Parked != 0 || i.Totals.Expired != 3*more {
+		t.Errorf("afterwards %+v", i)
+	}
+}
+
 // An event that its map fails on is looked for as any other.
 func TestRemovalBesideFaults(t *testing.T) {
 	overEngines(t, func(t *testing.T, n *node) {
