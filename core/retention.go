@@ -96,7 +96,7 @@ func (t RetentionTarget) Validate() error {
 	case t.Stream != "":
 		return ValidateStream(t.Stream)
 	case CategoryOf(t.Category) != t.Category:
-		return Errorf(CodeInvalidRetention, "%q is not a category", Clip(t.Category))
+		return Errorf(CodeInvalidRetention, "%q is not a category: that is the name of a stream before its first -", Clip(t.Category))
 	}
 	return ValidateStream(t.Category)
 }

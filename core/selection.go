@@ -79,7 +79,7 @@ func (s *Selection) Validate() error {
 	}
 	switch {
 	case len(s.Category) > MaxStreamNameBytes || !printable(s.Category) || CategoryOf(s.Category) != s.Category:
-		return Errorf(CodeInvalidFilter, "%q is not a category", Clip(s.Category))
+		return Errorf(CodeInvalidFilter, "%q is not a category: that is the name of a stream before its first -", Clip(s.Category))
 	case len(s.Correlation) > MaxCorrelationBytes || strings.IndexByte(s.Correlation, 0) >= 0 || !utf8.ValidString(s.Correlation):
 		return Errorf(CodeInvalidFilter, "%q is not a correlation id", Clip(s.Correlation))
 	case !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until):

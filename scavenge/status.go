@@ -48,6 +48,9 @@ type Status struct {
 	Won      int64   `json:"won"`     // bytes that were given back, or would be
 	Events   uint64  `json:"events"`  // that went, links included, or would go
 	Records  uint64  `json:"records"` // changes of records that went, or would go
+	// LeftOut is how many bytes the newest part of the log has, which was not looked at: All
+	// includes it.
+	LeftOut int64 `json:"leftOut,omitempty"`
 	// Problem is why it failed.
 	Problem *Problem `json:"problem,omitempty"`
 }
@@ -91,7 +94,7 @@ func (e *entry) next(r Request, node, process string, now time.Time) entry {
 
 // count takes over what was done.
 func (s *Status) count(d *core.Scavenged) {
-	s.Bytes, s.Won, s.Events, s.Records = d.Bytes, d.Won, d.Events, d.Changes
+	s.Bytes, s.Won, s.Events, s.Records, s.LeftOut = d.Bytes, d.Won, d.Events, d.Changes, d.LeftOut
 	if s.Progress = 0; d.Next > 0 {
 		s.Progress = min(float64(d.Next-1)/float64(max(d.Last, 1)), 1)
 	}

@@ -72,6 +72,10 @@ func (a *app) backup(ctx context.Context, config disk.BackupConfig) error {
 	if err != nil {
 		return err
 	}
+	if result.Lost != nil {
+		fmt.Fprintf(a.stderr, "A scavenge has removed what the earlier backup here had: this one begins at %s, that began at %s.\n",
+			pointWords(result.Earliest), pointWords(result.Lost))
+	}
 	return printOne(a, backedUp{
 		Backup: config.Dir, Log: result.Log, Taken: result.Taken, End: result.End, Earliest: result.Earliest,
 		Files: len(result.Files), Bytes: result.Bytes, Copied: result.Copied, CopiedBytes: result.CopiedBytes,

@@ -123,10 +123,13 @@ func (a *app) tellState() func(sdk.State) {
 }
 
 // completeStream has the shell complete the first argument, a stream's name.
-func (a *app) completeStream(cmd *cobra.Command) *cobra.Command {
+func (a *app) completeStream(cmd *cobra.Command) *cobra.Command { return a.completeStreamOf(cmd, nil) }
+
+// completeStreamOf is completeStream with the streams of one state.
+func (a *app) completeStreamOf(cmd *cobra.Command, state *core.StreamState) *cobra.Command {
 	return completeFirst(cmd, cobra.ShellCompDirectiveDefault, func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		return a.completions(cmd, func(ctx context.Context, client *sdk.Client) (names []string, err error) {
-			page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, Limit: completeNames, System: core.IsSystem(prefix)})
+			page, err := client.Streams(ctx, core.StreamsRequest{Prefix: prefix, State: state, Limit: completeNames, System: core.IsSystem(prefix)})
 			for _, s := range page.Streams {
 				names = append(names, s.Name)
 			}

@@ -101,6 +101,9 @@ func group(cmd *cobra.Command) *cobra.Command {
 			return cmd.Help()
 		}
 		try := cmd.CommandPath() + " --help"
+		if len(args[0]) < 3 {
+			cmd.SuggestionsMinimumDistance = 1 // every short name is near to it
+		}
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			for i := range near {
 				near[i] = cmd.CommandPath() + " " + near[i]

@@ -176,6 +176,9 @@ func scavengeWords(s scavenge.Status) string {
 		won = "to win"
 	}
 	line(won, "%s, %s, %s of records", byteCount(s.Won), howMany(s.Events, "event", "events"), howMany(s.Records, "change", "changes"))
+	if s.State == scavenge.Done && s.LeftOut > 0 {
+		line("left out", "%s, the newest part of the log: --all includes it", byteCount(s.LeftOut))
+	}
 	if s.Problem != nil {
 		line("problem", "%s: %s", s.Problem.Code, visible(s.Problem.Detail))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -91,7 +92,7 @@ name the node may have to look at many names or events, and does so page by page
 			if cmd.Flags().Changed("state") {
 				s, known := core.ParseStreamState(state)
 				if !known {
-					return usagef("--state tombstoned").because("--state %q is none of %s", state, strings.Join(streamStates, ", "))
+					return usagef("--state %s", likely(state, streamStates)).because("--state %q is none of %s", state, strings.Join(streamStates, ", "))
 				}
 				r.State = &s
 			}
@@ -127,7 +128,19 @@ func streamSort(name string) (core.StreamsSort, error) {
 			return core.StreamsSort(i), nil
 		}
 	}
-	return 0, usagef("--sort changed").because("--sort %q is none of %s", name, strings.Join(streamSorts, ", "))
+	return 0, usagef("--sort %s", likely(name, streamSorts)).because("--sort %q is none of %s", name, strings.Join(streamSorts, ", "))
+}
+
+// likely returns the one of words that has most of the beginning of word, or else the last one.
+func likely(word string, words []string) string {
+	for n := len(word); n > 0; n-- {
+		for _, w := range words {
+			if strings.HasPrefix(w, word[:n]) {
+				return w
+			}
+		}
+	}
+	return words[len(words)-1]
 }
 
 // listStreams prints a page after another, up to limit if it is not 0.
@@ -168,7 +181,7 @@ func newStreamsInfo(a *app) *cobra.Command {
 			err := a.withClient(cmd.Context(), func(client *sdk.Client) (err error) {
 				ctx, cancel := a.request(cmd.Context())
 				defer cancel()
-				info, err = client.Stream(ctx, args[0])
+				info, err = streamInfo(ctx, client, args[0])
 				return err
 			})
 			if err != nil {
@@ -180,11 +193,34 @@ func newStreamsInfo(a *app) *cobra.Command {
 	return a.completeStream(a.talks(cmd))
 }
 
+// streamInfo describes a stream of any state. One that is deleted or tombstoned is described by
+// the list of streams alone.
+func streamInfo(ctx context.Context, client *sdk.Client, name string) (core.StreamInfo, error) {
+	info, err := client.Stream(ctx, name)
+	state := core.StreamDeleted
+	switch {
+	case errors.Is(err, core.CodeStreamTombstoned):
+		state = core.StreamTombstoned
+	case !errors.Is(err, core.CodeStreamDeleted):
+		return info, err
+	}
+	r := core.StreamsRequest{Prefix: name, State: &state, Limit: 1, Details: true, System: core.IsSystem(name)}
+	page, listErr := client.Streams(ctx, r)
+	if listErr != nil || len(page.Streams) == 0 || page.Streams[0].Name != name {
+		return info, err
+	}
+	return page.Streams[0], nil
+}
+
 func (s listedStream) words() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "stream   %s\n", cell(s.Stream, core.MaxStreamNameBytes))
 	fmt.Fprintf(&b, "version  %d\n", s.Version)
-	fmt.Fprintf(&b, "events   %d, from version %d on\n", s.Count, s.First)
+	if s.Count > 0 {
+		fmt.Fprintf(&b, "events   %d, from version %d on\n", s.Count, s.First)
+	} else {
+		fmt.Fprintln(&b, "events   0")
+	}
 	fmt.Fprintf(&b, "state    %s\n", s.State)
 	for _, x := range []struct {
 		name string

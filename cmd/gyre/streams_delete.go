@@ -39,9 +39,10 @@ func (f *deleteFlags) action() core.StreamAction {
 func newStreamsDelete(a *app) *cobra.Command {
 	var f deleteFlags
 	cmd := &cobra.Command{
-		Use:   "delete STREAM",
-		Short: "Delete a stream, or remove its events",
-		Long:  deleteHelp,
+		Use:        "delete STREAM",
+		SuggestFor: []string{"rm", "remove"},
+		Short:      "Delete a stream, or remove its events",
+		Long:       deleteHelp,
 		Example: `  gyre streams delete order-1 --expect 3
   gyre streams delete order-1 --hard --yes`,
 		Args: takes(1, 1),
@@ -83,7 +84,8 @@ func newStreamsUndelete(a *app) *cobra.Command {
 		},
 	}
 	addExpect(cmd, &expect)
-	return a.completeStream(a.talks(cmd))
+	deleted := core.StreamDeleted
+	return a.completeStreamOf(a.talks(cmd), &deleted)
 }
 
 // changeStream deletes a stream, or removes its events.

@@ -54,10 +54,12 @@ type listedRetention struct {
 	Category string `json:"category,omitzero"`
 	listedBounds
 	Revision uint64 `json:"revision"`
+	// Default is what the category of a stream says where the stream says nothing.
+	Default listedBounds `json:"default,omitzero"`
 }
 
 func newListedRetention(i *core.RetentionInfo) listedRetention {
-	return listedRetention{i.Target.Stream, i.Target.Category, newListedBounds(i.Retention), i.Revision}
+	return listedRetention{Stream: i.Target.Stream, Category: i.Target.Category, listedBounds: newListedBounds(i.Retention), Revision: i.Revision}
 }
 
 func newStreamsRetention(a *app) *cobra.Command {
@@ -94,9 +96,13 @@ func newStreamsRetention(a *app) *cobra.Command {
 
 // retention shows a policy, or changes what the flags say of it.
 func (a *app) retention(ctx context.Context, f *retentionFlags) error {
-	var info core.RetentionInfo
+	var info, byCategory core.RetentionInfo
 	err := a.ask(ctx, func(ctx context.Context, client *sdk.Client) (err error) {
-		if info, err = client.Retention(ctx, f.RetentionTarget); err != nil || !f.changes() {
+		info, err = client.Retention(ctx, f.RetentionTarget)
+		if err == nil && !f.changes() {
+			byCategory, err = defaultOf(ctx, client, f.RetentionTarget)
+		}
+		if err != nil || !f.changes() {
 			return err
 		}
 		p := core.RetentionPut{Target: f.RetentionTarget, Retention: info.Retention, Expect: core.Expect(info.Revision)}
@@ -107,7 +113,34 @@ func (a *app) retention(ctx context.Context, f *retentionFlags) error {
 	if err != nil {
 		return err
 	}
-	return printOne(a, newListedRetention(&info), listedRetention.words)
+	listed := newListedRetention(&info)
+	listed.Default = newListedBounds(byCategory.Retention).without(listed.listedBounds)
+	return printOne(a, listed, listedRetention.words)
+}
+
+// defaultOf returns the policy of a stream's category. It is empty for a category, and for a key
+// that may not read it.
+func defaultOf(ctx context.Context, client *sdk.Client, t core.RetentionTarget) (core.RetentionInfo, error) {
+	category := core.CategoryOf(t.Stream)
+	if category == "" {
+		return core.RetentionInfo{}, nil
+	}
+	info, err := client.Retention(ctx, core.RetentionTarget{Category: category})
+	if err != nil && core.AsError(err).Info().Class == core.ClassDenied {
+		return core.RetentionInfo{}, nil
+	}
+	return info, err
+}
+
+// without returns b without the bounds that own has, too.
+func (b listedBounds) without(own listedBounds) listedBounds {
+	if own.MaxAge != "" {
+		b.MaxAge = ""
+	}
+	if own.MaxCount > 0 {
+		b.MaxCount = 0
+	}
+	return b
 }
 
 // read reads the command line, and refuses what contradicts itself.
@@ -182,15 +215,14 @@ func formatAge(d time.Duration) string {
 }
 
 func (r listedRetention) words() string {
-	if r.listedBounds == (listedBounds{}) {
-		return "nothing of " + r.name() + " expires by a policy of its own"
+	lines := append([]string{r.name()}, r.lines()...)
+	if len(lines) == 1 {
+		lines[0] = "nothing of " + r.name() + " expires by a policy of its own"
 	}
-	var b strings.Builder
-	b.WriteString(r.name())
-	for _, bound := range r.lines() {
-		b.WriteString("\n" + bound)
+	if of := r.Default.lines(); len(of) > 0 {
+		lines = append(append(lines, "by its category:"), of...)
 	}
-	return b.String()
+	return strings.Join(lines, "\n")
 }
 
 func (r listedRetention) name() string {

@@ -32,6 +32,9 @@ type BackupResult struct {
 	Bytes       int64 // of all files
 	Copied      int   // files that were not there
 	CopiedBytes int64
+	// Lost is where the earlier backup in the folder began, if that was before Earliest: the log
+	// cannot be restored any more to the places between the two. Otherwise it is nil.
+	Lost *core.BackupPoint
 }
 
 // Backup copies a log that may be in use into a folder. Every file is checked as it comes: the
@@ -459,11 +462,27 @@ func (b *backup) finish() error {
 	if err := writeManifest(b.FS, b.Dir, &b.result.Backup); err != nil {
 		return err
 	}
+	b.result.Lost = b.lostBegin()
 	named := map[string]bool{}
 	for i := range b.result.Files {
 		named[storedName(&b.result.Files[i])] = true
 	}
 	return b.removeOthers(func(name string) bool { return named[name] })
+}
+
+// lostBegin is BackupResult.Lost.
+func (b *backup) lostBegin() *core.BackupPoint {
+	if b.earlier == nil || b.result.Earliest == nil {
+		return nil
+	}
+	began := core.BackupPoint{}
+	if b.earlier.Earliest != nil {
+		began = *b.earlier.Earliest
+	}
+	if began.Position >= b.result.Earliest.Position {
+		return nil
+	}
+	return &began
 }
 
 // removeOthers removes the files that a backup may have made and that keep does not want.

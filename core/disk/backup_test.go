@@ -222,6 +222,38 @@ func TestBackupOfAChangingLog(t *testing.T) {
 	}
 }
 
+// TestSizeOfAScavengedLog: a restore and a check tell the size of the files.
+func TestSizeOfAScavengedLog(t *testing.T) {
+	root := t.TempDir()
+	data := Config{Dir: filepath.Join(root, "data"), SegmentBytes: minSegmentBytes}
+	e := open(t, data)
+	for range 50 {
+		commitOne(t, e, eventAndRecord("s", "k", "v"))
+	}
+	goes := func(context.Context, *core.Event) (core.Fate, error) { return core.GoesForGood, nil }
+	newest, err := e.Scavenge(t.Context(), core.Scavenging{DryRun: true})
+	if err != nil || newest.LeftOut == 0 {
+		t.Fatalf("%+v, %v", newest, err)
+	}
+	all, err := e.Scavenge(t.Context(), core.Scavenging{Fate: goes, All: true})
+	if err != nil || all.LeftOut != 0 || all.Won == 0 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	backup := mustBackUp(t, e, config)
+	to := Config{Dir: filepath.Join(root, "restored"), SegmentBytes: minSegmentBytes}
+	result, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: to})
+	if err != nil || result.Bytes != backup.Bytes {
+		t.Errorf("the restored log has %d bytes, the backup %d: %v", result.Bytes, backup.Bytes, err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := Verify(t.Context(), data, VerifyOptions{}); err != nil || report.Bytes != backup.Bytes {
+		t.Errorf("the check tells %d bytes, the backup has %d: %v", report.Bytes, backup.Bytes, err)
+	}
+}
+
 // TestBackupOfAnotherLog: a folder with a backup is not overwritten by what does not go on
 // from there.
 func TestBackupOfAnotherLog(t *testing.T) {

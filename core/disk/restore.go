@@ -62,6 +62,7 @@ type restore struct {
 	headers []segmentHeader // of all segments of the backup
 	cut     offset          // where the log ends that is made
 	log     string          // its identity
+	made    int64           // bytes of the segments
 	done    int64           // bytes
 	total   int64
 }
@@ -249,6 +250,10 @@ func (r *restore) copyBlob(f *core.BackupFile) error {
 func (r *restore) copySegment(f *core.BackupFile, was *segmentHeader) error {
 	h := *was
 	h.log = r.log
+	r.made += f.Bytes
+	if h.number == r.cut.segment() {
+		r.made += r.cut.byte() - f.Bytes
+	}
 	return r.copyFile(f, filepath.Join(r.restoring(), segmentName(h.number)), func(file File, content io.Reader) error {
 		if h.number < r.cut.segment() {
 			if err := copyTo(file, 0, content); err != nil {
@@ -353,7 +358,7 @@ func (r *restore) open() (result RestoreResult, err error) {
 		return result, err
 	}
 	state := e.State()
-	result = RestoreResult{Log: state.Log, From: r.backup.Log, Head: state.Head, Bytes: state.Bytes}
+	result = RestoreResult{Log: state.Log, From: r.backup.Log, Head: state.Head, Bytes: r.made}
 	err = core.AdoptProgress(r.ctx, e)
 	if closeErr := e.Close(); err == nil {
 		err = closeErr

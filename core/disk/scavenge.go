@@ -137,6 +137,9 @@ func (r *scavenge) run() error {
 		}
 	}
 	r.result.Last = uint64(e.lastIndexed())
+	if !r.All {
+		r.result.LeftOut = max(e.appender.durable.Load().end.byte()-headerBytes, 0)
+	}
 	for r.result.Next <= r.result.Last {
 		n := uint32(r.result.Next)
 		done, err := r.segment(n)
