@@ -3,6 +3,7 @@ package host_test
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,13 +32,13 @@ func (w *world) expired(want uint64) (problem string) {
 }
 
 func removedWhileQueued(t testing.TB, without host.Rules) (problem string) {
-	removed := 0
+	var removed atomic.Int32
 	return scene(t, without, func(c *call) error {
 		switch string(c.Data) {
 		case "1":
 			time.Sleep(50 * time.Millisecond)
 		case "2":
-			removed++
+			removed.Add(1)
 		}
 		return nil
 	}, func(w *world) string {
@@ -45,18 +46,18 @@ func removedWhileQueued(t testing.TB, without host.Rules) (problem string) {
 		time.Sleep(200 * time.Millisecond)
 		w.remove("s-1")
 		time.Sleep(time.Minute)
-		if removed > 0 {
-			return fmt.Sprintf("%d removed events were handled", removed)
+		if removed.Load() > 0 {
+			return fmt.Sprintf("%d removed events were handled", removed.Load())
 		}
 		return w.expired(3)
 	})
 }
 
 func removedWhileTried(t testing.TB, without host.Rules) (problem string) {
-	attempts := 0
+	var attempts atomic.Int32
 	return scene(t, without, func(c *call) error {
 		if string(c.Data) == "2" {
-			attempts++
+			attempts.Add(1)
 			time.Sleep(100 * time.Millisecond)
 			return errors.New("not now")
 		}
@@ -66,8 +67,8 @@ func removedWhileTried(t testing.TB, without host.Rules) (problem string) {
 		time.Sleep(50 * time.Millisecond)
 		w.remove("s-1")
 		time.Sleep(time.Minute)
-		if attempts != 1 {
-			return fmt.Sprintf("there were %d attempts at a removed event", attempts)
+		if attempts.Load() != 1 {
+			return fmt.Sprintf("there were %d attempts at a removed event", attempts.Load())
 		}
 		return w.expired(1)
 	})
