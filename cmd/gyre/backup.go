@@ -111,7 +111,8 @@ written over a store. Start a node on it with gyre serve --data.
 
 --to-position N restores the log as it was after the event at position N, --to-time T as it was at
 that time: streams, checkpoints of subscriptions, plugins and their state, and keys. A Commit is
-restored whole, or not at all. Keys that were revoked later are valid again.
+restored whole, or not at all: of one that goes on behind position N, nothing is restored. Keys that
+were revoked later are valid again.
 
 The restored log has an identity of its own. Cursors from before the place go on; those from
 behind it get log_changed.`
@@ -181,6 +182,9 @@ func (a *app) restore(ctx context.Context, config disk.RestoreConfig) error {
 	}
 	if err != nil {
 		return err
+	}
+	if p := config.Until; p != nil && p.Position != nil && result.Head < *p.Position {
+		fmt.Fprintf(a.stderr, "Position %d is inside a Commit: the log ends before that, at %d.\n", *p.Position, result.Head)
 	}
 	return printOne(a, restored{
 		Data: config.To.Dir, Log: result.Log, From: result.From, Head: result.Head, Blobs: result.Blobs, Bytes: result.Bytes,

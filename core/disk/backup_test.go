@@ -58,10 +58,18 @@ func (b *backedUp) until(position uint64) *scavenged {
 	return s
 }
 
-// isEnd reports whether a Commit ends at a position.
-func (b *backedUp) isEnd(position uint64) bool {
-	return position == 0 || slices.ContainsFunc(b.commits, func(c backedUpCommit) bool { return c.last() == position })
+// endBefore is the last position, up to a given one, at which a Commit ends; 0 if there is none.
+func (b *backedUp) endBefore(position uint64) (end uint64) {
+	for i := range b.commits {
+		if last := b.commits[i].last(); last <= position {
+			end = max(end, last)
+		}
+	}
+	return end
 }
+
+// asksForNothing reports whether a log without events is wanted.
+func asksForNothing(p *RestorePoint) bool { return p != nil && p.Position != nil && *p.Position == 0 }
 
 // mustBackUp backs up and verifies the backup.
 func mustBackUp(t testing.TB, source core.BackupSource, config BackupConfig) BackupResult {
@@ -156,13 +164,14 @@ func restoreSomewhere(t *testing.T, b *backedUp, backup BackupResult, config Res
 			position = b.commits[i-1].last()
 		}
 	}
-	if backup.Earliest != nil && position < backup.Earliest.Position || !b.isEnd(position) {
+	end := b.endBefore(position)
+	if backup.Earliest != nil && end < backup.Earliest.Position || end == 0 && !asksForNothing(config.Until) {
 		if _, err := Restore(t.Context(), config); !errors.Is(err, core.CodeInvalidRestorePoint) {
 			t.Fatalf("position %d, earliest %+v: %v", position, backup.Earliest, err)
 		}
 		return
 	}
-	mustRestore(t, config, b.until(position))
+	mustRestore(t, config, b.until(end))
 }
 
 // TestIncrementalBackup: only what is new is copied, and what is not needed is removed.
@@ -674,17 +683,37 @@ func TestRestoredIdentity(t *testing.T) {
 	}
 }
 
-// TestRestoreIsRefused: nothing is written over a store, and no place is guessed.
+// TestRestoreEndsBeforeACommit: a Commit that goes on behind the position is not restored in part.
+func TestRestoreEndsBeforeACommit(t *testing.T) {
+	root := t.TempDir()
+	e := open(t, Config{Dir: filepath.Join(root, "data")})
+	defer e.Close()
+	commitOne(t, e, eventAndRecord("s", "k", "v"))
+	two := core.Append{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "t"}, {Type: "t"}}}
+	commitOne(t, e, core.Commit{Appends: []core.Append{two}})
+	config := BackupConfig{Dir: filepath.Join(root, "backup")}
+	mustBackUp(t, e, config)
+	for position, want := range map[uint64]uint64{0: 0, 1: 1, 2: 1, 3: 3} {
+		to := Config{Dir: filepath.Join(root, fmt.Sprint("to-", position))}
+		result, err := Restore(t.Context(), RestoreConfig{Backup: config.Dir, To: to, Until: &RestorePoint{Position: &position}})
+		if err != nil || result.Head != want {
+			t.Errorf("restored to position %d the log ends at %d, %v, want %d", position, result.Head, err, want)
+		}
+	}
+}
+
+// TestRestoreIsRefused: nothing is written over a store, and no place that the log never had is
+// restored.
 func TestRestoreIsRefused(t *testing.T) {
 	root := t.TempDir()
 	data := filepath.Join(root, "data")
 	e := open(t, Config{Dir: data})
 	defer e.Close()
+	two := core.Append{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "t"}, {Type: "t"}}}
+	commitOne(t, e, core.Commit{Appends: []core.Append{two}})
 	for range 3 {
 		commitOne(t, e, eventAndRecord("s", "k", "v"))
 	}
-	two := core.Append{Stream: "s", Expect: core.AnyVersion, Events: []core.NewEvent{{Type: "t"}, {Type: "t"}}}
-	commitOne(t, e, core.Commit{Appends: []core.Append{two}})
 	config := BackupConfig{Dir: filepath.Join(root, "backup")}
 	mustBackUp(t, e, config)
 	other := filepath.Join(root, "other")
@@ -704,7 +733,7 @@ func TestRestoreIsRefused(t *testing.T) {
 		{other, config.Dir, nil, core.CodeFolderNotEmpty},
 		{config.Dir, config.Dir, nil, core.CodeFolderNotEmpty},
 		{filepath.Join(root, "none"), data, nil, core.CodeBackupNotFound},
-		{filepath.Join(root, "none"), config.Dir, number(4), core.CodeInvalidRestorePoint},
+		{filepath.Join(root, "none"), config.Dir, number(1), core.CodeInvalidRestorePoint},
 		{filepath.Join(root, "none"), config.Dir, number(6), core.CodeInvalidRestorePoint},
 		{filepath.Join(root, "none"), config.Dir, &RestorePoint{Time: time.Now().Add(time.Hour)}, core.CodeInvalidRestorePoint},
 		{filepath.Join(root, "none"), config.Dir, &RestorePoint{Time: time.Unix(0, 0)}, core.CodeInvalidRestorePoint},

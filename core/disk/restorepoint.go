@@ -11,7 +11,8 @@ import (
 
 // RestorePoint is a place in the history of a log. One of its fields is set.
 type RestorePoint struct {
-	// Position keeps the events up to a position, and all that was written before the next one.
+	// Position keeps the Commits whose events are at it or before, and all that was written
+	// before the next event.
 	Position *uint64
 	// Time keeps the Commits that were recorded up to a time.
 	Time time.Time
@@ -20,14 +21,9 @@ type RestorePoint struct {
 // keeps reports whether a frame is before the point.
 func (p *RestorePoint) keeps(h *frameHeader) bool {
 	if p.Position != nil {
-		return h.events == 0 || h.first <= *p.Position
+		return h.events == 0 || h.first+uint64(h.events)-1 <= *p.Position
 	}
 	return h.recorded <= p.Time.UnixMicro()
-}
-
-// splits reports whether the point is inside a frame.
-func (p *RestorePoint) splits(h *frameHeader) bool {
-	return p.Position != nil && h.events > 0 && h.first <= *p.Position && *p.Position < h.first+uint64(h.events)-1
 }
 
 // findCut finds where the log ends that is restored. The error is invalid_restore_point.
@@ -67,10 +63,14 @@ func (r *restore) checkPoint() error {
 
 func sayTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// checkCut refuses a time before the first event, and a place before a scavenge: what it has removed was
-// needed then.
+// checkCut refuses a place before the first event, but for position 0, and one before a scavenge: what
+// it has removed was needed then.
 func (r *restore) checkCut(cut *mark) error {
-	if r.Until.Position == nil && cut.head == 0 {
+	switch p := r.Until.Position; {
+	case cut.head > 0 || p != nil && *p == 0:
+	case p != nil:
+		return core.Errorf(core.CodeInvalidRestorePoint, "position %d is inside the first Commit", *p)
+	default:
 		return core.Errorf(core.CodeInvalidRestorePoint, "at %s the log had no events yet", sayTime(r.Until.Time))
 	}
 	earliest := r.backup.Earliest
@@ -113,20 +113,12 @@ func (r *restore) cutIn(f *core.BackupFile, h *segmentHeader) (cut mark, found b
 	if h.rewriting.id != 0 {
 		end = h.rewriting.end
 	}
-	var split *frameHeader
 	_, err = scanSealed(segment, end, *h, visitor{frame: func(o int64, frame *frameHeader) {
-		switch {
-		case found:
-		case r.Until.splits(frame):
-			split = frame
-		case !r.Until.keeps(frame):
+		if !found && !r.Until.keeps(frame) {
 			cut, found = mark{end: at(h.number, o), head: frame.first - 1}, true
 		}
 	}})
-	switch {
-	case split != nil:
-		return cut, false, core.Errorf(core.CodeInvalidRestorePoint, "position %d is inside a Commit, that of %d to %d", *r.Until.Position, split.first, split.first+uint64(split.events)-1)
-	case err != nil:
+	if err != nil {
 		err = damagedBackup(storedName(f), "%s", core.AsError(err).Detail)
 	}
 	return cut, found, err
