@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/gyre-events/gyre/core"
 )
@@ -13,10 +14,14 @@ import (
 var scavengeTests = []test{
 	{"scavenge", "M01_what_goes_is_gone", scavengeGone},
 	{"scavenge", "M02_a_dry_run_changes_nothing", func(s *suite) {
-		s.write("a", 5)
+		events := newEvents(5)
+		for i := range events {
+			events[i].Data = []byte(`"` + strings.Repeat("x", 8<<10) + `"`) // more than what is noted of them
+		}
+		s.must(appendTo("a", core.AnyVersion, events...))
 		before := s.readLog()
 		done := s.scavenge(core.Scavenging{DryRun: true}, versionsBefore("a", 4))
-		if done.Events != 3 || done.Won < 0 || done.Next != 0 {
+		if done.Events != 3 || done.Won <= 0 || done.Bytes <= done.Won || done.Next != 0 {
 			s.Errorf("would do %+v, want 3 events", done)
 		}
 		if after := s.readLog(); !slices.EqualFunc(after, before, sameRaw) {
