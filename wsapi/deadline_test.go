@@ -110,13 +110,14 @@ func TestDeadlineOfAPause(t *testing.T) {
 // untilMetric waits until one of the metrics has a value.
 func (n *node) untilMetric(name string, value int) {
 	n.t.Helper()
-	for range 1000 {
-		text := string(n.do("GET", "/metrics", "").body)
-		m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+	line := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`)
+	for late := time.Now().Add(20 * time.Second); time.Now().Before(late); {
+		// A metric with labels is there from its first count on.
+		m := line.FindSubmatch(n.do("GET", "/metrics", "").body)
 		if m == nil {
-			break
+			continue
 		}
-		if v, err := strconv.ParseFloat(m[1], 64); err == nil && v == float64(value) {
+		if v, err := strconv.ParseFloat(string(m[1]), 64); err == nil && v == float64(value) {
 			return
 		}
 	}
