@@ -167,7 +167,7 @@ func ListRetentions(ctx context.Context, r RecordReader, q RetentionsRequest) (R
 // RemoveRetentions adds to c the RecordOps that clear the policies of the streams whose events
 // c removes: both are removed together, or nothing is.
 func RemoveRetentions(ctx context.Context, r RecordReader, c *Commit) error {
-	if !c.removes() {
+	if !c.Removes() {
 		return nil
 	}
 	if err := c.Validate(); err != nil {

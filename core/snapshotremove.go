@@ -9,7 +9,7 @@ import (
 // c removes: both are removed together, or nothing is. One that is recorded after this and before
 // c is of an incarnation that nothing reads; RemoveLateSnapshots deletes it.
 func RemoveSnapshots(ctx context.Context, r RecordReader, c *Commit) error {
-	if !c.removes() {
+	if !c.Removes() {
 		return nil
 	}
 	if err := c.Validate(); err != nil {
@@ -29,8 +29,8 @@ func RemoveSnapshots(ctx context.Context, r RecordReader, c *Commit) error {
 	return nil
 }
 
-// removes reports whether c removes events.
-func (c *Commit) removes() bool {
+// Removes reports whether c removes events.
+func (c *Commit) Removes() bool {
 	for i := range c.Streams {
 		if c.Streams[i].Action.Removes() {
 			return true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -57,7 +56,7 @@ func (s *changes) Append(ctx context.Context, c core.Commit) (core.Result, error
 // waits until this node's subscriptions have dropped what c has removed.
 func (s *changes) finish(ctx context.Context, c *core.Commit, r core.Result, err error) error {
 	s.record(ctx, c, r, err)
-	if err != nil || !removes(c) {
+	if err != nil || !c.Removes() {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, expireWithin)
@@ -71,11 +70,6 @@ func (s *changes) finish(ctx context.Context, c *core.Commit, r core.Result, err
 	return nil
 }
 
-// removes reports whether c removes events.
-func removes(c *core.Commit) bool {
-	return slices.ContainsFunc(c.Streams, func(op core.StreamOp) bool { return op.Action.Removes() })
-}
-
 // Submit is core.Store.Submit. To remove events it waits until their snapshots are found, as
 // what is submitted after them must come after them.
 func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Result, error)) {
@@ -83,7 +77,7 @@ func (s *changes) Submit(ctx context.Context, c core.Commit, done func(core.Resu
 		done(core.Result{}, err)
 		return
 	}
-	if len(c.Streams) == 0 || !s.keys.Protected() && !removes(&c) {
+	if len(c.Streams) == 0 || !s.keys.Protected() && !c.Removes() {
 		s.Store.Submit(ctx, c, done)
 		return
 	}
