@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 
@@ -52,16 +51,12 @@ func (c *Client) Retention(ctx context.Context, t core.RetentionTarget) (core.Re
 
 // ListRetentions returns a page of the policies.
 func (c *Client) ListRetentions(ctx context.Context, r core.RetentionsRequest) (core.RetentionsPage, error) {
-	query := url.Values{}
-	if r.After != "" {
-		query.Set("cursor", base64.RawURLEncoding.EncodeToString([]byte(r.After)))
-	}
-	setLimit(query, r.Limit)
 	var body wire.RetentionPage
-	if err := c.get(ctx, "/v1/retention", query, &body); err != nil {
+	if err := c.get(ctx, "/v1/retention", listQuery(r.After, r.Limit), &body); err != nil {
 		return core.RetentionsPage{}, err
 	}
-	page := core.RetentionsPage{End: body.End}
+	next, err := nextOf(body.Cursor)
+	page := core.RetentionsPage{Next: next, End: body.End}
 	for i := range body.Policies {
 		p, err := body.Policies[i].Core()
 		if err != nil {
@@ -69,12 +64,7 @@ func (c *Client) ListRetentions(ctx context.Context, r core.RetentionsRequest) (
 		}
 		page.Policies = append(page.Policies, p)
 	}
-	next, err := base64.RawURLEncoding.DecodeString(body.Cursor)
-	if err != nil {
-		return page, core.Errorf(core.CodeProtocolError, "%q is not a cursor", core.Clip(body.Cursor))
-	}
-	page.Next = string(next)
-	return page, nil
+	return page, err
 }
 
 func retentionPath(t core.RetentionTarget) string {
