@@ -1,7 +1,9 @@
 package wsapi
 
 import (
+	"context"
 	"encoding/base64"
+	"net/http"
 	"net/url"
 
 	"github.com/gyre-events/gyre/core"
@@ -29,6 +31,26 @@ func ParseList(q url.Values, others ...string) (list List, err error) {
 		return list, core.Errorf(core.CodeInvalidCursor, "%q is not a cursor of this list", core.Clip(q.Get("cursor")))
 	}
 	return List{q.Get("prefix"), string(after), int(limit)}, nil
+}
+
+// serveList responds with a page of a list by name, which read reads as the API has it, if the node
+// takes another read.
+func (a *API) serveList(w http.ResponseWriter, r *http.Request, read func(context.Context, List) (any, error)) error {
+	list, err := ParseList(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	ctx, cancel, err := a.timeout(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	body, err := reading(w, func() (any, error) { return read(ctx, list) })
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "private, no-store")
+	return WriteJSON(w, http.StatusOK, body)
 }
 
 // ListCursor leads to the page after the one that ends with a name.

@@ -1,6 +1,7 @@
 package wsapi
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 
@@ -17,29 +18,18 @@ type progressPage struct {
 
 // listProgress is GET /v1/progress.
 func (a *API) listProgress(w http.ResponseWriter, r *http.Request) error {
-	list, err := ParseList(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	ctx, cancel, err := a.timeout(r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	page, err := core.ListProgress(ctx, a.config.Store, core.ProgressRequest{Prefix: list.Prefix, After: list.After, Limit: list.Limit})
-	if err != nil {
-		return err
-	}
-	head := a.config.Store.State().Head
-	body := progressPage{Progress: make([]wire.ProgressInfo, 0, len(page.Progress)), End: page.End}
-	for i := range page.Progress {
-		body.Progress = append(body.Progress, wire.NewProgressInfo(&page.Progress[i], head))
-	}
-	if n := len(page.Progress); n > 0 && !page.End {
-		body.Cursor = ListCursor(page.Progress[n-1].Name)
-	}
-	w.Header().Set("Cache-Control", "private, no-store")
-	return WriteJSON(w, http.StatusOK, body)
+	return a.serveList(w, r, func(ctx context.Context, list List) (any, error) {
+		page, err := core.ListProgress(ctx, a.config.Store, core.ProgressRequest{Prefix: list.Prefix, After: list.After, Limit: list.Limit})
+		head := a.config.Store.State().Head
+		body := progressPage{Progress: make([]wire.ProgressInfo, 0, len(page.Progress)), End: page.End}
+		for i := range page.Progress {
+			body.Progress = append(body.Progress, wire.NewProgressInfo(&page.Progress[i], head))
+		}
+		if n := len(page.Progress); n > 0 && !page.End {
+			body.Cursor = ListCursor(page.Progress[n-1].Name)
+		}
+		return body, err
+	})
 }
 
 // getProgress is GET /v1/progress/{progress}.

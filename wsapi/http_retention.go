@@ -31,30 +31,17 @@ func retentionTarget(r *http.Request) core.RetentionTarget {
 
 // listRetentions is GET /v1/retention.
 func (a *API) listRetentions(w http.ResponseWriter, r *http.Request) error {
-	list, err := ParseList(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	ctx, cancel, err := a.timeout(r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	page, err := reading(w, func() (core.RetentionsPage, error) {
-		return core.ListRetentions(ctx, a.config.Store, core.RetentionsRequest{After: list.After, Limit: list.Limit})
+	return a.serveList(w, r, func(ctx context.Context, list List) (any, error) {
+		page, err := core.ListRetentions(ctx, a.config.Store, core.RetentionsRequest{After: list.After, Limit: list.Limit})
+		body := wire.RetentionPage{Policies: make([]wire.RetentionPolicy, 0, len(page.Policies)), End: page.End}
+		for i := range page.Policies {
+			body.Policies = append(body.Policies, wire.NewRetentionPolicy(&page.Policies[i]))
+		}
+		if !page.End {
+			body.Cursor = ListCursor(page.Next)
+		}
+		return body, err
 	})
-	if err != nil {
-		return err
-	}
-	body := wire.RetentionPage{Policies: make([]wire.RetentionPolicy, 0, len(page.Policies)), End: page.End}
-	for i := range page.Policies {
-		body.Policies = append(body.Policies, wire.NewRetentionPolicy(&page.Policies[i]))
-	}
-	if !page.End {
-		body.Cursor = ListCursor(page.Next)
-	}
-	w.Header().Set("Cache-Control", "private, no-store")
-	return WriteJSON(w, http.StatusOK, body)
 }
 
 // getRetention is GET of a policy. Where there is none it has the revision only.

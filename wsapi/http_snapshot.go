@@ -26,30 +26,17 @@ func (a *API) snapshotRoutes() []Route {
 
 // listSnapshots is GET /v1/streams/{stream}/snapshots.
 func (a *API) listSnapshots(w http.ResponseWriter, r *http.Request) error {
-	list, err := ParseList(r.URL.Query())
-	if err != nil {
-		return err
-	}
-	ctx, cancel, err := a.timeout(r)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	page, err := reading(w, func() (core.SnapshotsPage, error) {
-		return core.ListSnapshots(ctx, a.config.Store, core.SnapshotsRequest{Stream: r.PathValue("stream"), After: list.After, Limit: list.Limit})
+	return a.serveList(w, r, func(ctx context.Context, list List) (any, error) {
+		page, err := core.ListSnapshots(ctx, a.config.Store, core.SnapshotsRequest{Stream: r.PathValue("stream"), After: list.After, Limit: list.Limit})
+		body := wire.SnapshotsPage{Snapshots: make([]wire.SnapshotInfo, 0, len(page.Snapshots)), End: page.End}
+		for i := range page.Snapshots {
+			body.Snapshots = append(body.Snapshots, wire.NewSnapshotInfo(&page.Snapshots[i]))
+		}
+		if !page.End {
+			body.Cursor = ListCursor(page.Next)
+		}
+		return body, err
 	})
-	if err != nil {
-		return err
-	}
-	body := wire.SnapshotsPage{Snapshots: make([]wire.SnapshotInfo, 0, len(page.Snapshots)), End: page.End}
-	for i := range page.Snapshots {
-		body.Snapshots = append(body.Snapshots, wire.NewSnapshotInfo(&page.Snapshots[i]))
-	}
-	if !page.End {
-		body.Cursor = ListCursor(page.Next)
-	}
-	w.Header().Set("Cache-Control", "private, no-store")
-	return WriteJSON(w, http.StatusOK, body)
 }
 
 // putSnapshot is PUT /v1/streams/{stream}/snapshots/{kind}.
